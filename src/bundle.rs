@@ -1,0 +1,89 @@
+//! Entry bundles: c2sp.org/tlog-tiles, "Log entries". `POST /add-batch` takes the same format.
+//!
+//! ```text
+//! (u16 length, big-endian || entry)*
+//! ```
+
+use crate::format::{FormatError, cap_count};
+use crate::release::MAX_ENTRY_BYTES;
+
+/// Bytes of the length before each entry.
+pub const LENGTH_BYTES: usize = 2;
+
+/// Appends one length-prefixed entry.
+///
+/// # Errors
+/// [`FormatError::TooLarge`] over [`MAX_ENTRY_BYTES`], which the length could not say.
+pub fn push(bundle: &mut Vec<u8>, entry: &[u8]) -> Result<(), FormatError> {
+    let length = u16::try_from(entry.len()).map_err(|_| FormatError::TooLarge {
+        what: "an entry",
+        limit: MAX_ENTRY_BYTES,
+        unit: "bytes",
+        seen: entry.len(),
+    })?;
+    bundle.extend_from_slice(&length.to_be_bytes());
+    bundle.extend_from_slice(entry);
+    Ok(())
+}
+
+/// Splits a bundle into its entries, of which there may be at most `most`.
+///
+/// # Errors
+/// [`FormatError`] where the bytes end within an entry, or hold too many.
+pub fn split(mut bytes: &[u8], most: usize) -> Result<Vec<&[u8]>, FormatError> {
+    let mut entries = Vec::new();
+    while !bytes.is_empty() {
+        let cut = |expected: String, seen: usize| {
+            let at = format!("entry {} to have {expected}", entries.len());
+            FormatError::malformed("an entry bundle", at, format!("{seen} bytes"))
+        };
+        let (length, rest) =
+            bytes.split_first_chunk().ok_or_else(|| cut("a two-byte length".to_owned(), bytes.len()))?;
+        let length = usize::from(u16::from_be_bytes(*length));
+        let (entry, rest) =
+            rest.split_at_checked(length).ok_or_else(|| cut(format!("{length} bytes"), rest.len()))?;
+        entries.push(entry);
+        cap_count("an entry bundle", "entries", entries.len(), most)?;
+        bytes = rest;
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn truncated_and_oversized_bundles_are_refused() {
+        let mut bundle = Vec::new();
+        push(&mut bundle, b"one").unwrap();
+        push(&mut bundle, &[7; MAX_ENTRY_BYTES]).unwrap();
+        assert_eq!(split(&bundle, 2).unwrap(), [b"one".as_slice(), &[7; MAX_ENTRY_BYTES]]);
+        assert!(matches!(split(&bundle, 1), Err(FormatError::TooLarge { seen: 2, .. })));
+        for end in (1..bundle.len()).filter(|end| *end != 5) {
+            assert!(matches!(split(&bundle[..end], 2), Err(FormatError::Malformed { .. })), "{end}");
+        }
+        let error = push(&mut bundle, &[0; MAX_ENTRY_BYTES + 1]).unwrap_err();
+        assert_eq!(error.to_string(), "an entry is too large: expected at most 65535 bytes, saw 65536");
+    }
+
+    proptest! {
+        #[test]
+        fn bundles_split_as_they_were_pushed(entries in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..50)) {
+            let mut bundle = Vec::new();
+            entries.iter().for_each(|entry| push(&mut bundle, entry).unwrap());
+            prop_assert_eq!(split(&bundle, 50).unwrap(), entries);
+        }
+
+        #[test]
+        fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(entries) = split(&bytes, 300) {
+                let mut again = Vec::new();
+                entries.iter().for_each(|entry| push(&mut again, entry).unwrap());
+                prop_assert_eq!(again, bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Tree heads: c2sp.org/tlog-checkpoint.
+//!
+//! ```text
+//! <origin>
+//! <tree size, decimal>
+//! <root hash, base64>
+//! <extension lines, optional, not empty>
+//! ```
+
+use std::fmt;
+
+use crate::format::{FormatError, cap, quote, utf8};
+use crate::merkle::{Hash, TreeSize};
+use crate::note::{KeyName, Note, NoteError, NoteKey, NoteSigner, SignatureType};
+
+/// Largest checkpoint text: an origin, two short lines, and room for extensions.
+const MAX_TEXT_BYTES: usize = 16 * 1024;
+
+/// A tree head, as its text says. Says nothing of who signed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Identity of the log.
+    pub origin: KeyName,
+    /// Number of leaves.
+    pub size: TreeSize,
+    /// Merkle tree hash over them.
+    pub root: Hash,
+    /// Opaque lines after the third; none is empty. This log writes none.
+    pub extensions: Vec<String>,
+}
+
+/// Why a checkpoint is not the log's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The text is no checkpoint.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The log's key did not sign it.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// It is some other log's.
+    #[error("the checkpoint is of another log: expected origin {expected}, saw {seen}")]
+    WrongOrigin {
+        /// The origin that is trusted.
+        expected: String,
+        /// The origin in the text.
+        seen: String,
+    },
+}
+
+impl Checkpoint {
+    const WHAT: &str = "a checkpoint";
+
+    /// A head without extension lines.
+    #[must_use]
+    pub const fn new(origin: KeyName, size: TreeSize, root: Hash) -> Self {
+        Self { origin, size, root, extensions: Vec::new() }
+    }
+
+    /// Reads the text of a note.
+    ///
+    /// The origin has to be fit for a key name, which the specification recommends: a log's key
+    /// carries it as its name, and a policy has no other place for it.
+    ///
+    /// # Errors
+    /// [`FormatError`] for anything but the lines drawn above.
+    pub fn parse(text: &str) -> Result<Self, FormatError> {
+        cap(Self::WHAT, text.len(), MAX_TEXT_BYTES)?;
+        let wrong = |line, expected: &str, seen: &str| {
+            FormatError::malformed(Self::WHAT, expected, quote(seen)).at_line(line)
+        };
+        let body = text
+            .strip_suffix('\n')
+            .ok_or_else(|| FormatError::malformed(Self::WHAT, "a final newline", quote(text)))?;
+        let lines: Vec<&str> = body.split('\n').collect();
+        let [origin, size, root, extensions @ ..] = lines.as_slice() else {
+            let expected = "at least three lines: origin, tree size, root hash";
+            return Err(FormatError::malformed(Self::WHAT, expected, format!("{}", lines.len())));
+        };
+        if let Some(at) = lines.iter().position(|line| line.is_empty()) {
+            return Err(wrong(at + 1, "a line that is not empty", ""));
+        }
+        Ok(Self {
+            origin: KeyName::new(origin).map_err(|e| e.at_line(1))?,
+            size: TreeSize::parse(size)
+                .ok_or_else(|| wrong(2, "a decimal tree size below 2^63 without leading zeros", size))?,
+            root: Hash::from_base64(root).map_err(|e| e.at_line(3))?,
+            extensions: extensions.iter().map(|&line| line.to_owned()).collect(),
+        })
+    }
+
+    /// Signs the head as the log. `Note -> VerifiedNote -> LogSigned<Checkpoint>` reads it back.
+    ///
+    /// # Panics
+    /// If the signer is a witness's or another origin's: a log signs only its own heads.
+    #[must_use]
+    pub fn sign(&self, signer: &NoteSigner) -> Note {
+        assert_eq!(*signer.public().name(), self.origin, "a log signs under its own origin");
+        Note::sign(self.to_string(), &[signer])
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}\n{}\n", self.origin, self.size, self.root.to_base64())?;
+        self.extensions.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+/// Something that a trusted log signed. Only [`open`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSigned<T> {
+    inner: T,
+    note: Note,
+}
+
+impl<T> LogSigned<T> {
+    /// What was signed.
+    #[must_use]
+    pub const fn get(&self) -> &T {
+        &self.inner
+    }
+
+    /// The note that carries it, with all its signature lines, checked or not.
+    #[must_use]
+    pub const fn note(&self) -> &Note {
+        &self.note
+    }
+}
+
+/// Reads a checkpoint and checks that one of `logs` signed it under its own origin.
+///
+/// # Errors
+/// [`CheckpointError`] that says which of the steps failed.
+pub fn open(bytes: &[u8], logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, CheckpointError> {
+    let note = Note::parse(bytes)?;
+    // The origin only chooses which keys to ask; nothing is believed before they answer.
+    let origin = note.text().split('\n').next().unwrap_or_default();
+    let keys: Vec<NoteKey> = logs
+        .iter()
+        .filter(|key| key.name().as_str() == origin && key.kind() == SignatureType::Ed25519)
+        .cloned()
+        .collect();
+    if keys.is_empty() {
+        let mut expected: Vec<&str> = logs.iter().map(|key| key.name().as_str()).collect();
+        expected.dedup();
+        let expected = if expected.is_empty() { "none is trusted".to_owned() } else { expected.join(" or ") };
+        return Err(CheckpointError::WrongOrigin { expected, seen: quote(origin) });
+    }
+    let verified = note.verify(&keys)?;
+    let checkpoint = Checkpoint::parse(verified.note().text())?;
+    Ok(LogSigned { inner: checkpoint, note: verified.note().clone() })
+}
+
+/// [`open`] on bytes that may not even be UTF-8, for reading what a file claims without keys.
+///
+/// # Errors
+/// [`FormatError`] where it is no checkpoint.
+pub fn read_unverified(bytes: &[u8]) -> Result<(Checkpoint, Note), FormatError> {
+    utf8(Checkpoint::WHAT, bytes)?;
+    let note = Note::parse(bytes)?;
+    Ok((Checkpoint::parse(note.text())?, note))
+}

@@ -1,0 +1,60 @@
+//! treehead: a transparency log for software vendors.
+//!
+//! Every build, update and detection-rule release is a leaf of an append-only Merkle tree.
+//! Endpoints check, offline and before they install anything, that what they were given is what
+//! everyone was given. `ARCHITECTURE.md` is the map; this is its outline, imports go down only:
+//!
+//! ```text
+//! L5  cli          the `treehead` program
+//! L3  server       router, submissions, reads, error table       client   fetch, then authenticate
+//! L2  sequencer    pool, batches, commit loop, recovery
+//! L1  store        journal (the truth), sled (derived), checkpoint file
+//! L0  verify       the endpoint's verdict                          <- the paved path
+//!     state, proof_file, policy, release, cosignature, checkpoint, note, bundle, merkle, format
+//! ```
+//!
+//! L0 is pure: no runtime, database, files, clock or randomness. `--no-default-features` builds it
+//! alone. Trust flows one way through its types, each arrow is one function:
+//! `Note -> VerifiedNote -> LogSigned<Checkpoint> -> Cosigned<Checkpoint> -> VerifiedRelease`.
+//!
+//! An endpoint needs one call, [`verify::verify`]:
+//!
+//! ```
+//! use treehead::merkle::Hash;
+//! use treehead::policy::Policy;
+//! use treehead::release::Publishers;
+//! use treehead::verify::{Artifact, Freshness, Question, verify};
+//!
+//! # let policy_file = b"quorum none\n".as_slice();
+//! # let (publishers_file, proof_file, program) = (b"".as_slice(), b"".as_slice(), b"".as_slice());
+//! let policy = Policy::parse(policy_file)?;
+//! let publishers = Publishers::parse(publishers_file)?;
+//! let verdict = verify(&Question {
+//!     artifact: Artifact::File(&Hash::digest(program)),
+//!     proof: proof_file,
+//!     policy: &policy,
+//!     publishers: &publishers,
+//!     freshness: Freshness { now: 1_770_000_000, max_age: None },
+//!     state: None,
+//! });
+//! match verdict {
+//!     Ok(release) => println!("{} by {}", release.release().purl, release.publisher()),
+//!     Err(refusal) => eprintln!("{}: {refusal}", refusal.code()),
+//! }
+//! # Ok::<(), treehead::format::FormatError>(())
+//! ```
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod bundle;
+pub mod checkpoint;
+pub mod cosignature;
+pub mod format;
+pub mod merkle;
+pub mod note;
+pub mod policy;
+pub mod proof_file;
+pub mod release;
+pub mod state;
+pub mod verify;

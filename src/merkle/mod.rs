@@ -1,0 +1,26 @@
+//! The tree: RFC 6962 hashing, tiles, the right edge, proofs and manifests. Pure functions.
+//!
+//! Reading a proof out of a log is *plan, fetch, fold*: [`Plan`] says which nodes are needed,
+//! the caller fetches the tiles that hold them, and the plan folds those nodes into the proof.
+//! [`verify_inclusion`] and [`verify_consistency`] check one with nothing else at hand.
+
+mod edge;
+mod hash;
+mod manifest;
+mod plan;
+mod size;
+mod tile;
+mod verify;
+
+pub use edge::{Growth, RightEdge, TileHashes};
+pub use hash::{HASH_BYTES, Hash, Rfc6962};
+pub use manifest::{MAX_MANIFEST_FILES, MAX_MULTI_PROOF, Manifest, MultiProof, manifest_leaf};
+pub use plan::{Node, Plan, TileReader, prove_consistency, prove_inclusion, read_root};
+pub use size::{LeafIndex, MAX_TREE_SIZE, TreeSize};
+pub use tile::{TILE_WIDTH, Tile, TileId, tiles_of};
+pub use verify::{MAX_PROOF_HASHES, ProofError, verify_consistency, verify_inclusion};
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! Making proofs: plan which nodes are needed, fetch their tiles, fold them.
+
+use std::collections::BTreeMap;
+
+use super::edge::bits_of;
+use super::tile::{TILE_HEIGHT, TILE_WIDTH};
+use super::{
+    Hash, LeafIndex, ProofError, RightEdge, Tile, TileId, TreeSize, verify_consistency, verify_inclusion,
+};
+
+/// A complete subtree: `2^level` leaves starting at leaf `index * 2^level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Node {
+    /// Height above the leaves, 0 to 62.
+    pub level: u32,
+    /// Place within the level.
+    pub index: u64,
+}
+
+impl Node {
+    /// The tile that the node is computed from, and the run of hashes in it.
+    fn in_tile(self) -> (TileId, std::ops::Range<usize>) {
+        let level = u8::try_from(self.level / TILE_HEIGHT).expect("below 64 / 8");
+        let height = self.level % TILE_HEIGHT;
+        let first = self.index << height;
+        let start = usize::try_from(first % TILE_WIDTH).expect("below 256");
+        (TileId::Hashes { level, index: first / TILE_WIDTH }, start..start + (1 << height))
+    }
+}
+
+/// The nodes that a proof is made of.
+///
+/// A proof's hash is the root of a run of leaves; a run that is no complete subtree is folded
+/// from the complete ones it falls into, so a plan is a list of such lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    size: TreeSize,
+    pieces: Vec<Vec<Node>>,
+}
+
+impl Plan {
+    /// The inclusion proof of leaf `index` in a tree of `size`: PATH of RFC 6962 section 2.1.1.
+    ///
+    /// # Errors
+    /// [`ProofError::IndexOutOfRange`] where the tree has no such leaf.
+    pub fn inclusion(index: LeafIndex, size: TreeSize) -> Result<Self, ProofError> {
+        if !size.contains(index) {
+            return Err(ProofError::IndexOutOfRange { index, size });
+        }
+        let mut pieces = Vec::new();
+        let (mut start, mut end) = (0, size.get());
+        while end - start > 1 {
+            let split = start + split_point(end - start);
+            if index.get() < split {
+                pieces.push(run(split, end));
+                end = split;
+            } else {
+                pieces.push(run(start, split));
+                start = split;
+            }
+        }
+        pieces.reverse(); // RFC 6962 lists the leaf's sibling first.
+        Ok(Self { size, pieces })
+    }
+
+    /// The consistency proof from a tree of `old` to one of `new` leaves: PROOF of RFC 6962
+    /// section 2.1.2. Empty where `old` is 0 or equals `new`: there is nothing to prove.
+    ///
+    /// # Errors
+    /// [`ProofError::SizesReversed`] where `old` is larger than `new`.
+    pub fn consistency(old: TreeSize, new: TreeSize) -> Result<Self, ProofError> {
+        if old > new {
+            return Err(ProofError::SizesReversed { old, new });
+        }
+        let mut pieces = Vec::new();
+        if old > TreeSize::ZERO && old < new {
+            let (mut start, mut end) = (0, new.get());
+            let old = old.get();
+            while end != old {
+                let split = start + split_point(end - start);
+                if old <= split {
+                    pieces.push(run(split, end));
+                    end = split;
+                } else {
+                    pieces.push(run(start, split));
+                    start = split;
+                }
+            }
+            // The verifier knows the old root, and needs the old tree's last subtree only where
+            // that is not the old tree itself (the flag b of RFC 6962).
+            if start > 0 {
+                pieces.push(run(start, end));
+            }
+            pieces.reverse();
+        }
+        Ok(Self { size: new, pieces })
+    }
+
+    /// The peaks of a tree of `size`, one piece each, largest first.
+    #[must_use]
+    pub fn right_edge(size: TreeSize) -> Self {
+        let pieces = bits_of(size).map(|level| vec![Node { level, index: (size.get() >> level) - 1 }]);
+        Self { size, pieces: pieces.collect() }
+    }
+
+    /// The nodes needed, in the order [`fold`](Self::fold) takes them.
+    pub fn nodes(&self) -> impl Iterator<Item = Node> + '_ {
+        self.pieces.iter().flatten().copied()
+    }
+
+    /// The tiles that hold them, each once, as wide as the tree has them.
+    #[must_use]
+    pub fn tiles(&self) -> Vec<Tile> {
+        let mut ids: Vec<TileId> = self.nodes().map(|node| node.in_tile().0).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().filter_map(|id| Tile::in_tree(id, self.size)).collect()
+    }
+
+    /// The proof, from the hashes of [`nodes`](Self::nodes) in that order.
+    ///
+    /// # Panics
+    /// Unless there is one hash for each node.
+    #[must_use]
+    pub fn fold(&self, nodes: &[Hash]) -> Vec<Hash> {
+        let mut rest = nodes;
+        let proof = self.pieces.iter().map(|piece| {
+            let (these, others) = rest.split_at(piece.len());
+            rest = others;
+            let (last, left) = these.split_last().expect("a piece has a node");
+            left.iter().rev().fold(*last, |right, left| Hash::node(left, &right))
+        });
+        let proof = proof.collect();
+        assert!(rest.is_empty(), "one hash for each node of the plan");
+        proof
+    }
+
+    /// Reads the tiles through `reader` and folds the proof.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn fetch<R: TileReader + ?Sized>(&self, reader: &R) -> Result<Vec<Hash>, R::Error> {
+        let wanted = self.tiles();
+        let tiles: BTreeMap<TileId, Vec<Hash>> =
+            wanted.iter().map(|tile| tile.id).zip(reader.read_tiles(&wanted)?).collect();
+        let nodes: Vec<Hash> = self
+            .nodes()
+            .map(|node| {
+                let (id, run) = node.in_tile();
+                subtree_root(&tiles[&id][run])
+            })
+            .collect();
+        Ok(self.fold(&nodes))
+    }
+}
+
+/// Where tiles come from: a store, a network, a test's vector.
+pub trait TileReader {
+    /// Why a tile could not be had.
+    type Error;
+
+    /// The hashes of each tile, in the order asked for: exactly [`Tile::width`] of them each.
+    ///
+    /// # Errors
+    /// Where any of them can't be had whole.
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, Self::Error>;
+}
+
+/// Makes an inclusion proof and checks it against `root` with the verifier that others will use,
+/// so that a damaged tree is found here and not by them.
+///
+/// # Errors
+/// The outer one is the reader's, the inner one says that the tiles do not make this root.
+pub fn prove_inclusion<R: TileReader + ?Sized>(
+    reader: &R,
+    index: LeafIndex,
+    leaf: &Hash,
+    size: TreeSize,
+    root: &Hash,
+) -> Result<Result<Vec<Hash>, ProofError>, R::Error> {
+    let plan = match Plan::inclusion(index, size) {
+        Ok(plan) => plan,
+        Err(out_of_range) => return Ok(Err(out_of_range)),
+    };
+    let proof = plan.fetch(reader)?;
+    Ok(verify_inclusion(index, size, leaf, &proof, root).map(|()| proof))
+}
+
+/// Makes a consistency proof and checks it against both roots.
+///
+/// # Errors
+/// As [`prove_inclusion`].
+pub fn prove_consistency<R: TileReader + ?Sized>(
+    reader: &R,
+    (old, old_root): (TreeSize, &Hash),
+    (new, new_root): (TreeSize, &Hash),
+) -> Result<Result<Vec<Hash>, ProofError>, R::Error> {
+    let plan = match Plan::consistency(old, new) {
+        Ok(plan) => plan,
+        Err(reversed) => return Ok(Err(reversed)),
+    };
+    let proof = plan.fetch(reader)?;
+    Ok(verify_consistency((old, old_root), (new, new_root), &proof).map(|()| proof))
+}
+
+/// The right edge of a tree of `size`, read from its tiles.
+///
+/// # Errors
+/// The reader's.
+pub fn read_root<R: TileReader + ?Sized>(reader: &R, size: TreeSize) -> Result<RightEdge, R::Error> {
+    let peaks = Plan::right_edge(size).fetch(reader)?;
+    Ok(RightEdge::new(size, peaks).expect("one peak for each bit of the size"))
+}
+
+/// Root of a complete subtree, given its `2^n` hashes at one level.
+fn subtree_root(hashes: &[Hash]) -> Hash {
+    let mut layer = hashes.to_vec();
+    while layer.len() > 1 {
+        layer = layer.chunks_exact(2).map(|pair| Hash::node(&pair[0], &pair[1])).collect();
+    }
+    layer[0]
+}
+
+/// Largest power of two below `count`, which is at least 2: k of RFC 6962 section 2.1.
+fn split_point(count: u64) -> u64 {
+    1 << (u64::BITS - 1 - (count - 1).leading_zeros())
+}
+
+/// The complete subtrees that leaves `start..end` fall into, left to right. `start` is a multiple
+/// of the smallest power of two that is not below the run's length, as RFC 6962 cuts them.
+fn run(start: u64, end: u64) -> Vec<Node> {
+    let mut at = start;
+    let levels = (0..u64::BITS).rev().filter(|level| (end - start) >> level & 1 == 1);
+    levels
+        .map(|level| {
+            let node = Node { level, index: at >> level };
+            at += 1 << level;
+            node
+        })
+        .collect()
+}

@@ -1,0 +1,107 @@
+//! Sizes and indices: different types, so that neither can be passed for the other.
+
+use std::fmt;
+
+use crate::format::decimal;
+
+/// Largest tree size that is read, signed or verified: 2^63 - 1, which Go and SQL integers hold too.
+pub const MAX_TREE_SIZE: u64 = i64::MAX as u64;
+
+/// Number of leaves in a tree, in `0..=MAX_TREE_SIZE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct TreeSize(u64);
+
+impl TreeSize {
+    /// The empty tree.
+    pub const ZERO: Self = Self(0);
+
+    /// `None` above [`MAX_TREE_SIZE`].
+    #[must_use]
+    pub const fn new(size: u64) -> Option<Self> {
+        if size <= MAX_TREE_SIZE { Some(Self(size)) } else { None }
+    }
+
+    /// The number of leaves.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Decimal in its one spelling; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        decimal(text, MAX_TREE_SIZE).map(Self)
+    }
+
+    /// Whether leaf `index` is in a tree of this size.
+    #[must_use]
+    pub const fn contains(self, index: LeafIndex) -> bool {
+        index.0 < self.0
+    }
+
+    /// The index that the next appended leaf gets.
+    #[must_use]
+    pub const fn next_index(self) -> LeafIndex {
+        LeafIndex(self.0)
+    }
+
+    /// This size after `count` more leaves.
+    ///
+    /// # Panics
+    /// Past [`MAX_TREE_SIZE`]: at a million leaves a second, after 290,000 years.
+    #[must_use]
+    pub fn plus(self, count: usize) -> Self {
+        Self::new(self.0 + count as u64).expect("a log never reaches 2^63 leaves")
+    }
+}
+
+impl fmt::Display for TreeSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Position of a leaf, from zero; always below [`MAX_TREE_SIZE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeafIndex(u64);
+
+impl LeafIndex {
+    /// `None` at or above [`MAX_TREE_SIZE`].
+    #[must_use]
+    pub const fn new(index: u64) -> Option<Self> {
+        if index < MAX_TREE_SIZE { Some(Self(index)) } else { None }
+    }
+
+    /// The position.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Decimal in its one spelling; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        decimal(text, MAX_TREE_SIZE - 1).map(Self)
+    }
+
+    /// The smallest tree that holds this leaf.
+    #[must_use]
+    pub const fn size_with(self) -> TreeSize {
+        TreeSize(self.0 + 1)
+    }
+
+    /// The index `count` places further on.
+    ///
+    /// # Panics
+    /// At or past [`MAX_TREE_SIZE`].
+    #[must_use]
+    pub fn plus(self, count: usize) -> Self {
+        Self::new(self.0 + count as u64).expect("a log never reaches 2^63 leaves")
+    }
+}
+
+impl fmt::Display for LeafIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,288 @@
+//! Keys of notes, as the Go note package reads and writes them.
+//!
+//! ```text
+//! vkey     <name>+<8 hex digits: key ID>+base64(type || 32-byte Ed25519 public key)
+//! signer   PRIVATE+KEY+<name>+<8 hex digits: key ID>+base64(type || 32-byte Ed25519 seed)
+//! key ID   SHA-256(name || 0x0A || type || public key)[:4]
+//! ```
+
+use std::fmt;
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::format::{
+    FormatError, base64_decode, base64_encode, cap, has_space_or_control, hex_decode, quote,
+};
+
+/// Longest key name or origin: 255 bytes, what a `cosigned_message` can hold.
+const MAX_NAME_BYTES: usize = 255;
+/// Longest vkey or signer key that is read: an ML-DSA-44 key is 1,312 bytes, 1,752 in base64.
+const MAX_KEY_TEXT: usize = 4_096;
+
+/// Name of a key: not empty, no Unicode space, no plus, no control character.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyName(String);
+
+impl KeyName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`FormatError`] unless it is 1 to 255 bytes without space, plus or control character.
+    pub fn new(name: &str) -> Result<Self, FormatError> {
+        cap("a key name", name.len(), MAX_NAME_BYTES)?;
+        if name.is_empty() || name.contains('+') || has_space_or_control(name) {
+            return Err(FormatError::malformed(
+                "a key name",
+                "a name such as example.com/log, without spaces, plus signs or control characters",
+                quote(name),
+            ));
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// First four bytes of the hash over a key and its name: finds a key, proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub [u8; 4]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// What a key signs, c2sp.org/signed-note "Signature types".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignatureType {
+    /// `0x01`: Ed25519 over the note text. Logs sign with it.
+    Ed25519,
+    /// `0x04`: timestamped Ed25519 cosignature. Witnesses sign with it.
+    CosignatureEd25519,
+}
+
+impl SignatureType {
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Ed25519 => 0x01,
+            Self::CosignatureEd25519 => 0x04,
+        }
+    }
+
+    const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0x01 => Some(Self::Ed25519),
+            0x04 => Some(Self::CosignatureEd25519),
+            _ => None,
+        }
+    }
+}
+
+fn key_id(name: &KeyName, material: &[u8]) -> KeyId {
+    let hash =
+        Sha256::new().chain_update(name.as_str()).chain_update(b"\n").chain_update(material).finalize();
+    KeyId([hash[0], hash[1], hash[2], hash[3]])
+}
+
+/// Splits `<name>+<id>+<base64>` and checks everything but the meaning of the material.
+fn parse_parts(what: &'static str, text: &str) -> Result<(KeyName, KeyId, Zeroizing<Vec<u8>>), FormatError> {
+    // The text may be a secret, so errors say what is wrong without quoting it.
+    let wrong = |expected: &str, seen: &str| FormatError::malformed(what, expected, seen);
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(id), Some(material)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(wrong("<name>+<key ID>+<base64>", "fewer parts"));
+    };
+    let name = KeyName::new(name)?;
+    let id = hex_decode(id)
+        .map(KeyId)
+        .ok_or_else(|| wrong("a key ID of 8 lower-case hex digits", "something else"))?;
+    let material = base64_decode(material)
+        .map(Zeroizing::new)
+        .filter(|m| !m.is_empty())
+        .ok_or_else(|| wrong("padded base64 after the key ID", "something else"))?;
+    Ok((name, id, material))
+}
+
+fn parse_type(what: &'static str, byte: u8) -> Result<SignatureType, FormatError> {
+    SignatureType::from_byte(byte).ok_or_else(|| {
+        let expected = "signature type 0x01 (Ed25519) or 0x04 (Ed25519 cosignature)";
+        FormatError::malformed(what, expected, format!("type {byte:#04x}"))
+    })
+}
+
+/// Checks an Ed25519 signature exactly as Go's `crypto/ed25519` does.
+#[must_use]
+pub fn ed25519_verify(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
+    Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+}
+
+/// A public key that checks signatures on notes: a *vkey*.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoteKey {
+    name: KeyName,
+    id: KeyId,
+    kind: SignatureType,
+    key: VerifyingKey,
+}
+
+impl NoteKey {
+    const WHAT: &str = "a verifier key";
+
+    /// Gives an Ed25519 public key a name and a use.
+    ///
+    /// # Errors
+    /// [`FormatError`] for a weak key: one of small order verifies signatures nobody made.
+    pub fn new(name: KeyName, kind: SignatureType, key: VerifyingKey) -> Result<Self, FormatError> {
+        if key.is_weak() {
+            let expected = "a strong Ed25519 key";
+            return Err(FormatError::malformed(
+                Self::WHAT,
+                expected,
+                "a weak one, of small order: make another",
+            ));
+        }
+        let mut material = vec![kind.byte()];
+        material.extend_from_slice(key.as_bytes());
+        Ok(Self { id: key_id(&name, &material), name, kind, key })
+    }
+
+    /// Reads a vkey, without a newline.
+    ///
+    /// # Errors
+    /// [`FormatError`] for a malformed vkey, a key ID that is not this key's, a signature type
+    /// that is not known here, or a weak key.
+    pub fn parse(text: &str) -> Result<Self, FormatError> {
+        cap(Self::WHAT, text.len(), MAX_KEY_TEXT)?;
+        if text.starts_with("PRIVATE+KEY+") {
+            let seen = "a signer key, which is secret: use the .vkey file beside it";
+            return Err(FormatError::malformed(Self::WHAT, "a public key", seen));
+        }
+        let (name, id, material) = parse_parts(Self::WHAT, text)?;
+        let kind = parse_type(Self::WHAT, material[0])?;
+        let key = <[u8; 32]>::try_from(&material[1..])
+            .ok()
+            .and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok())
+            .ok_or_else(|| {
+                let seen = format!("{} bytes that are none", material.len() - 1);
+                FormatError::malformed(Self::WHAT, "a 32-byte Ed25519 public key", seen)
+            })?;
+        let expected = key_id(&name, &material);
+        if id != expected {
+            let expected = format!("key ID {expected} for this name and key");
+            return Err(FormatError::malformed(Self::WHAT, expected, id.to_string()));
+        }
+        Self::new(name, kind, key)
+    }
+
+    /// The key's name; for a log it is the origin.
+    #[must_use]
+    pub const fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// The key's ID.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// What the key signs.
+    #[must_use]
+    pub const fn kind(&self) -> SignatureType {
+        self.kind
+    }
+
+    /// The bare public key.
+    #[must_use]
+    pub const fn public_key(&self) -> &VerifyingKey {
+        &self.key
+    }
+}
+
+impl fmt::Display for NoteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut material = vec![self.kind.byte()];
+        material.extend_from_slice(self.key.as_bytes());
+        write!(f, "{}+{}+{}", self.name, self.id, base64_encode(&material))
+    }
+}
+
+/// A secret key that signs notes. Its seed is wiped when it is dropped, and `Debug` shows none of it.
+pub struct NoteSigner {
+    public: NoteKey,
+    key: SigningKey,
+}
+
+impl NoteSigner {
+    const WHAT: &str = "a signer key";
+
+    /// Makes a signer from a seed that came from the operating system's random source.
+    #[must_use]
+    pub fn from_seed(name: KeyName, kind: SignatureType, seed: &[u8; 32]) -> Self {
+        let key = SigningKey::from_bytes(seed);
+        let public = NoteKey::new(name, kind, key.verifying_key()).expect("a key made from a seed is strong");
+        Self { public, key }
+    }
+
+    /// Reads a signer key, without a newline.
+    ///
+    /// # Errors
+    /// [`FormatError`], which never quotes the key.
+    pub fn parse(text: &str) -> Result<Self, FormatError> {
+        cap(Self::WHAT, text.len(), MAX_KEY_TEXT)?;
+        let rest = text.strip_prefix("PRIVATE+KEY+").ok_or_else(|| {
+            FormatError::malformed(Self::WHAT, "a line that starts with PRIVATE+KEY+", "something else")
+        })?;
+        let (name, id, material) = parse_parts(Self::WHAT, rest)?;
+        let kind = parse_type(Self::WHAT, material[0])?;
+        let seed: Zeroizing<[u8; 32]> = Zeroizing::new(material[1..].try_into().map_err(|_| {
+            let seen = format!("{} bytes", material.len() - 1);
+            FormatError::malformed(Self::WHAT, "a 32-byte Ed25519 seed", seen)
+        })?);
+        let signer = Self::from_seed(name, kind, &seed);
+        if signer.public.id != id {
+            let expected = format!("key ID {} for this name and key", signer.public.id);
+            return Err(FormatError::malformed(Self::WHAT, expected, id.to_string()));
+        }
+        Ok(signer)
+    }
+
+    /// The line to keep secret: `PRIVATE+KEY+...`, without a newline.
+    #[must_use]
+    pub fn to_secret(&self) -> Zeroizing<String> {
+        let mut material = Zeroizing::new(vec![self.public.kind.byte()]);
+        material.extend_from_slice(self.key.as_bytes());
+        let encoded = Zeroizing::new(base64_encode(&material));
+        Zeroizing::new(format!("PRIVATE+KEY+{}+{}+{}", self.public.name, self.public.id, *encoded))
+    }
+
+    /// The key that others check with.
+    #[must_use]
+    pub const fn public(&self) -> &NoteKey {
+        &self.public
+    }
+
+    /// A bare Ed25519 signature over `message`.
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
+    }
+}
+
+impl fmt::Debug for NoteSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NoteSigner").field("public", &self.public).finish_non_exhaustive()
+    }
+}

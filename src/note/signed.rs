@@ -1,0 +1,240 @@
+//! Reading, verifying and writing notes.
+
+use std::fmt;
+
+use super::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType, ed25519_verify};
+use crate::cosignature;
+use crate::format::{FormatError, base64_decode, base64_encode, cap, cap_count, quote, utf8};
+
+/// Largest note: 64 signatures of ML-DSA-44 size, and text.
+pub const MAX_NOTE_BYTES: usize = 256 * 1024;
+/// Most signatures in a note. The specification demands that 16 be accepted.
+pub const MAX_NOTE_SIGNATURES: usize = 64;
+
+/// What begins a signature line: em dash, space.
+const SIGNATURE_PREFIX: &str = "— ";
+
+/// Why a note is not trusted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoteError {
+    /// It can't be read.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A trusted key is named, but did not make the signature.
+    #[error("the signature by {name}+{id} is not valid: the text or the signature was changed")]
+    BadSignature {
+        /// The key's name.
+        name: KeyName,
+        /// The key's ID.
+        id: KeyId,
+    },
+    /// No trusted key is named.
+    #[error("no trusted key signed this note: expected {expected}, saw {seen}")]
+    Unsigned {
+        /// The keys that would do.
+        expected: String,
+        /// The keys that signed.
+        seen: String,
+    },
+}
+
+/// A signature line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoteSignature {
+    name: KeyName,
+    id: KeyId,
+    /// What follows the key ID: the signature in the encoding of its type.
+    bytes: Vec<u8>,
+}
+
+impl NoteSignature {
+    /// A signature made elsewhere.
+    #[must_use]
+    pub const fn new(name: KeyName, id: KeyId, bytes: Vec<u8>) -> Self {
+        Self { name, id, bytes }
+    }
+
+    /// Name of the key that is said to have signed.
+    #[must_use]
+    pub const fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// ID of the key that is said to have signed.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The signature, without the key ID.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether the line names `key`; says nothing of the signature.
+    #[must_use]
+    pub fn names(&self, key: &NoteKey) -> bool {
+        self.name == *key.name() && self.id == key.id()
+    }
+
+    fn parse(line: &str) -> Result<Self, FormatError> {
+        let wrong = || {
+            let expected = "a signature line: — <key name> base64(key ID || signature)";
+            FormatError::malformed("a signed note", expected, quote(line))
+        };
+        let (name, signature) =
+            line.strip_prefix(SIGNATURE_PREFIX).and_then(|l| l.split_once(' ')).ok_or_else(wrong)?;
+        let name = KeyName::new(name)?;
+        let mut bytes = base64_decode(signature).ok_or_else(wrong)?;
+        if bytes.len() <= 4 {
+            return Err(wrong());
+        }
+        let signature = bytes.split_off(4);
+        Ok(Self { name, id: KeyId(bytes.try_into().expect("four bytes")), bytes: signature })
+    }
+}
+
+impl fmt::Display for NoteSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = [self.id.0.as_slice(), &self.bytes].concat();
+        writeln!(f, "{SIGNATURE_PREFIX}{} {}", self.name, base64_encode(&bytes))
+    }
+}
+
+/// A note as it was read: well-formed, and not to be believed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    text: String,
+    signatures: Vec<NoteSignature>,
+}
+
+impl Note {
+    const WHAT: &str = "a signed note";
+
+    /// Reads a note.
+    ///
+    /// # Errors
+    /// [`FormatError`] for anything but the format drawn above, in valid UTF-8 without control
+    /// characters, within [`MAX_NOTE_BYTES`] and [`MAX_NOTE_SIGNATURES`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        cap(Self::WHAT, bytes.len(), MAX_NOTE_BYTES)?;
+        let note = utf8(Self::WHAT, bytes)?;
+        if let Some(at) = note.bytes().position(|b| b < 0x20 && b != b'\n') {
+            let (line, seen) =
+                (note[..at].matches('\n').count() + 1, format!("byte {:#04x}", note.as_bytes()[at]));
+            let wrong = FormatError::malformed(Self::WHAT, "no control character but the newline", seen);
+            return Err(wrong.at_line(line));
+        }
+        // The text is separated from the signatures by the last empty line.
+        let split = note.rfind("\n\n").ok_or_else(|| {
+            FormatError::malformed(Self::WHAT, "an empty line between text and signatures", "none")
+        })?;
+        let (text, signatures) = (&note[..=split], &note[split + 2..]);
+        let first_line = text.matches('\n').count() + 2;
+        let lines = signatures.strip_suffix('\n').ok_or_else(|| {
+            FormatError::malformed(Self::WHAT, "a signature line that ends in a newline", quote(signatures))
+        })?;
+        cap_count(Self::WHAT, "signatures", lines.matches('\n').count() + 1, MAX_NOTE_SIGNATURES)?;
+        let parse = |(at, line)| NoteSignature::parse(line).map_err(|e| e.at_line(first_line + at));
+        let signatures = lines.split('\n').enumerate().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { text: text.to_owned(), signatures })
+    }
+
+    /// Signs `text`, which must end in a newline and be fit for a note.
+    ///
+    /// # Panics
+    /// On text that [`Note::parse`] would refuse: it is ours, made by a printer of this crate.
+    #[must_use]
+    pub fn sign(text: String, signers: &[&NoteSigner]) -> Self {
+        let sign = |signer: &&NoteSigner| {
+            let key = signer.public();
+            assert_eq!(key.kind(), SignatureType::Ed25519, "witness keys sign cosignatures, not notes");
+            NoteSignature::new(key.name().clone(), key.id(), signer.sign_bytes(text.as_bytes()).to_vec())
+        };
+        let note = Self { signatures: signers.iter().map(sign).collect(), text };
+        assert_eq!(Self::parse(note.to_string().as_bytes()).as_ref(), Ok(&note), "a note that reads back");
+        note
+    }
+
+    /// The signed text, with its final newline.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The signature lines, in order.
+    #[must_use]
+    pub fn signatures(&self) -> &[NoteSignature] {
+        &self.signatures
+    }
+
+    /// Adds a signature line at the end.
+    pub fn push(&mut self, signature: NoteSignature) {
+        self.signatures.push(signature);
+    }
+
+    /// Believes the text if at least one of `keys` signed it, and every one of them that is named
+    /// really did: c2sp.org/signed-note, "Signatures".
+    ///
+    /// # Errors
+    /// [`NoteError::BadSignature`] or [`NoteError::Unsigned`].
+    pub fn verify(self, keys: &[NoteKey]) -> Result<VerifiedNote, NoteError> {
+        let mut signers: Vec<NoteKey> = Vec::new();
+        for signature in &self.signatures {
+            // Signatures by unknown keys are ignored, even if they share a name or an ID.
+            let Some(key) = keys.iter().find(|key| signature.names(key)) else { continue };
+            let valid = match key.kind() {
+                SignatureType::Ed25519 => {
+                    ed25519_verify(key.public_key(), self.text.as_bytes(), &signature.bytes)
+                }
+                SignatureType::CosignatureEd25519 => {
+                    cosignature::verify(key, &self.text, &signature.bytes).is_some()
+                }
+            };
+            if !valid {
+                return Err(NoteError::BadSignature { name: key.name().clone(), id: key.id() });
+            }
+            if !signers.contains(key) {
+                signers.push(key.clone());
+            }
+        }
+        if signers.is_empty() {
+            let list = |keys: Vec<String>| if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+            return Err(NoteError::Unsigned {
+                expected: list(keys.iter().map(|k| format!("{}+{}", k.name(), k.id())).collect()),
+                seen: list(self.signatures.iter().map(|s| format!("{}+{}", s.name, s.id)).collect()),
+            });
+        }
+        Ok(VerifiedNote { note: self, signers })
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.text)?;
+        self.signatures.iter().try_for_each(|signature| signature.fmt(f))
+    }
+}
+
+/// A note that a trusted key signed. Only [`Note::verify`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedNote {
+    note: Note,
+    signers: Vec<NoteKey>,
+}
+
+impl VerifiedNote {
+    /// The note.
+    #[must_use]
+    pub const fn note(&self) -> &Note {
+        &self.note
+    }
+
+    /// The trusted keys that signed it, each once, at least one.
+    #[must_use]
+    pub fn signers(&self) -> &[NoteKey] {
+        &self.signers
+    }
+}

@@ -1,0 +1,379 @@
+//! Whom to trust: c2sp.org/tlog-policy.
+//!
+//! ```text
+//! log <vkey> [<url>]
+//! witness <name> <vkey> [<url>]
+//! group <name> all|any|<k> <name>...
+//! quorum <name>|none                 exactly once
+//! ```
+//!
+//! Items are separated by spaces and tabs; empty lines and lines that begin with `#` are ignored.
+//! Names are opaque octets.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::cosignature;
+use crate::format::{FormatError, cap, cap_count, decimal, quote_bytes, utf8};
+use crate::merkle::Hash;
+use crate::note::{KeyId, KeyName, Note, NoteKey, SignatureType};
+
+/// Largest policy file: 256 ML-DSA-44 keys with URLs fit.
+pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
+/// Most logs, witnesses or groups, each. The specification recommends at least 32.
+pub const MAX_POLICY_ITEMS: usize = 256;
+
+/// A log that the policy trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyLog {
+    /// Its key; the key's name is the origin.
+    pub key: NoteKey,
+    /// Where it is served, if the policy says.
+    pub url: Option<String>,
+}
+
+/// A witness that the policy knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyWitness {
+    /// Its name in the policy, octets, with no meaning elsewhere.
+    pub name: Vec<u8>,
+    /// Its key.
+    pub key: NoteKey,
+    /// Its submission prefix, if the policy says.
+    pub url: Option<String>,
+}
+
+/// A witness or a group, by its place in the list of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Member {
+    Witness(usize),
+    Group(usize),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Group {
+    name: Vec<u8>,
+    /// How many members have to have witnessed, 1 to `members.len()`.
+    threshold: usize,
+    /// Each defined on an earlier line, so a group only ever refers back.
+    members: Vec<Member>,
+}
+
+/// Trusted logs, known witnesses, and which of them are enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    logs: Vec<PolicyLog>,
+    witnesses: Vec<PolicyWitness>,
+    groups: Vec<Group>,
+    /// `None` for `quorum none`.
+    quorum: Option<Member>,
+}
+
+/// Why a checkpoint that the log signed does not satisfy the policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuorumError {
+    /// A witness that the policy knows is named, but did not make the cosignature.
+    #[error("the cosignature by {name}+{id} is not valid: the checkpoint or the cosignature was changed")]
+    BadCosignature {
+        /// The key's name.
+        name: KeyName,
+        /// The key's ID.
+        id: KeyId,
+    },
+    /// Too few witnesses.
+    #[error("the witness quorum is not reached: expected {expected}, saw cosignatures by {seen}")]
+    NotReached {
+        /// The quorum in words.
+        expected: String,
+        /// The witnesses that did cosign.
+        seen: String,
+    },
+}
+
+/// A cosignature that was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessedBy {
+    /// The witness's name in the policy.
+    pub witness: String,
+    /// When it cosigned, as a POSIX time in seconds, by its own clock.
+    pub time: u64,
+}
+
+/// Something that a trusted log signed and a quorum of witnesses cosigned. Only [`Policy::check`]
+/// makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cosigned<T> {
+    inner: T,
+    note: Note,
+    cosignatures: Vec<WitnessedBy>,
+}
+
+impl<T> Cosigned<T> {
+    /// What was signed.
+    #[must_use]
+    pub const fn get(&self) -> &T {
+        &self.inner
+    }
+
+    /// The note that carries it.
+    #[must_use]
+    pub const fn note(&self) -> &Note {
+        &self.note
+    }
+
+    /// The verified cosignatures, one for each witness.
+    #[must_use]
+    pub fn cosignatures(&self) -> &[WitnessedBy] {
+        &self.cosignatures
+    }
+}
+
+impl Policy {
+    const WHAT: &str = "a policy";
+
+    /// Reads a policy file.
+    ///
+    /// # Errors
+    /// [`FormatError`] with the line, for anything that the specification does not allow.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        cap(Self::WHAT, bytes.len(), MAX_POLICY_BYTES)?;
+        if !bytes.ends_with(b"\n") {
+            let seen = "a last line without one";
+            return Err(FormatError::malformed(Self::WHAT, "each line to end in a newline", seen));
+        }
+        let mut parser = Parser::default();
+        for (at, line) in bytes[..bytes.len() - 1].split(|b| *b == b'\n').enumerate() {
+            parser.line(line).map_err(|e| e.at_line(at + 1))?;
+        }
+        let Some(quorum) = parser.quorum else {
+            let expected = "a quorum line (`quorum none` if cosignatures are not required)";
+            return Err(FormatError::malformed(Self::WHAT, expected, "none"));
+        };
+        Ok(Self { logs: parser.logs, witnesses: parser.witnesses, groups: parser.groups, quorum })
+    }
+
+    /// The trusted logs.
+    #[must_use]
+    pub fn logs(&self) -> &[PolicyLog] {
+        &self.logs
+    }
+
+    /// Their keys, as [`checkpoint::open`](crate::checkpoint::open) takes them.
+    #[must_use]
+    pub fn log_keys(&self) -> Vec<NoteKey> {
+        self.logs.iter().map(|log| log.key.clone()).collect()
+    }
+
+    /// The witnesses it knows.
+    #[must_use]
+    pub fn witnesses(&self) -> &[PolicyWitness] {
+        &self.witnesses
+    }
+
+    /// Verifies the cosignatures by known witnesses and checks the quorum.
+    ///
+    /// # Errors
+    /// [`QuorumError`].
+    pub fn check(&self, signed: &LogSigned<Checkpoint>) -> Result<Cosigned<Checkpoint>, QuorumError> {
+        let note = signed.note();
+        let mut times: Vec<Option<u64>> = vec![None; self.witnesses.len()];
+        for signature in note.signatures() {
+            let Some(at) = self.witnesses.iter().position(|w| signature.names(&w.key)) else { continue };
+            let key = &self.witnesses[at].key;
+            let Some(time) = cosignature::verify(key, note.text(), signature.bytes()) else {
+                return Err(QuorumError::BadCosignature { name: key.name().clone(), id: key.id() });
+            };
+            // A witness counts once; of two cosignatures the later says how fresh the head is.
+            times[at] = times[at].max(Some(time));
+        }
+        let seen = times.iter().map(Option::is_some).collect::<Vec<_>>();
+        let witnessed = |at: &usize| WitnessedBy {
+            witness: String::from_utf8_lossy(&self.witnesses[*at].name).into_owned(),
+            time: times[*at].unwrap_or_default(),
+        };
+        let cosignatures: Vec<WitnessedBy> =
+            (0..times.len()).filter(|at| seen[*at]).map(|at| witnessed(&at)).collect();
+        if !self.quorum_reached(&seen) {
+            let names: Vec<&str> = cosignatures.iter().map(|c| c.witness.as_str()).collect();
+            let seen = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+            return Err(QuorumError::NotReached { expected: self.quorum_in_words(), seen });
+        }
+        Ok(Cosigned { inner: signed.get().clone(), note: note.clone(), cosignatures })
+    }
+
+    /// Whether the witnesses marked in `seen` (in the order of [`witnesses`](Self::witnesses)) are
+    /// a quorum.
+    fn quorum_reached(&self, seen: &[bool]) -> bool {
+        let mut groups: Vec<bool> = Vec::with_capacity(self.groups.len());
+        let holds = |member: &Member, groups: &[bool]| match *member {
+            Member::Witness(at) => seen[at],
+            Member::Group(at) => groups[at],
+        };
+        // Members are always defined before their group, so one pass in file order is enough.
+        for group in &self.groups {
+            let count = group.members.iter().filter(|member| holds(member, &groups)).count();
+            groups.push(count >= group.threshold);
+        }
+        self.quorum.is_none_or(|quorum| holds(&quorum, &groups))
+    }
+
+    /// The quorum rule in words, for people.
+    #[must_use]
+    pub fn quorum_in_words(&self) -> String {
+        self.quorum.map_or_else(|| "no witnesses".to_owned(), |member| self.in_words(member))
+    }
+
+    fn in_words(&self, member: Member) -> String {
+        match member {
+            Member::Witness(at) => String::from_utf8_lossy(&self.witnesses[at].name).into_owned(),
+            Member::Group(at) => {
+                let group = &self.groups[at];
+                let members: Vec<String> = group.members.iter().map(|m| self.in_words(*m)).collect();
+                format!("{} of ({})", group.threshold, members.join(", "))
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Parser {
+    logs: Vec<PolicyLog>,
+    witnesses: Vec<PolicyWitness>,
+    groups: Vec<Group>,
+    names: HashMap<Vec<u8>, Member>,
+    /// Witnesses and groups that are in a group already: each may be in one only.
+    taken: HashSet<Vec<u8>>,
+    log_keys: HashSet<Hash>,
+    witness_keys: HashSet<Hash>,
+    quorum: Option<Option<Member>>,
+}
+
+fn wrong(expected: impl Into<String>, seen: &[u8]) -> FormatError {
+    FormatError::malformed(Policy::WHAT, expected, quote_bytes(seen))
+}
+
+impl Parser {
+    fn line(&mut self, line: &[u8]) -> Result<(), FormatError> {
+        if let Some(byte) = line.iter().find(|b| (**b < 0x20 && **b != b'\t') || **b == 0x7f) {
+            let expected = "no control characters but tab and newline (CRLF line ends are not allowed)";
+            return Err(FormatError::malformed(Policy::WHAT, expected, format!("byte {byte:#04x}")));
+        }
+        let items: Vec<&[u8]> = line.split(|b| matches!(b, b' ' | b'\t')).filter(|i| !i.is_empty()).collect();
+        match items.as_slice() {
+            [] => Ok(()),
+            [first, ..] if first.starts_with(b"#") => Ok(()),
+            [b"log", rest @ ..] => self.log(rest, line),
+            [b"witness", rest @ ..] => self.witness(rest, line),
+            [b"group", rest @ ..] => self.group(rest, line),
+            [b"quorum", name] => self.quorum(name),
+            _ => Err(wrong("a log, witness, group or quorum line", line)),
+        }
+    }
+
+    fn log(&mut self, items: &[&[u8]], line: &[u8]) -> Result<(), FormatError> {
+        let (vkey, url) = match items {
+            [vkey] => (vkey, None),
+            [vkey, url] => (vkey, Some(*url)),
+            _ => return Err(wrong("log <vkey> [<url>]", line)),
+        };
+        let key = key_of_kind(vkey, SignatureType::Ed25519, "a log key (signature type 0x01)")?;
+        if !self.log_keys.insert(public_key(&key)) {
+            return Err(wrong("each log key once", vkey));
+        }
+        self.logs.push(PolicyLog { key, url: url_text(url)? });
+        cap_count(Policy::WHAT, "logs", self.logs.len(), MAX_POLICY_ITEMS)
+    }
+
+    fn witness(&mut self, items: &[&[u8]], line: &[u8]) -> Result<(), FormatError> {
+        let (name, vkey, url) = match items {
+            [name, vkey] => (name, vkey, None),
+            [name, vkey, url] => (name, vkey, Some(*url)),
+            _ => return Err(wrong("witness <name> <vkey> [<url>]", line)),
+        };
+        let kind = SignatureType::CosignatureEd25519;
+        let key = key_of_kind(vkey, kind, "a witness key (signature type 0x04)")?;
+        if !self.witness_keys.insert(public_key(&key)) {
+            return Err(wrong("each witness key once", vkey));
+        }
+        self.define(name, Member::Witness(self.witnesses.len()))?;
+        self.witnesses.push(PolicyWitness { name: name.to_vec(), key, url: url_text(url)? });
+        cap_count(Policy::WHAT, "witnesses", self.witnesses.len(), MAX_POLICY_ITEMS)
+    }
+
+    fn group(&mut self, items: &[&[u8]], line: &[u8]) -> Result<(), FormatError> {
+        let [name, threshold, members @ ..] = items else {
+            return Err(wrong("group <name> all|any|<k> <name>...", line));
+        };
+        if members.is_empty() {
+            return Err(wrong("at least one group member", line));
+        }
+        let count = members.len();
+        let threshold = match *threshold {
+            b"all" => count,
+            b"any" => 1,
+            k => {
+                let k =
+                    std::str::from_utf8(k).ok().and_then(|k| decimal(k, count as u64)).filter(|k| *k >= 1);
+                let k =
+                    k.ok_or_else(|| wrong(format!("all, any or a number from 1 to {count}"), items[1]))?;
+                usize::try_from(k).expect("at most the number of members")
+            }
+        };
+        let mut resolved = Vec::with_capacity(count);
+        for member in members {
+            resolved.push(self.lookup(member)?);
+            if !self.taken.insert(member.to_vec()) {
+                return Err(wrong("each name as a group member once", member));
+            }
+        }
+        self.define(name, Member::Group(self.groups.len()))?;
+        self.groups.push(Group { name: name.to_vec(), threshold, members: resolved });
+        cap_count(Policy::WHAT, "groups", self.groups.len(), MAX_POLICY_ITEMS)
+    }
+
+    fn quorum(&mut self, name: &[u8]) -> Result<(), FormatError> {
+        if self.quorum.is_some() {
+            return Err(wrong("one quorum line", b"a second one"));
+        }
+        self.quorum = Some(if name == b"none" { None } else { Some(self.lookup(name)?) });
+        Ok(())
+    }
+
+    fn define(&mut self, name: &[u8], member: Member) -> Result<(), FormatError> {
+        if name == b"none" {
+            return Err(wrong("a name other than none, which is predefined", name));
+        }
+        if self.names.insert(name.to_vec(), member).is_some() {
+            return Err(wrong("a name that is not defined yet", name));
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, name: &[u8]) -> Result<Member, FormatError> {
+        self.names
+            .get(name)
+            .copied()
+            .ok_or_else(|| wrong("the name of a witness or group on an earlier line", name))
+    }
+}
+
+fn key_of_kind(vkey: &[u8], kind: SignatureType, expected: &str) -> Result<NoteKey, FormatError> {
+    let key = NoteKey::parse(utf8("a verifier key", vkey)?)?;
+    if key.kind() != kind {
+        return Err(wrong(expected, vkey));
+    }
+    Ok(key)
+}
+
+/// Keys are duplicates if they wrap the same public key, whatever their name and ID.
+fn public_key(key: &NoteKey) -> Hash {
+    Hash::from_bytes(*key.public_key().as_bytes())
+}
+
+fn url_text(url: Option<&[u8]>) -> Result<Option<String>, FormatError> {
+    url.map(|url| utf8("a URL in a policy", url).map(str::to_owned)).transpose()
+}
+
+#[cfg(test)]
+mod tests;

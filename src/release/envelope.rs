@@ -1,0 +1,218 @@
+//! DSSE v1 envelopes: a payload and the signatures over it.
+//!
+//! ```text
+//! {"payload":"<base64>","payloadType":"application/vnd.in-toto+json",
+//!  "signatures":[{"keyid":"<hex SHA-256 of the SPKI DER>","sig":"<base64>"}, ...]}
+//! signed message   DSSEv1 SP len(type) SP type SP len(payload) SP payload
+//! ```
+//!
+//! The canonical form (RFC 8785, signatures sorted by keyid) is the entry, so that one statement
+//! has one leaf hash however it was sent.
+
+use std::fmt;
+
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _};
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+
+use super::MAX_ENTRY_BYTES;
+use super::json::{Fields, Json};
+use crate::format::{FormatError, base64_decode, base64_encode, cap, cap_count, quote};
+use crate::merkle::Hash;
+
+/// The one payload type that is admitted.
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+/// Most signatures on one statement.
+pub const MAX_ENVELOPE_SIGNATURES: usize = 8;
+/// Largest envelope as it is sent: an entry's worth, and as much again of white space.
+pub const MAX_SUBMISSION_BYTES: usize = 2 * MAX_ENTRY_BYTES;
+
+/// A well-formed envelope. Nothing is said of its signatures yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    payload: Vec<u8>,
+    /// keyid and signature, strictly increasing by keyid.
+    signatures: Vec<(Hash, Vec<u8>)>,
+}
+
+impl Envelope {
+    const WHAT: &str = "a DSSE envelope";
+
+    /// Reads an envelope in any order and spacing.
+    ///
+    /// # Errors
+    /// [`FormatError`] for what is no envelope of ours, or would be too large as an entry.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        cap(Self::WHAT, bytes.len(), MAX_SUBMISSION_BYTES)?;
+        let mut fields = Fields::new(Self::WHAT, "", Json::parse(Self::WHAT, bytes)?)?;
+        let payload_type = fields.string("payloadType")?;
+        if payload_type != PAYLOAD_TYPE {
+            return Err(fields.wrong("payloadType", &format!("to be {PAYLOAD_TYPE}"), &quote(&payload_type)));
+        }
+        let payload = decode(&mut fields, "payload")?;
+        let signatures = fields.array("signatures")?;
+        cap_count(Self::WHAT, "signatures", signatures.len(), MAX_ENVELOPE_SIGNATURES)?;
+        fields.nothing_else()?;
+        let signatures = signatures.into_iter().map(parse_signature).collect::<Result<_, _>>()?;
+        Self::new(payload, signatures)
+    }
+
+    /// Reads an entry of a log: an envelope in its canonical form, and no other.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and for any other form.
+    pub fn parse_entry(entry: &[u8]) -> Result<Self, FormatError> {
+        cap("an entry", entry.len(), MAX_ENTRY_BYTES)?;
+        let envelope = Self::parse(entry)?;
+        if envelope.to_entry() != entry {
+            let seen = "the same envelope in another order or with other spaces";
+            return Err(FormatError::malformed(Self::WHAT, "canonical JSON (RFC 8785)", seen));
+        }
+        Ok(envelope)
+    }
+
+    fn new(payload: Vec<u8>, mut signatures: Vec<(Hash, Vec<u8>)>) -> Result<Self, FormatError> {
+        signatures.sort();
+        if signatures.is_empty() {
+            return Err(FormatError::malformed(Self::WHAT, "at least one signature", "none"));
+        }
+        if let Some(pair) = signatures.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let seen = format!("keyid {} twice", pair[0].0.to_hex());
+            return Err(FormatError::malformed(Self::WHAT, "one signature for each key", seen));
+        }
+        let envelope = Self { payload, signatures };
+        cap("an entry", envelope.to_entry().len(), MAX_ENTRY_BYTES)?;
+        Ok(envelope)
+    }
+
+    /// Signs a payload with one key or several.
+    ///
+    /// # Errors
+    /// [`FormatError`] for no signer, the same one twice, or an entry that would be too large.
+    pub fn sign(payload: Vec<u8>, signers: &[&PublisherSigner]) -> Result<Self, FormatError> {
+        let message = pae(&payload);
+        let signatures =
+            signers.iter().map(|s| (s.keyid, s.key.sign(&message).to_bytes().to_vec())).collect();
+        Self::new(payload, signatures)
+    }
+
+    /// The entry: canonical JSON, at most [`MAX_ENTRY_BYTES`].
+    #[must_use]
+    pub fn to_entry(&self) -> Vec<u8> {
+        let signature = |(keyid, sig): &(Hash, Vec<u8>)| {
+            Json::object([("keyid", Json::String(keyid.to_hex())), ("sig", Json::String(base64_encode(sig)))])
+        };
+        let envelope = Json::object([
+            ("payload", Json::String(base64_encode(&self.payload))),
+            ("payloadType", Json::String(PAYLOAD_TYPE.to_owned())),
+            ("signatures", Json::Array(self.signatures.iter().map(signature).collect())),
+        ]);
+        envelope.to_canonical().into_bytes()
+    }
+
+    /// The signed bytes.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// keyid and signature, in order of keyid; 1 to [`MAX_ENVELOPE_SIGNATURES`].
+    #[must_use]
+    pub fn signatures(&self) -> &[(Hash, Vec<u8>)] {
+        &self.signatures
+    }
+
+    /// The message that the signatures are over.
+    #[must_use]
+    pub fn signed_message(&self) -> Vec<u8> {
+        pae(&self.payload)
+    }
+}
+
+fn decode(fields: &mut Fields, key: &str) -> Result<Vec<u8>, FormatError> {
+    let text = fields.string(key)?;
+    base64_decode(&text).ok_or_else(|| fields.wrong(key, "to be padded standard base64", &quote(&text)))
+}
+
+fn parse_signature(value: Json) -> Result<(Hash, Vec<u8>), FormatError> {
+    let mut fields = Fields::new(Envelope::WHAT, "signatures[]", value)?;
+    let keyid = Hash::from_hex(&fields.string("keyid")?)?;
+    let signature = decode(&mut fields, "sig")?;
+    fields.nothing_else()?;
+    Ok((keyid, signature))
+}
+
+/// DSSE v1 pre-authentication encoding.
+fn pae(payload: &[u8]) -> Vec<u8> {
+    let mut message = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
+    message.extend_from_slice(payload);
+    message
+}
+
+/// keyid of a publisher key: SHA-256 of its SubjectPublicKeyInfo in DER.
+pub(super) fn keyid(key: &VerifyingKey) -> Hash {
+    let der = key.to_public_key_der().expect("an Ed25519 key always encodes");
+    Hash::digest(der.as_bytes())
+}
+
+/// A publisher's secret key. Wiped when dropped; `Debug` shows only the keyid.
+pub struct PublisherSigner {
+    key: SigningKey,
+    keyid: Hash,
+}
+
+impl PublisherSigner {
+    /// Reads an Ed25519 key in PKCS#8 PEM, as `openssl genpkey -algorithm ed25519` writes it.
+    ///
+    /// # Errors
+    /// [`FormatError`], which never quotes the key.
+    pub fn from_pem(pem: &str) -> Result<Self, FormatError> {
+        cap("a publisher key", pem.len(), 16 * 1024)?;
+        let key = SigningKey::from_pkcs8_pem(pem).map_err(|e| {
+            let expected = "an Ed25519 PRIVATE KEY in PKCS#8 PEM (openssl genpkey -algorithm ed25519)";
+            FormatError::malformed("a publisher key", expected, e.to_string())
+        })?;
+        Ok(Self { keyid: keyid(&key.verifying_key()), key })
+    }
+
+    /// A key from 32 bytes of the operating system's random source.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let key = SigningKey::from_bytes(seed);
+        Self { keyid: keyid(&key.verifying_key()), key }
+    }
+
+    /// The key in PKCS#8 PEM, to be kept secret.
+    ///
+    /// # Panics
+    /// Never: Ed25519 keys always encode.
+    #[must_use]
+    pub fn to_pem(&self) -> zeroize::Zeroizing<String> {
+        use ed25519_dalek::pkcs8::EncodePrivateKey as _;
+        use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+        // Without the public key inside, as openssl writes and reads it.
+        let bare = ed25519_dalek::pkcs8::KeypairBytes { secret_key: self.key.to_bytes(), public_key: None };
+        bare.to_pkcs8_pem(LineEnding::LF).expect("an Ed25519 key always encodes")
+    }
+
+    /// The public key in SPKI PEM, for `publishers.toml`.
+    ///
+    /// # Panics
+    /// Never: Ed25519 keys always encode.
+    #[must_use]
+    pub fn public_pem(&self) -> String {
+        use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+        self.key.verifying_key().to_public_key_pem(LineEnding::LF).expect("an Ed25519 key always encodes")
+    }
+
+    /// Hex SHA-256 of the public key's SPKI DER names the key in envelopes.
+    #[must_use]
+    pub const fn keyid(&self) -> Hash {
+        self.keyid
+    }
+}
+
+impl fmt::Debug for PublisherSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublisherSigner").field("keyid", &self.keyid).finish_non_exhaustive()
+    }
+}

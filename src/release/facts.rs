@@ -1,0 +1,156 @@
+//! What the log's indexes hold of an entry: the sequence numbers it claims, and how it is found.
+//!
+//! Both are functions of the entry and the publishers file alone, so that indexes can be rebuilt
+//! from the journal.
+
+use super::{Envelope, Publishers, Release};
+use crate::format::FormatError;
+use crate::merkle::Hash;
+
+/// A sequence number that a statement takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Hash of publisher, package, channel and sequence.
+    pub key: Hash,
+    /// [`Release::artifacts`]: who claims the key again has to bring the same.
+    pub artifacts: Hash,
+}
+
+/// What a release can be searched by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SearchField {
+    /// The purl without version and subpath.
+    Package,
+    /// The version.
+    Version,
+    /// Hex SHA-256 of an artifact, or of a manifest's root.
+    Digest,
+    /// Name of a publisher.
+    Publisher,
+    /// Name of a kind.
+    Kind,
+}
+
+impl SearchField {
+    /// All of them, the most selective first.
+    pub const ALL: [Self; 5] = [Self::Digest, Self::Package, Self::Version, Self::Publisher, Self::Kind];
+
+    /// The name in queries.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Package => "package",
+            Self::Version => "version",
+            Self::Digest => "digest",
+            Self::Publisher => "publisher",
+            Self::Kind => "kind",
+        }
+    }
+
+    const fn tag(self) -> u8 {
+        match self {
+            Self::Package => b'p',
+            Self::Version => b'v',
+            Self::Digest => b'd',
+            Self::Publisher => b'n',
+            Self::Kind => b'k',
+        }
+    }
+}
+
+/// A value of a field, as the index keys it: the field's tag, then eight bytes of the value's
+/// hash. Two values may share one, so whoever reads rows compares the entry itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Term(pub [u8; 9]);
+
+impl Term {
+    /// The term for a value.
+    #[must_use]
+    pub fn new(field: SearchField, value: &str) -> Self {
+        let hash = Hash::digest(value.as_bytes());
+        let mut term = [field.tag(); 9];
+        term[1..].copy_from_slice(&hash.as_bytes()[..8]);
+        Self(term)
+    }
+}
+
+/// What the indexes hold of an entry. Empty for entries of an opaque log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Sequence numbers taken, one for each signer.
+    pub claims: Vec<Claim>,
+    /// How it is found, each once.
+    pub terms: Vec<Term>,
+}
+
+impl Facts {
+    /// Reads them off an entry that was admitted before; signatures are not checked again.
+    ///
+    /// # Errors
+    /// [`FormatError`] where the entry is no release statement.
+    pub fn of_entry(entry: &[u8], publishers: &Publishers) -> Result<Self, FormatError> {
+        let envelope = Envelope::parse_entry(entry)?;
+        let release = Release::parse(envelope.payload())?;
+        Ok(Self::of(&envelope, &release, publishers))
+    }
+
+    /// Reads them off a statement.
+    #[must_use]
+    pub fn of(envelope: &Envelope, release: &Release, publishers: &Publishers) -> Self {
+        let artifacts = release.artifacts();
+        let package = release.purl.package();
+        let mut signers = publishers.signer_names(envelope);
+        signers.sort();
+        signers.dedup();
+        let claim = |signer: &String| {
+            let key = format!("{signer}\0{package}\0{}\0{}", release.channel, release.sequence);
+            Claim { key: Hash::digest(key.as_bytes()), artifacts }
+        };
+        let mut terms: Vec<Term> = vec![
+            Term::new(SearchField::Package, &package),
+            Term::new(SearchField::Version, release.purl.version()),
+            Term::new(SearchField::Kind, release.kind.as_str()),
+        ];
+        terms.extend(signers.iter().map(|signer| Term::new(SearchField::Publisher, signer)));
+        let digests = release.subjects.iter().map(|s| s.sha256).chain(release.manifest.map(|m| m.root));
+        terms.extend(digests.map(|digest| Term::new(SearchField::Digest, &digest.to_hex())));
+        terms.sort_unstable();
+        terms.dedup();
+        Self { claims: signers.iter().map(claim).collect(), terms }
+    }
+
+    /// Whether an entry matches a search exactly: the values of each field it can be found by.
+    #[must_use]
+    pub fn values(entry: &[u8], publishers: &Publishers) -> Option<EntryValues> {
+        let envelope = Envelope::parse_entry(entry).ok()?;
+        let release = Release::parse(envelope.payload()).ok()?;
+        Some(EntryValues { signers: publishers.signer_names(&envelope), release })
+    }
+}
+
+/// An entry as a search result sees it.
+#[derive(Debug, Clone)]
+pub struct EntryValues {
+    /// Names of the signers, or keyids of keys that are no longer registered.
+    pub signers: Vec<String>,
+    /// What is stated.
+    pub release: Release,
+}
+
+impl EntryValues {
+    /// Whether the entry has this value in this field.
+    #[must_use]
+    pub fn matches(&self, field: SearchField, value: &str) -> bool {
+        let release = &self.release;
+        match field {
+            SearchField::Package => release.purl.package() == value,
+            SearchField::Version => release.purl.version() == value,
+            SearchField::Kind => release.kind.as_str() == value,
+            SearchField::Publisher => self.signers.iter().any(|signer| signer == value),
+            SearchField::Digest => {
+                let roots = release.manifest.map(|m| m.root);
+                release.subjects.iter().map(|s| s.sha256).chain(roots).any(|digest| digest.to_hex() == value)
+            }
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! JSON read strictly and written canonically (RFC 8785).
+//!
+//! Refused beside what is no JSON: an object key given twice, nesting deeper than
+//! [`MAX_DEPTH`], and numbers that are not integers of at most 53 bits (RFC 7493), because
+//! other readers of the same bytes would disagree about them.
+
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+
+use crate::format::{FormatError, quote, utf8};
+
+/// Deepest nesting; in-toto statements need about six levels.
+const MAX_DEPTH: usize = 32;
+/// Largest integer that every JSON reader keeps exactly: 2^53 - 1.
+pub const MAX_INTEGER: i64 = (1 << 53) - 1;
+
+/// A JSON value with its object keys unique, in the order they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Json {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    String(String),
+    Array(Vec<Json>),
+    Object(Vec<(String, Json)>),
+}
+
+impl Json {
+    pub fn parse(what: &'static str, bytes: &[u8]) -> Result<Self, FormatError> {
+        let text = utf8(what, bytes)?;
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let value =
+            Value { depth: 0 }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+        value.map_err(|e| FormatError::malformed(what, "strict JSON", e.to_string()))
+    }
+
+    pub fn object<const N: usize>(fields: [(&str, Self); N]) -> Self {
+        Self::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    /// RFC 8785: keys in order of their UTF-16 code units, no white space, shortest escapes.
+    pub fn to_canonical(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) {
+        match self {
+            Self::Null => out.push_str("null"),
+            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Self::Integer(value) => out.push_str(&value.to_string()),
+            Self::String(value) => write_string(value, out),
+            Self::Array(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    out.push_str(if at == 0 { "" } else { "," });
+                    item.write(out);
+                }
+                out.push(']');
+            }
+            Self::Object(fields) => {
+                let mut fields: Vec<&(String, Self)> = fields.iter().collect();
+                fields.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
+                out.push('{');
+                for (at, (key, value)) in fields.into_iter().enumerate() {
+                    out.push_str(if at == 0 { "" } else { "," });
+                    write_string(key, out);
+                    out.push(':');
+                    value.write(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+}
+
+/// serde_json writes strings just as RFC 8785 section 3.2.2.2 wants them.
+fn write_string(text: &str, out: &mut String) {
+    out.push_str(&serde_json::to_string(text).expect("strings always serialize"));
+}
+
+#[derive(Clone, Copy)]
+struct Value {
+    depth: usize,
+}
+
+impl Value {
+    fn deeper<E: de::Error>(self) -> Result<Self, E> {
+        if self.depth == MAX_DEPTH {
+            return Err(E::custom(format_args!("nesting deeper than {MAX_DEPTH} levels")));
+        }
+        Ok(Self { depth: self.depth + 1 })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Value {
+    type Value = Json;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Value {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("null, a boolean, an integer of at most 53 bits, a string, an array or an object")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Json, E> {
+        if (-MAX_INTEGER..=MAX_INTEGER).contains(&value) {
+            return Ok(Json::Integer(value));
+        }
+        Err(E::invalid_value(de::Unexpected::Signed(value), &self))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Json, E> {
+        let small = i64::try_from(value).ok().filter(|value| *value <= MAX_INTEGER);
+        small.map(Json::Integer).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Json, E> {
+        Ok(Json::String(value.to_owned()))
+    }
+
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Json, E> {
+        Ok(Json::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
+        let deeper = self.deeper()?;
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(deeper)? {
+            items.push(item);
+        }
+        Ok(Json::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+        let deeper = self.deeper()?;
+        let mut seen = std::collections::HashSet::new();
+        let mut fields = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if !seen.insert(key.clone()) {
+                return Err(de::Error::custom(format_args!("the key {} twice in one object", quote(&key))));
+            }
+            fields.push((key, map.next_value_seed(deeper)?));
+        }
+        Ok(Json::Object(fields))
+    }
+}
+
+/// Takes an object's fields one by one, with errors that name the place.
+pub struct Fields {
+    what: &'static str,
+    place: String,
+    fields: Vec<(String, Json)>,
+}
+
+impl Fields {
+    pub fn new(what: &'static str, place: &str, value: Json) -> Result<Self, FormatError> {
+        match value {
+            Json::Object(fields) => Ok(Self { what, place: place.to_owned(), fields }),
+            other => Err(FormatError::malformed(what, format!("{place} to be an object"), describe(&other))),
+        }
+    }
+
+    fn name(&self, key: &str) -> String {
+        if self.place.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place) }
+    }
+
+    pub fn optional(&mut self, key: &str) -> Option<Json> {
+        let at = self.fields.iter().position(|(k, _)| k == key)?;
+        Some(self.fields.swap_remove(at).1)
+    }
+
+    pub fn required(&mut self, key: &str) -> Result<Json, FormatError> {
+        self.optional(key).ok_or_else(|| self.wrong(key, "to be there", "nothing"))
+    }
+
+    pub fn string(&mut self, key: &str) -> Result<String, FormatError> {
+        match self.required(key)? {
+            Json::String(text) => Ok(text),
+            other => Err(self.wrong(key, "to be a string", &describe(&other))),
+        }
+    }
+
+    pub fn integer(&mut self, key: &str) -> Result<u64, FormatError> {
+        match self.required(key)? {
+            Json::Integer(value) if value >= 0 => Ok(value.unsigned_abs()),
+            other => Err(self.wrong(key, "to be an integer from 0 to 2^53 - 1", &describe(&other))),
+        }
+    }
+
+    pub fn array(&mut self, key: &str) -> Result<Vec<Json>, FormatError> {
+        match self.required(key)? {
+            Json::Array(items) => Ok(items),
+            other => Err(self.wrong(key, "to be an array", &describe(&other))),
+        }
+    }
+
+    pub fn object(&mut self, key: &str) -> Result<Self, FormatError> {
+        let value = self.required(key)?;
+        Self::new(self.what, &self.name(key), value)
+    }
+
+    pub fn optional_object(&mut self, key: &str) -> Result<Option<Self>, FormatError> {
+        let value = self.optional(key);
+        value.map(|value| Self::new(self.what, &self.name(key), value)).transpose()
+    }
+
+    /// Whatever is left, in the order it was read.
+    pub fn rest(self) -> Vec<(String, Json)> {
+        self.fields
+    }
+
+    /// Refuses fields that were not taken: a misspelt name must not be silently ignored.
+    pub fn nothing_else(self) -> Result<(), FormatError> {
+        match self.fields.first() {
+            None => Ok(()),
+            Some((key, _)) => {
+                let place = if self.place.is_empty() { "the object" } else { &self.place };
+                Err(FormatError::malformed(self.what, format!("no other field in {place}"), quote(key)))
+            }
+        }
+    }
+
+    pub fn wrong(&self, key: &str, expected: &str, seen: &str) -> FormatError {
+        FormatError::malformed(self.what, format!("{} {expected}", self.name(key)), seen)
+    }
+}
+
+pub fn describe(value: &Json) -> String {
+    match value {
+        Json::String(text) => quote(text),
+        Json::Array(_) => "an array".to_owned(),
+        Json::Object(_) => "an object".to_owned(),
+        other => other.to_canonical(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Json, FormatError> {
+        Json::parse("a test", text.as_bytes())
+    }
+
+    #[test]
+    fn canonical_form_of_rfc_8785() {
+        // Section 3.2.3: keys by UTF-16 code units, so U+1F600 (a surrogate pair) sorts before
+        // U+FB33.
+        let json = parse(
+            "{\"\\u20ac\":\"Euro\",\"\\r\":\"CR\",\"\\ufb33\":\"Dalet\",\"1\":\"One\",\"\\ud83d\\ude00\":\"Smile\",\
+             \"\\u0080\":\"Control\",\"\\u00f6\":\"Oe\"}",
+        );
+        let keys: Vec<String> = match parse(&json.unwrap().to_canonical()).unwrap() {
+            Json::Object(fields) => fields.into_iter().map(|(key, _)| key).collect(),
+            _ => unreachable!(),
+        };
+        assert_eq!(keys, ["\r", "1", "\u{80}", "\u{f6}", "\u{20ac}", "\u{1f600}", "\u{fb33}"]);
+        let escapes =
+            parse(r#" { "b" : [ 1 , -2 , true , null ] , "a" : "\u0041\/\b\f\n\r\t\u000f\"\\\u007f" } "#);
+        assert_eq!(
+            escapes.unwrap().to_canonical(),
+            "{\"a\":\"A/\\b\\f\\n\\r\\t\\u000f\\\"\\\\\u{7f}\",\"b\":[1,-2,true,null]}"
+        );
+    }
+
+    #[test]
+    fn what_readers_disagree_about_is_refused() {
+        for (bad, why) in [
+            (r#"{"a":1,"a":2}"#, "twice"),
+            (r#"{"a":1,"\u0061":2}"#, "twice"),
+            ("1.0", "floating"),
+            ("1e3", "floating"),
+            ("-0", "floating"),
+            ("9007199254740992", "9007199254740992"),
+            ("-9007199254740992", "-9007199254740992"),
+            ("99999999999999999999999", "floating"),
+            ("01", ""),
+            ("+1", ""),
+            ("NaN", ""),
+            (r#""\ud800""#, ""),
+            ("{\"a\":1,}", "trailing comma"),
+            ("[1] 2", "trailing characters"),
+            ("", "EOF"),
+            ("{", "EOF"),
+            ("\u{feff}{}", ""),
+        ] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains(why), "{bad}: {error}");
+        }
+        assert!(Json::parse("a test", b"\"\xff\"").unwrap_err().to_string().contains("offset 1"));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_without_recursing_into_it() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(&nested(MAX_DEPTH)).is_ok());
+        assert!(parse(&nested(MAX_DEPTH + 1)).unwrap_err().to_string().contains("deeper than 32"));
+        assert!(parse(&"[".repeat(1_000_000)).is_err());
+        assert!(parse(&"{\"a\":".repeat(100_000)).is_err());
+    }
+
+    fn any_json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::Bool),
+            (-MAX_INTEGER..=MAX_INTEGER).prop_map(Json::Integer),
+            any::<String>().prop_map(Json::String),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            let fields = prop::collection::btree_map(any::<String>(), inner.clone(), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..6).prop_map(Json::Array),
+                fields.prop_map(|fields| Json::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_text_is_a_fixed_point(json in any_json()) {
+            let text = json.to_canonical();
+            prop_assert_eq!(parse(&text).unwrap().to_canonical(), text);
+        }
+
+        #[test]
+        fn noise_never_panics(text in "[\\[\\]{}\",:0-9a-z\\\\ .eE+-]{0,60}") {
+            let _ = parse(&text);
+        }
+    }
+}

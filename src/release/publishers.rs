@@ -1,0 +1,367 @@
+//! Who may say what: `publishers.toml`.
+//!
+//! ```toml
+//! [[publisher]]
+//! name = "example-vendor"
+//! purls = ["pkg:generic/example/*"]      # packages it may speak for
+//! kinds = ["build", "update"]            # what it may say of them
+//!
+//! [[publisher.key]]
+//! pem = """
+//! -----BEGIN PUBLIC KEY-----
+//! ...
+//! -----END PUBLIC KEY-----
+//! """
+//! not_before = "2026-01-01T00:00:00Z"    # optional
+//! not_after = "2028-01-01T00:00:00Z"     # optional
+//! ```
+
+use std::collections::HashSet;
+
+use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::pkcs8::DecodePublicKey as _;
+use serde::Deserialize;
+
+use super::envelope::keyid;
+use super::{Envelope, Kind, Purl, PurlPattern, Release, Timestamp, format_time, parse_time};
+use crate::format::{FormatError, cap, has_space_or_control, quote, utf8};
+use crate::merkle::Hash;
+use crate::note::ed25519_verify;
+
+/// Largest `publishers.toml`: thousands of publishers.
+pub const MAX_PUBLISHERS_BYTES: usize = 4 * 1024 * 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileText {
+    #[serde(default)]
+    publisher: Vec<PublisherText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublisherText {
+    name: String,
+    purls: Vec<String>,
+    kinds: Vec<String>,
+    #[serde(default)]
+    key: Vec<KeyText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyText {
+    pem: String,
+    not_before: Option<String>,
+    not_after: Option<String>,
+}
+
+/// A key of a publisher.
+#[derive(Debug, Clone)]
+pub struct PublisherKey {
+    /// Hex SHA-256 of the SPKI DER.
+    pub keyid: Hash,
+    key: VerifyingKey,
+    /// First second in which the log admits statements signed with it.
+    not_before: Option<Timestamp>,
+    /// Last second in which the log admits them.
+    not_after: Option<Timestamp>,
+}
+
+/// A publisher and its rights.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    /// Its name, unique in the file. Claims to sequence numbers are kept under it: don't rename.
+    pub name: String,
+    /// Packages it may speak for.
+    pub purls: Vec<PurlPattern>,
+    /// Kinds of release it may state.
+    pub kinds: Vec<Kind>,
+    /// Its keys.
+    pub keys: Vec<PublisherKey>,
+}
+
+impl Publisher {
+    fn may_state(&self, release: &Release) -> bool {
+        self.kinds.contains(&release.kind) && self.purls.iter().any(|pattern| pattern.covers(&release.purl))
+    }
+}
+
+/// All publishers that a log admits or an endpoint believes.
+#[derive(Debug, Clone, Default)]
+pub struct Publishers(Vec<Publisher>);
+
+/// Why a statement is not admitted or believed, though its envelope is well-formed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpeakError {
+    /// The payload is no release statement.
+    #[error(transparent)]
+    Statement(#[from] FormatError),
+    /// A signature names a key that is not registered.
+    #[error(
+        "the key {keyid} is not registered: expected a key listed in publishers.toml; `treehead publisher add` registers one"
+    )]
+    UnknownKey {
+        /// The key named.
+        keyid: String,
+    },
+    /// A registered key did not make the signature that names it.
+    #[error(
+        "the signature by key {keyid} of {publisher} is not valid: the statement or the signature was changed"
+    )]
+    BadSignature {
+        /// The publisher whose key it is.
+        publisher: String,
+        /// The key named.
+        keyid: String,
+    },
+    /// The key is registered for another time.
+    #[error(
+        "the key {keyid} of {publisher} is outside its validity: expected a time from {from} to {to}, saw {seen}"
+    )]
+    KeyNotValid {
+        /// The publisher whose key it is.
+        publisher: String,
+        /// The key named.
+        keyid: String,
+        /// First valid time.
+        from: String,
+        /// Last valid time.
+        to: String,
+        /// The time now.
+        seen: String,
+    },
+    /// None of the signers may speak for the package and kind.
+    #[error(
+        "{publishers} may not state a {kind} of {package}: expected one of their purl patterns and kinds in publishers.toml to cover it"
+    )]
+    NotPermitted {
+        /// The signers.
+        publishers: String,
+        /// The kind stated.
+        kind: Kind,
+        /// The package stated.
+        package: String,
+    },
+}
+
+/// A release stated by publishers that may. Only [`Publishers::verify`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpokenRelease {
+    release: Release,
+    publisher: String,
+}
+
+impl SpokenRelease {
+    /// What is stated.
+    #[must_use]
+    pub const fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// Who states it: the first signer, in order of keyid, that may.
+    #[must_use]
+    pub fn publisher(&self) -> &str {
+        &self.publisher
+    }
+}
+
+impl Publishers {
+    const WHAT: &str = "a publishers file";
+
+    /// Reads `publishers.toml`.
+    ///
+    /// # Errors
+    /// [`FormatError`] for bad TOML, an unknown field, a name, key or pattern that is malformed or
+    /// given twice, and weak keys.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        cap(Self::WHAT, bytes.len(), MAX_PUBLISHERS_BYTES)?;
+        let text = utf8(Self::WHAT, bytes)?;
+        let file: FileText = toml::from_str(text).map_err(|e| {
+            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            FormatError::malformed(Self::WHAT, "TOML as in docs/publishers.md", e.message()).at_line(line)
+        })?;
+        let mut names = HashSet::new();
+        let mut keyids = HashSet::new();
+        let mut publishers = Vec::with_capacity(file.publisher.len());
+        for publisher in file.publisher {
+            let publisher = parse_publisher(publisher)?;
+            if !names.insert(publisher.name.clone()) {
+                let seen = format!("{} twice", quote(&publisher.name));
+                return Err(FormatError::malformed(Self::WHAT, "each publisher name once", seen));
+            }
+            if let Some(key) = publisher.keys.iter().find(|key| !keyids.insert(key.keyid)) {
+                let seen = format!("key {} twice", key.keyid.to_hex());
+                return Err(FormatError::malformed(Self::WHAT, "each key once", seen));
+            }
+            publishers.push(publisher);
+        }
+        Ok(Self(publishers))
+    }
+
+    /// The publishers.
+    #[must_use]
+    pub fn list(&self) -> &[Publisher] {
+        &self.0
+    }
+
+    /// Publisher and key of a keyid.
+    #[must_use]
+    pub fn find(&self, keyid: &Hash) -> Option<(&Publisher, &PublisherKey)> {
+        self.0.iter().find_map(|p| p.keys.iter().find(|key| key.keyid == *keyid).map(|key| (p, key)))
+    }
+
+    /// Believes a statement if every signature is by a registered key, and at least one signer may
+    /// speak for the package and kind. An unknown signature is refused rather than ignored: it
+    /// would let a stranger mint new leaf hashes for an old statement.
+    ///
+    /// With `now`, keys outside their validity are refused too: a log passes the time. An endpoint
+    /// passes `None`, because a release that was logged in time stays good.
+    ///
+    /// # Errors
+    /// [`SpeakError`]; signatures are judged before the statement is read.
+    pub fn verify(&self, envelope: &Envelope, now: Option<Timestamp>) -> Result<SpokenRelease, SpeakError> {
+        let message = envelope.signed_message();
+        let mut signers: Vec<&Publisher> = Vec::new();
+        for (keyid, signature) in envelope.signatures() {
+            let (publisher, key) =
+                self.find(keyid).ok_or_else(|| SpeakError::UnknownKey { keyid: keyid.to_hex() })?;
+            if !ed25519_verify(&key.key, &message, signature) {
+                return Err(SpeakError::BadSignature {
+                    publisher: publisher.name.clone(),
+                    keyid: keyid.to_hex(),
+                });
+            }
+            key.check_validity(&publisher.name, now)?;
+            signers.push(publisher);
+        }
+        let release = Release::parse(envelope.payload())?;
+        match signers.iter().find(|signer| signer.may_state(&release)) {
+            Some(signer) => Ok(SpokenRelease { publisher: signer.name.clone(), release }),
+            None => Err(SpeakError::NotPermitted {
+                publishers: signers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(" and "),
+                kind: release.kind,
+                package: release.purl.package(),
+            }),
+        }
+    }
+}
+
+impl PublisherKey {
+    fn check_validity(&self, publisher: &str, now: Option<Timestamp>) -> Result<(), SpeakError> {
+        let valid = |now| self.not_before.is_none_or(|t| now >= t) && self.not_after.is_none_or(|t| now <= t);
+        match now {
+            Some(now) if !valid(now) => Err(SpeakError::KeyNotValid {
+                publisher: publisher.to_owned(),
+                keyid: self.keyid.to_hex(),
+                from: self.not_before.map_or_else(|| "always".to_owned(), format_time),
+                to: self.not_after.map_or_else(|| "always".to_owned(), format_time),
+                seen: format_time(now),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn parse_publisher(text: PublisherText) -> Result<Publisher, FormatError> {
+    if text.name.is_empty() || text.name.len() > 100 || has_space_or_control(&text.name) {
+        let expected = "a publisher name of 1 to 100 bytes without spaces";
+        return Err(FormatError::malformed(Publishers::WHAT, expected, quote(&text.name)));
+    }
+    let kind = |kind: &String| {
+        let expected = "kinds out of build, update and detection-rules";
+        Kind::parse(kind).ok_or_else(|| FormatError::malformed(Publishers::WHAT, expected, quote(kind)))
+    };
+    Ok(Publisher {
+        purls: text.purls.iter().map(|p| PurlPattern::parse(p)).collect::<Result<_, _>>()?,
+        kinds: text.kinds.iter().map(kind).collect::<Result<_, _>>()?,
+        keys: text.key.iter().map(parse_key).collect::<Result<_, _>>()?,
+        name: text.name,
+    })
+}
+
+fn parse_key(text: &KeyText) -> Result<PublisherKey, FormatError> {
+    let time = |time: &Option<String>| time.as_deref().map(parse_time).transpose();
+    let key = parse_public_pem(&text.pem)?;
+    Ok(PublisherKey {
+        keyid: keyid(&key),
+        key,
+        not_before: time(&text.not_before)?,
+        not_after: time(&text.not_after)?,
+    })
+}
+
+/// Reads an Ed25519 public key in SPKI PEM and refuses weak ones.
+fn parse_public_pem(pem: &str) -> Result<VerifyingKey, FormatError> {
+    let expected = "an Ed25519 PUBLIC KEY in PEM (openssl pkey -in KEY -pubout)";
+    let key = VerifyingKey::from_public_key_pem(pem.trim_start()).map_err(|e| {
+        let private = pem.contains("PRIVATE KEY");
+        let seen = if private {
+            "a private key, which belongs to its publisher alone".to_owned()
+        } else {
+            e.to_string()
+        };
+        FormatError::malformed("a publisher key", expected, seen)
+    })?;
+    if key.is_weak() {
+        return Err(FormatError::malformed("a publisher key", "a strong key", "a weak one, of small order"));
+    }
+    Ok(key)
+}
+
+/// A publisher to be added to `publishers.toml`.
+#[derive(Debug)]
+pub struct NewPublisher<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its public key in PEM.
+    pub pem: &'a str,
+    /// Packages it may speak for.
+    pub purls: &'a [PurlPattern],
+    /// Kinds it may state.
+    pub kinds: &'a [Kind],
+}
+
+impl NewPublisher<'_> {
+    /// The TOML to append to a publishers file.
+    ///
+    /// # Errors
+    /// [`FormatError`] if `file` with it added would not parse: a bad key, a name that is taken.
+    pub fn append_to(&self, file: &str) -> Result<String, FormatError> {
+        parse_public_pem(self.pem)?;
+        let list = |items: Vec<String>| format!("[{}]", items.join(", "));
+        let string = |text: &str| toml_string(text);
+        let purls = list(self.purls.iter().map(|p| string(p.as_str())).collect());
+        let kinds = list(self.kinds.iter().map(|k| string(k.as_str())).collect());
+        let gap = if file.is_empty() || file.ends_with("\n\n") { "" } else { "\n" };
+        let text = format!(
+            "{file}{gap}[[publisher]]\nname = {}\npurls = {purls}\nkinds = {kinds}\n\n[[publisher.key]]\npem = \"\"\"\n{}\n\"\"\"\n",
+            string(self.name),
+            self.pem.trim(),
+        );
+        Publishers::parse(text.as_bytes())?;
+        Ok(text)
+    }
+}
+
+/// A TOML basic string; JSON's escapes are a part of TOML's.
+fn toml_string(text: &str) -> String {
+    serde_json::to_string(text).expect("strings always serialize")
+}
+
+impl Publishers {
+    /// Who signed an entry that the log holds already, by name where the key is still registered.
+    pub(super) fn signer_names(&self, envelope: &Envelope) -> Vec<String> {
+        let name = |(keyid, _): &(Hash, Vec<u8>)| {
+            self.find(keyid).map_or_else(|| keyid.to_hex(), |(publisher, _)| publisher.name.clone())
+        };
+        envelope.signatures().iter().map(name).collect()
+    }
+
+    /// Whether some publisher may state releases of this package at all.
+    #[must_use]
+    pub fn cover(&self, purl: &Purl) -> bool {
+        self.0.iter().any(|publisher| publisher.purls.iter().any(|pattern| pattern.covers(purl)))
+    }
+}

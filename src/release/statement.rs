@@ -1,0 +1,303 @@
+//! Release statements: in-toto Statement v1 with the `release` predicate and our extension.
+//!
+//! ```text
+//! {"_type":"https://in-toto.io/Statement/v1",
+//!  "predicate":{"purl":"pkg:...@1.2.3",
+//!   "treehead":{"audience":"...", "channel":"stable", "kind":"build", "manifest":{"files":3,"root":"<hex>"},
+//!               "sequence":7, "source":{"digest":{"gitCommit":"<hex>"},"uri":"git+https://..."}}},
+//!  "predicateType":"https://in-toto.io/attestation/release/v0.2",
+//!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}]}
+//! ```
+
+use std::collections::HashSet;
+use std::fmt;
+
+use super::Purl;
+use super::json::{Fields, Json, MAX_INTEGER, describe};
+use crate::format::{FormatError, cap_count, quote};
+use crate::merkle::Hash;
+
+const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+const PREDICATE_TYPE: &str = "https://in-toto.io/attestation/release/v0.2";
+/// Most artifacts in one statement; a release of more carries a manifest.
+pub const MAX_SUBJECTS: usize = 256;
+/// Longest name of a subject or an audience, URI of a source.
+const MAX_TEXT_BYTES: usize = 1_024;
+/// Longest channel name.
+const MAX_CHANNEL_BYTES: usize = 64;
+
+/// What sort of release it is; publishers are given rights for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A program, library or package.
+    Build,
+    /// A change to an installed build.
+    Update,
+    /// Detection rules, signatures, models: data that decides what a scanner does.
+    DetectionRules,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Build, Self::Update, Self::DetectionRules];
+
+    /// The name in statements and configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Update => "update",
+            Self::DetectionRules => "detection-rules",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An artifact of a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// File name as it would appear on disk; unique in its statement.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Hash,
+}
+
+/// Where a release was built from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// As in `git+https://example.com/scanner`.
+    pub uri: String,
+    /// Digest algorithm and lower-case hex value, as in `gitCommit` and a commit.
+    pub digest: (String, String),
+}
+
+/// The artifact tree of a release of many files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ManifestRef {
+    /// Root of the manifest tree.
+    pub root: Hash,
+    /// Files in it: a root alone does not say how many leaves it is over.
+    pub files: u64,
+}
+
+/// A release, as its publisher states it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// The artifacts, 1 to [`MAX_SUBJECTS`].
+    pub subjects: Vec<Subject>,
+    /// Package and version.
+    pub purl: Purl,
+    /// What sort of release.
+    pub kind: Kind,
+    /// Who gets it, by track: `stable`, `beta`; 1 to 64 of `a-z0-9._-`.
+    pub channel: String,
+    /// A counter that only grows for each publisher, package and channel; at most 2^53 - 1.
+    pub sequence: u64,
+    /// What it was built from.
+    pub source: Option<Source>,
+    /// Its artifact tree.
+    pub manifest: Option<ManifestRef>,
+    /// Set where the release is not meant for everyone: who it is for.
+    pub audience: Option<String>,
+}
+
+impl Release {
+    const WHAT: &str = "a release statement";
+
+    /// Reads the payload of an envelope.
+    ///
+    /// Unknown fields of the statement and of the in-toto predicate are allowed, as in-toto
+    /// demands; in our own extension they are refused, since a misspelt one would be lost.
+    ///
+    /// # Errors
+    /// [`FormatError`] unless it is canonical JSON of the shape drawn above.
+    pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
+        let json = Json::parse(Self::WHAT, payload)?;
+        if json.to_canonical().as_bytes() != payload {
+            let seen = "the same JSON in another order or with other spaces or escapes";
+            return Err(FormatError::malformed(Self::WHAT, "canonical JSON (RFC 8785)", seen));
+        }
+        let mut statement = Fields::new(Self::WHAT, "", json)?;
+        for (key, expected) in [("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)] {
+            let seen = statement.string(key)?;
+            if seen != expected {
+                return Err(statement.wrong(key, &format!("to be {expected}"), &quote(&seen)));
+            }
+        }
+        let subjects = statement.array("subject")?;
+        cap_count(Self::WHAT, "subjects", subjects.len(), MAX_SUBJECTS)?;
+        let subjects = subjects.into_iter().map(parse_subject).collect::<Result<_, _>>()?;
+        let mut predicate = statement.object("predicate")?;
+        let purl = Purl::parse(&predicate.string("purl")?)?;
+        let mut ours = predicate.object("treehead")?;
+        let kind = ours.string("kind")?;
+        let kind = Kind::parse(&kind)
+            .ok_or_else(|| ours.wrong("kind", "to be build, update or detection-rules", &quote(&kind)))?;
+        let release = Self {
+            subjects,
+            purl,
+            kind,
+            channel: ours.string("channel")?,
+            sequence: ours.integer("sequence")?,
+            source: ours.optional_object("source")?.map(parse_source).transpose()?,
+            manifest: ours.optional_object("manifest")?.map(parse_manifest).transpose()?,
+            audience: ours
+                .optional("audience")
+                .map(|audience| text(&ours, "audience", audience))
+                .transpose()?,
+        };
+        ours.nothing_else()?;
+        release.check()?;
+        Ok(release)
+    }
+
+    /// What the shape alone does not say. Statements that are read and statements that are made
+    /// pass the same checks.
+    fn check(&self) -> Result<(), FormatError> {
+        let wrong = |expected: &str, seen: String| FormatError::malformed(Self::WHAT, expected, seen);
+        cap_count(Self::WHAT, "subjects", self.subjects.len(), MAX_SUBJECTS)?;
+        if self.subjects.is_empty() {
+            return Err(wrong("at least one subject", "none".to_owned()));
+        }
+        let mut names = HashSet::new();
+        for subject in &self.subjects {
+            check_text("the name of a subject", &subject.name)?;
+            if !names.insert(&subject.name) {
+                return Err(wrong("each subject name once", format!("{} twice", quote(&subject.name))));
+            }
+        }
+        let is_channel =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+        let channel = &self.channel;
+        if channel.is_empty() || channel.len() > MAX_CHANNEL_BYTES || !channel.bytes().all(is_channel) {
+            return Err(wrong(
+                "a channel of 1 to 64 characters of a-z, 0-9, '.', '_' and '-'",
+                quote(channel),
+            ));
+        }
+        if self.sequence > MAX_INTEGER.unsigned_abs() {
+            return Err(wrong("a sequence of at most 2^53 - 1", self.sequence.to_string()));
+        }
+        if let Some(Source { uri, digest: (algorithm, value) }) = &self.source {
+            check_text("the uri of a source", uri)?;
+            let hex = value.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+            let named =
+                !algorithm.is_empty() && algorithm.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if !named || !hex || value.len() < 40 || value.len() > 128 {
+                let seen = quote(&format!("{algorithm}:{value}"));
+                return Err(wrong(
+                    "a source digest such as gitCommit:<40 or 64 lower-case hex digits>",
+                    seen,
+                ));
+            }
+        }
+        if self.manifest.is_some_and(|m| m.files == 0 || m.files > crate::merkle::MAX_MANIFEST_FILES as u64) {
+            return Err(wrong("a manifest of 1 to 2^20 files", "another number".to_owned()));
+        }
+        self.audience.as_deref().map_or(Ok(()), |audience| check_text("an audience", audience))
+    }
+
+    /// The payload to sign, in canonical JSON.
+    ///
+    /// # Errors
+    /// [`FormatError`] for what [`parse`](Self::parse) would refuse.
+    pub fn to_payload(&self) -> Result<Vec<u8>, FormatError> {
+        self.check()?;
+        let string = |text: &str| Json::String(text.to_owned());
+        let integer = |n: u64| Json::Integer(i64::try_from(n).expect("checked to be below 2^53"));
+        let mut ours = vec![
+            ("kind".to_owned(), string(self.kind.as_str())),
+            ("channel".to_owned(), string(&self.channel)),
+            ("sequence".to_owned(), integer(self.sequence)),
+        ];
+        if let Some(Source { uri, digest: (algorithm, value) }) = &self.source {
+            let digest = Json::object([(algorithm, string(value))]);
+            ours.push(("source".to_owned(), Json::object([("uri", string(uri)), ("digest", digest)])));
+        }
+        if let Some(ManifestRef { root, files }) = &self.manifest {
+            let manifest = Json::object([("root", string(&root.to_hex())), ("files", integer(*files))]);
+            ours.push(("manifest".to_owned(), manifest));
+        }
+        if let Some(audience) = &self.audience {
+            ours.push(("audience".to_owned(), string(audience)));
+        }
+        let subject = |s: &Subject| {
+            let digest = Json::object([("sha256", string(&s.sha256.to_hex()))]);
+            Json::object([("name", string(&s.name)), ("digest", digest)])
+        };
+        let predicate =
+            Json::object([("purl", string(self.purl.as_str())), ("treehead", Json::Object(ours))]);
+        let statement = Json::object([
+            ("_type", string(STATEMENT_TYPE)),
+            ("subject", Json::Array(self.subjects.iter().map(subject).collect())),
+            ("predicateType", string(PREDICATE_TYPE)),
+            ("predicate", predicate),
+        ]);
+        Ok(statement.to_canonical().into_bytes())
+    }
+
+    /// One hash for the set of artifacts, whatever order they are listed in: releases under one
+    /// sequence number have to agree in it.
+    #[must_use]
+    pub fn artifacts(&self) -> Hash {
+        let mut lines: Vec<String> =
+            self.subjects.iter().map(|s| format!("{}\0{}", s.name, s.sha256.to_hex())).collect();
+        lines.extend(self.manifest.map(|m| format!("\0{}\0{}", m.files, m.root.to_hex())));
+        lines.sort();
+        Hash::digest(lines.join("\n").as_bytes())
+    }
+}
+
+fn parse_subject(value: Json) -> Result<Subject, FormatError> {
+    let mut subject = Fields::new(Release::WHAT, "subject[]", value)?;
+    let name = subject.string("name")?;
+    let sha256 = Hash::from_hex(&subject.object("digest")?.string("sha256")?)?;
+    Ok(Subject { name, sha256 })
+}
+
+fn parse_source(mut source: Fields) -> Result<Source, FormatError> {
+    let uri = source.string("uri")?;
+    let digest = source.object("digest")?;
+    source.nothing_else()?;
+    match <[_; 1]>::try_from(digest.rest()) {
+        Ok([(algorithm, Json::String(value))]) => Ok(Source { uri, digest: (algorithm, value) }),
+        _ => Err(FormatError::malformed(
+            Release::WHAT,
+            "one digest in treehead.source.digest",
+            "another number",
+        )),
+    }
+}
+
+fn parse_manifest(mut manifest: Fields) -> Result<ManifestRef, FormatError> {
+    let parsed =
+        ManifestRef { root: Hash::from_hex(&manifest.string("root")?)?, files: manifest.integer("files")? };
+    manifest.nothing_else()?;
+    Ok(parsed)
+}
+
+fn text(fields: &Fields, key: &str, value: Json) -> Result<String, FormatError> {
+    match value {
+        Json::String(text) => Ok(text),
+        other => Err(fields.wrong(key, "to be a string", &describe(&other))),
+    }
+}
+
+fn check_text(what: &'static str, text: &str) -> Result<(), FormatError> {
+    crate::format::cap(what, text.len(), MAX_TEXT_BYTES)?;
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(FormatError::malformed(what, "text without control characters, not empty", quote(text)));
+    }
+    Ok(())
+}

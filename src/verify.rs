@@ -1,0 +1,327 @@
+//! The endpoint's verdict: bytes, a policy and a state become a [`VerifiedRelease`] or a
+//! [`Refusal`] with a stable reason code. No network, no clock, no files.
+
+use crate::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::format::FormatError;
+use crate::merkle::{Hash, LeafIndex, MultiProof, ProofError, TreeSize, manifest_leaf, verify_inclusion};
+use crate::policy::{Cosigned, Policy, QuorumError};
+use crate::proof_file::ProofFile;
+use crate::release::{Envelope, Publishers, Release, SpeakError, Timestamp, format_time};
+use crate::state::EndpointState;
+
+/// How far a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
+pub const FUTURE_ALLOWANCE_SECONDS: u64 = 300;
+
+/// What is about to be installed.
+#[derive(Debug, Clone, Copy)]
+pub enum Artifact<'a> {
+    /// One file, by its SHA-256: it has to be a subject of the statement.
+    File(&'a Hash),
+    /// Files of a release with a manifest: path and SHA-256 of each, in the proof's order.
+    Files(&'a [(String, Hash)], &'a MultiProof),
+}
+
+/// How old a proof may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Freshness {
+    /// The endpoint's time.
+    pub now: Timestamp,
+    /// Most seconds since a quorum's witness last cosigned; `None` for any age.
+    pub max_age: Option<u64>,
+}
+
+/// All that a verdict rests on.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// What is about to be installed.
+    pub artifact: Artifact<'a>,
+    /// The `.tlog-proof` file that came with it.
+    pub proof: &'a [u8],
+    /// Trusted logs, witnesses and quorum.
+    pub policy: &'a Policy,
+    /// Publishers that are believed.
+    pub publishers: &'a Publishers,
+    /// Time and age limit.
+    pub freshness: Freshness,
+    /// What the endpoint remembers, if it does.
+    pub state: Option<&'a EndpointState>,
+}
+
+/// A release that may be installed. Only [`verify`] makes one.
+#[derive(Debug, Clone)]
+pub struct VerifiedRelease {
+    head: Cosigned<Checkpoint>,
+    index: LeafIndex,
+    release: Release,
+    publisher: String,
+}
+
+impl VerifiedRelease {
+    /// The tree head that it is proven under.
+    #[must_use]
+    pub const fn head(&self) -> &Cosigned<Checkpoint> {
+        &self.head
+    }
+
+    /// Its place in the log.
+    #[must_use]
+    pub const fn index(&self) -> LeafIndex {
+        self.index
+    }
+
+    /// What the publisher states.
+    #[must_use]
+    pub const fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// Who states it.
+    #[must_use]
+    pub fn publisher(&self) -> &str {
+        &self.publisher
+    }
+
+    /// Remembers this verdict, so that nothing older passes for newer later.
+    pub fn remember_in(&self, state: &mut EndpointState) {
+        state.remember(self.head.get(), &self.publisher, &self.release);
+    }
+}
+
+/// Why an artifact must not be installed; the first failure found, in the order of the checks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The proof file can't be read.
+    #[error(transparent)]
+    ProofMalformed(FormatError),
+    /// The checkpoint is not by a trusted log.
+    #[error(transparent)]
+    Checkpoint(CheckpointError),
+    /// Too few witnesses, or a false one.
+    #[error(transparent)]
+    Quorum(QuorumError),
+    /// The proof file does not carry the entry.
+    #[error("the proof file carries no entry: expected an `extra` line with the signed statement, saw none")]
+    EntryMissing,
+    /// The entry is not in the tree.
+    #[error("the entry is not in the log at leaf {index}: {source}")]
+    NotIncluded {
+        /// The place it was said to have.
+        index: LeafIndex,
+        /// What the inclusion proof lacks.
+        source: ProofError,
+    },
+    /// The entry is no signed statement.
+    #[error(transparent)]
+    EntryMalformed(FormatError),
+    /// The statement is not by a believed publisher.
+    #[error(transparent)]
+    Publisher(SpeakError),
+    /// The artifact is another one.
+    #[error("the artifact is not the one that was logged: expected SHA-256 {expected}, saw {seen}")]
+    ArtifactMismatch {
+        /// Digests in the statement, shortened to the first few.
+        expected: String,
+        /// The artifact's.
+        seen: String,
+    },
+    /// The files are not in the release's manifest.
+    #[error("the files are not in the release's manifest: {0}")]
+    NotInManifest(String),
+    /// No witness saw the head lately.
+    #[error("the proof is stale: expected a cosignature since {expected}, saw {seen}")]
+    Stale {
+        /// The oldest time that would do.
+        expected: String,
+        /// The newest cosignature.
+        seen: String,
+    },
+    /// A witness's clock or the endpoint's is wrong.
+    #[error("a cosignature is from the future: expected a time up to {expected}, saw {seen}")]
+    FromTheFuture {
+        /// The latest time that would do.
+        expected: String,
+        /// The cosignature's time.
+        seen: String,
+    },
+    /// The log shows another history than before.
+    #[error("the log has forked at tree size {size}: expected root {expected}, as remembered, saw {seen}")]
+    Fork {
+        /// Size of both trees.
+        size: TreeSize,
+        /// The root remembered, base64.
+        expected: String,
+        /// The root now, base64.
+        seen: String,
+    },
+    /// An older release than one seen before.
+    #[error("the release is older than one seen before: expected sequence {expected} or higher, saw {seen}")]
+    Rollback {
+        /// The highest sequence seen.
+        expected: u64,
+        /// The statement's.
+        seen: u64,
+    },
+}
+
+impl Refusal {
+    /// The reason code: stable, for machines.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::ProofMalformed(_) => "proof-malformed",
+            Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => "unknown-log",
+            Self::Checkpoint(CheckpointError::Format(_)) => "checkpoint-malformed",
+            Self::Checkpoint(CheckpointError::Note(_)) => "checkpoint-signature",
+            Self::Quorum(QuorumError::BadCosignature { .. }) => "cosignature",
+            Self::Quorum(QuorumError::NotReached { .. }) => "no-quorum",
+            Self::EntryMissing => "entry-missing",
+            Self::NotIncluded { .. } => "not-included",
+            Self::EntryMalformed(_) | Self::Publisher(SpeakError::Statement(_)) => "entry-malformed",
+            Self::Publisher(SpeakError::UnknownKey { .. }) => "unknown-publisher",
+            Self::Publisher(SpeakError::BadSignature { .. }) => "publisher-signature",
+            Self::Publisher(_) => "publisher-not-permitted",
+            Self::ArtifactMismatch { .. } => "artifact-mismatch",
+            Self::NotInManifest(_) => "not-in-manifest",
+            Self::Stale { .. } => "stale",
+            Self::FromTheFuture { .. } => "from-the-future",
+            Self::Fork { .. } => "fork",
+            Self::Rollback { .. } => "rollback",
+        }
+    }
+
+    /// What to do about it, in a sentence.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::ProofMalformed(_)
+            | Self::EntryMissing
+            | Self::EntryMalformed(_)
+            | Self::NotIncluded { .. } => "Do not install it; fetch the proof file again from the log.",
+            Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => {
+                "Do not install it; it is from another log, or the policy lacks a log line for this one."
+            }
+            Self::Checkpoint(_) | Self::Quorum(QuorumError::BadCosignature { .. }) => {
+                "Do not install it; the tree head was tampered with."
+            }
+            Self::Quorum(QuorumError::NotReached { .. }) => {
+                "Do not install it; fetch a proof that enough witnesses have cosigned."
+            }
+            Self::Publisher(SpeakError::UnknownKey { .. }) => {
+                "Do not install it; if the publisher is new to you, get its key from a source you trust."
+            }
+            Self::Publisher(_) => "Do not install it; ask the publisher whether it made this release.",
+            Self::ArtifactMismatch { .. } | Self::NotInManifest(_) => {
+                "Do not install it; download the artifact again, and keep this copy as evidence."
+            }
+            Self::Stale { .. } => {
+                "Fetch a newer proof; if there is none, the log has stalled or is kept from you."
+            }
+            Self::FromTheFuture { .. } => "Check this machine's clock.",
+            Self::Fork { .. } => "Do not install it; keep both checkpoints, they prove that the log lied.",
+            Self::Rollback { .. } => "Do not install it; an old release is being passed off as the newest.",
+        }
+    }
+}
+
+/// Judges an artifact. The steps and their order are those of the design, "What an endpoint's
+/// verdict checks"; the first that fails is the answer.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
+    // 1. The proof file parses.
+    let file = ProofFile::parse(question.proof).map_err(Refusal::ProofMalformed)?;
+    // 2. A trusted log signed the checkpoint.
+    let checkpoint = file.checkpoint.to_string();
+    let signed =
+        checkpoint::open(checkpoint.as_bytes(), &question.policy.log_keys()).map_err(Refusal::Checkpoint)?;
+    // 3. The witness quorum.
+    let head = question.policy.check(&signed).map_err(Refusal::Quorum)?;
+    // 4. Inclusion of the entry, carried in `extra`.
+    let entry = file.extra.as_deref().ok_or(Refusal::EntryMissing)?;
+    let Checkpoint { size, root, .. } = head.get();
+    verify_inclusion(file.index, *size, &Hash::leaf(entry), &file.proof, root)
+        .map_err(|source| Refusal::NotIncluded { index: file.index, source })?;
+    // 5. Signature by a publisher that may speak for the package and kind.
+    let envelope = Envelope::parse_entry(entry).map_err(Refusal::EntryMalformed)?;
+    let spoken = question.publishers.verify(&envelope, None).map_err(Refusal::Publisher)?;
+    let (release, publisher) = (spoken.release(), spoken.publisher());
+    // 6. The artifact is a subject, or its files are in the manifest.
+    check_artifact(question.artifact, release)?;
+    // 7. Freshness.
+    check_freshness(&head, question.freshness)?;
+    // 8. Rollback and fork, against what is remembered.
+    if let Some(state) = question.state {
+        check_memory(state, head.get(), publisher, release)?;
+    }
+    Ok(VerifiedRelease { index: file.index, release: release.clone(), publisher: publisher.to_owned(), head })
+}
+
+fn check_artifact(artifact: Artifact<'_>, release: &Release) -> Result<(), Refusal> {
+    match artifact {
+        Artifact::File(digest) => {
+            if release.subjects.iter().any(|subject| subject.sha256 == *digest) {
+                return Ok(());
+            }
+            let expected: Vec<String> = release
+                .subjects
+                .iter()
+                .take(3)
+                .map(|s| format!("{} ({})", s.sha256.to_hex(), s.name))
+                .collect();
+            Err(Refusal::ArtifactMismatch { expected: expected.join(" or "), seen: digest.to_hex() })
+        }
+        Artifact::Files(files, proof) => {
+            let refuse = Refusal::NotInManifest;
+            let manifest =
+                release.manifest.ok_or_else(|| refuse("the statement has no manifest".to_owned()))?;
+            if manifest.files != proof.total as u64 {
+                let (expected, seen) = (manifest.files, proof.total);
+                return Err(refuse(format!("expected a proof over {expected} files, saw {seen}")));
+            }
+            let leaves: Vec<Hash> = files.iter().map(|(path, digest)| manifest_leaf(path, digest)).collect();
+            proof.verify(&leaves, &manifest.root).map_err(|e| refuse(e.to_string()))
+        }
+    }
+}
+
+fn check_freshness(head: &Cosigned<Checkpoint>, freshness: Freshness) -> Result<(), Refusal> {
+    let newest = head.cosignatures().iter().map(|c| c.time).max();
+    let latest = freshness.now.saturating_add(FUTURE_ALLOWANCE_SECONDS);
+    if let Some(time) = newest.filter(|time| *time > latest) {
+        return Err(Refusal::FromTheFuture { expected: format_time(latest), seen: format_time(time) });
+    }
+    let Some(max_age) = freshness.max_age else { return Ok(()) };
+    let oldest = freshness.now.saturating_sub(max_age);
+    if newest.is_some_and(|time| time >= oldest) {
+        return Ok(());
+    }
+    let seen = newest.map_or_else(|| "no cosignature, so no time at all".to_owned(), format_time);
+    Err(Refusal::Stale { expected: format_time(oldest), seen })
+}
+
+fn check_memory(
+    state: &EndpointState,
+    head: &Checkpoint,
+    publisher: &str,
+    release: &Release,
+) -> Result<(), Refusal> {
+    // A proof under an older checkpoint than the one remembered is no rollback: proofs are made
+    // once and shipped for years. The same size with another root is a second history.
+    if let Some((size, root)) = state.head(head.origin.as_str())
+        && size == head.size
+        && root != head.root
+    {
+        return Err(Refusal::Fork { size, expected: root.to_base64(), seen: head.root.to_base64() });
+    }
+    match state.sequence(publisher, release) {
+        Some(expected) if release.sequence < expected => {
+            Err(Refusal::Rollback { expected, seen: release.sequence })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

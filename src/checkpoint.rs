@@ -162,3 +162,6 @@ pub fn read_unverified(bytes: &[u8]) -> Result<(Checkpoint, Note), FormatError> 
     let note = Note::parse(bytes)?;
     Ok((Checkpoint::parse(note.text())?, note))
 }
+
+#[cfg(test)]
+mod tests;

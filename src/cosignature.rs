@@ -35,3 +35,6 @@ pub fn cosign(note: &Note, signer: &NoteSigner, time: u64) -> NoteSignature {
     let signature = signer.sign_bytes(message(time, note.text()).as_bytes());
     NoteSignature::new(key.name().clone(), key.id(), [time.to_be_bytes().as_slice(), &signature].concat())
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,3 +58,7 @@ pub mod proof_file;
 pub mod release;
 pub mod state;
 pub mod verify;
+#[cfg(feature = "server")]
+pub mod sequencer;
+#[cfg(feature = "server")]
+pub mod store;

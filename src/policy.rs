@@ -281,7 +281,7 @@ impl Parser {
         if !self.log_keys.insert(public_key(&key)) {
             return Err(wrong("each log key once", vkey));
         }
-        self.logs.push(PolicyLog { key, url: url_text(url)? });
+        self.logs.push(PolicyLog { key, url: url_text(url) });
         cap_count(Policy::WHAT, "logs", self.logs.len(), MAX_POLICY_ITEMS)
     }
 
@@ -297,7 +297,7 @@ impl Parser {
             return Err(wrong("each witness key once", vkey));
         }
         self.define(name, Member::Witness(self.witnesses.len()))?;
-        self.witnesses.push(PolicyWitness { name: name.to_vec(), key, url: url_text(url)? });
+        self.witnesses.push(PolicyWitness { name: name.to_vec(), key, url: url_text(url) });
         cap_count(Policy::WHAT, "witnesses", self.witnesses.len(), MAX_POLICY_ITEMS)
     }
 
@@ -371,8 +371,10 @@ fn public_key(key: &NoteKey) -> Hash {
     Hash::from_bytes(*key.public_key().as_bytes())
 }
 
-fn url_text(url: Option<&[u8]>) -> Result<Option<String>, FormatError> {
-    url.map(|url| utf8("a URL in a policy", url).map(str::to_owned)).transpose()
+/// "Non-ASCII octets may appear in names, URLs and comments": one that is no UTF-8 can't be
+/// fetched from, but is no fault of the policy.
+fn url_text(url: Option<&[u8]>) -> Option<String> {
+    url.map(|url| String::from_utf8_lossy(url).into_owned())
 }
 
 #[cfg(test)]

@@ -74,10 +74,15 @@ impl EndpointState {
         for log in file.logs {
             let size = TreeSize::new(log.size)
                 .ok_or_else(|| wrong("a tree size below 2^63", log.size.to_string()))?;
-            state.logs.insert(log.origin, (size, Hash::from_base64(&log.root)?));
+            // Of two rows for one key the later would win, and might be the lower.
+            if state.logs.insert(log.origin, (size, Hash::from_base64(&log.root)?)).is_some() {
+                return Err(wrong("each log once", "one twice".to_owned()));
+            }
         }
         for SequenceText { publisher, package, channel, sequence } in file.sequences {
-            state.sequences.insert(SequenceKey { publisher, package, channel }, sequence);
+            if state.sequences.insert(SequenceKey { publisher, package, channel }, sequence).is_some() {
+                return Err(wrong("each package and channel once", "one twice".to_owned()));
+            }
         }
         Ok(state)
     }

@@ -17,6 +17,7 @@ pub use hash::{HASH_BYTES, Hash, Rfc6962};
 pub use manifest::{MAX_MANIFEST_FILES, MAX_MULTI_PROOF, Manifest, MultiProof, manifest_leaf};
 pub use plan::{Node, Plan, TileReader, prove_consistency, prove_inclusion, read_root};
 pub use size::{LeafIndex, MAX_TREE_SIZE, TreeSize};
+pub(crate) use tile::hashes_from_bytes;
 pub use tile::{TILE_WIDTH, Tile, TileId, tiles_of};
 pub use verify::{MAX_PROOF_HASHES, ProofError, verify_consistency, verify_inclusion};
 

@@ -19,7 +19,8 @@
 use std::collections::HashSet;
 
 use ed25519_dalek::VerifyingKey;
-use ed25519_dalek::pkcs8::DecodePublicKey as _;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 use serde::Deserialize;
 
 use super::envelope::keyid;
@@ -329,7 +330,10 @@ impl NewPublisher<'_> {
     /// # Errors
     /// [`FormatError`] if `file` with it added would not parse: a bad key, a name that is taken.
     pub fn append_to(&self, file: &str) -> Result<String, FormatError> {
-        parse_public_pem(self.pem)?;
+        // Written anew: a PEM reader skips text before the key, which would be read as TOML here.
+        let pem = parse_public_pem(self.pem)?
+            .to_public_key_pem(LineEnding::LF)
+            .expect("an Ed25519 key always encodes");
         let list = |items: Vec<String>| format!("[{}]", items.join(", "));
         let string = |text: &str| toml_string(text);
         let purls = list(self.purls.iter().map(|p| string(p.as_str())).collect());
@@ -338,7 +342,7 @@ impl NewPublisher<'_> {
         let text = format!(
             "{file}{gap}[[publisher]]\nname = {}\npurls = {purls}\nkinds = {kinds}\n\n[[publisher.key]]\npem = \"\"\"\n{}\n\"\"\"\n",
             string(self.name),
-            self.pem.trim(),
+            pem.trim_end(),
         );
         Publishers::parse(text.as_bytes())?;
         Ok(text)

@@ -1,0 +1,138 @@
+use ed25519_dalek::{Signer as _, SigningKey};
+use proptest::prelude::*;
+
+use super::*;
+use crate::note::KeyName;
+
+/// The example of c2sp.org/tlog-cosignature: its keys are not given, its layout is.
+const SPEC_CHECKPOINT: &str = "example.com/behind-the-sofa
+20852163
+CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
+
+— example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=
+— witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==
+";
+/// "Ed25519 signed message", as it is printed there.
+const SPEC_MESSAGE: &str = "cosignature/v1
+time 1679315147
+example.com/behind-the-sofa
+20852163
+CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
+";
+const SPEC_TIME: u64 = 1_679_315_147;
+const SEED: [u8; 32] = [5; 32];
+
+fn signer(kind: SignatureType) -> NoteSigner {
+    NoteSigner::from_seed(KeyName::new("witness.example.com/w1").unwrap(), kind, &SEED)
+}
+
+fn spec_note() -> Note {
+    Note::parse(SPEC_CHECKPOINT.as_bytes()).unwrap()
+}
+
+/// A cosignature made without the code under test.
+fn by_hand(time: u64, message: &str) -> Vec<u8> {
+    let signature = SigningKey::from_bytes(&SEED).sign(message.as_bytes());
+    [time.to_be_bytes().as_slice(), &signature.to_bytes()].concat()
+}
+
+#[test]
+fn the_message_and_layout_of_the_specification() {
+    let note = spec_note();
+    let line = &note.signatures()[1];
+    assert_eq!(line.bytes().len(), 8 + 64);
+    assert_eq!(line.bytes()[..8], SPEC_TIME.to_be_bytes());
+
+    let witness = signer(SignatureType::CosignatureEd25519);
+    let cosignature = cosign(&spec_note(), &witness, SPEC_TIME);
+    let expected = by_hand(SPEC_TIME, SPEC_MESSAGE);
+    assert_eq!(cosignature.bytes(), expected, "Ed25519 is deterministic, so these are the same bytes");
+    assert!(cosignature.names(witness.public()));
+    assert_eq!(verify(witness.public(), spec_note().text(), &expected), Some(SPEC_TIME));
+
+    // Extension lines MUST be included in the message.
+    let text = format!("{}an extension\n", spec_note().text());
+    let extended = by_hand(SPEC_TIME, &format!("{SPEC_MESSAGE}an extension\n"));
+    assert_eq!(verify(witness.public(), &text, &extended), Some(SPEC_TIME));
+    assert_eq!(verify(witness.public(), &text, &expected), None);
+}
+
+#[test]
+fn times_are_canonical_and_below_two_to_the_63() {
+    let witness = signer(SignatureType::CosignatureEd25519);
+    let text = spec_note().text().to_owned();
+    let signed_at = |time: u64| by_hand(time, &SPEC_MESSAGE.replace("1679315147", &time.to_string()));
+    for time in [0, 1, SPEC_TIME, MAX_TIMESTAMP] {
+        assert_eq!(verify(witness.public(), &text, &signed_at(time)), Some(time), "{time}");
+        assert_eq!(cosign(&spec_note(), &witness, time).bytes(), signed_at(time));
+    }
+    for time in [MAX_TIMESTAMP + 1, u64::MAX] {
+        assert_eq!(verify(witness.public(), &text, &signed_at(time)), None, "well signed, but {time}");
+    }
+    // The decimal in the message has no leading zeros, and the text no other spelling.
+    for message in [
+        SPEC_MESSAGE.replace("time ", "time 0"),
+        SPEC_MESSAGE.replace("time ", "time +"),
+        SPEC_MESSAGE.replace("time ", "time  "),
+        SPEC_MESSAGE.replace("cosignature/v1", "cosignature/v2"),
+        SPEC_MESSAGE.replace("cosignature/v1\n", ""),
+        SPEC_MESSAGE.replace('\n', "\r\n"),
+        SPEC_MESSAGE.trim_end().to_owned(),
+        text.clone(),
+    ] {
+        assert_eq!(verify(witness.public(), &text, &by_hand(SPEC_TIME, &message)), None, "{message:?}");
+    }
+    let backdated = [SPEC_TIME.to_be_bytes().as_slice(), &signed_at(SPEC_TIME + 1)[8..]].concat();
+    assert_eq!(verify(witness.public(), &text, &backdated), None, "the time is signed too");
+}
+
+#[test]
+fn every_flipped_bit_and_every_other_length_is_refused() {
+    let witness = signer(SignatureType::CosignatureEd25519);
+    let note = spec_note();
+    let good = by_hand(SPEC_TIME, SPEC_MESSAGE);
+    assert_eq!(verify(witness.public(), note.text(), &good), Some(SPEC_TIME));
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut flipped = good.clone();
+            flipped[at] ^= 1 << bit;
+            assert_eq!(verify(witness.public(), note.text(), &flipped), None, "bit {bit} of byte {at}");
+        }
+        assert_eq!(verify(witness.public(), note.text(), &good[..at]), None, "{at} bytes");
+    }
+    assert_eq!(verify(witness.public(), note.text(), &[&good[..], &[0]].concat()), None);
+    for at in 0..note.text().len() {
+        let mut text = note.text().as_bytes().to_vec();
+        text[at] ^= 1;
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(verify(witness.public(), &text, &good), None, "byte {at} of the text");
+    }
+}
+
+#[test]
+fn only_witness_keys_verify_cosignatures() {
+    let good = by_hand(SPEC_TIME, SPEC_MESSAGE);
+    let log = signer(SignatureType::Ed25519);
+    assert_eq!(log.public().public_key(), signer(SignatureType::CosignatureEd25519).public().public_key());
+    assert_eq!(verify(log.public(), spec_note().text(), &good), None, "the same key under type 0x01");
+    let other = NoteSigner::from_seed(
+        KeyName::new("witness.example.com/w1").unwrap(),
+        SignatureType::CosignatureEd25519,
+        &[6; 32],
+    );
+    assert_eq!(verify(other.public(), spec_note().text(), &good), None);
+}
+
+#[test]
+#[should_panic(expected = "only witness keys cosign")]
+fn a_log_key_never_cosigns() {
+    let _ = cosign(&spec_note(), &signer(SignatureType::Ed25519), SPEC_TIME);
+}
+
+proptest! {
+    #[test]
+    fn noise_is_no_cosignature(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        let witness = signer(SignatureType::CosignatureEd25519);
+        prop_assert_eq!(verify(witness.public(), spec_note().text(), &bytes), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! From a pool of submissions to a signed tree head.
+//!
+//! ```text
+//! queued -> sequenced (index assigned, durable) -> published (in a signed checkpoint)
+//! ```
+//!
+//! One thread commits: *plan* (pure) -> *stage* in the journal -> *apply* to the tree -> *sign* ->
+//! durable *checkpoint* -> *publish*. What is planned, hashed and verified beforehand is done on the
+//! threads of whoever submits.
+
+mod commit;
+mod plan;
+mod pool;
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use crate::checkpoint::Checkpoint;
+use crate::merkle::{Hash, LeafIndex};
+use crate::note::NoteSigner;
+use crate::release::Facts;
+use crate::store::{Store, StoreError, StoreReader};
+use commit::Committer;
+use pool::{Pool, Submission};
+
+/// An entry to append, with all that can be computed without the log.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    entry: Vec<u8>,
+    leaf_hash: Hash,
+    facts: Facts,
+}
+
+impl Candidate {
+    /// Hashes the entry.
+    ///
+    /// # Panics
+    /// On an entry over [`MAX_ENTRY_BYTES`](crate::release::MAX_ENTRY_BYTES): callers cap first.
+    #[must_use]
+    pub fn new(entry: Vec<u8>, facts: Facts) -> Self {
+        assert!(entry.len() <= crate::release::MAX_ENTRY_BYTES, "entries are capped when they are received");
+        Self { leaf_hash: Hash::leaf(&entry), entry, facts }
+    }
+
+    /// Its leaf hash.
+    #[must_use]
+    pub const fn leaf_hash(&self) -> &Hash {
+        &self.leaf_hash
+    }
+}
+
+/// What became of an entry: it is durable at this index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sequenced {
+    /// Its place in the log.
+    pub index: LeafIndex,
+    /// Whether the log had it already: then this is its first index, and nothing was appended.
+    pub duplicate: bool,
+}
+
+/// Why an entry was not appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The pool is full. Nothing of the submission was taken.
+    #[error("the log is busy: {waiting} entries wait already; try again in {} s", retry_after.as_secs())]
+    Full {
+        /// Entries that wait.
+        waiting: usize,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The log is stopping. Nothing of the submission was taken.
+    #[error("the log is shutting down; try again when it is back")]
+    ShuttingDown,
+    /// The sequence number is taken by other artifacts.
+    #[error(
+        "the sequence number is taken: this publisher, package, channel and sequence was logged with other artifacts; use the next number"
+    )]
+    SequenceTaken,
+    /// It could not be made durable. Whether it is nevertheless shows when it is sent again: then
+    /// its first index is the answer.
+    #[error("the entry could not be stored: {0}; send it again later, a duplicate gets its first index")]
+    Storage(String),
+}
+
+/// The head that everyone may see: signed, and durable.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// What it says.
+    pub checkpoint: Checkpoint,
+    /// The note, byte for byte.
+    pub note: Arc<[u8]>,
+    /// When this process published it.
+    pub at: Instant,
+}
+
+/// How the sequencer works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Under load, a head is signed at most this often.
+    pub publish_interval: Duration,
+    /// Most entries that wait to be sequenced: some batches' worth, so that nobody waits long.
+    pub pool_entries: usize,
+    /// Most bytes of entries that wait.
+    pub pool_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            publish_interval: Duration::from_millis(100),
+            pool_entries: 4 * crate::store::MAX_BATCH_ENTRIES,
+            pool_bytes: 2 * crate::store::MAX_BATCH_BYTES,
+        }
+    }
+}
+
+/// Why a log can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The store has a checkpoint that this log's key did not sign.
+    #[error("the last checkpoint is not this log's: {0}; is log.key the key of this directory?")]
+    Checkpoint(#[from] crate::checkpoint::CheckpointError),
+    /// The store can't be read, or does not hold what was signed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A running sequencer. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Sequencer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Pool,
+    published: watch::Receiver<Published>,
+    reader: Arc<dyn StoreReader>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Results of a submission, one for each entry, in order.
+pub type Results = Vec<Result<Sequenced, SubmitError>>;
+
+impl Sequencer {
+    /// Checks the last checkpoint against the tree, publishes what is durable, and starts the thread
+    /// that commits.
+    ///
+    /// # Errors
+    /// [`StartError`] where the checkpoint is not ours, or the tree is no extension of it.
+    ///
+    /// # Panics
+    /// If the system can't start a thread.
+    pub fn start(store: Box<dyn Store>, signer: NoteSigner, options: &Options) -> Result<Self, StartError> {
+        let reader = store.reader();
+        let (committer, published) = Committer::recover(store, signer, options.publish_interval)?;
+        let pool = Pool::new(options.pool_entries, options.pool_bytes);
+        let shared = Arc::new(Shared { pool, published, reader, thread: Mutex::default() });
+        let thread = {
+            let pool = shared.pool.clone();
+            std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || committer.run(&pool))
+        };
+        *shared.thread.lock().expect("no panic while it is held") = Some(thread.expect("a thread can be started"));
+        Ok(Self { shared })
+    }
+
+    /// Queues entries, all or none. The results arrive when all of them are sequenced.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] or [`SubmitError::ShuttingDown`]: nothing was taken.
+    pub fn submit(&self, candidates: Vec<Candidate>) -> Result<oneshot::Receiver<Results>, SubmitError> {
+        let (reply, results) = oneshot::channel();
+        self.shared.pool.push(Submission { candidates, reply })?;
+        Ok(results)
+    }
+
+    /// The published head, and a way to wait for the next one.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<Published> {
+        self.shared.published.clone()
+    }
+
+    /// The store, for reading.
+    #[must_use]
+    pub fn reader(&self) -> &Arc<dyn StoreReader> {
+        &self.shared.reader
+    }
+
+    /// Refuses further submissions, commits and publishes what waits, and returns when that is done.
+    ///
+    /// # Panics
+    /// If another thread panicked in here before.
+    pub fn shut_down(&self) {
+        self.shared.pool.close();
+        let thread = self.shared.thread.lock().expect("no panic while it is held").take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the sequencer panicked; what was acknowledged is in the journal");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

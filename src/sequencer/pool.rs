@@ -1,0 +1,115 @@
+//! The bounded pool between whoever submits and the one thread that commits.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Candidate, Results, SubmitError};
+use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
+
+/// What a client is told to wait when the pool is full: it is drained many times a second.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Entries that were sent together, and where their results go.
+pub struct Submission {
+    pub candidates: Vec<Candidate>,
+    pub reply: oneshot::Sender<Results>,
+}
+
+impl Submission {
+    fn bytes(&self) -> usize {
+        self.candidates.iter().map(|candidate| candidate.entry.len()).sum()
+    }
+}
+
+/// What the committing thread is to do next.
+pub enum Work {
+    /// Append these.
+    Commit(Vec<Submission>),
+    /// The deadline has passed.
+    Deadline,
+    /// The pool is closed and empty.
+    Closed,
+}
+
+#[derive(Clone)]
+pub struct Pool {
+    shared: Arc<(Mutex<Queue>, Condvar)>,
+    most_entries: usize,
+    most_bytes: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Submission>,
+    entries: usize,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Pool {
+    pub fn new(most_entries: usize, most_bytes: usize) -> Self {
+        Self { shared: Arc::default(), most_entries, most_bytes }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.shared.0.lock().expect("no panic while it is held")
+    }
+
+    /// Takes a submission whole, or not at all.
+    pub fn push(&self, submission: Submission) -> Result<(), SubmitError> {
+        let (entries, bytes) = (submission.candidates.len(), submission.bytes());
+        assert!(entries <= MAX_BATCH_ENTRIES && bytes <= MAX_BATCH_BYTES, "submissions are capped by the server");
+        let mut queue = self.queue();
+        if queue.closed {
+            return Err(SubmitError::ShuttingDown);
+        }
+        if queue.entries + entries > self.most_entries || queue.bytes + bytes > self.most_bytes {
+            return Err(SubmitError::Full { waiting: queue.entries, retry_after: RETRY_AFTER });
+        }
+        queue.entries += entries;
+        queue.bytes += bytes;
+        queue.waiting.push_back(submission);
+        drop(queue);
+        self.shared.1.notify_one();
+        Ok(())
+    }
+
+    /// Waits for submissions and takes as many as one batch holds, in order.
+    pub fn take(&self, deadline: Option<Instant>) -> Work {
+        let mut queue = self.queue();
+        while queue.waiting.is_empty() && !queue.closed {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            queue = match left {
+                Some(Duration::ZERO) => return Work::Deadline,
+                Some(left) => self.shared.1.wait_timeout(queue, left).expect("no panic while it is held").0,
+                None => self.shared.1.wait(queue).expect("no panic while it is held"),
+            };
+        }
+        if queue.waiting.is_empty() {
+            return Work::Closed;
+        }
+        let (mut batch, mut entries, mut bytes) = (Vec::new(), 0, 0);
+        while let Some(next) = queue.waiting.front() {
+            let (more_entries, more_bytes) = (next.candidates.len(), next.bytes());
+            let fits = entries + more_entries <= MAX_BATCH_ENTRIES && bytes + more_bytes <= MAX_BATCH_BYTES;
+            if !fits && !batch.is_empty() {
+                break;
+            }
+            entries += more_entries;
+            bytes += more_bytes;
+            batch.extend(queue.waiting.pop_front());
+        }
+        queue.entries -= entries;
+        queue.bytes -= bytes;
+        Work::Commit(batch)
+    }
+
+    /// Refuses what comes from now on; what waits is still handed out.
+    pub fn close(&self) {
+        self.queue().closed = true;
+        self.shared.1.notify_all();
+    }
+}

@@ -1,0 +1,32 @@
+//! One process per directory.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+use super::StoreError;
+
+/// Holds a directory until it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    /// Locks `path`, a file that is created if need be and never removed.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] where another process holds it.
+    pub fn acquire(path: &Path) -> Result<Self, StoreError> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(StoreError::io("open", path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(e)) => Err(StoreError::io("lock", path)(e)),
+        }
+    }
+}

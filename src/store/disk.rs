@@ -1,0 +1,456 @@
+//! The store that runs: journal, sled and checkpoint file in one directory.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use super::index::{Index, IndexRows, Indexer};
+use super::journal::{self, BundleReader, Journal, Position, Scan, bundle_starts};
+use super::tree::{Cursor, Tree, TreeCheck};
+use super::{
+    Batch, Describe, DirLock, MAX_BATCH_ENTRIES, SearchPage, Staged, Store, StoreError, StoreReader, checkpoint_file,
+};
+use crate::bundle;
+use crate::checkpoint;
+use crate::merkle::{
+    Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize, read_root,
+};
+use crate::release::Term;
+
+/// Where the parts of a log are in its directory.
+#[derive(Debug, Clone)]
+pub struct Layout(PathBuf);
+
+impl Layout {
+    /// The layout of the log in `dir`.
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
+    /// Held by the one process that writes.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// Segment files: the truth.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    /// Derived from the journal: may be deleted while no server runs.
+    #[must_use]
+    pub fn sled(&self) -> PathBuf {
+        self.0.join("sled")
+    }
+
+    /// The last signed checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> PathBuf {
+        self.0.join("checkpoint")
+    }
+}
+
+/// How to open a store.
+pub struct OpenOptions {
+    /// The log's origin; segments of another log are refused.
+    pub origin: String,
+    /// What the indexes hold of an entry.
+    pub describe: Describe,
+    /// Told how many bytes of the journal were read, of how many, while the tree catches up.
+    pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
+    /// sled's cache in bytes. It does not bound sled's memory, only guides it.
+    pub cache_bytes: u64,
+}
+
+impl OpenOptions {
+    /// For an opaque log, with a small cache and no progress reports.
+    #[must_use]
+    pub fn new(origin: &str) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            describe: Arc::new(|_| crate::release::Facts::default()),
+            progress: Arc::new(|_, _| ()),
+            cache_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Journal first, sled as the tree and indexes derived from it, the checkpoint on its own.
+pub struct DiskStore {
+    layout: Layout,
+    options: OpenOptions,
+    reader: Arc<DiskReader>,
+    writer: Option<Writer>,
+    checkpoint: Option<Vec<u8>>,
+    /// Last field: dropped after everything that writes.
+    _lock: DirLock,
+}
+
+/// What only the one writing thread uses; taken down and made anew by a reload.
+struct Writer {
+    journal: Journal,
+    indexer: Indexer,
+    failed: Option<Failed>,
+}
+
+/// What a reload has to repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// The journal's end has to be cut before it is trusted; the tree was not touched.
+    Append,
+    /// Nobody knows what sled took: it is opened again, and catches up.
+    Apply,
+}
+
+/// Shared by all readers; a reload replaces what it points at.
+struct DiskReader {
+    journal: PathBuf,
+    views: RwLock<Option<Views>>,
+}
+
+#[derive(Clone)]
+struct Views {
+    tree: Tree,
+    index: Index,
+    /// Kept for its lifetime: sled writes in the background while it is open.
+    _db: sled::Db,
+}
+
+impl DiskStore {
+    /// Opens the log in `dir`, or makes an empty one there, and recovers: drops a torn last batch,
+    /// lets sled catch up with the journal, and makes it anew where it is damaged or gone.
+    ///
+    /// # Errors
+    /// [`StoreError`], in particular where another process has the directory, the journal does not
+    /// check, or does not reach the last signed checkpoint.
+    pub fn open(dir: &Path, options: OpenOptions) -> Result<Self, StoreError> {
+        let layout = Layout::new(dir);
+        fs::create_dir_all(layout.journal()).map_err(StoreError::io("create", layout.journal()))?;
+        let lock = DirLock::acquire(&layout.lock())?;
+        checkpoint_file::sync_dir(dir)?;
+        let reader = Arc::new(DiskReader { journal: layout.journal(), views: RwLock::new(None) });
+        let mut store = Self { layout, options, reader, writer: None, checkpoint: None, _lock: lock };
+        store.recover()?;
+        Ok(store)
+    }
+
+    fn recover(&mut self) -> Result<(), StoreError> {
+        self.checkpoint = checkpoint_file::read(&self.layout.checkpoint())?;
+        let origin = journal::origin_hash(&self.options.origin);
+        let (db, tree, index, end) = match self.catch_up(origin)? {
+            Ok(opened) => opened,
+            Err(why) => {
+                tracing::warn!(%why, "making the tree anew from the journal");
+                // A crash in here leaves no sled or an incomplete one: both are made anew again.
+                remove_dir(&self.layout.sled())?;
+                self.catch_up(origin)?.map_err(|again| StoreError::TreeDamaged { detail: again.to_string() })?
+            }
+        };
+        self.check_against_checkpoint(&tree)?;
+        let journal = Journal::open(&self.layout.journal(), origin, end, tree.peaks().size())?;
+        *self.reader.views.write().expect("no panic while it is held") =
+            Some(Views { tree, index: index.clone(), _db: db });
+        self.writer = Some(Writer { journal, indexer: Indexer::start(index), failed: None });
+        Ok(())
+    }
+
+    /// Opens sled and applies what the journal has beyond it. The inner error says why sled has to
+    /// be made anew.
+    #[expect(clippy::type_complexity, reason = "taken apart at once by the only caller")]
+    fn catch_up(
+        &self,
+        origin: Hash,
+    ) -> Result<Result<(sled::Db, Tree, Index, Option<Position>), TreeCheck>, StoreError> {
+        let dir = self.layout.journal();
+        let opened = open_sled(&self.layout.sled(), self.options.cache_bytes);
+        let (db, tree_rows, index_rows) = match opened {
+            Ok(opened) => opened,
+            Err(why) => return Ok(Err(why)),
+        };
+        let tail = |tree: &Tree, cursor: &Cursor| partial_leaves(&dir, tree, cursor.size);
+        let (tree, cursor) = match Tree::open(tree_rows, tail) {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(why)) => return Ok(Err(why)),
+            Err(e) => return disagrees_with_journal(e).map(Err),
+        };
+        let from = cursor.map(|cursor| (cursor.end, cursor.size));
+        let mut scan = match Scan::new(&dir, origin, from) {
+            Err(e) if from.is_some() => return disagrees_with_journal(e).map(Err),
+            other => other?,
+        };
+        let index = Index::new(index_rows);
+        let indexed = index.cursor();
+        if indexed > tree.peaks().size() {
+            return Ok(Err(TreeCheck("its index is ahead of its tree".to_owned())));
+        }
+        self.index_applied(&tree, &index, indexed)?;
+        self.apply_records(&tree, &index, &mut scan)?;
+        Ok(Ok((db, tree, index, scan.end())))
+    }
+
+    /// Indexes what the tree has and the index has not.
+    fn index_applied(&self, tree: &Tree, index: &Index, indexed: TreeSize) -> Result<(), StoreError> {
+        let size = tree.peaks().size().get();
+        let mut next = indexed.get();
+        while next < size {
+            let (number, skip) = (next / TILE_WIDTH, usize::try_from(next % TILE_WIDTH).expect("below 256"));
+            let count = usize::try_from((size - number * TILE_WIDTH).min(TILE_WIDTH)).expect("at most 256");
+            let bytes = read_bundle(&self.layout.journal(), tree, number, count)?;
+            let entries = split(&bytes, number, count)?;
+            let entries = &entries[skip..];
+            index.write(&IndexRows {
+                first: LeafIndex::new(next).expect("below the tree's size"),
+                leaf_hashes: entries.iter().map(|entry| Hash::leaf(entry)).collect(),
+                facts: entries.iter().map(|entry| (self.options.describe)(entry)).collect(),
+            })?;
+            next += entries.len() as u64;
+            (self.options.progress)(next, size);
+        }
+        Ok(())
+    }
+
+    /// Applies the batches that a scan has left, several small ones at once.
+    fn apply_records(&self, tree: &Tree, index: &Index, scan: &mut Scan) -> Result<(), StoreError> {
+        loop {
+            let mut group = Vec::new();
+            let mut count = 0;
+            while count < MAX_BATCH_ENTRIES {
+                let Some(record) = scan.next_record()? else { break };
+                count += record.entries().len();
+                group.push(record);
+            }
+            let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
+            let first = LeafIndex::new(first.first).expect("checked by the scan");
+            let entries: Vec<&[u8]> = group.iter().flat_map(journal::Record::entries).collect();
+            let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
+            let growth = tree.peaks().grow(&leaf_hashes);
+            if growth.edge.root() != last.root {
+                return Err(StoreError::Damaged {
+                    what: format!("segment {:020}.seg before byte {}", last.end.segment, last.end.offset),
+                    detail: format!(
+                        "expected its entries to make root {}, computed {}",
+                        last.root.to_base64(),
+                        growth.edge.root().to_base64()
+                    ),
+                });
+            }
+            let starts: Vec<_> = group.iter().flat_map(|r| starts_of_record(r)).collect();
+            tree.apply(&growth, &starts, last.end)?;
+            let facts = entries.iter().map(|entry| (self.options.describe)(entry)).collect();
+            index.write(&IndexRows { first, leaf_hashes, facts })?;
+            let (done, total) = scan.progress();
+            (self.options.progress)(done, total);
+        }
+    }
+
+    /// What was signed has to be a prefix of what the journal holds.
+    fn check_against_checkpoint(&self, tree: &Tree) -> Result<(), StoreError> {
+        let Some(bytes) = &self.checkpoint else { return Ok(()) };
+        let path = self.layout.checkpoint();
+        let (signed, _) = checkpoint::read_unverified(bytes)
+            .map_err(|e| StoreError::Damaged { what: path.display().to_string(), detail: e.to_string() })?;
+        let seen = tree.peaks().size();
+        if signed.size > seen {
+            return Err(StoreError::JournalShort { signed: signed.size, seen });
+        }
+        let root = read_root(tree, signed.size)?.root();
+        if root != signed.root {
+            let (expected, seen) = (signed.root.to_base64(), root.to_base64());
+            return Err(StoreError::JournalForked { size: signed.size, expected, seen });
+        }
+        Ok(())
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer, StoreError> {
+        self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or_else(|| StoreError::TreeDamaged {
+            detail: "the last append failed, and the store was not reloaded since".to_owned(),
+        })
+    }
+}
+
+impl Store for DiskStore {
+    fn reader(&self) -> Arc<dyn StoreReader> {
+        self.reader.clone()
+    }
+
+    fn edge(&self) -> RightEdge {
+        self.reader.views().map(|views| views.tree.peaks()).unwrap_or_default()
+    }
+
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        self.checkpoint.clone()
+    }
+
+    fn stage(&mut self, batch: &Batch) -> Result<Staged, StoreError> {
+        let writer = self.writer()?;
+        match writer.journal.append(batch) {
+            Ok(first_entry) => Ok(Staged { first_entry }),
+            Err(e) => {
+                writer.failed = Some(Failed::Append);
+                Err(e)
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: &Batch, staged: Staged) -> Result<(), StoreError> {
+        let views = self.reader.views()?;
+        let writer = self.writer()?;
+        writer.failed = Some(Failed::Apply); // until it has succeeded
+        let lengths = batch.entries.iter().map(Vec::len);
+        let starts = bundle_starts(batch.first, lengths, staged.first_entry);
+        views.tree.apply(&batch.growth, &starts, writer.journal.end())?;
+        writer.indexer.push(IndexRows::of(batch))?;
+        writer.failed = None;
+        Ok(())
+    }
+
+    fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError> {
+        let path = self.layout.checkpoint();
+        let current = checkpoint_file::read(&path)?;
+        if current.as_deref() != old {
+            let text = |bytes: Option<&[u8]>| bytes.map_or("none".to_owned(), crate::format::quote_bytes);
+            return Err(StoreError::CheckpointMoved { expected: text(old), seen: text(current.as_deref()) });
+        }
+        checkpoint_file::replace(&path, new)?;
+        self.checkpoint = Some(new.to_vec());
+        Ok(())
+    }
+
+    fn reload(&mut self) -> Result<(), StoreError> {
+        if let Some(writer) = &mut self.writer
+            && writer.failed == Some(Failed::Append)
+        {
+            // The tree in memory is the tree of what is durable once the failed append is cut off,
+            // so reads go on meanwhile, on a full disk too.
+            writer.journal.cut_failed_append()?;
+            writer.failed = None;
+            self.checkpoint = checkpoint_file::read(&self.layout.checkpoint())?;
+            return Ok(());
+        }
+        // The indexer is joined and sled closed before they are opened again. Readers that come by
+        // meanwhile are told that the tree is being reloaded.
+        self.writer = None;
+        *self.reader.views.write().expect("no panic while it is held") = None;
+        self.recover()
+    }
+}
+
+impl DiskReader {
+    fn views(&self) -> Result<Views, StoreError> {
+        let views = self.views.read().expect("no panic while it is held").clone();
+        views.ok_or_else(|| StoreError::TreeDamaged { detail: "it is being reloaded after an error".to_owned() })
+    }
+}
+
+impl StoreReader for DiskReader {
+    fn size(&self) -> TreeSize {
+        self.views().map(|views| views.tree.peaks().size()).unwrap_or_default()
+    }
+
+    fn tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
+        self.views()?.tree.read_tiles(tiles)
+    }
+
+    fn bundle(&self, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
+        let tree = self.views()?.tree;
+        let bytes = read_bundle(&self.journal, &tree, index, width)?;
+        let tile = Tile::new(TileId::Hashes { level: 0, index }, width as u64).expect("1 to 256 entries");
+        let expected = tree.read_tiles(&[tile])?.remove(0);
+        for (at, (entry, hash)) in split(&bytes, index, width)?.iter().zip(&expected).enumerate() {
+            if Hash::leaf(entry) != *hash {
+                let leaf = index * TILE_WIDTH + at as u64;
+                return Err(StoreError::Damaged {
+                    what: format!("entry {leaf} in the journal"),
+                    detail: format!("expected leaf hash {}, computed another", hash.to_base64()),
+                });
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
+        let Views { tree, index, .. } = self.views()?;
+        index.find_leaf(leaf, |at| {
+            let id = TileId::Hashes { level: 0, index: at.get() / TILE_WIDTH };
+            let tile = Tile::new(id, at.get() % TILE_WIDTH + 1).expect("1 to 256");
+            Ok(tree.read_tiles(&[tile])?[0].last() == Some(leaf))
+        })
+    }
+
+    fn find_claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError> {
+        self.views()?.index.find_claim(key)
+    }
+
+    fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {
+        self.views()?.index.search(term, before, limit)
+    }
+}
+
+/// Opens sled; it may panic on files that it did not expect.
+fn open_sled(path: &Path, cache_bytes: u64) -> Result<(sled::Db, sled::Tree, sled::Tree), TreeCheck> {
+    let open = || {
+        let config = sled::Config::new().path(path).cache_capacity(cache_bytes).mode(sled::Mode::HighThroughput);
+        // Durability is the journal's part: sled's own flushes only bound how far it is behind.
+        let db = config.flush_every_ms(Some(1_000)).open()?;
+        let (tree, index) = (db.open_tree("tree")?, db.open_tree("index")?);
+        Ok::<_, sled::Error>((db, tree, index))
+    };
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(opened) => opened.map_err(|e| TreeCheck(format!("sled does not open: {e}"))),
+        Err(_) => Err(TreeCheck("sled panicked while it opened".to_owned())),
+    }
+}
+
+/// The cursor may point at what the journal lost or never had: then sled is made anew, and the scan
+/// from the beginning says what the journal lacks.
+fn disagrees_with_journal(error: StoreError) -> Result<TreeCheck, StoreError> {
+    match &error {
+        StoreError::Damaged { .. } => Ok(TreeCheck(error.to_string())),
+        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(TreeCheck(error.to_string()))
+        }
+        _ => Err(error),
+    }
+}
+
+fn remove_dir(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Hashes of the leaves behind the last full tile.
+fn partial_leaves(journal: &Path, tree: &Tree, size: TreeSize) -> Result<Vec<Hash>, StoreError> {
+    let (number, count) = (size.get() / TILE_WIDTH, usize::try_from(size.get() % TILE_WIDTH).expect("below 256"));
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let bytes = read_bundle(journal, tree, number, count)?;
+    Ok(split(&bytes, number, count)?.iter().map(|entry| Hash::leaf(entry)).collect())
+}
+
+fn read_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    let start = tree.bundle_start(index)?;
+    BundleReader::new(journal, start)?.read(width, index * TILE_WIDTH, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn split(bytes: &[u8], index: u64, width: usize) -> Result<Vec<&[u8]>, StoreError> {
+    bundle::split(bytes, width)
+        .map_err(|e| StoreError::Damaged { what: format!("bundle {index} in the journal"), detail: e.to_string() })
+}
+
+fn starts_of_record(record: &journal::Record) -> Vec<(u64, journal::BundleStart)> {
+    let lengths: Vec<usize> = record.entries().iter().map(|entry| entry.len()).collect();
+    let first = LeafIndex::new(record.first).expect("checked by the scan");
+    bundle_starts(first, lengths.into_iter(), record.first_entry)
+}
+
+#[cfg(test)]
+mod tests;

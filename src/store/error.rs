@@ -1,0 +1,97 @@
+//! The one error of the store layer.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::merkle::TreeSize;
+
+/// Why the store could not do it, and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The operating system refused: no space, no permission, an I/O error.
+    #[error("could not {doing} {}: {source}{}", path.display(), advice(source))]
+    Io {
+        /// As in `write`.
+        doing: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Bytes that were written before do not check.
+    #[error("{what} is damaged: {detail}; run `treehead fsck DIR` to see how much, and restore it from an export or a backup")]
+    Damaged {
+        /// File and place.
+        what: String,
+        /// What was expected and what was seen.
+        detail: String,
+    },
+    /// Something derived from the journal does not check.
+    #[error("the tree in sled is damaged: {detail}; stop the server and run `treehead fsck DIR --rebuild`, which makes it anew from the journal")]
+    TreeDamaged {
+        /// What was expected and what was seen.
+        detail: String,
+    },
+    /// The journal ends before the last signed checkpoint does.
+    #[error("the journal lost entries: expected at least {signed}, which were signed and published, saw {seen}; restore the journal from an export or a backup; until then this log must not sign")]
+    JournalShort {
+        /// Size of the last signed checkpoint.
+        signed: TreeSize,
+        /// Entries in the journal.
+        seen: TreeSize,
+    },
+    /// The journal holds other entries than the ones that were signed.
+    #[error("the journal is not what was signed: expected root {expected} at tree size {size}, saw {seen}; restore it from an export or a backup; until then this log must not sign")]
+    JournalForked {
+        /// Size of the last signed checkpoint.
+        size: TreeSize,
+        /// Its root, base64.
+        expected: String,
+        /// The journal's root at that size, base64.
+        seen: String,
+    },
+    /// Another process has the directory.
+    #[error("{} is in use by another treehead process: stop it first, two writers would fork the log", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The checkpoint is not the one that was to be replaced.
+    #[error("the checkpoint was replaced by somebody else: expected {expected}, saw {seen}")]
+    CheckpointMoved {
+        /// What the caller knew.
+        expected: String,
+        /// What is there.
+        seen: String,
+    },
+    /// A fault that a test injected.
+    #[error("injected fault at {0}")]
+    Injected(&'static str),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            " (free some space: the log goes on by itself)"
+        }
+        io::ErrorKind::PermissionDenied => " (check owner and permissions)",
+        io::ErrorKind::ReadOnlyFilesystem => " (the file system is mounted read-only)",
+        io::ErrorKind::NotFound => " (`treehead init DIR` makes a log)",
+        _ => "",
+    }
+}
+
+impl StoreError {
+    /// An [`io::Error`] with what was done to which path.
+    pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source }
+    }
+}
+
+impl From<sled::Error> for StoreError {
+    fn from(error: sled::Error) -> Self {
+        Self::TreeDamaged { detail: error.to_string() }
+    }
+}

@@ -1,0 +1,225 @@
+//! The journal: append-only segment files of whole batches. It is the truth; everything else in
+//! the store is derived from it.
+
+mod scan;
+mod segment;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+pub use scan::{BundleReader, Record, Scan};
+use segment::{BATCH_HEAD_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
+
+use super::checkpoint_file::sync_dir;
+use super::{Batch, StoreError};
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+
+/// A segment is sealed when it has grown past this: large enough that ten million entries are
+/// some forty files, small enough to copy one while the log runs.
+const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// A place in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The segment, named by its first index.
+    pub segment: u64,
+    /// Bytes from its beginning.
+    pub offset: u64,
+}
+
+/// The journal, open for appending.
+#[derive(Debug)]
+pub struct Journal {
+    dir: PathBuf,
+    /// Hash of the origin: a segment of another log is recognised.
+    origin: Hash,
+    tail: Tail,
+    /// Assembles a batch, so that it goes out in one write; kept for its allocation.
+    buffer: Vec<u8>,
+}
+
+/// The segment that grows.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    path: PathBuf,
+    segment: u64,
+    /// Where the next batch goes: everything before it is durable.
+    end: u64,
+    /// Index that the next entry gets.
+    next: u64,
+}
+
+impl Journal {
+    /// Opens the journal in `dir` after [`Scan`] has read it up to its end.
+    ///
+    /// `end` is what the scan found: the position behind the last whole batch, and the tree size
+    /// there. What follows it in the last segment is a torn batch that nobody was told of, and is
+    /// cut off.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn open(dir: &Path, origin: Hash, end: Option<Position>, size: TreeSize) -> Result<Self, StoreError> {
+        for torn in segments(dir)?.into_iter().filter(|first| end.is_some_and(|end| *first > end.segment)) {
+            // The scan found no batch in it: its creation was cut short. A crash here finds it again.
+            let path = segment_path(dir, torn);
+            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        }
+        let tail = match end {
+            None => Tail::create(dir, origin, size.get())?,
+            Some(Position { segment, offset }) => {
+                let path = segment_path(dir, segment);
+                let file = File::options().write(true).open(&path).map_err(StoreError::io("open", &path))?;
+                let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
+                if length > offset {
+                    file.set_len(offset).map_err(StoreError::io("truncate", &path))?;
+                }
+                // A crash before this line finds the same torn batch again. The fsync also covers a
+                // last batch that was written whole but not synced: from here on it may be signed.
+                file.sync_all().map_err(StoreError::io("fsync", &path))?;
+                Tail { file, path, segment, end: offset, next: size.get() }
+            }
+        };
+        Ok(Self { dir: dir.to_owned(), origin, tail, buffer: Vec::new() })
+    }
+
+    /// Appends a batch with one write and one fdatasync. Returns where its first entry is.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; the batch may be durable nevertheless, in whole or in part.
+    ///
+    /// # Panics
+    /// If the batch does not continue the journal: the sequencer never makes one that does not.
+    pub fn append(&mut self, batch: &Batch) -> Result<Position, StoreError> {
+        assert_eq!(batch.first.get(), self.tail.next, "batches follow each other");
+        if self.tail.end >= SEGMENT_BYTES {
+            // A crash in here leaves the old segment sealed and the new one empty or torn: both
+            // are what the scan expects of a last segment.
+            self.tail = Tail::create(&self.dir, self.origin, self.tail.next)?;
+        }
+        segment::encode_batch(batch, &mut self.buffer);
+        let tail = &mut self.tail;
+        // A crash during the write or before the fdatasync returns leaves a torn or unsynced batch
+        // behind `end`; nobody was told of it, and the next open cuts it off or takes it whole.
+        tail.file.write_all_at(&self.buffer, tail.end).map_err(StoreError::io("write", &tail.path))?;
+        tail.file.sync_data().map_err(StoreError::io("fdatasync", &tail.path))?;
+        let first_entry = Position { segment: tail.segment, offset: tail.end + BATCH_HEAD_BYTES as u64 };
+        tail.end += self.buffer.len() as u64;
+        tail.next += batch.entries.len() as u64;
+        Ok(first_entry)
+    }
+
+    /// The position behind the last durable batch.
+    #[must_use]
+    pub const fn end(&self) -> Position {
+        Position { segment: self.tail.segment, offset: self.tail.end }
+    }
+
+    /// Cuts off whatever a failed append left behind, so that it can't be taken for durable: after
+    /// a failed fsync the page cache may show bytes that the disk does not have.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; the journal must not be appended to until this has succeeded.
+    pub fn cut_failed_append(&mut self) -> Result<(), StoreError> {
+        let tail = &self.tail;
+        tail.file.set_len(tail.end).map_err(StoreError::io("truncate", &tail.path))?;
+        tail.file.sync_all().map_err(StoreError::io("fsync", &tail.path))
+    }
+}
+
+impl Tail {
+    fn create(dir: &Path, origin: Hash, first: u64) -> Result<Self, StoreError> {
+        let path = segment_path(dir, first);
+        // Not `create_new`: a crash, or a full disk, may have left an empty file of this name.
+        let mut file = File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(&path)
+            .map_err(StoreError::io("create", &path))?;
+        let head = SegmentHead { origin, first }.encode();
+        file.write_all(&head).map_err(StoreError::io("write", &path))?;
+        file.sync_all().map_err(StoreError::io("fsync", &path))?;
+        sync_dir(dir)?;
+        Ok(Self { file, path, segment: first, end: SEGMENT_HEAD_BYTES as u64, next: first })
+    }
+}
+
+/// Path of the segment whose first entry has index `first`.
+fn segment_path(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}.seg"))
+}
+
+/// First indices of all segments, in order.
+///
+/// # Errors
+/// [`StoreError::Io`], and [`StoreError::Damaged`] for a file that has no business there.
+pub fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
+    let mut found = Vec::new();
+    for item in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
+        let name = item.map_err(StoreError::io("list", dir))?.file_name();
+        let first = name.to_str().and_then(|n| n.strip_suffix(".seg")).filter(|n| n.len() == 20);
+        found.push(first.and_then(|n| n.parse().ok()).ok_or_else(|| StoreError::Damaged {
+            what: dir.display().to_string(),
+            detail: format!("expected only segments named <20 digits>.seg, saw {}", name.display()),
+        })?);
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Hash under which a log's segments name it.
+#[must_use]
+pub fn origin_hash(origin: &str) -> Hash {
+    Hash::digest(origin.as_bytes())
+}
+
+/// Positions of the entries that begin a bundle, in a batch whose entries have these lengths.
+pub(super) fn bundle_starts(
+    first: LeafIndex,
+    lengths: impl ExactSizeIterator<Item = usize>,
+    first_entry: Position,
+) -> Vec<(u64, BundleStart)> {
+    let count = lengths.len() as u64;
+    let mut offset = first_entry.offset;
+    let mut starts = Vec::new();
+    for (at, length) in lengths.enumerate() {
+        let (index, at) = (first.get() + at as u64, at as u64);
+        if index.is_multiple_of(crate::merkle::TILE_WIDTH) {
+            let position = Position { segment: first_entry.segment, offset };
+            starts.push((index / crate::merkle::TILE_WIDTH, BundleStart { position, left: count - at }));
+        }
+        offset += (crate::bundle::LENGTH_BYTES + length) as u64;
+    }
+    starts
+}
+
+/// Where a bundle begins, and how many entries from there on are in the same batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BundleStart {
+    /// Of the first entry's length.
+    pub position: Position,
+    /// Entries up to the batch's end, at least 1.
+    pub left: u64,
+}
+
+impl BundleStart {
+    pub(super) fn to_bytes(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.position.segment.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.position.offset.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.left.to_be_bytes());
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        let position = Position { segment: word(0)?, offset: word(8)? };
+        (bytes.len() == 24).then_some(Self { position, left: word(16)? })
+    }
+}
+
+#[cfg(test)]
+mod tests;

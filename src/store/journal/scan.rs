@@ -1,0 +1,359 @@
+//! Reading the journal: batch by batch for recovery and fsck, bundle by bundle for readers.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::segment::{BATCH_HEAD_BYTES, BATCH_MAGIC, BatchHead, CRC_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
+use super::{BundleStart, Position, segment_path, segments};
+use crate::bundle::{self, LENGTH_BYTES};
+use crate::merkle::{Hash, TreeSize};
+use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, StoreError};
+
+/// Largest body that a sound batch has; a larger one in a head that checks was not written by us.
+const MAX_BODY_BYTES: usize = MAX_BATCH_BYTES + MAX_BATCH_ENTRIES * (LENGTH_BYTES + u16::MAX as usize);
+
+/// A batch, as the journal holds it.
+#[derive(Debug)]
+pub struct Record {
+    /// Index of the first entry.
+    pub first: u64,
+    /// Root of the tree after the batch, as it was written; not recomputed.
+    pub root: Hash,
+    /// Where the first entry is.
+    pub first_entry: Position,
+    /// The position behind the batch.
+    pub end: Position,
+    body: Vec<u8>,
+    count: usize,
+}
+
+impl Record {
+    /// The entries, in order.
+    ///
+    /// # Panics
+    /// Never: the body was split when it was read.
+    #[must_use]
+    pub fn entries(&self) -> Vec<&[u8]> {
+        bundle::split(&self.body, self.count).expect("checked when it was read")
+    }
+}
+
+/// Walks over the batches from a position on.
+///
+/// A last batch that is torn ends the walk: nobody was told of it. Anything else that does not
+/// check is [`StoreError::Damaged`].
+#[derive(Debug)]
+pub struct Scan {
+    dir: PathBuf,
+    origin: Hash,
+    /// Segments still to read, the next one last.
+    ahead: Vec<u64>,
+    current: Option<Segment>,
+    next: u64,
+    end: Option<Position>,
+    total: u64,
+    done: u64,
+}
+
+#[derive(Debug)]
+struct Segment {
+    reader: BufReader<File>,
+    path: PathBuf,
+    first: u64,
+    offset: u64,
+    length: u64,
+}
+
+impl Scan {
+    /// Starts at `from`, where the tree has `size` leaves, or at the beginning.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; [`StoreError::Damaged`] where the position is not in the journal.
+    pub fn new(dir: &Path, origin: Hash, from: Option<(Position, TreeSize)>) -> Result<Self, StoreError> {
+        let (position, size) = from.map_or((None, TreeSize::ZERO), |(p, size)| (Some(p), size));
+        let mut ahead = segments(dir)?;
+        ahead.retain(|first| position.is_none_or(|p| *first >= p.segment));
+        let mut total = 0;
+        for first in &ahead {
+            let path = segment_path(dir, *first);
+            total += fs::metadata(&path).map_err(StoreError::io("read", &path))?.len();
+        }
+        ahead.reverse();
+        let mut scan = Self {
+            dir: dir.to_owned(),
+            origin,
+            ahead,
+            current: None,
+            next: size.get(),
+            end: position,
+            total,
+            done: 0,
+        };
+        if let Some(position) = position {
+            let first = scan.ahead.pop().filter(|first| *first == position.segment);
+            let segment = match first {
+                Some(first) => scan.open(first)?,
+                None => None,
+            };
+            let mut segment = segment.filter(|s| s.length >= position.offset).ok_or_else(|| StoreError::Damaged {
+                what: segment_path(dir, position.segment).display().to_string(),
+                detail: format!("expected at least {} bytes, saw fewer or no such segment", position.offset),
+            })?;
+            segment.seek(position.offset)?;
+            scan.done = position.offset;
+            scan.current = Some(segment);
+        }
+        Ok(scan)
+    }
+
+    /// The position behind the last whole batch, where the journal has any segment.
+    #[must_use]
+    pub const fn end(&self) -> Option<Position> {
+        self.end
+    }
+
+    /// Index that the next entry has or will get.
+    ///
+    /// # Panics
+    /// Never: indices in sound batches are below 2^63.
+    #[must_use]
+    pub fn size(&self) -> TreeSize {
+        TreeSize::new(self.next).expect("checked when the batch was read")
+    }
+
+    /// Bytes read and bytes in all, for a progress bar.
+    #[must_use]
+    pub const fn progress(&self) -> (u64, u64) {
+        (self.done, self.total)
+    }
+
+    /// The next batch, or `None` at the end or before a torn last one.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; [`StoreError::Damaged`] where a batch does not check that is not the
+    /// last, or does not follow the one before.
+    pub fn next_record(&mut self) -> Result<Option<Record>, StoreError> {
+        loop {
+            let Some(segment) = &mut self.current else {
+                let Some(first) = self.ahead.pop() else { return Ok(None) };
+                match self.open(first)? {
+                    Some(segment) => self.current = Some(segment),
+                    None => return Ok(None),
+                }
+                continue;
+            };
+            let at = segment.offset;
+            if at == segment.length {
+                self.current = None;
+                continue;
+            }
+            return match segment.read_batch(self.next)? {
+                Ok(record) => {
+                    self.done += record.end.offset - at;
+                    self.next += record.count as u64;
+                    self.end = Some(record.end);
+                    Ok(Some(record))
+                }
+                Err(why) if self.ahead.is_empty() && !segment.has_batch_behind(at, self.next)? => {
+                    tracing::warn!(segment = %segment.path.display(), at, why, "dropping a torn last batch");
+                    self.current = None;
+                    Ok(None)
+                }
+                Err(why) => Err(StoreError::Damaged {
+                    what: format!("{} at byte {at}", segment.path.display()),
+                    detail: why,
+                }),
+            };
+        }
+    }
+
+    /// Opens a segment and checks its head. `None` for a last segment whose creation was cut short.
+    fn open(&mut self, first: u64) -> Result<Option<Segment>, StoreError> {
+        let path = segment_path(&self.dir, first);
+        let file = File::open(&path).map_err(StoreError::io("open", &path))?;
+        let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
+        let mut reader = BufReader::with_capacity(1 << 20, file);
+        let mut head = [0; SEGMENT_HEAD_BYTES];
+        let last = self.ahead.is_empty();
+        if length <= SEGMENT_HEAD_BYTES as u64 && last {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
+            if <[u8; SEGMENT_HEAD_BYTES]>::try_from(bytes.as_slice()).ok().and_then(|b| SegmentHead::decode(&b)).is_none()
+            {
+                // Never written whole, so never appended to. Opening the journal removes it.
+                tracing::warn!(segment = %path.display(), "a segment's creation was cut short");
+                return Ok(None);
+            }
+            reader.seek(SeekFrom::Start(0)).map_err(StoreError::io("read", &path))?;
+        }
+        let damaged = |detail: String| StoreError::Damaged { what: path.display().to_string(), detail };
+        reader.read_exact(&mut head).map_err(|e| damaged(format!("its head can't be read: {e}")))?;
+        let head = SegmentHead::decode(&head).ok_or_else(|| damaged("its head does not check".to_owned()))?;
+        if head.origin != self.origin {
+            return Err(damaged("it belongs to the log of another origin".to_owned()));
+        }
+        let follows = self.end.is_some_and(|end| end.segment == first) || self.next == first;
+        if head.first != first || !follows {
+            let detail = format!("expected it to begin with entry {}, saw {}", self.next, head.first);
+            return Err(damaged(detail));
+        }
+        let offset = SEGMENT_HEAD_BYTES as u64;
+        self.done += offset;
+        self.end = self.end.filter(|end| end.segment == first).or(Some(Position { segment: first, offset }));
+        Ok(Some(Segment { reader, path, first, offset, length }))
+    }
+}
+
+impl Segment {
+    fn seek(&mut self, offset: u64) -> Result<(), StoreError> {
+        self.reader.seek(SeekFrom::Start(offset)).map_err(StoreError::io("read", &self.path))?;
+        self.offset = offset;
+        Ok(())
+    }
+
+    /// Reads the batch at the current offset; the inner error says why there is none.
+    fn read_batch(&mut self, expected: u64) -> Result<Result<Record, String>, StoreError> {
+        let mut head = [0; BATCH_HEAD_BYTES];
+        if !self.fill(&mut head)? {
+            return Ok(Err("the file ends within a batch's head".to_owned()));
+        }
+        let Some(head) = BatchHead::decode(&head) else {
+            return Ok(Err("the head of the batch does not check".to_owned()));
+        };
+        let (count, body_bytes) = (head.count as usize, head.body_bytes as usize);
+        if head.first != expected {
+            return Ok(Err(format!("expected a batch from entry {expected} on, saw one from {}", head.first)));
+        }
+        if body_bytes > MAX_BODY_BYTES || count == 0 || count > MAX_BATCH_ENTRIES {
+            return Ok(Err(format!("a batch of {count} entries and {body_bytes} bytes is not one of ours")));
+        }
+        let mut body = vec![0; body_bytes];
+        let mut crc = [0; CRC_BYTES];
+        if !self.fill(&mut body)? || !self.fill(&mut crc)? {
+            return Ok(Err("the file ends within a batch".to_owned()));
+        }
+        if crc32fast::hash(&body).to_be_bytes() != crc {
+            return Ok(Err("the body of the batch does not check".to_owned()));
+        }
+        if bundle::split(&body, count).map_or(0, |entries| entries.len()) != count {
+            return Ok(Err(format!("the batch does not hold the {count} entries that its head says")));
+        }
+        let offset = self.offset;
+        self.offset += head.total_bytes();
+        let at = |offset| Position { segment: self.first, offset };
+        let first_entry = at(offset + BATCH_HEAD_BYTES as u64);
+        Ok(Ok(Record { first: head.first, root: head.root, first_entry, end: at(self.offset), body, count }))
+    }
+
+    /// Fills `bytes`; false where the file ends first.
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<bool, StoreError> {
+        match self.reader.read_exact(bytes) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(e) => Err(StoreError::io("read", &self.path)(e)),
+        }
+    }
+
+    /// Whether a sound head of a later batch stands anywhere behind `at`: then what is broken at
+    /// `at` is not the last thing written, and was acknowledged.
+    fn has_batch_behind(&mut self, at: u64, expected: u64) -> Result<bool, StoreError> {
+        self.seek(at)?;
+        let mut rest = Vec::new();
+        self.reader.read_to_end(&mut rest).map_err(StoreError::io("read", &self.path))?;
+        let later = |window: &[u8; BATCH_HEAD_BYTES]| {
+            window.starts_with(BATCH_MAGIC) && BatchHead::decode(window).is_some_and(|head| head.first > expected)
+        };
+        let found = rest.windows(BATCH_HEAD_BYTES).skip(1).filter_map(|w| w.try_into().ok()).any(later);
+        self.seek(at)?;
+        Ok(found)
+    }
+}
+
+/// Reads consecutive entries from where a bundle begins.
+#[derive(Debug)]
+pub struct BundleReader {
+    dir: PathBuf,
+    file: BufReader<File>,
+    path: PathBuf,
+    left: u64,
+}
+
+impl BundleReader {
+    /// Opens the segment that the bundle begins in.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn new(dir: &Path, start: BundleStart) -> Result<Self, StoreError> {
+        let path = segment_path(dir, start.position.segment);
+        let mut file = open(&path)?;
+        file.seek(SeekFrom::Start(start.position.offset)).map_err(StoreError::io("read", &path))?;
+        Ok(Self { dir: dir.to_owned(), file, path, left: start.left })
+    }
+
+    /// Appends the next `count` entries to `out`, length-prefixed as they stand.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where the journal does not go on as it should.
+    pub fn read(&mut self, mut count: usize, next: u64, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let mut next = next;
+        while count > 0 {
+            if self.left == 0 {
+                self.next_batch(next)?;
+            }
+            let mut length = [0; LENGTH_BYTES];
+            self.fill(&mut length)?;
+            let start = out.len() + LENGTH_BYTES;
+            out.extend_from_slice(&length);
+            out.resize(start + usize::from(u16::from_be_bytes(length)), 0);
+            let mut entry = std::mem::take(out);
+            let read = self.fill(&mut entry[start..]);
+            *out = entry;
+            read?;
+            (count, next, self.left) = (count - 1, next + 1, self.left - 1);
+        }
+        Ok(())
+    }
+
+    fn next_batch(&mut self, next: u64) -> Result<(), StoreError> {
+        let mut crc = [0; CRC_BYTES];
+        self.fill(&mut crc)?;
+        if self.file.fill_buf_is_empty().map_err(StoreError::io("read", &self.path))? {
+            self.path = segment_path(&self.dir, next);
+            self.file = open(&self.path)?;
+            let mut head = [0; SEGMENT_HEAD_BYTES];
+            self.fill(&mut head)?;
+        }
+        let mut head = [0; BATCH_HEAD_BYTES];
+        self.fill(&mut head)?;
+        let head = BatchHead::decode(&head).filter(|head| head.first == next);
+        self.left = head.map(|head| head.count.into()).ok_or_else(|| self.damaged("the head of a batch does not check"))?;
+        Ok(())
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), StoreError> {
+        self.file.read_exact(bytes).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged("the file ends within an entry"),
+            _ => StoreError::io("read", &self.path)(e),
+        })
+    }
+
+    fn damaged(&self, detail: &str) -> StoreError {
+        StoreError::Damaged { what: self.path.display().to_string(), detail: detail.to_owned() }
+    }
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, StoreError> {
+    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    Ok(BufReader::with_capacity(256 * 1024, file))
+}
+
+trait AtEnd {
+    fn fill_buf_is_empty(&mut self) -> io::Result<bool>;
+}
+
+impl AtEnd for BufReader<File> {
+    fn fill_buf_is_empty(&mut self) -> io::Result<bool> {
+        io::BufRead::fill_buf(self).map(<[u8]>::is_empty)
+    }
+}

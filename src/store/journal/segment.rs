@@ -1,0 +1,114 @@
+//! The format of a segment.
+//!
+//! ```text
+//! segment   "THSEG01\n" || origin hash (32) || first index u64 || CRC-32 of these u32
+//!           batch*
+//! batch     "THBATCH\n" || first index u64 || count u32 || body length u32 || root after it (32)
+//!                       || CRC-32 of these u32
+//!           body: (length u16 || entry)*       the bytes of entry bundles
+//!           CRC-32 of the body u32
+//! ```
+//!
+//! Integers are big-endian. The CRCs tell a torn batch from a whole one; that the entries are the
+//! right ones is what the root says.
+
+use crate::bundle;
+use crate::merkle::{HASH_BYTES, Hash};
+use crate::store::Batch;
+
+const SEGMENT_MAGIC: &[u8; 8] = b"THSEG01\n";
+pub(super) const BATCH_MAGIC: &[u8; 8] = b"THBATCH\n";
+pub(super) const SEGMENT_HEAD_BYTES: usize = 8 + HASH_BYTES + 8 + 4;
+pub(super) const BATCH_HEAD_BYTES: usize = 8 + 8 + 4 + 4 + HASH_BYTES + 4;
+pub(super) const CRC_BYTES: usize = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentHead {
+    pub origin: Hash,
+    pub first: u64,
+}
+
+impl SegmentHead {
+    pub fn encode(self) -> [u8; SEGMENT_HEAD_BYTES] {
+        let mut bytes = [0; SEGMENT_HEAD_BYTES];
+        bytes[..8].copy_from_slice(SEGMENT_MAGIC);
+        bytes[8..40].copy_from_slice(self.origin.as_bytes());
+        bytes[40..48].copy_from_slice(&self.first.to_be_bytes());
+        seal(&mut bytes);
+        bytes
+    }
+
+    pub fn decode(bytes: &[u8; SEGMENT_HEAD_BYTES]) -> Option<Self> {
+        (bytes.starts_with(SEGMENT_MAGIC) && is_sealed(bytes))
+            .then(|| Self { origin: Hash::from_bytes(array(bytes, 8)), first: u64::from_be_bytes(array(bytes, 40)) })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BatchHead {
+    pub first: u64,
+    pub count: u32,
+    pub body_bytes: u32,
+    pub root: Hash,
+}
+
+impl BatchHead {
+    fn encode(self) -> [u8; BATCH_HEAD_BYTES] {
+        let mut bytes = [0; BATCH_HEAD_BYTES];
+        bytes[..8].copy_from_slice(BATCH_MAGIC);
+        bytes[8..16].copy_from_slice(&self.first.to_be_bytes());
+        bytes[16..20].copy_from_slice(&self.count.to_be_bytes());
+        bytes[20..24].copy_from_slice(&self.body_bytes.to_be_bytes());
+        bytes[24..56].copy_from_slice(self.root.as_bytes());
+        seal(&mut bytes);
+        bytes
+    }
+
+    pub fn decode(bytes: &[u8; BATCH_HEAD_BYTES]) -> Option<Self> {
+        (bytes.starts_with(BATCH_MAGIC) && is_sealed(bytes)).then(|| Self {
+            first: u64::from_be_bytes(array(bytes, 8)),
+            count: u32::from_be_bytes(array(bytes, 16)),
+            body_bytes: u32::from_be_bytes(array(bytes, 20)),
+            root: Hash::from_bytes(array(bytes, 24)),
+        })
+    }
+
+    /// Bytes of the whole batch in its segment.
+    pub const fn total_bytes(self) -> u64 {
+        (BATCH_HEAD_BYTES + self.body_bytes as usize + CRC_BYTES) as u64
+    }
+}
+
+/// Writes a whole batch into `buffer`, in place of what was there.
+pub(super) fn encode_batch(batch: &Batch, buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.extend_from_slice(&[0; BATCH_HEAD_BYTES]);
+    for entry in &batch.entries {
+        bundle::push(buffer, entry).expect("entries are capped when they are submitted");
+    }
+    let body = &buffer[BATCH_HEAD_BYTES..];
+    let (body_bytes, crc) = (body.len(), crc32fast::hash(body));
+    let head = BatchHead {
+        first: batch.first.get(),
+        count: u32::try_from(batch.entries.len()).expect("batches are capped"),
+        body_bytes: u32::try_from(body_bytes).expect("batches are capped"),
+        root: batch.growth.edge.root(),
+    };
+    buffer[..BATCH_HEAD_BYTES].copy_from_slice(&head.encode());
+    buffer.extend_from_slice(&crc.to_be_bytes());
+}
+
+/// Puts the CRC of all bytes before them into the last four.
+fn seal(bytes: &mut [u8]) {
+    let (content, crc) = bytes.split_at_mut(bytes.len() - CRC_BYTES);
+    crc.copy_from_slice(&crc32fast::hash(content).to_be_bytes());
+}
+
+fn is_sealed(bytes: &[u8]) -> bool {
+    let (content, crc) = bytes.split_at(bytes.len() - CRC_BYTES);
+    crc == crc32fast::hash(content).to_be_bytes()
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("within a head of fixed length")
+}

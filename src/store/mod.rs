@@ -1,0 +1,159 @@
+//! Where the log lives: a journal that is the truth, a tree in sled that is rebuilt from it, and
+//! the last signed checkpoint in a file of its own.
+//!
+//! [`Store`] is the contract: *stage* a batch (durable), then *apply* it (derived, replayable).
+//! [`DiskStore`] is the one that runs; [`MemoryStore`] injects every fault, for tests. One
+//! conformance suite holds both to the contract.
+
+mod checkpoint_file;
+mod disk;
+mod dir_lock;
+mod error;
+mod index;
+pub mod journal;
+mod memory;
+mod tree;
+
+use std::sync::Arc;
+
+pub use dir_lock::DirLock;
+pub use disk::{DiskStore, Layout, OpenOptions};
+pub use error::StoreError;
+pub use index::SearchPage;
+pub use memory::{Fault, FaultPoint, MemoryStore};
+pub use tree::TreeCheck;
+
+use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TileReader, TreeSize};
+use crate::release::{Facts, Term};
+
+/// Most entries that are staged with one fdatasync.
+pub const MAX_BATCH_ENTRIES: usize = 4_096;
+/// Most bytes of entries in one batch: what memory and one write call bear.
+pub const MAX_BATCH_BYTES: usize = 32 * 1024 * 1024;
+
+/// Computes what the indexes hold of an entry; needed again whenever they are rebuilt.
+pub type Describe = Arc<dyn Fn(&[u8]) -> Facts + Send + Sync>;
+
+/// Entries to append together, and what they make of the tree.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Index of the first entry: the tree's size before.
+    pub first: LeafIndex,
+    /// The entries, 1 to [`MAX_BATCH_ENTRIES`].
+    pub entries: Vec<Vec<u8>>,
+    /// Their leaf hashes.
+    pub leaf_hashes: Vec<Hash>,
+    /// What the indexes hold of each.
+    pub facts: Vec<Facts>,
+    /// The tree afterwards.
+    pub growth: Growth,
+}
+
+/// Proof that a batch is durable; [`Store::apply`] asks for it.
+#[derive(Debug)]
+pub struct Staged {
+    /// Where the batch's first entry is in the journal; the memory store has no use for it.
+    first_entry: journal::Position,
+}
+
+/// What the sequencer needs of a store. One thread writes; readers are shared.
+///
+/// After an error from any method but [`reader`](Self::reader), the caller must
+/// [`reload`](Self::reload) before it appends again: what failed may or may not have become durable.
+pub trait Store: Send {
+    /// A view for everyone else.
+    fn reader(&self) -> Arc<dyn StoreReader>;
+
+    /// The tree over everything that was applied.
+    fn edge(&self) -> RightEdge;
+
+    /// The last signed checkpoint, as it was given to [`replace_checkpoint`](Self::replace_checkpoint).
+    fn checkpoint(&self) -> Option<Vec<u8>>;
+
+    /// Makes a batch durable. When this returns, the entries survive a power cut.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the batch may be durable nevertheless.
+    fn stage(&mut self, batch: &Batch) -> Result<Staged, StoreError>;
+
+    /// Makes a staged batch readable.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the batch stays durable, and a reload applies it.
+    fn apply(&mut self, batch: &Batch, staged: Staged) -> Result<(), StoreError>;
+
+    /// Replaces the checkpoint `old` by `new`, durably and at once.
+    ///
+    /// # Errors
+    /// [`StoreError::CheckpointMoved`] unless `old` is the current one; others where `new` may be
+    /// durable or not.
+    fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError>;
+
+    /// Forgets everything in memory and recovers from what is durable, as opening does.
+    ///
+    /// # Errors
+    /// [`StoreError`], after which the store can be reloaded again.
+    fn reload(&mut self) -> Result<(), StoreError>;
+}
+
+/// What can be read of a store while it grows. Everything that was applied is there.
+pub trait StoreReader: Send + Sync {
+    /// Number of leaves applied.
+    fn size(&self) -> TreeSize;
+
+    /// The hashes of each tile.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where a tile is not there that should be.
+    fn tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError>;
+
+    /// Entries of a bundle, as c2sp.org/tlog-tiles serves them, checked against their leaf hashes.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where they do not hash to their leaves.
+    fn bundle(&self, index: u64, width: usize) -> Result<Vec<u8>, StoreError>;
+
+    /// First index of the leaf with this hash.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the index can't be read.
+    fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError>;
+
+    /// The artifacts first claimed under this key.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the index can't be read.
+    fn find_claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError>;
+
+    /// Leaves that a term points at, newest first, below `before`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the index can't be read.
+    fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError>;
+}
+
+impl TileReader for dyn StoreReader + '_ {
+    type Error = StoreError;
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
+        self.tiles(tiles)
+    }
+}
+
+/// One entry, out of its bundle.
+///
+/// # Errors
+/// As [`StoreReader::bundle`].
+pub fn read_entry(reader: &dyn StoreReader, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
+    let (bundle, place) = (index.get() / crate::merkle::TILE_WIDTH, index.get() % crate::merkle::TILE_WIDTH);
+    let place = usize::try_from(place).expect("below 256");
+    let bytes = reader.bundle(bundle, place + 1)?;
+    let entries = crate::bundle::split(&bytes, place + 1).map_err(|e| StoreError::Damaged {
+        what: format!("bundle {bundle}"),
+        detail: e.to_string(),
+    })?;
+    Ok(entries[place].to_vec())
+}
+
+#[cfg(test)]
+mod conformance;

@@ -1,0 +1,236 @@
+//! The Merkle tree as tiles: full tiles and bundle offsets in sled, the partial tiles of the right
+//! edge in memory.
+//!
+//! ```text
+//! "c"                              cursor: how far the journal was applied
+//! "t" || level u8 || index u64     256 hashes of a full tile; written once, never again
+//! "b" || index u64                 where in the journal a bundle begins
+//! ```
+
+use std::sync::{Arc, RwLock};
+
+use super::StoreError;
+use super::journal::{BundleStart, Position};
+use crate::merkle::{
+    Growth, HASH_BYTES, Hash, RightEdge, TILE_WIDTH, Tile, TileHashes, TileId, TileReader, TreeSize, read_root,
+};
+
+const CURSOR: &[u8] = b"c";
+/// Levels a tree below 2^63 leaves can have.
+const LEVELS: usize = 8;
+
+/// How far the tree has followed the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Leaves applied.
+    pub size: TreeSize,
+    /// The position behind the last batch applied.
+    pub end: Position,
+    /// Root of the tree of that size.
+    pub root: Hash,
+}
+
+impl Cursor {
+    fn to_bytes(self) -> Vec<u8> {
+        let words = [self.size.get(), self.end.segment, self.end.offset].map(u64::to_be_bytes);
+        [words.concat().as_slice(), self.root.as_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (words, root) = bytes.split_at_checked(24)?;
+        let word = |at: usize| u64::from_be_bytes(words[at..at + 8].try_into().expect("eight bytes"));
+        let root = Hash::from_bytes(root.try_into().ok()?);
+        let end = Position { segment: word(8), offset: word(16) };
+        Some(Self { size: TreeSize::new(word(0))?, end, root })
+    }
+}
+
+/// The tree, shared by the writer and all readers.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    rows: sled::Tree,
+    edge: Arc<RwLock<Edge>>,
+}
+
+/// What is not in sled because it changes with every batch.
+#[derive(Debug, Clone, Default)]
+struct Edge {
+    peaks: RightEdge,
+    /// The hashes of each level's partial tile, fewer than 256.
+    partial: [Vec<Hash>; LEVELS],
+}
+
+/// Why a tree in sled can't be continued, and is made anew.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TreeCheck(pub(super) String);
+
+impl Tree {
+    /// Opens the tree and rebuilds the right edge. `tail` gives the hashes of the leaves behind the
+    /// last full tile, from the journal.
+    ///
+    /// # Errors
+    /// The outer error is the journal's. The inner one says why the tree has to be made anew: rows
+    /// are missing, or do not make the root that the cursor says.
+    pub fn open(
+        rows: sled::Tree,
+        tail: impl FnOnce(&Self, &Cursor) -> Result<Vec<Hash>, StoreError>,
+    ) -> Result<Result<(Self, Option<Cursor>), TreeCheck>, StoreError> {
+        let tree = Self { rows, edge: Arc::default() };
+        let check = |why: &str| Ok(Err(TreeCheck(why.to_owned())));
+        let Ok(cursor) = tree.rows.get(CURSOR) else { return check("its cursor can't be read") };
+        let Some(cursor) = cursor else { return Ok(Ok((tree, None))) };
+        let Some(cursor) = Cursor::from_bytes(&cursor) else { return check("its cursor does not parse") };
+        let leaves = match tail(&tree, &cursor) {
+            Ok(leaves) => leaves,
+            Err(e @ StoreError::TreeDamaged { .. }) => return check(&e.to_string()),
+            Err(e) => return Err(e),
+        };
+        match tree.load_edge(&cursor, leaves) {
+            Ok(()) => Ok(Ok((tree, Some(cursor)))),
+            Err(e) => check(&e.to_string()),
+        }
+    }
+
+    /// Rebuilds the partial tiles: each hash above level 0 is the root of a full tile below it, so
+    /// the whole right edge is re-hashed and compared with the root in the cursor.
+    fn load_edge(&self, cursor: &Cursor, leaves: Vec<Hash>) -> Result<(), StoreError> {
+        let mut edge = Edge::default();
+        edge.partial[0] = leaves;
+        for level in 1..LEVELS {
+            let width = cursor.size.get() >> (8 * level);
+            let first = width / TILE_WIDTH * TILE_WIDTH;
+            for index in first..width {
+                let below = u8::try_from(level - 1).expect("8 levels");
+                let tile = full_tile(&self.rows, below, index)?;
+                let root = RightEdge::default().grow(&tile).edge.root();
+                edge.partial[level].push(root);
+            }
+        }
+        let view = View { rows: &self.rows, size: cursor.size, partial: &edge.partial };
+        edge.peaks = read_root(&view, cursor.size)?;
+        let computed = edge.peaks.root();
+        if computed != cursor.root {
+            let (expected, seen) = (cursor.root.to_base64(), computed.to_base64());
+            let detail = format!("expected root {expected} at tree size {}, computed {seen}", cursor.size);
+            return Err(StoreError::TreeDamaged { detail });
+        }
+        *self.edge.write().expect("no panic while it is held") = edge;
+        Ok(())
+    }
+
+    /// Applies a batch: its tile hashes, its bundle offsets and the cursor, all at once or not.
+    pub fn apply(&self, growth: &Growth, bundles: &[(u64, BundleStart)], end: Position) -> Result<(), StoreError> {
+        let mut edge = self.edge().clone();
+        let mut rows = sled::Batch::default();
+        for run in &growth.tiles {
+            append_run(&mut edge.partial[usize::from(run.level)], run, &mut rows);
+        }
+        edge.peaks = growth.edge.clone();
+        for (index, start) in bundles {
+            rows.insert(bundle_key(*index), &start.to_bytes());
+        }
+        let cursor = Cursor { size: growth.edge.size(), end, root: growth.edge.root() };
+        rows.insert(CURSOR, cursor.to_bytes());
+        // A crash before or after this line only decides where catching up begins.
+        self.rows.apply_batch(rows)?;
+        *self.edge.write().expect("no panic while it is held") = edge;
+        Ok(())
+    }
+
+    fn edge(&self) -> std::sync::RwLockReadGuard<'_, Edge> {
+        self.edge.read().expect("no panic while it is held")
+    }
+
+    /// The right edge of everything applied.
+    pub fn peaks(&self) -> RightEdge {
+        self.edge().peaks.clone()
+    }
+
+    /// Where a bundle begins.
+    pub fn bundle_start(&self, index: u64) -> Result<BundleStart, StoreError> {
+        let row = self.rows.get(bundle_key(index))?;
+        row.as_deref().and_then(BundleStart::from_bytes).ok_or_else(|| StoreError::TreeDamaged {
+            detail: format!("expected a row for bundle {index}, saw none"),
+        })
+    }
+}
+
+impl TileReader for Tree {
+    type Error = StoreError;
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
+        let edge = self.edge();
+        View { rows: &self.rows, size: edge.peaks.size(), partial: &edge.partial }.read_tiles(tiles)
+    }
+}
+
+/// Full tiles from sled, partial ones from memory.
+struct View<'a> {
+    rows: &'a sled::Tree,
+    size: TreeSize,
+    partial: &'a [Vec<Hash>; LEVELS],
+}
+
+impl TileReader for View<'_> {
+    type Error = StoreError;
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
+        tiles.iter().map(|tile| self.tile(*tile)).collect()
+    }
+}
+
+impl View<'_> {
+    fn tile(&self, tile: Tile) -> Result<Vec<Hash>, StoreError> {
+        let TileId::Hashes { level, index } = tile.id else { unreachable!("bundles are no tiles of hashes") };
+        let is_partial = tile.id.width_in(self.size) < TILE_WIDTH;
+        let partial = self.partial.get(usize::from(level)).filter(|_| is_partial);
+        match partial {
+            Some(hashes) => hashes.get(..tile.width()).map(<[Hash]>::to_vec).ok_or_else(|| {
+                StoreError::TreeDamaged { detail: format!("expected {tile}, saw {} hashes of it", hashes.len()) }
+            }),
+            None => full_tile(self.rows, level, index).map(|mut hashes| {
+                hashes.truncate(tile.width());
+                hashes
+            }),
+        }
+    }
+}
+
+fn full_tile(rows: &sled::Tree, level: u8, index: u64) -> Result<Vec<Hash>, StoreError> {
+    let row = rows.get(tile_key(level, index))?;
+    let hashes = row.as_deref().and_then(|bytes| crate::merkle::hashes_from_bytes(bytes, 256));
+    hashes.ok_or_else(|| {
+        let name = Tile::new(TileId::Hashes { level, index }, TILE_WIDTH).map(|tile| tile.to_string());
+        let seen = row.map_or(0, |row| row.len());
+        StoreError::TreeDamaged { detail: format!("expected {} whole, saw {seen} bytes", name.unwrap_or_default()) }
+    })
+}
+
+/// Appends a run to a level's partial tile; tiles that get full become rows.
+fn append_run(partial: &mut Vec<Hash>, run: &TileHashes, rows: &mut sled::Batch) {
+    let mut index = run.first / TILE_WIDTH;
+    assert_eq!(partial.len() as u64, run.first % TILE_WIDTH, "runs follow each other");
+    for hash in &run.hashes {
+        partial.push(*hash);
+        if partial.len() as u64 == TILE_WIDTH {
+            rows.insert(tile_key(run.level, index), concat(partial));
+            partial.clear();
+            index += 1;
+        }
+    }
+}
+
+fn concat(hashes: &[Hash]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(hashes.len() * HASH_BYTES);
+    hashes.iter().for_each(|hash| bytes.extend_from_slice(hash.as_bytes()));
+    bytes
+}
+
+fn tile_key(level: u8, index: u64) -> Vec<u8> {
+    [b"t".as_slice(), &[level], &index.to_be_bytes()].concat()
+}
+
+fn bundle_key(index: u64) -> Vec<u8> {
+    [b"b".as_slice(), &index.to_be_bytes()].concat()
+}

@@ -61,4 +61,6 @@ pub mod verify;
 #[cfg(feature = "server")]
 pub mod sequencer;
 #[cfg(feature = "server")]
+pub mod server;
+#[cfg(feature = "server")]
 pub mod store;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::plan::{Known, plan};
 use super::pool::{Pool, Submission, Work};
-use super::{Published, StartError, SubmitError};
+use super::{Fault, Published, StartError, SubmitError};
 use crate::checkpoint::{self, Checkpoint};
 use crate::merkle::{Hash, LeafIndex, prove_consistency, read_root};
 use crate::note::NoteSigner;
@@ -27,6 +27,7 @@ pub struct Committer {
     last_publish: Instant,
     /// A storage error happened: memory is not to be trusted until the store was reloaded.
     stale: bool,
+    fault: Fault,
 }
 
 struct Reader(Arc<dyn StoreReader>);
@@ -47,6 +48,7 @@ impl Committer {
         store: Box<dyn Store>,
         signer: NoteSigner,
         publish_interval: Duration,
+        fault: Fault,
     ) -> Result<(Self, watch::Receiver<Published>), StartError> {
         let signed = check_last_checkpoint(store.as_ref(), &signer)?;
         // Readers need some head from the start. Where the store has none, or more than was signed,
@@ -58,7 +60,8 @@ impl Committer {
         };
         let (published, watch) = watch::channel(placeholder);
         let last_publish = Instant::now();
-        let mut committer = Self { store, signer, publish_interval, published, signed, last_publish, stale: false };
+        let mut committer =
+            Self { store, signer, publish_interval, published, signed, last_publish, stale: false, fault };
         committer.publish()?;
         Ok((committer, watch))
     }
@@ -100,8 +103,7 @@ impl Committer {
         // A crash before the answers leaves entries durable that nobody was told of: they are
         // published after the restart, and who sends them again gets their first index.
         let results = committed.unwrap_or_else(|error| {
-            tracing::error!(%error, "a batch could not be stored");
-            self.stale = true;
+            self.fail(&error, "a batch could not be stored");
             let refused = SubmitError::Storage(error.to_string());
             counts.iter().map(|count| vec![Err(refused.clone()); *count]).collect()
         });
@@ -133,6 +135,7 @@ impl Committer {
             }
         })?;
         self.stale = false;
+        self.fault.set(None);
         tracing::info!(size = %self.store.edge().size(), "the store was reloaded");
         Ok(())
     }
@@ -141,9 +144,14 @@ impl Committer {
         // Also after a failure: the next try is an interval away, not at once.
         self.last_publish = Instant::now();
         if let Err(error) = self.reload_if_stale().and_then(|()| self.publish()) {
-            tracing::error!(%error, "the tree head could not be published");
-            self.stale = true;
+            self.fail(&error, "the tree head could not be published");
         }
+    }
+
+    fn fail(&mut self, error: &StoreError, what: &'static str) {
+        tracing::error!(%error, what);
+        self.fault.set(Some(format!("{what}: {error}")));
+        self.stale = true;
     }
 
     /// Signs the head of what is durable, makes that durable, and shows it.

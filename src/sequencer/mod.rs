@@ -141,7 +141,22 @@ struct Shared {
     pool: Pool,
     published: watch::Receiver<Published>,
     reader: Arc<dyn StoreReader>,
+    fault: Fault,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Why the log can't append or publish at the moment, if so. Shared with `/healthz`.
+#[derive(Debug, Clone, Default)]
+struct Fault(Arc<Mutex<Option<String>>>);
+
+impl Fault {
+    fn set(&self, fault: Option<String>) {
+        *self.0.lock().expect("no panic while it is held") = fault;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().expect("no panic while it is held").clone()
+    }
 }
 
 /// Results of a submission, one for each entry, in order.
@@ -158,9 +173,10 @@ impl Sequencer {
     /// If the system can't start a thread.
     pub fn start(store: Box<dyn Store>, signer: NoteSigner, options: &Options) -> Result<Self, StartError> {
         let reader = store.reader();
-        let (committer, published) = Committer::recover(store, signer, options.publish_interval)?;
+        let fault = Fault::default();
+        let (committer, published) = Committer::recover(store, signer, options.publish_interval, fault.clone())?;
         let pool = Pool::new(options.pool_entries, options.pool_bytes);
-        let shared = Arc::new(Shared { pool, published, reader, thread: Mutex::default() });
+        let shared = Arc::new(Shared { pool, published, reader, fault, thread: Mutex::default() });
         let thread = {
             let pool = shared.pool.clone();
             std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || committer.run(&pool))
@@ -189,6 +205,12 @@ impl Sequencer {
     #[must_use]
     pub fn reader(&self) -> &Arc<dyn StoreReader> {
         &self.shared.reader
+    }
+
+    /// Why the log can't append or publish at the moment, if so.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.shared.fault.get()
     }
 
     /// Refuses further submissions, commits and publishes what waits, and returns when that is done.

@@ -1,0 +1,175 @@
+//! An open log: store, sequencer, publishers and identity, shared by all handlers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::PublisherBook;
+use crate::format::FormatError;
+use crate::merkle::{Hash, LeafIndex, TreeSize, prove_inclusion};
+use crate::note::{KeyName, Note, NoteSigner};
+use crate::proof_file::ProofFile;
+use crate::release::Facts;
+use crate::sequencer::{Options, Published, Sequencer, StartError};
+use crate::store::{self, DiskStore, OpenOptions, StoreError, StoreReader, read_entry};
+
+/// What a log admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Signed release statements by registered publishers.
+    #[default]
+    Release,
+    /// Any bytes; nothing is checked.
+    Opaque,
+}
+
+impl Profile {
+    /// The name in configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Opaque => "opaque",
+        }
+    }
+
+    /// The profile of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Release, Self::Opaque].into_iter().find(|profile| profile.as_str() == text)
+    }
+}
+
+/// All that it takes to open a log.
+pub struct LogConfig {
+    /// The log's directory.
+    pub dir: PathBuf,
+    /// The log's key; its name is the origin.
+    pub signer: NoteSigner,
+    /// What it admits.
+    pub profile: Profile,
+    /// `publishers.toml`; not read by an opaque log.
+    pub publishers: PathBuf,
+    /// How it sequences.
+    pub options: Options,
+    /// Told how far the tree has caught up with the journal.
+    pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
+}
+
+/// Why a log can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// `publishers.toml` can't be read.
+    #[error("{}: {source}", path.display())]
+    Publishers {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// A file can't be read at all.
+    #[error("could not read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store or the last checkpoint does not check.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// An open log. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    origin: KeyName,
+    profile: Profile,
+    publishers: Arc<PublisherBook>,
+    sequencer: Sequencer,
+}
+
+impl Log {
+    /// Opens a log's directory, recovers it, publishes its head, and starts to sequence.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(config: LogConfig) -> Result<Self, OpenError> {
+        let origin = config.signer.public().name().clone();
+        let publishers = Arc::new(match config.profile {
+            Profile::Release => PublisherBook::open(&config.publishers)?,
+            Profile::Opaque => PublisherBook::default(),
+        });
+        let describe: store::Describe = match config.profile {
+            Profile::Release => {
+                let publishers = publishers.clone();
+                // What is in the journal was admitted once; what can't be read any more is not found
+                // by search, but stays in the tree.
+                Arc::new(move |entry| Facts::of_entry(entry, &publishers.current()).unwrap_or_default())
+            }
+            Profile::Opaque => Arc::new(|_| Facts::default()),
+        };
+        let open = OpenOptions { describe, progress: config.progress, ..OpenOptions::new(origin.as_str()) };
+        let store = DiskStore::open(&config.dir, open).map_err(StartError::from)?;
+        let sequencer = Sequencer::start(Box::new(store), config.signer, &config.options)?;
+        Ok(Self { shared: Arc::new(Shared { origin, profile: config.profile, publishers, sequencer }) })
+    }
+
+    /// The log's identity.
+    #[must_use]
+    pub fn origin(&self) -> &KeyName {
+        &self.shared.origin
+    }
+
+    /// What it admits.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.shared.profile
+    }
+
+    /// Who may publish.
+    #[must_use]
+    pub fn publishers(&self) -> &PublisherBook {
+        &self.shared.publishers
+    }
+
+    /// What appends.
+    #[must_use]
+    pub fn sequencer(&self) -> &Sequencer {
+        &self.shared.sequencer
+    }
+
+    pub(super) fn reader(&self) -> &Arc<dyn StoreReader> {
+        self.shared.sequencer.reader()
+    }
+
+    pub(super) fn published(&self) -> Published {
+        self.shared.sequencer.published().borrow().clone()
+    }
+
+    /// Waits until leaf `index` is in a published head.
+    pub(super) async fn wait_until_published(&self, size: TreeSize) -> Option<Published> {
+        let mut heads = self.shared.sequencer.published();
+        let head = heads.wait_for(|head| head.checkpoint.size >= size).await.ok()?;
+        Some(head.clone())
+    }
+
+    /// The proof file of a leaf under a published head, with its entry in `extra`.
+    pub(super) fn proof_file(
+        &self,
+        index: LeafIndex,
+        head: &Published,
+    ) -> Result<ProofFile, StoreError> {
+        let entry = read_entry(self.reader().as_ref(), index)?;
+        let (size, root) = (head.checkpoint.size, &head.checkpoint.root);
+        let proof = prove_inclusion(self.reader().as_ref(), index, &Hash::leaf(&entry), size, root)?
+            .map_err(|e| StoreError::TreeDamaged { detail: e.to_string() })?;
+        let checkpoint = Note::parse(&head.note)
+            .map_err(|e| StoreError::Damaged { what: "the published note".to_owned(), detail: e.to_string() })?;
+        Ok(ProofFile { extra: Some(entry), index, proof, checkpoint })
+    }
+}

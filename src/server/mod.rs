@@ -1,0 +1,87 @@
+//! The log over HTTP: submissions, tlog-tiles reads, proofs and search.
+//!
+//! [`Log`] is an open log; [`run`] serves it on a listener until it is told to stop.
+
+mod health;
+mod log;
+mod problem;
+mod proof;
+mod publisher_book;
+mod read;
+mod search;
+mod submit;
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tower_http::compression::CompressionLayer;
+
+pub use log::{Log, LogConfig, OpenError, Profile};
+pub use problem::Problem;
+pub use publisher_book::PublisherBook;
+pub use search::ReleaseRow;
+pub use submit::{MAX_BATCH_BODY_BYTES, PROOF_MEDIA_TYPE};
+
+/// How long requests in progress may take after the signal to stop: longer than any commit takes,
+/// shorter than the ninety seconds after which service managers kill.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Serves `log` until `shutdown` is ready, then answers the requests in progress, commits and
+/// publishes everything that was accepted, and returns.
+///
+/// # Errors
+/// [`io::Error`] where the listener fails.
+///
+/// # Panics
+/// If the runtime is shut down while this runs.
+pub async fn run(
+    listener: TcpListener,
+    log: Log,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let signal = async move {
+        shutdown.await;
+        let _ = stopping.send(());
+    };
+    let serve = axum::serve(listener, router(log.clone())).with_graceful_shutdown(signal);
+    let grace = async {
+        match stopped.await {
+            Ok(()) => tokio::time::sleep(GRACE).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let result = tokio::select! {
+        result = serve => result,
+        // Clients that never finish their request were promised nothing.
+        () = grace => Ok(()),
+    };
+    let sequencer = log.sequencer().clone();
+    tokio::task::spawn_blocking(move || sequencer.shut_down()).await.expect("shutting down does not panic");
+    result
+}
+
+/// All routes of the log.
+fn router(log: Log) -> Router {
+    let compressed = Router::new()
+        .route("/tile/entries/{*path}", get(read::bundle))
+        .route("/releases", get(search::releases))
+        .layer(CompressionLayer::new());
+    Router::new()
+        .route("/add", post(submit::add))
+        .route("/add-batch", post(submit::add_batch))
+        .route("/checkpoint", get(read::checkpoint))
+        .route("/tile/{level}/{*path}", get(read::tile))
+        .route("/proof/inclusion/{size}/{index}", get(proof::inclusion))
+        .route("/proof/consistency/{old}/{new}", get(proof::consistency))
+        .route("/proof/leaf/{hash}", get(proof::leaf))
+        .route("/healthz", get(health::healthz))
+        .merge(compressed)
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::wrong_method)
+        .with_state(log)
+}

@@ -1,0 +1,152 @@
+//! Errors as clients see them: RFC 9457 problem+json with a stable `code`. Errors are mapped to
+//! statuses here and nowhere else.
+
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::format::{FormatError, quote};
+use crate::release::SpeakError;
+use crate::sequencer::SubmitError;
+use crate::store::StoreError;
+
+/// Why a request was not answered as it wished.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Path, query, header or body can't be read.
+    #[error(transparent)]
+    Malformed(#[from] FormatError),
+    /// The body did not arrive whole.
+    #[error("the body did not arrive whole: {0}; send it again")]
+    BodyCutShort(String),
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {0} s; send it again")]
+    BodyTooSlow(u64),
+    /// An entry of a batch is wrong; nothing of the batch was taken.
+    #[error("entry {at} of the batch: {problem}; nothing of the batch was taken")]
+    InBatch {
+        /// Place in the batch, from zero.
+        at: usize,
+        /// What is wrong with it.
+        problem: Box<Problem>,
+    },
+    /// The statement is well-formed, and not admitted.
+    #[error(transparent)]
+    NotAdmitted(#[from] SpeakError),
+    /// The sequencer did not take it.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// There is no such thing (yet).
+    #[error("{what} is not in this log: {detail}")]
+    NotFound {
+        /// What was asked for.
+        what: &'static str,
+        /// What there is.
+        detail: String,
+    },
+    /// There is no such route.
+    #[error("{0} is no route of this log: see docs/http.md")]
+    NoRoute(String),
+    /// The route has other methods.
+    #[error("{0} is not allowed here: POST goes to /add and /add-batch, everything else is GET")]
+    WrongMethod(String),
+    /// None of the offered types is accepted.
+    #[error("nothing acceptable to send: expected Accept to allow {expected}, saw {seen}")]
+    NotAcceptable {
+        /// What is offered.
+        expected: String,
+        /// The header.
+        seen: String,
+    },
+    /// The body is compressed or otherwise encoded.
+    #[error("bodies are taken as they are: expected no Content-Encoding, saw {0}")]
+    Encoded(String),
+    /// The store can't read or write.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Problem {
+    /// The one table of statuses and codes.
+    fn table(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Malformed(FormatError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
+            Self::BodyCutShort(_) => (StatusCode::BAD_REQUEST, "body-cut-short"),
+            Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
+            Self::InBatch { problem, .. } => problem.table(),
+            Self::NotAdmitted(SpeakError::Statement(_)) => (StatusCode::UNPROCESSABLE_ENTITY, "statement"),
+            Self::NotAdmitted(SpeakError::BadSignature { .. }) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "publisher-signature")
+            }
+            Self::NotAdmitted(SpeakError::UnknownKey { .. }) => (StatusCode::FORBIDDEN, "unknown-publisher"),
+            Self::NotAdmitted(SpeakError::KeyNotValid { .. }) => (StatusCode::FORBIDDEN, "key-not-valid"),
+            Self::NotAdmitted(_) => (StatusCode::FORBIDDEN, "publisher-not-permitted"),
+            Self::Submit(SubmitError::Full { .. }) => (StatusCode::TOO_MANY_REQUESTS, "full"),
+            Self::Submit(SubmitError::ShuttingDown) => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
+            Self::Submit(SubmitError::SequenceTaken) => (StatusCode::CONFLICT, "sequence-taken"),
+            Self::Submit(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
+            Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
+            Self::NoRoute(_) => (StatusCode::NOT_FOUND, "no-route"),
+            Self::WrongMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "wrong-method"),
+            Self::NotAcceptable { .. } => (StatusCode::NOT_ACCEPTABLE, "not-acceptable"),
+            Self::Encoded(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded"),
+            Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
+        }
+    }
+
+    /// The stable code, for machines.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.table().1
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Submit(SubmitError::Full { retry_after, .. }) => Some(retry_after.as_secs().max(1)),
+            Self::Submit(SubmitError::ShuttingDown | SubmitError::Storage(_)) | Self::Store(_) => Some(5),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: String,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, code) = self.table();
+        if status.is_server_error() {
+            tracing::error!(code, error = %self, "a request failed");
+        }
+        let body = Body {
+            r#type: format!("urn:treehead:problem:{code}"),
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            code,
+            detail: self.to_string(),
+        };
+        let json = serde_json::to_vec(&body).expect("strings and a number always serialize");
+        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], json).into_response();
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+pub async fn no_route(uri: Uri) -> Problem {
+    Problem::NoRoute(quote(uri.path()))
+}
+
+pub async fn wrong_method(method: Method) -> Problem {
+    Problem::WrongMethod(quote(method.as_str()))
+}

@@ -1,0 +1,119 @@
+//! Proofs, with their parameters in the path, so that no cache can mix them up.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::read::blocking;
+use super::submit::PROOF_MEDIA_TYPE;
+use super::{Log, Problem};
+use crate::format::{FormatError, quote};
+use crate::merkle::{
+    Hash, LeafIndex, Tile, TileId, TreeSize, prove_consistency, prove_inclusion, read_root,
+};
+use crate::store::StoreError;
+
+#[derive(Serialize)]
+pub struct Inclusion {
+    leaf_index: u64,
+    tree_size: u64,
+    leaf_hash: String,
+    root_hash: String,
+    hashes: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub struct Consistency {
+    old_size: u64,
+    old_root: String,
+    new_size: u64,
+    new_root: String,
+    hashes: Vec<String>,
+}
+
+pub async fn inclusion(
+    State(log): State<Log>,
+    Path((size, index)): Path<(String, String)>,
+) -> Result<Json<Inclusion>, Problem> {
+    let size = published_size(&log, &size)?;
+    let index = LeafIndex::parse(&index).ok_or_else(|| malformed("a leaf index", &index))?;
+    if !size.contains(index) {
+        let detail = format!("a tree of size {size} ends before leaf index {index}");
+        return Err(Problem::NotFound { what: "the leaf", detail });
+    }
+    blocking(move || {
+        let reader = log.reader().as_ref();
+        let root = read_root(reader, size)?.root();
+        let id = TileId::Hashes { level: 0, index: index.get() / 256 };
+        let tile = Tile::new(id, index.get() % 256 + 1).expect("1 to 256");
+        let leaf = *reader.tiles(&[tile])?[0].last().expect("at least one hash");
+        let proof = prove_inclusion(reader, index, &leaf, size, &root)?.map_err(inconsistent)?;
+        Ok::<_, StoreError>(Json(Inclusion {
+            leaf_index: index.get(),
+            tree_size: size.get(),
+            leaf_hash: leaf.to_base64(),
+            root_hash: root.to_base64(),
+            hashes: proof.iter().map(Hash::to_base64).collect(),
+        }))
+    })
+    .await
+}
+
+pub async fn consistency(
+    State(log): State<Log>,
+    Path((old, new)): Path<(String, String)>,
+) -> Result<Json<Consistency>, Problem> {
+    let new = published_size(&log, &new)?;
+    let old = published_size(&log, &old)?;
+    if old > new {
+        let seen = format!("{old} to {new}");
+        return Err(FormatError::malformed("a consistency proof", "the old size to be at most the new one", seen).into());
+    }
+    blocking(move || {
+        let reader = log.reader().as_ref();
+        let (old_root, new_root) = (read_root(reader, old)?.root(), read_root(reader, new)?.root());
+        let proof = prove_consistency(reader, (old, &old_root), (new, &new_root))?.map_err(inconsistent)?;
+        Ok::<_, StoreError>(Json(Consistency {
+            old_size: old.get(),
+            old_root: old_root.to_base64(),
+            new_size: new.get(),
+            new_root: new_root.to_base64(),
+            hashes: proof.iter().map(Hash::to_base64).collect(),
+        }))
+    })
+    .await
+}
+
+pub async fn leaf(State(log): State<Log>, Path(hash): Path<String>) -> Result<Response, Problem> {
+    let hash = Hash::from_hex(&hash)?;
+    let not_found =
+        || Problem::NotFound { what: "the leaf", detail: "no published entry has this leaf hash".to_owned() };
+    blocking(move || {
+        let head = log.published();
+        let index = log.reader().find_leaf(&hash)?.filter(|index| head.checkpoint.size.contains(*index));
+        let proof = log.proof_file(index.ok_or_else(not_found)?, &head)?;
+        Ok::<_, Problem>(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
+    })
+    .await
+}
+
+fn inconsistent(error: crate::merkle::ProofError) -> StoreError {
+    StoreError::TreeDamaged { detail: error.to_string() }
+}
+
+fn malformed(what: &'static str, seen: &str) -> FormatError {
+    FormatError::malformed(what, "a decimal below 2^63 without leading zeros", quote(seen))
+}
+
+/// A tree size of the path, not above the published one.
+fn published_size(log: &Log, text: &str) -> Result<TreeSize, Problem> {
+    let size = TreeSize::parse(text).ok_or_else(|| malformed("a tree size", text))?;
+    let published = log.published().checkpoint.size;
+    if size > published {
+        let detail = format!("the published tree size is {published}, asked for {size}");
+        return Err(Problem::NotFound { what: "the tree size", detail });
+    }
+    Ok(size)
+}

@@ -1,0 +1,247 @@
+//! Appending: `POST /add` and `POST /add-batch`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::read::blocking;
+use super::{Log, Problem, Profile};
+use crate::bundle;
+use crate::format::{FormatError, cap, cap_count, quote};
+use crate::merkle::{Hash, LeafIndex};
+use crate::release::{Envelope, Facts, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers};
+use crate::sequencer::{Candidate, Published, Sequenced, SubmitError};
+use crate::store::MAX_BATCH_ENTRIES;
+
+/// Largest body of `/add-batch`: a full batch of 2 KiB entries, or fewer larger ones.
+pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Media type of a `.tlog-proof` file.
+pub const PROOF_MEDIA_TYPE: &str = "text/x-tlog-proof; charset=utf-8";
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The state to wait for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Wait {
+    /// Durable, with an index.
+    Sequenced,
+    /// In a signed checkpoint that everyone sees.
+    #[default]
+    Published,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddQuery {
+    #[serde(default)]
+    wait: Wait,
+}
+
+/// The forms of an answer, chosen by `Accept`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+    Proof,
+}
+
+/// What is told of an entry in JSON.
+#[derive(Debug, Serialize)]
+struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+    leaf_hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
+    /// Size of the published tree that has it, if that was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tree_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<AnswerError>,
+}
+
+#[derive(Debug, Serialize)]
+struct AnswerError {
+    code: &'static str,
+    detail: String,
+}
+
+pub async fn add(
+    State(log): State<Log>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let query = parse_query(&uri)?;
+    let form = parse_accept(&headers, &[Form::Text, Form::Json, Form::Proof])?;
+    let limit = match log.profile() {
+        Profile::Release => MAX_SUBMISSION_BYTES,
+        Profile::Opaque => MAX_ENTRY_BYTES,
+    };
+    let bytes = read_body("an entry", &headers, body, limit).await?;
+    let candidate = admit(&bytes, log.profile(), &log.publishers().current())?;
+    let leaf_hash = *candidate.leaf_hash();
+    let result = sequence(&log, vec![candidate]).await?.remove(0);
+    let sequenced = result?;
+    // A proof leads to a published head, so asking for one is waiting for that.
+    let head = match query.wait {
+        Wait::Sequenced if form != Form::Proof => None,
+        _ => Some(wait(&log, sequenced.index).await?),
+    };
+    match (form, head) {
+        (Form::Proof, Some(head)) => {
+            let proof = blocking(move || log.proof_file(sequenced.index, &head)).await?;
+            Ok(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
+        }
+        (Form::Json, head) => Ok(Json(answer(leaf_hash, &Ok(sequenced), head.as_ref())).into_response()),
+        _ => Ok(sequenced.index.to_string().into_response()),
+    }
+}
+
+pub async fn add_batch(
+    State(log): State<Log>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let query = parse_query(&uri)?;
+    let form = parse_accept(&headers, &[Form::Text, Form::Json])?;
+    let bytes = read_body("a batch", &headers, body, MAX_BATCH_BODY_BYTES).await?;
+    let (profile, publishers) = (log.profile(), log.publishers().current());
+    // Thousands of signatures: not on a thread that others wait for.
+    let candidates = blocking(move || admit_batch(&bytes, profile, &publishers)).await?;
+    let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
+    let results = sequence(&log, candidates).await?;
+    let last = results.iter().flatten().map(|sequenced| sequenced.index).max();
+    let head = match (query.wait, last) {
+        (Wait::Published, Some(last)) => Some(wait(&log, last).await?),
+        _ => None,
+    };
+    if form == Form::Json {
+        let answers = leaf_hashes.into_iter().zip(&results).map(|(hash, r)| answer(hash, r, head.as_ref()));
+        return Ok(Json(answers.collect::<Vec<Answer>>()).into_response());
+    }
+    let line = |result: &Result<Sequenced, SubmitError>| match result {
+        Ok(sequenced) => format!("{}\n", sequenced.index),
+        Err(e) => format!("error {}\n", Problem::Submit(e.clone()).code()),
+    };
+    Ok(results.iter().map(line).collect::<String>().into_response())
+}
+
+fn answer(leaf_hash: Hash, result: &Result<Sequenced, SubmitError>, head: Option<&Published>) -> Answer {
+    let sequenced = result.as_ref().ok();
+    Answer {
+        index: sequenced.map(|s| s.index.get()),
+        leaf_hash: leaf_hash.to_hex(),
+        duplicate: sequenced.map(|s| s.duplicate),
+        tree_size: sequenced.and(head).map(|head| head.checkpoint.size.get()),
+        error: result.as_ref().err().map(|e| {
+            let problem = Problem::Submit(e.clone());
+            AnswerError { code: problem.code(), detail: problem.to_string() }
+        }),
+    }
+}
+
+/// Reads an entry as it was sent, and decides whether this log takes it. What is appended is
+/// printed from what was parsed, never the received bytes.
+fn admit(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Result<Candidate, Problem> {
+    if bytes.is_empty() {
+        return Err(FormatError::malformed("an entry", "a body", "none").into());
+    }
+    match profile {
+        Profile::Opaque => {
+            cap("an entry", bytes.len(), MAX_ENTRY_BYTES)?;
+            Ok(Candidate::new(bytes.to_vec(), Facts::default()))
+        }
+        Profile::Release => {
+            let envelope = Envelope::parse(bytes)?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let spoken = publishers.verify(&envelope, Some(now))?;
+            let facts = Facts::of(&envelope, spoken.release(), publishers);
+            Ok(Candidate::new(envelope.to_entry(), facts))
+        }
+    }
+}
+
+fn admit_batch(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Result<Vec<Candidate>, Problem> {
+    let entries = bundle::split(bytes, MAX_BATCH_ENTRIES)?;
+    if entries.is_empty() {
+        return Err(FormatError::malformed("a batch", "at least one entry", "none").into());
+    }
+    cap_count("a batch", "entries", entries.len(), MAX_BATCH_ENTRIES)?;
+    let admit = |(at, entry): (usize, &&[u8])| {
+        admit(entry, profile, publishers).map_err(|problem| Problem::InBatch { at, problem: Box::new(problem) })
+    };
+    entries.iter().enumerate().map(admit).collect()
+}
+
+async fn sequence(log: &Log, candidates: Vec<Candidate>) -> Result<crate::sequencer::Results, Problem> {
+    let results = log.sequencer().submit(candidates)?;
+    results.await.map_err(|_| SubmitError::ShuttingDown.into())
+}
+
+async fn wait(log: &Log, index: LeafIndex) -> Result<Published, Problem> {
+    log.wait_until_published(index.size_with()).await.ok_or_else(|| SubmitError::ShuttingDown.into())
+}
+
+fn parse_query(uri: &Uri) -> Result<AddQuery, Problem> {
+    Query::try_from_uri(uri).map(|Query(query)| query).map_err(|e| {
+        let expected = "?wait=sequenced or ?wait=published (this log has no witnesses to wait for)";
+        FormatError::malformed("a query", expected, quote(&e.to_string())).into()
+    })
+}
+
+/// Picks the first offered form that `Accept` allows; weights are not looked at.
+fn parse_accept(headers: &HeaderMap, offered: &[Form]) -> Result<Form, Problem> {
+    let media_type = |form: &Form| match form {
+        Form::Text => "text/plain",
+        Form::Json => "application/json",
+        Form::Proof => "text/x-tlog-proof",
+    };
+    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(Form::Text) };
+    let accept = String::from_utf8_lossy(accept.as_bytes());
+    for range in accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim()) {
+        if matches!(range, "*/*" | "text/*") {
+            return Ok(Form::Text);
+        }
+        if let Some(form) = offered.iter().find(|form| media_type(form).eq_ignore_ascii_case(range)) {
+            return Ok(*form);
+        }
+    }
+    let expected = offered.iter().map(media_type).collect::<Vec<_>>().join(", ");
+    Err(Problem::NotAcceptable { expected, seen: quote(&accept) })
+}
+
+/// Reads a body of at most `limit` bytes, and no more than that whatever its headers say.
+async fn read_body(
+    what: &'static str,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<axum::body::Bytes, Problem> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
+        return Err(Problem::Encoded(quote(&String::from_utf8_lossy(encoding.as_bytes()))));
+    }
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    cap(what, declared.unwrap_or(0), limit)?;
+    let read = axum::body::to_bytes(body, limit);
+    match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(e)) if is_length_limit(&e) => {
+            Err(FormatError::TooLarge { what, limit, unit: "bytes", seen: limit + 1 }.into())
+        }
+        Ok(Err(e)) => Err(Problem::BodyCutShort(e.to_string())),
+        Err(_) => Err(Problem::BodyTooSlow(BODY_TIMEOUT.as_secs())),
+    }
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source.is_some_and(|source| source.to_string() == "length limit exceeded")
+}

@@ -49,6 +49,10 @@
 
 pub mod bundle;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod cosignature;
 pub mod format;
 pub mod merkle;
@@ -56,11 +60,11 @@ pub mod note;
 pub mod policy;
 pub mod proof_file;
 pub mod release;
-pub mod state;
-pub mod verify;
 #[cfg(feature = "server")]
 pub mod sequencer;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod state;
 #[cfg(feature = "server")]
 pub mod store;
+pub mod verify;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `treehead` binary.
+
+fn main() -> std::process::ExitCode {
+    treehead::cli::main()
+}

@@ -7,6 +7,7 @@
 mod edge;
 mod hash;
 mod manifest;
+mod partial;
 mod plan;
 mod size;
 mod tile;
@@ -15,6 +16,7 @@ mod verify;
 pub use edge::{Growth, RightEdge, TileHashes};
 pub use hash::{HASH_BYTES, Hash, Rfc6962};
 pub use manifest::{MAX_MANIFEST_FILES, MAX_MULTI_PROOF, Manifest, MultiProof, manifest_leaf};
+pub use partial::PartialTiles;
 pub use plan::{Node, Plan, TileReader, prove_consistency, prove_inclusion, read_root};
 pub use size::{LeafIndex, MAX_TREE_SIZE, TreeSize};
 pub(crate) use tile::hashes_from_bytes;

@@ -428,7 +428,10 @@ proptest! {
     #[test]
     fn notes_read_back_as_they_were_written(
         lines in prop::collection::vec("[^\\x00-\\x1f]{0,20}", 1..6),
-        signatures in prop::collection::vec(("[a-z0-9./—é-]{1,20}", any::<[u8; 4]>(), prop::collection::vec(any::<u8>(), 1..80)), 0..6),
+        signatures in prop::collection::vec(
+            ("[a-z0-9./—é-]{1,20}", any::<[u8; 4]>(), prop::collection::vec(any::<u8>(), 1..80)),
+            0..6,
+        ),
     ) {
         let mut note = Note::sign(format!("{}\n", lines.join("\n")), &[&signer("example.com/log", 1)]);
         for (text, id, bytes) in signatures {

@@ -368,7 +368,7 @@ proptest! {
     #[test]
     fn noise_never_panics(
         lines in prop::collection::vec(
-            (0..6_usize, "[ab]", "[ab]", "all|any|[0-3]", "\t|  | ").prop_map(|(kind, a, b, k, gap)| match kind {
+            (0..6_usize, "[ab]", "[ab]", "all|any|[0-3]", "\t|  | ").prop_map(|(at, a, b, k, gap)| match at {
                 0 => format!("log{gap}$L{}", a == "a"),
                 1 | 2 => format!("witness{gap}{a} $W{}", b == "a"),
                 3 => format!("{gap}group g{a} {k} {a} {b}"),

@@ -155,7 +155,10 @@ proptest! {
             subjects: names.into_iter().map(|name| Subject { name, sha256 }).collect(),
             purl: Purl::parse(&format!("pkg:generic/a/b@{version}")).unwrap(),
             kind, channel, sequence, audience,
-            source: commit.map(|c| Source { uri: "git+https://x".to_owned(), digest: ("gitCommit".to_owned(), c) }),
+            source: commit.map(|commit| Source {
+                uri: "git+https://x".to_owned(),
+                digest: ("gitCommit".to_owned(), commit),
+            }),
             manifest: files.map(|files| ManifestRef { root: sha256, files }),
         };
         let payload = release.to_payload().unwrap();
@@ -174,7 +177,8 @@ proptest! {
     ) {
         let publishers = Publishers::default();
         let _ = (Release::parse(&bytes), Envelope::parse(&bytes), Publishers::parse(&bytes));
-        let _ = (PublisherSigner::from_pem(&patch), Purl::parse(&patch), PurlPattern::parse(&patch), parse_time(&patch));
+        let _ = (PublisherSigner::from_pem(&patch), parse_time(&patch));
+        let _ = (Purl::parse(&patch), PurlPattern::parse(&patch));
         let spliced = |mut text: Vec<u8>| {
             let at = at.index(text.len());
             let end = (at + cut).min(text.len());

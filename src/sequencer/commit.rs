@@ -54,7 +54,11 @@ impl Committer {
         // Readers need some head from the start. Where the store has none, or more than was signed,
         // the first publication below replaces this before anybody can ask.
         let placeholder = Published {
-            checkpoint: Checkpoint::new(signer.public().name().clone(), store.edge().size(), store.edge().root()),
+            checkpoint: Checkpoint::new(
+                signer.public().name().clone(),
+                store.edge().size(),
+                store.edge().root(),
+            ),
             note: Arc::default(),
             at: Instant::now(),
         };
@@ -188,7 +192,10 @@ impl Committer {
         match prove_consistency(reader.as_ref(), old, new)? {
             Ok(_) => Ok(()),
             Err(e) => Err(StoreError::TreeDamaged {
-                detail: format!("the head at {} is no extension of the signed one at {}: {e}", head.size, signed.size),
+                detail: format!(
+                    "the head at {} is no extension of the signed one at {}: {e}",
+                    head.size, signed.size
+                ),
             }),
         }
     }

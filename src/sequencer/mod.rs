@@ -174,14 +174,16 @@ impl Sequencer {
     pub fn start(store: Box<dyn Store>, signer: NoteSigner, options: &Options) -> Result<Self, StartError> {
         let reader = store.reader();
         let fault = Fault::default();
-        let (committer, published) = Committer::recover(store, signer, options.publish_interval, fault.clone())?;
+        let (committer, published) =
+            Committer::recover(store, signer, options.publish_interval, fault.clone())?;
         let pool = Pool::new(options.pool_entries, options.pool_bytes);
         let shared = Arc::new(Shared { pool, published, reader, fault, thread: Mutex::default() });
         let thread = {
             let pool = shared.pool.clone();
             std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || committer.run(&pool))
         };
-        *shared.thread.lock().expect("no panic while it is held") = Some(thread.expect("a thread can be started"));
+        *shared.thread.lock().expect("no panic while it is held") =
+            Some(thread.expect("a thread can be started"));
         Ok(Self { shared })
     }
 

@@ -30,7 +30,12 @@ pub fn plan(
     submissions: Vec<Vec<Candidate>>,
     known: &impl Known,
 ) -> Result<Plan, StoreError> {
-    let mut planner = Planner { next: edge.next_index(), fresh: Vec::new(), leaves: HashMap::new(), claims: HashMap::new() };
+    let mut planner = Planner {
+        next: edge.next_index(),
+        fresh: Vec::new(),
+        leaves: HashMap::new(),
+        claims: HashMap::new(),
+    };
     let mut results = Vec::with_capacity(submissions.len());
     for candidates in submissions {
         let each = candidates.into_iter().map(|candidate| planner.place(candidate, known));
@@ -82,7 +87,8 @@ impl Planner {
     fn into_batch(self, edge: &RightEdge) -> Batch {
         let leaf_hashes: Vec<Hash> = self.fresh.iter().map(|candidate| candidate.leaf_hash).collect();
         let growth = edge.grow(&leaf_hashes);
-        let (entries, facts) = self.fresh.into_iter().map(|candidate| (candidate.entry, candidate.facts)).unzip();
+        let (entries, facts) =
+            self.fresh.into_iter().map(|candidate| (candidate.entry, candidate.facts)).unzip();
         Batch { first: edge.next_index(), entries, leaf_hashes, facts, growth }
     }
 }

@@ -61,7 +61,10 @@ impl Pool {
     /// Takes a submission whole, or not at all.
     pub fn push(&self, submission: Submission) -> Result<(), SubmitError> {
         let (entries, bytes) = (submission.candidates.len(), submission.bytes());
-        assert!(entries <= MAX_BATCH_ENTRIES && bytes <= MAX_BATCH_BYTES, "submissions are capped by the server");
+        assert!(
+            entries <= MAX_BATCH_ENTRIES && bytes <= MAX_BATCH_BYTES,
+            "submissions are capped by the server"
+        );
         let mut queue = self.queue();
         if queue.closed {
             return Err(SubmitError::ShuttingDown);

@@ -159,17 +159,15 @@ impl Log {
     }
 
     /// The proof file of a leaf under a published head, with its entry in `extra`.
-    pub(super) fn proof_file(
-        &self,
-        index: LeafIndex,
-        head: &Published,
-    ) -> Result<ProofFile, StoreError> {
+    pub(super) fn proof_file(&self, index: LeafIndex, head: &Published) -> Result<ProofFile, StoreError> {
         let entry = read_entry(self.reader().as_ref(), index)?;
         let (size, root) = (head.checkpoint.size, &head.checkpoint.root);
         let proof = prove_inclusion(self.reader().as_ref(), index, &Hash::leaf(&entry), size, root)?
             .map_err(|e| StoreError::TreeDamaged { detail: e.to_string() })?;
-        let checkpoint = Note::parse(&head.note)
-            .map_err(|e| StoreError::Damaged { what: "the published note".to_owned(), detail: e.to_string() })?;
+        let checkpoint = Note::parse(&head.note).map_err(|e| StoreError::Damaged {
+            what: "the published note".to_owned(),
+            detail: e.to_string(),
+        })?;
         Ok(ProofFile { extra: Some(entry), index, proof, checkpoint })
     }
 }

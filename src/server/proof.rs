@@ -10,9 +10,7 @@ use super::read::blocking;
 use super::submit::PROOF_MEDIA_TYPE;
 use super::{Log, Problem};
 use crate::format::{FormatError, quote};
-use crate::merkle::{
-    Hash, LeafIndex, Tile, TileId, TreeSize, prove_consistency, prove_inclusion, read_root,
-};
+use crate::merkle::{Hash, LeafIndex, Tile, TileId, TreeSize, prove_consistency, prove_inclusion, read_root};
 use crate::store::StoreError;
 
 #[derive(Serialize)]
@@ -69,7 +67,12 @@ pub async fn consistency(
     let old = published_size(&log, &old)?;
     if old > new {
         let seen = format!("{old} to {new}");
-        return Err(FormatError::malformed("a consistency proof", "the old size to be at most the new one", seen).into());
+        return Err(FormatError::malformed(
+            "a consistency proof",
+            "the old size to be at most the new one",
+            seen,
+        )
+        .into());
     }
     blocking(move || {
         let reader = log.reader().as_ref();

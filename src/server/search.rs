@@ -124,7 +124,12 @@ impl Search {
     }
 
     /// Walks the rows of the most selective filter, newest first, and keeps what matches all.
-    fn run(&self, reader: &dyn StoreReader, size: TreeSize, publishers: &Publishers) -> Result<Page, Problem> {
+    fn run(
+        &self,
+        reader: &dyn StoreReader,
+        size: TreeSize,
+        publishers: &Publishers,
+    ) -> Result<Page, Problem> {
         let end = size.next_index();
         let mut before = Some(self.before.map_or(end, |before| before.min(end)));
         let (mut releases, mut looked_at) = (Vec::new(), 0);
@@ -138,7 +143,8 @@ impl Search {
                     break;
                 }
                 let entry = read_entry(reader, index)?;
-                if let Some(values) = Facts::values(&entry, publishers).filter(|values| self.matches(values)) {
+                if let Some(values) = Facts::values(&entry, publishers).filter(|values| self.matches(values))
+                {
                     releases.push(row(index, &entry, &values));
                 }
             }

@@ -176,7 +176,8 @@ fn admit_batch(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Resul
     }
     cap_count("a batch", "entries", entries.len(), MAX_BATCH_ENTRIES)?;
     let admit = |(at, entry): (usize, &&[u8])| {
-        admit(entry, profile, publishers).map_err(|problem| Problem::InBatch { at, problem: Box::new(problem) })
+        admit(entry, profile, publishers)
+            .map_err(|problem| Problem::InBatch { at, problem: Box::new(problem) })
     };
     entries.iter().enumerate().map(admit).collect()
 }

@@ -7,9 +7,10 @@ use std::sync::{Arc, RwLock};
 
 use super::index::{Index, IndexRows, Indexer};
 use super::journal::{self, BundleReader, Journal, Position, Scan, bundle_starts};
-use super::tree::{Cursor, Tree, TreeCheck};
+use super::tree::{Cursor, Tree, TreeCheck, TreeRows};
 use super::{
-    Batch, Describe, DirLock, MAX_BATCH_ENTRIES, SearchPage, Staged, Store, StoreError, StoreReader, checkpoint_file,
+    Batch, Describe, DirLock, MAX_BATCH_ENTRIES, SearchPage, Staged, Store, StoreError, StoreReader,
+    checkpoint_file,
 };
 use crate::bundle;
 use crate::checkpoint;
@@ -147,7 +148,8 @@ impl DiskStore {
                 tracing::warn!(%why, "making the tree anew from the journal");
                 // A crash in here leaves no sled or an incomplete one: both are made anew again.
                 remove_dir(&self.layout.sled())?;
-                self.catch_up(origin)?.map_err(|again| StoreError::TreeDamaged { detail: again.to_string() })?
+                self.catch_up(origin)?
+                    .map_err(|again| StoreError::TreeDamaged { detail: again.to_string() })?
             }
         };
         self.check_against_checkpoint(&tree)?;
@@ -238,7 +240,7 @@ impl DiskStore {
                     ),
                 });
             }
-            let starts: Vec<_> = group.iter().flat_map(|r| starts_of_record(r)).collect();
+            let starts: Vec<_> = group.iter().flat_map(journal::Record::bundle_starts).collect();
             tree.apply(&growth, &starts, last.end)?;
             let facts = entries.iter().map(|entry| (self.options.describe)(entry)).collect();
             index.write(&IndexRows { first, leaf_hashes, facts })?;
@@ -270,6 +272,29 @@ impl DiskStore {
             detail: "the last append failed, and the store was not reloaded since".to_owned(),
         })
     }
+}
+
+/// Opens the tree of the log in `dir` for fsck, with the lock that keeps servers away meanwhile.
+///
+/// # Errors
+/// [`StoreError::Locked`] while the log is served; [`StoreError::TreeDamaged`] where sled does not
+/// open.
+pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
+    let layout = Layout::new(dir);
+    let lock = DirLock::acquire(&layout.lock())?;
+    let (db, rows, _) = open_sled(&layout.sled(), 64 * 1024 * 1024)
+        .map_err(|why| StoreError::TreeDamaged { detail: why.to_string() })?;
+    Ok((TreeRows::new(db, rows), lock))
+}
+
+/// Throws the tree away; the next opening makes it anew from the journal.
+///
+/// # Errors
+/// [`StoreError::Locked`] while the log is served.
+pub fn discard_tree(dir: &Path) -> Result<(), StoreError> {
+    let layout = Layout::new(dir);
+    let _lock = DirLock::acquire(&layout.lock())?;
+    remove_dir(&layout.sled())
 }
 
 impl Store for DiskStore {
@@ -342,7 +367,9 @@ impl Store for DiskStore {
 impl DiskReader {
     fn views(&self) -> Result<Views, StoreError> {
         let views = self.views.read().expect("no panic while it is held").clone();
-        views.ok_or_else(|| StoreError::TreeDamaged { detail: "it is being reloaded after an error".to_owned() })
+        views.ok_or_else(|| StoreError::TreeDamaged {
+            detail: "it is being reloaded after an error".to_owned(),
+        })
     }
 }
 
@@ -393,7 +420,8 @@ impl StoreReader for DiskReader {
 /// Opens sled; it may panic on files that it did not expect.
 fn open_sled(path: &Path, cache_bytes: u64) -> Result<(sled::Db, sled::Tree, sled::Tree), TreeCheck> {
     let open = || {
-        let config = sled::Config::new().path(path).cache_capacity(cache_bytes).mode(sled::Mode::HighThroughput);
+        let config =
+            sled::Config::new().path(path).cache_capacity(cache_bytes).mode(sled::Mode::HighThroughput);
         // Durability is the journal's part: sled's own flushes only bound how far it is behind.
         let db = config.flush_every_ms(Some(1_000)).open()?;
         let (tree, index) = (db.open_tree("tree")?, db.open_tree("index")?);
@@ -426,7 +454,8 @@ fn remove_dir(path: &Path) -> Result<(), StoreError> {
 
 /// Hashes of the leaves behind the last full tile.
 fn partial_leaves(journal: &Path, tree: &Tree, size: TreeSize) -> Result<Vec<Hash>, StoreError> {
-    let (number, count) = (size.get() / TILE_WIDTH, usize::try_from(size.get() % TILE_WIDTH).expect("below 256"));
+    let (number, count) =
+        (size.get() / TILE_WIDTH, usize::try_from(size.get() % TILE_WIDTH).expect("below 256"));
     if count == 0 {
         return Ok(Vec::new());
     }
@@ -442,14 +471,10 @@ fn read_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Result<
 }
 
 fn split(bytes: &[u8], index: u64, width: usize) -> Result<Vec<&[u8]>, StoreError> {
-    bundle::split(bytes, width)
-        .map_err(|e| StoreError::Damaged { what: format!("bundle {index} in the journal"), detail: e.to_string() })
-}
-
-fn starts_of_record(record: &journal::Record) -> Vec<(u64, journal::BundleStart)> {
-    let lengths: Vec<usize> = record.entries().iter().map(|entry| entry.len()).collect();
-    let first = LeafIndex::new(record.first).expect("checked by the scan");
-    bundle_starts(first, lengths.into_iter(), record.first_entry)
+    bundle::split(bytes, width).map_err(|e| StoreError::Damaged {
+        what: format!("bundle {index} in the journal"),
+        detail: e.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -20,7 +20,9 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Bytes that were written before do not check.
-    #[error("{what} is damaged: {detail}; run `treehead fsck DIR` to see how much, and restore it from an export or a backup")]
+    #[error(
+        "{what} is damaged: {detail}; run `treehead fsck DIR` to see how much, and restore it from an export or a backup"
+    )]
     Damaged {
         /// File and place.
         what: String,
@@ -28,13 +30,17 @@ pub enum StoreError {
         detail: String,
     },
     /// Something derived from the journal does not check.
-    #[error("the tree in sled is damaged: {detail}; stop the server and run `treehead fsck DIR --rebuild`, which makes it anew from the journal")]
+    #[error(
+        "the tree in sled is damaged: {detail}; stop the server and run `treehead fsck DIR --rebuild`, which makes it anew from the journal"
+    )]
     TreeDamaged {
         /// What was expected and what was seen.
         detail: String,
     },
     /// The journal ends before the last signed checkpoint does.
-    #[error("the journal lost entries: expected at least {signed}, which were signed and published, saw {seen}; restore the journal from an export or a backup; until then this log must not sign")]
+    #[error(
+        "the journal lost entries: expected at least {signed}, which were signed and published, saw {seen}; restore the journal from an export or a backup; until then this log must not sign"
+    )]
     JournalShort {
         /// Size of the last signed checkpoint.
         signed: TreeSize,
@@ -42,7 +48,9 @@ pub enum StoreError {
         seen: TreeSize,
     },
     /// The journal holds other entries than the ones that were signed.
-    #[error("the journal is not what was signed: expected root {expected} at tree size {size}, saw {seen}; restore it from an export or a backup; until then this log must not sign")]
+    #[error(
+        "the journal is not what was signed: expected root {expected} at tree size {size}, saw {seen}; restore it from an export or a backup; until then this log must not sign"
+    )]
     JournalForked {
         /// Size of the last signed checkpoint.
         size: TreeSize,

@@ -136,7 +136,12 @@ impl Index {
         .transpose()
     }
 
-    pub fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {
+    pub fn search(
+        &self,
+        term: &Term,
+        before: Option<LeafIndex>,
+        limit: usize,
+    ) -> Result<SearchPage, StoreError> {
         let end = before.map_or(u64::MAX, LeafIndex::get);
         let mut found: BTreeSet<LeafIndex> = {
             let waiting = self.waiting();

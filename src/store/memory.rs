@@ -199,7 +199,8 @@ impl StoreReader for Inner {
             let TileId::Hashes { level, index } = tile.id else { return Err(absent(tile)) };
             let span = 256_usize.pow(level.into());
             let first = usize::try_from(index).map_err(|_| absent(tile))? * 256;
-            let node = |at: usize| leaves.get(at * span..(at + 1) * span).map(|l| RightEdge::default().grow(l));
+            let node =
+                |at: usize| leaves.get(at * span..(at + 1) * span).map(|l| RightEdge::default().grow(l));
             let nodes = (first..first + tile.width()).map(|at| node(at).map(|growth| growth.edge.root()));
             nodes.collect::<Option<Vec<Hash>>>().ok_or_else(|| absent(tile))
         };
@@ -213,7 +214,9 @@ impl StoreReader for Inner {
         let applied = &state.durable[..state.derived.leaves.len()];
         let entries = applied.get(first..first + width).ok_or_else(|| absent(&index))?;
         let mut bytes = Vec::new();
-        entries.iter().for_each(|entry| bundle::push(&mut bytes, entry).expect("capped when it was submitted"));
+        entries
+            .iter()
+            .for_each(|entry| bundle::push(&mut bytes, entry).expect("capped when it was submitted"));
         Ok(bytes)
     }
 
@@ -231,7 +234,8 @@ impl StoreReader for Inner {
     fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {
         let end = before.map_or(u64::MAX, LeafIndex::get);
         let state = self.state();
-        let all = state.derived.facts.iter().enumerate().rev().filter(|(_, facts)| facts.terms.contains(term));
+        let all =
+            state.derived.facts.iter().enumerate().rev().filter(|(_, facts)| facts.terms.contains(term));
         let mut found = all.filter_map(|(at, _)| LeafIndex::new(at as u64)).filter(|index| index.get() < end);
         let leaves = found.by_ref().take(limit).collect();
         Ok(SearchPage { leaves, more: found.next().is_some() })

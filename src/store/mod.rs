@@ -6,8 +6,8 @@
 //! conformance suite holds both to the contract.
 
 mod checkpoint_file;
-mod disk;
 mod dir_lock;
+mod disk;
 mod error;
 mod index;
 pub mod journal;
@@ -17,11 +17,11 @@ mod tree;
 use std::sync::Arc;
 
 pub use dir_lock::DirLock;
-pub use disk::{DiskStore, Layout, OpenOptions};
+pub use disk::{DiskStore, Layout, OpenOptions, discard_tree, open_tree_rows};
 pub use error::StoreError;
 pub use index::SearchPage;
 pub use memory::{Fault, FaultPoint, MemoryStore};
-pub use tree::TreeCheck;
+pub use tree::{TreeCheck, TreeRows};
 
 use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TileReader, TreeSize};
 use crate::release::{Facts, Term};
@@ -148,10 +148,8 @@ pub fn read_entry(reader: &dyn StoreReader, index: LeafIndex) -> Result<Vec<u8>,
     let (bundle, place) = (index.get() / crate::merkle::TILE_WIDTH, index.get() % crate::merkle::TILE_WIDTH);
     let place = usize::try_from(place).expect("below 256");
     let bytes = reader.bundle(bundle, place + 1)?;
-    let entries = crate::bundle::split(&bytes, place + 1).map_err(|e| StoreError::Damaged {
-        what: format!("bundle {bundle}"),
-        detail: e.to_string(),
-    })?;
+    let entries = crate::bundle::split(&bytes, place + 1)
+        .map_err(|e| StoreError::Damaged { what: format!("bundle {bundle}"), detail: e.to_string() })?;
     Ok(entries[place].to_vec())
 }
 

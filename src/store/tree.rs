@@ -12,7 +12,8 @@ use std::sync::{Arc, RwLock};
 use super::StoreError;
 use super::journal::{BundleStart, Position};
 use crate::merkle::{
-    Growth, HASH_BYTES, Hash, RightEdge, TILE_WIDTH, Tile, TileHashes, TileId, TileReader, TreeSize, read_root,
+    Growth, HASH_BYTES, Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize,
+    read_root,
 };
 
 const CURSOR: &[u8] = b"c";
@@ -56,8 +57,7 @@ pub struct Tree {
 #[derive(Debug, Clone, Default)]
 struct Edge {
     peaks: RightEdge,
-    /// The hashes of each level's partial tile, fewer than 256.
-    partial: [Vec<Hash>; LEVELS],
+    partial: PartialTiles,
 }
 
 /// Why a tree in sled can't be continued, and is made anew.
@@ -95,37 +95,44 @@ impl Tree {
     /// Rebuilds the partial tiles: each hash above level 0 is the root of a full tile below it, so
     /// the whole right edge is re-hashed and compared with the root in the cursor.
     fn load_edge(&self, cursor: &Cursor, leaves: Vec<Hash>) -> Result<(), StoreError> {
-        let mut edge = Edge::default();
-        edge.partial[0] = leaves;
+        let mut partial: [Vec<Hash>; LEVELS] = std::array::from_fn(|_| Vec::new());
+        partial[0] = leaves;
         for level in 1..LEVELS {
             let width = cursor.size.get() >> (8 * level);
             let first = width / TILE_WIDTH * TILE_WIDTH;
             for index in first..width {
                 let below = u8::try_from(level - 1).expect("8 levels");
-                let tile = full_tile(&self.rows, below, index)?;
+                let tile = full_tile(&self.rows, TileId::Hashes { level: below, index })?;
                 let root = RightEdge::default().grow(&tile).edge.root();
-                edge.partial[level].push(root);
+                partial[level].push(root);
             }
         }
-        let view = View { rows: &self.rows, size: cursor.size, partial: &edge.partial };
-        edge.peaks = read_root(&view, cursor.size)?;
-        let computed = edge.peaks.root();
+        let partial = PartialTiles::new(partial);
+        let peaks = read_root(&View { rows: &self.rows, size: cursor.size, partial: &partial }, cursor.size)?;
+        let computed = peaks.root();
         if computed != cursor.root {
             let (expected, seen) = (cursor.root.to_base64(), computed.to_base64());
             let detail = format!("expected root {expected} at tree size {}, computed {seen}", cursor.size);
             return Err(StoreError::TreeDamaged { detail });
         }
-        *self.edge.write().expect("no panic while it is held") = edge;
+        *self.edge.write().expect("no panic while it is held") = Edge { peaks, partial };
         Ok(())
     }
 
     /// Applies a batch: its tile hashes, its bundle offsets and the cursor, all at once or not.
-    pub fn apply(&self, growth: &Growth, bundles: &[(u64, BundleStart)], end: Position) -> Result<(), StoreError> {
+    pub fn apply(
+        &self,
+        growth: &Growth,
+        bundles: &[(u64, BundleStart)],
+        end: Position,
+    ) -> Result<(), StoreError> {
         let mut edge = self.edge().clone();
         let mut rows = sled::Batch::default();
-        for run in &growth.tiles {
-            append_run(&mut edge.partial[usize::from(run.level)], run, &mut rows);
-        }
+        let full = |id, hashes: &[Hash]| {
+            rows.insert(tile_key(id), concat(hashes));
+            Ok::<(), StoreError>(())
+        };
+        edge.partial.grow(growth, full)?;
         edge.peaks = growth.edge.clone();
         for (index, start) in bundles {
             rows.insert(bundle_key(*index), &start.to_bytes());
@@ -169,7 +176,7 @@ impl TileReader for Tree {
 struct View<'a> {
     rows: &'a sled::Tree,
     size: TreeSize,
-    partial: &'a [Vec<Hash>; LEVELS],
+    partial: &'a PartialTiles,
 }
 
 impl TileReader for View<'_> {
@@ -182,43 +189,26 @@ impl TileReader for View<'_> {
 
 impl View<'_> {
     fn tile(&self, tile: Tile) -> Result<Vec<Hash>, StoreError> {
-        let TileId::Hashes { level, index } = tile.id else { unreachable!("bundles are no tiles of hashes") };
-        let is_partial = tile.id.width_in(self.size) < TILE_WIDTH;
-        let partial = self.partial.get(usize::from(level)).filter(|_| is_partial);
-        match partial {
-            Some(hashes) => hashes.get(..tile.width()).map(<[Hash]>::to_vec).ok_or_else(|| {
-                StoreError::TreeDamaged { detail: format!("expected {tile}, saw {} hashes of it", hashes.len()) }
-            }),
-            None => full_tile(self.rows, level, index).map(|mut hashes| {
-                hashes.truncate(tile.width());
-                hashes
-            }),
+        if tile.id.width_in(self.size) < TILE_WIDTH {
+            let hashes = self.partial.level(tile.id.level());
+            return hashes.get(..tile.width()).map(<[Hash]>::to_vec).ok_or_else(|| StoreError::TreeDamaged {
+                detail: format!("expected {tile}, saw {} hashes of it", hashes.len()),
+            });
         }
+        let mut hashes = full_tile(self.rows, tile.id)?;
+        hashes.truncate(tile.width());
+        Ok(hashes)
     }
 }
 
-fn full_tile(rows: &sled::Tree, level: u8, index: u64) -> Result<Vec<Hash>, StoreError> {
-    let row = rows.get(tile_key(level, index))?;
+fn full_tile(rows: &sled::Tree, id: TileId) -> Result<Vec<Hash>, StoreError> {
+    let row = rows.get(tile_key(id))?;
     let hashes = row.as_deref().and_then(|bytes| crate::merkle::hashes_from_bytes(bytes, 256));
     hashes.ok_or_else(|| {
-        let name = Tile::new(TileId::Hashes { level, index }, TILE_WIDTH).map(|tile| tile.to_string());
+        let name = Tile::new(id, TILE_WIDTH).expect("256 is a width");
         let seen = row.map_or(0, |row| row.len());
-        StoreError::TreeDamaged { detail: format!("expected {} whole, saw {seen} bytes", name.unwrap_or_default()) }
+        StoreError::TreeDamaged { detail: format!("expected {name} whole, saw {seen} bytes") }
     })
-}
-
-/// Appends a run to a level's partial tile; tiles that get full become rows.
-fn append_run(partial: &mut Vec<Hash>, run: &TileHashes, rows: &mut sled::Batch) {
-    let mut index = run.first / TILE_WIDTH;
-    assert_eq!(partial.len() as u64, run.first % TILE_WIDTH, "runs follow each other");
-    for hash in &run.hashes {
-        partial.push(*hash);
-        if partial.len() as u64 == TILE_WIDTH {
-            rows.insert(tile_key(run.level, index), concat(partial));
-            partial.clear();
-            index += 1;
-        }
-    }
 }
 
 fn concat(hashes: &[Hash]) -> Vec<u8> {
@@ -227,10 +217,68 @@ fn concat(hashes: &[Hash]) -> Vec<u8> {
     bytes
 }
 
-fn tile_key(level: u8, index: u64) -> Vec<u8> {
-    [b"t".as_slice(), &[level], &index.to_be_bytes()].concat()
+fn tile_key(id: TileId) -> Vec<u8> {
+    [b"t".as_slice(), &[id.level()], &id.index().to_be_bytes()].concat()
 }
 
 fn bundle_key(index: u64) -> Vec<u8> {
     [b"b".as_slice(), &index.to_be_bytes()].concat()
+}
+
+/// The rows of a log's tree, read one by one: for fsck, which believes none of them.
+#[derive(Debug)]
+pub struct TreeRows {
+    rows: sled::Tree,
+    /// Kept for its lifetime.
+    _db: sled::Db,
+}
+
+impl TreeRows {
+    pub(super) const fn new(db: sled::Db, rows: sled::Tree) -> Self {
+        Self { rows, _db: db }
+    }
+
+    /// Leaves that the tree says it has.
+    ///
+    /// # Errors
+    /// [`StoreError::TreeDamaged`] where the cursor can't be read.
+    pub fn size(&self) -> Result<TreeSize, StoreError> {
+        let cursor = self.rows.get(CURSOR)?;
+        let parse = |row: sled::IVec| {
+            Cursor::from_bytes(&row)
+                .ok_or_else(|| StoreError::TreeDamaged { detail: "its cursor does not parse".to_owned() })
+        };
+        Ok(cursor.map(parse).transpose()?.map_or(TreeSize::ZERO, |cursor| cursor.size))
+    }
+
+    /// Compares a full tile with the one made from the journal.
+    ///
+    /// # Errors
+    /// [`StoreError::TreeDamaged`] where they differ.
+    pub fn check_tile(&self, id: TileId, expected: &[Hash]) -> Result<(), StoreError> {
+        let seen = full_tile(&self.rows, id)?;
+        match seen.iter().zip(expected).position(|(seen, expected)| seen != expected) {
+            None => Ok(()),
+            Some(at) => {
+                let tile = Tile::new(id, TILE_WIDTH).expect("256 is a width");
+                let (expected, seen) = (expected[at].to_base64(), seen[at].to_base64());
+                let detail = format!("{tile}, hash {at}: expected {expected}, saw {seen}");
+                Err(StoreError::TreeDamaged { detail })
+            }
+        }
+    }
+
+    /// Compares where a bundle begins with where the journal has it.
+    ///
+    /// # Errors
+    /// [`StoreError::TreeDamaged`] where they differ.
+    pub fn check_bundle(&self, index: u64, expected: BundleStart) -> Result<(), StoreError> {
+        let row = self.rows.get(bundle_key(index))?;
+        if row.as_deref().and_then(BundleStart::from_bytes) == Some(expected) {
+            return Ok(());
+        }
+        Err(StoreError::TreeDamaged {
+            detail: format!("the row of bundle {index} is not where the journal has it"),
+        })
+    }
 }

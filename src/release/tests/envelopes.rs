@@ -32,13 +32,16 @@ fn however_it_was_sent_a_statement_has_one_entry() {
     let flip = |s: &serde_json::Value| format!("{{ \"sig\" : {} ,\t\"keyid\" : {} }}", s["sig"], s["keyid"]);
     let signatures = reversed.iter().map(flip).collect::<Vec<_>>().join(" ,\r\n");
     let sent = format!(
-        " {{\n\"signatures\" : [ {signatures} ],\n \"payloadType\": \"application\\/vnd.in-toto+jso\\u006e\", \"payload\" :{}}}\n",
+        " {{\n\"signatures\" : [ {signatures} ],\n \
+         \"payloadType\": \"application\\/vnd.in-toto+jso\\u006e\", \"payload\" :{}}}\n",
         field("payload")
     );
     assert_eq!(Envelope::parse(sent.as_bytes()).unwrap().to_entry(), entry);
     assert_eq!(Envelope::parse_entry(&entry).unwrap().to_entry(), entry);
     // As an entry there is one form only, or one statement would have many leaf hashes.
-    let unsorted = serde_json::json!({ "payload": json["payload"], "payloadType": json["payloadType"], "signatures": reversed });
+    let unsorted = serde_json::json!({
+        "payload": json["payload"], "payloadType": json["payloadType"], "signatures": reversed
+    });
     for form in [sent, format!("{} ", String::from_utf8_lossy(&entry)), unsorted.to_string()] {
         let why = "expected canonical JSON (RFC 8785), saw the same envelope in another order";
         assert_refused(Envelope::parse_entry(form.as_bytes()), why, form.as_bytes());

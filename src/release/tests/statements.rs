@@ -5,7 +5,8 @@ fn statements_are_written_as_they_are_drawn() {
     let payload = sample_release(b"x").to_payload().unwrap();
     let digest = Hash::digest(b"x").to_hex();
     let expected = format!(
-        "{{\"_type\":\"https://in-toto.io/Statement/v1\",\"predicate\":{{\"purl\":\"pkg:generic/example/scanner@4.2.0\",\
+        "{{\"_type\":\"https://in-toto.io/Statement/v1\",\
+         \"predicate\":{{\"purl\":\"pkg:generic/example/scanner@4.2.0\",\
          \"treehead\":{{\"channel\":\"stable\",\"kind\":\"build\",\"sequence\":7}}}},\
          \"predicateType\":\"https://in-toto.io/attestation/release/v0.2\",\
          \"subject\":[{{\"digest\":{{\"sha256\":\"{digest}\"}},\"name\":\"scanner.bin\"}}]}}"

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::segment::{BATCH_HEAD_BYTES, BATCH_MAGIC, BatchHead, CRC_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::{BundleStart, Position, segment_path, segments};
 use crate::bundle::{self, LENGTH_BYTES};
-use crate::merkle::{Hash, TreeSize};
+use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, StoreError};
 
 /// Largest body that a sound batch has; a larger one in a head that checks was not written by us.
@@ -36,6 +36,17 @@ impl Record {
     #[must_use]
     pub fn entries(&self) -> Vec<&[u8]> {
         bundle::split(&self.body, self.count).expect("checked when it was read")
+    }
+
+    /// Where the bundles begin that begin in this batch.
+    ///
+    /// # Panics
+    /// Never: the first index was checked when it was read.
+    #[must_use]
+    pub fn bundle_starts(&self) -> Vec<(u64, BundleStart)> {
+        let first = LeafIndex::new(self.first).expect("checked when it was read");
+        let lengths: Vec<usize> = self.entries().iter().map(|entry| entry.len()).collect();
+        super::bundle_starts(first, lengths.into_iter(), self.first_entry)
     }
 }
 
@@ -96,10 +107,14 @@ impl Scan {
                 Some(first) => scan.open(first)?,
                 None => None,
             };
-            let mut segment = segment.filter(|s| s.length >= position.offset).ok_or_else(|| StoreError::Damaged {
-                what: segment_path(dir, position.segment).display().to_string(),
-                detail: format!("expected at least {} bytes, saw fewer or no such segment", position.offset),
-            })?;
+            let mut segment =
+                segment.filter(|s| s.length >= position.offset).ok_or_else(|| StoreError::Damaged {
+                    what: segment_path(dir, position.segment).display().to_string(),
+                    detail: format!(
+                        "expected at least {} bytes, saw fewer or no such segment",
+                        position.offset
+                    ),
+                })?;
             segment.seek(position.offset)?;
             scan.done = position.offset;
             scan.current = Some(segment);
@@ -179,7 +194,10 @@ impl Scan {
         if length <= SEGMENT_HEAD_BYTES as u64 && last {
             let mut bytes = Vec::new();
             reader.read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
-            if <[u8; SEGMENT_HEAD_BYTES]>::try_from(bytes.as_slice()).ok().and_then(|b| SegmentHead::decode(&b)).is_none()
+            if <[u8; SEGMENT_HEAD_BYTES]>::try_from(bytes.as_slice())
+                .ok()
+                .and_then(|b| SegmentHead::decode(&b))
+                .is_none()
             {
                 // Never written whole, so never appended to. Opening the journal removes it.
                 tracing::warn!(segment = %path.display(), "a segment's creation was cut short");
@@ -223,7 +241,10 @@ impl Segment {
         };
         let (count, body_bytes) = (head.count as usize, head.body_bytes as usize);
         if head.first != expected {
-            return Ok(Err(format!("expected a batch from entry {expected} on, saw one from {}", head.first)));
+            return Ok(Err(format!(
+                "expected a batch from entry {expected} on, saw one from {}",
+                head.first
+            )));
         }
         if body_bytes > MAX_BODY_BYTES || count == 0 || count > MAX_BATCH_ENTRIES {
             return Ok(Err(format!("a batch of {count} entries and {body_bytes} bytes is not one of ours")));
@@ -262,7 +283,8 @@ impl Segment {
         let mut rest = Vec::new();
         self.reader.read_to_end(&mut rest).map_err(StoreError::io("read", &self.path))?;
         let later = |window: &[u8; BATCH_HEAD_BYTES]| {
-            window.starts_with(BATCH_MAGIC) && BatchHead::decode(window).is_some_and(|head| head.first > expected)
+            window.starts_with(BATCH_MAGIC)
+                && BatchHead::decode(window).is_some_and(|head| head.first > expected)
         };
         let found = rest.windows(BATCH_HEAD_BYTES).skip(1).filter_map(|w| w.try_into().ok()).any(later);
         self.seek(at)?;
@@ -327,7 +349,9 @@ impl BundleReader {
         let mut head = [0; BATCH_HEAD_BYTES];
         self.fill(&mut head)?;
         let head = BatchHead::decode(&head).filter(|head| head.first == next);
-        self.left = head.map(|head| head.count.into()).ok_or_else(|| self.damaged("the head of a batch does not check"))?;
+        self.left = head
+            .map(|head| head.count.into())
+            .ok_or_else(|| self.damaged("the head of a batch does not check"))?;
         Ok(())
     }
 

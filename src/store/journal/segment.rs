@@ -39,8 +39,10 @@ impl SegmentHead {
     }
 
     pub fn decode(bytes: &[u8; SEGMENT_HEAD_BYTES]) -> Option<Self> {
-        (bytes.starts_with(SEGMENT_MAGIC) && is_sealed(bytes))
-            .then(|| Self { origin: Hash::from_bytes(array(bytes, 8)), first: u64::from_be_bytes(array(bytes, 40)) })
+        (bytes.starts_with(SEGMENT_MAGIC) && is_sealed(bytes)).then(|| Self {
+            origin: Hash::from_bytes(array(bytes, 8)),
+            first: u64::from_be_bytes(array(bytes, 40)),
+        })
     }
 }
 

@@ -138,7 +138,10 @@ fn damaged_states_are_refused() {
 proptest! {
     #[test]
     fn states_read_back_as_they_were_written(
-        heads in prop::collection::vec(("[a-z]{1,3}", 0..=crate::merkle::MAX_TREE_SIZE, any::<[u8; 32]>()), 0..8),
+        heads in prop::collection::vec(
+            ("[a-z]{1,3}", 0..=crate::merkle::MAX_TREE_SIZE, any::<[u8; 32]>()),
+            0..8,
+        ),
         sequences in prop::collection::vec(("[^+]{0,3}", "[ab]", 0..1_u64 << 53), 0..8),
     ) {
         let mut state = EndpointState::default();
@@ -161,6 +164,7 @@ proptest! {
     fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let scene = Scene::good();
         let _ = EndpointState::parse(&bytes);
-        prop_assert_eq!(scene.ask(&bytes, Artifact::File(&scene.artifact)).unwrap_err().code(), "proof-malformed");
+        let refusal = scene.ask(&bytes, Artifact::File(&scene.artifact)).unwrap_err();
+        prop_assert_eq!(refusal.code(), "proof-malformed");
     }
 }

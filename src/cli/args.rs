@@ -1,0 +1,350 @@
+//! The command line, with help that teaches by example.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::release::{Kind, Purl, PurlPattern};
+
+/// A transparency log for software vendors.
+///
+/// Every release is a leaf of an append-only Merkle tree; endpoints check, offline and before they
+/// install anything, that what they were given is what everyone was given.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Start here:
+  treehead demo                      the whole story on this machine, in seconds
+
+Exit codes: 0 verified or done, 1 verification failed, 2 usage, 3 could not tell (network, missing file)."
+)]
+pub struct Args {
+    /// Results as JSON on stdout, one object per line, for machines
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tell the whole story on this machine: a log, releases, proofs, and forgeries being refused
+    #[command(after_help = "Example:\n  treehead demo --keep /tmp/treehead-demo")]
+    Demo(Demo),
+    /// Make a new log in a directory
+    #[command(after_help = "\
+Example:
+  treehead init mylog --origin log.example.com/releases
+  treehead serve mylog
+
+It writes treehead.toml (settings), log.key (secret, mode 600), log.vkey (public), endpoint.policy
+(what endpoints trust) and publishers.toml (who may publish).")]
+    Init(Init),
+    /// Serve a log over HTTP until SIGINT or SIGTERM
+    #[command(after_help = "Example:\n  treehead serve mylog --listen 127.0.0.1:8080")]
+    Serve(Serve),
+    /// Make a key pair
+    #[command(after_help = "\
+Examples:
+  treehead keygen publisher --name example-vendor --out publisher.pem     also writes publisher.pub
+  treehead keygen witness --name witness.example.com --out witness.key    also writes witness.vkey
+
+openssl makes publisher keys as well:
+  openssl genpkey -algorithm ed25519 -out publisher.pem && openssl pkey -in publisher.pem -pubout -out publisher.pub")]
+    Keygen(Keygen),
+    /// Say who may publish
+    Publisher(Publisher),
+    /// Sign releases and append them to a log
+    #[command(after_help = "\
+Examples:
+  treehead publish scanner-4.2.0.tar.gz --log http://127.0.0.1:8080 --key publisher.pem \\
+      --kind build --purl pkg:generic/example/scanner@4.2.0 --channel stable --sequence 42
+  treehead publish --from releases.jsonl --log http://127.0.0.1:8080 --key publisher.pem
+
+The first writes scanner-4.2.0.tar.gz.tlog-proof: ship it beside the artifact. The second sends one
+release for each line, as in
+  {\"purl\":\"pkg:generic/example/scanner@4.2.0\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":42,
+   \"artifacts\":[{\"name\":\"scanner-4.2.0.tar.gz\",\"sha256\":\"<64 hex digits>\"}]}
+and may be run again at any time: what the log has is not added twice.")]
+    Publish(Publish),
+    /// Fetch the proof file of an artifact from a log
+    #[command(after_help = "\
+Example:
+  treehead prove scanner-4.2.0.tar.gz --log http://127.0.0.1:8080")]
+    Prove(Prove),
+    /// Check an artifact offline, before it is installed
+    #[command(after_help = "\
+Example:
+  treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --publishers publishers.toml
+
+With --state, the endpoint remembers what it saw, and refuses older releases later.")]
+    Verify(Verify),
+    /// Say in words what a proof file, checkpoint, entry, policy or public key holds
+    #[command(after_help = "Example:\n  treehead inspect scanner-4.2.0.tar.gz.tlog-proof")]
+    Inspect(Inspect),
+    /// Re-hash every entry and tile of a log up to its signed root
+    #[command(after_help = "\
+Examples:
+  treehead fsck mylog                                              a directory, also while it is served
+  treehead fsck http://127.0.0.1:8080 --policy endpoint.policy     anyone, from outside
+  treehead fsck mylog --rebuild                                    make sled anew from the journal")]
+    Fsck(Fsck),
+    /// Write a log as a static tlog-tiles tree that any web server or CDN can serve
+    #[command(after_help = "\
+Example:
+  treehead export mylog /var/www/log
+
+Works while the log is served. Run again, it adds what is new; the checkpoint is written last.")]
+    Export(Export),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Demo {
+    /// Leave everything in this directory for a look; it must be empty or not exist
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ProfileArg {
+    /// Signed release statements by registered publishers
+    Release,
+    /// Any bytes up to 65,535; nothing is checked
+    Opaque,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Init {
+    /// Directory to make; it must be empty or not exist
+    pub dir: PathBuf,
+    /// Identity of the log for its whole life: its public address without https://
+    #[arg(long, value_name = "NAME")]
+    pub origin: String,
+    /// What the log admits
+    #[arg(long, value_enum, default_value = "release")]
+    pub profile: ProfileArg,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Serve {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Address to listen on; overrides treehead.toml
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum KeyKind {
+    /// Signs tree heads
+    Log,
+    /// Cosigns tree heads
+    Witness,
+    /// Signs releases
+    Publisher,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Keygen {
+    /// What the key is for
+    pub kind: KeyKind,
+    /// Name of the key: a log's origin, a witness's address, a publisher's name
+    #[arg(long)]
+    pub name: String,
+    /// File for the secret key (mode 600); the public key goes beside it
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Publisher {
+    #[command(subcommand)]
+    pub command: PublisherCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PublisherCommand {
+    /// Register a publisher; a running log takes it up within a second
+    #[command(after_help = "\
+Example:
+  treehead publisher add mylog --name example-vendor --key publisher.pub \\
+      --purl 'pkg:generic/example/*' --kind build --kind update --kind detection-rules")]
+    Add(PublisherAdd),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct PublisherAdd {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Name of the publisher; it can't be changed later
+    #[arg(long)]
+    pub name: String,
+    /// Its public key in PEM
+    #[arg(long, value_name = "PUBLIC.pem")]
+    pub key: PathBuf,
+    /// Package it may speak for, or all that begin so with a final `*`; repeat for more
+    #[arg(long = "purl", value_name = "PATTERN", required = true, value_parser = parse_pattern)]
+    pub purls: Vec<PurlPattern>,
+    /// Kind of release it may state; repeat for more
+    #[arg(long = "kind", required = true, value_parser = parse_kind, value_name = "build|update|detection-rules")]
+    pub kinds: Vec<Kind>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("what").required(true).args(["files", "from"]))]
+pub struct Publish {
+    /// Artifacts of one release
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Many releases, one JSON object a line
+    #[arg(long, value_name = "RELEASES.jsonl", conflicts_with_all = ["files", "kind", "purl", "channel", "sequence", "source", "audience"])]
+    pub from: Option<PathBuf>,
+    /// Address of the log
+    #[arg(long, value_name = "URL")]
+    pub log: String,
+    /// Publisher's secret key (PKCS#8 PEM, mode 600)
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Kind of release
+    #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules", required_unless_present = "from")]
+    pub kind: Option<Kind>,
+    /// Package and version, as in pkg:generic/example/scanner@4.2.0
+    #[arg(long, value_parser = parse_purl, required_unless_present = "from")]
+    pub purl: Option<Purl>,
+    /// Who gets it, by track, as in stable
+    #[arg(long, required_unless_present = "from")]
+    pub channel: Option<String>,
+    /// Counter that only grows for this package and channel
+    #[arg(long, value_name = "N", required_unless_present = "from")]
+    pub sequence: Option<u64>,
+    /// What it was built from, as in git+https://example.com/scanner@gitCommit:<hex>
+    #[arg(long, value_name = "URI@DIGEST")]
+    pub source: Option<String>,
+    /// Set where the release is not meant for everyone
+    #[arg(long)]
+    pub audience: Option<String>,
+    /// Check the proof against this policy before it is written
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// State to wait for; proof files need `published`
+    #[arg(long, value_enum, default_value = "published")]
+    pub wait: WaitArg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WaitArg {
+    /// Durable, with an index; no proof file is written
+    Sequenced,
+    /// In a signed checkpoint
+    Published,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Prove {
+    /// The artifact
+    pub file: PathBuf,
+    /// Address of the log
+    #[arg(long, value_name = "URL")]
+    pub log: String,
+    /// Where to write the proof [default: FILE.tlog-proof]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Verify {
+    /// The artifact
+    pub file: PathBuf,
+    /// Its proof file [default: FILE.tlog-proof]
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
+    /// Trusted logs, witnesses and quorum
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
+    /// Publishers that are believed [default: publishers.toml beside the policy]
+    #[arg(long, value_name = "FILE")]
+    pub publishers: Option<PathBuf>,
+    /// Directory in which this endpoint remembers what it saw
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Refuse proofs that no witness cosigned lately, as in 24h, 90m or 7d
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub max_age: Option<u64>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Inspect {
+    /// The file
+    pub file: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Fsck {
+    /// Directory or address of the log
+    #[arg(value_name = "DIR|URL")]
+    pub log: String,
+    /// Policy with the log's key; needed for an address
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Throw sled away and make it anew from the journal; the server must not run
+    #[arg(long)]
+    pub rebuild: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Export {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Directory to write the tree to
+    pub out: PathBuf,
+}
+
+fn parse_kind(text: &str) -> Result<Kind, String> {
+    Kind::parse(text).ok_or_else(|| "expected build, update or detection-rules".to_owned())
+}
+
+fn parse_purl(text: &str) -> Result<Purl, String> {
+    Purl::parse(text).map_err(|e| e.to_string())
+}
+
+fn parse_pattern(text: &str) -> Result<PurlPattern, String> {
+    PurlPattern::parse(text).map_err(|e| e.to_string())
+}
+
+/// Seconds out of `90s`, `15m`, `24h` or `7d`.
+fn parse_duration(text: &str) -> Result<u64, String> {
+    let wrong = || "expected a number and a unit, as in 90s, 15m, 24h or 7d".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    count.checked_mul(seconds).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("24h"), Ok(86_400));
+        assert_eq!(parse_duration("90s"), Ok(90));
+        for bad in ["", "h", "24", "1.5h", "-1h", "24 h", "99999999999999999d", "1é"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}

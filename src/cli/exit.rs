@@ -1,0 +1,165 @@
+//! Exit codes, and what is said with them. Errors of all layers are mapped here and nowhere else.
+//!
+//! | code | means |
+//! | --- | --- |
+//! | 0 | verified, or done |
+//! | 1 | verification failed: the thing is not what it should be |
+//! | 2 | usage: the command or a file given with it is not understood |
+//! | 3 | could not tell: network, missing file, no permission |
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use serde_json::json;
+
+use crate::client::ClientError;
+use crate::format::FormatError;
+use crate::sequencer::StartError;
+use crate::server::OpenError;
+use crate::store::StoreError;
+use crate::verify::Refusal;
+
+/// How a command ends that did not do what it was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// Exit code 1, with a stable reason code and advice.
+    Refused {
+        /// Stable, for machines.
+        code: String,
+        /// Expected and seen.
+        message: String,
+        /// What to do next.
+        advice: String,
+    },
+    /// Exit code 2.
+    Usage(String),
+    /// Exit code 3.
+    CouldNotTell(String),
+}
+
+/// What every command returns.
+pub type CliResult = Result<(), Failure>;
+
+impl Failure {
+    /// A refusal without a type of its own.
+    pub fn refused(code: &str, message: impl Into<String>, advice: &str) -> Self {
+        Self::Refused { code: code.to_owned(), message: message.into(), advice: advice.to_owned() }
+    }
+
+    /// A file that could not be read or written.
+    pub fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
+        let advice = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; check its owner and permissions",
+            io::ErrorKind::StorageFull => "; free some space and run the command again",
+            _ => "",
+        };
+        Self::CouldNotTell(format!("could not {doing} {}: {error}{advice}", path.display()))
+    }
+
+    /// A file given by the user that is not what it should be.
+    pub fn file(path: &Path, error: &FormatError) -> Self {
+        Self::Usage(format!("{}: {error}", path.display()))
+    }
+
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused { .. } => 1,
+            Self::Usage(_) => 2,
+            Self::CouldNotTell(_) => 3,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::refused(refusal.code(), refusal.to_string(), refusal.advice())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        match error {
+            ClientError::Address(_) => Self::Usage(message),
+            ClientError::Checkpoint(e) => Refusal::Checkpoint(e).into(),
+            ClientError::Proof(_) => Self::refused(
+                "not-included",
+                message,
+                "The log is damaged or lies; tell its operator and your peers.",
+            ),
+            ClientError::Malformed { .. } => {
+                Self::refused("log-malformed", message, "This is no tlog-tiles log, or it is damaged.")
+            }
+            // The log understood, and said no: trying again does not help.
+            ClientError::Status { code: Some(code), status: 400..=499, .. } if code != "full" => {
+                Self::refused(&code, message, "The log refused it; nothing was appended.")
+            }
+            _ => Self::CouldNotTell(message),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::Damaged { .. } => {
+                Self::refused("journal-damaged", message, "Don't serve it before it is repaired.")
+            }
+            StoreError::TreeDamaged { .. } => {
+                Self::refused("tree-damaged", message, "Nothing is lost: the journal has every entry.")
+            }
+            StoreError::JournalShort { .. } => Self::refused(
+                "journal-short",
+                message,
+                "Don't delete the checkpoint file: that would fork the log.",
+            ),
+            StoreError::JournalForked { .. } => Self::refused(
+                "journal-forked",
+                message,
+                "Don't delete the checkpoint file: that would fork the log.",
+            ),
+            _ => Self::CouldNotTell(message),
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let message = error.to_string();
+        match error {
+            OpenError::Publishers { .. } => Self::Usage(message),
+            OpenError::Io { .. } => Self::CouldNotTell(message),
+            OpenError::Start(StartError::Store(e)) => e.into(),
+            OpenError::Start(StartError::Checkpoint(_)) => {
+                Self::refused("wrong-key", message, "Put the right log.key back; never sign with another.")
+            }
+        }
+    }
+}
+
+/// Says how it ended: people read stderr, machines read stdout where they asked for JSON.
+pub fn finish(result: CliResult, json: bool) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    let exit = failure.exit_code();
+    let (code, message, advice) = match failure {
+        Failure::Refused { code, message, advice } => (code, message, advice),
+        Failure::Usage(message) => ("usage".to_owned(), message, String::new()),
+        Failure::CouldNotTell(message) => ("could-not-tell".to_owned(), message, String::new()),
+    };
+    if json {
+        let verdict = json!({ "ok": false, "code": code, "message": message, "advice": advice });
+        // A closed pipe is not worth another error: the exit code says it all.
+        let _ = writeln!(io::stdout(), "{verdict}");
+        return exit.into();
+    }
+    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+    let what = if exit == 1 { format!("refused ({code})") } else { "error".to_owned() };
+    anstream::eprintln!("{red}{what}:{red:#} {message}");
+    if !advice.is_empty() {
+        anstream::eprintln!("{advice}");
+    }
+    exit.into()
+}

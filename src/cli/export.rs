@@ -1,0 +1,148 @@
+//! `treehead export`: the log as plain files, c2sp.org/tlog-tiles.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::Export;
+use super::config::Config;
+use super::exit::{CliResult, Failure};
+use super::{files, output};
+use crate::bundle;
+use crate::checkpoint;
+use crate::client::ClientError;
+use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId};
+use crate::store::journal::{Scan, origin_hash};
+use crate::store::{Layout, StoreError};
+
+pub fn run(args: &Export, json: bool) -> CliResult {
+    let config = Config::load(&args.dir)?;
+    let layout = Layout::new(&args.dir);
+    let note = fs::read(layout.checkpoint()).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Failure::CouldNotTell("this log has no checkpoint yet: serve it once, then export".to_owned())
+        }
+        _ => Failure::io("read", &layout.checkpoint(), &e),
+    })?;
+    let head = checkpoint::open(&note, &[config.vkey()?]).map_err(ClientError::from)?.get().clone();
+    let mut tree = TreeWriter::new(&args.out);
+    let mut scan = Scan::new(&layout.journal(), origin_hash(config.origin.as_str()), None)?;
+    let bar = output::progress("exporting", head.size.get(), "entries");
+    while tree.edge.size() < head.size {
+        let Some(record) = scan.next_record()? else {
+            return Err(StoreError::JournalShort { signed: head.size, seen: tree.edge.size() }.into());
+        };
+        let left = usize::try_from(head.size.get() - tree.edge.size().get()).unwrap_or(usize::MAX);
+        let entries = record.entries();
+        tree.append(&entries[..entries.len().min(left)])?;
+        bar.set_position(tree.edge.size().get());
+    }
+    tree.finish()?;
+    bar.finish_and_clear();
+    let root = tree.edge.root();
+    if root != head.root {
+        let (expected, seen) = (head.root.to_base64(), root.to_base64());
+        return Err(StoreError::JournalForked { size: head.size, expected, seen }.into());
+    }
+    // Last: whoever reads it finds every tile that it promises.
+    files::replace(&args.out.join("checkpoint"), &note)?;
+    let (written, kept, out) = (tree.written, tree.kept, args.out.display());
+    output::result(
+        json,
+        &json!({ "ok": true, "tree_size": head.size.get(), "written": written, "kept": kept }),
+        &format!(
+            "{out} holds the log up to tree size {}: {written} files written, {kept} there already\n",
+            head.size
+        ),
+    )
+}
+
+struct TreeWriter<'a> {
+    out: &'a Path,
+    edge: RightEdge,
+    partial: PartialTiles,
+    /// The bundle that is not full yet, and how many entries it has.
+    bundle: (Vec<u8>, u64),
+    written: u64,
+    kept: u64,
+}
+
+impl<'a> TreeWriter<'a> {
+    fn new(out: &'a Path) -> Self {
+        let (edge, partial) = (RightEdge::default(), PartialTiles::default());
+        Self { out, edge, partial, bundle: (Vec::new(), 0), written: 0, kept: 0 }
+    }
+
+    fn append(&mut self, entries: &[&[u8]]) -> CliResult {
+        let first = self.edge.size().get();
+        for (index, entry) in (first..).zip(entries) {
+            bundle::push(&mut self.bundle.0, entry).expect("read from a bundle");
+            self.bundle.1 += 1;
+            if self.bundle.1 == TILE_WIDTH {
+                self.write_bundle(index / TILE_WIDTH)?;
+            }
+        }
+        let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
+        let growth = self.edge.grow(&leaf_hashes);
+        let mut full = Vec::new();
+        let collect = |id, hashes: &[Hash]| {
+            full.push((Tile::new(id, TILE_WIDTH).expect("256 is a width"), concat(hashes)));
+            Ok::<(), Failure>(())
+        };
+        self.partial.grow(&growth, collect)?;
+        for (tile, bytes) in full {
+            self.write(tile, &bytes)?;
+        }
+        self.edge = growth.edge;
+        Ok(())
+    }
+
+    fn write_bundle(&mut self, index: u64) -> CliResult {
+        let (bytes, width) = std::mem::take(&mut self.bundle);
+        self.write(Tile::new(TileId::Entries { index }, width).expect("1 to 256 entries"), &bytes)
+    }
+
+    /// Writes the partial tiles and the partial bundle.
+    fn finish(&mut self) -> CliResult {
+        let size = self.edge.size();
+        let partial: Vec<(Tile, Vec<u8>)> =
+            self.partial.tiles(size).map(|(tile, hashes)| (tile, concat(hashes))).collect();
+        for (tile, bytes) in partial {
+            self.write(tile, &bytes)?;
+        }
+        if self.bundle.1 > 0 {
+            self.write_bundle(size.get() / TILE_WIDTH)?;
+        }
+        Ok(())
+    }
+
+    /// Tiles never change: one that is there already has to be the same.
+    fn write(&mut self, tile: Tile, bytes: &[u8]) -> CliResult {
+        let path = self.out.join(tile.to_string());
+        match fs::read(&path) {
+            Ok(there) if there == bytes => {
+                self.kept += 1;
+                return Ok(());
+            }
+            Ok(_) => {
+                return Err(Failure::refused(
+                    "export-differs",
+                    format!("{} is there already, with other content", path.display()),
+                    "It is another log's, or damaged: export to an empty directory and compare.",
+                ));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Failure::io("read", &path, &e)),
+        }
+        let dir = path.parent().unwrap_or(self.out);
+        fs::create_dir_all(dir).map_err(|e| Failure::io("create", dir, &e))?;
+        files::replace(&path, bytes)?;
+        self.written += 1;
+        Ok(())
+    }
+}
+
+fn concat(hashes: &[Hash]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
+}

@@ -1,0 +1,135 @@
+//! Reading and writing files the way every command does: capped, atomic, secrets at 0600.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::exit::Failure;
+use crate::format::FormatError;
+use crate::merkle::Hash;
+
+/// Largest key file.
+const MAX_KEY_BYTES: u64 = 64 * 1024;
+
+/// Reads a whole file of at most `limit` bytes.
+pub fn read(path: &Path, what: &'static str, limit: usize) -> Result<Vec<u8>, Failure> {
+    let io = |e: io::Error| Failure::io("read", path, &e);
+    let mut bytes = Vec::new();
+    File::open(path).map_err(io)?.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
+    crate::format::cap(what, bytes.len(), limit).map_err(|e| Failure::file(path, &e))?;
+    Ok(bytes)
+}
+
+/// Reads a secret key file as text, and refuses one that others may read.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let io = |e: io::Error| Failure::io("read", path, &e);
+    let mut file = File::open(path).map_err(io)?;
+    let meta = file.metadata().map_err(io)?;
+    let mode = meta.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Failure::Usage(format!(
+            "{} holds a secret that others can read: expected mode 600, saw {mode:03o}; run: chmod 600 {}",
+            path.display(),
+            path.display()
+        )));
+    }
+    if meta.len() > MAX_KEY_BYTES {
+        let seen = meta.len();
+        return Err(Failure::Usage(format!(
+            "{} is no key: expected at most {MAX_KEY_BYTES} bytes, saw {seen}",
+            path.display()
+        )));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(|e| match e.kind() {
+        io::ErrorKind::InvalidData => Failure::Usage(format!("{} is no key: expected text", path.display())),
+        _ => io(e),
+    })?;
+    Ok(text)
+}
+
+/// Writes a file that must not exist yet, with this mode, durably.
+pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let mut file = opened.map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::Usage(format!("{} exists already: choose another name, or move it away", path.display()))
+        }
+        _ => Failure::io("create", path, &e),
+    })?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map_err(|e| {
+        // Half a key is worse than none.
+        let _ = fs::remove_file(path);
+        Failure::io("write", path, &e)
+    })
+}
+
+/// Replaces a file at once: readers see the old content or the new, also after a power cut.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let io = |e: io::Error| Failure::io("write", path, &e);
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(dir).map_err(io)?;
+    new.write_all(bytes).map_err(io)?;
+    let mode = fs::metadata(path).map_or(0o644, |meta| meta.mode() & 0o777);
+    fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(io)?;
+    new.as_file().sync_all().map_err(io)?;
+    new.persist(path).map_err(|e| io(e.error))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
+}
+
+/// SHA-256 of an artifact that must hold still meanwhile: what was hashed has to be what is there.
+pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
+    let io = |e: io::Error| Failure::io("read", path, &e);
+    let stamp = |file: &File| {
+        file.metadata()
+            .map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
+    };
+    let mut file = File::open(path).map_err(io)?;
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(Failure::Usage(format!("{} is no regular file", path.display())));
+    }
+    let before = stamp(&file).map_err(io)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut length = 0_u64;
+    loop {
+        let count = file.read(&mut buffer).map_err(io)?;
+        if count == 0 {
+            break;
+        }
+        length += count as u64;
+        hasher.update(&buffer[..count]);
+    }
+    // By name, too: a build that replaces the file leaves the open one as it was.
+    let after = File::open(path).and_then(|file| stamp(&file)).map_err(io)?;
+    if before != after || length != before.2 {
+        return Err(Failure::refused(
+            "artifact-changed",
+            format!("{} changed while it was being hashed", path.display()),
+            "Wait until the file is finished, then run the command again.",
+        ));
+    }
+    Ok(Hash::from_bytes(hasher.finalize().into()))
+}
+
+/// `FILE.tlog-proof`, beside the artifact.
+pub fn proof_path(artifact: &Path) -> PathBuf {
+    let mut name = artifact.as_os_str().to_owned();
+    name.push(".tlog-proof");
+    name.into()
+}
+
+/// A file that a parser of the core reads.
+pub fn parse<T>(
+    path: &Path,
+    what: &'static str,
+    limit: usize,
+    parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+) -> Result<T, Failure> {
+    parse(&read(path, what, limit)?).map_err(|e| Failure::file(path, &e))
+}

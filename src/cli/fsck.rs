@@ -1,0 +1,244 @@
+//! `treehead fsck`: re-hash every entry and tile of a log up to its signed root.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::Fsck;
+use super::config::Config;
+use super::exit::{CliResult, Failure};
+use super::output::{GREEN, result, say};
+use super::{files, output, serve};
+use crate::checkpoint::{self, Checkpoint};
+use crate::client::{ClientError, LogClient, RemoteTiles};
+use crate::merkle::{
+    Growth, Hash, PartialTiles, ProofError, RightEdge, Tile, TileId, TileReader as _, TreeSize,
+};
+use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::store::journal::{Scan, origin_hash};
+use crate::store::{DiskStore, Layout, OpenOptions, StoreError, TreeRows, discard_tree, open_tree_rows};
+
+pub fn run(args: &Fsck, json: bool) -> CliResult {
+    if args.log.starts_with("http://") || args.log.starts_with("https://") {
+        if args.rebuild {
+            return Err(Failure::Usage("--rebuild needs the log's directory, not its address".to_owned()));
+        }
+        let policy = args.policy.as_deref().ok_or_else(|| {
+            Failure::Usage(
+                "an address needs --policy FILE: without the log's key there is no signed root".to_owned(),
+            )
+        })?;
+        return check_url(&args.log, policy, json);
+    }
+    check_dir(Path::new(&args.log), args, json)
+}
+
+fn tell(json: bool, checkpoint: Option<&Checkpoint>, entries: u64, tiles: u64, also: &str) -> CliResult {
+    let size = checkpoint.map_or(0, |head| head.size.get());
+    let root = checkpoint.map(|head| head.root.to_base64());
+    let object = json!({ "ok": true, "tree_size": size, "root": root, "entries": entries, "tiles": tiles });
+    let head = match &root {
+        Some(root) => format!("they make the signed root {root} at tree size {size}"),
+        None => "nothing was signed yet".to_owned(),
+    };
+    result(
+        json,
+        &object,
+        &format!("{GREEN}sound{GREEN:#}  {entries} entries and {tiles} tiles re-hashed; {head}\n{also}"),
+    )
+}
+
+/// From inside: the journal against its own roots and the signed one, sled against the journal.
+fn check_dir(dir: &Path, args: &Fsck, json: bool) -> CliResult {
+    let config = Config::load(dir)?;
+    if args.rebuild {
+        rebuild(&config)?;
+    }
+    let layout = Layout::new(dir);
+    // Read first: the journal only grows, so it holds at least this much when it is scanned.
+    let signed = match std::fs::read(layout.checkpoint()) {
+        Ok(bytes) => {
+            let open = checkpoint::open(&bytes, &[config.vkey()?]).map_err(ClientError::from)?;
+            Some(open.get().clone())
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(Failure::io("read", &layout.checkpoint(), &e)),
+    };
+    if !layout.journal().exists() {
+        let seen = TreeSize::ZERO;
+        let lost = signed.as_ref().filter(|head| head.size > seen);
+        let error = lost.map(|head| StoreError::JournalShort { signed: head.size, seen });
+        return error.map_or_else(
+            || tell(json, signed.as_ref(), 0, 0, "the log was never served\n"),
+            |e| Err(e.into()),
+        );
+    }
+    // The server keeps sled to itself while it runs; the journal can be read at any time.
+    let (rows, note) = match open_tree_rows(dir) {
+        Ok((rows, lock)) => (Some((rows, lock)), ""),
+        Err(StoreError::Locked { .. }) => {
+            (None, "the log is being served, so sled was not looked at: check it by its address\n")
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let checked = rehash_journal(&layout, &config, signed.as_ref(), rows.as_ref().map(|(rows, _)| rows))?;
+    tell(json, signed.as_ref(), checked.size.get(), checked.tiles, note)
+}
+
+fn rebuild(config: &Config) -> CliResult {
+    discard_tree(&config.dir)?;
+    say("sled is made anew from the journal");
+    let bar = output::progress("rebuilding", 0, "bytes");
+    let publishers = match config.profile {
+        crate::server::Profile::Release => {
+            let path = config.publishers();
+            let limit = crate::release::MAX_PUBLISHERS_BYTES;
+            files::parse(&path, "a publishers file", limit, crate::release::Publishers::parse)?
+        }
+        crate::server::Profile::Opaque => crate::release::Publishers::default(),
+    };
+    let opaque = config.profile == crate::server::Profile::Opaque;
+    let describe = move |entry: &[u8]| match opaque {
+        true => crate::release::Facts::default(),
+        false => crate::release::Facts::of_entry(entry, &publishers).unwrap_or_default(),
+    };
+    let options = OpenOptions {
+        describe: std::sync::Arc::new(describe),
+        progress: serve::watcher(bar.clone()),
+        ..OpenOptions::new(config.origin.as_str())
+    };
+    drop(DiskStore::open(&config.dir, options)?);
+    bar.finish_and_clear();
+    Ok(())
+}
+
+struct Rehashed {
+    size: TreeSize,
+    tiles: u64,
+}
+
+fn rehash_journal(
+    layout: &Layout,
+    config: &Config,
+    signed: Option<&Checkpoint>,
+    rows: Option<&TreeRows>,
+) -> Result<Rehashed, Failure> {
+    let mut scan = Scan::new(&layout.journal(), origin_hash(config.origin.as_str()), None)?;
+    let bar = output::progress("re-hashing", scan.progress().1, "bytes");
+    // What sled has not caught up with yet can't be compared.
+    let applied = rows.map(TreeRows::size).transpose()?.unwrap_or_default();
+    let (mut edge, mut partial, mut tiles) = (RightEdge::default(), PartialTiles::default(), 0);
+    while let Some(record) = scan.next_record()? {
+        let leaf_hashes: Vec<Hash> = record.entries().iter().map(|entry| Hash::leaf(entry)).collect();
+        if let Some(head) = signed {
+            check_signed(&edge, &leaf_hashes, head)?;
+        }
+        let growth = edge.grow(&leaf_hashes);
+        if growth.edge.root() != record.root {
+            let (expected, seen) = (record.root.to_base64(), growth.edge.root().to_base64());
+            return Err(Failure::from(StoreError::Damaged {
+                what: format!("segment {:020}.seg before byte {}", record.end.segment, record.end.offset),
+                detail: format!("expected its entries to make root {expected}, computed {seen}"),
+            }));
+        }
+        tiles += check_rows(rows, applied, &growth, &mut partial)?;
+        if let Some(rows) = rows {
+            let known = record.bundle_starts().into_iter().filter(|(index, _)| index * 256 < applied.get());
+            known.map(|(index, start)| rows.check_bundle(index, start)).collect::<Result<(), _>>()?;
+        }
+        edge = growth.edge;
+        bar.set_position(scan.progress().0);
+    }
+    bar.finish_and_clear();
+    if let Some(head) = signed.filter(|head| head.size > edge.size()) {
+        return Err(StoreError::JournalShort { signed: head.size, seen: edge.size() }.into());
+    }
+    if applied > edge.size() {
+        let detail = format!("sled has {applied} leaves, the journal {}", edge.size());
+        return Err(StoreError::TreeDamaged { detail }.into());
+    }
+    tiles += partial.tiles(edge.size()).count() as u64;
+    Ok(Rehashed { size: edge.size(), tiles })
+}
+
+/// Compares the root where the tree passes the signed size.
+fn check_signed(edge: &RightEdge, leaf_hashes: &[Hash], head: &Checkpoint) -> Result<(), Failure> {
+    let (before, after) = (edge.size(), edge.size().plus(leaf_hashes.len()));
+    if head.size <= before || head.size > after {
+        return Ok(());
+    }
+    let count = usize::try_from(head.size.get() - before.get()).expect("at most a batch");
+    let seen = edge.grow(&leaf_hashes[..count]).edge.root();
+    if seen == head.root {
+        return Ok(());
+    }
+    let (expected, seen) = (head.root.to_base64(), seen.to_base64());
+    Err(StoreError::JournalForked { size: head.size, expected, seen }.into())
+}
+
+fn check_rows(
+    rows: Option<&TreeRows>,
+    applied: TreeSize,
+    growth: &Growth,
+    partial: &mut PartialTiles,
+) -> Result<u64, Failure> {
+    let mut tiles = 0;
+    partial.grow(growth, |id, hashes| {
+        tiles += 1;
+        match rows {
+            Some(rows) if id.width_in(applied) == 256 => rows.check_tile(id, hashes),
+            _ => Ok(()),
+        }
+    })?;
+    Ok(tiles)
+}
+
+/// From outside: every bundle and every tile that the log serves.
+fn check_url(url: &str, policy: &Path, json: bool) -> CliResult {
+    let policy = files::parse(policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+    let client = LogClient::new(url)?;
+    let signed = client.checkpoint(&policy.log_keys())?;
+    let head = policy.check(&signed).map_err(crate::verify::Refusal::Quorum)?;
+    let head = head.get();
+    let bar = output::progress("re-hashing", head.size.get(), "entries");
+    let remote = RemoteTiles(&client);
+    let (mut edge, mut partial, mut tiles) = (RightEdge::default(), PartialTiles::default(), 0);
+    let bundles = head.size.get().div_ceil(256);
+    for bundle in (0..bundles).filter_map(|index| Tile::in_tree(TileId::Entries { index }, head.size)) {
+        let entries = remote.entries(bundle)?;
+        let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
+        let growth = edge.grow(&leaf_hashes);
+        partial.grow(&growth, |id, hashes| {
+            tiles += 1;
+            compare(&remote, Tile::new(id, 256).expect("256 is a width"), hashes)
+        })?;
+        edge = growth.edge;
+        bar.inc(entries.len() as u64);
+    }
+    for (tile, hashes) in partial.tiles(head.size) {
+        tiles += 1;
+        compare(&remote, tile, hashes)?;
+    }
+    bar.finish_and_clear();
+    if edge.root() != head.root {
+        let wrong = ProofError::RootMismatch { expected: head.root, seen: edge.root() };
+        return Err(ClientError::from(wrong).into());
+    }
+    tell(json, Some(head), head.size.get(), tiles, "")
+}
+
+fn compare(remote: &RemoteTiles<'_>, tile: Tile, expected: &[Hash]) -> CliResult {
+    let seen = remote.read_tiles(&[tile])?.remove(0);
+    match seen.iter().zip(expected).position(|(seen, expected)| seen != expected) {
+        None => Ok(()),
+        Some(at) => {
+            let (expected, seen) = (expected[at].to_base64(), seen[at].to_base64());
+            let message = format!("{tile}, hash {at}: its entries make {expected}, the log serves {seen}");
+            Err(Failure::refused(
+                "tile-mismatch",
+                message,
+                "The log is damaged or lies; tell its operator and your peers.",
+            ))
+        }
+    }
+}

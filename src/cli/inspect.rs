@@ -1,0 +1,152 @@
+//! `treehead inspect`: what a file says, without believing it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::args::Inspect;
+use super::config::parse_vkey;
+use super::exit::{CliResult, Failure};
+use super::files;
+use super::output::{BOLD, DIM, result};
+use crate::checkpoint::{self, Checkpoint};
+use crate::format::FormatError;
+use crate::merkle::Hash;
+use crate::note::Note;
+use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::proof_file::ProofFile;
+use crate::release::{Envelope, Release};
+
+pub fn run(args: &Inspect, json: bool) -> CliResult {
+    let path = &args.file;
+    let bytes = files::read(path, "a file to inspect", MAX_POLICY_BYTES)?;
+    let (object, mut lines) = read(path, &bytes)?;
+    let _ = writeln!(lines, "{DIM}Nothing of this was verified: `treehead verify` does that.{DIM:#}");
+    result(json, &object, &lines)
+}
+
+fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
+    let wrong = |e: &FormatError| Failure::file(path, e);
+    if bytes.starts_with(b"PRIVATE+KEY+") || bytes.windows(11).any(|w| w == b"PRIVATE KEY") {
+        return Err(Failure::Usage(format!(
+            "{} is a secret key: nobody should look into it",
+            path.display()
+        )));
+    }
+    if bytes.starts_with(b"c2sp.org/tlog-proof@") {
+        return ProofFile::parse(bytes).and_then(|proof| proof_file(&proof)).map_err(|e| wrong(&e));
+    }
+    if bytes.starts_with(b"{") {
+        return Envelope::parse(bytes).and_then(|envelope| entry(&envelope)).map_err(|e| wrong(&e));
+    }
+    if let Ok(key) = parse_vkey(bytes) {
+        let object = json!({ "what": "vkey", "name": key.name().as_str(), "id": key.id().to_string() });
+        return Ok((
+            object,
+            format!("{BOLD}a verifier key{BOLD:#}\nname    {}\nkey ID  {}\n", key.name(), key.id()),
+        ));
+    }
+    let text = String::from_utf8_lossy(bytes);
+    if text.contains("\n\n— ") {
+        return checkpoint::read_unverified(bytes)
+            .map(|(head, note)| tree_head(&head, &note))
+            .map_err(|e| wrong(&e));
+    }
+    Policy::parse(bytes).map(|policy| policy_file(&policy)).map_err(|e| {
+        let known = "a proof file, a checkpoint, an entry, a vkey or a policy";
+        Failure::Usage(format!("{}: expected {known}; read as a policy, {e}", path.display()))
+    })
+}
+
+fn proof_file(proof: &ProofFile) -> Result<(Value, String), FormatError> {
+    let head = Checkpoint::parse(proof.checkpoint.text())?;
+    let (head_object, head_lines) = tree_head(&head, &proof.checkpoint);
+    let mut lines = format!(
+        "{BOLD}a proof file{BOLD:#} for leaf {} of {}, with {} hashes\n",
+        proof.index,
+        head.size,
+        proof.proof.len()
+    );
+    let mut object = json!({
+        "what": "proof", "index": proof.index.get(), "hashes": proof.proof.len(), "checkpoint": head_object,
+    });
+    match proof.extra.as_deref() {
+        None => lines.push_str("it carries no entry\n"),
+        Some(extra) => match Envelope::parse_entry(extra).and_then(|envelope| entry(&envelope)) {
+            Ok((entry_object, entry_lines)) => {
+                lines.push_str(&entry_lines);
+                object["entry"] = entry_object;
+            }
+            Err(e) => {
+                let _ =
+                    writeln!(lines, "it carries {} bytes that are no release statement ({e})", extra.len());
+            }
+        },
+    }
+    lines.push_str(&head_lines);
+    Ok((object, lines))
+}
+
+fn tree_head(head: &Checkpoint, note: &Note) -> (Value, String) {
+    let signatures: Vec<String> =
+        note.signatures().iter().map(|s| format!("{}+{}", s.name(), s.id())).collect();
+    let lines = format!(
+        "{BOLD}a tree head{BOLD:#} of {}\nsize    {}\nroot    {}\nsigned  by {}\n",
+        head.origin,
+        head.size,
+        head.root.to_base64(),
+        signatures.join("\n        by ")
+    );
+    let object = json!({
+        "what": "checkpoint", "origin": head.origin.as_str(), "size": head.size.get(),
+        "root": head.root.to_base64(), "signatures": signatures,
+    });
+    (object, lines)
+}
+
+fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {
+    let release = Release::parse(envelope.payload())?;
+    let leaf = Hash::leaf(&envelope.to_entry());
+    let keys: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
+    let mut lines = format!(
+        "{BOLD}a release statement{BOLD:#}\nrelease   {}\nkind      {}\nchannel   {}, sequence {}\n",
+        release.purl, release.kind, release.channel, release.sequence
+    );
+    for subject in &release.subjects {
+        let _ = writeln!(lines, "artifact  {}  {}", subject.sha256.to_hex(), subject.name);
+    }
+    if let Some(source) = &release.source {
+        let _ = writeln!(lines, "source    {} {}:{}", source.uri, source.digest.0, source.digest.1);
+    }
+    if let Some(audience) = &release.audience {
+        let _ = writeln!(lines, "audience  {audience} (not everyone)");
+    }
+    let _ =
+        writeln!(lines, "leaf      {}\nsigned    by key {}", leaf.to_hex(), keys.join("\n          by key "));
+    let artifacts: Vec<Value> =
+        release.subjects.iter().map(|s| json!({ "name": s.name, "sha256": s.sha256.to_hex() })).collect();
+    let object = json!({
+        "what": "release", "purl": release.purl.as_str(), "kind": release.kind.as_str(), "channel": release.channel,
+        "sequence": release.sequence, "artifacts": artifacts, "audience": release.audience,
+        "leaf_hash": leaf.to_hex(), "keys": keys,
+    });
+    Ok((object, lines))
+}
+
+fn policy_file(policy: &Policy) -> (Value, String) {
+    let logs: Vec<String> = policy.logs().iter().map(|log| log.key.name().to_string()).collect();
+    let witnesses: Vec<String> = policy
+        .witnesses()
+        .iter()
+        .map(|w| format!("{} ({})", String::from_utf8_lossy(&w.name), w.key.name()))
+        .collect();
+    let list = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+    let quorum = policy.quorum_in_words();
+    let lines = format!(
+        "{BOLD}a policy{BOLD:#}\nlogs       {}\nwitnesses  {}\nquorum     {quorum}\n",
+        list(&logs),
+        list(&witnesses)
+    );
+    (json!({ "what": "policy", "logs": logs, "witnesses": witnesses, "quorum": quorum }), lines)
+}

@@ -1,0 +1,69 @@
+//! `treehead keygen`
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::args::{KeyKind, Keygen};
+use super::exit::{CliResult, Failure};
+use super::{files, output};
+use crate::note::{KeyName, NoteSigner, SignatureType};
+use crate::release::PublisherSigner;
+
+pub fn run(args: &Keygen, json: bool) -> CliResult {
+    let seed = random_seed()?;
+    let public_path = public_path(&args.out, args.kind)?;
+    let (secret, public, id) = match args.kind {
+        KeyKind::Log => note_key(&args.name, SignatureType::Ed25519, &seed)?,
+        KeyKind::Witness => note_key(&args.name, SignatureType::CosignatureEd25519, &seed)?,
+        KeyKind::Publisher => {
+            let key = PublisherSigner::from_seed(&seed);
+            (key.to_pem(), key.public_pem(), key.keyid().to_hex())
+        }
+    };
+    files::create_new(&args.out, secret.as_bytes(), 0o600)?;
+    if let Err(e) = files::create_new(&public_path, public.as_bytes(), 0o644) {
+        // Without its public half the secret one is of no use to anybody.
+        let _ = std::fs::remove_file(&args.out);
+        return Err(e);
+    }
+    let (secret, public) = (args.out.display(), public_path.display());
+    output::result(
+        json,
+        &json!({ "ok": true, "secret": secret.to_string(), "public": public.to_string(), "id": id }),
+        &format!("secret key  {secret} (keep it; mode 600)\npublic key  {public}\nkey ID      {id}\n"),
+    )
+}
+
+/// 32 bytes of the operating system's random source.
+pub fn random_seed() -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut())
+        .map_err(|e| Failure::CouldNotTell(format!("the system has no randomness to give: {e}")))?;
+    Ok(seed)
+}
+
+type KeyTexts = (Zeroizing<String>, String, String);
+
+fn note_key(name: &str, kind: SignatureType, seed: &[u8; 32]) -> Result<KeyTexts, Failure> {
+    let name = KeyName::new(name).map_err(|e| Failure::Usage(e.to_string()))?;
+    let signer = NoteSigner::from_seed(name, kind, seed);
+    let secret = Zeroizing::new(format!("{}\n", *signer.to_secret()));
+    Ok((secret, format!("{}\n", signer.public()), signer.public().id().to_string()))
+}
+
+/// `log.key` has `log.vkey` beside it, `publisher.pem` has `publisher.pub`.
+fn public_path(secret: &Path, kind: KeyKind) -> Result<PathBuf, Failure> {
+    let extension = match kind {
+        KeyKind::Log | KeyKind::Witness => "vkey",
+        KeyKind::Publisher => "pub",
+    };
+    let public = secret.with_extension(extension);
+    if public == secret {
+        return Err(Failure::Usage(format!(
+            "--out names the secret key: expected another ending than .{extension}"
+        )));
+    }
+    Ok(public)
+}

@@ -1,0 +1,46 @@
+//! The `treehead` program: one file per command, exit codes in [`exit`] and nowhere else.
+
+mod args;
+mod config;
+mod demo;
+mod exit;
+mod export;
+mod files;
+mod fsck;
+mod init;
+mod inspect;
+mod keygen;
+mod output;
+mod prove;
+mod publish;
+mod publisher;
+mod releases_file;
+mod serve;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+
+/// Runs the program on the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let json = args.json;
+    let result = match args.command {
+        Command::Demo(args) => demo::run(&args, json),
+        Command::Init(args) => init::run(&args, json),
+        Command::Serve(args) => serve::run(&args),
+        Command::Keygen(args) => keygen::run(&args, json),
+        Command::Publisher(args) => publisher::run(&args, json),
+        Command::Publish(args) => publish::run(&args, json),
+        Command::Prove(args) => prove::run(&args, json),
+        Command::Verify(args) => verify::run(&args, json),
+        Command::Inspect(args) => inspect::run(&args, json),
+        Command::Fsck(args) => fsck::run(&args, json),
+        Command::Export(args) => export::run(&args, json),
+    };
+    exit::finish(result, json)
+}

@@ -1,0 +1,46 @@
+//! Results on stdout, talk on stderr; colour and progress bars only on a terminal.
+
+use std::io::{self, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use super::exit::{CliResult, Failure};
+
+/// Prints a result: the lines for people, or the object for machines.
+pub fn result(json: bool, object: &Value, lines: &str) -> CliResult {
+    let text = if json { format!("{object}\n") } else { lines.to_owned() };
+    let mut out = anstream::AutoStream::auto(io::stdout());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever closed the pipe has read enough.
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::CouldNotTell(format!("could not write to standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Talk, on stderr.
+pub fn say(line: &str) {
+    anstream::eprintln!("{line}");
+}
+
+/// Good news.
+pub const GREEN: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
+/// Headings.
+pub const BOLD: Style = Style::new().bold();
+/// Asides.
+pub const DIM: Style = Style::new().dimmed();
+
+/// A progress bar on stderr, hidden where that is no terminal.
+pub fn progress(what: &'static str, total: u64, unit: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+    let template = match unit {
+        "bytes" => "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}".to_owned(),
+        unit => format!("{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} {{eta}}"),
+    };
+    bar.set_style(ProgressStyle::with_template(&template).expect("a template of ours"));
+    bar.set_message(what);
+    bar
+}

@@ -1,0 +1,55 @@
+//! `treehead prove`
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::args::Prove;
+use super::exit::{CliResult, Failure};
+use super::{files, output, publish};
+use crate::client::{ClientError, LogClient};
+use crate::format::FormatError;
+use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
+
+/// Largest page of search results for one digest.
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+#[derive(Deserialize)]
+struct Page {
+    releases: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    leaf_hash: String,
+    purl: String,
+}
+
+pub fn run(args: &Prove, json: bool) -> CliResult {
+    let client = LogClient::new(&args.log)?;
+    let digest = files::hash_artifact(&args.file)?;
+    let malformed = |source| ClientError::Malformed { url: client.prefix().to_owned(), source };
+    let page = client.get(&format!("releases?limit=1&digest={}", digest.to_hex()), MAX_PAGE_BYTES)?;
+    let page: Page = serde_json::from_slice(&page)
+        .map_err(|e| malformed(FormatError::malformed("a search result", "JSON", e.to_string())))?;
+    let Some(row) = page.releases.first() else {
+        let message =
+            format!("no release in {} has an artifact with SHA-256 {}", client.prefix(), digest.to_hex());
+        return Err(Failure::refused("not-logged", message, "Do not install it, unless another log has it."));
+    };
+    let proof = client.get(&format!("proof/leaf/{}", row.leaf_hash), MAX_PROOF_FILE_BYTES)?;
+    let proof = ProofFile::parse(&proof).map_err(malformed)?;
+    let entry = proof.extra.clone().unwrap_or_default();
+    publish::check(&proof, &entry, None)?;
+    let out = args.out.clone().unwrap_or_else(|| files::proof_path(&args.file));
+    files::replace(&out, proof.to_string().as_bytes())?;
+    output::result(
+        json,
+        &json!({ "ok": true, "purl": row.purl, "index": proof.index.get(), "proof": out.display().to_string() }),
+        &format!(
+            "{} is leaf {} of the log\nproof  {}\nCheck it with `treehead verify`: this was only fetched.\n",
+            row.purl,
+            proof.index,
+            out.display()
+        ),
+    )
+}

@@ -1,0 +1,58 @@
+//! `treehead serve`
+
+use std::sync::Arc;
+
+use indicatif::ProgressBar;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::Serve;
+use super::config::Config;
+use super::exit::{CliResult, Failure};
+use super::output;
+use crate::server::{self, Log, LogConfig};
+
+pub fn run(args: &Serve) -> CliResult {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let config = Config::load(&args.dir)?;
+    let signer = config.signer()?;
+    let listen = args.listen.clone().unwrap_or_else(|| config.listen.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
+    runtime.block_on(async {
+        // Before the store: an address that is taken is known at once, without a recovery first.
+        let listener = TcpListener::bind(&listen).await.map_err(|e| {
+            Failure::CouldNotTell(format!("could not listen on {listen}: {e}; choose another with --listen"))
+        })?;
+        let publishers = config.publishers();
+        let (profile, options) = (config.profile, config.options);
+        let bar = output::progress("catching up", 0, "bytes");
+        let log = LogConfig { dir: config.dir, signer, profile, publishers, options, progress: watcher(bar.clone()) };
+        let log = tokio::task::spawn_blocking(|| Log::open(log)).await.expect("opening does not panic")?;
+        bar.finish_and_clear();
+        let address = listener.local_addr().map_or(listen, |address| address.to_string());
+        let head = log.sequencer().published().borrow().checkpoint.clone();
+        tracing::info!(origin = %head.origin, size = %head.size, url = %format!("http://{address}"), "serving");
+        let served = server::run(listener, log, stop_signal()).await;
+        served.map_err(|e| Failure::CouldNotTell(format!("the listener failed: {e}")))?;
+        tracing::info!("stopped; everything accepted is durable and published");
+        Ok(())
+    })
+}
+
+/// Shows on a bar how far the tree has caught up.
+pub fn watcher(bar: ProgressBar) -> Arc<dyn Fn(u64, u64) + Send + Sync> {
+    Arc::new(move |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })
+}
+
+async fn stop_signal() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping: requests in progress are answered first");
+}

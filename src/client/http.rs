@@ -1,0 +1,149 @@
+//! Requests to one log: capped, timed, with its errors read.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use ureq::Agent;
+use ureq::http::Response;
+
+use super::ClientError;
+use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::format::{FormatError, quote, quote_bytes};
+use crate::note::{MAX_NOTE_BYTES, NoteKey};
+
+/// How long a request may take, from the look-up of the name to the last byte.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most bytes of an error's body that are read.
+const MAX_ERROR_BYTES: u64 = 64 * 1024;
+/// Tries of a request that may be sent again, the first one included.
+const TRIES: u32 = 6;
+/// First pause between tries where the log names none; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A connection to a log. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct LogClient {
+    agent: Agent,
+    prefix: String,
+}
+
+#[derive(Deserialize)]
+struct ProblemText {
+    code: Option<String>,
+    detail: Option<String>,
+}
+
+impl LogClient {
+    /// A client for the log at a URL prefix.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] unless it is an `http` or `https` URL without query.
+    pub fn new(prefix: &str) -> Result<Self, ClientError> {
+        let rest = prefix.strip_prefix("http://").or_else(|| prefix.strip_prefix("https://"));
+        if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || rest.contains(['?', '#', ' ']))
+        {
+            return Err(ClientError::Address(quote(prefix)));
+        }
+        let config = Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .http_status_as_error(false)
+            // A log's address is its identity to whoever configured it.
+            .max_redirects(0)
+            .user_agent(concat!("treehead/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self { agent: config.into(), prefix: prefix.trim_end_matches('/').to_owned() })
+    }
+
+    /// The log's URL prefix, without a final slash.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// URL of a path below the prefix.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}/{}", self.prefix, path.trim_start_matches('/'))
+    }
+
+    /// Fetches at most `limit` bytes. Tries again where that may help.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn get(&self, path: &str, limit: usize) -> Result<Vec<u8>, ClientError> {
+        let url = self.url(path);
+        with_retries(|| read(&url, limit, self.agent.get(&url).call()))
+    }
+
+    /// Posts a body and reads at most `limit` bytes of the answer. Tries again where that may help:
+    /// an entry sent twice is in the log once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn post(&self, path: &str, accept: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, ClientError> {
+        let url = self.url(path);
+        with_retries(|| read(&url, limit, self.agent.post(&url).header("Accept", accept).send(body)))
+    }
+
+    /// Fetches the checkpoint, and checks that one of `logs` signed it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn checkpoint(&self, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
+        Ok(checkpoint::open(&self.get("checkpoint", MAX_NOTE_BYTES)?, logs)?)
+    }
+}
+
+fn with_retries<T>(mut attempt: impl FnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..TRIES {
+        let error = match attempt() {
+            // Only a busy log is asked again: one that does not answer is a question for people.
+            Err(e @ ClientError::Status { .. }) if e.is_temporary() => e,
+            other => return other,
+        };
+        let named = match &error {
+            ClientError::Status { retry_after: Some(seconds), .. } => Duration::from_secs((*seconds).min(30)),
+            _ => Duration::ZERO,
+        };
+        std::thread::sleep(pause.max(named));
+        pause *= 2;
+    }
+    attempt()
+}
+
+fn read(
+    url: &str,
+    limit: usize,
+    response: Result<Response<ureq::Body>, ureq::Error>,
+) -> Result<Vec<u8>, ClientError> {
+    let network = |e: ureq::Error| ClientError::Network { url: url.to_owned(), detail: e.to_string() };
+    let mut response = response.map_err(network)?;
+    let status = response.status();
+    if !status.is_success() {
+        let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
+        let body = response.body_mut().with_config().limit(MAX_ERROR_BYTES).read_to_vec().unwrap_or_default();
+        let problem: Option<ProblemText> = serde_json::from_slice(&body).ok();
+        let (code, detail) = problem.map_or((None, None), |problem| (problem.code, problem.detail));
+        return Err(ClientError::Status {
+            url: url.to_owned(),
+            status: status.as_u16(),
+            code,
+            detail: detail.unwrap_or_else(|| quote_bytes(&body)),
+            retry_after,
+        });
+    }
+    // One byte more than allowed tells a body that is too large from one that just fits.
+    let body = response.body_mut().with_config().limit(limit as u64 + 1).read_to_vec();
+    match body {
+        Ok(body) if body.len() <= limit => Ok(body),
+        Ok(_) | Err(ureq::Error::BodyExceedsLimit(_)) => Err(ClientError::Malformed {
+            url: url.to_owned(),
+            source: FormatError::TooLarge { what: "the answer", limit, unit: "bytes", seen: limit + 1 },
+        }),
+        Err(e) => Err(network(e)),
+    }
+}

@@ -1,0 +1,12 @@
+//! Talking to a log from outside: fetch, then check. Imports the core only, as anybody's client
+//! would.
+
+mod error;
+mod http;
+mod submit;
+mod tiles;
+
+pub use error::ClientError;
+pub use http::LogClient;
+pub use submit::{BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES};
+pub use tiles::RemoteTiles;

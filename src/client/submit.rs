@@ -1,0 +1,100 @@
+//! Appending to a log.
+
+use serde::Deserialize;
+
+use super::{ClientError, LogClient};
+use crate::bundle;
+use crate::format::FormatError;
+use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
+
+/// Most bytes in one `/add-batch` body that a treehead log takes.
+pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Most entries in one `/add-batch` body that a treehead log takes.
+pub const MAX_BATCH_ENTRIES: usize = 4_096;
+/// Largest answer: an object of less than 512 bytes for each entry.
+const MAX_ANSWER_BYTES: usize = MAX_BATCH_ENTRIES * 512;
+
+/// What the log says of an entry of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct BatchAnswer {
+    /// Its place in the log, unless it was refused.
+    pub index: Option<u64>,
+    /// Whether the log had it before.
+    pub duplicate: Option<bool>,
+    /// Why it was refused.
+    pub error: Option<BatchError>,
+}
+
+/// Why the log refused an entry of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct BatchError {
+    /// Stable code.
+    pub code: String,
+    /// In words.
+    pub detail: String,
+}
+
+/// Collects entries for one `/add-batch` request.
+#[derive(Debug, Default)]
+pub struct BatchWriter {
+    body: Vec<u8>,
+    count: usize,
+}
+
+impl BatchWriter {
+    /// Adds an entry. `Ok(false)`, and nothing added, where the batch is full with it.
+    ///
+    /// # Errors
+    /// [`FormatError::TooLarge`] for an entry that no batch could hold.
+    pub fn push(&mut self, entry: &[u8]) -> Result<bool, FormatError> {
+        let full = self.body.len() + bundle::LENGTH_BYTES + entry.len() > MAX_BATCH_BODY_BYTES;
+        if self.count > 0 && (full || self.count == MAX_BATCH_ENTRIES) {
+            return Ok(false);
+        }
+        bundle::push(&mut self.body, entry)?;
+        self.count += 1;
+        Ok(true)
+    }
+
+    /// Entries in it.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl LogClient {
+    /// Appends an entry, waits until it is published, and reads its proof file. The caller checks it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn add(&self, entry: &[u8]) -> Result<ProofFile, ClientError> {
+        let answer = self.post("add?wait=published", "text/x-tlog-proof", entry, MAX_PROOF_FILE_BYTES)?;
+        ProofFile::parse(&answer).map_err(|source| ClientError::Malformed { url: self.url("add"), source })
+    }
+
+    /// Appends a batch and waits until it is published. One answer for each entry, in order.
+    ///
+    /// # Errors
+    /// [`ClientError`]; nothing of the batch was taken unless the connection broke.
+    pub fn add_batch(&self, batch: &BatchWriter) -> Result<Vec<BatchAnswer>, ClientError> {
+        let answer =
+            self.post("add-batch?wait=published", "application/json", &batch.body, MAX_ANSWER_BYTES)?;
+        let malformed = |expected: String, seen: String| ClientError::Malformed {
+            url: self.url("add-batch"),
+            source: FormatError::malformed("the answer to a batch", expected, seen),
+        };
+        let answers: Vec<BatchAnswer> = serde_json::from_slice(&answer)
+            .map_err(|e| malformed("a JSON array".to_owned(), e.to_string()))?;
+        if answers.len() != batch.count {
+            return Err(malformed(format!("{} answers", batch.count), answers.len().to_string()));
+        }
+        Ok(answers)
+    }
+}

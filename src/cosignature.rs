@@ -27,11 +27,13 @@ pub(crate) fn verify(key: &NoteKey, text: &str, signature: &[u8]) -> Option<u64>
 /// Cosigns a checkpoint's text as of `time`, a POSIX time in seconds.
 ///
 /// # Panics
-/// If the signer is not a witness key: a log's key must never sign a cosignature.
+/// If the signer is not a witness key (a log's key must never sign a cosignature), or `time` is over
+/// 2^63 - 1.
 #[must_use]
 pub fn cosign(note: &Note, signer: &NoteSigner, time: u64) -> NoteSignature {
     let key = signer.public();
     assert_eq!(key.kind(), SignatureType::CosignatureEd25519, "only witness keys cosign");
+    assert!(time <= MAX_TIMESTAMP, "cosignature times are below 2^63");
     let signature = signer.sign_bytes(message(time, note.text()).as_bytes());
     NoteSignature::new(key.name().clone(), key.id(), [time.to_be_bytes().as_slice(), &signature].concat())
 }

@@ -59,14 +59,21 @@ struct Group {
     members: Vec<Member>,
 }
 
+/// Which witnesses are enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quorum {
+    /// `quorum none`: the log alone is believed.
+    NotRequired,
+    Of(Member),
+}
+
 /// Trusted logs, known witnesses, and which of them are enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     logs: Vec<PolicyLog>,
     witnesses: Vec<PolicyWitness>,
     groups: Vec<Group>,
-    /// `None` for `quorum none`.
-    quorum: Option<Member>,
+    quorum: Quorum,
 }
 
 /// Why a checkpoint that the log signed does not satisfy the policy.
@@ -215,13 +222,19 @@ impl Policy {
             let count = group.members.iter().filter(|member| holds(member, &groups)).count();
             groups.push(count >= group.threshold);
         }
-        self.quorum.is_none_or(|quorum| holds(&quorum, &groups))
+        match &self.quorum {
+            Quorum::NotRequired => true,
+            Quorum::Of(member) => holds(member, &groups),
+        }
     }
 
     /// The quorum rule in words, for people.
     #[must_use]
     pub fn quorum_in_words(&self) -> String {
-        self.quorum.map_or_else(|| "no witnesses".to_owned(), |member| self.in_words(member))
+        match self.quorum {
+            Quorum::NotRequired => "no witnesses".to_owned(),
+            Quorum::Of(member) => self.in_words(member),
+        }
     }
 
     fn in_words(&self, member: Member) -> String {
@@ -246,7 +259,7 @@ struct Parser {
     taken: HashSet<Vec<u8>>,
     log_keys: HashSet<Hash>,
     witness_keys: HashSet<Hash>,
-    quorum: Option<Option<Member>>,
+    quorum: Option<Quorum>,
 }
 
 fn wrong(expected: impl Into<String>, seen: &[u8]) -> FormatError {
@@ -336,7 +349,8 @@ impl Parser {
         if self.quorum.is_some() {
             return Err(wrong("one quorum line", b"a second one"));
         }
-        self.quorum = Some(if name == b"none" { None } else { Some(self.lookup(name)?) });
+        let required = name != b"none";
+        self.quorum = Some(if required { Quorum::Of(self.lookup(name)?) } else { Quorum::NotRequired });
         Ok(())
     }
 

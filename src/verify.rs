@@ -26,7 +26,7 @@ pub enum Artifact<'a> {
 pub struct Freshness {
     /// The endpoint's time.
     pub now: Timestamp,
-    /// Most seconds since a quorum's witness last cosigned; `None` for any age.
+    /// Most seconds since a witness that the policy knows last cosigned; `None` for any age.
     pub max_age: Option<u64>,
 }
 

@@ -219,7 +219,7 @@ pub struct Publish {
     /// Counter that only grows for this package and channel
     #[arg(long, value_name = "N", required_unless_present = "from")]
     pub sequence: Option<u64>,
-    /// What it was built from, as in git+https://example.com/scanner@gitCommit:<hex>
+    /// What it was built from, as in `git+https://example.com/scanner@gitCommit:<hex>`
     #[arg(long, value_name = "URI@DIGEST")]
     pub source: Option<String>,
     /// Set where the release is not meant for everyone

@@ -1,6 +1,7 @@
 //! `treehead fsck`: re-hash every entry and tile of a log up to its signed root.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -89,21 +90,9 @@ fn rebuild(config: &Config) -> CliResult {
     discard_tree(&config.dir)?;
     say("sled is made anew from the journal");
     let bar = output::progress("rebuilding", 0, "bytes");
-    let publishers = match config.profile {
-        crate::server::Profile::Release => {
-            let path = config.publishers();
-            let limit = crate::release::MAX_PUBLISHERS_BYTES;
-            files::parse(&path, "a publishers file", limit, crate::release::Publishers::parse)?
-        }
-        crate::server::Profile::Opaque => crate::release::Publishers::default(),
-    };
-    let opaque = config.profile == crate::server::Profile::Opaque;
-    let describe = move |entry: &[u8]| match opaque {
-        true => crate::release::Facts::default(),
-        false => crate::release::Facts::of_entry(entry, &publishers).unwrap_or_default(),
-    };
+    let publishers = Arc::new(config.profile.publishers(&config.publishers())?);
     let options = OpenOptions {
-        describe: std::sync::Arc::new(describe),
+        describe: config.profile.describe(publishers),
         progress: serve::watcher(bar.clone()),
         ..OpenOptions::new(config.origin.as_str())
     };
@@ -143,8 +132,9 @@ fn rehash_journal(
         }
         tiles += check_rows(rows, applied, &growth, &mut partial)?;
         if let Some(rows) = rows {
-            let known = record.bundle_starts().into_iter().filter(|(index, _)| index * 256 < applied.get());
-            known.map(|(index, start)| rows.check_bundle(index, start)).collect::<Result<(), _>>()?;
+            let mut known =
+                record.bundle_starts().into_iter().filter(|(index, _)| index * 256 < applied.get());
+            known.try_for_each(|(index, start)| rows.check_bundle(index, start))?;
         }
         edge = growth.edge;
         bar.set_position(scan.progress().0);

@@ -113,15 +113,11 @@ fn subject(path: &Path) -> Result<Subject, Failure> {
 /// A proof is written only when it proves what was sent.
 pub fn check(proof: &ProofFile, entry: &[u8], logs: Option<&[crate::note::NoteKey]>) -> Result<(), Failure> {
     let note = proof.checkpoint.to_string();
-    let head = match logs {
-        Some(logs) => checkpoint::open(note.as_bytes(), logs).map_err(ClientError::from)?.get().clone(),
-        None => {
-            let read = checkpoint::read_unverified(note.as_bytes());
-            read.map_err(|e| {
-                Failure::refused("checkpoint-malformed", e.to_string(), "Tell the log's operator.")
-            })?
-            .0
-        }
+    let head = if let Some(logs) = logs {
+        checkpoint::open(note.as_bytes(), logs).map_err(ClientError::from)?.get().clone()
+    } else {
+        let read = checkpoint::read_unverified(note.as_bytes());
+        read.map_err(|e| Failure::refused("checkpoint-malformed", e.to_string(), "Tell the log's operator."))?.0
     };
     if proof.extra.as_deref() != Some(entry) {
         let message = "the log answered with a proof of another entry than the one that was sent";

@@ -1,5 +1,6 @@
 //! `treehead serve`
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
@@ -13,7 +14,8 @@ use super::output;
 use crate::server::{self, Log, LogConfig};
 
 pub fn run(args: &Serve) -> CliResult {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
     let config = Config::load(&args.dir)?;
     let signer = config.signer()?;
     let listen = args.listen.clone().unwrap_or_else(|| config.listen.clone());

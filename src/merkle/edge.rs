@@ -85,7 +85,7 @@ impl RightEdge {
         Growth { tiles: tiles.collect(), edge: Self { size, peaks } }
     }
 
-    /// rs_merkle's partial tree over the peaks and the new leaves: each peak is the left sibling
+    /// The `rs_merkle` partial tree over the peaks and the new leaves: each peak is the left sibling
     /// that the nodes above the batch need at its level.
     fn partial_tree(&self, leaf_hashes: &[Hash], size: TreeSize) -> PartialTree<Rfc6962> {
         let first = usize::try_from(self.size.get()).expect("64-bit indices");

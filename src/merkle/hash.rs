@@ -98,6 +98,13 @@ impl fmt::Debug for Hash {
     }
 }
 
+impl fmt::Display for Hash {
+    /// Base64, as checkpoints and proofs write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_base64())
+    }
+}
+
 impl From<Hash> for Vec<u8> {
     fn from(hash: Hash) -> Self {
         hash.0.to_vec()
@@ -112,7 +119,7 @@ impl TryFrom<Vec<u8>> for Hash {
     }
 }
 
-/// The hasher that rs_merkle is always used with here: its own `Sha256` has no prefixes, so a
+/// The hasher that `rs_merkle` is always used with here: its own `Sha256` has no prefixes, so a
 /// node could be passed off as a leaf.
 #[derive(Debug, Clone, Copy)]
 pub struct Rfc6962;

@@ -1,6 +1,6 @@
 //! Manifest trees: one root for a release of many files, and multi-proofs for a few of them.
 //!
-//! rs_merkle builds and folds them. Its verifier accepts duplicate and out-of-range indices and
+//! `rs_merkle` builds and folds them. Its verifier accepts duplicate and out-of-range indices and
 //! trailing hashes, so nothing untrusted reaches it except through [`MultiProof::verify`].
 
 use rs_merkle::{MerkleProof, MerkleTree};
@@ -10,7 +10,7 @@ use crate::format::{FormatError, cap_count, quote};
 
 /// Most files in one manifest: 2^20, a full Linux distribution's worth, 32 MiB of hashes.
 pub const MAX_MANIFEST_FILES: usize = 1 << 20;
-/// Most leaves in one multi-proof: rs_merkle's work grows with their square.
+/// Most leaves in one multi-proof: the work of `rs_merkle` grows with their square.
 pub const MAX_MULTI_PROOF: usize = 1_000;
 
 /// Leaf of a manifest tree: the RFC 6962 leaf hash of `path NUL sha256`, the digest as 64

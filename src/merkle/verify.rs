@@ -35,7 +35,7 @@ pub enum ProofError {
         seen: usize,
     },
     /// It computes another root than the one given.
-    #[error("the proof does not lead to the root: expected {expected:?}, computed {seen:?}")]
+    #[error("the proof does not lead to the root: expected {expected}, computed {seen}")]
     RootMismatch {
         /// The root that the tree is said to have.
         expected: Hash,

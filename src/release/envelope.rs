@@ -148,7 +148,7 @@ fn pae(payload: &[u8]) -> Vec<u8> {
     message
 }
 
-/// keyid of a publisher key: SHA-256 of its SubjectPublicKeyInfo in DER.
+/// keyid of a publisher key: SHA-256 of its `SubjectPublicKeyInfo` in DER.
 pub(super) fn keyid(key: &VerifyingKey) -> Hash {
     let der = key.to_public_key_der().expect("an Ed25519 key always encodes");
     Hash::digest(der.as_bytes())

@@ -76,7 +76,7 @@ impl Json {
     }
 }
 
-/// serde_json writes strings just as RFC 8785 section 3.2.2.2 wants them.
+/// `serde_json` writes strings just as RFC 8785 section 3.2.2.2 wants them.
 fn write_string(text: &str, out: &mut String) {
     out.push_str(&serde_json::to_string(text).expect("strings always serialize"));
 }
@@ -165,13 +165,13 @@ impl<'de> Visitor<'de> for Value {
 pub struct Fields {
     what: &'static str,
     place: String,
-    fields: Vec<(String, Json)>,
+    left: Vec<(String, Json)>,
 }
 
 impl Fields {
     pub fn new(what: &'static str, place: &str, value: Json) -> Result<Self, FormatError> {
         match value {
-            Json::Object(fields) => Ok(Self { what, place: place.to_owned(), fields }),
+            Json::Object(left) => Ok(Self { what, place: place.to_owned(), left }),
             other => Err(FormatError::malformed(what, format!("{place} to be an object"), describe(&other))),
         }
     }
@@ -181,8 +181,8 @@ impl Fields {
     }
 
     pub fn optional(&mut self, key: &str) -> Option<Json> {
-        let at = self.fields.iter().position(|(k, _)| k == key)?;
-        Some(self.fields.swap_remove(at).1)
+        let at = self.left.iter().position(|(k, _)| k == key)?;
+        Some(self.left.swap_remove(at).1)
     }
 
     pub fn required(&mut self, key: &str) -> Result<Json, FormatError> {
@@ -222,12 +222,12 @@ impl Fields {
 
     /// Whatever is left, in the order it was read.
     pub fn rest(self) -> Vec<(String, Json)> {
-        self.fields
+        self.left
     }
 
     /// Refuses fields that were not taken: a misspelt name must not be silently ignored.
     pub fn nothing_else(self) -> Result<(), FormatError> {
-        match self.fields.first() {
+        match self.left.first() {
             None => Ok(()),
             Some((key, _)) => {
                 let place = if self.place.is_empty() { "the object" } else { &self.place };

@@ -285,12 +285,14 @@ fn parse_publisher(text: PublisherText) -> Result<Publisher, FormatError> {
 fn parse_key(text: &KeyText) -> Result<PublisherKey, FormatError> {
     let time = |time: &Option<String>| time.as_deref().map(parse_time).transpose();
     let key = parse_public_pem(&text.pem)?;
-    Ok(PublisherKey {
-        keyid: keyid(&key),
-        key,
-        not_before: time(&text.not_before)?,
-        not_after: time(&text.not_after)?,
-    })
+    let (not_before, not_after) = (time(&text.not_before)?, time(&text.not_after)?);
+    if let (Some(from), Some(to)) = (not_before, not_after)
+        && from > to
+    {
+        let seen = format!("{} and {}", format_time(from), format_time(to));
+        return Err(FormatError::malformed(Publishers::WHAT, "not_before to be at most not_after", seen));
+    }
+    Ok(PublisherKey { keyid: keyid(&key), key, not_before, not_after })
 }
 
 /// Reads an Ed25519 public key in SPKI PEM and refuses weak ones.

@@ -25,10 +25,8 @@ pub struct Health {
 pub async fn healthz(State(log): State<Log>) -> (StatusCode, Json<Health>) {
     let published = log.published();
     let faults: Vec<String> = log.sequencer().fault().into_iter().chain(log.publishers().fault()).collect();
-    let (code, status) = match faults.is_empty() {
-        true => (StatusCode::OK, "ok"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
-    };
+    let well = (StatusCode::OK, "ok");
+    let (code, status) = if faults.is_empty() { well } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
     let health = Health {
         status,
         origin: log.origin().to_string(),

@@ -1,6 +1,6 @@
 //! An open log: store, sequencer, publishers and identity, shared by all handlers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::PublisherBook;
@@ -36,6 +36,32 @@ impl Profile {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Release, Self::Opaque].into_iter().find(|profile| profile.as_str() == text)
+    }
+}
+
+impl Profile {
+    /// Who may publish under this profile; an opaque log asks nobody.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the publishers file can't be read.
+    pub fn publishers(self, path: &Path) -> Result<PublisherBook, OpenError> {
+        match self {
+            Self::Release => PublisherBook::open(path),
+            Self::Opaque => Ok(PublisherBook::default()),
+        }
+    }
+
+    /// What the store's indexes hold of this profile's entries.
+    #[must_use]
+    pub fn describe(self, publishers: Arc<PublisherBook>) -> store::Describe {
+        match self {
+            // What is in the journal was admitted once; what can't be read any more is not found by
+            // search, but stays in the tree.
+            Self::Release => {
+                Arc::new(move |entry| Facts::of_entry(entry, &publishers.current()).unwrap_or_default())
+            }
+            Self::Opaque => Arc::new(|_| Facts::default()),
+        }
     }
 }
 
@@ -100,19 +126,8 @@ impl Log {
     /// [`OpenError`].
     pub fn open(config: LogConfig) -> Result<Self, OpenError> {
         let origin = config.signer.public().name().clone();
-        let publishers = Arc::new(match config.profile {
-            Profile::Release => PublisherBook::open(&config.publishers)?,
-            Profile::Opaque => PublisherBook::default(),
-        });
-        let describe: store::Describe = match config.profile {
-            Profile::Release => {
-                let publishers = publishers.clone();
-                // What is in the journal was admitted once; what can't be read any more is not found
-                // by search, but stays in the tree.
-                Arc::new(move |entry| Facts::of_entry(entry, &publishers.current()).unwrap_or_default())
-            }
-            Profile::Opaque => Arc::new(|_| Facts::default()),
-        };
+        let publishers = Arc::new(config.profile.publishers(&config.publishers)?);
+        let describe = config.profile.describe(publishers.clone());
         let open = OpenOptions { describe, progress: config.progress, ..OpenOptions::new(origin.as_str()) };
         let store = DiskStore::open(&config.dir, open).map_err(StartError::from)?;
         let sequencer = Sequencer::start(Box::new(store), config.signer, &config.options)?;

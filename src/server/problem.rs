@@ -86,13 +86,12 @@ impl Problem {
             Self::Submit(SubmitError::Full { .. }) => (StatusCode::TOO_MANY_REQUESTS, "full"),
             Self::Submit(SubmitError::ShuttingDown) => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
             Self::Submit(SubmitError::SequenceTaken) => (StatusCode::CONFLICT, "sequence-taken"),
-            Self::Submit(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
             Self::NoRoute(_) => (StatusCode::NOT_FOUND, "no-route"),
             Self::WrongMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "wrong-method"),
             Self::NotAcceptable { .. } => (StatusCode::NOT_ACCEPTABLE, "not-acceptable"),
             Self::Encoded(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded"),
-            Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
+            Self::Submit(_) | Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
         }
     }
 

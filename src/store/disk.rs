@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use super::index::{Index, IndexRows, Indexer};
-use super::journal::{self, BundleReader, Journal, Position, Scan, bundle_starts};
-use super::tree::{Cursor, Tree, TreeCheck, TreeRows};
+use super::journal::{self, BundleReader, Cursor, Journal, Position, Scan, bundle_starts};
+use super::tree::{Tree, TreeCheck, TreeRows};
 use super::{
     Batch, Describe, DirLock, MAX_BATCH_ENTRIES, SearchPage, Staged, Store, StoreError, StoreReader,
     checkpoint_file,
@@ -142,7 +142,7 @@ impl DiskStore {
     fn recover(&mut self) -> Result<(), StoreError> {
         self.checkpoint = checkpoint_file::read(&self.layout.checkpoint())?;
         let origin = journal::origin_hash(&self.options.origin);
-        let (db, tree, index, end) = match self.catch_up(origin)? {
+        let (db, tree, index, end) = match self.catch_up(origin).or_else(tree_may_be_wrong)? {
             Ok(opened) => opened,
             Err(why) => {
                 tracing::warn!(%why, "making the tree anew from the journal");
@@ -152,7 +152,6 @@ impl DiskStore {
                     .map_err(|again| StoreError::TreeDamaged { detail: again.to_string() })?
             }
         };
-        self.check_against_checkpoint(&tree)?;
         let journal = Journal::open(&self.layout.journal(), origin, end, tree.peaks().size())?;
         *self.reader.views.write().expect("no panic while it is held") =
             Some(Views { tree, index: index.clone(), _db: db });
@@ -179,9 +178,8 @@ impl DiskStore {
             Ok(Err(why)) => return Ok(Err(why)),
             Err(e) => return disagrees_with_journal(e).map(Err),
         };
-        let from = cursor.map(|cursor| (cursor.end, cursor.size));
-        let mut scan = match Scan::new(&dir, origin, from) {
-            Err(e) if from.is_some() => return disagrees_with_journal(e).map(Err),
+        let mut scan = match Scan::new(&dir, origin, cursor) {
+            Err(e) if cursor.is_some() => return disagrees_with_journal(e).map(Err),
             other => other?,
         };
         let index = Index::new(index_rows);
@@ -191,6 +189,7 @@ impl DiskStore {
         }
         self.index_applied(&tree, &index, indexed)?;
         self.apply_records(&tree, &index, &mut scan)?;
+        self.check_against_checkpoint(&tree)?;
         Ok(Ok((db, tree, index, scan.end())))
     }
 
@@ -241,7 +240,7 @@ impl DiskStore {
                 });
             }
             let starts: Vec<_> = group.iter().flat_map(journal::Record::bundle_starts).collect();
-            tree.apply(&growth, &starts, last.end)?;
+            tree.apply(&growth, &starts, last.first_entry, last.end)?;
             let facts = entries.iter().map(|entry| (self.options.describe)(entry)).collect();
             index.write(&IndexRows { first, leaf_hashes, facts })?;
             let (done, total) = scan.progress();
@@ -327,7 +326,7 @@ impl Store for DiskStore {
         writer.failed = Some(Failed::Apply); // until it has succeeded
         let lengths = batch.entries.iter().map(Vec::len);
         let starts = bundle_starts(batch.first, lengths, staged.first_entry);
-        views.tree.apply(&batch.growth, &starts, writer.journal.end())?;
+        views.tree.apply(&batch.growth, &starts, staged.first_entry, writer.journal.end())?;
         writer.indexer.push(IndexRows::of(batch))?;
         writer.failed = None;
         Ok(())
@@ -440,6 +439,17 @@ fn disagrees_with_journal(error: StoreError) -> Result<TreeCheck, StoreError> {
         StoreError::Damaged { .. } => Ok(TreeCheck(error.to_string())),
         StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             Ok(TreeCheck(error.to_string()))
+        }
+        _ => Err(error),
+    }
+}
+
+/// Only the right edge of a tree is re-hashed when it is opened: where something else in it does not
+/// check, the tree is made anew before the journal is blamed.
+fn tree_may_be_wrong<T>(error: StoreError) -> Result<Result<T, TreeCheck>, StoreError> {
+    match error {
+        StoreError::TreeDamaged { .. } | StoreError::JournalForked { .. } => {
+            Ok(Err(TreeCheck(error.to_string())))
         }
         _ => Err(error),
     }

@@ -110,10 +110,9 @@ impl Index {
         leaf: &Hash,
         is_leaf: impl Fn(LeafIndex) -> Result<bool, StoreError>,
     ) -> Result<Option<LeafIndex>, StoreError> {
-        // Waiting first: a row moves from there to sled, never back.
-        if let Some(index) = self.waiting().leaves.get(leaf) {
-            return Ok(Some(*index));
-        }
+        // Waiting is read first: a row moves from there to sled, never back. What is in sled already
+        // is the older leaf, and the first one counts.
+        let waiting = self.waiting().leaves.get(leaf).copied();
         let prefix = &leaf_key(leaf, LeafIndex::new(0).expect("zero"))[..9];
         for row in self.rows.scan_prefix(prefix) {
             let index = last_word(&row?.0)?;
@@ -121,19 +120,15 @@ impl Index {
                 return Ok(Some(index));
             }
         }
-        Ok(None)
+        Ok(waiting)
     }
 
     pub fn find_claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError> {
-        if let Some(artifacts) = self.waiting().claims.get(key) {
-            return Ok(Some(*artifacts));
-        }
-        let row = self.rows.get(claim_key(key))?;
-        row.map(|row| {
-            let bytes: [u8; 32] = row.as_ref().try_into().map_err(|_| damaged("a claim of 32 bytes"))?;
-            Ok(Hash::from_bytes(bytes))
-        })
-        .transpose()
+        // In this order for the same two reasons.
+        let waiting = self.waiting().claims.get(key).copied();
+        let Some(row) = self.rows.get(claim_key(key))? else { return Ok(waiting) };
+        let bytes: [u8; 32] = row.as_ref().try_into().map_err(|_| damaged("a claim of 32 bytes"))?;
+        Ok(Some(Hash::from_bytes(bytes)))
     }
 
     pub fn search(

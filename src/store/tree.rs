@@ -2,7 +2,8 @@
 //! edge in memory.
 //!
 //! ```text
-//! "c"                              cursor: how far the journal was applied
+//! "c"                              cursor: size u64 || segment u64 || first entry of the last batch
+//!                                  applied u64 || end of that batch u64 || root (32)
 //! "t" || level u8 || index u64     256 hashes of a full tile; written once, never again
 //! "b" || index u64                 where in the journal a bundle begins
 //! ```
@@ -10,7 +11,7 @@
 use std::sync::{Arc, RwLock};
 
 use super::StoreError;
-use super::journal::{BundleStart, Position};
+use super::journal::{BundleStart, Cursor, Position};
 use crate::merkle::{
     Growth, HASH_BYTES, Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize,
     read_root,
@@ -20,29 +21,18 @@ const CURSOR: &[u8] = b"c";
 /// Levels a tree below 2^63 leaves can have.
 const LEVELS: usize = 8;
 
-/// How far the tree has followed the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cursor {
-    /// Leaves applied.
-    pub size: TreeSize,
-    /// The position behind the last batch applied.
-    pub end: Position,
-    /// Root of the tree of that size.
-    pub root: Hash,
-}
-
 impl Cursor {
     fn to_bytes(self) -> Vec<u8> {
-        let words = [self.size.get(), self.end.segment, self.end.offset].map(u64::to_be_bytes);
+        let words = [self.size.get(), self.segment, self.first_entry, self.end].map(u64::to_be_bytes);
         [words.concat().as_slice(), self.root.as_bytes()].concat()
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (words, root) = bytes.split_at_checked(24)?;
+        let (words, root) = bytes.split_at_checked(32)?;
         let word = |at: usize| u64::from_be_bytes(words[at..at + 8].try_into().expect("eight bytes"));
         let root = Hash::from_bytes(root.try_into().ok()?);
-        let end = Position { segment: word(8), offset: word(16) };
-        Some(Self { size: TreeSize::new(word(0))?, end, root })
+        let size = TreeSize::new(word(0))?;
+        Some(Self { size, segment: word(8), first_entry: word(16), end: word(24), root })
     }
 }
 
@@ -97,14 +87,11 @@ impl Tree {
     fn load_edge(&self, cursor: &Cursor, leaves: Vec<Hash>) -> Result<(), StoreError> {
         let mut partial: [Vec<Hash>; LEVELS] = std::array::from_fn(|_| Vec::new());
         partial[0] = leaves;
-        for level in 1..LEVELS {
-            let width = cursor.size.get() >> (8 * level);
-            let first = width / TILE_WIDTH * TILE_WIDTH;
-            for index in first..width {
-                let below = u8::try_from(level - 1).expect("8 levels");
+        for (below, hashes) in (0..).zip(&mut partial[1..]) {
+            let width = cursor.size.get() >> (8 * (u32::from(below) + 1));
+            for index in width / TILE_WIDTH * TILE_WIDTH..width {
                 let tile = full_tile(&self.rows, TileId::Hashes { level: below, index })?;
-                let root = RightEdge::default().grow(&tile).edge.root();
-                partial[level].push(root);
+                hashes.push(RightEdge::default().grow(&tile).edge.root());
             }
         }
         let partial = PartialTiles::new(partial);
@@ -119,11 +106,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Applies a batch: its tile hashes, its bundle offsets and the cursor, all at once or not.
+    /// Applies one batch or several, of which the last stands in the journal from `first_entry` to
+    /// `end`: the tile hashes, the bundle offsets and the cursor, all at once or not.
     pub fn apply(
         &self,
         growth: &Growth,
         bundles: &[(u64, BundleStart)],
+        first_entry: Position,
         end: Position,
     ) -> Result<(), StoreError> {
         let mut edge = self.edge().clone();
@@ -137,7 +126,13 @@ impl Tree {
         for (index, start) in bundles {
             rows.insert(bundle_key(*index), &start.to_bytes());
         }
-        let cursor = Cursor { size: growth.edge.size(), end, root: growth.edge.root() };
+        let cursor = Cursor {
+            size: growth.edge.size(),
+            segment: end.segment,
+            first_entry: first_entry.offset,
+            end: end.offset,
+            root: growth.edge.root(),
+        };
         rows.insert(CURSOR, cursor.to_bytes());
         // A crash before or after this line only decides where catching up begins.
         self.rows.apply_batch(rows)?;
@@ -189,11 +184,14 @@ impl TileReader for View<'_> {
 
 impl View<'_> {
     fn tile(&self, tile: Tile) -> Result<Vec<Hash>, StoreError> {
-        if tile.id.width_in(self.size) < TILE_WIDTH {
-            let hashes = self.partial.level(tile.id.level());
-            return hashes.get(..tile.width()).map(<[Hash]>::to_vec).ok_or_else(|| StoreError::TreeDamaged {
-                detail: format!("expected {tile}, saw {} hashes of it", hashes.len()),
-            });
+        let available = tile.id.width_in(self.size);
+        if matches!(tile.id, TileId::Entries { .. }) || available < tile.width() as u64 {
+            let detail = format!("expected {tile}, saw {available} hashes of it");
+            return Err(StoreError::TreeDamaged { detail });
+        }
+        if available < TILE_WIDTH {
+            // One tile of each level is partial, and it is this one.
+            return Ok(self.partial.level(tile.id.level())[..tile.width()].to_vec());
         }
         let mut hashes = full_tile(self.rows, tile.id)?;
         hashes.truncate(tile.width());

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-pub use scan::{BundleReader, Record, Scan};
+pub use scan::{BundleReader, Cursor, Record, Scan};
 use segment::{BATCH_HEAD_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
 
 use super::checkpoint_file::sync_dir;
@@ -36,6 +36,8 @@ pub struct Journal {
     /// Hash of the origin: a segment of another log is recognised.
     origin: Hash,
     tail: Tail,
+    /// [`SEGMENT_BYTES`], or less in tests.
+    pub(super) segment_bytes: u64,
     /// Assembles a batch, so that it goes out in one write; kept for its allocation.
     buffer: Vec<u8>,
 }
@@ -82,7 +84,7 @@ impl Journal {
                 Tail { file, path, segment, end: offset, next: size.get() }
             }
         };
-        Ok(Self { dir: dir.to_owned(), origin, tail, buffer: Vec::new() })
+        Ok(Self { dir: dir.to_owned(), origin, tail, segment_bytes: SEGMENT_BYTES, buffer: Vec::new() })
     }
 
     /// Appends a batch with one write and one fdatasync. Returns where its first entry is.
@@ -94,7 +96,7 @@ impl Journal {
     /// If the batch does not continue the journal: the sequencer never makes one that does not.
     pub fn append(&mut self, batch: &Batch) -> Result<Position, StoreError> {
         assert_eq!(batch.first.get(), self.tail.next, "batches follow each other");
-        if self.tail.end >= SEGMENT_BYTES {
+        if self.tail.end >= self.segment_bytes {
             // A crash in here leaves the old segment sealed and the new one empty or torn: both
             // are what the scan expects of a last segment.
             self.tail = Tail::create(&self.dir, self.origin, self.tail.next)?;

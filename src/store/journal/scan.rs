@@ -50,6 +50,21 @@ impl Record {
     }
 }
 
+/// How far the tree has followed the journal, and the last batch that it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Leaves applied.
+    pub size: TreeSize,
+    /// The segment that the last batch is in.
+    pub segment: u64,
+    /// Offset of the batch's first entry.
+    pub first_entry: u64,
+    /// Offset behind the batch.
+    pub end: u64,
+    /// Root of the tree of that size.
+    pub root: Hash,
+}
+
 /// Walks over the batches from a position on.
 ///
 /// A last batch that is torn ends the walk: nobody was told of it. Anything else that does not
@@ -77,14 +92,13 @@ struct Segment {
 }
 
 impl Scan {
-    /// Starts at `from`, where the tree has `size` leaves, or at the beginning.
+    /// Starts behind the batch that `from` took last, or at the beginning.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; [`StoreError::Damaged`] where the position is not in the journal.
-    pub fn new(dir: &Path, origin: Hash, from: Option<(Position, TreeSize)>) -> Result<Self, StoreError> {
-        let (position, size) = from.map_or((None, TreeSize::ZERO), |(p, size)| (Some(p), size));
+    /// [`StoreError::Io`]; [`StoreError::Damaged`] where the journal has no such batch there.
+    pub fn new(dir: &Path, origin: Hash, from: Option<Cursor>) -> Result<Self, StoreError> {
         let mut ahead = segments(dir)?;
-        ahead.retain(|first| position.is_none_or(|p| *first >= p.segment));
+        ahead.retain(|first| from.is_none_or(|from| *first >= from.segment));
         let mut total = 0;
         for first in &ahead {
             let path = segment_path(dir, *first);
@@ -96,27 +110,30 @@ impl Scan {
             origin,
             ahead,
             current: None,
-            next: size.get(),
-            end: position,
+            next: from.map_or(0, |from| from.size.get()),
+            end: from.map(|from| Position { segment: from.segment, offset: from.end }),
             total,
             done: 0,
         };
-        if let Some(position) = position {
-            let first = scan.ahead.pop().filter(|first| *first == position.segment);
+        if let Some(from) = from {
+            let damaged = |detail| StoreError::Damaged {
+                what: segment_path(dir, from.segment).display().to_string(),
+                detail,
+            };
+            let first = scan.ahead.pop().filter(|first| *first == from.segment);
             let segment = match first {
                 Some(first) => scan.open(first)?,
                 None => None,
             };
-            let mut segment =
-                segment.filter(|s| s.length >= position.offset).ok_or_else(|| StoreError::Damaged {
-                    what: segment_path(dir, position.segment).display().to_string(),
-                    detail: format!(
-                        "expected at least {} bytes, saw fewer or no such segment",
-                        position.offset
-                    ),
-                })?;
-            segment.seek(position.offset)?;
-            scan.done = position.offset;
+            let mut segment = segment.filter(|s| s.length >= from.end).ok_or_else(|| {
+                damaged(format!("expected at least {} bytes, saw fewer or no such segment", from.end))
+            })?;
+            // Otherwise what follows would be taken for a torn batch, and cut off.
+            if !segment.has_batch_before(&from)? {
+                return Err(damaged(format!("expected the batch that made tree size {} there", from.size)));
+            }
+            segment.seek(from.end)?;
+            scan.done = from.end;
             scan.current = Some(segment);
         }
         Ok(scan)
@@ -230,6 +247,19 @@ impl Segment {
         Ok(())
     }
 
+    /// Whether the last batch that a tree took is the one that ends where it says.
+    fn has_batch_before(&mut self, cursor: &Cursor) -> Result<bool, StoreError> {
+        let Some(begin) = cursor.first_entry.checked_sub(BATCH_HEAD_BYTES as u64) else { return Ok(false) };
+        self.seek(begin)?;
+        let mut head = [0; BATCH_HEAD_BYTES];
+        let head = self.fill(&mut head)?.then(|| BatchHead::decode(&head)).flatten();
+        Ok(head.is_some_and(|head| {
+            head.root == cursor.root
+                && head.first.checked_add(head.count.into()) == Some(cursor.size.get())
+                && begin + head.total_bytes() == cursor.end
+        }))
+    }
+
     /// Reads the batch at the current offset; the inner error says why there is none.
     fn read_batch(&mut self, expected: u64) -> Result<Result<Record, String>, StoreError> {
         let mut head = [0; BATCH_HEAD_BYTES];
@@ -280,13 +310,19 @@ impl Segment {
     /// `at` is not the last thing written, and was acknowledged.
     fn has_batch_behind(&mut self, at: u64, expected: u64) -> Result<bool, StoreError> {
         self.seek(at)?;
+        let mut head = [0; BATCH_HEAD_BYTES];
+        let head = self.fill(&mut head)?.then(|| BatchHead::decode(&head)).flatten();
+        // An entry may look like a batch: where the broken batch says how long it is, what is inside
+        // of it is not searched.
+        let inside = head.filter(|head| head.first == expected).map_or(1, BatchHead::total_bytes);
+        self.seek(at + inside)?;
         let mut rest = Vec::new();
         self.reader.read_to_end(&mut rest).map_err(StoreError::io("read", &self.path))?;
         let later = |window: &[u8; BATCH_HEAD_BYTES]| {
             window.starts_with(BATCH_MAGIC)
                 && BatchHead::decode(window).is_some_and(|head| head.first > expected)
         };
-        let found = rest.windows(BATCH_HEAD_BYTES).skip(1).filter_map(|w| w.try_into().ok()).any(later);
+        let found = rest.windows(BATCH_HEAD_BYTES).filter_map(|w| w.try_into().ok()).any(later);
         self.seek(at)?;
         Ok(found)
     }
@@ -348,7 +384,7 @@ impl BundleReader {
         }
         let mut head = [0; BATCH_HEAD_BYTES];
         self.fill(&mut head)?;
-        let head = BatchHead::decode(&head).filter(|head| head.first == next);
+        let head = BatchHead::decode(&head).filter(|head| head.first == next && head.count > 0);
         self.left = head
             .map(|head| head.count.into())
             .ok_or_else(|| self.damaged("the head of a batch does not check"))?;

@@ -1,0 +1,126 @@
+//! What the demo tries to get past the log and the endpoint.
+
+use super::story::Story;
+use super::world::{Shipped, World, release};
+use crate::checkpoint::Checkpoint;
+use crate::cli::exit::{CliResult, Failure};
+use crate::cli::{keygen, publish};
+use crate::client::RemoteTiles;
+use crate::merkle::{Hash, Plan, ProofError, RightEdge, Tile, TileReader, prove_consistency};
+use crate::proof_file::ProofFile;
+use crate::release::{PublisherSigner, Subject};
+use crate::state::EndpointState;
+use crate::verify::VerifiedRelease;
+
+pub fn all(story: &mut Story, world: &World, shipped: &[Shipped], verified: &[VerifiedRelease]) -> CliResult {
+    story.chapter("Forgeries are refused", "Each by whoever meets it first, and with its reason.")?;
+    tampered_artifact(story, world, &shipped[0])?;
+    forged_proof(story, world, &shipped[1])?;
+    unknown_publisher(story, world, &shipped[0])?;
+    reused_sequence(story, world, &shipped[0])?;
+    story.chapter(
+        "The vendor itself is made to lie",
+        "Somebody forces it to sign a second history, with a release that only one customer gets.",
+    )?;
+    forked_head(story, world, shipped, verified)
+}
+
+/// One byte of the program is changed on its way.
+fn tampered_artifact(story: &mut Story, world: &World, shipped: &Shipped) -> CliResult {
+    let mut bytes = shipped.bytes.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let outcome = world.verify(&bytes, &shipped.proof.to_string(), None).map(drop).map_err(Failure::from);
+    story.refused(&format!("{} with one byte changed", shipped.name), "artifact-mismatch", outcome)
+}
+
+/// The proof file is patched to name another tree's hash.
+fn forged_proof(story: &mut Story, world: &World, shipped: &Shipped) -> CliResult {
+    let mut proof = shipped.proof.clone();
+    match proof.proof.first_mut() {
+        Some(hash) => *hash = Hash::leaf(b"another tree"),
+        None => return Err(Story::broken("the second release has a sibling")),
+    }
+    let outcome = world.verify(&shipped.bytes, &proof.to_string(), None).map(drop).map_err(Failure::from);
+    story.refused("a proof file with a forged hash", "not-included", outcome)
+}
+
+/// Somebody else signs a release of the vendor's package.
+fn unknown_publisher(story: &mut Story, world: &World, shipped: &Shipped) -> CliResult {
+    let stranger = PublisherSigner::from_seed(&*keygen::random_seed()?);
+    let entry = publish::sign(&shipped.release, &stranger)?;
+    let outcome = world.client().add(&entry).map(drop).map_err(Failure::from);
+    story.refused("a release signed by a key nobody registered", "unknown-publisher", outcome)
+}
+
+/// The publisher gives two different releases one number.
+fn reused_sequence(story: &mut Story, world: &World, shipped: &Shipped) -> CliResult {
+    let subject = Subject { name: shipped.name.to_owned(), sha256: Hash::digest(b"another program") };
+    let again = &shipped.release;
+    let second = release(again.purl.as_str(), again.kind, again.sequence, vec![subject])?;
+    let entry = publish::sign(&second, world.publisher())?;
+    let outcome = world.client().add(&entry).map(drop).map_err(Failure::from);
+    story.refused("a second program under the same sequence number", "sequence-taken", outcome)
+}
+
+/// The log's own key signs another tree of the same size, in which one release was swapped.
+fn forked_head(
+    story: &mut Story,
+    world: &World,
+    shipped: &[Shipped],
+    verified: &[VerifiedRelease],
+) -> CliResult {
+    let special = b"a program for one customer".to_vec();
+    let last = &shipped[shipped.len() - 1];
+    let subject = Subject { name: last.name.to_owned(), sha256: Hash::digest(&special) };
+    let swapped =
+        release(last.release.purl.as_str(), last.release.kind, last.release.sequence, vec![subject])?;
+    let entry = publish::sign(&swapped, world.publisher())?;
+
+    let mut leaves: Vec<Hash> = shipped.iter().map(|release| Hash::leaf(&release.entry)).collect();
+    leaves.pop();
+    leaves.push(Hash::leaf(&entry));
+    let root = RightEdge::default().grow(&leaves).edge.root();
+    let forked = Checkpoint::new(last.head.origin.clone(), last.head.size, root);
+    let note = forked.sign(&world.config()?.signer()?);
+    let Ok(plan) = Plan::inclusion(last.proof.index, forked.size) else {
+        return Err(Story::broken("the last release is in the tree"));
+    };
+    let Ok(hashes) = plan.fetch(&OneTile(&leaves));
+    let proof = ProofFile { extra: Some(entry), index: last.proof.index, proof: hashes, checkpoint: note };
+
+    // By itself it looks perfect: every signature is genuine. That is why heads are compared.
+    world.verify(&special, &proof.to_string(), None)?;
+    story.fact("shown to a customer who remembers nothing, it passes: every signature on it is genuine")?;
+
+    let mut state = EndpointState::default();
+    verified.iter().for_each(|verdict| verdict.remember_in(&mut state));
+    let outcome = world.verify(&special, &proof.to_string(), Some(&state)).map(drop).map_err(Failure::from);
+    story.refused("the forked tree head, shown to an endpoint that remembers", "fork", outcome)?;
+
+    let signed = world.client().checkpoint(&world.policy().log_keys())?;
+    let public = signed.get();
+    let tiles = RemoteTiles(world.client());
+    let compared = prove_consistency(&tiles, (forked.size, &forked.root), (public.size, &public.root))?;
+    let fork = |e: ProofError| {
+        let message = format!("tree size {} of the public log does not continue it: {e}", public.size);
+        Failure::refused("fork", message, "Keep both heads.")
+    };
+    story.refused(
+        "the forked tree head, compared with the public log",
+        "fork",
+        compared.map(drop).map_err(fork),
+    )?;
+    story.fact("both heads carry the log's signature: together they prove that it lied, to anyone")
+}
+
+/// The forger's own tree, small enough for one tile.
+struct OneTile<'a>(&'a [Hash]);
+
+impl TileReader for OneTile<'_> {
+    type Error = std::convert::Infallible;
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, Self::Error> {
+        Ok(tiles.iter().map(|tile| self.0[..tile.width()].to_vec()).collect())
+    }
+}

@@ -1,0 +1,103 @@
+//! How the demo speaks: chapters, facts and refusals; lines for people or objects for machines.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::cli::exit::{CliResult, Failure};
+use crate::cli::output::{BOLD, DIM, GREEN, result};
+
+/// Tells the demo.
+pub struct Story {
+    json: bool,
+    chapters: u32,
+    refusals: u32,
+}
+
+impl Story {
+    pub const fn new(json: bool) -> Self {
+        Self { json, chapters: 0, refusals: 0 }
+    }
+
+    pub fn chapter(&mut self, title: &str, about: &str) -> CliResult {
+        self.chapters += 1;
+        let number = self.chapters;
+        let gap = if number == 1 { "" } else { "\n" };
+        result(
+            self.json,
+            &json!({ "chapter": number, "title": title }),
+            &format!("{gap}{BOLD}{number}. {title}{BOLD:#}\n   {DIM}{about}{DIM:#}\n"),
+        )
+    }
+
+    /// Something that was done or checked just now.
+    pub fn fact(&self, fact: &str) -> CliResult {
+        let chapter = self.chapters;
+        result(
+            self.json,
+            &json!({ "chapter": chapter, "ok": fact }),
+            &format!("   {GREEN}ok{GREEN:#} {fact}\n"),
+        )
+    }
+
+    /// A forgery that was refused, for the reason it should have been. Any other outcome ends the
+    /// demo: an accepted forgery above all.
+    pub fn refused(&mut self, what: &str, expected: &str, outcome: Result<(), Failure>) -> CliResult {
+        let (code, message) = match outcome {
+            Err(Failure::Refused { code, message, .. }) => (code, message),
+            Err(other) => return Err(other),
+            Ok(()) => return Err(Self::broken(&format!("{what} is refused"))),
+        };
+        Self::hold(
+            code == expected,
+            &format!("{what} is refused as {expected}, and not as {code}: {message}"),
+        )?;
+        self.refusals += 1;
+        result(
+            self.json,
+            &json!({ "chapter": self.chapters, "forgery": what, "refused": code, "reason": message }),
+            &format!("   {GREEN}ok{GREEN:#} {what}\n      refused, {BOLD}{code}{BOLD:#}: {message}\n"),
+        )
+    }
+
+    /// The demo can't be believed unless this holds.
+    pub fn hold(holds: bool, what: &str) -> CliResult {
+        if holds { Ok(()) } else { Err(Self::broken(what)) }
+    }
+
+    pub fn broken(what: &str) -> Failure {
+        Failure::refused(
+            "demo-broken",
+            format!("it does not hold that {what}"),
+            "This is a bug: please report it.",
+        )
+    }
+
+    /// What to try next.
+    pub fn end(&self, kept: Option<&Path>) -> CliResult {
+        let next = kept.map_or_else(
+            || {
+                "  treehead demo --keep DIR    keeps the log, the keys and the proof files for a look\n"
+                    .to_owned()
+            },
+            |dir| {
+                let dir = dir.display();
+                format!(
+                    "  treehead inspect {dir}/releases/scanner-4.2.0.sh.tlog-proof\n  \
+                     treehead verify {dir}/releases/scanner-4.2.0.sh --policy {dir}/log/endpoint.policy\n  \
+                     treehead fsck {dir}/log\n  \
+                     treehead serve {dir}/log\n"
+                )
+            },
+        );
+        let refusals = self.refusals;
+        result(
+            self.json,
+            &json!({ "ok": true, "chapters": self.chapters, "refusals": refusals }),
+            &format!(
+                "\n{GREEN}Everything held.{GREEN:#} Three releases verified, {refusals} forgeries refused.\n\nTry next:\n{next}  \
+                 treehead init mylog --origin log.example.com/releases\n  treehead help\n"
+            ),
+        )
+    }
+}

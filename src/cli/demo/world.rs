@@ -1,0 +1,198 @@
+//! The demo's world: a directory with a log that is served, a publisher, and what it shipped.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::cli::config::Config;
+use crate::cli::exit::{CliResult, Failure};
+use crate::cli::{files, init, keygen, publish};
+use crate::client::{ClientError, LogClient};
+use crate::merkle::Hash;
+use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::proof_file::ProofFile;
+use crate::release::{
+    Kind, MAX_PUBLISHERS_BYTES, NewPublisher, PublisherSigner, Publishers, Purl, PurlPattern, Release,
+    Subject,
+};
+use crate::server::{self, Log, LogConfig, Profile};
+use crate::state::EndpointState;
+use crate::verify::{Artifact, Freshness, Question, Refusal, VerifiedRelease, verify};
+
+/// Identity of the demo's log.
+pub const ORIGIN: &str = "log.example.com/releases";
+
+/// A release as it is shipped, and the head that its proof leads to.
+pub struct Shipped {
+    pub name: &'static str,
+    pub bytes: Vec<u8>,
+    pub release: Release,
+    pub entry: Vec<u8>,
+    pub proof: ProofFile,
+    pub head: Checkpoint,
+}
+
+pub struct World {
+    dir: PathBuf,
+    publisher: PublisherSigner,
+    policy: Policy,
+    publishers: Publishers,
+    client: LogClient,
+    runtime: Runtime,
+    stop: Option<oneshot::Sender<()>>,
+    server: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl World {
+    /// Makes the log and the publisher with the same code that the commands run, and serves it on a
+    /// port of the system's choice.
+    pub fn new(dir: PathBuf) -> Result<Self, Failure> {
+        let log_dir = dir.join("log");
+        init::create(&log_dir, ORIGIN, Profile::Release)?;
+        let publisher = PublisherSigner::from_seed(&*keygen::random_seed()?);
+        files::create_new(&dir.join("publisher.pem"), publisher.to_pem().as_bytes(), 0o600)?;
+        register(&log_dir, &publisher)?;
+        std::fs::create_dir(dir.join("releases"))
+            .map_err(|e| Failure::io("create", &dir.join("releases"), &e))?;
+        let policy =
+            files::parse(&log_dir.join("endpoint.policy"), "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+        let publishers_path = log_dir.join("publishers.toml");
+        let publishers =
+            files::parse(&publishers_path, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
+        let runtime = Runtime::new().map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
+        let (stop, stopped) = oneshot::channel();
+        let (url, server) = serve(&runtime, &log_dir, stopped)?;
+        let client = LogClient::new(&url)?;
+        Ok(Self {
+            dir,
+            publisher,
+            policy,
+            publishers,
+            client,
+            runtime,
+            stop: Some(stop),
+            server: Some(server),
+        })
+    }
+
+    pub const fn client(&self) -> &LogClient {
+        &self.client
+    }
+
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub const fn publisher(&self) -> &PublisherSigner {
+        &self.publisher
+    }
+
+    /// The log's own settings and key, as its operator has them.
+    pub fn config(&self) -> Result<Config, Failure> {
+        Config::load(&self.dir.join("log"))
+    }
+
+    /// Signs, appends, and writes artifact and proof file.
+    pub fn publish(
+        &self,
+        name: &'static str,
+        kind: Kind,
+        purl: &str,
+        sequence: u64,
+        bytes: &[u8],
+    ) -> Result<Shipped, Failure> {
+        let path = self.dir.join("releases").join(name);
+        files::create_new(&path, bytes, 0o644)?;
+        let subjects = vec![Subject { name: name.to_owned(), sha256: files::hash_artifact(&path)? }];
+        let release = release(purl, kind, sequence, subjects)?;
+        let entry = publish::sign(&release, &self.publisher)?;
+        let proof = self.client.add(&entry)?;
+        publish::check(&proof, &entry, Some(&self.policy.log_keys()))?;
+        files::create_new(&files::proof_path(&path), proof.to_string().as_bytes(), 0o644)?;
+        let note = proof.checkpoint.to_string();
+        let head = checkpoint::open(note.as_bytes(), &self.policy.log_keys()).map_err(ClientError::from)?;
+        Ok(Shipped { name, bytes: bytes.to_vec(), release, entry, head: head.get().clone(), proof })
+    }
+
+    /// The endpoint's verdict on an artifact.
+    pub fn verify(
+        &self,
+        artifact: &[u8],
+        proof: &str,
+        state: Option<&EndpointState>,
+    ) -> Result<VerifiedRelease, Refusal> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        verify(&Question {
+            artifact: Artifact::File(&Hash::digest(artifact)),
+            proof: proof.as_bytes(),
+            policy: &self.policy,
+            publishers: &self.publishers,
+            freshness: Freshness { now, max_age: None },
+            state,
+        })
+    }
+
+    /// Stops the server as SIGTERM does.
+    pub fn stop(&mut self) -> CliResult {
+        drop(self.stop.take());
+        let Some(server) = self.server.take() else { return Ok(()) };
+        let ended = self.runtime.block_on(server).map_err(std::io::Error::other);
+        ended.and_then(|ended| ended).map_err(|e| Failure::CouldNotTell(format!("the server failed: {e}")))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // After a failure, too, nothing may go on writing into a directory that is about to go.
+        let _ = self.stop();
+    }
+}
+
+/// A release on the stable channel.
+pub fn release(purl: &str, kind: Kind, sequence: u64, subjects: Vec<Subject>) -> Result<Release, Failure> {
+    let purl = Purl::parse(purl).map_err(|e| Failure::Usage(e.to_string()))?;
+    let channel = "stable".to_owned();
+    Ok(Release { subjects, purl, kind, channel, sequence, source: None, manifest: None, audience: None })
+}
+
+fn register(log_dir: &Path, publisher: &PublisherSigner) -> CliResult {
+    let path = log_dir.join("publishers.toml");
+    let wrong = |e| Failure::file(&path, &e);
+    let pattern = PurlPattern::parse("pkg:generic/example/*").map_err(wrong)?;
+    let pem = publisher.public_pem();
+    let new = NewPublisher { name: "example-vendor", pem: &pem, purls: &[pattern], kinds: &Kind::ALL };
+    let old = files::read(&path, "a publishers file", MAX_PUBLISHERS_BYTES)?;
+    let new = new.append_to(&String::from_utf8_lossy(&old)).map_err(wrong)?;
+    files::replace(&path, new.as_bytes())
+}
+
+type Server = JoinHandle<std::io::Result<()>>;
+
+fn serve(
+    runtime: &Runtime,
+    log_dir: &Path,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(String, Server), Failure> {
+    let config = Config::load(log_dir)?;
+    let log = Log::open(LogConfig {
+        dir: config.dir.clone(),
+        signer: config.signer()?,
+        profile: config.profile,
+        publishers: config.publishers(),
+        options: config.options,
+        progress: std::sync::Arc::new(|_, _| ()),
+    })?;
+    let no_port = |e: std::io::Error| Failure::CouldNotTell(format!("could not listen on loopback: {e}"));
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).map_err(no_port)?;
+    let address = listener.local_addr().map_err(no_port)?;
+    let until = async move {
+        // Dropped or sent: either way it is time.
+        let _ = stopped.await;
+    };
+    Ok((format!("http://{address}"), runtime.spawn(server::run(listener, log, until))))
+}

@@ -59,13 +59,14 @@ mod tests {
     fn truncated_and_oversized_bundles_are_refused() {
         let mut bundle = Vec::new();
         push(&mut bundle, b"one").unwrap();
-        push(&mut bundle, &[7; MAX_ENTRY_BYTES]).unwrap();
-        assert_eq!(split(&bundle, 2).unwrap(), [b"one".as_slice(), &[7; MAX_ENTRY_BYTES]]);
+        let largest = vec![7; MAX_ENTRY_BYTES];
+        push(&mut bundle, &largest).unwrap();
+        assert_eq!(split(&bundle, 2).unwrap(), [b"one".as_slice(), &largest]);
         assert!(matches!(split(&bundle, 1), Err(FormatError::TooLarge { seen: 2, .. })));
         for end in (1..bundle.len()).filter(|end| *end != 5) {
             assert!(matches!(split(&bundle[..end], 2), Err(FormatError::Malformed { .. })), "{end}");
         }
-        let error = push(&mut bundle, &[0; MAX_ENTRY_BYTES + 1]).unwrap_err();
+        let error = push(&mut bundle, &vec![0; MAX_ENTRY_BYTES + 1]).unwrap_err();
         assert_eq!(error.to_string(), "an entry is too large: expected at most 65535 bytes, saw 65536");
     }
 

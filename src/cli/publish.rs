@@ -117,7 +117,8 @@ pub fn check(proof: &ProofFile, entry: &[u8], logs: Option<&[crate::note::NoteKe
         checkpoint::open(note.as_bytes(), logs).map_err(ClientError::from)?.get().clone()
     } else {
         let read = checkpoint::read_unverified(note.as_bytes());
-        read.map_err(|e| Failure::refused("checkpoint-malformed", e.to_string(), "Tell the log's operator."))?.0
+        read.map_err(|e| Failure::refused("checkpoint-malformed", e.to_string(), "Tell the log's operator."))?
+            .0
     };
     if proof.extra.as_deref() != Some(entry) {
         let message = "the log answered with a proof of another entry than the one that was sent";

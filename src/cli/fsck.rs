@@ -38,15 +38,14 @@ fn tell(json: bool, checkpoint: Option<&Checkpoint>, entries: u64, tiles: u64, a
     let size = checkpoint.map_or(0, |head| head.size.get());
     let root = checkpoint.map(|head| head.root.to_base64());
     let object = json!({ "ok": true, "tree_size": size, "root": root, "entries": entries, "tiles": tiles });
+    let plural =
+        |count: u64, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    let hashed = format!("{} and {}", plural(entries, "entry", "entries"), plural(tiles, "tile", "tiles"));
     let head = match &root {
         Some(root) => format!("they make the signed root {root} at tree size {size}"),
         None => "nothing was signed yet".to_owned(),
     };
-    result(
-        json,
-        &object,
-        &format!("{GREEN}sound{GREEN:#}  {entries} entries and {tiles} tiles re-hashed; {head}\n{also}"),
-    )
+    result(json, &object, &format!("{GREEN}sound{GREEN:#}  {hashed} re-hashed; {head}\n{also}"))
 }
 
 /// From inside: the journal against its own roots and the signed one, sled against the journal.

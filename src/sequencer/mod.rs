@@ -12,6 +12,7 @@ mod commit;
 mod plan;
 mod pool;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -179,8 +180,18 @@ impl Sequencer {
         let pool = Pool::new(options.pool_entries, options.pool_bytes);
         let shared = Arc::new(Shared { pool, published, reader, fault, thread: Mutex::default() });
         let thread = {
-            let pool = shared.pool.clone();
-            std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || committer.run(&pool))
+            let (pool, fault) = (shared.pool.clone(), shared.fault.clone());
+            let work = move || {
+                if catch_unwind(AssertUnwindSafe(|| committer.run(&pool))).is_err() {
+                    // Whoever waits is told at once: nothing will be committed before a restart.
+                    fault.set(Some(
+                        "the sequencer panicked: restart the log; what was acknowledged is in the journal"
+                            .to_owned(),
+                    ));
+                    pool.abandon();
+                }
+            };
+            std::thread::Builder::new().name("sequencer".to_owned()).spawn(work)
         };
         *shared.thread.lock().expect("no panic while it is held") =
             Some(thread.expect("a thread can be started"));
@@ -222,10 +233,9 @@ impl Sequencer {
     pub fn shut_down(&self) {
         self.shared.pool.close();
         let thread = self.shared.thread.lock().expect("no panic while it is held").take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the sequencer panicked; what was acknowledged is in the journal");
+        if let Some(thread) = thread {
+            // Its panics were caught and reported when they happened.
+            let _ = thread.join();
         }
     }
 }

@@ -110,6 +110,12 @@ impl Pool {
         Work::Commit(batch)
     }
 
+    /// Refuses what comes from now on, and drops what waits: its senders learn that nobody answers.
+    pub fn abandon(&self) {
+        let mut queue = self.queue();
+        *queue = Queue { closed: true, ..Queue::default() };
+    }
+
     /// Refuses what comes from now on; what waits is still handed out.
     pub fn close(&self) {
         self.queue().closed = true;

@@ -10,7 +10,7 @@
 //! Rows with random keys are what costs sled most, so a thread of its own writes them, and what it
 //! has not written yet is looked up in memory.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -83,24 +83,29 @@ impl Index {
         size.and_then(TreeSize::new).unwrap_or_default()
     }
 
-    /// Writes rows to sled, all at once or not.
+    /// Writes rows to sled, in order of their keys and the cursor last: a crash in between leaves rows
+    /// that catching up writes again, the same.
+    ///
+    /// Row by row, because sled keeps whatever a `Batch` replaces until the whole of it is applied:
+    /// thousands of random keys at once took it a gigabyte.
     pub fn write(&self, batch: &IndexRows) -> Result<(), StoreError> {
-        let mut rows = sled::Batch::default();
-        let mut claimed: HashMap<[u8; 17], Hash> = HashMap::new();
+        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for (index, hash, facts) in batch.leaves() {
-            rows.insert(leaf_key(hash, index), &[]);
+            rows.insert(leaf_key(hash, index), Vec::new());
             for claim in &facts.claims {
-                let key = claim_key(&claim.key);
                 // The first claim stands; catching up after a crash may come by the same row again.
-                if !claimed.contains_key(&key) && self.rows.get(key)?.is_none() {
-                    claimed.insert(key, claim.artifacts);
-                    rows.insert(&key, claim.artifacts.as_bytes());
+                let key = claim_key(&claim.key).to_vec();
+                if !rows.contains_key(&key) && self.rows.get(&key)?.is_none() {
+                    rows.insert(key, claim.artifacts.as_bytes().to_vec());
                 }
             }
-            facts.terms.iter().for_each(|term| rows.insert(term_key(term, index.get()), &[]));
+            rows.extend(facts.terms.iter().map(|term| (term_key(term, index.get()), Vec::new())));
         }
-        rows.insert(CURSOR, &batch.end().to_be_bytes());
-        Ok(self.rows.apply_batch(rows)?)
+        for (key, value) in rows {
+            self.rows.insert(key, value)?;
+        }
+        self.rows.insert(CURSOR, &batch.end().to_be_bytes())?;
+        Ok(())
     }
 
     /// Leaves whose hash begins like `leaf`'s: the caller compares the whole hash with the tile.

@@ -108,7 +108,7 @@ impl fmt::Display for Checkpoint {
     }
 }
 
-/// Something that a trusted log signed. Only [`open`] makes one.
+/// Something that a trusted log signed. Only [`open_note`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSigned<T> {
     inner: T,
@@ -134,7 +134,14 @@ impl<T> LogSigned<T> {
 /// # Errors
 /// [`CheckpointError`] that says which of the steps failed.
 pub fn open(bytes: &[u8], logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, CheckpointError> {
-    let note = Note::parse(bytes)?;
+    open_note(Note::parse(bytes)?, logs)
+}
+
+/// [`open`] on a note that was parsed already.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_note(note: Note, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, CheckpointError> {
     // The origin only chooses which keys to ask; nothing is believed before they answer.
     let origin = note.text().split('\n').next().unwrap_or_default();
     let keys: Vec<NoteKey> = logs
@@ -150,7 +157,7 @@ pub fn open(bytes: &[u8], logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, Che
     }
     let verified = note.verify(&keys)?;
     let checkpoint = Checkpoint::parse(verified.note().text())?;
-    Ok(LogSigned { inner: checkpoint, note: verified.note().clone() })
+    Ok(LogSigned { inner: checkpoint, note: verified.into_note() })
 }
 
 /// [`open`] on bytes that may not even be UTF-8, for reading what a file claims without keys.

@@ -233,9 +233,8 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     // 1. The proof file parses.
     let file = ProofFile::parse(question.proof).map_err(Refusal::ProofMalformed)?;
     // 2. A trusted log signed the checkpoint.
-    let checkpoint = file.checkpoint.to_string();
     let signed =
-        checkpoint::open(checkpoint.as_bytes(), &question.policy.log_keys()).map_err(Refusal::Checkpoint)?;
+        checkpoint::open_note(file.checkpoint, &question.policy.log_keys()).map_err(Refusal::Checkpoint)?;
     // 3. The witness quorum.
     let head = question.policy.check(&signed).map_err(Refusal::Quorum)?;
     // 4. Inclusion of the entry, carried in `extra`.

@@ -232,6 +232,12 @@ impl VerifiedNote {
         &self.note
     }
 
+    /// The note, without what is known of it.
+    #[must_use]
+    pub fn into_note(self) -> Note {
+        self.note
+    }
+
     /// The trusted keys that signed it, each once, at least one.
     #[must_use]
     pub fn signers(&self) -> &[NoteKey] {

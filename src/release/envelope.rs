@@ -32,6 +32,8 @@ pub struct Envelope {
     payload: Vec<u8>,
     /// keyid and signature, strictly increasing by keyid.
     signatures: Vec<(Hash, Vec<u8>)>,
+    /// The canonical form, printed from the two fields above once.
+    entry: Vec<u8>,
 }
 
 impl Envelope {
@@ -63,7 +65,7 @@ impl Envelope {
     pub fn parse_entry(entry: &[u8]) -> Result<Self, FormatError> {
         cap("an entry", entry.len(), MAX_ENTRY_BYTES)?;
         let envelope = Self::parse(entry)?;
-        if envelope.to_entry() != entry {
+        if envelope.entry != entry {
             let seen = "the same envelope in another order or with other spaces";
             return Err(FormatError::malformed(Self::WHAT, "canonical JSON (RFC 8785)", seen));
         }
@@ -79,9 +81,9 @@ impl Envelope {
             let seen = format!("keyid {} twice", pair[0].0.to_hex());
             return Err(FormatError::malformed(Self::WHAT, "one signature for each key", seen));
         }
-        let envelope = Self { payload, signatures };
-        cap("an entry", envelope.to_entry().len(), MAX_ENTRY_BYTES)?;
-        Ok(envelope)
+        let entry = canonical(&payload, &signatures);
+        cap("an entry", entry.len(), MAX_ENTRY_BYTES)?;
+        Ok(Self { payload, signatures, entry })
     }
 
     /// Signs a payload with one key or several.
@@ -98,15 +100,7 @@ impl Envelope {
     /// The entry: canonical JSON, at most [`MAX_ENTRY_BYTES`].
     #[must_use]
     pub fn to_entry(&self) -> Vec<u8> {
-        let signature = |(keyid, sig): &(Hash, Vec<u8>)| {
-            Json::object([("keyid", Json::String(keyid.to_hex())), ("sig", Json::String(base64_encode(sig)))])
-        };
-        let envelope = Json::object([
-            ("payload", Json::String(base64_encode(&self.payload))),
-            ("payloadType", Json::String(PAYLOAD_TYPE.to_owned())),
-            ("signatures", Json::Array(self.signatures.iter().map(signature).collect())),
-        ]);
-        envelope.to_canonical().into_bytes()
+        self.entry.clone()
     }
 
     /// The signed bytes.
@@ -126,6 +120,18 @@ impl Envelope {
     pub fn signed_message(&self) -> Vec<u8> {
         pae(&self.payload)
     }
+}
+
+fn canonical(payload: &[u8], signatures: &[(Hash, Vec<u8>)]) -> Vec<u8> {
+    let signature = |(keyid, sig): &(Hash, Vec<u8>)| {
+        Json::object([("keyid", Json::String(keyid.to_hex())), ("sig", Json::String(base64_encode(sig)))])
+    };
+    let envelope = Json::object([
+        ("payload", Json::String(base64_encode(payload))),
+        ("payloadType", Json::String(PAYLOAD_TYPE.to_owned())),
+        ("signatures", Json::Array(signatures.iter().map(signature).collect())),
+    ]);
+    envelope.to_canonical().into_bytes()
 }
 
 fn decode(fields: &mut Fields, key: &str) -> Result<Vec<u8>, FormatError> {

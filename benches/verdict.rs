@@ -39,6 +39,7 @@ fn main() {
         publishers: &publishers,
         freshness: Freshness { now: 1_770_000_000, max_age: Some(86_400) },
         state: None,
+        package: None,
     };
     verify(&question).expect("the proof is good");
 

@@ -36,6 +36,7 @@
 //!     publishers: &publishers,
 //!     freshness: Freshness { now: 1_770_000_000, max_age: None },
 //!     state: None,
+//!     package: None,
 //! });
 //! match verdict {
 //!     Ok(release) => println!("{} by {}", release.release().purl, release.publisher()),

@@ -114,6 +114,8 @@ pub struct Cosigned<T> {
     inner: T,
     note: Note,
     cosignatures: Vec<WitnessedBy>,
+    /// Place of each of these witnesses in the policy that was checked, and its time.
+    times: Vec<(usize, u64)>,
 }
 
 impl<T> Cosigned<T> {
@@ -206,7 +208,8 @@ impl Policy {
             let seen = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
             return Err(QuorumError::NotReached { expected: self.quorum_in_words(), seen });
         }
-        Ok(Cosigned { inner: signed.get().clone(), note: note.clone(), cosignatures })
+        let times = times.iter().enumerate().filter_map(|(at, time)| Some((at, (*time)?))).collect();
+        Ok(Cosigned { inner: signed.get().clone(), note: note.clone(), cosignatures, times })
     }
 
     /// Whether the witnesses marked in `seen` (in the order of [`witnesses`](Self::witnesses)) are
@@ -226,6 +229,17 @@ impl Policy {
             Quorum::NotRequired => true,
             Quorum::Of(member) => holds(member, &groups),
         }
+    }
+
+    /// Whether the witnesses that cosigned from `oldest` to `latest` are a quorum by themselves. A
+    /// single witness with a wrong clock can then neither refresh a stale head nor spoil a good one.
+    #[must_use]
+    pub fn quorum_between(&self, head: &Cosigned<Checkpoint>, oldest: u64, latest: u64) -> bool {
+        let mut seen = vec![false; self.witnesses.len()];
+        for (place, time) in &head.times {
+            seen[*place] |= (oldest..=latest).contains(time);
+        }
+        self.quorum_reached(&seen)
     }
 
     /// The quorum rule in words, for people.

@@ -6,7 +6,7 @@ use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, MultiProof, ProofError, TreeSize, manifest_leaf, verify_inclusion};
 use crate::policy::{Cosigned, Policy, QuorumError};
 use crate::proof_file::ProofFile;
-use crate::release::{Envelope, Publishers, Release, SpeakError, Timestamp, format_time};
+use crate::release::{Envelope, Publishers, PurlPattern, Release, SpeakError, Timestamp, format_time};
 use crate::state::EndpointState;
 
 /// How far a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
@@ -26,7 +26,7 @@ pub enum Artifact<'a> {
 pub struct Freshness {
     /// The endpoint's time.
     pub now: Timestamp,
-    /// Most seconds since a witness that the policy knows last cosigned; `None` for any age.
+    /// Most seconds since a quorum of witnesses cosigned; `None` for any age.
     pub max_age: Option<u64>,
 }
 
@@ -45,6 +45,9 @@ pub struct Question<'a> {
     pub freshness: Freshness,
     /// What the endpoint remembers, if it does.
     pub state: Option<&'a EndpointState>,
+    /// The package that was asked for, if that is known: a genuine release of something else by the
+    /// same vendor is not what was to be installed.
+    pub package: Option<&'a PurlPattern>,
 }
 
 /// A release that may be installed. Only [`verify`] makes one.
@@ -117,6 +120,14 @@ pub enum Refusal {
     /// The statement is not by a believed publisher.
     #[error(transparent)]
     Publisher(SpeakError),
+    /// The statement is about another package.
+    #[error("the release is of another package: expected {expected}, saw {seen}")]
+    OtherPackage {
+        /// The pattern that was asked for.
+        expected: String,
+        /// The statement's purl.
+        seen: String,
+    },
     /// The artifact is another one.
     #[error("the artifact is not the one that was logged: expected SHA-256 {expected}, saw {seen}")]
     ArtifactMismatch {
@@ -128,12 +139,14 @@ pub enum Refusal {
     /// The files are not in the release's manifest.
     #[error("the files are not in the release's manifest: {0}")]
     NotInManifest(String),
-    /// No witness saw the head lately.
-    #[error("the proof is stale: expected a cosignature since {expected}, saw {seen}")]
+    /// No quorum of witnesses saw the head lately.
+    #[error(
+        "the proof is stale: expected a quorum of cosignatures since {expected}, the newest is of {seen}"
+    )]
     Stale {
         /// The oldest time that would do.
         expected: String,
-        /// The newest cosignature.
+        /// The newest cosignature that is not from the future.
         seen: String,
     },
     /// A witness's clock or the endpoint's is wrong.
@@ -180,7 +193,9 @@ impl Refusal {
             Self::EntryMalformed(_) | Self::Publisher(SpeakError::Statement(_)) => "entry-malformed",
             Self::Publisher(SpeakError::UnknownKey { .. }) => "unknown-publisher",
             Self::Publisher(SpeakError::BadSignature { .. }) => "publisher-signature",
+            Self::Publisher(SpeakError::KeyRevoked { .. }) => "publisher-key-revoked",
             Self::Publisher(_) => "publisher-not-permitted",
+            Self::OtherPackage { .. } => "other-package",
             Self::ArtifactMismatch { .. } => "artifact-mismatch",
             Self::NotInManifest(_) => "not-in-manifest",
             Self::Stale { .. } => "stale",
@@ -211,6 +226,7 @@ impl Refusal {
                 "Do not install it; if the publisher is new to you, get its key from a source you trust."
             }
             Self::Publisher(_) => "Do not install it; ask the publisher whether it made this release.",
+            Self::OtherPackage { .. } => "Do not install it; it is genuine, but not what was asked for.",
             Self::ArtifactMismatch { .. } | Self::NotInManifest(_) => {
                 "Do not install it; download the artifact again, and keep this copy as evidence."
             }
@@ -246,10 +262,14 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     let envelope = Envelope::parse_entry(entry).map_err(Refusal::EntryMalformed)?;
     let spoken = question.publishers.verify(&envelope, None).map_err(Refusal::Publisher)?;
     let (release, publisher) = (spoken.release(), spoken.publisher());
+    if let Some(package) = question.package.filter(|package| !package.covers(&release.purl)) {
+        let (expected, seen) = (package.as_str().to_owned(), release.purl.to_string());
+        return Err(Refusal::OtherPackage { expected, seen });
+    }
     // 6. The artifact is a subject, or its files are in the manifest.
     check_artifact(question.artifact, release)?;
     // 7. Freshness.
-    check_freshness(&head, question.freshness)?;
+    check_freshness(question.policy, &head, question.freshness)?;
     // 8. Rollback and fork, against what is remembered.
     if let Some(state) = question.state {
         check_memory(state, head.get(), publisher, release)?;
@@ -285,15 +305,22 @@ fn check_artifact(artifact: Artifact<'_>, release: &Release) -> Result<(), Refus
     }
 }
 
-fn check_freshness(head: &Cosigned<Checkpoint>, freshness: Freshness) -> Result<(), Refusal> {
-    let newest = head.cosignatures().iter().map(|c| c.time).max();
+fn check_freshness(
+    policy: &Policy,
+    head: &Cosigned<Checkpoint>,
+    freshness: Freshness,
+) -> Result<(), Refusal> {
+    let times = || head.cosignatures().iter().map(|c| c.time);
     let latest = freshness.now.saturating_add(FUTURE_ALLOWANCE_SECONDS);
-    if let Some(time) = newest.filter(|time| *time > latest) {
-        return Err(Refusal::FromTheFuture { expected: format_time(latest), seen: format_time(time) });
+    if !policy.quorum_between(head, 0, latest) {
+        let seen = times().max().unwrap_or_default();
+        return Err(Refusal::FromTheFuture { expected: format_time(latest), seen: format_time(seen) });
     }
     let Some(max_age) = freshness.max_age else { return Ok(()) };
     let oldest = freshness.now.saturating_sub(max_age);
-    if newest.is_some_and(|time| time >= oldest) {
+    // Without a quorum rule any witness will do, but there has to be one: a log's signature has no time.
+    let newest = times().filter(|time| *time <= latest).max();
+    if newest.is_some_and(|time| time >= oldest) && policy.quorum_between(head, oldest, latest) {
         return Ok(());
     }
     let seen = newest.map_or_else(|| "no cosignature, so no time at all".to_owned(), format_time);

@@ -199,7 +199,7 @@ pub struct Publish {
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Many releases, one JSON object a line
-    #[arg(long, value_name = "RELEASES.jsonl", conflicts_with_all = ["files", "kind", "purl", "channel", "sequence", "source", "audience"])]
+    #[arg(long, value_name = "RELEASES.jsonl", conflicts_with_all = ["files", "kind", "purl", "channel", "sequence", "source", "audience", "policy", "wait"])]
     pub from: Option<PathBuf>,
     /// Address of the log
     #[arg(long, value_name = "URL")]
@@ -228,9 +228,9 @@ pub struct Publish {
     /// Check the proof against this policy before it is written
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// State to wait for; proof files need `published`
-    #[arg(long, value_enum, default_value = "published")]
-    pub wait: WaitArg,
+    /// State to wait for; proof files need `published` [default: published]
+    #[arg(long, value_enum, hide_possible_values = false)]
+    pub wait: Option<WaitArg>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -260,6 +260,9 @@ pub struct Verify {
     /// Its proof file [default: FILE.tlog-proof]
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
+    /// Package that was asked for, or a pattern of packages with a final `*`
+    #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
+    pub purl: Option<PurlPattern>,
     /// Trusted logs, witnesses and quorum
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,

@@ -93,7 +93,7 @@ impl From<ClientError> for Failure {
                 Self::refused("log-malformed", message, "This is no tlog-tiles log, or it is damaged.")
             }
             // The log understood, and said no: trying again does not help.
-            ClientError::Status { code: Some(code), status: 400..=499, .. } if code != "full" => {
+            ClientError::Status { code: Some(code), status: 400 | 403 | 409 | 413 | 422, .. } => {
                 Self::refused(&code, message, "The log refused it; nothing was appended.")
             }
             _ => Self::CouldNotTell(message),

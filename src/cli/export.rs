@@ -10,9 +10,9 @@ use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::{files, output};
 use crate::bundle;
-use crate::checkpoint;
+use crate::checkpoint::{self, Checkpoint};
 use crate::client::ClientError;
-use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId};
+use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, hashes_to_bytes};
 use crate::store::journal::{Scan, origin_hash};
 use crate::store::{Layout, StoreError};
 
@@ -26,6 +26,7 @@ pub fn run(args: &Export, json: bool) -> CliResult {
         _ => Failure::io("read", &layout.checkpoint(), &e),
     })?;
     let head = checkpoint::open(&note, &[config.vkey()?]).map_err(ClientError::from)?.get().clone();
+    check_out(&args.out.join("checkpoint"), &head, &config)?;
     let mut tree = TreeWriter::new(&args.out);
     let mut scan = Scan::new(&layout.journal(), origin_hash(config.origin.as_str()), None)?;
     let bar = output::progress("exporting", head.size.get(), "entries");
@@ -58,6 +59,21 @@ pub fn run(args: &Export, json: bool) -> CliResult {
     )
 }
 
+/// A tree head that was exported before must not go back: whoever reads it would see the log shrink.
+fn check_out(path: &Path, head: &Checkpoint, config: &Config) -> CliResult {
+    let Ok(there) = fs::read(path) else { return Ok(()) };
+    let there = checkpoint::open(&there, &[config.vkey()?]).map_err(ClientError::from)?.get().clone();
+    if there.size <= head.size {
+        return Ok(());
+    }
+    let message = format!("{} has tree size {}, this log only {}", path.display(), there.size, head.size);
+    Err(Failure::refused(
+        "export-newer",
+        message,
+        "This log's directory is older than its export: find out why first.",
+    ))
+}
+
 struct TreeWriter<'a> {
     out: &'a Path,
     edge: RightEdge,
@@ -87,7 +103,7 @@ impl<'a> TreeWriter<'a> {
         let growth = self.edge.grow(&leaf_hashes);
         let mut full = Vec::new();
         let collect = |id, hashes: &[Hash]| {
-            full.push((Tile::new(id, TILE_WIDTH).expect("256 is a width"), concat(hashes)));
+            full.push((Tile::new(id, TILE_WIDTH).expect("256 is a width"), hashes_to_bytes(hashes)));
             Ok::<(), Failure>(())
         };
         self.partial.grow(&growth, collect)?;
@@ -107,7 +123,7 @@ impl<'a> TreeWriter<'a> {
     fn finish(&mut self) -> CliResult {
         let size = self.edge.size();
         let partial: Vec<(Tile, Vec<u8>)> =
-            self.partial.tiles(size).map(|(tile, hashes)| (tile, concat(hashes))).collect();
+            self.partial.tiles(size).map(|(tile, hashes)| (tile, hashes_to_bytes(hashes))).collect();
         for (tile, bytes) in partial {
             self.write(tile, &bytes)?;
         }
@@ -141,8 +157,4 @@ impl<'a> TreeWriter<'a> {
         self.written += 1;
         Ok(())
     }
-}
-
-fn concat(hashes: &[Hash]) -> Vec<u8> {
-    hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
 }

@@ -17,10 +17,16 @@ const MAX_KEY_BYTES: u64 = 64 * 1024;
 
 /// Reads a whole file of at most `limit` bytes.
 pub fn read(path: &Path, what: &'static str, limit: usize) -> Result<Vec<u8>, Failure> {
+    let bytes = read_up_to(path, limit + 1)?;
+    crate::format::cap(what, bytes.len(), limit).map_err(|e| Failure::file(path, &e))?;
+    Ok(bytes)
+}
+
+/// Reads the first `limit` bytes of a file, and no more.
+pub fn read_up_to(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
     let io = |e: io::Error| Failure::io("read", path, &e);
     let mut bytes = Vec::new();
-    File::open(path).map_err(io)?.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
-    crate::format::cap(what, bytes.len(), limit).map_err(|e| Failure::file(path, &e))?;
+    File::open(path).map_err(io)?.take(limit as u64).read_to_end(&mut bytes).map_err(io)?;
     Ok(bytes)
 }
 
@@ -89,10 +95,11 @@ pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
         file.metadata()
             .map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
     };
-    let mut file = File::open(path).map_err(io)?;
-    if !file.metadata().map_err(io)?.is_file() {
+    // Before it is opened: opening a pipe waits for somebody to write to it.
+    if !fs::metadata(path).map_err(io)?.is_file() {
         return Err(Failure::Usage(format!("{} is no regular file", path.display())));
     }
+    let mut file = File::open(path).map_err(io)?;
     let before = stamp(&file).map_err(io)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

@@ -70,9 +70,20 @@ pub fn create(dir: &Path, origin: &str, profile: Profile) -> Result<String, Fail
     }
     // Temporary directories are private; a log's is as the system's umask would have made it.
     fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io)?;
-    // An empty directory may be replaced; a crash before this line leaves only the hidden one.
-    fs::rename(new.path(), dir).map_err(io)?;
-    let _ = new.keep();
+    if dir.exists() {
+        // Perhaps a mount point, which can't be replaced. Without its treehead.toml it is no log yet.
+        for name in ["log.key", "log.vkey", "publishers.toml", "endpoint.policy", "treehead.toml"] {
+            if new.path().join(name).exists() {
+                let secret = if name == "log.key" { 0o600 } else { 0o644 };
+                let text = files::read(&new.path().join(name), "a new file", 64 * 1024)?;
+                files::create_new(&dir.join(name), &text, secret)?;
+            }
+        }
+    } else {
+        // A crash before this line leaves only the hidden directory.
+        fs::rename(new.path(), dir).map_err(io)?;
+        let _ = new.keep();
+    }
     fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(io)?;
     Ok(vkey)
 }

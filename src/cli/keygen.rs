@@ -29,10 +29,17 @@ pub fn run(args: &Keygen, json: bool) -> CliResult {
         return Err(e);
     }
     let (secret, public) = (args.out.display(), public_path.display());
+    let next = match args.kind {
+        KeyKind::Publisher => format!(
+            "Next: treehead publisher add DIR --name {} --key {public} --purl PATTERN --kind KIND\n",
+            args.name
+        ),
+        KeyKind::Log | KeyKind::Witness => String::new(),
+    };
     output::result(
         json,
         &json!({ "ok": true, "secret": secret.to_string(), "public": public.to_string(), "id": id }),
-        &format!("secret key  {secret} (keep it; mode 600)\npublic key  {public}\nkey ID      {id}\n"),
+        &format!("secret key  {secret} (keep it; mode 600)\npublic key  {public}\nkey ID      {id}\n{next}"),
     )
 }
 

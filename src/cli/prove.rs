@@ -8,7 +8,9 @@ use super::exit::{CliResult, Failure};
 use super::{files, output, publish};
 use crate::client::{ClientError, LogClient};
 use crate::format::FormatError;
+use crate::merkle::Hash;
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
+use crate::release::{Envelope, Release};
 
 /// Largest page of search results for one digest.
 const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -21,7 +23,6 @@ struct Page {
 #[derive(Deserialize)]
 struct Row {
     leaf_hash: String,
-    purl: String,
 }
 
 pub fn run(args: &Prove, json: bool) -> CliResult {
@@ -36,18 +37,29 @@ pub fn run(args: &Prove, json: bool) -> CliResult {
             format!("no release in {} has an artifact with SHA-256 {}", client.prefix(), digest.to_hex());
         return Err(Failure::refused("not-logged", message, "Do not install it, unless another log has it."));
     };
-    let proof = client.get(&format!("proof/leaf/{}", row.leaf_hash), MAX_PROOF_FILE_BYTES)?;
+    let leaf = Hash::from_hex(&row.leaf_hash).map_err(malformed)?;
+    let proof = client.get(&format!("proof/leaf/{}", leaf.to_hex()), MAX_PROOF_FILE_BYTES)?;
     let proof = ProofFile::parse(&proof).map_err(malformed)?;
     let entry = proof.extra.clone().unwrap_or_default();
     publish::check(&proof, &entry, None)?;
+    let release = Envelope::parse_entry(&entry).and_then(|envelope| Release::parse(envelope.payload()));
+    let release = release.map_err(malformed)?;
+    if !release.subjects.iter().any(|subject| subject.sha256 == digest) {
+        let message = format!(
+            "the log's proof is of {}, which has no artifact with SHA-256 {}",
+            release.purl,
+            digest.to_hex()
+        );
+        return Err(Failure::refused("wrong-entry", message, "Tell the log's operator."));
+    }
     let out = args.out.clone().unwrap_or_else(|| files::proof_path(&args.file));
     files::replace(&out, proof.to_string().as_bytes())?;
     output::result(
         json,
-        &json!({ "ok": true, "purl": row.purl, "index": proof.index.get(), "proof": out.display().to_string() }),
+        &json!({ "ok": true, "purl": release.purl.as_str(), "index": proof.index.get(), "proof": out.display().to_string() }),
         &format!(
             "{} is leaf {} of the log\nproof  {}\nCheck it with `treehead verify`: this was only fetched.\n",
-            row.purl,
+            release.purl,
             proof.index,
             out.display()
         ),

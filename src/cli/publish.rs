@@ -11,7 +11,8 @@ use super::exit::{CliResult, Failure};
 use super::{files, output, releases_file};
 use crate::checkpoint;
 use crate::client::{BatchAnswer, BatchWriter, ClientError, LogClient};
-use crate::merkle::{Hash, verify_inclusion};
+use crate::format::FormatError;
+use crate::merkle::{Hash, LeafIndex, verify_inclusion};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
 use crate::release::{Envelope, MAX_SUBJECTS, PublisherSigner, Release, Subject};
@@ -47,12 +48,16 @@ fn publish_one(args: &Publish, client: &LogClient, signer: &PublisherSigner, jso
         Some(path) => Some(files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?.log_keys()),
         None => None,
     };
-    if args.wait == WaitArg::Sequenced {
-        let index = client.post("add?wait=sequenced", "text/plain", &entry, 64)?;
-        let index = String::from_utf8_lossy(&index).into_owned();
+    if args.wait == Some(WaitArg::Sequenced) {
+        let answer = client.post("add?wait=sequenced", "text/plain", &entry, 64)?;
+        let index = std::str::from_utf8(&answer).ok().and_then(LeafIndex::parse).ok_or_else(|| {
+            let seen = crate::format::quote_bytes(&answer);
+            let source = FormatError::malformed("the answer", "a decimal leaf index", seen);
+            ClientError::Malformed { url: client.url("add"), source }
+        })?;
         return output::result(
             json,
-            &json!({ "ok": true, "index": index.parse::<u64>().ok(), "leaf_hash": Hash::leaf(&entry).to_hex() }),
+            &json!({ "ok": true, "index": index.get(), "leaf_hash": Hash::leaf(&entry).to_hex() }),
             &format!("{} is leaf {index}, durable and not published yet\n", release.purl),
         );
     }
@@ -134,7 +139,9 @@ struct Tally {
     added: u64,
     known: u64,
     refused: u64,
+    /// The first of the refused, with line and reason, and the code of the very first.
     named: Vec<String>,
+    code: String,
 }
 
 /// Entries on their way, with their line numbers.
@@ -145,6 +152,12 @@ struct Request {
 }
 
 fn publish_many(from: &Path, client: &LogClient, signer: &PublisherSigner, json: bool) -> CliResult {
+    if !std::fs::metadata(from).map_err(|e| Failure::io("read", from, &e))?.is_file() {
+        return Err(Failure::Usage(format!(
+            "{} is no regular file: it is read twice, to find typos first",
+            from.display()
+        )));
+    }
     // Read through once before anything is sent: a typo in the last line is found first.
     let mut total = 0_u64;
     releases_file::for_each(from, |_, _| {
@@ -172,25 +185,33 @@ fn publish_many(from: &Path, client: &LogClient, signer: &PublisherSigner, json:
         sent.collect::<Vec<CliResult>>().into_iter().collect::<CliResult>().and(read)
     });
     bar.finish_and_clear();
-    let Tally { added, known, refused, named } = tally.into_inner().expect("senders do not panic");
+    let Tally { added, known, refused, named, code } = tally.into_inner().expect("senders do not panic");
     let seconds = started.elapsed().as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let rate = (added + known) as f64 / seconds;
     let done = format!("{added} added, {known} in the log already, {refused} refused, of {total} releases");
     if let Err(failure) = sent {
         output::say(&format!("{done}; run the same command again to go on"));
         return Err(failure);
     }
-    output::result(
-        json && refused == 0,
-        &json!({ "ok": true, "total": total, "added": added, "known": known, "seconds": seconds }),
-        &if json { String::new() } else { format!("{done}\n{seconds:.1} s, {rate:.0} releases/s\n") },
-    )?;
-    if refused > 0 {
-        let message = format!("{done}: {}", named.join("; "));
-        return Err(Failure::refused("sequence-taken", message, "Give them the next sequence number."));
+    if added + known + refused != total {
+        let path = from.display();
+        return Err(Failure::CouldNotTell(format!(
+            "{path} changed while it was read: {done}; run the command again"
+        )));
     }
-    Ok(())
+    if refused > 0 {
+        return Err(Failure::refused(
+            &code,
+            format!("{done}: {}", named.join("; ")),
+            "The others are in the log.",
+        ));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = total as f64 / seconds;
+    output::result(
+        json,
+        &json!({ "ok": true, "total": total, "added": added, "known": known, "seconds": seconds }),
+        &format!("{done}\n{seconds:.1} s, {rate:.0} releases/s\n"),
+    )
 }
 
 /// Reads, signs and queues the releases, as many to a request as it holds.
@@ -239,15 +260,17 @@ fn send(
     }
 }
 
-/// The log names entries of a batch by their place in it; people know them by their lines.
+/// The log names an entry of a batch by its place in it; people know it by its line.
 fn in_lines(error: ClientError, lines: &[usize]) -> Failure {
-    let failure = Failure::from(error);
-    let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return failure };
-    match failure {
-        Failure::Refused { code, message, advice } => {
-            Failure::Refused { code, message: format!("lines {first} to {last}: {message}"), advice }
+    let entry = match &error {
+        ClientError::Status { entry, .. } => entry.and_then(|at| lines.get(at).copied()),
+        _ => None,
+    };
+    match (Failure::from(error), entry) {
+        (Failure::Refused { code, message, advice }, Some(line)) => {
+            Failure::Refused { code, message: format!("line {line}: {message}"), advice }
         }
-        other => other,
+        (failure, _) => failure,
     }
 }
 
@@ -256,6 +279,9 @@ impl Tally {
         match (answer.error, answer.duplicate) {
             (Some(error), _) => {
                 self.refused += 1;
+                if self.named.is_empty() {
+                    self.code = error.code;
+                }
                 if self.named.len() < NAMED_REFUSALS {
                     self.named.push(format!("line {line}: {}", error.detail));
                 }

@@ -6,6 +6,7 @@ use super::args::{Publisher, PublisherAdd, PublisherCommand};
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::{files, output};
+use crate::format::FormatError;
 use crate::release::{MAX_PUBLISHERS_BYTES, NewPublisher, Publishers};
 use crate::server::Profile;
 
@@ -30,7 +31,10 @@ fn add(args: &PublisherAdd, json: bool) -> CliResult {
     let pem = text("a publisher key", &args.key, 16 * 1024)?;
     Publishers::parse(old.as_bytes()).map_err(|e| Failure::file(&path, &e))?;
     let new = NewPublisher { name: &args.name, pem: &pem, purls: &args.purls, kinds: &args.kinds };
-    let new = new.append_to(&old).map_err(|e| Failure::file(&args.key, &e))?;
+    let new = new.append_to(&old).map_err(|e| match &e {
+        FormatError::Malformed { what: "a publisher key", .. } => Failure::file(&args.key, &e),
+        _ => Failure::file(&path, &e),
+    })?;
     files::replace(&path, new.as_bytes())?;
     let publishers = Publishers::parse(new.as_bytes()).map_err(|e| Failure::file(&path, &e))?;
     let keyid = publishers.list().last().and_then(|p| p.keys.last()).map(|key| key.keyid.to_hex());

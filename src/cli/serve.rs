@@ -36,7 +36,7 @@ pub fn run(args: &Serve) -> CliResult {
         let head = log.sequencer().published().borrow().checkpoint.clone();
         tracing::info!(origin = %head.origin, size = %head.size, url = %format!("http://{address}"), "serving");
         let served = server::run(listener, log, stop_signal()).await;
-        served.map_err(|e| Failure::CouldNotTell(format!("the listener failed: {e}")))?;
+        served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))?;
         tracing::info!("stopped; everything accepted is durable and published");
         Ok(())
     })

@@ -30,7 +30,8 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
         files::parse(&publishers_path, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
     let digest = files::hash_artifact(&args.file)?;
     let proof_path = args.proof.clone().unwrap_or_else(|| files::proof_path(&args.file));
-    let proof = files::read(&proof_path, "a proof file", MAX_PROOF_FILE_BYTES)?;
+    // One byte more than is allowed, so that the verdict on what is too large is the verdict's.
+    let proof = files::read_up_to(&proof_path, MAX_PROOF_FILE_BYTES + 1)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut memory = args.state.as_deref().map(Memory::open).transpose()?;
     let verdict = verify(&Question {
@@ -40,6 +41,7 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
         publishers: &publishers,
         freshness: Freshness { now, max_age: args.max_age },
         state: memory.as_ref().map(|memory| &memory.state),
+        package: args.purl.as_ref(),
     })?;
     if let Some(memory) = &mut memory {
         verdict.remember_in(&mut memory.state);

@@ -32,6 +32,8 @@ pub enum ClientError {
         detail: String,
         /// Seconds that the log asks to wait.
         retry_after: Option<u64>,
+        /// Place of the entry in a batch that the problem is about.
+        entry: Option<usize>,
     },
     /// An answer that can't be read.
     #[error("{url} answered what can't be read: {source}")]

@@ -1,5 +1,6 @@
 //! Requests to one log: capped, timed, with its errors read.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -33,6 +34,7 @@ pub struct LogClient {
 struct ProblemText {
     code: Option<String>,
     detail: Option<String>,
+    entry: Option<usize>,
 }
 
 impl LogClient {
@@ -125,25 +127,44 @@ fn read(
     let status = response.status();
     if !status.is_success() {
         let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
-        let body = response.body_mut().with_config().limit(MAX_ERROR_BYTES).read_to_vec().unwrap_or_default();
+        let body = read_capped(&mut response, MAX_ERROR_BYTES).unwrap_or_default();
         let problem: Option<ProblemText> = serde_json::from_slice(&body).ok();
-        let (code, detail) = problem.map_or((None, None), |problem| (problem.code, problem.detail));
+        let (code, detail, entry) = problem.map_or((None, None, None), |p| (p.code, p.detail, p.entry));
         return Err(ClientError::Status {
             url: url.to_owned(),
             status: status.as_u16(),
-            code,
-            detail: detail.unwrap_or_else(|| quote_bytes(&body)),
+            code: code.filter(|code| is_code(code)),
+            detail: detail.map_or_else(|| quote_bytes(&body), |detail| printable(&detail)),
             retry_after,
+            entry,
         });
     }
     // One byte more than allowed tells a body that is too large from one that just fits.
-    let body = response.body_mut().with_config().limit(limit as u64 + 1).read_to_vec();
-    match body {
+    match read_capped(&mut response, limit as u64 + 1) {
         Ok(body) if body.len() <= limit => Ok(body),
-        Ok(_) | Err(ureq::Error::BodyExceedsLimit(_)) => Err(ClientError::Malformed {
+        Ok(_) => Err(ClientError::Malformed {
             url: url.to_owned(),
             source: FormatError::TooLarge { what: "the answer", limit, unit: "bytes", seen: limit + 1 },
         }),
-        Err(e) => Err(network(e)),
+        Err(e) => Err(ClientError::Network { url: url.to_owned(), detail: e.to_string() }),
     }
+}
+
+/// Reads at most `limit` bytes as they come out of the decoder: a few bytes of gzip can stand for
+/// gigabytes, so what counts is not what came over the wire.
+fn read_capped(response: &mut Response<ureq::Body>, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    response.body_mut().as_reader().take(limit).read_to_end(&mut body)?;
+    Ok(body)
+}
+
+/// Codes go into other machines' reports: only what can be one is passed on.
+pub(super) fn is_code(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+}
+
+/// Foreign text for people, without what could drive their terminal.
+pub(super) fn printable(text: &str) -> String {
+    let head = text.chars().take(2_000);
+    head.map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

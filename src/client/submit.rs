@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 
+use super::http::{is_code, printable};
 use super::{ClientError, LogClient};
 use crate::bundle;
-use crate::format::FormatError;
+use crate::format::{FormatError, quote};
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
 
 /// Most bytes in one `/add-batch` body that a treehead log takes.
@@ -31,7 +32,12 @@ pub struct BatchError {
     /// Stable code.
     pub code: String,
     /// In words.
+    #[serde(deserialize_with = "printable_text")]
     pub detail: String,
+}
+
+fn printable_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(|text| printable(&text))
 }
 
 /// Collects entries for one `/add-batch` request.
@@ -94,6 +100,11 @@ impl LogClient {
             .map_err(|e| malformed("a JSON array".to_owned(), e.to_string()))?;
         if answers.len() != batch.count {
             return Err(malformed(format!("{} answers", batch.count), answers.len().to_string()));
+        }
+        if let Some(error) =
+            answers.iter().filter_map(|a| a.error.as_ref()).find(|error| !is_code(&error.code))
+        {
+            return Err(malformed("codes of lower-case letters".to_owned(), quote(&error.code)));
         }
         Ok(answers)
     }

@@ -19,11 +19,10 @@ pub use manifest::{MAX_MANIFEST_FILES, MAX_MULTI_PROOF, Manifest, MultiProof, ma
 pub use partial::PartialTiles;
 pub use plan::{Node, Plan, TileReader, prove_consistency, prove_inclusion, read_root};
 pub use size::{LeafIndex, MAX_TREE_SIZE, TreeSize};
-pub(crate) use tile::hashes_from_bytes;
-pub use tile::{TILE_WIDTH, Tile, TileId, tiles_of};
+pub use tile::{TILE_WIDTH, Tile, TileId, hashes_from_bytes, hashes_to_bytes, tiles_of};
 pub use verify::{MAX_PROOF_HASHES, ProofError, verify_consistency, verify_inclusion};
 
 #[cfg(test)]
-mod reference;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

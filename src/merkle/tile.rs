@@ -176,7 +176,16 @@ pub fn tiles_of(size: TreeSize) -> impl Iterator<Item = Tile> {
 }
 
 /// A tile's bytes as hashes; `None` unless they are exactly `width` hashes.
-pub(crate) fn hashes_from_bytes(bytes: &[u8], width: usize) -> Option<Vec<Hash>> {
+#[must_use]
+pub fn hashes_from_bytes(bytes: &[u8], width: usize) -> Option<Vec<Hash>> {
     let (chunks, rest) = bytes.as_chunks::<{ super::HASH_BYTES }>();
     (rest.is_empty() && chunks.len() == width).then(|| chunks.iter().map(|c| Hash::from_bytes(*c)).collect())
+}
+
+/// Hashes as a tile's bytes.
+#[must_use]
+pub fn hashes_to_bytes(hashes: &[Hash]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(hashes.len() * super::HASH_BYTES);
+    hashes.iter().for_each(|hash| bytes.extend_from_slice(hash.as_bytes()));
+    bytes
 }

@@ -1,7 +1,8 @@
 //! What the log's indexes hold of an entry: the sequence numbers it claims, and how it is found.
 //!
 //! Both are functions of the entry and the publishers file alone, so that indexes can be rebuilt
-//! from the journal.
+//! from the journal. That is why keys are revoked in that file and never removed from it: claims
+//! are kept under their publisher's name.
 
 use super::{Envelope, Publishers, Release};
 use crate::format::FormatError;

@@ -14,6 +14,7 @@
 //! """
 //! not_before = "2026-01-01T00:00:00Z"    # optional
 //! not_after = "2028-01-01T00:00:00Z"     # optional
+//! revoked = true                         # optional: nothing it signed is believed any more
 //! ```
 
 use std::collections::HashSet;
@@ -55,6 +56,8 @@ struct KeyText {
     pem: String,
     not_before: Option<String>,
     not_after: Option<String>,
+    #[serde(default)]
+    revoked: bool,
 }
 
 /// A key of a publisher.
@@ -67,6 +70,9 @@ pub struct PublisherKey {
     not_before: Option<Timestamp>,
     /// Last second in which the log admits them.
     not_after: Option<Timestamp>,
+    /// Nothing signed with it is believed. It stays in the file, because sequence numbers that it
+    /// claimed are found under its publisher's name.
+    revoked: bool,
 }
 
 /// A publisher and its rights.
@@ -132,6 +138,14 @@ pub enum SpeakError {
         to: String,
         /// The time now.
         seen: String,
+    },
+    /// The key was stolen or given up.
+    #[error("the key {keyid} of {publisher} is revoked: expected a signature by a key that is not")]
+    KeyRevoked {
+        /// The publisher whose key it is.
+        publisher: String,
+        /// The key named.
+        keyid: String,
     },
     /// None of the signers may speak for the package and kind.
     #[error(
@@ -251,6 +265,12 @@ impl Publishers {
 
 impl PublisherKey {
     fn check_validity(&self, publisher: &str, now: Option<Timestamp>) -> Result<(), SpeakError> {
+        if self.revoked {
+            return Err(SpeakError::KeyRevoked {
+                publisher: publisher.to_owned(),
+                keyid: self.keyid.to_hex(),
+            });
+        }
         let valid = |now| self.not_before.is_none_or(|t| now >= t) && self.not_after.is_none_or(|t| now <= t);
         match now {
             Some(now) if !valid(now) => Err(SpeakError::KeyNotValid {
@@ -292,7 +312,7 @@ fn parse_key(text: &KeyText) -> Result<PublisherKey, FormatError> {
         let seen = format!("{} and {}", format_time(from), format_time(to));
         return Err(FormatError::malformed(Publishers::WHAT, "not_before to be at most not_after", seen));
     }
-    Ok(PublisherKey { keyid: keyid(&key), key, not_before, not_after })
+    Ok(PublisherKey { keyid: keyid(&key), key, not_before, not_after, revoked: text.revoked })
 }
 
 /// Reads an Ed25519 public key in SPKI PEM and refuses weak ones.

@@ -118,7 +118,8 @@ fn are_qualifiers(text: &str) -> bool {
     pairs.is_some_and(|pairs| {
         pairs.iter().all(|(key, value)| {
             let key_ok = key.starts_with(|c: char| c.is_ascii_lowercase()) && key.bytes().all(is_key);
-            key_ok && !value.is_empty() && value.split('/').all(is_encoded)
+            // A slash stands for itself in here, so its encoding would be a second spelling.
+            key_ok && !value.is_empty() && !value.contains("%2F") && value.split('/').all(is_encoded)
         }) && pairs.windows(2).all(|pair| pair[0].0 < pair[1].0)
     })
 }
@@ -220,6 +221,7 @@ mod tests {
             "pkg:generic/a@1?arch=",
             "pkg:generic/a@1?b=1&a=1",
             "pkg:generic/a@1?a=1&a=2",
+            "pkg:generic/a@1?a=b%2Fc",
             "pkg:generic/a@1?Arch=x",
             "pkg:generic/a@1#",
             "pkg:generic/é@1",

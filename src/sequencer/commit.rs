@@ -13,7 +13,7 @@ use super::plan::{Known, plan};
 use super::pool::{Pool, Submission, Work};
 use super::{Fault, Published, StartError, SubmitError};
 use crate::checkpoint::{self, Checkpoint};
-use crate::merkle::{Hash, LeafIndex, prove_consistency, read_root};
+use crate::merkle::{Hash, LeafIndex, TreeSize, prove_consistency, read_root};
 use crate::note::NoteSigner;
 use crate::store::{Batch, Store, StoreError, StoreReader};
 
@@ -90,7 +90,8 @@ impl Committer {
 
     /// Whether something durable is not in the published head yet.
     fn is_behind(&self) -> bool {
-        self.stale || self.signed.as_ref().is_none_or(|signed| signed.size != self.store.edge().size())
+        // Not the signed one: a reload may find a head that was signed, and never shown.
+        self.stale || self.published.borrow().checkpoint.size != self.store.edge().size()
     }
 
     fn commit(&mut self, submissions: Vec<Submission>) {
@@ -138,6 +139,12 @@ impl Committer {
                 StoreError::Damaged { what: "the checkpoint file".to_owned(), detail: e.to_string() }
             }
         })?;
+        let shown = self.published.borrow().checkpoint.size;
+        let signed = self.signed.as_ref().map_or(TreeSize::ZERO, |signed| signed.size);
+        if signed < shown {
+            // Files that went back under a running log: memory knows better what the world has seen.
+            return Err(StoreError::JournalShort { signed: shown, seen: signed });
+        }
         self.stale = false;
         self.fault.set(None);
         tracing::info!(size = %self.store.edge().size(), "the store was reloaded");

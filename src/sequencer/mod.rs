@@ -228,15 +228,29 @@ impl Sequencer {
 
     /// Refuses further submissions, commits and publishes what waits, and returns when that is done.
     ///
-    /// # Panics
-    /// If another thread panicked in here before.
-    pub fn shut_down(&self) {
-        self.shared.pool.close();
-        let thread = self.shared.thread.lock().expect("no panic while it is held").take();
+    /// # Errors
+    /// The fault that kept it from publishing everything; what was acknowledged is durable.
+    pub fn shut_down(&self) -> Result<(), String> {
+        self.shared.stop();
+        self.fault().map_or(Ok(()), Err)
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        self.pool.close();
+        let thread = self.thread.lock().expect("no panic while it is held").take();
         if let Some(thread) = thread {
             // Its panics were caught and reported when they happened.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Shared {
+    /// The last handle is gone: the store is closed, and its directory free again.
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::PublisherBook;
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, TreeSize, prove_inclusion};
@@ -117,7 +119,12 @@ struct Shared {
     profile: Profile,
     publishers: Arc<PublisherBook>,
     sequencer: Sequencer,
+    /// Searches read many bundles: only so many run at once.
+    searches: Semaphore,
 }
+
+/// Searches that run at once; the others wait their turn.
+const SEARCHES: usize = 2;
 
 impl Log {
     /// Opens a log's directory, recovers it, publishes its head, and starts to sequence.
@@ -131,7 +138,8 @@ impl Log {
         let open = OpenOptions { describe, progress: config.progress, ..OpenOptions::new(origin.as_str()) };
         let store = DiskStore::open(&config.dir, open).map_err(StartError::from)?;
         let sequencer = Sequencer::start(Box::new(store), config.signer, &config.options)?;
-        Ok(Self { shared: Arc::new(Shared { origin, profile: config.profile, publishers, sequencer }) })
+        let (profile, searches) = (config.profile, Semaphore::new(SEARCHES));
+        Ok(Self { shared: Arc::new(Shared { origin, profile, publishers, sequencer, searches }) })
     }
 
     /// The log's identity.
@@ -162,11 +170,16 @@ impl Log {
         self.shared.sequencer.reader()
     }
 
+    /// Held while a search runs.
+    pub(super) async fn search_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.shared.searches.acquire().await.ok()
+    }
+
     pub(super) fn published(&self) -> Published {
         self.shared.sequencer.published().borrow().clone()
     }
 
-    /// Waits until leaf `index` is in a published head.
+    /// Waits until a head of at least this size is published.
     pub(super) async fn wait_until_published(&self, size: TreeSize) -> Option<Published> {
         let mut heads = self.shared.sequencer.published();
         let head = heads.wait_for(|head| head.checkpoint.size >= size).await.ok()?;

@@ -34,10 +34,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// publishes everything that was accepted, and returns.
 ///
 /// # Errors
-/// [`io::Error`] where the listener fails.
-///
-/// # Panics
-/// If the runtime is shut down while this runs.
+/// [`io::Error`] where the listener fails, or not everything that is durable could be published.
 pub async fn run(
     listener: TcpListener,
     log: Log,
@@ -61,8 +58,8 @@ pub async fn run(
         () = grace => Ok(()),
     };
     let sequencer = log.sequencer().clone();
-    tokio::task::spawn_blocking(move || sequencer.shut_down()).await.expect("shutting down does not panic");
-    result
+    let stopped = tokio::task::spawn_blocking(move || sequencer.shut_down()).await;
+    stopped.map_err(io::Error::other).and_then(|stopped| stopped.map_err(io::Error::other)).and(result)
 }
 
 /// All routes of the log.

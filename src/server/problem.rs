@@ -1,11 +1,13 @@
 //! Errors as clients see them: RFC 9457 problem+json with a stable `code`. Errors are mapped to
 //! statuses here and nowhere else.
 
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::format::{FormatError, quote};
+use crate::merkle::LeafIndex;
 use crate::release::SpeakError;
 use crate::sequencer::SubmitError;
 use crate::store::StoreError;
@@ -37,6 +39,17 @@ pub enum Problem {
     /// The sequencer did not take it.
     #[error(transparent)]
     Submit(#[from] SubmitError),
+    /// It is durable, and the head over it could not be published in time.
+    #[error(
+        "the entry is durable as leaf {index}, but no tree head over it was published in time; send it again later for its proof"
+    )]
+    NotPublished {
+        /// Its place in the log.
+        index: LeafIndex,
+    },
+    /// A part of the log failed in a way that it never should.
+    #[error("the log failed to answer; its operator finds the reason in its log")]
+    Internal,
     /// There is no such thing (yet).
     #[error("{what} is not in this log: {detail}")]
     NotFound {
@@ -82,10 +95,15 @@ impl Problem {
             }
             Self::NotAdmitted(SpeakError::UnknownKey { .. }) => (StatusCode::FORBIDDEN, "unknown-publisher"),
             Self::NotAdmitted(SpeakError::KeyNotValid { .. }) => (StatusCode::FORBIDDEN, "key-not-valid"),
+            Self::NotAdmitted(SpeakError::KeyRevoked { .. }) => {
+                (StatusCode::FORBIDDEN, "publisher-key-revoked")
+            }
             Self::NotAdmitted(_) => (StatusCode::FORBIDDEN, "publisher-not-permitted"),
             Self::Submit(SubmitError::Full { .. }) => (StatusCode::TOO_MANY_REQUESTS, "full"),
             Self::Submit(SubmitError::ShuttingDown) => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
             Self::Submit(SubmitError::SequenceTaken) => (StatusCode::CONFLICT, "sequence-taken"),
+            Self::NotPublished { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-published"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
             Self::NoRoute(_) => (StatusCode::NOT_FOUND, "no-route"),
             Self::WrongMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "wrong-method"),
@@ -104,9 +122,17 @@ impl Problem {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Submit(SubmitError::Full { retry_after, .. }) => Some(retry_after.as_secs().max(1)),
-            Self::Submit(SubmitError::ShuttingDown | SubmitError::Storage(_)) | Self::Store(_) => Some(5),
+            Self::Submit(SubmitError::ShuttingDown | SubmitError::Storage(_))
+            | Self::Store(_)
+            | Self::NotPublished { .. } => Some(5),
             _ => None,
         }
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        FormatError::malformed("a path", "percent-encoded UTF-8", quote(&rejection.body_text())).into()
     }
 }
 
@@ -117,6 +143,9 @@ struct Body<'a> {
     status: u16,
     code: &'a str,
     detail: String,
+    /// Place of the entry in a batch that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry: Option<usize>,
 }
 
 impl IntoResponse for Problem {
@@ -131,6 +160,10 @@ impl IntoResponse for Problem {
             status: status.as_u16(),
             code,
             detail: self.to_string(),
+            entry: match &self {
+                Self::InBatch { at, .. } => Some(*at),
+                _ => None,
+            },
         };
         let json = serde_json::to_vec(&body).expect("strings and a number always serialize");
         let mut response =

@@ -1,6 +1,7 @@
 //! Proofs, with their parameters in the path, so that no cache can mix them up.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -33,8 +34,9 @@ pub struct Consistency {
 
 pub async fn inclusion(
     State(log): State<Log>,
-    Path((size, index)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Inclusion>, Problem> {
+    let Path((size, index)) = path?;
     let size = published_size(&log, &size)?;
     let index = LeafIndex::parse(&index).ok_or_else(|| malformed("a leaf index", &index))?;
     if !size.contains(index) {
@@ -43,7 +45,7 @@ pub async fn inclusion(
     }
     blocking(move || {
         let reader = log.reader().as_ref();
-        let root = read_root(reader, size)?.root();
+        let root = published_root(&log, size)?;
         let id = TileId::Hashes { level: 0, index: index.get() / 256 };
         let tile = Tile::new(id, index.get() % 256 + 1).expect("1 to 256");
         let leaf = *reader.tiles(&[tile])?[0].last().expect("at least one hash");
@@ -61,8 +63,9 @@ pub async fn inclusion(
 
 pub async fn consistency(
     State(log): State<Log>,
-    Path((old, new)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Consistency>, Problem> {
+    let Path((old, new)) = path?;
     let new = published_size(&log, &new)?;
     let old = published_size(&log, &old)?;
     if old > new {
@@ -76,7 +79,7 @@ pub async fn consistency(
     }
     blocking(move || {
         let reader = log.reader().as_ref();
-        let (old_root, new_root) = (read_root(reader, old)?.root(), read_root(reader, new)?.root());
+        let (old_root, new_root) = (published_root(&log, old)?, published_root(&log, new)?);
         let proof = prove_consistency(reader, (old, &old_root), (new, &new_root))?.map_err(inconsistent)?;
         Ok::<_, StoreError>(Json(Consistency {
             old_size: old.get(),
@@ -89,7 +92,11 @@ pub async fn consistency(
     .await
 }
 
-pub async fn leaf(State(log): State<Log>, Path(hash): Path<String>) -> Result<Response, Problem> {
+pub async fn leaf(
+    State(log): State<Log>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let Path(hash) = path?;
     let hash = Hash::from_hex(&hash)?;
     let not_found =
         || Problem::NotFound { what: "the leaf", detail: "no published entry has this leaf hash".to_owned() };
@@ -100,6 +107,14 @@ pub async fn leaf(State(log): State<Log>, Path(hash): Path<String>) -> Result<Re
         Ok::<_, Problem>(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
     })
     .await
+}
+
+/// Root of an earlier tree, proven to be a prefix of the signed one before anything is built on it.
+fn published_root(log: &Log, size: TreeSize) -> Result<Hash, StoreError> {
+    let (reader, signed) = (log.reader().as_ref(), log.published().checkpoint);
+    let root = read_root(reader, size)?.root();
+    prove_consistency(reader, (size, &root), (signed.size, &signed.root))?.map_err(inconsistent)?;
+    Ok(root)
 }
 
 fn inconsistent(error: crate::merkle::ProofError) -> StoreError {

@@ -5,7 +5,7 @@ use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::{Log, Problem};
-use crate::merkle::{HASH_BYTES, Tile};
+use crate::merkle::{Tile, hashes_to_bytes};
 
 /// Tiles and bundles never change: caches may keep them for a year.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
@@ -19,9 +19,7 @@ pub async fn checkpoint(State(log): State<Log>) -> Response {
 pub async fn tile(State(log): State<Log>, uri: Uri) -> Result<Response, Problem> {
     let tile = published_tile(&log, &uri)?;
     let hashes = log.reader().tiles(&[tile])?.remove(0);
-    let mut bytes = Vec::with_capacity(hashes.len() * HASH_BYTES);
-    hashes.iter().for_each(|hash| bytes.extend_from_slice(hash.as_bytes()));
-    Ok(immutable(bytes))
+    Ok(immutable(hashes_to_bytes(&hashes)))
 }
 
 pub async fn bundle(State(log): State<Log>, uri: Uri) -> Result<Response, Problem> {
@@ -52,5 +50,9 @@ fn published_tile(log: &Log, uri: &Uri) -> Result<Tile, Problem> {
 pub async fn blocking<T: Send + 'static, E: Into<Problem> + Send + 'static>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.expect("the work does not panic").map_err(Into::into)
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Into::into),
+        // sled may panic on files that it did not expect; that is an answer, not a dropped connection.
+        Err(_) => Err(Problem::Internal),
+    }
 }

@@ -10,7 +10,7 @@ use super::{Log, Problem, Profile};
 use crate::format::{FormatError, quote};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::release::{EntryValues, Facts, Publishers, SearchField, Term};
-use crate::store::{StoreReader, read_entry};
+use crate::store::{EntryReader, StoreReader};
 
 /// Most releases on a page.
 const MAX_PAGE: usize = 100;
@@ -88,6 +88,8 @@ pub async fn releases(State(log): State<Log>, uri: Uri) -> Result<Json<Page>, Pr
         FormatError::malformed("a search", expected, quote(&e.to_string()))
     })?;
     let search = Search::parse(query)?;
+    let turns = log.clone();
+    let _turn = turns.search_turn().await;
     blocking(move || {
         let size = log.published().checkpoint.size;
         let publishers = log.publishers().current();
@@ -132,7 +134,7 @@ impl Search {
     ) -> Result<Page, Problem> {
         let end = size.next_index();
         let mut before = Some(self.before.map_or(end, |before| before.min(end)));
-        let (mut releases, mut looked_at) = (Vec::new(), 0);
+        let (mut releases, mut looked_at, mut entries) = (Vec::new(), 0, EntryReader::new(reader));
         while let Some(end) = before.filter(|_| releases.len() < self.limit && looked_at < MAX_LOOKED_AT) {
             let (leaves, more) = self.candidates(reader, end)?;
             before = if more { leaves.last().copied() } else { None };
@@ -142,10 +144,9 @@ impl Search {
                     before = Some(index.plus(1));
                     break;
                 }
-                let entry = read_entry(reader, index)?;
-                if let Some(values) = Facts::values(&entry, publishers).filter(|values| self.matches(values))
-                {
-                    releases.push(row(index, &entry, &values));
+                let entry = entries.read(index)?;
+                if let Some(values) = Facts::values(entry, publishers).filter(|values| self.matches(values)) {
+                    releases.push(row(index, entry, &values));
                 }
             }
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::read::blocking;
 use super::{Log, Problem, Profile};
 use crate::bundle;
-use crate::format::{FormatError, cap, cap_count, quote};
+use crate::format::{FormatError, cap, quote};
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::{Envelope, Facts, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers};
 use crate::sequencer::{Candidate, Published, Sequenced, SubmitError};
@@ -22,6 +22,8 @@ use crate::store::MAX_BATCH_ENTRIES;
 pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Media type of a `.tlog-proof` file.
 pub const PROOF_MEDIA_TYPE: &str = "text/x-tlog-proof; charset=utf-8";
+/// How long a caller is kept waiting for a head that can't be written: a hundred times the usual.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -118,6 +120,12 @@ pub async fn add_batch(
     let candidates = blocking(move || admit_batch(&bytes, profile, &publishers)).await?;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
     let results = sequence(&log, candidates).await?;
+    // What could not be stored is no answer to an entry: the whole request is to be sent again.
+    if let Some(error) =
+        results.iter().filter_map(|r| r.as_ref().err()).find(|e| matches!(e, SubmitError::Storage(_)))
+    {
+        return Err(error.clone().into());
+    }
     let last = results.iter().flatten().map(|sequenced| sequenced.index).max();
     let head = match (query.wait, last) {
         (Wait::Published, Some(last)) => Some(wait(&log, last).await?),
@@ -174,7 +182,6 @@ fn admit_batch(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Resul
     if entries.is_empty() {
         return Err(FormatError::malformed("a batch", "at least one entry", "none").into());
     }
-    cap_count("a batch", "entries", entries.len(), MAX_BATCH_ENTRIES)?;
     let admit = |(at, entry): (usize, &&[u8])| {
         admit(entry, profile, publishers)
             .map_err(|problem| Problem::InBatch { at, problem: Box::new(problem) })
@@ -188,7 +195,10 @@ async fn sequence(log: &Log, candidates: Vec<Candidate>) -> Result<crate::sequen
 }
 
 async fn wait(log: &Log, index: LeafIndex) -> Result<Published, Problem> {
-    log.wait_until_published(index.size_with()).await.ok_or_else(|| SubmitError::ShuttingDown.into())
+    match tokio::time::timeout(PUBLISH_TIMEOUT, log.wait_until_published(index.size_with())).await {
+        Ok(head) => head.ok_or_else(|| SubmitError::ShuttingDown.into()),
+        Err(_) => Err(Problem::NotPublished { index }),
+    }
 }
 
 fn parse_query(uri: &Uri) -> Result<AddQuery, Problem> {

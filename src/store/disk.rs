@@ -4,6 +4,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
 
 use super::index::{Index, IndexRows, Indexer};
 use super::journal::{self, BundleReader, Cursor, Journal, Position, Scan, bundle_starts};
@@ -18,6 +19,9 @@ use crate::merkle::{
     Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize, read_root,
 };
 use crate::release::Term;
+
+/// How long a reload waits for those who read: each is done with what it reads within milliseconds.
+const READERS_LEAVE: Duration = Duration::from_secs(10);
 
 /// Where the parts of a log are in its directory.
 #[derive(Debug, Clone)]
@@ -167,11 +171,7 @@ impl DiskStore {
         origin: Hash,
     ) -> Result<Result<(sled::Db, Tree, Index, Option<Position>), TreeCheck>, StoreError> {
         let dir = self.layout.journal();
-        let opened = open_sled(&self.layout.sled(), self.options.cache_bytes);
-        let (db, tree_rows, index_rows) = match opened {
-            Ok(opened) => opened,
-            Err(why) => return Ok(Err(why)),
-        };
+        let (db, tree_rows, index_rows) = open_sled(&self.layout.sled(), self.options.cache_bytes)?;
         let tail = |tree: &Tree, cursor: &Cursor| partial_leaves(&dir, tree, cursor.size);
         let (tree, cursor) = match Tree::open(tree_rows, tail) {
             Ok(Ok(opened)) => opened,
@@ -281,8 +281,7 @@ impl DiskStore {
 pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
     let layout = Layout::new(dir);
     let lock = DirLock::acquire(&layout.lock())?;
-    let (db, rows, _) = open_sled(&layout.sled(), 64 * 1024 * 1024)
-        .map_err(|why| StoreError::TreeDamaged { detail: why.to_string() })?;
+    let (db, rows, _) = open_sled(&layout.sled(), 64 * 1024 * 1024)?;
     Ok((TreeRows::new(db, rows), lock))
 }
 
@@ -417,7 +416,7 @@ impl StoreReader for DiskReader {
 }
 
 /// Opens sled; it may panic on files that it did not expect.
-fn open_sled(path: &Path, cache_bytes: u64) -> Result<(sled::Db, sled::Tree, sled::Tree), TreeCheck> {
+fn open_sled(path: &Path, cache_bytes: u64) -> Result<(sled::Db, sled::Tree, sled::Tree), StoreError> {
     let open = || {
         let config =
             sled::Config::new().path(path).cache_capacity(cache_bytes).mode(sled::Mode::HighThroughput);
@@ -426,10 +425,29 @@ fn open_sled(path: &Path, cache_bytes: u64) -> Result<(sled::Db, sled::Tree, sle
         let (tree, index) = (db.open_tree("tree")?, db.open_tree("index")?);
         Ok::<_, sled::Error>((db, tree, index))
     };
-    match catch_unwind(AssertUnwindSafe(open)) {
-        Ok(opened) => opened.map_err(|e| TreeCheck(format!("sled does not open: {e}"))),
-        Err(_) => Err(TreeCheck("sled panicked while it opened".to_owned())),
+    let deadline = Instant::now() + READERS_LEAVE;
+    loop {
+        match catch_unwind(AssertUnwindSafe(open)) {
+            // The directory is ours, so whoever holds sled is a reader that came before a reload, and
+            // leaves when it has its answer.
+            Ok(Err(e)) if is_held(&e) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(Err(e)) if is_held(&e) => {
+                let source = std::io::Error::new(std::io::ErrorKind::ResourceBusy, e.to_string());
+                return Err(StoreError::io("lock", path)(source));
+            }
+            Ok(opened) => return Ok(opened?),
+            Err(_) => {
+                return Err(StoreError::TreeDamaged { detail: "sled panicked while it opened".to_owned() });
+            }
+        }
     }
+}
+
+/// sled has no kind of its own for this.
+fn is_held(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(e) if e.to_string().starts_with("could not acquire lock"))
 }
 
 /// The cursor may point at what the journal lost or never had: then sled is made anew, and the scan
@@ -448,9 +466,8 @@ fn disagrees_with_journal(error: StoreError) -> Result<TreeCheck, StoreError> {
 /// check, the tree is made anew before the journal is blamed.
 fn tree_may_be_wrong<T>(error: StoreError) -> Result<Result<T, TreeCheck>, StoreError> {
     match error {
-        StoreError::TreeDamaged { .. } | StoreError::JournalForked { .. } => {
-            Ok(Err(TreeCheck(error.to_string())))
-        }
+        StoreError::TreeDamaged { detail } => Ok(Err(TreeCheck(detail))),
+        StoreError::JournalForked { .. } => Ok(Err(TreeCheck(error.to_string()))),
         _ => Err(error),
     }
 }

@@ -20,9 +20,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Bytes that were written before do not check.
-    #[error(
-        "{what} is damaged: {detail}; run `treehead fsck DIR` to see how much, and restore it from an export or a backup"
-    )]
+    #[error("{what} is damaged: {detail}; restore the file from a backup, then run `treehead fsck DIR`")]
     Damaged {
         /// File and place.
         what: String,
@@ -39,7 +37,7 @@ pub enum StoreError {
     },
     /// The journal ends before the last signed checkpoint does.
     #[error(
-        "the journal lost entries: expected at least {signed}, which were signed and published, saw {seen}; restore the journal from an export or a backup; until then this log must not sign"
+        "the journal lost entries: expected at least {signed}, which were signed and published, saw {seen}; restore the missing segments from a backup; until then this log must not sign"
     )]
     JournalShort {
         /// Size of the last signed checkpoint.
@@ -49,7 +47,7 @@ pub enum StoreError {
     },
     /// The journal holds other entries than the ones that were signed.
     #[error(
-        "the journal is not what was signed: expected root {expected} at tree size {size}, saw {seen}; restore it from an export or a backup; until then this log must not sign"
+        "the journal is not what was signed: expected root {expected} at tree size {size}, saw {seen}; restore its segments from a backup; until then this log must not sign"
     )]
     JournalForked {
         /// Size of the last signed checkpoint.
@@ -85,7 +83,6 @@ fn advice(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::PermissionDenied => " (check owner and permissions)",
         io::ErrorKind::ReadOnlyFilesystem => " (the file system is mounted read-only)",
-        io::ErrorKind::NotFound => " (`treehead init DIR` makes a log)",
         _ => "",
     }
 }
@@ -100,6 +97,18 @@ impl StoreError {
 
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> Self {
-        Self::TreeDamaged { detail: error.to_string() }
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match error {
+            // The system's doing, not the tree's: it is whole, and stays.
+            sled::Error::Io(source)
+                if matches!(
+                    source.kind(),
+                    StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem
+                ) =>
+            {
+                Self::Io { doing: "open or write", path: PathBuf::from("sled"), source }
+            }
+            _ => Self::TreeDamaged { detail: error.to_string() },
+        }
     }
 }

@@ -23,7 +23,8 @@ pub use index::SearchPage;
 pub use memory::{Fault, FaultPoint, MemoryStore};
 pub use tree::{TreeCheck, TreeRows};
 
-use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TileReader, TreeSize};
+use crate::bundle;
+use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize};
 use crate::release::{Facts, Term};
 
 /// Most entries that are staged with one fdatasync.
@@ -140,18 +141,54 @@ impl TileReader for dyn StoreReader + '_ {
     }
 }
 
-/// One entry, out of its bundle.
+/// Reads entries one by one, and keeps the bundle that it read last: neighbours cost nothing.
+pub struct EntryReader<'a> {
+    reader: &'a dyn StoreReader,
+    /// Number of the bundle, and its entries as far as the tree has them.
+    last: Option<(u64, Vec<Vec<u8>>)>,
+}
+
+impl<'a> EntryReader<'a> {
+    /// A reader that has read nothing yet.
+    #[must_use]
+    pub const fn new(reader: &'a dyn StoreReader) -> Self {
+        Self { reader, last: None }
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// As [`StoreReader::bundle`]; [`StoreError::TreeDamaged`] where the tree has no such leaf.
+    pub fn read(&mut self, index: LeafIndex) -> Result<&[u8], StoreError> {
+        let (number, place) = (index.get() / TILE_WIDTH, index.get() % TILE_WIDTH);
+        let place = usize::try_from(place).expect("below 256");
+        let known =
+            self.last.as_ref().is_some_and(|(last, entries)| *last == number && entries.len() > place);
+        if !known {
+            let width = TileId::Entries { index: number }.width_in(self.reader.size());
+            let width = usize::try_from(width).expect("at most 256");
+            let bytes = if width > place { self.reader.bundle(number, width)? } else { Vec::new() };
+            let damaged = |e: crate::format::FormatError| StoreError::Damaged {
+                what: format!("bundle {number}"),
+                detail: e.to_string(),
+            };
+            let entries = bundle::split(&bytes, width).map_err(damaged)?;
+            self.last = Some((number, entries.into_iter().map(<[u8]>::to_vec).collect()));
+        }
+        let entry = self.last.as_ref().and_then(|(_, entries)| entries.get(place));
+        entry.map(Vec::as_slice).ok_or_else(|| StoreError::TreeDamaged {
+            detail: format!("expected leaf {index}, saw a tree of {}", self.reader.size()),
+        })
+    }
+}
+
+/// One entry, where no neighbours are read.
 ///
 /// # Errors
-/// As [`StoreReader::bundle`].
+/// As [`EntryReader::read`].
 pub fn read_entry(reader: &dyn StoreReader, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
-    let (bundle, place) = (index.get() / crate::merkle::TILE_WIDTH, index.get() % crate::merkle::TILE_WIDTH);
-    let place = usize::try_from(place).expect("below 256");
-    let bytes = reader.bundle(bundle, place + 1)?;
-    let entries = crate::bundle::split(&bytes, place + 1)
-        .map_err(|e| StoreError::Damaged { what: format!("bundle {bundle}"), detail: e.to_string() })?;
-    Ok(entries[place].to_vec())
+    EntryReader::new(reader).read(index).map(<[u8]>::to_vec)
 }
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;

@@ -9,7 +9,7 @@ use crate::merkle::{Manifest, Plan, RightEdge, Tile, TileReader};
 use crate::note::{KeyId, KeyName, Note, NoteSignature, NoteSigner, SignatureType};
 use crate::proof_file::ProofFile;
 use crate::release::tests::{publisher_signer, publisher_toml, sample_release, signed_entry};
-use crate::release::{ManifestRef, PublisherSigner};
+use crate::release::{ManifestRef, PublisherSigner, PurlPattern};
 
 /// When the first witness cosigned; the second did a minute later.
 const COSIGNED: u64 = 1_770_000_000;
@@ -116,6 +116,7 @@ impl Scene {
             publishers: &Publishers::parse(self.publishers.as_bytes()).unwrap(),
             freshness: self.freshness,
             state: Some(&self.state),
+            package: None,
         })
     }
 
@@ -304,6 +305,7 @@ fn every_flipped_bit_of_a_proof_file_is_refused() {
             publishers: &publishers,
             freshness,
             state: None,
+            package: None,
         })
     };
     assert!(ask(&proof).is_ok());
@@ -382,13 +384,15 @@ fn files_are_checked_against_the_manifest() {
 
 #[test]
 fn freshness_has_exact_limits() {
-    let newest = COSIGNED + 60;
+    // The quorum is both witnesses, so the older cosignature decides what is stale, and the newer
+    // one what is from the future.
+    let (oldest, newest) = (COSIGNED, COSIGNED + 60);
     let asked =
         |now, max_age| Scene::with(|s| s.freshness = Freshness { now, max_age }).verdict().map(|_| ());
     for (now, max_age) in [
-        (newest, Some(0)),
-        (newest + 3_600, Some(3_600)),
-        (newest + 3_600, None),
+        (oldest, Some(0)),
+        (oldest + 3_600, Some(3_600)),
+        (oldest + 3_600, None),
         (u64::MAX, None),
         (u64::MAX, Some(u64::MAX)),
         (newest - FUTURE_ALLOWANCE_SECONDS, None),
@@ -396,7 +400,7 @@ fn freshness_has_exact_limits() {
     ] {
         assert_eq!(asked(now, max_age), Ok(()), "now {now}, at most {max_age:?} seconds old");
     }
-    for (now, max_age) in [(newest + 3_601, 3_600), (newest + 1, 0), (u64::MAX, 3_600)] {
+    for (now, max_age) in [(oldest + 3_601, 3_600), (oldest + 1, 0), (u64::MAX, 3_600)] {
         let expected =
             Refusal::Stale { expected: format_time(now - max_age), seen: "2026-02-02T02:41:00Z".to_owned() };
         assert_eq!(asked(now, Some(max_age)), Err(expected));
@@ -417,5 +421,53 @@ fn freshness_has_exact_limits() {
     });
     let refusal = unwatched.refusal();
     assert_eq!(refusal.code(), "stale");
-    assert!(refusal.to_string().ends_with("saw no cosignature, so no time at all"), "{refusal}");
+    assert!(refusal.to_string().ends_with("no cosignature, so no time at all"), "{refusal}");
+}
+
+#[test]
+fn one_wrong_clock_neither_refreshes_nor_spoils() {
+    // Two of three are enough; the third's clock is wrong, or its owner is.
+    let asked = |times: [u64; 3]| {
+        let scene = Scene::with(|s| {
+            let witnesses: String =
+                (1..4).map(|w| format!("witness w{w} {}\n", witness(w).public())).collect();
+            s.policy = format!("log {}\n{witnesses}group two 2 w1 w2 w3\nquorum two\n", log_vkey());
+            s.cosigned = (1..).zip(times).collect();
+            s.freshness = Freshness { now: COSIGNED + 100, max_age: Some(3_600) };
+        });
+        scene.verdict().map(drop).map_err(|refusal| refusal.code())
+    };
+    assert_eq!(asked([COSIGNED, COSIGNED, COSIGNED]), Ok(()));
+    assert_eq!(asked([COSIGNED, COSIGNED, COSIGNED + 86_400]), Ok(()), "one is from the future");
+    assert_eq!(asked([COSIGNED, COSIGNED, 0]), Ok(()), "one is from long ago");
+    assert_eq!(asked([COSIGNED, 0, 0]), Err("stale"), "one fresh cosignature is no quorum");
+    assert_eq!(asked([COSIGNED, 0, COSIGNED + 86_400]), Err("stale"));
+    assert_eq!(asked([COSIGNED, COSIGNED + 86_400, COSIGNED + 86_400]), Err("from-the-future"));
+}
+
+#[test]
+fn a_genuine_release_of_another_package_is_not_what_was_asked_for() {
+    let scene = Scene::good();
+    let proof = scene.proof();
+    let ask = |pattern: &str| {
+        verify(&Question {
+            artifact: Artifact::File(&scene.artifact),
+            proof: proof.as_bytes(),
+            policy: &Policy::parse(scene.policy.as_bytes()).unwrap(),
+            publishers: &Publishers::parse(scene.publishers.as_bytes()).unwrap(),
+            freshness: scene.freshness,
+            state: None,
+            package: Some(&PurlPattern::parse(pattern).unwrap()),
+        })
+    };
+    assert!(ask("pkg:generic/example/*").is_ok());
+    let refusal = ask("pkg:generic/example/another").unwrap_err();
+    assert_eq!(refusal.code(), "other-package");
+    assert!(refusal.to_string().contains("expected pkg:generic/example/another, saw pkg:"), "{refusal}");
+}
+
+#[test]
+fn a_revoked_key_is_not_believed() {
+    let revoked = Scene::with(|s| s.publishers.push_str("revoked = true\n"));
+    assert_eq!(revoked.refusal().code(), "publisher-key-revoked");
 }

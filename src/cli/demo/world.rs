@@ -134,6 +134,7 @@ impl World {
             publishers: &self.publishers,
             freshness: Freshness { now, max_age: None },
             state,
+            package: None,
         })
     }
 

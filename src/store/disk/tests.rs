@@ -1,1 +1,670 @@
+use std::io;
+use std::process::Command;
+use std::sync::Mutex;
 
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::conformance::{
+    append, batch_of, check, copy_dir, describe, named, numbered, options, signed, term,
+};
+use crate::store::read_entry;
+
+/// What was reported while a store opened.
+type Reports = Arc<Mutex<Vec<(u64, u64)>>>;
+
+fn watched() -> (OpenOptions, Reports) {
+    let reports = Reports::default();
+    let seen = reports.clone();
+    let progress = Arc::new(move |done, total| seen.lock().unwrap().push((done, total)));
+    (OpenOptions { progress, ..options() }, reports)
+}
+
+fn open(dir: &Path) -> Result<DiskStore, StoreError> {
+    DiskStore::open(dir, options())
+}
+
+/// Opens, and says whether anything of the journal had to be applied again.
+fn reopen(dir: &Path) -> (DiskStore, bool) {
+    let (options, reports) = watched();
+    let store = DiskStore::open(dir, options).unwrap();
+    let caught_up = !reports.lock().unwrap().is_empty();
+    (store, caught_up)
+}
+
+/// Entries that every index holds something of.
+fn entries(first: usize, count: usize) -> Vec<Vec<u8>> {
+    (first..first + count).map(|i| format!("{i} claim:{i}:a term:{}", i % 3).into_bytes()).collect()
+}
+
+/// Tree, tiles, bundles and all indexes are those of `entries(0, count)`.
+fn check_all(store: &DiskStore, count: usize) {
+    let all = entries(0, count);
+    check(store, &all);
+    let reader = store.reader();
+    for (at, entry) in all.iter().enumerate() {
+        assert_eq!(reader.find_leaf(&Hash::leaf(entry)).unwrap(), LeafIndex::new(at as u64));
+        assert_eq!(reader.find_claim(&named(&at.to_string())).unwrap(), Some(named("a")));
+    }
+    for value in 0..3 {
+        let page = reader.search(&term(&value.to_string()), None, usize::MAX - 1).unwrap();
+        let expected: Vec<u64> = (0..count as u64).rev().filter(|i| i % 3 == value).collect();
+        assert_eq!(page.leaves.into_iter().map(LeafIndex::get).collect::<Vec<_>>(), expected);
+    }
+}
+
+/// A closed log of `count` leaves with its checkpoint.
+fn log_of(count: usize) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    let all = entries(0, count);
+    all.chunks(90).for_each(|batch| append(&mut store, batch.to_vec()));
+    let head = signed(&store.edge());
+    store.replace_checkpoint(None, &head).unwrap();
+    dir
+}
+
+fn journal_file(dir: &Path) -> PathBuf {
+    Layout::new(dir).journal().join(format!("{:020}.seg", 0))
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let dir = log_of(3);
+    let first = open(dir.path()).unwrap();
+    let refused = open(dir.path()).err().unwrap();
+    assert!(matches!(&refused, StoreError::Locked { path } if *path == Layout::new(dir.path()).lock()));
+    assert!(matches!(open_tree_rows(dir.path()), Err(StoreError::Locked { .. })));
+    assert!(matches!(discard_tree(dir.path()), Err(StoreError::Locked { .. })));
+    // Being refused has not harmed the one that runs.
+    check_all(&first, 3);
+    drop(first);
+    check_all(&open(dir.path()).unwrap(), 3);
+}
+
+#[test]
+fn a_clean_restart_reads_nothing_again() {
+    let dir = log_of(600);
+    for _ in 0..3 {
+        let (mut store, caught_up) = reopen(dir.path());
+        assert!(!caught_up);
+        check_all(&store, 600);
+        store.reload().unwrap();
+    }
+}
+
+#[test]
+fn a_torn_tail_is_dropped_and_appending_goes_on() {
+    let dir = log_of(300);
+    let path = journal_file(dir.path());
+    let mut store = open(dir.path()).unwrap();
+    let before = fs::metadata(&path).unwrap().len();
+    let batch = batch_of(&store.edge(), entries(300, 50));
+    drop(store.stage(&batch).unwrap());
+    drop(store);
+    let after = fs::metadata(&path).unwrap().len();
+    for length in [after - 1, after - 30, before + 61, before + 60, before + 1] {
+        fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+        let (store, caught_up) = reopen(dir.path());
+        assert!(!caught_up, "nothing whole was behind it");
+        check_all(&store, 300);
+        assert_eq!(fs::metadata(&path).unwrap().len(), before);
+        fs::OpenOptions::new().append(true).open(&path).unwrap().set_len(after).unwrap();
+    }
+    let mut store = open(dir.path()).unwrap();
+    append(&mut store, entries(300, 7));
+    check_all(&store, 307);
+}
+
+#[test]
+fn without_sled_everything_is_made_anew() {
+    for count in [1, 255, 256, 257, 700] {
+        let dir = log_of(count);
+        discard_tree(dir.path()).unwrap();
+        assert!(!Layout::new(dir.path()).sled().exists());
+        let (options, reports) = watched();
+        let mut store = DiskStore::open(dir.path(), options).unwrap();
+        check_all(&store, count);
+        let journal = fs::metadata(journal_file(dir.path())).unwrap().len();
+        assert_eq!(
+            *reports.lock().unwrap().last().unwrap(),
+            (journal, journal),
+            "progress ends at all of it"
+        );
+        append(&mut store, entries(count, 9));
+        check_all(&store, count + 9);
+        drop(store);
+        assert!(!reopen(dir.path()).1, "it was made to stay");
+    }
+}
+
+#[test]
+fn a_rebuild_reports_its_progress_along_the_way() {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    let all = numbered(0, 3 * MAX_BATCH_ENTRIES);
+    all.chunks(MAX_BATCH_ENTRIES).for_each(|batch| append(&mut store, batch.to_vec()));
+    drop(store);
+    discard_tree(dir.path()).unwrap();
+    let (options, reports) = watched();
+    let store = DiskStore::open(dir.path(), options).unwrap();
+    let reports = reports.lock().unwrap().clone();
+    assert_eq!(reports.len(), 3);
+    assert!(reports.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 == pair[1].1), "{reports:?}");
+    check(&store, &all);
+}
+
+#[test]
+fn a_sled_that_is_behind_catches_up() {
+    for (earlier, later) in [(0, 10), (10, 300), (256, 512), (300, 301), (512, 900)] {
+        let dir = log_of(earlier);
+        let sled = Layout::new(dir.path()).sled();
+        let old = TempDir::new().unwrap();
+        copy_dir(&sled, old.path());
+        let mut store = open(dir.path()).unwrap();
+        entries(earlier, later - earlier).chunks(50).for_each(|batch| append(&mut store, batch.to_vec()));
+        drop(store);
+        fs::remove_dir_all(&sled).unwrap();
+        copy_dir(old.path(), &sled);
+        let (options, reports) = watched();
+        let store = DiskStore::open(dir.path(), options).unwrap();
+        check_all(&store, later);
+        let (done, total) = *reports.lock().unwrap().last().unwrap();
+        assert_eq!((done, total), (total, fs::metadata(journal_file(dir.path())).unwrap().len()));
+        drop(store);
+        assert!(!reopen(dir.path()).1);
+    }
+}
+
+#[test]
+fn a_sled_that_is_ahead_of_the_journal_is_made_anew() {
+    // A power cut that took the journal's end and kept sled's would have been no durable batch.
+    for (kept, more) in [(256, 256), (300, 1), (90, 700)] {
+        let dir = log_of(kept);
+        let journal = TempDir::new().unwrap();
+        copy_dir(&Layout::new(dir.path()).journal(), journal.path());
+        let mut store = open(dir.path()).unwrap();
+        append(&mut store, entries(kept, more));
+        drop(store);
+        copy_dir(journal.path(), &Layout::new(dir.path()).journal());
+        let (store, rebuilt) = reopen(dir.path());
+        assert!(rebuilt);
+        check_all(&store, kept);
+    }
+}
+
+#[test]
+fn the_sled_of_another_journal_is_made_anew() {
+    // Same sizes and lengths, so that every position fits; with full tiles only, nothing of the
+    // journal is read to check the right edge.
+    for count in [90, 256, 512, 600] {
+        let (dir, other) = (log_of(count), TempDir::new().unwrap());
+        let mut store = open(other.path()).unwrap();
+        let all: Vec<Vec<u8>> = entries(0, count).into_iter().map(|e| e.to_ascii_uppercase()).collect();
+        all.chunks(90).for_each(|batch| append(&mut store, batch.to_vec()));
+        drop(store);
+        let sled = Layout::new(dir.path()).sled();
+        for checkpoint in [true, false] {
+            fs::remove_dir_all(&sled).unwrap();
+            copy_dir(&Layout::new(other.path()).sled(), &sled);
+            if !checkpoint {
+                fs::remove_file(Layout::new(dir.path()).checkpoint()).unwrap();
+            }
+            let (store, rebuilt) = reopen(dir.path());
+            assert!(rebuilt, "{count}, {checkpoint}");
+            check_all(&store, count);
+        }
+    }
+}
+
+#[test]
+fn a_journal_restored_in_other_batches_keeps_all_its_entries() {
+    // The tree is the same, so the old sled's cursor fits in all but its place: what follows there
+    // is the middle of a batch, and must not be taken for a torn one.
+    for count in [256, 400] {
+        let (dir, restored) = (log_of(count), TempDir::new().unwrap());
+        let mut store = open(restored.path()).unwrap();
+        append(&mut store, entries(0, count + 300));
+        drop(store);
+        copy_dir(&Layout::new(restored.path()).journal(), &Layout::new(dir.path()).journal());
+        let (store, rebuilt) = reopen(dir.path());
+        assert!(rebuilt);
+        check_all(&store, count + 300);
+    }
+}
+
+#[test]
+fn a_tree_with_wrong_rows_is_made_anew() {
+    type Spoil = fn(&sled::Tree, &sled::Tree);
+    let spoils: [(&str, Spoil); 9] = [
+        ("no cursor", |tree, _| drop(tree.remove(b"c").unwrap())),
+        ("a cursor of other length", |tree, _| drop(tree.insert(b"c", b"short").unwrap())),
+        ("a cursor of zeros", |tree, _| drop(tree.insert(b"c", vec![0; 64]).unwrap())),
+        ("a cursor of ones", |tree, _| drop(tree.insert(b"c", vec![0xff; 64]).unwrap())),
+        ("no tiles", |tree, _| remove_prefix(tree, b"t")),
+        ("wrong tiles", |tree, _| {
+            for row in tree.scan_prefix(b"t").keys() {
+                tree.insert(row.unwrap(), vec![3; 256 * 32]).unwrap();
+            }
+        }),
+        ("no bundle rows", |tree, _| remove_prefix(tree, b"b")),
+        ("wrong bundle rows", |tree, _| {
+            for row in tree.scan_prefix(b"b").keys() {
+                tree.insert(row.unwrap(), vec![0xff; 24]).unwrap();
+            }
+        }),
+        ("an index ahead of its tree", |_, index| {
+            index.insert(b"c", &10_000_u64.to_be_bytes()).unwrap();
+        }),
+    ];
+    for (what, spoil) in spoils {
+        let dir = log_of(600);
+        let (db, tree, index) = open_sled(&Layout::new(dir.path()).sled(), 1 << 20).unwrap();
+        spoil(&tree, &index);
+        drop((tree, index, db));
+        let (store, rebuilt) = reopen(dir.path());
+        assert!(rebuilt, "{what}");
+        check_all(&store, 600);
+    }
+}
+
+fn remove_prefix(rows: &sled::Tree, prefix: &[u8]) {
+    rows.scan_prefix(prefix).keys().for_each(|key| drop(rows.remove(key.unwrap()).unwrap()));
+}
+
+#[test]
+fn a_wrong_tile_off_the_right_edge_is_not_blamed_on_the_journal() {
+    // Opening re-hashes the right edge only; the signed head's edge may be elsewhere.
+    for spoiled in [None, Some(vec![3; 256 * 32])] {
+        let dir = log_of(300);
+        let mut store = open(dir.path()).unwrap();
+        append(&mut store, entries(300, 500));
+        drop(store);
+        let (db, tree, _) = open_sled(&Layout::new(dir.path()).sled(), 1 << 20).unwrap();
+        // Leaves 256 to 511: in a head of 300 leaves a part of them is the right edge.
+        let key = [b"t".as_slice(), &[0], &1_u64.to_be_bytes()].concat();
+        match &spoiled {
+            None => assert!(tree.remove(key).unwrap().is_some()),
+            Some(bytes) => assert!(tree.insert(key, bytes.as_slice()).unwrap().is_some()),
+        }
+        drop((tree, db));
+        let (store, rebuilt) = reopen(dir.path());
+        assert!(rebuilt);
+        check_all(&store, 800);
+    }
+}
+
+#[test]
+fn an_index_behind_its_tree_catches_up() {
+    for indexed in [0, 1, 255, 256, 257, 599] {
+        let dir = log_of(600);
+        let (db, tree, rows) = open_sled(&Layout::new(dir.path()).sled(), 1 << 20).unwrap();
+        rows.clear().unwrap();
+        let (index, mut at) = (Index::new(rows.clone()), 0);
+        for batch in entries(0, indexed).chunks(100) {
+            let facts = batch.iter().map(|entry| (describe())(entry)).collect();
+            let leaf_hashes = batch.iter().map(|entry| Hash::leaf(entry)).collect();
+            let first = LeafIndex::new(at).unwrap();
+            index.write(&IndexRows { first, leaf_hashes, facts }).unwrap();
+            at += batch.len() as u64;
+        }
+        drop((index, tree, rows, db));
+        let (options, reports) = watched();
+        let store = DiskStore::open(dir.path(), options).unwrap();
+        check_all(&store, 600);
+        let reports = reports.lock().unwrap().clone();
+        assert_eq!(reports.last(), Some(&(600, 600)));
+        assert_eq!(reports.len(), 3 - indexed / 256, "the tree was believed, and only the rest was read");
+    }
+}
+
+/// All files of sled's, largest first.
+fn sled_files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut dirs = vec![Layout::new(dir).sled()];
+    while let Some(dir) = dirs.pop() {
+        for item in fs::read_dir(dir).unwrap() {
+            let path = item.unwrap().path();
+            if path.is_dir() { dirs.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
+    found
+}
+
+#[test]
+fn sled_files_that_hold_anything_else_are_made_anew() {
+    let whole = log_of(600);
+    let names: Vec<PathBuf> = sled_files(whole.path())
+        .iter()
+        .map(|path| path.strip_prefix(whole.path()).unwrap().to_owned())
+        .collect();
+    assert!(names.len() >= 2, "{names:?}");
+    type Spoil = fn(&[u8]) -> Vec<u8>;
+    let spoils: [(&str, Spoil); 8] = [
+        ("empty", |_| Vec::new()),
+        ("half", |bytes| bytes[..bytes.len() / 2].to_vec()),
+        ("one byte short", |bytes| bytes[..bytes.len() - 1].to_vec()),
+        ("zeros", |bytes| vec![0; bytes.len()]),
+        ("ones", |bytes| vec![0xff; bytes.len()]),
+        ("zeros in the middle", |bytes| {
+            let mut bytes = bytes.to_vec();
+            let third = bytes.len() / 3;
+            bytes[third..2 * third].fill(0);
+            bytes
+        }),
+        ("flips all over", |bytes| {
+            bytes
+                .iter()
+                .enumerate()
+                .map(|(at, byte)| if at % 97 == 0 { byte ^ 0x55 } else { *byte })
+                .collect()
+        }),
+        ("text", |bytes| b"not what sled wrote\n".iter().copied().cycle().take(bytes.len()).collect()),
+    ];
+    for name in &names {
+        for (what, spoil) in spoils {
+            let dir = TempDir::new().unwrap();
+            copy_dir(whole.path(), dir.path());
+            let path = dir.path().join(name);
+            let bytes = fs::read(&path).unwrap();
+            if bytes.is_empty() {
+                continue;
+            }
+            fs::write(&path, spoil(&bytes)).unwrap();
+            let mut store = open(dir.path()).unwrap_or_else(|e| panic!("{what} {}: {e}", name.display()));
+            check_all(&store, 600);
+            append(&mut store, entries(600, 5));
+            drop(store);
+            check_all(&open(dir.path()).unwrap(), 605);
+        }
+    }
+}
+
+#[test]
+fn a_flip_anywhere_in_sled_s_log_never_changes_what_is_served() {
+    let whole = log_of(600);
+    let name = sled_files(whole.path())[0].strip_prefix(whole.path()).unwrap().to_owned();
+    let bytes = fs::read(whole.path().join(&name)).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for step in 0..24 {
+        let dir = TempDir::new().unwrap();
+        copy_dir(whole.path(), dir.path());
+        let mut spoiled = bytes.clone();
+        spoiled[step * used / 24] ^= 0xff;
+        fs::write(dir.path().join(&name), spoiled).unwrap();
+        check_all(&open(dir.path()).unwrap(), 600);
+    }
+}
+
+#[test]
+fn a_sled_of_another_kind_of_file_is_made_anew() {
+    let dir = log_of(300);
+    let sled = Layout::new(dir.path()).sled();
+    fs::remove_dir_all(&sled).unwrap();
+    fs::create_dir(&sled).unwrap();
+    fs::create_dir(sled.join("db")).unwrap();
+    check_all(&open(dir.path()).unwrap(), 300);
+}
+
+#[test]
+fn a_journal_shorter_than_the_checkpoint_is_lost_data() {
+    let dir = log_of(300);
+    let path = journal_file(dir.path());
+    let length = fs::metadata(&path).unwrap().len();
+    fs::File::options().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
+    for _ in 0..2 {
+        let refused = open(dir.path()).err().unwrap();
+        let StoreError::JournalShort { signed, seen } = refused else { panic!("{refused}") };
+        assert_eq!((signed.get(), seen.get()), (300, 270), "a refusal repairs nothing, so it stays");
+        assert_eq!(fs::metadata(&path).unwrap().len(), length - 1, "and cuts nothing off");
+    }
+    fs::remove_dir_all(Layout::new(dir.path()).journal()).unwrap();
+    let refused = open(dir.path()).err().unwrap();
+    assert!(matches!(refused, StoreError::JournalShort { seen: TreeSize::ZERO, .. }), "{refused}");
+}
+
+#[test]
+fn a_journal_with_other_entries_is_a_fork() {
+    for (count, more) in [(90, 0), (256, 0), (300, 200), (512, 256)] {
+        let (dir, other) = (log_of(count), TempDir::new().unwrap());
+        let mut store = open(other.path()).unwrap();
+        let all: Vec<Vec<u8>> = entries(0, count + more).iter().map(|e| e.to_ascii_uppercase()).collect();
+        all.chunks(90).for_each(|batch| append(&mut store, batch.to_vec()));
+        let forked = store.edge();
+        drop(store);
+        copy_dir(&Layout::new(other.path()).journal(), &Layout::new(dir.path()).journal());
+        for sled in [false, true] {
+            if sled {
+                let _ = fs::remove_dir_all(Layout::new(dir.path()).sled());
+                copy_dir(&Layout::new(other.path()).sled(), &Layout::new(dir.path()).sled());
+            }
+            let refused = open(dir.path()).err().unwrap();
+            let StoreError::JournalForked { size, expected, seen } = refused else { panic!("{refused}") };
+            assert_eq!(size.get(), count as u64);
+            assert_ne!(expected, seen);
+            assert!(more > 0 || seen == forked.root().to_base64());
+        }
+    }
+}
+
+#[test]
+fn the_journal_of_another_log_is_refused() {
+    let dir = log_of(90);
+    let other = OpenOptions { describe: describe(), ..OpenOptions::new("example.com/other") };
+    let refused = DiskStore::open(dir.path(), other).err().unwrap();
+    assert!(refused.to_string().contains("another origin"), "{refused}");
+}
+
+#[test]
+fn a_checkpoint_file_of_anything_else_is_damaged() {
+    let dir = log_of(90);
+    let path = Layout::new(dir.path()).checkpoint();
+    let good = fs::read(&path).unwrap();
+    for bad in [b"".as_slice(), b"garbage", &[0xff; 100], &good[..good.len() / 2]] {
+        fs::write(&path, bad).unwrap();
+        let refused = open(dir.path()).err().unwrap();
+        let StoreError::Damaged { what, .. } = &refused else { panic!("{refused}") };
+        assert_eq!(*what, path.display().to_string());
+    }
+    // A replacement that was cut short is none.
+    fs::write(&path, &good).unwrap();
+    fs::write(path.with_extension("new"), b"garb").unwrap();
+    let mut store = open(dir.path()).unwrap();
+    assert_eq!(store.checkpoint(), Some(good.clone()));
+    append(&mut store, entries(90, 1));
+    let next = signed(&store.edge());
+    store.replace_checkpoint(Some(&good), &next).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), next);
+}
+
+#[test]
+fn a_checkpoint_that_somebody_else_replaced_is_noticed() {
+    let dir = log_of(90);
+    let mut store = open(dir.path()).unwrap();
+    let known = store.checkpoint().unwrap();
+    append(&mut store, entries(90, 1));
+    let theirs = signed(&store.edge());
+    fs::write(Layout::new(dir.path()).checkpoint(), &theirs).unwrap();
+    let moved = store.replace_checkpoint(Some(&known), &theirs);
+    assert!(matches!(moved, Err(StoreError::CheckpointMoved { .. })));
+    store.reload().unwrap();
+    assert_eq!(store.checkpoint(), Some(theirs));
+}
+
+#[test]
+fn a_damaged_entry_behind_a_good_tile_is_never_served() {
+    let dir = log_of(600);
+    let store = open(dir.path()).unwrap();
+    let path = journal_file(dir.path());
+    let whole = fs::read(&path).unwrap();
+    let at = whole.windows(4).position(|w| w == b"300 ").unwrap();
+    // An entry's byte, its length, and the head of the batch that the bundle goes on in.
+    let head = whole.windows(8).enumerate().filter(|(_, w)| w == b"THBATCH\n").nth(4).unwrap().0;
+    for spoiled in [at, at + 8, at - 1, head + 20] {
+        let mut bytes = whole.clone();
+        bytes[spoiled] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        for width in [200, 256] {
+            let read = store.reader().bundle(1, width);
+            assert!(matches!(read, Err(StoreError::Damaged { .. })), "byte {spoiled}: {read:?}");
+        }
+        assert!(store.reader().bundle(0, 256).is_ok(), "other bundles are as good as before");
+    }
+    let mut bytes = whole.clone();
+    bytes[at] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let error = read_entry(store.reader().as_ref(), LeafIndex::new(300).unwrap()).unwrap_err().to_string();
+    assert!(error.starts_with("entry 300 in the journal is damaged: expected leaf hash "), "{error}");
+    fs::write(&path, whole).unwrap();
+    check_all(&store, 600);
+}
+
+#[test]
+fn nothing_is_staged_after_a_failure_without_a_reload() {
+    let dir = log_of(90);
+    let mut store = open(dir.path()).unwrap();
+    for failed in [Failed::Append, Failed::Apply] {
+        store.writer.as_mut().unwrap().failed = Some(failed);
+        let batch = batch_of(&store.edge(), entries(90, 1));
+        assert!(matches!(store.stage(&batch), Err(StoreError::TreeDamaged { .. })), "{failed:?}");
+        store.reload().unwrap();
+        check_all(&store, 90);
+    }
+    append(&mut store, entries(90, 1));
+    check_all(&store, 91);
+}
+
+#[test]
+fn reloading_while_others_read_rebuilds_nothing() {
+    let dir = log_of(600);
+    let (options, reports) = watched();
+    let mut store = DiskStore::open(dir.path(), options).unwrap();
+    let reader = store.reader();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // What is answered is right; meanwhile it may be that nothing is.
+                    if let Ok(bytes) = reader.bundle(1, 256) {
+                        assert_eq!(bundle::split(&bytes, 256).unwrap(), entries(256, 256));
+                    }
+                }
+            });
+        }
+        for _ in 0..20 {
+            store.reload().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(reports.lock().unwrap().is_empty(), "sled was still held, and was taken for damaged");
+    check_all(&store, 600);
+}
+
+#[test]
+fn a_directory_that_can_t_be_made_is_an_error_that_names_it() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, b"").unwrap();
+    for path in [file.join("log"), PathBuf::from("/proc/no such log")] {
+        let error = open(&path).err().unwrap();
+        assert!(matches!(error, StoreError::Io { .. }), "{error}");
+        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+    }
+}
+
+/// A small file system of its own.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None`, with a note, where this user may not mount one.
+    fn mount(at: &Path, size: &str) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        if mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], at) {
+            return Some(Self(at.to_owned()));
+        }
+        println!("skipped: mounting a small file system is not permitted here");
+        None
+    }
+
+    fn resize(&self, size: &str) {
+        assert!(mount(&["-o", &format!("remount,size={size}")], &self.0));
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a test that failed may have files open in there.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+fn mount(arguments: &[&str], at: &Path) -> bool {
+    Command::new("mount").args(arguments).arg(at).output().is_ok_and(|output| output.status.success())
+}
+
+/// Appends until the disk is full, and returns all that became durable, and why no more.
+fn append_until_full(store: &mut DiskStore, all: &mut Vec<Vec<u8>>) -> StoreError {
+    for round in 0..1_000 {
+        let more: Vec<Vec<u8>> = (0..8).map(|i| vec![i; 9_000 + round]).collect();
+        let batch = batch_of(&store.edge(), more.clone());
+        match store.stage(&batch) {
+            Ok(staged) => {
+                all.extend(more);
+                // sled may be the first to notice.
+                if let Err(e) = store.apply(&batch, staged) {
+                    return e;
+                }
+            }
+            Err(e) => return e,
+        }
+    }
+    panic!("the disk did not fill up");
+}
+
+#[test]
+fn on_a_full_disk_reads_go_on_and_appending_does_when_there_is_space_again() {
+    let dir = TempDir::new().unwrap();
+    // The journal alone, then everything.
+    for part in ["journal", ""] {
+        let log = dir.path().join(format!("log{part}"));
+        let Some(disk) = SmallDisk::mount(&log.join(part), "4m") else { return };
+        let mut store = open(&log).unwrap();
+        let mut all = Vec::new();
+        for size in ["8m", "12m"] {
+            let full = append_until_full(&mut store, &mut all);
+            let message = full.to_string();
+            assert!(
+                matches!(&full, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull),
+                "{full}"
+            );
+            assert!(message.ends_with("(free some space: the log goes on by itself)"), "{message}");
+            for _ in 0..3 {
+                // A sled that could not write can't be opened either, so then nothing is read.
+                if store.writer.as_ref().is_none_or(|writer| writer.failed != Some(Failed::Append)) {
+                    break;
+                }
+                check(&store, &all);
+                store.reload().unwrap();
+                check(&store, &all);
+                let more = batch_of(&store.edge(), vec![vec![1; 60_000]; 100]);
+                assert!(store.stage(&more).is_err(), "it is still full");
+            }
+            disk.resize(size);
+            store.reload().unwrap();
+            check(&store, &all);
+            let batch = batch_of(&store.edge(), numbered(all.len(), 3));
+            let staged = store.stage(&batch).unwrap();
+            all.extend(batch.entries.iter().cloned());
+            // sled may tell only now that it could not write: then it is opened again.
+            if store.apply(&batch, staged).is_err() {
+                store.reload().unwrap();
+            }
+            check(&store, &all);
+        }
+        drop(store);
+        check(&open(&log).unwrap(), &all);
+    }
+}

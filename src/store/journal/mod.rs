@@ -162,7 +162,8 @@ pub fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
     let mut found = Vec::new();
     for item in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
         let name = item.map_err(StoreError::io("list", dir))?.file_name();
-        let first = name.to_str().and_then(|n| n.strip_suffix(".seg")).filter(|n| n.len() == 20);
+        let digits = |n: &&str| n.len() == 20 && n.bytes().all(|b| b.is_ascii_digit());
+        let first = name.to_str().and_then(|n| n.strip_suffix(".seg")).filter(digits);
         found.push(first.and_then(|n| n.parse().ok()).ok_or_else(|| StoreError::Damaged {
             what: dir.display().to_string(),
             detail: format!("expected only segments named <20 digits>.seg, saw {}", name.display()),

@@ -249,7 +249,8 @@ impl Segment {
 
     /// Whether the last batch that a tree took is the one that ends where it says.
     fn has_batch_before(&mut self, cursor: &Cursor) -> Result<bool, StoreError> {
-        let Some(begin) = cursor.first_entry.checked_sub(BATCH_HEAD_BYTES as u64) else { return Ok(false) };
+        let begin = cursor.first_entry.checked_sub(BATCH_HEAD_BYTES as u64);
+        let Some(begin) = begin.filter(|begin| *begin < cursor.end) else { return Ok(false) };
         self.seek(begin)?;
         let mut head = [0; BATCH_HEAD_BYTES];
         let head = self.fill(&mut head)?.then(|| BatchHead::decode(&head)).flatten();

@@ -1,1 +1,463 @@
+use proptest::prelude::*;
+use tempfile::TempDir;
 
+use super::segment::CRC_BYTES;
+use super::*;
+use crate::bundle;
+use crate::merkle::{RightEdge, TILE_WIDTH};
+use crate::store::conformance::batch_of;
+
+const ORIGIN: &str = "example.com/log";
+
+/// A journal with the entries that it ought to have.
+struct Written {
+    dir: TempDir,
+    journal: Journal,
+    edge: RightEdge,
+    entries: Vec<Vec<u8>>,
+    /// The position behind each batch.
+    ends: Vec<Position>,
+}
+
+impl Written {
+    fn new(segment_bytes: u64) -> Self {
+        let dir = TempDir::new().unwrap();
+        let journal = open(dir.path(), segment_bytes).unwrap();
+        Self { dir, journal, edge: RightEdge::default(), entries: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Of batches that have these many entries.
+    fn with(segment_bytes: u64, counts: &[usize]) -> Self {
+        let mut written = Self::new(segment_bytes);
+        counts.iter().for_each(|count| written.append(*count));
+        written
+    }
+
+    fn append(&mut self, count: usize) {
+        let next = self.entries.len();
+        self.append_entries((next..next + count).map(|i| format!("entry {i}").into_bytes()).collect());
+    }
+
+    fn append_entries(&mut self, entries: Vec<Vec<u8>>) {
+        let batch = batch_of(&self.edge, entries);
+        let before = self.journal.end();
+        let first_entry = self.journal.append(&batch).unwrap();
+        assert!(before.segment != first_entry.segment || before.offset < first_entry.offset);
+        self.edge = batch.growth.edge;
+        self.entries.extend(batch.entries);
+        self.ends.push(self.journal.end());
+    }
+
+    fn last_segment(&self) -> PathBuf {
+        segment_path(self.dir.path(), *segments(self.dir.path()).unwrap().last().unwrap())
+    }
+}
+
+fn scan(dir: &Path) -> Scan {
+    Scan::new(dir, origin_hash(ORIGIN), None).unwrap()
+}
+
+/// All entries, after the checks that recovery makes.
+fn read(dir: &Path) -> Result<(Vec<Vec<u8>>, Option<Position>), StoreError> {
+    let mut scan = Scan::new(dir, origin_hash(ORIGIN), None)?;
+    let mut edge = RightEdge::default();
+    let mut entries = Vec::new();
+    while let Some(record) = scan.next_record()? {
+        assert_eq!(record.first, entries.len() as u64);
+        let these: Vec<Vec<u8>> = record.entries().into_iter().map(<[u8]>::to_vec).collect();
+        edge = batch_of(&edge, these.clone()).growth.edge;
+        assert_eq!(record.root, edge.root(), "the root in the head is of exactly these entries");
+        assert_eq!(scan.end(), Some(record.end));
+        entries.extend(these);
+    }
+    assert_eq!(scan.size().get(), entries.len() as u64);
+    Ok((entries, scan.end()))
+}
+
+/// Opens as recovery does: the scan comes first.
+fn open(dir: &Path, segment_bytes: u64) -> Result<Journal, StoreError> {
+    let (entries, end) = read(dir)?;
+    let size = TreeSize::new(entries.len() as u64).unwrap();
+    let mut journal = Journal::open(dir, origin_hash(ORIGIN), end, size)?;
+    journal.segment_bytes = segment_bytes;
+    Ok(journal)
+}
+
+fn damage(result: Result<impl std::fmt::Debug, StoreError>) -> String {
+    match result {
+        Err(StoreError::Damaged { what, detail }) => format!("{what}: {detail}"),
+        other => panic!("expected damage, saw {other:?}"),
+    }
+}
+
+/// Appending goes on after what `expected` says is there.
+fn goes_on(dir: &Path, expected: &[Vec<u8>]) {
+    let mut journal = open(dir, SEGMENT_BYTES).unwrap();
+    assert_eq!(read(dir).unwrap().0, expected, "opening changes nothing that is whole");
+    let leaves: Vec<Hash> = expected.iter().map(|entry| Hash::leaf(entry)).collect();
+    let batch = batch_of(&RightEdge::default().grow(&leaves).edge, vec![b"later".to_vec(), Vec::new()]);
+    journal.append(&batch).unwrap();
+    assert_eq!(read(dir).unwrap(), ([expected, &batch.entries].concat(), Some(journal.end())));
+}
+
+#[test]
+fn what_was_appended_is_scanned() {
+    let mut written = Written::with(SEGMENT_BYTES, &[1, 3, 256, 2]);
+    written.append_entries(vec![Vec::new(), vec![7; 65_535], Vec::new()]);
+    let (entries, end) = read(written.dir.path()).unwrap();
+    assert_eq!(entries, written.entries);
+    assert_eq!(end, Some(written.journal.end()));
+    assert_eq!(fs::metadata(written.last_segment()).unwrap().len(), written.journal.end().offset);
+    goes_on(written.dir.path(), &written.entries);
+}
+
+#[test]
+fn an_empty_journal_is_one_segment_without_batches() {
+    let written = Written::new(SEGMENT_BYTES);
+    assert_eq!(segments(written.dir.path()).unwrap(), [0]);
+    let head = Position { segment: 0, offset: SEGMENT_HEAD_BYTES as u64 };
+    assert_eq!(read(written.dir.path()).unwrap(), (Vec::new(), Some(head)));
+    goes_on(written.dir.path(), &[]);
+}
+
+#[test]
+fn segments_are_sealed_when_they_are_full() {
+    let written = Written::with(300, &[4, 4, 4, 4, 4, 1, 1, 30, 1]);
+    let firsts = segments(written.dir.path()).unwrap();
+    assert!(firsts.len() > 3, "{firsts:?}");
+    for pair in firsts.windows(2) {
+        let length = fs::metadata(segment_path(written.dir.path(), pair[0])).unwrap().len();
+        assert!(length >= 300, "a batch is whole, so it may grow past the limit, and never stays below");
+    }
+    assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
+    // Reopened in the middle of it, it goes on the same way.
+    let mut again = Written { journal: open(written.dir.path(), 300).unwrap(), ..written };
+    (0..5).for_each(|_| again.append(7));
+    assert_eq!(read(again.dir.path()).unwrap().0, again.entries);
+}
+
+#[test]
+fn a_last_batch_cut_at_any_byte_is_dropped_and_nothing_else() {
+    let written = Written::with(SEGMENT_BYTES, &[2, 3, 4]);
+    let (kept, whole) = (written.ends[1], fs::read(written.last_segment()).unwrap());
+    for length in usize::try_from(kept.offset).unwrap()..whole.len() {
+        let dir = TempDir::new().unwrap();
+        fs::write(segment_path(dir.path(), 0), &whole[..length]).unwrap();
+        let read = read(dir.path()).unwrap();
+        assert_eq!(read, (written.entries[..5].to_vec(), Some(kept)), "cut to {length}");
+        goes_on(dir.path(), &written.entries[..5]);
+    }
+}
+
+#[test]
+fn a_last_batch_of_which_any_part_never_reached_the_disk_is_dropped() {
+    // A power cut may keep the file's length and lose its pages: they read as zeros.
+    let written = Written::with(SEGMENT_BYTES, &[2, 3, 4]);
+    let whole = fs::read(written.last_segment()).unwrap();
+    let begin = usize::try_from(written.ends[1].offset).unwrap();
+    for at in (begin..whole.len()).step_by(3) {
+        for lost in [begin..at + 1, at..whole.len()] {
+            let mut bytes = whole.clone();
+            bytes[lost].fill(0);
+            if bytes == whole {
+                continue;
+            }
+            let dir = TempDir::new().unwrap();
+            fs::write(segment_path(dir.path(), 0), &bytes).unwrap();
+            goes_on(dir.path(), &written.entries[..5]);
+        }
+    }
+}
+
+#[test]
+fn a_torn_batch_whose_entries_look_like_batches_is_still_torn() {
+    // Whoever may submit any bytes must not be able to keep the log from starting after a crash.
+    let mut written = Written::with(SEGMENT_BYTES, &[2, 3]);
+    let mut lookalike = Vec::new();
+    let later = RightEdge::default().grow(&vec![Hash::leaf(b""); 1_000]).edge;
+    segment::encode_batch(&batch_of(&later, vec![b"never written".to_vec()]), &mut lookalike);
+    written.append_entries(vec![lookalike.clone(), b"between".to_vec(), lookalike]);
+    let whole = fs::read(written.last_segment()).unwrap();
+    for length in usize::try_from(written.ends[1].offset).unwrap()..whole.len() {
+        let dir = TempDir::new().unwrap();
+        fs::write(segment_path(dir.path(), 0), &whole[..length]).unwrap();
+        goes_on(dir.path(), &written.entries[..5]);
+    }
+    assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
+}
+
+#[test]
+fn any_flipped_byte_is_damage_or_in_the_last_batch_a_torn_one() {
+    let written = Written::with(SEGMENT_BYTES, &[2, 3, 4]);
+    let whole = fs::read(written.last_segment()).unwrap();
+    let dir = TempDir::new().unwrap();
+    for at in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= flip;
+            fs::write(segment_path(dir.path(), 0), &bytes).unwrap();
+            if (at as u64) < written.ends[1].offset {
+                damage(read(dir.path()));
+            } else {
+                let kept = (written.entries[..5].to_vec(), Some(written.ends[1]));
+                assert_eq!(read(dir.path()).unwrap(), kept, "byte {at} ^ {flip:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn any_flipped_byte_of_a_sealed_segment_is_damage() {
+    let written = Written::with(100, &[9, 9, 9]);
+    let sealed = segment_path(written.dir.path(), 0);
+    assert!(segments(written.dir.path()).unwrap().len() > 1);
+    let whole = fs::read(&sealed).unwrap();
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x20;
+        fs::write(&sealed, &bytes).unwrap();
+        damage(read(written.dir.path()));
+        fs::write(&sealed, &whole[..at]).unwrap();
+        damage(read(written.dir.path()));
+    }
+}
+
+#[test]
+fn a_segment_of_another_log_is_refused() {
+    let written = Written::with(SEGMENT_BYTES, &[2]);
+    let other = Scan::new(written.dir.path(), origin_hash("example.com/other"), None).unwrap().next_record();
+    assert!(damage(other).ends_with("it belongs to the log of another origin"));
+}
+
+#[test]
+fn a_missing_segment_is_damage() {
+    let mut written = Written::with(100, &[9, 9, 9, 9]);
+    let firsts = segments(written.dir.path()).unwrap();
+    assert_eq!(firsts, [0, 9, 18, 27]);
+    for missing in [0, 9, 18] {
+        let path = segment_path(written.dir.path(), missing);
+        let bytes = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let expected = format!("expected it to begin with entry {missing}, saw {}", missing + 9);
+        assert!(damage(read(written.dir.path())).ends_with(&expected));
+        // Nor does another segment's content stand in for it.
+        fs::copy(segment_path(written.dir.path(), 27), &path).unwrap();
+        assert!(damage(read(written.dir.path())).contains(&format!("{missing:020}.seg: expected")));
+        fs::write(path, bytes).unwrap();
+    }
+    written.append(3);
+    assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
+}
+
+#[test]
+fn a_foreign_file_is_named() {
+    let long = format!("{:021}.seg", 0);
+    let names = [".seg", "0.seg", "+0000000000000000000.seg", "00000000000000000000.seg.new", "notes", &long];
+    for name in names {
+        let written = Written::with(SEGMENT_BYTES, &[2]);
+        fs::write(written.dir.path().join(name), b"").unwrap();
+        assert!(damage(segments(written.dir.path())).ends_with(&format!("saw {name}")), "{name}");
+    }
+}
+
+#[test]
+fn a_segment_whose_creation_was_cut_short_is_made_again() {
+    let head = SegmentHead { origin: origin_hash(ORIGIN), first: 5 }.encode();
+    let cut: Vec<Vec<u8>> = (0..SEGMENT_HEAD_BYTES).map(|length| head[..length].to_vec()).collect();
+    let zeros = (0..=SEGMENT_HEAD_BYTES).map(|length| vec![0; length]);
+    for bytes in cut.iter().cloned().chain(zeros) {
+        let written = Written::with(SEGMENT_BYTES, &[2, 3]);
+        let torn = segment_path(written.dir.path(), 5);
+        fs::write(&torn, &bytes).unwrap();
+        assert_eq!(read(written.dir.path()).unwrap(), (written.entries.clone(), Some(written.ends[1])));
+        let mut journal = open(written.dir.path(), 1).unwrap();
+        assert!(!torn.exists(), "{} bytes of a head", bytes.len());
+        journal.append(&batch_of(&written.edge, vec![b"six".to_vec()])).unwrap();
+        assert_eq!(segments(written.dir.path()).unwrap(), [0, 5]);
+        goes_on(written.dir.path(), &[written.entries, vec![b"six".to_vec()]].concat());
+    }
+    // A head that is whole and has nothing behind it is a segment without batches.
+    let written = Written::with(SEGMENT_BYTES, &[2, 3]);
+    fs::write(segment_path(written.dir.path(), 5), head).unwrap();
+    goes_on(written.dir.path(), &written.entries);
+    // The very first segment may be cut short as well.
+    let head = SegmentHead { origin: origin_hash(ORIGIN), first: 0 }.encode();
+    for length in 0..=SEGMENT_HEAD_BYTES {
+        let dir = TempDir::new().unwrap();
+        fs::write(segment_path(dir.path(), 0), &head[..length]).unwrap();
+        goes_on(dir.path(), &[]);
+    }
+}
+
+#[test]
+fn a_failed_append_is_cut_off() {
+    let mut written = Written::with(SEGMENT_BYTES, &[2, 3]);
+    let end = written.journal.end();
+    // All of a batch, and then some: as if the write had worked and the fdatasync had not.
+    let mut bytes = Vec::new();
+    segment::encode_batch(&batch_of(&written.edge, vec![b"unsynced".to_vec()]), &mut bytes);
+    bytes.extend_from_slice(b"THBATCH\n");
+    written.journal.tail.file.write_all_at(&bytes, end.offset).unwrap();
+    written.journal.cut_failed_append().unwrap();
+    assert_eq!(read(written.dir.path()).unwrap(), (written.entries.clone(), Some(end)));
+    written.append(4);
+    assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
+}
+
+/// The cursor behind each batch.
+fn cursors(dir: &Path) -> Vec<Cursor> {
+    let mut scan = scan(dir);
+    let mut cursors = Vec::new();
+    while let Some(Record { root, first_entry, end, .. }) = scan.next_record().unwrap() {
+        let (segment, first_entry, end) = (end.segment, first_entry.offset, end.offset);
+        cursors.push(Cursor { size: scan.size(), segment, first_entry, end, root });
+    }
+    cursors
+}
+
+#[test]
+fn a_scan_goes_on_behind_any_batch() {
+    let written = Written::with(300, &[4, 4, 4, 4, 4, 1, 1, 30, 1]);
+    let cursors = cursors(written.dir.path());
+    assert_eq!(cursors.len(), 9);
+    for cursor in cursors {
+        let mut scan = Scan::new(written.dir.path(), origin_hash(ORIGIN), Some(cursor)).unwrap();
+        let mut entries = Vec::new();
+        while let Some(record) = scan.next_record().unwrap() {
+            entries.extend(record.entries().into_iter().map(<[u8]>::to_vec));
+        }
+        assert_eq!(entries, written.entries[usize::try_from(cursor.size.get()).unwrap()..]);
+        assert_eq!(scan.end(), Some(written.journal.end()));
+        let (done, total) = scan.progress();
+        assert!(done <= total && total > 0, "{done} of {total}");
+    }
+}
+
+#[test]
+fn a_cursor_that_no_batch_ends_at_is_damage_and_not_a_torn_batch() {
+    // Were it believed, the batch that it points into would be taken for torn, and be cut off.
+    let written = Written::with(SEGMENT_BYTES, &[2, 3, 4]);
+    let good = cursors(written.dir.path())[1];
+    let size = |size| TreeSize::new(size).unwrap();
+    let wrong = [
+        Cursor { end: good.end + 1, ..good },
+        Cursor { end: good.end - 1, ..good },
+        Cursor { end: u64::MAX, ..good },
+        Cursor { first_entry: good.first_entry + 1, ..good },
+        Cursor { first_entry: 0, ..good },
+        Cursor { first_entry: u64::MAX, ..good },
+        Cursor { size: size(4), ..good },
+        Cursor { size: size(9), ..good },
+        Cursor { segment: 5, ..good },
+        Cursor { root: Hash::leaf(b"another history"), ..good },
+    ];
+    for cursor in wrong {
+        damage(Scan::new(written.dir.path(), origin_hash(ORIGIN), Some(cursor)));
+    }
+    assert!(Scan::new(written.dir.path(), origin_hash(ORIGIN), Some(good)).is_ok());
+}
+
+/// Where each bundle begins.
+fn starts(dir: &Path) -> Vec<BundleStart> {
+    let mut scan = scan(dir);
+    let mut starts = Vec::new();
+    while let Some(record) = scan.next_record().unwrap() {
+        for (index, start) in record.bundle_starts() {
+            assert_eq!(index, starts.len() as u64);
+            assert_eq!(BundleStart::from_bytes(&start.to_bytes()), Some(start));
+            starts.push(start);
+        }
+    }
+    starts
+}
+
+fn bundle_of(entries: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    entries.iter().for_each(|entry| bundle::push(&mut bytes, entry).unwrap());
+    bytes
+}
+
+#[test]
+fn bundles_are_read_across_batches_and_segments() {
+    for counts in [&[100, 156, 1, 255, 256, 300, 5][..], &[1_000, 73], &[1; 600], &[255, 2, 255, 256, 305]] {
+        for segment_bytes in [1, 2_000, SEGMENT_BYTES] {
+            let written = Written::with(segment_bytes, counts);
+            let starts = starts(written.dir.path());
+            assert_eq!(starts.len(), written.entries.len().div_ceil(256));
+            for (at, entries) in written.entries.chunks(256).enumerate() {
+                let mut bytes = b"kept".to_vec();
+                let next = at as u64 * TILE_WIDTH;
+                let mut reader = BundleReader::new(written.dir.path(), starts[at]).unwrap();
+                reader.read(entries.len(), next, &mut bytes).unwrap();
+                assert_eq!(bytes, [b"kept".to_vec(), bundle_of(entries)].concat());
+            }
+            // One reader may go on, in pieces, to the end of the journal, and says where that is.
+            let mut reader = BundleReader::new(written.dir.path(), starts[0]).unwrap();
+            for (at, entries) in written.entries.chunks(77).enumerate() {
+                let mut bytes = Vec::new();
+                reader.read(entries.len(), at as u64 * 77, &mut bytes).unwrap();
+                assert_eq!(bytes, bundle_of(entries));
+            }
+            let past = reader.read(1, written.entries.len() as u64, &mut Vec::new());
+            assert!(matches!(past, Err(StoreError::Io { .. })), "there is no next segment: {past:?}");
+        }
+    }
+}
+
+#[test]
+fn a_bundle_reader_notices_a_journal_that_does_not_go_on() {
+    let written = Written::with(SEGMENT_BYTES, &[3, 4]);
+    let start = starts(written.dir.path())[0];
+    let path = written.last_segment();
+    let whole = fs::read(&path).unwrap();
+    // In the second batch's head: magic, first index, count, checksum.
+    let head = usize::try_from(written.ends[0].offset).unwrap();
+    for at in [head, head + 15, head + 19, head + 59] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let read = BundleReader::new(written.dir.path(), start).unwrap().read(4, 0, &mut Vec::new());
+        assert!(damage(read).ends_with("the head of a batch does not check"), "{at}");
+    }
+    for length in head + 1..whole.len() - CRC_BYTES {
+        fs::write(&path, &whole[..length]).unwrap();
+        damage(BundleReader::new(written.dir.path(), start).unwrap().read(7, 0, &mut Vec::new()));
+    }
+    let nowhere = BundleStart { position: Position { segment: 3, offset: 0 }, left: 1 };
+    assert!(matches!(BundleReader::new(written.dir.path(), nowhere), Err(StoreError::Io { .. })));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_journal_cut_anywhere_loses_whole_batches_from_its_end(
+        counts in prop::collection::vec(1..40_usize, 1..12),
+        segment_bytes in 1..2_000_u64,
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let written = Written::with(segment_bytes, &counts);
+        let path = written.last_segment();
+        let first = *segments(written.dir.path()).unwrap().last().unwrap();
+        let length = cut.index(usize::try_from(fs::metadata(&path).unwrap().len()).unwrap() + 1) as u64;
+        File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+        let kept = written.ends.iter().filter(|end| end.segment < first || end.offset <= length).count();
+        let entries: usize = counts[..kept].iter().sum();
+        goes_on(written.dir.path(), &written.entries[..entries]);
+    }
+
+    #[test]
+    fn noise_is_no_journal_and_never_panics(
+        noise in prop::collection::vec(any::<u8>(), 0..400),
+        behind_head in any::<bool>(),
+    ) {
+        let dir = TempDir::new().unwrap();
+        let head = SegmentHead { origin: origin_hash(ORIGIN), first: 0 }.encode();
+        let bytes = if behind_head { [head.as_slice(), &noise].concat() } else { noise };
+        fs::write(segment_path(dir.path(), 0), bytes).unwrap();
+        match read(dir.path()) {
+            Ok((entries, _)) => prop_assert!(entries.is_empty()),
+            Err(e) => prop_assert!(matches!(e, StoreError::Damaged { .. }), "{}", e),
+        }
+    }
+}

@@ -141,7 +141,7 @@ pub enum Refusal {
     NotInManifest(String),
     /// No quorum of witnesses saw the head lately.
     #[error(
-        "the proof is stale: expected a quorum of cosignatures since {expected}, the newest is of {seen}"
+        "the proof is stale: expected a quorum of cosignatures since {expected}, saw {seen}"
     )]
     Stale {
         /// The oldest time that would do.

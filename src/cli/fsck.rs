@@ -82,7 +82,13 @@ fn check_dir(dir: &Path, args: &Fsck, json: bool) -> CliResult {
         Err(e) => return Err(e.into()),
     };
     let checked = rehash_journal(&layout, &config, signed.as_ref(), rows.as_ref().map(|(rows, _)| rows))?;
-    tell(json, signed.as_ref(), checked.size.get(), checked.tiles, note)
+    let behind = match checked.applied {
+        Some(applied) if applied < checked.size => {
+            format!("sled holds {applied} of {} leaves: it catches up at the next start\n", checked.size)
+        }
+        _ => note.to_owned(),
+    };
+    tell(json, signed.as_ref(), checked.size.get(), checked.tiles, &behind)
 }
 
 fn rebuild(config: &Config) -> CliResult {
@@ -102,6 +108,8 @@ fn rebuild(config: &Config) -> CliResult {
 
 struct Rehashed {
     size: TreeSize,
+    /// Leaves that sled has, where it was looked at.
+    applied: Option<TreeSize>,
     tiles: u64,
 }
 
@@ -114,7 +122,8 @@ fn rehash_journal(
     let mut scan = Scan::new(&layout.journal(), origin_hash(config.origin.as_str()), None)?;
     let bar = output::progress("re-hashing", scan.progress().1, "bytes");
     // What sled has not caught up with yet can't be compared.
-    let applied = rows.map(TreeRows::size).transpose()?.unwrap_or_default();
+    let looked_at = rows.map(TreeRows::size).transpose()?;
+    let applied = looked_at.unwrap_or_default();
     let (mut edge, mut partial, mut tiles) = (RightEdge::default(), PartialTiles::default(), 0);
     while let Some(record) = scan.next_record()? {
         let leaf_hashes: Vec<Hash> = record.entries().iter().map(|entry| Hash::leaf(entry)).collect();
@@ -147,7 +156,7 @@ fn rehash_journal(
         return Err(StoreError::TreeDamaged { detail }.into());
     }
     tiles += partial.tiles(edge.size()).count() as u64;
-    Ok(Rehashed { size: edge.size(), tiles })
+    Ok(Rehashed { size: edge.size(), applied: looked_at, tiles })
 }
 
 /// Compares the root where the tree passes the signed size.

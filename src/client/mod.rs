@@ -10,3 +10,6 @@ pub use error::ClientError;
 pub use http::LogClient;
 pub use submit::{BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES};
 pub use tiles::RemoteTiles;
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //!
 //! [`Log`] is an open log; [`run`] serves it on a listener until it is told to stop.
 
+mod accept;
 mod health;
 mod log;
 mod problem;
@@ -13,7 +14,6 @@ mod submit;
 
 use std::future::Future;
 use std::io;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -26,10 +26,6 @@ pub use publisher_book::PublisherBook;
 pub use search::ReleaseRow;
 pub use submit::{MAX_BATCH_BODY_BYTES, PROOF_MEDIA_TYPE};
 
-/// How long requests in progress may take after the signal to stop: longer than any commit takes,
-/// shorter than the ninety seconds after which service managers kill.
-const GRACE: Duration = Duration::from_secs(30);
-
 /// Serves `log` until `shutdown` is ready, then answers the requests in progress, commits and
 /// publishes everything that was accepted, and returns.
 ///
@@ -38,25 +34,9 @@ const GRACE: Duration = Duration::from_secs(30);
 pub async fn run(
     listener: TcpListener,
     log: Log,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let signal = async move {
-        shutdown.await;
-        let _ = stopping.send(());
-    };
-    let serve = axum::serve(listener, router(log.clone())).with_graceful_shutdown(signal);
-    let grace = async {
-        match stopped.await {
-            Ok(()) => tokio::time::sleep(GRACE).await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    let result = tokio::select! {
-        result = serve => result,
-        // Clients that never finish their request were promised nothing.
-        () = grace => Ok(()),
-    };
+    let result = accept::serve(listener, router(log.clone()), shutdown).await;
     let sequencer = log.sequencer().clone();
     let stopped = tokio::task::spawn_blocking(move || sequencer.shut_down()).await;
     stopped.map_err(io::Error::other).and_then(|stopped| stopped.map_err(io::Error::other)).and(result)

@@ -1,0 +1,86 @@
+//! The client against servers that lie in ways a real one never would.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::*;
+use crate::format::FormatError;
+
+/// Answers one request with these bytes, and returns the address to ask.
+fn server(answer: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        // The client hangs up when it has seen enough.
+        let _ = stream.write_all(&answer);
+    });
+    url
+}
+
+fn response(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+    [head.into_bytes(), body.to_vec()].concat()
+}
+
+#[test]
+fn a_gzip_bomb_is_read_only_up_to_the_limit() {
+    let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+    let megabyte = vec![0; 1 << 20];
+    (0..512).for_each(|_| bomb.write_all(&megabyte).unwrap());
+    let bomb = bomb.finish().unwrap();
+    assert!(bomb.len() < 1 << 20, "half a gigabyte in less than a megabyte");
+    let url = server(response("200 OK", "Content-Encoding: gzip\r\n", &bomb));
+    let error = LogClient::new(&url).unwrap().get("checkpoint", 1 << 20).unwrap_err();
+    let ClientError::Malformed { source, .. } = error else { panic!("{error}") };
+    assert_eq!(
+        source,
+        FormatError::TooLarge { what: "the answer", limit: 1 << 20, unit: "bytes", seen: (1 << 20) + 1 }
+    );
+}
+
+#[test]
+fn foreign_text_can_not_drive_a_terminal() {
+    let problem = "{\"code\":\"a\\u001b[2J\",\"detail\":\"\\u001b]0;owned\\u0007gone\"}";
+    let url = server(response("403 Forbidden", "", problem.as_bytes()));
+    let error = LogClient::new(&url).unwrap().get("checkpoint", 100).unwrap_err();
+    assert!(!error.to_string().contains(char::is_control), "{error:?}");
+    let ClientError::Status { code, status, .. } = error else { panic!("{error}") };
+    assert_eq!((code, status), (None, 403), "a code that can't be one is dropped");
+}
+
+#[test]
+fn redirects_are_not_followed() {
+    let url = server(response("302 Found", "Location: http://127.0.0.1:1/\r\n", b""));
+    let error = LogClient::new(&url).unwrap().get("checkpoint", 100).unwrap_err();
+    assert!(matches!(error, ClientError::Status { status: 302, .. }), "{error}");
+}
+
+#[test]
+fn answers_that_end_early_are_no_answers() {
+    let mut cut = response("200 OK", "", b"0123456789");
+    cut.truncate(cut.len() - 3);
+    let error = LogClient::new(&server(cut)).unwrap().get("checkpoint", 100).unwrap_err();
+    assert!(matches!(error, ClientError::Network { .. }), "{error}");
+    let error =
+        LogClient::new(&server(b"SSH-2.0-hello\r\n\r\n".to_vec())).unwrap().get("x", 100).unwrap_err();
+    assert!(matches!(error, ClientError::Network { .. }), "{error}");
+}
+
+#[test]
+fn only_addresses_of_logs_are_taken() {
+    for bad in ["", "log.example.com", "ftp://log", "http://", "http:///x", "https://log?x", "http://a b"] {
+        assert!(matches!(LogClient::new(bad), Err(ClientError::Address(_))), "{bad}");
+    }
+    let client = LogClient::new("https://log.example.com/prefix/").unwrap();
+    assert_eq!(client.url("/checkpoint"), "https://log.example.com/prefix/checkpoint");
+}

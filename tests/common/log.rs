@@ -1,0 +1,203 @@
+//! A log in this process, on a loopback port of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use treehead::bundle;
+use treehead::checkpoint::{self, Checkpoint};
+use treehead::merkle::Hash;
+use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
+use treehead::sequencer::Options;
+use treehead::server::{Log, LogConfig, OpenError, Profile, run};
+
+use super::http::{Reply, get, post, post_json};
+
+pub const ORIGIN: &str = "log.example/releases";
+
+/// The log's key, the same in every run.
+pub fn log_signer() -> NoteSigner {
+    NoteSigner::from_seed(KeyName::new(ORIGIN).expect("a name"), SignatureType::Ed25519, &[100; 32])
+}
+
+/// Publishes at once: nobody waits a tenth of a second for each of a hundred entries.
+pub fn quick() -> Options {
+    Options { publish_interval: Duration::from_millis(2), ..Options::default() }
+}
+
+/// Publishes when it starts and when it stops: what is sequenced in between stays unpublished.
+pub fn never_publishing() -> Options {
+    Options { publish_interval: Duration::from_secs(3_600), ..Options::default() }
+}
+
+pub fn open(dir: &Path, profile: Profile, options: Options) -> Result<Log, OpenError> {
+    Log::open(LogConfig {
+        dir: dir.to_owned(),
+        signer: log_signer(),
+        profile,
+        publishers: dir.join("publishers.toml"),
+        options,
+        progress: Arc::new(|_, _| ()),
+    })
+}
+
+/// A served log. Stops when it is dropped.
+pub struct Served {
+    pub address: SocketAddr,
+    pub dir: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _temp: Option<TempDir>,
+}
+
+impl Served {
+    pub fn opaque() -> Self {
+        Self::opaque_with(quick())
+    }
+
+    pub fn opaque_with(options: Options) -> Self {
+        let temp = tempfile::tempdir().expect("a directory");
+        let mut served = Self::start(temp.path(), Profile::Opaque, options);
+        served._temp = Some(temp);
+        served
+    }
+
+    /// A log with these publishers.
+    pub fn release(publishers: &str) -> Self {
+        Self::release_with(publishers, quick())
+    }
+
+    pub fn release_with(publishers: &str, options: Options) -> Self {
+        let temp = tempfile::tempdir().expect("a directory");
+        fs::write(temp.path().join("publishers.toml"), publishers).expect("written");
+        let mut served = Self::start(temp.path(), Profile::Release, options);
+        served._temp = Some(temp);
+        served
+    }
+
+    pub fn start(dir: &Path, profile: Profile, options: Options) -> Self {
+        let log = open(dir, profile, options).expect("the log opens");
+        let (stop, stopped) = oneshot::channel();
+        let (told, address) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                told.send(listener.local_addr().expect("an address")).expect("somebody waits");
+                let stopped = async {
+                    let _ = stopped.await;
+                };
+                run(listener, log, stopped).await.expect("the listener works");
+            });
+        });
+        let address = address.recv().expect("the log listens");
+        let dir = dir.to_owned();
+        Self { address, dir, stop: Some(stop), thread: Some(thread), _temp: None }
+    }
+
+    /// Asks the log to stop, and does not wait.
+    pub fn ask_to_stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    /// Stops it and waits until everything is down; its directory stays.
+    pub fn stop(&mut self) {
+        self.ask_to_stop();
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server did not panic");
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Reply {
+        get(self.address, path)
+    }
+
+    pub fn post(&self, path: &str, body: &[u8]) -> Reply {
+        post(self.address, path, body)
+    }
+
+    pub fn post_json(&self, path: &str, body: &[u8]) -> serde_json::Value {
+        post_json(self.address, path, body)
+    }
+
+    /// Appends opaque entries or envelopes; all of them have to be new.
+    pub fn add_all(&self, entries: &[Vec<u8>]) {
+        for some in entries.chunks(4_096) {
+            let answers = self.post_json("/add-batch", &batch(some));
+            let answers = answers.as_array().expect("a list");
+            assert_eq!(answers.len(), some.len());
+            assert!(answers.iter().all(|answer| answer["duplicate"] == false), "{answers:?}");
+        }
+    }
+
+    /// The published head, verified.
+    pub fn head(&self) -> Checkpoint {
+        let reply = self.get("/checkpoint");
+        checkpoint::open(&reply.body, &[vkey()]).expect("the log's own checkpoint").get().clone()
+    }
+
+    /// Entries in the tree, published or not.
+    pub fn tree_size(&self) -> u64 {
+        let health = self.get("/healthz");
+        let health: serde_json::Value = serde_json::from_slice(&health.body).expect("JSON");
+        health["tree_size"].as_u64().expect("a number")
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.ask_to_stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub fn vkey() -> NoteKey {
+    log_signer().public().clone()
+}
+
+/// The body of `/add-batch`.
+pub fn batch(entries: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let mut body = Vec::new();
+    entries.iter().for_each(|entry| bundle::push(&mut body, entry.as_ref()).expect("an entry that fits"));
+    body
+}
+
+/// Distinct opaque entries, of lengths that differ.
+pub fn numbered(count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|at| format!("entry {at} {}", "x".repeat(at % 40)).into_bytes()).collect()
+}
+
+/// RFC 6962 section 2.1, word for word: slow, and no code of the log's.
+pub fn root_of(leaves: &[Hash]) -> Hash {
+    match leaves {
+        [] => Hash::EMPTY_ROOT,
+        [leaf] => *leaf,
+        _ => {
+            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+            Hash::node(&root_of(left), &root_of(right))
+        }
+    }
+}
+
+pub fn leaf_hashes(entries: &[Vec<u8>]) -> Vec<Hash> {
+    entries.iter().map(|entry| Hash::leaf(entry)).collect()
+}
+
+/// Asks again until it is so; fails after ten seconds.
+#[track_caller]
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: still not so");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

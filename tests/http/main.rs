@@ -1,0 +1,14 @@
+//! The log over HTTP, on a real socket, with requests written by hand.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod add_opaque;
+mod add_release;
+mod batch;
+mod bodies;
+mod lifecycle;
+mod proofs;
+mod routes;
+mod search;
+mod tiles;

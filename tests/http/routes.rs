@@ -1,0 +1,90 @@
+//! What every route has in common: methods, unknown routes, health.
+
+use crate::common::http::{exchange, request};
+use crate::common::log::{ORIGIN, Served, never_publishing, numbered};
+
+/// Each route once, with a path that is good for a log of three entries.
+const GET_ROUTES: [&str; 7] = [
+    "/checkpoint",
+    "/tile/0/000.p/3",
+    "/tile/entries/000.p/3",
+    "/proof/inclusion/3/0",
+    "/proof/consistency/1/3",
+    "/healthz",
+    "/proof/leaf/0d1d1b1cc20b4a6b5c4a3fdd3ae9f2ad4d4e1a2b3c4d5e6f708192a3b4c5d6e7",
+];
+
+#[test]
+fn a_method_that_a_route_does_not_have_is_a_problem_that_names_those_it_has() {
+    let log = Served::opaque();
+    log.add_all(&numbered(3));
+    for path in GET_ROUTES.iter().chain(&["/releases"]) {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
+            let reply = exchange(log.address, &request(method, path, &[], b""));
+            assert!(reply.problem(405, "wrong-method").contains(method), "{path}");
+            assert_eq!(reply.header("allow"), Some("GET,HEAD"), "RFC 9110 section 15.5.6, {path}");
+        }
+    }
+    for path in ["/add", "/add-batch"] {
+        for method in ["GET", "HEAD", "PUT", "DELETE"] {
+            let reply = exchange(log.address, &request(method, path, &[], b""));
+            assert_eq!(reply.header("allow"), Some("POST"), "{path}");
+            if method != "HEAD" {
+                reply.problem(405, "wrong-method");
+            }
+        }
+    }
+    assert_eq!(log.tree_size(), 3);
+}
+
+#[test]
+fn what_is_no_route_is_a_problem_that_quotes_it_harmlessly() {
+    let log = Served::opaque();
+    for path in [
+        "/nothing",
+        "/add/",
+        "/checkpoint/",
+        "//checkpoint",
+        "/tile",
+        "/tile/0",
+        "/proof",
+        "/proof/leaf",
+        "/proof/inclusion/1",
+        "/proof/inclusion/1/2/3",
+        "/releases/x",
+        "/..%2fcheckpoint",
+        "/%1b[31m",
+    ] {
+        for method in ["GET", "POST"] {
+            let detail = exchange(log.address, &request(method, path, &[], b"")).problem(404, "no-route");
+            assert!(detail.contains("docs/http.md") && !detail.contains('\u{1b}'), "{detail}");
+        }
+    }
+    let long = format!("/{}", "x".repeat(4_000));
+    assert!(log.get(&long).problem(404, "no-route").len() < 200, "long paths are cut short");
+}
+
+#[test]
+fn head_answers_like_get_without_a_body() {
+    let log = Served::opaque();
+    log.add_all(&numbered(3));
+    for path in &GET_ROUTES[..6] {
+        let (get, head) = (log.get(path), exchange(log.address, &request("HEAD", path, &[], b"")));
+        assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
+        assert_eq!(head.header("content-type"), get.header("content-type"));
+        assert_eq!(head.header("cache-control"), get.header("cache-control"));
+    }
+}
+
+#[test]
+fn health_tells_what_is_durable_and_what_is_published() {
+    let log = Served::opaque_with(never_publishing());
+    assert_eq!(log.post("/add?wait=sequenced", b"an entry").text(), "0");
+    let reply = log.get("/healthz");
+    let health = reply.json();
+    assert_eq!((&health["status"], &health["profile"]), (&"ok".into(), &"opaque".into()));
+    assert_eq!(health["origin"], ORIGIN);
+    assert_eq!((&health["tree_size"], &health["published_size"]), (&1.into(), &0.into()));
+    assert!(health["published_seconds_ago"].as_u64().is_some_and(|seconds| seconds < 60), "{health}");
+    assert_eq!(health.get("faults"), None);
+}

@@ -1,0 +1,226 @@
+//! `GET /releases`.
+
+use serde_json::Value;
+use treehead::merkle::Hash;
+use treehead::proof_file::ProofFile;
+use treehead::release::{Kind, Release};
+
+use crate::common::log::{Served, never_publishing};
+use crate::common::releases::{publisher_toml, release, signed, vendor_toml};
+
+fn publishers() -> String {
+    vendor_toml()
+        + &publisher_toml("rules-team", 2, &["pkg:generic/example/*"], &["detection-rules", "build"])
+}
+
+/// Thirty releases by two publishers, of three packages, in four versions. The row of index `i` is
+/// that of `releases()[i]`.
+fn releases() -> Vec<(Release, u8)> {
+    let make = |at: u64| {
+        let seed = if at % 3 == 0 { 2 } else { 1 };
+        let package =
+            ["example/scanner", "example/engine", "example/rules"][usize::try_from(at % 3).unwrap()];
+        let purl = format!("pkg:generic/{package}@{}.0", at % 4);
+        let kind = if seed == 2 && at % 2 == 0 { Kind::DetectionRules } else { Kind::Build };
+        (Release { kind, ..release(&purl, at, &format!("content {}", at / 2)) }, seed)
+    };
+    (0..30).map(make).collect()
+}
+
+fn log() -> Served {
+    let log = Served::release(&publishers());
+    let entries: Vec<Vec<u8>> = releases().iter().map(|(release, seed)| signed(release, *seed)).collect();
+    log.add_all(&entries);
+    log
+}
+
+fn name(seed: u8) -> &'static str {
+    if seed == 1 { "vendor" } else { "rules-team" }
+}
+
+/// Indices of a page, and where the next one begins.
+fn page(log: &Served, query: &str) -> (Vec<u64>, Option<u64>) {
+    let page = log.get(&format!("/releases?{query}")).json();
+    let index = |row: &Value| row["index"].as_u64().expect("an index");
+    (page["releases"].as_array().expect("rows").iter().map(index).collect(), page["next"].as_u64())
+}
+
+fn matching(matches: impl Fn(&Release, u8) -> bool) -> Vec<u64> {
+    let all = releases();
+    (0..30).rev().filter(|at| matches(&all[*at].0, all[*at].1)).map(|at| at as u64).collect()
+}
+
+#[test]
+fn a_release_is_found_by_each_field_and_by_two_at_once() {
+    let log = log();
+    let digest = Hash::digest(b"content 4");
+    let has = |release: &Release| release.subjects[0].sha256 == digest;
+    let cases: Vec<(String, Vec<u64>)> = vec![
+        (String::new(), matching(|_, _| true)),
+        (
+            "package=pkg:generic/example/scanner".to_owned(),
+            matching(|r, _| r.purl.package() == "pkg:generic/example/scanner"),
+        ),
+        (
+            "package=pkg%3Ageneric%2Fexample%2Fengine".to_owned(),
+            matching(|r, _| r.purl.package() == "pkg:generic/example/engine"),
+        ),
+        ("version=3.0".to_owned(), matching(|r, _| r.purl.version() == "3.0")),
+        (format!("digest={}", digest.to_hex()), matching(|r, _| has(r))),
+        (format!("digest=sha256:{}", digest.to_hex()), matching(|r, _| has(r))),
+        ("publisher=rules-team".to_owned(), matching(|_, seed| seed == 2)),
+        ("kind=detection-rules".to_owned(), matching(|r, _| r.kind == Kind::DetectionRules)),
+        (
+            "publisher=vendor&version=1.0".to_owned(),
+            matching(|r, seed| seed == 1 && r.purl.version() == "1.0"),
+        ),
+        (
+            "kind=build&package=pkg:generic/example/scanner".to_owned(),
+            matching(|r, _| r.kind == Kind::Build && r.purl.package() == "pkg:generic/example/scanner"),
+        ),
+        (format!("digest={}&publisher=vendor", digest.to_hex()), matching(|r, s| has(r) && s == 1)),
+        ("kind=update".to_owned(), vec![]),
+        ("publisher=vendor&kind=detection-rules".to_owned(), vec![]),
+        ("version=3".to_owned(), vec![]),
+        ("package=pkg:generic/example".to_owned(), vec![]),
+        (format!("digest={}", Hash::digest(b"nothing").to_hex()), vec![]),
+    ];
+    for (query, expected) in cases {
+        let found = page(&log, format!("{query}&limit=100").trim_start_matches('&'));
+        assert_eq!(found, (expected, None), "{query}");
+    }
+}
+
+#[test]
+fn a_row_says_what_the_entry_says_and_leads_to_its_proof() {
+    let log = log();
+    let found = log.get("/releases?limit=3").json();
+    assert_eq!(found["tree_size"], 30);
+    for row in found["releases"].as_array().unwrap() {
+        let index = usize::try_from(row["index"].as_u64().unwrap()).unwrap();
+        let (release, seed) = &releases()[index];
+        let entry = signed(release, *seed);
+        assert_eq!(row["leaf_hash"], Hash::leaf(&entry).to_hex());
+        assert_eq!(row["publishers"], serde_json::json!([name(*seed)]));
+        assert_eq!(
+            (&row["purl"], &row["kind"]),
+            (&release.purl.as_str().into(), &release.kind.as_str().into())
+        );
+        assert_eq!((&row["channel"], &row["sequence"]), (&"stable".into(), &release.sequence.into()));
+        assert_eq!(row["artifacts"][0]["name"], "scanner.bin");
+        assert_eq!(row["artifacts"][0]["sha256"], release.subjects[0].sha256.to_hex());
+        let proof = log.get(row["proof"].as_str().unwrap());
+        assert_eq!(ProofFile::parse(&proof.body).unwrap().extra, Some(entry));
+    }
+}
+
+#[test]
+fn pages_visit_every_release_once_newest_first() {
+    let log = log();
+    for (filter, expected) in [
+        ("", matching(|_, _| true)),
+        ("publisher=vendor", matching(|_, seed| seed == 1)),
+        ("publisher=vendor&version=1.0", matching(|r, seed| seed == 1 && r.purl.version() == "1.0")),
+        ("kind=build&version=2.0", matching(|r, _| r.kind == Kind::Build && r.purl.version() == "2.0")),
+    ] {
+        for limit in [1_usize, 2, 3, 7, 29, 30, 100] {
+            let (mut seen, mut before) = (Vec::new(), None);
+            for pages in 0.. {
+                assert!(pages <= 31, "{filter} by {limit}: pages without an end");
+                let from = before.map_or(String::new(), |before| format!("&before={before}"));
+                let query = format!("{filter}&limit={limit}{from}");
+                let (found, next) = page(&log, query.trim_start_matches('&'));
+                assert!(found.len() <= limit, "{query}");
+                assert!(
+                    next.is_none_or(|next| before.is_none_or(|before| next < before)),
+                    "{query}: {next:?}"
+                );
+                seen.extend(found);
+                before = next;
+                if next.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(seen, expected, "{filter} by {limit}");
+        }
+    }
+}
+
+#[test]
+fn releases_that_arrive_between_two_pages_do_not_shift_them() {
+    let log = log();
+    let (first, next) = page(&log, "limit=10");
+    log.post("/add", &signed(&release("pkg:generic/example/scanner@9.9", 99, "new"), 1));
+    let (second, _) = page(&log, &format!("limit=10&before={}", next.unwrap()));
+    assert_eq!([first, second].concat(), (10..30).rev().collect::<Vec<u64>>());
+    assert_eq!(page(&log, "limit=1").0, [30]);
+}
+
+#[test]
+fn limits_are_clamped_and_other_garbage_is_malformed() {
+    let log = log();
+    assert_eq!(page(&log, "limit=0").0.len(), 1);
+    assert_eq!(page(&log, "").0.len(), 20, "unless asked for another number");
+    assert_eq!(page(&log, "limit=9223372036854775806").0.len(), 30);
+    assert_eq!(page(&log, "before=0"), (vec![], None));
+    assert_eq!(page(&log, "before=9223372036854775806&limit=100").0.len(), 30);
+    for query in [
+        "limit=-1",
+        "limit=",
+        "limit=1.5",
+        "limit=007",
+        "limit=ten",
+        "limit=9223372036854775808",
+        "before=+1",
+        "before=x",
+        "before=",
+        "digest=abc",
+        "digest=sha512:00",
+        "digest=",
+        "pakage=x",
+        "version=1&version=2",
+        "limit=1&limit=1",
+        "%ff=1",
+        "q",
+    ] {
+        log.get(&format!("/releases?{query}")).problem(400, "malformed");
+    }
+    let upper = Hash::digest(b"content 4").to_hex().to_uppercase();
+    log.get(&format!("/releases?digest={upper}")).problem(400, "malformed");
+}
+
+#[test]
+fn an_opaque_log_has_nothing_to_search() {
+    let log = Served::opaque();
+    let detail = log.get("/releases").problem(404, "not-found");
+    assert!(detail.contains("profile = \"opaque\""), "{detail}");
+}
+
+#[test]
+fn a_release_is_found_as_soon_as_it_is_published_and_not_before() {
+    let log = Served::release_with(&publishers(), never_publishing());
+    let (one, seed) = &releases()[0];
+    assert_eq!(log.post("/add?wait=sequenced", &signed(one, *seed)).text(), "0");
+    assert_eq!(page(&log, ""), (vec![], None));
+    assert_eq!(page(&log, "publisher=rules-team"), (vec![], None));
+    let log = Served::release(&publishers());
+    for (at, (release, seed)) in releases().iter().enumerate() {
+        log.post("/add?wait=published", &signed(release, *seed));
+        assert_eq!(page(&log, &format!("limit=1&publisher={}", name(*seed))).0, [at as u64]);
+    }
+}
+
+#[test]
+fn a_release_stays_searchable_by_key_when_its_publisher_is_gone() {
+    let temp = tempfile::tempdir().unwrap();
+    let toml = temp.path().join("publishers.toml");
+    std::fs::write(&toml, publishers()).unwrap();
+    let start =
+        || Served::start(temp.path(), treehead::server::Profile::Release, crate::common::log::quick());
+    let (one, seed) = &releases()[0];
+    assert_eq!(start().post("/add", &signed(one, *seed)).status, 200);
+    std::fs::write(&toml, vendor_toml()).unwrap();
+    let found = start().get("/releases?version=0.0").json();
+    let keyid = crate::common::releases::publisher(*seed).keyid().to_hex();
+    assert_eq!(found["releases"][0]["publishers"], serde_json::json!([keyid]));
+}

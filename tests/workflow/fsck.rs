@@ -1,0 +1,290 @@
+//! `treehead fsck`: what is damaged is found, wherever it is.
+
+use std::fs;
+
+use treehead::checkpoint::Checkpoint;
+use treehead::merkle::{Hash, TreeSize};
+use treehead::note::{KeyName, NoteSigner};
+
+use crate::program::{ORIGIN, Server, StaticFiles, World};
+
+const SEGMENT: &str = "log/journal/00000000000000000000.seg";
+/// Enough for two full tiles at level 0, and one hash more at level 1.
+const RELEASES: u64 = 600;
+
+fn fsck_url(world: &World, url: &str) -> crate::program::Ran {
+    world.run(&format!("fsck {url} --policy log/endpoint.policy"))
+}
+
+/// A log of three releases, each in a batch of its own, stopped.
+fn stopped() -> World {
+    let world = World::new();
+    let server = world.serve();
+    for sequence in 1..=3 {
+        world.publish(&server, &format!("{sequence}.bin"), &sequence.to_string(), sequence).done();
+    }
+    server.terminate();
+    world
+}
+
+fn large() -> (World, Server) {
+    let world = World::new();
+    let server = world.serve();
+    let line = |n: u64| {
+        let sha256 = Hash::digest(&n.to_be_bytes()).to_hex();
+        format!(
+            "{{\"purl\":\"pkg:generic/example/tool@{n}\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":{n},\"artifacts\":[{{\"name\":\"tool\",\"sha256\":\"{sha256}\"}}]}}\n"
+        )
+    };
+    world.write("releases.jsonl", (1..=RELEASES).map(line).collect::<String>());
+    world.run(&format!("publish --from releases.jsonl --log {} --key publisher.pem", server.url)).done();
+    (world, server)
+}
+
+/// Flips a bit of a file in place.
+fn flip(world: &World, file: &str, at: usize) {
+    let mut bytes = world.read(file);
+    bytes[at] ^= 1;
+    world.write(file, bytes);
+}
+
+#[test]
+fn a_sound_log_is_sound_from_inside_and_outside() {
+    let (world, server) = large();
+    let ran = fsck_url(&world, &server.url).done();
+    assert!(ran.stdout.starts_with("sound  600 entries and 4 tiles re-hashed; they make the signed root"));
+    let outside =
+        world.run(&format!("fsck {} --policy log/endpoint.policy --json", server.url)).done().json();
+    let ran = world.run("fsck log").done();
+    assert!(ran.stdout.contains("the log is being served, so sled was not looked at"), "{ran:?}");
+    server.terminate();
+    let ran = world.run("fsck log").done();
+    assert!(!ran.stdout.contains("served"), "{ran:?}");
+    assert_eq!(world.run("fsck log --json").done().json(), outside);
+}
+
+#[test]
+fn a_flipped_byte_in_the_journal_is_found_wherever_it_is() {
+    let world = stopped();
+    let whole = world.read(SEGMENT);
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        flip(&world, SEGMENT, at);
+        let ran = world.run("fsck log");
+        assert_eq!(ran.exit, 1, "byte {at}: {ran:?}");
+        let named = ["journal-damaged", "journal-short"].iter().any(|code| ran.stderr.contains(code));
+        assert!(named, "byte {at}: {ran:?}");
+        // Nor is it served: a log must not sign what it can't read.
+        if at % 7 == 0 {
+            let serve = world.run("serve log --listen 127.0.0.1:0");
+            assert_eq!(serve.exit, 1, "byte {at}: {serve:?}");
+        }
+        world.write(SEGMENT, &whole);
+    }
+    world.run("fsck log").done();
+    // In the middle, the place is named.
+    flip(&world, SEGMENT, 200);
+    let ran = world.run("fsck log").refused("journal-damaged");
+    assert!(ran.stderr.contains("00000000000000000000.seg"), "{ran:?}");
+}
+
+#[test]
+fn a_truncated_journal_lost_what_was_signed() {
+    let world = stopped();
+    let whole = world.read(SEGMENT);
+    for end in [whole.len() - 1, whole.len() / 2, whole.len() / 4] {
+        world.write(SEGMENT, &whole[..end]);
+        let ran = world.run("fsck log").refused("journal-short");
+        assert!(ran.stderr.contains("expected at least 3"), "{ran:?}");
+        assert!(ran.stderr.contains("Don't delete the checkpoint file"), "{ran:?}");
+    }
+    fs::remove_file(world.path(SEGMENT)).unwrap();
+    world.run("fsck log").refused("journal-short");
+    fs::remove_dir_all(world.path("log/journal")).unwrap();
+    world.run("fsck log").refused("journal-short");
+    world.run("serve log --listen 127.0.0.1:0").refused("journal-short");
+}
+
+#[test]
+fn a_replaced_checkpoint_is_not_believed() {
+    let world = stopped();
+    let good = world.read("log/checkpoint");
+    let origin = KeyName::new(ORIGIN).unwrap();
+    let secret = String::from_utf8(world.read("log/log.key")).unwrap();
+    let key = NoteSigner::parse(secret.trim_end()).unwrap();
+    let sign = |size: u64, root: Hash, key: &NoteSigner| {
+        let head = Checkpoint::new(origin.clone(), TreeSize::new(size).unwrap(), root);
+        world.write("log/checkpoint", head.sign(key).to_string());
+    };
+    // Another root for the same size, by the log's own key.
+    sign(3, Hash::digest(b"another"), &key);
+    world.run("fsck log").refused("journal-forked");
+    world.run("serve log --listen 127.0.0.1:0").refused("journal-forked");
+    sign(2, Hash::digest(b"another"), &key);
+    world.run("fsck log").refused("journal-forked");
+    // A larger tree than there is.
+    sign(4, Hash::digest(b"larger"), &key);
+    world.run("fsck log").refused("journal-short");
+    // Another key under the same name.
+    let stranger = NoteSigner::from_seed(origin.clone(), treehead::note::SignatureType::Ed25519, &[7; 32]);
+    sign(3, Hash::digest(b"another"), &stranger);
+    world.run("fsck log").refused("checkpoint-signature");
+    // Text that was changed, and no checkpoint at all.
+    world.write("log/checkpoint", String::from_utf8(good.clone()).unwrap().replace("\n3\n", "\n2\n"));
+    world.run("fsck log").refused("checkpoint-signature");
+    world.write("log/checkpoint", "noise");
+    let ran = world.run("fsck log");
+    assert_eq!(ran.exit, 1, "{ran:?}");
+    world.write("log/checkpoint", good);
+    world.run("fsck log").done();
+}
+
+/// Flips a bit in the first row of sled whose key begins so.
+fn flip_row(world: &World, kind: &[u8], at: usize) {
+    let db = sled::open(world.path("log/sled")).unwrap();
+    let rows = db.tree_names().into_iter().find_map(|name| {
+        let rows = db.open_tree(name).unwrap();
+        let (key, value) = rows.scan_prefix(kind).next()?.unwrap();
+        Some((rows, key, value.to_vec()))
+    });
+    let (rows, key, mut value) = rows.expect("a row of this kind");
+    value[at] ^= 1;
+    rows.insert(key, value).unwrap();
+    db.flush().unwrap();
+}
+
+#[test]
+fn a_changed_row_in_sled_is_found_and_made_anew() {
+    let (world, server) = large();
+    server.terminate();
+    for (kind, at) in [(b"t", 0), (b"t", 8_191), (b"b", 23)] {
+        flip_row(&world, kind, at);
+        let ran = world.run("fsck log").refused("tree-damaged");
+        assert!(ran.stderr.contains("treehead fsck DIR --rebuild"), "{ran:?}");
+        let ran = world.run("fsck log --rebuild").done();
+        assert!(ran.stderr.contains("sled is made anew from the journal"), "{ran:?}");
+        world.run("fsck log").done();
+    }
+    // It is as good as before: duplicates, sequence numbers and artifacts are known.
+    let server = world.serve();
+    assert_eq!(server.tree_size(), RELEASES);
+    let publish = format!("publish --from releases.jsonl --log {} --key publisher.pem --json", server.url);
+    assert_eq!(world.run(&publish).done().json()["known"], RELEASES);
+    world.write("x.bin", "x");
+    let line = world.publish_line(&server, "x.bin", 7).replace("example/scanner", "example/tool");
+    world.run(&line).refused("sequence-taken");
+    let digest = Hash::digest(&599_u64.to_be_bytes()).to_hex();
+    let (_, page) = server.get(&format!("/releases?digest={digest}"));
+    assert!(String::from_utf8(page).unwrap().contains("tool@599"));
+    world.run("fsck log --rebuild").failed(3, "is in use by another treehead process");
+}
+
+#[test]
+fn noise_in_place_of_sled_is_no_loss() {
+    let world = stopped();
+    for noise in [vec![0x5a; 4_096], Vec::new(), vec![0; 1 << 20]] {
+        world.write("log/sled/db", noise);
+        world.run("fsck log --rebuild").done();
+        world.run("fsck log").done();
+    }
+    world.write("log/sled/db", [0x5a; 100_000]);
+    let server = world.serve();
+    assert_eq!(server.tree_size(), 3);
+    world.publish(&server, "1.bin", "1", 1).done();
+    assert_eq!(server.tree_size(), 3, "the duplicate is known");
+    fsck_url(&world, &server.url).done();
+}
+
+#[test]
+fn a_log_without_its_sled_is_served_again() {
+    let world = stopped();
+    fs::remove_dir_all(world.path("log/sled")).unwrap();
+    let server = world.serve();
+    assert_eq!(server.tree_size(), 3);
+    fsck_url(&world, &server.url).done();
+}
+
+#[test]
+fn an_exported_tree_is_checked_tile_by_tile() {
+    let (world, server) = large();
+    server.terminate();
+    world.run("export log out").done();
+    let files = StaticFiles::serve(&world.path("out"));
+    fsck_url(&world, &files.url).done();
+    // A flipped bit in each kind of file.
+    for (file, at) in [
+        ("out/tile/0/000", 0),
+        ("out/tile/0/001", 8_191),
+        ("out/tile/0/002.p/88", 88 * 32 - 1),
+        ("out/tile/1/000.p/2", 40),
+        ("out/tile/entries/000", 300),
+        ("out/tile/entries/001", 5_000),
+    ] {
+        flip(&world, file, at);
+        let ran = fsck_url(&world, &files.url).refused("tile-mismatch");
+        assert!(ran.stderr.contains("tile/"), "{ran:?}");
+        flip(&world, file, at);
+    }
+    flip(&world, "out/tile/entries/002.p/88", 300);
+    let ran = fsck_url(&world, &files.url);
+    assert_eq!(ran.exit, 1, "{ran:?}");
+    flip(&world, "out/tile/entries/002.p/88", 300);
+    // A bundle cut short, or with a length that points past its end.
+    let bundle = world.read("out/tile/entries/000");
+    world.write("out/tile/entries/000", &bundle[..bundle.len() - 1]);
+    fsck_url(&world, &files.url).refused("log-malformed");
+    world.write("out/tile/entries/000", &bundle);
+    fsck_url(&world, &files.url).done();
+}
+
+#[test]
+fn a_tile_that_is_gone_is_named() {
+    let (world, server) = large();
+    server.terminate();
+    world.run("export log out").done();
+    let files = StaticFiles::serve(&world.path("out"));
+    for tile in ["tile/0/001", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/000"] {
+        let (there, away) = (world.path("out").join(tile), world.path("away"));
+        fs::rename(&there, &away).unwrap();
+        let ran = fsck_url(&world, &files.url);
+        // A file that is missing is no lie yet: it may be on its way.
+        let named = tile.split(".p/").next().unwrap();
+        ran.failed(3, named);
+        fs::rename(&away, &there).unwrap();
+    }
+    fs::remove_file(world.path("out/checkpoint")).unwrap();
+    fsck_url(&world, &files.url).failed(3, "checkpoint answered 404");
+}
+
+#[test]
+fn a_full_tile_does_for_a_partial_one_that_was_dropped() {
+    let (world, server) = large();
+    world.run("export log out").done();
+    // The log goes on; a mirror of it keeps the old checkpoint, and only the newest tiles.
+    let checkpoint = world.read("out/checkpoint");
+    world.write(
+        "more.jsonl",
+        String::from_utf8(world.read("releases.jsonl")).unwrap().replace("/tool@", "/more@"),
+    );
+    world.run(&format!("publish --from more.jsonl --log {} --key publisher.pem", server.url)).done();
+    world.run("export log out").done();
+    for partial in ["tile/0/002.p/88", "tile/entries/002.p/88"] {
+        fs::remove_file(world.path("out").join(partial)).unwrap();
+    }
+    world.write("out/checkpoint", checkpoint);
+    let files = StaticFiles::serve(&world.path("out"));
+    let ran = fsck_url(&world, &files.url).done();
+    assert!(ran.stdout.starts_with("sound  600 entries"), "{ran:?}");
+}
+
+#[test]
+fn another_log_under_the_same_address_is_not_this_one() {
+    let world = stopped();
+    world.run("init other --origin log.example.org/other").done();
+    world.run("export log out").done();
+    let files = StaticFiles::serve(&world.path("out"));
+    let line = format!("fsck {} --policy other/endpoint.policy", files.url);
+    world.run(&line).refused("unknown-log");
+    world.write("out/checkpoint", "<html>not found</html>");
+    let ran = fsck_url(&world, &files.url);
+    assert_eq!(ran.exit, 1, "{ran:?}");
+}

@@ -1,0 +1,260 @@
+//! One release: publish, prove, verify.
+
+use std::io::Write as _;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::program::{ORIGIN, World};
+
+const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
+
+#[test]
+fn a_release_is_published_and_verified_and_a_changed_byte_is_noticed() {
+    let world = World::new();
+    let server = world.serve();
+    let ran = world.publish(&server, "scanner.bin", "the scanner", 1).done();
+    assert_eq!(
+        ran.stdout,
+        "pkg:generic/example/scanner@1.0 is leaf 0 of the log\nproof  scanner.bin.tlog-proof\n"
+    );
+    let verify = format!("verify scanner.bin {VERIFY}");
+    let ran = world.run(&verify).done();
+    assert!(ran.stdout.starts_with("verified   scanner.bin\n"), "{ran:?}");
+    assert!(ran.stdout.contains(&format!("log        {ORIGIN}, leaf 0 of 1\n")), "{ran:?}");
+    // The endpoint is offline.
+    drop(server);
+    world.run(&verify).done();
+    world.write("scanner.bin", "the scanneR");
+    world.run(&verify).refused("artifact-mismatch");
+    let json = world.run(&format!("{verify} --json"));
+    assert_eq!((json.exit, &json.json()["code"]), (1, &"artifact-mismatch".into()));
+    assert_eq!(json.stderr, "", "machines read one stream");
+}
+
+#[test]
+fn several_artifacts_of_one_release_share_a_statement() {
+    let world = World::new();
+    let server = world.serve();
+    world.write("a.bin", "a");
+    world.write("b.bin", "b");
+    let line = world.publish_line(&server, "a.bin b.bin", 1)
+        + " --source git+https://example.com/scanner@gitCommit:0123456789abcdef0123456789abcdef01234567 --audience beta-testers --policy log/endpoint.policy --json";
+    let json = world.run(&line).done().json();
+    assert_eq!(json["proofs"], serde_json::json!(["a.bin.tlog-proof", "b.bin.tlog-proof"]));
+    assert_eq!(world.read("a.bin.tlog-proof"), world.read("b.bin.tlog-proof"));
+    for file in ["a.bin", "b.bin"] {
+        let ran = world.run(&format!("verify {file} {VERIFY}")).done();
+        assert!(ran.stdout.contains("source     git+https://example.com/scanner gitCommit:0123"), "{ran:?}");
+        assert!(ran.stdout.contains("audience   beta-testers (not everyone)\n"), "{ran:?}");
+    }
+    // The same again is the same leaf.
+    assert_eq!(world.run(&line).done().json()["index"], 0);
+    assert_eq!(server.tree_size(), 1);
+}
+
+#[test]
+fn a_proof_is_fetched_by_whoever_has_only_the_artifact() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "one.bin", "one", 1).done();
+    world.publish(&server, "two.bin", "two", 2).done();
+    let shipped = world.read("two.bin.tlog-proof");
+    world.write("copy.bin", "one");
+    let prove = format!("prove copy.bin --log {}", server.url);
+    let ran = world.run(&prove).done();
+    assert!(ran.stdout.contains("is leaf 0 of the log\nproof  copy.bin.tlog-proof\n"), "{ran:?}");
+    let ran = world.run(&format!("verify copy.bin {VERIFY}")).done();
+    assert!(ran.stdout.contains("leaf 0 of 2"), "under the latest checkpoint: {ran:?}");
+    world.run(&format!("prove two.bin --log {} --out elsewhere", server.url)).done();
+    assert_eq!(world.read("elsewhere"), shipped);
+    world.write("unknown.bin", "three");
+    world.run(&format!("prove unknown.bin --log {}", server.url)).refused("not-logged");
+    assert!(!world.path("unknown.bin.tlog-proof").exists());
+}
+
+#[test]
+fn an_old_proof_stays_good_while_the_log_grows() {
+    let world = World::new();
+    let server = world.serve();
+    for sequence in 1..=5 {
+        let file = format!("{sequence}.bin");
+        world.publish(&server, &file, &file, sequence).done();
+    }
+    for sequence in 1..=5 {
+        let ran = world.run(&format!("verify {sequence}.bin {VERIFY}")).done();
+        assert!(ran.stdout.contains(&format!("leaf {} of {sequence}\n", sequence - 1)), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_release_that_is_only_sequenced_has_no_proof_yet() {
+    let world = World::new();
+    let server = world.serve();
+    world.write("a.bin", "a");
+    let ran = world.run(&(world.publish_line(&server, "a.bin", 1) + " --wait sequenced")).done();
+    assert!(ran.stdout.contains("is leaf 0, durable and not published yet"), "{ran:?}");
+    assert!(!world.path("a.bin.tlog-proof").exists());
+}
+
+#[test]
+fn a_log_s_refusal_is_passed_on_and_no_proof_is_written() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "a.bin", "a", 1).done();
+    world.publish(&server, "b.bin", "b", 1).refused("sequence-taken");
+    let line = world.publish_line(&server, "b.bin", 2);
+    world.run(&line.replace("/example/", "/other/")).refused("publisher-not-permitted");
+    world.run(&line.replace("kind build", "kind update")).refused("publisher-not-permitted");
+    world.run("keygen publisher --name stranger --out stranger.pem").done();
+    world.run(&line.replace("publisher.pem", "stranger.pem")).refused("unknown-publisher");
+    assert!(!world.path("b.bin.tlog-proof").exists());
+    assert_eq!(server.tree_size(), 1);
+}
+
+#[test]
+fn a_proof_by_another_log_than_the_policy_s_is_not_written() {
+    let world = World::new();
+    let server = world.serve();
+    world.run("init other --origin log.example.org/other").done();
+    world.write("a.bin", "a");
+    let line = world.publish_line(&server, "a.bin", 1);
+    world.run(&format!("{line} --policy other/endpoint.policy")).refused("unknown-log");
+    assert!(!world.path("a.bin.tlog-proof").exists());
+    world.run(&format!("{line} --policy log/endpoint.policy")).done();
+}
+
+#[test]
+fn a_key_that_others_can_read_is_not_used() {
+    let world = World::new();
+    let server = world.serve();
+    world.write("a.bin", "a");
+    let line = world.publish_line(&server, "a.bin", 1);
+    for mode in [0o644, 0o640, 0o604, 0o700 | 0o007] {
+        world.chmod("publisher.pem", mode);
+        let hint = format!("expected mode 600, saw {mode:03o}; run: chmod 600 publisher.pem");
+        world.run(&line).failed(2, &hint);
+    }
+    assert_eq!(server.tree_size(), 0);
+    world.chmod("publisher.pem", 0o400);
+    world.run(&line).done();
+    drop(server);
+    world.chmod("log/log.key", 0o644);
+    world.run("serve log --listen 127.0.0.1:0").failed(2, "run: chmod 600 log/log.key");
+}
+
+#[test]
+fn what_is_missing_or_unreachable_could_not_be_told() {
+    let world = World::new();
+    let mut server = world.serve();
+    world.write("a.bin", "a");
+    let line = world.publish_line(&server, "a.bin", 1);
+    world.run(&line.replace("publisher.pem", "missing.pem")).failed(3, "could not read missing.pem");
+    world.run(&line.replace("a.bin", "missing.bin")).failed(3, "could not read missing.bin");
+    world.run(&line.replace("publisher.pem", "publisher.pub")).failed(2, "publisher.pub holds a secret");
+    world.chmod("publisher.pub", 0o600);
+    world.run(&line.replace("publisher.pem", "publisher.pub")).failed(2, "PRIVATE KEY in PKCS#8 PEM");
+    server.kill();
+    world.run(&line).failed(3, "is the log running");
+    world.run(&format!("prove a.bin --log {}", server.url)).failed(3, "is the log running");
+    let fsck = format!("fsck {} --policy log/endpoint.policy", server.url);
+    world.run(&fsck).failed(3, "is the log running");
+    world.run(&line.replace("http://", "ftp://")).failed(2, "not the address of a log");
+    // Publishers that nobody named are looked for beside the policy.
+    std::fs::copy(world.path("log/endpoint.policy"), world.path("alone.policy")).unwrap();
+    world.run("verify a.bin --policy alone.policy").failed(3, "publishers.toml does not exist");
+    assert!(!world.path("a.bin.tlog-proof").exists());
+}
+
+#[test]
+fn keys_that_openssl_made_publish_too() {
+    let openssl = |world: &World, line: &str| {
+        Command::new("openssl").args(line.split(' ')).current_dir(world.path("")).output()
+    };
+    let world = World::new();
+    let Ok(made) = openssl(&world, "genpkey -algorithm ed25519 -out ssl.pem") else {
+        println!("skipped: there is no openssl");
+        return;
+    };
+    assert!(made.status.success(), "{made:?}");
+    assert!(openssl(&world, "pkey -in ssl.pem -pubout -out ssl.pub").unwrap().status.success());
+    world.chmod("ssl.pem", 0o600);
+    world.run("publisher add log --name ssl --key ssl.pub --purl pkg:generic/ssl --kind build").done();
+    let server = world.serve();
+    world.write("a.bin", "a");
+    let line = world.publish_line(&server, "a.bin", 1).replace("publisher.pem", "ssl.pem");
+    world.run(&line.replace("example/scanner", "ssl")).done();
+    let ran = world.run(&format!("verify a.bin {VERIFY}")).done();
+    assert!(ran.stdout.contains("publisher  ssl\n"), "{ran:?}");
+    // And the other way round: openssl reads what keygen wrote, and finds the same public half.
+    let public = openssl(&world, "pkey -in publisher.pem -pubout").unwrap();
+    assert_eq!(public.stdout, world.read("publisher.pub"), "{public:?}");
+}
+
+#[test]
+fn an_artifact_that_changes_while_it_is_hashed_is_refused() {
+    let world = World::new();
+    let server = world.serve();
+    world.write("a.bin", vec![0; 48 << 20]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = std::fs::File::options().append(true).open(world.path("a.bin"));
+            let mut file = file.unwrap();
+            while !stop.load(Ordering::SeqCst) {
+                file.write_all(b"more").unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let ran = world.run(&world.publish_line(&server, "a.bin", 1));
+        stop.store(true, Ordering::SeqCst);
+        ran.refused("artifact-changed");
+    });
+    assert_eq!(server.tree_size(), 0);
+    world.run(&world.publish_line(&server, "a.bin", 1)).done();
+}
+
+#[test]
+fn what_is_no_regular_file_is_no_artifact() {
+    let world = World::new();
+    let made = Command::new("mkfifo").arg(world.path("pipe")).status().expect("mkfifo runs");
+    assert!(made.success());
+    // Nobody will ever write to it: a program that opened it would wait for ever.
+    for file in ["pipe", "log", "/dev/null"] {
+        let mut child = world.command(&format!("verify {file} {VERIFY} --proof log/log.vkey"));
+        let mut child = child.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{file}: {output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("is no regular file"), "{file}: {stderr}");
+    }
+}
+
+#[test]
+fn a_log_that_is_told_to_stop_says_so_in_plain_text() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "a.bin", "a", 1).done();
+    let talk = server.terminate();
+    assert!(talk.contains("stopping: requests in progress are answered first"), "{talk}");
+    assert!(talk.contains("stopped; everything accepted is durable and published"), "{talk}");
+    assert!(!talk.contains('\u{1b}'), "its output went to no terminal: {talk:?}");
+}
+
+#[test]
+fn a_second_server_on_one_directory_is_refused() {
+    let world = World::new();
+    let server = world.serve();
+    world.run("serve log --listen 127.0.0.1:0").failed(3, "is in use by another treehead process");
+    let address = server.url.strip_prefix("http://").unwrap();
+    world.run("init other --origin log.example.org/other").done();
+    world.run(&format!("serve other --listen {address}")).failed(3, "choose another with --listen");
+    assert_eq!(server.get("/checkpoint").0, 200);
+}

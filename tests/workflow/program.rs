@@ -1,0 +1,258 @@
+//! Running the program, and serving a log with it.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const ORIGIN: &str = "log.example.com/releases";
+
+/// What a run of the program came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub exit: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn done(self) -> Self {
+        assert_eq!(self.exit, 0, "{self:?}");
+        self
+    }
+
+    /// Checks that it was refused: exit code 1, with this reason code.
+    #[track_caller]
+    pub fn refused(self, code: &str) -> Self {
+        assert_eq!(self.exit, 1, "{self:?}");
+        assert!(self.stderr.contains(&format!("refused ({code}): ")), "{self:?}");
+        self
+    }
+
+    /// Checks the exit code, and that the talk on stderr says so.
+    #[track_caller]
+    pub fn failed(self, exit: i32, says: &str) -> Self {
+        assert_eq!(self.exit, exit, "{self:?}");
+        assert!(self.stderr.contains(says), "{says}: {self:?}");
+        self
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+/// A directory with a log in `log`, and a publisher whose key is in `publisher.pem`.
+pub struct World {
+    temp: TempDir,
+}
+
+impl World {
+    /// With a log of releases, and a registered publisher.
+    pub fn new() -> Self {
+        let world = Self { temp: tempfile::tempdir().expect("a directory") };
+        world.run("init log --origin log.example.com/releases").done();
+        world.run("keygen publisher --name vendor --out publisher.pem").done();
+        world
+            .run("publisher add log --name vendor --key publisher.pub --purl pkg:generic/example/* --kind build")
+            .done();
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).expect("written");
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    pub fn chmod(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).expect("it is ours");
+    }
+
+    /// A command of the program in this directory, its arguments divided by spaces.
+    pub fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treehead"));
+        command.args(line.split(' ')).current_dir(self.temp.path()).stdin(Stdio::null());
+        for name in ["CLICOLOR_FORCE", "NO_COLOR", "RUST_LOG"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Runs it. Its output goes to no terminal, so there is no colour in it.
+    #[track_caller]
+    pub fn run(&self, line: &str) -> Ran {
+        let output = self.command(line).output().expect("the program runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        assert!(!stdout.contains('\u{1b}') && !stderr.contains('\u{1b}'), "{line}: {stdout}{stderr}");
+        Ran { exit: output.status.code().expect("no signal"), stdout, stderr }
+    }
+
+    /// Serves the log in `log`.
+    pub fn serve(&self) -> Server {
+        let mut child = self.command("serve log --listen 127.0.0.1:0");
+        let mut child = child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let mut talk = String::new();
+        let url = loop {
+            let Some(line) = lines.next() else {
+                let _ = child.wait();
+                panic!("it ended instead of serving: {talk}")
+            };
+            let line = line.expect("text");
+            talk += &format!("{line}\n");
+            if let Some((_, url)) = line.split_once(" url=") {
+                break url.trim().to_owned();
+            }
+        };
+        let talk = Arc::new(Mutex::new(talk));
+        let keep = talk.clone();
+        // Whoever does not read it makes the program wait.
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                *keep.lock().expect("no panic") += &format!("{line}\n");
+            }
+        });
+        Server { child, url, talk, reader: Some(reader) }
+    }
+
+    /// Writes an artifact and publishes it as that version and sequence of the scanner.
+    pub fn publish(&self, server: &Server, file: &str, content: &str, sequence: u64) -> Ran {
+        self.write(file, content);
+        self.run(&self.publish_line(server, file, sequence))
+    }
+
+    pub fn publish_line(&self, server: &Server, file: &str, sequence: u64) -> String {
+        format!(
+            "publish {file} --log {} --key publisher.pem --kind build --purl pkg:generic/example/scanner@{sequence}.0 --channel stable --sequence {sequence}",
+            server.url
+        )
+    }
+}
+
+/// A served log; killed, by its id, when it is dropped.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    talk: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// As if the power went.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+
+    /// As service managers do it: SIGTERM, then wait. Returns what it said.
+    pub fn terminate(mut self) -> String {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        assert!(sent.success());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert!(status.success(), "{status}");
+        self.kill();
+        self.talk.lock().expect("no panic").clone()
+    }
+
+    /// The answer's status and body.
+    pub fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        let address = self.url.strip_prefix("http://").expect("a URL");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        let head = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
+        let status = std::str::from_utf8(&answer[9..12]).expect("ASCII").parse().expect("a status");
+        (status, answer.split_off(head + 4))
+    }
+
+    pub fn tree_size(&self) -> u64 {
+        let (_, health) = self.get("/healthz");
+        let health: Value = serde_json::from_slice(&health).expect("JSON");
+        health["tree_size"].as_u64().expect("a number")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Files of a directory over HTTP, and nothing more: what any web server does.
+pub struct StaticFiles {
+    pub url: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StaticFiles {
+    pub fn serve(root: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, root) = (stop.clone(), root.to_owned());
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    break;
+                }
+                // A client that goes away is no reason to stop serving others.
+                let _ = stream.and_then(|stream| answer(stream, &root));
+            }
+        });
+        Self { url: format!("http://{address}"), stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for StaticFiles {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.url.strip_prefix("http://").expect("a URL"));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, root: &Path) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+    let path = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
+    let (status, body) = match fs::read(root.join(path)) {
+        Ok(body) if !path.contains("..") => ("200 OK", body),
+        _ => ("404 Not Found", b"no such file".to_vec()),
+    };
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    stream.write_all(&[head.as_bytes(), &body].concat())
+}

@@ -46,6 +46,17 @@
 //! ```
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::match_wild_err_arm,
+        clippy::needless_pass_by_value,
+        clippy::too_many_lines,
+        clippy::type_complexity,
+        clippy::unnecessary_wraps,
+        reason = "tables of cases are long, and their helpers take what the table has"
+    )
+)]
 
 pub mod bundle;
 pub mod checkpoint;

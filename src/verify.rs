@@ -140,9 +140,7 @@ pub enum Refusal {
     #[error("the files are not in the release's manifest: {0}")]
     NotInManifest(String),
     /// No quorum of witnesses saw the head lately.
-    #[error(
-        "the proof is stale: expected a quorum of cosignatures since {expected}, saw {seen}"
-    )]
+    #[error("the proof is stale: expected a quorum of cosignatures since {expected}, saw {seen}")]
     Stale {
         /// The oldest time that would do.
         expected: String,

@@ -13,7 +13,7 @@ use super::{files, output, serve};
 use crate::checkpoint::{self, Checkpoint};
 use crate::client::{ClientError, LogClient, RemoteTiles};
 use crate::merkle::{
-    Growth, Hash, PartialTiles, ProofError, RightEdge, Tile, TileId, TileReader as _, TreeSize,
+    Growth, Hash, LeafIndex, PartialTiles, ProofError, RightEdge, Tile, TileId, TileReader as _, TreeSize,
 };
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::store::journal::{Scan, origin_hash};
@@ -109,6 +109,7 @@ fn rebuild(config: &Config) -> CliResult {
 struct Rehashed {
     size: TreeSize,
     /// Leaves that sled has, where it was looked at.
+    /// The smaller of tree and index.
     applied: Option<TreeSize>,
     tiles: u64,
 }
@@ -125,7 +126,19 @@ fn rehash_journal(
     let looked_at = rows.map(TreeRows::size).transpose()?;
     let applied = looked_at.unwrap_or_default();
     let (mut edge, mut partial, mut tiles) = (RightEdge::default(), PartialTiles::default(), 0);
-    while let Some(record) = scan.next_record()? {
+    let indexed = rows.map(TreeRows::indexed).unwrap_or_default();
+    let describe = config.profile.describe(Arc::new(config.profile.publishers(&config.publishers())?));
+    loop {
+        let record = match scan.next_record() {
+            // While it is served, the batch that is being written may look like anything.
+            Err(StoreError::Damaged { .. })
+                if rows.is_none() && signed.is_none_or(|head| head.size <= edge.size()) =>
+            {
+                break;
+            }
+            other => other?,
+        };
+        let Some(record) = record else { break };
         let leaf_hashes: Vec<Hash> = record.entries().iter().map(|entry| Hash::leaf(entry)).collect();
         if let Some(head) = signed {
             check_signed(&edge, &leaf_hashes, head)?;
@@ -143,6 +156,10 @@ fn rehash_journal(
             let mut known =
                 record.bundle_starts().into_iter().filter(|(index, _)| index * 256 < applied.get());
             known.try_for_each(|(index, start)| rows.check_bundle(index, start))?;
+            let leaves = (record.first..).filter_map(LeafIndex::new).zip(record.entries()).zip(&leaf_hashes);
+            for ((index, entry), leaf) in leaves.take_while(|((index, _), _)| indexed.contains(*index)) {
+                rows.check_index(index, leaf, &describe(entry))?;
+            }
         }
         edge = growth.edge;
         bar.set_position(scan.progress().0);
@@ -156,7 +173,7 @@ fn rehash_journal(
         return Err(StoreError::TreeDamaged { detail }.into());
     }
     tiles += partial.tiles(edge.size()).count() as u64;
-    Ok(Rehashed { size: edge.size(), applied: looked_at, tiles })
+    Ok(Rehashed { size: edge.size(), applied: looked_at.map(|applied| applied.min(indexed)), tiles })
 }
 
 /// Compares the root where the tree passes the signed size.

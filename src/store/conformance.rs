@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -179,7 +180,7 @@ impl Default for Disk {
 
 impl Place for Disk {
     fn open(&self) -> Box<dyn Store> {
-        Box::new(DiskStore::open(self.0.path(), options()).unwrap())
+        Box::new(open_disk(self.0.path(), options).unwrap())
     }
 
     /// The files as they are while the store is open: nothing is flushed or closed in an orderly way.
@@ -189,6 +190,20 @@ impl Place for Disk {
         drop(store);
         self.0 = after;
         self.open()
+    }
+}
+
+/// Opens a store whose last user in this process is gone. Its lock may not be: a child process that
+/// some other test is just starting has copies of all open files until it runs its own program.
+pub fn open_disk(dir: &Path, options: impl Fn() -> OpenOptions) -> Result<DiskStore, StoreError> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match DiskStore::open(dir, options()) {
+            Err(StoreError::Locked { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened,
+        }
     }
 }
 

@@ -57,6 +57,13 @@ impl Layout {
     pub fn checkpoint(&self) -> PathBuf {
         self.0.join("checkpoint")
     }
+
+    /// Reads the checkpoint. A rename whose fsync failed shows a file that a power cut could still
+    /// take back, so its name is made durable before it is believed.
+    fn read_checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        checkpoint_file::sync_dir(&self.0)?;
+        checkpoint_file::read(&self.checkpoint())
+    }
 }
 
 /// How to open a store.
@@ -109,6 +116,8 @@ enum Failed {
     Append,
     /// Nobody knows what sled took: it is opened again, and catches up.
     Apply,
+    /// The checkpoint file may be the old one or the new one: it is read again.
+    Checkpoint,
 }
 
 /// Shared by all readers; a reload replaces what it points at.
@@ -144,7 +153,7 @@ impl DiskStore {
     }
 
     fn recover(&mut self) -> Result<(), StoreError> {
-        self.checkpoint = checkpoint_file::read(&self.layout.checkpoint())?;
+        self.checkpoint = self.layout.read_checkpoint()?;
         let origin = journal::origin_hash(&self.options.origin);
         let (db, tree, index, end) = match self.catch_up(origin).or_else(tree_may_be_wrong)? {
             Ok(opened) => opened,
@@ -267,9 +276,7 @@ impl DiskStore {
     }
 
     fn writer(&mut self) -> Result<&mut Writer, StoreError> {
-        self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or_else(|| StoreError::TreeDamaged {
-            detail: "the last append failed, and the store was not reloaded since".to_owned(),
-        })
+        self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or_else(|| StoreError::Reloading)
     }
 }
 
@@ -281,8 +288,8 @@ impl DiskStore {
 pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
     let layout = Layout::new(dir);
     let lock = DirLock::acquire(&layout.lock())?;
-    let (db, rows, _) = open_sled(&layout.sled(), 64 * 1024 * 1024)?;
-    Ok((TreeRows::new(db, rows), lock))
+    let (db, rows, index) = open_sled(&layout.sled(), 64 * 1024 * 1024)?;
+    Ok((TreeRows::new(db, rows, Index::new(index)), lock))
 }
 
 /// Throws the tree away; the next opening makes it anew from the journal.
@@ -333,25 +340,29 @@ impl Store for DiskStore {
 
     fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError> {
         let path = self.layout.checkpoint();
+        self.writer()?;
         let current = checkpoint_file::read(&path)?;
         if current.as_deref() != old {
             let text = |bytes: Option<&[u8]>| bytes.map_or("none".to_owned(), crate::format::quote_bytes);
             return Err(StoreError::CheckpointMoved { expected: text(old), seen: text(current.as_deref()) });
         }
+        self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
         checkpoint_file::replace(&path, new)?;
         self.checkpoint = Some(new.to_vec());
+        self.writer.iter_mut().for_each(|writer| writer.failed = None);
         Ok(())
     }
 
     fn reload(&mut self) -> Result<(), StoreError> {
-        if let Some(writer) = &mut self.writer
-            && writer.failed == Some(Failed::Append)
-        {
-            // The tree in memory is the tree of what is durable once the failed append is cut off,
-            // so reads go on meanwhile, on a full disk too.
-            writer.journal.cut_failed_append()?;
+        let failed = self.writer.as_ref().and_then(|writer| writer.failed);
+        if let (Some(Failed::Append | Failed::Checkpoint), Some(writer)) = (failed, &mut self.writer) {
+            // The tree in memory is the tree of what is durable once a failed append is cut off, so
+            // reads go on meanwhile, on a full disk too.
+            if failed == Some(Failed::Append) {
+                writer.journal.cut_failed_append()?;
+            }
+            self.checkpoint = self.layout.read_checkpoint()?;
             writer.failed = None;
-            self.checkpoint = checkpoint_file::read(&self.layout.checkpoint())?;
             return Ok(());
         }
         // The indexer is joined and sled closed before they are opened again. Readers that come by
@@ -365,9 +376,7 @@ impl Store for DiskStore {
 impl DiskReader {
     fn views(&self) -> Result<Views, StoreError> {
         let views = self.views.read().expect("no panic while it is held").clone();
-        views.ok_or_else(|| StoreError::TreeDamaged {
-            detail: "it is being reloaded after an error".to_owned(),
-        })
+        views.ok_or(StoreError::Reloading)
     }
 }
 

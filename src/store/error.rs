@@ -71,6 +71,9 @@ pub enum StoreError {
         /// What is there.
         seen: String,
     },
+    /// Something failed, and what is durable is not read again yet.
+    #[error("the store is being read again after an error; try again in a moment")]
+    Reloading,
     /// A fault that a test injected.
     #[error("injected fault at {0}")]
     Injected(&'static str),

@@ -108,6 +108,18 @@ impl Index {
         Ok(())
     }
 
+    /// Whether all rows of a leaf are there.
+    pub fn check(&self, index: LeafIndex, leaf: &Hash, facts: &Facts) -> Result<(), StoreError> {
+        let claims = facts.claims.iter().map(|claim| claim_key(&claim.key).to_vec());
+        let terms = facts.terms.iter().map(|term| term_key(term, index.get()));
+        for key in [leaf_key(leaf, index)].into_iter().chain(claims).chain(terms) {
+            if !self.rows.contains_key(&key)? {
+                return Err(damaged(&format!("a row {:?} for leaf {index}", char::from(key[0]))));
+            }
+        }
+        Ok(())
+    }
+
     /// Leaves whose hash begins like `leaf`'s: the caller compares the whole hash with the tile.
     /// A leaf that waits has its whole hash known.
     pub fn find_leaf(

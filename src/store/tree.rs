@@ -11,11 +11,13 @@
 use std::sync::{Arc, RwLock};
 
 use super::StoreError;
+use super::index::Index;
 use super::journal::{BundleStart, Cursor, Position};
 use crate::merkle::{
-    Growth, HASH_BYTES, Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize,
-    read_root,
+    Growth, Hash, LeafIndex, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize,
+    hashes_from_bytes, hashes_to_bytes, read_root,
 };
+use crate::release::Facts;
 
 const CURSOR: &[u8] = b"c";
 /// Levels a tree below 2^63 leaves can have.
@@ -118,7 +120,7 @@ impl Tree {
         let mut edge = self.edge().clone();
         let mut rows = sled::Batch::default();
         let full = |id, hashes: &[Hash]| {
-            rows.insert(tile_key(id), concat(hashes));
+            rows.insert(tile_key(id), hashes_to_bytes(hashes));
             Ok::<(), StoreError>(())
         };
         edge.partial.grow(growth, full)?;
@@ -201,18 +203,12 @@ impl View<'_> {
 
 fn full_tile(rows: &sled::Tree, id: TileId) -> Result<Vec<Hash>, StoreError> {
     let row = rows.get(tile_key(id))?;
-    let hashes = row.as_deref().and_then(|bytes| crate::merkle::hashes_from_bytes(bytes, 256));
+    let hashes = row.as_deref().and_then(|bytes| hashes_from_bytes(bytes, 256));
     hashes.ok_or_else(|| {
         let name = Tile::new(id, TILE_WIDTH).expect("256 is a width");
         let seen = row.map_or(0, |row| row.len());
         StoreError::TreeDamaged { detail: format!("expected {name} whole, saw {seen} bytes") }
     })
-}
-
-fn concat(hashes: &[Hash]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(hashes.len() * HASH_BYTES);
-    hashes.iter().for_each(|hash| bytes.extend_from_slice(hash.as_bytes()));
-    bytes
 }
 
 fn tile_key(id: TileId) -> Vec<u8> {
@@ -227,13 +223,28 @@ fn bundle_key(index: u64) -> Vec<u8> {
 #[derive(Debug)]
 pub struct TreeRows {
     rows: sled::Tree,
+    index: Index,
     /// Kept for its lifetime.
     _db: sled::Db,
 }
 
 impl TreeRows {
-    pub(super) const fn new(db: sled::Db, rows: sled::Tree) -> Self {
-        Self { rows, _db: db }
+    pub(super) const fn new(db: sled::Db, rows: sled::Tree, index: Index) -> Self {
+        Self { rows, index, _db: db }
+    }
+
+    /// Leaves that the index says it has.
+    #[must_use]
+    pub fn indexed(&self) -> TreeSize {
+        self.index.cursor()
+    }
+
+    /// Looks for all rows of a leaf: by hash, by claim, by search term.
+    ///
+    /// # Errors
+    /// [`StoreError::TreeDamaged`] where one is missing.
+    pub fn check_index(&self, index: LeafIndex, leaf: &Hash, facts: &Facts) -> Result<(), StoreError> {
+        self.index.check(index, leaf, facts)
     }
 
     /// Leaves that the tree says it has.

@@ -6,28 +6,31 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::conformance::{
-    append, batch_of, check, copy_dir, describe, named, numbered, options, signed, term,
+    append, batch_of, check, copy_dir, describe, named, numbered, open_disk, options, signed, term,
 };
 use crate::store::read_entry;
 
 /// What was reported while a store opened.
 type Reports = Arc<Mutex<Vec<(u64, u64)>>>;
 
-fn watched() -> (OpenOptions, Reports) {
-    let reports = Reports::default();
-    let seen = reports.clone();
-    let progress = Arc::new(move |done, total| seen.lock().unwrap().push((done, total)));
-    (OpenOptions { progress, ..options() }, reports)
+fn open(dir: &Path) -> Result<DiskStore, StoreError> {
+    open_disk(dir, options)
 }
 
-fn open(dir: &Path) -> Result<DiskStore, StoreError> {
-    DiskStore::open(dir, options())
+/// Opens, and says what was reported meanwhile.
+fn open_watched(dir: &Path) -> (DiskStore, Reports) {
+    let reports = Reports::default();
+    let watched = || {
+        let seen = reports.clone();
+        let progress = Arc::new(move |done, total| seen.lock().unwrap().push((done, total)));
+        OpenOptions { progress, ..options() }
+    };
+    (open_disk(dir, watched).unwrap(), reports)
 }
 
 /// Opens, and says whether anything of the journal had to be applied again.
 fn reopen(dir: &Path) -> (DiskStore, bool) {
-    let (options, reports) = watched();
-    let store = DiskStore::open(dir, options).unwrap();
+    let (store, reports) = open_watched(dir);
     let caught_up = !reports.lock().unwrap().is_empty();
     (store, caught_up)
 }
@@ -72,13 +75,15 @@ fn journal_file(dir: &Path) -> PathBuf {
 fn a_second_process_is_refused() {
     let dir = log_of(3);
     let first = open(dir.path()).unwrap();
-    let refused = open(dir.path()).err().unwrap();
+    let refused = DiskStore::open(dir.path(), options()).err().unwrap();
     assert!(matches!(&refused, StoreError::Locked { path } if *path == Layout::new(dir.path()).lock()));
     assert!(matches!(open_tree_rows(dir.path()), Err(StoreError::Locked { .. })));
     assert!(matches!(discard_tree(dir.path()), Err(StoreError::Locked { .. })));
     // Being refused has not harmed the one that runs.
     check_all(&first, 3);
     drop(first);
+    while matches!(discard_tree(dir.path()), Err(StoreError::Locked { .. })) {}
+    assert!(!Layout::new(dir.path()).sled().exists());
     check_all(&open(dir.path()).unwrap(), 3);
 }
 
@@ -120,10 +125,8 @@ fn a_torn_tail_is_dropped_and_appending_goes_on() {
 fn without_sled_everything_is_made_anew() {
     for count in [1, 255, 256, 257, 700] {
         let dir = log_of(count);
-        discard_tree(dir.path()).unwrap();
-        assert!(!Layout::new(dir.path()).sled().exists());
-        let (options, reports) = watched();
-        let mut store = DiskStore::open(dir.path(), options).unwrap();
+        fs::remove_dir_all(Layout::new(dir.path()).sled()).unwrap();
+        let (mut store, reports) = open_watched(dir.path());
         check_all(&store, count);
         let journal = fs::metadata(journal_file(dir.path())).unwrap().len();
         assert_eq!(
@@ -145,9 +148,8 @@ fn a_rebuild_reports_its_progress_along_the_way() {
     let all = numbered(0, 3 * MAX_BATCH_ENTRIES);
     all.chunks(MAX_BATCH_ENTRIES).for_each(|batch| append(&mut store, batch.to_vec()));
     drop(store);
-    discard_tree(dir.path()).unwrap();
-    let (options, reports) = watched();
-    let store = DiskStore::open(dir.path(), options).unwrap();
+    fs::remove_dir_all(Layout::new(dir.path()).sled()).unwrap();
+    let (store, reports) = open_watched(dir.path());
     let reports = reports.lock().unwrap().clone();
     assert_eq!(reports.len(), 3);
     assert!(reports.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 == pair[1].1), "{reports:?}");
@@ -166,8 +168,7 @@ fn a_sled_that_is_behind_catches_up() {
         drop(store);
         fs::remove_dir_all(&sled).unwrap();
         copy_dir(old.path(), &sled);
-        let (options, reports) = watched();
-        let store = DiskStore::open(dir.path(), options).unwrap();
+        let (store, reports) = open_watched(dir.path());
         check_all(&store, later);
         let (done, total) = *reports.lock().unwrap().last().unwrap();
         assert_eq!((done, total), (total, fs::metadata(journal_file(dir.path())).unwrap().len()));
@@ -309,8 +310,7 @@ fn an_index_behind_its_tree_catches_up() {
             at += batch.len() as u64;
         }
         drop((index, tree, rows, db));
-        let (options, reports) = watched();
-        let store = DiskStore::open(dir.path(), options).unwrap();
+        let (store, reports) = open_watched(dir.path());
         check_all(&store, 600);
         let reports = reports.lock().unwrap().clone();
         assert_eq!(reports.last(), Some(&(600, 600)));
@@ -451,8 +451,8 @@ fn a_journal_with_other_entries_is_a_fork() {
 #[test]
 fn the_journal_of_another_log_is_refused() {
     let dir = log_of(90);
-    let other = OpenOptions { describe: describe(), ..OpenOptions::new("example.com/other") };
-    let refused = DiskStore::open(dir.path(), other).err().unwrap();
+    let other = || OpenOptions { describe: describe(), ..OpenOptions::new("example.com/other") };
+    let refused = open_disk(dir.path(), other).err().unwrap();
     assert!(refused.to_string().contains("another origin"), "{refused}");
 }
 
@@ -538,8 +538,7 @@ fn nothing_is_staged_after_a_failure_without_a_reload() {
 #[test]
 fn reloading_while_others_read_rebuilds_nothing() {
     let dir = log_of(600);
-    let (options, reports) = watched();
-    let mut store = DiskStore::open(dir.path(), options).unwrap();
+    let (mut store, reports) = open_watched(dir.path());
     let reader = store.reader();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -84,6 +84,8 @@ impl Journal {
                 Tail { file, path, segment, end: offset, next: size.get() }
             }
         };
+        // A last segment whose creation was cut short before its name was synced, and what was removed.
+        sync_dir(dir)?;
         Ok(Self { dir: dir.to_owned(), origin, tail, segment_bytes: SEGMENT_BYTES, buffer: Vec::new() })
     }
 

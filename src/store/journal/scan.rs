@@ -11,7 +11,7 @@ use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, StoreError};
 
 /// Largest body that a sound batch has; a larger one in a head that checks was not written by us.
-const MAX_BODY_BYTES: usize = MAX_BATCH_BYTES + MAX_BATCH_ENTRIES * (LENGTH_BYTES + u16::MAX as usize);
+const MAX_BODY_BYTES: usize = MAX_BATCH_BYTES + MAX_BATCH_ENTRIES * LENGTH_BYTES;
 
 /// A batch, as the journal holds it.
 #[derive(Debug)]
@@ -319,9 +319,11 @@ impl Segment {
         self.seek(at + inside)?;
         let mut rest = Vec::new();
         self.reader.read_to_end(&mut rest).map_err(StoreError::io("read", &self.path))?;
+        // The batch after the broken one begins at most a batch further on.
+        let following = expected + 1..=expected + MAX_BATCH_ENTRIES as u64;
         let later = |window: &[u8; BATCH_HEAD_BYTES]| {
             window.starts_with(BATCH_MAGIC)
-                && BatchHead::decode(window).is_some_and(|head| head.first > expected)
+                && BatchHead::decode(window).is_some_and(|head| following.contains(&head.first))
         };
         let found = rest.windows(BATCH_HEAD_BYTES).filter_map(|w| w.try_into().ok()).any(later);
         self.seek(at)?;

@@ -91,7 +91,7 @@ impl Serving {
         let mut serving = Self { child, address: String::new(), stderr: Some(stderr) };
         match address.recv_timeout(PATIENCE) {
             Ok(address) => serving.address = address,
-            Err(_) => panic!("it did not start: {}", serving.end()),
+            Err(e) => panic!("it did not start, {e}: {}", serving.end()),
         }
         serving
     }

@@ -262,7 +262,7 @@ fn malformed_notes_are_refused() {
         (SPEC_NOTE.replace("example m", "example\tm"), "saw byte 0x09"),
         (SPEC_NOTE.replace("message", "\u{1b}[31mmessage"), "saw byte 0x1b"),
         (SPEC_NOTE.replace("message", "mess\0age"), "saw byte 0x00"),
-        (format!("\u{feff}{}", sig), "an empty line"),
+        (format!("\u{feff}{sig}"), "an empty line"),
     ] {
         refused(bad.as_bytes(), why);
     }

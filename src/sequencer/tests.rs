@@ -127,7 +127,7 @@ fn a_sequence_number_is_taken_once() {
     ];
     for (entries, expected) in cases {
         let planned = plan(&edge, vec![candidates(entries)], &had).unwrap();
-        assert_eq!(planned.results, [expected.clone()], "{entries:?}");
+        assert_eq!(planned.results, std::slice::from_ref(&expected), "{entries:?}");
         let one_by_one = entries.iter().map(|entry| candidates(&[entry])).collect();
         let planned = plan(&edge, one_by_one, &had).unwrap();
         assert_eq!(planned.results.concat(), expected, "{entries:?} in submissions of their own");

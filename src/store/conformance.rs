@@ -454,7 +454,7 @@ fn with_a_staged_batch(place: &impl Place) -> (Box<dyn Store>, Vec<Vec<u8>>) {
         (0..400).map(|i| format!("{i} term:{} claim:{i}:a", i / 300).into_bytes()).collect();
     append(store.as_mut(), entries[..300].to_vec());
     let batch = batch_of(&store.edge(), entries[300..].to_vec());
-    drop(store.stage(&batch).unwrap());
+    let _staged = store.stage(&batch).unwrap();
     (store, entries)
 }
 

@@ -1,24 +1,22 @@
 //! The store that runs: journal, sled and checkpoint file in one directory.
 
+mod reader;
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::index::{Index, IndexRows, Indexer};
-use super::journal::{self, BundleReader, Cursor, Journal, Position, Scan, bundle_starts};
+use super::journal::{self, Cursor, Journal, Position, Scan, bundle_starts};
 use super::tree::{Tree, TreeCheck, TreeRows};
 use super::{
-    Batch, Describe, DirLock, MAX_BATCH_ENTRIES, SearchPage, Staged, Store, StoreError, StoreReader,
-    checkpoint_file,
+    Batch, Describe, DirLock, MAX_BATCH_ENTRIES, Staged, Store, StoreError, StoreReader, checkpoint_file,
 };
-use crate::bundle;
 use crate::checkpoint;
-use crate::merkle::{
-    Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize, read_root,
-};
-use crate::release::Term;
+use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, TreeSize, read_root};
+use reader::{DiskReader, Views, partial_leaves, read_bundle, split};
 
 /// How long a reload waits for those who read: each is done with what it reads within milliseconds.
 const READERS_LEAVE: Duration = Duration::from_secs(10);
@@ -120,20 +118,6 @@ enum Failed {
     Checkpoint,
 }
 
-/// Shared by all readers; a reload replaces what it points at.
-struct DiskReader {
-    journal: PathBuf,
-    views: RwLock<Option<Views>>,
-}
-
-#[derive(Clone)]
-struct Views {
-    tree: Tree,
-    index: Index,
-    /// Kept for its lifetime: sled writes in the background while it is open.
-    _db: sled::Db,
-}
-
 impl DiskStore {
     /// Opens the log in `dir`, or makes an empty one there, and recovers: drops a torn last batch,
     /// lets sled catch up with the journal, and makes it anew where it is damaged or gone.
@@ -146,7 +130,7 @@ impl DiskStore {
         fs::create_dir_all(layout.journal()).map_err(StoreError::io("create", layout.journal()))?;
         let lock = DirLock::acquire(&layout.lock())?;
         checkpoint_file::sync_dir(dir)?;
-        let reader = Arc::new(DiskReader { journal: layout.journal(), views: RwLock::new(None) });
+        let reader = Arc::new(DiskReader::new(layout.journal()));
         let mut store = Self { layout, options, reader, writer: None, checkpoint: None, _lock: lock };
         store.recover()?;
         Ok(store)
@@ -166,8 +150,7 @@ impl DiskStore {
             }
         };
         let journal = Journal::open(&self.layout.journal(), origin, end, tree.peaks().size())?;
-        *self.reader.views.write().expect("no panic while it is held") =
-            Some(Views { tree, index: index.clone(), _db: db });
+        self.reader.show(Some(Views { tree, index: index.clone(), _db: db }));
         self.writer = Some(Writer { journal, indexer: Indexer::start(index), failed: None });
         Ok(())
     }
@@ -276,7 +259,7 @@ impl DiskStore {
     }
 
     fn writer(&mut self) -> Result<&mut Writer, StoreError> {
-        self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or_else(|| StoreError::Reloading)
+        self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or(StoreError::Reloading)
     }
 }
 
@@ -368,59 +351,8 @@ impl Store for DiskStore {
         // The indexer is joined and sled closed before they are opened again. Readers that come by
         // meanwhile are told that the tree is being reloaded.
         self.writer = None;
-        *self.reader.views.write().expect("no panic while it is held") = None;
+        self.reader.show(None);
         self.recover()
-    }
-}
-
-impl DiskReader {
-    fn views(&self) -> Result<Views, StoreError> {
-        let views = self.views.read().expect("no panic while it is held").clone();
-        views.ok_or(StoreError::Reloading)
-    }
-}
-
-impl StoreReader for DiskReader {
-    fn size(&self) -> TreeSize {
-        self.views().map(|views| views.tree.peaks().size()).unwrap_or_default()
-    }
-
-    fn tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
-        self.views()?.tree.read_tiles(tiles)
-    }
-
-    fn bundle(&self, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
-        let tree = self.views()?.tree;
-        let bytes = read_bundle(&self.journal, &tree, index, width)?;
-        let tile = Tile::new(TileId::Hashes { level: 0, index }, width as u64).expect("1 to 256 entries");
-        let expected = tree.read_tiles(&[tile])?.remove(0);
-        for (at, (entry, hash)) in split(&bytes, index, width)?.iter().zip(&expected).enumerate() {
-            if Hash::leaf(entry) != *hash {
-                let leaf = index * TILE_WIDTH + at as u64;
-                return Err(StoreError::Damaged {
-                    what: format!("entry {leaf} in the journal"),
-                    detail: format!("expected leaf hash {}, computed another", hash.to_base64()),
-                });
-            }
-        }
-        Ok(bytes)
-    }
-
-    fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
-        let Views { tree, index, .. } = self.views()?;
-        index.find_leaf(leaf, |at| {
-            let id = TileId::Hashes { level: 0, index: at.get() / TILE_WIDTH };
-            let tile = Tile::new(id, at.get() % TILE_WIDTH + 1).expect("1 to 256");
-            Ok(tree.read_tiles(&[tile])?[0].last() == Some(leaf))
-        })
-    }
-
-    fn find_claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError> {
-        self.views()?.index.find_claim(key)
-    }
-
-    fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {
-        self.views()?.index.search(term, before, limit)
     }
 }
 
@@ -486,31 +418,6 @@ fn remove_dir(path: &Path) -> Result<(), StoreError> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(e)),
         _ => Ok(()),
     }
-}
-
-/// Hashes of the leaves behind the last full tile.
-fn partial_leaves(journal: &Path, tree: &Tree, size: TreeSize) -> Result<Vec<Hash>, StoreError> {
-    let (number, count) =
-        (size.get() / TILE_WIDTH, usize::try_from(size.get() % TILE_WIDTH).expect("below 256"));
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    let bytes = read_bundle(journal, tree, number, count)?;
-    Ok(split(&bytes, number, count)?.iter().map(|entry| Hash::leaf(entry)).collect())
-}
-
-fn read_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::new();
-    let start = tree.bundle_start(index)?;
-    BundleReader::new(journal, start)?.read(width, index * TILE_WIDTH, &mut bytes)?;
-    Ok(bytes)
-}
-
-fn split(bytes: &[u8], index: u64, width: usize) -> Result<Vec<&[u8]>, StoreError> {
-    bundle::split(bytes, width).map_err(|e| StoreError::Damaged {
-        what: format!("bundle {index} in the journal"),
-        detail: e.to_string(),
-    })
 }
 
 #[cfg(test)]

@@ -181,19 +181,19 @@ type Fault = fn(&mut Scene);
 const FAULTS: [(usize, &str, Fault); 22] = [
     (1, "proof-malformed", |s| s.bytes = Box::new(|text| text.replace("tlog-proof@v1", "tlog-proof@v2"))),
     (2, "unknown-log", |s| {
-        s.policy = s.policy.replace(&log_vkey(), &log_key("example.com/other").public().to_string())
+        s.policy = s.policy.replace(&log_vkey(), &log_key("example.com/other").public().to_string());
     }),
     (2, "checkpoint-signature", |s| s.spoil_signature(0, flip_last)),
     (2, "checkpoint-signature", |s| {
         s.spoil_signature(0, |line| {
             Some(NoteSignature::new(line.name().clone(), KeyId([0; 4]), line.bytes().to_vec()))
-        })
+        });
     }),
     (2, "checkpoint-malformed", |s| {
         s.file.push(Box::new(|file| {
             let text = file.checkpoint.text().replace("\n7\n", "\n07\n");
             file.checkpoint = Note::sign(text, &[&log_key("example.com/log")]);
-        }))
+        }));
     }),
     (3, "cosignature", |s| s.spoil_signature(1, flip_last)),
     (3, "no-quorum", |s| s.spoil_signature(2, |_| None)),
@@ -203,7 +203,7 @@ const FAULTS: [(usize, &str, Fault); 22] = [
     (5, "entry-malformed", |s| s.entry = Box::new(|_| b"any bytes".to_vec())),
     (5, "entry-malformed", |s| s.entry = Box::new(|entry| [entry, b" ".to_vec()].concat())),
     (5, "entry-malformed", |s| {
-        s.entry = Box::new(|_| Envelope::sign(b"{}".to_vec(), &[&publisher_signer(1)]).unwrap().to_entry())
+        s.entry = Box::new(|_| Envelope::sign(b"{}".to_vec(), &[&publisher_signer(1)]).unwrap().to_entry());
     }),
     (5, "unknown-publisher", |s| s.signer = publisher_signer(9)),
     (5, "publisher-signature", |s| {
@@ -212,7 +212,7 @@ const FAULTS: [(usize, &str, Fault); 22] = [
             let payload = |sequence| Release { sequence, ..sample_release(ARTIFACT) }.to_payload().unwrap();
             let text = String::from_utf8(entry).unwrap();
             text.replace(&base64_encode(&payload(7)), &base64_encode(&payload(8))).into_bytes()
-        })
+        });
     }),
     (5, "publisher-not-permitted", |s| s.publishers = s.publishers.replace("\"build\"", "\"update\"")),
     (6, "artifact-mismatch", |s| s.artifact = Hash::digest(b"another file")),

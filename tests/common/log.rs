@@ -52,7 +52,8 @@ pub struct Served {
     pub dir: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    _temp: Option<TempDir>,
+    #[allow(dead_code, reason = "removed when the log is dropped")]
+    temp: Option<TempDir>,
 }
 
 impl Served {
@@ -63,7 +64,7 @@ impl Served {
     pub fn opaque_with(options: Options) -> Self {
         let temp = tempfile::tempdir().expect("a directory");
         let mut served = Self::start(temp.path(), Profile::Opaque, options);
-        served._temp = Some(temp);
+        served.temp = Some(temp);
         served
     }
 
@@ -76,7 +77,7 @@ impl Served {
         let temp = tempfile::tempdir().expect("a directory");
         fs::write(temp.path().join("publishers.toml"), publishers).expect("written");
         let mut served = Self::start(temp.path(), Profile::Release, options);
-        served._temp = Some(temp);
+        served.temp = Some(temp);
         served
     }
 
@@ -97,7 +98,7 @@ impl Served {
         });
         let address = address.recv().expect("the log listens");
         let dir = dir.to_owned();
-        Self { address, dir, stop: Some(stop), thread: Some(thread), _temp: None }
+        Self { address, dir, stop: Some(stop), thread: Some(thread), temp: None }
     }
 
     /// Asks the log to stop, and does not wait.

@@ -208,7 +208,7 @@ fn what_is_no_strict_envelope_is_400() {
         ("[".repeat(60_000), "nesting deeper"),
         (format!("{}{}", "{\"a\":".repeat(20_000), "1"), "nesting deeper"),
         (text.replace(sig, sig.trim_end_matches('=')), "padded standard base64"),
-        (text.replace(sig, &format!("{}\\n", sig)), "padded standard base64"),
+        (text.replace(sig, &format!("{sig}\\n")), "padded standard base64"),
         (text.replace(payload, &payload.replace('e', "_")), "padded standard base64"),
         (text.replace("vnd.in-toto+json", "json"), "payloadType"),
         (change(&|e| e["more"] = json!(1)), "more"),

@@ -67,7 +67,7 @@ fn stopping_under_load_loses_nothing_that_was_accepted() {
         let stopped = &stopped;
         let write = |writer: usize| {
             scope.spawn(move || {
-                let wait = if writer % 2 == 0 { "sequenced" } else { "published" };
+                let wait = if writer.is_multiple_of(2) { "sequenced" } else { "published" };
                 let mut accepted = Vec::new();
                 for at in 0.. {
                     let entry = format!("writer {writer} entry {at}");
@@ -77,12 +77,11 @@ fn stopping_under_load_loses_nothing_that_was_accepted() {
                     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
                     let _ = stream.write_all(&bytes);
                     let Ok(reply) = read_reply(&mut stream, false) else { break };
-                    match reply.status {
-                        200 => accepted.push((reply.text().parse().unwrap(), entry)),
-                        _ => {
-                            reply.problem(503, "shutting-down");
-                            break;
-                        }
+                    if reply.status == 200 {
+                        accepted.push((reply.text().parse().unwrap(), entry));
+                    } else {
+                        reply.problem(503, "shutting-down");
+                        break;
                     }
                 }
                 assert!(stopped.load(Ordering::SeqCst), "refused before it was told to stop");

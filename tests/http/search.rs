@@ -17,11 +17,11 @@ fn publishers() -> String {
 /// that of `releases()[i]`.
 fn releases() -> Vec<(Release, u8)> {
     let make = |at: u64| {
-        let seed = if at % 3 == 0 { 2 } else { 1 };
+        let seed = if at.is_multiple_of(3) { 2 } else { 1 };
         let package =
             ["example/scanner", "example/engine", "example/rules"][usize::try_from(at % 3).unwrap()];
         let purl = format!("pkg:generic/{package}@{}.0", at % 4);
-        let kind = if seed == 2 && at % 2 == 0 { Kind::DetectionRules } else { Kind::Build };
+        let kind = if seed == 2 && at.is_multiple_of(2) { Kind::DetectionRules } else { Kind::Build };
         (Release { kind, ..release(&purl, at, &format!("content {}", at / 2)) }, seed)
     };
     (0..30).map(make).collect()

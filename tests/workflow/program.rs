@@ -139,6 +139,7 @@ impl World {
         self.run(&self.publish_line(server, file, sequence))
     }
 
+    #[allow(clippy::unused_self, reason = "reads as its neighbours do")]
     pub fn publish_line(&self, server: &Server, file: &str, sequence: u64) -> String {
         format!(
             "publish {file} --log {} --key publisher.pem --kind build --purl pkg:generic/example/scanner@{sequence}.0 --channel stable --sequence {sequence}",

@@ -149,7 +149,7 @@ proptest! {
             let size = TreeSize::new(size).unwrap();
             let head = Checkpoint::new(KeyName::new(&origin).unwrap(), size, Hash::from_bytes(root));
             let before = (state.head(&origin), state.clone());
-            let release = Release { sequence, channel, ..sample_release(ARTIFACT) };
+            let release = Release { channel, sequence, ..sample_release(ARTIFACT) };
             state.remember(&head, &publisher, &release);
             // Nothing goes down.
             prop_assert!(state.head(&origin).unwrap().0 >= before.0.map_or(size, |(size, _)| size));

@@ -1,0 +1,115 @@
+//! What everyone but the sequencer sees of a log on disk: it grows, and is never waited for.
+
+use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+
+use crate::bundle;
+use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize};
+use crate::release::Term;
+use crate::store::index::Index;
+use crate::store::journal::BundleReader;
+use crate::store::tree::Tree;
+use crate::store::{SearchPage, StoreError, StoreReader};
+
+/// Shared by all readers; a reload replaces what it points at.
+pub struct DiskReader {
+    journal: PathBuf,
+    views: RwLock<Option<Views>>,
+}
+
+#[derive(Clone)]
+pub struct Views {
+    pub tree: Tree,
+    pub index: Index,
+    /// Kept for its lifetime: sled writes in the background while it is open.
+    pub _db: sled::Db,
+}
+
+impl DiskReader {
+    /// A reader of this journal that can't answer before it was given views.
+    pub fn new(journal: PathBuf) -> Self {
+        Self { journal, views: RwLock::new(None) }
+    }
+
+    /// What is read from now on; `None` while it is made anew.
+    pub fn show(&self, views: Option<Views>) {
+        *self.views.write().expect("no panic while it is held") = views;
+    }
+
+    /// What is read now.
+    pub fn views(&self) -> Result<Views, StoreError> {
+        let views = self.views.read().expect("no panic while it is held").clone();
+        views.ok_or(StoreError::Reloading)
+    }
+}
+
+impl StoreReader for DiskReader {
+    fn size(&self) -> TreeSize {
+        self.views().map(|views| views.tree.peaks().size()).unwrap_or_default()
+    }
+
+    fn tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
+        self.views()?.tree.read_tiles(tiles)
+    }
+
+    fn bundle(&self, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
+        let tree = self.views()?.tree;
+        let bytes = read_bundle(&self.journal, &tree, index, width)?;
+        let tile = Tile::new(TileId::Hashes { level: 0, index }, width as u64).expect("1 to 256 entries");
+        let expected = tree.read_tiles(&[tile])?.remove(0);
+        for (at, (entry, hash)) in split(&bytes, index, width)?.iter().zip(&expected).enumerate() {
+            if Hash::leaf(entry) != *hash {
+                let leaf = index * TILE_WIDTH + at as u64;
+                return Err(StoreError::Damaged {
+                    what: format!("entry {leaf} in the journal"),
+                    detail: format!("expected leaf hash {}, computed another", hash.to_base64()),
+                });
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
+        let Views { tree, index, .. } = self.views()?;
+        index.find_leaf(leaf, |at| {
+            let id = TileId::Hashes { level: 0, index: at.get() / TILE_WIDTH };
+            let tile = Tile::new(id, at.get() % TILE_WIDTH + 1).expect("1 to 256");
+            Ok(tree.read_tiles(&[tile])?[0].last() == Some(leaf))
+        })
+    }
+
+    fn find_claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError> {
+        self.views()?.index.find_claim(key)
+    }
+
+    fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {
+        self.views()?.index.search(term, before, limit)
+    }
+}
+
+/// Hashes of the leaves behind the last full tile.
+pub fn partial_leaves(journal: &Path, tree: &Tree, size: TreeSize) -> Result<Vec<Hash>, StoreError> {
+    let (number, count) =
+        (size.get() / TILE_WIDTH, usize::try_from(size.get() % TILE_WIDTH).expect("below 256"));
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let bytes = read_bundle(journal, tree, number, count)?;
+    Ok(split(&bytes, number, count)?.iter().map(|entry| Hash::leaf(entry)).collect())
+}
+
+/// Entries of a bundle as the journal has them, not compared with anything.
+pub fn read_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    let start = tree.bundle_start(index)?;
+    BundleReader::new(journal, start)?.read(width, index * TILE_WIDTH, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Splits what [`read_bundle`] read.
+pub fn split(bytes: &[u8], index: u64, width: usize) -> Result<Vec<&[u8]>, StoreError> {
+    bundle::split(bytes, width).map_err(|e| StoreError::Damaged {
+        what: format!("bundle {index} in the journal"),
+        detail: e.to_string(),
+    })
+}

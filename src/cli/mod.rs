@@ -1,4 +1,4 @@
-//! The `treehead` program: one file per command, exit codes in [`exit`] and nowhere else.
+//! The `treehead` program: one file per command, exit codes in `exit.rs` and nowhere else.
 
 mod args;
 mod config;

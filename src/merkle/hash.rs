@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::format::{FormatError, base64_decode, base64_encode, hex_decode, quote};
 
-/// Length of a [`Hash`] in bytes.
+/// Length of a [`struct@Hash`] in bytes.
 pub const HASH_BYTES: usize = 32;
 
 /// RFC 6962 section 2.1: the prefix that keeps a leaf from being read as a node.

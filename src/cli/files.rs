@@ -88,6 +88,12 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
 }
 
+/// Waits for a lock that other processes may hold; it ends with the file that is returned.
+pub fn lock(path: &Path) -> Result<File, Failure> {
+    let file = File::options().create(true).truncate(false).write(true).open(path);
+    file.and_then(|file| file.lock().map(|()| file)).map_err(|e| Failure::io("lock", path, &e))
+}
+
 /// SHA-256 of an artifact that must hold still meanwhile: what was hashed has to be what is there.
 pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
     let io = |e: io::Error| Failure::io("read", path, &e);

@@ -24,6 +24,8 @@ fn add(args: &PublisherAdd, json: bool) -> CliResult {
         ));
     }
     let path = config.publishers();
+    // Two at once would each write the file without the other's publisher.
+    let _lock = files::lock(&args.dir.join("publishers.lock"))?;
     let text = |what: &'static str, path: &std::path::Path, limit: usize| {
         files::parse(path, what, limit, |bytes| crate::format::utf8(what, bytes).map(str::to_owned))
     };

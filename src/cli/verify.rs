@@ -61,11 +61,7 @@ struct Memory {
 impl Memory {
     fn open(dir: &Path) -> Result<Self, Failure> {
         fs::create_dir_all(dir).map_err(|e| Failure::io("create", dir, &e))?;
-        let lock_path = dir.join("lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock
-            .and_then(|lock| lock.lock().map(|()| lock))
-            .map_err(|e| Failure::io("lock", &lock_path, &e))?;
+        let lock = files::lock(&dir.join("lock"))?;
         let path = dir.join("state.json");
         let state = if path.exists() {
             // Fails closed: an endpoint that forgot would take an old release for a new one.

@@ -536,6 +536,57 @@ fn nothing_is_staged_after_a_failure_without_a_reload() {
 }
 
 #[test]
+fn a_checkpoint_that_can_t_be_written_leaves_readers_alone() {
+    let dir = log_of(90);
+    let (mut store, reports) = open_watched(dir.path());
+    let old = store.checkpoint();
+    append(&mut store, entries(90, 10));
+    let head = signed(&store.edge());
+    // The new file is written beside the old one, under a name that a directory has now.
+    let obstacle = Layout::new(dir.path()).checkpoint().with_extension("new");
+    fs::create_dir(&obstacle).unwrap();
+    let reader = store.reader();
+    for _ in 0..3 {
+        let failed = store.replace_checkpoint(old.as_deref(), &head);
+        assert!(matches!(failed, Err(StoreError::Io { doing: "create", .. })), "{failed:?}");
+        assert!(matches!(store.stage(&batch_of(&store.edge(), entries(100, 1))), Err(StoreError::Reloading)));
+        assert!(reader.bundle(0, 100).is_ok(), "reads go on before the reload");
+        store.reload().unwrap();
+        assert_eq!(store.checkpoint(), old, "nobody has seen the new one");
+        assert_eq!(reader.size(), TreeSize::new(100).unwrap());
+    }
+    fs::remove_dir(&obstacle).unwrap();
+    store.replace_checkpoint(old.as_deref(), &head).unwrap();
+    append(&mut store, entries(100, 1));
+    check_all(&store, 101);
+    assert!(reports.lock().unwrap().is_empty(), "nothing was read from the journal again");
+}
+
+#[test]
+fn fsck_misses_any_row_of_the_index_that_is_gone() {
+    let facts = |entry: &[u8]| describe()(entry);
+    for prefix in [b"l", b"q", b"s"] {
+        let dir = log_of(20);
+        let all = entries(0, 20);
+        let checked = || {
+            let (rows, _lock) = open_tree_rows(dir.path()).unwrap();
+            assert_eq!(rows.indexed(), TreeSize::new(20).unwrap());
+            all.iter().enumerate().try_for_each(|(at, entry)| {
+                rows.check_index(LeafIndex::new(at as u64).unwrap(), &Hash::leaf(entry), &facts(entry))
+            })
+        };
+        checked().unwrap();
+        {
+            let (_db, _tree, index) = open_sled(&Layout::new(dir.path()).sled(), 1 << 20).unwrap();
+            let row = index.scan_prefix(prefix).keys().next().unwrap().unwrap();
+            index.remove(row).unwrap();
+        }
+        let error = checked().unwrap_err();
+        assert!(matches!(error, StoreError::TreeDamaged { .. }), "{error}");
+    }
+}
+
+#[test]
 fn reloading_while_others_read_rebuilds_nothing() {
     let dir = log_of(600);
     let (mut store, reports) = open_watched(dir.path());

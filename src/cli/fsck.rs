@@ -108,8 +108,7 @@ fn rebuild(config: &Config) -> CliResult {
 
 struct Rehashed {
     size: TreeSize,
-    /// Leaves that sled has, where it was looked at.
-    /// The smaller of tree and index.
+    /// Leaves that both tree and index in sled have, where they were looked at.
     applied: Option<TreeSize>,
     tiles: u64,
 }

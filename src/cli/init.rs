@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::args::{Init, ProfileArg};
 use super::config::DEFAULT_LISTEN;
@@ -71,14 +72,7 @@ pub fn create(dir: &Path, origin: &str, profile: Profile) -> Result<String, Fail
     // Temporary directories are private; a log's is as the system's umask would have made it.
     fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io)?;
     if dir.exists() {
-        // Perhaps a mount point, which can't be replaced. Without its treehead.toml it is no log yet.
-        for name in ["log.key", "log.vkey", "publishers.toml", "endpoint.policy", "treehead.toml"] {
-            if new.path().join(name).exists() {
-                let secret = if name == "log.key" { 0o600 } else { 0o644 };
-                let text = files::read(&new.path().join(name), "a new file", 64 * 1024)?;
-                files::create_new(&dir.join(name), &text, secret)?;
-            }
-        }
+        fill(dir, new.path())?;
     } else {
         // A crash before this line leaves only the hidden directory.
         fs::rename(new.path(), dir).map_err(io)?;
@@ -86,6 +80,27 @@ pub fn create(dir: &Path, origin: &str, profile: Profile) -> Result<String, Fail
     }
     fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(io)?;
     Ok(vkey)
+}
+
+/// Fills a directory that is there and empty: perhaps a mount point, which can't be replaced, or one
+/// with an owner of its own. `treehead.toml` comes last: without it, it is no log.
+fn fill(dir: &Path, new: &Path) -> CliResult {
+    let mut made = Vec::new();
+    for name in ["log.key", "log.vkey", "publishers.toml", "endpoint.policy", "treehead.toml"] {
+        let (from, to) = (new.join(name), dir.join(name));
+        if !from.exists() {
+            continue;
+        }
+        let mode = if name == "log.key" { 0o600 } else { 0o644 };
+        let bytes = Zeroizing::new(files::read(&from, "a new file", 64 * 1024)?);
+        if let Err(e) = files::create_new(&to, &bytes, mode) {
+            // Half a log would stand in the way of the next try.
+            made.iter().for_each(|path| drop(fs::remove_file(path)));
+            return Err(e);
+        }
+        made.push(to);
+    }
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| Failure::io("fsync", dir, &e))
 }
 
 fn config(origin: &KeyName, profile: Profile) -> String {
@@ -108,4 +123,49 @@ fn policy(vkey: &str) -> String {
          # No witnesses yet: the log alone is believed. With witnesses, a quorum of them has to agree.\n\
          quorum none\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_can_not_be_filled_is_left_as_it_was() {
+        let place = tempfile::tempdir().unwrap();
+        let (new, dir) = (place.path().join("new"), place.path().join("dir"));
+        for path in [&new, &dir] {
+            fs::create_dir(path).unwrap();
+        }
+        for name in ["log.key", "log.vkey", "endpoint.policy", "treehead.toml"] {
+            fs::write(new.join(name), name).unwrap();
+        }
+        // Somebody else was quicker with this one.
+        fs::write(dir.join("endpoint.policy"), "theirs").unwrap();
+        assert!(matches!(fill(&dir, &new), Err(Failure::Usage(_))));
+        let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|item| item.unwrap().file_name()).collect();
+        assert_eq!(left, ["endpoint.policy"]);
+        assert_eq!(fs::read(dir.join("endpoint.policy")).unwrap(), b"theirs");
+    }
+
+    #[test]
+    fn a_log_is_made_in_a_directory_that_is_there_and_in_one_that_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let there = place.path().join("there");
+        fs::create_dir(&there).unwrap();
+        for dir in [there, place.path().join("a/new/one")] {
+            create(&dir, "log.example.com", Profile::Release).unwrap();
+            let mut names: Vec<_> =
+                fs::read_dir(&dir).unwrap().map(|item| item.unwrap().file_name()).collect();
+            names.sort();
+            assert_eq!(names, ["endpoint.policy", "log.key", "log.vkey", "publishers.toml", "treehead.toml"]);
+            let mode = std::os::unix::fs::PermissionsExt::mode(
+                &fs::metadata(dir.join("log.key")).unwrap().permissions(),
+            );
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let hidden = fs::read_dir(place.path())
+            .unwrap()
+            .filter(|item| item.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
+        assert_eq!(hidden.count(), 0, "nothing half-done stays behind");
+    }
 }

@@ -3,23 +3,20 @@
 mod reader;
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::index::{Index, IndexRows, Indexer};
-use super::journal::{self, Cursor, Journal, Position, Scan, bundle_starts};
+use super::journal::{self, Cursor, Journal, Scan, bundle_starts};
+use super::sled_dir::{Opened, SledDir};
 use super::tree::{Tree, TreeCheck, TreeRows};
 use super::{
-    Batch, Describe, DirLock, MAX_BATCH_ENTRIES, Staged, Store, StoreError, StoreReader, checkpoint_file,
+    Batch, Describe, DirLock, DiskIo, MAX_BATCH_ENTRIES, RealDisk, Staged, Store, StoreError, StoreReader,
+    checkpoint_file,
 };
 use crate::checkpoint;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, TreeSize, read_root};
 use reader::{DiskReader, Views, partial_leaves, read_bundle, split};
-
-/// How long a reload waits for those who read: each is done with what it reads within milliseconds.
-const READERS_LEAVE: Duration = Duration::from_secs(10);
 
 /// Where the parts of a log are in its directory.
 #[derive(Debug, Clone)]
@@ -50,6 +47,12 @@ impl Layout {
         self.0.join("sled")
     }
 
+    /// There while sled is open, naming the boot of the machine.
+    #[must_use]
+    pub fn sled_mark(&self) -> PathBuf {
+        self.0.join("sled.open")
+    }
+
     /// The last signed checkpoint.
     #[must_use]
     pub fn checkpoint(&self) -> PathBuf {
@@ -58,8 +61,8 @@ impl Layout {
 
     /// Reads the checkpoint. A rename whose fsync failed shows a file that a power cut could still
     /// take back, so its name is made durable before it is believed.
-    fn read_checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        checkpoint_file::sync_dir(&self.0)?;
+    fn read_checkpoint(&self, io: &dyn DiskIo) -> Result<Option<Vec<u8>>, StoreError> {
+        io.sync_dir(&self.0).map_err(StoreError::io("fsync", &self.0))?;
         checkpoint_file::read(&self.checkpoint())
     }
 }
@@ -74,6 +77,10 @@ pub struct OpenOptions {
     pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
     /// sled's cache in bytes. It does not bound sled's memory, only guides it.
     pub cache_bytes: u64,
+    /// What writes: the disk, or what a test puts before it.
+    pub io: Arc<dyn DiskIo>,
+    /// A journal segment is sealed when it has grown past this.
+    pub segment_bytes: u64,
 }
 
 impl OpenOptions {
@@ -85,6 +92,8 @@ impl OpenOptions {
             describe: Arc::new(|_| crate::release::Facts::default()),
             progress: Arc::new(|_, _| ()),
             cache_bytes: 64 * 1024 * 1024,
+            io: Arc::new(RealDisk),
+            segment_bytes: journal::SEGMENT_BYTES,
         }
     }
 }
@@ -129,7 +138,7 @@ impl DiskStore {
         let layout = Layout::new(dir);
         fs::create_dir_all(layout.journal()).map_err(StoreError::io("create", layout.journal()))?;
         let lock = DirLock::acquire(&layout.lock())?;
-        checkpoint_file::sync_dir(dir)?;
+        options.io.sync_dir(dir).map_err(StoreError::io("fsync", dir))?;
         let reader = Arc::new(DiskReader::new(layout.journal()));
         let mut store = Self { layout, options, reader, writer: None, checkpoint: None, _lock: lock };
         store.recover()?;
@@ -137,20 +146,21 @@ impl DiskStore {
     }
 
     fn recover(&mut self) -> Result<(), StoreError> {
-        self.checkpoint = self.layout.read_checkpoint()?;
+        self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
         let origin = journal::origin_hash(&self.options.origin);
-        let (db, tree, index, end) = match self.catch_up(origin).or_else(tree_may_be_wrong)? {
+        let (db, tree, index, scan) = match self.catch_up(origin).or_else(tree_may_be_wrong)? {
             Ok(opened) => opened,
             Err(why) => {
                 tracing::warn!(%why, "making the tree anew from the journal");
                 // A crash in here leaves no sled or an incomplete one: both are made anew again.
-                remove_dir(&self.layout.sled())?;
+                self.sled().discard()?;
                 self.catch_up(origin)?
                     .map_err(|again| StoreError::TreeDamaged { detail: again.to_string() })?
             }
         };
-        let journal = Journal::open(&self.layout.journal(), origin, end, tree.peaks().size())?;
-        self.reader.show(Some(Views { tree, index: index.clone(), _db: db }));
+        let mut journal = Journal::open(self.options.io.clone(), &self.layout.journal(), origin, &scan)?;
+        journal.segment_bytes = self.options.segment_bytes;
+        self.reader.show(Some(Views { tree, index: index.clone(), db }));
         self.writer = Some(Writer { journal, indexer: Indexer::start(index), failed: None });
         Ok(())
     }
@@ -158,12 +168,9 @@ impl DiskStore {
     /// Opens sled and applies what the journal has beyond it. The inner error says why sled has to
     /// be made anew.
     #[expect(clippy::type_complexity, reason = "taken apart at once by the only caller")]
-    fn catch_up(
-        &self,
-        origin: Hash,
-    ) -> Result<Result<(sled::Db, Tree, Index, Option<Position>), TreeCheck>, StoreError> {
+    fn catch_up(&self, origin: Hash) -> Result<Result<(sled::Db, Tree, Index, Scan), TreeCheck>, StoreError> {
         let dir = self.layout.journal();
-        let (db, tree_rows, index_rows) = open_sled(&self.layout.sled(), self.options.cache_bytes)?;
+        let Opened { db, tree: tree_rows, index: index_rows } = self.sled().open(self.options.cache_bytes)?;
         let tail = |tree: &Tree, cursor: &Cursor| partial_leaves(&dir, tree, cursor.size);
         let (tree, cursor) = match Tree::open(tree_rows, tail) {
             Ok(Ok(opened)) => opened,
@@ -182,7 +189,7 @@ impl DiskStore {
         self.index_applied(&tree, &index, indexed)?;
         self.apply_records(&tree, &index, &mut scan)?;
         self.check_against_checkpoint(&tree)?;
-        Ok(Ok((db, tree, index, scan.end())))
+        Ok(Ok((db, tree, index, scan)))
     }
 
     /// Indexes what the tree has and the index has not.
@@ -258,6 +265,10 @@ impl DiskStore {
         Ok(())
     }
 
+    fn sled(&self) -> SledDir {
+        SledDir::new(self.layout.sled(), self.layout.sled_mark(), self.options.io.clone())
+    }
+
     fn writer(&mut self) -> Result<&mut Writer, StoreError> {
         self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or(StoreError::Reloading)
     }
@@ -271,8 +282,9 @@ impl DiskStore {
 pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
     let layout = Layout::new(dir);
     let lock = DirLock::acquire(&layout.lock())?;
-    let (db, rows, index) = open_sled(&layout.sled(), 64 * 1024 * 1024)?;
-    Ok((TreeRows::new(db, rows, Index::new(index)), lock))
+    let sled = SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk));
+    let Opened { db, tree, index } = sled.open_sound(64 * 1024 * 1024)?;
+    Ok((TreeRows::new(sled, db, tree, Index::new(index)), lock))
 }
 
 /// Throws the tree away; the next opening makes it anew from the journal.
@@ -282,7 +294,22 @@ pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
 pub fn discard_tree(dir: &Path) -> Result<(), StoreError> {
     let layout = Layout::new(dir);
     let _lock = DirLock::acquire(&layout.lock())?;
-    remove_dir(&layout.sled())
+    SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).discard()
+}
+
+impl Drop for DiskStore {
+    /// Closes sled, so that the next opening need not ask what a power cut took of it.
+    fn drop(&mut self) {
+        let failed = self.writer.as_ref().is_none_or(|writer| writer.failed.is_some());
+        self.writer = None; // the indexer writes what it has
+        let Ok(views) = self.reader.views() else { return };
+        if failed {
+            return;
+        }
+        if let Err(error) = self.sled().close(&views.db) {
+            tracing::warn!(%error, "sled was not closed; should the power fail, it is made anew");
+        }
+    }
 }
 
 impl Store for DiskStore {
@@ -311,11 +338,13 @@ impl Store for DiskStore {
 
     fn apply(&mut self, batch: &Batch, staged: Staged) -> Result<(), StoreError> {
         let views = self.reader.views()?;
+        let io = self.options.io.clone();
         let writer = self.writer()?;
         writer.failed = Some(Failed::Apply); // until it has succeeded
         let lengths = batch.entries.iter().map(Vec::len);
         let starts = bundle_starts(batch.first, lengths, staged.first_entry);
-        views.tree.apply(&batch.growth, &starts, staged.first_entry, writer.journal.end())?;
+        let end = writer.journal.end();
+        io.derive(&mut || views.tree.apply(&batch.growth, &starts, staged.first_entry, end))?;
         writer.indexer.push(IndexRows::of(batch))?;
         writer.failed = None;
         Ok(())
@@ -330,7 +359,7 @@ impl Store for DiskStore {
             return Err(StoreError::CheckpointMoved { expected: text(old), seen: text(current.as_deref()) });
         }
         self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
-        checkpoint_file::replace(&path, new)?;
+        checkpoint_file::replace(self.options.io.as_ref(), &path, new)?;
         self.checkpoint = Some(new.to_vec());
         self.writer.iter_mut().for_each(|writer| writer.failed = None);
         Ok(())
@@ -344,7 +373,7 @@ impl Store for DiskStore {
             if failed == Some(Failed::Append) {
                 writer.journal.cut_failed_append()?;
             }
-            self.checkpoint = self.layout.read_checkpoint()?;
+            self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
             writer.failed = None;
             return Ok(());
         }
@@ -354,41 +383,6 @@ impl Store for DiskStore {
         self.reader.show(None);
         self.recover()
     }
-}
-
-/// Opens sled; it may panic on files that it did not expect.
-fn open_sled(path: &Path, cache_bytes: u64) -> Result<(sled::Db, sled::Tree, sled::Tree), StoreError> {
-    let open = || {
-        let config =
-            sled::Config::new().path(path).cache_capacity(cache_bytes).mode(sled::Mode::HighThroughput);
-        // Durability is the journal's part: sled's own flushes only bound how far it is behind.
-        let db = config.flush_every_ms(Some(1_000)).open()?;
-        let (tree, index) = (db.open_tree("tree")?, db.open_tree("index")?);
-        Ok::<_, sled::Error>((db, tree, index))
-    };
-    let deadline = Instant::now() + READERS_LEAVE;
-    loop {
-        match catch_unwind(AssertUnwindSafe(open)) {
-            // The directory is ours, so whoever holds sled is a reader that came before a reload, and
-            // leaves when it has its answer.
-            Ok(Err(e)) if is_held(&e) && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Ok(Err(e)) if is_held(&e) => {
-                let source = std::io::Error::new(std::io::ErrorKind::ResourceBusy, e.to_string());
-                return Err(StoreError::io("lock", path)(source));
-            }
-            Ok(opened) => return Ok(opened?),
-            Err(_) => {
-                return Err(StoreError::TreeDamaged { detail: "sled panicked while it opened".to_owned() });
-            }
-        }
-    }
-}
-
-/// sled has no kind of its own for this.
-fn is_held(error: &sled::Error) -> bool {
-    matches!(error, sled::Error::Io(e) if e.to_string().starts_with("could not acquire lock"))
 }
 
 /// The cursor may point at what the journal lost or never had: then sled is made anew, and the scan
@@ -410,13 +404,6 @@ fn tree_may_be_wrong<T>(error: StoreError) -> Result<Result<T, TreeCheck>, Store
         StoreError::TreeDamaged { detail } => Ok(Err(TreeCheck(detail))),
         StoreError::JournalForked { .. } => Ok(Err(TreeCheck(error.to_string()))),
         _ => Err(error),
-    }
-}
-
-fn remove_dir(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(e)),
-        _ => Ok(()),
     }
 }
 

@@ -8,16 +8,19 @@
 mod checkpoint_file;
 mod dir_lock;
 mod disk;
+mod disk_io;
 mod error;
 mod index;
 pub mod journal;
 mod memory;
+mod sled_dir;
 mod tree;
 
 use std::sync::Arc;
 
 pub use dir_lock::DirLock;
 pub use disk::{DiskStore, Layout, OpenOptions, discard_tree, open_tree_rows};
+pub use disk_io::{DiskIo, RealDisk};
 pub use error::StoreError;
 pub use index::SearchPage;
 pub use memory::{Fault, FaultPoint, MemoryStore};

@@ -13,6 +13,7 @@ use std::sync::{Arc, RwLock};
 use super::StoreError;
 use super::index::Index;
 use super::journal::{BundleStart, Cursor, Position};
+use super::sled_dir::SledDir;
 use crate::merkle::{
     Growth, Hash, LeafIndex, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize,
     hashes_from_bytes, hashes_to_bytes, read_root,
@@ -220,17 +221,24 @@ fn bundle_key(index: u64) -> Vec<u8> {
 }
 
 /// The rows of a log's tree, read one by one: for fsck, which believes none of them.
-#[derive(Debug)]
 pub struct TreeRows {
     rows: sled::Tree,
     index: Index,
-    /// Kept for its lifetime.
-    _db: sled::Db,
+    db: sled::Db,
+    dir: SledDir,
+}
+
+impl Drop for TreeRows {
+    fn drop(&mut self) {
+        if let Err(error) = self.dir.close(&self.db) {
+            tracing::warn!(%error, "sled was not closed; should the power fail, it is made anew");
+        }
+    }
 }
 
 impl TreeRows {
-    pub(super) const fn new(db: sled::Db, rows: sled::Tree, index: Index) -> Self {
-        Self { rows, index, _db: db }
+    pub(super) const fn new(dir: SledDir, db: sled::Db, rows: sled::Tree, index: Index) -> Self {
+        Self { rows, index, db, dir }
     }
 
     /// Leaves that the index says it has.

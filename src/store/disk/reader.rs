@@ -21,8 +21,8 @@ pub struct DiskReader {
 pub struct Views {
     pub tree: Tree,
     pub index: Index,
-    /// Kept for its lifetime: sled writes in the background while it is open.
-    pub _db: sled::Db,
+    /// sled writes in the background while it is open.
+    pub db: sled::Db,
 }
 
 impl DiskReader {

@@ -260,7 +260,7 @@ fn a_tree_with_wrong_rows_is_made_anew() {
     ];
     for (what, spoil) in spoils {
         let dir = log_of(600);
-        let (db, tree, index) = open_sled(&Layout::new(dir.path()).sled(), 1 << 20).unwrap();
+        let Opened { db, tree, index } = open_sled(dir.path());
         spoil(&tree, &index);
         drop((tree, index, db));
         let (store, rebuilt) = reopen(dir.path());
@@ -281,7 +281,7 @@ fn a_wrong_tile_off_the_right_edge_is_not_blamed_on_the_journal() {
         let mut store = open(dir.path()).unwrap();
         append(&mut store, entries(300, 500));
         drop(store);
-        let (db, tree, _) = open_sled(&Layout::new(dir.path()).sled(), 1 << 20).unwrap();
+        let Opened { db, tree, .. } = open_sled(dir.path());
         // Leaves 256 to 511: in a head of 300 leaves a part of them is the right edge.
         let key = [b"t".as_slice(), &[0], &1_u64.to_be_bytes()].concat();
         match &spoiled {
@@ -299,7 +299,7 @@ fn a_wrong_tile_off_the_right_edge_is_not_blamed_on_the_journal() {
 fn an_index_behind_its_tree_catches_up() {
     for indexed in [0, 1, 255, 256, 257, 599] {
         let dir = log_of(600);
-        let (db, tree, rows) = open_sled(&Layout::new(dir.path()).sled(), 1 << 20).unwrap();
+        let Opened { db, tree, index: rows } = open_sled(dir.path());
         rows.clear().unwrap();
         let (index, mut at) = (Index::new(rows.clone()), 0);
         for batch in entries(0, indexed).chunks(100) {
@@ -319,6 +319,36 @@ fn an_index_behind_its_tree_catches_up() {
 }
 
 /// All files of sled's, largest first.
+/// sled beside the store's back.
+fn open_sled(dir: &Path) -> Opened {
+    let layout = Layout::new(dir);
+    SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).open(1 << 20).unwrap()
+}
+
+#[test]
+fn after_a_power_cut_sled_is_made_anew_and_after_a_kill_it_is_not() {
+    let dir = log_of(600);
+    let mark = Layout::new(dir.path()).sled_mark();
+    assert!(!mark.exists(), "closing takes the mark away");
+    let (store, rebuilt) = reopen(dir.path());
+    assert!(!rebuilt && mark.exists());
+    // A killed process closes nothing.
+    drop(store);
+    std::fs::write(&mark, std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim())
+        .unwrap();
+    let (store, rebuilt) = reopen(dir.path());
+    assert!(!rebuilt);
+    drop(store);
+    for other_boot in [&b"00000000-0000-0000-0000-000000000000"[..], b"unknown", b"", b"\xff"] {
+        std::fs::write(&mark, other_boot).unwrap();
+        let error = open_tree_rows(dir.path()).err().unwrap();
+        assert!(matches!(error, StoreError::TreeDamaged { .. }), "{error}");
+        let (store, rebuilt) = reopen(dir.path());
+        assert!(rebuilt);
+        check_all(&store, 600);
+    }
+}
+
 fn sled_files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs = vec![Layout::new(dir).sled()];
@@ -577,7 +607,7 @@ fn fsck_misses_any_row_of_the_index_that_is_gone() {
         };
         checked().unwrap();
         {
-            let (_db, _tree, index) = open_sled(&Layout::new(dir.path()).sled(), 1 << 20).unwrap();
+            let Opened { index, .. } = open_sled(dir.path());
             let row = index.scan_prefix(prefix).keys().next().unwrap().unwrap();
             index.remove(row).unwrap();
         }

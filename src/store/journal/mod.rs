@@ -5,20 +5,19 @@ mod scan;
 mod segment;
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use scan::{BundleReader, Cursor, Record, Scan};
 use segment::{BATCH_HEAD_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
 
-use super::checkpoint_file::sync_dir;
-use super::{Batch, StoreError};
-use crate::merkle::{Hash, LeafIndex, TreeSize};
+use super::{Batch, DiskIo, StoreError};
+use crate::merkle::{Hash, LeafIndex};
 
 /// A segment is sealed when it has grown past this: large enough that ten million entries are
 /// some forty files, small enough to copy one while the log runs.
-const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
+pub(super) const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 
 /// A place in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +29,13 @@ pub struct Position {
 }
 
 /// The journal, open for appending.
-#[derive(Debug)]
 pub struct Journal {
+    io: Arc<dyn DiskIo>,
     dir: PathBuf,
     /// Hash of the origin: a segment of another log is recognised.
     origin: Hash,
     tail: Tail,
-    /// [`SEGMENT_BYTES`], or less in tests.
+    /// [`SEGMENT_BYTES`], unless the options say otherwise.
     pub(super) segment_bytes: u64,
     /// Assembles a batch, so that it goes out in one write; kept for its allocation.
     buffer: Vec<u8>,
@@ -55,38 +54,26 @@ struct Tail {
 }
 
 impl Journal {
-    /// Opens the journal in `dir` after [`Scan`] has read it up to its end.
-    ///
-    /// `end` is what the scan found: the position behind the last whole batch, and the tree size
-    /// there. What follows it in the last segment is a torn batch that nobody was told of, and is
-    /// cut off.
+    /// Opens the journal in `dir` after a [`Scan`] has read it up to its end. What follows the last
+    /// whole batch in the last segment is a torn batch that nobody was told of, and is cut off.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn open(dir: &Path, origin: Hash, end: Option<Position>, size: TreeSize) -> Result<Self, StoreError> {
+    pub fn open(io: Arc<dyn DiskIo>, dir: &Path, origin: Hash, scan: &Scan) -> Result<Self, StoreError> {
+        let (end, size) = (scan.end(), scan.size());
         for torn in segments(dir)?.into_iter().filter(|first| end.is_some_and(|end| *first > end.segment)) {
             // The scan found no batch in it: its creation was cut short. A crash here finds it again.
             let path = segment_path(dir, torn);
-            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+            io.remove(&path).map_err(StoreError::io("remove", &path))?;
         }
         let tail = match end {
-            None => Tail::create(dir, origin, size.get())?,
-            Some(Position { segment, offset }) => {
-                let path = segment_path(dir, segment);
-                let file = File::options().write(true).open(&path).map_err(StoreError::io("open", &path))?;
-                let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
-                if length > offset {
-                    file.set_len(offset).map_err(StoreError::io("truncate", &path))?;
-                }
-                // A crash before this line finds the same torn batch again. The fsync also covers a
-                // last batch that was written whole but not synced: from here on it may be signed.
-                file.sync_all().map_err(StoreError::io("fsync", &path))?;
-                Tail { file, path, segment, end: offset, next: size.get() }
-            }
+            None => Tail::create(io.as_ref(), dir, origin, size.get())?,
+            Some(end) => Tail::open(io.as_ref(), dir, end, scan.last_written(), size.get())?,
         };
         // A last segment whose creation was cut short before its name was synced, and what was removed.
-        sync_dir(dir)?;
-        Ok(Self { dir: dir.to_owned(), origin, tail, segment_bytes: SEGMENT_BYTES, buffer: Vec::new() })
+        io.sync_dir(dir).map_err(StoreError::io("fsync", dir))?;
+        let (dir, buffer) = (dir.to_owned(), Vec::new());
+        Ok(Self { io, dir, origin, tail, segment_bytes: SEGMENT_BYTES, buffer })
     }
 
     /// Appends a batch with one write and one fdatasync. Returns where its first entry is.
@@ -101,14 +88,15 @@ impl Journal {
         if self.tail.end >= self.segment_bytes {
             // A crash in here leaves the old segment sealed and the new one empty or torn: both
             // are what the scan expects of a last segment.
-            self.tail = Tail::create(&self.dir, self.origin, self.tail.next)?;
+            self.tail = Tail::create(self.io.as_ref(), &self.dir, self.origin, self.tail.next)?;
         }
         segment::encode_batch(batch, &mut self.buffer);
-        let tail = &mut self.tail;
+        let (io, tail) = (&self.io, &mut self.tail);
         // A crash during the write or before the fdatasync returns leaves a torn or unsynced batch
         // behind `end`; nobody was told of it, and the next open cuts it off or takes it whole.
-        tail.file.write_all_at(&self.buffer, tail.end).map_err(StoreError::io("write", &tail.path))?;
-        tail.file.sync_data().map_err(StoreError::io("fdatasync", &tail.path))?;
+        io.write_at(&tail.file, &tail.path, &self.buffer, tail.end)
+            .map_err(StoreError::io("write", &tail.path))?;
+        io.sync_data(&tail.file, &tail.path).map_err(StoreError::io("fdatasync", &tail.path))?;
         let first_entry = Position { segment: tail.segment, offset: tail.end + BATCH_HEAD_BYTES as u64 };
         tail.end += self.buffer.len() as u64;
         tail.next += batch.entries.len() as u64;
@@ -127,27 +115,51 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Io`]; the journal must not be appended to until this has succeeded.
     pub fn cut_failed_append(&mut self) -> Result<(), StoreError> {
-        let tail = &self.tail;
-        tail.file.set_len(tail.end).map_err(StoreError::io("truncate", &tail.path))?;
-        tail.file.sync_all().map_err(StoreError::io("fsync", &tail.path))
+        let (io, tail) = (&self.io, &self.tail);
+        io.set_len(&tail.file, &tail.path, tail.end).map_err(StoreError::io("truncate", &tail.path))?;
+        io.sync_all(&tail.file, &tail.path).map_err(StoreError::io("fsync", &tail.path))
     }
 }
 
 impl Tail {
-    fn create(dir: &Path, origin: Hash, first: u64) -> Result<Self, StoreError> {
+    fn create(io: &dyn DiskIo, dir: &Path, origin: Hash, first: u64) -> Result<Self, StoreError> {
         let path = segment_path(dir, first);
-        // Not `create_new`: a crash, or a full disk, may have left an empty file of this name.
-        let mut file = File::options()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .open(&path)
-            .map_err(StoreError::io("create", &path))?;
+        // A crash, or a full disk, may have left a file of this name: nothing in it was told to anyone.
+        let file = io.create(&path).map_err(StoreError::io("create", &path))?;
         let head = SegmentHead { origin, first }.encode();
-        file.write_all(&head).map_err(StoreError::io("write", &path))?;
-        file.sync_all().map_err(StoreError::io("fsync", &path))?;
-        sync_dir(dir)?;
+        io.write_at(&file, &path, &head, 0).map_err(StoreError::io("write", &path))?;
+        io.sync_all(&file, &path).map_err(StoreError::io("fsync", &path))?;
+        io.sync_dir(dir).map_err(StoreError::io("fsync", dir))?;
         Ok(Self { file, path, segment: first, end: SEGMENT_HEAD_BYTES as u64, next: first })
+    }
+
+    /// Opens the last segment, cuts it off at `end`, and makes sure of what is before it.
+    ///
+    /// The bytes from `last_written` on were read, but perhaps from memory alone: after an fdatasync
+    /// that failed, the system forgets that it owes them to the disk, and the next one succeeds without
+    /// writing them. So they are written once more. They are the same bytes: a crash can't harm them.
+    fn open(
+        io: &dyn DiskIo,
+        dir: &Path,
+        end: Position,
+        last_written: u64,
+        next: u64,
+    ) -> Result<Self, StoreError> {
+        let path = segment_path(dir, end.segment);
+        let file =
+            File::options().read(true).write(true).open(&path).map_err(StoreError::io("open", &path))?;
+        let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
+        if length > end.offset {
+            io.set_len(&file, &path, end.offset).map_err(StoreError::io("truncate", &path))?;
+        }
+        let count = usize::try_from(end.offset - last_written).expect("a batch fits into memory");
+        let mut bytes = vec![0; count];
+        file.read_exact_at(&mut bytes, last_written).map_err(StoreError::io("read", &path))?;
+        io.write_at(&file, &path, &bytes, last_written).map_err(StoreError::io("write", &path))?;
+        // A crash before this line finds the same torn batch again. The fsync also covers a last batch
+        // that was written whole but not synced: from here on it may be signed.
+        io.sync_all(&file, &path).map_err(StoreError::io("fsync", &path))?;
+        Ok(Self { file, path, segment: end.segment, end: end.offset, next })
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Scan {
     current: Option<Segment>,
     next: u64,
     end: Option<Position>,
+    /// Where the batch begins that ends at `end`, or the segment's head where there is none.
+    last_written: u64,
     total: u64,
     done: u64,
 }
@@ -112,6 +114,7 @@ impl Scan {
             current: None,
             next: from.map_or(0, |from| from.size.get()),
             end: from.map(|from| Position { segment: from.segment, offset: from.end }),
+            last_written: 0,
             total,
             done: 0,
         };
@@ -133,6 +136,7 @@ impl Scan {
                 return Err(damaged(format!("expected the batch that made tree size {} there", from.size)));
             }
             segment.seek(from.end)?;
+            scan.last_written = from.first_entry - BATCH_HEAD_BYTES as u64;
             scan.done = from.end;
             scan.current = Some(segment);
         }
@@ -143,6 +147,11 @@ impl Scan {
     #[must_use]
     pub const fn end(&self) -> Option<Position> {
         self.end
+    }
+
+    /// Offset in the last segment of what was written last: a whole batch, or the segment's head.
+    pub(super) const fn last_written(&self) -> u64 {
+        self.last_written
     }
 
     /// Index that the next entry has or will get.
@@ -184,6 +193,7 @@ impl Scan {
                 Ok(record) => {
                     self.done += record.end.offset - at;
                     self.next += record.count as u64;
+                    self.last_written = at;
                     self.end = Some(record.end);
                     Ok(Some(record))
                 }
@@ -236,6 +246,7 @@ impl Scan {
         let offset = SEGMENT_HEAD_BYTES as u64;
         self.done += offset;
         self.end = self.end.filter(|end| end.segment == first).or(Some(Position { segment: first, offset }));
+        self.last_written = 0;
         Ok(Some(Segment { reader, path, first, offset, length }))
     }
 }

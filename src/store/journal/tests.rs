@@ -4,7 +4,9 @@ use tempfile::TempDir;
 use super::segment::CRC_BYTES;
 use super::*;
 use crate::bundle;
+use crate::merkle::TreeSize;
 use crate::merkle::{RightEdge, TILE_WIDTH};
+use crate::store::RealDisk;
 use crate::store::conformance::batch_of;
 
 const ORIGIN: &str = "example.com/log";
@@ -76,9 +78,9 @@ fn read(dir: &Path) -> Result<(Vec<Vec<u8>>, Option<Position>), StoreError> {
 
 /// Opens as recovery does: the scan comes first.
 fn open(dir: &Path, segment_bytes: u64) -> Result<Journal, StoreError> {
-    let (entries, end) = read(dir)?;
-    let size = TreeSize::new(entries.len() as u64).unwrap();
-    let mut journal = Journal::open(dir, origin_hash(ORIGIN), end, size)?;
+    let mut scan = Scan::new(dir, origin_hash(ORIGIN), None)?;
+    while scan.next_record()?.is_some() {}
+    let mut journal = Journal::open(Arc::new(RealDisk), dir, origin_hash(ORIGIN), &scan)?;
     journal.segment_bytes = segment_bytes;
     Ok(journal)
 }

@@ -17,7 +17,9 @@ use crate::merkle::{
 };
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::store::journal::{Scan, origin_hash};
-use crate::store::{DiskStore, Layout, OpenOptions, StoreError, TreeRows, discard_tree, open_tree_rows};
+use crate::store::{
+    DiskStore, Layout, OpenOptions, PointerSum, StoreError, TreeRows, discard_tree, open_tree_rows,
+};
 
 pub fn run(args: &Fsck, json: bool) -> CliResult {
     if args.log.starts_with("http://") || args.log.starts_with("https://") {
@@ -108,7 +110,7 @@ fn rebuild(config: &Config) -> CliResult {
 
 struct Rehashed {
     size: TreeSize,
-    /// Leaves that both tree and index in sled have, where they were looked at.
+    /// Leaves that the tree in sled has, where it was looked at.
     applied: Option<TreeSize>,
     tiles: u64,
 }
@@ -125,7 +127,8 @@ fn rehash_journal(
     let looked_at = rows.map(TreeRows::size).transpose()?;
     let applied = looked_at.unwrap_or_default();
     let (mut edge, mut partial, mut tiles) = (RightEdge::default(), PartialTiles::default(), 0);
-    let indexed = rows.map(TreeRows::indexed).unwrap_or_default();
+    let indexed = rows.map(TreeRows::indexed).transpose()?.unwrap_or_default();
+    let mut pointers = PointerSum::default();
     let describe = config.profile.describe(Arc::new(config.profile.publishers(&config.publishers())?));
     loop {
         let record = match scan.next_record() {
@@ -157,7 +160,7 @@ fn rehash_journal(
             known.try_for_each(|(index, start)| rows.check_bundle(index, start))?;
             let leaves = (record.first..).filter_map(LeafIndex::new).zip(record.entries()).zip(&leaf_hashes);
             for ((index, entry), leaf) in leaves.take_while(|((index, _), _)| indexed.contains(*index)) {
-                rows.check_index(index, leaf, &describe(entry))?;
+                pointers.add_leaf(index, leaf, &describe(entry));
             }
         }
         edge = growth.edge;
@@ -167,12 +170,15 @@ fn rehash_journal(
     if let Some(head) = signed.filter(|head| head.size > edge.size()) {
         return Err(StoreError::JournalShort { signed: head.size, seen: edge.size() }.into());
     }
+    if let Some(rows) = rows {
+        rows.check_index(&pointers)?;
+    }
     if applied > edge.size() {
         let detail = format!("sled has {applied} leaves, the journal {}", edge.size());
         return Err(StoreError::TreeDamaged { detail }.into());
     }
     tiles += partial.tiles(edge.size()).count() as u64;
-    Ok(Rehashed { size: edge.size(), applied: looked_at.map(|applied| applied.min(indexed)), tiles })
+    Ok(Rehashed { size: edge.size(), applied: looked_at, tiles })
 }
 
 /// Compares the root where the tree passes the signed size.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::index::{Index, IndexRows, Indexer};
+use super::index::{IndexRows, IndexWriter};
 use super::journal::{self, Cursor, Journal, Scan, bundle_starts};
 use super::sled_dir::{Opened, SledDir};
 use super::tree::{Tree, TreeCheck, TreeRows};
@@ -112,7 +112,7 @@ pub struct DiskStore {
 /// What only the one writing thread uses; taken down and made anew by a reload.
 struct Writer {
     journal: Journal,
-    indexer: Indexer,
+    index: IndexWriter,
     failed: Option<Failed>,
 }
 
@@ -139,7 +139,7 @@ impl DiskStore {
         fs::create_dir_all(layout.journal()).map_err(StoreError::io("create", layout.journal()))?;
         let lock = DirLock::acquire(&layout.lock())?;
         options.io.sync_dir(dir).map_err(StoreError::io("fsync", dir))?;
-        let reader = Arc::new(DiskReader::new(layout.journal()));
+        let reader = Arc::new(DiskReader::new(layout.journal(), options.describe.clone()));
         let mut store = Self { layout, options, reader, writer: None, checkpoint: None, _lock: lock };
         store.recover()?;
         Ok(store)
@@ -160,15 +160,18 @@ impl DiskStore {
         };
         let mut journal = Journal::open(self.options.io.clone(), &self.layout.journal(), origin, &scan)?;
         journal.segment_bytes = self.options.segment_bytes;
-        self.reader.show(Some(Views { tree, index: index.clone(), db }));
-        self.writer = Some(Writer { journal, indexer: Indexer::start(index), failed: None });
+        self.reader.show(Some(Views { tree, index: index.index().clone(), db }));
+        self.writer = Some(Writer { journal, index, failed: None });
         Ok(())
     }
 
     /// Opens sled and applies what the journal has beyond it. The inner error says why sled has to
     /// be made anew.
     #[expect(clippy::type_complexity, reason = "taken apart at once by the only caller")]
-    fn catch_up(&self, origin: Hash) -> Result<Result<(sled::Db, Tree, Index, Scan), TreeCheck>, StoreError> {
+    fn catch_up(
+        &self,
+        origin: Hash,
+    ) -> Result<Result<(sled::Db, Tree, IndexWriter, Scan), TreeCheck>, StoreError> {
         let dir = self.layout.journal();
         let Opened { db, tree: tree_rows, index: index_rows } = self.sled().open(self.options.cache_bytes)?;
         let tail = |tree: &Tree, cursor: &Cursor| partial_leaves(&dir, tree, cursor.size);
@@ -181,19 +184,23 @@ impl DiskStore {
             Err(e) if cursor.is_some() => return disagrees_with_journal(e).map(Err),
             other => other?,
         };
-        let index = Index::new(index_rows);
-        let indexed = index.cursor();
+        let (mut index, indexed) = IndexWriter::open(index_rows)?;
         if indexed > tree.peaks().size() {
             return Ok(Err(TreeCheck("its index is ahead of its tree".to_owned())));
         }
-        self.index_applied(&tree, &index, indexed)?;
-        self.apply_records(&tree, &index, &mut scan)?;
+        self.index_applied(&tree, &mut index, indexed)?;
+        self.apply_records(&tree, &mut index, &mut scan)?;
         self.check_against_checkpoint(&tree)?;
         Ok(Ok((db, tree, index, scan)))
     }
 
     /// Indexes what the tree has and the index has not.
-    fn index_applied(&self, tree: &Tree, index: &Index, indexed: TreeSize) -> Result<(), StoreError> {
+    fn index_applied(
+        &self,
+        tree: &Tree,
+        index: &mut IndexWriter,
+        indexed: TreeSize,
+    ) -> Result<(), StoreError> {
         let size = tree.peaks().size().get();
         let mut next = indexed.get();
         while next < size {
@@ -202,19 +209,19 @@ impl DiskStore {
             let bytes = read_bundle(&self.layout.journal(), tree, number, count)?;
             let entries = split(&bytes, number, count)?;
             let entries = &entries[skip..];
-            index.write(&IndexRows {
+            index.push(&IndexRows {
                 first: LeafIndex::new(next).expect("below the tree's size"),
                 leaf_hashes: entries.iter().map(|entry| Hash::leaf(entry)).collect(),
                 facts: entries.iter().map(|entry| (self.options.describe)(entry)).collect(),
+                bytes: bytes.len(),
             })?;
             next += entries.len() as u64;
-            (self.options.progress)(next, size);
         }
         Ok(())
     }
 
     /// Applies the batches that a scan has left, several small ones at once.
-    fn apply_records(&self, tree: &Tree, index: &Index, scan: &mut Scan) -> Result<(), StoreError> {
+    fn apply_records(&self, tree: &Tree, index: &mut IndexWriter, scan: &mut Scan) -> Result<(), StoreError> {
         loop {
             let mut group = Vec::new();
             let mut count = 0;
@@ -241,7 +248,8 @@ impl DiskStore {
             let starts: Vec<_> = group.iter().flat_map(journal::Record::bundle_starts).collect();
             tree.apply(&growth, &starts, last.first_entry, last.end)?;
             let facts = entries.iter().map(|entry| (self.options.describe)(entry)).collect();
-            index.write(&IndexRows { first, leaf_hashes, facts })?;
+            let bytes = entries.iter().map(|entry| entry.len()).sum();
+            index.push(&IndexRows { first, leaf_hashes, facts, bytes })?;
             let (done, total) = scan.progress();
             (self.options.progress)(done, total);
         }
@@ -284,7 +292,7 @@ pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
     let lock = DirLock::acquire(&layout.lock())?;
     let sled = SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk));
     let Opened { db, tree, index } = sled.open_sound(64 * 1024 * 1024)?;
-    Ok((TreeRows::new(sled, db, tree, Index::new(index)), lock))
+    Ok((TreeRows::new(sled, db, tree, index), lock))
 }
 
 /// Throws the tree away; the next opening makes it anew from the journal.
@@ -301,7 +309,7 @@ impl Drop for DiskStore {
     /// Closes sled, so that the next opening need not ask what a power cut took of it.
     fn drop(&mut self) {
         let failed = self.writer.as_ref().is_none_or(|writer| writer.failed.is_some());
-        self.writer = None; // the indexer writes what it has
+        self.writer = None; // its thread writes what is sealed
         let Ok(views) = self.reader.views() else { return };
         if failed {
             return;
@@ -345,7 +353,7 @@ impl Store for DiskStore {
         let starts = bundle_starts(batch.first, lengths, staged.first_entry);
         let end = writer.journal.end();
         io.derive(&mut || views.tree.apply(&batch.growth, &starts, staged.first_entry, end))?;
-        writer.indexer.push(IndexRows::of(batch))?;
+        writer.index.push(&IndexRows::of(batch))?;
         writer.failed = None;
         Ok(())
     }
@@ -377,7 +385,7 @@ impl Store for DiskStore {
             writer.failed = None;
             return Ok(());
         }
-        // The indexer is joined and sled closed before they are opened again. Readers that come by
+        // The index's thread is joined and sled closed before they are opened again. Readers that come by
         // meanwhile are told that the tree is being reloaded.
         self.writer = None;
         self.reader.show(None);

@@ -22,7 +22,7 @@ pub use dir_lock::DirLock;
 pub use disk::{DiskStore, Layout, OpenOptions, discard_tree, open_tree_rows};
 pub use disk_io::{DiskIo, RealDisk};
 pub use error::StoreError;
-pub use index::SearchPage;
+pub use index::{PointerSum, SearchPage};
 pub use memory::{Fault, FaultPoint, MemoryStore};
 pub use tree::{TreeCheck, TreeRows};
 

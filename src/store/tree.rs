@@ -11,14 +11,13 @@
 use std::sync::{Arc, RwLock};
 
 use super::StoreError;
-use super::index::Index;
+use super::index::{self, PointerSum};
 use super::journal::{BundleStart, Cursor, Position};
 use super::sled_dir::SledDir;
 use crate::merkle::{
-    Growth, Hash, LeafIndex, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize,
-    hashes_from_bytes, hashes_to_bytes, read_root,
+    Growth, Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, hashes_from_bytes,
+    hashes_to_bytes, read_root,
 };
-use crate::release::Facts;
 
 const CURSOR: &[u8] = b"c";
 /// Levels a tree below 2^63 leaves can have.
@@ -223,7 +222,7 @@ fn bundle_key(index: u64) -> Vec<u8> {
 /// The rows of a log's tree, read one by one: for fsck, which believes none of them.
 pub struct TreeRows {
     rows: sled::Tree,
-    index: Index,
+    index: sled::Tree,
     db: sled::Db,
     dir: SledDir,
 }
@@ -237,22 +236,30 @@ impl Drop for TreeRows {
 }
 
 impl TreeRows {
-    pub(super) const fn new(dir: SledDir, db: sled::Db, rows: sled::Tree, index: Index) -> Self {
+    pub(super) const fn new(dir: SledDir, db: sled::Db, rows: sled::Tree, index: sled::Tree) -> Self {
         Self { rows, index, db, dir }
     }
 
-    /// Leaves that the index says it has.
-    #[must_use]
-    pub fn indexed(&self) -> TreeSize {
-        self.index.cursor()
-    }
-
-    /// Looks for all rows of a leaf: by hash, by claim, by search term.
+    /// Leaves that the index in sled has; of later ones it makes pointers when the log starts.
     ///
     /// # Errors
-    /// [`StoreError::TreeDamaged`] where one is missing.
-    pub fn check_index(&self, index: LeafIndex, leaf: &Hash, facts: &Facts) -> Result<(), StoreError> {
-        self.index.check(index, leaf, facts)
+    /// [`StoreError::TreeDamaged`] where that can't be read.
+    pub fn indexed(&self) -> Result<TreeSize, StoreError> {
+        index::indexed(&self.index)
+    }
+
+    /// Compares the index with the pointers of all leaves that it has, made from the journal.
+    ///
+    /// # Errors
+    /// [`StoreError::TreeDamaged`] where any is missing, wrong, or too many.
+    pub fn check_index(&self, expected: &PointerSum) -> Result<(), StoreError> {
+        let seen = index::sum_up(&self.index)?;
+        if seen == *expected {
+            return Ok(());
+        }
+        let (expected, seen) = (expected.count(), seen.count());
+        let detail = format!("expected {expected} pointers in the index, saw {seen}, not all the same");
+        Err(StoreError::TreeDamaged { detail })
     }
 
     /// Leaves that the tree says it has.

@@ -9,11 +9,12 @@ use crate::release::Term;
 use crate::store::index::Index;
 use crate::store::journal::BundleReader;
 use crate::store::tree::Tree;
-use crate::store::{SearchPage, StoreError, StoreReader};
+use crate::store::{Describe, EntryReader, SearchPage, StoreError, StoreReader};
 
 /// Shared by all readers; a reload replaces what it points at.
 pub struct DiskReader {
     journal: PathBuf,
+    describe: Describe,
     views: RwLock<Option<Views>>,
 }
 
@@ -27,8 +28,8 @@ pub struct Views {
 
 impl DiskReader {
     /// A reader of this journal that can't answer before it was given views.
-    pub fn new(journal: PathBuf) -> Self {
-        Self { journal, views: RwLock::new(None) }
+    pub fn new(journal: PathBuf, describe: Describe) -> Self {
+        Self { journal, describe, views: RwLock::new(None) }
     }
 
     /// What is read from now on; `None` while it is made anew.
@@ -71,15 +72,26 @@ impl StoreReader for DiskReader {
 
     fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
         let Views { tree, index, .. } = self.views()?;
-        index.find_leaf(leaf, |at| {
+        for at in index.find_leaf(leaf)? {
             let id = TileId::Hashes { level: 0, index: at.get() / TILE_WIDTH };
             let tile = Tile::new(id, at.get() % TILE_WIDTH + 1).expect("1 to 256");
-            Ok(tree.read_tiles(&[tile])?[0].last() == Some(leaf))
-        })
+            if tree.read_tiles(&[tile])?[0].last() == Some(leaf) {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
     }
 
     fn find_claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError> {
-        self.views()?.index.find_claim(key)
+        let candidates = self.views()?.index.find_claim(key)?;
+        let mut entries = EntryReader::new(self);
+        for at in candidates {
+            let claims = (self.describe)(entries.read(at)?).claims;
+            if let Some(claim) = claims.iter().find(|claim| claim.key == *key) {
+                return Ok(Some(claim.artifacts));
+            }
+        }
+        Ok(None)
     }
 
     fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {

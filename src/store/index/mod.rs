@@ -1,0 +1,193 @@
+//! Finding leaves: by hash, by claimed sequence number, by search term.
+//!
+//! ```text
+//! recent (memory) -> sealed, being written (memory) -> runs of level 0 in sled -> runs of level 1 -> ...
+//! ```
+//!
+//! A run of [`SEAL_POINTERS`] goes to sled at once and is never written again; eight runs of a level
+//! are merged into one of the next. A filter in memory for each run answers most questions of
+//! appending, whether a leaf is new, without reading any. What is only in memory is found again in the
+//! journal at the next start.
+
+mod filter;
+mod manifest;
+mod pointer;
+mod run;
+mod sealer;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use pointer::{Pointer, PointerSum};
+pub use sealer::IndexWriter;
+
+use super::{Batch, StoreError};
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::release::{Facts, Term};
+use manifest::Manifest;
+use pointer::Wanted;
+use run::Run;
+
+/// Pointers that are sealed into one run: a megabyte, written in milliseconds. Few in unit tests, so
+/// that a small log has many runs.
+const SEAL_POINTERS: usize = if cfg!(test) { 100 } else { 65_536 };
+/// Bytes of entries after which what there is is sealed: what a start may have to read again.
+const SEAL_ENTRY_BYTES: usize = 128 * 1024 * 1024;
+
+/// What the index holds of a run of leaves.
+#[derive(Debug)]
+pub struct IndexRows {
+    pub first: LeafIndex,
+    pub leaf_hashes: Vec<Hash>,
+    pub facts: Vec<Facts>,
+    /// Bytes of the entries.
+    pub bytes: usize,
+}
+
+impl IndexRows {
+    pub fn of(batch: &Batch) -> Self {
+        Self {
+            first: batch.first,
+            leaf_hashes: batch.leaf_hashes.clone(),
+            facts: batch.facts.clone(),
+            bytes: batch.entries.iter().map(Vec::len).sum(),
+        }
+    }
+
+    fn end(&self) -> TreeSize {
+        self.first.plus(self.leaf_hashes.len() - 1).size_with()
+    }
+
+    fn pointers(&self) -> impl Iterator<Item = Pointer> {
+        let leaves = self.leaf_hashes.iter().zip(&self.facts).enumerate();
+        leaves.flat_map(|(at, (hash, facts))| Pointer::of_leaf(self.first.plus(at), hash, facts))
+    }
+}
+
+/// A page of search results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPage {
+    /// Leaves that the term points at, newest first.
+    pub leaves: Vec<LeafIndex>,
+    /// Whether there are older ones.
+    pub more: bool,
+}
+
+/// The index, for reading. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Index {
+    rows: sled::Tree,
+    state: Arc<RwLock<State>>,
+}
+
+/// What the index consists of: later leaves the further down.
+#[derive(Debug, Default)]
+struct State {
+    runs: Vec<Arc<Run>>,
+    sealing: Vec<Arc<Sealing>>,
+    recent: BTreeSet<Pointer>,
+}
+
+/// Sorted, and on its way to sled.
+#[derive(Debug)]
+struct Sealing {
+    pointers: Vec<Pointer>,
+    /// Leaves that are indexed when it is written.
+    end: TreeSize,
+}
+
+impl Index {
+    /// Leaves that might be wanted, lowest first: the caller compares what is there.
+    fn find(&self, wanted: Wanted) -> Result<Vec<LeafIndex>, StoreError> {
+        let (low, high) = (wanted.at(0), wanted.at(u64::MAX));
+        let state = self.state();
+        let mut found = Vec::new();
+        for run in &state.runs {
+            found.extend(run.find(&self.rows, wanted)?);
+        }
+        for sealing in &state.sealing {
+            let first = sealing.pointers.partition_point(|pointer| *pointer < low);
+            found.extend(sealing.pointers[first..].iter().take_while(|pointer| **pointer <= high));
+        }
+        found.extend(state.recent.range(low..=high));
+        found.into_iter().map(Pointer::leaf).collect()
+    }
+
+    /// Leaves whose hash might be this one, lowest first.
+    pub fn find_leaf(&self, leaf: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
+        self.find(Wanted::leaf(leaf))
+    }
+
+    /// Leaves that might have claimed this key, lowest first.
+    pub fn find_claim(&self, key: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
+        self.find(Wanted::claim(key))
+    }
+
+    /// Leaves that a term points at, newest first.
+    pub fn search(
+        &self,
+        term: &Term,
+        before: Option<LeafIndex>,
+        limit: usize,
+    ) -> Result<SearchPage, StoreError> {
+        let (wanted, before) = (Wanted::term(term), before.map_or(u64::MAX, LeafIndex::get));
+        let (low, high, most) = (wanted.at(0), wanted.at(before), limit + 1);
+        let state = self.state();
+        let mut found: Vec<Pointer> = state.recent.range(low..high).rev().take(most).copied().collect();
+        for sealing in state.sealing.iter().rev() {
+            let end = sealing.pointers.partition_point(|pointer| *pointer < high);
+            found.extend(
+                sealing.pointers[..end].iter().rev().take_while(|pointer| **pointer >= low).take(most),
+            );
+        }
+        for run in state.runs.iter().rev() {
+            if found.len() < most {
+                found.extend(run.find_last(&self.rows, wanted, before, most - found.len())?);
+            }
+        }
+        let leaves = found.iter().take(limit).map(|pointer| pointer.leaf()).collect::<Result<_, _>>()?;
+        Ok(SearchPage { leaves, more: found.len() > limit })
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().expect("no panic while it is held")
+    }
+
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().expect("no panic while it is held")
+    }
+}
+
+/// Leaves that the runs in sled cover.
+///
+/// # Errors
+/// [`StoreError::TreeDamaged`] where the manifest can't be read.
+pub fn indexed(rows: &sled::Tree) -> Result<TreeSize, StoreError> {
+    Ok(Manifest::read(rows)?.indexed)
+}
+
+/// Sums up all pointers in sled, for fsck.
+///
+/// # Errors
+/// [`StoreError::TreeDamaged`] where rows are missing or out of order.
+pub fn sum_up(rows: &sled::Tree) -> Result<PointerSum, StoreError> {
+    let mut sum = PointerSum::default();
+    for run in Manifest::read(rows)?.open(rows)? {
+        let mut last = None;
+        for pointer in run.read(rows) {
+            let pointer = pointer?;
+            if last >= Some(pointer) {
+                return Err(pointer::damaged(&format!("sorted pointers in run {}", run.id)));
+            }
+            if !run.knows(pointer) {
+                return Err(pointer::damaged(&format!("a filter that knows what is in run {}", run.id)));
+            }
+            last = Some(pointer);
+            sum.add(pointer);
+        }
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests;

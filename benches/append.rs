@@ -1,53 +1,64 @@
-//! Core append: entries of 1 KiB in batches of 1,024, durable, no HTTP, no signatures. Beside it, in
-//! the same run and directory, the same bytes appended to a plain file with the same fdatasyncs.
+//! Core append: entries of 1 KiB in batches of 1,024, looked up, hashed, durable and in the tree; no
+//! HTTP, no signatures. Beside it, in the same run and directory, the same bytes appended to a plain
+//! file with the same fdatasyncs; and the sequencer over it all, with two threads that submit.
 //!
 //! Run with `cargo bench --bench append`; `TREEHEAD_BENCH_DIR` chooses the disk.
 
+mod common;
+
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use common::{entries, median, rate};
+use tokio::sync::oneshot;
 use treehead::merkle::Hash;
+use treehead::note::{KeyName, NoteSigner, SignatureType};
 use treehead::release::Facts;
+use treehead::sequencer::{Candidate, Options, Results, Sequencer, SubmitError};
 use treehead::store::{Batch, DiskStore, OpenOptions, Store as _};
 
-const ENTRY_BYTES: usize = 1_024;
 const BATCH: usize = 1_024;
-const BATCHES: usize = 200;
+/// Of each round: a second or so.
+const BATCHES: usize = 300;
+const ROUNDS: usize = 7;
+/// Threads that hash and submit to the sequencer.
+const WRITERS: usize = 2;
+/// Batches that each of them has under way.
+const UNDER_WAY: usize = 4;
+const ORIGIN: &str = "bench.example/log";
 
 fn main() {
-    let base = std::env::var_os("TREEHEAD_BENCH_DIR").unwrap_or_else(|| std::env::temp_dir().into());
-    let dir = tempfile::tempdir_in(base).expect("a directory to write to");
-    // Interleaved, so that a disk that slows down slows both.
-    let (mut plain, mut store) = (Duration::ZERO, Duration::ZERO);
-    for round in 0..3 {
+    let dir = common::dir();
+    let (mut plain, mut store, mut log) = (Vec::new(), Vec::new(), Vec::new());
+    // By turns, so that a disk that slows down slows all.
+    for round in 0..ROUNDS {
         let round = dir.path().join(round.to_string());
         std::fs::create_dir(&round).expect("a directory to write to");
-        plain += plain_file(&round.join("plain"));
-        store += disk_store(&round.join("store"));
+        plain.push(plain_file(&round.join("plain")));
+        store.push(disk_store(&round.join("store")));
+        log.push(sequencer(&round.join("log")));
+        std::fs::remove_dir_all(&round).expect("what was written can be removed");
     }
-    let entries = f64::from(3 * u32::try_from(BATCHES * BATCH).expect("a small number"));
-    let rate = |time: Duration| entries / time.as_secs_f64();
-    println!("plain file, same bytes, same fdatasyncs  {:>9.0} entries/s", rate(plain));
-    println!("store: hash, stage, apply                {:>9.0} entries/s", rate(store));
-    println!("ratio                                    {:>9.2}", rate(store) / rate(plain));
+    let rate = |times| rate(BATCHES * BATCH, median(times));
+    let (plain, store, log) = (rate(plain), rate(store), rate(log));
+    println!("plain file: the same bytes and fdatasyncs    {plain:>9.0} entries/s");
+    println!("store: look up, hash, stage, apply           {store:>9.0} entries/s   ratio {:.2}", store / plain);
+    println!("sequencer over it, every entry published     {log:>9.0} entries/s   ratio {:.2}", log / plain);
+    println!("(medians of {ROUNDS} rounds of {} entries)", BATCHES * BATCH);
 }
 
-fn entries(batch: usize) -> Vec<Vec<u8>> {
-    let entry = |at: usize| {
-        let mut entry = vec![0x5a; ENTRY_BYTES];
-        entry[..8].copy_from_slice(&((batch * BATCH + at) as u64).to_be_bytes());
-        entry
-    };
-    (0..BATCH).map(entry).collect()
+fn batch(number: usize) -> Vec<Vec<u8>> {
+    entries((number * BATCH) as u64, BATCH)
 }
 
 fn plain_file(path: &Path) -> Duration {
     let mut file = File::create(path).expect("a file to write to");
     let mut time = Duration::ZERO;
-    for batch in 0..BATCHES {
-        let bytes = entries(batch).concat();
+    for number in 0..BATCHES {
+        let bytes = batch(number).concat();
         let start = Instant::now();
         file.write_all(&bytes).expect("room on the disk");
         file.sync_data().expect("a disk that syncs");
@@ -57,12 +68,16 @@ fn plain_file(path: &Path) -> Duration {
 }
 
 fn disk_store(dir: &Path) -> Duration {
-    let mut store = DiskStore::open(dir, OpenOptions::new("bench.example/log")).expect("an empty store");
+    let mut store = DiskStore::open(dir, OpenOptions::new(ORIGIN)).expect("an empty store");
     let mut time = Duration::ZERO;
-    for batch in 0..BATCHES {
-        let entries = entries(batch);
+    for number in 0..BATCHES {
+        let entries = batch(number);
         let start = Instant::now();
         let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
+        let reader = store.reader();
+        for hash in &leaf_hashes {
+            assert_eq!(reader.find_leaf(hash).expect("an index"), None, "the entry is new");
+        }
         let edge = store.edge();
         let growth = edge.grow(&leaf_hashes);
         let facts = vec![Facts::default(); entries.len()];
@@ -72,4 +87,43 @@ fn disk_store(dir: &Path) -> Duration {
         time += start.elapsed();
     }
     time
+}
+
+fn sequencer(dir: &Path) -> Duration {
+    let store = DiskStore::open(dir, OpenOptions::new(ORIGIN)).expect("an empty store");
+    let name = KeyName::new(ORIGIN).expect("a name");
+    let signer = NoteSigner::from_seed(name, SignatureType::Ed25519, &[7; 32]);
+    let sequencer = Sequencer::start(Box::new(store), signer, &Options::default()).expect("an empty log");
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let sequencer = &sequencer;
+            scope.spawn(move || submit(sequencer, (writer..BATCHES).step_by(WRITERS)));
+        }
+    });
+    // Until everything is in a signed checkpoint.
+    let mut heads = sequencer.published();
+    while heads.borrow_and_update().checkpoint.size.get() < (BATCHES * BATCH) as u64 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    start.elapsed()
+}
+
+fn submit(sequencer: &Sequencer, batches: impl Iterator<Item = usize>) {
+    let mut under_way = VecDeque::new();
+    for number in batches {
+        let candidate = |entry| Candidate::new(entry, Facts::default());
+        let candidates: Vec<Candidate> = batch(number).into_iter().map(candidate).collect();
+        if under_way.len() == UNDER_WAY {
+            finish(under_way.pop_front());
+        }
+        let results = sequencer.submit(candidates);
+        under_way.push_back(results.unwrap_or_else(|e: SubmitError| panic!("{e}")));
+    }
+    under_way.into_iter().for_each(|results| finish(Some(results)));
+}
+
+fn finish(results: Option<oneshot::Receiver<Results>>) {
+    let results = results.expect("something is under way").blocking_recv().expect("an answer");
+    assert!(results.iter().all(|result| result.as_ref().is_ok_and(|entry| !entry.duplicate)));
 }

@@ -17,6 +17,12 @@ use crate::merkle::{Hash, LeafIndex, TreeSize, prove_consistency, read_root};
 use crate::note::NoteSigner;
 use crate::store::{Batch, Store, StoreError, StoreReader};
 
+/// A head for each entry would cost a signature and two fsyncs each: so much pause is kept at least.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+/// How much longer each waiting entry lets the others wait. A thousand of them make the whole
+/// interval: few entries are published at once, many together.
+const INTERVAL_PER_ENTRY: Duration = Duration::from_micros(100);
+
 pub struct Committer {
     store: Box<dyn Store>,
     signer: NoteSigner,
@@ -73,13 +79,12 @@ impl Committer {
     /// Works until the pool is closed and empty.
     pub fn run(mut self, pool: &Pool) {
         loop {
-            let due = self.is_behind().then(|| self.last_publish + self.publish_interval);
-            match pool.take(due) {
+            match pool.take(self.due()) {
                 Work::Commit(submissions) => self.commit(submissions),
                 Work::Deadline => {}
                 Work::Closed => break,
             }
-            if self.is_behind() && self.last_publish.elapsed() >= self.publish_interval {
+            if self.due().is_some_and(|due| due <= Instant::now()) {
                 self.try_publish();
             }
         }
@@ -90,8 +95,23 @@ impl Committer {
 
     /// Whether something durable is not in the published head yet.
     fn is_behind(&self) -> bool {
+        self.stale || self.waiting() != 0
+    }
+
+    /// Entries that are durable and in no published head.
+    fn waiting(&self) -> u64 {
         // Not the signed one: a reload may find a head that was signed, and never shown.
-        self.stale || self.published.borrow().checkpoint.size != self.store.edge().size()
+        self.store.edge().size().get().abs_diff(self.published.borrow().checkpoint.size.get())
+    }
+
+    /// When the next head is to be published, if one is.
+    fn due(&self) -> Option<Instant> {
+        if self.stale {
+            return Some(self.last_publish + self.publish_interval);
+        }
+        let waiting = u32::try_from(self.waiting()).unwrap_or(u32::MAX);
+        let interval = INTERVAL_PER_ENTRY.saturating_mul(waiting).max(LEAST_INTERVAL);
+        (waiting > 0).then(|| self.last_publish + interval.min(self.publish_interval))
     }
 
     fn commit(&mut self, submissions: Vec<Submission>) {

@@ -25,6 +25,7 @@ use crate::note::NoteSigner;
 use crate::release::Facts;
 use crate::store::{Store, StoreError, StoreReader};
 use commit::Committer;
+pub(crate) use pool::RETRY_AFTER;
 use pool::{Pool, Submission};
 
 /// An entry to append, with all that can be computed without the log.
@@ -74,6 +75,12 @@ pub enum SubmitError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Too much is being received or checked. Nothing of the submission was taken.
+    #[error("the log is busy: as much is being checked as it can bear; try again in {} s", retry_after.as_secs())]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The log is stopping. Nothing of the submission was taken.
     #[error("the log is shutting down; try again when it is back")]
     ShuttingDown,
@@ -102,7 +109,7 @@ pub struct Published {
 /// How the sequencer works.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Under load, a head is signed at most this often.
+    /// Under load, a head is signed at most this often; while few entries come, sooner.
     pub publish_interval: Duration,
     /// Most entries that wait to be sequenced: some batches' worth, so that nobody waits long.
     pub pool_entries: usize,
@@ -206,6 +213,14 @@ impl Sequencer {
         let (reply, results) = oneshot::channel();
         self.shared.pool.push(Submission { candidates, reply })?;
         Ok(results)
+    }
+
+    /// Whether a submission of so many bytes would be taken now: who asks need not receive it otherwise.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn has_room(&self, bytes: usize) -> Result<(), SubmitError> {
+        self.shared.pool.has_room(1, bytes)
     }
 
     /// The published head, and a way to wait for the next one.

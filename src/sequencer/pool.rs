@@ -10,7 +10,7 @@ use super::{Candidate, Results, SubmitError};
 use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
 
 /// What a client is told to wait when the pool is full: it is drained many times a second.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Entries that were sent together, and where their results go.
 pub struct Submission {
@@ -58,6 +58,21 @@ impl Pool {
         self.shared.0.lock().expect("no panic while it is held")
     }
 
+    /// Whether a submission of this size would be taken now.
+    pub fn has_room(&self, entries: usize, bytes: usize) -> Result<(), SubmitError> {
+        self.check_room(&self.queue(), entries, bytes)
+    }
+
+    fn check_room(&self, queue: &Queue, entries: usize, bytes: usize) -> Result<(), SubmitError> {
+        if queue.closed {
+            return Err(SubmitError::ShuttingDown);
+        }
+        if queue.entries + entries > self.most_entries || queue.bytes + bytes > self.most_bytes {
+            return Err(SubmitError::Full { waiting: queue.entries, retry_after: RETRY_AFTER });
+        }
+        Ok(())
+    }
+
     /// Takes a submission whole, or not at all.
     pub fn push(&self, submission: Submission) -> Result<(), SubmitError> {
         let (entries, bytes) = (submission.candidates.len(), submission.bytes());
@@ -66,12 +81,7 @@ impl Pool {
             "submissions are capped by the server"
         );
         let mut queue = self.queue();
-        if queue.closed {
-            return Err(SubmitError::ShuttingDown);
-        }
-        if queue.entries + entries > self.most_entries || queue.bytes + bytes > self.most_bytes {
-            return Err(SubmitError::Full { waiting: queue.entries, retry_after: RETRY_AFTER });
-        }
+        self.check_room(&queue, entries, bytes)?;
         queue.entries += entries;
         queue.bytes += bytes;
         queue.waiting.push_back(submission);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::PublisherBook;
+use super::admission::Admission;
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, TreeSize, prove_inclusion};
 use crate::note::{KeyName, Note, NoteSigner};
@@ -119,6 +120,7 @@ struct Shared {
     profile: Profile,
     publishers: Arc<PublisherBook>,
     sequencer: Sequencer,
+    admission: Admission,
     /// Searches read many bundles: only so many run at once.
     searches: Semaphore,
 }
@@ -139,7 +141,8 @@ impl Log {
         let store = DiskStore::open(&config.dir, open).map_err(StartError::from)?;
         let sequencer = Sequencer::start(Box::new(store), config.signer, &config.options)?;
         let (profile, searches) = (config.profile, Semaphore::new(SEARCHES));
-        Ok(Self { shared: Arc::new(Shared { origin, profile, publishers, sequencer, searches }) })
+        let admission = Admission::default();
+        Ok(Self { shared: Arc::new(Shared { origin, profile, publishers, sequencer, admission, searches }) })
     }
 
     /// The log's identity.
@@ -164,6 +167,10 @@ impl Log {
     #[must_use]
     pub fn sequencer(&self) -> &Sequencer {
         &self.shared.sequencer
+    }
+
+    pub(super) fn admission(&self) -> &Admission {
+        &self.shared.admission
     }
 
     pub(super) fn reader(&self) -> &Arc<dyn StoreReader> {

@@ -3,6 +3,7 @@
 //! [`Log`] is an open log; [`run`] serves it on a listener until it is told to stop.
 
 mod accept;
+mod admission;
 mod health;
 mod log;
 mod problem;

@@ -99,7 +99,9 @@ impl Problem {
                 (StatusCode::FORBIDDEN, "publisher-key-revoked")
             }
             Self::NotAdmitted(_) => (StatusCode::FORBIDDEN, "publisher-not-permitted"),
-            Self::Submit(SubmitError::Full { .. }) => (StatusCode::TOO_MANY_REQUESTS, "full"),
+            Self::Submit(SubmitError::Full { .. } | SubmitError::Overloaded { .. }) => {
+                (StatusCode::TOO_MANY_REQUESTS, "full")
+            }
             Self::Submit(SubmitError::ShuttingDown) => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
             Self::Submit(SubmitError::SequenceTaken) => (StatusCode::CONFLICT, "sequence-taken"),
             Self::NotPublished { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-published"),
@@ -121,7 +123,9 @@ impl Problem {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Submit(SubmitError::Full { retry_after, .. }) => Some(retry_after.as_secs().max(1)),
+            Self::Submit(SubmitError::Full { retry_after, .. } | SubmitError::Overloaded { retry_after }) => {
+                Some(retry_after.as_secs().max(1))
+            }
             Self::Submit(SubmitError::ShuttingDown | SubmitError::Storage(_))
             | Self::Store(_)
             | Self::NotPublished { .. } => Some(5),
@@ -151,7 +155,9 @@ struct Body<'a> {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, code) = self.table();
-        if status.is_server_error() {
+        // What can't be stored is told once a batch by the sequencer, not once a request: on a full disk
+        // the log of errors must not be what fills it.
+        if status.is_server_error() && !matches!(self, Self::Submit(_)) {
             tracing::error!(code, error = %self, "a request failed");
         }
         let body = Body {

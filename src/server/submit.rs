@@ -8,14 +8,16 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
+use super::admission::{Received, discard};
 use super::read::blocking;
 use super::{Log, Problem, Profile};
 use crate::bundle;
 use crate::format::{FormatError, cap, quote};
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::{Envelope, Facts, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers};
-use crate::sequencer::{Candidate, Published, Sequenced, SubmitError};
+use crate::sequencer::{Candidate, Published, Results, Sequenced, SubmitError};
 use crate::store::MAX_BATCH_ENTRIES;
 
 /// Largest body of `/add-batch`: a full batch of 2 KiB entries, or fewer larger ones.
@@ -24,8 +26,6 @@ pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
 pub const PROOF_MEDIA_TYPE: &str = "text/x-tlog-proof; charset=utf-8";
 /// How long a caller is kept waiting for a head that can't be written: a hundred times the usual.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The state to wait for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -86,10 +86,12 @@ pub async fn add(
         Profile::Release => MAX_SUBMISSION_BYTES,
         Profile::Opaque => MAX_ENTRY_BYTES,
     };
-    let bytes = read_body("an entry", &headers, body, limit).await?;
-    let candidate = admit(&bytes, log.profile(), &log.publishers().current())?;
+    let received = receive(&log, "an entry", &headers, body, limit).await?;
+    let candidate = admit(&received.bytes, log.profile(), &log.publishers().current())?;
     let leaf_hash = *candidate.leaf_hash();
-    let result = sequence(&log, vec![candidate]).await?.remove(0);
+    let results = log.sequencer().submit(vec![candidate])?;
+    drop(received);
+    let result = sequence(results).await?.remove(0);
     let sequenced = result?;
     // A proof leads to a published head, so asking for one is waiting for that.
     let head = match query.wait {
@@ -114,12 +116,13 @@ pub async fn add_batch(
 ) -> Result<Response, Problem> {
     let query = parse_query(&uri)?;
     let form = parse_accept(&headers, &[Form::Text, Form::Json])?;
-    let bytes = read_body("a batch", &headers, body, MAX_BATCH_BODY_BYTES).await?;
+    let received = receive(&log, "a batch", &headers, body, MAX_BATCH_BODY_BYTES).await?;
     let (profile, publishers) = (log.profile(), log.publishers().current());
-    // Thousands of signatures: not on a thread that others wait for.
-    let candidates = blocking(move || admit_batch(&bytes, profile, &publishers)).await?;
+    // Thousands of signatures: not on a thread that others wait for. What is in the pool is bounded
+    // there, so the right to be checked ends here.
+    let candidates = blocking(move || admit_batch(&received.bytes, profile, &publishers)).await?;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
-    let results = sequence(&log, candidates).await?;
+    let results = sequence(log.sequencer().submit(candidates)?).await?;
     // What could not be stored is no answer to an entry: the whole request is to be sent again.
     if let Some(error) =
         results.iter().filter_map(|r| r.as_ref().err()).find(|e| matches!(e, SubmitError::Storage(_)))
@@ -189,8 +192,7 @@ fn admit_batch(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Resul
     entries.iter().enumerate().map(admit).collect()
 }
 
-async fn sequence(log: &Log, candidates: Vec<Candidate>) -> Result<crate::sequencer::Results, Problem> {
-    let results = log.sequencer().submit(candidates)?;
+async fn sequence(results: oneshot::Receiver<Results>) -> Result<Results, Problem> {
     results.await.map_err(|_| SubmitError::ShuttingDown.into())
 }
 
@@ -229,30 +231,23 @@ fn parse_accept(headers: &HeaderMap, offered: &[Form]) -> Result<Form, Problem> 
     Err(Problem::NotAcceptable { expected, seen: quote(&accept) })
 }
 
-/// Reads a body of at most `limit` bytes, and no more than that whatever its headers say.
-async fn read_body(
+/// Receives a body, unless its headers or a full pool say already that there is no use.
+async fn receive(
+    log: &Log,
     what: &'static str,
     headers: &HeaderMap,
     body: Body,
     limit: usize,
-) -> Result<axum::body::Bytes, Problem> {
+) -> Result<Received, Problem> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
         return Err(Problem::Encoded(quote(&String::from_utf8_lossy(encoding.as_bytes()))));
     }
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    cap(what, declared.unwrap_or(0), limit)?;
-    let read = axum::body::to_bytes(body, limit);
-    match tokio::time::timeout(BODY_TIMEOUT, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(e)) if is_length_limit(&e) => {
-            Err(FormatError::TooLarge { what, limit, unit: "bytes", seen: limit + 1 }.into())
-        }
-        Ok(Err(e)) => Err(Problem::BodyCutShort(e.to_string())),
-        Err(_) => Err(Problem::BodyTooSlow(BODY_TIMEOUT.as_secs())),
+    let declared = declared.unwrap_or(0);
+    cap(what, declared, limit)?;
+    if let Err(full) = log.sequencer().has_room(declared) {
+        discard(body, limit);
+        return Err(full.into());
     }
-}
-
-fn is_length_limit(error: &axum::Error) -> bool {
-    let source = std::error::Error::source(error);
-    source.is_some_and(|source| source.to_string() == "length limit exceeded")
+    log.admission().receive(what, body, limit).await
 }

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! L5  cli          the `treehead` program
+//! L4  load         drives a log with appends, then checks what it was told
 //! L3  server       router, submissions, reads, error table       client   fetch, then authenticate
 //! L2  sequencer    pool, batches, commit loop, recovery
 //! L1  store        journal (the truth), sled (derived), checkpoint file
@@ -66,6 +67,8 @@ pub mod cli;
 pub mod client;
 pub mod cosignature;
 pub mod format;
+#[cfg(feature = "cli")]
+pub mod load;
 pub mod merkle;
 pub mod note;
 pub mod policy;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The layer of each module of `src`. A new module has to be given one here.
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 20] = [
     ("format", 0),
     ("merkle", 0),
     ("note", 0),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("witness", 4),
     ("monitor", 4),
     ("mirror", 4),
+    ("load", 4),
     ("cli", 5),
 ];
 /// The program itself; it may use everything.

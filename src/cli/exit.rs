@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::client::ClientError;
 use crate::format::FormatError;
+use crate::load::{CheckError, LoadError};
 use crate::sequencer::StartError;
 use crate::server::OpenError;
 use crate::store::StoreError;
@@ -101,6 +102,33 @@ impl From<ClientError> for Failure {
     }
 }
 
+impl From<CheckError> for Failure {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Broken { code, message } => Self::refused(
+                code,
+                message,
+                "The log is damaged or lies; keep its directory as it is, and run fsck.",
+            ),
+            CheckError::Client(e) => e.into(),
+            CheckError::Quorum(e) => Refusal::Quorum(e).into(),
+        }
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Client(e) => e.into(),
+            LoadError::Head(e) => e.into(),
+            LoadError::Connect { .. } | LoadError::OutOfFiles { .. } | LoadError::System(_) => {
+                Self::CouldNotTell(error.to_string())
+            }
+            wrong => Self::Usage(wrong.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
@@ -138,6 +166,11 @@ impl From<OpenError> for Failure {
             }
         }
     }
+}
+
+/// Ends the program at once, because it was asked to a second time: nothing can be told.
+pub fn at_once() -> ! {
+    std::process::exit(Failure::CouldNotTell(String::new()).exit_code().into())
 }
 
 /// Says how it ended: people read stderr, machines read stdout where they asked for JSON.

@@ -10,6 +10,7 @@ mod fsck;
 mod init;
 mod inspect;
 mod keygen;
+mod load;
 mod output;
 mod prove;
 mod publish;
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args, json),
         Command::Fsck(args) => fsck::run(&args, json),
         Command::Export(args) => export::run(&args, json),
+        Command::Load(args) => load::run(&args, json),
     };
     exit::finish(result, json)
 }

@@ -159,12 +159,12 @@ fn read_capped(response: &mut Response<ureq::Body>, limit: u64) -> std::io::Resu
 }
 
 /// Codes go into other machines' reports: only what can be one is passed on.
-pub(super) fn is_code(text: &str) -> bool {
+pub(crate) fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
 }
 
 /// Foreign text for people, without what could drive their terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let head = text.chars().take(2_000);
     head.map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,0 +1,114 @@
+//! `treehead load`: the load generator's command line, live line and summary.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::args::{CheckArg, Load, WaitArg};
+use super::config::parse_vkey;
+use super::exit::{self, CliResult, Failure};
+use super::{files, output};
+use crate::load::{self, Answers, Checks, Entries, Plan, Progress, SAMPLE, Statement, Target, Trust};
+use crate::merkle::Hash;
+use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::release::{PublisherSigner, Release, Subject};
+
+pub fn run(args: &Load, json: bool) -> CliResult {
+    let plan = plan(args)?;
+    let leaves = match args.check {
+        CheckArg::All => None,
+        CheckArg::Sample => Some(SAMPLE),
+    };
+    let checks = Checks { trust: trust(args)?, leaves };
+    let line = live_line();
+    let summary = load::run(&plan, &checks, stop_signal(), &mut |progress| show(&line, progress));
+    line.finish_and_clear();
+    let summary = summary?;
+    output::result(json, &summary.to_json(), &summary.to_string())?;
+    Ok(summary.check.map(|_| ())?)
+}
+
+fn plan(args: &Load) -> Result<Plan, Failure> {
+    if args.duration == 0 {
+        return Err(Failure::Usage("--duration: expected at least 1s, saw none".to_owned()));
+    }
+    let route = if args.batch == 1 { "add" } else { "add-batch" };
+    let wait = match args.wait {
+        WaitArg::Sequenced => "sequenced",
+        WaitArg::Published => "published",
+    };
+    Ok(Plan {
+        target: Target::parse(&args.log)?,
+        path: format!("/{route}?wait={wait}"),
+        entries: entries(args)?,
+        batch: args.batch.into(),
+        writers: args.writers.into(),
+        rate: args.rate,
+        duration: Duration::from_secs(args.duration),
+        answers: Answers::Indices,
+    })
+}
+
+fn entries(args: &Load) -> Result<Entries, Failure> {
+    let (Some(path), Some(purl)) = (&args.key, &args.purl) else {
+        return Ok(Entries::Random(args.size.into()));
+    };
+    let key = files::read_secret(path)?;
+    let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(path, &e))?;
+    let release = Release {
+        subjects: vec![Subject { name: "load.bin".to_owned(), sha256: Hash::EMPTY_ROOT }],
+        purl: purl.clone(),
+        kind: args.kind,
+        channel: args.channel.clone(),
+        sequence: 0,
+        source: None,
+        manifest: None,
+        audience: None,
+    };
+    Ok(Entries::Signed(Arc::new(Statement { signer, release })))
+}
+
+fn trust(args: &Load) -> Result<Trust, Failure> {
+    if let Some(path) = &args.policy {
+        let policy = files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+        return Ok(Trust::Policy(policy));
+    }
+    match &args.vkey {
+        Some(path) => Ok(Trust::Key(files::parse(path, "a verifier key", 4_096, parse_vkey)?)),
+        None => Ok(Trust::Unverified),
+    }
+}
+
+/// Hidden where stderr is no terminal.
+fn live_line() -> ProgressBar {
+    let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
+    line.set_style(ProgressStyle::with_template("{msg}").expect("a template of ours"));
+    line.set_message("preparing");
+    line
+}
+
+fn show(line: &ProgressBar, progress: &Progress) {
+    let Progress { elapsed, last_second, p99, busy, errors, .. } = progress;
+    line.set_message(format!(
+        "{:.0} s  {last_second} entries/s  p99 {:.1} ms  429s {busy}  errors {errors}",
+        elapsed.as_secs_f64(),
+        p99.as_secs_f64() * 1_000.0
+    ));
+    line.tick();
+}
+
+/// Ready at the first Ctrl-C. From then on a second one ends the program: nobody should have to wait
+/// for a check that they no longer want.
+async fn stop_signal() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        return std::future::pending().await;
+    }
+    output::say("stopping; what was acknowledged is checked. Ctrl-C again leaves at once");
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if runtime.is_ok_and(|runtime| runtime.block_on(tokio::signal::ctrl_c()).is_ok()) {
+            exit::at_once();
+        }
+    });
+}

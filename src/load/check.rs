@@ -1,0 +1,253 @@
+//! Whether what the log acknowledged is in it: at the place that it named, under a head that it
+//! signed, in a tree that only grew.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::acks::{Ack, Acks};
+use crate::checkpoint::{self, Checkpoint};
+use crate::client::{ClientError, LogClient, RemoteTiles};
+use crate::merkle::{
+    Hash, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, prove_consistency, prove_inclusion,
+};
+use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::policy::{Policy, QuorumError};
+
+/// Leaves that are compared unless all are asked for.
+pub const SAMPLE: usize = 2_000;
+/// How long the head may take to grow over everything that was acknowledged.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks at the head.
+const HEAD_PAUSE: Duration = Duration::from_millis(100);
+/// Leaves that are named one by one where they are wrong.
+const NAMED: usize = 5;
+
+/// Whom to believe that a checkpoint is the log's.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// Whoever answers: the tiles have to make the root, but anybody can have made both.
+    Unverified,
+    /// This key of the log.
+    Key(NoteKey),
+    /// The log's key and a quorum of witnesses.
+    Policy(Policy),
+}
+
+/// How much is compared.
+#[derive(Debug, Clone)]
+pub struct Checks {
+    /// Whom to believe.
+    pub trust: Trust,
+    /// Most leaves that are compared; `None` for all that are remembered.
+    pub leaves: Option<usize>,
+}
+
+/// What was found to be as it should.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Whether the heads' signatures were checked.
+    pub signature: bool,
+    /// Acknowledgements whose indices were found distinct.
+    pub indices: u64,
+    /// Acknowledgements whose leaf hash was compared with the tree's.
+    pub leaves: u64,
+    /// Tiles that were fetched for it.
+    pub tiles: u64,
+}
+
+/// Why it is not so, or can't be told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// The log broke its word.
+    #[error("{message}")]
+    Broken {
+        /// Stable, for machines: `index-twice`, `index-taken`, `not-in-head`, `wrong-leaf`,
+        /// `answer-malformed`.
+        code: &'static str,
+        /// Expected and seen.
+        message: String,
+    },
+    /// The log's tiles or checkpoints are not to be had, or not to be believed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The log's head lacks cosignatures.
+    #[error(transparent)]
+    Quorum(#[from] QuorumError),
+}
+
+fn broken(code: &'static str, message: String) -> CheckError {
+    CheckError::Broken { code, message }
+}
+
+impl Trust {
+    /// The log's head, checked as far as this trust goes.
+    ///
+    /// # Errors
+    /// [`CheckError`] where it is not to be had or does not check.
+    pub fn head(&self, client: &LogClient) -> Result<Checkpoint, CheckError> {
+        let signed = match self {
+            Self::Unverified => {
+                let note = client.get("checkpoint", MAX_NOTE_BYTES)?;
+                let read = checkpoint::read_unverified(&note);
+                let url = client.url("checkpoint");
+                return Ok(read
+                    .map(|(head, _)| head)
+                    .map_err(|source| ClientError::Malformed { url, source })?);
+            }
+            Self::Key(key) => client.checkpoint(std::slice::from_ref(key))?,
+            Self::Policy(policy) => {
+                let signed = client.checkpoint(&policy.log_keys())?;
+                policy.check(&signed)?;
+                signed
+            }
+        };
+        Ok(signed.get().clone())
+    }
+}
+
+/// Checks the acknowledgements of a run that began at the head `before`. Returns the head that they
+/// were checked against, too.
+///
+/// # Errors
+/// [`CheckError`] for the first thing that is wrong.
+pub fn check(
+    client: &LogClient,
+    checks: &Checks,
+    before: &Checkpoint,
+    acks: &mut Acks,
+) -> Result<(Checkpoint, Checked), CheckError> {
+    check_indices(acks, before.size)?;
+    let head = head_over(client, &checks.trust, acks)?;
+    let tiles = CheckedTiles::new(client);
+    let grown = prove_consistency(&tiles, (before.size, &before.root), (head.size, &head.root))?;
+    grown.map_err(ClientError::from)?;
+    tiles.believe();
+    let sample = acks.sample(checks.leaves.unwrap_or(usize::MAX));
+    check_leaves(&tiles, &sample, &head)?;
+    let checked = Checked {
+        signature: !matches!(checks.trust, Trust::Unverified),
+        indices: acks.sorted().len() as u64,
+        leaves: sample.len() as u64,
+        tiles: *tiles.fetched.borrow(),
+    };
+    Ok((head, checked))
+}
+
+/// All entries differ, and the log had none of them: each has an index of its own, above all others.
+fn check_indices(acks: &mut Acks, before: TreeSize) -> Result<(), CheckError> {
+    if let Some((lowest, _)) = acks.range().filter(|(lowest, _)| before.contains(*lowest)) {
+        let message = format!(
+            "a new entry was acknowledged as leaf {lowest}, which was there before: expected an index from {before} on"
+        );
+        return Err(broken("index-taken", message));
+    }
+    match acks.sorted().windows(2).find(|pair| pair[0].index == pair[1].index) {
+        None => Ok(()),
+        Some(pair) => {
+            let (index, one, other) = (pair[0].index, pair[0].leaf, pair[1].leaf);
+            let message = format!("leaf {index} was acknowledged twice: to the entries {one} and {other}");
+            Err(broken("index-twice", message))
+        }
+    }
+}
+
+/// The head, as soon as it is over everything that was acknowledged.
+fn head_over(client: &LogClient, trust: &Trust, acks: &Acks) -> Result<Checkpoint, CheckError> {
+    let deadline = Instant::now() + HEAD_TIMEOUT;
+    loop {
+        let head = trust.head(client)?;
+        match acks.range() {
+            Some((_, highest)) if !head.size.contains(highest) => {
+                if Instant::now() >= deadline {
+                    let seconds = HEAD_TIMEOUT.as_secs();
+                    let message = format!(
+                        "leaf {highest} was acknowledged: expected a tree head over it, saw size {} after {seconds} s",
+                        head.size
+                    );
+                    return Err(broken("not-in-head", message));
+                }
+                std::thread::sleep(HEAD_PAUSE);
+            }
+            _ => return Ok(head),
+        }
+    }
+}
+
+/// Compares leaf hashes with the tree's, one level-0 tile after the other.
+fn check_leaves(tiles: &CheckedTiles<'_>, sample: &[Ack], head: &Checkpoint) -> Result<(), CheckError> {
+    let mut wrong = Vec::new();
+    for group in sample.chunk_by(|one, next| tile_of(one) == tile_of(next)) {
+        let Some(first) = group.first() else { continue };
+        let id = TileId::Hashes { level: 0, index: tile_of(first) };
+        let tile = Tile::in_tree(id, head.size).expect("the head is over all indices");
+        let leaves = tiles.read_tiles(&[tile])?.remove(0);
+        let leaf = |ack: &Ack| leaves[usize::try_from(ack.index.get() % TILE_WIDTH).expect("below 256")];
+        // The proof of one leaf folds all others of its tile, so it speaks for the whole tile.
+        let proved = prove_inclusion(tiles, first.index, &leaf(first), head.size, &head.root)?;
+        proved.map_err(ClientError::from)?;
+        tiles.believe();
+        let differs = group.iter().filter(|ack| leaf(ack) != ack.leaf);
+        wrong.extend(differs.map(|ack| (ack.index, ack.leaf, leaf(ack))));
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let name = |(index, expected, seen): &(_, Hash, Hash)| {
+        format!("leaf {index}: expected the entry {expected} that was acknowledged, saw {seen}")
+    };
+    let named: Vec<String> = wrong.iter().take(NAMED).map(name).collect();
+    let others = wrong.len() - named.len();
+    let others = if others > 0 { format!("; and {others} more") } else { String::new() };
+    Err(broken("wrong-leaf", format!("{}{others}", named.join("; "))))
+}
+
+const fn tile_of(ack: &Ack) -> u64 {
+    ack.index.get() / TILE_WIDTH
+}
+
+/// Tiles of one tree. What a proof was made of and led to the root is kept: the upper tiles, and the
+/// last one of level 0.
+struct CheckedTiles<'a> {
+    remote: RemoteTiles<'a>,
+    believed: RefCell<BTreeMap<Tile, Vec<Hash>>>,
+    /// Fetched, and not proved yet.
+    fresh: RefCell<BTreeMap<Tile, Vec<Hash>>>,
+    fetched: RefCell<u64>,
+}
+
+impl<'a> CheckedTiles<'a> {
+    fn new(client: &'a LogClient) -> Self {
+        let (believed, fresh, fetched) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { remote: RemoteTiles(client), believed, fresh, fetched }
+    }
+
+    /// What was read since the last time led to the root.
+    fn believe(&self) {
+        let mut believed = self.believed.borrow_mut();
+        believed.append(&mut self.fresh.borrow_mut());
+        // Each tile of level 0 is needed for one group of leaves only.
+        believed.retain(|tile, _| tile.id.level() > 0);
+    }
+}
+
+impl TileReader for CheckedTiles<'_> {
+    type Error = ClientError;
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
+        let read = |tile: &Tile| {
+            let known = self.believed.borrow().get(tile).cloned();
+            if let Some(hashes) = known.or_else(|| self.fresh.borrow().get(tile).cloned()) {
+                return Ok(hashes);
+            }
+            let hashes = self.remote.read_tiles(&[*tile])?.remove(0);
+            *self.fetched.borrow_mut() += 1;
+            self.fresh.borrow_mut().insert(*tile, hashes.clone());
+            Ok(hashes)
+        };
+        tiles.iter().map(read).collect()
+    }
+}

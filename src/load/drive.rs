@@ -1,0 +1,333 @@
+//! Writers, each with a connection of its own, all on one thread: the log's threads are left alone,
+//! and nothing has to be locked.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
+use serde::Deserialize;
+use tokio::sync::Notify;
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::LoadError;
+use super::connection::{Answer, Broken, Connection};
+use super::measure::{Measured, Progress};
+use super::pace::{Pace, Turn};
+use super::target::Target;
+use crate::client::{ClientError, is_code, printable};
+use crate::format::quote_bytes;
+
+/// Connections that are being made at once: fewer than fit any server's queue.
+const CONNECTING: usize = 64;
+/// First pause of a writer after an error; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause of a writer, also where the log asks for a longer one.
+const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// Pause after a 429 that names none.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at how it is going; four make a second.
+const TICK: Duration = Duration::from_millis(250);
+const TICKS_PER_SECOND: usize = 4;
+
+/// What the writers send, and what an answer means.
+pub trait Job: 'static {
+    /// What one request is about.
+    type Ask;
+
+    /// What to send next.
+    async fn next(&self) -> Self::Ask;
+
+    /// The request.
+    fn request(&self, ask: &Self::Ask) -> Request<Full<Bytes>>;
+
+    /// Most bytes of an answer's body that are needed.
+    fn keep(&self) -> usize;
+
+    /// Counts an answer with status 200 that came `elapsed` after the start.
+    fn answered(&self, ask: Self::Ask, answer: &Answer, elapsed: Duration, measured: &mut Measured);
+}
+
+/// How many connections send for how long, and how fast.
+#[derive(Debug, Clone, Copy)]
+pub struct Drive<'a> {
+    pub target: &'a Target,
+    pub connections: usize,
+    pub duration: Duration,
+    pub rate: Option<u32>,
+    pub batch: usize,
+}
+
+struct Shared<J> {
+    job: Rc<J>,
+    address: SocketAddr,
+    url: String,
+    pace: Pace,
+    measured: RefCell<Measured>,
+    last_answer: Cell<Instant>,
+    stopped: Cell<bool>,
+    stop: Notify,
+    /// A refusal that every other request would meet as well.
+    refused: RefCell<Option<ClientError>>,
+}
+
+/// Runs a job on a thread's worth of runtime until its time is over or `stop` is ready.
+pub fn drive<J: Job>(
+    job: Rc<J>,
+    drive: &Drive<'_>,
+    stop: impl Future<Output = ()>,
+    watch: &mut dyn FnMut(&Progress),
+) -> Result<Measured, LoadError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| LoadError::System(format!("could not start: {e}")))?;
+    let metrics = runtime.metrics();
+    let local = LocalSet::new();
+    let mut measured = local.block_on(&runtime, async {
+        let address = drive.target.resolve().await?;
+        let connections = connect(address, drive).await?;
+        let start = Instant::now();
+        let shared = Rc::new(Shared {
+            job,
+            address,
+            url: drive.target.url().to_owned(),
+            pace: Pace::new(start, drive.duration, drive.rate, drive.batch),
+            measured: RefCell::default(),
+            last_answer: Cell::new(start),
+            stopped: Cell::new(false),
+            stop: Notify::new(),
+            refused: RefCell::default(),
+        });
+        let worked = metrics.worker_total_busy_duration(0);
+        run(&shared, connections, stop, watch).await;
+        let worked = metrics.worker_total_busy_duration(0).saturating_sub(worked);
+        shared.finish(worked)
+    })?;
+    // Only now: tasks that still read answers nobody waits for are dropped with it.
+    drop(local);
+    measured.generator_busy = measured.generator_busy.min(1.0);
+    Ok(measured)
+}
+
+async fn connect(address: SocketAddr, drive: &Drive<'_>) -> Result<Vec<Connection>, LoadError> {
+    let mut open: Vec<Connection> = Vec::with_capacity(drive.connections);
+    while open.len() < drive.connections {
+        let mut opening = JoinSet::new();
+        for _ in open.len()..drive.connections.min(open.len() + CONNECTING) {
+            opening.spawn_local(Connection::open(address));
+        }
+        while let Some(opened) = opening.join_next().await {
+            match opened.expect("connecting does not panic") {
+                Ok(connection) => open.push(connection),
+                Err(broken) if broken.is_out_of_files() => {
+                    return Err(LoadError::OutOfFiles { open: open.len(), wanted: drive.connections });
+                }
+                Err(broken) => {
+                    let url = drive.target.url().to_owned();
+                    return Err(LoadError::Connect { url, detail: broken.to_string() });
+                }
+            }
+        }
+    }
+    Ok(open)
+}
+
+async fn run<J: Job>(
+    shared: &Rc<Shared<J>>,
+    connections: Vec<Connection>,
+    stop: impl Future<Output = ()>,
+    watch: &mut dyn FnMut(&Progress),
+) {
+    let mut writers = JoinSet::new();
+    for connection in connections {
+        writers.spawn_local(write(shared.clone(), connection));
+    }
+    let mut stop = pin!(stop);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut counts = std::collections::VecDeque::from([0; TICKS_PER_SECOND]);
+    loop {
+        tokio::select! {
+            finished = writers.join_next() => match finished {
+                Some(finished) => finished.expect("writers do not panic"),
+                None => return,
+            },
+            () = &mut stop, if !shared.stopped.get() => shared.stop(),
+            _ = ticks.tick() => {
+                let mut progress = shared.progress();
+                progress.last_second = progress.entries - counts.pop_front().unwrap_or_default();
+                counts.push_back(progress.entries);
+                watch(&progress);
+            }
+        }
+    }
+}
+
+/// One writer: a request, its answer, the next request.
+async fn write<J: Job>(shared: Rc<Shared<J>>, connection: Connection) {
+    let mut connection = Some(connection);
+    let mut pause = FIRST_PAUSE;
+    // What a 429 did not take is sent again: it cost something to make.
+    let mut refused = None;
+    while let Some(due) = shared.next_turn().await {
+        let mut open = match connection.take().filter(|open| !open.is_closed()) {
+            Some(open) => open,
+            None => match Connection::open(shared.address).await {
+                Ok(open) => open,
+                Err(broken) => {
+                    shared.broken(&broken, &mut pause).await;
+                    continue;
+                }
+            },
+        };
+        let ask = match refused.take() {
+            Some(ask) => ask,
+            None => shared.job.next().await,
+        };
+        let sent = Instant::now();
+        let answer = match open.send(shared.job.request(&ask), shared.job.keep()).await {
+            Ok(answer) => answer,
+            Err(broken) => {
+                shared.broken(&broken, &mut pause).await;
+                continue;
+            }
+        };
+        match answer.status {
+            200 => {
+                shared.answered(ask, &answer, due.unwrap_or(sent));
+                (connection, pause) = (Some(open), FIRST_PAUSE);
+            }
+            429 => {
+                shared.measured.borrow_mut().busy.record(sent.elapsed());
+                (connection, refused) = (Some(open), Some(ask));
+                let named = answer.retry_after.map_or(BUSY_PAUSE, Duration::from_secs);
+                shared.rest(named.min(LAST_PAUSE)).await;
+            }
+            // The connection is as good as before; what was sent is not.
+            400..500 => {
+                shared.count_refusal(&answer);
+                connection = Some(open);
+            }
+            // A server that is not well may have dropped half a body, or be about to stop.
+            _ => {
+                shared.count_refusal(&answer);
+                shared.rest(doubled(&mut pause)).await;
+            }
+        }
+    }
+}
+
+/// This pause; the next one is twice as long.
+fn doubled(pause: &mut Duration) -> Duration {
+    let this = *pause;
+    *pause = (this * 2).min(LAST_PAUSE / 6);
+    this
+}
+
+#[derive(Default, Deserialize)]
+struct Problem {
+    code: Option<String>,
+    detail: Option<String>,
+    entry: Option<usize>,
+}
+
+impl<J: Job> Shared<J> {
+    /// Waits for the next turn; the moment from which its latency counts, if that is not when it is
+    /// sent. `None` where the run is over.
+    async fn next_turn(&self) -> Option<Option<Instant>> {
+        match self.pace.next()? {
+            Turn::Now => Some(None),
+            Turn::At(due) => {
+                if due > Instant::now() {
+                    self.sleep_until(due).await;
+                }
+                (!self.stopped.get()).then_some(Some(due))
+            }
+        }
+    }
+
+    /// Sleeps, unless the run is stopped.
+    async fn sleep_until(&self, until: Instant) {
+        let stopped = self.stop.notified();
+        if self.stopped.get() {
+            return;
+        }
+        tokio::select! {
+            () = sleep_until(until) => {}
+            () = stopped => {}
+        }
+    }
+
+    /// Sends nothing for a while, at most until the end.
+    async fn rest(&self, pause: Duration) {
+        self.sleep_until((Instant::now() + pause).min(self.pace.end())).await;
+    }
+
+    async fn broken(&self, broken: &Broken, pause: &mut Duration) {
+        self.measured.borrow_mut().errors.count_broken(broken);
+        self.rest(doubled(pause)).await;
+    }
+
+    fn answered(&self, ask: J::Ask, answer: &Answer, from: Instant) {
+        let now = Instant::now();
+        self.last_answer.set(now);
+        let mut measured = self.measured.borrow_mut();
+        measured.answered += 1;
+        measured.latency.record(now.saturating_duration_since(from));
+        self.job.answered(ask, answer, now - self.pace.start(), &mut measured);
+    }
+
+    /// Counts an answer that is an error. If nothing was ever taken, the others won't be either.
+    fn count_refusal(&self, answer: &Answer) {
+        let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let mut measured = self.measured.borrow_mut();
+        measured.errors.count(Some(answer.status), problem.code.as_deref());
+        if measured.answered == 0 && answer.status < 500 && answer.status != 408 {
+            *self.refused.borrow_mut() = Some(ClientError::Status {
+                url: self.url.clone(),
+                status: answer.status,
+                code: problem.code.filter(|code| is_code(code)),
+                detail: problem.detail.map_or_else(|| quote_bytes(&answer.body), |text| printable(&text)),
+                retry_after: answer.retry_after,
+                entry: problem.entry,
+            });
+            self.stop();
+        }
+    }
+
+    fn stop(&self) {
+        self.stopped.set(true);
+        self.pace.stop();
+        self.stop.notify_waiters();
+    }
+
+    fn progress(&self) -> Progress {
+        let measured = self.measured.borrow();
+        Progress {
+            elapsed: self.pace.start().elapsed(),
+            entries: measured.entries,
+            last_second: 0,
+            p99: measured.latency.quantile(990),
+            busy: measured.busy.count(),
+            errors: measured.errors.total(),
+        }
+    }
+
+    /// `worked`: how long the thread was not waiting.
+    fn finish(&self, worked: Duration) -> Result<Measured, LoadError> {
+        if let Some(refused) = self.refused.take().filter(|_| self.measured.borrow().answered == 0) {
+            return Err(refused.into());
+        }
+        let mut measured = self.measured.take();
+        let start = self.pace.start();
+        measured.unsent = self.pace.unsent();
+        measured.elapsed = self.last_answer.get().max(self.pace.end()) - start;
+        measured.generator_busy = worked.as_secs_f64() / start.elapsed().as_secs_f64().max(f64::EPSILON);
+        Ok(measured)
+    }
+}

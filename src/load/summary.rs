@@ -71,7 +71,10 @@ impl fmt::Display for Summary {
         let megabytes = measured.bytes_per_second() / 1e6;
         writeln!(f, "rate          {:.0} entries/s, {megabytes:.1} MB/s", measured.per_second())?;
         writeln!(f, "latency       {}", Line(&measured.latency.latencies()))?;
-        writeln!(f, "429           {}", Line(&measured.busy.latencies()))?;
+        match measured.busy.count() {
+            0 => writeln!(f, "429           none")?,
+            count => writeln!(f, "429           {count}; {}", Line(&measured.busy.latencies()))?,
+        }
         let errors: Vec<String> =
             measured.errors.kinds().map(|(kind, count)| format!("{kind}: {count}")).collect();
         let errors = if errors.is_empty() { "none".to_owned() } else { errors.join(", ") };
@@ -87,7 +90,7 @@ impl fmt::Display for Summary {
         let after = self.after.map_or("unknown".to_owned(), |after| after.to_string());
         writeln!(f, "tree          {} before, {after} after", plural(self.before.get(), "leaf", "leaves"))?;
         let busy = measured.generator_busy * 100.0;
-        let limit = if busy >= 90.0 { ": it may be the limit, not the log" } else { "" };
+        let limit = if busy >= 90.0 { ": it may be the limit, or lack a core, not the log" } else { "" };
         writeln!(f, "generator     {busy:.0} % busy{limit}")?;
         self.write_check(f)
     }

@@ -2,7 +2,9 @@
 
 mod export;
 mod fsck;
+mod load;
 mod many;
+mod middleman;
 mod one;
 mod program;
 mod state;

@@ -69,6 +69,13 @@ impl World {
         world
     }
 
+    /// With a log that takes anything.
+    pub fn opaque() -> Self {
+        let world = Self { temp: tempfile::tempdir().expect("a directory") };
+        world.run("init log --origin log.example.com/anything --profile opaque").done();
+        world
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.temp.path().join(name)
     }

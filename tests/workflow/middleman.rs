@@ -1,0 +1,107 @@
+//! A server between a client and a log, which passes everything on but what is said of appends.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+#[path = "../common/http.rs"]
+#[allow(dead_code, reason = "only what reads an answer is needed")]
+mod http;
+
+/// What the client is told instead of the log's answer.
+pub enum Told {
+    /// Status 200 with this body.
+    Body(String),
+    /// A status line's end, headers and a body.
+    Problem(&'static str, &'static str, String),
+    /// Nothing: the connection ends.
+    HangUp,
+}
+
+/// From the number of the append, counted from 0, and the log's answer to it.
+type Lie = dyn Fn(u64, String) -> Told + Send + Sync;
+
+pub struct Middleman {
+    pub url: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Middleman {
+    /// Stands before the log at `url`.
+    pub fn before(url: &str, lie: impl Fn(u64, String) -> Told + Send + Sync + 'static) -> Self {
+        let log = url.strip_prefix("http://").expect("a URL").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, lie, appends) = (stop.clone(), Arc::new(lie), Arc::new(AtomicU64::new(0)));
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    break;
+                }
+                let (Ok(stream), log, lie, appends) = (stream, log.clone(), lie.clone(), appends.clone())
+                else {
+                    continue;
+                };
+                // Ends with the client's connection.
+                std::thread::spawn(move || pass(stream, &log, lie.as_ref(), &appends));
+            }
+        });
+        Self { url: format!("http://{address}"), stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Middleman {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.url.strip_prefix("http://").expect("a URL"));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn pass(mut client: TcpStream, log: &str, lie: &Lie, appends: &AtomicU64) -> io::Result<()> {
+    let mut log = TcpStream::connect(log)?;
+    client.set_read_timeout(Some(Duration::from_secs(60)))?;
+    loop {
+        let (request, is_append) = read_request(&mut client)?;
+        log.write_all(&request)?;
+        let reply = http::read_reply(&mut log, false)?;
+        let mut body = reply.body.clone();
+        let mut status = format!("{} Whatever\r\nX: y", reply.status);
+        if is_append && reply.status == 200 {
+            let n = appends.fetch_add(1, Ordering::SeqCst);
+            match lie(n, String::from_utf8(body).expect("text")) {
+                Told::Body(text) => body = text.into_bytes(),
+                Told::Problem(line, headers, text) => {
+                    (status, body) = (format!("{line}\r\n{headers}"), text.into_bytes());
+                }
+                Told::HangUp => return Ok(()),
+            }
+        }
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+        client.write_all(&[head.as_bytes(), &body].concat())?;
+    }
+}
+
+/// A request, byte for byte, and whether it appends.
+fn read_request(client: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        request.push(byte[0]);
+    }
+    let head = String::from_utf8(request.clone()).expect("ASCII").to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.map_or(0, |length| length.trim().parse().expect("a number"));
+    let start = request.len();
+    request.resize(start + length, 0);
+    client.read_exact(&mut request[start..])?;
+    Ok((request, head.starts_with("post /add")))
+}

@@ -101,9 +101,10 @@ Works while the log is served. Run again, it adds what is new; the checkpoint is
     /// Drive a log with appends, measure, and check that what it acknowledged is in it
     #[command(after_help = "\
 Examples:
-  treehead load --log http://127.0.0.1:8080 --writers 256 --duration 30s         as fast as it can
+  treehead load --log http://127.0.0.1:8080 --writers 256 --duration 30s     as fast as it can
   treehead load --log http://127.0.0.1:8080 --rate 2000 --duration 5m --vkey log.vkey
-  treehead load --log http://127.0.0.1:8080 --key publisher.pem --purl pkg:generic/example/load@1.0.0
+  treehead load --log http://127.0.0.1:8080 --batch 500 --key publisher.pem \\
+      --purl pkg:generic/example/load@1.0.0
 
 What is appended stays for ever: use a log of your own. With --rate, latency counts from when a
 request was due, sent late or not, so that a stall is seen in full; without, from when it was sent.
@@ -337,7 +338,13 @@ pub struct Load {
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub batch: u16,
     /// State to wait for
-    #[arg(long, value_enum, default_value = "published", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "published",
+        hide_possible_values = true,
+        value_name = "sequenced|published"
+    )]
     pub wait: WaitArg,
     /// How many of the acknowledged leaves are compared with the log's: all, or 2,000 at random
     #[arg(

@@ -8,6 +8,7 @@ mod tiles;
 
 pub use error::ClientError;
 pub use http::LogClient;
+#[cfg(feature = "cli")]
 pub(crate) use http::{is_code, printable};
 pub use submit::{BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES};
 pub use tiles::RemoteTiles;

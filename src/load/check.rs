@@ -209,8 +209,8 @@ const fn tile_of(ack: &Ack) -> u64 {
     ack.index.get() / TILE_WIDTH
 }
 
-/// Tiles of one tree. What a proof was made of and led to the root is kept: the upper tiles, and the
-/// last one of level 0.
+/// Tiles of one tree. What a proof was made of that led to the root is kept: the upper tiles, and the
+/// partial one of level 0.
 struct CheckedTiles<'a> {
     remote: RemoteTiles<'a>,
     believed: RefCell<BTreeMap<Tile, Vec<Hash>>>,
@@ -229,8 +229,9 @@ impl<'a> CheckedTiles<'a> {
     fn believe(&self) {
         let mut believed = self.believed.borrow_mut();
         believed.append(&mut self.fresh.borrow_mut());
-        // Each tile of level 0 is needed for one group of leaves only.
-        believed.retain(|tile, _| tile.id.level() > 0);
+        // A full tile of level 0 is needed for one group of leaves only; the partial one is on the
+        // right edge, and with it in most proofs.
+        believed.retain(|tile, _| tile.id.level() > 0 || !tile.is_full());
     }
 }
 

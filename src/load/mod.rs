@@ -156,9 +156,10 @@ impl Plan {
             return wrong(format!("entries of {MIN_RANDOM_BYTES} to {MAX_ENTRY_BYTES} bytes"), size);
         }
         match append::body_bytes(&self.entries, self.batch) {
-            Some(bytes) if self.batch > 1 && bytes > MAX_BATCH_BODY_BYTES => {
-                wrong(format!("batches of at most {MAX_BATCH_BODY_BYTES} bytes"), bytes)
-            }
+            Some(bytes) if self.batch > 1 && bytes > MAX_BATCH_BODY_BYTES => wrong(
+                format!("batches of at most {MAX_BATCH_BODY_BYTES} bytes: fewer or smaller entries"),
+                bytes,
+            ),
             _ => Ok(()),
         }
     }

@@ -35,6 +35,10 @@ impl Target {
         if uri.query().is_some() || authority.as_str().contains('@') || authority.host().is_empty() {
             return Err(wrong());
         }
+        // A port that is none is left out by the parser, not refused.
+        if authority.port_u16().is_none() && authority.as_str() != authority.host() {
+            return Err(wrong());
+        }
         Ok(Self {
             address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80)),
             host: HeaderValue::from_str(authority.as_str()).map_err(|_| wrong())?,

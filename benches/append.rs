@@ -4,6 +4,8 @@
 //!
 //! Run with `cargo bench --bench append`; `TREEHEAD_BENCH_DIR` chooses the disk.
 
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
 mod common;
 
 use std::collections::VecDeque;
@@ -45,7 +47,10 @@ fn main() {
     let rate = |times| rate(BATCHES * BATCH, median(times));
     let (plain, store, log) = (rate(plain), rate(store), rate(log));
     println!("plain file: the same bytes and fdatasyncs    {plain:>9.0} entries/s");
-    println!("store: look up, hash, stage, apply           {store:>9.0} entries/s   ratio {:.2}", store / plain);
+    println!(
+        "store: look up, hash, stage, apply           {store:>9.0} entries/s   ratio {:.2}",
+        store / plain
+    );
     println!("sequencer over it, every entry published     {log:>9.0} entries/s   ratio {:.2}", log / plain);
     println!("(medians of {ROUNDS} rounds of {} entries)", BATCHES * BATCH);
 }

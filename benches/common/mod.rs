@@ -2,9 +2,15 @@
 
 #![allow(dead_code, reason = "each bench uses some of it")]
 
+pub mod plot;
+pub mod server;
+
+use std::future::pending;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use treehead::client::LogClient;
+use treehead::load::{self, Measured, Plan};
 
 pub const ENTRY_BYTES: usize = 1_024;
 
@@ -33,4 +39,41 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
 /// How many a second.
 pub fn rate(count: usize, time: Duration) -> f64 {
     f64::from(u32::try_from(count).expect("a small number")) / time.as_secs_f64()
+}
+
+/// The middle one of some runs.
+pub fn median_rate(runs: &[Measured]) -> f64 {
+    let mut rates: Vec<f64> = runs.iter().map(Measured::per_second).collect();
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// Appends until the log has `size` entries or more, in large batches. Returns the size and the time of
+/// each step.
+pub fn fill(plan: &Plan, size: u64) -> Vec<(u64, Duration)> {
+    let (mut steps, client) = (Vec::new(), LogClient::new(plan.target.url()).expect("an address"));
+    loop {
+        let before = tree_size(&client);
+        if before >= size {
+            return steps;
+        }
+        let left = size - before;
+        // A second of work each, and towards the end no more than is needed.
+        let batch = usize::try_from(left.min(1_024)).expect("at most 1,024");
+        let rounds = left / 1_024;
+        let duration = Duration::from_millis(if rounds > 512 { 2_000 } else { 20 });
+        let writers = if rounds > 8 { 8 } else { 1 };
+        let path = "/add-batch?wait=sequenced".to_owned();
+        let plan = Plan { batch, writers, duration, path, ..plan.clone() };
+        let appended = load::append(&plan, pending(), &mut |_| ()).expect("a log that answers");
+        assert_eq!(appended.measured.errors.total(), 0, "{:?}", appended.measured.errors);
+        steps.push((before + appended.measured.entries, appended.measured.elapsed));
+    }
+}
+
+/// Entries in the published tree.
+pub fn tree_size(client: &LogClient) -> u64 {
+    let note = client.get("checkpoint", 64 * 1_024).expect("a checkpoint");
+    let size = String::from_utf8(note).expect("text").lines().nth(1).expect("a second line").to_owned();
+    size.parse().expect("a tree size")
 }

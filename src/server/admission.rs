@@ -138,7 +138,10 @@ mod tests {
         let result = admission.receive("an entry", Body::from(vec![0; 1_001]), 1_000).await;
         let too_large = FormatError::TooLarge { what: "an entry", limit: 1_000, unit: "bytes", seen: 1_001 };
         assert!(matches!(result, Err(Problem::Malformed(e)) if e == too_large));
-        assert_eq!(admission.receive("an entry", Body::from(vec![0; 1_000]), 1_000).await.unwrap().bytes.len(), 1_000);
+        assert_eq!(
+            admission.receive("an entry", Body::from(vec![0; 1_000]), 1_000).await.unwrap().bytes.len(),
+            1_000
+        );
         assert_eq!(admission.receive("an entry", Body::empty(), 1_000).await.unwrap().bytes.len(), 0);
     }
 

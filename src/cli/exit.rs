@@ -168,9 +168,12 @@ impl From<OpenError> for Failure {
     }
 }
 
-/// Ends the program at once, because it was asked to a second time: nothing can be told.
+/// Ends the program at once, in the middle of what it does, because somebody insists.
 pub fn at_once() -> ! {
-    std::process::exit(Failure::CouldNotTell(String::new()).exit_code().into())
+    let failure = Failure::CouldNotTell("interrupted before everything was checked".to_owned());
+    let code = failure.exit_code();
+    let _ = finish(Err(failure), false);
+    std::process::exit(code.into())
 }
 
 /// Says how it ended: people read stderr, machines read stdout where they asked for JSON.

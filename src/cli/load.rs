@@ -1,9 +1,11 @@
 //! `treehead load`: the load generator's command line, live line and summary.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::sync::oneshot;
 
 use super::args::{CheckArg, Load, WaitArg};
 use super::config::parse_vkey;
@@ -95,20 +97,29 @@ fn show(line: &ProgressBar, progress: &Progress) {
         elapsed.as_secs_f64(),
         p99.as_secs_f64() * 1_000.0
     ));
-    line.tick();
 }
 
-/// Ready at the first Ctrl-C. From then on a second one ends the program: nobody should have to wait
-/// for a check that they no longer want.
-async fn stop_signal() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        return std::future::pending().await;
-    }
-    output::say("stopping; what was acknowledged is checked. Ctrl-C again leaves at once");
+/// Ready at the first Ctrl-C. One that comes when there is nothing left to stop ends the program:
+/// nobody should have to wait for a check that they no longer want.
+fn stop_signal() -> impl Future<Output = ()> {
+    let (stop, stopped) = oneshot::channel();
     std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        if runtime.is_ok_and(|runtime| runtime.block_on(tokio::signal::ctrl_c()).is_ok()) {
-            exit::at_once();
-        }
+        let Ok(runtime) = runtime else { return };
+        runtime.block_on(async {
+            if tokio::signal::ctrl_c().await.is_err() {
+                return std::future::pending().await;
+            }
+            if stop.send(()).is_ok() {
+                output::say("stopping; what was acknowledged is checked. Ctrl-C again leaves at once");
+                let _ = tokio::signal::ctrl_c().await;
+            }
+            exit::at_once()
+        });
     });
+    async move {
+        if stopped.await.is_err() {
+            std::future::pending().await
+        }
+    }
 }

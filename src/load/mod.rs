@@ -165,12 +165,12 @@ impl Plan {
     }
 }
 
-/// What [`append`] came to.
+/// What [`append()`] came to.
 #[derive(Debug)]
 pub struct Appended {
     /// What was measured.
     pub measured: Measured,
-    /// What was acknowledged, to be given to [`check`].
+    /// What was acknowledged, to be given to [`check()`].
     pub acks: Acks,
     /// Entries that were not signed yet when they were to be sent.
     pub signing_waits: u64,

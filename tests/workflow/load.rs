@@ -210,6 +210,19 @@ fn an_answer_that_is_no_index_is_caught() {
 }
 
 #[test]
+fn too_few_file_descriptors_are_told_with_what_to_do() {
+    let world = World::opaque();
+    let server = world.serve();
+    let program = env!("CARGO_BIN_EXE_treehead");
+    let line = format!("ulimit -n 64; exec {program} load --log {} --writers 100", server.url);
+    let shell = std::process::Command::new("sh").args(["-c", &line]).output().expect("a shell");
+    let said = String::from_utf8(shell.stderr).expect("text");
+    assert_eq!(shell.status.code(), Some(3), "{said}");
+    assert!(said.contains("of 100 connections") && said.contains("`ulimit -n 164`"), "{said}");
+    assert_eq!(server.tree_size(), 0);
+}
+
+#[test]
 fn a_head_of_another_key_is_not_believed() {
     let world = World::opaque();
     let server = world.serve();

@@ -119,7 +119,7 @@ fn stop_signal() -> impl Future<Output = ()> {
     });
     async move {
         if stopped.await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -111,6 +111,33 @@ request was due, sent late or not, so that a stall is seen in full; without, fro
 Statements of --key are signed before the clock starts, up to 65,536 of them.
 Ctrl-C ends the run early; what was acknowledged is still checked.")]
     Load(Load),
+    /// Copy a log, also while it is served, and check the copy
+    #[command(after_help = "\
+Examples:
+  treehead backup mylog /backup/mylog
+  treehead backup mylog /safe/mylog --with-key     with the secret key: keep it as you keep that
+
+Works while the log is served. Run again, it copies what is new. Everything is read back and re-hashed
+up to the signed root before the backup counts. `treehead restore` makes a log of it.")]
+    Backup(Backup),
+    /// Make a log of a backup; never in place of a newer one
+    #[command(after_help = "\
+Example:
+  treehead restore /backup/mylog mylog
+
+A backup is older than what the world has seen. Before the restored log is served, bring it up to that:
+  treehead repair mylog --from https://mirror.example.com/log")]
+    Restore(Restore),
+    /// Mend a damaged log with entries of a backup, an export or a mirror
+    #[command(after_help = "\
+Examples:
+  treehead repair mylog --from /backup/mylog
+  treehead repair mylog --from /var/www/log                      an export
+  treehead repair mylog --from https://mirror.example.com/log    any tlog-tiles log or mirror
+
+The server must not run. What checks of the log's own journal is kept, the rest is fetched, and all of it
+is compared with the signed root before anything is replaced. The old journal stays beside the new one.")]
+    Repair(Repair),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -381,6 +408,34 @@ pub enum CheckArg {
     All,
     /// At most 2,000 at random
     Sample,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Backup {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Directory of the backup; made if need be
+    pub out: PathBuf,
+    /// Copy log.key too (mode 600)
+    #[arg(long)]
+    pub with_key: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Restore {
+    /// Directory of the backup
+    pub backup: PathBuf,
+    /// Directory of the log: new, empty, or an older state of the same log
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Repair {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// A backup, another copy of the log's directory, an export, or the address of a log or mirror
+    #[arg(long, value_name = "DIR|URL")]
+    pub from: String,
 }
 
 fn parse_kind(text: &str) -> Result<Kind, String> {

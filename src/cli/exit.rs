@@ -14,12 +14,13 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
+use super::config::put_back;
 use crate::client::ClientError;
 use crate::format::FormatError;
 use crate::load::{CheckError, LoadError};
 use crate::sequencer::StartError;
 use crate::server::OpenError;
-use crate::store::StoreError;
+use crate::store::{CopyError, StoreError};
 use crate::verify::Refusal;
 
 /// How a command ends that did not do what it was asked.
@@ -62,6 +63,16 @@ impl Failure {
     /// A file given by the user that is not what it should be.
     pub fn file(path: &Path, error: &FormatError) -> Self {
         Self::Usage(format!("{}: {error}", path.display()))
+    }
+
+    /// The same, and what to do about it.
+    pub fn and(mut self, hint: &str) -> Self {
+        match &mut self {
+            Self::Refused { message, .. } | Self::Usage(message) | Self::CouldNotTell(message) => {
+                *message = format!("{message}; {hint}");
+            }
+        }
+        self
     }
 
     const fn exit_code(&self) -> u8 {
@@ -149,7 +160,36 @@ impl From<StoreError> for Failure {
                 message,
                 "Don't delete the checkpoint file: that would fork the log.",
             ),
+            StoreError::CheckpointDamaged { .. } => Self::refused(
+                "checkpoint-damaged",
+                message,
+                "If log.key or log.vkey was replaced, put the right one back instead.",
+            ),
+            StoreError::CheckpointMissing { .. } => Self::refused(
+                "checkpoint-missing",
+                message,
+                "Without a source: the newest .tlog-proof of this log that anybody has ends with a checkpoint.",
+            ),
             _ => Self::CouldNotTell(message),
+        }
+    }
+}
+
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
+        let message = error.to_string();
+        match error {
+            CopyError::Store(e) => e.into(),
+            CopyError::NotABackup { .. } => Self::refused("not-a-backup", message, "Nothing was changed."),
+            CopyError::Newer { .. } => Self::refused(
+                "would-lose-entries",
+                message,
+                "Nothing was changed. Keep what is newer; it is the log.",
+            ),
+            CopyError::Fork { .. } => Self::refused("forked", message, "Nothing was changed."),
+            CopyError::Source { .. } => {
+                Self::refused("source-refused", message, "The log's own files are as they were.")
+            }
         }
     }
 }
@@ -158,8 +198,8 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let message = error.to_string();
         match error {
-            OpenError::Publishers { .. } => Self::Usage(message),
-            OpenError::Io { .. } => Self::CouldNotTell(message),
+            OpenError::Publishers { path, .. } => Self::Usage(message).and(&put_back(&path, "or mend it")),
+            OpenError::Io { path, .. } => Self::CouldNotTell(message).and(&put_back(&path, "or mend it")),
             OpenError::Start(StartError::Store(e)) => e.into(),
             OpenError::Start(StartError::Checkpoint(_)) => {
                 Self::refused("wrong-key", message, "Put the right log.key back; never sign with another.")

@@ -14,18 +14,14 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::client::ClientError;
 use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, hashes_to_bytes};
 use crate::store::journal::{Scan, origin_hash};
-use crate::store::{Layout, StoreError};
+use crate::store::{Layout, StoreError, read_signed};
 
 pub fn run(args: &Export, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
     let layout = Layout::new(&args.dir);
-    let note = fs::read(layout.checkpoint()).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            Failure::CouldNotTell("this log has no checkpoint yet: serve it once, then export".to_owned())
-        }
-        _ => Failure::io("read", &layout.checkpoint(), &e),
-    })?;
-    let head = checkpoint::open(&note, &[config.vkey()?]).map_err(ClientError::from)?.get().clone();
+    let path = layout.checkpoint();
+    let signed = read_signed(&path, &config.vkey()?)?.ok_or(StoreError::CheckpointMissing { path })?;
+    let (head, note) = (signed.head, signed.note);
     check_out(&args.out.join("checkpoint"), &head, &config)?;
     let mut tree = TreeWriter::new(&args.out);
     let mut scan = Scan::new(&layout.journal(), origin_hash(config.origin.as_str()), None)?;

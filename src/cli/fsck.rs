@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::args::Fsck;
-use super::config::Config;
+use super::config::{Config, put_back};
 use super::exit::{CliResult, Failure};
 use super::output::{GREEN, result, say};
 use super::{files, output, serve};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::client::{ClientError, LogClient, RemoteTiles};
 use crate::merkle::{
     Growth, Hash, LeafIndex, PartialTiles, ProofError, RightEdge, Tile, TileId, TileReader as _, TreeSize,
@@ -18,7 +18,8 @@ use crate::merkle::{
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::store::journal::{Scan, origin_hash};
 use crate::store::{
-    DiskStore, Layout, OpenOptions, PointerSum, StoreError, TreeRows, discard_tree, open_tree_rows,
+    DiskStore, Layout, OpenOptions, PointerSum, StoreError, TreeRows, backup_marker, discard_tree, open_tree_rows,
+    read_signed,
 };
 
 pub fn run(args: &Fsck, json: bool) -> CliResult {
@@ -58,14 +59,10 @@ fn check_dir(dir: &Path, args: &Fsck, json: bool) -> CliResult {
     }
     let layout = Layout::new(dir);
     // Read first: the journal only grows, so it holds at least this much when it is scanned.
-    let signed = match std::fs::read(layout.checkpoint()) {
-        Ok(bytes) => {
-            let open = checkpoint::open(&bytes, &[config.vkey()?]).map_err(ClientError::from)?;
-            Some(open.get().clone())
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(e) => return Err(Failure::io("read", &layout.checkpoint(), &e)),
-    };
+    let path = layout.checkpoint();
+    let signed = read_signed(&path, &config.vkey()?)?.ok_or(StoreError::CheckpointMissing { path })?;
+    let signed = Some(signed.head);
+    check_files(&config)?;
     if !layout.journal().exists() {
         let seen = TreeSize::ZERO;
         let lost = signed.as_ref().filter(|head| head.size > seen);
@@ -77,6 +74,8 @@ fn check_dir(dir: &Path, args: &Fsck, json: bool) -> CliResult {
     }
     // The server keeps sled to itself while it runs; the journal can be read at any time.
     let (rows, note) = match open_tree_rows(dir) {
+        // Opening sled would make it: a backup has none, and shall not get one.
+        _ if !layout.sled().exists() => (None, "there is no sled: it is made anew at the next start\n"),
         Ok((rows, lock)) => (Some((rows, lock)), ""),
         Err(StoreError::Locked { .. }) => {
             (None, "the log is being served, so sled was not looked at: check it by its address\n")
@@ -93,7 +92,30 @@ fn check_dir(dir: &Path, args: &Fsck, json: bool) -> CliResult {
     tell(json, signed.as_ref(), checked.size.get(), checked.tiles, &behind)
 }
 
+/// The files that are not derived from anything, and have no signature.
+fn check_files(config: &Config) -> CliResult {
+    config.profile.publishers(&config.publishers())?;
+    let path = config.dir.join("endpoint.policy");
+    let policy = files::parse(&path, "a policy", MAX_POLICY_BYTES, Policy::parse)
+        .map_err(|e| e.and(&put_back(&path, "or mend it")))?;
+    if !policy.log_keys().contains(&config.vkey()?) {
+        let message = format!("{} does not trust this log's key, which is in log.vkey", path.display());
+        return Err(Failure::Usage(message).and(&put_back(&path, "or mend it")));
+    }
+    // Whoever checks need not be whoever signs.
+    match std::fs::File::open(config.dir.join("log.key")) {
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            say("log.key can't be read by this user, and was not looked at");
+            Ok(())
+        }
+        Err(_) if backup_marker(&config.dir).exists() => Ok(()),
+        _ => config.signer_of_vkey().map(drop),
+    }
+}
+
 fn rebuild(config: &Config) -> CliResult {
+    // What is wrong with the journal has to be known before sled is thrown away.
+    config.check_servable()?;
     discard_tree(&config.dir)?;
     say("sled is made anew from the journal");
     let bar = output::progress("rebuilding", 0, "bytes");
@@ -101,6 +123,7 @@ fn rebuild(config: &Config) -> CliResult {
     let options = OpenOptions {
         describe: config.profile.describe(publishers),
         progress: serve::watcher(bar.clone()),
+        log_key: Some(config.vkey()?),
         ..OpenOptions::new(config.origin.as_str())
     };
     drop(DiskStore::open(&config.dir, options)?);

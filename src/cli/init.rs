@@ -10,6 +10,8 @@ use super::args::{Init, ProfileArg};
 use super::config::DEFAULT_LISTEN;
 use super::exit::{CliResult, Failure};
 use super::{files, keygen, output};
+use crate::checkpoint::Checkpoint;
+use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::server::Profile;
 
@@ -69,6 +71,9 @@ pub fn create(dir: &Path, origin: &str, profile: Profile) -> Result<String, Fail
     if profile == Profile::Release {
         file("publishers.toml", PUBLISHERS, 0o644)?;
     }
+    // The head of the empty tree, so that a log without a checkpoint is known to have lost it.
+    let empty = Checkpoint::new(signer.public().name().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
+    file("checkpoint", &empty.sign(&signer).to_string(), 0o644)?;
     // Temporary directories are private; a log's is as the system's umask would have made it.
     fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io)?;
     if dir.exists() {
@@ -86,7 +91,7 @@ pub fn create(dir: &Path, origin: &str, profile: Profile) -> Result<String, Fail
 /// with an owner of its own. `treehead.toml` comes last: without it, it is no log.
 fn fill(dir: &Path, new: &Path) -> CliResult {
     let mut made = Vec::new();
-    for name in ["log.key", "log.vkey", "publishers.toml", "endpoint.policy", "treehead.toml"] {
+    for name in ["log.key", "log.vkey", "publishers.toml", "endpoint.policy", "checkpoint", "treehead.toml"] {
         let (from, to) = (new.join(name), dir.join(name));
         if !from.exists() {
             continue;
@@ -157,7 +162,10 @@ mod tests {
             let mut names: Vec<_> =
                 fs::read_dir(&dir).unwrap().map(|item| item.unwrap().file_name()).collect();
             names.sort();
-            assert_eq!(names, ["endpoint.policy", "log.key", "log.vkey", "publishers.toml", "treehead.toml"]);
+            assert_eq!(
+                names,
+                ["checkpoint", "endpoint.policy", "log.key", "log.vkey", "publishers.toml", "treehead.toml"]
+            );
             let mode = std::os::unix::fs::PermissionsExt::mode(
                 &fs::metadata(dir.join("log.key")).unwrap().permissions(),
             );

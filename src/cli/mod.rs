@@ -1,6 +1,7 @@
 //! The `treehead` program: one file per command, exit codes in `exit.rs` and nowhere else.
 
 mod args;
+mod backup;
 mod config;
 mod demo;
 mod exit;
@@ -16,7 +17,10 @@ mod prove;
 mod publish;
 mod publisher;
 mod releases_file;
+mod repair;
+mod restore;
 mod serve;
+mod sources;
 mod verify;
 
 use std::process::ExitCode;
@@ -43,6 +47,9 @@ pub fn main() -> ExitCode {
         Command::Fsck(args) => fsck::run(&args, json),
         Command::Export(args) => export::run(&args, json),
         Command::Load(args) => load::run(&args, json),
+        Command::Backup(args) => backup::run(&args, json),
+        Command::Restore(args) => restore::run(&args, json),
+        Command::Repair(args) => repair::run(&args, json),
     };
     exit::finish(result, json)
 }

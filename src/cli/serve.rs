@@ -17,7 +17,8 @@ pub fn run(args: &Serve) -> CliResult {
     let colour = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
     let config = Config::load(&args.dir)?;
-    let signer = config.signer()?;
+    config.check_servable()?;
+    let signer = config.signer_of_vkey()?;
     let listen = args.listen.clone().unwrap_or_else(|| config.listen.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;

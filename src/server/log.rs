@@ -137,7 +137,12 @@ impl Log {
         let origin = config.signer.public().name().clone();
         let publishers = Arc::new(config.profile.publishers(&config.publishers)?);
         let describe = config.profile.describe(publishers.clone());
-        let open = OpenOptions { describe, progress: config.progress, ..OpenOptions::new(origin.as_str()) };
+        let open = OpenOptions {
+            describe,
+            progress: config.progress,
+            log_key: Some(config.signer.public().clone()),
+            ..OpenOptions::new(origin.as_str())
+        };
         let store = DiskStore::open(&config.dir, open).map_err(StartError::from)?;
         let sequencer = Sequencer::start(Box::new(store), config.signer, &config.options)?;
         let (profile, searches) = (config.profile, Semaphore::new(SEARCHES));

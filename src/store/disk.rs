@@ -3,6 +3,7 @@
 mod reader;
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use super::sled_dir::{Opened, SledDir};
 use super::tree::{Tree, TreeCheck, TreeRows};
 use super::{
     Batch, Describe, DirLock, DiskIo, MAX_BATCH_ENTRIES, RealDisk, Staged, Store, StoreError, StoreReader,
-    checkpoint_file,
+    checkpoint_file, swap,
 };
 use crate::checkpoint;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, TreeSize, read_root};
+use crate::note::NoteKey;
 use reader::{DiskReader, Views, partial_leaves, read_bundle, split};
 
 /// Where the parts of a log are in its directory.
@@ -27,6 +29,12 @@ impl Layout {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self(dir.to_owned())
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.0
     }
 
     /// Held by the one process that writes.
@@ -81,6 +89,9 @@ pub struct OpenOptions {
     pub io: Arc<dyn DiskIo>,
     /// A journal segment is sealed when it has grown past this.
     pub segment_bytes: u64,
+    /// The key that signs the log's checkpoints: one that it did not sign is refused, and so are
+    /// entries without any. Without a key, the store alone is opened, and nothing is ever signed.
+    pub log_key: Option<NoteKey>,
 }
 
 impl OpenOptions {
@@ -94,6 +105,7 @@ impl OpenOptions {
             cache_bytes: 64 * 1024 * 1024,
             io: Arc::new(RealDisk),
             segment_bytes: journal::SEGMENT_BYTES,
+            log_key: None,
         }
     }
 }
@@ -136,8 +148,10 @@ impl DiskStore {
     /// check, or does not reach the last signed checkpoint.
     pub fn open(dir: &Path, options: OpenOptions) -> Result<Self, StoreError> {
         let layout = Layout::new(dir);
-        fs::create_dir_all(layout.journal()).map_err(StoreError::io("create", layout.journal()))?;
+        fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
         let lock = DirLock::acquire(&layout.lock())?;
+        swap::finish(options.io.as_ref(), &layout)?;
+        fs::create_dir_all(layout.journal()).map_err(StoreError::io("create", layout.journal()))?;
         options.io.sync_dir(dir).map_err(StoreError::io("fsync", dir))?;
         let reader = Arc::new(DiskReader::new(layout.journal(), options.describe.clone()));
         let mut store = Self { layout, options, reader, writer: None, checkpoint: None, _lock: lock };
@@ -147,8 +161,12 @@ impl DiskStore {
 
     fn recover(&mut self) -> Result<(), StoreError> {
         self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
+        self.check_signature()?;
         let origin = journal::origin_hash(&self.options.origin);
-        let (db, tree, index, scan) = match self.catch_up(origin).or_else(tree_may_be_wrong)? {
+        // sled may panic on pages that it did not expect, and not only while it opens.
+        let caught_up = catch_unwind(AssertUnwindSafe(|| self.catch_up(origin)))
+            .unwrap_or_else(|_| Ok(Err(TreeCheck("sled panicked while it was read".to_owned()))));
+        let (db, tree, index, scan) = match caught_up.or_else(tree_may_be_wrong)? {
             Ok(opened) => opened,
             Err(why) => {
                 tracing::warn!(%why, "making the tree anew from the journal");
@@ -255,12 +273,26 @@ impl DiskStore {
         }
     }
 
+    /// Before anything is cut off or compared: what the checkpoint says counts only if it was signed.
+    fn check_signature(&self) -> Result<(), StoreError> {
+        let Some(key) = &self.options.log_key else { return Ok(()) };
+        let path = self.layout.checkpoint();
+        match &self.checkpoint {
+            Some(note) => checkpoint_file::open(&path, note.clone(), key).map(drop),
+            // The first head is signed before the first entry is taken.
+            None if journal::has_entries(&self.layout.journal())? => {
+                Err(StoreError::CheckpointMissing { path })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What was signed has to be a prefix of what the journal holds.
     fn check_against_checkpoint(&self, tree: &Tree) -> Result<(), StoreError> {
         let Some(bytes) = &self.checkpoint else { return Ok(()) };
         let path = self.layout.checkpoint();
         let (signed, _) = checkpoint::read_unverified(bytes)
-            .map_err(|e| StoreError::Damaged { what: path.display().to_string(), detail: e.to_string() })?;
+            .map_err(|e| StoreError::CheckpointDamaged { path, detail: e.to_string() })?;
         let seen = tree.peaks().size();
         if signed.size > seen {
             return Err(StoreError::JournalShort { signed: signed.size, seen });

@@ -19,8 +19,10 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// Bytes that were written before do not check.
-    #[error("{what} is damaged: {detail}; restore the file from a backup, then run `treehead fsck DIR`")]
+    /// Bytes of the journal that were written before do not check.
+    #[error(
+        "{what} is damaged: {detail}; stop the server and run `treehead repair DIR --from SOURCE`, where SOURCE is a backup, an export, or the address of a mirror"
+    )]
     Damaged {
         /// File and place.
         what: String,
@@ -37,7 +39,7 @@ pub enum StoreError {
     },
     /// The journal ends before the last signed checkpoint does.
     #[error(
-        "the journal lost entries: expected at least {signed}, which were signed and published, saw {seen}; restore the missing segments from a backup; until then this log must not sign"
+        "the journal lost entries: the checkpoint file says that {signed} were signed and published, expected at least as many, saw {seen}; run `treehead repair DIR --from SOURCE`, where SOURCE is a newer backup, an export, or the address of a mirror; until then this log must not sign"
     )]
     JournalShort {
         /// Size of the last signed checkpoint.
@@ -47,7 +49,7 @@ pub enum StoreError {
     },
     /// The journal holds other entries than the ones that were signed.
     #[error(
-        "the journal is not what was signed: expected root {expected} at tree size {size}, saw {seen}; restore its segments from a backup; until then this log must not sign"
+        "the journal is not what was signed: the checkpoint file says root {expected} at tree size {size}, the journal's entries make {seen}; run `treehead repair DIR --from SOURCE`, where SOURCE is a backup, an export, or the address of a mirror; until then this log must not sign"
     )]
     JournalForked {
         /// Size of the last signed checkpoint.
@@ -56,6 +58,24 @@ pub enum StoreError {
         expected: String,
         /// The journal's root at that size, base64.
         seen: String,
+    },
+    /// The checkpoint file is not what this log signed.
+    #[error(
+        "{} is damaged, or not this log's: {detail}; run `treehead repair DIR --from SOURCE`, which fetches the last one from a backup, an export or a mirror; never delete it: a log that does not know what it signed may sign a fork", path.display()
+    )]
+    CheckpointDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was seen.
+        detail: String,
+    },
+    /// There is no checkpoint file, and a log writes one before it takes its first entry.
+    #[error(
+        "{} is missing: expected the last tree head that this log signed; run `treehead repair DIR --from SOURCE`, which fetches it from a backup, an export or a mirror; until then this log must not sign, it could sign a fork", path.display()
+    )]
+    CheckpointMissing {
+        /// The file.
+        path: PathBuf,
     },
     /// Another process has the directory.
     #[error("{} is in use by another treehead process: stop it first, two writers would fork the log", path.display())]
@@ -91,6 +111,19 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl StoreError {
+    /// Whether the journal or the checkpoint is not what it should be, and a repair may help.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::JournalShort { .. }
+                | Self::JournalForked { .. }
+                | Self::CheckpointDamaged { .. }
+                | Self::CheckpointMissing { .. }
+        )
+    }
+
     /// An [`io::Error`] with what was done to which path.
     pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

@@ -5,7 +5,9 @@
 //! [`DiskStore`] is the one that runs; [`MemoryStore`] injects every fault, for tests. One
 //! conformance suite holds both to the contract.
 
+mod backup;
 mod checkpoint_file;
+mod copy_error;
 mod dir_lock;
 mod disk;
 mod disk_io;
@@ -13,17 +15,28 @@ mod error;
 mod index;
 pub mod journal;
 mod memory;
+mod rebuild;
+mod rehash;
+mod repair;
+mod restore;
 mod sled_dir;
+mod swap;
 mod tree;
 
 use std::sync::Arc;
 
+pub use backup::{BackedUp, Backup, Companion, marker as backup_marker};
+pub use checkpoint_file::{SignedHead, read_signed};
+pub use copy_error::CopyError;
 pub use dir_lock::DirLock;
 pub use disk::{DiskStore, Layout, OpenOptions, discard_tree, open_tree_rows};
 pub use disk_io::{DiskIo, RealDisk};
 pub use error::StoreError;
 pub use index::{PointerSum, SearchPage};
 pub use memory::{Fault, FaultPoint, MemoryStore};
+pub use rebuild::{Counts, EntrySource, JournalSource};
+pub use repair::{CheckpointWas, Repair, Repaired};
+pub use restore::{Restore, Restored, check_backup};
 pub use tree::{TreeCheck, TreeRows};
 
 use crate::bundle;

@@ -496,8 +496,8 @@ fn a_checkpoint_file_of_anything_else_is_damaged() {
     for bad in [b"".as_slice(), b"garbage", &[0xff; 100], &good[..good.len() / 2]] {
         fs::write(&path, bad).unwrap();
         let refused = open(dir.path()).err().unwrap();
-        let StoreError::Damaged { what, .. } = &refused else { panic!("{refused}") };
-        assert_eq!(*what, path.display().to_string());
+        let StoreError::CheckpointDamaged { path: named, .. } = &refused else { panic!("{refused}") };
+        assert_eq!(*named, path);
     }
     // A replacement that was cut short is none.
     fs::write(&path, &good).unwrap();

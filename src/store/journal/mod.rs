@@ -1,16 +1,20 @@
 //! The journal: append-only segment files of whole batches. It is the truth; everything else in
 //! the store is derived from it.
 
+mod salvage;
 mod scan;
 mod segment;
+mod writer;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(super) use salvage::Salvage;
 pub use scan::{BundleReader, Cursor, Record, Scan};
 use segment::{BATCH_HEAD_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
+pub(super) use writer::{JournalWriter, remove_dir};
 
 use super::{Batch, DiskIo, StoreError};
 use crate::merkle::{Hash, LeafIndex};
@@ -164,7 +168,7 @@ impl Tail {
 }
 
 /// Path of the segment whose first entry has index `first`.
-fn segment_path(dir: &Path, first: u64) -> PathBuf {
+pub(super) fn segment_path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.seg"))
 }
 
@@ -174,17 +178,44 @@ fn segment_path(dir: &Path, first: u64) -> PathBuf {
 /// [`StoreError::Io`], and [`StoreError::Damaged`] for a file that has no business there.
 pub fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
     let mut found = Vec::new();
-    for item in fs::read_dir(dir).map_err(StoreError::io("list", dir))? {
+    let items = match fs::read_dir(dir) {
+        // A log that was never served has none.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        items => items.map_err(StoreError::io("list", dir))?,
+    };
+    for item in items {
         let name = item.map_err(StoreError::io("list", dir))?.file_name();
-        let digits = |n: &&str| n.len() == 20 && n.bytes().all(|b| b.is_ascii_digit());
-        let first = name.to_str().and_then(|n| n.strip_suffix(".seg")).filter(digits);
-        found.push(first.and_then(|n| n.parse().ok()).ok_or_else(|| StoreError::Damaged {
+        found.push(segment_of(&name).ok_or_else(|| StoreError::Damaged {
             what: dir.display().to_string(),
-            detail: format!("expected only segments named <20 digits>.seg, saw {}", name.display()),
+            detail: format!(
+                "expected only segments named <20 digits>.seg, saw {}: move it elsewhere if it is not the log's",
+                name.display()
+            ),
         })?);
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// First index of the segment with this file name; `None` where it is no segment's.
+fn segment_of(name: &std::ffi::OsStr) -> Option<u64> {
+    let digits = |n: &&str| n.len() == 20 && n.bytes().all(|b| b.is_ascii_digit());
+    name.to_str()?.strip_suffix(".seg").filter(digits)?.parse().ok()
+}
+
+/// Whether anything was ever appended: a log signs its first, empty head before it takes entries.
+///
+/// # Errors
+/// As [`segments`].
+pub(super) fn has_entries(dir: &Path) -> Result<bool, StoreError> {
+    for first in segments(dir)? {
+        let path = segment_path(dir, first);
+        let length = fs::metadata(&path).map_err(StoreError::io("read", &path))?.len();
+        if first > 0 || length > SEGMENT_HEAD_BYTES as u64 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Hash under which a log's segments name it.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::segment::{BATCH_HEAD_BYTES, BATCH_MAGIC, BatchHead, CRC_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
@@ -71,10 +72,9 @@ pub struct Cursor {
 /// check is [`StoreError::Damaged`].
 #[derive(Debug)]
 pub struct Scan {
-    dir: PathBuf,
     origin: Hash,
     /// Segments still to read, the next one last.
-    ahead: Vec<u64>,
+    ahead: Vec<(u64, PathBuf)>,
     current: Option<Segment>,
     next: u64,
     end: Option<Position>,
@@ -85,12 +85,12 @@ pub struct Scan {
 }
 
 #[derive(Debug)]
-struct Segment {
-    reader: BufReader<File>,
-    path: PathBuf,
-    first: u64,
-    offset: u64,
-    length: u64,
+pub(super) struct Segment {
+    pub reader: BufReader<File>,
+    pub path: PathBuf,
+    pub first: u64,
+    pub offset: u64,
+    pub length: u64,
 }
 
 impl Scan {
@@ -99,33 +99,18 @@ impl Scan {
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Damaged`] where the journal has no such batch there.
     pub fn new(dir: &Path, origin: Hash, from: Option<Cursor>) -> Result<Self, StoreError> {
-        let mut ahead = segments(dir)?;
-        ahead.retain(|first| from.is_none_or(|from| *first >= from.segment));
-        let mut total = 0;
-        for first in &ahead {
-            let path = segment_path(dir, *first);
-            total += fs::metadata(&path).map_err(StoreError::io("read", &path))?.len();
-        }
-        ahead.reverse();
-        let mut scan = Self {
-            dir: dir.to_owned(),
-            origin,
-            ahead,
-            current: None,
-            next: from.map_or(0, |from| from.size.get()),
-            end: from.map(|from| Position { segment: from.segment, offset: from.end }),
-            last_written: 0,
-            total,
-            done: 0,
-        };
+        let ahead = segments(dir)?.into_iter().filter(|first| from.is_none_or(|from| *first >= from.segment));
+        let ahead = ahead.map(|first| (first, segment_path(dir, first))).collect();
+        let mut scan = Self::over(ahead, origin, from.map_or(0, |from| from.size.get()))?;
+        scan.end = from.map(|from| Position { segment: from.segment, offset: from.end });
         if let Some(from) = from {
             let damaged = |detail| StoreError::Damaged {
                 what: segment_path(dir, from.segment).display().to_string(),
                 detail,
             };
-            let first = scan.ahead.pop().filter(|first| *first == from.segment);
-            let segment = match first {
-                Some(first) => scan.open(first)?,
+            let next = scan.ahead.pop().filter(|(first, _)| *first == from.segment);
+            let segment = match next {
+                Some((first, path)) => scan.open(first, path)?,
                 None => None,
             };
             let mut segment = segment.filter(|s| s.length >= from.end).ok_or_else(|| {
@@ -141,6 +126,23 @@ impl Scan {
             scan.current = Some(segment);
         }
         Ok(scan)
+    }
+
+    /// Walks over one segment, wherever its file is: a copy that was not given its name yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(in crate::store) fn of_segment(path: &Path, origin: Hash, first: u64) -> Result<Self, StoreError> {
+        Self::over(vec![(first, path.to_owned())], origin, first)
+    }
+
+    fn over(mut ahead: Vec<(u64, PathBuf)>, origin: Hash, next: u64) -> Result<Self, StoreError> {
+        let mut total = 0;
+        for (_, path) in &ahead {
+            total += fs::metadata(path).map_err(StoreError::io("read", path))?.len();
+        }
+        ahead.reverse();
+        Ok(Self { origin, ahead, current: None, next, end: None, last_written: 0, total, done: 0 })
     }
 
     /// The position behind the last whole batch, where the journal has any segment.
@@ -177,8 +179,8 @@ impl Scan {
     pub fn next_record(&mut self) -> Result<Option<Record>, StoreError> {
         loop {
             let Some(segment) = &mut self.current else {
-                let Some(first) = self.ahead.pop() else { return Ok(None) };
-                match self.open(first)? {
+                let Some((first, path)) = self.ahead.pop() else { return Ok(None) };
+                match self.open(first, path)? {
                     Some(segment) => self.current = Some(segment),
                     None => return Ok(None),
                 }
@@ -189,7 +191,7 @@ impl Scan {
                 self.current = None;
                 continue;
             }
-            return match segment.read_batch(self.next)? {
+            return match segment.read_batch(self.next..=self.next)? {
                 Ok(record) => {
                     self.done += record.end.offset - at;
                     self.next += record.count as u64;
@@ -211,11 +213,8 @@ impl Scan {
     }
 
     /// Opens a segment and checks its head. `None` for a last segment whose creation was cut short.
-    fn open(&mut self, first: u64) -> Result<Option<Segment>, StoreError> {
-        let path = segment_path(&self.dir, first);
-        let file = File::open(&path).map_err(StoreError::io("open", &path))?;
-        let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
-        let mut reader = BufReader::with_capacity(1 << 20, file);
+    fn open(&mut self, first: u64, path: PathBuf) -> Result<Option<Segment>, StoreError> {
+        let Segment { mut reader, path, length, .. } = Segment::open(first, path)?;
         let mut head = [0; SEGMENT_HEAD_BYTES];
         let last = self.ahead.is_empty();
         if length <= SEGMENT_HEAD_BYTES as u64 && last {
@@ -252,7 +251,14 @@ impl Scan {
 }
 
 impl Segment {
-    fn seek(&mut self, offset: u64) -> Result<(), StoreError> {
+    /// Opens the file at its beginning, and looks at nothing in it.
+    pub fn open(first: u64, path: PathBuf) -> Result<Self, StoreError> {
+        let file = File::open(&path).map_err(StoreError::io("open", &path))?;
+        let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
+        Ok(Self { reader: BufReader::with_capacity(1 << 20, file), path, first, offset: 0, length })
+    }
+
+    pub fn seek(&mut self, offset: u64) -> Result<(), StoreError> {
         self.reader.seek(SeekFrom::Start(offset)).map_err(StoreError::io("read", &self.path))?;
         self.offset = offset;
         Ok(())
@@ -272,8 +278,12 @@ impl Segment {
         }))
     }
 
-    /// Reads the batch at the current offset; the inner error says why there is none.
-    fn read_batch(&mut self, expected: u64) -> Result<Result<Record, String>, StoreError> {
+    /// Reads the batch at the current offset, which may begin with any of the `expected` entries; the
+    /// inner error says why there is none.
+    pub fn read_batch(
+        &mut self,
+        expected: RangeInclusive<u64>,
+    ) -> Result<Result<Record, String>, StoreError> {
         let mut head = [0; BATCH_HEAD_BYTES];
         if !self.fill(&mut head)? {
             return Ok(Err("the file ends within a batch's head".to_owned()));
@@ -282,11 +292,9 @@ impl Segment {
             return Ok(Err("the head of the batch does not check".to_owned()));
         };
         let (count, body_bytes) = (head.count as usize, head.body_bytes as usize);
-        if head.first != expected {
-            return Ok(Err(format!(
-                "expected a batch from entry {expected} on, saw one from {}",
-                head.first
-            )));
+        if !expected.contains(&head.first) {
+            let (expected, seen) = (expected.start(), head.first);
+            return Ok(Err(format!("expected a batch from entry {expected} on, saw one from {seen}")));
         }
         if body_bytes > MAX_BODY_BYTES || count == 0 || count > MAX_BATCH_ENTRIES {
             return Ok(Err(format!("a batch of {count} entries and {body_bytes} bytes is not one of ours")));
@@ -310,7 +318,7 @@ impl Segment {
     }
 
     /// Fills `bytes`; false where the file ends first.
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<bool, StoreError> {
+    pub fn fill(&mut self, bytes: &mut [u8]) -> Result<bool, StoreError> {
         match self.reader.read_exact(bytes) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),

@@ -1,0 +1,86 @@
+//! `treehead backup`: a copy of a log that runs.
+
+use indicatif::{HumanBytes, HumanCount};
+use serde_json::json;
+
+use super::args::Backup as Args;
+use super::config::Config;
+use super::exit::{CliResult, Failure};
+use super::files;
+use super::output::{self, GREEN};
+use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::store::{Backup, Companion, RealDisk};
+
+/// What else a log is made of, but for its secret key.
+pub const COMPANIONS: [&str; 4] = ["treehead.toml", "publishers.toml", "log.vkey", "endpoint.policy"];
+
+pub fn run(args: &Args, json: bool) -> CliResult {
+    let config = Config::load(&args.dir)?;
+    let key = config.vkey()?;
+    // Nothing damaged goes in the place of what is whole in the backup.
+    config.profile.publishers(&config.publishers())?;
+    let policy = args.dir.join("endpoint.policy");
+    if policy.exists() {
+        files::parse(&policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+    }
+    if args.with_key {
+        config.signer_of_vkey()?;
+    }
+    let mut companions: Vec<Companion> = COMPANIONS.map(|name| Companion { name, secret: false }).into();
+    companions.extend(args.with_key.then_some(Companion { name: "log.key", secret: true }));
+    let bar = output::progress("backing up", 0, "entries");
+    let progress = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let backup = Backup {
+        log: &args.dir,
+        out: &args.out,
+        key: &key,
+        files: &companions,
+        io: std::sync::Arc::new(RealDisk),
+        progress: &progress,
+    };
+    let done = backup.run()?;
+    bar.finish_and_clear();
+    let has_key = args.out.join("log.key").exists();
+    let (size, out) = (done.head.head.size, args.out.display());
+    let new = size.get() - done.before.map_or(0, |before| before.get());
+    let object = json!({
+        "ok": true, "tree_size": size.get(), "root": done.head.head.root.to_base64(), "new_entries": new,
+        "segments_copied": done.copied, "bytes_copied": done.copied_bytes, "segments_kept": done.kept,
+        "bytes": done.bytes, "has_key": has_key,
+    });
+    let key = if has_key {
+        "log.key is in this backup: who can read it can sign as the log".to_owned()
+    } else {
+        "log.key is NOT in this backup: keep a copy of it elsewhere; without it the log has ended".to_owned()
+    };
+    let lines = format!(
+        "{GREEN}backed up{GREEN:#}  {} up to tree size {}, {} more than before, in {out}\n\
+         copied     {}, {}; {} there already\n\
+         checked    all {} were read back; their entries make the signed root {}\n\
+         key        {key}\n",
+        config.origin,
+        HumanCount(size.get()),
+        HumanCount(new),
+        segments(done.copied),
+        HumanBytes(done.copied_bytes),
+        segments(done.kept),
+        HumanBytes(done.bytes),
+        done.head.head.root.to_base64(),
+    );
+    output::result(json, &object, &lines)
+}
+
+fn segments(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "segment" } else { "segments" })
+}
+
+/// Two names of one directory.
+pub fn check_different(a: &std::path::Path, b: &std::path::Path) -> CliResult {
+    if a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b)) {
+        return Err(Failure::Usage(format!("{} and {} are the same directory", a.display(), b.display())));
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! `treehead restore`: a log out of a backup, where that takes nothing away.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::args::Restore as Args;
+use super::backup::{COMPANIONS, check_different};
+use super::config::Config;
+use super::exit::{CliResult, Failure};
+use super::files;
+use super::output::{self, GREEN};
+use crate::merkle::TreeSize;
+use crate::note::NoteKey;
+use crate::store::{OpenOptions, RealDisk, Restore, Restored};
+
+/// Largest file that goes with a log: publishers of a large vendor.
+const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
+
+pub fn run(args: &Args, json: bool) -> CliResult {
+    check_different(&args.backup, &args.dir)?;
+    let backup = Config::load(&args.backup)?;
+    let key = backup.vkey()?;
+    let occupied = match fs::read_dir(&args.dir) {
+        Ok(mut items) => items.next().is_some(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+        Err(e) => return Err(Failure::io("list", &args.dir, &e)),
+    };
+    let done = if occupied { into_log(args, &key)? } else { into_new(args, &key)? };
+    tell(args, json, &backup, &done)
+}
+
+/// Into a log that is there: its settings stay, its journal may only grow.
+fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
+    let config = Config::load(&args.dir)
+        .map_err(|e| e.and("restore to an empty directory, or to one that does not exist"))?;
+    if config.vkey()? != *key {
+        let (dir, seen) = (args.dir.display(), config.vkey()?);
+        let message = format!("{dir} is another log: expected the key {key}, saw {seen}");
+        return Err(Failure::refused("other-log", message, "Nothing was changed; choose another directory."));
+    }
+    journal(&args.backup, &args.dir, key)
+}
+
+/// Into a directory that appears whole or not at all.
+fn into_new(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
+    let dir = &args.dir;
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(|e| Failure::io("create", parent, &e))?;
+    let io = |e: std::io::Error| Failure::io("create", dir, &e);
+    let new = tempfile::Builder::new().prefix(".treehead-restore-").tempdir_in(parent).map_err(io)?;
+    for name in COMPANIONS.iter().chain(&["log.key"]) {
+        let (from, to) = (args.backup.join(name), new.path().join(name));
+        if from.exists() {
+            let bytes = Zeroizing::new(files::read(&from, "a file of the backup", MAX_FILE_BYTES)?);
+            files::create_new(&to, &bytes, if *name == "log.key" { 0o600 } else { 0o644 })?;
+        }
+    }
+    let done = journal(&args.backup, new.path(), key)?;
+    // As it was made for us, or as `treehead init` makes one.
+    let mode = match fs::metadata(dir) {
+        Ok(meta) => {
+            std::os::unix::fs::chown(new.path(), Some(meta.uid()), Some(meta.gid())).map_err(io)?;
+            meta.mode()
+        }
+        Err(_) => 0o755,
+    };
+    fs::set_permissions(new.path(), fs::Permissions::from_mode(mode & 0o7777)).map_err(io)?;
+    // A crash before this line leaves only the hidden directory.
+    fs::rename(new.path(), dir).map_err(|e| match e.kind() {
+        std::io::ErrorKind::ResourceBusy | std::io::ErrorKind::CrossesDevices => {
+            io(e).and("it is a mount point: restore to a new directory in it")
+        }
+        _ => io(e),
+    })?;
+    let _ = new.keep();
+    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(io)?;
+    Ok(done)
+}
+
+fn journal(backup: &Path, dir: &Path, key: &NoteKey) -> Result<Restored, Failure> {
+    let bar = output::progress("restoring", 0, "entries");
+    let progress = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let segment_bytes = OpenOptions::new(key.name().as_str()).segment_bytes;
+    let restore = Restore { backup, dir, key, io: Arc::new(RealDisk), segment_bytes, progress: &progress };
+    let done = restore.run()?;
+    bar.finish_and_clear();
+    Ok(done)
+}
+
+fn tell(args: &Args, json: bool, backup: &Config, done: &Restored) -> CliResult {
+    let (dir, size) = (args.dir.display(), done.head.head.size);
+    let has_key = args.dir.join("log.key").exists();
+    let kept_as = done.kept_as.as_ref().map(|path| path.display().to_string());
+    let object = json!({
+        "ok": true, "tree_size": size.get(), "entries_before": done.before.get(), "has_key": has_key,
+        "old_journal": kept_as,
+    });
+    let mut lines = format!("{GREEN}restored{GREEN:#}  {} up to tree size {size} in {dir}\n", backup.origin);
+    if done.before == size && done.kept_as.is_none() {
+        lines = format!("{dir} holds all of the backup already: nothing was changed\n");
+    }
+    if let Some(path) = kept_as.filter(|_| done.before > TreeSize::ZERO) {
+        lines += &format!("before    {} entries; the old journal is in {path}\n", done.before);
+    }
+    if !has_key {
+        lines +=
+            &format!("key       log.key was not in the backup: put your copy at {dir}/log.key, mode 600\n");
+    }
+    lines += &format!(
+        "\nIf this log ever published more than {size} entries, serving it now would FORK it: it would sign other\n\
+         entries in places that are taken. Bring it up to what the world has seen first.\n\nNext:\n  \
+         treehead repair {dir} --from URL    a mirror, or an export: whatever has the log's newest checkpoint\n  \
+         treehead fsck {dir}\n  treehead serve {dir}\n"
+    );
+    output::result(json, &object, &lines)
+}

@@ -1,0 +1,97 @@
+//! Where `treehead repair` fetches entries: another journal, an export, or a log's address.
+
+use std::path::{Path, PathBuf};
+
+use super::exit::Failure;
+use super::files;
+use crate::bundle::{self, LENGTH_BYTES};
+use crate::checkpoint;
+use crate::client::{LogClient, RemoteTiles};
+use crate::merkle::{TILE_WIDTH, Tile, TileId, TreeSize};
+use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::release::MAX_ENTRY_BYTES;
+use crate::store::{CopyError, EntrySource, JournalSource, Layout, SignedHead, read_signed};
+
+/// A source, and the last head that it has.
+pub struct Source {
+    pub head: Option<SignedHead>,
+    pub entries: Box<dyn EntrySource>,
+}
+
+/// Finds out what kind of source it is.
+pub fn open(from: &str, key: &NoteKey) -> Result<Source, Failure> {
+    if from.starts_with("http://") || from.starts_with("https://") {
+        let client = LogClient::new(from)?;
+        let note = client.get("checkpoint", MAX_NOTE_BYTES)?;
+        let signed = checkpoint::open(&note, std::slice::from_ref(key));
+        let signed = signed.map_err(|e| refused(from, &e.to_string()))?;
+        let head = SignedHead { head: signed.get().clone(), note };
+        let entries = Bundles { size: head.head.size, from: Place::Address(client) };
+        return Ok(Source { head: Some(head), entries: Box::new(entries) });
+    }
+    let dir = Path::new(from);
+    let layout = Layout::new(dir);
+    let head = read_signed(&layout.checkpoint(), key).map_err(|e| refused(from, &e.to_string()))?;
+    if layout.journal().is_dir() {
+        let entries = JournalSource::new(&layout.journal())?;
+        return Ok(Source { head, entries: Box::new(entries) });
+    }
+    match head {
+        Some(head) if dir.join("tile").is_dir() || head.head.size == TreeSize::ZERO => {
+            let entries = Bundles { size: head.head.size, from: Place::Export(dir.to_owned()) };
+            Ok(Source { head: Some(head), entries: Box::new(entries) })
+        }
+        _ => Err(Failure::Usage(format!(
+            "--from {from}: expected a backup, a copy of the log's directory, an export or an address, saw none of them"
+        ))),
+    }
+}
+
+fn refused(from: &str, detail: &str) -> Failure {
+    CopyError::Source { from: from.to_owned(), detail: detail.to_owned() }.into()
+}
+
+/// c2sp.org/tlog-tiles, from files or over HTTP.
+struct Bundles {
+    size: TreeSize,
+    from: Place,
+}
+
+enum Place {
+    Export(PathBuf),
+    Address(LogClient),
+}
+
+impl EntrySource for Bundles {
+    fn entries(&mut self, first: u64, most: usize) -> Result<Vec<Vec<u8>>, String> {
+        let id = TileId::Entries { index: first / TILE_WIDTH };
+        let skip = usize::try_from(first % TILE_WIDTH).expect("below 256");
+        let tile = Tile::in_tree(id, self.size)
+            .filter(|tile| tile.width() > skip)
+            .ok_or_else(|| format!("expected entry {first}, saw a tree of size {}", self.size))?;
+        let entries = match &self.from {
+            Place::Address(client) => RemoteTiles(client).entries(tile).map_err(|e| e.to_string())?,
+            Place::Export(dir) => read_bundle(dir, tile)?,
+        };
+        Ok(entries.into_iter().skip(skip).take(most).collect())
+    }
+}
+
+/// A partial bundle may be gone once the full one is there.
+fn read_bundle(dir: &Path, tile: Tile) -> Result<Vec<Vec<u8>>, String> {
+    let full = Tile::new(tile.id, TILE_WIDTH).expect("256 is a width");
+    let path = dir.join(tile.to_string());
+    let path = if path.exists() { path } else { dir.join(full.to_string()) };
+    let limit = 256 * (LENGTH_BYTES + MAX_ENTRY_BYTES);
+    let bytes = std::fs::metadata(&path)
+        .and_then(|_| {
+            files::read(&path, "an entry bundle", limit).map_err(|_| std::io::ErrorKind::InvalidData.into())
+        })
+        .map_err(|e| format!("could not read {}: {e}", path.display()))?;
+    let entries = bundle::split(&bytes, 256).map_err(|e| format!("{}: {e}", path.display()))?;
+    if entries.len() < tile.width() {
+        let (expected, seen) = (tile.width(), entries.len());
+        return Err(format!("{}: expected {expected} entries, saw {seen}", path.display()));
+    }
+    Ok(entries.into_iter().take(tile.width()).map(<[u8]>::to_vec).collect())
+}

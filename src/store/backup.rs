@@ -1,0 +1,308 @@
+//! Copying a log while it runs: the signed checkpoint first, then exactly what it covers.
+//!
+//! A backup looks like a log's directory, without sled, and with a file that says what it is. It is
+//! its checkpoint, and the journal up to that size: what may follow in the journal belongs to a later
+//! run that was cut short, and nothing reads it.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::checkpoint_file::{self, SignedHead};
+use super::journal::{Scan, origin_hash, segment_path, segments};
+use super::rehash::{Rehash, rehash_journal};
+use super::{CopyError, DirLock, DiskIo, Layout, StoreError};
+use crate::merkle::{Hash, TreeSize};
+use crate::note::NoteKey;
+
+/// Bytes that are copied with one write.
+const COPY_BYTES: usize = 1 << 20;
+
+/// A file of the log's directory that goes into the backup beside journal and checkpoint.
+#[derive(Debug, Clone)]
+pub struct Companion {
+    /// Its name in both directories.
+    pub name: &'static str,
+    /// Whether only the owner may read it.
+    pub secret: bool,
+}
+
+/// What to copy, and where to.
+pub struct Backup<'a> {
+    /// Directory of the log.
+    pub log: &'a Path,
+    /// Directory of the backup; made if need be.
+    pub out: &'a Path,
+    /// The log's key; its name is the origin.
+    pub key: &'a NoteKey,
+    /// Files that go with it; what is not there is left out.
+    pub files: &'a [Companion],
+    /// What writes.
+    pub io: Arc<dyn DiskIo>,
+    /// Told how many entries were read back, of how many.
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+/// What a backup came to.
+#[derive(Debug, Clone)]
+pub struct BackedUp {
+    /// The head that it ends at.
+    pub head: SignedHead,
+    /// Tree size of the backup that was there before.
+    pub before: Option<TreeSize>,
+    /// Segments that were copied.
+    pub copied: u64,
+    /// Bytes that were copied.
+    pub copied_bytes: u64,
+    /// Segments that were there already, whole.
+    pub kept: u64,
+    /// Bytes of the journal in the backup.
+    pub bytes: u64,
+}
+
+/// The file that makes a directory a backup, which must not be served.
+#[must_use]
+pub fn marker(dir: &Path) -> PathBuf {
+    dir.join("backup")
+}
+
+impl Backup<'_> {
+    /// Makes the backup, or adds to it what is new. Every byte of its journal is read back and hashed
+    /// up to the signed root before its checkpoint is replaced.
+    ///
+    /// # Errors
+    /// [`CopyError`]; the backup that was there before is still one.
+    pub fn run(&self) -> Result<BackedUp, CopyError> {
+        // First: the journal holds at least this much whenever it is read later.
+        let path = Layout::new(self.log).checkpoint();
+        let head = checkpoint_file::read_signed(&path, self.key)?;
+        let head = head.ok_or(StoreError::CheckpointMissing { path })?;
+        self.check_place()?;
+        let out = Layout::new(self.out);
+        fs::create_dir_all(out.journal()).map_err(StoreError::io("create", out.journal()))?;
+        let _lock = DirLock::acquire(&out.lock())?;
+        // A crash from here on leaves the older backup with more in its journal than its checkpoint
+        // covers, or a first one without a checkpoint: the next run goes on from either.
+        let about = format!("treehead backup of {}\n", self.key.name());
+        checkpoint_file::replace(self.io.as_ref(), &marker(self.out), about.as_bytes())?;
+        let before = checkpoint_file::read_signed(&out.checkpoint(), self.key)?;
+        self.check_older(before.as_ref(), &head)?;
+        let mut done = BackedUp {
+            head: head.clone(),
+            before: before.as_ref().map(|before| before.head.size),
+            copied: 0,
+            copied_bytes: 0,
+            kept: 0,
+            bytes: 0,
+        };
+        self.copy_segments(before.as_ref(), &mut done)?;
+        self.io.sync_dir(&out.journal()).map_err(StoreError::io("fsync", out.journal()))?;
+        for file in self.files {
+            self.copy_file(file)?;
+        }
+        // Last: from here on it is the newer backup.
+        checkpoint_file::replace(self.io.as_ref(), &out.checkpoint(), &head.note)?;
+        Ok(done)
+    }
+
+    /// Never into what is not a backup: a log's directory looks much the same.
+    fn check_place(&self) -> Result<(), CopyError> {
+        let refused = |detail: String| CopyError::NotABackup { path: self.out.to_owned(), detail };
+        let occupied = match fs::read_dir(self.out) {
+            Ok(mut items) => items.next().is_some(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+            Err(e) => return Err(StoreError::io("list", self.out)(e).into()),
+        };
+        if !occupied {
+            return Ok(());
+        }
+        let expected = format!("treehead backup of {}\n", self.key.name());
+        match checkpoint_file::read(&marker(self.out))? {
+            Some(seen) if seen == expected.as_bytes() => Ok(()),
+            Some(seen) => Err(refused(format!(
+                "expected a file `backup` that says {:?}, saw {}",
+                expected.trim_end(),
+                crate::format::quote_bytes(&seen)
+            ))),
+            // A first run may have been cut short before it wrote that file.
+            None if is_begun(self.out) => Ok(()),
+            None => Err(refused("it is not empty, and has no file `backup`".to_owned())),
+        }
+    }
+
+    fn check_older(&self, before: Option<&SignedHead>, head: &SignedHead) -> Result<(), CopyError> {
+        let Some(before) = before else { return Ok(()) };
+        let (there, here) = (before.head.size, head.head.size);
+        if there > here {
+            let from = self.log.display().to_string();
+            return Err(CopyError::Newer { path: self.out.to_owned(), from, there, here });
+        }
+        if there == here && before.head.root != head.head.root {
+            return Err(self.fork(there));
+        }
+        Ok(())
+    }
+
+    fn fork(&self, size: TreeSize) -> CopyError {
+        CopyError::Fork { a: self.log.display().to_string(), b: self.out.display().to_string(), size }
+    }
+
+    fn copy_segments(&self, before: Option<&SignedHead>, done: &mut BackedUp) -> Result<(), CopyError> {
+        let (log, out) = (Layout::new(self.log).journal(), Layout::new(self.out).journal());
+        let size = done.head.head.size;
+        let firsts: Vec<u64> = segments(&log)?.into_iter().filter(|first| *first < size.get()).collect();
+        if let Some(other) =
+            segments(&out)?.iter().find(|first| **first < size.get() && !firsts.contains(first))
+        {
+            return Err(CopyError::NotABackup {
+                path: self.out.to_owned(),
+                detail: format!(
+                    "expected the log's segments, saw {other:020}.seg, which the log does not have (a repaired log's backup begins anew)"
+                ),
+            });
+        }
+        let mut tree = Rehash::watching(before.iter().map(|b| b.head.size).chain([size]));
+        for (at, first) in firsts.iter().enumerate() {
+            let until = firsts.get(at + 1).map_or(size, |next| TreeSize::new(*next).unwrap_or(size));
+            let copied = self.copy_segment(*first, until, &tree, before, done);
+            // Whose fault it is shows when the log is read on its own.
+            tree = copied.or_else(|e| self.blame(e, before, &done.head))?;
+            (self.progress)(tree.edge().size().get(), size.get());
+        }
+        if tree.holds(&done.head) {
+            return Ok(());
+        }
+        Err(self
+            .blame(tree.missing(&done.head).into(), before, &done.head)
+            .err()
+            .unwrap_or_else(|| self.fork(size)))
+    }
+
+    /// Makes sure of one segment in the backup, from `first` to `until`, and returns the tree after it.
+    fn copy_segment(
+        &self,
+        first: u64,
+        until: TreeSize,
+        tree: &Rehash,
+        before: Option<&SignedHead>,
+        done: &mut BackedUp,
+    ) -> Result<Rehash, CopyError> {
+        let origin = origin_hash(self.key.name().as_str());
+        let from = segment_path(&Layout::new(self.log).journal(), first);
+        let to = segment_path(&Layout::new(self.out).journal(), first);
+        if to.exists()
+            && let Ok((tree, length)) = read_segment(&to, origin, first, until, tree.clone())
+            && fs::metadata(&to).is_ok_and(|meta| meta.len() == length)
+        {
+            (done.kept, done.bytes) = (done.kept + 1, done.bytes + length);
+            return Ok(tree);
+        }
+        let (_, length) = read_segment(&from, origin, first, until, tree.clone())?;
+        let new = self.out.join("segment.new");
+        self.copy_bytes(&from, &new, length)?;
+        let (tree, _) = read_segment(&new, origin, first, until, tree.clone())?;
+        if before.is_some_and(|before| tree.root_at(before.head.size).is_some() && !tree.holds(before)) {
+            return Err(self.fork(before.map_or(TreeSize::ZERO, |before| before.head.size)));
+        }
+        // A crash before or after this line leaves the shorter segment or the longer one.
+        self.io.rename(&new, &to).map_err(StoreError::io("rename", &new))?;
+        (done.copied, done.copied_bytes) = (done.copied + 1, done.copied_bytes + length);
+        done.bytes += length;
+        Ok(tree)
+    }
+
+    fn copy_bytes(&self, from: &Path, to: &Path, length: u64) -> Result<(), StoreError> {
+        let mut source = File::open(from).map_err(StoreError::io("open", from))?.take(length);
+        let target = self.io.create(to).map_err(StoreError::io("create", to))?;
+        let (mut buffer, mut offset) = (vec![0; COPY_BYTES], 0);
+        loop {
+            let count = source.read(&mut buffer).map_err(StoreError::io("read", from))?;
+            if count == 0 {
+                break;
+            }
+            self.io.write_at(&target, to, &buffer[..count], offset).map_err(StoreError::io("write", to))?;
+            offset += count as u64;
+        }
+        self.io.sync_all(&target, to).map_err(StoreError::io("fsync", to))
+    }
+
+    /// What is really wrong where log and backup together do not check.
+    fn blame(
+        &self,
+        error: CopyError,
+        before: Option<&SignedHead>,
+        head: &SignedHead,
+    ) -> Result<Rehash, CopyError> {
+        if !matches!(&error, CopyError::Store(e) if e.is_damage()) {
+            return Err(error);
+        }
+        let origin = origin_hash(self.key.name().as_str());
+        let sizes = before.iter().map(|b| b.head.size).chain([head.head.size]);
+        let tree = rehash_journal(
+            &Layout::new(self.log).journal(),
+            origin,
+            Some(head.head.size),
+            Rehash::watching(sizes),
+            &|_, _| (),
+        )?;
+        if !tree.holds(head) {
+            return Err(tree.missing(head).into());
+        }
+        if let Some(before) = before.filter(|before| !tree.holds(before)) {
+            return Err(self.fork(before.head.size));
+        }
+        let detail = format!("the log is sound, what is there does not fit it: {error}");
+        Err(CopyError::NotABackup { path: self.out.to_owned(), detail })
+    }
+
+    fn copy_file(&self, file: &Companion) -> Result<(), StoreError> {
+        let (from, to) = (self.log.join(file.name), self.out.join(file.name));
+        let Some(bytes) = checkpoint_file::read(&from)? else { return Ok(()) };
+        if checkpoint_file::read(&to)?.is_some_and(|there| there == bytes) {
+            return Ok(());
+        }
+        checkpoint_file::replace_with(self.io.as_ref(), &to, &bytes, file.secret)
+    }
+}
+
+/// Whether a directory has nothing in it but what the first moments of a backup leave.
+fn is_begun(dir: &Path) -> bool {
+    let Ok(items) = fs::read_dir(dir) else { return false };
+    items.flatten().all(|item| match item.file_name().to_str() {
+        Some("journal") => fs::read_dir(item.path()).is_ok_and(|mut items| items.next().is_none()),
+        Some("lock" | "backup.new") => true,
+        _ => false,
+    })
+}
+
+/// Re-hashes one segment, which has to hold whole batches from `first` up to `until`. Returns the
+/// tree after it, and how many bytes of the file that is.
+fn read_segment(
+    path: &Path,
+    origin: Hash,
+    first: u64,
+    until: TreeSize,
+    mut tree: Rehash,
+) -> Result<(Rehash, u64), StoreError> {
+    let mut scan = Scan::of_segment(path, origin, first)?;
+    while scan.size() < until {
+        let Some(record) = scan.next_record()? else {
+            let seen = scan.size();
+            return Err(StoreError::Damaged {
+                what: path.display().to_string(),
+                detail: format!("expected whole batches up to entry {until}, saw them up to {seen}"),
+            });
+        };
+        tree.take(&record, path)?;
+    }
+    if scan.size() != until {
+        let seen = scan.size();
+        return Err(StoreError::Damaged {
+            what: path.display().to_string(),
+            detail: format!("expected a batch to end with entry {until}, saw one up to {seen}"),
+        });
+    }
+    let end = scan.end().map_or(0, |end| end.offset);
+    Ok((tree, end))
+}

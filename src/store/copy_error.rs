@@ -1,0 +1,58 @@
+//! Why a log was not copied, restored or repaired.
+
+use std::path::PathBuf;
+
+use super::StoreError;
+use crate::merkle::TreeSize;
+
+/// Why a backup, a restore or a repair was refused. Nothing that counted before was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// The files of a log can't be read, or do not check.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The directory for the backup holds something else.
+    #[error("{} is no backup of this log: {detail}; choose another directory, or an empty one", path.display())]
+    NotABackup {
+        /// The directory.
+        path: PathBuf,
+        /// What was expected and what was seen.
+        detail: String,
+    },
+    /// What would be overwritten is newer than what would replace it.
+    #[error(
+        "{} is newer: expected at most {here}, the tree size of {from}, saw {there}; {} of its entries would be lost",
+        path.display(), there.get() - here.get()
+    )]
+    Newer {
+        /// What would be overwritten.
+        path: PathBuf,
+        /// What would replace it.
+        from: String,
+        /// Entries in what would be overwritten.
+        there: TreeSize,
+        /// Entries in what would replace it.
+        here: TreeSize,
+    },
+    /// Two histories of one log.
+    #[error(
+        "two histories of this log: {a} and {b} disagree on the first {size} entries; keep both, find out which of them the world has seen, and don't serve either before that"
+    )]
+    Fork {
+        /// One of them.
+        a: String,
+        /// The other.
+        b: String,
+        /// Entries that both have to agree on.
+        size: TreeSize,
+    },
+    /// The source does not have what the log lost, or has something else.
+    #[error("{from} does not repair this log: {detail}; nothing was changed, try another source")]
+    Source {
+        /// The source.
+        from: String,
+        /// What was expected and what was seen.
+        detail: String,
+    },
+}

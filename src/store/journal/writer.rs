@@ -1,0 +1,103 @@
+//! Writing a whole journal anew, beside the one that is there.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Journal, Scan, segment_path, segments};
+use crate::merkle::{Growth, Hash, RightEdge};
+use crate::release::Facts;
+use crate::store::{Batch, DiskIo, StoreError};
+
+/// Writes batches through the journal's own encoder, and syncs them all at the end: until then
+/// nobody reads what is written, so not each batch has to be durable on its own.
+pub struct JournalWriter {
+    io: Arc<dyn DiskIo>,
+    dir: PathBuf,
+    journal: Journal,
+    edge: RightEdge,
+}
+
+impl JournalWriter {
+    /// A new journal in `dir`. What is there of an earlier attempt goes away.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn create(
+        io: &Arc<dyn DiskIo>,
+        dir: &Path,
+        origin: Hash,
+        segment_bytes: u64,
+    ) -> Result<Self, StoreError> {
+        remove_dir(dir)?;
+        fs::create_dir(dir).map_err(StoreError::io("create", dir))?;
+        let scan = Scan::new(dir, origin, None)?;
+        let mut journal = Journal::open(Arc::new(Unsynced(io.clone())), dir, origin, &scan)?;
+        journal.segment_bytes = segment_bytes;
+        Ok(Self { io: io.clone(), dir: dir.to_owned(), journal, edge: RightEdge::default() })
+    }
+
+    /// Appends a batch of entries whose growth of the tree is known; there must be at least one.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn append(&mut self, entries: &[&[u8]], growth: Growth) -> Result<(), StoreError> {
+        let batch = Batch {
+            first: self.edge.next_index(),
+            entries: entries.iter().map(|entry| entry.to_vec()).collect(),
+            leaf_hashes: Vec::new(),
+            facts: Vec::<Facts>::new(),
+            growth,
+        };
+        self.journal.append(&batch)?;
+        self.edge = batch.growth.edge;
+        Ok(())
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn finish(self) -> Result<(), StoreError> {
+        for first in segments(&self.dir)? {
+            let path = segment_path(&self.dir, first);
+            let file = File::open(&path).map_err(StoreError::io("open", &path))?;
+            self.io.sync_all(&file, &path).map_err(StoreError::io("fsync", &path))?;
+        }
+        self.io.sync_dir(&self.dir).map_err(StoreError::io("fsync", &self.dir))
+    }
+}
+
+/// Removes a directory with all that is in it; it may be gone already.
+pub fn remove_dir(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", dir)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Everything but the fdatasync of each batch.
+struct Unsynced(Arc<dyn DiskIo>);
+
+impl DiskIo for Unsynced {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.0.create(path)
+    }
+
+    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(file, path, bytes, offset)
+    }
+
+    fn sync_data(&self, _file: &File, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.0.sync_all(file, path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.sync_dir(dir)
+    }
+}

@@ -1,0 +1,108 @@
+//! Re-hashing a journal up to roots that were signed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::journal::{Record, Scan};
+use super::{SignedHead, StoreError};
+use crate::merkle::{Growth, Hash, RightEdge, TreeSize};
+
+/// Grows a tree entry by entry, and remembers its root at the sizes that somebody asks about.
+#[derive(Debug, Clone, Default)]
+pub struct Rehash {
+    edge: RightEdge,
+    roots: BTreeMap<TreeSize, Option<Hash>>,
+}
+
+impl Rehash {
+    /// An empty tree that will be asked for its roots at these sizes.
+    pub fn watching(sizes: impl IntoIterator<Item = TreeSize>) -> Self {
+        let root = |size: TreeSize| (size == TreeSize::ZERO).then_some(Hash::EMPTY_ROOT);
+        Self { edge: RightEdge::default(), roots: sizes.into_iter().map(|size| (size, root(size))).collect() }
+    }
+
+    /// The tree now.
+    pub const fn edge(&self) -> &RightEdge {
+        &self.edge
+    }
+
+    /// What the next entries would make of it.
+    pub fn growth(&self, entries: &[&[u8]]) -> Growth {
+        let leaves: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
+        self.edge.grow(&leaves)
+    }
+
+    /// Appends entries, of which [`growth`](Self::growth) was asked.
+    pub fn grow(&mut self, entries: &[&[u8]], growth: &Growth) {
+        let before = self.edge.size().get();
+        for (size, root) in self.roots.range_mut(self.edge.size()..=growth.edge.size()) {
+            let count = usize::try_from(size.get() - before).expect("at most a batch");
+            if root.is_none() {
+                let leaves: Vec<Hash> = entries[..count].iter().map(|entry| Hash::leaf(entry)).collect();
+                *root = Some(self.edge.grow(&leaves).edge.root());
+            }
+        }
+        self.edge = growth.edge.clone();
+    }
+
+    /// The root at a size that was passed.
+    pub fn root_at(&self, size: TreeSize) -> Option<Hash> {
+        self.roots.get(&size).copied().flatten()
+    }
+
+    /// Whether the tree is, or was, the one that was signed.
+    pub fn holds(&self, head: &SignedHead) -> bool {
+        self.root_at(head.head.size) == Some(head.head.root)
+    }
+
+    /// Takes a batch, whose root has to be what its entries make.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where it is not.
+    pub fn take(&mut self, record: &Record, path: &Path) -> Result<(), StoreError> {
+        let entries = record.entries();
+        let growth = self.growth(&entries);
+        if growth.edge.root() != record.root {
+            let (expected, seen) = (record.root.to_base64(), growth.edge.root().to_base64());
+            return Err(StoreError::Damaged {
+                what: format!("{} before byte {}", path.display(), record.end.offset),
+                detail: format!("expected its entries to make root {expected}, computed {seen}"),
+            });
+        }
+        self.grow(&entries, &growth);
+        Ok(())
+    }
+
+    /// The error of a journal that ended, or went on, without holding what was signed.
+    pub fn missing(&self, head: &SignedHead) -> StoreError {
+        let (size, seen) = (head.head.size, self.edge.size());
+        match self.root_at(size) {
+            None => StoreError::JournalShort { signed: size, seen },
+            Some(root) => {
+                let (expected, seen) = (head.head.root.to_base64(), root.to_base64());
+                StoreError::JournalForked { size, expected, seen }
+            }
+        }
+    }
+}
+
+/// Re-hashes the journal in `dir` up to its end, or until the tree has reached `until`.
+///
+/// # Errors
+/// [`StoreError`] where it does not check.
+pub fn rehash_journal(
+    dir: &Path,
+    origin: Hash,
+    until: Option<TreeSize>,
+    mut tree: Rehash,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Rehash, StoreError> {
+    let mut scan = Scan::new(dir, origin, None)?;
+    while until.is_none_or(|until| tree.edge().size() < until) {
+        let Some(record) = scan.next_record()? else { break };
+        tree.take(&record, &super::journal::segment_path(dir, record.end.segment))?;
+        let done = tree.edge().size();
+        progress(done.get(), until.unwrap_or(done).get());
+    }
+    Ok(tree)
+}

@@ -1,0 +1,75 @@
+//! Putting a journal that was written anew in the place of the old one.
+//!
+//! ```text
+//! journal.building         is being written; worth nothing before it is finished
+//! journal.new              finished, read back and found right
+//! journal.damaged-<n>      what it replaced; nothing reads it again
+//! ```
+//!
+//! At each moment either `journal` is there, and counts, or it is not, and `journal.new` counts.
+
+use std::path::PathBuf;
+
+use super::journal::remove_dir;
+use super::{DiskIo, Layout, StoreError};
+
+impl Layout {
+    pub(super) fn journal_building(&self) -> PathBuf {
+        self.journal().with_extension("building")
+    }
+
+    fn journal_new(&self) -> PathBuf {
+        self.journal().with_extension("new")
+    }
+
+    /// Where the journal goes that is replaced next: a name that is free.
+    fn journal_damaged(&self) -> PathBuf {
+        let name = |n: u32| self.journal().with_extension(format!("damaged-{n}"));
+        (1..).map(name).find(|path| !path.exists()).expect("one of the names is free")
+    }
+}
+
+/// Ends a swap that was cut short between its two renames. The lock is held.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn finish(io: &dyn DiskIo, layout: &Layout) -> Result<(), StoreError> {
+    let (journal, new) = (layout.journal(), layout.journal_new());
+    if journal.exists() || !new.exists() {
+        return Ok(());
+    }
+    tracing::warn!(journal = %journal.display(), "finishing a repair that was cut short");
+    io.rename(&new, &journal).map_err(StoreError::io("rename", &new))?;
+    sync_parent(io, layout)
+}
+
+/// Replaces the journal by the one in `journal.building`, which is durable and was read back.
+/// Returns where the old one is now; `None` where there was none.
+///
+/// # Errors
+/// [`StoreError::Io`]; what is there then is the old journal or the new one, and a start or a second
+/// repair goes on from either.
+pub fn swap(io: &dyn DiskIo, layout: &Layout) -> Result<Option<PathBuf>, StoreError> {
+    let (journal, building, new) = (layout.journal(), layout.journal_building(), layout.journal_new());
+    // A crash from here on until the second rename leaves the old journal in force: the log refuses
+    // to start as before, and the next repair begins anew.
+    remove_dir(&new)?;
+    io.rename(&building, &new).map_err(StoreError::io("rename", &building))?;
+    sync_parent(io, layout)?;
+    let kept = journal.exists().then(|| layout.journal_damaged());
+    if let Some(kept) = &kept {
+        io.rename(&journal, kept).map_err(StoreError::io("rename", &journal))?;
+        // A crash before this line leaves the old journal or none. With none, whoever takes the lock
+        // next finishes the swap.
+        sync_parent(io, layout)?;
+    }
+    io.rename(&new, &journal).map_err(StoreError::io("rename", &new))?;
+    // A crash before this line leaves `journal.new` or the new `journal`: the same bytes.
+    sync_parent(io, layout)?;
+    Ok(kept)
+}
+
+fn sync_parent(io: &dyn DiskIo, layout: &Layout) -> Result<(), StoreError> {
+    let dir = layout.dir();
+    io.sync_dir(dir).map_err(StoreError::io("fsync", dir))
+}

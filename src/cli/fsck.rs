@@ -1,5 +1,6 @@
 //! `treehead fsck`: re-hash every entry and tile of a log up to its signed root.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ use crate::merkle::{
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::store::journal::{Scan, origin_hash};
 use crate::store::{
-    DiskStore, Layout, OpenOptions, PointerSum, StoreError, TreeRows, backup_marker, discard_tree, open_tree_rows,
-    read_signed,
+    DirLock, DiskStore, Layout, OpenOptions, PointerSum, StoreError, TreeRows, backup_marker, discard_tree,
+    open_tree_rows, read_signed,
 };
 
 pub fn run(args: &Fsck, json: bool) -> CliResult {
@@ -73,16 +74,24 @@ fn check_dir(dir: &Path, args: &Fsck, json: bool) -> CliResult {
         );
     }
     // The server keeps sled to itself while it runs; the journal can be read at any time.
-    let (rows, note) = match open_tree_rows(dir) {
-        // Opening sled would make it: a backup has none, and shall not get one.
-        _ if !layout.sled().exists() => (None, "there is no sled: it is made anew at the next start\n"),
-        Ok((rows, lock)) => (Some((rows, lock)), ""),
+    let (rows, note) = match rows_of(dir, &layout) {
+        Ok(Some(rows)) => (Some(rows), ""),
+        Ok(None) => (None, "there is no sled: it is made anew at the next start\n"),
         Err(StoreError::Locked { .. }) => {
             (None, "the log is being served, so sled was not looked at: check it by its address\n")
         }
         Err(e) => return Err(e.into()),
     };
-    let checked = rehash_journal(&layout, &config, signed.as_ref(), rows.as_ref().map(|(rows, _)| rows))?;
+    let served = note.contains("served");
+    // sled may panic on pages that it did not expect, when it is closed too.
+    let checked = catch_unwind(AssertUnwindSafe(|| {
+        let rows = rows;
+        rehash_journal(&layout, &config, signed.as_ref(), rows.as_ref().map(|(rows, _)| rows), served)
+    }))
+    .unwrap_or_else(|_| {
+        let detail = "sled panicked while it was read".to_owned();
+        Err(StoreError::TreeDamaged { detail }.into())
+    })?;
     let behind = match checked.applied {
         Some(applied) if applied < checked.size => {
             format!("sled holds {applied} of {} leaves: it catches up at the next start\n", checked.size)
@@ -90,6 +99,15 @@ fn check_dir(dir: &Path, args: &Fsck, json: bool) -> CliResult {
         _ => note.to_owned(),
     };
     tell(json, signed.as_ref(), checked.size.get(), checked.tiles, &behind)
+}
+
+/// Opens sled where there is one: opening would make it, and a backup has none.
+fn rows_of(dir: &Path, layout: &Layout) -> Result<Option<(TreeRows, DirLock)>, StoreError> {
+    if layout.sled().exists() {
+        return open_tree_rows(dir).map(Some);
+    }
+    // Whether it is served is asked all the same.
+    DirLock::acquire(&layout.lock()).map(|_| None)
 }
 
 /// The files that are not derived from anything, and have no signature.
@@ -143,6 +161,7 @@ fn rehash_journal(
     config: &Config,
     signed: Option<&Checkpoint>,
     rows: Option<&TreeRows>,
+    served: bool,
 ) -> Result<Rehashed, Failure> {
     let mut scan = Scan::new(&layout.journal(), origin_hash(config.origin.as_str()), None)?;
     let bar = output::progress("re-hashing", scan.progress().1, "bytes");
@@ -157,7 +176,7 @@ fn rehash_journal(
         let record = match scan.next_record() {
             // While it is served, the batch that is being written may look like anything.
             Err(StoreError::Damaged { .. })
-                if rows.is_none() && signed.is_none_or(|head| head.size <= edge.size()) =>
+                if served && signed.is_none_or(|head| head.size <= edge.size()) =>
             {
                 break;
             }
@@ -172,7 +191,12 @@ fn rehash_journal(
         if growth.edge.root() != record.root {
             let (expected, seen) = (record.root.to_base64(), growth.edge.root().to_base64());
             return Err(Failure::from(StoreError::Damaged {
-                what: format!("segment {:020}.seg before byte {}", record.end.segment, record.end.offset),
+                what: format!(
+                    "{}/{:020}.seg before byte {}",
+                    layout.journal().display(),
+                    record.end.segment,
+                    record.end.offset
+                ),
                 detail: format!("expected its entries to make root {expected}, computed {seen}"),
             }));
         }

@@ -255,7 +255,12 @@ impl DiskStore {
             let growth = tree.peaks().grow(&leaf_hashes);
             if growth.edge.root() != last.root {
                 return Err(StoreError::Damaged {
-                    what: format!("segment {:020}.seg before byte {}", last.end.segment, last.end.offset),
+                    what: format!(
+                        "{}/{:020}.seg before byte {}",
+                        self.layout.journal().display(),
+                        last.end.segment,
+                        last.end.offset
+                    ),
                     detail: format!(
                         "expected its entries to make root {}, computed {}",
                         last.root.to_base64(),

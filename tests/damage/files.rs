@@ -1,0 +1,190 @@
+//! Journal and checkpoint: every byte flipped, every truncation, each file missing.
+
+use std::fs;
+use std::path::Path;
+
+use treehead::store::{Layout, StoreError};
+
+use crate::home::{
+    SEGMENT_BYTES, append, check_says, check_served, copy_dir, entry, fill, head, log_of, open, publish,
+    segments,
+};
+
+const COUNT: usize = 60;
+const STEP: usize = 7;
+const REPAIR: &str = "treehead repair DIR --from SOURCE";
+
+/// What opening a spoiled log comes to: refused with what helps, or the same content as before.
+#[track_caller]
+fn opens_or_says(dir: &Path, what: &str, served: usize) -> bool {
+    match open(dir) {
+        Ok(store) => {
+            check_served(&store, served);
+            true
+        }
+        Err(e) => {
+            assert!(e.is_damage(), "{what}: {e}");
+            let file = match &e {
+                StoreError::CheckpointDamaged { .. } | StoreError::CheckpointMissing { .. } => "checkpoint",
+                StoreError::Damaged { .. } => "journal/0",
+                _ => "the journal",
+            };
+            check_says(&e.to_string(), file, REPAIR);
+            false
+        }
+    }
+}
+
+/// With sled closed, and without any: then all of the journal is read.
+fn logs() -> Vec<tempfile::TempDir> {
+    let closed = log_of(COUNT, STEP);
+    assert!(segments(closed.path()).len() >= 3, "several segments");
+    let bare = tempfile::tempdir().unwrap();
+    copy_dir(closed.path(), bare.path());
+    fs::remove_dir_all(Layout::new(bare.path()).sled()).unwrap();
+    vec![closed, bare]
+}
+
+#[test]
+fn every_byte_of_the_journal_flipped_is_refused_or_never_served() {
+    let bare = logs().pop().unwrap();
+    let mut refused = 0;
+    for path in segments(bare.path()) {
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut spoiled = whole.clone();
+            spoiled[at] ^= 1 << (at % 8);
+            fs::write(&path, spoiled).unwrap();
+            let _ = fs::remove_dir_all(Layout::new(bare.path()).sled());
+            refused += usize::from(!opens_or_says(bare.path(), &format!("{} {at}", path.display()), COUNT));
+        }
+        fs::write(&path, &whole).unwrap();
+    }
+    let bytes: u64 = segments(bare.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert_eq!(refused as u64, bytes, "all of it was signed, so no flip is a torn batch");
+    check_served(&open(bare.path()).unwrap(), COUNT);
+}
+
+#[test]
+fn behind_a_sound_sled_a_flip_is_refused_when_it_is_read() {
+    // A start does not read what sled has applied already; readers compare it with the tree, and
+    // fsck reads all of it (`program.rs`).
+    let closed = logs().remove(0);
+    for path in segments(closed.path()) {
+        let whole = fs::read(&path).unwrap();
+        for at in (0..whole.len()).step_by(11) {
+            let mut spoiled = whole.clone();
+            spoiled[at] ^= 0x20;
+            fs::write(&path, &spoiled).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            copy_dir(closed.path(), dir.path());
+            let Ok(store) = open(dir.path()) else { continue };
+            let reader = treehead::store::Store::reader(&store);
+            match reader.bundle(0, COUNT) {
+                Ok(bytes) => {
+                    let entries = treehead::bundle::split(&bytes, COUNT).unwrap();
+                    assert_eq!(entries, (0..COUNT).map(entry).collect::<Vec<_>>());
+                }
+                Err(e) => check_says(&e.to_string(), "journal", REPAIR),
+            }
+        }
+        fs::write(&path, whole).unwrap();
+    }
+}
+
+#[test]
+fn every_truncation_of_the_journal_is_refused() {
+    for log in logs() {
+        for path in segments(log.path()) {
+            let whole = fs::read(&path).unwrap();
+            let step = if log.path().join("sled").exists() { 13 } else { 1 };
+            for length in (0..whole.len()).step_by(step) {
+                fs::write(&path, &whole[..length]).unwrap();
+                let what = format!("{} cut to {length}", path.display());
+                assert!(!opens_or_says(log.path(), &what, COUNT), "{what}");
+            }
+            fs::remove_file(&path).unwrap();
+            assert!(!opens_or_says(log.path(), "missing", COUNT));
+            fs::write(&path, whole).unwrap();
+        }
+        check_served(&open(log.path()).unwrap(), COUNT);
+    }
+}
+
+#[test]
+fn every_byte_and_length_of_the_checkpoint() {
+    let log = log_of(COUNT, STEP);
+    let path = Layout::new(log.path()).checkpoint();
+    let whole = fs::read(&path).unwrap();
+    let refused = |bytes: &[u8], what: &str| {
+        fs::write(&path, bytes).unwrap();
+        match open(log.path()) {
+            Err(e @ StoreError::CheckpointDamaged { .. }) => check_says(&e.to_string(), "checkpoint", REPAIR),
+            Err(e) => panic!("{what}: {e}"),
+            Ok(_) => panic!("{what}: {}", String::from_utf8_lossy(bytes)),
+        }
+    };
+    for at in 0..whole.len() {
+        for bit in [0, 1, 5, 7] {
+            let mut spoiled = whole.clone();
+            spoiled[at] ^= 1 << bit;
+            refused(&spoiled, &format!("byte {at} bit {bit}"));
+        }
+        refused(&whole[..at], &format!("cut to {at}"));
+    }
+    fs::remove_file(&path).unwrap();
+    let e = open(log.path()).err().unwrap();
+    assert!(matches!(e, StoreError::CheckpointMissing { .. }), "{e}");
+    check_says(&e.to_string(), "checkpoint", REPAIR);
+    fs::write(&path, whole).unwrap();
+    check_served(&open(log.path()).unwrap(), COUNT);
+}
+
+#[test]
+fn an_older_journal_under_its_newer_checkpoint_is_recognised() {
+    let (old, new) = (log_of(COUNT - 14, STEP), log_of(COUNT, STEP));
+    // The whole directory goes back, as a backup tool does it, but for the checkpoint.
+    fs::copy(Layout::new(new.path()).checkpoint(), Layout::new(old.path()).checkpoint()).unwrap();
+    let e = open(old.path()).err().unwrap();
+    let StoreError::JournalShort { signed, seen } = &e else { panic!("{e}") };
+    assert_eq!((signed.get(), seen.get()), (60, 46));
+    check_says(&e.to_string(), "expected at least as many, saw 46", REPAIR);
+}
+
+#[test]
+fn the_last_batch_that_was_never_published_is_dropped_and_nothing_else() {
+    // Nobody was told that it was published: a torn write looks the same, and so it is dropped whole.
+    let log = log_of(COUNT, STEP);
+    let mut store = open(log.path()).unwrap();
+    let before = segments(log.path());
+    append(&mut store, (COUNT..COUNT + 5).map(entry).collect());
+    drop(store);
+    let last = segments(log.path()).pop().unwrap();
+    let whole = fs::read(&last).unwrap();
+    // A segment of its own, or behind the others.
+    let start =
+        if before.contains(&last) { whole.windows(8).rposition(|w| w == b"THBATCH\n").unwrap() } else { 60 };
+    for at in start..whole.len() {
+        let mut spoiled = whole.clone();
+        spoiled[at] ^= 1 << (at % 8);
+        for bytes in [&spoiled, &whole[..at]] {
+            let dir = tempfile::tempdir().unwrap();
+            copy_dir(&log.path().join("journal"), &dir.path().join("journal"));
+            fs::write(dir.path().join("checkpoint"), head(COUNT)).unwrap();
+            fs::write(dir.path().join("journal").join(last.file_name().unwrap()), bytes).unwrap();
+            check_served(&open(dir.path()).unwrap(), COUNT);
+        }
+    }
+}
+
+#[test]
+fn a_new_log_whose_first_second_was_cut_short_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).unwrap());
+    assert!(!Layout::new(dir.path()).checkpoint().exists(), "nothing was signed yet");
+    let mut store = open(dir.path()).unwrap();
+    publish(&mut store);
+    fill(&mut store, 9, 3);
+    assert!(SEGMENT_BYTES > 0);
+    check_served(&store, 9);
+}

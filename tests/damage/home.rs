@@ -1,0 +1,194 @@
+//! A small but complete log, and what is compared after its files were spoiled.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use treehead::bundle;
+use treehead::checkpoint::Checkpoint;
+use treehead::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TreeSize, prove_inclusion, tiles_of};
+use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
+use treehead::release::{Claim, Facts, SearchField, Term};
+use treehead::store::{Batch, Describe, DiskStore, Layout, OpenOptions, Store, StoreError, StoreReader};
+
+pub const ORIGIN: &str = "example.com/damage";
+/// Small, so that a few entries make several segments.
+pub const SEGMENT_BYTES: u64 = 700;
+
+pub fn signer() -> NoteSigner {
+    NoteSigner::from_seed(KeyName::new(ORIGIN).unwrap(), SignatureType::Ed25519, &[3; 32])
+}
+
+pub fn key() -> NoteKey {
+    signer().public().clone()
+}
+
+/// An entry that every index has something of.
+pub fn entry(at: usize) -> Vec<u8> {
+    format!("entry {at} {}", "x".repeat(at % 17)).into_bytes()
+}
+
+fn facts(entry: &[u8]) -> Facts {
+    let claim = Claim { key: Hash::digest(entry), artifacts: Hash::leaf(entry) };
+    let terms = vec![Term::new(SearchField::Package, &entry.len().to_string())];
+    Facts { claims: vec![claim], terms }
+}
+
+pub fn options() -> OpenOptions {
+    let describe: Describe = Arc::new(facts);
+    OpenOptions { describe, segment_bytes: SEGMENT_BYTES, log_key: Some(key()), ..OpenOptions::new(ORIGIN) }
+}
+
+/// Opens a store; a child process of another test may hold copies of a lock for a moment.
+pub fn open(dir: &Path) -> Result<DiskStore, StoreError> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match DiskStore::open(dir, options()) {
+            Err(StoreError::Locked { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+pub fn head_of(edge: &RightEdge) -> Vec<u8> {
+    let head = Checkpoint::new(signer().public().name().clone(), edge.size(), edge.root());
+    head.sign(&signer()).to_string().into_bytes()
+}
+
+pub fn grow(edge: &RightEdge, entries: &[Vec<u8>]) -> Growth {
+    edge.grow(&entries.iter().map(|entry| Hash::leaf(entry)).collect::<Vec<_>>())
+}
+
+/// The head of the first `count` entries.
+pub fn head(count: usize) -> Vec<u8> {
+    head_of(&grow(&RightEdge::default(), &(0..count).map(entry).collect::<Vec<_>>()).edge)
+}
+
+pub fn append(store: &mut DiskStore, entries: Vec<Vec<u8>>) {
+    let edge = store.edge();
+    let batch = Batch {
+        first: edge.next_index(),
+        leaf_hashes: entries.iter().map(|entry| Hash::leaf(entry)).collect(),
+        facts: entries.iter().map(|entry| facts(entry)).collect(),
+        growth: grow(&edge, &entries),
+        entries,
+    };
+    let staged = store.stage(&batch).unwrap();
+    store.apply(&batch, staged).unwrap();
+}
+
+pub fn publish(store: &mut DiskStore) {
+    let (old, new) = (store.checkpoint(), head_of(&store.edge()));
+    store.replace_checkpoint(old.as_deref(), &new).unwrap();
+}
+
+/// Appends entries up to `count` in batches of `step`, and publishes each.
+pub fn fill(store: &mut DiskStore, count: usize, step: usize) {
+    if store.checkpoint().is_none() {
+        publish(store);
+    }
+    loop {
+        let next = usize::try_from(store.edge().size().get()).unwrap();
+        if next >= count {
+            return;
+        }
+        append(store, (next..count.min(next + step)).map(entry).collect());
+        publish(store);
+    }
+}
+
+/// A log of `count` entries that was closed.
+pub fn log_of(count: usize, step: usize) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    fill(&mut open(dir.path()).unwrap(), count, step);
+    fs::write(dir.path().join("log.vkey"), format!("{}\n", key())).unwrap();
+    dir
+}
+
+/// All files below a directory, by their paths in it.
+pub fn files_of(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for item in fs::read_dir(next).unwrap() {
+            let path = item.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                found.push(path.strip_prefix(dir).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Content of all files, to see that nothing was changed.
+pub fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let read = |path: PathBuf| {
+        let bytes = fs::read(dir.join(&path)).unwrap();
+        (path, bytes)
+    };
+    // Locks are made by looking.
+    files_of(dir).into_iter().filter(|path| path != Path::new("lock")).map(read).collect()
+}
+
+/// Copies a directory; sled removes files of its own while it is open.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for item in fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.path().is_dir() {
+            copy_dir(&item.path(), &target);
+        } else if let Err(e) = fs::copy(item.path(), target) {
+            assert_eq!(e.kind(), std::io::ErrorKind::NotFound);
+        }
+    }
+}
+
+pub fn segments(dir: &Path) -> Vec<PathBuf> {
+    files_of(&Layout::new(dir).journal())
+        .into_iter()
+        .map(|path| Layout::new(dir).journal().join(path))
+        .collect()
+}
+
+/// Everything that can be read of a store is what its first `count` entries make; more is not there.
+pub fn check_served(store: &DiskStore, count: usize) {
+    let entries: Vec<Vec<u8>> = (0..count).map(entry).collect();
+    let edge = grow(&RightEdge::default(), &entries).edge;
+    assert_eq!(store.edge(), edge);
+    check_reader(store.reader().as_ref(), &entries, &edge);
+}
+
+fn check_reader(reader: &dyn StoreReader, entries: &[Vec<u8>], edge: &RightEdge) {
+    for tile in tiles_of(edge.size()) {
+        if matches!(tile.id, treehead::merkle::TileId::Entries { .. }) {
+            let bytes = reader.bundle(tile.id.index(), tile.width()).unwrap();
+            let first = usize::try_from(tile.id.index()).unwrap() * 256;
+            assert_eq!(bundle::split(&bytes, 256).unwrap(), entries[first..first + tile.width()]);
+        }
+    }
+    for (at, entry) in entries.iter().enumerate().step_by(7) {
+        let (index, leaf) = (LeafIndex::new(at as u64).unwrap(), Hash::leaf(entry));
+        assert_eq!(reader.find_leaf(&leaf).unwrap(), Some(index));
+        assert_eq!(reader.find_claim(&Hash::digest(entry)).unwrap(), Some(leaf));
+        prove_inclusion(reader, index, &leaf, edge.size(), &edge.root()).unwrap().unwrap();
+    }
+    let beyond = Tile::in_tree(treehead::merkle::TileId::Entries { index: 0 }, TreeSize::new(256).unwrap());
+    if entries.len() < 256 {
+        assert!(reader.bundle(0, entries.len() + 1).is_err(), "{beyond:?}");
+    }
+}
+
+/// An error that an operator can work with: it names a file, and the command that mends it.
+#[track_caller]
+pub fn check_says(message: &str, file: &str, command: &str) {
+    assert!(message.contains(file), "names {file}: {message}");
+    assert!(message.contains(command), "names {command}: {message}");
+}

@@ -1,0 +1,11 @@
+//! Whatever happens to the files of a log: it is found, named with the command that mends it, and
+//! never served. What a backup, a restore and a repair promise is held here too.
+
+mod backup;
+#[path = "../common/mod.rs"]
+mod common;
+mod files;
+mod home;
+mod program;
+mod repair;
+mod sled_files;

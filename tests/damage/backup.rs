@@ -1,1 +1,294 @@
+//! Backups of a log that runs, and logs made of them.
 
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tempfile::TempDir;
+use treehead::merkle::{Hash, RightEdge};
+use treehead::note::NoteKey;
+use treehead::server::Profile;
+use treehead::store::{
+    BackedUp, Backup, Companion, CopyError, DiskIo, DiskStore, Layout, OpenOptions, RealDisk, Restore,
+    Restored, Store as _, StoreError, check_backup,
+};
+
+use crate::common::log::{self, Served, numbered};
+use crate::home::{
+    CutOff, SEGMENT_BYTES, append, check_served, contents, entry, fill, grow, head_of, key, log_of, open,
+    segments,
+};
+
+fn back_up_with(log: &Path, out: &Path, key: &NoteKey, io: Arc<dyn DiskIo>) -> Result<BackedUp, CopyError> {
+    let files = [Companion { name: "log.vkey", secret: false }];
+    Backup { log, out, key, files: &files, io, progress: &|_, _| () }.run()
+}
+
+fn back_up(log: &Path, out: &Path) -> Result<BackedUp, CopyError> {
+    back_up_with(log, out, &key(), Arc::new(RealDisk))
+}
+
+fn restore_with(backup: &Path, dir: &Path, io: Arc<dyn DiskIo>) -> Result<Restored, CopyError> {
+    let key = key();
+    Restore { backup, dir, key: &key, io, segment_bytes: SEGMENT_BYTES, progress: &|_, _| () }.run()
+}
+
+fn restore(backup: &Path, dir: &Path) -> Result<Restored, CopyError> {
+    restore_with(backup, dir, Arc::new(RealDisk))
+}
+
+/// A log made of the backup has exactly these entries.
+fn restores_to(backup: &Path, count: usize) {
+    let dir = TempDir::new().unwrap();
+    assert_eq!(restore(backup, dir.path()).unwrap().head.head.size.get(), count as u64);
+    check_served(&open(dir.path()).unwrap(), count);
+}
+
+#[test]
+fn twenty_backups_of_a_log_under_load_are_whole_each() {
+    let temp = TempDir::new().unwrap();
+    let (home, out) = (temp.path().join("log"), temp.path().join("out"));
+    fs::create_dir(&home).unwrap();
+    let mut served = Served::start(&home, Profile::Opaque, log::quick());
+    let (address, stop) = (served.address, Arc::new(AtomicBool::new(false)));
+    let all = numbered(200_000);
+    let (load, entries) = (stop.clone(), all.clone());
+    let writer = std::thread::spawn(move || {
+        for some in entries.chunks(100).take_while(|_| !load.load(Ordering::SeqCst)) {
+            crate::common::http::post(address, "/add-batch", &log::batch(some));
+        }
+    });
+    let (vkey, mut last) = (log::vkey(), 0);
+    for round in 0..20 {
+        let done = back_up_with(&home, &out, &vkey, Arc::new(RealDisk)).unwrap();
+        let size = usize::try_from(done.head.head.size.get()).unwrap();
+        assert!(size >= last, "heads only grow");
+        let leaves: Vec<Hash> = all[..size].iter().map(|entry| Hash::leaf(entry)).collect();
+        let root = RightEdge::default().grow(&leaves).edge.root();
+        assert_eq!(root, done.head.head.root, "round {round}");
+        let fresh = temp.path().join(format!("restored {round}"));
+        fs::create_dir(&fresh).unwrap();
+        let into = Restore {
+            backup: &out,
+            dir: &fresh,
+            key: &vkey,
+            io: Arc::new(RealDisk),
+            segment_bytes: 1 << 16,
+            progress: &|_, _| (),
+        };
+        into.run().unwrap();
+        let options = OpenOptions { log_key: Some(vkey.clone()), ..OpenOptions::new(log::ORIGIN) };
+        let store = DiskStore::open(&fresh, options).unwrap();
+        assert_eq!((store.edge().size().get(), store.edge().root()), (size as u64, root), "nothing unsigned");
+        drop(store);
+        fs::remove_dir_all(fresh).unwrap();
+        last = size;
+    }
+    stop.store(true, Ordering::SeqCst);
+    writer.join().unwrap();
+    assert!(last > 1_000, "it was under load: {last}");
+    served.stop();
+}
+
+#[test]
+fn a_second_run_copies_only_what_is_new() {
+    let (log, out) = (log_of(60, 7), TempDir::new().unwrap());
+    let first = back_up(log.path(), out.path()).unwrap();
+    assert_eq!((first.kept, first.copied), (0, segments(log.path()).len() as u64));
+    assert_eq!(
+        fs::read(out.path().join("log.vkey")).unwrap(),
+        fs::read(log.path().join("log.vkey")).unwrap()
+    );
+    assert!(!out.path().join("sled").exists());
+    let again = back_up(log.path(), out.path()).unwrap();
+    assert_eq!((again.kept, again.copied, again.copied_bytes), (first.copied, 0, 0));
+    let mut store = open(log.path()).unwrap();
+    fill(&mut store, 90, 7);
+    // Served: no lock is needed.
+    let more = back_up(log.path(), out.path()).unwrap();
+    assert!(more.kept >= first.copied - 1 && more.copied >= 1, "{more:?}");
+    restores_to(out.path(), 90);
+}
+
+#[test]
+fn what_was_never_signed_is_not_in_a_backup() {
+    let (log, out) = (log_of(60, 7), TempDir::new().unwrap());
+    append(&mut open(log.path()).unwrap(), (60..65).map(entry).collect());
+    assert_eq!(back_up(log.path(), out.path()).unwrap().head.head.size.get(), 60);
+    restores_to(out.path(), 60);
+    let journal =
+        |dir: &Path| segments(dir).iter().map(|path| fs::metadata(path).unwrap().len()).sum::<u64>();
+    assert!(journal(out.path()) < journal(log.path()));
+}
+
+#[test]
+fn an_empty_log_is_backed_up_and_restored() {
+    let (log, out) = (log_of(0, 7), TempDir::new().unwrap());
+    assert_eq!(back_up(log.path(), out.path()).unwrap().bytes, 0);
+    restores_to(out.path(), 0);
+}
+
+#[test]
+fn a_run_that_is_cut_off_anywhere_leaves_the_older_backup() {
+    let log = log_of(30, 7);
+    let older = TempDir::new().unwrap();
+    back_up(log.path(), older.path()).unwrap();
+    fill(&mut open(log.path()).unwrap(), 60, 7);
+    for first_run in [false, true] {
+        for steps in 0.. {
+            let out = TempDir::new().unwrap();
+            if !first_run {
+                crate::home::copy_dir(older.path(), out.path());
+            }
+            let cut = back_up_with(log.path(), out.path(), &key(), CutOff::after(steps));
+            if !first_run {
+                let size = check_backup(out.path(), &key(), &|_, _| ()).unwrap().head.size.get();
+                assert!(size == 60 || (cut.is_err() && size == 30), "after {steps} steps: {size}");
+                restores_to(out.path(), usize::try_from(size).unwrap());
+            }
+            back_up(log.path(), out.path()).unwrap_or_else(|e| panic!("after {steps} steps: {e}"));
+            if steps % 5 == 0 {
+                restores_to(out.path(), 60);
+            }
+            if cut.is_ok() {
+                assert!(steps > 10, "{steps}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_spoiled_backup_is_mended_by_the_next_run_and_never_restored() {
+    let (log, out) = (log_of(60, 7), TempDir::new().unwrap());
+    back_up(log.path(), out.path()).unwrap();
+    for path in segments(out.path()) {
+        let whole = fs::read(&path).unwrap();
+        for at in (0..whole.len()).step_by(17) {
+            let mut spoiled = whole.clone();
+            spoiled[at] ^= 0x40;
+            fs::write(&path, &spoiled).unwrap();
+            let dir = TempDir::new().unwrap();
+            let refused = restore(out.path(), dir.path()).unwrap_err();
+            assert!(matches!(&refused, CopyError::Source { .. }), "{refused}");
+            assert!(contents(dir.path()).is_empty(), "nothing was touched");
+        }
+        assert_eq!(back_up(log.path(), out.path()).unwrap().copied, 1);
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+    restores_to(out.path(), 60);
+}
+
+#[test]
+fn a_damaged_log_does_not_go_over_a_good_backup() {
+    let (log, out) = (log_of(30, 7), TempDir::new().unwrap());
+    back_up(log.path(), out.path()).unwrap();
+    fill(&mut open(log.path()).unwrap(), 60, 7);
+    let path = segments(log.path()).pop().unwrap();
+    let whole = fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(9) {
+        let mut spoiled = whole.clone();
+        spoiled[at] ^= 1;
+        fs::write(&path, spoiled).unwrap();
+        let refused = back_up(log.path(), out.path()).unwrap_err();
+        assert!(matches!(&refused, CopyError::Store(e) if e.is_damage()), "{at}: {refused}");
+        assert!(refused.to_string().contains("treehead repair DIR --from SOURCE"), "{refused}");
+        assert_eq!(check_backup(out.path(), &key(), &|_, _| ()).unwrap().head.size.get(), 30);
+    }
+    fs::write(&path, whole).unwrap();
+    back_up(log.path(), out.path()).unwrap();
+    restores_to(out.path(), 60);
+}
+
+#[test]
+fn a_backup_goes_only_where_one_is() {
+    let (log, other) = (log_of(30, 7), log_of(20, 5));
+    let before = contents(other.path());
+    let refused = back_up(log.path(), other.path()).unwrap_err();
+    assert!(matches!(refused, CopyError::NotABackup { .. }), "a log is no backup: {refused}");
+    assert_eq!(contents(other.path()), before);
+    // A log that went back behind its backup.
+    let (out, old) = (TempDir::new().unwrap(), log_of(21, 7));
+    back_up(log.path(), out.path()).unwrap();
+    let refused = back_up(old.path(), out.path()).unwrap_err();
+    let CopyError::Newer { there, here, .. } = &refused else { panic!("{refused}") };
+    assert_eq!((there.get(), here.get()), (30, 21));
+    assert!(refused.to_string().contains("9 of its entries would be lost"), "{refused}");
+}
+
+/// A log of `count` entries that are not the others'.
+fn fork(count: usize) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let mut store = open(dir.path()).unwrap();
+    let entries: Vec<Vec<u8>> = (0..count).map(|at| format!("other {at}").into_bytes()).collect();
+    entries.chunks(7).for_each(|some| append(&mut store, some.to_vec()));
+    let head = head_of(&grow(&RightEdge::default(), &entries).edge);
+    store.replace_checkpoint(None, &head).unwrap();
+    drop(store);
+    dir
+}
+
+#[test]
+fn a_restore_never_takes_anything_away() {
+    let (log, out) = (log_of(60, 7), TempDir::new().unwrap());
+    back_up(log.path(), out.path()).unwrap();
+    let refused = |dir: &Path| {
+        let before = contents(dir);
+        let refused = restore(out.path(), dir).unwrap_err();
+        assert_eq!(contents(dir), before, "{refused}");
+        refused
+    };
+    // Newer by its checkpoint, by its journal, and by a checkpoint whose journal is lost.
+    let newer = log_of(67, 7);
+    let CopyError::Newer { there, .. } = refused(newer.path()) else { panic!() };
+    assert_eq!(there.get(), 67);
+    fs::copy(Layout::new(log.path()).checkpoint(), Layout::new(newer.path()).checkpoint()).unwrap();
+    assert!(matches!(refused(newer.path()), CopyError::Newer { .. }), "unsigned entries count too");
+    let lost = log_of(67, 7);
+    fs::remove_dir_all(Layout::new(lost.path()).journal()).unwrap();
+    assert!(matches!(refused(lost.path()), CopyError::Newer { .. }));
+    // Another history, smaller or as large.
+    for count in [7, 30, 60] {
+        let other = fork(count);
+        let e = refused(other.path());
+        assert!(matches!(e, CopyError::Fork { .. }), "{count}: {e}");
+        let e = back_up(other.path(), out.path()).unwrap_err();
+        assert!(matches!(e, CopyError::Newer { .. } | CopyError::Fork { .. }), "{count}: {e}");
+    }
+    assert!(matches!(back_up(fork(70).path(), out.path()), Err(CopyError::Fork { .. })));
+    // Served.
+    let held = log_of(30, 7);
+    let store = open(held.path()).unwrap();
+    assert!(matches!(refused(held.path()), CopyError::Store(StoreError::Locked { .. })));
+    drop(store);
+    // A checkpoint that somebody deleted, and a damaged journal: for `treehead repair`.
+    fs::remove_file(Layout::new(held.path()).checkpoint()).unwrap();
+    assert!(matches!(refused(held.path()), CopyError::Store(StoreError::CheckpointMissing { .. })));
+    restores_to(out.path(), 60);
+}
+
+#[test]
+fn an_older_log_is_brought_forward_at_whatever_step_it_is_cut_off() {
+    let (log, out) = (log_of(60, 7), TempDir::new().unwrap());
+    back_up(log.path(), out.path()).unwrap();
+    for steps in 0.. {
+        let dir = log_of(28, 7);
+        let cut = restore_with(out.path(), dir.path(), CutOff::after(steps));
+        let copy = TempDir::new().unwrap();
+        crate::home::copy_dir(dir.path(), copy.path());
+        let store = open(copy.path()).unwrap_or_else(|e| panic!("after {steps} steps: {e}"));
+        let size = usize::try_from(store.edge().size().get()).unwrap();
+        assert!(size == 60 || (size == 28 && cut.is_err()), "{size}");
+        check_served(&store, size);
+        let again = restore(out.path(), dir.path()).unwrap();
+        assert_eq!(again.head.head.size.get(), 60);
+        check_served(&open(dir.path()).unwrap(), 60);
+        if cut.is_ok() {
+            assert!(steps > 10, "{steps}");
+            assert_eq!(again.before.get(), 60, "there was nothing left to do");
+            assert!(again.kept_as.is_none());
+            return;
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! A small but complete log, and what is compared after its files were spoiled.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -11,7 +13,9 @@ use treehead::checkpoint::Checkpoint;
 use treehead::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TreeSize, prove_inclusion, tiles_of};
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use treehead::release::{Claim, Facts, SearchField, Term};
-use treehead::store::{Batch, Describe, DiskStore, Layout, OpenOptions, Store, StoreError, StoreReader};
+use treehead::store::{
+    Batch, Describe, DiskIo, DiskStore, Layout, OpenOptions, RealDisk, Store, StoreError, StoreReader,
+};
 
 pub const ORIGIN: &str = "example.com/damage";
 /// Small, so that a few entries make several segments.
@@ -183,6 +187,49 @@ fn check_reader(reader: &dyn StoreReader, entries: &[Vec<u8>], edge: &RightEdge)
     let beyond = Tile::in_tree(treehead::merkle::TileId::Entries { index: 0 }, TreeSize::new(256).unwrap());
     if entries.len() < 256 {
         assert!(reader.bundle(0, entries.len() + 1).is_err(), "{beyond:?}");
+    }
+}
+
+/// A disk that takes so many steps, and none after that: a crash, as far as files can tell.
+pub struct CutOff(AtomicI64);
+
+impl CutOff {
+    pub fn after(steps: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(steps)))
+    }
+
+    fn step<T>(&self, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if self.0.fetch_sub(1, Ordering::SeqCst) > 0 { run() } else { Err(io::Error::other("cut off")) }
+    }
+}
+
+impl DiskIo for CutOff {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.step(|| RealDisk.create(path))
+    }
+    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        // Half of it arrives.
+        let half = &bytes[..bytes.len() / 2];
+        self.step(|| RealDisk.write_at(file, path, bytes, offset))
+            .inspect_err(|_| drop(RealDisk.write_at(file, path, half, offset)))
+    }
+    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.step(|| RealDisk.sync_data(file, path))
+    }
+    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.step(|| RealDisk.sync_all(file, path))
+    }
+    fn set_len(&self, file: &File, path: &Path, length: u64) -> io::Result<()> {
+        self.step(|| RealDisk.set_len(file, path, length))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step(|| RealDisk.rename(from, to))
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step(|| RealDisk.remove(path))
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.step(|| RealDisk.sync_dir(dir))
     }
 }
 

@@ -1,1 +1,288 @@
+//! Repairs from another journal, in this process; those from exports and addresses are in `binary.rs`.
 
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use treehead::store::{
+    CheckpointWas, CopyError, DiskIo, EntrySource, JournalSource, Layout, RealDisk, Repair, Repaired,
+    SignedHead, Store as _, StoreError, read_signed,
+};
+
+use crate::home::{
+    CutOff, SEGMENT_BYTES, append, check_served, contents, copy_dir, entry, head, key, log_of, open, segments,
+};
+
+fn repair_with(
+    dir: &Path,
+    head: Option<SignedHead>,
+    source: &mut dyn EntrySource,
+    io: Arc<dyn DiskIo>,
+) -> Result<Repaired, CopyError> {
+    let key = key();
+    let job = Repair {
+        dir,
+        key: &key,
+        from: "the source",
+        from_head: head,
+        io,
+        segment_bytes: SEGMENT_BYTES,
+        progress: &|_, _| (),
+    };
+    job.run(source)
+}
+
+fn repair(dir: &Path, from: &Path) -> Result<Repaired, CopyError> {
+    let head = read_signed(&Layout::new(from).checkpoint(), &key())?;
+    let mut source = JournalSource::new(&Layout::new(from).journal())?;
+    repair_with(dir, head, &mut source, Arc::new(RealDisk))
+}
+
+fn copy(log: &Path) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    copy_dir(log, dir.path());
+    dir
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_flip_anywhere_is_mended_and_only_what_was_lost_is_fetched() {
+    let good = log_of(60, 7);
+    for (number, path) in segments(good.path()).iter().enumerate() {
+        let name = path.strip_prefix(good.path()).unwrap();
+        for at in (0..fs::metadata(path).unwrap().len()).step_by(19) {
+            let dir = copy(good.path());
+            flip(&dir.path().join(name), usize::try_from(at).unwrap());
+            let done = repair(dir.path(), good.path()).unwrap();
+            let counts = done.journal.expect("it was damaged");
+            assert_eq!(counts.kept + counts.fetched, 60);
+            assert!(counts.fetched <= 7, "segment {number} byte {at}: {counts:?}");
+            assert_eq!(done.checkpoint, CheckpointWas::Current);
+            assert!(done.kept_as.unwrap().ends_with("journal.damaged-1"));
+            if at % 5 == 0 {
+                check_served(&open(dir.path()).unwrap(), 60);
+            }
+            // The same batches in the same segments.
+            for path in segments(good.path()) {
+                let mended = dir.path().join(path.strip_prefix(good.path()).unwrap());
+                assert_eq!(fs::read(mended).unwrap(), fs::read(&path).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn lost_cut_and_foreign_files_are_mended() {
+    let good = log_of(60, 7);
+    let names: Vec<_> =
+        segments(good.path()).iter().map(|path| path.strip_prefix(good.path()).unwrap().to_owned()).collect();
+    for name in &names {
+        let dir = copy(good.path());
+        fs::remove_file(dir.path().join(name)).unwrap();
+        repair(dir.path(), good.path()).unwrap();
+        check_served(&open(dir.path()).unwrap(), 60);
+        fs::write(dir.path().join(name), "noise").unwrap();
+        let done = repair(dir.path(), good.path()).unwrap();
+        assert!(done.kept_as.unwrap().ends_with("journal.damaged-2"));
+        check_served(&open(dir.path()).unwrap(), 60);
+    }
+    let dir = copy(good.path());
+    fs::write(dir.path().join("journal/notes.txt"), "mine").unwrap();
+    assert!(open(dir.path()).err().unwrap().to_string().contains("notes.txt"));
+    let counts = repair(dir.path(), good.path()).unwrap().journal.unwrap();
+    assert_eq!((counts.kept, counts.fetched), (60, 0));
+    fs::remove_dir_all(dir.path().join("journal")).unwrap();
+    assert_eq!(repair(dir.path(), good.path()).unwrap().journal.unwrap().fetched, 60);
+    check_served(&open(dir.path()).unwrap(), 60);
+}
+
+#[test]
+fn two_damaged_copies_mend_each_other() {
+    let good = log_of(60, 7);
+    let (a, b) = (copy(good.path()), copy(good.path()));
+    flip(&segments(a.path())[0], 200);
+    flip(&segments(b.path())[1], 200);
+    repair(a.path(), b.path()).unwrap();
+    repair(b.path(), a.path()).unwrap();
+    check_served(&open(a.path()).unwrap(), 60);
+    check_served(&open(b.path()).unwrap(), 60);
+}
+
+#[test]
+fn a_sound_log_is_left_alone() {
+    let good = log_of(60, 7);
+    let before = contents(good.path());
+    let copy = copy(good.path());
+    let done = repair(good.path(), copy.path()).unwrap();
+    assert!(done.journal.is_none() && done.kept_as.is_none() && done.checkpoint == CheckpointWas::Current);
+    assert_eq!(contents(good.path()), before);
+}
+
+#[test]
+fn durable_entries_beyond_the_signed_size_are_kept() {
+    let dir = log_of(60, 7);
+    let good = copy(dir.path());
+    append(&mut open(dir.path()).unwrap(), (60..64).map(entry).collect());
+    flip(&segments(dir.path())[0], 200);
+    let done = repair(dir.path(), good.path()).unwrap();
+    assert_eq!((done.size.get(), done.head.head.size.get()), (64, 60));
+    check_served(&open(dir.path()).unwrap(), 64);
+}
+
+#[test]
+fn a_lost_or_older_checkpoint_is_fetched() {
+    let good = log_of(60, 7);
+    let dir = copy(good.path());
+    for lost in [None, Some(b"noise".as_slice())] {
+        match lost {
+            None => fs::remove_file(dir.path().join("checkpoint")).unwrap(),
+            Some(noise) => fs::write(dir.path().join("checkpoint"), noise).unwrap(),
+        }
+        let done = repair(dir.path(), good.path()).unwrap();
+        assert_eq!((done.checkpoint, done.journal), (CheckpointWas::Lost, None));
+        check_served(&open(dir.path()).unwrap(), 60);
+    }
+    // A restored older copy is brought up to what the world has seen.
+    let old = log_of(28, 7);
+    let done = repair(old.path(), good.path()).unwrap();
+    assert_eq!((done.checkpoint, done.head.head.size.get()), (CheckpointWas::Older, 60));
+    check_served(&open(old.path()).unwrap(), 60);
+    // Neither has one.
+    fs::remove_file(dir.path().join("checkpoint")).unwrap();
+    fs::remove_file(good.path().join("checkpoint")).unwrap();
+    let refused = repair(dir.path(), good.path()).unwrap_err();
+    assert!(matches!(refused, CopyError::Store(StoreError::CheckpointMissing { .. })), "{refused}");
+}
+
+/// Says whatever it is told to.
+struct Liar<F>(F);
+
+impl<F: FnMut(u64, usize) -> Result<Vec<Vec<u8>>, String>> EntrySource for Liar<F> {
+    fn entries(&mut self, first: u64, most: usize) -> Result<Vec<Vec<u8>>, String> {
+        (self.0)(first, most)
+    }
+}
+
+#[test]
+fn a_source_that_lies_changes_nothing() {
+    let dir = log_of(60, 7);
+    flip(&segments(dir.path())[1], 150);
+    let before = contents(dir.path());
+    let from = |first: u64, most: usize| {
+        let first = usize::try_from(first).unwrap();
+        (first..first + most).map(entry).collect::<Vec<_>>()
+    };
+    type Lie = Box<dyn FnMut(u64, usize) -> Result<Vec<Vec<u8>>, String>>;
+    let lies: [(&str, Lie); 6] = [
+        ("wrong bytes", Box::new(|_, most| Ok(vec![b"wrong".to_vec(); most]))),
+        (
+            "one wrong byte",
+            Box::new(move |first, most| {
+                let mut entries = from(first, most);
+                entries[0][0] ^= 1;
+                Ok(entries)
+            }),
+        ),
+        ("shifted", Box::new(move |first, most| Ok(from(first + 1, most)))),
+        ("too many", Box::new(move |first, most| Ok(from(first, most + 1)))),
+        ("nothing", Box::new(|_, _| Ok(Vec::new()))),
+        ("ends", Box::new(|first, _| Err(format!("expected entry {first}, saw none")))),
+    ];
+    for (what, lie) in lies {
+        let refused = repair_with(dir.path(), None, &mut Liar(lie), Arc::new(RealDisk)).unwrap_err();
+        assert!(matches!(refused, CopyError::Source { .. }), "{what}: {refused}");
+        assert_eq!(contents(dir.path()), before, "{what}");
+    }
+    repair_with(dir.path(), None, &mut Liar(|first, most| Ok(from(first, most))), Arc::new(RealDisk))
+        .unwrap();
+    check_served(&open(dir.path()).unwrap(), 60);
+}
+
+#[test]
+fn a_batch_inside_an_entry_is_not_taken_for_one_of_the_log() {
+    // Somebody publishes an entry that holds a batch as it may stand in a journal some day; then that
+    // entry's own batch is damaged at its head, so that what is inside of it is searched.
+    let (dir, other) = (log_of(21, 7), log_of(35, 7));
+    let bytes: Vec<u8> = segments(other.path()).iter().flat_map(|path| fs::read(path).unwrap()).collect();
+    let at = bytes.windows(8).rposition(|w| w == b"THBATCH\n").unwrap();
+    let inside = bytes[at..].to_vec();
+    let mut store = open(dir.path()).unwrap();
+    append(&mut store, vec![inside.clone()]);
+    append(&mut store, (22..40).map(entry).collect());
+    crate::home::publish(&mut store);
+    let (edge, size) = (store.edge(), 40);
+    drop(store);
+    let good = copy(dir.path());
+    let path = segments(dir.path())
+        .into_iter()
+        .find(|path| fs::read(path).unwrap().windows(inside.len()).any(|window| window == inside));
+    let path = path.unwrap();
+    let whole = fs::read(&path).unwrap();
+    let inner = whole.windows(inside.len()).position(|window| window == inside).unwrap();
+    flip(&path, inner - 30);
+    let done = repair(dir.path(), good.path()).unwrap();
+    assert_eq!(done.size.get(), size);
+    assert_eq!(open(dir.path()).unwrap().edge(), edge);
+}
+
+#[test]
+fn two_histories_are_not_mixed() {
+    let dir = log_of(60, 7);
+    let other = TempDir::new().unwrap();
+    let mut store = open(other.path()).unwrap();
+    append(&mut store, (0..70).map(|at| format!("other {at}").into_bytes()).collect());
+    crate::home::publish(&mut store);
+    drop(store);
+    let before = contents(dir.path());
+    let refused = repair(dir.path(), other.path()).unwrap_err();
+    assert!(matches!(refused, CopyError::Fork { .. }), "{refused}");
+    assert_eq!(contents(dir.path()), before);
+    assert_ne!(head(60), head(61));
+}
+
+#[test]
+fn a_repair_cut_off_anywhere_is_finished_by_the_next_one() {
+    let good = log_of(60, 7);
+    for spoil in ["segment", "checkpoint"] {
+        for steps in 0.. {
+            let dir = copy(good.path());
+            flip(&segments(dir.path())[0], 200);
+            if spoil == "checkpoint" {
+                fs::remove_file(dir.path().join("checkpoint")).unwrap();
+            }
+            let theirs = read_signed(&Layout::new(good.path()).checkpoint(), &key()).unwrap();
+            let mut source = JournalSource::new(&Layout::new(good.path()).journal()).unwrap();
+            let cut = repair_with(dir.path(), theirs, &mut source, CutOff::after(steps));
+            // A start in between works, or is refused with the command to run.
+            let between = copy(dir.path());
+            let _ = fs::remove_dir_all(between.path().join("sled"));
+            match open(between.path()) {
+                Ok(store) => check_served(&store, 60),
+                Err(e) => assert!(cut.is_err() && e.to_string().contains("treehead repair DIR"), "{e}"),
+            }
+            for dir in [dir, between] {
+                repair(dir.path(), good.path())
+                    .unwrap_or_else(|e| panic!("{spoil} after {steps} steps: {e}"));
+                check_served(&open(dir.path()).unwrap(), 60);
+            }
+            if cut.is_ok() {
+                assert!(steps > 10, "{steps}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_served_log_is_not_repaired() {
+    let (dir, good) = (log_of(14, 7), log_of(14, 7));
+    let _store = open(dir.path()).unwrap();
+    let refused = repair(dir.path(), good.path()).unwrap_err();
+    assert!(matches!(refused, CopyError::Store(StoreError::Locked { .. })), "{refused}");
+}

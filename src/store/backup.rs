@@ -155,12 +155,10 @@ impl Backup<'_> {
         if let Some(other) =
             segments(&out)?.iter().find(|first| **first < size.get() && !firsts.contains(first))
         {
-            return Err(CopyError::NotABackup {
-                path: self.out.to_owned(),
-                detail: format!(
-                    "expected the log's segments, saw {other:020}.seg, which the log does not have (a repaired log's backup begins anew)"
-                ),
-            });
+            let detail =
+                format!("expected the log's segments, saw {other:020}.seg, which the log does not have");
+            let error = CopyError::NotABackup { path: self.out.to_owned(), detail };
+            return self.blame(error, before, &done.head).map(drop);
         }
         let mut tree = Rehash::watching(before.iter().map(|b| b.head.size).chain([size]));
         for (at, first) in firsts.iter().enumerate() {
@@ -234,7 +232,8 @@ impl Backup<'_> {
         before: Option<&SignedHead>,
         head: &SignedHead,
     ) -> Result<Rehash, CopyError> {
-        if !matches!(&error, CopyError::Store(e) if e.is_damage()) {
+        if matches!(&error, CopyError::Store(e) if !e.is_damage()) || matches!(error, CopyError::Fork { .. })
+        {
             return Err(error);
         }
         let origin = origin_hash(self.key.name().as_str());
@@ -252,8 +251,13 @@ impl Backup<'_> {
         if let Some(before) = before.filter(|before| !tree.holds(before)) {
             return Err(self.fork(before.head.size));
         }
-        let detail = format!("the log is sound, what is there does not fit it: {error}");
-        Err(CopyError::NotABackup { path: self.out.to_owned(), detail })
+        Err(match error {
+            CopyError::Store(e) => {
+                let detail = format!("the log is sound, what is there does not fit it: {e}");
+                CopyError::NotABackup { path: self.out.to_owned(), detail }
+            }
+            other => other,
+        })
     }
 
     fn copy_file(&self, file: &Companion) -> Result<(), StoreError> {

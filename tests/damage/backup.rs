@@ -145,7 +145,9 @@ fn a_run_that_is_cut_off_anywhere_leaves_the_older_backup() {
             if !first_run {
                 let size = check_backup(out.path(), &key(), &|_, _| ()).unwrap().head.size.get();
                 assert!(size == 60 || (cut.is_err() && size == 30), "after {steps} steps: {size}");
-                restores_to(out.path(), usize::try_from(size).unwrap());
+                if steps % 4 == 0 {
+                    restores_to(out.path(), usize::try_from(size).unwrap());
+                }
             }
             back_up(log.path(), out.path()).unwrap_or_else(|e| panic!("after {steps} steps: {e}"));
             if steps % 5 == 0 {
@@ -272,8 +274,10 @@ fn a_restore_never_takes_anything_away() {
 fn an_older_log_is_brought_forward_at_whatever_step_it_is_cut_off() {
     let (log, out) = (log_of(60, 7), TempDir::new().unwrap());
     back_up(log.path(), out.path()).unwrap();
+    let old = log_of(28, 7);
     for steps in 0.. {
-        let dir = log_of(28, 7);
+        let dir = TempDir::new().unwrap();
+        crate::home::copy_dir(old.path(), dir.path());
         let cut = restore_with(out.path(), dir.path(), CutOff::after(steps));
         let copy = TempDir::new().unwrap();
         crate::home::copy_dir(dir.path(), copy.path());

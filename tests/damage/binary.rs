@@ -1,1 +1,248 @@
+//! The program itself: exit codes, what it says, exports and addresses as sources, and `kill -9`.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::program::{StaticFiles, World};
+
+const RELEASES: u64 = 300;
+const SEGMENT: &str = "log/journal/00000000000000000000.seg";
+
+/// A log of releases that was served and stopped, with a backup and an export of it.
+fn world() -> World {
+    let world = World::new();
+    let server = world.serve();
+    let line = |n: u64| {
+        let sha256 = treehead::merkle::Hash::digest(&n.to_be_bytes()).to_hex();
+        format!(
+            "{{\"purl\":\"pkg:generic/example/tool@{n}\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":{n},\"artifacts\":[{{\"name\":\"tool\",\"sha256\":\"{sha256}\"}}]}}\n"
+        )
+    };
+    world.write("releases.jsonl", (1..=RELEASES).map(line).collect::<String>());
+    world.run(&format!("publish --from releases.jsonl --log {} --key publisher.pem", server.url)).done();
+    world.publish(&server, "a.bin", "a", 1).done();
+    let ran = world.run("backup log out").done();
+    assert!(ran.stdout.contains("up to tree size 301"), "{ran:?}");
+    assert!(ran.stdout.contains("log.key is NOT in this backup"), "{ran:?}");
+    server.terminate();
+    world.run("export log static").done();
+    world
+}
+
+fn spoil(world: &World, file: &str, at: usize) {
+    let mut bytes = world.read(file);
+    bytes[at] ^= 0x10;
+    world.write(file, bytes);
+}
+
+#[test]
+fn a_backup_becomes_a_log_again() {
+    let world = world();
+    assert!(!world.path("out/log.key").exists() && !world.path("out/sled").exists());
+    let json = world.run("backup log out --json").done().json();
+    assert_eq!((&json["tree_size"], &json["segments_copied"]), (&301.into(), &0.into()));
+    // A backup is checked, and never served.
+    world.run("fsck out").done();
+    assert!(!world.path("out/sled").exists());
+    world.run("serve out --listen 127.0.0.1:0").failed(2, "is a backup");
+    let ran = world.run("restore out back").done();
+    assert!(ran.stdout.contains("would FORK it") && ran.stdout.contains("log.key was not"), "{ran:?}");
+    world.run("serve back --listen 127.0.0.1:0").failed(3, "put your own copy of it back");
+    world.write("back/log.key", world.read("log/log.key"));
+    world.chmod("back/log.key", 0o600);
+    let ran = world.run("fsck back").done();
+    assert!(ran.stdout.contains("at tree size 301"), "{ran:?}");
+    // Served, it is the same log: the restored directory takes the place of the old one.
+    fs::rename(world.path("log"), world.path("old")).unwrap();
+    fs::rename(world.path("back"), world.path("log")).unwrap();
+    let server = world.serve();
+    assert_eq!(server.tree_size(), 301);
+    world.publish(&server, "b.bin", "b", 2).done();
+    world.run("restore out log").failed(3, "is in use by another treehead process");
+    server.terminate();
+    world.run("restore out log").refused("would-lose-entries");
+    // The key only where it was asked for, and readable by its owner alone.
+    world.run("backup log keyed --with-key").done();
+    let mode = fs::metadata(world.path("keyed/log.key")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
+    world.run("restore keyed new").done();
+    world.run("fsck new").done();
+    world.run("restore keyed keyed").failed(2, "are the same directory");
+    world.run("init other --origin log.example.org/other").done();
+    world.run("restore out other").refused("other-log");
+    world.run("backup other out").refused("not-a-backup");
+    world.run("backup log old").refused("not-a-backup");
+}
+
+#[test]
+fn each_kind_of_source_repairs() {
+    let world = world();
+    let files = StaticFiles::serve(&world.path("static"));
+    for source in ["out", "static", &files.url.clone()] {
+        spoil(&world, SEGMENT, 5_000);
+        let ran = world.run("fsck log").refused("journal-damaged");
+        assert!(ran.stderr.contains("treehead repair DIR --from SOURCE"), "{ran:?}");
+        let _ = fs::remove_dir_all(world.path("log/sled"));
+        world.run("serve log --listen 127.0.0.1:0").refused("journal-damaged");
+        let json = world.run(&format!("repair log --from {source} --json")).done().json();
+        assert_eq!((&json["entries"], &json["checkpoint_was"]), (&301.into(), &"current".into()), "{source}");
+        assert!(json["entries_fetched"].as_u64().unwrap() > 0);
+        world.run("fsck log").done();
+        let ran = world.run(&format!("repair log --from {source}")).done();
+        assert!(ran.stdout.contains("it was not changed"), "{ran:?}");
+        fs::remove_file(world.path("log/checkpoint")).unwrap();
+        world.run("fsck log").refused("checkpoint-missing");
+        world.run("serve log --listen 127.0.0.1:0").refused("checkpoint-missing");
+        let ran = world.run(&format!("repair log --from {source}")).done();
+        assert!(ran.stdout.contains("would FORK it"), "{ran:?}");
+    }
+    let server = world.serve();
+    world.run("repair log --from out").failed(3, "is in use by another treehead process");
+    assert_eq!(server.tree_size(), 301);
+}
+
+#[test]
+fn a_source_that_is_none_is_refused_and_changes_nothing() {
+    let world = world();
+    world.run("init other --origin log.example.org/other").done();
+    spoil(&world, SEGMENT, 5_000);
+    let before = world.read(SEGMENT);
+    let refused = |source: &str| {
+        world.run(&format!("repair log --from {source}")).refused("source-refused");
+        assert_eq!(world.read(SEGMENT), before);
+        assert!(!world.path("log/journal.building").exists());
+    };
+    refused("other");
+    fs::create_dir_all(world.path("lies/tile/entries")).unwrap();
+    for (name, spoilt) in [("000", 5_000), ("001.p/45", 10)] {
+        let mut bytes = world.read(&format!("static/tile/entries/{name}"));
+        bytes[spoilt] ^= 1;
+        let path = world.path(&format!("lies/tile/entries/{name}"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    fs::copy(world.path("static/checkpoint"), world.path("lies/checkpoint")).unwrap();
+    refused("lies");
+    let files = StaticFiles::serve(&world.path("lies"));
+    refused(&files.url);
+    fs::remove_dir_all(world.path("lies/tile/entries/001.p")).unwrap();
+    fs::remove_file(world.path("lies/tile/entries/000")).unwrap();
+    refused("lies");
+    refused(&files.url);
+    world.run("repair log --from missing").failed(2, "saw none of them");
+    world.run("repair log --from log").failed(2, "are the same directory");
+    world.run("repair log --from static").done();
+    world.run("fsck log").done();
+}
+
+#[test]
+fn each_file_that_is_missing_or_empty_is_named_with_what_to_do() {
+    let world = world();
+    for (file, says) in [
+        ("treehead.toml", "cp BACKUP/treehead.toml log/treehead.toml"),
+        ("publishers.toml", "cp BACKUP/publishers.toml log/publishers.toml"),
+        ("log.vkey", "run: echo '"),
+        ("log.key", "put your own copy of it back"),
+        ("endpoint.policy", "cp BACKUP/endpoint.policy log/endpoint.policy"),
+        ("checkpoint", "treehead repair DIR --from SOURCE"),
+        ("journal/00000000000000000000.seg", "treehead repair DIR --from SOURCE"),
+    ] {
+        let path = format!("log/{file}");
+        let (whole, mode) = (world.read(&path), fs::metadata(world.path(&path)).unwrap().permissions());
+        for missing in [true, false] {
+            if missing {
+                fs::remove_file(world.path(&path)).unwrap();
+            } else if file == "publishers.toml" {
+                continue; // a log that nobody may publish to is a log
+            } else {
+                world.write(&path, "");
+            }
+            fs::set_permissions(world.path(&path), mode.clone()).ok();
+            let ran = world.run("fsck log");
+            assert!(ran.exit != 0 && ran.exit < 4, "{file}: {ran:?}");
+            assert!(ran.stderr.contains(says), "{file}: {ran:?}");
+            assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+            // What a log needs for serving, it does not start without.
+            if file != "endpoint.policy" {
+                let _ = fs::remove_dir_all(world.path("log/sled"));
+                let serve = world.run("serve log --listen 127.0.0.1:0");
+                assert!(serve.exit != 0 && serve.stderr.contains(says), "{file}: {serve:?}");
+            }
+        }
+        world.write(&path, &whole);
+        fs::set_permissions(world.path(&path), mode).unwrap();
+    }
+    world.run("fsck log").done();
+    world.serve().terminate();
+}
+
+#[test]
+fn flips_in_settings_and_keys_are_found_or_leave_a_valid_setting() {
+    let world = world();
+    let mut unnoticed = Vec::new();
+    for file in ["treehead.toml", "log.vkey", "log.key", "endpoint.policy"] {
+        let path = format!("log/{file}");
+        let whole = world.read(&path);
+        for at in (0..whole.len()).step_by(whole.len() / 9) {
+            spoil(&world, &path, at);
+            let ran = world.run("fsck log");
+            assert!((0..4).contains(&ran.exit) && !ran.stderr.contains("panicked"), "{file} {at}: {ran:?}");
+            if ran.exit == 0 {
+                unnoticed.push((file, String::from_utf8_lossy(&world.read(&path)).into_owned()));
+            } else {
+                let said = ["cp BACKUP/", "run: echo", "put your own", "put the right one", "chmod 600"];
+                assert!(said.iter().any(|said| ran.stderr.contains(said)), "{file} {at}: {ran:?}");
+            }
+            world.write(&path, &whole);
+        }
+    }
+    // Words in comments, and another address or interval, are as good as what was there: no file of
+    // settings has a signature, because people write them. What must not change is held by the keys.
+    for (file, text) in unnoticed {
+        assert!(matches!(file, "treehead.toml" | "endpoint.policy"), "{file}: {text}");
+        if file == "treehead.toml" {
+            assert!(text.contains("origin = \"log.example.com/releases\""), "{text}");
+        } else {
+            let vkey = String::from_utf8(world.read("log/log.vkey")).unwrap();
+            assert!(
+                text.contains(&format!("log {}", vkey.trim_end())) && text.contains("\nquorum none"),
+                "{text}"
+            );
+        }
+    }
+}
+
+fn damaged_journals(dir: &Path) -> Vec<PathBuf> {
+    let items = fs::read_dir(dir).unwrap().map(|item| item.unwrap().path());
+    items.filter(|path| path.to_string_lossy().contains("journal.damaged")).collect()
+}
+
+#[test]
+fn a_repair_that_is_killed_is_run_again() {
+    let world = world();
+    let whole = world.read(SEGMENT);
+    // One whole run tells how long it takes; the kills are spread over that.
+    spoil(&world, SEGMENT, 5_000);
+    let begun = Instant::now();
+    world.run("repair log --from out").done();
+    let takes = begun.elapsed().max(Duration::from_millis(20));
+    for round in 0..12_u32 {
+        world.write(SEGMENT, &whole);
+        spoil(&world, SEGMENT, 5_000 + usize::try_from(round).unwrap());
+        let mut child = world.command("repair log --from out");
+        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(takes * round / 11);
+        let _ = child.kill();
+        child.wait().unwrap();
+        // Without a repair, it starts with everything or not at all.
+        let fsck = world.run("fsck log");
+        assert!(fsck.exit == 0 || fsck.stderr.contains("treehead repair DIR"), "{fsck:?}");
+        world.run("repair log --from out").done();
+        world.run("fsck log").done();
+    }
+    assert!(!damaged_journals(&world.path("log")).is_empty());
+    let server = world.serve();
+    assert_eq!(server.tree_size(), 301);
+}

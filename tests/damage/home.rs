@@ -233,6 +233,22 @@ impl DiskIo for CutOff {
     }
 }
 
+/// Runs `try_one` on each of `0..count`, several at a time: most of the time is spent on waiting for
+/// the disk. Each thread has a copy of the log.
+pub fn each(log: &Path, count: usize, try_one: impl Fn(&Path, usize) + Sync) {
+    const THREADS: usize = 8;
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let try_one = &try_one;
+            scope.spawn(move || {
+                let dir = TempDir::new().unwrap();
+                copy_dir(log, dir.path());
+                (thread..count).step_by(THREADS).for_each(|at| try_one(dir.path(), at));
+            });
+        }
+    });
+}
+
 /// An error that an operator can work with: it names a file, and the command that mends it.
 #[track_caller]
 pub fn check_says(message: &str, file: &str, command: &str) {

@@ -8,6 +8,7 @@ use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::files;
 use super::output::{self, GREEN};
+use crate::merkle::TreeSize;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::store::{Backup, Companion, RealDisk};
 
@@ -45,7 +46,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     bar.finish_and_clear();
     let has_key = args.out.join("log.key").exists();
     let (size, out) = (done.head.head.size, args.out.display());
-    let new = size.get() - done.before.map_or(0, |before| before.get());
+    let new = size.get() - done.before.map_or(0, TreeSize::get);
     let object = json!({
         "ok": true, "tree_size": size.get(), "root": done.head.head.root.to_base64(), "new_entries": new,
         "segments_copied": done.copied, "bytes_copied": done.copied_bytes, "segments_kept": done.kept,

@@ -42,6 +42,7 @@ pub fn run(args: &Export, json: bool) -> CliResult {
         let (expected, seen) = (head.root.to_base64(), root.to_base64());
         return Err(StoreError::JournalForked { size: head.size, expected, seen }.into());
     }
+    fs::create_dir_all(&args.out).map_err(|e| Failure::io("create", &args.out, &e))?;
     // Last: whoever reads it finds every tile that it promises.
     files::replace(&args.out.join("checkpoint"), &note)?;
     let (written, kept, out) = (tree.written, tree.kept, args.out.display());

@@ -39,7 +39,7 @@ pub enum StoreError {
     },
     /// The journal ends before the last signed checkpoint does.
     #[error(
-        "the journal lost entries: the checkpoint file says that {signed} were signed and published, expected at least as many, saw {seen}; run `treehead repair DIR --from SOURCE`, where SOURCE is a newer backup, an export, or the address of a mirror; until then this log must not sign"
+        "the journal lost entries: expected at least {signed}, which the checkpoint file says were signed and published, saw {seen}; run `treehead repair DIR --from SOURCE`, where SOURCE is a newer backup, an export, or the address of a mirror; until then this log must not sign"
     )]
     JournalShort {
         /// Size of the last signed checkpoint.

@@ -127,10 +127,10 @@ fn a_replaced_checkpoint_is_not_believed() {
     // Another key under the same name.
     let stranger = NoteSigner::from_seed(origin.clone(), treehead::note::SignatureType::Ed25519, &[7; 32]);
     sign(3, Hash::digest(b"another"), &stranger);
-    world.run("fsck log").refused("checkpoint-signature");
+    world.run("fsck log").refused("checkpoint-damaged");
     // Text that was changed, and no checkpoint at all.
     world.write("log/checkpoint", String::from_utf8(good.clone()).unwrap().replace("\n3\n", "\n2\n"));
-    world.run("fsck log").refused("checkpoint-signature");
+    world.run("fsck log").refused("checkpoint-damaged");
     world.write("log/checkpoint", "noise");
     let ran = world.run("fsck log");
     assert_eq!(ran.exit, 1, "{ran:?}");

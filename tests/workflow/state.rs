@@ -1,5 +1,9 @@
 //! `treehead verify --state`: what an endpoint remembers.
 
+use treehead::checkpoint::Checkpoint;
+use treehead::merkle::{Hash, TreeSize};
+use treehead::note::NoteSigner;
+
 use crate::program::World;
 
 fn verify(file: &str) -> String {
@@ -70,6 +74,12 @@ fn another_history_of_the_log_is_a_fork() {
         std::fs::remove_dir_all(world.path("log").join(part)).unwrap();
     }
     std::fs::remove_file(world.path("log/checkpoint")).unwrap();
+    // Not by accident: a log that lost what it signed does not start.
+    world.run("serve log --listen 127.0.0.1:0").refused("checkpoint-missing");
+    let secret = String::from_utf8(world.read("log/log.key")).unwrap();
+    let key = NoteSigner::parse(secret.trim_end()).unwrap();
+    let empty = Checkpoint::new(key.public().name().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
+    world.write("log/checkpoint", empty.sign(&key).to_string());
     let server = world.serve();
     world.publish(&server, "one.bin", "one", 1).done();
     world.publish(&server, "three.bin", "three", 3).done();

@@ -188,7 +188,7 @@ pub fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
         found.push(segment_of(&name).ok_or_else(|| StoreError::Damaged {
             what: dir.display().to_string(),
             detail: format!(
-                "expected only segments named <20 digits>.seg, saw {}: move it elsewhere if it is not the log's",
+                "expected only segments named <20 digits>.seg (move what is not the log's elsewhere), saw {}",
                 name.display()
             ),
         })?);

@@ -40,7 +40,7 @@ Example:
   treehead serve mylog
 
 It writes treehead.toml (settings), log.key (secret, mode 600), log.vkey (public), endpoint.policy
-(what endpoints trust) and publishers.toml (who may publish).")]
+(what endpoints trust), publishers.toml (who may publish) and checkpoint (the signed, empty tree).")]
     Init(Init),
     /// Serve a log over HTTP until SIGINT or SIGTERM
     #[command(after_help = "Example:\n  treehead serve mylog --listen 127.0.0.1:8080")]

@@ -105,7 +105,8 @@ fn tell(args: &Args, json: bool, backup: &Config, done: &Restored) -> CliResult 
     });
     let mut lines = format!("{GREEN}restored{GREEN:#}  {} up to tree size {size} in {dir}\n", backup.origin);
     if done.before == size && done.kept_as.is_none() {
-        lines = format!("{dir} holds all of the backup already: nothing was changed\n");
+        let lines = format!("{dir} holds all of the backup already: nothing was changed\n");
+        return output::result(json, &object, &lines);
     }
     if let Some(path) = kept_as.filter(|_| done.before > TreeSize::ZERO) {
         lines += &format!("before    {} entries; the old journal is in {path}\n", done.before);

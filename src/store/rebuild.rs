@@ -8,6 +8,7 @@ use super::journal::{JournalWriter, Record, Salvage, origin_hash};
 use super::rehash::{Rehash, rehash_journal};
 use super::{CopyError, DiskIo, Layout, MAX_BATCH_ENTRIES};
 use crate::merkle::TreeSize;
+use crate::release::MAX_ENTRY_BYTES;
 
 /// Where entries come from that a journal lost. Nothing that it says is believed: what is made of
 /// it has to have the root that the log signed.
@@ -139,6 +140,12 @@ impl Rebuild<'_> {
                         return Err(self.source_error(detail));
                     }
                     let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
+                    if let Some(long) = entries.iter().find(|entry| entry.len() > MAX_ENTRY_BYTES) {
+                        let seen = long.len();
+                        let detail =
+                            format!("expected entries of at most {MAX_ENTRY_BYTES} bytes, saw {seen}");
+                        return Err(self.source_error(detail));
+                    }
                     job.append(&entries)?;
                     job.counts.fetched += entries.len() as u64;
                 }

@@ -179,7 +179,8 @@ fn a_source_that_lies_changes_nothing() {
         (first..first + most).map(entry).collect::<Vec<_>>()
     };
     type Lie = Box<dyn FnMut(u64, usize) -> Result<Vec<Vec<u8>>, String>>;
-    let lies: [(&str, Lie); 6] = [
+    let lies: [(&str, Lie); 7] = [
+        ("too long", Box::new(|_, most| Ok(vec![vec![0; 70_000]; most]))),
         ("wrong bytes", Box::new(|_, most| Ok(vec![b"wrong".to_vec(); most]))),
         (
             "one wrong byte",

@@ -1,6 +1,9 @@
 //! What the integration tests share.
 #![allow(dead_code, reason = "each test program uses another part of it")]
 
+pub mod driver;
 pub mod http;
 pub mod log;
+pub mod mounts;
+pub mod promises;
 pub mod releases;

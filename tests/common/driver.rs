@@ -1,0 +1,212 @@
+//! A sequencer on a disk store, driven by a script, with all that it promises noted at once.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use treehead::checkpoint::{self, Checkpoint};
+use treehead::merkle::RightEdge;
+use treehead::release::Facts;
+use treehead::sequencer::{Candidate, Options, Results, Sequencer, SubmitError};
+use treehead::store::{Batch, DiskIo, DiskStore, OpenOptions, Staged, Store, StoreError, StoreReader};
+
+use super::log::{ORIGIN, log_signer, vkey};
+use super::promises::Promises;
+
+/// Longer than anything takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Hears of each promise at the moment when it is first made.
+pub trait Notary: Send + Sync {
+    /// These entries may be acknowledged from now on.
+    fn durable(&self, first: u64, entries: &[Vec<u8>]);
+    /// This head may be shown from now on.
+    fn signed(&self, head: &Checkpoint);
+}
+
+/// What was promised so far.
+#[derive(Default)]
+pub struct Ledger(Mutex<Promises>);
+
+impl Ledger {
+    pub fn lock(&self) -> MutexGuard<'_, Promises> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Notary for Ledger {
+    fn durable(&self, first: u64, entries: &[Vec<u8>]) {
+        for (index, entry) in (first..).zip(entries) {
+            self.lock().acknowledge(index, entry).expect("one entry for each index");
+        }
+    }
+
+    fn signed(&self, head: &Checkpoint) {
+        self.lock().show(head);
+    }
+}
+
+/// A disk store that tells a notary. The sequencer answers right after `apply` has succeeded, and
+/// shows a head right after it was replaced: no promise can be older than that.
+pub struct Noted {
+    pub store: DiskStore,
+    pub notary: Arc<dyn Notary>,
+}
+
+impl Store for Noted {
+    fn reader(&self) -> Arc<dyn StoreReader> {
+        self.store.reader()
+    }
+
+    fn edge(&self) -> RightEdge {
+        self.store.edge()
+    }
+
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        self.store.checkpoint()
+    }
+
+    fn stage(&mut self, batch: &Batch) -> Result<Staged, StoreError> {
+        self.store.stage(batch)
+    }
+
+    fn apply(&mut self, batch: &Batch, staged: Staged) -> Result<(), StoreError> {
+        self.store.apply(batch, staged)?;
+        self.notary.durable(batch.first.get(), &batch.entries);
+        Ok(())
+    }
+
+    fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError> {
+        self.store.replace_checkpoint(old, new)?;
+        self.notary.signed(checkpoint::open(new, &[vkey()]).expect("signed by this log").get());
+        Ok(())
+    }
+
+    fn reload(&mut self) -> Result<(), StoreError> {
+        self.store.reload()
+    }
+}
+
+/// Opens a store whose last user in this process is gone. Its lock may not be: a child process that
+/// is just being started has copies of all open files until it runs its own program.
+pub fn open_store(dir: &Path, io: &Arc<dyn DiskIo>, segment_bytes: u64) -> Result<DiskStore, StoreError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let options = OpenOptions { io: io.clone(), segment_bytes, ..OpenOptions::new(ORIGIN) };
+        match DiskStore::open(dir, options) {
+            Err(StoreError::Locked { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// A running sequencer and the ledger of its promises.
+pub struct Driver {
+    pub sequencer: Sequencer,
+    pub ledger: Arc<Ledger>,
+}
+
+impl Driver {
+    /// # Errors
+    /// Why the log does not start.
+    pub fn start(store: Box<dyn Store>, ledger: Arc<Ledger>) -> Result<Self, String> {
+        // Heads at once: a script waits for each of them.
+        let options = Options { publish_interval: Duration::from_millis(1), ..Options::default() };
+        let sequencer = Sequencer::start(store, log_signer(), &options).map_err(|e| e.to_string())?;
+        ledger.lock().show(&sequencer.published().borrow().checkpoint);
+        Ok(Self { sequencer, ledger })
+    }
+
+    /// Sends entries in one submission, and notes what is answered.
+    ///
+    /// # Errors
+    /// A broken promise.
+    pub fn submit(&self, entries: &[Vec<u8>]) -> Result<Results, String> {
+        self.ledger.lock().sent.extend(entries.iter().cloned());
+        let candidates = entries.iter().map(|entry| Candidate::new(entry.clone(), Facts::default()));
+        let results = self.sequencer.submit(candidates.collect()).map_err(|e| e.to_string())?;
+        let results = results.blocking_recv().map_err(|_| "the sequencer gave no answer".to_owned())?;
+        for (entry, result) in entries.iter().zip(&results) {
+            match result {
+                Ok(sequenced) => self.ledger.lock().acknowledge(sequenced.index.get(), entry)?,
+                Err(SubmitError::Storage(_)) => {}
+                Err(e) => return Err(format!("refused for another reason than its disk: {e}")),
+            }
+        }
+        Ok(results)
+    }
+
+    /// Waits until all that is in the tree is published, and no fault is left.
+    ///
+    /// # Errors
+    /// Where that does not come about.
+    pub fn settle(&self) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let head = self.sequencer.published().borrow().checkpoint.clone();
+            let fault = self.sequencer.fault();
+            if fault.is_none() && head.size == self.sequencer.reader().size() {
+                self.ledger.lock().show(&head);
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("it does not go on at {}: {fault:?}", head.size));
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    /// Everything that can be read keeps every promise.
+    ///
+    /// # Errors
+    /// The first broken promise.
+    pub fn check(&self) -> Result<(), String> {
+        // Copied first: promises are added meanwhile, and what was promised before is there.
+        let head = self.sequencer.published().borrow().checkpoint.clone();
+        let promises = self.ledger.lock().clone();
+        promises.check(self.sequencer.reader().as_ref(), Some(&head)).map(drop)
+    }
+
+    /// A log that goes on: it takes new entries, knows the old ones, and publishes.
+    ///
+    /// # Errors
+    /// What it does not do.
+    pub fn goes_on(&self, name: &str) -> Result<(), String> {
+        let size = self.sequencer.reader().size().get();
+        let known = self.ledger.lock().entries.first_key_value().map(|(at, entry)| (*at, entry.clone()));
+        let mut entries = vec![format!("{name} goes on").into_bytes(), format!("{name}, too").into_bytes()];
+        entries.extend(known.iter().map(|(_, entry)| entry.clone()));
+        let indices: Vec<Option<u64>> =
+            self.submit(&entries)?.iter().map(|r| r.as_ref().ok().map(|s| s.index.get())).collect();
+        let expected = [Some(size), Some(size + 1)].into_iter().chain(known.map(|(at, _)| Some(at)));
+        if indices != expected.collect::<Vec<_>>() {
+            return Err(format!("at {size} it does not go on: {indices:?}"));
+        }
+        self.settle()?;
+        self.check()
+    }
+}
+
+/// What a directory that somebody left has to be: a log that opens, keeps its promises, and goes on.
+/// Returns the number of entries that were found.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn audit(dir: &Path, promises: &Promises, io: &Arc<dyn DiskIo>, segment: u64) -> Result<u64, String> {
+    let store = open_store(dir, io, segment).map_err(|e| format!("it does not open: {e}"))?;
+    let found = promises.check_store(&store)?.get();
+    let ledger = Arc::new(Ledger(Mutex::new(promises.clone())));
+    let driver = Driver::start(Box::new(store), ledger).map_err(|e| format!("it does not start: {e}"))?;
+    driver.check()?;
+    driver.goes_on("after it all")?;
+    driver.sequencer.shut_down()?;
+    Ok(found)
+}
+
+/// `count` entries of this name, of lengths that differ, none of them twice.
+pub fn entries(name: &str, count: usize) -> Vec<Vec<u8>> {
+    let entry = |at: usize| format!("{name} {at} {}", "x".repeat(at * 37 % 300)).into_bytes();
+    (0..count).map(entry).collect()
+}

@@ -1,0 +1,123 @@
+//! Small file systems of a test's own, where this user may mount them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A directory in memory where there is one: tests that sync thousands of times are quick there.
+pub fn quick_dir() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let prefix = tempfile::Builder::new().prefix("treehead-test-").to_owned();
+    let in_memory = if memory.is_dir() { prefix.tempdir_in(memory).ok() } else { None };
+    in_memory.unwrap_or_else(|| TempDir::new().expect("a directory"))
+}
+
+/// Runs a program of the system's.
+///
+/// # Errors
+/// What it says where it fails.
+pub fn system(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let sbin = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let run = Command::new(program).args(arguments).env("PATH", sbin).env("LC_ALL", "C").output();
+    let output = run.map_err(|e| format!("{program}: {e}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(format!("{program} {arguments:?}: {}", said.trim())) }
+}
+
+/// A mounted file system, gone when it is dropped, however the test ends.
+pub struct Mount {
+    at: PathBuf,
+}
+
+impl Mount {
+    /// # Errors
+    /// What the system says.
+    pub fn new(options: &[&str], what: &Path, at: &Path) -> Result<Self, String> {
+        fs::create_dir_all(at).map_err(|e| e.to_string())?;
+        let (what, place) = (what.display().to_string(), at.display().to_string());
+        system("mount", &[options, &[&what, &place]].concat())?;
+        Ok(Self { at: at.to_owned() })
+    }
+
+    /// A file system in memory.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn tmpfs(size: &str, at: &Path) -> Result<Self, String> {
+        Self::new(&["-t", "tmpfs", "-o", &format!("size={size}")], Path::new("tmpfs"), at)
+    }
+
+    /// The ext4 in an image. The loop device goes with the mount.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn image(image: &Path, at: &Path, options: &str) -> Result<Self, String> {
+        Self::new(&["-t", "ext4", "-o", &format!("loop,{options}")], image, at)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.at
+    }
+
+    /// Changes an option, as the size.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remount(&self, options: &str) -> Result<(), String> {
+        system("mount", &["-o", &format!("remount,{options}"), &self.at.display().to_string()])
+    }
+
+    /// Name of the block device below it, as in `loop3`.
+    pub fn device(&self) -> Option<String> {
+        let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+        let at = self.at.display().to_string();
+        let line = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some(&at))?;
+        line.split(' ').next()?.strip_prefix("/dev/").map(ToOwned::to_owned)
+    }
+
+    /// Unmounts it as soon as nobody uses it.
+    ///
+    /// # Errors
+    /// Where somebody does for long.
+    pub fn unmount(self) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match system("umount", &[&self.at.display().to_string()]) {
+                Err(e) if e.contains("busy") && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                done => {
+                    std::mem::forget(self);
+                    return done;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily: a test that failed may have files open in there.
+        let _ = system("umount", &["-l", &self.at.display().to_string()]);
+    }
+}
+
+/// Makes an empty image of a small ext4.
+///
+/// # Errors
+/// What the system says.
+pub fn ext4_image(image: &Path, mebibytes: u64, features: &[&str]) -> Result<(), String> {
+    fs::File::create(image).and_then(|file| file.set_len(mebibytes << 20)).map_err(|e| e.to_string())?;
+    let image = image.display().to_string();
+    system("mkfs.ext4", &[&["-q", "-F", "-m", "0"], features, &[&image]].concat())
+}
+
+/// What a test says that can't run here; with `TREEHEAD_REQUIRE_LOOP=1` that is a failure.
+pub fn skip(test: &str, why: &str) {
+    let required = std::env::var("TREEHEAD_REQUIRE_LOOP").is_ok_and(|value| value == "1");
+    assert!(!required, "{test} has to run here, and can't: {why}");
+    println!("skipped: {test}: no file system can be mounted here: {why}");
+}

@@ -1,0 +1,316 @@
+//! A log on an ext4 whose power is cut.
+//!
+//! The image is what the block layer has: what the file system wrote to the loop device is in the
+//! backing file, and what is only in its page cache is not. So a copy of the backing file is what a
+//! power cut leaves, if it is a copy of one moment. Copying takes some milliseconds, in which the
+//! file system could write: its own journal and the blocks that it speaks of would then be of
+//! different times, which no power cut does. Hence the writer is held first, each of its steps at
+//! the latest before the next one, and the copy counts only if the device's own counters say that
+//! no write was finished or under way from before it began until after it ended. Otherwise it is
+//! made again, with the writer still held. What is checked against it was promised before the first
+//! try, so a later copy can only have more.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use treehead::store::{DiskIo, Layout, RealDisk, StoreError};
+
+use super::replay::reboot;
+use super::simulated::Random;
+use crate::common::driver::{Driver, Ledger, Noted, audit, entries, open_store};
+use crate::common::mounts::{Mount, ext4_image, quick_dir, skip, system};
+use crate::common::promises::Promises;
+
+const IMAGE_MEBIBYTES: u64 = 64;
+/// Entries of a log whose sled is going to be made anew.
+const OLD_ENTRIES: usize = 3_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Power {
+    On,
+    /// Every step waits.
+    Held,
+    /// Every step fails.
+    Off,
+}
+
+/// The disk, behind a switch.
+struct Switch {
+    power: Mutex<Power>,
+    turned: Condvar,
+    /// Says that it did each fdatasync, and did none.
+    lying: bool,
+}
+
+impl Switch {
+    fn new(lying: bool) -> Arc<Self> {
+        Arc::new(Self { power: Mutex::new(Power::On), turned: Condvar::new(), lying })
+    }
+
+    fn turn(&self, power: Power) {
+        *self.power.lock().unwrap() = power;
+        self.turned.notify_all();
+    }
+
+    fn is_off(&self) -> bool {
+        *self.power.lock().unwrap() == Power::Off
+    }
+
+    fn step(&self) -> io::Result<()> {
+        let held = self.turned.wait_while(self.power.lock().unwrap(), |power| *power == Power::Held);
+        if *held.unwrap() == Power::Off { Err(io::Error::other("the power is off")) } else { Ok(()) }
+    }
+}
+
+impl DiskIo for Switch {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.step().and_then(|()| RealDisk.create(path))
+    }
+
+    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.write_at(file, path, bytes, offset))
+    }
+
+    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.step()?;
+        if self.lying { Ok(()) } else { RealDisk.sync_data(file, path) }
+    }
+
+    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.sync_all(file, path))
+    }
+
+    fn set_len(&self, file: &File, path: &Path, length: u64) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.set_len(file, path, length))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.rename(from, to))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.remove(path))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.sync_dir(dir))
+    }
+
+    fn derive(&self, write: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.step().map_err(|_| StoreError::Injected("the power is off"))?;
+        write()
+    }
+}
+
+/// Turns the power off however a round ends: who waits for it goes home.
+struct Off<'a>(&'a Switch);
+
+impl Drop for Off<'_> {
+    fn drop(&mut self) {
+        self.0.turn(Power::Off);
+    }
+}
+
+/// When the power goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// While an empty log opens for the first time.
+    Fresh,
+    /// In the first second of its life.
+    FirstSecond,
+    /// While segments are as small as batches, so that most cuts meet a change.
+    SegmentChange,
+    /// While an old log's sled is made anew, or right after.
+    Rebuild,
+}
+
+const MOMENTS: [Moment; 4] = [Moment::Fresh, Moment::FirstSecond, Moment::SegmentChange, Moment::Rebuild];
+
+impl Moment {
+    fn delay(self, random: &mut Random) -> Duration {
+        let (least, most) = match self {
+            Self::Fresh => (0, 25),
+            Self::FirstSecond => (10, 1_000),
+            Self::SegmentChange => (20, 300),
+            Self::Rebuild => (0, 120),
+        };
+        Duration::from_micros(least * 1_000 + random.below((most - least) * 1_000))
+    }
+
+    fn segment_bytes(self) -> u64 {
+        if self == Self::SegmentChange { 4_096 } else { 1 << 20 }
+    }
+}
+
+/// Images to begin with, made once.
+struct Images {
+    home: TempDir,
+    old: Promises,
+}
+
+impl Images {
+    fn make() -> Result<Self, String> {
+        let images = Self { home: quick_dir(), old: Promises::default() };
+        let (empty, old) = (images.path("empty"), images.path("old"));
+        ext4_image(&empty, IMAGE_MEBIBYTES, &[])?;
+        copy(&empty, &old)?;
+        let mount = Mount::image(&old, &images.path("mnt"), "rw")?;
+        let ledger = Arc::<Ledger>::default();
+        let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
+        let store = open_store(&mount.path().join("log"), &io, 1 << 20).map_err(|e| e.to_string())?;
+        let driver = Driver::start(Box::new(store), ledger.clone())?;
+        for batch in entries("old", OLD_ENTRIES).chunks(100) {
+            driver.submit(batch)?;
+        }
+        driver.settle()?;
+        driver.sequencer.shut_down()?;
+        drop(driver);
+        fs::remove_dir_all(Layout::new(&mount.path().join("log")).sled()).map_err(|e| e.to_string())?;
+        mount.unmount()?;
+        let old = ledger.lock().clone();
+        Ok(Self { old, ..images })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    system("cp", &["--sparse=always", &from.display().to_string(), &to.display().to_string()])
+}
+
+/// Writes that the device has finished, and those that are under way.
+fn writes(device: &str) -> Result<(u64, u64), String> {
+    let stat = fs::read_to_string(format!("/sys/block/{device}/stat")).map_err(|e| e.to_string())?;
+    // Documentation/block/stat.rst: the fifth field counts writes, the ninth what is in flight.
+    let fields: Vec<u64> = stat.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    let field = |at: usize| fields.get(at).copied().ok_or_else(|| format!("{device} has no field {at}"));
+    Ok((field(4)?, field(8)?))
+}
+
+/// Copies the image as the block layer has it, at a moment when nothing is written. Returns how
+/// often it was tried.
+fn copy_when_quiet(device: &str, from: &Path, to: &Path) -> Result<usize, String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    for tries in 1.. {
+        let before = writes(device)?;
+        copy(from, to)?;
+        if before.1 == 0 && writes(device)? == before {
+            return Ok(tries);
+        }
+        if Instant::now() > deadline {
+            return Err(format!("{device} is never quiet"));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    unreachable!("it returns before it has counted to the end")
+}
+
+/// A log under load until the power goes.
+fn run(dir: &Path, switch: &Arc<Switch>, ledger: &Arc<Ledger>, moment: Moment, seed: u64) {
+    let io: Arc<dyn DiskIo> = switch.clone();
+    let Ok(store) = open_store(dir, &io, moment.segment_bytes()) else { return };
+    let noted = Noted { store, notary: ledger.clone() };
+    let Ok(driver) = Driver::start(Box::new(noted), ledger.clone()) else { return };
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let (driver, mut random) = (&driver, Random(seed + writer));
+            scope.spawn(move || {
+                for round in 0.. {
+                    let many = if random.below(10) == 0 { 400 } else { 12 };
+                    let count = usize::try_from(1 + random.below(many)).unwrap();
+                    let _ = driver.submit(&entries(&format!("{seed}/{writer}/{round}"), count)).unwrap();
+                    if switch.is_off() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// What one round did.
+#[derive(Debug)]
+struct Round {
+    acknowledged: u64,
+    found: u64,
+    tries: usize,
+}
+
+/// Runs a log, cuts the power, and checks what is left.
+fn round(images: &Images, moment: Moment, lying: bool, seed: u64) -> Result<Round, String> {
+    let begin = if moment == Moment::Rebuild { "old" } else { "empty" };
+    let (live, cut) = (images.path("live"), images.path("cut"));
+    copy(&images.path(begin), &live)?;
+    let mount = Mount::image(&live, &images.path("mnt"), "rw")?;
+    let device = mount.device().ok_or("the mount has no device")?;
+    let ledger = Arc::<Ledger>::default();
+    if moment == Moment::Rebuild {
+        *ledger.lock() = images.old.clone();
+    }
+    let switch = Switch::new(lying);
+    let delay = moment.delay(&mut Random(seed));
+    let dir = mount.path().join("log");
+    let (promises, tries) = std::thread::scope(|scope| {
+        let _off = Off(&switch);
+        scope.spawn(|| run(&dir, &switch, &ledger, moment, seed));
+        std::thread::sleep(delay);
+        switch.turn(Power::Held);
+        let promises = ledger.lock().clone();
+        copy_when_quiet(&device, &live, &cut).map(|tries| (promises, tries))
+    })?;
+    mount.unmount()?;
+    // What was on its way when the power went may be there, too.
+    let promises = Promises { sent: ledger.lock().sent.clone(), ..promises };
+    let mount = Mount::image(&cut, &images.path("mnt"), "rw")?;
+    let dir = mount.path().join("log");
+    reboot(&dir);
+    let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
+    let found = audit(&dir, &promises, &io, moment.segment_bytes());
+    mount.unmount()?;
+    Ok(Round { acknowledged: promises.entries.len() as u64, found: found?, tries })
+}
+
+#[test]
+fn ten_power_cuts_lose_nothing_that_was_acknowledged() {
+    let images = match Images::make() {
+        Ok(images) => images,
+        Err(why) => return skip("power cuts on ext4", &why),
+    };
+    let rounds = std::env::var("TREEHEAD_POWER_CUT_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
+    let (mut acknowledged, mut more, mut again) = (0, 0, 0);
+    for seed in 0..rounds {
+        let moment = MOMENTS[usize::try_from(seed).unwrap() % MOMENTS.len()];
+        let done = round(&images, moment, false, 7_000 + seed);
+        let done = done.unwrap_or_else(|e| panic!("round {seed}, {moment:?}: {e}"));
+        println!("round {seed}, {moment:?}: {done:?}");
+        acknowledged += done.acknowledged;
+        more += done.found - done.acknowledged;
+        again += done.tries - 1;
+    }
+    println!(
+        "{rounds} power cuts: {acknowledged} entries acknowledged, {more} more found, {again} copies made again"
+    );
+    assert!(acknowledged > rounds * 10, "the cuts met a log that was appending: {acknowledged}");
+}
+
+#[test]
+fn a_log_that_skips_its_fdatasyncs_is_caught() {
+    let images = match Images::make() {
+        Ok(images) => images,
+        Err(why) => return skip("a lying disk on ext4", &why),
+    };
+    let losses: Vec<String> = (0..4).filter_map(|seed| lost(&images, 8_000 + seed)).collect();
+    println!("{} of 4: {losses:#?}", losses.len());
+    assert!(losses.len() >= 2, "{losses:?}");
+}
+
+/// What is broken after a round on a disk that lies.
+fn lost(images: &Images, seed: u64) -> Option<String> {
+    round(images, Moment::FirstSecond, true, seed).err()
+}

@@ -1,0 +1,275 @@
+//! Writes down each step by which a store changes its files, and each promise between them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use treehead::checkpoint::Checkpoint;
+use treehead::store::{DiskIo, Layout, RealDisk, StoreError};
+
+use crate::common::driver::Notary;
+
+/// Files by their path below the log's directory.
+pub type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// What happened, in order. Paths are below the log's directory.
+#[derive(Debug, Clone)]
+pub enum Step {
+    Create(PathBuf),
+    Write {
+        path: PathBuf,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    SetLen(PathBuf, u64),
+    Rename(PathBuf, PathBuf),
+    Remove(PathBuf),
+    /// The file's content is on the disk.
+    Synced(PathBuf),
+    /// It is not, and the system has forgotten that it owes it.
+    SyncFailed(PathBuf),
+    /// The directory's names are on the disk.
+    DirSynced(PathBuf),
+    Durable(u64, Vec<Vec<u8>>),
+    Signed(Checkpoint),
+    /// sled was closed and synced, and is going to be believed.
+    SledClosed(Arc<Files>),
+    /// What sled's directory looked like while it was open.
+    SledSeen(Arc<Files>),
+}
+
+/// A disk that says that it did what it did not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// fdatasync of a journal segment.
+    Fdatasync,
+    /// fsync of the head of a new segment.
+    SegmentFsync,
+    /// fsync of the journal's directory.
+    JournalDir,
+    /// fsync of the log's directory.
+    LogDir,
+    /// fsync of the checkpoint before its rename.
+    CheckpointFsync,
+    /// fsync of an old segment, as after a restart or where a failed append was cut off.
+    OldSegmentFsync,
+    /// Writing again what was there at a restart.
+    WriteAgain,
+}
+
+/// What the next step of its kind meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accident {
+    /// The next fdatasync fails.
+    Fdatasync,
+    /// It fails, and the process is killed before it does anything about it.
+    FdatasyncThenKill,
+    /// The process is killed between the next write to a segment and its fdatasync.
+    Kill,
+    /// The next write to a segment stops half way.
+    HalfWrite,
+    /// The next rename reaches the disk, and is said to have failed.
+    Rename,
+    /// The next rows for sled are not taken.
+    Rows,
+}
+
+/// The disk, with a record of all that is done to it.
+pub struct Recorder {
+    dir: PathBuf,
+    lie: Option<Lie>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    steps: Vec<Step>,
+    accident: Option<Accident>,
+    /// What a killed process still tries in here does not happen.
+    killed: bool,
+}
+
+impl Recorder {
+    pub fn new(dir: &Path, lie: Option<Lie>) -> Self {
+        Self { dir: dir.to_owned(), lie, state: Mutex::default() }
+    }
+
+    pub fn note(&self, step: Step) {
+        self.state().steps.push(step);
+    }
+
+    pub fn next_meets(&self, accident: Accident) {
+        self.state().accident = Some(accident);
+    }
+
+    /// The process is started again.
+    pub fn restarted(&self) {
+        self.state().killed = false;
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        if self.state().killed { Err(io::Error::other("killed")) } else { Ok(()) }
+    }
+
+    pub fn take(&self) -> Vec<Step> {
+        std::mem::take(&mut self.state().steps)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn below(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.dir).expect("a path of the log's").to_owned()
+    }
+
+    fn lies(&self, about: Lie) -> bool {
+        self.lie == Some(about)
+    }
+
+    fn meets(&self, accident: Accident) -> bool {
+        let mut state = self.state();
+        let met = state.accident == Some(accident);
+        if met {
+            state.accident = None;
+            state.killed = matches!(accident, Accident::Kill | Accident::FdatasyncThenKill);
+        }
+        met
+    }
+
+    fn sled(&self) -> Arc<Files> {
+        Arc::new(read_files(&Layout::new(&self.dir).sled()))
+    }
+}
+
+impl DiskIo for Recorder {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.alive()?;
+        self.note(Step::Create(self.below(path)));
+        RealDisk.create(path)
+    }
+
+    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.alive()?;
+        if self.lies(Lie::WriteAgain) && is_there(path, bytes, offset)? {
+            return Ok(());
+        }
+        let half = is_segment(path) && self.meets(Accident::HalfWrite);
+        let bytes = if half { &bytes[..bytes.len() / 2] } else { bytes };
+        self.note(Step::Write { path: self.below(path), offset, bytes: bytes.to_vec() });
+        RealDisk.write_at(file, path, bytes, offset)?;
+        if half { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn sync_data(&self, _file: &File, path: &Path) -> io::Result<()> {
+        self.alive()?;
+        if self.meets(Accident::Kill) {
+            return self.alive();
+        }
+        if self.meets(Accident::Fdatasync) || self.meets(Accident::FdatasyncThenKill) {
+            self.note(Step::SyncFailed(self.below(path)));
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        if !self.lies(Lie::Fdatasync) {
+            self.note(Step::Synced(self.below(path)));
+        }
+        Ok(())
+    }
+
+    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.alive()?;
+        let path = self.below(path);
+        // What was just created is as long as a segment's head.
+        let is_new = is_segment(&path) && file.metadata()?.len() <= 52;
+        let lies = (self.lies(Lie::SegmentFsync) && is_new)
+            || (self.lies(Lie::OldSegmentFsync) && is_segment(&path) && !is_new)
+            || (self.lies(Lie::CheckpointFsync) && path == Path::new("checkpoint.new"));
+        if !lies {
+            self.note(Step::Synced(path));
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, file: &File, path: &Path, length: u64) -> io::Result<()> {
+        self.alive()?;
+        self.note(Step::SetLen(self.below(path), length));
+        RealDisk.set_len(file, path, length)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.alive()?;
+        self.note(Step::Rename(self.below(from), self.below(to)));
+        RealDisk.rename(from, to)?;
+        if self.meets(Accident::Rename) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.alive()?;
+        if path == Layout::new(&self.dir).sled_mark() {
+            self.note(Step::SledClosed(self.sled()));
+        }
+        self.note(Step::Remove(self.below(path)));
+        RealDisk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.alive()?;
+        let dir = self.below(dir);
+        let lies = self.lies(if dir == Path::new("") { Lie::LogDir } else { Lie::JournalDir });
+        if !lies {
+            self.note(Step::DirSynced(dir));
+        }
+        Ok(())
+    }
+
+    fn derive(&self, write: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        if self.meets(Accident::Rows) {
+            return Err(StoreError::Injected("rows"));
+        }
+        let seen = self.state().steps.iter().filter(|step| matches!(step, Step::SledSeen(_))).count();
+        write()?;
+        if seen < 3 {
+            self.note(Step::SledSeen(self.sled()));
+        }
+        Ok(())
+    }
+}
+
+impl Notary for Recorder {
+    fn durable(&self, first: u64, entries: &[Vec<u8>]) {
+        self.note(Step::Durable(first, entries.to_vec()));
+    }
+
+    fn signed(&self, head: &Checkpoint) {
+        self.note(Step::Signed(head.clone()));
+    }
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "seg")
+}
+
+fn is_there(path: &Path, bytes: &[u8], offset: u64) -> io::Result<bool> {
+    let file = fs::read(path)?;
+    let begin = usize::try_from(offset).expect("small files");
+    Ok(file.get(begin..begin + bytes.len()) == Some(bytes))
+}
+
+/// All files below a directory. sled removes some of its own while it is open.
+pub fn read_files(dir: &Path) -> Files {
+    let mut files = Files::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        for item in fs::read_dir(next).into_iter().flatten().flatten() {
+            let path = item.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if let Ok(bytes) = fs::read(&path) {
+                files.insert(path.strip_prefix(dir).expect("below it").to_owned(), bytes);
+            }
+        }
+    }
+    files
+}

@@ -1,0 +1,8 @@
+//! A disk that fails: at every step in turn, once and again, and for good while it is full.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod faulty;
+mod full_disk;
+mod sweep;

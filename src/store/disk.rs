@@ -67,6 +67,11 @@ impl Layout {
         self.0.join("checkpoint")
     }
 
+    /// Written and removed again, to see whether the disk takes anything.
+    fn room(&self) -> PathBuf {
+        self.0.join("room")
+    }
+
     /// Reads the checkpoint. A rename whose fsync failed shows a file that a power cut could still
     /// take back, so its name is made durable before it is believed.
     fn read_checkpoint(&self, io: &dyn DiskIo) -> Result<Option<Vec<u8>>, StoreError> {
@@ -74,6 +79,9 @@ impl Layout {
         checkpoint_file::read(&self.checkpoint())
     }
 }
+
+/// What opening sled again may write at once, amply.
+const ROOM_BYTES: usize = 1024 * 1024;
 
 /// How to open a store.
 pub struct OpenOptions {
@@ -314,6 +322,18 @@ impl DiskStore {
         SledDir::new(self.layout.sled(), self.layout.sled_mark(), self.options.io.clone())
     }
 
+    /// Whether the disk takes anything: why not, if not.
+    fn has_room(&self) -> Result<(), StoreError> {
+        let (io, path) = (self.options.io.as_ref(), self.layout.room());
+        let file = io.create(&path).map_err(StoreError::io("create", &path))?;
+        let written = io
+            .write_at(&file, &path, &vec![0; ROOM_BYTES], 0)
+            .map_err(StoreError::io("write", &path))
+            .and_then(|()| io.sync_all(&file, &path).map_err(StoreError::io("fsync", &path)));
+        // A crash before this line leaves the file until somebody asks again.
+        io.remove(&path).map_err(StoreError::io("remove", &path)).and(written)
+    }
+
     fn writer(&mut self) -> Result<&mut Writer, StoreError> {
         self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or(StoreError::Reloading)
     }
@@ -389,8 +409,13 @@ impl Store for DiskStore {
         let lengths = batch.entries.iter().map(Vec::len);
         let starts = bundle_starts(batch.first, lengths, staged.first_entry);
         let end = writer.journal.end();
-        io.derive(&mut || views.tree.apply(&batch.growth, &starts, staged.first_entry, end))?;
-        writer.index.push(&IndexRows::of(batch))?;
+        let applied = io
+            .derive(&mut || views.tree.apply(&batch.growth, &starts, staged.first_entry, end))
+            .and_then(|()| writer.index.push(&IndexRows::of(batch)));
+        if let Err(e) = applied {
+            // sled does not always say what it failed for. The disk does.
+            return Err(self.has_room().err().unwrap_or(e));
+        }
         writer.failed = None;
         Ok(())
     }
@@ -421,6 +446,10 @@ impl Store for DiskStore {
             self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
             writer.failed = None;
             return Ok(());
+        }
+        // Reads go on from the sled that is open, even if it can't write, until another can be opened.
+        if failed == Some(Failed::Apply) {
+            self.has_room()?;
         }
         // The index's thread is joined and sled closed before they are opened again. Readers that come by
         // meanwhile are told that the tree is being reloaded.

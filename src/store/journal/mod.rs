@@ -23,6 +23,10 @@ use crate::merkle::{Hash, LeafIndex};
 /// some forty files, small enough to copy one while the log runs.
 pub(super) const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Room that has to be there before a failed append counts as over. A larger batch may fail again;
+/// it must not keep the log from taking smaller ones.
+const ROOM_BYTES: usize = 64 * 1024;
+
 /// A place in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -114,11 +118,22 @@ impl Journal {
     }
 
     /// Cuts off whatever a failed append left behind, so that it can't be taken for durable: after
-    /// a failed fsync the page cache may show bytes that the disk does not have.
+    /// a failed fsync the page cache may show bytes that the disk does not have. Then tries whether
+    /// there is room again: a log on a full disk that says it is well would be believed.
     ///
     /// # Errors
     /// [`StoreError::Io`]; the journal must not be appended to until this has succeeded.
     pub fn cut_failed_append(&mut self) -> Result<(), StoreError> {
+        self.cut()?;
+        let (io, tail) = (&self.io, &self.tail);
+        // A crash in here leaves zeros behind the end: a torn batch that nobody was told of.
+        let room = vec![0; self.buffer.len().min(ROOM_BYTES)];
+        io.write_at(&tail.file, &tail.path, &room, tail.end).map_err(StoreError::io("write", &tail.path))?;
+        io.sync_data(&tail.file, &tail.path).map_err(StoreError::io("fdatasync", &tail.path))?;
+        self.cut()
+    }
+
+    fn cut(&self) -> Result<(), StoreError> {
         let (io, tail) = (&self.io, &self.tail);
         io.set_len(&tail.file, &tail.path, tail.end).map_err(StoreError::io("truncate", &tail.path))?;
         io.sync_all(&tail.file, &tail.path).map_err(StoreError::io("fsync", &tail.path))

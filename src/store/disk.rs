@@ -359,7 +359,7 @@ pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
 pub fn discard_tree(dir: &Path) -> Result<(), StoreError> {
     let layout = Layout::new(dir);
     let _lock = DirLock::acquire(&layout.lock())?;
-    SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).discard()
+    SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).discard_marked()
 }
 
 impl Drop for DiskStore {

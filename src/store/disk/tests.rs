@@ -350,6 +350,29 @@ fn after_a_power_cut_sled_is_made_anew_and_after_a_kill_it_is_not() {
     }
 }
 
+#[test]
+fn a_tree_that_was_thrown_away_half_is_not_believed_after_a_power_cut() {
+    let dir = log_of(600);
+    let (mark, sled) = (Layout::new(dir.path()).sled_mark(), Layout::new(dir.path()).sled());
+    let files = TempDir::new().unwrap();
+    copy_dir(&sled, files.path());
+    for left in sled_files(dir.path()) {
+        discard_tree(dir.path()).unwrap();
+        assert!(mark.exists() && !sled.exists());
+        // The removals were never synced, and one file of them is back.
+        fs::create_dir_all(left.parent().unwrap()).unwrap();
+        fs::copy(files.path().join(left.strip_prefix(&sled).unwrap()), &left).unwrap();
+        fs::write(&mark, "another boot").unwrap();
+        discard_tree(dir.path()).unwrap();
+        assert_eq!(fs::read(&mark).unwrap(), b"another boot", "sled may be back once more");
+        fs::create_dir_all(left.parent().unwrap()).unwrap();
+        fs::copy(files.path().join(left.strip_prefix(&sled).unwrap()), &left).unwrap();
+        let (store, rebuilt) = reopen(dir.path());
+        assert!(rebuilt);
+        check_all(&store, 600);
+    }
+}
+
 /// All files of sled's, largest first.
 fn sled_files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -41,11 +41,13 @@ pub enum Problem {
     Submit(#[from] SubmitError),
     /// It is durable, and the head over it could not be published in time.
     #[error(
-        "the entry is durable as leaf {index}, but no tree head over it was published in time; send it again later for its proof"
+        "the entry is durable as leaf {index}, but no tree head over it was published in time{}; send it again later for its proof", because(fault.as_deref())
     )]
     NotPublished {
         /// Its place in the log.
         index: LeafIndex,
+        /// What keeps the log from publishing, where it knows.
+        fault: Option<String>,
     },
     /// A part of the log failed in a way that it never should.
     #[error("the log failed to answer; its operator finds the reason in its log")]
@@ -78,6 +80,10 @@ pub enum Problem {
     /// The store can't read or write.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn because(fault: Option<&str>) -> String {
+    fault.map(|fault| format!(": {fault}")).unwrap_or_default()
 }
 
 impl Problem {

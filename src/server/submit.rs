@@ -199,7 +199,7 @@ async fn sequence(results: oneshot::Receiver<Results>) -> Result<Results, Proble
 async fn wait(log: &Log, index: LeafIndex) -> Result<Published, Problem> {
     match tokio::time::timeout(PUBLISH_TIMEOUT, log.wait_until_published(index.size_with())).await {
         Ok(head) => head.ok_or_else(|| SubmitError::ShuttingDown.into()),
-        Err(_) => Err(Problem::NotPublished { index }),
+        Err(_) => Err(Problem::NotPublished { index, fault: log.sequencer().fault() }),
     }
 }
 

@@ -180,8 +180,12 @@ impl Committer {
     }
 
     fn fail(&mut self, error: &StoreError, what: &'static str) {
-        tracing::error!(%error, what);
-        self.fault.set(Some(format!("{what}: {error}")));
+        let fault = Some(format!("{what}: {error}"));
+        // It is tried again many times a second; the same reason is worth one line.
+        if self.fault.get() != fault {
+            tracing::error!(%error, what);
+        }
+        self.fault.set(fault);
         self.stale = true;
     }
 

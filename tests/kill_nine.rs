@@ -3,21 +3,29 @@
 
 #![cfg(feature = "cli")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use treehead::checkpoint::{self, Checkpoint};
-use treehead::merkle::{Hash, RightEdge, Tile, TileId, TreeSize};
+use treehead::merkle::{Hash, TILE_WIDTH, Tile, TileId, TreeSize};
 use treehead::note::NoteKey;
 
-const ROUNDS: u64 = 50;
+use common::promises::SlowTree;
+
+/// Rounds where `TREEHEAD_KILL_ROUNDS` says nothing.
+const ROUNDS: u64 = 60;
+/// One round in so many is killed before it has started.
+const EARLY: u64 = 4;
 const WRITERS: u64 = 4;
 /// How long a start may take before it counts as hanging, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,11 +75,22 @@ struct Serving {
 }
 
 impl Serving {
+    /// Starts a log and waits until it listens.
     fn start(dir: &Path) -> Self {
+        let (mut serving, address) = Self::spawn(dir);
+        match address.recv_timeout(PATIENCE) {
+            Ok(address) => serving.address = address,
+            Err(e) => panic!("it did not start, {e}: {}", serving.end()),
+        }
+        serving
+    }
+
+    /// Starts a log; its address comes when it listens.
+    fn spawn(dir: &Path) -> (Self, Receiver<String>) {
         let mut serve = program();
         serve.arg("serve").arg(dir).args(["--listen", "127.0.0.1:0"]);
         let mut child = serve.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let (found, address) = std::sync::mpsc::channel();
+        let (found, address) = channel();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         // Read to the end: a full pipe would block the log.
         let stderr = std::thread::spawn(move || {
@@ -88,12 +107,7 @@ impl Serving {
             }
             all
         });
-        let mut serving = Self { child, address: String::new(), stderr: Some(stderr) };
-        match address.recv_timeout(PATIENCE) {
-            Ok(address) => serving.address = address,
-            Err(e) => panic!("it did not start, {e}: {}", serving.end()),
-        }
-        serving
+        (Self { child, address: String::new(), stderr: Some(stderr) }, address)
     }
 
     /// `kill -9`.
@@ -167,6 +181,10 @@ fn request(address: &str, method: &str, path: &str, body: &[u8]) -> std::io::Res
 struct Promises {
     entries: Mutex<BTreeMap<u64, Vec<u8>>>,
     heads: Mutex<Vec<Checkpoint>>,
+    /// Most entries that were acknowledged together.
+    largest: AtomicUsize,
+    /// Full bundles that were read and compared before.
+    verified: Mutex<(SlowTree, u64)>,
 }
 
 impl Promises {
@@ -175,15 +193,38 @@ impl Promises {
         assert!(before.is_none_or(|before| before == entry), "two entries were promised index {index}");
     }
 
-    /// Reads the whole log back and checks it against the signed head and every promise.
+    /// Reads what came since the last time, and checks it against the signed head and each promise.
     fn check(&self, log: &Log, address: &str) -> TreeSize {
+        let (tree, index) = self.verified.lock().unwrap().clone();
+        let (head, verified) = self.check_from(log, address, tree, index);
+        *self.verified.lock().unwrap() = verified;
+        head.size
+    }
+
+    /// Reads the whole log back and checks it against every promise.
+    fn check_all(&self, log: &Log, address: &str) -> TreeSize {
+        self.check_from(log, address, SlowTree::default(), 0).0.size
+    }
+
+    fn check_from(
+        &self,
+        log: &Log,
+        address: &str,
+        mut tree: SlowTree,
+        mut index: u64,
+    ) -> (Checkpoint, (SlowTree, u64)) {
         let head = log.checkpoint(address);
-        let mut heads = std::mem::take(&mut *self.heads.lock().unwrap());
+        let mut heads = self.heads.lock().unwrap();
+        heads.push(head.clone());
         heads.sort_by_key(|head| head.size);
-        let mut promised = self.entries.lock().unwrap().clone();
-        let mut earlier = heads.iter().peekable();
-        let (mut edge, mut index) = (RightEdge::default(), 0);
-        for bundle in 0..head.size.get().div_ceil(256) {
+        heads.dedup();
+        let first = index;
+        let mut earlier = heads.iter().filter(|head| head.size.get() >= first).peekable();
+        let mut promised = self.entries.lock().unwrap().split_off(&index);
+        self.entries.lock().unwrap().extend(promised.clone());
+        let mut verified = (tree.clone(), index);
+        for bundle in index / TILE_WIDTH..head.size.get().div_ceil(TILE_WIDTH) {
+            verified = (tree.clone(), index);
             let tile = Tile::in_tree(TileId::Entries { index: bundle }, head.size).unwrap();
             let (status, bytes) = request(address, "GET", &format!("/{tile}"), &[]).unwrap();
             assert_eq!(status, 200, "{tile} at tree size {}", head.size);
@@ -191,22 +232,21 @@ impl Promises {
             assert_eq!(entries.len(), tile.width());
             for entry in entries {
                 while let Some(earlier) = earlier.next_if(|earlier| earlier.size.get() == index) {
-                    assert_eq!(edge.root(), earlier.root, "the head signed at {index} is of this history");
+                    assert_eq!(tree.root(), earlier.root, "the head signed at {index} is of this history");
                 }
                 if let Some(promised) = promised.remove(&index) {
                     assert_eq!(promised, entry, "acknowledged at {index}");
                 }
-                edge = edge.grow(&[Hash::leaf(entry)]).edge;
+                tree.push(Hash::leaf(entry));
                 index += 1;
             }
         }
-        assert_eq!((edge.size(), edge.root()), (head.size, head.root), "all entries make the signed root");
+        assert_eq!((index, tree.root()), (head.size.get(), head.root), "all entries make the signed root");
         for earlier in earlier {
             assert_eq!((earlier.size, earlier.root), (head.size, head.root), "no signed head is ahead");
         }
         assert!(promised.is_empty(), "acknowledged and lost: {:?}", promised.keys());
-        *self.heads.lock().unwrap() = vec![head.clone()];
-        head.size
+        (head, verified)
     }
 }
 
@@ -216,22 +256,27 @@ fn random(state: &mut u64) -> u64 {
     *state >> 33
 }
 
+/// How many entries are sent together: mostly few, at times as many as a batch holds.
+fn batch_size(random: u64) -> usize {
+    let most = [1, 1, 1, 2, 8, 64, 256, 4_096][usize::try_from(random % 8).unwrap()];
+    if random.is_multiple_of(3) { most } else { 1 + usize::try_from(random / 8).unwrap() % most }
+}
+
 /// Writes entries of its own until the log is gone or `stop` is set.
-fn write(address: &str, promises: &Promises, name: &str, stop: &AtomicBool, next: &AtomicU64) {
-    while !stop.load(Ordering::Relaxed) {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        let mut entry = format!("{name} entry {number} ").into_bytes();
-        entry.resize(entry.len() + usize::try_from(number % 7).unwrap() * 200, b'.');
+fn write(address: &str, promises: &Promises, name: &str, stop: &AtomicBool, mut seed: u64) {
+    for number in 0_u64.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let count = batch_size(random(&mut seed));
+        let padding = ".".repeat(if count < 9 { usize::try_from(number % 7).unwrap() * 200 } else { 3 });
+        let entries: Vec<Vec<u8>> =
+            (0..count).map(|at| format!("{name} entry {number}, {at} {padding}").into_bytes()).collect();
         let wait = if number % 3 == 2 { "published" } else { "sequenced" };
-        let batch = number.is_multiple_of(5);
-        let (path, body) = if batch {
-            let second = [b"second ".as_slice(), &entry].concat();
-            let mut body = Vec::new();
-            treehead::bundle::push(&mut body, &entry).unwrap();
-            treehead::bundle::push(&mut body, &second).unwrap();
-            (format!("/add-batch?wait={wait}"), body)
+        let (path, body) = if count == 1 {
+            (format!("/add?wait={wait}"), entries[0].clone())
         } else {
-            (format!("/add?wait={wait}"), entry.clone())
+            (format!("/add-batch?wait={wait}"), common::log::batch(&entries))
         };
         let Ok((status, answer)) = request(address, "POST", &path, &body) else { return };
         let answer = String::from_utf8(answer).unwrap();
@@ -240,52 +285,66 @@ fn write(address: &str, promises: &Promises, name: &str, stop: &AtomicBool, next
         }
         assert_eq!(status, 200, "{answer}");
         let indices: Vec<u64> = answer.split_ascii_whitespace().map(|line| line.parse().unwrap()).collect();
-        assert_eq!(indices.len(), if batch { 2 } else { 1 });
-        promises.acknowledge(indices[0], &entry);
-        if let Some(index) = indices.get(1) {
-            promises.acknowledge(*index, &[b"second ".as_slice(), &entry].concat());
-        }
+        assert_eq!(indices.len(), count);
+        indices.iter().zip(&entries).for_each(|(index, entry)| promises.acknowledge(*index, entry));
+        promises.largest.fetch_max(count, Ordering::Relaxed);
     }
 }
 
+/// One life that ends under load.
+fn live_and_be_killed(log: &Log, promises: &Promises, name: &str, seed: &mut u64) -> TreeSize {
+    let mut serving = Serving::start(&log.dir);
+    let size = promises.check(log, &serving.address);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (address, stop) = (serving.address.clone(), &stop);
+        for writer in 0..WRITERS {
+            let (address, seed) = (address.clone(), random(seed));
+            scope.spawn(move || write(&address, promises, &format!("{name}/{writer}"), stop, seed));
+        }
+        // Somebody follows the heads.
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let Ok((200, body)) = request(&address, "GET", "/checkpoint", &[]) else { return };
+                let head = checkpoint::open(&body, std::slice::from_ref(&log.key)).unwrap();
+                promises.heads.lock().unwrap().push(head.get().clone());
+            }
+        });
+        std::thread::sleep(Duration::from_micros(5_000 + random(seed) % 95_000));
+        serving.kill();
+        stop.store(true, Ordering::Relaxed);
+    });
+    size
+}
+
 #[test]
-fn fifty_kills_lose_nothing_that_was_acknowledged() {
-    let log = Log::new();
-    let promises = Promises::default();
+fn kills_at_any_moment_lose_nothing_that_was_acknowledged() {
+    let rounds = std::env::var("TREEHEAD_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
+    let (log, promises) = (Log::new(), Promises::default());
     let mut seed = 20_251_101;
-    let mut grown = 0;
-    let mut last = TreeSize::ZERO;
-    for round in 0..ROUNDS {
-        let mut serving = Serving::start(&log.dir);
-        let size = promises.check(&log, &serving.address);
+    let (mut lives, mut grown, mut last) = (0, 0, TreeSize::ZERO);
+    for round in 0..rounds {
+        // Starting is recovering from the last kill: this one comes in the middle of it.
+        if round % EARLY == EARLY - 1 {
+            let (mut starting, _address) = Serving::spawn(&log.dir);
+            std::thread::sleep(Duration::from_micros(random(&mut seed) % 40_000));
+            starting.kill();
+            continue;
+        }
+        let size = live_and_be_killed(&log, &promises, &round.to_string(), &mut seed);
+        lives += 1;
         grown += u64::from(size > last);
         last = size;
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let (address, stop, promises, log) = (serving.address.clone(), &stop, &promises, &log);
-            for writer in 0..WRITERS {
-                let address = address.clone();
-                scope.spawn(move || {
-                    write(&address, promises, &format!("{round}/{writer}"), stop, &AtomicU64::new(0));
-                });
-            }
-            // Somebody follows the heads.
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let Ok((200, body)) = request(&address, "GET", "/checkpoint", &[]) else { return };
-                    let head = checkpoint::open(&body, std::slice::from_ref(&log.key)).unwrap();
-                    promises.heads.lock().unwrap().push(head.get().clone());
-                }
-            });
-            std::thread::sleep(Duration::from_millis(5 + random(&mut seed) % 56));
-            serving.kill();
-            stop.store(true, Ordering::Relaxed);
-        });
     }
     let serving = Serving::start(&log.dir);
-    let size = promises.check(&log, &serving.address);
-    let acknowledged = promises.entries.lock().unwrap().len();
-    assert!(grown > ROUNDS / 2, "most kills met a log that was appending: {grown} of {ROUNDS}");
+    let size = promises.check_all(&log, &serving.address);
+    let (acknowledged, heads) =
+        (promises.entries.lock().unwrap().len(), promises.heads.lock().unwrap().len());
+    let largest = promises.largest.load(Ordering::Relaxed);
+    println!(
+        "{rounds} kills, {acknowledged} of {size} acknowledged, at most {largest} at once, {heads} heads"
+    );
+    assert!(grown > lives / 2, "most kills met a log that was appending: {grown} of {lives}");
     assert!(size.get() >= acknowledged as u64 && acknowledged > 100, "{acknowledged} of {size}");
     serving.stop();
 }
@@ -301,7 +360,7 @@ fn a_stop_in_the_middle_of_appending_loses_nothing_that_was_accepted() {
             for writer in 0..WRITERS {
                 let (address, promises, stop) = (&address, &promises, &stop);
                 let name = format!("{round}/{writer}");
-                scope.spawn(move || write(address, promises, &name, stop, &AtomicU64::new(0)));
+                scope.spawn(move || write(address, promises, &name, stop, round * WRITERS + writer));
             }
             std::thread::sleep(Duration::from_millis(150));
             let wrote = serving.stop();
@@ -317,5 +376,5 @@ fn a_stop_in_the_middle_of_appending_loses_nothing_that_was_accepted() {
         promises.heads.lock().unwrap().push(head.get().clone());
     }
     let serving = Serving::start(&log.dir);
-    assert!(promises.check(&log, &serving.address).get() > 20);
+    assert!(promises.check_all(&log, &serving.address).get() > 20);
 }

@@ -111,36 +111,36 @@ impl Promises {
         if highest > head.map(|head| head.size) {
             return Err("the durable head is behind one that was shown".to_owned());
         }
-        self.check_tree(reader, &leaves, &roots)?;
+        check_tree(reader, &leaves, &roots)?;
         let mut seen = HashSet::new();
         match entries.iter().find(|entry| !self.sent.contains(*entry) || !seen.insert(*entry)) {
             Some(entry) => Err(format!("nobody sent, or sent once: {}", String::from_utf8_lossy(entry))),
             None => Ok(size),
         }
     }
+}
 
-    /// Tiles and index agree with the journal.
-    fn check_tree(&self, reader: &dyn StoreReader, leaves: &[Hash], roots: &[Hash]) -> Result<(), String> {
-        let size = reader.size();
-        let root = read_root(reader, size).map_err(|e| format!("the right edge: {e}"))?.root();
-        if roots.last() != Some(&root) {
-            return Err(format!("the tree of {size} leaves is not of what the journal has"));
-        }
-        for tile in tiles_of(size).filter(|tile| matches!(tile.id, TileId::Hashes { level: 0, .. })) {
-            let first = usize::try_from(tile.id.index() * TILE_WIDTH).expect("small logs");
-            let hashes = reader.tiles(&[tile]).map_err(|e| e.to_string())?.remove(0);
-            if hashes != leaves[first..first + tile.width()] {
-                return Err(format!("{tile} is not of what the journal has"));
-            }
-        }
-        for (at, leaf) in leaves.iter().enumerate() {
-            let found = reader.find_leaf(leaf).map_err(|e| e.to_string())?;
-            if found != LeafIndex::new(at as u64) {
-                return Err(format!("the index has leaf {at} at {found:?}"));
-            }
-        }
-        Ok(())
+/// Tiles and index agree with the journal.
+fn check_tree(reader: &dyn StoreReader, leaves: &[Hash], roots: &[Hash]) -> Result<(), String> {
+    let size = reader.size();
+    let root = read_root(reader, size).map_err(|e| format!("the right edge: {e}"))?.root();
+    if roots.last() != Some(&root) {
+        return Err(format!("the tree of {size} leaves is not of what the journal has"));
     }
+    for tile in tiles_of(size).filter(|tile| matches!(tile.id, TileId::Hashes { level: 0, .. })) {
+        let first = usize::try_from(tile.id.index() * TILE_WIDTH).expect("small logs");
+        let hashes = reader.tiles(&[tile]).map_err(|e| e.to_string())?.remove(0);
+        if hashes != leaves[first..first + tile.width()] {
+            return Err(format!("{tile} is not of what the journal has"));
+        }
+    }
+    for (at, leaf) in leaves.iter().enumerate() {
+        let found = reader.find_leaf(leaf).map_err(|e| e.to_string())?;
+        if found != LeafIndex::new(at as u64) {
+            return Err(format!("the index has leaf {at} at {found:?}"));
+        }
+    }
+    Ok(())
 }
 
 fn place<T>(items: &[T], index: u64) -> Option<&T> {

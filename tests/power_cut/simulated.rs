@@ -98,14 +98,7 @@ impl Disk {
 
     pub fn step(&mut self, step: &Step) {
         match step {
-            Step::Create(path) => match self.names.get(path) {
-                Some(inode) => self.inodes[*inode].pending.push(Change::SetLen(0)),
-                None => {
-                    let inode = self.inodes.len();
-                    self.inodes.push(Inode::default());
-                    self.name(Naming::Set(path.clone(), inode));
-                }
-            },
+            Step::Create(path) => self.create(path),
             Step::Write { path, offset, bytes } => self.inode(path).write(*offset, bytes),
             Step::SetLen(path, length) => self.inode(path).pending.push(Change::SetLen(*length)),
             Step::Rename(from, to) => {
@@ -124,6 +117,15 @@ impl Disk {
                 synced.iter().for_each(|naming| apply(&mut self.durable, naming));
             }
             _ => {}
+        }
+    }
+
+    fn create(&mut self, path: &Path) {
+        if self.names.contains_key(path) {
+            self.inode(path).pending.push(Change::SetLen(0));
+        } else {
+            self.inodes.push(Inode::default());
+            self.name(Naming::Set(path.to_owned(), self.inodes.len() - 1));
         }
     }
 
@@ -266,9 +268,9 @@ impl Change {
         let sector = SECTOR as u64;
         let tear = (begin / sector + random.below(8)) * sector;
         if random.one_in(2) {
-            end = end.min(tear.max(begin))
+            end = end.min(tear.max(begin));
         } else {
-            begin = begin.max(tear.min(end))
+            begin = begin.max(tear.min(end));
         }
         let at = |place: u64| usize::try_from(place - offset).expect("within it");
         Self::Piece { offset: begin, bytes: bytes[at(begin)..at(end)].to_vec(), forgotten: *forgotten }

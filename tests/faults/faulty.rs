@@ -41,11 +41,12 @@ impl Plan {
 pub struct Faulty {
     plan: Plan,
     taken: Mutex<Vec<&'static str>>,
+    always: Mutex<Option<How>>,
 }
 
 impl Faulty {
     pub fn new(plan: Plan) -> Self {
-        Self { plan, taken: Mutex::default() }
+        Self { plan, taken: Mutex::default(), always: Mutex::default() }
     }
 
     /// The kinds of all steps so far.
@@ -53,11 +54,17 @@ impl Faulty {
         self.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Every step from now on fails like this, or none.
+    pub fn fail_until_told(&self, how: Option<How>) {
+        *self.always.lock().unwrap() = how;
+    }
+
     fn next(&self, kind: &'static str) -> Option<How> {
         let mut taken = self.taken();
         let at = taken.len();
         taken.push(kind);
-        (self.plan.at..self.plan.at.saturating_add(self.plan.times)).contains(&at).then_some(self.plan.how)
+        let planned = (self.plan.at..self.plan.at.saturating_add(self.plan.times)).contains(&at);
+        if planned { Some(self.plan.how) } else { *self.always.lock().unwrap() }
     }
 
     fn error(&self) -> io::Error {

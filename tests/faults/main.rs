@@ -5,4 +5,6 @@ mod common;
 
 mod faulty;
 mod full_disk;
+mod read_only;
+mod served;
 mod sweep;

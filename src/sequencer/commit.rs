@@ -19,9 +19,9 @@ use crate::store::{Batch, Store, StoreError, StoreReader};
 
 /// A head for each entry would cost a signature and two fsyncs each: so much pause is kept at least.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
-/// How much longer each waiting entry lets the others wait. A thousand of them make the whole
-/// interval: few entries are published at once, many together.
-const INTERVAL_PER_ENTRY: Duration = Duration::from_micros(100);
+/// So many waiting entries make a head wait for the whole interval, fewer for their part of it: few
+/// entries are published at once, many together.
+const BUSY_ENTRIES: u32 = 1_000;
 
 pub struct Committer {
     store: Box<dyn Store>,
@@ -109,9 +109,9 @@ impl Committer {
         if self.stale {
             return Some(self.last_publish + self.publish_interval);
         }
-        let waiting = u32::try_from(self.waiting()).unwrap_or(u32::MAX);
-        let interval = INTERVAL_PER_ENTRY.saturating_mul(waiting).max(LEAST_INTERVAL);
-        (waiting > 0).then(|| self.last_publish + interval.min(self.publish_interval))
+        let waiting = u32::try_from(self.waiting()).unwrap_or(u32::MAX).min(BUSY_ENTRIES);
+        let part = self.publish_interval / BUSY_ENTRIES * waiting;
+        (waiting > 0).then(|| self.last_publish + part.max(LEAST_INTERVAL).min(self.publish_interval))
     }
 
     fn commit(&mut self, submissions: Vec<Submission>) {

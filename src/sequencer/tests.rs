@@ -563,13 +563,29 @@ fn a_busy_log_signs_no_more_often_than_it_was_told() {
     let options = Options { publish_interval: Duration::from_millis(50), ..Options::default() };
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
     let begin = Instant::now();
-    for i in 0..100_u64 {
-        assert_eq!(results(sequencer.submit(candidates(&[&i.to_string()])).unwrap()), [fresh(i)]);
+    for i in 0..10_u64 {
+        // A thousand at once are busy.
+        let many: Vec<String> = (0..1_000).map(|n| format!("{i} {n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(results(sequencer.submit(candidates(&many)).unwrap())[0], fresh(i * 1_000));
     }
     let most = begin.elapsed().as_millis() / 50 + 2;
     sequencer.shut_down().unwrap();
     let signed = store.signed.lock().unwrap().len();
     assert!((signed as u128) <= most + 1, "{signed} heads, expected at most {most} and the last");
+}
+
+#[test]
+fn few_entries_are_published_long_before_the_interval_is_over() {
+    let store = Watched::new();
+    let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
+    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
+    let begin = Instant::now();
+    results(sequencer.submit(candidates(&["one"])).unwrap());
+    while sequencer.published().borrow().checkpoint.size.get() == 0 {
+        assert!(begin.elapsed() < Duration::from_secs(60), "a thousandth of the interval is four seconds");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 // -- starting ------------------------------------------------------------------------------------

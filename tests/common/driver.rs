@@ -151,7 +151,10 @@ impl Driver {
                 self.ledger.lock().show(&head);
                 return Ok(());
             }
-            if Instant::now() > deadline {
+            // Only sled is mended without anybody's help.
+            let hopeless =
+                fault.as_ref().is_some_and(|why| why.contains("is damaged") && !why.contains("in sled"));
+            if hopeless || Instant::now() > deadline {
                 return Err(format!("it does not go on at {}: {fault:?}", head.size));
             }
             std::thread::sleep(Duration::from_micros(100));

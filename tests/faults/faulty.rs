@@ -20,6 +20,9 @@ pub enum How {
     FailedButPersisted,
     /// Half of a write was done; any other step fails whole.
     Half,
+    /// Nothing was done, and it is said to have been: what no store survives, and every check has to
+    /// notice.
+    Lied,
 }
 
 /// Which steps fail.
@@ -75,7 +78,7 @@ impl Faulty {
         match self.next(kind) {
             None => take(),
             Some(How::FailedButPersisted) => take().and(Err(self.error())),
-            Some(How::Failed | How::Half) => Err(self.error()),
+            Some(How::Failed | How::Half | How::Lied) => Err(self.error()),
         }
     }
 }
@@ -90,12 +93,12 @@ impl DiskIo for Faulty {
             None => RealDisk.write_at(file, path, bytes, offset),
             Some(how) => {
                 let written = match how {
-                    How::Failed => 0,
+                    How::Failed | How::Lied => 0,
                     How::Half => bytes.len() / 2,
                     How::FailedButPersisted => bytes.len(),
                 };
                 RealDisk.write_at(file, path, &bytes[..written], offset)?;
-                Err(self.error())
+                if how == How::Lied { Ok(()) } else { Err(self.error()) }
             }
         }
     }

@@ -125,6 +125,17 @@ fn any_one_step_may_fail() {
 }
 
 #[test]
+fn a_write_that_was_said_to_be_done_and_was_not_is_noticed() {
+    // Some are made good by the next one of their file: the mark, and most checkpoints.
+    let steps = live(Plan::NONE).expect("nothing fails");
+    let writes = (0..steps.len()).filter(|at| steps[*at] == "write_at");
+    let lies = writes.map(|at| Plan { at, times: 1, how: How::Lied, ..Plan::NONE });
+    let (noticed, missed): (Vec<Plan>, Vec<Plan>) = lies.partition(|plan| live(*plan).is_err());
+    println!("{} noticed, {} made good", noticed.len(), missed.len());
+    assert!(noticed.len() >= 6, "a batch each: {noticed:?}");
+}
+
+#[test]
 fn any_two_or_three_steps_in_a_row_may_fail() {
     let mut plans = plans(2, &[How::Failed, How::FailedButPersisted]);
     // Half a write, and then the cut that should have taken it away.

@@ -438,17 +438,19 @@ impl Store for DiskStore {
     fn reload(&mut self) -> Result<(), StoreError> {
         let failed = self.writer.as_ref().and_then(|writer| writer.failed);
         if let (Some(Failed::Append | Failed::Checkpoint), Some(writer)) = (failed, &mut self.writer) {
-            // The tree in memory is the tree of what is durable once a failed append is cut off, so
-            // reads go on meanwhile, on a full disk too.
             if failed == Some(Failed::Append) {
                 writer.journal.cut_failed_append()?;
             }
-            self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
-            writer.failed = None;
-            return Ok(());
+            // The tree in memory is the tree of what is durable once a failed append is cut off, so
+            // reads go on meanwhile, on a full disk too. But sled never forgets an error of its own.
+            if self.reader.views().is_ok_and(|views| views.db.flush().is_ok()) {
+                self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
+                writer.failed = None;
+                return Ok(());
+            }
         }
         // Reads go on from the sled that is open, even if it can't write, until another can be opened.
-        if failed == Some(Failed::Apply) {
+        if failed.is_some() {
             self.has_room()?;
         }
         // The index's thread is joined and sled closed before they are opened again. Readers that come by

@@ -18,7 +18,8 @@ use treehead::release::{Kind, PublisherSigner, Purl, Release, Subject};
 
 const SEED: [u8; 32] = [1; 32];
 const BATCH: usize = 256;
-const WRITERS: usize = 16;
+/// Each waits for a head over its batch: so many are needed to keep a log busy.
+const WRITERS: usize = 48;
 const ROUNDS: usize = 5;
 /// As long as the statements last that are signed before the clock starts.
 const ROUND: Duration = Duration::from_millis(1_500);
@@ -26,9 +27,10 @@ const SIGNATURES: usize = 20_000;
 
 fn main() {
     let dir = common::dir();
-    let log = Server::make(&dir.path().join("log"), "release");
-    let key = PublisherSigner::from_seed(&SEED);
-    common::server::register(&log.dir, dir.path(), &key);
+    let home = dir.path().join("log");
+    common::server::init(&home, "release");
+    common::server::register(&home, dir.path(), &PublisherSigner::from_seed(&SEED));
+    let log = Server::serve(&home);
     let (mut logs, mut bare, mut waits) = (Vec::new(), Vec::new(), 0);
     append(&log); // Everything is warm from here on.
     for _ in 0..ROUNDS {

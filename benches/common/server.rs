@@ -19,9 +19,7 @@ pub struct Server {
 impl Server {
     /// Makes a log in `dir` and serves it.
     pub fn make(dir: &Path, profile: &str) -> Self {
-        let mut init = program();
-        init.arg("init").arg(dir).args(["--origin", "bench.example/log", "--profile", profile]);
-        assert!(init.output().expect("the program runs").status.success(), "a log in {}", dir.display());
+        init(dir, profile);
         Self::serve(dir)
     }
 
@@ -113,6 +111,13 @@ impl Nothing {
     pub fn target(&self) -> Target {
         Target::parse(&format!("http://{}", self.address)).expect("an address")
     }
+}
+
+/// Makes a log.
+pub fn init(dir: &Path, profile: &str) {
+    let mut init = program();
+    init.arg("init").arg(dir).args(["--origin", "bench.example/log", "--profile", profile]);
+    assert!(init.output().expect("the program runs").status.success(), "a log in {}", dir.display());
 }
 
 /// Registers a publisher who may publish `pkg:generic/acme/*`.

@@ -122,16 +122,16 @@ impl Envelope {
     }
 }
 
+/// The canonical form, written out: its keys are in order as they stand, and base64 and hex have nothing
+/// to escape.
 fn canonical(payload: &[u8], signatures: &[(Hash, Vec<u8>)]) -> Vec<u8> {
     let signature = |(keyid, sig): &(Hash, Vec<u8>)| {
-        Json::object([("keyid", Json::String(keyid.to_hex())), ("sig", Json::String(base64_encode(sig)))])
+        format!("{{\"keyid\":\"{}\",\"sig\":\"{}\"}}", keyid.to_hex(), base64_encode(sig))
     };
-    let envelope = Json::object([
-        ("payload", Json::String(base64_encode(payload))),
-        ("payloadType", Json::String(PAYLOAD_TYPE.to_owned())),
-        ("signatures", Json::Array(signatures.iter().map(signature).collect())),
-    ]);
-    envelope.to_canonical().into_bytes()
+    let signatures: Vec<String> = signatures.iter().map(signature).collect();
+    let (payload, signatures) = (base64_encode(payload), signatures.join(","));
+    format!("{{\"payload\":\"{payload}\",\"payloadType\":\"{PAYLOAD_TYPE}\",\"signatures\":[{signatures}]}}")
+        .into_bytes()
 }
 
 fn decode(fields: &mut Fields, key: &str) -> Result<Vec<u8>, FormatError> {

@@ -12,6 +12,8 @@ use crate::format::{FormatError, quote, utf8};
 
 /// Deepest nesting; in-toto statements need about six levels.
 const MAX_DEPTH: usize = 32;
+/// Objects of fewer keys are searched, larger ones are hashed: an attacker's may be very large.
+const FEW_KEYS: usize = 16;
 /// Largest integer that every JSON reader keeps exactly: 2^53 - 1.
 pub const MAX_INTEGER: i64 = (1 << 53) - 1;
 
@@ -40,45 +42,45 @@ impl Json {
     }
 
     /// RFC 8785: keys in order of their UTF-16 code units, no white space, shortest escapes.
-    pub fn to_canonical(&self) -> String {
-        let mut out = String::new();
+    pub fn to_canonical(&self) -> Vec<u8> {
+        let mut out = Vec::new();
         self.write(&mut out);
         out
     }
 
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Null => out.push_str("null"),
-            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            Self::Integer(value) => out.push_str(&value.to_string()),
+            Self::Null => out.extend(b"null"),
+            Self::Bool(value) => out.extend(if *value { &b"true"[..] } else { b"false" }),
+            Self::Integer(value) => out.extend(value.to_string().as_bytes()),
             Self::String(value) => write_string(value, out),
             Self::Array(items) => {
-                out.push('[');
+                out.push(b'[');
                 for (at, item) in items.iter().enumerate() {
-                    out.push_str(if at == 0 { "" } else { "," });
+                    out.extend(if at == 0 { &b""[..] } else { b"," });
                     item.write(out);
                 }
-                out.push(']');
+                out.push(b']');
             }
             Self::Object(fields) => {
                 let mut fields: Vec<&(String, Self)> = fields.iter().collect();
                 fields.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
-                out.push('{');
+                out.push(b'{');
                 for (at, (key, value)) in fields.into_iter().enumerate() {
-                    out.push_str(if at == 0 { "" } else { "," });
+                    out.extend(if at == 0 { &b""[..] } else { b"," });
                     write_string(key, out);
-                    out.push(':');
+                    out.push(b':');
                     value.write(out);
                 }
-                out.push('}');
+                out.push(b'}');
             }
         }
     }
 }
 
 /// `serde_json` writes strings just as RFC 8785 section 3.2.2.2 wants them.
-fn write_string(text: &str, out: &mut String) {
-    out.push_str(&serde_json::to_string(text).expect("strings always serialize"));
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, text).expect("strings always serialize, and memory takes them");
 }
 
 #[derive(Clone, Copy)]
@@ -150,9 +152,16 @@ impl<'de> Visitor<'de> for Value {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let deeper = self.deeper()?;
         let mut seen = std::collections::HashSet::new();
-        let mut fields = Vec::new();
+        let mut fields: Vec<(String, Json)> = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
-            if !seen.insert(key.clone()) {
+            // A look at each of few keys is cheaper than hashing them.
+            let twice = if fields.len() < FEW_KEYS {
+                fields.iter().any(|(other, _)| *other == key)
+            } else {
+                seen.extend(fields.iter().skip(seen.len()).map(|(other, _)| other.clone()));
+                seen.contains(&key)
+            };
+            if twice {
                 return Err(de::Error::custom(format_args!("the key {} twice in one object", quote(&key))));
             }
             fields.push((key, map.next_value_seed(deeper)?));
@@ -246,7 +255,7 @@ pub fn describe(value: &Json) -> String {
         Json::String(text) => quote(text),
         Json::Array(_) => "an array".to_owned(),
         Json::Object(_) => "an object".to_owned(),
-        other => other.to_canonical(),
+        other => String::from_utf8_lossy(&other.to_canonical()).into_owned(),
     }
 }
 
@@ -260,6 +269,22 @@ mod tests {
         Json::parse("a test", text.as_bytes())
     }
 
+    fn canonical(json: &Json) -> String {
+        String::from_utf8(json.to_canonical()).unwrap()
+    }
+
+    #[test]
+    fn a_key_given_twice_is_found_in_objects_of_any_size() {
+        for count in [1, FEW_KEYS - 1, FEW_KEYS, FEW_KEYS + 1, 100] {
+            let fields: Vec<String> = (0..count).map(|n| format!("\"k{n}\":{n}")).collect();
+            assert!(parse(&format!("{{{}}}", fields.join(","))).is_ok());
+            for twice in [0, count / 2, count - 1] {
+                let text = format!("{{{},\"k{twice}\":0}}", fields.join(","));
+                assert!(parse(&text).unwrap_err().to_string().contains("twice"), "{text}");
+            }
+        }
+    }
+
     #[test]
     fn canonical_form_of_rfc_8785() {
         // Section 3.2.3: keys by UTF-16 code units, so U+1F600 (a surrogate pair) sorts before
@@ -268,7 +293,7 @@ mod tests {
             "{\"\\u20ac\":\"Euro\",\"\\r\":\"CR\",\"\\ufb33\":\"Dalet\",\"1\":\"One\",\"\\ud83d\\ude00\":\"Smile\",\
              \"\\u0080\":\"Control\",\"\\u00f6\":\"Oe\"}",
         );
-        let keys: Vec<String> = match parse(&json.unwrap().to_canonical()).unwrap() {
+        let keys: Vec<String> = match parse(&canonical(&json.unwrap())).unwrap() {
             Json::Object(fields) => fields.into_iter().map(|(key, _)| key).collect(),
             _ => unreachable!(),
         };
@@ -276,7 +301,7 @@ mod tests {
         let escapes =
             parse(r#" { "b" : [ 1 , -2 , true , null ] , "a" : "\u0041\/\b\f\n\r\t\u000f\"\\\u007f" } "#);
         assert_eq!(
-            escapes.unwrap().to_canonical(),
+            canonical(&escapes.unwrap()),
             "{\"a\":\"A/\\b\\f\\n\\r\\t\\u000f\\\"\\\\\u{7f}\",\"b\":[1,-2,true,null]}"
         );
     }
@@ -336,8 +361,8 @@ mod tests {
     proptest! {
         #[test]
         fn canonical_text_is_a_fixed_point(json in any_json()) {
-            let text = json.to_canonical();
-            prop_assert_eq!(parse(&text).unwrap().to_canonical(), text);
+            let text = canonical(&json);
+            prop_assert_eq!(canonical(&parse(&text).unwrap()), text);
         }
 
         #[test]

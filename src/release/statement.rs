@@ -124,7 +124,7 @@ impl Release {
     /// [`FormatError`] unless it is canonical JSON of the shape drawn above.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         let json = Json::parse(Self::WHAT, payload)?;
-        if json.to_canonical().as_bytes() != payload {
+        if json.to_canonical() != payload {
             let seen = "the same JSON in another order or with other spaces or escapes";
             return Err(FormatError::malformed(Self::WHAT, "canonical JSON (RFC 8785)", seen));
         }
@@ -244,7 +244,7 @@ impl Release {
             ("predicateType", string(PREDICATE_TYPE)),
             ("predicate", predicate),
         ]);
-        Ok(statement.to_canonical().into_bytes())
+        Ok(statement.to_canonical())
     }
 
     /// One hash for the set of artifacts, whatever order they are listed in: releases under one

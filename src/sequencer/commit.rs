@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::answer::Waiting;
 use super::plan::{Known, plan};
 use super::pool::{Pool, Submission, Work};
 use super::{Fault, Published, StartError, SubmitError};
@@ -28,6 +29,7 @@ pub struct Committer {
     signer: NoteSigner,
     publish_interval: Duration,
     published: watch::Sender<Published>,
+    waiting_for_head: Waiting,
     /// The last head that was signed and is durable: the only thing a new head may extend.
     signed: Option<Checkpoint>,
     last_publish: Instant,
@@ -70,8 +72,17 @@ impl Committer {
         };
         let (published, watch) = watch::channel(placeholder);
         let last_publish = Instant::now();
-        let mut committer =
-            Self { store, signer, publish_interval, published, signed, last_publish, stale: false, fault };
+        let mut committer = Self {
+            store,
+            signer,
+            publish_interval,
+            published,
+            waiting_for_head: Waiting::default(),
+            signed,
+            last_publish,
+            stale: false,
+            fault,
+        };
         committer.publish()?;
         Ok((committer, watch))
     }
@@ -132,9 +143,9 @@ impl Committer {
             let refused = SubmitError::Storage(error.to_string());
             counts.iter().map(|count| vec![Err(refused.clone()); *count]).collect()
         });
+        let published = self.published.borrow().clone();
         for (reply, results) in replies.into_iter().zip(results) {
-            // Whoever does not wait any more does not need the answer.
-            let _ = reply.send(results);
+            self.waiting_for_head.answer(reply, results, &published);
         }
     }
 
@@ -176,6 +187,7 @@ impl Committer {
         self.last_publish = Instant::now();
         if let Err(error) = self.reload_if_stale().and_then(|()| self.publish()) {
             self.fail(&error, "the tree head could not be published");
+            self.waiting_for_head.give_up();
         }
     }
 
@@ -211,7 +223,9 @@ impl Committer {
         self.last_publish = Instant::now();
         self.signed = Some(head.clone());
         // A crash here leaves a head that is durable and was never shown: the next start shows it.
-        self.published.send_replace(Published { checkpoint: head, note: note.into(), at: self.last_publish });
+        let published = Published { checkpoint: head, note: note.into(), at: self.last_publish };
+        self.published.send_replace(published.clone());
+        self.waiting_for_head.published(&published);
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! durable *checkpoint* -> *publish*. What is planned, hashed and verified beforehand is done on the
 //! threads of whoever submits.
 
+mod answer;
 mod commit;
 mod plan;
 mod pool;
@@ -24,6 +25,8 @@ use crate::merkle::{Hash, LeafIndex};
 use crate::note::NoteSigner;
 use crate::release::Facts;
 use crate::store::{Store, StoreError, StoreReader};
+pub use answer::Outcome;
+use answer::Reply;
 use commit::Committer;
 pub(crate) use pool::RETRY_AFTER;
 use pool::{Pool, Submission};
@@ -211,8 +214,19 @@ impl Sequencer {
     /// [`SubmitError::Full`] or [`SubmitError::ShuttingDown`]: nothing was taken.
     pub fn submit(&self, candidates: Vec<Candidate>) -> Result<oneshot::Receiver<Results>, SubmitError> {
         let (reply, results) = oneshot::channel();
-        self.shared.pool.push(Submission { candidates, reply })?;
+        self.shared.pool.push(Submission { candidates, reply: Reply::Sequenced(reply) })?;
         Ok(results)
+    }
+
+    /// Queues entries, all or none. The answer arrives when all of them are in a published head, or when
+    /// the next one could not be published.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn publish(&self, candidates: Vec<Candidate>) -> Result<oneshot::Receiver<Outcome>, SubmitError> {
+        let (reply, outcome) = oneshot::channel();
+        self.shared.pool.push(Submission { candidates, reply: Reply::Published(reply) })?;
+        Ok(outcome)
     }
 
     /// Whether a submission of so many bytes would be taken now: who asks need not receive it otherwise.

@@ -4,18 +4,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
-use super::{Candidate, Results, SubmitError};
+use super::answer::Reply;
+use super::{Candidate, SubmitError};
 use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
 
 /// What a client is told to wait when the pool is full: it is drained many times a second.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Entries that were sent together, and where their results go.
+/// Entries that were sent together, and where the answer goes.
 pub struct Submission {
     pub candidates: Vec<Candidate>,
-    pub reply: oneshot::Sender<Results>,
+    pub reply: Reply,
 }
 
 impl Submission {

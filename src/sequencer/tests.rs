@@ -155,7 +155,7 @@ fn a_look_up_that_fails_plans_nothing() {
 
 fn submission(entries: Vec<Candidate>) -> (Submission, oneshot::Receiver<Results>) {
     let (reply, results) = oneshot::channel();
-    (Submission { candidates: entries, reply }, results)
+    (Submission { candidates: entries, reply: Reply::Sequenced(reply) }, results)
 }
 
 fn push(pool: &Pool, entries: Vec<Candidate>) -> Result<(), SubmitError> {
@@ -519,6 +519,55 @@ fn a_head_that_became_durable_in_a_failed_write_is_published_without_another_ent
     assert_eq!(bench.sequencer.fault(), None, "it was reloaded for this submission");
     bench.settle();
     assert_eq!(bench.store.signed.lock().unwrap().len(), 2, "the empty tree's and this one, signed once");
+}
+
+fn outcome(receiver: oneshot::Receiver<Outcome>) -> (Results, Option<u64>) {
+    let outcome = receiver.blocking_recv().unwrap();
+    (outcome.results, outcome.head.map(|head| head.checkpoint.size.get()))
+}
+
+#[test]
+fn who_waits_for_a_head_is_answered_once_it_is_shown() {
+    let store = Watched::new();
+    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &quick()).unwrap();
+    let first = sequencer.publish(candidates(&["a", "b claim:k:x"])).unwrap();
+    let (results, head) = outcome(first);
+    assert_eq!(results, [fresh(0), fresh(1)]);
+    assert!(head >= Some(2));
+    assert!(sequencer.published().borrow().checkpoint.size.get() >= 2, "shown before it was answered");
+    // Nothing new to wait for: the head that is there has it.
+    assert_eq!(outcome(sequencer.publish(candidates(&["a"])).unwrap()), (vec![duplicate(0)], Some(2)));
+    // Nothing taken, nothing to wait for.
+    let refused = (vec![Err(SubmitError::SequenceTaken)], None);
+    assert_eq!(outcome(sequencer.publish(candidates(&["c claim:k:y"])).unwrap()), refused);
+    assert_eq!(outcome(sequencer.publish(Vec::new()).unwrap()), (vec![], None));
+}
+
+#[test]
+fn who_waits_for_a_head_that_can_t_be_published_learns_it_with_the_index() {
+    for fault in [StoreFault::Failed, StoreFault::FailedButPersisted] {
+        let bench = Bench::new();
+        bench.store.store.inject(FaultPoint::Checkpoint, fault);
+        assert_eq!(outcome(bench.sequencer.publish(candidates(&["a"])).unwrap()), (vec![fresh(0)], None));
+        let (results, head) = outcome(bench.sequencer.publish(candidates(&["a"])).unwrap());
+        assert_eq!((results, head), (vec![duplicate(0)], Some(1)), "the next head has it");
+        bench.store.store.inject(FaultPoint::Stage, fault);
+        let (results, head) = outcome(bench.sequencer.publish(candidates(&["b"])).unwrap());
+        assert!(matches!(results[..], [Err(SubmitError::Storage(_))]) && head.is_none());
+    }
+}
+
+#[test]
+fn a_shutdown_answers_who_waits_for_a_head() {
+    let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
+    let store = Watched::new();
+    let sequencer = Sequencer::start(Box::new(store), signer(), &options).unwrap();
+    let waiting: Vec<_> =
+        (0..50).map(|i| sequencer.publish(candidates(&[&i.to_string()])).unwrap()).collect();
+    sequencer.shut_down().unwrap();
+    for (i, receiver) in waiting.into_iter().enumerate() {
+        assert_eq!(outcome(receiver), (vec![fresh(i as u64)], Some(50)));
+    }
 }
 
 #[test]

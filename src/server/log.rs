@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::PublisherBook;
 use super::admission::Admission;
 use crate::format::FormatError;
-use crate::merkle::{Hash, LeafIndex, TreeSize, prove_inclusion};
+use crate::merkle::{Hash, LeafIndex, prove_inclusion};
 use crate::note::{KeyName, Note, NoteSigner};
 use crate::proof_file::ProofFile;
 use crate::release::Facts;
@@ -189,13 +189,6 @@ impl Log {
 
     pub(super) fn published(&self) -> Published {
         self.shared.sequencer.published().borrow().clone()
-    }
-
-    /// Waits until a head of at least this size is published.
-    pub(super) async fn wait_until_published(&self, size: TreeSize) -> Option<Published> {
-        let mut heads = self.shared.sequencer.published();
-        let head = heads.wait_for(|head| head.checkpoint.size >= size).await.ok()?;
-        Some(head.clone())
     }
 
     /// The proof file of a leaf under a published head, with its entry in `extra`.

@@ -39,9 +39,9 @@ pub enum Problem {
     /// The sequencer did not take it.
     #[error(transparent)]
     Submit(#[from] SubmitError),
-    /// It is durable, and the head over it could not be published in time.
+    /// It is durable, and no head over it could be published.
     #[error(
-        "the entry is durable as leaf {index}, but no tree head over it was published in time{}; send it again later for its proof", because(fault.as_deref())
+        "the entry is durable as leaf {index}, but no tree head over it could be published{}; send it again later for its proof", because(fault.as_deref())
     )]
     NotPublished {
         /// Its place in the log.

@@ -1,6 +1,7 @@
 //! Appending: `POST /add` and `POST /add-batch`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::future::Future;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::body::Body;
@@ -17,15 +18,13 @@ use crate::bundle;
 use crate::format::{FormatError, cap, quote};
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::{Envelope, Facts, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers};
-use crate::sequencer::{Candidate, Published, Results, Sequenced, SubmitError};
+use crate::sequencer::{Candidate, Outcome, Published, Results, Sequenced, SubmitError};
 use crate::store::MAX_BATCH_ENTRIES;
 
 /// Largest body of `/add-batch`: a full batch of 2 KiB entries, or fewer larger ones.
 pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Media type of a `.tlog-proof` file.
 pub const PROOF_MEDIA_TYPE: &str = "text/x-tlog-proof; charset=utf-8";
-/// How long a caller is kept waiting for a head that can't be written: a hundred times the usual.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The state to wait for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -89,15 +88,13 @@ pub async fn add(
     let received = receive(&log, "an entry", &headers, body, limit).await?;
     let candidate = admit(&received.bytes, log.profile(), &log.publishers().current())?;
     let leaf_hash = *candidate.leaf_hash();
-    let results = log.sequencer().submit(vec![candidate])?;
-    drop(received);
-    let result = sequence(results).await?.remove(0);
-    let sequenced = result?;
     // A proof leads to a published head, so asking for one is waiting for that.
-    let head = match query.wait {
-        Wait::Sequenced if form != Form::Proof => None,
-        _ => Some(wait(&log, sequenced.index).await?),
-    };
+    let until = if form == Form::Proof { Wait::Published } else { query.wait };
+    let outcome = submit(&log, vec![candidate], until)?;
+    drop(received);
+    let Outcome { mut results, head } = outcome.await?;
+    let sequenced = results.remove(0)?;
+    let head = check_head(&log, until, sequenced.index, head)?;
     match (form, head) {
         (Form::Proof, Some(head)) => {
             let proof = blocking(move || log.proof_file(sequenced.index, &head)).await?;
@@ -122,7 +119,7 @@ pub async fn add_batch(
     // there, so the right to be checked ends here.
     let candidates = blocking(move || admit_batch(&received.bytes, profile, &publishers)).await?;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
-    let results = sequence(log.sequencer().submit(candidates)?).await?;
+    let Outcome { results, head } = submit(&log, candidates, query.wait)?.await?;
     // What could not be stored is no answer to an entry: the whole request is to be sent again.
     if let Some(error) =
         results.iter().filter_map(|r| r.as_ref().err()).find(|e| matches!(e, SubmitError::Storage(_)))
@@ -130,10 +127,7 @@ pub async fn add_batch(
         return Err(error.clone().into());
     }
     let last = results.iter().flatten().map(|sequenced| sequenced.index).max();
-    let head = match (query.wait, last) {
-        (Wait::Published, Some(last)) => Some(wait(&log, last).await?),
-        _ => None,
-    };
+    let head = last.map(|last| check_head(&log, query.wait, last, head)).transpose()?.flatten();
     if form == Form::Json {
         let answers = leaf_hashes.into_iter().zip(&results).map(|(hash, r)| answer(hash, r, head.as_ref()));
         return Ok(Json(answers.collect::<Vec<Answer>>()).into_response());
@@ -192,14 +186,39 @@ fn admit_batch(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Resul
     entries.iter().enumerate().map(admit).collect()
 }
 
-async fn sequence(results: oneshot::Receiver<Results>) -> Result<Results, Problem> {
-    results.await.map_err(|_| SubmitError::ShuttingDown.into())
+/// Queues entries; the future waits for as much as is asked for.
+fn submit(
+    log: &Log,
+    candidates: Vec<Candidate>,
+    until: Wait,
+) -> Result<impl Future<Output = Result<Outcome, Problem>> + use<>, Problem> {
+    enum Awaited {
+        Sequenced(oneshot::Receiver<Results>),
+        Published(oneshot::Receiver<Outcome>),
+    }
+    let awaited = match until {
+        Wait::Sequenced => Awaited::Sequenced(log.sequencer().submit(candidates)?),
+        Wait::Published => Awaited::Published(log.sequencer().publish(candidates)?),
+    };
+    Ok(async {
+        let outcome = match awaited {
+            Awaited::Sequenced(results) => results.await.map(|results| Outcome { results, head: None }),
+            Awaited::Published(outcome) => outcome.await,
+        };
+        outcome.map_err(|_| SubmitError::ShuttingDown.into())
+    })
 }
 
-async fn wait(log: &Log, index: LeafIndex) -> Result<Published, Problem> {
-    match tokio::time::timeout(PUBLISH_TIMEOUT, log.wait_until_published(index.size_with())).await {
-        Ok(head) => head.ok_or_else(|| SubmitError::ShuttingDown.into()),
-        Err(_) => Err(Problem::NotPublished { index, fault: log.sequencer().fault() }),
+/// The head that was waited for, if one was.
+fn check_head(
+    log: &Log,
+    until: Wait,
+    index: LeafIndex,
+    head: Option<Published>,
+) -> Result<Option<Published>, Problem> {
+    match (until, head) {
+        (Wait::Published, None) => Err(Problem::NotPublished { index, fault: log.sequencer().fault() }),
+        (_, head) => Ok(head),
     }
 }
 

@@ -24,6 +24,8 @@ fn however_it_was_sent_a_statement_has_one_entry() {
     assert_eq!(other.to_entry(), entry, "signatures are sorted by keyid");
     let keyids: Vec<&Hash> = other.signatures().iter().map(|(keyid, _)| keyid).collect();
     assert!(keyids.is_sorted() && keyids.len() == 3);
+    let generic = crate::release::json::Json::parse("a test", &entry).unwrap().to_canonical();
+    assert_eq!(generic, entry, "written out by hand, it is canonical JSON all the same");
 
     let json: serde_json::Value = serde_json::from_slice(&entry).unwrap();
     let field = |name: &str| json[name].to_string();

@@ -11,7 +11,7 @@ use super::args::{CheckArg, Load, WaitArg};
 use super::config::parse_vkey;
 use super::exit::{self, CliResult, Failure};
 use super::{files, output};
-use crate::load::{self, Answers, Checks, Entries, Plan, Progress, SAMPLE, Statement, Target, Trust};
+use crate::load::{self, Checks, Entries, Plan, Progress, SAMPLE, Statement, Target, Trust};
 use crate::merkle::Hash;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::release::{PublisherSigner, Release, Subject};
@@ -41,14 +41,13 @@ fn plan(args: &Load) -> Result<Plan, Failure> {
         WaitArg::Published => "published",
     };
     Ok(Plan {
-        target: Target::parse(&args.log)?,
         path: format!("/{route}?wait={wait}"),
         entries: entries(args)?,
         batch: args.batch.into(),
         writers: args.writers.into(),
         rate: args.rate,
         duration: Duration::from_secs(args.duration),
-        answers: Answers::Indices,
+        ..Plan::new(Target::parse(&args.log)?)
     })
 }
 

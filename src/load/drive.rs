@@ -28,8 +28,8 @@ use crate::format::quote_bytes;
 const CONNECTING: usize = 64;
 /// First pause of a writer after an error; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause of a writer, also where the log asks for a longer one.
-const LAST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause of a writer, also where the log asks for a longer one, unless the plan has another.
+pub const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// Pause after a 429 that names none.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks at how it is going; four make a second.
@@ -62,6 +62,7 @@ pub struct Drive<'a> {
     pub duration: Duration,
     pub rate: Option<u32>,
     pub batch: usize,
+    pub patience: Duration,
 }
 
 struct Shared<J> {
@@ -69,6 +70,7 @@ struct Shared<J> {
     address: SocketAddr,
     url: String,
     pace: Pace,
+    patience: Duration,
     measured: RefCell<Measured>,
     last_answer: Cell<Instant>,
     stopped: Cell<bool>,
@@ -97,6 +99,7 @@ pub fn drive<J: Job>(
             address,
             url: drive.target.url().to_owned(),
             pace: Pace::new(start, drive.duration, drive.rate, drive.batch),
+            patience: drive.patience,
             measured: RefCell::default(),
             last_answer: Cell::new(start),
             stopped: Cell::new(false),
@@ -206,7 +209,7 @@ async fn write<J: Job>(shared: Rc<Shared<J>>, connection: Connection) {
                 shared.measured.borrow_mut().busy.record(sent.elapsed());
                 (connection, refused) = (Some(open), Some(ask));
                 let named = answer.retry_after.map_or(BUSY_PAUSE, Duration::from_secs);
-                shared.rest(named.min(LAST_PAUSE)).await;
+                shared.rest(named.min(shared.patience)).await;
             }
             // The connection is as good as before; what was sent is not.
             400..500 => {

@@ -11,7 +11,7 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Uri};
 
 use super::connection::Answer;
-use super::drive::{Drive, Job, drive};
+use super::drive::{Drive, Job, LAST_PAUSE};
 use super::measure::{Measured, Progress};
 use super::{LoadError, Target};
 
@@ -48,7 +48,8 @@ pub fn fetch(
     let uris = fetches.paths.iter().map(|path| fetches.target.uri(path)).collect::<Result<_, _>>()?;
     let job = Fetch { uris, host: fetches.target.host().clone(), next: Cell::new(0) };
     let (target, connections, duration) = (&fetches.target, fetches.connections, fetches.duration);
-    drive(Rc::new(job), &Drive { target, connections, duration, rate: None, batch: 1 }, stop, watch)
+    let drive = Drive { target, connections, duration, rate: None, batch: 1, patience: LAST_PAUSE };
+    super::drive::drive(Rc::new(job), &drive, stop, watch)
 }
 
 struct Fetch {

@@ -69,6 +69,8 @@ pub struct Plan {
     pub duration: Duration,
     /// What to make of the answers.
     pub answers: Answers,
+    /// Longest rest after a 429, whatever `Retry-After` asks for.
+    pub patience: Duration,
 }
 
 /// Why there is nothing to summarise.
@@ -135,6 +137,7 @@ impl Plan {
             rate: None,
             duration: Duration::from_secs(10),
             answers: Answers::Indices,
+            patience: drive::LAST_PAUSE,
         }
     }
 
@@ -196,6 +199,7 @@ pub fn append(
         duration: plan.duration,
         rate: plan.rate,
         batch: plan.batch,
+        patience: plan.patience,
     };
     let measured = drive::drive(job.clone(), &drive, stop, watch)?;
     let signing_waits = job.waits();

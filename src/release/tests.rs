@@ -105,7 +105,7 @@ fn full_release() -> Release {
 }
 
 fn canonical(json: &str) -> Vec<u8> {
-    Json::parse("a test", json.as_bytes()).map_or_else(|_| json.into(), |json| json.to_canonical().into())
+    Json::parse("a test", json.as_bytes()).map_or_else(|_| json.into(), |json| json.to_canonical())
 }
 
 /// The full statement with the value at a JSON pointer replaced, added or (`""`) removed.

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::{Published, Results, Sequenced};
-use crate::merkle::TreeSize;
+use crate::merkle::{LeafIndex, TreeSize};
 
 /// What became of a submission whose sender waited for a head.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ impl Waiting {
             Reply::Sequenced(reply) => drop(reply.send(results)),
             Reply::Published(reply) => {
                 let last = results.iter().flatten().map(|sequenced: &Sequenced| sequenced.index).max();
-                match last.map(|last| last.size_with()) {
+                match last.map(LeafIndex::size_with) {
                     Some(size) if size > published.checkpoint.size => self.0.push((reply, results, size)),
                     Some(_) => drop(reply.send(Outcome { results, head: Some(published.clone()) })),
                     None => drop(reply.send(Outcome { results, head: None })),

@@ -22,8 +22,12 @@ use common::server::Server;
 use treehead::client::LogClient;
 use treehead::load::{self, Fetches, Latencies, Plan};
 
-/// Entries over which the rate of appending is measured, from each size on.
-const WINDOW: u64 = 200_000;
+/// For how long the rate of appending is measured, from each size on: a small log must not become the
+/// next larger one by it.
+const WINDOWS: [(u64, Duration); 2] =
+    [(50_000, Duration::from_millis(400)), (u64::MAX, Duration::from_secs(4))];
+/// Before latencies are measured, what was appended is written back.
+const PAUSE: Duration = Duration::from_secs(5);
 /// Light load, so that latencies are the log's and not a queue's.
 const ADDS: (u32, Duration) = (100, Duration::from_secs(5));
 const READS: Duration = Duration::from_secs(2);
@@ -67,17 +71,18 @@ fn measure(log: &mut Server, dir: &Path) -> Row {
     let size = common::tree_size(&client);
     let disk = bytes_in(&log.dir);
     let rss = log.rss();
+    std::thread::sleep(PAUSE);
     let add = adds(log);
     let tile = reads(log, (0..1_000).map(|n| tile(pick(n, size / 256))).collect());
     let proof =
         reads(log, (0..1_000).map(|n| format!("/proof/inclusion/{size}/{}", pick(n, size))).collect());
     let ready = log.kill_and_restart();
     let plain = plain(&dir.join("plain"));
-    // Small logs by as much as they are large, so that the rate is one of their size.
-    let steps = common::fill(&Plan::new(log.target()), size + WINDOW.min(size.max(50_000)));
-    let appended = steps.last().expect("something was appended").0 - size;
-    let time: Duration = steps.iter().map(|(_, time)| *time).sum();
-    let rate = appended as f64 / time.as_secs_f64();
+    let window = WINDOWS.iter().find(|(most, _)| size <= *most).expect("the last has no end").1;
+    let path = "/add-batch?wait=sequenced".to_owned();
+    let plan = Plan { batch: 1_024, writers: 8, path, duration: window, ..Plan::new(log.target()) };
+    let appended = load::append(&plan, pending(), &mut |_| ()).expect("a log that answers");
+    let rate = appended.measured.per_second();
     Row { size, rate, plain, rss, disk, ready, add, tile, proof }
 }
 

@@ -37,6 +37,8 @@ const PLAIN_BYTES: usize = 200 * 1_024 * 1_024;
 struct Row {
     size: u64,
     rate: f64,
+    /// Processor time of the log for each entry.
+    cpu: Duration,
     plain: f64,
     rss: u64,
     disk: u64,
@@ -52,7 +54,7 @@ fn main() {
     let mut log = Server::make(&dir.path().join("log"), "opaque");
     let mut rows = Vec::new();
     println!(
-        "    leaves  append/s  plain/s  ratio   RSS MB  bytes/byte  ready ms  add p50/p99 ms  tile p50/p99 ms  proof p50/p99 ms"
+        "    leaves  append/s  CPU us  plain/s  ratio   RSS MB  bytes/byte  ready ms  add p50/p99 ms  tile p50/p99 ms  proof p50/p99 ms"
     );
     for size in [10_000, 100_000, 1_000_000, 10_000_000].into_iter().filter(|size| *size <= most) {
         common::fill(&Plan::new(log.target()), size);
@@ -81,9 +83,10 @@ fn measure(log: &mut Server, dir: &Path) -> Row {
     let window = WINDOWS.iter().find(|(most, _)| size <= *most).expect("the last has no end").1;
     let path = "/add-batch?wait=sequenced".to_owned();
     let plan = Plan { batch: 1_024, writers: 8, path, duration: window, ..Plan::new(log.target()) };
-    let appended = load::append(&plan, pending(), &mut |_| ()).expect("a log that answers");
-    let rate = appended.measured.per_second();
-    Row { size, rate, plain, rss, disk, ready, add, tile, proof }
+    let cpu = log.cpu();
+    let appended = load::append(&plan, pending(), &mut |_| ()).expect("a log that answers").measured;
+    let (rate, cpu) = (appended.per_second(), log.cpu().saturating_sub(cpu).div_f64(appended.entries as f64));
+    Row { size, rate, cpu, plain, rss, disk, ready, add, tile, proof }
 }
 
 /// Evenly spread, and different from size to size.
@@ -132,6 +135,10 @@ fn bytes_in(dir: &Path) -> u64 {
     std::fs::read_dir(dir).expect("a directory that can be read").map(of).sum()
 }
 
+fn us(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
@@ -145,9 +152,10 @@ impl Row {
     fn line(&self) -> String {
         let pair = |l: &Latencies| format!("{:.2}/{:.2}", ms(l.p50), ms(l.p99));
         format!(
-            "{:>10} {:>9.0} {:>8.0} {:>6.2} {:>8.0} {:>11.3} {:>9.0} {:>15} {:>16} {:>17}",
+            "{:>10} {:>9.0} {:>7.2} {:>8.0} {:>6.2} {:>8.0} {:>11.3} {:>9.0} {:>15} {:>16} {:>17}",
             self.size,
             self.rate,
+            us(self.cpu),
             self.plain,
             self.rate / self.plain,
             self.rss as f64 / 1e6,
@@ -176,6 +184,7 @@ fn charts(rows: &[Row]) -> Vec<Chart> {
             lines: vec![line("log", |r| r.rate), line("plain file", |r| r.plain)],
             limit: None,
         },
+        Chart { title: "processor time an entry, us", lines: vec![line("log", |r| us(r.cpu))], limit: None },
         Chart {
             title: "RSS, MB",
             lines: vec![line("log", |r| r.rss as f64 / 1e6)],
@@ -198,13 +207,14 @@ fn charts(rows: &[Row]) -> Vec<Chart> {
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut text = "leaves\tappend_per_s\tplain_per_s\trss_bytes\tdisk_bytes\tready_ms\tadd_p50_ms\tadd_p99_ms\ttile_p50_ms\ttile_p99_ms\tproof_p50_ms\tproof_p99_ms\n".to_owned();
+    let mut text = "leaves\tappend_per_s\tcpu_us_per_entry\tplain_per_s\trss_bytes\tdisk_bytes\tready_ms\tadd_p50_ms\tadd_p99_ms\ttile_p50_ms\ttile_p99_ms\tproof_p50_ms\tproof_p99_ms\n".to_owned();
     for row in rows {
         write!(
             text,
-            "{}\t{:.0}\t{:.0}\t{}\t{}\t{:.0}",
+            "{}\t{:.0}\t{:.2}\t{:.0}\t{}\t{}\t{:.0}",
             row.size,
             row.rate,
+            us(row.cpu),
             row.plain,
             row.rss,
             row.disk,

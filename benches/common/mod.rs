@@ -12,6 +12,11 @@ use tempfile::TempDir;
 use treehead::client::LogClient;
 use treehead::load::{self, Measured, Plan};
 
+/// As in the program: what is measured is the log under its allocator, and a generator as cheap as
+/// `treehead load`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub const ENTRY_BYTES: usize = 1_024;
 
 /// A directory on the disk that is measured: `TREEHEAD_BENCH_DIR`, or the system's for temporary files.

@@ -54,6 +54,16 @@ impl Server {
         line.split_whitespace().nth(1).and_then(|kb| kb.parse::<u64>().ok()).expect("kilobytes") * 1_024
     }
 
+    /// Processor time that it has used, the system's on its behalf included.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("procfs");
+        // Behind the name, which is in parentheses: user and system time are fields 14 and 15, in
+        // hundredths of a second.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|n| n.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// `kill -9`, start, and how long until it is ready: until it listens with everything recovered.
     pub fn kill_and_restart(&mut self) -> Duration {
         self.child.kill().expect("it runs");

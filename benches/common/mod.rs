@@ -66,8 +66,12 @@ pub fn fill(plan: &Plan, size: u64) -> Vec<(u64, Duration)> {
         // A second of work each, and towards the end no more than is needed.
         let batch = usize::try_from(left.min(1_024)).expect("at most 1,024");
         let rounds = left / 1_024;
-        let duration = Duration::from_millis(if rounds > 512 { 2_000 } else { 20 });
-        let writers = if rounds > 8 { 8 } else { 1 };
+        let (writers, milliseconds) = match rounds {
+            513.. => (8, 2_000),
+            65.. => (8, 20),
+            _ => (1, 1),
+        };
+        let duration = Duration::from_millis(milliseconds);
         let path = "/add-batch?wait=sequenced".to_owned();
         let plan = Plan { batch, writers, duration, path, ..plan.clone() };
         let appended = load::append(&plan, pending(), &mut |_| ()).expect("a log that answers");

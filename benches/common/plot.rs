@@ -62,7 +62,7 @@ impl Chart {
                 short(value)
             ));
         }
-        let mut size = sizes.0;
+        let mut size = 10_f64.powf(sizes.0.log10().ceil());
         while size <= sizes.1 * 1.01 {
             let (at, label) = (x(size), short(size));
             put(format!(

@@ -188,18 +188,7 @@ fn rehash_journal(
             check_signed(&edge, &leaf_hashes, head)?;
         }
         let growth = edge.grow(&leaf_hashes);
-        if growth.edge.root() != record.root {
-            let (expected, seen) = (record.root.to_base64(), growth.edge.root().to_base64());
-            return Err(Failure::from(StoreError::Damaged {
-                what: format!(
-                    "{}/{:020}.seg before byte {}",
-                    layout.journal().display(),
-                    record.end.segment,
-                    record.end.offset
-                ),
-                detail: format!("expected its entries to make root {expected}, computed {seen}"),
-            }));
-        }
+        record.check_root(&record.path_in(&layout.journal()), &growth.edge.root())?;
         tiles += check_rows(rows, applied, &growth, &mut partial)?;
         if let Some(rows) = rows {
             let mut known =

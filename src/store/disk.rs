@@ -18,6 +18,7 @@ use super::{
 use crate::checkpoint;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, TreeSize, read_root};
 use crate::note::NoteKey;
+use crate::release::Facts;
 use reader::{DiskReader, Views, partial_leaves, read_bundle, split};
 
 /// Where the parts of a log are in its directory.
@@ -108,7 +109,7 @@ impl OpenOptions {
     pub fn new(origin: &str) -> Self {
         Self {
             origin: origin.to_owned(),
-            describe: Arc::new(|_| crate::release::Facts::default()),
+            describe: Arc::new(|_| Facts::default()),
             progress: Arc::new(|_, _| ()),
             cache_bytes: 64 * 1024 * 1024,
             io: Arc::new(RealDisk),
@@ -235,10 +236,12 @@ impl DiskStore {
             let bytes = read_bundle(&self.layout.journal(), tree, number, count)?;
             let entries = split(&bytes, number, count)?;
             let entries = &entries[skip..];
-            index.push(&IndexRows {
+            let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
+            let facts: Vec<Facts> = entries.iter().map(|entry| (self.options.describe)(entry)).collect();
+            index.push(IndexRows {
                 first: LeafIndex::new(next).expect("below the tree's size"),
-                leaf_hashes: entries.iter().map(|entry| Hash::leaf(entry)).collect(),
-                facts: entries.iter().map(|entry| (self.options.describe)(entry)).collect(),
+                leaf_hashes: &leaf_hashes,
+                facts: &facts,
                 bytes: bytes.len(),
             })?;
             next += entries.len() as u64;
@@ -261,26 +264,12 @@ impl DiskStore {
             let entries: Vec<&[u8]> = group.iter().flat_map(journal::Record::entries).collect();
             let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
             let growth = tree.peaks().grow(&leaf_hashes);
-            if growth.edge.root() != last.root {
-                return Err(StoreError::Damaged {
-                    what: format!(
-                        "{}/{:020}.seg before byte {}",
-                        self.layout.journal().display(),
-                        last.end.segment,
-                        last.end.offset
-                    ),
-                    detail: format!(
-                        "expected its entries to make root {}, computed {}",
-                        last.root.to_base64(),
-                        growth.edge.root().to_base64()
-                    ),
-                });
-            }
+            last.check_root(&last.path_in(&self.layout.journal()), &growth.edge.root())?;
             let starts: Vec<_> = group.iter().flat_map(journal::Record::bundle_starts).collect();
             tree.apply(&growth, &starts, last.first_entry, last.end)?;
-            let facts = entries.iter().map(|entry| (self.options.describe)(entry)).collect();
+            let facts: Vec<Facts> = entries.iter().map(|entry| (self.options.describe)(entry)).collect();
             let bytes = entries.iter().map(|entry| entry.len()).sum();
-            index.push(&IndexRows { first, leaf_hashes, facts, bytes })?;
+            index.push(IndexRows { first, leaf_hashes: &leaf_hashes, facts: &facts, bytes })?;
             let (done, total) = scan.progress();
             (self.options.progress)(done, total);
         }
@@ -411,7 +400,7 @@ impl Store for DiskStore {
         let end = writer.journal.end();
         let applied = io
             .derive(&mut || views.tree.apply(&batch.growth, &starts, staged.first_entry, end))
-            .and_then(|()| writer.index.push(&IndexRows::of(batch)));
+            .and_then(|()| writer.index.push(IndexRows::of(batch)));
         if let Err(e) = applied {
             // sled does not always say what it failed for. The disk does.
             return Err(self.has_room().err().unwrap_or(e));

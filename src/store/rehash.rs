@@ -55,20 +55,14 @@ impl Rehash {
         self.root_at(head.head.size) == Some(head.head.root)
     }
 
-    /// Takes a batch, whose root has to be what its entries make.
+    /// Takes a batch of the segment at `path`, whose root has to be what its entries make.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] where it is not.
     pub fn take(&mut self, record: &Record, path: &Path) -> Result<(), StoreError> {
         let entries = record.entries();
         let growth = self.growth(&entries);
-        if growth.edge.root() != record.root {
-            let (expected, seen) = (record.root.to_base64(), growth.edge.root().to_base64());
-            return Err(StoreError::Damaged {
-                what: format!("{} before byte {}", path.display(), record.end.offset),
-                detail: format!("expected its entries to make root {expected}, computed {seen}"),
-            });
-        }
+        record.check_root(path, &growth.edge.root())?;
         self.grow(&entries, &growth);
         Ok(())
     }
@@ -100,7 +94,7 @@ pub fn rehash_journal(
     let mut scan = Scan::new(dir, origin, None)?;
     while until.is_none_or(|until| tree.edge().size() < until) {
         let Some(record) = scan.next_record()? else { break };
-        tree.take(&record, &super::journal::segment_path(dir, record.end.segment))?;
+        tree.take(&record, &record.path_in(dir))?;
         let done = tree.edge().size();
         progress(done.get(), until.unwrap_or(done).get());
     }

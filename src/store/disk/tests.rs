@@ -307,10 +307,10 @@ fn an_index_behind_its_tree_catches_up() {
         rows.clear().unwrap();
         let (mut index, mut at) = (IndexWriter::open(rows.clone()).unwrap().0, 0);
         for batch in entries(0, indexed).chunks(100) {
-            let facts = batch.iter().map(|entry| (describe())(entry)).collect();
-            let leaf_hashes = batch.iter().map(|entry| Hash::leaf(entry)).collect();
+            let facts: Vec<_> = batch.iter().map(|entry| (describe())(entry)).collect();
+            let leaf_hashes: Vec<Hash> = batch.iter().map(|entry| Hash::leaf(entry)).collect();
             let first = LeafIndex::new(at).unwrap();
-            index.push(&IndexRows { first, leaf_hashes, facts, bytes: 1 }).unwrap();
+            index.push(IndexRows { first, leaf_hashes: &leaf_hashes, facts: &facts, bytes: 1 }).unwrap();
             at += batch.len() as u64;
         }
         drop((index, tree, rows, db));

@@ -28,28 +28,28 @@ use manifest::Manifest;
 use pointer::Wanted;
 use run::Run;
 
-/// Pointers that are sealed into one run: a megabyte, written in milliseconds. Few in unit tests, so
+/// Pointers that are sealed into one run: a megabyte. Few in unit tests, so
 /// that a small log has many runs.
 const SEAL_POINTERS: usize = if cfg!(test) { 100 } else { 65_536 };
 /// Bytes of entries after which what there is is sealed: what a start may have to read again.
 const SEAL_ENTRY_BYTES: usize = 128 * 1024 * 1024;
 
 /// What the index holds of a run of leaves.
-#[derive(Debug)]
-pub struct IndexRows {
+#[derive(Debug, Clone, Copy)]
+pub struct IndexRows<'a> {
     pub first: LeafIndex,
-    pub leaf_hashes: Vec<Hash>,
-    pub facts: Vec<Facts>,
+    pub leaf_hashes: &'a [Hash],
+    pub facts: &'a [Facts],
     /// Bytes of the entries.
     pub bytes: usize,
 }
 
-impl IndexRows {
-    pub fn of(batch: &Batch) -> Self {
+impl<'a> IndexRows<'a> {
+    pub fn of(batch: &'a Batch) -> Self {
         Self {
             first: batch.first,
-            leaf_hashes: batch.leaf_hashes.clone(),
-            facts: batch.facts.clone(),
+            leaf_hashes: &batch.leaf_hashes,
+            facts: &batch.facts,
             bytes: batch.entries.iter().map(Vec::len).sum(),
         }
     }
@@ -58,9 +58,9 @@ impl IndexRows {
         self.first.plus(self.leaf_hashes.len() - 1).size_with()
     }
 
-    fn pointers(&self) -> impl Iterator<Item = Pointer> {
-        let leaves = self.leaf_hashes.iter().zip(&self.facts).enumerate();
-        leaves.flat_map(|(at, (hash, facts))| Pointer::of_leaf(self.first.plus(at), hash, facts))
+    fn pointers(self) -> impl Iterator<Item = Pointer> + 'a {
+        let leaves = self.leaf_hashes.iter().zip(self.facts).enumerate();
+        leaves.flat_map(move |(at, (hash, facts))| Pointer::of_leaf(self.first.plus(at), hash, facts))
     }
 }
 

@@ -19,7 +19,7 @@ const WAITING_RUNS: usize = 8;
 /// Runs of one level that are merged into one of the next: at ten million leaves a question meets
 /// twenty filters at most, and a pointer was written three times.
 const FAN_IN: usize = 8;
-/// Pointers merged between two looks at what waits to be sealed: some milliseconds.
+/// Pointers merged between two looks at what waits to be sealed.
 const MERGE_STEP: usize = 65_536;
 
 /// The one who writes.
@@ -65,7 +65,7 @@ impl IndexWriter {
     }
 
     /// Makes rows findable at once, and seals what there is when it is enough.
-    pub fn push(&mut self, rows: &IndexRows) -> Result<(), StoreError> {
+    pub fn push(&mut self, rows: IndexRows<'_>) -> Result<(), StoreError> {
         if let Some(error) = self.failure() {
             return Err(error);
         }

@@ -28,14 +28,13 @@ fn term(n: u64) -> Term {
     Term([b'k', 0, 0, 0, 0, 0, 0, u8::try_from(n).unwrap(), 0])
 }
 
-fn rows(first: u64, count: u64) -> IndexRows {
+fn push(writer: &mut IndexWriter, first: u64, count: u64) {
     let leaves = first..first + count;
-    IndexRows {
-        first: leaf(first),
-        leaf_hashes: leaves.clone().map(hash).collect(),
-        facts: leaves.map(facts).collect(),
-        bytes: 100,
-    }
+    let leaf_hashes: Vec<Hash> = leaves.clone().map(hash).collect();
+    let facts: Vec<Facts> = leaves.map(facts).collect();
+    writer
+        .push(IndexRows { first: leaf(first), leaf_hashes: &leaf_hashes, facts: &facts, bytes: 100 })
+        .unwrap();
 }
 
 fn check(index: &Index, count: u64) {
@@ -68,11 +67,11 @@ fn everything_is_found_at_every_stage_and_after_each_restart() {
         assert!(indexed <= count);
         // What was not sealed is pushed again, as a start does.
         if indexed < count {
-            writer.push(&rows(indexed, count - indexed)).unwrap();
+            push(&mut writer, indexed, count - indexed);
         }
         check(writer.index(), count);
         for size in (1..60).cycle().step_by(7).take(batches) {
-            writer.push(&rows(count, size)).unwrap();
+            push(&mut writer, count, size);
             count += size;
         }
         check(writer.index(), count);
@@ -87,7 +86,7 @@ fn the_sum_is_of_what_was_sealed_and_misses_nothing() {
     let tree = memory();
     let (mut writer, _) = IndexWriter::open(tree.clone()).unwrap();
     for n in 0..100 {
-        writer.push(&rows(n * 20, 20)).unwrap();
+        push(&mut writer, n * 20, 20);
     }
     drop(writer);
     let mut expected = PointerSum::default();
@@ -117,7 +116,7 @@ fn what_a_crash_left_of_a_run_is_removed_and_written_again() {
     let tree = memory();
     let (mut writer, _) = IndexWriter::open(tree.clone()).unwrap();
     for n in 0..30 {
-        writer.push(&rows(n * 20, 20)).unwrap();
+        push(&mut writer, n * 20, 20);
     }
     drop(writer);
     // The manifest as it was, and rows of runs that it does not know, or knows to be unwanted.
@@ -136,7 +135,7 @@ fn what_a_crash_left_of_a_run_is_removed_and_written_again() {
 fn rows_that_do_not_parse_are_errors() {
     let tree = memory();
     let (mut writer, _) = IndexWriter::open(tree.clone()).unwrap();
-    writer.push(&rows(0, 60)).unwrap();
+    push(&mut writer, 0, 60);
     drop(writer);
     let page = tree.scan_prefix(b"r").keys().next().unwrap().unwrap();
     let whole = tree.get(&page).unwrap().unwrap();
@@ -166,8 +165,9 @@ proptest! {
             .map(|(n, terms)| (hash(n), Facts { claims: Vec::new(), terms: terms.into_iter().map(term).collect() }))
             .collect();
         for (at, chunk) in leaves.chunks(batch).enumerate() {
-            let (leaf_hashes, facts) = chunk.iter().cloned().unzip();
-            writer.push(&IndexRows { first: leaf((at * batch) as u64), leaf_hashes, facts, bytes: 1 }).unwrap();
+            let (leaf_hashes, facts): (Vec<Hash>, Vec<Facts>) = chunk.iter().cloned().unzip();
+            let first = leaf((at * batch) as u64);
+            writer.push(IndexRows { first, leaf_hashes: &leaf_hashes, facts: &facts, bytes: 1 }).unwrap();
         }
         for n in 0..45 {
             let expected: Vec<_> = (0..).map(leaf).zip(&leaves).filter(|(_, (h, _))| *h == hash(n)).map(|(at, _)| at).collect();

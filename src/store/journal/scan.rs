@@ -39,6 +39,27 @@ impl Record {
         bundle::split(&self.body, self.count).expect("checked when it was read")
     }
 
+    /// The file that it is in, in the journal in `dir`.
+    #[must_use]
+    pub fn path_in(&self, dir: &Path) -> PathBuf {
+        segment_path(dir, self.end.segment)
+    }
+
+    /// Compares the root that its entries make with the one that was written with them.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where they differ, naming the file at `path` that it was read from.
+    pub fn check_root(&self, path: &Path, computed: &Hash) -> Result<(), StoreError> {
+        if self.root == *computed {
+            return Ok(());
+        }
+        let (expected, seen) = (self.root.to_base64(), computed.to_base64());
+        Err(StoreError::Damaged {
+            what: format!("{} before byte {}", path.display(), self.end.offset),
+            detail: format!("expected its entries to make root {expected}, computed {seen}"),
+        })
+    }
+
     /// Where the bundles begin that begin in this batch.
     ///
     /// # Panics

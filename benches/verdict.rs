@@ -109,10 +109,10 @@ fn proof(entry: &[u8], log: &NoteSigner, witnesses: &[NoteSigner]) -> ProofFile 
     else {
         unreachable!("the root is computed here")
     };
-    let mut note = Checkpoint::new(log.public().name().clone(), size, seen).sign(log);
+    let head = Checkpoint::new(log.public().name().clone(), size, seen);
+    let mut note = head.sign(log);
     for witness in witnesses {
-        let cosignature = cosign(&note, witness, 1_770_000_000);
-        note.push(cosignature);
+        note.push(cosign(&head, witness, 1_770_000_000));
     }
     ProofFile { extra: Some(entry.to_vec()), index, proof, checkpoint: note }
 }

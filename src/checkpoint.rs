@@ -12,6 +12,9 @@ use std::fmt;
 use crate::format::{FormatError, cap, quote, utf8};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, Note, NoteError, NoteKey, NoteSigner, SignatureType};
+pub use signer::LogSigner;
+
+mod signer;
 
 /// Largest checkpoint text: an origin, two short lines, and room for extensions.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
@@ -90,7 +93,7 @@ impl Checkpoint {
         })
     }
 
-    /// Signs the head as the log. `Note -> VerifiedNote -> LogSigned<Checkpoint>` reads it back.
+    /// Signs the head as the log, with Ed25519 alone; [`LogSigner`] signs with both algorithms. `Note -> VerifiedNote -> LogSigned<Checkpoint>` reads it back.
     ///
     /// # Panics
     /// If the signer is a witness's or another origin's: a log signs only its own heads.
@@ -112,6 +115,8 @@ impl fmt::Display for Checkpoint {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSigned<T> {
     inner: T,
+    /// The log's keys that signed it.
+    keys: Vec<NoteKey>,
     note: Note,
 }
 
@@ -126,6 +131,12 @@ impl<T> LogSigned<T> {
     #[must_use]
     pub const fn note(&self) -> &Note {
         &self.note
+    }
+
+    /// The note with only the signature lines that were checked: the log's.
+    #[must_use]
+    pub fn verified_note(&self) -> Note {
+        self.note.signed_only_by(&self.keys)
     }
 }
 
@@ -146,7 +157,7 @@ pub fn open_note(note: Note, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, 
     let origin = note.text().split('\n').next().unwrap_or_default();
     let keys: Vec<NoteKey> = logs
         .iter()
-        .filter(|key| key.name().as_str() == origin && key.kind() == SignatureType::Ed25519)
+        .filter(|key| key.name().as_str() == origin && signs_for_logs(key.kind()))
         .cloned()
         .collect();
     if keys.is_empty() {
@@ -157,7 +168,13 @@ pub fn open_note(note: Note, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, 
     }
     let verified = note.verify(&keys)?;
     let checkpoint = Checkpoint::parse(verified.note().text())?;
-    Ok(LogSigned { inner: checkpoint, note: verified.into_note() })
+    Ok(LogSigned { inner: checkpoint, keys: verified.signers().to_vec(), note: verified.into_note() })
+}
+
+/// Logs sign with Ed25519 (0x01) or, as c2sp.org/tlog-checkpoint recommends, with ML-DSA-44 (0x06).
+#[must_use]
+pub const fn signs_for_logs(kind: SignatureType) -> bool {
+    matches!(kind, SignatureType::Ed25519 | SignatureType::CosignatureMlDsa44)
 }
 
 /// [`open`] on bytes that may not even be UTF-8, for reading what a file claims without keys.

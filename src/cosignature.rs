@@ -1,41 +1,128 @@
-//! Timestamped Ed25519 cosignatures (0x04): c2sp.org/tlog-cosignature.
+//! Timestamped cosignatures, Ed25519 (0x04) and ML-DSA-44 (0x06): c2sp.org/tlog-cosignature.
 //!
 //! ```text
-//! signature line   8-byte big-endian POSIX time || 64-byte Ed25519 signature
-//! signed message   cosignature/v1
-//!                  time <decimal>
-//!                  <the checkpoint's text>
+//! signature line     8-byte big-endian POSIX time || 64-byte Ed25519 or 2,420-byte ML-DSA-44 signature
+//!
+//! Ed25519 signs      cosignature/v1
+//!                    time <decimal>
+//!                    <the checkpoint's text>
+//!
+//! ML-DSA-44 signs    "subtree/v1\n\0"
+//!                    1-byte length || cosigner's name
+//!                    8-byte time
+//!                    1-byte length || log's origin
+//!                    8-byte start || 8-byte end || 32-byte root hash of leaves start..end
 //! ```
+//!
+//! ML-DSA-44 does not sign a checkpoint's extension lines: "no statement is made about them".
 
-use crate::note::{Note, NoteKey, NoteSignature, NoteSigner, SignatureType, ed25519_verify};
+use crate::checkpoint::Checkpoint;
+use crate::merkle::Hash;
+use crate::note::{KeyName, NoteKey, NoteSignature, NoteSigner, SignatureType};
 
 /// Largest timestamp: "It MUST NOT exceed 2^63 - 1".
 const MAX_TIMESTAMP: u64 = i64::MAX as u64;
+const SUBTREE_LABEL: &[u8; 12] = b"subtree/v1\n\0";
 
-fn message(time: u64, text: &str) -> String {
-    format!("cosignature/v1\ntime {time}\n{text}")
+fn ed25519_message(time: u64, text: &str) -> Vec<u8> {
+    format!("cosignature/v1\ntime {time}\n{text}").into_bytes()
 }
 
-/// Time at which `key` cosigned `text`; `None` unless it did.
-pub(crate) fn verify(key: &NoteKey, text: &str, signature: &[u8]) -> Option<u64> {
+fn ml_dsa_message(
+    cosigner: &KeyName,
+    time: u64,
+    origin: &KeyName,
+    leaves: (u64, u64),
+    hash: &Hash,
+) -> Vec<u8> {
+    let mut message = SUBTREE_LABEL.to_vec();
+    let push_name = |message: &mut Vec<u8>, name: &KeyName| {
+        message.push(u8::try_from(name.as_str().len()).expect("a key name is 1 to 255 bytes"));
+        message.extend_from_slice(name.as_str().as_bytes());
+    };
+    push_name(&mut message, cosigner);
+    message.extend_from_slice(&time.to_be_bytes());
+    push_name(&mut message, origin);
+    message.extend_from_slice(&leaves.0.to_be_bytes());
+    message.extend_from_slice(&leaves.1.to_be_bytes());
+    message.extend_from_slice(hash.as_bytes());
+    message
+}
+
+fn split_time(signature: &[u8]) -> Option<(u64, &[u8])> {
     let (time, signature) = signature.split_first_chunk::<8>()?;
     let time = u64::from_be_bytes(*time);
-    let known = key.kind() == SignatureType::CosignatureEd25519 && time <= MAX_TIMESTAMP;
-    (known && ed25519_verify(key.public_key(), message(time, text).as_bytes(), signature)).then_some(time)
+    (time <= MAX_TIMESTAMP).then_some((time, signature))
 }
 
-/// Cosigns a checkpoint's text as of `time`, a POSIX time in seconds.
+/// Time at which `key` cosigned the checkpoint that `text` is; `None` unless it did. Zero where an
+/// ML-DSA-44 cosigner makes no statement on when: it is consistent with all that it saw nevertheless.
+pub(crate) fn verify(key: &NoteKey, text: &str, signature: &[u8]) -> Option<u64> {
+    let (time, signature) = split_time(signature)?;
+    let message = match key.kind() {
+        SignatureType::Ed25519 => return None,
+        SignatureType::CosignatureEd25519 => ed25519_message(time, text),
+        SignatureType::CosignatureMlDsa44 => {
+            let head = Checkpoint::parse(text).ok()?;
+            ml_dsa_message(key.name(), time, &head.origin, (0, head.size.get()), &head.root)
+        }
+    };
+    key.verifies(&message, signature).then_some(time)
+}
+
+/// Cosigns a tree head as of `time`, a POSIX time in seconds.
 ///
 /// # Panics
-/// If the signer is not a witness key (a log's key must never sign a cosignature), or `time` is over
-/// 2^63 - 1.
+/// If the signer is a log's Ed25519 key (which must never sign a cosignature), or `time` is over 2^63 - 1.
 #[must_use]
-pub fn cosign(note: &Note, signer: &NoteSigner, time: u64) -> NoteSignature {
-    let key = signer.public();
-    assert_eq!(key.kind(), SignatureType::CosignatureEd25519, "only witness keys cosign");
+pub fn cosign(head: &Checkpoint, signer: &NoteSigner, time: u64) -> NoteSignature {
+    let message = match signer.public().kind() {
+        SignatureType::Ed25519 => panic!("a log's Ed25519 key signs no cosignatures"),
+        SignatureType::CosignatureEd25519 => ed25519_message(time, &head.to_string()),
+        SignatureType::CosignatureMlDsa44 => {
+            let leaves = (0, head.size.get());
+            ml_dsa_message(signer.public().name(), time, &head.origin, leaves, &head.root)
+        }
+    };
+    line(signer, time, &message)
+}
+
+fn line(signer: &NoteSigner, time: u64, message: &[u8]) -> NoteSignature {
     assert!(time <= MAX_TIMESTAMP, "cosignature times are below 2^63");
-    let signature = signer.sign_bytes(message(time, note.text()).as_bytes());
-    NoteSignature::new(key.name().clone(), key.id(), [time.to_be_bytes().as_slice(), &signature].concat())
+    let signature = [time.to_be_bytes().as_slice(), &signer.sign_bytes(message)].concat();
+    NoteSignature::new(signer.public().name().clone(), signer.public().id(), signature)
+}
+
+/// Signs the subtree of leaves `start..end` with root hash `hash` of a log: consistent with all that the
+/// cosigner saw of it, without a statement on when.
+///
+/// # Panics
+/// If the signer is no ML-DSA-44 key: the Ed25519 format knows no subtrees.
+#[must_use]
+pub fn cosign_subtree(
+    origin: &KeyName,
+    (start, end): (u64, u64),
+    hash: &Hash,
+    signer: &NoteSigner,
+) -> NoteSignature {
+    assert_eq!(signer.public().kind(), SignatureType::CosignatureMlDsa44, "only ML-DSA-44 signs subtrees");
+    line(signer, 0, &ml_dsa_message(signer.public().name(), 0, origin, (start, end), hash))
+}
+
+/// Whether `key` signed the subtree of leaves `start..end` of a log.
+#[must_use]
+pub fn verify_subtree(
+    key: &NoteKey,
+    origin: &KeyName,
+    (start, end): (u64, u64),
+    hash: &Hash,
+    signature: &[u8],
+) -> bool {
+    let Some((time, signature)) = split_time(signature) else { return false };
+    // "If `start` is not zero, `timestamp` MUST be zero."
+    (time == 0 || start == 0)
+        && key.kind() == SignatureType::CosignatureMlDsa44
+        && key.verifies(&ml_dsa_message(key.name(), time, origin, (start, end), hash), signature)
 }
 
 #[cfg(test)]

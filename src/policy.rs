@@ -12,7 +12,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::checkpoint::{Checkpoint, LogSigned, signs_for_logs};
 use crate::cosignature;
 use crate::format::{FormatError, cap, cap_count, decimal, quote_bytes, utf8};
 use crate::merkle::Hash;
@@ -89,12 +89,16 @@ pub enum QuorumError {
         id: KeyId,
     },
     /// Too few witnesses.
-    #[error("the witness quorum is not reached: expected {expected}, saw cosignatures by {seen}")]
+    #[error(
+        "the witness quorum is not reached: expected {expected}, saw cosignatures by {seen}; missing {missing}"
+    )]
     NotReached {
         /// The quorum in words.
         expected: String,
         /// The witnesses that did cosign.
         seen: String,
+        /// The witnesses that the quorum counts and that did not cosign.
+        missing: String,
     },
 }
 
@@ -197,19 +201,39 @@ impl Policy {
             times[at] = times[at].max(Some(time));
         }
         let seen = times.iter().map(Option::is_some).collect::<Vec<_>>();
-        let witnessed = |at: &usize| WitnessedBy {
-            witness: String::from_utf8_lossy(&self.witnesses[*at].name).into_owned(),
-            time: times[*at].unwrap_or_default(),
-        };
+        let witnessed =
+            |at: &usize| WitnessedBy { witness: self.name_of(*at), time: times[*at].unwrap_or_default() };
         let cosignatures: Vec<WitnessedBy> =
             (0..times.len()).filter(|at| seen[*at]).map(|at| witnessed(&at)).collect();
         if !self.quorum_reached(&seen) {
             let names: Vec<&str> = cosignatures.iter().map(|c| c.witness.as_str()).collect();
+            let missing = self.counted().filter(|at| !seen[*at]).map(|at| self.name_of(at));
+            let missing = missing.collect::<Vec<_>>().join(", ");
             let seen = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
-            return Err(QuorumError::NotReached { expected: self.quorum_in_words(), seen });
+            return Err(QuorumError::NotReached { expected: self.quorum_in_words(), seen, missing });
         }
         let times = times.iter().enumerate().filter_map(|(at, time)| Some((at, (*time)?))).collect();
         Ok(Cosigned { inner: signed.get().clone(), note: note.clone(), cosignatures, times })
+    }
+
+    fn name_of(&self, witness: usize) -> String {
+        String::from_utf8_lossy(&self.witnesses[witness].name).into_owned()
+    }
+
+    /// The witnesses that the quorum rule refers to, in the order of the file: a policy may know others.
+    fn counted(&self) -> impl Iterator<Item = usize> + '_ {
+        let mut counted = vec![false; self.witnesses.len()];
+        let mut open: Vec<Member> = match self.quorum {
+            Quorum::NotRequired => Vec::new(),
+            Quorum::Of(member) => vec![member],
+        };
+        while let Some(member) = open.pop() {
+            match member {
+                Member::Witness(at) => counted[at] = true,
+                Member::Group(at) => open.extend(&self.groups[at].members),
+            }
+        }
+        (0..counted.len()).filter(move |at| counted[*at])
     }
 
     /// Whether the witnesses marked in `seen` (in the order of [`witnesses`](Self::witnesses)) are
@@ -253,7 +277,7 @@ impl Policy {
 
     fn in_words(&self, member: Member) -> String {
         match member {
-            Member::Witness(at) => String::from_utf8_lossy(&self.witnesses[at].name).into_owned(),
+            Member::Witness(at) => self.name_of(at),
             Member::Group(at) => {
                 let group = &self.groups[at];
                 let members: Vec<String> = group.members.iter().map(|m| self.in_words(*m)).collect();
@@ -304,7 +328,7 @@ impl Parser {
             [vkey, url] => (vkey, Some(*url)),
             _ => return Err(wrong("log <vkey> [<url>]", line)),
         };
-        let key = key_of_kind(vkey, SignatureType::Ed25519, "a log key (signature type 0x01)")?;
+        let key = key_of_kind(vkey, signs_for_logs, "a log key (signature type 0x01 or 0x06)")?;
         if !self.log_keys.insert(public_key(&key)) {
             return Err(wrong("each log key once", vkey));
         }
@@ -318,8 +342,8 @@ impl Parser {
             [name, vkey, url] => (name, vkey, Some(*url)),
             _ => return Err(wrong("witness <name> <vkey> [<url>]", line)),
         };
-        let kind = SignatureType::CosignatureEd25519;
-        let key = key_of_kind(vkey, kind, "a witness key (signature type 0x04)")?;
+        let cosigns = |kind| kind != SignatureType::Ed25519;
+        let key = key_of_kind(vkey, cosigns, "a witness key (signature type 0x04 or 0x06)")?;
         if !self.witness_keys.insert(public_key(&key)) {
             return Err(wrong("each witness key once", vkey));
         }
@@ -386,9 +410,13 @@ impl Parser {
     }
 }
 
-fn key_of_kind(vkey: &[u8], kind: SignatureType, expected: &str) -> Result<NoteKey, FormatError> {
+fn key_of_kind(
+    vkey: &[u8],
+    fits: impl Fn(SignatureType) -> bool,
+    expected: &str,
+) -> Result<NoteKey, FormatError> {
     let key = NoteKey::parse(utf8("a verifier key", vkey)?)?;
-    if key.kind() != kind {
+    if !fits(key.kind()) {
         return Err(wrong(expected, vkey));
     }
     Ok(key)
@@ -396,7 +424,7 @@ fn key_of_kind(vkey: &[u8], kind: SignatureType, expected: &str) -> Result<NoteK
 
 /// Keys are duplicates if they wrap the same public key, whatever their name and ID.
 fn public_key(key: &NoteKey) -> Hash {
-    Hash::from_bytes(*key.public_key().as_bytes())
+    Hash::digest(&key.public_bytes())
 }
 
 /// "Non-ASCII octets may appear in names, URLs and comments": one that is no UTF-8 can't be

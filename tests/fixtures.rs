@@ -45,7 +45,7 @@ fn proof(entry: &[u8], log: &NoteSigner, witness: &NoteSigner) -> ProofFile {
     let (index, size) = (LeafIndex::new(2).expect("small"), TreeSize::new(5).expect("small"));
     let head = Checkpoint::new(log.public().name().clone(), size, root);
     let note = head.sign(log);
-    let cosigned = format!("{note}{}", cosign(&note, witness, COSIGNED));
+    let cosigned = format!("{note}{}", cosign(&head, witness, COSIGNED));
     let checkpoint = Note::parse(cosigned.as_bytes()).expect("a note");
     let proof = vec![fourth, first, fifth];
     verify_inclusion(index, size, &Hash::leaf(entry), &proof, &root).expect("a good proof");

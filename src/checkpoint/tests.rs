@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::note::NoteSignature;
 
 /// The example of c2sp.org/tlog-checkpoint.
 const SPEC_TEXT: &str =
@@ -131,7 +132,7 @@ fn only_the_origin_s_own_key_is_asked() {
     // Neither is a witness's cosignature, even by a witness named as the log is.
     let twin = witness("example.com/behind-the-sofa", 1);
     let mut note = checkpoint.sign(&key);
-    note.push(crate::cosignature::cosign(&note, &twin, 7));
+    note.push(crate::cosignature::cosign(&checkpoint, &twin, 7));
     let twins = [twin.public().clone()];
     assert!(matches!(open(note.to_string().as_bytes(), &twins), Err(CheckpointError::WrongOrigin { .. })));
 
@@ -201,4 +202,49 @@ proptest! {
         }
         let _ = (open(&bytes, &[]), read_unverified(&bytes));
     }
+}
+
+#[test]
+fn a_log_signs_with_both_algorithms_and_either_is_enough() {
+    let origin = "example.com/behind-the-sofa";
+    let ml_dsa = |name: &str| {
+        NoteSigner::from_seed(KeyName::new(name).unwrap(), SignatureType::CosignatureMlDsa44, &[7; 32])
+    };
+    let log = LogSigner::new(signer(origin, 1), Some(ml_dsa(origin)));
+    let head = Checkpoint::parse(SPEC_TEXT).unwrap();
+    let note = log.sign(&head, 1_700_000_000);
+    let keys = log.keys();
+    let bytes = note.to_string().into_bytes();
+    for trusted in [&keys[..], &keys[..1], &keys[1..]] {
+        let signed = open(&bytes, trusted).unwrap();
+        assert_eq!(signed.get(), &head);
+        // Only what was checked is passed on.
+        assert_eq!(signed.verified_note().signatures().len(), trusted.len());
+        assert!(trusted.iter().all(|key| signed.verified_note().signatures().iter().any(|s| s.names(key))));
+    }
+    // Either that is named has to be right, even where the other one is.
+    for at in 0..2 {
+        let mut lines: Vec<NoteSignature> = note.signatures().to_vec();
+        let mut spoiled = lines[at].bytes().to_vec();
+        *spoiled.last_mut().unwrap() ^= 1;
+        lines[at] = NoteSignature::new(lines[at].name().clone(), lines[at].id(), spoiled);
+        let bad = format!("{}\n{}{}", note.text(), lines[0], lines[1]);
+        assert!(matches!(
+            open(bad.as_bytes(), &keys),
+            Err(CheckpointError::Note(NoteError::BadSignature { .. }))
+        ));
+        assert!(
+            open(bad.as_bytes(), &keys[1 - at..2 - at]).is_ok(),
+            "a key that is not trusted is not asked"
+        );
+    }
+    // The key of another origin signs nothing here, whatever its line says.
+    let elsewhere = ml_dsa("example.com/other");
+    let mut foreign = head.sign(&signer(origin, 1));
+    foreign.push(crate::cosignature::cosign(&head, &elsewhere, 7));
+    let trusted = [elsewhere.public().clone()];
+    assert!(matches!(
+        open(foreign.to_string().as_bytes(), &trusted),
+        Err(CheckpointError::WrongOrigin { .. })
+    ));
 }

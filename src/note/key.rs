@@ -1,17 +1,18 @@
 //! Keys of notes, as the Go note package reads and writes them.
 //!
 //! ```text
-//! vkey     <name>+<8 hex digits: key ID>+base64(type || 32-byte Ed25519 public key)
-//! signer   PRIVATE+KEY+<name>+<8 hex digits: key ID>+base64(type || 32-byte Ed25519 seed)
+//! vkey     <name>+<8 hex digits: key ID>+base64(type || public key: 32 bytes, or 1,312 of ML-DSA-44)
+//! signer   PRIVATE+KEY+<name>+<8 hex digits: key ID>+base64(type || 32-byte seed)
 //! key ID   SHA-256(name || 0x0A || type || public key)[:4]
 //! ```
 
 use std::fmt;
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
+use ed25519_dalek::VerifyingKey;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::algorithm::{PublicKey, SEED_BYTES, SecretKey};
 use crate::format::{
     FormatError, base64_decode, base64_encode, cap, has_space_or_control, hex_decode, quote,
 };
@@ -72,6 +73,8 @@ pub enum SignatureType {
     Ed25519,
     /// `0x04`: timestamped Ed25519 cosignature. Witnesses sign with it.
     CosignatureEd25519,
+    /// `0x06`: timestamped ML-DSA-44 cosignature of a tree or subtree. Witnesses and logs sign with it.
+    CosignatureMlDsa44,
 }
 
 impl SignatureType {
@@ -79,6 +82,7 @@ impl SignatureType {
         match self {
             Self::Ed25519 => 0x01,
             Self::CosignatureEd25519 => 0x04,
+            Self::CosignatureMlDsa44 => 0x06,
         }
     }
 
@@ -86,7 +90,18 @@ impl SignatureType {
         match byte {
             0x01 => Some(Self::Ed25519),
             0x04 => Some(Self::CosignatureEd25519),
+            0x06 => Some(Self::CosignatureMlDsa44),
             _ => None,
+        }
+    }
+
+    /// The name in words, for people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "Ed25519",
+            Self::CosignatureEd25519 => "Ed25519 cosignature",
+            Self::CosignatureMlDsa44 => "ML-DSA-44 cosignature",
         }
     }
 }
@@ -118,24 +133,19 @@ fn parse_parts(what: &'static str, text: &str) -> Result<(KeyName, KeyId, Zeroiz
 
 fn parse_type(what: &'static str, byte: u8) -> Result<SignatureType, FormatError> {
     SignatureType::from_byte(byte).ok_or_else(|| {
-        let expected = "signature type 0x01 (Ed25519) or 0x04 (Ed25519 cosignature)";
+        let expected =
+            "signature type 0x01 (Ed25519), 0x04 (Ed25519 cosignature) or 0x06 (ML-DSA-44 cosignature)";
         FormatError::malformed(what, expected, format!("type {byte:#04x}"))
     })
 }
 
-/// Checks an Ed25519 signature exactly as Go's `crypto/ed25519` does.
-#[must_use]
-pub fn ed25519_verify(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
-    Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
-}
-
 /// A public key that checks signatures on notes: a *vkey*.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct NoteKey {
     name: KeyName,
     id: KeyId,
     kind: SignatureType,
-    key: VerifyingKey,
+    key: PublicKey,
 }
 
 impl NoteKey {
@@ -144,19 +154,33 @@ impl NoteKey {
     /// Gives an Ed25519 public key a name and a use.
     ///
     /// # Errors
-    /// [`FormatError`] for a weak key: one of small order verifies signatures nobody made.
-    pub fn new(name: KeyName, kind: SignatureType, key: VerifyingKey) -> Result<Self, FormatError> {
-        if key.is_weak() {
-            let expected = "a strong Ed25519 key";
+    /// [`FormatError`] for a weak key, and for a use that is not Ed25519's.
+    pub fn new(name: KeyName, kind: SignatureType, key: &VerifyingKey) -> Result<Self, FormatError> {
+        if kind == SignatureType::CosignatureMlDsa44 {
             return Err(FormatError::malformed(
                 Self::WHAT,
-                expected,
-                "a weak one, of small order: make another",
+                "an ML-DSA-44 key for this use",
+                "an Ed25519 key",
             ));
         }
+        Self::from_material(name, kind, key.as_bytes())
+    }
+
+    /// The key of these bytes, which are what follows the type byte in a vkey.
+    fn from_material(name: KeyName, kind: SignatureType, bytes: &[u8]) -> Result<Self, FormatError> {
+        let key = match kind {
+            SignatureType::Ed25519 | SignatureType::CosignatureEd25519 => {
+                PublicKey::ed25519(Self::WHAT, bytes)
+            }
+            SignatureType::CosignatureMlDsa44 => PublicKey::ml_dsa_44(Self::WHAT, bytes),
+        };
+        Ok(Self::named(name, kind, key?))
+    }
+
+    fn named(name: KeyName, kind: SignatureType, key: PublicKey) -> Self {
         let mut material = vec![kind.byte()];
-        material.extend_from_slice(key.as_bytes());
-        Ok(Self { id: key_id(&name, &material), name, kind, key })
+        material.extend_from_slice(&key.to_bytes());
+        Self { id: key_id(&name, &material), name, kind, key }
     }
 
     /// Reads a vkey, without a newline.
@@ -172,19 +196,12 @@ impl NoteKey {
         }
         let (name, id, material) = parse_parts(Self::WHAT, text)?;
         let kind = parse_type(Self::WHAT, material[0])?;
-        let key = <[u8; 32]>::try_from(&material[1..])
-            .ok()
-            .and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok())
-            .ok_or_else(|| {
-                let seen = format!("{} bytes that are none", material.len() - 1);
-                FormatError::malformed(Self::WHAT, "a 32-byte Ed25519 public key", seen)
-            })?;
-        let expected = key_id(&name, &material);
-        if id != expected {
-            let expected = format!("key ID {expected} for this name and key");
+        let key = Self::from_material(name, kind, &material[1..])?;
+        if id != key.id {
+            let expected = format!("key ID {} for this name and key", key.id);
             return Err(FormatError::malformed(Self::WHAT, expected, id.to_string()));
         }
-        Self::new(name, kind, key)
+        Ok(key)
     }
 
     /// The key's name; for a log it is the origin.
@@ -205,17 +222,38 @@ impl NoteKey {
         self.kind
     }
 
-    /// The bare public key.
+    /// The bare public key: 32 bytes, or 1,312 of ML-DSA-44.
     #[must_use]
-    pub const fn public_key(&self) -> &VerifyingKey {
-        &self.key
+    pub fn public_bytes(&self) -> Vec<u8> {
+        self.key.to_bytes()
+    }
+
+    /// Whether the bare key made this bare signature; what is signed is the signature type's matter.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.key.verifies(message, signature)
+    }
+}
+
+/// The ID depends on all of the key, but on four bytes of a hash: the key itself decides.
+impl PartialEq for NoteKey {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, self.kind, &self.name) == (other.id, other.kind, &other.name)
+            && self.key.to_bytes() == other.key.to_bytes()
+    }
+}
+
+impl Eq for NoteKey {}
+
+impl fmt::Debug for NoteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NoteKey({}+{}, {})", self.name, self.id, self.kind.as_str())
     }
 }
 
 impl fmt::Display for NoteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut material = vec![self.kind.byte()];
-        material.extend_from_slice(self.key.as_bytes());
+        material.extend_from_slice(&self.key.to_bytes());
         write!(f, "{}+{}+{}", self.name, self.id, base64_encode(&material))
     }
 }
@@ -223,7 +261,7 @@ impl fmt::Display for NoteKey {
 /// A secret key that signs notes. Its seed is wiped when it is dropped, and `Debug` shows none of it.
 pub struct NoteSigner {
     public: NoteKey,
-    key: SigningKey,
+    key: SecretKey,
 }
 
 impl NoteSigner {
@@ -231,10 +269,12 @@ impl NoteSigner {
 
     /// Makes a signer from a seed that came from the operating system's random source.
     #[must_use]
-    pub fn from_seed(name: KeyName, kind: SignatureType, seed: &[u8; 32]) -> Self {
-        let key = SigningKey::from_bytes(seed);
-        let public = NoteKey::new(name, kind, key.verifying_key()).expect("a key made from a seed is strong");
-        Self { public, key }
+    pub fn from_seed(name: KeyName, kind: SignatureType, seed: &[u8; SEED_BYTES]) -> Self {
+        let key = match kind {
+            SignatureType::Ed25519 | SignatureType::CosignatureEd25519 => SecretKey::ed25519(seed),
+            SignatureType::CosignatureMlDsa44 => SecretKey::ml_dsa_44(seed),
+        };
+        Self { public: NoteKey::named(name, kind, key.public()), key }
     }
 
     /// Reads a signer key, without a newline.
@@ -248,9 +288,9 @@ impl NoteSigner {
         })?;
         let (name, id, material) = parse_parts(Self::WHAT, rest)?;
         let kind = parse_type(Self::WHAT, material[0])?;
-        let seed: Zeroizing<[u8; 32]> = Zeroizing::new(material[1..].try_into().map_err(|_| {
+        let seed: Zeroizing<[u8; SEED_BYTES]> = Zeroizing::new(material[1..].try_into().map_err(|_| {
             let seen = format!("{} bytes", material.len() - 1);
-            FormatError::malformed(Self::WHAT, "a 32-byte Ed25519 seed", seen)
+            FormatError::malformed(Self::WHAT, "a 32-byte seed", seen)
         })?);
         let signer = Self::from_seed(name, kind, &seed);
         if signer.public.id != id {
@@ -264,7 +304,7 @@ impl NoteSigner {
     #[must_use]
     pub fn to_secret(&self) -> Zeroizing<String> {
         let mut material = Zeroizing::new(vec![self.public.kind.byte()]);
-        material.extend_from_slice(self.key.as_bytes());
+        material.extend_from_slice(self.key.seed().as_slice());
         let encoded = Zeroizing::new(base64_encode(&material));
         Zeroizing::new(format!("PRIVATE+KEY+{}+{}+{}", self.public.name, self.public.id, *encoded))
     }
@@ -275,9 +315,9 @@ impl NoteSigner {
         &self.public
     }
 
-    /// A bare Ed25519 signature over `message`.
-    pub(crate) fn sign_bytes(&self, message: &[u8]) -> [u8; 64] {
-        self.key.sign(message).to_bytes()
+    /// A bare signature over `message`; what is signed is the signature type's matter.
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> Vec<u8> {
+        self.key.sign(message)
     }
 }
 

@@ -6,10 +6,12 @@
 //! — <key name> base64(4-byte key ID || signature)      <- one or more
 //! ```
 
+mod algorithm;
 mod key;
 mod signed;
 
-pub use key::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType, ed25519_verify};
+pub use algorithm::{ML_DSA_44_PUBLIC_BYTES, ML_DSA_44_SIGNATURE_BYTES, ed25519_verify};
+pub use key::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
 pub use signed::{MAX_NOTE_BYTES, MAX_NOTE_SIGNATURES, Note, NoteError, NoteSignature, VerifiedNote};
 
 #[cfg(test)]

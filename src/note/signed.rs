@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType, ed25519_verify};
+use super::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::cosignature;
 use crate::format::{FormatError, base64_decode, base64_encode, cap, cap_count, quote, utf8};
 
@@ -151,7 +151,7 @@ impl Note {
         let sign = |signer: &&NoteSigner| {
             let key = signer.public();
             assert_eq!(key.kind(), SignatureType::Ed25519, "witness keys sign cosignatures, not notes");
-            NoteSignature::new(key.name().clone(), key.id(), signer.sign_bytes(text.as_bytes()).to_vec())
+            NoteSignature::new(key.name().clone(), key.id(), signer.sign_bytes(text.as_bytes()))
         };
         let note = Self { signatures: signers.iter().map(sign).collect(), text };
         assert_eq!(Self::parse(note.to_string().as_bytes()).as_ref(), Ok(&note), "a note that reads back");
@@ -170,6 +170,14 @@ impl Note {
         &self.signatures
     }
 
+    /// The note with only those of its signature lines that one of `keys` is named in. After
+    /// [`verify`](Self::verify) by the same keys, these are the ones that were checked.
+    #[must_use]
+    pub fn signed_only_by(&self, keys: &[NoteKey]) -> Self {
+        let named = |signature: &&NoteSignature| keys.iter().any(|key| signature.names(key));
+        Self { text: self.text.clone(), signatures: self.signatures.iter().filter(named).cloned().collect() }
+    }
+
     /// Adds a signature line at the end.
     pub fn push(&mut self, signature: NoteSignature) {
         self.signatures.push(signature);
@@ -186,10 +194,8 @@ impl Note {
             // Signatures by unknown keys are ignored, even if they share a name or an ID.
             let Some(key) = keys.iter().find(|key| signature.names(key)) else { continue };
             let valid = match key.kind() {
-                SignatureType::Ed25519 => {
-                    ed25519_verify(key.public_key(), self.text.as_bytes(), &signature.bytes)
-                }
-                SignatureType::CosignatureEd25519 => {
+                SignatureType::Ed25519 => key.verifies(self.text.as_bytes(), &signature.bytes),
+                SignatureType::CosignatureEd25519 | SignatureType::CosignatureMlDsa44 => {
                     cosignature::verify(key, &self.text, &signature.bytes).is_some()
                 }
             };

@@ -69,7 +69,7 @@ fn keys_read_back_as_they_were_written() {
 
 #[test]
 fn malformed_verifier_keys_are_refused() {
-    let strong = *NoteKey::parse(SPEC_VKEY).unwrap().public_key().as_bytes();
+    let strong = NoteKey::parse(SPEC_VKEY).unwrap().public_bytes();
     let typed = |kind: u8, key: &[u8]| vkey("example.com/foo", &[&[kind], key].concat());
     assert_eq!(typed(1, &strong), SPEC_VKEY, "the table is built the way the specification says");
     let replaced = |from: &str, to: &str| SPEC_VKEY.replace(from, to);
@@ -87,11 +87,13 @@ fn malformed_verifier_keys_are_refused() {
         (typed(0x00, &strong), "saw type 0x00"),
         (
             typed(0x02, &strong),
-            "expected signature type 0x01 (Ed25519) or 0x04 (Ed25519 cosignature), saw type 0x02",
+            "expected signature type 0x01 (Ed25519), 0x04 (Ed25519 cosignature) or 0x06 (ML-DSA-44 cosignature), saw type 0x02",
         ),
         (typed(0x05, &strong), "saw type 0x05"),
-        (typed(0x06, &strong), "saw type 0x06"),
-        (typed(0x06, &[7; 1_312]), "saw type 0x06"),
+        (typed(0x06, &strong), "a 1312-byte ML-DSA-44 public key, saw 32 bytes"),
+        (typed(0x06, &[7; 1_311]), "saw 1311 bytes"),
+        (typed(0x06, &[7; 1_313]), "saw 1313 bytes"),
+        (typed(0x01, &[7; 1_312]), "saw 1312 bytes"),
         (typed(0xff, &strong), "saw type 0xff"),
         (typed(0x01, &strong[..31]), "a 32-byte Ed25519 public key, saw 31 bytes"),
         (typed(0x01, &[&strong[..], &[0]].concat()), "saw 33 bytes"),
@@ -165,7 +167,7 @@ fn malformed_signer_keys_are_refused_without_showing_them() {
     let secret = signer.to_secret().to_string();
     let body = secret.rsplit('+').next().unwrap().to_owned();
     assert_eq!(body.len(), 44, "this seed's base64 holds no plus, so it is the last part");
-    let public = [&[1], &signer.public().public_key().as_bytes()[..]].concat();
+    let public = [&[1], &signer.public().public_bytes()[..]].concat();
     let with = |material: &[u8]| format!("PRIVATE+KEY+{}", key_text("example.com/log", &public, material));
     assert_eq!(with(&[&[1], &seed[..]].concat()), secret, "the table is built the way Go writes keys");
     let id = signer.public().id().to_string();
@@ -180,9 +182,10 @@ fn malformed_signer_keys_are_refused_without_showing_them() {
         (secret.replace(&id, &id.to_uppercase()), "8 lower-case hex digits"),
         (secret.replace(&format!("{id}+"), ""), "saw fewer parts"),
         (with(&[&[2], &seed[..]].concat()), "saw type 0x02"),
-        (with(&[&[6], &seed[..]].concat()), "saw type 0x06"),
+        (with(&[&[6], &seed[..]].concat()), "expected key ID b6a8c61c for this name and key"),
+        (with(&[&[5], &seed[..]].concat()), "saw type 0x05"),
         (with(&[&[4], &seed[..]].concat()), "for this name and key"),
-        (with(&[&[1], &seed[..31]].concat()), "a 32-byte Ed25519 seed, saw 31 bytes"),
+        (with(&[&[1], &seed[..31]].concat()), "a 32-byte seed, saw 31 bytes"),
         // Go's 64-byte private keys hold the public key too: not what notes use.
         (with(&[&[1], &seed[..], &public[1..]].concat()), "saw 64 bytes"),
         (format!("{secret}\n"), "padded base64"),
@@ -386,13 +389,18 @@ fn a_witness_key_verifies_cosignatures_and_not_plain_signatures() {
     let witness = NoteSigner::from_seed(name("example.com/w"), SignatureType::CosignatureEd25519, &[1; 32]);
     let keys = [witness.public().clone()];
     let log = signer("example.com/log", 2);
-    let mut note = Note::sign("text\n".to_owned(), &[&log]);
-    note.push(crate::cosignature::cosign(&note, &witness, 7));
+    let head = crate::checkpoint::Checkpoint::new(
+        log.public().name().clone(),
+        crate::merkle::TreeSize::ZERO,
+        crate::merkle::Hash::EMPTY_ROOT,
+    );
+    let mut note = head.sign(&log);
+    note.push(crate::cosignature::cosign(&head, &witness, 7));
     assert_eq!(note.clone().verify(&keys).unwrap().signers(), keys);
     note.push(NoteSignature::new(
         keys[0].name().clone(),
         keys[0].id(),
-        witness.sign_bytes(b"text\n").to_vec(),
+        witness.sign_bytes(note.text().as_bytes()),
     ));
     assert!(matches!(note.verify(&keys), Err(NoteError::BadSignature { .. })));
 }

@@ -186,8 +186,8 @@ fn everything_the_specification_does_not_allow_is_refused() {
         ("group g\nquorum g\n", 1, "group <name> all|any|<k> <name>..."),
         ("group\nquorum none\n", 1, "group <name> all|any|<k> <name>..."),
         // Keys fit their use.
-        ("log $W0\nquorum none\n", 1, "a log key (signature type 0x01)"),
-        ("witness a $L0\nquorum a\n", 1, "a witness key (signature type 0x04)"),
+        ("log $W0\nquorum none\n", 1, "a log key (signature type 0x01 or 0x06)"),
+        ("witness a $L0\nquorum a\n", 1, "a witness key (signature type 0x04 or 0x06)"),
         ("log x\nquorum none\n", 1, "a verifier key is malformed"),
         ("log\nquorum none\n", 1, "log <vkey> [<url>]"),
         ("log $L0 url extra\nquorum none\n", 1, "log <vkey> [<url>]"),
@@ -254,15 +254,29 @@ fn limits_are_where_they_say() {
 fn head() -> (Note, Vec<NoteSignature>) {
     let key = log(0);
     let origin = key.public().name().clone();
-    let note = Checkpoint::new(origin, TreeSize::new(7).unwrap(), Hash::EMPTY_ROOT).sign(&key);
-    let cosignatures = (0..10).map(|at| cosignature::cosign(&note, &witness(at), 100 + at as u64)).collect();
-    (note, cosignatures)
+    let head = Checkpoint::new(origin, TreeSize::new(7).unwrap(), Hash::EMPTY_ROOT);
+    let cosignatures = (0..10).map(|at| cosignature::cosign(&head, &witness(at), 100 + at as u64)).collect();
+    (head.sign(&key), cosignatures)
 }
 
 fn with(note: &Note, signatures: &[&NoteSignature]) -> LogSigned<Checkpoint> {
     let mut note = note.clone();
     signatures.iter().for_each(|signature| note.push((*signature).clone()));
     checkpoint::open(note.to_string().as_bytes(), &[log(0).public().clone()]).unwrap()
+}
+
+/// Whether the quorum of the rules refers to a witness: by its own name, or by a group's that does.
+fn rules_count(rules: &str, name: &str) -> bool {
+    let quorum = rules.lines().find_map(|line| line.strip_prefix("quorum ")).unwrap();
+    let mut open = vec![quorum];
+    while let Some(next) = open.pop() {
+        if next == name {
+            return true;
+        }
+        let group = rules.lines().find_map(|line| line.strip_prefix(&format!("group {next} ")));
+        open.extend(group.into_iter().flat_map(|group| group.split(' ').skip(1)));
+    }
+    false
 }
 
 #[test]
@@ -306,9 +320,17 @@ fn quorums_agree_with_their_truth_tables() {
                         .collect();
                     assert_eq!(cosigned.cosignatures(), expected);
                 }
-                Err(QuorumError::NotReached { expected, seen: by }) => {
+                Err(QuorumError::NotReached { expected, seen: by, missing }) => {
                     assert!(!oracle(&seen), "{rules}: {names:?} must be enough");
                     assert_eq!(expected, policy.quorum_in_words());
+                    let counted = |name: &&str| rules_count(rules, name);
+                    let absent: Vec<&str> =
+                        (0..6).filter(|at| !seen[*at]).map(|at| &"ABCDEF"[at..=at]).collect();
+                    assert_eq!(
+                        missing,
+                        absent.into_iter().filter(counted).collect::<Vec<_>>().join(", "),
+                        "{rules}"
+                    );
                     assert_eq!(by, if names.is_empty() { "nobody".to_owned() } else { names.join(", ") });
                 }
                 Err(error) => panic!("{error}"),
@@ -326,7 +348,7 @@ fn a_false_cosignature_by_a_known_witness_is_refused_even_where_the_quorum_is_re
     let key = witness(1).public().clone();
     let named = |bytes: Vec<u8>| NoteSignature::new(key.name().clone(), key.id(), bytes);
     let other = Checkpoint::new(log(0).public().name().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
-    let elsewhere = cosignature::cosign(&other.sign(&log(0)), &witness(1), 7);
+    let elsewhere = cosignature::cosign(&other, &witness(1), 7);
     for bad in [
         named(lines[0].bytes().to_vec()),
         named(lines[1].bytes()[..71].to_vec()),
@@ -344,7 +366,7 @@ fn a_false_cosignature_by_a_known_witness_is_refused_even_where_the_quorum_is_re
     let same_name = NoteSignature::new(key.name().clone(), KeyId([0; 4]), lines[1].bytes().to_vec());
     assert!(policy.check(&with(&note, &[good, &stranger, &same_name])).is_ok());
     let refused = policy.check(&with(&note, &[&stranger, &same_name, unknown])).unwrap_err();
-    let expected = "expected 1 of (A, B), saw cosignatures by nobody";
+    let expected = "expected 1 of (A, B), saw cosignatures by nobody; missing A, B";
     assert!(refused.to_string().ends_with(expected), "{refused}");
 }
 
@@ -352,7 +374,7 @@ fn a_false_cosignature_by_a_known_witness_is_refused_even_where_the_quorum_is_re
 fn a_witness_counts_once_and_its_later_time_is_kept() {
     let policy = parse("log $L0\nwitness A $W0\nwitness B $W1\ngroup Q 2 A B\nquorum Q\n").unwrap();
     let (note, lines) = head();
-    let later = cosignature::cosign(&note, &witness(0), 500);
+    let later = cosignature::cosign(&Checkpoint::parse(note.text()).unwrap(), &witness(0), 500);
     let refused = policy.check(&with(&note, &[&lines[0], &later])).unwrap_err();
     assert!(matches!(refused, QuorumError::NotReached { seen, .. } if seen == "A"));
     let cosigned = policy.check(&with(&note, &[&later, &lines[0], &lines[1]])).unwrap();

@@ -101,7 +101,7 @@ impl Scene {
         let head = Checkpoint::new(log.public().name().clone(), edge.size(), edge.root());
         let mut checkpoint = head.sign(&log);
         for (seed, time) in &self.cosigned {
-            checkpoint.push(cosign(&checkpoint, &witness(*seed), *time));
+            checkpoint.push(cosign(&head, &witness(*seed), *time));
         }
         let mut file = ProofFile { extra: Some(entry), index, proof, checkpoint };
         self.file.iter().for_each(|change| change(&mut file));
@@ -282,7 +282,7 @@ fn refusals_say_what_was_expected_and_seen() {
     );
     assert!(
         message(|s| s.spoil_signature(2, |_| None))
-            .ends_with("expected 2 of (w1, w2), saw cosignatures by w1")
+            .ends_with("expected 2 of (w1, w2), saw cosignatures by w1; missing w2")
     );
     let fork = message(|s| s.remember(7, Hash::EMPTY_ROOT, 0));
     let expected =

@@ -1,0 +1,71 @@
+//! What a log signs its heads with.
+
+use super::Checkpoint;
+use crate::cosignature;
+use crate::note::{KeyName, Note, NoteKey, NoteSigner, SignatureType};
+
+/// A log's secret keys, all under its origin: one Ed25519 key, and an ML-DSA-44 key unless the log goes
+/// without. A head carries a signature of each, so that endpoints may demand either.
+#[derive(Debug)]
+pub struct LogSigner {
+    ed25519: NoteSigner,
+    ml_dsa: Option<NoteSigner>,
+}
+
+impl LogSigner {
+    /// The keys of one log.
+    ///
+    /// # Panics
+    /// If a key is not of the type of its place, or the two have different names.
+    #[must_use]
+    pub fn new(ed25519: NoteSigner, ml_dsa: Option<NoteSigner>) -> Self {
+        assert_eq!(ed25519.public().kind(), SignatureType::Ed25519, "a log's first key");
+        if let Some(ml_dsa) = &ml_dsa {
+            assert_eq!(ml_dsa.public().kind(), SignatureType::CosignatureMlDsa44, "a log's second key");
+            assert_eq!(ml_dsa.public().name(), ed25519.public().name(), "a log has one origin");
+        }
+        Self { ed25519, ml_dsa }
+    }
+
+    /// The log's origin.
+    #[must_use]
+    pub const fn origin(&self) -> &KeyName {
+        self.ed25519.public().name()
+    }
+
+    /// The Ed25519 key that others check with.
+    #[must_use]
+    pub const fn ed25519(&self) -> &NoteKey {
+        self.ed25519.public()
+    }
+
+    /// All keys that others check with.
+    #[must_use]
+    pub fn keys(&self) -> Vec<NoteKey> {
+        [Some(&self.ed25519), self.ml_dsa.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|s| s.public().clone())
+            .collect()
+    }
+
+    /// Signs a head of this log with all keys. `time` is a POSIX time in seconds, which the ML-DSA-44
+    /// signature states.
+    ///
+    /// # Panics
+    /// If the head is another log's, or `time` is over 2^63 - 1.
+    #[must_use]
+    pub fn sign(&self, head: &Checkpoint, time: u64) -> Note {
+        let mut note = head.sign(&self.ed25519);
+        if let Some(ml_dsa) = &self.ml_dsa {
+            note.push(cosignature::cosign(head, ml_dsa, time));
+        }
+        note
+    }
+}
+
+impl From<NoteSigner> for LogSigner {
+    fn from(ed25519: NoteSigner) -> Self {
+        Self::new(ed25519, None)
+    }
+}

@@ -1,0 +1,124 @@
+//! The bare signature algorithms under note keys: Ed25519 and ML-DSA-44 (FIPS 204).
+//!
+//! ML-DSA signs without randomness, which FIPS 204 section 3.4 allows: the core has none, and the same
+//! head at the same time then has one cosignature.
+
+use std::sync::Arc;
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
+use ml_dsa::MlDsa44;
+use zeroize::Zeroizing;
+
+use crate::format::FormatError;
+
+/// Bytes of an ML-DSA-44 public key.
+pub const ML_DSA_44_PUBLIC_BYTES: usize = 1_312;
+/// Bytes of an ML-DSA-44 signature.
+pub const ML_DSA_44_SIGNATURE_BYTES: usize = 2_420;
+/// Bytes of the seed that either algorithm's secret key is made from.
+pub const SEED_BYTES: usize = 32;
+
+/// Signatures over a cosigned message have the empty context string: c2sp.org/tlog-cosignature names none.
+const NO_CONTEXT: &[u8] = b"";
+
+/// Checks an Ed25519 signature exactly as Go's `crypto/ed25519` does.
+#[must_use]
+pub fn ed25519_verify(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
+    Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+}
+
+/// A public key. Clones of the large one share it.
+#[derive(Debug, Clone)]
+pub enum PublicKey {
+    Ed25519(VerifyingKey),
+    MlDsa44(Arc<ml_dsa::VerifyingKey<MlDsa44>>),
+}
+
+impl PublicKey {
+    /// Reads an Ed25519 public key.
+    ///
+    /// # Errors
+    /// [`FormatError`] for what is none, and for a weak one: a key of small order verifies signatures
+    /// that nobody made.
+    pub fn ed25519(what: &'static str, bytes: &[u8]) -> Result<Self, FormatError> {
+        let key = <[u8; 32]>::try_from(bytes).ok().and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
+        let key = key.ok_or_else(|| {
+            let seen = format!("{} bytes that are none", bytes.len());
+            FormatError::malformed(what, "a 32-byte Ed25519 public key", seen)
+        })?;
+        if key.is_weak() {
+            let seen = "a weak one, of small order: make another";
+            return Err(FormatError::malformed(what, "a strong Ed25519 key", seen));
+        }
+        Ok(Self::Ed25519(key))
+    }
+
+    /// Reads an ML-DSA-44 public key. All strings of the right length are keys.
+    ///
+    /// # Errors
+    /// [`FormatError`] for another length.
+    pub fn ml_dsa_44(what: &'static str, bytes: &[u8]) -> Result<Self, FormatError> {
+        let encoded = bytes.try_into().map_err(|_| {
+            let expected = format!("a {ML_DSA_44_PUBLIC_BYTES}-byte ML-DSA-44 public key");
+            FormatError::malformed(what, expected, format!("{} bytes", bytes.len()))
+        })?;
+        Ok(Self::MlDsa44(Arc::new(ml_dsa::VerifyingKey::decode(encoded))))
+    }
+
+    /// The key as it is encoded after the type byte.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Ed25519(key) => key.as_bytes().to_vec(),
+            Self::MlDsa44(key) => key.encode().to_vec(),
+        }
+    }
+
+    /// Whether the key made the signature over the message.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Ed25519(key) => ed25519_verify(key, message, signature),
+            Self::MlDsa44(key) => ml_dsa::Signature::<MlDsa44>::try_from(signature)
+                .is_ok_and(|signature| key.verify_with_context(message, NO_CONTEXT, &signature)),
+        }
+    }
+}
+
+/// A secret key. Both kinds wipe themselves when they are dropped.
+pub enum SecretKey {
+    Ed25519(SigningKey),
+    MlDsa44(Box<ml_dsa::SigningKey<MlDsa44>>),
+}
+
+impl SecretKey {
+    pub fn ed25519(seed: &[u8; SEED_BYTES]) -> Self {
+        Self::Ed25519(SigningKey::from_bytes(seed))
+    }
+
+    pub fn ml_dsa_44(seed: &[u8; SEED_BYTES]) -> Self {
+        Self::MlDsa44(Box::new(ml_dsa::SigningKey::from_seed(seed.into())))
+    }
+
+    pub fn seed(&self) -> Zeroizing<[u8; SEED_BYTES]> {
+        Zeroizing::new(match self {
+            Self::Ed25519(key) => *key.as_bytes(),
+            Self::MlDsa44(key) => (*key.as_seed()).into(),
+        })
+    }
+
+    pub fn public(&self) -> PublicKey {
+        match self {
+            Self::Ed25519(key) => PublicKey::Ed25519(key.verifying_key()),
+            Self::MlDsa44(key) => PublicKey::MlDsa44(Arc::new(key.as_ref().as_ref().clone())),
+        }
+    }
+
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Ed25519(key) => key.sign(message).to_bytes().to_vec(),
+            Self::MlDsa44(key) => {
+                let signature = key.expanded_key().sign_deterministic(message, NO_CONTEXT);
+                signature.expect("the context is shorter than 256 bytes").encode().to_vec()
+            }
+        }
+    }
+}

@@ -1,9 +1,15 @@
 //! Answers: to who waits for an index at once, to who waits for a head with that head.
 
+use std::time::{Duration, Instant};
+
 use tokio::sync::oneshot;
 
 use super::{Published, Results, Sequenced};
 use crate::merkle::{LeafIndex, TreeSize};
+
+/// How long a sender is kept waiting for a head that too few witnesses cosign: less than the minute after
+/// which clients give up. The entry stays in the log, and is published when they do.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What became of a submission whose sender waited for a head.
 #[derive(Debug, Clone)]
@@ -15,30 +21,63 @@ pub struct Outcome {
     pub head: Option<Published>,
 }
 
+/// Which head is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// One that everyone sees.
+    Published,
+    /// One that a quorum of witnesses has cosigned, too.
+    Witnessed,
+}
+
 /// Where a submission's answer goes, and when.
 pub enum Reply {
     /// When everything is durable.
     Sequenced(oneshot::Sender<Results>),
-    /// When everything is in a published head.
-    Published(oneshot::Sender<Outcome>),
+    /// When everything is in a head.
+    Head(Until, oneshot::Sender<Outcome>),
+}
+
+/// A durable submission that waits for a head.
+struct Waiter {
+    reply: oneshot::Sender<Outcome>,
+    results: Results,
+    /// The smallest tree that has everything.
+    size: TreeSize,
+    until: Until,
+    since: Instant,
+}
+
+impl Waiter {
+    fn is_served_by(&self, head: &Published) -> bool {
+        self.size <= head.checkpoint.size && (self.until == Until::Published || head.witnessed)
+    }
+
+    fn send(self, head: Option<Published>) {
+        // Who does not wait any more does not need the answer: that it can't be sent is nothing.
+        let _ = self.reply.send(Outcome { results: self.results, head });
+    }
 }
 
 /// Durable submissions that wait for a head. One message each, so that nobody is woken twice.
 #[derive(Default)]
-pub struct Waiting(Vec<(oneshot::Sender<Outcome>, Results, TreeSize)>);
+pub struct Waiting(Vec<Waiter>);
 
 impl Waiting {
-    /// Answers, now or when a head has everything. Who does not wait any more does not need the answer:
-    /// that it can't be sent is nothing.
+    /// Answers, now or when a head has everything.
     pub fn answer(&mut self, reply: Reply, results: Results, published: &Published) {
         match reply {
             Reply::Sequenced(reply) => drop(reply.send(results)),
-            Reply::Published(reply) => {
+            Reply::Head(until, reply) => {
                 let last = results.iter().flatten().map(|sequenced: &Sequenced| sequenced.index).max();
-                match last.map(LeafIndex::size_with) {
-                    Some(size) if size > published.checkpoint.size => self.0.push((reply, results, size)),
-                    Some(_) => drop(reply.send(Outcome { results, head: Some(published.clone()) })),
-                    None => drop(reply.send(Outcome { results, head: None })),
+                let Some(size) = last.map(LeafIndex::size_with) else {
+                    return drop(reply.send(Outcome { results, head: None }));
+                };
+                let waiter = Waiter { reply, results, size, until, since: Instant::now() };
+                if waiter.is_served_by(published) {
+                    waiter.send(Some(published.clone()));
+                } else {
+                    self.0.push(waiter);
                 }
             }
         }
@@ -46,19 +85,25 @@ impl Waiting {
 
     /// Answers all that a head has.
     pub fn published(&mut self, head: &Published) {
-        for (reply, results, size) in std::mem::take(&mut self.0) {
-            if size <= head.checkpoint.size {
-                let _ = reply.send(Outcome { results, head: Some(head.clone()) });
-            } else {
-                self.0.push((reply, results, size));
-            }
-        }
+        let (served, waiting) = std::mem::take(&mut self.0).into_iter().partition(|w| w.is_served_by(head));
+        self.0 = waiting;
+        Vec::into_iter(served).for_each(|waiter: Waiter| waiter.send(Some(head.clone())));
     }
 
     /// Answers everyone that no head could be published.
     pub fn give_up(&mut self) {
-        for (reply, results, _) in self.0.drain(..) {
-            let _ = reply.send(Outcome { results, head: None });
-        }
+        self.0.drain(..).for_each(|waiter| waiter.send(None));
+    }
+
+    /// Answers those who have waited long enough that they need not wait for this.
+    pub fn give_up_the_patient(&mut self, now: Instant) {
+        // They stand in the order in which they came.
+        let patient = self.0.iter().take_while(|waiter| waiter.since + PATIENCE <= now).count();
+        self.0.drain(..patient).for_each(|waiter| waiter.send(None));
+    }
+
+    /// When the next one has waited long enough.
+    pub fn next_to_give_up(&self) -> Option<Instant> {
+        self.0.first().map(|waiter| waiter.since + PATIENCE)
     }
 }

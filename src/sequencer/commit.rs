@@ -1,7 +1,7 @@
 //! The one thread that appends and signs.
 //!
 //! Commit order: stage in the journal -> apply to the tree -> answer -> sign -> durable checkpoint
-//! -> publish. A comment at each step says what a crash there means; recovery is
+//! -> cosigned -> publish. A comment at each step says what a crash there means; recovery is
 //! [`Committer::recover`] and then this same loop.
 
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::answer::Waiting;
+use super::cosigners::{Cosigners, Word};
+use super::heads::{Gate, Heads};
 use super::plan::{Known, plan};
 use super::pool::{Pool, Submission, Work};
-use super::{Fault, Published, StartError, SubmitError};
-use crate::checkpoint::{self, Checkpoint};
-use crate::merkle::{Hash, LeafIndex, TreeSize, prove_consistency, read_root};
-use crate::note::NoteSigner;
+use super::{Fault, Published, StartError, SubmitError, Trouble};
+use crate::checkpoint::LogSigner;
+use crate::merkle::{Hash, LeafIndex};
 use crate::store::{Batch, Store, StoreError, StoreReader};
 
 /// A head for each entry would cost a signature and two fsyncs each: so much pause is kept at least.
@@ -23,16 +23,13 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 /// So many waiting entries make a head wait for the whole interval, fewer for their part of it: few
 /// entries are published at once, many together.
 const BUSY_ENTRIES: u32 = 1_000;
+/// How long a log that stops waits for the witnesses to cosign its last head.
+const LAST_ROUND: Duration = Duration::from_secs(5);
 
 pub struct Committer {
     store: Box<dyn Store>,
-    signer: NoteSigner,
     publish_interval: Duration,
-    published: watch::Sender<Published>,
-    waiting_for_head: Waiting,
-    /// The last head that was signed and is durable: the only thing a new head may extend.
-    signed: Option<Checkpoint>,
-    last_publish: Instant,
+    heads: Heads,
     /// A storage error happened: memory is not to be trusted until the store was reloaded.
     stale: bool,
     fault: Fault,
@@ -51,40 +48,27 @@ impl Known for Reader {
 }
 
 impl Committer {
-    /// Takes a store that was just opened, and publishes its head.
+    /// Takes a store that was just opened. [`start`](Self::start) comes next.
     pub fn recover(
         store: Box<dyn Store>,
-        signer: NoteSigner,
+        signer: LogSigner,
         publish_interval: Duration,
         fault: Fault,
     ) -> Result<(Self, watch::Receiver<Published>), StartError> {
-        let signed = check_last_checkpoint(store.as_ref(), &signer)?;
-        // Readers need some head from the start. Where the store has none, or more than was signed,
-        // the first publication below replaces this before anybody can ask.
-        let placeholder = Published {
-            checkpoint: Checkpoint::new(
-                signer.public().name().clone(),
-                store.edge().size(),
-                store.edge().root(),
-            ),
-            note: Arc::default(),
-            at: Instant::now(),
-        };
-        let (published, watch) = watch::channel(placeholder);
-        let last_publish = Instant::now();
-        let mut committer = Self {
-            store,
-            signer,
-            publish_interval,
-            published,
-            waiting_for_head: Waiting::default(),
-            signed,
-            last_publish,
-            stale: false,
-            fault,
-        };
-        committer.publish()?;
-        Ok((committer, watch))
+        let (heads, watch) = Heads::recover(store.as_ref(), signer)?;
+        Ok((Self { store, publish_interval, heads, stale: false, fault }, watch))
+    }
+
+    /// Shows the head of the store; with witnesses, the last one that had a quorum, and nothing is signed
+    /// before they were heard.
+    pub fn start(&mut self, cosigners: Option<(Arc<dyn Cosigners>, bool)>) -> Result<(), StartError> {
+        match cosigners {
+            None => self.heads.sign(self.store.as_mut())?,
+            Some((cosigners, unwitnessed)) => {
+                self.heads.start_cosigning(self.store.as_ref(), cosigners, unwitnessed);
+            }
+        }
+        Ok(())
     }
 
     /// Works until the pool is closed and empty.
@@ -92,43 +76,99 @@ impl Committer {
         loop {
             match pool.take(self.due()) {
                 Work::Commit(submissions) => self.commit(submissions),
+                Work::Word(word) => self.hear(word, pool),
                 Work::Deadline => {}
                 Work::Closed => break,
             }
-            if self.due().is_some_and(|due| due <= Instant::now()) {
+            self.do_what_is_due();
+        }
+        if self.is_behind() && self.heads.gate() == Gate::Open {
+            self.try_publish();
+            self.wait_for_the_last_round(pool);
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.stale || self.heads.is_behind(self.store.edge().size())
+    }
+
+    /// The last head may still reach its quorum; if it does not, the next start asks for it again.
+    fn wait_for_the_last_round(&mut self, pool: &Pool) {
+        let until = Instant::now() + LAST_ROUND;
+        while self.is_behind() && !self.stale {
+            match pool.hear(until) {
+                Some(word) => self.hear(word, pool),
+                None => break,
+            }
+            if self.heads.has_pending() {
                 self.try_publish();
             }
         }
-        if self.is_behind() {
+    }
+
+    /// When there is something to do, if nothing comes meanwhile.
+    fn due(&self) -> Option<Instant> {
+        if self.stale {
+            return Some(self.heads.last_signed() + self.publish_interval);
+        }
+        self.sign_due().into_iter().chain(self.heads.next_check()).min()
+    }
+
+    /// When the next head is to be signed, if one is.
+    fn sign_due(&self) -> Option<Instant> {
+        let waiting = self.heads.unsigned(self.store.edge().size());
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX).min(BUSY_ENTRIES);
+        if waiting == 0 || self.heads.gate() != Gate::Open {
+            return None;
+        }
+        let part = self.publish_interval / BUSY_ENTRIES * waiting;
+        let due = self.heads.last_signed() + part.max(LEAST_INTERVAL).min(self.publish_interval);
+        Some(self.heads.may_sign_at(due))
+    }
+
+    fn do_what_is_due(&mut self) {
+        let now = Instant::now();
+        if let Some(lacking) = self.heads.check(now) {
+            self.fault.tell(Trouble::Quorum, lacking);
+        }
+        let due = if self.stale { self.due() } else { self.sign_due() };
+        if self.heads.has_pending() && !self.stale || due.is_some_and(|due| due <= now) {
             self.try_publish();
         }
     }
 
-    /// Whether something durable is not in the published head yet.
-    fn is_behind(&self) -> bool {
-        self.stale || self.waiting() != 0
-    }
-
-    /// Entries that are durable and in no published head.
-    fn waiting(&self) -> u64 {
-        // Not the signed one: a reload may find a head that was signed, and never shown.
-        self.store.edge().size().get().abs_diff(self.published.borrow().checkpoint.size.get())
-    }
-
-    /// When the next head is to be published, if one is.
-    fn due(&self) -> Option<Instant> {
-        if self.stale {
-            return Some(self.last_publish + self.publish_interval);
+    fn hear(&mut self, word: Word, pool: &Pool) {
+        match word {
+            Word::MaySign if self.heads.gate() == Gate::Asking => {
+                self.heads.set_gate(Gate::Open);
+                pool.refuse(None);
+                // Also a head that is signed and durable may not have its quorum yet.
+                self.try_publish();
+            }
+            Word::MaySign => {}
+            Word::MustNotSign(why) => {
+                self.heads.set_gate(Gate::Shut(why.clone()));
+                pool.refuse(Some(SubmitError::RolledBack(why.clone())));
+                self.heads.waiting.give_up();
+                self.fault.tell(Trouble::Rollback, why);
+            }
+            Word::Witnessed(head) => self.heads.take_witnessed(head),
         }
-        let waiting = u32::try_from(self.waiting()).unwrap_or(u32::MAX).min(BUSY_ENTRIES);
-        let part = self.publish_interval / BUSY_ENTRIES * waiting;
-        (waiting > 0).then(|| self.last_publish + part.max(LEAST_INTERVAL).min(self.publish_interval))
     }
 
     fn commit(&mut self, submissions: Vec<Submission>) {
         let (candidates, replies): (Vec<_>, Vec<_>) =
             submissions.into_iter().map(|submission| (submission.candidates, submission.reply)).unzip();
         let counts: Vec<usize> = candidates.iter().map(Vec::len).collect();
+        if let Gate::Shut(why) = self.heads.gate() {
+            // They were in the pool already. What is appended now would stand where lost entries stood.
+            let refused = SubmitError::RolledBack(why);
+            let published = self.heads.published();
+            for (reply, count) in replies.into_iter().zip(counts) {
+                self.heads.waiting.answer(reply, vec![Err(refused.clone()); count], &published);
+            }
+            return;
+        }
         let committed = self.reload_if_stale().and_then(|()| {
             let plan = plan(&self.store.edge(), candidates, &Reader(self.store.reader()))?;
             if let Some(batch) = &plan.batch {
@@ -143,9 +183,9 @@ impl Committer {
             let refused = SubmitError::Storage(error.to_string());
             counts.iter().map(|count| vec![Err(refused.clone()); *count]).collect()
         });
-        let published = self.published.borrow().clone();
+        let published = self.heads.published();
         for (reply, results) in replies.into_iter().zip(results) {
-            self.waiting_for_head.answer(reply, results, &published);
+            self.heads.waiting.answer(reply, results, &published);
         }
     }
 
@@ -163,101 +203,41 @@ impl Committer {
             return Ok(());
         }
         self.store.reload()?;
-        // A checkpoint that "failed" may be durable all the same; then it is the last one signed.
-        self.signed = check_last_checkpoint(self.store.as_ref(), &self.signer).map_err(|e| match e {
-            StartError::Store(e) => e,
-            StartError::Checkpoint(e) => {
-                StoreError::Damaged { what: "the checkpoint file".to_owned(), detail: e.to_string() }
-            }
-        })?;
-        let shown = self.published.borrow().checkpoint.size;
-        let signed = self.signed.as_ref().map_or(TreeSize::ZERO, |signed| signed.size);
-        if signed < shown {
-            // Files that went back under a running log: memory knows better what the world has seen.
-            return Err(StoreError::JournalShort { signed: shown, seen: signed });
-        }
+        self.heads.reload(self.store.as_ref())?;
         self.stale = false;
-        self.fault.set(None);
+        self.fault.clear(Trouble::Storage);
         tracing::info!(size = %self.store.edge().size(), "the store was reloaded");
         Ok(())
     }
 
+    /// Shows a head that has its quorum, and signs the next one where that is due.
     fn try_publish(&mut self) {
-        // Also after a failure: the next try is an interval away, not at once.
-        self.last_publish = Instant::now();
-        if let Err(error) = self.reload_if_stale().and_then(|()| self.publish()) {
-            self.fail(&error, "the tree head could not be published");
-            self.waiting_for_head.give_up();
+        let pending = self.heads.has_pending();
+        let published = self.reload_if_stale().and_then(|()| self.publish());
+        match published {
+            Ok(true) => self.fault.clear(Trouble::Quorum),
+            Ok(false) => {}
+            Err(error) => {
+                // The next try is an interval away, not at once.
+                self.heads.tried();
+                self.fail(&error, "the tree head could not be published");
+                if !pending {
+                    self.heads.waiting.give_up();
+                }
+            }
         }
+    }
+
+    fn publish(&mut self) -> Result<bool, StoreError> {
+        let shown = self.heads.show_pending(self.store.as_mut())?;
+        if self.heads.gate() == Gate::Open && !shown {
+            self.heads.sign(self.store.as_mut())?;
+        }
+        Ok(shown)
     }
 
     fn fail(&mut self, error: &StoreError, what: &'static str) {
-        let fault = Some(format!("{what}: {error}"));
-        // It is tried again many times a second; the same reason is worth one line.
-        if self.fault.get() != fault {
-            tracing::error!(%error, what);
-        }
-        self.fault.set(fault);
+        self.fault.tell(Trouble::Storage, format!("{what}: {error}"));
         self.stale = true;
     }
-
-    /// Signs the head of what is durable, makes that durable, and shows it.
-    fn publish(&mut self) -> Result<(), StoreError> {
-        let edge = self.store.edge();
-        let head = Checkpoint::new(self.signer.public().name().clone(), edge.size(), edge.root());
-        let note = match (&self.signed, self.store.checkpoint()) {
-            // Signed before, durable, and perhaps never shown: after a start, or a write that failed
-            // but persisted.
-            (Some(signed), Some(durable)) if *signed == head => durable,
-            (signed, durable) => {
-                if let Some(signed) = signed {
-                    self.prove_extension(signed, &head)?;
-                }
-                let note = head.sign(&self.signer).to_string().into_bytes();
-                // A crash before or in here leaves the old checkpoint or the new one. Nobody has
-                // seen the new one, and it is an extension of the old.
-                self.store.replace_checkpoint(durable.as_deref(), &note)?;
-                note
-            }
-        };
-        self.last_publish = Instant::now();
-        self.signed = Some(head.clone());
-        // A crash here leaves a head that is durable and was never shown: the next start shows it.
-        let published = Published { checkpoint: head, note: note.into(), at: self.last_publish };
-        self.published.send_replace(published.clone());
-        self.waiting_for_head.published(&published);
-        Ok(())
-    }
-
-    /// Never signs a head that is no proven extension of the last one: what is damaged or wrong in
-    /// here must not become a fork out there.
-    fn prove_extension(&self, signed: &Checkpoint, head: &Checkpoint) -> Result<(), StoreError> {
-        let reader = self.store.reader();
-        let (old, new) = ((signed.size, &signed.root), (head.size, &head.root));
-        match prove_consistency(reader.as_ref(), old, new)? {
-            Ok(_) => Ok(()),
-            Err(e) => Err(StoreError::TreeDamaged {
-                detail: format!(
-                    "the head at {} is no extension of the signed one at {}: {e}",
-                    head.size, signed.size
-                ),
-            }),
-        }
-    }
-}
-
-/// The last checkpoint has to be signed by this log's key, and the tree has to extend it.
-fn check_last_checkpoint(store: &dyn Store, signer: &NoteSigner) -> Result<Option<Checkpoint>, StartError> {
-    let Some(bytes) = store.checkpoint() else { return Ok(None) };
-    let signed = checkpoint::open(&bytes, std::slice::from_ref(signer.public()))?.get().clone();
-    let seen = store.edge().size();
-    if signed.size > seen {
-        return Err(StoreError::JournalShort { signed: signed.size, seen }.into());
-    }
-    let root = read_root(store.reader().as_ref(), signed.size)?.root();
-    if root != signed.root {
-        let (expected, seen) = (signed.root.to_base64(), root.to_base64());
-        return Err(StoreError::JournalForked { size: signed.size, expected, seen }.into());
-    }
-    Ok(Some(signed))
 }

@@ -2,17 +2,21 @@
 //!
 //! ```text
 //! queued -> sequenced (index assigned, durable) -> published (in a signed checkpoint)
+//!                                               -> witnessed (quorum reached)
 //! ```
 //!
 //! One thread commits: *plan* (pure) -> *stage* in the journal -> *apply* to the tree -> *sign* ->
-//! durable *checkpoint* -> *publish*. What is planned, hashed and verified beforehand is done on the
+//! durable *checkpoint* -> *cosigned* by a quorum, where the log has witnesses -> *publish*. What is planned, hashed and verified beforehand is done on the
 //! threads of whoever submits.
 
 mod answer;
 mod commit;
+mod cosigners;
+mod heads;
 mod plan;
 mod pool;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -20,14 +24,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::merkle::{Hash, LeafIndex};
-use crate::note::NoteSigner;
 use crate::release::Facts;
 use crate::store::{Store, StoreError, StoreReader};
-pub use answer::Outcome;
 use answer::Reply;
+pub use answer::{Outcome, Until};
 use commit::Committer;
+pub use cosigners::{CosignerStatus, Cosigners, Inbox, StartCosigners, Word};
 pub(crate) use pool::RETRY_AFTER;
 use pool::{Pool, Submission};
 
@@ -92,13 +96,25 @@ pub enum SubmitError {
         "the sequence number is taken: this publisher, package, channel and sequence was logged with other artifacts; use the next number"
     )]
     SequenceTaken,
+    /// The log has not heard yet what its witnesses last saw. Nothing of the submission was taken.
+    #[error(
+        "the log has just started and asks its witnesses what they saw last before it signs anything; try again in {} s", retry_after.as_secs()
+    )]
+    AskingWitnesses {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The log's files are older than what the world has seen, or other. Nothing of the submission was taken.
+    #[error("the log takes nothing before it is repaired: {0}")]
+    RolledBack(String),
     /// It could not be made durable. Whether it is nevertheless shows when it is sent again: then
     /// its first index is the answer.
     #[error("the entry could not be stored: {0}; send it again later, a duplicate gets its first index")]
     Storage(String),
 }
 
-/// The head that everyone may see: signed, and durable.
+/// The head that everyone may see: signed, and durable. A log with witnesses has none before the first one
+/// that a quorum cosigned: then `note` is empty, and the tree, too.
 #[derive(Debug, Clone)]
 pub struct Published {
     /// What it says.
@@ -107,6 +123,8 @@ pub struct Published {
     pub note: Arc<[u8]>,
     /// When this process published it.
     pub at: Instant,
+    /// Whether the note carries the cosignatures of a quorum of the log's witnesses.
+    pub witnessed: bool,
 }
 
 /// How the sequencer works.
@@ -118,6 +136,9 @@ pub struct Options {
     pub pool_entries: usize,
     /// Most bytes of entries that wait.
     pub pool_bytes: usize,
+    /// Whether a log with witnesses publishes heads that too few of them cosigned in time. Whoever is shown
+    /// one can't tell whether others were shown another.
+    pub publish_unwitnessed: bool,
 }
 
 impl Default for Options {
@@ -126,6 +147,7 @@ impl Default for Options {
             publish_interval: Duration::from_millis(100),
             pool_entries: 4 * crate::store::MAX_BATCH_ENTRIES,
             pool_bytes: 2 * crate::store::MAX_BATCH_BYTES,
+            publish_unwitnessed: false,
         }
     }
 }
@@ -152,21 +174,47 @@ struct Shared {
     pool: Pool,
     published: watch::Receiver<Published>,
     reader: Arc<dyn StoreReader>,
+    cosigners: Option<Arc<dyn Cosigners>>,
     fault: Fault,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Why the log can't append or publish at the moment, if so. Shared with `/healthz`.
+/// What may be wrong with a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// It panicked.
+    Panic,
+    /// Its files are older than what the world has seen, or other.
+    Rollback,
+    /// It can't write.
+    Storage,
+    /// Too few witnesses answer.
+    Quorum,
+}
+
+/// Why the log can't append or publish at the moment, the worst first. Shared with `/healthz`.
 #[derive(Debug, Clone, Default)]
-struct Fault(Arc<Mutex<Option<String>>>);
+struct Fault(Arc<Mutex<BTreeMap<Trouble, String>>>);
 
 impl Fault {
-    fn set(&self, fault: Option<String>) {
-        *self.0.lock().expect("no panic while it is held") = fault;
+    /// It is tried again many times a second; the same reason is worth one line in the log.
+    fn tell(&self, trouble: Trouble, why: String) {
+        let mut faults = self.0.lock().expect("no panic while it is held");
+        if faults.get(&trouble) != Some(&why) {
+            tracing::error!("{why}");
+            faults.insert(trouble, why);
+        }
     }
 
-    fn get(&self) -> Option<String> {
-        self.0.lock().expect("no panic while it is held").clone()
+    fn clear(&self, trouble: Trouble) {
+        let cleared = self.0.lock().expect("no panic while it is held").remove(&trouble);
+        if trouble == Trouble::Quorum && cleared.is_some() {
+            tracing::info!("a quorum of witnesses cosigns again");
+        }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().expect("no panic while it is held").values().cloned().collect()
     }
 }
 
@@ -182,22 +230,47 @@ impl Sequencer {
     ///
     /// # Panics
     /// If the system can't start a thread.
-    pub fn start(store: Box<dyn Store>, signer: NoteSigner, options: &Options) -> Result<Self, StartError> {
+    pub fn start(
+        store: Box<dyn Store>,
+        signer: impl Into<LogSigner>,
+        options: &Options,
+    ) -> Result<Self, StartError> {
+        Self::start_with(store, signer.into(), options, None)
+    }
+
+    /// As [`start`](Self::start), for a log with witnesses: nothing is signed before they were asked what
+    /// they last saw, and a head is published when a quorum has cosigned it.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    ///
+    /// # Panics
+    /// If the system can't start a thread.
+    pub fn start_with(
+        store: Box<dyn Store>,
+        signer: LogSigner,
+        options: &Options,
+        cosigners: Option<StartCosigners>,
+    ) -> Result<Self, StartError> {
         let reader = store.reader();
         let fault = Fault::default();
-        let (committer, published) =
-            Committer::recover(store, signer, options.publish_interval, fault.clone())?;
         let pool = Pool::new(options.pool_entries, options.pool_bytes);
-        let shared = Arc::new(Shared { pool, published, reader, fault, thread: Mutex::default() });
+        let (mut committer, published) =
+            Committer::recover(store, signer, options.publish_interval, fault.clone())?;
+        let cosigners = cosigners.map(|start| {
+            pool.refuse(Some(SubmitError::AskingWitnesses { retry_after: RETRY_AFTER }));
+            start(reader.clone(), Inbox(pool.clone()))
+        });
+        committer.start(cosigners.clone().map(|cosigners| (cosigners, options.publish_unwitnessed)))?;
+        let shared = Arc::new(Shared { pool, published, reader, cosigners, fault, thread: Mutex::default() });
         let thread = {
             let (pool, fault) = (shared.pool.clone(), shared.fault.clone());
             let work = move || {
                 if catch_unwind(AssertUnwindSafe(|| committer.run(&pool))).is_err() {
                     // Whoever waits is told at once: nothing will be committed before a restart.
-                    fault.set(Some(
-                        "the sequencer panicked: restart the log; what was acknowledged is in the journal"
-                            .to_owned(),
-                    ));
+                    let why =
+                        "the sequencer panicked: restart the log; what was acknowledged is in the journal";
+                    fault.tell(Trouble::Panic, why.to_owned());
                     pool.abandon();
                 }
             };
@@ -218,14 +291,18 @@ impl Sequencer {
         Ok(results)
     }
 
-    /// Queues entries, all or none. The answer arrives when all of them are in a published head, or when
-    /// the next one could not be published.
+    /// Queues entries, all or none. The answer arrives when all of them are in a head that is published, or
+    /// witnessed as well; or when it is sure, or has taken too long to be told, that there is none.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
-    pub fn publish(&self, candidates: Vec<Candidate>) -> Result<oneshot::Receiver<Outcome>, SubmitError> {
+    pub fn publish(
+        &self,
+        candidates: Vec<Candidate>,
+        until: Until,
+    ) -> Result<oneshot::Receiver<Outcome>, SubmitError> {
         let (reply, outcome) = oneshot::channel();
-        self.shared.pool.push(Submission { candidates, reply: Reply::Published(reply) })?;
+        self.shared.pool.push(Submission { candidates, reply: Reply::Head(until, reply) })?;
         Ok(outcome)
     }
 
@@ -249,10 +326,22 @@ impl Sequencer {
         &self.shared.reader
     }
 
-    /// Why the log can't append or publish at the moment, if so.
+    /// Whoever collects cosignatures, where the log has witnesses.
+    #[must_use]
+    pub fn cosigners(&self) -> Option<&Arc<dyn Cosigners>> {
+        self.shared.cosigners.as_ref()
+    }
+
+    /// Why the log can't append or publish as it should at the moment, the worst first.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        self.shared.fault.all()
+    }
+
+    /// The worst of these reasons.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        self.shared.fault.get()
+        self.faults().into_iter().next()
     }
 
     /// Refuses further submissions, commits and publishes what waits, and returns when that is done.

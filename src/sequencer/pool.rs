@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::answer::Reply;
+use super::cosigners::Word;
 use super::{Candidate, SubmitError};
 use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
 
@@ -27,6 +28,8 @@ impl Submission {
 pub enum Work {
     /// Append these.
     Commit(Vec<Submission>),
+    /// Hear what the witnesses did.
+    Word(Word),
     /// The deadline has passed.
     Deadline,
     /// The pool is closed and empty.
@@ -45,6 +48,10 @@ struct Queue {
     waiting: VecDeque<Submission>,
     entries: usize,
     bytes: usize,
+    /// What the cosigners said and was not heard yet: a word or two for each head.
+    words: VecDeque<Word>,
+    /// Why nothing is taken at the moment, if so.
+    refusal: Option<SubmitError>,
     closed: bool,
 }
 
@@ -65,6 +72,9 @@ impl Pool {
     fn check_room(&self, queue: &Queue, entries: usize, bytes: usize) -> Result<(), SubmitError> {
         if queue.closed {
             return Err(SubmitError::ShuttingDown);
+        }
+        if let Some(refusal) = &queue.refusal {
+            return Err(refusal.clone());
         }
         if queue.entries + entries > self.most_entries || queue.bytes + bytes > self.most_bytes {
             return Err(SubmitError::Full { waiting: queue.entries, retry_after: RETRY_AFTER });
@@ -89,16 +99,45 @@ impl Pool {
         Ok(())
     }
 
-    /// Waits for submissions and takes as many as one batch holds, in order.
+    /// Refuses what comes from now on for this reason, or takes it again.
+    pub fn refuse(&self, refusal: Option<SubmitError>) {
+        self.queue().refusal = refusal;
+    }
+
+    /// Tells the committing thread.
+    pub fn say(&self, word: Word) {
+        self.queue().words.push_back(word);
+        self.shared.1.notify_one();
+    }
+
+    /// Waits until `deadline` for a word alone: nothing else is to be done any more.
+    pub fn hear(&self, deadline: Instant) -> Option<Word> {
+        let mut queue = self.queue();
+        loop {
+            if let Some(word) = queue.words.pop_front() {
+                return Some(word);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            queue = self.shared.1.wait_timeout(queue, left).expect("no panic while it is held").0;
+        }
+    }
+
+    /// Waits for words and submissions, and takes of these as many as one batch holds, in order.
     pub fn take(&self, deadline: Option<Instant>) -> Work {
         let mut queue = self.queue();
-        while queue.waiting.is_empty() && !queue.closed {
+        while queue.waiting.is_empty() && queue.words.is_empty() && !queue.closed {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             queue = match left {
                 Some(Duration::ZERO) => return Work::Deadline,
                 Some(left) => self.shared.1.wait_timeout(queue, left).expect("no panic while it is held").0,
                 None => self.shared.1.wait(queue).expect("no panic while it is held"),
             };
+        }
+        if let Some(word) = queue.words.pop_front() {
+            return Work::Word(word);
         }
         if queue.waiting.is_empty() {
             return Work::Closed;

@@ -287,6 +287,14 @@ impl Store for Watched {
         self.store.replace_checkpoint(old, new)
     }
 
+    fn witnessed(&self) -> Option<Vec<u8>> {
+        self.store.witnessed()
+    }
+
+    fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
+        self.store.replace_witnessed(note)
+    }
+
     fn reload(&mut self) -> Result<(), StoreError> {
         if self.no_reload.load(Ordering::SeqCst) {
             return Err(StoreError::Injected("reload, which is held"));

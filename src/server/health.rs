@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::Log;
+use crate::sequencer::CosignerStatus;
 
 #[derive(Serialize)]
 pub struct Health {
@@ -14,19 +15,53 @@ pub struct Health {
     profile: &'static str,
     /// Entries that are durable and in the tree.
     tree_size: u64,
-    /// Entries in the signed checkpoint.
+    /// Entries in the signed checkpoint that everyone sees.
     published_size: u64,
     /// Seconds since this process last published a checkpoint.
     published_seconds_ago: u64,
+    /// How the witnesses do, where the log has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    witnessing: Option<Witnessing>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<String>,
 }
 
+#[derive(Serialize)]
+struct Witnessing {
+    /// In words.
+    quorum: String,
+    /// Whether a quorum has cosigned the published checkpoint.
+    reached: bool,
+    witnesses: Vec<Witness>,
+}
+
+#[derive(Serialize)]
+struct Witness {
+    name: String,
+    url: String,
+    cosigned_size: Option<u64>,
+    cosigned_seconds_ago: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+}
+
+impl From<CosignerStatus> for Witness {
+    fn from(status: CosignerStatus) -> Self {
+        let CosignerStatus { name, url, cosigned_size, cosigned_seconds_ago, fault } = status;
+        Self { name, url, cosigned_size, cosigned_seconds_ago, fault }
+    }
+}
+
 pub async fn healthz(State(log): State<Log>) -> (StatusCode, Json<Health>) {
     let published = log.published();
-    let faults: Vec<String> = log.sequencer().fault().into_iter().chain(log.publishers().fault()).collect();
+    let faults: Vec<String> = log.sequencer().faults().into_iter().chain(log.publishers().fault()).collect();
     let well = (StatusCode::OK, "ok");
     let (code, status) = if faults.is_empty() { well } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
+    let witnessing = log.sequencer().cosigners().map(|cosigners| Witnessing {
+        quorum: cosigners.quorum(),
+        reached: published.witnessed,
+        witnesses: cosigners.status().into_iter().map(Witness::from).collect(),
+    });
     let health = Health {
         status,
         origin: log.origin().to_string(),
@@ -34,6 +69,7 @@ pub async fn healthz(State(log): State<Log>) -> (StatusCode, Json<Health>) {
         tree_size: log.reader().size().get(),
         published_size: published.checkpoint.size.get(),
         published_seconds_ago: published.at.elapsed().as_secs(),
+        witnessing,
         faults,
     };
     (code, Json(health))

@@ -7,12 +7,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::PublisherBook;
 use super::admission::Admission;
+use crate::checkpoint::LogSigner;
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, prove_inclusion};
-use crate::note::{KeyName, Note, NoteSigner};
+use crate::note::{KeyName, Note};
 use crate::proof_file::ProofFile;
 use crate::release::Facts;
-use crate::sequencer::{Options, Published, Sequencer, StartError};
+use crate::sequencer::{Options, Published, Sequencer, StartCosigners, StartError};
 use crate::store::{self, DiskStore, OpenOptions, StoreError, StoreReader, read_entry};
 
 /// What a log admits.
@@ -72,14 +73,16 @@ impl Profile {
 pub struct LogConfig {
     /// The log's directory.
     pub dir: PathBuf,
-    /// The log's key; its name is the origin.
-    pub signer: NoteSigner,
+    /// The log's keys; their name is the origin.
+    pub signer: LogSigner,
     /// What it admits.
     pub profile: Profile,
     /// `publishers.toml`; not read by an opaque log.
     pub publishers: PathBuf,
     /// How it sequences.
     pub options: Options,
+    /// Who collects cosignatures, where the log has witnesses.
+    pub cosigners: Option<StartCosigners>,
     /// Told how far the tree has caught up with the journal.
     pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
 }
@@ -134,17 +137,18 @@ impl Log {
     /// # Errors
     /// [`OpenError`].
     pub fn open(config: LogConfig) -> Result<Self, OpenError> {
-        let origin = config.signer.public().name().clone();
+        let origin = config.signer.origin().clone();
         let publishers = Arc::new(config.profile.publishers(&config.publishers)?);
         let describe = config.profile.describe(publishers.clone());
         let open = OpenOptions {
             describe,
             progress: config.progress,
-            log_key: Some(config.signer.public().clone()),
+            log_key: Some(config.signer.ed25519().clone()),
             ..OpenOptions::new(origin.as_str())
         };
         let store = DiskStore::open(&config.dir, open).map_err(StartError::from)?;
-        let sequencer = Sequencer::start(Box::new(store), config.signer, &config.options)?;
+        let sequencer =
+            Sequencer::start_with(Box::new(store), config.signer, &config.options, config.cosigners)?;
         let (profile, searches) = (config.profile, Semaphore::new(SEARCHES));
         let admission = Admission::default();
         Ok(Self { shared: Arc::new(Shared { origin, profile, publishers, sequencer, admission, searches }) })

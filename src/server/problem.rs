@@ -49,6 +49,9 @@ pub enum Problem {
         /// What keeps the log from publishing, where it knows.
         fault: Option<String>,
     },
+    /// The log has witnesses, and no quorum of them has cosigned any head yet.
+    #[error("no tree head is published yet: too few witnesses have cosigned the first one; try again later")]
+    NothingPublished,
     /// A part of the log failed in a way that it never should.
     #[error("the log failed to answer; its operator finds the reason in its log")]
     Internal,
@@ -110,6 +113,11 @@ impl Problem {
             }
             Self::Submit(SubmitError::ShuttingDown) => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
             Self::Submit(SubmitError::SequenceTaken) => (StatusCode::CONFLICT, "sequence-taken"),
+            Self::Submit(SubmitError::AskingWitnesses { .. }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "asking-witnesses")
+            }
+            Self::Submit(SubmitError::RolledBack(_)) => (StatusCode::SERVICE_UNAVAILABLE, "rolled-back"),
+            Self::NothingPublished => (StatusCode::SERVICE_UNAVAILABLE, "nothing-published"),
             Self::NotPublished { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-published"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
@@ -129,10 +137,13 @@ impl Problem {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Submit(SubmitError::Full { retry_after, .. } | SubmitError::Overloaded { retry_after }) => {
-                Some(retry_after.as_secs().max(1))
-            }
-            Self::Submit(SubmitError::ShuttingDown | SubmitError::Storage(_))
+            Self::Submit(
+                SubmitError::Full { retry_after, .. }
+                | SubmitError::Overloaded { retry_after }
+                | SubmitError::AskingWitnesses { retry_after },
+            ) => Some(retry_after.as_secs().max(1)),
+            Self::NothingPublished
+            | Self::Submit(SubmitError::ShuttingDown | SubmitError::Storage(_))
             | Self::Store(_)
             | Self::NotPublished { .. } => Some(5),
             _ => None,

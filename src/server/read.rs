@@ -10,10 +10,13 @@ use crate::merkle::{Tile, hashes_to_bytes};
 /// Tiles and bundles never change: caches may keep them for a year.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
-pub async fn checkpoint(State(log): State<Log>) -> Response {
+pub async fn checkpoint(State(log): State<Log>) -> Result<Response, Problem> {
     let note = log.published().note;
+    if note.is_empty() {
+        return Err(Problem::NothingPublished);
+    }
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    (headers, note.to_vec()).into_response()
+    Ok((headers, note.to_vec()).into_response())
 }
 
 pub async fn tile(State(log): State<Log>, uri: Uri) -> Result<Response, Problem> {

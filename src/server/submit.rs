@@ -18,7 +18,7 @@ use crate::bundle;
 use crate::format::{FormatError, cap, quote};
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::{Envelope, Facts, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers};
-use crate::sequencer::{Candidate, Outcome, Published, Results, Sequenced, SubmitError};
+use crate::sequencer::{Candidate, Outcome, Published, Results, Sequenced, SubmitError, Until};
 use crate::store::MAX_BATCH_ENTRIES;
 
 /// Largest body of `/add-batch`: a full batch of 2 KiB entries, or fewer larger ones.
@@ -27,7 +27,7 @@ pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
 pub const PROOF_MEDIA_TYPE: &str = "text/x-tlog-proof; charset=utf-8";
 
 /// The state to wait for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Wait {
     /// Durable, with an index.
@@ -35,6 +35,8 @@ enum Wait {
     /// In a signed checkpoint that everyone sees.
     #[default]
     Published,
+    /// In a checkpoint that a quorum of witnesses has cosigned.
+    Witnessed,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,7 +81,7 @@ pub async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let query = parse_query(&uri)?;
+    let query = parse_query(&log, &uri)?;
     let form = parse_accept(&headers, &[Form::Text, Form::Json, Form::Proof])?;
     let limit = match log.profile() {
         Profile::Release => MAX_SUBMISSION_BYTES,
@@ -89,7 +91,7 @@ pub async fn add(
     let candidate = admit(&received.bytes, log.profile(), &log.publishers().current())?;
     let leaf_hash = *candidate.leaf_hash();
     // A proof leads to a published head, so asking for one is waiting for that.
-    let until = if form == Form::Proof { Wait::Published } else { query.wait };
+    let until = if form == Form::Proof { query.wait.max(Wait::Published) } else { query.wait };
     let outcome = submit(&log, vec![candidate], until)?;
     drop(received);
     let Outcome { mut results, head } = outcome.await?;
@@ -111,7 +113,7 @@ pub async fn add_batch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let query = parse_query(&uri)?;
+    let query = parse_query(&log, &uri)?;
     let form = parse_accept(&headers, &[Form::Text, Form::Json])?;
     let received = receive(&log, "a batch", &headers, body, MAX_BATCH_BODY_BYTES).await?;
     let (profile, publishers) = (log.profile(), log.publishers().current());
@@ -194,16 +196,17 @@ fn submit(
 ) -> Result<impl Future<Output = Result<Outcome, Problem>> + use<>, Problem> {
     enum Awaited {
         Sequenced(oneshot::Receiver<Results>),
-        Published(oneshot::Receiver<Outcome>),
+        Head(oneshot::Receiver<Outcome>),
     }
     let awaited = match until {
         Wait::Sequenced => Awaited::Sequenced(log.sequencer().submit(candidates)?),
-        Wait::Published => Awaited::Published(log.sequencer().publish(candidates)?),
+        Wait::Published => Awaited::Head(log.sequencer().publish(candidates, Until::Published)?),
+        Wait::Witnessed => Awaited::Head(log.sequencer().publish(candidates, Until::Witnessed)?),
     };
     Ok(async {
         let outcome = match awaited {
             Awaited::Sequenced(results) => results.await.map(|results| Outcome { results, head: None }),
-            Awaited::Published(outcome) => outcome.await,
+            Awaited::Head(outcome) => outcome.await,
         };
         outcome.map_err(|_| SubmitError::ShuttingDown.into())
     })
@@ -217,16 +220,23 @@ fn check_head(
     head: Option<Published>,
 ) -> Result<Option<Published>, Problem> {
     match (until, head) {
-        (Wait::Published, None) => Err(Problem::NotPublished { index, fault: log.sequencer().fault() }),
+        (Wait::Published | Wait::Witnessed, None) => {
+            Err(Problem::NotPublished { index, fault: log.sequencer().fault() })
+        }
         (_, head) => Ok(head),
     }
 }
 
-fn parse_query(uri: &Uri) -> Result<AddQuery, Problem> {
-    Query::try_from_uri(uri).map(|Query(query)| query).map_err(|e| {
+fn parse_query(log: &Log, uri: &Uri) -> Result<AddQuery, Problem> {
+    let wrong = |expected: &str, seen: &str| FormatError::malformed("a query", expected, quote(seen)).into();
+    let query: Result<Query<AddQuery>, _> = Query::try_from_uri(uri);
+    let Query(query) =
+        query.map_err(|e| wrong("?wait=sequenced, ?wait=published or ?wait=witnessed", &e.to_string()))?;
+    if query.wait == Wait::Witnessed && log.sequencer().cosigners().is_none() {
         let expected = "?wait=sequenced or ?wait=published (this log has no witnesses to wait for)";
-        FormatError::malformed("a query", expected, quote(&e.to_string())).into()
-    })
+        return Err(wrong(expected, "?wait=witnessed"));
+    }
+    Ok(query)
 }
 
 /// Picks the first offered form that `Accept` allows; weights are not looked at.

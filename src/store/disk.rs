@@ -68,6 +68,13 @@ impl Layout {
         self.0.join("checkpoint")
     }
 
+    /// The last head that a quorum of witnesses cosigned: what the world is shown. It is no larger than the
+    /// checkpoint, and may be lost: the witnesses are asked again.
+    #[must_use]
+    pub fn witnessed(&self) -> PathBuf {
+        self.0.join("checkpoint.witnessed")
+    }
+
     /// Written and removed again, to see whether the disk takes anything.
     fn room(&self) -> PathBuf {
         self.0.join("room")
@@ -126,6 +133,7 @@ pub struct DiskStore {
     reader: Arc<DiskReader>,
     writer: Option<Writer>,
     checkpoint: Option<Vec<u8>>,
+    witnessed: Option<Vec<u8>>,
     /// Last field: dropped after everything that writes.
     _lock: DirLock,
 }
@@ -144,7 +152,7 @@ enum Failed {
     Append,
     /// Nobody knows what sled took: it is opened again, and catches up.
     Apply,
-    /// The checkpoint file may be the old one or the new one: it is read again.
+    /// A checkpoint file may be the old one or the new one: both are read again.
     Checkpoint,
 }
 
@@ -163,13 +171,20 @@ impl DiskStore {
         fs::create_dir_all(layout.journal()).map_err(StoreError::io("create", layout.journal()))?;
         options.io.sync_dir(dir).map_err(StoreError::io("fsync", dir))?;
         let reader = Arc::new(DiskReader::new(layout.journal(), options.describe.clone()));
-        let mut store = Self { layout, options, reader, writer: None, checkpoint: None, _lock: lock };
+        let mut store =
+            Self { layout, options, reader, writer: None, checkpoint: None, witnessed: None, _lock: lock };
         store.recover()?;
         Ok(store)
     }
 
-    fn recover(&mut self) -> Result<(), StoreError> {
+    fn read_heads(&mut self) -> Result<(), StoreError> {
         self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
+        self.witnessed = checkpoint_file::read(&self.layout.witnessed())?;
+        Ok(())
+    }
+
+    fn recover(&mut self) -> Result<(), StoreError> {
+        self.read_heads()?;
         self.check_signature()?;
         let origin = journal::origin_hash(&self.options.origin);
         // sled may panic on pages that it did not expect, and not only while it opens.
@@ -424,6 +439,18 @@ impl Store for DiskStore {
         Ok(())
     }
 
+    fn witnessed(&self) -> Option<Vec<u8>> {
+        self.witnessed.clone()
+    }
+
+    fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
+        self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
+        checkpoint_file::replace(self.options.io.as_ref(), &self.layout.witnessed(), note)?;
+        self.witnessed = Some(note.to_vec());
+        self.writer.iter_mut().for_each(|writer| writer.failed = None);
+        Ok(())
+    }
+
     fn reload(&mut self) -> Result<(), StoreError> {
         let failed = self.writer.as_ref().and_then(|writer| writer.failed);
         if let (Some(Failed::Append | Failed::Checkpoint), Some(writer)) = (failed, &mut self.writer) {
@@ -433,9 +460,8 @@ impl Store for DiskStore {
             // The tree in memory is the tree of what is durable once a failed append is cut off, so
             // reads go on meanwhile, on a full disk too. But sled never forgets an error of its own.
             if self.reader.views().is_ok_and(|views| views.db.flush().is_ok()) {
-                self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
                 writer.failed = None;
-                return Ok(());
+                return self.read_heads();
             }
         }
         // Reads go on from the sled that is open, even if it can't write, until another can be opened.

@@ -21,19 +21,22 @@ pub enum FaultPoint {
     Apply,
     /// [`Store::replace_checkpoint`].
     Checkpoint,
+    /// [`Store::replace_witnessed`].
+    Witnessed,
     /// [`Store::reload`].
     Reload,
 }
 
 impl FaultPoint {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Stage, Self::Apply, Self::Checkpoint, Self::Reload];
+    pub const ALL: [Self; 5] = [Self::Stage, Self::Apply, Self::Checkpoint, Self::Witnessed, Self::Reload];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Stage => "stage",
             Self::Apply => "apply",
             Self::Checkpoint => "checkpoint",
+            Self::Witnessed => "witnessed",
             Self::Reload => "reload",
         }
     }
@@ -68,6 +71,8 @@ struct State {
     checkpoint: Option<Vec<u8>>,
     /// What the writer last knew of the checkpoint.
     known_checkpoint: Option<Vec<u8>>,
+    /// Survives a reload.
+    witnessed: Option<Vec<u8>>,
     derived: Derived,
     faults: HashMap<FaultPoint, Fault>,
 }
@@ -161,6 +166,14 @@ impl Store for MemoryStore {
         state.step(FaultPoint::Checkpoint, |state| state.checkpoint = Some(new.to_vec()))?;
         state.known_checkpoint = Some(new.to_vec());
         Ok(())
+    }
+
+    fn witnessed(&self) -> Option<Vec<u8>> {
+        self.state().witnessed.clone()
+    }
+
+    fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
+        self.state().step(FaultPoint::Witnessed, |state| state.witnessed = Some(note.to_vec()))
     }
 
     fn reload(&mut self) -> Result<(), StoreError> {

@@ -106,6 +106,16 @@ pub trait Store: Send {
     /// durable or not.
     fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError>;
 
+    /// The last head that a quorum of witnesses cosigned, as it was given to
+    /// [`replace_witnessed`](Self::replace_witnessed). None where no quorum was asked for or reached yet.
+    fn witnessed(&self) -> Option<Vec<u8>>;
+
+    /// Keeps a head that a quorum of witnesses cosigned, durably and at once.
+    ///
+    /// # Errors
+    /// [`StoreError`], where `note` may be durable or not.
+    fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError>;
+
     /// Forgets everything in memory and recovers from what is durable, as opening does.
     ///
     /// # Errors

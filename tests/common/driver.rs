@@ -82,6 +82,14 @@ impl Store for Noted {
         Ok(())
     }
 
+    fn witnessed(&self) -> Option<Vec<u8>> {
+        self.store.witnessed()
+    }
+
+    fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
+        self.store.replace_witnessed(note)
+    }
+
     fn reload(&mut self) -> Result<(), StoreError> {
         self.store.reload()
     }

@@ -1,8 +1,9 @@
-//! The tree: RFC 6962 hashing, tiles, the right edge, proofs and manifests. Pure functions.
+//! The tree: RFC 6962 hashing, tiles, the right edge, proofs, subtrees and manifests. Pure functions.
 //!
 //! Reading a proof out of a log is *plan, fetch, fold*: [`Plan`] says which nodes are needed,
 //! the caller fetches the tiles that hold them, and the plan folds those nodes into the proof.
-//! [`verify_inclusion`] and [`verify_consistency`] check one with nothing else at hand.
+//! [`verify_inclusion`] and [`verify_consistency`] check one with nothing else at hand, and
+//! [`verify_subtree_inclusion`] and [`verify_subtree_consistency`] one of a [`Subtree`].
 
 mod edge;
 mod hash;
@@ -10,6 +11,7 @@ mod manifest;
 mod partial;
 mod plan;
 mod size;
+mod subtree;
 mod tile;
 mod verify;
 
@@ -19,6 +21,10 @@ pub use manifest::{MAX_MANIFEST_FILES, MAX_MULTI_PROOF, Manifest, MultiProof, ma
 pub use partial::PartialTiles;
 pub use plan::{Node, Plan, TileReader, prove_consistency, prove_inclusion, read_root};
 pub use size::{LeafIndex, MAX_TREE_SIZE, TreeSize};
+pub use subtree::{
+    Subtree, prove_subtree_consistency, read_subtree_root, verify_subtree_consistency,
+    verify_subtree_inclusion,
+};
 pub use tile::{TILE_WIDTH, Tile, TileId, hashes_from_bytes, hashes_to_bytes, tiles_of};
 pub use verify::{MAX_PROOF_HASHES, ProofError, verify_consistency, verify_inclusion};
 

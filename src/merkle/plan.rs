@@ -1,6 +1,7 @@
 //! Making proofs: plan which nodes are needed, fetch their tiles, fold them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::edge::bits_of;
 use super::tile::{TILE_HEIGHT, TILE_WIDTH};
@@ -19,7 +20,7 @@ pub struct Node {
 
 impl Node {
     /// The tile that the node is computed from, and the run of hashes in it.
-    fn in_tile(self) -> (TileId, std::ops::Range<usize>) {
+    fn in_tile(self) -> (TileId, Range<usize>) {
         let level = u8::try_from(self.level / TILE_HEIGHT).expect("below 64 / 8");
         let height = self.level % TILE_HEIGHT;
         let first = self.index << height;
@@ -34,8 +35,10 @@ impl Node {
 /// from the complete ones it falls into, so a plan is a list of such lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    size: TreeSize,
-    pieces: Vec<Vec<Node>>,
+    /// The tree that the nodes are read from.
+    pub(super) size: TreeSize,
+    /// For each hash of the proof, the nodes it is folded from, left to right.
+    pub(super) pieces: Vec<Vec<Node>>,
 }
 
 impl Plan {
@@ -47,20 +50,7 @@ impl Plan {
         if !size.contains(index) {
             return Err(ProofError::IndexOutOfRange { index, size });
         }
-        let mut pieces = Vec::new();
-        let (mut start, mut end) = (0, size.get());
-        while end - start > 1 {
-            let split = start + split_point(end - start);
-            if index.get() < split {
-                pieces.push(run(split, end));
-                end = split;
-            } else {
-                pieces.push(run(start, split));
-                start = split;
-            }
-        }
-        pieces.reverse(); // RFC 6962 lists the leaf's sibling first.
-        Ok(Self { size, pieces })
+        Ok(Self { size, pieces: path(index.get(), 0..size.get()) })
     }
 
     /// The consistency proof from a tree of `old` to one of `new` leaves: PROOF of RFC 6962
@@ -72,27 +62,8 @@ impl Plan {
         if old > new {
             return Err(ProofError::SizesReversed { old, new });
         }
-        let mut pieces = Vec::new();
-        if old > TreeSize::ZERO && old < new {
-            let (mut start, mut end) = (0, new.get());
-            let old = old.get();
-            while end != old {
-                let split = start + split_point(end - start);
-                if old <= split {
-                    pieces.push(run(split, end));
-                    end = split;
-                } else {
-                    pieces.push(run(start, split));
-                    start = split;
-                }
-            }
-            // The verifier knows the old root, and needs the old tree's last subtree only where
-            // that is not the old tree itself (the flag b of RFC 6962).
-            if start > 0 {
-                pieces.push(run(start, end));
-            }
-            pieces.reverse();
-        }
+        let pieces =
+            if old == TreeSize::ZERO { Vec::new() } else { subtree_proof(0..old.get(), 0..new.get()) };
         Ok(Self { size: new, pieces })
     }
 
@@ -147,7 +118,7 @@ impl Plan {
             .nodes()
             .map(|node| {
                 let (id, run) = node.in_tile();
-                subtree_root(&tiles[&id][run])
+                complete_root(&tiles[&id][run])
             })
             .collect();
         Ok(self.fold(&nodes))
@@ -213,7 +184,7 @@ pub fn read_root<R: TileReader + ?Sized>(reader: &R, size: TreeSize) -> Result<R
 }
 
 /// Root of a complete subtree, given its `2^n` hashes at one level.
-fn subtree_root(hashes: &[Hash]) -> Hash {
+fn complete_root(hashes: &[Hash]) -> Hash {
     let mut layer = hashes.to_vec();
     while layer.len() > 1 {
         layer = layer.chunks_exact(2).map(|pair| Hash::node(&pair[0], &pair[1])).collect();
@@ -226,9 +197,57 @@ fn split_point(count: u64) -> u64 {
     1 << (u64::BITS - 1 - (count - 1).leading_zeros())
 }
 
+/// PATH of RFC 6962 section 2.1.1: the runs beside leaf `index` of the tree over `leaves`, its
+/// sibling first. `leaves` are a whole tree's or a [`Subtree`](super::Subtree)'s.
+pub(super) fn path(index: u64, leaves: Range<u64>) -> Vec<Vec<Node>> {
+    let mut pieces = Vec::new();
+    let Range { mut start, mut end } = leaves;
+    while end - start > 1 {
+        let split = start + split_point(end - start);
+        if index < split {
+            pieces.push(run(split, end));
+            end = split;
+        } else {
+            pieces.push(run(start, split));
+            start = split;
+        }
+    }
+    pieces.reverse();
+    pieces
+}
+
+/// `SUBTREE_PROOF` of draft-ietf-plants-merkle-tree-certs-03 section 4.4.1, which is PROOF of
+/// RFC 6962 section 2.1.2 where the subtree starts at 0. `subtree` is valid and within `tree`.
+pub(super) fn subtree_proof(mut subtree: Range<u64>, mut tree: Range<u64>) -> Vec<Vec<Node>> {
+    let mut pieces = Vec::new();
+    // The verifier knows the subtree's hash, and needs that of a part only where it is not the
+    // whole (the flag b of both).
+    let mut known = true;
+    while subtree != tree {
+        let split = tree.start + split_point(tree.end - tree.start);
+        if subtree.end <= split {
+            pieces.push(run(split, tree.end));
+            tree.end = split;
+        } else {
+            pieces.push(run(tree.start, split));
+            tree.start = split;
+            // Where the subtree lies across the split, its left part is the hash just listed.
+            if subtree.start < split {
+                subtree.start = split;
+                known = false;
+            }
+        }
+    }
+    if !known {
+        pieces.push(run(tree.start, tree.end));
+    }
+    pieces.reverse(); // The recursion lists what it meets last first.
+    pieces
+}
+
 /// The complete subtrees that leaves `start..end` fall into, left to right. `start` is a multiple
 /// of the smallest power of two that is not below the run's length, as RFC 6962 cuts them.
-fn run(start: u64, end: u64) -> Vec<Node> {
+pub(super) fn run(start: u64, end: u64) -> Vec<Node> {
     let mut at = start;
     let levels = (0..u64::BITS).rev().filter(|level| (end - start) >> level & 1 == 1);
     levels

@@ -1,4 +1,5 @@
-//! The oracle: RFC 6962 section 2.1 written as it stands there, slow and obvious.
+//! The oracle: RFC 6962 section 2.1 and what a draft adds to it, written as they stand there, slow
+//! and obvious.
 
 use super::Hash;
 
@@ -40,6 +41,29 @@ fn subproof(m: usize, leaves: &[Hash], b: bool) -> Vec<Hash> {
         (subproof(m, left, b), root(right))
     } else {
         (subproof(m - left.len(), right, false), root(left))
+    };
+    proof.push(other);
+    proof
+}
+
+/// `SUBTREE_PROOF(start, end, D_n)` of draft-ietf-plants-merkle-tree-certs-03 section 4.4.1.
+pub fn subtree_proof(start: usize, end: usize, leaves: &[Hash]) -> Vec<Hash> {
+    subtree_subproof(start, end, leaves, true)
+}
+
+fn subtree_subproof(start: usize, end: usize, leaves: &[Hash], b: bool) -> Vec<Hash> {
+    if (start, end) == (0, leaves.len()) {
+        return if b { Vec::new() } else { vec![root(leaves)] };
+    }
+    let k = k(leaves.len());
+    let (left, right) = leaves.split_at(k);
+    let (mut proof, other) = if end <= k {
+        (subtree_subproof(start, end, left, b), root(right))
+    } else if k <= start {
+        (subtree_subproof(start - k, end - k, right, b), root(left))
+    } else {
+        assert_eq!(start, 0, "\"which implies start = 0\"");
+        (subtree_subproof(0, end - k, right, false), root(left))
     };
     proof.push(other);
     proof

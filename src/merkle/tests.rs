@@ -7,7 +7,7 @@ use super::*;
 use crate::format::FormatError;
 
 /// Serves tiles out of a plain list of leaf hashes, by definition.
-struct Definition<'a>(&'a [Hash]);
+pub(super) struct Definition<'a>(pub(super) &'a [Hash]);
 
 impl TileReader for Definition<'_> {
     type Error = Infallible;
@@ -24,11 +24,11 @@ impl TileReader for Definition<'_> {
     }
 }
 
-fn size(n: usize) -> TreeSize {
+pub(super) fn size(n: usize) -> TreeSize {
     TreeSize::new(n as u64).unwrap()
 }
 
-fn index(n: usize) -> LeafIndex {
+pub(super) fn index(n: usize) -> LeafIndex {
     LeafIndex::new(n as u64).unwrap()
 }
 

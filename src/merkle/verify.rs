@@ -1,6 +1,6 @@
 //! Checking proofs: the numbered steps of RFC 9162 sections 2.1.3.2 and 2.1.4.2.
 
-use super::{Hash, LeafIndex, TreeSize};
+use super::{Hash, LeafIndex, Subtree, TreeSize};
 
 /// Most hashes in a proof: a tree below 2^63 leaves is at most 63 high, and a consistency proof
 /// has one hash more than its path.
@@ -25,6 +25,33 @@ pub enum ProofError {
         old: TreeSize,
         /// Size of the newer tree.
         new: TreeSize,
+    },
+    /// The leaves are no subtree.
+    #[error(
+        "leaves {start} to {end} are no subtree: expected a start below the end, and a multiple of the \
+         smallest power of two that is at least end - start"
+    )]
+    NotASubtree {
+        /// First leaf.
+        start: LeafIndex,
+        /// The leaf after the last one.
+        end: TreeSize,
+    },
+    /// The tree does not hold the whole subtree.
+    #[error("subtree {subtree} is out of range: expected an end of at most the tree size {size}")]
+    SubtreeOutOfRange {
+        /// The subtree asked for.
+        subtree: Subtree,
+        /// The tree it was asked of.
+        size: TreeSize,
+    },
+    /// The subtree has no such leaf.
+    #[error("leaf index {index} is out of range: expected an index in the subtree {subtree}")]
+    IndexOutsideSubtree {
+        /// The index asked for.
+        index: LeafIndex,
+        /// The subtree it was asked of.
+        subtree: Subtree,
     },
     /// The number of hashes does not fit the tree.
     #[error("the proof has the wrong length: expected {expected} hashes, saw {seen}")]
@@ -75,7 +102,7 @@ pub fn verify_inclusion(
     }
     // Not a step of its own there; steps 4.1 and 5 together refuse exactly the other lengths.
     // Known beforehand, it bounds the work and names the fault.
-    let expected = inclusion_length(index, size);
+    let expected = path_length(index.get(), size.get() - 1);
     if proof.len() != expected {
         return Err(ProofError::WrongLength { expected, seen: proof.len() });
     }
@@ -107,11 +134,11 @@ pub fn verify_inclusion(
     if r == *root { Ok(()) } else { Err(ProofError::RootMismatch { expected: *root, seen: r }) }
 }
 
-/// Hashes in the inclusion proof of `index`: one for each level where its path and the tree's
-/// last path are apart, and below that one for each left sibling.
-fn inclusion_length(index: LeafIndex, size: TreeSize) -> usize {
-    let apart = u64::BITS - (index.get() ^ (size.get() - 1)).leading_zeros();
-    let left_siblings = index.get().checked_shr(apart).unwrap_or(0).count_ones();
+/// Hashes in the inclusion proof of node `at` among its peers of one level, of which `last` is the
+/// last: one for each level where their paths are apart, and above that one for each left sibling.
+pub(super) fn path_length(at: u64, last: u64) -> usize {
+    let apart = u64::BITS - (at ^ last).leading_zeros();
+    let left_siblings = at.checked_shr(apart).unwrap_or(0).count_ones();
     (apart + left_siblings) as usize
 }
 
@@ -197,8 +224,5 @@ fn consistency_length(old: TreeSize, new: TreeSize) -> usize {
     let level = old.get().trailing_zeros();
     let start = usize::from(!old.get().is_power_of_two());
     // The rest is the inclusion proof of the old tree's last complete subtree among its peers.
-    let f = (old.get() - 1) >> level;
-    let s = (new.get() - 1) >> level;
-    let apart = u64::BITS - (f ^ s).leading_zeros();
-    start + (apart + f.checked_shr(apart).unwrap_or(0).count_ones()) as usize
+    start + path_length((old.get() - 1) >> level, (new.get() - 1) >> level)
 }

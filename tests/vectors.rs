@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::VerifyingKey;
 use serde_json::Value;
-use treehead::merkle::{Hash, LeafIndex, TreeSize, verify_inclusion};
+use treehead::merkle::{Hash, LeafIndex, Subtree, TreeSize, verify_inclusion, verify_subtree_inclusion};
 use treehead::note::ed25519_verify;
 
 fn vectors(name: &str) -> Option<Vec<Value>> {
@@ -28,31 +28,59 @@ fn hash(value: &Value) -> Option<Hash> {
     Hash::try_from(bytes).ok()
 }
 
+fn number(vector: &Value, field: &str) -> u64 {
+    vector[field].as_u64().unwrap_or_else(|| panic!("{field} of {vector}"))
+}
+
+fn proof(vector: &Value) -> Option<Vec<Hash>> {
+    match &vector["proof"] {
+        Value::Null => Some(Vec::new()),
+        proof => proof.as_array().expect("a list").iter().map(hash).collect(),
+    }
+}
+
 /// Hashes of another length than 32, and numbers that the types refuse, are rejections too.
 fn inclusion_is_accepted(vector: &Value) -> Option<bool> {
-    let number = |field: &str| vector[field].as_u64().unwrap_or_else(|| panic!("{field} of {vector}"));
-    let index = LeafIndex::new(number("leafIdx"))?;
-    let size = TreeSize::new(number("treeSize"))?;
+    let index = LeafIndex::new(number(vector, "leafIdx"))?;
+    let size = TreeSize::new(number(vector, "treeSize"))?;
     let (leaf, root) = (hash(&vector["leafHash"])?, hash(&vector["root"])?);
-    let proof = match &vector["proof"] {
-        Value::Null => Vec::new(),
-        proof => proof.as_array().expect("a list").iter().map(hash).collect::<Option<Vec<Hash>>>()?,
-    };
-    Some(verify_inclusion(index, size, &leaf, &proof, &root).is_ok())
+    Some(verify_inclusion(index, size, &leaf, &proof(vector)?, &root).is_ok())
+}
+
+/// As [`inclusion_is_accepted`]; leaves that are no subtree are a rejection as well.
+fn subtree_inclusion_is_accepted(vector: &Value) -> Option<bool> {
+    let index = LeafIndex::new(number(vector, "leafIdx"))?;
+    let (start, end) = (LeafIndex::new(number(vector, "start"))?, TreeSize::new(number(vector, "end"))?);
+    let subtree = Subtree::new(start, end).ok()?;
+    let (leaf, root) = (hash(&vector["leafHash"])?, hash(&vector["root"])?);
+    Some(verify_subtree_inclusion(index, &leaf, subtree, &proof(vector)?, &root).is_ok())
+}
+
+/// How many of `vectors` are accepted, which are those that are said to be.
+fn count_accepted(vectors: &[Value], accepts: fn(&Value) -> Option<bool>) -> usize {
+    let mut accepted = 0;
+    for vector in vectors {
+        let want_error = vector["wantErr"].as_bool().expect("a boolean");
+        let seen = accepts(vector).unwrap_or(false);
+        assert_eq!(seen, !want_error, "{}: {}", vector["name"], vector["desc"]);
+        accepted += usize::from(seen);
+    }
+    accepted
 }
 
 #[test]
 fn inclusion_proofs_of_transparency_dev() {
     let Some(vectors) = vectors("merkle-inclusion.json") else { return };
     assert_eq!(vectors.len(), 98);
-    let mut accepted = 0;
-    for vector in &vectors {
-        let want_error = vector["wantErr"].as_bool().expect("a boolean");
-        let seen = inclusion_is_accepted(vector).unwrap_or(false);
-        assert_eq!(seen, !want_error, "{}: {}", vector["name"], vector["desc"]);
-        accepted += usize::from(seen);
-    }
+    let accepted = count_accepted(&vectors, inclusion_is_accepted);
     assert!(accepted > 0 && accepted < 98, "{accepted} accepted");
+}
+
+#[test]
+fn subtree_inclusion_proofs_of_transparency_dev() {
+    let Some(vectors) = vectors("merkle-subtreeinclusion.json") else { return };
+    assert_eq!(vectors.len(), 204);
+    assert_eq!(count_accepted(&vectors, subtree_inclusion_is_accepted), 12);
 }
 
 /// Go's accept set: what is not low order in the residue, nor spelt another way.

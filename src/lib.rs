@@ -11,7 +11,7 @@
 //! L2  sequencer    pool, batches, commit loop, recovery
 //! L1  store        journal (the truth), sled (derived), checkpoint file
 //! L0  verify       the endpoint's verdict                          <- the paved path
-//!     state, proof_file, policy, release, cosignature, checkpoint, note, bundle, merkle, format
+//!     wire, state, proof_file, policy, release, cosignature, checkpoint, note, bundle, merkle, format
 //! ```
 //!
 //! L0 is pure: no runtime, database, files, clock or randomness. `--no-default-features` builds it
@@ -82,3 +82,4 @@ pub mod state;
 #[cfg(feature = "server")]
 pub mod store;
 pub mod verify;
+pub mod wire;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The layer of each module of `src`. A new module has to be given one here.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("format", 0),
     ("merkle", 0),
     ("note", 0),
@@ -15,6 +15,7 @@ const LAYERS: [(&str, u8); 20] = [
     ("release", 0),
     ("proof_file", 0),
     ("bundle", 0),
+    ("wire", 0),
     ("state", 0),
     ("verify", 0),
     ("store", 1),

@@ -79,7 +79,8 @@ impl NoteSignature {
         self.name == *key.name() && self.id == key.id()
     }
 
-    fn parse(line: &str) -> Result<Self, FormatError> {
+    /// Reads a line, without its newline.
+    pub(crate) fn parse(line: &str) -> Result<Self, FormatError> {
         let wrong = || {
             let expected = "a signature line: — <key name> base64(key ID || signature)";
             FormatError::malformed("a signed note", expected, quote(line))

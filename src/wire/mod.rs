@@ -1,0 +1,97 @@
+//! What goes between logs and witnesses: the bodies of c2sp.org/tlog-witness.
+//!
+//! ```text
+//! POST /add-checkpoint   AddCheckpoint   200: signature lines    409: a size and a newline
+//! POST /sign-subtree     SignSubtree     200: signature lines
+//! ```
+
+mod add_checkpoint;
+mod sign_subtree;
+
+use crate::format::{FormatError, cap, cap_count, quote, quote_bytes, utf8};
+use crate::merkle::{Hash, TreeSize};
+use crate::note::{MAX_NOTE_BYTES, MAX_NOTE_SIGNATURES, Note, NoteSignature};
+
+pub use add_checkpoint::{AddCheckpoint, MAX_ADD_CHECKPOINT_BYTES};
+pub use sign_subtree::{MAX_SIGN_SUBTREE_BYTES, SignSubtree};
+
+/// Most hashes in the proof of a request: "The client MUST NOT send more than 63 consistency proof
+/// lines". Enough for every tree of up to 2^62 leaves.
+pub const MAX_REQUEST_HASHES: usize = 63;
+/// Media type of the size that comes with a 409.
+pub const SIZE_MEDIA_TYPE: &str = "text/x.tlog.size";
+/// Largest body with signature lines: what a note has room for.
+pub const MAX_SIGNATURES_BYTES: usize = MAX_NOTE_BYTES;
+/// Largest body with a size: 19 digits and a newline.
+pub const MAX_SIZE_BYTES: usize = 20;
+
+/// Bytes of a hash line: 44 characters of base64, and the newline.
+const HASH_LINE_BYTES: usize = 45;
+/// The lines of proof, the empty line after them, and the note: what both requests end in.
+const MAX_TAIL_BYTES: usize = MAX_REQUEST_HASHES * HASH_LINE_BYTES + 1 + MAX_NOTE_BYTES;
+
+/// Reads the signature lines of an answer, one to [`MAX_NOTE_SIGNATURES`] of them. Which of them are
+/// of keys that count, and whether those are valid, is the caller's question.
+///
+/// # Errors
+/// [`FormatError`] with the line, for anything but signature lines that each end in a newline.
+pub fn parse_signatures(bytes: &[u8]) -> Result<Vec<NoteSignature>, FormatError> {
+    const WHAT: &str = "a list of cosignatures";
+    cap(WHAT, bytes.len(), MAX_SIGNATURES_BYTES)?;
+    let text = utf8(WHAT, bytes)?;
+    let lines = text
+        .strip_suffix('\n')
+        .ok_or_else(|| FormatError::malformed(WHAT, "signature lines that end in a newline", quote(text)))?;
+    cap_count(WHAT, "signatures", lines.matches('\n').count() + 1, MAX_NOTE_SIGNATURES)?;
+    let parse = |(at, line)| NoteSignature::parse(line).map_err(|e| e.at_line(at + 1));
+    lines.split('\n').enumerate().map(parse).collect()
+}
+
+/// The signature lines of an answer.
+#[must_use]
+pub fn print_signatures(signatures: &[NoteSignature]) -> String {
+    signatures.iter().map(NoteSignature::to_string).collect()
+}
+
+/// Reads the body of a 409: the size that the witness cosigned last.
+///
+/// # Errors
+/// [`FormatError`] for anything but a decimal in its one spelling and a newline.
+pub fn parse_size(bytes: &[u8]) -> Result<TreeSize, FormatError> {
+    const WHAT: &str = "the size of the latest cosigned checkpoint";
+    cap(WHAT, bytes.len(), MAX_SIZE_BYTES)?;
+    let size = utf8(WHAT, bytes)?.strip_suffix('\n').and_then(TreeSize::parse);
+    let expected = "a decimal below 2^63 without leading zeros, and a newline";
+    size.ok_or_else(|| FormatError::malformed(WHAT, expected, quote_bytes(bytes)))
+}
+
+/// The body of a 409.
+#[must_use]
+pub fn print_size(size: TreeSize) -> String {
+    format!("{size}\n")
+}
+
+/// Splits a request into the lines before its first empty line, numbered from one, and the note.
+fn split<'a>(
+    what: &'static str,
+    bytes: &'a [u8],
+    limit: usize,
+) -> Result<(Vec<(usize, &'a str)>, Note), FormatError> {
+    cap(what, bytes.len(), limit)?;
+    let text = utf8(what, bytes)?;
+    // The first empty line ends the proof: a checkpoint has one of its own further down.
+    let (head, note) = text
+        .split_once("\n\n")
+        .ok_or_else(|| FormatError::malformed(what, "an empty line before the checkpoint", "none"))?;
+    let lines = head.split('\n').enumerate().map(|(at, line)| (at + 1, line)).collect();
+    Ok((lines, Note::parse(note.as_bytes())?))
+}
+
+/// Reads proof lines.
+fn parse_proof(what: &'static str, lines: &[(usize, &str)]) -> Result<Vec<Hash>, FormatError> {
+    cap_count(what, "hashes", lines.len(), MAX_REQUEST_HASHES)?;
+    lines.iter().map(|(at, line)| Hash::from_base64(line).map_err(|e| e.at_line(*at))).collect()
+}
+
+#[cfg(test)]
+mod tests;

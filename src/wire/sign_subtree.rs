@@ -1,0 +1,83 @@
+//! `POST /sign-subtree`.
+//!
+//! ```text
+//! subtree <start, decimal> <end, decimal>
+//! <hash of the subtree, base64>
+//! <hash, base64>                at most 63 lines
+//!                               an empty line
+//! <reference checkpoint>
+//! ```
+
+use std::fmt;
+
+use super::{MAX_TAIL_BYTES, parse_proof, split};
+use crate::format::{FormatError, quote};
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::note::Note;
+
+/// Bytes of the lines that name the subtree: `subtree `, two numbers of 19 digits; a hash.
+const SUBTREE_LINES_BYTES: usize = 8 + 19 + 1 + 19 + 1 + 45;
+/// Largest body of `/sign-subtree`.
+pub const MAX_SIGN_SUBTREE_BYTES: usize = SUBTREE_LINES_BYTES + MAX_TAIL_BYTES;
+
+/// What anybody may ask of a witness: to cosign a subtree of a checkpoint that it cosigned.
+/// Well-formed, and not to be believed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignSubtree {
+    /// First leaf of the subtree.
+    pub start: LeafIndex,
+    /// One past its last leaf.
+    pub end: TreeSize,
+    /// Merkle tree hash of the subtree.
+    pub hash: Hash,
+    /// Subtree consistency proof to the checkpoint, draft-ietf-plants-merkle-tree-certs-03 section 4.4.
+    pub proof: Vec<Hash>,
+    /// The checkpoint that it is a subtree of, with a cosignature by this witness.
+    pub checkpoint: Note,
+}
+
+impl SignSubtree {
+    const WHAT: &str = "a sign-subtree request";
+
+    /// Reads a request body. Whether the note is a checkpoint is not looked at: that is for after its
+    /// signatures.
+    ///
+    /// # Errors
+    /// [`FormatError`] with the line, for anything but the lines drawn above, and for a range that is
+    /// no subtree of any tree.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        let (lines, checkpoint) = split(Self::WHAT, bytes, MAX_SIGN_SUBTREE_BYTES)?;
+        let wrong = |line, expected: &str, seen: &str| {
+            FormatError::malformed(Self::WHAT, expected, quote(seen)).at_line(line)
+        };
+        let mut lines = lines.as_slice().iter();
+        let (_, range) = lines.next().expect("a split has a first part");
+        let numbers = "subtree and two decimals below 2^63 without leading zeros";
+        let (start, end) = range
+            .strip_prefix("subtree ")
+            .and_then(|range| range.split_once(' '))
+            .and_then(|(start, end)| Some((LeafIndex::parse(start)?, TreeSize::parse(end)?)))
+            .ok_or_else(|| wrong(1, numbers, range))?;
+        if !is_subtree(start, end) {
+            let expected = "a start that is a multiple of the smallest power of two that holds the subtree";
+            return Err(wrong(1, expected, range));
+        }
+        let (at, hash) = lines.next().ok_or_else(|| wrong(2, "the hash of the subtree", ""))?;
+        let hash = Hash::from_base64(hash).map_err(|e| e.at_line(*at))?;
+        Ok(Self { start, end, hash, proof: parse_proof(Self::WHAT, lines.as_slice())?, checkpoint })
+    }
+}
+
+/// draft-ietf-plants-merkle-tree-certs-03 section 4.1: not empty, and `start` is a multiple of
+/// `BIT_CEIL(end - start)`.
+fn is_subtree(start: LeafIndex, end: TreeSize) -> bool {
+    end.contains(start) && start.get().is_multiple_of((end.get() - start.get()).next_power_of_two())
+}
+
+impl fmt::Display for SignSubtree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "subtree {} {}\n{}", self.start, self.end, self.hash)?;
+        self.proof.iter().try_for_each(|hash| writeln!(f, "{hash}"))?;
+        write!(f, "\n{}", self.checkpoint)
+    }
+}

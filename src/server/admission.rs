@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Problem;
-use crate::format::FormatError;
-use crate::sequencer::{RETRY_AFTER, SubmitError};
+use crate::format::{FormatError, cap, quote};
 
 /// Bytes of bodies that are on their way: many slow senders of the largest ones fit.
 const RECEIVING_BYTES: usize = 256 * 1024 * 1024;
@@ -35,6 +34,21 @@ pub struct Admission {
     checking: Arc<Semaphore>,
 }
 
+/// Why a body was not received.
+#[derive(Debug)]
+pub enum BodyError {
+    /// Larger than it may be.
+    TooLarge(FormatError),
+    /// It did not arrive whole.
+    CutShort(String),
+    /// It did not arrive in so many seconds.
+    TooSlow(u64),
+    /// It is compressed or otherwise encoded.
+    Encoded(String),
+    /// Too much is under way already.
+    Busy,
+}
+
 /// A body that was received, and the right to spend time on it. Dropped when it is in the pool.
 #[derive(Debug)]
 pub struct Received {
@@ -51,24 +65,33 @@ impl Default for Admission {
 
 impl Admission {
     /// Receives a body of at most `limit` bytes, and no more than that whatever its headers say.
-    pub async fn receive(
+    pub async fn receive<E: From<BodyError>>(
+        &self,
+        what: &'static str,
+        body: Body,
+        limit: usize,
+    ) -> Result<Received, E> {
+        self.try_receive(what, body, limit).await.map_err(E::from)
+    }
+
+    async fn try_receive(
         &self,
         what: &'static str,
         mut body: Body,
         limit: usize,
-    ) -> Result<Received, Problem> {
+    ) -> Result<Received, BodyError> {
         match tokio::time::timeout(BODY_TIMEOUT, self.collect(what, &mut body, limit)).await {
             Ok(Ok((bytes, receiving))) => {
                 let checking = take(&self.checking, bytes.len())?;
                 drop(receiving);
                 Ok(Received { bytes, _checking: checking })
             }
-            Ok(Err(problem @ Problem::Submit(_))) => {
+            Ok(Err(BodyError::Busy)) => {
                 discard(body, limit);
-                Err(problem)
+                Err(BodyError::Busy)
             }
-            Ok(Err(problem)) => Err(problem),
-            Err(_) => Err(Problem::BodyTooSlow(BODY_TIMEOUT.as_secs())),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(BodyError::TooSlow(BODY_TIMEOUT.as_secs())),
         }
     }
 
@@ -77,14 +100,14 @@ impl Admission {
         what: &'static str,
         body: &mut Body,
         limit: usize,
-    ) -> Result<(Bytes, Vec<OwnedSemaphorePermit>), Problem> {
+    ) -> Result<(Bytes, Vec<OwnedSemaphorePermit>), BodyError> {
         let (mut received, mut rights) = (Vec::new(), Vec::new());
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| Problem::BodyCutShort(e.to_string()))?;
+            let frame = frame.map_err(|e| BodyError::CutShort(e.to_string()))?;
             let Ok(data) = frame.into_data() else { continue };
             if received.len() + data.len() > limit {
                 let seen = received.len() + data.len();
-                return Err(FormatError::TooLarge { what, limit, unit: "bytes", seen }.into());
+                return Err(BodyError::TooLarge(FormatError::TooLarge { what, limit, unit: "bytes", seen }));
             }
             rights.push(take(&self.receiving, data.len())?);
             // Most bodies come whole.
@@ -109,18 +132,29 @@ pub fn discard(mut body: Body, limit: usize) {
     }));
 }
 
-fn take(of: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+/// What the headers say already, before a byte of the body: the length that they announce, or why there
+/// is no use in receiving it.
+pub fn announced(what: &'static str, headers: &HeaderMap, limit: usize) -> Result<usize, BodyError> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
+        return Err(BodyError::Encoded(quote(&String::from_utf8_lossy(encoding.as_bytes()))));
+    }
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = length.unwrap_or(0);
+    cap(what, length, limit).map_err(BodyError::TooLarge)?;
+    Ok(length)
+}
+
+fn take(of: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, BodyError> {
     let pieces = u32::try_from(bytes.div_ceil(PIECE_BYTES)).expect("bodies are capped");
-    let busy = |_| Problem::Submit(SubmitError::Overloaded { retry_after: RETRY_AFTER });
-    of.clone().try_acquire_many_owned(pieces).map_err(busy)
+    of.clone().try_acquire_many_owned(pieces).map_err(|_| BodyError::Busy)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn is_busy(result: &Result<Received, Problem>) -> bool {
-        matches!(result, Err(Problem::Submit(SubmitError::Overloaded { .. })))
+    fn is_busy(result: &Result<Received, BodyError>) -> bool {
+        matches!(result, Err(BodyError::Busy))
     }
 
     #[tokio::test]
@@ -128,34 +162,34 @@ mod tests {
         let admission = Admission::default();
         let body = || Body::from(vec![7; 6 * 1024 * 1024]);
         let limit = 8 * 1024 * 1024;
-        let first = admission.receive("a batch", body(), limit).await.unwrap();
+        let first = admission.try_receive("a batch", body(), limit).await.unwrap();
         assert_eq!(first.bytes.len(), 6 * 1024 * 1024);
-        let second = admission.receive("a batch", body(), limit).await.unwrap();
-        assert!(is_busy(&admission.receive("a batch", body(), limit).await));
-        let small = admission.receive("an entry", Body::from("small"), limit).await.unwrap();
+        let second = admission.try_receive("a batch", body(), limit).await.unwrap();
+        assert!(is_busy(&admission.try_receive("a batch", body(), limit).await));
+        let small = admission.try_receive("an entry", Body::from("small"), limit).await.unwrap();
         drop((second, small));
-        admission.receive("a batch", body(), limit).await.unwrap();
+        admission.try_receive("a batch", body(), limit).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_too_large_before_it_is_whole() {
         let admission = Admission::default();
-        let result = admission.receive("an entry", Body::from(vec![0; 1_001]), 1_000).await;
+        let result = admission.try_receive("an entry", Body::from(vec![0; 1_001]), 1_000).await;
         let too_large = FormatError::TooLarge { what: "an entry", limit: 1_000, unit: "bytes", seen: 1_001 };
-        assert!(matches!(result, Err(Problem::Malformed(e)) if e == too_large));
+        assert!(matches!(result, Err(BodyError::TooLarge(e)) if e == too_large));
         assert_eq!(
-            admission.receive("an entry", Body::from(vec![0; 1_000]), 1_000).await.unwrap().bytes.len(),
+            admission.try_receive("an entry", Body::from(vec![0; 1_000]), 1_000).await.unwrap().bytes.len(),
             1_000
         );
-        assert_eq!(admission.receive("an entry", Body::empty(), 1_000).await.unwrap().bytes.len(), 0);
+        assert_eq!(admission.try_receive("an entry", Body::empty(), 1_000).await.unwrap().bytes.len(), 0);
     }
 
     #[tokio::test]
     async fn what_arrives_is_bounded_however_many_send() {
         let admission = Admission::default();
         let held = take(&admission.receiving, RECEIVING_BYTES).unwrap();
-        assert!(is_busy(&admission.receive("an entry", Body::from("late"), 1_000).await));
+        assert!(is_busy(&admission.try_receive("an entry", Body::from("late"), 1_000).await));
         drop(held);
-        admission.receive("an entry", Body::from("late"), 1_000).await.unwrap();
+        admission.try_receive("an entry", Body::from("late"), 1_000).await.unwrap();
     }
 }

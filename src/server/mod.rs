@@ -2,16 +2,17 @@
 //!
 //! [`Log`] is an open log; [`run`] serves it on a listener until it is told to stop.
 
-mod accept;
-mod admission;
+pub(crate) mod accept;
+pub(crate) mod admission;
 mod health;
 mod log;
-mod problem;
+pub(crate) mod problem;
 mod proof;
 mod publisher_book;
 mod read;
 mod search;
 mod submit;
+pub(crate) mod watched;
 
 use std::future::Future;
 use std::io;

@@ -6,10 +6,11 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::admission::BodyError;
 use crate::format::{FormatError, quote};
 use crate::merkle::LeafIndex;
 use crate::release::SpeakError;
-use crate::sequencer::SubmitError;
+use crate::sequencer::{RETRY_AFTER, SubmitError};
 use crate::store::StoreError;
 
 /// Why a request was not answered as it wished.
@@ -151,6 +152,18 @@ impl Problem {
     }
 }
 
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge(e) => Self::Malformed(e),
+            BodyError::CutShort(why) => Self::BodyCutShort(why),
+            BodyError::TooSlow(seconds) => Self::BodyTooSlow(seconds),
+            BodyError::Encoded(encoding) => Self::Encoded(encoding),
+            BodyError::Busy => Self::Submit(SubmitError::Overloaded { retry_after: RETRY_AFTER }),
+        }
+    }
+}
+
 impl From<PathRejection> for Problem {
     fn from(rejection: PathRejection) -> Self {
         FormatError::malformed("a path", "percent-encoded UTF-8", quote(&rejection.body_text())).into()
@@ -177,26 +190,37 @@ impl IntoResponse for Problem {
         if status.is_server_error() && !matches!(self, Self::Submit(_)) {
             tracing::error!(code, error = %self, "a request failed");
         }
-        let body = Body {
-            r#type: format!("urn:treehead:problem:{code}"),
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
-            code,
-            detail: self.to_string(),
-            entry: match &self {
-                Self::InBatch { at, .. } => Some(*at),
-                _ => None,
-            },
+        let entry = match &self {
+            Self::InBatch { at, .. } => Some(*at),
+            _ => None,
         };
-        let json = serde_json::to_vec(&body).expect("strings and a number always serialize");
-        let mut response =
-            (status, [(header::CONTENT_TYPE, "application/problem+json")], json).into_response();
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.retry_after() {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
+        render(status, code, self.to_string(), entry, self.retry_after())
     }
+}
+
+/// The problem document itself, the same for everything that this program serves.
+pub fn render(
+    status: StatusCode,
+    code: &str,
+    detail: String,
+    entry: Option<usize>,
+    retry_after: Option<u64>,
+) -> Response {
+    let body = Body {
+        r#type: format!("urn:treehead:problem:{code}"),
+        title: status.canonical_reason().unwrap_or("Error"),
+        status: status.as_u16(),
+        code,
+        detail,
+        entry,
+    };
+    let json = serde_json::to_vec(&body).expect("strings and a number always serialize");
+    let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], json).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 pub async fn no_route(uri: Uri) -> Problem {

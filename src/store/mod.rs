@@ -26,6 +26,7 @@ mod tree;
 use std::sync::Arc;
 
 pub use backup::{BackedUp, Backup, Companion, marker as backup_marker};
+pub(crate) use checkpoint_file::replace as replace_file;
 pub use checkpoint_file::{SignedHead, read_signed};
 pub use copy_error::CopyError;
 pub use dir_lock::DirLock;
@@ -37,6 +38,7 @@ pub use memory::{Fault, FaultPoint, MemoryStore};
 pub use rebuild::{Counts, EntrySource, JournalSource};
 pub use repair::{CheckpointWas, Repair, Repaired};
 pub use restore::{Restore, Restored, check_backup};
+pub(crate) use sled_dir::SledDir;
 pub use tree::{TreeCheck, TreeRows};
 
 use crate::bundle;

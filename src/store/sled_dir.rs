@@ -49,7 +49,17 @@ impl SledDir {
             self.discard()?;
         }
         self.mark()?;
-        self.open_marked(cache_bytes)
+        self.open_marked(cache_bytes, two_trees)
+    }
+
+    /// The same, for whoever needs no trees but sled's own.
+    pub fn open_plain(&self, cache_bytes: u64) -> Result<sled::Db, StoreError> {
+        if self.was_cut_off()? {
+            tracing::warn!("the machine went down while sled was open: making it anew from the journal");
+            self.discard()?;
+        }
+        self.mark()?;
+        self.open_marked(cache_bytes, |db| Ok(db.clone()))
     }
 
     /// Opens sled for reading; what a power cut may have taken pieces of is an error.
@@ -59,7 +69,7 @@ impl SledDir {
             return Err(StoreError::TreeDamaged { detail });
         }
         self.mark()?;
-        self.open_marked(cache_bytes)
+        self.open_marked(cache_bytes, two_trees)
     }
 
     /// Whether it was open when the machine went down.
@@ -85,13 +95,16 @@ impl SledDir {
     }
 
     /// Opens sled; it may panic on files that it did not expect.
-    fn open_marked(&self, cache_bytes: u64) -> Result<Opened, StoreError> {
+    fn open_marked<T>(
+        &self,
+        cache_bytes: u64,
+        trees: impl Fn(&sled::Db) -> sled::Result<T>,
+    ) -> Result<T, StoreError> {
         let open = || {
             let config = sled::Config::new().path(&self.path).cache_capacity(cache_bytes);
             // Durability is the journal's part: sled's own flushes only bound how far it is behind.
             let db = config.mode(sled::Mode::HighThroughput).flush_every_ms(Some(1_000)).open()?;
-            let (tree, index) = (db.open_tree("tree")?, db.open_tree("index")?);
-            Ok::<_, sled::Error>(Opened { db, tree, index })
+            trees(&db)
         };
         let deadline = Instant::now() + READERS_LEAVE;
         loop {
@@ -147,6 +160,10 @@ impl SledDir {
         let parent = self.mark.parent().unwrap_or(Path::new("."));
         self.io.sync_dir(parent).map_err(StoreError::io("fsync", parent))
     }
+}
+
+fn two_trees(db: &sled::Db) -> sled::Result<Opened> {
+    Ok(Opened { db: db.clone(), tree: db.open_tree("tree")?, index: db.open_tree("index")? })
 }
 
 fn boot() -> String {

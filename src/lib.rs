@@ -66,6 +66,8 @@ pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod cosignature;
+#[cfg(all(feature = "server", feature = "client"))]
+pub mod feeder;
 pub mod format;
 #[cfg(feature = "cli")]
 pub mod load;

@@ -255,6 +255,12 @@ impl Policy {
         }
     }
 
+    /// Whether the witnesses at these places of the list would be a quorum.
+    #[cfg(feature = "client")]
+    pub(crate) fn is_quorum_of(&self, place: impl Fn(usize) -> bool) -> bool {
+        self.quorum_reached(&(0..self.witnesses.len()).map(place).collect::<Vec<_>>())
+    }
+
     /// Whether the witnesses that cosigned from `oldest` to `latest` are a quorum by themselves. A
     /// single witness with a wrong clock can then neither refresh a stale head nor spoil a good one.
     #[must_use]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The layer of each module of `src`. A new module has to be given one here.
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("format", 0),
     ("merkle", 0),
     ("note", 0),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("sequencer", 2),
     ("server", 3),
     ("client", 3),
+    ("feeder", 4),
     ("witness", 4),
     ("monitor", 4),
     ("mirror", 4),

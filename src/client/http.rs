@@ -43,20 +43,7 @@ impl LogClient {
     /// # Errors
     /// [`ClientError::Address`] unless it is an `http` or `https` URL without query.
     pub fn new(prefix: &str) -> Result<Self, ClientError> {
-        let rest = prefix.strip_prefix("http://").or_else(|| prefix.strip_prefix("https://"));
-        if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || rest.contains(['?', '#', ' ']))
-        {
-            return Err(ClientError::Address(quote(prefix)));
-        }
-        let config = Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .http_status_as_error(false)
-            // A log's address is its identity to whoever configured it.
-            .max_redirects(0)
-            .user_agent(concat!("treehead/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Ok(Self { agent: config.into(), prefix: prefix.trim_end_matches('/').to_owned() })
+        Ok(Self { prefix: check_prefix(prefix)?, agent: agent(TIMEOUT, CONNECT_TIMEOUT) })
     }
 
     /// The log's URL prefix, without a final slash.
@@ -99,6 +86,27 @@ impl LogClient {
     }
 }
 
+/// A URL prefix without its final slash.
+pub(super) fn check_prefix(prefix: &str) -> Result<String, ClientError> {
+    let rest = prefix.strip_prefix("http://").or_else(|| prefix.strip_prefix("https://"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || rest.contains(['?', '#', ' '])) {
+        return Err(ClientError::Address(quote(prefix)));
+    }
+    Ok(prefix.trim_end_matches('/').to_owned())
+}
+
+pub(super) fn agent(timeout: Duration, connect_timeout: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .timeout_connect(Some(connect_timeout))
+        .http_status_as_error(false)
+        // An address is an identity to whoever configured it.
+        .max_redirects(0)
+        .user_agent(concat!("treehead/", env!("CARGO_PKG_VERSION")))
+        .build();
+    config.into()
+}
+
 fn with_retries<T>(mut attempt: impl FnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..TRIES {
@@ -117,7 +125,8 @@ fn with_retries<T>(mut attempt: impl FnMut() -> Result<T, ClientError>) -> Resul
     attempt()
 }
 
-fn read(
+/// Reads an answer of at most `limit` bytes.
+pub(super) fn read(
     url: &str,
     limit: usize,
     response: Result<Response<ureq::Body>, ureq::Error>,
@@ -152,7 +161,7 @@ fn read(
 
 /// Reads at most `limit` bytes as they come out of the decoder: a few bytes of gzip can stand for
 /// gigabytes, so what counts is not what came over the wire.
-fn read_capped(response: &mut Response<ureq::Body>, limit: u64) -> std::io::Result<Vec<u8>> {
+pub(super) fn read_capped(response: &mut Response<ureq::Body>, limit: u64) -> std::io::Result<Vec<u8>> {
     let mut body = Vec::new();
     response.body_mut().as_reader().take(limit).read_to_end(&mut body)?;
     Ok(body)

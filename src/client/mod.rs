@@ -5,6 +5,7 @@ mod error;
 mod http;
 mod submit;
 mod tiles;
+mod witness;
 
 pub use error::ClientError;
 pub use http::LogClient;
@@ -12,6 +13,7 @@ pub use http::LogClient;
 pub(crate) use http::{is_code, printable};
 pub use submit::{BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES};
 pub use tiles::RemoteTiles;
+pub use witness::{CosignAnswer, WitnessClient};
 
 #[cfg(test)]
 mod tests;

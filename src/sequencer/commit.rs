@@ -16,7 +16,7 @@ use super::pool::{Pool, Submission, Work};
 use super::{Fault, Published, StartError, SubmitError, Trouble};
 use crate::checkpoint::LogSigner;
 use crate::merkle::{Hash, LeafIndex};
-use crate::store::{Batch, Store, StoreError, StoreReader};
+use crate::store::{Batch, SignedHead, Store, StoreError, StoreReader};
 
 /// A head for each entry would cost a signature and two fsyncs each: so much pause is kept at least.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
@@ -57,6 +57,11 @@ impl Committer {
     ) -> Result<(Self, watch::Receiver<Published>), StartError> {
         let (heads, watch) = Heads::recover(store.as_ref(), signer)?;
         Ok((Self { store, publish_interval, heads, stale: false, fault }, watch))
+    }
+
+    /// What the log signed last.
+    pub fn last_signed(&self) -> Option<SignedHead> {
+        Some(SignedHead { head: self.heads.signed()?.clone(), note: self.store.checkpoint()? })
     }
 
     /// Shows the head of the store; with witnesses, the last one that had a quorum, and nothing is signed

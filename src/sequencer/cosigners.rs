@@ -62,5 +62,15 @@ impl Inbox {
     }
 }
 
-/// Starts the cosigners of a log, given its tree and the place to tell.
-pub type StartCosigners = Box<dyn FnOnce(Arc<dyn StoreReader>, Inbox) -> Arc<dyn Cosigners> + Send>;
+/// A log that was just opened, as its cosigners need it.
+pub struct Opened {
+    /// Its tree.
+    pub reader: Arc<dyn StoreReader>,
+    /// What it signed last.
+    pub last_signed: Option<SignedHead>,
+    /// Where to tell what the witnesses did.
+    pub inbox: Inbox,
+}
+
+/// Starts the cosigners of a log.
+pub type StartCosigners = Box<dyn FnOnce(Opened) -> Arc<dyn Cosigners> + Send>;

@@ -111,6 +111,10 @@ impl Heads {
         self.published.borrow().clone()
     }
 
+    pub const fn signed(&self) -> Option<&Checkpoint> {
+        self.signed.as_ref()
+    }
+
     /// Size of the last signed head.
     fn signed_size(&self) -> TreeSize {
         self.signed.as_ref().map_or(TreeSize::ZERO, |signed| signed.size)

@@ -31,7 +31,7 @@ use crate::store::{Store, StoreError, StoreReader};
 use answer::Reply;
 pub use answer::{Outcome, Until};
 use commit::Committer;
-pub use cosigners::{CosignerStatus, Cosigners, Inbox, StartCosigners, Word};
+pub use cosigners::{CosignerStatus, Cosigners, Inbox, Opened, StartCosigners, Word};
 pub(crate) use pool::RETRY_AFTER;
 use pool::{Pool, Submission};
 
@@ -259,7 +259,8 @@ impl Sequencer {
             Committer::recover(store, signer, options.publish_interval, fault.clone())?;
         let cosigners = cosigners.map(|start| {
             pool.refuse(Some(SubmitError::AskingWitnesses { retry_after: RETRY_AFTER }));
-            start(reader.clone(), Inbox(pool.clone()))
+            let inbox = Inbox(pool.clone());
+            start(Opened { reader: reader.clone(), last_signed: committer.last_signed(), inbox })
         });
         committer.start(cosigners.clone().map(|cosigners| (cosigners, options.publish_unwitnessed)))?;
         let shared = Arc::new(Shared { pool, published, reader, cosigners, fault, thread: Mutex::default() });

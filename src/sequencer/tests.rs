@@ -10,7 +10,7 @@ use super::pool::Work;
 use super::*;
 use crate::checkpoint;
 use crate::merkle::{RightEdge, TreeSize, prove_consistency, reference};
-use crate::note::{KeyName, SignatureType};
+use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::store::conformance::{
     ORIGIN, append, batch_of, describe, facts_of, numbered, options as disk_options, signed, signer,
 };
@@ -166,7 +166,7 @@ fn push(pool: &Pool, entries: Vec<Candidate>) -> Result<(), SubmitError> {
 fn take(pool: &Pool) -> Option<Vec<usize>> {
     match pool.take(Some(Instant::now())) {
         Work::Commit(taken) => Some(taken.iter().map(|submission| submission.candidates.len()).collect()),
-        Work::Deadline | Work::Closed => None,
+        Work::Word(_) | Work::Deadline | Work::Closed => None,
     }
 }
 
@@ -303,6 +303,10 @@ impl Store for Watched {
     }
 }
 
+/// The steps of a log without witnesses.
+const UNWITNESSED: [FaultPoint; 4] =
+    [FaultPoint::Stage, FaultPoint::Apply, FaultPoint::Checkpoint, FaultPoint::Reload];
+
 /// A running sequencer, and all that was ever promised of it.
 struct Bench {
     store: Watched,
@@ -436,7 +440,7 @@ impl Drop for Bench {
 
 #[test]
 fn every_fault_loses_nothing_that_was_acknowledged_and_passes() {
-    for point in FaultPoint::ALL {
+    for point in UNWITNESSED {
         for fault in [StoreFault::Failed, StoreFault::FailedButPersisted] {
             one_fault(point, fault);
         }
@@ -478,6 +482,7 @@ fn one_fault(point: FaultPoint, fault: StoreFault) {
         FaultPoint::Stage => fault == StoreFault::FailedButPersisted,
         FaultPoint::Apply | FaultPoint::Checkpoint => true,
         FaultPoint::Reload => false,
+        FaultPoint::Witnessed => unreachable!("this log has no witnesses"),
     };
     assert_eq!(bench.store.durable().len(), if persisted { 4 } else { 2 }, "{what}");
     let expected = if persisted { [duplicate(2), duplicate(3)] } else { [fresh(2), fresh(3)] };
@@ -494,7 +499,7 @@ fn published_heads_are_proven_consistent_with_all_earlier_ones() {
     let mut bench = Bench::new();
     for round in 0..40 {
         if round % 7 == 3 {
-            let point = FaultPoint::ALL[round % 4];
+            let point = UNWITNESSED[round % 4];
             bench.store.store.inject(point, StoreFault::FailedButPersisted);
         }
         bench.submit(&[&format!("{round} a"), &format!("{round} b")]);
@@ -538,17 +543,20 @@ fn outcome(receiver: oneshot::Receiver<Outcome>) -> (Results, Option<u64>) {
 fn who_waits_for_a_head_is_answered_once_it_is_shown() {
     let store = Watched::new();
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &quick()).unwrap();
-    let first = sequencer.publish(candidates(&["a", "b claim:k:x"])).unwrap();
+    let first = sequencer.publish(candidates(&["a", "b claim:k:x"]), Until::Published).unwrap();
     let (results, head) = outcome(first);
     assert_eq!(results, [fresh(0), fresh(1)]);
     assert!(head >= Some(2));
     assert!(sequencer.published().borrow().checkpoint.size.get() >= 2, "shown before it was answered");
     // Nothing new to wait for: the head that is there has it.
-    assert_eq!(outcome(sequencer.publish(candidates(&["a"])).unwrap()), (vec![duplicate(0)], Some(2)));
+    assert_eq!(
+        outcome(sequencer.publish(candidates(&["a"]), Until::Published).unwrap()),
+        (vec![duplicate(0)], Some(2))
+    );
     // Nothing taken, nothing to wait for.
     let refused = (vec![Err(SubmitError::SequenceTaken)], None);
-    assert_eq!(outcome(sequencer.publish(candidates(&["c claim:k:y"])).unwrap()), refused);
-    assert_eq!(outcome(sequencer.publish(Vec::new()).unwrap()), (vec![], None));
+    assert_eq!(outcome(sequencer.publish(candidates(&["c claim:k:y"]), Until::Published).unwrap()), refused);
+    assert_eq!(outcome(sequencer.publish(Vec::new(), Until::Published).unwrap()), (vec![], None));
 }
 
 #[test]
@@ -556,11 +564,14 @@ fn who_waits_for_a_head_that_can_t_be_published_learns_it_with_the_index() {
     for fault in [StoreFault::Failed, StoreFault::FailedButPersisted] {
         let bench = Bench::new();
         bench.store.store.inject(FaultPoint::Checkpoint, fault);
-        assert_eq!(outcome(bench.sequencer.publish(candidates(&["a"])).unwrap()), (vec![fresh(0)], None));
-        let (results, head) = outcome(bench.sequencer.publish(candidates(&["a"])).unwrap());
+        assert_eq!(
+            outcome(bench.sequencer.publish(candidates(&["a"]), Until::Published).unwrap()),
+            (vec![fresh(0)], None)
+        );
+        let (results, head) = outcome(bench.sequencer.publish(candidates(&["a"]), Until::Published).unwrap());
         assert_eq!((results, head), (vec![duplicate(0)], Some(1)), "the next head has it");
         bench.store.store.inject(FaultPoint::Stage, fault);
-        let (results, head) = outcome(bench.sequencer.publish(candidates(&["b"])).unwrap());
+        let (results, head) = outcome(bench.sequencer.publish(candidates(&["b"]), Until::Published).unwrap());
         assert!(matches!(results[..], [Err(SubmitError::Storage(_))]) && head.is_none());
     }
 }
@@ -570,8 +581,9 @@ fn a_shutdown_answers_who_waits_for_a_head() {
     let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
     let store = Watched::new();
     let sequencer = Sequencer::start(Box::new(store), signer(), &options).unwrap();
-    let waiting: Vec<_> =
-        (0..50).map(|i| sequencer.publish(candidates(&[&i.to_string()])).unwrap()).collect();
+    let waiting: Vec<_> = (0..50)
+        .map(|i| sequencer.publish(candidates(&[&i.to_string()]), Until::Published).unwrap())
+        .collect();
     sequencer.shut_down().unwrap();
     for (i, receiver) in waiting.into_iter().enumerate() {
         assert_eq!(outcome(receiver), (vec![fresh(i as u64)], Some(50)));
@@ -804,7 +816,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let point = prop::sample::select(FaultPoint::ALL.to_vec());
+    let point = prop::sample::select(UNWITNESSED.to_vec());
     let fault = prop::sample::select(vec![StoreFault::Failed, StoreFault::FailedButPersisted]);
     prop_oneof![
         6 => prop::collection::vec(0..60_u8, 0..6).prop_map(Step::Submit),
@@ -841,7 +853,7 @@ proptest! {
         // Whoever asks again is told the first index, once the last faults have passed.
         for (index, entry) in bench.promised.clone() {
             let mut again = bench.submit(&[std::str::from_utf8(&entry).unwrap()]);
-            for _ in FaultPoint::ALL {
+            for _ in UNWITNESSED {
                 if again[0].is_err() {
                     again = bench.submit(&[std::str::from_utf8(&entry).unwrap()]);
                 }
@@ -851,3 +863,5 @@ proptest! {
         bench.settle();
     }
 }
+
+mod witnessed;

@@ -1,0 +1,222 @@
+//! Feeding a log's heads to its witnesses, all at once, and gathering their cosignatures.
+//!
+//! ```text
+//! sequencer -- head --> one thread for each witness -- POST add-checkpoint --> witness
+//!           <- quorum - Rounds (pure) <------------- verified cosignatures --
+//! ```
+//!
+//! A witness has one request under way, so one that is slow or gone costs nothing but its own cosignature.
+//! Nothing that a witness says is believed unless it is signed: by its keys, where it cosigns; by the log's
+//! own, where it claims to have seen more of the log than the log has.
+
+mod last_seen;
+mod rounds;
+mod worker;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::client::{ClientError, WitnessClient};
+use crate::note::{KeyName, NoteKey};
+use crate::policy::Policy;
+use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, StartCosigners, Word};
+use crate::store::{SignedHead, StoreReader};
+use rounds::Rounds;
+use worker::Worker;
+
+/// How long a log that may publish without a quorum waits for what its witnesses last saw. Longer than a
+/// witness may take for an answer.
+const START_PATIENCE: Duration = Duration::from_secs(6);
+
+/// A witness as the log knows it: one address, and all keys that the policy names for it.
+#[derive(Debug)]
+struct Point {
+    name: String,
+    client: WitnessClient,
+    /// Places in the policy's list of witnesses, and the keys there.
+    keys: Vec<(usize, NoteKey)>,
+}
+
+/// How a witness does, for `/healthz`.
+#[derive(Debug, Default)]
+struct Progress {
+    /// It has said what it last saw.
+    heard: bool,
+    cosigned: Option<(u64, Instant)>,
+    fault: Option<String>,
+}
+
+/// A head to be cosigned. A number of its own tells a head from the same one asked for again.
+#[derive(Debug)]
+struct Ask {
+    number: u64,
+    head: SignedHead,
+}
+
+struct State {
+    /// Gone when the log is closed: a thread that still waits for an answer must not hold its files.
+    reader: Option<Arc<dyn StoreReader>>,
+    newest: Option<Arc<Ask>>,
+    rounds: Rounds,
+    progress: Vec<Progress>,
+    may_sign: bool,
+}
+
+struct Shared {
+    policy: Policy,
+    /// The log's own keys.
+    log: Vec<NoteKey>,
+    points: Vec<Point>,
+    inbox: Inbox,
+    /// What the log signed last before it stopped.
+    last_signed: Option<SignedHead>,
+    started: Instant,
+    /// Whether the log may sign although witnesses are silent that could have a newer head.
+    impatient: bool,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+/// The threads that ask a log's witnesses. They end when it is dropped.
+pub struct Feeder(Arc<Shared>);
+
+impl Feeder {
+    /// Prepares to ask the witnesses of `policy` that have a URL. `log` are the log's own keys;
+    /// `publish_unwitnessed` as in [`Options`](crate::sequencer::Options::publish_unwitnessed).
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] where a URL is none.
+    pub fn prepare(
+        policy: Policy,
+        log: Vec<NoteKey>,
+        publish_unwitnessed: bool,
+    ) -> Result<StartCosigners, ClientError> {
+        let points = points(&policy)?;
+        let start = move |opened: Opened| {
+            let feeder = Self::start(policy, log, points, publish_unwitnessed, opened);
+            Arc::new(feeder) as Arc<dyn Cosigners>
+        };
+        Ok(Box::new(start))
+    }
+
+    fn start(
+        policy: Policy,
+        log: Vec<NoteKey>,
+        points: Vec<Point>,
+        publish_unwitnessed: bool,
+        opened: Opened,
+    ) -> Self {
+        let state = State {
+            reader: Some(opened.reader),
+            newest: None,
+            rounds: Rounds::default(),
+            progress: points.iter().map(|_| Progress::default()).collect(),
+            may_sign: false,
+        };
+        let shared = Arc::new(Shared {
+            // Where no cosignature is required, no silence is safe: they are only asked.
+            impatient: publish_unwitnessed || policy.is_quorum_of(|_| false),
+            policy,
+            log,
+            points,
+            inbox: opened.inbox,
+            last_signed: opened.last_signed,
+            started: Instant::now(),
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+        });
+        for place in 0..shared.points.len() {
+            let worker = Worker::new(shared.clone(), place);
+            let thread = std::thread::Builder::new().name("feeder".to_owned()).spawn(move || worker.run());
+            thread.expect("a thread can be started");
+        }
+        shared.open_if_safe(&mut shared.lock());
+        Self(shared)
+    }
+}
+
+/// The witnesses that can be asked: those with the same address are one, with several keys.
+fn points(policy: &Policy) -> Result<Vec<Point>, ClientError> {
+    let mut points: Vec<Point> = Vec::new();
+    for (place, witness) in policy.witnesses().iter().enumerate() {
+        let Some(url) = &witness.url else { continue };
+        let client = WitnessClient::new(url)?;
+        let key = (place, witness.key.clone());
+        match points.iter_mut().find(|point| point.client.prefix() == client.prefix()) {
+            Some(point) => point.keys.push(key),
+            None => {
+                let name = witness.key.name().as_str().to_owned();
+                points.push(Point { name, client, keys: vec![key] });
+            }
+        }
+    }
+    Ok(points)
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while it is held")
+    }
+
+    fn origin(&self) -> &KeyName {
+        self.log[0].name()
+    }
+
+    /// Lets the log sign as soon as those who are silent could not have cosigned a newer head by
+    /// themselves: every head that was published had a quorum.
+    fn open_if_safe(&self, state: &mut State) {
+        if state.may_sign {
+            return;
+        }
+        let place_is_silent = |place: usize| {
+            let point = self.points.iter().position(|point| point.keys.iter().any(|(at, _)| *at == place));
+            // A witness without an address can't be asked, and never was.
+            point.is_some_and(|point| !state.progress[point].heard)
+        };
+        let all_heard = state.progress.iter().all(|progress| progress.heard);
+        let out_of_patience = self.impatient && self.started.elapsed() >= START_PATIENCE;
+        if all_heard || out_of_patience || !self.impatient && !self.policy.is_quorum_of(place_is_silent) {
+            state.may_sign = true;
+            self.inbox.say(Word::MaySign);
+        }
+    }
+}
+
+impl Cosigners for Feeder {
+    fn ask(&self, head: &SignedHead) {
+        let mut state = self.0.lock();
+        let number = state.newest.as_ref().map_or(1, |ask| ask.number + 1);
+        state.rounds.begin(number, head);
+        state.newest = Some(Arc::new(Ask { number, head: head.clone() }));
+        drop(state);
+        self.0.wake.notify_all();
+    }
+
+    fn is_quorum(&self, head: &LogSigned<Checkpoint>) -> bool {
+        self.0.policy.check(head).is_ok()
+    }
+
+    fn quorum(&self) -> String {
+        self.0.policy.quorum_in_words()
+    }
+
+    fn status(&self) -> Vec<CosignerStatus> {
+        let state = self.0.lock();
+        let status = |(point, progress): (&Point, &Progress)| CosignerStatus {
+            name: point.name.clone(),
+            url: point.client.prefix().to_owned(),
+            cosigned_size: progress.cosigned.map(|(size, _)| size),
+            cosigned_seconds_ago: progress.cosigned.map(|(_, at)| at.elapsed().as_secs()),
+            fault: progress.fault.clone(),
+        };
+        self.0.points.iter().zip(&state.progress).map(status).collect()
+    }
+}
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.0.lock().reader = None;
+        self.0.wake.notify_all();
+    }
+}

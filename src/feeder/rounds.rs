@@ -1,0 +1,68 @@
+//! Cosignatures, gathered by head until a quorum has signed. Pure.
+
+use std::collections::VecDeque;
+
+use crate::checkpoint;
+use crate::note::{Note, NoteKey, NoteSignature};
+use crate::policy::Policy;
+use crate::store::SignedHead;
+
+/// Heads for which cosignatures may still come: one for each request that a slow witness can have under
+/// way, and then some.
+const MOST_ROUNDS: usize = 16;
+
+/// One head, and the cosignatures on it so far.
+#[derive(Debug)]
+struct Round {
+    number: u64,
+    head: SignedHead,
+    /// By place in the policy's list, which is the order in which they are written.
+    cosignatures: Vec<(usize, NoteSignature)>,
+}
+
+/// The heads that were asked for last, oldest first.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    rounds: VecDeque<Round>,
+    /// Tree size of the largest head that had its quorum.
+    reached: Option<u64>,
+}
+
+impl Rounds {
+    /// Begins to gather for a head.
+    pub fn begin(&mut self, number: u64, head: &SignedHead) {
+        if self.rounds.len() == MOST_ROUNDS {
+            self.rounds.pop_front();
+        }
+        self.rounds.push_back(Round { number, head: head.clone(), cosignatures: Vec::new() });
+    }
+
+    /// Adds verified cosignatures on the head of a round. The head with all of them, if now or before a
+    /// quorum has signed it and no larger head had one.
+    pub fn add(
+        &mut self,
+        number: u64,
+        cosignatures: Vec<(usize, NoteSignature)>,
+        policy: &Policy,
+        log: &[NoteKey],
+    ) -> Option<SignedHead> {
+        let round = self.rounds.iter_mut().find(|round| round.number == number)?;
+        for (place, cosignature) in cosignatures {
+            // Asked again, a witness looks at its clock again: its later word counts.
+            round.cosignatures.retain(|(at, _)| *at != place);
+            round.cosignatures.push((place, cosignature));
+        }
+        round.cosignatures.sort_by_key(|(place, _)| *place);
+        let size = round.head.head.size.get();
+        if self.reached.is_some_and(|reached| reached > size) {
+            return None;
+        }
+        let mut note = Note::parse(&round.head.note).expect("the log made it");
+        round.cosignatures.iter().for_each(|(_, cosignature)| note.push(cosignature.clone()));
+        let note = note.to_string().into_bytes();
+        let signed = checkpoint::open(&note, log).expect("the log signed it");
+        policy.check(&signed).ok()?;
+        self.reached = Some(size);
+        Some(SignedHead { head: signed.get().clone(), note })
+    }
+}

@@ -1,0 +1,321 @@
+//! A log with witnesses, which here are a test's to move.
+
+use super::*;
+use crate::checkpoint::LogSigned;
+use crate::cosignature::cosign;
+use crate::note::Note;
+use crate::policy::Policy;
+use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, Word};
+use crate::store::SignedHead;
+
+/// One witness, whose cosignature is the quorum.
+struct Fake {
+    policy: Policy,
+    asked: Mutex<Vec<SignedHead>>,
+    inbox: Inbox,
+}
+
+fn witness() -> NoteSigner {
+    NoteSigner::from_seed(KeyName::new("w.example").unwrap(), SignatureType::CosignatureEd25519, &[1; 32])
+}
+
+impl Cosigners for Fake {
+    fn ask(&self, head: &SignedHead) {
+        self.asked.lock().unwrap().push(head.clone());
+    }
+
+    fn is_quorum(&self, head: &LogSigned<Checkpoint>) -> bool {
+        self.policy.check(head).is_ok()
+    }
+
+    fn quorum(&self) -> String {
+        self.policy.quorum_in_words()
+    }
+
+    fn status(&self) -> Vec<CosignerStatus> {
+        Vec::new()
+    }
+}
+
+impl Fake {
+    fn asked(&self) -> Vec<SignedHead> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn say(&self, word: Word) {
+        self.inbox.say(word);
+    }
+
+    /// Waits until a head of this size is asked for, and gives it.
+    fn wait_for(&self, size: u64) -> SignedHead {
+        wait_until("a head is asked for", || self.asked().iter().any(|ask| ask.head.size.get() == size));
+        self.asked().into_iter().find(|ask| ask.head.size.get() == size).unwrap()
+    }
+
+    fn cosign(&self, head: &SignedHead) {
+        let mut note = Note::parse(&head.note).unwrap();
+        note.push(cosign(&head.head, &witness(), 1_700_000_000));
+        self.say(Word::Witnessed(SignedHead {
+            head: head.head.clone(),
+            note: note.to_string().into_bytes(),
+        }));
+    }
+}
+
+struct World {
+    store: Watched,
+    sequencer: Sequencer,
+    fake: Arc<Fake>,
+}
+
+fn start(store: &Watched, unwitnessed: bool) -> World {
+    let given: Arc<Mutex<Option<Arc<Fake>>>> = Arc::default();
+    let give = given.clone();
+    let start: StartCosigners = Box::new(move |opened: Opened| {
+        let policy = format!("witness w {}\nquorum w\n", witness().public());
+        let fake = Arc::new(Fake {
+            policy: Policy::parse(policy.as_bytes()).unwrap(),
+            asked: Mutex::default(),
+            inbox: opened.inbox,
+        });
+        *give.lock().unwrap() = Some(fake.clone());
+        fake
+    });
+    let options = Options { publish_unwitnessed: unwitnessed, ..quick() };
+    let sequencer =
+        Sequencer::start_with(Box::new(store.clone()), signer().into(), &options, Some(start)).unwrap();
+    let fake = given.lock().unwrap().take().unwrap();
+    World { store: store.clone(), sequencer, fake }
+}
+
+impl World {
+    /// A log whose witness has seen nothing that it does not have, and has cosigned the empty tree.
+    fn open() -> Self {
+        let world = start(&Watched::new(), false);
+        world.fake.say(Word::MaySign);
+        world.fake.cosign(&world.fake.wait_for(0));
+        world.wait_published(0);
+        world
+    }
+
+    fn published(&self) -> Published {
+        self.sequencer.published().borrow().clone()
+    }
+
+    fn wait_published(&self, size: u64) {
+        wait_until("a head is published", || {
+            let published = self.published();
+            published.checkpoint.size.get() == size && !published.note.is_empty()
+        });
+    }
+
+    fn signed_sizes(&self) -> Vec<u64> {
+        self.store.signed.lock().unwrap().iter().map(|head| head.size.get()).collect()
+    }
+}
+
+fn waits_for<T>(receiver: &mut oneshot::Receiver<T>) -> bool {
+    matches!(receiver.try_recv(), Err(TryRecvError::Empty))
+}
+
+fn outcome_of(mut receiver: oneshot::Receiver<Outcome>) -> Outcome {
+    let mut answer = None;
+    wait_until("a submission is answered", || {
+        answer = receiver.try_recv().ok();
+        answer.is_some()
+    });
+    answer.unwrap()
+}
+
+#[test]
+fn nothing_is_signed_or_taken_before_the_witnesses_were_heard() {
+    let mut store = Watched::new();
+    append(&mut store, numbered(0, 3));
+    let world = start(&store, false);
+    let refused = world.sequencer.submit(candidates(&["a"])).unwrap_err();
+    assert!(matches!(refused, SubmitError::AskingWitnesses { .. }), "{refused}");
+    assert!(world.fake.asked().is_empty() && world.signed_sizes().is_empty());
+    assert!(world.published().note.is_empty(), "nothing was ever witnessed, so nothing is shown");
+
+    world.fake.say(Word::MaySign);
+    let head = world.fake.wait_for(3);
+    assert_eq!(world.signed_sizes(), [3]);
+    // Durable before it goes out to anybody.
+    assert_eq!(world.store.checkpoint().unwrap(), head.note);
+    assert!(world.published().note.is_empty());
+    world.fake.cosign(&head);
+    world.wait_published(3);
+    assert!(world.published().witnessed);
+    assert_eq!(results(world.sequencer.submit(candidates(&["a"])).unwrap()), [fresh(3)]);
+}
+
+#[test]
+fn a_head_is_shown_with_its_quorum_and_who_waits_is_answered_with_it() {
+    let world = World::open();
+    let mut published = world.sequencer.publish(candidates(&["a"]), Until::Published).unwrap();
+    let mut witnessed = world.sequencer.publish(candidates(&["a"]), Until::Witnessed).unwrap();
+    let head = world.fake.wait_for(1);
+    assert!(waits_for(&mut published) && waits_for(&mut witnessed));
+    assert_eq!(world.published().checkpoint.size.get(), 0);
+    world.fake.cosign(&head);
+    for receiver in [published, witnessed] {
+        let outcome = outcome_of(receiver);
+        let shown = outcome.head.unwrap();
+        assert!(shown.witnessed && shown.checkpoint.size.get() == 1);
+        let signed = checkpoint::open(&shown.note, &[signer().public().clone()]).unwrap();
+        assert_eq!(world.fake.policy.check(&signed).unwrap().cosignatures().len(), 1);
+        assert_eq!(world.store.witnessed().unwrap(), &*shown.note, "durable before it is shown");
+    }
+}
+
+#[test]
+fn heads_that_reach_their_quorum_late_are_shown_in_order() {
+    let world = World::open();
+    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    let first = world.fake.wait_for(1);
+    let mut waiting = world.sequencer.publish(candidates(&["b"]), Until::Witnessed).unwrap();
+    // A round long, the first one keeps the second from being signed; then it is overdue, and told.
+    let second = world.fake.wait_for(2);
+    assert!(world.sequencer.fault().unwrap().contains("too few witnesses cosign: expected w;"));
+    assert!(waits_for(&mut waiting));
+    world.fake.cosign(&first);
+    world.wait_published(1);
+    assert!(waits_for(&mut waiting), "the head that came late has only the first");
+    world.fake.cosign(&second);
+    assert_eq!(outcome_of(waiting).head.unwrap().checkpoint.size.get(), 2);
+    wait_until("the fault is gone", || world.sequencer.fault().is_none());
+    // Later still, the first one again: nobody is shown a smaller tree.
+    world.fake.cosign(&first);
+    results(world.sequencer.submit(candidates(&["c"])).unwrap());
+    world.fake.cosign(&world.fake.wait_for(3));
+    world.wait_published(3);
+    assert_eq!(world.signed_sizes(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn more_cosignatures_on_the_head_that_is_shown_are_shown_too() {
+    let world = World::open();
+    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    let head = world.fake.wait_for(1);
+    world.fake.cosign(&head);
+    world.wait_published(1);
+    let mut note = Note::parse(&world.published().note).unwrap();
+    note.push(cosign(&head.head, &witness(), 1_700_000_600));
+    let more = SignedHead { head: head.head, note: note.to_string().into_bytes() };
+    world.fake.say(Word::Witnessed(more.clone()));
+    wait_until("it is shown", || *world.published().note == *more.note);
+}
+
+#[test]
+fn every_fault_on_the_way_to_a_witnessed_head_passes() {
+    for point in FaultPoint::ALL {
+        for fault in [StoreFault::Failed, StoreFault::FailedButPersisted] {
+            let world = World::open();
+            if point == FaultPoint::Reload {
+                // A reload comes only after something else has failed.
+                world.store.store.inject(FaultPoint::Witnessed, StoreFault::Failed);
+            }
+            world.store.store.inject(point, fault);
+            let mut took = results(world.sequencer.submit(candidates(&["a"])).unwrap()).remove(0);
+            while took.is_err() {
+                took = results(world.sequencer.submit(candidates(&["a"])).unwrap()).remove(0);
+            }
+            world.fake.cosign(&world.fake.wait_for(1));
+            world.wait_published(1);
+            wait_until("the fault is gone", || world.sequencer.fault().is_none());
+            assert!(!world.store.store.has_pending_fault(), "{point:?}, {fault:?}");
+            let published = world.published();
+            assert!(published.witnessed && world.store.witnessed().unwrap() == *published.note);
+            assert_eq!(world.store.durable(), [b"a"], "{point:?}, {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn what_had_its_quorum_is_shown_after_a_restart_before_anybody_is_asked() {
+    let world = World::open();
+    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    world.fake.cosign(&world.fake.wait_for(1));
+    world.wait_published(1);
+    let (note, store) = (world.published().note, world.store.clone());
+    world.sequencer.shut_down().unwrap();
+
+    let again = start(&store, false);
+    assert_eq!((again.published().note, again.published().witnessed), (note.clone(), true));
+    drop(again);
+
+    // Damaged, without cosignatures, of a tree that the log does not have: then it is as good as lost.
+    let bare = store.checkpoint().unwrap();
+    let foreign = Checkpoint::new(KeyName::new(ORIGIN).unwrap(), TreeSize::new(1).unwrap(), Hash::EMPTY_ROOT);
+    let mut forked = foreign.sign(&signer());
+    forked.push(cosign(&foreign, &witness(), 7));
+    let larger = Checkpoint::new(KeyName::new(ORIGIN).unwrap(), TreeSize::new(9).unwrap(), Hash::EMPTY_ROOT);
+    let mut too_large = larger.sign(&signer());
+    too_large.push(cosign(&larger, &witness(), 7));
+    for bad in [&note[1..], b"", &bare, forked.to_string().as_bytes(), too_large.to_string().as_bytes()] {
+        let mut other = store.clone();
+        other.replace_witnessed(bad).unwrap();
+        let again = start(&store, false);
+        assert!(again.published().note.is_empty() && !again.published().witnessed);
+        // Asked again, the witness cosigns what was signed before the restart; nothing new is signed.
+        again.fake.say(Word::MaySign);
+        let head = again.fake.wait_for(1);
+        assert_eq!(head.note, bare);
+        again.fake.cosign(&head);
+        again.wait_published(1);
+    }
+}
+
+#[test]
+fn a_log_that_was_rolled_back_signs_and_takes_nothing_and_goes_on_to_be_read() {
+    let world = World::open();
+    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    world.fake.cosign(&world.fake.wait_for(1));
+    world.wait_published(1);
+    let waiting = world.sequencer.publish(candidates(&["b"]), Until::Published).unwrap();
+    world.fake.wait_for(2);
+    world.fake.say(Word::MustNotSign("a witness has seen more".to_owned()));
+    assert!(outcome_of(waiting).head.is_none());
+    wait_until("it refuses", || {
+        matches!(world.sequencer.submit(candidates(&["c"])), Err(SubmitError::RolledBack(_)))
+    });
+    let signed = world.signed_sizes();
+    assert_eq!(world.sequencer.fault().unwrap(), "a witness has seen more", "the worst comes first");
+    // Whatever else it hears, it stays so.
+    world.fake.say(Word::MaySign);
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(world.sequencer.submit(candidates(&["c"])).is_err());
+    assert_eq!((world.signed_sizes(), world.published().checkpoint.size.get()), (signed, 1));
+    assert_eq!(world.sequencer.reader().size().get(), 2);
+    assert!(world.sequencer.shut_down().is_err());
+}
+
+#[test]
+fn without_a_quorum_heads_are_shown_only_where_the_settings_say_so_and_it_is_told() {
+    let world = start(&Watched::new(), true);
+    world.fake.say(Word::MaySign);
+    world.fake.cosign(&world.fake.wait_for(0));
+    let published = world.sequencer.publish(candidates(&["a"]), Until::Published).unwrap();
+    let mut witnessed = world.sequencer.publish(candidates(&["a"]), Until::Witnessed).unwrap();
+    let shown = outcome_of(published).head.unwrap();
+    assert!(!shown.witnessed && shown.checkpoint.size.get() == 1);
+    let head = world.fake.wait_for(1);
+    assert_eq!(*shown.note, *head.note, "as it was signed");
+    assert!(world.sequencer.fault().unwrap().contains("a split view would go unnoticed"));
+    assert!(waits_for(&mut witnessed), "who asked for a quorum waits for one");
+    world.fake.cosign(&head);
+    assert!(outcome_of(witnessed).head.unwrap().witnessed);
+    wait_until("the fault is gone", || world.sequencer.fault().is_none());
+}
+
+#[test]
+fn a_log_that_stops_waits_for_its_last_head() {
+    let world = World::open();
+    let waiting = world.sequencer.publish(candidates(&["a"]), Until::Witnessed).unwrap();
+    let (sequencer, fake) = (world.sequencer.clone(), world.fake.clone());
+    let stopping = std::thread::spawn(move || sequencer.shut_down());
+    fake.cosign(&fake.wait_for(1));
+    stopping.join().unwrap().unwrap();
+    assert_eq!(outcome_of(waiting).head.unwrap().checkpoint.size.get(), 1);
+    assert_eq!(world.published().checkpoint.size.get(), 1);
+}

@@ -7,3 +7,4 @@ pub mod log;
 pub mod mounts;
 pub mod promises;
 pub mod releases;
+pub mod toy_witness;

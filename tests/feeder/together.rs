@@ -1,0 +1,179 @@
+//! Witnesses that are honest, if not always quick or there.
+
+use std::time::Duration;
+
+use crate::log::{World, head_of, log_keys, numbered, open, three, two_of, wait_until};
+use treehead::feeder::Feeder;
+use treehead::note::Note;
+
+#[test]
+fn all_witnesses_cosign_with_all_their_keys() {
+    let world = World::new();
+    world.wait_open();
+    for index in 0..5 {
+        world.append(index);
+    }
+    wait_until("the third one's cosignatures are shown, too", || {
+        world.published().is_some_and(|note| world.check(&note).cosignatures().len() == 6)
+    });
+    let note = world.published().unwrap();
+    let keys = open(&note).note().signatures().iter().map(|s| format!("{}", s.name())).collect::<Vec<_>>();
+    let w = |n: usize| [format!("w{n}.example.com"), format!("w{n}.example.com")];
+    let log = || [crate::log::ORIGIN.to_owned(), crate::log::ORIGIN.to_owned()];
+    assert_eq!(keys, [log(), w(1), w(2), w(3)].concat(), "the log first, then in the order of the policy");
+    for status in world.status() {
+        assert_eq!((status.cosigned_size, status.fault), (Some(5), None));
+    }
+    assert!(world.sequencer.faults().is_empty());
+}
+
+#[test]
+fn one_that_is_dead_costs_nothing_but_its_cosignature() {
+    let world = World::new();
+    world.witnesses[1].lie(|_| None);
+    world.wait_open();
+    for index in 0..5 {
+        let head = world.append(index);
+        assert!(head.cosignatures().iter().all(|c| !c.witness.starts_with("w2")), "{head:?}");
+    }
+    world.wait_fault(1, "no answer from http://127.0.0.1:");
+    assert!(world.sequencer.faults().is_empty(), "a quorum cosigns");
+    // Back again, it catches up by itself: it is asked from the size that it names.
+    world.witnesses[1].be_honest();
+    world.append(5);
+    wait_until("it has caught up", || {
+        world.status()[1].cosigned_size == Some(6) && world.status()[1].fault.is_none()
+    });
+}
+
+#[test]
+fn one_that_is_slow_has_one_request_under_way_and_is_never_waited_for() {
+    let world = World::new();
+    world.witnesses[0].lie(|asked| {
+        std::thread::sleep(Duration::from_millis(300));
+        Some(asked.honest)
+    });
+    world.wait_open();
+    for index in 0..40 {
+        world.append(index);
+    }
+    assert_eq!(world.witnesses[0].most_at_once(), 1);
+    let quick = world.witnesses[1].released().len();
+    assert!(quick >= 20, "the others have cosigned nearly every head: {quick}");
+}
+
+#[test]
+fn two_that_are_dead_keep_heads_from_being_published_until_one_is_back() {
+    let world = World::new();
+    world.wait_open();
+    world.append(0);
+    let before = world.published().unwrap();
+    for dead in [0, 1] {
+        world.witnesses[dead].lie(|_| None);
+    }
+    let mut waiting = world.submit(&numbered(1)).unwrap();
+    wait_until("it is told", || world.sequencer.fault().is_some());
+    assert_eq!(
+        world.sequencer.fault().unwrap(),
+        "too few witnesses cosign: expected 2 of (w1, w2, w3); no tree head above size 1 is published before they do"
+    );
+    assert!(waiting.try_recv().is_err());
+    assert_eq!(open(&world.published().unwrap()).get(), open(&before).get());
+    world.witnesses[1].be_honest();
+    let head = waiting.blocking_recv().unwrap().head.unwrap();
+    assert_eq!(world.check(&head.note).get(), &head_of(2, numbered));
+    wait_until("the fault is gone", || world.sequencer.faults().is_empty());
+}
+
+#[test]
+fn a_log_starts_when_those_who_are_silent_could_not_have_agreed_on_more() {
+    let witnesses = three();
+    for silent in [0, 1] {
+        witnesses[silent].lie(|_| None);
+    }
+    let world = World::start(witnesses, crate::log::store());
+    world.wait_fault(0, "no answer");
+    world.wait_fault(1, "no answer");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(world.sequencer.has_room(1).is_err(), "two who are silent may have cosigned a newer head");
+    assert!(world.published().is_none());
+    world.witnesses[0].be_honest();
+    world.wait_open();
+    world.append(0);
+}
+
+#[test]
+fn a_witness_that_shows_no_heads_is_asked_for_its_size() {
+    let world = World::new();
+    world.wait_open();
+    for index in 0..3 {
+        world.append(index);
+    }
+    wait_until("all have the head", || {
+        world.witnesses.iter().all(|w| w.last().is_some_and(|h| h.size.get() == 3))
+    });
+    world.sequencer.shut_down().unwrap();
+    let World { witnesses, store, .. } = world;
+    // Its monitoring prefix is another: there is nothing to read where heads are submitted.
+    for witness in &witnesses[..2] {
+        witness.lie(
+            |asked| if asked.is_post { Some(asked.honest) } else { Some((404, "text/plain", Vec::new())) },
+        );
+    }
+    let world = World::start(witnesses, store);
+    world.wait_open();
+    world.append(3);
+}
+
+#[test]
+fn somebody_else_may_have_fed_a_witness_with_a_head_of_this_log() {
+    let world = World::new();
+    world.wait_open();
+    world.append(0);
+    // Not the log: a monitor, say. It has the note, and the witness has not.
+    let note = Note::parse(&world.published().unwrap()).unwrap();
+    let head = open(&world.published().unwrap()).get().clone();
+    for index in 1..4 {
+        world.append(index);
+    }
+    wait_until("all have the head", || {
+        world.witnesses.iter().all(|w| w.last().is_some_and(|h| h.size.get() == 4))
+    });
+    for witness in &world.witnesses {
+        // As if the log's own requests had not come through: the size that it goes on from is another
+        // than the log remembers.
+        witness.saw(&head, note.clone());
+    }
+    world.append(4);
+    wait_until("all have caught up", || world.status().iter().all(|s| s.cosigned_size == Some(5)));
+}
+
+#[test]
+fn when_the_log_is_closed_nobody_holds_its_store() {
+    let world = World::new();
+    world.wait_open();
+    world.append(0);
+    // A request that takes long must not keep the files of a log that was closed.
+    world.witnesses[0].lie(|_| {
+        std::thread::sleep(Duration::from_secs(2));
+        None
+    });
+    let reader = std::sync::Arc::downgrade(world.sequencer.reader());
+    world.sequencer.shut_down().unwrap();
+    let World { sequencer, store, .. } = world;
+    drop((sequencer, store));
+    wait_until("the reader is gone", || reader.upgrade().is_none());
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_before_the_log_opens() {
+    let policy = two_of(&three());
+    assert!(Feeder::prepare(policy, log_keys(), false).is_ok());
+    let bad = format!(
+        "witness w {} ftp://example.com\nquorum w\n",
+        crate::common::toy_witness::signers("w", 1)[0].public()
+    );
+    let bad = treehead::policy::Policy::parse(bad.as_bytes()).unwrap();
+    let Err(e) = Feeder::prepare(bad, log_keys(), false) else { panic!("no URL") };
+    assert!(e.to_string().contains("saw \"ftp://example.com\""), "{e}");
+}

@@ -30,7 +30,15 @@ pub fn run(args: &Serve) -> CliResult {
         let publishers = config.publishers();
         let (profile, options) = (config.profile, config.options);
         let bar = output::progress("catching up", 0, "bytes");
-        let log = LogConfig { dir: config.dir, signer, profile, publishers, options, progress: watcher(bar.clone()) };
+        let log = LogConfig {
+            dir: config.dir,
+            signer: signer.into(),
+            profile,
+            publishers,
+            options,
+            cosigners: None,
+            progress: watcher(bar.clone()),
+        };
         let log = tokio::task::spawn_blocking(|| Log::open(log)).await.expect("opening does not panic")?;
         bar.finish_and_clear();
         let address = listener.local_addr().map_or(listen, |address| address.to_string());

@@ -182,10 +182,11 @@ fn serve(
     let config = Config::load(log_dir)?;
     let log = Log::open(LogConfig {
         dir: config.dir.clone(),
-        signer: config.signer()?,
+        signer: config.signer()?.into(),
         profile: config.profile,
         publishers: config.publishers(),
         options: config.options,
+        cosigners: None,
         progress: std::sync::Arc::new(|_, _| ()),
     })?;
     let no_port = |e: std::io::Error| Failure::CouldNotTell(format!("could not listen on loopback: {e}"));

@@ -38,10 +38,11 @@ pub fn never_publishing() -> Options {
 pub fn open(dir: &Path, profile: Profile, options: Options) -> Result<Log, OpenError> {
     Log::open(LogConfig {
         dir: dir.to_owned(),
-        signer: log_signer(),
+        signer: log_signer().into(),
         profile,
         publishers: dir.join("publishers.toml"),
         options,
+        cosigners: None,
         progress: Arc::new(|_, _| ()),
     })
 }

@@ -18,6 +18,8 @@ use crate::format::{FormatError, cap, cap_count, decimal, quote_bytes, utf8};
 use crate::merkle::Hash;
 use crate::note::{KeyId, KeyName, Note, NoteKey, SignatureType};
 
+mod words;
+
 /// Largest policy file: 256 ML-DSA-44 keys with URLs fit.
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
 /// Most logs, witnesses or groups, each. The specification recommends at least 32.
@@ -95,9 +97,9 @@ pub enum QuorumError {
     NotReached {
         /// The quorum in words.
         expected: String,
-        /// The witnesses that did cosign.
+        /// The witnesses that did cosign. One with several keys, any of which will do, has one name.
         seen: String,
-        /// The witnesses that the quorum counts and that did not cosign.
+        /// The witnesses that the quorum counts and that did not cosign with any of their keys.
         missing: String,
     },
 }
@@ -206,10 +208,7 @@ impl Policy {
         let cosignatures: Vec<WitnessedBy> =
             (0..times.len()).filter(|at| seen[*at]).map(|at| witnessed(&at)).collect();
         if !self.quorum_reached(&seen) {
-            let names: Vec<&str> = cosignatures.iter().map(|c| c.witness.as_str()).collect();
-            let missing = self.counted().filter(|at| !seen[*at]).map(|at| self.name_of(at));
-            let missing = missing.collect::<Vec<_>>().join(", ");
-            let seen = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+            let (seen, missing) = self.seen_and_missing(&seen);
             return Err(QuorumError::NotReached { expected: self.quorum_in_words(), seen, missing });
         }
         let times = times.iter().enumerate().filter_map(|(at, time)| Some((at, (*time)?))).collect();
@@ -234,6 +233,12 @@ impl Policy {
             }
         }
         (0..counted.len()).filter(move |at| counted[*at])
+    }
+
+    /// Whether the witnesses that have a URL are a quorum: only they can be asked.
+    #[must_use]
+    pub fn can_be_asked(&self) -> bool {
+        self.quorum_reached(&self.witnesses.iter().map(|witness| witness.url.is_some()).collect::<Vec<_>>())
     }
 
     /// Whether the witnesses marked in `seen` (in the order of [`witnesses`](Self::witnesses)) are
@@ -270,26 +275,6 @@ impl Policy {
             seen[*place] |= (oldest..=latest).contains(time);
         }
         self.quorum_reached(&seen)
-    }
-
-    /// The quorum rule in words, for people.
-    #[must_use]
-    pub fn quorum_in_words(&self) -> String {
-        match self.quorum {
-            Quorum::NotRequired => "no witnesses".to_owned(),
-            Quorum::Of(member) => self.in_words(member),
-        }
-    }
-
-    fn in_words(&self, member: Member) -> String {
-        match member {
-            Member::Witness(at) => self.name_of(at),
-            Member::Group(at) => {
-                let group = &self.groups[at];
-                let members: Vec<String> = group.members.iter().map(|m| self.in_words(*m)).collect();
-                format!("{} of ({})", group.threshold, members.join(", "))
-            }
-        }
     }
 }
 

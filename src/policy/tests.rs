@@ -5,6 +5,8 @@ use crate::checkpoint;
 use crate::merkle::TreeSize;
 use crate::note::{NoteSignature, NoteSigner};
 
+mod keys;
+
 fn signer(name: &str, kind: SignatureType, seed: usize) -> NoteSigner {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&(seed as u64).to_be_bytes());
@@ -409,6 +411,8 @@ proptest! {
             prop_assert!(policy.quorum_reached(&vec![true; policy.witnesses().len()]));
             let nobody = policy.quorum_reached(&vec![false; policy.witnesses().len()]);
             prop_assert_eq!(nobody, text.contains("quorum none"));
+            let again = Policy::parse(&policy.rule_lines(true)).unwrap();
+            prop_assert_eq!(again, Policy { logs: Vec::new(), ..policy });
         }
     }
 }

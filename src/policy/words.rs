@@ -1,0 +1,120 @@
+//! A policy told: in words for people, and as the lines that say the same.
+
+use super::{Group, Member, Policy, Quorum};
+
+impl Group {
+    /// Whether it stands for one cosigner with several keys: any of them will do, and all have its name.
+    fn is_one_cosigner(&self, policy: &Policy) -> bool {
+        let name = |member: &Member| match *member {
+            Member::Witness(at) => Some(policy.witnesses[at].key.name()),
+            Member::Group(_) => None,
+        };
+        let first = name(&self.members[0]);
+        // Of a single member, its own name says more.
+        self.members.len() > 1
+            && self.threshold == 1
+            && first.is_some()
+            && self.members.iter().all(|member| name(member) == first)
+    }
+}
+
+impl Policy {
+    /// The quorum rule in words, for people. A group of all the keys of one cosigner, of which any will do,
+    /// goes by its own name.
+    #[must_use]
+    pub fn quorum_in_words(&self) -> String {
+        match self.quorum {
+            Quorum::NotRequired => "no witnesses".to_owned(),
+            Quorum::Of(member) => self.in_words(member),
+        }
+    }
+
+    fn in_words(&self, member: Member) -> String {
+        match member {
+            Member::Group(at) if !self.groups[at].is_one_cosigner(self) => {
+                let group = &self.groups[at];
+                let members: Vec<String> = group.members.iter().map(|m| self.in_words(*m)).collect();
+                format!("{} of ({})", group.threshold, members.join(", "))
+            }
+            one => String::from_utf8_lossy(self.octets(one)).into_owned(),
+        }
+    }
+
+    /// Whom to name for a key: the cosigner that has several, or the witness.
+    fn cosigner(&self, witness: usize) -> Member {
+        let member = Member::Witness(witness);
+        // Where the quorum is this very key, another one of the same cosigner does not help.
+        let group = (self.quorum != Quorum::Of(member))
+            .then(|| self.groups.iter().position(|group| group.members.contains(&member)))
+            .flatten();
+        match group {
+            Some(at) if self.groups[at].is_one_cosigner(self) => Member::Group(at),
+            _ => member,
+        }
+    }
+
+    fn names(&self, cosigners: &[Member]) -> String {
+        cosigners.iter().map(|cosigner| self.in_words(*cosigner)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Who cosigned and who is missing, each cosigner once: of the witnesses marked in `seen`, and of the
+    /// others that the quorum rule refers to.
+    pub(super) fn seen_and_missing(&self, seen: &[bool]) -> (String, String) {
+        let (mut here, mut missing) = (Vec::new(), Vec::new());
+        for cosigner in (0..seen.len()).filter(|at| seen[*at]).map(|at| self.cosigner(at)) {
+            if !here.contains(&cosigner) {
+                here.push(cosigner);
+            }
+        }
+        for cosigner in self.counted().filter(|at| !seen[*at]).map(|at| self.cosigner(at)) {
+            if !here.contains(&cosigner) && !missing.contains(&cosigner) {
+                missing.push(cosigner);
+            }
+        }
+        let seen = if here.is_empty() { "nobody".to_owned() } else { self.names(&here) };
+        (seen, self.names(&missing))
+    }
+
+    /// The witness, group and quorum lines of a policy file that says the same, names octet for octet.
+    /// Endpoints need no URLs; whoever asks the witnesses does.
+    #[must_use]
+    pub fn rule_lines(&self, urls: bool) -> Vec<u8> {
+        let mut lines = Vec::new();
+        let mut line = |items: &[&[u8]]| {
+            lines.extend_from_slice(&items.join(&b' '));
+            lines.push(b'\n');
+        };
+        // All witnesses may come before all groups: a group only ever refers back.
+        for witness in &self.witnesses {
+            let key = witness.key.to_string();
+            let mut items = vec![b"witness".as_slice(), &witness.name, key.as_bytes()];
+            items.extend(witness.url.as_deref().filter(|_| urls).map(str::as_bytes));
+            line(&items);
+        }
+        for group in &self.groups {
+            let threshold = match group.threshold {
+                1 => "any".to_owned(),
+                count => count.to_string(),
+            };
+            let mut items = vec![b"group".as_slice(), &group.name, threshold.as_bytes()];
+            items.extend(group.members.iter().map(|member| self.octets(*member)));
+            line(&items);
+        }
+        line(&[
+            b"quorum",
+            match self.quorum {
+                Quorum::NotRequired => b"none",
+                Quorum::Of(member) => self.octets(member),
+            },
+        ]);
+        lines
+    }
+
+    /// Its name in the policy.
+    fn octets(&self, member: Member) -> &[u8] {
+        match member {
+            Member::Witness(at) => &self.witnesses[at].name,
+            Member::Group(at) => &self.groups[at].name,
+        }
+    }
+}

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! L5  cli          the `treehead` program
-//! L4  load         drives a log with appends, then checks what it was told
+//! L4  witness      remembers one head for each log, cosigns what grew out of it
+//!     load         drives a log with appends, then checks what it was told
 //! L3  server       router, submissions, reads, error table       client   fetch, then authenticate
 //! L2  sequencer    pool, batches, commit loop, recovery
 //! L1  store        journal (the truth), sled (derived), checkpoint file
@@ -85,3 +86,5 @@ pub mod state;
 pub mod store;
 pub mod verify;
 pub mod wire;
+#[cfg(feature = "server")]
+pub mod witness;

@@ -159,6 +159,12 @@ impl Note {
         note
     }
 
+    /// A note that nobody has signed yet: for those who [`push`](Self::push) signatures made elsewhere.
+    #[must_use]
+    pub(crate) const fn unsigned(text: String) -> Self {
+        Self { text, signatures: Vec::new() }
+    }
+
     /// The signed text, with its final newline.
     #[must_use]
     pub fn text(&self) -> &str {

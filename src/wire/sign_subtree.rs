@@ -12,7 +12,7 @@ use std::fmt;
 
 use super::{MAX_TAIL_BYTES, parse_proof, split};
 use crate::format::{FormatError, quote};
-use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::merkle::{Hash, LeafIndex, Subtree, TreeSize};
 use crate::note::Note;
 
 /// Bytes of the lines that name the subtree: `subtree `, two numbers of 19 digits; a hash.
@@ -24,10 +24,8 @@ pub const MAX_SIGN_SUBTREE_BYTES: usize = SUBTREE_LINES_BYTES + MAX_TAIL_BYTES;
 /// Well-formed, and not to be believed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignSubtree {
-    /// First leaf of the subtree.
-    pub start: LeafIndex,
-    /// One past its last leaf.
-    pub end: TreeSize,
+    /// The leaves that are asked for.
+    pub subtree: Subtree,
     /// Merkle tree hash of the subtree.
     pub hash: Hash,
     /// Subtree consistency proof to the checkpoint, draft-ietf-plants-merkle-tree-certs-03 section 4.4.
@@ -58,25 +56,17 @@ impl SignSubtree {
             .and_then(|range| range.split_once(' '))
             .and_then(|(start, end)| Some((LeafIndex::parse(start)?, TreeSize::parse(end)?)))
             .ok_or_else(|| wrong(1, numbers, range))?;
-        if !is_subtree(start, end) {
-            let expected = "a start that is a multiple of the smallest power of two that holds the subtree";
-            return Err(wrong(1, expected, range));
-        }
+        let multiple = "a start that is a multiple of the smallest power of two that holds the subtree";
+        let subtree = Subtree::new(start, end).map_err(|_| wrong(1, multiple, range))?;
         let (at, hash) = lines.next().ok_or_else(|| wrong(2, "the hash of the subtree", ""))?;
         let hash = Hash::from_base64(hash).map_err(|e| e.at_line(*at))?;
-        Ok(Self { start, end, hash, proof: parse_proof(Self::WHAT, lines.as_slice())?, checkpoint })
+        Ok(Self { subtree, hash, proof: parse_proof(Self::WHAT, lines.as_slice())?, checkpoint })
     }
-}
-
-/// draft-ietf-plants-merkle-tree-certs-03 section 4.1: not empty, and `start` is a multiple of
-/// `BIT_CEIL(end - start)`.
-fn is_subtree(start: LeafIndex, end: TreeSize) -> bool {
-    end.contains(start) && start.get().is_multiple_of((end.get() - start.get()).next_power_of_two())
 }
 
 impl fmt::Display for SignSubtree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "subtree {} {}\n{}", self.start, self.end, self.hash)?;
+        writeln!(f, "subtree {} {}\n{}", self.subtree.start(), self.subtree.end(), self.hash)?;
         self.proof.iter().try_for_each(|hash| writeln!(f, "{hash}"))?;
         write!(f, "\n{}", self.checkpoint)
     }

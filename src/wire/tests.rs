@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checkpoint::Checkpoint;
-use crate::merkle::LeafIndex;
+use crate::merkle::{LeafIndex, Subtree};
 use crate::note::{KeyId, KeyName, NoteSigner, SignatureType};
 
 fn note() -> Note {
@@ -23,8 +23,7 @@ fn add(old: u64, proof: usize) -> AddCheckpoint {
 
 fn sign(start: u64, end: u64, proof: usize) -> SignSubtree {
     SignSubtree {
-        start: LeafIndex::new(start).unwrap(),
-        end: TreeSize::new(end).unwrap(),
+        subtree: Subtree::new(LeafIndex::new(start).unwrap(), TreeSize::new(end).unwrap()).unwrap(),
         hash: Hash::leaf(b"subtree"),
         proof: hashes(proof),
         checkpoint: note(),

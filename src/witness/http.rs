@@ -1,0 +1,159 @@
+//! The witness's routes.
+
+use std::future::Future;
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use super::problem::{no_route, wrong_method};
+use super::{Witness, WitnessError, origin_hash};
+use crate::format::quote;
+use crate::merkle::Hash;
+use crate::note::{KeyName, NoteSignature};
+use crate::server::accept;
+use crate::server::admission::{Received, announced};
+use crate::wire::{MAX_ADD_CHECKPOINT_BYTES, MAX_SIGN_SUBTREE_BYTES, print_signatures};
+
+/// Media type of signature lines and checkpoints, for which the specification has none.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Serves `witness` until `shutdown` is ready, then answers the requests in progress and returns.
+///
+/// # Errors
+/// [`io::Error`] where the listener fails.
+pub async fn run(
+    listener: TcpListener,
+    witness: Witness,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let result = accept::serve(listener, router(witness.clone()), shutdown).await;
+    let stopped = tokio::task::spawn_blocking(move || witness.ledger().shut_down()).await;
+    stopped.map_err(io::Error::other).and(result)
+}
+
+fn router(witness: Witness) -> Router {
+    Router::new()
+        .route("/add-checkpoint", post(add_checkpoint))
+        .route("/sign-subtree", post(sign_subtree))
+        .route("/{hash}/checkpoint", get(checkpoint))
+        .route("/healthz", get(healthz))
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(witness)
+}
+
+async fn add_checkpoint(
+    State(witness): State<Witness>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, WitnessError> {
+    let what = "an add-checkpoint request";
+    let received = receive(&witness, what, &headers, body, MAX_ADD_CHECKPOINT_BYTES).await?;
+    witness.add_checkpoint(&received.bytes).await.map(|lines| cosignatures(&lines))
+}
+
+async fn sign_subtree(
+    State(witness): State<Witness>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, WitnessError> {
+    let what = "a sign-subtree request";
+    let received = receive(&witness, what, &headers, body, MAX_SIGN_SUBTREE_BYTES).await?;
+    witness.sign_subtree(&received.bytes).await.map(|lines| cosignatures(&lines))
+}
+
+async fn receive(
+    witness: &Witness,
+    what: &'static str,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Received, WitnessError> {
+    announced(what, headers, limit)?;
+    witness.shared.admission.receive(what, body, limit).await
+}
+
+fn cosignatures(lines: &[NoteSignature]) -> Response {
+    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")];
+    (headers, print_signatures(lines)).into_response()
+}
+
+/// The checkpoint of a log that was cosigned last: text and signatures are only what was verified or made
+/// here.
+async fn checkpoint(
+    State(witness): State<Witness>,
+    uri: Uri,
+    path: Option<Path<String>>,
+) -> Result<Response, WitnessError> {
+    let hash = path.and_then(|Path(hash)| Hash::from_hex(&hash).ok());
+    let hash = hash.ok_or_else(|| WitnessError::NoRoute(quote(uri.path())))?;
+    // sled may read a file, or panic on one that it did not expect.
+    let read = tokio::task::spawn_blocking(move || witness.ledger().record(&hash)).await;
+    let record = read.map_err(|_| WitnessError::Internal)??;
+    let record = record.ok_or_else(|| WitnessError::NeverCosigned(hash.to_hex()))?;
+    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, record.note).into_response())
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    name: String,
+    /// What others check its cosignatures with.
+    vkeys: Vec<String>,
+    /// The logs that it knows or knew.
+    logs: Vec<LogHealth>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct LogHealth {
+    origin: String,
+    /// As in the address of its checkpoint.
+    origin_hash: String,
+    /// Whether its checkpoints are still cosigned.
+    listed: bool,
+    /// Size that was cosigned last; none where it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tree_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cosigned_seconds_ago: Option<u64>,
+}
+
+async fn healthz(State(witness): State<Witness>) -> (StatusCode, Json<Health>) {
+    let book = &witness.shared.logs;
+    let faults: Vec<String> = witness.ledger().faults().into_iter().chain(book.fault()).collect();
+    let heads = witness.ledger().heads();
+    let listed = book.current().origins();
+    let dropped = heads.iter().map(|(origin, _)| origin).filter(|origin| !listed.contains(origin));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let log = |origin: &KeyName| {
+        let head = heads.iter().find(|(known, _)| known == origin).map(|(_, head)| head);
+        LogHealth {
+            origin: origin.to_string(),
+            origin_hash: origin_hash(origin).to_hex(),
+            listed: listed.contains(origin),
+            tree_size: head.map(|head| head.size.get()),
+            cosigned_seconds_ago: head.map(|head| now.saturating_sub(head.time)),
+        }
+    };
+    let well = (StatusCode::OK, "ok");
+    let (code, status) = if faults.is_empty() { well } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
+    let health = Health {
+        status,
+        name: witness.name().to_string(),
+        vkeys: witness.keys().map(ToString::to_string).collect(),
+        logs: listed.iter().chain(dropped).map(log).collect(),
+        faults,
+    };
+    (code, Json(health))
+}

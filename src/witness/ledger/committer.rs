@@ -1,0 +1,228 @@
+//! The one thread that changes what the witness remembers.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::journal::{self, FULL_BODY_BYTES, Journal, MAX_BATCH_RECORDS};
+use super::record::Record;
+use super::{Entry, Head, LedgerError, NotReplaced, Shared};
+use crate::merkle::Hash;
+use crate::note::KeyName;
+use crate::store::DiskIo;
+
+/// How soon a journal that could not be written is tried again while nobody asks: the health is then
+/// well again soon after the disk is.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// A journal is written anew when it is so many times as long as what it has to hold.
+const GROWTH: u64 = 4;
+
+/// Who waits for an answer.
+pub type Reply = oneshot::Sender<Result<(), NotReplaced>>;
+
+/// A head to be put in the place of another.
+pub struct Request {
+    pub expected: Option<Head>,
+    pub record: Record,
+    pub reply: Reply,
+}
+
+pub struct Committer {
+    shared: Arc<Shared>,
+    journal: Journal,
+    io: Arc<dyn DiskIo>,
+    path: PathBuf,
+    name: KeyName,
+    /// A journal below this size is not written anew for its length.
+    journal_bytes: u64,
+    /// Bytes of the journal when it was last written anew.
+    live_bytes: u64,
+    /// Nobody knows what the disk has: nothing may be appended before the journal is written anew.
+    unsound: bool,
+}
+
+impl Committer {
+    pub fn new(
+        shared: Arc<Shared>,
+        journal: Journal,
+        io: Arc<dyn DiskIo>,
+        path: PathBuf,
+        name: KeyName,
+        journal_bytes: u64,
+    ) -> Self {
+        let live_bytes = journal.length();
+        Self { shared, journal, io, path, name, journal_bytes, live_bytes, unsound: false }
+    }
+
+    /// Commits until nobody can ask any more.
+    pub fn run(mut self, requests: &Receiver<Request>) {
+        loop {
+            let wait = if self.unsound { TRY_AGAIN } else { Duration::MAX };
+            match requests.recv_timeout(wait) {
+                Ok(first) => self.commit(batch(first, requests)),
+                Err(RecvTimeoutError::Timeout) => drop(self.make_sound()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Commits what came together with one fdatasync.
+    fn commit(&mut self, requests: Vec<Request>) {
+        let (accepted, refused) = self.compare(requests);
+        let records: Vec<Record> = accepted.iter().map(|(record, _)| record.clone()).collect();
+        let done = if records.is_empty() { Ok(()) } else { self.append(&records).map_err(Arc::new) };
+        if done.is_ok() {
+            self.show(records);
+        }
+        for (_, reply) in accepted {
+            // Whoever went away finds the head as it is now.
+            let _ = reply.send(done.clone().map_err(NotReplaced::Storage));
+        }
+        // Last: what they lost against is durable by now.
+        for reply in refused {
+            let _ = reply.send(Err(NotReplaced::Conflict));
+        }
+    }
+
+    /// The compare of compare-and-swap: one request after the other, each against those before it.
+    fn compare(&self, requests: Vec<Request>) -> (Vec<(Record, Reply)>, Vec<Reply>) {
+        let mut staged: HashMap<Hash, Head> = HashMap::new();
+        let (mut accepted, mut refused) = (Vec::new(), Vec::new());
+        for Request { expected, record, reply } in requests {
+            let key = record.key();
+            let current = staged.get(&key).copied().or_else(|| self.shared.entry(&key).map(|e| e.head));
+            let as_expected = match (&expected, &current) {
+                (Some(expected), Some(current)) => expected.is_tree(current),
+                (None, None) => true,
+                _ => false,
+            };
+            if as_expected {
+                staged.insert(key, record.head);
+                accepted.push((record, reply));
+            } else {
+                refused.push(reply);
+            }
+        }
+        (accepted, refused)
+    }
+
+    /// Makes records durable.
+    fn append(&mut self, records: &[Record]) -> Result<(), LedgerError> {
+        let long = self.journal.length() > self.journal_bytes.max(GROWTH * self.live_bytes);
+        if self.unsound || long {
+            self.make_sound()?;
+        }
+        self.journal.append(records).inspect_err(|error| self.fail(error))
+    }
+
+    /// Writes the journal anew from what is in memory, which is what was let out. The same is done at each
+    /// start.
+    fn make_sound(&mut self) -> Result<(), LedgerError> {
+        // Should this fail half way, the name may belong to the new file already and the open file to
+        // nobody: appending to either would be a guess.
+        self.unsound = true;
+        let rewritten = self
+            .records()
+            .and_then(|records| Journal::create(&self.io, &self.path, &self.name, records.iter()))
+            .inspect_err(|error| self.fail(error))?;
+        self.journal = rewritten;
+        self.live_bytes = self.journal.length();
+        self.unsound = false;
+        self.shared.set_fault(|faults| faults.journal = None);
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &LedgerError) {
+        self.unsound = true;
+        let fault = error.to_string();
+        self.shared.set_fault(|faults| {
+            // The same fault, tried again and again, is one line in the log.
+            if faults.journal.as_ref() != Some(&fault) {
+                tracing::error!(error = fault, "the journal can't be written: nothing is cosigned meanwhile");
+            }
+            faults.journal = Some(fault);
+        });
+    }
+
+    /// Every record that was let out, with its note: from memory, from sled, or from the journal itself.
+    fn records(&self) -> Result<Vec<Record>, LedgerError> {
+        let entries: Vec<(Hash, Entry)> = {
+            let heads = self.shared.heads.read().expect("no panic while it is held");
+            heads.iter().map(|(key, entry)| (*key, entry.clone())).collect()
+        };
+        let mut old = None;
+        let mut records = Vec::with_capacity(entries.len());
+        for (key, entry) in entries {
+            let is_it = |record: &Record| record.head == entry.head;
+            if let Ok(Some(record)) = self.shared.record(&key, &entry)
+                && is_it(&record)
+            {
+                records.push(record);
+                continue;
+            }
+            let scan = match &mut old {
+                Some(scan) => scan,
+                none => none.insert(journal::read(&self.path, &self.name)?),
+            };
+            let record = scan.last.remove(&key).filter(is_it);
+            records.push(record.ok_or(LedgerError::NoNote(entry.origin))?);
+        }
+        Ok(records)
+    }
+
+    /// Lets everyone see records that are durable.
+    fn show(&self, records: Vec<Record>) {
+        {
+            let mut heads = self.shared.heads.write().expect("no panic while it is held");
+            for record in records {
+                let (key, origin, head) = (record.key(), record.origin.clone(), record.head);
+                heads.insert(key, Entry { origin, head, note: Some(Arc::new(record)) });
+            }
+        }
+        self.project();
+    }
+
+    /// Writes to sled what it does not have yet. What it can't take stays in memory, and is tried again
+    /// with the next records.
+    pub fn project(&self) {
+        let missing: Vec<Arc<Record>> = {
+            let heads = self.shared.heads.read().expect("no panic while it is held");
+            heads.values().filter_map(|entry| entry.note.clone()).collect()
+        };
+        if missing.is_empty() {
+            return;
+        }
+        // A crash before this leaves sled behind the journal: the next start catches up.
+        let fault = self.shared.rows.put(missing.iter().map(Arc::as_ref)).err().map(|e| e.to_string());
+        if fault.is_none() {
+            let mut heads = self.shared.heads.write().expect("no panic while it is held");
+            missing.iter().for_each(|record| {
+                if let Some(entry) = heads.get_mut(&record.key()) {
+                    entry.note = None;
+                }
+            });
+        }
+        self.shared.set_fault(|faults| {
+            if let Some(fault) = fault.as_ref().filter(|fault| faults.rows.as_ref() != Some(*fault)) {
+                tracing::error!(error = fault, "sled can't be written: checkpoints stay in memory");
+            }
+            faults.rows = fault;
+        });
+    }
+}
+
+/// The first request, and those that wait behind it.
+fn batch(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
+    let mut bytes = first.record.note.len();
+    let mut batch = vec![first];
+    while batch.len() < MAX_BATCH_RECORDS && bytes < FULL_BODY_BYTES {
+        let Ok(next) = requests.try_recv() else { break };
+        bytes += next.record.note.len();
+        batch.push(next);
+    }
+    batch
+}

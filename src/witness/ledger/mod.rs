@@ -1,0 +1,294 @@
+//! What the witness remembers: for each log the head that it cosigned last, durable before anybody sees
+//! the cosignature.
+//!
+//! ```text
+//! heads.journal   the truth: each head that was let out, one fdatasync for as many as come together
+//! sled/           a row for each log, for reading; made anew whenever it does not check
+//! lock            one process
+//! ```
+//!
+//! One thread changes all of it, by compare-and-swap: whoever asks says which head it saw. What is in
+//! memory is never ahead of the journal, and nobody that asks can leave a change half done by going away.
+
+mod committer;
+mod journal;
+mod record;
+mod rows;
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use crate::merkle::{Hash, TreeSize};
+use crate::note::KeyName;
+use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
+
+use committer::{Committer, Request};
+use journal::Journal;
+pub use record::{Head, Record, origin_hash};
+use rows::Rows;
+
+/// The journal's file.
+const JOURNAL: &str = "heads.journal";
+/// A journal below this size is never written anew while the witness runs.
+const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why the ledger can't be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// The system refused, or sled did.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no journal, and a witness has one from the beginning.
+    #[error(
+        "{} is missing: expected the heads that this witness cosigned; without them it could cosign a fork. Put this very file back if it was moved away; otherwise make a new witness, with new keys and another name: docs/witness.md, \"When the journal is lost\"", path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The journal is not what was written.
+    #[error(
+        "{} is damaged at byte {at}: {detail}. What the witness cosigned is not known any more, so it must not sign; never put an older copy in its place: docs/witness.md, \"When the journal is lost\"", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        at: usize,
+        /// What was expected and what was seen.
+        detail: String,
+    },
+    /// The journal is older than what was written to sled after it.
+    #[error(
+        "heads.journal was rolled back: this witness cosigned {origin} at tree size {cosigned}, and the journal has {}. An older copy must not be used, it could cosign a fork; put back the newest one: docs/witness.md, \"When the journal is lost\"", known(*journal)
+    )]
+    RolledBack {
+        /// The log.
+        origin: KeyName,
+        /// Size that was cosigned.
+        cosigned: TreeSize,
+        /// Size that the journal has.
+        journal: Option<TreeSize>,
+    },
+    /// The note of a head is nowhere to be read.
+    #[error("the checkpoint of {0} can be read neither from sled nor from the journal: restart the witness")]
+    NoNote(KeyName),
+}
+
+fn known(size: Option<TreeSize>) -> String {
+    size.map_or_else(|| "nothing of it".to_owned(), |size| format!("tree size {size}, or another root there"))
+}
+
+/// Why a head was not replaced.
+#[derive(Debug, Clone)]
+pub enum NotReplaced {
+    /// Another one is there than was expected.
+    Conflict,
+    /// It could not be made durable. It may be there after a restart nevertheless.
+    Storage(Arc<LedgerError>),
+}
+
+/// An open ledger. Closed when it is dropped.
+pub struct Ledger {
+    shared: Arc<Shared>,
+    requests: Mutex<Option<Sender<Request>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What readers see, and the committer changes.
+struct Shared {
+    heads: RwLock<HashMap<Hash, Entry>>,
+    rows: Rows,
+    fault: Mutex<Faults>,
+    /// The last to go: sled is closed by then.
+    _lock: DirLock,
+}
+
+/// A log in memory.
+#[derive(Debug, Clone)]
+struct Entry {
+    origin: KeyName,
+    head: Head,
+    /// The note, as long as sled does not have it.
+    note: Option<Arc<Record>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Faults {
+    journal: Option<String>,
+    rows: Option<String>,
+}
+
+impl Shared {
+    fn set_fault(&self, set: impl FnOnce(&mut Faults)) {
+        set(&mut self.fault.lock().expect("no panic while it is held"));
+    }
+
+    fn entry(&self, key: &Hash) -> Option<Entry> {
+        self.heads.read().expect("no panic while it is held").get(key).cloned()
+    }
+
+    /// The record of a log, which is not older than `entry`.
+    fn record(&self, key: &Hash, entry: &Entry) -> Result<Option<Record>, StoreError> {
+        if let Some(record) = &entry.note {
+            return Ok(Some(record.as_ref().clone()));
+        }
+        // A row may be newer: the committer writes it first.
+        let row = self.rows.get(key)?;
+        Ok(row.filter(|row| row.head.is_tree(&entry.head) || row.head.size > entry.head.size))
+    }
+}
+
+impl Ledger {
+    /// Makes the empty journal of a new witness in `dir`, durably: one that is missing later was lost.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn create(dir: &Path, name: &KeyName) -> Result<(), LedgerError> {
+        let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
+        Journal::create(&io, &dir.join(JOURNAL), name, std::iter::empty()).map(drop)
+    }
+
+    /// Opens the ledger of the witness of this name in `dir`.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: where the heads are not known for sure, the witness must not sign.
+    pub fn open(dir: &Path, name: &KeyName) -> Result<Self, LedgerError> {
+        Self::open_with(dir, name, Arc::new(RealDisk), JOURNAL_BYTES)
+    }
+
+    /// The same, for tests: with a disk of their own, and a journal that is written anew when it has
+    /// more than `journal_bytes`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    /// If the system can't start a thread.
+    pub fn open_with(
+        dir: &Path,
+        name: &KeyName,
+        io: Arc<dyn DiskIo>,
+        journal_bytes: u64,
+    ) -> Result<Self, LedgerError> {
+        let lock = DirLock::acquire(&dir.join("lock"))?;
+        let path = dir.join(JOURNAL);
+        let scan = journal::read(&path, name)?;
+        if let Some((at, detail)) = &scan.torn {
+            tracing::warn!(at, detail, "the end of the journal is torn, and was never released: dropping it");
+        }
+        // Before the journal is touched: what was rolled back stays as it is.
+        let rows = Rows::open(&io, dir, &scan.last)?;
+        // Written again before it is believed: after an fdatasync that failed, the system may show what
+        // the disk never got. A crash in here leaves the old journal or the new one.
+        let journal = Journal::create(&io, &path, name, scan.last.values())?;
+        let entry = |(key, record): (Hash, Record)| {
+            let (origin, head) = (record.origin.clone(), record.head);
+            (key, Entry { origin, head, note: Some(Arc::new(record)) })
+        };
+        let heads = RwLock::new(scan.last.into_iter().map(entry).collect());
+        let shared = Arc::new(Shared { heads, rows, fault: Mutex::default(), _lock: lock });
+        let committer = Committer::new(shared.clone(), journal, io, path, name.clone(), journal_bytes);
+        committer.project();
+        let (requests, waiting) = channel();
+        let told = shared.clone();
+        let work = move || {
+            if catch_unwind(AssertUnwindSafe(|| committer.run(&waiting))).is_err() {
+                told.set_fault(|faults| {
+                    faults.journal = Some("the ledger panicked: restart the witness".to_owned());
+                });
+            }
+        };
+        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(work);
+        let thread = Mutex::new(Some(thread.expect("a thread can be started")));
+        Ok(Self { shared, requests: Mutex::new(Some(requests)), thread })
+    }
+
+    /// The head of a log that was cosigned last; durable.
+    #[must_use]
+    pub fn head(&self, origin: &KeyName) -> Option<Head> {
+        self.shared.entry(&origin_hash(origin)).map(|entry| entry.head)
+    }
+
+    /// The head of each log, by origin.
+    #[must_use]
+    pub fn heads(&self) -> Vec<(KeyName, Head)> {
+        let heads = self.shared.heads.read().expect("no panic while it is held");
+        let mut all: Vec<_> = heads.values().map(|entry| (entry.origin.clone(), entry.head)).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// The last record of the log whose origin has this SHA-256; `None` where it was never cosigned.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where sled can't be read.
+    pub fn record(&self, key: &Hash) -> Result<Option<Record>, LedgerError> {
+        let Some(entry) = self.shared.entry(key) else { return Ok(None) };
+        match self.shared.record(key, &entry)? {
+            Some(record) => Ok(Some(record)),
+            None => Err(LedgerError::NoNote(entry.origin)),
+        }
+    }
+
+    /// Puts `record` in the place of the head that the caller saw, or of none. The answer comes when it is
+    /// durable; who does not wait for it changes nothing. `None` where the ledger was shut down.
+    ///
+    /// # Panics
+    /// If the record is no growth of the head that is expected.
+    pub fn replace(
+        &self,
+        expected: Option<Head>,
+        record: Record,
+    ) -> Option<oneshot::Receiver<Result<(), NotReplaced>>> {
+        let grows = expected.is_none_or(|head| head.size < record.head.size || head.is_tree(&record.head));
+        assert!(grows, "who asks has checked that the log grows");
+        let (reply, answer) = oneshot::channel();
+        let requests = self.requests.lock().expect("no panic while it is held");
+        requests.as_ref()?.send(Request { expected, record, reply }).ok()?;
+        Some(answer)
+    }
+
+    /// What keeps the ledger from working as it should.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let Faults { journal, rows } = self.shared.fault.lock().expect("no panic while it is held").clone();
+        journal.into_iter().chain(rows).collect()
+    }
+
+    /// Refuses further requests, and returns when those before are durable or were refused.
+    pub fn shut_down(&self) {
+        drop(self.requests.lock().expect("no panic while it is held").take());
+        let thread = self.thread.lock().expect("no panic while it is held").take();
+        if let Some(thread) = thread {
+            // Its panics were caught and reported when they happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// A record for tests, with a root for each size.
+#[cfg(test)]
+fn test_record(origin: &str, size: u64) -> Record {
+    let origin = KeyName::new(origin).expect("a name");
+    let root = Hash::leaf(&size.to_be_bytes());
+    let head = Head { size: TreeSize::new(size).expect("a size"), root, time: 1_700_000_000 + size };
+    let note = format!("{origin}\n{size}\n{root}\n\n— {origin} AAAAAAA=\n");
+    Record { origin, head, note }
+}
+
+#[cfg(test)]
+mod tests;

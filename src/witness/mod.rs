@@ -1,0 +1,309 @@
+//! The witness: remembers one tree head for each log, and cosigns only what is shown to have grown out of
+//! it: c2sp.org/tlog-witness.
+//!
+//! ```text
+//! http -> parse -> verify the log's signature -> decide (pure) -> sign -> ledger (durable) -> answer
+//!                                                   ^ one at a time for each log
+//! ```
+//!
+//! A cosignature leaves only after its head is durable: after a crash at any moment the witness knows
+//! every head that anybody could have seen cosigned, and at most some that nobody did.
+
+mod decide;
+mod http;
+mod ledger;
+mod logs;
+mod problem;
+mod subtree;
+mod turns;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
+
+use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::cosignature::cosign;
+use crate::format::FormatError;
+use crate::note::{KeyName, Note, NoteKey, NoteSignature, NoteSigner, SignatureType};
+use crate::server::admission::Admission;
+use crate::server::watched::WatchError;
+use crate::wire::AddCheckpoint;
+
+pub use decide::{Question, Refusal, decide};
+pub use http::run;
+pub use ledger::{Head, Ledger, LedgerError, NotReplaced, Record, origin_hash};
+pub use logs::{LOGS_FILE, Logs};
+pub use problem::WitnessError;
+
+use logs::LogBook;
+use turns::Turns;
+
+/// Signature lines of a log that are kept: one for each of its keys, of which it has two, or four while it
+/// changes them. The note has to have room for the cosignatures.
+const MAX_KEPT_SIGNATURES: usize = 16;
+
+/// Why a witness can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// What it cosigned is not known for sure.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// `logs.policy` can't be read.
+    #[error("could not read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `logs.policy` is malformed.
+    #[error("{}: {source}", path.display())]
+    Logs {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+}
+
+impl From<WatchError> for OpenError {
+    fn from(error: WatchError) -> Self {
+        match error {
+            WatchError::Io { path, source } => Self::Io { path, source },
+            WatchError::Malformed { path, source } => Self::Logs { path, source },
+        }
+    }
+}
+
+/// An open witness. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Witness {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: KeyName,
+    /// What it signs with, at least one key; each answer has a cosignature by each.
+    keys: Vec<NoteSigner>,
+    logs: LogBook,
+    ledger: Ledger,
+    turns: Turns,
+    admission: Admission,
+    /// Signing with ML-DSA-44 takes a millisecond: as many at once as there are processors.
+    computing: Arc<Semaphore>,
+}
+
+impl Witness {
+    /// Opens the witness in `dir`, which signs with `keys`: cosigner keys of one name, at least one.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    ///
+    /// # Panics
+    /// If the keys are none, not a cosigner's, or of several names.
+    pub fn open(dir: &Path, keys: Vec<NoteSigner>) -> Result<Self, OpenError> {
+        let ledger = Ledger::open(dir, &name_of(&keys))?;
+        Self::open_with(dir, keys, ledger)
+    }
+
+    /// The same with a ledger that is open already: tests have disks of their own.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    /// As [`open`](Self::open).
+    pub fn open_with(dir: &Path, keys: Vec<NoteSigner>, ledger: Ledger) -> Result<Self, OpenError> {
+        let name = name_of(&keys);
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let shared = Shared {
+            name,
+            keys,
+            logs: LogBook::open(dir)?,
+            ledger,
+            turns: Turns::default(),
+            admission: Admission::default(),
+            computing: Arc::new(Semaphore::new(cores)),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Its name, which is that of its keys.
+    #[must_use]
+    pub fn name(&self) -> &KeyName {
+        &self.shared.name
+    }
+
+    /// Its public keys.
+    pub fn keys(&self) -> impl Iterator<Item = &NoteKey> {
+        self.shared.keys.iter().map(NoteSigner::public)
+    }
+
+    /// What it remembers.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// Answers the body of a request to `/add-checkpoint` with cosignatures, whose head is durable by then.
+    ///
+    /// Who drops the future before it is ready changes nothing: the head is cosigned or it is not.
+    ///
+    /// # Errors
+    /// [`WitnessError`].
+    pub async fn add_checkpoint(&self, body: &[u8]) -> Result<Vec<NoteSignature>, WitnessError> {
+        // Steps 1 to 3 of `decide.rs`; the others come when it is this log's turn.
+        let AddCheckpoint { old, proof, checkpoint } = AddCheckpoint::parse(body)?;
+        let signed = self.open_checkpoint(checkpoint).await?;
+        let question = Question { old, proof, checkpoint: signed.get().clone() };
+        let place = self.shared.turns.queue(&question.checkpoint.origin).ok_or(WitnessError::Busy)?;
+        // A task of its own, so that a client that goes away does not give the turn to the next one while
+        // the ledger still works for it.
+        let witness = self.clone();
+        let work = tokio::spawn(async move {
+            let _turn = place.turn().await;
+            witness.advance(&signed, &question).await
+        });
+        work.await.unwrap_or(Err(WitnessError::Internal))
+    }
+
+    /// Believes a checkpoint that a known log signed.
+    async fn open_checkpoint(&self, note: Note) -> Result<LogSigned<Checkpoint>, WitnessError> {
+        let logs = self.shared.logs.current();
+        // One that a log sends has a signature or two. Lines that repeat a good one cost a check each.
+        let few = note.signatures().len() <= 4;
+        let open = move || checkpoint::open_note(note, logs.keys());
+        let opened = if few { open() } else { self.compute(open).await? };
+        Ok(opened?)
+    }
+
+    /// Cosigns the checkpoint if it continues what was cosigned before.
+    async fn advance(
+        &self,
+        signed: &LogSigned<Checkpoint>,
+        question: &Question,
+    ) -> Result<Vec<NoteSignature>, WitnessError> {
+        let head = &question.checkpoint;
+        // Turns keep others away from this log; what decides is the compare-and-swap. After a conflict the
+        // tree has grown, and the question is answered by a 409.
+        loop {
+            let latest = self.shared.ledger.head(&head.origin);
+            decide(latest.as_ref(), question).inspect_err(|refusal| report(refusal, signed))?;
+            let time = now()?;
+            if let Some(cosignatures) = self.known(head, latest, time)? {
+                return Ok(cosignatures);
+            }
+            let cosignatures = self.sign(head, time).await?;
+            let record = Record {
+                origin: head.origin.clone(),
+                head: Head { size: head.size, root: head.root, time },
+                note: keep(signed, &cosignatures).to_string(),
+            };
+            let answer = self.shared.ledger.replace(latest, record).ok_or(WitnessError::ShuttingDown)?;
+            match answer.await {
+                // The head is durable: from here on the cosignatures may be seen.
+                Ok(Ok(())) => return Ok(cosignatures),
+                Ok(Err(NotReplaced::Conflict)) => {}
+                Ok(Err(NotReplaced::Storage(error))) => return Err(WitnessError::Ledger(error)),
+                Err(_) => return Err(WitnessError::ShuttingDown),
+            }
+        }
+    }
+
+    /// The cosignatures that were given for this very text within this second, by all of today's keys.
+    fn known(
+        &self,
+        head: &Checkpoint,
+        latest: Option<Head>,
+        time: u64,
+    ) -> Result<Option<Vec<NoteSignature>>, WitnessError> {
+        if latest.is_none_or(|latest| latest.time != time || latest.size != head.size) {
+            return Ok(None);
+        }
+        let Some(record) = self.shared.ledger.record(&origin_hash(&head.origin))? else { return Ok(None) };
+        let note = Note::parse(record.note.as_bytes())?;
+        // Extension lines may differ where the tree is the same.
+        if record.head.time != time || note.text() != head.to_string() {
+            return Ok(None);
+        }
+        let by = |key: &NoteKey| note.signatures().iter().rev().find(|line| line.names(key)).cloned();
+        Ok(self.keys().map(by).collect())
+    }
+
+    /// Cosigns with every key. What is signed is printed from what was parsed.
+    async fn sign(&self, head: &Checkpoint, time: u64) -> Result<Vec<NoteSignature>, WitnessError> {
+        let quick = self.keys().all(|key| key.kind() == SignatureType::CosignatureEd25519);
+        if quick {
+            return Ok(self.sign_all(head, time));
+        }
+        let (witness, head) = (self.clone(), head.clone());
+        self.compute(move || witness.sign_all(&head, time)).await
+    }
+
+    fn sign_all(&self, head: &Checkpoint, time: u64) -> Vec<NoteSignature> {
+        self.shared.keys.iter().map(|key| cosign(head, key, time)).collect()
+    }
+
+    /// Runs what takes a millisecond where it holds up no connection, on as many threads as there are
+    /// processors; first come, first served.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WitnessError> {
+        let right = self.shared.computing.clone().acquire_owned().await;
+        let right = right.map_err(|_| WitnessError::ShuttingDown)?;
+        let done = tokio::task::spawn_blocking(move || {
+            // Given back when the work is done, whether anybody waits for it or not.
+            let _right = right;
+            work()
+        });
+        done.await.map_err(|_| WitnessError::Internal)
+    }
+}
+
+fn name_of(keys: &[NoteSigner]) -> KeyName {
+    let name = keys.first().expect("a witness has a key").public().name();
+    for key in keys {
+        assert_ne!(key.public().kind(), SignatureType::Ed25519, "a log's key cosigns nothing");
+        assert_eq!(key.public().name(), name, "a witness has one name");
+    }
+    name.clone()
+}
+
+/// What is kept of a checkpoint and shown to monitors: its text as it was parsed, a verified signature by
+/// each of the log's keys that made one, and the cosignatures.
+fn keep(signed: &LogSigned<Checkpoint>, cosignatures: &[NoteSignature]) -> Note {
+    let mut note = Note::unsigned(signed.get().to_string());
+    for line in signed.verified_note().signatures() {
+        let known = |kept: &NoteSignature| kept.name() == line.name() && kept.id() == line.id();
+        if note.signatures().len() < MAX_KEPT_SIGNATURES && !note.signatures().iter().any(known) {
+            note.push(line.clone());
+        }
+    }
+    cosignatures.iter().for_each(|line| note.push(line.clone()));
+    note
+}
+
+/// Seconds since 1970, and never zero: "the timestamp MUST NOT be zero".
+fn now() -> Result<u64, WitnessError> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| WitnessError::Clock)?;
+    if since.as_secs() == 0 { Err(WitnessError::Clock) } else { Ok(since.as_secs()) }
+}
+
+/// "The witness MAY log the request [...] as it might be proof of log misbehavior."
+fn report(refusal: &Refusal, signed: &LogSigned<Checkpoint>) {
+    let head = signed.get();
+    match refusal {
+        Refusal::Forked { .. } => {
+            let note = signed.verified_note().to_string();
+            tracing::error!(origin = %head.origin, %refusal, note, "a log signed two histories: keep this line");
+        }
+        Refusal::Unproven(_) | Refusal::EmptyRoot { .. } => {
+            tracing::warn!(origin = %head.origin, size = %head.size, root = %head.root, %refusal, "not cosigned");
+        }
+        _ => {}
+    }
+}

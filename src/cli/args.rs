@@ -98,6 +98,16 @@ Example:
 
 Works while the log is served. Run again, it adds what is new; the checkpoint is written last.")]
     Export(Export),
+    /// Serve a witness, which cosigns what a log grows to, until SIGINT or SIGTERM
+    #[command(after_help = "\
+Examples:
+  treehead witness init mywitness --name witness.example.com/w1 --url https://witness.example.com
+  treehead witness add-log mywitness log.vkey
+  treehead witness mywitness --listen 127.0.0.1:9001
+
+It remembers one tree head for each log, and cosigns only what is proven to have grown out of it. Never
+run it on an older copy of its directory: docs/witness.md")]
+    Witness(super::witness::args::Witness),
     /// Drive a log with appends, measure, and check that what it acknowledged is in it
     #[command(after_help = "\
 Examples:

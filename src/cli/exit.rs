@@ -208,6 +208,24 @@ impl From<OpenError> for Failure {
     }
 }
 
+impl From<crate::witness::OpenError> for Failure {
+    fn from(error: crate::witness::OpenError) -> Self {
+        use crate::witness::{LedgerError, OpenError};
+        const NEVER: &str = "A witness that forgot what it cosigned must not sign again under this name.";
+        let message = error.to_string();
+        match error {
+            OpenError::Ledger(LedgerError::Missing { .. }) => Self::refused("heads-missing", message, NEVER),
+            OpenError::Ledger(LedgerError::Damaged { .. }) => Self::refused("heads-damaged", message, NEVER),
+            OpenError::Ledger(LedgerError::RolledBack { .. }) => {
+                Self::refused("heads-rolled-back", message, NEVER)
+            }
+            OpenError::Ledger(LedgerError::Store(e)) => e.into(),
+            OpenError::Logs { .. } => Self::Usage(message).and("mend it; nothing is cosigned meanwhile"),
+            _ => Self::CouldNotTell(message),
+        }
+    }
+}
+
 /// Ends the program at once, in the middle of what it does, because somebody insists.
 pub fn at_once() -> ! {
     let failure = Failure::CouldNotTell("interrupted before everything was checked".to_owned());

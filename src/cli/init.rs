@@ -1,15 +1,14 @@
 //! `treehead init`
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::args::{Init, ProfileArg};
 use super::config::DEFAULT_LISTEN;
 use super::exit::{CliResult, Failure};
-use super::{files, keygen, output};
+use super::new_dir::{self, NewFile};
+use super::{keygen, output};
 use crate::checkpoint::Checkpoint;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, NoteSigner, SignatureType};
@@ -48,64 +47,22 @@ pub fn run(args: &Init, json: bool) -> CliResult {
 /// Makes a log's directory whole or not at all, and returns the log's vkey.
 pub fn create(dir: &Path, origin: &str, profile: Profile) -> Result<String, Failure> {
     let origin = KeyName::new(origin).map_err(|e| Failure::Usage(format!("--origin: {e}")))?;
-    let io = |e: std::io::Error| Failure::io("create", dir, &e);
-    let occupied = dir.exists() && fs::read_dir(dir).map_err(io)?.next().is_some();
-    if occupied {
-        return Err(Failure::Usage(format!(
-            "{} is not empty: a log needs a directory of its own; choose another",
-            dir.display()
-        )));
-    }
-    let parent =
-        dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    fs::create_dir_all(parent).map_err(|e| Failure::io("create", parent, &e))?;
-    let new = tempfile::Builder::new().prefix(".treehead-init-").tempdir_in(parent).map_err(io)?;
     let signer = NoteSigner::from_seed(origin, SignatureType::Ed25519, &*keygen::random_seed()?);
     let vkey = signer.public().to_string();
-    let file =
-        |name: &str, text: &str, mode| files::create_new(&new.path().join(name), text.as_bytes(), mode);
-    file("log.key", &format!("{}\n", *signer.to_secret()), 0o600)?;
-    file("log.vkey", &format!("{vkey}\n"), 0o644)?;
-    file("treehead.toml", &config(signer.public().name(), profile), 0o644)?;
-    file("endpoint.policy", &policy(&vkey), 0o644)?;
-    if profile == Profile::Release {
-        file("publishers.toml", PUBLISHERS, 0o644)?;
-    }
     // The head of the empty tree, so that a log without a checkpoint is known to have lost it.
     let empty = Checkpoint::new(signer.public().name().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
-    file("checkpoint", &empty.sign(&signer).to_string(), 0o644)?;
-    // Temporary directories are private; a log's is as the system's umask would have made it.
-    fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io)?;
-    if dir.exists() {
-        fill(dir, new.path())?;
-    } else {
-        // A crash before this line leaves only the hidden directory.
-        fs::rename(new.path(), dir).map_err(io)?;
-        let _ = new.keep();
+    let mut files = vec![
+        NewFile::secret("log.key", signer.to_secret().as_str()),
+        NewFile::public("log.vkey", &format!("{vkey}\n")),
+        NewFile::public("endpoint.policy", &policy(&vkey)),
+        NewFile::public("checkpoint", &empty.sign(&signer).to_string()),
+    ];
+    if profile == Profile::Release {
+        files.push(NewFile::public("publishers.toml", PUBLISHERS));
     }
-    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(io)?;
+    files.push(NewFile::public("treehead.toml", &config(signer.public().name(), profile)));
+    new_dir::make(dir, "a log", &files)?;
     Ok(vkey)
-}
-
-/// Fills a directory that is there and empty: perhaps a mount point, which can't be replaced, or one
-/// with an owner of its own. `treehead.toml` comes last: without it, it is no log.
-fn fill(dir: &Path, new: &Path) -> CliResult {
-    let mut made = Vec::new();
-    for name in ["log.key", "log.vkey", "publishers.toml", "endpoint.policy", "checkpoint", "treehead.toml"] {
-        let (from, to) = (new.join(name), dir.join(name));
-        if !from.exists() {
-            continue;
-        }
-        let mode = if name == "log.key" { 0o600 } else { 0o644 };
-        let bytes = Zeroizing::new(files::read(&from, "a new file", 64 * 1024)?);
-        if let Err(e) = files::create_new(&to, &bytes, mode) {
-            // Half a log would stand in the way of the next try.
-            made.iter().for_each(|path| drop(fs::remove_file(path)));
-            return Err(e);
-        }
-        made.push(to);
-    }
-    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| Failure::io("fsync", dir, &e))
 }
 
 fn config(origin: &KeyName, profile: Profile) -> String {
@@ -132,25 +89,9 @@ fn policy(vkey: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    #[test]
-    fn a_directory_that_can_not_be_filled_is_left_as_it_was() {
-        let place = tempfile::tempdir().unwrap();
-        let (new, dir) = (place.path().join("new"), place.path().join("dir"));
-        for path in [&new, &dir] {
-            fs::create_dir(path).unwrap();
-        }
-        for name in ["log.key", "log.vkey", "endpoint.policy", "treehead.toml"] {
-            fs::write(new.join(name), name).unwrap();
-        }
-        // Somebody else was quicker with this one.
-        fs::write(dir.join("endpoint.policy"), "theirs").unwrap();
-        assert!(matches!(fill(&dir, &new), Err(Failure::Usage(_))));
-        let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|item| item.unwrap().file_name()).collect();
-        assert_eq!(left, ["endpoint.policy"]);
-        assert_eq!(fs::read(dir.join("endpoint.policy")).unwrap(), b"theirs");
-    }
+    use super::*;
 
     #[test]
     fn a_log_is_made_in_a_directory_that_is_there_and_in_one_that_is_not() {

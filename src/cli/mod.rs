@@ -12,6 +12,7 @@ mod init;
 mod inspect;
 mod keygen;
 mod load;
+mod new_dir;
 mod output;
 mod prove;
 mod publish;
@@ -22,6 +23,7 @@ mod restore;
 mod serve;
 mod sources;
 mod verify;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args, json),
         Command::Fsck(args) => fsck::run(&args, json),
         Command::Export(args) => export::run(&args, json),
+        Command::Witness(args) => witness::run(&args, json),
         Command::Load(args) => load::run(&args, json),
         Command::Backup(args) => backup::run(&args, json),
         Command::Restore(args) => restore::run(&args, json),

@@ -59,7 +59,8 @@ pub fn watcher(bar: ProgressBar) -> Arc<dyn Fn(u64, u64) + Send + Sync> {
     })
 }
 
-async fn stop_signal() {
+/// Ready when the process is told to end.
+pub async fn stop_signal() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}

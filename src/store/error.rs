@@ -102,7 +102,7 @@ pub enum StoreError {
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            " (free some space: the log goes on by itself)"
+            " (free some space: it goes on by itself)"
         }
         io::ErrorKind::PermissionDenied => " (check owner and permissions)",
         io::ErrorKind::ReadOnlyFilesystem => " (the file system is mounted read-only)",

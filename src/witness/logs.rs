@@ -56,14 +56,14 @@ impl Logs {
         origins
     }
 
-    /// Adds keys, those that are new; how many these were.
+    /// Adds keys, and returns those that are new.
     ///
     /// A log's ML-DSA-44 key is of the same type as a witness's: it is taken for a log's only beside an
     /// Ed25519 key of the same origin.
     ///
     /// # Errors
     /// [`FormatError`] for a key that is no log's; nothing is added then.
-    pub fn add(&mut self, keys: &[NoteKey]) -> Result<usize, FormatError> {
+    pub fn add(&mut self, keys: &[NoteKey]) -> Result<Vec<NoteKey>, FormatError> {
         const KEY: &str = "a log's verifier key";
         for key in keys {
             let seen = format!("{}, {}", key.name(), key.kind().as_str());
@@ -77,13 +77,14 @@ impl Logs {
                 return Err(FormatError::malformed(KEY, expected, seen));
             }
         }
-        let before = self.keys.len();
+        let mut new = Vec::new();
         for key in keys {
             if !self.keys.contains(key) {
                 self.keys.push(key.clone());
+                new.push(key.clone());
             }
         }
-        Ok(self.keys.len() - before)
+        Ok(new)
     }
 }
 
@@ -137,8 +138,9 @@ mod tests {
         let mut logs = Logs::parse(Logs::default().to_string().as_bytes()).unwrap();
         let ed25519 = key("log.example/a", SignatureType::Ed25519);
         let ml_dsa = key("log.example/a", SignatureType::CosignatureMlDsa44);
-        assert_eq!(logs.add(&[ml_dsa.clone(), ed25519.clone()]), Ok(2), "in any order");
-        assert_eq!(logs.add(&[ed25519]), Ok(0), "once");
+        let both = [ml_dsa, ed25519];
+        assert_eq!(logs.add(&both), Ok(both.to_vec()), "in any order");
+        assert_eq!(logs.add(&both), Ok(vec![]), "once");
         let read = Logs::parse(logs.to_string().as_bytes()).unwrap();
         assert_eq!(read, logs);
         assert_eq!(read.origins(), [KeyName::new("log.example/a").unwrap()]);

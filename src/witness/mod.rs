@@ -33,7 +33,7 @@ use crate::wire::AddCheckpoint;
 
 pub use decide::{Question, Refusal, decide};
 pub use http::run;
-pub use ledger::{Head, Ledger, LedgerError, NotReplaced, Record, origin_hash};
+pub use ledger::{Head, JOURNAL, Ledger, LedgerError, NotReplaced, Record, origin_hash};
 pub use logs::{LOGS_FILE, Logs};
 pub use problem::WitnessError;
 

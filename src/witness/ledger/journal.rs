@@ -62,18 +62,7 @@ impl Journal {
         name: &KeyName,
         records: impl Iterator<Item = &'a Record>,
     ) -> Result<Self, LedgerError> {
-        let mut bytes = FILE_MAGIC.to_vec();
-        bytes.extend_from_slice(origin_hash(name).as_bytes());
-        seal(&mut bytes, 0);
-        let mut next = 0;
-        let mut records = records.peekable();
-        while records.peek().is_some() {
-            let begin = bytes.len();
-            let batch = std::iter::from_fn(|| records.next()).take(MAX_BATCH_RECORDS);
-            encode_batch(&mut bytes, next, batch);
-            debug_assert!(bytes.len() > begin);
-            next += 1;
-        }
+        let (bytes, next) = encode(name, records);
         // A crash in here leaves the old journal or the new one, both whole: see there. Each holds all
         // that was released.
         replace_file(io.as_ref(), path, &bytes)?;
@@ -104,7 +93,27 @@ impl Journal {
     }
 }
 
-/// Writes a batch, as long as its records fit.
+/// A whole journal, and the number of its next batch.
+pub fn encode<'a>(name: &KeyName, records: impl Iterator<Item = &'a Record>) -> (Vec<u8>, u64) {
+    let mut bytes = FILE_MAGIC.to_vec();
+    bytes.extend_from_slice(origin_hash(name).as_bytes());
+    seal(&mut bytes, 0);
+    let mut next = 0;
+    let mut records = records.peekable();
+    while records.peek().is_some() {
+        let mut room = FULL_BODY_BYTES;
+        let batch = std::iter::from_fn(|| {
+            let record = records.next_if(|_| room > 0)?;
+            room = room.saturating_sub(record.note.len());
+            Some(record)
+        });
+        encode_batch(&mut bytes, next, batch.take(MAX_BATCH_RECORDS));
+        next += 1;
+    }
+    (bytes, next)
+}
+
+/// Writes a batch.
 fn encode_batch<'a>(bytes: &mut Vec<u8>, number: u64, records: impl Iterator<Item = &'a Record>) {
     let begin = bytes.len();
     bytes.extend_from_slice(&[0; BATCH_HEAD_BYTES]);

@@ -33,8 +33,8 @@ use journal::Journal;
 pub use record::{Head, Record, origin_hash};
 use rows::Rows;
 
-/// The journal's file.
-const JOURNAL: &str = "heads.journal";
+/// The journal's file, in the witness's directory.
+pub const JOURNAL: &str = "heads.journal";
 /// A journal below this size is never written anew while the witness runs.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -42,9 +42,12 @@ const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerError {
-    /// The system refused, or sled did.
+    /// The system refused.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+    /// sled does not check.
+    #[error("sled does not check: {0}; restart the witness, which makes it anew from the journal")]
+    Rows(String),
     /// There is no journal, and a witness has one from the beginning.
     #[error(
         "{} is missing: expected the heads that this witness cosigned; without them it could cosign a fork. Put this very file back if it was moved away; otherwise make a new witness, with new keys and another name: docs/witness.md, \"When the journal is lost\"", path.display()
@@ -80,6 +83,15 @@ pub enum LedgerError {
     /// The note of a head is nowhere to be read.
     #[error("the checkpoint of {0} can be read neither from sled nor from the journal: restart the witness")]
     NoNote(KeyName),
+}
+
+impl From<StoreError> for LedgerError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::TreeDamaged { detail } => Self::Rows(detail),
+            error => Self::Store(error),
+        }
+    }
 }
 
 fn known(size: Option<TreeSize>) -> String {
@@ -147,13 +159,11 @@ impl Shared {
 }
 
 impl Ledger {
-    /// Makes the empty journal of a new witness in `dir`, durably: one that is missing later was lost.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    pub fn create(dir: &Path, name: &KeyName) -> Result<(), LedgerError> {
-        let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
-        Journal::create(&io, &dir.join(JOURNAL), name, std::iter::empty()).map(drop)
+    /// The empty journal of a new witness. It is written to [`JOURNAL`] once, when the witness is made: one
+    /// that is missing later was lost.
+    #[must_use]
+    pub fn empty_journal(name: &KeyName) -> Vec<u8> {
+        journal::encode(name, std::iter::empty()).0
     }
 
     /// Opens the ledger of the witness of this name in `dir`.

@@ -1,0 +1,96 @@
+//! Making a directory of a log's or a witness's, whole or not at all.
+
+use std::fs;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::exit::{CliResult, Failure};
+use super::files;
+
+/// A file of a new directory.
+pub struct NewFile {
+    name: &'static str,
+    bytes: Zeroizing<Vec<u8>>,
+    mode: u32,
+}
+
+impl NewFile {
+    /// A file that everyone may read.
+    pub fn public(name: &'static str, content: impl AsRef<[u8]>) -> Self {
+        Self { name, bytes: Zeroizing::new(content.as_ref().to_vec()), mode: 0o644 }
+    }
+
+    /// A line that its owner alone may read.
+    pub fn secret(name: &'static str, line: &str) -> Self {
+        let bytes = Zeroizing::new([line.as_bytes(), b"\n"].concat());
+        Self { name, bytes, mode: 0o600 }
+    }
+
+    fn write(&self, dir: &Path) -> CliResult {
+        files::create_new(&dir.join(self.name), &self.bytes, self.mode)
+    }
+}
+
+/// Makes `dir` with these files, durably. Without the last one it counts for nothing.
+pub fn make(dir: &Path, what: &str, files: &[NewFile]) -> CliResult {
+    let io = |e: std::io::Error| Failure::io("create", dir, &e);
+    let occupied = dir.exists() && fs::read_dir(dir).map_err(io)?.next().is_some();
+    if occupied {
+        return Err(Failure::Usage(format!(
+            "{} is not empty: {what} needs a directory of its own; choose another",
+            dir.display()
+        )));
+    }
+    let parent =
+        dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(parent).map_err(|e| Failure::io("create", parent, &e))?;
+    if dir.exists() {
+        fill(dir, files)?;
+    } else {
+        let new = tempfile::Builder::new().prefix(".treehead-init-").tempdir_in(parent).map_err(io)?;
+        files.iter().try_for_each(|file| file.write(new.path()))?;
+        // Temporary directories are private; this one is as the system's umask would have made it.
+        fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io)?;
+        sync(new.path())?;
+        // A crash before this line leaves only the hidden directory.
+        fs::rename(new.path(), dir).map_err(io)?;
+        let _ = new.keep();
+    }
+    sync(parent)
+}
+
+/// Fills a directory that is there and empty: perhaps a mount point, which can't be replaced, or one
+/// with an owner of its own.
+fn fill(dir: &Path, files: &[NewFile]) -> CliResult {
+    for (at, file) in files.iter().enumerate() {
+        if let Err(e) = file.write(dir) {
+            // Half of it would stand in the way of the next try.
+            files[..at].iter().for_each(|made| drop(fs::remove_file(dir.join(made.name))));
+            return Err(e);
+        }
+    }
+    sync(dir)
+}
+
+fn sync(dir: &Path) -> CliResult {
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| Failure::io("fsync", dir, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_can_not_be_filled_is_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["log.key", "log.vkey", "endpoint.policy", "treehead.toml"];
+        let files = names.map(|name| NewFile::public(name, name));
+        // Somebody else was quicker with this one.
+        fs::write(dir.path().join("endpoint.policy"), "theirs").unwrap();
+        assert!(matches!(fill(dir.path(), &files), Err(Failure::Usage(_))));
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|item| item.unwrap().file_name()).collect();
+        assert_eq!(left, ["endpoint.policy"]);
+        assert_eq!(fs::read(dir.path().join("endpoint.policy")).unwrap(), b"theirs");
+    }
+}

@@ -1,0 +1,118 @@
+//! `treehead witness add-log`
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::WitnessAddLog;
+use super::config::Config;
+use crate::cli::exit::{CliResult, Failure};
+use crate::cli::{files, output};
+use crate::format::FormatError;
+use crate::note::NoteKey;
+use crate::policy::MAX_POLICY_BYTES;
+use crate::witness::{LOGS_FILE, Logs};
+
+/// Largest file of vkeys.
+const MAX_VKEYS_BYTES: usize = 64 * 1024;
+
+pub fn run(args: &WitnessAddLog, json: bool) -> CliResult {
+    let config = Config::load(&args.dir)?;
+    let mut keys = Vec::new();
+    for vkey in &args.vkeys {
+        keys.extend(read_keys(vkey)?);
+    }
+    if let Some(own) = keys.iter().find(|key| *key.name() == config.name) {
+        return Err(Failure::Usage(format!("{own} is this witness's own name: it cosigns for logs")));
+    }
+    // Two at once would each write the file without the other's log.
+    let _lock = files::lock(&args.dir.join("logs.lock"))?;
+    let path = args.dir.join(LOGS_FILE);
+    let old = files::read(&path, "a list of logs", MAX_POLICY_BYTES)?;
+    let mut logs = Logs::parse(&old).map_err(|e| Failure::file(&path, &e))?;
+    let added = logs.add(&keys).map_err(|e| Failure::Usage(e.to_string()))?;
+    if !added.is_empty() {
+        // What its operator wrote into it stays.
+        let mut new = old;
+        added.iter().for_each(|key| new.extend_from_slice(format!("log {key}\n").as_bytes()));
+        Logs::parse(&new).map_err(|e| Failure::file(&path, &e))?;
+        files::replace(&path, &new)?;
+    }
+    let mut origins: Vec<&str> = keys.iter().map(|key| key.name().as_str()).collect();
+    origins.dedup();
+    let origins_in_words = origins.join(", ");
+    output::result(
+        json,
+        &json!({ "ok": true, "logs": origins, "added": added.len() }),
+        &format!("{} cosigns for {origins_in_words} ({} new)\n", config.name, keys_in_words(added.len())),
+    )
+}
+
+fn keys_in_words(count: usize) -> String {
+    if count == 1 { "1 key".to_owned() } else { format!("{count} keys") }
+}
+
+/// The vkey that the argument is, or those in the file that it names.
+fn read_keys(argument: &str) -> Result<Vec<NoteKey>, Failure> {
+    let path = Path::new(argument);
+    if path.exists() {
+        return files::parse(path, "a file of verifier keys", MAX_VKEYS_BYTES, parse_keys);
+    }
+    let key = NoteKey::parse(argument)
+        .map_err(|e| Failure::Usage(format!("{argument} is neither a file nor a verifier key: {e}")))?;
+    Ok(vec![key])
+}
+
+/// One vkey a line.
+fn parse_keys(bytes: &[u8]) -> Result<Vec<NoteKey>, FormatError> {
+    let text = crate::format::utf8("a file of verifier keys", bytes)?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.split('\n')
+        .enumerate()
+        .map(|(at, line)| NoteKey::parse(line).map_err(|e| e.at_line(at + 1)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::init::create;
+    use super::*;
+    use crate::note::{KeyName, NoteSigner, SignatureType};
+
+    fn vkey(name: &str, kind: SignatureType) -> String {
+        NoteSigner::from_seed(KeyName::new(name).unwrap(), kind, &[3; 32]).public().to_string()
+    }
+
+    #[test]
+    fn logs_are_added_once_and_comments_stay() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("w");
+        create(&dir, "witness.example/w", "http://x", "x", false).unwrap();
+        let path = dir.join(LOGS_FILE);
+        let text = fs::read_to_string(&path).unwrap() + "# mine\n";
+        fs::write(&path, &text).unwrap();
+        let (log, ml_dsa) = (
+            vkey("log.example", SignatureType::Ed25519),
+            vkey("log.example", SignatureType::CosignatureMlDsa44),
+        );
+        let file = place.path().join("log.vkey");
+        fs::write(&file, format!("{log}\n{ml_dsa}\n")).unwrap();
+        let add = |vkeys: &[&str]| {
+            let vkeys = vkeys.iter().map(ToString::to_string).collect();
+            run(&WitnessAddLog { dir: dir.clone(), vkeys }, true)
+        };
+        add(&[file.to_str().unwrap()]).unwrap();
+        let expected = format!("{text}log {log}\nlog {ml_dsa}\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        add(&[&log, file.to_str().unwrap()]).unwrap();
+        let own = vkey("witness.example/w", SignatureType::Ed25519);
+        let witness = vkey("witness.example/v", SignatureType::CosignatureEd25519);
+        let alone = vkey("witness.example/v", SignatureType::CosignatureMlDsa44);
+        for bad in [own.as_str(), &witness, &alone, "nothing", &log[..20]] {
+            assert!(matches!(add(&[bad]), Err(Failure::Usage(_))), "{bad}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+    }
+}

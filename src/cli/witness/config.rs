@@ -1,0 +1,99 @@
+//! `treehead-witness.toml` and the other files of a witness's directory.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::cli::exit::Failure;
+use crate::cli::files;
+use crate::format::FormatError;
+use crate::note::{KeyName, NoteSigner, SignatureType};
+use crate::witness::JOURNAL;
+
+/// The settings.
+pub const SETTINGS: &str = "treehead-witness.toml";
+/// The Ed25519 key.
+pub const KEY: &str = "witness.key";
+/// The ML-DSA-44 key.
+pub const ML_DSA_KEY: &str = "witness.mldsa.key";
+/// Largest settings file.
+const MAX_SETTINGS_BYTES: usize = 64 * 1024;
+/// Where a witness listens unless it is told otherwise: loopback, because TLS is a proxy's part.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:9001";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsText {
+    name: String,
+    post_quantum: bool,
+    listen: Option<String>,
+}
+
+/// The settings of a witness.
+pub struct Config {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its identity.
+    pub name: KeyName,
+    /// Address to listen on.
+    pub listen: String,
+    /// Whether it has an ML-DSA-44 key.
+    post_quantum: bool,
+}
+
+impl Config {
+    /// Reads the settings of the witness in `dir`.
+    pub fn load(dir: &Path) -> Result<Self, Failure> {
+        let path = dir.join(SETTINGS);
+        if !path.exists() {
+            let made = [JOURNAL, KEY].iter().any(|name| dir.join(name).exists());
+            let (path, place) = (path.display(), dir.display());
+            return Err(Failure::CouldNotTell(if made {
+                format!("{path} is missing: put it back; name and keys of a witness are for life")
+            } else {
+                format!(
+                    "{place} is no witness: it has no {SETTINGS}; `treehead witness init {place} --name NAME` makes one"
+                )
+            }));
+        }
+        let settings: SettingsText = files::parse(&path, "a configuration", MAX_SETTINGS_BYTES, |bytes| {
+            let text = crate::format::utf8("a configuration", bytes)?;
+            let expected = "TOML as `treehead witness init` writes it";
+            toml::from_str(text).map_err(|e| FormatError::malformed("a configuration", expected, e.message()))
+        })?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            name: KeyName::new(&settings.name).map_err(|e| Failure::file(&path, &e))?,
+            listen: settings.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
+            post_quantum: settings.post_quantum,
+        })
+    }
+
+    /// The secret keys, Ed25519 first.
+    pub fn signers(&self) -> Result<Vec<NoteSigner>, Failure> {
+        let mut signers = vec![self.signer(KEY, SignatureType::CosignatureEd25519)?];
+        if self.post_quantum {
+            signers.push(self.signer(ML_DSA_KEY, SignatureType::CosignatureMlDsa44)?);
+        }
+        Ok(signers)
+    }
+
+    fn signer(&self, file: &str, kind: SignatureType) -> Result<NoteSigner, Failure> {
+        let path = self.dir.join(file);
+        let hint = "put your own copy of it back, with mode 600: logs and endpoints know no other";
+        let text = files::read_secret(&path).map_err(|e| e.and(hint))?;
+        let signer = NoteSigner::parse(text.trim_end_matches('\n'));
+        let signer = signer.map_err(|e| Failure::file(&path, &e).and(hint))?;
+        let key = signer.public();
+        if key.kind() == kind && *key.name() == self.name {
+            return Ok(signer);
+        }
+        let (path, expected) = (path.display(), kind.as_str());
+        Err(Failure::Usage(format!(
+            "{path} is another key: expected one for {expected} of {}, as {SETTINGS} says, saw {} of {}; {hint}",
+            self.name,
+            key.kind().as_str(),
+            key.name()
+        )))
+    }
+}

@@ -1,0 +1,148 @@
+//! `treehead witness init`
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::WitnessInit;
+use super::config::{KEY, ML_DSA_KEY, SETTINGS};
+use crate::cli::exit::{CliResult, Failure};
+use crate::cli::new_dir::{self, NewFile};
+use crate::cli::{keygen, output};
+use crate::note::{KeyName, NoteSigner, SignatureType};
+use crate::witness::{JOURNAL, LOGS_FILE, Ledger, Logs};
+
+/// What a log's operator is given.
+const CARD: &str = "card.toml";
+
+pub fn run(args: &WitnessInit, json: bool) -> CliResult {
+    let url = args.url.clone().unwrap_or_else(|| format!("http://{}", args.listen));
+    let vkeys = create(&args.dir, &args.name, &url, &args.listen, !args.no_pq)?;
+    let (dir, card) = (args.dir.display(), args.dir.join(CARD));
+    let keys: String = vkeys.iter().map(|vkey| format!("public key  {vkey}\n")).collect();
+    output::result(
+        json,
+        &json!({ "ok": true, "dir": dir.to_string(), "name": args.name, "vkeys": vkeys, "card": card.display().to_string() }),
+        &format!(
+            "made the witness {} in {dir}\n{keys}\nNext:\n  treehead witness add-log {dir} LOG.vkey\n  \
+             treehead witness {dir}\nLogs that it cosigns for add {} to their treehead.toml.\n",
+            args.name,
+            card.display()
+        ),
+    )
+}
+
+/// Makes a witness's directory whole or not at all, and returns its vkeys.
+pub fn create(
+    dir: &Path,
+    name: &str,
+    url: &str,
+    listen: &str,
+    post_quantum: bool,
+) -> Result<Vec<String>, Failure> {
+    let name = KeyName::new(name).map_err(|e| Failure::Usage(format!("--name: {e}")))?;
+    let http =
+        ["http://", "https://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
+    if !http || crate::format::has_space_or_control(url) {
+        return Err(Failure::Usage(format!(
+            "--url: expected an address with http:// or https://, saw {url:?}"
+        )));
+    }
+    let mut kinds = vec![(KEY, SignatureType::CosignatureEd25519)];
+    if post_quantum {
+        kinds.push((ML_DSA_KEY, SignatureType::CosignatureMlDsa44));
+    }
+    let (mut files, mut vkeys) = (Vec::new(), Vec::new());
+    for (file, kind) in kinds {
+        let signer = NoteSigner::from_seed(name.clone(), kind, &*keygen::random_seed()?);
+        files.push(NewFile::secret(file, signer.to_secret().as_str()));
+        vkeys.push(signer.public().to_string());
+    }
+    files.push(NewFile::public(LOGS_FILE, Logs::default().to_string()));
+    files.push(NewFile::public(JOURNAL, Ledger::empty_journal(&name)));
+    files.push(NewFile::public(CARD, card(&name, url, &vkeys)));
+    files.push(NewFile::public(SETTINGS, settings(&name, listen, post_quantum)));
+    new_dir::make(dir, "a witness", &files)?;
+    Ok(vkeys)
+}
+
+fn settings(name: &KeyName, listen: &str, post_quantum: bool) -> String {
+    format!(
+        "# Settings of this witness. Its name and its keys are for life.\n\
+         name = {}\n\
+         # Whether there is an ML-DSA-44 key, in {ML_DSA_KEY}.\n\
+         post_quantum = {post_quantum}\n\
+         # TLS is a reverse proxy's part.\n\
+         listen = {}\n",
+        string(name.as_str()),
+        string(listen)
+    )
+}
+
+fn card(name: &KeyName, url: &str, vkeys: &[String]) -> String {
+    let vkeys: String = vkeys.iter().map(|vkey| format!("    {},\n", string(vkey))).collect();
+    format!(
+        "# The operator of a log adds this to treehead.toml, and gives the witness log.vkey.\n\
+         [[witness]]\nname = {}\nurl = {}\nvkeys = [\n{vkeys}]\n",
+        string(name.as_str()),
+        string(url)
+    )
+}
+
+/// A TOML basic string; JSON's escapes are a part of TOML's.
+fn string(text: &str) -> String {
+    json!(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::cli::witness::config::Config;
+    use crate::note::NoteKey;
+    use crate::witness::Witness;
+
+    #[test]
+    fn what_is_made_opens_and_its_card_is_its_keys() {
+        let place = tempfile::tempdir().unwrap();
+        for (at, post_quantum) in [true, false].into_iter().enumerate() {
+            let dir = place.path().join(at.to_string());
+            let name = "witness.example/a\"quoted\"one";
+            let vkeys = create(&dir, name, "http://127.0.0.1:9", "127.0.0.1:9", post_quantum).unwrap();
+            let config = Config::load(&dir).unwrap();
+            let witness = Witness::open(&dir, config.signers().unwrap()).unwrap();
+            assert_eq!(witness.name().as_str(), name);
+            let keys: Vec<NoteKey> = witness.keys().cloned().collect();
+            let read: toml::Table = toml::from_str(&fs::read_to_string(dir.join(CARD)).unwrap()).unwrap();
+            let card = &read["witness"][0];
+            assert_eq!(card["name"].as_str(), Some(name));
+            assert_eq!(card["url"].as_str(), Some("http://127.0.0.1:9"));
+            let on_card: Vec<&str> =
+                card["vkeys"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+            assert_eq!(on_card, vkeys);
+            let parsed: Vec<NoteKey> = on_card.iter().map(|vkey| NoteKey::parse(vkey).unwrap()).collect();
+            assert_eq!(parsed, keys);
+            assert_eq!(keys.len(), if post_quantum { 2 } else { 1 });
+            for secret in fs::read_dir(&dir).unwrap().map(|item| item.unwrap()) {
+                if secret.file_name().to_string_lossy().ends_with(".key") {
+                    let mode =
+                        std::os::unix::fs::PermissionsExt::mode(&secret.metadata().unwrap().permissions());
+                    assert_eq!(mode & 0o777, 0o600);
+                }
+            }
+            assert!(create(&dir, name, "http://x", "x", true).is_err(), "it is there already");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_before_anything_is_made() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("w");
+        for url in ["", "127.0.0.1:9001", "ftp://x", "http://", "http://a b", "http://a\n"] {
+            assert!(matches!(create(&dir, "w", url, "x", false), Err(Failure::Usage(_))), "{url:?}");
+        }
+        assert!(matches!(create(&dir, "a name", "http://x", "x", false), Err(Failure::Usage(_))));
+        assert!(!dir.exists());
+    }
+}

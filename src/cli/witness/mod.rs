@@ -1,0 +1,50 @@
+//! `treehead witness`: serves one, or makes one, or lets it know a log.
+
+mod add_log;
+pub mod args;
+mod config;
+mod init;
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use tokio::net::TcpListener;
+
+use super::exit::{CliResult, Failure};
+use super::serve::stop_signal;
+use crate::witness::{self, Witness};
+use args::WitnessCommand;
+use config::Config;
+
+pub fn run(args: &args::Witness, json: bool) -> CliResult {
+    match (&args.command, &args.dir) {
+        (Some(WitnessCommand::Init(args)), _) => init::run(args, json),
+        (Some(WitnessCommand::AddLog(args)), _) => add_log::run(args, json),
+        (None, Some(dir)) => serve(dir, args.listen.as_deref()),
+        (None, None) => Err(Failure::Usage("expected the directory of a witness".to_owned())),
+    }
+}
+
+fn serve(dir: &Path, listen: Option<&str>) -> CliResult {
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
+    let config = Config::load(dir)?;
+    let signers = config.signers()?;
+    let listen = listen.unwrap_or(&config.listen).to_owned();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(&listen).await.map_err(|e| {
+            Failure::CouldNotTell(format!("could not listen on {listen}: {e}; choose another with --listen"))
+        })?;
+        let opened = tokio::task::spawn_blocking(move || Witness::open(&config.dir, signers)).await;
+        let witness = opened.expect("opening does not panic")?;
+        let address = listener.local_addr().map_or(listen, |address| address.to_string());
+        let (name, logs) = (witness.name().clone(), witness.ledger().heads().len());
+        tracing::info!(%name, cosigned_logs = logs, url = %format!("http://{address}"), "serving");
+        let served = witness::run(listener, witness, stop_signal()).await;
+        served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))?;
+        tracing::info!("stopped; every head that was cosigned is durable");
+        Ok(())
+    })
+}

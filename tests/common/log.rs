@@ -83,7 +83,11 @@ impl Served {
     }
 
     pub fn start(dir: &Path, profile: Profile, options: Options) -> Self {
-        let log = open(dir, profile, options).expect("the log opens");
+        Self::serve(dir, open(dir, profile, options).expect("the log opens"))
+    }
+
+    /// Serves an open log.
+    pub fn serve(dir: &Path, log: Log) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (told, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {

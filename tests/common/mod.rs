@@ -8,3 +8,4 @@ pub mod mounts;
 pub mod promises;
 pub mod releases;
 pub mod toy_witness;
+pub mod witness;

@@ -18,6 +18,7 @@ pub type Answer = (u16, &'static str, Vec<u8>);
 /// A request, as far as a lie depends on it.
 pub struct Asked {
     pub is_post: bool,
+    pub path: String,
     pub body: Vec<u8>,
     /// What the witness cosigned last.
     pub last: Option<Checkpoint>,
@@ -154,7 +155,7 @@ fn serve(
                 state.last = kept.0;
                 state.released.truncate(kept.1);
             }
-            (Asked { is_post, body, last, honest }, lie)
+            (Asked { is_post, path, body, last, honest }, lie)
         };
         // A lie may take its time, and others are answered meanwhile.
         let answer = match lie {

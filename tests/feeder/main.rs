@@ -6,3 +6,4 @@ mod lies;
 mod log;
 mod rollback;
 mod together;
+mod under_load;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::client::Wait;
 use crate::release::{Kind, Purl, PurlPattern};
 
 /// A transparency log for software vendors.
@@ -39,9 +40,19 @@ Example:
   treehead init mylog --origin log.example.com/releases
   treehead serve mylog
 
-It writes treehead.toml (settings), log.key (secret, mode 600), log.vkey (public), endpoint.policy
-(what endpoints trust), publishers.toml (who may publish) and checkpoint (the signed, empty tree).")]
+It writes treehead.toml (settings), log.key and log.mldsa.key (secret, mode 600), log.vkey and
+log.mldsa.vkey (public), endpoint.policy (what endpoints trust), publishers.toml (who may publish) and
+checkpoint (the signed, empty tree).
+
+With witnesses, whose operators gave you their cards:
+  treehead init mylog --origin log.example.com/releases --quorum 2 \\
+      --witness w1/card.toml --witness w2/card.toml --witness w3/card.toml")]
     Init(Init),
+    /// Print the policy that endpoints need for a log, as its settings say
+    #[command(after_help = "\
+Example:
+  treehead policy mylog > mylog/endpoint.policy     after the witnesses in treehead.toml were changed")]
+    Policy(Policy),
     /// Serve a log over HTTP until SIGINT or SIGTERM
     #[command(after_help = "Example:\n  treehead serve mylog --listen 127.0.0.1:8080")]
     Serve(Serve),
@@ -50,6 +61,7 @@ It writes treehead.toml (settings), log.key (secret, mode 600), log.vkey (public
 Examples:
   treehead keygen publisher --name example-vendor --out publisher.pem     also writes publisher.pub
   treehead keygen witness --name witness.example.com --out witness.key    also writes witness.vkey
+  treehead keygen log --algorithm ml-dsa-44 --name log.example.com --out log.mldsa.key
 
 openssl makes publisher keys as well:
   openssl genpkey -algorithm ed25519 -out publisher.pem && openssl pkey -in publisher.pem -pubout -out publisher.pub")]
@@ -175,6 +187,24 @@ pub struct Init {
     /// What the log admits
     #[arg(long, value_enum, default_value = "release")]
     pub profile: ProfileArg,
+    /// Sign with Ed25519 alone, not with the post-quantum ML-DSA-44 as well
+    #[arg(long)]
+    pub no_pq: bool,
+    /// Card of a witness that has to be asked, as `treehead witness init` writes it; repeat for more
+    #[arg(long = "witness", value_name = "CARD", requires = "quorum")]
+    pub witnesses: Vec<PathBuf>,
+    /// How many of the witnesses have to agree before a tree head is published
+    #[arg(long, value_name = "K", requires = "witnesses")]
+    pub quorum: Option<u64>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Policy {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Keep the URLs of the witnesses, for monitors
+    #[arg(long)]
+    pub urls: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -206,6 +236,17 @@ pub struct Keygen {
     /// File for the secret key (mode 600); the public key goes beside it
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Algorithm of a log's or witness's key [default: ed25519]
+    #[arg(long, value_enum)]
+    pub algorithm: Option<AlgorithmArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AlgorithmArg {
+    Ed25519,
+    /// Post-quantum
+    #[value(name = "ml-dsa-44")]
+    MlDsa44,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -278,7 +319,7 @@ pub struct Publish {
     /// Check the proof against this policy before it is written
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// State to wait for; proof files need `published` [default: published]
+    /// State to wait for; proof files need `published` or `witnessed` [default: published]
     #[arg(long, value_enum, hide_possible_values = false)]
     pub wait: Option<WaitArg>,
 }
@@ -287,8 +328,20 @@ pub struct Publish {
 pub enum WaitArg {
     /// Durable, with an index; no proof file is written
     Sequenced,
-    /// In a signed checkpoint
+    /// In a signed checkpoint that everybody is shown
     Published,
+    /// In a checkpoint with the quorum of the log's witnesses
+    Witnessed,
+}
+
+impl From<WaitArg> for Wait {
+    fn from(arg: WaitArg) -> Self {
+        match arg {
+            WaitArg::Sequenced => Self::Sequenced,
+            WaitArg::Published => Self::Published,
+            WaitArg::Witnessed => Self::Witnessed,
+        }
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -380,7 +433,7 @@ pub struct Load {
         value_enum,
         default_value = "published",
         hide_possible_values = true,
-        value_name = "sequenced|published"
+        value_name = "sequenced|published|witnessed"
     )]
     pub wait: WaitArg,
     /// How many of the acknowledged leaves are compared with the log's: all, or 2,000 at random
@@ -426,7 +479,7 @@ pub struct Backup {
     pub dir: PathBuf,
     /// Directory of the backup; made if need be
     pub out: PathBuf,
-    /// Copy log.key too (mode 600)
+    /// Copy log.key and log.mldsa.key too (mode 600)
     #[arg(long)]
     pub with_key: bool,
 }

@@ -7,17 +7,21 @@ use super::args::Backup as Args;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::files;
+use super::keys::secrets_of;
 use super::output::{self, GREEN};
 use crate::merkle::TreeSize;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::store::{Backup, Companion, RealDisk};
 
-/// What else a log is made of, but for its secret key.
-pub const COMPANIONS: [&str; 4] = ["treehead.toml", "publishers.toml", "log.vkey", "endpoint.policy"];
+/// What else a log is made of, but for its secret keys and a file that names its witnesses.
+pub const COMPANIONS: [&str; 5] =
+    ["treehead.toml", "publishers.toml", "log.vkey", "log.mldsa.vkey", "endpoint.policy"];
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
     let key = config.vkey()?;
+    config.vkeys()?;
+    config.witnesses()?;
     // Nothing damaged goes in the place of what is whole in the backup.
     config.profile.publishers(&config.publishers())?;
     let policy = args.dir.join("endpoint.policy");
@@ -25,10 +29,16 @@ pub fn run(args: &Args, json: bool) -> CliResult {
         files::parse(&policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
     }
     if args.with_key {
-        config.signer_of_vkey()?;
+        config.signer()?;
     }
-    let mut companions: Vec<Companion> = COMPANIONS.map(|name| Companion { name, secret: false }).into();
-    companions.extend(args.with_key.then_some(Companion { name: "log.key", secret: true }));
+    if let Some(path) = config.witnesses_elsewhere() {
+        output::say(&format!("{} is not in the backup: keep a copy of it elsewhere", path.display()));
+    }
+    let mut companions: Vec<Companion<'_>> = COMPANIONS.map(|name| Companion { name, secret: false }).into();
+    companions.extend(config.witnesses_file().map(|name| Companion { name, secret: false }));
+    let secrets = secrets_of(&args.dir).0;
+    companions
+        .extend(secrets.into_iter().filter(|_| args.with_key).map(|name| Companion { name, secret: true }));
     let bar = output::progress("backing up", 0, "entries");
     let progress = |done, total| {
         bar.set_length(total);
@@ -44,7 +54,8 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     };
     let done = backup.run()?;
     bar.finish_and_clear();
-    let has_key = args.out.join("log.key").exists();
+    let (there, lost) = secrets_of(&args.out);
+    let has_key = lost.is_empty();
     let (size, out) = (done.head.head.size, args.out.display());
     let new = size.get() - done.before.map_or(0, TreeSize::get);
     let object = json!({
@@ -52,10 +63,13 @@ pub fn run(args: &Args, json: bool) -> CliResult {
         "segments_copied": done.copied, "bytes_copied": done.copied_bytes, "segments_kept": done.kept,
         "bytes": done.bytes, "has_key": has_key,
     });
+    let is = |secrets: &[&str]| {
+        format!("{} {}", secrets.join(" and "), if secrets.len() > 1 { "are" } else { "is" })
+    };
     let key = if has_key {
-        "log.key is in this backup: who can read it can sign as the log".to_owned()
+        format!("{} in this backup: who can read that can sign as the log", is(&there))
     } else {
-        "log.key is NOT in this backup: keep a copy of it elsewhere; without it the log has ended".to_owned()
+        format!("{} NOT in this backup: keep a copy elsewhere; without it the log has ended", is(&lost))
     };
     let lines = format!(
         "{GREEN}backed up{GREEN:#}  {} up to tree size {}, {} more than before, in {out}\n\

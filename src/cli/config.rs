@@ -7,14 +7,16 @@ use serde::Deserialize;
 
 use super::exit::Failure;
 use super::files;
+use super::witnesses::{Witness, Witnesses};
 use crate::format::FormatError;
-use crate::note::{KeyName, NoteKey, NoteSigner};
+use crate::note::KeyName;
+use crate::policy::MAX_POLICY_BYTES;
 use crate::sequencer::Options;
 use crate::server::Profile;
 use crate::store::{Layout, StoreError, backup_marker};
 
-/// Largest `treehead.toml`.
-const MAX_CONFIG_BYTES: usize = 64 * 1024;
+/// Largest `treehead.toml`: as large as a policy, for as many witnesses with ML-DSA-44 keys.
+pub const MAX_CONFIG_BYTES: usize = MAX_POLICY_BYTES;
 /// Where a log listens unless it is told otherwise: loopback, because TLS is a proxy's part.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
@@ -28,6 +30,14 @@ struct ConfigText {
     listen: Option<String>,
     #[serde(default)]
     publish_interval_ms: Option<u64>,
+    #[serde(default)]
+    quorum: Option<u64>,
+    #[serde(default)]
+    publish_without_quorum_risking_split_views: bool,
+    #[serde(default)]
+    witnesses: Option<String>,
+    #[serde(default)]
+    witness: Vec<Witness>,
 }
 
 /// The settings of a log.
@@ -42,6 +52,8 @@ pub struct Config {
     pub listen: String,
     /// How it sequences.
     pub options: Options,
+    /// Whom it asks to cosign.
+    pub(super) witnesses: Witnesses,
 }
 
 impl Config {
@@ -79,7 +91,12 @@ impl Config {
                 profile: Profile::parse(profile)
                     .ok_or_else(|| wrong("profile to be release or opaque", profile))?,
                 listen: text.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
-                options: Options { publish_interval: Duration::from_millis(interval), ..Options::default() },
+                options: Options {
+                    publish_interval: Duration::from_millis(interval),
+                    publish_unwitnessed: text.publish_without_quorum_risking_split_views,
+                    ..Options::default()
+                },
+                witnesses: Witnesses::new(&text.witness, text.quorum, text.witnesses)?,
             })
         };
         check(text).map_err(|e| Failure::file(&path, &e).and(&put_back(&path, "or mend it")))
@@ -98,55 +115,6 @@ impl Config {
         if path.exists() { Ok(()) } else { Err(StoreError::CheckpointMissing { path }.into()) }
     }
 
-    /// The log's secret key, which has to be the origin's.
-    pub fn signer(&self) -> Result<NoteSigner, Failure> {
-        let path = self.dir.join("log.key");
-        let hint = "put your own copy of it back, with mode 600: no other key can go on with this log";
-        let text = files::read_secret(&path).map_err(|e| e.and(hint))?;
-        let signer = NoteSigner::parse(text.trim_end_matches('\n'));
-        let signer = signer.map_err(|e| Failure::file(&path, &e).and(hint))?;
-        self.check_origin(&path, signer.public())?;
-        Ok(signer)
-    }
-
-    /// The key pair: what signs is what endpoints trust.
-    pub fn signer_of_vkey(&self) -> Result<NoteSigner, Failure> {
-        let (signer, vkey) = (self.signer()?, self.vkey()?);
-        if *signer.public() == vkey {
-            return Ok(signer);
-        }
-        let message = format!("log.key is not the key of log.vkey: expected {vkey}, saw {}", signer.public());
-        Err(Failure::refused(
-            "wrong-key",
-            message,
-            "Put the right one of the two back; never sign with another key.",
-        ))
-    }
-
-    /// The log's public key.
-    pub fn vkey(&self) -> Result<NoteKey, Failure> {
-        let path = self.dir.join("log.vkey");
-        let key = files::parse(&path, "a verifier key", 4_096, parse_vkey).map_err(|e| {
-            // It can be made again wherever the secret key can be read.
-            e.and(&match self.signer() {
-                Ok(signer) => format!("run: echo '{}' > {}", signer.public(), path.display()),
-                Err(_) => put_back(&path, "it is public"),
-            })
-        })?;
-        self.check_origin(&path, &key)?;
-        Ok(key)
-    }
-
-    fn check_origin(&self, path: &Path, key: &NoteKey) -> Result<(), Failure> {
-        if *key.name() == self.origin {
-            return Ok(());
-        }
-        let (path, origin, seen) = (path.display(), &self.origin, key.name());
-        Err(Failure::Usage(format!(
-            "{path} is the key of another log: expected origin {origin}, as treehead.toml says, saw {seen}; put the right one of the two back from a backup"
-        )))
-    }
-
     /// `publishers.toml`.
     pub fn publishers(&self) -> PathBuf {
         self.dir.join("publishers.toml")
@@ -159,12 +127,7 @@ pub fn put_back(path: &Path, also: &str) -> String {
     format!("put it back from a backup ({also}): cp BACKUP/{name} {}", path.display())
 }
 
-/// A vkey in a file, with one final newline or none.
-pub fn parse_vkey(bytes: &[u8]) -> Result<NoteKey, FormatError> {
-    let text = crate::format::utf8("a verifier key", bytes)?;
-    NoteKey::parse(text.strip_suffix('\n').unwrap_or(text))
-}
-
-fn wrong(expected: &str, seen: &str) -> FormatError {
+/// A setting that is not what it should be.
+pub fn wrong(expected: &str, seen: &str) -> FormatError {
     FormatError::malformed("a configuration", expected, seen)
 }

@@ -14,14 +14,12 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::client::ClientError;
 use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, hashes_to_bytes};
 use crate::store::journal::{Scan, origin_hash};
-use crate::store::{Layout, StoreError, read_signed};
+use crate::store::{Layout, SignedHead, StoreError, read_signed};
 
 pub fn run(args: &Export, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
     let layout = Layout::new(&args.dir);
-    let path = layout.checkpoint();
-    let signed = read_signed(&path, &config.vkey()?)?.ok_or(StoreError::CheckpointMissing { path })?;
-    let (head, note) = (signed.head, signed.note);
+    let SignedHead { head, note } = newest_head(&config, &layout)?;
     check_out(&args.out.join("checkpoint"), &head, &config)?;
     let mut tree = TreeWriter::new(&args.out);
     let mut scan = Scan::new(&layout.journal(), origin_hash(config.origin.as_str()), None)?;
@@ -54,6 +52,32 @@ pub fn run(args: &Export, json: bool) -> CliResult {
             head.size
         ),
     )
+}
+
+/// The head that may be shown: the last one with a quorum where the log has witnesses, unless its settings
+/// say that it publishes without.
+fn newest_head(config: &Config, layout: &Layout) -> Result<SignedHead, Failure> {
+    let Some(policy) = config.witnesses()?.filter(|_| !config.options.publish_unwitnessed) else {
+        let path = layout.checkpoint();
+        return Ok(read_signed(&path, &config.vkey()?)?.ok_or(StoreError::CheckpointMissing { path })?);
+    };
+    let path = layout.witnessed();
+    let Some(head) = read_signed(&path, &config.vkey()?)? else {
+        let message = format!(
+            "no tree head of this log has reached its quorum of witnesses yet: expected {}",
+            policy.quorum_in_words()
+        );
+        return Err(Failure::refused("no-quorum", message, "Serve it until its witnesses have cosigned."));
+    };
+    let signed = checkpoint::open(&head.note, &config.vkeys()?).map_err(ClientError::from)?;
+    match policy.check(&signed) {
+        Ok(_) => Ok(head),
+        Err(e) => Err(Failure::refused(
+            "no-quorum",
+            format!("{}: {e}", path.display()),
+            "Serve it until the witnesses that treehead.toml names have cosigned.",
+        )),
+    }
 }
 
 /// A tree head that was exported before must not go back: whoever reads it would see the log shrink.

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::args::Fsck;
 use super::config::{Config, put_back};
 use super::exit::{CliResult, Failure};
+use super::keys::{ML_DSA, secrets_of};
 use super::output::{GREEN, result, say};
 use super::{files, output, serve};
 use crate::checkpoint::Checkpoint;
@@ -16,6 +17,7 @@ use crate::client::{ClientError, LogClient, RemoteTiles};
 use crate::merkle::{
     Growth, Hash, LeafIndex, PartialTiles, ProofError, RightEdge, Tile, TileId, TileReader as _, TreeSize,
 };
+use crate::note::NoteKey;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::store::journal::{Scan, origin_hash};
 use crate::store::{
@@ -116,19 +118,35 @@ fn check_files(config: &Config) -> CliResult {
     let path = config.dir.join("endpoint.policy");
     let policy = files::parse(&path, "a policy", MAX_POLICY_BYTES, Policy::parse)
         .map_err(|e| e.and(&put_back(&path, "or mend it")))?;
-    if !policy.log_keys().contains(&config.vkey()?) {
+    // Either key may be taken out of it, to demand the signature of the other.
+    let keys = config.vkeys()?;
+    if !policy.log_keys().iter().any(|key| keys.contains(key)) {
         let message = format!("{} does not trust this log's key, which is in log.vkey", path.display());
         return Err(Failure::Usage(message).and(&put_back(&path, "or mend it")));
     }
-    // Whoever checks need not be whoever signs.
-    match std::fs::File::open(config.dir.join("log.key")) {
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-            say("log.key can't be read by this user, and was not looked at");
-            Ok(())
-        }
-        Err(_) if backup_marker(&config.dir).exists() => Ok(()),
-        _ => config.signer_of_vkey().map(drop),
+    let unknown = |key: &&NoteKey| *key.name() == config.origin && !keys.contains(key);
+    if let Some(key) = policy.log_keys().iter().find(unknown) {
+        let message =
+            format!("{} trusts a key of this log that is not in its directory: {key}", path.display());
+        return Err(
+            Failure::Usage(message).and(&put_back(&config.dir.join(ML_DSA.public), "or mend the policy"))
+        );
     }
+    // Whoever checks need not be whoever signs.
+    let (there, lost) = secrets_of(&config.dir);
+    for secret in there {
+        if let Err(e) = std::fs::File::open(config.dir.join(secret))
+            && e.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            say(&format!("{secret} can't be read by this user, and was not looked at"));
+            return Ok(());
+        }
+    }
+    if !lost.is_empty() && backup_marker(&config.dir).exists() {
+        return Ok(());
+    }
+    config.witnesses()?;
+    config.signer().map(drop)
 }
 
 fn rebuild(config: &Config) -> CliResult {

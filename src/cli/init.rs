@@ -1,17 +1,21 @@
 //! `treehead init`
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
 use super::args::{Init, ProfileArg};
 use super::config::DEFAULT_LISTEN;
 use super::exit::{CliResult, Failure};
+use super::keys::{ED25519, ML_DSA};
 use super::new_dir::{self, NewFile};
-use super::{keygen, output};
-use crate::checkpoint::Checkpoint;
+use super::witnesses::{Witness, policy_of, read_card};
+use super::{keygen, output, policy};
+use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::merkle::{Hash, TreeSize};
-use crate::note::{KeyName, NoteSigner, SignatureType};
+use crate::note::{KeyName, NoteKey, NoteSigner, SignatureType};
+use crate::policy::Policy;
 use crate::server::Profile;
 
 const PUBLISHERS: &str = "\
@@ -25,7 +29,10 @@ pub fn run(args: &Init, json: bool) -> CliResult {
         ProfileArg::Release => Profile::Release,
         ProfileArg::Opaque => Profile::Opaque,
     };
-    let vkey = create(&args.dir, &args.origin, profile)?;
+    let witnesses = args.witnesses.iter().map(|card| read_card(card)).collect::<Result<_, _>>()?;
+    let new =
+        NewLog { origin: &args.origin, profile, post_quantum: !args.no_pq, witnesses, quorum: args.quorum };
+    let vkeys: Vec<String> = create(&args.dir, &new)?.iter().map(ToString::to_string).collect();
     let dir = args.dir.display();
     let next = match profile {
         Profile::Release => format!(
@@ -36,37 +43,72 @@ pub fn run(args: &Init, json: bool) -> CliResult {
     };
     output::result(
         json,
-        &json!({ "ok": true, "dir": dir.to_string(), "vkey": vkey, "profile": profile.as_str() }),
+        &json!({
+            "ok": true, "dir": dir.to_string(), "vkey": vkeys[0], "vkeys": vkeys, "profile": profile.as_str(),
+        }),
         &format!(
-            "made the log {} in {dir}\npublic key  {vkey}\n\nNext:\n{next}  treehead serve {dir}\n",
-            args.origin
+            "made the log {} in {dir}\npublic key  {}\n\nNext:\n{next}  treehead serve {dir}\n",
+            args.origin,
+            vkeys.join("\n            ")
         ),
     )
 }
 
-/// Makes a log's directory whole or not at all, and returns the log's vkey.
-pub fn create(dir: &Path, origin: &str, profile: Profile) -> Result<String, Failure> {
-    let origin = KeyName::new(origin).map_err(|e| Failure::Usage(format!("--origin: {e}")))?;
-    let signer = NoteSigner::from_seed(origin, SignatureType::Ed25519, &*keygen::random_seed()?);
-    let vkey = signer.public().to_string();
-    // The head of the empty tree, so that a log without a checkpoint is known to have lost it.
-    let empty = Checkpoint::new(signer.public().name().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
-    let mut files = vec![
-        NewFile::secret("log.key", signer.to_secret().as_str()),
-        NewFile::public("log.vkey", &format!("{vkey}\n")),
-        NewFile::public("endpoint.policy", &policy(&vkey)),
-        NewFile::public("checkpoint", &empty.sign(&signer).to_string()),
-    ];
-    if profile == Profile::Release {
-        files.push(NewFile::public("publishers.toml", PUBLISHERS));
-    }
-    files.push(NewFile::public("treehead.toml", &config(signer.public().name(), profile)));
-    new_dir::make(dir, "a log", &files)?;
-    Ok(vkey)
+/// A log that is to be made.
+pub struct NewLog<'a> {
+    pub origin: &'a str,
+    pub profile: Profile,
+    /// Whether it signs with ML-DSA-44 too.
+    pub post_quantum: bool,
+    pub witnesses: Vec<Witness>,
+    /// How many of the witnesses have to agree; asked for where there are any.
+    pub quorum: Option<u64>,
 }
 
-fn config(origin: &KeyName, profile: Profile) -> String {
-    format!(
+impl NewLog<'_> {
+    /// Keys of the operating system's randomness, Ed25519 first.
+    fn keys(&self) -> Result<Vec<NoteSigner>, Failure> {
+        let origin = KeyName::new(self.origin).map_err(|e| Failure::Usage(format!("--origin: {e}")))?;
+        let key = |kind| keygen::random_seed().map(|seed| NoteSigner::from_seed(origin.clone(), kind, &seed));
+        let mut keys = vec![key(SignatureType::Ed25519)?];
+        if self.post_quantum {
+            keys.push(key(SignatureType::CosignatureMlDsa44)?);
+        }
+        Ok(keys)
+    }
+
+    fn policy(&self) -> Result<Option<Policy>, Failure> {
+        let quorum = (!self.witnesses.is_empty()).then_some(self.quorum.unwrap_or_default());
+        let policy = quorum.map(|quorum| policy_of(&self.witnesses, quorum)).transpose();
+        policy.map_err(|e| Failure::Usage(format!("--witness, --quorum: {e}")))
+    }
+}
+
+/// Makes a log's directory whole or not at all, and returns the log's public keys.
+pub fn create(dir: &Path, log: &NewLog<'_>) -> Result<Vec<NoteKey>, Failure> {
+    let (keys, witnesses) = (log.keys()?, log.policy()?);
+    let mut files = Vec::new();
+    for (pair, key) in [ED25519, ML_DSA].iter().zip(&keys) {
+        files.push(NewFile::secret(pair.secret, &key.to_secret()));
+        files.push(NewFile::public(pair.public, format!("{}\n", key.public())));
+    }
+    let mut keys = keys.into_iter();
+    let signer = LogSigner::new(keys.next().expect("an Ed25519 key"), keys.next());
+    files.push(NewFile::public("endpoint.policy", policy::text(&signer.keys(), witnesses.as_ref(), false)));
+    if log.profile == Profile::Release {
+        files.push(NewFile::public("publishers.toml", PUBLISHERS));
+    }
+    // The head of the empty tree, so that a log without a checkpoint is known to have lost it.
+    let empty = Checkpoint::new(signer.origin().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    files.push(NewFile::public("checkpoint", signer.sign(&empty, now).to_string()));
+    files.push(NewFile::public("treehead.toml", config(signer.origin(), log)));
+    new_dir::make(dir, "a log", &files)?;
+    Ok(signer.keys())
+}
+
+fn config(origin: &KeyName, log: &NewLog<'_>) -> String {
+    let mut text = format!(
         "# Settings of this log. Origin and profile are for life.\n\
          origin = \"{origin}\"\n\
          profile = \"{}\"\n\
@@ -74,17 +116,17 @@ fn config(origin: &KeyName, profile: Profile) -> String {
          listen = \"{DEFAULT_LISTEN}\"\n\
          # Under load, a tree head is signed at most this often.\n\
          publish_interval_ms = 100\n",
-        profile.as_str()
-    )
-}
-
-fn policy(vkey: &str) -> String {
-    format!(
-        "# What endpoints trust: https://c2sp.org/tlog-policy. Ship it with your product.\n\
-         log {vkey}\n\
-         # No witnesses yet: the log alone is believed. With witnesses, a quorum of them has to agree.\n\
-         quorum none\n"
-    )
+        log.profile.as_str()
+    );
+    if let Some(quorum) = log.quorum.filter(|_| !log.witnesses.is_empty()) {
+        text += &format!(
+            "# A tree head is published when so many of the witnesses below have cosigned it. After a change:\n\
+             #   treehead policy DIR > DIR/endpoint.policy\n\
+             quorum = {quorum}\n"
+        );
+        log.witnesses.iter().for_each(|witness| text += &witness.to_toml());
+    }
+    text
 }
 
 #[cfg(test)]
@@ -99,18 +141,34 @@ mod tests {
         let there = place.path().join("there");
         fs::create_dir(&there).unwrap();
         for dir in [there, place.path().join("a/new/one")] {
-            create(&dir, "log.example.com", Profile::Release).unwrap();
+            let log = NewLog {
+                origin: "log.example.com",
+                profile: Profile::Release,
+                post_quantum: true,
+                witnesses: Vec::new(),
+                quorum: None,
+            };
+            create(&dir, &log).unwrap();
             let mut names: Vec<_> =
                 fs::read_dir(&dir).unwrap().map(|item| item.unwrap().file_name()).collect();
             names.sort();
             assert_eq!(
                 names,
-                ["checkpoint", "endpoint.policy", "log.key", "log.vkey", "publishers.toml", "treehead.toml"]
+                [
+                    "checkpoint",
+                    "endpoint.policy",
+                    "log.key",
+                    "log.mldsa.key",
+                    "log.mldsa.vkey",
+                    "log.vkey",
+                    "publishers.toml",
+                    "treehead.toml"
+                ]
             );
-            let mode = std::os::unix::fs::PermissionsExt::mode(
-                &fs::metadata(dir.join("log.key")).unwrap().permissions(),
-            );
-            assert_eq!(mode & 0o777, 0o600);
+            for secret in ["log.key", "log.mldsa.key"] {
+                let mode = fs::metadata(dir.join(secret)).unwrap().permissions();
+                assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600, "{secret}");
+            }
         }
         let hidden = fs::read_dir(place.path())
             .unwrap()

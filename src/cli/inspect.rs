@@ -6,14 +6,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::args::Inspect;
-use super::config::parse_vkey;
 use super::exit::{CliResult, Failure};
 use super::files;
 use super::output::{BOLD, DIM, result};
 use crate::checkpoint::{self, Checkpoint};
 use crate::format::FormatError;
 use crate::merkle::Hash;
-use crate::note::Note;
+use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
 use crate::release::{Envelope, Release};
@@ -40,12 +39,8 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
     if bytes.starts_with(b"{") {
         return Envelope::parse(bytes).and_then(|envelope| entry(&envelope)).map_err(|e| wrong(&e));
     }
-    if let Ok(key) = parse_vkey(bytes) {
-        let object = json!({ "what": "vkey", "name": key.name().as_str(), "id": key.id().to_string() });
-        return Ok((
-            object,
-            format!("{BOLD}a verifier key{BOLD:#}\nname    {}\nkey ID  {}\n", key.name(), key.id()),
-        ));
+    if let Some(keys) = vkeys(bytes) {
+        return Ok(keys);
     }
     let text = String::from_utf8_lossy(bytes);
     if text.contains("\n\n— ") {
@@ -57,6 +52,38 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
         let known = "a proof file, a checkpoint, an entry, a vkey or a policy";
         Failure::Usage(format!("{}: expected {known}; read as a policy, {e}", path.display()))
     })
+}
+
+/// A file of vkeys, one on each line.
+fn vkeys(bytes: &[u8]) -> Option<(Value, String)> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let keys = text.strip_suffix('\n').unwrap_or(text).split('\n').map(|line| NoteKey::parse(line).ok());
+    let keys = keys.collect::<Option<Vec<_>>>()?;
+    let object = |key: &NoteKey| json!({ "name": key.name().as_str(), "id": key.id().to_string(), "type": key.kind().as_str() });
+    let tell = |key: &NoteKey| {
+        let (name, id, kind) = (key.name(), key.id(), key.kind().as_str());
+        format!("name    {name}\nkey ID  {id}\ntype    {kind}\n")
+    };
+    Some(if let [key] = keys.as_slice() {
+        let mut object = object(key);
+        object["what"] = "vkey".into();
+        (object, format!("{BOLD}a verifier key{BOLD:#}\n{}", tell(key)))
+    } else {
+        let count = keys.len();
+        let object = json!({ "what": "vkeys", "keys": keys.iter().map(object).collect::<Vec<_>>() });
+        let told: Vec<String> = keys.iter().map(tell).collect();
+        (object, format!("{BOLD}{count} verifier keys{BOLD:#}\n{}", told.join("\n")))
+    })
+}
+
+/// What kind a signature is of, as far as its length tells: the key would say for sure.
+fn kind_of(signature: &NoteSignature) -> Option<SignatureType> {
+    match signature.bytes().len() {
+        64 => Some(SignatureType::Ed25519),
+        72 => Some(SignatureType::CosignatureEd25519),
+        2_428 => Some(SignatureType::CosignatureMlDsa44),
+        _ => None,
+    }
 }
 
 fn proof_file(proof: &ProofFile) -> Result<(Value, String), FormatError> {
@@ -91,16 +118,20 @@ fn proof_file(proof: &ProofFile) -> Result<(Value, String), FormatError> {
 fn tree_head(head: &Checkpoint, note: &Note) -> (Value, String) {
     let signatures: Vec<String> =
         note.signatures().iter().map(|s| format!("{}+{}", s.name(), s.id())).collect();
+    let types: Vec<&str> =
+        note.signatures().iter().map(|s| kind_of(s).map_or("unknown", SignatureType::as_str)).collect();
+    let signed_by: Vec<String> =
+        signatures.iter().zip(&types).map(|(by, kind)| format!("{by} ({kind})")).collect();
     let lines = format!(
         "{BOLD}a tree head{BOLD:#} of {}\nsize    {}\nroot    {}\nsigned  by {}\n",
         head.origin,
         head.size,
         head.root.to_base64(),
-        signatures.join("\n        by ")
+        signed_by.join("\n        by ")
     );
     let object = json!({
         "what": "checkpoint", "origin": head.origin.as_str(), "size": head.size.get(),
-        "root": head.root.to_base64(), "signatures": signatures,
+        "root": head.root.to_base64(), "signatures": signatures, "signature_types": types,
     });
     (object, lines)
 }
@@ -135,11 +166,14 @@ fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {
 }
 
 fn policy_file(policy: &Policy) -> (Value, String) {
-    let logs: Vec<String> = policy.logs().iter().map(|log| log.key.name().to_string()).collect();
+    let logs: Vec<String> =
+        policy.logs().iter().map(|log| format!("{} ({})", log.key.name(), log.key.kind().as_str())).collect();
     let witnesses: Vec<String> = policy
         .witnesses()
         .iter()
-        .map(|w| format!("{} ({})", String::from_utf8_lossy(&w.name), w.key.name()))
+        .map(|w| {
+            format!("{} ({}, {})", String::from_utf8_lossy(&w.name), w.key.name(), w.key.kind().as_str())
+        })
         .collect();
     let list = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
     let quorum = policy.quorum_in_words();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::args::{KeyKind, Keygen};
+use super::args::{AlgorithmArg, KeyKind, Keygen};
 use super::exit::{CliResult, Failure};
 use super::{files, output};
 use crate::note::{KeyName, NoteSigner, SignatureType};
@@ -14,10 +14,18 @@ use crate::release::PublisherSigner;
 pub fn run(args: &Keygen, json: bool) -> CliResult {
     let seed = random_seed()?;
     let public_path = public_path(&args.out, args.kind)?;
-    let (secret, public, id) = match args.kind {
-        KeyKind::Log => note_key(&args.name, SignatureType::Ed25519, &seed)?,
-        KeyKind::Witness => note_key(&args.name, SignatureType::CosignatureEd25519, &seed)?,
-        KeyKind::Publisher => {
+    let (secret, public, id) = match (args.kind, args.algorithm) {
+        (KeyKind::Publisher, Some(AlgorithmArg::MlDsa44)) => {
+            return Err(Failure::Usage(
+                "--algorithm: expected ed25519 for a publisher's key, saw ml-dsa-44".to_owned(),
+            ));
+        }
+        (KeyKind::Log | KeyKind::Witness, Some(AlgorithmArg::MlDsa44)) => {
+            note_key(&args.name, SignatureType::CosignatureMlDsa44, &seed)?
+        }
+        (KeyKind::Log, _) => note_key(&args.name, SignatureType::Ed25519, &seed)?,
+        (KeyKind::Witness, _) => note_key(&args.name, SignatureType::CosignatureEd25519, &seed)?,
+        (KeyKind::Publisher, _) => {
             let key = PublisherSigner::from_seed(&seed);
             (key.to_pem(), key.public_pem(), key.keyid().to_hex())
         }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::oneshot;
 
-use super::args::{CheckArg, Load, WaitArg};
-use super::config::parse_vkey;
+use super::args::{CheckArg, Load};
 use super::exit::{self, CliResult, Failure};
+use super::keys::{MAX_VKEY_BYTES, parse_vkey};
 use super::{files, output};
+use crate::client::Wait;
 use crate::load::{self, Checks, Entries, Plan, Progress, SAMPLE, Statement, Target, Trust};
 use crate::merkle::Hash;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
@@ -36,12 +37,8 @@ fn plan(args: &Load) -> Result<Plan, Failure> {
         return Err(Failure::Usage("--duration: expected at least 1s, saw none".to_owned()));
     }
     let route = if args.batch == 1 { "add" } else { "add-batch" };
-    let wait = match args.wait {
-        WaitArg::Sequenced => "sequenced",
-        WaitArg::Published => "published",
-    };
     Ok(Plan {
-        path: format!("/{route}?wait={wait}"),
+        path: format!("/{route}?wait={}", Wait::from(args.wait).as_str()),
         entries: entries(args)?,
         batch: args.batch.into(),
         writers: args.writers.into(),
@@ -76,7 +73,7 @@ fn trust(args: &Load) -> Result<Trust, Failure> {
         return Ok(Trust::Policy(policy));
     }
     match &args.vkey {
-        Some(path) => Ok(Trust::Key(files::parse(path, "a verifier key", 4_096, parse_vkey)?)),
+        Some(path) => Ok(Trust::Key(files::parse(path, "a verifier key", MAX_VKEY_BYTES, parse_vkey)?)),
         None => Ok(Trust::Unverified),
     }
 }

@@ -11,9 +11,11 @@ mod fsck;
 mod init;
 mod inspect;
 mod keygen;
+mod keys;
 mod load;
 mod new_dir;
 mod output;
+mod policy;
 mod prove;
 mod publish;
 mod publisher;
@@ -24,6 +26,7 @@ mod serve;
 mod sources;
 mod verify;
 mod witness;
+mod witnesses;
 
 use std::process::ExitCode;
 
@@ -40,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, json),
         Command::Init(args) => init::run(&args, json),
         Command::Serve(args) => serve::run(&args),
+        Command::Policy(args) => policy::run(&args, json),
         Command::Keygen(args) => keygen::run(&args, json),
         Command::Publisher(args) => publisher::run(&args, json),
         Command::Publish(args) => publish::run(&args, json),

@@ -1,6 +1,6 @@
 //! Results on stdout, talk on stderr; colour and progress bars only on a terminal.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,8 +11,16 @@ use super::exit::{CliResult, Failure};
 /// Prints a result: the lines for people, or the object for machines.
 pub fn result(json: bool, object: &Value, lines: &str) -> CliResult {
     let text = if json { format!("{object}\n") } else { lines.to_owned() };
-    let mut out = anstream::AutoStream::auto(io::stdout());
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    write(anstream::AutoStream::auto(io::stdout()), text.as_bytes())
+}
+
+/// Prints a file's content, octet for octet.
+pub fn file(bytes: &[u8]) -> CliResult {
+    write(io::stdout(), bytes)
+}
+
+fn write(mut out: impl io::Write, bytes: &[u8]) -> CliResult {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         // Whoever closed the pipe has read enough.
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::CouldNotTell(format!("could not write to standard output: {e}")))

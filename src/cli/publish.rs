@@ -10,7 +10,7 @@ use super::args::{Publish, WaitArg};
 use super::exit::{CliResult, Failure};
 use super::{files, output, releases_file};
 use crate::checkpoint;
-use crate::client::{BatchAnswer, BatchWriter, ClientError, LogClient};
+use crate::client::{BatchAnswer, BatchWriter, ClientError, LogClient, Wait};
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, verify_inclusion};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
@@ -61,7 +61,7 @@ fn publish_one(args: &Publish, client: &LogClient, signer: &PublisherSigner, jso
             &format!("{} is leaf {index}, durable and not published yet\n", release.purl),
         );
     }
-    let proof = client.add(&entry)?;
+    let proof = client.add(&entry, args.wait.map(Wait::from).unwrap_or_default())?;
     check(&proof, &entry, logs.as_deref())?;
     let text = proof.to_string();
     let mut written = Vec::new();
@@ -251,7 +251,8 @@ fn send(
     loop {
         let next = requests.lock().expect("senders do not panic").recv();
         let Ok(request) = next else { return Ok(()) };
-        let answers = client.add_batch(&request.batch).map_err(|e| in_lines(e, &request.lines))?;
+        let answers =
+            client.add_batch(&request.batch, Wait::Published).map_err(|e| in_lines(e, &request.lines))?;
         let mut tally = tally.lock().expect("senders do not panic");
         for (line, answer) in request.lines.iter().zip(answers) {
             tally.count(*line, answer);

@@ -13,6 +13,7 @@ use super::backup::{COMPANIONS, check_different};
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::files;
+use super::keys::{ED25519, ML_DSA, secrets_of};
 use super::output::{self, GREEN};
 use crate::merkle::TreeSize;
 use crate::note::NoteKey;
@@ -30,7 +31,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
         Err(e) => return Err(Failure::io("list", &args.dir, &e)),
     };
-    let done = if occupied { into_log(args, &key)? } else { into_new(args, &key)? };
+    let done = if occupied { into_log(args, &key)? } else { into_new(args, &backup, &key)? };
     tell(args, json, &backup, &done)
 }
 
@@ -47,17 +48,18 @@ fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
 }
 
 /// Into a directory that appears whole or not at all.
-fn into_new(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
+fn into_new(args: &Args, backup: &Config, key: &NoteKey) -> Result<Restored, Failure> {
     let dir = &args.dir;
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|e| Failure::io("create", parent, &e))?;
     let io = |e: std::io::Error| Failure::io("create", dir, &e);
     let new = tempfile::Builder::new().prefix(".treehead-restore-").tempdir_in(parent).map_err(io)?;
-    for name in COMPANIONS.iter().chain(&["log.key"]) {
+    let secrets = [ED25519.secret, ML_DSA.secret];
+    for name in COMPANIONS.into_iter().chain(backup.witnesses_file()).chain(secrets) {
         let (from, to) = (args.backup.join(name), new.path().join(name));
         if from.exists() {
             let bytes = Zeroizing::new(files::read(&from, "a file of the backup", MAX_FILE_BYTES)?);
-            files::create_new(&to, &bytes, if *name == "log.key" { 0o600 } else { 0o644 })?;
+            files::create_new(&to, &bytes, if secrets.contains(&name) { 0o600 } else { 0o644 })?;
         }
     }
     let done = journal(&args.backup, new.path(), key)?;
@@ -97,7 +99,8 @@ fn journal(backup: &Path, dir: &Path, key: &NoteKey) -> Result<Restored, Failure
 
 fn tell(args: &Args, json: bool, backup: &Config, done: &Restored) -> CliResult {
     let (dir, size) = (args.dir.display(), done.head.head.size);
-    let has_key = args.dir.join("log.key").exists();
+    let lost = secrets_of(&args.dir).1;
+    let has_key = lost.is_empty();
     let kept_as = done.kept_as.as_ref().map(|path| path.display().to_string());
     let object = json!({
         "ok": true, "tree_size": size.get(), "entries_before": done.before.get(), "has_key": has_key,
@@ -111,9 +114,8 @@ fn tell(args: &Args, json: bool, backup: &Config, done: &Restored) -> CliResult 
     if let Some(path) = kept_as.filter(|_| done.before > TreeSize::ZERO) {
         lines += &format!("before    {} entries; the old journal is in {path}\n", done.before);
     }
-    if !has_key {
-        lines +=
-            &format!("key       log.key was not in the backup: put your copy at {dir}/log.key, mode 600\n");
+    for key in lost {
+        lines += &format!("key       {key} was not in the backup: put your copy at {dir}/{key}, mode 600\n");
     }
     lines += &format!(
         "\nIf this log ever published more than {size} entries, serving it now would FORK it: it would sign other\n\

@@ -18,7 +18,7 @@ pub fn run(args: &Serve) -> CliResult {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
     let config = Config::load(&args.dir)?;
     config.check_servable()?;
-    let signer = config.signer_of_vkey()?;
+    let signer = config.signer()?;
     let listen = args.listen.clone().unwrap_or_else(|| config.listen.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
@@ -32,7 +32,7 @@ pub fn run(args: &Serve) -> CliResult {
         let bar = output::progress("catching up", 0, "bytes");
         let log = LogConfig {
             dir: config.dir,
-            signer: signer.into(),
+            signer,
             profile,
             publishers,
             options,

@@ -11,7 +11,7 @@ pub use error::ClientError;
 pub use http::LogClient;
 #[cfg(feature = "cli")]
 pub(crate) use http::{is_code, printable};
-pub use submit::{BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES};
+pub use submit::{BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait};
 pub use tiles::RemoteTiles;
 pub use witness::{CosignAnswer, WitnessClient};
 

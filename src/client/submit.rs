@@ -75,23 +75,49 @@ impl BatchWriter {
     }
 }
 
+/// How far an entry has to have come before the log answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wait {
+    /// Durable, with an index.
+    Sequenced,
+    /// In a signed checkpoint that everybody is shown.
+    #[default]
+    Published,
+    /// In a checkpoint that a quorum of the log's witnesses cosigned. Logs without witnesses refuse it.
+    Witnessed,
+}
+
+impl Wait {
+    /// The value of `?wait=`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sequenced => "sequenced",
+            Self::Published => "published",
+            Self::Witnessed => "witnessed",
+        }
+    }
+}
+
 impl LogClient {
-    /// Appends an entry, waits until it is published, and reads its proof file. The caller checks it.
+    /// Appends an entry, waits, and reads its proof file. The caller checks it. A proof leads to a published
+    /// head, so for less than [`Wait::Published`] the log waits for that.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn add(&self, entry: &[u8]) -> Result<ProofFile, ClientError> {
-        let answer = self.post("add?wait=published", "text/x-tlog-proof", entry, MAX_PROOF_FILE_BYTES)?;
+    pub fn add(&self, entry: &[u8], wait: Wait) -> Result<ProofFile, ClientError> {
+        let path = format!("add?wait={}", wait.as_str());
+        let answer = self.post(&path, "text/x-tlog-proof", entry, MAX_PROOF_FILE_BYTES)?;
         ProofFile::parse(&answer).map_err(|source| ClientError::Malformed { url: self.url("add"), source })
     }
 
-    /// Appends a batch and waits until it is published. One answer for each entry, in order.
+    /// Appends a batch and waits. One answer for each entry, in order.
     ///
     /// # Errors
     /// [`ClientError`]; nothing of the batch was taken unless the connection broke.
-    pub fn add_batch(&self, batch: &BatchWriter) -> Result<Vec<BatchAnswer>, ClientError> {
-        let answer =
-            self.post("add-batch?wait=published", "application/json", &batch.body, MAX_ANSWER_BYTES)?;
+    pub fn add_batch(&self, batch: &BatchWriter, wait: Wait) -> Result<Vec<BatchAnswer>, ClientError> {
+        let path = format!("add-batch?wait={}", wait.as_str());
+        let answer = self.post(&path, "application/json", &batch.body, MAX_ANSWER_BYTES)?;
         let malformed = |expected: String, seen: String| ClientError::Malformed {
             url: self.url("add-batch"),
             source: FormatError::malformed("the answer to a batch", expected, seen),

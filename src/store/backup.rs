@@ -21,9 +21,9 @@ const COPY_BYTES: usize = 1 << 20;
 
 /// A file of the log's directory that goes into the backup beside journal and checkpoint.
 #[derive(Debug, Clone)]
-pub struct Companion {
+pub struct Companion<'a> {
     /// Its name in both directories.
-    pub name: &'static str,
+    pub name: &'a str,
     /// Whether only the owner may read it.
     pub secret: bool,
 }
@@ -37,7 +37,7 @@ pub struct Backup<'a> {
     /// The log's key; its name is the origin.
     pub key: &'a NoteKey,
     /// Files that go with it; what is not there is left out.
-    pub files: &'a [Companion],
+    pub files: &'a [Companion<'a>],
     /// What writes.
     pub io: Arc<dyn DiskIo>,
     /// Told how many entries were read back, of how many.
@@ -260,7 +260,7 @@ impl Backup<'_> {
         })
     }
 
-    fn copy_file(&self, file: &Companion) -> Result<(), StoreError> {
+    fn copy_file(&self, file: &Companion<'_>) -> Result<(), StoreError> {
         let (from, to) = (self.log.join(file.name), self.out.join(file.name));
         let Some(bytes) = checkpoint_file::read(&from)? else { return Ok(()) };
         if checkpoint_file::read(&to)?.is_some_and(|there| there == bytes) {

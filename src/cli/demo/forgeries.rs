@@ -1,11 +1,13 @@
 //! What the demo tries to get past the log and the endpoint.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::story::Story;
 use super::world::{Shipped, World, release};
 use crate::checkpoint::Checkpoint;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{keygen, publish};
-use crate::client::RemoteTiles;
+use crate::client::{RemoteTiles, Wait};
 use crate::merkle::{Hash, Plan, ProofError, RightEdge, Tile, TileReader, prove_consistency};
 use crate::proof_file::ProofFile;
 use crate::release::{PublisherSigner, Subject};
@@ -49,7 +51,7 @@ fn forged_proof(story: &mut Story, world: &World, shipped: &Shipped) -> CliResul
 fn unknown_publisher(story: &mut Story, world: &World, shipped: &Shipped) -> CliResult {
     let stranger = PublisherSigner::from_seed(&*keygen::random_seed()?);
     let entry = publish::sign(&shipped.release, &stranger)?;
-    let outcome = world.client().add(&entry).map(drop).map_err(Failure::from);
+    let outcome = world.client().add(&entry, Wait::Published).map(drop).map_err(Failure::from);
     story.refused("a release signed by a key nobody registered", "unknown-publisher", outcome)
 }
 
@@ -59,7 +61,7 @@ fn reused_sequence(story: &mut Story, world: &World, shipped: &Shipped) -> CliRe
     let again = &shipped.release;
     let second = release(again.purl.as_str(), again.kind, again.sequence, vec![subject])?;
     let entry = publish::sign(&second, world.publisher())?;
-    let outcome = world.client().add(&entry).map(drop).map_err(Failure::from);
+    let outcome = world.client().add(&entry, Wait::Published).map(drop).map_err(Failure::from);
     story.refused("a second program under the same sequence number", "sequence-taken", outcome)
 }
 
@@ -82,7 +84,8 @@ fn forked_head(
     leaves.push(Hash::leaf(&entry));
     let root = RightEdge::default().grow(&leaves).edge.root();
     let forked = Checkpoint::new(last.head.origin.clone(), last.head.size, root);
-    let note = forked.sign(&world.config()?.signer()?);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let note = world.config()?.signer()?.sign(&forked, now);
     let Ok(plan) = Plan::inclusion(last.proof.index, forked.size) else {
         return Err(Story::broken("the last release is in the tree"));
     };

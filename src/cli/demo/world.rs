@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::config::Config;
 use crate::cli::exit::{CliResult, Failure};
-use crate::cli::{files, init, keygen, publish};
-use crate::client::{ClientError, LogClient};
+use crate::cli::init::{self, NewLog};
+use crate::cli::{files, keygen, publish};
+use crate::client::{ClientError, LogClient, Wait};
 use crate::merkle::Hash;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
@@ -53,7 +54,14 @@ impl World {
     /// port of the system's choice.
     pub fn new(dir: PathBuf) -> Result<Self, Failure> {
         let log_dir = dir.join("log");
-        init::create(&log_dir, ORIGIN, Profile::Release)?;
+        let new = NewLog {
+            origin: ORIGIN,
+            profile: Profile::Release,
+            post_quantum: true,
+            witnesses: Vec::new(),
+            quorum: None,
+        };
+        init::create(&log_dir, &new)?;
         let publisher = PublisherSigner::from_seed(&*keygen::random_seed()?);
         files::create_new(&dir.join("publisher.pem"), publisher.to_pem().as_bytes(), 0o600)?;
         register(&log_dir, &publisher)?;
@@ -111,7 +119,7 @@ impl World {
         let subjects = vec![Subject { name: name.to_owned(), sha256: files::hash_artifact(&path)? }];
         let release = release(purl, kind, sequence, subjects)?;
         let entry = publish::sign(&release, &self.publisher)?;
-        let proof = self.client.add(&entry)?;
+        let proof = self.client.add(&entry, Wait::Published)?;
         publish::check(&proof, &entry, Some(&self.policy.log_keys()))?;
         files::create_new(&files::proof_path(&path), proof.to_string().as_bytes(), 0o644)?;
         let note = proof.checkpoint.to_string();
@@ -182,7 +190,7 @@ fn serve(
     let config = Config::load(log_dir)?;
     let log = Log::open(LogConfig {
         dir: config.dir.clone(),
-        signer: config.signer()?.into(),
+        signer: config.signer()?,
         profile: config.profile,
         publishers: config.publishers(),
         options: config.options,

@@ -1,0 +1,120 @@
+//! The keys in a log's directory: an Ed25519 pair, and an ML-DSA-44 pair unless the log goes without.
+
+use std::path::{Path, PathBuf};
+
+use super::config::{Config, put_back};
+use super::exit::Failure;
+use super::files;
+use crate::checkpoint::LogSigner;
+use crate::format::FormatError;
+use crate::note::{NoteKey, NoteSigner, SignatureType};
+
+/// Most bytes of a vkey in a file.
+pub const MAX_VKEY_BYTES: usize = 4_096;
+
+/// One of a log's key pairs.
+pub struct Pair {
+    pub secret: &'static str,
+    pub public: &'static str,
+    kind: SignatureType,
+}
+
+/// Every log has it.
+pub const ED25519: Pair = Pair { secret: "log.key", public: "log.vkey", kind: SignatureType::Ed25519 };
+/// Logs made by older versions or with `--no-pq` don't have it.
+pub const ML_DSA: Pair =
+    Pair { secret: "log.mldsa.key", public: "log.mldsa.vkey", kind: SignatureType::CosignatureMlDsa44 };
+
+/// The secret keys that belong to the public ones in a directory, and those of them that are not there.
+pub fn secrets_of(dir: &Path) -> (Vec<&'static str>, Vec<&'static str>) {
+    let pairs = [ED25519, ML_DSA].into_iter().filter(|pair| dir.join(pair.public).exists());
+    pairs.map(|pair| pair.secret).partition(|secret| dir.join(secret).exists())
+}
+
+impl Config {
+    /// The log's secret keys. Each is the origin's, and the one that its public half says: what signs is
+    /// what endpoints trust.
+    pub fn signer(&self) -> Result<LogSigner, Failure> {
+        let ed25519 = self.pair(&ED25519)?;
+        let ml_dsa = self.has(&ML_DSA).then(|| self.pair(&ML_DSA)).transpose()?;
+        Ok(LogSigner::new(ed25519, ml_dsa))
+    }
+
+    /// The Ed25519 key, which every log has.
+    pub fn vkey(&self) -> Result<NoteKey, Failure> {
+        self.public(&ED25519)
+    }
+
+    /// All public keys, Ed25519 first.
+    pub fn vkeys(&self) -> Result<Vec<NoteKey>, Failure> {
+        let ml_dsa = self.has(&ML_DSA).then(|| self.public(&ML_DSA)).transpose()?;
+        Ok([Some(self.vkey()?), ml_dsa].into_iter().flatten().collect())
+    }
+
+    /// Whether the log has such a pair: half of one is a pair of which something was lost. A log never
+    /// signs with less than it did.
+    fn has(&self, pair: &Pair) -> bool {
+        [pair.secret, pair.public].iter().any(|name| self.dir.join(name).exists())
+    }
+
+    fn pair(&self, pair: &Pair) -> Result<NoteSigner, Failure> {
+        let (signer, vkey) = (self.secret(pair)?, self.public(pair)?);
+        if *signer.public() == vkey {
+            return Ok(signer);
+        }
+        let Pair { secret, public, .. } = pair;
+        let message =
+            format!("{secret} is not the key of {public}: expected {vkey}, saw {}", signer.public());
+        Err(Failure::refused(
+            "wrong-key",
+            message,
+            "Put the right one of the two back; never sign with another key.",
+        ))
+    }
+
+    fn secret(&self, pair: &Pair) -> Result<NoteSigner, Failure> {
+        let path = self.dir.join(pair.secret);
+        let hint = "put your own copy of it back, with mode 600: no other key can go on with this log";
+        let text = files::read_secret(&path).map_err(|e| e.and(hint))?;
+        let signer = NoteSigner::parse(text.trim_end_matches('\n'));
+        let signer = signer.map_err(|e| Failure::file(&path, &e).and(hint))?;
+        self.check(&path, pair, signer.public())?;
+        Ok(signer)
+    }
+
+    fn public(&self, pair: &Pair) -> Result<NoteKey, Failure> {
+        let path = self.dir.join(pair.public);
+        let key = files::parse(&path, "a verifier key", MAX_VKEY_BYTES, parse_vkey).map_err(|e| {
+            // It can be made again wherever the secret key can be read.
+            e.and(&match self.secret(pair) {
+                Ok(signer) => format!("run: echo '{}' > {}", signer.public(), path.display()),
+                Err(_) => put_back(&path, "it is public"),
+            })
+        })?;
+        self.check(&path, pair, &key)?;
+        Ok(key)
+    }
+
+    fn check(&self, path: &PathBuf, pair: &Pair, key: &NoteKey) -> Result<(), Failure> {
+        let path = path.display();
+        if *key.name() != self.origin {
+            let (origin, seen) = (&self.origin, key.name());
+            return Err(Failure::Usage(format!(
+                "{path} is the key of another log: expected origin {origin}, as treehead.toml says, saw {seen}; put the right one of the two back from a backup"
+            )));
+        }
+        if key.kind() != pair.kind {
+            let (expected, seen) = (pair.kind.as_str(), key.kind().as_str());
+            return Err(Failure::Usage(format!(
+                "{path} is a key for something else: expected {expected}, saw {seen}; put the right one back from a backup"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A vkey in a file, with one final newline or none.
+pub fn parse_vkey(bytes: &[u8]) -> Result<NoteKey, FormatError> {
+    let text = crate::format::utf8("a verifier key", bytes)?;
+    NoteKey::parse(text.strip_suffix('\n').unwrap_or(text))
+}

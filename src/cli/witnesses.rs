@@ -1,0 +1,231 @@
+//! Which witnesses a log asks, and how many have to agree: `[[witness]]` and `quorum` in
+//! `treehead.toml`, or a file that says it as c2sp.org/tlog-policy.
+//!
+//! ```text
+//! quorum = 2
+//! [[witness]]                                      witness w1/ed25519 <vkey> <url>
+//! name = "w1"                                 ->   witness w1/ml-dsa-44 <vkey> <url>
+//! url = "https://w1.example.com"                   group w1 any w1/ed25519 w1/ml-dsa-44
+//! vkeys = ["<Ed25519 vkey>", "<ML-DSA-44 vkey>"]   group quorum 2 w1 ...
+//! ```
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::config::{Config, put_back, wrong};
+use super::exit::Failure;
+use super::files;
+use crate::format::{FormatError, has_space_or_control, quote};
+use crate::note::{NoteKey, SignatureType};
+use crate::policy::{MAX_POLICY_BYTES, Policy};
+
+/// A `[[witness]]` block, in `treehead.toml` or on a witness's card.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    name: String,
+    url: String,
+    vkeys: Vec<String>,
+}
+
+/// What `treehead witness init` writes for the operators of logs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Card {
+    witness: Vec<Witness>,
+}
+
+/// The witnesses of a log's settings.
+pub enum Witnesses {
+    /// None: heads are published as soon as they are signed.
+    None,
+    /// Named one by one.
+    Blocks(Policy),
+    /// Those of this file, by its name in the settings.
+    File(String),
+}
+
+impl Witnesses {
+    /// Reads what the settings say.
+    pub fn new(blocks: &[Witness], quorum: Option<u64>, file: Option<String>) -> Result<Self, FormatError> {
+        match (blocks, quorum, file) {
+            ([], None, None) => Ok(Self::None),
+            ([], None, Some(file)) => Ok(Self::File(file)),
+            (_, _, Some(_)) => {
+                Err(wrong("either `witnesses = FILE` or `quorum` and [[witness]] blocks", "both"))
+            }
+            ([], Some(_), None) => Err(wrong("a [[witness]] block for each witness beside `quorum`", "none")),
+            (_, None, None) => Err(wrong(
+                "`quorum = <how many of the witnesses have to agree>` above the first [[witness]]",
+                "none",
+            )),
+            (blocks, Some(quorum), None) => policy_of(blocks, quorum).map(Self::Blocks),
+        }
+    }
+}
+
+impl Config {
+    /// The witnesses that the log asks, with their URLs, and the quorum. `None` where the settings name no
+    /// witnesses.
+    pub fn witnesses(&self) -> Result<Option<Policy>, Failure> {
+        let path = match &self.witnesses {
+            Witnesses::None => return Ok(None),
+            Witnesses::Blocks(policy) => return Ok(Some(policy.clone())),
+            Witnesses::File(name) => self.dir.join(name),
+        };
+        let parse =
+            |bytes: &[u8]| Policy::parse(bytes).and_then(|policy| check_file(&policy).map(|()| policy));
+        files::parse(&path, "a policy", MAX_POLICY_BYTES, parse)
+            .map(Some)
+            .map_err(|e| e.and(&put_back(&path, "or mend it; treehead.toml names it as `witnesses`")))
+    }
+
+    /// The file that names the witnesses, where it is in the log's directory itself.
+    pub fn witnesses_file(&self) -> Option<&str> {
+        match &self.witnesses {
+            Witnesses::File(name) if Path::new(name).file_name() == Some(name.as_ref()) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The file that names the witnesses, where it is anywhere else.
+    pub fn witnesses_elsewhere(&self) -> Option<PathBuf> {
+        match &self.witnesses {
+            Witnesses::File(name) if self.witnesses_file().is_none() => Some(self.dir.join(name)),
+            _ => None,
+        }
+    }
+}
+
+fn check_file(policy: &Policy) -> Result<(), FormatError> {
+    let wrong = |expected: &str, seen: String| FormatError::malformed("a policy", expected, seen);
+    let urls: Vec<&str> = policy.witnesses().iter().filter_map(|w| w.url.as_deref()).collect();
+    if urls.is_empty() {
+        return Err(wrong("a URL on the lines of the witnesses that are to be asked", "none".to_owned()));
+    }
+    if let Some(url) = urls.iter().find(|url| !is_url(url)) {
+        return Err(wrong(URL, quote(url)));
+    }
+    if !policy.can_be_asked() {
+        let seen = format!("{} of {} witnesses with one", urls.len(), policy.witnesses().len());
+        return Err(wrong("URLs of enough witnesses for the quorum", seen));
+    }
+    Ok(())
+}
+
+const URL: &str = "a URL that begins with http:// or https://";
+
+fn is_url(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !has_space_or_control(rest))
+}
+
+/// Reads a witness's card.
+pub fn read_card(path: &Path) -> Result<Witness, Failure> {
+    files::parse(path, "a witness's card", super::config::MAX_CONFIG_BYTES, |bytes| {
+        let malformed = |seen: &str| {
+            FormatError::malformed(
+                "a witness's card",
+                "one [[witness]] block as `treehead witness init` writes it",
+                seen,
+            )
+        };
+        let text = crate::format::utf8("a witness's card", bytes)?;
+        let card: Card = toml::from_str(text).map_err(|e| malformed(e.message()))?;
+        let seen = format!("{} of them", card.witness.len());
+        let [witness] = <[Witness; 1]>::try_from(card.witness).map_err(|_| malformed(&seen))?;
+        witness.keys()?;
+        Ok(witness)
+    })
+}
+
+impl Witness {
+    /// Its keys, with what their algorithm is called in a policy.
+    fn keys(&self) -> Result<Vec<(&'static str, NoteKey)>, FormatError> {
+        let name = &self.name;
+        if name.is_empty() || name == "none" || name.starts_with('#') || has_space_or_control(name) {
+            let expected = "the name of a witness without white space or control characters, other than none and not beginning with #";
+            return Err(wrong(expected, &quote(name)));
+        }
+        if !is_url(&self.url) {
+            return Err(wrong(&format!("{URL} for the witness {name}"), &quote(&self.url)));
+        }
+        if self.vkeys.is_empty() {
+            return Err(wrong(&format!("the vkeys of the witness {name}"), "none"));
+        }
+        let mut keys: Vec<(&'static str, NoteKey)> = Vec::new();
+        for vkey in &self.vkeys {
+            let key = NoteKey::parse(vkey)?;
+            let algorithm = match key.kind() {
+                SignatureType::CosignatureEd25519 => "ed25519",
+                SignatureType::CosignatureMlDsa44 => "ml-dsa-44",
+                SignatureType::Ed25519 => {
+                    let expected = format!("cosignature keys (type 0x04 or 0x06) of the witness {name}");
+                    return Err(wrong(&expected, &format!("a log's Ed25519 key, {vkey}")));
+                }
+            };
+            if keys.iter().any(|(known, _)| *known == algorithm) {
+                let expected = format!("at most one key of each algorithm of the witness {name}");
+                return Err(wrong(&expected, &format!("a second one of {algorithm}")));
+            }
+            if let Some((_, first)) = keys.first().filter(|(_, first)| first.name() != key.name()) {
+                let expected = format!("keys of one cosigner for the witness {name}");
+                return Err(wrong(&expected, &format!("those of {} and {}", first.name(), key.name())));
+            }
+            keys.push((algorithm, key));
+        }
+        Ok(keys)
+    }
+
+    /// The block as it stands in `treehead.toml`.
+    pub fn to_toml(&self) -> String {
+        // What JSON makes of a string without control characters is a string in TOML.
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let vkeys: Vec<String> = self.vkeys.iter().map(|vkey| format!("    {},\n", quoted(vkey))).collect();
+        let (name, url) = (quoted(&self.name), quoted(&self.url));
+        format!("\n[[witness]]\nname = {name}\nurl = {url}\nvkeys = [\n{}]\n", vkeys.concat())
+    }
+}
+
+/// The policy that blocks and quorum mean.
+pub fn policy_of(witnesses: &[Witness], quorum: u64) -> Result<Policy, FormatError> {
+    let count = witnesses.len();
+    if quorum == 0 || quorum > count as u64 {
+        return Err(wrong(
+            &format!("a quorum from 1 to {count}, the number of witnesses"),
+            &quorum.to_string(),
+        ));
+    }
+    let (mut lines, mut names, mut public) = (String::new(), HashSet::new(), HashSet::new());
+    for witness in witnesses {
+        let (name, url, keys) = (&witness.name, &witness.url, witness.keys()?);
+        let mut defined = vec![name.clone()];
+        if let [(_, key)] = keys.as_slice() {
+            lines += &format!("witness {name} {key} {url}\n");
+        } else {
+            let members: Vec<String> =
+                keys.iter().map(|(algorithm, _)| format!("{name}/{algorithm}")).collect();
+            for ((_, key), member) in keys.iter().zip(&members) {
+                lines += &format!("witness {member} {key} {url}\n");
+            }
+            lines += &format!("group {name} any {}\n", members.join(" "));
+            defined.extend(members);
+        }
+        if let Some(twice) = defined.into_iter().find(|name| !names.insert(name.clone())) {
+            return Err(wrong("each name of a witness once", &format!("{} twice", quote(&twice))));
+        }
+        if keys.iter().any(|(_, key)| !public.insert(key.public_bytes())) {
+            return Err(wrong("each key of a witness once", &format!("one of {name} twice")));
+        }
+    }
+    // No witness may be in the way of a name for the group of them.
+    let mut group = "quorum".to_owned();
+    while names.contains(&group) {
+        group.push('_');
+    }
+    let members: Vec<&str> = witnesses.iter().map(|witness| witness.name.as_str()).collect();
+    lines += &format!("group {group} {quorum} {}\nquorum {group}\n", members.join(" "));
+    Policy::parse(lines.as_bytes())
+}

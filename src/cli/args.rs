@@ -41,8 +41,8 @@ Example:
   treehead serve mylog
 
 It writes treehead.toml (settings), log.key and log.mldsa.key (secret, mode 600), log.vkey and
-log.mldsa.vkey (public), endpoint.policy (what endpoints trust), publishers.toml (who may publish) and
-checkpoint (the signed, empty tree).
+log.mldsa.vkey (public), endpoint.policy (what endpoints trust), publishers.toml (who may publish)
+and checkpoint (the signed, empty tree).
 
 With witnesses, whose operators gave you their cards:
   treehead init mylog --origin log.example.com/releases --quorum 2 \\

@@ -1,6 +1,6 @@
 //! The keys in a log's directory: an Ed25519 pair, and an ML-DSA-44 pair unless the log goes without.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::config::{Config, put_back};
 use super::exit::Failure;
@@ -95,7 +95,7 @@ impl Config {
         Ok(key)
     }
 
-    fn check(&self, path: &PathBuf, pair: &Pair, key: &NoteKey) -> Result<(), Failure> {
+    fn check(&self, path: &Path, pair: &Pair, key: &NoteKey) -> Result<(), Failure> {
         let path = path.display();
         if *key.name() != self.origin {
             let (origin, seen) = (&self.origin, key.name());

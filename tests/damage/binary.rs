@@ -25,7 +25,7 @@ fn world() -> World {
     world.publish(&server, "a.bin", "a", 1).done();
     let ran = world.run("backup log out").done();
     assert!(ran.stdout.contains("up to tree size 301"), "{ran:?}");
-    assert!(ran.stdout.contains("log.key is NOT in this backup"), "{ran:?}");
+    assert!(ran.stdout.contains("log.key and log.mldsa.key are NOT in this backup"), "{ran:?}");
     server.terminate();
     world.run("export log static").done();
     world
@@ -40,7 +40,8 @@ fn spoil(world: &World, file: &str, at: usize) {
 #[test]
 fn a_backup_becomes_a_log_again() {
     let world = world();
-    assert!(!world.path("out/log.key").exists() && !world.path("out/sled").exists());
+    assert!(!world.path("out/log.key").exists() && !world.path("out/log.mldsa.key").exists());
+    assert!(world.path("out/log.mldsa.vkey").exists() && !world.path("out/sled").exists());
     let json = world.run("backup log out --json").done().json();
     assert_eq!((&json["tree_size"], &json["segments_copied"]), (&301.into(), &0.into()));
     // A backup is checked, and never served.
@@ -50,8 +51,13 @@ fn a_backup_becomes_a_log_again() {
     let ran = world.run("restore out back").done();
     assert!(ran.stdout.contains("would FORK it") && ran.stdout.contains("log.key was not"), "{ran:?}");
     world.run("serve back --listen 127.0.0.1:0").failed(3, "put your own copy of it back");
-    world.write("back/log.key", world.read("log/log.key"));
-    world.chmod("back/log.key", 0o600);
+    assert!(ran.stdout.contains("log.mldsa.key was not"), "{ran:?}");
+    // One key alone is not what the log signs with.
+    for key in ["log.key", "log.mldsa.key"] {
+        world.run("serve back --listen 127.0.0.1:0").failed(3, &format!("back/{key}: "));
+        world.write(&format!("back/{key}"), world.read(&format!("log/{key}")));
+        world.chmod(&format!("back/{key}"), 0o600);
+    }
     let ran = world.run("fsck back").done();
     assert!(ran.stdout.contains("at tree size 301"), "{ran:?}");
     // Served, it is the same log: the restored directory takes the place of the old one.
@@ -65,9 +71,11 @@ fn a_backup_becomes_a_log_again() {
     world.run("restore out log").refused("would-lose-entries");
     // The key only where it was asked for, and readable by its owner alone.
     world.run("backup log keyed --with-key").done();
-    let mode = fs::metadata(world.path("keyed/log.key")).unwrap();
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
     world.run("restore keyed new").done();
+    for secret in ["keyed/log.key", "keyed/log.mldsa.key", "new/log.key", "new/log.mldsa.key"] {
+        let mode = fs::metadata(world.path(secret)).unwrap();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600, "{secret}");
+    }
     world.run("fsck new").done();
     world.run("restore keyed keyed").failed(2, "are the same directory");
     world.run("init other --origin log.example.org/other").done();
@@ -145,6 +153,8 @@ fn each_file_that_is_missing_or_empty_is_named_with_what_to_do() {
         ("publishers.toml", "cp BACKUP/publishers.toml log/publishers.toml"),
         ("log.vkey", "run: echo '"),
         ("log.key", "put your own copy of it back"),
+        ("log.mldsa.vkey", "run: echo '"),
+        ("log.mldsa.key", "put your own copy of it back"),
         ("endpoint.policy", "cp BACKUP/endpoint.policy log/endpoint.policy"),
         ("checkpoint", "treehead repair DIR --from SOURCE"),
         ("journal/00000000000000000000.seg", "treehead repair DIR --from SOURCE"),
@@ -182,7 +192,8 @@ fn each_file_that_is_missing_or_empty_is_named_with_what_to_do() {
 fn flips_in_settings_and_keys_are_found_or_leave_a_valid_setting() {
     let world = world();
     let mut unnoticed = Vec::new();
-    for file in ["treehead.toml", "log.vkey", "log.key", "endpoint.policy"] {
+    for file in ["treehead.toml", "log.vkey", "log.key", "log.mldsa.vkey", "log.mldsa.key", "endpoint.policy"]
+    {
         let path = format!("log/{file}");
         let whole = world.read(&path);
         for at in (0..whole.len()).step_by(whole.len() / 9) {
@@ -212,6 +223,85 @@ fn flips_in_settings_and_keys_are_found_or_leave_a_valid_setting() {
             );
         }
     }
+}
+
+#[test]
+fn a_log_never_signs_with_another_key_or_with_less() {
+    let world = world();
+    let whole = |name: &str| (name.to_owned(), world.read(&format!("log/{name}")));
+    let files = ["log.key", "log.vkey", "log.mldsa.key", "log.mldsa.vkey", "endpoint.policy"].map(whole);
+    let put_back = || files.iter().for_each(|(name, bytes)| world.write(&format!("log/{name}"), bytes));
+    // A line that was printed makes the public half again.
+    fs::remove_file(world.path("log/log.mldsa.vkey")).unwrap();
+    let ran = world.run("serve log --listen 127.0.0.1:0").failed(3, "run: echo '");
+    let line = ran.stderr.split("echo '").nth(1).unwrap().split('\'').next().unwrap();
+    assert_eq!(format!("{line}\n").as_bytes(), files[3].1);
+    put_back();
+    for (secret, algorithm) in [("log.key", "ed25519"), ("log.mldsa.key", "ml-dsa-44")] {
+        let keygen = |name: &str, algorithm: &str, out: &str| {
+            let _ = fs::remove_file(world.path(&format!("{out}.key")));
+            let _ = fs::remove_file(world.path(&format!("{out}.vkey")));
+            world.run(&format!("keygen log --algorithm {algorithm} --name {name} --out {out}.key")).done();
+            let path = format!("log/{secret}");
+            world.write(&path, world.read(&format!("{out}.key")));
+        };
+        let other_algorithm = if algorithm == "ed25519" { "ml-dsa-44" } else { "ed25519" };
+        keygen("log.example.com/releases", algorithm, "another");
+        let ran = world.run("serve log --listen 127.0.0.1:0").refused("wrong-key");
+        assert!(ran.stderr.contains(&format!("{secret} is not the key of ")), "{ran:?}");
+        world.run("fsck log").refused("wrong-key");
+        world.run("backup log keyed --with-key").refused("wrong-key");
+        keygen("log.example.org", algorithm, "elsewhere");
+        world.run("serve log --listen 127.0.0.1:0").failed(2, "is the key of another log: expected origin");
+        keygen("log.example.com/releases", other_algorithm, "kind");
+        world.run("fsck log").failed(2, "is a key for something else: expected ");
+        put_back();
+        world.chmod(&format!("log/{secret}"), 0o644);
+        world.run("serve log --listen 127.0.0.1:0").failed(2, &format!("run: chmod 600 log/{secret}"));
+        world.chmod(&format!("log/{secret}"), 0o600);
+    }
+    // With both halves gone it looks like a log that never had them, but for what endpoints trust.
+    for name in ["log.mldsa.key", "log.mldsa.vkey"] {
+        fs::remove_file(world.path(&format!("log/{name}"))).unwrap();
+    }
+    world.run("fsck log").failed(2, "trusts a key of this log that is not in its directory");
+    let policy = world.run("policy log").done().stdout;
+    assert_eq!(policy.lines().filter(|line| line.starts_with("log ")).count(), 1);
+    put_back();
+    world.chmod("log/log.mldsa.key", 0o600);
+    // Endpoints may demand either signature.
+    let policy = String::from_utf8(files[4].1.clone()).unwrap();
+    for at in 0..2 {
+        let mut lines: Vec<&str> = policy.lines().collect();
+        let logs: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].starts_with("log ")).collect();
+        lines.remove(logs[at]);
+        world.write("log/endpoint.policy", lines.join("\n") + "\n");
+        world.run("fsck log").done();
+        world.run("verify a.bin --policy log/endpoint.policy").done();
+    }
+}
+
+#[test]
+fn a_log_without_a_post_quantum_key_is_whole() {
+    let world = World::new();
+    world.run("init classic --origin log.example.com/classic --no-pq").done();
+    assert!(!world.path("classic/log.mldsa.key").exists() && !world.path("classic/log.mldsa.vkey").exists());
+    world.run("fsck classic").done();
+    let ran = world.run("backup classic out").done();
+    assert!(ran.stdout.contains("log.key is NOT in this backup"), "{ran:?}");
+    world.run("backup classic keyed --with-key").done();
+    let json = world.run("restore keyed back --json").done().json();
+    assert_eq!(json["has_key"], true);
+    // A key may be added later.
+    world
+        .run("keygen log --algorithm ml-dsa-44 --name log.example.com/classic --out back/log.mldsa.key")
+        .done();
+    world.run("fsck back").done();
+    fs::rename(world.path("log"), world.path("old")).unwrap();
+    fs::rename(world.path("back"), world.path("log")).unwrap();
+    let policy = world.run("policy log").done().stdout;
+    assert_eq!(policy.lines().filter(|line| line.starts_with("log ")).count(), 2);
+    world.serve().terminate();
 }
 
 fn damaged_journals(dir: &Path) -> Vec<PathBuf> {

@@ -8,3 +8,4 @@ mod middleman;
 mod one;
 mod program;
 mod state;
+mod witnesses;

@@ -28,7 +28,11 @@ pub fn run(args: &Serve) -> CliResult {
             Failure::CouldNotTell(format!("could not listen on {listen}: {e}; choose another with --listen"))
         })?;
         let publishers = config.publishers();
+        let cosigners = config.cosigners(&signer)?;
         let (profile, options) = (config.profile, config.options);
+        if options.publish_unwitnessed && cosigners.is_some() {
+            tracing::warn!("tree heads may be published without a quorum of witnesses, as treehead.toml says: a split view would go unnoticed");
+        }
         let bar = output::progress("catching up", 0, "bytes");
         let log = LogConfig {
             dir: config.dir,
@@ -36,7 +40,7 @@ pub fn run(args: &Serve) -> CliResult {
             profile,
             publishers,
             options,
-            cosigners: None,
+            cosigners,
             progress: watcher(bar.clone()),
         };
         let log = tokio::task::spawn_blocking(|| Log::open(log)).await.expect("opening does not panic")?;

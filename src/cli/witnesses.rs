@@ -17,9 +17,12 @@ use serde::Deserialize;
 use super::config::{Config, put_back, wrong};
 use super::exit::Failure;
 use super::files;
+use crate::checkpoint::LogSigner;
+use crate::feeder::Feeder;
 use crate::format::{FormatError, has_space_or_control, quote};
 use crate::note::{NoteKey, SignatureType};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::sequencer::StartCosigners;
 
 /// A `[[witness]]` block, in `treehead.toml` or on a witness's card.
 #[derive(Clone, Deserialize)]
@@ -80,6 +83,12 @@ impl Config {
         files::parse(&path, "a policy", MAX_POLICY_BYTES, parse)
             .map(Some)
             .map_err(|e| e.and(&put_back(&path, "or mend it; treehead.toml names it as `witnesses`")))
+    }
+
+    /// Who collects cosignatures for a log with these keys, where the settings name witnesses.
+    pub fn cosigners(&self, log: &LogSigner) -> Result<Option<StartCosigners>, Failure> {
+        let prepare = |policy| Feeder::prepare(policy, log.keys(), self.options.publish_unwitnessed);
+        Ok(self.witnesses()?.map(prepare).transpose()?)
     }
 
     /// The file that names the witnesses, where it is in the log's directory itself.

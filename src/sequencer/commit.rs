@@ -147,6 +147,7 @@ impl Committer {
             Word::MaySign if self.heads.gate() == Gate::Asking => {
                 self.heads.set_gate(Gate::Open);
                 pool.refuse(None);
+                tracing::info!("the witnesses have seen nothing of this log that it does not have: it signs");
                 // Also a head that is signed and durable may not have its quorum yet.
                 self.try_publish();
             }

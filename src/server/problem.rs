@@ -143,8 +143,9 @@ impl Problem {
                 | SubmitError::Overloaded { retry_after }
                 | SubmitError::AskingWitnesses { retry_after },
             ) => Some(retry_after.as_secs().max(1)),
-            Self::NothingPublished
-            | Self::Submit(SubmitError::ShuttingDown | SubmitError::Storage(_))
+            // The first head is there as soon as a quorum was asked.
+            Self::NothingPublished => Some(1),
+            Self::Submit(SubmitError::ShuttingDown | SubmitError::Storage(_))
             | Self::Store(_)
             | Self::NotPublished { .. } => Some(5),
             _ => None,

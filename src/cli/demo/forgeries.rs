@@ -8,11 +8,13 @@ use crate::checkpoint::Checkpoint;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{keygen, publish};
 use crate::client::{RemoteTiles, Wait};
+use crate::cosignature::cosign;
 use crate::merkle::{Hash, Plan, ProofError, RightEdge, Tile, TileReader, prove_consistency};
 use crate::proof_file::ProofFile;
 use crate::release::{PublisherSigner, Subject};
 use crate::state::EndpointState;
 use crate::verify::VerifiedRelease;
+use crate::wire::AddCheckpoint;
 
 pub fn all(story: &mut Story, world: &World, shipped: &[Shipped], verified: &[VerifiedRelease]) -> CliResult {
     story.chapter("Forgeries are refused", "Each by whoever meets it first, and with its reason.")?;
@@ -84,22 +86,30 @@ fn forked_head(
     leaves.push(Hash::leaf(&entry));
     let root = RightEdge::default().grow(&leaves).edge.root();
     let forked = Checkpoint::new(last.head.origin.clone(), last.head.size, root);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let note = world.config()?.signer()?.sign(&forked, now);
+    let note = world.config()?.signer()?.sign(&forked, now());
     let Ok(plan) = Plan::inclusion(last.proof.index, forked.size) else {
         return Err(Story::broken("the last release is in the tree"));
     };
     let Ok(hashes) = plan.fetch(&OneTile(&leaves));
     let proof = ProofFile { extra: Some(entry), index: last.proof.index, proof: hashes, checkpoint: note };
 
-    // By itself it looks perfect: every signature is genuine. That is why heads are compared.
-    world.verify(&special, &proof.to_string(), None)?;
-    story.fact("shown to a customer who remembers nothing, it passes: every signature on it is genuine")?;
+    // Every signature of the log on it is genuine. That is why others have to have seen it.
+    let judge = |proof: &ProofFile, state: Option<&EndpointState>| {
+        world.verify(&special, &proof.to_string(), state).map(drop).map_err(Failure::from)
+    };
+    story.refused("the forked tree head, signed by the log alone", "no-quorum", judge(&proof, None))?;
+    refused_by_witnesses(story, world, &forked, &proof)?;
+
+    let mut bribed = proof.clone();
+    cosign_with_stolen_keys(world, 1, &forked, &mut bribed)?;
+    story.refused("the same, cosigned by one witness that was bribed", "no-quorum", judge(&bribed, None))?;
+    cosign_with_stolen_keys(world, 2, &forked, &mut bribed)?;
+    world.verify(&special, &bribed.to_string(), None)?;
+    story.fact("cosigned by two that were bribed, it passes with a customer who remembers nothing")?;
 
     let mut state = EndpointState::default();
     verified.iter().for_each(|verdict| verdict.remember_in(&mut state));
-    let outcome = world.verify(&special, &proof.to_string(), Some(&state)).map(drop).map_err(Failure::from);
-    story.refused("the forked tree head, shown to an endpoint that remembers", "fork", outcome)?;
+    story.refused("the same, shown to an endpoint that remembers", "fork", judge(&bribed, Some(&state)))?;
 
     let signed = world.client().checkpoint(&world.policy().log_keys())?;
     let public = signed.get();
@@ -115,6 +125,40 @@ fn forked_head(
         compared.map(drop).map_err(fork),
     )?;
     story.fact("both heads carry the log's signature: together they prove that it lied, to anyone")
+}
+
+/// The log asks its witnesses to cosign the second history.
+fn refused_by_witnesses(
+    story: &mut Story,
+    world: &World,
+    forked: &Checkpoint,
+    proof: &ProofFile,
+) -> CliResult {
+    for witness in world.witnesses() {
+        witness.wait_until_it_has(forked)?;
+        let request =
+            AddCheckpoint { old: forked.size, proof: Vec::new(), checkpoint: proof.checkpoint.clone() };
+        let outcome = witness.client()?.add_checkpoint(&request).map(drop).map_err(Failure::from);
+        story.refused(&format!("the forked tree head, sent to {}", witness.name), "forked", outcome)?;
+    }
+    Ok(())
+}
+
+/// Somebody has got hold of a witness's keys.
+fn cosign_with_stolen_keys(
+    world: &World,
+    number: usize,
+    forked: &Checkpoint,
+    proof: &mut ProofFile,
+) -> CliResult {
+    for key in world.witnesses()[number - 1].stolen_keys()? {
+        proof.checkpoint.push(cosign(forked, &key, now()));
+    }
+    Ok(())
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The forger's own tree, small enough for one tile.

@@ -3,6 +3,7 @@
 
 mod forgeries;
 mod story;
+mod witness;
 mod world;
 
 use std::path::PathBuf;
@@ -75,7 +76,13 @@ fn set_up(story: &mut Story, dir: PathBuf) -> Result<World, Failure> {
         "Its customers no longer take its word, so it keeps a public ledger.",
     )?;
     let world = World::new(dir)?;
-    story.fact(&format!("log {ORIGIN} made, with a key of its own"))?;
+    story.fact(&format!(
+        "log {ORIGIN} made: it signs with Ed25519 and, against quantum computers, with ML-DSA-44"
+    ))?;
+    story.fact(&format!(
+        "three witnesses made, each with both keys of its own; {} have to agree",
+        world.policy().quorum_in_words()
+    ))?;
     story.fact("example-vendor registered: it may state builds, updates and detection rules of pkg:generic/example/*")?;
     story.fact(&format!("serving on {}", world.client().prefix()))?;
     Ok(world)

@@ -1,7 +1,8 @@
 //! The demo's world: a directory with a log that is served, a publisher, and what it shipped.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::pin::Pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -25,6 +26,16 @@ use crate::server::{self, Log, LogConfig, Profile};
 use crate::state::EndpointState;
 use crate::verify::{Artifact, Freshness, Question, Refusal, VerifiedRelease, verify};
 
+use super::story::Story;
+use super::witness::DemoWitness;
+
+/// Witnesses of the demo.
+const WITNESSES: usize = 3;
+/// How many of them have to agree.
+const QUORUM: u64 = 2;
+/// Longer than the log takes to hear its witnesses.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Identity of the demo's log.
 pub const ORIGIN: &str = "log.example.com/releases";
 
@@ -44,24 +55,37 @@ pub struct World {
     policy: Policy,
     publishers: Publishers,
     client: LogClient,
+    witnesses: Vec<DemoWitness>,
     runtime: Runtime,
-    stop: Option<oneshot::Sender<()>>,
-    server: Option<JoinHandle<std::io::Result<()>>>,
+    /// The log's first: the witnesses are there until it has stopped.
+    servers: Vec<Served>,
+}
+
+/// Ready when it is time to stop.
+pub type Until = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Something that is served, and how to stop it.
+pub struct Served {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
 }
 
 impl World {
     /// Makes the log and the publisher with the same code that the commands run, and serves it on a
     /// port of the system's choice.
     pub fn new(dir: PathBuf) -> Result<Self, Failure> {
+        let runtime = Runtime::new().map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
+        let mut witnesses: Vec<DemoWitness> =
+            (1..=WITNESSES).map(|at| DemoWitness::make(&runtime, &dir, at)).collect::<Result<_, _>>()?;
         let log_dir = dir.join("log");
         let new = NewLog {
             origin: ORIGIN,
             profile: Profile::Release,
             post_quantum: true,
-            witnesses: Vec::new(),
-            quorum: None,
+            witnesses: witnesses.iter().map(DemoWitness::card).collect::<Result<_, _>>()?,
+            quorum: Some(QUORUM),
         };
-        init::create(&log_dir, &new)?;
+        let log_keys = init::create(&log_dir, &new)?;
         let publisher = PublisherSigner::from_seed(&*keygen::random_seed()?);
         files::create_new(&dir.join("publisher.pem"), publisher.to_pem().as_bytes(), 0o600)?;
         register(&log_dir, &publisher)?;
@@ -72,20 +96,18 @@ impl World {
         let publishers_path = log_dir.join("publishers.toml");
         let publishers =
             files::parse(&publishers_path, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
-        let runtime = Runtime::new().map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
-        let (stop, stopped) = oneshot::channel();
-        let (url, server) = serve(&runtime, &log_dir, stopped)?;
+        let mut servers = Vec::new();
+        for witness in &mut witnesses {
+            servers.push(witness.serve(&runtime, &log_keys)?);
+        }
+        let (url, log) = serve(&runtime, &log_dir)?;
+        servers.insert(0, log);
         let client = LogClient::new(&url)?;
-        Ok(Self {
-            dir,
-            publisher,
-            policy,
-            publishers,
-            client,
-            runtime,
-            stop: Some(stop),
-            server: Some(server),
-        })
+        Ok(Self { dir, publisher, policy, publishers, client, witnesses, runtime, servers })
+    }
+
+    pub fn witnesses(&self) -> &[DemoWitness] {
+        &self.witnesses
     }
 
     pub const fn client(&self) -> &LogClient {
@@ -146,12 +168,15 @@ impl World {
         })
     }
 
-    /// Stops the server as SIGTERM does.
+    /// Stops everything as SIGTERM does, the log first.
     pub fn stop(&mut self) -> CliResult {
-        drop(self.stop.take());
-        let Some(server) = self.server.take() else { return Ok(()) };
-        let ended = self.runtime.block_on(server).map_err(std::io::Error::other);
-        ended.and_then(|ended| ended).map_err(|e| Failure::CouldNotTell(format!("the server failed: {e}")))
+        for Served { stop, task } in self.servers.drain(..) {
+            drop(stop);
+            let ended = self.runtime.block_on(task).map_err(std::io::Error::other);
+            let failed = |e| Failure::CouldNotTell(format!("a server failed: {e}"));
+            ended.and_then(|ended| ended).map_err(failed)?;
+        }
+        Ok(())
     }
 }
 
@@ -180,29 +205,44 @@ fn register(log_dir: &Path, publisher: &PublisherSigner) -> CliResult {
     files::replace(&path, new.as_bytes())
 }
 
-type Server = JoinHandle<std::io::Result<()>>;
-
-fn serve(
-    runtime: &Runtime,
-    log_dir: &Path,
-    stopped: oneshot::Receiver<()>,
-) -> Result<(String, Server), Failure> {
+fn serve(runtime: &Runtime, log_dir: &Path) -> Result<(String, Served), Failure> {
     let config = Config::load(log_dir)?;
+    let signer = config.signer()?;
     let log = Log::open(LogConfig {
         dir: config.dir.clone(),
-        signer: config.signer()?,
+        cosigners: config.cosigners(&signer)?,
+        signer,
         profile: config.profile,
         publishers: config.publishers(),
         options: config.options,
-        cosigners: None,
         progress: std::sync::Arc::new(|_, _| ()),
     })?;
+    // It asks its witnesses what they saw last before it takes anything.
+    let mut published = log.sequencer().published();
+    let first = published.wait_for(|published| published.witnessed);
+    let in_time =
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, first).await.is_ok_and(|f| f.is_ok()) });
+    Story::hold(in_time, "a quorum cosigns the empty log")?;
+    let (url, listener) = listen(runtime)?;
+    Ok((url, Served::start(runtime, |until| server::run(listener, log, until))))
+}
+
+/// A listener on a port of the system's choice, and its URL.
+pub fn listen(runtime: &Runtime) -> Result<(String, TcpListener), Failure> {
     let no_port = |e: std::io::Error| Failure::CouldNotTell(format!("could not listen on loopback: {e}"));
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).map_err(no_port)?;
     let address = listener.local_addr().map_err(no_port)?;
-    let until = async move {
+    Ok((format!("http://{address}"), listener))
+}
+
+impl Served {
+    pub fn start<F>(runtime: &Runtime, run: impl FnOnce(Until) -> F) -> Self
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel::<()>();
         // Dropped or sent: either way it is time.
-        let _ = stopped.await;
-    };
-    Ok((format!("http://{address}"), runtime.spawn(server::run(listener, log, until))))
+        let until: Until = Box::pin(async move { drop(stopped.await) });
+        Self { stop, task: runtime.spawn(run(until)) }
+    }
 }

@@ -22,15 +22,28 @@ pub fn run(args: &WitnessAddLog, json: bool) -> CliResult {
     for vkey in &args.vkeys {
         keys.extend(read_keys(vkey)?);
     }
+    let added = add(&config, &keys)?;
+    let mut origins: Vec<&str> = keys.iter().map(|key| key.name().as_str()).collect();
+    origins.dedup();
+    let origins_in_words = origins.join(", ");
+    output::result(
+        json,
+        &json!({ "ok": true, "logs": origins, "added": added }),
+        &format!("{} cosigns for {origins_in_words} ({} new)\n", config.name, keys_in_words(added)),
+    )
+}
+
+/// Lets a witness know keys of logs, and says how many of them are new.
+pub fn add(config: &Config, keys: &[NoteKey]) -> Result<usize, Failure> {
     if let Some(own) = keys.iter().find(|key| *key.name() == config.name) {
         return Err(Failure::Usage(format!("{own} is this witness's own name: it cosigns for logs")));
     }
     // Two at once would each write the file without the other's log.
-    let _lock = files::lock(&args.dir.join("logs.lock"))?;
-    let path = args.dir.join(LOGS_FILE);
+    let _lock = files::lock(&config.dir.join("logs.lock"))?;
+    let path = config.dir.join(LOGS_FILE);
     let old = files::read(&path, "a list of logs", MAX_POLICY_BYTES)?;
     let mut logs = Logs::parse(&old).map_err(|e| Failure::file(&path, &e))?;
-    let added = logs.add(&keys).map_err(|e| Failure::Usage(e.to_string()))?;
+    let added = logs.add(keys).map_err(|e| Failure::Usage(e.to_string()))?;
     if !added.is_empty() {
         // What its operator wrote into it stays.
         let mut new = old;
@@ -38,14 +51,7 @@ pub fn run(args: &WitnessAddLog, json: bool) -> CliResult {
         Logs::parse(&new).map_err(|e| Failure::file(&path, &e))?;
         files::replace(&path, &new)?;
     }
-    let mut origins: Vec<&str> = keys.iter().map(|key| key.name().as_str()).collect();
-    origins.dedup();
-    let origins_in_words = origins.join(", ");
-    output::result(
-        json,
-        &json!({ "ok": true, "logs": origins, "added": added.len() }),
-        &format!("{} cosigns for {origins_in_words} ({} new)\n", config.name, keys_in_words(added.len())),
-    )
+    Ok(added.len())
 }
 
 fn keys_in_words(count: usize) -> String {

@@ -13,7 +13,7 @@ use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::witness::{JOURNAL, LOGS_FILE, Ledger, Logs};
 
 /// What a log's operator is given.
-const CARD: &str = "card.toml";
+pub const CARD: &str = "card.toml";
 
 pub fn run(args: &WitnessInit, json: bool) -> CliResult {
     let url = args.url.clone().unwrap_or_else(|| format!("http://{}", args.listen));

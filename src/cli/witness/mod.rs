@@ -1,9 +1,9 @@
 //! `treehead witness`: serves one, or makes one, or lets it know a log.
 
-mod add_log;
+pub mod add_log;
 pub mod args;
-mod config;
-mod init;
+pub mod config;
+pub mod init;
 
 use std::io::IsTerminal as _;
 use std::path::Path;

@@ -1,0 +1,71 @@
+//! The demo's witnesses: made by the code that `treehead witness` runs, each in a directory of its own.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use super::story::Story;
+use super::world::{PATIENCE, Served, listen};
+use crate::checkpoint::Checkpoint;
+use crate::cli::exit::{CliResult, Failure};
+use crate::cli::witness::{add_log, config::Config, init};
+use crate::cli::witnesses::{Witness as Card, read_card};
+use crate::client::WitnessClient;
+use crate::note::{Note, NoteKey, NoteSigner};
+use crate::witness::{self, Witness};
+
+/// A witness of the demo.
+pub struct DemoWitness {
+    pub name: String,
+    url: String,
+    dir: PathBuf,
+    /// Until it is served.
+    listener: Option<TcpListener>,
+}
+
+impl DemoWitness {
+    /// Makes the witness of this number.
+    pub fn make(runtime: &Runtime, dir: &Path, number: usize) -> Result<Self, Failure> {
+        let (name, dir) = (format!("witness{number}.example.com"), dir.join(format!("witness{number}")));
+        let (url, listener) = listen(runtime)?;
+        init::create(&dir, &name, &url, url.trim_start_matches("http://"), true)?;
+        Ok(Self { name, url, dir, listener: Some(listener) })
+    }
+
+    /// What the log's operator is given of it.
+    pub fn card(&self) -> Result<Card, Failure> {
+        read_card(&self.dir.join(init::CARD))
+    }
+
+    /// Lets it know the log, and serves it.
+    pub fn serve(&mut self, runtime: &Runtime, log: &[NoteKey]) -> Result<Served, Failure> {
+        let config = Config::load(&self.dir)?;
+        add_log::add(&config, log)?;
+        let witness = Witness::open(&self.dir, config.signers()?)?;
+        let listener = self.listener.take().expect("it is served once");
+        Ok(Served::start(runtime, |until| witness::run(listener, witness, until)))
+    }
+
+    /// Its address, as a log has it.
+    pub fn client(&self) -> Result<WitnessClient, Failure> {
+        Ok(WitnessClient::new(&self.url)?)
+    }
+
+    /// Waits until it has cosigned a head of this size: two were enough to publish it.
+    pub fn wait_until_it_has(&self, head: &Checkpoint) -> CliResult {
+        let deadline = Instant::now() + PATIENCE;
+        let size = |note: Note| Checkpoint::parse(note.text()).ok().map(|seen| seen.size);
+        while self.client()?.last_seen(&head.origin)?.and_then(size) != Some(head.size) {
+            Story::hold(Instant::now() < deadline, "each witness has cosigned the last release")?;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Its own keys, as whoever bribes or robs it has them.
+    pub fn stolen_keys(&self) -> Result<Vec<NoteSigner>, Failure> {
+        Config::load(&self.dir)?.signers()
+    }
+}

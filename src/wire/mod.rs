@@ -71,12 +71,11 @@ pub fn print_size(size: TreeSize) -> String {
     format!("{size}\n")
 }
 
-/// Splits a request into the lines before its first empty line, numbered from one, and the note.
-fn split<'a>(
-    what: &'static str,
-    bytes: &'a [u8],
-    limit: usize,
-) -> Result<(Vec<(usize, &'a str)>, Note), FormatError> {
+/// Lines, numbered from one.
+type Lines<'a> = Vec<(usize, &'a str)>;
+
+/// Splits a request into the lines before its first empty line and the note.
+fn split<'a>(what: &'static str, bytes: &'a [u8], limit: usize) -> Result<(Lines<'a>, Note), FormatError> {
     cap(what, bytes.len(), limit)?;
     let text = utf8(what, bytes)?;
     // The first empty line ends the proof: a checkpoint has one of its own further down.

@@ -5,6 +5,7 @@ use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -91,9 +92,9 @@ fn cosignatures(lines: &[NoteSignature]) -> Response {
 async fn checkpoint(
     State(witness): State<Witness>,
     uri: Uri,
-    path: Option<Path<String>>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, WitnessError> {
-    let hash = path.and_then(|Path(hash)| Hash::from_hex(&hash).ok());
+    let hash = path.ok().and_then(|Path(hash)| Hash::from_hex(&hash).ok());
     let hash = hash.ok_or_else(|| WitnessError::NoRoute(quote(uri.path())))?;
     // sled may read a file, or panic on one that it did not expect.
     let read = tokio::task::spawn_blocking(move || witness.ledger().record(&hash)).await;

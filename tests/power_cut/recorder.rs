@@ -247,8 +247,9 @@ impl Notary for Recorder {
     }
 }
 
+/// Of a log, or the journal of a witness.
 fn is_segment(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "seg")
+    path.extension().is_some_and(|extension| extension == "seg" || extension == "journal")
 }
 
 fn is_there(path: &Path, bytes: &[u8], offset: u64) -> io::Result<bool> {

@@ -46,7 +46,7 @@ pub struct WitnessInit {
     /// Name of the witness for its whole life: its public address without https://
     #[arg(long, value_name = "NAME")]
     pub name: String,
-    /// Where logs reach it [default: http://ADDR]
+    /// Where logs reach it [default: the address to listen on]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// Address to listen on

@@ -197,7 +197,7 @@ impl Committer {
             return;
         }
         // A crash before this leaves sled behind the journal: the next start catches up.
-        let fault = self.shared.rows.put(missing.iter().map(Arc::as_ref)).err().map(|e| e.to_string());
+        let fault = self.shared.rows.put(&missing).err().map(|e| e.to_string());
         if fault.is_none() {
             let mut heads = self.shared.heads.write().expect("no panic while it is held");
             missing.iter().for_each(|record| {

@@ -65,10 +65,10 @@ impl Rows {
     }
 
     /// Writes rows in place of older ones. Durable only when sled gets round to it.
-    pub fn put<'a>(&self, records: impl Iterator<Item = &'a Record> + Clone) -> Result<(), StoreError> {
+    pub fn put(&self, records: &[Arc<Record>]) -> Result<(), StoreError> {
         self.io.derive(&mut || {
             let mut batch = sled::Batch::default();
-            for record in records.clone() {
+            for record in records {
                 let mut row = Vec::new();
                 record.encode(&mut row);
                 batch.insert(record.key().as_bytes(), row);

@@ -1,0 +1,71 @@
+//! Whether all cosignatures that were ever released are explained by one history.
+
+use std::time::Instant;
+
+use treehead::merkle::Hash;
+
+use super::world::TestLog;
+
+/// A cosignature that somebody received.
+#[derive(Debug, Clone)]
+pub struct Released {
+    /// Which of the log's histories it was asked for.
+    pub fork: usize,
+    pub size: usize,
+    /// When it says that it was made.
+    pub time: u64,
+    pub asked: Instant,
+    pub answered: Instant,
+}
+
+/// The roots of each size in each history.
+pub fn roots_of(forks: &[TestLog]) -> Vec<Vec<Hash>> {
+    forks.iter().map(|fork| (0..=fork.leaves.len()).map(|size| fork.root(size)).collect()).collect()
+}
+
+/// Pairwise, and by brute force.
+///
+/// # Errors
+/// Two that contradict each other.
+pub fn check(roots: &[Vec<Hash>], released: &[Released]) -> Result<(), String> {
+    for a in released {
+        for b in released.iter().filter(|b| a.size <= b.size) {
+            if roots[a.fork][a.size] != roots[b.fork][a.size] {
+                return Err(format!("two histories: {a:?} and {b:?}"));
+            }
+        }
+        for b in released.iter().filter(|b| a.size > b.size) {
+            // "as of the specified time, the consistent tree head with the largest size the cosigner has
+            // observed": a larger one can't have been observed before.
+            if a.time < b.time {
+                return Err(format!("it went back, by its own clock: {a:?} and then {b:?}"));
+            }
+            if a.answered < b.asked {
+                return Err(format!("it went back: {a:?} and then {b:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_oracle_notices_what_must_not_be() {
+    let log = TestLog::new("log.example/a", 20);
+    let roots = roots_of(&[log.clone(), log.forked(9, 20, "other ")]);
+    let start = Instant::now();
+    let at = |seconds: u64| start + std::time::Duration::from_secs(seconds);
+    let released = |fork: usize, size: usize, second: u64| Released {
+        fork,
+        size,
+        time: 1_000 + second,
+        asked: at(second),
+        answered: at(second + 1),
+    };
+    let good = vec![released(0, 3, 1), released(1, 9, 3), released(0, 9, 5), released(1, 12, 7)];
+    assert_eq!(check(&roots, &good), Ok(()));
+    let with = |bad: Released| check(&roots, &[good.clone(), vec![bad]].concat()).unwrap_err();
+    assert!(with(released(0, 12, 9)).contains("two histories"));
+    assert!(with(released(0, 13, 9)).contains("two histories"));
+    assert!(with(released(1, 11, 9)).contains("went back"));
+    assert!(with(Released { time: 1, ..released(1, 20, 9) }).contains("by its own clock"));
+}

@@ -17,7 +17,7 @@ use treehead::store::{
 use crate::common::log::{self, Served, numbered};
 use crate::home::{
     CutOff, SEGMENT_BYTES, append, check_served, contents, entry, fill, grow, head_of, key, log_of, open,
-    segments,
+    open_with, segments,
 };
 
 fn back_up_with(log: &Path, out: &Path, key: &NoteKey, io: Arc<dyn DiskIo>) -> Result<BackedUp, CopyError> {
@@ -78,8 +78,8 @@ fn twenty_backups_of_a_log_under_load_are_whole_each() {
             progress: &|_, _| (),
         };
         into.run().unwrap();
-        let options = OpenOptions { log_key: Some(vkey.clone()), ..OpenOptions::new(log::ORIGIN) };
-        let store = DiskStore::open(&fresh, options).unwrap();
+        let options = || OpenOptions { log_key: Some(vkey.clone()), ..OpenOptions::new(log::ORIGIN) };
+        let store = open_with(&fresh, options).unwrap();
         assert_eq!((store.edge().size().get(), store.edge().root()), (size as u64, root), "nothing unsigned");
         drop(store);
         fs::remove_dir_all(fresh).unwrap();

@@ -47,6 +47,10 @@ pub fn options() -> OpenOptions {
 
 /// Opens a store; a child process of another test may hold copies of a lock for a moment.
 pub fn open(dir: &Path) -> Result<DiskStore, StoreError> {
+    open_with(dir, options)
+}
+
+pub fn open_with(dir: &Path, options: impl Fn() -> OpenOptions) -> Result<DiskStore, StoreError> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         match DiskStore::open(dir, options()) {

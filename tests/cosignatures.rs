@@ -10,7 +10,8 @@ use treehead::note::{KeyName, Note, NoteError, NoteKey, NoteSigner, SignatureTyp
 
 #[derive(Deserialize)]
 struct Case {
-    case: String,
+    #[serde(rename = "case")]
+    title: String,
     algorithm: String,
     valid: bool,
     vkey: String,
@@ -36,21 +37,21 @@ fn cases() -> Vec<Case> {
 
 /// Whether our verifier accepts the line of a case, under exactly the key that the case names.
 fn accepts(case: &Case) -> bool {
-    let key = NoteKey::parse(&case.vkey).expect(&case.case);
+    let key = NoteKey::parse(&case.vkey).expect(&case.title);
     if let Some(checkpoint) = &case.checkpoint {
-        let note = Note::parse(format!("{checkpoint}\n{}\n", case.line).as_bytes()).expect(&case.case);
+        let note = Note::parse(format!("{checkpoint}\n{}\n", case.line).as_bytes()).expect(&case.title);
         return match note.verify(&[key]) {
             Ok(_) => true,
             Err(NoteError::BadSignature { .. } | NoteError::Unsigned { .. }) => false,
-            Err(e) => panic!("{}: {e}", case.case),
+            Err(e) => panic!("{}: {e}", case.title),
         };
     }
     // A subtree has no checkpoint to stand under: any note carries the line.
-    let note = Note::parse(format!("text\n\n{}\n", case.line).as_bytes()).expect(&case.case);
+    let note = Note::parse(format!("text\n\n{}\n", case.line).as_bytes()).expect(&case.title);
     let line = &note.signatures()[0];
-    let origin = KeyName::new(&case.origin).expect(&case.case);
-    let root = Hash::from_hex(&case.root).expect(&case.case);
-    let leaves = (case.start.expect(&case.case), case.end.expect(&case.case));
+    let origin = KeyName::new(&case.origin).expect(&case.title);
+    let root = Hash::from_hex(&case.root).expect(&case.title);
+    let leaves = (case.start.expect(&case.title), case.end.expect(&case.title));
     line.names(&key) && verify_subtree(&key, &origin, leaves, &root, line.bytes())
 }
 
@@ -58,7 +59,7 @@ fn accepts(case: &Case) -> bool {
 fn verdicts_are_those_of_other_implementations() {
     let mut seen: BTreeMap<(String, bool), usize> = BTreeMap::new();
     for case in cases() {
-        assert_eq!(accepts(&case), case.valid, "{}", case.case);
+        assert_eq!(accepts(&case), case.valid, "{}", case.title);
         *seen.entry((case.algorithm, case.valid)).or_default() += 1;
     }
     assert_eq!(seen.len(), 4, "both algorithms, good and bad");
@@ -69,8 +70,8 @@ fn verdicts_are_those_of_other_implementations() {
 fn signatures_are_those_of_other_implementations_byte_for_byte() {
     let mut made = BTreeMap::new();
     for case in cases() {
-        let signer = NoteSigner::parse(&case.signer).expect(&case.case);
-        assert_eq!(signer.public().to_string(), case.vkey, "{}", case.case);
+        let signer = NoteSigner::parse(&case.signer).expect(&case.title);
+        assert_eq!(signer.public().to_string(), case.vkey, "{}", case.title);
         let otherwise =
             case.signed.is_some() || case.signed_with.is_some() || case.context.is_some() || case.spoilt;
         // Deterministic signers have one answer; what was spoilt on purpose is not ours to make.
@@ -78,15 +79,15 @@ fn signatures_are_those_of_other_implementations_byte_for_byte() {
             continue;
         }
         let ours = if let Some(checkpoint) = &case.checkpoint {
-            cosign(&Checkpoint::parse(checkpoint).expect(&case.case), &signer, case.timestamp)
+            cosign(&Checkpoint::parse(checkpoint).expect(&case.title), &signer, case.timestamp)
         } else if case.timestamp == 0 {
-            let leaves = (case.start.expect(&case.case), case.end.expect(&case.case));
-            let origin = KeyName::new(&case.origin).expect(&case.case);
-            cosign_subtree(&origin, leaves, &Hash::from_hex(&case.root).expect(&case.case), &signer)
+            let leaves = (case.start.expect(&case.title), case.end.expect(&case.title));
+            let origin = KeyName::new(&case.origin).expect(&case.title);
+            cosign_subtree(&origin, leaves, &Hash::from_hex(&case.root).expect(&case.title), &signer)
         } else {
             continue;
         };
-        assert_eq!(ours.to_string(), format!("{}\n", case.line), "{}", case.case);
+        assert_eq!(ours.to_string(), format!("{}\n", case.line), "{}", case.title);
         *made.entry(signer.public().kind() == SignatureType::CosignatureMlDsa44).or_insert(0) += 1;
     }
     assert!(made.len() == 2 && made.values().all(|count| *count >= 8), "{made:?}");

@@ -143,12 +143,11 @@ fn points(policy: &Policy) -> Result<Vec<Point>, ClientError> {
         let Some(url) = &witness.url else { continue };
         let client = WitnessClient::new(url)?;
         let key = (place, witness.key.clone());
-        match points.iter_mut().find(|point| point.client.prefix() == client.prefix()) {
-            Some(point) => point.keys.push(key),
-            None => {
-                let name = witness.key.name().as_str().to_owned();
-                points.push(Point { name, client, keys: vec![key] });
-            }
+        if let Some(point) = points.iter_mut().find(|point| point.client.prefix() == client.prefix()) {
+            point.keys.push(key);
+        } else {
+            let name = witness.key.name().as_str().to_owned();
+            points.push(Point { name, client, keys: vec![key] });
         }
     }
     Ok(points)

@@ -85,13 +85,13 @@ impl PublicKey {
 
 /// A secret key. Both kinds wipe themselves when they are dropped.
 pub enum SecretKey {
-    Ed25519(SigningKey),
+    Ed25519(Box<SigningKey>),
     MlDsa44(Box<ml_dsa::SigningKey<MlDsa44>>),
 }
 
 impl SecretKey {
     pub fn ed25519(seed: &[u8; SEED_BYTES]) -> Self {
-        Self::Ed25519(SigningKey::from_bytes(seed))
+        Self::Ed25519(Box::new(SigningKey::from_bytes(seed)))
     }
 
     pub fn ml_dsa_44(seed: &[u8; SEED_BYTES]) -> Self {

@@ -10,8 +10,8 @@ use treehead::merkle::{Hash, RightEdge};
 use treehead::note::NoteKey;
 use treehead::server::Profile;
 use treehead::store::{
-    BackedUp, Backup, Companion, CopyError, DiskIo, DiskStore, Layout, OpenOptions, RealDisk, Restore,
-    Restored, Store as _, StoreError, check_backup,
+    BackedUp, Backup, Companion, CopyError, DiskIo, Layout, OpenOptions, RealDisk, Restore, Restored,
+    Store as _, StoreError, check_backup,
 };
 
 use crate::common::log::{self, Served, numbered};

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! L5  cli          the `treehead` program
-//! L4  witness      remembers one head for each log, cosigns what grew out of it
+//! L4  feeder       asks a log's witnesses, and gathers their cosignatures
+//!     witness      remembers one head for each log, cosigns what grew out of it
 //!     load         drives a log with appends, then checks what it was told
 //! L3  server       router, submissions, reads, error table       client   fetch, then authenticate
 //! L2  sequencer    pool, batches, commit loop, recovery

@@ -109,6 +109,8 @@ pub enum QuorumError {
 pub struct WitnessedBy {
     /// The witness's name in the policy.
     pub witness: String,
+    /// Whom to name for people: the same, or the group of all keys of one cosigner.
+    pub cosigner: String,
     /// When it cosigned, as a POSIX time in seconds, by its own clock.
     pub time: u64,
 }
@@ -203,8 +205,11 @@ impl Policy {
             times[at] = times[at].max(Some(time));
         }
         let seen = times.iter().map(Option::is_some).collect::<Vec<_>>();
-        let witnessed =
-            |at: &usize| WitnessedBy { witness: self.name_of(*at), time: times[*at].unwrap_or_default() };
+        let witnessed = |at: &usize| WitnessedBy {
+            witness: self.name_of(*at),
+            cosigner: self.cosigner_name(*at),
+            time: times[*at].unwrap_or_default(),
+        };
         let cosignatures: Vec<WitnessedBy> =
             (0..times.len()).filter(|at| seen[*at]).map(|at| witnessed(&at)).collect();
         if !self.quorum_reached(&seen) {

@@ -46,8 +46,8 @@ pub fn run(args: &Serve) -> CliResult {
         let log = tokio::task::spawn_blocking(|| Log::open(log)).await.expect("opening does not panic")?;
         bar.finish_and_clear();
         let address = listener.local_addr().map_or(listen, |address| address.to_string());
-        let head = log.sequencer().published().borrow().checkpoint.clone();
-        tracing::info!(origin = %head.origin, size = %head.size, url = %format!("http://{address}"), "serving");
+        let size = log.sequencer().reader().size();
+        tracing::info!(origin = %log.origin(), %size, url = %format!("http://{address}"), "serving");
         let served = server::run(listener, log, stop_signal()).await;
         served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))?;
         tracing::info!("stopped; everything accepted is durable and published");

@@ -10,7 +10,8 @@ use super::args::Verify;
 use super::exit::{CliResult, Failure};
 use super::files;
 use super::output::{GREEN, result};
-use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::checkpoint::Checkpoint;
+use crate::policy::{Cosigned, MAX_POLICY_BYTES, Policy};
 use crate::proof_file::MAX_PROOF_FILE_BYTES;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers, format_time};
 use crate::state::{EndpointState, MAX_STATE_BYTES};
@@ -82,12 +83,24 @@ impl Memory {
     }
 }
 
+/// Each cosigner once, with the latest time that it stated.
+fn cosigners(head: &Cosigned<Checkpoint>) -> Vec<String> {
+    let mut latest: Vec<(&str, u64)> = Vec::new();
+    for cosignature in head.cosignatures() {
+        match latest.iter_mut().find(|(name, _)| *name == cosignature.cosigner) {
+            Some((_, time)) => *time = cosignature.time.max(*time),
+            None => latest.push((&cosignature.cosigner, cosignature.time)),
+        }
+    }
+    latest.into_iter().map(|(name, time)| format!("{name} at {}", format_time(time))).collect()
+}
+
 fn tell(file: &Path, verdict: &VerifiedRelease, json: bool) -> CliResult {
     let (release, head) = (verdict.release(), verdict.head());
     let checkpoint = head.get();
     let witnesses: Vec<String> =
         head.cosignatures().iter().map(|c| format!("{} at {}", c.witness, format_time(c.time))).collect();
-    let by = if witnesses.is_empty() { "none required".to_owned() } else { witnesses.join(", ") };
+    let by = if witnesses.is_empty() { "none required".to_owned() } else { cosigners(head).join(", ") };
     let audience =
         release.audience.as_deref().map_or(String::new(), |a| format!("audience   {a} (not everyone)\n"));
     let source = release.source.as_ref().map_or(String::new(), |source| {

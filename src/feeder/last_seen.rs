@@ -10,8 +10,9 @@ use crate::store::{StoreError, StoreReader};
 pub enum LastSeen {
     /// A part of the log's tree, of this size.
     Ours(TreeSize),
-    /// The log signed it and does not have it any more, or has something else.
-    NotOurs(String),
+    /// The log signed it, at this size, and does not have it any more, or has something else: in words, with
+    /// what to do.
+    NotOurs(TreeSize, String),
 }
 
 /// Compares. A head that the log did not sign is nobody's evidence: then the error says so.
@@ -29,22 +30,28 @@ pub fn compare(
     let ours = reader.size();
     if *size > ours {
         let lost = size.get() - ours.get();
-        return Ok(Ok(LastSeen::NotOurs(format!(
-            "the log was rolled back: witness {witness} has cosigned its tree head at size {size}, which this log signed, \
+        return Ok(Ok(LastSeen::NotOurs(
+            *size,
+            format!(
+                "the log was rolled back: witness {witness} has cosigned its tree head at size {size}, which this log signed, \
              and this copy ends at {ours}: {lost} entries were lost, as where an older copy was restored. \
              Don't let it sign: that would fork the log. Stop it and run `treehead repair DIR --from SOURCE`, \
              where SOURCE is a newer backup, an export, or the address of a mirror that has tree size {size} or more"
-        ))));
+            ),
+        )));
     }
     let seen = read_root(reader, *size)?.root();
     if seen == *root {
         return Ok(Ok(LastSeen::Ours(*size)));
     }
     let (expected, seen) = (root.to_base64(), seen.to_base64());
-    Ok(Ok(LastSeen::NotOurs(format!(
-        "the log has forked: witness {witness} has cosigned its tree head at size {size} with root {expected}, \
+    Ok(Ok(LastSeen::NotOurs(
+        *size,
+        format!(
+            "the log has forked: witness {witness} has cosigned its tree head at size {size} with root {expected}, \
          which this log signed, and this copy makes root {seen} of as many entries: others were appended after an older \
          copy was restored. Don't let it sign. Stop it, keep this directory as it is, and run \
          `treehead restore` and `treehead repair DIR --from SOURCE` in a new one, where SOURCE has the head that the witness has"
-    ))))
+        ),
+    )))
 }

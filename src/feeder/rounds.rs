@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::checkpoint;
-use crate::note::{Note, NoteKey, NoteSignature};
+use crate::note::{MAX_NOTE_SIGNATURES, Note, NoteKey, NoteSignature};
 use crate::policy::Policy;
 use crate::store::SignedHead;
 
@@ -57,8 +57,10 @@ impl Rounds {
         if self.reached.is_some_and(|reached| reached > size) {
             return None;
         }
-        let mut note = Note::parse(&round.head.note).expect("the log made it");
-        round.cosignatures.iter().for_each(|(_, cosignature)| note.push(cosignature.clone()));
+        // A head that came back with a repair carries cosignatures of its own already.
+        let mut note = Note::parse(&round.head.note).expect("the log made it").signed_only_by(log);
+        let room = MAX_NOTE_SIGNATURES - note.signatures().len();
+        round.cosignatures.iter().take(room).for_each(|(_, cosignature)| note.push(cosignature.clone()));
         let note = note.to_string().into_bytes();
         let signed = checkpoint::open(&note, log).expect("the log signed it");
         policy.check(&signed).ok()?;

@@ -156,9 +156,11 @@ impl Worker {
                 self.known = size;
                 Ok(())
             }
-            Ok(LastSeen::NotOurs(why)) => {
-                self.shared.inbox.say(Word::MustNotSign(why.clone()));
-                Err(Trouble::Wrong(why))
+            Ok(LastSeen::NotOurs(size, why)) => {
+                self.shared.inbox.say(Word::MustNotSign(why));
+                Err(Trouble::Wrong(format!(
+                    "it has cosigned the log's tree head at size {size}, which this copy of the log does not have"
+                )))
             }
             Err(why) => Err(Trouble::Wrong(why)),
         }

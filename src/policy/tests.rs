@@ -281,6 +281,11 @@ fn rules_count(rules: &str, name: &str) -> bool {
     false
 }
 
+/// A cosignature by a witness with one key.
+fn alone(name: &str, time: u64) -> WitnessedBy {
+    WitnessedBy { witness: name.to_owned(), cosigner: name.to_owned(), time }
+}
+
 #[test]
 fn quorums_agree_with_their_truth_tables() {
     let define =
@@ -317,9 +322,8 @@ fn quorums_agree_with_their_truth_tables() {
                 Ok(cosigned) => {
                     assert!(oracle(&seen), "{rules}: {names:?} must not be enough");
                     let expected = chosen.iter().zip(&names);
-                    let expected: Vec<WitnessedBy> = expected
-                        .map(|(at, name)| WitnessedBy { witness: (*name).to_owned(), time: 100 + *at as u64 })
-                        .collect();
+                    let expected: Vec<WitnessedBy> =
+                        expected.map(|(at, name)| alone(name, 100 + *at as u64)).collect();
                     assert_eq!(cosigned.cosignatures(), expected);
                 }
                 Err(QuorumError::NotReached { expected, seen: by, missing }) => {
@@ -380,8 +384,7 @@ fn a_witness_counts_once_and_its_later_time_is_kept() {
     let refused = policy.check(&with(&note, &[&lines[0], &later])).unwrap_err();
     assert!(matches!(refused, QuorumError::NotReached { seen, .. } if seen == "A"));
     let cosigned = policy.check(&with(&note, &[&later, &lines[0], &lines[1]])).unwrap();
-    let expected =
-        [("A", 500), ("B", 101)].map(|(name, time)| WitnessedBy { witness: name.to_owned(), time });
+    let expected = [("A", 500), ("B", 101)].map(|(name, time)| alone(name, time));
     assert_eq!(cosigned.cosignatures(), expected);
     assert_eq!((cosigned.get().size.get(), cosigned.note().signatures().len()), (7, 4));
 }

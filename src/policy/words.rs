@@ -53,6 +53,10 @@ impl Policy {
         }
     }
 
+    pub(super) fn cosigner_name(&self, witness: usize) -> String {
+        self.in_words(self.cosigner(witness))
+    }
+
     fn names(&self, cosigners: &[Member]) -> String {
         cosigners.iter().map(|cosigner| self.in_words(*cosigner)).collect::<Vec<_>>().join(", ")
     }

@@ -152,6 +152,8 @@ impl Committer {
                 self.try_publish();
             }
             Word::MaySign => {}
+            // One witness is enough; the others would say the same of themselves.
+            Word::MustNotSign(_) if matches!(self.heads.gate(), Gate::Shut(_)) => {}
             Word::MustNotSign(why) => {
                 self.heads.set_gate(Gate::Shut(why.clone()));
                 pool.refuse(Some(SubmitError::RolledBack(why.clone())));

@@ -213,6 +213,11 @@ impl Fault {
         }
     }
 
+    fn worst_but(&self, trouble: Trouble) -> Option<String> {
+        let faults = self.0.lock().expect("no panic while it is held");
+        faults.iter().find(|(other, _)| **other != trouble).map(|(_, why)| why.clone())
+    }
+
     fn all(&self) -> Vec<String> {
         self.0.lock().expect("no panic while it is held").values().cloned().collect()
     }
@@ -351,7 +356,8 @@ impl Sequencer {
     /// The fault that kept it from publishing everything; what was acknowledged is durable.
     pub fn shut_down(&self) -> Result<(), String> {
         self.shared.stop();
-        self.fault().map_or(Ok(()), Err)
+        // A log that was rolled back has taken nothing.
+        self.shared.fault.worst_but(Trouble::Rollback).map_or(Ok(()), Err)
     }
 }
 

@@ -74,7 +74,9 @@ impl Backup<'_> {
     /// # Errors
     /// [`CopyError`]; the backup that was there before is still one.
     pub fn run(&self) -> Result<BackedUp, CopyError> {
-        // First: the journal holds at least this much whenever it is read later.
+        // First: what has its quorum is no more than what is signed whenever that is read later.
+        let witnessed = checkpoint_file::read(&Layout::new(self.log).witnessed())?;
+        // Then: the journal holds at least this much whenever it is read later.
         let path = Layout::new(self.log).checkpoint();
         let head = checkpoint_file::read_signed(&path, self.key)?;
         let head = head.ok_or(StoreError::CheckpointMissing { path })?;
@@ -103,6 +105,10 @@ impl Backup<'_> {
         }
         // Last: from here on it is the newer backup.
         checkpoint_file::replace(self.io.as_ref(), &out.checkpoint(), &head.note)?;
+        // A crash before this line leaves an older one or none, which a start gets over.
+        if let Some(witnessed) = witnessed {
+            checkpoint_file::replace(self.io.as_ref(), &out.witnessed(), &witnessed)?;
+        }
         Ok(done)
     }
 

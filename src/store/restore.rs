@@ -79,6 +79,10 @@ impl Restore<'_> {
         // A crash before this line leaves the whole journal under an older checkpoint: a log that
         // has more than it signed, as after any crash.
         checkpoint_file::replace(self.io.as_ref(), &layout.checkpoint(), &head.note)?;
+        // So that the log can be read while its witnesses are asked.
+        if let Some(witnessed) = checkpoint_file::read(&Layout::new(self.backup).witnessed())? {
+            checkpoint_file::replace(self.io.as_ref(), &layout.witnessed(), &witnessed)?;
+        }
         Ok(Restored { head, before: there.size, kept_as })
     }
 

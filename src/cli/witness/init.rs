@@ -19,13 +19,15 @@ pub fn run(args: &WitnessInit, json: bool) -> CliResult {
     let url = args.url.clone().unwrap_or_else(|| format!("http://{}", args.listen));
     let vkeys = create(&args.dir, &args.name, &url, &args.listen, !args.no_pq)?;
     let (dir, card) = (args.dir.display(), args.dir.join(CARD));
-    let keys: String = vkeys.iter().map(|vkey| format!("public key  {vkey}\n")).collect();
+    // An ML-DSA-44 key has 1,800 characters.
+    let keys: String = vkeys[..1].iter().map(|vkey| format!("public key  {vkey}\n")).collect();
     output::result(
         json,
         &json!({ "ok": true, "dir": dir.to_string(), "name": args.name, "vkeys": vkeys, "card": card.display().to_string() }),
         &format!(
-            "made the witness {} in {dir}\n{keys}\nNext:\n  treehead witness add-log {dir} LOG.vkey\n  \
-             treehead witness {dir}\nLogs that it cosigns for add {} to their treehead.toml.\n",
+            "made the witness {} in {dir}\n{keys}card        {} has all of it, for the operators of logs: they add it to their treehead.toml\n\n\
+             Next:\n  treehead witness add-log {dir} LOG/log.vkey LOG/log.mldsa.vkey\n  \
+             treehead witness {dir}\n",
             args.name,
             card.display()
         ),

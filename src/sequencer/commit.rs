@@ -88,6 +88,10 @@ impl Committer {
             self.do_what_is_due();
         }
         if self.is_behind() && self.heads.gate() == Gate::Open {
+            // A head that waits to be shown comes first, then the last one is signed.
+            if self.heads.has_pending() {
+                self.try_publish();
+            }
             self.try_publish();
             self.wait_for_the_last_round(pool);
         }

@@ -8,4 +8,5 @@ mod middleman;
 mod one;
 mod program;
 mod state;
+mod witnessed;
 mod witnesses;

@@ -69,6 +69,28 @@ impl World {
         world
     }
 
+    /// With three witnesses in `w1` to `w3`, which know the log, and a log that needs two of them.
+    pub fn witnessed() -> Self {
+        let world = Self { temp: tempfile::tempdir().expect("a directory") };
+        for number in 1..=3 {
+            // Free a moment ago, and the card has to name it.
+            let port =
+                TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+            let name = format!("w{number}.example.com");
+            world.run(&format!("witness init w{number} --name {name} --listen 127.0.0.1:{port}")).done();
+        }
+        let cards = "--witness w1/card.toml --witness w2/card.toml --witness w3/card.toml";
+        world.run(&format!("init log --origin {ORIGIN} --quorum 2 {cards}")).done();
+        for number in 1..=3 {
+            world.run(&format!("witness add-log w{number} log/log.vkey log/log.mldsa.vkey")).done();
+        }
+        world.run("keygen publisher --name vendor --out publisher.pem").done();
+        world
+            .run("publisher add log --name vendor --key publisher.pub --purl pkg:generic/example/* --kind build")
+            .done();
+        world
+    }
+
     /// With a log that takes anything.
     pub fn opaque() -> Self {
         let world = Self { temp: tempfile::tempdir().expect("a directory") };
@@ -114,7 +136,17 @@ impl World {
 
     /// Serves the log in `log`.
     pub fn serve(&self) -> Server {
-        let mut child = self.command("serve log --listen 127.0.0.1:0");
+        self.start("serve log --listen 127.0.0.1:0")
+    }
+
+    /// Serves a witness where its card says.
+    pub fn serve_witness(&self, number: u32) -> Server {
+        self.start(&format!("witness w{number}"))
+    }
+
+    /// Runs a command that serves something.
+    fn start(&self, line: &str) -> Server {
+        let mut child = self.command(line);
         let mut child = child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let mut talk = String::new();
@@ -188,6 +220,11 @@ impl Server {
         };
         assert!(status.success(), "{status}");
         self.kill();
+        self.talk.lock().expect("no panic").clone()
+    }
+
+    /// What it said so far.
+    pub fn talk(&self) -> String {
         self.talk.lock().expect("no panic").clone()
     }
 

@@ -117,8 +117,8 @@ Examples:
   treehead witness add-log mywitness log.vkey
   treehead witness mywitness --listen 127.0.0.1:9001
 
-It remembers one tree head for each log, and cosigns only what is proven to have grown out of it. Never
-run it on an older copy of its directory: docs/witness.md")]
+It remembers one tree head for each log, and cosigns only what is proven to have grown out of it.
+Never run it on an older copy of its directory: docs/witness.md")]
     Witness(super::witness::args::Witness),
     /// Drive a log with appends, measure, and check that what it acknowledged is in it
     #[command(after_help = "\

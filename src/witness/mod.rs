@@ -193,7 +193,7 @@ impl Witness {
             let latest = self.shared.ledger.head(&head.origin);
             decide(latest.as_ref(), question).inspect_err(|refusal| report(refusal, signed))?;
             let time = now()?;
-            if let Some(cosignatures) = self.known(head, latest, time)? {
+            if let Some(cosignatures) = self.known(head, latest, time) {
                 return Ok(cosignatures);
             }
             let cosignatures = self.sign(head, time).await?;
@@ -213,24 +213,18 @@ impl Witness {
         }
     }
 
-    /// The cosignatures that were given for this very text within this second, by all of today's keys.
-    fn known(
-        &self,
-        head: &Checkpoint,
-        latest: Option<Head>,
-        time: u64,
-    ) -> Result<Option<Vec<NoteSignature>>, WitnessError> {
-        if latest.is_none_or(|latest| latest.time != time || latest.size != head.size) {
-            return Ok(None);
-        }
-        let Some(record) = self.shared.ledger.record(&origin_hash(&head.origin))? else { return Ok(None) };
-        let note = Note::parse(record.note.as_bytes())?;
+    /// The cosignatures that were given for this very text within this second, by all of today's keys. What
+    /// can't be read of them is made anew.
+    fn known(&self, head: &Checkpoint, latest: Option<Head>, time: u64) -> Option<Vec<NoteSignature>> {
+        latest.filter(|latest| latest.time == time && latest.size == head.size)?;
+        let record = self.shared.ledger.record(&origin_hash(&head.origin)).ok()??;
+        let note = Note::parse(record.note.as_bytes()).ok()?;
         // Extension lines may differ where the tree is the same.
         if record.head.time != time || note.text() != head.to_string() {
-            return Ok(None);
+            return None;
         }
         let by = |key: &NoteKey| note.signatures().iter().rev().find(|line| line.names(key)).cloned();
-        Ok(self.keys().map(by).collect())
+        self.keys().map(by).collect()
     }
 
     /// Cosigns with every key. What is signed is printed from what was parsed.

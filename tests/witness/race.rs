@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use treehead::merkle::TreeSize;
@@ -88,4 +89,46 @@ fn whoever_asks_for_what_there_is_one_history() {
         let now = roots.iter().position(|roots| note.contains(&roots[size].to_base64())).unwrap();
         assert_eq!(roots[now][last.size], roots[last.fork][last.size]);
     }
+}
+
+/// Ends the flood, however the test ends.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_log_that_floods_the_witness_keeps_no_other_waiting() {
+    let (flooding, other) = (TestLog::new("log.example/a", 40), TestLog::new("log.example/b", 40));
+    let witness = Served::new(&[&flooding, &other]);
+    witness.cosigns(&flooding, 0, 1);
+    let body = flooding.request(1, 1).to_string();
+    let (stop, busy) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let reply = witness.add(&body);
+                    if reply.status == 503 {
+                        reply.problem(503, "busy");
+                        assert_eq!(reply.header("retry-after"), Some("1"));
+                        busy.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        assert_eq!(reply.status, 200, "{reply}");
+                    }
+                }
+            });
+        }
+        let _stop = Stop(&stop);
+        // Its own queue is empty, whatever is in the other one.
+        for next in 1..40 {
+            witness.cosigns(&other, next - 1, next);
+        }
+    });
+    println!("{} times busy", busy.load(Ordering::Relaxed));
+    witness.is_unmoved(&flooding, 1);
+    witness.is_unmoved(&other, 39);
 }

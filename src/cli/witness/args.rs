@@ -25,8 +25,8 @@ Example:
   treehead witness init mywitness --name witness.example.com/w1 --url https://witness.example.com
 
 It writes treehead-witness.toml (settings), witness.key and witness.mldsa.key (secret, mode 600),
-logs.policy (the logs that it knows), heads.journal (what it cosigned) and card.toml: what the operator of
-a log adds to treehead.toml.")]
+logs.policy (the logs that it knows), heads.journal (what it cosigned) and card.toml: what the
+operator of a log adds to treehead.toml.")]
     Init(WitnessInit),
     /// Let a witness cosign for a log; a running one takes it up within a second
     #[command(after_help = "\
@@ -34,8 +34,8 @@ Examples:
   treehead witness add-log mywitness log.vkey log.mldsa.vkey
   treehead witness add-log mywitness log.example.com/releases+1a2b3c4d+AdfG...
 
-All keys of a log belong to one origin; its ML-DSA-44 key comes beside its Ed25519 key. Run again, it adds
-what is new.")]
+All keys of a log belong to one origin; its ML-DSA-44 key comes beside its Ed25519 key. Run again,
+it adds what is new.")]
     AddLog(WitnessAddLog),
 }
 

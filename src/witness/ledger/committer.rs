@@ -197,7 +197,10 @@ impl Committer {
             return;
         }
         // A crash before this leaves sled behind the journal: the next start catches up.
-        let fault = self.shared.rows.put(&missing).err().map(|e| e.to_string());
+        let fault = self.shared.rows.put(&missing).err().map(|e| {
+            // sled remembers an error of its own.
+            format!("{e}; cosigning goes on, and checkpoints are shown from memory; restart the witness once the cause is gone")
+        });
         if fault.is_none() {
             let mut heads = self.shared.heads.write().expect("no panic while it is held");
             missing.iter().for_each(|record| {

@@ -20,7 +20,7 @@ use crate::simulated::Random;
 /// Rounds where `TREEHEAD_KILL_ROUNDS` says nothing.
 const ROUNDS: u64 = 10;
 const WRITERS: u64 = 4;
-const LEAVES: usize = 600;
+const LEAVES: usize = 2_000;
 /// How long a start may take before it counts as hanging, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(30);
 

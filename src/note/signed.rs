@@ -161,7 +161,7 @@ impl Note {
 
     /// A note that nobody has signed yet: for those who [`push`](Self::push) signatures made elsewhere.
     #[must_use]
-    pub(crate) const fn unsigned(text: String) -> Self {
+    pub const fn unsigned(text: String) -> Self {
         Self { text, signatures: Vec::new() }
     }
 

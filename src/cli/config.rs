@@ -81,7 +81,7 @@ impl Config {
         let check = |text: ConfigText| {
             let profile = text.profile.as_deref().unwrap_or("release");
             let interval = text.publish_interval_ms.unwrap_or(100);
-            // Whoever waits for publication is told after ten seconds that it failed.
+            // Whoever waits for publication is told after thirty seconds that it failed.
             if !(1..=5_000).contains(&interval) {
                 return Err(wrong("publish_interval_ms from 1 to 5000", &interval.to_string()));
             }

@@ -57,12 +57,19 @@ pub fn run(args: &Export, json: bool) -> CliResult {
 /// The head that may be shown: the last one with a quorum where the log has witnesses, unless its settings
 /// say that it publishes without.
 fn newest_head(config: &Config, layout: &Layout) -> Result<SignedHead, Failure> {
-    let Some(policy) = config.witnesses()?.filter(|_| !config.options.publish_unwitnessed) else {
+    let signed_head = || -> Result<SignedHead, Failure> {
         let path = layout.checkpoint();
-        return Ok(read_signed(&path, &config.vkey()?)?.ok_or(StoreError::CheckpointMissing { path })?);
+        Ok(read_signed(&path, &config.vkey()?)?.ok_or(StoreError::CheckpointMissing { path })?)
     };
+    let Some(policy) = config.witnesses()? else { return signed_head() };
     let path = layout.witnessed();
-    let Some(head) = read_signed(&path, &config.vkey()?)? else {
+    let witnessed = read_signed(&path, &config.vkey()?)?;
+    if config.options.publish_unwitnessed {
+        let bare = signed_head()?;
+        // With its cosignatures, if they are on the newest head.
+        return Ok(witnessed.filter(|witnessed| witnessed.head.size >= bare.head.size).unwrap_or(bare));
+    }
+    let Some(head) = witnessed else {
         let message = format!(
             "no tree head of this log has reached its quorum of witnesses yet: expected {}",
             policy.quorum_in_words()

@@ -47,10 +47,15 @@ pub fn run(args: &Serve) -> CliResult {
         bar.finish_and_clear();
         let address = listener.local_addr().map_or(listen, |address| address.to_string());
         let size = log.sequencer().reader().size();
+        // Before anybody is told that it serves, and may tell it to stop.
+        let stop = stop_signal();
         tracing::info!(origin = %log.origin(), %size, url = %format!("http://{address}"), "serving");
-        let served = server::run(listener, log, stop_signal()).await;
+        let served = server::run(listener, log.clone(), stop).await;
         served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))?;
-        tracing::info!("stopped; everything accepted is durable and published");
+        match log.sequencer().fault() {
+            None => tracing::info!("stopped; everything accepted is durable and published"),
+            Some(fault) => tracing::warn!("stopped; everything accepted is durable, and not all of it published: {fault}"),
+        }
         Ok(())
     })
 }
@@ -63,12 +68,15 @@ pub fn watcher(bar: ProgressBar) -> Arc<dyn Fn(u64, u64) + Send + Sync> {
     })
 }
 
-/// Ready when the process is told to end.
-pub async fn stop_signal() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// Ready when the process is told to end. Being told is noticed from this call on.
+pub fn stop_signal() -> impl Future<Output = ()> + Send {
+    let told = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    async move {
+        let [Ok(mut terminate), Ok(mut interrupt)] = told else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: requests in progress are answered first");
     }
-    tracing::info!("stopping: requests in progress are answered first");
 }

@@ -88,7 +88,7 @@ impl Config {
     /// Who collects cosignatures for a log with these keys, where the settings name witnesses.
     pub fn cosigners(&self, log: &LogSigner) -> Result<Option<StartCosigners>, Failure> {
         let prepare = |policy| Feeder::prepare(policy, log.keys(), self.options.publish_unwitnessed);
-        Ok(self.witnesses()?.map(prepare).transpose()?)
+        self.witnesses()?.map(prepare).transpose().map_err(|e| Failure::Usage(e.to_string()))
     }
 
     /// The file that names the witnesses, where it is in the log's directory itself.

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::client::{ClientError, WitnessClient};
-use crate::note::{KeyName, NoteKey};
+use crate::format::FormatError;
+use crate::note::{KeyName, MAX_NOTE_SIGNATURES, NoteKey};
 use crate::policy::Policy;
 use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, StartCosigners, Word};
 use crate::store::{SignedHead, StoreReader};
@@ -26,8 +27,8 @@ use rounds::Rounds;
 use worker::Worker;
 
 /// How long a log that may publish without a quorum waits for what its witnesses last saw. Longer than a
-/// witness may take for an answer.
-const START_PATIENCE: Duration = Duration::from_secs(6);
+/// witness may take for two answers.
+const START_PATIENCE: Duration = Duration::from_secs(11);
 
 /// A witness as the log knows it: one address, and all keys that the policy names for it.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ struct State {
     rounds: Rounds,
     progress: Vec<Progress>,
     may_sign: bool,
+    /// A witness has seen what the log does not have: nothing more is asked.
+    stopped: bool,
 }
 
 struct Shared {
@@ -78,6 +81,18 @@ struct Shared {
     wake: Condvar,
 }
 
+/// Why a policy's witnesses can't be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// A URL is none.
+    #[error(transparent)]
+    Address(#[from] ClientError),
+    /// A note has no room for cosignatures by all of their keys.
+    #[error("{0}: a signed tree head has no room for more")]
+    TooMany(FormatError),
+}
+
 /// The threads that ask a log's witnesses. They end when it is dropped.
 pub struct Feeder(Arc<Shared>);
 
@@ -86,13 +101,19 @@ impl Feeder {
     /// `publish_unwitnessed` as in [`Options`](crate::sequencer::Options::publish_unwitnessed).
     ///
     /// # Errors
-    /// [`ClientError::Address`] where a URL is none.
+    /// [`PrepareError`].
     pub fn prepare(
         policy: Policy,
         log: Vec<NoteKey>,
         publish_unwitnessed: bool,
-    ) -> Result<StartCosigners, ClientError> {
+    ) -> Result<StartCosigners, PrepareError> {
         let points = points(&policy)?;
+        let keys: usize = points.iter().map(|point| point.keys.len()).sum();
+        if keys + log.len() > MAX_NOTE_SIGNATURES {
+            let (limit, seen) = (MAX_NOTE_SIGNATURES - log.len(), keys);
+            let (what, unit) = ("a log's list of witnesses", "keys of witnesses with a URL");
+            return Err(PrepareError::TooMany(FormatError::TooLarge { what, limit, unit, seen }));
+        }
         let start = move |opened: Opened| {
             let feeder = Self::start(policy, log, points, publish_unwitnessed, opened);
             Arc::new(feeder) as Arc<dyn Cosigners>
@@ -113,6 +134,7 @@ impl Feeder {
             rounds: Rounds::default(),
             progress: points.iter().map(|_| Progress::default()).collect(),
             may_sign: false,
+            stopped: false,
         };
         let shared = Arc::new(Shared {
             // Where no cosignature is required, no silence is safe: they are only asked.
@@ -185,9 +207,16 @@ impl Shared {
 impl Cosigners for Feeder {
     fn ask(&self, head: &SignedHead) {
         let mut state = self.0.lock();
+        if state.stopped {
+            return;
+        }
         let number = state.newest.as_ref().map_or(1, |ask| ask.number + 1);
         state.rounds.begin(number, head);
         state.newest = Some(Arc::new(Ask { number, head: head.clone() }));
+        // A policy that asks for nobody is content before anybody has answered.
+        if let Some(head) = state.rounds.add(number, Vec::new(), &self.0.policy, &self.0.log) {
+            self.0.inbox.say(Word::Witnessed(head));
+        }
         drop(state);
         self.0.wake.notify_all();
     }

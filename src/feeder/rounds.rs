@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::checkpoint;
-use crate::note::{MAX_NOTE_SIGNATURES, Note, NoteKey, NoteSignature};
+use crate::note::{Note, NoteKey, NoteSignature};
 use crate::policy::Policy;
 use crate::store::SignedHead;
 
@@ -57,14 +56,14 @@ impl Rounds {
         if self.reached.is_some_and(|reached| reached > size) {
             return None;
         }
+        // Every one of them was verified when it came.
+        if !policy.is_quorum_of(|place| round.cosignatures.iter().any(|(at, _)| *at == place)) {
+            return None;
+        }
         // A head that came back with a repair carries cosignatures of its own already.
         let mut note = Note::parse(&round.head.note).expect("the log made it").signed_only_by(log);
-        let room = MAX_NOTE_SIGNATURES - note.signatures().len();
-        round.cosignatures.iter().take(room).for_each(|(_, cosignature)| note.push(cosignature.clone()));
-        let note = note.to_string().into_bytes();
-        let signed = checkpoint::open(&note, log).expect("the log signed it");
-        policy.check(&signed).ok()?;
+        round.cosignatures.iter().for_each(|(_, cosignature)| note.push(cosignature.clone()));
         self.reached = Some(size);
-        Some(SignedHead { head: signed.get().clone(), note })
+        Some(SignedHead { head: round.head.head.clone(), note: note.to_string().into_bytes() })
     }
 }

@@ -122,16 +122,20 @@ impl Worker {
         self.shared.lock().reader.clone().ok_or(Trouble::Closed)
     }
 
-    /// Says once what is wrong with this witness; `/healthz` shows it as long as it lasts.
+    /// Says once that something is wrong with this witness, however its excuses vary; `/healthz` shows the
+    /// latest of them.
     fn tell(&self, trouble: &Trouble) {
+        if matches!(trouble, Trouble::Closed) {
+            return;
+        }
         let fault = trouble.to_string();
         let (name, url) = (&self.point().name, self.point().client.prefix());
         let mut state = self.shared.lock();
         let progress = &mut state.progress[self.place];
-        if progress.fault.as_ref() != Some(&fault) {
+        if progress.fault.is_none() {
             tracing::warn!(witness = %name, url, "a witness does not cosign: {fault}");
-            progress.fault = Some(fault);
         }
+        progress.fault = Some(fault);
     }
 
     /// Asks what the witness last saw of this log, before the log signs anything.
@@ -157,7 +161,11 @@ impl Worker {
                 Ok(())
             }
             Ok(LastSeen::NotOurs(size, why)) => {
+                let mut state = self.shared.lock();
+                state.stopped = true;
+                state.newest = None;
                 self.shared.inbox.say(Word::MustNotSign(why));
+                drop(state);
                 Err(Trouble::Wrong(format!(
                     "it has cosigned the log's tree head at size {size}, which this copy of the log does not have"
                 )))
@@ -174,7 +182,7 @@ impl Worker {
         let request = AddCheckpoint { old: last.head.size, proof: Vec::new(), checkpoint };
         match self.point().client.add_checkpoint(&request)? {
             CosignAnswer::Cosigned(_) => Ok(last.head.size),
-            CosignAnswer::Conflict(size) if size <= self.reader()?.size() => Ok(size),
+            CosignAnswer::Conflict(size) if size <= self.reader()?.applied()? => Ok(size),
             CosignAnswer::Conflict(size) => Err(unproven(size)),
         }
     }
@@ -258,8 +266,8 @@ impl Worker {
                 Trouble::Wrong(format!("its cosignature by {name}+{id} is not valid"))
             })?;
             // "The cosignature MUST NOT omit the timestamp." One from the future would be refused by
-            // endpoints.
-            if time == 0 || time > now + FUTURE_ALLOWANCE_SECONDS {
+            // endpoints, and an old one by those with `--max-age`: either would spoil the proof for all.
+            if time.abs_diff(now) > FUTURE_ALLOWANCE_SECONDS {
                 let why = format!(
                     "its clock is wrong: it cosigned at {time}, and it is {now} here (POSIX seconds)"
                 );

@@ -101,7 +101,7 @@ impl Committer {
         self.stale || self.heads.is_behind(self.store.edge().size())
     }
 
-    /// The last head may still reach its quorum; if it does not, the next start asks for it again.
+    /// The last head may still reach its quorum; if it does not, it is told, and the next start asks again.
     fn wait_for_the_last_round(&mut self, pool: &Pool) {
         let until = Instant::now() + LAST_ROUND;
         while self.is_behind() && !self.stale {
@@ -113,6 +113,14 @@ impl Committer {
                 self.try_publish();
             }
         }
+        if self.is_behind() && !self.stale {
+            let size = self.heads.published().checkpoint.size;
+            let why = format!(
+                "the last entries are durable, and too few witnesses have cosigned a tree head above size {size}: the next start asks again"
+            );
+            self.fault.tell(Trouble::Quorum, why);
+        }
+        self.heads.waiting.give_up();
     }
 
     /// When there is something to do, if nothing comes meanwhile.
@@ -149,7 +157,8 @@ impl Committer {
     fn hear(&mut self, word: Word, pool: &Pool) {
         match word {
             Word::MaySign if self.heads.gate() == Gate::Asking => {
-                self.heads.set_gate(Gate::Open);
+                self.heads.open();
+                self.fault.clear(Trouble::Quorum);
                 pool.refuse(None);
                 tracing::info!("the witnesses have seen nothing of this log that it does not have: it signs");
                 // Also a head that is signed and durable may not have its quorum yet.
@@ -159,9 +168,9 @@ impl Committer {
             // One witness is enough; the others would say the same of themselves.
             Word::MustNotSign(_) if matches!(self.heads.gate(), Gate::Shut(_)) => {}
             Word::MustNotSign(why) => {
-                self.heads.set_gate(Gate::Shut(why.clone()));
+                self.heads.shut(why.clone());
                 pool.refuse(Some(SubmitError::RolledBack(why.clone())));
-                self.heads.waiting.give_up();
+                self.fault.clear(Trouble::Quorum);
                 self.fault.tell(Trouble::Rollback, why);
             }
             Word::Witnessed(head) => self.heads.take_witnessed(head),
@@ -227,8 +236,8 @@ impl Committer {
         let pending = self.heads.has_pending();
         let published = self.reload_if_stale().and_then(|()| self.publish());
         match published {
-            Ok(true) => self.fault.clear(Trouble::Quorum),
-            Ok(false) => {}
+            Ok(Some(true)) => self.fault.clear(Trouble::Quorum),
+            Ok(_) => {}
             Err(error) => {
                 // The next try is an interval away, not at once.
                 self.heads.tried();
@@ -240,9 +249,9 @@ impl Committer {
         }
     }
 
-    fn publish(&mut self) -> Result<bool, StoreError> {
+    fn publish(&mut self) -> Result<Option<bool>, StoreError> {
         let shown = self.heads.show_pending(self.store.as_mut())?;
-        if self.heads.gate() == Gate::Open && !shown {
+        if self.heads.gate() == Gate::Open && shown.is_none() {
             self.heads.sign(self.store.as_mut())?;
         }
         Ok(shown)

@@ -17,12 +17,18 @@ use crate::checkpoint::{self, Checkpoint, LogSigner};
 use crate::merkle::{Hash, TreeSize, prove_consistency, read_root};
 use crate::store::{SignedHead, Store, StoreError};
 
-/// How long a head waits for its quorum before the next one is signed, and before somebody is told: far
-/// longer than a round trip to the other side of the world and an fsync there.
+/// How long a head waits for its quorum before somebody is told, and at first before the next one is
+/// signed: far longer than a round trip to the other side of the world and an fsync there.
 const ROUND: Duration = Duration::from_secs(1);
+/// How long a head waits at most before the next one is signed. Until then the wait doubles from head to
+/// head, so that witnesses that take seconds, each at its own pace, come to cosign the same one.
+const LONGEST_ROUND: Duration = Duration::from_secs(16);
 /// How old cosignatures get while nothing is appended: endpoints with `--max-age` want to know that the log
 /// has not stalled.
 const REFRESH: Duration = Duration::from_secs(600);
+/// How long the witnesses may take to say what they last saw before somebody is told: each has five seconds
+/// for an answer.
+const START: Duration = Duration::from_secs(6);
 
 /// What the witnesses allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,16 +41,38 @@ pub enum Gate {
     Shut(String),
 }
 
+/// The newest head that cosignatures were asked for.
+struct Asked {
+    head: SignedHead,
+    since: Instant,
+    /// It, or a larger one, has its quorum since then.
+    settled: bool,
+    /// It was said to be overdue.
+    told: bool,
+}
+
 /// A log's dealings with its witnesses.
 struct Cosigning {
     cosigners: Arc<dyn Cosigners>,
     /// Whether heads without a quorum are shown after all.
     unwitnessed: bool,
     gate: Gate,
-    /// The newest head that they were asked for, since when, and whether it was said to be overdue.
-    asked: Option<(SignedHead, Instant, bool)>,
+    /// When they were first asked what they saw, and whether it was said that this takes long.
+    started: (Instant, bool),
+    asked: Option<Asked>,
+    /// How long a head waits for its quorum before the next one is signed.
+    round: Duration,
     /// A head with its quorum that could not be made durable yet.
     pending: Option<SignedHead>,
+    /// Tree size of the last one that was.
+    durable: TreeSize,
+}
+
+impl Cosigning {
+    /// The head that waits for its quorum.
+    fn unsettled(&self) -> Option<&Asked> {
+        self.asked.as_ref().filter(|asked| !asked.settled)
+    }
 }
 
 pub struct Heads {
@@ -76,35 +104,66 @@ impl Heads {
         Ok((Self { signer, published, signed, last_signed, cosigning: None, waiting }, watch))
     }
 
-    /// From now on heads need a quorum. What once had one is shown again.
+    /// From now on heads need a quorum. What once was shown is shown again.
     pub fn start_cosigning(&mut self, store: &dyn Store, cosigners: Arc<dyn Cosigners>, unwitnessed: bool) {
-        let shown = store.witnessed().and_then(|note| {
-            let signed = checkpoint::open(&note, &self.signer.keys()).ok()?;
-            let head = signed.get();
-            if !cosigners.is_quorum(&signed) {
-                return None;
-            }
-            // A file that was lost, damaged, or is from before the settings changed only costs the wait for
-            // a new quorum. It is never more than the signed head, which was durable first.
-            let is_prefix = self.signed.as_ref().is_some_and(|last| head.size <= last.size)
-                && read_root(store.reader().as_ref(), head.size).is_ok_and(|edge| edge.root() == head.root);
-            is_prefix.then(|| SignedHead { head: head.clone(), note })
+        // The last signed head carries its quorum where a repair has brought it; and where heads are shown
+        // without one, it was shown.
+        let candidates = [store.witnessed(), store.checkpoint()].into_iter().flatten();
+        let shown = candidates.filter_map(|note| self.shown_before(store, &cosigners, note, unwitnessed));
+        let shown = shown.max_by_key(|(head, witnessed)| (head.head.size, *witnessed));
+        let durable = shown.as_ref().filter(|(_, witnessed)| *witnessed).map(|(head, _)| head.head.size);
+        self.cosigning = Some(Cosigning {
+            cosigners,
+            unwitnessed,
+            gate: Gate::Asking,
+            started: (Instant::now(), false),
+            asked: None,
+            round: ROUND,
+            pending: None,
+            durable: durable.unwrap_or_default(),
         });
-        let cosigning = Cosigning { cosigners, unwitnessed, gate: Gate::Asking, asked: None, pending: None };
-        self.cosigning = Some(cosigning);
-        if let Some(shown) = shown {
-            self.show(shown, true);
+        if let Some((head, witnessed)) = shown {
+            self.show(head, witnessed);
         }
+    }
+
+    /// A head that may have been shown before a restart, and whether it has its quorum. A file that was
+    /// lost, damaged, or is from before the settings changed only costs the wait for a new quorum.
+    fn shown_before(
+        &self,
+        store: &dyn Store,
+        cosigners: &Arc<dyn Cosigners>,
+        note: Vec<u8>,
+        unwitnessed: bool,
+    ) -> Option<(SignedHead, bool)> {
+        let signed = checkpoint::open(&note, &self.signer.keys()).ok()?;
+        let (head, witnessed) = (signed.get().clone(), cosigners.is_quorum(&signed));
+        // It is never more than the signed head, which was durable first.
+        let is_prefix = self.signed.as_ref().is_some_and(|last| head.size <= last.size)
+            && read_root(store.reader().as_ref(), head.size).is_ok_and(|edge| edge.root() == head.root);
+        ((witnessed || unwitnessed) && is_prefix).then_some((SignedHead { head, note }, witnessed))
     }
 
     pub fn gate(&self) -> Gate {
         self.cosigning.as_ref().map_or(Gate::Open, |cosigning| cosigning.gate.clone())
     }
 
-    pub fn set_gate(&mut self, gate: Gate) {
+    /// The witnesses have seen nothing that this log does not have.
+    pub fn open(&mut self) {
         if let Some(cosigning) = &mut self.cosigning {
-            cosigning.gate = gate;
+            cosigning.gate = Gate::Open;
         }
+    }
+
+    /// The log must not sign any more, nor show what it signed and nobody has seen: that may be the second
+    /// history.
+    pub fn shut(&mut self, why: String) {
+        if let Some(cosigning) = &mut self.cosigning {
+            cosigning.gate = Gate::Shut(why);
+            cosigning.asked = None;
+            cosigning.pending = None;
+        }
+        self.waiting.give_up();
     }
 
     pub fn published(&self) -> Published {
@@ -115,9 +174,11 @@ impl Heads {
         self.signed.as_ref()
     }
 
-    /// Size of the last signed head.
-    fn signed_size(&self) -> TreeSize {
-        self.signed.as_ref().map_or(TreeSize::ZERO, |signed| signed.size)
+    /// The last head that has left this process: shown, or sent to the witnesses.
+    fn out(&self) -> Checkpoint {
+        let asked = self.cosigning.as_ref().and_then(|cosigning| cosigning.asked.as_ref());
+        let shown = self.published.borrow().checkpoint.clone();
+        asked.map(|asked| asked.head.head.clone()).filter(|asked| asked.size > shown.size).unwrap_or(shown)
     }
 
     /// Entries in a tree of `size` that no head has gone out for.
@@ -126,17 +187,9 @@ impl Heads {
         // never shown.
         let out = match &self.cosigning {
             None => self.published.borrow().checkpoint.size,
-            Some(cosigning) => cosigning.asked.as_ref().map_or(TreeSize::ZERO, |(asked, ..)| asked.head.size),
+            Some(cosigning) => cosigning.asked.as_ref().map_or(TreeSize::ZERO, |asked| asked.head.head.size),
         };
         size.get().abs_diff(out.get())
-    }
-
-    /// The head that waits for its quorum, since when, and whether that was said to be overdue.
-    fn unsettled(&self) -> Option<(&SignedHead, Instant, bool)> {
-        let (asked, since, overdue) = self.cosigning.as_ref()?.asked.as_ref()?;
-        let published = self.published.borrow();
-        let settled = published.witnessed && published.checkpoint.size >= asked.head.size;
-        (!settled).then_some((asked, *since, *overdue))
     }
 
     /// Whether anything durable is in no shown head yet.
@@ -151,7 +204,8 @@ impl Heads {
     /// When the next head may be signed, given when it would be without witnesses: one after the other, so
     /// that witnesses of different speed agree on the same ones.
     pub fn may_sign_at(&self, due: Instant) -> Instant {
-        self.unsettled().map_or(due, |(_, since, _)| due.max(since + ROUND))
+        let Some(cosigning) = &self.cosigning else { return due };
+        cosigning.unsettled().map_or(due, |asked| due.max(asked.since + cosigning.round))
     }
 
     pub const fn last_signed(&self) -> Instant {
@@ -163,40 +217,54 @@ impl Heads {
         self.last_signed = Instant::now();
     }
 
-    /// When something other than signing is to be done: a head is overdue, or its cosignatures are old.
+    /// When something other than signing is to be done: a head or a start is overdue, or cosignatures are
+    /// old.
     pub fn next_check(&self) -> Option<Instant> {
-        let round = match (self.unsettled(), self.cosigning.as_ref().and_then(|c| c.asked.as_ref())) {
-            (Some((_, since, false)), _) => Some(since + ROUND),
-            (Some((_, _, true)), _) | (None, None) => None,
-            (None, Some((_, since, _))) => Some(*since + REFRESH),
-        };
-        round.into_iter().chain(self.waiting.next_to_give_up()).min()
+        let cosigning = self.cosigning.as_ref();
+        let start = cosigning.filter(|c| c.gate == Gate::Asking && !c.started.1).map(|c| c.started.0 + START);
+        let asked = cosigning.and_then(|cosigning| cosigning.asked.as_ref());
+        let round = asked.and_then(|asked| match (asked.settled, asked.told) {
+            (true, _) => Some(asked.since + REFRESH),
+            (false, false) => Some(asked.since + ROUND),
+            (false, true) => None,
+        });
+        start.into_iter().chain(round).chain(self.waiting.next_to_give_up()).min()
     }
 
-    /// Does what [`next_check`](Self::next_check) is for. Says what is lacking where a head is overdue.
+    /// Does what [`next_check`](Self::next_check) is for. Says what is lacking where something is overdue.
     pub fn check(&mut self, now: Instant) -> Option<String> {
         self.waiting.give_up_the_patient(now);
-        let overdue = match self.unsettled() {
-            Some((head, since, false)) if since + ROUND <= now => Some(head.clone()),
-            _ => None,
+        let (shown, nothing_shown) = {
+            let published = self.published.borrow();
+            (published.checkpoint.size, published.note.is_empty())
         };
-        let settled = self.unsettled().is_none();
         let cosigning = self.cosigning.as_mut()?;
-        let (asked, since, told) = cosigning.asked.as_mut()?;
-        if settled && *since + REFRESH <= now {
-            *since = now;
-            cosigning.cosigners.ask(asked);
-        }
-        let head = overdue?;
-        *told = true;
         let expected = cosigning.cosigners.quorum();
+        if cosigning.gate == Gate::Asking && !cosigning.started.1 && cosigning.started.0 + START <= now {
+            cosigning.started.1 = true;
+            return Some(format!(
+                "the log asks its witnesses what they saw last, and too few have answered: expected {expected}; it takes and signs nothing before it knows"
+            ));
+        }
+        let asked = cosigning.asked.as_mut()?;
+        if asked.settled && asked.since + REFRESH <= now {
+            (asked.since, asked.settled, asked.told) = (now, false, false);
+            cosigning.cosigners.ask(&asked.head);
+        }
+        if asked.settled || asked.told || asked.since + ROUND > now {
+            return None;
+        }
+        asked.told = true;
         if !cosigning.unwitnessed {
-            let shown = self.published.borrow().checkpoint.size;
             return Some(format!(
                 "too few witnesses cosign: expected {expected}; no tree head above size {shown} is published before they do"
             ));
         }
-        self.show(head, false);
+        let head = asked.head.clone();
+        // What is shown already, perhaps with an older quorum, is not made worse.
+        if head.head.size > shown || nothing_shown {
+            self.show(head, false);
+        }
         Some(format!(
             "too few witnesses cosign: expected {expected}; tree heads are published without them, as the settings say: a split view would go unnoticed"
         ))
@@ -211,10 +279,16 @@ impl Heads {
                 StoreError::Damaged { what: "the checkpoint file".to_owned(), detail: e.to_string() }
             }
         })?;
-        let shown = self.published.borrow().checkpoint.size;
-        if self.signed_size() < shown {
+        let out = self.out();
+        let signed = self.signed.as_ref().map_or(TreeSize::ZERO, |signed| signed.size);
+        if signed < out.size {
             // Files that went back under a running log: memory knows better what the world has seen.
-            return Err(StoreError::JournalShort { signed: shown, seen: self.signed_size() });
+            return Err(StoreError::JournalShort { signed: out.size, seen: signed });
+        }
+        let root = read_root(store.reader().as_ref(), out.size)?.root();
+        if root != out.root {
+            let (expected, seen) = (out.root.to_base64(), root.to_base64());
+            return Err(StoreError::JournalForked { size: out.size, expected, seen });
         }
         Ok(())
     }
@@ -248,52 +322,67 @@ impl Heads {
         match &mut self.cosigning {
             None => self.show(head, false),
             Some(cosigning) => {
+                if cosigning.unsettled().is_some() {
+                    cosigning.round = (cosigning.round * 2).min(LONGEST_ROUND);
+                }
                 cosigning.cosigners.ask(&head);
-                cosigning.asked = Some((head, self.last_signed, false));
+                let since = self.last_signed;
+                cosigning.asked = Some(Asked { head, since, settled: false, told: false });
             }
         }
         Ok(())
     }
 
-    /// Takes a head with its quorum, unless a newer one is shown already.
+    /// Takes a head with its quorum, unless a newer one had its own before.
     pub fn take_witnessed(&mut self, head: SignedHead) {
-        let shown = self.published.borrow().checkpoint.size;
         let Some(cosigning) = &mut self.cosigning else { return };
-        if head.head.size >= shown && cosigning.pending.as_ref().is_none_or(|p| p.head.size <= head.head.size)
-        {
+        let newest = cosigning.pending.as_ref().map_or(cosigning.durable, |pending| pending.head.size);
+        if head.head.size >= newest && !matches!(cosigning.gate, Gate::Shut(_)) {
             cosigning.pending = Some(head);
         }
     }
 
-    /// Makes a head durable that has its quorum, and shows it.
-    pub fn show_pending(&mut self, store: &mut dyn Store) -> Result<bool, StoreError> {
-        let Some(head) = self.cosigning.as_ref().and_then(|cosigning| cosigning.pending.clone()) else {
-            return Ok(false);
-        };
-        let known = {
-            let published = self.published.borrow();
-            published.witnessed && published.checkpoint.size == head.head.size
-        };
-        if !known {
+    /// Makes a head durable that has its quorum, and shows it. Whether that was the newest one; `None` where
+    /// there is none.
+    pub fn show_pending(&mut self, store: &mut dyn Store) -> Result<Option<bool>, StoreError> {
+        let Some(cosigning) = &mut self.cosigning else { return Ok(None) };
+        let Some(head) = cosigning.pending.clone() else { return Ok(None) };
+        let (size, shown) = (head.head.size, self.published.borrow().clone());
+        if !shown.witnessed || shown.checkpoint.size != size {
             // A crash in here leaves the older one or this one. The older one is shown after the restart
             // until the witnesses, who know this one, have cosigned again.
             store.replace_witnessed(&head.note)?;
         }
         // More or newer cosignatures on what is shown already are not worth two fsyncs: lost in a crash,
         // they are asked for again.
-        if let Some(cosigning) = &mut self.cosigning {
-            cosigning.pending = None;
+        cosigning.pending = None;
+        cosigning.durable = size;
+        let newest = cosigning.asked.as_mut().is_none_or(|asked| {
+            asked.settled |= size >= asked.head.head.size;
+            asked.settled
+        });
+        if newest {
+            cosigning.round = ROUND;
         }
-        self.show(head, true);
-        Ok(true)
+        if size >= shown.checkpoint.size {
+            self.show(head, true);
+        } else {
+            // A larger one is shown without its quorum, as the settings say. Who asked for a quorum is
+            // answered with this one; nobody is shown a smaller tree.
+            self.waiting.published(&published(head, true));
+        }
+        Ok(Some(newest))
     }
 
     fn show(&mut self, head: SignedHead, witnessed: bool) {
-        let published =
-            Published { checkpoint: head.head, note: head.note.into(), at: Instant::now(), witnessed };
+        let published = published(head, witnessed);
         self.published.send_replace(published.clone());
         self.waiting.published(&published);
     }
+}
+
+fn published(head: SignedHead, witnessed: bool) -> Published {
+    Published { checkpoint: head.head, note: head.note.into(), at: Instant::now(), witnessed }
 }
 
 /// Never signs a head that is no proven extension of the last one: what is damaged or wrong in here must

@@ -213,9 +213,9 @@ impl Fault {
         }
     }
 
-    fn worst_but(&self, trouble: Trouble) -> Option<String> {
+    fn of(&self, troubles: [Trouble; 2]) -> Option<String> {
         let faults = self.0.lock().expect("no panic while it is held");
-        faults.iter().find(|(other, _)| **other != trouble).map(|(_, why)| why.clone())
+        troubles.iter().find_map(|trouble| faults.get(trouble).cloned())
     }
 
     fn all(&self) -> Vec<String> {
@@ -353,11 +353,11 @@ impl Sequencer {
     /// Refuses further submissions, commits and publishes what waits, and returns when that is done.
     ///
     /// # Errors
-    /// The fault that kept it from publishing everything; what was acknowledged is durable.
+    /// The fault of the log itself that kept it from publishing everything; what was acknowledged is durable.
+    /// That witnesses are missing is no such fault: [`faults`](Self::faults) has it.
     pub fn shut_down(&self) -> Result<(), String> {
         self.shared.stop();
-        // A log that was rolled back has taken nothing.
-        self.shared.fault.worst_but(Trouble::Rollback).map_or(Ok(()), Err)
+        self.shared.fault.of([Trouble::Panic, Trouble::Storage]).map_or(Ok(()), Err)
     }
 }
 

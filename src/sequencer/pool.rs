@@ -53,6 +53,8 @@ struct Queue {
     /// Why nothing is taken at the moment, if so.
     refusal: Option<SubmitError>,
     closed: bool,
+    /// Nobody takes or hears anything any more.
+    abandoned: bool,
 }
 
 impl Pool {
@@ -106,7 +108,11 @@ impl Pool {
 
     /// Tells the committing thread.
     pub fn say(&self, word: Word) {
-        self.queue().words.push_back(word);
+        let mut queue = self.queue();
+        if !queue.abandoned {
+            queue.words.push_back(word);
+        }
+        drop(queue);
         self.shared.1.notify_one();
     }
 
@@ -161,7 +167,7 @@ impl Pool {
     /// Refuses what comes from now on, and drops what waits: its senders learn that nobody answers.
     pub fn abandon(&self) {
         let mut queue = self.queue();
-        *queue = Queue { closed: true, ..Queue::default() };
+        *queue = Queue { closed: true, abandoned: true, ..Queue::default() };
     }
 
     /// Refuses what comes from now on; what waits is still handed out.

@@ -186,9 +186,10 @@ struct Body<'a> {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, code) = self.table();
-        // What can't be stored is told once a batch by the sequencer, not once a request: on a full disk
+        // What can't be stored or published is told once by the sequencer, not once a request: on a full disk
         // the log of errors must not be what fills it.
-        if status.is_server_error() && !matches!(self, Self::Submit(_)) {
+        let told = matches!(self, Self::Submit(_) | Self::NotPublished { .. } | Self::NothingPublished);
+        if status.is_server_error() && !told {
             tracing::error!(code, error = %self, "a request failed");
         }
         let entry = match &self {

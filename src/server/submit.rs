@@ -123,8 +123,10 @@ pub async fn add_batch(
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
     let Outcome { results, head } = submit(&log, candidates, query.wait)?.await?;
     // What could not be stored is no answer to an entry: the whole request is to be sent again.
-    if let Some(error) =
-        results.iter().filter_map(|r| r.as_ref().err()).find(|e| matches!(e, SubmitError::Storage(_)))
+    if let Some(error) = results
+        .iter()
+        .filter_map(|r| r.as_ref().err())
+        .find(|e| matches!(e, SubmitError::Storage(_) | SubmitError::RolledBack(_)))
     {
         return Err(error.clone().into());
     }

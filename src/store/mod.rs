@@ -130,6 +130,14 @@ pub trait StoreReader: Send + Sync {
     /// Number of leaves applied.
     fn size(&self) -> TreeSize;
 
+    /// The same, where nothing may be concluded from a store that is just being opened anew.
+    ///
+    /// # Errors
+    /// [`StoreError::Reloading`] then.
+    fn applied(&self) -> Result<TreeSize, StoreError> {
+        Ok(self.size())
+    }
+
     /// The hashes of each tile.
     ///
     /// # Errors

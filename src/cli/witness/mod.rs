@@ -41,8 +41,9 @@ fn serve(dir: &Path, listen: Option<&str>) -> CliResult {
         let witness = opened.expect("opening does not panic")?;
         let address = listener.local_addr().map_or(listen, |address| address.to_string());
         let (name, logs) = (witness.name().clone(), witness.ledger().heads().len());
+        let stop = stop_signal();
         tracing::info!(%name, cosigned_logs = logs, url = %format!("http://{address}"), "serving");
-        let served = witness::run(listener, witness, stop_signal()).await;
+        let served = witness::run(listener, witness, stop).await;
         served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))?;
         tracing::info!("stopped; every head that was cosigned is durable");
         Ok(())

@@ -49,6 +49,10 @@ impl StoreReader for DiskReader {
         self.views().map(|views| views.tree.peaks().size()).unwrap_or_default()
     }
 
+    fn applied(&self) -> Result<TreeSize, StoreError> {
+        Ok(self.views()?.tree.peaks().size())
+    }
+
     fn tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
         self.views()?.tree.read_tiles(tiles)
     }

@@ -1,17 +1,22 @@
-//! The endpoint's verdict on a proof out of a log of ten million leaves, beside the bare signature
-//! checks that it contains: the log's, the publisher's, and three witnesses'.
+//! The endpoint's verdict on a proof out of a log of ten million leaves with three cosigners, beside the
+//! bare signature checks that it contains: the log's, the publisher's (always Ed25519), and three
+//! witnesses'. With Ed25519 alone, with ML-DSA-44 alone, and with both, as `treehead` makes logs and
+//! witnesses: then the verdict checks nine. And how large each proof file is.
 //!
 //! Run with `cargo bench --bench verdict`.
+
+#[path = "common/bare.rs"]
+mod bare;
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
+use bare::{Secret, Signed};
 use treehead::checkpoint::Checkpoint;
 use treehead::cosignature::cosign;
 use treehead::merkle::{Hash, LeafIndex, Plan, ProofError, TreeSize, verify_inclusion};
-use treehead::note::{KeyName, NoteSigner, SignatureType};
+use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::policy::Policy;
 use treehead::proof_file::ProofFile;
 use treehead::release::{
@@ -21,12 +26,37 @@ use treehead::verify::{Artifact, Freshness, Question, verify};
 
 const LEAVES: u64 = 10_000_000;
 const ROUNDS: u32 = 2_000;
+const TIME: u64 = 1_770_000_000;
+/// What is required: verdict by bare checks.
+const GOAL: f64 = 1.1;
+/// About what is signed: a checkpoint or its cosigned message, and a statement.
+const HEAD_BYTES: usize = 107;
+const STATEMENT_BYTES: usize = 450;
+
+/// Who signs heads with what.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    ed25519: bool,
+    ml_dsa: bool,
+}
 
 fn main() {
+    for case in [
+        Case { name: "Ed25519", ed25519: true, ml_dsa: false },
+        Case { name: "ML-DSA-44", ed25519: false, ml_dsa: true },
+        Case { name: "both", ed25519: true, ml_dsa: true },
+    ] {
+        measure(case);
+    }
+    println!("(medians of {ROUNDS} rounds, by turns; a tree of {LEAVES} leaves; the goal is at most {GOAL})");
+}
+
+fn measure(case: Case) {
     let publisher = PublisherSigner::from_seed(&[1; 32]);
-    let log = signer("log.example.com", SignatureType::Ed25519, 2);
+    let log = case.signers("log.example.com", SignatureType::Ed25519, 2);
     let witnesses: Vec<NoteSigner> = (3..6)
-        .map(|seed| signer(&format!("w{seed}.example"), SignatureType::CosignatureEd25519, seed))
+        .flat_map(|seed| case.signers(&format!("w{seed}.example"), SignatureType::CosignatureEd25519, seed))
         .collect();
     let digest = Hash::digest(b"the artifact");
     let entry = entry(&publisher, digest);
@@ -37,19 +67,18 @@ fn main() {
         proof: proof.as_bytes(),
         policy: &policy,
         publishers: &publishers,
-        freshness: Freshness { now: 1_770_000_000, max_age: Some(86_400) },
+        freshness: Freshness { now: TIME, max_age: Some(86_400) },
         state: None,
         package: None,
     };
     verify(&question).expect("the proof is good");
 
-    let five = five_signatures();
+    let signatures = case.signatures();
+    assert_eq!(signatures.len(), 1 + log.len() + witnesses.len());
     let (mut bare, mut verdict) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        for (key, message, signature) in black_box(&five) {
-            key.verify(message, signature).expect("the signature is good");
-        }
+        black_box(&signatures).iter().for_each(Signed::check);
         bare.push(start.elapsed());
         let start = Instant::now();
         black_box(verify(black_box(&question))).expect("the proof is good");
@@ -61,21 +90,36 @@ fn main() {
         times[times.len() / 2].as_secs_f64() * 1e6
     };
     let (bare, verdict) = (median(bare), median(verdict));
-    println!("five bare Ed25519 checks         {bare:>8.1} µs");
-    println!("verdict, 3 cosigners, 10M leaves {verdict:>8.1} µs");
-    println!("ratio                            {:>8.2}", verdict / bare);
-    println!("proof file                       {:>8} bytes", proof.len());
+    println!(
+        "{:10} {} bare checks {bare:>7.1} µs   verdict {verdict:>7.1} µs   ratio {:.2}   proof file {:>6} bytes",
+        case.name,
+        signatures.len(),
+        verdict / bare,
+        proof.len()
+    );
 }
 
-/// Five signatures by five keys, over messages as long as the verdict's: the log's, three witnesses', the
-/// publisher's. One signature checked again and again would be one that the processor knows.
-fn five_signatures() -> Vec<(VerifyingKey, Vec<u8>, Signature)> {
-    let signed = |(seed, length): (u8, usize)| {
-        let (key, message) = (SigningKey::from_bytes(&[seed; 32]), vec![seed; length]);
-        let signature = key.sign(&message);
-        (key.verifying_key(), message, signature)
-    };
-    [(7, 80), (8, 110), (9, 110), (10, 110), (11, 450)].map(signed).to_vec()
+impl Case {
+    /// Signers of one name; `ed25519` says what the Ed25519 key is for.
+    fn signers(self, name: &str, ed25519: SignatureType, seed: u8) -> Vec<NoteSigner> {
+        let kinds = [(self.ed25519, ed25519), (self.ml_dsa, SignatureType::CosignatureMlDsa44)];
+        kinds.iter().filter(|(has, _)| *has).map(|(_, kind)| signer(name, *kind, seed)).collect()
+    }
+
+    /// As many signatures as the verdict checks, by as many keys, over messages as long. One signature
+    /// checked again and again would be one that the processor knows.
+    fn signatures(self) -> Vec<Signed> {
+        let mut signatures = vec![Secret::ed25519(11).signed(11, STATEMENT_BYTES)];
+        for seed in 7..11 {
+            if self.ed25519 {
+                signatures.push(Secret::ed25519(seed).signed(seed, HEAD_BYTES));
+            }
+            if self.ml_dsa {
+                signatures.push(Secret::ml_dsa_44(seed).signed(seed, HEAD_BYTES));
+            }
+        }
+        signatures
+    }
 }
 
 fn signer(name: &str, kind: SignatureType, seed: u8) -> NoteSigner {
@@ -98,7 +142,7 @@ fn entry(publisher: &PublisherSigner, sha256: Hash) -> Vec<u8> {
 }
 
 /// A proof of the right length over made-up siblings: it costs what a real one costs.
-fn proof(entry: &[u8], log: &NoteSigner, witnesses: &[NoteSigner]) -> ProofFile {
+fn proof(entry: &[u8], log: &[NoteSigner], witnesses: &[NoteSigner]) -> ProofFile {
     let size = TreeSize::new(LEAVES).expect("a size");
     let index = LeafIndex::new(LEAVES / 3).expect("an index");
     let plan = Plan::inclusion(index, size).expect("in range");
@@ -109,20 +153,24 @@ fn proof(entry: &[u8], log: &NoteSigner, witnesses: &[NoteSigner]) -> ProofFile 
     else {
         unreachable!("the root is computed here")
     };
-    let head = Checkpoint::new(log.public().name().clone(), size, seen);
-    let mut note = head.sign(log);
-    for witness in witnesses {
-        note.push(cosign(&head, witness, 1_770_000_000));
-    }
-    ProofFile { extra: Some(entry.to_vec()), index, proof, checkpoint: note }
+    let head = Checkpoint::new(log[0].public().name().clone(), size, seen);
+    let line = |signer: &NoteSigner| match signer.public().kind() {
+        SignatureType::Ed25519 => head.sign(signer).signatures()[0].to_string(),
+        _ => cosign(&head, signer, TIME).to_string(),
+    };
+    let lines: String = log.iter().chain(witnesses).map(line).collect();
+    let checkpoint = Note::parse(format!("{head}\n{lines}").as_bytes()).expect("a note");
+    ProofFile { extra: Some(entry.to_vec()), index, proof, checkpoint }
 }
 
-fn policy(log: &NoteSigner, witnesses: &[NoteSigner]) -> Policy {
-    let mut text = format!("log {}\n", log.public());
+/// All witnesses have to cosign, with all their keys.
+fn policy(log: &[NoteSigner], witnesses: &[NoteSigner]) -> Policy {
+    let mut text: String = log.iter().map(|key| format!("log {}\n", key.public())).collect();
     for (at, witness) in witnesses.iter().enumerate() {
         writeln!(text, "witness w{at} {}", witness.public()).expect("strings take everything");
     }
-    text += "group all all w0 w1 w2\nquorum all\n";
+    let names: Vec<String> = (0..witnesses.len()).map(|at| format!("w{at}")).collect();
+    text += &format!("group all all {}\nquorum all\n", names.join(" "));
     Policy::parse(text.as_bytes()).expect("a sound policy")
 }
 

@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "each bench uses some of it")]
 
+pub mod bare;
+pub mod bound;
 pub mod plot;
 pub mod server;
+pub mod tree;
 
 use std::future::pending;
 use std::time::Duration;

@@ -26,12 +26,19 @@ impl Server {
     /// Serves a log that is there, on any port.
     pub fn serve(dir: &Path) -> Self {
         let mut serve = program();
-        serve.arg("serve").arg(dir).args(["--listen", "127.0.0.1:0"]);
+        serve.arg("serve").arg(dir);
+        Self::spawn(serve, dir)
+    }
+
+    /// Starts a command that serves `dir`, on any port.
+    fn spawn(mut serve: Command, dir: &Path) -> Self {
+        serve.args(["--listen", "127.0.0.1:0"]);
         let mut child = serve.stderr(Stdio::piped()).spawn().expect("the program runs");
         let mut lines = BufReader::new(child.stderr.take().expect("its log")).lines();
         let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
             let line: String = without_colours(&line);
-            let url = line.split("http://").nth(1)?;
+            // Others may name a witness's address.
+            let url = line.split_once(" serving ")?.1.split("http://").nth(1)?;
             Some(url.split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').next()?.to_owned())
         });
         // Read to the end: a full pipe would hold up the log.
@@ -112,7 +119,8 @@ impl Nothing {
         let router = axum::Router::new()
             .route("/", get(|| async {}))
             .route("/add", post(|_: Bytes| async { "0" }))
-            .route("/add-batch", post(|_: Bytes| async { "0" }));
+            .route("/add-batch", post(|_: Bytes| async { "0" }))
+            .route("/add-checkpoint", post(|_: Bytes| async { "0" }));
         let router = router.layer(axum::extract::DefaultBodyLimit::disable());
         runtime.spawn(async move { axum::serve(listener, router).await });
         Self { address, _runtime: runtime }
@@ -121,13 +129,64 @@ impl Nothing {
     pub fn target(&self) -> Target {
         Target::parse(&format!("http://{}", self.address)).expect("an address")
     }
+
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
 }
 
 /// Makes a log.
 pub fn init(dir: &Path, profile: &str) {
+    init_with(dir, profile, &[]);
+}
+
+/// Makes a log that asks the witnesses of these cards, two of which have to agree; none where there are
+/// no cards.
+pub fn init_with(dir: &Path, profile: &str, cards: &[PathBuf]) {
     let mut init = program();
     init.arg("init").arg(dir).args(["--origin", "bench.example/log", "--profile", profile]);
-    assert!(init.output().expect("the program runs").status.success(), "a log in {}", dir.display());
+    if !cards.is_empty() {
+        init.args(["--quorum", "2"]);
+    }
+    for card in cards {
+        init.arg("--witness").arg(card);
+    }
+    run(init);
+}
+
+/// Makes a witness of this name in `dir` and serves it. Its card has the address that it listens on.
+pub fn witness(dir: &Path, name: &str) -> Server {
+    let mut init = program();
+    init.args(["witness", "init"]).arg(dir).args(["--name", name]);
+    run(init);
+    let mut serve = program();
+    serve.arg("witness").arg(dir);
+    let served = Server::spawn(serve, dir);
+    // The port was not known when the card was written.
+    let card = std::fs::read_to_string(card(dir)).expect("a card");
+    let line = |line: &str| match line.strip_prefix("url = ") {
+        Some(_) => format!("url = \"{}\"\n", served.url()),
+        None => format!("{line}\n"),
+    };
+    std::fs::write(self::card(dir), card.lines().map(line).collect::<String>()).expect("room on the disk");
+    served
+}
+
+/// Where a witness's card is.
+pub fn card(dir: &Path) -> PathBuf {
+    dir.join("card.toml")
+}
+
+/// Lets a witness cosign for a log. A running one takes it up within a second.
+pub fn introduce(witness: &Path, log: &Path) {
+    let mut add = program();
+    add.args(["witness", "add-log"]).arg(witness).args([log.join("log.vkey"), log.join("log.mldsa.vkey")]);
+    run(add);
+}
+
+fn run(mut command: Command) {
+    let output = command.output().expect("the program runs");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Registers a publisher who may publish `pkg:generic/acme/*`.

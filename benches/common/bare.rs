@@ -7,13 +7,13 @@ use ml_dsa::MlDsa44;
 
 /// A secret key.
 pub enum Secret {
-    Ed25519(SigningKey),
+    Ed25519(Box<SigningKey>),
     MlDsa44(Box<ml_dsa::SigningKey<MlDsa44>>),
 }
 
 /// A public key.
 pub enum Public {
-    Ed25519(VerifyingKey),
+    Ed25519(Box<VerifyingKey>),
     MlDsa44(Box<ml_dsa::VerifyingKey<MlDsa44>>),
 }
 
@@ -26,7 +26,7 @@ pub struct Signed {
 
 impl Secret {
     pub fn ed25519(seed: u8) -> Self {
-        Self::Ed25519(SigningKey::from_bytes(&[seed; 32]))
+        Self::Ed25519(Box::new(SigningKey::from_bytes(&[seed; 32])))
     }
 
     pub fn ml_dsa_44(seed: u8) -> Self {
@@ -45,7 +45,7 @@ impl Secret {
 
     pub fn public(&self) -> Public {
         match self {
-            Self::Ed25519(key) => Public::Ed25519(key.verifying_key()),
+            Self::Ed25519(key) => Public::Ed25519(Box::new(key.verifying_key())),
             Self::MlDsa44(key) => Public::MlDsa44(Box::new(key.as_ref().as_ref().clone())),
         }
     }

@@ -56,8 +56,26 @@ impl Bound {
         Run { times, elapsed: begin.elapsed(), batches: heads }
     }
 
-    /// So many heads of each log, all logs at once: `threads` threads compute, this one writes.
-    pub fn together(&self, path: &Path, heads: usize, threads: usize) -> Run {
+    /// Signatures alone, the same on so many threads: a bound without a disk.
+    pub fn signatures(&self, heads: usize, threads: usize) -> Run {
+        let count = heads * self.logs.len();
+        let begin = Instant::now();
+        let timed = |number| {
+            let start = Instant::now();
+            self.compute(number);
+            start.elapsed()
+        };
+        let times = std::thread::scope(|scope| {
+            let part = |first| scope.spawn(move || (first..count).step_by(threads).map(timed).collect());
+            let parts: Vec<_> = (0..threads).map(part).collect();
+            parts.into_iter().flat_map(|part| -> Vec<Duration> { part.join().expect("no panic") }).collect()
+        });
+        Run { times, elapsed: begin.elapsed(), batches: 0 }
+    }
+
+    /// So many heads of each log, all logs at once: `threads` threads compute, this one writes, `least`
+    /// heads or more with one fdatasync, as long as so many are under way.
+    pub fn together(&self, path: &Path, heads: usize, threads: usize, least: usize) -> Run {
         let mut file = File::create(path).expect("a file to write to");
         let (ask, asked) = channel();
         let (give, given) = channel();
@@ -76,10 +94,11 @@ impl Bound {
             let begin = Instant::now();
             let (mut started, mut times) = (vec![begin; self.logs.len()], Vec::new());
             (0..self.logs.len()).for_each(|log| ask.send((log, 0)).expect("threads"));
-            let mut batches = 0;
+            let (mut batches, mut under_way) = (0, self.logs.len());
             while times.len() < heads * self.logs.len() {
-                let first = given.recv().expect("threads");
-                let batch: Vec<(usize, usize)> = std::iter::once(first).chain(given.try_iter()).collect();
+                let least = least.min(under_way).max(1);
+                let mut batch: Vec<(usize, usize)> = given.iter().take(least).collect();
+                batch.extend(given.try_iter());
                 append(&mut file, batch.len() * self.record);
                 batches += 1;
                 for (log, head) in batch {
@@ -87,6 +106,8 @@ impl Bound {
                     started[log] = Instant::now();
                     if head + 1 < heads {
                         ask.send((log, head + 1)).expect("threads");
+                    } else {
+                        under_way -= 1;
                     }
                 }
             }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::cosigners::{Cosigners, Word};
+use super::figures::Counts;
 use super::heads::{Gate, Heads};
 use super::plan::{Known, plan};
 use super::pool::{Pool, Submission, Work};
@@ -57,6 +58,11 @@ impl Committer {
     ) -> Result<(Self, watch::Receiver<Published>), StartError> {
         let (heads, watch) = Heads::recover(store.as_ref(), signer)?;
         Ok((Self { store, publish_interval, heads, stale: false, fault }, watch))
+    }
+
+    /// What is counted.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.heads.counts.clone()
     }
 
     /// What the log signed last.
@@ -215,7 +221,9 @@ impl Committer {
         // applies. Nobody was told of either.
         let staged = self.store.stage(batch)?;
         // A crash in here leaves the tree behind the journal: recovery catches up.
-        self.store.apply(batch, staged)
+        self.store.apply(batch, staged)?;
+        Counts::add(&self.heads.counts.appended, batch.entries.len());
+        Ok(())
     }
 
     /// After a storage error memory may differ from what is durable, so everything is read again.

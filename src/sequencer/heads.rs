@@ -6,12 +6,14 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
 use super::answer::Waiting;
 use super::cosigners::Cosigners;
+use super::figures::Counts;
 use super::{Published, StartError};
 use crate::checkpoint::{self, Checkpoint, LogSigner};
 use crate::merkle::{Hash, TreeSize, prove_consistency, read_root};
@@ -83,6 +85,7 @@ pub struct Heads {
     last_signed: Instant,
     cosigning: Option<Cosigning>,
     pub waiting: Waiting,
+    pub counts: Arc<Counts>,
 }
 
 impl Heads {
@@ -100,8 +103,11 @@ impl Heads {
             at: Instant::now(),
             witnessed: false,
         });
-        let (waiting, last_signed) = (Waiting::default(), Instant::now());
-        Ok((Self { signer, published, signed, last_signed, cosigning: None, waiting }, watch))
+        let (waiting, last_signed, counts) = (Waiting::default(), Instant::now(), Arc::default());
+        let mut heads =
+            Self { signer, published, signed: None, last_signed, cosigning: None, waiting, counts };
+        heads.set_signed(signed);
+        Ok((heads, watch))
     }
 
     /// From now on heads need a quorum. What once was shown is shown again.
@@ -170,8 +176,18 @@ impl Heads {
         self.published.borrow().clone()
     }
 
+    fn set_signed(&mut self, signed: Option<Checkpoint>) {
+        self.signed = signed;
+        self.counts.signed_size.store(self.signed_size().get(), Ordering::Relaxed);
+    }
+
     pub const fn signed(&self) -> Option<&Checkpoint> {
         self.signed.as_ref()
+    }
+
+    /// Size of the last signed head.
+    fn signed_size(&self) -> TreeSize {
+        self.signed.as_ref().map_or(TreeSize::ZERO, |signed| signed.size)
     }
 
     /// The last head that has left this process: shown, or sent to the witnesses.
@@ -273,14 +289,15 @@ impl Heads {
     /// Reads again what is signed, after a reload of the store.
     pub fn reload(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         // A checkpoint that "failed" may be durable all the same; then it is the last one signed.
-        self.signed = check_last_checkpoint(store, &self.signer).map_err(|e| match e {
+        let signed = check_last_checkpoint(store, &self.signer).map_err(|e| match e {
             StartError::Store(e) => e,
             StartError::Checkpoint(e) => {
                 StoreError::Damaged { what: "the checkpoint file".to_owned(), detail: e.to_string() }
             }
         })?;
+        self.set_signed(signed);
         let out = self.out();
-        let signed = self.signed.as_ref().map_or(TreeSize::ZERO, |signed| signed.size);
+        let signed = self.signed_size();
         if signed < out.size {
             // Files that went back under a running log: memory knows better what the world has seen.
             return Err(StoreError::JournalShort { signed: out.size, seen: signed });
@@ -315,7 +332,7 @@ impl Heads {
             }
         };
         self.last_signed = Instant::now();
-        self.signed = Some(head.clone());
+        self.set_signed(Some(head.clone()));
         let head = SignedHead { head, note };
         // A crash here leaves a head that is durable and was never shown: the next start shows it, or asks
         // the witnesses again.
@@ -375,6 +392,13 @@ impl Heads {
     }
 
     fn show(&mut self, head: SignedHead, witnessed: bool) {
+        let is_new = {
+            let before = self.published.borrow();
+            before.note.is_empty() || before.checkpoint != head.head
+        };
+        Counts::add(&self.counts.published, usize::from(is_new));
+        let lacks_quorum = self.cosigning.is_some() && !witnessed;
+        Counts::add(&self.counts.published_unwitnessed, usize::from(lacks_quorum && is_new));
         let published = published(head, witnessed);
         self.published.send_replace(published.clone());
         self.waiting.published(&published);

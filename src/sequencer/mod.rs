@@ -12,6 +12,7 @@
 mod answer;
 mod commit;
 mod cosigners;
+mod figures;
 mod heads;
 mod plan;
 mod pool;
@@ -32,6 +33,8 @@ use answer::Reply;
 pub use answer::{Outcome, Until};
 use commit::Committer;
 pub use cosigners::{CosignerStatus, Cosigners, Inbox, Opened, StartCosigners, Word};
+use figures::Counts;
+pub use figures::Figures;
 pub(crate) use pool::RETRY_AFTER;
 use pool::{Pool, Submission};
 
@@ -176,12 +179,13 @@ struct Shared {
     reader: Arc<dyn StoreReader>,
     cosigners: Option<Arc<dyn Cosigners>>,
     fault: Fault,
+    counts: Arc<Counts>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What may be wrong with a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Trouble {
+pub enum Trouble {
     /// It panicked.
     Panic,
     /// Its files are older than what the world has seen, or other.
@@ -190,6 +194,22 @@ enum Trouble {
     Storage,
     /// Too few witnesses answer.
     Quorum,
+}
+
+impl Trouble {
+    /// All kinds, the worst first.
+    pub const ALL: [Self; 4] = [Self::Panic, Self::Rollback, Self::Storage, Self::Quorum];
+
+    /// Its stable name, for machines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Rollback => "rollback",
+            Self::Storage => "storage",
+            Self::Quorum => "quorum",
+        }
+    }
 }
 
 /// Why the log can't append or publish at the moment, the worst first. Shared with `/healthz`.
@@ -216,6 +236,10 @@ impl Fault {
     fn of(&self, troubles: [Trouble; 2]) -> Option<String> {
         let faults = self.0.lock().expect("no panic while it is held");
         troubles.iter().find_map(|trouble| faults.get(trouble).cloned())
+    }
+
+    fn kinds(&self) -> Vec<Trouble> {
+        self.0.lock().expect("no panic while it is held").keys().copied().collect()
     }
 
     fn all(&self) -> Vec<String> {
@@ -268,7 +292,8 @@ impl Sequencer {
             start(Opened { reader: reader.clone(), last_signed: committer.last_signed(), inbox })
         });
         committer.start(cosigners.clone().map(|cosigners| (cosigners, options.publish_unwitnessed)))?;
-        let shared = Arc::new(Shared { pool, published, reader, cosigners, fault, thread: Mutex::default() });
+        let (counts, thread) = (committer.counts(), Mutex::default());
+        let shared = Arc::new(Shared { pool, published, reader, cosigners, fault, counts, thread });
         let thread = {
             let (pool, fault) = (shared.pool.clone(), shared.fault.clone());
             let work = move || {

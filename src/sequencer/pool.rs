@@ -84,6 +84,16 @@ impl Pool {
         Ok(())
     }
 
+    /// How many entries wait, and whether more are taken while there is room.
+    pub fn load(&self) -> (usize, bool) {
+        let queue = self.queue();
+        (queue.entries, queue.refusal.is_none() && !queue.closed)
+    }
+
+    pub const fn most_entries(&self) -> usize {
+        self.most_entries
+    }
+
     /// Takes a submission whole, or not at all.
     pub fn push(&self, submission: Submission) -> Result<(), SubmitError> {
         let (entries, bytes) = (submission.candidates.len(), submission.bytes());

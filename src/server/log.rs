@@ -7,6 +7,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::PublisherBook;
 use super::admission::Admission;
+use super::outcomes::Outcomes;
+use super::problem::REFUSALS;
 use crate::checkpoint::LogSigner;
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, prove_inclusion};
@@ -124,6 +126,8 @@ struct Shared {
     publishers: Arc<PublisherBook>,
     sequencer: Sequencer,
     admission: Admission,
+    /// Of submissions.
+    refusals: Outcomes,
     /// Searches read many bundles: only so many run at once.
     searches: Semaphore,
 }
@@ -150,8 +154,9 @@ impl Log {
         let sequencer =
             Sequencer::start_with(Box::new(store), config.signer, &config.options, config.cosigners)?;
         let (profile, searches) = (config.profile, Semaphore::new(SEARCHES));
-        let admission = Admission::default();
-        Ok(Self { shared: Arc::new(Shared { origin, profile, publishers, sequencer, admission, searches }) })
+        let (admission, refusals) = (Admission::default(), Outcomes::new(&REFUSALS));
+        let shared = Shared { origin, profile, publishers, sequencer, admission, refusals, searches };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The log's identity.
@@ -180,6 +185,11 @@ impl Log {
 
     pub(super) fn admission(&self) -> &Admission {
         &self.shared.admission
+    }
+
+    /// How often submissions were refused, and why.
+    pub(super) fn refusals(&self) -> &Outcomes {
+        &self.shared.refusals
     }
 
     pub(super) fn reader(&self) -> &Arc<dyn StoreReader> {

@@ -4,8 +4,11 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+pub(crate) mod exposition;
 mod health;
 mod log;
+mod metrics;
+pub(crate) mod outcomes;
 pub(crate) mod problem;
 mod proof;
 mod publisher_book;
@@ -59,6 +62,7 @@ fn router(log: Log) -> Router {
         .route("/proof/consistency/{old}/{new}", get(proof::consistency))
         .route("/proof/leaf/{hash}", get(proof::leaf))
         .route("/healthz", get(health::healthz))
+        .route("/metrics", get(metrics::metrics))
         .merge(compressed)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::wrong_method)

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::admission::BodyError;
+use super::outcomes::Outcome;
 use crate::format::{FormatError, quote};
 use crate::merkle::LeafIndex;
 use crate::release::SpeakError;
@@ -86,13 +87,37 @@ pub enum Problem {
     Store(#[from] StoreError),
 }
 
+/// What a submission can be refused with, for `/metrics`.
+pub static REFUSALS: [Outcome; 20] = [
+    (StatusCode::BAD_REQUEST, "malformed"),
+    (StatusCode::BAD_REQUEST, "body-cut-short"),
+    (StatusCode::FORBIDDEN, "unknown-publisher"),
+    (StatusCode::FORBIDDEN, "key-not-valid"),
+    (StatusCode::FORBIDDEN, "publisher-key-revoked"),
+    (StatusCode::FORBIDDEN, "publisher-not-permitted"),
+    (StatusCode::NOT_ACCEPTABLE, "not-acceptable"),
+    (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
+    (StatusCode::CONFLICT, "sequence-taken"),
+    (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "statement"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "publisher-signature"),
+    (StatusCode::TOO_MANY_REQUESTS, "full"),
+    (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
+    (StatusCode::SERVICE_UNAVAILABLE, "asking-witnesses"),
+    (StatusCode::SERVICE_UNAVAILABLE, "rolled-back"),
+    (StatusCode::SERVICE_UNAVAILABLE, "not-published"),
+    (StatusCode::SERVICE_UNAVAILABLE, "storage"),
+];
+
 fn because(fault: Option<&str>) -> String {
     fault.map(|fault| format!(": {fault}")).unwrap_or_default()
 }
 
 impl Problem {
     /// The one table of statuses and codes.
-    fn table(&self) -> (StatusCode, &'static str) {
+    pub(super) fn table(&self) -> Outcome {
         match self {
             Self::Malformed(FormatError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
@@ -231,4 +256,16 @@ pub async fn no_route(uri: Uri) -> Problem {
 
 pub async fn wrong_method(method: Method) -> Problem {
     Problem::WrongMethod(quote(method.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::REFUSALS;
+    use crate::server::outcomes::assert_whole;
+
+    #[test]
+    fn all_that_a_submission_can_be_refused_with_is_counted() {
+        let others = ["not-found", "no-route", "wrong-method", "nothing-published"];
+        assert_whole(&REFUSALS, include_str!("problem.rs"), &others);
+    }
 }

@@ -81,30 +81,8 @@ pub async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let query = parse_query(&log, &uri)?;
-    let form = parse_accept(&headers, &[Form::Text, Form::Json, Form::Proof])?;
-    let limit = match log.profile() {
-        Profile::Release => MAX_SUBMISSION_BYTES,
-        Profile::Opaque => MAX_ENTRY_BYTES,
-    };
-    let received = receive(&log, "an entry", &headers, body, limit).await?;
-    let candidate = admit(&received.bytes, log.profile(), &log.publishers().current())?;
-    let leaf_hash = *candidate.leaf_hash();
-    // A proof leads to a published head, so asking for one is waiting for that.
-    let until = if form == Form::Proof { query.wait.max(Wait::Published) } else { query.wait };
-    let outcome = submit(&log, vec![candidate], until)?;
-    drop(received);
-    let Outcome { mut results, head } = outcome.await?;
-    let sequenced = results.remove(0)?;
-    let head = check_head(&log, until, sequenced.index, head)?;
-    match (form, head) {
-        (Form::Proof, Some(head)) => {
-            let proof = blocking(move || log.proof_file(sequenced.index, &head)).await?;
-            Ok(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
-        }
-        (Form::Json, head) => Ok(Json(answer(leaf_hash, &Ok(sequenced), head.as_ref())).into_response()),
-        _ => Ok(sequenced.index.to_string().into_response()),
-    }
+    let answer = add_one(&log, &uri, &headers, body).await;
+    answer.inspect_err(|problem| log.refusals().count(problem.table()))
 }
 
 pub async fn add_batch(
@@ -113,15 +91,48 @@ pub async fn add_batch(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let query = parse_query(&log, &uri)?;
-    let form = parse_accept(&headers, &[Form::Text, Form::Json])?;
-    let received = receive(&log, "a batch", &headers, body, MAX_BATCH_BODY_BYTES).await?;
+    let answer = add_many(&log, &uri, &headers, body).await;
+    answer.inspect_err(|problem| log.refusals().count(problem.table()))
+}
+
+async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+    let query = parse_query(log, uri)?;
+    let form = parse_accept(headers, &[Form::Text, Form::Json, Form::Proof])?;
+    let limit = match log.profile() {
+        Profile::Release => MAX_SUBMISSION_BYTES,
+        Profile::Opaque => MAX_ENTRY_BYTES,
+    };
+    let received = receive(log, "an entry", headers, body, limit).await?;
+    let candidate = admit(&received.bytes, log.profile(), &log.publishers().current())?;
+    let leaf_hash = *candidate.leaf_hash();
+    // A proof leads to a published head, so asking for one is waiting for that.
+    let until = if form == Form::Proof { query.wait.max(Wait::Published) } else { query.wait };
+    let outcome = submit(log, vec![candidate], until)?;
+    drop(received);
+    let Outcome { mut results, head } = outcome.await?;
+    let sequenced = results.remove(0)?;
+    let head = check_head(log, until, sequenced.index, head)?;
+    match (form, head) {
+        (Form::Proof, Some(head)) => {
+            let log = log.clone();
+            let proof = blocking(move || log.proof_file(sequenced.index, &head)).await?;
+            Ok(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
+        }
+        (Form::Json, head) => Ok(Json(answer(leaf_hash, &Ok(sequenced), head.as_ref())).into_response()),
+        _ => Ok(sequenced.index.to_string().into_response()),
+    }
+}
+
+async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+    let query = parse_query(log, uri)?;
+    let form = parse_accept(headers, &[Form::Text, Form::Json])?;
+    let received = receive(log, "a batch", headers, body, MAX_BATCH_BODY_BYTES).await?;
     let (profile, publishers) = (log.profile(), log.publishers().current());
     // Thousands of signatures: not on a thread that others wait for. What is in the pool is bounded
     // there, so the right to be checked ends here.
     let candidates = blocking(move || admit_batch(&received.bytes, profile, &publishers)).await?;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
-    let Outcome { results, head } = submit(&log, candidates, query.wait)?.await?;
+    let Outcome { results, head } = submit(log, candidates, query.wait)?.await?;
     // What could not be stored is no answer to an entry: the whole request is to be sent again.
     if let Some(error) = results
         .iter()
@@ -131,7 +142,7 @@ pub async fn add_batch(
         return Err(error.clone().into());
     }
     let last = results.iter().flatten().map(|sequenced| sequenced.index).max();
-    let head = last.map(|last| check_head(&log, query.wait, last, head)).transpose()?.flatten();
+    let head = last.map(|last| check_head(log, query.wait, last, head)).transpose()?.flatten();
     if form == Form::Json {
         let answers = leaf_hashes.into_iter().zip(&results).map(|(hash, r)| answer(hash, r, head.as_ref()));
         return Ok(Json(answers.collect::<Vec<Answer>>()).into_response());

@@ -14,7 +14,8 @@ use axum::{Json, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use super::problem::{no_route, wrong_method};
+use super::metrics::metrics;
+use super::problem::{COSIGNED, no_route, wrong_method};
 use super::{Witness, WitnessError, origin_hash};
 use crate::format::quote;
 use crate::merkle::Hash;
@@ -46,6 +47,7 @@ fn router(witness: Witness) -> Router {
         .route("/sign-subtree", post(sign_subtree))
         .route("/{hash}/checkpoint", get(checkpoint))
         .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(witness)
@@ -57,8 +59,11 @@ async fn add_checkpoint(
     body: Body,
 ) -> Result<Response, WitnessError> {
     let what = "an add-checkpoint request";
-    let received = receive(&witness, what, &headers, body, MAX_ADD_CHECKPOINT_BYTES).await?;
-    witness.add_checkpoint(&received.bytes).await.map(|lines| cosignatures(&lines))
+    let answer = async {
+        let received = receive(&witness, what, &headers, body, MAX_ADD_CHECKPOINT_BYTES).await?;
+        witness.add_checkpoint(&received.bytes).await
+    };
+    counted(&witness, answer.await)
 }
 
 async fn sign_subtree(
@@ -67,8 +72,19 @@ async fn sign_subtree(
     body: Body,
 ) -> Result<Response, WitnessError> {
     let what = "a sign-subtree request";
-    let received = receive(&witness, what, &headers, body, MAX_SIGN_SUBTREE_BYTES).await?;
-    witness.sign_subtree(&received.bytes).await.map(|lines| cosignatures(&lines))
+    let answer = async {
+        let received = receive(&witness, what, &headers, body, MAX_SIGN_SUBTREE_BYTES).await?;
+        witness.sign_subtree(&received.bytes).await
+    };
+    counted(&witness, answer.await)
+}
+
+fn counted(
+    witness: &Witness,
+    answer: Result<Vec<NoteSignature>, WitnessError>,
+) -> Result<Response, WitnessError> {
+    witness.shared.outcomes.count(answer.as_ref().map_or_else(WitnessError::table, |_| COSIGNED));
+    answer.map(|lines| cosignatures(&lines))
 }
 
 async fn receive(

@@ -13,12 +13,14 @@ mod decide;
 mod http;
 mod ledger;
 mod logs;
+mod metrics;
 mod problem;
 mod subtree;
 mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
@@ -28,6 +30,7 @@ use crate::cosignature::cosign;
 use crate::format::FormatError;
 use crate::note::{KeyName, Note, NoteKey, NoteSignature, NoteSigner, SignatureType};
 use crate::server::admission::Admission;
+use crate::server::outcomes::Outcomes;
 use crate::server::watched::WatchError;
 use crate::wire::AddCheckpoint;
 
@@ -38,6 +41,7 @@ pub use logs::{LOGS_FILE, Logs};
 pub use problem::WitnessError;
 
 use logs::LogBook;
+use problem::OUTCOMES;
 use turns::Turns;
 
 /// Signature lines of a log that are kept: one for each of its keys, of which it has two, or four while it
@@ -94,6 +98,10 @@ struct Shared {
     admission: Admission,
     /// Signing with ML-DSA-44 takes a millisecond: as many at once as there are processors.
     computing: Arc<Semaphore>,
+    /// Of requests to be cosigned.
+    outcomes: Outcomes,
+    /// How often a log showed a second history.
+    forks: AtomicU64,
 }
 
 impl Witness {
@@ -127,6 +135,8 @@ impl Witness {
             turns: Turns::default(),
             admission: Admission::default(),
             computing: Arc::new(Semaphore::new(cores)),
+            outcomes: Outcomes::new(&OUTCOMES),
+            forks: AtomicU64::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -191,7 +201,7 @@ impl Witness {
         // tree has grown, and the question is answered by a 409.
         loop {
             let latest = self.shared.ledger.head(&head.origin);
-            decide(latest.as_ref(), question).inspect_err(|refusal| report(refusal, signed))?;
+            decide(latest.as_ref(), question).inspect_err(|refusal| self.report(refusal, signed))?;
             let time = now()?;
             if let Some(cosignatures) = self.known(head, latest, time) {
                 return Ok(cosignatures);
@@ -210,6 +220,22 @@ impl Witness {
                 Ok(Err(NotReplaced::Storage(error))) => return Err(WitnessError::Ledger(error)),
                 Err(_) => return Err(WitnessError::ShuttingDown),
             }
+        }
+    }
+
+    /// "The witness MAY log the request [...] as it might be proof of log misbehavior."
+    fn report(&self, refusal: &Refusal, signed: &LogSigned<Checkpoint>) {
+        let head = signed.get();
+        match refusal {
+            Refusal::Forked { .. } => {
+                self.shared.forks.fetch_add(1, Ordering::Relaxed);
+                let note = signed.verified_note().to_string();
+                tracing::error!(origin = %head.origin, %refusal, note, "a log signed two histories: keep this line");
+            }
+            Refusal::Unproven(_) | Refusal::EmptyRoot { .. } => {
+                tracing::warn!(origin = %head.origin, size = %head.size, root = %head.root, %refusal, "not cosigned");
+            }
+            _ => {}
         }
     }
 
@@ -285,19 +311,4 @@ fn keep(signed: &LogSigned<Checkpoint>, cosignatures: &[NoteSignature]) -> Note 
 fn now() -> Result<u64, WitnessError> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| WitnessError::Clock)?;
     if since.as_secs() == 0 { Err(WitnessError::Clock) } else { Ok(since.as_secs()) }
-}
-
-/// "The witness MAY log the request [...] as it might be proof of log misbehavior."
-fn report(refusal: &Refusal, signed: &LogSigned<Checkpoint>) {
-    let head = signed.get();
-    match refusal {
-        Refusal::Forked { .. } => {
-            let note = signed.verified_note().to_string();
-            tracing::error!(origin = %head.origin, %refusal, note, "a log signed two histories: keep this line");
-        }
-        Refusal::Unproven(_) | Refusal::EmptyRoot { .. } => {
-            tracing::warn!(origin = %head.origin, size = %head.size, root = %head.root, %refusal, "not cosigned");
-        }
-        _ => {}
-    }
 }

@@ -12,6 +12,7 @@ use crate::format::{FormatError, quote};
 use crate::merkle::{ProofError, TreeSize};
 use crate::note::NoteError;
 use crate::server::admission::BodyError;
+use crate::server::outcomes::Outcome;
 use crate::server::problem::render;
 use crate::wire::{SIZE_MEDIA_TYPE, print_size};
 
@@ -82,7 +83,7 @@ pub enum WitnessError {
     Internal,
     /// There is no such route.
     #[error(
-        "{0} is no route of a witness: expected /add-checkpoint, /sign-subtree, /<origin hash>/checkpoint or /healthz"
+        "{0} is no route of a witness: expected /add-checkpoint, /sign-subtree, /<origin hash>/checkpoint, /healthz or /metrics"
     )]
     NoRoute(String),
     /// The route has other methods.
@@ -92,9 +93,38 @@ pub enum WitnessError {
     WrongMethod(String),
 }
 
+/// How a request to be cosigned was answered with signature lines.
+pub const COSIGNED: Outcome = (StatusCode::OK, "cosigned");
+
+/// What a request to be cosigned can be answered with, for `/metrics`.
+pub static OUTCOMES: [Outcome; 22] = [
+    COSIGNED,
+    (StatusCode::BAD_REQUEST, "malformed"),
+    (StatusCode::BAD_REQUEST, "body-cut-short"),
+    (StatusCode::BAD_REQUEST, "old-size"),
+    (StatusCode::BAD_REQUEST, "subtree-range"),
+    (StatusCode::FORBIDDEN, "log-signature"),
+    (StatusCode::FORBIDDEN, "not-cosigned"),
+    (StatusCode::NOT_FOUND, "unknown-origin"),
+    (StatusCode::NOT_FOUND, "no-subtrees"),
+    (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
+    (StatusCode::CONFLICT, "conflict"),
+    (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "unproven"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "proof-not-empty"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "empty-root"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "forked"),
+    (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+    (StatusCode::SERVICE_UNAVAILABLE, "storage"),
+    (StatusCode::SERVICE_UNAVAILABLE, "clock"),
+    (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
+];
+
 impl WitnessError {
     /// The one table of statuses and codes. Those of c2sp.org/tlog-witness are 400, 403, 404, 409 and 422.
-    fn table(&self) -> (StatusCode, &'static str) {
+    pub(super) fn table(&self) -> Outcome {
         match self {
             Self::Malformed(FormatError::TooLarge { unit: "bytes", .. }) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too-large")
@@ -183,4 +213,16 @@ pub async fn no_route(uri: Uri) -> WitnessError {
 
 pub async fn wrong_method(method: Method) -> WitnessError {
     WitnessError::WrongMethod(quote(method.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OUTCOMES;
+    use crate::server::outcomes::assert_whole;
+
+    #[test]
+    fn all_that_a_request_to_be_cosigned_can_be_answered_with_is_counted() {
+        let others = ["never-cosigned", "no-route", "wrong-method"];
+        assert_whole(&OUTCOMES[1..], include_str!("problem.rs"), &others);
+    }
 }

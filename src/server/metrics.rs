@@ -1,0 +1,95 @@
+//! `GET /metrics`: the log's figures, for Prometheus. docs/http.md lists them.
+
+use axum::extract::State;
+
+use super::Log;
+use super::exposition::Exposition;
+use crate::sequencer::{CosignerStatus, Figures, Published, Trouble};
+
+pub async fn metrics(State(log): State<Log>) -> Exposition {
+    let (published, figures) = (log.published(), log.sequencer().figures());
+    let troubles = log.sequencer().troubles();
+    let mut out = Exposition::default();
+    let labels = [("origin", log.origin().as_str()), ("profile", log.profile().as_str())];
+    out.gauge("treehead_log_info", "Always 1; the labels say which log this is.").with(&labels, 1_u64);
+    tree(&mut out, &log, &published, &figures);
+    submissions(&mut out, &log, &figures);
+    let mut faults = out.gauge("treehead_log_fault", "Whether this kind of fault lasts, as in /healthz.");
+    for kind in Trouble::ALL {
+        faults.with(&[("kind", kind.as_str())], troubles.contains(&kind));
+    }
+    faults.with(&[("kind", "publishers")], log.publishers().fault().is_some());
+    let may_sign = figures.may_sign;
+    out.gauge("treehead_log_may_sign", "Whether the log takes entries and signs tree heads.").is(may_sign);
+    let status = log.sequencer().cosigners().map(|cosigners| cosigners.status());
+    out.gauge("treehead_log_witnesses", "Witnesses that are asked.").is(status.as_ref().map_or(0, Vec::len));
+    if let Some(status) = status {
+        // What is published may have had its quorum long ago.
+        let quorum = published.witnessed && may_sign && !troubles.contains(&Trouble::Quorum);
+        out.gauge("treehead_log_quorum_reached", "Whether a quorum of witnesses cosigns in time.").is(quorum);
+        heads_of_a_witnessed_log(&mut out, &published, &figures);
+        witnesses(&mut out, &status);
+    }
+    out
+}
+
+fn tree(out: &mut Exposition, log: &Log, published: &Published, figures: &Figures) {
+    let (durable, shown) = (log.reader().size().get(), published.checkpoint.size.get());
+    out.gauge("treehead_log_tree_size", "Entries that are durable and in the tree.").is(durable);
+    out.gauge("treehead_log_signed_size", "Entries under the last tree head that was signed.")
+        .is(figures.signed_size);
+    out.gauge("treehead_log_published_size", "Entries under the tree head that everyone sees.").is(shown);
+    out.gauge(
+        "treehead_log_published_age_seconds",
+        "Seconds since this process last published a tree head, or since it started.",
+    )
+    .is(published.at.elapsed().as_secs());
+    out.counter("treehead_log_heads_published_total", "Tree heads that were published.")
+        .is(figures.published);
+}
+
+fn submissions(out: &mut Exposition, log: &Log, figures: &Figures) {
+    out.gauge("treehead_log_pool_entries", "Entries that wait to be sequenced.").is(figures.waiting);
+    out.gauge("treehead_log_pool_max_entries", "Entries that may wait; further ones are refused.")
+        .is(figures.most_waiting);
+    out.counter("treehead_log_entries_appended_total", "Entries that were appended, without duplicates.")
+        .is(figures.appended);
+    log.refusals().show(out.counter(
+        "treehead_log_submissions_refused_total",
+        "Requests to /add and /add-batch that were answered with an error.",
+    ));
+}
+
+fn heads_of_a_witnessed_log(out: &mut Exposition, published: &Published, figures: &Figures) {
+    out.gauge("treehead_log_published_witnessed", "Whether the published tree head has its quorum.")
+        .is(published.witnessed);
+    out.counter(
+        "treehead_log_heads_published_unwitnessed_total",
+        "Tree heads that were published without a quorum of witnesses.",
+    )
+    .is(figures.published_unwitnessed);
+}
+
+fn witnesses(out: &mut Exposition, witnesses: &[CosignerStatus]) {
+    let mut show = |name, help, value: fn(&CosignerStatus) -> Option<u64>| {
+        let mut family = out.gauge(name, help);
+        for witness in witnesses {
+            // Two may go by one name, and an answer that has a sample twice is refused whole.
+            let labels = [("witness", witness.name.as_str()), ("url", witness.url.as_str())];
+            if let Some(value) = value(witness) {
+                family.with(&labels, value);
+            }
+        }
+    };
+    show("treehead_log_witness_up", "Whether the witness did as it was last asked.", |witness| {
+        Some(witness.fault.is_none().into())
+    });
+    show("treehead_log_witness_cosigned_size", "Entries under the head that it cosigned last.", |witness| {
+        witness.cosigned_size
+    });
+    show(
+        "treehead_log_witness_cosigned_age_seconds",
+        "Seconds since it cosigned for this process.",
+        |witness| witness.cosigned_seconds_ago,
+    );
+}

@@ -4,6 +4,7 @@
 pub mod driver;
 pub mod http;
 pub mod log;
+pub mod metrics;
 pub mod mounts;
 pub mod promises;
 pub mod releases;

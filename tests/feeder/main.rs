@@ -4,6 +4,7 @@
 mod common;
 mod lies;
 mod log;
+mod metrics;
 mod rollback;
 mod together;
 mod under_load;

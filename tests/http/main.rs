@@ -8,6 +8,7 @@ mod add_release;
 mod batch;
 mod bodies;
 mod lifecycle;
+mod metrics;
 mod proofs;
 mod routes;
 mod search;

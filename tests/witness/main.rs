@@ -20,6 +20,7 @@ mod bodies;
 mod faults;
 mod history;
 mod kill_nine;
+mod metrics;
 mod power_cut;
 mod race;
 mod read;

@@ -72,6 +72,7 @@ fn other_methods_are_not_allowed() {
         ("POST", &log.path()),
         ("DELETE", &log.path()),
         ("POST", "/healthz"),
+        ("POST", "/metrics"),
     ] {
         let reply = exchange(witness.address, &request(method, path, &[], b""));
         reply.problem(405, "wrong-method");

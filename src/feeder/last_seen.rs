@@ -56,3 +56,98 @@ pub fn compare(
         ),
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::LogSigner;
+    use crate::merkle::{Hash, LeafIndex, RightEdge, Tile};
+    use crate::note::{KeyName, NoteSigner, SignatureType};
+    use crate::release::Term;
+    use crate::store::SearchPage;
+
+    /// A tree of one tile, which may be in the middle of being opened anew.
+    struct Tree(Option<Vec<Hash>>);
+
+    impl StoreReader for Tree {
+        fn size(&self) -> TreeSize {
+            self.applied().unwrap_or_default()
+        }
+
+        fn applied(&self) -> Result<TreeSize, StoreError> {
+            let leaves = self.0.as_ref().ok_or(StoreError::Reloading)?;
+            Ok(TreeSize::new(leaves.len() as u64).unwrap())
+        }
+
+        fn tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
+            let leaves = self.0.as_ref().ok_or(StoreError::Reloading)?;
+            Ok(tiles.iter().map(|tile| leaves[..tile.width()].to_vec()).collect())
+        }
+
+        fn bundle(&self, _: u64, _: usize) -> Result<Vec<u8>, StoreError> {
+            unreachable!("entries are not looked at")
+        }
+
+        fn find_leaf(&self, _: &Hash) -> Result<Option<LeafIndex>, StoreError> {
+            unreachable!("entries are not looked at")
+        }
+
+        fn find_claim(&self, _: &Hash) -> Result<Option<Hash>, StoreError> {
+            unreachable!("entries are not looked at")
+        }
+
+        fn search(&self, _: &Term, _: Option<LeafIndex>, _: usize) -> Result<SearchPage, StoreError> {
+            unreachable!("entries are not looked at")
+        }
+    }
+
+    fn leaves(count: u8, what: &str) -> Vec<Hash> {
+        (0..count).map(|at| Hash::leaf(format!("{what} {at}").as_bytes())).collect()
+    }
+
+    fn log(seed: u8) -> LogSigner {
+        NoteSigner::from_seed(KeyName::new("log.example").unwrap(), SignatureType::Ed25519, &[seed; 32])
+            .into()
+    }
+
+    fn seen(
+        signer: &LogSigner,
+        leaves: &[Hash],
+        tree: Option<Vec<Hash>>,
+    ) -> Result<Result<LastSeen, String>, StoreError> {
+        let edge = RightEdge::default().grow(leaves).edge;
+        let note = signer.sign(&Checkpoint::new(signer.origin().clone(), edge.size(), edge.root()), 7);
+        compare("w", note, &log(1).keys(), &Tree(tree))
+    }
+
+    #[test]
+    fn only_what_the_log_signed_and_does_not_have_stops_it() {
+        let ours = leaves(5, "entry");
+        for count in 0..=5 {
+            let size = TreeSize::new(count.into()).unwrap();
+            let answer = seen(&log(1), &leaves(count, "entry"), Some(ours.clone()));
+            assert_eq!(answer.unwrap(), Ok(LastSeen::Ours(size)));
+        }
+        let Ok(Ok(LastSeen::NotOurs(size, why))) = seen(&log(1), &leaves(8, "entry"), Some(ours.clone()))
+        else {
+            panic!("three are missing")
+        };
+        assert!(size.get() == 8 && why.contains("this copy ends at 5: 3 entries were lost"), "{why}");
+        let Ok(Ok(LastSeen::NotOurs(_, why))) = seen(&log(1), &leaves(4, "other"), Some(ours.clone())) else {
+            panic!("these are others")
+        };
+        assert!(why.contains("the log has forked"), "{why}");
+        // The same claims under another key are nobody's evidence.
+        for claimed in [leaves(8, "entry"), leaves(4, "other")] {
+            let answer = seen(&log(2), &claimed, Some(ours.clone())).unwrap();
+            assert!(answer.unwrap_err().contains("did not sign"));
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_being_reloaded_has_lost_nothing() {
+        for claimed in [leaves(8, "entry"), leaves(4, "other"), leaves(0, "entry")] {
+            assert!(matches!(seen(&log(1), &claimed, None), Err(StoreError::Reloading)));
+        }
+    }
+}

@@ -104,6 +104,15 @@ impl ToyWitness {
         self.state().lie = Some(Arc::new(lie));
     }
 
+    /// What an honest witness would do now, and remember: for lies that are about time alone.
+    pub fn pass(&self) -> impl Fn(&Asked) -> Answer + Send + Sync + use<> {
+        let (signers, state) = (self.signers.clone(), self.state.clone());
+        move |asked| {
+            let mut state = state.lock().expect("no panic while it is held");
+            honest(&mut state, &signers, asked.is_post, &asked.path, &asked.body)
+        }
+    }
+
     pub fn be_honest(&self) {
         self.state().lie = None;
     }

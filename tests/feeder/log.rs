@@ -76,6 +76,10 @@ impl World {
 
     pub fn start(witnesses: Vec<ToyWitness>, store: MemoryStore) -> Self {
         let policy = two_of(&witnesses);
+        Self::start_with(witnesses, store, policy)
+    }
+
+    pub fn start_with(witnesses: Vec<ToyWitness>, store: MemoryStore, policy: Policy) -> Self {
         let cosigners = Feeder::prepare(policy.clone(), log_keys(), false).expect("good addresses");
         let options = Options { publish_interval: Duration::from_millis(1), ..Options::default() };
         let sequencer =

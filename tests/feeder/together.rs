@@ -1,10 +1,13 @@
 //! Witnesses that are honest, if not always quick or there.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::log::{World, head_of, log_keys, numbered, open, three, two_of, wait_until};
 use treehead::feeder::Feeder;
 use treehead::note::Note;
+use treehead::policy::Policy;
 
 #[test]
 fn all_witnesses_cosign_with_all_their_keys() {
@@ -152,17 +155,87 @@ fn somebody_else_may_have_fed_a_witness_with_a_head_of_this_log() {
 fn when_the_log_is_closed_nobody_holds_its_store() {
     let world = World::new();
     world.wait_open();
-    world.append(0);
     // A request that takes long must not keep the files of a log that was closed.
-    world.witnesses[0].lie(|_| {
-        std::thread::sleep(Duration::from_secs(2));
+    let (under_way, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (told, ended) = (under_way.clone(), end.clone());
+    world.witnesses[0].lie(move |_| {
+        told.store(true, Ordering::SeqCst);
+        while !ended.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         None
     });
-    let reader = std::sync::Arc::downgrade(world.sequencer.reader());
+    world.append(0);
+    wait_until("a request is under way", || under_way.load(Ordering::SeqCst));
+    let reader = Arc::downgrade(world.sequencer.reader());
     world.sequencer.shut_down().unwrap();
     let World { sequencer, store, .. } = world;
     drop((sequencer, store));
+    // The request goes on: the witness answers when it is told to.
     wait_until("the reader is gone", || reader.upgrade().is_none());
+    end.store(true, Ordering::SeqCst);
+}
+
+#[test]
+fn a_policy_that_asks_for_nobody_publishes_whoever_is_there() {
+    let witnesses = three();
+    witnesses.iter().for_each(|witness| witness.lie(|_| None));
+    let lines: String =
+        witnesses.iter().enumerate().map(|(at, w)| w.policy_lines(&format!("w{at}"))).collect();
+    let policy = Policy::parse(format!("{lines}quorum none\n").as_bytes()).unwrap();
+    let world = World::start_with(witnesses, crate::log::store(), policy);
+    // Nobody's silence is safe, so the witnesses are waited for, but not for ever.
+    world.wait_open();
+    let head = world.append(0);
+    assert!(head.cosignatures().is_empty());
+    world.witnesses[1].be_honest();
+    wait_until("who cosigns is shown", || {
+        world.published().is_some_and(|note| !world.check(&note).cosignatures().is_empty())
+    });
+}
+
+#[test]
+fn witnesses_that_are_slower_than_heads_come_to_agree() {
+    let world = World::new();
+    world.wait_open();
+    world.append(0);
+    world.witnesses[0].lie(|_| None);
+    // Each takes longer than a head waits at first, and they are out of step.
+    for (at, milliseconds) in [(1, 1_400), (2, 1_900)] {
+        let real = world.witnesses[at].pass();
+        world.witnesses[at].lie(move |asked| {
+            std::thread::sleep(Duration::from_millis(milliseconds));
+            Some(real(&asked))
+        });
+    }
+    // Entries keep coming, so there is always a newer head to sign.
+    let before = open(&world.published().unwrap()).get().size;
+    let mut index = 1;
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while open(&world.published().unwrap()).get().size <= before {
+        assert!(std::time::Instant::now() < deadline, "no head got its quorum");
+        drop(world.submit(&numbered(index)));
+        index += 1;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn more_keys_than_a_tree_head_has_room_for_are_refused_before_the_log_opens() {
+    let policy = |keys: usize| {
+        let line = |at: usize| {
+            let key =
+                crate::common::toy_witness::signers(&format!("w{at}"), u8::try_from(at).unwrap()).remove(0);
+            format!("witness w{at} {} http://127.0.0.1:{}\n", key.public(), 1_000 + at)
+        };
+        let lines: String = (0..keys).map(line).collect();
+        Policy::parse(format!("{lines}quorum w0\n").as_bytes()).unwrap()
+    };
+    assert!(Feeder::prepare(policy(62), log_keys(), false).is_ok());
+    let Err(e) = Feeder::prepare(policy(63), log_keys(), false) else {
+        panic!("64 lines, two of them the log's")
+    };
+    assert!(e.to_string().contains("expected at most 62 keys of witnesses with a URL, saw 63"), "{e}");
 }
 
 #[test]

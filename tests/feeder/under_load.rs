@@ -11,11 +11,12 @@ use treehead::bundle;
 use treehead::checkpoint::Checkpoint;
 use treehead::feeder::Feeder;
 use treehead::merkle::{Hash, RightEdge, Tile, TileId, verify_inclusion};
+use treehead::note::NoteSignature;
 use treehead::policy::Policy;
 use treehead::proof_file::ProofFile;
 use treehead::sequencer::Options;
 use treehead::server::{Log, LogConfig, Profile};
-use treehead::wire::SIZE_MEDIA_TYPE;
+use treehead::wire::{SIZE_MEDIA_TYPE, parse_signatures};
 
 use crate::common::http::{exchange, request};
 use crate::common::log::{Served, eventually};
@@ -60,10 +61,15 @@ fn stand_before(real: &ServedWitness, role: Arc<AtomicU8>, toy: &ToyWitness) {
                 2 => Some((200, "text/html", b"<html>".to_vec())),
                 3 => None,
                 _ => {
-                    // Its own key's name, and a signature that is none.
+                    // Its own keys' names, and signatures of something else.
                     let (status, media_type, body) = pass(&asked);
-                    let text = String::from_utf8(body).unwrap().replace("AAAA", "AAAB");
-                    Some((status, media_type, text.replacen('=', "", 1).into_bytes()))
+                    let Ok(lines) = parse_signatures(&body) else { return Some((status, media_type, body)) };
+                    let spoilt = lines.into_iter().map(|line| {
+                        let mut bytes = line.bytes().to_vec();
+                        *bytes.last_mut().expect("a signature") ^= 1;
+                        NoteSignature::new(line.name().clone(), line.id(), bytes).to_string()
+                    });
+                    Some((status, media_type, spoilt.collect::<String>().into_bytes()))
                 }
             },
             _ => Some(pass(&asked)),

@@ -185,11 +185,45 @@ fn heads_that_reach_their_quorum_late_are_shown_in_order() {
     assert_eq!(outcome_of(waiting).head.unwrap().checkpoint.size.get(), 2);
     wait_until("the fault is gone", || world.sequencer.fault().is_none());
     // Later still, the first one again: nobody is shown a smaller tree.
+    let before = world.published().at;
     world.fake.cosign(&first);
     results(world.sequencer.submit(candidates(&["c"])).unwrap());
-    world.fake.cosign(&world.fake.wait_for(3));
+    let third = world.fake.wait_for(3);
+    assert_eq!((world.published().checkpoint.size.get(), world.published().at), (2, before));
+    world.fake.cosign(&third);
     world.wait_published(3);
     assert_eq!(world.signed_sizes(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_quorum_that_comes_late_for_an_older_head_does_not_end_the_fault() {
+    let world = World::open();
+    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    let first = world.fake.wait_for(1);
+    results(world.sequencer.submit(candidates(&["b"])).unwrap());
+    let second = world.fake.wait_for(2);
+    wait_until("the second one is overdue, too", || {
+        world.sequencer.fault().is_some_and(|fault| fault.contains("no tree head above size 0"))
+    });
+    world.fake.cosign(&first);
+    world.wait_published(1);
+    assert!(world.sequencer.fault().is_some(), "the newest one still lacks its quorum");
+    world.fake.cosign(&second);
+    wait_until("the fault is gone", || world.sequencer.fault().is_none());
+}
+
+#[test]
+fn a_start_that_waits_for_its_witnesses_is_told() {
+    let world = start(&Watched::new(), false);
+    assert!(world.sequencer.fault().is_none());
+    wait_until("it is told", || world.sequencer.fault().is_some());
+    let fault = world.sequencer.fault().unwrap();
+    assert!(
+        fault.contains("asks its witnesses what they saw last, and too few have answered: expected w"),
+        "{fault}"
+    );
+    world.fake.say(Word::MaySign);
+    wait_until("the fault is gone", || world.sequencer.fault().is_none());
 }
 
 #[test]
@@ -281,8 +315,9 @@ fn a_log_that_was_rolled_back_signs_and_takes_nothing_and_goes_on_to_be_read() {
     });
     let signed = world.signed_sizes();
     assert_eq!(world.sequencer.fault().unwrap(), "a witness has seen more", "the worst comes first");
-    // Whatever else it hears, it stays so.
+    // Whatever else it hears, it stays so: what was signed and not shown may be the second history.
     world.fake.say(Word::MaySign);
+    world.fake.cosign(&world.fake.wait_for(2));
     std::thread::sleep(Duration::from_millis(50));
     assert!(world.sequencer.submit(candidates(&["c"])).is_err());
     assert_eq!((world.signed_sizes(), world.published().checkpoint.size.get()), (signed, 1));
@@ -305,6 +340,49 @@ fn without_a_quorum_heads_are_shown_only_where_the_settings_say_so_and_it_is_tol
     world.fake.cosign(&head);
     assert!(outcome_of(witnessed).head.unwrap().witnessed);
     wait_until("the fault is gone", || world.sequencer.fault().is_none());
+}
+
+#[test]
+fn where_heads_are_shown_without_a_quorum_none_is_smaller_than_one_before() {
+    let world = start(&Watched::new(), true);
+    world.fake.say(Word::MaySign);
+    world.fake.wait_for(0);
+    let mut seen = world.sequencer.published();
+    let watching = std::thread::spawn(move || {
+        let mut sizes = vec![seen.borrow_and_update().checkpoint.size.get()];
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        while runtime.block_on(seen.changed()).is_ok() {
+            sizes.push(seen.borrow_and_update().checkpoint.size.get());
+        }
+        sizes
+    });
+    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    let first = world.fake.wait_for(1);
+    let mut witnessed = world.sequencer.publish(candidates(&["a"]), Until::Witnessed).unwrap();
+    results(world.sequencer.submit(candidates(&["b"])).unwrap());
+    world.wait_published(2);
+    assert!(!world.published().witnessed && waits_for(&mut witnessed));
+    // The first one gets its quorum late, and the disk fails meanwhile.
+    world.store.store.inject(FaultPoint::Witnessed, StoreFault::Failed);
+    world.fake.cosign(&first);
+    let answered = outcome_of(witnessed).head.unwrap();
+    assert_eq!((answered.checkpoint.size.get(), answered.witnessed), (1, true), "with the head that has one");
+    assert_eq!(world.published().checkpoint.size.get(), 2);
+    let kept = world.store.witnessed().unwrap();
+    assert_eq!(kept, *answered.note);
+
+    // A restart shows what was shown, not what had its quorum before.
+    let store = world.store.clone();
+    world.sequencer.shut_down().unwrap();
+    drop(world);
+    let sizes = watching.join().unwrap();
+    assert!(sizes.is_sorted(), "{sizes:?}");
+    let again = start(&store, true);
+    assert_eq!((again.published().checkpoint.size.get(), again.published().witnessed), (2, false));
+    drop(again);
+    // One that shows nothing without a quorum shows the older one.
+    let strict = start(&store, false);
+    assert_eq!((strict.published().checkpoint.size.get(), strict.published().witnessed), (1, true));
 }
 
 #[test]

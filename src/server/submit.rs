@@ -241,13 +241,17 @@ fn check_head(
 }
 
 fn parse_query(log: &Log, uri: &Uri) -> Result<AddQuery, Problem> {
-    let wrong = |expected: &str, seen: &str| FormatError::malformed("a query", expected, quote(seen)).into();
+    let has_witnesses = log.sequencer().cosigners().is_some();
+    let expected = if has_witnesses {
+        "?wait=sequenced, ?wait=published or ?wait=witnessed"
+    } else {
+        "?wait=sequenced or ?wait=published (this log has no witnesses to wait for)"
+    };
+    let wrong = |seen: &str| FormatError::malformed("a query", expected, quote(seen)).into();
     let query: Result<Query<AddQuery>, _> = Query::try_from_uri(uri);
-    let Query(query) =
-        query.map_err(|e| wrong("?wait=sequenced, ?wait=published or ?wait=witnessed", &e.to_string()))?;
-    if query.wait == Wait::Witnessed && log.sequencer().cosigners().is_none() {
-        let expected = "?wait=sequenced or ?wait=published (this log has no witnesses to wait for)";
-        return Err(wrong(expected, "?wait=witnessed"));
+    let Query(query) = query.map_err(|e| wrong(&e.to_string()))?;
+    if query.wait == Wait::Witnessed && !has_witnesses {
+        return Err(wrong("?wait=witnessed"));
     }
     Ok(query)
 }

@@ -42,6 +42,14 @@ pub enum CheckpointError {
     /// The log's key did not sign it.
     #[error(transparent)]
     Note(#[from] NoteError),
+    /// The signatures that are the log's leave the extension lines out.
+    #[error(
+        "nobody signed the extension lines: expected an Ed25519 signature by {origin}, saw ML-DSA-44 alone, which does not cover them; trust the log's Ed25519 key too, and send the checkpoint with both signatures"
+    )]
+    UnsignedExtensions {
+        /// The log.
+        origin: KeyName,
+    },
     /// It is some other log's.
     #[error("the checkpoint is of another log: expected origin {expected}, saw {seen}")]
     WrongOrigin {
@@ -168,6 +176,11 @@ pub fn open_note(note: Note, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, 
     }
     let verified = note.verify(&keys)?;
     let checkpoint = Checkpoint::parse(verified.note().text())?;
+    // c2sp.org/tlog-cosignature: what ML-DSA-44 signs has origin, size and root, and no extension lines.
+    let covers_all = |key: &NoteKey| key.kind() == SignatureType::Ed25519;
+    if !checkpoint.extensions.is_empty() && !verified.signers().iter().any(covers_all) {
+        return Err(CheckpointError::UnsignedExtensions { origin: checkpoint.origin });
+    }
     Ok(LogSigned { inner: checkpoint, keys: verified.signers().to_vec(), note: verified.into_note() })
 }
 

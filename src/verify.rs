@@ -183,7 +183,9 @@ impl Refusal {
             Self::ProofMalformed(_) => "proof-malformed",
             Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => "unknown-log",
             Self::Checkpoint(CheckpointError::Format(_)) => "checkpoint-malformed",
-            Self::Checkpoint(CheckpointError::Note(_)) => "checkpoint-signature",
+            Self::Checkpoint(CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. }) => {
+                "checkpoint-signature"
+            }
             Self::Quorum(QuorumError::BadCosignature { .. }) => "cosignature",
             Self::Quorum(QuorumError::NotReached { .. }) => "no-quorum",
             Self::EntryMissing => "entry-missing",

@@ -39,7 +39,7 @@ pub enum WitnessError {
     UnknownOrigin(String),
     /// The log did not sign it.
     #[error(transparent)]
-    NotSigned(NoteError),
+    NotSigned(CheckpointError),
     /// The log signed it, and it is not cosigned.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -139,7 +139,7 @@ impl From<CheckpointError> for WitnessError {
     fn from(error: CheckpointError) -> Self {
         match error {
             CheckpointError::Format(e) | CheckpointError::Note(NoteError::Format(e)) => Self::Malformed(e),
-            CheckpointError::Note(e) => Self::NotSigned(e),
+            CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. } => Self::NotSigned(error),
             CheckpointError::WrongOrigin { seen, .. } => Self::UnknownOrigin(seen),
         }
     }

@@ -25,6 +25,9 @@ pub enum WitnessError {
     /// The body can't be read.
     #[error(transparent)]
     Malformed(#[from] FormatError),
+    /// The body is longer than any request.
+    #[error(transparent)]
+    TooLarge(FormatError),
     /// The body did not arrive whole.
     #[error("the body did not arrive whole: {0}; send it again")]
     BodyCutShort(String),
@@ -96,9 +99,7 @@ impl WitnessError {
     /// The one table of statuses and codes. Those of c2sp.org/tlog-witness are 400, 403, 404, 409 and 422.
     fn table(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Malformed(FormatError::TooLarge { unit: "bytes", .. }) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "too-large")
-            }
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
             Self::BodyCutShort(_) => (StatusCode::BAD_REQUEST, "body-cut-short"),
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
@@ -148,7 +149,7 @@ impl From<CheckpointError> for WitnessError {
 impl From<BodyError> for WitnessError {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::TooLarge(e) => Self::Malformed(e),
+            BodyError::TooLarge(e) => Self::TooLarge(e),
             BodyError::CutShort(why) => Self::BodyCutShort(why),
             BodyError::TooSlow(seconds) => Self::BodyTooSlow(seconds),
             BodyError::Encoded(encoding) => Self::Encoded(encoding),

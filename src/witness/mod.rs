@@ -78,6 +78,13 @@ impl From<WatchError> for OpenError {
     }
 }
 
+/// What waits for its turn: as little as possible, for 32 of each log may.
+struct Request {
+    question: Question,
+    /// The checkpoint with the log's signatures that were verified, one of each key.
+    signed: Note,
+}
+
 /// An open witness. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Witness {
@@ -155,17 +162,27 @@ impl Witness {
     /// # Errors
     /// [`WitnessError`].
     pub async fn add_checkpoint(&self, body: &[u8]) -> Result<Vec<NoteSignature>, WitnessError> {
-        // Steps 1 to 3 of `decide.rs`; the others come when it is this log's turn.
+        let request = self.read_request(body).await?;
+        self.answer(request).await
+    }
+
+    /// Steps 1 to 3 of `decide.rs`. Afterwards nothing of the body is needed any more.
+    async fn read_request(&self, body: &[u8]) -> Result<Request, WitnessError> {
         let AddCheckpoint { old, proof, checkpoint } = AddCheckpoint::parse(body)?;
         let signed = self.open_checkpoint(checkpoint).await?;
         let question = Question { old, proof, checkpoint: signed.get().clone() };
-        let place = self.shared.turns.queue(&question.checkpoint.origin).ok_or(WitnessError::Busy)?;
+        Ok(Request { question, signed: keep(&signed.verified_note()) })
+    }
+
+    /// The others, when it is this log's turn.
+    async fn answer(&self, request: Request) -> Result<Vec<NoteSignature>, WitnessError> {
+        let place = self.shared.turns.queue(&request.question.checkpoint.origin).ok_or(WitnessError::Busy)?;
         // A task of its own, so that a client that goes away does not give the turn to the next one while
         // the ledger still works for it.
         let witness = self.clone();
         let work = tokio::spawn(async move {
             let _turn = place.turn().await;
-            witness.advance(&signed, &question).await
+            witness.advance(&request).await
         });
         work.await.unwrap_or(Err(WitnessError::Internal))
     }
@@ -181,26 +198,26 @@ impl Witness {
     }
 
     /// Cosigns the checkpoint if it continues what was cosigned before.
-    async fn advance(
-        &self,
-        signed: &LogSigned<Checkpoint>,
-        question: &Question,
-    ) -> Result<Vec<NoteSignature>, WitnessError> {
+    async fn advance(&self, request: &Request) -> Result<Vec<NoteSignature>, WitnessError> {
+        let Request { question, signed } = request;
         let head = &question.checkpoint;
         // Turns keep others away from this log; what decides is the compare-and-swap. After a conflict the
         // tree has grown, and the question is answered by a 409.
         loop {
             let latest = self.shared.ledger.head(&head.origin);
-            decide(latest.as_ref(), question).inspect_err(|refusal| report(refusal, signed))?;
+            decide(latest.as_ref(), question).inspect_err(|refusal| report(refusal, head, signed))?;
             let time = now()?;
             if let Some(cosignatures) = self.known(head, latest, time) {
                 return Ok(cosignatures);
             }
             let cosignatures = self.sign(head, time).await?;
+            let mut note = signed.clone();
+            self.keep_older_signatures(&mut note, head);
+            cosignatures.iter().for_each(|line| note.push(line.clone()));
             let record = Record {
                 origin: head.origin.clone(),
                 head: Head { size: head.size, root: head.root, time },
-                note: keep(signed, &cosignatures).to_string(),
+                note: note.to_string(),
             };
             let answer = self.shared.ledger.replace(latest, record).ok_or(WitnessError::ShuttingDown)?;
             match answer.await {
@@ -225,6 +242,20 @@ impl Witness {
         }
         let by = |key: &NoteKey| note.signatures().iter().rev().find(|line| line.names(key)).cloned();
         self.keys().map(by).collect()
+    }
+
+    /// Adds the log's signatures under the same text that were verified before: whoever sends it again with
+    /// a line less takes none from what monitors see. What can't be read of them is not missed.
+    fn keep_older_signatures(&self, note: &mut Note, head: &Checkpoint) {
+        let record = self.shared.ledger.record(&origin_hash(&head.origin));
+        let stored = record.ok().flatten().and_then(|record| Note::parse(record.note.as_bytes()).ok());
+        let Some(stored) = stored.filter(|stored| stored.text() == note.text()) else { return };
+        // Only keys that are still the log's: one may have been taken off the list.
+        let logs = self.shared.logs.current();
+        let by_log = |line: &&NoteSignature| {
+            logs.keys().iter().any(|key| *key.name() == head.origin && line.names(key))
+        };
+        stored.signatures().iter().filter(by_log).for_each(|line| keep_line(note, line));
     }
 
     /// Cosigns with every key. What is signed is printed from what was parsed.
@@ -267,18 +298,18 @@ fn name_of(keys: &[NoteSigner]) -> KeyName {
     name.clone()
 }
 
-/// What is kept of a checkpoint and shown to monitors: its text as it was parsed, a verified signature by
-/// each of the log's keys that made one, and the cosignatures.
-fn keep(signed: &LogSigned<Checkpoint>, cosignatures: &[NoteSignature]) -> Note {
-    let mut note = Note::unsigned(signed.get().to_string());
-    for line in signed.verified_note().signatures() {
-        let known = |kept: &NoteSignature| kept.name() == line.name() && kept.id() == line.id();
-        if note.signatures().len() < MAX_KEPT_SIGNATURES && !note.signatures().iter().any(known) {
-            note.push(line.clone());
-        }
-    }
-    cosignatures.iter().for_each(|line| note.push(line.clone()));
+/// What is kept of a checkpoint whose lines are all verified: its text, and a signature by each key.
+fn keep(verified: &Note) -> Note {
+    let mut note = Note::unsigned(verified.text().to_owned());
+    verified.signatures().iter().for_each(|line| keep_line(&mut note, line));
     note
+}
+
+fn keep_line(note: &mut Note, line: &NoteSignature) {
+    let known = |kept: &NoteSignature| kept.name() == line.name() && kept.id() == line.id();
+    if note.signatures().len() < MAX_KEPT_SIGNATURES && !note.signatures().iter().any(known) {
+        note.push(line.clone());
+    }
 }
 
 /// Seconds since 1970, and never zero: "the timestamp MUST NOT be zero".
@@ -288,11 +319,10 @@ fn now() -> Result<u64, WitnessError> {
 }
 
 /// "The witness MAY log the request [...] as it might be proof of log misbehavior."
-fn report(refusal: &Refusal, signed: &LogSigned<Checkpoint>) {
-    let head = signed.get();
+fn report(refusal: &Refusal, head: &Checkpoint, signed: &Note) {
     match refusal {
         Refusal::Forked { .. } => {
-            let note = signed.verified_note().to_string();
+            let note = signed.to_string();
             tracing::error!(origin = %head.origin, %refusal, note, "a log signed two histories: keep this line");
         }
         Refusal::Unproven(_) | Refusal::EmptyRoot { .. } => {

@@ -38,7 +38,7 @@ pub use logs::{LOGS_FILE, Logs};
 pub use problem::WitnessError;
 
 use logs::LogBook;
-use turns::Turns;
+use turns::{Queue, Turns};
 
 /// Signature lines of a log that are kept: one for each of its keys, of which it has two, or four while it
 /// changes them. The note has to have room for the cosignatures.
@@ -98,6 +98,8 @@ struct Shared {
     logs: LogBook,
     ledger: Ledger,
     turns: Turns,
+    /// Anybody may ask for subtrees: one at a time, so that logs have the other processors.
+    subtrees: Arc<Queue>,
     admission: Admission,
     /// Signing with ML-DSA-44 takes a millisecond: as many at once as there are processors.
     computing: Arc<Semaphore>,
@@ -132,6 +134,7 @@ impl Witness {
             logs: LogBook::open(dir)?,
             ledger,
             turns: Turns::default(),
+            subtrees: Arc::new(Queue::new()),
             admission: Admission::default(),
             computing: Arc::new(Semaphore::new(cores)),
         };

@@ -14,6 +14,7 @@ mod http;
 mod ledger;
 mod logs;
 mod problem;
+mod reports;
 mod subtree;
 mod turns;
 
@@ -38,11 +39,19 @@ pub use logs::{LOGS_FILE, Logs};
 pub use problem::WitnessError;
 
 use logs::LogBook;
+use reports::Reports;
 use turns::{Queue, Turns};
 
 /// Signature lines of a log that are kept: one for each of its keys, of which it has two, or four while it
 /// changes them. The note has to have room for the cosignatures.
 const MAX_KEPT_SIGNATURES: usize = 16;
+
+/// How far the clock may be behind the last cosignature of a log: as far as endpoints let one be ahead of
+/// theirs. What is signed then repeats the time of that one.
+const MAX_BEHIND_SECONDS: u64 = 300;
+
+/// Seconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Why a witness can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +106,8 @@ struct Shared {
     keys: Vec<NoteSigner>,
     logs: LogBook,
     ledger: Ledger,
+    clock: Clock,
+    reports: Reports,
     turns: Turns,
     /// Anybody may ask for subtrees: one at a time, so that logs have the other processors.
     subtrees: Arc<Queue>,
@@ -126,6 +137,22 @@ impl Witness {
     /// # Panics
     /// As [`open`](Self::open).
     pub fn open_with(dir: &Path, keys: Vec<NoteSigner>, ledger: Ledger) -> Result<Self, OpenError> {
+        Self::open_at(dir, keys, ledger, Arc::new(system_clock))
+    }
+
+    /// The same with another clock than the system's, for tests.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    /// As [`open`](Self::open).
+    pub fn open_at(
+        dir: &Path,
+        keys: Vec<NoteSigner>,
+        ledger: Ledger,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
         let name = name_of(&keys);
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let shared = Shared {
@@ -133,12 +160,26 @@ impl Witness {
             keys,
             logs: LogBook::open(dir)?,
             ledger,
+            clock,
+            reports: Reports::default(),
             turns: Turns::default(),
             subtrees: Arc::new(Queue::new()),
             admission: Admission::default(),
             computing: Arc::new(Semaphore::new(cores)),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What keeps it from cosigning as it should.
+    fn faults(&self) -> Vec<String> {
+        let Shared { ledger, logs, clock, .. } = self.shared.as_ref();
+        let now = clock();
+        let newest = ledger.heads().into_iter().max_by_key(|(_, head)| head.time);
+        let behind = newest.and_then(|(origin, head)| {
+            let error = time_after(Some(&head), now).err()?;
+            Some(format!("{origin} is not cosigned: {error}"))
+        });
+        ledger.faults().into_iter().chain(logs.fault()).chain(behind).collect()
     }
 
     /// Its name, which is that of its keys.
@@ -208,8 +249,9 @@ impl Witness {
         // tree has grown, and the question is answered by a 409.
         loop {
             let latest = self.shared.ledger.head(&head.origin);
-            decide(latest.as_ref(), question).inspect_err(|refusal| report(refusal, head, signed))?;
-            let time = now()?;
+            decide(latest.as_ref(), question)
+                .inspect_err(|refusal| self.shared.reports.report(refusal, latest.as_ref(), request))?;
+            let time = time_after(latest.as_ref(), (self.shared.clock)())?;
             if let Some(cosignatures) = self.known(head, latest, time) {
                 return Ok(cosignatures);
             }
@@ -315,22 +357,84 @@ fn keep_line(note: &mut Note, line: &NoteSignature) {
     }
 }
 
-/// Seconds since 1970, and never zero: "the timestamp MUST NOT be zero".
-fn now() -> Result<u64, WitnessError> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| WitnessError::Clock)?;
-    if since.as_secs() == 0 { Err(WitnessError::Clock) } else { Ok(since.as_secs()) }
+/// Zero before 1970.
+fn system_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// "The witness MAY log the request [...] as it might be proof of log misbehavior."
-fn report(refusal: &Refusal, head: &Checkpoint, signed: &Note) {
-    match refusal {
-        Refusal::Forked { .. } => {
-            let note = signed.to_string();
-            tracing::error!(origin = %head.origin, %refusal, note, "a log signed two histories: keep this line");
-        }
-        Refusal::Unproven(_) | Refusal::EmptyRoot { .. } => {
-            tracing::warn!(origin = %head.origin, size = %head.size, root = %head.root, %refusal, "not cosigned");
-        }
-        _ => {}
+/// The time of the next cosignature: never zero ("the timestamp MUST NOT be zero"), and never before that of
+/// the one before, whatever was done to the clock.
+fn time_after(latest: Option<&Head>, now: u64) -> Result<u64, WitnessError> {
+    if now == 0 {
+        return Err(WitnessError::Clock);
+    }
+    let latest = latest.map_or(0, |latest| latest.time);
+    if latest.saturating_sub(now) > MAX_BEHIND_SECONDS {
+        return Err(WitnessError::ClockBehind { seconds: latest - now });
+    }
+    Ok(now.max(latest))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::cosignature;
+    use crate::merkle::{Hash, TreeSize};
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_back_is_a_fault_until_it_is_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = |name| KeyName::new(name).unwrap();
+        let log = NoteSigner::from_seed(name("log.example/a"), SignatureType::Ed25519, &[1; 32]);
+        let kind = SignatureType::CosignatureEd25519;
+        let key = NoteSigner::from_seed(name("witness.example/w"), kind, &[2; 32]);
+        let public = key.public().clone();
+        std::fs::write(dir.path().join(JOURNAL), Ledger::empty_journal(public.name())).unwrap();
+        std::fs::write(dir.path().join(LOGS_FILE), format!("log {}\nquorum none\n", log.public())).unwrap();
+        let ledger = Ledger::open(dir.path(), public.name()).unwrap();
+        let time = Arc::new(AtomicU64::new(10_000));
+        let read = time.clone();
+        let clock = Arc::new(move || read.load(Ordering::SeqCst));
+        let witness = Witness::open_at(dir.path(), vec![key], ledger, clock).unwrap();
+        let head = Checkpoint::new(name("log.example/a"), TreeSize::ZERO, Hash::EMPTY_ROOT);
+        let add = AddCheckpoint { old: TreeSize::ZERO, proof: vec![], checkpoint: head.sign(&log) };
+        let add = add.to_string();
+        let at = async |now| {
+            time.store(now, Ordering::SeqCst);
+            let lines = witness.add_checkpoint(add.as_bytes()).await?;
+            Ok::<_, WitnessError>(cosignature::verify(&public, &head.to_string(), lines[0].bytes()).unwrap())
+        };
+        assert_eq!(at(10_000).await.unwrap(), 10_000);
+        assert_eq!(at(9_700).await.unwrap(), 10_000, "the time of the one before");
+        assert!(witness.faults().is_empty());
+        let refused = at(9_699).await.unwrap_err();
+        assert_eq!(refused.code(), "clock");
+        let faults = witness.faults();
+        assert!(
+            faults.len() == 1 && faults[0].contains("log.example/a") && faults[0].contains("set it"),
+            "{faults:?}"
+        );
+        assert_eq!(at(10_001).await.unwrap(), 10_001);
+        assert!(witness.faults().is_empty());
+    }
+
+    #[test]
+    fn times_never_go_back_and_a_clock_that_does_by_far_stops_cosigning() {
+        let head = |time| Head { size: TreeSize::ZERO, root: Hash::EMPTY_ROOT, time };
+        let after = |latest, now| time_after(Some(&head(latest)), now).ok();
+        assert_eq!(time_after(None, 5).ok(), Some(5));
+        assert_eq!(
+            (after(1_000, 1_000), after(1_000, 1_001), after(1_000, 9_000)),
+            (Some(1_000), Some(1_001), Some(9_000))
+        );
+        assert_eq!((after(1_000, 999), after(1_000, 700)), (Some(1_000), Some(1_000)));
+        assert!(matches!(
+            time_after(Some(&head(1_000)), 699),
+            Err(WitnessError::ClockBehind { seconds: 301 })
+        ));
+        assert!(matches!(time_after(Some(&head(1)), 0), Err(WitnessError::Clock)));
+        assert!(matches!(time_after(None, 0), Err(WitnessError::Clock)));
     }
 }

@@ -74,6 +74,14 @@ pub enum WitnessError {
     /// The clock says nothing that could be signed.
     #[error("the witness's clock is before 1970: its operator has to set it")]
     Clock,
+    /// The clock was set back, or was ahead when the log was cosigned last.
+    #[error(
+        "the witness's clock is {seconds} s behind its own last cosignature of this log: its operator has to set it; if it is right now, it was ahead then: docs/witness.md, \"Watch it\""
+    )]
+    ClockBehind {
+        /// By how much.
+        seconds: u64,
+    },
     /// What it knows can't be read or written.
     #[error("nothing was cosigned: {0}")]
     Ledger(Arc<LedgerError>),
@@ -120,7 +128,7 @@ impl WitnessError {
             Self::NoSubtrees => (StatusCode::NOT_FOUND, "no-subtrees"),
             Self::NeverCosigned(_) => (StatusCode::NOT_FOUND, "never-cosigned"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-            Self::Clock => (StatusCode::SERVICE_UNAVAILABLE, "clock"),
+            Self::Clock | Self::ClockBehind { .. } => (StatusCode::SERVICE_UNAVAILABLE, "clock"),
             Self::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),

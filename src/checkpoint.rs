@@ -19,6 +19,9 @@ mod signer;
 /// Largest checkpoint text: an origin, two short lines, and room for extensions.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
+/// Most origins that an error tells of.
+const MAX_NAMED_LOGS: usize = 8;
+
 /// A tree head, as its text says. Says nothing of who signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -171,6 +174,11 @@ pub fn open_note(note: Note, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, 
     if keys.is_empty() {
         let mut expected: Vec<&str> = logs.iter().map(|key| key.name().as_str()).collect();
         expected.dedup();
+        // A witness knows thousands.
+        if expected.len() > MAX_NAMED_LOGS {
+            expected.truncate(MAX_NAMED_LOGS);
+            expected.push("another one that is trusted");
+        }
         let expected = if expected.is_empty() { "none is trusted".to_owned() } else { expected.join(" or ") };
         return Err(CheckpointError::WrongOrigin { expected, seen: quote(origin) });
     }

@@ -35,7 +35,7 @@ use crate::wire::AddCheckpoint;
 pub use decide::{Question, Refusal, decide};
 pub use http::run;
 pub use ledger::{Head, JOURNAL, Ledger, LedgerError, NotReplaced, Record, origin_hash};
-pub use logs::{LOGS_FILE, Logs};
+pub use logs::{LOGS_FILE, Logs, MAX_LOGS_BYTES, MAX_LOGS_KEYS};
 pub use problem::WitnessError;
 
 use logs::LogBook;
@@ -154,11 +154,12 @@ impl Witness {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let name = name_of(&keys);
+        let own = keys.iter().map(|key| key.public().clone()).collect();
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let shared = Shared {
             name,
             keys,
-            logs: LogBook::open(dir)?,
+            logs: LogBook::open(dir, own)?,
             ledger,
             clock,
             reports: Reports::default(),

@@ -19,6 +19,9 @@ mod signer;
 /// Largest checkpoint text: an origin, two short lines, and room for extensions.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
+/// Most origins that an error tells of.
+const MAX_NAMED_LOGS: usize = 8;
+
 /// A tree head, as its text says. Says nothing of who signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -42,6 +45,14 @@ pub enum CheckpointError {
     /// The log's key did not sign it.
     #[error(transparent)]
     Note(#[from] NoteError),
+    /// The signatures that are the log's leave the extension lines out.
+    #[error(
+        "nobody signed the extension lines: expected an Ed25519 signature by {origin}, saw ML-DSA-44 alone, which does not cover them; trust the log's Ed25519 key too, and send the checkpoint with both signatures"
+    )]
+    UnsignedExtensions {
+        /// The log.
+        origin: KeyName,
+    },
     /// It is some other log's.
     #[error("the checkpoint is of another log: expected origin {expected}, saw {seen}")]
     WrongOrigin {
@@ -163,11 +174,21 @@ pub fn open_note(note: Note, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, 
     if keys.is_empty() {
         let mut expected: Vec<&str> = logs.iter().map(|key| key.name().as_str()).collect();
         expected.dedup();
+        // A witness knows thousands.
+        if expected.len() > MAX_NAMED_LOGS {
+            expected.truncate(MAX_NAMED_LOGS);
+            expected.push("another one that is trusted");
+        }
         let expected = if expected.is_empty() { "none is trusted".to_owned() } else { expected.join(" or ") };
         return Err(CheckpointError::WrongOrigin { expected, seen: quote(origin) });
     }
     let verified = note.verify(&keys)?;
     let checkpoint = Checkpoint::parse(verified.note().text())?;
+    // c2sp.org/tlog-cosignature: what ML-DSA-44 signs has origin, size and root, and no extension lines.
+    let covers_all = |key: &NoteKey| key.kind() == SignatureType::Ed25519;
+    if !checkpoint.extensions.is_empty() && !verified.signers().iter().any(covers_all) {
+        return Err(CheckpointError::UnsignedExtensions { origin: checkpoint.origin });
+    }
     Ok(LogSigned { inner: checkpoint, keys: verified.signers().to_vec(), note: verified.into_note() })
 }
 

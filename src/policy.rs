@@ -25,6 +25,21 @@ pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
 /// Most logs, witnesses or groups, each. The specification recommends at least 32.
 pub const MAX_POLICY_ITEMS: usize = 256;
 
+/// How much is read.
+#[derive(Debug, Clone, Copy)]
+pub struct PolicyLimits {
+    /// Bytes of the file.
+    pub bytes: usize,
+    /// Logs, witnesses or groups, each.
+    pub items: usize,
+}
+
+impl Default for PolicyLimits {
+    fn default() -> Self {
+        Self { bytes: MAX_POLICY_BYTES, items: MAX_POLICY_ITEMS }
+    }
+}
+
 /// A log that the policy trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyLog {
@@ -122,7 +137,7 @@ pub struct Cosigned<T> {
     inner: T,
     note: Note,
     cosignatures: Vec<WitnessedBy>,
-    /// Place of each of these witnesses in the policy that was checked, and its time.
+    /// Time of each cosignature, after the witness's place in the policy that was checked.
     times: Vec<(usize, u64)>,
 }
 
@@ -139,7 +154,12 @@ impl<T> Cosigned<T> {
         &self.note
     }
 
-    /// The verified cosignatures, one for each witness.
+    /// The times of all verified cosignatures: a witness may have several.
+    pub fn times(&self) -> impl Iterator<Item = u64> {
+        self.times.iter().map(|(_, time)| *time)
+    }
+
+    /// The verified cosignatures, the latest of each witness.
     #[must_use]
     pub fn cosignatures(&self) -> &[WitnessedBy] {
         &self.cosignatures
@@ -154,12 +174,20 @@ impl Policy {
     /// # Errors
     /// [`FormatError`] with the line, for anything that the specification does not allow.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        cap(Self::WHAT, bytes.len(), MAX_POLICY_BYTES)?;
+        Self::parse_within(bytes, PolicyLimits::default())
+    }
+
+    /// [`parse`](Self::parse) with other limits than [`MAX_POLICY_BYTES`] and [`MAX_POLICY_ITEMS`].
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_within(bytes: &[u8], limits: PolicyLimits) -> Result<Self, FormatError> {
+        cap(Self::WHAT, bytes.len(), limits.bytes)?;
         if !bytes.ends_with(b"\n") {
             let seen = "a last line without one";
             return Err(FormatError::malformed(Self::WHAT, "each line to end in a newline", seen));
         }
-        let mut parser = Parser::default();
+        let mut parser = Parser { max_items: limits.items, ..Parser::default() };
         for (at, line) in bytes[..bytes.len() - 1].split(|b| *b == b'\n').enumerate() {
             parser.line(line).map_err(|e| e.at_line(at + 1))?;
         }
@@ -194,29 +222,31 @@ impl Policy {
     /// [`QuorumError`].
     pub fn check(&self, signed: &LogSigned<Checkpoint>) -> Result<Cosigned<Checkpoint>, QuorumError> {
         let note = signed.note();
-        let mut times: Vec<Option<u64>> = vec![None; self.witnesses.len()];
+        let mut times: Vec<(usize, u64)> = Vec::new();
+        let mut latest: Vec<Option<u64>> = vec![None; self.witnesses.len()];
         for signature in note.signatures() {
             let Some(at) = self.witnesses.iter().position(|w| signature.names(&w.key)) else { continue };
             let key = &self.witnesses[at].key;
             let Some(time) = cosignature::verify(key, note.text(), signature.bytes()) else {
                 return Err(QuorumError::BadCosignature { name: key.name().clone(), id: key.id() });
             };
-            // A witness counts once; of two cosignatures the later says how fresh the head is.
-            times[at] = times[at].max(Some(time));
+            // A witness counts once, and each of its cosignatures may be the one that is fresh: one from
+            // the future hides no good one.
+            times.push((at, time));
+            latest[at] = latest[at].max(Some(time));
         }
-        let seen = times.iter().map(Option::is_some).collect::<Vec<_>>();
+        let seen = latest.iter().map(Option::is_some).collect::<Vec<_>>();
         let witnessed = |at: &usize| WitnessedBy {
             witness: self.name_of(*at),
             cosigner: self.cosigner_name(*at),
-            time: times[*at].unwrap_or_default(),
+            time: latest[*at].unwrap_or_default(),
         };
         let cosignatures: Vec<WitnessedBy> =
-            (0..times.len()).filter(|at| seen[*at]).map(|at| witnessed(&at)).collect();
+            (0..seen.len()).filter(|at| seen[*at]).map(|at| witnessed(&at)).collect();
         if !self.quorum_reached(&seen) {
             let (seen, missing) = self.seen_and_missing(&seen);
             return Err(QuorumError::NotReached { expected: self.quorum_in_words(), seen, missing });
         }
-        let times = times.iter().enumerate().filter_map(|(at, time)| Some((at, (*time)?))).collect();
         Ok(Cosigned { inner: signed.get().clone(), note: note.clone(), cosignatures, times })
     }
 
@@ -285,6 +315,7 @@ impl Policy {
 
 #[derive(Default)]
 struct Parser {
+    max_items: usize,
     logs: Vec<PolicyLog>,
     witnesses: Vec<PolicyWitness>,
     groups: Vec<Group>,
@@ -293,6 +324,7 @@ struct Parser {
     taken: HashSet<Vec<u8>>,
     log_keys: HashSet<Hash>,
     witness_keys: HashSet<Hash>,
+    witness_ids: HashSet<(KeyName, KeyId)>,
     quorum: Option<Quorum>,
 }
 
@@ -328,8 +360,9 @@ impl Parser {
         if !self.log_keys.insert(public_key(&key)) {
             return Err(wrong("each log key once", vkey));
         }
+        self.not_both(&key, vkey)?;
         self.logs.push(PolicyLog { key, url: url_text(url) });
-        cap_count(Policy::WHAT, "logs", self.logs.len(), MAX_POLICY_ITEMS)
+        cap_count(Policy::WHAT, "logs", self.logs.len(), self.max_items)
     }
 
     fn witness(&mut self, items: &[&[u8]], line: &[u8]) -> Result<(), FormatError> {
@@ -343,9 +376,23 @@ impl Parser {
         if !self.witness_keys.insert(public_key(&key)) {
             return Err(wrong("each witness key once", vkey));
         }
+        self.not_both(&key, vkey)?;
+        // A line names a key by both: of two such keys the first alone would be asked.
+        if !self.witness_ids.insert((key.name().clone(), key.id())) {
+            return Err(wrong("witness keys that differ in name or key ID; make one of the two anew", vkey));
+        }
         self.define(name, Member::Witness(self.witnesses.len()))?;
         self.witnesses.push(PolicyWitness { name: name.to_vec(), key, url: url_text(url) });
-        cap_count(Policy::WHAT, "witnesses", self.witnesses.len(), MAX_POLICY_ITEMS)
+        cap_count(Policy::WHAT, "witnesses", self.witnesses.len(), self.max_items)
+    }
+
+    /// A log that is its own witness would be its own quorum: ML-DSA-44 keys are of the same type for both.
+    fn not_both(&self, key: &NoteKey, vkey: &[u8]) -> Result<(), FormatError> {
+        let key = public_key(key);
+        if self.log_keys.contains(&key) && self.witness_keys.contains(&key) {
+            return Err(wrong("a key that is a log's or a witness's, not both", vkey));
+        }
+        Ok(())
     }
 
     fn group(&mut self, items: &[&[u8]], line: &[u8]) -> Result<(), FormatError> {
@@ -376,7 +423,7 @@ impl Parser {
         }
         self.define(name, Member::Group(self.groups.len()))?;
         self.groups.push(Group { name: name.to_vec(), threshold, members: resolved });
-        cap_count(Policy::WHAT, "groups", self.groups.len(), MAX_POLICY_ITEMS)
+        cap_count(Policy::WHAT, "groups", self.groups.len(), self.max_items)
     }
 
     fn quorum(&mut self, name: &[u8]) -> Result<(), FormatError> {

@@ -183,7 +183,9 @@ impl Refusal {
             Self::ProofMalformed(_) => "proof-malformed",
             Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => "unknown-log",
             Self::Checkpoint(CheckpointError::Format(_)) => "checkpoint-malformed",
-            Self::Checkpoint(CheckpointError::Note(_)) => "checkpoint-signature",
+            Self::Checkpoint(CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. }) => {
+                "checkpoint-signature"
+            }
             Self::Quorum(QuorumError::BadCosignature { .. }) => "cosignature",
             Self::Quorum(QuorumError::NotReached { .. }) => "no-quorum",
             Self::EntryMissing => "entry-missing",
@@ -308,16 +310,16 @@ fn check_freshness(
     head: &Cosigned<Checkpoint>,
     freshness: Freshness,
 ) -> Result<(), Refusal> {
-    let times = || head.cosignatures().iter().map(|c| c.time);
     let latest = freshness.now.saturating_add(FUTURE_ALLOWANCE_SECONDS);
     if !policy.quorum_between(head, 0, latest) {
-        let seen = times().max().unwrap_or_default();
+        let seen = head.times().max().unwrap_or_default();
         return Err(Refusal::FromTheFuture { expected: format_time(latest), seen: format_time(seen) });
     }
     let Some(max_age) = freshness.max_age else { return Ok(()) };
-    let oldest = freshness.now.saturating_sub(max_age);
+    // Time zero is none: a clock or an age that reaches back to 1970 makes it no fresher.
+    let oldest = freshness.now.saturating_sub(max_age).max(1);
     // Without a quorum rule any witness will do, but there has to be one: a log's signature has no time.
-    let newest = times().filter(|time| *time <= latest).max();
+    let newest = head.times().filter(|time| *time <= latest).max();
     if newest.is_some_and(|time| time >= oldest) && policy.quorum_between(head, oldest, latest) {
         return Ok(());
     }

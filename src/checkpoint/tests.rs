@@ -248,3 +248,35 @@ fn a_log_signs_with_both_algorithms_and_either_is_enough() {
         Err(CheckpointError::WrongOrigin { .. })
     ));
 }
+
+#[test]
+fn extension_lines_that_only_ml_dsa_stands_under_are_nobody_s() {
+    let ed25519 = signer("example.com/log", 1);
+    let ml_dsa = NoteSigner::from_seed(
+        KeyName::new("example.com/log").unwrap(),
+        SignatureType::CosignatureMlDsa44,
+        &[2; 32],
+    );
+    let logs = [ed25519.public().clone(), ml_dsa.public().clone()];
+    let bare = Checkpoint::new(
+        KeyName::new("example.com/log").unwrap(),
+        TreeSize::new(3).unwrap(),
+        Hash::leaf(b"x"),
+    );
+    let mut extended = bare.clone();
+    extended.extensions.push("put in by a stranger".to_owned());
+    let line = crate::cosignature::cosign(&bare, &ml_dsa, 7);
+    let with = |checkpoint: &Checkpoint, lines: &[&NoteSignature]| {
+        let lines: String = lines.iter().map(ToString::to_string).collect();
+        open(format!("{checkpoint}\n{lines}").as_bytes(), &logs)
+    };
+    assert!(with(&bare, &[&line]).is_ok(), "without them ML-DSA-44 is enough");
+    let error = with(&extended, &[&line]).unwrap_err();
+    assert_eq!(error, CheckpointError::UnsignedExtensions { origin: bare.origin.clone() });
+    assert!(error.to_string().contains("Ed25519"), "{error}");
+    let whole = extended.sign(&ed25519).signatures()[0].clone();
+    assert_eq!(with(&extended, &[&line, &whole]).unwrap().get(), &extended);
+    // A key that is not trusted covers nothing.
+    let other = extended.sign(&signer("example.com/log", 9)).signatures()[0].clone();
+    assert_eq!(with(&extended, &[&line, &other]).unwrap_err(), error);
+}

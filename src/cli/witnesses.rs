@@ -208,6 +208,7 @@ pub fn policy_of(witnesses: &[Witness], quorum: u64) -> Result<Policy, FormatErr
         ));
     }
     let (mut lines, mut names, mut public) = (String::new(), HashSet::new(), HashSet::new());
+    let mut cosigners = HashSet::new();
     for witness in witnesses {
         let (name, url, keys) = (&witness.name, &witness.url, witness.keys()?);
         let mut defined = vec![name.clone()];
@@ -227,6 +228,13 @@ pub fn policy_of(witnesses: &[Witness], quorum: u64) -> Result<Policy, FormatErr
         }
         if keys.iter().any(|(_, key)| !public.insert(key.public_bytes())) {
             return Err(wrong("each key of a witness once", &format!("one of {name} twice")));
+        }
+        // Two blocks of one cosigner would count it twice.
+        if let Some((_, key)) = keys.first()
+            && !cosigners.insert(key.name().clone())
+        {
+            let expected = "each cosigner in one [[witness]] block, with all of its vkeys";
+            return Err(wrong(expected, &format!("a second block of {}, named {name}", key.name())));
         }
     }
     // No witness may be in the way of a name for the group of them.

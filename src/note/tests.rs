@@ -475,3 +475,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn copies_of_a_line_are_checked_once() {
+    let key =
+        NoteSigner::from_seed(KeyName::new("example.com/log").unwrap(), SignatureType::Ed25519, &[1; 32]);
+    let mut note = Note::sign("text\n".to_owned(), &[&key]);
+    let line = note.signatures()[0].clone();
+    let other = NoteSignature::new(line.name().clone(), line.id(), vec![7; 64]);
+    for _ in 0..5 {
+        note.push(line.clone());
+        note.push(other.clone());
+    }
+    let mut checked = Vec::new();
+    let verified = note.clone().verify_by(&[key.public().clone()], |_, _, signature| {
+        checked.push(signature.to_vec());
+        true
+    });
+    assert!(verified.is_ok());
+    assert_eq!(checked, [line.bytes(), other.bytes()], "each line that differs, once");
+    assert!(matches!(note.verify(&[key.public().clone()]), Err(NoteError::BadSignature { .. })));
+}

@@ -81,9 +81,6 @@ fn everything_the_specification_allows_is_read() {
     assert_eq!(policy.witnesses()[1].name, b"#sharp", "only a line that begins with # is a comment");
     assert_eq!(policy.witnesses()[2].url.as_deref(), Some("#"));
     assert_eq!(policy.quorum_in_words(), "#sharp");
-    // The keys of logs and of witnesses are listed apart.
-    let twin = signer("example.com/log", SignatureType::CosignatureEd25519, 1_000);
-    assert!(parse(&format!("log $L0\nwitness a {}\nquorum a\n", twin.public())).is_ok());
 }
 
 #[test]
@@ -418,4 +415,45 @@ proptest! {
             prop_assert_eq!(again, Policy { logs: Vec::new(), ..policy });
         }
     }
+}
+
+#[test]
+fn a_log_is_not_its_own_witness() {
+    let both = signer("example.com/log", SignatureType::CosignatureMlDsa44, 7);
+    let key = both.public();
+    for lines in [format!("log {key}\nwitness w {key}\n"), format!("witness w {key}\nlog {key}\n")] {
+        let error = parse(&format!("{lines}quorum w\n")).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("not both"), "{error}");
+    }
+    // Of another signature type.
+    let twin = signer("example.com/log", SignatureType::CosignatureEd25519, 1_000);
+    assert!(parse(&format!("log $L0\nwitness a {}\nquorum a\n", twin.public())).is_err());
+    // The same key under another name is the same key.
+    let other = signer("witness.example/w", SignatureType::CosignatureMlDsa44, 7);
+    let error = parse(&format!("log {key}\nwitness w {}\nquorum w\n", other.public())).unwrap_err();
+    assert!(error.to_string().contains("not both"), "{error}");
+}
+
+#[test]
+fn two_witnesses_with_equal_name_and_key_id_are_refused() {
+    // Two ML-DSA-44 keys that differ in their first bytes alone, and whose key IDs collide.
+    let vkey = |first: u32| {
+        let mut material = vec![6];
+        material.extend_from_slice(&first.to_be_bytes());
+        material.resize(1 + 1_312, 0);
+        format!("w.example+4d4e7a21+{}", crate::format::base64_encode(&material))
+    };
+    let (one, two) = (vkey(99382), vkey(104616));
+    assert!(parse(&format!("witness a {one}\nquorum none\n")).is_ok());
+    assert!(parse(&format!("witness a {two}\nquorum none\n")).is_ok());
+    let error = parse(&format!("witness a {one}\nwitness b {two}\nquorum none\n")).unwrap_err().to_string();
+    assert!(error.contains("line 2") && error.contains("differ in name or key ID"), "{error}");
+}
+
+#[test]
+fn other_limits_can_be_set() {
+    let text = fill("log $L0\nlog $L1\nlog $L2\nquorum none\n");
+    let limits = |bytes, items| Policy::parse_within(text.as_bytes(), PolicyLimits { bytes, items });
+    assert_eq!(limits(text.len(), 3), Policy::parse(text.as_bytes()));
+    assert!(limits(text.len(), 2).is_err() && limits(text.len() - 1, 3).is_err());
 }

@@ -62,6 +62,15 @@ impl SledDir {
         self.open_marked(cache_bytes, |db| Ok(db.clone()))
     }
 
+    /// Opens what was open when the machine went down, for a last look before it is thrown away; `None`
+    /// where there is nothing of the kind. It may lack anything, and stays marked.
+    pub fn open_cut_off(&self, cache_bytes: u64) -> Result<Option<sled::Db>, StoreError> {
+        if !self.was_cut_off()? || !self.path.exists() {
+            return Ok(None);
+        }
+        self.open_marked(cache_bytes, |db| Ok(db.clone())).map(Some)
+    }
+
     /// Opens sled for reading; what a power cut may have taken pieces of is an error.
     pub fn open_sound(&self, cache_bytes: u64) -> Result<Opened, StoreError> {
         if self.was_cut_off()? {

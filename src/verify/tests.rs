@@ -425,6 +425,40 @@ fn freshness_has_exact_limits() {
 }
 
 #[test]
+fn a_line_from_the_future_hides_no_good_one_of_the_same_witness() {
+    let asked = |cosigned: &[(usize, u64)]| {
+        let scene = Scene::with(|s| {
+            let (one, two) = (witness(1), witness(2));
+            s.policy = format!(
+                "log {}\nwitness w1 {}\nwitness w2 {}\ngroup two 2 w1 w2\nquorum two\n",
+                log_vkey(),
+                one.public(),
+                two.public()
+            );
+            s.cosigned = cosigned.iter().map(|(at, time)| ((*at).try_into().unwrap(), *time)).collect();
+            s.freshness = Freshness { now: COSIGNED + 100, max_age: Some(3_600) };
+        });
+        scene.verdict().map(drop).map_err(|refusal| refusal.code())
+    };
+    let far = COSIGNED + 86_400;
+    assert_eq!(asked(&[(1, COSIGNED), (1, far), (2, COSIGNED)]), Ok(()));
+    assert_eq!(asked(&[(1, far), (1, COSIGNED), (2, far), (2, COSIGNED)]), Ok(()));
+    assert_eq!(asked(&[(1, COSIGNED), (1, COSIGNED), (1, far)]), Err("no-quorum"), "one witness counts once");
+}
+
+#[test]
+fn time_zero_is_never_fresh() {
+    let asked = |time| {
+        let scene = Scene::with(|s| {
+            s.cosigned = (1..3).map(|at| (at, time)).collect();
+            s.freshness.max_age = Some(u64::MAX);
+        });
+        scene.verdict().map(drop).map_err(|refusal| refusal.code())
+    };
+    assert_eq!((asked(1), asked(0)), (Ok(()), Err("stale")));
+}
+
+#[test]
 fn one_wrong_clock_neither_refreshes_nor_spoils() {
     // Two of three are enough; the third's clock is wrong, or its owner is.
     let asked = |times: [u64; 3]| {

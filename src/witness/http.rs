@@ -1,8 +1,8 @@
 //! The witness's routes.
 
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use super::metrics::metrics;
 use super::problem::{COSIGNED, no_route, wrong_method};
-use super::{Witness, WitnessError, origin_hash};
+use super::{Head, Witness, WitnessError, origin_hash};
 use crate::format::quote;
 use crate::merkle::Hash;
 use crate::note::{KeyName, NoteSignature};
@@ -61,7 +61,10 @@ async fn add_checkpoint(
     let what = "an add-checkpoint request";
     let answer = async {
         let received = receive(&witness, what, &headers, body, MAX_ADD_CHECKPOINT_BYTES).await?;
-        witness.add_checkpoint(&received.bytes).await
+        let request = witness.read_request(&received.bytes).await?;
+        // What waits for its turn holds up no other log: neither its body nor its right to be checked does.
+        drop(received);
+        witness.answer(request).await
     };
     counted(&witness, answer.await)
 }
@@ -147,14 +150,15 @@ struct LogHealth {
 }
 
 async fn healthz(State(witness): State<Witness>) -> (StatusCode, Json<Health>) {
-    let book = &witness.shared.logs;
-    let faults: Vec<String> = witness.ledger().faults().into_iter().chain(book.fault()).collect();
+    let faults = witness.faults();
     let heads = witness.ledger().heads();
-    let listed = book.current().origins();
+    let known: HashMap<&KeyName, &Head> = heads.iter().map(|(origin, head)| (origin, head)).collect();
+    let in_order = witness.shared.logs.current().origins();
+    let listed: HashSet<&KeyName> = in_order.iter().collect();
     let dropped = heads.iter().map(|(origin, _)| origin).filter(|origin| !listed.contains(origin));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = (witness.shared.clock)();
     let log = |origin: &KeyName| {
-        let head = heads.iter().find(|(known, _)| known == origin).map(|(_, head)| head);
+        let head = known.get(origin);
         LogHealth {
             origin: origin.to_string(),
             origin_hash: origin_hash(origin).to_hex(),
@@ -169,7 +173,7 @@ async fn healthz(State(witness): State<Witness>) -> (StatusCode, Json<Health>) {
         status,
         name: witness.name().to_string(),
         vkeys: witness.keys().map(ToString::to_string).collect(),
-        logs: listed.iter().chain(dropped).map(log).collect(),
+        logs: in_order.iter().chain(dropped).map(log).collect(),
         faults,
     };
     (code, Json(health))

@@ -1,20 +1,26 @@
 //! Which logs are known: `logs.policy`, read again when it changes.
 //!
 //! The file is a policy without witnesses: a `log` line for each key, any number of them for an origin,
-//! and `quorum none`.
+//! and `quorum none`. It may be longer than other policies: a witness serves many logs.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::checkpoint::signs_for_logs;
 use crate::format::FormatError;
 use crate::note::{KeyName, NoteKey, SignatureType};
-use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::policy::{Policy, PolicyLimits};
 use crate::server::watched::{Kind, WatchError, Watched};
 
 /// The file, in the witness's directory.
 pub const LOGS_FILE: &str = "logs.policy";
+
+/// Most keys in it: 2,048 logs with a key of each algorithm.
+pub const MAX_LOGS_KEYS: usize = 4_096;
+/// Largest file: so many ML-DSA-44 keys, of 1,752 characters and a name each, fit.
+pub const MAX_LOGS_BYTES: usize = 10 * 1024 * 1024;
 
 /// The logs that a witness knows, by their keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +36,8 @@ impl Logs {
     /// # Errors
     /// [`FormatError`] for anything but a policy that names logs alone.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        let policy = Policy::parse(bytes)?;
+        let limits = PolicyLimits { bytes: MAX_LOGS_BYTES, items: MAX_LOGS_KEYS };
+        let policy = Policy::parse_within(bytes, limits)?;
         if let Some(witness) = policy.witnesses().first() {
             let seen = format!("the witness {}", witness.key.name());
             return Err(FormatError::malformed(Self::WHAT, "log lines and `quorum none`", seen));
@@ -47,13 +54,8 @@ impl Logs {
     /// The origins, each once, in the order of the file.
     #[must_use]
     pub fn origins(&self) -> Vec<KeyName> {
-        let mut origins: Vec<KeyName> = Vec::new();
-        for key in &self.keys {
-            if !origins.contains(key.name()) {
-                origins.push(key.name().clone());
-            }
-        }
-        origins
+        let mut seen = HashSet::new();
+        self.keys.iter().map(NoteKey::name).filter(|name| seen.insert(*name)).cloned().collect()
     }
 
     /// Adds keys, and returns those that are new.
@@ -100,27 +102,53 @@ impl fmt::Display for Logs {
     }
 }
 
-static FILE: Kind<Logs> = Kind { what: "a list of logs", limit: MAX_POLICY_BYTES, parse: Logs::parse };
+static FILE: Kind<Logs> = Kind { what: "a list of logs", limit: MAX_LOGS_BYTES, parse: Logs::parse };
 
-/// The logs now, at most a second old. A file that has become unreadable changes nothing but the health.
+/// The logs now, at most a second old. A file that has become unreadable, or names the witness's own key,
+/// changes nothing but the health.
 #[derive(Debug)]
-pub struct LogBook(Watched<Logs>);
+pub struct LogBook {
+    file: Watched<Logs>,
+    /// The witness's.
+    own: Vec<NoteKey>,
+    /// The last list without them.
+    good: Mutex<Arc<Logs>>,
+}
 
 impl LogBook {
-    /// Reads `logs.policy` in the witness's directory.
-    pub fn open(dir: &Path) -> Result<Self, WatchError> {
-        Watched::open(&dir.join(LOGS_FILE), &FILE).map(Self)
+    /// Reads `logs.policy` in the directory of the witness that has these keys.
+    pub fn open(dir: &Path, own: Vec<NoteKey>) -> Result<Self, WatchError> {
+        let path = dir.join(LOGS_FILE);
+        let file = Watched::open(&path, &FILE)?;
+        let good = file.current();
+        refuse_own(&good, &own).map_err(|source| WatchError::Malformed { path, source })?;
+        Ok(Self { file, own, good: Mutex::new(good) })
     }
 
     /// The logs.
     pub fn current(&self) -> Arc<Logs> {
-        self.0.current()
+        let now = self.file.current();
+        let mut good = self.good.lock().expect("no panic while it is held");
+        if !Arc::ptr_eq(&now, &good) && refuse_own(&now, &self.own).is_ok() {
+            *good = now;
+        }
+        good.clone()
     }
 
-    /// Why the file can't be read now, if so.
+    /// Why the file can't be used now, if so.
     pub fn fault(&self) -> Option<String> {
-        self.0.fault()
+        let own = || refuse_own(&self.file.current(), &self.own).err();
+        self.file.fault().or_else(|| own().map(|e| format!("{LOGS_FILE}: {e}; the old list stays")))
     }
+}
+
+/// A witness that took its own key for a log's would vouch for whatever it cosigned, as the log.
+fn refuse_own(logs: &Logs, own: &[NoteKey]) -> Result<(), FormatError> {
+    let is_own = |key: &&NoteKey| own.iter().any(|own| own.public_bytes() == key.public_bytes());
+    logs.keys.iter().find(is_own).map_or(Ok(()), |key| {
+        let seen = format!("this witness's own key, {}+{}", key.name(), key.id());
+        Err(FormatError::malformed(Logs::WHAT, "keys of logs; take the line out", seen))
+    })
 }
 
 #[cfg(test)]
@@ -160,5 +188,44 @@ mod tests {
         let witness = key("witness.example/w", SignatureType::CosignatureEd25519);
         let policy = format!("witness w {witness}\nquorum none\n");
         assert!(Logs::parse(policy.as_bytes()).unwrap_err().to_string().contains("witness.example/w"));
+    }
+
+    #[test]
+    fn a_witness_knows_more_logs_than_a_policy_has_items() {
+        let line = |at: usize| {
+            let name = KeyName::new(&format!("log.example/{at}")).unwrap();
+            let mut seed = [0; 32];
+            seed[..8].copy_from_slice(&(at as u64).to_be_bytes());
+            format!("log {}\n", NoteSigner::from_seed(name, SignatureType::Ed25519, &seed).public())
+        };
+        let mut lines: String = (0..MAX_LOGS_KEYS).map(line).collect();
+        let logs = Logs::parse(format!("{lines}quorum none\n").as_bytes()).unwrap();
+        assert_eq!(logs.origins().len(), MAX_LOGS_KEYS);
+        lines += &line(MAX_LOGS_KEYS);
+        assert!(Logs::parse(format!("{lines}quorum none\n").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn the_witness_s_own_key_is_no_log_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOGS_FILE);
+        let own = key("witness.example/w", SignatureType::CosignatureMlDsa44);
+        // By whatever name.
+        let bad = key("log.example/b", SignatureType::CosignatureMlDsa44);
+        let log = key("log.example/a", SignatureType::Ed25519);
+        let good = format!("log {log}\nquorum none\n");
+        std::fs::write(&path, format!("log {bad}\n{good}")).unwrap();
+        let error = LogBook::open(dir.path(), vec![own.clone()]).unwrap_err().to_string();
+        assert!(error.contains("own key"), "{error}");
+        std::fs::write(&path, &good).unwrap();
+        let book = LogBook::open(dir.path(), vec![own]).unwrap();
+        assert_eq!(book.fault(), None);
+        std::fs::write(&path, format!("log {bad}\n{good}")).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while book.fault().is_none() && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(book.fault().unwrap().contains("own key"));
+        assert_eq!(book.current().keys(), [log], "the old list stays");
     }
 }

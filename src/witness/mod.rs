@@ -15,6 +15,7 @@ mod ledger;
 mod logs;
 mod metrics;
 mod problem;
+mod reports;
 mod subtree;
 mod turns;
 
@@ -37,16 +38,24 @@ use crate::wire::AddCheckpoint;
 pub use decide::{Question, Refusal, decide};
 pub use http::run;
 pub use ledger::{Head, JOURNAL, Ledger, LedgerError, NotReplaced, Record, origin_hash};
-pub use logs::{LOGS_FILE, Logs};
+pub use logs::{LOGS_FILE, Logs, MAX_LOGS_BYTES, MAX_LOGS_KEYS};
 pub use problem::WitnessError;
 
 use logs::LogBook;
 use problem::OUTCOMES;
-use turns::Turns;
+use reports::Reports;
+use turns::{Queue, Turns};
 
 /// Signature lines of a log that are kept: one for each of its keys, of which it has two, or four while it
 /// changes them. The note has to have room for the cosignatures.
 const MAX_KEPT_SIGNATURES: usize = 16;
+
+/// How far the clock may be behind the last cosignature of a log: as far as endpoints let one be ahead of
+/// theirs. What is signed then repeats the time of that one.
+const MAX_BEHIND_SECONDS: u64 = 300;
+
+/// Seconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Why a witness can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +91,13 @@ impl From<WatchError> for OpenError {
     }
 }
 
+/// What waits for its turn: as little as possible, for 32 of each log may.
+struct Request {
+    question: Question,
+    /// The checkpoint with the log's signatures that were verified, one of each key.
+    signed: Note,
+}
+
 /// An open witness. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Witness {
@@ -94,7 +110,11 @@ struct Shared {
     keys: Vec<NoteSigner>,
     logs: LogBook,
     ledger: Ledger,
+    clock: Clock,
+    reports: Reports,
     turns: Turns,
+    /// Anybody may ask for subtrees: one at a time, so that logs have the other processors.
+    subtrees: Arc<Queue>,
     admission: Admission,
     /// Signing with ML-DSA-44 takes a millisecond: as many at once as there are processors.
     computing: Arc<Semaphore>,
@@ -125,20 +145,52 @@ impl Witness {
     /// # Panics
     /// As [`open`](Self::open).
     pub fn open_with(dir: &Path, keys: Vec<NoteSigner>, ledger: Ledger) -> Result<Self, OpenError> {
+        Self::open_at(dir, keys, ledger, Arc::new(system_clock))
+    }
+
+    /// The same with another clock than the system's, for tests.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    ///
+    /// # Panics
+    /// As [`open`](Self::open).
+    pub fn open_at(
+        dir: &Path,
+        keys: Vec<NoteSigner>,
+        ledger: Ledger,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
         let name = name_of(&keys);
+        let own = keys.iter().map(|key| key.public().clone()).collect();
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let shared = Shared {
             name,
             keys,
-            logs: LogBook::open(dir)?,
+            logs: LogBook::open(dir, own)?,
             ledger,
+            clock,
+            reports: Reports::default(),
             turns: Turns::default(),
+            subtrees: Arc::new(Queue::new()),
             admission: Admission::default(),
             computing: Arc::new(Semaphore::new(cores)),
             outcomes: Outcomes::new(&OUTCOMES),
             forks: AtomicU64::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What keeps it from cosigning as it should.
+    fn faults(&self) -> Vec<String> {
+        let Shared { ledger, logs, clock, .. } = self.shared.as_ref();
+        let now = clock();
+        let newest = ledger.heads().into_iter().max_by_key(|(_, head)| head.time);
+        let behind = newest.and_then(|(origin, head)| {
+            let error = time_after(Some(&head), now).err()?;
+            Some(format!("{origin} is not cosigned: {error}"))
+        });
+        ledger.faults().into_iter().chain(logs.fault()).chain(behind).collect()
     }
 
     /// Its name, which is that of its keys.
@@ -165,17 +217,27 @@ impl Witness {
     /// # Errors
     /// [`WitnessError`].
     pub async fn add_checkpoint(&self, body: &[u8]) -> Result<Vec<NoteSignature>, WitnessError> {
-        // Steps 1 to 3 of `decide.rs`; the others come when it is this log's turn.
+        let request = self.read_request(body).await?;
+        self.answer(request).await
+    }
+
+    /// Steps 1 to 3 of `decide.rs`. Afterwards nothing of the body is needed any more.
+    async fn read_request(&self, body: &[u8]) -> Result<Request, WitnessError> {
         let AddCheckpoint { old, proof, checkpoint } = AddCheckpoint::parse(body)?;
         let signed = self.open_checkpoint(checkpoint).await?;
         let question = Question { old, proof, checkpoint: signed.get().clone() };
-        let place = self.shared.turns.queue(&question.checkpoint.origin).ok_or(WitnessError::Busy)?;
+        Ok(Request { question, signed: keep(&signed.verified_note()) })
+    }
+
+    /// The others, when it is this log's turn.
+    async fn answer(&self, request: Request) -> Result<Vec<NoteSignature>, WitnessError> {
+        let place = self.shared.turns.queue(&request.question.checkpoint.origin).ok_or(WitnessError::Busy)?;
         // A task of its own, so that a client that goes away does not give the turn to the next one while
         // the ledger still works for it.
         let witness = self.clone();
         let work = tokio::spawn(async move {
             let _turn = place.turn().await;
-            witness.advance(&signed, &question).await
+            witness.advance(&request).await
         });
         work.await.unwrap_or(Err(WitnessError::Internal))
     }
@@ -191,26 +253,31 @@ impl Witness {
     }
 
     /// Cosigns the checkpoint if it continues what was cosigned before.
-    async fn advance(
-        &self,
-        signed: &LogSigned<Checkpoint>,
-        question: &Question,
-    ) -> Result<Vec<NoteSignature>, WitnessError> {
+    async fn advance(&self, request: &Request) -> Result<Vec<NoteSignature>, WitnessError> {
+        let Request { question, signed } = request;
         let head = &question.checkpoint;
         // Turns keep others away from this log; what decides is the compare-and-swap. After a conflict the
         // tree has grown, and the question is answered by a 409.
         loop {
             let latest = self.shared.ledger.head(&head.origin);
-            decide(latest.as_ref(), question).inspect_err(|refusal| self.report(refusal, signed))?;
-            let time = now()?;
+            decide(latest.as_ref(), question).inspect_err(|refusal| {
+                if matches!(refusal, Refusal::Forked { .. }) {
+                    self.shared.forks.fetch_add(1, Ordering::Relaxed);
+                }
+                self.shared.reports.report(refusal, latest.as_ref(), request);
+            })?;
+            let time = time_after(latest.as_ref(), (self.shared.clock)())?;
             if let Some(cosignatures) = self.known(head, latest, time) {
                 return Ok(cosignatures);
             }
             let cosignatures = self.sign(head, time).await?;
+            let mut note = signed.clone();
+            self.keep_older_signatures(&mut note, head);
+            cosignatures.iter().for_each(|line| note.push(line.clone()));
             let record = Record {
                 origin: head.origin.clone(),
                 head: Head { size: head.size, root: head.root, time },
-                note: keep(signed, &cosignatures).to_string(),
+                note: note.to_string(),
             };
             let answer = self.shared.ledger.replace(latest, record).ok_or(WitnessError::ShuttingDown)?;
             match answer.await {
@@ -220,22 +287,6 @@ impl Witness {
                 Ok(Err(NotReplaced::Storage(error))) => return Err(WitnessError::Ledger(error)),
                 Err(_) => return Err(WitnessError::ShuttingDown),
             }
-        }
-    }
-
-    /// "The witness MAY log the request [...] as it might be proof of log misbehavior."
-    fn report(&self, refusal: &Refusal, signed: &LogSigned<Checkpoint>) {
-        let head = signed.get();
-        match refusal {
-            Refusal::Forked { .. } => {
-                self.shared.forks.fetch_add(1, Ordering::Relaxed);
-                let note = signed.verified_note().to_string();
-                tracing::error!(origin = %head.origin, %refusal, note, "a log signed two histories: keep this line");
-            }
-            Refusal::Unproven(_) | Refusal::EmptyRoot { .. } => {
-                tracing::warn!(origin = %head.origin, size = %head.size, root = %head.root, %refusal, "not cosigned");
-            }
-            _ => {}
         }
     }
 
@@ -251,6 +302,20 @@ impl Witness {
         }
         let by = |key: &NoteKey| note.signatures().iter().rev().find(|line| line.names(key)).cloned();
         self.keys().map(by).collect()
+    }
+
+    /// Adds the log's signatures under the same text that were verified before: whoever sends it again with
+    /// a line less takes none from what monitors see. What can't be read of them is not missed.
+    fn keep_older_signatures(&self, note: &mut Note, head: &Checkpoint) {
+        let record = self.shared.ledger.record(&origin_hash(&head.origin));
+        let stored = record.ok().flatten().and_then(|record| Note::parse(record.note.as_bytes()).ok());
+        let Some(stored) = stored.filter(|stored| stored.text() == note.text()) else { return };
+        // Only keys that are still the log's: one may have been taken off the list.
+        let logs = self.shared.logs.current();
+        let by_log = |line: &&NoteSignature| {
+            logs.keys().iter().any(|key| *key.name() == head.origin && line.names(key))
+        };
+        stored.signatures().iter().filter(by_log).for_each(|line| keep_line(note, line));
     }
 
     /// Cosigns with every key. What is signed is printed from what was parsed.
@@ -293,22 +358,98 @@ fn name_of(keys: &[NoteSigner]) -> KeyName {
     name.clone()
 }
 
-/// What is kept of a checkpoint and shown to monitors: its text as it was parsed, a verified signature by
-/// each of the log's keys that made one, and the cosignatures.
-fn keep(signed: &LogSigned<Checkpoint>, cosignatures: &[NoteSignature]) -> Note {
-    let mut note = Note::unsigned(signed.get().to_string());
-    for line in signed.verified_note().signatures() {
-        let known = |kept: &NoteSignature| kept.name() == line.name() && kept.id() == line.id();
-        if note.signatures().len() < MAX_KEPT_SIGNATURES && !note.signatures().iter().any(known) {
-            note.push(line.clone());
-        }
-    }
-    cosignatures.iter().for_each(|line| note.push(line.clone()));
+/// What is kept of a checkpoint whose lines are all verified: its text, and a signature by each key.
+fn keep(verified: &Note) -> Note {
+    let mut note = Note::unsigned(verified.text().to_owned());
+    verified.signatures().iter().for_each(|line| keep_line(&mut note, line));
     note
 }
 
-/// Seconds since 1970, and never zero: "the timestamp MUST NOT be zero".
-fn now() -> Result<u64, WitnessError> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| WitnessError::Clock)?;
-    if since.as_secs() == 0 { Err(WitnessError::Clock) } else { Ok(since.as_secs()) }
+fn keep_line(note: &mut Note, line: &NoteSignature) {
+    let known = |kept: &NoteSignature| kept.name() == line.name() && kept.id() == line.id();
+    if note.signatures().len() < MAX_KEPT_SIGNATURES && !note.signatures().iter().any(known) {
+        note.push(line.clone());
+    }
+}
+
+/// Zero before 1970.
+fn system_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The time of the next cosignature: never zero ("the timestamp MUST NOT be zero"), and never before that of
+/// the one before, whatever was done to the clock.
+fn time_after(latest: Option<&Head>, now: u64) -> Result<u64, WitnessError> {
+    if now == 0 {
+        return Err(WitnessError::Clock);
+    }
+    let latest = latest.map_or(0, |latest| latest.time);
+    if latest.saturating_sub(now) > MAX_BEHIND_SECONDS {
+        return Err(WitnessError::ClockBehind { seconds: latest - now });
+    }
+    Ok(now.max(latest))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::cosignature;
+    use crate::merkle::{Hash, TreeSize};
+
+    #[tokio::test]
+    async fn a_clock_that_was_set_back_is_a_fault_until_it_is_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = |name| KeyName::new(name).unwrap();
+        let log = NoteSigner::from_seed(name("log.example/a"), SignatureType::Ed25519, &[1; 32]);
+        let kind = SignatureType::CosignatureEd25519;
+        let key = NoteSigner::from_seed(name("witness.example/w"), kind, &[2; 32]);
+        let public = key.public().clone();
+        std::fs::write(dir.path().join(JOURNAL), Ledger::empty_journal(public.name())).unwrap();
+        std::fs::write(dir.path().join(LOGS_FILE), format!("log {}\nquorum none\n", log.public())).unwrap();
+        let ledger = Ledger::open(dir.path(), public.name()).unwrap();
+        let time = Arc::new(AtomicU64::new(10_000));
+        let read = time.clone();
+        let clock = Arc::new(move || read.load(Ordering::SeqCst));
+        let witness = Witness::open_at(dir.path(), vec![key], ledger, clock).unwrap();
+        let head = Checkpoint::new(name("log.example/a"), TreeSize::ZERO, Hash::EMPTY_ROOT);
+        let add = AddCheckpoint { old: TreeSize::ZERO, proof: vec![], checkpoint: head.sign(&log) };
+        let add = add.to_string();
+        let at = async |now| {
+            time.store(now, Ordering::SeqCst);
+            let lines = witness.add_checkpoint(add.as_bytes()).await?;
+            Ok::<_, WitnessError>(cosignature::verify(&public, &head.to_string(), lines[0].bytes()).unwrap())
+        };
+        assert_eq!(at(10_000).await.unwrap(), 10_000);
+        assert_eq!(at(9_700).await.unwrap(), 10_000, "the time of the one before");
+        assert!(witness.faults().is_empty());
+        let refused = at(9_699).await.unwrap_err();
+        assert_eq!(refused.code(), "clock");
+        let faults = witness.faults();
+        assert!(
+            faults.len() == 1 && faults[0].contains("log.example/a") && faults[0].contains("set it"),
+            "{faults:?}"
+        );
+        assert_eq!(at(10_001).await.unwrap(), 10_001);
+        assert!(witness.faults().is_empty());
+    }
+
+    #[test]
+    fn times_never_go_back_and_a_clock_that_does_by_far_stops_cosigning() {
+        let head = |time| Head { size: TreeSize::ZERO, root: Hash::EMPTY_ROOT, time };
+        let after = |latest, now| time_after(Some(&head(latest)), now).ok();
+        assert_eq!(time_after(None, 5).ok(), Some(5));
+        assert_eq!(
+            (after(1_000, 1_000), after(1_000, 1_001), after(1_000, 9_000)),
+            (Some(1_000), Some(1_001), Some(9_000))
+        );
+        assert_eq!((after(1_000, 999), after(1_000, 700)), (Some(1_000), Some(1_000)));
+        assert!(matches!(
+            time_after(Some(&head(1_000)), 699),
+            Err(WitnessError::ClockBehind { seconds: 301 })
+        ));
+        assert!(matches!(time_after(Some(&head(1)), 0), Err(WitnessError::Clock)));
+        assert!(matches!(time_after(None, 0), Err(WitnessError::Clock)));
+    }
 }

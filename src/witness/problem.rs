@@ -26,6 +26,9 @@ pub enum WitnessError {
     /// The body can't be read.
     #[error(transparent)]
     Malformed(#[from] FormatError),
+    /// The body is longer than any request.
+    #[error(transparent)]
+    TooLarge(FormatError),
     /// The body did not arrive whole.
     #[error("the body did not arrive whole: {0}; send it again")]
     BodyCutShort(String),
@@ -40,7 +43,7 @@ pub enum WitnessError {
     UnknownOrigin(String),
     /// The log did not sign it.
     #[error(transparent)]
-    NotSigned(NoteError),
+    NotSigned(CheckpointError),
     /// The log signed it, and it is not cosigned.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -72,6 +75,14 @@ pub enum WitnessError {
     /// The clock says nothing that could be signed.
     #[error("the witness's clock is before 1970: its operator has to set it")]
     Clock,
+    /// The clock was set back, or was ahead when the log was cosigned last.
+    #[error(
+        "the witness's clock is {seconds} s behind its own last cosignature of this log: its operator has to set it; if it is right now, it was ahead then: docs/witness.md, \"Watch it\""
+    )]
+    ClockBehind {
+        /// By how much.
+        seconds: u64,
+    },
     /// What it knows can't be read or written.
     #[error("nothing was cosigned: {0}")]
     Ledger(Arc<LedgerError>),
@@ -126,9 +137,7 @@ impl WitnessError {
     /// The one table of statuses and codes. Those of c2sp.org/tlog-witness are 400, 403, 404, 409 and 422.
     pub(super) fn table(&self) -> Outcome {
         match self {
-            Self::Malformed(FormatError::TooLarge { unit: "bytes", .. }) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "too-large")
-            }
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
             Self::BodyCutShort(_) => (StatusCode::BAD_REQUEST, "body-cut-short"),
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
@@ -149,7 +158,7 @@ impl WitnessError {
             Self::NoSubtrees => (StatusCode::NOT_FOUND, "no-subtrees"),
             Self::NeverCosigned(_) => (StatusCode::NOT_FOUND, "never-cosigned"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
-            Self::Clock => (StatusCode::SERVICE_UNAVAILABLE, "clock"),
+            Self::Clock | Self::ClockBehind { .. } => (StatusCode::SERVICE_UNAVAILABLE, "clock"),
             Self::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -169,7 +178,7 @@ impl From<CheckpointError> for WitnessError {
     fn from(error: CheckpointError) -> Self {
         match error {
             CheckpointError::Format(e) | CheckpointError::Note(NoteError::Format(e)) => Self::Malformed(e),
-            CheckpointError::Note(e) => Self::NotSigned(e),
+            CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. } => Self::NotSigned(error),
             CheckpointError::WrongOrigin { seen, .. } => Self::UnknownOrigin(seen),
         }
     }
@@ -178,7 +187,7 @@ impl From<CheckpointError> for WitnessError {
 impl From<BodyError> for WitnessError {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::TooLarge(e) => Self::Malformed(e),
+            BodyError::TooLarge(e) => Self::TooLarge(e),
             BodyError::CutShort(why) => Self::BodyCutShort(why),
             BodyError::TooSlow(seconds) => Self::BodyTooSlow(seconds),
             BodyError::Encoded(encoding) => Self::Encoded(encoding),

@@ -19,20 +19,45 @@ impl Witness {
             return Err(WitnessError::NoSubtrees);
         }
         // 1. "If the request is invalid according to the rules above": 400.
-        let SignSubtree { subtree, hash, proof, checkpoint } = SignSubtree::parse(body)?;
+        let request = SignSubtree::parse(body)?;
+        let head = Checkpoint::parse(request.checkpoint.text())?;
         // 2. "If the checkpoint origin is unknown": 404.
-        let origin = checkpoint.text().split('\n').next().unwrap_or_default();
-        if !self.knows(origin) {
-            return Err(WitnessError::UnknownOrigin(quote(origin)));
+        if !self.knows(&head.origin) {
+            return Err(WitnessError::UnknownOrigin(quote(head.origin.as_str())));
         }
-        // 3. "verify that the checkpoint includes a valid cosignature from one of its own keys": 403.
+        // Nobody has to have signed a request so far: whatever is sent, it takes one processor, and none of
+        // those turns that a log waits for.
+        let place = self.shared.subtrees.place().ok_or(WitnessError::Busy)?;
+        let turn = place.turn().await;
+        let witness = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            // Given back when the work is done, whether anybody waits for it or not.
+            let _turn = (place, turn);
+            witness.sign_cosigned(request, &head)
+        });
+        done.await.map_err(|_| WitnessError::Internal)?
+    }
+
+    /// Steps 3 to 5, for a head that nobody has vouched for yet.
+    fn sign_cosigned(
+        &self,
+        request: SignSubtree,
+        head: &Checkpoint,
+    ) -> Result<Vec<NoteSignature>, WitnessError> {
+        let SignSubtree { subtree, hash, proof, checkpoint } = request;
+        // 3. "verify that the checkpoint includes a valid cosignature from one of its own keys": 403. A bad
+        //    one beside it spoils the note, as any named key's does.
+        let own: Vec<NoteKey> = self.keys().cloned().collect();
+        let verified = checkpoint.verify(&own).map_err(|e| WitnessError::NotCosigned(e.to_string()))?;
         //    Only ML-DSA-44 counts: whoever could forge Ed25519 would otherwise be given ML-DSA-44
         //    signatures for it. "SHOULD be from one or more of the same witness key(s) that signed the
         //    checkpoint" asks for the same.
-        let own: Vec<NoteKey> = self.subtree_signers().map(|key| key.public().clone()).collect();
-        let verified = self.compute(move || checkpoint.verify(&own)).await?;
-        let verified = verified.map_err(|e| WitnessError::NotCosigned(e.to_string()))?;
-        let head = Checkpoint::parse(verified.note().text())?;
+        let signers: Vec<&NoteSigner> =
+            self.subtree_signers().filter(|key| verified.signers().contains(key.public())).collect();
+        if signers.is_empty() {
+            let seen = "it is cosigned with Ed25519 alone".to_owned();
+            return Err(WitnessError::NotCosigned(seen));
+        }
         // 1. again, for what was not to be believed before: "end MUST be less than or equal to the
         //    checkpoint size": 400.
         if !subtree.is_within(head.size) {
@@ -43,23 +68,59 @@ impl Witness {
         verify_subtree_consistency(subtree, &hash, head.size, &head.root, &proof)
             .map_err(WitnessError::NotASubtree)?;
         // 5. Sign. "If the cosignature format supports timestamps, the timestamp MUST be zero."
-        let (witness, signers) = (self.clone(), verified.signers().to_vec());
-        let sign = move || {
-            let leaves = (subtree.start().get(), subtree.end().get());
-            let same = witness.subtree_signers().filter(|key| signers.contains(key.public()));
-            same.map(|key| cosign_subtree(&head.origin, leaves, &hash, key)).collect()
-        };
-        self.compute(sign).await
+        let leaves = (subtree.start().get(), subtree.end().get());
+        Ok(signers.into_iter().map(|key| cosign_subtree(&head.origin, leaves, &hash, key)).collect())
     }
 
-    /// Whether it cosigns for this log, or did: what the log grew to then is a fact.
-    fn knows(&self, origin: &str) -> bool {
-        let listed = self.shared.logs.current().keys().iter().any(|key| key.name().as_str() == origin);
-        listed || KeyName::new(origin).is_ok_and(|origin| self.shared.ledger.head(&origin).is_some())
+    /// Whether it cosigns for this log. One that was taken off the list is asked for nothing any more.
+    fn knows(&self, origin: &KeyName) -> bool {
+        self.shared.logs.current().keys().iter().any(|key| key.name() == origin)
     }
 
     /// The keys whose format knows subtrees.
     fn subtree_signers(&self) -> impl Iterator<Item = &NoteSigner> {
         self.shared.keys.iter().filter(|key| key.public().kind() == SignatureType::CosignatureMlDsa44)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::turns::Place;
+    use super::super::{JOURNAL, LOGS_FILE, Ledger};
+    use super::*;
+    use crate::cosignature::cosign;
+    use crate::merkle::{Hash, LeafIndex, Subtree, TreeSize};
+    use crate::note::Note;
+    use crate::wire::AddCheckpoint;
+
+    #[tokio::test]
+    async fn a_flood_of_subtrees_holds_up_no_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = |name| KeyName::new(name).unwrap();
+        let log = NoteSigner::from_seed(name("log.example/a"), SignatureType::Ed25519, &[1; 32]);
+        let key =
+            NoteSigner::from_seed(name("witness.example/w"), SignatureType::CosignatureMlDsa44, &[2; 32]);
+        let head = Checkpoint::new(name("log.example/a"), TreeSize::new(1).unwrap(), Hash::leaf(b"x"));
+        let cosigned = format!("{head}\n{}", cosign(&head, &key, 7));
+        let subtree = SignSubtree {
+            subtree: Subtree::new(LeafIndex::new(0).unwrap(), TreeSize::new(1).unwrap()).unwrap(),
+            hash: Hash::leaf(b"x"),
+            proof: vec![],
+            checkpoint: Note::parse(cosigned.as_bytes()).unwrap(),
+        };
+        std::fs::write(dir.path().join(JOURNAL), Ledger::empty_journal(key.public().name())).unwrap();
+        let logs = format!("log {}\nquorum none\n", log.public());
+        std::fs::write(dir.path().join(LOGS_FILE), logs).unwrap();
+        let witness = Witness::open(dir.path(), vec![key]).unwrap();
+        let body = subtree.to_string();
+        let ask = || witness.sign_subtree(body.as_bytes());
+        let places: Vec<Place> = std::iter::from_fn(|| witness.shared.subtrees.place()).take(1_000).collect();
+        assert!(places.len() < 100, "some may wait, and no more");
+        let turn = places[0].turn().await;
+        assert!(matches!(ask().await, Err(WitnessError::Busy)));
+        let add = AddCheckpoint { old: TreeSize::ZERO, proof: vec![], checkpoint: head.sign(&log) };
+        assert!(witness.add_checkpoint(add.to_string().as_bytes()).await.is_ok());
+        drop((places, turn));
+        assert_eq!(ask().await.unwrap().len(), 1);
     }
 }

@@ -8,20 +8,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::note::KeyName;
 
-/// Requests of one log that wait; a log that sends one after the other has one.
+/// Requests of one queue that wait; a log that sends one after the other has one.
 const QUEUE: usize = 32;
 
 /// The queues of all logs. Only a log that signed a request has one.
 #[derive(Debug, Default)]
 pub struct Turns(Mutex<HashMap<KeyName, Arc<Queue>>>);
 
+/// One at a time, and a few that wait.
 #[derive(Debug)]
-struct Queue {
+pub struct Queue {
     places: Arc<Semaphore>,
     turn: Arc<Semaphore>,
 }
 
-/// A place in the queue of a log, until it is dropped.
+/// A place in a queue, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
     queue: Arc<Queue>,
@@ -32,11 +33,20 @@ impl Turns {
     /// A place in the queue of this log; `None` where it is full.
     pub fn queue(&self, origin: &KeyName) -> Option<Place> {
         let mut queues = self.0.lock().expect("no panic while it is held");
-        let queue = queues.entry(origin.clone()).or_insert_with(|| {
-            Arc::new(Queue { places: Arc::new(Semaphore::new(QUEUE)), turn: Arc::new(Semaphore::new(1)) })
-        });
-        let place = queue.places.clone().try_acquire_owned().ok()?;
-        Some(Place { queue: queue.clone(), _place: place })
+        queues.entry(origin.clone()).or_insert_with(|| Arc::new(Queue::new())).place()
+    }
+}
+
+impl Queue {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(QUEUE)), turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// A place in it; `None` where it is full.
+    pub fn place(self: &Arc<Self>) -> Option<Place> {
+        let place = self.places.clone().try_acquire_owned().ok()?;
+        Some(Place { queue: self.clone(), _place: place })
     }
 }
 

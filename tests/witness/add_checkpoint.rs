@@ -172,6 +172,56 @@ fn signatures_by_unknown_keys_are_ignored_and_not_kept() {
 }
 
 #[test]
+fn a_signature_that_was_shown_stays_when_the_text_comes_without_it() {
+    let log = TestLog::new("log.example/a", 9);
+    let ml_dsa = NoteSigner::from_seed(log.origin(), SignatureType::CosignatureMlDsa44, &[9; 32]);
+    let witness = Served::knowing(&[log.vkey(), ml_dsa.public().clone()]);
+    let mut both = log.request(0, 9);
+    both.checkpoint.push(treehead::cosignature::cosign(&log.head(9), &ml_dsa, 7));
+    assert_eq!(witness.add(&both).status, 200);
+    let shown = || Note::parse(&witness.get(&log.path()).body).unwrap();
+    let before = shown();
+    // What is asked again within the second is answered from memory.
+    crate::common::log::eventually("the head is cosigned anew", || {
+        assert_eq!(witness.add(&log.request(9, 9)).status, 200);
+        shown() != before
+    });
+    let lines = |by: &NoteSigner| shown().signatures().iter().filter(|line| line.names(by.public())).count();
+    assert_eq!((lines(&ml_dsa), lines(log.signer())), (1, 1), "{}", shown());
+    let cosigners = witness_keys();
+    assert_eq!((shown().signatures().len(), lines(&cosigners[0]), lines(&cosigners[1])), (4, 1, 1));
+}
+
+#[test]
+fn extension_lines_need_a_signature_that_covers_them() {
+    let log = TestLog::new("log.example/a", 9);
+    let ml_dsa = NoteSigner::from_seed(log.origin(), SignatureType::CosignatureMlDsa44, &[9; 32]);
+    let witness = Served::knowing(&[log.vkey(), ml_dsa.public().clone()]);
+    let line = treehead::cosignature::cosign(&log.head(9), &ml_dsa, 7);
+    let mut request = log.request(0, 9);
+    let text = format!("{}put in by a stranger\n", log.head(9));
+    request.checkpoint = Note::parse(format!("{text}\n{line}").as_bytes()).unwrap();
+    witness.add(&request).problem(403, "log-signature");
+    assert_eq!(witness.size_of(&log), 0);
+    request.checkpoint.push(log.sign_text(&text).signatures()[0].clone());
+    assert_eq!(witness.add(&request).status, 200);
+}
+
+#[test]
+fn what_is_too_long_inside_a_body_that_fits_is_malformed() {
+    let log = TestLog::new("log.example/a", 9);
+    let witness = Served::new(&[&log]);
+    let long_name =
+        log.request(0, 9).to_string().replace("— log.example/a", &format!("— {}", "x".repeat(300)));
+    witness.add(&long_name).problem(400, "malformed");
+    let long_text = AddCheckpoint {
+        checkpoint: log.sign_text(&format!("{}{}\n", log.head(9), "x".repeat(17 * 1024))),
+        ..log.request(0, 9)
+    };
+    witness.add(&long_text).problem(400, "malformed");
+}
+
+#[test]
 fn two_lines_by_one_key_are_one_signature() {
     let log = TestLog::new("log.example/a", 40);
     let witness = Served::new(&[&log]);

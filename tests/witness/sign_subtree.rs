@@ -145,6 +145,9 @@ fn only_a_checkpoint_that_this_witness_cosigned_with_ml_dsa_will_do() {
     // Of another tree, though of this log; and of a subtree.
     refused(&[cosign(&log.forked(3, 14, "other ").head(14), &ml_dsa_key(), 7)]);
     refused(&[cosign_subtree(&log.origin(), (8, 13), &root_of(&log.leaves[8..13]), &ml_dsa_key())]);
+    // Its other key is named, and did not make the line.
+    let bad = NoteSignature::new(ed25519.name().clone(), ed25519.id(), vec![7; 72]);
+    refused(&[ml_dsa.clone(), bad]);
     // Every other line is ignored.
     let all = [ml_dsa, ed25519, log.signed(14).signatures()[0].clone()];
     assert_eq!(ask(&witness, &request(&log, (8, 13), 14, &all)).status, 200);
@@ -158,6 +161,31 @@ fn an_unknown_origin_is_not_found() {
     // Not even with a cosignature of its own.
     let lines = [cosign(&stranger.head(14), &ml_dsa_key(), 7)];
     ask(&witness, &request(&stranger, (8, 13), 14, &lines)).problem(404, "unknown-origin");
+}
+
+#[test]
+fn a_log_that_was_taken_off_the_list_is_not_found() {
+    let (log, other) = (TestLog::new("log.example/a", 14), TestLog::new("log.example/b", 14));
+    let witness = Served::new(&[&log]);
+    let good = request(&log, (8, 13), 14, &witness.cosigns(&log, 0, 14));
+    assert_eq!(ask(&witness, &good).status, 200);
+    std::fs::write(witness.dir.join("logs.policy"), format!("log {}\nquorum none\n", other.vkey())).unwrap();
+    crate::common::log::eventually("the list is read again", || ask(&witness, &good).status == 404);
+    ask(&witness, &good).problem(404, "unknown-origin");
+}
+
+#[test]
+fn a_reference_that_is_no_checkpoint_is_malformed() {
+    let log = TestLog::new("log.example/a", 14);
+    let witness = Served::new(&[&log]);
+    let lines = witness.cosigns(&log, 0, 14);
+    let good = request(&log, (8, 13), 14, &lines).to_string();
+    // Whoever is said to have signed it, and whether the origin is known.
+    for origin in ["log.example/a", "log.example/b"] {
+        let bad = good.replacen("log.example/a\n14\n", &format!("{origin}\n014\n"), 1);
+        assert_ne!(bad, good);
+        ask(&witness, &bad).problem(400, "malformed");
+    }
 }
 
 #[test]

@@ -132,10 +132,15 @@ pub fn consistency(old: usize, leaves: &[Hash]) -> Vec<Hash> {
 
 /// A witness's directory that knows these logs.
 pub fn witness_dir(logs: &[&TestLog]) -> TempDir {
+    dir_knowing(&logs.iter().map(|log| log.vkey()).collect::<Vec<_>>())
+}
+
+/// The same for keys that are the logs'.
+fn dir_knowing(keys: &[NoteKey]) -> TempDir {
     let dir = quick_dir();
     fs::write(dir.path().join(JOURNAL), Ledger::empty_journal(&name(WITNESS))).expect("written");
     let mut known = Logs::default();
-    known.add(&logs.iter().map(|log| log.vkey()).collect::<Vec<_>>()).expect("the keys of logs");
+    known.add(keys).expect("the keys of logs");
     fs::write(dir.path().join(LOGS_FILE), known.to_string()).expect("written");
     dir
 }
@@ -173,6 +178,14 @@ pub struct Served {
 impl Served {
     pub fn new(logs: &[&TestLog]) -> Self {
         Self::with_keys(logs, witness_keys())
+    }
+
+    /// One that knows logs by these keys.
+    pub fn knowing(keys: &[NoteKey]) -> Self {
+        let temp = dir_knowing(keys);
+        let mut served = Self::start(temp.path(), witness_keys());
+        served.temp = Some(temp);
+        served
     }
 
     pub fn with_keys(logs: &[&TestLog], keys: Vec<NoteSigner>) -> Self {

@@ -188,6 +188,14 @@ fn settings_that_can_not_be_meant_are_named() {
             ),
             "expected each name of a witness once, saw \"w1.example.com/ed25519\" twice",
         ),
+        (
+            format!(
+                "quorum = 1\n{}{}",
+                block(1).replace(&fill(", \"$M1\""), ""),
+                block(1).replace(&fill("\"$E1\", "), "").replace("name = \"w1", "name = \"other")
+            ),
+            "expected each cosigner in one [[witness]] block, with all of its vkeys, saw a second block of w1.example.com, named other.example.com",
+        ),
         (named("\"\""), "expected the name of a witness without white space"),
         (named("\"two words\""), "expected the name of a witness without white space"),
         (named("\"w1\\n\""), "expected the name of a witness without white space"),

@@ -10,8 +10,7 @@ use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{files, output};
 use crate::format::FormatError;
 use crate::note::NoteKey;
-use crate::policy::MAX_POLICY_BYTES;
-use crate::witness::{LOGS_FILE, Logs};
+use crate::witness::{LOGS_FILE, Logs, MAX_LOGS_BYTES};
 
 /// Largest file of vkeys.
 const MAX_VKEYS_BYTES: usize = 64 * 1024;
@@ -41,7 +40,7 @@ pub fn add(config: &Config, keys: &[NoteKey]) -> Result<usize, Failure> {
     // Two at once would each write the file without the other's log.
     let _lock = files::lock(&config.dir.join("logs.lock"))?;
     let path = config.dir.join(LOGS_FILE);
-    let old = files::read(&path, "a list of logs", MAX_POLICY_BYTES)?;
+    let old = files::read(&path, "a list of logs", MAX_LOGS_BYTES)?;
     let mut logs = Logs::parse(&old).map_err(|e| Failure::file(&path, &e))?;
     let added = logs.add(keys).map_err(|e| Failure::Usage(e.to_string()))?;
     if !added.is_empty() {

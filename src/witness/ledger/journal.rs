@@ -8,8 +8,9 @@
 //!           CRC-32 of the whole batch before it u32
 //! ```
 //!
-//! Integers are big-endian; batches are numbered from zero. A note has no control characters but the
-//! newline, so that none of it can be read as the head of a batch, whose number begins with zeros.
+//! Integers are big-endian; batches are numbered from zero. Whatever a log chooses of a record can be read
+//! as the head of a batch only if its number is huge: notes and origins have no control character but the
+//! newline, and roots are in hex, while a number that can stand in the file begins with zeros.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -172,7 +173,7 @@ fn scan(bytes: &[u8], name: &KeyName) -> Result<Scan, (usize, String)> {
                 (at, number) = (at + length, number + 1);
             }
             // Whatever was written after a batch was written after its fdatasync: it had been released.
-            Err(NoBatch::Torn(detail)) if !has_batch_behind(&bytes[at..]) => {
+            Err(NoBatch::Torn(detail)) if !has_batch_behind(&bytes[at..], number) => {
                 scan.torn = Some((at, detail));
                 break;
             }
@@ -247,11 +248,16 @@ fn read_head(head: &[u8]) -> Option<(u64, usize, usize)> {
     Some((u64::from_be_bytes(*number), usize_of(count)?, usize_of(body)?))
 }
 
-/// Whether the head of a batch stands anywhere behind the one that does not check.
-fn has_batch_behind(bytes: &[u8]) -> bool {
+/// Whether the head of a later batch stands anywhere behind the one of this number, which does not check.
+fn has_batch_behind(bytes: &[u8], number: u64) -> bool {
+    // Each batch takes more than one byte. A size is the one thing of eight free bytes that a log chooses:
+    // what follows it is no number near this one.
+    let later = number + 1..=number + bytes.len() as u64;
     bytes.get(1..).is_some_and(|rest| {
-        rest.windows(BATCH_HEAD_BYTES)
-            .any(|window| window.starts_with(BATCH_MAGIC) && read_head(window).is_some())
+        rest.windows(BATCH_HEAD_BYTES).any(|window| {
+            window.starts_with(BATCH_MAGIC)
+                && read_head(window).is_some_and(|(seen, ..)| later.contains(&seen))
+        })
     })
 }
 
@@ -259,6 +265,7 @@ fn has_batch_behind(bytes: &[u8]) -> bool {
 mod tests {
     use super::super::test_record as record;
     use super::*;
+    use crate::merkle::TreeSize;
     use crate::store::RealDisk;
 
     fn name() -> KeyName {
@@ -319,6 +326,38 @@ mod tests {
                 assert_eq!(scan(&torn, &name()).ok().unwrap().torn.unwrap().0, first, "zeros from {at}");
             }
         }
+    }
+
+    /// A head that checks, of the batch of this number.
+    fn batch_head(number: &[u8; 8]) -> Vec<u8> {
+        let mut head = [BATCH_MAGIC.as_slice(), number, b"\0\0\0\x01", b"\0\0\0\x40"].concat();
+        seal(&mut head, 0);
+        head
+    }
+
+    #[test]
+    fn no_root_or_size_that_a_log_chooses_makes_a_torn_batch_damage() {
+        let mut root = [0; 32];
+        root[..BATCH_HEAD_BYTES].copy_from_slice(&batch_head(&2_u64.to_be_bytes()));
+        let mut by_root = record("log.example/a", 8);
+        by_root.head.root = Hash::from_bytes(root);
+        let mut by_size = record("log.example/a", 8);
+        by_size.head.size = TreeSize::new(u64::from_be_bytes(*BATCH_MAGIC)).unwrap();
+        for chosen in [by_root, by_size] {
+            let (_dir, path) = written(&[&[record("log.example/a", 7)], std::slice::from_ref(&chosen)]);
+            let mut bytes = fs::read(&path).unwrap();
+            assert_eq!(scan(&bytes, &name()).ok().unwrap().last.values().next(), Some(&chosen));
+            bytes.pop();
+            let scan = scan(&bytes, &name()).unwrap_or_else(|(at, detail)| panic!("byte {at}: {detail}"));
+            assert!(scan.torn.is_some());
+        }
+    }
+
+    #[test]
+    fn text_that_checks_as_the_head_of_a_batch_is_none() {
+        // What a size and the hex of a root come to, if the CRC is hex too.
+        assert!(!has_batch_behind(&[b"x".as_slice(), &batch_head(b"0123abcd")].concat(), 1));
+        assert!(has_batch_behind(&[b"x".as_slice(), &batch_head(&2_u64.to_be_bytes())].concat(), 1));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What the witness remembers of a log.
 //!
 //! ```text
-//! record    size u64 || root (32) || time u64 || origin length u16 || origin || note length u32 || note
+//! record    size u64 || root, lower-case hex (64) || time u64 || origin length u16 || origin || note length u32 || note
 //! ```
 //!
-//! Integers are big-endian. The journal holds records one after the other, sled one a row.
+//! Integers are big-endian. The journal holds records one after the other, sled one a row. The root is in
+//! hex because the log chooses it: none of its bytes can then be those that begin a batch's number.
 
 use crate::merkle::{HASH_BYTES, Hash, TreeSize};
 use crate::note::{KeyName, MAX_NOTE_BYTES};
@@ -50,7 +51,7 @@ impl Record {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let origin = self.origin.as_str().as_bytes();
         out.extend_from_slice(&self.head.size.get().to_be_bytes());
-        out.extend_from_slice(self.head.root.as_bytes());
+        out.extend_from_slice(self.head.root.to_hex().as_bytes());
         out.extend_from_slice(&self.head.time.to_be_bytes());
         out.extend_from_slice(&u16::try_from(origin.len()).expect("names are short").to_be_bytes());
         out.extend_from_slice(origin);
@@ -61,7 +62,8 @@ impl Record {
     /// Takes a record off the front of `bytes`.
     pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let size = TreeSize::new(u64::from_be_bytes(take(bytes)?))?;
-        let root = Hash::from_bytes(take::<HASH_BYTES>(bytes)?);
+        let root = take::<{ 2 * HASH_BYTES }>(bytes)?;
+        let root = Hash::from_hex(std::str::from_utf8(&root).ok()?).ok()?;
         let time = u64::from_be_bytes(take(bytes)?);
         let origin = usize::from(u16::from_be_bytes(take(bytes)?));
         let origin = KeyName::new(std::str::from_utf8(bytes.split_off(..origin)?).ok()?).ok()?;

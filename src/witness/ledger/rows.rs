@@ -1,7 +1,9 @@
 //! sled: a row for each log, by the hash of its origin, for reading. Written after the journal, so that
-//! it is never ahead of it; whatever is wrong with it, it is made anew.
+//! it is never ahead of it; whatever is wrong with it, it is made anew. sled may panic on files that it did
+//! not expect: here that is one more error.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,35 +24,40 @@ pub struct Rows {
 
 impl Drop for Rows {
     fn drop(&mut self) {
-        if let Err(error) = self.dir.close(&self.db) {
+        if let Err(error) = guarded(|| self.dir.close(&self.db)) {
             tracing::warn!(%error, "sled was not closed; should the power fail, it is made anew");
         }
     }
 }
 
 impl Rows {
-    /// Opens sled, and compares it with what the journal has. Another boot's is thrown away, and so is
+    /// Opens sled, and compares it with what the journal has. Another boot's is thrown away then, and so is
     /// what can't be read.
     ///
     /// A row that is ahead of the journal is an error: rows are written when their record is durable, so
-    /// the journal is not the one that it was.
+    /// the journal is not the one that it was. That is so after a power cut too: it may take rows away, and
+    /// makes none.
     pub fn open(
         io: &Arc<dyn DiskIo>,
         dir: &Path,
         journal: &HashMap<Hash, Record>,
     ) -> Result<Self, LedgerError> {
         let sled = SledDir::new(dir.join("sled"), dir.join("sled.open"), io.clone());
+        // What can't be read of another boot's proves nothing, and goes anyway.
+        if let Ok(Some(found)) = sled.open_cut_off(CACHE_BYTES) {
+            compare_all(&found, journal).0?;
+            let _ = guarded(|| Ok(drop(found)));
+        }
         let open = || -> Result<Self, StoreError> {
             Ok(Self { db: sled.open_plain(CACHE_BYTES)?, dir: sled.clone(), io: io.clone() })
         };
-        let read = open().and_then(|rows| rows.all().map(|all| (rows, all)));
-        match read {
-            Ok((rows, all)) => {
-                for row in all {
-                    compare(&row, journal.get(&row.key()))?;
-                }
-                Ok(rows)
-            }
+        let read = open().map(|rows| {
+            let (compared, whole) = compare_all(&rows.db, journal);
+            compared.map(|()| whole.map(|()| rows))
+        });
+        // The outer error is sled's, the inner one what it says of the journal.
+        match read.map_or_else(|e| Ok(Err(e)), |compared| compared)? {
+            Ok(rows) => Ok(rows),
             Err(StoreError::TreeDamaged { detail }) => {
                 tracing::warn!(detail, "sled does not check: making it anew from the journal");
                 sled.discard_marked()?;
@@ -60,13 +67,9 @@ impl Rows {
         }
     }
 
-    fn all(&self) -> Result<Vec<Record>, StoreError> {
-        self.db.iter().map(|row| decode(&row?.1)).collect()
-    }
-
     /// Writes rows in place of older ones. Durable only when sled gets round to it.
     pub fn put(&self, records: &[Arc<Record>]) -> Result<(), StoreError> {
-        self.io.derive(&mut || {
+        let mut write = || {
             let mut batch = sled::Batch::default();
             for record in records {
                 let mut row = Vec::new();
@@ -74,13 +77,40 @@ impl Rows {
                 batch.insert(record.key().as_bytes(), row);
             }
             Ok(self.db.apply_batch(batch)?)
-        })
+        };
+        // The thread that cosigns does this: it has to survive it.
+        guarded(|| self.io.derive(&mut write))
     }
 
     /// A row.
     pub fn get(&self, key: &Hash) -> Result<Option<Record>, StoreError> {
-        self.db.get(key.as_bytes())?.map(|row| decode(&row)).transpose()
+        guarded(|| self.db.get(key.as_bytes())?.map(|row| decode(&row)).transpose())
     }
+}
+
+/// What sled says; its panics are errors, too.
+fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(StoreError::TreeDamaged { detail: "sled panicked".to_owned() }))
+}
+
+/// Whether a row is ahead of the journal, and whether each of them can be read.
+fn compare_all(
+    db: &sled::Db,
+    journal: &HashMap<Hash, Record>,
+) -> (Result<(), LedgerError>, Result<(), StoreError>) {
+    let mut compared = Ok(());
+    let whole = guarded(|| {
+        for row in db.iter() {
+            let row = decode(&row?.1)?;
+            compared = compare(&row, journal.get(&row.key()));
+            if compared.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    (compared, whole)
 }
 
 fn decode(mut row: &[u8]) -> Result<Record, StoreError> {

@@ -173,6 +173,55 @@ fn an_older_journal_beside_a_newer_sled_is_refused() {
 }
 
 #[test]
+fn a_power_cut_does_not_hide_that_the_journal_is_older() {
+    let dir = made();
+    let (path, mark) = (dir.path().join(JOURNAL), dir.path().join("sled.open"));
+    let empty = fs::read(&path).unwrap();
+    let ledger = open(&dir);
+    assert!(replace(&ledger, None, record(7)));
+    drop(ledger);
+    let newest = fs::read(&path).unwrap();
+    fs::write(&path, &empty).unwrap();
+    // Each start says so, not the first one alone.
+    for _ in 0..2 {
+        fs::write(&mark, "another boot").unwrap();
+        let error = Ledger::open(dir.path(), &name()).err().unwrap();
+        assert!(matches!(error, LedgerError::RolledBack { .. }), "{error}");
+    }
+    fs::write(&path, &newest).unwrap();
+    assert_eq!(open(&dir).head(&origin()), Some(record(7).head));
+    // What can't be read proves nothing.
+    fs::write(&path, &empty).unwrap();
+    fs::write(&mark, "another boot").unwrap();
+    fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    fs::create_dir(dir.path().join("sled")).unwrap();
+    fs::write(dir.path().join("sled").join("db"), [7; 4_096]).unwrap();
+    fs::write(dir.path().join("sled").join("conf"), "nonsense").unwrap();
+    assert_eq!(open(&dir).head(&origin()), None);
+}
+
+/// sled panics whenever it is written.
+struct Panics;
+
+impl DiskIo for Panics {
+    fn derive(&self, _write: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        panic!("a page that sled did not expect");
+    }
+}
+
+#[test]
+fn a_panic_of_sled_stops_no_cosigning() {
+    let dir = made();
+    let ledger = Ledger::open_with(dir.path(), &name(), Arc::new(Panics), JOURNAL_BYTES).unwrap();
+    assert!(replace(&ledger, None, record(7)) && replace(&ledger, Some(record(7).head), record(8)));
+    assert_eq!(ledger.record(&origin_hash(&origin())).unwrap(), Some(record(8)), "from memory");
+    let faults = ledger.faults();
+    assert!(matches!(faults.as_slice(), [fault] if fault.contains("sled panicked")), "{faults:?}");
+    drop(ledger);
+    assert_eq!(open(&dir).head(&origin()), Some(record(8).head));
+}
+
+#[test]
 fn a_journal_that_has_grown_is_written_anew() {
     let dir = made();
     let ledger = Ledger::open_with(dir.path(), &name(), Arc::new(RealDisk), 2_000).unwrap();

@@ -1,0 +1,165 @@
+//! What is said of logs that don't grow as they should: "The witness MAY log the request [...] as it might be
+//! proof of log misbehavior."
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Mutex;
+
+use super::decide::{Question, Refusal};
+use super::ledger::Head;
+use super::{Request, origin_hash};
+use crate::merkle::{Hash, ProofError, TreeSize, verify_consistency};
+
+/// Heads that are remembered as reported, so that a log that asks again and again fills no disk.
+const MAX_REPORTED: usize = 4_096;
+
+/// Whether it was called a fork, the hash of the origin, size and root.
+type Key = (bool, Hash, TreeSize, Hash);
+
+/// The heads that were reported, each once.
+#[derive(Debug, Default)]
+pub struct Reports(Mutex<Reported>);
+
+#[derive(Debug, Default)]
+struct Reported {
+    heads: HashSet<Key>,
+    /// In the order in which they are forgotten.
+    order: VecDeque<Key>,
+}
+
+impl Reported {
+    fn is_new(&mut self, head: Key) -> bool {
+        if !self.heads.insert(head) {
+            return false;
+        }
+        self.order.push_back(head);
+        if self.order.len() > MAX_REPORTED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.heads.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// What a refusal says of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It signed two histories, and the line proves it.
+    Fork,
+    /// It may have, or its software or the one that sent it is wrong.
+    Odd,
+}
+
+impl Reports {
+    /// Logs why a head that the log signed was not cosigned, if that says something of the log.
+    pub fn report(&self, refusal: &Refusal, latest: Option<&Head>, request: &Request) {
+        let head = &request.question.checkpoint;
+        match self.verdict(refusal, latest, request) {
+            Some(Verdict::Fork) => {
+                let note = request.signed.to_string();
+                let proof: Vec<String> = request.question.proof.iter().map(Hash::to_base64).collect();
+                let proof = proof.join(" ");
+                tracing::error!(origin = %head.origin, %refusal, note, proof, "a log signed two histories: keep this line");
+            }
+            Some(Verdict::Odd) => {
+                tracing::warn!(origin = %head.origin, size = %head.size, root = %head.root, %refusal, "not cosigned");
+            }
+            None => {}
+        }
+    }
+
+    /// What is to be said, once for each head and verdict.
+    fn verdict(&self, refusal: &Refusal, latest: Option<&Head>, request: &Request) -> Option<Verdict> {
+        let verdict = match refusal {
+            Refusal::Forked { .. } => Verdict::Fork,
+            Refusal::Unproven(error) if shows_a_fork(*error, latest?, request) => Verdict::Fork,
+            Refusal::Unproven(_) | Refusal::EmptyRoot { .. } => Verdict::Odd,
+            _ => return None,
+        };
+        let head = &request.question.checkpoint;
+        // A head that is sent with a bad proof first does not take the alarm from the one with a good proof.
+        let key = (verdict == Verdict::Fork, origin_hash(&head.origin), head.size, head.root);
+        self.0.lock().expect("no panic while it is held").is_new(key).then_some(verdict)
+    }
+}
+
+/// Whether the proof shows that the tree grew out of another one than was cosigned: it then leads to the root
+/// that the log signed, from a root at the old size that is not the cosigned one. Where the old size is a
+/// power of two, a proof has no hash of the old tree and shows nothing.
+fn shows_a_fork(error: ProofError, latest: &Head, request: &Request) -> bool {
+    let ProofError::RootMismatch { expected, seen } = error else { return false };
+    let Question { proof, checkpoint, .. } = &request.question;
+    let new = (checkpoint.size, &checkpoint.root);
+    expected == latest.root && verify_consistency((latest.size, &seen), new, proof).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::merkle::reference;
+    use crate::note::{KeyName, Note};
+    use crate::witness::decide;
+
+    fn leaves(size: usize, how: &str) -> Vec<Hash> {
+        (0..size).map(|at| Hash::leaf(format!("{how}{at}").as_bytes())).collect()
+    }
+
+    fn request(old: usize, leaves: &[Hash], proof: Vec<Hash>) -> Request {
+        let size = |size: usize| TreeSize::new(size as u64).unwrap();
+        let name = KeyName::new("log.example").unwrap();
+        let checkpoint = Checkpoint::new(name, size(leaves.len()), reference::root(leaves));
+        let signed = Note::unsigned(checkpoint.to_string());
+        Request { question: Question { old: size(old), proof, checkpoint }, signed }
+    }
+
+    fn say(reports: &Reports, old: usize, request: &Request) -> Option<Verdict> {
+        let root = reference::root(&leaves(old, ""));
+        let latest = Head { size: TreeSize::new(old as u64).unwrap(), root, time: 1 };
+        let refusal = decide(Some(&latest), &request.question).unwrap_err();
+        reports.verdict(&refusal, Some(&latest), request)
+    }
+
+    #[test]
+    fn each_head_is_reported_once() {
+        let reports = Reports::default();
+        let fork = leaves(7, "other ");
+        let same_size = request(7, &fork, vec![]);
+        assert_eq!(say(&reports, 7, &same_size), Some(Verdict::Fork));
+        assert_eq!(say(&reports, 7, &same_size), None);
+        let another = request(7, &leaves(7, "third "), vec![]);
+        assert_eq!(say(&reports, 7, &another), Some(Verdict::Fork), "another root");
+        assert_eq!(say(&reports, 7, &request(8, &leaves(9, ""), vec![])), None, "a conflict says nothing");
+    }
+
+    #[test]
+    fn a_larger_fork_is_an_alarm_where_the_proof_shows_it() {
+        let reports = Reports::default();
+        let fork = leaves(12, "other ");
+        let proof = reference::proof(7, &fork);
+        let mut changed = proof.clone();
+        changed[0] = Hash::leaf(b"changed");
+        assert_eq!(say(&reports, 7, &request(7, &fork, changed)), Some(Verdict::Odd));
+        assert_eq!(say(&reports, 7, &request(7, &fork, vec![])), None, "the same head, just as odd");
+        assert_eq!(say(&reports, 7, &request(7, &fork, proof.clone())), Some(Verdict::Fork));
+        assert_eq!(say(&reports, 7, &request(7, &fork, proof)), None);
+        // A power of two: the proof begins with what was cosigned.
+        let proof = reference::proof(8, &fork);
+        assert_eq!(say(&reports, 8, &request(8, &fork, proof)), None, "odd again");
+        let proof = reference::proof(4, &leaves(9, "other "));
+        assert_eq!(say(&reports, 4, &request(4, &leaves(9, "other "), proof)), Some(Verdict::Odd));
+        // A wrong proof of a right tree is no fork.
+        let mut wrong = reference::proof(7, &leaves(12, ""));
+        wrong[0] = Hash::leaf(b"changed");
+        assert_eq!(say(&reports, 7, &request(7, &leaves(12, ""), wrong)), Some(Verdict::Odd));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut reported = Reported::default();
+        let key = |at: usize| (false, Hash::EMPTY_ROOT, TreeSize::new(at as u64).unwrap(), Hash::EMPTY_ROOT);
+        assert!((0..3 * MAX_REPORTED).all(|at| reported.is_new(key(at))));
+        assert_eq!((reported.heads.len(), reported.order.len()), (MAX_REPORTED, MAX_REPORTED));
+        assert!(!reported.is_new(key(3 * MAX_REPORTED - 1)) && reported.is_new(key(0)));
+    }
+}

@@ -443,7 +443,7 @@ fn two_witnesses_with_equal_name_and_key_id_are_refused() {
         material.resize(1 + 1_312, 0);
         format!("w.example+4d4e7a21+{}", crate::format::base64_encode(&material))
     };
-    let (one, two) = (vkey(99382), vkey(104616));
+    let (one, two) = (vkey(99_382), vkey(104_616));
     assert!(parse(&format!("witness a {one}\nquorum none\n")).is_ok());
     assert!(parse(&format!("witness a {two}\nquorum none\n")).is_ok());
     let error = parse(&format!("witness a {one}\nwitness b {two}\nquorum none\n")).unwrap_err().to_string();

@@ -329,8 +329,8 @@ mod tests {
     }
 
     /// A head that checks, of the batch of this number.
-    fn batch_head(number: &[u8; 8]) -> Vec<u8> {
-        let mut head = [BATCH_MAGIC.as_slice(), number, b"\0\0\0\x01", b"\0\0\0\x40"].concat();
+    fn batch_head(number: u64) -> Vec<u8> {
+        let mut head = [BATCH_MAGIC.as_slice(), &number.to_be_bytes(), b"\0\0\0\x01", b"\0\0\0\x40"].concat();
         seal(&mut head, 0);
         head
     }
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn no_root_or_size_that_a_log_chooses_makes_a_torn_batch_damage() {
         let mut root = [0; 32];
-        root[..BATCH_HEAD_BYTES].copy_from_slice(&batch_head(&2_u64.to_be_bytes()));
+        root[..BATCH_HEAD_BYTES].copy_from_slice(&batch_head(2));
         let mut by_root = record("log.example/a", 8);
         by_root.head.root = Hash::from_bytes(root);
         let mut by_size = record("log.example/a", 8);
@@ -356,8 +356,11 @@ mod tests {
     #[test]
     fn text_that_checks_as_the_head_of_a_batch_is_none() {
         // What a size and the hex of a root come to, if the CRC is hex too.
-        assert!(!has_batch_behind(&[b"x".as_slice(), &batch_head(b"0123abcd")].concat(), 1));
-        assert!(has_batch_behind(&[b"x".as_slice(), &batch_head(&2_u64.to_be_bytes())].concat(), 1));
+        assert!(!has_batch_behind(
+            &[b"x".as_slice(), &batch_head(u64::from_be_bytes(*b"0123abcd"))].concat(),
+            1
+        ));
+        assert!(has_batch_behind(&[b"x".as_slice(), &batch_head(2)].concat(), 1));
     }
 
     #[test]

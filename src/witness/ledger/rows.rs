@@ -45,8 +45,15 @@ impl Rows {
         let sled = SledDir::new(dir.join("sled"), dir.join("sled.open"), io.clone());
         // What can't be read of another boot's proves nothing, and goes anyway.
         if let Ok(Some(found)) = sled.open_cut_off(CACHE_BYTES) {
-            compare_all(&found, journal).0?;
-            let _ = guarded(|| Ok(drop(found)));
+            let (compared, _) = compare_all(&found, journal);
+            let closed = guarded(|| {
+                drop(found);
+                Ok(())
+            });
+            if let Err(error) = closed {
+                tracing::warn!(%error, "sled of another boot was not closed");
+            }
+            compared?;
         }
         let open = || -> Result<Self, StoreError> {
             Ok(Self { db: sled.open_plain(CACHE_BYTES)?, dir: sled.clone(), io: io.clone() })
@@ -56,7 +63,7 @@ impl Rows {
             compared.map(|()| whole.map(|()| rows))
         });
         // The outer error is sled's, the inner one what it says of the journal.
-        match read.map_or_else(|e| Ok(Err(e)), |compared| compared)? {
+        match read.unwrap_or_else(|e| Ok(Err(e)))? {
             Ok(rows) => Ok(rows),
             Err(StoreError::TreeDamaged { detail }) => {
                 tracing::warn!(detail, "sled does not check: making it anew from the journal");

@@ -157,7 +157,9 @@ impl World {
             };
             let line = line.expect("text");
             talk += &format!("{line}\n");
-            if let Some((_, url)) = line.split_once(" url=") {
+            // A witness that does not answer is named with its URL, too.
+            if let Some((_, url)) = line.split_once(" serving ").and_then(|(_, rest)| rest.split_once("url="))
+            {
                 break url.trim().to_owned();
             }
         };

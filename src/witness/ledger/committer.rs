@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -18,6 +18,9 @@ use crate::store::DiskIo;
 /// How soon a journal that could not be written is tried again while nobody asks: the health is then
 /// well again soon after the disk is.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How long a record waits in memory before sled gets it: of a log that grows many times a second, sled then
+/// gets the last head alone, and nobody waits for it.
+const ROW_DELAY: Duration = Duration::from_millis(100);
 /// A journal is written anew when it is so many times as long as what it has to hold.
 const GROWTH: u64 = 4;
 
@@ -41,6 +44,9 @@ pub struct Committer {
     journal_bytes: u64,
     /// Bytes of the journal when it was last written anew.
     live_bytes: u64,
+    /// What sled does not have yet, and when it gets it.
+    missing: HashMap<Hash, Arc<Record>>,
+    project_at: Option<Instant>,
     /// Nobody knows what the disk has: nothing may be appended before the journal is written anew.
     unsound: bool,
 }
@@ -55,17 +61,33 @@ impl Committer {
         journal_bytes: u64,
     ) -> Self {
         let live_bytes = journal.length();
-        Self { shared, journal, io, path, name, journal_bytes, live_bytes, unsound: false }
+        let missing = {
+            let heads = shared.heads.read().expect("no panic while it is held");
+            heads.iter().filter_map(|(key, entry)| Some((*key, entry.note.clone()?))).collect()
+        };
+        let (project_at, unsound) = (None, false);
+        Self { shared, journal, io, path, name, journal_bytes, live_bytes, missing, project_at, unsound }
     }
 
     /// Commits until nobody can ask any more.
     pub fn run(mut self, requests: &Receiver<Request>) {
+        let mut try_again = Instant::now();
         loop {
-            let wait = if self.unsound { TRY_AGAIN } else { Duration::MAX };
+            let again = self.unsound.then_some(try_again + TRY_AGAIN);
+            let until = again.into_iter().chain(self.project_at).min();
+            let wait = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
             match requests.recv_timeout(wait) {
                 Ok(first) => self.commit(batch(first, requests)),
-                Err(RecvTimeoutError::Timeout) => drop(self.make_sound()),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.project(),
+            }
+            let now = Instant::now();
+            if self.unsound && try_again + TRY_AGAIN <= now {
+                let _ = self.make_sound();
+                try_again = now;
+            }
+            if self.project_at.is_some_and(|at| at <= now) {
+                self.project();
             }
         }
     }
@@ -73,12 +95,12 @@ impl Committer {
     /// Commits what came together with one fdatasync.
     fn commit(&mut self, requests: Vec<Request>) {
         let (accepted, refused) = self.compare(requests);
-        let records: Vec<Record> = accepted.iter().map(|(record, _)| record.clone()).collect();
+        let (records, replies): (Vec<Record>, Vec<Reply>) = accepted.into_iter().unzip();
         let done = if records.is_empty() { Ok(()) } else { self.append(&records).map_err(Arc::new) };
         if done.is_ok() {
             self.show(records);
         }
-        for (_, reply) in accepted {
+        for reply in replies {
             // Whoever went away finds the head as it is now.
             let _ = reply.send(done.clone().map_err(NotReplaced::Storage));
         }
@@ -175,24 +197,22 @@ impl Committer {
     }
 
     /// Lets everyone see records that are durable.
-    fn show(&self, records: Vec<Record>) {
-        {
-            let mut heads = self.shared.heads.write().expect("no panic while it is held");
-            for record in records {
-                let (key, origin, head) = (record.key(), record.origin.clone(), record.head);
-                heads.insert(key, Entry { origin, head, note: Some(Arc::new(record)) });
-            }
+    fn show(&mut self, records: Vec<Record>) {
+        let mut heads = self.shared.heads.write().expect("no panic while it is held");
+        for record in records.into_iter().map(Arc::new) {
+            let (key, origin, head) = (record.key(), record.origin.clone(), record.head);
+            heads.insert(key, Entry { origin, head, note: Some(record.clone()) });
+            self.missing.insert(key, record);
         }
-        self.project();
+        drop(heads);
+        self.project_at.get_or_insert_with(|| Instant::now() + ROW_DELAY);
     }
 
     /// Writes to sled what it does not have yet. What it can't take stays in memory, and is tried again
     /// with the next records.
-    pub fn project(&self) {
-        let missing: Vec<Arc<Record>> = {
-            let heads = self.shared.heads.read().expect("no panic while it is held");
-            heads.values().filter_map(|entry| entry.note.clone()).collect()
-        };
+    pub fn project(&mut self) {
+        self.project_at = None;
+        let missing: Vec<Arc<Record>> = self.missing.values().cloned().collect();
         if missing.is_empty() {
             return;
         }
@@ -202,6 +222,7 @@ impl Committer {
             format!("{e}; cosigning goes on, and checkpoints are shown from memory; restart the witness once the cause is gone")
         });
         if fault.is_none() {
+            self.missing.clear();
             let mut heads = self.shared.heads.write().expect("no panic while it is held");
             missing.iter().for_each(|record| {
                 if let Some(entry) = heads.get_mut(&record.key()) {

@@ -152,7 +152,7 @@ impl Shared {
         if let Some(record) = &entry.note {
             return Ok(Some(record.as_ref().clone()));
         }
-        // A row may be newer: the committer writes it first.
+        // A row may be newer: it may have been written after memory was looked at.
         let row = self.rows.get(key)?;
         Ok(row.filter(|row| row.head.is_tree(&entry.head) || row.head.size > entry.head.size))
     }
@@ -205,7 +205,7 @@ impl Ledger {
         };
         let heads = RwLock::new(scan.last.into_iter().map(entry).collect());
         let shared = Arc::new(Shared { heads, rows, fault: Mutex::default(), _lock: lock });
-        let committer = Committer::new(shared.clone(), journal, io, path, name.clone(), journal_bytes);
+        let mut committer = Committer::new(shared.clone(), journal, io, path, name.clone(), journal_bytes);
         committer.project();
         let (requests, waiting) = channel();
         let told = shared.clone();

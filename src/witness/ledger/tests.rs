@@ -215,6 +215,12 @@ fn a_panic_of_sled_stops_no_cosigning() {
     let ledger = Ledger::open_with(dir.path(), &name(), Arc::new(Panics), JOURNAL_BYTES).unwrap();
     assert!(replace(&ledger, None, record(7)) && replace(&ledger, Some(record(7).head), record(8)));
     assert_eq!(ledger.record(&origin_hash(&origin())).unwrap(), Some(record(8)), "from memory");
+    // Nobody waits for sled, and so it fails a moment later.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while ledger.faults().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the fault is told");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     let faults = ledger.faults();
     assert!(matches!(faults.as_slice(), [fault] if fault.contains("sled panicked")), "{faults:?}");
     drop(ledger);

@@ -13,25 +13,30 @@ pub enum LastSeen {
     /// The log signed it, at this size, and does not have it any more, or has something else: in words, with
     /// what to do.
     NotOurs(TreeSize, String),
+    /// The log did not sign it, for this reason: it is nobody's evidence.
+    NotSigned(String),
 }
 
-/// Compares. A head that the log did not sign is nobody's evidence: then the error says so.
+/// Compares.
 pub fn compare(
     witness: &str,
     note: Note,
     log: &[NoteKey],
     reader: &dyn StoreReader,
-) -> Result<Result<LastSeen, String>, StoreError> {
+) -> Result<LastSeen, StoreError> {
     let signed = match checkpoint::open_note(note, log) {
         Ok(signed) => signed,
-        Err(e) => return Ok(Err(format!("it shows a tree head that this log did not sign: {e}"))),
+        Err(e) => {
+            let why = format!("it shows a tree head that this log did not sign: {e}");
+            return Ok(LastSeen::NotSigned(why));
+        }
     };
     let Checkpoint { size, root, .. } = signed.get();
     // A store that is being reloaded has no size, and nothing was lost.
     let ours = reader.applied()?;
     if *size > ours {
         let lost = size.get() - ours.get();
-        return Ok(Ok(LastSeen::NotOurs(
+        return Ok(LastSeen::NotOurs(
             *size,
             format!(
                 "the log was rolled back: witness {witness} has cosigned its tree head at size {size}, which this log signed, \
@@ -39,14 +44,14 @@ pub fn compare(
              Don't let it sign: that would fork the log. Stop it and run `treehead repair DIR --from SOURCE`, \
              where SOURCE is a newer backup, an export, or the address of a mirror that has tree size {size} or more"
             ),
-        )));
+        ));
     }
     let seen = read_root(reader, *size)?.root();
     if seen == *root {
-        return Ok(Ok(LastSeen::Ours(*size)));
+        return Ok(LastSeen::Ours(*size));
     }
     let (expected, seen) = (root.to_base64(), seen.to_base64());
-    Ok(Ok(LastSeen::NotOurs(
+    Ok(LastSeen::NotOurs(
         *size,
         format!(
             "the log has forked: witness {witness} has cosigned its tree head at size {size} with root {expected}, \
@@ -54,7 +59,7 @@ pub fn compare(
          copy was restored. Don't let it sign. Stop it, keep this directory as it is, and run \
          `treehead restore` and `treehead repair DIR --from SOURCE` in a new one, where SOURCE has the head that the witness has"
         ),
-    )))
+    ))
 }
 
 #[cfg(test)]
@@ -110,11 +115,7 @@ mod tests {
             .into()
     }
 
-    fn seen(
-        signer: &LogSigner,
-        leaves: &[Hash],
-        tree: Option<Vec<Hash>>,
-    ) -> Result<Result<LastSeen, String>, StoreError> {
+    fn seen(signer: &LogSigner, leaves: &[Hash], tree: Option<Vec<Hash>>) -> Result<LastSeen, StoreError> {
         let edge = RightEdge::default().grow(leaves).edge;
         let note = signer.sign(&Checkpoint::new(signer.origin().clone(), edge.size(), edge.root()), 7);
         compare("w", note, &log(1).keys(), &Tree(tree))
@@ -126,21 +127,20 @@ mod tests {
         for count in 0..=5 {
             let size = TreeSize::new(count.into()).unwrap();
             let answer = seen(&log(1), &leaves(count, "entry"), Some(ours.clone()));
-            assert_eq!(answer.unwrap(), Ok(LastSeen::Ours(size)));
+            assert_eq!(answer.unwrap(), LastSeen::Ours(size));
         }
-        let Ok(Ok(LastSeen::NotOurs(size, why))) = seen(&log(1), &leaves(8, "entry"), Some(ours.clone()))
-        else {
+        let Ok(LastSeen::NotOurs(size, why)) = seen(&log(1), &leaves(8, "entry"), Some(ours.clone())) else {
             panic!("three are missing")
         };
         assert!(size.get() == 8 && why.contains("this copy ends at 5: 3 entries were lost"), "{why}");
-        let Ok(Ok(LastSeen::NotOurs(_, why))) = seen(&log(1), &leaves(4, "other"), Some(ours.clone())) else {
+        let Ok(LastSeen::NotOurs(_, why)) = seen(&log(1), &leaves(4, "other"), Some(ours.clone())) else {
             panic!("these are others")
         };
         assert!(why.contains("the log has forked"), "{why}");
         // The same claims under another key are nobody's evidence.
         for claimed in [leaves(8, "entry"), leaves(4, "other")] {
             let answer = seen(&log(2), &claimed, Some(ours.clone())).unwrap();
-            assert!(answer.unwrap_err().contains("did not sign"));
+            assert!(matches!(answer, LastSeen::NotSigned(why) if why.contains("did not sign")));
         }
     }
 

@@ -156,11 +156,11 @@ impl Worker {
     fn judge(&mut self, note: Note) -> Result<(), Trouble> {
         let reader = self.reader()?;
         match compare(&self.point().name, note, &self.shared.log, reader.as_ref())? {
-            Ok(LastSeen::Ours(size)) => {
+            LastSeen::Ours(size) => {
                 self.known = size;
                 Ok(())
             }
-            Ok(LastSeen::NotOurs(size, why)) => {
+            LastSeen::NotOurs(size, why) => {
                 let mut state = self.shared.lock();
                 state.stopped = true;
                 state.newest = None;
@@ -170,7 +170,7 @@ impl Worker {
                     "it has cosigned the log's tree head at size {size}, which this copy of the log does not have"
                 )))
             }
-            Err(why) => Err(Trouble::Wrong(why)),
+            LastSeen::NotSigned(why) => Err(Trouble::Wrong(why)),
         }
     }
 

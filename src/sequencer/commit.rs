@@ -14,7 +14,7 @@ use super::figures::Counts;
 use super::heads::{Gate, Heads};
 use super::plan::{Known, plan};
 use super::pool::{Pool, Submission, Work};
-use super::{Fault, Published, StartError, SubmitError, Trouble};
+use super::{Candidate, Fault, Published, Results, StartError, SubmitError, Trouble};
 use crate::checkpoint::LogSigner;
 use crate::merkle::{Hash, LeafIndex};
 use crate::store::{Batch, SignedHead, Store, StoreError, StoreReader};
@@ -93,7 +93,7 @@ impl Committer {
             }
             self.do_what_is_due();
         }
-        if self.is_behind() && self.heads.gate() == Gate::Open {
+        if self.is_behind() && *self.heads.gate() == Gate::Open {
             // A head that waits to be shown comes first, then the last one is signed.
             if self.heads.has_pending() {
                 self.try_publish();
@@ -141,7 +141,7 @@ impl Committer {
     fn sign_due(&self) -> Option<Instant> {
         let waiting = self.heads.unsigned(self.store.edge().size());
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX).min(BUSY_ENTRIES);
-        if waiting == 0 || self.heads.gate() != Gate::Open {
+        if waiting == 0 || *self.heads.gate() != Gate::Open {
             return None;
         }
         let part = self.publish_interval / BUSY_ENTRIES * waiting;
@@ -162,7 +162,7 @@ impl Committer {
 
     fn hear(&mut self, word: Word, pool: &Pool) {
         match word {
-            Word::MaySign if self.heads.gate() == Gate::Asking => {
+            Word::MaySign if *self.heads.gate() == Gate::Asking => {
                 self.heads.open();
                 self.fault.clear(Trouble::Quorum);
                 pool.refuse(None);
@@ -187,33 +187,33 @@ impl Committer {
         let (candidates, replies): (Vec<_>, Vec<_>) =
             submissions.into_iter().map(|submission| (submission.candidates, submission.reply)).unzip();
         let counts: Vec<usize> = candidates.iter().map(Vec::len).collect();
-        if let Gate::Shut(why) = self.heads.gate() {
-            // They were in the pool already. What is appended now would stand where lost entries stood.
-            let refused = SubmitError::RolledBack(why);
-            let published = self.heads.published();
-            for (reply, count) in replies.into_iter().zip(counts) {
-                self.heads.waiting.answer(reply, vec![Err(refused.clone()); count], &published);
-            }
-            return;
-        }
-        let committed = self.reload_if_stale().and_then(|()| {
-            let plan = plan(&self.store.edge(), candidates, &Reader(self.store.reader()))?;
-            if let Some(batch) = &plan.batch {
-                self.append(batch)?;
-            }
-            Ok(plan.results)
-        });
-        // A crash before the answers leaves entries durable that nobody was told of: they are
-        // published after the restart, and who sends them again gets their first index.
-        let results = committed.unwrap_or_else(|error| {
-            self.fail(&error, "a batch could not be stored");
-            let refused = SubmitError::Storage(error.to_string());
+        let refuse = |refused: &SubmitError| -> Vec<Results> {
             counts.iter().map(|count| vec![Err(refused.clone()); *count]).collect()
-        });
+        };
+        let results = if let Gate::Shut(why) = self.heads.gate() {
+            // They were in the pool already. What is appended now would stand where lost entries stood.
+            refuse(&SubmitError::RolledBack(why.clone()))
+        } else {
+            // A crash before the answers leaves entries durable that nobody was told of: they are
+            // published after the restart, and who sends them again gets their first index.
+            self.plan_and_append(candidates).unwrap_or_else(|error| {
+                self.fail(&error, "a batch could not be stored");
+                refuse(&SubmitError::Storage(error.to_string()))
+            })
+        };
         let published = self.heads.published();
         for (reply, results) in replies.into_iter().zip(results) {
             self.heads.waiting.answer(reply, results, &published);
         }
+    }
+
+    fn plan_and_append(&mut self, candidates: Vec<Vec<Candidate>>) -> Result<Vec<Results>, StoreError> {
+        self.reload_if_stale()?;
+        let plan = plan(&self.store.edge(), candidates, &Reader(self.store.reader()))?;
+        if let Some(batch) = &plan.batch {
+            self.append(batch)?;
+        }
+        Ok(plan.results)
     }
 
     fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
@@ -259,7 +259,7 @@ impl Committer {
 
     fn publish(&mut self) -> Result<Option<bool>, StoreError> {
         let shown = self.heads.show_pending(self.store.as_mut())?;
-        if self.heads.gate() == Gate::Open && shown.is_none() {
+        if *self.heads.gate() == Gate::Open && shown.is_none() {
             self.heads.sign(self.store.as_mut())?;
         }
         Ok(shown)

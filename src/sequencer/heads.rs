@@ -150,8 +150,8 @@ impl Heads {
         ((witnessed || unwitnessed) && is_prefix).then_some((SignedHead { head, note }, witnessed))
     }
 
-    pub fn gate(&self) -> Gate {
-        self.cosigning.as_ref().map_or(Gate::Open, |cosigning| cosigning.gate.clone())
+    pub fn gate(&self) -> &Gate {
+        self.cosigning.as_ref().map_or(&Gate::Open, |cosigning| &cosigning.gate)
     }
 
     /// The witnesses have seen nothing that this log does not have.
@@ -255,9 +255,9 @@ impl Heads {
             (published.checkpoint.size, published.note.is_empty())
         };
         let cosigning = self.cosigning.as_mut()?;
-        let expected = cosigning.cosigners.quorum();
         if cosigning.gate == Gate::Asking && !cosigning.started.1 && cosigning.started.0 + START <= now {
             cosigning.started.1 = true;
+            let expected = cosigning.cosigners.quorum();
             return Some(format!(
                 "the log asks its witnesses what they saw last, and too few have answered: expected {expected}; it takes and signs nothing before it knows"
             ));
@@ -271,6 +271,7 @@ impl Heads {
             return None;
         }
         asked.told = true;
+        let expected = cosigning.cosigners.quorum();
         if !cosigning.unwitnessed {
             return Some(format!(
                 "too few witnesses cosign: expected {expected}; no tree head above size {shown} is published before they do"

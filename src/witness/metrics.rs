@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 
@@ -41,8 +40,7 @@ pub async fn metrics(State(witness): State<Witness>) -> Exposition {
     shared.outcomes.show(out.counter("treehead_witness_requests_total", requests));
     out.counter("treehead_witness_forks_seen_total", "Requests that showed a second history of a log.")
         .is(shared.forks.load(Ordering::Relaxed));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    logs(&mut out, &known, now);
+    logs(&mut out, &known, (shared.clock)());
     out
 }
 

@@ -245,7 +245,8 @@ impl Witness {
     /// Believes a checkpoint that a known log signed.
     async fn open_checkpoint(&self, note: Note) -> Result<LogSigned<Checkpoint>, WitnessError> {
         let logs = self.shared.logs.current();
-        // One that a log sends has a signature or two. Lines that repeat a good one cost a check each.
+        // One that a log sends has a signature or two. A log that signs the same text anew makes each line
+        // cost a check.
         let few = note.signatures().len() <= 4;
         let open = move || checkpoint::open_note(note, logs.keys());
         let opened = if few { open() } else { self.compute(open).await? };
@@ -261,7 +262,7 @@ impl Witness {
         loop {
             let latest = self.shared.ledger.head(&head.origin);
             decide(latest.as_ref(), question).inspect_err(|refusal| {
-                if matches!(refusal, Refusal::Forked { .. }) {
+                if reports::is_fork(refusal, latest.as_ref(), request) {
                     self.shared.forks.fetch_add(1, Ordering::Relaxed);
                 }
                 self.shared.reports.report(refusal, latest.as_ref(), request);

@@ -71,8 +71,7 @@ impl Reports {
     /// What is to be said, once for each head and verdict.
     fn verdict(&self, refusal: &Refusal, latest: Option<&Head>, request: &Request) -> Option<Verdict> {
         let verdict = match refusal {
-            Refusal::Forked { .. } => Verdict::Fork,
-            Refusal::Unproven(error) if shows_a_fork(*error, latest?, request) => Verdict::Fork,
+            _ if is_fork(refusal, latest, request) => Verdict::Fork,
             Refusal::Unproven(_) | Refusal::EmptyRoot { .. } => Verdict::Odd,
             _ => return None,
         };
@@ -80,6 +79,15 @@ impl Reports {
         // A head that is sent with a bad proof first does not take the alarm from the one with a good proof.
         let key = (verdict == Verdict::Fork, origin_hash(&head.origin), head.size, head.root);
         self.0.lock().expect("no panic while it is held").is_new(key).then_some(verdict)
+    }
+}
+
+/// Whether a refusal shows that the log signed two histories.
+pub fn is_fork(refusal: &Refusal, latest: Option<&Head>, request: &Request) -> bool {
+    match refusal {
+        Refusal::Forked { .. } => true,
+        Refusal::Unproven(error) => latest.is_some_and(|latest| shows_a_fork(*error, latest, request)),
+        _ => false,
     }
 }
 

@@ -20,7 +20,8 @@ use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::policy::Policy;
 use treehead::proof_file::ProofFile;
 use treehead::release::{
-    Envelope, Kind, NewPublisher, PublisherSigner, Publishers, Purl, PurlPattern, Release, Subject,
+    Envelope, Kind, NewPublisher, PublisherSigner, Publishers, Purl, PurlPattern, Release, StatementKind,
+    Subject,
 };
 use treehead::verify::{Artifact, Freshness, Question, verify};
 
@@ -177,6 +178,11 @@ fn policy(log: &[NoteSigner], witnesses: &[NoteSigner]) -> Policy {
 fn publishers(publisher: &PublisherSigner) -> Publishers {
     let pattern = PurlPattern::parse("pkg:generic/example/*").expect("a pattern");
     let pem = publisher.public_pem();
-    let new = NewPublisher { name: "example-vendor", pem: &pem, purls: &[pattern], kinds: &Kind::ALL };
+    let new = NewPublisher {
+        name: "example-vendor",
+        pem: &pem,
+        purls: &[pattern],
+        kinds: &StatementKind::RELEASES,
+    };
     Publishers::parse(new.append_to("").expect("one publisher").as_bytes()).expect("one publisher")
 }

@@ -6,7 +6,9 @@ use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, MultiProof, ProofError, TreeSize, manifest_leaf, verify_inclusion};
 use crate::policy::{Cosigned, Policy, QuorumError};
 use crate::proof_file::ProofFile;
-use crate::release::{Envelope, Publishers, PurlPattern, Release, SpeakError, Timestamp, format_time};
+use crate::release::{
+    Envelope, Publishers, PurlPattern, Release, SpeakError, Statement, StatementKind, Timestamp, format_time,
+};
 use crate::state::EndpointState;
 
 /// How far a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
@@ -120,6 +122,12 @@ pub enum Refusal {
     /// The statement is not by a believed publisher.
     #[error(transparent)]
     Publisher(SpeakError),
+    /// The statement is about a release, and not one itself.
+    #[error("the proof is of a {seen}: expected the proof of a release")]
+    NotARelease {
+        /// What is stated.
+        seen: StatementKind,
+    },
     /// The statement is about another package.
     #[error("the release is of another package: expected {expected}, saw {seen}")]
     OtherPackage {
@@ -195,6 +203,7 @@ impl Refusal {
             Self::Publisher(SpeakError::BadSignature { .. }) => "publisher-signature",
             Self::Publisher(SpeakError::KeyRevoked { .. }) => "publisher-key-revoked",
             Self::Publisher(_) => "publisher-not-permitted",
+            Self::NotARelease { .. } => "not-a-release",
             Self::OtherPackage { .. } => "other-package",
             Self::ArtifactMismatch { .. } => "artifact-mismatch",
             Self::NotInManifest(_) => "not-in-manifest",
@@ -226,6 +235,9 @@ impl Refusal {
                 "Do not install it; if the publisher is new to you, get its key from a source you trust."
             }
             Self::Publisher(_) => "Do not install it; ask the publisher whether it made this release.",
+            Self::NotARelease { .. } => {
+                "Do not install it on this proof; fetch the proof file of the release itself."
+            }
             Self::OtherPackage { .. } => "Do not install it; it is genuine, but not what was asked for.",
             Self::ArtifactMismatch { .. } | Self::NotInManifest(_) => {
                 "Do not install it; download the artifact again, and keep this copy as evidence."
@@ -261,20 +273,24 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     // 5. Signature by a publisher that may speak for the package and kind.
     let envelope = Envelope::parse_entry(entry).map_err(Refusal::EntryMalformed)?;
     let spoken = question.publishers.verify(&envelope, None).map_err(Refusal::Publisher)?;
-    let (release, publisher) = (spoken.release(), spoken.publisher());
+    let publisher = spoken.publisher().to_owned();
+    let release = match spoken.into_statement() {
+        Statement::Release(release) => release,
+        other => return Err(Refusal::NotARelease { seen: other.kind() }),
+    };
     if let Some(package) = question.package.filter(|package| !package.covers(&release.purl)) {
         let (expected, seen) = (package.as_str().to_owned(), release.purl.to_string());
         return Err(Refusal::OtherPackage { expected, seen });
     }
     // 6. The artifact is a subject, or its files are in the manifest.
-    check_artifact(question.artifact, release)?;
+    check_artifact(question.artifact, &release)?;
     // 7. Freshness.
     check_freshness(question.policy, &head, question.freshness)?;
     // 8. Rollback and fork, against what is remembered.
     if let Some(state) = question.state {
-        check_memory(state, head.get(), publisher, release)?;
+        check_memory(state, head.get(), &publisher, &release)?;
     }
-    Ok(VerifiedRelease { index: file.index, release: release.clone(), publisher: publisher.to_owned(), head })
+    Ok(VerifiedRelease { index: file.index, release, publisher, head })
 }
 
 fn check_artifact(artifact: Artifact<'_>, release: &Release) -> Result<(), Refusal> {

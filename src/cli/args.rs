@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::client::Wait;
-use crate::release::{Kind, Purl, PurlPattern};
+use crate::release::{Kind, Purl, PurlPattern, StatementKind};
 
 /// A transparency log for software vendors.
 ///
@@ -278,9 +278,9 @@ pub struct PublisherAdd {
     /// Package it may speak for, or all that begin so with a final `*`; repeat for more
     #[arg(long = "purl", value_name = "PATTERN", required = true, value_parser = parse_pattern)]
     pub purls: Vec<PurlPattern>,
-    /// Kind of release it may state; repeat for more
-    #[arg(long = "kind", required = true, value_parser = parse_kind, value_name = "build|update|detection-rules")]
-    pub kinds: Vec<Kind>,
+    /// What it may state: kinds of release, provenance, verification-summary; repeat for more
+    #[arg(long = "kind", required = true, value_parser = parse_right, value_name = "KIND")]
+    pub kinds: Vec<StatementKind>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -503,6 +503,12 @@ pub struct Repair {
 
 fn parse_kind(text: &str) -> Result<Kind, String> {
     Kind::parse(text).ok_or_else(|| "expected build, update or detection-rules".to_owned())
+}
+
+fn parse_right(text: &str) -> Result<StatementKind, String> {
+    StatementKind::parse_right(text).ok_or_else(|| {
+        "expected build, update, detection-rules, provenance or verification-summary".to_owned()
+    })
 }
 
 fn parse_purl(text: &str) -> Result<Purl, String> {

@@ -4,7 +4,7 @@
 //! from the journal. That is why keys are revoked in that file and never removed from it: claims
 //! are kept under their publisher's name.
 
-use super::{Envelope, Publishers, Release};
+use super::{Envelope, Publishers, Statement};
 use crate::format::FormatError;
 use crate::merkle::Hash;
 
@@ -13,28 +13,31 @@ use crate::merkle::Hash;
 pub struct Claim {
     /// Hash of publisher, package, channel and sequence.
     pub key: Hash,
-    /// [`Release::artifacts`]: who claims the key again has to bring the same.
+    /// [`Release::artifacts`](super::Release::artifacts): who claims the key again has to bring the same.
     pub artifacts: Hash,
 }
 
-/// What a release can be searched by.
+/// What a statement can be searched by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SearchField {
     /// The purl without version and subpath.
     Package,
     /// The version.
     Version,
-    /// Hex SHA-256 of an artifact, or of a manifest's root.
+    /// Hex SHA-256 of an artifact, or a manifest's root.
     Digest,
     /// Name of a publisher.
     Publisher,
     /// Name of a kind.
     Kind,
+    /// Hex leaf hash of the release that is withdrawn.
+    Withdraws,
 }
 
 impl SearchField {
     /// All of them, the most selective first.
-    pub const ALL: [Self; 5] = [Self::Digest, Self::Package, Self::Version, Self::Publisher, Self::Kind];
+    pub const ALL: [Self; 6] =
+        [Self::Withdraws, Self::Digest, Self::Package, Self::Version, Self::Publisher, Self::Kind];
 
     /// The name in queries.
     #[must_use]
@@ -45,6 +48,7 @@ impl SearchField {
             Self::Digest => "digest",
             Self::Publisher => "publisher",
             Self::Kind => "kind",
+            Self::Withdraws => "withdraws",
         }
     }
 
@@ -55,6 +59,7 @@ impl SearchField {
             Self::Digest => b'd',
             Self::Publisher => b'n',
             Self::Kind => b'k',
+            Self::Withdraws => b'w',
         }
     }
 }
@@ -88,44 +93,48 @@ impl Facts {
     /// Reads them off an entry that was admitted before; signatures are not checked again.
     ///
     /// # Errors
-    /// [`FormatError`] where the entry is no release statement.
+    /// [`FormatError`] where the entry is no statement of a known kind.
     pub fn of_entry(entry: &[u8], publishers: &Publishers) -> Result<Self, FormatError> {
         let envelope = Envelope::parse_entry(entry)?;
-        let release = Release::parse(envelope.payload())?;
-        Ok(Self::of(&envelope, &release, publishers))
+        let statement = Statement::parse(envelope.payload())?;
+        Ok(Self::of(&envelope, &statement, publishers))
     }
 
-    /// Reads them off a statement.
+    /// Reads them off a statement. Releases alone claim sequence numbers.
     #[must_use]
-    pub fn of(envelope: &Envelope, release: &Release, publishers: &Publishers) -> Self {
-        let artifacts = release.artifacts();
-        let package = release.purl.package();
+    pub fn of(envelope: &Envelope, statement: &Statement, publishers: &Publishers) -> Self {
         let mut signers = publishers.signer_names(envelope);
         signers.sort();
         signers.dedup();
-        let claim = |signer: &String| {
-            let key = format!("{signer}\0{package}\0{}\0{}", release.channel, release.sequence);
-            Claim { key: Hash::digest(key.as_bytes()), artifacts }
-        };
-        let mut terms: Vec<Term> = vec![
-            Term::new(SearchField::Package, &package),
-            Term::new(SearchField::Version, release.purl.version()),
-            Term::new(SearchField::Kind, release.kind.as_str()),
-        ];
+        let mut claims = Vec::new();
+        if let Some(release) = statement.as_release() {
+            let (artifacts, package) = (release.artifacts(), release.purl.package());
+            claims.extend(signers.iter().map(|signer| {
+                let key = format!("{signer}\0{package}\0{}\0{}", release.channel, release.sequence);
+                Claim { key: Hash::digest(key.as_bytes()), artifacts }
+            }));
+        }
+        let mut terms = vec![Term::new(SearchField::Kind, statement.kind().as_str())];
+        if let Some(purl) = statement.purl() {
+            terms.push(Term::new(SearchField::Package, &purl.package()));
+            terms.push(Term::new(SearchField::Version, purl.version()));
+        }
+        if let Some(withdrawal) = statement.as_withdrawal() {
+            terms.push(Term::new(SearchField::Withdraws, &withdrawal.leaf.to_hex()));
+        }
         terms.extend(signers.iter().map(|signer| Term::new(SearchField::Publisher, signer)));
-        let digests = release.subjects.iter().map(|s| s.sha256).chain(release.manifest.map(|m| m.root));
-        terms.extend(digests.map(|digest| Term::new(SearchField::Digest, &digest.to_hex())));
+        terms.extend(statement.digests().map(|digest| Term::new(SearchField::Digest, &digest.to_hex())));
         terms.sort_unstable();
         terms.dedup();
-        Self { claims: signers.iter().map(claim).collect(), terms }
+        Self { claims, terms }
     }
 
     /// Whether an entry matches a search exactly: the values of each field it can be found by.
     #[must_use]
     pub fn values(entry: &[u8], publishers: &Publishers) -> Option<EntryValues> {
         let envelope = Envelope::parse_entry(entry).ok()?;
-        let release = Release::parse(envelope.payload()).ok()?;
-        Some(EntryValues { signers: publishers.signer_names(&envelope), release })
+        let statement = Statement::parse(envelope.payload()).ok()?;
+        Some(EntryValues { signers: publishers.signer_names(&envelope), statement })
     }
 }
 
@@ -135,22 +144,22 @@ pub struct EntryValues {
     /// Names of the signers, or keyids of keys that are no longer registered.
     pub signers: Vec<String>,
     /// What is stated.
-    pub release: Release,
+    pub statement: Statement,
 }
 
 impl EntryValues {
     /// Whether the entry has this value in this field.
     #[must_use]
     pub fn matches(&self, field: SearchField, value: &str) -> bool {
-        let release = &self.release;
+        let (statement, purl) = (&self.statement, self.statement.purl());
         match field {
-            SearchField::Package => release.purl.package() == value,
-            SearchField::Version => release.purl.version() == value,
-            SearchField::Kind => release.kind.as_str() == value,
+            SearchField::Package => purl.is_some_and(|purl| purl.package() == value),
+            SearchField::Version => purl.is_some_and(|purl| purl.version() == value),
+            SearchField::Kind => statement.kind().as_str() == value,
             SearchField::Publisher => self.signers.iter().any(|signer| signer == value),
-            SearchField::Digest => {
-                let roots = release.manifest.map(|m| m.root);
-                release.subjects.iter().map(|s| s.sha256).chain(roots).any(|digest| digest.to_hex() == value)
+            SearchField::Digest => statement.digests().any(|digest| digest.to_hex() == value),
+            SearchField::Withdraws => {
+                statement.as_withdrawal().is_some_and(|withdrawal| withdrawal.leaf.to_hex() == value)
             }
         }
     }

@@ -41,6 +41,16 @@ impl Json {
         Self::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
+    pub fn string(text: &str) -> Self {
+        Self::String(text.to_owned())
+    }
+
+    /// A number that was checked to be at most [`MAX_INTEGER`].
+    pub fn unsigned(number: u64) -> Self {
+        let number = i64::try_from(number).ok().filter(|number| *number <= MAX_INTEGER);
+        Self::Integer(number.expect("checked to be below 2^53"))
+    }
+
     /// RFC 8785: keys in order of their UTF-16 code units, no white space, shortest escapes.
     pub fn to_canonical(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -185,6 +195,23 @@ impl Fields {
         }
     }
 
+    /// The same fields, with errors that speak of something else.
+    pub fn about(self, what: &'static str) -> Self {
+        Self { what, ..self }
+    }
+
+    /// Without those that are null or empty, where that means the same as absent.
+    pub fn without_unset(mut self) -> Self {
+        self.left.retain(|(_, value)| match value {
+            Json::Null => false,
+            Json::String(text) => !text.is_empty(),
+            Json::Array(items) => !items.is_empty(),
+            Json::Object(fields) => !fields.is_empty(),
+            Json::Bool(_) | Json::Integer(_) => true,
+        });
+        self
+    }
+
     fn name(&self, key: &str) -> String {
         if self.place.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place) }
     }
@@ -199,7 +226,17 @@ impl Fields {
     }
 
     pub fn string(&mut self, key: &str) -> Result<String, FormatError> {
-        match self.required(key)? {
+        let value = self.required(key)?;
+        self.as_string(key, value)
+    }
+
+    pub fn optional_string(&mut self, key: &str) -> Result<Option<String>, FormatError> {
+        let value = self.optional(key);
+        value.map(|value| self.as_string(key, value)).transpose()
+    }
+
+    fn as_string(&self, key: &str, value: Json) -> Result<String, FormatError> {
+        match value {
             Json::String(text) => Ok(text),
             other => Err(self.wrong(key, "to be a string", &describe(&other))),
         }
@@ -213,7 +250,17 @@ impl Fields {
     }
 
     pub fn array(&mut self, key: &str) -> Result<Vec<Json>, FormatError> {
-        match self.required(key)? {
+        let value = self.required(key)?;
+        self.as_array(key, value)
+    }
+
+    pub fn optional_array(&mut self, key: &str) -> Result<Option<Vec<Json>>, FormatError> {
+        let value = self.optional(key);
+        value.map(|value| self.as_array(key, value)).transpose()
+    }
+
+    fn as_array(&self, key: &str, value: Json) -> Result<Vec<Json>, FormatError> {
+        match value {
             Json::Array(items) => Ok(items),
             other => Err(self.wrong(key, "to be an array", &describe(&other))),
         }

@@ -4,7 +4,8 @@
 //! [[publisher]]
 //! name = "example-vendor"
 //! purls = ["pkg:generic/example/*"]      # packages it may speak for
-//! kinds = ["build", "update"]            # what it may say of them
+//! kinds = ["build", "update"]            # what it may say of them; also "detection-rules",
+//!                                        # "provenance", "verification-summary"
 //!
 //! [[publisher.key]]
 //! pem = """
@@ -25,10 +26,9 @@ use ed25519_dalek::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 use serde::Deserialize;
 
 use super::envelope::keyid;
-use super::{Envelope, Kind, Purl, PurlPattern, Release, Timestamp, format_time, parse_time};
+use super::{Envelope, Purl, PurlPattern, Statement, StatementKind, Timestamp, format_time, parse_time};
 use crate::format::{FormatError, cap, has_space_or_control, quote, utf8};
 use crate::merkle::Hash;
-use crate::note::ed25519_verify;
 
 /// Largest `publishers.toml`: thousands of publishers.
 pub const MAX_PUBLISHERS_BYTES: usize = 4 * 1024 * 1024;
@@ -65,14 +65,14 @@ struct KeyText {
 pub struct PublisherKey {
     /// Hex SHA-256 of the SPKI DER.
     pub keyid: Hash,
-    key: VerifyingKey,
+    pub(super) key: VerifyingKey,
     /// First second in which the log admits statements signed with it.
-    not_before: Option<Timestamp>,
+    pub(super) not_before: Option<Timestamp>,
     /// Last second in which the log admits them.
-    not_after: Option<Timestamp>,
+    pub(super) not_after: Option<Timestamp>,
     /// Nothing signed with it is believed. It stays in the file, because sequence numbers that it
     /// claimed are found under its publisher's name.
-    revoked: bool,
+    pub(super) revoked: bool,
 }
 
 /// A publisher and its rights.
@@ -82,105 +82,30 @@ pub struct Publisher {
     pub name: String,
     /// Packages it may speak for.
     pub purls: Vec<PurlPattern>,
-    /// Kinds of release it may state.
-    pub kinds: Vec<Kind>,
+    /// What it may state, out of [`StatementKind::LISTABLE`].
+    pub kinds: Vec<StatementKind>,
     /// Its keys.
     pub keys: Vec<PublisherKey>,
 }
 
 impl Publisher {
-    fn may_state(&self, release: &Release) -> bool {
-        self.kinds.contains(&release.kind) && self.purls.iter().any(|pattern| pattern.covers(&release.purl))
+    /// Whether it has the right to the kind and to the package, where a package is named. Who may
+    /// release a package in any kind may withdraw there.
+    pub(super) fn may_state(&self, statement: &Statement) -> bool {
+        let kind = statement.kind();
+        let may = match kind {
+            StatementKind::Withdrawal => {
+                self.kinds.iter().any(|kind| matches!(kind, StatementKind::Release(_)))
+            }
+            _ => self.kinds.contains(&kind),
+        };
+        may && statement.purl().is_none_or(|purl| self.purls.iter().any(|pattern| pattern.covers(purl)))
     }
 }
 
 /// All publishers that a log admits or an endpoint believes.
 #[derive(Debug, Clone, Default)]
 pub struct Publishers(Vec<Publisher>);
-
-/// Why a statement is not admitted or believed, though its envelope is well-formed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpeakError {
-    /// The payload is no release statement.
-    #[error(transparent)]
-    Statement(#[from] FormatError),
-    /// A signature names a key that is not registered.
-    #[error(
-        "the key {keyid} is not registered: expected a key listed in publishers.toml; `treehead publisher add` registers one"
-    )]
-    UnknownKey {
-        /// The key named.
-        keyid: String,
-    },
-    /// A registered key did not make the signature that names it.
-    #[error(
-        "the signature by key {keyid} of {publisher} is not valid: the statement or the signature was changed"
-    )]
-    BadSignature {
-        /// The publisher whose key it is.
-        publisher: String,
-        /// The key named.
-        keyid: String,
-    },
-    /// The key is registered for another time.
-    #[error(
-        "the key {keyid} of {publisher} is outside its validity: expected a time from {from} to {to}, saw {seen}"
-    )]
-    KeyNotValid {
-        /// The publisher whose key it is.
-        publisher: String,
-        /// The key named.
-        keyid: String,
-        /// First valid time.
-        from: String,
-        /// Last valid time.
-        to: String,
-        /// The time now.
-        seen: String,
-    },
-    /// The key was stolen or given up.
-    #[error("the key {keyid} of {publisher} is revoked: expected a signature by a key that is not")]
-    KeyRevoked {
-        /// The publisher whose key it is.
-        publisher: String,
-        /// The key named.
-        keyid: String,
-    },
-    /// None of the signers may speak for the package and kind.
-    #[error(
-        "{publishers} may not state a {kind} of {package}: expected one of their purl patterns and kinds in publishers.toml to cover it"
-    )]
-    NotPermitted {
-        /// The signers.
-        publishers: String,
-        /// The kind stated.
-        kind: Kind,
-        /// The package stated.
-        package: String,
-    },
-}
-
-/// A release stated by publishers that may. Only [`Publishers::verify`] makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpokenRelease {
-    release: Release,
-    publisher: String,
-}
-
-impl SpokenRelease {
-    /// What is stated.
-    #[must_use]
-    pub const fn release(&self) -> &Release {
-        &self.release
-    }
-
-    /// Who states it: the first signer, in order of keyid, that may.
-    #[must_use]
-    pub fn publisher(&self) -> &str {
-        &self.publisher
-    }
-}
 
 impl Publishers {
     const WHAT: &str = "a publishers file";
@@ -226,63 +151,6 @@ impl Publishers {
     pub fn find(&self, keyid: &Hash) -> Option<(&Publisher, &PublisherKey)> {
         self.0.iter().find_map(|p| p.keys.iter().find(|key| key.keyid == *keyid).map(|key| (p, key)))
     }
-
-    /// Believes a statement if every signature is by a registered key, and at least one signer may
-    /// speak for the package and kind. An unknown signature is refused rather than ignored: it
-    /// would let a stranger mint new leaf hashes for an old statement.
-    ///
-    /// With `now`, keys outside their validity are refused too: a log passes the time. An endpoint
-    /// passes `None`, because a release that was logged in time stays good.
-    ///
-    /// # Errors
-    /// [`SpeakError`]; signatures are judged before the statement is read.
-    pub fn verify(&self, envelope: &Envelope, now: Option<Timestamp>) -> Result<SpokenRelease, SpeakError> {
-        let message = envelope.signed_message();
-        let mut signers: Vec<&Publisher> = Vec::new();
-        for (keyid, signature) in envelope.signatures() {
-            let (publisher, key) =
-                self.find(keyid).ok_or_else(|| SpeakError::UnknownKey { keyid: keyid.to_hex() })?;
-            if !ed25519_verify(&key.key, &message, signature) {
-                return Err(SpeakError::BadSignature {
-                    publisher: publisher.name.clone(),
-                    keyid: keyid.to_hex(),
-                });
-            }
-            key.check_validity(&publisher.name, now)?;
-            signers.push(publisher);
-        }
-        let release = Release::parse(envelope.payload())?;
-        match signers.iter().find(|signer| signer.may_state(&release)) {
-            Some(signer) => Ok(SpokenRelease { publisher: signer.name.clone(), release }),
-            None => Err(SpeakError::NotPermitted {
-                publishers: signers.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(" and "),
-                kind: release.kind,
-                package: release.purl.package(),
-            }),
-        }
-    }
-}
-
-impl PublisherKey {
-    fn check_validity(&self, publisher: &str, now: Option<Timestamp>) -> Result<(), SpeakError> {
-        if self.revoked {
-            return Err(SpeakError::KeyRevoked {
-                publisher: publisher.to_owned(),
-                keyid: self.keyid.to_hex(),
-            });
-        }
-        let valid = |now| self.not_before.is_none_or(|t| now >= t) && self.not_after.is_none_or(|t| now <= t);
-        match now {
-            Some(now) if !valid(now) => Err(SpeakError::KeyNotValid {
-                publisher: publisher.to_owned(),
-                keyid: self.keyid.to_hex(),
-                from: self.not_before.map_or_else(|| "always".to_owned(), format_time),
-                to: self.not_after.map_or_else(|| "always".to_owned(), format_time),
-                seen: format_time(now),
-            }),
-            _ => Ok(()),
-        }
-    }
 }
 
 fn parse_publisher(text: PublisherText) -> Result<Publisher, FormatError> {
@@ -290,15 +158,22 @@ fn parse_publisher(text: PublisherText) -> Result<Publisher, FormatError> {
         let expected = "a publisher name of 1 to 100 bytes without spaces";
         return Err(FormatError::malformed(Publishers::WHAT, expected, quote(&text.name)));
     }
-    let kind = |kind: &String| {
-        let expected = "kinds out of build, update and detection-rules";
-        Kind::parse(kind).ok_or_else(|| FormatError::malformed(Publishers::WHAT, expected, quote(kind)))
-    };
     Ok(Publisher {
         purls: text.purls.iter().map(|p| PurlPattern::parse(p)).collect::<Result<_, _>>()?,
-        kinds: text.kinds.iter().map(kind).collect::<Result<_, _>>()?,
+        kinds: text.kinds.iter().map(parse_right).collect::<Result<_, _>>()?,
         keys: text.key.iter().map(parse_key).collect::<Result<_, _>>()?,
         name: text.name,
+    })
+}
+
+fn parse_right(kind: &String) -> Result<StatementKind, FormatError> {
+    StatementKind::parse_right(kind).ok_or_else(|| {
+        let mut expected =
+            "kinds out of build, update, detection-rules, provenance and verification-summary".to_owned();
+        if kind == StatementKind::Withdrawal.as_str() {
+            expected += " (who may release a package may withdraw what it released)";
+        }
+        FormatError::malformed(Publishers::WHAT, expected, quote(kind))
     })
 }
 
@@ -342,8 +217,8 @@ pub struct NewPublisher<'a> {
     pub pem: &'a str,
     /// Packages it may speak for.
     pub purls: &'a [PurlPattern],
-    /// Kinds it may state.
-    pub kinds: &'a [Kind],
+    /// What it may state, out of [`StatementKind::LISTABLE`].
+    pub kinds: &'a [StatementKind],
 }
 
 impl NewPublisher<'_> {

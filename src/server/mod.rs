@@ -28,7 +28,7 @@ use tower_http::compression::CompressionLayer;
 pub use log::{Log, LogConfig, OpenError, Profile};
 pub use problem::Problem;
 pub use publisher_book::PublisherBook;
-pub use search::ReleaseRow;
+pub use search::{ArtifactRow, ReleaseRow, WithdrawnRow};
 pub use submit::{MAX_BATCH_BODY_BYTES, PROOF_MEDIA_TYPE};
 
 /// Serves `log` until `shutdown` is ready, then answers the requests in progress, commits and

@@ -1,4 +1,5 @@
-//! `GET /releases`: finding releases by package, version, digest, publisher and kind.
+//! `GET /releases`: finding releases, and what was stated about them, by package, version, digest,
+//! publisher, kind and the release that is withdrawn.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -9,8 +10,8 @@ use super::read::blocking;
 use super::{Log, Problem, Profile};
 use crate::format::{FormatError, quote};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
-use crate::release::{EntryValues, Facts, Publishers, SearchField, Term};
-use crate::store::{EntryReader, StoreReader};
+use crate::release::{EntryValues, Facts, Publishers, Resource, SearchField, Statement, Subject, Term};
+use crate::store::{EntryReader, StoreError, StoreReader};
 
 /// Most releases on a page.
 const MAX_PAGE: usize = 100;
@@ -18,6 +19,8 @@ const DEFAULT_PAGE: usize = 20;
 /// Most entries looked at for one page: a search for common values of two fields that rarely meet
 /// goes on with `next` rather than holding the server.
 const MAX_LOOKED_AT: usize = 1_000;
+/// Most withdrawals that are shown with a release, the newest: one says it all.
+const MAX_WITHDRAWALS: usize = 4;
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,12 +30,14 @@ struct SearchQuery {
     digest: Option<String>,
     publisher: Option<String>,
     kind: Option<String>,
+    withdraws: Option<String>,
     before: Option<String>,
     limit: Option<String>,
 }
 
-/// A release as search shows it: what the entry says. Not verified by the client yet; the proof is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A statement as search shows it: what the entry says. Not verified by the client yet; the proof is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReleaseRow {
     /// Place in the log.
     pub index: u64,
@@ -40,24 +45,57 @@ pub struct ReleaseRow {
     pub leaf_hash: String,
     /// Names of the signers.
     pub publishers: Vec<String>,
-    /// Package and version.
-    pub purl: String,
-    /// `build`, `update` or `detection-rules`.
+    /// Package and version, where they are named; always of releases and withdrawals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purl: Option<String>,
+    /// `build`, `update` or `detection-rules` of a release; else `withdrawal`, `provenance` or
+    /// `verification-summary`.
     pub kind: String,
-    /// The channel.
-    pub channel: String,
-    /// The sequence number.
-    pub sequence: u64,
-    /// The artifacts.
+    /// A release's channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// A release's sequence number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// A release's newest withdrawals, newest first: a few of them, where there are many.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<WithdrawnRow>,
+    /// Place of the release that a withdrawal withdraws.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withdraws: Option<u64>,
+    /// Why a withdrawal was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who built what provenance is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub builder: Option<String>,
+    /// Who made a verification that a summary is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verifier: Option<String>,
+    /// `PASSED` or `FAILED`, of a verification summary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// The artifacts that have a SHA-256.
     pub artifacts: Vec<ArtifactRow>,
     /// Path of its proof file.
     pub proof: String,
 }
 
+/// A withdrawal, beside the release that it withdraws.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawnRow {
+    /// Place of the withdrawal in the log.
+    pub index: u64,
+    /// Why.
+    pub reason: String,
+    /// Names of the signers of the withdrawal.
+    pub publishers: Vec<String>,
+}
+
 /// An artifact as search shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactRow {
-    /// File name.
+    /// File name; empty where the statement gives it none.
     pub name: String,
     /// Hex SHA-256.
     pub sha256: String,
@@ -84,7 +122,7 @@ pub async fn releases(State(log): State<Log>, uri: Uri) -> Result<Json<Page>, Pr
         return Err(Problem::NotFound { what: "search", detail });
     }
     let Query(query) = Query::<SearchQuery>::try_from_uri(&uri).map_err(|e| {
-        let expected = "package, version, digest, publisher, kind, before or limit, each once";
+        let expected = "package, version, digest, publisher, kind, withdraws, before or limit, each once";
         FormatError::malformed("a search", expected, quote(&e.to_string()))
     })?;
     let search = Search::parse(query)?;
@@ -114,12 +152,16 @@ impl Search {
         if let Some(digest) = &digest {
             Hash::from_hex(digest)?;
         }
+        if let Some(leaf) = &query.withdraws {
+            Hash::from_hex(leaf)?;
+        }
         let given = |field: SearchField| match field {
             SearchField::Digest => digest.clone(),
             SearchField::Package => query.package.clone(),
             SearchField::Version => query.version.clone(),
             SearchField::Publisher => query.publisher.clone(),
             SearchField::Kind => query.kind.clone(),
+            SearchField::Withdraws => query.withdraws.clone(),
         };
         let filters = SearchField::ALL.into_iter().filter_map(|field| Some((field, given(field)?))).collect();
         Ok(Self { filters, before, limit: limit.clamp(1, MAX_PAGE) })
@@ -135,6 +177,7 @@ impl Search {
         let end = size.next_index();
         let mut before = Some(self.before.map_or(end, |before| before.min(end)));
         let (mut releases, mut looked_at, mut entries) = (Vec::new(), 0, EntryReader::new(reader));
+        let mut withdrawals = Withdrawals { reader, end, publishers, entries: EntryReader::new(reader) };
         while let Some(end) = before.filter(|_| releases.len() < self.limit && looked_at < MAX_LOOKED_AT) {
             let (leaves, more) = self.candidates(reader, end)?;
             before = if more { leaves.last().copied() } else { None };
@@ -146,7 +189,11 @@ impl Search {
                 }
                 let entry = entries.read(index)?;
                 if let Some(values) = Facts::values(entry, publishers).filter(|values| self.matches(values)) {
-                    releases.push(row(index, entry, &values));
+                    let mut row = row(index, entry, &values);
+                    if values.statement.as_release().is_some() {
+                        row.withdrawn = withdrawals.of(index, &row.leaf_hash)?;
+                    }
+                    releases.push(row);
                 }
             }
         }
@@ -173,21 +220,87 @@ impl Search {
     }
 }
 
+/// Finds the withdrawals of releases.
+struct Withdrawals<'a> {
+    reader: &'a dyn StoreReader,
+    /// Where the published tree ends.
+    end: LeafIndex,
+    publishers: &'a Publishers,
+    /// Apart from the releases', so that neither drops the bundle that the other is in.
+    entries: EntryReader<'a>,
+}
+
+impl Withdrawals<'_> {
+    /// One look into the index, and as many entries as are shown: that the log has admitted them
+    /// says that the leaf and its publisher are the right ones.
+    fn of(&mut self, release: LeafIndex, leaf_hash: &str) -> Result<Vec<WithdrawnRow>, StoreError> {
+        let term = Term::new(SearchField::Withdraws, leaf_hash);
+        let found = self.reader.search(&term, Some(self.end), MAX_WITHDRAWALS)?;
+        let mut rows = Vec::new();
+        for index in found.leaves {
+            let Some(values) = Facts::values(self.entries.read(index)?, self.publishers) else { continue };
+            // The term is a hint: another hash may begin alike.
+            let Statement::Withdrawal(withdrawal) = values.statement else { continue };
+            if withdrawal.index == release && withdrawal.leaf.to_hex() == leaf_hash {
+                rows.push(WithdrawnRow {
+                    index: index.get(),
+                    reason: withdrawal.reason,
+                    publishers: values.signers,
+                });
+            }
+        }
+        Ok(rows)
+    }
+}
+
 fn row(index: LeafIndex, entry: &[u8], values: &EntryValues) -> ReleaseRow {
-    let (release, leaf_hash) = (&values.release, Hash::leaf(entry).to_hex());
-    let artifact = |subject: &crate::release::Subject| ArtifactRow {
-        name: subject.name.clone(),
-        sha256: subject.sha256.to_hex(),
-    };
-    ReleaseRow {
+    let (statement, leaf_hash) = (&values.statement, Hash::leaf(entry).to_hex());
+    let row = ReleaseRow {
         index: index.get(),
         proof: format!("/proof/leaf/{leaf_hash}"),
         leaf_hash,
         publishers: values.signers.clone(),
-        purl: release.purl.to_string(),
-        kind: release.kind.to_string(),
-        channel: release.channel.clone(),
-        sequence: release.sequence,
-        artifacts: release.subjects.iter().map(artifact).collect(),
+        purl: statement.purl().map(ToString::to_string),
+        kind: statement.kind().to_string(),
+        ..ReleaseRow::default()
+    };
+    match statement {
+        Statement::Release(release) => ReleaseRow {
+            channel: Some(release.channel.clone()),
+            sequence: Some(release.sequence),
+            artifacts: named(&release.subjects),
+            ..row
+        },
+        Statement::Withdrawal(withdrawal) => ReleaseRow {
+            withdraws: Some(withdrawal.index.get()),
+            reason: Some(withdrawal.reason.clone()),
+            artifacts: named(&withdrawal.subjects),
+            ..row
+        },
+        Statement::Provenance(provenance) => ReleaseRow {
+            builder: Some(provenance.builder.clone()),
+            artifacts: described(&provenance.subjects),
+            ..row
+        },
+        Statement::Summary(summary) => ReleaseRow {
+            verifier: Some(summary.verifier.clone()),
+            result: Some(summary.result.as_str().to_owned()),
+            artifacts: described(&summary.subjects),
+            ..row
+        },
     }
+}
+
+fn named(subjects: &[Subject]) -> Vec<ArtifactRow> {
+    let artifact =
+        |subject: &Subject| ArtifactRow { name: subject.name.clone(), sha256: subject.sha256.to_hex() };
+    subjects.iter().map(artifact).collect()
+}
+
+fn described(subjects: &[Resource]) -> Vec<ArtifactRow> {
+    let artifact = |subject: &Resource| {
+        let name = subject.name.clone().or_else(|| subject.uri.clone()).unwrap_or_default();
+        subject.sha256().map(|sha256| ArtifactRow { name, sha256: sha256.to_hex() })
+    };
+    subjects.iter().filter_map(artifact).collect()
 }

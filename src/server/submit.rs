@@ -183,7 +183,7 @@ fn admit(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Result<Cand
             let envelope = Envelope::parse(bytes)?;
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let spoken = publishers.verify(&envelope, Some(now))?;
-            let facts = Facts::of(&envelope, spoken.release(), publishers);
+            let facts = Facts::of(&envelope, spoken.statement(), publishers);
             Ok(Candidate::new(envelope.to_entry(), facts))
         }
     }

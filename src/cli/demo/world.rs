@@ -20,7 +20,7 @@ use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
 use crate::release::{
     Kind, MAX_PUBLISHERS_BYTES, NewPublisher, PublisherSigner, Publishers, Purl, PurlPattern, Release,
-    Subject,
+    StatementKind, Subject,
 };
 use crate::server::{self, Log, LogConfig, Profile};
 use crate::state::EndpointState;
@@ -199,7 +199,12 @@ fn register(log_dir: &Path, publisher: &PublisherSigner) -> CliResult {
     let wrong = |e| Failure::file(&path, &e);
     let pattern = PurlPattern::parse("pkg:generic/example/*").map_err(wrong)?;
     let pem = publisher.public_pem();
-    let new = NewPublisher { name: "example-vendor", pem: &pem, purls: &[pattern], kinds: &Kind::ALL };
+    let new = NewPublisher {
+        name: "example-vendor",
+        pem: &pem,
+        purls: &[pattern],
+        kinds: &StatementKind::RELEASES,
+    };
     let old = files::read(&path, "a publishers file", MAX_PUBLISHERS_BYTES)?;
     let new = new.append_to(&String::from_utf8_lossy(&old)).map_err(wrong)?;
     files::replace(&path, new.as_bytes())

@@ -8,7 +8,7 @@ fn facts_follow_from_the_entry_alone() {
     let release = full_release();
     let entry = signed_entry(&release, &[&vendor, &reviewer]);
     let envelope = Envelope::parse_entry(&entry).unwrap();
-    let facts = Facts::of(&envelope, &release, &publishers);
+    let facts = Facts::of(&envelope, &Statement::Release(release.clone()), &publishers);
     assert_eq!(Facts::of_entry(&entry, &publishers), Ok(facts.clone()));
     assert_eq!(facts.claims.len(), 2, "one for each signer");
     assert!(facts.claims.iter().all(|claim| claim.artifacts == release.artifacts()));

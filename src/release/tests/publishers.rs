@@ -85,7 +85,14 @@ fn malformed_publishers_files_are_refused() {
         ),
         (with("pem = ", "not_befor = \"x\"\npem = "), "saw unknown field `not_befor`"),
         (format!("{good}[log]\n"), "saw unknown field `log`"),
-        (with("\"build\"", "\"built\""), "kinds out of build, update and detection-rules, saw \"built\""),
+        (
+            with("\"build\"", "\"built\""),
+            "kinds out of build, update, detection-rules, provenance and verification-summary, saw \"built\"",
+        ),
+        (
+            with("\"build\"", "\"withdrawal\""),
+            "who may release a package may withdraw what it released), saw \"withdrawal\"",
+        ),
         (with("pkg:generic/example/*", "*"), "a purl pattern is malformed"),
         (with("pkg:generic/example/*", "pkg:generic/a@1"), "a purl pattern is malformed"),
         (with("\"vendor\"", "\"\""), "a publisher name of 1 to 100 bytes without spaces, saw \"\""),
@@ -130,7 +137,7 @@ fn malformed_publishers_files_are_refused() {
     assert!(error.contains("expected at most 4194304 bytes"), "{error}");
 }
 
-fn verify(toml: &str, entry: &[u8], now: Option<Timestamp>) -> Result<SpokenRelease, SpeakError> {
+fn verify(toml: &str, entry: &[u8], now: Option<Timestamp>) -> Result<Spoken, SpeakError> {
     let envelope = Envelope::parse_entry(entry).unwrap();
     Publishers::parse(toml.as_bytes()).unwrap().verify(&envelope, now)
 }
@@ -141,7 +148,7 @@ fn only_registered_publishers_are_believed() {
     let release = sample_release(b"x");
     let entry = signed_entry(&release, &[&vendor]);
     let spoken = verify(&vendor_toml(), &entry, None).unwrap();
-    assert_eq!((spoken.release(), spoken.publisher()), (&release, "vendor"));
+    assert_eq!((spoken.release(), spoken.publisher()), (Some(&release), "vendor"));
 
     let unknown = Err(SpeakError::UnknownKey { keyid: other.keyid().to_hex() });
     assert_eq!(verify(&vendor_toml(), &signed_entry(&release, &[&other]), None), unknown);
@@ -226,8 +233,11 @@ fn publishers_speak_only_for_what_they_may() {
         (&rules, Kind::DetectionRules, "pkg:generic/example/scanner"),
         (&foreign, Kind::Build, "pkg:generic/examples/scanner"),
     ] {
-        let refused =
-            SpeakError::NotPermitted { publishers: "vendor".to_owned(), kind, package: package.to_owned() };
+        let refused = SpeakError::NotPermitted {
+            publishers: "vendor".to_owned(),
+            kind: kind.into(),
+            package: Some(package.to_owned()),
+        };
         assert_eq!(verify(&vendor_toml(), &signed_entry(release, &[&vendor]), None), Err(refused));
     }
     // Rights of two publishers do not add up: one has the package, the other the kind.
@@ -260,8 +270,8 @@ fn publishers_speak_only_for_what_they_may() {
 fn a_new_publisher_is_appended_and_a_taken_name_is_not() {
     let [taken, pem, third] = [1, 2, 3].map(|seed| publisher_signer(seed).public_pem());
     let purls = ["pkg:deb/debian/*", "pkg:generic/a%2Bb"].map(|p| PurlPattern::parse(p).unwrap());
-    let new =
-        |name, pem| NewPublisher { name, pem, purls: &purls, kinds: &[Kind::Build, Kind::DetectionRules] };
+    let kinds = [Kind::Build.into(), StatementKind::Provenance, StatementKind::VerificationSummary];
+    let new = |name, pem| NewPublisher { name, pem, purls: &purls, kinds: &kinds };
     let comment = format!("# our publishers\n\n{}# no newline at the end", vendor_toml());
     for file in [
         String::new(),
@@ -277,7 +287,7 @@ fn a_new_publisher_is_appended_and_a_taken_name_is_not() {
         assert_eq!(publishers.list().len(), before + 1);
         let added = publishers.list().last().unwrap();
         assert_eq!((added.name.as_str(), added.purls.as_slice()), ("debian", purls.as_slice()));
-        assert_eq!(added.kinds, [Kind::Build, Kind::DetectionRules]);
+        assert_eq!(added.kinds, kinds);
         assert_eq!(added.keys.iter().map(|k| k.keyid).collect::<Vec<_>>(), [publisher_signer(2).keyid()]);
         assert!(new("third", &third).append_to(&text).is_ok());
     }
@@ -313,7 +323,7 @@ fn text_around_a_new_publisher_s_key_is_not_written() {
     assert_eq!(names(&copied), ["debian", "evil"], "the trick works where the text is copied");
 
     let purls = [PurlPattern::parse("pkg:deb/debian/*").unwrap()];
-    let new = NewPublisher { name: "debian", pem: &smuggled, purls: &purls, kinds: &[Kind::Build] };
+    let new = NewPublisher { name: "debian", pem: &smuggled, purls: &purls, kinds: &[Kind::Build.into()] };
     let text = new.append_to(&vendor_toml()).unwrap();
     assert_eq!(names(&text), ["vendor", "debian"]);
     let publishers = Publishers::parse(text.as_bytes()).unwrap();

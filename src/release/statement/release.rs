@@ -1,4 +1,4 @@
-//! Release statements: in-toto Statement v1 with the `release` predicate and our extension.
+//! Releases: the in-toto `release` predicate and our extension.
 //!
 //! ```text
 //! {"_type":"https://in-toto.io/Statement/v1",
@@ -9,20 +9,14 @@
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}]}
 //! ```
 
-use std::collections::HashSet;
 use std::fmt;
 
-use super::Purl;
-use super::json::{Fields, Json, MAX_INTEGER, describe};
-use crate::format::{FormatError, cap_count, quote};
+use super::{Purl, Subject, check_text, open_as, to_payload};
+use crate::format::{FormatError, quote};
 use crate::merkle::Hash;
+use crate::release::json::{Fields, Json, MAX_INTEGER};
 
-const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
-const PREDICATE_TYPE: &str = "https://in-toto.io/attestation/release/v0.2";
-/// Most artifacts in one statement; a release of more carries a manifest.
-pub const MAX_SUBJECTS: usize = 256;
-/// Longest name of a subject or an audience, URI of a source.
-const MAX_TEXT_BYTES: usize = 1_024;
+pub(super) const PREDICATE_TYPE: &str = "https://in-toto.io/attestation/release/v0.2";
 /// Longest channel name.
 const MAX_CHANNEL_BYTES: usize = 64;
 
@@ -64,15 +58,6 @@ impl fmt::Display for Kind {
     }
 }
 
-/// An artifact of a release.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    /// File name as it would appear on disk; unique in its statement.
-    pub name: String,
-    /// SHA-256 of its bytes.
-    pub sha256: Hash,
-}
-
 /// Where a release was built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -94,7 +79,7 @@ pub struct ManifestRef {
 /// A release, as its publisher states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
-    /// The artifacts, 1 to [`MAX_SUBJECTS`].
+    /// The artifacts, 1 to [`MAX_SUBJECTS`](super::MAX_SUBJECTS).
     pub subjects: Vec<Subject>,
     /// Package and version.
     pub purl: Purl,
@@ -123,21 +108,12 @@ impl Release {
     /// # Errors
     /// [`FormatError`] unless it is canonical JSON of the shape drawn above.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
-        let json = Json::parse(Self::WHAT, payload)?;
-        if json.to_canonical() != payload {
-            let seen = "the same JSON in another order or with other spaces or escapes";
-            return Err(FormatError::malformed(Self::WHAT, "canonical JSON (RFC 8785)", seen));
-        }
-        let mut statement = Fields::new(Self::WHAT, "", json)?;
-        for (key, expected) in [("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)] {
-            let seen = statement.string(key)?;
-            if seen != expected {
-                return Err(statement.wrong(key, &format!("to be {expected}"), &quote(&seen)));
-            }
-        }
-        let subjects = statement.array("subject")?;
-        cap_count(Self::WHAT, "subjects", subjects.len(), MAX_SUBJECTS)?;
-        let subjects = subjects.into_iter().map(parse_subject).collect::<Result<_, _>>()?;
+        open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
+    }
+
+    pub(super) fn read(statement: Fields) -> Result<Self, FormatError> {
+        let mut statement = statement.about(Self::WHAT);
+        let subjects = Subject::read_all(Self::WHAT, &mut statement)?;
         let mut predicate = statement.object("predicate")?;
         let purl = Purl::parse(&predicate.string("purl")?)?;
         let mut ours = predicate.object("treehead")?;
@@ -152,10 +128,7 @@ impl Release {
             sequence: ours.integer("sequence")?,
             source: ours.optional_object("source")?.map(parse_source).transpose()?,
             manifest: ours.optional_object("manifest")?.map(parse_manifest).transpose()?,
-            audience: ours
-                .optional("audience")
-                .map(|audience| text(&ours, "audience", audience))
-                .transpose()?,
+            audience: ours.optional_string("audience")?,
         };
         ours.nothing_else()?;
         release.check()?;
@@ -166,17 +139,7 @@ impl Release {
     /// pass the same checks.
     fn check(&self) -> Result<(), FormatError> {
         let wrong = |expected: &str, seen: String| FormatError::malformed(Self::WHAT, expected, seen);
-        cap_count(Self::WHAT, "subjects", self.subjects.len(), MAX_SUBJECTS)?;
-        if self.subjects.is_empty() {
-            return Err(wrong("at least one subject", "none".to_owned()));
-        }
-        let mut names = HashSet::new();
-        for subject in &self.subjects {
-            check_text("the name of a subject", &subject.name)?;
-            if !names.insert(&subject.name) {
-                return Err(wrong("each subject name once", format!("{} twice", quote(&subject.name))));
-            }
-        }
+        Subject::check_all(Self::WHAT, &self.subjects)?;
         let is_channel =
             |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
         let channel = &self.channel;
@@ -214,8 +177,7 @@ impl Release {
     /// [`FormatError`] for what [`parse`](Self::parse) would refuse.
     pub fn to_payload(&self) -> Result<Vec<u8>, FormatError> {
         self.check()?;
-        let string = |text: &str| Json::String(text.to_owned());
-        let integer = |n: u64| Json::Integer(i64::try_from(n).expect("checked to be below 2^53"));
+        let (string, integer) = (Json::string, Json::unsigned);
         let mut ours = vec![
             ("kind".to_owned(), string(self.kind.as_str())),
             ("channel".to_owned(), string(&self.channel)),
@@ -232,19 +194,9 @@ impl Release {
         if let Some(audience) = &self.audience {
             ours.push(("audience".to_owned(), string(audience)));
         }
-        let subject = |s: &Subject| {
-            let digest = Json::object([("sha256", string(&s.sha256.to_hex()))]);
-            Json::object([("name", string(&s.name)), ("digest", digest)])
-        };
         let predicate =
             Json::object([("purl", string(self.purl.as_str())), ("treehead", Json::Object(ours))]);
-        let statement = Json::object([
-            ("_type", string(STATEMENT_TYPE)),
-            ("subject", Json::Array(self.subjects.iter().map(subject).collect())),
-            ("predicateType", string(PREDICATE_TYPE)),
-            ("predicate", predicate),
-        ]);
-        Ok(statement.to_canonical())
+        Ok(to_payload(PREDICATE_TYPE, predicate, &self.subjects))
     }
 
     /// One hash for the set of artifacts, whatever order they are listed in: releases under one
@@ -257,13 +209,6 @@ impl Release {
         lines.sort();
         Hash::digest(lines.join("\n").as_bytes())
     }
-}
-
-fn parse_subject(value: Json) -> Result<Subject, FormatError> {
-    let mut subject = Fields::new(Release::WHAT, "subject[]", value)?;
-    let name = subject.string("name")?;
-    let sha256 = Hash::from_hex(&subject.object("digest")?.string("sha256")?)?;
-    Ok(Subject { name, sha256 })
 }
 
 fn parse_source(mut source: Fields) -> Result<Source, FormatError> {
@@ -285,19 +230,4 @@ fn parse_manifest(mut manifest: Fields) -> Result<ManifestRef, FormatError> {
         ManifestRef { root: Hash::from_hex(&manifest.string("root")?)?, files: manifest.integer("files")? };
     manifest.nothing_else()?;
     Ok(parsed)
-}
-
-fn text(fields: &Fields, key: &str, value: Json) -> Result<String, FormatError> {
-    match value {
-        Json::String(text) => Ok(text),
-        other => Err(fields.wrong(key, "to be a string", &describe(&other))),
-    }
-}
-
-fn check_text(what: &'static str, text: &str) -> Result<(), FormatError> {
-    crate::format::cap(what, text.len(), MAX_TEXT_BYTES)?;
-    if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(FormatError::malformed(what, "text without control characters, not empty", quote(text)));
-    }
-    Ok(())
 }

@@ -1,0 +1,242 @@
+//! Statements: in-toto Statement v1, with one file here for each predicate.
+//!
+//! ```text
+//! {"_type":"https://in-toto.io/Statement/v1",
+//!  "predicate":{...},
+//!  "predicateType":"<one of those below>",
+//!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}, ...]}
+//! ```
+//!
+//! Payloads are canonical JSON: DSSE signs bytes, so a second spelling would be a second leaf for
+//! the same claim.
+
+mod provenance;
+mod release;
+mod resource;
+mod subject;
+mod summary;
+mod withdrawal;
+
+use std::fmt;
+
+pub use provenance::Provenance;
+pub use release::{Kind, ManifestRef, Release, Source};
+pub use resource::Resource;
+pub use subject::Subject;
+pub use summary::{VerificationResult, VerificationSummary};
+pub use withdrawal::{MAX_REASON_BYTES, Withdrawal};
+
+use super::Purl;
+use super::json::{Fields, Json};
+use crate::format::{FormatError, cap, quote};
+use crate::merkle::Hash;
+
+const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// Most artifacts in one statement; a release of more carries a manifest.
+pub const MAX_SUBJECTS: usize = 256;
+/// Longest name of a subject or an audience, longest URI.
+const MAX_TEXT_BYTES: usize = 1_024;
+
+/// What a leaf states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Statement {
+    /// Something was released.
+    Release(Release),
+    /// Something that was released should not be used any more.
+    Withdrawal(Withdrawal),
+    /// How something was built.
+    Provenance(Provenance),
+    /// Somebody checked something, and what came of it.
+    Summary(VerificationSummary),
+}
+
+/// What sort of statement it is; publishers are given rights for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StatementKind {
+    /// A release, of this kind.
+    Release(Kind),
+    /// A withdrawal.
+    Withdrawal,
+    /// SLSA provenance.
+    Provenance,
+    /// A SLSA verification summary.
+    VerificationSummary,
+}
+
+impl StatementKind {
+    /// The kinds of release.
+    pub const RELEASES: [Self; 3] =
+        [Self::Release(Kind::Build), Self::Release(Kind::Update), Self::Release(Kind::DetectionRules)];
+
+    /// What a publisher can be given the right to state. Withdrawals are not among them: who may
+    /// release a package may withdraw what it released.
+    pub const LISTABLE: [Self; 5] = [
+        Self::RELEASES[0],
+        Self::RELEASES[1],
+        Self::RELEASES[2],
+        Self::Provenance,
+        Self::VerificationSummary,
+    ];
+
+    /// The name in configuration and searches.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Release(kind) => kind.as_str(),
+            Self::Withdrawal => "withdrawal",
+            Self::Provenance => "provenance",
+            Self::VerificationSummary => "verification-summary",
+        }
+    }
+
+    /// The right of that name, out of [`LISTABLE`](Self::LISTABLE).
+    #[must_use]
+    pub fn parse_right(text: &str) -> Option<Self> {
+        Self::LISTABLE.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+impl From<Kind> for StatementKind {
+    fn from(kind: Kind) -> Self {
+        Self::Release(kind)
+    }
+}
+
+impl fmt::Display for StatementKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Statement {
+    const WHAT: &str = "a statement";
+
+    /// Reads the payload of an envelope.
+    ///
+    /// # Errors
+    /// [`FormatError`] unless it is canonical JSON of a known predicate type, and what that type
+    /// demands is there.
+    pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
+        let (predicate_type, fields) = open(Self::WHAT, payload)?;
+        match predicate_type.as_str() {
+            release::PREDICATE_TYPE => Release::read(fields).map(Self::Release),
+            withdrawal::PREDICATE_TYPE => Withdrawal::read(fields).map(Self::Withdrawal),
+            provenance::PREDICATE_TYPE => Provenance::read(fields).map(Self::Provenance),
+            summary::PREDICATE_TYPE => VerificationSummary::read(fields).map(Self::Summary),
+            other => {
+                let known = [
+                    release::PREDICATE_TYPE,
+                    withdrawal::PREDICATE_TYPE,
+                    provenance::PREDICATE_TYPE,
+                    summary::PREDICATE_TYPE,
+                ];
+                let expected = format!("to be one of {}", known.join(", "));
+                Err(fields.wrong("predicateType", &expected, &quote(other)))
+            }
+        }
+    }
+
+    /// What sort of statement it is.
+    #[must_use]
+    pub const fn kind(&self) -> StatementKind {
+        match self {
+            Self::Release(release) => StatementKind::Release(release.kind),
+            Self::Withdrawal(_) => StatementKind::Withdrawal,
+            Self::Provenance(_) => StatementKind::Provenance,
+            Self::Summary(_) => StatementKind::VerificationSummary,
+        }
+    }
+
+    /// Package and version that it is about, where it names them.
+    #[must_use]
+    pub const fn purl(&self) -> Option<&Purl> {
+        match self {
+            Self::Release(release) => Some(&release.purl),
+            Self::Withdrawal(withdrawal) => Some(&withdrawal.purl),
+            Self::Provenance(provenance) => provenance.purl(),
+            Self::Summary(summary) => summary.purl(),
+        }
+    }
+
+    /// SHA-256 of each subject that has one, and the root of a release's manifest.
+    pub fn digests(&self) -> impl Iterator<Item = Hash> + use<'_> {
+        let (subjects, resources, manifest): (&[Subject], &[Resource], _) = match self {
+            Self::Release(release) => (&release.subjects, &[], release.manifest),
+            Self::Withdrawal(withdrawal) => (&withdrawal.subjects, &[], None),
+            Self::Provenance(provenance) => (&[], &provenance.subjects, None),
+            Self::Summary(summary) => (&[], &summary.subjects, None),
+        };
+        let named = subjects.iter().map(|subject| subject.sha256);
+        named.chain(resources.iter().filter_map(Resource::sha256)).chain(manifest.map(|m| m.root))
+    }
+
+    /// The release, if it is one.
+    #[must_use]
+    pub const fn as_release(&self) -> Option<&Release> {
+        match self {
+            Self::Release(release) => Some(release),
+            _ => None,
+        }
+    }
+
+    /// The withdrawal, if it is one.
+    #[must_use]
+    pub const fn as_withdrawal(&self) -> Option<&Withdrawal> {
+        match self {
+            Self::Withdrawal(withdrawal) => Some(withdrawal),
+            _ => None,
+        }
+    }
+}
+
+/// Reads what all statements have in common: the predicate type, and the fields that are left.
+fn open(what: &'static str, payload: &[u8]) -> Result<(String, Fields), FormatError> {
+    let json = Json::parse(what, payload)?;
+    if json.to_canonical() != payload {
+        let seen = "the same JSON in another order or with other spaces or escapes";
+        return Err(FormatError::malformed(what, "canonical JSON (RFC 8785)", seen));
+    }
+    let mut fields = Fields::new(what, "", json)?;
+    let seen = fields.string("_type")?;
+    if seen != STATEMENT_TYPE {
+        return Err(fields.wrong("_type", &format!("to be {STATEMENT_TYPE}"), &quote(&seen)));
+    }
+    Ok((fields.string("predicateType")?, fields))
+}
+
+/// As [`open`], for a statement that is to be of one predicate type.
+fn open_as(what: &'static str, payload: &[u8], predicate_type: &str) -> Result<Fields, FormatError> {
+    let (seen, fields) = open(what, payload)?;
+    if seen == predicate_type {
+        return Ok(fields);
+    }
+    Err(fields.wrong("predicateType", &format!("to be {predicate_type}"), &quote(&seen)))
+}
+
+/// The payload of a statement of our own making.
+fn to_payload(predicate_type: &str, predicate: Json, subjects: &[Subject]) -> Vec<u8> {
+    let statement = Json::object([
+        ("_type", Json::string(STATEMENT_TYPE)),
+        ("subject", Json::Array(subjects.iter().map(Subject::to_json).collect())),
+        ("predicateType", Json::string(predicate_type)),
+        ("predicate", predicate),
+    ]);
+    statement.to_canonical()
+}
+
+fn check_text(what: &'static str, text: &str) -> Result<(), FormatError> {
+    cap(what, text.len(), MAX_TEXT_BYTES)?;
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err(FormatError::malformed(what, "text without control characters, not empty", quote(text)));
+    }
+    Ok(())
+}
+
+/// The package that a URI names, if it is a purl with a version.
+///
+/// A purl in another spelling than the canonical one is refused: read as no purl at all, it would
+/// get past the patterns that its signer is held to. One without a version is about no release.
+fn purl_in(uri: &str) -> Result<Option<Purl>, FormatError> {
+    if uri.starts_with("pkg:") && uri.contains('@') { Purl::parse(uri).map(Some) } else { Ok(None) }
+}

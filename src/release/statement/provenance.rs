@@ -1,0 +1,75 @@
+//! SLSA provenance v1: how artifacts were built.
+//!
+//! ```text
+//! {"_type":"https://in-toto.io/Statement/v1",
+//!  "predicate":{
+//!   "buildDefinition":{"buildType":"https://...","externalParameters":{...},
+//!                      "resolvedDependencies":[{"digest":{...},"uri":"git+https://..."}, ...]},
+//!   "runDetails":{"builder":{"id":"https://..."}}},
+//!  "predicateType":"https://slsa.dev/provenance/v1",
+//!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}, ...]}
+//! ```
+//!
+//! Unknown fields are ignored, and unset, null and empty fields are the same, as slsa.dev/provenance
+//! demands under "Parsing rules". For that reason `externalParameters` is not asked for, though it
+//! is required: a build without parameters has an empty one.
+
+use super::{Purl, Resource, check_text, open_as, purl_in};
+use crate::format::FormatError;
+use crate::release::json::Fields;
+
+pub(super) const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
+
+/// How artifacts were built, as far as this log reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// The artifacts, 1 to [`MAX_SUBJECTS`](super::MAX_SUBJECTS), each with a digest.
+    pub subjects: Vec<Resource>,
+    /// URI of the platform that built them: `runDetails.builder.id`.
+    pub builder: String,
+    /// URI of how: `buildDefinition.buildType`.
+    pub build_type: String,
+    /// What went into them, source and all: `buildDefinition.resolvedDependencies`.
+    pub dependencies: Vec<Resource>,
+    purl: Option<Purl>,
+}
+
+impl Provenance {
+    const WHAT: &str = "a provenance statement";
+
+    /// Reads the payload of an envelope.
+    ///
+    /// # Errors
+    /// [`FormatError`] unless it is canonical JSON of the shape drawn above.
+    pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
+        open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
+    }
+
+    pub(super) fn read(statement: Fields) -> Result<Self, FormatError> {
+        let mut statement = statement.about(Self::WHAT);
+        let subjects = Resource::subjects(Self::WHAT, &mut statement)?;
+        let mut predicate = statement.object("predicate")?.without_unset();
+        let mut definition = predicate.object("buildDefinition")?.without_unset();
+        let build_type = definition.string("buildType")?;
+        check_text("a build type", &build_type)?;
+        definition.optional_object("externalParameters")?;
+        let dependencies = definition.optional_array("resolvedDependencies")?.unwrap_or_default();
+        let place = "predicate.buildDefinition.resolvedDependencies[]";
+        let dependencies = Resource::read_all(Self::WHAT, place, dependencies, false)?;
+        let mut run = predicate.object("runDetails")?.without_unset();
+        let builder = run.object("builder")?.without_unset().string("id")?;
+        check_text("the id of a builder", &builder)?;
+        let [first, ..] = &subjects[..] else { unreachable!("read with one at least") };
+        let purl = match &first.uri {
+            Some(uri) => purl_in(uri)?,
+            None => first.name.as_deref().map(purl_in).transpose()?.flatten(),
+        };
+        Ok(Self { subjects, builder, build_type, dependencies, purl })
+    }
+
+    /// Package and version, where the `uri` or else the name of the first subject says them.
+    #[must_use]
+    pub const fn purl(&self) -> Option<&Purl> {
+        self.purl.as_ref()
+    }
+}

@@ -1,0 +1,54 @@
+//! Artifacts by name and SHA-256, as our own predicates have them.
+
+use std::collections::HashSet;
+
+use super::{MAX_SUBJECTS, check_text};
+use crate::format::{FormatError, cap_count, quote};
+use crate::merkle::Hash;
+use crate::release::json::{Fields, Json};
+
+/// An artifact of a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// File name as it would appear on disk; unique in its statement.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Hash,
+}
+
+impl Subject {
+    /// Takes the subjects of a statement; other digests and annotations may stand beside.
+    pub(super) fn read_all(what: &'static str, statement: &mut Fields) -> Result<Vec<Self>, FormatError> {
+        let subjects = statement.array("subject")?;
+        cap_count(what, "subjects", subjects.len(), MAX_SUBJECTS)?;
+        let read = |value| {
+            let mut subject = Fields::new(what, "subject[]", value)?;
+            let name = subject.string("name")?;
+            let sha256 = Hash::from_hex(&subject.object("digest")?.string("sha256")?)?;
+            Ok(Self { name, sha256 })
+        };
+        subjects.into_iter().map(read).collect()
+    }
+
+    /// What the shape alone does not say.
+    pub(super) fn check_all(what: &'static str, subjects: &[Self]) -> Result<(), FormatError> {
+        cap_count(what, "subjects", subjects.len(), MAX_SUBJECTS)?;
+        if subjects.is_empty() {
+            return Err(FormatError::malformed(what, "at least one subject", "none"));
+        }
+        let mut names = HashSet::new();
+        for subject in subjects {
+            check_text("the name of a subject", &subject.name)?;
+            if !names.insert(&subject.name) {
+                let seen = format!("{} twice", quote(&subject.name));
+                return Err(FormatError::malformed(what, "each subject name once", seen));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn to_json(&self) -> Json {
+        let digest = Json::object([("sha256", Json::string(&self.sha256.to_hex()))]);
+        Json::object([("name", Json::string(&self.name)), ("digest", digest)])
+    }
+}

@@ -1,0 +1,146 @@
+//! SLSA verification summaries v1: somebody checked artifacts against a policy.
+//!
+//! ```text
+//! {"_type":"https://in-toto.io/Statement/v1",
+//!  "predicate":{"policy":{"uri":"https://..."},"resourceUri":"pkg:...@1.2.3",
+//!   "timeVerified":"2026-01-31T12:00:00Z","verificationResult":"PASSED",
+//!   "verifiedLevels":["SLSA_BUILD_LEVEL_3"],"verifier":{"id":"https://..."}},
+//!  "predicateType":"https://slsa.dev/verification_summary/v1",
+//!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}, ...]}
+//! ```
+//!
+//! What is required is so by slsa.dev/spec/v1.0/verification_summary. Unknown fields are ignored.
+
+use std::collections::HashSet;
+
+use super::{Purl, Resource, check_text, open_as, purl_in};
+use crate::format::{FormatError, quote};
+use crate::release::json::{Fields, Json, describe};
+use crate::release::{Timestamp, parse_time};
+
+pub(super) const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
+
+/// What came of a verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerificationResult {
+    /// The policy is met.
+    Passed,
+    /// It is not.
+    Failed,
+}
+
+impl VerificationResult {
+    /// `PASSED` or `FAILED`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "PASSED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+/// What somebody found who checked artifacts, as far as this log reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerificationSummary {
+    /// The artifacts, 1 to [`MAX_SUBJECTS`](super::MAX_SUBJECTS), each with a digest.
+    pub subjects: Vec<Resource>,
+    /// URI of who checked: `verifier.id`. Whether the signer may speak for it is the reader's to say.
+    pub verifier: String,
+    /// When, to the second.
+    pub time_verified: Timestamp,
+    /// What was checked, as it was asked for; with [`purl`](Self::purl), where it is one.
+    pub resource_uri: String,
+    /// URI of what it was checked against: `policy.uri`.
+    pub policy: String,
+    /// What came of it.
+    pub result: VerificationResult,
+    /// As in `SLSA_BUILD_LEVEL_3`; at most one for each track.
+    pub levels: Vec<String>,
+    purl: Option<Purl>,
+}
+
+impl VerificationSummary {
+    const WHAT: &str = "a verification summary";
+
+    /// Reads the payload of an envelope.
+    ///
+    /// # Errors
+    /// [`FormatError`] unless it is canonical JSON of the shape drawn above.
+    pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
+        open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
+    }
+
+    pub(super) fn read(statement: Fields) -> Result<Self, FormatError> {
+        let mut statement = statement.about(Self::WHAT);
+        let subjects = Resource::subjects(Self::WHAT, &mut statement)?;
+        let mut predicate = statement.object("predicate")?;
+        let verifier = predicate.object("verifier")?.string("id")?;
+        check_text("the id of a verifier", &verifier)?;
+        let time_verified = time(&predicate.string("timeVerified")?)?;
+        let resource_uri = predicate.string("resourceUri")?;
+        check_text("the resourceUri of a verification summary", &resource_uri)?;
+        let policy = predicate.object("policy")?;
+        let Resource { uri: Some(policy), .. } = Resource::read(policy, false)? else {
+            return Err(predicate.wrong("policy.uri", "to be there", "nothing"));
+        };
+        // They are not kept, but each MUST have a digest.
+        let attestations = predicate.optional_array("inputAttestations")?.unwrap_or_default();
+        Resource::read_all(Self::WHAT, "predicate.inputAttestations[]", attestations, true)?;
+        let result = match predicate.string("verificationResult")?.as_str() {
+            "PASSED" => VerificationResult::Passed,
+            "FAILED" => VerificationResult::Failed,
+            other => {
+                return Err(predicate.wrong("verificationResult", "to be PASSED or FAILED", &quote(other)));
+            }
+        };
+        let levels = predicate.array("verifiedLevels")?;
+        let levels = levels.into_iter().map(level).collect::<Result<Vec<_>, _>>()?;
+        check_levels(&levels)?;
+        let purl = purl_in(&resource_uri)?;
+        Ok(Self { subjects, verifier, time_verified, resource_uri, policy, result, levels, purl })
+    }
+
+    /// Package and version, where the resource is a purl with a version.
+    #[must_use]
+    pub const fn purl(&self) -> Option<&Purl> {
+        self.purl.as_ref()
+    }
+}
+
+/// in-toto's Timestamp: RFC 3339 in UTC, with any fraction of a second, which is dropped.
+fn time(text: &str) -> Result<Timestamp, FormatError> {
+    let whole = text.strip_suffix('Z').and_then(|text| text.split_once('.'));
+    match whole {
+        Some((seconds, fraction)) if !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit()) => {
+            parse_time(&format!("{seconds}Z"))
+        }
+        _ => parse_time(text),
+    }
+}
+
+fn level(value: Json) -> Result<String, FormatError> {
+    match value {
+        Json::String(level) => check_text("a verified level", &level).map(|()| level),
+        other => {
+            let expected = "predicate.verifiedLevels[] to be a string";
+            Err(FormatError::malformed(VerificationSummary::WHAT, expected, describe(&other)))
+        }
+    }
+}
+
+/// MUST NOT include more than one level per SLSA track.
+fn check_levels(levels: &[String]) -> Result<(), FormatError> {
+    let mut tracks = HashSet::new();
+    let track = |level: &'_ String| -> Option<String> {
+        Some(level.strip_prefix("SLSA_")?.rsplit_once("_LEVEL_")?.0.to_owned())
+    };
+    match levels.iter().find(|level| track(level).is_some_and(|track| !tracks.insert(track))) {
+        None => Ok(()),
+        Some(level) => Err(FormatError::malformed(
+            VerificationSummary::WHAT,
+            "at most one of verifiedLevels for each track",
+            format!("{} and another", quote(level)),
+        )),
+    }
+}

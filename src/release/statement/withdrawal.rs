@@ -1,0 +1,101 @@
+//! Withdrawals: a release that was logged should not be used any more. A withdrawal is a fact
+//! added; the release stays in the log.
+//!
+//! ```text
+//! {"_type":"https://in-toto.io/Statement/v1",
+//!  "predicate":{"index":17,"leaf":"<hex leaf hash>","purl":"pkg:...@1.2.3","reason":"..."},
+//!  "predicateType":"urn:treehead:withdrawal:v1",
+//!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}]}
+//! ```
+//!
+//! `index` and `leaf` name the entry; `purl` and `subject` repeat what it says, so that who has
+//! only the withdrawal knows what not to install.
+
+use super::{Purl, Subject, open_as, to_payload};
+use crate::format::{FormatError, cap, quote};
+use crate::merkle::{Hash, LeafIndex};
+use crate::release::json::{Fields, Json, MAX_INTEGER};
+
+pub(super) const PREDICATE_TYPE: &str = "urn:treehead:withdrawal:v1";
+/// Longest reason: a sentence or two and a link; the rest belongs into an advisory.
+pub const MAX_REASON_BYTES: usize = 1_024;
+
+/// A withdrawal, as a publisher states it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Where the withdrawn release is in the log; at most 2^53 - 1.
+    pub index: LeafIndex,
+    /// Its leaf hash.
+    pub leaf: Hash,
+    /// Its package and version.
+    pub purl: Purl,
+    /// Its artifacts.
+    pub subjects: Vec<Subject>,
+    /// Why, in words: 1 to [`MAX_REASON_BYTES`] bytes without control characters.
+    pub reason: String,
+}
+
+impl Withdrawal {
+    const WHAT: &str = "a withdrawal";
+
+    /// Reads the payload of an envelope.
+    ///
+    /// Unknown fields of the statement are allowed, as in-toto demands; in the predicate, which is
+    /// ours, they are refused.
+    ///
+    /// # Errors
+    /// [`FormatError`] unless it is canonical JSON of the shape drawn above.
+    pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
+        open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
+    }
+
+    pub(super) fn read(statement: Fields) -> Result<Self, FormatError> {
+        let mut statement = statement.about(Self::WHAT);
+        let subjects = Subject::read_all(Self::WHAT, &mut statement)?;
+        let mut predicate = statement.object("predicate")?;
+        let index = predicate.integer("index")?;
+        let withdrawal = Self {
+            index: LeafIndex::new(index).expect("at most 2^53 - 1"),
+            leaf: Hash::from_hex(&predicate.string("leaf")?)?,
+            purl: Purl::parse(&predicate.string("purl")?)?,
+            subjects,
+            reason: predicate.string("reason")?,
+        };
+        predicate.nothing_else()?;
+        withdrawal.check()?;
+        Ok(withdrawal)
+    }
+
+    /// What the shape alone does not say.
+    fn check(&self) -> Result<(), FormatError> {
+        Subject::check_all(Self::WHAT, &self.subjects)?;
+        if self.index.get() > MAX_INTEGER.unsigned_abs() {
+            return Err(FormatError::malformed(
+                Self::WHAT,
+                "an index of at most 2^53 - 1",
+                self.index.to_string(),
+            ));
+        }
+        cap("the reason of a withdrawal", self.reason.len(), MAX_REASON_BYTES)?;
+        if self.reason.trim().is_empty() || self.reason.chars().any(char::is_control) {
+            let expected = "words without control characters";
+            return Err(FormatError::malformed("the reason of a withdrawal", expected, quote(&self.reason)));
+        }
+        Ok(())
+    }
+
+    /// The payload to sign, in canonical JSON: the same for the same withdrawal, always.
+    ///
+    /// # Errors
+    /// [`FormatError`] for what [`parse`](Self::parse) would refuse.
+    pub fn to_payload(&self) -> Result<Vec<u8>, FormatError> {
+        self.check()?;
+        let predicate = Json::object([
+            ("index", Json::unsigned(self.index.get())),
+            ("leaf", Json::string(&self.leaf.to_hex())),
+            ("purl", Json::string(self.purl.as_str())),
+            ("reason", Json::string(&self.reason)),
+        ]);
+        Ok(to_payload(PREDICATE_TYPE, predicate, &self.subjects))
+    }
+}

@@ -1,0 +1,123 @@
+//! Whether a withdrawal is of the entry that it names, by who made that entry. A publisher may
+//! withdraw what it released, and nothing else.
+
+use super::{Envelope, Publishers, Release, Spoken, Withdrawal};
+use crate::format::{FormatError, quote};
+use crate::merkle::{Hash, LeafIndex};
+
+/// Why a withdrawal has no effect on the entry it names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WithdrawalError {
+    /// What was said is no withdrawal.
+    #[error("expected a withdrawal, saw a statement of another kind")]
+    NotAWithdrawal,
+    /// The entry is another one than the withdrawal names.
+    #[error(
+        "the withdrawal names leaf {index} with hash {expected}, and that leaf is {seen}: fetch the entry again and withdraw what it says"
+    )]
+    OtherLeaf {
+        /// Place of the leaf.
+        index: LeafIndex,
+        /// The leaf hash that the withdrawal states, in hex.
+        expected: String,
+        /// The leaf's, in hex, or another index.
+        seen: String,
+    },
+    /// The entry is no release.
+    #[error("leaf {index} can't be withdrawn: expected a release, saw {seen}")]
+    NotARelease {
+        /// Place of the leaf.
+        index: LeafIndex,
+        /// What it is.
+        seen: String,
+    },
+    /// The withdrawal says something else of the release than the release itself.
+    #[error(
+        "the withdrawal of leaf {index} has to repeat the release's {field}: expected {expected}, saw {seen}"
+    )]
+    OtherRelease {
+        /// Place of the leaf.
+        index: LeafIndex,
+        /// `purl` or `subjects`.
+        field: &'static str,
+        /// What the release says.
+        expected: String,
+        /// What the withdrawal says.
+        seen: String,
+    },
+    /// Somebody else released it.
+    #[error(
+        "{publisher} did not release leaf {index}: expected a withdrawal by {expected}; only who released something can withdraw it"
+    )]
+    NotThePublisher {
+        /// Place of the leaf.
+        index: LeafIndex,
+        /// Who withdraws.
+        publisher: String,
+        /// Who released it.
+        expected: String,
+    },
+}
+
+impl Withdrawal {
+    /// The withdrawal of a logged entry.
+    ///
+    /// # Errors
+    /// [`FormatError`] where the entry is no release.
+    pub fn of(index: LeafIndex, entry: &[u8], reason: &str) -> Result<Self, FormatError> {
+        let release = Release::parse(Envelope::parse_entry(entry)?.payload())?;
+        let (leaf, reason) = (Hash::leaf(entry), reason.to_owned());
+        Ok(Self { index, leaf, purl: release.purl, subjects: release.subjects, reason })
+    }
+
+    /// Checks that it is of this very entry, and says of it what it says itself.
+    fn check_entry(&self, index: LeafIndex, entry: &[u8]) -> Result<Envelope, WithdrawalError> {
+        let leaf = Hash::leaf(entry);
+        if self.index != index || self.leaf != leaf {
+            let seen = if self.index == index { leaf.to_hex() } else { format!("not leaf {index}") };
+            return Err(WithdrawalError::OtherLeaf { index: self.index, expected: self.leaf.to_hex(), seen });
+        }
+        let envelope = Envelope::parse_entry(entry);
+        let envelope = envelope.and_then(|envelope| Ok((Release::parse(envelope.payload())?, envelope)));
+        let (release, envelope) = envelope
+            .map_err(|e| WithdrawalError::NotARelease { index, seen: format!("another entry ({e})") })?;
+        let other = |field, expected, seen| WithdrawalError::OtherRelease { index, field, expected, seen };
+        if self.purl != release.purl {
+            return Err(other("purl", release.purl.to_string(), self.purl.to_string()));
+        }
+        if self.subjects != release.subjects {
+            let different = (0..).find(|at| self.subjects.get(*at) != release.subjects.get(*at));
+            let tell = |subjects: &[super::Subject]| match subjects.get(different.unwrap_or_default()) {
+                Some(subject) => format!("{} ({})", subject.sha256.to_hex(), quote(&subject.name)),
+                None => format!("{} of them", subjects.len()),
+            };
+            return Err(other("subjects", tell(&release.subjects), tell(&self.subjects)));
+        }
+        Ok(envelope)
+    }
+}
+
+impl Publishers {
+    /// Checks a withdrawal against the entry at `index`, which it names: the same leaf, a release,
+    /// the same purl and subjects, and withdrawn by one of the release's signers, however their
+    /// keys have changed since.
+    ///
+    /// # Errors
+    /// [`WithdrawalError`], the first that applies.
+    pub fn check_withdrawal(
+        &self,
+        spoken: &Spoken,
+        index: LeafIndex,
+        entry: &[u8],
+    ) -> Result<(), WithdrawalError> {
+        let withdrawal = spoken.statement().as_withdrawal().ok_or(WithdrawalError::NotAWithdrawal)?;
+        let envelope = withdrawal.check_entry(index, entry)?;
+        let signers = self.signer_names(&envelope);
+        if signers.iter().any(|signer| signer == spoken.publisher()) {
+            return Ok(());
+        }
+        let (publisher, expected) = (spoken.publisher().to_owned(), signers.join(" or "));
+        Err(WithdrawalError::NotThePublisher { index, publisher, expected })
+    }
+}

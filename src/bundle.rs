@@ -4,6 +4,8 @@
 //! (u16 length, big-endian || entry)*
 //! ```
 
+use std::ops::Range;
+
 use crate::format::{FormatError, cap_count};
 use crate::release::MAX_ENTRY_BYTES;
 
@@ -30,23 +32,34 @@ pub fn push(bundle: &mut Vec<u8>, entry: &[u8]) -> Result<(), FormatError> {
 ///
 /// # Errors
 /// [`FormatError`] where the bytes end within an entry, or hold too many.
-pub fn split(mut bytes: &[u8], most: usize) -> Result<Vec<&[u8]>, FormatError> {
-    let mut entries = Vec::new();
-    while !bytes.is_empty() {
+pub fn split(bytes: &[u8], most: usize) -> Result<Vec<&[u8]>, FormatError> {
+    Ok(spans(bytes, most)?.into_iter().map(|span| &bytes[span]).collect())
+}
+
+/// Where each entry of a bundle is in its bytes.
+///
+/// # Errors
+/// As [`split`].
+pub fn spans(bytes: &[u8], most: usize) -> Result<Vec<Range<usize>>, FormatError> {
+    let (mut spans, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        let rest = &bytes[at..];
         let cut = |expected: String, seen: usize| {
-            let at = format!("entry {} to have {expected}", entries.len());
+            let at = format!("entry {} to have {expected}", spans.len());
             FormatError::malformed("an entry bundle", at, format!("{seen} bytes"))
         };
         let (length, rest) =
-            bytes.split_first_chunk().ok_or_else(|| cut("a two-byte length".to_owned(), bytes.len()))?;
+            rest.split_first_chunk().ok_or_else(|| cut("a two-byte length".to_owned(), rest.len()))?;
         let length = usize::from(u16::from_be_bytes(*length));
-        let (entry, rest) =
-            rest.split_at_checked(length).ok_or_else(|| cut(format!("{length} bytes"), rest.len()))?;
-        entries.push(entry);
-        cap_count("an entry bundle", "entries", entries.len(), most)?;
-        bytes = rest;
+        if length > rest.len() {
+            return Err(cut(format!("{length} bytes"), rest.len()));
+        }
+        let start = at + LENGTH_BYTES;
+        spans.push(start..start + length);
+        cap_count("an entry bundle", "entries", spans.len(), most)?;
+        at = start + length;
     }
-    Ok(entries)
+    Ok(spans)
 }
 
 #[cfg(test)]

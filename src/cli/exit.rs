@@ -94,14 +94,14 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let message = error.to_string();
         match error {
-            ClientError::Address(_) => Self::Usage(message),
+            ClientError::Address(_) | ClientError::Contact(_) => Self::Usage(message),
             ClientError::Checkpoint(e) => Refusal::Checkpoint(e).into(),
-            ClientError::Proof(_) => Self::refused(
+            ClientError::Proof(_) | ClientError::Entries { .. } => Self::refused(
                 "not-included",
                 message,
                 "The log is damaged or lies; tell its operator and your peers.",
             ),
-            ClientError::Malformed { .. } => {
+            ClientError::Malformed { .. } | ClientError::TooLarge { .. } | ClientError::Length { .. } => {
                 Self::refused("log-malformed", message, "This is no tlog-tiles log, or it is damaged.")
             }
             // The log understood, and said no: trying again does not help.

@@ -2,7 +2,8 @@
 
 use crate::checkpoint::CheckpointError;
 use crate::format::FormatError;
-use crate::merkle::ProofError;
+use crate::merkle::{Hash, ProofError, TreeSize};
+use crate::note::NoteError;
 
 /// Why the log's answer is not to be had, or not to be believed.
 #[derive(Debug, thiserror::Error)]
@@ -11,11 +12,18 @@ pub enum ClientError {
     /// The address is not one.
     #[error("not the address of a log: expected http://HOST[:PORT][/PREFIX] or https://..., saw {0}")]
     Address(String),
-    /// No answer.
+    /// What is to be told about whom to write to can't be sent.
+    #[error(
+        "not a contact: expected 1 to 200 characters of printable ASCII, such as an e-mail address, saw {0}"
+    )]
+    Contact(String),
+    /// No answer, or not all of it.
     #[error("no answer from {url}: {detail}; is the log running, and the address right?")]
     Network {
         /// What was asked for.
         url: String,
+        /// How the connection failed.
+        fault: NetworkFault,
         /// What went wrong.
         detail: String,
     },
@@ -35,6 +43,14 @@ pub enum ClientError {
         /// Place of the entry in a batch that the problem is about.
         entry: Option<usize>,
     },
+    /// An answer of more bytes than any that is right.
+    #[error("{url} answered what can't be right: {source}")]
+    TooLarge {
+        /// What was asked for.
+        url: String,
+        /// How much it may be.
+        source: FormatError,
+    },
     /// An answer that can't be read.
     #[error("{url} answered what can't be read: {source}")]
     Malformed {
@@ -43,12 +59,55 @@ pub enum ClientError {
         /// What is wrong with it.
         source: FormatError,
     },
+    /// A tile or bundle that has not just what its path says.
+    #[error("{url} is not what its path says: {source}")]
+    Length {
+        /// What was asked for.
+        url: String,
+        /// Whether it should be a bundle; else a tile.
+        is_bundle: bool,
+        /// Whether something is missing; else there is too much.
+        is_short: bool,
+        /// Expected and seen.
+        source: FormatError,
+    },
     /// A checkpoint that is not the log's.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// Tiles or proofs that don't make the signed root.
     #[error("the log's tiles do not make the root that it signed: {0}")]
     Proof(#[from] ProofError),
+    /// Entries that don't make the signed root.
+    #[error(
+        "the log's entries do not make the root that it signed at tree size {size}: expected {expected}, saw {seen}"
+    )]
+    Entries {
+        /// The signed size.
+        size: TreeSize,
+        /// The signed root.
+        expected: Hash,
+        /// What the entries make.
+        seen: Hash,
+    },
+    /// Whoever asked wants no answer any more.
+    #[error("stopped before everything was fetched")]
+    Stopped,
+}
+
+/// How a connection failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NetworkFault {
+    /// No connection: the name is unknown, nobody listens, or its certificate is not trusted.
+    Unreachable,
+    /// It took too long.
+    Timeout,
+    /// The connection ended before the answer did.
+    Closed,
+    /// What came is no HTTP/1.1, or not packed as its header says.
+    Garbled,
+    /// A header without end.
+    Header,
 }
 
 impl ClientError {
@@ -56,5 +115,55 @@ impl ClientError {
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         matches!(self, Self::Status { status: 408 | 429 | 502..=504, .. } | Self::Network { .. })
+    }
+
+    /// What is wrong in a word: stable, for machines, of lower-case letters and hyphens.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Address(_) => "address",
+            Self::Contact(_) => "contact",
+            Self::Network { fault, .. } => fault.code(),
+            Self::Status { status, .. } => match status {
+                300..=399 => "redirect",
+                404 | 410 => "not-found",
+                408 | 429 | 503 => "busy",
+                500..=599 => "server-error",
+                _ => "refused",
+            },
+            Self::TooLarge { .. } => "too-large",
+            Self::Malformed { .. } => "malformed",
+            Self::Length { is_bundle, is_short, .. } => match (is_bundle, is_short) {
+                (true, true) => "truncated-bundle",
+                (true, false) => "oversized-bundle",
+                (false, true) => "truncated-tile",
+                (false, false) => "oversized-tile",
+            },
+            Self::Checkpoint(CheckpointError::Format(_) | CheckpointError::Note(NoteError::Format(_))) => {
+                "not-a-checkpoint"
+            }
+            // As a verdict names them.
+            Self::Checkpoint(CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. }) => {
+                "checkpoint-signature"
+            }
+            Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => "unknown-log",
+            Self::Proof(_) => "wrong-tile",
+            Self::Entries { .. } => "wrong-bundle",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl NetworkFault {
+    /// [`ClientError::code`] of it.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Garbled => "garbled",
+            Self::Header => "too-large",
+        }
     }
 }

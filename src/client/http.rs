@@ -1,33 +1,29 @@
 //! Requests to one log: capped, timed, with its errors read.
 
-use std::io::Read as _;
-use std::time::Duration;
+use std::io::{self, Read as _};
 
 use serde::Deserialize;
 use ureq::Agent;
 use ureq::http::Response;
 
-use super::ClientError;
+use super::patience::{Patience, Tries};
+use super::{ClientError, LogClientBuilder, NetworkFault};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::format::{FormatError, quote, quote_bytes};
 use crate::note::{MAX_NOTE_BYTES, NoteKey};
 
-/// How long a request may take, from the look-up of the name to the last byte.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
-/// Tries of a request that may be sent again, the first one included.
-const TRIES: u32 = 6;
-/// First pause between tries where the log names none; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Bytes that are made room for at once. More only when as many have come: what a header promises costs
+/// whoever sends it nothing.
+const ROOM: usize = 512 * 1024;
 
 /// A connection to a log. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct LogClient {
     agent: Agent,
     prefix: String,
+    patience: Patience,
 }
 
 #[derive(Deserialize)]
@@ -37,13 +33,27 @@ struct ProblemText {
     entry: Option<usize>,
 }
 
+/// Asked before an answer gets room for so many bytes in all, with the length that its header promises, if
+/// any. Where it says no, the answer is dropped.
+pub(super) type Admit<'a> = dyn FnMut(usize, Option<usize>) -> bool + 'a;
+
 impl LogClient {
     /// A client for the log at a URL prefix.
     ///
     /// # Errors
     /// [`ClientError::Address`] unless it is an `http` or `https` URL without query.
     pub fn new(prefix: &str) -> Result<Self, ClientError> {
-        Ok(Self { prefix: check_prefix(prefix)?, agent: agent(TIMEOUT, CONNECT_TIMEOUT) })
+        Self::builder().build(prefix)
+    }
+
+    /// A client with other timeouts, other patience or a contact.
+    #[must_use]
+    pub fn builder() -> LogClientBuilder {
+        LogClientBuilder::default()
+    }
+
+    pub(super) const fn with(agent: Agent, prefix: String, patience: Patience) -> Self {
+        Self { agent, prefix, patience }
     }
 
     /// The log's URL prefix, without a final slash.
@@ -58,13 +68,33 @@ impl LogClient {
         format!("{}/{}", self.prefix, path.trim_start_matches('/'))
     }
 
+    pub(super) const fn patience(&self) -> Patience {
+        self.patience
+    }
+
     /// Fetches at most `limit` bytes. Tries again where that may help.
     ///
     /// # Errors
     /// [`ClientError`].
     pub fn get(&self, path: &str, limit: usize) -> Result<Vec<u8>, ClientError> {
         let url = self.url(path);
-        with_retries(|| read(&url, limit, self.agent.get(&url).call()))
+        self.with_retries(|| read(&url, limit, self.agent.get(&url).call()))
+    }
+
+    /// [`get`](Self::get), once, and packed only where that is wanted. None where `admit` says no.
+    pub(super) fn get_once(
+        &self,
+        path: &str,
+        packed: bool,
+        limit: usize,
+        admit: &mut Admit<'_>,
+    ) -> Result<Option<Vec<u8>>, ClientError> {
+        let url = self.url(path);
+        let mut request = self.agent.get(&url);
+        if !packed {
+            request = request.header("Accept-Encoding", "identity");
+        }
+        read_admitted(&url, limit, request.call(), admit)
     }
 
     /// Posts a body and reads at most `limit` bytes of the answer. Tries again where that may help:
@@ -74,7 +104,7 @@ impl LogClient {
     /// [`ClientError`].
     pub fn post(&self, path: &str, accept: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, ClientError> {
         let url = self.url(path);
-        with_retries(|| read(&url, limit, self.agent.post(&url).header("Accept", accept).send(body)))
+        self.with_retries(|| read(&url, limit, self.agent.post(&url).header("Accept", accept).send(body)))
     }
 
     /// Fetches the checkpoint, and checks that one of `logs` signed it.
@@ -83,6 +113,20 @@ impl LogClient {
     /// [`ClientError`].
     pub fn checkpoint(&self, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
         Ok(checkpoint::open(&self.get("checkpoint", MAX_NOTE_BYTES)?, logs)?)
+    }
+
+    fn with_retries<T>(&self, mut attempt: impl FnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
+        let mut tries = Tries::of(self.patience);
+        loop {
+            let error = match attempt() {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match tries.after(&error) {
+                Some(pause) => std::thread::sleep(pause),
+                None => return Err(error),
+            }
+        }
     }
 }
 
@@ -95,76 +139,113 @@ pub(super) fn check_prefix(prefix: &str) -> Result<String, ClientError> {
     Ok(prefix.trim_end_matches('/').to_owned())
 }
 
-pub(super) fn agent(timeout: Duration, connect_timeout: Duration) -> Agent {
-    let config = Agent::config_builder()
-        .timeout_global(Some(timeout))
-        .timeout_connect(Some(connect_timeout))
-        .http_status_as_error(false)
-        // An address is an identity to whoever configured it.
-        .max_redirects(0)
-        .user_agent(concat!("treehead/", env!("CARGO_PKG_VERSION")))
-        .build();
-    config.into()
-}
-
-fn with_retries<T>(mut attempt: impl FnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
-    let mut pause = FIRST_PAUSE;
-    for _ in 1..TRIES {
-        let error = match attempt() {
-            // Only a busy log is asked again: one that does not answer is a question for people.
-            Err(e @ ClientError::Status { .. }) if e.is_temporary() => e,
-            other => return other,
-        };
-        let named = match &error {
-            ClientError::Status { retry_after: Some(seconds), .. } => Duration::from_secs((*seconds).min(30)),
-            _ => Duration::ZERO,
-        };
-        std::thread::sleep(pause.max(named));
-        pause *= 2;
-    }
-    attempt()
-}
-
 /// Reads an answer of at most `limit` bytes.
 pub(super) fn read(
     url: &str,
     limit: usize,
     response: Result<Response<ureq::Body>, ureq::Error>,
 ) -> Result<Vec<u8>, ClientError> {
-    let network = |e: ureq::Error| ClientError::Network { url: url.to_owned(), detail: e.to_string() };
-    let mut response = response.map_err(network)?;
-    let status = response.status();
-    if !status.is_success() {
-        let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
-        let body = read_capped(&mut response, MAX_ERROR_BYTES).unwrap_or_default();
-        let problem: Option<ProblemText> = serde_json::from_slice(&body).ok();
-        let (code, detail, entry) = problem.map_or((None, None, None), |p| (p.code, p.detail, p.entry));
-        return Err(ClientError::Status {
-            url: url.to_owned(),
-            status: status.as_u16(),
-            code: code.filter(|code| is_code(code)),
-            detail: detail.map_or_else(|| quote_bytes(&body), |detail| printable(&detail)),
-            retry_after,
-            entry,
-        });
+    let body = read_admitted(url, limit, response, &mut |_, _| true)?;
+    Ok(body.expect("everything is admitted"))
+}
+
+fn read_admitted(
+    url: &str,
+    limit: usize,
+    response: Result<Response<ureq::Body>, ureq::Error>,
+    admit: &mut Admit<'_>,
+) -> Result<Option<Vec<u8>>, ClientError> {
+    let mut response = response.map_err(|e| network(url, &e))?;
+    if !response.status().is_success() {
+        return Err(refusal(url, &mut response));
     }
     // One byte more than allowed tells a body that is too large from one that just fits.
-    match read_capped(&mut response, limit as u64 + 1) {
-        Ok(body) if body.len() <= limit => Ok(body),
-        Ok(_) => Err(ClientError::Malformed {
-            url: url.to_owned(),
-            source: FormatError::TooLarge { what: "the answer", limit, unit: "bytes", seen: limit + 1 },
-        }),
-        Err(e) => Err(ClientError::Network { url: url.to_owned(), detail: e.to_string() }),
+    let body = read_capped(&mut response, limit as u64 + 1, admit).map_err(|e| network(url, &e.into()))?;
+    match body {
+        Some(body) if body.len() > limit => {
+            let source = FormatError::TooLarge { what: "the answer", limit, unit: "bytes", seen: limit + 1 };
+            Err(ClientError::TooLarge { url: url.to_owned(), source })
+        }
+        body => Ok(body),
     }
 }
 
+fn refusal(url: &str, response: &mut Response<ureq::Body>) -> ClientError {
+    let status = response.status().as_u16();
+    let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
+    let body = read_capped(response, MAX_ERROR_BYTES, &mut |_, _| true);
+    let body = body.ok().flatten().unwrap_or_default();
+    let problem: Option<ProblemText> = serde_json::from_slice(&body).ok();
+    let (code, detail, entry) = problem.map_or((None, None, None), |p| (p.code, p.detail, p.entry));
+    ClientError::Status {
+        url: url.to_owned(),
+        status,
+        code: code.filter(|code| is_code(code)),
+        detail: detail.map_or_else(|| quote_bytes(&body), |detail| printable(&detail)),
+        retry_after,
+        entry,
+    }
+}
+
+pub(super) fn network(url: &str, error: &ureq::Error) -> ClientError {
+    use std::io::ErrorKind as Kind;
+    let fault = match error {
+        ureq::Error::Timeout(_) => NetworkFault::Timeout,
+        ureq::Error::LargeResponseHeader(..) => NetworkFault::Header,
+        ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::Decompress(..) => {
+            NetworkFault::Garbled
+        }
+        ureq::Error::Io(e) => match e.kind() {
+            Kind::TimedOut | Kind::WouldBlock => NetworkFault::Timeout,
+            Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => {
+                NetworkFault::Closed
+            }
+            Kind::InvalidData | Kind::InvalidInput => NetworkFault::Garbled,
+            _ => NetworkFault::Unreachable,
+        },
+        _ => NetworkFault::Unreachable,
+    };
+    ClientError::Network { url: url.to_owned(), fault, detail: error.to_string() }
+}
+
 /// Reads at most `limit` bytes as they come out of the decoder: a few bytes of gzip can stand for
-/// gigabytes, so what counts is not what came over the wire.
-pub(super) fn read_capped(response: &mut Response<ureq::Body>, limit: u64) -> std::io::Result<Vec<u8>> {
-    let mut body = Vec::new();
-    response.body_mut().as_reader().take(limit).read_to_end(&mut body)?;
-    Ok(body)
+/// gigabytes, so what counts is not what came over the wire. None where `admit` says no.
+pub(super) fn read_capped(
+    response: &mut Response<ureq::Body>,
+    limit: u64,
+    admit: &mut Admit<'_>,
+) -> io::Result<Option<Vec<u8>>> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let length = response.body().content_length();
+    let promised = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX).min(limit));
+    let mut reader = response.body_mut().as_reader();
+    let (mut body, mut filled) = (Vec::new(), 0);
+    loop {
+        if filled == body.len() {
+            if filled == limit {
+                break;
+            }
+            // One byte more than promised, to see the end without making room again.
+            let most = promised.map_or(limit, |promised| (promised + 1).min(limit)).max(filled + 1);
+            let room = (filled + filled.max(ROOM)).min(most);
+            if !admit(room, promised) {
+                return Ok(None);
+            }
+            body.resize(room, 0);
+        }
+        match reader.read(&mut body[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    body.truncate(filled);
+    // Where no length was promised, most of the room may be left.
+    if body.capacity() > 2 * filled {
+        body.shrink_to_fit();
+    }
+    Ok(Some(body))
 }
 
 /// Codes go into other machines' reports: only what can be one is passed on.

@@ -1,13 +1,19 @@
 //! Talking to a log from outside: fetch, then check. Imports the core only, as anybody's client
 //! would.
 
+mod builder;
+mod entries;
 mod error;
+mod flow;
 mod http;
+mod patience;
 mod submit;
 mod tiles;
 mod witness;
 
-pub use error::ClientError;
+pub use builder::LogClientBuilder;
+pub use entries::{Bundle, EntryStream, MAX_WORKERS, StreamOptions};
+pub use error::{ClientError, NetworkFault};
 pub use http::LogClient;
 #[cfg(feature = "cli")]
 pub(crate) use http::{is_code, printable};

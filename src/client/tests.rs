@@ -41,7 +41,7 @@ fn a_gzip_bomb_is_read_only_up_to_the_limit() {
     assert!(bomb.len() < 1 << 20, "half a gigabyte in less than a megabyte");
     let url = server(response("200 OK", "Content-Encoding: gzip\r\n", &bomb));
     let error = LogClient::new(&url).unwrap().get("checkpoint", 1 << 20).unwrap_err();
-    let ClientError::Malformed { source, .. } = error else { panic!("{error}") };
+    let ClientError::TooLarge { source, .. } = error else { panic!("{error}") };
     assert_eq!(
         source,
         FormatError::TooLarge { what: "the answer", limit: 1 << 20, unit: "bytes", seen: (1 << 20) + 1 }

@@ -1,5 +1,7 @@
 //! A log's tiles and bundles over HTTP.
 
+use std::ops::Range;
+
 use super::{ClientError, LogClient};
 use crate::bundle::{self, LENGTH_BYTES};
 use crate::format::FormatError;
@@ -12,16 +14,15 @@ use crate::release::MAX_ENTRY_BYTES;
 pub struct RemoteTiles<'a>(pub &'a LogClient);
 
 impl RemoteTiles<'_> {
-    /// The bytes of a tile or bundle, cut to its width. A log may drop a partial tile once the full
+    /// The bytes of a tile or bundle, and what was asked for. A log may drop a partial tile once the full
     /// one exists, so that is asked for where the partial one is gone.
-    fn bytes(&self, tile: Tile, limit: usize) -> Result<(Vec<u8>, bool), ClientError> {
-        match self.0.get(&tile.to_string(), limit) {
-            Err(ClientError::Status { status: 404 | 410, .. }) if !tile.is_full() => {
-                let full = Tile::new(tile.id, TILE_WIDTH).expect("256 is a width");
-                Ok((self.0.get(&full.to_string(), limit)?, true))
-            }
-            other => Ok((other?, false)),
-        }
+    fn bytes(&self, tile: Tile) -> Result<(Vec<u8>, Tile), ClientError> {
+        let error = match self.0.get(&tile.to_string(), most_bytes(tile)) {
+            Ok(bytes) => return Ok((bytes, tile)),
+            Err(error) => error,
+        };
+        let full = full_instead(tile, &error).ok_or(error)?;
+        Ok((self.0.get(&full.to_string(), most_bytes(full))?, full))
     }
 
     /// The entries of a bundle, exactly as many as its width.
@@ -29,19 +30,40 @@ impl RemoteTiles<'_> {
     /// # Errors
     /// [`ClientError`].
     pub fn entries(&self, tile: Tile) -> Result<Vec<Vec<u8>>, ClientError> {
-        let most = if tile.is_full() { tile.width() } else { 256 };
-        let (bytes, full) = self.bytes(tile, most * (LENGTH_BYTES + MAX_ENTRY_BYTES))?;
-        let malformed = |source| ClientError::Malformed { url: self.0.url(&tile.to_string()), source };
-        let mut entries = bundle::split(&bytes, most).map_err(malformed)?;
-        if full {
-            entries.truncate(tile.width());
-        }
-        if entries.len() != tile.width() {
-            let (expected, seen) = (format!("{} entries", tile.width()), entries.len().to_string());
-            return Err(malformed(FormatError::malformed("an entry bundle", expected, seen)));
-        }
-        Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
+        let (bytes, asked) = self.bytes(tile)?;
+        let spans = spans(self.0, asked, &bytes)?;
+        Ok(spans.into_iter().take(tile.width()).map(|span| bytes[span].to_vec()).collect())
     }
+}
+
+/// Most bytes that a tile or bundle is read with: room for a hash too many, so that it can be told.
+pub(super) const fn most_bytes(tile: Tile) -> usize {
+    if tile.is_bundle() {
+        tile.width() * (LENGTH_BYTES + MAX_ENTRY_BYTES)
+    } else {
+        (tile.width() + 1) * HASH_BYTES
+    }
+}
+
+/// The full tile, where a partial one may be gone because of it.
+pub(super) fn full_instead(tile: Tile, error: &ClientError) -> Option<Tile> {
+    let gone = matches!(error, ClientError::Status { status: 404 | 410, .. });
+    (gone && !tile.is_full()).then(|| Tile::new(tile.id, TILE_WIDTH).expect("256 is a width"))
+}
+
+/// Where the entries of a bundle are in its bytes: exactly as many as its width.
+pub(super) fn spans(client: &LogClient, tile: Tile, bytes: &[u8]) -> Result<Vec<Range<usize>>, ClientError> {
+    let wrong = |is_short, source| {
+        let url = client.url(&tile.to_string());
+        ClientError::Length { url, is_bundle: true, is_short, source }
+    };
+    let spans = bundle::spans(bytes, tile.width())
+        .map_err(|source| wrong(matches!(source, FormatError::Malformed { .. }), source))?;
+    if spans.len() < tile.width() {
+        let (expected, seen) = (format!("{} entries", tile.width()), spans.len().to_string());
+        return Err(wrong(true, FormatError::malformed("an entry bundle", expected, seen)));
+    }
+    Ok(spans)
 }
 
 impl TileReader for RemoteTiles<'_> {
@@ -49,18 +71,20 @@ impl TileReader for RemoteTiles<'_> {
 
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
         let read = |tile: &Tile| {
-            let (mut bytes, full) = self.bytes(*tile, 256 * HASH_BYTES)?;
-            if full {
-                bytes.truncate(tile.width() * HASH_BYTES);
-            }
-            hashes_from_bytes(&bytes, tile.width()).ok_or_else(|| ClientError::Malformed {
-                url: self.0.url(&tile.to_string()),
+            let (bytes, asked) = self.bytes(*tile)?;
+            let expected = asked.width() * HASH_BYTES;
+            let mut hashes = hashes_from_bytes(&bytes, asked.width()).ok_or_else(|| ClientError::Length {
+                url: self.0.url(&asked.to_string()),
+                is_bundle: false,
+                is_short: bytes.len() < expected,
                 source: FormatError::malformed(
                     "a tile",
-                    format!("{} bytes", tile.width() * HASH_BYTES),
+                    format!("{expected} bytes"),
                     format!("{} bytes", bytes.len()),
                 ),
-            })
+            })?;
+            hashes.truncate(tile.width());
+            Ok(hashes)
         };
         tiles.iter().map(read).collect()
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use ureq::Agent;
 
 use super::ClientError;
-use super::http::{agent, check_prefix, read, read_capped};
+use super::builder::{NAME, agent};
+use super::http::{check_prefix, network, read, read_capped};
 use crate::format::FormatError;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, MAX_NOTE_BYTES, Note, NoteSignature};
@@ -39,7 +40,7 @@ impl WitnessClient {
     /// # Errors
     /// [`ClientError::Address`] unless it is an `http` or `https` URL without query.
     pub fn new(prefix: &str) -> Result<Self, ClientError> {
-        Ok(Self { prefix: check_prefix(prefix)?, agent: agent(TIMEOUT, CONNECT_TIMEOUT) })
+        Ok(Self { prefix: check_prefix(prefix)?, agent: agent(TIMEOUT, CONNECT_TIMEOUT, NAME) })
     }
 
     /// The witness's URL prefix, without a final slash.
@@ -60,8 +61,8 @@ impl WitnessClient {
             && response.status().as_u16() == 409
         {
             // One byte more than allowed tells a body that is too large from one that just fits.
-            let body = read_capped(response, MAX_SIZE_BYTES as u64 + 1);
-            let body = body.map_err(|e| ClientError::Network { url: url.clone(), detail: e.to_string() })?;
+            let body = read_capped(response, MAX_SIZE_BYTES as u64 + 1, &mut |_, _| true);
+            let body = body.map_err(|e| network(&url, &e.into()))?.expect("everything is admitted");
             return wire::parse_size(&body).map(CosignAnswer::Conflict).map_err(malformed);
         }
         let body = read(&url, MAX_SIGNATURES_BYTES, response)?;

@@ -100,6 +100,12 @@ impl Tile {
         self.width as u64 == TILE_WIDTH
     }
 
+    /// Whether it holds entries, not hashes.
+    #[must_use]
+    pub const fn is_bundle(self) -> bool {
+        matches!(self.id, TileId::Entries { .. })
+    }
+
     /// The path below the log's prefix, without a leading slash.
     ///
     /// # Errors

@@ -1,0 +1,116 @@
+//! How a client asks: how long it waits, how often it tries, and who it says that it is.
+
+use std::time::Duration;
+
+use ureq::Agent;
+
+use super::http::check_prefix;
+use super::patience::Patience;
+use super::{ClientError, LogClient};
+use crate::format::quote;
+
+/// How long a request may take, from the look-up of the name to the last byte.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that are kept for the next request: as many as a stream of entries has workers at most.
+const IDLE_CONNECTIONS: usize = 16;
+/// What the client calls itself.
+pub(super) const NAME: &str = concat!("treehead/", env!("CARGO_PKG_VERSION"));
+/// Most bytes of a contact.
+const MAX_CONTACT_BYTES: usize = 200;
+
+/// What a [`LogClient`] is made of.
+#[derive(Debug, Clone)]
+pub struct LogClientBuilder {
+    timeout: Duration,
+    connect_timeout: Duration,
+    patience: Patience,
+    contact: Option<String>,
+}
+
+impl Default for LogClientBuilder {
+    fn default() -> Self {
+        let (timeout, connect_timeout) = (TIMEOUT, CONNECT_TIMEOUT);
+        Self { timeout, connect_timeout, patience: Patience::default(), contact: None }
+    }
+}
+
+impl LogClientBuilder {
+    /// How long one request may take, from the look-up of the name to the last byte: 60 s unless it is set.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long a connection may take: 10 s unless it is set.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How often a busy log is asked, the first time included: 6 times unless it is set; at least once.
+    #[must_use]
+    pub const fn tries(mut self, tries: u32) -> Self {
+        self.patience.tries = tries;
+        self
+    }
+
+    /// The first pause between tries, which doubles: 200 ms unless it is set. A log may name a longer one.
+    #[must_use]
+    pub const fn pause(mut self, pause: Duration) -> Self {
+        self.patience.pause = pause;
+        self
+    }
+
+    /// Longest pause that a log may ask for and get, 30 s unless it is set: where it asks for more, its
+    /// refusal is the answer.
+    #[must_use]
+    pub const fn longest_pause(mut self, pause: Duration) -> Self {
+        self.patience.longest = pause;
+        self
+    }
+
+    /// Whom the log's operator may write to, said in the `User-Agent` of each request.
+    #[must_use]
+    pub fn contact(mut self, contact: &str) -> Self {
+        self.contact = Some(contact.to_owned());
+        self
+    }
+
+    /// A client for the log at a URL prefix.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] unless it is an `http` or `https` URL without query,
+    /// [`ClientError::Contact`] for one that no header can say.
+    pub fn build(&self, prefix: &str) -> Result<LogClient, ClientError> {
+        let prefix = check_prefix(prefix)?;
+        let mut name = NAME.to_owned();
+        if let Some(contact) = &self.contact {
+            let printable = contact.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+            if !printable || contact.trim().is_empty() || contact.len() > MAX_CONTACT_BYTES {
+                return Err(ClientError::Contact(quote(contact)));
+            }
+            name += &format!(" ({})", contact.trim());
+        }
+        let agent = agent(self.timeout, self.connect_timeout, &name);
+        Ok(LogClient::with(agent, prefix, self.patience))
+    }
+}
+
+/// An agent that keeps its connections, follows nobody, and reads refusals itself.
+pub(super) fn agent(timeout: Duration, connect_timeout: Duration, name: &str) -> Agent {
+    let config = Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .timeout_connect(Some(connect_timeout))
+        .http_status_as_error(false)
+        // An address is an identity to whoever configured it.
+        .max_redirects(0)
+        .max_idle_connections(IDLE_CONNECTIONS)
+        .max_idle_connections_per_host(IDLE_CONNECTIONS)
+        .user_agent(name)
+        .build();
+    config.into()
+}

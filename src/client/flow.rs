@@ -1,0 +1,261 @@
+//! Who of several workers may fetch which bundle, and when: bounded in memory, and polite.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::ClientError;
+use super::entries::Bundle;
+
+/// Bytes that bundles under way and bundles that nobody took yet may have together. The one that is
+/// waited for may come on top, or nothing would go on: it has 16 MiB at most.
+pub(super) const MOST_HELD: usize = 32 * 1024 * 1024;
+/// What a bundle is thought to have before one was seen, and never less.
+const FIRST_GUESS: usize = 512 * 1024;
+/// How often a wait looks whether it was told to stop: what tells is a mere flag.
+const TICK: Duration = Duration::from_millis(50);
+/// Bundles that have to come well before one worker more may ask a log that was busy.
+const RECOVERY: usize = 16;
+
+/// What the workers of a stream share.
+#[derive(Debug)]
+pub(super) struct Flow {
+    state: Mutex<State>,
+    changed: Condvar,
+    stop: Arc<AtomicBool>,
+    parallel: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The first bundle that no worker took.
+    next: u64,
+    /// The first bundle that nobody wants; lower once one failed.
+    end: u64,
+    /// The bundle that the reader gets next.
+    wanted: u64,
+    done: BTreeMap<u64, Result<Bundle, ClientError>>,
+    /// Bytes of each bundle that is under way or done.
+    charges: BTreeMap<u64, usize>,
+    /// Their sum.
+    held: usize,
+    /// What the next bundle is thought to have.
+    guess: usize,
+    asking: usize,
+    /// How many may ask at once: fewer while the log is busy.
+    allowed: usize,
+    /// Bundles that came since `allowed` changed.
+    well: usize,
+    not_before: Option<Instant>,
+    closed: bool,
+    /// A worker panicked: its bundle never comes.
+    panicked: bool,
+}
+
+/// Tells who waits for a worker that it panicked.
+pub(super) struct Watch<'a>(&'a Flow);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.lock().panicked = true;
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+impl State {
+    fn charge(&mut self, bundle: u64, bytes: usize) {
+        let before = self.charges.insert(bundle, bytes).unwrap_or(0);
+        self.held = self.held - before + bytes;
+    }
+
+    fn release(&mut self, bundle: u64) {
+        self.held -= self.charges.remove(&bundle).unwrap_or(0);
+    }
+
+    fn has_room(&self, bundle: u64, bytes: usize) -> bool {
+        let own = self.charges.get(&bundle).copied().unwrap_or(0);
+        bundle == self.wanted || self.held - own + bytes <= MOST_HELD
+    }
+
+    /// Whether anybody may ask now, and if not, how long that will be so at least.
+    fn may_ask(&self) -> Result<(), Duration> {
+        match self.not_before.and_then(|then| then.checked_duration_since(Instant::now())) {
+            Some(left) if !left.is_zero() => Err(left.min(TICK)),
+            _ if self.asking >= self.allowed => Err(TICK),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Flow {
+    /// For bundles `first..end`.
+    pub fn new(first: u64, end: u64, parallel: usize, stop: Arc<AtomicBool>) -> Self {
+        let state = State {
+            next: first,
+            end,
+            wanted: first,
+            done: BTreeMap::new(),
+            charges: BTreeMap::new(),
+            held: 0,
+            guess: FIRST_GUESS,
+            asking: 0,
+            allowed: parallel,
+            well: 0,
+            not_before: None,
+            closed: false,
+            panicked: false,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), stop, parallel }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+        self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn is_over(&self, state: &State) -> bool {
+        state.closed || self.stop.load(Ordering::Relaxed)
+    }
+
+    /// To be held by a worker as long as it works.
+    pub const fn watch(&self) -> Watch<'_> {
+        Watch(self)
+    }
+
+    /// The next bundle to fetch, when its turn has come; none once there is nothing more to do.
+    pub fn take(&self) -> Option<u64> {
+        let mut state = self.lock();
+        loop {
+            if self.is_over(&state) || state.next >= state.end {
+                return None;
+            }
+            let bundle = state.next;
+            let ahead = bundle - state.wanted >= 2 * self.parallel as u64;
+            let time = match state.may_ask() {
+                Ok(()) if !ahead && state.has_room(bundle, state.guess) => {
+                    let guess = state.guess;
+                    state.charge(bundle, guess);
+                    state.next += 1;
+                    state.asking += 1;
+                    return Some(bundle);
+                }
+                Ok(()) => TICK,
+                Err(time) => time,
+            };
+            state = self.wait(state, time);
+        }
+    }
+
+    /// Whether an answer may have so many bytes.
+    pub fn admit(&self, bundle: u64, bytes: usize) -> bool {
+        let mut state = self.lock();
+        let own = state.charges.get(&bundle).copied().unwrap_or(0);
+        if bytes > own {
+            if !state.has_room(bundle, bytes) {
+                return false;
+            }
+            state.charge(bundle, bytes);
+        }
+        !self.is_over(&state)
+    }
+
+    /// The log asked for a pause: none of the workers asks before it is over, and then fewer do.
+    pub fn pause_all(&self, pause: Duration) {
+        let mut state = self.lock();
+        let then = Instant::now() + pause;
+        state.not_before = Some(state.not_before.map_or(then, |other| other.max(then)));
+        state.allowed = (state.allowed / 2).max(1);
+        state.well = 0;
+    }
+
+    /// Waits until a bundle may be asked for again, after `pause` and with room for `bytes`. False where
+    /// nobody wants it any more.
+    pub fn again(&self, bundle: u64, pause: Duration, bytes: Option<usize>) -> bool {
+        let then = Instant::now() + pause;
+        let mut state = self.lock();
+        state.asking -= 1;
+        let bytes = bytes.unwrap_or(state.guess);
+        state.charge(bundle, 0);
+        self.changed.notify_all();
+        loop {
+            // A place among those who ask is given back whatever comes.
+            if self.is_over(&state) || bundle >= state.end {
+                state.asking += 1;
+                return false;
+            }
+            let left = then.saturating_duration_since(Instant::now());
+            let time = match state.may_ask() {
+                Ok(()) if left.is_zero() && state.has_room(bundle, bytes) => {
+                    state.charge(bundle, bytes);
+                    state.asking += 1;
+                    return true;
+                }
+                Ok(()) if left.is_zero() => TICK,
+                Ok(()) => left.min(TICK),
+                Err(time) => time,
+            };
+            state = self.wait(state, time);
+        }
+    }
+
+    /// What came of a bundle that was taken.
+    pub fn put(&self, bundle: u64, result: Result<Bundle, ClientError>) {
+        let mut state = self.lock();
+        state.asking -= 1;
+        if let Ok(fetched) = &result {
+            let bytes = fetched.held_bytes();
+            state.charge(bundle, bytes);
+            state.guess = bytes.max(state.guess - state.guess / 8).max(FIRST_GUESS);
+            state.well += 1;
+            if state.well >= RECOVERY && state.allowed < self.parallel {
+                state.allowed += 1;
+                state.well = 0;
+            }
+        } else {
+            // What comes after it nobody will read.
+            state.release(bundle);
+            state.end = state.end.min(bundle + 1);
+        }
+        state.done.insert(bundle, result);
+        self.changed.notify_all();
+    }
+
+    /// The next bundle in order, or the error that ends them; none where they are at their end.
+    ///
+    /// # Panics
+    /// Where a worker did.
+    pub fn next(&self) -> Option<Result<Bundle, ClientError>> {
+        let mut state = self.lock();
+        loop {
+            if state.closed || state.wanted >= state.end {
+                return None;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                state.closed = true;
+                return Some(Err(ClientError::Stopped));
+            }
+            let wanted = state.wanted;
+            if let Some(result) = state.done.remove(&wanted) {
+                state.release(wanted);
+                state.wanted += 1;
+                state.closed = result.is_err();
+                self.changed.notify_all();
+                return Some(result);
+            }
+            assert!(!state.panicked, "a worker panicked");
+            state = self.wait(state, TICK);
+        }
+    }
+
+    /// Ends the workers, each after the request that it is in.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+}

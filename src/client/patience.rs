@@ -1,0 +1,123 @@
+//! When to ask again, and when to give up.
+
+use std::time::Duration;
+
+use super::{ClientError, NetworkFault};
+
+/// Tries of a request that may be sent again, the first one included.
+const TRIES: u32 = 6;
+/// Tries where the connection failed, for those who have much to fetch.
+const NETWORK_TRIES: u32 = 3;
+/// First pause between tries where the log names none; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause between tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How patient a client is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// How often a busy log is asked.
+    pub tries: u32,
+    /// First pause; it doubles.
+    pub pause: Duration,
+    /// Longest pause. A log that asks for more is not asked again: sooner would be impolite.
+    pub longest: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { tries: TRIES, pause: FIRST_PAUSE, longest: LONGEST_PAUSE }
+    }
+}
+
+/// The tries of one request.
+#[derive(Debug)]
+pub(super) struct Tries {
+    patience: Patience,
+    failed: u32,
+    /// How many there are where the connection fails.
+    of_network: u32,
+}
+
+impl Tries {
+    /// For somebody who looks on: a busy log is asked again, but one that does not answer is a question
+    /// for people.
+    pub const fn of(patience: Patience) -> Self {
+        Self { patience, failed: 0, of_network: 1 }
+    }
+
+    /// For one request of thousands, which one broken connection must not end.
+    pub const fn of_many(patience: Patience) -> Self {
+        Self { patience, failed: 0, of_network: NETWORK_TRIES }
+    }
+
+    /// How long to wait before the next try; none where there shall be no other.
+    pub fn after(&mut self, error: &ClientError) -> Option<Duration> {
+        self.failed += 1;
+        let (most, named) = match error {
+            ClientError::Status { retry_after, .. } if error.is_temporary() => {
+                (self.patience.tries, retry_after.map_or(Duration::ZERO, Duration::from_secs))
+            }
+            ClientError::Network {
+                fault: NetworkFault::Unreachable | NetworkFault::Timeout | NetworkFault::Closed,
+                ..
+            } => (self.of_network.min(self.patience.tries), Duration::ZERO),
+            _ => return None,
+        };
+        if self.failed >= most || named > self.patience.longest {
+            return None;
+        }
+        let doubled = self.patience.pause.saturating_mul(1 << (self.failed - 1).min(16));
+        Some(doubled.max(named).min(self.patience.longest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy(status: u16, retry_after: Option<u64>) -> ClientError {
+        let (url, detail) = ("http://log".to_owned(), String::new());
+        ClientError::Status { url, status, code: None, detail, retry_after, entry: None }
+    }
+
+    fn broken(fault: NetworkFault) -> ClientError {
+        ClientError::Network { url: "http://log".to_owned(), fault, detail: String::new() }
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_end() {
+        let mut tries = Tries::of(Patience { tries: 9, ..Patience::default() });
+        let pauses: Vec<_> = (0..9).map(|_| tries.after(&busy(503, None)).map(|p| p.as_millis())).collect();
+        let expected = [200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600].map(Some);
+        assert_eq!(pauses[..8], expected);
+        assert_eq!(pauses[8], None);
+        let mut tries = Tries::of(Patience { tries: u32::MAX, ..Patience::default() });
+        assert!((0..100).all(|_| tries.after(&busy(429, None)).is_some_and(|p| p <= LONGEST_PAUSE)));
+    }
+
+    #[test]
+    fn a_log_gets_the_pause_that_it_asks_for_or_is_left_alone() {
+        let mut tries = Tries::of_many(Patience::default());
+        assert_eq!(tries.after(&busy(429, Some(7))), Some(Duration::from_secs(7)));
+        assert_eq!(tries.after(&busy(503, Some(30))), Some(Duration::from_secs(30)));
+        assert_eq!(tries.after(&busy(503, Some(31))), None);
+        assert_eq!(tries.after(&busy(503, Some(u64::MAX))), None);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        for error in [busy(404, None), busy(500, None), busy(302, None), ClientError::Stopped] {
+            assert_eq!(Tries::of_many(Patience::default()).after(&error), None, "{error}");
+        }
+        for fault in [NetworkFault::Garbled, NetworkFault::Header] {
+            assert_eq!(Tries::of_many(Patience::default()).after(&broken(fault)), None, "{fault:?}");
+        }
+        for fault in [NetworkFault::Closed, NetworkFault::Timeout, NetworkFault::Unreachable] {
+            assert_eq!(Tries::of(Patience::default()).after(&broken(fault)), None, "{fault:?}");
+            let mut many = Tries::of_many(Patience::default());
+            let pauses: Vec<_> = (0..3).map(|_| many.after(&broken(fault)).is_some()).collect();
+            assert_eq!(pauses, [true, true, false], "{fault:?}");
+        }
+    }
+}

@@ -74,6 +74,8 @@ pub mod format;
 #[cfg(feature = "cli")]
 pub mod load;
 pub mod merkle;
+#[cfg(all(feature = "server", feature = "client"))]
+pub mod monitor;
 pub mod note;
 pub mod policy;
 pub mod proof_file;

@@ -16,7 +16,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that are kept for the next request: as many as a stream of entries has workers at most.
 const IDLE_CONNECTIONS: usize = 16;
 /// What the client calls itself.
-pub(super) const NAME: &str = concat!("treehead/", env!("CARGO_PKG_VERSION"));
+pub(crate) const NAME: &str = concat!("treehead/", env!("CARGO_PKG_VERSION"));
 /// Most bytes of a contact.
 const MAX_CONTACT_BYTES: usize = 200;
 
@@ -101,7 +101,7 @@ impl LogClientBuilder {
 }
 
 /// An agent that keeps its connections, follows nobody, and reads refusals itself.
-pub(super) fn agent(timeout: Duration, connect_timeout: Duration, name: &str) -> Agent {
+pub(crate) fn agent(timeout: Duration, connect_timeout: Duration, name: &str) -> Agent {
     let config = Agent::config_builder()
         .timeout_global(Some(timeout))
         .timeout_connect(Some(connect_timeout))

@@ -16,7 +16,11 @@ pub use entries::{Bundle, EntryStream, MAX_WORKERS, StreamOptions};
 pub use error::{ClientError, NetworkFault};
 pub use http::LogClient;
 #[cfg(feature = "cli")]
-pub(crate) use http::{is_code, printable};
+pub(crate) use http::is_code;
+#[cfg(feature = "server")]
+pub(crate) use builder::{NAME, agent};
+#[cfg(feature = "server")]
+pub(crate) use http::printable;
 pub use submit::{BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait};
 pub use tiles::RemoteTiles;
 pub use witness::{CosignAnswer, WitnessClient};

@@ -1,0 +1,131 @@
+//! Events to a program of the operator's: one process for each, its line on standard input.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::sink::{Delivery, NotDelivered, Sink};
+use crate::client::printable;
+use crate::format::{FormatError, quote};
+
+/// How long a program may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take still when the desk is closed.
+const LAST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked at: there is no waiting for the end of a process with a time limit.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Most bytes of its standard error that are kept.
+const MAX_STDERR_BYTES: u64 = 4 * 1024;
+
+/// A program and its arguments.
+#[derive(Debug)]
+pub struct Command {
+    argv: Vec<String>,
+    timeout: Duration,
+}
+
+impl Command {
+    /// Starts `argv[0]`, without a shell, with the other words as its arguments.
+    ///
+    /// # Errors
+    /// [`FormatError`] without a program.
+    pub fn new(argv: Vec<String>) -> Result<Self, FormatError> {
+        if argv.first().is_none_or(String::is_empty) || argv.iter().any(|word| word.contains('\0')) {
+            let seen = argv.first().map_or_else(|| "nothing".to_owned(), |word| quote(word));
+            return Err(FormatError::malformed("a command", "a program, and its arguments", seen));
+        }
+        Ok(Self { argv, timeout: TIMEOUT })
+    }
+
+    /// The same with another time limit, for tests.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    fn start(&self) -> std::io::Result<Child> {
+        std::process::Command::new(&self.argv[0])
+            .args(&self.argv[1..])
+            // A group of its own: Ctrl-C at the monitor's terminal is not for it.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            // The monitor's own output is for events.
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+    }
+}
+
+impl Sink for Command {
+    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
+        let name = &self.argv[0];
+        let not_started = |e| NotDelivered::because(format!("could not start {name}: {e}"));
+        let mut child = self.start().map_err(not_started)?;
+        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+        let line = format!("{}\n", delivery.line);
+        // Whoever neither reads nor ends would stop these: they end with the pipes, after the process.
+        thread::spawn(move || {
+            // A program may succeed without reading.
+            let _ = stdin.expect("it is piped").write_all(line.as_bytes());
+        });
+        let said = thread::spawn(move || {
+            let (mut head, mut stderr) = (Vec::new(), stderr.expect("it is piped"));
+            let _ = stderr.by_ref().take(MAX_STDERR_BYTES).read_to_end(&mut head);
+            // The rest is read as well: a full pipe would stop the program.
+            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+            head
+        });
+        let ended = wait(&mut child, self.timeout, delivery);
+        let why = match ended {
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => in_words(status),
+            Ok(None) => format!("expected an end within {} s, and killed it", self.timeout.as_secs()),
+            Err(e) => format!("could not wait for it: {e}"),
+        };
+        // A process that it left behind may hold the pipe for ever.
+        let until = Instant::now() + Duration::from_millis(200);
+        while !said.is_finished() && Instant::now() < until {
+            thread::sleep(LOOK_INTERVAL);
+        }
+        let said = if said.is_finished() { said.join().unwrap_or_default() } else { Vec::new() };
+        let said = String::from_utf8_lossy(&said);
+        let first = printable(said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default());
+        let first = if first.is_empty() { first } else { format!(": {}", quote(&first)) };
+        Err(NotDelivered::because(format!("{name}: {why}{first}")))
+    }
+}
+
+/// Waits for the end; kills what takes too long, and says so by `None`.
+fn wait(
+    child: &mut Child,
+    timeout: Duration,
+    delivery: &Delivery<'_>,
+) -> std::io::Result<Option<ExitStatus>> {
+    let begin = Instant::now();
+    let mut last = timeout;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if delivery.stop.load(Ordering::Relaxed) {
+            last = last.min(begin.elapsed() + LAST_TIMEOUT);
+        }
+        if begin.elapsed() >= last {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+fn in_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("expected exit code 0, saw {code}"),
+        (_, Some(signal)) => format!("expected exit code 0, was ended by signal {signal}"),
+        _ => "expected exit code 0".to_owned(),
+    }
+}

@@ -1,0 +1,43 @@
+//! What a sink is.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// One event on its way to a sink.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery<'a> {
+    /// Names what is told, so that a repeat can be dropped: the event's id; for reminders, and for what ended
+    /// or began again, with the time of that behind it.
+    pub key: &'a str,
+    /// One JSON object, without a newline.
+    pub line: &'a str,
+    /// Unix seconds of this try.
+    pub now: u64,
+    /// Set when the desk is being closed: what takes long may give up.
+    pub stop: &'a AtomicBool,
+}
+
+/// Why a delivery did not succeed. It is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotDelivered {
+    /// For the operator: what was expected, and what was seen.
+    pub why: String,
+    /// How long the receiver asked to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl NotDelivered {
+    /// A failure after which the desk says when to try again.
+    pub fn because(why: impl Into<String>) -> Self {
+        Self { why: why.into(), retry_after: None }
+    }
+}
+
+/// Somewhere that events go. Each has a thread of its own, and gets one event after the other.
+pub trait Sink: Send + Sync {
+    /// Delivers one event, within some seconds.
+    ///
+    /// # Errors
+    /// [`NotDelivered`]: the same event comes again.
+    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered>;
+}

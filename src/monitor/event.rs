@@ -9,7 +9,7 @@ mod code;
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -33,7 +33,7 @@ const RESERVED: [&str; 13] = [
 ];
 
 /// How much somebody wants to know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It happened, as it should.
@@ -231,7 +231,8 @@ fn cut_to(text: &str, chars: usize) -> String {
 /// A line with one more field at its end.
 pub(super) fn add_field(line: &str, name: &str, value: impl Into<Value>) -> String {
     let open = line.strip_suffix('}').expect("a JSON object");
-    format!("{open},\"{name}\":{}}}", value.into())
+    let comma = if open == "{" { "" } else { "," };
+    format!("{open}{comma}\"{name}\":{}}}", value.into())
 }
 
 #[cfg(test)]

@@ -1,24 +1,60 @@
 //! Where events go: to the output, to sinks that may be slow or away, and into the book of open alerts.
+//!
+//! ```text
+//! deliver -> output -> outbox (durable) -> book (durable) -> Ok
+//!                        |                  ^ acks.jsonl, by a process of its own
+//!                        +-> a thread for each sink: one event after the other, again until it is taken
+//! ```
+//!
+//! What the caller was told Ok for is never lost to a sink, whatever happens; it may come twice, under the same
+//! key. Sinks get events in the order in which they were delivered here.
+//!
+//! | file | what | rule |
+//! | --- | --- | --- |
+//! | `outbox` | events that sinks wait for (`outbox.rs` draws it) | a torn end was never taken; other damage keeps the desk from opening |
+//! | `positions.json` | how far each sink has come, by name | may be behind: a sink gets some events again |
+//! | `alerts.json` | alerts that were raised | replaced as a whole; bounded |
+//! | `acks.jsonl`, `acks.lock` | what people said to alerts (`acks.rs` draws it) | anybody appends who holds the lock |
+//! | `desk.lock` | one process | |
 
+pub mod acks;
+mod book;
+mod clerk;
 mod command;
+mod front;
+mod outbox;
+mod positions;
 mod settings;
+mod silence;
 mod sink;
+mod state;
+mod views;
 mod webhook;
+mod worker;
 
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use serde::Serialize;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::event::{Event, EventId};
 use crate::format::FormatError;
-use crate::store::StoreError;
+use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
+
+use book::Book;
+use front::{Front, Item};
+use outbox::{OUTBOX, Outbox, Record, Scan};
+use positions::Positions;
+use state::{Progress, Queue, Shared, State};
+use worker::Worker;
 
 pub use command::Command;
 pub use settings::{DeskSettings, Filter, MAX_SINKS, SinkSettings};
+pub use silence::Silence;
 pub use sink::{Delivery, NotDelivered, Sink};
+pub use views::{AlertView, Figures, SinkFigures};
 pub use webhook::{Secret, Webhook};
 
 /// Why a desk can't be opened, or has not taken an event.
@@ -31,6 +67,16 @@ pub enum DeskError {
     /// The system refused. The caller tries again with the same events.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A file of the desk's is not what was written.
+    #[error("{} is damaged: {detail}; move it away and start again: {cost}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was seen.
+        detail: String,
+        /// What is lost by that.
+        cost: &'static str,
+    },
     /// The output is gone, as when who read it went away.
     #[error("could not write events to the output: {0}")]
     Output(std::io::Error),
@@ -39,66 +85,18 @@ pub enum DeskError {
     Stopped,
 }
 
-/// An alert in the book.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct AlertView {
-    /// As in the event.
-    pub id: String,
-    /// As in the event.
-    pub code: String,
-    /// As in the event.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub log: Option<String>,
-    /// As in the event.
-    pub message: String,
-    /// Unix seconds when it was raised.
-    pub raised: u64,
-    /// Whether it ends by itself when what it tells of does.
-    pub condition: bool,
-    /// Unix seconds when somebody acknowledged it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub acknowledged: Option<u64>,
-    /// Whether a silence covers it now.
-    pub silenced: bool,
-}
-
-/// What a desk knows of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// In the order of the settings.
-    pub sinks: Vec<SinkFigures>,
-    /// Open alerts that nobody acknowledged.
-    pub open_alerts: usize,
-    /// Bytes of events that wait for a sink.
-    pub outbox_bytes: usize,
-    /// What keeps the desk from working as it should.
-    pub faults: Vec<String>,
-}
-
-/// What is known of a sink.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SinkFigures {
-    /// As in the settings.
-    pub name: String,
-    /// Events that wait for it.
-    pub undelivered: usize,
-    /// Unix seconds when the oldest of them was noticed.
-    pub oldest: Option<u64>,
-    /// Events that it took since the start.
-    pub delivered: u64,
-    /// Tries that failed since the start.
-    pub failures: u64,
-    /// Why the last try failed, until one succeeds.
-    pub fault: Option<String>,
-}
-
-/// An open desk.
+/// An open desk. Closed when it is dropped.
 pub struct Desk {
-    out: Mutex<Box<dyn Write + Send>>,
+    shared: Arc<Shared>,
+    front: Arc<Mutex<Front>>,
+    /// Held by who delivers: events of two callers do not mix.
+    turn: Mutex<()>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: DirLock,
 }
 
 impl Desk {
-    /// Opens the desk in `dir`, a directory that is there.
+    /// Opens the desk in `dir`, a directory that is there; `out` gets each event, a line each.
     ///
     /// # Errors
     /// [`DeskError`].
@@ -107,9 +105,49 @@ impl Desk {
         settings: DeskSettings,
         out: Box<dyn Write + Send>,
     ) -> Result<Arc<Self>, DeskError> {
+        Self::open_with(dir, settings, out, Arc::new(RealDisk))
+    }
+
+    /// The same with another disk, for tests.
+    ///
+    /// # Errors
+    /// [`DeskError`].
+    ///
+    /// # Panics
+    /// If the system can't start a thread.
+    pub fn open_with(
+        dir: &Path,
+        settings: DeskSettings,
+        out: Box<dyn Write + Send>,
+        io: Arc<dyn DiskIo>,
+    ) -> Result<Arc<Self>, DeskError> {
         settings.check()?;
-        let _ = dir;
-        Ok(Arc::new(Self { out: Mutex::new(out) }))
+        let lock = DirLock::acquire(&dir.join("desk.lock"))?;
+        let book = Book::read(dir)?;
+        let (records, next, sinks) = resume(dir, &settings)?;
+        let mut queue = Queue::new(records, next);
+        queue.drop_below(sinks.iter().map(|sink| sink.position).min().unwrap_or(next));
+        // Written again before it is believed: after an fdatasync that failed, the system may show what the disk
+        // never got. A crash in here leaves the old outbox or the new one.
+        let outbox = Outbox::create(&io, &dir.join(OUTBOX), &queue.all(), next)?;
+        let state = State {
+            queue,
+            sinks,
+            book,
+            silences: acks::Silences::default(),
+            faults: BTreeMap::new(),
+            moved: false,
+            stopped: false,
+        };
+        let shared = Arc::new(Shared::new(dir.to_owned(), io, settings, state));
+        // A new sink is named before an event is taken for it: else the next start took it for a new one again.
+        shared.save_positions()?;
+        let mut front = Front::new(shared.clone(), out, outbox);
+        // What can't be read of it is told; alerts go on without.
+        let _ = front.hear();
+        let front = Arc::new(Mutex::new(front));
+        let threads = Mutex::new(start_threads(&shared, &front));
+        Ok(Arc::new(Self { shared, front, turn: Mutex::new(()), threads, _lock: lock }))
     }
 
     /// Takes events, in order. When this returns, each was written to the output, what goes to sinks survives a
@@ -121,9 +159,7 @@ impl Desk {
     /// # Errors
     /// [`DeskError`]; the caller comes again with the same events, and some may be told twice.
     pub fn deliver(&self, events: &[Event]) -> Result<(), DeskError> {
-        let mut out = self.out.lock().expect("no panic while it is held");
-        let text: String = events.iter().map(|event| event.to_line() + "\n").collect();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(DeskError::Output)
+        self.carry(|front| front.sort(events))
     }
 
     /// A condition ended: tells so everybody who was told that it began. Nothing where it is not open.
@@ -131,29 +167,165 @@ impl Desk {
     /// # Errors
     /// As [`deliver`](Self::deliver).
     pub fn end(&self, id: &EventId, message: &str) -> Result<(), DeskError> {
-        let _ = (id, message);
-        Ok(())
+        self.carry(|front| front.ended(id, message).into_iter().collect())
+    }
+
+    fn carry(&self, choose: impl FnOnce(&Front) -> Vec<Item>) -> Result<(), DeskError> {
+        let _turn = self.turn.lock().expect("no panic while it is held");
+        if self.shared.lock().stopped {
+            return Err(DeskError::Stopped);
+        }
+        let items = {
+            let mut front = self.front();
+            // What can't be read of it is told; alerts go on without.
+            let _ = front.hear();
+            let items = choose(&front);
+            front.print(&items)?;
+            items
+        };
+        let mut left = items.as_slice();
+        loop {
+            let mut front = self.front();
+            let put = front.put(left).and_then(|count| {
+                left = &left[count..];
+                if left.is_empty() { front.note(&items) } else { Ok(()) }
+            });
+            match put {
+                Ok(()) if left.is_empty() => {
+                    front.done(&items);
+                    return Ok(());
+                }
+                Ok(()) => {
+                    drop(front);
+                    if !self.wait_for_room(left[0].bytes()) {
+                        return Err(DeskError::Stopped);
+                    }
+                }
+                Err(error) => {
+                    front.failed(&items);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Waits until so many bytes find room in the outbox; false where the desk is being closed.
+    fn wait_for_room(&self, bytes: usize) -> bool {
+        let most = self.shared.settings.outbox_bytes;
+        let mut state = self.shared.lock();
+        while !state.stopped && state.queue.bytes() > 0 && state.queue.bytes() + bytes > most {
+            state = self.shared.wake.wait(state).expect("no panic while it is held");
+        }
+        !state.stopped
+    }
+
+    fn front(&self) -> std::sync::MutexGuard<'_, Front> {
+        self.front.lock().expect("no panic while it is held")
     }
 
     /// Waits until the sinks have everything, at most for so long; says whether they have.
     #[must_use]
     pub fn flush(&self, patience: Duration) -> bool {
-        let _ = patience;
-        true
+        let until = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        let done = loop {
+            if state.sinks.iter().all(|sink| sink.position == state.queue.next) {
+                break true;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.stopped {
+                break false;
+            }
+            state = self.shared.wake.wait_timeout(state, left).expect("no panic while it is held").0;
+        };
+        drop(state);
+        // Told where it fails; sinks then get some of it again.
+        let _ = self.shared.save_positions();
+        done
     }
 
     /// What is open, the oldest first, acknowledged conditions too.
     #[must_use]
     pub fn open_alerts(&self) -> Vec<AlertView> {
-        Vec::new()
+        let now = self.shared.now();
+        let state = self.shared.lock();
+        state.book.views(|entry| state.silences.cover_alert(entry, now))
     }
 
     /// For metrics and health.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        Figures::default()
+        self.shared.figures()
     }
 
-    /// Ends all threads. What was not delivered is after the next start.
-    pub fn stop(&self) {}
+    /// Ends all threads, some seconds later at the most. What was not delivered is after the next start.
+    pub fn stop(&self) {
+        self.shared.stop();
+        let threads = std::mem::take(&mut *self.threads.lock().expect("no panic while it is held"));
+        if threads.is_empty() {
+            return;
+        }
+        for thread in threads {
+            // A panic of a sink was caught; one of ours was printed when it happened.
+            let _ = thread.join();
+        }
+        // Told where it fails; sinks then get some of it again.
+        let _ = self.shared.save_positions();
+    }
 }
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the files say: records, the number of the next one, and how far each sink is.
+fn resume(dir: &Path, settings: &DeskSettings) -> Result<(Vec<Record>, u64, Vec<Progress>), DeskError> {
+    let known = positions::read(dir)?;
+    let furthest = known.iter().flat_map(Positions::values).max().copied().unwrap_or(0);
+    let scan = outbox::read(&dir.join(OUTBOX))?;
+    // Without the file, numbers go on where they were at least.
+    let Scan { records, next, torn } =
+        scan.unwrap_or_else(|| Scan { records: Vec::new(), next: furthest, torn: None });
+    if let Some(detail) = torn {
+        tracing::warn!(detail, "the end of the outbox is torn, and was never taken: dropping it");
+    }
+    if furthest > next {
+        tracing::warn!(next, furthest, "the outbox is older than positions.json: was a copy put back?");
+    }
+    let first = records.first().map_or(next, |record| record.number);
+    let position = |name: &String| match &known {
+        // What is before the first record was delivered before the file was written anew.
+        Some(known) => known.get(name).map_or(next, |position| (*position).clamp(first, next)),
+        // Where nobody knows, all of it comes again.
+        None => first,
+    };
+    for (name, position) in known.iter().flatten() {
+        if !settings.sinks.iter().any(|sink| sink.name == *name) {
+            let missed = next.saturating_sub((*position).max(first));
+            tracing::warn!(sink = name, missed, "this sink is no longer in the settings: it is forgotten");
+        }
+    }
+    let progress = |name| Progress { position: position(name), ..Progress::default() };
+    let sinks = settings.sinks.iter().map(|sink| progress(&sink.name)).collect();
+    Ok((records, next, sinks))
+}
+
+fn start_threads(shared: &Arc<Shared>, front: &Arc<Mutex<Front>>) -> Vec<JoinHandle<()>> {
+    let start = |name: String, work: Box<dyn FnOnce() + Send>| {
+        let thread = std::thread::Builder::new().name(name).spawn(work);
+        thread.expect("a thread can be started")
+    };
+    let worker = |place: usize| {
+        let worker = Worker::new(shared.clone(), place);
+        start(format!("sink-{}", shared.sink(place).name), Box::new(move || worker.run()))
+    };
+    let mut threads: Vec<JoinHandle<()>> = (0..shared.settings.sinks.len()).map(worker).collect();
+    let (of_clerk, front) = (shared.clone(), front.clone());
+    threads.push(start("clerk".to_owned(), Box::new(move || clerk::run(&of_clerk, &front))));
+    threads
+}
+
+#[cfg(test)]
+mod tests;

@@ -147,9 +147,9 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether it lets an event through.
+    /// Whether it lets an event of this code through.
     #[must_use]
-    pub fn passes(&self, code: Code, severity: Severity) -> bool {
-        self.severities.contains(&severity) || self.codes.contains(&code)
+    pub fn passes(&self, code: &str, severity: Severity) -> bool {
+        self.severities.contains(&severity) || self.codes.iter().any(|known| known.as_str() == code)
     }
 }

@@ -1,0 +1,330 @@
+//! `alerts.json`: the alerts that were raised, so that none is raised twice, and that open ones are told
+//! again.
+//!
+//! A fact is open until somebody acknowledges it, a condition until it ends. What is over stays for a while,
+//! so that it is known when it is seen again.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{AlertView, DeskError};
+use crate::monitor::event::{EventId, Severity};
+use crate::store::StoreError;
+
+/// The file, in the desk's directory.
+pub const BOOK: &str = "alerts.json";
+/// Most alerts in the book: nobody reads more, and it is written as a whole with each new one.
+const MAX_ALERTS: usize = 10_000;
+/// Most bytes of their lines.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// An alert in the book.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its place among all, which the book gives it.
+    #[serde(skip)]
+    pub number: u64,
+    pub id: String,
+    pub code: String,
+    pub severity: Severity,
+    pub condition: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// The purl that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purl: Option<String>,
+    pub message: String,
+    /// Unix seconds when it was raised, later each time that it is raised anew.
+    pub raised: u64,
+    /// When sinks were told last; none where a silence kept it from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<u64>,
+    /// The event as it was told first.
+    pub line: String,
+}
+
+impl Entry {
+    /// Whether it is of interest to somebody who asks what is open.
+    pub const fn is_open(&self) -> bool {
+        self.ended.is_none() && (self.condition || self.acknowledged.is_none())
+    }
+
+    /// Whether it is told again.
+    pub const fn is_pressing(&self) -> bool {
+        self.ended.is_none() && self.acknowledged.is_none()
+    }
+
+    /// What may go first when the book is full.
+    const fn worth(&self) -> u8 {
+        match (self.ended.is_some(), self.acknowledged.is_some(), self.condition) {
+            (true, ..) => 0,
+            (_, true, false) => 1,
+            (_, false, false) => 2,
+            (_, true, true) => 3,
+            (_, false, true) => 4,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    version: u32,
+    alerts: Vec<Entry>,
+}
+
+/// The alerts, by id.
+#[derive(Debug, Clone, Default)]
+pub struct Book {
+    alerts: HashMap<String, Entry>,
+    bytes: usize,
+    next: u64,
+}
+
+impl Book {
+    /// Reads the file in `dir`; an empty book where there is no file.
+    pub fn read(dir: &Path) -> Result<Self, DeskError> {
+        let path = dir.join(BOOK);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(StoreError::io("read", &path)(e).into()),
+        };
+        Self::parse(&bytes).map_err(|detail| DeskError::Damaged {
+            path,
+            detail,
+            cost: "what was acknowledged is then forgotten, and open alerts are raised again if they are seen again",
+        })
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let text: Text = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        if text.version != 1 {
+            return Err(format!("expected version 1, saw {}", text.version));
+        }
+        let mut book = Self::default();
+        for entry in text.alerts {
+            EventId::parse(&entry.id).map_err(|e| e.to_string())?;
+            if !entry.line.starts_with("{\"id\":\"")
+                || !entry.line.ends_with('}')
+                || entry.line.contains('\n')
+            {
+                return Err(format!("expected the line of an event at alert {}", entry.id));
+            }
+            book.put(entry);
+        }
+        Ok(book)
+    }
+
+    /// The file: an alert a line, in the order in which they were raised.
+    pub fn encode(&self) -> Vec<u8> {
+        let entry = |entry: &Entry| serde_json::to_string(entry).expect("texts and numbers have a JSON form");
+        let lines: Vec<String> = self.in_order().into_iter().map(entry).collect();
+        format!("{{\"version\":1,\"alerts\":[\n{}\n]}}\n", lines.join(",\n")).into_bytes()
+    }
+
+    /// All of them, the oldest first.
+    pub fn in_order(&self) -> Vec<&Entry> {
+        let mut all: Vec<&Entry> = self.alerts.values().collect();
+        all.sort_unstable_by_key(|entry| entry.number);
+        all
+    }
+
+    /// What is open, the oldest first.
+    pub fn views(&self, silenced: impl Fn(&Entry) -> bool) -> Vec<AlertView> {
+        let view = |entry: &Entry| AlertView {
+            id: entry.id.clone(),
+            code: entry.code.clone(),
+            log: entry.log.clone(),
+            message: entry.message.clone(),
+            raised: entry.raised,
+            condition: entry.condition,
+            acknowledged: entry.acknowledged,
+            silenced: silenced(entry),
+        };
+        self.in_order().into_iter().filter(|entry| entry.is_open()).map(view).collect()
+    }
+
+    /// How many are open that nobody acknowledged.
+    pub fn pressing(&self) -> usize {
+        self.alerts.values().filter(|entry| entry.is_pressing()).count()
+    }
+
+    pub fn get(&self, id: &str) -> Option<&Entry> {
+        self.alerts.get(id)
+    }
+
+    /// Adds or replaces an alert, as the last one; [`trim`](Self::trim) is for afterwards.
+    pub fn put(&mut self, entry: Entry) {
+        let entry = Entry { number: self.next, ..entry };
+        self.next += 1;
+        self.bytes += entry.line.len();
+        if let Some(old) = self.alerts.insert(entry.id.clone(), entry) {
+            self.bytes -= old.line.len();
+        }
+    }
+
+    /// Takes out what there is too much of, and says which of it was still open.
+    pub fn trim(&mut self) -> Vec<Entry> {
+        self.trim_to(MAX_ALERTS, MAX_BYTES)
+    }
+
+    fn trim_to(&mut self, alerts: usize, bytes: usize) -> Vec<Entry> {
+        if self.alerts.len() <= alerts && self.bytes <= bytes {
+            return Vec::new();
+        }
+        let mut by_worth: Vec<(u8, u64, String)> =
+            self.alerts.values().map(|entry| (entry.worth(), entry.number, entry.id.clone())).collect();
+        by_worth.sort_unstable();
+        let mut open = Vec::new();
+        for (.., id) in by_worth {
+            if self.alerts.len() <= alerts && self.bytes <= bytes {
+                break;
+            }
+            let entry = self.alerts.remove(&id).expect("it was there");
+            self.bytes -= entry.line.len();
+            if entry.is_open() {
+                open.push(entry);
+            }
+        }
+        open
+    }
+
+    /// Those that are due to be told again, the oldest first: told longer ago than that, or never because a
+    /// silence that is over kept them.
+    pub fn due(&self, now: u64, remind_after: u64, silenced: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let is_due = |entry: &&Entry| {
+            let by_time = |told: u64| remind_after > 0 && told.saturating_add(remind_after) <= now;
+            entry.is_pressing() && entry.told.is_none_or(by_time) && !silenced(entry)
+        };
+        let mut due: Vec<Entry> = self.alerts.values().filter(is_due).cloned().collect();
+        due.sort_unstable_by_key(|entry| entry.number);
+        due
+    }
+
+    /// Changes one, if it is there still.
+    pub fn change(&mut self, id: &str, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.alerts.get_mut(id) {
+            change(entry);
+        }
+    }
+
+    /// Somebody has seen the alert that was raised at this time; false where there is none that waits for it.
+    pub fn acknowledge(&mut self, id: &str, raised: u64, time: u64) -> bool {
+        let waits = |entry: &&mut Entry| entry.raised == raised && entry.is_pressing();
+        let entry = self.alerts.get_mut(id).filter(waits);
+        entry.map(|entry| entry.acknowledged = Some(time)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: u64, condition: bool) -> Entry {
+        let id = format!("{number:032x}");
+        Entry {
+            number: 0,
+            line: format!("{{\"id\":\"{id}\"}}"),
+            id,
+            code: if condition { "log-stalled" } else { "fork" }.to_owned(),
+            severity: Severity::Alert,
+            condition,
+            log: Some("log.example/a".to_owned()),
+            purl: None,
+            message: "it happened".to_owned(),
+            raised: 100 + number,
+            told: Some(100 + number),
+            acknowledged: None,
+            ended: None,
+        }
+    }
+
+    fn book(entries: &[Entry]) -> Book {
+        let mut book = Book::default();
+        entries.iter().for_each(|entry| book.put(entry.clone()));
+        book
+    }
+
+    #[test]
+    fn a_book_reads_back() {
+        let done = Entry { acknowledged: Some(5), ended: Some(6), told: None, ..entry(2, true) };
+        for entries in [vec![], vec![entry(3, false), entry(1, true), done]] {
+            let book = book(&entries);
+            let read = Book::parse(&book.encode()).unwrap();
+            assert_eq!((&read.alerts, read.bytes), (&book.alerts, book.bytes));
+        }
+        let text = String::from_utf8(book(&[entry(1, false)]).encode()).unwrap();
+        for (from, to) in [
+            ("\"version\":1", "\"version\":2"),
+            ("\"code\"", "\"kode\""),
+            ("\"id\":\"0", "\"id\":\"X"),
+            ("{\\\"id\\\"", "[\\\"id\\\""),
+            ("]}", ""),
+        ] {
+            let damaged = text.replacen(from, to, 1);
+            assert_ne!(text, damaged);
+            Book::parse(damaged.as_bytes()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn what_is_over_goes_first_then_facts_and_conditions_last() {
+        let ended = Entry { ended: Some(7), ..entry(9, true) };
+        let seen = Entry { acknowledged: Some(7), ..entry(8, false) };
+        let seen_condition = Entry { acknowledged: Some(7), ..entry(0, true) };
+        let order = [ended, seen, entry(3, false), entry(4, false), seen_condition, entry(1, true)];
+        for left in 0..=order.len() {
+            let mut book = book(&order);
+            let dropped = book.trim_to(left, usize::MAX);
+            let (gone, kept) = order.split_at(order.len() - left);
+            assert!(gone.iter().all(|entry| book.get(&entry.id).is_none()));
+            assert!(kept.iter().all(|entry| book.get(&entry.id).is_some()));
+            let open: Vec<&str> = gone.iter().filter(|e| e.is_open()).map(|e| e.id.as_str()).collect();
+            let dropped: Vec<&str> = dropped.iter().map(|entry| entry.id.as_str()).collect();
+            assert_eq!(dropped, open, "only what is open is worth a word");
+        }
+        let mut book = book(&order);
+        let line = order[0].line.len();
+        book.trim_to(100, 3 * line + 1);
+        assert_eq!((book.alerts.len(), book.bytes), (3, 3 * line));
+    }
+
+    #[test]
+    fn what_is_open_is_due_after_its_time_or_when_its_silence_is_over() {
+        let muted = Entry { told: None, ..entry(5, false) };
+        let seen = Entry { acknowledged: Some(7), ..entry(2, true) };
+        let ended = Entry { ended: Some(7), ..entry(3, true) };
+        let book = book(&[entry(1, false), seen, ended, entry(4, true), muted]);
+        let due = |now, after, silenced: &dyn Fn(&Entry) -> bool| -> Vec<u64> {
+            book.due(now, after, silenced).iter().map(|entry| entry.raised - 100).collect()
+        };
+        let none = |_: &Entry| false;
+        assert_eq!(due(106, 10, &none), [5]);
+        assert_eq!(due(110, 10, &none), [5]);
+        assert_eq!(due(111, 10, &none), [1, 5]);
+        assert_eq!(due(114, 10, &none), [1, 4, 5]);
+        assert_eq!(due(u64::MAX, 0, &none), [5], "never again");
+        assert_eq!(due(114, 10, &|entry| !entry.condition), [4]);
+        assert_eq!(due(0, 10, &none), [5], "a clock that was set back");
+        let open = book.views(none);
+        assert_eq!(open.iter().map(|view| view.raised - 100).collect::<Vec<_>>(), [1, 2, 4, 5]);
+        assert_eq!(book.pressing(), 3);
+    }
+
+    #[test]
+    fn an_acknowledgement_is_for_the_time_that_it_was_raised() {
+        let mut book = book(&[entry(1, false)]);
+        let id = entry(1, false).id;
+        assert!(!book.acknowledge(&id, 100, 7) && !book.acknowledge(&entry(2, false).id, 101, 7));
+        assert!(book.acknowledge(&id, 101, 7) && !book.acknowledge(&id, 101, 8));
+        assert_eq!(book.get(&id).unwrap().acknowledged, Some(7));
+    }
+}

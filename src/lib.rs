@@ -12,7 +12,9 @@
 //! L3  server       router, submissions, reads, error table       client   fetch, then authenticate
 //! L2  sequencer    pool, batches, commit loop, recovery
 //! L1  store        journal (the truth), sled (derived), checkpoint file
+//!     evidence_dir files that prove forks, whole or not at all
 //! L0  verify       the endpoint's verdict                          <- the paved path
+//!     evidence     what proves that a log forked
 //!     wire, state, proof_file, policy, release, cosignature, checkpoint, note, bundle, merkle, format
 //! ```
 //!
@@ -68,6 +70,9 @@ pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod cosignature;
+pub mod evidence;
+#[cfg(feature = "server")]
+pub mod evidence_dir;
 #[cfg(all(feature = "server", feature = "client"))]
 pub mod feeder;
 pub mod format;

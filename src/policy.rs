@@ -223,31 +223,52 @@ impl Policy {
     pub fn check(&self, signed: &LogSigned<Checkpoint>) -> Result<Cosigned<Checkpoint>, QuorumError> {
         let note = signed.note();
         let mut times: Vec<(usize, u64)> = Vec::new();
-        let mut latest: Vec<Option<u64>> = vec![None; self.witnesses.len()];
-        for signature in note.signatures() {
-            let Some(at) = self.witnesses.iter().position(|w| signature.names(&w.key)) else { continue };
-            let key = &self.witnesses[at].key;
-            let Some(time) = cosignature::verify(key, note.text(), signature.bytes()) else {
-                return Err(QuorumError::BadCosignature { name: key.name().clone(), id: key.id() });
-            };
+        for line in self.cosignature_lines(note) {
             // A witness counts once, and each of its cosignatures may be the one that is fresh: one from
             // the future hides no good one.
-            times.push((at, time));
-            latest[at] = latest[at].max(Some(time));
+            times.push(
+                line.map_err(|key| QuorumError::BadCosignature { name: key.name().clone(), id: key.id() })?,
+            );
         }
-        let seen = latest.iter().map(Option::is_some).collect::<Vec<_>>();
-        let witnessed = |at: &usize| WitnessedBy {
-            witness: self.name_of(*at),
-            cosigner: self.cosigner_name(*at),
-            time: latest[*at].unwrap_or_default(),
-        };
-        let cosignatures: Vec<WitnessedBy> =
-            (0..seen.len()).filter(|at| seen[*at]).map(|at| witnessed(&at)).collect();
+        let cosignatures = self.latest_of_each(&times);
+        let mut seen = vec![false; self.witnesses.len()];
+        times.iter().for_each(|(at, _)| seen[*at] = true);
         if !self.quorum_reached(&seen) {
             let (seen, missing) = self.seen_and_missing(&seen);
             return Err(QuorumError::NotReached { expected: self.quorum_in_words(), seen, missing });
         }
         Ok(Cosigned { inner: signed.get().clone(), note: note.clone(), cosignatures, times })
+    }
+
+    /// The witnesses it knows that cosigned a head, whether they are enough or not: a line that is named a
+    /// witness's and is not counts as none, so that nobody spoils evidence with it.
+    #[must_use]
+    pub fn witnesses_of(&self, signed: &LogSigned<Checkpoint>) -> Vec<WitnessedBy> {
+        let times: Vec<(usize, u64)> = self.cosignature_lines(signed.note()).filter_map(Result::ok).collect();
+        self.latest_of_each(&times)
+    }
+
+    /// The place and time of each witness that it knows and that a line names, or the key that the line is
+    /// not by.
+    fn cosignature_lines<'a>(
+        &'a self,
+        note: &'a Note,
+    ) -> impl Iterator<Item = Result<(usize, u64), &'a NoteKey>> {
+        note.signatures().iter().filter_map(|signature| {
+            let at = self.witnesses.iter().position(|w| signature.names(&w.key))?;
+            let key = &self.witnesses[at].key;
+            Some(cosignature::verify(key, note.text(), signature.bytes()).map(|time| (at, time)).ok_or(key))
+        })
+    }
+
+    /// Each witness once, in the order of the file.
+    fn latest_of_each(&self, times: &[(usize, u64)]) -> Vec<WitnessedBy> {
+        let mut latest: Vec<Option<u64>> = vec![None; self.witnesses.len()];
+        times.iter().for_each(|(at, time)| latest[*at] = latest[*at].max(Some(*time)));
+        let witnessed = |(at, time): (usize, Option<u64>)| {
+            Some(WitnessedBy { witness: self.name_of(at), cosigner: self.cosigner_name(at), time: time? })
+        };
+        latest.into_iter().enumerate().filter_map(witnessed).collect()
     }
 
     fn name_of(&self, witness: usize) -> String {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The layer of each module of `src`. A new module has to be given one here.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 24] = [
     ("format", 0),
     ("merkle", 0),
     ("note", 0),
@@ -18,7 +18,9 @@ const LAYERS: [(&str, u8); 22] = [
     ("wire", 0),
     ("state", 0),
     ("verify", 0),
+    ("evidence", 0),
     ("store", 1),
+    ("evidence_dir", 1),
     ("sequencer", 2),
     ("server", 3),
     ("client", 3),

@@ -19,7 +19,7 @@ pub use edge::{Growth, RightEdge, TileHashes};
 pub use hash::{HASH_BYTES, Hash, Rfc6962};
 pub use manifest::{MAX_MANIFEST_FILES, MAX_MULTI_PROOF, Manifest, MultiProof, manifest_leaf};
 pub use partial::PartialTiles;
-pub use plan::{Node, Plan, TileReader, prove_consistency, prove_inclusion, read_root};
+pub use plan::{Node, Plan, Prefix, TileReader, prove_consistency, prove_inclusion, prove_prefix, read_root};
 pub use size::{LeafIndex, MAX_TREE_SIZE, TreeSize};
 pub use subtree::{
     Subtree, prove_subtree_consistency, read_subtree_root, verify_subtree_consistency,

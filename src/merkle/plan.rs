@@ -174,6 +174,40 @@ pub fn prove_consistency<R: TileReader + ?Sized>(
     Ok(verify_consistency((old, old_root), (new, new_root), &proof).map(|()| proof))
 }
 
+/// The beginning of a tree, as a larger one commits to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix {
+    /// Merkle tree hash over the first leaves.
+    pub root: Hash,
+    /// Consistency proof from there to the larger tree.
+    pub proof: Vec<Hash>,
+}
+
+/// Reads what root the tree of `large` had at size `small`, with the proof of it, from tiles of the larger
+/// tree alone: of a log that forked, nobody has those of the other one.
+///
+/// # Errors
+/// The outer one is the reader's, the inner one says that the tiles do not make the larger root.
+pub fn prove_prefix<R: TileReader + ?Sized>(
+    reader: &R,
+    small: TreeSize,
+    (large, large_root): (TreeSize, &Hash),
+) -> Result<Result<Prefix, ProofError>, R::Error> {
+    let mut plan = match Plan::consistency(small, large) {
+        Ok(plan) => plan,
+        Err(reversed) => return Ok(Err(reversed)),
+    };
+    // Complete subtrees of the smaller tree are complete in the larger one, so one look at its tiles
+    // is enough.
+    let peaks = Plan::right_edge(small).pieces;
+    let count = peaks.len();
+    plan.pieces.splice(..0, peaks);
+    let mut peaks = plan.fetch(reader)?;
+    let proof = peaks.split_off(count);
+    let root = RightEdge::new(small, peaks).expect("one peak for each bit of the size").root();
+    Ok(verify_consistency((small, &root), (large, large_root), &proof).map(|()| Prefix { root, proof }))
+}
+
 /// The right edge of a tree of `size`, read from its tiles.
 ///
 /// # Errors

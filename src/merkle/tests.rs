@@ -97,6 +97,63 @@ fn every_consistency_proof_up_to_300_leaves() {
     }
 }
 
+/// Changes one hash among all that are read, counted over the tiles of one call.
+struct Lie<'a>(Definition<'a>, usize);
+
+impl TileReader for Lie<'_> {
+    type Error = Infallible;
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, Infallible> {
+        let mut read = self.0.read_tiles(tiles)?;
+        if let Some(hash) = read.iter_mut().flatten().nth(self.1) {
+            *hash = Hash::leaf(b"a lie");
+        }
+        Ok(read)
+    }
+}
+
+#[test]
+fn every_prefix_of_a_tree_up_to_40_leaves() {
+    let leaves = reference::leaves(40);
+    let roots: Vec<Hash> = (0..=40).map(|n| reference::root(&leaves[..n])).collect();
+    for large in 0..=leaves.len() {
+        let tree = Definition(&leaves[..large]);
+        let to = (size(large), &roots[large]);
+        for (small, root) in roots.iter().enumerate().take(large + 1) {
+            let proof = if small == 0 { Vec::new() } else { reference::proof(small, &leaves[..large]) };
+            let expected = Prefix { root: *root, proof };
+            assert_eq!(prove_prefix(&tree, size(small), to), Ok(Ok(expected.clone())), "{small} of {large}");
+            // A reader that lies about any hash that counts is found out; about others, nothing changes.
+            let mut caught = 0;
+            for at in 0..large {
+                match prove_prefix(&Lie(Definition(&leaves[..large]), at), size(small), to).unwrap() {
+                    Err(ProofError::RootMismatch { .. }) => caught += 1,
+                    other => assert_eq!(other, Ok(expected.clone()), "hash {at}, {small} of {large}"),
+                }
+            }
+            let all = if small == 0 { 0 } else { large };
+            assert_eq!(caught, all, "each leaf is part of the peaks or of the proof: {small} of {large}");
+            let other = Hash::leaf(b"another history");
+            let against = prove_prefix(&tree, size(small), (size(large), &other)).unwrap();
+            // Every tree begins with the empty one, whatever it grew to.
+            assert_eq!(against.is_ok(), small == 0 && large > 0, "{small} of {large}");
+        }
+        let reversed = Err(ProofError::SizesReversed { old: size(large + 1), new: size(large) });
+        assert_eq!(prove_prefix(&tree, size(large + 1), to).unwrap(), reversed);
+    }
+}
+
+#[test]
+fn prefixes_of_a_tree_with_many_tiles() {
+    let leaves = reference::leaves(1_000);
+    let root = reference::root(&leaves);
+    for small in [1, 255, 256, 257, 511, 512, 513, 768, 999, 1_000] {
+        let prefix = prove_prefix(&Definition(&leaves), size(small), (size(1_000), &root)).unwrap().unwrap();
+        let proof = reference::proof(small, &leaves);
+        assert_eq!(prefix, Prefix { root: reference::root(&leaves[..small]), proof }, "{small}");
+    }
+}
+
 #[test]
 fn growing_agrees_with_the_definition() {
     let leaves = reference::leaves(1_400);

@@ -1,0 +1,344 @@
+//! `.tlog-fork` files, which prove to anybody, offline, that a log signed two histories:
+//! docs/fork-evidence.md.
+//!
+//! ```text
+//! treehead-fork@v1
+//! prefix <hash, base64>         only where the sizes differ: the root that the larger tree had at the
+//!                               smaller size
+//! <hash, base64>                consistency proof from there to the larger tree, one line each
+//!                               an empty line
+//! <checkpoint, verbatim>        the smaller tree's; of equal sizes, the one whose bytes sort first
+//!                               an empty line
+//! <checkpoint, verbatim>        the other one
+//! ```
+//!
+//! A checkpoint is its text, an empty line and its signature lines, so a file has exactly four empty lines.
+//! A proof has one spelling: what is read prints as the same bytes.
+
+use std::fmt;
+
+use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
+use crate::format::{FormatError, cap, cap_count, quote, utf8};
+use crate::merkle::{Hash, MAX_PROOF_HASHES, Prefix, ProofError, TreeSize, verify_consistency};
+use crate::note::{KeyName, MAX_NOTE_BYTES, Note, NoteKey};
+
+/// First line of a file.
+pub const HEADER: &str = "treehead-fork@v1";
+/// How names of such files end.
+pub const FILE_EXTENSION: &str = ".tlog-fork";
+/// Largest file: a header, 65 hashes, and two notes.
+pub const MAX_FORK_BYTES: usize = 4 * 1024 + 2 * MAX_NOTE_BYTES;
+
+/// What is said to show a fork, well-formed or put together here: [`judge`](Self::judge) tells whether it
+/// does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForkEvidence {
+    /// Where the sizes differ: what the larger tree had at the smaller size.
+    prefix: Option<Prefix>,
+    /// The head with the smaller tree.
+    smaller: Note,
+    /// The one with the larger, or as large.
+    larger: Note,
+}
+
+/// Why evidence proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvidenceError {
+    /// The notes are no checkpoints, or stand where they don't belong.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A head that no trusted log signed.
+    #[error("the head of size {size} is not by a trusted log: {source}")]
+    NotSigned {
+        /// Size in the head.
+        size: TreeSize,
+        /// What is wrong.
+        source: CheckpointError,
+    },
+    /// Two logs have two histories, as they should.
+    #[error("the heads are of two logs: expected one origin, saw {smaller} and {larger}")]
+    TwoLogs {
+        /// Origin of the smaller head.
+        smaller: KeyName,
+        /// Origin of the larger one.
+        larger: KeyName,
+    },
+    /// One tree, signed twice.
+    #[error("the heads agree at size {size}: expected two roots, saw {root} twice")]
+    SameTree {
+        /// Size of both.
+        size: TreeSize,
+        /// Root of both.
+        root: Hash,
+    },
+    /// The larger tree is the smaller one grown.
+    #[error(
+        "the larger head continues the smaller one: expected another root than {root} at size {size}, saw that"
+    )]
+    Continues {
+        /// Size of the smaller one.
+        size: TreeSize,
+        /// Its root.
+        root: Hash,
+    },
+    /// The larger tree is not shown to have had the other root.
+    #[error("the larger head is not shown to commit to another tree of size {size}: {source}")]
+    Unproven {
+        /// Size of the smaller one.
+        size: TreeSize,
+        /// What the consistency proof lacks.
+        source: ProofError,
+    },
+}
+
+impl EvidenceError {
+    /// The reason code: stable, for machines.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Format(_) => "evidence-malformed",
+            Self::NotSigned { source: CheckpointError::WrongOrigin { .. }, .. } => "unknown-log",
+            Self::NotSigned { source: CheckpointError::Format(_), .. } => "checkpoint-malformed",
+            Self::NotSigned { .. } => "checkpoint-signature",
+            Self::TwoLogs { .. } => "two-logs",
+            Self::SameTree { .. } => "same-tree",
+            Self::Continues { .. } => "continues",
+            Self::Unproven { .. } => "fork-unproven",
+        }
+    }
+}
+
+impl ForkEvidence {
+    const WHAT: &str = "fork evidence";
+
+    /// Two heads of one size with different roots, in either order.
+    #[must_use]
+    pub fn same_size(a: Note, b: Note) -> Self {
+        let (smaller, larger) = if a.to_string() <= b.to_string() { (a, b) } else { (b, a) };
+        Self { prefix: None, smaller, larger }
+    }
+
+    /// A head, and a larger one that commits to another tree at its size: with root `prefix`, from which
+    /// `proof` leads to the larger root.
+    #[must_use]
+    pub const fn unequal(smaller: Note, larger: Note, prefix: Hash, proof: Vec<Hash>) -> Self {
+        Self { prefix: Some(Prefix { root: prefix, proof }), smaller, larger }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`FormatError`] with the line, for anything but the lines drawn above.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        cap(Self::WHAT, bytes.len(), MAX_FORK_BYTES)?;
+        let text = utf8(Self::WHAT, bytes)?;
+        let parts: Vec<&str> = text.split("\n\n").collect();
+        let [head, text_a, lines_a, text_b, lines_b] = parts.as_slice() else {
+            let expected = "four empty lines: before, in, between and in two checkpoints";
+            let seen = format!("{} of them", parts.len() - 1);
+            return Err(FormatError::malformed(Self::WHAT, expected, seen));
+        };
+        let prefix = parse_head(head)?;
+        let smaller = Note::parse(format!("{text_a}\n\n{lines_a}\n").as_bytes())?;
+        let larger = Note::parse(format!("{text_b}\n\n{lines_b}").as_bytes())?;
+        let evidence = Self { prefix, smaller, larger };
+        evidence.check_shape()?;
+        Ok(evidence)
+    }
+
+    /// What the larger tree had at the smaller size, where the sizes differ. Not verified.
+    #[must_use]
+    pub const fn prefix(&self) -> Option<&Prefix> {
+        self.prefix.as_ref()
+    }
+
+    /// The note with the smaller tree, then the other. Not verified.
+    #[must_use]
+    pub const fn notes(&self) -> [&Note; 2] {
+        [&self.smaller, &self.larger]
+    }
+
+    /// That the notes are checkpoints in the one order that they may have, and that there is a proof where
+    /// the sizes call for one. Says nothing of who signed them.
+    fn check_shape(&self) -> Result<[TreeSize; 2], FormatError> {
+        let wrong = |expected: &str, seen: String| Err(FormatError::malformed(Self::WHAT, expected, seen));
+        let smaller = Checkpoint::parse(self.smaller.text())?.size;
+        let larger = Checkpoint::parse(self.larger.text())?.size;
+        if smaller > larger {
+            return wrong("the smaller tree first", format!("sizes {smaller} and {larger}"));
+        }
+        match &self.prefix {
+            None if smaller < larger => wrong(
+                "a prefix line where the sizes differ",
+                format!("none, and sizes {smaller} and {larger}"),
+            ),
+            Some(_) if smaller == larger => {
+                wrong("no prefix line where the sizes are equal", format!("one, and size {smaller} twice"))
+            }
+            None if self.smaller.to_string() > self.larger.to_string() => wrong(
+                "checkpoints of equal size in the order of their bytes",
+                "the greater one first".to_owned(),
+            ),
+            _ => Ok([smaller, larger]),
+        }
+    }
+
+    /// Tells whether the log forked, by nothing but the keys of the logs that are trusted. The steps are
+    /// those of docs/fork-evidence.md.
+    ///
+    /// # Errors
+    /// [`EvidenceError`] of the first step that fails.
+    pub fn judge(self, logs: &[NoteKey]) -> Result<ProvenFork, EvidenceError> {
+        // 1. The file has the form drawn above; it may have been put together here.
+        let [small, large] = self.check_shape()?;
+        // 2. A trusted log signed both heads, each under the origin that it names.
+        let open = |note: &Note, size| {
+            checkpoint::open_note(note.clone(), logs)
+                .map_err(|source| EvidenceError::NotSigned { size, source })
+        };
+        let (smaller, larger) = (open(&self.smaller, small)?, open(&self.larger, large)?);
+        let (a, b) = (smaller.get(), larger.get());
+        // 3. It is one log.
+        if a.origin != b.origin {
+            return Err(EvidenceError::TwoLogs { smaller: a.origin.clone(), larger: b.origin.clone() });
+        }
+        match &self.prefix {
+            // 4. Equal sizes: the roots differ.
+            None if a.root == b.root => {
+                return Err(EvidenceError::SameTree { size: small, root: a.root });
+            }
+            None => {}
+            // 5. Else the tree that the larger head commits to had another root at the smaller size. That is
+            //    how anything but the root of the empty tree at size 0 is caught, too.
+            Some(Prefix { root, .. }) if *root == a.root => {
+                return Err(EvidenceError::Continues { size: small, root: a.root });
+            }
+            Some(Prefix { root, proof }) => {
+                verify_consistency((small, root), (large, &b.root), proof)
+                    .map_err(|source| EvidenceError::Unproven { size: small, source })?;
+            }
+        }
+        Ok(ProvenFork { prefix: self.prefix, smaller, larger })
+    }
+}
+
+/// The lines before the first empty one.
+fn parse_head(head: &str) -> Result<Option<Prefix>, FormatError> {
+    let wrong = |line, expected: &str, seen: &str| {
+        FormatError::malformed(ForkEvidence::WHAT, expected, quote(seen)).at_line(line)
+    };
+    let mut lines = head.split('\n');
+    let header = lines.next().unwrap_or_default();
+    if header != HEADER {
+        return Err(wrong(1, HEADER, header));
+    }
+    let Some(line) = lines.next() else { return Ok(None) };
+    let root = line.strip_prefix("prefix ").ok_or_else(|| wrong(2, "prefix and a hash", line))?;
+    let root = Hash::from_base64(root).map_err(|e| e.at_line(2))?;
+    let lines: Vec<&str> = lines.collect();
+    cap_count(ForkEvidence::WHAT, "hashes", lines.len(), MAX_PROOF_HASHES)?;
+    let parse = |(at, line): (usize, &&str)| Hash::from_base64(line).map_err(|e| e.at_line(at + 3));
+    Ok(Some(Prefix { root, proof: lines.iter().enumerate().map(parse).collect::<Result<_, _>>()? }))
+}
+
+fn print(f: &mut fmt::Formatter<'_>, prefix: Option<&Prefix>, smaller: &Note, larger: &Note) -> fmt::Result {
+    writeln!(f, "{HEADER}")?;
+    if let Some(Prefix { root, proof }) = prefix {
+        writeln!(f, "prefix {}", root.to_base64())?;
+        proof.iter().try_for_each(|hash| writeln!(f, "{}", hash.to_base64()))?;
+    }
+    write!(f, "\n{smaller}\n{larger}")
+}
+
+impl fmt::Display for ForkEvidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print(f, self.prefix.as_ref(), &self.smaller, &self.larger)
+    }
+}
+
+/// That a log signed two histories. Only [`ForkEvidence::judge`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvenFork {
+    prefix: Option<Prefix>,
+    smaller: LogSigned<Checkpoint>,
+    larger: LogSigned<Checkpoint>,
+}
+
+impl ProvenFork {
+    /// The log.
+    #[must_use]
+    pub const fn origin(&self) -> &KeyName {
+        &self.smaller.get().origin
+    }
+
+    /// The head with the smaller tree; of equal sizes, the one whose note sorts first.
+    #[must_use]
+    pub const fn smaller(&self) -> &Checkpoint {
+        self.smaller.get()
+    }
+
+    /// The other head.
+    #[must_use]
+    pub const fn larger(&self) -> &Checkpoint {
+        self.larger.get()
+    }
+
+    /// Both heads with their notes, the smaller first: a note may have cosignatures that nobody checked.
+    #[must_use]
+    pub const fn heads(&self) -> [&LogSigned<Checkpoint>; 2] {
+        [&self.smaller, &self.larger]
+    }
+
+    /// The root that the larger head commits to at the smaller size: never that of
+    /// [`smaller`](Self::smaller).
+    #[must_use]
+    pub const fn other_root(&self) -> Hash {
+        match &self.prefix {
+            Some(prefix) => prefix.root,
+            None => self.larger.get().root,
+        }
+    }
+
+    /// The proof that [`other_root`](Self::other_root) leads to the larger head, where the sizes differ.
+    #[must_use]
+    pub const fn prefix(&self) -> Option<&Prefix> {
+        self.prefix.as_ref()
+    }
+
+    /// The bytes of the file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_string().into_bytes()
+    }
+
+    /// The file's name: one fork has one, whatever cosignatures and extension lines its heads carry.
+    ///
+    /// ```text
+    /// <16 hex digits of the SHA-256 of the origin>-<size>-<size>-<8 hex digits>.tlog-fork
+    /// ```
+    /// where the last digits begin the SHA-256 of the first three lines of the heads, smaller first.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let head = |head: &Checkpoint| Checkpoint::new(head.origin.clone(), head.size, head.root).to_string();
+        let (smaller, larger) = (self.smaller(), self.larger());
+        let heads = Hash::digest([head(smaller), head(larger)].concat().as_bytes()).to_hex();
+        let of_log = file_name_prefix(self.origin());
+        format!("{of_log}{}-{}-{}{FILE_EXTENSION}", smaller.size, larger.size, &heads[..8])
+    }
+}
+
+/// How the names of all files about one log begin.
+#[must_use]
+pub fn file_name_prefix(origin: &KeyName) -> String {
+    format!("{}-", &Hash::digest(origin.as_str().as_bytes()).to_hex()[..16])
+}
+
+impl fmt::Display for ProvenFork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print(f, self.prefix.as_ref(), self.smaller.note(), self.larger.note())
+    }
+}
+
+#[cfg(test)]
+mod tests;

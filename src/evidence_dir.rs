@@ -1,0 +1,116 @@
+//! Where forks are kept: a directory of `.tlog-fork` files, each whole or not there.
+//!
+//! Nothing in it is ever overwritten or deleted: what is in there may be the only proof in the world.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::evidence::{FILE_EXTENSION, ProvenFork, file_name_prefix};
+
+/// Most files in a directory. A log that signs one fork after another must not fill a disk.
+pub const MAX_FORKS: usize = 1_000;
+/// Most files about one log, so that it takes no room from proofs against others: one is enough to convict
+/// it.
+pub const MAX_FORKS_OF_A_LOG: usize = 16;
+
+/// What begins the name of a file that is being written.
+const UNFINISHED: &str = ".unfinished-";
+
+/// A directory of evidence. It is made when there is something to keep.
+#[derive(Debug, Clone)]
+pub struct EvidenceDir {
+    path: PathBuf,
+}
+
+/// A fork that is on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it was not there before.
+    pub new: bool,
+}
+
+impl EvidenceDir {
+    /// Evidence at `path`, which need not exist.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the file, durably and all at once, unless this fork is there already.
+    ///
+    /// # Errors
+    /// The system's, and [`io::ErrorKind::QuotaExceeded`] where [`MAX_FORKS`] or [`MAX_FORKS_OF_A_LOG`] are
+    /// there: then the caller can only tell of it.
+    pub fn keep(&self, fork: &ProvenFork) -> io::Result<Kept> {
+        let path = self.path.join(fork.file_name());
+        if path.try_exists()? {
+            return Ok(Kept { path, new: false });
+        }
+        fs::create_dir_all(&self.path)?;
+        self.check_room(&file_name_prefix(fork.origin()))?;
+        let (unfinished, mut file) = self.create_unfinished()?;
+        let written = file.write_all(&fork.to_bytes()).and_then(|()| file.sync_all());
+        // A link is never made over a file that is there, as a rename would be.
+        let linked = written.and_then(|()| fs::hard_link(&unfinished, &path));
+        let removed = fs::remove_file(&unfinished);
+        match linked {
+            // Somebody else met the same fork.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Kept { path, new: false }),
+            other => other.and(removed)?,
+        }
+        File::open(&self.path)?.sync_all()?;
+        if let Some(parent) = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(Kept { path, new: true })
+    }
+
+    fn check_room(&self, of_log: &str) -> io::Result<()> {
+        let (mut all, mut of_this) = (0, 0);
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(FILE_EXTENSION) && !name.starts_with(UNFINISHED) {
+                all += 1;
+                of_this += usize::from(name.starts_with(of_log));
+            }
+        }
+        let full = |limit: usize, whose: &str| {
+            let dir = self.path.display();
+            let message =
+                format!("{dir} holds {limit} forks{whose} already: move some to where they are safe");
+            Err(io::Error::new(io::ErrorKind::QuotaExceeded, message))
+        };
+        match () {
+            () if of_this >= MAX_FORKS_OF_A_LOG => full(MAX_FORKS_OF_A_LOG, " of this log"),
+            () if all >= MAX_FORKS => full(MAX_FORKS, ""),
+            () => Ok(()),
+        }
+    }
+
+    /// A file of a name that no other process uses. What a crash leaves of one is never read.
+    fn create_unfinished(&self) -> io::Result<(PathBuf, File)> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let path = self.path.join(format!("{UNFINISHED}{}-{count}", std::process::id()));
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                other => return Ok((path, other?)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use std::sync::Barrier;
+
+use super::*;
+use crate::checkpoint::Checkpoint;
+use crate::evidence::ForkEvidence;
+use crate::merkle::{Hash, TreeSize};
+use crate::note::{KeyName, NoteSigner, SignatureType};
+
+fn fork(origin: &str, number: usize) -> ProvenFork {
+    let log = NoteSigner::from_seed(KeyName::new(origin).unwrap(), SignatureType::Ed25519, &[1; 32]);
+    let head = |root: &str| {
+        let size = TreeSize::new(number as u64).unwrap();
+        Checkpoint::new(log.public().name().clone(), size, Hash::digest(root.as_bytes())).sign(&log)
+    };
+    ForkEvidence::same_size(head("one"), head("other")).judge(&[log.public().clone()]).unwrap()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_fork_is_kept_once_and_never_overwritten() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = EvidenceDir::new(temp.path().join("state/evidence"));
+    let fork = fork("log.example", 7);
+    let kept = dir.keep(&fork).unwrap();
+    assert_eq!((kept.path.clone(), kept.new), (dir.path().join(fork.file_name()), true));
+    assert_eq!(fs::read(&kept.path).unwrap(), fork.to_bytes());
+    assert_eq!(names(dir.path()), [fork.file_name()], "nothing unfinished stays");
+    fs::write(&kept.path, "somebody's notes").unwrap();
+    assert_eq!(dir.keep(&fork).unwrap(), Kept { path: kept.path.clone(), new: false });
+    assert_eq!(fs::read(&kept.path).unwrap(), b"somebody's notes");
+}
+
+#[test]
+fn of_many_that_meet_a_fork_one_writes_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = EvidenceDir::new(temp.path().join("evidence"));
+    let (fork, barrier) = (fork("log.example", 7), Barrier::new(8));
+    let new = std::thread::scope(|scope| {
+        let keep = || {
+            barrier.wait();
+            dir.keep(&fork).unwrap().new
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(keep)).collect();
+        threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum::<usize>()
+    });
+    assert_eq!(new, 1);
+    assert_eq!(names(dir.path()), [fork.file_name()]);
+    assert_eq!(fs::read(dir.path().join(fork.file_name())).unwrap(), fork.to_bytes());
+}
+
+#[test]
+fn no_log_fills_the_directory() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = EvidenceDir::new(temp.path());
+    for number in 0..MAX_FORKS_OF_A_LOG {
+        assert!(dir.keep(&fork("log.example", number)).unwrap().new);
+    }
+    let error = dir.keep(&fork("log.example", 100)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+    assert!(error.to_string().contains("16 forks of this log already"), "{error}");
+    assert!(!dir.keep(&fork("log.example", 3)).unwrap().new, "what is there is there");
+    assert!(dir.keep(&fork("another.example", 3)).unwrap().new, "others have room");
+    for number in names(temp.path()).len()..MAX_FORKS {
+        fs::write(temp.path().join(format!("{number}.tlog-fork")), "").unwrap();
+    }
+    let error = dir.keep(&fork("third.example", 3)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+    assert_eq!(names(temp.path()).len(), MAX_FORKS);
+}
+
+#[test]
+fn what_a_crash_left_unfinished_is_in_nobody_s_way() {
+    let temp = tempfile::tempdir().unwrap();
+    for count in 0..2_000 {
+        fs::write(temp.path().join(format!("{UNFINISHED}{}-{count}", std::process::id())), "half").unwrap();
+    }
+    assert!(EvidenceDir::new(temp.path()).keep(&fork("log.example", 1)).unwrap().new);
+    let file = temp.path().join("a file");
+    fs::write(&file, "").unwrap();
+    assert!(EvidenceDir::new(&file).keep(&fork("log.example", 1)).is_err(), "no directory, no evidence");
+}

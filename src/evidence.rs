@@ -133,6 +133,10 @@ impl ForkEvidence {
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_FORK_BYTES)?;
         let text = utf8(Self::WHAT, bytes)?;
+        let header = text.split('\n').next().unwrap_or_default();
+        if header != HEADER {
+            return Err(FormatError::malformed(Self::WHAT, HEADER, quote(header)).at_line(1));
+        }
         let parts: Vec<&str> = text.split("\n\n").collect();
         let [head, text_a, lines_a, text_b, lines_b] = parts.as_slice() else {
             let expected = "four empty lines: before, in, between and in two checkpoints";
@@ -223,16 +227,12 @@ impl ForkEvidence {
     }
 }
 
-/// The lines before the first empty one.
+/// The lines between the header and the first empty one.
 fn parse_head(head: &str) -> Result<Option<Prefix>, FormatError> {
     let wrong = |line, expected: &str, seen: &str| {
         FormatError::malformed(ForkEvidence::WHAT, expected, quote(seen)).at_line(line)
     };
-    let mut lines = head.split('\n');
-    let header = lines.next().unwrap_or_default();
-    if header != HEADER {
-        return Err(wrong(1, HEADER, header));
-    }
+    let mut lines = head.split('\n').skip(1);
     let Some(line) = lines.next() else { return Ok(None) };
     let root = line.strip_prefix("prefix ").ok_or_else(|| wrong(2, "prefix and a hash", line))?;
     let root = Hash::from_base64(root).map_err(|e| e.at_line(2))?;

@@ -1,4 +1,5 @@
-//! `fixtures/verify` is what the library makes of fixed keys: made again here, byte for byte.
+//! `fixtures/verify` and `fixtures/evidence` are what the library makes of fixed keys: made again here, byte
+//! for byte.
 
 #[path = "common/releases.rs"]
 #[allow(dead_code, reason = "each test program uses another part of it")]
@@ -9,6 +10,7 @@ use std::path::Path;
 
 use treehead::checkpoint::Checkpoint;
 use treehead::cosignature::cosign;
+use treehead::evidence::ForkEvidence;
 use treehead::merkle::{Hash, LeafIndex, TreeSize, verify_inclusion};
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof_file::ProofFile;
@@ -93,11 +95,62 @@ fn files() -> BTreeMap<&'static str, String> {
     ])
 }
 
+/// Two histories of one log, which part at the second of five leaves: in one of them it never was.
+fn evidence() -> BTreeMap<&'static str, String> {
+    let log = signer(ORIGIN, SignatureType::Ed25519, 100);
+    let witness = signer("witness.example.com", SignatureType::CosignatureEd25519, 101);
+    let leaf = |history: &str, at: u8| {
+        let text = if at == 0 { "entry 0".to_owned() } else { format!("entry {at} of {history}") };
+        Hash::leaf(text.as_bytes())
+    };
+    let pair = |history: &str, at: u8| Hash::node(&leaf(history, at), &leaf(history, at + 1));
+    let three = |history: &str| Hash::node(&pair(history, 0), &leaf(history, 2));
+    let five =
+        |history: &str| Hash::node(&Hash::node(&pair(history, 0), &pair(history, 2)), &leaf(history, 4));
+    let head = |size: u64, root: Hash, time: Option<u64>| {
+        let size = TreeSize::new(size).expect("small");
+        let head = Checkpoint::new(log.public().name().clone(), size, root);
+        let mut note = head.sign(&log);
+        time.into_iter().for_each(|time| note.push(cosign(&head, &witness, time)));
+        note
+    };
+    let shown = head(3, three("what one endpoint was shown"), None);
+    let others = head(5, five("what others were shown"), Some(COSIGNED));
+    // RFC 6962 section 2.1.2, PROOF(3, D[5]).
+    let history = "what others were shown";
+    let proof = vec![leaf(history, 2), leaf(history, 3), pair(history, 0), leaf(history, 4)];
+    let unequal = ForkEvidence::unequal(shown, others.clone(), three(history), proof.clone());
+    let hidden = head(5, five("what one endpoint was shown"), None);
+    let same_size = ForkEvidence::same_size(others.clone(), hidden);
+    for evidence in [&unequal, &same_size] {
+        evidence.clone().judge(&[log.public().clone()]).expect("it proves a fork");
+    }
+    // Nobody would call this one a fork: it grew.
+    let grown = ForkEvidence::unequal(head(3, three(history), None), others, three(history), proof);
+    BTreeMap::from([
+        ("unequal.tlog-fork", unequal.to_string()),
+        ("same-size.tlog-fork", same_size.to_string()),
+        ("grown.tlog-fork", grown.to_string()),
+    ])
+}
+
+#[test]
+fn the_document_of_fork_evidence_shows_what_the_library_makes() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/fork-evidence.md"));
+    let (page, files) = (page.expect("a page"), evidence());
+    assert!(page.contains(&format!("```\n{}```\n", files["unequal.tlog-fork"])), "the example of the page");
+    assert!(page.contains(&signer(ORIGIN, SignatureType::Ed25519, 100).public().to_string()), "its key");
+}
+
 #[test]
 fn the_fixtures_are_what_the_library_makes_today() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/verify");
-    let files = files();
-    for (name, expected) in &files {
+    check("fixtures/verify", &files());
+    check("fixtures/evidence", &evidence());
+}
+
+fn check(folder: &str, files: &BTreeMap<&'static str, String>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    for (name, expected) in files {
         let path = folder.join(name);
         let seen = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         assert_eq!(String::from_utf8_lossy(&seen), *expected, "{name}");

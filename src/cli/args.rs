@@ -93,7 +93,16 @@ Example:
 
 With --state, the endpoint remembers what it saw, and refuses older releases later.")]
     Verify(Verify),
-    /// Say in words what a proof file, checkpoint, entry, policy or public key holds
+    /// Check offline whether a file proves that a log signed two histories
+    #[command(after_help = "\
+Example:
+  treehead verify-evidence 7d5f8b1c2a3e4d6f-3-5-9a8b7c6d.tlog-fork --policy endpoint.policy
+
+Exit code 0 says that the log forked: anybody who trusts its key can check it with the same file. Exit
+code 1 says that the file proves nothing. Of the policy the keys count, not the quorum. The format, and
+what to do with such a file: docs/fork-evidence.md")]
+    VerifyEvidence(VerifyEvidence),
+    /// Say in words what a proof file, checkpoint, entry, policy, public key or fork evidence holds
     #[command(after_help = "Example:\n  treehead inspect scanner-4.2.0.tar.gz.tlog-proof")]
     Inspect(Inspect),
     /// Re-hash every entry and tile of a log up to its signed root
@@ -378,6 +387,15 @@ pub struct Verify {
     /// Refuse proofs that no witness cosigned lately, as in 24h, 90m or 7d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_age: Option<u64>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct VerifyEvidence {
+    /// The .tlog-fork file
+    pub file: PathBuf,
+    /// Logs whose keys count, and witnesses to name
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
 }
 
 #[derive(Debug, ClapArgs)]

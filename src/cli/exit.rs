@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::config::put_back;
 use crate::client::ClientError;
+use crate::evidence::EvidenceError;
 use crate::format::FormatError;
 use crate::load::{CheckError, LoadError};
 use crate::sequencer::StartError;
@@ -87,6 +88,22 @@ impl Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Self::refused(refusal.code(), refusal.to_string(), refusal.advice())
+    }
+}
+
+impl From<EvidenceError> for Failure {
+    fn from(error: EvidenceError) -> Self {
+        let advice = match error.code() {
+            "unknown-log" => "Nothing was checked: the policy lacks a log line for this log.",
+            "checkpoint-signature" => {
+                "It proves nothing against the log; if its key is older than the policy's, ask with a policy that has it."
+            }
+            "fork-unproven" => {
+                "It proves nothing as it is; ask who made it for the proof from the log's tiles."
+            }
+            _ => "It proves nothing against the log.",
+        };
+        Self::refused(error.code(), error.to_string(), advice)
     }
 }
 

@@ -10,6 +10,7 @@ use super::exit::{CliResult, Failure};
 use super::files;
 use super::output::{BOLD, DIM, result};
 use crate::checkpoint::{self, Checkpoint};
+use crate::evidence::ForkEvidence;
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
@@ -21,7 +22,8 @@ pub fn run(args: &Inspect, json: bool) -> CliResult {
     let path = &args.file;
     let bytes = files::read(path, "a file to inspect", MAX_POLICY_BYTES)?;
     let (object, mut lines) = read(path, &bytes)?;
-    let _ = writeln!(lines, "{DIM}Nothing of this was verified: `treehead verify` does that.{DIM:#}");
+    let command = if object["what"] == "fork" { "verify-evidence" } else { "verify" };
+    let _ = writeln!(lines, "{DIM}Nothing of this was verified: `treehead {command}` does that.{DIM:#}");
     result(json, &object, &lines)
 }
 
@@ -36,6 +38,9 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
     if bytes.starts_with(b"c2sp.org/tlog-proof@") {
         return ProofFile::parse(bytes).and_then(|proof| proof_file(&proof)).map_err(|e| wrong(&e));
     }
+    if bytes.starts_with(b"treehead-fork@") {
+        return ForkEvidence::parse(bytes).and_then(|fork| fork_evidence(&fork)).map_err(|e| wrong(&e));
+    }
     if bytes.starts_with(b"{") {
         return Envelope::parse(bytes).and_then(|envelope| entry(&envelope)).map_err(|e| wrong(&e));
     }
@@ -49,7 +54,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
             .map_err(|e| wrong(&e));
     }
     Policy::parse(bytes).map(|policy| policy_file(&policy)).map_err(|e| {
-        let known = "a proof file, a checkpoint, an entry, a vkey or a policy";
+        let known = "a proof file, fork evidence, a checkpoint, an entry, a vkey or a policy";
         Failure::Usage(format!("{}: expected {known}; read as a policy, {e}", path.display()))
     })
 }
@@ -113,6 +118,22 @@ fn proof_file(proof: &ProofFile) -> Result<(Value, String), FormatError> {
     }
     lines.push_str(&head_lines);
     Ok((object, lines))
+}
+
+fn fork_evidence(fork: &ForkEvidence) -> Result<(Value, String), FormatError> {
+    let mut lines = format!("{BOLD}what is said to show a fork{BOLD:#}\n");
+    let mut heads = Vec::new();
+    for note in fork.notes() {
+        let (object, told) = tree_head(&Checkpoint::parse(note.text())?, note);
+        lines.push_str(&told);
+        heads.push(object);
+    }
+    let prefix = fork.prefix().map(|prefix| {
+        let (root, hashes) = (prefix.root.to_base64(), prefix.proof.len());
+        let _ = writeln!(lines, "the larger tree is said to have had root {root}\nat the smaller size, with {hashes} hashes to prove it");
+        json!({ "root": root, "hashes": hashes })
+    });
+    Ok((json!({ "what": "fork", "heads": heads, "prefix": prefix }), lines))
 }
 
 fn tree_head(head: &Checkpoint, note: &Note) -> (Value, String) {

@@ -25,6 +25,7 @@ mod restore;
 mod serve;
 mod sources;
 mod verify;
+mod verify_evidence;
 mod witness;
 mod witnesses;
 
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Publish(args) => publish::run(&args, json),
         Command::Prove(args) => prove::run(&args, json),
         Command::Verify(args) => verify::run(&args, json),
+        Command::VerifyEvidence(args) => verify_evidence::run(&args, json),
         Command::Inspect(args) => inspect::run(&args, json),
         Command::Fsck(args) => fsck::run(&args, json),
         Command::Export(args) => export::run(&args, json),

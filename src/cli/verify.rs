@@ -10,8 +10,7 @@ use super::args::Verify;
 use super::exit::{CliResult, Failure};
 use super::files;
 use super::output::{GREEN, result};
-use crate::checkpoint::Checkpoint;
-use crate::policy::{Cosigned, MAX_POLICY_BYTES, Policy};
+use crate::policy::{MAX_POLICY_BYTES, Policy, WitnessedBy};
 use crate::proof_file::MAX_PROOF_FILE_BYTES;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers, format_time};
 use crate::state::{EndpointState, MAX_STATE_BYTES};
@@ -84,9 +83,9 @@ impl Memory {
 }
 
 /// Each cosigner once, with the latest time that it stated.
-fn cosigners(head: &Cosigned<Checkpoint>) -> Vec<String> {
+pub fn cosigners(cosignatures: &[WitnessedBy]) -> Vec<String> {
     let mut latest: Vec<(&str, u64)> = Vec::new();
-    for cosignature in head.cosignatures() {
+    for cosignature in cosignatures {
         match latest.iter_mut().find(|(name, _)| *name == cosignature.cosigner) {
             Some((_, time)) => *time = cosignature.time.max(*time),
             None => latest.push((&cosignature.cosigner, cosignature.time)),
@@ -100,7 +99,11 @@ fn tell(file: &Path, verdict: &VerifiedRelease, json: bool) -> CliResult {
     let checkpoint = head.get();
     let witnesses: Vec<String> =
         head.cosignatures().iter().map(|c| format!("{} at {}", c.witness, format_time(c.time))).collect();
-    let by = if witnesses.is_empty() { "none required".to_owned() } else { cosigners(head).join(", ") };
+    let by = if witnesses.is_empty() {
+        "none required".to_owned()
+    } else {
+        cosigners(head.cosignatures()).join(", ")
+    };
     let audience =
         release.audience.as_deref().map_or(String::new(), |a| format!("audience   {a} (not everyone)\n"));
     let source = release.source.as_ref().map_or(String::new(), |source| {

@@ -374,6 +374,24 @@ fn a_false_cosignature_by_a_known_witness_is_refused_even_where_the_quorum_is_re
 }
 
 #[test]
+fn whoever_cosigned_is_named_whatever_else_is_on_the_note() {
+    let policy = parse("log $L0\nwitness A $W0\nwitness B $W1\nwitness C $W2\nquorum C\n").unwrap();
+    let (note, lines) = head();
+    let key = witness(1).public().clone();
+    let bad = NoteSignature::new(key.name().clone(), key.id(), lines[0].bytes().to_vec());
+    let later = cosignature::cosign(&Checkpoint::parse(note.text()).unwrap(), &witness(0), 500);
+    let signed = with(&note, &[&lines[5], &later, &bad, &lines[0]]);
+    assert!(policy.check(&signed).is_err());
+    assert_eq!(
+        policy.witnesses_of(&signed),
+        [alone("A", 500)],
+        "a false line and a missing quorum spoil nothing"
+    );
+    let signed = with(&note, &[&bad, &lines[2], &lines[1]]);
+    assert_eq!(policy.witnesses_of(&signed), [alone("B", 101), alone("C", 102)]);
+}
+
+#[test]
 fn a_witness_counts_once_and_its_later_time_is_kept() {
     let policy = parse("log $L0\nwitness A $W0\nwitness B $W1\ngroup Q 2 A B\nquorum Q\n").unwrap();
     let (note, lines) = head();

@@ -1,0 +1,79 @@
+//! `treehead verify-evidence`: whether a file proves that a log forked.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::args::VerifyEvidence;
+use super::exit::CliResult;
+use super::files;
+use super::output::{BOLD, result};
+use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::evidence::{ForkEvidence, MAX_FORK_BYTES, ProvenFork};
+use crate::policy::{MAX_POLICY_BYTES, Policy, WitnessedBy};
+use crate::release::format_time;
+
+pub fn run(args: &VerifyEvidence, json: bool) -> CliResult {
+    let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+    let evidence = files::parse(&args.file, "fork evidence", MAX_FORK_BYTES, ForkEvidence::parse)?;
+    let fork = evidence.judge(&policy.log_keys())?;
+    let witnesses = fork.heads().map(|head| policy.witnesses_of(head));
+    result(json, &object(&fork, &witnesses), &words(&fork, &witnesses))
+}
+
+fn object(fork: &ProvenFork, witnesses: &[Vec<WitnessedBy>; 2]) -> Value {
+    let head = |head: &LogSigned<Checkpoint>, witnesses: &[WitnessedBy]| {
+        let witness = |by: &WitnessedBy| json!({ "name": by.witness, "time": format_time(by.time) });
+        let Checkpoint { size, root, .. } = head.get();
+        json!({
+            "size": size.get(), "root": root.to_base64(),
+            "witnesses": witnesses.iter().map(witness).collect::<Vec<_>>(),
+        })
+    };
+    let [smaller, larger] = fork.heads();
+    json!({
+        "ok": true, "code": "forked", "origin": fork.origin().as_str(), "file_name": fork.file_name(),
+        "smaller": head(smaller, &witnesses[0]), "larger": head(larger, &witnesses[1]),
+        "other_root_at_smaller_size": fork.other_root().to_base64(),
+    })
+}
+
+fn words(fork: &ProvenFork, witnesses: &[Vec<WitnessedBy>; 2]) -> String {
+    let (smaller, larger) = (fork.smaller(), fork.larger());
+    let mut text = format!("{BOLD}the log forked{BOLD:#}  {} signed two histories\n", fork.origin());
+    let mut head = |name: &str, head: &Checkpoint, also: &str, witnesses: &[WitnessedBy]| {
+        let by = witnesses_in_words(witnesses);
+        let _ = write!(
+            text,
+            "{name}  size {}, root {}\n{also}           cosigned by {by}\n",
+            head.size, head.root
+        );
+    };
+    head("one head ", smaller, "", &witnesses[0]);
+    let also = match fork.prefix() {
+        Some(prefix) => format!("           which had root {} at size {}\n", prefix.root, smaller.size),
+        None => String::new(),
+    };
+    head("the other", larger, &also, &witnesses[1]);
+    let what = match smaller.size.get() {
+        0 => "the empty tree of one is not empty".to_owned(),
+        1 => "their first entry is not the same".to_owned(),
+        size => format!("their first {size} entries are not the same"),
+    };
+    let _ = write!(
+        text,
+        "Both heads carry the log's signature, and {what}: some were shown\n\
+         another history than others. Who verified something under one head can't rely on what it says.\n\
+         Keep the file, give it to everybody who relies on the log, and trust no new head of it:\n\
+         docs/fork-evidence.md\n"
+    );
+    text
+}
+
+/// Each cosigner once, with the latest time that it stated.
+fn witnesses_in_words(witnesses: &[WitnessedBy]) -> String {
+    if witnesses.is_empty() {
+        return "no witness in the policy".to_owned();
+    }
+    super::verify::cosigners(witnesses).join(", ")
+}

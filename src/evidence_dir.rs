@@ -75,16 +75,27 @@ impl EvidenceDir {
         Ok(Kept { path, new: true })
     }
 
-    fn check_room(&self, of_log: &str) -> io::Result<()> {
-        let (mut all, mut of_this) = (0, 0);
-        for entry in fs::read_dir(&self.path)? {
+    /// Names of the files that are there, in order. None where there is no directory.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
             let name = entry?.file_name();
-            let name = name.to_string_lossy();
-            if name.ends_with(FILE_EXTENSION) && !name.starts_with(UNFINISHED) {
-                all += 1;
-                of_this += usize::from(name.starts_with(of_log));
-            }
+            names.extend(name.to_str().filter(|name| name.ends_with(FILE_EXTENSION)).map(str::to_owned));
         }
+        names.sort();
+        Ok(names)
+    }
+
+    fn check_room(&self, of_log: &str) -> io::Result<()> {
+        let names = self.names()?;
+        let (all, of_this) = (names.len(), names.iter().filter(|name| name.starts_with(of_log)).count());
         let full = |limit: usize, whose: &str| {
             let dir = self.path.display();
             let message =

@@ -23,8 +23,10 @@ fn names(dir: &Path) -> Vec<String> {
 fn a_fork_is_kept_once_and_never_overwritten() {
     let temp = tempfile::tempdir().unwrap();
     let dir = EvidenceDir::new(temp.path().join("state/evidence"));
+    assert_eq!(dir.names().unwrap(), Vec::<String>::new());
     let fork = fork("log.example", 7);
     let kept = dir.keep(&fork).unwrap();
+    assert_eq!(dir.names().unwrap(), [fork.file_name()]);
     assert_eq!((kept.path.clone(), kept.new), (dir.path().join(fork.file_name()), true));
     assert_eq!(fs::read(&kept.path).unwrap(), fork.to_bytes());
     assert_eq!(names(dir.path()), [fork.file_name()], "nothing unfinished stays");

@@ -147,6 +147,9 @@ struct LogHealth {
     tree_size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cosigned_seconds_ago: Option<u64>,
+    /// Files in the witness's directory that prove that it forked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<String>,
 }
 
 async fn healthz(State(witness): State<Witness>) -> (StatusCode, Json<Health>) {
@@ -165,6 +168,7 @@ async fn healthz(State(witness): State<Witness>) -> (StatusCode, Json<Health>) {
             listed: listed.contains(origin),
             tree_size: head.map(|head| head.size.get()),
             cosigned_seconds_ago: head.map(|head| now.saturating_sub(head.time)),
+            evidence: witness.shared.evidence.about(origin),
         }
     };
     let well = (StatusCode::OK, "ok");

@@ -40,6 +40,8 @@ pub async fn metrics(State(witness): State<Witness>) -> Exposition {
     shared.outcomes.show(out.counter("treehead_witness_requests_total", requests));
     out.counter("treehead_witness_forks_seen_total", "Requests that showed a second history of a log.")
         .is(shared.forks.load(Ordering::Relaxed));
+    out.gauge("treehead_witness_evidence_files", "Forks that are proven in the witness's directory.")
+        .is(shared.evidence.count());
     logs(&mut out, &known, (shared.clock)());
     out
 }

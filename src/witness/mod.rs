@@ -15,13 +15,14 @@ mod ledger;
 mod logs;
 mod metrics;
 mod problem;
+mod proofs;
 mod reports;
 mod subtree;
 mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
@@ -40,9 +41,11 @@ pub use http::run;
 pub use ledger::{Head, JOURNAL, Ledger, LedgerError, NotReplaced, Record, origin_hash};
 pub use logs::{LOGS_FILE, Logs, MAX_LOGS_BYTES, MAX_LOGS_KEYS};
 pub use problem::WitnessError;
+pub use proofs::EVIDENCE_DIR;
 
 use logs::LogBook;
 use problem::OUTCOMES;
+use proofs::Evidence;
 use reports::Reports;
 use turns::{Queue, Turns};
 
@@ -122,6 +125,8 @@ struct Shared {
     outcomes: Outcomes,
     /// How often a log showed a second history.
     forks: AtomicU64,
+    /// What proves it.
+    evidence: Evidence,
 }
 
 impl Witness {
@@ -177,6 +182,7 @@ impl Witness {
             computing: Arc::new(Semaphore::new(cores)),
             outcomes: Outcomes::new(&OUTCOMES),
             forks: AtomicU64::new(0),
+            evidence: Evidence::open(dir),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -231,6 +237,7 @@ impl Witness {
 
     /// The others, when it is this log's turn.
     async fn answer(&self, request: Request) -> Result<Vec<NoteSignature>, WitnessError> {
+        let request = Arc::new(request);
         let place = self.shared.turns.queue(&request.question.checkpoint.origin).ok_or(WitnessError::Busy)?;
         // A task of its own, so that a client that goes away does not give the turn to the next one while
         // the ledger still works for it.
@@ -254,19 +261,17 @@ impl Witness {
     }
 
     /// Cosigns the checkpoint if it continues what was cosigned before.
-    async fn advance(&self, request: &Request) -> Result<Vec<NoteSignature>, WitnessError> {
-        let Request { question, signed } = request;
+    async fn advance(&self, request: &Arc<Request>) -> Result<Vec<NoteSignature>, WitnessError> {
+        let Request { question, signed } = request.as_ref();
         let head = &question.checkpoint;
         // Turns keep others away from this log; what decides is the compare-and-swap. After a conflict the
         // tree has grown, and the question is answered by a 409.
         loop {
             let latest = self.shared.ledger.head(&head.origin);
-            decide(latest.as_ref(), question).inspect_err(|refusal| {
-                if reports::is_fork(refusal, latest.as_ref(), request) {
-                    self.shared.forks.fetch_add(1, Ordering::Relaxed);
-                }
-                self.shared.reports.report(refusal, latest.as_ref(), request);
-            })?;
+            if let Err(refusal) = decide(latest.as_ref(), question) {
+                self.report(&refusal, latest, request).await;
+                return Err(refusal.into());
+            }
             let time = time_after(latest.as_ref(), (self.shared.clock)())?;
             if let Some(cosignatures) = self.known(head, latest, time) {
                 return Ok(cosignatures);

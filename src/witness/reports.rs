@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use super::decide::{Question, Refusal};
 use super::ledger::Head;
 use super::{Request, origin_hash};
+use crate::evidence::ForkEvidence;
 use crate::merkle::{Hash, ProofError, TreeSize, verify_consistency};
+use crate::note::Note;
 
 /// Heads that are remembered as reported, so that a log that asks again and again fills no disk.
 const MAX_REPORTED: usize = 4_096;
@@ -43,33 +45,27 @@ impl Reported {
 
 /// What a refusal says of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub enum Verdict {
     /// It signed two histories, and the line proves it.
     Fork,
     /// It may have, or its software or the one that sent it is wrong.
     Odd,
 }
 
-impl Reports {
-    /// Logs why a head that the log signed was not cosigned, if that says something of the log.
-    pub fn report(&self, refusal: &Refusal, latest: Option<&Head>, request: &Request) {
-        let head = &request.question.checkpoint;
-        match self.verdict(refusal, latest, request) {
-            Some(Verdict::Fork) => {
-                let note = request.signed.to_string();
-                let proof: Vec<String> = request.question.proof.iter().map(Hash::to_base64).collect();
-                let proof = proof.join(" ");
-                tracing::error!(origin = %head.origin, %refusal, note, proof, "a log signed two histories: keep this line");
-            }
-            Some(Verdict::Odd) => {
-                tracing::warn!(origin = %head.origin, size = %head.size, root = %head.root, %refusal, "not cosigned");
-            }
-            None => {}
-        }
-    }
+/// How a refused head and the cosigned one show two histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// They are of one size, with two roots.
+    SameSize,
+    /// It is the empty tree's, with another root than that has.
+    EmptyTree,
+    /// It is larger, and grew out of another tree, which had this root at the size that was cosigned.
+    Grown(Hash),
+}
 
-    /// What is to be said, once for each head and verdict.
-    fn verdict(&self, refusal: &Refusal, latest: Option<&Head>, request: &Request) -> Option<Verdict> {
+impl Reports {
+    /// What is to be said of a refusal, once for each head and verdict.
+    pub fn verdict(&self, refusal: &Refusal, latest: Option<&Head>, request: &Request) -> Option<Verdict> {
         let verdict = match refusal {
             _ if is_fork(refusal, latest, request) => Verdict::Fork,
             Refusal::Unproven(_) | Refusal::EmptyRoot { .. } => Verdict::Odd,
@@ -84,21 +80,37 @@ impl Reports {
 
 /// Whether a refusal shows that the log signed two histories.
 pub fn is_fork(refusal: &Refusal, latest: Option<&Head>, request: &Request) -> bool {
-    match refusal {
-        Refusal::Forked { .. } => true,
-        Refusal::Unproven(error) => latest.is_some_and(|latest| shows_a_fork(*error, latest, request)),
-        _ => false,
-    }
+    latest.is_some_and(|latest| shown(refusal, latest, request).is_some())
 }
 
-/// Whether the proof shows that the tree grew out of another one than was cosigned: it then leads to the root
-/// that the log signed, from a root at the old size that is not the cosigned one. Where the old size is a
-/// power of two, a proof has no hash of the old tree and shows nothing.
-fn shows_a_fork(error: ProofError, latest: &Head, request: &Request) -> bool {
-    let ProofError::RootMismatch { expected, seen } = error else { return false };
+/// Both heads in one file. `None` where they show no fork.
+pub fn evidence(refusal: &Refusal, latest: &Head, cosigned: Note, request: &Request) -> Option<ForkEvidence> {
+    let refused = request.signed.clone();
+    Some(match shown(refusal, latest, request)? {
+        Shown::SameSize => ForkEvidence::same_size(cosigned, refused),
+        Shown::EmptyTree => ForkEvidence::unequal(refused, cosigned, Hash::EMPTY_ROOT, Vec::new()),
+        Shown::Grown(prefix) => {
+            ForkEvidence::unequal(cosigned, refused, prefix, request.question.proof.clone())
+        }
+    })
+}
+
+fn shown(refusal: &Refusal, latest: &Head, request: &Request) -> Option<Shown> {
     let Question { proof, checkpoint, .. } = &request.question;
+    // Two signed heads contradict each other whatever the request says beside them.
+    if checkpoint.size == latest.size {
+        return (checkpoint.root != latest.root).then_some(Shown::SameSize);
+    }
+    if checkpoint.size == TreeSize::ZERO {
+        return (checkpoint.root != Hash::EMPTY_ROOT).then_some(Shown::EmptyTree);
+    }
+    // The proof shows that the tree grew out of another one than was cosigned: it then leads to the root that
+    // the log signed, from a root at the old size that is not the cosigned one. Where the old size is a
+    // power of two, a proof has no hash of the old tree and shows nothing.
+    let Refusal::Unproven(ProofError::RootMismatch { expected, seen }) = refusal else { return None };
     let new = (checkpoint.size, &checkpoint.root);
-    expected == latest.root && verify_consistency((latest.size, &seen), new, proof).is_ok()
+    let grown = *expected == latest.root && verify_consistency((latest.size, seen), new, proof).is_ok();
+    grown.then_some(Shown::Grown(*seen))
 }
 
 #[cfg(test)]
@@ -106,7 +118,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::Checkpoint;
     use crate::merkle::reference;
-    use crate::note::{KeyName, Note};
+    use crate::note::KeyName;
     use crate::witness::decide;
 
     fn leaves(size: usize, how: &str) -> Vec<Hash> {
@@ -138,6 +150,24 @@ mod tests {
         let another = request(7, &leaves(7, "third "), vec![]);
         assert_eq!(say(&reports, 7, &another), Some(Verdict::Fork), "another root");
         assert_eq!(say(&reports, 7, &request(8, &leaves(9, ""), vec![])), None, "a conflict says nothing");
+        // But for one that is signed at this very size: it contradicts the cosigned one by itself.
+        let fourth = request(3, &leaves(7, "fourth "), vec![]);
+        assert_eq!(say(&reports, 7, &fourth), Some(Verdict::Fork));
+        assert_eq!(say(&reports, 7, &request(3, &leaves(7, ""), vec![])), None);
+    }
+
+    #[test]
+    fn a_false_root_of_the_empty_tree_contradicts_every_tree() {
+        let reports = Reports::default();
+        let mut empty = request(0, &[], vec![]);
+        assert_eq!(say(&reports, 7, &empty), None, "an old head is none");
+        empty.question.checkpoint.root = Hash::leaf(b"not empty");
+        assert_eq!(say(&reports, 7, &empty), Some(Verdict::Fork));
+        assert_eq!(say(&reports, 0, &empty), None, "the same head");
+        empty.question.checkpoint.root = Hash::leaf(b"another");
+        assert_eq!(say(&reports, 0, &empty), Some(Verdict::Fork), "of one size");
+        let refusal = decide(None, &empty.question).unwrap_err();
+        assert_eq!(reports.verdict(&refusal, None, &empty), Some(Verdict::Odd), "nothing was cosigned yet");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod simulated;
 
 mod add_checkpoint;
 mod bodies;
+mod evidence;
 mod faults;
 mod history;
 mod kill_nine;

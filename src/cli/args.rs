@@ -129,6 +129,16 @@ Examples:
 It remembers one tree head for each log, and cosigns only what is proven to have grown out of it.
 Never run it on an older copy of its directory: docs/witness.md")]
     Witness(super::witness::args::Witness),
+    /// Follow logs: re-hash all they hold, tell of what is suspicious, compare tree heads with others
+    #[command(after_help = "\
+Examples:
+  treehead monitor init mymonitor --log http://127.0.0.1:8080 --policy monitor.policy
+  treehead monitor --config mymonitor/monitor.toml              until SIGINT or SIGTERM
+  treehead monitor --config mymonitor/monitor.toml --once       for cron: exit code 1 while alerts are open
+
+Each event is a line of JSON on standard output. What was told, and how far the monitor is, survives a
+kill: docs/monitor.md")]
+    Monitor(super::monitor::args::Monitor),
     /// Drive a log with appends, measure, and check that what it acknowledged is in it
     #[command(after_help = "\
 Examples:
@@ -538,7 +548,7 @@ fn parse_pattern(text: &str) -> Result<PurlPattern, String> {
 }
 
 /// Seconds out of `90s`, `15m`, `24h` or `7d`.
-fn parse_duration(text: &str) -> Result<u64, String> {
+pub fn parse_duration(text: &str) -> Result<u64, String> {
     let wrong = || "expected a number and a unit, as in 90s, 15m, 24h or 7d".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds: u64 = match unit {

@@ -243,6 +243,22 @@ impl From<crate::witness::OpenError> for Failure {
     }
 }
 
+impl From<crate::monitor::MonitorError> for Failure {
+    fn from(error: crate::monitor::MonitorError) -> Self {
+        use crate::monitor::{MonitorError, StateError, Trouble};
+        let message = error.to_string();
+        match error {
+            MonitorError::Client(e) => e.into(),
+            MonitorError::Follow { trouble, .. }
+                if matches!(*trouble, Trouble::State(StateError::Damaged { .. })) =>
+            {
+                Self::refused("state-damaged", message, "Nothing was changed.")
+            }
+            _ => Self::CouldNotTell(message),
+        }
+    }
+}
+
 /// Ends the program at once, in the middle of what it does, because somebody insists.
 pub fn at_once() -> ! {
     let failure = Failure::CouldNotTell("interrupted before everything was checked".to_owned());

@@ -13,6 +13,7 @@ mod inspect;
 mod keygen;
 mod keys;
 mod load;
+mod monitor;
 mod new_dir;
 mod output;
 mod policy;
@@ -55,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Fsck(args) => fsck::run(&args, json),
         Command::Export(args) => export::run(&args, json),
         Command::Witness(args) => witness::run(&args, json),
+        Command::Monitor(args) => monitor::run(&args, json),
         Command::Load(args) => load::run(&args, json),
         Command::Backup(args) => backup::run(&args, json),
         Command::Restore(args) => restore::run(&args, json),

@@ -15,7 +15,7 @@ use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, verify_inclusion};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
-use crate::release::{Envelope, MAX_SUBJECTS, PublisherSigner, Release, Subject};
+use crate::release::{Envelope, MAX_SUBJECTS, PublisherSigner, Release, Source, Subject};
 
 /// Requests under way at once: while the log commits one batch, the next is signed and sent.
 const SENDERS: usize = 3;
@@ -92,7 +92,7 @@ fn release(args: &Publish) -> Result<Release, Failure> {
     };
     crate::format::cap_count("a release", "artifacts", args.files.len(), MAX_SUBJECTS)
         .map_err(|e| Failure::Usage(e.to_string()))?;
-    let source = args.source.as_deref().map(releases_file::parse_source).transpose();
+    let source = args.source.as_deref().map(Source::parse).transpose();
     let source = source.map_err(|e| Failure::Usage(format!("--source: {e}")))?;
     let subjects = args.files.iter().map(|path| subject(path)).collect::<Result<_, _>>()?;
     Ok(Release {

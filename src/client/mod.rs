@@ -12,13 +12,13 @@ mod tiles;
 mod witness;
 
 pub use builder::LogClientBuilder;
+#[cfg(feature = "server")]
+pub(crate) use builder::{NAME, agent};
 pub use entries::{Bundle, EntryStream, MAX_WORKERS, StreamOptions};
 pub use error::{ClientError, NetworkFault};
 pub use http::LogClient;
 #[cfg(feature = "cli")]
 pub(crate) use http::is_code;
-#[cfg(feature = "server")]
-pub(crate) use builder::{NAME, agent};
 #[cfg(feature = "server")]
 pub(crate) use http::printable;
 pub use submit::{BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait};

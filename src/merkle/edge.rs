@@ -48,6 +48,12 @@ impl RightEdge {
         self.size
     }
 
+    /// The roots of its complete subtrees, largest first.
+    #[must_use]
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// The Merkle tree hash, RFC 6962 section 2.1.
     #[must_use]
     pub fn root(&self) -> Hash {

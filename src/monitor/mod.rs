@@ -1,4 +1,392 @@
-//! The monitor: follows logs, judges what they say, and tells people what they should know.
+//! The monitor: follows logs, re-hashes all that they hold, tells what somebody should know, and compares tree
+//! heads with other monitors, witnesses and endpoints.
+//!
+//! ```text
+//! follow (a thread a log) -> read -> look (pure) -> desk (output, sinks, alerts) -> cursor
+//!    ^ compare (gossip) <- board <- peers (a thread each), POST /gossip
+//! ```
+//!
+//! An event is delivered before the cursor moves past what it is about: after a crash at any moment some are
+//! told twice, with the same ids, and none is left out.
 
+mod board;
+mod compare;
+mod conditions;
 pub mod desk;
 pub mod event;
+mod expect;
+mod follow;
+mod heads;
+mod http;
+mod lasting;
+mod limits;
+mod look;
+mod metrics;
+mod page;
+mod peers;
+mod problem;
+mod read;
+mod rules;
+mod sequences;
+mod state;
+mod stop;
+mod times;
+mod watch;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::net::TcpListener;
+
+use crate::client::{ClientError, LogClient};
+use crate::evidence_dir::EvidenceDir;
+use crate::merkle::Hash;
+use crate::server::admission::Admission;
+use crate::server::outcomes::Outcomes;
+use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
+
+pub use expect::{MAX_MANIFEST_BYTES, Manifest};
+pub use follow::{OnProgress, Trouble};
+pub use peers::Peer;
+pub use problem::GossipError;
+pub use rules::{Expect, Patience, Rules, Start, open_publishers};
+pub use state::StateError;
+pub use watch::Watch;
+
+use board::Board;
+use desk::{Desk, DeskError, DeskSettings};
+use follow::{Follower, Tools};
+use limits::Limits;
+use peers::Caller;
+use stop::Stop;
+
+/// Seconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// How long a monitor that follows logs once waits for its sinks.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a monitor is told.
+pub struct Settings {
+    /// Its directory: what it knows, and what it found.
+    pub dir: PathBuf,
+    /// Between two looks at a log or a peer.
+    pub interval: Duration,
+    /// Fetches from one log at once.
+    pub parallel: usize,
+    /// Told to logs and peers with each request, so that they can reach whoever runs it.
+    pub contact: Option<String>,
+    /// The logs.
+    pub logs: Vec<Arc<Rules>>,
+    /// Whom it asks for heads.
+    pub peers: Vec<Peer>,
+    /// Seconds since 1970; tests have their own.
+    pub clock: Clock,
+    /// The disk; tests have their own.
+    pub io: Arc<dyn DiskIo>,
+}
+
+impl Settings {
+    /// With the system's clock and disk, and a minute between looks.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            interval: Duration::from_secs(60),
+            parallel: 4,
+            contact: None,
+            logs: Vec::new(),
+            peers: Vec::new(),
+            clock: Arc::new(system_clock),
+            io: Arc::new(RealDisk),
+        }
+    }
+}
+
+/// Why a monitor can't be opened, or had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MonitorError {
+    /// Its directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its events can't be delivered.
+    #[error(transparent)]
+    Desk(#[from] DeskError),
+    /// A log or a peer has an address that is none.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A log can't be followed for reasons of the monitor's own.
+    #[error("{origin} can't be followed: {trouble}")]
+    Follow {
+        /// The log.
+        origin: String,
+        /// Why.
+        trouble: Box<Trouble>,
+    },
+}
+
+/// An open monitor.
+pub struct Monitor {
+    settings: Settings,
+    desk: Arc<Desk>,
+    boards: Vec<Arc<Board>>,
+    stop: Stop,
+    outcomes: Outcomes,
+    admission: Admission,
+    limits: Mutex<Limits>,
+    /// What keeps it from doing its part, by log.
+    faults: Mutex<Vec<String>>,
+    _lock: DirLock,
+}
+
+/// What following the logs once came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Once {
+    /// Alerts that nobody acknowledged.
+    pub open_alerts: usize,
+    /// Logs that could not be followed to their head.
+    pub not_followed: usize,
+    /// Whether all sinks have all events.
+    pub delivered: bool,
+}
+
+impl Monitor {
+    /// Opens the monitor in its directory, which is made if need be. Events go to `out`, and where `desk` says.
+    ///
+    /// # Errors
+    /// [`MonitorError`]; a second monitor on one directory is refused.
+    pub fn open(
+        settings: Settings,
+        desk: DeskSettings,
+        out: Box<dyn std::io::Write + Send>,
+    ) -> Result<Arc<Self>, MonitorError> {
+        let dir = settings.dir.clone();
+        let make = |path: &Path| std::fs::create_dir_all(path).map_err(StoreError::io("create", path));
+        make(&dir.join("logs"))?;
+        let lock = DirLock::acquire(&dir.join("lock"))?;
+        let desk = Desk::open(&dir, desk, out)?;
+        let boards = settings.logs.iter().map(|rules| Arc::new(Board::new(rules.origin.clone()))).collect();
+        Ok(Arc::new(Self {
+            desk,
+            boards,
+            stop: Stop::default(),
+            outcomes: Outcomes::new(&problem::OUTCOMES),
+            admission: Admission::default(),
+            limits: Mutex::default(),
+            faults: Mutex::default(),
+            settings,
+            _lock: lock,
+        }))
+    }
+
+    /// Follows the logs, asks the peers, and serves on `listener` if there is one, until `shutdown` is ready
+    /// or the monitor can't go on.
+    ///
+    /// # Errors
+    /// [`MonitorError`] of the first thread that could not go on.
+    pub async fn run(
+        self: &Arc<Self>,
+        listener: Option<TcpListener>,
+        progress: OnProgress,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), MonitorError> {
+        let followers = self.followers(&progress)?;
+        let (ended, mut end) = tokio::sync::mpsc::channel(1);
+        let mut threads: Vec<JoinHandle<()>> = Vec::new();
+        for follower in followers {
+            let (monitor, ended) = (self.clone(), ended.clone());
+            threads.push(thread::spawn(move || {
+                if let Err(error) = monitor.follow(follower) {
+                    let _ = ended.blocking_send(error);
+                }
+            }));
+        }
+        for caller in self.callers()? {
+            let (interval, stop) = (self.settings.interval, self.stop.clone());
+            threads.push(thread::spawn(move || caller.run(interval, &stop)));
+        }
+        drop(ended);
+        let mut result = Ok(());
+        let over = async {
+            tokio::select! {
+                () = shutdown => {}
+                Some(error) = end.recv() => result = Err(error),
+            }
+        };
+        match listener {
+            Some(listener) => {
+                let served = http::serve(listener, self.clone(), over).await;
+                served.map_err(StoreError::io("serve on", Path::new("the listener")))?;
+            }
+            None => over.await,
+        }
+        self.shut_down();
+        let joined =
+            tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        let _ = joined.await;
+        result
+    }
+
+    /// Follows each log to its present head, asks the peers, and waits for the sinks.
+    ///
+    /// # Errors
+    /// [`MonitorError`].
+    pub fn once(self: &Arc<Self>, progress: &OnProgress) -> Result<Once, MonitorError> {
+        let followers = self.followers(progress)?;
+        // Peers first: what they show is compared with the head that is fetched then.
+        let calls = self.callers()?.into_iter().map(|mut caller| thread::spawn(move || caller.call()));
+        calls.collect::<Vec<_>>().into_iter().for_each(|call| drop(call.join()));
+        let rounds = followers.into_iter().map(|mut follower| {
+            thread::spawn(move || {
+                follower.round(true).map_err(|trouble| follow_error(&follower.origin(), trouble))
+            })
+        });
+        let mut not_followed = 0;
+        for round in rounds.collect::<Vec<_>>() {
+            match round.join().expect("following does not panic") {
+                Ok(true) => {}
+                Ok(false) => not_followed += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        let delivered = self.desk.flush(FLUSH_PATIENCE);
+        let open_alerts = self.desk.figures().open_alerts;
+        self.shut_down();
+        Ok(Once { open_alerts, not_followed, delivered })
+    }
+
+    fn shut_down(&self) {
+        self.stop.give();
+        self.boards.iter().for_each(|board| board.stop());
+        self.desk.stop();
+    }
+
+    fn followers(&self, progress: &OnProgress) -> Result<Vec<Follower>, MonitorError> {
+        let follower = |(rules, board): (&Arc<Rules>, &Arc<Board>)| {
+            let tools = Tools {
+                rules: rules.clone(),
+                client: self.client(&rules.url)?,
+                parallel: self.settings.parallel,
+                desk: self.desk.clone(),
+                board: board.clone(),
+                evidence: EvidenceDir::new(self.settings.dir.join("evidence")),
+                path: self.settings.dir.join("logs").join(format!("{}.json", board.hash.to_hex())),
+                io: self.settings.io.clone(),
+                clock: self.settings.clock.clone(),
+                stop: self.stop.flag(),
+                progress: progress.clone(),
+            };
+            Follower::open(tools).map_err(|trouble| follow_error(rules.origin.as_str(), trouble))
+        };
+        self.settings.logs.iter().zip(&self.boards).map(follower).collect()
+    }
+
+    fn client(&self, url: &str) -> Result<LogClient, ClientError> {
+        let builder = LogClient::builder();
+        match &self.settings.contact {
+            Some(contact) => builder.contact(contact).build(url),
+            None => builder.build(url),
+        }
+    }
+
+    fn callers(&self) -> Result<Vec<Caller>, MonitorError> {
+        let logs: Vec<_> = self.settings.logs.iter().cloned().zip(self.boards.iter().cloned()).collect();
+        let caller = |peer: &Peer| {
+            Ok(Caller {
+                peer: peer.clone(),
+                client: self.client(&peer.url)?,
+                logs: logs.clone(),
+                clock: self.settings.clock.clone(),
+                told: std::collections::HashMap::new(),
+            })
+        };
+        self.settings.peers.iter().map(caller).collect()
+    }
+
+    fn follow(&self, mut follower: Follower) -> Result<(), MonitorError> {
+        loop {
+            match follower.round(false) {
+                Ok(_) | Err(Trouble::Stopped) => {}
+                Err(_) if self.stop.is_given() => return Ok(()),
+                // Disks fill up and are emptied again; what was not kept is done again.
+                Err(trouble @ (Trouble::State(_) | Trouble::Desk(DeskError::Store(_)))) => {
+                    tracing::error!(origin = follower.origin(), error = %trouble, "the monitor can't go on for now, and tries again");
+                    self.set_fault(&follower.origin(), Some(trouble.to_string()));
+                    if !self.stop.rest(self.settings.interval) {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                Err(trouble) => return Err(follow_error(&follower.origin(), trouble)),
+            }
+            self.set_fault(&follower.origin(), follower.own_fault());
+            if !follower.wait(self.settings.interval) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn set_fault(&self, origin: &str, fault: Option<String>) {
+        let mut faults = self.faults.lock().expect("no panic while it is held");
+        let begin = format!("{origin}: ");
+        faults.retain(|known| !known.starts_with(&begin));
+        faults.extend(fault.map(|fault| begin + &fault));
+    }
+
+    /// What keeps it from doing its part.
+    fn faults(&self) -> Vec<String> {
+        self.faults.lock().expect("no panic while it is held").clone()
+    }
+
+    fn now(&self) -> u64 {
+        (self.settings.clock)()
+    }
+
+    fn boards(&self) -> &[Arc<Board>] {
+        &self.boards
+    }
+
+    fn rules(&self) -> &[Arc<Rules>] {
+        &self.settings.logs
+    }
+
+    /// Where its events go.
+    #[must_use]
+    pub const fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    const fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
+
+    const fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// Whether this address may push a head now.
+    fn admit(&self, from: IpAddr) -> Result<(), GossipError> {
+        let mut limits = self.limits.lock().expect("no panic while it is held");
+        if limits.take(from, std::time::Instant::now()) { Ok(()) } else { Err(GossipError::TooMany) }
+    }
+}
+
+fn follow_error(origin: &str, trouble: Trouble) -> MonitorError {
+    MonitorError::Follow { origin: origin.to_owned(), trouble: Box::new(trouble) }
+}
+
+/// SHA-256 of an origin, as paths have it.
+#[must_use]
+pub fn origin_hash(origin: &crate::note::KeyName) -> Hash {
+    Hash::digest(origin.as_str().as_bytes())
+}
+
+/// Zero before 1970.
+fn system_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -6,6 +6,7 @@
 mod envelope;
 mod facts;
 mod json;
+mod line;
 mod publishers;
 mod purl;
 mod speak;
@@ -15,6 +16,7 @@ mod withdrawn;
 
 pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, PublisherSigner};
 pub use facts::{Claim, EntryValues, Facts, SearchField, Term};
+pub use line::MAX_LINE_BYTES;
 pub use publishers::{MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers};
 pub use purl::{Purl, PurlPattern};
 pub use speak::{SpeakError, Spoken};

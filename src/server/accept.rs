@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,17 +31,26 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    serve_each(listener, |_| router.clone(), shutdown).await
+}
+
+/// The same with a router for each connection, made for the address that it comes from.
+pub async fn serve_each(
+    listener: TcpListener,
+    router: impl Fn(IpAddr) -> Router,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, permit) = tokio::select! {
+        let (stream, from, permit) = tokio::select! {
             () = &mut shutdown => break,
             accepted = accept(&listener, &connections) => accepted?,
         };
-        let service = TowerToHyperService::new(router.clone());
+        let service = TowerToHyperService::new(router(from));
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             let _permit = permit;
@@ -61,14 +71,14 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let permit = connections.clone().acquire_owned().await.map_err(io::Error::other)?;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 // Answers are small and awaited: they must not wait for more to be sent.
                 let _ = stream.set_nodelay(true);
-                return Ok((stream, permit));
+                return Ok((stream, from.ip(), permit));
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");

@@ -56,6 +56,12 @@ impl Entry {
         self.ended.is_none() && (self.condition || self.acknowledged.is_none())
     }
 
+    /// The field `about` of the event.
+    fn about(&self) -> Option<String> {
+        let line: serde_json::Value = serde_json::from_str(&self.line).ok()?;
+        Some(line.get("about")?.as_str()?.to_owned())
+    }
+
     /// Whether it is told again.
     pub const fn is_pressing(&self) -> bool {
         self.ended.is_none() && self.acknowledged.is_none()
@@ -143,6 +149,7 @@ impl Book {
             id: entry.id.clone(),
             code: entry.code.clone(),
             log: entry.log.clone(),
+            about: entry.about(),
             message: entry.message.clone(),
             raised: entry.raised,
             condition: entry.condition,

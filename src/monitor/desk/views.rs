@@ -12,6 +12,9 @@ pub struct AlertView {
     /// As in the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+    /// What a condition is about, beside its log: a witness, a peer, a release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// As in the event.
     pub message: String,
     /// Unix seconds when it was raised.

@@ -11,6 +11,7 @@
 //! ```
 
 use std::fmt;
+use std::io::Read as _;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -19,7 +20,7 @@ use ureq::Agent;
 use zeroize::Zeroizing;
 
 use super::sink::{Delivery, NotDelivered, Sink};
-use crate::client::{agent, printable};
+use crate::client::{NAME, agent, printable};
 use crate::format::{FormatError, base64_decode, base64_encode, quote};
 
 /// How long a request may take, from the look-up of the name to the last byte: receivers put events into a
@@ -94,7 +95,7 @@ impl Webhook {
                 seen,
             ));
         }
-        Ok(Self { agent: agent(TIMEOUT, CONNECT_TIMEOUT), url: url.to_owned(), secret })
+        Ok(Self { agent: agent(TIMEOUT, CONNECT_TIMEOUT, NAME), url: url.to_owned(), secret })
     }
 }
 
@@ -113,7 +114,8 @@ impl Sink for Webhook {
         let mut answer = request.send(line.as_bytes()).map_err(network)?;
         let status = answer.status();
         // Read in any case, so that the connection serves the next event.
-        let body = crate::client::read_capped(&mut answer, MAX_ANSWER_BYTES).unwrap_or_default();
+        let mut body = Vec::new();
+        let _ = answer.body_mut().as_reader().take(MAX_ANSWER_BYTES).read_to_end(&mut body);
         if status.is_success() {
             return Ok(());
         }

@@ -1,0 +1,376 @@
+//! `monitor.toml`.
+//!
+//! ```toml
+//! state = "state"                          # what the monitor knows; beside this file
+//! listen = "127.0.0.1:9100"                # serves heads, a page and metrics there; optional
+//! interval = "60s"                         # between two looks
+//!
+//! [[log]]
+//! policy = "endpoint.policy"               # keys, witnesses, quorum; may name the log's URL
+//! url = "https://log.example.com"
+//! publishers = "publishers.toml"           # whose statements are believed; optional
+//! expect = "ci-manifest.jsonl"             # what should be released; optional
+//!
+//! [[peer]]
+//! name = "review-centre"
+//! url = "https://monitor.example.net"
+//!
+//! [[watch]]
+//! name = "scanner"
+//! packages = ["pkg:generic/example/*"]
+//!
+//! [[webhook]]
+//! name = "on-call"
+//! url = "https://alerts.example.org/hook"
+//! secret = "webhook.secret"
+//! ```
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::cli::args::parse_duration;
+use crate::cli::config::wrong;
+use crate::cli::exit::Failure;
+use crate::cli::files;
+use crate::format::{FormatError, has_space_or_control, quote, utf8};
+use crate::merkle::Hash;
+use crate::monitor::{Expect, Patience, Peer, Rules, Settings, Start, Watch, desk, open_publishers};
+use crate::note::KeyName;
+use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::release::{PurlPattern, StatementKind};
+use crate::server::Profile;
+use crate::server::watched::WatchError;
+
+/// The name that `treehead monitor init` gives them.
+pub const SETTINGS: &str = "monitor.toml";
+/// Largest `monitor.toml`.
+const MAX_BYTES: usize = 1024 * 1024;
+/// Most fetches from one log at once.
+const MAX_PARALLEL: usize = 16;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileText {
+    #[serde(default = "default_state")]
+    state: PathBuf,
+    listen: Option<String>,
+    interval: Option<Time>,
+    parallel: Option<usize>,
+    contact: Option<String>,
+    remind_after: Option<Time>,
+    #[serde(default)]
+    log: Vec<LogText>,
+    #[serde(default)]
+    peer: Vec<PeerText>,
+    #[serde(default)]
+    watch: Vec<WatchText>,
+    #[serde(default)]
+    webhook: Vec<WebhookText>,
+    #[serde(default)]
+    command: Vec<CommandText>,
+}
+
+fn default_state() -> PathBuf {
+    "state".into()
+}
+
+/// `"90s"`, `"10m"`, `"24h"`, `"7d"`.
+#[derive(Clone, Copy)]
+struct Time(u64);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        parse_duration(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogText {
+    policy: PathBuf,
+    origin: Option<String>,
+    url: Option<String>,
+    #[serde(default)]
+    profile: Option<String>,
+    publishers: Option<PathBuf>,
+    expect: Option<PathBuf>,
+    #[serde(default)]
+    expect_packages: Vec<String>,
+    start: Option<String>,
+    stall_after: Option<Time>,
+    witness_missing_after: Option<Time>,
+    unreachable_after: Option<Time>,
+    missing_release_after: Option<Time>,
+    head_ahead_after: Option<Time>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PeerText {
+    name: String,
+    url: String,
+    #[serde(default)]
+    push: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WatchText {
+    name: String,
+    #[serde(default)]
+    packages: Vec<String>,
+    #[serde(default)]
+    publishers: Vec<String>,
+    #[serde(default)]
+    kinds: Vec<String>,
+    #[serde(default)]
+    channels: Vec<String>,
+    #[serde(default)]
+    digests: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookText {
+    name: String,
+    url: String,
+    secret: PathBuf,
+    events: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommandText {
+    name: String,
+    argv: Vec<String>,
+    events: Option<Vec<String>>,
+}
+
+/// What `monitor.toml` says.
+pub struct Config {
+    /// For the monitor.
+    pub settings: Settings,
+    /// Where its events go.
+    pub desk: desk::DeskSettings,
+    /// Where it listens.
+    pub listen: Option<String>,
+}
+
+/// Where a monitor keeps what it knows, for commands that need no more.
+pub fn state_dir(path: &Path) -> Result<PathBuf, Failure> {
+    let text = read(path)?;
+    Ok(beside(path, &text.state))
+}
+
+fn read(path: &Path) -> Result<FileText, Failure> {
+    files::parse(path, "a configuration", MAX_BYTES, |bytes| {
+        let text = utf8("a configuration", bytes)?;
+        toml::from_str(text).map_err(|e| {
+            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            wrong("TOML as in docs/monitor.md", e.message()).at_line(line)
+        })
+    })
+}
+
+/// A path in the settings, which is relative to their file.
+fn beside(config: &Path, path: &Path) -> PathBuf {
+    config.parent().unwrap_or(Path::new("")).join(path)
+}
+
+impl Config {
+    /// Reads the settings, and every file that they name.
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        let text = read(path)?;
+        let place = Place { config: path };
+        if text.log.is_empty() {
+            return Err(place.wrong(&wrong("a [[log]] block for each log that is followed", "none")));
+        }
+        let watches: Vec<Watch> = place.all(text.watch, watch)?;
+        let mut settings = Settings::new(beside(path, &text.state));
+        let mut desk = desk::DeskSettings::new(settings.clock.clone());
+        if let Some(Time(seconds)) = text.remind_after {
+            desk.remind_after = seconds;
+        }
+        for webhook in &text.webhook {
+            let secret_path = beside(path, &webhook.secret);
+            let secret = desk::Secret::parse(files::read_secret(&secret_path)?.trim());
+            let secret = secret.map_err(|e| Failure::file(&secret_path, &e))?;
+            let filter = place.filter(webhook.events.as_deref())?;
+            let sink = desk::SinkSettings::webhook(&webhook.name, filter, &webhook.url, secret);
+            desk.sinks.push(sink.map_err(|e| place.wrong(&e))?);
+        }
+        for command in &text.command {
+            let filter = place.filter(command.events.as_deref())?;
+            let sink = desk::SinkSettings::command(&command.name, filter, command.argv.clone());
+            desk.sinks.push(sink.map_err(|e| place.wrong(&e))?);
+        }
+        if let Some(Time(seconds)) = text.interval {
+            if !(1..=86_400).contains(&seconds) {
+                return Err(place.wrong(&wrong("an interval from 1s to 1d", &format!("{seconds} s"))));
+            }
+            settings.interval = Duration::from_secs(seconds);
+        }
+        if let Some(parallel) = text.parallel {
+            if !(1..=MAX_PARALLEL).contains(&parallel) {
+                return Err(place.wrong(&wrong("parallel from 1 to 16", &parallel.to_string())));
+            }
+            settings.parallel = parallel;
+        }
+        settings.contact = text.contact;
+        settings.peers = place.all(text.peer, peer)?;
+        for log in text.log {
+            let rules = place.rules(log, watches.clone())?;
+            if settings.logs.iter().any(|known| known.origin == rules.origin) {
+                return Err(
+                    place.wrong(&wrong("each log in one [[log]] block", &format!("{} twice", rules.origin)))
+                );
+            }
+            Place::add_witnesses(&mut settings.peers, &rules);
+            settings.logs.push(Arc::new(rules));
+        }
+        let mut labels = HashSet::new();
+        if let Some(twice) = settings.peers.iter().find(|peer| !labels.insert(&peer.label)) {
+            return Err(place.wrong(&wrong("each peer once", &format!("{} twice", quote(&twice.label)))));
+        }
+        Ok(Self { settings, desk, listen: text.listen })
+    }
+}
+
+/// Where the settings stand: errors say so, paths begin there.
+struct Place<'a> {
+    config: &'a Path,
+}
+
+impl Place<'_> {
+    fn wrong(&self, error: &FormatError) -> Failure {
+        Failure::file(self.config, error)
+    }
+
+    fn all<T, U>(&self, items: Vec<T>, read: fn(T) -> Result<U, FormatError>) -> Result<Vec<U>, Failure> {
+        items.into_iter().map(read).collect::<Result<_, _>>().map_err(|e| self.wrong(&e))
+    }
+
+    fn filter(&self, events: Option<&[String]>) -> Result<desk::Filter, Failure> {
+        let filter = events.map(desk::Filter::parse).transpose().map_err(|e| self.wrong(&e))?;
+        Ok(filter.unwrap_or_default())
+    }
+
+    fn watched<T>(opened: Result<T, WatchError>) -> Result<T, Failure> {
+        opened.map_err(|e| match e {
+            WatchError::Io { .. } => Failure::CouldNotTell(e.to_string()),
+            WatchError::Malformed { .. } => Failure::Usage(e.to_string()),
+        })
+    }
+
+    fn rules(&self, text: LogText, watches: Vec<Watch>) -> Result<Rules, Failure> {
+        let policy_path = beside(self.config, &text.policy);
+        let policy = files::parse(&policy_path, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+        let origin = origin_of(&policy, text.origin.as_deref()).map_err(|e| self.wrong(&e))?;
+        let keys: Vec<_> = policy.log_keys().into_iter().filter(|key| *key.name() == origin).collect();
+        let mut of_log = policy.logs().iter().filter(|log| *log.key.name() == origin);
+        let url = text.url.or_else(|| of_log.find_map(|log| log.url.clone())).ok_or_else(|| {
+            self.wrong(&wrong(&format!("a url for {origin}, here or on its line of the policy"), "none"))
+        })?;
+        let profile = text.profile.as_deref().unwrap_or("release");
+        let profile = Profile::parse(profile)
+            .ok_or_else(|| self.wrong(&wrong("profile to be release or opaque", &quote(profile))))?;
+        let start = match text.start.as_deref() {
+            None | Some("beginning") => Start::Beginning,
+            Some("head") => Start::Head,
+            Some(other) => return Err(self.wrong(&wrong("start to be beginning or head", &quote(other)))),
+        };
+        let publishers =
+            text.publishers.map(|path| Self::watched(open_publishers(&beside(self.config, &path))));
+        let packages = patterns(&text.expect_packages).map_err(|e| self.wrong(&e))?;
+        let expect =
+            text.expect.map(|path| Self::watched(Expect::open(&beside(self.config, &path), packages)));
+        let usual = Patience::default();
+        let or = |time: Option<Time>, usual: u64| time.map_or(usual, |Time(seconds)| seconds);
+        Ok(Rules {
+            keys,
+            url,
+            profile,
+            publishers: publishers.transpose()?,
+            expect: expect.transpose()?,
+            watches,
+            start,
+            patience: Patience {
+                stalled: or(text.stall_after, usual.stalled),
+                witness_missing: or(text.witness_missing_after, usual.witness_missing),
+                unreachable: or(text.unreachable_after, usual.unreachable),
+                missing_release: or(text.missing_release_after, usual.missing_release),
+                head_ahead: or(text.head_ahead_after, usual.head_ahead),
+            },
+            policy,
+            origin,
+        })
+    }
+
+    /// Witnesses whose address the policy tells serve what they cosigned: they are peers.
+    fn add_witnesses(peers: &mut Vec<Peer>, rules: &Rules) {
+        for witness in rules.policy.witnesses() {
+            let Some(url) = &witness.url else { continue };
+            let label = format!("witness {}", witness.key.name());
+            if !peers.iter().any(|peer| peer.label == label) {
+                peers.push(Peer { label, url: url.clone(), push: false });
+            }
+        }
+    }
+}
+
+fn origin_of(policy: &Policy, named: Option<&str>) -> Result<KeyName, FormatError> {
+    let mut origins: Vec<&KeyName> = policy.logs().iter().map(|log| log.key.name()).collect();
+    origins.dedup();
+    match (named, origins.as_slice()) {
+        (None, [origin]) => Ok((*origin).clone()),
+        (None, several) => {
+            let seen = format!("a policy with {} logs", several.len());
+            Err(wrong("`origin = \"...\"` beside a policy with more than one log, or with none", &seen))
+        }
+        (Some(name), origins) => {
+            let found = origins.iter().find(|origin| origin.as_str() == name);
+            let expected = || wrong("an origin that the policy trusts", &quote(name));
+            found.map(|origin| (*origin).clone()).ok_or_else(expected)
+        }
+    }
+}
+
+fn peer(text: PeerText) -> Result<Peer, FormatError> {
+    check_name("a peer", &text.name)?;
+    Ok(Peer { label: format!("peer {}", text.name), url: text.url, push: text.push })
+}
+
+fn watch(text: WatchText) -> Result<Watch, FormatError> {
+    check_name("a watch", &text.name)?;
+    let digest = |hex: &String| Hash::from_hex(hex.strip_prefix("sha256:").unwrap_or(hex));
+    let mut known: Vec<&str> = StatementKind::LISTABLE.iter().map(|kind| kind.as_str()).collect();
+    known.push(StatementKind::Withdrawal.as_str());
+    if let Some(kind) = text.kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
+        return Err(wrong(&format!("kinds out of {}", known.join(", ")), &quote(kind)));
+    }
+    Ok(Watch {
+        packages: patterns(&text.packages)?,
+        publishers: text.publishers,
+        kinds: text.kinds,
+        channels: text.channels,
+        digests: text.digests.iter().map(digest).collect::<Result<_, _>>()?,
+        name: text.name,
+    })
+}
+
+fn patterns(texts: &[String]) -> Result<Vec<PurlPattern>, FormatError> {
+    texts.iter().map(|text| PurlPattern::parse(text)).collect()
+}
+
+fn check_name(what: impl fmt::Display, name: &str) -> Result<(), FormatError> {
+    if name.is_empty() || name.len() > 64 || has_space_or_control(name) {
+        return Err(wrong(&format!("the name of {what}, 1 to 64 bytes without spaces"), &quote(name)));
+    }
+    Ok(())
+}

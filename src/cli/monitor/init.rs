@@ -1,0 +1,107 @@
+//! `treehead monitor init`: a directory with the settings of a monitor, to be edited.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::config::{Config, SETTINGS};
+use crate::cli::exit::{CliResult, Failure};
+use crate::cli::files;
+use crate::cli::new_dir::{self, NewFile};
+use crate::cli::output::{self, BOLD};
+use crate::client::LogClient;
+use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
+
+#[derive(Debug, ClapArgs)]
+pub struct Init {
+    /// Directory to make; it must be empty or not exist
+    pub dir: PathBuf,
+    /// Address of the log
+    #[arg(long, value_name = "URL")]
+    pub log: String,
+    /// Keys of the log, witnesses and quorum; `treehead policy DIR --urls` prints one with the addresses of
+    /// the witnesses, which the monitor then asks, too
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
+    /// Whose statements are believed; without it, their signatures are not checked
+    #[arg(long, value_name = "FILE")]
+    pub publishers: Option<PathBuf>,
+    /// Address to serve heads, a page and metrics on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100")]
+    pub listen: String,
+    /// The log admits anything: its entries are re-hashed, and not read
+    #[arg(long)]
+    pub opaque: bool,
+}
+
+pub fn run(args: &Init, json: bool) -> CliResult {
+    let policy = files::read(&args.policy, "a policy", MAX_POLICY_BYTES)?;
+    Policy::parse(&policy).map_err(|e| Failure::file(&args.policy, &e))?;
+    let publishers = args.publishers.as_deref().map(read_publishers).transpose()?;
+    // Before anything is made.
+    LogClient::builder().build(&args.log)?;
+    let mut made = vec![NewFile::public("monitor.policy", policy)];
+    made.extend(publishers.map(|publishers| NewFile::public("publishers.toml", publishers)));
+    made.push(NewFile::public(SETTINGS, settings(args)));
+    new_dir::make(&args.dir, "a monitor", &made)?;
+    let path = args.dir.join(SETTINGS);
+    // What was written is what a monitor reads; what it lacks is said now.
+    drop(Config::load(&path)?);
+    let path = path.display();
+    output::result(
+        json,
+        &json!({ "ok": true, "config": path.to_string() }),
+        &format!("made {path}; look into it, then:\n  {BOLD}treehead monitor --config {path}{BOLD:#}\n"),
+    )
+}
+
+fn read_publishers(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = files::read(path, "a publishers file", MAX_PUBLISHERS_BYTES)?;
+    Publishers::parse(&bytes).map_err(|e| Failure::file(path, &e))?;
+    Ok(bytes)
+}
+
+fn settings(args: &Init) -> String {
+    // What JSON makes of a string without control characters is a string in TOML.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let publishers = if args.publishers.is_some() {
+        "publishers = \"publishers.toml\"      # whose statements are believed"
+    } else {
+        "# publishers = \"publishers.toml\"    # whose statements are believed; without it, signatures are not checked"
+    };
+    let profile = if args.opaque {
+        "profile = \"opaque\"                  # entries are re-hashed, and not read\n"
+    } else {
+        ""
+    };
+    format!(
+        "# What this monitor follows, and whom it tells. All of it is explained in docs/monitor.md.\n\
+         listen = {listen}          # heads, a page and metrics; take it away to serve nothing\n\
+         interval = \"60s\"                    # between two looks\n\
+         # contact = \"you@example.org\"       # told to the log with each request\n\
+         \n\
+         [[log]]\n\
+         url = {url}\n\
+         policy = \"monitor.policy\"           # its keys, witnesses and quorum\n\
+         {publishers}\n\
+         {profile}\
+         # expect = \"ci-manifest.jsonl\"      # what should be released, as for `treehead publish --from`\n\
+         \n\
+         # [[peer]]                          # another monitor, to compare tree heads with\n\
+         # name = \"review-centre\"\n\
+         # url = \"https://monitor.example.net\"\n\
+         \n\
+         # [[watch]]                         # tell of what fits all of these\n\
+         # name = \"scanner\"\n\
+         # packages = [\"pkg:generic/example/*\"]\n\
+         \n\
+         # [[webhook]]                       # as standardwebhooks.com; the secret is whsec_<base64>, mode 600\n\
+         # name = \"on-call\"\n\
+         # url = \"https://alerts.example.org/hook\"\n\
+         # secret = \"webhook.secret\"\n",
+        listen = quoted(&args.listen),
+        url = quoted(&args.log),
+    )
+}

@@ -1,0 +1,102 @@
+//! `treehead monitor`: follows logs until it is told to end, or once.
+
+pub mod ack;
+pub mod args;
+pub mod config;
+pub mod init;
+
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use indicatif::ProgressBar;
+use tokio::net::TcpListener;
+
+use super::exit::{CliResult, Failure};
+use super::output;
+use super::serve::stop_signal;
+use crate::monitor::{Monitor, OnProgress};
+use args::MonitorCommand;
+use config::Config;
+
+pub fn run(args: &args::Monitor, json: bool) -> CliResult {
+    match (&args.command, &args.config) {
+        (Some(MonitorCommand::Ack(args)), _) => ack::run(&config::state_dir(&args.config)?, &args.what, json),
+        (Some(MonitorCommand::Init(args)), _) => init::run(args, json),
+        (None, Some(config)) => follow(config, args.once),
+        (None, None) => Err(Failure::Usage("expected --config FILE".to_owned())),
+    }
+}
+
+fn follow(path: &Path, once: bool) -> CliResult {
+    let colour = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
+    let Config { settings, desk, listen } = Config::load(path)?;
+    let logs = settings.logs.len();
+    let open = || Monitor::open(settings, desk, Box::new(std::io::stdout())).map_err(Failure::from);
+    if once {
+        let monitor = open()?;
+        let done = monitor.once(&progress())?;
+        if done.not_followed > 0 {
+            return Err(Failure::CouldNotTell(format!(
+                "{} of {logs} logs could not be followed to their head; what is wrong with them is in the events",
+                done.not_followed
+            )));
+        }
+        if !done.delivered {
+            return Err(Failure::CouldNotTell(
+                "some events are not delivered yet; they are kept, and the next run tries again".to_owned(),
+            ));
+        }
+        return match done.open_alerts {
+            0 => Ok(()),
+            count => Err(Failure::refused(
+                "alerts-open",
+                format!("{count} alerts are open"),
+                "Look at them with `treehead monitor ack --list`, and acknowledge those that are dealt with.",
+            )),
+        };
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
+    let ended = runtime.block_on(async {
+        // Before anything else: an address that is taken is known at once.
+        let listener = match &listen {
+            None => None,
+            Some(listen) => Some(TcpListener::bind(listen).await.map_err(|e| {
+                Failure::CouldNotTell(format!(
+                    "could not listen on {listen}: {e}; choose another in the settings"
+                ))
+            })?),
+        };
+        let monitor = open()?;
+        let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let url = address.map_or_else(|| "nowhere".to_owned(), |address| format!("http://{address}"));
+        let stop = stop_signal();
+        tracing::info!(logs, %url, "following");
+        monitor.run(listener, progress(), stop).await?;
+        tracing::info!("stopped; the next start goes on from here");
+        Ok(())
+    });
+    runtime.shutdown_background();
+    ended
+}
+
+/// A bar for each log that is behind; hidden where there is no terminal.
+fn progress() -> OnProgress {
+    let bars: Mutex<HashMap<String, ProgressBar>> = Mutex::default();
+    Arc::new(move |origin, done, total| {
+        let mut bars = bars.lock().expect("no panic while it is held");
+        if done >= total {
+            if let Some(bar) = bars.remove(origin) {
+                bar.finish_and_clear();
+            }
+            return;
+        }
+        let bar =
+            bars.entry(origin.to_owned()).or_insert_with(|| output::progress("re-hashing", total, "entries"));
+        bar.set_length(total);
+        bar.set_position(done);
+    })
+}

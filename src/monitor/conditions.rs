@@ -1,0 +1,60 @@
+//! What lasts: told when it begins, and when it ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::desk::{Desk, DeskError};
+use super::event::{Code, Event, EventId};
+
+/// The conditions of one log that hold now.
+pub struct Conditions {
+    desk: Arc<Desk>,
+    /// By code, and what it is about: a witness, a peer, a release.
+    open: BTreeMap<(Code, String), EventId>,
+}
+
+impl Conditions {
+    /// Those that held when the monitor was last stopped, as the desk remembers them.
+    pub fn of(desk: Arc<Desk>, origin: &str) -> Self {
+        let open = desk.open_alerts().into_iter().filter(|alert| alert.log.as_deref() == Some(origin));
+        let open = open
+            .filter_map(|alert| {
+                Some(((Code::parse(&alert.code)?, alert.about?), EventId::parse(&alert.id).ok()?))
+            })
+            .collect();
+        Self { desk, open }
+    }
+
+    /// Whether it holds.
+    pub fn holds(&self, code: Code, about: &str) -> bool {
+        self.open.contains_key(&(code, about.to_owned()))
+    }
+
+    /// It holds. Told once, however often this is said; `event` is asked for only then.
+    pub fn begin(&mut self, code: Code, about: &str, event: impl FnOnce() -> Event) -> Result<(), DeskError> {
+        if self.holds(code, about) {
+            return Ok(());
+        }
+        let event = event().with("about", about);
+        self.desk.deliver(std::slice::from_ref(&event))?;
+        self.open.insert((code, about.to_owned()), event.id);
+        Ok(())
+    }
+
+    /// It does not hold any more.
+    pub fn end(&mut self, code: Code, about: &str, message: &str) -> Result<(), DeskError> {
+        let key = (code, about.to_owned());
+        if let Some(id) = self.open.get(&key) {
+            self.desk.end(id, message)?;
+            self.open.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Those of a code hold no more, but for these.
+    pub fn end_others(&mut self, code: Code, but: &[String], message: &str) -> Result<(), DeskError> {
+        let over = self.open.keys().filter(|(open, about)| *open == code && !but.contains(about));
+        let over: Vec<String> = over.map(|(_, about)| about.clone()).collect();
+        over.iter().try_for_each(|about| self.end(code, about, message))
+    }
+}

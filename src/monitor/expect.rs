@@ -1,0 +1,203 @@
+//! What a build pipeline says it released, compared with what the log shows, in both directions.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::sequences::cut;
+use crate::format::{FormatError, cap, cap_count};
+use crate::merkle::Hash;
+use crate::release::{Purl, Release};
+
+/// Largest manifest: some hundred thousand releases.
+pub const MAX_MANIFEST_BYTES: usize = 64 * 1024 * 1024;
+/// Most releases that were unexpected and are remembered, in case the manifest learns of them.
+const MAX_UNEXPECTED: usize = 10_000;
+
+/// What makes a release the expected one: package, version, kind, channel, sequence, artifacts and audience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReleaseKey([u8; 16]);
+
+impl ReleaseKey {
+    /// That of a release.
+    pub fn of(release: &Release) -> Self {
+        let Release { purl, kind, channel, sequence, audience, .. } = release;
+        let (artifacts, audience) = (release.artifacts().to_hex(), audience.as_deref().unwrap_or_default());
+        let text = format!("{purl}\0{kind}\0{channel}\0{sequence}\0{artifacts}\0{audience}");
+        Self(cut(&Hash::digest(text.as_bytes())))
+    }
+
+    /// As it stands in the state file.
+    pub fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// As it stood there.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        hex::decode(text).ok()?.try_into().ok().map(Self)
+    }
+}
+
+/// A release that is expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Package and version.
+    pub purl: Purl,
+    /// Track and number, in words.
+    pub what: String,
+    /// The line of the manifest.
+    pub line: usize,
+}
+
+/// The releases that are expected, as `RELEASES.jsonl` lists them.
+#[derive(Debug, Default)]
+pub struct Manifest(HashMap<ReleaseKey, Expected>);
+
+impl Manifest {
+    /// Reads a manifest. A last line without its newline is still being written, and left for later.
+    ///
+    /// # Errors
+    /// [`FormatError`] with the line.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        cap("a manifest of releases", bytes.len(), MAX_MANIFEST_BYTES)?;
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        let mut expected = HashMap::new();
+        for (at, line) in bytes[..whole].split(|b| *b == b'\n').enumerate() {
+            let Some(release) = Release::parse_line(line.trim_ascii()).map_err(|e| e.at_line(at + 1))? else {
+                continue;
+            };
+            let Release { kind, channel, sequence, .. } = &release;
+            let what = format!("{kind}, {channel}, sequence {sequence}");
+            let row = Expected { purl: release.purl.clone(), what, line: at + 1 };
+            expected.entry(ReleaseKey::of(&release)).or_insert(row);
+        }
+        cap_count("a manifest", "releases", expected.len(), 1_000_000)?;
+        Ok(Self(expected))
+    }
+}
+
+/// What was found of the comparison so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Expected releases that the log has.
+    pub seen: HashSet<ReleaseKey>,
+    /// Releases that the log has and nobody expected.
+    pub unexpected: HashSet<ReleaseKey>,
+    /// Expected releases that the log does not have: since when that is known.
+    pub waiting: BTreeMap<ReleaseKey, u64>,
+}
+
+/// A release that should be in the log by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Which.
+    pub key: ReleaseKey,
+    /// As the manifest has it.
+    pub expected: Expected,
+    /// Since when it was waited for, seconds since 1970.
+    pub since: u64,
+}
+
+impl Comparison {
+    /// Takes a release of the log in; whether it was expected.
+    pub fn release(&mut self, manifest: &Manifest, release: &Release) -> bool {
+        let key = ReleaseKey::of(release);
+        if manifest.0.contains_key(&key) {
+            self.waiting.remove(&key);
+            self.seen.insert(key);
+            return true;
+        }
+        if self.unexpected.len() < MAX_UNEXPECTED {
+            self.unexpected.insert(key);
+        }
+        false
+    }
+
+    /// Compares the other way round, once the whole log was read: releases that are expected and not there,
+    /// since `within` seconds or more. Releases that were unexpected until the manifest learnt of them count
+    /// as seen.
+    pub fn missing(&mut self, manifest: &Manifest, now: u64, within: u64) -> Vec<Missing> {
+        // What the manifest lost is neither missing nor expected any more.
+        self.seen.retain(|key| manifest.0.contains_key(key));
+        self.waiting.retain(|key, _| manifest.0.contains_key(key));
+        let mut missing = Vec::new();
+        for (key, expected) in &manifest.0 {
+            if self.seen.contains(key) {
+                continue;
+            }
+            if self.unexpected.remove(key) {
+                self.waiting.remove(key);
+                self.seen.insert(*key);
+                continue;
+            }
+            let since = *self.waiting.entry(*key).or_insert(now);
+            // A clock that was set back begins anew rather than waiting for ever.
+            if now < since {
+                self.waiting.insert(*key, now);
+            }
+            if now.saturating_sub(since) >= within {
+                missing.push(Missing { key: *key, expected: expected.clone(), since });
+            }
+        }
+        missing.sort_by_key(|missing| missing.expected.line);
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(sequence: u64, content: &str) -> String {
+        format!(
+            "{{\"purl\":\"pkg:generic/example/scanner@4.{sequence}\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":{sequence},\"artifacts\":[{{\"name\":\"s\",\"sha256\":\"{}\"}}]}}\n",
+            Hash::digest(content.as_bytes()).to_hex()
+        )
+    }
+
+    fn release(line: &str) -> Release {
+        Release::parse_line(line.trim_end().as_bytes()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn both_directions_are_compared() {
+        let (one, two) = (line(1, "1"), line(2, "2"));
+        let manifest = Manifest::parse(format!("{one}\n{two}").as_bytes()).unwrap();
+        let mut compared = Comparison::default();
+        assert!(compared.release(&manifest, &release(&one)));
+        assert!(!compared.release(&manifest, &release(&line(3, "3"))), "nobody expects the third");
+        assert!(!compared.release(&manifest, &release(&line(2, "other"))), "the same number is not enough");
+        assert_eq!(compared.missing(&manifest, 100, 60), [], "it may be on its way");
+        assert_eq!(compared.missing(&manifest, 159, 60), []);
+        let missing = compared.missing(&manifest, 160, 60);
+        assert_eq!(missing.len(), 1);
+        assert_eq!((missing[0].since, missing[0].expected.line), (100, 3));
+        assert!(compared.release(&manifest, &release(&two)));
+        assert_eq!(compared.missing(&manifest, 170, 60), []);
+    }
+
+    #[test]
+    fn a_manifest_may_learn_of_a_release_later() {
+        let mut compared = Comparison::default();
+        assert!(!compared.release(&Manifest::default(), &release(&line(1, "1"))));
+        let manifest = Manifest::parse(line(1, "1").as_bytes()).unwrap();
+        assert_eq!(compared.missing(&manifest, 100, 0), [], "the log has it");
+        assert!(compared.unexpected.is_empty() && compared.seen.len() == 1);
+    }
+
+    #[test]
+    fn a_line_that_is_being_written_is_left_for_later_and_a_wrong_one_is_named() {
+        let (one, two) = (line(1, "1"), line(2, "2"));
+        let manifest = Manifest::parse(format!("{one}{}", &two[..two.len() - 1]).as_bytes()).unwrap();
+        assert_eq!(manifest.0.len(), 1);
+        let error = Manifest::parse(format!("{one}{{}}\n").as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_begins_anew() {
+        let manifest = Manifest::parse(line(1, "1").as_bytes()).unwrap();
+        let mut compared = Comparison::default();
+        assert_eq!(compared.missing(&manifest, 1_000, 60), []);
+        assert_eq!(compared.missing(&manifest, 10, 60), []);
+        assert_eq!(compared.missing(&manifest, 70, 60).len(), 1);
+    }
+}

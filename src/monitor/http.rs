@@ -1,0 +1,184 @@
+//! The monitor's routes: what it vouches for, what others push, a page, figures and health.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use super::Monitor;
+use super::board::{Board, Taken};
+use super::metrics::metrics;
+use super::page::page;
+use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError, no_route, wrong_method};
+use crate::checkpoint;
+use crate::format::quote;
+use crate::merkle::Hash;
+use crate::note::{MAX_NOTE_BYTES, Note};
+use crate::server::accept;
+use crate::server::admission::announced;
+
+/// Media type of checkpoints, for which the specifications have none.
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Serves a monitor until `shutdown` is ready, then answers the requests in progress.
+///
+/// # Errors
+/// [`io::Error`] where the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    monitor: Arc<Monitor>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let router = router(monitor);
+    accept::serve_each(listener, |from| router.clone().layer(Extension(from)), shutdown).await
+}
+
+fn router(monitor: Arc<Monitor>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/{hash}/checkpoint", get(checkpoint_of))
+        .route("/gossip", post(gossip))
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(monitor)
+}
+
+async fn index(State(monitor): State<Arc<Monitor>>) -> Html<String> {
+    Html(page(&monitor))
+}
+
+/// The newest head all of whose entries were re-hashed, with the signatures that were checked.
+async fn checkpoint_of(
+    State(monitor): State<Arc<Monitor>>,
+    uri: Uri,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, GossipError> {
+    let hash = path.ok().and_then(|Path(hash)| Hash::from_hex(&hash).ok());
+    let hash = hash.ok_or_else(|| GossipError::NoRoute(quote(uri.path())))?;
+    let board = monitor.boards().iter().find(|board| board.hash == hash);
+    let vouched = board.and_then(|board| board.vouched());
+    let vouched = vouched.ok_or_else(|| GossipError::NotFollowed(hash.to_hex()))?;
+    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, vouched.note).into_response())
+}
+
+/// Takes a head that somebody was shown. Answers with the monitor's own, so that whoever pushes can compare
+/// too.
+async fn gossip(
+    State(monitor): State<Arc<Monitor>>,
+    Extension(from): Extension<IpAddr>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, GossipError> {
+    let answer = take(&monitor, from, &headers, body).await;
+    let outcome = match &answer {
+        Ok((_, Taken::Known)) => GOSSIP_KNOWN,
+        Ok(_) => GOSSIP_QUEUED,
+        Err(error) => error.table(),
+    };
+    monitor.outcomes().count(outcome);
+    let (board, taken) = answer?;
+    let status = if taken == Taken::Known { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let own = board.vouched().map(|vouched| vouched.note).unwrap_or_default();
+    Ok((status, [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")], own).into_response())
+}
+
+async fn take(
+    monitor: &Arc<Monitor>,
+    from: IpAddr,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Arc<Board>, Taken), GossipError> {
+    let what = "a tree head";
+    monitor.admit(from)?;
+    announced(what, headers, MAX_NOTE_BYTES)?;
+    let received = monitor.admission().receive::<GossipError>(what, body, MAX_NOTE_BYTES).await?;
+    let note = Note::parse(&received.bytes)?;
+    let origin = note.text().split('\n').next().unwrap_or_default().to_owned();
+    let place = monitor.boards().iter().position(|board| board.origin.as_str() == origin);
+    let place = place.ok_or_else(|| GossipError::UnknownLog(quote(&origin)))?;
+    let board = monitor.boards()[place].clone();
+    // A signature takes a part of a millisecond, and a note may have many lines.
+    let rules = monitor.rules()[place].clone();
+    let opened = tokio::task::spawn_blocking(move || checkpoint::open_note(note, &rules.keys)).await;
+    let head = opened.map_err(|_| GossipError::Internal)??;
+    match board.take("gossip", head, monitor.now()) {
+        Taken::Full => Err(GossipError::Busy),
+        taken => Ok((board, taken)),
+    }
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    logs: Vec<LogHealth>,
+    sinks: Vec<SinkHealth>,
+    open_alerts: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct LogHealth {
+    origin: String,
+    /// As in the address of its checkpoint.
+    origin_hash: String,
+    /// Entries that were re-hashed.
+    verified: u64,
+    /// Entries that the log has signed.
+    signed: u64,
+    /// Seconds since the log answered; none where it never did.
+    asked_seconds_ago: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SinkHealth {
+    name: String,
+    undelivered: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+}
+
+/// 503 where the monitor can't do its own part: follow, and tell. That a log misbehaves is what it is for.
+async fn healthz(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
+    let now = monitor.now();
+    let figures = monitor.desk().figures();
+    let log = |board: &Arc<Board>| {
+        let progress = board.progress();
+        LogHealth {
+            origin: board.origin.to_string(),
+            origin_hash: board.hash.to_hex(),
+            verified: progress.cursor.get(),
+            signed: progress.target.get(),
+            asked_seconds_ago: progress.asked.map(|asked| now.saturating_sub(asked)),
+            fault: progress.fault,
+        }
+    };
+    let sink = |sink: &super::desk::SinkFigures| SinkHealth {
+        name: sink.name.clone(),
+        undelivered: sink.undelivered,
+        fault: sink.fault.clone(),
+    };
+    let sinks: Vec<SinkHealth> = figures.sinks.iter().map(sink).collect();
+    let mut faults = monitor.faults();
+    faults.extend(figures.faults.clone());
+    faults.extend(sinks.iter().filter_map(|sink| Some(format!("{}: {}", sink.name, sink.fault.as_ref()?))));
+    let well = (StatusCode::OK, "ok");
+    let (code, status) = if faults.is_empty() { well } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
+    let logs = monitor.boards().iter().map(log).collect();
+    (code, Json(Health { status, logs, sinks, open_alerts: figures.open_alerts, faults }))
+}

@@ -1,0 +1,304 @@
+//! What the entries of a log say, and what is suspicious about it. No I/O: what was read and is known goes in,
+//! events come out.
+
+use serde_json::{Value, json};
+
+use super::event::{Code, Event};
+use super::expect::Manifest;
+use super::read::Reading;
+use super::rules::Rules;
+use super::sequences::Step;
+use super::state::LogState;
+use crate::format::FormatError;
+use crate::merkle::{Hash, LeafIndex};
+use crate::release::{Release, SpeakError, Statement, Subject, Withdrawal};
+
+/// Most artifacts that an event names; the entry has all of them.
+const MAX_NAMED_ARTIFACTS: usize = 8;
+
+/// A withdrawal, which has to be compared with what it withdraws.
+#[derive(Debug)]
+pub struct Claim {
+    /// Its own place.
+    pub leaf: LeafIndex,
+    /// What it says.
+    pub withdrawal: Withdrawal,
+    /// Who says so.
+    pub signers: Vec<String>,
+    /// Names of the watches that cover it.
+    pub watches: Vec<String>,
+}
+
+/// What a batch of entries came to.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// In the order of the entries.
+    pub events: Vec<Event>,
+    /// What needs a look at another entry first.
+    pub claims: Vec<Claim>,
+}
+
+/// Looks at the entries of one log.
+pub struct Look<'a> {
+    rules: &'a Rules,
+    manifest: Option<&'a Manifest>,
+    now: u64,
+}
+
+impl<'a> Look<'a> {
+    /// A look at a log, at a time.
+    pub const fn new(rules: &'a Rules, manifest: Option<&'a Manifest>, now: u64) -> Self {
+        Self { rules, manifest, now }
+    }
+
+    /// Takes one entry in.
+    pub fn at(
+        &self,
+        leaf: LeafIndex,
+        hash: &Hash,
+        reading: Reading,
+        state: &mut LogState,
+        to: &mut Findings,
+    ) {
+        let place = Place { look: self, leaf, hash };
+        match reading {
+            Reading::Unreadable(why) => to.events.push(place.unreadable(&why)),
+            Reading::Untrusted { why, statement } => {
+                to.events.push(place.untrusted(&why, statement.as_ref()));
+            }
+            Reading::Statement { statement, signers, checked, outside_validity } => {
+                let watches = self.watches(&statement, &signers);
+                to.events.push(place.statement(&statement, &signers, checked, &watches));
+                to.events.extend(outside_validity.map(|why| place.outside_validity(&why, &statement)));
+                match statement {
+                    Statement::Release(release) => {
+                        place.release(&release, &signers, state, &mut to.events);
+                    }
+                    Statement::Withdrawal(withdrawal) => {
+                        to.claims.push(Claim { leaf, withdrawal, signers, watches });
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn watches(&self, statement: &Statement, signers: &[String]) -> Vec<String> {
+        let covering = self.rules.watches.iter().filter(|watch| watch.covers(statement, signers));
+        covering.map(|watch| watch.name.clone()).collect()
+    }
+
+    /// What a withdrawal came to, once the entry at its leaf is known: the release, its leaf hash and its
+    /// signers, or none where there is no such release.
+    pub fn withdrawn(&self, claim: &Claim, target: Option<&(Release, Hash, Vec<String>)>) -> Event {
+        let Claim { leaf, withdrawal, signers, watches } = claim;
+        let place = leaf.to_string();
+        let about = |code: Code, message: String| {
+            let event = Event::new(code, Some(self.rules.origin.as_str()), &[&place], self.now, message);
+            let event = event
+                .with("index", leaf.get())
+                .with("withdraws", withdrawal.index.get())
+                .with("purl", withdrawal.purl.as_str())
+                .with("signers", signers.clone())
+                .with("reason", withdrawal.reason.clone());
+            if watches.is_empty() { event } else { event.watched(watches) }
+        };
+        let purl = &withdrawal.purl;
+        let wrong = match target {
+            None => Some(format!("leaf {} is no release", withdrawal.index)),
+            Some((_, hash, _)) if *hash != withdrawal.leaf => {
+                Some(format!("leaf {} has another hash than it says", withdrawal.index))
+            }
+            Some((release, _, _)) if release.purl != *purl || release.subjects != withdrawal.subjects => {
+                Some(format!(
+                    "leaf {} is {}, with other artifacts or another purl",
+                    withdrawal.index, release.purl
+                ))
+            }
+            Some((_, _, released_by)) if !signers.iter().any(|name| released_by.contains(name)) => {
+                let (seen, expected) = (signers.join(" and "), released_by.join(" or "));
+                Some(format!("it was released by {expected}, and withdrawn by {seen}"))
+            }
+            Some(_) => None,
+        };
+        match wrong {
+            None => about(
+                Code::Withdrawn,
+                format!("{purl}, leaf {}, was withdrawn: {}", withdrawal.index, withdrawal.reason),
+            ),
+            Some(why) => about(
+                Code::FalseWithdrawal,
+                format!("the withdrawal of {purl} at leaf {leaf} is false: {why}"),
+            ),
+        }
+    }
+}
+
+/// One entry.
+struct Place<'a> {
+    look: &'a Look<'a>,
+    leaf: LeafIndex,
+    hash: &'a Hash,
+}
+
+impl Place<'_> {
+    fn event(&self, code: Code, message: String) -> Event {
+        // By its hash too: should a log show another entry at this place, that is another event.
+        let (place, hash) = (self.leaf.to_string(), self.hash.to_hex());
+        let origin = self.look.rules.origin.as_str();
+        Event::new(code, Some(origin), &[&place, &hash], self.look.now, message)
+            .with("index", self.leaf.get())
+            .with("leaf_hash", hash)
+    }
+
+    fn unreadable(&self, why: &FormatError) -> Event {
+        let message = format!("leaf {} is no statement that this monitor can read: {why}", self.leaf);
+        self.event(Code::UnreadableEntry, message)
+    }
+
+    fn untrusted(&self, why: &SpeakError, statement: Option<&Statement>) -> Event {
+        let message = format!("the statement at leaf {} is not to be believed: {why}", self.leaf);
+        let event = self.event(Code::UntrustedStatement, message);
+        let purl = statement.and_then(Statement::purl);
+        purl.map(|purl| purl.as_str().to_owned()).map_or(event.clone(), |purl| event.with("purl", purl))
+    }
+
+    fn outside_validity(&self, why: &SpeakError, statement: &Statement) -> Event {
+        let message = format!("at leaf {}: {why}", self.leaf);
+        with_purl(self.event(Code::KeyOutsideValidity, message), statement)
+    }
+
+    fn statement(
+        &self,
+        statement: &Statement,
+        signers: &[String],
+        checked: bool,
+        watches: &[String],
+    ) -> Event {
+        let by = signers.join(" and ");
+        let what = statement.purl().map_or_else(|| "artifacts".to_owned(), ToString::to_string);
+        let (code, message) = match statement {
+            Statement::Release(release) => {
+                let Release { kind, channel, sequence, .. } = release;
+                (Code::Release, format!("{what} ({kind}, {channel}, sequence {sequence}) by {by}"))
+            }
+            Statement::Withdrawal(withdrawal) => (
+                Code::Withdrawal,
+                format!("{by} withdraws {what}, leaf {}: {}", withdrawal.index, withdrawal.reason),
+            ),
+            Statement::Provenance(provenance) => {
+                (Code::Provenance, format!("{by} says how {what} was built, by {}", provenance.builder))
+            }
+            Statement::Summary(summary) => {
+                (Code::VerificationSummary, format!("{by} verified {what}: {}", summary.result.as_str()))
+            }
+        };
+        let event = with_purl(self.event(code, message), statement).with("signers", signers.to_vec());
+        let event = event.with("signatures", if checked { "checked" } else { "not checked" });
+        let event = fields(event, statement);
+        if watches.is_empty() { event } else { event.watched(watches) }
+    }
+
+    fn release(&self, release: &Release, signers: &[String], state: &mut LogState, events: &mut Vec<Event>) {
+        let Release { purl, channel, sequence, .. } = release;
+        let publisher = signers.first().map_or("", String::as_str);
+        let about = |code: Code, message: String| {
+            self.event(code, message)
+                .with("purl", purl.as_str())
+                .with("publisher", publisher)
+                .with("channel", channel.as_str())
+                .with("sequence", *sequence)
+        };
+        let at = self.leaf;
+        match state.sequences.take(publisher, release, at) {
+            Step::Fits => {}
+            Step::Gap { last } => events.push(
+                about(
+                    Code::SequenceGap,
+                    format!("{purl} at leaf {at} has sequence {sequence} in {channel}, and the one before had {last}"),
+                )
+                .with("previous", last),
+            ),
+            Step::Repeated { leaf } => events.push(
+                about(
+                    Code::SequenceRepeated,
+                    format!("{purl} at leaf {at} has sequence {sequence} in {channel}, as leaf {leaf} had, for other artifacts"),
+                )
+                .with("first_index", leaf),
+            ),
+            Step::Lower { highest, leaf } => events.push(
+                about(
+                    Code::SequenceRegressed,
+                    format!("{purl} at leaf {at} has sequence {sequence} in {channel}, below {highest} of leaf {leaf}"),
+                )
+                .with("highest", highest),
+            ),
+        }
+        if let Some(audience) = &release.audience {
+            let message = format!("{purl} at leaf {at} is not for everyone: its audience is {audience}");
+            events.push(about(Code::LimitedAudience, message).with("audience", audience.as_str()));
+        }
+        if let (Some(expect), Some(manifest)) = (&self.look.rules.expect, self.look.manifest)
+            && expect.covers(purl)
+            && !state.comparison.release(manifest, release)
+        {
+            let message = format!(
+                "{purl} ({}, {channel}, sequence {sequence}) at leaf {at} by {publisher} is not in the manifest of what should be released",
+                release.kind
+            );
+            events.push(
+                about(Code::UnexpectedRelease, message).with("artifacts", artifacts(&release.subjects)),
+            );
+        }
+    }
+}
+
+fn with_purl(event: Event, statement: &Statement) -> Event {
+    match statement.purl() {
+        Some(purl) => event.with("purl", purl.as_str()),
+        None => event,
+    }
+}
+
+fn artifacts(subjects: &[Subject]) -> Vec<Value> {
+    let artifact = |s: &Subject| json!({ "name": s.name, "sha256": s.sha256.to_hex() });
+    subjects.iter().take(MAX_NAMED_ARTIFACTS).map(artifact).collect()
+}
+
+/// What each kind of statement says.
+fn fields(event: Event, statement: &Statement) -> Event {
+    match statement {
+        Statement::Release(release) => {
+            let event = event
+                .with("kind", release.kind.as_str())
+                .with("channel", release.channel.as_str())
+                .with("sequence", release.sequence)
+                .with("artifacts", artifacts(&release.subjects));
+            let event = match &release.source {
+                Some(source) => event.with("source", json!({ "uri": source.uri, "digest": format!("{}:{}", source.digest.0, source.digest.1) })),
+                None => event,
+            };
+            match &release.audience {
+                Some(audience) => event.with("audience", audience.as_str()),
+                None => event,
+            }
+        }
+        Statement::Withdrawal(withdrawal) => event
+            .with("withdraws", withdrawal.index.get())
+            .with("reason", withdrawal.reason.as_str())
+            .with("artifacts", artifacts(&withdrawal.subjects)),
+        Statement::Provenance(provenance) => event
+            .with("builder", provenance.builder.as_str())
+            .with("build_type", provenance.build_type.as_str())
+            .with("digests", digests(statement)),
+        Statement::Summary(summary) => event
+            .with("verifier", summary.verifier.as_str())
+            .with("resource", summary.resource_uri.as_str())
+            .with("result", summary.result.as_str())
+            .with("digests", digests(statement)),
+    }
+}
+
+fn digests(statement: &Statement) -> Vec<Value> {
+    statement.digests().take(MAX_NAMED_ARTIFACTS).map(|digest| Value::from(digest.to_hex())).collect()
+}

@@ -1,0 +1,120 @@
+//! `GET /metrics`: the monitor's figures, for Prometheus. docs/monitor.md lists them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+
+use super::Monitor;
+use super::board::{Progress, Source, Verdict};
+use crate::server::exposition::Exposition;
+
+pub async fn metrics(State(monitor): State<Arc<Monitor>>) -> Exposition {
+    let now = monitor.now();
+    let known: Vec<(&str, Progress, BTreeMap<String, Source>)> = monitor
+        .boards()
+        .iter()
+        .map(|board| (board.origin.as_str(), board.progress(), board.sources()))
+        .collect();
+    let mut out = Exposition::default();
+    logs(&mut out, &known, now);
+    peers(&mut out, &known);
+    sinks(&mut out, &monitor, now);
+    monitor.outcomes().show(out.counter(
+        "treehead_monitor_gossip_total",
+        "Heads that were pushed to /gossip, by how that was answered.",
+    ));
+    out
+}
+
+fn logs(out: &mut Exposition, known: &[(&str, Progress, BTreeMap<String, Source>)], now: u64) {
+    let mut show = |name, help, value: &dyn Fn(&Progress) -> Option<u64>| {
+        let mut family = out.gauge(name, help);
+        for (origin, progress, _) in known {
+            if let Some(value) = value(progress) {
+                family.with(&[("origin", origin)], value);
+            }
+        }
+    };
+    show(
+        "treehead_monitor_log_verified_size",
+        "Entries that were re-hashed, or skipped at the start.",
+        &|p| Some(p.cursor.get()),
+    );
+    show("treehead_monitor_log_signed_size", "Entries under the newest head that the log showed.", &|p| {
+        Some(p.target.get())
+    });
+    show("treehead_monitor_log_answered_age_seconds", "Seconds since the log answered.", &|p| {
+        Some(now.saturating_sub(p.asked?))
+    });
+    show("treehead_monitor_log_alive_age_seconds", "Seconds since the log grew or was cosigned.", &|p| {
+        Some(now.saturating_sub(p.alive))
+    });
+    show(
+        "treehead_monitor_log_fault",
+        "Whether the log could not be followed when it was last asked.",
+        &|p| Some(p.fault.is_some().into()),
+    );
+    let mut entries = out.counter(
+        "treehead_monitor_entries_total",
+        "Entries that were fetched and re-hashed since the start.",
+    );
+    known.iter().for_each(|(origin, progress, _)| entries.with(&[("origin", origin)], progress.entries));
+    let mut forks = out.counter("treehead_monitor_forks_total", "Forks that were proven since the start.");
+    known.iter().for_each(|(origin, progress, _)| forks.with(&[("origin", origin)], progress.forks));
+    let mut witnesses =
+        out.gauge("treehead_monitor_witness_age_seconds", "Seconds since the last cosignature of a witness.");
+    for (origin, progress, _) in known {
+        for (name, time) in &progress.witnesses {
+            witnesses.with(&[("origin", origin), ("witness", name)], now.saturating_sub(*time));
+        }
+    }
+}
+
+fn peers(out: &mut Exposition, known: &[(&str, Progress, BTreeMap<String, Source>)]) {
+    let mut sizes =
+        out.gauge("treehead_monitor_peer_size", "Entries under the newest head that a peer showed.");
+    for (origin, _, sources) in known {
+        for (name, source) in sources {
+            if let Some(newest) = source.heads.iter().map(|seen| seen.size.get()).max() {
+                sizes.with(&[("origin", origin), ("peer", name)], newest);
+            }
+        }
+    }
+    let mut heads = out
+        .gauge("treehead_monitor_peer_heads", "Heads of a peer that are remembered, by what became of them.");
+    for (origin, _, sources) in known {
+        for (name, source) in sources {
+            for verdict in [Verdict::Pending, Verdict::Consistent, Verdict::Forked] {
+                let count = source.heads.iter().filter(|seen| seen.verdict == verdict).count();
+                let labels = [("origin", *origin), ("peer", name.as_str()), ("verdict", verdict.as_str())];
+                heads.with(&labels, count);
+            }
+        }
+    }
+    let mut faults = out.gauge("treehead_monitor_peer_fault", "Whether a peer did not answer as it should.");
+    for (origin, _, sources) in known {
+        for (name, source) in sources {
+            faults.with(&[("origin", origin), ("peer", name)], source.fault.is_some());
+        }
+    }
+}
+
+fn sinks(out: &mut Exposition, monitor: &Monitor, now: u64) {
+    let figures = monitor.desk().figures();
+    out.gauge("treehead_monitor_open_alerts", "Alerts that hold and nobody acknowledged.")
+        .is(figures.open_alerts);
+    out.gauge("treehead_monitor_outbox_bytes", "Bytes of events that wait to be delivered.")
+        .is(figures.outbox_bytes);
+    let mut undelivered = out.gauge("treehead_monitor_sink_undelivered", "Events that wait for a sink.");
+    figures.sinks.iter().for_each(|sink| undelivered.with(&[("sink", &sink.name)], sink.undelivered));
+    let mut age =
+        out.gauge("treehead_monitor_sink_oldest_age_seconds", "Age of the oldest event that waits.");
+    for sink in &figures.sinks {
+        age.with(&[("sink", &sink.name)], sink.oldest.map_or(0, |oldest| now.saturating_sub(oldest)));
+    }
+    let mut delivered = out.counter("treehead_monitor_sink_delivered_total", "Events that a sink took.");
+    figures.sinks.iter().for_each(|sink| delivered.with(&[("sink", &sink.name)], sink.delivered));
+    let mut failures = out.counter("treehead_monitor_sink_failures_total", "Tries to deliver that failed.");
+    figures.sinks.iter().for_each(|sink| failures.with(&[("sink", &sink.name)], sink.failures));
+}

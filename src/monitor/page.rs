@@ -1,0 +1,122 @@
+//! `GET /`: a page for people, without scripts and without anything from elsewhere.
+
+use super::Monitor;
+use super::board::{Board, Seen};
+use crate::release::format_time;
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}\
+table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}\
+code{font-size:13px;overflow-wrap:anywhere}.bad{color:#b00020;font-weight:600}";
+
+/// The page.
+pub fn page(monitor: &Monitor) -> String {
+    let logs: String = monitor.boards().iter().map(|board| log(board)).collect();
+    let alerts = monitor.desk().open_alerts();
+    let rows: String = alerts
+        .iter()
+        .take(100)
+        .map(|alert| {
+            let state = if alert.acknowledged.is_some() { "acknowledged" } else { "open" };
+            let (id, raised) = (&alert.id[..alert.id.len().min(8)], format_time(alert.raised));
+            format!(
+                "<tr><td><code>{}</code><td>{}<td class=bad>{}<td>{}<td>{state}\n",
+                escape(id),
+                raised,
+                escape(&alert.code),
+                escape(&alert.message)
+            )
+        })
+        .collect();
+    let alerts = if alerts.is_empty() {
+        "<p>No alert is open.\n".to_owned()
+    } else {
+        format!("<table><tr><th>id<th>since<th>what<th>in words<th>state\n{rows}</table>\n")
+    };
+    format!(
+        "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <title>treehead monitor</title><style>{STYLE}</style>\n<h1>treehead monitor</h1>\n\
+         <h2>Alerts</h2>\n{alerts}{logs}</html>\n"
+    )
+}
+
+fn log(board: &Board) -> String {
+    let progress = board.progress();
+    let origin = escape(board.origin.as_str());
+    let head = board.vouched().map_or_else(
+        || "<p>No head is verified yet.\n".to_owned(),
+        |head| {
+            format!(
+                "<p>Verified: size {} with root <code>{}</code> (<a href=\"/{}/checkpoint\">checkpoint</a>).\n",
+                head.size,
+                head.root.to_base64(),
+                board.hash.to_hex()
+            )
+        },
+    );
+    let skipped = if progress.start.get() > 0 {
+        format!("<p>Entries below {} were never looked at.\n", progress.start)
+    } else {
+        String::new()
+    };
+    let fault = progress.fault.map(|fault| format!("<p class=bad>{}\n", escape(&fault))).unwrap_or_default();
+    let sources = board.sources();
+    let rows: String = sources
+        .iter()
+        .flat_map(|(name, source)| {
+            let fault = source.fault.as_ref().map(|fault| {
+                format!("<tr><td>{}<td colspan=4 class=bad>{}\n", escape(name), escape(&fault.words))
+            });
+            source
+                .heads
+                .iter()
+                .rev()
+                .take(8)
+                .map(|seen| head_row(name, seen))
+                .chain(fault)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    format!(
+        "<h2>{origin}</h2>\n{head}<p>{} of {} entries re-hashed.\n{skipped}{fault}\
+         <table><tr><th>shown by<th>size<th>root<th>last<th>compared\n{rows}</table>\n",
+        progress.cursor, progress.target,
+    )
+}
+
+fn head_row(name: &str, seen: &Seen) -> String {
+    let verdict = seen.verdict.as_str();
+    let class = if verdict == "forked" { " class=bad" } else { "" };
+    format!(
+        "<tr><td>{}<td>{}<td><code>{}</code><td>{}<td{class}>{verdict}\n",
+        escape(name),
+        seen.size,
+        seen.root.to_base64(),
+        format_time(seen.last)
+    )
+}
+
+/// Text in HTML, in element content and quoted attributes.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_foreign_becomes_markup() {
+        assert_eq!(escape("<a href='x' t=\"&\">"), "&lt;a href=&#39;x&#39; t=&quot;&amp;&quot;&gt;");
+    }
+}

@@ -1,0 +1,93 @@
+//! Entries as a monitor reads them: parsed, and their signatures checked where it knows the publishers.
+
+use std::num::NonZero;
+use std::thread;
+
+use crate::format::FormatError;
+use crate::release::{Envelope, Publishers, SpeakError, Statement, Timestamp};
+
+/// An entry.
+#[derive(Debug)]
+pub enum Reading {
+    /// A statement.
+    Statement {
+        /// What is stated.
+        statement: Statement,
+        /// Who states it: names of publishers, or hex keyids where they are not known.
+        signers: Vec<String>,
+        /// Whether the signatures were checked.
+        checked: bool,
+        /// A key that was not valid at any time at which the entry can have been added.
+        outside_validity: Option<SpeakError>,
+    },
+    /// A statement that nobody who may has signed.
+    Untrusted {
+        /// What is wrong.
+        why: SpeakError,
+        /// What is stated, where that can be read.
+        statement: Option<Statement>,
+    },
+    /// No statement of a kind that is known.
+    Unreadable(FormatError),
+}
+
+/// When entries were added, at the earliest and at the latest.
+#[derive(Debug, Clone, Copy)]
+pub struct Interval {
+    /// Not before this second.
+    pub from: Timestamp,
+    /// Not after this second.
+    pub to: Timestamp,
+}
+
+/// Reads an entry.
+pub fn read(entry: &[u8], publishers: Option<&Publishers>, interval: Interval) -> Reading {
+    let envelope = match Envelope::parse_entry(entry) {
+        Ok(envelope) => envelope,
+        Err(e) => return Reading::Unreadable(e),
+    };
+    let Some(publishers) = publishers else {
+        let signers = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
+        return match Statement::parse(envelope.payload()) {
+            Ok(statement) => {
+                Reading::Statement { statement, signers, checked: false, outside_validity: None }
+            }
+            Err(e) => Reading::Unreadable(e),
+        };
+    };
+    match publishers.verify(&envelope, None) {
+        Ok(spoken) => {
+            // The first of them is the one that may.
+            let mut signers = vec![spoken.publisher().to_owned()];
+            signers.extend(spoken.signers().iter().filter(|name| *name != spoken.publisher()).cloned());
+            let outside_validity = publishers.outside_validity(&envelope, interval.from, interval.to);
+            Reading::Statement {
+                statement: spoken.into_statement(),
+                signers,
+                checked: true,
+                outside_validity,
+            }
+        }
+        Err(SpeakError::Statement(e)) => Reading::Unreadable(e),
+        Err(why) => Reading::Untrusted { why, statement: Statement::parse(envelope.payload()).ok() },
+    }
+}
+
+/// Reads many, on all processors: a signature costs as much as hashing forty entries.
+pub fn read_all(entries: &[&[u8]], publishers: Option<&Publishers>, interval: Interval) -> Vec<Reading> {
+    /// Fewer are not worth a thread.
+    const FEW: usize = 64;
+    let read = |entry: &&[u8]| read(entry, publishers, interval);
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    if entries.len() <= FEW || threads == 1 {
+        return entries.iter().map(read).collect();
+    }
+    let each = entries.len().div_ceil(threads);
+    thread::scope(|scope| {
+        let parts: Vec<_> = entries
+            .chunks(each)
+            .map(|part| scope.spawn(move || part.iter().map(read).collect::<Vec<Reading>>()))
+            .collect();
+        parts.into_iter().flat_map(|part| part.join().expect("reading does not panic")).collect()
+    })
+}

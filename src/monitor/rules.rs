@@ -1,0 +1,120 @@
+//! What a monitor is told of a log: where it is, whom to trust, what to expect.
+
+use std::path::Path;
+
+use super::expect::{MAX_MANIFEST_BYTES, Manifest};
+use super::watch::Watch;
+use crate::note::{KeyName, NoteKey};
+use crate::policy::Policy;
+use crate::release::{MAX_PUBLISHERS_BYTES, Publishers, PurlPattern};
+use crate::server::Profile;
+use crate::server::watched::{Kind, WatchError, Watched};
+
+static PUBLISHERS: Kind<Publishers> =
+    Kind { what: "a publishers file", limit: MAX_PUBLISHERS_BYTES, parse: Publishers::parse };
+static MANIFEST: Kind<Manifest> =
+    Kind { what: "a manifest of releases", limit: MAX_MANIFEST_BYTES, parse: Manifest::parse };
+
+/// Where to begin with a log of which nothing is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At its first entry.
+    #[default]
+    Beginning,
+    /// At its head: entries below are never looked at.
+    Head,
+}
+
+/// How long something may last before somebody is told, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// A log without a new head and without a newer cosignature.
+    pub stalled: u64,
+    /// A witness without a cosignature.
+    pub witness_missing: u64,
+    /// A log that does not answer.
+    pub unreachable: u64,
+    /// An expected release that is not in the log.
+    pub missing_release: u64,
+    /// A head that somebody else was shown and the log does not show.
+    pub head_ahead: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        // A log with witnesses has its head cosigned anew every ten minutes.
+        Self {
+            stalled: 3_600,
+            witness_missing: 3_600,
+            unreachable: 300,
+            missing_release: 3_600,
+            head_ahead: 600,
+        }
+    }
+}
+
+/// A manifest of expected releases, and the packages that it is about.
+#[derive(Debug)]
+pub struct Expect {
+    file: Watched<Manifest>,
+    /// All packages, where none is named.
+    packages: Vec<PurlPattern>,
+}
+
+impl Expect {
+    /// Opens the manifest.
+    ///
+    /// # Errors
+    /// [`WatchError`] where it can't be read, or is malformed.
+    pub fn open(path: &Path, packages: Vec<PurlPattern>) -> Result<Self, WatchError> {
+        Ok(Self { file: Watched::open(path, &MANIFEST)?, packages })
+    }
+
+    /// Whether the manifest speaks of this package.
+    pub fn covers(&self, purl: &crate::release::Purl) -> bool {
+        self.packages.is_empty() || self.packages.iter().any(|pattern| pattern.covers(purl))
+    }
+
+    /// The manifest, at most a second old.
+    pub fn manifest(&self) -> std::sync::Arc<Manifest> {
+        self.file.current()
+    }
+
+    /// Why the file can't be read now, if so.
+    pub fn fault(&self) -> Option<String> {
+        self.file.fault()
+    }
+}
+
+/// Opens the file that says whose statements are believed.
+///
+/// # Errors
+/// [`WatchError`] where it can't be read, or is malformed.
+pub fn open_publishers(path: &Path) -> Result<Watched<Publishers>, WatchError> {
+    Watched::open(path, &PUBLISHERS)
+}
+
+/// What a monitor is told of a log.
+#[derive(Debug)]
+pub struct Rules {
+    /// Its identity.
+    pub origin: KeyName,
+    /// Its keys.
+    pub keys: Vec<NoteKey>,
+    /// Where it is read.
+    pub url: String,
+    /// Witnesses and quorum.
+    pub policy: Policy,
+    /// Whether its entries are statements.
+    pub profile: Profile,
+    /// Whose statements are believed. Without it, signatures are not checked.
+    pub publishers: Option<Watched<Publishers>>,
+    /// What it should have.
+    pub expect: Option<Expect>,
+    /// What somebody wants to be told of.
+    pub watches: Vec<Watch>,
+    /// Where to begin.
+    pub start: Start,
+    /// When to tell of what lasts.
+    pub patience: Patience,
+}

@@ -1,0 +1,84 @@
+//! A release as one line of JSON: what build pipelines write, for `treehead publish --from` and for the
+//! manifest of what a monitor should expect.
+//!
+//! ```text
+//! {"purl":"pkg:generic/example/scanner@4.2.0","kind":"build","channel":"stable","sequence":42,
+//!  "artifacts":[{"name":"scanner-4.2.0.tar.gz","sha256":"<64 hex digits>"}],
+//!  "source":"URI@ALGORITHM:HEX","audience":"..."}                   both optional
+//! ```
+
+use serde::Deserialize;
+
+use super::{Kind, MAX_ENTRY_BYTES, Purl, Release, Source, Subject};
+use crate::format::{FormatError, cap, quote};
+use crate::merkle::Hash;
+
+/// Longest line: no release that fits an entry has a longer one.
+pub const MAX_LINE_BYTES: usize = 2 * MAX_ENTRY_BYTES;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    purl: String,
+    kind: String,
+    channel: String,
+    sequence: u64,
+    artifacts: Vec<Artifact>,
+    source: Option<String>,
+    audience: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Artifact {
+    name: String,
+    sha256: String,
+}
+
+impl Release {
+    /// Reads a line without its newline; none where it is empty.
+    ///
+    /// # Errors
+    /// [`FormatError`] for anything but the object drawn above, and for what no statement may say.
+    pub fn parse_line(line: &[u8]) -> Result<Option<Self>, FormatError> {
+        const WHAT: &str = "a release";
+        if line.is_empty() {
+            return Ok(None);
+        }
+        cap(WHAT, line.len(), MAX_LINE_BYTES)?;
+        let wrong = |expected: &str, seen: &str| FormatError::malformed(WHAT, expected, seen);
+        let line: Line = serde_json::from_slice(line)
+            .map_err(|e| wrong("a JSON object as in `treehead publish --help`", &e.to_string()))?;
+        let subject = |artifact: Artifact| {
+            Ok::<_, FormatError>(Subject { sha256: Hash::from_hex(&artifact.sha256)?, name: artifact.name })
+        };
+        let release = Self {
+            subjects: line.artifacts.into_iter().map(subject).collect::<Result<_, _>>()?,
+            purl: Purl::parse(&line.purl)?,
+            kind: Kind::parse(&line.kind)
+                .ok_or_else(|| wrong("kind to be build, update or detection-rules", &quote(&line.kind)))?,
+            channel: line.channel,
+            sequence: line.sequence,
+            source: line.source.as_deref().map(Source::parse).transpose()?,
+            manifest: None,
+            audience: line.audience,
+        };
+        release.to_payload()?; // says what is wrong with the rest
+        Ok(Some(release))
+    }
+}
+
+impl Source {
+    /// Reads `URI@ALGORITHM:HEX`.
+    ///
+    /// # Errors
+    /// [`FormatError`] where it is not of that form. What URI and digest may be is checked with the release.
+    pub fn parse(text: &str) -> Result<Self, FormatError> {
+        let parts = text.rsplit_once('@').and_then(|(uri, digest)| Some((uri, digest.split_once(':')?)));
+        let (uri, (algorithm, value)) = parts.ok_or_else(|| {
+            let expected = "URI@ALGORITHM:HEX, as in git+https://example.com/scanner@gitCommit:<hex>";
+            FormatError::malformed("a source", expected, quote(text))
+        })?;
+        Ok(Self { uri: uri.to_owned(), digest: (algorithm.to_owned(), value.to_owned()) })
+    }
+}

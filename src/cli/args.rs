@@ -543,7 +543,7 @@ fn parse_purl(text: &str) -> Result<Purl, String> {
     Purl::parse(text).map_err(|e| e.to_string())
 }
 
-fn parse_pattern(text: &str) -> Result<PurlPattern, String> {
+pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {
     PurlPattern::parse(text).map_err(|e| e.to_string())
 }
 

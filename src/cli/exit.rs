@@ -19,6 +19,8 @@ use crate::client::ClientError;
 use crate::evidence::EvidenceError;
 use crate::format::FormatError;
 use crate::load::{CheckError, LoadError};
+use crate::monitor::desk::DeskError;
+use crate::monitor::desk::acks::AckError;
 use crate::sequencer::StartError;
 use crate::server::OpenError;
 use crate::store::{CopyError, StoreError};
@@ -249,12 +251,40 @@ impl From<crate::monitor::MonitorError> for Failure {
         let message = error.to_string();
         match error {
             MonitorError::Client(e) => e.into(),
+            MonitorError::Desk(e) => e.into(),
+            MonitorError::Store(e) => e.into(),
             MonitorError::Follow { trouble, .. }
                 if matches!(*trouble, Trouble::State(StateError::Damaged { .. })) =>
             {
                 Self::refused("state-damaged", message, "Nothing was changed.")
             }
+            MonitorError::Follow { .. } => Self::CouldNotTell(message),
+        }
+    }
+}
+
+impl From<DeskError> for Failure {
+    fn from(error: DeskError) -> Self {
+        let message = error.to_string();
+        match error {
+            DeskError::Settings(_) => Self::Usage(message),
+            DeskError::Store(e) => e.into(),
+            DeskError::Damaged { .. } => Self::refused(
+                "desk-damaged",
+                message,
+                "Events that were printed are in what you kept of the output.",
+            ),
             _ => Self::CouldNotTell(message),
+        }
+    }
+}
+
+impl From<AckError> for Failure {
+    fn from(error: AckError) -> Self {
+        match error {
+            AckError::Desk(e) => e.into(),
+            AckError::Unread { .. } => Self::CouldNotTell(error.to_string()),
+            wrong => Self::Usage(wrong.to_string()),
         }
     }
 }

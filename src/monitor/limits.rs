@@ -1,74 +1,107 @@
-//! How often heads may be pushed: so many a second by everybody together, and so many by one address.
+//! How often strangers may post: a bucket of tokens for everybody together, and one for each address.
+//!
+//! A bucket fills up evenly until it is full; each request takes a token out of both buckets or out of none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Heads at once, and in a second, by everybody: each costs a signature check, a third of a millisecond at
-/// most.
-const ALL: Rate = Rate { burst: 200.0, each_second: 50.0 };
-/// The same by one address. Endpoints push after an update; a whole office may be behind one address.
-const ONE: Rate = Rate { burst: 20.0, each_second: 1.0 };
-/// Addresses that are remembered.
+/// Addresses that are remembered. Of more, those that asked longest ago are forgotten, and have a full bucket
+/// again: whoever has so many addresses is held up by the common bucket.
 const MAX_ADDRESSES: usize = 4_096;
 
-#[derive(Debug, Clone, Copy)]
-struct Rate {
-    burst: f64,
-    each_second: f64,
+/// How a bucket fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens of a full bucket, at least one.
+    pub burst: u32,
+    /// Time for one token, not zero.
+    pub every: Duration,
 }
 
-/// What is left to somebody.
-#[derive(Debug, Clone, Copy)]
+/// Requests that are let through.
+#[derive(Debug)]
+pub struct Limits {
+    everybody: (Rate, Bucket),
+    each: Rate,
+    addresses: HashMap<Network, (Bucket, u64)>,
+    /// By when they asked last.
+    order: BTreeMap<u64, Network>,
+    /// Counts requests.
+    turn: u64,
+}
+
+/// An IPv4 address, or what one customer has of IPv6: 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Network {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.octets()),
+            IpAddr::V6(address) => Self::V6(*address.octets().first_chunk().expect("16 octets")),
+        }
+    }
+}
+
+/// What is missing of a full bucket, as the time when it will be full: until then it fills.
+#[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
-    left: f64,
-    filled: Instant,
+    full_at: Duration,
 }
 
 impl Bucket {
-    const fn full(rate: Rate, now: Instant) -> Self {
-        Self { left: rate.burst, filled: now }
+    /// The bucket with a token less, or how long until there is one.
+    fn take(self, rate: Rate, now: Duration) -> Result<Self, Duration> {
+        let full_at = self.full_at.max(now) + rate.every;
+        let most = now + rate.every * rate.burst;
+        if full_at <= most { Ok(Self { full_at }) } else { Err(full_at - most) }
     }
-
-    fn fill(&mut self, rate: Rate, now: Instant) {
-        let since = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.left = (since.mul_add(rate.each_second, self.left)).min(rate.burst);
-        self.filled = now;
-    }
-}
-
-/// What is left to everybody.
-#[derive(Debug, Default)]
-pub struct Limits {
-    all: Option<Bucket>,
-    one: HashMap<IpAddr, Bucket>,
 }
 
 impl Limits {
-    /// Takes the right to push a head, if there is one.
-    pub fn take(&mut self, from: IpAddr, now: Instant) -> bool {
-        let all = self.all.get_or_insert(Bucket::full(ALL, now));
-        all.fill(ALL, now);
-        if self.one.len() >= MAX_ADDRESSES && !self.one.contains_key(&from) {
-            // Those that are full again need not be remembered; then the one that was quiet longest goes.
-            let full = Duration::from_secs_f64(ONE.burst / ONE.each_second);
-            self.one.retain(|_, bucket| now.saturating_duration_since(bucket.filled) < full);
-            if self.one.len() >= MAX_ADDRESSES
-                && let Some(oldest) =
-                    self.one.iter().min_by_key(|(_, bucket)| bucket.filled).map(|(from, _)| *from)
-            {
-                self.one.remove(&oldest);
-            }
+    /// Full buckets.
+    ///
+    /// # Panics
+    /// If a rate has no token or takes no time.
+    #[must_use]
+    pub fn new(everybody: Rate, each: Rate) -> Self {
+        for rate in [everybody, each] {
+            assert!(rate.burst > 0 && !rate.every.is_zero(), "a rate that lets something through: {rate:?}");
         }
-        let one = self.one.entry(from).or_insert(Bucket::full(ONE, now));
-        one.fill(ONE, now);
-        // Who has none left takes none from the others.
-        if one.left < 1.0 || all.left < 1.0 {
-            return false;
+        let (addresses, order) = (HashMap::new(), BTreeMap::new());
+        Self { everybody: (everybody, Bucket::default()), each, addresses, order, turn: 0 }
+    }
+
+    /// Lets a request through, or says when it may come again. `now` is the time since any moment in the past,
+    /// the same for all calls, and never goes back.
+    ///
+    /// # Errors
+    /// How long until there will be a token, if nobody else takes it.
+    pub fn admit(&mut self, from: IpAddr, now: Duration) -> Result<(), Duration> {
+        let network = Network::from(from);
+        let own = self.addresses.get(&network).map_or_else(Bucket::default, |(bucket, _)| *bucket);
+        // The address first: one that asks too often takes nothing from the others.
+        let own_left = own.take(self.each, now)?;
+        let (rate, bucket) = self.everybody;
+        self.everybody.1 = bucket.take(rate, now)?;
+        self.remember(network, own_left);
+        Ok(())
+    }
+
+    fn remember(&mut self, network: Network, bucket: Bucket) {
+        self.turn += 1;
+        if let Some((_, turn)) = self.addresses.insert(network, (bucket, self.turn)) {
+            self.order.remove(&turn);
         }
-        one.left -= 1.0;
-        all.left -= 1.0;
-        true
+        self.order.insert(self.turn, network);
+        if self.addresses.len() > MAX_ADDRESSES {
+            let (_, oldest) = self.order.pop_first().expect("as many as addresses");
+            self.addresses.remove(&oldest);
+        }
     }
 }
 
@@ -76,30 +109,99 @@ impl Limits {
 mod tests {
     use super::*;
 
-    fn address(n: u32) -> IpAddr {
-        IpAddr::V4(n.into())
+    fn rate(burst: u32, seconds: u64) -> Rate {
+        Rate { burst, every: Duration::from_secs(seconds) }
+    }
+
+    fn limits(everybody: u32, each: u32) -> Limits {
+        Limits::new(rate(everybody, 1), rate(each, 10))
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
     }
 
     #[test]
-    fn one_address_has_its_burst_then_its_rate() {
-        let (mut limits, start) = (Limits::default(), Instant::now());
-        let taken = (0..100).filter(|_| limits.take(address(1), start)).count();
-        assert_eq!(taken, 20);
-        assert!(limits.take(address(2), start), "another one has its own");
-        assert!(!limits.take(address(1), start + Duration::from_millis(900)));
-        assert!(limits.take(address(1), start + Duration::from_millis(2_000)));
+    fn a_burst_is_let_through_and_then_one_each_time_that_a_token_is_there() {
+        let mut limits = limits(1_000, 3);
+        let a = ip("192.0.2.1");
+        assert_eq!([0; 4].map(|_| limits.admit(a, at(100)).err()), [None, None, None, Some(at(10))]);
+        assert_eq!(limits.admit(a, at(104)), Err(at(6)));
+        assert_eq!(limits.admit(a, at(110)), Ok(()), "what was refused took nothing");
+        assert_eq!(limits.admit(a, at(110)), Err(at(10)));
+        assert_eq!(limits.admit(ip("192.0.2.2"), at(110)), Ok(()), "another one");
+        // Full is full.
+        assert_eq!([0; 4].map(|_| limits.admit(a, at(9_999)).err()), [None, None, None, Some(at(10))]);
     }
 
     #[test]
-    fn all_together_have_a_rate_and_the_table_is_bounded() {
-        let (mut limits, start) = (Limits::default(), Instant::now());
-        let taken = (0..10_000).filter(|n| limits.take(address(*n), start)).count();
-        assert_eq!((taken, limits.one.len()), (200, MAX_ADDRESSES));
-        let later = start + Duration::from_secs(2);
-        let taken = (20_000..30_000).filter(|n| limits.take(address(*n), later)).count();
-        assert_eq!((taken, limits.one.len()), (100, MAX_ADDRESSES));
-        let much_later = start + Duration::from_secs(100);
-        assert!(limits.take(address(1), much_later));
-        assert_eq!(limits.one.len(), 1, "who has all again is forgotten");
+    fn everybody_together_is_bounded_and_one_alone_takes_nothing_from_the_others() {
+        let mut limits = limits(5, 2);
+        let (a, b, c) = (ip("192.0.2.1"), ip("192.0.2.2"), ip("192.0.2.3"));
+        let admitted = (0..100).filter(|_| limits.admit(a, at(0)).is_ok()).count();
+        assert_eq!(admitted, 2);
+        for from in [b, b, c] {
+            limits.admit(from, at(0)).unwrap();
+        }
+        assert_eq!(limits.admit(c, at(0)), Err(at(1)), "the common bucket is empty");
+        limits.admit(c, at(1)).unwrap();
+        assert_eq!(limits.admit(c, at(1)), Err(at(9)), "what everybody lacked took nothing of its own");
+    }
+
+    #[test]
+    fn an_address_is_what_one_customer_has() {
+        let mut limits = limits(1_000, 1);
+        for (first, second, same) in [
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", true),
+            ("2001:db8:1:3::1", "2001:db8:1:4::1", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("192.0.2.2", "192.0.2.3", false),
+        ] {
+            limits.admit(ip(first), at(0)).unwrap();
+            assert_eq!(limits.admit(ip(second), at(0)).is_err(), same, "{first} {second}");
+        }
+    }
+
+    #[test]
+    fn very_many_addresses_are_forgotten_those_first_that_asked_longest_ago() {
+        let many = u32::try_from(MAX_ADDRESSES).unwrap();
+        let mut limits = limits(10 * many, 2);
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+        for number in 0..many {
+            limits.admit(address(number), at(0)).unwrap();
+        }
+        limits.admit(address(0), at(0)).unwrap();
+        limits.admit(address(many), at(0)).unwrap();
+        assert_eq!((limits.addresses.len(), limits.order.len()), (MAX_ADDRESSES, MAX_ADDRESSES));
+        assert!(limits.admit(address(0), at(0)).is_err(), "it asked again lately");
+        limits.admit(address(1), at(0)).unwrap();
+        limits.admit(address(1), at(0)).unwrap();
+        assert!(limits.admit(address(1), at(0)).is_err(), "it was forgotten, and is known again");
+    }
+
+    /// A token at a time, by a clock that ticks each second.
+    #[test]
+    fn it_lets_through_what_a_bucket_that_is_filled_by_hand_does() {
+        let (mut limits, a) = (limits(u32::MAX, 4), ip("192.0.2.1"));
+        let (mut tokens, mut since) = (4_u64, 0_u64);
+        let mut seed = 7_u64;
+        for second in 1..5_000 {
+            if tokens < 4 {
+                since += 1;
+                if since == 10 {
+                    (tokens, since) = (tokens + 1, 0);
+                }
+            }
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            for _ in 0..(seed >> 61) / 3 {
+                let admitted = limits.admit(a, at(second)).is_ok();
+                assert_eq!(admitted, tokens > 0, "second {second}");
+                tokens = tokens.saturating_sub(1);
+            }
+        }
     }
 }

@@ -38,7 +38,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
 
@@ -60,7 +60,7 @@ pub use watch::Watch;
 use board::Board;
 use desk::{Desk, DeskError, DeskSettings};
 use follow::{Follower, Tools};
-use limits::Limits;
+use limits::{Limits, Rate};
 use peers::Caller;
 use stop::Stop;
 
@@ -69,6 +69,11 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// How long a monitor that follows logs once waits for its sinks.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Heads that everybody together may push: each costs a signature check, a third of a millisecond at most.
+const EVERYBODY: Rate = Rate { burst: 200, every: Duration::from_millis(20) };
+/// Those that one address may push. Endpoints do after an update; a whole office may be behind one address.
+const EACH: Rate = Rate { burst: 20, every: Duration::from_secs(1) };
 
 /// What a monitor is told.
 pub struct Settings {
@@ -139,6 +144,8 @@ pub struct Monitor {
     outcomes: Outcomes,
     admission: Admission,
     limits: Mutex<Limits>,
+    /// Since when limits count.
+    opened: Instant,
     /// What keeps it from doing its part, by log.
     faults: Mutex<Vec<String>>,
     _lock: DirLock,
@@ -177,7 +184,8 @@ impl Monitor {
             stop: Stop::default(),
             outcomes: Outcomes::new(&problem::OUTCOMES),
             admission: Admission::default(),
-            limits: Mutex::default(),
+            limits: Mutex::new(Limits::new(EVERYBODY, EACH)),
+            opened: Instant::now(),
             faults: Mutex::default(),
             settings,
             _lock: lock,
@@ -372,7 +380,7 @@ impl Monitor {
     /// Whether this address may push a head now.
     fn admit(&self, from: IpAddr) -> Result<(), GossipError> {
         let mut limits = self.limits.lock().expect("no panic while it is held");
-        if limits.take(from, std::time::Instant::now()) { Ok(()) } else { Err(GossipError::TooMany) }
+        limits.admit(from, self.opened.elapsed()).map_err(|wait| GossipError::TooMany(wait.as_secs() + 1))
     }
 }
 

@@ -42,8 +42,8 @@ pub enum GossipError {
     #[error("no log whose origin has the SHA-256 {0} is followed here, or none of its heads is verified yet")]
     NotFollowed(String),
     /// Whoever pushes does so too often.
-    #[error("too many heads at once: push one again in {RETRY_AFTER_SECONDS} s")]
-    TooMany,
+    #[error("too many heads at once: push one again in {0} s")]
+    TooMany(u64),
     /// Too much is under way.
     #[error("the monitor is busy: push it again in {RETRY_AFTER_SECONDS} s")]
     Busy,
@@ -91,7 +91,7 @@ impl GossipError {
             Self::UnknownLog(_) => (StatusCode::NOT_FOUND, "unknown-origin"),
             Self::NotSigned(_) => (StatusCode::FORBIDDEN, "log-signature"),
             Self::NotFollowed(_) => (StatusCode::NOT_FOUND, "not-followed"),
-            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too-many"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::NoRoute(_) => (StatusCode::NOT_FOUND, "no-route"),
@@ -125,8 +125,12 @@ impl From<BodyError> for GossipError {
 impl IntoResponse for GossipError {
     fn into_response(self) -> Response {
         let (status, code) = self.table();
-        let again = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
-        render(status, code, self.to_string(), None, again.then_some(RETRY_AFTER_SECONDS))
+        let again = match &self {
+            Self::TooMany(seconds) => Some(*seconds),
+            Self::Busy => Some(RETRY_AFTER_SECONDS),
+            _ => None,
+        };
+        render(status, code, self.to_string(), None, again)
     }
 }
 

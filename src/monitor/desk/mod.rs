@@ -11,7 +11,7 @@
 //!
 //! | file | what | rule |
 //! | --- | --- | --- |
-//! | `outbox` | events that sinks wait for (`outbox.rs` draws it) | a torn end was never taken; other damage keeps the desk from opening |
+//! | `outbox.journal` | events that sinks wait for (`outbox.rs` draws it) | a torn end was never taken; other damage keeps the desk from opening |
 //! | `positions.json` | how far each sink has come, by name | may be behind: a sink gets some events again |
 //! | `alerts.json` | alerts that were raised | replaced as a whole; bounded |
 //! | `acks.jsonl`, `acks.lock` | what people said to alerts (`acks.rs` draws it) | anybody appends who holds the lock |

@@ -1,4 +1,4 @@
-//! `outbox`: the events that go to sinks, each durable before the desk has taken it.
+//! `outbox.journal`: the events that go to sinks, each durable before the desk has taken it.
 //!
 //! ```text
 //! outbox    line("treehead-outbox 1 " first)
@@ -21,7 +21,7 @@ use crate::monitor::event::Severity;
 use crate::store::{DiskIo, StoreError, replace_file};
 
 /// The outbox's file, in the desk's directory.
-pub const OUTBOX: &str = "outbox";
+pub const OUTBOX: &str = "outbox.journal";
 const MAGIC: &str = "treehead-outbox 1 ";
 /// Numbers are far from it, and texts of 19 digits hold it.
 const MAX_NUMBER: u64 = i64::MAX as u64;

@@ -311,7 +311,7 @@ fn a_full_outbox_makes_the_caller_wait_and_bounds_the_file() {
     let thread = std::thread::spawn(move || {
         caller.deliver(&forks(0..10)).unwrap();
         done.send(()).unwrap();
-        for number in 10..400 {
+        for number in 10..120 {
             caller.deliver(&forks(number..number + 1)).unwrap();
         }
     });
@@ -322,11 +322,11 @@ fn a_full_outbox_makes_the_caller_wait_and_bounds_the_file() {
     toy.close(false);
     thread.join().unwrap();
     assert!(desk.flush(PATIENCE));
-    assert_eq!(toy.lines(), lines(&forks(0..400)));
+    assert_eq!(toy.lines(), lines(&forks(0..120)));
     let length = std::fs::metadata(world.dir.path().join(OUTBOX)).unwrap().len();
     assert!(length < 30 * line as u64, "it was written anew: {length}");
     // One that is larger than all of it goes in alone.
-    let large = event(Code::Fork, 400).with("large", "x".repeat(5 * line));
+    let large = event(Code::Fork, 120).with("large", "x".repeat(5 * line));
     desk.deliver(std::slice::from_ref(&large)).unwrap();
     assert!(desk.flush(PATIENCE));
     assert_eq!(toy.lines().last(), Some(&large.to_line()));

@@ -97,6 +97,12 @@ impl Webhook {
         }
         Ok(Self { agent: agent(TIMEOUT, CONNECT_TIMEOUT, NAME), url: url.to_owned(), secret })
     }
+
+    /// The same with another time limit for a whole request, for tests.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { agent: agent(timeout, timeout), ..self }
+    }
 }
 
 impl Sink for Webhook {

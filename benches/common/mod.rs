@@ -4,6 +4,7 @@
 
 pub mod bare;
 pub mod bound;
+pub mod entries;
 pub mod plot;
 pub mod server;
 pub mod tree;

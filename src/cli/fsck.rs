@@ -11,12 +11,9 @@ use super::config::{Config, put_back};
 use super::exit::{CliResult, Failure};
 use super::keys::{ML_DSA, secrets_of};
 use super::output::{GREEN, result, say};
-use super::{files, output, serve};
+use super::{files, fsck_url, output, serve};
 use crate::checkpoint::Checkpoint;
-use crate::client::{ClientError, LogClient, RemoteTiles};
-use crate::merkle::{
-    Growth, Hash, LeafIndex, PartialTiles, ProofError, RightEdge, Tile, TileId, TileReader as _, TreeSize,
-};
+use crate::merkle::{Growth, Hash, LeafIndex, PartialTiles, RightEdge, TreeSize};
 use crate::note::NoteKey;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::store::journal::{Scan, origin_hash};
@@ -35,12 +32,13 @@ pub fn run(args: &Fsck, json: bool) -> CliResult {
                 "an address needs --policy FILE: without the log's key there is no signed root".to_owned(),
             )
         })?;
-        return check_url(&args.log, policy, json);
+        return fsck_url::check(&args.log, policy, json);
     }
     check_dir(Path::new(&args.log), args, json)
 }
 
-fn tell(json: bool, checkpoint: Option<&Checkpoint>, entries: u64, tiles: u64, also: &str) -> CliResult {
+/// Says that all is well.
+pub fn tell(json: bool, checkpoint: Option<&Checkpoint>, entries: u64, tiles: u64, also: &str) -> CliResult {
     let size = checkpoint.map_or(0, |head| head.size.get());
     let root = checkpoint.map(|head| head.root.to_base64());
     let object = json!({ "ok": true, "tree_size": size, "root": root, "entries": entries, "tiles": tiles });
@@ -265,54 +263,4 @@ fn check_rows(
         }
     })?;
     Ok(tiles)
-}
-
-/// From outside: every bundle and every tile that the log serves.
-fn check_url(url: &str, policy: &Path, json: bool) -> CliResult {
-    let policy = files::parse(policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
-    let client = LogClient::new(url)?;
-    let signed = client.checkpoint(&policy.log_keys())?;
-    let head = policy.check(&signed).map_err(crate::verify::Refusal::Quorum)?;
-    let head = head.get();
-    let bar = output::progress("re-hashing", head.size.get(), "entries");
-    let remote = RemoteTiles(&client);
-    let (mut edge, mut partial, mut tiles) = (RightEdge::default(), PartialTiles::default(), 0);
-    let bundles = head.size.get().div_ceil(256);
-    for bundle in (0..bundles).filter_map(|index| Tile::in_tree(TileId::Entries { index }, head.size)) {
-        let entries = remote.entries(bundle)?;
-        let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
-        let growth = edge.grow(&leaf_hashes);
-        partial.grow(&growth, |id, hashes| {
-            tiles += 1;
-            compare(&remote, Tile::new(id, 256).expect("256 is a width"), hashes)
-        })?;
-        edge = growth.edge;
-        bar.inc(entries.len() as u64);
-    }
-    for (tile, hashes) in partial.tiles(head.size) {
-        tiles += 1;
-        compare(&remote, tile, hashes)?;
-    }
-    bar.finish_and_clear();
-    if edge.root() != head.root {
-        let wrong = ProofError::RootMismatch { expected: head.root, seen: edge.root() };
-        return Err(ClientError::from(wrong).into());
-    }
-    tell(json, Some(head), head.size.get(), tiles, "")
-}
-
-fn compare(remote: &RemoteTiles<'_>, tile: Tile, expected: &[Hash]) -> CliResult {
-    let seen = remote.read_tiles(&[tile])?.remove(0);
-    match seen.iter().zip(expected).position(|(seen, expected)| seen != expected) {
-        None => Ok(()),
-        Some(at) => {
-            let (expected, seen) = (expected[at].to_base64(), seen[at].to_base64());
-            let message = format!("{tile}, hash {at}: its entries make {expected}, the log serves {seen}");
-            Err(Failure::refused(
-                "tile-mismatch",
-                message,
-                "The log is damaged or lies; tell its operator and your peers.",
-            ))
-        }
-    }
 }

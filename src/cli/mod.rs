@@ -8,6 +8,7 @@ mod exit;
 mod export;
 mod files;
 mod fsck;
+mod fsck_url;
 mod init;
 mod inspect;
 mod keygen;

@@ -6,8 +6,8 @@ use super::exit::Failure;
 use super::files;
 use crate::bundle::{self, LENGTH_BYTES};
 use crate::checkpoint;
-use crate::client::{LogClient, RemoteTiles};
-use crate::merkle::{TILE_WIDTH, Tile, TileId, TreeSize};
+use crate::client::{Bundle, EntryStream, LogClient, StreamOptions};
+use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId, TreeSize};
 use crate::note::{MAX_NOTE_BYTES, NoteKey};
 use crate::release::MAX_ENTRY_BYTES;
 use crate::store::{CopyError, EntrySource, JournalSource, Layout, SignedHead, read_signed};
@@ -26,7 +26,7 @@ pub fn open(from: &str, key: &NoteKey) -> Result<Source, Failure> {
         let signed = checkpoint::open(&note, std::slice::from_ref(key));
         let signed = signed.map_err(|e| refused(from, &e.to_string()))?;
         let head = SignedHead { head: signed.get().clone(), note };
-        let entries = Bundles { size: head.head.size, from: Place::Address(client) };
+        let entries = Remote { size: head.head.size, client, ahead: None, last: None };
         return Ok(Source { head: Some(head), entries: Box::new(entries) });
     }
     let dir = Path::new(from);
@@ -38,7 +38,7 @@ pub fn open(from: &str, key: &NoteKey) -> Result<Source, Failure> {
     }
     match head {
         Some(head) if dir.join("tile").is_dir() || head.head.size == TreeSize::ZERO => {
-            let entries = Bundles { size: head.head.size, from: Place::Export(dir.to_owned()) };
+            let entries = Export { size: head.head.size, dir: dir.to_owned() };
             Ok(Source { head: Some(head), entries: Box::new(entries) })
         }
         _ => Err(Failure::Usage(format!(
@@ -51,28 +51,66 @@ fn refused(from: &str, detail: &str) -> Failure {
     CopyError::Source { from: from.to_owned(), detail: detail.to_owned() }.into()
 }
 
-/// c2sp.org/tlog-tiles, from files or over HTTP.
-struct Bundles {
+/// c2sp.org/tlog-tiles over HTTP.
+struct Remote {
     size: TreeSize,
-    from: Place,
+    client: LogClient,
+    /// What is fetched ahead, once somebody reads on from one bundle into the next: a gap of a few entries
+    /// costs the log one request.
+    ahead: Option<EntryStream>,
+    last: Option<Bundle>,
 }
 
-enum Place {
-    Export(PathBuf),
-    Address(LogClient),
+impl Remote {
+    /// The bundle that begins with an entry.
+    fn bundle_from(&mut self, first: LeafIndex) -> Result<Bundle, String> {
+        let follows = self.last.as_ref().is_some_and(|last| last.end().next_index() == first);
+        let from = TreeSize::new(first.get()).expect("an index is a size");
+        if !follows {
+            self.ahead = None;
+            let full = TreeSize::new((first.get() / TILE_WIDTH + 1) * TILE_WIDTH).unwrap_or(self.size);
+            let options = StreamOptions { tree: self.size, ..StreamOptions::default() };
+            let one = EntryStream::new(&self.client, from..full.min(self.size), &options).next();
+            return one.expect("a range with an entry").map_err(|e| e.to_string());
+        }
+        let stream = self.ahead.get_or_insert_with(|| {
+            EntryStream::new(&self.client, from..self.size, &StreamOptions::default())
+        });
+        stream.next().expect("the tree has the entry").map_err(|e| e.to_string())
+    }
 }
 
-impl EntrySource for Bundles {
+impl EntrySource for Remote {
+    fn entries(&mut self, first: u64, most: usize) -> Result<Vec<Vec<u8>>, String> {
+        let index = LeafIndex::new(first)
+            .filter(|index| self.size.contains(*index))
+            .ok_or_else(|| format!("expected entry {first}, saw a tree of size {}", self.size))?;
+        let has = |last: &Bundle| last.first <= index && last.end().contains(index);
+        let bundle = match self.last.take_if(|last| has(last)) {
+            Some(bundle) => bundle,
+            None => self.bundle_from(index).inspect_err(|_| self.ahead = None)?,
+        };
+        let skip = usize::try_from(first - bundle.first.get()).expect("at most 256");
+        let entries = bundle.entries().skip(skip).take(most).map(<[u8]>::to_vec).collect();
+        self.last = Some(bundle);
+        Ok(entries)
+    }
+}
+
+/// c2sp.org/tlog-tiles from files.
+struct Export {
+    size: TreeSize,
+    dir: PathBuf,
+}
+
+impl EntrySource for Export {
     fn entries(&mut self, first: u64, most: usize) -> Result<Vec<Vec<u8>>, String> {
         let id = TileId::Entries { index: first / TILE_WIDTH };
         let skip = usize::try_from(first % TILE_WIDTH).expect("below 256");
         let tile = Tile::in_tree(id, self.size)
             .filter(|tile| tile.width() > skip)
             .ok_or_else(|| format!("expected entry {first}, saw a tree of size {}", self.size))?;
-        let entries = match &self.from {
-            Place::Address(client) => RemoteTiles(client).entries(tile).map_err(|e| e.to_string())?,
-            Place::Export(dir) => read_bundle(dir, tile)?,
-        };
+        let entries = read_bundle(&self.dir, tile)?;
         Ok(entries.into_iter().skip(skip).take(most).collect())
     }
 }

@@ -259,3 +259,99 @@ impl Flow {
         self.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn flow(bundles: u64, parallel: usize) -> Flow {
+        Flow::new(0, bundles, parallel, Arc::default())
+    }
+
+    fn failed() -> Result<Bundle, ClientError> {
+        Err(ClientError::Address("nowhere".to_owned()))
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_but_for_what_is_waited_for() {
+        let flow = flow(100, 4);
+        assert_eq!((0..4).map(|_| flow.take().unwrap()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert!(flow.admit(1, 16 * MIB) && flow.admit(2, 14 * MIB));
+        assert!(!flow.admit(3, 2 * MIB), "30 MiB and two guesses are held");
+        assert!(flow.admit(3, MIB));
+        assert_eq!(flow.lock().held, 31 * MIB + FIRST_GUESS);
+        assert!(flow.admit(0, 16 * MIB), "the one that is waited for always may");
+        assert_eq!(flow.lock().held, 47 * MIB);
+        // What was refused waits without holding anything, and the reader's turn comes to it.
+        assert!(!flow.admit(3, 16 * MIB));
+        flow.put(0, failed());
+        assert_eq!(flow.lock().held, 31 * MIB);
+        assert!(!flow.again(3, Duration::ZERO, Some(16 * MIB)), "what comes after a failure nobody wants");
+        assert_eq!(flow.lock().held, 30 * MIB);
+    }
+
+    #[test]
+    fn a_pause_is_for_everybody_and_fewer_ask_after_it() {
+        let flow = flow(100, 8);
+        assert_eq!(flow.take(), Some(0));
+        assert_eq!(flow.lock().may_ask(), Ok(()));
+        flow.pause_all(HOUR);
+        flow.pause_all(Duration::ZERO);
+        assert!(flow.lock().may_ask().is_err(), "a shorter pause does not end a longer one");
+        assert_eq!(flow.lock().allowed, 2);
+        (0..5).for_each(|_| flow.pause_all(HOUR));
+        assert_eq!(flow.lock().allowed, 1);
+        // Nobody sleeps through being told to stop.
+        flow.stop.store(true, Ordering::Relaxed);
+        assert_eq!(flow.take(), None);
+        assert!(!flow.again(0, HOUR, None));
+        assert!(matches!(flow.next(), Some(Err(ClientError::Stopped))));
+        assert!(flow.next().is_none());
+    }
+
+    #[test]
+    fn nobody_runs_far_ahead_of_the_reader() {
+        let flow = Arc::new(flow(100, 2));
+        for bundle in 0..4 {
+            assert_eq!(flow.take(), Some(bundle));
+            flow.lock().asking -= 1;
+        }
+        let worker = flow.clone();
+        let waiting = std::thread::spawn(move || worker.take());
+        std::thread::sleep(2 * TICK);
+        assert!(!waiting.is_finished());
+        flow.close();
+        assert_eq!(waiting.join().unwrap(), None);
+    }
+
+    #[test]
+    fn a_failure_is_the_last_that_is_read() {
+        let flow = flow(100, 4);
+        (0..3).for_each(|bundle| assert_eq!(flow.take(), Some(bundle)));
+        flow.put(1, failed());
+        assert_eq!(flow.take(), None, "nobody goes on after it");
+        flow.put(2, failed());
+        flow.put(0, failed());
+        assert!(flow.next().unwrap().is_err());
+        assert!(flow.next().is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "a worker panicked")]
+    fn a_worker_that_panics_hangs_nobody() {
+        let flow = flow(100, 1);
+        let worker = std::thread::scope(|scope| {
+            let work = || {
+                let _watch = flow.watch();
+                flow.take();
+                panic!("as a bug would");
+            };
+            scope.spawn(work).join()
+        });
+        assert!(worker.is_err());
+        flow.next();
+    }
+}

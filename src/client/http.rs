@@ -159,13 +159,20 @@ fn read_admitted(
     if !response.status().is_success() {
         return Err(refusal(url, &mut response));
     }
+    let too_large = |seen| {
+        let source = FormatError::TooLarge { what: "the answer", limit, unit: "bytes", seen };
+        Err(ClientError::TooLarge { url: url.to_owned(), source })
+    };
+    // What says itself that it is too large is not read to find out.
+    let promised =
+        response.body().content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if let Some(promised) = promised.filter(|promised| *promised > limit) {
+        return too_large(promised);
+    }
     // One byte more than allowed tells a body that is too large from one that just fits.
     let body = read_capped(&mut response, limit as u64 + 1, admit).map_err(|e| network(url, &e.into()))?;
     match body {
-        Some(body) if body.len() > limit => {
-            let source = FormatError::TooLarge { what: "the answer", limit, unit: "bytes", seen: limit + 1 };
-            Err(ClientError::TooLarge { url: url.to_owned(), source })
-        }
+        Some(body) if body.len() > limit => too_large(body.len()),
         body => Ok(body),
     }
 }

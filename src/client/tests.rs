@@ -84,3 +84,89 @@ fn only_addresses_of_logs_are_taken() {
     let client = LogClient::new("https://log.example.com/prefix/").unwrap();
     assert_eq!(client.url("/checkpoint"), "https://log.example.com/prefix/checkpoint");
 }
+
+#[test]
+fn a_contact_is_told_and_nothing_else_can_be_said_with_it() {
+    use std::sync::mpsc;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (told, heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            let (mut stream, mut head) = (stream.unwrap(), [0; 2_000]);
+            let length = stream.read(&mut head).unwrap();
+            told.send(String::from_utf8_lossy(&head[..length]).into_owned()).unwrap();
+        }
+    });
+    let name = concat!("treehead/", env!("CARGO_PKG_VERSION"));
+    let _ = LogClient::new(&url).unwrap().get("checkpoint", 100);
+    let head = heard.recv().unwrap().to_ascii_lowercase();
+    assert!(head.contains(&format!("user-agent: {name}\r\n")), "{head}");
+    let client = LogClient::builder().contact(" ops@example.org").build(&url).unwrap();
+    let _ = client.get("checkpoint", 100);
+    let head = heard.recv().unwrap().to_ascii_lowercase();
+    assert!(head.contains(&format!("user-agent: {name} (ops@example.org)\r\n")), "{head}");
+    for bad in ["", "  ", "a\r\nX-Other: b", "a\0", "ö@example.org", &"a".repeat(201)] {
+        let error = LogClient::builder().contact(bad).build(&url).unwrap_err();
+        assert_eq!(error.code(), "contact", "{bad:?}");
+    }
+}
+
+#[test]
+fn each_error_has_a_code_of_its_own() {
+    use crate::checkpoint::CheckpointError;
+    use crate::merkle::{Hash, LeafIndex, ProofError, TreeSize};
+    use crate::note::NoteError;
+    let url = String::new;
+    let format = || FormatError::malformed("a thing", "this", "that");
+    let status = |status| ClientError::Status {
+        url: url(),
+        status,
+        code: None,
+        detail: String::new(),
+        retry_after: None,
+        entry: None,
+    };
+    let network = |fault| ClientError::Network { url: url(), fault, detail: String::new() };
+    let length =
+        |is_bundle, is_short| ClientError::Length { url: url(), is_bundle, is_short, source: format() };
+    let unsigned = NoteError::Unsigned { expected: String::new(), seen: String::new() };
+    let origin = CheckpointError::WrongOrigin { expected: String::new(), seen: String::new() };
+    let range = ProofError::IndexOutOfRange { index: LeafIndex::new(1).unwrap(), size: TreeSize::ZERO };
+    let (expected, seen) = (Hash::EMPTY_ROOT, Hash::EMPTY_ROOT);
+    for (error, code) in [
+        (ClientError::Address(url()), "address"),
+        (ClientError::Contact(url()), "contact"),
+        (network(NetworkFault::Unreachable), "unreachable"),
+        (network(NetworkFault::Timeout), "timeout"),
+        (network(NetworkFault::Closed), "closed"),
+        (network(NetworkFault::Garbled), "garbled"),
+        (network(NetworkFault::Header), "too-large"),
+        (status(301), "redirect"),
+        (status(308), "redirect"),
+        (status(400), "refused"),
+        (status(404), "not-found"),
+        (status(410), "not-found"),
+        (status(408), "busy"),
+        (status(429), "busy"),
+        (status(503), "busy"),
+        (status(500), "server-error"),
+        (status(502), "server-error"),
+        (ClientError::TooLarge { url: url(), source: format() }, "too-large"),
+        (ClientError::Malformed { url: url(), source: format() }, "malformed"),
+        (length(true, true), "truncated-bundle"),
+        (length(true, false), "oversized-bundle"),
+        (length(false, true), "truncated-tile"),
+        (length(false, false), "oversized-tile"),
+        (CheckpointError::Format(format()).into(), "not-a-checkpoint"),
+        (CheckpointError::Note(NoteError::Format(format())).into(), "not-a-checkpoint"),
+        (CheckpointError::Note(unsigned).into(), "checkpoint-signature"),
+        (origin.into(), "unknown-log"),
+        (range.into(), "wrong-tile"),
+        (ClientError::Entries { size: TreeSize::ZERO, expected, seen }, "wrong-bundle"),
+        (ClientError::Stopped, "stopped"),
+    ] {
+        assert_eq!(error.code(), code, "{error:?}");
+        assert!(super::http::is_code(code) && !error.to_string().is_empty());
+    }
+}

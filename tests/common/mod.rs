@@ -3,6 +3,7 @@
 
 pub mod driver;
 pub mod http;
+pub mod liar;
 pub mod log;
 pub mod metrics;
 pub mod mounts;

@@ -1,0 +1,144 @@
+//! Answers on the wire, and what is wrong with them there.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::lie::{Framing, Lie};
+
+/// What is sent where nothing is wrong with the connection.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub media_type: &'static str,
+    pub body: Vec<u8>,
+}
+
+/// Reads a request: its path without the leading slash, and its headers.
+pub fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<String>)> {
+    let mut first = String::new();
+    reader.read_line(&mut first).ok().filter(|count| *count > 0)?;
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
+        if line.trim_end().is_empty() {
+            break;
+        }
+        headers.push(line.trim_end().to_owned());
+    }
+    let path = first.split(' ').nth(1)?.trim_start_matches('/').to_owned();
+    Some((path, headers))
+}
+
+fn head(status: u16, headers: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} Said\r\n{headers}\r\n").into_bytes()
+}
+
+pub fn write(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
+    let (media_type, length) = (answer.media_type, answer.body.len());
+    let headers = format!("Content-Type: {media_type}\r\nContent-Length: {length}\r\n");
+    stream.write_all(&[head(answer.status, &headers), answer.body.clone()].concat())
+}
+
+/// Answers so, and mostly ends the connection: an error, so that nobody goes on with it.
+pub fn write_lie(
+    stream: &mut TcpStream,
+    lie: &Lie,
+    path: &str,
+    honest: &Answer,
+    is_over: &dyn Fn() -> bool,
+) -> io::Result<()> {
+    let length = |body: &[u8]| format!("Content-Length: {}\r\n", body.len());
+    match lie {
+        Lie::Endless(framing) => endless(stream, *framing, is_over)?,
+        Lie::Chunked => {
+            stream.write_all(&head(200, "Transfer-Encoding: chunked\r\n"))?;
+            for piece in honest.body.chunks(10_000) {
+                let length = format!("{:x}\r\n", piece.len());
+                stream.write_all(&[length.as_bytes(), piece, b"\r\n"].concat())?;
+            }
+            return stream.write_all(b"0\r\n\r\n");
+        }
+        Lie::Drip(pause) => {
+            stream.write_all(&head(200, &length(&honest.body)))?;
+            drip(stream, &honest.body, *pause, is_over)?;
+        }
+        Lie::Status(status) => {
+            let body = b"{\"code\":\"said-so\",\"detail\":\"because\"}";
+            stream.write_all(&[&head(*status, &length(body)), body.as_slice()].concat())?;
+        }
+        Lie::Busy(status, seconds) => {
+            let headers = format!("Retry-After: {seconds}\r\nContent-Length: 0\r\n");
+            stream.write_all(&head(*status, &headers))?;
+        }
+        Lie::Redirect(to) => {
+            let to = to.clone().unwrap_or_else(|| format!("/{path}"));
+            stream.write_all(&head(302, &format!("Location: {to}\r\nContent-Length: 0\r\n")))?;
+        }
+        Lie::GzipBomb => {
+            let (one, times) = (bomb(), 64);
+            let headers = format!("Content-Encoding: gzip\r\nContent-Length: {}\r\n", one.len() * times);
+            stream.write_all(&head(200, &headers))?;
+            (0..times).try_for_each(|_| stream.write_all(one))?;
+        }
+        Lie::CloseHalfway => {
+            let half = &honest.body[..honest.body.len() / 2];
+            stream.write_all(&[&head(200, &length(&honest.body)), half].concat())?;
+        }
+        Lie::HeaderFlood => {
+            stream.write_all(b"HTTP/1.1 200 Said\r\n")?;
+            let line = format!("X-Flood: {}\r\n", "x".repeat(1_000)).into_bytes();
+            while !is_over() {
+                stream.write_all(&line)?;
+            }
+        }
+        Lie::Noise => stream.write_all(b"SSH-2.0-hello\r\n\r\n")?,
+        // The rest ends the connection and nothing more.
+        _ => {}
+    }
+    Err(io::ErrorKind::ConnectionAborted.into())
+}
+
+fn endless(stream: &mut TcpStream, framing: Framing, is_over: &dyn Fn() -> bool) -> io::Result<()> {
+    let headers = match framing {
+        Framing::Length => "Content-Length: 1099511627776\r\n",
+        Framing::Chunked => "Transfer-Encoding: chunked\r\n",
+        Framing::Close => "Connection: close\r\n",
+    };
+    stream.write_all(&head(200, headers))?;
+    let piece = vec![0; 1 << 16];
+    while !is_over() {
+        match framing {
+            Framing::Chunked => stream.write_all(&[b"10000\r\n", piece.as_slice(), b"\r\n"].concat())?,
+            _ => stream.write_all(&piece)?,
+        }
+    }
+    Ok(())
+}
+
+fn drip(stream: &mut TcpStream, body: &[u8], pause: Duration, is_over: &dyn Fn() -> bool) -> io::Result<()> {
+    for byte in body {
+        std::thread::sleep(pause);
+        if is_over() {
+            break;
+        }
+        stream.write_all(&[*byte])?;
+    }
+    Ok(())
+}
+
+/// 64 MiB in 64 KiB, to be said again and again: gzip has members.
+fn bomb() -> &'static [u8] {
+    static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
+    BOMB.get_or_init(|| {
+        let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+        let megabyte = vec![0; 1 << 20];
+        (0..64).for_each(|_| bomb.write_all(&megabyte).expect("memory"));
+        bomb.finish().expect("memory")
+    })
+}

@@ -16,6 +16,7 @@ mod read;
 mod search;
 mod submit;
 pub(crate) mod watched;
+mod withdrawal;
 
 use std::future::Future;
 use std::io;

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::admission::BodyError;
 use super::outcomes::Outcome;
 use crate::format::{FormatError, quote};
-use crate::merkle::LeafIndex;
-use crate::release::SpeakError;
+use crate::merkle::{LeafIndex, TreeSize};
+use crate::release::{SpeakError, WithdrawalError};
 use crate::sequencer::{RETRY_AFTER, SubmitError};
 use crate::store::StoreError;
 
@@ -38,6 +38,19 @@ pub enum Problem {
     /// The statement is well-formed, and not admitted.
     #[error(transparent)]
     NotAdmitted(#[from] SpeakError),
+    /// A withdrawal names a leaf that is not there.
+    #[error(
+        "the withdrawal names leaf {index}: expected a release that is in this log already, saw a log of {size} entries; `treehead withdraw` fetches what it withdraws"
+    )]
+    WithdrawalUnknownLeaf {
+        /// The leaf named.
+        index: LeafIndex,
+        /// How many there are.
+        size: TreeSize,
+    },
+    /// A withdrawal is not of the leaf that it names, or not by who released it.
+    #[error(transparent)]
+    Withdrawal(#[from] WithdrawalError),
     /// The sequencer did not take it.
     #[error(transparent)]
     Submit(#[from] SubmitError),
@@ -88,13 +101,14 @@ pub enum Problem {
 }
 
 /// What a submission can be refused with, for `/metrics`.
-pub static REFUSALS: [Outcome; 20] = [
+pub static REFUSALS: [Outcome; 23] = [
     (StatusCode::BAD_REQUEST, "malformed"),
     (StatusCode::BAD_REQUEST, "body-cut-short"),
     (StatusCode::FORBIDDEN, "unknown-publisher"),
     (StatusCode::FORBIDDEN, "key-not-valid"),
     (StatusCode::FORBIDDEN, "publisher-key-revoked"),
     (StatusCode::FORBIDDEN, "publisher-not-permitted"),
+    (StatusCode::FORBIDDEN, "withdrawal-not-permitted"),
     (StatusCode::NOT_ACCEPTABLE, "not-acceptable"),
     (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
     (StatusCode::CONFLICT, "sequence-taken"),
@@ -102,6 +116,8 @@ pub static REFUSALS: [Outcome; 20] = [
     (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded"),
     (StatusCode::UNPROCESSABLE_ENTITY, "statement"),
     (StatusCode::UNPROCESSABLE_ENTITY, "publisher-signature"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal-unknown-leaf"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal-mismatch"),
     (StatusCode::TOO_MANY_REQUESTS, "full"),
     (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
@@ -134,6 +150,13 @@ impl Problem {
                 (StatusCode::FORBIDDEN, "publisher-key-revoked")
             }
             Self::NotAdmitted(_) => (StatusCode::FORBIDDEN, "publisher-not-permitted"),
+            Self::WithdrawalUnknownLeaf { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal-unknown-leaf")
+            }
+            Self::Withdrawal(WithdrawalError::NotThePublisher { .. }) => {
+                (StatusCode::FORBIDDEN, "withdrawal-not-permitted")
+            }
+            Self::Withdrawal(_) => (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal-mismatch"),
             Self::Submit(SubmitError::Full { .. } | SubmitError::Overloaded { .. }) => {
                 (StatusCode::TOO_MANY_REQUESTS, "full")
             }

@@ -13,13 +13,13 @@ use tokio::sync::oneshot;
 
 use super::admission::{Received, discard};
 use super::read::blocking;
-use super::{Log, Problem, Profile};
+use super::{Log, Problem, Profile, withdrawal};
 use crate::bundle;
 use crate::format::{FormatError, cap, quote};
 use crate::merkle::{Hash, LeafIndex};
-use crate::release::{Envelope, Facts, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers};
+use crate::release::{Envelope, Facts, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers, Spoken};
 use crate::sequencer::{Candidate, Outcome, Published, Results, Sequenced, SubmitError, Until};
-use crate::store::MAX_BATCH_ENTRIES;
+use crate::store::{EntryReader, MAX_BATCH_ENTRIES};
 
 /// Largest body of `/add-batch`: a full batch of 2 KiB entries, or fewer larger ones.
 pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -103,7 +103,16 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Resul
         Profile::Opaque => MAX_ENTRY_BYTES,
     };
     let received = receive(log, "an entry", headers, body, limit).await?;
-    let candidate = admit(&received.bytes, log.profile(), &log.publishers().current())?;
+    let publishers = log.publishers().current();
+    let Admitted { candidate, withdrawal } = admit(&received.bytes, log.profile(), &publishers)?;
+    if let Some(spoken) = withdrawal {
+        let log = log.clone();
+        let check = move || {
+            let mut entries = EntryReader::new(log.reader().as_ref());
+            withdrawal::check(&log, &mut entries, &publishers, &spoken)
+        };
+        blocking(check).await?;
+    }
     let leaf_hash = *candidate.leaf_hash();
     // A proof leads to a published head, so asking for one is waiting for that.
     let until = if form == Form::Proof { query.wait.max(Wait::Published) } else { query.wait };
@@ -127,10 +136,10 @@ async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Resu
     let query = parse_query(log, uri)?;
     let form = parse_accept(headers, &[Form::Text, Form::Json])?;
     let received = receive(log, "a batch", headers, body, MAX_BATCH_BODY_BYTES).await?;
-    let (profile, publishers) = (log.profile(), log.publishers().current());
+    let (of, publishers) = (log.clone(), log.publishers().current());
     // Thousands of signatures: not on a thread that others wait for. What is in the pool is bounded
     // there, so the right to be checked ends here.
-    let candidates = blocking(move || admit_batch(&received.bytes, profile, &publishers)).await?;
+    let candidates = blocking(move || admit_batch(&of, &received.bytes, &publishers)).await?;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
     let Outcome { results, head } = submit(log, candidates, query.wait)?.await?;
     // What could not be stored is no answer to an entry: the whole request is to be sent again.
@@ -168,37 +177,53 @@ fn answer(leaf_hash: Hash, result: &Result<Sequenced, SubmitError>, head: Option
     }
 }
 
+/// An entry that may be appended, as far as it tells by itself.
+struct Admitted {
+    candidate: Candidate,
+    /// A withdrawal, to be compared with what it withdraws.
+    withdrawal: Option<Spoken>,
+}
+
 /// Reads an entry as it was sent, and decides whether this log takes it. What is appended is
 /// printed from what was parsed, never the received bytes.
-fn admit(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Result<Candidate, Problem> {
+fn admit(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Result<Admitted, Problem> {
     if bytes.is_empty() {
         return Err(FormatError::malformed("an entry", "a body", "none").into());
     }
     match profile {
         Profile::Opaque => {
             cap("an entry", bytes.len(), MAX_ENTRY_BYTES)?;
-            Ok(Candidate::new(bytes.to_vec(), Facts::default()))
+            let candidate = Candidate::new(bytes.to_vec(), Facts::default());
+            Ok(Admitted { candidate, withdrawal: None })
         }
         Profile::Release => {
             let envelope = Envelope::parse(bytes)?;
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
             let spoken = publishers.verify(&envelope, Some(now))?;
             let facts = Facts::of(&envelope, spoken.statement(), publishers);
-            Ok(Candidate::new(envelope.to_entry(), facts))
+            let candidate = Candidate::new(envelope.to_entry(), facts);
+            let withdrawal = spoken.statement().as_withdrawal().is_some().then_some(spoken);
+            Ok(Admitted { candidate, withdrawal })
         }
     }
 }
 
-fn admit_batch(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Result<Vec<Candidate>, Problem> {
+fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<Candidate>, Problem> {
     let entries = bundle::split(bytes, MAX_BATCH_ENTRIES)?;
     if entries.is_empty() {
         return Err(FormatError::malformed("a batch", "at least one entry", "none").into());
     }
-    let admit = |(at, entry): (usize, &&[u8])| {
-        admit(entry, profile, publishers)
-            .map_err(|problem| Problem::InBatch { at, problem: Box::new(problem) })
+    // Withdrawals of neighbours read their bundle once.
+    let mut read = EntryReader::new(log.reader().as_ref());
+    let mut admit = |entry: &[u8]| {
+        let Admitted { candidate, withdrawal } = admit(entry, log.profile(), publishers)?;
+        withdrawal.map_or(Ok(()), |spoken| withdrawal::check(log, &mut read, publishers, &spoken))?;
+        Ok(candidate)
     };
-    entries.iter().enumerate().map(admit).collect()
+    let in_batch = |(at, entry): (usize, &&[u8])| {
+        admit(entry).map_err(|problem| Problem::InBatch { at, problem: Box::new(problem) })
+    };
+    entries.iter().enumerate().map(in_batch).collect()
 }
 
 /// Queues entries; the future waits for as much as is asked for.

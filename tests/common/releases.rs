@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use treehead::merkle::Hash;
-use treehead::release::{Envelope, Kind, PublisherSigner, Purl, Release, Subject};
+use treehead::merkle::{Hash, LeafIndex};
+use treehead::release::{Envelope, Kind, PublisherSigner, Purl, Release, Subject, Withdrawal};
 
 pub fn publisher(seed: u8) -> PublisherSigner {
     PublisherSigner::from_seed(&[seed; 32])
@@ -51,6 +51,17 @@ pub fn signed(release: &Release, seed: u8) -> Vec<u8> {
 /// The same for a payload that may be no release at all.
 pub fn signed_payload(payload: Vec<u8>, seed: u8) -> Vec<u8> {
     Envelope::sign(payload, &[&publisher(seed)]).expect("an envelope").to_entry()
+}
+
+/// The withdrawal of the release that is `entry`, leaf `index`.
+pub fn withdrawal(index: u64, entry: &[u8]) -> Withdrawal {
+    let index = LeafIndex::new(index).expect("an index");
+    Withdrawal::of(index, entry, "it crashes on start").expect("a release")
+}
+
+/// The entry in which the publisher of `seed` states `withdrawal`.
+pub fn signed_withdrawal(withdrawal: &Withdrawal, seed: u8) -> Vec<u8> {
+    signed_payload(withdrawal.to_payload().expect("a good withdrawal"), seed)
 }
 
 /// The statement of `release` as JSON, to be spoilt.

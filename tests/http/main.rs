@@ -12,4 +12,6 @@ mod metrics;
 mod proofs;
 mod routes;
 mod search;
+mod statements;
 mod tiles;
+mod withdrawals;

@@ -9,7 +9,7 @@
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}, ...]}
 //! ```
 //!
-//! What is required is so by slsa.dev/spec/v1.0/verification_summary. Unknown fields are ignored.
+//! What is required is so by version 1.0 of the SLSA specification. Unknown fields are ignored.
 
 use std::collections::HashSet;
 

@@ -19,7 +19,9 @@ use std::fmt;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
 use crate::format::{FormatError, cap, cap_count, quote, utf8};
-use crate::merkle::{Hash, MAX_PROOF_HASHES, Prefix, ProofError, TreeSize, verify_consistency};
+use crate::merkle::{
+    Hash, MAX_PROOF_HASHES, Prefix, ProofError, TileReader, TreeSize, prove_prefix, verify_consistency,
+};
 use crate::note::{KeyName, MAX_NOTE_BYTES, Note, NoteKey};
 
 /// First line of a file.
@@ -225,6 +227,33 @@ impl ForkEvidence {
         }
         Ok(ProvenFork { prefix: self.prefix, smaller, larger })
     }
+}
+
+/// Compares two heads of one log, the smaller first, by tiles of the larger one's tree. `None` where the
+/// larger one continues the smaller one; else what is to be [judged](ForkEvidence::judge), which holds.
+///
+/// # Errors
+/// The outer one is the reader's. The inner one says that the tiles do not make the larger root, so that
+/// nothing is known, or that the sizes are reversed.
+///
+/// # Panics
+/// If the heads are of two logs.
+pub fn compare_heads<R: TileReader + ?Sized>(
+    reader: &R,
+    smaller: &LogSigned<Checkpoint>,
+    larger: &LogSigned<Checkpoint>,
+) -> Result<Result<Option<ForkEvidence>, ProofError>, R::Error> {
+    let (a, b) = (smaller.get(), larger.get());
+    assert_eq!(a.origin, b.origin, "two logs have two histories");
+    let notes = || (smaller.note().clone(), larger.note().clone());
+    if a.size == b.size {
+        let (a_note, b_note) = notes();
+        return Ok(Ok((a.root != b.root).then(|| ForkEvidence::same_size(a_note, b_note))));
+    }
+    Ok(prove_prefix(reader, a.size, (b.size, &b.root))?.map(|Prefix { root, proof }| {
+        let (a_note, b_note) = notes();
+        (root != a.root).then(|| ForkEvidence::unequal(a_note, b_note, root, proof))
+    }))
 }
 
 /// The lines between the header and the first empty one.

@@ -110,7 +110,11 @@ what to do with such a file: docs/fork-evidence.md")]
 Examples:
   treehead fsck mylog                                              a directory, also while it is served
   treehead fsck http://127.0.0.1:8080 --policy endpoint.policy     anyone, from outside
-  treehead fsck mylog --rebuild                                    make sled anew from the journal")]
+  treehead fsck http://127.0.0.1:8080 --policy endpoint.policy --since scanner-4.2.0.tar.gz.tlog-proof
+  treehead fsck mylog --rebuild                                    make sled anew from the journal
+
+Where two heads that the log signed contradict each other, it writes a .tlog-fork file, which proves that
+to anybody: treehead verify-evidence.")]
     Fsck(Fsck),
     /// Write a log as a static tlog-tiles tree that any web server or CDN can serve
     #[command(after_help = "\
@@ -425,6 +429,12 @@ pub struct Fsck {
     /// Throw sled away and make it anew from the journal; the server must not run
     #[arg(long)]
     pub rebuild: bool,
+    /// An older checkpoint or proof file of the log that somebody kept: today's log has to continue it
+    #[arg(long, value_name = "FILE")]
+    pub since: Option<PathBuf>,
+    /// Where the proof goes if the log forked
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub evidence: PathBuf,
 }
 
 #[derive(Debug, ClapArgs)]

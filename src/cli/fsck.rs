@@ -11,8 +11,9 @@ use super::config::{Config, put_back};
 use super::exit::{CliResult, Failure};
 use super::keys::{ML_DSA, secrets_of};
 use super::output::{GREEN, result, say};
-use super::{files, fsck_url, output, serve};
-use crate::checkpoint::Checkpoint;
+use super::{evidence, files, fsck_evidence, fsck_url, output, serve};
+use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::evidence_dir::EvidenceDir;
 use crate::merkle::{Growth, Hash, LeafIndex, PartialTiles, RightEdge, TreeSize};
 use crate::note::NoteKey;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
@@ -32,7 +33,7 @@ pub fn run(args: &Fsck, json: bool) -> CliResult {
                 "an address needs --policy FILE: without the log's key there is no signed root".to_owned(),
             )
         })?;
-        return fsck_url::check(&args.log, policy, json);
+        return fsck_url::check(args, policy, json);
     }
     check_dir(Path::new(&args.log), args, json)
 }
@@ -63,6 +64,7 @@ fn check_dir(dir: &Path, args: &Fsck, json: bool) -> CliResult {
     let path = layout.checkpoint();
     let signed = read_signed(&path, &config.vkey()?)?.ok_or(StoreError::CheckpointMissing { path })?;
     let signed = Some(signed.head);
+    let heads = Heads::read(args, &config, &layout)?;
     check_files(&config)?;
     if !layout.journal().exists() {
         let seen = TreeSize::ZERO;
@@ -86,7 +88,9 @@ fn check_dir(dir: &Path, args: &Fsck, json: bool) -> CliResult {
     // sled may panic on pages that it did not expect, when it is closed too.
     let checked = catch_unwind(AssertUnwindSafe(|| {
         let rows = rows;
-        rehash_journal(&layout, &config, signed.as_ref(), rows.as_ref().map(|(rows, _)| rows), served)
+        let rows = rows.as_ref().map(|(rows, _)| rows);
+        let checked = rehash_journal(&layout, &config, &heads, rows, served);
+        checked.map_err(|failure| heads.instead_of(failure, &layout, &config))
     }))
     .unwrap_or_else(|_| {
         let detail = "sled panicked while it was read".to_owned();
@@ -165,6 +169,55 @@ fn rebuild(config: &Config) -> CliResult {
     Ok(())
 }
 
+/// What the log signed, as far as this directory and whoever runs the command know it.
+struct Heads {
+    heads: Vec<LogSigned<Checkpoint>>,
+    keys: Vec<NoteKey>,
+    evidence: EvidenceDir,
+}
+
+impl Heads {
+    /// The signed head, the one that was shown with a quorum, and one that somebody kept.
+    fn read(args: &Fsck, config: &Config, layout: &Layout) -> Result<Self, Failure> {
+        let keys = config.vkeys()?;
+        let mut heads = Vec::new();
+        for path in [layout.checkpoint(), layout.witnessed()] {
+            heads.extend(fsck_evidence::read_head(&path, &keys));
+        }
+        if let Some(path) = &args.since {
+            heads.push(fsck_evidence::read_kept(path, &keys)?);
+        }
+        Ok(Self { heads, keys, evidence: EvidenceDir::new(&args.evidence) })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Checkpoint> {
+        self.heads.iter().map(LogSigned::get)
+    }
+
+    /// A journal that is not the tree of one of the heads may be that of another: then the log forked. If it
+    /// is of none, only what was found can be said.
+    fn instead_of(&self, failure: Failure, layout: &Layout, config: &Config) -> Failure {
+        if !matches!(&failure, Failure::Refused { code, .. } if code == "journal-forked") {
+            return failure;
+        }
+        let (dir, origin) = (layout.journal(), origin_hash(config.origin.as_str()));
+        let pairs = self
+            .heads
+            .iter()
+            .enumerate()
+            .flat_map(|(at, one)| self.heads[at + 1..].iter().map(move |other| (one, other)));
+        for (one, other) in pairs {
+            let found = fsck_evidence::of_journal((&dir, origin), one, other);
+            if let Ok(Some(evidence)) = found
+                && let Ok(fork) = evidence.judge(&self.keys)
+            {
+                return evidence::refuse_fork(&fork, &self.evidence);
+            }
+        }
+        failure
+    }
+}
+
 struct Rehashed {
     size: TreeSize,
     /// Leaves that the tree in sled has, where it was looked at.
@@ -175,7 +228,7 @@ struct Rehashed {
 fn rehash_journal(
     layout: &Layout,
     config: &Config,
-    signed: Option<&Checkpoint>,
+    heads: &Heads,
     rows: Option<&TreeRows>,
     served: bool,
 ) -> Result<Rehashed, Failure> {
@@ -191,18 +244,14 @@ fn rehash_journal(
     loop {
         let record = match scan.next_record() {
             // While it is served, the batch that is being written may look like anything.
-            Err(StoreError::Damaged { .. })
-                if served && signed.is_none_or(|head| head.size <= edge.size()) =>
-            {
+            Err(StoreError::Damaged { .. }) if served && heads.all().all(|head| head.size <= edge.size()) => {
                 break;
             }
             other => other?,
         };
         let Some(record) = record else { break };
         let leaf_hashes: Vec<Hash> = record.entries().iter().map(|entry| Hash::leaf(entry)).collect();
-        if let Some(head) = signed {
-            check_signed(&edge, &leaf_hashes, head)?;
-        }
+        heads.all().try_for_each(|head| check_signed(&edge, &leaf_hashes, head))?;
         let growth = edge.grow(&leaf_hashes);
         record.check_root(&record.path_in(&layout.journal()), &growth.edge.root())?;
         tiles += check_rows(rows, applied, &growth, &mut partial)?;
@@ -219,7 +268,7 @@ fn rehash_journal(
         bar.set_position(scan.progress().0);
     }
     bar.finish_and_clear();
-    if let Some(head) = signed.filter(|head| head.size > edge.size()) {
+    if let Some(head) = heads.all().find(|head| head.size > edge.size()) {
         return Err(StoreError::JournalShort { signed: head.size, seen: edge.size() }.into());
     }
     if let Some(rows) = rows {

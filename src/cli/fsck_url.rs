@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use super::args::Fsck;
 use super::exit::{CliResult, Failure};
 use super::fsck::tell;
-use super::{files, output};
+use super::{files, fsck_evidence, output};
 use crate::client::{ClientError, EntryStream, LogClient, RemoteTiles, StreamOptions};
+use crate::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, PartialTiles, RightEdge, Tile, TileReader as _, TreeSize};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 
@@ -14,10 +16,17 @@ const TOGETHER: usize = 64;
 /// Requests for them at once: as many as for bundles.
 const AT_ONCE: usize = 4;
 
-pub fn check(url: &str, policy: &Path, json: bool) -> CliResult {
+pub fn check(args: &Fsck, policy: &Path, json: bool) -> CliResult {
     let policy = files::parse(policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
-    let client = LogClient::new(url)?;
-    let signed = client.checkpoint(&policy.log_keys())?;
+    let keys = policy.log_keys();
+    let kept = args.since.as_deref().map(|path| fsck_evidence::read_kept(path, &keys)).transpose()?;
+    let client = LogClient::new(&args.log)?;
+    let signed = client.checkpoint(&keys)?;
+    // First: a log that forked is not worth hours of hashing.
+    if let Some(kept) = kept {
+        let evidence = EvidenceDir::new(&args.evidence);
+        fsck_evidence::check_served(&client, &kept, &signed, &keys, &evidence)?;
+    }
     let head = policy.check(&signed).map_err(crate::verify::Refusal::Quorum)?;
     let head = head.get();
     let bar = output::progress("re-hashing", head.size.get(), "entries");

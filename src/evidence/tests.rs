@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cosignature::cosign;
 use crate::merkle::reference;
+use crate::merkle::tests::Definition;
 use crate::note::{NoteSigner, SignatureType};
 
 const ORIGIN: &str = "log.example.com/releases";
@@ -289,6 +290,37 @@ fn limits_are_where_they_say() {
     assert!(error.starts_with("fork evidence is too large: expected at most "), "{error}");
     let error = ForkEvidence::parse(&vec![b'\n'; MAX_FORK_BYTES]).unwrap_err().to_string();
     assert!(error.contains("at line 1"), "one byte fewer is looked at: {error}");
+}
+
+#[test]
+fn heads_are_compared_by_the_tiles_of_the_larger_one() {
+    let open = |note: Note| checkpoint::open_note(note, &keys()).unwrap();
+    let signed = |of: &[Hash]| open(head(of.len(), reference::root(of)));
+    for large in 0..18 {
+        for small in 0..=large {
+            for parts_at in 0..=large {
+                let (one, other) = (leaves(small, parts_at, "one"), leaves(large, parts_at, "other"));
+                let (a, b) = (signed(&one), signed(&other));
+                let compared = compare_heads(&Definition(&other), &a, &b).unwrap().unwrap();
+                assert_eq!(compared.is_some(), parts_at < small, "{small}, {large} from {parts_at}");
+                if let Some(evidence) = compared {
+                    evidence.judge(&keys()).expect("it holds");
+                }
+                // Tiles of another tree say nothing of the log.
+                if 0 < small && small < large && parts_at < large {
+                    let strange = leaves(large, parts_at, "strange");
+                    let compared = compare_heads(&Definition(&strange), &a, &b).unwrap();
+                    assert!(matches!(compared, Err(ProofError::RootMismatch { .. })));
+                }
+            }
+        }
+    }
+    let (a, b) = (signed(&leaves(3, 3, "")), signed(&leaves(5, 5, "")));
+    let reversed = compare_heads(&Definition(&[]), &b, &a).unwrap().unwrap_err();
+    assert_eq!(reversed, ProofError::SizesReversed { old: size(5), new: size(3) });
+    let false_empty = open(head(0, Hash::leaf(b"not empty")));
+    let evidence = compare_heads(&Definition(&[]), &false_empty, &a).unwrap().unwrap().unwrap();
+    assert!(evidence.judge(&keys()).is_ok());
 }
 
 #[test]

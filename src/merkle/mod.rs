@@ -31,4 +31,4 @@ pub use verify::{MAX_PROOF_HASHES, ProofError, verify_consistency, verify_inclus
 #[cfg(test)]
 pub(crate) mod reference;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,7 @@ use super::*;
 use crate::format::FormatError;
 
 /// Serves tiles out of a plain list of leaf hashes, by definition.
-pub(super) struct Definition<'a>(pub(super) &'a [Hash]);
+pub(crate) struct Definition<'a>(pub(crate) &'a [Hash]);
 
 impl TileReader for Definition<'_> {
     type Error = Infallible;

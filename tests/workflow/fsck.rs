@@ -138,6 +138,94 @@ fn a_replaced_checkpoint_is_not_believed() {
     world.run("fsck log").done();
 }
 
+/// The log's key, in the hands of its worst enemy.
+fn log_key(world: &World) -> NoteSigner {
+    NoteSigner::parse(String::from_utf8(world.read("log/log.key")).unwrap().trim_end()).unwrap()
+}
+
+fn sign(world: &World, size: u64, root: Hash) -> String {
+    let key = log_key(world);
+    let head = Checkpoint::new(key.public().name().clone(), TreeSize::new(size).unwrap(), root);
+    head.sign(&key).to_string()
+}
+
+/// The evidence in this directory, which anybody can check.
+#[track_caller]
+fn evidence(world: &World, dir: &str) -> Vec<(u64, u64)> {
+    let Ok(folder) = fs::read_dir(world.path(dir)) else { return Vec::new() };
+    let paths = folder.map(|entry| entry.unwrap().path());
+    let forks = paths.filter(|path| path.extension().is_some_and(|end| end == "tlog-fork"));
+    let check = |path: std::path::PathBuf| {
+        let line = format!("verify-evidence {} --policy log/endpoint.policy --json", path.display());
+        let verdict = world.run(&line).done().json();
+        assert_eq!(verdict["code"], "forked");
+        (verdict["smaller"]["size"].as_u64().unwrap(), verdict["larger"]["size"].as_u64().unwrap())
+    };
+    let mut sizes: Vec<(u64, u64)> = forks.map(check).collect();
+    sizes.sort_unstable();
+    sizes
+}
+
+#[test]
+fn a_log_that_does_not_continue_what_somebody_kept_convicts_itself() {
+    let (world, server) = large();
+    let line = |since: &str| {
+        format!("fsck {} --policy log/endpoint.policy --since {since} --evidence kept", server.url)
+    };
+    world.write("good", world.read("log/checkpoint"));
+    world.run(&line("good")).done();
+    world.publish(&server, "one.bin", "one", 1).done();
+    world.run(&line("good")).done();
+    world.run(&line("one.bin.tlog-proof")).done();
+    assert_eq!(evidence(&world, "kept"), []);
+    // Smaller, of sizes that are and are not powers of two, and as large.
+    for size in [3, 256, 600, 601] {
+        world.write("other", sign(&world, size, Hash::digest(b"another history")));
+        let ran = world.run(&line("other")).refused("fork");
+        assert!(ran.stderr.contains("kept/") && ran.stderr.contains("signed two histories"), "{ran:?}");
+        world.run(&line("other")).refused("fork");
+    }
+    assert_eq!(evidence(&world, "kept"), [(3, 601), (256, 601), (600, 601), (601, 601)]);
+    world.write("larger", sign(&world, 602, Hash::digest(b"later")));
+    world.run(&line("larger")).refused("log-rolled-back");
+    world.write("stranger", "log.example.org\n1\nx\n\n");
+    assert_eq!(world.run(&line("stranger")).exit, 1);
+    assert_eq!(evidence(&world, "kept").len(), 4);
+    // From inside, also while it is served.
+    world.run("fsck log --since good").done();
+    world.write("other", sign(&world, 77, Hash::digest(b"another history")));
+    world.run("fsck log --since other --evidence inside").refused("fork");
+    assert_eq!(evidence(&world, "inside"), [(77, 601)]);
+}
+
+#[test]
+fn heads_of_a_directory_that_contradict_each_other_are_a_fork() {
+    let world = stopped();
+    let good = world.read("log/checkpoint");
+    let fsck = "fsck log --evidence kept";
+    world.run(fsck).done();
+    // What was shown is another tree than the journal's, which the newest head is of.
+    for size in [1, 2, 3] {
+        world.write("log/checkpoint.witnessed", sign(&world, size, Hash::digest(b"shown to one")));
+        world.run(fsck).refused("fork");
+    }
+    assert_eq!(evidence(&world, "kept"), [(1, 3), (2, 3), (3, 3)]);
+    // The other way round: the journal is what was shown.
+    world.write("log/checkpoint.witnessed", &good);
+    world.write("log/checkpoint", sign(&world, 2, Hash::digest(b"signed last")));
+    world.run(fsck).refused("fork");
+    assert_eq!(evidence(&world, "kept"), [(1, 3), (2, 3), (2, 3), (3, 3)]);
+    // Neither is the journal's: somebody lies, and nobody can prove who.
+    world.write("log/checkpoint.witnessed", sign(&world, 3, Hash::digest(b"elsewhere")));
+    world.run(fsck).refused("journal-forked");
+    // What the log did not sign is no evidence against it.
+    world.write("log/checkpoint", &good);
+    world.write("log/checkpoint.witnessed", "noise");
+    let ran = world.run(fsck).done();
+    assert!(ran.stderr.contains("checkpoint.witnessed was not looked at"), "{ran:?}");
+    assert_eq!(evidence(&world, "kept").len(), 4);
+}
+
 /// Flips a bit in the first row of sled whose key begins so.
 fn flip_row(world: &World, kind: &[u8], at: usize) {
     let db = sled::open(world.path("log/sled")).unwrap();

@@ -101,7 +101,7 @@ impl Webhook {
     /// The same with another time limit for a whole request, for tests.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
-        Self { agent: agent(timeout, timeout), ..self }
+        Self { agent: agent(timeout, timeout, NAME), ..self }
     }
 }
 

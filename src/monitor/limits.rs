@@ -58,7 +58,8 @@ impl Bucket {
     fn take(self, rate: Rate, now: Duration) -> Result<Self, Duration> {
         let full_at = self.full_at.max(now) + rate.every;
         let most = now + rate.every * rate.burst;
-        if full_at <= most { Ok(Self { full_at }) } else { Err(full_at - most) }
+        let over = full_at.saturating_sub(most);
+        if over.is_zero() { Ok(Self { full_at }) } else { Err(over) }
     }
 }
 

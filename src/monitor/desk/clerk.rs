@@ -21,9 +21,11 @@ pub fn run(shared: &Shared, front: &Arc<Mutex<Front>>) {
         }
         if looked.elapsed() >= shared.settings.tick {
             looked = Instant::now();
-            let mut front = front.lock().expect("no panic while it is held");
-            let _ = front.hear();
-            let _ = front.remind();
+            // Whoever has it may be waiting for a reader of the output: closing waits for nobody's reader.
+            if let Ok(mut front) = front.try_lock() {
+                let _ = front.hear();
+                let _ = front.remind();
+            }
         }
         if moved && !shared.rest(SAVE_PAUSE.min(shared.settings.tick)) {
             break;

@@ -11,7 +11,7 @@ use super::sink::{Delivery, NotDelivered, Sink};
 use crate::client::printable;
 use crate::format::{FormatError, quote};
 
-/// How long a program may take.
+/// How long a program may take. Then it is killed; what it has started itself is not.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take still when the desk is closed.
 const LAST_TIMEOUT: Duration = Duration::from_secs(5);

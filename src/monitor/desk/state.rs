@@ -187,7 +187,7 @@ impl Shared {
         if written.is_err() {
             self.lock().moved = true;
         }
-        self.judge("positions", &written);
+        self.judge("positions of sinks", &written);
         written
     }
 
@@ -197,11 +197,11 @@ impl Shared {
         match result {
             Ok(()) => {
                 if state.faults.remove(what).is_some() {
-                    tracing::info!("the {what} of the desk can be written again");
+                    tracing::info!("{what}: well again");
                 }
             }
             Err(error) => {
-                let fault = format!("the {what} of the desk can't be written: {error}");
+                let fault = format!("{what}: {error}");
                 if state.faults.get(what) != Some(&fault) {
                     tracing::error!("{fault}");
                     state.faults.insert(what, fault);

@@ -1,0 +1,88 @@
+//! Events to a program.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use treehead::monitor::desk::{Command, Desk, Filter, SinkSettings};
+
+use super::world::{PATIENCE, eventually, forks, lines, open, settings};
+use crate::common::mounts::quick_dir;
+
+/// A script for the system's shell, as an argument list.
+fn script(dir: &Path, text: &str) -> Vec<String> {
+    let path = dir.join("script");
+    fs::write(&path, text).unwrap();
+    ["/bin/sh", path.to_str().unwrap(), dir.to_str().unwrap()].map(ToOwned::to_owned).to_vec()
+}
+
+fn command(argv: Vec<String>) -> Arc<Command> {
+    Arc::new(Command::new(argv).unwrap())
+}
+
+#[test]
+fn a_program_gets_each_event_on_its_standard_input() {
+    let dir = quick_dir();
+    let argv = script(dir.path(), "echo talk; cat >> \"$1/got\"\n");
+    let mut settings = settings();
+    settings.sinks.push(SinkSettings::command("mail", Filter::default(), argv).unwrap());
+    let desk = Desk::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
+    desk.deliver(&forks(0..3)).unwrap();
+    assert!(desk.flush(PATIENCE));
+    let got = fs::read_to_string(dir.path().join("got")).unwrap();
+    assert_eq!(got, lines(&forks(0..3)).join("\n") + "\n");
+}
+
+#[test]
+fn a_program_that_fails_is_started_again_and_its_first_words_are_told() {
+    let dir = quick_dir();
+    let text = "if [ -e \"$1/well\" ]; then exit 0; fi; \
+                yes 'much talk' | head -c 200000; printf '\\n  \\nno \\033[31mmail today\\nmore\\n' >&2; \
+                yes 'much talk' | head -c 200000 >&2; exit 3\n";
+    let desk = open(dir.path(), command(script(dir.path(), text)));
+    desk.deliver(&forks(0..1)).unwrap();
+    let fault = || desk.figures().sinks[0].fault.clone();
+    eventually("it fails", || fault().is_some());
+    let told = fault().unwrap();
+    assert!(told.contains("expected exit code 0, saw 3"), "{told}");
+    assert!(told.contains("mail today") && !told.contains('\u{1b}') && !told.contains("more"), "{told}");
+    fs::write(dir.path().join("well"), "").unwrap();
+    assert!(desk.flush(PATIENCE));
+}
+
+#[test]
+fn a_program_may_succeed_without_reading_and_ends_by_force_if_not_by_itself() {
+    let dir = quick_dir();
+    let desk = open(dir.path(), command(vec!["true".to_owned()]));
+    let long = forks(0..1).pop().unwrap().with("long", "x".repeat(7_000));
+    desk.deliver(&[long]).unwrap();
+    assert!(desk.flush(PATIENCE));
+    drop(desk);
+    let text = "if [ -e \"$1/hung\" ]; then exit 0; fi; : > \"$1/hung\"; exec sleep 1000\n";
+    let argv = script(dir.path(), text);
+    let hangs = Command::new(argv).unwrap().with_timeout(Duration::from_millis(300));
+    let desk = open(dir.path(), Arc::new(hangs));
+    desk.deliver(&forks(1..2)).unwrap();
+    assert!(desk.flush(PATIENCE));
+    assert_eq!((desk.figures().sinks[0].failures, desk.figures().sinks[0].delivered), (1, 1));
+}
+
+#[test]
+fn a_program_that_is_not_there_or_is_killed_is_told() {
+    let dir = quick_dir();
+    for (argv, expected) in [
+        (vec![dir.path().join("nothing").to_str().unwrap().to_owned()], "could not start"),
+        (script(dir.path(), "kill -9 $$\n"), "ended by signal 9"),
+    ] {
+        let state = quick_dir();
+        let desk = open(state.path(), command(argv));
+        desk.deliver(&forks(0..1)).unwrap();
+        eventually(expected, || {
+            desk.figures().sinks[0].fault.as_ref().is_some_and(|fault| fault.contains(expected))
+        });
+    }
+    for bad in [vec![], vec![String::new()], vec!["a\0b".to_owned()]] {
+        assert!(Command::new(bad).is_err());
+    }
+}

@@ -1,0 +1,25 @@
+//! Where a monitor's events go: to real receivers, under faults and power cuts, with people's words from other
+//! processes.
+
+#![cfg(feature = "cli")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[path = "../faults/faulty.rs"]
+#[allow(dead_code, reason = "shared with the faults of the log")]
+mod faulty;
+#[path = "../power_cut/recorder.rs"]
+#[allow(dead_code, reason = "shared with the power cuts of the log")]
+mod recorder;
+#[path = "../power_cut/simulated.rs"]
+#[allow(dead_code, reason = "shared with the power cuts of the log")]
+mod simulated;
+
+mod acks;
+mod command;
+mod faults;
+mod power_cut;
+mod receiver;
+mod webhook;
+mod world;

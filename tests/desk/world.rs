@@ -1,0 +1,102 @@
+//! Desks with sinks and events of the tests' own.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use treehead::monitor::desk::{
+    Delivery, Desk, DeskError, DeskSettings, Filter, NotDelivered, Sink, SinkSettings,
+};
+use treehead::monitor::event::{Code, Event};
+use treehead::store::{DiskIo, RealDisk};
+
+pub const START: u64 = 1_769_860_800;
+/// Longer than anything takes, on a busy machine too.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Keeps what it took, while it is open.
+#[derive(Default)]
+pub struct Toy {
+    pub closed: AtomicBool,
+    taken: Mutex<Vec<(String, String)>>,
+}
+
+impl Toy {
+    pub fn closed() -> Self {
+        Self { closed: AtomicBool::new(true), ..Self::default() }
+    }
+
+    /// What it took, in order, repeats left out.
+    pub fn lines(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        let taken = self.taken.lock().unwrap();
+        let is_new = |key: &String| {
+            let new = !keys.contains(key);
+            keys.push(key.clone());
+            new
+        };
+        let mut is_new = is_new;
+        taken.iter().filter(|(key, _)| is_new(key)).map(|(_, line)| line.clone()).collect()
+    }
+}
+
+impl Sink for Toy {
+    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(NotDelivered::because("closed"));
+        }
+        self.taken.lock().unwrap().push((delivery.key.to_owned(), delivery.line.to_owned()));
+        Ok(())
+    }
+}
+
+pub fn settings() -> DeskSettings {
+    let mut settings = DeskSettings::new(Arc::new(|| START));
+    settings.first_pause = Duration::from_millis(1);
+    settings.longest_pause = Duration::from_millis(20);
+    settings.tick = Duration::from_millis(5);
+    settings
+}
+
+/// Settings with this one sink.
+pub fn with_sink(sink: Arc<dyn Sink>) -> DeskSettings {
+    let mut settings = settings();
+    settings.sinks.push(SinkSettings::new("pager", Filter::default(), sink).unwrap());
+    settings
+}
+
+pub fn open_on(dir: &Path, sink: Arc<dyn Sink>, io: &Arc<dyn DiskIo>) -> Result<Arc<Desk>, DeskError> {
+    let mut settings = with_sink(sink);
+    // Written anew now and then.
+    settings.outbox_file_bytes = 1_200;
+    Desk::open_with(dir, settings, Box::new(std::io::sink()), io.clone())
+}
+
+pub fn open(dir: &Path, sink: Arc<dyn Sink>) -> Arc<Desk> {
+    let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
+    open_on(dir, sink, &io).unwrap()
+}
+
+pub fn fork(number: usize) -> Event {
+    let subject = number.to_string();
+    Event::new(Code::Fork, Some("log.example/a"), &[&subject], START, format!("fork {number}"))
+}
+
+pub fn forks(numbers: std::ops::Range<usize>) -> Vec<Event> {
+    numbers.map(fork).collect()
+}
+
+pub fn lines(events: &[Event]) -> Vec<String> {
+    events.iter().map(Event::to_line).collect()
+}
+
+/// Waits for something that another thread or process does soon.
+#[track_caller]
+pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

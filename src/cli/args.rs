@@ -81,6 +81,15 @@ release for each line, as in
    \"artifacts\":[{\"name\":\"scanner-4.2.0.tar.gz\",\"sha256\":\"<64 hex digits>\"}]}
 and may be run again at any time: what the log has is not added twice.")]
     Publish(Publish),
+    /// Say that a release should not be used any more
+    #[command(after_help = "\
+Example:
+  treehead withdraw --log http://127.0.0.1:8080 --key publisher.pem --leaf 17 \\
+      --reason 'It deletes files that it should not: see https://example.com/advisories/7'
+
+The release stays in the log, and so does the withdrawal; nothing takes either back. Only who released
+something can withdraw it. Run again with the same reason, it adds nothing.")]
+    Withdraw(super::withdraw::Withdraw),
     /// Fetch the proof file of an artifact from a log
     #[command(after_help = "\
 Example:

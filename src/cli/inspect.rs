@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::args::Inspect;
 use super::exit::{CliResult, Failure};
-use super::files;
 use super::output::{BOLD, DIM, result};
+use super::{files, statement};
 use crate::checkpoint::{self, Checkpoint};
 use crate::evidence::ForkEvidence;
 use crate::format::FormatError;
@@ -16,7 +16,7 @@ use crate::merkle::Hash;
 use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
-use crate::release::{Envelope, Release};
+use crate::release::{Envelope, Statement};
 
 pub fn run(args: &Inspect, json: bool) -> CliResult {
     let path = &args.file;
@@ -111,8 +111,7 @@ fn proof_file(proof: &ProofFile) -> Result<(Value, String), FormatError> {
                 object["entry"] = entry_object;
             }
             Err(e) => {
-                let _ =
-                    writeln!(lines, "it carries {} bytes that are no release statement ({e})", extra.len());
+                let _ = writeln!(lines, "it carries {} bytes that are no statement ({e})", extra.len());
             }
         },
     }
@@ -158,31 +157,13 @@ fn tree_head(head: &Checkpoint, note: &Note) -> (Value, String) {
 }
 
 fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {
-    let release = Release::parse(envelope.payload())?;
+    let (mut object, mut lines) = statement::tell(&Statement::parse(envelope.payload())?);
     let leaf = Hash::leaf(&envelope.to_entry());
     let keys: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
-    let mut lines = format!(
-        "{BOLD}a release statement{BOLD:#}\nrelease   {}\nkind      {}\nchannel   {}, sequence {}\n",
-        release.purl, release.kind, release.channel, release.sequence
-    );
-    for subject in &release.subjects {
-        let _ = writeln!(lines, "artifact  {}  {}", subject.sha256.to_hex(), subject.name);
-    }
-    if let Some(source) = &release.source {
-        let _ = writeln!(lines, "source    {} {}:{}", source.uri, source.digest.0, source.digest.1);
-    }
-    if let Some(audience) = &release.audience {
-        let _ = writeln!(lines, "audience  {audience} (not everyone)");
-    }
     let _ =
         writeln!(lines, "leaf      {}\nsigned    by key {}", leaf.to_hex(), keys.join("\n          by key "));
-    let artifacts: Vec<Value> =
-        release.subjects.iter().map(|s| json!({ "name": s.name, "sha256": s.sha256.to_hex() })).collect();
-    let object = json!({
-        "what": "release", "purl": release.purl.as_str(), "kind": release.kind.as_str(), "channel": release.channel,
-        "sequence": release.sequence, "artifacts": artifacts, "audience": release.audience,
-        "leaf_hash": leaf.to_hex(), "keys": keys,
-    });
+    object["leaf_hash"] = leaf.to_hex().into();
+    object["keys"] = keys.into();
     Ok((object, lines))
 }
 

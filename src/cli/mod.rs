@@ -28,8 +28,10 @@ mod repair;
 mod restore;
 mod serve;
 mod sources;
+mod statement;
 mod verify;
 mod verify_evidence;
+mod withdraw;
 mod witness;
 mod witnesses;
 
@@ -52,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Keygen(args) => keygen::run(&args, json),
         Command::Publisher(args) => publisher::run(&args, json),
         Command::Publish(args) => publish::run(&args, json),
+        Command::Withdraw(args) => withdraw::run(&args, json),
         Command::Prove(args) => prove::run(&args, json),
         Command::Verify(args) => verify::run(&args, json),
         Command::VerifyEvidence(args) => verify_evidence::run(&args, json),

@@ -21,7 +21,7 @@ pub use http::LogClient;
 pub(crate) use http::is_code;
 #[cfg(feature = "server")]
 pub(crate) use http::printable;
-pub use submit::{BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait};
+pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait};
 pub use tiles::RemoteTiles;
 pub use witness::{CosignAnswer, WitnessClient};
 

@@ -6,6 +6,7 @@ use super::http::{is_code, printable};
 use super::{ClientError, LogClient};
 use crate::bundle;
 use crate::format::{FormatError, quote};
+use crate::merkle::LeafIndex;
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
 
 /// Most bytes in one `/add-batch` body that a treehead log takes.
@@ -14,6 +15,24 @@ pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
 pub const MAX_BATCH_ENTRIES: usize = 4_096;
 /// Largest answer: an object of less than 512 bytes for each entry.
 const MAX_ANSWER_BYTES: usize = MAX_BATCH_ENTRIES * 512;
+
+/// Largest answer to one entry in JSON.
+const MAX_ENTRY_ANSWER_BYTES: usize = 4 * 1024;
+
+/// Where an entry is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Its place.
+    pub index: LeafIndex,
+    /// Whether the log had it before.
+    pub duplicate: bool,
+}
+
+#[derive(Deserialize)]
+struct AddAnswer {
+    index: u64,
+    duplicate: bool,
+}
 
 /// What the log says of an entry of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -109,6 +128,23 @@ impl LogClient {
         let path = format!("add?wait={}", wait.as_str());
         let answer = self.post(&path, "text/x-tlog-proof", entry, MAX_PROOF_FILE_BYTES)?;
         ProofFile::parse(&answer).map_err(|source| ClientError::Malformed { url: self.url("add"), source })
+    }
+
+    /// Appends an entry and waits. The log says where it is, and does not prove it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn append(&self, entry: &[u8], wait: Wait) -> Result<Appended, ClientError> {
+        let path = format!("add?wait={}", wait.as_str());
+        let answer = self.post(&path, "application/json", entry, MAX_ENTRY_ANSWER_BYTES)?;
+        let malformed = |seen: String| ClientError::Malformed {
+            url: self.url("add"),
+            source: FormatError::malformed("the answer", "JSON with index and duplicate", seen),
+        };
+        let AddAnswer { index, duplicate } =
+            serde_json::from_slice(&answer).map_err(|e| malformed(quote(&e.to_string())))?;
+        let index = LeafIndex::new(index).ok_or_else(|| malformed(format!("leaf {index}")))?;
+        Ok(Appended { index, duplicate })
     }
 
     /// Appends a batch and waits. One answer for each entry, in order.

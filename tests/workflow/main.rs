@@ -8,5 +8,6 @@ mod middleman;
 mod one;
 mod program;
 mod state;
+mod withdraw;
 mod witnessed;
 mod witnesses;

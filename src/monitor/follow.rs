@@ -10,6 +10,7 @@
 //!
 //! Nothing is said of an entry before step 3 has shown that it is in the tree that the log signed.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -471,8 +472,10 @@ impl Follower {
         self.state.verified = Some(note);
         self.tools.board.settle(head.get(), Verdict::Consistent);
         if grown {
-            let witnesses: Vec<String> =
-                cosigned.cosignatures().iter().map(|by| by.cosigner.clone()).collect();
+            // One with two keys has cosigned once.
+            let witnesses: BTreeSet<&str> =
+                cosigned.cosignatures().iter().map(|by| by.cosigner.as_str()).collect();
+            let witnesses: Vec<&str> = witnesses.into_iter().collect();
             let event = Event::new(
                 Code::Head,
                 Some(origin.as_str()),

@@ -83,6 +83,8 @@ pub struct Settings {
     pub interval: Duration,
     /// Fetches from one log at once.
     pub parallel: usize,
+    /// How long one request may take.
+    pub timeout: Duration,
     /// Told to logs and peers with each request, so that they can reach whoever runs it.
     pub contact: Option<String>,
     /// The logs.
@@ -103,6 +105,7 @@ impl Settings {
             dir,
             interval: Duration::from_secs(60),
             parallel: 4,
+            timeout: Duration::from_secs(60),
             contact: None,
             logs: Vec::new(),
             peers: Vec::new(),
@@ -295,7 +298,7 @@ impl Monitor {
     }
 
     fn client(&self, url: &str) -> Result<LogClient, ClientError> {
-        let builder = LogClient::builder();
+        let builder = LogClient::builder().timeout(self.settings.timeout);
         match &self.settings.contact {
             Some(contact) => builder.contact(contact).build(url),
             None => builder.build(url),

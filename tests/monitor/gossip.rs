@@ -1,0 +1,194 @@
+//! Tree heads that monitors, witnesses and endpoints show each other.
+
+use std::fs;
+
+use treehead::evidence::ForkEvidence;
+use treehead::merkle::Hash;
+use treehead::monitor::Peer;
+
+use crate::common::http::{get, post};
+use crate::common::liar::Liar;
+use crate::common::liar::lie::Lie;
+use crate::common::log::{ORIGIN, log_signer};
+use crate::world::{Log, World};
+
+fn entries(name: &str, count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|at| format!("{name} {at}").into_bytes()).collect()
+}
+
+fn peer(name: &str, url: String) -> Peer {
+    Peer { label: format!("peer {name}"), url, push: false }
+}
+
+fn path() -> String {
+    format!("/{}/checkpoint", Hash::digest(ORIGIN.as_bytes()).to_hex())
+}
+
+/// The fork that a world has evidence of, judged by the log's key alone.
+#[track_caller]
+fn fork_of(world: &World, log: &Liar) -> (u64, u64) {
+    let files = world.evidence();
+    assert_eq!(files.len(), 1, "{files:?}: {:#?}", world.output.alerts());
+    let evidence = ForkEvidence::parse(&fs::read(&files[0]).unwrap()).unwrap();
+    let fork = evidence.judge(&log.keys()).unwrap();
+    (fork.smaller().size.get(), fork.larger().size.get())
+}
+
+/// Two monitors that the log shows two histories, which part at size 300.
+fn split(here: usize, there: usize) -> (Liar, World, World) {
+    let log = Liar::serve(entries("first", 300));
+    log.append("", &entries("here", here - 300));
+    log.fork("other", 300, &entries("there", there - 300));
+    let a = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    let b = World::new(vec![Log::opaque(&log.url_of("other"), &log.policy())]);
+    (log, a, b)
+}
+
+#[test]
+fn two_monitors_that_are_shown_two_histories_find_out() {
+    for (here, there) in [(400, 400), (512, 700), (700, 512), (301, 1_000)] {
+        let (log, mut a, b) = split(here, there);
+        let running = b.run();
+        b.output.wait_for("head");
+        a.peers.push(peer("b", running.url()));
+        a.once();
+        if here >= there {
+            // Its own log's tiles prove it.
+            assert_eq!(a.output.alerts(), ["fork"], "{here} {there}");
+            assert_eq!(fork_of(&a, &log), (there as u64, here as u64));
+            assert_eq!(a.output.of("fork")[0]["source"], "peer b");
+        } else {
+            // Only the one with the larger tree can prove it; it is told by the other's push.
+            assert_eq!(a.output.alerts(), Vec::<String>::new(), "{here} {there}");
+            let note = log.branch("").note(here, &log_signer().into(), &[], 1);
+            let reply = post(running.address, "/gossip", note.as_bytes());
+            assert_eq!(reply.status, 202);
+            b.output.wait_for("fork");
+            assert_eq!(fork_of(&b, &log), (here as u64, there as u64));
+            // And the one with the smaller tree is told that it is kept in the dark.
+            a.pass(601);
+            a.once();
+            assert_eq!(a.output.alerts(), ["head-ahead"]);
+            // Until its own log grows past the other one.
+            log.append("", &entries("more", there + 5 - here));
+            a.once();
+            assert_eq!(a.output.alerts(), ["head-ahead", "fork"]);
+            assert_eq!(fork_of(&a, &log), (there as u64, there as u64 + 5));
+        }
+    }
+}
+
+#[test]
+fn monitors_that_push_tell_each_other() {
+    let (log, mut a, b) = split(400, 400);
+    let running = b.run();
+    b.output.wait_for("head");
+    a.peers.push(Peer { push: true, ..peer("b", running.url()) });
+    let _running = a.run();
+    a.output.wait_for("fork");
+    let told = b.output.wait_for("fork");
+    assert_eq!(told["source"], "gossip");
+    assert_eq!((fork_of(&a, &log), fork_of(&b, &log)), ((400, 400), (400, 400)));
+    assert_eq!(
+        fs::read(&a.evidence()[0]).unwrap(),
+        fs::read(&b.evidence()[0]).unwrap(),
+        "one fork, one file"
+    );
+}
+
+#[test]
+fn older_and_newer_heads_of_one_history_are_consistent() {
+    let log = Liar::serve(entries("first", 300));
+    let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    let running = world.run();
+    world.output.wait_for("head");
+    // It is told before it is shown.
+    let own = loop {
+        let own = get(running.address, &path());
+        if own.status == 200 {
+            break own;
+        }
+    };
+    let push = |size: usize| {
+        let note = log.branch("").note(size, &log_signer().into(), &[], 1);
+        post(running.address, "/gossip", note.as_bytes())
+    };
+    for size in [0, 1, 128, 256, 299, 300] {
+        let reply = push(size);
+        assert!([200, 202].contains(&reply.status), "{size}: {reply:?}");
+        assert_eq!(reply.body, own.body, "the answer is its own head");
+    }
+    log.append("", &entries("more", 100));
+    assert_eq!(push(400).status, 202);
+    while push(400).status != 200 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(world.output.alerts(), Vec::<String>::new());
+    let figures = get(running.address, "/metrics");
+    let figures = figures.text();
+    assert!(
+        figures.contains("treehead_monitor_log_verified_size{origin=\"log.example/releases\"} 400\n"),
+        "{figures}"
+    );
+    assert!(figures.contains(
+        "treehead_monitor_peer_heads{origin=\"log.example/releases\",peer=\"gossip\",verdict=\"forked\"} 0\n"
+    ));
+    let page = get(running.address, "/");
+    assert!(page.header("content-type").unwrap().starts_with("text/html"));
+    assert!(
+        page.text().contains("No alert is open") && page.text().contains("<td>gossip<td>400"),
+        "{}",
+        page.text()
+    );
+    assert_eq!(get(running.address, "/healthz").json()["status"], "ok");
+}
+
+#[test]
+fn what_is_pushed_has_to_be_a_signed_head_of_a_followed_log() {
+    let log = Liar::serve(entries("first", 10));
+    let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    let running = world.run();
+    world.output.wait_for("head");
+    let note = log.branch("").note(7, &log_signer().into(), &[], 1);
+    post(running.address, "/gossip", b"").problem(400, "malformed");
+    post(running.address, "/gossip", b"<html>").problem(400, "malformed");
+    post(running.address, "/gossip", &vec![b'a'; 2_000_000]).problem(413, "too-large");
+    let other = note.replace(ORIGIN, "other.example/log");
+    post(running.address, "/gossip", other.as_bytes()).problem(404, "unknown-origin");
+    let changed = note.replacen("\n7\n", "\n8\n", 1);
+    post(running.address, "/gossip", changed.as_bytes()).problem(403, "log-signature");
+    let says = get(running.address, "/0000/checkpoint").problem(404, "no-route");
+    assert!(says.contains("docs/monitor.md"), "{says}");
+    get(running.address, &format!("/{}/checkpoint", "00".repeat(32))).problem(404, "not-followed");
+    get(running.address, "/gossip").problem(405, "wrong-method");
+    assert_eq!(world.output.alerts(), Vec::<String>::new());
+}
+
+#[test]
+fn one_address_pushes_so_often_and_no_more() {
+    let log = Liar::serve(entries("first", 10));
+    let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    let running = world.run();
+    world.output.wait_for("head");
+    let note = log.branch("").note(10, &log_signer().into(), &[], 1);
+    let statuses: Vec<u16> =
+        (0..60).map(|_| post(running.address, "/gossip", note.as_bytes()).status).collect();
+    assert_eq!(statuses[..20], [200; 20]);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    let reply = post(running.address, "/gossip", note.as_bytes());
+    assert!(reply.status == 429 && reply.header("retry-after").is_some(), "{reply:?}");
+}
+
+#[test]
+fn a_peer_that_shows_what_the_log_did_not_sign_is_told_of() {
+    let log = Liar::serve(entries("first", 10));
+    let stranger = Liar::serve(entries("first", 10));
+    stranger.set(Lie::Html);
+    let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    world.peers.push(peer("stranger", stranger.url()));
+    world.once();
+    assert_eq!(world.output.alerts(), ["peer-misbehaves"]);
+    stranger.be_honest();
+    world.once();
+    assert_eq!(world.output.of("ended").len(), 1, "404 is no lie");
+}

@@ -1,0 +1,230 @@
+//! A monitor in this process.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use treehead::monitor::desk::DeskSettings;
+use treehead::monitor::{
+    Clock, Expect, Monitor, Once, Patience, Peer, Rules, Settings, Start, Watch, open_publishers,
+};
+use treehead::policy::Policy;
+use treehead::server::Profile;
+
+/// When tests begin, seconds since 1970.
+pub const NOW: u64 = 1_790_000_000;
+/// Longer than anything takes here: then something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a monitor printed.
+#[derive(Clone, Default)]
+pub struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic while it is held").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Output {
+    pub fn events(&self) -> Vec<Value> {
+        let bytes = self.0.lock().expect("no panic while it is held").clone();
+        let text = String::from_utf8(bytes).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("a line is a JSON object")).collect()
+    }
+
+    /// Those of a code.
+    pub fn of(&self, code: &str) -> Vec<Value> {
+        self.events().into_iter().filter(|event| event["event"] == code).collect()
+    }
+
+    /// Codes of all alerts, in order.
+    pub fn alerts(&self) -> Vec<String> {
+        let alert = |event: &Value| event["severity"] == "alert" && event["event"] != "ended";
+        let name = |event: Value| event["event"].as_str().expect("a code").to_owned();
+        self.events().into_iter().filter(alert).map(name).collect()
+    }
+
+    /// Waits for an event of a code.
+    #[track_caller]
+    pub fn wait_for(&self, code: &str) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(event) = self.of(code).pop() {
+                return event;
+            }
+            assert!(Instant::now() < until, "no {code} in {:#?}", self.events());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// How a log is followed in tests.
+pub struct Log {
+    pub url: String,
+    pub policy: String,
+    pub profile: Profile,
+    pub publishers: Option<PathBuf>,
+    pub expect: Option<PathBuf>,
+    pub watches: Vec<Watch>,
+    pub start: Start,
+    pub patience: Patience,
+}
+
+impl Log {
+    pub fn opaque(url: &str, policy: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            policy: policy.to_owned(),
+            profile: Profile::Opaque,
+            publishers: None,
+            expect: None,
+            watches: Vec::new(),
+            start: Start::Beginning,
+            patience: Patience { stalled: u64::MAX, unreachable: 0, ..Patience::default() },
+        }
+    }
+
+    pub fn release(url: &str, policy: &str, publishers: &Path) -> Self {
+        let publishers = Some(publishers.to_owned());
+        Self { profile: Profile::Release, publishers, ..Self::opaque(url, policy) }
+    }
+
+    fn rules(&self) -> Rules {
+        let policy = Policy::parse(self.policy.as_bytes()).expect("a policy");
+        Rules {
+            origin: policy.logs()[0].key.name().clone(),
+            keys: policy.log_keys(),
+            url: self.url.clone(),
+            policy,
+            profile: self.profile,
+            publishers: self.publishers.as_deref().map(|path| open_publishers(path).expect("publishers")),
+            expect: self.expect.as_deref().map(|path| Expect::open(path, Vec::new()).expect("a manifest")),
+            watches: self.watches.clone(),
+            start: self.start,
+            patience: self.patience,
+        }
+    }
+}
+
+/// A monitor's directory, its clock, and what it printed so far.
+pub struct World {
+    pub temp: TempDir,
+    pub clock: Arc<AtomicU64>,
+    pub output: Output,
+    pub logs: Vec<Log>,
+    pub peers: Vec<Peer>,
+    pub interval: Duration,
+    pub timeout: Duration,
+}
+
+impl World {
+    pub fn new(logs: Vec<Log>) -> Self {
+        Self {
+            temp: tempfile::tempdir().expect("a directory"),
+            clock: Arc::new(AtomicU64::new(NOW)),
+            output: Output::default(),
+            logs,
+            peers: Vec::new(),
+            interval: Duration::from_millis(20),
+            timeout: Duration::from_secs(20),
+        }
+    }
+
+    pub fn dir(&self) -> PathBuf {
+        self.temp.path().join("state")
+    }
+
+    /// Time goes by.
+    pub fn pass(&self, seconds: u64) {
+        self.clock.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    pub fn clock(&self) -> Clock {
+        let clock = self.clock.clone();
+        Arc::new(move || clock.load(Ordering::SeqCst))
+    }
+
+    pub fn open(&self) -> Arc<Monitor> {
+        let mut settings = Settings::new(self.dir());
+        settings.clock = self.clock();
+        settings.interval = self.interval;
+        settings.timeout = self.timeout;
+        settings.logs = self.logs.iter().map(|log| Arc::new(log.rules())).collect();
+        settings.peers = self.peers.clone();
+        let desk = DeskSettings::new(self.clock());
+        Monitor::open(settings, desk, Box::new(self.output.clone())).expect("the monitor opens")
+    }
+
+    /// Follows everything once.
+    #[track_caller]
+    pub fn once(&self) -> Once {
+        let progress: treehead::monitor::OnProgress = Arc::new(|_, _, _| ());
+        self.open().once(&progress).expect("the monitor can go on")
+    }
+
+    /// Files of evidence.
+    pub fn evidence(&self) -> Vec<PathBuf> {
+        let Ok(files) = fs::read_dir(self.dir().join("evidence")) else { return Vec::new() };
+        files.map(|file| file.expect("a file").path()).collect()
+    }
+
+    /// Runs it until it is dropped.
+    pub fn run(&self) -> Running {
+        Running::start(self.open())
+    }
+}
+
+/// A monitor that runs. Stops when it is dropped.
+pub struct Running {
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(monitor: Arc<Monitor>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let (told, address) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                told.send(listener.local_addr().expect("an address")).expect("somebody waits");
+                let stopped = async {
+                    let _ = stopped.await;
+                };
+                let progress: treehead::monitor::OnProgress = Arc::new(|_, _, _| ());
+                monitor.run(Some(listener), progress, stopped).await.expect("the monitor can go on");
+            });
+        });
+        let address = address.recv().expect("the monitor listens");
+        Self { address, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the monitor panicked");
+        }
+    }
+}

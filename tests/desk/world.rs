@@ -67,10 +67,19 @@ pub fn with_sink(sink: Arc<dyn Sink>) -> DeskSettings {
 }
 
 pub fn open_on(dir: &Path, sink: Arc<dyn Sink>, io: &Arc<dyn DiskIo>) -> Result<Arc<Desk>, DeskError> {
-    let mut settings = with_sink(sink);
-    // Written anew now and then.
-    settings.outbox_file_bytes = 1_200;
-    Desk::open_with(dir, settings, Box::new(std::io::sink()), io.clone())
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut settings = with_sink(sink.clone());
+        // Written anew now and then.
+        settings.outbox_file_bytes = 1_200;
+        match Desk::open_with(dir, settings, Box::new(std::io::sink()), io.clone()) {
+            // A program that another test starts has all files of this process for a moment.
+            Err(DeskError::InUse { .. }) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
 }
 
 pub fn open(dir: &Path, sink: Arc<dyn Sink>) -> Arc<Desk> {

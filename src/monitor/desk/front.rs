@@ -79,10 +79,12 @@ impl Front {
     /// What is to be told of these events: alerts only that are not open already.
     pub fn sort(&self, events: &[Event]) -> Vec<Item> {
         let now = self.shared.now();
+        // Before the lock: sinks need it, and there may be very many.
+        let lines: Vec<String> = events.iter().map(Event::to_line).collect();
         let mut raised = HashSet::new();
         let state = self.shared.lock();
-        let item = |event: &Event| {
-            let (id, line) = (event.id.to_string(), event.to_line());
+        let item = |(event, line): (&Event, String)| {
+            let id = event.id.to_string();
             let (code, log) = (event.code.as_str(), event.origin.as_deref());
             let purl = event.data.get("purl").and_then(|purl| purl.as_str());
             let silenced = state.silences.cover(Subject { code, log, purl }, now);
@@ -125,7 +127,7 @@ impl Front {
             }));
             Some(item)
         };
-        events.iter().filter_map(item).collect()
+        events.iter().zip(lines).filter_map(item).collect()
     }
 
     /// What is to be told of the end of a condition; none where it is not open.
@@ -145,8 +147,8 @@ impl Front {
         add("message", &cut(message));
         add("since", &format_time(entry.raised));
         let key = format!("{id}-ended-{}", entry.raised);
-        // Who was never told that it began need not hear that it ended.
-        let silenced = entry.told.is_none() || state.silences.cover_alert(entry, now);
+        // Who was told that it began waits for its end, silence or not; who was not has nothing to hear.
+        let silenced = entry.told.is_none();
         Some(Item { key, code: entry.code.clone(), severity, line, silenced, then: Then::End(id) })
     }
 

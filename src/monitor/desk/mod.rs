@@ -77,6 +77,12 @@ pub enum DeskError {
         /// What is lost by that.
         cost: &'static str,
     },
+    /// Another process has the desk.
+    #[error("{} is in use by another monitor: stop it first, alerts would be told twice", path.display())]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// The output is gone, as when who read it went away.
     #[error("could not write events to the output: {0}")]
     Output(std::io::Error),
@@ -122,7 +128,10 @@ impl Desk {
         io: Arc<dyn DiskIo>,
     ) -> Result<Arc<Self>, DeskError> {
         settings.check()?;
-        let lock = DirLock::acquire(&dir.join("desk.lock"))?;
+        let lock = DirLock::acquire(&dir.join("desk.lock")).map_err(|error| match error {
+            StoreError::Locked { path } => DeskError::InUse { path },
+            error => error.into(),
+        })?;
         let book = Book::read(dir)?;
         let (records, next, sinks) = resume(dir, &settings)?;
         let mut queue = Queue::new(records, next);

@@ -104,10 +104,8 @@ pub enum NetworkFault {
     Timeout,
     /// The connection ended before the answer did.
     Closed,
-    /// What came is no HTTP/1.1, or not packed as its header says.
+    /// What came is no HTTP/1.1, not packed as its header says, or has a header without end.
     Garbled,
-    /// A header without end.
-    Header,
 }
 
 impl ClientError {
@@ -163,7 +161,6 @@ impl NetworkFault {
             Self::Timeout => "timeout",
             Self::Closed => "closed",
             Self::Garbled => "garbled",
-            Self::Header => "too-large",
         }
     }
 }

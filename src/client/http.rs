@@ -198,10 +198,10 @@ pub(super) fn network(url: &str, error: &ureq::Error) -> ClientError {
     use std::io::ErrorKind as Kind;
     let fault = match error {
         ureq::Error::Timeout(_) => NetworkFault::Timeout,
-        ureq::Error::LargeResponseHeader(..) => NetworkFault::Header,
-        ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::Decompress(..) => {
-            NetworkFault::Garbled
-        }
+        ureq::Error::Protocol(_)
+        | ureq::Error::Http(_)
+        | ureq::Error::LargeResponseHeader(..)
+        | ureq::Error::Decompress(..) => NetworkFault::Garbled,
         ureq::Error::Io(e) => match e.kind() {
             Kind::TimedOut | Kind::WouldBlock => NetworkFault::Timeout,
             Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => {

@@ -141,7 +141,6 @@ fn each_error_has_a_code_of_its_own() {
         (network(NetworkFault::Timeout), "timeout"),
         (network(NetworkFault::Closed), "closed"),
         (network(NetworkFault::Garbled), "garbled"),
-        (network(NetworkFault::Header), "too-large"),
         (status(301), "redirect"),
         (status(308), "redirect"),
         (status(400), "refused"),

@@ -1,5 +1,6 @@
 //! Each lie of a log has its own word, costs little, and hangs nobody.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use treehead::checkpoint::Checkpoint;
@@ -15,10 +16,20 @@ use crate::common::toy_witness::signers;
 
 const ENTRIES: usize = 1_100;
 
-/// Impatient: a test that waits a minute for each lie would not be run.
+/// Does not wait long between tries: the log is a thread of this process.
 fn client(url: &str) -> LogClient {
-    let builder = LogClient::builder().timeout(Duration::from_millis(700)).tries(3);
+    LogClient::builder().tries(3).pause(Duration::from_millis(5)).build(url).unwrap()
+}
+
+/// Does not wait long for an answer either.
+fn hasty(url: &str) -> LogClient {
+    let builder = LogClient::builder().timeout(Duration::from_millis(1_500)).tries(3);
     builder.pause(Duration::from_millis(5)).build(url).unwrap()
+}
+
+/// The client that finds a lie within seconds, and takes no slow machine for one.
+fn client_for(lie: &Lie, url: &str) -> LogClient {
+    if matches!(lie, Lie::Drip(_)) { hasty(url) } else { client(url) }
 }
 
 fn size(size: usize) -> TreeSize {
@@ -40,7 +51,7 @@ fn on_the_wire() -> Vec<(Lie, &'static str)> {
         (Lie::Endless(Framing::Chunked), "too-large"),
         (Lie::Endless(Framing::Close), "too-large"),
         (Lie::GzipBomb, "too-large"),
-        (Lie::HeaderFlood, "too-large"),
+        (Lie::HeaderFlood, "garbled"),
         (Lie::Drip(Duration::from_millis(200)), "timeout"),
         (Lie::Status(500), "server-error"),
         (Lie::Status(502), "server-error"),
@@ -75,7 +86,7 @@ fn each_lie_about_entries_has_its_word() {
     ];
     for (lie, code) in lies.into_iter().chain(on_the_wire()) {
         liar.set(lie.clone());
-        let error = stream(&client, ENTRIES).unwrap_err();
+        let error = stream(&client_for(&lie, &liar.url()), ENTRIES).unwrap_err();
         assert_eq!(error.code(), code, "{lie:?}: {error}");
         assert!(error.to_string().contains(&liar.url()), "{error}");
         liar.be_honest();
@@ -109,7 +120,8 @@ fn what_passes_is_tried_again() {
     for lie in lies.into_iter().chain([Lie::Drip(Duration::from_secs(1))]) {
         // Never three times in a row for the same bundle: each request is for one that is missing.
         liar.set_only(lie.clone(), Only::any().times(2));
-        assert_eq!(stream(&client(&liar.url()), ENTRIES).unwrap(), leaf_hashes(&entries), "{lie:?}");
+        let client = client_for(&lie, &liar.url());
+        assert_eq!(stream(&client, ENTRIES).unwrap(), leaf_hashes(&entries), "{lie:?}");
         liar.be_honest();
     }
 }
@@ -127,6 +139,32 @@ fn a_pause_that_the_log_asks_for_is_kept() {
     liar.set(Lie::Busy(503, 31));
     assert_eq!(stream(&client(&liar.url()), ENTRIES).unwrap_err().code(), "busy");
     assert!(liar.asked().len() - before <= 4);
+}
+
+#[test]
+fn whoever_waits_for_a_busy_log_can_be_stopped() {
+    let liar = Liar::serve(numbered(ENTRIES));
+    liar.set(Lie::Busy(503, 30));
+    let client = client(&liar.url());
+    let options = StreamOptions::default();
+    let mut stream = EntryStream::new(&client, size(0)..size(ENTRIES), &options);
+    eventually("it was told to wait", || !liar.asked().is_empty() && liar.requests() == 0);
+    options.stop.store(true, Ordering::Relaxed);
+    // Had it waited, the log would have been asked again, and its refusal be the answer.
+    assert!(matches!(stream.next(), Some(Err(ClientError::Stopped))));
+    assert!(stream.next().is_none() && liar.asked().len() <= 4);
+}
+
+#[test]
+fn nobody_goes_where_a_log_sends_them() {
+    let (liar, other) = (Liar::serve(numbered(ENTRIES)), Liar::serve(numbered(ENTRIES)));
+    for to in [None, Some(other.url()), Some(format!("{}/tile/entries/000", other.url()))] {
+        liar.set(Lie::Redirect(to));
+        assert_eq!(stream(&client(&liar.url()), ENTRIES).unwrap_err().code(), "redirect");
+        liar.be_honest();
+    }
+    assert!(other.asked().is_empty());
+    assert!(liar.counts().values().all(|count| *count <= 3), "each once for each redirect");
 }
 
 #[test]
@@ -168,7 +206,7 @@ fn bundles_of_many_megabytes_come_through_one_after_the_other() {
 #[test]
 fn dropping_a_stream_ends_its_workers() {
     let liar = Liar::serve(numbered(3_000));
-    let client = client(&liar.url());
+    let client = hasty(&liar.url());
     let options = StreamOptions { parallel: 3, ..StreamOptions::default() };
     liar.set(Lie::Drip(Duration::from_millis(100)));
     let stream = EntryStream::new(&client, size(0)..size(3_000), &options);
@@ -192,7 +230,7 @@ fn each_lie_about_heads_has_its_word() {
     ];
     for (lie, code) in lies.into_iter().chain(on_the_wire()) {
         liar.set(lie.clone());
-        let error = client.checkpoint(&liar.keys()).unwrap_err();
+        let error = client_for(&lie, &liar.url()).checkpoint(&liar.keys()).unwrap_err();
         assert_eq!(error.code(), code, "{lie:?}: {error}");
         liar.be_honest();
     }
@@ -206,15 +244,14 @@ fn each_lie_about_heads_has_its_word() {
 fn each_lie_about_tiles_has_its_word() {
     let entries = numbered(ENTRIES);
     let liar = Liar::serve(entries.clone());
-    let client = client(&liar.url());
-    let (tiles, root) = (RemoteTiles(&client), liar.branch("").head_at(ENTRIES, &log_signer().into()).root);
+    let root = liar.branch("").head_at(ENTRIES, &log_signer().into()).root;
     let leaf = Hash::leaf(&entries[3]);
     let index = size(3).next_index();
-    let prove = || {
-        prove_inclusion(&tiles, index, &leaf, size(ENTRIES), &root)
+    let prove = |client: &LogClient| {
+        prove_inclusion(&RemoteTiles(client), index, &leaf, size(ENTRIES), &root)
             .and_then(|proof| proof.map_err(ClientError::from))
     };
-    prove().unwrap();
+    prove(&client(&liar.url())).unwrap();
     let lies = [
         (Lie::WrongTile, "wrong-tile"),
         (Lie::TruncatedTile, "truncated-tile"),
@@ -224,7 +261,7 @@ fn each_lie_about_tiles_has_its_word() {
     ];
     for (lie, code) in lies.into_iter().chain(on_the_wire()) {
         liar.set(lie.clone());
-        let error = prove().unwrap_err();
+        let error = prove(&client_for(&lie, &liar.url())).unwrap_err();
         assert_eq!(error.code(), code, "{lie:?}: {error}");
         liar.be_honest();
     }

@@ -1,13 +1,13 @@
 //! `treehead fsck URL` of a log that lies.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::common::liar::Liar;
 use crate::common::liar::lie::{Framing, Lie, Only};
 use crate::common::log::{log_signer, numbered};
 use crate::common::toy_witness::signers;
+use crate::treehead;
 
 struct World {
     dir: tempfile::TempDir,
@@ -24,16 +24,11 @@ impl World {
 
     /// Exit code, and the code in the verdict.
     fn fsck(&self) -> (i32, String, String) {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_treehead"));
-        program
-            .args(["fsck", &self.liar.url(), "--policy"])
-            .arg(self.dir.path().join("policy"))
-            .arg("--json");
-        let output = program.output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let verdict: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let policy = self.dir.path().join("policy");
+        let (exit, verdict) =
+            treehead(&["fsck", &self.liar.url(), "--policy", policy.to_str().expect("a path of text")]);
         let word = |name: &str| verdict[name].as_str().unwrap_or_default().to_owned();
-        (output.status.code().unwrap(), word("code"), word("message"))
+        (exit, word("code"), word("message"))
     }
 }
 

@@ -44,7 +44,7 @@ pub enum ClientError {
         entry: Option<usize>,
     },
     /// An answer of more bytes than any that is right.
-    #[error("{url} answered what can't be right: {source}")]
+    #[error("{url} answered what can't be read: {source}")]
     TooLarge {
         /// What was asked for.
         url: String,

@@ -1,7 +1,9 @@
+mod attestations;
 mod envelopes;
 mod facts;
 mod publishers;
 mod statements;
+mod withdrawals;
 
 use proptest::prelude::*;
 

@@ -9,7 +9,7 @@ use crate::merkle::{Manifest, Plan, RightEdge, Tile, TileReader};
 use crate::note::{KeyId, KeyName, Note, NoteSignature, NoteSigner, SignatureType};
 use crate::proof_file::ProofFile;
 use crate::release::tests::{publisher_signer, publisher_toml, sample_release, signed_entry};
-use crate::release::{ManifestRef, PublisherSigner, PurlPattern};
+use crate::release::{ManifestRef, PublisherSigner, PurlPattern, Withdrawal};
 
 /// When the first witness cosigned; the second did a minute later.
 const COSIGNED: u64 = 1_770_000_000;
@@ -498,6 +498,24 @@ fn a_genuine_release_of_another_package_is_not_what_was_asked_for() {
     let refusal = ask("pkg:generic/example/another").unwrap_err();
     assert_eq!(refusal.code(), "other-package");
     assert!(refusal.to_string().contains("expected pkg:generic/example/another, saw pkg:"), "{refusal}");
+}
+
+/// Its publisher signed it, and the log has it: but nothing of it says "install this".
+#[test]
+fn a_withdrawal_is_no_release() {
+    let scene = Scene::with(|s| {
+        s.entry = Box::new(|entry| {
+            let withdrawal = Withdrawal::of(LeafIndex::new(2).unwrap(), &entry, "it crashes").unwrap();
+            let payload = withdrawal.to_payload().unwrap();
+            Envelope::sign(payload, &[&publisher_signer(1)]).unwrap().to_entry()
+        });
+    });
+    let refusal = scene.refusal();
+    assert_eq!(
+        (refusal.code(), &refusal),
+        ("not-a-release", &Refusal::NotARelease { seen: StatementKind::Withdrawal })
+    );
+    assert_eq!(refusal.to_string(), "the proof is of a withdrawal: expected the proof of a release");
 }
 
 #[test]

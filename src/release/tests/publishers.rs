@@ -222,6 +222,57 @@ fn keys_are_valid_from_their_first_to_their_last_second() {
     }
 }
 
+/// A monitor knows that an entry was logged between two heads, not when.
+#[test]
+fn a_key_is_outside_its_validity_where_it_was_valid_at_no_moment() {
+    let (vendor, other) = (publisher_signer(1), publisher_signer(2));
+    let limits = "not_before = \"2026-01-01T00:00:00Z\"\nnot_after = \"2028-01-01T00:00:00Z\"\n";
+    let toml = format!("{}{limits}{}", vendor_toml(), publisher_toml("other", &[&other], &[], &[]));
+    let publishers = Publishers::parse(toml.as_bytes()).unwrap();
+    let [first, last] = ["2026-01-01T00:00:00Z", "2028-01-01T00:00:00Z"].map(|t| parse_time(t).unwrap());
+    let envelope = |signers: &[&PublisherSigner]| {
+        Envelope::sign(sample_release(b"x").to_payload().unwrap(), signers).unwrap()
+    };
+    let both = envelope(&[&vendor, &other]);
+    for (from, to) in [(0, first), (first, first), (first - 1, last + 1), (last, u64::MAX), (last, last)] {
+        assert_eq!(publishers.outside_validity(&both, from, to), None, "{from} to {to}");
+    }
+    for (from, to) in [(0, first - 1), (last + 1, u64::MAX), (last + 1, last + 1)] {
+        let expected = SpeakError::KeyNotValid {
+            publisher: "vendor".to_owned(),
+            keyid: vendor.keyid().to_hex(),
+            from: format_time(first),
+            to: format_time(last),
+            seen: format!("one from {} to {}", format_time(from), format_time(to)),
+        };
+        assert_eq!(publishers.outside_validity(&both, from, to), Some(expected));
+        assert_eq!(publishers.outside_validity(&envelope(&[&other]), from, to), None, "valid for ever");
+        assert_eq!(
+            publishers.outside_validity(&envelope(&[&publisher_signer(3)]), from, to),
+            None,
+            "unknown"
+        );
+    }
+}
+
+#[test]
+fn all_signers_are_named_each_once() {
+    let keys = [1, 2, 3].map(publisher_signer);
+    let [one, two, three] = &keys;
+    let toml = publisher_toml("vendor", &[one, two], &["pkg:generic/*"], &["build"])
+        + &publisher_toml("reviewer", &[three], &[], &[]);
+    let spoken = verify(&toml, &signed_entry(&sample_release(b"x"), &[one, two, three]), None).unwrap();
+    let mut in_order = [(one.keyid(), "vendor"), (two.keyid(), "vendor"), (three.keyid(), "reviewer")];
+    in_order.sort_unstable();
+    let mut names: Vec<&str> = in_order.iter().map(|(_, name)| *name).collect();
+    if names[0] == names[2] {
+        names.remove(2);
+    }
+    names.dedup();
+    assert_eq!(spoken.publisher(), "vendor");
+    assert_eq!(spoken.signers(), names);
+}
+
 #[test]
 fn publishers_speak_only_for_what_they_may() {
     let vendor = publisher_signer(1);

@@ -8,6 +8,7 @@ mod releases;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde_json::json;
 use treehead::checkpoint::Checkpoint;
 use treehead::cosignature::cosign;
 use treehead::evidence::ForkEvidence;
@@ -54,12 +55,44 @@ fn proof(entry: &[u8], log: &NoteSigner, witness: &NoteSigner) -> ProofFile {
     ProofFile { extra: Some(entry.to_vec()), index, proof, checkpoint }
 }
 
+/// What others state of the release's artifact.
+fn attestation(predicate_type: &str, predicate: &serde_json::Value) -> String {
+    let digest = Hash::digest(ARTIFACT.as_bytes()).to_hex();
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1", "predicate": predicate, "predicateType": predicate_type,
+        "subject": [{ "digest": { "sha256": digest }, "name": "scanner.sh" }],
+    });
+    String::from_utf8(releases::signed_statement(&statement, 1)).expect("JSON")
+}
+
+fn provenance() -> String {
+    let commit = json!({ "gitCommit": "0123456789abcdef0123456789abcdef01234567" });
+    let predicate = json!({
+        "buildDefinition": {
+            "buildType": "https://example.com/build/make", "externalParameters": { "target": "release" },
+            "resolvedDependencies": [{ "digest": commit, "uri": "git+https://example.com/scanner" }],
+        },
+        "runDetails": { "builder": { "id": "https://example.com/builder" } },
+    });
+    attestation("https://slsa.dev/provenance/v1", &predicate)
+}
+
+fn summary() -> String {
+    let predicate = json!({
+        "policy": { "uri": "https://example.com/policy/7" }, "resourceUri": "pkg:generic/example/scanner@2.0",
+        "timeVerified": "2026-02-02T02:40:00Z", "verificationResult": "PASSED",
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_3"], "verifier": { "id": "https://example.com/auditor" },
+    });
+    attestation("https://slsa.dev/verification_summary/v1", &predicate)
+}
+
 fn files() -> BTreeMap<&'static str, String> {
     let log = signer(ORIGIN, SignatureType::Ed25519, 100);
     let witness = signer("witness.example.com", SignatureType::CosignatureEd25519, 101);
     let stranger = signer("log.example.org/other", SignatureType::Ed25519, 102);
     let absent = signer("witness.example.org", SignatureType::CosignatureEd25519, 103);
     let entry = releases::signed(&release(), 1);
+    let withdrawal = releases::signed_withdrawal(&releases::withdrawal(2, &entry), 1);
     let proof = proof(&entry, &log, &witness);
     let mut flipped = proof.clone();
     let mut hash = *flipped.proof[1].as_bytes();
@@ -84,6 +117,9 @@ fn files() -> BTreeMap<&'static str, String> {
         ("bare.tlog-proof", bare.to_string()),
         ("checkpoint", proof.checkpoint.to_string()),
         ("entry.json", String::from_utf8(entry).expect("JSON")),
+        ("withdrawal.json", String::from_utf8(withdrawal).expect("JSON")),
+        ("provenance.json", provenance()),
+        ("summary.json", summary()),
         ("log.vkey", format!("{}\n", log.public())),
         ("endpoint.policy", format!("log {}\nquorum none\n", log.public())),
         ("witnessed.policy", quorum(&witness)),

@@ -87,8 +87,8 @@ Example:
   treehead withdraw --log http://127.0.0.1:8080 --key publisher.pem --leaf 17 \\
       --reason 'It deletes files that it should not: see https://example.com/advisories/7'
 
-The release stays in the log, and so does the withdrawal; nothing takes either back. Only who released
-something can withdraw it. Run again with the same reason, it adds nothing.")]
+The release stays in the log, and so does the withdrawal; nothing takes either back. Only who
+released something can withdraw it. Run again with the same reason, it adds nothing.")]
     Withdraw(super::withdraw::Withdraw),
     /// Fetch the proof file of an artifact from a log
     #[command(after_help = "\
@@ -310,7 +310,8 @@ pub struct PublisherAdd {
     /// Package it may speak for, or all that begin so with a final `*`; repeat for more
     #[arg(long = "purl", value_name = "PATTERN", required = true, value_parser = parse_pattern)]
     pub purls: Vec<PurlPattern>,
-    /// What it may state: kinds of release, provenance, verification-summary; repeat for more
+    /// Kind it may state: build, update, detection-rules, provenance or verification-summary; repeat
+    /// for more
     #[arg(long = "kind", required = true, value_parser = parse_right, value_name = "KIND")]
     pub kinds: Vec<StatementKind>,
 }

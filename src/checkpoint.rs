@@ -144,6 +144,13 @@ impl<T> LogSigned<T> {
         &self.note
     }
 
+    /// Places of the signature lines that were checked: the log's.
+    pub(crate) fn verified_lines(&self) -> Vec<usize> {
+        let lines = self.note.signatures().iter().enumerate();
+        let checked = lines.filter(|(_, line)| self.keys.iter().any(|key| line.names(key)));
+        checked.map(|(at, _)| at).collect()
+    }
+
     /// The note with only the signature lines that were checked: the log's.
     #[must_use]
     pub fn verified_note(&self) -> Note {

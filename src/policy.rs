@@ -139,6 +139,8 @@ pub struct Cosigned<T> {
     cosignatures: Vec<WitnessedBy>,
     /// Time of each cosignature, after the witness's place in the policy that was checked.
     times: Vec<(usize, u64)>,
+    /// The signature lines that were verified, by their places in the note: the log's and witnesses'.
+    verified: Vec<usize>,
 }
 
 impl<T> Cosigned<T> {
@@ -152,6 +154,19 @@ impl<T> Cosigned<T> {
     #[must_use]
     pub const fn note(&self) -> &Note {
         &self.note
+    }
+
+    /// The note with only the signature lines that were verified, each once: what strangers added is not
+    /// worth keeping.
+    #[must_use]
+    pub fn verified_note(&self) -> Note {
+        let mut note = Note::unsigned(self.note.text().to_owned());
+        for line in self.verified.iter().map(|at| &self.note.signatures()[*at]) {
+            if !note.signatures().contains(line) {
+                note.push(line.clone());
+            }
+        }
+        note
     }
 
     /// The times of all verified cosignatures: a witness may have several.
@@ -223,7 +238,9 @@ impl Policy {
     pub fn check(&self, signed: &LogSigned<Checkpoint>) -> Result<Cosigned<Checkpoint>, QuorumError> {
         let note = signed.note();
         let mut times: Vec<(usize, u64)> = Vec::new();
-        for line in self.cosignature_lines(note) {
+        let mut verified = signed.verified_lines();
+        for (place, line) in self.cosignature_lines(note) {
+            verified.push(place);
             // A witness counts once, and each of its cosignatures may be the one that is fresh: one from
             // the future hides no good one.
             times.push(
@@ -237,27 +254,29 @@ impl Policy {
             let (seen, missing) = self.seen_and_missing(&seen);
             return Err(QuorumError::NotReached { expected: self.quorum_in_words(), seen, missing });
         }
-        Ok(Cosigned { inner: signed.get().clone(), note: note.clone(), cosignatures, times })
+        Ok(Cosigned { inner: signed.get().clone(), note: note.clone(), cosignatures, times, verified })
     }
 
     /// The witnesses it knows that cosigned a head, whether they are enough or not: a line that is named a
     /// witness's and is not counts as none, so that nobody spoils evidence with it.
     #[must_use]
     pub fn witnesses_of(&self, signed: &LogSigned<Checkpoint>) -> Vec<WitnessedBy> {
-        let times: Vec<(usize, u64)> = self.cosignature_lines(signed.note()).filter_map(Result::ok).collect();
+        let times: Vec<(usize, u64)> =
+            self.cosignature_lines(signed.note()).filter_map(|(_, line)| line.ok()).collect();
         self.latest_of_each(&times)
     }
 
-    /// The place and time of each witness that it knows and that a line names, or the key that the line is
-    /// not by.
+    /// The place of each line that names a witness it knows, with the witness's place and time, or the key
+    /// that the line is not by.
     fn cosignature_lines<'a>(
         &'a self,
         note: &'a Note,
-    ) -> impl Iterator<Item = Result<(usize, u64), &'a NoteKey>> {
-        note.signatures().iter().filter_map(|signature| {
+    ) -> impl Iterator<Item = (usize, Result<(usize, u64), &'a NoteKey>)> {
+        note.signatures().iter().enumerate().filter_map(|(line, signature)| {
             let at = self.witnesses.iter().position(|w| signature.names(&w.key))?;
             let key = &self.witnesses[at].key;
-            Some(cosignature::verify(key, note.text(), signature.bytes()).map(|time| (at, time)).ok_or(key))
+            let time = cosignature::verify(key, note.text(), signature.bytes());
+            Some((line, time.map(|time| (at, time)).ok_or(key)))
         })
     }
 

@@ -1,25 +1,54 @@
-//! What an endpoint remembers: the largest head of each log and the highest sequence of each
-//! publisher, package and channel. It only ever grows.
+//! What an endpoint remembers: heads of each log, the highest sequence of each publisher, package and
+//! channel, and withdrawals. It only ever learns.
+//!
+//! Of a log, heads are remembered until they are proven to be of one history, online. Offline two heads
+//! can't be compared, unless they are of one size; so each is kept, with its signatures, until the log has
+//! shown tiles that prove it a prefix of a newer one. Then that one stands for all.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::checkpoint::Checkpoint;
-use crate::format::{FormatError, cap};
-use crate::merkle::{Hash, TreeSize};
+use crate::evidence::ForkEvidence;
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::note::Note;
+use crate::policy::Cosigned;
 use crate::release::Release;
+use crate::verify::ProvenWithdrawal;
 
-/// Largest state file: some hundred thousand packages.
-pub const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
-/// Written into the file, so that a later format can be told apart.
-const VERSION: u32 = 1;
+pub use file::MAX_STATE_BYTES;
+
+mod file;
+
+/// Most heads of a log that wait to be proven. An endpoint that is never online forgets the one that it saw
+/// first, but never the largest.
+pub const MAX_UNPROVEN_HEADS: usize = 16;
 
 /// The memory of an endpoint. Reading and writing its file is the caller's part.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndpointState {
-    logs: BTreeMap<String, (TreeSize, Hash)>,
+    logs: BTreeMap<String, Heads>,
     sequences: BTreeMap<SequenceKey, u64>,
+    withdrawals: BTreeMap<WithdrawalKey, Withdrawn>,
+}
+
+/// A head that was believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RememberedHead {
+    /// Number of leaves.
+    pub size: TreeSize,
+    /// Merkle tree hash over them.
+    pub root: Hash,
+    /// The checkpoint with the signature lines that were verified. Version 1 of the file had none.
+    pub note: Option<Note>,
+}
+
+/// The heads of a log; each size once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Heads {
+    /// All that were compared are prefixes of it.
+    proven: Option<RememberedHead>,
+    /// In the order in which they came.
+    unproven: Vec<RememberedHead>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,95 +58,53 @@ struct SequenceKey {
     channel: String,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileText {
-    version: u32,
-    logs: Vec<LogText>,
-    sequences: Vec<SequenceText>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogText {
+/// A withdrawal counts only for who made the release: anybody's may be remembered beside it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct WithdrawalKey {
     origin: String,
-    size: u64,
-    root: String,
+    index: LeafIndex,
+    leaf: Hash,
+    publisher: String,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SequenceText {
-    publisher: String,
-    package: String,
-    channel: String,
-    sequence: u64,
+/// A withdrawal that was proven to be in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Who withdrew it.
+    pub publisher: String,
+    /// Package and version, as the withdrawal names them.
+    pub purl: String,
+    /// Why, in words, without control characters.
+    pub reason: String,
+    /// Leaf hash of the withdrawal itself.
+    pub statement: Hash,
 }
 
 impl EndpointState {
-    const WHAT: &str = "an endpoint's state";
-
-    /// Reads a state file.
-    ///
-    /// # Errors
-    /// [`FormatError`] where it is damaged. An endpoint must then fail closed: forgetting would let
-    /// an old release pass for a new one.
-    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        cap(Self::WHAT, bytes.len(), MAX_STATE_BYTES)?;
-        let wrong = |expected: &str, seen: String| FormatError::malformed(Self::WHAT, expected, seen);
-        let file: FileText =
-            serde_json::from_slice(bytes).map_err(|e| wrong("the JSON this program wrote", e.to_string()))?;
-        if file.version != VERSION {
-            return Err(wrong("version 1", file.version.to_string()));
-        }
-        let mut state = Self::default();
-        for log in file.logs {
-            let size = TreeSize::new(log.size)
-                .ok_or_else(|| wrong("a tree size below 2^63", log.size.to_string()))?;
-            // Of two rows for one key the later would win, and might be the lower.
-            if state.logs.insert(log.origin, (size, Hash::from_base64(&log.root)?)).is_some() {
-                return Err(wrong("each log once", "one twice".to_owned()));
-            }
-        }
-        for SequenceText { publisher, package, channel, sequence } in file.sequences {
-            if state.sequences.insert(SequenceKey { publisher, package, channel }, sequence).is_some() {
-                return Err(wrong("each package and channel once", "one twice".to_owned()));
-            }
-        }
-        Ok(state)
-    }
-
-    /// The bytes of a state file.
-    ///
-    /// # Panics
-    /// Never: plain strings and numbers always serialize.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let log = |(origin, (size, root)): (&String, &(TreeSize, Hash))| LogText {
-            origin: origin.clone(),
-            size: size.get(),
-            root: root.to_base64(),
-        };
-        let sequence = |(key, sequence): (&SequenceKey, &u64)| SequenceText {
-            publisher: key.publisher.clone(),
-            package: key.package.clone(),
-            channel: key.channel.clone(),
-            sequence: *sequence,
-        };
-        let file = FileText {
-            version: VERSION,
-            logs: self.logs.iter().map(log).collect(),
-            sequences: self.sequences.iter().map(sequence).collect(),
-        };
-        let mut bytes = serde_json::to_vec_pretty(&file).expect("strings and numbers always serialize");
-        bytes.push(b'\n');
-        bytes
-    }
-
     /// The largest head remembered of a log.
     #[must_use]
     pub fn head(&self, origin: &str) -> Option<(TreeSize, Hash)> {
-        self.logs.get(origin).copied()
+        self.heads(origin).map(|head| (head.size, head.root)).max_by_key(|(size, _)| *size)
+    }
+
+    /// All heads remembered of a log: the proven one first, then those that wait, in the order in which
+    /// they came.
+    pub fn heads(&self, origin: &str) -> impl Iterator<Item = &RememberedHead> {
+        self.logs.get(origin).into_iter().flat_map(Heads::all)
+    }
+
+    /// The head of this size, if another root is remembered for it: a second history.
+    #[must_use]
+    pub fn contradiction(&self, head: &Checkpoint) -> Option<&RememberedHead> {
+        self.heads(head.origin.as_str()).find(|known| known.size == head.size && known.root != head.root)
+    }
+
+    /// What proves it, from the note that carries `head`. `None` where nothing contradicts it, or where
+    /// the remembered one has no signatures.
+    #[must_use]
+    pub fn fork_evidence(&self, head: &Checkpoint, note: &Note) -> Option<ForkEvidence> {
+        let known = self.contradiction(head)?.note.clone()?;
+        Some(ForkEvidence::same_size(known, note.clone()))
     }
 
     /// The highest sequence seen for a publisher, package and channel.
@@ -126,14 +113,106 @@ impl EndpointState {
         self.sequences.get(&SequenceKey::of(publisher, release)).copied()
     }
 
-    /// Remembers a verdict. Callers have verified both parts; see [`verify`](crate::verify).
-    pub(crate) fn remember(&mut self, head: &Checkpoint, publisher: &str, release: &Release) {
-        let known = self.logs.entry(head.origin.to_string()).or_insert((head.size, head.root));
-        if head.size > known.0 {
-            *known = (head.size, head.root);
+    /// The withdrawal of a leaf by one of those who signed it.
+    #[must_use]
+    pub fn withdrawal(
+        &self,
+        origin: &str,
+        index: LeafIndex,
+        leaf: &Hash,
+        signers: &[String],
+    ) -> Option<&Withdrawn> {
+        let key = |publisher: &String| WithdrawalKey {
+            origin: origin.to_owned(),
+            index,
+            leaf: *leaf,
+            publisher: publisher.clone(),
+        };
+        signers.iter().find_map(|signer| self.withdrawals.get(&key(signer)))
+    }
+
+    /// Whether a withdrawal with this leaf hash was learnt from a log.
+    #[must_use]
+    pub fn knows_withdrawal(&self, origin: &str, statement: &Hash) -> bool {
+        let of_log = self.withdrawals.iter().filter(|(key, _)| key.origin == origin);
+        of_log.into_iter().any(|(_, known)| known.statement == *statement)
+    }
+
+    /// Remembers a withdrawal, which counts from then on, online or not.
+    pub fn withdraw(&mut self, proven: &ProvenWithdrawal) {
+        let (withdrawal, publisher) = (proven.withdrawal(), proven.publisher().to_owned());
+        let key = WithdrawalKey {
+            origin: proven.head().get().origin.to_string(),
+            index: withdrawal.index,
+            leaf: withdrawal.leaf,
+            publisher: publisher.clone(),
+        };
+        let (purl, reason) = (withdrawal.purl.to_string(), withdrawal.reason.clone());
+        let withdrawn = Withdrawn { publisher, purl, reason, statement: proven.statement() };
+        // The first stays: a reason is not changed afterwards.
+        self.withdrawals.entry(key).or_insert(withdrawn);
+    }
+
+    /// Remembers that the heads `compared` (size and root of each) are prefixes of `latest`, by tiles.
+    pub fn confirm(&mut self, latest: &Cosigned<Checkpoint>, compared: &[(TreeSize, Hash)]) {
+        let (head, note) = (latest.get(), latest.verified_note());
+        let is_compared = |known: &RememberedHead| compared.contains(&(known.size, known.root));
+        let heads = self.logs.entry(head.origin.to_string()).or_default();
+        heads.unproven.retain(|known| !is_compared(known));
+        match &heads.proven {
+            // Another process proved it meanwhile, and nobody compared the two.
+            Some(proven) if !is_compared(proven) && (proven.size, proven.root) != (head.size, head.root) => {
+                heads.remember(RememberedHead::of(head, Some(note)));
+            }
+            _ => {
+                heads.unproven.retain(|known| (known.size, known.root) != (head.size, head.root));
+                heads.proven = Some(RememberedHead::of(head, Some(note)));
+            }
         }
+    }
+
+    /// Remembers a verdict. Callers have verified all parts; see [`verify`](crate::verify).
+    pub(crate) fn remember(
+        &mut self,
+        head: &Checkpoint,
+        note: Option<Note>,
+        publisher: &str,
+        release: &Release,
+    ) {
+        self.logs.entry(head.origin.to_string()).or_default().remember(RememberedHead::of(head, note));
         let highest = self.sequences.entry(SequenceKey::of(publisher, release)).or_default();
         *highest = release.sequence.max(*highest);
+    }
+}
+
+impl Heads {
+    fn all(&self) -> impl Iterator<Item = &RememberedHead> {
+        self.proven.iter().chain(&self.unproven)
+    }
+
+    fn remember(&mut self, head: RememberedHead) {
+        let Self { proven, unproven } = self;
+        if let Some(known) =
+            proven.iter_mut().chain(unproven.iter_mut()).find(|known| known.size == head.size)
+        {
+            // The first root of a size stays, to show the fork. One of version 1 gets its signatures.
+            if known.root == head.root && known.note.is_none() {
+                known.note = head.note;
+            }
+            return;
+        }
+        unproven.push(head);
+        if unproven.len() > MAX_UNPROVEN_HEADS {
+            let largest = unproven.iter().map(|known| known.size).max();
+            let first = unproven.iter().position(|known| Some(known.size) != largest);
+            unproven.remove(first.expect("sizes differ"));
+        }
+    }
+}
+
+impl RememberedHead {
+    const fn of(head: &Checkpoint, note: Option<Note>) -> Self {
+        Self { size: head.size, root: head.root, note }
     }
 }
 

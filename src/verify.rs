@@ -7,9 +7,14 @@ use crate::merkle::{Hash, LeafIndex, MultiProof, ProofError, TreeSize, manifest_
 use crate::policy::{Cosigned, Policy, QuorumError};
 use crate::proof_file::ProofFile;
 use crate::release::{
-    Envelope, Publishers, PurlPattern, Release, SpeakError, Statement, StatementKind, Timestamp, format_time,
+    Envelope, Publishers, PurlPattern, Release, SpeakError, Spoken, Statement, StatementKind, Timestamp,
+    format_time,
 };
-use crate::state::EndpointState;
+use crate::state::{EndpointState, Withdrawn};
+
+pub use withdrawn::{ProvenWithdrawal, verify_withdrawal};
+
+mod withdrawn;
 
 /// How far a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
 pub const FUTURE_ALLOWANCE_SECONDS: u64 = 300;
@@ -57,6 +62,7 @@ pub struct Question<'a> {
 pub struct VerifiedRelease {
     head: Cosigned<Checkpoint>,
     index: LeafIndex,
+    leaf: Hash,
     release: Release,
     publisher: String,
 }
@@ -74,6 +80,12 @@ impl VerifiedRelease {
         self.index
     }
 
+    /// Its leaf hash.
+    #[must_use]
+    pub const fn leaf(&self) -> &Hash {
+        &self.leaf
+    }
+
     /// What the publisher states.
     #[must_use]
     pub const fn release(&self) -> &Release {
@@ -88,7 +100,7 @@ impl VerifiedRelease {
 
     /// Remembers this verdict, so that nothing older passes for newer later.
     pub fn remember_in(&self, state: &mut EndpointState) {
-        state.remember(self.head.get(), &self.publisher, &self.release);
+        state.remember(self.head.get(), Some(self.head.verified_note()), &self.publisher, &self.release);
     }
 }
 
@@ -125,6 +137,12 @@ pub enum Refusal {
     /// The statement is about a release, and not one itself.
     #[error("the proof is of a {seen}: expected the proof of a release")]
     NotARelease {
+        /// What is stated.
+        seen: StatementKind,
+    },
+    /// The statement is no withdrawal.
+    #[error("the proof is of a {seen}: expected the proof of a withdrawal")]
+    NotAWithdrawal {
         /// What is stated.
         seen: StatementKind,
     },
@@ -181,6 +199,16 @@ pub enum Refusal {
         /// The statement's.
         seen: u64,
     },
+    /// Its publisher took it back.
+    #[error("the release at leaf {index} was withdrawn by {publisher}: {reason}")]
+    Withdrawn {
+        /// Place of the release.
+        index: LeafIndex,
+        /// Who withdrew it.
+        publisher: String,
+        /// Why, in words.
+        reason: String,
+    },
 }
 
 impl Refusal {
@@ -204,6 +232,7 @@ impl Refusal {
             Self::Publisher(SpeakError::KeyRevoked { .. }) => "publisher-key-revoked",
             Self::Publisher(_) => "publisher-not-permitted",
             Self::NotARelease { .. } => "not-a-release",
+            Self::NotAWithdrawal { .. } => "not-a-withdrawal",
             Self::OtherPackage { .. } => "other-package",
             Self::ArtifactMismatch { .. } => "artifact-mismatch",
             Self::NotInManifest(_) => "not-in-manifest",
@@ -211,6 +240,7 @@ impl Refusal {
             Self::FromTheFuture { .. } => "from-the-future",
             Self::Fork { .. } => "fork",
             Self::Rollback { .. } => "rollback",
+            Self::Withdrawn { .. } => "withdrawn",
         }
     }
 
@@ -238,6 +268,7 @@ impl Refusal {
             Self::NotARelease { .. } => {
                 "Do not install it on this proof; fetch the proof file of the release itself."
             }
+            Self::NotAWithdrawal { .. } => "Ask the log's operator why it calls this a withdrawal.",
             Self::OtherPackage { .. } => "Do not install it; it is genuine, but not what was asked for.",
             Self::ArtifactMismatch { .. } | Self::NotInManifest(_) => {
                 "Do not install it; download the artifact again, and keep this copy as evidence."
@@ -248,6 +279,7 @@ impl Refusal {
             Self::FromTheFuture { .. } => "Check this machine's clock.",
             Self::Fork { .. } => "Do not install it; keep both checkpoints, they prove that the log lied.",
             Self::Rollback { .. } => "Do not install it; an old release is being passed off as the newest.",
+            Self::Withdrawn { .. } => "Do not install it; look for a newer release.",
         }
     }
 }
@@ -258,22 +290,9 @@ impl Refusal {
 /// # Errors
 /// [`Refusal`].
 pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
-    // 1. The proof file parses.
-    let file = ProofFile::parse(question.proof).map_err(Refusal::ProofMalformed)?;
-    // 2. A trusted log signed the checkpoint.
-    let signed =
-        checkpoint::open_note(file.checkpoint, &question.policy.log_keys()).map_err(Refusal::Checkpoint)?;
-    // 3. The witness quorum.
-    let head = question.policy.check(&signed).map_err(Refusal::Quorum)?;
-    // 4. Inclusion of the entry, carried in `extra`.
-    let entry = file.extra.as_deref().ok_or(Refusal::EntryMissing)?;
-    let Checkpoint { size, root, .. } = head.get();
-    verify_inclusion(file.index, *size, &Hash::leaf(entry), &file.proof, root)
-        .map_err(|source| Refusal::NotIncluded { index: file.index, source })?;
-    // 5. Signature by a publisher that may speak for the package and kind.
-    let envelope = Envelope::parse_entry(entry).map_err(Refusal::EntryMalformed)?;
-    let spoken = question.publishers.verify(&envelope, None).map_err(Refusal::Publisher)?;
-    let publisher = spoken.publisher().to_owned();
+    // 1. to 5., but for what is said.
+    let Opened { head, index, leaf, spoken } = open(question.proof, question.policy, question.publishers)?;
+    let (publisher, signers) = (spoken.publisher().to_owned(), spoken.signers().to_vec());
     let release = match spoken.into_statement() {
         Statement::Release(release) => release,
         other => return Err(Refusal::NotARelease { seen: other.kind() }),
@@ -286,11 +305,43 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     check_artifact(question.artifact, &release)?;
     // 7. Freshness.
     check_freshness(question.policy, &head, question.freshness)?;
-    // 8. Rollback and fork, against what is remembered.
     if let Some(state) = question.state {
+        // 8. Rollback and fork, against what is remembered.
         check_memory(state, head.get(), &publisher, &release)?;
+        // 9. Its publisher did not take it back.
+        if let Some(withdrawn) = state.withdrawal(head.get().origin.as_str(), index, &leaf, &signers) {
+            let Withdrawn { publisher, reason, .. } = withdrawn.clone();
+            return Err(Refusal::Withdrawn { index, publisher, reason });
+        }
     }
-    Ok(VerifiedRelease { index: file.index, release, publisher, head })
+    Ok(VerifiedRelease { head, index, leaf, release, publisher })
+}
+
+/// An entry that is in a log, and stated by who may.
+struct Opened {
+    head: Cosigned<Checkpoint>,
+    index: LeafIndex,
+    leaf: Hash,
+    spoken: Spoken,
+}
+
+/// Steps 1 to 5: what a proof file is worth, whatever it is the proof of.
+fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Result<Opened, Refusal> {
+    // 1. The proof file parses.
+    let file = ProofFile::parse(proof).map_err(Refusal::ProofMalformed)?;
+    // 2. A trusted log signed the checkpoint.
+    let signed = checkpoint::open_note(file.checkpoint, &policy.log_keys()).map_err(Refusal::Checkpoint)?;
+    // 3. The witness quorum.
+    let head = policy.check(&signed).map_err(Refusal::Quorum)?;
+    // 4. Inclusion of the entry, carried in `extra`.
+    let entry = file.extra.as_deref().ok_or(Refusal::EntryMissing)?;
+    let (Checkpoint { size, root, .. }, leaf) = (head.get(), Hash::leaf(entry));
+    verify_inclusion(file.index, *size, &leaf, &file.proof, root)
+        .map_err(|source| Refusal::NotIncluded { index: file.index, source })?;
+    // 5. Signature by a publisher that may speak for the package and kind.
+    let envelope = Envelope::parse_entry(entry).map_err(Refusal::EntryMalformed)?;
+    let spoken = publishers.verify(&envelope, None).map_err(Refusal::Publisher)?;
+    Ok(Opened { head, index: file.index, leaf, spoken })
 }
 
 fn check_artifact(artifact: Artifact<'_>, release: &Release) -> Result<(), Refusal> {
@@ -351,11 +402,9 @@ fn check_memory(
 ) -> Result<(), Refusal> {
     // A proof under an older checkpoint than the one remembered is no rollback: proofs are made
     // once and shipped for years. The same size with another root is a second history.
-    if let Some((size, root)) = state.head(head.origin.as_str())
-        && size == head.size
-        && root != head.root
-    {
-        return Err(Refusal::Fork { size, expected: root.to_base64(), seen: head.root.to_base64() });
+    if let Some(known) = state.contradiction(head) {
+        let (expected, seen) = (known.root.to_base64(), head.root.to_base64());
+        return Err(Refusal::Fork { size: head.size, expected, seen });
     }
     match state.sequence(publisher, release) {
         Some(expected) if release.sequence < expected => {

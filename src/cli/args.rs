@@ -97,10 +97,16 @@ Example:
     Prove(Prove),
     /// Check an artifact offline, before it is installed
     #[command(after_help = "\
-Example:
+Examples:
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --publishers publishers.toml
+  treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint
+  treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
+      --online https://log.example.com --report https://monitor.example.org
 
-With --state, the endpoint remembers what it saw, and refuses older releases later.")]
+With --state, the endpoint remembers what it saw: it refuses older releases later, releases that were
+withdrawn, and a log that shows it another history. What proves a fork goes into the folder `evidence`
+of the state. With --online, everything remembered is compared with the log as it is today; now and then
+is enough. Reports change no verdict. docs/endpoints.md has the details.")]
     Verify(Verify),
     /// Check offline whether a file proves that a log signed two histories
     #[command(after_help = "\
@@ -411,6 +417,13 @@ pub struct Verify {
     /// Refuse proofs that no witness cosigned lately, as in 24h, 90m or 7d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_age: Option<u64>,
+    /// Ask the log as well, at the address in the policy unless one is given: its newest head has to
+    /// continue all that was seen, and withdrawals are learnt
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    pub online: Option<String>,
+    /// Post the tree heads that were seen to a monitor's /gossip, which compares them with others'
+    #[arg(long, value_name = "URL")]
+    pub report: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

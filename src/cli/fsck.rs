@@ -171,7 +171,7 @@ fn rebuild(config: &Config) -> CliResult {
 
 /// What the log signed, as far as this directory and whoever runs the command know it.
 struct Heads {
-    heads: Vec<LogSigned<Checkpoint>>,
+    signed: Vec<LogSigned<Checkpoint>>,
     keys: Vec<NoteKey>,
     evidence: EvidenceDir,
 }
@@ -180,18 +180,18 @@ impl Heads {
     /// The signed head, the one that was shown with a quorum, and one that somebody kept.
     fn read(args: &Fsck, config: &Config, layout: &Layout) -> Result<Self, Failure> {
         let keys = config.vkeys()?;
-        let mut heads = Vec::new();
+        let mut signed = Vec::new();
         for path in [layout.checkpoint(), layout.witnessed()] {
-            heads.extend(fsck_evidence::read_head(&path, &keys));
+            signed.extend(fsck_evidence::read_head(&path, &keys));
         }
         if let Some(path) = &args.since {
-            heads.push(fsck_evidence::read_kept(path, &keys)?);
+            signed.push(fsck_evidence::read_kept(path, &keys)?);
         }
-        Ok(Self { heads, keys, evidence: EvidenceDir::new(&args.evidence) })
+        Ok(Self { signed, keys, evidence: EvidenceDir::new(&args.evidence) })
     }
 
     fn all(&self) -> impl Iterator<Item = &Checkpoint> {
-        self.heads.iter().map(LogSigned::get)
+        self.signed.iter().map(LogSigned::get)
     }
 
     /// A journal that is not the tree of one of the heads may be that of another: then the log forked. If it
@@ -202,10 +202,10 @@ impl Heads {
         }
         let (dir, origin) = (layout.journal(), origin_hash(config.origin.as_str()));
         let pairs = self
-            .heads
+            .signed
             .iter()
             .enumerate()
-            .flat_map(|(at, one)| self.heads[at + 1..].iter().map(move |other| (one, other)));
+            .flat_map(|(at, one)| self.signed[at + 1..].iter().map(move |other| (one, other)));
         for (one, other) in pairs {
             let found = fsck_evidence::of_journal((&dir, origin), one, other);
             if let Ok(Some(evidence)) = found

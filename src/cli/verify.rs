@@ -1,6 +1,5 @@
 //! `treehead verify`
 
-use std::fs::{self, File};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,13 +7,20 @@ use serde_json::json;
 
 use super::args::Verify;
 use super::exit::{CliResult, Failure};
-use super::files;
-use super::output::{GREEN, result};
+use super::memory::{Memory, evidence_dir};
+use super::output::{GREEN, result, say};
+use super::verify_online::{News, Online};
+use super::{evidence, files};
+use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::client::{self, LogClient};
+use crate::evidence_dir::EvidenceDir;
+use crate::merkle::Hash;
+use crate::note::Note;
 use crate::policy::{MAX_POLICY_BYTES, Policy, WitnessedBy};
-use crate::proof_file::MAX_PROOF_FILE_BYTES;
+use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers, format_time};
-use crate::state::{EndpointState, MAX_STATE_BYTES};
-use crate::verify::{Artifact, Freshness, Question, VerifiedRelease, verify};
+use crate::state::{EndpointState, MAX_UNPROVEN_HEADS};
+use crate::verify::{Artifact, Freshness, Question, Refusal, VerifiedRelease, verify};
 
 pub fn run(args: &Verify, json: bool) -> CliResult {
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
@@ -33,52 +39,134 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
     // One byte more than is allowed, so that the verdict on what is too large is the verdict's.
     let proof = files::read_up_to(&proof_path, MAX_PROOF_FILE_BYTES + 1)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut memory = args.state.as_deref().map(Memory::open).transpose()?;
-    let verdict = verify(&Question {
-        artifact: Artifact::File(&digest),
-        proof: &proof,
+    let endpoint = Endpoint {
+        args,
+        evidence: evidence_dir(args.state.as_deref()),
         policy: &policy,
         publishers: &publishers,
-        freshness: Freshness { now, max_age: args.max_age },
-        state: memory.as_ref().map(|memory| &memory.state),
-        package: args.purl.as_ref(),
-    })?;
-    if let Some(memory) = &mut memory {
+        digest,
+        proof,
+        now,
+    };
+    let mut heads = endpoint.head().map(|head| head.note().clone()).into_iter().collect();
+    let verdict = match &args.online {
+        None => endpoint.offline().map(|verdict| (verdict, None)),
+        Some(url) => {
+            let asked = endpoint.online(Some(url.as_str()).filter(|url| !url.is_empty()), &mut heads);
+            asked.map(|(verdict, news)| (verdict, Some(news)))
+        }
+    };
+    // Whatever came of it: a head that nobody else was shown is what monitors wait for.
+    args.report.iter().for_each(|url| report(url, &heads));
+    let (verdict, news) = verdict?;
+    tell(&args.file, &verdict, news.as_ref(), json)
+}
+
+/// All that a verdict rests on, but for what is remembered.
+struct Endpoint<'a> {
+    args: &'a Verify,
+    evidence: EvidenceDir,
+    policy: &'a Policy,
+    publishers: &'a Publishers,
+    digest: Hash,
+    proof: Vec<u8>,
+    now: u64,
+}
+
+impl Endpoint<'_> {
+    fn judge(&self, state: &EndpointState) -> Result<VerifiedRelease, Failure> {
+        let verdict = verify(&Question {
+            artifact: Artifact::File(&self.digest),
+            proof: &self.proof,
+            policy: self.policy,
+            publishers: self.publishers,
+            freshness: Freshness { now: self.now, max_age: self.args.max_age },
+            state: Some(state),
+            package: self.args.purl.as_ref(),
+        });
+        verdict.map_err(|refusal| self.refused(refusal, state))
+    }
+
+    /// A fork is not only refused: both heads are kept, which prove it to anybody.
+    fn refused(&self, refusal: Refusal, state: &EndpointState) -> Failure {
+        if let Refusal::Fork { .. } = refusal
+            && let Some(head) = self.head()
+            && let Some(fork) = state.fork_evidence(head.get(), head.note())
+        {
+            return evidence::refuse(fork, &self.policy.log_keys(), &self.evidence);
+        }
+        refusal.into()
+    }
+
+    /// The head of the proof file, if a trusted log signed it.
+    fn head(&self) -> Option<LogSigned<Checkpoint>> {
+        let file = ProofFile::parse(&self.proof).ok()?;
+        checkpoint::open_note(file.checkpoint, &self.policy.log_keys()).ok()
+    }
+
+    fn offline(&self) -> Result<VerifiedRelease, Failure> {
+        let mut memory = Memory::open(self.args.state.as_deref())?;
+        let verdict = self.judge(&memory.state)?;
         verdict.remember_in(&mut memory.state);
         // Before the verdict is told: what was installed on the strength of it must be remembered.
-        files::replace(&memory.path, &memory.state.to_bytes())?;
+        memory.save()?;
+        let origin = &verdict.head().get().origin;
+        if self.args.state.is_some() && memory.state.heads(origin.as_str()).count() > MAX_UNPROVEN_HEADS {
+            say(&format!("many heads of {origin} were never compared: run it with --online now and then"));
+        }
+        Ok(verdict)
     }
-    tell(&args.file, &verdict, json)
-}
 
-/// The state file, locked: many processes may share it.
-struct Memory {
-    path: std::path::PathBuf,
-    state: EndpointState,
-    _lock: File,
-}
-
-impl Memory {
-    fn open(dir: &Path) -> Result<Self, Failure> {
-        fs::create_dir_all(dir).map_err(|e| Failure::io("create", dir, &e))?;
-        let lock = files::lock(&dir.join("lock"))?;
-        let path = dir.join("state.json");
-        let state = if path.exists() {
-            // Fails closed: an endpoint that forgot would take an old release for a new one.
-            let damaged = |e: Failure| match e {
-                Failure::Usage(message) => Failure::refused(
-                    "state-damaged",
-                    message,
-                    "Restore the file; delete it only if you accept that rollbacks before today pass unseen.",
-                ),
-                other => other,
-            };
-            files::parse(&path, "an endpoint's state", MAX_STATE_BYTES, EndpointState::parse)
-                .map_err(damaged)?
-        } else {
-            EndpointState::default()
+    /// The log is asked while nobody waits for the memory, and what it said is learnt by what is remembered
+    /// then.
+    fn online(&self, url: Option<&str>, heads: &mut Vec<Note>) -> Result<(VerifiedRelease, News), Failure> {
+        let before = Memory::open(self.args.state.as_deref())?.state;
+        // What is refused offline needs no network.
+        let verdict = self.judge(&before)?;
+        let seen = self.head().expect("it was verified");
+        let online = Online {
+            client: self.client(url, &seen)?,
+            policy: self.policy,
+            publishers: self.publishers,
+            evidence: self.evidence.clone(),
         };
-        Ok(Self { path, state, _lock: lock })
+        let latest = online.latest(&seen)?;
+        heads.push(latest.note().clone());
+        let news = online.ask(&before, &seen, &latest, (verdict.release(), verdict.leaf()))?;
+        let mut memory = Memory::open(self.args.state.as_deref())?;
+        // Another process may have learnt something else meanwhile.
+        if let Some(fork) = memory.state.fork_evidence(latest.get(), latest.note()) {
+            return Err(evidence::refuse(fork, &self.policy.log_keys(), &self.evidence));
+        }
+        news.teach(&mut memory.state);
+        let verdict = self.judge(&memory.state);
+        if let Ok(verdict) = &verdict {
+            verdict.remember_in(&mut memory.state);
+            // Its head was compared, too.
+            news.teach(&mut memory.state);
+        }
+        // Also what a refusal rests on: a withdrawal holds offline from now on.
+        memory.save()?;
+        Ok((verdict?, news))
+    }
+
+    fn client(&self, url: Option<&str>, seen: &LogSigned<Checkpoint>) -> Result<LogClient, Failure> {
+        let origin = &seen.get().origin;
+        let of_log = self.policy.logs().iter().filter(|log| log.key.name() == origin);
+        let url = url.or_else(|| of_log.into_iter().find_map(|log| log.url.as_deref())).ok_or_else(|| {
+            let policy = self.args.policy.display();
+            Failure::Usage(format!("{policy} has no address for {origin}: expected --online URL"))
+        })?;
+        Ok(LogClient::new(url)?)
+    }
+}
+
+fn report(url: &str, heads: &[Note]) {
+    for head in heads {
+        if let Err(e) = client::report(url, head) {
+            say(&format!("the tree head was not reported: {e}"));
+            return;
+        }
     }
 }
 
@@ -94,7 +182,7 @@ pub fn cosigners(cosignatures: &[WitnessedBy]) -> Vec<String> {
     latest.into_iter().map(|(name, time)| format!("{name} at {}", format_time(time))).collect()
 }
 
-fn tell(file: &Path, verdict: &VerifiedRelease, json: bool) -> CliResult {
+fn tell(file: &Path, verdict: &VerifiedRelease, news: Option<&News>, json: bool) -> CliResult {
     let (release, head) = (verdict.release(), verdict.head());
     let checkpoint = head.get();
     let witnesses: Vec<String> =
@@ -109,16 +197,24 @@ fn tell(file: &Path, verdict: &VerifiedRelease, json: bool) -> CliResult {
     let source = release.source.as_ref().map_or(String::new(), |source| {
         format!("source     {} {}:{}\n", source.uri, source.digest.0, source.digest.1)
     });
+    let latest = news.map(|news| news.latest.get().size);
+    let online = latest.map_or_else(String::new, |size| {
+        format!("online     the log has {size} leaves now, and continues all that was seen\n")
+    });
+    let mut object = json!({
+        "ok": true, "code": "verified", "purl": release.purl.as_str(), "kind": release.kind.as_str(),
+        "channel": release.channel, "sequence": release.sequence, "publisher": verdict.publisher(),
+        "origin": checkpoint.origin.as_str(), "index": verdict.index().get(),
+        "tree_size": checkpoint.size.get(), "witnesses": witnesses, "audience": release.audience,
+    });
+    if let Some(size) = latest {
+        object["latest_tree_size"] = size.get().into();
+    }
     result(
         json,
-        &json!({
-            "ok": true, "code": "verified", "purl": release.purl.as_str(), "kind": release.kind.as_str(),
-            "channel": release.channel, "sequence": release.sequence, "publisher": verdict.publisher(),
-            "origin": checkpoint.origin.as_str(), "index": verdict.index().get(),
-            "tree_size": checkpoint.size.get(), "witnesses": witnesses, "audience": release.audience,
-        }),
+        &object,
         &format!(
-            "{GREEN}verified{GREEN:#}   {}\nrelease    {} ({}, {}, sequence {})\npublisher  {}\n{source}{audience}log        {}, leaf {} of {}\nwitnesses  {by}\n",
+            "{GREEN}verified{GREEN:#}   {}\nrelease    {} ({}, {}, sequence {})\npublisher  {}\n{source}{audience}log        {}, leaf {} of {}\nwitnesses  {by}\n{online}",
             file.display(),
             release.purl,
             release.kind,

@@ -5,8 +5,10 @@ mod builder;
 mod entries;
 mod error;
 mod flow;
+mod gossip;
 mod http;
 mod patience;
+mod search;
 mod submit;
 mod tiles;
 mod witness;
@@ -16,13 +18,15 @@ pub use builder::LogClientBuilder;
 pub(crate) use builder::{NAME, agent};
 pub use entries::{Bundle, EntryStream, MAX_WORKERS, StreamOptions};
 pub use error::{ClientError, NetworkFault};
+pub use gossip::report;
 pub use http::LogClient;
 #[cfg(feature = "cli")]
 pub(crate) use http::is_code;
 #[cfg(feature = "server")]
 pub(crate) use http::printable;
+pub use search::Found;
 pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait};
-pub use tiles::RemoteTiles;
+pub use tiles::{KeptTiles, RemoteTiles};
 pub use witness::{CosignAnswer, WitnessClient};
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A log's tiles and bundles over HTTP.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{ClientError, LogClient};
@@ -84,6 +86,38 @@ impl TileReader for RemoteTiles<'_> {
                 ),
             })?;
             hashes.truncate(tile.width());
+            Ok(hashes)
+        };
+        tiles.iter().map(read).collect()
+    }
+}
+
+/// [`RemoteTiles`] that asks for each tile once: proofs between heads of one log share most of theirs. For
+/// one command; what is kept is no more believed than what is read.
+#[derive(Debug)]
+pub struct KeptTiles<'a> {
+    remote: RemoteTiles<'a>,
+    kept: RefCell<BTreeMap<Tile, Vec<Hash>>>,
+}
+
+impl<'a> KeptTiles<'a> {
+    /// Of the log that this client asks.
+    #[must_use]
+    pub const fn new(client: &'a LogClient) -> Self {
+        Self { remote: RemoteTiles(client), kept: RefCell::new(BTreeMap::new()) }
+    }
+}
+
+impl TileReader for KeptTiles<'_> {
+    type Error = ClientError;
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
+        let read = |tile: &Tile| {
+            if let Some(kept) = self.kept.borrow().get(tile) {
+                return Ok(kept.clone());
+            }
+            let hashes = self.remote.read_tiles(&[*tile])?.remove(0);
+            self.kept.borrow_mut().insert(*tile, hashes.clone());
             Ok(hashes)
         };
         tiles.iter().map(read).collect()

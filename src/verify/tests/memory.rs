@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::release::Withdrawal;
 use crate::state::MAX_STATE_BYTES;
 
 #[test]
@@ -53,7 +54,7 @@ fn an_older_checkpoint_is_no_rollback_and_another_root_is_a_fork() {
     let mut scene = Scene::good();
     let origin = KeyName::new("example.com/other").unwrap();
     let other = Checkpoint::new(origin, TreeSize::new(7).unwrap(), Hash::EMPTY_ROOT);
-    scene.state.remember(&other, "other", &scene.release);
+    scene.state.remember(&other, None, "other", &scene.release);
     assert!(scene.verdict().is_ok());
 }
 
@@ -74,6 +75,174 @@ fn remembering_never_lowers_anything() {
     assert_eq!(known(&scene), (5, roots[0], 9), "the first root of a size stays, to show the fork");
     scene.remember(6, roots[2], 9);
     assert_eq!(known(&scene), (6, roots[2], 9));
+}
+
+/// Signed by the log and both witnesses.
+fn cosigned(size: u64, root: Hash) -> Cosigned<Checkpoint> {
+    let log = log_key("example.com/log");
+    let head = Checkpoint::new(log.public().name().clone(), TreeSize::new(size).unwrap(), root);
+    let mut note = head.sign(&log);
+    [1, 2].iter().for_each(|seed| note.push(cosign(&head, &witness(*seed), COSIGNED)));
+    let policy = Policy::parse(Scene::good().policy.as_bytes()).unwrap();
+    policy.check(&checkpoint::open_note(note, &policy.log_keys()).unwrap()).unwrap()
+}
+
+fn sizes(state: &EndpointState) -> Vec<u64> {
+    state.heads("example.com/log").map(|head| head.size.get()).collect()
+}
+
+fn root(n: u64) -> Hash {
+    Hash::leaf(&n.to_be_bytes())
+}
+
+#[test]
+fn heads_wait_with_their_signatures_until_they_are_proven() {
+    let mut scene = Scene::good();
+    // A line that nobody asked for is not worth keeping.
+    let stranger = NoteSignature::new(KeyName::new("stranger").unwrap(), KeyId([1; 4]), vec![7; 5_000]);
+    scene.file.push(Box::new(move |file| file.checkpoint.push(stranger.clone())));
+    scene.verdict().unwrap().remember_in(&mut scene.state);
+    let remembered = scene.state.heads("example.com/log").next().unwrap().clone();
+    let note = remembered.note.unwrap();
+    assert_eq!(note.signatures().len(), 3, "the log's and both witnesses'");
+    assert!(checkpoint::open_note(note, &[log_key("example.com/log").public().clone()]).is_ok());
+
+    let mut state = EndpointState::default();
+    let release = sample_release(ARTIFACT);
+    let remember = |state: &mut EndpointState, size| {
+        let head = cosigned(size, root(size));
+        state.remember(head.get(), Some(head.verified_note()), "vendor", &release);
+    };
+    for size in [5, 9, 3, 9, 7] {
+        remember(&mut state, size);
+    }
+    assert_eq!(sizes(&state), [5, 9, 3, 7], "each once, in the order in which they came");
+    assert_eq!(state.head("example.com/log"), Some((TreeSize::new(9).unwrap(), root(9))));
+    // Those that were compared are stood for by the newest one; another stays.
+    let pairs = |of: &[u64]| of.iter().map(|n| (TreeSize::new(*n).unwrap(), root(*n))).collect::<Vec<_>>();
+    state.confirm(&cosigned(12, root(12)), &pairs(&[5, 9, 3]));
+    assert_eq!(sizes(&state), [12, 7]);
+    state.confirm(&cosigned(20, root(20)), &pairs(&[7, 12]));
+    assert_eq!(sizes(&state), [20]);
+    // Another process was quicker: what nobody compared with it waits.
+    state.confirm(&cosigned(18, root(18)), &pairs(&[12]));
+    assert_eq!(sizes(&state), [20, 18]);
+    state.confirm(&cosigned(20, root(20)), &pairs(&[18, 20]));
+    assert_eq!(sizes(&state), [20]);
+    let read = EndpointState::parse(&state.to_bytes()).unwrap();
+    assert_eq!(read, state);
+}
+
+#[test]
+fn an_endpoint_that_is_never_online_forgets_the_first_heads_and_never_the_largest() {
+    let mut state = EndpointState::default();
+    let release = sample_release(ARTIFACT);
+    let mut remember = |size: u64| {
+        let origin = KeyName::new("example.com/log").unwrap();
+        let head = Checkpoint::new(origin, TreeSize::new(size).unwrap(), root(size));
+        state.remember(&head, None, "vendor", &release);
+        (sizes(&state), state.head("example.com/log").unwrap().0.get())
+    };
+    assert_eq!(remember(1_000), (vec![1_000], 1_000));
+    for size in 1..=100 {
+        let (sizes, largest) = remember(size);
+        assert_eq!(largest, 1_000);
+        assert!(sizes.len() <= crate::state::MAX_UNPROVEN_HEADS && sizes.contains(&1_000));
+        assert_eq!(sizes.last(), Some(&size), "the last one is there");
+    }
+    let (sizes, largest) = remember(2_000);
+    assert_eq!((sizes.len(), largest), (16, 2_000));
+    assert!(!sizes.contains(&1_000) && sizes.contains(&100));
+}
+
+#[test]
+fn two_heads_of_a_size_are_evidence_where_the_first_has_its_signatures() {
+    let mut state = EndpointState::default();
+    let (one, other) = (cosigned(9, root(1)), cosigned(9, root(2)));
+    let release = sample_release(ARTIFACT);
+    state.remember(one.get(), None, "vendor", &release);
+    assert!(state.contradiction(other.get()).is_some());
+    assert_eq!(state.fork_evidence(other.get(), other.note()), None, "as of version 1");
+    // Seen again, it gets them.
+    state.remember(one.get(), Some(one.verified_note()), "vendor", &release);
+    let evidence = state.fork_evidence(other.get(), other.note()).unwrap();
+    assert!(evidence.judge(&[log_key("example.com/log").public().clone()]).is_ok());
+    assert_eq!(state.fork_evidence(one.get(), one.note()), None);
+    assert_eq!(state.fork_evidence(cosigned(10, root(2)).get(), other.note()), None);
+}
+
+/// The proof file of a withdrawal of leaf 3, by the vendor unless said otherwise.
+fn withdrawal(scene: &Scene, by: &PublisherSigner, of: &[u8]) -> (String, String) {
+    let withdrawal = Withdrawal::of(LeafIndex::new(3).unwrap(), of, "it deletes what it scans").unwrap();
+    let envelope = Envelope::sign(withdrawal.to_payload().unwrap(), &[by]).unwrap();
+    let proof = Scene::with(|s| s.entry = Box::new(move |_| envelope.to_entry())).proof();
+    (proof, scene.publishers.clone())
+}
+
+#[test]
+fn what_its_publisher_withdrew_is_refused_offline() {
+    let mut scene = Scene::good();
+    let entry = signed_entry(&scene.release, &[&scene.signer]);
+    let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
+    let learn = |state: &mut EndpointState, (proof, publishers): (String, String)| {
+        let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
+        state.withdraw(&verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap());
+    };
+    // By somebody else who may speak for the package: it has no effect, and is in nobody's way.
+    let other = publisher_signer(9);
+    let both = scene.publishers.clone()
+        + &publisher_toml("other", &[&other], &["pkg:generic/example/*"], &["build"]);
+    let (proof, _) = withdrawal(&scene, &other, &entry);
+    learn(&mut scene.state, (proof, both));
+    assert!(scene.verdict().is_ok());
+    // Of another leaf.
+    let another = signed_entry(&Release { sequence: 1, ..scene.release.clone() }, &[&scene.signer]);
+    let proof = withdrawal(&scene, &scene.signer, &another);
+    learn(&mut scene.state, proof);
+    assert!(scene.verdict().is_ok());
+    let proof = withdrawal(&scene, &scene.signer, &entry);
+    learn(&mut scene.state, proof.clone());
+    let refusal = scene.refusal();
+    assert_eq!(refusal.code(), "withdrawn");
+    assert_eq!(
+        refusal.to_string(),
+        "the release at leaf 3 was withdrawn by vendor: it deletes what it scans"
+    );
+    assert!(scene.state.knows_withdrawal("example.com/log", &{
+        let file = ProofFile::parse(proof.0.as_bytes()).unwrap();
+        Hash::leaf(&file.extra.unwrap())
+    }));
+    // It is told after a rollback, which says more.
+    scene.remember(1, Hash::EMPTY_ROOT, 8);
+    assert_eq!(scene.refusal().code(), "rollback");
+    // And it survives the file.
+    let read = EndpointState::parse(&scene.state.to_bytes()).unwrap();
+    assert_eq!(read, scene.state);
+}
+
+#[test]
+fn a_withdrawal_is_believed_like_a_release() {
+    let scene = Scene::good();
+    let entry = signed_entry(&scene.release, &[&scene.signer]);
+    let (proof, publishers) = withdrawal(&scene, &scene.signer, &entry);
+    let ask = |proof: &str, policy: &str, publishers: &str| {
+        let policy = Policy::parse(policy.as_bytes()).unwrap();
+        let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
+        verify_withdrawal(proof.as_bytes(), &policy, &publishers).map_err(|e| e.code())
+    };
+    assert_eq!(ask(&proof, &scene.policy, &publishers).unwrap().publisher(), "vendor");
+    let refused = |proof: &str, policy: &str, publishers: &str| ask(proof, policy, publishers).unwrap_err();
+    assert_eq!(refused(&scene.proof(), &scene.policy, &publishers), "not-a-withdrawal");
+    assert_eq!(
+        scene.ask(proof.as_bytes(), Artifact::File(&scene.artifact)).unwrap_err().code(),
+        "not-a-release"
+    );
+    let stranger = publisher_toml("vendor", &[&publisher_signer(8)], &["pkg:generic/example/*"], &["build"]);
+    assert_eq!(refused(&proof, &scene.policy, &stranger), "unknown-publisher");
+    let third = scene.policy.replace("all-of-us all", "all-of-us any").replace("w1 w2\n", "w2\n");
+    assert_eq!(refused("noise", &third, &publishers), "proof-malformed");
+    let alone = Scene::with(|s| s.cosigned.clear());
+    assert_eq!(refused(&alone.proof(), &scene.policy, &publishers), "no-quorum");
 }
 
 const ROOT: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
@@ -99,7 +268,8 @@ fn damaged_states_are_refused() {
         ("{}".to_owned(), "missing field `version`"),
         ("null".to_owned(), "expected the JSON this program wrote"),
         (format!("{good}{good}"), "trailing characters"),
-        (with("\"version\":1", "\"version\":2"), "expected version 1, saw 2"),
+        (with("\"version\":1", "\"version\":2"), "unknown field `size`"),
+        (with("\"version\":1", "\"version\":3"), "expected version 1 or 2, saw 3"),
         (with("\"version\":1", "\"version\":-1"), "expected the JSON this program wrote"),
         (with("\"version\":1", "\"version\":1,\"version\":1"), "duplicate field `version`"),
         (with("\"version\":1,", ""), "missing field `version`"),
@@ -135,6 +305,65 @@ fn damaged_states_are_refused() {
     assert_eq!(without_newline, Ok(state), "only white space is lost");
 }
 
+#[test]
+fn version_1_is_read_and_written_as_version_2() {
+    let log = format!("{{\"origin\":\"example.com/log\",\"size\":7,\"root\":\"{ROOT}\"}}");
+    let sequence = "{\"publisher\":\"v\",\"package\":\"p\",\"channel\":\"c\",\"sequence\":9}";
+    let state = EndpointState::parse(file(&log, sequence).as_bytes()).unwrap();
+    assert_eq!(state.head("example.com/log").unwrap().0.get(), 7);
+    assert!(state.heads("example.com/log").all(|head| head.note.is_none()));
+    let written = state.to_bytes();
+    assert!(String::from_utf8_lossy(&written).contains("\"version\": 2"));
+    assert_eq!(EndpointState::parse(&written), Ok(state));
+}
+
+#[test]
+fn damaged_states_of_version_2_are_refused() {
+    let mut scene = Scene::good();
+    let entry = signed_entry(&scene.release, &[&scene.signer]);
+    let (proof, publishers) = withdrawal(&scene, &scene.signer, &entry);
+    let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
+    let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
+    scene.verdict().unwrap().remember_in(&mut scene.state);
+    scene.state.withdraw(&verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap());
+    scene.state.confirm(&cosigned(9, root(9)), &[]);
+    let good = String::from_utf8(scene.state.to_bytes()).unwrap();
+    assert_eq!(EndpointState::parse(good.as_bytes()).as_ref(), Ok(&scene.state));
+    let with = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        good.replacen(from, to, 1)
+    };
+    let head = format!("{{\"size\":1,\"root\":\"{ROOT}\"}}");
+    let many = (10..27).map(|n| head.replace(":1,", &format!(":{n},"))).collect::<Vec<_>>().join(",");
+    let one = good.replacen("\"size\": 9", "\"size\": 7", 1);
+    for (bad, why) in [
+        (with("\"version\": 2", "\"version\": 1"), "expected the JSON this program wrote"),
+        (with("\"version\": 2", "\"version\": 3"), "expected version 1 or 2, saw 3"),
+        (with("\"withdrawals\"", "\"withdrawal\""), "unknown field `withdrawal`"),
+        (with("\"proven\"", "\"proved\""), "unknown field `proved`"),
+        (one, "notes of the heads that they stand by"),
+        (with("\"origin\": \"example.com/log\"", "\"origin\": \"example.com/x\""), "notes of the heads"),
+        (with("\"size\": 9", "\"size\": -9"), "expected the JSON this program wrote"),
+        (with("\\n\\n", "\\n"), "an empty line between text and signatures"),
+        (with("\"unproven\": [", &format!("\"unproven\": [{head},{head},")), "expected each size of a log once"),
+        (with("\"unproven\": [", &format!("\"unproven\": [{many},")), "at most 16 heads of a log"),
+        (with("\"index\": 3", "\"index\": 9223372036854775807"), "expected a leaf index below"),
+        (with("it deletes", "it \\u001b[31m"), "words without control characters"),
+        (with("\"leaf\": \"", "\"leaf\": \"="), "padded base64"),
+        (with("\"statement\": \"", "\"statement\": \"="), "padded base64"),
+        (
+            "{\"version\":2,\"logs\":[{\"origin\":\"a\",\"unproven\":[]}],\"sequences\":[],\"withdrawals\":[]}".to_owned(),
+            "expected a head for each log",
+        ),
+    ] {
+        let error = EndpointState::parse(bad.as_bytes()).expect_err(&bad).to_string();
+        assert!(error.contains(why), "{bad}: expected {why:?} in {error:?}");
+    }
+    for end in 0..good.len() - 1 {
+        assert!(EndpointState::parse(&good.as_bytes()[..end]).is_err(), "truncated to {end} bytes");
+    }
+}
+
 proptest! {
     #[test]
     fn states_read_back_as_they_were_written(
@@ -150,7 +379,7 @@ proptest! {
             let head = Checkpoint::new(KeyName::new(&origin).unwrap(), size, Hash::from_bytes(root));
             let before = (state.head(&origin), state.clone());
             let release = Release { channel, sequence, ..sample_release(ARTIFACT) };
-            state.remember(&head, &publisher, &release);
+            state.remember(&head, None, &publisher, &release);
             // Nothing goes down.
             prop_assert!(state.head(&origin).unwrap().0 >= before.0.map_or(size, |(size, _)| size));
             let sequence_before = before.1.sequence(&publisher, &release).unwrap_or(sequence);

@@ -1,0 +1,169 @@
+//! `treehead verify --online`: what the log says today, against all that was seen of it before.
+
+use std::collections::BTreeSet;
+
+use super::evidence;
+use super::exit::Failure;
+use super::fsck_evidence::rolled_back;
+use super::output::say;
+use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::client::{ClientError, KeptTiles, LogClient};
+use crate::evidence::compare_heads;
+use crate::evidence_dir::EvidenceDir;
+use crate::merkle::{Hash, ProofError, TreeSize, prove_prefix};
+use crate::note::NoteKey;
+use crate::policy::{Cosigned, Policy};
+use crate::release::{Publishers, Release};
+use crate::state::{EndpointState, RememberedHead};
+use crate::verify::{ProvenWithdrawal, Refusal, verify_withdrawal};
+
+/// Most withdrawals that are looked at in one run: a package has a few.
+const MAX_WITHDRAWALS: usize = 1_000;
+
+/// Whom to ask, and whom to believe.
+pub struct Online<'a> {
+    pub client: LogClient,
+    pub policy: &'a Policy,
+    pub publishers: &'a Publishers,
+    pub evidence: EvidenceDir,
+}
+
+/// What was learnt.
+pub struct News {
+    pub latest: Cosigned<Checkpoint>,
+    /// Heads that are proven to be prefixes of it.
+    compared: Vec<(TreeSize, Hash)>,
+    withdrawals: Vec<ProvenWithdrawal>,
+}
+
+impl News {
+    pub fn teach(&self, state: &mut EndpointState) {
+        state.confirm(&self.latest, &self.compared);
+        self.withdrawals.iter().for_each(|withdrawal| state.withdraw(withdrawal));
+    }
+}
+
+impl Online<'_> {
+    /// The newest head, if it is signed as the policy asks and of the log that is meant.
+    pub fn latest(&self, seen: &LogSigned<Checkpoint>) -> Result<LogSigned<Checkpoint>, Failure> {
+        let latest = self.client.checkpoint(&self.policy.log_keys())?;
+        let (expected, origin) = (&seen.get().origin, &latest.get().origin);
+        if origin != expected {
+            let url = self.client.prefix();
+            return Err(Failure::Usage(format!("{url} is another log: expected {expected}, saw {origin}")));
+        }
+        Ok(latest)
+    }
+
+    /// Compares all heads with the newest one, and learns of withdrawals. `seen` is the head of a proof of
+    /// `release`, which has this leaf hash.
+    pub fn ask(
+        &self,
+        state: &EndpointState,
+        seen: &LogSigned<Checkpoint>,
+        latest: &LogSigned<Checkpoint>,
+        (release, leaf): (&Release, &Hash),
+    ) -> Result<News, Failure> {
+        let cosigned = self.policy.check(latest).map_err(Refusal::Quorum)?;
+        let compared = self.compare(state, seen, latest)?;
+        let withdrawals = self.withdrawals(state, latest.get().origin.as_str(), release, leaf)?;
+        Ok(News { latest: cosigned, compared, withdrawals })
+    }
+
+    fn compare(
+        &self,
+        state: &EndpointState,
+        seen: &LogSigned<Checkpoint>,
+        latest: &LogSigned<Checkpoint>,
+    ) -> Result<Vec<(TreeSize, Hash)>, Failure> {
+        let (keys, tiles) = (self.policy.log_keys(), KeptTiles::new(&self.client));
+        let head = latest.get();
+        let known: Vec<&RememberedHead> = state.heads(head.origin.as_str()).collect();
+        let largest = known.iter().map(|known| known.size).fold(seen.get().size, TreeSize::max);
+        if head.size < largest {
+            return Err(rolled_back(largest, head.size));
+        }
+        self.compare_signed(&tiles, seen, latest, &keys)?;
+        let mut compared = vec![(seen.get().size, seen.get().root)];
+        for known in known {
+            match known.note.clone().and_then(|note| checkpoint::open_note(note, &keys).ok()) {
+                Some(signed) => self.compare_signed(&tiles, &signed, latest, &keys)?,
+                None => compare_unsigned(&tiles, known, head)?,
+            }
+            compared.push((known.size, known.root));
+        }
+        Ok(compared)
+    }
+
+    fn compare_signed(
+        &self,
+        tiles: &KeptTiles<'_>,
+        older: &LogSigned<Checkpoint>,
+        latest: &LogSigned<Checkpoint>,
+        keys: &[NoteKey],
+    ) -> Result<(), Failure> {
+        match compare_heads(tiles, older, latest)?.map_err(ClientError::from)? {
+            None => Ok(()),
+            Some(fork) => Err(evidence::refuse(fork, keys, &self.evidence)),
+        }
+    }
+
+    /// The withdrawals of this release and of others of its package that are not known yet. That a log
+    /// hides one can't be seen here: monitors see it.
+    fn withdrawals(
+        &self,
+        state: &EndpointState,
+        origin: &str,
+        release: &Release,
+        leaf: &Hash,
+    ) -> Result<Vec<ProvenWithdrawal>, Failure> {
+        let (leaf, package) = (leaf.to_hex(), release.purl.package());
+        let mut leaves = BTreeSet::new();
+        let of_this = [("withdraws", leaf.as_str()), ("kind", "withdrawal")];
+        let of_package = [("package", package.as_str()), ("kind", "withdrawal")];
+        for terms in [of_this, of_package] {
+            let mut before = None;
+            while leaves.len() < MAX_WITHDRAWALS {
+                let Some(found) = self.client.search(&terms, before)? else {
+                    let url = self.client.prefix();
+                    say(&format!("{url} has no search, so that it says nothing of withdrawals"));
+                    return Ok(Vec::new());
+                };
+                leaves.extend(found.leaves);
+                // Never around in circles, whatever the log says.
+                if found.next.is_none_or(|next| before.is_some_and(|before| next >= before)) {
+                    break;
+                }
+                before = found.next;
+            }
+        }
+        let mut proven = Vec::new();
+        for leaf in leaves.iter().filter(|leaf| !state.knows_withdrawal(origin, leaf)).take(MAX_WITHDRAWALS) {
+            match verify_withdrawal(&self.client.proof_of(leaf)?, self.policy, self.publishers) {
+                Ok(withdrawal) => proven.push(withdrawal),
+                // It may be by somebody who is not believed here, and then it withdraws nothing.
+                Err(e) => say(&format!("a withdrawal is not believed ({}): {e}", e.code())),
+            }
+        }
+        Ok(proven)
+    }
+}
+
+/// A head that was remembered without its signatures, or by a key that is no longer trusted: a fork can be
+/// seen, and not be proven to others.
+fn compare_unsigned(
+    tiles: &KeptTiles<'_>,
+    known: &RememberedHead,
+    latest: &Checkpoint,
+) -> Result<(), Failure> {
+    let prefix = prove_prefix(tiles, known.size, (latest.size, &latest.root))?.map_err(ClientError::from)?;
+    if prefix.root == known.root {
+        return Ok(());
+    }
+    let error = ProofError::RootMismatch { expected: known.root, seen: prefix.root };
+    Err(Failure::refused(
+        "fork",
+        format!("the log has another history at size {} than was remembered: {error}", known.size),
+        "Do not install it; the remembered head has no signature, so that it proves nothing to others.",
+    ))
+}

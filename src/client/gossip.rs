@@ -1,0 +1,25 @@
+//! Telling a monitor which head one was shown.
+
+use std::time::Duration;
+
+use super::ClientError;
+use super::http::{agent, check_prefix, read};
+use crate::note::Note;
+
+/// How long a monitor may take: nobody's verdict waits for it longer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Most of an answer that is read: nothing depends on it.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// `POST /gossip` of the monitor at a URL prefix, once. The body is the note.
+///
+/// # Errors
+/// [`ClientError`]; anything but 200 to 299 is none of the monitor's yes.
+pub fn report(prefix: &str, head: &Note) -> Result<(), ClientError> {
+    let url = format!("{}/gossip", check_prefix(prefix)?);
+    let request =
+        agent(TIMEOUT, CONNECT_TIMEOUT).post(&url).header("Content-Type", "text/plain; charset=utf-8");
+    read(&url, MAX_ANSWER_BYTES, request.send(head.to_string().as_bytes())).map(drop)
+}

@@ -1,0 +1,261 @@
+//! The state file.
+//!
+//! ```text
+//! {"version": 2,
+//!  "logs": [{"origin": "...",
+//!            "proven": <head>,                        optional
+//!            "unproven": [<head>, ...]}],             in the order in which they came
+//!  "sequences": [{"publisher": "...", "package": "...", "channel": "...", "sequence": 7}],
+//!  "withdrawals": [{"origin": "...", "index": 17, "leaf": "<hash>", "publisher": "...",
+//!                   "purl": "...", "reason": "...", "statement": "<hash>"}]}
+//!
+//! <head> is {"size": 9, "root": "<hash>", "note": "<checkpoint>"}; the note may be absent
+//! ```
+//!
+//! Version 1 had neither notes nor withdrawals, and one head for each log, which nobody had proven: it is
+//! read, and written as version 2.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    EndpointState, Heads, MAX_UNPROVEN_HEADS, RememberedHead, SequenceKey, WithdrawalKey, Withdrawn,
+};
+use crate::checkpoint::Checkpoint;
+use crate::format::{FormatError, cap, cap_count, quote};
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::note::Note;
+
+/// Largest state file: some hundred thousand packages.
+pub const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
+/// Written into the file, so that a later format can be told apart.
+const VERSION: u32 = 2;
+
+#[derive(Deserialize)]
+struct VersionText {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileText1 {
+    #[serde(rename = "version")]
+    _version: u32,
+    logs: Vec<LogText1>,
+    sequences: Vec<SequenceText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogText1 {
+    origin: String,
+    size: u64,
+    root: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileText {
+    version: u32,
+    logs: Vec<LogText>,
+    sequences: Vec<SequenceText>,
+    withdrawals: Vec<WithdrawalText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogText {
+    origin: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven: Option<HeadText>,
+    unproven: Vec<HeadText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeadText {
+    size: u64,
+    root: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SequenceText {
+    publisher: String,
+    package: String,
+    channel: String,
+    sequence: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WithdrawalText {
+    origin: String,
+    index: u64,
+    leaf: String,
+    publisher: String,
+    purl: String,
+    reason: String,
+    statement: String,
+}
+
+fn wrong(expected: &str, seen: impl Into<String>) -> FormatError {
+    FormatError::malformed(EndpointState::WHAT, expected, seen)
+}
+
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, FormatError> {
+    serde_json::from_slice(bytes).map_err(|e| wrong("the JSON this program wrote", e.to_string()))
+}
+
+impl EndpointState {
+    const WHAT: &str = "an endpoint's state";
+
+    /// Reads a state file.
+    ///
+    /// # Errors
+    /// [`FormatError`] where it is damaged. An endpoint must then fail closed: forgetting would let
+    /// an old release pass for a new one.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        cap(Self::WHAT, bytes.len(), MAX_STATE_BYTES)?;
+        let VersionText { version } = read(bytes)?;
+        let file = match version {
+            1 => read::<FileText1>(bytes)?.into(),
+            VERSION => read::<FileText>(bytes)?,
+            other => return Err(wrong("version 1 or 2", other.to_string())),
+        };
+        let mut state = Self::default();
+        for log in file.logs {
+            let (origin, heads) = log.read()?;
+            // Of two rows for one key the later would win, and might be the lower.
+            if state.logs.insert(origin, heads).is_some() {
+                return Err(wrong("each log once", "one twice"));
+            }
+        }
+        for SequenceText { publisher, package, channel, sequence } in file.sequences {
+            if state.sequences.insert(SequenceKey { publisher, package, channel }, sequence).is_some() {
+                return Err(wrong("each package and channel once", "one twice"));
+            }
+        }
+        for withdrawal in file.withdrawals {
+            let (key, withdrawn) = withdrawal.read()?;
+            if state.withdrawals.insert(key, withdrawn).is_some() {
+                return Err(wrong("each withdrawal once", "one twice"));
+            }
+        }
+        Ok(state)
+    }
+
+    /// The bytes of a state file.
+    ///
+    /// # Panics
+    /// Never: plain strings and numbers always serialize.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let sequence = |(key, sequence): (&SequenceKey, &u64)| SequenceText {
+            publisher: key.publisher.clone(),
+            package: key.package.clone(),
+            channel: key.channel.clone(),
+            sequence: *sequence,
+        };
+        let file = FileText {
+            version: VERSION,
+            logs: self.logs.iter().map(LogText::of).collect(),
+            sequences: self.sequences.iter().map(sequence).collect(),
+            withdrawals: self.withdrawals.iter().map(WithdrawalText::of).collect(),
+        };
+        let mut bytes = serde_json::to_vec_pretty(&file).expect("strings and numbers always serialize");
+        bytes.push(b'\n');
+        bytes
+    }
+}
+
+impl From<FileText1> for FileText {
+    fn from(old: FileText1) -> Self {
+        let log = |LogText1 { origin, size, root }| LogText {
+            origin,
+            proven: None,
+            unproven: vec![HeadText { size, root, note: None }],
+        };
+        let logs = old.logs.into_iter().map(log).collect();
+        Self { version: VERSION, logs, sequences: old.sequences, withdrawals: Vec::new() }
+    }
+}
+
+impl LogText {
+    fn of((origin, heads): (&String, &Heads)) -> Self {
+        Self {
+            origin: origin.clone(),
+            proven: heads.proven.as_ref().map(HeadText::of),
+            unproven: heads.unproven.iter().map(HeadText::of).collect(),
+        }
+    }
+
+    fn read(self) -> Result<(String, Heads), FormatError> {
+        cap_count(EndpointState::WHAT, "heads of a log", self.unproven.len(), MAX_UNPROVEN_HEADS)?;
+        let proven = self.proven.map(|head| head.read(&self.origin)).transpose()?;
+        let unproven = self.unproven.into_iter().map(|head| head.read(&self.origin));
+        let heads = Heads { proven, unproven: unproven.collect::<Result<_, _>>()? };
+        let mut sizes: Vec<TreeSize> = heads.all().map(|head| head.size).collect();
+        sizes.sort_unstable();
+        if sizes.is_empty() {
+            return Err(wrong("a head for each log", "none"));
+        }
+        if sizes.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(wrong("each size of a log once", "one twice"));
+        }
+        Ok((self.origin, heads))
+    }
+}
+
+impl HeadText {
+    fn of(head: &RememberedHead) -> Self {
+        let note = head.note.as_ref().map(ToString::to_string);
+        Self { size: head.size.get(), root: head.root.to_base64(), note }
+    }
+
+    fn read(self, origin: &str) -> Result<RememberedHead, FormatError> {
+        let size =
+            TreeSize::new(self.size).ok_or_else(|| wrong("a tree size below 2^63", self.size.to_string()))?;
+        let root = Hash::from_base64(&self.root)?;
+        let note = self.note.map(|note| Note::parse(note.as_bytes())).transpose()?;
+        if let Some(note) = &note {
+            let head = Checkpoint::parse(note.text())?;
+            if (head.origin.as_str(), head.size, head.root) != (origin, size, root) {
+                return Err(wrong("notes of the heads that they stand by", quote(note.text())));
+            }
+        }
+        Ok(RememberedHead { size, root, note })
+    }
+}
+
+impl WithdrawalText {
+    fn of((key, withdrawn): (&WithdrawalKey, &Withdrawn)) -> Self {
+        Self {
+            origin: key.origin.clone(),
+            index: key.index.get(),
+            leaf: key.leaf.to_base64(),
+            publisher: key.publisher.clone(),
+            purl: withdrawn.purl.clone(),
+            reason: withdrawn.reason.clone(),
+            statement: withdrawn.statement.to_base64(),
+        }
+    }
+
+    fn read(self) -> Result<(WithdrawalKey, Withdrawn), FormatError> {
+        let index = LeafIndex::new(self.index)
+            .ok_or_else(|| wrong("a leaf index below 2^63 - 1", self.index.to_string()))?;
+        // They are shown to people.
+        for text in [&self.publisher, &self.purl, &self.reason] {
+            if text.chars().any(char::is_control) {
+                return Err(wrong("words without control characters", quote(text)));
+            }
+        }
+        let (publisher, leaf) = (self.publisher.clone(), Hash::from_base64(&self.leaf)?);
+        let key = WithdrawalKey { origin: self.origin, index, leaf, publisher };
+        let statement = Hash::from_base64(&self.statement)?;
+        let withdrawn =
+            Withdrawn { publisher: self.publisher, purl: self.purl, reason: self.reason, statement };
+        Ok((key, withdrawn))
+    }
+}

@@ -1,0 +1,63 @@
+//! Withdrawals: what an endpoint learns online, and believes only with the proof that it is in the log.
+
+use super::{Opened, Refusal, open};
+use crate::checkpoint::Checkpoint;
+use crate::merkle::Hash;
+use crate::policy::{Cosigned, Policy};
+use crate::release::{Publishers, Statement, Withdrawal};
+
+/// A withdrawal in a log, by a believed publisher. Only [`verify_withdrawal`] makes one.
+///
+/// Whether its publisher made the release that it names is asked when that release is judged.
+#[derive(Debug, Clone)]
+pub struct ProvenWithdrawal {
+    head: Cosigned<Checkpoint>,
+    statement: Hash,
+    withdrawal: Withdrawal,
+    publisher: String,
+}
+
+impl ProvenWithdrawal {
+    /// The tree head that it is proven under.
+    #[must_use]
+    pub const fn head(&self) -> &Cosigned<Checkpoint> {
+        &self.head
+    }
+
+    /// Its own leaf hash.
+    #[must_use]
+    pub const fn statement(&self) -> Hash {
+        self.statement
+    }
+
+    /// What is withdrawn, and why.
+    #[must_use]
+    pub const fn withdrawal(&self) -> &Withdrawal {
+        &self.withdrawal
+    }
+
+    /// Who withdraws it.
+    #[must_use]
+    pub fn publisher(&self) -> &str {
+        &self.publisher
+    }
+}
+
+/// Believes the proof file of a withdrawal: steps 1 to 5 of [`verify`](super::verify).
+///
+/// # Errors
+/// [`Refusal`].
+pub fn verify_withdrawal(
+    proof: &[u8],
+    policy: &Policy,
+    publishers: &Publishers,
+) -> Result<ProvenWithdrawal, Refusal> {
+    let Opened { head, leaf, spoken, .. } = open(proof, policy, publishers)?;
+    let publisher = spoken.publisher().to_owned();
+    match spoken.into_statement() {
+        Statement::Withdrawal(withdrawal) => {
+            Ok(ProvenWithdrawal { head, statement: leaf, withdrawal, publisher })
+        }
+        other => Err(Refusal::NotAWithdrawal { seen: other.kind() }),
+    }
+}

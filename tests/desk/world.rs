@@ -66,6 +66,7 @@ pub fn with_sink(sink: Arc<dyn Sink>) -> DeskSettings {
     settings
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "each caller has a sink of its own kind")]
 pub fn open_on(dir: &Path, sink: Arc<dyn Sink>, io: &Arc<dyn DiskIo>) -> Result<Arc<Desk>, DeskError> {
     let until = Instant::now() + PATIENCE;
     loop {

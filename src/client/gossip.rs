@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::ClientError;
-use super::http::{agent, check_prefix, read};
+use super::builder::{NAME, agent};
+use super::http::{check_prefix, read};
 use crate::note::Note;
 
 /// How long a monitor may take: nobody's verdict waits for it longer.
@@ -20,6 +21,6 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 pub fn report(prefix: &str, head: &Note) -> Result<(), ClientError> {
     let url = format!("{}/gossip", check_prefix(prefix)?);
     let request =
-        agent(TIMEOUT, CONNECT_TIMEOUT).post(&url).header("Content-Type", "text/plain; charset=utf-8");
+        agent(TIMEOUT, CONNECT_TIMEOUT, NAME).post(&url).header("Content-Type", "text/plain; charset=utf-8");
     read(&url, MAX_ANSWER_BYTES, request.send(head.to_string().as_bytes())).map(drop)
 }

@@ -159,7 +159,7 @@ mod tests {
     fn what_is_read_again_after_a_restart_raises_nothing() {
         let mut seen = Sequences::default();
         let story = [(1, "1"), (2, "2"), (5, "5"), (5, "other"), (3, "3")];
-        let mut read = |seen: &mut Sequences| -> Vec<Step> {
+        let read = |seen: &mut Sequences| -> Vec<Step> {
             let take = |(at, (sequence, content)): (usize, &(u64, &str))| {
                 seen.take("v", &release("stable", *sequence, content), leaf(at as u64))
             };

@@ -163,7 +163,7 @@ impl World {
         settings.interval = self.interval;
         settings.timeout = self.timeout;
         settings.logs = self.logs.iter().map(|log| Arc::new(log.rules())).collect();
-        settings.peers = self.peers.clone();
+        settings.peers.clone_from(&self.peers);
         let desk = DeskSettings::new(self.clock());
         Monitor::open(settings, desk, Box::new(self.output.clone())).expect("the monitor opens")
     }

@@ -34,14 +34,5 @@ Examples:
   treehead monitor ack --config monitor.toml --list
   treehead monitor ack --config monitor.toml 3fa9c1d2
   treehead monitor ack --config monitor.toml --silence witness-missing --for 7d")]
-    Ack(Ack),
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct Ack {
-    /// Settings of the monitor
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-    #[command(flatten)]
-    pub what: AckArgs,
+    Ack(AckArgs),
 }

@@ -22,7 +22,7 @@ use config::Config;
 
 pub fn run(args: &args::Monitor, json: bool) -> CliResult {
     match (&args.command, &args.config) {
-        (Some(MonitorCommand::Ack(args)), _) => ack::run(&config::state_dir(&args.config)?, &args.what, json),
+        (Some(MonitorCommand::Ack(args)), _) => ack::run(&config::state_dir(&args.config)?, args, json),
         (Some(MonitorCommand::Init(args)), _) => init::run(args, json),
         (None, Some(config)) => follow(config, args.once),
         (None, None) => Err(Failure::Usage("expected --config FILE".to_owned())),

@@ -41,10 +41,11 @@ fn tell_release(release: &Release) -> (Value, String) {
 
 fn tell_withdrawal(withdrawal: &Withdrawal) -> (Value, String) {
     let Withdrawal { index, leaf, purl, reason, .. } = withdrawal;
-    let mut lines =
-        format!("{BOLD}a withdrawal{BOLD:#}\nwithdraws {purl}, leaf {index}\nreason    {reason}\n");
+    let mut lines = format!(
+        "{BOLD}a withdrawal{BOLD:#}\nwithdraws {purl}, leaf {index}\n          with hash {}\nreason    {reason}\n",
+        leaf.to_hex()
+    );
     lines += &subject_lines(&withdrawal.subjects);
-    let _ = writeln!(lines, "release   {} is its leaf hash", leaf.to_hex());
     let object = json!({
         "what": "withdrawal", "withdraws": index.get(), "withdrawn_leaf_hash": leaf.to_hex(),
         "purl": purl.as_str(), "reason": reason, "artifacts": subjects(&withdrawal.subjects),

@@ -23,10 +23,20 @@ pub struct Claim {
     pub leaf: LeafIndex,
     /// What it says.
     pub withdrawal: Withdrawal,
-    /// Who says so.
+    /// Who says so; the first is the one that may.
     pub signers: Vec<String>,
+    /// Whether that was checked.
+    pub checked: bool,
     /// Names of the watches that cover it.
     pub watches: Vec<String>,
+}
+
+impl Claim {
+    /// Whether the publisher is among these.
+    fn is_by(&self, released_by: &[String]) -> bool {
+        let who = if self.checked { &self.signers[..1] } else { self.signers.as_slice() };
+        who.iter().any(|name| released_by.contains(name))
+    }
 }
 
 /// What a batch of entries came to.
@@ -75,7 +85,7 @@ impl<'a> Look<'a> {
                         place.release(&release, &signers, state, &mut to.events);
                     }
                     Statement::Withdrawal(withdrawal) => {
-                        to.claims.push(Claim { leaf, withdrawal, signers, watches });
+                        to.claims.push(Claim { leaf, withdrawal, signers, checked, watches });
                     }
                     _ => {}
                 }
@@ -91,7 +101,7 @@ impl<'a> Look<'a> {
     /// What a withdrawal came to, once the entry at its leaf is known: the release, its leaf hash and its
     /// signers, or none where there is no such release.
     pub fn withdrawn(&self, claim: &Claim, target: Option<&(Release, Hash, Vec<String>)>) -> Event {
-        let Claim { leaf, withdrawal, signers, watches } = claim;
+        let Claim { leaf, withdrawal, signers, watches, .. } = claim;
         let place = leaf.to_string();
         let about = |code: Code, message: String| {
             let event = Event::new(code, Some(self.rules.origin.as_str()), &[&place], self.now, message);
@@ -115,7 +125,7 @@ impl<'a> Look<'a> {
                     withdrawal.index, release.purl
                 ))
             }
-            Some((_, _, released_by)) if !signers.iter().any(|name| released_by.contains(name)) => {
+            Some((_, _, released_by)) if !claim.is_by(released_by) => {
                 let (seen, expected) = (signers.join(" and "), released_by.join(" or "));
                 Some(format!("it was released by {expected}, and withdrawn by {seen}"))
             }

@@ -6,6 +6,7 @@ mod load;
 mod many;
 mod middleman;
 mod one;
+mod online;
 mod program;
 mod state;
 mod withdraw;

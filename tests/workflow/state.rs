@@ -1,10 +1,13 @@
 //! `treehead verify --state`: what an endpoint remembers.
 
+use std::process::Stdio;
+
 use treehead::checkpoint::Checkpoint;
 use treehead::merkle::{Hash, TreeSize};
 use treehead::note::NoteSigner;
+use treehead::state::EndpointState;
 
-use crate::program::World;
+use crate::program::{Server, World};
 
 fn verify(file: &str) -> String {
     format!("verify {file} --policy log/endpoint.policy --publishers log/publishers.toml --state state")
@@ -52,7 +55,11 @@ fn a_damaged_memory_fails_closed() {
         "",
         "{}",
         &good[..good.len() / 2],
-        &good.replace("\"version\": 1", "\"version\": 2"),
+        &good.replace("\"version\": 2", "\"version\": 3"),
+        &good.replace("\"version\": 2", "\"version\": 1"),
+        &good.replace("\"unproven\"", "\"proven\""),
+        &good.replace("log.example.com/releases\\n2", "log.example.com/releases\\n1"),
+        &good.replace("\"withdrawals\": []", "\"withdrawals\": [7]"),
         &good.replace("\"sequence\": 2", "\"sequence\": -2"),
         &good.replace("\"sequences\"", "\"sequense\""),
     ] {
@@ -83,7 +90,104 @@ fn another_history_of_the_log_is_a_fork() {
     let server = world.serve();
     world.publish(&server, "one.bin", "one", 1).done();
     world.publish(&server, "three.bin", "three", 3).done();
+    let ran = world.run(&verify("three.bin")).refused("fork");
+    // What proves it is kept, and anybody can check it.
+    let file = ran.stderr.split('`').nth(1).unwrap().split(' ').nth(2).unwrap();
+    assert!(file.starts_with("state/evidence/"), "{ran:?}");
+    let verdict =
+        world.run(&format!("verify-evidence {file} --policy log/endpoint.policy --json")).done().json();
+    assert_eq!((&verdict["smaller"]["size"], &verdict["larger"]["size"]), (&2.into(), &2.into()));
     world.run(&verify("three.bin")).refused("fork");
+    assert_eq!(std::fs::read_dir(world.path("state/evidence")).unwrap().count(), 1, "once");
+}
+
+#[test]
+fn a_memory_of_version_1_is_taken_over() {
+    let world = two_releases();
+    world.run(&verify("two.bin")).done();
+    let new: serde_json::Value = serde_json::from_slice(&world.read("state/state.json")).unwrap();
+    let head = &new["logs"][0]["unproven"][0];
+    let old = serde_json::json!({
+        "version": 1,
+        "logs": [{ "origin": new["logs"][0]["origin"], "size": head["size"], "root": head["root"] }],
+        "sequences": new["sequences"],
+    });
+    world.write("state/state.json", old.to_string());
+    world.run(&verify("one.bin")).refused("rollback");
+    assert_eq!(world.read("state/state.json"), old.to_string().as_bytes(), "a refusal teaches nothing");
+    world.run(&verify("two.bin")).done();
+    let again: serde_json::Value = serde_json::from_slice(&world.read("state/state.json")).unwrap();
+    assert_eq!(again, new, "with the signatures that it came with this time");
+}
+
+/// Packages of their own, so that nothing that is forgotten is hidden by another.
+const TOOLS: usize = 8;
+
+fn tools(world: &World, server: &Server) {
+    for n in 1..=TOOLS {
+        let file = format!("tool-{n}.bin");
+        world.write(&file, format!("tool {n}"));
+        let line = world.publish_line(server, &file, n as u64);
+        world.run(&line.replace("example/scanner@", &format!("example/tool-{n}@"))).done();
+    }
+}
+
+/// The packages that the memory has, which is whole.
+fn remembered(world: &World) -> Vec<String> {
+    let Ok(bytes) = std::fs::read(world.path("state/state.json")) else { return Vec::new() };
+    EndpointState::parse(&bytes).expect("whole");
+    let state: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let rows = state["sequences"].as_array().unwrap();
+    rows.iter().map(|row| row["package"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn of_many_at_once_nobody_forgets_what_another_learnt() {
+    let world = World::new();
+    let server = world.serve();
+    tools(&world, &server);
+    let line = |n: usize| {
+        let line = verify(&format!("tool-{n}.bin"));
+        if n % 2 == 0 { format!("{line} --online {}", server.url) } else { line }
+    };
+    let children: Vec<_> = (1..=TOOLS)
+        .chain(1..=TOOLS)
+        .map(|n| world.command(&line(n)).stdout(Stdio::null()).spawn().unwrap())
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let packages: Vec<String> = (1..=TOOLS).map(|n| format!("pkg:generic/example/tool-{n}")).collect();
+    assert_eq!(remembered(&world), packages);
+}
+
+#[test]
+fn what_was_told_is_remembered_through_any_kill() {
+    let world = World::new();
+    let server = world.serve();
+    tools(&world, &server);
+    let mut told = std::collections::BTreeSet::new();
+    let mut killed = 0;
+    for round in 0..48 {
+        if round % 16 == 0 {
+            let _ = std::fs::remove_dir_all(world.path("state"));
+            told.clear();
+        }
+        let n = round % TOOLS + 1;
+        let mut child =
+            world.command(&verify(&format!("tool-{n}.bin"))).stdout(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(round as u64 * 397 % 12_000));
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        killed += usize::from(!output.status.success());
+        if String::from_utf8_lossy(&output.stdout).starts_with("verified") {
+            told.insert(format!("pkg:generic/example/tool-{n}"));
+        }
+        let remembered = remembered(&world);
+        assert!(told.iter().all(|package| remembered.contains(package)), "{told:?}: {remembered:?}");
+    }
+    assert!(killed > 0, "nobody was killed in time");
+    world.run(&verify("tool-1.bin")).done();
 }
 
 #[test]

@@ -1,0 +1,276 @@
+//! `treehead verify --online` and `--report`: what an endpoint saw against what the log is today.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+
+use treehead::checkpoint::Checkpoint;
+use treehead::client::{LogClient, Wait};
+use treehead::merkle::{Hash, LeafIndex, TreeSize};
+use treehead::note::{Note, NoteSigner};
+use treehead::proof_file::ProofFile;
+use treehead::release::{Envelope, PublisherSigner, Withdrawal};
+
+use crate::program::{Server, StaticFiles, World};
+
+fn verify(file: &str, also: &str) -> String {
+    format!("verify {file} --policy log/endpoint.policy --publishers log/publishers.toml --state state{also}")
+}
+
+fn online(file: &str, url: &str) -> String {
+    verify(file, &format!(" --online {url}"))
+}
+
+/// A log with so many releases, `1.bin` and so on.
+fn releases(count: u64) -> (World, Server) {
+    let world = World::new();
+    let server = world.serve();
+    (1..=count).for_each(|n| publish(&world, &server, n));
+    (world, server)
+}
+
+fn publish(world: &World, server: &Server, n: u64) {
+    world.publish(server, &format!("{n}.bin"), &format!("artifact {n}"), n).done();
+}
+
+fn proof(world: &World, file: &str) -> ProofFile {
+    ProofFile::parse(&world.read(&format!("{file}.tlog-proof"))).unwrap()
+}
+
+/// The log's own key signs a tree of four or five leaves that was never served, with this artifact's entry
+/// as its first leaf.
+fn forge(world: &World, file: &str, size: u64) -> String {
+    let entry = proof(world, file).extra.unwrap();
+    let leaf = |n: u8| if n == 0 { Hash::leaf(&entry) } else { Hash::leaf(&[n]) };
+    let right = Hash::node(&leaf(2), &leaf(3));
+    let four = Hash::node(&Hash::node(&leaf(0), &leaf(1)), &right);
+    let (root, proof) = match size {
+        4 => (four, vec![leaf(1), right]),
+        5 => (Hash::node(&four, &leaf(4)), vec![leaf(1), right, leaf(4)]),
+        _ => panic!("four or five"),
+    };
+    let key = NoteSigner::parse(String::from_utf8(world.read("log/log.key")).unwrap().trim_end()).unwrap();
+    let head = Checkpoint::new(key.public().name().clone(), TreeSize::new(size).unwrap(), root);
+    let index = LeafIndex::new(0).unwrap();
+    ProofFile { extra: Some(entry), index, proof, checkpoint: head.sign(&key) }.to_string()
+}
+
+/// What is kept in the memory's folder, as sizes, each checked by the program.
+fn evidence(world: &World) -> Vec<(u64, u64)> {
+    let Ok(folder) = std::fs::read_dir(world.path("state/evidence")) else { return Vec::new() };
+    let sizes = folder.map(|entry| {
+        let path = entry.unwrap().path();
+        let line = format!("verify-evidence {} --policy log/endpoint.policy --json", path.display());
+        let verdict = world.run(&line).done().json();
+        (verdict["smaller"]["size"].as_u64().unwrap(), verdict["larger"]["size"].as_u64().unwrap())
+    });
+    let mut sizes: Vec<_> = sizes.collect();
+    sizes.sort_unstable();
+    sizes
+}
+
+/// Sizes of the heads that are remembered: the proven one, and those that wait.
+fn heads(world: &World) -> (Option<u64>, Vec<u64>) {
+    let state: serde_json::Value = serde_json::from_slice(&world.read("state/state.json")).unwrap();
+    let log = &state["logs"][0];
+    let waiting = log["unproven"].as_array().unwrap();
+    (log["proven"]["size"].as_u64(), waiting.iter().map(|head| head["size"].as_u64().unwrap()).collect())
+}
+
+#[test]
+fn a_log_that_grew_continues_all_that_was_seen() {
+    let (world, server) = releases(3);
+    for n in 1..=3 {
+        world.run(&verify(&format!("{n}.bin"), "")).done();
+    }
+    assert_eq!(heads(&world), (None, vec![1, 2, 3]));
+    publish(&world, &server, 4);
+    let ran = world.run(&online("3.bin", &server.url)).done();
+    assert!(ran.stdout.contains("online     the log has 4 leaves now"), "{ran:?}");
+    assert_eq!(heads(&world), (Some(4), vec![]), "one stands for all");
+    world.run(&verify("4.bin", "")).done();
+    assert_eq!(heads(&world), (Some(4), vec![]));
+    publish(&world, &server, 5);
+    world.run(&verify("5.bin", "")).done();
+    assert_eq!(heads(&world), (Some(4), vec![5]));
+    let json = world.run(&format!("{} --json", online("5.bin", &server.url))).done().json();
+    assert_eq!(json["latest_tree_size"], 5);
+    assert_eq!(heads(&world), (Some(5), vec![]));
+    // Without a memory, the proof alone is compared.
+    let line = online("5.bin", &server.url).replace(" --state state", "");
+    world.run(&line).done();
+    assert_eq!(evidence(&world), []);
+}
+
+#[test]
+fn the_address_may_be_in_the_policy() {
+    let (world, server) = releases(1);
+    let bare = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
+    world.run(&verify("1.bin", " --online")).failed(2, "expected --online URL");
+    let with_url = |line: &str| match line.starts_with("log ") {
+        true => format!("{line} {}\n", server.url),
+        false => format!("{line}\n"),
+    };
+    world.write("log/endpoint.policy", bare.lines().map(with_url).collect::<String>());
+    world.run(&verify("1.bin", " --online")).done();
+    let other = World::opaque();
+    let other_server = other.serve();
+    world.run(&online("1.bin", &other_server.url)).refused("unknown-log");
+    drop(server);
+    world.run(&verify("1.bin", " --online")).failed(3, "no answer from");
+    world.run(&verify("1.bin", "")).done();
+}
+
+#[test]
+fn a_log_that_shows_less_than_it_showed_is_refused() {
+    let (world, server) = releases(1);
+    world.run("export log out").done();
+    let old = StaticFiles::serve(&world.path("out"));
+    // Static files have no search: said, and no more.
+    let ran = world.run(&online("1.bin", &old.url)).done();
+    assert!(ran.stderr.contains("has no search"), "{ran:?}");
+    publish(&world, &server, 2);
+    world.run(&online("2.bin", &old.url)).refused("log-rolled-back");
+    world.run(&online("2.bin", &server.url)).done();
+    // Now it is remembered, too: also for a proof that the old copy has.
+    let line = online("2.bin", &old.url);
+    let ran = world.run(&line).refused("log-rolled-back");
+    assert!(ran.stderr.contains("expected at least size 2, saw 1"), "{ran:?}");
+    assert_eq!(evidence(&world), [], "no fork is shown by that");
+}
+
+#[test]
+fn a_false_head_is_found_online_long_after_it_was_shown() {
+    for size in [4, 5] {
+        let (world, server) = releases(1);
+        world.write("1.bin.tlog-proof", forge(&world, "1.bin", size));
+        world.run(&verify("1.bin", "")).done();
+        // The endpoint goes on for years; the false head is not the largest any more.
+        (2..=6).for_each(|n| publish(&world, &server, n));
+        world.run(&verify("6.bin", "")).done();
+        let before = world.read("state/state.json");
+        let ran = world.run(&online("6.bin", &server.url)).refused("fork");
+        assert!(ran.stderr.contains("state/evidence/"), "{ran:?}");
+        assert_eq!(evidence(&world), [(size, 6)]);
+        assert_eq!(world.read("state/state.json"), before);
+    }
+}
+
+#[test]
+fn a_false_head_of_the_proof_itself_is_found() {
+    let (world, server) = releases(6);
+    world.write("1.bin.tlog-proof", forge(&world, "1.bin", 5));
+    world.run(&online("1.bin", &server.url)).refused("fork");
+    assert_eq!(evidence(&world), [(5, 6)]);
+    // Without a memory it goes where the command runs.
+    let line = online("1.bin", &server.url).replace(" --state state", "");
+    let ran = world.run(&line).refused("fork");
+    let file = ran.stderr.split('`').nth(1).unwrap().split(' ').nth(2).unwrap().to_owned();
+    world.run(&format!("verify-evidence {file} --policy log/endpoint.policy")).done();
+    // What version 1 remembered has no signature: a fork all the same.
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    std::fs::create_dir(world.path("state")).unwrap();
+    let root = Hash::leaf(b"another history").to_base64();
+    let state = format!(
+        "{{\"version\":1,\"logs\":[{{\"origin\":\"log.example.com/releases\",\"size\":3,\"root\":\"{root}\"}}],\"sequences\":[]}}"
+    );
+    world.write("state/state.json", &state);
+    let ran = world.run(&online("6.bin", &server.url)).refused("fork");
+    assert!(ran.stderr.contains("has no signature"), "{ran:?}");
+    assert_eq!(evidence(&world), []);
+}
+
+/// Withdraws a release, by its proof file, and returns the place of the withdrawal.
+fn withdraw(world: &World, server: &Server, file: &str, key: &PublisherSigner) -> u64 {
+    let release = proof(world, file);
+    let withdrawal =
+        Withdrawal::of(release.index, &release.extra.unwrap(), "it deletes what it scans").unwrap();
+    let envelope = Envelope::sign(withdrawal.to_payload().unwrap(), &[key]).unwrap();
+    let added = LogClient::new(&server.url).unwrap().add(&envelope.to_entry(), Wait::Published).unwrap();
+    added.index.get()
+}
+
+#[test]
+fn a_withdrawn_release_is_refused_online_and_from_then_on() {
+    let (world, server) = releases(2);
+    let key = PublisherSigner::from_pem(&String::from_utf8(world.read("publisher.pem")).unwrap()).unwrap();
+    world.run(&online("2.bin", &server.url)).done();
+    withdraw(&world, &server, "2.bin", &key);
+    // Offline nobody knows.
+    world.run(&verify("2.bin", "")).done();
+    let ran = world.run(&online("2.bin", &server.url)).refused("withdrawn");
+    assert!(ran.stderr.contains("withdrawn by vendor: it deletes what it scans"), "{ran:?}");
+    world.run(&verify("2.bin", "")).refused("withdrawn");
+    // A later release of the package is told of others that were withdrawn, and is good itself.
+    publish(&world, &server, 3);
+    withdraw(&world, &server, "3.bin", &key);
+    publish(&world, &server, 4);
+    world.run(&online("4.bin", &server.url)).done();
+    world.run(&verify("4.bin", "")).done();
+    let state = String::from_utf8(world.read("state/state.json")).unwrap();
+    assert_eq!(state.matches("it deletes what it scans").count(), 2, "{state}");
+    // Without a memory, it has to ask each time.
+    let without = |line: String| line.replace(" --state state", "");
+    world.run(&without(verify("3.bin", ""))).done();
+    world.run(&without(online("3.bin", &server.url))).refused("withdrawn");
+}
+
+/// A monitor that takes whatever it is told, so many times.
+fn monitor(times: usize) -> (String, Receiver<(String, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (told, heard) = channel();
+    std::thread::spawn(move || {
+        for _ in 0..times {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream);
+            let (mut head, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                if line.trim().is_empty() {
+                    break;
+                }
+                head += &line;
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            told.send((head.lines().next().unwrap().to_owned(), body)).unwrap();
+            let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            reader.get_mut().write_all(answer).unwrap();
+        }
+    });
+    (url, heard)
+}
+
+#[test]
+fn heads_are_reported_whatever_the_verdict() {
+    let (world, server) = releases(2);
+    let (url, heard) = monitor(4);
+    let report = format!(" --report {url}");
+    let next = || {
+        let (request, body) = heard.recv().unwrap();
+        assert_eq!(request, "POST /gossip HTTP/1.1");
+        Note::parse(&body).unwrap()
+    };
+    world.run(&verify("1.bin", &report)).done();
+    assert_eq!(next(), proof(&world, "1.bin").checkpoint);
+    // A refusal is no reason not to tell.
+    world.write("1.bin", "tampered");
+    world.run(&verify("1.bin", &report)).refused("artifact-mismatch");
+    assert_eq!(next(), proof(&world, "1.bin").checkpoint);
+    world.run(&format!("{}{report}", online("2.bin", &server.url))).done();
+    assert_eq!(next(), proof(&world, "2.bin").checkpoint);
+    assert_eq!(Checkpoint::parse(next().text()).unwrap().size.get(), 2, "the newest one, too");
+    // Nobody there: told, and no more.
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ran = world.run(&verify("2.bin", &format!(" --report http://{closed}"))).done();
+    assert!(ran.stderr.contains("the tree head was not reported: no answer"), "{ran:?}");
+    // What no trusted log signed is nobody's business.
+    world.write("2.bin.tlog-proof", "noise");
+    let ran = world.run(&verify("2.bin", &format!(" --report http://{closed}"))).refused("proof-malformed");
+    assert!(!ran.stderr.contains("reported"), "{ran:?}");
+}

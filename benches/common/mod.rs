@@ -5,6 +5,7 @@
 pub mod bare;
 pub mod bound;
 pub mod entries;
+pub mod monitor;
 pub mod plot;
 pub mod server;
 pub mod tree;

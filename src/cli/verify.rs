@@ -89,13 +89,15 @@ impl Endpoint<'_> {
 
     /// A fork is not only refused: both heads are kept, which prove it to anybody.
     fn refused(&self, refusal: Refusal, state: &EndpointState) -> Failure {
-        if let Refusal::Fork { .. } = refusal
-            && let Some(head) = self.head()
-            && let Some(fork) = state.fork_evidence(head.get(), head.note())
-        {
-            return evidence::refuse(fork, &self.policy.log_keys(), &self.evidence);
-        }
-        refusal.into()
+        let head = if let Refusal::Fork { .. } = refusal { self.head() } else { None };
+        head.and_then(|head| self.contradicted(state, &head)).unwrap_or_else(|| refusal.into())
+    }
+
+    /// What contradicts a head, where that can be proven: a key may have been taken off the policy since the
+    /// other one was remembered.
+    fn contradicted(&self, state: &EndpointState, head: &LogSigned<Checkpoint>) -> Option<Failure> {
+        let fork = state.fork_evidence(head.get(), head.note())?.judge(&self.policy.log_keys()).ok()?;
+        Some(evidence::refuse_fork(&fork, &self.evidence))
     }
 
     /// The head of the proof file, if a trusted log signed it.
@@ -111,7 +113,7 @@ impl Endpoint<'_> {
         // Before the verdict is told: what was installed on the strength of it must be remembered.
         memory.save()?;
         let origin = &verdict.head().get().origin;
-        if self.args.state.is_some() && memory.state.heads(origin.as_str()).count() > MAX_UNPROVEN_HEADS {
+        if self.args.state.is_some() && memory.state.heads(origin.as_str()).count() >= MAX_UNPROVEN_HEADS {
             say(&format!("many heads of {origin} were never compared: run it with --online now and then"));
         }
         Ok(verdict)
@@ -131,12 +133,16 @@ impl Endpoint<'_> {
             evidence: self.evidence.clone(),
         };
         let latest = online.latest(&seen)?;
-        heads.push(latest.note().clone());
+        if !heads.contains(latest.note()) {
+            heads.push(latest.note().clone());
+        }
         let news = online.ask(&before, &seen, &latest, (verdict.release(), verdict.leaf()))?;
         let mut memory = Memory::open(self.args.state.as_deref())?;
         // Another process may have learnt something else meanwhile.
-        if let Some(fork) = memory.state.fork_evidence(latest.get(), latest.note()) {
-            return Err(evidence::refuse(fork, &self.policy.log_keys(), &self.evidence));
+        if let Some(known) = memory.state.contradiction(latest.get()) {
+            let (size, expected, seen) = (known.size, known.root.to_base64(), latest.get().root.to_base64());
+            let plain = || Refusal::Fork { size, expected, seen }.into();
+            return Err(self.contradicted(&memory.state, &latest).unwrap_or_else(plain));
         }
         news.teach(&mut memory.state);
         let verdict = self.judge(&memory.state);

@@ -103,6 +103,37 @@ fn a_log_that_grew_continues_all_that_was_seen() {
 }
 
 #[test]
+fn an_endpoint_that_is_never_online_is_told_so() {
+    let (world, server) = releases(17);
+    for n in 1..=17 {
+        let ran = world.run(&verify(&format!("{n}.bin"), "")).done();
+        let told = ran.stderr.contains("were never compared: run it with --online now and then");
+        assert_eq!(told, n >= 16, "{n}: {ran:?}");
+    }
+    assert_eq!(heads(&world), (None, (2..=17).collect()));
+    world.run(&online("17.bin", &server.url)).done();
+    assert_eq!(heads(&world), (Some(17), vec![]));
+    let ran = world.run(&verify("17.bin", "")).done();
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn a_fork_is_refused_also_where_the_remembered_signature_is_no_longer_trusted() {
+    let (world, _server) = releases(4);
+    world.write("1.bin.tlog-proof", forge(&world, "1.bin", 4));
+    world.run(&verify("1.bin", "")).done();
+    // That head has an Ed25519 signature alone, and from now on the post-quantum one is demanded.
+    let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
+    let ed25519 = String::from_utf8(world.read("log/log.vkey")).unwrap();
+    world.write("log/endpoint.policy", policy.replace(&format!("log {ed25519}"), ""));
+    world.run(&verify("4.bin", "")).refused("fork");
+    assert_eq!(evidence(&world), []);
+    world.write("log/endpoint.policy", policy);
+    world.run(&verify("4.bin", "")).refused("fork");
+    assert_eq!(evidence(&world), [(4, 4)]);
+}
+
+#[test]
 fn the_address_may_be_in_the_policy() {
     let (world, server) = releases(1);
     let bare = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
@@ -262,9 +293,10 @@ fn heads_are_reported_whatever_the_verdict() {
     world.write("1.bin", "tampered");
     world.run(&verify("1.bin", &report)).refused("artifact-mismatch");
     assert_eq!(next(), proof(&world, "1.bin").checkpoint);
+    publish(&world, &server, 3);
     world.run(&format!("{}{report}", online("2.bin", &server.url))).done();
     assert_eq!(next(), proof(&world, "2.bin").checkpoint);
-    assert_eq!(Checkpoint::parse(next().text()).unwrap().size.get(), 2, "the newest one, too");
+    assert_eq!(Checkpoint::parse(next().text()).unwrap().size.get(), 3, "the newest one, too");
     // Nobody there: told, and no more.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let ran = world.run(&verify("2.bin", &format!(" --report http://{closed}"))).done();

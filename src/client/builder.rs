@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 
+use super::gate::Gate;
 use super::http::check_prefix;
 use super::patience::Patience;
 use super::{ClientError, LogClient};
@@ -27,12 +28,13 @@ pub struct LogClientBuilder {
     connect_timeout: Duration,
     patience: Patience,
     contact: Option<String>,
+    at_once: Option<usize>,
 }
 
 impl Default for LogClientBuilder {
     fn default() -> Self {
         let (timeout, connect_timeout) = (TIMEOUT, CONNECT_TIMEOUT);
-        Self { timeout, connect_timeout, patience: Patience::default(), contact: None }
+        Self { timeout, connect_timeout, patience: Patience::default(), contact: None, at_once: None }
     }
 }
 
@@ -73,6 +75,14 @@ impl LogClientBuilder {
         self
     }
 
+    /// Most requests that the client and its clones have under way at once, streams of entries included; at
+    /// least one. Without limit unless it is set.
+    #[must_use]
+    pub const fn at_once(mut self, requests: usize) -> Self {
+        self.at_once = Some(requests);
+        self
+    }
+
     /// Whom the log's operator may write to, said in the `User-Agent` of each request.
     #[must_use]
     pub fn contact(mut self, contact: &str) -> Self {
@@ -96,7 +106,7 @@ impl LogClientBuilder {
             name += &format!(" ({})", contact.trim());
         }
         let agent = agent(self.timeout, self.connect_timeout, &name);
-        Ok(LogClient::with(agent, prefix, self.patience))
+        Ok(LogClient::with(agent, prefix, self.patience, self.at_once.map(Gate::new)))
     }
 }
 

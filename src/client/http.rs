@@ -6,6 +6,7 @@ use serde::Deserialize;
 use ureq::Agent;
 use ureq::http::Response;
 
+use super::gate::{Gate, Pass};
 use super::patience::{Patience, Tries};
 use super::{ClientError, LogClientBuilder, NetworkFault};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
@@ -24,6 +25,7 @@ pub struct LogClient {
     agent: Agent,
     prefix: String,
     patience: Patience,
+    gate: Option<Gate>,
 }
 
 #[derive(Deserialize)]
@@ -52,8 +54,8 @@ impl LogClient {
         LogClientBuilder::default()
     }
 
-    pub(super) const fn with(agent: Agent, prefix: String, patience: Patience) -> Self {
-        Self { agent, prefix, patience }
+    pub(super) const fn with(agent: Agent, prefix: String, patience: Patience, gate: Option<Gate>) -> Self {
+        Self { agent, prefix, patience, gate }
     }
 
     /// The log's URL prefix, without a final slash.
@@ -78,7 +80,10 @@ impl LogClient {
     /// [`ClientError`].
     pub fn get(&self, path: &str, limit: usize) -> Result<Vec<u8>, ClientError> {
         let url = self.url(path);
-        self.with_retries(|| read(&url, limit, self.agent.get(&url).call()))
+        self.with_retries(|| {
+            let _pass = self.pass();
+            read(&url, limit, self.agent.get(&url).call())
+        })
     }
 
     /// [`get`](Self::get), once, and packed only where that is wanted. None where `admit` says no.
@@ -94,6 +99,7 @@ impl LogClient {
         if !packed {
             request = request.header("Accept-Encoding", "identity");
         }
+        let _pass = self.pass();
         read_admitted(&url, limit, request.call(), admit)
     }
 
@@ -104,7 +110,10 @@ impl LogClient {
     /// [`ClientError`].
     pub fn post(&self, path: &str, accept: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, ClientError> {
         let url = self.url(path);
-        self.with_retries(|| read(&url, limit, self.agent.post(&url).header("Accept", accept).send(body)))
+        self.with_retries(|| {
+            let _pass = self.pass();
+            read(&url, limit, self.agent.post(&url).header("Accept", accept).send(body))
+        })
     }
 
     /// Fetches the checkpoint, and checks that one of `logs` signed it.
@@ -113,6 +122,11 @@ impl LogClient {
     /// [`ClientError`].
     pub fn checkpoint(&self, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
         Ok(checkpoint::open(&self.get("checkpoint", MAX_NOTE_BYTES)?, logs)?)
+    }
+
+    /// Held while a request is under way, where there is a limit to them.
+    fn pass(&self) -> Option<Pass<'_>> {
+        self.gate.as_ref().map(Gate::pass)
     }
 
     fn with_retries<T>(&self, mut attempt: impl FnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {

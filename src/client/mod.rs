@@ -5,6 +5,7 @@ mod builder;
 mod entries;
 mod error;
 mod flow;
+mod gate;
 mod gossip;
 mod http;
 mod patience;

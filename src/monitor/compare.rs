@@ -16,6 +16,12 @@ use crate::release::{EntryValues, Facts, Publishers, Release, Statement};
 /// Heads that wait for a comparison, at most: a log that signs more of them than it shows is told of anyway.
 const MAX_PENDING: usize = 64;
 
+/// Those of them that the log itself showed: one without a quorum shows many, and others' are to find room.
+const MAX_OWN: usize = 8;
+
+/// Who showed a head that the log gave this monitor.
+pub(super) const ITSELF: &str = "the log itself";
+
 /// What a comparison came to.
 enum Compared {
     /// A part of the log's tree.
@@ -46,10 +52,10 @@ impl Follower {
 
     /// Whether somebody showed a larger head than the log's.
     fn knows_of_more(&self) -> bool {
-        let size = self.head.as_ref().map(|head| head.get().size);
+        let size = self.head.as_ref().map_or(self.shown, |head| head.get().size.max(self.shown));
         let larger = |pending: &Pending| {
             checkpoint::open_note(pending.note.clone(), &self.tools.rules.keys)
-                .is_ok_and(|head| size.is_none_or(|size| head.get().size > size))
+                .is_ok_and(|head| head.get().size > size)
         };
         self.state.pending.iter().any(larger)
     }
@@ -60,15 +66,25 @@ impl Follower {
         for Letter { source, head } in letters {
             self.see_cosignatures(&head, now);
             self.check_pushed_quorum(&source, &head)?;
-            let note = head.note().clone();
-            let same = |pending: &&Pending| pending.note.text() == note.text();
-            if !self.state.pending.iter().any(|pending| same(&pending))
-                && self.state.pending.len() < MAX_PENDING
-            {
-                self.state.pending.push(Pending { source, since: now, note });
-            }
+            self.put(source, &head);
         }
         Ok(())
+    }
+
+    /// Keeps a head of the log's own that can't be judged now. What is signed stays so: once the tiles are to
+    /// be had, it may prove a fork.
+    pub(super) fn keep(&mut self, head: &LogSigned<Checkpoint>) {
+        if self.state.pending.iter().filter(|pending| pending.source == ITSELF).count() < MAX_OWN {
+            self.put(ITSELF.to_owned(), head);
+        }
+    }
+
+    fn put(&mut self, source: String, head: &LogSigned<Checkpoint>) {
+        let (since, note) = (self.now(), head.note().clone());
+        let is_known = self.state.pending.iter().any(|pending| pending.note.text() == note.text());
+        if !is_known && self.state.pending.len() < MAX_PENDING {
+            self.state.pending.push(Pending { source, since, note });
+        }
     }
 
     fn compare_pending(&mut self, mut answers: bool) -> Result<(), Trouble> {
@@ -90,6 +106,11 @@ impl Follower {
                 Ok(Compared::Consistent) => {
                     self.tools.board.settle(head.get(), Verdict::Consistent);
                     self.conditions.end(Code::HeadAhead, &about, "the log shows it now")?;
+                    self.conditions.end(
+                        Code::NoQuorum,
+                        &about,
+                        "it is a part of a tree that has its quorum",
+                    )?;
                 }
                 Ok(Compared::Forked) => {
                     self.tools.board.settle(head.get(), Verdict::Forked);
@@ -126,7 +147,7 @@ impl Follower {
                 Ok(Compared::Ahead("it continues the tree, and the log does not show it".to_owned()))
             }
             Ok(Relation::Forked(fork)) => {
-                self.convict(&fork, source, "gossip")?;
+                self.convict(&fork, source)?;
                 Ok(Compared::Forked)
             }
             // The log has no tiles of a head that it does not show, or those of another tree.
@@ -149,7 +170,10 @@ impl Follower {
         why: &str,
     ) -> Result<(), Trouble> {
         let now = self.now();
-        if now.saturating_sub(pending.since) < self.tools.rules.patience.head_ahead {
+        // What the log shows without a quorum is told as such.
+        if head.get().size <= self.shown
+            || now.saturating_sub(pending.since) < self.tools.rules.patience.head_ahead
+        {
             return Ok(());
         }
         let Checkpoint { origin, size, root, .. } = head.get();
@@ -186,8 +210,9 @@ impl Follower {
     }
 
     /// Keeps the evidence, and tells.
-    pub(super) fn convict(&mut self, fork: &ProvenFork, source: &str, how: &str) -> Result<(), Trouble> {
+    pub(super) fn convict(&mut self, fork: &ProvenFork, source: &str) -> Result<(), Trouble> {
         let now = self.now();
+        let how = if source == ITSELF { "log" } else { "gossip" };
         let name = fork.file_name();
         let kept = self.tools.evidence.keep(fork);
         let (file, trouble) = match &kept {

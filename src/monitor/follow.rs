@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::board::{Board, Verdict, Vouched};
+use super::compare::ITSELF;
 use super::conditions::Conditions;
 use super::desk::{Desk, DeskError};
 use super::event::{Code, Event};
@@ -90,7 +91,7 @@ impl Trouble {
 /// Whether a log, or a peer, did not answer, rather than saying what can't be so.
 pub fn is_silence(error: &ClientError) -> bool {
     let silent =
-        ["unreachable", "timeout", "closed", "server-error", "busy", "not-found", "refused", "stopped"];
+        ["unreachable", "timeout", "closed", "server-error", "busy", "not-found", "refused"];
     silent.contains(&error.code())
 }
 
@@ -109,6 +110,8 @@ pub struct Tools {
     pub desk: Arc<Desk>,
     /// What others see.
     pub board: Arc<Board>,
+    /// Labels of the peers that are asked.
+    pub peers: Vec<String>,
     /// Where forks are kept.
     pub evidence: EvidenceDir,
     /// The state file.
@@ -132,6 +135,10 @@ pub struct Follower {
     pub(super) conditions: Conditions,
     /// Since when the log does not answer.
     pub(super) silent_since: Option<u64>,
+    /// Until when the log asked to be left alone, and how it said so.
+    pub(super) pause: Option<(Instant, ClientError)>,
+    /// Size of the head that the log showed last, with a quorum or without.
+    pub(super) shown: TreeSize,
     saved: Instant,
 }
 
@@ -147,7 +154,16 @@ impl Follower {
         let open = |note: &crate::note::Note| checkpoint::open_note(note.clone(), &rules.keys).ok();
         let head = state.target.as_ref().and_then(open);
         let conditions = Conditions::of(tools.desk.clone(), rules.origin.as_str());
-        let follower = Self { tools, state, head, conditions, silent_since: None, saved: Instant::now() };
+        let follower = Self {
+            tools,
+            state,
+            head,
+            conditions,
+            silent_since: None,
+            pause: None,
+            shown: TreeSize::ZERO,
+            saved: Instant::now(),
+        };
         follower.show();
         follower.tell_start(fresh, now)?;
         Ok(follower)
@@ -202,6 +218,7 @@ impl Follower {
         // 1. The head, signed by the log.
         let signed = self.tools.client.checkpoint(&self.tools.rules.keys)?;
         let now = self.now();
+        self.shown = signed.get().size;
         self.tools.board.report(|progress| progress.asked = Some(now));
         self.see_cosignatures(&signed, now);
         let cosigned = self.check_quorum(&signed)?;
@@ -257,18 +274,25 @@ impl Follower {
 
     /// Takes the log's own head, if it continues what is known.
     fn accept(&mut self, signed: LogSigned<Checkpoint>, has_quorum: bool) -> Result<(), Trouble> {
-        let now = self.now();
         let Some(ours) = self.head.clone() else {
-            return if has_quorum { self.accept_first(signed) } else { Ok(()) };
+            if has_quorum {
+                return self.accept_first(signed);
+            }
+            self.keep(&signed);
+            return Ok(());
         };
-        let relation = relate(&self.tiles(), &ours, &signed, &self.tools.rules.keys)?;
-        let (old, new) = (ours.get().size, signed.get().size);
-        if !matches!(relation, Relation::Part) {
-            self.conditions.end(Code::LogShrunk, "log", &format!("the log shows size {new} again"))?;
-        }
+        self.see_size(&ours, signed.get().size)?;
+        let relation = match relate(&self.tiles(), &ours, &signed, &self.tools.rules.keys) {
+            Ok(relation) => relation,
+            Err(unclear) => {
+                // A log that goes back to another history has no tiles of this one any more.
+                self.keep(&signed);
+                return Err(unclear.into());
+            }
+        };
         match relation {
             Relation::Forked(fork) => {
-                self.convict(&fork, "the log itself", "log")?;
+                self.convict(&fork, ITSELF)?;
                 Err(Trouble::Lie {
                     code: "fork",
                     message: format!(
@@ -277,29 +301,44 @@ impl Follower {
                     ),
                 })
             }
-            Relation::Part => {
-                self.conditions.begin(Code::LogShrunk, "log", || {
-                    let message = format!("the log showed a head of size {old}, and now one of {new}");
-                    let subject = [old.to_string(), new.to_string(), now.to_string()];
-                    let subject: Vec<&str> = subject.iter().map(String::as_str).collect();
-                    Event::new(Code::LogShrunk, Some(ours.get().origin.as_str()), &subject, now, message)
-                        .with("size", new.get())
-                        .with("previous", old.get())
-                })?;
-                Ok(())
-            }
             // The newer note may have more cosignatures, and later ones.
             Relation::Same if has_quorum => {
                 self.set_head(signed);
                 Ok(())
             }
             Relation::Extends if has_quorum => {
-                self.state.alive = now;
+                self.state.alive = self.now();
                 self.set_head(signed);
                 Ok(())
             }
-            Relation::Same | Relation::Extends => Ok(()),
+            // The quorum may come to see another tree of this size.
+            Relation::Extends => {
+                self.keep(&signed);
+                Ok(())
+            }
+            Relation::Same | Relation::Part => Ok(()),
         }
+    }
+
+    /// A smaller head is told of whatever else is wrong with it: a log that was put back from a backup can't
+    /// even serve the tiles that would compare it.
+    fn see_size(&mut self, ours: &LogSigned<Checkpoint>, new: TreeSize) -> Result<(), Trouble> {
+        let (old, now) = (ours.get().size, self.now());
+        if new >= old {
+            return Ok(self.conditions.end(
+                Code::LogShrunk,
+                "log",
+                &format!("the log shows size {new} again"),
+            )?);
+        }
+        Ok(self.conditions.begin(Code::LogShrunk, "log", || {
+            let message = format!("the log showed a head of size {old}, and now one of {new}");
+            let subject = [old.to_string(), new.to_string(), now.to_string()];
+            let subject: Vec<&str> = subject.iter().map(String::as_str).collect();
+            Event::new(Code::LogShrunk, Some(ours.get().origin.as_str()), &subject, now, message)
+                .with("size", new.get())
+                .with("previous", old.get())
+        })?)
     }
 
     fn accept_first(&mut self, signed: LogSigned<Checkpoint>) -> Result<(), Trouble> {
@@ -521,7 +560,11 @@ fn read_window(stream: &mut EntryStream) -> Result<Vec<Bundle>, Trouble> {
     let (mut window, mut bytes, mut entries) = (Vec::new(), 0, 0);
     while bytes < WINDOW_BYTES && entries < WINDOW_ENTRIES {
         let Some(bundle) = stream.next() else { break };
-        let bundle = bundle?;
+        let bundle = match bundle {
+            // It is not the log that is silent.
+            Err(ClientError::Stopped) => return Err(Trouble::Stopped),
+            bundle => bundle?,
+        };
         bytes += bundle.entries().map(<[u8]>::len).sum::<usize>();
         entries += bundle.len();
         window.push(bundle);

@@ -1,11 +1,17 @@
 //! A round: following and comparing, and what is told when something lasts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::event::{Code, Event};
 use super::follow::{Follower, Trouble, is_silence};
+use crate::client::ClientError;
 use crate::merkle::TreeSize;
 use crate::server::watched::Watched;
+
+/// Longest pause that a log gets: one that asks for more would hide from its monitors.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+/// Why a lie is over that another one took the place of.
+const ELSE: &str = "it does something else now";
 
 impl Follower {
     /// The log that is followed.
@@ -31,7 +37,10 @@ impl Follower {
     /// # Errors
     /// [`Trouble`] that is not the log's fault.
     pub fn round(&mut self, at_once: bool) -> Result<bool, Trouble> {
-        let followed = self.advance();
+        let (followed, until) = match self.pause.take() {
+            Some((until, busy)) if Instant::now() < until => (Err(busy.into()), Some(until)),
+            _ => (self.advance(), None),
+        };
         // Two heads of one size need no answer by the log to be compared.
         let compared = match &followed {
             Err(trouble) if !trouble.is_the_logs() => Ok(()),
@@ -51,7 +60,9 @@ impl Follower {
         }
         self.save()?;
         self.show();
-        Ok(trouble.is_none())
+        let is_followed = trouble.is_none();
+        self.pause = pause(trouble, until);
+        Ok(is_followed)
     }
 
     /// A log that does not answer, or says what can't be so.
@@ -89,14 +100,12 @@ impl Follower {
             return if silent {
                 Ok(())
             } else {
-                Ok(self.conditions.end_others(
-                    Code::LogMisbehaves,
-                    &[],
-                    &format!("{origin} answers as it should"),
-                )?)
+                let well = format!("{origin} answers as it should");
+                let over = if trouble.is_none() { well.as_str() } else { ELSE };
+                Ok(self.conditions.end_others(Code::LogMisbehaves, &[], over)?)
             };
         };
-        self.conditions.end_others(Code::LogMisbehaves, &[code.to_owned()], "it does something else now")?;
+        self.conditions.end_others(Code::LogMisbehaves, &[code.to_owned()], ELSE)?;
         Ok(self.conditions.begin(Code::LogMisbehaves, code, || {
             let message = format!("{origin} serves what can't be so ({code}): {message}");
             Event::new(Code::LogMisbehaves, Some(&origin), &[code, &now.to_string()], now, message)
@@ -152,17 +161,23 @@ impl Follower {
     /// Peers that say what can't be so. One that is silent is in the figures.
     fn tell_peers(&mut self) -> Result<(), Trouble> {
         let (now, origin) = (self.now(), self.origin());
-        let mut lying = Vec::new();
-        for (name, source) in self.tools.board.sources() {
-            let Some(fault) = source.fault.filter(|fault| fault.is_a_lie) else { continue };
+        let sources = self.tools.board.sources();
+        // One that is silent now, or was not asked since the start, has taken nothing back.
+        let unasked = self.tools.peers.iter().filter(|name| !sources.contains_key(*name));
+        let mut faulty: Vec<String> = unasked.cloned().collect();
+        for (name, source) in sources {
+            let Some(fault) = source.fault else { continue };
+            faulty.push(name.clone());
+            if !fault.is_a_lie {
+                continue;
+            }
             self.conditions.begin(Code::PeerMisbehaves, &name, || {
                 let message = format!("{name}: {}", fault.words);
                 Event::new(Code::PeerMisbehaves, Some(&origin), &[&name, &now.to_string()], now, message)
                     .with("peer", name.as_str())
             })?;
-            lying.push(name);
         }
-        Ok(self.conditions.end_others(Code::PeerMisbehaves, &lying, "it answers as it should")?)
+        Ok(self.conditions.end_others(Code::PeerMisbehaves, &faulty, "it answers as it should")?)
     }
 
     /// Releases that should be in the log by now. Asked only when every entry was looked at.
@@ -199,4 +214,12 @@ impl Follower {
             "it is in the log, or not expected any more",
         )?)
     }
+}
+
+/// Until when the log asked to be left alone, and how. A pause that it asked for before stays as it is.
+fn pause(trouble: Option<Trouble>, until: Option<Instant>) -> Option<(Instant, ClientError)> {
+    let Some(Trouble::Client(busy)) = trouble else { return None };
+    let ClientError::Status { retry_after: Some(seconds), .. } = &busy else { return None };
+    let asked = Duration::from_secs(*seconds).min(LONGEST_PAUSE);
+    Some((until.unwrap_or_else(|| Instant::now() + asked), busy))
 }

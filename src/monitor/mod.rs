@@ -81,7 +81,7 @@ pub struct Settings {
     pub dir: PathBuf,
     /// Between two looks at a log or a peer.
     pub interval: Duration,
-    /// Fetches from one log at once.
+    /// Requests to one log at once.
     pub parallel: usize,
     /// How long one request may take.
     pub timeout: Duration,
@@ -285,6 +285,7 @@ impl Monitor {
                 parallel: self.settings.parallel,
                 desk: self.desk.clone(),
                 board: board.clone(),
+                peers: self.settings.peers.iter().map(|peer| peer.label.clone()).collect(),
                 evidence: EvidenceDir::new(self.settings.dir.join("evidence")),
                 path: self.settings.dir.join("logs").join(format!("{}.json", board.hash.to_hex())),
                 io: self.settings.io.clone(),
@@ -298,7 +299,7 @@ impl Monitor {
     }
 
     fn client(&self, url: &str) -> Result<LogClient, ClientError> {
-        let builder = LogClient::builder().timeout(self.settings.timeout);
+        let builder = LogClient::builder().timeout(self.settings.timeout).at_once(self.settings.parallel);
         match &self.settings.contact {
             Some(contact) => builder.contact(contact).build(url),
             None => builder.build(url),

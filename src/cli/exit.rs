@@ -258,7 +258,7 @@ impl From<crate::monitor::MonitorError> for Failure {
             {
                 Self::refused("state-damaged", message, "Nothing was changed.")
             }
-            MonitorError::Follow { .. } => Self::CouldNotTell(message),
+            MonitorError::Follow { .. } | MonitorError::Internal { .. } => Self::CouldNotTell(message),
         }
     }
 }

@@ -10,6 +10,10 @@ use crate::note::KeyName;
 
 /// Heads that wait to be compared. A log signs a few in a minute; who has more waits.
 const MAX_INBOX: usize = 64;
+/// Those of them that anybody pushed: peers and witnesses find room all the same.
+const MAX_PUSHED: usize = MAX_INBOX / 2;
+/// Who showed a head that was pushed.
+pub const PUSHED: &str = "gossip";
 /// Heads that are kept of each peer.
 const MAX_HISTORY: usize = 32;
 /// Peers whose heads are kept.
@@ -201,7 +205,8 @@ impl Board {
             inner.note(source, key, now, Verdict::Pending);
             return Taken::Queued;
         }
-        if inner.inbox.len() >= MAX_INBOX {
+        let pushed = inner.inbox.iter().filter(|letter| letter.source == PUSHED).count();
+        if inner.inbox.len() >= MAX_INBOX || (source == PUSHED && pushed >= MAX_PUSHED) {
             return Taken::Full;
         }
         inner.note(source, key, now, Verdict::Pending);

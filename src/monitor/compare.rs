@@ -1,23 +1,21 @@
 //! Gossip: heads that others were shown, compared with the log's own, and what a fork comes to.
 
-use super::board::{Letter, Verdict};
+use super::board::{Letter, PUSHED, Verdict};
 use super::event::{Code, Event};
-use super::follow::{Follower, Trouble};
-use super::heads::{Relation, Unclear, relate};
-use super::look::Claim;
+use super::follow::{Follower, Trouble, is_silence};
+use super::heads::{Relation, Unclear, forked, relate};
 use super::state::Pending;
 use super::times;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
-use crate::client::ClientError;
-use crate::evidence::ProvenFork;
-use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, prove_inclusion};
-use crate::release::{EntryValues, Facts, Publishers, Release, Statement};
+use crate::client::{ClientError, KeptTiles};
+use crate::evidence::{ForkEvidence, ProvenFork};
+use crate::merkle::TreeSize;
 
-/// Heads that wait for a comparison, at most: a log that signs more of them than it shows is told of anyway.
-const MAX_PENDING: usize = 64;
-
-/// Those of them that the log itself showed: one without a quorum shows many, and others' are to find room.
-const MAX_OWN: usize = 8;
+/// Heads of one source that wait for a comparison, at most. A log that signs more of them than it shows fills
+/// nobody else's room.
+const MAX_OF_A_SOURCE: usize = 16;
+/// Heads that wait in all.
+const MAX_PENDING: usize = 256;
 
 /// Who showed a head that the log gave this monitor.
 pub(super) const ITSELF: &str = "the log itself";
@@ -28,8 +26,10 @@ enum Compared {
     Consistent,
     /// Ours is a part of it, or that can't be told yet: in words.
     Ahead(String),
-    /// A fork was found, and told.
+    /// A fork was found, told, and kept.
     Forked,
+    /// It was found and told, and could not be written down yet.
+    NotKept,
 }
 
 impl Follower {
@@ -44,111 +44,172 @@ impl Follower {
         self.compare_pending(answers)
     }
 
-    /// The same while the log is being followed: without fetching its head again.
-    pub(super) fn compare_during(&mut self) -> Result<(), Trouble> {
+    /// The same between two rounds, without fetching the log's head again: whoever pushes heads sends nobody to
+    /// the log. What is larger waits for the next round.
+    ///
+    /// # Errors
+    /// As [`round`](Self::round).
+    pub fn compare_during(&mut self) -> Result<(), Trouble> {
+        let before = self.state.pending.clone();
         self.open_letters()?;
-        self.compare_pending(true)
+        let compared = self.compare_pending(self.is_not_paused());
+        if self.state.pending != before {
+            self.save()?;
+        }
+        match compared {
+            // It is told at the end of the next round, if it lasts until then.
+            Err(trouble) if trouble.is_the_logs() => Ok(()),
+            other => other,
+        }
+    }
+
+    fn head_of(&self, pending: &Pending) -> Option<LogSigned<Checkpoint>> {
+        checkpoint::open_note(pending.note.clone(), &self.tools.rules.keys).ok()
     }
 
     /// Whether somebody showed a larger head than the log's.
     fn knows_of_more(&self) -> bool {
         let size = self.head.as_ref().map_or(self.shown, |head| head.get().size.max(self.shown));
-        let larger = |pending: &Pending| {
-            checkpoint::open_note(pending.note.clone(), &self.tools.rules.keys)
-                .is_ok_and(|head| head.get().size > size)
-        };
-        self.state.pending.iter().any(larger)
+        self.state
+            .pending
+            .iter()
+            .filter_map(|pending| self.head_of(pending))
+            .any(|head| head.get().size > size)
     }
 
     fn open_letters(&mut self) -> Result<(), Trouble> {
         let now = self.now();
-        let letters = self.tools.board.letters();
-        for Letter { source, head } in letters {
+        // All of them, before anything can fail: who pushed one was told that it is compared.
+        for Letter { source, head } in self.tools.board.letters() {
             self.see_cosignatures(&head, now);
-            self.check_pushed_quorum(&source, &head)?;
             self.put(source, &head);
         }
-        Ok(())
+        self.compare_with_each_other()
     }
 
     /// Keeps a head of the log's own that can't be judged now. What is signed stays so: once the tiles are to
     /// be had, it may prove a fork.
     pub(super) fn keep(&mut self, head: &LogSigned<Checkpoint>) {
-        if self.state.pending.iter().filter(|pending| pending.source == ITSELF).count() < MAX_OWN {
-            self.put(ITSELF.to_owned(), head);
-        }
+        self.put(ITSELF.to_owned(), head);
     }
 
     fn put(&mut self, source: String, head: &LogSigned<Checkpoint>) {
-        let (since, note) = (self.now(), head.note().clone());
-        let is_known = self.state.pending.iter().any(|pending| pending.note.text() == note.text());
-        if !is_known && self.state.pending.len() < MAX_PENDING {
-            self.state.pending.push(Pending { source, since, note });
+        let note = head.note().clone();
+        if self.state.pending.iter().any(|pending| pending.note.text() == note.text()) {
+            return;
         }
+        let since = self.now();
+        let of_source = |pending: &&Pending| pending.source == source;
+        let full = self.state.pending.iter().filter(of_source).count() >= MAX_OF_A_SOURCE;
+        if full || self.state.pending.len() >= MAX_PENDING {
+            // The largest one goes: nobody may ever be shown a tree as large as a log can sign.
+            let size =
+                |pending: &Pending| self.head_of(pending).map_or(TreeSize::ZERO, |head| head.get().size);
+            let sizes =
+                self.state.pending.iter().map(|pending| (pending.source == source || !full, size(pending)));
+            let candidates = sizes.enumerate().filter(|(_, (may_go, _))| *may_go);
+            let Some((place, (_, largest))) = candidates.max_by_key(|(_, (_, size))| *size) else { return };
+            if largest <= head.get().size {
+                return;
+            }
+            self.state.pending.remove(place);
+        }
+        self.state.pending.push(Pending { source, since, note });
     }
 
+    /// Two heads of one size with two roots are a fork, whatever the log shows.
+    fn compare_with_each_other(&mut self) -> Result<(), Trouble> {
+        let heads: Vec<(String, LogSigned<Checkpoint>)> = self
+            .state
+            .pending
+            .iter()
+            .filter_map(|pending| Some((pending.source.clone(), self.head_of(pending)?)))
+            .collect();
+        for (at, (_, one)) in heads.iter().enumerate() {
+            let other = heads[..at]
+                .iter()
+                .find(|(_, other)| other.get().size == one.get().size && other.get().root != one.get().root);
+            let Some((source, other)) = other else { continue };
+            let evidence = ForkEvidence::same_size(one.note().clone(), other.note().clone());
+            if let Relation::Forked(fork) = forked(evidence, &self.tools.rules.keys) {
+                self.convict(&fork, source)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One after the other; whatever fails, none is lost.
     fn compare_pending(&mut self, mut answers: bool) -> Result<(), Trouble> {
+        let client = self.tools.client.clone();
+        let tiles = KeptTiles::new(&client);
         let size = self.head.as_ref().map(|head| head.get().size);
-        let mut first_trouble = Ok(());
-        let mut waiting = Vec::new();
-        for pending in std::mem::take(&mut self.state.pending) {
+        let mut trouble = Ok(());
+        let mut place = 0;
+        while place < self.state.pending.len() {
+            self.check_stop()?;
+            let pending = self.state.pending[place].clone();
             // A key that was taken off the policy takes its heads with it.
-            let Ok(head) = checkpoint::open_note(pending.note.clone(), &self.tools.rules.keys) else {
+            let Some(head) = self.head_of(&pending) else {
+                self.state.pending.remove(place);
                 continue;
             };
             if !answers && size != Some(head.get().size) {
-                waiting.push(pending);
+                place += 1;
                 continue;
             }
-            let compared = self.compare(&pending.source, &head);
-            let about = format!("{}-{}", head.get().size, &head.get().root.to_hex()[..16]);
-            match compared {
+            match self.compare(&tiles, &pending.source, &head) {
                 Ok(Compared::Consistent) => {
                     self.tools.board.settle(head.get(), Verdict::Consistent);
-                    self.conditions.end(Code::HeadAhead, &about, "the log shows it now")?;
-                    self.conditions.end(
-                        Code::NoQuorum,
-                        &about,
-                        "it is a part of a tree that has its quorum",
-                    )?;
+                    self.state.pending.remove(place);
                 }
                 Ok(Compared::Forked) => {
                     self.tools.board.settle(head.get(), Verdict::Forked);
-                    self.conditions.end(Code::HeadAhead, &about, "it is a fork")?;
+                    self.state.pending.remove(place);
+                }
+                Ok(Compared::NotKept) => {
+                    self.tools.board.settle(head.get(), Verdict::Forked);
+                    place += 1;
                 }
                 Ok(Compared::Ahead(why)) => {
-                    self.tell_ahead(&pending, &head, &about, &why)?;
-                    waiting.push(pending);
+                    self.tell_ahead(&pending, &head, &why)?;
+                    place += 1;
                 }
-                Err(trouble) if trouble.is_the_logs() => {
-                    waiting.push(pending);
-                    // Each further question would wait for the same answer.
-                    answers = false;
-                    first_trouble = first_trouble.and(Err(trouble));
+                Err(error) if error.is_the_logs() => {
+                    // Where it does not answer, each further question would wait for the same.
+                    answers = !matches!(&error, Trouble::Client(e) if is_silence(e));
+                    trouble = trouble.and(Err(error));
+                    place += 1;
                 }
-                Err(trouble) => {
-                    waiting.push(pending);
-                    first_trouble = Err(trouble);
-                }
+                Err(error) => return Err(error),
             }
         }
-        // Saved by the caller: a crash before loses nothing that its sender does not show again.
-        self.state.pending = waiting;
-        first_trouble
+        let waiting: Vec<String> = self
+            .state
+            .pending
+            .iter()
+            .filter_map(|pending| self.head_of(pending))
+            .map(|head| about(&head))
+            .collect();
+        self.conditions.end_others(Code::HeadAhead, &waiting, "it was compared")?;
+        trouble
     }
 
-    fn compare(&mut self, source: &str, theirs: &LogSigned<Checkpoint>) -> Result<Compared, Trouble> {
+    fn compare(
+        &mut self,
+        tiles: &KeptTiles<'_>,
+        source: &str,
+        theirs: &LogSigned<Checkpoint>,
+    ) -> Result<Compared, Trouble> {
         let Some(ours) = self.head.clone() else {
             return Ok(Compared::Ahead("the log has not shown any head yet".to_owned()));
         };
-        match relate(&self.tiles(), &ours, theirs, &self.tools.rules.keys) {
+        match relate(tiles, &ours, theirs, &self.tools.rules.keys) {
             Ok(Relation::Same | Relation::Part) => Ok(Compared::Consistent),
             Ok(Relation::Extends) => {
                 Ok(Compared::Ahead("it continues the tree, and the log does not show it".to_owned()))
             }
             Ok(Relation::Forked(fork)) => {
-                self.convict(&fork, source)?;
-                Ok(Compared::Forked)
+                Ok(if self.convict(&fork, source)? { Compared::Forked } else { Compared::NotKept })
             }
             // The log has no tiles of a head that it does not show, or those of another tree.
             Err(unclear) if theirs.get().size > ours.get().size => match unclear {
@@ -166,7 +227,6 @@ impl Follower {
         &mut self,
         pending: &Pending,
         head: &LogSigned<Checkpoint>,
-        about: &str,
         why: &str,
     ) -> Result<(), Trouble> {
         let now = self.now();
@@ -177,51 +237,35 @@ impl Follower {
             return Ok(());
         }
         let Checkpoint { origin, size, root, .. } = head.get();
-        let since = pending.since.to_string();
-        let source = pending.source.clone();
-        Ok(self.conditions.begin(Code::HeadAhead, about, || {
-            let message =
-                format!("{source} holds a head of {origin} of size {size} that the log signed: {why}");
-            Event::new(Code::HeadAhead, Some(origin.as_str()), &[about, &since], now, message)
+        let (since, about) = (pending.since.to_string(), about(head));
+        let who = if pending.source == PUSHED { "somebody who pushed it" } else { pending.source.as_str() };
+        Ok(self.conditions.begin(Code::HeadAhead, &about, || {
+            let message = format!("{who} holds a head of {origin} of size {size} that the log signed: {why}");
+            Event::new(Code::HeadAhead, Some(origin.as_str()), &[&about, &since], now, message)
                 .with("size", size.get())
                 .with("root", root.to_base64())
-                .with("source", source)
+                .with("source", pending.source.as_str())
         })?)
     }
 
-    /// A head that an endpoint or a monitor relied on has to have its quorum; a witness shows its own
-    /// cosignature alone.
-    fn check_pushed_quorum(&mut self, source: &str, head: &LogSigned<Checkpoint>) -> Result<(), Trouble> {
-        let Checkpoint { origin, size, root, .. } = head.get();
-        if source.starts_with("witness ") {
-            return Ok(());
-        }
-        let Err(error) = self.tools.rules.policy.check(head) else { return Ok(()) };
-        let now = self.now();
-        let about = format!("{size}-{}", &root.to_hex()[..16]);
-        Ok(self.conditions.begin(Code::NoQuorum, &about, || {
-            let message =
-                format!("{source} was shown a head of {origin} of size {size} without its quorum: {error}");
-            Event::new(Code::NoQuorum, Some(origin.as_str()), &[&about], now, message)
-                .with("size", size.get())
-                .with("root", root.to_base64())
-                .with("source", source)
-        })?)
-    }
-
-    /// Keeps the evidence, and tells.
-    pub(super) fn convict(&mut self, fork: &ProvenFork, source: &str) -> Result<(), Trouble> {
+    /// Keeps the evidence, and tells. Whether it is kept.
+    pub(super) fn convict(&mut self, fork: &ProvenFork, source: &str) -> Result<bool, Trouble> {
         let now = self.now();
         let how = if source == ITSELF { "log" } else { "gossip" };
         let name = fork.file_name();
-        let kept = self.tools.evidence.keep(fork);
-        let (file, trouble) = match &kept {
-            Ok(kept) => (Some(kept.path.display().to_string()), String::new()),
+        let (file, trouble, is_done) = match self.tools.evidence.keep(fork) {
+            Ok(kept) => {
+                if kept.new {
+                    self.tools.board.report(|progress| progress.forks += 1);
+                    tracing::error!(file = %kept.path.display(), "a log signed two histories: keep this file");
+                }
+                (Some(kept.path.display().to_string()), String::new(), true)
+            }
+            // One proof is enough to convict it, and there are many.
+            Err(e) if e.kind() == std::io::ErrorKind::QuotaExceeded => return Ok(true),
             Err(e) => {
-                // Not to be lost with the disk.
-                let evidence = String::from_utf8_lossy(&fork.to_bytes()).into_owned();
-                tracing::error!(file = name, evidence, error = %e, "a log signed two histories, and the evidence can't be written: keep this line");
-                (None, format!("; the evidence could not be written, and is in the monitor's own log: {e}"))
+                tracing::error!(file = name, error = %e, "a log signed two histories, and the evidence can't be written; it is tried again");
+                (None, format!("; the evidence could not be written yet: {e}"), false)
             }
         };
         let (small, large) = (fork.smaller(), fork.larger());
@@ -244,58 +288,26 @@ impl Follower {
             None => event,
         };
         self.tools.desk.deliver(&[event])?;
-        self.tools.board.report(|progress| progress.forks += 1);
-        Ok(())
+        Ok(is_done)
     }
 
-    /// Remembers who cosigned, and that the log lives.
+    /// Remembers who cosigned, and that the log lives: where a witness has cosigned since it was last seen.
     pub(super) fn see_cosignatures(&mut self, head: &LogSigned<Checkpoint>, now: u64) {
         for (name, time) in times::cosigned_by(head, &self.tools.rules.policy) {
-            // A clock that runs ahead proves no life in the future.
-            let time = time.min(now);
-            let latest = self.state.witnesses.entry(name).or_insert(time);
-            *latest = time.max(*latest);
-            self.state.alive = time.max(self.state.alive);
+            // A clock that is far ahead says nothing: repeated, it would look alive for years.
+            if time > now.saturating_add(times::CLOCK_ALLOWANCE) {
+                continue;
+            }
+            let latest = self.state.witnesses.entry(name).or_insert(0);
+            if time > *latest {
+                *latest = time;
+                self.state.alive = self.state.alive.max(time.min(now));
+            }
         }
     }
+}
 
-    /// The release at the leaf that a withdrawal names, proven to be in the tree, with its signers.
-    pub(super) fn find_release(
-        &self,
-        claim: &Claim,
-        first: LeafIndex,
-        entries: &[&[u8]],
-        publishers: Option<&Publishers>,
-        head: &LogSigned<Checkpoint>,
-    ) -> Result<Option<(Release, Hash, Vec<String>)>, Trouble> {
-        let at = claim.withdrawal.index;
-        // It withdraws what was before it.
-        if at >= claim.leaf {
-            return Ok(None);
-        }
-        let here =
-            at.get().checked_sub(first.get()).and_then(|place| entries.get(usize::try_from(place).ok()?));
-        let entry = match here {
-            Some(entry) => entry.to_vec(),
-            None => self.fetch_entry(at, head.get())?,
-        };
-        let hash = Hash::leaf(&entry);
-        // Its keys may be revoked by now: what counts is who it was.
-        let nobody = Publishers::default();
-        let values = Facts::values(&entry, publishers.unwrap_or(&nobody));
-        Ok(values.and_then(|EntryValues { signers, statement }| match statement {
-            Statement::Release(release) => Some((release, hash, signers)),
-            _ => None,
-        }))
-    }
-
-    fn fetch_entry(&self, at: LeafIndex, head: &Checkpoint) -> Result<Vec<u8>, Trouble> {
-        let id = TileId::Entries { index: at.get() / TILE_WIDTH };
-        let tile = Tile::in_tree(id, head.size).expect("it is below the cursor");
-        let mut entries = self.tiles().entries(tile)?;
-        let entry = entries.swap_remove(usize::try_from(at.get() % TILE_WIDTH).expect("below 256"));
-        prove_inclusion(&self.tiles(), at, &Hash::leaf(&entry), head.size, &head.root)?
-            .map_err(ClientError::from)?;
-        Ok(entry)
-    }
+/// What a head is called among conditions.
+fn about(head: &LogSigned<Checkpoint>) -> String {
+    format!("{}-{}", head.get().size, &head.get().root.to_hex()[..16])
 }

@@ -1,6 +1,6 @@
 //! What lasts: told when it begins, and when it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::desk::{Desk, DeskError};
@@ -41,6 +41,19 @@ impl Conditions {
         Ok(())
     }
 
+    /// Several of one code hold. Those that are new are told together.
+    pub fn begin_all(&mut self, code: Code, events: Vec<(String, Event)>) -> Result<(), DeskError> {
+        let new = events.into_iter().filter(|(about, _)| !self.holds(code, about));
+        let new: Vec<(String, Event)> =
+            new.map(|(about, event)| (about.clone(), event.with("about", about))).collect();
+        let events: Vec<Event> = new.iter().map(|(_, event)| event.clone()).collect();
+        if !events.is_empty() {
+            self.desk.deliver(&events)?;
+        }
+        self.open.extend(new.into_iter().map(|(about, event)| ((code, about), event.id)));
+        Ok(())
+    }
+
     /// It does not hold any more.
     pub fn end(&mut self, code: Code, about: &str, message: &str) -> Result<(), DeskError> {
         let key = (code, about.to_owned());
@@ -53,6 +66,7 @@ impl Conditions {
 
     /// Those of a code hold no more, but for these.
     pub fn end_others(&mut self, code: Code, but: &[String], message: &str) -> Result<(), DeskError> {
+        let but: HashSet<&String> = but.iter().collect();
         let over = self.open.keys().filter(|(open, about)| *open == code && !but.contains(about));
         let over: Vec<String> = over.map(|(_, about)| about.clone()).collect();
         over.iter().try_for_each(|about| self.end(code, about, message))

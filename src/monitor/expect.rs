@@ -10,7 +10,9 @@ use crate::release::{Purl, Release};
 /// Largest manifest: some hundred thousand releases.
 pub const MAX_MANIFEST_BYTES: usize = 64 * 1024 * 1024;
 /// Most releases that were unexpected and are remembered, in case the manifest learns of them.
-const MAX_UNEXPECTED: usize = 10_000;
+const MAX_UNEXPECTED: usize = 100_000;
+/// Most expected releases that are remembered as seen: more than a manifest may list.
+const MAX_SEEN: usize = 2_000_000;
 
 /// What makes a release the expected one: package, version, kind, channel, sequence, artifacts and audience.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +99,13 @@ pub struct Missing {
 }
 
 impl Comparison {
+    /// Begins where entries were left unread: what the manifest lists by now is not looked for. How many
+    /// releases that are.
+    pub fn begin_late(&mut self, manifest: &Manifest) -> usize {
+        self.seen.extend(manifest.0.keys());
+        manifest.0.len()
+    }
+
     /// Takes a release of the log in; whether it was expected.
     pub fn release(&mut self, manifest: &Manifest, release: &Release) -> bool {
         let key = ReleaseKey::of(release);
@@ -115,8 +124,11 @@ impl Comparison {
     /// since `within` seconds or more. Releases that were unexpected until the manifest learnt of them count
     /// as seen.
     pub fn missing(&mut self, manifest: &Manifest, now: u64, within: u64) -> Vec<Missing> {
-        // What the manifest lost is neither missing nor expected any more.
-        self.seen.retain(|key| manifest.0.contains_key(key));
+        // A manifest that is being rewritten may be short for a moment: what was seen stays so.
+        if self.seen.len() > MAX_SEEN {
+            self.seen.retain(|key| manifest.0.contains_key(key));
+        }
+        // What the manifest lost is not missing any more.
         self.waiting.retain(|key, _| manifest.0.contains_key(key));
         let mut missing = Vec::new();
         for (key, expected) in &manifest.0 {

@@ -60,7 +60,8 @@ pub fn relate<R: TileReader<Error = ClientError>>(
     Ok(forked(evidence, keys))
 }
 
-fn forked(evidence: ForkEvidence, keys: &[NoteKey]) -> Relation {
+/// The relation that evidence of two opened heads shows.
+pub fn forked(evidence: ForkEvidence, keys: &[NoteKey]) -> Relation {
     // Both heads were opened with these keys, and the proof was verified: this is how a fork is told.
     Relation::Forked(Box::new(evidence.judge(keys).expect("two signed heads that contradict each other")))
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::Monitor;
-use super::board::{Board, Taken};
+use super::board::{Board, PUSHED, Taken};
 use super::metrics::metrics;
 use super::page::page;
 use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError, no_route, wrong_method};
@@ -114,7 +114,7 @@ async fn take(
     let rules = monitor.rules()[place].clone();
     let opened = tokio::task::spawn_blocking(move || checkpoint::open_note(note, &rules.keys)).await;
     let head = opened.map_err(|_| GossipError::Internal)??;
-    match board.take("gossip", head, monitor.now()) {
+    match board.take(PUSHED, head, monitor.now()) {
         Taken::Full => Err(GossipError::Busy),
         taken => Ok((board, taken)),
     }

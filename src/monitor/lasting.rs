@@ -3,15 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::event::{Code, Event};
+use super::expect::Missing;
 use super::follow::{Follower, Trouble, is_silence};
+use super::state::LogState;
+use super::times;
 use crate::client::ClientError;
 use crate::merkle::TreeSize;
 use crate::server::watched::Watched;
 
 /// Longest pause that a log gets: one that asks for more would hide from its monitors.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
-/// Why a lie is over that another one took the place of.
-const ELSE: &str = "it does something else now";
 
 impl Follower {
     /// The log that is followed.
@@ -28,7 +29,12 @@ impl Follower {
     pub fn own_fault(&self) -> Option<String> {
         let rules = &self.tools.rules;
         let publishers = rules.publishers.as_ref().and_then(Watched::fault);
-        publishers.or_else(|| rules.expect.as_ref().and_then(super::rules::Expect::fault))
+        let expect = || rules.expect.as_ref().and_then(super::rules::Expect::fault);
+        let full = || {
+            let why = "more packages and channels were met than are remembered: jumps in the numbers of new ones go unnoticed";
+            self.state.sequences.is_full().then(|| why.to_owned())
+        };
+        publishers.or_else(expect).or_else(full)
     }
 
     /// Follows the log to its head, compares what others showed, and tells what lasts. Whether the log could
@@ -37,6 +43,8 @@ impl Follower {
     /// # Errors
     /// [`Trouble`] that is not the log's fault.
     pub fn round(&mut self, at_once: bool) -> Result<bool, Trouble> {
+        self.tell_start()?;
+        self.clamp_times();
         let (followed, until) = match self.pause.take() {
             Some((until, busy)) if Instant::now() < until => (Err(busy.into()), Some(until)),
             _ => (self.advance(), None),
@@ -52,9 +60,7 @@ impl Follower {
             Ok(()) => None,
         };
         self.tell_trouble(trouble.as_ref(), at_once)?;
-        self.tell_stalls()?;
-        self.tell_witnesses()?;
-        self.tell_peers()?;
+        self.tell_lasting()?;
         if trouble.is_none() {
             self.tell_missing()?;
         }
@@ -63,6 +69,28 @@ impl Follower {
         let is_followed = trouble.is_none();
         self.pause = pause(trouble, until);
         Ok(is_followed)
+    }
+
+    /// Whether the log may be asked.
+    pub(super) fn is_not_paused(&self) -> bool {
+        self.pause.as_ref().is_none_or(|(until, _)| Instant::now() >= *until)
+    }
+
+    /// A clock that was ahead once would keep what it noted then from ever being old.
+    fn clamp_times(&mut self) {
+        let now = self.now();
+        let LogState { alive, time, witnesses, pending, .. } = &mut self.state;
+        (*alive, *time) = ((*alive).min(now), (*time).min(now));
+        witnesses.values_mut().for_each(|time| *time = (*time).min(now + times::CLOCK_ALLOWANCE));
+        pending.iter_mut().for_each(|pending| pending.since = pending.since.min(now));
+    }
+
+    /// What lasts, whatever the log answers.
+    pub(super) fn tell_lasting(&mut self) -> Result<(), Trouble> {
+        self.told = Instant::now();
+        self.tell_stalls()?;
+        self.tell_witnesses()?;
+        self.tell_peers()
     }
 
     /// A log that does not answer, or says what can't be so.
@@ -94,18 +122,12 @@ impl Follower {
                 }
             }
         }
-        let Some((code, message)) = lie else {
-            // It is over when it answers as it should, not when it is silent.
-            let silent = silence.is_some();
-            return if silent {
-                Ok(())
-            } else {
-                let well = format!("{origin} answers as it should");
-                let over = if trouble.is_none() { well.as_str() } else { ELSE };
-                Ok(self.conditions.end_others(Code::LogMisbehaves, &[], over)?)
-            };
-        };
-        self.conditions.end_others(Code::LogMisbehaves, &[code.to_owned()], ELSE)?;
+        if trouble.is_none() {
+            // It is over when it answers as it should, not when it is silent or lies in another way.
+            let well = format!("{origin} answers as it should");
+            self.conditions.end_others(Code::LogMisbehaves, &[], &well)?;
+        }
+        let Some((code, message)) = lie else { return Ok(()) };
         Ok(self.conditions.begin(Code::LogMisbehaves, code, || {
             let message = format!("{origin} serves what can't be so ({code}): {message}");
             Event::new(Code::LogMisbehaves, Some(&origin), &[code, &now.to_string()], now, message)
@@ -190,24 +212,17 @@ impl Follower {
         let manifest = expect.manifest();
         let missing = self.state.comparison.missing(&manifest, now, rules.patience.missing_release);
         let names: Vec<String> = missing.iter().map(|missing| missing.key.to_hex()).collect();
-        for (missing, name) in missing.iter().zip(&names) {
-            self.conditions.begin(Code::MissingRelease, name, || {
-                let expected = &missing.expected;
-                let message = format!(
-                    "{} ({}) is on line {} of the manifest, and not in {origin}",
-                    expected.purl, expected.what, expected.line
-                );
-                Event::new(
-                    Code::MissingRelease,
-                    Some(&origin),
-                    &[name, &missing.since.to_string()],
-                    now,
-                    message,
-                )
-                .with("purl", expected.purl.as_str())
-                .with("line", expected.line)
-            })?;
-        }
+        let event = |(missing, name): (&Missing, &String)| {
+            let expected = &missing.expected;
+            let message = format!(
+                "{} ({}) is on line {} of the manifest, and not in {origin}",
+                expected.purl, expected.what, expected.line
+            );
+            let subject = [name.as_str(), &missing.since.to_string()];
+            let event = Event::new(Code::MissingRelease, Some(&origin), &subject, now, message);
+            (name.clone(), event.with("purl", expected.purl.as_str()).with("line", expected.line))
+        };
+        self.conditions.begin_all(Code::MissingRelease, missing.iter().zip(&names).map(event).collect())?;
         Ok(self.conditions.end_others(
             Code::MissingRelease,
             &names,

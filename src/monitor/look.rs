@@ -4,11 +4,10 @@
 use serde_json::{Value, json};
 
 use super::event::{Code, Event};
-use super::expect::Manifest;
+use super::expect::{Comparison, Manifest};
 use super::read::Reading;
 use super::rules::Rules;
-use super::sequences::Step;
-use super::state::LogState;
+use super::sequences::{Draft, Step};
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::{Release, SpeakError, Statement, Subject, Withdrawal};
@@ -21,6 +20,8 @@ const MAX_NAMED_ARTIFACTS: usize = 8;
 pub struct Claim {
     /// Its own place.
     pub leaf: LeafIndex,
+    /// Its own hash.
+    pub hash: Hash,
     /// What it says.
     pub withdrawal: Withdrawal,
     /// Who says so; the first is the one that may.
@@ -37,6 +38,11 @@ impl Claim {
         let who = if self.checked { &self.signers[..1] } else { self.signers.as_slice() };
         who.iter().any(|name| released_by.contains(name))
     }
+}
+
+/// Whether it is the name of a key rather than of a publisher.
+fn is_keyid(name: &str) -> bool {
+    Hash::from_hex(name).is_ok()
 }
 
 /// What a batch of entries came to.
@@ -67,7 +73,7 @@ impl<'a> Look<'a> {
         leaf: LeafIndex,
         hash: &Hash,
         reading: Reading,
-        state: &mut LogState,
+        (sequences, comparison): (&mut Draft<'_>, &mut Comparison),
         to: &mut Findings,
     ) {
         let place = Place { look: self, leaf, hash };
@@ -82,10 +88,10 @@ impl<'a> Look<'a> {
                 to.events.extend(outside_validity.map(|why| place.outside_validity(&why, &statement)));
                 match statement {
                     Statement::Release(release) => {
-                        place.release(&release, &signers, state, &mut to.events);
+                        place.release(&release, &signers, (sequences, comparison), &mut to.events);
                     }
                     Statement::Withdrawal(withdrawal) => {
-                        to.claims.push(Claim { leaf, withdrawal, signers, checked, watches });
+                        to.claims.push(Claim { leaf, hash: *hash, withdrawal, signers, checked, watches });
                     }
                     _ => {}
                 }
@@ -102,9 +108,10 @@ impl<'a> Look<'a> {
     /// signers, or none where there is no such release.
     pub fn withdrawn(&self, claim: &Claim, target: Option<&(Release, Hash, Vec<String>)>) -> Event {
         let Claim { leaf, withdrawal, signers, watches, .. } = claim;
-        let place = leaf.to_string();
+        let (place, hash) = (leaf.to_string(), claim.hash.to_hex());
         let about = |code: Code, message: String| {
-            let event = Event::new(code, Some(self.rules.origin.as_str()), &[&place], self.now, message);
+            let subject = [place.as_str(), hash.as_str()];
+            let event = Event::new(code, Some(self.rules.origin.as_str()), &subject, self.now, message);
             let event = event
                 .with("index", leaf.get())
                 .with("withdraws", withdrawal.index.get())
@@ -124,6 +131,15 @@ impl<'a> Look<'a> {
                     "leaf {} is {}, with other artifacts or another purl",
                     withdrawal.index, release.purl
                 ))
+            }
+            // The release's key was taken off the list: nobody can tell whose it was.
+            Some((_, _, released_by)) if claim.checked && released_by.iter().all(|name| is_keyid(name)) => {
+                let message = format!(
+                    "whether {purl}, leaf {}, was withdrawn by who released it can't be told: the key {} is not in publishers.toml any more",
+                    withdrawal.index,
+                    released_by.join(" and ")
+                );
+                return about(Code::UntrustedStatement, message);
             }
             Some((_, _, released_by)) if !claim.is_by(released_by) => {
                 let (seen, expected) = (signers.join(" and "), released_by.join(" or "));
@@ -209,7 +225,13 @@ impl Place<'_> {
         if watches.is_empty() { event } else { event.watched(watches) }
     }
 
-    fn release(&self, release: &Release, signers: &[String], state: &mut LogState, events: &mut Vec<Event>) {
+    fn release(
+        &self,
+        release: &Release,
+        signers: &[String],
+        (sequences, comparison): (&mut Draft<'_>, &mut Comparison),
+        events: &mut Vec<Event>,
+    ) {
         let Release { purl, channel, sequence, .. } = release;
         let publisher = signers.first().map_or("", String::as_str);
         let about = |code: Code, message: String| {
@@ -220,7 +242,7 @@ impl Place<'_> {
                 .with("sequence", *sequence)
         };
         let at = self.leaf;
-        match state.sequences.take(publisher, release, at) {
+        match sequences.take(publisher, release, at) {
             Step::Fits => {}
             Step::Gap { last } => events.push(
                 about(
@@ -250,7 +272,7 @@ impl Place<'_> {
         }
         if let (Some(expect), Some(manifest)) = (&self.look.rules.expect, self.look.manifest)
             && expect.covers(purl)
-            && !state.comparison.release(manifest, release)
+            && !comparison.release(manifest, release)
         {
             let message = format!(
                 "{purl} ({}, {channel}, sequence {sequence}) at leaf {at} by {publisher} is not in the manifest of what should be released",

@@ -10,6 +10,7 @@
 //! told twice, with the same ids, and none is left out.
 
 mod board;
+mod catch_up;
 mod compare;
 mod conditions;
 pub mod desk;
@@ -28,6 +29,7 @@ mod problem;
 mod read;
 mod rules;
 mod sequences;
+mod start;
 mod state;
 mod stop;
 mod times;
@@ -35,6 +37,7 @@ mod watch;
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -69,6 +72,11 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// How long a monitor that follows logs once waits for its sinks.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long threads may take to end.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at what others push.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Heads that everybody together may push: each costs a signature check, a third of a millisecond at most.
 const EVERYBODY: Rate = Rate { burst: 200, every: Duration::from_millis(20) };
@@ -128,6 +136,12 @@ pub enum MonitorError {
     /// A log or a peer has an address that is none.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A log can't be followed for reasons of nobody's.
+    #[error("following {origin} failed in a way that it never should; the monitor's log has the reason")]
+    Internal {
+        /// The log.
+        origin: String,
+    },
     /// A log can't be followed for reasons of the monitor's own.
     #[error("{origin} can't be followed: {trouble}")]
     Follow {
@@ -206,18 +220,22 @@ impl Monitor {
         progress: OnProgress,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), MonitorError> {
-        let followers = self.followers(&progress)?;
+        let (followers, callers) = (self.followers(&progress)?, self.callers()?);
         let (ended, mut end) = tokio::sync::mpsc::channel(1);
         let mut threads: Vec<JoinHandle<()>> = Vec::new();
         for follower in followers {
             let (monitor, ended) = (self.clone(), ended.clone());
             threads.push(thread::spawn(move || {
-                if let Err(error) = monitor.follow(follower) {
-                    let _ = ended.blocking_send(error);
+                let origin = follower.origin();
+                // A log that is no longer followed must not look as if it were.
+                let followed = catch_unwind(AssertUnwindSafe(|| monitor.follow(follower)));
+                if let Err(error) = followed.unwrap_or(Err(MonitorError::Internal { origin })) {
+                    // The first one ends it all; nobody waits for others.
+                    let _ = ended.try_send(error);
                 }
             }));
         }
-        for caller in self.callers()? {
+        for caller in callers {
             let (interval, stop) = (self.settings.interval, self.stop.clone());
             threads.push(thread::spawn(move || caller.run(interval, &stop)));
         }
@@ -229,18 +247,19 @@ impl Monitor {
                 Some(error) = end.recv() => result = Err(error),
             }
         };
-        match listener {
-            Some(listener) => {
-                let served = http::serve(listener, self.clone(), over).await;
-                served.map_err(StoreError::io("serve on", Path::new("the listener")))?;
-            }
-            None => over.await,
-        }
+        let served = if let Some(listener) = listener {
+            http::serve(listener, self.clone(), over).await
+        } else {
+            over.await;
+            Ok(())
+        };
         self.shut_down();
-        let joined =
-            tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
-        let _ = joined.await;
-        result
+        // What hangs in a request, or in an output that nobody reads, is left there: all that counts is durable.
+        let patience = Instant::now() + LEAVE_PATIENCE;
+        while Instant::now() < patience && threads.iter().any(|thread| !thread.is_finished()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        result.and(served.map_err(|e| StoreError::io("serve on", Path::new("the listener"))(e).into()))
     }
 
     /// Follows each log to its present head, asks the peers, and waits for the sinks.
@@ -257,13 +276,17 @@ impl Monitor {
                 follower.round(true).map_err(|trouble| follow_error(&follower.origin(), trouble))
             })
         });
-        let mut not_followed = 0;
+        let (mut not_followed, mut failed) = (0, Ok(()));
         for round in rounds.collect::<Vec<_>>() {
             match round.join().expect("following does not panic") {
                 Ok(true) => {}
                 Ok(false) => not_followed += 1,
-                Err(error) => return Err(error),
+                Err(error) => failed = failed.and(Err(error)),
             }
+        }
+        if let Err(error) = failed {
+            self.shut_down();
+            return Err(error);
         }
         let delivered = self.desk.flush(FLUSH_PATIENCE);
         let open_alerts = self.desk.figures().open_alerts;
@@ -322,25 +345,44 @@ impl Monitor {
 
     fn follow(&self, mut follower: Follower) -> Result<(), MonitorError> {
         loop {
-            match follower.round(false) {
-                Ok(_) | Err(Trouble::Stopped) => {}
-                Err(_) if self.stop.is_given() => return Ok(()),
-                // Disks fill up and are emptied again; what was not kept is done again.
-                Err(trouble @ (Trouble::State(_) | Trouble::Desk(DeskError::Store(_)))) => {
-                    tracing::error!(origin = follower.origin(), error = %trouble, "the monitor can't go on for now, and tries again");
-                    self.set_fault(&follower.origin(), Some(trouble.to_string()));
-                    if !self.stop.rest(self.settings.interval) {
-                        return Ok(());
-                    }
-                    continue;
+            let next = Instant::now() + self.settings.interval;
+            self.attempt(&mut follower, |follower| follower.round(false).map(drop))?;
+            // Between two rounds only heads that somebody shows are compared, every moment at most.
+            loop {
+                let left = next.saturating_duration_since(Instant::now());
+                if !follower.wait(left) {
+                    return Ok(());
                 }
-                Err(trouble) => return Err(follow_error(&follower.origin(), trouble)),
-            }
-            self.set_fault(&follower.origin(), follower.own_fault());
-            if !follower.wait(self.settings.interval) {
-                return Ok(());
+                if Instant::now() >= next {
+                    break;
+                }
+                self.attempt(&mut follower, Follower::compare_during)?;
+                if !self.stop.rest(MOMENT.min(self.settings.interval)) {
+                    return Ok(());
+                }
             }
         }
+    }
+
+    /// Tries once; what may be better the next time is only told.
+    fn attempt(
+        &self,
+        follower: &mut Follower,
+        step: impl FnOnce(&mut Follower) -> Result<(), Trouble>,
+    ) -> Result<(), MonitorError> {
+        let origin = follower.origin();
+        match step(follower) {
+            Ok(()) => self.set_fault(&origin, follower.own_fault()),
+            Err(Trouble::Stopped) => {}
+            Err(_) if self.stop.is_given() => {}
+            // Disks fill up and are emptied again; what was not kept is done again.
+            Err(trouble @ (Trouble::State(_) | Trouble::Desk(DeskError::Store(_)))) => {
+                tracing::error!(origin, error = %trouble, "the monitor can't go on for now, and tries again");
+                self.set_fault(&origin, Some(trouble.to_string()));
+            }
+            Err(trouble) => return Err(follow_error(&origin, trouble)),
+        }
+        Ok(())
     }
 
     fn set_fault(&self, origin: &str, fault: Option<String>) {

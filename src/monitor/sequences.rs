@@ -7,6 +7,9 @@ use crate::release::Release;
 
 /// Bytes of a key: enough that nobody finds two packages with one.
 const KEY_BYTES: usize = 16;
+/// Most tracks that are remembered of a log, in a state file of some hundred megabytes. Beyond it, new ones are
+/// not compared.
+const MAX_TRACKS: usize = 1_000_000;
 
 /// Publisher, package and channel, hashed: a log may have a million of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,14 +72,24 @@ pub enum Step {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sequences(HashMap<Track, Last>);
 
-impl Sequences {
+/// What a window of entries makes of the tracks. It counts once its events were delivered: what is looked at
+/// again after an error is judged as it was the first time.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    known: &'a Sequences,
+    moved: HashMap<Track, Last>,
+}
+
+impl Draft<'_> {
     /// Takes a release in. One that was taken in before, by its leaf, fits: after a restart the entries since
     /// the last save are read again.
     pub fn take(&mut self, publisher: &str, release: &Release, leaf: LeafIndex) -> Step {
-        let artifacts = cut(&release.artifacts());
+        let (track, artifacts) = (Track::of(publisher, release), cut(&release.artifacts()));
         let seen = Last { sequence: release.sequence, leaf: leaf.get(), artifacts };
-        let Some(last) = self.0.get_mut(&Track::of(publisher, release)) else {
-            self.0.insert(Track::of(publisher, release), seen);
+        let Some(last) = self.moved.get(&track).or_else(|| self.known.0.get(&track)).copied() else {
+            if self.known.0.len() + self.moved.len() < MAX_TRACKS {
+                self.moved.insert(track, seen);
+            }
             return Step::Fits;
         };
         if leaf.get() <= last.leaf {
@@ -85,19 +98,34 @@ impl Sequences {
         if release.sequence < last.sequence {
             return Step::Lower { highest: last.sequence, leaf: last.leaf };
         }
-        let before = std::mem::replace(last, seen);
-        if release.sequence == before.sequence {
+        self.moved.insert(track, seen);
+        if release.sequence == last.sequence {
             // The same artifacts in a second statement say nothing new.
-            return if artifacts == before.artifacts {
-                Step::Fits
-            } else {
-                Step::Repeated { leaf: before.leaf }
-            };
+            return if artifacts == last.artifacts { Step::Fits } else { Step::Repeated { leaf: last.leaf } };
         }
-        if release.sequence - before.sequence > 1 {
-            return Step::Gap { last: before.sequence };
-        }
-        Step::Fits
+        if release.sequence - last.sequence > 1 { Step::Gap { last: last.sequence } } else { Step::Fits }
+    }
+
+    /// What it came to.
+    pub fn into_moved(self) -> HashMap<Track, Last> {
+        self.moved
+    }
+}
+
+impl Sequences {
+    /// A draft that changes nothing yet.
+    pub fn draft(&self) -> Draft<'_> {
+        Draft { known: self, moved: HashMap::new() }
+    }
+
+    /// Moves the tracks to where a draft left them.
+    pub fn commit(&mut self, moved: HashMap<Track, Last>) {
+        self.0.extend(moved);
+    }
+
+    /// Whether more tracks were met than are remembered.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MAX_TRACKS
     }
 
     /// All of them, for the state file.
@@ -140,9 +168,10 @@ mod tests {
 
     #[test]
     fn each_way_to_follow_is_told_apart() {
-        let mut seen = Sequences::default();
+        let seen = Sequences::default();
+        let mut draft = seen.draft();
         let mut take = |who: &str, channel: &str, sequence, content: &str, at| {
-            seen.take(who, &release(channel, sequence, content), leaf(at))
+            draft.take(who, &release(channel, sequence, content), leaf(at))
         };
         assert_eq!(take("v", "stable", 7, "7", 0), Step::Fits, "nobody knows what was before");
         assert_eq!(take("v", "stable", 8, "8", 1), Step::Fits);
@@ -156,14 +185,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_delivered_is_judged_as_the_first_time() {
+        let mut seen = Sequences::default();
+        let mut first = seen.draft();
+        first.take("v", &release("stable", 1, "1"), leaf(0));
+        let moved = first.into_moved();
+        seen.commit(moved);
+        let gap = |seen: &Sequences| seen.draft().take("v", &release("stable", 5, "5"), leaf(1));
+        assert_eq!(gap(&seen), Step::Gap { last: 1 });
+        assert_eq!(gap(&seen), Step::Gap { last: 1 }, "the draft was dropped");
+    }
+
+    #[test]
     fn what_is_read_again_after_a_restart_raises_nothing() {
         let mut seen = Sequences::default();
         let story = [(1, "1"), (2, "2"), (5, "5"), (5, "other"), (3, "3")];
         let read = |seen: &mut Sequences| -> Vec<Step> {
-            let take = |(at, (sequence, content)): (usize, &(u64, &str))| {
-                seen.take("v", &release("stable", *sequence, content), leaf(at as u64))
-            };
-            story.iter().enumerate().map(take).collect()
+            let mut draft = seen.draft();
+            let mut steps = Vec::new();
+            for (at, (sequence, content)) in story.iter().enumerate() {
+                steps.push(draft.take("v", &release("stable", *sequence, content), leaf(at as u64)));
+            }
+            let moved = draft.into_moved();
+            seen.commit(moved);
+            steps
         };
         let first = read(&mut seen);
         assert_eq!(first[2], Step::Gap { last: 2 });

@@ -35,6 +35,18 @@ pub struct Pending {
     pub note: Note,
 }
 
+/// How entries were looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Looked {
+    /// Re-hashed, and not read.
+    Hashed,
+    /// Read, and their signatures not checked.
+    Read,
+    /// Read, and their signatures checked.
+    Checked,
+}
+
 /// What a monitor knows of one log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogState {
@@ -54,6 +66,10 @@ pub struct LogState {
     pub sequences: Sequences,
     /// The comparison with the manifest.
     pub comparison: Comparison,
+    /// Whether it began: a manifest may be given later than the log.
+    pub compares: bool,
+    /// How the entries up to the cursor were looked at, at the least.
+    pub looked: Looked,
     /// The latest cosignature of each witness, by its own clock.
     pub witnesses: BTreeMap<String, u64>,
     /// When the log last gave a sign of life: a larger tree, or a newer cosignature.
@@ -79,6 +95,8 @@ struct FileText {
     seen: Vec<String>,
     unexpected: Vec<String>,
     waiting: Vec<(String, u64)>,
+    compares: bool,
+    looked: Looked,
     sequences: Vec<(String, u64, u64, String)>,
 }
 
@@ -124,6 +142,8 @@ impl LogState {
             time: 0,
             sequences: Sequences::default(),
             comparison: Comparison::default(),
+            compares: false,
+            looked: Looked::Checked,
             witnesses: BTreeMap::new(),
             alive: now,
             pending: Vec::new(),
@@ -201,6 +221,8 @@ impl LogState {
                 unexpected: file.unexpected.iter().map(key).collect::<Result<_, _>>()?,
                 waiting: file.waiting.iter().map(waiting).collect::<Result<_, _>>()?,
             },
+            compares: file.compares,
+            looked: file.looked,
             witnesses: file.witnesses,
             alive: file.alive,
             pending: file.pending.iter().map(pending).collect::<Result<_, _>>()?,
@@ -233,6 +255,8 @@ impl LogState {
             seen: hex(&self.comparison.seen),
             unexpected: hex(&self.comparison.unexpected),
             waiting: self.comparison.waiting.iter().map(|(key, since)| (key.to_hex(), *since)).collect(),
+            compares: self.compares,
+            looked: self.looked,
             sequences: sequences.into_iter().map(row).collect(),
         };
         let json = serde_json::to_string(&file).expect("strings and numbers always serialize");

@@ -5,10 +5,26 @@ use std::collections::BTreeMap;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::cosignature;
 use crate::note::Note;
-use crate::policy::Policy;
+use crate::policy::{Cosigned, Policy};
 
 /// How far clocks of witnesses, publishers and monitors may be apart: five minutes, as endpoints allow.
 pub const CLOCK_ALLOWANCE: u64 = 300;
+
+/// By when a quorum had cosigned a head, so that what is in it was there: the earliest time that does not rest on
+/// fewer clocks than the quorum. None without cosignatures.
+pub fn by_then(policy: &Policy, head: &Cosigned<Checkpoint>) -> Option<u64> {
+    let mut times: Vec<u64> = head.times().filter(|time| *time > 0).collect();
+    times.sort_unstable();
+    times.into_iter().find(|time| policy.quorum_between(head, 1, *time))
+}
+
+/// Since when a quorum was cosigning a head, so that what is not in it came later: the latest time that does not
+/// rest on fewer clocks than the quorum.
+pub fn since_then(policy: &Policy, head: &Cosigned<Checkpoint>) -> Option<u64> {
+    let mut times: Vec<u64> = head.times().filter(|time| *time > 0).collect();
+    times.sort_unstable_by(|a, b| b.cmp(a));
+    times.into_iter().find(|time| policy.quorum_between(head, *time, u64::MAX))
+}
 
 /// The cosignatures on a head by witnesses of the policy that verify: the cosigner's name, and the latest
 /// time. One witness with two keys has one name. Others are left out: anybody may add lines to a note.

@@ -8,13 +8,15 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;ma
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}\
 code{font-size:13px;overflow-wrap:anywhere}.bad{color:#b00020;font-weight:600}";
 
+/// Most alerts on the page: nobody reads more, and anybody may ask for it.
+const MAX_ALERTS: usize = 100;
+
 /// The page.
 pub fn page(monitor: &Monitor) -> String {
     let logs: String = monitor.boards().iter().map(|board| log(board)).collect();
-    let alerts = monitor.desk().open_alerts();
+    let alerts = monitor.desk().open_alerts_up_to(MAX_ALERTS);
     let rows: String = alerts
         .iter()
-        .take(100)
         .map(|alert| {
             let state = if alert.acknowledged.is_some() { "acknowledged" } else { "open" };
             let (id, raised) = (&alert.id[..alert.id.len().min(8)], format_time(alert.raised));

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::book::{Book, Entry};
+use super::book::{self, Book, Entry};
 use super::silence::{Silence, Subject};
 use super::{AlertView, DeskError};
 use crate::format::{FormatError, quote};
@@ -158,7 +158,7 @@ impl Desk {
     }
 
     fn listing(self, now: Timestamp) -> Listing {
-        let alerts = self.book.views(|entry| self.silences.cover_alert(entry, now));
+        let alerts = book::views(&self.book.open(), |entry| self.silences.cover_alert(entry, now));
         let mut silences = self.silences.0;
         silences.sort_by(|a, b| (a.silence.until, &a.name).cmp(&(b.silence.until, &b.name)));
         Listing { alerts, silences }

@@ -4,8 +4,9 @@
 //! A fact is open until somebody acknowledges it, a condition until it ends. What is over stays for a while,
 //! so that it is known when it is seen again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,9 @@ pub struct Entry {
     pub condition: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+    /// What a condition is about, beside its log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// The purl that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purl: Option<String>,
@@ -56,10 +60,27 @@ impl Entry {
         self.ended.is_none() && (self.condition || self.acknowledged.is_none())
     }
 
-    /// The field `about` of the event.
-    fn about(&self) -> Option<String> {
-        let line: serde_json::Value = serde_json::from_str(&self.line).ok()?;
-        Some(line.get("about")?.as_str()?.to_owned())
+    /// The same with what it is about, which older books have only in the line.
+    fn with_about(mut self) -> Self {
+        if self.about.is_none() && self.line.contains("\"about\":") {
+            let line = serde_json::from_str(&self.line).unwrap_or(serde_json::Value::Null);
+            self.about = line.get("about").and_then(|about| about.as_str()).map(ToOwned::to_owned);
+        }
+        self
+    }
+
+    fn view(&self, silenced: bool) -> AlertView {
+        AlertView {
+            id: self.id.clone(),
+            code: self.code.clone(),
+            log: self.log.clone(),
+            about: self.about.clone(),
+            message: self.message.clone(),
+            raised: self.raised,
+            condition: self.condition,
+            acknowledged: self.acknowledged,
+            silenced,
+        }
     }
 
     /// Whether it is told again.
@@ -86,10 +107,13 @@ struct Text {
     alerts: Vec<Entry>,
 }
 
-/// The alerts, by id.
+/// The alerts. Each is shared: who has much to do with them takes them out of the desk's lock.
 #[derive(Debug, Clone, Default)]
 pub struct Book {
-    alerts: HashMap<String, Entry>,
+    /// The oldest first.
+    alerts: BTreeMap<u64, Arc<Entry>>,
+    /// By id.
+    numbers: HashMap<String, u64>,
     bytes: usize,
     next: u64,
 }
@@ -124,79 +148,76 @@ impl Book {
             {
                 return Err(format!("expected the line of an event at alert {}", entry.id));
             }
-            book.put(entry);
+            book.put(entry.with_about());
         }
         Ok(book)
     }
 
-    /// The file: an alert a line, in the order in which they were raised.
-    pub fn encode(&self) -> Vec<u8> {
-        let entry = |entry: &Entry| serde_json::to_string(entry).expect("texts and numbers have a JSON form");
-        let lines: Vec<String> = self.in_order().into_iter().map(entry).collect();
-        format!("{{\"version\":1,\"alerts\":[\n{}\n]}}\n", lines.join(",\n")).into_bytes()
-    }
-
     /// All of them, the oldest first.
-    pub fn in_order(&self) -> Vec<&Entry> {
-        let mut all: Vec<&Entry> = self.alerts.values().collect();
-        all.sort_unstable_by_key(|entry| entry.number);
-        all
+    pub fn all(&self) -> Vec<Arc<Entry>> {
+        self.alerts.values().cloned().collect()
     }
 
     /// What is open, the oldest first.
-    pub fn views(&self, silenced: impl Fn(&Entry) -> bool) -> Vec<AlertView> {
-        let view = |entry: &Entry| AlertView {
-            id: entry.id.clone(),
-            code: entry.code.clone(),
-            log: entry.log.clone(),
-            about: entry.about(),
-            message: entry.message.clone(),
-            raised: entry.raised,
-            condition: entry.condition,
-            acknowledged: entry.acknowledged,
-            silenced: silenced(entry),
-        };
-        self.in_order().into_iter().filter(|entry| entry.is_open()).map(view).collect()
+    pub fn open(&self) -> Vec<Arc<Entry>> {
+        self.alerts.values().filter(|entry| entry.is_open()).cloned().collect()
     }
 
-    /// How many are open that nobody acknowledged.
-    pub fn pressing(&self) -> usize {
-        self.alerts.values().filter(|entry| entry.is_pressing()).count()
+    /// So many of what is open, the oldest first.
+    pub fn open_up_to(&self, most: usize) -> Vec<Arc<Entry>> {
+        self.alerts.values().filter(|entry| entry.is_open()).take(most).cloned().collect()
+    }
+
+    /// What is open that nobody acknowledged, the oldest first.
+    pub fn pressing(&self) -> Vec<Arc<Entry>> {
+        self.alerts.values().filter(|entry| entry.is_pressing()).cloned().collect()
     }
 
     pub fn get(&self, id: &str) -> Option<&Entry> {
-        self.alerts.get(id)
+        self.numbers.get(id).map(|number| self.alerts[number].as_ref())
+    }
+
+    fn get_mut(&mut self, id: &str) -> Option<&mut Entry> {
+        let number = self.numbers.get(id)?;
+        self.alerts.get_mut(number).map(Arc::make_mut)
     }
 
     /// Adds or replaces an alert, as the last one; [`trim`](Self::trim) is for afterwards.
     pub fn put(&mut self, entry: Entry) {
-        let entry = Entry { number: self.next, ..entry };
+        let (number, id) = (self.next, entry.id.clone());
         self.next += 1;
         self.bytes += entry.line.len();
-        if let Some(old) = self.alerts.insert(entry.id.clone(), entry) {
-            self.bytes -= old.line.len();
+        self.alerts.insert(number, Arc::new(Entry { number, ..entry }));
+        if let Some(old) = self.numbers.insert(id, number) {
+            self.bytes -= self.alerts.remove(&old).expect("it has a number").line.len();
         }
+    }
+
+    fn remove(&mut self, number: u64) -> Arc<Entry> {
+        let entry = self.alerts.remove(&number).expect("it was there");
+        self.numbers.remove(&entry.id);
+        self.bytes -= entry.line.len();
+        entry
     }
 
     /// Takes out what there is too much of, and says which of it was still open.
-    pub fn trim(&mut self) -> Vec<Entry> {
+    pub fn trim(&mut self) -> Vec<Arc<Entry>> {
         self.trim_to(MAX_ALERTS, MAX_BYTES)
     }
 
-    fn trim_to(&mut self, alerts: usize, bytes: usize) -> Vec<Entry> {
+    fn trim_to(&mut self, alerts: usize, bytes: usize) -> Vec<Arc<Entry>> {
         if self.alerts.len() <= alerts && self.bytes <= bytes {
             return Vec::new();
         }
-        let mut by_worth: Vec<(u8, u64, String)> =
-            self.alerts.values().map(|entry| (entry.worth(), entry.number, entry.id.clone())).collect();
+        let mut by_worth: Vec<(u8, u64)> =
+            self.alerts.values().map(|entry| (entry.worth(), entry.number)).collect();
         by_worth.sort_unstable();
         let mut open = Vec::new();
-        for (.., id) in by_worth {
+        for (_, number) in by_worth {
             if self.alerts.len() <= alerts && self.bytes <= bytes {
                 break;
             }
-            let entry = self.alerts.remove(&id).expect("it was there");
-            self.bytes -= entry.line.len();
+            let entry = self.remove(number);
             if entry.is_open() {
                 open.push(entry);
             }
@@ -204,21 +225,9 @@ impl Book {
         open
     }
 
-    /// Those that are due to be told again, the oldest first: told longer ago than that, or never because a
-    /// silence that is over kept them.
-    pub fn due(&self, now: u64, remind_after: u64, silenced: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let is_due = |entry: &&Entry| {
-            let by_time = |told: u64| remind_after > 0 && told.saturating_add(remind_after) <= now;
-            entry.is_pressing() && entry.told.is_none_or(by_time) && !silenced(entry)
-        };
-        let mut due: Vec<Entry> = self.alerts.values().filter(is_due).cloned().collect();
-        due.sort_unstable_by_key(|entry| entry.number);
-        due
-    }
-
     /// Changes one, if it is there still.
     pub fn change(&mut self, id: &str, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.alerts.get_mut(id) {
+        if let Some(entry) = self.get_mut(id) {
             change(entry);
         }
     }
@@ -226,9 +235,38 @@ impl Book {
     /// Somebody has seen the alert that was raised at this time; false where there is none that waits for it.
     pub fn acknowledge(&mut self, id: &str, raised: u64, time: u64) -> bool {
         let waits = |entry: &&mut Entry| entry.raised == raised && entry.is_pressing();
-        let entry = self.alerts.get_mut(id).filter(waits);
+        let entry = self.get_mut(id).filter(waits);
         entry.map(|entry| entry.acknowledged = Some(time)).is_some()
     }
+}
+
+/// The file: an alert a line, in the order in which they were raised.
+pub fn encode(alerts: &[Arc<Entry>]) -> Vec<u8> {
+    let entry = |entry: &Arc<Entry>| {
+        serde_json::to_string(entry.as_ref()).expect("texts and numbers have a JSON form")
+    };
+    let lines: Vec<String> = alerts.iter().map(entry).collect();
+    format!("{{\"version\":1,\"alerts\":[\n{}\n]}}\n", lines.join(",\n")).into_bytes()
+}
+
+/// What others see of them.
+pub fn views(alerts: &[Arc<Entry>], silenced: impl Fn(&Entry) -> bool) -> Vec<AlertView> {
+    alerts.iter().map(|entry| entry.view(silenced(entry))).collect()
+}
+
+/// Those of the pressing ones that are due to be told again: told longer ago than that, or never because a
+/// silence that is over kept them.
+pub fn due(
+    pressing: Vec<Arc<Entry>>,
+    now: u64,
+    remind_after: u64,
+    silenced: impl Fn(&Entry) -> bool,
+) -> Vec<Arc<Entry>> {
+    let is_due = |entry: &Arc<Entry>| {
+        let by_time = |told: u64| remind_after > 0 && told.saturating_add(remind_after) <= now;
+        entry.told.is_none_or(by_time) && !silenced(entry)
+    };
+    pressing.into_iter().filter(is_due).collect()
 }
 
 #[cfg(test)]
@@ -245,6 +283,7 @@ mod tests {
             severity: Severity::Alert,
             condition,
             log: Some("log.example/a".to_owned()),
+            about: None,
             purl: None,
             message: "it happened".to_owned(),
             raised: 100 + number,
@@ -265,10 +304,10 @@ mod tests {
         let done = Entry { acknowledged: Some(5), ended: Some(6), told: None, ..entry(2, true) };
         for entries in [vec![], vec![entry(3, false), entry(1, true), done]] {
             let book = book(&entries);
-            let read = Book::parse(&book.encode()).unwrap();
+            let read = Book::parse(&encode(&book.all())).unwrap();
             assert_eq!((&read.alerts, read.bytes), (&book.alerts, book.bytes));
         }
-        let text = String::from_utf8(book(&[entry(1, false)]).encode()).unwrap();
+        let text = String::from_utf8(encode(&book(&[entry(1, false)]).all())).unwrap();
         for (from, to) in [
             ("\"version\":1", "\"version\":2"),
             ("\"code\"", "\"kode\""),
@@ -279,6 +318,22 @@ mod tests {
             let damaged = text.replacen(from, to, 1);
             assert_ne!(text, damaged);
             Book::parse(damaged.as_bytes()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn what_an_alert_is_about_is_read_from_older_books_too() {
+        let line = format!("{{\"id\":\"{:032x}\",\"about\":\"witness \\\"w\\\"\"}}", 1);
+        let about = |about: Option<&str>| Entry {
+            line: line.clone(),
+            about: about.map(ToOwned::to_owned),
+            ..entry(1, true)
+        };
+        // As a book without the field has it.
+        for (written, read) in [(None, "witness \"w\""), (Some("another"), "another")] {
+            let bytes = encode(&book(&[about(written)]).all());
+            let book = Book::parse(&bytes).unwrap();
+            assert_eq!(views(&book.open(), |_| false)[0].about.as_deref(), Some(read));
         }
     }
 
@@ -311,7 +366,8 @@ mod tests {
         let ended = Entry { ended: Some(7), ..entry(3, true) };
         let book = book(&[entry(1, false), seen, ended, entry(4, true), muted]);
         let due = |now, after, silenced: &dyn Fn(&Entry) -> bool| -> Vec<u64> {
-            book.due(now, after, silenced).iter().map(|entry| entry.raised - 100).collect()
+            let due = due(book.pressing(), now, after, silenced);
+            due.iter().map(|entry| entry.raised - 100).collect()
         };
         let none = |_: &Entry| false;
         assert_eq!(due(106, 10, &none), [5]);
@@ -321,9 +377,10 @@ mod tests {
         assert_eq!(due(u64::MAX, 0, &none), [5], "never again");
         assert_eq!(due(114, 10, &|entry| !entry.condition), [4]);
         assert_eq!(due(0, 10, &none), [5], "a clock that was set back");
-        let open = book.views(none);
+        let open = views(&book.open(), none);
         assert_eq!(open.iter().map(|view| view.raised - 100).collect::<Vec<_>>(), [1, 2, 4, 5]);
-        assert_eq!(book.pressing(), 3);
+        assert_eq!(book.pressing().len(), 3);
+        assert_eq!(views(&book.open_up_to(2), none), open[..2]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::DeskError;
 use super::acks::{Reader, Said};
-use super::book::{BOOK, Entry};
+use super::book::{self, BOOK, Entry};
 use super::outbox::{Outbox, Record};
 use super::silence::Subject;
 use super::state::Shared;
@@ -117,6 +117,7 @@ impl Front {
                 severity,
                 condition: event.code.span() == Span::Condition,
                 log: log.map(ToOwned::to_owned),
+                about: event.data.get("about").and_then(|about| about.as_str()).map(ToOwned::to_owned),
                 purl: purl.map(ToOwned::to_owned),
                 message: cut(&event.message),
                 raised: time,
@@ -155,15 +156,18 @@ impl Front {
     /// Alerts that are due to be told again.
     fn reminders(&self) -> Vec<Item> {
         let (now, remind_after) = (self.shared.now(), self.shared.settings.remind_after);
-        let state = self.shared.lock();
-        let due = state.book.due(now, remind_after, |entry| state.silences.cover_alert(entry, now));
-        let item = |entry: Entry| Item {
+        let (pressing, silences) = {
+            let state = self.shared.lock();
+            (state.book.pressing(), state.silences.clone())
+        };
+        let due = book::due(pressing, now, remind_after, |entry| silences.cover_alert(entry, now));
+        let item = |entry: Arc<Entry>| Item {
             key: format!("{}-reminder-{now}", entry.id),
-            code: entry.code,
+            code: entry.code.clone(),
             severity: entry.severity,
             line: add_field(&entry.line, "reminder", true),
             silenced: false,
-            then: Then::Reminded(entry.id),
+            then: Then::Reminded(entry.id.clone()),
         };
         due.into_iter().map(item).collect()
     }
@@ -274,7 +278,9 @@ impl Front {
         if !self.book_moved {
             return Ok(());
         }
-        let bytes = self.shared.lock().book.encode();
+        // Out of the lock: it is megabytes, and sinks need the lock.
+        let alerts = self.shared.lock().book.all();
+        let bytes = book::encode(&alerts);
         // A crash in here leaves the old book or the new one: see there. With the old one, what was raised since
         // then is in the outbox already, and raised once more when the caller comes again.
         let saved = replace_file(self.shared.io.as_ref(), &self.shared.dir.join(BOOK), &bytes);

@@ -43,7 +43,7 @@ use super::event::{Event, EventId};
 use crate::format::FormatError;
 use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
 
-use book::Book;
+use book::{Book, Entry};
 use front::{Front, Item};
 use outbox::{OUTBOX, Outbox, Record, Scan};
 use positions::Positions;
@@ -256,9 +256,23 @@ impl Desk {
     /// What is open, the oldest first, acknowledged conditions too.
     #[must_use]
     pub fn open_alerts(&self) -> Vec<AlertView> {
+        self.views(Book::open)
+    }
+
+    /// So many of what is open, the oldest first: for who asks often.
+    #[must_use]
+    pub fn open_alerts_up_to(&self, most: usize) -> Vec<AlertView> {
+        self.views(|book| book.open_up_to(most))
+    }
+
+    fn views(&self, choose: impl FnOnce(&Book) -> Vec<Arc<Entry>>) -> Vec<AlertView> {
+        // Sinks and who delivers need the lock: only pointers are copied while it is held.
+        let (alerts, silences) = {
+            let state = self.shared.lock();
+            (choose(&state.book), state.silences.clone())
+        };
         let now = self.shared.now();
-        let state = self.shared.lock();
-        state.book.views(|entry| state.silences.cover_alert(entry, now))
+        book::views(&alerts, |entry| silences.cover_alert(entry, now))
     }
 
     /// For metrics and health.

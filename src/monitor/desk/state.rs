@@ -212,6 +212,12 @@ impl Shared {
 
     pub fn figures(&self) -> Figures {
         let now = self.now();
+        let (pressing, silences) = {
+            let state = self.lock();
+            (state.book.pressing(), state.silences.clone())
+        };
+        // A silence may read the package of each: that is nothing to do under the lock.
+        let silenced = pressing.iter().filter(|entry| silences.cover_alert(entry, now)).count();
         let state = self.lock();
         let sink = |(settings, progress): (&SinkSettings, &Progress)| {
             let mut waiting = state
@@ -230,13 +236,8 @@ impl Shared {
         };
         Figures {
             sinks: self.settings.sinks.iter().zip(&state.sinks).map(sink).collect(),
-            open_alerts: state.book.pressing(),
-            silenced: state
-                .book
-                .in_order()
-                .iter()
-                .filter(|e| e.is_pressing() && state.silences.cover_alert(e, now))
-                .count(),
+            open_alerts: pressing.len(),
+            silenced,
             outbox_bytes: state.queue.bytes(),
             faults: state.faults.values().cloned().collect(),
         }

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use super::DeskError;
 use super::acks::{Reader, Said};
-use super::book::{self, BOOK, Entry};
+use super::book::{self, BOOK};
+use super::items::{self, Item, Reach, Then};
 use super::outbox::{Outbox, Record};
-use super::silence::Subject;
 use super::state::Shared;
-use crate::monitor::event::{Event, EventId, Severity, Span, add_field, cut};
-use crate::release::format_time;
+use crate::monitor::event::add_field;
 use crate::store::replace_file;
 
 /// Most keys that are remembered of calls that failed.
@@ -28,155 +27,17 @@ pub struct Front {
     book_moved: bool,
 }
 
-/// Something to be told.
-pub struct Item {
-    key: String,
-    code: String,
-    severity: Severity,
-    line: String,
-    /// Whether a silence keeps it from sinks.
-    silenced: bool,
-    then: Then,
-}
-
-/// What the book says of it afterwards.
-enum Then {
-    Nothing,
-    Raise(Box<Entry>),
-    Reminded(String),
-    End(String),
-}
-
-impl Item {
-    /// Bytes that it takes of the outbox.
-    pub fn bytes(&self) -> usize {
-        self.line.len()
-    }
-
-    /// The record that sinks get, if any of them wants it.
-    fn record(&self, shared: &Shared) -> Option<Record> {
-        let passes = |code: &str| {
-            let mut sinks = shared.settings.sinks.iter();
-            sinks.any(|sink| sink.filter.passes(code, self.severity))
-        };
-        (!self.silenced && passes(&self.code)).then(|| Record {
-            number: 0,
-            time: shared.now(),
-            severity: self.severity,
-            code: self.code.clone(),
-            key: self.key.clone(),
-            line: self.line.clone(),
-        })
-    }
-}
-
 impl Front {
     pub fn new(shared: Arc<Shared>, out: Box<dyn Write + Send>, outbox: Outbox) -> Self {
         let (printed, acks) = (HashSet::new(), Reader::default());
         Self { shared, out, printed, outbox, acks, book_moved: false }
     }
 
-    /// What is to be told of these events: alerts only that are not open already.
-    pub fn sort(&self, events: &[Event]) -> Vec<Item> {
-        let now = self.shared.now();
-        // Before the lock: sinks need it, and there may be very many.
-        let lines: Vec<String> = events.iter().map(Event::to_line).collect();
-        let mut raised = HashSet::new();
-        let state = self.shared.lock();
-        let item = |(event, line): (&Event, String)| {
-            let id = event.id.to_string();
-            let (code, log) = (event.code.as_str(), event.origin.as_deref());
-            let purl = event.data.get("purl").and_then(|purl| purl.as_str());
-            let silenced = state.silences.cover(Subject { code, log, purl }, now);
-            let severity = event.severity;
-            let mut item = Item {
-                key: id.clone(),
-                code: code.to_owned(),
-                severity,
-                line,
-                silenced,
-                then: Then::Nothing,
-            };
-            if severity != Severity::Alert {
-                return Some(item);
-            }
-            let old = state.book.get(&id);
-            if old.is_some_and(|old| old.ended.is_none()) || !raised.insert(event.id) {
-                return None;
-            }
-            // Raised in the same second, it is another time nevertheless.
-            let time = old.map_or(now, |old| now.max(old.raised + 1));
-            if old.is_some() {
-                item.key = format!("{id}-again-{time}");
-                item.line = add_field(&item.line, "again", true);
-            }
-            item.then = Then::Raise(Box::new(Entry {
-                number: 0,
-                id,
-                code: code.to_owned(),
-                severity,
-                condition: event.code.span() == Span::Condition,
-                log: log.map(ToOwned::to_owned),
-                about: event.data.get("about").and_then(|about| about.as_str()).map(ToOwned::to_owned),
-                purl: purl.map(ToOwned::to_owned),
-                message: cut(&event.message),
-                raised: time,
-                told: (!silenced).then_some(now),
-                acknowledged: None,
-                ended: None,
-                line: item.line.clone(),
-            }));
-            Some(item)
-        };
-        events.iter().zip(lines).filter_map(item).collect()
-    }
-
-    /// What is to be told of the end of a condition; none where it is not open.
-    pub fn ended(&self, id: &EventId, message: &str) -> Option<Item> {
-        let (id, now) = (id.to_string(), self.shared.now());
-        let state = self.shared.lock();
-        let entry = state.book.get(&id).filter(|entry| entry.condition && entry.ended.is_none())?;
-        let severity = entry.severity;
-        let mut line = String::from("{}");
-        let mut add = |name: &str, value: &str| line = add_field(&line, name, value);
-        add("id", &id);
-        add("time", &format_time(now));
-        add("event", "ended");
-        add("of", &entry.code);
-        add("severity", severity.as_str());
-        entry.log.iter().for_each(|log| add("log", log));
-        add("message", &cut(message));
-        add("since", &format_time(entry.raised));
-        let key = format!("{id}-ended-{}", entry.raised);
-        // Who was told that it began waits for its end, silence or not; who was not has nothing to hear.
-        let silenced = entry.told.is_none();
-        Some(Item { key, code: entry.code.clone(), severity, line, silenced, then: Then::End(id) })
-    }
-
-    /// Alerts that are due to be told again.
-    fn reminders(&self) -> Vec<Item> {
-        let (now, remind_after) = (self.shared.now(), self.shared.settings.remind_after);
-        let (pressing, silences) = {
-            let state = self.shared.lock();
-            (state.book.pressing(), state.silences.clone())
-        };
-        let due = book::due(pressing, now, remind_after, |entry| silences.cover_alert(entry, now));
-        let item = |entry: Arc<Entry>| Item {
-            key: format!("{}-reminder-{now}", entry.id),
-            code: entry.code.clone(),
-            severity: entry.severity,
-            line: add_field(&entry.line, "reminder", true),
-            silenced: false,
-            then: Then::Reminded(entry.id.clone()),
-        };
-        due.into_iter().map(item).collect()
-    }
-
     /// Writes to the output what a call that failed has not written already.
     pub fn print(&mut self, items: &[Item]) -> Result<(), DeskError> {
         let mut text = String::new();
         for item in items.iter().filter(|item| !self.printed.contains(&item.key)) {
-            if item.silenced {
+            if item.reach == Reach::Silenced {
                 text += &add_field(&item.line, "silenced", true);
             } else {
                 text += &item.line;
@@ -203,9 +64,17 @@ impl Front {
         }
     }
 
+    /// Takes as many items as there is room for, and says how many: they are in the outbox and in the book then,
+    /// durably.
+    pub fn take(&mut self, items: &[Item]) -> Result<usize, DeskError> {
+        let count = self.put(items)?;
+        self.note(&items[..count])?;
+        Ok(count)
+    }
+
     /// Puts as many items into the outbox as there is room for, durably, and says how many. With none, nothing
     /// is written.
-    pub fn put(&mut self, items: &[Item]) -> Result<usize, DeskError> {
+    fn put(&mut self, items: &[Item]) -> Result<usize, DeskError> {
         let (mut next, mut bytes) = {
             let state = self.shared.lock();
             (state.queue.next, state.queue.bytes())
@@ -216,7 +85,7 @@ impl Front {
                 bytes += record.line.len();
                 // One that is larger than the outbox may be goes in alone.
                 let alone = bytes == record.line.len();
-                if bytes > self.shared.settings.outbox_bytes && !alone {
+                if bytes > self.shared.settings.room_for(item.rank) && !alone {
                     break;
                 }
                 records.push(Arc::new(Record { number: next, ..record }));
@@ -249,13 +118,15 @@ impl Front {
 
     /// Writes into the book what was told, durably. In memory it stays even where the file can't be written:
     /// the next call tries that again, and nothing is told twice meanwhile.
-    pub fn note(&mut self, items: &[Item]) -> Result<(), DeskError> {
+    fn note(&mut self, items: &[Item]) -> Result<(), DeskError> {
         let now = self.shared.now();
         let mut state = self.shared.lock();
         for item in items {
             self.book_moved |= !matches!(item.then, Then::Nothing);
             match &item.then {
                 Then::Nothing => {}
+                // Who raised it while this waited for room may have been heard: their entry stays.
+                Then::Raise(entry) if state.book.get(&entry.id).is_some_and(|old| old.ended.is_none()) => {}
                 Then::Raise(entry) => state.book.put(entry.as_ref().clone()),
                 Then::Reminded(id) => state.book.change(id, |entry| entry.told = Some(now)),
                 Then::End(id) => state.book.change(id, |entry| entry.ended = Some(now)),
@@ -326,7 +197,7 @@ impl Front {
 
     /// Tells again what is due, as far as there is room.
     pub fn remind(&mut self) -> Result<(), DeskError> {
-        let mut items = self.reminders();
+        let mut items = items::reminders(&self.shared);
         if items.is_empty() {
             return Ok(());
         }

@@ -22,8 +22,10 @@ mod book;
 mod clerk;
 mod command;
 mod front;
+mod items;
 mod outbox;
 mod positions;
+mod rank;
 mod settings;
 mod silence;
 mod sink;
@@ -44,7 +46,8 @@ use crate::format::FormatError;
 use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
 
 use book::{Book, Entry};
-use front::{Front, Item};
+use front::Front;
+use items::Item;
 use outbox::{OUTBOX, Outbox, Record, Scan};
 use positions::Positions;
 use state::{Progress, Queue, Shared, State};
@@ -94,9 +97,8 @@ pub enum DeskError {
 /// An open desk. Closed when it is dropped.
 pub struct Desk {
     shared: Arc<Shared>,
+    /// Held by who delivers, and not while it waits for a sink.
     front: Arc<Mutex<Front>>,
-    /// Held by who delivers: events of two callers do not mix.
-    turn: Mutex<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     _lock: DirLock,
 }
@@ -156,19 +158,19 @@ impl Desk {
         let _ = front.hear();
         let front = Arc::new(Mutex::new(front));
         let threads = Mutex::new(start_threads(&shared, &front));
-        Ok(Arc::new(Self { shared, front, turn: Mutex::new(()), threads, _lock: lock }))
+        Ok(Arc::new(Self { shared, front, threads, _lock: lock }))
     }
 
     /// Takes events, in order. When this returns, each was written to the output, what goes to sinks survives a
     /// power cut, and alerts are in the book: the caller may go on behind them. Waits while too much is
-    /// undelivered.
+    /// undelivered; what others deliver meanwhile may come before the rest of it.
     ///
     /// An alert that is open already, or was acknowledged, is not told again.
     ///
     /// # Errors
     /// [`DeskError`]; the caller comes again with the same events, and some may be told twice.
     pub fn deliver(&self, events: &[Event]) -> Result<(), DeskError> {
-        self.carry(|front| front.sort(events))
+        self.carry(|shared| items::of_events(shared, events))
     }
 
     /// A condition ended: tells so everybody who was told that it began. Nothing where it is not open.
@@ -176,51 +178,47 @@ impl Desk {
     /// # Errors
     /// As [`deliver`](Self::deliver).
     pub fn end(&self, id: &EventId, message: &str) -> Result<(), DeskError> {
-        self.carry(|front| front.ended(id, message).into_iter().collect())
+        self.carry(|shared| items::of_end(shared, id, message).into_iter().collect())
     }
 
-    fn carry(&self, choose: impl FnOnce(&Front) -> Vec<Item>) -> Result<(), DeskError> {
-        let _turn = self.turn.lock().expect("no panic while it is held");
+    fn carry(&self, choose: impl FnOnce(&Shared) -> Vec<Item>) -> Result<(), DeskError> {
+        let mut front = self.front();
         if self.shared.lock().stopped {
             return Err(DeskError::Stopped);
         }
-        let items = {
-            let mut front = self.front();
-            // What can't be read of it is told; alerts go on without.
-            let _ = front.hear();
-            let items = choose(&front);
-            front.print(&items)?;
-            items
-        };
+        // What can't be read of it is told; alerts go on without.
+        let _ = front.hear();
+        let items = choose(&self.shared);
+        front.print(&items)?;
         let mut left = items.as_slice();
         loop {
-            let mut front = self.front();
-            let put = front.put(left).and_then(|count| {
-                left = &left[count..];
-                if left.is_empty() { front.note(&items) } else { Ok(()) }
-            });
-            match put {
-                Ok(()) if left.is_empty() => {
-                    front.done(&items);
-                    return Ok(());
-                }
-                Ok(()) => {
-                    drop(front);
-                    if !self.wait_for_room(left[0].bytes()) {
-                        return Err(DeskError::Stopped);
-                    }
-                }
+            match front.take(left) {
+                Ok(count) => left = &left[count..],
                 Err(error) => {
                     front.failed(&items);
                     return Err(error);
                 }
             }
+            if left.is_empty() {
+                front.done(&items);
+                return Ok(());
+            }
+            // Nobody else stands still meanwhile: what another log did may have room.
+            drop(front);
+            if !self.wait_for_room(left) {
+                return Err(DeskError::Stopped);
+            }
+            front = self.front();
         }
     }
 
-    /// Waits until so many bytes find room in the outbox; false where the desk is being closed.
-    fn wait_for_room(&self, bytes: usize) -> bool {
-        let most = self.shared.settings.outbox_bytes;
+    /// Waits until the outbox has room for the first of them, and for many if there are many: each time that
+    /// some find room, the book is written. False where the desk is being closed.
+    fn wait_for_room(&self, left: &[Item]) -> bool {
+        let settings = &self.shared.settings;
+        let all: usize = left.iter().map(Item::bytes).sum();
+        let (bytes, most) =
+            (left[0].bytes().max(all.min(settings.outbox_bytes / 2)), settings.room_for(left[0].rank));
         let mut state = self.shared.lock();
         while !state.stopped && state.queue.bytes() > 0 && state.queue.bytes() + bytes > most {
             state = self.shared.wake.wait(state).expect("no panic while it is held");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::Command;
+use super::rank::Rank;
 use super::sink::Sink;
 use super::webhook::{Secret, Webhook};
 use crate::format::{FormatError, cap_count, quote};
@@ -24,6 +25,9 @@ pub struct DeskSettings {
     pub remind_after: u64,
     /// Most bytes of events that wait for a sink. With more, [`deliver`](super::Desk::deliver) waits.
     pub outbox_bytes: usize,
+    /// Bytes beyond that: half of them for conditions, all for `fork`, `log-shrunk` and `head-ahead`, so that
+    /// a log that causes very many alerts leaves room for those of the others.
+    pub outbox_reserve: usize,
     /// An outbox below this size is not written anew for its length.
     pub outbox_file_bytes: u64,
     /// The time of day: for reminders, silences and signatures.
@@ -44,12 +48,23 @@ impl DeskSettings {
             sinks: Vec::new(),
             remind_after: 24 * 3_600,
             outbox_bytes: 4 * 1024 * 1024,
+            outbox_reserve: 1024 * 1024,
             outbox_file_bytes: 4 * 1024 * 1024,
             clock,
             tick: Duration::from_secs(1),
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(300),
         }
+    }
+
+    /// Bytes of events that may wait when one of this rank has come in.
+    pub(super) const fn room_for(&self, rank: Rank) -> usize {
+        let reserve = match rank {
+            Rank::Common => 0,
+            Rank::Condition => self.outbox_reserve / 2,
+            Rank::Split => self.outbox_reserve,
+        };
+        self.outbox_bytes.saturating_add(reserve)
     }
 
     /// Refuses settings that can't be.

@@ -160,6 +160,11 @@ fn forks(numbers: std::ops::Range<u64>) -> Vec<Event> {
     numbers.map(|number| event(Code::Fork, number)).collect()
 }
 
+/// Facts that a log may cause any number of.
+fn gaps(numbers: std::ops::Range<u64>) -> Vec<Event> {
+    numbers.map(|number| event(Code::SequenceGap, number)).collect()
+}
+
 fn lines(events: &[Event]) -> Vec<String> {
     events.iter().map(Event::to_line).collect()
 }
@@ -303,16 +308,16 @@ fn a_full_outbox_makes_the_caller_wait_and_bounds_the_file() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
     toy.close(true);
     let mut settings = world.settings(&[("pager", &toy)]);
-    let line = event(Code::Fork, 0).to_line().len();
+    let line = event(Code::SequenceGap, 0).to_line().len();
     (settings.outbox_bytes, settings.outbox_file_bytes) = (4 * line, 1);
     let desk = world.try_open(settings).unwrap();
     let (done, told): (_, Receiver<()>) = channel();
     let caller = desk.clone();
     let thread = std::thread::spawn(move || {
-        caller.deliver(&forks(0..10)).unwrap();
+        caller.deliver(&gaps(0..10)).unwrap();
         done.send(()).unwrap();
         for number in 10..120 {
-            caller.deliver(&forks(number..number + 1)).unwrap();
+            caller.deliver(&gaps(number..number + 1)).unwrap();
         }
     });
     eventually("it fills up", || desk.figures().outbox_bytes == 4 * line);
@@ -322,11 +327,11 @@ fn a_full_outbox_makes_the_caller_wait_and_bounds_the_file() {
     toy.close(false);
     thread.join().unwrap();
     assert!(desk.flush(PATIENCE));
-    assert_eq!(toy.lines(), lines(&forks(0..120)));
+    assert_eq!(toy.lines(), lines(&gaps(0..120)));
     let length = std::fs::metadata(world.dir.path().join(OUTBOX)).unwrap().len();
     assert!(length < 30 * line as u64, "it was written anew: {length}");
     // One that is larger than all of it goes in alone.
-    let large = event(Code::Fork, 120).with("large", "x".repeat(5 * line));
+    let large = event(Code::SequenceGap, 120).with("large", "x".repeat(5 * line));
     desk.deliver(std::slice::from_ref(&large)).unwrap();
     assert!(desk.flush(PATIENCE));
     assert_eq!(toy.lines().last(), Some(&large.to_line()));
@@ -340,10 +345,66 @@ fn who_waits_for_room_is_let_go_when_the_desk_is_closed() {
     settings.outbox_bytes = 1;
     let desk = world.try_open(settings).unwrap();
     let caller = desk.clone();
-    let thread = std::thread::spawn(move || caller.deliver(&forks(0..3)));
+    let thread = std::thread::spawn(move || caller.deliver(&gaps(0..3)));
     eventually("it fills up", || desk.figures().outbox_bytes > 0);
     desk.stop();
     assert!(matches!(thread.join().unwrap(), Err(DeskError::Stopped)));
+}
+
+#[test]
+fn while_one_log_waits_for_room_the_others_are_told_of() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    toy.close(true);
+    let mut settings = world.settings(&[("pager", &toy)]);
+    let line = event(Code::SequenceGap, 0).to_line().len();
+    settings.outbox_bytes = 4 * line;
+    let desk = world.try_open(settings).unwrap();
+    let caller = |events: Vec<Event>| {
+        let (desk, (done, told)) = (desk.clone(), channel());
+        std::thread::spawn(move || done.send(desk.deliver(&events)));
+        told
+    };
+    let flood = caller(gaps(0..10));
+    eventually("it fills up", || desk.open_alerts().len() == 4);
+    // What needs no room goes on, and so does what has room kept for it.
+    desk.deliver(&[event(Code::Head, 1)]).unwrap();
+    let stalled = event(Code::LogStalled, 2);
+    desk.deliver(std::slice::from_ref(&stalled)).unwrap();
+    desk.deliver(&forks(4..5)).unwrap();
+    let open: Vec<String> = desk.open_alerts().into_iter().map(|alert| alert.id).collect();
+    for told in [&stalled, &event(Code::Fork, 4)] {
+        assert!(open.contains(&told.id.to_string()), "{open:?}");
+        assert!(world.out.lines().contains(&told.to_line()));
+    }
+    assert!(flood.try_recv().is_err(), "six are not in the outbox yet");
+    toy.close(false);
+    flood.recv_timeout(PATIENCE).unwrap().unwrap();
+    assert!(desk.flush(PATIENCE));
+    let told = toy.lines();
+    let of_flood: Vec<&String> = told.iter().filter(|line| line.contains("sequence-gap")).collect();
+    assert_eq!(of_flood, lines(&gaps(0..10)).iter().collect::<Vec<_>>(), "in their order");
+    let at = |event: &Event| told.iter().position(|line| *line == event.to_line()).unwrap();
+    assert!(at(&stalled) < at(&event(Code::Fork, 4)) && at(&event(Code::Fork, 4)) < told.len() - 6);
+}
+
+#[test]
+fn conditions_leave_room_for_forks() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    toy.close(true);
+    let mut settings = world.settings(&[("pager", &toy)]);
+    let stalls: Vec<Event> = (0..10).map(|number| event(Code::LogStalled, number)).collect();
+    let (stall, fork) = (stalls[0].to_line().len(), event(Code::Fork, 0).to_line().len());
+    (settings.outbox_bytes, settings.outbox_reserve) = (stall, 2 * fork.max(3 * stall));
+    let half = settings.outbox_reserve / 2;
+    let desk = world.try_open(settings).unwrap();
+    let caller = desk.clone();
+    let waiting = std::thread::spawn(move || caller.deliver(&stalls));
+    eventually("it fills up", || desk.figures().outbox_bytes + stall > stall + half);
+    assert!(desk.open_alerts().len() < 10);
+    desk.deliver(&forks(0..1)).unwrap();
+    assert_eq!(desk.open_alerts().last().unwrap().code, "fork");
+    toy.close(false);
+    waiting.join().unwrap().unwrap();
 }
 
 #[test]

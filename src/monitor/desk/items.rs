@@ -1,6 +1,6 @@
 //! What is to be told, and to whom: chosen by what the book says of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::acks::Silences;
@@ -9,12 +9,9 @@ use super::outbox::Record;
 use super::rank::Rank;
 use super::silence::Subject;
 use super::state::{Shared, State};
-use crate::monitor::event::{Code, Event, EventId, Severity, Span, add_field, cut};
+use super::sums::{Sum, Sums};
+use crate::monitor::event::{Event, EventId, Severity, Span, add_field, cut};
 use crate::release::{Timestamp, format_time};
-
-/// Most facts of one log and code that are told one by one of those that are delivered together. Of what one
-/// log can cause without bound nobody reads more, and sinks take a second each.
-const MAX_OF_A_KIND: usize = 100;
 
 /// Something to be told.
 pub struct Item {
@@ -142,19 +139,46 @@ pub fn of_events(shared: &Shared, events: &[Event]) -> Vec<Item> {
         let state = shared.lock();
         (events.iter().map(|event| known(&state, event)).collect(), state.silences.clone())
     };
-    let mut raised = HashSet::new();
-    let item = |(event, old): (&Event, Option<Known>)| {
+    let (mut seen, mut sums) = (HashSet::new(), Sums::default());
+    let item = |(event, old): (&_, Option<Known>)| {
+        let event: &Event = event;
         let silenced = covers(&silences, event, now);
+        let silently = |reach| if silenced { Reach::Silenced } else { reach };
         if event.severity != Severity::Alert {
-            let reach = if silenced { Reach::Silenced } else { Reach::Sinks };
-            return Some(Item::plain(event, reach));
+            return Some(Item::plain(event, silently(Reach::Sinks)));
         }
-        if old.is_some_and(|old| !old.is_over) || !raised.insert(event.id) {
+        if !seen.insert(event.id) {
             return None;
         }
-        Some(Item::raising(event, old, silenced, now))
+        // Of a condition somebody waits for its end. Counted before the book is asked: who comes again with the
+        // same events is to get the same sum.
+        let early = event.code.span() == Span::Condition || sums.is_early(event, silenced);
+        if old.is_some_and(|old| !old.is_over) {
+            return None;
+        }
+        if early {
+            return Some(Item::raising(event, old, silenced, now));
+        }
+        sums.add(event, silenced);
+        Some(Item::plain(event, silently(Reach::Output)))
     };
-    events.iter().zip(known).filter_map(item).collect()
+    let mut items: Vec<Item> = events.iter().zip(known).filter_map(item).collect();
+    items.extend(sums.of_each(now).into_iter().filter_map(|sum| of_sum(shared, &sum, now)));
+    items
+}
+
+/// What is to be told of the rest of a kind, unless it was told before.
+fn of_sum(shared: &Shared, sum: &Sum<'_>, now: Timestamp) -> Option<Item> {
+    let old = known(&shared.lock(), &sum.event);
+    if old.is_some_and(|old| !old.is_over) {
+        return None;
+    }
+    let mut item = Item::raising(&sum.event, old, sum.silenced, now);
+    if let (Then::Raise(entry), true) = (&mut item.then, sum.silenced) {
+        // It is silent as long as the first that it stands for would be.
+        entry.purl = text_of(sum.first, "purl").map(ToOwned::to_owned);
+    }
+    Some(item)
 }
 
 /// What is to be told of the end of a condition; none where it is not open.

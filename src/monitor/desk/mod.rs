@@ -30,6 +30,7 @@ mod settings;
 mod silence;
 mod sink;
 mod state;
+mod sums;
 mod views;
 mod webhook;
 mod worker;
@@ -165,7 +166,8 @@ impl Desk {
     /// power cut, and alerts are in the book: the caller may go on behind them. Waits while too much is
     /// undelivered; what others deliver meanwhile may come before the rest of it.
     ///
-    /// An alert that is open already, or was acknowledged, is not told again.
+    /// An alert that is open already, or was acknowledged, is not told again. Of the facts of one log and code
+    /// among them, sinks and the book get the first hundred, and one more event for the rest; the output gets all.
     ///
     /// # Errors
     /// [`DeskError`]; the caller comes again with the same events, and some may be told twice.

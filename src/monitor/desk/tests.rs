@@ -388,6 +388,77 @@ fn while_one_log_waits_for_room_the_others_are_told_of() {
 }
 
 #[test]
+fn of_very_many_facts_the_first_are_told_and_the_rest_summed_up() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    let desk = world.open(&[("pager", &toy)]);
+    let elsewhere = Event::new(Code::SequenceGap, Some("log.example/b"), &["0"], START, "elsewhere");
+    let mut events = gaps(0..400);
+    // Seen twice, it counts once; what is of another kind counts for itself.
+    events.push(event(Code::SequenceGap, 399));
+    events.extend([event(Code::Head, 1), elsewhere.clone()]);
+    events.extend(forks(0..50));
+    events.extend(gaps(400..1_000));
+    desk.deliver(&events).unwrap();
+    assert!(desk.flush(PATIENCE));
+    events.remove(400);
+    let printed = world.out.lines();
+    assert_eq!(printed[..events.len()], lines(&events), "each of them, in order");
+    let told = [lines(&gaps(0..100)), vec![elsewhere.to_line()], lines(&forks(0..50))].concat();
+    assert_eq!(toy.lines()[..151], told);
+    assert_eq!((printed.len(), toy.lines().len()), (events.len() + 1, 152));
+    assert_eq!(printed.last(), toy.lines().last());
+    let sum = world.out.values().pop().unwrap();
+    let fields =
+        ["event", "severity", "log", "more", "first_index", "last_index"].map(|name| sum[name].clone());
+    assert_eq!(
+        Value::from(fields.to_vec()),
+        serde_json::json!(["sequence-gap", "alert", LOG, 900, 100, 999])
+    );
+    assert!(sum["message"].as_str().unwrap().starts_with("and 900 more"), "{sum}");
+    assert_eq!(desk.open_alerts().len(), 152);
+    // Again, as after a kill: nothing of it is told again.
+    desk.deliver(&events).unwrap();
+    assert!(desk.flush(PATIENCE));
+    assert_eq!((toy.lines().len(), desk.open_alerts().len()), (152, 152));
+}
+
+#[test]
+fn each_condition_is_told_by_itself_however_many_there_are() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    let desk = world.open(&[("pager", &toy)]);
+    let events: Vec<Event> = (0..300).map(|number| event(Code::MissingRelease, number)).collect();
+    desk.deliver(&events).unwrap();
+    for event in &events {
+        desk.end(&event.id, "it is there").unwrap();
+    }
+    assert!(desk.flush(PATIENCE));
+    assert_eq!((toy.lines().len(), desk.open_alerts().len()), (600, 0));
+}
+
+#[test]
+fn what_is_silenced_is_summed_up_by_itself_and_told_when_its_silence_is_over() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    let desk = world.open(&[("pager", &toy)]);
+    let wish =
+        Silence { code: None, log: None, package: Some("pkg:generic/x/*".to_owned()), until: START + 100 };
+    silence(world.dir.path(), &wish, START).unwrap();
+    let of = |event: Event, name: &str| event.with("purl", format!("pkg:generic/{name}/p@1"));
+    let silent = gaps(0..150).into_iter().map(|event| of(event, "x"));
+    let loud = gaps(150..300).into_iter().map(|event| of(event, "y"));
+    desk.deliver(&silent.chain(loud).collect::<Vec<_>>()).unwrap();
+    assert!(desk.flush(PATIENCE));
+    let sums = || {
+        let told = toy.lines().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+        told.filter_map(|told| told["first_index"].as_u64()).collect::<Vec<_>>()
+    };
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!((toy.lines().len(), sums()), (101, vec![250]));
+    world.pass(100);
+    toy.wait_for(202);
+    assert_eq!(sums(), [250, 100]);
+}
+
+#[test]
 fn conditions_leave_room_for_forks() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
     toy.close(true);

@@ -4,12 +4,14 @@
 //! A fact is open until somebody acknowledges it, a condition until it ends. What is over stays for a while,
 //! so that it is known when it is seen again.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::rank::Rank;
 use super::{AlertView, DeskError};
 use crate::monitor::event::{EventId, Severity};
 use crate::store::StoreError;
@@ -88,14 +90,20 @@ impl Entry {
         self.ended.is_none() && self.acknowledged.is_none()
     }
 
+    fn rank(&self) -> Rank {
+        Rank::of(&self.code)
+    }
+
     /// What may go first when the book is full.
-    const fn worth(&self) -> u8 {
-        match (self.ended.is_some(), self.acknowledged.is_some(), self.condition) {
+    fn worth(&self) -> u8 {
+        let lasts = self.condition || self.rank() == Rank::Split;
+        match (self.ended.is_some(), self.acknowledged.is_some(), lasts) {
             (true, ..) => 0,
             (_, true, false) => 1,
             (_, false, false) => 2,
             (_, true, true) => 3,
-            (_, false, true) => 4,
+            (_, false, true) if self.rank() < Rank::Split => 4,
+            (_, false, true) => 5,
         }
     }
 }
@@ -163,9 +171,18 @@ impl Book {
         self.alerts.values().filter(|entry| entry.is_open()).cloned().collect()
     }
 
-    /// So many of what is open, the oldest first.
+    /// So many of what is open: forks and the like first, then the oldest.
     pub fn open_up_to(&self, most: usize) -> Vec<Arc<Entry>> {
-        self.alerts.values().filter(|entry| entry.is_open()).take(most).cloned().collect()
+        let (mut splits, mut others) = (Vec::new(), Vec::new());
+        for entry in self.alerts.values().filter(|entry| entry.is_open()) {
+            let to = if entry.rank() == Rank::Split { &mut splits } else { &mut others };
+            if to.len() < most {
+                to.push(entry.clone());
+            }
+        }
+        splits.append(&mut others);
+        splits.truncate(most);
+        splits
     }
 
     /// What is open that nobody acknowledged, the oldest first.
@@ -209,11 +226,10 @@ impl Book {
         if self.alerts.len() <= alerts && self.bytes <= bytes {
             return Vec::new();
         }
-        let mut by_worth: Vec<(u8, u64)> =
-            self.alerts.values().map(|entry| (entry.worth(), entry.number)).collect();
-        by_worth.sort_unstable();
+        let mut order = self.by_share(alerts, bytes);
+        order.sort_unstable();
         let mut open = Vec::new();
-        for (_, number) in by_worth {
+        for (.., number) in order {
             if self.alerts.len() <= alerts && self.bytes <= bytes {
                 break;
             }
@@ -223,6 +239,26 @@ impl Book {
             }
         }
         open
+    }
+
+    /// Each with what decides whether it goes before others: whether it is in its log's share of the book, what
+    /// it is worth, and its number. Who fills the book with one log's alerts drives out no other log's.
+    fn by_share(&self, alerts: usize, bytes: usize) -> Vec<(bool, u8, u64)> {
+        let mut best_first: Vec<(u8, &Arc<Entry>)> =
+            self.alerts.values().map(|entry| (entry.worth(), entry)).collect();
+        best_first.sort_unstable_by_key(|(worth, entry)| Reverse((*worth, entry.number)));
+        let mut taken: HashMap<Option<&str>, (usize, usize)> = HashMap::new();
+        for (_, entry) in &best_first {
+            taken.entry(entry.log.as_deref()).or_default();
+        }
+        let logs = taken.len();
+        let share = |(worth, entry): (u8, &Arc<Entry>)| {
+            let (count, size) = taken.get_mut(&entry.log.as_deref()).expect("each log is there");
+            *count += 1;
+            *size += entry.line.len();
+            (*count <= alerts / logs && *size <= bytes / logs, worth, entry.number)
+        };
+        best_first.into_iter().map(share).collect()
     }
 
     /// Changes one, if it is there still.
@@ -279,7 +315,7 @@ mod tests {
             number: 0,
             line: format!("{{\"id\":\"{id}\"}}"),
             id,
-            code: if condition { "log-stalled" } else { "fork" }.to_owned(),
+            code: if condition { "log-stalled" } else { "sequence-gap" }.to_owned(),
             severity: Severity::Alert,
             condition,
             log: Some("log.example/a".to_owned()),
@@ -338,11 +374,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_goes_first_then_facts_and_conditions_last() {
+    fn what_is_over_goes_first_then_facts_then_conditions_and_forks_last() {
         let ended = Entry { ended: Some(7), ..entry(9, true) };
         let seen = Entry { acknowledged: Some(7), ..entry(8, false) };
         let seen_condition = Entry { acknowledged: Some(7), ..entry(0, true) };
-        let order = [ended, seen, entry(3, false), entry(4, false), seen_condition, entry(1, true)];
+        let split =
+            |number, code: &str, condition| Entry { code: code.to_owned(), ..entry(number, condition) };
+        let splits = [split(11, "fork", false), split(5, "head-ahead", true), split(6, "log-shrunk", false)];
+        let [fork, ahead, shrunk] = splits;
+        let order = [
+            ended,
+            seen,
+            entry(3, false),
+            entry(4, false),
+            seen_condition,
+            entry(1, true),
+            fork,
+            ahead,
+            shrunk,
+        ];
         for left in 0..=order.len() {
             let mut book = book(&order);
             let dropped = book.trim_to(left, usize::MAX);
@@ -357,6 +407,44 @@ mod tests {
         let line = order[0].line.len();
         book.trim_to(100, 3 * line + 1);
         assert_eq!((book.alerts.len(), book.bytes), (3, 3 * line));
+    }
+
+    #[test]
+    fn a_flood_of_one_log_drives_out_nothing_of_the_others() {
+        let of = |log: &str, code: &str, numbers: std::ops::Range<u64>| -> Vec<Entry> {
+            let (log, code) = (Some(log.to_owned()), code.to_owned());
+            numbers
+                .map(|number| Entry { log: log.clone(), code: code.clone(), ..entry(number, false) })
+                .collect()
+        };
+        // Older, of less worth, and a third of the book.
+        let others = [of("b", "fork", 0..3), of("c", "sequence-gap", 3..6)].concat();
+        for code in ["sequence-gap", "fork"] {
+            let flood = of("a", code, 100..150);
+            let line = flood[0].line.len();
+            for (alerts, bytes) in [(9, usize::MAX), (usize::MAX, 9 * line)] {
+                let mut book = book(&[others.clone(), flood.clone()].concat());
+                book.trim_to(alerts, bytes);
+                assert!(others.iter().all(|entry| book.get(&entry.id).is_some()), "{code}");
+                let kept = flood.iter().map(|entry| book.get(&entry.id).is_some()).collect::<Vec<_>>();
+                assert_eq!((book.all().len(), kept.iter().rposition(|kept| !kept)), (9, Some(46)), "{code}");
+            }
+        }
+        // One log alone may have all of it.
+        let mut book = book(&of("a", "fork", 0..12));
+        book.trim_to(9, usize::MAX);
+        assert_eq!(book.all().len(), 9);
+    }
+
+    #[test]
+    fn a_short_list_begins_with_forks() {
+        let fork = |number| Entry { code: "fork".to_owned(), ..entry(number, false) };
+        let seen = Entry { acknowledged: Some(7), ..fork(9) };
+        let book = book(&[entry(1, false), entry(2, true), seen, fork(3), entry(4, false), fork(5)]);
+        for (most, expected) in [(0, &[][..]), (1, &[3]), (3, &[3, 5, 1]), (9, &[3, 5, 1, 2, 4])] {
+            let listed: Vec<u64> = book.open_up_to(most).iter().map(|entry| entry.raised - 100).collect();
+            assert_eq!(listed, expected);
+        }
     }
 
     #[test]

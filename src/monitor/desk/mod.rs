@@ -259,7 +259,7 @@ impl Desk {
         self.views(Book::open)
     }
 
-    /// So many of what is open, the oldest first: for who asks often.
+    /// So many of what is open, forks and the like first, then the oldest: for who asks often.
     #[must_use]
     pub fn open_alerts_up_to(&self, most: usize) -> Vec<AlertView> {
         self.views(|book| book.open_up_to(most))

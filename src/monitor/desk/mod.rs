@@ -95,13 +95,15 @@ pub enum DeskError {
     Stopped,
 }
 
+/// Between two looks at a thread that is to end.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
 /// An open desk. Closed when it is dropped.
 pub struct Desk {
     shared: Arc<Shared>,
     /// Held by who delivers, and not while it waits for a sink.
     front: Arc<Mutex<Front>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: DirLock,
 }
 
 impl Desk {
@@ -151,7 +153,7 @@ impl Desk {
             moved: false,
             stopped: false,
         };
-        let shared = Arc::new(Shared::new(dir.to_owned(), io, settings, state));
+        let shared = Arc::new(Shared::new(dir.to_owned(), io, settings, state, lock));
         // A new sink is named before an event is taken for it: else the next start took it for a new one again.
         shared.save_positions()?;
         let mut front = Front::new(shared.clone(), out, outbox);
@@ -159,7 +161,7 @@ impl Desk {
         let _ = front.hear();
         let front = Arc::new(Mutex::new(front));
         let threads = Mutex::new(start_threads(&shared, &front));
-        Ok(Arc::new(Self { shared, front, threads, _lock: lock }))
+        Ok(Arc::new(Self { shared, front, threads }))
     }
 
     /// Takes events, in order. When this returns, each was written to the output, what goes to sinks survives a
@@ -281,16 +283,27 @@ impl Desk {
         self.shared.figures()
     }
 
-    /// Ends all threads, some seconds later at the most. What was not delivered is after the next start.
+    /// Ends all threads, some seconds later at the most: one that still waits for a sink, or for a reader of the
+    /// output, is left behind, and the directory in use until it ends. What was not delivered is after the next
+    /// start.
     pub fn stop(&self) {
         self.shared.stop();
         let threads = std::mem::take(&mut *self.threads.lock().expect("no panic while it is held"));
         if threads.is_empty() {
             return;
         }
+        let until = Instant::now() + self.shared.settings.stop_patience;
         for thread in threads {
-            // A panic of a sink was caught; one of ours was printed when it happened.
-            let _ = thread.join();
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(LOOK_INTERVAL);
+            }
+            if thread.is_finished() {
+                // A panic of a sink was caught; one of ours was printed when it happened.
+                let _ = thread.join();
+            } else {
+                let name = thread.thread().name().unwrap_or_default();
+                tracing::warn!(thread = name, "it waits for somebody still, and is left behind");
+            }
         }
         // Told where it fails; sinks then get some of it again.
         let _ = self.shared.save_positions();

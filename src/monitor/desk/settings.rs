@@ -38,6 +38,8 @@ pub struct DeskSettings {
     pub first_pause: Duration,
     /// Longest pause between two tries.
     pub longest_pause: Duration,
+    /// How long [`stop`](super::Desk::stop) waits for a sink, or for a reader of the output.
+    pub stop_patience: Duration,
 }
 
 impl DeskSettings {
@@ -54,6 +56,8 @@ impl DeskSettings {
             tick: Duration::from_secs(1),
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(300),
+            // A command is killed after five, and should not be left behind.
+            stop_patience: Duration::from_secs(6),
         }
     }
 

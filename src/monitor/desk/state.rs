@@ -12,7 +12,7 @@ use super::outbox::Record;
 use super::positions::{self, Positions};
 use super::settings::{DeskSettings, SinkSettings};
 use super::{Figures, SinkFigures};
-use crate::store::{DiskIo, StoreError};
+use crate::store::{DirLock, DiskIo, StoreError};
 
 /// What all threads of a desk share.
 pub struct Shared {
@@ -26,6 +26,8 @@ pub struct Shared {
     pub stop: AtomicBool,
     /// Held while the positions are written.
     positions: Mutex<()>,
+    /// Until the last thread has ended, one that was left behind included: it may write yet.
+    _lock: DirLock,
 }
 
 /// In memory. Never held while a file is written.
@@ -104,9 +106,15 @@ impl Queue {
 }
 
 impl Shared {
-    pub fn new(dir: PathBuf, io: Arc<dyn DiskIo>, settings: DeskSettings, state: State) -> Self {
+    pub fn new(
+        dir: PathBuf,
+        io: Arc<dyn DiskIo>,
+        settings: DeskSettings,
+        state: State,
+        lock: DirLock,
+    ) -> Self {
         let (wake, stop, positions) = (Condvar::new(), AtomicBool::new(false), Mutex::new(()));
-        Self { dir, io, settings, state: Mutex::new(state), wake, stop, positions }
+        Self { dir, io, settings, state: Mutex::new(state), wake, stop, positions, _lock: lock }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {

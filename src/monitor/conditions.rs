@@ -67,8 +67,14 @@ impl Conditions {
     /// Those of a code hold no more, but for these.
     pub fn end_others(&mut self, code: Code, but: &[String], message: &str) -> Result<(), DeskError> {
         let but: HashSet<&String> = but.iter().collect();
-        let over = self.open.keys().filter(|(open, about)| *open == code && !but.contains(about));
-        let over: Vec<String> = over.map(|(_, about)| about.clone()).collect();
-        over.iter().try_for_each(|about| self.end(code, about, message))
+        let is_over = |open: Code, about: &String| open == code && !but.contains(about);
+        let over = self.open.iter().filter(|((open, about), _)| is_over(*open, about));
+        let over: Vec<EventId> = over.map(|(_, id)| *id).collect();
+        if over.is_empty() {
+            return Ok(());
+        }
+        self.desk.end_all(&over, message)?;
+        self.open.retain(|(open, about), _| !is_over(*open, about));
+        Ok(())
     }
 }

@@ -182,7 +182,15 @@ impl Desk {
     /// # Errors
     /// As [`deliver`](Self::deliver).
     pub fn end(&self, id: &EventId, message: &str) -> Result<(), DeskError> {
-        self.carry(|shared| items::of_end(shared, id, message).into_iter().collect())
+        self.end_all(std::slice::from_ref(id), message)
+    }
+
+    /// The same for several that end together: the book is written once.
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver).
+    pub fn end_all(&self, ids: &[EventId], message: &str) -> Result<(), DeskError> {
+        self.carry(|shared| ids.iter().filter_map(|id| items::of_end(shared, id, message)).collect())
     }
 
     fn carry(&self, choose: impl FnOnce(&Shared) -> Vec<Item>) -> Result<(), DeskError> {

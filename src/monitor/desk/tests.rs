@@ -436,6 +436,29 @@ fn each_condition_is_told_by_itself_however_many_there_are() {
 }
 
 #[test]
+fn what_is_delivered_or_ends_together_is_one_write_of_the_book() {
+    #[derive(Default)]
+    struct Counting(AtomicU64);
+    impl DiskIo for Counting {
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.0.fetch_add(u64::from(to.ends_with(BOOK)), Ordering::Relaxed);
+            RealDisk.rename(from, to)
+        }
+    }
+    let (world, toy, io) = (World::new(), Arc::new(Toy::default()), Arc::new(Counting::default()));
+    let settings = world.settings(&[("pager", &toy)]);
+    let desk = Desk::open_with(world.dir.path(), settings, Box::new(world.out.clone()), io.clone()).unwrap();
+    let events: Vec<Event> = (0..1_000).map(|number| event(Code::MissingRelease, number)).collect();
+    desk.deliver(&events).unwrap();
+    assert_eq!((io.0.load(Ordering::Relaxed), desk.open_alerts().len()), (1, 1_000));
+    let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+    desk.end_all(&ids, "they are there").unwrap();
+    assert_eq!((io.0.load(Ordering::Relaxed), desk.open_alerts().len()), (2, 0));
+    assert!(desk.flush(PATIENCE));
+    assert_eq!(toy.lines().len(), 2_000);
+}
+
+#[test]
 fn what_is_silenced_is_summed_up_by_itself_and_told_when_its_silence_is_over() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
     let desk = world.open(&[("pager", &toy)]);

@@ -8,6 +8,7 @@ pub mod log;
 pub mod metrics;
 pub mod mounts;
 pub mod promises;
+pub mod receiver;
 pub mod releases;
 pub mod toy_witness;
 pub mod witness;

@@ -20,6 +20,5 @@ mod acks;
 mod command;
 mod faults;
 mod power_cut;
-mod receiver;
 mod webhook;
 mod world;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use treehead::monitor::desk::{Desk, Filter, Secret, SinkSettings, Webhook};
 
-use super::receiver::{Answer, Receiver, hmac};
 use super::world::{PATIENCE, START, eventually, forks, lines, open, settings};
 use crate::common::mounts::quick_dir;
+use crate::common::receiver::{Answer, Receiver, hmac};
 
 /// 24 bytes.
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3\n";

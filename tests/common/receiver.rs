@@ -120,6 +120,22 @@ fn read_request(stream: &mut TcpStream) -> Option<Got> {
     Some(got)
 }
 
+impl Got {
+    /// Checks that it is signed as Standard Webhooks says, with the key that `whsec_` stands before.
+    #[track_caller]
+    pub fn check(&self, secret: &str) {
+        let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a secret")).expect("base64");
+        let signed =
+            format!("{}.{}.{}", self.header("webhook-id"), self.header("webhook-timestamp"), self.body);
+        assert_eq!(self.header("webhook-signature"), format!("v1,{}", hmac(&key, signed.as_bytes())));
+    }
+
+    /// The event in it.
+    pub fn event(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).expect("an event")
+    }
+}
+
 /// HMAC-SHA256 as RFC 2104 section 2 writes it, for keys of at most 64 bytes.
 pub fn hmac(key: &[u8], text: &[u8]) -> String {
     let padded =

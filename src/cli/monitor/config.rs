@@ -27,16 +27,20 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::{Error as _, Unexpected};
+use toml::Spanned;
 
 use crate::cli::args::parse_duration;
 use crate::cli::config::wrong;
 use crate::cli::exit::Failure;
 use crate::cli::files;
+use crate::client::LogClient;
 use crate::format::{FormatError, has_space_or_control, quote, utf8};
 use crate::merkle::Hash;
 use crate::monitor::{Expect, Patience, Peer, Rules, Settings, Start, Watch, desk, open_publishers};
@@ -59,20 +63,20 @@ struct FileText {
     #[serde(default = "default_state")]
     state: PathBuf,
     listen: Option<String>,
-    interval: Option<Time>,
-    parallel: Option<usize>,
+    interval: Option<Spanned<Time>>,
+    parallel: Option<Spanned<usize>>,
     contact: Option<String>,
     remind_after: Option<Time>,
     #[serde(default)]
-    log: Vec<LogText>,
+    log: Vec<Spanned<LogText>>,
     #[serde(default)]
-    peer: Vec<PeerText>,
+    peer: Vec<Spanned<PeerText>>,
     #[serde(default)]
-    watch: Vec<WatchText>,
+    watch: Vec<Spanned<WatchText>>,
     #[serde(default)]
-    webhook: Vec<WebhookText>,
+    webhook: Vec<Spanned<WebhookText>>,
     #[serde(default)]
-    command: Vec<CommandText>,
+    command: Vec<Spanned<CommandText>>,
 }
 
 fn default_state() -> PathBuf {
@@ -86,7 +90,8 @@ struct Time(u64);
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        parse_duration(&text).map(Self).map_err(serde::de::Error::custom)
+        let wrong = |_| D::Error::invalid_value(Unexpected::Str(&text), &"a time like 90s, 10m, 24h or 7d");
+        parse_duration(&text).map(Self).map_err(wrong)
     }
 }
 
@@ -164,18 +169,24 @@ pub struct Config {
 
 /// Where a monitor keeps what it knows, for commands that need no more.
 pub fn state_dir(path: &Path) -> Result<PathBuf, Failure> {
-    let text = read(path)?;
-    Ok(beside(path, &text.state))
+    let (settings, _) = read(path)?;
+    Ok(beside(path, &settings.state))
 }
 
-fn read(path: &Path) -> Result<FileText, Failure> {
+/// The settings, and their text.
+fn read(path: &Path) -> Result<(FileText, String), Failure> {
     files::parse(path, "a configuration", MAX_BYTES, |bytes| {
         let text = utf8("a configuration", bytes)?;
-        toml::from_str(text).map_err(|e| {
-            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        let settings = toml::from_str(text).map_err(|e| {
+            let line = e.span().map_or(1, |span| line_of(text, &span));
             wrong("TOML as in docs/monitor.md", e.message()).at_line(line)
-        })
+        })?;
+        Ok((settings, text.to_owned()))
     })
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    text[..span.start].matches('\n').count() + 1
 }
 
 /// A path in the settings, which is relative to their file.
@@ -186,8 +197,8 @@ fn beside(config: &Path, path: &Path) -> PathBuf {
 impl Config {
     /// Reads the settings, and every file that they name.
     pub fn load(path: &Path) -> Result<Self, Failure> {
-        let text = read(path)?;
-        let place = Place { config: path };
+        let (text, toml) = read(path)?;
+        let place = Place { config: path, toml: &toml, line: None };
         if text.log.is_empty() {
             return Err(place.wrong(&wrong("a [[log]] block for each log that is followed", "none")));
         }
@@ -198,6 +209,7 @@ impl Config {
             desk.remind_after = seconds;
         }
         for webhook in &text.webhook {
+            let (place, webhook) = (place.at(&webhook.span()), webhook.get_ref());
             let secret_path = beside(path, &webhook.secret);
             let secret = desk::Secret::parse(files::read_secret(&secret_path)?.trim());
             let secret = secret.map_err(|e| Failure::file(&secret_path, &e))?;
@@ -206,17 +218,20 @@ impl Config {
             desk.sinks.push(sink.map_err(|e| place.wrong(&e))?);
         }
         for command in &text.command {
+            let (place, command) = (place.at(&command.span()), command.get_ref());
             let filter = place.filter(command.events.as_deref())?;
             let sink = desk::SinkSettings::command(&command.name, filter, command.argv.clone());
             desk.sinks.push(sink.map_err(|e| place.wrong(&e))?);
         }
-        if let Some(Time(seconds)) = text.interval {
+        if let Some(interval) = text.interval {
+            let (place, Time(seconds)) = (place.at(&interval.span()), interval.into_inner());
             if !(1..=86_400).contains(&seconds) {
                 return Err(place.wrong(&wrong("an interval from 1s to 1d", &format!("{seconds} s"))));
             }
             settings.interval = Duration::from_secs(seconds);
         }
         if let Some(parallel) = text.parallel {
+            let (place, parallel) = (place.at(&parallel.span()), parallel.into_inner());
             if !(1..=MAX_PARALLEL).contains(&parallel) {
                 return Err(place.wrong(&wrong("parallel from 1 to 16", &parallel.to_string())));
             }
@@ -225,7 +240,8 @@ impl Config {
         settings.contact = text.contact;
         settings.peers = place.all(text.peer, peer)?;
         for log in text.log {
-            let rules = place.rules(log, watches.clone())?;
+            let place = place.at(&log.span());
+            let rules = place.rules(log.into_inner(), watches.clone())?;
             if settings.logs.iter().any(|known| known.origin == rules.origin) {
                 return Err(
                     place.wrong(&wrong("each log in one [[log]] block", &format!("{} twice", rules.origin)))
@@ -245,15 +261,32 @@ impl Config {
 /// Where the settings stand: errors say so, paths begin there.
 struct Place<'a> {
     config: &'a Path,
+    toml: &'a str,
+    /// Of the block that is read, or of the value.
+    line: Option<usize>,
 }
 
 impl Place<'_> {
-    fn wrong(&self, error: &FormatError) -> Failure {
-        Failure::file(self.config, error)
+    fn at(&self, span: &Range<usize>) -> Self {
+        Self { line: Some(line_of(self.toml, span)), ..*self }
     }
 
-    fn all<T, U>(&self, items: Vec<T>, read: fn(T) -> Result<U, FormatError>) -> Result<Vec<U>, Failure> {
-        items.into_iter().map(read).collect::<Result<_, _>>().map_err(|e| self.wrong(&e))
+    fn wrong(&self, error: &FormatError) -> Failure {
+        let error = error.clone();
+        let error = if let Some(line) = self.line { error.at_line(line) } else { error };
+        Failure::file(self.config, &error)
+    }
+
+    fn all<T, U>(
+        &self,
+        blocks: Vec<Spanned<T>>,
+        read: fn(T) -> Result<U, FormatError>,
+    ) -> Result<Vec<U>, Failure> {
+        let one = |block: Spanned<T>| {
+            let place = self.at(&block.span());
+            read(block.into_inner()).map_err(|e| place.wrong(&e))
+        };
+        blocks.into_iter().map(one).collect()
     }
 
     fn filter(&self, events: Option<&[String]>) -> Result<desk::Filter, Failure> {
@@ -277,6 +310,7 @@ impl Place<'_> {
         let url = text.url.or_else(|| of_log.find_map(|log| log.url.clone())).ok_or_else(|| {
             self.wrong(&wrong(&format!("a url for {origin}, here or on its line of the policy"), "none"))
         })?;
+        check_url(&url).map_err(|e| self.wrong(&e))?;
         let profile = text.profile.as_deref().unwrap_or("release");
         let profile = Profile::parse(profile)
             .ok_or_else(|| self.wrong(&wrong("profile to be release or opaque", &quote(profile))))?;
@@ -343,6 +377,7 @@ fn origin_of(policy: &Policy, named: Option<&str>) -> Result<KeyName, FormatErro
 
 fn peer(text: PeerText) -> Result<Peer, FormatError> {
     check_name("a peer", &text.name)?;
+    check_url(&text.url)?;
     Ok(Peer { label: format!("peer {}", text.name), url: text.url, push: text.push })
 }
 
@@ -366,6 +401,12 @@ fn watch(text: WatchText) -> Result<Watch, FormatError> {
 
 fn patterns(texts: &[String]) -> Result<Vec<PurlPattern>, FormatError> {
     texts.iter().map(|text| PurlPattern::parse(text)).collect()
+}
+
+/// That it is an address, so that what is none is named with its line.
+fn check_url(url: &str) -> Result<(), FormatError> {
+    let built = LogClient::builder().build(url);
+    built.map(drop).map_err(|_| wrong("url to be http://HOST[:PORT][/PREFIX] or https://...", &quote(url)))
 }
 
 fn check_name(what: impl fmt::Display, name: &str) -> Result<(), FormatError> {

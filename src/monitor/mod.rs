@@ -70,8 +70,9 @@ use stop::Stop;
 /// Seconds since 1970.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// How long a monitor that follows logs once waits for its sinks.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a monitor that follows logs once waits for its sinks: as long as one may take, and not until the
+/// next run of a job that comes each minute.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long threads may take to end.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(10);

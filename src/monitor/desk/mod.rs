@@ -242,7 +242,8 @@ impl Desk {
         self.front.lock().expect("no panic while it is held")
     }
 
-    /// Waits until the sinks have everything, at most for so long; says whether they have.
+    /// Waits until the sinks have everything, at most for so long, and not where nothing is tried again within
+    /// that; says whether they have.
     #[must_use]
     pub fn flush(&self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
@@ -252,7 +253,10 @@ impl Desk {
                 break true;
             }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.stopped {
+            let over = |sink: &Progress| {
+                sink.position == state.queue.next || sink.next_try.is_some_and(|next| next >= until)
+            };
+            if left.is_zero() || state.stopped || state.sinks.iter().all(over) {
                 break false;
             }
             state = self.shared.wake.wait_timeout(state, left).expect("no panic while it is held").0;

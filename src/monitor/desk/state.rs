@@ -61,6 +61,8 @@ pub struct Progress {
     pub delivered: u64,
     pub failures: u64,
     pub fault: Option<String>,
+    /// When what failed is tried again.
+    pub next_try: Option<Instant>,
 }
 
 impl Queue {

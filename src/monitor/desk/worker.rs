@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::outbox::Record;
 use super::sink::{Delivery, NotDelivered};
@@ -37,9 +37,10 @@ impl Worker {
                 }
                 Err(trouble) => {
                     failures += 1;
-                    self.tell(&record, &trouble);
                     let pause = pause_after(failures, settings.first_pause, settings.longest_pause);
-                    if !self.shared.rest(pause.max(trouble.retry_after.unwrap_or_default())) {
+                    let pause = pause.max(trouble.retry_after.unwrap_or_default());
+                    self.tell(&record, &trouble, pause);
+                    if !self.shared.rest(pause) {
                         return;
                     }
                 }
@@ -59,6 +60,7 @@ impl Worker {
         let mut state = self.shared.lock();
         let progress = &mut state.sinks[self.place];
         progress.delivered += 1;
+        progress.next_try = None;
         if progress.fault.take().is_some() {
             tracing::info!(sink = self.shared.sink(self.place).name, "a sink takes events again");
         }
@@ -66,16 +68,19 @@ impl Worker {
         self.shared.advance(&mut state, self.place, record.number + 1);
     }
 
-    fn tell(&self, record: &Record, trouble: &NotDelivered) {
+    fn tell(&self, record: &Record, trouble: &NotDelivered, pause: Duration) {
         let mut state = self.shared.lock();
         let progress = &mut state.sinks[self.place];
         progress.failures += 1;
+        progress.next_try = Instant::now().checked_add(pause);
         // The same failure, tried again and again, is one line in the log.
         if progress.fault.as_ref() != Some(&trouble.why) {
             let (sink, why) = (&self.shared.sink(self.place).name, &trouble.why);
             tracing::warn!(sink, event = record.key, why, "an event was not delivered, and is tried again");
             progress.fault = Some(trouble.why.clone());
         }
+        // Who waits for the sinks may not want to wait that long.
+        self.shared.wake.notify_all();
     }
 }
 

@@ -18,13 +18,13 @@ pub struct AckArgs {
     /// Settings of the monitor
     #[arg(long, value_name = "FILE", default_value = "monitor.toml")]
     pub config: PathBuf,
-    /// Alerts that somebody has seen: their ids, or at least six digits of each
+    /// Alerts that somebody has dealt with: their ids, or at least the first six digits of each
     #[arg(value_name = "ID", conflicts_with_all = ["all", "silence", "log", "package", "unsilence", "list"])]
     pub ids: Vec<String>,
-    /// Every alert that waits
+    /// The same for every alert that waits
     #[arg(long, conflicts_with_all = ["silence", "log", "package", "unsilence", "list"])]
     pub all: bool,
-    /// Print events of this code only, and send them nowhere, for a while
+    /// Send events of this code nowhere for a while; they are still printed
     #[arg(long, value_name = "CODE", requires = "for_seconds")]
     pub silence: Option<String>,
     /// The same for events of this log; with --silence or --package, for what is both
@@ -36,16 +36,23 @@ pub struct AckArgs {
     /// How long: 90s, 15m, 24h or 7d
     #[arg(long = "for", id = "for_seconds", value_name = "TIME", value_parser = parse_duration)]
     pub for_seconds: Option<u64>,
-    /// End a silence before its time
+    /// End a silence before its time, by the name that --list shows
     #[arg(long, value_name = "NAME", conflicts_with_all = ["silence", "log", "package", "list"])]
     pub unsilence: Option<String>,
-    /// Show what is open and what is silenced, as without any other option
+    /// Show what is open and what is silenced; so it does without any option
     #[arg(long, conflicts_with_all = ["silence", "log", "package"])]
     pub list: bool,
 }
 
 /// Says it to the monitor that keeps its state in this directory.
 pub fn run(state_dir: &Path, args: &AckArgs, json: bool) -> CliResult {
+    if !state_dir.is_dir() {
+        return Err(Failure::CouldNotTell(format!(
+            "{} does not exist: no monitor has run with {} yet",
+            state_dir.display(),
+            args.config.display()
+        )));
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     run_at(state_dir, args, json, now)
 }

@@ -53,8 +53,11 @@ fn follow(path: &Path, once: bool) -> CliResult {
             0 => Ok(()),
             count => Err(Failure::refused(
                 "alerts-open",
-                format!("{count} alerts are open"),
-                "Look at them with `treehead monitor ack --list`, and acknowledge those that are dealt with.",
+                if count == 1 { "1 alert is open".to_owned() } else { format!("{count} alerts are open") },
+                &format!(
+                    "Look at what is open with `treehead monitor ack --config {} --list`, and acknowledge what is dealt with.",
+                    path.display()
+                ),
             )),
         };
     }

@@ -1,5 +1,5 @@
-//! What an endpoint remembers: heads of each log, the highest sequence of each publisher, package and
-//! channel, and withdrawals. It only ever learns.
+//! What an endpoint remembers: heads of each log, which logs forked, the highest sequence of each publisher,
+//! package and channel, and withdrawals. It only ever learns.
 //!
 //! Of a log, heads are remembered until they are proven to be of one history, online. Offline two heads
 //! can't be compared, unless they are of one size; so each is kept, with its signatures, until the log has
@@ -49,6 +49,16 @@ struct Heads {
     proven: Option<RememberedHead>,
     /// In the order in which they came.
     unproven: Vec<RememberedHead>,
+    /// Set once and for all: a log that signed two histories can't be mended.
+    forked: Option<KnownFork>,
+}
+
+/// That a log was met signing two histories.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KnownFork {
+    /// Name of the file that proves it, among the evidence of the endpoint. None where a head that was
+    /// remembered has no signature that could be shown to others, or no file could be written.
+    pub evidence: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +115,20 @@ impl EndpointState {
     pub fn fork_evidence(&self, head: &Checkpoint, note: &Note) -> Option<ForkEvidence> {
         let known = self.contradiction(head)?.note.clone()?;
         Some(ForkEvidence::same_size(known, note.clone()))
+    }
+
+    /// Remembers that a log forked, with the name of the file that proves it: nothing that is proven under it
+    /// is believed from then on.
+    pub fn fork(&mut self, origin: &str, evidence: Option<String>) {
+        let fork = self.logs.entry(origin.to_owned()).or_default().forked.get_or_insert_default();
+        // One file is enough, and the first stays.
+        fork.evidence = fork.evidence.take().or(evidence);
+    }
+
+    /// Whether a log forked.
+    #[must_use]
+    pub fn known_fork(&self, origin: &str) -> Option<&KnownFork> {
+        self.logs.get(origin)?.forked.as_ref()
     }
 
     /// The highest sequence seen for a publisher, package and channel.
@@ -191,7 +215,7 @@ impl Heads {
     }
 
     fn remember(&mut self, head: RememberedHead) {
-        let Self { proven, unproven } = self;
+        let Self { proven, unproven, .. } = self;
         if let Some(known) =
             proven.iter_mut().chain(unproven.iter_mut()).find(|known| known.size == head.size)
         {

@@ -10,7 +10,7 @@ use crate::release::{
     Envelope, Publishers, PurlPattern, Release, SpeakError, Spoken, Statement, StatementKind, Timestamp,
     format_time,
 };
-use crate::state::{EndpointState, Withdrawn};
+use crate::state::{EndpointState, KnownFork, Withdrawn};
 
 pub use withdrawn::{ProvenWithdrawal, verify_withdrawal};
 
@@ -191,6 +191,16 @@ pub enum Refusal {
         /// The root now, base64.
         seen: String,
     },
+    /// The log was met showing two histories before, and can't be believed since.
+    #[error(
+        "{origin} signed two histories, as was found before{}", evidence.as_ref().map(|name| format!(": {name} in the state's evidence proves it")).unwrap_or_default()
+    )]
+    Forked {
+        /// The log.
+        origin: String,
+        /// Name of the file that proves it, where there is one.
+        evidence: Option<String>,
+    },
     /// An older release than one seen before.
     #[error("the release is older than one seen before: expected sequence {expected} or higher, saw {seen}")]
     Rollback {
@@ -238,7 +248,7 @@ impl Refusal {
             Self::NotInManifest(_) => "not-in-manifest",
             Self::Stale { .. } => "stale",
             Self::FromTheFuture { .. } => "from-the-future",
-            Self::Fork { .. } => "fork",
+            Self::Fork { .. } | Self::Forked { .. } => "fork",
             Self::Rollback { .. } => "rollback",
             Self::Withdrawn { .. } => "withdrawn",
         }
@@ -278,6 +288,9 @@ impl Refusal {
             }
             Self::FromTheFuture { .. } => "Check this machine's clock.",
             Self::Fork { .. } => "Do not install it; keep both checkpoints, they prove that the log lied.",
+            Self::Forked { .. } => {
+                "Do not install it; remove the log from the policy. To believe it again, delete the state, and accept that old releases and withdrawn ones may pass as well."
+            }
             Self::Rollback { .. } => "Do not install it; an old release is being passed off as the newest.",
             Self::Withdrawn { .. } => "Do not install it; look for a newer release.",
         }
@@ -400,6 +413,10 @@ fn check_memory(
     publisher: &str,
     release: &Release,
 ) -> Result<(), Refusal> {
+    let origin = head.origin.as_str();
+    if let Some(KnownFork { evidence }) = state.known_fork(origin) {
+        return Err(Refusal::Forked { origin: origin.to_owned(), evidence: evidence.clone() });
+    }
     // A proof under an older checkpoint than the one remembered is no rollback: proofs are made
     // once and shipped for years. The same size with another root is a second history.
     if let Some(known) = state.contradiction(head) {

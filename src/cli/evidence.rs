@@ -1,5 +1,7 @@
 //! What every command does that met a fork.
 
+use std::path::Path;
+
 use crate::evidence::{ForkEvidence, ProvenFork};
 use crate::evidence_dir::EvidenceDir;
 use crate::note::NoteKey;
@@ -17,6 +19,11 @@ pub fn refuse(evidence: ForkEvidence, logs: &[NoteKey], dir: &EvidenceDir) -> Fa
 
 /// Keeps the proof of a fork, or prints it where no file can be written.
 pub fn refuse_fork(fork: &ProvenFork, dir: &EvidenceDir) -> Failure {
+    keep(fork, dir).0
+}
+
+/// As [`refuse_fork`], with the name of the file, if one was written.
+pub fn keep(fork: &ProvenFork, dir: &EvidenceDir) -> (Failure, Option<String>) {
     let (smaller, larger) = (fork.smaller(), fork.larger());
     let what = format!(
         "{} signed two histories: root {} at size {}, and size {}, whose tree had root {} there",
@@ -26,19 +33,23 @@ pub fn refuse_fork(fork: &ProvenFork, dir: &EvidenceDir) -> Failure {
         larger.size,
         fork.other_root().to_base64(),
     );
-    let kept = match dir.keep(fork) {
-        Ok(kept) => {
-            let path = kept.path.display();
-            format!("`treehead verify-evidence {path} --policy FILE` shows it to anybody")
-        }
+    let (name, kept) = match dir.keep(fork) {
+        Ok(kept) => (Some(fork.file_name()), shown_by(&kept.path)),
         Err(e) => {
             say(&fork.to_string());
-            format!("the proof is printed above, for it could not be kept in {}: {e}", dir.path().display())
+            let dir = dir.path().display();
+            (None, format!("the proof is printed above, for it could not be kept in {dir}: {e}"))
         }
     };
-    Failure::refused(
+    let failure = Failure::refused(
         "fork",
         format!("{what}; {kept}"),
         "Keep the file, trust no new head of this log, and tell others: docs/fork-evidence.md",
-    )
+    );
+    (failure, name)
+}
+
+/// How a file that was kept is shown to others.
+pub fn shown_by(path: &Path) -> String {
+    format!("`treehead verify-evidence {} --policy FILE` shows it to anybody", path.display())
 }

@@ -78,6 +78,13 @@ impl Failure {
         self
     }
 
+    /// What is said, without the advice.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Refused { message, .. } | Self::Usage(message) | Self::CouldNotTell(message) => message,
+        }
+    }
+
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Refused { .. } => 1,

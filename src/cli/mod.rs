@@ -25,6 +25,7 @@ mod prove;
 mod publish;
 mod publisher;
 mod releases_file;
+mod refused;
 mod repair;
 mod restore;
 mod serve;

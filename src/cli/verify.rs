@@ -9,6 +9,7 @@ use super::args::Verify;
 use super::exit::{CliResult, Failure};
 use super::memory::{Memory, evidence_dir};
 use super::output::{GREEN, result, say};
+use super::refused::Refused;
 use super::verify_online::{News, Online};
 use super::{evidence, files};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
@@ -58,7 +59,7 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
     };
     // Whatever came of it: a head that nobody else was shown is what monitors wait for.
     args.report.iter().for_each(|url| report(url, &heads));
-    let (verdict, news) = verdict?;
+    let (verdict, news) = verdict.map_err(|refused| refused.told(args.state.as_deref()))?;
     tell(&args.file, &verdict, news.as_ref(), json)
 }
 
@@ -74,7 +75,7 @@ struct Endpoint<'a> {
 }
 
 impl Endpoint<'_> {
-    fn judge(&self, state: &EndpointState) -> Result<VerifiedRelease, Failure> {
+    fn judge(&self, state: &EndpointState) -> Result<VerifiedRelease, Refused> {
         let verdict = verify(&Question {
             artifact: Artifact::File(&self.digest),
             proof: &self.proof,
@@ -88,16 +89,37 @@ impl Endpoint<'_> {
     }
 
     /// A fork is not only refused: both heads are kept, which prove it to anybody.
-    fn refused(&self, refusal: Refusal, state: &EndpointState) -> Failure {
-        let head = if let Refusal::Fork { .. } = refusal { self.head() } else { None };
-        head.and_then(|head| self.contradicted(state, &head)).unwrap_or_else(|| refusal.into())
+    fn refused(&self, refusal: Refusal, state: &EndpointState) -> Refused {
+        let about_log = matches!(refusal, Refusal::Fork { .. } | Refusal::Forked { .. });
+        let head = if about_log { self.head() } else { None };
+        if let Some(fork) = head.and_then(|head| self.contradicted(state, &head)) {
+            return fork;
+        }
+        let evidence = match &refusal {
+            Refusal::Forked { evidence, .. } => evidence.as_ref().map(|name| self.evidence.path().join(name)),
+            _ => None,
+        };
+        let failure = Failure::from(refusal);
+        Refused::Other(match evidence {
+            Some(path) => failure.and(&evidence::shown_by(&path)),
+            None => failure,
+        })
     }
 
-    /// What contradicts a head, where that can be proven: a key may have been taken off the policy since the
-    /// other one was remembered.
-    fn contradicted(&self, state: &EndpointState, head: &LogSigned<Checkpoint>) -> Option<Failure> {
-        let fork = state.fork_evidence(head.get(), head.note())?.judge(&self.policy.log_keys()).ok()?;
-        Some(evidence::refuse_fork(&fork, &self.evidence))
+    /// The fork, if something remembered contradicts a head that the log signed. It may not be provable to
+    /// others: a key may have been taken off the policy since the other head was remembered.
+    fn contradicted(&self, state: &EndpointState, head: &LogSigned<Checkpoint>) -> Option<Refused> {
+        let (seen, origin) = (head.get(), head.get().origin.to_string());
+        let known = state.contradiction(seen)?;
+        let proven = state.fork_evidence(seen, head.note()).map(|fork| fork.judge(&self.policy.log_keys()));
+        let (failure, evidence) = match proven {
+            Some(Ok(fork)) => evidence::keep(&fork, &self.evidence),
+            _ => {
+                let (expected, seen) = (known.root.to_base64(), seen.root.to_base64());
+                (Refusal::Fork { size: known.size, expected, seen }.into(), None)
+            }
+        };
+        Some(Refused::Fork { origin, evidence, failure })
     }
 
     /// The head of the proof file, if a trusted log signed it.
@@ -106,7 +128,7 @@ impl Endpoint<'_> {
         checkpoint::open_note(file.checkpoint, &self.policy.log_keys()).ok()
     }
 
-    fn offline(&self) -> Result<VerifiedRelease, Failure> {
+    fn offline(&self) -> Result<VerifiedRelease, Refused> {
         let mut memory = Memory::open(self.args.state.as_deref())?;
         let verdict = self.judge(&memory.state)?;
         verdict.remember_in(&mut memory.state);
@@ -121,7 +143,7 @@ impl Endpoint<'_> {
 
     /// The log is asked while nobody waits for the memory, and what it said is learnt by what is remembered
     /// then.
-    fn online(&self, url: Option<&str>, heads: &mut Vec<Note>) -> Result<(VerifiedRelease, News), Failure> {
+    fn online(&self, url: Option<&str>, heads: &mut Vec<Note>) -> Result<(VerifiedRelease, News), Refused> {
         let before = Memory::open(self.args.state.as_deref())?.state;
         // What is refused offline needs no network.
         let verdict = self.judge(&before)?;
@@ -139,10 +161,8 @@ impl Endpoint<'_> {
         let news = online.ask(&before, &seen, &latest, (verdict.release(), verdict.leaf()))?;
         let mut memory = Memory::open(self.args.state.as_deref())?;
         // Another process may have learnt something else meanwhile.
-        if let Some(known) = memory.state.contradiction(latest.get()) {
-            let (size, expected, seen) = (known.size, known.root.to_base64(), latest.get().root.to_base64());
-            let plain = || Refusal::Fork { size, expected, seen }.into();
-            return Err(self.contradicted(&memory.state, &latest).unwrap_or_else(plain));
+        if let Some(fork) = self.contradicted(&memory.state, &latest) {
+            return Err(fork);
         }
         news.teach(&mut memory.state);
         let verdict = self.judge(&memory.state);

@@ -6,6 +6,7 @@ use super::evidence;
 use super::exit::Failure;
 use super::fsck_evidence::rolled_back;
 use super::output::say;
+use super::refused::Refused;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::client::{ClientError, KeptTiles, LogClient};
 use crate::evidence::compare_heads;
@@ -63,8 +64,8 @@ impl Online<'_> {
         seen: &LogSigned<Checkpoint>,
         latest: &LogSigned<Checkpoint>,
         (release, leaf): (&Release, &Hash),
-    ) -> Result<News, Failure> {
-        let cosigned = self.policy.check(latest).map_err(Refusal::Quorum)?;
+    ) -> Result<News, Refused> {
+        let cosigned = self.policy.check(latest).map_err(|e| Failure::from(Refusal::Quorum(e)))?;
         let compared = self.compare(state, seen, latest)?;
         let withdrawals = self.withdrawals(state, latest.get().origin.as_str(), release, leaf)?;
         Ok(News { latest: cosigned, compared, withdrawals })
@@ -75,13 +76,13 @@ impl Online<'_> {
         state: &EndpointState,
         seen: &LogSigned<Checkpoint>,
         latest: &LogSigned<Checkpoint>,
-    ) -> Result<Vec<(TreeSize, Hash)>, Failure> {
+    ) -> Result<Vec<(TreeSize, Hash)>, Refused> {
         let (keys, tiles) = (self.policy.log_keys(), KeptTiles::new(&self.client));
         let head = latest.get();
         let known: Vec<&RememberedHead> = state.heads(head.origin.as_str()).collect();
         let largest = known.iter().map(|known| known.size).fold(seen.get().size, TreeSize::max);
         if head.size < largest {
-            return Err(rolled_back(largest, head.size));
+            return Err(rolled_back(largest, head.size).into());
         }
         self.compare_signed(&tiles, seen, latest, &keys)?;
         let mut compared = vec![(seen.get().size, seen.get().root)];
@@ -101,11 +102,12 @@ impl Online<'_> {
         older: &LogSigned<Checkpoint>,
         latest: &LogSigned<Checkpoint>,
         keys: &[NoteKey],
-    ) -> Result<(), Failure> {
-        match compare_heads(tiles, older, latest)?.map_err(ClientError::from)? {
-            None => Ok(()),
-            Some(fork) => Err(evidence::refuse(fork, keys, &self.evidence)),
-        }
+    ) -> Result<(), Refused> {
+        let Some(fork) = compare_heads(tiles, older, latest)?.map_err(ClientError::from)? else {
+            return Ok(());
+        };
+        let (failure, evidence) = evidence::keep(&fork.judge(keys).map_err(Failure::from)?, &self.evidence);
+        Err(Refused::Fork { origin: latest.get().origin.to_string(), evidence, failure })
     }
 
     /// The withdrawals of this release and of others of its package that are not known yet. That a log
@@ -155,15 +157,16 @@ fn compare_unsigned(
     tiles: &KeptTiles<'_>,
     known: &RememberedHead,
     latest: &Checkpoint,
-) -> Result<(), Failure> {
+) -> Result<(), Refused> {
     let prefix = prove_prefix(tiles, known.size, (latest.size, &latest.root))?.map_err(ClientError::from)?;
     if prefix.root == known.root {
         return Ok(());
     }
     let error = ProofError::RootMismatch { expected: known.root, seen: prefix.root };
-    Err(Failure::refused(
+    let failure = Failure::refused(
         "fork",
         format!("the log has another history at size {} than was remembered: {error}", known.size),
         "Do not install it; the remembered head has no signature, so that it proves nothing to others.",
-    ))
+    );
+    Err(Refused::Fork { origin: latest.origin.to_string(), evidence: None, failure })
 }

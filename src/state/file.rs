@@ -4,7 +4,8 @@
 //! {"version": 2,
 //!  "logs": [{"origin": "...",
 //!            "proven": <head>,                        optional
-//!            "unproven": [<head>, ...]}],             in the order in which they came
+//!            "unproven": [<head>, ...],               in the order in which they came
+//!            "forked": {"evidence": "<name>"}}],      optional, and so is the name: the log forked
 //!  "sequences": [{"publisher": "...", "package": "...", "channel": "...", "sequence": 7}],
 //!  "withdrawals": [{"origin": "...", "index": 17, "leaf": "<hash>", "publisher": "...",
 //!                   "purl": "...", "reason": "...", "statement": "<hash>"}]}
@@ -12,13 +13,13 @@
 //! <head> is {"size": 9, "root": "<hash>", "note": "<checkpoint>"}; the note may be absent
 //! ```
 //!
-//! Version 1 had neither notes nor withdrawals, and one head for each log, which nobody had proven: it is
+//! Version 1 had neither notes nor forks nor withdrawals, and one head for each log, which nobody had proven: it is
 //! read, and written as version 2.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EndpointState, Heads, MAX_UNPROVEN_HEADS, RememberedHead, SequenceKey, WithdrawalKey, Withdrawn,
+    EndpointState, Heads, KnownFork, MAX_UNPROVEN_HEADS, RememberedHead, SequenceKey, WithdrawalKey, Withdrawn,
 };
 use crate::checkpoint::Checkpoint;
 use crate::format::{FormatError, cap, cap_count, quote};
@@ -68,6 +69,15 @@ struct LogText {
     #[serde(skip_serializing_if = "Option::is_none")]
     proven: Option<HeadText>,
     unproven: Vec<HeadText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forked: Option<ForkText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForkText {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,6 +116,14 @@ fn wrong(expected: &str, seen: impl Into<String>) -> FormatError {
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, FormatError> {
     serde_json::from_slice(bytes).map_err(|e| wrong("the JSON this program wrote", e.to_string()))
+}
+
+/// What is shown to people.
+fn check_words(text: &str) -> Result<(), FormatError> {
+    if text.chars().any(char::is_control) {
+        return Err(wrong("words without control characters", quote(text)));
+    }
+    Ok(())
 }
 
 impl EndpointState {
@@ -176,6 +194,7 @@ impl From<FileText1> for FileText {
             origin,
             proven: None,
             unproven: vec![HeadText { size, root, note: None }],
+            forked: None,
         };
         let logs = old.logs.into_iter().map(log).collect();
         Self { version: VERSION, logs, sequences: old.sequences, withdrawals: Vec::new() }
@@ -188,6 +207,7 @@ impl LogText {
             origin: origin.clone(),
             proven: heads.proven.as_ref().map(HeadText::of),
             unproven: heads.unproven.iter().map(HeadText::of).collect(),
+            forked: heads.forked.clone().map(|KnownFork { evidence }| ForkText { evidence }),
         }
     }
 
@@ -195,11 +215,15 @@ impl LogText {
         cap_count(EndpointState::WHAT, "heads of a log", self.unproven.len(), MAX_UNPROVEN_HEADS)?;
         let proven = self.proven.map(|head| head.read(&self.origin)).transpose()?;
         let unproven = self.unproven.into_iter().map(|head| head.read(&self.origin));
-        let heads = Heads { proven, unproven: unproven.collect::<Result<_, _>>()? };
+        let forked = self.forked.map(|ForkText { evidence }| KnownFork { evidence });
+        if let Some(name) = forked.as_ref().and_then(|fork| fork.evidence.as_ref()) {
+            check_words(name)?;
+        }
+        let heads = Heads { proven, unproven: unproven.collect::<Result<_, _>>()?, forked };
         let mut sizes: Vec<TreeSize> = heads.all().map(|head| head.size).collect();
         sizes.sort_unstable();
-        if sizes.is_empty() {
-            return Err(wrong("a head for each log", "none"));
+        if sizes.is_empty() && heads.forked.is_none() {
+            return Err(wrong("a head of each log, or that it forked", "neither"));
         }
         if sizes.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(wrong("each size of a log once", "one twice"));
@@ -245,12 +269,7 @@ impl WithdrawalText {
     fn read(self) -> Result<(WithdrawalKey, Withdrawn), FormatError> {
         let index = LeafIndex::new(self.index)
             .ok_or_else(|| wrong("a leaf index below 2^63 - 1", self.index.to_string()))?;
-        // They are shown to people.
-        for text in [&self.publisher, &self.purl, &self.reason] {
-            if text.chars().any(char::is_control) {
-                return Err(wrong("words without control characters", quote(text)));
-            }
-        }
+        [&self.publisher, &self.purl, &self.reason].into_iter().try_for_each(|text| check_words(text))?;
         let (publisher, leaf) = (self.publisher.clone(), Hash::from_base64(&self.leaf)?);
         let key = WithdrawalKey { origin: self.origin, index, leaf, publisher };
         let statement = Hash::from_base64(&self.statement)?;

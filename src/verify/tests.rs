@@ -178,7 +178,7 @@ fn a_logged_release_is_accepted() {
 type Fault = fn(&mut Scene);
 
 /// Each fault with its step in the design's order of checks, and its code.
-const FAULTS: [(usize, &str, Fault); 22] = [
+const FAULTS: [(usize, &str, Fault); 23] = [
     (1, "proof-malformed", |s| s.bytes = Box::new(|text| text.replace("tlog-proof@v1", "tlog-proof@v2"))),
     (2, "unknown-log", |s| {
         s.policy = s.policy.replace(&log_vkey(), &log_key("example.com/other").public().to_string());
@@ -219,6 +219,7 @@ const FAULTS: [(usize, &str, Fault); 22] = [
     (7, "stale", |s| s.freshness = Freshness { now: COSIGNED + 5_000, max_age: Some(3_600) }),
     (7, "from-the-future", |s| s.freshness.now = COSIGNED - 3_600),
     (8, "fork", |s| s.remember(7, Hash::EMPTY_ROOT, 0)),
+    (8, "fork", |s| s.state.fork("example.com/log", Some("one.tlog-fork".to_owned()))),
     (9, "rollback", |s| s.remember(1, Hash::EMPTY_ROOT, 8)),
     (9, "rollback", |s| s.remember(2, Hash::EMPTY_ROOT, u64::MAX)),
 ];

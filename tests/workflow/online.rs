@@ -128,9 +128,13 @@ fn a_fork_is_refused_also_where_the_remembered_signature_is_no_longer_trusted() 
     world.write("log/endpoint.policy", policy.replace(&format!("log {ed25519}"), ""));
     world.run(&verify("4.bin", "")).refused("fork");
     assert_eq!(evidence(&world), []);
+    world.run(&verify("3.bin", "")).refused("fork");
+    // Where it can be proven later, it is.
     world.write("log/endpoint.policy", policy);
     world.run(&verify("4.bin", "")).refused("fork");
     assert_eq!(evidence(&world), [(4, 4)]);
+    let ran = world.run(&verify("3.bin", "")).refused("fork");
+    assert!(ran.stderr.contains(".tlog-fork"), "{ran:?}");
 }
 
 #[test]
@@ -179,11 +183,19 @@ fn a_false_head_is_found_online_long_after_it_was_shown() {
         // The endpoint goes on for years; the false head is not the largest any more.
         (2..=6).for_each(|n| publish(&world, &server, n));
         world.run(&verify("6.bin", "")).done();
-        let before = world.read("state/state.json");
         let ran = world.run(&online("6.bin", &server.url)).refused("fork");
         assert!(ran.stderr.contains("state/evidence/"), "{ran:?}");
         assert_eq!(evidence(&world), [(size, 6)]);
-        assert_eq!(world.read("state/state.json"), before);
+        // Without the network, the next day, with a proof that never was in doubt: it is not forgotten.
+        for line in [verify("6.bin", ""), verify("2.bin", ""), online("6.bin", &server.url)] {
+            let ran = world.run(&line).refused("fork");
+            assert!(ran.stderr.contains("as was found before") && ran.stderr.contains(".tlog-fork"), "{ran:?}");
+            assert!(ran.stderr.contains("verify-evidence state/evidence/"), "{ran:?}");
+            assert!(ran.stderr.contains("remove the log from the policy"), "{ran:?}");
+        }
+        assert_eq!(evidence(&world), [(size, 6)]);
+        // Another endpoint does not know.
+        world.run(&verify("6.bin", "").replace("--state state", "--state other")).done();
     }
 }
 
@@ -209,6 +221,7 @@ fn a_false_head_of_the_proof_itself_is_found() {
     let ran = world.run(&online("6.bin", &server.url)).refused("fork");
     assert!(ran.stderr.contains("has no signature"), "{ran:?}");
     assert_eq!(evidence(&world), []);
+    world.run(&verify("6.bin", "")).refused("fork");
 }
 
 /// Withdraws a release, by its proof file, and returns the place of the withdrawal.

@@ -245,6 +245,31 @@ fn a_withdrawal_is_believed_like_a_release() {
     assert_eq!(refused(&alone.proof(), &scene.policy, &publishers), "no-quorum");
 }
 
+#[test]
+fn a_fork_is_never_forgotten() {
+    let mut scene = Scene::good();
+    scene.state.fork("example.com/other", None);
+    assert!(scene.verdict().is_ok(), "another log's");
+    scene.state.fork("example.com/log", None);
+    let bare = Refusal::Forked { origin: "example.com/log".to_owned(), evidence: None };
+    assert_eq!(scene.refusal(), bare);
+    for (name, told) in [("one.tlog-fork", "one"), ("two.tlog-fork", "one")] {
+        scene.state.fork("example.com/log", Some(name.to_owned()));
+        let expected = format!(
+            "example.com/log signed two histories, as was found before: {told}.tlog-fork in the state's evidence proves it"
+        );
+        assert_eq!(scene.refusal().to_string(), expected, "the first file stays");
+    }
+    // Not by the file either, nor by what is learnt later.
+    scene.state.confirm(&cosigned(9, root(9)), &[]);
+    let written = scene.state.to_bytes();
+    assert_eq!(EndpointState::parse(&written).as_ref(), Ok(&scene.state));
+    assert_eq!(scene.refusal().code(), "fork");
+    let bad = String::from_utf8(written).unwrap().replace("one.tlog", "\\u001b[31m");
+    let error = EndpointState::parse(bad.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("words without control characters"), "{error}");
+}
+
 const ROOT: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 
 fn file(logs: &str, sequences: &str) -> String {
@@ -353,7 +378,7 @@ fn damaged_states_of_version_2_are_refused() {
         (with("\"statement\": \"", "\"statement\": \"="), "padded base64"),
         (
             "{\"version\":2,\"logs\":[{\"origin\":\"a\",\"unproven\":[]}],\"sequences\":[],\"withdrawals\":[]}".to_owned(),
-            "expected a head for each log",
+            "expected a head of each log, or that it forked",
         ),
     ] {
         let error = EndpointState::parse(bad.as_bytes()).expect_err(&bad).to_string();

@@ -12,7 +12,7 @@ use crate::evidence::ForkEvidence;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::note::Note;
 use crate::policy::Cosigned;
-use crate::release::Release;
+use crate::release::{Release, Subject, Withdrawal};
 use crate::verify::ProvenWithdrawal;
 
 pub use file::MAX_STATE_BYTES;
@@ -71,19 +71,26 @@ struct SequenceKey {
 /// A withdrawal counts only for who made the release: anybody's may be remembered beside it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct WithdrawalKey {
-    origin: String,
-    index: LeafIndex,
-    leaf: Hash,
     publisher: String,
+    origin: String,
+    leaf: Hash,
 }
 
-/// A withdrawal that was proven to be in the log.
+/// A withdrawal that was proven to be in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawn {
     /// Who withdrew it.
     pub publisher: String,
     /// Package and version, as the withdrawal names them.
     pub purl: String,
+    /// [`Subject::digest_of_all`] of the artifacts that it names.
+    pub artifacts: Hash,
+    /// The log that has it, and the release that it names.
+    pub origin: String,
+    /// Place of that release.
+    pub index: LeafIndex,
+    /// Leaf hash of that release.
+    pub leaf: Hash,
     /// Why, in words, without control characters.
     pub reason: String,
     /// Leaf hash of the withdrawal itself.
@@ -137,44 +144,41 @@ impl EndpointState {
         self.sequences.get(&SequenceKey::of(publisher, release)).copied()
     }
 
-    /// The withdrawal of a leaf by one of those who signed it.
+    /// The withdrawal of a release, which has this leaf hash, by one of those who signed it.
+    ///
+    /// An envelope is public, and anybody who is registered can add a signature to it, or leave one of two
+    /// out: that is another leaf, in this log or another. So what counts is what was withdrawn, the version
+    /// and its artifacts, and a withdrawn leaf is only one way to say it.
     #[must_use]
-    pub fn withdrawal(
-        &self,
-        origin: &str,
-        index: LeafIndex,
-        leaf: &Hash,
-        signers: &[String],
-    ) -> Option<&Withdrawn> {
-        let key = |publisher: &String| WithdrawalKey {
-            origin: origin.to_owned(),
-            index,
-            leaf: *leaf,
-            publisher: publisher.clone(),
-        };
-        signers.iter().find_map(|signer| self.withdrawals.get(&key(signer)))
+    pub fn withdrawal(&self, release: &Release, leaf: &Hash, signers: &[String]) -> Option<&Withdrawn> {
+        let (purl, artifacts) = (release.purl.as_str(), Subject::digest_of_all(&release.subjects));
+        self.withdrawals.values().find(|known| {
+            let same = known.leaf == *leaf || known.artifacts == artifacts;
+            same && known.purl == purl && signers.contains(&known.publisher)
+        })
     }
 
     /// Whether a withdrawal with this leaf hash was learnt from a log.
     #[must_use]
     pub fn knows_withdrawal(&self, origin: &str, statement: &Hash) -> bool {
-        let of_log = self.withdrawals.iter().filter(|(key, _)| key.origin == origin);
-        of_log.into_iter().any(|(_, known)| known.statement == *statement)
+        self.withdrawals.values().any(|known| known.statement == *statement && known.origin == origin)
     }
 
     /// Remembers a withdrawal, which counts from then on, online or not.
     pub fn withdraw(&mut self, proven: &ProvenWithdrawal) {
-        let (withdrawal, publisher) = (proven.withdrawal(), proven.publisher().to_owned());
-        let key = WithdrawalKey {
+        let Withdrawal { index, leaf, purl, subjects, reason } = proven.withdrawal();
+        let withdrawn = Withdrawn {
+            publisher: proven.publisher().to_owned(),
+            purl: purl.to_string(),
+            artifacts: Subject::digest_of_all(subjects),
             origin: proven.head().get().origin.to_string(),
-            index: withdrawal.index,
-            leaf: withdrawal.leaf,
-            publisher: publisher.clone(),
+            index: *index,
+            leaf: *leaf,
+            reason: reason.clone(),
+            statement: proven.statement(),
         };
-        let (purl, reason) = (withdrawal.purl.to_string(), withdrawal.reason.clone());
-        let withdrawn = Withdrawn { publisher, purl, reason, statement: proven.statement() };
         // The first stays: a reason is not changed afterwards.
-        self.withdrawals.entry(key).or_insert(withdrawn);
+        self.withdrawals.entry(WithdrawalKey::of(&withdrawn)).or_insert(withdrawn);
     }
 
     /// Remembers that the heads `compared` (size and root of each) are prefixes of `latest`, by tiles.
@@ -237,6 +241,13 @@ impl Heads {
 impl RememberedHead {
     const fn of(head: &Checkpoint, note: Option<Note>) -> Self {
         Self { size: head.size, root: head.root, note }
+    }
+}
+
+impl WithdrawalKey {
+    fn of(withdrawn: &Withdrawn) -> Self {
+        let Withdrawn { publisher, origin, leaf, .. } = withdrawn;
+        Self { publisher: publisher.clone(), origin: origin.clone(), leaf: *leaf }
     }
 }
 

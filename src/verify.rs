@@ -292,7 +292,7 @@ impl Refusal {
                 "Do not install it; remove the log from the policy. To believe it again, delete the state, and accept that old releases and withdrawn ones may pass as well."
             }
             Self::Rollback { .. } => "Do not install it; an old release is being passed off as the newest.",
-            Self::Withdrawn { .. } => "Do not install it; look for a newer release.",
+            Self::Withdrawn { .. } => "Do not install it; look for another version.",
         }
     }
 }
@@ -322,7 +322,7 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
         // 8. Rollback and fork, against what is remembered.
         check_memory(state, head.get(), &publisher, &release)?;
         // 9. Its publisher did not take it back.
-        if let Some(withdrawn) = state.withdrawal(head.get().origin.as_str(), index, &leaf, &signers) {
+        if let Some(withdrawn) = state.withdrawal(&release, &leaf, &signers) {
             let Withdrawn { publisher, reason, .. } = withdrawn.clone();
             return Err(Refusal::Withdrawn { index, publisher, reason });
         }

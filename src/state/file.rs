@@ -7,8 +7,9 @@
 //!            "unproven": [<head>, ...],               in the order in which they came
 //!            "forked": {"evidence": "<name>"}}],      optional, and so is the name: the log forked
 //!  "sequences": [{"publisher": "...", "package": "...", "channel": "...", "sequence": 7}],
-//!  "withdrawals": [{"origin": "...", "index": 17, "leaf": "<hash>", "publisher": "...",
-//!                   "purl": "...", "reason": "...", "statement": "<hash>"}]}
+//!  "withdrawals": [{"publisher": "...", "purl": "...", "artifacts": "<hash>",
+//!                   "origin": "...", "index": 17, "leaf": "<hash>",
+//!                   "reason": "...", "statement": "<hash>"}]}
 //!
 //! <head> is {"size": 9, "root": "<hash>", "note": "<checkpoint>"}; the note may be absent
 //! ```
@@ -101,11 +102,12 @@ struct SequenceText {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WithdrawalText {
+    publisher: String,
+    purl: String,
+    artifacts: String,
     origin: String,
     index: u64,
     leaf: String,
-    publisher: String,
-    purl: String,
     reason: String,
     statement: String,
 }
@@ -156,8 +158,8 @@ impl EndpointState {
             }
         }
         for withdrawal in file.withdrawals {
-            let (key, withdrawn) = withdrawal.read()?;
-            if state.withdrawals.insert(key, withdrawn).is_some() {
+            let withdrawn = withdrawal.read()?;
+            if state.withdrawals.insert(WithdrawalKey::of(&withdrawn), withdrawn).is_some() {
                 return Err(wrong("each withdrawal once", "one twice"));
             }
         }
@@ -180,7 +182,7 @@ impl EndpointState {
             version: VERSION,
             logs: self.logs.iter().map(LogText::of).collect(),
             sequences: self.sequences.iter().map(sequence).collect(),
-            withdrawals: self.withdrawals.iter().map(WithdrawalText::of).collect(),
+            withdrawals: self.withdrawals.values().map(WithdrawalText::of).collect(),
         };
         let mut bytes = serde_json::to_vec_pretty(&file).expect("strings and numbers always serialize");
         bytes.push(b'\n');
@@ -254,27 +256,32 @@ impl HeadText {
 }
 
 impl WithdrawalText {
-    fn of((key, withdrawn): (&WithdrawalKey, &Withdrawn)) -> Self {
+    fn of(withdrawn: &Withdrawn) -> Self {
         Self {
-            origin: key.origin.clone(),
-            index: key.index.get(),
-            leaf: key.leaf.to_base64(),
-            publisher: key.publisher.clone(),
+            publisher: withdrawn.publisher.clone(),
             purl: withdrawn.purl.clone(),
+            artifacts: withdrawn.artifacts.to_base64(),
+            origin: withdrawn.origin.clone(),
+            index: withdrawn.index.get(),
+            leaf: withdrawn.leaf.to_base64(),
             reason: withdrawn.reason.clone(),
             statement: withdrawn.statement.to_base64(),
         }
     }
 
-    fn read(self) -> Result<(WithdrawalKey, Withdrawn), FormatError> {
+    fn read(self) -> Result<Withdrawn, FormatError> {
         let index = LeafIndex::new(self.index)
             .ok_or_else(|| wrong("a leaf index below 2^63 - 1", self.index.to_string()))?;
         [&self.publisher, &self.purl, &self.reason].into_iter().try_for_each(|text| check_words(text))?;
-        let (publisher, leaf) = (self.publisher.clone(), Hash::from_base64(&self.leaf)?);
-        let key = WithdrawalKey { origin: self.origin, index, leaf, publisher };
-        let statement = Hash::from_base64(&self.statement)?;
-        let withdrawn =
-            Withdrawn { publisher: self.publisher, purl: self.purl, reason: self.reason, statement };
-        Ok((key, withdrawn))
+        Ok(Withdrawn {
+            publisher: self.publisher,
+            purl: self.purl,
+            artifacts: Hash::from_base64(&self.artifacts)?,
+            origin: self.origin,
+            index,
+            leaf: Hash::from_base64(&self.leaf)?,
+            reason: self.reason,
+            statement: Hash::from_base64(&self.statement)?,
+        })
     }
 }

@@ -259,6 +259,30 @@ fn a_withdrawn_release_is_refused_online_and_from_then_on() {
     world.run(&without(online("3.bin", &server.url))).refused("withdrawn");
 }
 
+/// Envelopes are public, and who is registered can sign what others released.
+#[test]
+fn a_withdrawn_release_does_not_pass_with_another_signature_on_it() {
+    let world = World::new();
+    world.run("keygen publisher --name helper --out helper.pem").done();
+    world
+        .run("publisher add log --name helper --key helper.pub --purl pkg:generic/other/* --kind build")
+        .done();
+    let server = world.serve();
+    publish(&world, &server, 1);
+    let key = |file: &str| PublisherSigner::from_pem(&String::from_utf8(world.read(file)).unwrap()).unwrap();
+    let (vendor, helper) = (key("publisher.pem"), key("helper.pem"));
+    withdraw(&world, &server, "1.bin", &vendor);
+    let envelope = Envelope::parse_entry(&proof(&world, "1.bin").extra.unwrap()).unwrap();
+    let both = Envelope::sign(envelope.payload().to_vec(), &[&vendor, &helper]).unwrap();
+    let added = LogClient::new(&server.url).unwrap().add(&both.to_entry(), Wait::Published).unwrap();
+    assert_eq!(added.index.get(), 2, "it is another leaf");
+    world.write("again.bin", world.read("1.bin"));
+    world.write("again.bin.tlog-proof", added.to_string());
+    world.run(&verify("again.bin", "")).done();
+    world.run(&online("again.bin", &server.url)).refused("withdrawn");
+    world.run(&verify("again.bin", "")).refused("withdrawn");
+}
+
 /// A monitor that takes whatever it is told, so many times.
 fn monitor(times: usize) -> (String, Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,6 +1,6 @@
 //! Artifacts by name and SHA-256, as our own predicates have them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{MAX_SUBJECTS, check_text};
 use crate::format::{FormatError, cap_count, quote};
@@ -28,6 +28,13 @@ impl Subject {
             Ok(Self { name, sha256 })
         };
         subjects.into_iter().map(read).collect()
+    }
+
+    /// One hash for what artifacts there are, whatever they are called and however they are listed.
+    #[must_use]
+    pub fn digest_of_all(subjects: &[Self]) -> Hash {
+        let digests: BTreeSet<&[u8; 32]> = subjects.iter().map(|subject| subject.sha256.as_bytes()).collect();
+        Hash::digest(&digests.into_iter().flatten().copied().collect::<Vec<u8>>())
     }
 
     /// What the shape alone does not say.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::release::Withdrawal;
+use crate::release::{Subject, Withdrawal};
 use crate::state::MAX_STATE_BYTES;
 
 #[test]
@@ -195,11 +195,13 @@ fn what_its_publisher_withdrew_is_refused_offline() {
     let (proof, _) = withdrawal(&scene, &other, &entry);
     learn(&mut scene.state, (proof, both));
     assert!(scene.verdict().is_ok());
-    // Of another leaf.
-    let another = signed_entry(&Release { sequence: 1, ..scene.release.clone() }, &[&scene.signer]);
-    let proof = withdrawal(&scene, &scene.signer, &another);
-    learn(&mut scene.state, proof);
-    assert!(scene.verdict().is_ok());
+    // Of another version, and of other artifacts of this one.
+    let version = crate::release::Purl::parse("pkg:generic/example/scanner@4.1").unwrap();
+    for another in [Release { purl: version, ..scene.release.clone() }, sample_release(b"other bytes")] {
+        let proof = withdrawal(&scene, &scene.signer, &signed_entry(&another, &[&scene.signer]));
+        learn(&mut scene.state, proof);
+        assert!(scene.verdict().is_ok());
+    }
     let proof = withdrawal(&scene, &scene.signer, &entry);
     learn(&mut scene.state, proof.clone());
     let refusal = scene.refusal();
@@ -218,6 +220,63 @@ fn what_its_publisher_withdrew_is_refused_offline() {
     // And it survives the file.
     let read = EndpointState::parse(&scene.state.to_bytes()).unwrap();
     assert_eq!(read, scene.state);
+}
+
+#[test]
+fn what_was_withdrawn_passes_under_no_other_leaf() {
+    let (vendor, other) = (publisher_signer(1), publisher_signer(9));
+    let two = |name: &str, bytes: &[u8]| Subject { name: name.to_owned(), sha256: Hash::digest(bytes) };
+    let mut release = sample_release(ARTIFACT);
+    release.subjects.push(two("rules.bin", b"rules"));
+    let mut scene = Scene::with(|s| {
+        s.release = release.clone();
+        s.publishers += &publisher_toml("other", &[&other], &["pkg:generic/example/*"], &["build"]);
+    });
+    let withdrawn = signed_entry(&release, &[&vendor, &other]);
+    let (proof, publishers) = withdrawal(&scene, &vendor, &withdrawn);
+    let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
+    let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
+    scene.state.withdraw(&verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap());
+    let mut ask = |release: &Release, signers: &[&PublisherSigner]| {
+        let entry = signed_entry(release, signers);
+        scene.entry = Box::new(move |_| entry.clone());
+        scene.verdict().map(drop).map_err(|refusal| refusal.code())
+    };
+    let refused = Err("withdrawn");
+    assert_eq!(ask(&release, &[&vendor, &other]), refused, "the leaf that was named");
+    assert_eq!(ask(&release, &[&vendor]), refused, "a signature was left out");
+    assert_eq!(ask(&release, &[&vendor, &other]), refused);
+    let renumbered = Release { sequence: 8, channel: "beta".to_owned(), ..release.clone() };
+    assert_eq!(ask(&renumbered, &[&vendor]), refused, "under another number, in another channel");
+    let turned = Release { subjects: release.subjects.iter().rev().cloned().collect(), ..release.clone() };
+    assert_eq!(ask(&turned, &[&vendor]), refused, "artifacts are a set");
+    let renamed = Release {
+        subjects: vec![two("a.bin", ARTIFACT), two("b.bin", b"rules"), two("c.bin", ARTIFACT)],
+        ..release.clone()
+    };
+    assert_eq!(ask(&renamed, &[&vendor]), refused, "whatever they are called");
+    let fixed = Release { subjects: vec![two("scanner.bin", ARTIFACT)], ..release.clone() };
+    assert_eq!(ask(&fixed, &[&vendor]), Ok(()), "other artifacts");
+    let version = crate::release::Purl::parse("pkg:generic/example/scanner@4.2.1").unwrap();
+    assert_eq!(ask(&Release { purl: version, ..release.clone() }, &[&vendor]), Ok(()), "a new version");
+    // Who did not withdraw it speaks for itself.
+    assert_eq!(ask(&release, &[&other]), Ok(()));
+
+    // In another log, which this endpoint trusts as well.
+    let learnt = EndpointState::parse(&scene.state.to_bytes()).unwrap();
+    let elsewhere = Scene::with(|s| {
+        s.release = release.clone();
+        s.state = learnt;
+        let (here, there) = (log_key("example.com/log"), log_key("example.com/other"));
+        s.policy = s.policy.replace(&here.public().to_string(), &there.public().to_string());
+        s.file.push(Box::new(move |file| {
+            let head = Checkpoint::parse(file.checkpoint.text()).unwrap();
+            let head = Checkpoint::new(there.public().name().clone(), head.size, head.root);
+            file.checkpoint = head.sign(&there);
+            [1, 2].iter().for_each(|seed| file.checkpoint.push(cosign(&head, &witness(*seed), COSIGNED)));
+        }));
+    });
+    assert_eq!(elsewhere.refusal().code(), "withdrawn");
 }
 
 #[test]

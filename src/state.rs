@@ -204,12 +204,14 @@ impl EndpointState {
         &mut self,
         head: &Checkpoint,
         note: Option<Note>,
-        publisher: &str,
+        publishers: &[impl AsRef<str>],
         release: &Release,
     ) {
         self.logs.entry(head.origin.to_string()).or_default().remember(RememberedHead::of(head, note));
-        let highest = self.sequences.entry(SequenceKey::of(publisher, release)).or_default();
-        *highest = release.sequence.max(*highest);
+        for publisher in publishers {
+            let highest = self.sequences.entry(SequenceKey::of(publisher.as_ref(), release)).or_default();
+            *highest = release.sequence.max(*highest);
+        }
     }
 }
 

@@ -64,7 +64,7 @@ pub struct VerifiedRelease {
     index: LeafIndex,
     leaf: Hash,
     release: Release,
-    publisher: String,
+    publishers: Vec<String>,
 }
 
 impl VerifiedRelease {
@@ -92,15 +92,15 @@ impl VerifiedRelease {
         &self.release
     }
 
-    /// Who states it.
+    /// Who states it: the first signer, in order of keyid, that may.
     #[must_use]
     pub fn publisher(&self) -> &str {
-        &self.publisher
+        &self.publishers[0]
     }
 
     /// Remembers this verdict, so that nothing older passes for newer later.
     pub fn remember_in(&self, state: &mut EndpointState) {
-        state.remember(self.head.get(), Some(self.head.verified_note()), &self.publisher, &self.release);
+        state.remember(self.head.get(), Some(self.head.verified_note()), &self.publishers, &self.release);
     }
 }
 
@@ -305,7 +305,7 @@ impl Refusal {
 pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     // 1. to 5., but for what is said.
     let Opened { head, index, leaf, spoken } = open(question.proof, question.policy, question.publishers)?;
-    let (publisher, signers) = (spoken.publisher().to_owned(), spoken.signers().to_vec());
+    let (publishers, signers) = (spoken.publishers().to_vec(), spoken.signers().to_vec());
     let release = match spoken.into_statement() {
         Statement::Release(release) => release,
         other => return Err(Refusal::NotARelease { seen: other.kind() }),
@@ -320,14 +320,14 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     check_freshness(question.policy, &head, question.freshness)?;
     if let Some(state) = question.state {
         // 8. Rollback and fork, against what is remembered.
-        check_memory(state, head.get(), &publisher, &release)?;
+        check_memory(state, head.get(), &publishers, &release)?;
         // 9. Its publisher did not take it back.
         if let Some(withdrawn) = state.withdrawal(&release, &leaf, &signers) {
             let Withdrawn { publisher, reason, .. } = withdrawn.clone();
             return Err(Refusal::Withdrawn { index, publisher, reason });
         }
     }
-    Ok(VerifiedRelease { head, index, leaf, release, publisher })
+    Ok(VerifiedRelease { head, index, leaf, release, publishers })
 }
 
 /// An entry that is in a log, and stated by who may.
@@ -410,7 +410,7 @@ fn check_freshness(
 fn check_memory(
     state: &EndpointState,
     head: &Checkpoint,
-    publisher: &str,
+    publishers: &[String],
     release: &Release,
 ) -> Result<(), Refusal> {
     let origin = head.origin.as_str();
@@ -423,7 +423,8 @@ fn check_memory(
         let (expected, seen) = (known.root.to_base64(), head.root.to_base64());
         return Err(Refusal::Fork { size: head.size, expected, seen });
     }
-    match state.sequence(publisher, release) {
+    // Under each of them: who signs along must not hide the number that another one is at.
+    match publishers.iter().filter_map(|publisher| state.sequence(publisher, release)).max() {
         Some(expected) if release.sequence < expected => {
             Err(Refusal::Rollback { expected, seen: release.sequence })
         }

@@ -84,7 +84,7 @@ const fn rights(kind: StatementKind, package: Option<&str>) -> &'static str {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spoken {
     statement: Statement,
-    publisher: String,
+    publishers: Vec<String>,
     signers: Vec<String>,
 }
 
@@ -110,7 +110,13 @@ impl Spoken {
     /// Who states it: the first signer, in order of keyid, that may.
     #[must_use]
     pub fn publisher(&self) -> &str {
-        &self.publisher
+        &self.publishers[0]
+    }
+
+    /// Names of all signers that may state it, in order of keyid, each once; one at least.
+    #[must_use]
+    pub fn publishers(&self) -> &[String] {
+        &self.publishers
     }
 
     /// Names of all signers, in order of keyid, each once; one at least.
@@ -157,20 +163,16 @@ impl Publishers {
             speakers.push(publisher);
         }
         let statement = Statement::parse(envelope.payload())?;
-        let mut signers: Vec<String> = Vec::new();
-        for speaker in &speakers {
-            if !signers.contains(&speaker.name) {
-                signers.push(speaker.name.clone());
-            }
-        }
-        match speakers.iter().find(|speaker| speaker.may_state(&statement)) {
-            Some(speaker) => Ok(Spoken { publisher: speaker.name.clone(), signers, statement }),
-            None => Err(SpeakError::NotPermitted {
+        let signers = names(speakers.iter().copied());
+        let publishers = names(speakers.iter().copied().filter(|speaker| speaker.may_state(&statement)));
+        if publishers.is_empty() {
+            return Err(SpeakError::NotPermitted {
                 publishers: signers.join(" and "),
                 kind: statement.kind(),
                 package: statement.purl().map(super::Purl::package),
-            }),
+            });
         }
+        Ok(Spoken { statement, publishers, signers })
     }
 
     /// For monitors, who know the time of an entry only as an interval: [`SpeakError::KeyNotValid`]
@@ -188,6 +190,17 @@ impl Publishers {
         let seen = format!("one from {} to {}", format_time(from), format_time(to));
         Some(key.not_valid(&publisher.name, seen))
     }
+}
+
+/// Each once, in order.
+fn names<'a>(speakers: impl Iterator<Item = &'a Publisher>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for speaker in speakers {
+        if !names.contains(&speaker.name) {
+            names.push(speaker.name.clone());
+        }
+    }
+    names
 }
 
 impl PublisherKey {

@@ -148,7 +148,7 @@ impl Scene {
         let origin = KeyName::new("example.com/log").unwrap();
         let head = Checkpoint::new(origin, TreeSize::new(size).unwrap(), root);
         let release = Release { sequence, ..sample_release(ARTIFACT) };
-        self.state.remember(&head, None, "vendor", &release);
+        self.state.remember(&head, None, &["vendor"], &release);
     }
 }
 

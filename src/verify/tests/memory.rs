@@ -38,6 +38,60 @@ fn what_was_seen_is_remembered_and_older_releases_are_refused() {
 }
 
 #[test]
+fn who_signs_along_hides_no_number() {
+    let keys = [publisher_signer(1), publisher_signer(2)];
+    let mut in_order: Vec<(&PublisherSigner, &str)> = keys.iter().zip(["vendor", "other"]).collect();
+    in_order.sort_by_key(|(key, _)| key.keyid());
+    let two = |s: &mut Scene| {
+        s.publishers +=
+            &publisher_toml("other", &[&publisher_signer(2)], &["pkg:generic/example/*"], &["build"]);
+    };
+    let signed = |scene: &mut Scene, sequence, by: &[usize]| {
+        let release = Release { sequence, ..sample_release(ARTIFACT) };
+        let signers: Vec<&PublisherSigner> = by.iter().map(|at| in_order[*at].0).collect();
+        let entry = signed_entry(&release, &signers);
+        scene.entry = Box::new(move |_| entry.clone());
+        scene.verdict()
+    };
+    // Whoever's keyid comes first, both are remembered, and both are asked.
+    for (seen, then) in [
+        (&[0, 1][..], &[0][..]),
+        (&[0, 1], &[1]),
+        (&[0], &[0, 1]),
+        (&[1], &[0, 1]),
+    ] {
+        let mut scene = Scene::with(two);
+        let verified = signed(&mut scene, 8, seen).unwrap();
+        verified.remember_in(&mut scene.state);
+        for at in seen {
+            assert_eq!(scene.state.sequence(in_order[*at].1, &scene.release), Some(8));
+        }
+        // The tree is another one, and of that this endpoint remembers nothing.
+        let mut later = Scene::with(two);
+        let other = Checkpoint::new(
+            KeyName::new("example.com/other").unwrap(),
+            TreeSize::new(1).unwrap(),
+            Hash::EMPTY_ROOT,
+        );
+        let names: Vec<&str> = seen.iter().map(|at| in_order[*at].1).collect();
+        later.state.remember(&other, None, &names, &Release { sequence: 8, ..scene.release.clone() });
+        assert_eq!(
+            signed(&mut later, 7, then).unwrap_err(),
+            Refusal::Rollback { expected: 8, seen: 7 },
+            "{seen:?}, {then:?}"
+        );
+        assert!(signed(&mut later, 9, then).is_ok());
+    }
+    // Who may not state it is not remembered: it releases nothing.
+    let mut scene = Scene::with(|s| {
+        s.publishers += &publisher_toml("other", &[&publisher_signer(2)], &["pkg:deb/*"], &["build"]);
+    });
+    signed(&mut scene, 8, &[0, 1]).unwrap().remember_in(&mut scene.state);
+    let known = |name| scene.state.sequence(name, &scene.release);
+    assert_eq!((known("vendor"), known("other")), (Some(8), None));
+}
+
+#[test]
 fn an_older_checkpoint_is_no_rollback_and_another_root_is_a_fork() {
     let root = Scene::good().verdict().unwrap().head().get().root;
     let asked = |size, remembered| Scene::with(|s| s.remember(size, remembered, 7)).verdict().map(|_| ());
@@ -54,7 +108,7 @@ fn an_older_checkpoint_is_no_rollback_and_another_root_is_a_fork() {
     let mut scene = Scene::good();
     let origin = KeyName::new("example.com/other").unwrap();
     let other = Checkpoint::new(origin, TreeSize::new(7).unwrap(), Hash::EMPTY_ROOT);
-    scene.state.remember(&other, None, "other", &scene.release);
+    scene.state.remember(&other, None, &["other"], &scene.release);
     assert!(scene.verdict().is_ok());
 }
 
@@ -111,7 +165,7 @@ fn heads_wait_with_their_signatures_until_they_are_proven() {
     let release = sample_release(ARTIFACT);
     let remember = |state: &mut EndpointState, size| {
         let head = cosigned(size, root(size));
-        state.remember(head.get(), Some(head.verified_note()), "vendor", &release);
+        state.remember(head.get(), Some(head.verified_note()), &["vendor"], &release);
     };
     for size in [5, 9, 3, 9, 7] {
         remember(&mut state, size);
@@ -140,7 +194,7 @@ fn an_endpoint_that_is_never_online_forgets_the_first_heads_and_never_the_larges
     let mut remember = |size: u64| {
         let origin = KeyName::new("example.com/log").unwrap();
         let head = Checkpoint::new(origin, TreeSize::new(size).unwrap(), root(size));
-        state.remember(&head, None, "vendor", &release);
+        state.remember(&head, None, &["vendor"], &release);
         (sizes(&state), state.head("example.com/log").unwrap().0.get())
     };
     assert_eq!(remember(1_000), (vec![1_000], 1_000));
@@ -160,11 +214,11 @@ fn two_heads_of_a_size_are_evidence_where_the_first_has_its_signatures() {
     let mut state = EndpointState::default();
     let (one, other) = (cosigned(9, root(1)), cosigned(9, root(2)));
     let release = sample_release(ARTIFACT);
-    state.remember(one.get(), None, "vendor", &release);
+    state.remember(one.get(), None, &["vendor"], &release);
     assert!(state.contradiction(other.get()).is_some());
     assert_eq!(state.fork_evidence(other.get(), other.note()), None, "as of version 1");
     // Seen again, it gets them.
-    state.remember(one.get(), Some(one.verified_note()), "vendor", &release);
+    state.remember(one.get(), Some(one.verified_note()), &["vendor"], &release);
     let evidence = state.fork_evidence(other.get(), other.note()).unwrap();
     assert!(evidence.judge(&[log_key("example.com/log").public().clone()]).is_ok());
     assert_eq!(state.fork_evidence(one.get(), one.note()), None);
@@ -463,7 +517,7 @@ proptest! {
             let head = Checkpoint::new(KeyName::new(&origin).unwrap(), size, Hash::from_bytes(root));
             let before = (state.head(&origin), state.clone());
             let release = Release { channel, sequence, ..sample_release(ARTIFACT) };
-            state.remember(&head, None, &publisher, &release);
+            state.remember(&head, None, &[&publisher], &release);
             // Nothing goes down.
             prop_assert!(state.head(&origin).unwrap().0 >= before.0.map_or(size, |(size, _)| size));
             let sequence_before = before.1.sequence(&publisher, &release).unwrap_or(sequence);

@@ -12,7 +12,7 @@ use crate::release::{
 };
 use crate::state::{EndpointState, KnownFork, Withdrawn};
 
-pub use withdrawn::{ProvenWithdrawal, verify_withdrawal};
+pub use withdrawn::{ProvenWithdrawal, logged_withdrawal, verify_withdrawal};
 
 mod withdrawn;
 
@@ -340,6 +340,23 @@ struct Opened {
 
 /// Steps 1 to 5: what a proof file is worth, whatever it is the proof of.
 fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Result<Opened, Refusal> {
+    // 1. to 4.
+    let Logged { head, index, entry } = open_logged(proof, policy)?;
+    // 5. Signature by a publisher that may speak for the package and kind.
+    let envelope = Envelope::parse_entry(&entry).map_err(Refusal::EntryMalformed)?;
+    let spoken = publishers.verify(&envelope, None).map_err(Refusal::Publisher)?;
+    Ok(Opened { head, index, leaf: Hash::leaf(&entry), spoken })
+}
+
+/// An entry that is in a log, whatever it is.
+struct Logged {
+    head: Cosigned<Checkpoint>,
+    index: LeafIndex,
+    entry: Vec<u8>,
+}
+
+/// Steps 1 to 4.
+fn open_logged(proof: &[u8], policy: &Policy) -> Result<Logged, Refusal> {
     // 1. The proof file parses.
     let file = ProofFile::parse(proof).map_err(Refusal::ProofMalformed)?;
     // 2. A trusted log signed the checkpoint.
@@ -347,14 +364,11 @@ fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Result<Opened
     // 3. The witness quorum.
     let head = policy.check(&signed).map_err(Refusal::Quorum)?;
     // 4. Inclusion of the entry, carried in `extra`.
-    let entry = file.extra.as_deref().ok_or(Refusal::EntryMissing)?;
-    let (Checkpoint { size, root, .. }, leaf) = (head.get(), Hash::leaf(entry));
-    verify_inclusion(file.index, *size, &leaf, &file.proof, root)
+    let entry = file.extra.ok_or(Refusal::EntryMissing)?;
+    let Checkpoint { size, root, .. } = head.get();
+    verify_inclusion(file.index, *size, &Hash::leaf(&entry), &file.proof, root)
         .map_err(|source| Refusal::NotIncluded { index: file.index, source })?;
-    // 5. Signature by a publisher that may speak for the package and kind.
-    let envelope = Envelope::parse_entry(entry).map_err(Refusal::EntryMalformed)?;
-    let spoken = publishers.verify(&envelope, None).map_err(Refusal::Publisher)?;
-    Ok(Opened { head, index: file.index, leaf, spoken })
+    Ok(Logged { head, index: file.index, entry })
 }
 
 fn check_artifact(artifact: Artifact<'_>, release: &Release) -> Result<(), Refusal> {

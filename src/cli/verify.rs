@@ -165,7 +165,7 @@ impl Endpoint<'_> {
             return Err(fork);
         }
         news.teach(&mut memory.state);
-        let verdict = self.judge(&memory.state);
+        let verdict = self.judge(&memory.state).and_then(|verdict| Ok(news.check().map(|()| verdict)?));
         if let Ok(verdict) = &verdict {
             verdict.remember_in(&mut memory.state);
             // Its head was compared, too.

@@ -14,9 +14,9 @@ use crate::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, ProofError, TreeSize, prove_prefix};
 use crate::note::NoteKey;
 use crate::policy::{Cosigned, Policy};
-use crate::release::{Publishers, Release};
+use crate::release::{Publishers, Release, SpeakError};
 use crate::state::{EndpointState, RememberedHead};
-use crate::verify::{ProvenWithdrawal, Refusal, verify_withdrawal};
+use crate::verify::{ProvenWithdrawal, Refusal, logged_withdrawal, verify_withdrawal};
 
 /// Most withdrawals that are looked at in one run: a package has a few.
 const MAX_WITHDRAWALS: usize = 1_000;
@@ -35,12 +35,19 @@ pub struct News {
     /// Heads that are proven to be prefixes of it.
     compared: Vec<(TreeSize, Hash)>,
     withdrawals: Vec<ProvenWithdrawal>,
+    /// Why the release may be withdrawn by somebody whom the publishers file does not know any more, or yet.
+    doubt: Option<String>,
 }
 
 impl News {
     pub fn teach(&self, state: &mut EndpointState) {
         state.confirm(&self.latest, &self.compared);
         self.withdrawals.iter().for_each(|withdrawal| state.withdraw(withdrawal));
+    }
+
+    /// Whether the release may pass as far as the log was heard.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.doubt.clone().map_or(Ok(()), |doubt| Err(Failure::CouldNotTell(doubt)))
     }
 }
 
@@ -67,8 +74,8 @@ impl Online<'_> {
     ) -> Result<News, Refused> {
         let cosigned = self.policy.check(latest).map_err(|e| Failure::from(Refusal::Quorum(e)))?;
         let compared = self.compare(state, seen, latest)?;
-        let withdrawals = self.withdrawals(state, latest.get().origin.as_str(), release, leaf)?;
-        Ok(News { latest: cosigned, compared, withdrawals })
+        let (withdrawals, doubt) = self.withdrawals(state, latest.get().origin.as_str(), release, leaf)?;
+        Ok(News { latest: cosigned, compared, withdrawals, doubt })
     }
 
     fn compare(
@@ -118,10 +125,10 @@ impl Online<'_> {
         origin: &str,
         release: &Release,
         leaf: &Hash,
-    ) -> Result<Vec<ProvenWithdrawal>, Failure> {
-        let (leaf, package) = (leaf.to_hex(), release.purl.package());
+    ) -> Result<(Vec<ProvenWithdrawal>, Option<String>), Failure> {
+        let (hex, package) = (leaf.to_hex(), release.purl.package());
         let mut leaves = BTreeSet::new();
-        let of_this = [("withdraws", leaf.as_str()), ("kind", "withdrawal")];
+        let of_this = [("withdraws", hex.as_str()), ("kind", "withdrawal")];
         let of_package = [("package", package.as_str()), ("kind", "withdrawal")];
         for terms in [of_this, of_package] {
             let mut before = None;
@@ -129,7 +136,7 @@ impl Online<'_> {
                 let Some(found) = self.client.search(&terms, before)? else {
                     let url = self.client.prefix();
                     say(&format!("{url} has no search, so that it says nothing of withdrawals"));
-                    return Ok(Vec::new());
+                    return Ok((Vec::new(), None));
                 };
                 leaves.extend(found.leaves);
                 // Never around in circles, whatever the log says.
@@ -139,15 +146,36 @@ impl Online<'_> {
                 before = found.next;
             }
         }
-        let mut proven = Vec::new();
-        for leaf in leaves.iter().filter(|leaf| !state.knows_withdrawal(origin, leaf)).take(MAX_WITHDRAWALS) {
-            match verify_withdrawal(&self.client.proof_of(leaf)?, self.policy, self.publishers) {
+        let (mut proven, mut doubt) = (Vec::new(), None);
+        let unknown = leaves.iter().filter(|statement| !state.knows_withdrawal(origin, statement));
+        for statement in unknown.take(MAX_WITHDRAWALS) {
+            let proof = self.client.proof_of(statement)?;
+            match verify_withdrawal(&proof, self.policy, self.publishers) {
                 Ok(withdrawal) => proven.push(withdrawal),
+                Err(e) if self.is_doubt(&e, &proof, release, leaf) => {
+                    doubt = Some(format!(
+                        "the log has a withdrawal of this very release, and its publisher is not believed here ({}): {e}; update publishers.toml and run the command again",
+                        e.code()
+                    ));
+                }
                 // It may be by somebody who is not believed here, and then it withdraws nothing.
                 Err(e) => say(&format!("a withdrawal is not believed ({}): {e}", e.code())),
             }
         }
-        Ok(proven)
+        Ok((proven, doubt))
+    }
+
+    /// Whether a withdrawal is of this release, in the log, and lacks nothing but a publisher who is known
+    /// here. The log takes one only from a signer of the release, and all of those are believed: so it is
+    /// likely that its key is newer than the publishers file.
+    fn is_doubt(&self, why: &Refusal, proof: &[u8], release: &Release, leaf: &Hash) -> bool {
+        let of_key = matches!(
+            why,
+            Refusal::Publisher(SpeakError::UnknownKey { .. } | SpeakError::KeyRevoked { .. })
+        );
+        of_key
+            && logged_withdrawal(proof, self.policy)
+                .is_some_and(|withdrawal| withdrawal.leaf == *leaf && withdrawal.purl == release.purl)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Withdrawals: what an endpoint learns online, and believes only with the proof that it is in the log.
 
-use super::{Opened, Refusal, open};
+use super::{Logged, Opened, Refusal, open, open_logged};
 use crate::checkpoint::Checkpoint;
 use crate::merkle::Hash;
 use crate::policy::{Cosigned, Policy};
-use crate::release::{Publishers, Statement, Withdrawal};
+use crate::release::{Envelope, Publishers, Statement, Withdrawal};
 
 /// A withdrawal in a log, by a believed publisher. Only [`verify_withdrawal`] makes one.
 ///
@@ -60,4 +60,16 @@ pub fn verify_withdrawal(
         }
         other => Err(Refusal::NotAWithdrawal { seen: other.kind() }),
     }
+}
+
+/// What a withdrawal says that is in a log, whoever made it: steps 1 to 4 of [`verify`](super::verify). `None`
+/// for what is no withdrawal, or is not in the log.
+///
+/// Nothing is withdrawn by it. But that [`verify_withdrawal`] does not know its publisher may be the fault of
+/// the publishers file, and then who is about to install what it names has to be told.
+#[must_use]
+pub fn logged_withdrawal(proof: &[u8], policy: &Policy) -> Option<Withdrawal> {
+    let Logged { entry, .. } = open_logged(proof, policy).ok()?;
+    let statement = Statement::parse(Envelope::parse_entry(&entry).ok()?.payload()).ok()?;
+    statement.as_withdrawal().cloned()
 }

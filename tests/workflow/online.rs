@@ -259,6 +259,42 @@ fn a_withdrawn_release_is_refused_online_and_from_then_on() {
     world.run(&without(online("3.bin", &server.url))).refused("withdrawn");
 }
 
+#[test]
+fn a_withdrawal_by_a_key_that_is_not_known_yet_leaves_doubt() {
+    let (world, server) = releases(2);
+    // The vendor's new key, which the endpoint has not heard of.
+    world.write("old.toml", world.read("log/publishers.toml"));
+    world.run("keygen publisher --name vendor --out new.pem").done();
+    let old = String::from_utf8(world.read("old.toml")).unwrap();
+    let pem = String::from_utf8(world.read("new.pub")).unwrap();
+    world.write("log/publishers.toml", format!("{old}\n[[publisher.key]]\npem = '''\n{pem}'''\n"));
+    let key = PublisherSigner::from_pem(&String::from_utf8(world.read("new.pem")).unwrap()).unwrap();
+    withdraw_soon(&world, &server, "1.bin", &key);
+    let line = |file: &str| online(file, &server.url).replace("log/publishers.toml", "old.toml");
+    let ran = world.run(&line("1.bin")).failed(3, "a withdrawal of this very release");
+    assert!(ran.stderr.contains("(unknown-publisher)") && ran.stderr.contains("update publishers.toml"), "{ran:?}");
+    let json = world.run(&format!("{} --json", line("1.bin"))).failed(3, "").json();
+    assert_eq!((&json["ok"], &json["code"]), (&false.into(), &"could-not-tell".into()));
+    assert!(json["message"].as_str().unwrap().contains("update publishers.toml"), "{json}");
+    // Of another release it says nothing.
+    let ran = world.run(&line("2.bin").replace(" --state state", "")).done();
+    assert!(ran.stderr.contains("a withdrawal is not believed (unknown-publisher)"), "{ran:?}");
+    world.run(&online("1.bin", &server.url)).refused("withdrawn");
+}
+
+/// As [`withdraw`], as soon as the log has read its publishers again.
+fn withdraw_soon(world: &World, server: &Server, file: &str, key: &PublisherSigner) {
+    let release = proof(world, file);
+    let withdrawal = Withdrawal::of(release.index, &release.extra.unwrap(), "it leaks").unwrap();
+    let entry = Envelope::sign(withdrawal.to_payload().unwrap(), &[key]).unwrap().to_entry();
+    let client = LogClient::new(&server.url).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while let Err(e) = client.add(&entry, Wait::Published) {
+        assert!(std::time::Instant::now() < deadline, "{e}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 /// Envelopes are public, and who is registered can sign what others released.
 #[test]
 fn a_withdrawn_release_does_not_pass_with_another_signature_on_it() {

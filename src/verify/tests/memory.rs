@@ -383,6 +383,23 @@ fn a_fork_is_never_forgotten() {
     assert!(error.contains("words without control characters"), "{error}");
 }
 
+#[test]
+fn what_a_withdrawal_says_is_read_where_its_publisher_is_unknown() {
+    let scene = Scene::good();
+    let entry = signed_entry(&scene.release, &[&scene.signer]);
+    let (proof, _) = withdrawal(&scene, &publisher_signer(77), &entry);
+    let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
+    let read = logged_withdrawal(proof.as_bytes(), &policy).unwrap();
+    assert_eq!((read.index.get(), read.leaf), (3, Hash::leaf(&entry)));
+    // Only where it is in the log, and a withdrawal.
+    assert_eq!(logged_withdrawal(scene.proof().as_bytes(), &policy), None);
+    let mut file = ProofFile::parse(proof.as_bytes()).unwrap();
+    file.index = LeafIndex::new(2).unwrap();
+    assert_eq!(logged_withdrawal(file.to_string().as_bytes(), &policy), None);
+    let other = scene.policy.replace(&log_vkey(), &log_key("example.com/other").public().to_string());
+    assert_eq!(logged_withdrawal(proof.as_bytes(), &Policy::parse(other.as_bytes()).unwrap()), None);
+}
+
 const ROOT: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 
 fn file(logs: &str, sequences: &str) -> String {

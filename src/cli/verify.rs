@@ -88,11 +88,10 @@ impl Endpoint<'_> {
         verdict.map_err(|refusal| self.refused(refusal, state))
     }
 
-    /// A fork is not only refused: both heads are kept, which prove it to anybody.
+    /// A fork is not only refused: both heads are kept, which prove it to anybody. Whatever else is wrong with
+    /// the proof, or with the artifact, the log's signature on its head is enough for that.
     fn refused(&self, refusal: Refusal, state: &EndpointState) -> Refused {
-        let about_log = matches!(refusal, Refusal::Fork { .. } | Refusal::Forked { .. });
-        let head = if about_log { self.head() } else { None };
-        if let Some(fork) = head.and_then(|head| self.contradicted(state, &head)) {
+        if let Some(fork) = self.head().and_then(|head| self.contradicted(state, &head)) {
             return fork;
         }
         let evidence = match &refusal {

@@ -72,8 +72,9 @@ impl Online<'_> {
         latest: &LogSigned<Checkpoint>,
         (release, leaf): (&Release, &Hash),
     ) -> Result<News, Refused> {
-        let cosigned = self.policy.check(latest).map_err(|e| Failure::from(Refusal::Quorum(e)))?;
+        // Before the quorum: a head that too few cosigned is as good a proof against who signed it.
         let compared = self.compare(state, seen, latest)?;
+        let cosigned = self.policy.check(latest).map_err(|e| Failure::from(Refusal::Quorum(e)))?;
         let (withdrawals, doubt) = self.withdrawals(state, latest.get().origin.as_str(), release, leaf)?;
         Ok(News { latest: cosigned, compared, withdrawals, doubt })
     }
@@ -87,18 +88,22 @@ impl Online<'_> {
         let (keys, tiles) = (self.policy.log_keys(), KeptTiles::new(&self.client));
         let head = latest.get();
         let known: Vec<&RememberedHead> = state.heads(head.origin.as_str()).collect();
-        let largest = known.iter().map(|known| known.size).fold(seen.get().size, TreeSize::max);
-        if head.size < largest {
-            return Err(rolled_back(largest, head.size).into());
+        let mut compared = Vec::new();
+        // A log that lost its newest entries may have forked below them, and that says more.
+        if seen.get().size <= head.size {
+            self.compare_signed(&tiles, seen, latest, &keys)?;
+            compared.push((seen.get().size, seen.get().root));
         }
-        self.compare_signed(&tiles, seen, latest, &keys)?;
-        let mut compared = vec![(seen.get().size, seen.get().root)];
-        for known in known {
+        for known in known.iter().filter(|known| known.size <= head.size) {
             match known.note.clone().and_then(|note| checkpoint::open_note(note, &keys).ok()) {
                 Some(signed) => self.compare_signed(&tiles, &signed, latest, &keys)?,
                 None => compare_unsigned(&tiles, known, head)?,
             }
             compared.push((known.size, known.root));
+        }
+        let largest = known.iter().map(|known| known.size).fold(seen.get().size, TreeSize::max);
+        if head.size < largest {
+            return Err(rolled_back(largest, head.size).into());
         }
         Ok(compared)
     }

@@ -6,8 +6,9 @@ use std::sync::mpsc::{Receiver, channel};
 
 use treehead::checkpoint::Checkpoint;
 use treehead::client::{LogClient, Wait};
+use treehead::cosignature::cosign;
 use treehead::merkle::{Hash, LeafIndex, TreeSize};
-use treehead::note::{Note, NoteSigner};
+use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof_file::ProofFile;
 use treehead::release::{Envelope, PublisherSigner, Withdrawal};
 
@@ -197,6 +198,47 @@ fn a_false_head_is_found_online_long_after_it_was_shown() {
         // Another endpoint does not know.
         world.run(&verify("6.bin", "").replace("--state state", "--state other")).done();
     }
+}
+
+#[test]
+fn a_fork_is_told_whatever_else_is_wrong() {
+    // The artifact was swapped as well.
+    let (world, server) = releases(6);
+    let good = world.read("1.bin.tlog-proof");
+    world.write("1.bin.tlog-proof", forge(&world, "1.bin", 4));
+    world.run(&verify("1.bin", "")).done();
+    world.write("4.bin", "tampered");
+    world.run(&verify("4.bin", "")).refused("fork");
+    assert_eq!(evidence(&world), [(4, 4)]);
+    // The log lost its newest entry, and what is left is no prefix of what was seen before that.
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    world.run(&verify("1.bin", "")).done();
+    world.run("export log out").done();
+    let old = StaticFiles::serve(&world.path("out"));
+    publish(&world, &server, 7);
+    world.run(&verify("7.bin", "")).done();
+    world.run(&online("7.bin", &old.url)).refused("fork");
+    assert_eq!(evidence(&world), [(4, 6)]);
+    // Nobody cosigned the head that the log serves now: it signed it all the same.
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    let name = KeyName::new("witness.example").unwrap();
+    let witness = NoteSigner::from_seed(name, SignatureType::CosignatureEd25519, &[7; 32]);
+    let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
+    let watched = policy.replace("quorum none", &format!("witness w {}\nquorum w", witness.public()));
+    world.write("log/endpoint.policy", watched);
+    let cosigned = |mut proof: ProofFile| {
+        let head = Checkpoint::parse(proof.checkpoint.text()).unwrap();
+        proof.checkpoint.push(cosign(&head, &witness, 1_770_000_000));
+        proof.to_string()
+    };
+    world.write("7.bin.tlog-proof", cosigned(proof(&world, "7.bin")));
+    world.run(&online("7.bin", &server.url)).refused("no-quorum");
+    world.write("1.bin.tlog-proof", &good);
+    let forged = ProofFile::parse(forge(&world, "1.bin", 5).as_bytes()).unwrap();
+    world.write("1.bin.tlog-proof", cosigned(forged));
+    world.run(&verify("1.bin", "")).done();
+    world.run(&online("7.bin", &server.url)).refused("fork");
+    assert_eq!(evidence(&world), [(5, 7)]);
 }
 
 #[test]

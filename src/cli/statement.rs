@@ -61,7 +61,7 @@ fn tell_provenance(provenance: &Provenance) -> (Value, String) {
     lines += &resource_lines("artifact", &provenance.subjects);
     lines += &resource_lines("from    ", &provenance.dependencies);
     let object = json!({
-        "what": "provenance", "purl": provenance.purl().map(ToString::to_string),
+        "what": "provenance", "purl": provenance.purls().first().map(ToString::to_string),
         "builder": provenance.builder, "build_type": provenance.build_type,
         "artifacts": resources(&provenance.subjects), "dependencies": resources(&provenance.dependencies),
     });
@@ -78,7 +78,7 @@ fn tell_summary(summary: &VerificationSummary) -> (Value, String) {
     );
     lines += &resource_lines("artifact", &summary.subjects);
     let object = json!({
-        "what": "verification-summary", "purl": summary.purl().map(ToString::to_string), "result": result,
+        "what": "verification-summary", "purl": summary.purls().first().map(ToString::to_string), "result": result,
         "levels": summary.levels, "resource": summary.resource_uri, "verifier": summary.verifier,
         "time": time, "policy": summary.policy, "artifacts": resources(&summary.subjects),
     });

@@ -30,7 +30,7 @@ impl Watch {
         };
         let kind = statement.kind();
         let fits = |list_is_empty: bool, one: bool| list_is_empty || one;
-        let package = || statement.purl().is_some_and(|purl| self.packages.iter().any(|p| p.covers(purl)));
+        let package = || statement.purls().iter().any(|purl| self.packages.iter().any(|p| p.covers(purl)));
         fits(self.packages.is_empty(), package())
             && fits(self.publishers.is_empty(), self.publishers.iter().any(|name| signers.contains(name)))
             && fits(self.kinds.is_empty(), self.kinds.iter().any(|name| name == kind.as_str()))

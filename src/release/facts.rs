@@ -115,7 +115,7 @@ impl Facts {
             }));
         }
         let mut terms = vec![Term::new(SearchField::Kind, statement.kind().as_str())];
-        if let Some(purl) = statement.purl() {
+        for purl in statement.purls() {
             terms.push(Term::new(SearchField::Package, &purl.package()));
             terms.push(Term::new(SearchField::Version, purl.version()));
         }
@@ -151,10 +151,10 @@ impl EntryValues {
     /// Whether the entry has this value in this field.
     #[must_use]
     pub fn matches(&self, field: SearchField, value: &str) -> bool {
-        let (statement, purl) = (&self.statement, self.statement.purl());
+        let (statement, purls) = (&self.statement, self.statement.purls());
         match field {
-            SearchField::Package => purl.is_some_and(|purl| purl.package() == value),
-            SearchField::Version => purl.is_some_and(|purl| purl.version() == value),
+            SearchField::Package => purls.iter().any(|purl| purl.package() == value),
+            SearchField::Version => purls.iter().any(|purl| purl.version() == value),
             SearchField::Kind => statement.kind().as_str() == value,
             SearchField::Publisher => self.signers.iter().any(|signer| signer == value),
             SearchField::Digest => statement.digests().any(|digest| digest.to_hex() == value),

@@ -89,7 +89,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Whether it has the right to the kind and to the package, where a package is named. Who may
+    /// Whether it has the right to the kind and to every package that is named. Who may
     /// release a package in any kind may withdraw there.
     pub(super) fn may_state(&self, statement: &Statement) -> bool {
         let kind = statement.kind();
@@ -99,7 +99,11 @@ impl Publisher {
             }
             _ => self.kinds.contains(&kind),
         };
-        may && statement.purl().is_none_or(|purl| self.purls.iter().any(|pattern| pattern.covers(purl)))
+        may && statement.purls().iter().all(|purl| self.covers(purl))
+    }
+
+    pub(super) fn covers(&self, purl: &Purl) -> bool {
+        self.purls.iter().any(|pattern| pattern.covers(purl))
     }
 }
 
@@ -263,6 +267,6 @@ impl Publishers {
     /// Whether some publisher may state releases of this package at all.
     #[must_use]
     pub fn cover(&self, purl: &Purl) -> bool {
-        self.0.iter().any(|publisher| publisher.purls.iter().any(|pattern| pattern.covers(purl)))
+        self.0.iter().any(|publisher| publisher.covers(purl))
     }
 }

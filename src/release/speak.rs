@@ -1,7 +1,7 @@
 //! Whether a statement is believed: [`Publishers::verify`], and why not.
 
 use super::publishers::{Publisher, PublisherKey};
-use super::{Envelope, Publishers, Release, Statement, StatementKind, Timestamp, format_time};
+use super::{Envelope, Publishers, Purl, Release, Statement, StatementKind, Timestamp, format_time};
 use crate::format::FormatError;
 use crate::note::ed25519_verify;
 
@@ -63,7 +63,7 @@ pub enum SpeakError {
         publishers: String,
         /// What is stated.
         kind: StatementKind,
-        /// The package it is about, where it names one.
+        /// The package it is about, where it names one; of several, one that nobody may speak for.
         package: Option<String>,
     },
 }
@@ -128,7 +128,7 @@ impl Spoken {
 
 impl Publishers {
     /// Believes a statement if every signature is by a registered key, and at least one signer may
-    /// speak for the package and kind. An unknown signature is refused rather than ignored: it
+    /// speak for all the packages that it names and the kind. An unknown signature is refused rather than ignored: it
     /// would let a stranger mint new leaf hashes for an old statement.
     ///
     /// With `now`, keys outside their validity are refused too: a log passes the time. An endpoint
@@ -166,10 +166,12 @@ impl Publishers {
         let signers = names(speakers.iter().copied());
         let publishers = names(speakers.iter().copied().filter(|speaker| speaker.may_state(&statement)));
         if publishers.is_empty() {
+            let is_covered = |purl: &&Purl| speakers.iter().any(|speaker| speaker.covers(purl));
+            let uncovered = statement.purls().iter().find(|purl| !is_covered(purl));
             return Err(SpeakError::NotPermitted {
                 publishers: signers.join(" and "),
                 kind: statement.kind(),
-                package: statement.purl().map(super::Purl::package),
+                package: uncovered.or(statement.purl()).map(Purl::package),
             });
         }
         Ok(Spoken { statement, publishers, signers })

@@ -45,7 +45,7 @@ pub struct ReleaseRow {
     pub leaf_hash: String,
     /// Names of the signers.
     pub publishers: Vec<String>,
-    /// Package and version, where they are named; always of releases and withdrawals.
+    /// Package and version, where they are named, the first of several; always of releases and withdrawals.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purl: Option<String>,
     /// `build`, `update` or `detection-rules` of a release; else `withdrawal`, `provenance` or

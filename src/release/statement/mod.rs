@@ -148,14 +148,20 @@ impl Statement {
         }
     }
 
-    /// Package and version that it is about, where it names them.
+    /// Package and version that it is about, where it names them; the first of several.
     #[must_use]
     pub const fn purl(&self) -> Option<&Purl> {
+        self.purls().first()
+    }
+
+    /// Every package and version that it is about, each once: one of a release or a withdrawal.
+    #[must_use]
+    pub const fn purls(&self) -> &[Purl] {
         match self {
-            Self::Release(release) => Some(&release.purl),
-            Self::Withdrawal(withdrawal) => Some(&withdrawal.purl),
-            Self::Provenance(provenance) => provenance.purl(),
-            Self::Summary(summary) => summary.purl(),
+            Self::Release(release) => std::slice::from_ref(&release.purl),
+            Self::Withdrawal(withdrawal) => std::slice::from_ref(&withdrawal.purl),
+            Self::Provenance(provenance) => provenance.purls(),
+            Self::Summary(summary) => summary.purls(),
         }
     }
 
@@ -233,10 +239,21 @@ fn check_text(what: &'static str, text: &str) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// The package that a URI names, if it is a purl with a version.
+/// The packages that subjects name, and what else is given, each once.
 ///
-/// A purl in another spelling than the canonical one is refused: read as no purl at all, it would
-/// get past the patterns that its signer is held to. One without a version is about no release.
-fn purl_in(uri: &str) -> Result<Option<Purl>, FormatError> {
-    if uri.starts_with("pkg:") && uri.contains('@') { Purl::parse(uri).map(Some) } else { Ok(None) }
+/// What looks like a purl, and is none in its one spelling and with a version, is refused: read as no purl at
+/// all, it would get past the patterns that its signer is held to, and people would read it as one.
+fn purls_in<'a>(first: Option<&'a str>, subjects: &'a [Resource]) -> Result<Vec<Purl>, FormatError> {
+    let of_subjects = subjects.iter().flat_map(|subject| [subject.uri.as_deref(), subject.name.as_deref()]);
+    let mut purls = Vec::new();
+    for text in first.into_iter().chain(of_subjects.flatten()) {
+        let scheme = text.trim_start().get(..4);
+        if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("pkg:")) {
+            let purl = Purl::parse(text)?;
+            if !purls.contains(&purl) {
+                purls.push(purl);
+            }
+        }
+    }
+    Ok(purls)
 }

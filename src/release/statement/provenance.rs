@@ -14,7 +14,7 @@
 //! demands under "Parsing rules". For that reason `externalParameters` is not asked for, though it
 //! is required: a build without parameters has an empty one.
 
-use super::{Purl, Resource, check_text, open_as, purl_in};
+use super::{Purl, Resource, check_text, open_as, purls_in};
 use crate::format::FormatError;
 use crate::release::json::Fields;
 
@@ -31,7 +31,7 @@ pub struct Provenance {
     pub build_type: String,
     /// What went into them, source and all: `buildDefinition.resolvedDependencies`.
     pub dependencies: Vec<Resource>,
-    purl: Option<Purl>,
+    purls: Vec<Purl>,
 }
 
 impl Provenance {
@@ -59,17 +59,13 @@ impl Provenance {
         let mut run = predicate.object("runDetails")?.without_unset();
         let builder = run.object("builder")?.without_unset().string("id")?;
         check_text("the id of a builder", &builder)?;
-        let [first, ..] = &subjects[..] else { unreachable!("read with one at least") };
-        let purl = match &first.uri {
-            Some(uri) => purl_in(uri)?,
-            None => first.name.as_deref().map(purl_in).transpose()?.flatten(),
-        };
-        Ok(Self { subjects, builder, build_type, dependencies, purl })
+        let purls = purls_in(None, &subjects)?;
+        Ok(Self { subjects, builder, build_type, dependencies, purls })
     }
 
-    /// Package and version, where the `uri` or else the name of the first subject says them.
+    /// Every package and version that the `uri` or the name of a subject says, each once.
     #[must_use]
-    pub const fn purl(&self) -> Option<&Purl> {
-        self.purl.as_ref()
+    pub const fn purls(&self) -> &[Purl] {
+        self.purls.as_slice()
     }
 }

@@ -13,7 +13,7 @@
 
 use std::collections::HashSet;
 
-use super::{Purl, Resource, check_text, open_as, purl_in};
+use super::{Purl, Resource, check_text, open_as, purls_in};
 use crate::format::{FormatError, quote};
 use crate::release::json::{Fields, Json, describe};
 use crate::release::{Timestamp, parse_time};
@@ -49,7 +49,7 @@ pub struct VerificationSummary {
     pub verifier: String,
     /// When, to the second.
     pub time_verified: Timestamp,
-    /// What was checked, as it was asked for; with [`purl`](Self::purl), where it is one.
+    /// What was checked, as it was asked for; among the [`purls`](Self::purls), where it is one.
     pub resource_uri: String,
     /// URI of what it was checked against: `policy.uri`.
     pub policy: String,
@@ -57,7 +57,7 @@ pub struct VerificationSummary {
     pub result: VerificationResult,
     /// As in `SLSA_BUILD_LEVEL_3`; at most one for each track.
     pub levels: Vec<String>,
-    purl: Option<Purl>,
+    purls: Vec<Purl>,
 }
 
 impl VerificationSummary {
@@ -97,14 +97,14 @@ impl VerificationSummary {
         let levels = predicate.array("verifiedLevels")?;
         let levels = levels.into_iter().map(level).collect::<Result<Vec<_>, _>>()?;
         check_levels(&levels)?;
-        let purl = purl_in(&resource_uri)?;
-        Ok(Self { subjects, verifier, time_verified, resource_uri, policy, result, levels, purl })
+        let purls = purls_in(Some(&resource_uri), &subjects)?;
+        Ok(Self { subjects, verifier, time_verified, resource_uri, policy, result, levels, purls })
     }
 
-    /// Package and version, where the resource is a purl with a version.
+    /// Every package and version that the resource, or the `uri` or the name of a subject, says, each once.
     #[must_use]
-    pub const fn purl(&self) -> Option<&Purl> {
-        self.purl.as_ref()
+    pub const fn purls(&self) -> &[Purl] {
+        self.purls.as_slice()
     }
 }
 

@@ -47,7 +47,7 @@ fn provenance_says_who_built_what_from_what() {
     };
     let content = Resource { name: None, uri: None, digests: Vec::new() };
     assert_eq!(provenance.dependencies, [source, content]);
-    assert_eq!(provenance.purl().unwrap().as_str(), PURL);
+    assert_eq!(provenance.purls()[0].as_str(), PURL);
     assert_eq!(provenance.subjects[0].sha256(), Some(Hash::digest(b"x")));
     assert_eq!(provenance.subjects[1].sha256(), None);
     let statement = Statement::Provenance(provenance);
@@ -71,7 +71,7 @@ fn a_summary_says_who_checked_what_against_what() {
     );
     assert_eq!((summary.result, summary.result.as_str()), (VerificationResult::Passed, "PASSED"));
     assert_eq!(summary.levels, ["SLSA_BUILD_LEVEL_3", "SLSA_SOURCE_LEVEL_1", "OURS"]);
-    assert_eq!(summary.purl().unwrap().as_str(), PURL);
+    assert_eq!(summary.purls()[0].as_str(), PURL);
     let statement = Statement::Summary(summary);
     assert_eq!(statement.kind().as_str(), "verification-summary");
     assert_eq!(statement.digests().collect::<Vec<_>>(), [Hash::digest(b"x")]);
@@ -232,27 +232,91 @@ fn what_the_specifications_leave_open_is_allowed() {
 }
 
 #[test]
-fn a_package_is_named_where_a_purl_with_a_version_stands() {
-    let purl = |good: Vec<u8>, pointer: &str, value: &str| {
+fn every_purl_that_is_named_counts() {
+    let purls = |good: Vec<u8>, pointer: &str, value: &str| -> Vec<String> {
         let statement = Statement::parse(&changed(&good, pointer, value)).unwrap();
-        statement.purl().map(ToString::to_string)
+        assert_eq!(statement.purl(), statement.purls().first());
+        statement.purls().iter().map(ToString::to_string).collect()
     };
-    let uri = "\"pkg:generic/example/engine@1\"";
-    let engine = Some("pkg:generic/example/engine@1".to_owned());
-    assert_eq!(purl(provenance(), "/subject/0/uri", uri), engine, "a uri counts before a name");
-    assert_eq!(purl(provenance(), "/subject/0/uri", "\"https://example.com/@\""), None);
-    for (value, named) in [
-        (uri, engine.clone()),
-        ("\"scanner.bin\"", None),
-        ("\"pkg:generic/example/scanner\"", None),
-        ("\"a pkg:generic/example/scanner@1\"", None),
-    ] {
-        assert_eq!(purl(provenance(), "/subject/0/name", value), named, "{value}");
-        assert_eq!(purl(summary(), "/predicate/resourceUri", value), named, "{value}");
+    let engine = "pkg:generic/example/engine@1";
+    let uri = format!("{engine:?}");
+    // In the order in which they stand, wherever that is: the resource, then uri and name of each subject.
+    assert_eq!(purls(provenance(), "/subject/0/uri", &uri), [engine, PURL]);
+    assert_eq!(purls(provenance(), "/subject/0/uri", "\"https://example.com/@\""), [PURL]);
+    assert_eq!(purls(provenance(), "/subject/1/name", &uri), [PURL, engine]);
+    assert_eq!(purls(provenance(), "/subject/1/uri", &uri), [PURL, engine]);
+    assert_eq!(purls(provenance(), "/subject/1/uri", &format!("{PURL:?}")), [PURL], "each once");
+    assert_eq!(purls(summary(), "/subject/0/uri", &uri), [PURL, engine]);
+    assert_eq!(purls(summary(), "/subject/0/name", &uri), [PURL, engine]);
+    assert_eq!(purls(summary(), "/predicate/resourceUri", &uri), [engine]);
+    assert!(purls(provenance(), "/subject/0/name", "").is_empty());
+    for value in ["scanner.bin", "a pkg:generic/example/scanner@1", "pkg", "é", "https://example.com/pkg:a"] {
+        assert!(purls(provenance(), "/subject/0/name", &format!("{value:?}")).is_empty(), "{value}");
+        assert!(purls(summary(), "/predicate/resourceUri", &format!("{value:?}")).is_empty(), "{value}");
     }
-    // The first subject's alone.
-    assert_eq!(purl(provenance(), "/subject/1/name", uri), Some(PURL.to_owned()));
-    assert_eq!(purl(provenance(), "/subject/0/name", ""), None);
+    // What people would take for a purl is one of ours, or nothing is taken at all.
+    for value in [
+        "pkg:generic/example/scanner",
+        "PKG:generic/example/scanner@1",
+        "Pkg:generic/example/scanner@1",
+        " pkg:generic/example/scanner@1",
+        "\u{a0}pkg:generic/example/scanner@1",
+        "pkg:generic/example/scanner@1 ",
+        "pkg:Generic/example/scanner@1",
+        "pkg://generic/example/scanner@1",
+        "pkg:",
+    ] {
+        let quoted = serde_json::to_string(value).unwrap();
+        for (good, pointer) in [
+            (provenance(), "/subject/0/name"),
+            (provenance(), "/subject/1/name"),
+            (provenance(), "/subject/1/uri"),
+            (summary(), "/subject/0/name"),
+            (summary(), "/subject/0/uri"),
+            (summary(), "/predicate/resourceUri"),
+        ] {
+            let payload = changed(&good, pointer, &quoted);
+            assert_refused(Statement::parse(&payload), "a purl is malformed", value.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn every_purl_has_to_be_covered_and_is_found() {
+    let signer = publisher_signer(1);
+    let toml = |purls: &[&str]| publisher_toml("auditor", &[&signer], purls, &["provenance", "verification-summary"]);
+    let all = Publishers::parse(toml(&["pkg:generic/example/*", "pkg:deb/debian/bash"]).as_bytes()).unwrap();
+    let some = Publishers::parse(toml(&["pkg:generic/example/*"]).as_bytes()).unwrap();
+    let bash = "\"pkg:deb/debian/bash@5\"";
+    for (good, pointer) in [
+        (provenance(), "/subject/1/name"),
+        (provenance(), "/subject/0/uri"),
+        (summary(), "/subject/0/uri"),
+        (summary(), "/subject/0/name"),
+    ] {
+        let envelope = Envelope::sign(changed(&good, pointer, bash), &[&signer]).unwrap();
+        assert!(all.verify(&envelope, None).is_ok(), "{pointer}");
+        let error = some.verify(&envelope, None).unwrap_err();
+        assert!(error.to_string().contains(" of pkg:deb/debian/bash: "), "{pointer}: {error}");
+        let facts = Facts::of_entry(&envelope.to_entry(), &all).unwrap();
+        let values = Facts::values(&envelope.to_entry(), &all).unwrap();
+        for (field, value) in [
+            (SearchField::Package, "pkg:generic/example/scanner"),
+            (SearchField::Version, "4.2.0"),
+            (SearchField::Package, "pkg:deb/debian/bash"),
+            (SearchField::Version, "5"),
+        ] {
+            assert!(facts.terms.contains(&Term::new(field, value)) && values.matches(field, value), "{value}");
+        }
+    }
+    // Two who may each speak for one of them don't make one who may speak for both.
+    let other = publisher_signer(2);
+    let two = toml(&["pkg:generic/example/*"])
+        + &publisher_toml("other", &[&other], &["pkg:deb/*"], &["provenance"]);
+    let payload = changed(&provenance(), "/subject/1/name", bash);
+    let envelope = Envelope::sign(payload, &[&signer, &other]).unwrap();
+    let refused = Publishers::parse(two.as_bytes()).unwrap().verify(&envelope, None);
+    assert!(matches!(refused, Err(SpeakError::NotPermitted { .. })), "{refused:?}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod statement;
 mod verify;
 mod verify_evidence;
 mod verify_online;
+mod verify_withdrawals;
 mod withdraw;
 mod witness;
 mod witnesses;

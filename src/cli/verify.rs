@@ -11,6 +11,7 @@ use super::memory::{Memory, evidence_dir};
 use super::output::{GREEN, result, say};
 use super::refused::Refused;
 use super::verify_online::{News, Online};
+use super::verify_withdrawals::About;
 use super::{evidence, files};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::client::{self, LogClient};
@@ -157,7 +158,7 @@ impl Endpoint<'_> {
         if !heads.contains(latest.note()) {
             heads.push(latest.note().clone());
         }
-        let news = online.ask(&before, &seen, &latest, (verdict.release(), verdict.leaf()))?;
+        let news = online.ask(&before, &seen, &latest, About { release: verdict.release(), leaf: verdict.leaf() })?;
         let mut memory = Memory::open(self.args.state.as_deref())?;
         // Another process may have learnt something else meanwhile.
         if let Some(fork) = self.contradicted(&memory.state, &latest) {

@@ -1,12 +1,10 @@
 //! `treehead verify --online`: what the log says today, against all that was seen of it before.
 
-use std::collections::BTreeSet;
-
 use super::evidence;
 use super::exit::Failure;
 use super::fsck_evidence::rolled_back;
-use super::output::say;
 use super::refused::Refused;
+use super::verify_withdrawals::{About, Inquiry, Withdrawals};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::client::{ClientError, KeptTiles, LogClient};
 use crate::evidence::compare_heads;
@@ -14,12 +12,9 @@ use crate::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, ProofError, TreeSize, prove_prefix};
 use crate::note::NoteKey;
 use crate::policy::{Cosigned, Policy};
-use crate::release::{Publishers, Release, SpeakError};
+use crate::release::Publishers;
 use crate::state::{EndpointState, RememberedHead};
-use crate::verify::{ProvenWithdrawal, Refusal, logged_withdrawal, verify_withdrawal};
-
-/// Most withdrawals that are looked at in one run: a package has a few.
-const MAX_WITHDRAWALS: usize = 1_000;
+use crate::verify::Refusal;
 
 /// Whom to ask, and whom to believe.
 pub struct Online<'a> {
@@ -34,20 +29,18 @@ pub struct News {
     pub latest: Cosigned<Checkpoint>,
     /// Heads that are proven to be prefixes of it.
     compared: Vec<(TreeSize, Hash)>,
-    withdrawals: Vec<ProvenWithdrawal>,
-    /// Why the release may be withdrawn by somebody whom the publishers file does not know any more, or yet.
-    doubt: Option<String>,
+    withdrawals: Withdrawals,
 }
 
 impl News {
     pub fn teach(&self, state: &mut EndpointState) {
         state.confirm(&self.latest, &self.compared);
-        self.withdrawals.iter().for_each(|withdrawal| state.withdraw(withdrawal));
+        self.withdrawals.proven.iter().for_each(|withdrawal| state.withdraw(withdrawal));
     }
 
     /// Whether the release may pass as far as the log was heard.
     pub fn check(&self) -> Result<(), Failure> {
-        self.doubt.clone().map_or(Ok(()), |doubt| Err(Failure::CouldNotTell(doubt)))
+        self.withdrawals.doubt.clone().map_or(Ok(()), |doubt| Err(Failure::CouldNotTell(doubt)))
     }
 }
 
@@ -63,20 +56,26 @@ impl Online<'_> {
         Ok(latest)
     }
 
-    /// Compares all heads with the newest one, and learns of withdrawals. `seen` is the head of a proof of
-    /// `release`, which has this leaf hash.
+    /// Compares all heads with the newest one, and learns of withdrawals. `seen` is the head of the proof of
+    /// the release.
     pub fn ask(
         &self,
         state: &EndpointState,
         seen: &LogSigned<Checkpoint>,
         latest: &LogSigned<Checkpoint>,
-        (release, leaf): (&Release, &Hash),
+        release: About<'_>,
     ) -> Result<News, Refused> {
         // Before the quorum: a head that too few cosigned is as good a proof against who signed it.
         let compared = self.compare(state, seen, latest)?;
         let cosigned = self.policy.check(latest).map_err(|e| Failure::from(Refusal::Quorum(e)))?;
-        let (withdrawals, doubt) = self.withdrawals(state, latest.get().origin.as_str(), release, leaf)?;
-        Ok(News { latest: cosigned, compared, withdrawals, doubt })
+        let inquiry = Inquiry {
+            client: &self.client,
+            policy: self.policy,
+            publishers: self.publishers,
+            state,
+            origin: latest.get().origin.as_str(),
+        };
+        Ok(News { latest: cosigned, compared, withdrawals: inquiry.learn(release)? })
     }
 
     fn compare(
@@ -120,67 +119,6 @@ impl Online<'_> {
         };
         let (failure, evidence) = evidence::keep(&fork.judge(keys).map_err(Failure::from)?, &self.evidence);
         Err(Refused::Fork { origin: latest.get().origin.to_string(), evidence, failure })
-    }
-
-    /// The withdrawals of this release and of others of its package that are not known yet. That a log
-    /// hides one can't be seen here: monitors see it.
-    fn withdrawals(
-        &self,
-        state: &EndpointState,
-        origin: &str,
-        release: &Release,
-        leaf: &Hash,
-    ) -> Result<(Vec<ProvenWithdrawal>, Option<String>), Failure> {
-        let (hex, package) = (leaf.to_hex(), release.purl.package());
-        let mut leaves = BTreeSet::new();
-        let of_this = [("withdraws", hex.as_str()), ("kind", "withdrawal")];
-        let of_package = [("package", package.as_str()), ("kind", "withdrawal")];
-        for terms in [of_this, of_package] {
-            let mut before = None;
-            while leaves.len() < MAX_WITHDRAWALS {
-                let Some(found) = self.client.search(&terms, before)? else {
-                    let url = self.client.prefix();
-                    say(&format!("{url} has no search, so that it says nothing of withdrawals"));
-                    return Ok((Vec::new(), None));
-                };
-                leaves.extend(found.leaves);
-                // Never around in circles, whatever the log says.
-                if found.next.is_none_or(|next| before.is_some_and(|before| next >= before)) {
-                    break;
-                }
-                before = found.next;
-            }
-        }
-        let (mut proven, mut doubt) = (Vec::new(), None);
-        let unknown = leaves.iter().filter(|statement| !state.knows_withdrawal(origin, statement));
-        for statement in unknown.take(MAX_WITHDRAWALS) {
-            let proof = self.client.proof_of(statement)?;
-            match verify_withdrawal(&proof, self.policy, self.publishers) {
-                Ok(withdrawal) => proven.push(withdrawal),
-                Err(e) if self.is_doubt(&e, &proof, release, leaf) => {
-                    doubt = Some(format!(
-                        "the log has a withdrawal of this very release, and its publisher is not believed here ({}): {e}; update publishers.toml and run the command again",
-                        e.code()
-                    ));
-                }
-                // It may be by somebody who is not believed here, and then it withdraws nothing.
-                Err(e) => say(&format!("a withdrawal is not believed ({}): {e}", e.code())),
-            }
-        }
-        Ok((proven, doubt))
-    }
-
-    /// Whether a withdrawal is of this release, in the log, and lacks nothing but a publisher who is known
-    /// here. The log takes one only from a signer of the release, and all of those are believed: so it is
-    /// likely that its key is newer than the publishers file.
-    fn is_doubt(&self, why: &Refusal, proof: &[u8], release: &Release, leaf: &Hash) -> bool {
-        let of_key = matches!(
-            why,
-            Refusal::Publisher(SpeakError::UnknownKey { .. } | SpeakError::KeyRevoked { .. })
-        );
-        of_key
-            && logged_withdrawal(proof, self.policy)
-                .is_some_and(|withdrawal| withdrawal.leaf == *leaf && withdrawal.purl == release.purl)
     }
 }
 

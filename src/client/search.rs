@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use super::{ClientError, LogClient};
-use crate::format::FormatError;
+use crate::format::{FormatError, cap_count};
 use crate::merkle::Hash;
 use crate::proof_file::MAX_PROOF_FILE_BYTES;
 
@@ -53,6 +53,7 @@ impl LogClient {
         let page: PageText = serde_json::from_slice(&body).map_err(|e| {
             malformed(FormatError::malformed("the answer to a search", "a JSON object", e.to_string()))
         })?;
+        cap_count("the answer to a search", "rows", page.releases.len(), PAGE).map_err(malformed)?;
         let leaves = page.releases.iter().map(|row| Hash::from_hex(&row.leaf_hash));
         Ok(Some(Found { leaves: leaves.collect::<Result<_, _>>().map_err(malformed)?, next: page.next }))
     }

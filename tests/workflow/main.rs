@@ -1,5 +1,6 @@
 //! The commands end to end: the real program, real files, a served log on loopback.
 
+mod between;
 mod export;
 mod fsck;
 mod load;

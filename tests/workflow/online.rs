@@ -12,6 +12,7 @@ use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof_file::ProofFile;
 use treehead::release::{Envelope, PublisherSigner, Withdrawal};
 
+use crate::between::Between;
 use crate::program::{Server, StaticFiles, World};
 
 fn verify(file: &str, also: &str) -> String {
@@ -322,6 +323,41 @@ fn a_withdrawal_by_a_key_that_is_not_known_yet_leaves_doubt() {
     let ran = world.run(&line("2.bin").replace(" --state state", "")).done();
     assert!(ran.stderr.contains("a withdrawal is not believed (unknown-publisher)"), "{ran:?}");
     world.run(&online("1.bin", &server.url)).refused("withdrawn");
+}
+
+#[test]
+fn searches_for_withdrawals_end() {
+    let (world, server) = releases(1);
+    let page = |next: u64| Some((200, format!("{{\"releases\":[],\"next\":{next}}}").into_bytes()));
+    let before = |path: &str| path.rsplit_once("before=").map_or(1_000_000, |(_, n)| n.parse::<u64>().unwrap());
+    let searches = |path: &str, by: &str| path.starts_with("/releases?") && path.contains(by);
+    let endless = Between::before(&server.url, move |path| {
+        searches(path, "").then(|| page(before(path) - 1)).flatten()
+    });
+    world.run(&online("1.bin", &endless.url)).failed(3, "finds no end when it is searched by withdraws");
+    assert_eq!(endless.asked("/releases"), 20);
+    let circles = Between::before(&server.url, move |path| searches(path, "").then(|| page(7)).flatten());
+    world.run(&online("1.bin", &circles.url)).refused("log-malformed");
+    assert_eq!(circles.asked("/releases"), 2);
+    let long = format!("{{\"releases\":[{}]}}", vec!["{\"leaf_hash\":\"\"}"; 101].join(","));
+    let long = Between::before(&server.url, move |path| {
+        searches(path, "").then(|| (200, long.clone().into_bytes()))
+    });
+    world.run(&online("1.bin", &long.url)).refused("log-malformed");
+    assert_eq!(evidence(&world), []);
+    // A package may have that many statements; of this release everything was looked at.
+    let many = Between::before(&server.url, move |path| {
+        searches(path, "package=").then(|| page(before(path) - 1)).flatten()
+    });
+    let ran = world.run(&online("1.bin", &many.url)).done();
+    assert!(ran.stderr.contains("withdrawals of other releases were not looked for"), "{ran:?}");
+    assert_eq!(many.asked("/releases"), 22);
+    // One look is enough where it is found at once.
+    let key = PublisherSigner::from_pem(&String::from_utf8(world.read("publisher.pem")).unwrap()).unwrap();
+    withdraw(&world, &server, "1.bin", &key);
+    let passing = Between::before(&server.url, |_| None);
+    world.run(&online("1.bin", &passing.url)).refused("withdrawn");
+    assert_eq!(passing.asked("/releases"), 1);
 }
 
 /// As [`withdraw`], as soon as the log has read its publishers again.

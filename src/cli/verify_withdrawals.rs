@@ -1,0 +1,144 @@
+//! `treehead verify --online`: what the log knows of withdrawals.
+
+use super::exit::Failure;
+use super::output::say;
+use crate::client::LogClient;
+use crate::merkle::Hash;
+use crate::policy::Policy;
+use crate::release::{Publishers, Release, SpeakError};
+use crate::state::EndpointState;
+use crate::verify::{ProvenWithdrawal, Refusal, logged_withdrawal, verify_withdrawal};
+
+/// Most pages of one search. A log looks at a thousand statements for each, and a release has few others about
+/// it: twenty thousand with the digest of its first artifact are none that a person made.
+const MAX_PAGES: usize = 20;
+/// Most withdrawals that are looked at in one run: a package has a few. Those that were learnt are not asked
+/// for again, so that a package with more is learnt in several runs.
+const MAX_WITHDRAWALS: usize = 200;
+
+/// The release that is asked about.
+#[derive(Clone, Copy)]
+pub struct About<'a> {
+    pub release: &'a Release,
+    pub leaf: &'a Hash,
+}
+
+/// Where withdrawals are learnt, and who is believed.
+pub struct Inquiry<'a> {
+    pub client: &'a LogClient,
+    pub policy: &'a Policy,
+    pub publishers: &'a Publishers,
+    pub state: &'a EndpointState,
+    pub origin: &'a str,
+}
+
+/// What was learnt.
+#[derive(Default)]
+pub struct Withdrawals {
+    pub proven: Vec<ProvenWithdrawal>,
+    /// Why the release may be withdrawn by somebody whom the publishers file does not know any more, or yet.
+    pub doubt: Option<String>,
+    /// Statements that were looked at.
+    seen: Vec<Hash>,
+}
+
+impl Inquiry<'_> {
+    /// The withdrawals of a release and of others of its package that are not known yet. That a log hides one
+    /// can't be seen here: monitors see it.
+    pub fn learn(&self, about: About<'_>) -> Result<Withdrawals, Failure> {
+        let About { release, leaf } = about;
+        let (leaf, package) = (leaf.to_hex(), release.purl.package());
+        let digest = release.subjects.first().map(|subject| subject.sha256.to_hex()).unwrap_or_default();
+        let kind = ("kind", "withdrawal");
+        let mut learnt = Withdrawals::default();
+        // From a look into an index to a walk over the whole package. The second finds the same release
+        // under another leaf; the last finds others, which this endpoint may meet later without the network.
+        for (terms, is_of_release) in [
+            (&[("withdraws", leaf.as_str())][..], true),
+            (&[("digest", digest.as_str()), kind], true),
+            (&[("package", package.as_str()), kind], false),
+        ] {
+            let Some(found) = self.search(terms, is_of_release)? else {
+                let url = self.client.prefix();
+                say(&format!("{url} has no search, so that it says nothing of withdrawals"));
+                return Ok(Withdrawals::default());
+            };
+            found.iter().try_for_each(|statement| self.look(statement, about, &mut learnt))?;
+            if learnt.proven.iter().any(|known| known.withdrawal().leaf == *about.leaf) {
+                break;
+            }
+        }
+        Ok(learnt)
+    }
+
+    /// The leaves that a search finds, newest first; those of the first pages, unless all are needed.
+    fn search(&self, terms: &[(&str, &str)], all: bool) -> Result<Option<Vec<Hash>>, Failure> {
+        let (url, (field, _)) = (self.client.prefix(), terms[0]);
+        let (mut leaves, mut before) = (Vec::new(), None);
+        for _ in 0..MAX_PAGES {
+            let Some(found) = self.client.search(terms, before)? else { return Ok(None) };
+            leaves.extend(found.leaves);
+            match found.next {
+                None => return Ok(Some(leaves)),
+                Some(next) if before.is_some_and(|before| next >= before) => {
+                    return Err(Failure::refused(
+                        "log-malformed",
+                        format!(
+                            "{url} searches by {field} in circles: expected to go on before leaf {}, saw {next}",
+                            before.unwrap_or_default()
+                        ),
+                        "Nothing is known of withdrawals; tell the log's operator.",
+                    ));
+                }
+                Some(next) => before = Some(next),
+            }
+        }
+        if all {
+            return Err(Failure::CouldNotTell(format!(
+                "{url} finds no end when it is searched by {field} for withdrawals: expected at most {MAX_PAGES} pages; tell its operator"
+            )));
+        }
+        say(&format!(
+            "{url} has more statements about the package than {MAX_PAGES} pages, so that older withdrawals of other releases were not looked for"
+        ));
+        Ok(Some(leaves))
+    }
+
+    /// Fetches a withdrawal that is not known yet, and believes it or not.
+    fn look(&self, statement: &Hash, about: About<'_>, learnt: &mut Withdrawals) -> Result<(), Failure> {
+        if learnt.seen.len() >= MAX_WITHDRAWALS
+            || learnt.seen.contains(statement)
+            || self.state.knows_withdrawal(self.origin, statement)
+        {
+            return Ok(());
+        }
+        learnt.seen.push(*statement);
+        let proof = self.client.proof_of(statement)?;
+        match verify_withdrawal(&proof, self.policy, self.publishers) {
+            Ok(withdrawal) => learnt.proven.push(withdrawal),
+            Err(e) if self.is_doubt(&e, &proof, about) => {
+                learnt.doubt = Some(format!(
+                    "the log has a withdrawal of this very release, and its publisher is not believed here ({}): {e}; update publishers.toml and run the command again",
+                    e.code()
+                ));
+            }
+            // It may be by somebody who is not believed here, and then it withdraws nothing.
+            Err(e) => say(&format!("a withdrawal is not believed ({}): {e}", e.code())),
+        }
+        Ok(())
+    }
+
+    /// Whether a withdrawal is of this release, in the log, and lacks nothing but a publisher who is known
+    /// here. The log takes one only from a signer of the release, and all of those are believed: so it is
+    /// likely that its key is newer than the publishers file.
+    fn is_doubt(&self, why: &Refusal, proof: &[u8], about: About<'_>) -> bool {
+        let of_key = matches!(
+            why,
+            Refusal::Publisher(SpeakError::UnknownKey { .. } | SpeakError::KeyRevoked { .. })
+        );
+        let is_of = |leaf, purl| leaf == *about.leaf && purl == about.release.purl;
+        of_key
+            && logged_withdrawal(proof, self.policy)
+                .is_some_and(|withdrawal| is_of(withdrawal.leaf, withdrawal.purl))
+    }
+}

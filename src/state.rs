@@ -164,21 +164,23 @@ impl EndpointState {
         self.withdrawals.values().any(|known| known.statement == *statement && known.origin == origin)
     }
 
-    /// Remembers a withdrawal, which counts from then on, online or not.
+    /// Remembers a withdrawal for each who withdraws; it counts from then on, online or not.
     pub fn withdraw(&mut self, proven: &ProvenWithdrawal) {
         let Withdrawal { index, leaf, purl, subjects, reason } = proven.withdrawal();
-        let withdrawn = Withdrawn {
-            publisher: proven.publisher().to_owned(),
-            purl: purl.to_string(),
-            artifacts: Subject::digest_of_all(subjects),
-            origin: proven.head().get().origin.to_string(),
-            index: *index,
-            leaf: *leaf,
-            reason: reason.clone(),
-            statement: proven.statement(),
-        };
-        // The first stays: a reason is not changed afterwards.
-        self.withdrawals.entry(WithdrawalKey::of(&withdrawn)).or_insert(withdrawn);
+        for publisher in proven.publishers() {
+            let withdrawn = Withdrawn {
+                publisher: publisher.clone(),
+                purl: purl.to_string(),
+                artifacts: Subject::digest_of_all(subjects),
+                origin: proven.head().get().origin.to_string(),
+                index: *index,
+                leaf: *leaf,
+                reason: reason.clone(),
+                statement: proven.statement(),
+            };
+            // The first stays: a reason is not changed afterwards.
+            self.withdrawals.entry(WithdrawalKey::of(&withdrawn)).or_insert(withdrawn);
+        }
     }
 
     /// Remembers that the heads `compared` (size and root of each) are prefixes of `latest`, by tiles.

@@ -101,7 +101,7 @@ impl Withdrawal {
 impl Publishers {
     /// Checks a withdrawal against the entry at `index`, which it names: the same leaf, a release,
     /// the same purl and subjects, and withdrawn by one of the release's signers, however their
-    /// keys have changed since.
+    /// keys have changed since. Of a withdrawal with several signatures, each that may withdraw counts.
     ///
     /// # Errors
     /// [`WithdrawalError`], the first that applies.
@@ -114,10 +114,10 @@ impl Publishers {
         let withdrawal = spoken.statement().as_withdrawal().ok_or(WithdrawalError::NotAWithdrawal)?;
         let envelope = withdrawal.check_entry(index, entry)?;
         let signers = self.signer_names(&envelope);
-        if signers.iter().any(|signer| signer == spoken.publisher()) {
+        if spoken.publishers().iter().any(|publisher| signers.contains(publisher)) {
             return Ok(());
         }
-        let (publisher, expected) = (spoken.publisher().to_owned(), signers.join(" or "));
+        let (publisher, expected) = (spoken.publishers().join(" and "), signers.join(" or "));
         Err(WithdrawalError::NotThePublisher { index, publisher, expected })
     }
 }

@@ -14,7 +14,7 @@ pub struct ProvenWithdrawal {
     head: Cosigned<Checkpoint>,
     statement: Hash,
     withdrawal: Withdrawal,
-    publisher: String,
+    publishers: Vec<String>,
 }
 
 impl ProvenWithdrawal {
@@ -36,10 +36,10 @@ impl ProvenWithdrawal {
         &self.withdrawal
     }
 
-    /// Who withdraws it.
+    /// Who withdraws it: all signers that may, one at least.
     #[must_use]
-    pub fn publisher(&self) -> &str {
-        &self.publisher
+    pub fn publishers(&self) -> &[String] {
+        &self.publishers
     }
 }
 
@@ -53,10 +53,10 @@ pub fn verify_withdrawal(
     publishers: &Publishers,
 ) -> Result<ProvenWithdrawal, Refusal> {
     let Opened { head, leaf, spoken, .. } = open(proof, policy, publishers)?;
-    let publisher = spoken.publisher().to_owned();
+    let publishers = spoken.publishers().to_vec();
     match spoken.into_statement() {
         Statement::Withdrawal(withdrawal) => {
-            Ok(ProvenWithdrawal { head, statement: leaf, withdrawal, publisher })
+            Ok(ProvenWithdrawal { head, statement: leaf, withdrawal, publishers })
         }
         other => Err(Refusal::NotAWithdrawal { seen: other.kind() }),
     }

@@ -158,6 +158,16 @@ fn a_withdrawal_is_of_that_very_entry_and_by_its_signer() {
         seen(not_the_publisher).contains("rival did not release leaf 17: expected a withdrawal by vendor")
     );
 
+    // Signed by both, it is by the one who released it, whichever keyid comes first.
+    let both = Envelope::sign(good.to_payload().unwrap(), &[&vendor, &rival]).unwrap();
+    let both = publishers().verify(&both, None).unwrap();
+    let by_rival = signed_entry(&sample_release(b"x"), &[&rival]);
+    assert_eq!(publishers().check_withdrawal(&both, index(17), &entry), Ok(()));
+    let of_rival = Withdrawal::of(index(17), &by_rival, "r").unwrap();
+    let both = Envelope::sign(of_rival.to_payload().unwrap(), &[&vendor, &rival]).unwrap();
+    let both = publishers().verify(&both, None).unwrap();
+    assert_eq!(publishers().check_withdrawal(&both, index(17), &by_rival), Ok(()));
+
     let other =
         Withdrawal { purl: Purl::parse("pkg:generic/example/scanner@4.2.1").unwrap(), ..good.clone() };
     let error = seen(check(&other, 1, 17, &entry));

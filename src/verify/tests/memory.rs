@@ -343,7 +343,7 @@ fn a_withdrawal_is_believed_like_a_release() {
         let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
         verify_withdrawal(proof.as_bytes(), &policy, &publishers).map_err(|e| e.code())
     };
-    assert_eq!(ask(&proof, &scene.policy, &publishers).unwrap().publisher(), "vendor");
+    assert_eq!(ask(&proof, &scene.policy, &publishers).unwrap().publishers(), ["vendor"]);
     let refused = |proof: &str, policy: &str, publishers: &str| ask(proof, policy, publishers).unwrap_err();
     assert_eq!(refused(&scene.proof(), &scene.policy, &publishers), "not-a-withdrawal");
     assert_eq!(
@@ -381,6 +381,40 @@ fn a_fork_is_never_forgotten() {
     let bad = String::from_utf8(written).unwrap().replace("one.tlog", "\\u001b[31m");
     let error = EndpointState::parse(bad.as_bytes()).unwrap_err().to_string();
     assert!(error.contains("words without control characters"), "{error}");
+}
+
+#[test]
+fn a_withdrawal_with_two_signers_is_of_both() {
+    let seeds = [1, 9];
+    let keys = seeds.map(publisher_signer);
+    for (at, seed) in seeds.into_iter().enumerate() {
+        // Released by one alone, whichever keyid comes first.
+        let mut scene = Scene::with(|s| {
+            s.publishers +=
+                &publisher_toml("other", &[&publisher_signer(9)], &["pkg:generic/example/*"], &["build"]);
+            s.signer = publisher_signer(seed);
+        });
+        let entry = signed_entry(&scene.release, &[&keys[at]]);
+        let names = Withdrawal::of(LeafIndex::new(3).unwrap(), &entry, "it deletes what it scans").unwrap();
+        let proof = |names: &Withdrawal| {
+            let both = Envelope::sign(names.to_payload().unwrap(), &[&keys[0], &keys[1]]).unwrap().to_entry();
+            Scene::with(|s| s.entry = Box::new(move |_| both.clone())).proof()
+        };
+        let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
+        let publishers = Publishers::parse(scene.publishers.as_bytes()).unwrap();
+        let learn = |state: &mut EndpointState, names: &Withdrawal| {
+            state.withdraw(&verify_withdrawal(proof(names).as_bytes(), &policy, &publishers).unwrap());
+        };
+        // One that names this leaf and another version withdraws neither.
+        let purl = crate::release::Purl::parse("pkg:generic/example/scanner@4.1").unwrap();
+        let mut confused = EndpointState::default();
+        learn(&mut confused, &Withdrawal { purl, ..names.clone() });
+        scene.state = confused;
+        assert!(scene.verdict().is_ok(), "{at}");
+        scene.state = EndpointState::default();
+        learn(&mut scene.state, &names);
+        assert_eq!(scene.refusal().code(), "withdrawn", "{at}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The endpoint's verdict on a proof out of a log of ten million leaves with three cosigners, beside the
 //! bare signature checks that it contains: the log's, the publisher's (always Ed25519), and three
 //! witnesses'. With Ed25519 alone, with ML-DSA-44 alone, and with both, as `treehead` makes logs and
-//! witnesses: then the verdict checks nine. And how large each proof file is.
+//! witnesses: then the verdict checks nine. And how large each proof file is, and what a memory of thousands
+//! of packages and hundreds of withdrawals adds.
 //!
 //! Run with `cargo bench --bench verdict`.
 
@@ -23,6 +24,7 @@ use treehead::release::{
     Envelope, Kind, NewPublisher, PublisherSigner, Publishers, Purl, PurlPattern, Release, StatementKind,
     Subject,
 };
+use treehead::state::EndpointState;
 use treehead::verify::{Artifact, Freshness, Question, verify};
 
 const LEAVES: u64 = 10_000_000;
@@ -30,6 +32,11 @@ const ROUNDS: u32 = 2_000;
 const TIME: u64 = 1_770_000_000;
 /// What is required: verdict by bare checks.
 const GOAL: f64 = 1.1;
+/// Packages that a large endpoint remembers, and withdrawals.
+const PACKAGES: usize = 5_000;
+const WITHDRAWALS: usize = 500;
+/// What a memory may add: verdict with it by verdict without.
+const MEMORY_GOAL: f64 = 1.1;
 /// About what is signed: a checkpoint or its cosigned message, and a statement.
 const HEAD_BYTES: usize = 107;
 const STATEMENT_BYTES: usize = 450;
@@ -50,7 +57,10 @@ fn main() {
     ] {
         measure(case);
     }
-    println!("(medians of {ROUNDS} rounds, by turns; a tree of {LEAVES} leaves; the goal is at most {GOAL})");
+    println!(
+        "(medians of {ROUNDS} rounds, by turns; a tree of {LEAVES} leaves; the goal is at most {GOAL}; with a memory of\n\
+         {PACKAGES} packages and {WITHDRAWALS} withdrawals, at most {MEMORY_GOAL} times as long)"
+    );
 }
 
 fn measure(case: Case) {
@@ -76,7 +86,10 @@ fn measure(case: Case) {
 
     let signatures = case.signatures();
     assert_eq!(signatures.len(), 1 + log.len() + witnesses.len());
-    let (mut bare, mut verdict) = (Vec::new(), Vec::new());
+    let state = state(&proof);
+    let remembering = Question { state: Some(&state), ..question };
+    verify(&remembering).expect("nothing that is remembered is against it");
+    let (mut bare, mut verdict, mut remembered) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
         black_box(&signatures).iter().for_each(Signed::check);
@@ -84,18 +97,22 @@ fn measure(case: Case) {
         let start = Instant::now();
         black_box(verify(black_box(&question))).expect("the proof is good");
         verdict.push(start.elapsed());
+        let start = Instant::now();
+        black_box(verify(black_box(&remembering))).expect("the proof is good");
+        remembered.push(start.elapsed());
     }
     // Medians: what interrupts a round is not its cost.
     let median = |mut times: Vec<Duration>| {
         times.sort();
         times[times.len() / 2].as_secs_f64() * 1e6
     };
-    let (bare, verdict) = (median(bare), median(verdict));
+    let (bare, verdict, remembered) = (median(bare), median(verdict), median(remembered));
     println!(
-        "{:10} {} bare checks {bare:>7.1} µs   verdict {verdict:>7.1} µs   ratio {:.2}   proof file {:>6} bytes",
+        "{:10} {} bare checks {bare:>7.1} µs   verdict {verdict:>7.1} µs   ratio {:.2}   with a memory {:.2} of that   proof file {:>6} bytes",
         case.name,
         signatures.len(),
         verdict / bare,
+        remembered / verdict,
         proof.len()
     );
 }
@@ -121,6 +138,38 @@ impl Case {
         }
         signatures
     }
+}
+
+/// A memory written by hand: what it holds was believed once, and is not checked again.
+fn state(proof: &str) -> EndpointState {
+    let checkpoint = ProofFile::parse(proof.as_bytes()).expect("a proof file").checkpoint;
+    let head = Checkpoint::parse(checkpoint.text()).expect("a checkpoint");
+    let waiting: Vec<String> =
+        (1..16).map(|n| format!("{{\"size\":{n},\"root\":\"{}\"}}", head.root.to_base64())).collect();
+    let sequence = |n| {
+        let package = format!("pkg:generic/example/tool-{n:05}");
+        format!(
+            "{{\"publisher\":\"example-vendor\",\"package\":\"{package}\",\"channel\":\"stable\",\"sequence\":{n}}}"
+        )
+    };
+    let withdrawal = |n: usize| {
+        let leaf = Hash::digest(&n.to_be_bytes()).to_base64();
+        format!(
+            "{{\"origin\":\"log.example.com\",\"index\":{n},\"leaf\":\"{leaf}\",\"publisher\":\"example-vendor\",\
+             \"purl\":\"pkg:generic/example/tool@{n}\",\"reason\":\"it deletes what it scans\",\"statement\":\"{leaf}\"}}"
+        )
+    };
+    let note = format!("{:?}", checkpoint.to_string());
+    let text = format!(
+        "{{\"version\":2,\"logs\":[{{\"origin\":\"log.example.com\",\"proven\":{{\"size\":{},\"root\":\"{}\",\"note\":{note}}},\
+         \"unproven\":[{}]}}],\"sequences\":[{}],\"withdrawals\":[{}]}}",
+        head.size,
+        head.root.to_base64(),
+        waiting.join(","),
+        (0..PACKAGES).map(sequence).collect::<Vec<_>>().join(","),
+        (0..WITHDRAWALS).map(withdrawal).collect::<Vec<_>>().join(","),
+    );
+    EndpointState::parse(text.as_bytes()).expect("a memory")
 }
 
 fn signer(name: &str, kind: SignatureType, seed: u8) -> NoteSigner {

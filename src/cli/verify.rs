@@ -158,7 +158,12 @@ impl Endpoint<'_> {
         if !heads.contains(latest.note()) {
             heads.push(latest.note().clone());
         }
-        let news = online.ask(&before, &seen, &latest, About { release: verdict.release(), leaf: verdict.leaf() })?;
+        let news = online.ask(
+            &before,
+            &seen,
+            &latest,
+            About { release: verdict.release(), leaf: verdict.leaf() },
+        )?;
         let mut memory = Memory::open(self.args.state.as_deref())?;
         // Another process may have learnt something else meanwhile.
         if let Some(fork) = self.contradicted(&memory.state, &latest) {

@@ -132,10 +132,8 @@ impl Inquiry<'_> {
     /// here. The log takes one only from a signer of the release, and all of those are believed: so it is
     /// likely that its key is newer than the publishers file.
     fn is_doubt(&self, why: &Refusal, proof: &[u8], about: About<'_>) -> bool {
-        let of_key = matches!(
-            why,
-            Refusal::Publisher(SpeakError::UnknownKey { .. } | SpeakError::KeyRevoked { .. })
-        );
+        let of_key =
+            matches!(why, Refusal::Publisher(SpeakError::UnknownKey { .. } | SpeakError::KeyRevoked { .. }));
         let is_of = |leaf, purl| leaf == *about.leaf && purl == about.release.purl;
         of_key
             && logged_withdrawal(proof, self.policy)

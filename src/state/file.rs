@@ -20,7 +20,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EndpointState, Heads, KnownFork, MAX_UNPROVEN_HEADS, RememberedHead, SequenceKey, WithdrawalKey, Withdrawn,
+    EndpointState, Heads, KnownFork, MAX_UNPROVEN_HEADS, RememberedHead, SequenceKey, WithdrawalKey,
+    Withdrawn,
 };
 use crate::checkpoint::Checkpoint;
 use crate::format::{FormatError, cap, cap_count, quote};

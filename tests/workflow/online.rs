@@ -144,9 +144,8 @@ fn the_address_may_be_in_the_policy() {
     let (world, server) = releases(1);
     let bare = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
     world.run(&verify("1.bin", " --online")).failed(2, "expected --online URL");
-    let with_url = |line: &str| match line.starts_with("log ") {
-        true => format!("{line} {}\n", server.url),
-        false => format!("{line}\n"),
+    let with_url = |line: &str| {
+        if line.starts_with("log ") { format!("{line} {}\n", server.url) } else { format!("{line}\n") }
     };
     world.write("log/endpoint.policy", bare.lines().map(with_url).collect::<String>());
     world.run(&verify("1.bin", " --online")).done();
@@ -191,7 +190,10 @@ fn a_false_head_is_found_online_long_after_it_was_shown() {
         // Without the network, the next day, with a proof that never was in doubt: it is not forgotten.
         for line in [verify("6.bin", ""), verify("2.bin", ""), online("6.bin", &server.url)] {
             let ran = world.run(&line).refused("fork");
-            assert!(ran.stderr.contains("as was found before") && ran.stderr.contains(".tlog-fork"), "{ran:?}");
+            assert!(
+                ran.stderr.contains("as was found before") && ran.stderr.contains(".tlog-fork"),
+                "{ran:?}"
+            );
             assert!(ran.stderr.contains("verify-evidence state/evidence/"), "{ran:?}");
             assert!(ran.stderr.contains("remove the log from the policy"), "{ran:?}");
         }
@@ -315,7 +317,10 @@ fn a_withdrawal_by_a_key_that_is_not_known_yet_leaves_doubt() {
     withdraw_soon(&world, &server, "1.bin", &key);
     let line = |file: &str| online(file, &server.url).replace("log/publishers.toml", "old.toml");
     let ran = world.run(&line("1.bin")).failed(3, "a withdrawal of this very release");
-    assert!(ran.stderr.contains("(unknown-publisher)") && ran.stderr.contains("update publishers.toml"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("(unknown-publisher)") && ran.stderr.contains("update publishers.toml"),
+        "{ran:?}"
+    );
     let json = world.run(&format!("{} --json", line("1.bin"))).failed(3, "").json();
     assert_eq!((&json["ok"], &json["code"]), (&false.into(), &"could-not-tell".into()));
     assert!(json["message"].as_str().unwrap().contains("update publishers.toml"), "{json}");
@@ -329,7 +334,8 @@ fn a_withdrawal_by_a_key_that_is_not_known_yet_leaves_doubt() {
 fn searches_for_withdrawals_end() {
     let (world, server) = releases(1);
     let page = |next: u64| Some((200, format!("{{\"releases\":[],\"next\":{next}}}").into_bytes()));
-    let before = |path: &str| path.rsplit_once("before=").map_or(1_000_000, |(_, n)| n.parse::<u64>().unwrap());
+    let before =
+        |path: &str| path.rsplit_once("before=").map_or(1_000_000, |(_, n)| n.parse::<u64>().unwrap());
     let searches = |path: &str, by: &str| path.starts_with("/releases?") && path.contains(by);
     let endless = Between::before(&server.url, move |path| {
         searches(path, "").then(|| page(before(path) - 1)).flatten()

@@ -152,7 +152,7 @@ fn of_many_at_once_nobody_forgets_what_another_learnt() {
     tools(&world, &server);
     let line = |n: usize| {
         let line = verify(&format!("tool-{n}.bin"));
-        if n % 2 == 0 { format!("{line} --online {}", server.url) } else { line }
+        if n.is_multiple_of(2) { format!("{line} --online {}", server.url) } else { line }
     };
     let children: Vec<_> = (1..=TOOLS)
         .chain(1..=TOOLS)

@@ -367,5 +367,5 @@ fn several_keys_in_a_file_are_told_apart() {
     let ran = world.run("inspect keys").done();
     assert!(ran.stdout.starts_with("3 verifier keys\nname    w1.example.com\n"), "{ran:?}");
     world.write("keys", fill("$E1\n$M1\n\n"));
-    world.run("inspect keys").failed(2, "expected a proof file, a checkpoint");
+    world.run("inspect keys").failed(2, "expected a proof file, fork evidence, a checkpoint");
 }

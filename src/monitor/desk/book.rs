@@ -252,13 +252,13 @@ impl Book {
             taken.entry(entry.log.as_deref()).or_default();
         }
         let logs = taken.len();
-        let share = |(worth, entry): (u8, &Arc<Entry>)| {
+        let by_share = best_first.into_iter().map(|(worth, entry)| {
             let (count, size) = taken.get_mut(&entry.log.as_deref()).expect("each log is there");
             *count += 1;
             *size += entry.line.len();
             (*count <= alerts / logs && *size <= bytes / logs, worth, entry.number)
-        };
-        best_first.into_iter().map(share).collect()
+        });
+        by_share.collect()
     }
 
     /// Changes one, if it is there still.

@@ -140,8 +140,7 @@ pub fn of_events(shared: &Shared, events: &[Event]) -> Vec<Item> {
         (events.iter().map(|event| known(&state, event)).collect(), state.silences.clone())
     };
     let (mut seen, mut sums) = (HashSet::new(), Sums::default());
-    let item = |(event, old): (&_, Option<Known>)| {
-        let event: &Event = event;
+    let items = events.iter().zip(known).filter_map(|(event, old)| {
         let silenced = covers(&silences, event, now);
         let silently = |reach| if silenced { Reach::Silenced } else { reach };
         if event.severity != Severity::Alert {
@@ -161,8 +160,8 @@ pub fn of_events(shared: &Shared, events: &[Event]) -> Vec<Item> {
         }
         sums.add(event, silenced);
         Some(Item::plain(event, silently(Reach::Output)))
-    };
-    let mut items: Vec<Item> = events.iter().zip(known).filter_map(item).collect();
+    });
+    let mut items: Vec<Item> = items.collect();
     items.extend(sums.of_each(now).into_iter().filter_map(|sum| of_sum(shared, &sum, now)));
     items
 }

@@ -250,7 +250,8 @@ fn every_purl_that_is_named_counts() {
     assert_eq!(purls(summary(), "/subject/0/name", &uri), [PURL, engine]);
     assert_eq!(purls(summary(), "/predicate/resourceUri", &uri), [engine]);
     assert!(purls(provenance(), "/subject/0/name", "").is_empty());
-    for value in ["scanner.bin", "a pkg:generic/example/scanner@1", "pkg", "é", "https://example.com/pkg:a"] {
+    for value in ["scanner.bin", "a pkg:generic/example/scanner@1", "pkg", "é", "https://example.com/pkg:a"]
+    {
         assert!(purls(provenance(), "/subject/0/name", &format!("{value:?}")).is_empty(), "{value}");
         assert!(purls(summary(), "/predicate/resourceUri", &format!("{value:?}")).is_empty(), "{value}");
     }
@@ -284,7 +285,9 @@ fn every_purl_that_is_named_counts() {
 #[test]
 fn every_purl_has_to_be_covered_and_is_found() {
     let signer = publisher_signer(1);
-    let toml = |purls: &[&str]| publisher_toml("auditor", &[&signer], purls, &["provenance", "verification-summary"]);
+    let toml = |purls: &[&str]| {
+        publisher_toml("auditor", &[&signer], purls, &["provenance", "verification-summary"])
+    };
     let all = Publishers::parse(toml(&["pkg:generic/example/*", "pkg:deb/debian/bash"]).as_bytes()).unwrap();
     let some = Publishers::parse(toml(&["pkg:generic/example/*"]).as_bytes()).unwrap();
     let bash = "\"pkg:deb/debian/bash@5\"";
@@ -306,7 +309,10 @@ fn every_purl_has_to_be_covered_and_is_found() {
             (SearchField::Package, "pkg:deb/debian/bash"),
             (SearchField::Version, "5"),
         ] {
-            assert!(facts.terms.contains(&Term::new(field, value)) && values.matches(field, value), "{value}");
+            assert!(
+                facts.terms.contains(&Term::new(field, value)) && values.matches(field, value),
+                "{value}"
+            );
         }
     }
     // Two who may each speak for one of them don't make one who may speak for both.

@@ -54,12 +54,7 @@ fn who_signs_along_hides_no_number() {
         scene.verdict()
     };
     // Whoever's keyid comes first, both are remembered, and both are asked.
-    for (seen, then) in [
-        (&[0, 1][..], &[0][..]),
-        (&[0, 1], &[1]),
-        (&[0], &[0, 1]),
-        (&[1], &[0, 1]),
-    ] {
+    for (seen, then) in [(&[0, 1][..], &[0][..]), (&[0, 1], &[1]), (&[0], &[0, 1]), (&[1], &[0, 1])] {
         let mut scene = Scene::with(two);
         let verified = signed(&mut scene, 8, seen).unwrap();
         verified.remember_in(&mut scene.state);

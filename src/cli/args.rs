@@ -19,7 +19,8 @@ use crate::release::{Kind, Purl, PurlPattern, StatementKind};
 Start here:
   treehead demo                      the whole story on this machine, in seconds
 
-Exit codes: 0 verified or done, 1 verification failed, 2 usage, 3 could not tell (network, missing file)."
+Exit codes: 0 verified or done, 1 verification failed, 2 usage, 3 could not tell (network, missing
+file)."
 )]
 pub struct Args {
     /// Results as JSON on stdout, one object per line, for machines
@@ -50,8 +51,9 @@ With witnesses, whose operators gave you their cards:
     Init(Init),
     /// Print the policy that endpoints need for a log, as its settings say
     #[command(after_help = "\
-Example:
-  treehead policy mylog > mylog/endpoint.policy     after the witnesses in treehead.toml were changed")]
+Examples:
+  treehead policy mylog > mylog/endpoint.policy     after a change of its witnesses
+  treehead policy mylog --urls > monitor.policy     for `treehead monitor`")]
     Policy(Policy),
     /// Serve a log over HTTP until SIGINT or SIGTERM
     #[command(after_help = "Example:\n  treehead serve mylog --listen 127.0.0.1:8080")]
@@ -103,19 +105,19 @@ Examples:
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
       --online https://log.example.com --report https://monitor.example.org
 
-With --state, the endpoint remembers what it saw: it refuses older releases later, releases that were
-withdrawn, and a log that shows it another history. What proves a fork goes into the folder `evidence`
-of the state. With --online, everything remembered is compared with the log as it is today; now and then
-is enough. Reports change no verdict. docs/endpoints.md has the details.")]
+With --state, the endpoint remembers what it saw: it refuses older releases later, releases that
+were withdrawn, and a log that shows it another history. What proves a fork goes into the folder
+`evidence` of the state. With --online, everything remembered is compared with the log as it is
+today; now and then is enough. Reports change no verdict. docs/endpoints.md has the details.")]
     Verify(Verify),
     /// Check offline whether a file proves that a log signed two histories
     #[command(after_help = "\
 Example:
   treehead verify-evidence 7d5f8b1c2a3e4d6f-3-5-9a8b7c6d.tlog-fork --policy endpoint.policy
 
-Exit code 0 says that the log forked: anybody who trusts its key can check it with the same file. Exit
-code 1 says that the file proves nothing. Of the policy the keys count, not the quorum. The format, and
-what to do with such a file: docs/fork-evidence.md")]
+Exit code 0 says that the log forked: anybody who trusts its key can check it with the same file.
+Exit code 1 says that the file proves nothing. Of the policy the keys count, not the quorum. The
+format, and what to do with such a file: docs/fork-evidence.md")]
     VerifyEvidence(VerifyEvidence),
     /// Say in words what a proof file, checkpoint, entry, policy, public key or fork evidence holds
     #[command(after_help = "Example:\n  treehead inspect scanner-4.2.0.tar.gz.tlog-proof")]
@@ -123,13 +125,14 @@ what to do with such a file: docs/fork-evidence.md")]
     /// Re-hash every entry and tile of a log up to its signed root
     #[command(after_help = "\
 Examples:
-  treehead fsck mylog                                              a directory, also while it is served
-  treehead fsck http://127.0.0.1:8080 --policy endpoint.policy     anyone, from outside
-  treehead fsck http://127.0.0.1:8080 --policy endpoint.policy --since scanner-4.2.0.tar.gz.tlog-proof
+  treehead fsck mylog                                           a directory, also while it is served
+  treehead fsck http://127.0.0.1:8080 --policy endpoint.policy  anyone, from outside
+  treehead fsck http://127.0.0.1:8080 --policy endpoint.policy \\
+      --since scanner-4.2.0.tar.gz.tlog-proof
   treehead fsck mylog --rebuild                                    make sled anew from the journal
 
-Where two heads that the log signed contradict each other, it writes a .tlog-fork file, which proves that
-to anybody: treehead verify-evidence.")]
+Where two heads that the log signed contradict each other, it writes a .tlog-fork file, which proves
+that to anybody: treehead verify-evidence.")]
     Fsck(Fsck),
     /// Write a log as a static tlog-tiles tree that any web server or CDN can serve
     #[command(after_help = "\
@@ -148,15 +151,15 @@ Examples:
 It remembers one tree head for each log, and cosigns only what is proven to have grown out of it.
 Never run it on an older copy of its directory: docs/witness.md")]
     Witness(super::witness::args::Witness),
-    /// Follow logs: re-hash all they hold, tell of what is suspicious, compare tree heads with others
+    /// Follow logs: re-hash all that they hold, tell what is suspicious, compare tree heads with others
     #[command(after_help = "\
 Examples:
   treehead monitor init mymonitor --log http://127.0.0.1:8080 --policy monitor.policy
-  treehead monitor --config mymonitor/monitor.toml              until SIGINT or SIGTERM
-  treehead monitor --config mymonitor/monitor.toml --once       for cron: exit code 1 while alerts are open
+  treehead monitor --config mymonitor/monitor.toml           until SIGINT or SIGTERM
+  treehead monitor --config mymonitor/monitor.toml --once    for cron
 
-Each event is a line of JSON on standard output. What was told, and how far the monitor is, survives a
-kill: docs/monitor.md")]
+Each event is a line of JSON on standard output. What was told, and how far the monitor is, survives
+a kill. With --once, exit code 1 says that alerts are open. Settings and events: docs/monitor.md")]
     Monitor(super::monitor::args::Monitor),
     /// Drive a log with appends, measure, and check that what it acknowledged is in it
     #[command(after_help = "\
@@ -177,15 +180,16 @@ Examples:
   treehead backup mylog /backup/mylog
   treehead backup mylog /safe/mylog --with-key     with the secret key: keep it as you keep that
 
-Works while the log is served. Run again, it copies what is new. Everything is read back and re-hashed
-up to the signed root before the backup counts. `treehead restore` makes a log of it.")]
+Works while the log is served. Run again, it copies what is new. Everything is read back and
+re-hashed up to the signed root before the backup counts. `treehead restore` makes a log of it.")]
     Backup(Backup),
     /// Make a log of a backup; never in place of a newer one
     #[command(after_help = "\
 Example:
   treehead restore /backup/mylog mylog
 
-A backup is older than what the world has seen. Before the restored log is served, bring it up to that:
+A backup is older than what the world has seen. Before the restored log is served, bring it up to
+that:
   treehead repair mylog --from https://mirror.example.com/log")]
     Restore(Restore),
     /// Mend a damaged log with entries of a backup, an export or a mirror
@@ -195,8 +199,9 @@ Examples:
   treehead repair mylog --from /var/www/log                      an export
   treehead repair mylog --from https://mirror.example.com/log    any tlog-tiles log or mirror
 
-The server must not run. What checks of the log's own journal is kept, the rest is fetched, and all of it
-is compared with the signed root before anything is replaced. The old journal stays beside the new one.")]
+The server must not run. What checks of the log's own journal is kept, the rest is fetched, and all
+of it is compared with the signed root before anything is replaced. The old journal stays beside the
+new one.")]
     Repair(Repair),
 }
 
@@ -417,11 +422,11 @@ pub struct Verify {
     /// Refuse proofs that no witness cosigned lately, as in 24h, 90m or 7d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_age: Option<u64>,
-    /// Ask the log as well, at the address in the policy unless one is given: its newest head has to
-    /// continue all that was seen, and withdrawals are learnt
+    /// Ask the log as well, at this address or the one in the policy: its newest tree head has to continue
+    /// all that was seen, and releases that were withdrawn since are refused
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     pub online: Option<String>,
-    /// Post the tree heads that were seen to a monitor's /gossip, which compares them with others'
+    /// Send the tree heads that were seen to this monitor, which compares them with the log's own
     #[arg(long, value_name = "URL")]
     pub report: Option<String>,
 }

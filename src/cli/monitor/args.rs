@@ -13,7 +13,7 @@ pub struct Monitor {
     /// Settings of the monitor
     #[arg(long, value_name = "FILE", required = true)]
     pub config: Option<PathBuf>,
-    /// Follow every log to its present head, tell, and end: for cron
+    /// Follow every log to its present head, deliver what there is to tell, and end: for cron
     #[arg(long)]
     pub once: bool,
     #[command(subcommand)]

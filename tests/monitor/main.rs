@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod gossip;
+#[cfg(feature = "cli")]
+mod kill_nine;
 mod lies;
 mod statements;
 mod world;

@@ -1,11 +1,20 @@
 //! The commands end to end: the real program, real files, a served log on loopback.
 
+
+#[allow(dead_code, reason = "shared with the tests of the desk")]
+#[path = "../common/receiver.rs"]
 mod between;
+mod receiver;
 mod export;
 mod fsck;
 mod load;
 mod many;
 mod middleman;
+mod monitor;
+mod monitor_fork;
+mod monitor_settings;
+mod monitor_tells;
+mod monitoring;
 mod one;
 mod online;
 mod program;

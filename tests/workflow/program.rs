@@ -73,11 +73,9 @@ impl World {
     pub fn witnessed() -> Self {
         let world = Self { temp: tempfile::tempdir().expect("a directory") };
         for number in 1..=3 {
-            // Free a moment ago, and the card has to name it.
-            let port =
-                TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-            let name = format!("w{number}.example.com");
-            world.run(&format!("witness init w{number} --name {name} --listen 127.0.0.1:{port}")).done();
+            // The card has to name it.
+            let (name, address) = (format!("w{number}.example.com"), Self::free_address());
+            world.run(&format!("witness init w{number} --name {name} --listen {address}")).done();
         }
         let cards = "--witness w1/card.toml --witness w2/card.toml --witness w3/card.toml";
         world.run(&format!("init log --origin {ORIGIN} --quorum 2 {cards}")).done();
@@ -139,15 +137,26 @@ impl World {
         self.start("serve log --listen 127.0.0.1:0")
     }
 
+    /// An address that was free a moment ago, for who has to be named before it runs.
+    pub fn free_address() -> String {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        free.expect("a port").to_string()
+    }
+
     /// Serves a witness where its card says.
     pub fn serve_witness(&self, number: u32) -> Server {
         self.start(&format!("witness w{number}"))
     }
 
     /// Runs a command that serves something.
-    fn start(&self, line: &str) -> Server {
+    pub fn start(&self, line: &str) -> Server {
+        self.start_with(line, " serving ", Stdio::null())
+    }
+
+    /// The same, which says what it does in this word, and whose results go there.
+    pub fn start_with(&self, line: &str, says: &str, stdout: Stdio) -> Server {
         let mut child = self.command(line);
-        let mut child = child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut child = child.stdout(stdout).stderr(Stdio::piped()).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let mut talk = String::new();
         let url = loop {
@@ -158,8 +167,7 @@ impl World {
             let line = line.expect("text");
             talk += &format!("{line}\n");
             // A witness that does not answer is named with its URL, too.
-            if let Some((_, url)) = line.split_once(" serving ").and_then(|(_, rest)| rest.split_once("url="))
-            {
+            if let Some((_, url)) = line.split_once(says).and_then(|(_, rest)| rest.split_once("url=")) {
                 break url.trim().to_owned();
             }
         };

@@ -1,0 +1,101 @@
+//! Settings of a monitor that can't be meant: said before anything is done, with the line.
+
+use crate::program::World;
+
+const LOG: &str = "[[log]]\nurl = \"http://127.0.0.1:1\"\npolicy = \"log/endpoint.policy\"\n";
+
+#[test]
+fn what_can_t_be_meant_is_named_with_its_line() {
+    let world = World::new();
+    let opaque = World::opaque();
+    world.write("bare.policy", world.read("log/endpoint.policy"));
+    let both = [world.read("log/endpoint.policy"), opaque.read("log/endpoint.policy")].concat();
+    let both = String::from_utf8(both).unwrap().replacen("quorum none\n", "", 1);
+    world.write("both.policy", both);
+    world.write("good.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    world.chmod("good.secret", 0o600);
+    let webhook = |secret: &str| {
+        format!("[[webhook]]\nname = \"on-call\"\nurl = \"http://127.0.0.1:1/hook\"\nsecret = \"{secret}\"\n")
+    };
+    let digest = "[[watch]]\nname = \"w\"\ndigests = [\"abc\"]\n";
+    for (settings, line, says) in [
+        ("intervall = \"60s\"\n".to_owned() + LOG, 1, "unknown field `intervall`"),
+        (LOG.to_owned() + "stalled_after = \"1h\"\n", 4, "unknown field `stalled_after`"),
+        (LOG.to_owned() + "stall_after = \"1 hour\"\n", 4, "expected a time like 90s, 10m, 24h or 7d"),
+        ("# nothing\ninterval = \"0s\"\n".to_owned() + LOG, 2, "an interval from 1s to 1d, saw 0 s"),
+        ("interval = \"2d\"\n".to_owned() + LOG, 1, "an interval from 1s to 1d, saw 172800 s"),
+        ("interval = 60\n".to_owned() + LOG, 1, "integer `60`, expected a string"),
+        ("\nparallel = 17\n".to_owned() + LOG, 2, "parallel from 1 to 16, saw 17"),
+        (format!("{LOG}\n{LOG}"), 5, "each log in one [[log]] block, saw log.example.com/releases twice"),
+        (LOG.to_owned() + "start = \"heads\"\n", 1, "start to be beginning or head, saw \"heads\""),
+        (LOG.to_owned() + "profile = \"any\"\n", 1, "profile to be release or opaque, saw \"any\""),
+        (LOG.to_owned() + "expect_packages = [\"scanner\"]\n", 1, "saw \"scanner\""),
+        (LOG.replace("log/endpoint", "both"), 1, "`origin = \"...\"` beside a policy with more than one log"),
+        (LOG.to_owned() + "origin = \"other\"\n", 1, "an origin that the policy trusts, saw \"other\""),
+        (LOG.replace("url", "# url"), 1, "a url for log.example.com/releases, here or on its line"),
+        (LOG.to_owned() + "[[watch]]\nname = \"w\"\nkinds = [\"builds\"]\n", 4, "kinds out of build, update"),
+        (LOG.to_owned() + "[[watch]]\nname = \"a b\"\n", 4, "the name of a watch, 1 to 64 bytes"),
+        (LOG.to_owned() + "[[watch]]\nname = \"w\"\npackages = [\"scanner*\"]\n", 4, "saw \"scanner*\""),
+        (LOG.to_owned() + digest, 4, "abc"),
+        (LOG.to_owned() + "[[peer]]\nname = \"\"\nurl = \"http://127.0.0.1:1\"\n", 4, "the name of a peer"),
+        (LOG.to_owned() + &webhook("good.secret") + "events = [\"forks\"]\n", 4, "saw \"forks\""),
+        (LOG.to_owned() + &webhook("good.secret").replace("http:", "ftp:"), 4, "ftp://"),
+        (LOG.replace("http://", ""), 1, "url to be http://HOST[:PORT][/PREFIX] or https://..., saw"),
+        (LOG.to_owned() + "[[peer]]\nname = \"p\"\nurl = \"127.0.0.1:1\"\n", 4, "url to be http://HOST"),
+        (
+            LOG.to_owned() + "[[command]]\nname = \"mail\"\nargv = []\n",
+            4,
+            "a program, and its arguments, saw nothing",
+        ),
+    ] {
+        world.write("monitor.toml", &settings);
+        let ran = world.run("monitor --once --config monitor.toml").failed(2, says);
+        let place = format!(" malformed at line {line}: expected ");
+        assert!(ran.stderr.starts_with("error: monitor.toml: a"), "{settings}{ran:?}");
+        assert!(ran.stderr.contains(&place), "{settings}{ran:?}");
+        assert!(ran.stdout.is_empty() && !world.path("state").exists(), "{settings}{ran:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_as_a_whole_or_with_another_file_is_named() {
+    let world = World::new();
+    world.write("open.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    world.chmod("open.secret", 0o640);
+    world.write("wrong.secret", "hunter2\n");
+    world.chmod("wrong.secret", 0o600);
+    let webhook = |name: &str, secret: &str| {
+        format!(
+            "[[webhook]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:1/hook\"\nsecret = \"{secret}.secret\"\n"
+        )
+    };
+    let peer = "[[peer]]\nname = \"p\"\nurl = \"http://127.0.0.1:1\"\n";
+    let command = "[[command]]\nname = \"mail\"\nargv = [\"true\"]\n";
+    for (settings, exit, says) in [
+        (String::new(), 2, "monitor.toml: a configuration is malformed: expected a [[log]] block"),
+        (LOG.replace("log/", "nowhere/"), 3, "could not read nowhere/endpoint.policy"),
+        (LOG.replace("log/endpoint.policy", "publisher.pub"), 2, "publisher.pub: a policy is malformed"),
+        (LOG.to_owned() + "publishers = \"nowhere.toml\"\n", 3, "nowhere.toml"),
+        (LOG.to_owned() + "publishers = \"log/endpoint.policy\"\n", 2, "log/endpoint.policy"),
+        (LOG.to_owned() + "expect = \"publisher.pub\"\n", 2, "publisher.pub"),
+        (
+            LOG.to_owned() + &webhook("a", "open"),
+            2,
+            "open.secret holds a secret that others can read: expected mode 600, saw 640",
+        ),
+        (LOG.to_owned() + &webhook("a", "nowhere"), 3, "could not read nowhere.secret"),
+        (LOG.to_owned() + &webhook("a", "wrong"), 2, "wrong.secret: "),
+        (LOG.to_owned() + peer + peer, 2, "each peer once, saw \"peer p\" twice"),
+        (LOG.to_owned() + command + command, 2, "mail"),
+    ] {
+        world.write("monitor.toml", &settings);
+        let ran = world.run("monitor --once --config monitor.toml").failed(exit, says);
+        assert!(ran.stdout.is_empty(), "{settings}{ran:?}");
+        assert!(!ran.stderr.contains("hunter2"), "secrets are not shown: {ran:?}");
+    }
+    world.run("monitor --once --config nowhere.toml").failed(3, "could not read nowhere.toml");
+    // Said at once, before any log is asked.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    world.write("monitor.toml", format!("listen = \"{}\"\n{LOG}", taken.local_addr().unwrap()));
+    world.run("monitor --config monitor.toml").failed(3, "choose another in the settings");
+}

@@ -1,10 +1,10 @@
 //! The commands end to end: the real program, real files, a served log on loopback.
 
-
-#[allow(dead_code, reason = "shared with the tests of the desk")]
 #[path = "../common/receiver.rs"]
-mod between;
+#[allow(dead_code, reason = "shared with the tests of the desk")]
 mod receiver;
+
+mod between;
 mod export;
 mod fsck;
 mod load;

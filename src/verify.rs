@@ -399,7 +399,12 @@ fn check_artifact(artifact: Artifact<'_>, release: &Release) -> Result<(), Refus
     }
 }
 
-fn check_freshness(
+/// Step 7 alone: whether a quorum cosigned this head, not too long ago and not in the future. For a newer
+/// head than the proof's, which was found to continue it: what is in the one is in the other.
+///
+/// # Errors
+/// [`Refusal::Stale`] and [`Refusal::FromTheFuture`].
+pub fn check_freshness(
     policy: &Policy,
     head: &Cosigned<Checkpoint>,
     freshness: Freshness,

@@ -419,7 +419,8 @@ pub struct Verify {
     /// Directory in which this endpoint remembers what it saw
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// Refuse proofs that no witness cosigned lately, as in 24h, 90m or 7d
+    /// Refuse proofs that no quorum of witnesses cosigned lately, as in 24h, 90m or 7d; with --online it is the
+    /// log's newest head that they have to have cosigned
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_age: Option<u64>,
     /// Ask the log as well, at this address or the one in the policy: its newest tree head has to continue

@@ -18,11 +18,13 @@ use crate::client::{self, LogClient};
 use crate::evidence_dir::EvidenceDir;
 use crate::merkle::Hash;
 use crate::note::Note;
-use crate::policy::{MAX_POLICY_BYTES, Policy, WitnessedBy};
+use crate::policy::{Cosigned, MAX_POLICY_BYTES, Policy, WitnessedBy};
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers, format_time};
 use crate::state::{EndpointState, MAX_UNPROVEN_HEADS};
-use crate::verify::{Artifact, Freshness, Question, Refusal, VerifiedRelease, verify};
+use crate::verify::{
+    Artifact, Freshness, Question, Refusal, VerifiedRelease, check_freshness, verify,
+};
 
 pub fn run(args: &Verify, json: bool) -> CliResult {
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
@@ -82,11 +84,25 @@ impl Endpoint<'_> {
             proof: &self.proof,
             policy: self.policy,
             publishers: self.publishers,
-            freshness: Freshness { now: self.now, max_age: self.args.max_age },
+            freshness: self.freshness_of_proof(),
             state: Some(state),
             package: self.args.purl.as_ref(),
         });
         verdict.map_err(|refusal| self.refused(refusal, state))
+    }
+
+    /// Proofs are made once and shipped for years; where the log is asked, it is its newest head that has to
+    /// be fresh.
+    fn freshness_of_proof(&self) -> Freshness {
+        let max_age = self.args.max_age.filter(|_| self.args.online.is_none());
+        Freshness { now: self.now, max_age }
+    }
+
+    /// What the log said against the release, and whether it said so lately.
+    fn check_news(&self, news: &News) -> Result<(), Failure> {
+        news.check()?;
+        let freshness = Freshness { now: self.now, max_age: self.args.max_age };
+        Ok(check_freshness(self.policy, &news.latest, freshness)?)
     }
 
     /// A fork is not only refused: both heads are kept, which prove it to anybody. Whatever else is wrong with
@@ -170,7 +186,7 @@ impl Endpoint<'_> {
             return Err(fork);
         }
         news.teach(&mut memory.state);
-        let verdict = self.judge(&memory.state).and_then(|verdict| Ok(news.check().map(|()| verdict)?));
+        let verdict = self.judge(&memory.state).and_then(|verdict| Ok(self.check_news(&news).map(|()| verdict)?));
         if let Ok(verdict) = &verdict {
             verdict.remember_in(&mut memory.state);
             // Its head was compared, too.
@@ -213,12 +229,23 @@ pub fn cosigners(cosignatures: &[WitnessedBy]) -> Vec<String> {
     latest.into_iter().map(|(name, time)| format!("{name} at {}", format_time(time))).collect()
 }
 
+fn witnesses_of(head: &Cosigned<Checkpoint>) -> Vec<String> {
+    head.cosignatures().iter().map(|c| format!("{} at {}", c.witness, format_time(c.time))).collect()
+}
+
+fn online_in_words(news: &News) -> String {
+    let head = &news.latest;
+    let by = match head.cosignatures() {
+        [] => String::new(),
+        witnesses => format!(", cosigned by {}", cosigners(witnesses).join(", ")),
+    };
+    format!("online     the log has {} leaves now{by}, and continues all that was seen\n", head.get().size)
+}
+
 fn tell(file: &Path, verdict: &VerifiedRelease, news: Option<&News>, json: bool) -> CliResult {
     let (release, head) = (verdict.release(), verdict.head());
     let checkpoint = head.get();
-    let witnesses: Vec<String> =
-        head.cosignatures().iter().map(|c| format!("{} at {}", c.witness, format_time(c.time))).collect();
-    let by = if witnesses.is_empty() {
+    let by = if head.cosignatures().is_empty() {
         "none required".to_owned()
     } else {
         cosigners(head.cosignatures()).join(", ")
@@ -228,18 +255,16 @@ fn tell(file: &Path, verdict: &VerifiedRelease, news: Option<&News>, json: bool)
     let source = release.source.as_ref().map_or(String::new(), |source| {
         format!("source     {} {}:{}\n", source.uri, source.digest.0, source.digest.1)
     });
-    let latest = news.map(|news| news.latest.get().size);
-    let online = latest.map_or_else(String::new, |size| {
-        format!("online     the log has {size} leaves now, and continues all that was seen\n")
-    });
+    let online = news.map_or_else(String::new, online_in_words);
     let mut object = json!({
         "ok": true, "code": "verified", "purl": release.purl.as_str(), "kind": release.kind.as_str(),
         "channel": release.channel, "sequence": release.sequence, "publisher": verdict.publisher(),
         "origin": checkpoint.origin.as_str(), "index": verdict.index().get(),
-        "tree_size": checkpoint.size.get(), "witnesses": witnesses, "audience": release.audience,
+        "tree_size": checkpoint.size.get(), "witnesses": witnesses_of(head), "audience": release.audience,
     });
-    if let Some(size) = latest {
-        object["latest_tree_size"] = size.get().into();
+    if let Some(news) = news {
+        object["latest_tree_size"] = news.latest.get().size.get().into();
+        object["latest_witnesses"] = witnesses_of(&news.latest).into();
     }
     result(
         json,

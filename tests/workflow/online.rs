@@ -12,7 +12,7 @@ use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof_file::ProofFile;
 use treehead::release::{Envelope, PublisherSigner, Withdrawal};
 
-use crate::between::Between;
+use crate::between::{Between, get};
 use crate::program::{Server, StaticFiles, World};
 
 fn verify(file: &str, also: &str) -> String {
@@ -203,6 +203,61 @@ fn a_false_head_is_found_online_long_after_it_was_shown() {
     }
 }
 
+const LONG_AGO: u64 = 1_770_000_000;
+
+fn witness() -> NoteSigner {
+    let name = KeyName::new("witness.example").unwrap();
+    NoteSigner::from_seed(name, SignatureType::CosignatureEd25519, &[7; 32])
+}
+
+/// From now on the endpoint wants this witness's cosignature, which the log itself does not have.
+fn watched(world: &World) {
+    let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
+    let with = policy.replace("quorum none", &format!("witness w {}\nquorum w", witness().public()));
+    assert_ne!(with, policy);
+    world.write("log/endpoint.policy", with);
+}
+
+fn cosigned_at(mut note: Note, time: u64) -> Note {
+    let head = Checkpoint::parse(note.text()).unwrap();
+    note.push(cosign(&head, &witness(), time));
+    note
+}
+
+#[test]
+fn online_it_is_the_newest_head_that_has_to_be_fresh() {
+    let (world, server) = releases(1);
+    watched(&world);
+    let old = proof(&world, "1.bin");
+    let old = ProofFile { checkpoint: cosigned_at(old.checkpoint.clone(), LONG_AGO), ..old };
+    world.write("1.bin.tlog-proof", old.to_string());
+    publish(&world, &server, 2);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let with_head_of = |time: u64| {
+        let log = server.url.clone();
+        Between::before(&server.url, move |path| {
+            let cosigned = || {
+                let note = Note::parse(&get(&log, path).1).unwrap();
+                (200, cosigned_at(note, time).to_string().into_bytes())
+            };
+            (path == "/checkpoint").then(cosigned)
+        })
+    };
+    let line = |url: &str| format!("{} --max-age 24h", online("1.bin", url));
+    world.run(&format!("{} --max-age 24h", verify("1.bin", ""))).refused("stale");
+    let fresh = with_head_of(now);
+    let ran = world.run(&line(&fresh.url)).done();
+    let told = "online     the log has 2 leaves now, cosigned by witness.example at 2";
+    assert!(ran.stdout.contains(told), "{ran:?}");
+    let json = world.run(&format!("{} --json", line(&fresh.url))).done().json();
+    let by = json["latest_witnesses"][0].as_str().unwrap();
+    assert!(by.starts_with("w at 2") && json["witnesses"][0] == "w at 2026-02-02T02:40:00Z", "{json}");
+    world.run(&line(&with_head_of(LONG_AGO).url)).refused("stale");
+    world.run(&online("1.bin", &with_head_of(LONG_AGO).url)).done();
+    // A clock that is wrong is one, whatever age is allowed.
+    world.run(&online("1.bin", &with_head_of(now + 86_400).url)).refused("from-the-future");
+}
+
 #[test]
 fn a_fork_is_told_whatever_else_is_wrong() {
     // The artifact was swapped as well.
@@ -224,15 +279,9 @@ fn a_fork_is_told_whatever_else_is_wrong() {
     assert_eq!(evidence(&world), [(4, 6)]);
     // Nobody cosigned the head that the log serves now: it signed it all the same.
     std::fs::remove_dir_all(world.path("state")).unwrap();
-    let name = KeyName::new("witness.example").unwrap();
-    let witness = NoteSigner::from_seed(name, SignatureType::CosignatureEd25519, &[7; 32]);
-    let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
-    let watched = policy.replace("quorum none", &format!("witness w {}\nquorum w", witness.public()));
-    world.write("log/endpoint.policy", watched);
-    let cosigned = |mut proof: ProofFile| {
-        let head = Checkpoint::parse(proof.checkpoint.text()).unwrap();
-        proof.checkpoint.push(cosign(&head, &witness, 1_770_000_000));
-        proof.to_string()
+    watched(&world);
+    let cosigned = |proof: ProofFile| {
+        ProofFile { checkpoint: cosigned_at(proof.checkpoint, LONG_AGO), ..proof }.to_string()
     };
     world.write("7.bin.tlog-proof", cosigned(proof(&world, "7.bin")));
     world.run(&online("7.bin", &server.url)).refused("no-quorum");

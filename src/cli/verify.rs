@@ -262,6 +262,9 @@ fn tell(file: &Path, verdict: &VerifiedRelease, news: Option<&News>, json: bool)
         "origin": checkpoint.origin.as_str(), "index": verdict.index().get(),
         "tree_size": checkpoint.size.get(), "witnesses": witnesses_of(head), "audience": release.audience,
     });
+    // For machines that have to know: nobody told of withdrawals, or what was told is learnt.
+    let learnt = news.is_some_and(News::asked_for_withdrawals);
+    object["withdrawals"] = if learnt { "learnt" } else { "not-asked" }.into();
     if let Some(news) = news {
         object["latest_tree_size"] = news.latest.get().size.get().into();
         object["latest_witnesses"] = witnesses_of(&news.latest).into();

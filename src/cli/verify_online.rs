@@ -38,6 +38,11 @@ impl News {
         self.withdrawals.proven.iter().for_each(|withdrawal| state.withdraw(withdrawal));
     }
 
+    /// Whether the log was asked for withdrawals, and answered.
+    pub const fn asked_for_withdrawals(&self) -> bool {
+        self.withdrawals.asked
+    }
+
     /// Whether the release may pass as far as the log was heard.
     pub fn check(&self) -> Result<(), Failure> {
         self.withdrawals.doubt.clone().map_or(Ok(()), |doubt| Err(Failure::CouldNotTell(doubt)))

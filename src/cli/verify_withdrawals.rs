@@ -38,6 +38,8 @@ pub struct Withdrawals {
     pub proven: Vec<ProvenWithdrawal>,
     /// Why the release may be withdrawn by somebody whom the publishers file does not know any more, or yet.
     pub doubt: Option<String>,
+    /// Whether the log has a search, so that it said something of withdrawals at all.
+    pub asked: bool,
     /// Statements that were looked at.
     seen: Vec<Hash>,
 }
@@ -50,7 +52,7 @@ impl Inquiry<'_> {
         let (leaf, package) = (leaf.to_hex(), release.purl.package());
         let digest = release.subjects.first().map(|subject| subject.sha256.to_hex()).unwrap_or_default();
         let kind = ("kind", "withdrawal");
-        let mut learnt = Withdrawals::default();
+        let mut learnt = Withdrawals { asked: true, ..Withdrawals::default() };
         // From a look into an index to a walk over the whole package. The second finds the same release
         // under another leaf; the last finds others, which this endpoint may meet later without the network.
         for (terms, is_of_release) in [

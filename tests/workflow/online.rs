@@ -163,8 +163,12 @@ fn a_log_that_shows_less_than_it_showed_is_refused() {
     world.run("export log out").done();
     let old = StaticFiles::serve(&world.path("out"));
     // Static files have no search: said, and no more.
-    let ran = world.run(&online("1.bin", &old.url)).done();
+    let ran = world.run(&format!("{} --json", online("1.bin", &old.url))).done();
     assert!(ran.stderr.contains("has no search"), "{ran:?}");
+    assert_eq!(ran.json()["withdrawals"], "not-asked", "machines can see it, too");
+    let json = |line: &str| world.run(&format!("{line} --json")).done().json();
+    assert_eq!(json(&online("1.bin", &server.url))["withdrawals"], "learnt");
+    assert_eq!(json(&verify("1.bin", ""))["withdrawals"], "not-asked");
     publish(&world, &server, 2);
     world.run(&online("2.bin", &old.url)).refused("log-rolled-back");
     world.run(&online("2.bin", &server.url)).done();

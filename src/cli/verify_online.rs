@@ -1,16 +1,18 @@
 //! `treehead verify --online`: what the log says today, against all that was seen of it before.
 
-use super::evidence;
+use std::fs;
+
 use super::exit::Failure;
 use super::fsck_evidence::rolled_back;
 use super::refused::Refused;
 use super::verify_withdrawals::{About, Inquiry, Withdrawals};
+use super::{evidence, files};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::client::{ClientError, KeptTiles, LogClient};
-use crate::evidence::compare_heads;
+use crate::evidence::{compare_heads, file_name_prefix};
 use crate::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, ProofError, TreeSize, prove_prefix};
-use crate::note::NoteKey;
+use crate::note::{KeyName, Note, NoteKey};
 use crate::policy::{Cosigned, Policy};
 use crate::release::Publishers;
 use crate::state::{EndpointState, RememberedHead};
@@ -105,11 +107,34 @@ impl Online<'_> {
             }
             compared.push((known.size, known.root));
         }
-        let largest = known.iter().map(|known| known.size).fold(seen.get().size, TreeSize::max);
-        if head.size < largest {
-            return Err(rolled_back(largest, head.size).into());
+        let remembered = known.iter().map(|known| (known.size, known.note.clone()));
+        let own = (seen.get().size, Some(seen.verified_note()));
+        match remembered.chain([own]).max_by_key(|(size, _)| *size) {
+            Some((largest, note)) if head.size < largest => {
+                Err(self.rolled_back(&head.origin, (largest, note), head.size).into())
+            }
+            _ => Ok(compared),
         }
-        Ok(compared)
+    }
+
+    /// The log shows less than it showed. The head that says so is written out, so that it can be shown to
+    /// others, and the log be asked again.
+    fn rolled_back(&self, origin: &KeyName, seen: (TreeSize, Option<Note>), served: TreeSize) -> Failure {
+        let (largest, note) = seen;
+        let failure = rolled_back(largest, served);
+        let Some(note) = note else { return failure };
+        let dir = self.evidence.path();
+        let path = dir.join(format!("{}{largest}.checkpoint", file_name_prefix(origin)));
+        let written = fs::create_dir_all(dir).map_err(|e| Failure::io("create", dir, &e));
+        match written.and_then(|()| files::replace(&path, note.to_string().as_bytes())) {
+            Ok(()) => {
+                let (path, url) = (path.display(), self.client.prefix());
+                failure.and(&format!(
+                    "the head that it showed before is in {path}; `treehead fsck {url} --policy FILE --since {path}` asks the log for it again"
+                ))
+            }
+            Err(e) => failure.and(&format!("the head that it showed before is:\n{note}({})", e.message())),
+        }
     }
 
     fn compare_signed(

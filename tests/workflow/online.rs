@@ -176,6 +176,25 @@ fn a_log_that_shows_less_than_it_showed_is_refused() {
     let line = online("2.bin", &old.url);
     let ran = world.run(&line).refused("log-rolled-back");
     assert!(ran.stderr.contains("expected at least size 2, saw 1"), "{ran:?}");
+    // The head that it showed is a file, and the command that is named asks for it again.
+    let command = ran.stderr.split('`').nth(1).unwrap().strip_prefix("treehead ").unwrap();
+    let command = command.replace("FILE", "log/endpoint.policy");
+    let kept = command.rsplit(' ').next().unwrap();
+    assert!(kept.starts_with("state/evidence/") && kept.ends_with("-2.checkpoint"), "{command}");
+    let head = Checkpoint::parse(Note::parse(&world.read(kept)).unwrap().text()).unwrap();
+    assert_eq!(head.size.get(), 2);
+    world.run(&command).refused("log-rolled-back");
+    world.run(&command.replace(&old.url, &server.url)).done();
+    std::fs::remove_file(world.path(kept)).unwrap();
+    // Of a memory of version 1 there is nothing to show.
+    let state = format!(
+        "{{\"version\":1,\"logs\":[{{\"origin\":\"{}\",\"size\":9,\"root\":\"{}\"}}],\"sequences\":[]}}",
+        head.origin,
+        Hash::EMPTY_ROOT.to_base64()
+    );
+    world.write("state/state.json", state);
+    let ran = world.run(&line).refused("log-rolled-back");
+    assert!(!ran.stderr.contains(".checkpoint"), "{ran:?}");
     assert_eq!(evidence(&world), [], "no fork is shown by that");
 }
 

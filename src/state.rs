@@ -183,6 +183,12 @@ impl EndpointState {
         }
     }
 
+    /// Remembers a head that is to be proven later.
+    pub fn see(&mut self, head: &Cosigned<Checkpoint>) {
+        let (head, note) = (head.get(), head.verified_note());
+        self.logs.entry(head.origin.to_string()).or_default().remember(RememberedHead::of(head, Some(note)));
+    }
+
     /// Remembers that the heads `compared` (size and root of each) are prefixes of `latest`, by tiles.
     pub fn confirm(&mut self, latest: &Cosigned<Checkpoint>, compared: &[(TreeSize, Hash)]) {
         let (head, note) = (latest.get(), latest.verified_note());

@@ -108,7 +108,7 @@ impl Endpoint<'_> {
     /// A fork is not only refused: both heads are kept, which prove it to anybody. Whatever else is wrong with
     /// the proof, or with the artifact, the log's signature on its head is enough for that.
     fn refused(&self, refusal: Refusal, state: &EndpointState) -> Refused {
-        if let Some(fork) = self.head().and_then(|head| self.contradicted(state, &head)) {
+        if let Some(fork) = self.head().and_then(|head| self.contradicted(state, head.get(), head.note())) {
             return fork;
         }
         let evidence = match &refusal {
@@ -124,10 +124,9 @@ impl Endpoint<'_> {
 
     /// The fork, if something remembered contradicts a head that the log signed. It may not be provable to
     /// others: a key may have been taken off the policy since the other head was remembered.
-    fn contradicted(&self, state: &EndpointState, head: &LogSigned<Checkpoint>) -> Option<Refused> {
-        let (seen, origin) = (head.get(), head.get().origin.to_string());
-        let known = state.contradiction(seen)?;
-        let proven = state.fork_evidence(seen, head.note()).map(|fork| fork.judge(&self.policy.log_keys()));
+    fn contradicted(&self, state: &EndpointState, seen: &Checkpoint, note: &Note) -> Option<Refused> {
+        let (known, origin) = (state.contradiction(seen)?, seen.origin.to_string());
+        let proven = state.fork_evidence(seen, note).map(|fork| fork.judge(&self.policy.log_keys()));
         let (failure, evidence) = match proven {
             Some(Ok(fork)) => evidence::keep(&fork, &self.evidence),
             _ => {
@@ -182,7 +181,9 @@ impl Endpoint<'_> {
         )?;
         let mut memory = Memory::open(self.args.state.as_deref())?;
         // Another process may have learnt something else meanwhile.
-        if let Some(fork) = self.contradicted(&memory.state, &latest) {
+        let contradicted =
+            |head: &Cosigned<Checkpoint>| self.contradicted(&memory.state, head.get(), head.note());
+        if let Some(fork) = news.heads().find_map(contradicted) {
             return Err(fork);
         }
         news.teach(&mut memory.state);

@@ -37,7 +37,13 @@ pub struct News {
 impl News {
     pub fn teach(&self, state: &mut EndpointState) {
         state.confirm(&self.latest, &self.compared);
+        self.withdrawals.newer.iter().for_each(|head| state.see(head));
         self.withdrawals.proven.iter().for_each(|withdrawal| state.withdraw(withdrawal));
+    }
+
+    /// The heads that are learnt.
+    pub fn heads(&self) -> impl Iterator<Item = &Cosigned<Checkpoint>> {
+        [&self.latest].into_iter().chain(&self.withdrawals.newer)
     }
 
     /// Whether the log was asked for withdrawals, and answered.
@@ -75,13 +81,7 @@ impl Online<'_> {
         // Before the quorum: a head that too few cosigned is as good a proof against who signed it.
         let compared = self.compare(state, seen, latest)?;
         let cosigned = self.policy.check(latest).map_err(|e| Failure::from(Refusal::Quorum(e)))?;
-        let inquiry = Inquiry {
-            client: &self.client,
-            policy: self.policy,
-            publishers: self.publishers,
-            state,
-            origin: latest.get().origin.as_str(),
-        };
+        let inquiry = Inquiry { online: self, state, latest, tiles: KeptTiles::new(&self.client) };
         Ok(News { latest: cosigned, compared, withdrawals: inquiry.learn(release)? })
     }
 
@@ -137,7 +137,7 @@ impl Online<'_> {
         }
     }
 
-    fn compare_signed(
+    pub fn compare_signed(
         &self,
         tiles: &KeptTiles<'_>,
         older: &LogSigned<Checkpoint>,

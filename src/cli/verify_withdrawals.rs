@@ -2,10 +2,14 @@
 
 use super::exit::Failure;
 use super::output::say;
-use crate::client::LogClient;
+use super::refused::Refused;
+use super::verify_online::Online;
+use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::client::KeptTiles;
 use crate::merkle::Hash;
-use crate::policy::Policy;
-use crate::release::{Publishers, Release, SpeakError};
+use crate::policy::Cosigned;
+use crate::proof_file::ProofFile;
+use crate::release::{Release, SpeakError};
 use crate::state::EndpointState;
 use crate::verify::{ProvenWithdrawal, Refusal, logged_withdrawal, verify_withdrawal};
 
@@ -23,13 +27,12 @@ pub struct About<'a> {
     pub leaf: &'a Hash,
 }
 
-/// Where withdrawals are learnt, and who is believed.
+/// Where withdrawals are learnt, and what is known already.
 pub struct Inquiry<'a> {
-    pub client: &'a LogClient,
-    pub policy: &'a Policy,
-    pub publishers: &'a Publishers,
+    pub online: &'a Online<'a>,
     pub state: &'a EndpointState,
-    pub origin: &'a str,
+    pub latest: &'a LogSigned<Checkpoint>,
+    pub tiles: KeptTiles<'a>,
 }
 
 /// What was learnt.
@@ -40,6 +43,8 @@ pub struct Withdrawals {
     pub doubt: Option<String>,
     /// Whether the log has a search, so that it said something of withdrawals at all.
     pub asked: bool,
+    /// Heads of their proofs that are newer than the newest one that was fetched before.
+    pub newer: Vec<Cosigned<Checkpoint>>,
     /// Statements that were looked at.
     seen: Vec<Hash>,
 }
@@ -47,7 +52,7 @@ pub struct Withdrawals {
 impl Inquiry<'_> {
     /// The withdrawals of a release and of others of its package that are not known yet. That a log hides one
     /// can't be seen here: monitors see it.
-    pub fn learn(&self, about: About<'_>) -> Result<Withdrawals, Failure> {
+    pub fn learn(&self, about: About<'_>) -> Result<Withdrawals, Refused> {
         let About { release, leaf } = about;
         let (leaf, package) = (leaf.to_hex(), release.purl.package());
         let digest = release.subjects.first().map(|subject| subject.sha256.to_hex()).unwrap_or_default();
@@ -61,7 +66,7 @@ impl Inquiry<'_> {
             (&[("package", package.as_str()), kind], false),
         ] {
             let Some(found) = self.search(terms, is_of_release)? else {
-                let url = self.client.prefix();
+                let url = self.online.client.prefix();
                 say(&format!("{url} has no search, so that it says nothing of withdrawals"));
                 return Ok(Withdrawals::default());
             };
@@ -75,10 +80,10 @@ impl Inquiry<'_> {
 
     /// The leaves that a search finds, newest first; those of the first pages, unless all are needed.
     fn search(&self, terms: &[(&str, &str)], all: bool) -> Result<Option<Vec<Hash>>, Failure> {
-        let (url, (field, _)) = (self.client.prefix(), terms[0]);
+        let (url, (field, _)) = (self.online.client.prefix(), terms[0]);
         let (mut leaves, mut before) = (Vec::new(), None);
         for _ in 0..MAX_PAGES {
-            let Some(found) = self.client.search(terms, before)? else { return Ok(None) };
+            let Some(found) = self.online.client.search(terms, before)? else { return Ok(None) };
             leaves.extend(found.leaves);
             match found.next {
                 None => return Ok(Some(leaves)),
@@ -107,17 +112,24 @@ impl Inquiry<'_> {
     }
 
     /// Fetches a withdrawal that is not known yet, and believes it or not.
-    fn look(&self, statement: &Hash, about: About<'_>, learnt: &mut Withdrawals) -> Result<(), Failure> {
+    fn look(&self, statement: &Hash, about: About<'_>, learnt: &mut Withdrawals) -> Result<(), Refused> {
         if learnt.seen.len() >= MAX_WITHDRAWALS
             || learnt.seen.contains(statement)
-            || self.state.knows_withdrawal(self.origin, statement)
+            || self.state.knows_withdrawal(self.latest.get().origin.as_str(), statement)
         {
             return Ok(());
         }
         learnt.seen.push(*statement);
-        let proof = self.client.proof_of(statement)?;
-        match verify_withdrawal(&proof, self.policy, self.publishers) {
-            Ok(withdrawal) => learnt.proven.push(withdrawal),
+        let proof = self.online.client.proof_of(statement)?;
+        self.check_answer(statement, &proof)?;
+        match verify_withdrawal(&proof, self.online.policy, self.online.publishers) {
+            Ok(withdrawal) => {
+                let head = withdrawal.head();
+                if head.get().size > self.latest.get().size && !learnt.newer.contains(head) {
+                    learnt.newer.push(head.clone());
+                }
+                learnt.proven.push(withdrawal);
+            }
             Err(e) if self.is_doubt(&e, &proof, about) => {
                 learnt.doubt = Some(format!(
                     "the log has a withdrawal of this very release, and its publisher is not believed here ({}): {e}; update publishers.toml and run the command again",
@@ -130,6 +142,31 @@ impl Inquiry<'_> {
         Ok(())
     }
 
+    /// Whether the log's answer is about what it was asked for, under a head of the history that it shows
+    /// elsewhere. What of it can't be read, or is not signed, is refused as any proof is.
+    fn check_answer(&self, statement: &Hash, proof: &[u8]) -> Result<(), Refused> {
+        let Ok(file) = ProofFile::parse(proof) else { return Ok(()) };
+        let other = |what: &str, expected: &str, seen: &str| {
+            let url = self.online.client.prefix();
+            Failure::refused(
+                "log-malformed",
+                format!("{url} answered with the proof of another {what}: expected {expected}, saw {seen}"),
+                "Nothing is known of withdrawals; tell the log's operator.",
+            )
+        };
+        if let Some(seen) = file.extra.as_deref().map(Hash::leaf).filter(|seen| seen != statement) {
+            return Err(other("leaf", &statement.to_hex(), &seen.to_hex()).into());
+        }
+        let keys = self.online.policy.log_keys();
+        let Ok(head) = checkpoint::open_note(file.checkpoint, &keys) else { return Ok(()) };
+        let (expected, seen) = (self.latest.get(), head.get());
+        if seen.origin != expected.origin {
+            return Err(other("log", expected.origin.as_str(), seen.origin.as_str()).into());
+        }
+        let in_order = if seen.size <= expected.size { (&head, self.latest) } else { (self.latest, &head) };
+        self.online.compare_signed(&self.tiles, in_order.0, in_order.1, &keys)
+    }
+
     /// Whether a withdrawal is of this release, in the log, and lacks nothing but a publisher who is known
     /// here. The log takes one only from a signer of the release, and all of those are believed: so it is
     /// likely that its key is newer than the publishers file.
@@ -138,7 +175,7 @@ impl Inquiry<'_> {
             matches!(why, Refusal::Publisher(SpeakError::UnknownKey { .. } | SpeakError::KeyRevoked { .. }));
         let is_of = |leaf, purl| leaf == *about.leaf && purl == about.release.purl;
         of_key
-            && logged_withdrawal(proof, self.policy)
+            && logged_withdrawal(proof, self.online.policy)
                 .is_some_and(|withdrawal| is_of(withdrawal.leaf, withdrawal.purl))
     }
 }

@@ -42,7 +42,10 @@ fn proof(world: &World, file: &str) -> ProofFile {
 /// The log's own key signs a tree of four or five leaves that was never served, with this artifact's entry
 /// as its first leaf.
 fn forge(world: &World, file: &str, size: u64) -> String {
-    let entry = proof(world, file).extra.unwrap();
+    forge_entry(world, proof(world, file).extra.unwrap(), size)
+}
+
+fn forge_entry(world: &World, entry: Vec<u8>, size: u64) -> String {
     let leaf = |n: u8| if n == 0 { Hash::leaf(&entry) } else { Hash::leaf(&[n]) };
     let right = Hash::node(&leaf(2), &leaf(3));
     let four = Hash::node(&Hash::node(&leaf(0), &leaf(1)), &right);
@@ -436,6 +439,50 @@ fn searches_for_withdrawals_end() {
     let passing = Between::before(&server.url, |_| None);
     world.run(&online("1.bin", &passing.url)).refused("withdrawn");
     assert_eq!(passing.asked("/releases"), 1);
+}
+
+#[test]
+fn the_proof_of_a_withdrawal_is_compared_like_every_other() {
+    let (world, server) = releases(3);
+    let key = PublisherSigner::from_pem(&String::from_utf8(world.read("publisher.pem")).unwrap()).unwrap();
+    withdraw(&world, &server, "1.bin", &key);
+    let head_of_four = get(&server.url, "/checkpoint");
+    let found = get(&server.url, "/releases?kind=withdrawal").1;
+    let found: serde_json::Value = serde_json::from_slice(&found).unwrap();
+    let of_withdrawal = found["releases"][0]["proof"].as_str().unwrap().to_owned();
+    let answering = |proof: Vec<u8>| {
+        let path = of_withdrawal.clone();
+        Between::before(&server.url, move |asked| (asked == path).then(|| (200, proof.clone())))
+    };
+    // Of another leaf.
+    let other = answering(world.read("2.bin.tlog-proof"));
+    let ran = world.run(&online("2.bin", &other.url)).refused("log-malformed");
+    assert!(ran.stderr.contains("the proof of another leaf"), "{ran:?}");
+    // Of another log that is trusted, too.
+    let elsewhere = NoteSigner::from_seed(KeyName::new("log.example.org").unwrap(), SignatureType::Ed25519, &[5; 32]);
+    let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
+    world.write("log/endpoint.policy", format!("log {}\n{policy}", elsewhere.public()));
+    let genuine = ProofFile::parse(&get(&server.url, &of_withdrawal).1).unwrap();
+    let head = Checkpoint::parse(genuine.checkpoint.text()).unwrap();
+    let head = Checkpoint::new(elsewhere.public().name().clone(), head.size, head.root);
+    let moved = ProofFile { checkpoint: head.sign(&elsewhere), ..genuine.clone() };
+    let moved = answering(moved.to_string().into_bytes());
+    let ran = world.run(&online("2.bin", &moved.url)).refused("log-malformed");
+    assert!(ran.stderr.contains("the proof of another log"), "{ran:?}");
+    assert_eq!(evidence(&world), []);
+    // A newer head than the newest is remembered until it is proven.
+    publish(&world, &server, 4);
+    let behind = Between::before(&server.url, move |asked| {
+        (asked == "/checkpoint").then(|| head_of_four.clone())
+    });
+    world.run(&online("2.bin", &behind.url)).done();
+    assert_eq!(heads(&world), (Some(4), vec![5]));
+    // Another history.
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    let forged = answering(forge_entry(&world, genuine.extra.unwrap(), 4).into_bytes());
+    world.run(&online("2.bin", &forged.url)).refused("fork");
+    assert_eq!(evidence(&world), [(4, 5)]);
+    world.run(&verify("2.bin", "")).refused("fork");
 }
 
 /// As [`withdraw`], as soon as the log has read its publishers again.

@@ -189,9 +189,14 @@ impl EndpointState {
         self.logs.entry(head.origin.to_string()).or_default().remember(RememberedHead::of(head, Some(note)));
     }
 
-    /// Remembers that the heads `compared` (size and root of each) are prefixes of `latest`, by tiles.
+    /// Remembers that the heads `compared` (size and root of each) are prefixes of `latest`, by tiles. A
+    /// `latest` that [contradicts](Self::contradiction) what is remembered teaches nothing.
     pub fn confirm(&mut self, latest: &Cosigned<Checkpoint>, compared: &[(TreeSize, Hash)]) {
         let (head, note) = (latest.get(), latest.verified_note());
+        // The first root of a size stays, to show the fork: a caller who asked first has refused it.
+        if self.contradiction(head).is_some() {
+            return;
+        }
         let is_compared = |known: &RememberedHead| compared.contains(&(known.size, known.root));
         let heads = self.logs.entry(head.origin.to_string()).or_default();
         heads.unproven.retain(|known| !is_compared(known));

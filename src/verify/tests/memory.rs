@@ -183,6 +183,23 @@ fn heads_wait_with_their_signatures_until_they_are_proven() {
 }
 
 #[test]
+fn a_head_that_contradicts_another_confirms_nothing() {
+    let log = format!("{{\"origin\":\"example.com/log\",\"size\":9,\"root\":\"{ROOT}\"}}");
+    let learnt = |state: &mut EndpointState| {
+        state.confirm(&cosigned(9, root(9)), &[]);
+        assert_eq!(sizes(state), [9]);
+        assert_eq!(state.head("example.com/log").unwrap().1, Hash::EMPTY_ROOT, "the first one stays");
+        assert_eq!(EndpointState::parse(&state.to_bytes()).as_ref(), Ok(&*state), "and the file is whole");
+    };
+    // As version 1 left it, without a signature, and as the proven one.
+    let mut state = EndpointState::parse(file(&log, "").as_bytes()).unwrap();
+    learnt(&mut state);
+    let mut state = EndpointState::default();
+    state.confirm(&cosigned(9, Hash::EMPTY_ROOT), &[]);
+    learnt(&mut state);
+}
+
+#[test]
 fn an_endpoint_that_is_never_online_forgets_the_first_heads_and_never_the_largest() {
     let mut state = EndpointState::default();
     let release = sample_release(ARTIFACT);

@@ -15,7 +15,7 @@ use crate::policy::Cosigned;
 use crate::release::{Release, Subject, Withdrawal};
 use crate::verify::ProvenWithdrawal;
 
-pub use file::MAX_STATE_BYTES;
+pub use file::{MAX_STATE_BYTES, STATE_VERSION};
 
 mod file;
 

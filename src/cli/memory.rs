@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::exit::{CliResult, Failure};
 use super::files;
 use crate::evidence_dir::EvidenceDir;
-use crate::state::{EndpointState, MAX_STATE_BYTES};
+use crate::state::{EndpointState, MAX_STATE_BYTES, STATE_VERSION};
 
 /// What is remembered, locked while this is there. Without a directory it is forgotten with it.
 pub struct Memory {
@@ -21,21 +21,9 @@ impl Memory {
         fs::create_dir_all(dir).map_err(|e| Failure::io("create", dir, &e))?;
         let lock = files::lock(&dir.join("lock"))?;
         let path = dir.join("state.json");
-        let state = if path.exists() {
-            // Fails closed: an endpoint that forgot would take an old release for a new one.
-            let damaged = |e: Failure| match e {
-                Failure::Usage(message) => Failure::refused(
-                    "state-damaged",
-                    message,
-                    "Restore the file; delete it only if you accept that rollbacks before today pass unseen.",
-                ),
-                other => other,
-            };
-            files::parse(&path, "an endpoint's state", MAX_STATE_BYTES, EndpointState::parse)
-                .map_err(damaged)?
-        } else {
-            EndpointState::default()
-        };
+        // One that can't be looked for may be there.
+        let there = path.try_exists().map_err(|e| Failure::io("read", &path, &e))?;
+        let state = if there { read(&path)? } else { EndpointState::default() };
         Ok(Self { state, file: Some((path, lock)) })
     }
 
@@ -52,6 +40,28 @@ impl Memory {
         }
         files::replace(path, &bytes)
     }
+}
+
+/// Fails closed: an endpoint that forgot would take an old release for a new one.
+fn read(path: &Path) -> Result<EndpointState, Failure> {
+    let damaged = |e: Failure| match e {
+        Failure::Usage(message) => Failure::refused(
+            "state-damaged",
+            message,
+            "Restore the file; delete it only if you accept that rollbacks before today pass unseen.",
+        ),
+        other => other,
+    };
+    let bytes = files::read(path, "an endpoint's state", MAX_STATE_BYTES).map_err(damaged)?;
+    if let Some(version) = EndpointState::later_version(&bytes) {
+        let path = path.display();
+        return Err(Failure::refused(
+            "state-newer",
+            format!("{path} is of a newer program: expected at most version {STATE_VERSION}, saw {version}"),
+            "Nothing is wrong with the file; run the newer program.",
+        ));
+    }
+    EndpointState::parse(&bytes).map_err(|e| damaged(Failure::file(path, &e)))
 }
 
 /// Where evidence goes: into the memory, or where the command runs.

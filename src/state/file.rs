@@ -31,7 +31,7 @@ use crate::note::Note;
 /// Largest state file: some hundred thousand packages.
 pub const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
 /// Written into the file, so that a later format can be told apart.
-const VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 2;
 
 #[derive(Deserialize)]
 struct VersionText {
@@ -132,6 +132,13 @@ fn check_words(text: &str) -> Result<(), FormatError> {
 impl EndpointState {
     const WHAT: &str = "an endpoint's state";
 
+    /// The version of a state file, if a later program than this one wrote it: that is no damage.
+    #[must_use]
+    pub fn later_version(bytes: &[u8]) -> Option<u32> {
+        let text: VersionText = serde_json::from_slice(bytes).ok()?;
+        Some(text.version).filter(|version| *version > STATE_VERSION)
+    }
+
     /// Reads a state file.
     ///
     /// # Errors
@@ -142,7 +149,7 @@ impl EndpointState {
         let VersionText { version } = read(bytes)?;
         let file = match version {
             1 => read::<FileText1>(bytes)?.into(),
-            VERSION => read::<FileText>(bytes)?,
+            STATE_VERSION => read::<FileText>(bytes)?,
             other => return Err(wrong("version 1 or 2", other.to_string())),
         };
         let mut state = Self::default();
@@ -180,7 +187,7 @@ impl EndpointState {
             sequence: *sequence,
         };
         let file = FileText {
-            version: VERSION,
+            version: STATE_VERSION,
             logs: self.logs.iter().map(LogText::of).collect(),
             sequences: self.sequences.iter().map(sequence).collect(),
             withdrawals: self.withdrawals.values().map(WithdrawalText::of).collect(),
@@ -200,7 +207,7 @@ impl From<FileText1> for FileText {
             forked: None,
         };
         let logs = old.logs.into_iter().map(log).collect();
-        Self { version: VERSION, logs, sequences: old.sequences, withdrawals: Vec::new() }
+        Self { version: STATE_VERSION, logs, sequences: old.sequences, withdrawals: Vec::new() }
     }
 }
 

@@ -55,7 +55,6 @@ fn a_damaged_memory_fails_closed() {
         "",
         "{}",
         &good[..good.len() / 2],
-        &good.replace("\"version\": 2", "\"version\": 3"),
         &good.replace("\"version\": 2", "\"version\": 1"),
         &good.replace("\"unproven\"", "\"proven\""),
         &good.replace("log.example.com/releases\\n2", "log.example.com/releases\\n1"),
@@ -68,6 +67,18 @@ fn a_damaged_memory_fails_closed() {
         world.run(&verify("two.bin")).refused("state-damaged");
         assert_eq!(world.read("state/state.json"), damaged.as_bytes(), "left for a person to look at");
     }
+    // A newer program's is not damaged, and nobody is told to delete it.
+    let newer = good.replace("\"version\": 2", "\"version\": 3").replace("\"logs\"", "\"trees\"");
+    world.write("state/state.json", &newer);
+    let ran = world.run(&verify("two.bin")).refused("state-newer");
+    assert!(ran.stderr.contains("expected at most version 2, saw 3"), "{ran:?}");
+    assert!(ran.stderr.contains("run the newer program") && !ran.stderr.contains("delete"), "{ran:?}");
+    assert_eq!(world.read("state/state.json"), newer.as_bytes());
+    // What can't be looked at may be there.
+    std::fs::remove_file(world.path("state/state.json")).unwrap();
+    std::os::unix::fs::symlink("state.json", world.path("state/state.json")).unwrap();
+    world.run(&verify("two.bin")).failed(3, "could not read state/state.json");
+    std::fs::remove_file(world.path("state/state.json")).unwrap();
     world.write("state/state.json", good);
     world.run(&verify("one.bin")).refused("rollback");
 }

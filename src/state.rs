@@ -212,19 +212,22 @@ impl EndpointState {
         }
     }
 
-    /// Remembers a verdict. Callers have verified all parts; see [`verify`](crate::verify).
+    /// Remembers a verdict. Callers have verified all parts; see [`verify`](crate::verify). Returns whether a
+    /// head was forgotten for it that nobody had compared.
     pub(crate) fn remember(
         &mut self,
         head: &Checkpoint,
         note: Option<Note>,
         publishers: &[impl AsRef<str>],
         release: &Release,
-    ) {
-        self.logs.entry(head.origin.to_string()).or_default().remember(RememberedHead::of(head, note));
+    ) -> bool {
+        let heads = self.logs.entry(head.origin.to_string()).or_default();
+        let forgotten = heads.remember(RememberedHead::of(head, note));
         for publisher in publishers {
             let highest = self.sequences.entry(SequenceKey::of(publisher.as_ref(), release)).or_default();
             *highest = release.sequence.max(*highest);
         }
+        forgotten
     }
 }
 
@@ -233,7 +236,8 @@ impl Heads {
         self.proven.iter().chain(&self.unproven)
     }
 
-    fn remember(&mut self, head: RememberedHead) {
+    /// Returns whether another one was forgotten for it.
+    fn remember(&mut self, head: RememberedHead) -> bool {
         let Self { proven, unproven, .. } = self;
         if let Some(known) =
             proven.iter_mut().chain(unproven.iter_mut()).find(|known| known.size == head.size)
@@ -242,14 +246,16 @@ impl Heads {
             if known.root == head.root && known.note.is_none() {
                 known.note = head.note;
             }
-            return;
+            return false;
         }
         unproven.push(head);
-        if unproven.len() > MAX_UNPROVEN_HEADS {
+        let full = unproven.len() > MAX_UNPROVEN_HEADS;
+        if full {
             let largest = unproven.iter().map(|known| known.size).max();
             let first = unproven.iter().position(|known| Some(known.size) != largest);
             unproven.remove(first.expect("sizes differ"));
         }
+        full
     }
 }
 

@@ -98,9 +98,10 @@ impl VerifiedRelease {
         &self.publishers[0]
     }
 
-    /// Remembers this verdict, so that nothing older passes for newer later.
-    pub fn remember_in(&self, state: &mut EndpointState) {
-        state.remember(self.head.get(), Some(self.head.verified_note()), &self.publishers, &self.release);
+    /// Remembers this verdict, so that nothing older passes for newer later. Returns whether another head was
+    /// forgotten for this one's, before anybody had compared it: a fork that it shows will not be found.
+    pub fn remember_in(&self, state: &mut EndpointState) -> bool {
+        state.remember(self.head.get(), Some(self.head.verified_note()), &self.publishers, &self.release)
     }
 }
 

@@ -146,12 +146,11 @@ impl Endpoint<'_> {
     fn offline(&self) -> Result<VerifiedRelease, Refused> {
         let mut memory = Memory::open(self.args.state.as_deref())?;
         let verdict = self.judge(&memory.state)?;
-        verdict.remember_in(&mut memory.state);
+        let forgotten = verdict.remember_in(&mut memory.state);
         // Before the verdict is told: what was installed on the strength of it must be remembered.
         memory.save()?;
-        let origin = &verdict.head().get().origin;
-        if self.args.state.is_some() && memory.state.heads(origin.as_str()).count() >= MAX_UNPROVEN_HEADS {
-            say(&format!("many heads of {origin} were never compared: run it with --online now and then"));
+        if forgotten {
+            say_forgotten(&verdict);
         }
         Ok(verdict)
     }
@@ -189,7 +188,9 @@ impl Endpoint<'_> {
         news.teach(&mut memory.state);
         let verdict = self.judge(&memory.state).and_then(|verdict| Ok(self.check_news(&news).map(|()| verdict)?));
         if let Ok(verdict) = &verdict {
-            verdict.remember_in(&mut memory.state);
+            if verdict.remember_in(&mut memory.state) {
+                say_forgotten(verdict);
+            }
             // Its head was compared, too.
             news.teach(&mut memory.state);
         }
@@ -207,6 +208,13 @@ impl Endpoint<'_> {
         })?;
         Ok(LogClient::new(url)?)
     }
+}
+
+fn say_forgotten(verdict: &VerifiedRelease) {
+    let origin = &verdict.head().get().origin;
+    say(&format!(
+        "there are more than {MAX_UNPROVEN_HEADS} heads of {origin} that were never compared, so that one was forgotten: run it with --online now and then"
+    ));
 }
 
 fn report(url: &str, heads: &[Note]) {

@@ -108,7 +108,9 @@ fn forked_head(
     story.fact("cosigned by two that were bribed, it passes with a customer who remembers nothing")?;
 
     let mut state = EndpointState::default();
-    verified.iter().for_each(|verdict| verdict.remember_in(&mut state));
+    for verdict in verified {
+        verdict.remember_in(&mut state);
+    }
     story.refused("the same, shown to an endpoint that remembers", "fork", judge(&bribed, Some(&state)))?;
 
     let signed = world.client().checkpoint(&world.policy().log_keys())?;

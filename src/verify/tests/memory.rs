@@ -206,7 +206,8 @@ fn an_endpoint_that_is_never_online_forgets_the_first_heads_and_never_the_larges
     let mut remember = |size: u64| {
         let origin = KeyName::new("example.com/log").unwrap();
         let head = Checkpoint::new(origin, TreeSize::new(size).unwrap(), root(size));
-        state.remember(&head, None, &["vendor"], &release);
+        let forgotten = state.remember(&head, None, &["vendor"], &release);
+        assert_eq!(forgotten, (16..1_000).contains(&size) || size > 1_000, "{size}");
         (sizes(&state), state.head("example.com/log").unwrap().0.get())
     };
     assert_eq!(remember(1_000), (vec![1_000], 1_000));

@@ -1,6 +1,7 @@
 //! What is done about a log that signed two histories: a `.tlog-fork` file in the witness's directory, before
 //! the log is answered, and a line.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -69,8 +70,11 @@ impl Witness {
                 let latest = latest.expect("two heads make a fork");
                 let (witness, refusal, request) = (self.clone(), refusal.clone(), request.clone());
                 // It reads and writes files. What becomes of it is in the line.
-                let told =
-                    tokio::task::spawn_blocking(move || witness.report_fork(&refusal, &latest, &request));
+                let told = tokio::task::spawn_blocking(move || {
+                    if !witness.report_fork(&refusal, &latest, &request) {
+                        witness.shared.reports.forget_fork(&request);
+                    }
+                });
                 let _ = told.await;
             }
             Some(Verdict::Odd) => {
@@ -80,16 +84,20 @@ impl Witness {
         }
     }
 
-    fn report_fork(&self, refusal: &Refusal, latest: &Head, request: &Request) {
+    /// Returns whether that is all: not where the file could not be written, and may be the next time.
+    fn report_fork(&self, refusal: &Refusal, latest: &Head, request: &Request) -> bool {
         let origin = &request.question.checkpoint.origin;
         match self.evidence(refusal, latest, request) {
             Ok(fork) => match self.shared.evidence.keep(&fork) {
                 Ok(Kept { path, .. }) => {
                     tracing::error!(%origin, %refusal, evidence = %path.display(), "a log signed two histories");
+                    true
                 }
                 Err(error) => {
                     let evidence = fork.to_string();
                     tracing::error!(%origin, %refusal, evidence, %error, "a log signed two histories, and no file could be written: keep this line");
+                    // There are as many as there may be; whoever moves some away restarts the witness.
+                    error.kind() == io::ErrorKind::QuotaExceeded
                 }
             },
             // Half of it is in memory alone, if sled failed; and a key may have been taken off the list.
@@ -99,6 +107,7 @@ impl Witness {
                     request.question.proof.iter().map(crate::merkle::Hash::to_base64).collect();
                 let proof = proof.join(" ");
                 tracing::error!(%origin, %refusal, note, proof, error, "a log signed two histories: keep this line");
+                true
             }
         }
     }

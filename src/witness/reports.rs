@@ -14,8 +14,23 @@ use crate::note::Note;
 /// Heads that are remembered as reported, so that a log that asks again and again fills no disk.
 const MAX_REPORTED: usize = 4_096;
 
-/// Whether it was called a fork, the hash of the origin, size and root.
-type Key = (bool, Hash, TreeSize, Hash);
+/// A head, and whether it was called a fork: one that is sent with a bad proof first does not take the alarm
+/// from the one with a good proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    is_fork: bool,
+    origin: Hash,
+    size: TreeSize,
+    root: Hash,
+}
+
+impl Key {
+    fn of(verdict: Verdict, request: &Request) -> Self {
+        let head = &request.question.checkpoint;
+        let (origin, is_fork) = (origin_hash(&head.origin), verdict == Verdict::Fork);
+        Self { is_fork, origin, size: head.size, root: head.root }
+    }
+}
 
 /// The heads that were reported, each once.
 #[derive(Debug, Default)]
@@ -41,6 +56,12 @@ impl Reported {
         }
         true
     }
+
+    fn forget(&mut self, head: &Key) {
+        if self.heads.remove(head) {
+            self.order.retain(|known| known != head);
+        }
+    }
 }
 
 /// What a refusal says of a log.
@@ -64,6 +85,12 @@ enum Shown {
 }
 
 impl Reports {
+    /// Takes back that a fork was reported: what proves it could not be kept, and may be the next time.
+    pub fn forget_fork(&self, request: &Request) {
+        let key = Key::of(Verdict::Fork, request);
+        self.0.lock().expect("no panic while it is held").forget(&key);
+    }
+
     /// What is to be said of a refusal, once for each head and verdict.
     pub fn verdict(&self, refusal: &Refusal, latest: Option<&Head>, request: &Request) -> Option<Verdict> {
         let verdict = match refusal {
@@ -71,9 +98,7 @@ impl Reports {
             Refusal::Unproven(_) | Refusal::EmptyRoot { .. } => Verdict::Odd,
             _ => return None,
         };
-        let head = &request.question.checkpoint;
-        // A head that is sent with a bad proof first does not take the alarm from the one with a good proof.
-        let key = (verdict == Verdict::Fork, origin_hash(&head.origin), head.size, head.root);
+        let key = Key::of(verdict, request);
         self.0.lock().expect("no panic while it is held").is_new(key).then_some(verdict)
     }
 }
@@ -195,9 +220,14 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut reported = Reported::default();
-        let key = |at: usize| (false, Hash::EMPTY_ROOT, TreeSize::new(at as u64).unwrap(), Hash::EMPTY_ROOT);
+        let (origin, root) = (Hash::EMPTY_ROOT, Hash::EMPTY_ROOT);
+        let size = |at: usize| TreeSize::new(at as u64).unwrap();
+        let key = |at: usize| Key { is_fork: false, origin, size: size(at), root };
         assert!((0..3 * MAX_REPORTED).all(|at| reported.is_new(key(at))));
         assert_eq!((reported.heads.len(), reported.order.len()), (MAX_REPORTED, MAX_REPORTED));
         assert!(!reported.is_new(key(3 * MAX_REPORTED - 1)) && reported.is_new(key(0)));
+        reported.forget(&key(0));
+        assert_eq!((reported.heads.len(), reported.order.len()), (MAX_REPORTED - 1, MAX_REPORTED - 1));
+        assert!(reported.is_new(key(0)) && !reported.is_new(key(0)));
     }
 }

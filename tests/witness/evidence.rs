@@ -56,6 +56,21 @@ fn a_fork_is_kept_before_the_log_is_answered() {
 }
 
 #[test]
+fn a_fork_that_could_not_be_kept_is_kept_the_next_time() {
+    let log = TestLog::new("log.example/a", 40);
+    let witness = Served::new(&[&log]);
+    witness.cosigns(&log, 0, 9);
+    let fork = log.forked(5, 40, "other ");
+    // Something is in the way, as a full disk would be.
+    fs::write(witness.dir.join(EVIDENCE_DIR), "no folder").unwrap();
+    witness.add(&fork.request(9, 9)).problem(422, "forked");
+    fs::remove_file(witness.dir.join(EVIDENCE_DIR)).unwrap();
+    assert_eq!(kept(&witness, &log), []);
+    witness.add(&fork.request(9, 9)).problem(422, "forked");
+    assert_eq!(sizes(&kept(&witness, &log)), [(9, 9)]);
+}
+
+#[test]
 fn two_signed_heads_of_a_size_are_a_fork_whatever_is_asked_with_them() {
     let log = TestLog::new("log.example/a", 40);
     let witness = Served::new(&[&log]);

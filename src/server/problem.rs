@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::admission::BodyError;
 use super::outcomes::Outcome;
+use super::submit::MAX_BATCH_WITHDRAWALS;
 use crate::format::{FormatError, quote};
 use crate::merkle::{LeafIndex, TreeSize};
 use crate::release::{SpeakError, WithdrawalError};
@@ -51,6 +52,11 @@ pub enum Problem {
     /// A withdrawal is not of the leaf that it names, or not by who released it.
     #[error(transparent)]
     Withdrawal(#[from] WithdrawalError),
+    /// A batch withdraws too much at once.
+    #[error(
+        "expected at most {MAX_BATCH_WITHDRAWALS} withdrawals in a batch, saw another one; send the rest in further batches"
+    )]
+    TooManyWithdrawals,
     /// The sequencer did not take it.
     #[error(transparent)]
     Submit(#[from] SubmitError),
@@ -101,7 +107,7 @@ pub enum Problem {
 }
 
 /// What a submission can be refused with, for `/metrics`.
-pub static REFUSALS: [Outcome; 23] = [
+pub static REFUSALS: [Outcome; 24] = [
     (StatusCode::BAD_REQUEST, "malformed"),
     (StatusCode::BAD_REQUEST, "body-cut-short"),
     (StatusCode::FORBIDDEN, "unknown-publisher"),
@@ -118,6 +124,7 @@ pub static REFUSALS: [Outcome; 23] = [
     (StatusCode::UNPROCESSABLE_ENTITY, "publisher-signature"),
     (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal-unknown-leaf"),
     (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal-mismatch"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "too-many-withdrawals"),
     (StatusCode::TOO_MANY_REQUESTS, "full"),
     (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
@@ -157,6 +164,7 @@ impl Problem {
                 (StatusCode::FORBIDDEN, "withdrawal-not-permitted")
             }
             Self::Withdrawal(_) => (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal-mismatch"),
+            Self::TooManyWithdrawals => (StatusCode::UNPROCESSABLE_ENTITY, "too-many-withdrawals"),
             Self::Submit(SubmitError::Full { .. } | SubmitError::Overloaded { .. }) => {
                 (StatusCode::TOO_MANY_REQUESTS, "full")
             }

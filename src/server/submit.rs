@@ -23,6 +23,8 @@ use crate::store::{EntryReader, MAX_BATCH_ENTRIES};
 
 /// Largest body of `/add-batch`: a full batch of 2 KiB entries, or fewer larger ones.
 pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Most withdrawals in a batch. For each a bundle of up to 16 MiB is read, anywhere in the log.
+pub const MAX_BATCH_WITHDRAWALS: usize = 64;
 /// Media type of a `.tlog-proof` file.
 pub const PROOF_MEDIA_TYPE: &str = "text/x-tlog-proof; charset=utf-8";
 
@@ -214,10 +216,16 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
         return Err(FormatError::malformed("a batch", "at least one entry", "none").into());
     }
     // Withdrawals of neighbours read their bundle once.
-    let mut read = EntryReader::new(log.reader().as_ref());
+    let (mut read, mut withdrawals) = (EntryReader::new(log.reader().as_ref()), 0);
     let mut admit = |entry: &[u8]| {
         let Admitted { candidate, withdrawal } = admit(entry, log.profile(), publishers)?;
-        withdrawal.map_or(Ok(()), |spoken| withdrawal::check(log, &mut read, publishers, &spoken))?;
+        if let Some(spoken) = withdrawal {
+            withdrawals += 1;
+            if withdrawals > MAX_BATCH_WITHDRAWALS {
+                return Err(Problem::TooManyWithdrawals);
+            }
+            withdrawal::check(log, &mut read, publishers, &spoken)?;
+        }
         Ok(candidate)
     };
     let in_batch = |(at, entry): (usize, &&[u8])| {

@@ -94,6 +94,27 @@ fn a_withdrawn_release_is_found_with_its_withdrawal() {
 }
 
 #[test]
+fn a_batch_withdraws_so_much_and_no_more() {
+    let (log, entries) = log();
+    let withdrawals: Vec<Vec<u8>> = (0..65)
+        .map(|n| {
+            let reason = format!("reason {n}");
+            signed_withdrawal(&Withdrawal { reason, ..withdrawal(n % 3, &entries[n as usize % 3]) }, 1)
+        })
+        .collect();
+    // Anywhere among others.
+    let mut mixed = withdrawals.clone();
+    mixed.insert(7, signed(&scanner(99), 1));
+    let detail = log.post("/add-batch", &batch(&mixed)).problem(422, "too-many-withdrawals");
+    assert!(detail.starts_with("entry 65 of the batch: expected at most 64 withdrawals"), "{detail}");
+    assert!(detail.contains("send the rest in further batches"), "{detail}");
+    assert_eq!(log.tree_size(), 3, "nothing was taken");
+    mixed.pop();
+    assert_eq!(log.post("/add-batch", &batch(&mixed)).status, 200);
+    assert_eq!(log.post("/add", &withdrawals[64]).text(), "68");
+}
+
+#[test]
 fn the_newest_withdrawals_of_many_are_shown() {
     let (log, entries) = log();
     let withdrawals: Vec<Vec<u8>> = (0..6)

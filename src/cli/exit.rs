@@ -78,6 +78,18 @@ impl Failure {
         self
     }
 
+    /// What a log said of an entry that was to be appended.
+    pub fn append(error: ClientError) -> Self {
+        let message = error.to_string();
+        match error {
+            // The log understood, and said no: trying again does not help.
+            ClientError::Status { code: Some(code), status: 400 | 403 | 409 | 413 | 422, .. } => {
+                Self::refused(&code, message, "The log refused it; nothing was appended.")
+            }
+            other => other.into(),
+        }
+    }
+
     /// What is said, without the advice.
     pub fn message(&self) -> &str {
         match self {
@@ -130,10 +142,8 @@ impl From<ClientError> for Failure {
             ClientError::Malformed { .. } | ClientError::TooLarge { .. } | ClientError::Length { .. } => {
                 Self::refused("log-malformed", message, "This is no tlog-tiles log, or it is damaged.")
             }
-            // The log understood, and said no: trying again does not help.
-            ClientError::Status { code: Some(code), status: 400 | 403 | 409 | 413 | 422, .. } => {
-                Self::refused(&code, message, "The log refused it; nothing was appended.")
-            }
+            // A proxy that wants a password, or a log that shows less to some: nothing is known of what was
+            // asked for. What is said of an append is another matter: see `Failure::append`.
             _ => Self::CouldNotTell(message),
         }
     }

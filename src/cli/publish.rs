@@ -49,7 +49,8 @@ fn publish_one(args: &Publish, client: &LogClient, signer: &PublisherSigner, jso
         None => None,
     };
     if args.wait == Some(WaitArg::Sequenced) {
-        let answer = client.post("add?wait=sequenced", "text/plain", &entry, 64)?;
+        let answer =
+            client.post("add?wait=sequenced", "text/plain", &entry, 64).map_err(Failure::append)?;
         let index = std::str::from_utf8(&answer).ok().and_then(LeafIndex::parse).ok_or_else(|| {
             let seen = crate::format::quote_bytes(&answer);
             let source = FormatError::malformed("the answer", "a decimal leaf index", seen);
@@ -61,7 +62,8 @@ fn publish_one(args: &Publish, client: &LogClient, signer: &PublisherSigner, jso
             &format!("{} is leaf {index}, durable and not published yet\n", release.purl),
         );
     }
-    let proof = client.add(&entry, args.wait.map(Wait::from).unwrap_or_default())?;
+    let wait = args.wait.map(Wait::from).unwrap_or_default();
+    let proof = client.add(&entry, wait).map_err(Failure::append)?;
     check(&proof, &entry, logs.as_deref())?;
     let text = proof.to_string();
     let mut written = Vec::new();
@@ -267,7 +269,7 @@ fn in_lines(error: ClientError, lines: &[usize]) -> Failure {
         ClientError::Status { entry, .. } => entry.and_then(|at| lines.get(at).copied()),
         _ => None,
     };
-    match (Failure::from(error), entry) {
+    match (Failure::append(error), entry) {
         (Failure::Refused { code, message, advice }, Some(line)) => {
             Failure::Refused { code, message: format!("line {line}: {message}"), advice }
         }

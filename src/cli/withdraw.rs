@@ -63,12 +63,19 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let envelope = Envelope::sign(payload, &[&signer]).map_err(|e| Failure::Usage(e.to_string()))?;
     let entry = envelope.to_entry();
     let wait = args.wait.map(Wait::from).unwrap_or_default();
-    let Appended { index, duplicate } = client.append(&entry, wait)?;
+    let Appended { index, duplicate } = client.append(&entry, wait).map_err(Failure::append)?;
     if let Some(out) = &args.out {
         // Sent once more, the same bytes are the same leaf; this time the answer is its proof.
-        let proof = client.add(&entry, wait)?;
-        publish::check(&proof, &entry, logs.as_deref())?;
-        files::replace(out, proof.to_string().as_bytes())?;
+        let proof = client.add(&entry, wait).map_err(Failure::from).and_then(|proof| {
+            publish::check(&proof, &entry, logs.as_deref())?;
+            files::replace(out, proof.to_string().as_bytes())
+        });
+        proof.map_err(|e| {
+            e.and(&format!(
+                "leaf {} is withdrawn all the same, by leaf {index}; for the proof, run the command again",
+                args.leaf
+            ))
+        })?;
     }
     let (purl, leaf, out) = (&withdrawal.purl, args.leaf, args.out.as_ref().map(|out| out.display()));
     let told = match (duplicate, wait) {

@@ -442,6 +442,21 @@ fn searches_for_withdrawals_end() {
 }
 
 #[test]
+fn a_log_that_shows_nothing_leaves_everything_open() {
+    let (world, server) = releases(1);
+    for path in ["/checkpoint", "/releases"] {
+        for status in [403, 413, 422] {
+            let body = b"{\"code\":\"members-only\",\"detail\":\"no\"}".to_vec();
+            let refusing = Between::before(&server.url, move |asked| {
+                asked.starts_with(path).then(|| (status, body.clone()))
+            });
+            let ran = world.run(&online("1.bin", &refusing.url)).failed(3, "(members-only): no");
+            assert!(!ran.stderr.contains("othing was appended"), "{ran:?}");
+        }
+    }
+}
+
+#[test]
 fn the_proof_of_a_withdrawal_is_compared_like_every_other() {
     let (world, server) = releases(3);
     let key = PublisherSigner::from_pem(&String::from_utf8(world.read("publisher.pem")).unwrap()).unwrap();

@@ -1,5 +1,6 @@
 //! A release is withdrawn: by its publisher, and by nobody else.
 
+use crate::middleman::{Middleman, Told};
 use crate::program::{Ran, Server, World};
 
 const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
@@ -50,6 +51,31 @@ fn a_release_is_withdrawn_once_and_everybody_finds_it_so() {
     // It is no proof of the release; that has its own, which stays what it was.
     world.run(&format!("verify one.bin --proof withdrawal.tlog-proof {VERIFY}")).refused("not-a-release");
     world.run(&format!("verify one.bin {VERIFY}")).done();
+}
+
+#[test]
+fn a_release_is_withdrawn_where_its_proof_can_t_be_had() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "one.bin", "one", 1).done();
+    let told = "leaf 0 is withdrawn all the same, by leaf 1; for the proof, run the command again";
+    withdraw(&world, &server, "publisher.pem", "0", " --out no/such/dir").failed(3, told);
+    // As another log's, the proof is refused; the log takes no second withdrawal either way.
+    let other = World::opaque();
+    world.write("other.policy", other.read("log/endpoint.policy"));
+    let more = " --out withdrawal.tlog-proof --policy other.policy";
+    let ran = withdraw(&world, &server, "publisher.pem", "0", more).failed(1, told);
+    assert!(!ran.stderr.contains("othing was appended"), "{ran:?}");
+    assert!(!world.path("withdrawal.tlog-proof").exists());
+    // The second request, which asks for the proof, is refused; what was appended stays so.
+    let refusing = Middleman::before(&server.url, |at, answer| match at {
+        0 => Told::Body(answer),
+        _ => Told::Problem("403 Forbidden", "X: y", "{\"code\":\"tired\",\"detail\":\"no\"}".to_owned()),
+    });
+    let line = format!("withdraw --log {} --key publisher.pem --leaf 0 --reason broken", refusing.url);
+    let ran = world.run(&format!("{line} --out x.tlog-proof")).failed(3, told);
+    assert!(!ran.stderr.contains("othing was appended"), "{ran:?}");
+    assert_eq!(server.tree_size(), 2);
 }
 
 #[test]

@@ -141,7 +141,7 @@ impl World {
         let subjects = vec![Subject { name: name.to_owned(), sha256: files::hash_artifact(&path)? }];
         let release = release(purl, kind, sequence, subjects)?;
         let entry = publish::sign(&release, &self.publisher)?;
-        let proof = self.client.add(&entry, Wait::Published)?;
+        let proof = self.client.add(&entry, Wait::Published).map_err(Failure::append)?;
         publish::check(&proof, &entry, Some(&self.policy.log_keys()))?;
         files::create_new(&files::proof_path(&path), proof.to_string().as_bytes(), 0o644)?;
         let note = proof.checkpoint.to_string();

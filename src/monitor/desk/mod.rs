@@ -29,6 +29,7 @@ mod rank;
 mod settings;
 mod silence;
 mod sink;
+mod start;
 mod state;
 mod sums;
 mod views;
@@ -49,10 +50,9 @@ use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
 use book::{Book, Entry};
 use front::Front;
 use items::Item;
-use outbox::{OUTBOX, Outbox, Record, Scan};
-use positions::Positions;
+use outbox::{OUTBOX, Outbox};
+use start::{resume, start_threads};
 use state::{Progress, Queue, Shared, State};
-use worker::Worker;
 
 pub use command::Command;
 pub use settings::{DeskSettings, Filter, MAX_SINKS, SinkSettings};
@@ -217,20 +217,17 @@ impl Desk {
             }
             // Nobody else stands still meanwhile: what another log did may have room.
             drop(front);
-            if !self.wait_for_room(left) {
+            if !self.wait_for_room(&left[0]) {
                 return Err(DeskError::Stopped);
             }
             front = self.front();
         }
     }
 
-    /// Waits until the outbox has room for the first of them, and for many if there are many: each time that
-    /// some find room, the book is written. False where the desk is being closed.
-    fn wait_for_room(&self, left: &[Item]) -> bool {
-        let settings = &self.shared.settings;
-        let all: usize = left.iter().map(Item::bytes).sum();
-        let (bytes, most) =
-            (left[0].bytes().max(all.min(settings.outbox_bytes / 2)), settings.room_for(left[0].rank));
+    /// Waits until the outbox has room for it, and for no more: others might leave no more for ever. False where
+    /// the desk is being closed.
+    fn wait_for_room(&self, item: &Item) -> bool {
+        let (bytes, most) = (item.bytes(), self.shared.settings.room_for(item.rank));
         let mut state = self.shared.lock();
         while !state.stopped && state.queue.bytes() > 0 && state.queue.bytes() + bytes > most {
             state = self.shared.wake.wait(state).expect("no panic while it is held");
@@ -326,53 +323,6 @@ impl Drop for Desk {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// What the files say: records, the number of the next one, and how far each sink is.
-fn resume(dir: &Path, settings: &DeskSettings) -> Result<(Vec<Record>, u64, Vec<Progress>), DeskError> {
-    let known = positions::read(dir)?;
-    let furthest = known.iter().flat_map(Positions::values).max().copied().unwrap_or(0);
-    let scan = outbox::read(&dir.join(OUTBOX))?;
-    // Without the file, numbers go on where they were at least.
-    let Scan { records, next, torn } =
-        scan.unwrap_or_else(|| Scan { records: Vec::new(), next: furthest, torn: None });
-    if let Some(detail) = torn {
-        tracing::warn!(detail, "the end of the outbox is torn, and was never taken: dropping it");
-    }
-    if furthest > next {
-        tracing::warn!(next, furthest, "the outbox is older than positions.json: was a copy put back?");
-    }
-    let first = records.first().map_or(next, |record| record.number);
-    let position = |name: &String| match &known {
-        // What is before the first record was delivered before the file was written anew.
-        Some(known) => known.get(name).map_or(next, |position| (*position).clamp(first, next)),
-        // Where nobody knows, all of it comes again.
-        None => first,
-    };
-    for (name, position) in known.iter().flatten() {
-        if !settings.sinks.iter().any(|sink| sink.name == *name) {
-            let missed = next.saturating_sub((*position).max(first));
-            tracing::warn!(sink = name, missed, "this sink is no longer in the settings: it is forgotten");
-        }
-    }
-    let progress = |name| Progress { position: position(name), ..Progress::default() };
-    let sinks = settings.sinks.iter().map(|sink| progress(&sink.name)).collect();
-    Ok((records, next, sinks))
-}
-
-fn start_threads(shared: &Arc<Shared>, front: &Arc<Mutex<Front>>) -> Vec<JoinHandle<()>> {
-    let start = |name: String, work: Box<dyn FnOnce() + Send>| {
-        let thread = std::thread::Builder::new().name(name).spawn(work);
-        thread.expect("a thread can be started")
-    };
-    let worker = |place: usize| {
-        let worker = Worker::new(shared.clone(), place);
-        start(format!("sink-{}", shared.sink(place).name), Box::new(move || worker.run()))
-    };
-    let mut threads: Vec<JoinHandle<()>> = (0..shared.settings.sinks.len()).map(worker).collect();
-    let (of_clerk, front) = (shared.clone(), front.clone());
-    threads.push(start("clerk".to_owned(), Box::new(move || clerk::run(&of_clerk, &front))));
-    threads
 }
 
 #[cfg(test)]

@@ -1,0 +1,208 @@
+//! More than sinks take, and more than anybody reads.
+
+use std::sync::mpsc::{Receiver, channel};
+
+use super::*;
+
+/// Facts that a log may cause any number of.
+fn gaps(numbers: std::ops::Range<u64>) -> Vec<Event> {
+    numbers.map(|number| event(Code::SequenceGap, number)).collect()
+}
+
+#[test]
+fn a_full_outbox_makes_the_caller_wait_and_bounds_the_file() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    toy.close(true);
+    let mut settings = world.settings(&[("pager", &toy)]);
+    let line = event(Code::SequenceGap, 0).to_line().len();
+    (settings.outbox_bytes, settings.outbox_file_bytes) = (4 * line, 1);
+    let desk = world.try_open(settings).unwrap();
+    let (done, told): (_, Receiver<()>) = channel();
+    let caller = desk.clone();
+    let thread = std::thread::spawn(move || {
+        caller.deliver(&gaps(0..10)).unwrap();
+        done.send(()).unwrap();
+        for number in 10..120 {
+            caller.deliver(&gaps(number..number + 1)).unwrap();
+        }
+    });
+    eventually("it fills up", || desk.figures().outbox_bytes == 4 * line);
+    // All of it was printed before anybody waited.
+    assert_eq!(world.out.lines().len(), 10);
+    assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "six are not in the outbox yet");
+    toy.close(false);
+    thread.join().unwrap();
+    assert!(desk.flush(PATIENCE));
+    assert_eq!(toy.lines(), lines(&gaps(0..120)));
+    let length = std::fs::metadata(world.dir.path().join(OUTBOX)).unwrap().len();
+    assert!(length < 30 * line as u64, "it was written anew: {length}");
+    // One that is larger than all of it goes in alone.
+    let large = event(Code::SequenceGap, 120).with("large", "x".repeat(5 * line));
+    desk.deliver(std::slice::from_ref(&large)).unwrap();
+    assert!(desk.flush(PATIENCE));
+    assert_eq!(toy.lines().last(), Some(&large.to_line()));
+}
+
+#[test]
+fn who_waits_for_room_is_let_go_when_the_desk_is_closed() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    toy.close(true);
+    let mut settings = world.settings(&[("pager", &toy)]);
+    settings.outbox_bytes = 1;
+    let desk = world.try_open(settings).unwrap();
+    let caller = desk.clone();
+    let thread = std::thread::spawn(move || caller.deliver(&gaps(0..3)));
+    eventually("it fills up", || desk.figures().outbox_bytes > 0);
+    desk.stop();
+    assert!(matches!(thread.join().unwrap(), Err(DeskError::Stopped)));
+}
+
+#[test]
+fn while_one_log_waits_for_room_the_others_are_told_of() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    toy.close(true);
+    let mut settings = world.settings(&[("pager", &toy)]);
+    let line = event(Code::SequenceGap, 0).to_line().len();
+    settings.outbox_bytes = 4 * line;
+    let desk = world.try_open(settings).unwrap();
+    let caller = |events: Vec<Event>| {
+        let (desk, (done, told)) = (desk.clone(), channel());
+        std::thread::spawn(move || done.send(desk.deliver(&events)));
+        told
+    };
+    let flood = caller(gaps(0..10));
+    eventually("it fills up", || desk.open_alerts().len() == 4);
+    // What needs no room goes on, and so does what has room kept for it.
+    desk.deliver(&[event(Code::Head, 1)]).unwrap();
+    let stalled = event(Code::LogStalled, 2);
+    desk.deliver(std::slice::from_ref(&stalled)).unwrap();
+    desk.deliver(&forks(4..5)).unwrap();
+    let open: Vec<String> = desk.open_alerts().into_iter().map(|alert| alert.id).collect();
+    for told in [&stalled, &event(Code::Fork, 4)] {
+        assert!(open.contains(&told.id.to_string()), "{open:?}");
+        assert!(world.out.lines().contains(&told.to_line()));
+    }
+    assert!(flood.try_recv().is_err(), "six are not in the outbox yet");
+    toy.close(false);
+    flood.recv_timeout(PATIENCE).unwrap().unwrap();
+    assert!(desk.flush(PATIENCE));
+    let told = toy.lines();
+    let of_flood: Vec<&String> = told.iter().filter(|line| line.contains("sequence-gap")).collect();
+    assert_eq!(of_flood, lines(&gaps(0..10)).iter().collect::<Vec<_>>(), "in their order");
+    let at = |event: &Event| told.iter().position(|line| *line == event.to_line()).unwrap();
+    assert!(at(&stalled) < at(&event(Code::Fork, 4)) && at(&event(Code::Fork, 4)) < told.len() - 6);
+}
+
+#[test]
+fn of_very_many_facts_the_first_are_told_and_the_rest_summed_up() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    let desk = world.open(&[("pager", &toy)]);
+    let elsewhere = Event::new(Code::SequenceGap, Some("log.example/b"), &["0"], START, "elsewhere");
+    let mut events = gaps(0..400);
+    // Seen twice, it counts once; what is of another kind counts for itself.
+    events.push(event(Code::SequenceGap, 399));
+    events.extend([event(Code::Head, 1), elsewhere.clone()]);
+    events.extend(forks(0..50));
+    events.extend(gaps(400..1_000));
+    desk.deliver(&events).unwrap();
+    assert!(desk.flush(PATIENCE));
+    events.remove(400);
+    let printed = world.out.lines();
+    assert_eq!(printed[..events.len()], lines(&events), "each of them, in order");
+    let told = [lines(&gaps(0..100)), vec![elsewhere.to_line()], lines(&forks(0..50))].concat();
+    assert_eq!(toy.lines()[..151], told);
+    assert_eq!((printed.len(), toy.lines().len()), (events.len() + 1, 152));
+    assert_eq!(printed.last(), toy.lines().last());
+    let sum = world.out.values().pop().unwrap();
+    let fields =
+        ["event", "severity", "log", "more", "first_index", "last_index"].map(|name| sum[name].clone());
+    assert_eq!(
+        Value::from(fields.to_vec()),
+        serde_json::json!(["sequence-gap", "alert", LOG, 900, 100, 999])
+    );
+    assert!(sum["message"].as_str().unwrap().starts_with("and 900 more"), "{sum}");
+    assert_eq!(desk.open_alerts().len(), 152);
+    // Again, as after a kill: nothing of it is told again.
+    desk.deliver(&events).unwrap();
+    assert!(desk.flush(PATIENCE));
+    assert_eq!((toy.lines().len(), desk.open_alerts().len()), (152, 152));
+}
+
+#[test]
+fn each_condition_is_told_by_itself_however_many_there_are() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    let desk = world.open(&[("pager", &toy)]);
+    let events: Vec<Event> = (0..300).map(|number| event(Code::MissingRelease, number)).collect();
+    desk.deliver(&events).unwrap();
+    for event in &events {
+        desk.end(&event.id, "it is there").unwrap();
+    }
+    assert!(desk.flush(PATIENCE));
+    assert_eq!((toy.lines().len(), desk.open_alerts().len()), (600, 0));
+}
+
+#[test]
+fn what_is_delivered_or_ends_together_is_one_write_of_the_book() {
+    #[derive(Default)]
+    struct Counting(AtomicU64);
+    impl DiskIo for Counting {
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.0.fetch_add(u64::from(to.ends_with(BOOK)), Ordering::Relaxed);
+            RealDisk.rename(from, to)
+        }
+    }
+    let (world, toy, io) = (World::new(), Arc::new(Toy::default()), Arc::new(Counting::default()));
+    let settings = world.settings(&[("pager", &toy)]);
+    let desk = Desk::open_with(world.dir.path(), settings, Box::new(world.out.clone()), io.clone()).unwrap();
+    let events: Vec<Event> = (0..1_000).map(|number| event(Code::MissingRelease, number)).collect();
+    desk.deliver(&events).unwrap();
+    assert_eq!((io.0.load(Ordering::Relaxed), desk.open_alerts().len()), (1, 1_000));
+    let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+    desk.end_all(&ids, "they are there").unwrap();
+    assert_eq!((io.0.load(Ordering::Relaxed), desk.open_alerts().len()), (2, 0));
+    assert!(desk.flush(PATIENCE));
+    assert_eq!(toy.lines().len(), 2_000);
+}
+
+#[test]
+fn what_is_silenced_is_summed_up_by_itself_and_told_when_its_silence_is_over() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    let desk = world.open(&[("pager", &toy)]);
+    let wish =
+        Silence { code: None, log: None, package: Some("pkg:generic/x/*".to_owned()), until: START + 100 };
+    silence(world.dir.path(), &wish, START).unwrap();
+    let of = |event: Event, name: &str| event.with("purl", format!("pkg:generic/{name}/p@1"));
+    let silent = gaps(0..150).into_iter().map(|event| of(event, "x"));
+    let loud = gaps(150..300).into_iter().map(|event| of(event, "y"));
+    desk.deliver(&silent.chain(loud).collect::<Vec<_>>()).unwrap();
+    assert!(desk.flush(PATIENCE));
+    let sums = || {
+        let told = toy.lines().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+        told.filter_map(|told| told["first_index"].as_u64()).collect::<Vec<_>>()
+    };
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!((toy.lines().len(), sums()), (101, vec![250]));
+    world.pass(100);
+    toy.wait_for(202);
+    assert_eq!(sums(), [250, 100]);
+}
+
+#[test]
+fn conditions_leave_room_for_forks() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    toy.close(true);
+    let mut settings = world.settings(&[("pager", &toy)]);
+    let stalls: Vec<Event> = (0..10).map(|number| event(Code::LogStalled, number)).collect();
+    let (stall, fork) = (stalls[0].to_line().len(), event(Code::Fork, 0).to_line().len());
+    (settings.outbox_bytes, settings.outbox_reserve) = (stall, 2 * fork.max(3 * stall));
+    let half = settings.outbox_reserve / 2;
+    let desk = world.try_open(settings).unwrap();
+    let caller = desk.clone();
+    let waiting = std::thread::spawn(move || caller.deliver(&stalls));
+    eventually("it fills up", || desk.figures().outbox_bytes + stall > stall + half);
+    assert!(desk.open_alerts().len() < 10);
+    desk.deliver(&forks(0..1)).unwrap();
+    assert_eq!(desk.open_alerts().last().unwrap().code, "fork");
+    toy.close(false);
+    waiting.join().unwrap().unwrap();
+}

@@ -65,7 +65,7 @@ impl Expect {
     /// Opens the manifest.
     ///
     /// # Errors
-    /// [`WatchError`] where it can't be read, or is malformed.
+    /// `WatchError` where it can't be read, or is malformed.
     pub fn open(path: &Path, packages: Vec<PurlPattern>) -> Result<Self, WatchError> {
         Ok(Self { file: Watched::open(path, &MANIFEST)?, packages })
     }
@@ -89,7 +89,7 @@ impl Expect {
 /// Opens the file that says whose statements are believed.
 ///
 /// # Errors
-/// [`WatchError`] where it can't be read, or is malformed.
+/// `WatchError` where it can't be read, or is malformed.
 pub fn open_publishers(path: &Path) -> Result<Watched<Publishers>, WatchError> {
     Watched::open(path, &PUBLISHERS)
 }

@@ -78,7 +78,7 @@ fn settings(args: &Init) -> String {
     };
     format!(
         "# What this monitor follows, and whom it tells. All of it is explained in docs/monitor.md.\n\
-         listen = {listen}          # heads, a page and metrics; take it away to serve nothing\n\
+         listen = {listen}           # heads, a page and metrics; take it away to serve nothing\n\
          interval = \"60s\"                    # between two looks\n\
          # contact = \"you@example.org\"       # told to the log with each request\n\
          \n\

@@ -49,8 +49,7 @@ fn publish_one(args: &Publish, client: &LogClient, signer: &PublisherSigner, jso
         None => None,
     };
     if args.wait == Some(WaitArg::Sequenced) {
-        let answer =
-            client.post("add?wait=sequenced", "text/plain", &entry, 64).map_err(Failure::append)?;
+        let answer = client.post("add?wait=sequenced", "text/plain", &entry, 64).map_err(Failure::append)?;
         let index = std::str::from_utf8(&answer).ok().and_then(LeafIndex::parse).ok_or_else(|| {
             let seen = crate::format::quote_bytes(&answer);
             let source = FormatError::malformed("the answer", "a decimal leaf index", seen);

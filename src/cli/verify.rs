@@ -22,9 +22,7 @@ use crate::policy::{Cosigned, MAX_POLICY_BYTES, Policy, WitnessedBy};
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers, format_time};
 use crate::state::{EndpointState, MAX_UNPROVEN_HEADS};
-use crate::verify::{
-    Artifact, Freshness, Question, Refusal, VerifiedRelease, check_freshness, verify,
-};
+use crate::verify::{Artifact, Freshness, Question, Refusal, VerifiedRelease, check_freshness, verify};
 
 pub fn run(args: &Verify, json: bool) -> CliResult {
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
@@ -127,12 +125,11 @@ impl Endpoint<'_> {
     fn contradicted(&self, state: &EndpointState, seen: &Checkpoint, note: &Note) -> Option<Refused> {
         let (known, origin) = (state.contradiction(seen)?, seen.origin.to_string());
         let proven = state.fork_evidence(seen, note).map(|fork| fork.judge(&self.policy.log_keys()));
-        let (failure, evidence) = match proven {
-            Some(Ok(fork)) => evidence::keep(&fork, &self.evidence),
-            _ => {
-                let (expected, seen) = (known.root.to_base64(), seen.root.to_base64());
-                (Refusal::Fork { size: known.size, expected, seen }.into(), None)
-            }
+        let (failure, evidence) = if let Some(Ok(fork)) = proven {
+            evidence::keep(&fork, &self.evidence)
+        } else {
+            let (expected, seen) = (known.root.to_base64(), seen.root.to_base64());
+            (Refusal::Fork { size: known.size, expected, seen }.into(), None)
         };
         Some(Refused::Fork { origin, evidence, failure })
     }
@@ -186,7 +183,8 @@ impl Endpoint<'_> {
             return Err(fork);
         }
         news.teach(&mut memory.state);
-        let verdict = self.judge(&memory.state).and_then(|verdict| Ok(self.check_news(&news).map(|()| verdict)?));
+        let verdict =
+            self.judge(&memory.state).and_then(|verdict| Ok(self.check_news(&news).map(|()| verdict)?));
         if let Ok(verdict) = &verdict {
             if verdict.remember_in(&mut memory.state) {
                 say_forgotten(verdict);

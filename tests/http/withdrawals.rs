@@ -98,8 +98,8 @@ fn a_batch_withdraws_so_much_and_no_more() {
     let (log, entries) = log();
     let withdrawals: Vec<Vec<u8>> = (0..65)
         .map(|n| {
-            let reason = format!("reason {n}");
-            signed_withdrawal(&Withdrawal { reason, ..withdrawal(n % 3, &entries[n as usize % 3]) }, 1)
+            let (reason, leaf) = (format!("reason {n}"), n % 3);
+            signed_withdrawal(&Withdrawal { reason, ..withdrawal(leaf as u64, &entries[leaf]) }, 1)
         })
         .collect();
     // Anywhere among others.

@@ -474,7 +474,8 @@ fn the_proof_of_a_withdrawal_is_compared_like_every_other() {
     let ran = world.run(&online("2.bin", &other.url)).refused("log-malformed");
     assert!(ran.stderr.contains("the proof of another leaf"), "{ran:?}");
     // Of another log that is trusted, too.
-    let elsewhere = NoteSigner::from_seed(KeyName::new("log.example.org").unwrap(), SignatureType::Ed25519, &[5; 32]);
+    let elsewhere =
+        NoteSigner::from_seed(KeyName::new("log.example.org").unwrap(), SignatureType::Ed25519, &[5; 32]);
     let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
     world.write("log/endpoint.policy", format!("log {}\n{policy}", elsewhere.public()));
     let genuine = ProofFile::parse(&get(&server.url, &of_withdrawal).1).unwrap();
@@ -487,9 +488,8 @@ fn the_proof_of_a_withdrawal_is_compared_like_every_other() {
     assert_eq!(evidence(&world), []);
     // A newer head than the newest is remembered until it is proven.
     publish(&world, &server, 4);
-    let behind = Between::before(&server.url, move |asked| {
-        (asked == "/checkpoint").then(|| head_of_four.clone())
-    });
+    let behind =
+        Between::before(&server.url, move |asked| (asked == "/checkpoint").then(|| head_of_four.clone()));
     world.run(&online("2.bin", &behind.url)).done();
     assert_eq!(heads(&world), (Some(4), vec![5]));
     // Another history.

@@ -7,7 +7,9 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::evidence::{FILE_EXTENSION, ProvenFork, file_name_prefix};
+use crate::checkpoint::Checkpoint;
+use crate::evidence::{FILE_EXTENSION, ForkEvidence, ProvenFork, file_name_prefix};
+use crate::note::NoteKey;
 
 /// Most files in a directory. A log that signs one fork after another must not fill a disk.
 pub const MAX_FORKS: usize = 1_000;
@@ -91,6 +93,27 @@ impl EvidenceDir {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// A fork that is there already and that this head is a side of. Who holds a head of another history shows
+    /// it again and again, while the log goes on: one file is enough, and there is room for so many.
+    ///
+    /// # Errors
+    /// The system's. A file that is no evidence is passed over.
+    pub fn fork_of(&self, head: &Checkpoint, keys: &[NoteKey]) -> io::Result<Option<ProvenFork>> {
+        let (of_log, of_size) = (file_name_prefix(&head.origin), format!("-{}-", head.size));
+        let is_it = |side: &Checkpoint| (side.size, side.root) == (head.size, head.root);
+        for name in self.names()? {
+            if !name.starts_with(&of_log) || !name.contains(&of_size) {
+                continue;
+            }
+            let evidence = ForkEvidence::parse(&fs::read(self.path.join(name))?).ok();
+            let fork = evidence.and_then(|evidence| evidence.judge(keys).ok());
+            if let Some(fork) = fork.filter(|fork| is_it(fork.smaller()) || is_it(fork.larger())) {
+                return Ok(Some(fork));
+            }
+        }
+        Ok(None)
     }
 
     fn check_room(&self, of_log: &str) -> io::Result<()> {

@@ -132,7 +132,7 @@ impl Follower {
             let Some((source, other)) = other else { continue };
             let evidence = ForkEvidence::same_size(one.note().clone(), other.note().clone());
             if let Relation::Forked(fork) = forked(evidence, &self.tools.rules.keys) {
-                self.convict(&fork, source)?;
+                self.convict(&fork, one.get(), source)?;
             }
         }
         Ok(())
@@ -209,7 +209,7 @@ impl Follower {
                 Ok(Compared::Ahead("it continues the tree, and the log does not show it".to_owned()))
             }
             Ok(Relation::Forked(fork)) => {
-                Ok(if self.convict(&fork, source)? { Compared::Forked } else { Compared::NotKept })
+                Ok(if self.convict(&fork, theirs.get(), source)? { Compared::Forked } else { Compared::NotKept })
             }
             // The log has no tiles of a head that it does not show, or those of another tree.
             Err(unclear) if theirs.get().size > ours.get().size => match unclear {
@@ -248,8 +248,16 @@ impl Follower {
         })?)
     }
 
-    /// Keeps the evidence, and tells. Whether it is kept.
-    pub(super) fn convict(&mut self, fork: &ProvenFork, source: &str) -> Result<bool, Trouble> {
+    /// Keeps the evidence, unless there is some of `theirs` already, and tells. Whether it is kept.
+    pub(super) fn convict(
+        &mut self,
+        fork: &ProvenFork,
+        theirs: &Checkpoint,
+        source: &str,
+    ) -> Result<bool, Trouble> {
+        let known = self.tools.evidence.fork_of(theirs, &self.tools.rules.keys);
+        let known = known.ok().flatten();
+        let fork = known.as_ref().unwrap_or(fork);
         let now = self.now();
         let how = if source == ITSELF { "log" } else { "gossip" };
         let name = fork.file_name();

@@ -257,7 +257,7 @@ impl Follower {
         };
         match relation {
             Relation::Forked(fork) => {
-                self.convict(&fork, ITSELF)?;
+                self.convict(&fork, signed.get(), ITSELF)?;
                 Err(Trouble::Lie {
                     code: "fork",
                     message: format!(

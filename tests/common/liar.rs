@@ -275,6 +275,7 @@ impl Shared {
                 text(branch.note(head, &other.into(), &self.witnesses, now()))
             }
             Lie::NoQuorum => text(branch.note(head, log, &[], now())),
+            Lie::Says(head) => text(head.clone()),
             Lie::Stale(time) => text(branch.note(head, log, &self.witnesses, *time)),
             Lie::Html => Answer {
                 status: 200,

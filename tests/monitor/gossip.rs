@@ -9,8 +9,8 @@ use treehead::monitor::Peer;
 use crate::common::http::{get, post};
 use crate::common::liar::Liar;
 use crate::common::liar::lie::Lie;
-use crate::common::log::{ORIGIN, log_signer};
-use crate::world::{Log, World};
+use crate::common::log::{ORIGIN, eventually, log_signer};
+use crate::world::{Log, Running, World};
 
 fn entries(name: &str, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|at| format!("{name} {at}").into_bytes()).collect()
@@ -22,6 +22,11 @@ fn peer(name: &str, url: String) -> Peer {
 
 fn path() -> String {
     format!("/{}/checkpoint", Hash::digest(ORIGIN.as_bytes()).to_hex())
+}
+
+/// A monitor vouches for a head after it has told of it.
+fn wait_until_served(running: &Running) {
+    eventually("the head is served", || get(running.address, &path()).status == 200);
 }
 
 /// The fork that a world has evidence of, judged by the log's key alone.
@@ -49,7 +54,7 @@ fn two_monitors_that_are_shown_two_histories_find_out() {
     for (here, there) in [(400, 400), (512, 700), (700, 512), (301, 1_000)] {
         let (log, mut a, b) = split(here, there);
         let running = b.run();
-        b.output.wait_for("head");
+        wait_until_served(&running);
         a.peers.push(peer("b", running.url()));
         a.once();
         if here >= there {

@@ -1,1 +1,166 @@
-//! Logs that lie.
+//! Logs and peers that lie: each lie is named, nothing of it is believed, and nobody else has to wait.
+
+mod each;
+mod forks;
+mod lasting;
+mod manners;
+mod midway;
+mod peers;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+use treehead::evidence::ForkEvidence;
+use treehead::merkle::Hash;
+use treehead::note::{KeyName, NoteSigner, SignatureType};
+
+use crate::common::liar::Liar;
+use crate::common::liar::lie::{Framing, Lie};
+use crate::common::log::{ORIGIN, log_signer, numbered};
+use crate::common::releases::{scanner, signed, vendor_toml};
+use crate::common::toy_witness::signers;
+use crate::world::{Log, World};
+
+/// Entries of the log before it lies.
+pub const BEFORE: usize = 300;
+/// Entries that it adds.
+pub const MORE: usize = 300;
+const HONEST: &str = "honest.example/log";
+
+/// A monitor that follows a log that will lie, whose entries are statements, and one that never does.
+pub struct Scene {
+    pub liar: Liar,
+    pub honest: Liar,
+    pub world: World,
+}
+
+/// A witness with one key.
+pub fn witness(name: &str, seed: u8) -> NoteSigner {
+    signers(name, seed).remove(0)
+}
+
+fn statements() -> &'static [Vec<u8>] {
+    static STATEMENTS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    STATEMENTS.get_or_init(|| (1..=1_200).map(|n| signed(&scanner(n), 1)).collect())
+}
+
+impl Scene {
+    /// Both logs are honest so far, and were followed to their heads.
+    #[track_caller]
+    pub fn new() -> Self {
+        let scene = Self::unfollowed(BEFORE);
+        let once = scene.world.once();
+        assert_eq!((once.open_alerts, once.not_followed), (0, 0), "{:#?}", scene.world.output.alerts());
+        scene.assert_told(BEFORE);
+        scene
+    }
+
+    /// Nothing was followed yet.
+    pub fn unfollowed(entries: usize) -> Self {
+        let witnesses = vec![witness("w1.example", 1)];
+        let liar = Liar::serve_as(log_signer().into(), witnesses, statements()[..entries].to_vec());
+        let name = KeyName::new(HONEST).unwrap();
+        let key = NoteSigner::from_seed(name, SignatureType::Ed25519, &[101; 32]);
+        let honest = Liar::serve_as(key.into(), Vec::new(), numbered(BEFORE));
+        let mut world = World::new(Vec::new());
+        let publishers = world.temp.path().join("publishers.toml");
+        fs::write(&publishers, vendor_toml()).unwrap();
+        world.logs = vec![
+            Log::release(&liar.url(), &liar.policy(), &publishers),
+            Log::opaque(&honest.url(), &honest.policy()),
+        ];
+        Self { liar, honest, world }
+    }
+
+    /// Both logs grow.
+    pub fn grow(&self, more: usize) {
+        let size = self.liar.branch("").entries.len();
+        self.liar.append("", &statements()[size..size + more]);
+        let size = self.honest.branch("").entries.len();
+        self.honest.append("", &numbered(size + more)[size..]);
+    }
+
+    /// The first so many statements were told, in order, each once, and no others.
+    #[track_caller]
+    pub fn assert_told(&self, count: usize) {
+        let told = self.world.output.of("release");
+        let told: Vec<u64> = told.iter().map(|event| event["index"].as_u64().unwrap()).collect();
+        assert_eq!(told, (0..count as u64).collect::<Vec<_>>());
+    }
+
+    /// The honest log was followed to its head.
+    #[track_caller]
+    pub fn assert_honest_followed(&self) {
+        let heads = heads(&self.world, HONEST);
+        assert_eq!(heads.last(), Some(&(self.honest.branch("").entries.len() as u64)), "{heads:?}");
+    }
+}
+
+/// Sizes of the heads of a log that were told, in order.
+pub fn heads(world: &World, origin: &str) -> Vec<u64> {
+    let heads = world.output.of("head").into_iter().filter(|head| head["log"] == origin);
+    heads.map(|head| head["size"].as_u64().unwrap()).collect()
+}
+
+/// Ids of the conditions that are over, in the order of their codes.
+pub fn ended(world: &World) -> Vec<String> {
+    let mut codes: Vec<String> =
+        world.output.of("ended").iter().map(|event| event["of"].as_str().unwrap().to_owned()).collect();
+    codes.sort_unstable();
+    codes
+}
+
+/// The alerts of this code, one of which there is.
+#[track_caller]
+pub fn the_only(world: &World, code: &str) -> Value {
+    let mut all = world.output.of(code);
+    assert_eq!(all.len(), 1, "{code}: {:#?}", world.output.events());
+    all.remove(0)
+}
+
+pub fn other_entries(count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|at| format!("another {at}").into_bytes()).collect()
+}
+
+/// Sizes of the forks that there is evidence of, each judged by the log's key alone.
+pub fn forks(world: &World, log: &Liar) -> Vec<(usize, usize)> {
+    let judge = |path: PathBuf| {
+        let fork = ForkEvidence::parse(&fs::read(path).unwrap()).unwrap().judge(&log.keys()).unwrap();
+        let size = |size: u64| usize::try_from(size).unwrap();
+        (size(fork.smaller().size.get()), size(fork.larger().size.get()))
+    };
+    let mut forks: Vec<_> = world.evidence().into_iter().map(judge).collect();
+    forks.sort_unstable();
+    forks
+}
+
+/// Where peers and witnesses serve the head of the log that lies.
+pub fn origin_hash() -> String {
+    Hash::digest(ORIGIN.as_bytes()).to_hex()
+}
+
+/// What is wrong with the connection or the header, its word, and whether nothing at all was said.
+pub fn on_the_wire() -> Vec<(Lie, &'static str, bool)> {
+    vec![
+        (Lie::Endless(Framing::Length), "too-large", false),
+        (Lie::Endless(Framing::Chunked), "too-large", false),
+        (Lie::Endless(Framing::Close), "too-large", false),
+        (Lie::GzipBomb, "too-large", false),
+        (Lie::HeaderFlood, "garbled", false),
+        (Lie::Noise, "garbled", false),
+        (Lie::Redirect(None), "redirect", false),
+        (Lie::Redirect(Some("http://127.0.0.1:1/".to_owned())), "redirect", false),
+        (Lie::Drip(Duration::from_millis(500)), "timeout", true),
+        (Lie::Status(500), "server-error", true),
+        (Lie::Status(404), "not-found", true),
+        (Lie::Status(410), "not-found", true),
+        (Lie::Status(403), "refused", true),
+        (Lie::Status(429), "busy", true),
+        (Lie::Busy(503, 3_600), "busy", true),
+        (Lie::CloseAtOnce, "closed", true),
+        (Lie::CloseHalfway, "closed", true),
+    ]
+}

@@ -128,6 +128,7 @@ pub struct World {
     pub peers: Vec<Peer>,
     pub interval: Duration,
     pub timeout: Duration,
+    pub parallel: usize,
 }
 
 impl World {
@@ -140,6 +141,7 @@ impl World {
             peers: Vec::new(),
             interval: Duration::from_millis(20),
             timeout: Duration::from_secs(20),
+            parallel: 4,
         }
     }
 
@@ -162,6 +164,7 @@ impl World {
         settings.clock = self.clock();
         settings.interval = self.interval;
         settings.timeout = self.timeout;
+        settings.parallel = self.parallel;
         settings.logs = self.logs.iter().map(|log| Arc::new(log.rules())).collect();
         settings.peers.clone_from(&self.peers);
         let desk = DeskSettings::new(self.clock());

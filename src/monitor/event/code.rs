@@ -57,7 +57,7 @@ const TABLE: [Row; 27] = [
     info(Code::Entry, "entry"),
     fact(Code::Fork, "fork",
         "The log signed two histories. Install nothing that rests on it, keep the evidence, and show it to the witnesses and to everyone who trusts the log."),
-    fact(Code::LogShrunk, "log-shrunk",
+    condition(Code::LogShrunk, "log-shrunk",
         "The log shows a smaller head than one that it signed before. Ask its operator whether an old copy was restored; until it has caught up, take it for a fork."),
     fact(Code::UnexpectedRelease, "unexpected-release",
         "Ask your release team whether it made this. If nobody did, the publisher's key is in other hands: revoke it and withdraw the release."),

@@ -41,6 +41,8 @@ pub enum Lie {
     OtherOrigin,
     /// No cosignatures.
     NoQuorum,
+    /// This text for a head.
+    Says(String),
     /// Cosignatures of this time, in seconds since 1970.
     Stale(u64),
 
@@ -81,9 +83,12 @@ impl Lie {
             }
             Self::WrongBundle | Self::TruncatedBundle | Self::ExtraEntry => path.starts_with("tile/entries/"),
             Self::PartialGone(_) => path.contains(".p/"),
-            Self::Shrunk(_) | Self::WrongSignature | Self::OtherOrigin | Self::NoQuorum | Self::Stale(_) => {
-                path == "checkpoint"
-            }
+            Self::Shrunk(_)
+            | Self::WrongSignature
+            | Self::OtherOrigin
+            | Self::NoQuorum
+            | Self::Says(_)
+            | Self::Stale(_) => path == "checkpoint",
             _ => true,
         }
     }

@@ -1,0 +1,197 @@
+//! Every lie, told of everything that a monitor asks a log for.
+
+use std::time::Duration;
+
+use super::{BEFORE, MORE, Scene, ended, on_the_wire, the_only};
+use crate::common::liar::lie::{Lie, Only};
+use crate::common::log::ORIGIN;
+
+/// A lie, and what a monitor says of it.
+struct Case {
+    lie: Lie,
+    /// Paths that it is told of.
+    of: &'static str,
+    code: &'static str,
+    word: Option<&'static str>,
+}
+
+const fn misbehaves(lie: Lie, of: &'static str, word: &'static str) -> Case {
+    Case { lie, of, code: "log-misbehaves", word: Some(word) }
+}
+
+fn wire_cases(of: &'static str) -> Vec<Case> {
+    let case = |(lie, word, is_silence): (Lie, &'static str, bool)| Case {
+        lie,
+        of,
+        code: if is_silence { "log-unreachable" } else { "log-misbehaves" },
+        word: Some(word),
+    };
+    on_the_wire().into_iter().map(case).collect()
+}
+
+/// What is wrong with what is said.
+fn said() -> Vec<Case> {
+    let (head, tiles, bundles) = ("checkpoint", "tile/0", "tile/entries");
+    let gone = |status| Case {
+        lie: Lie::PartialGone(status),
+        of: "",
+        code: "log-unreachable",
+        word: Some("not-found"),
+    };
+    vec![
+        misbehaves(Lie::WrongTile, tiles, "wrong-tile"),
+        misbehaves(Lie::TruncatedTile, tiles, "truncated-tile"),
+        misbehaves(Lie::ExtraHash, tiles, "oversized-tile"),
+        misbehaves(Lie::WrongTile, "", "wrong-tile"),
+        misbehaves(Lie::TruncatedTile, "tile/1", "truncated-tile"),
+        misbehaves(Lie::Html, tiles, "truncated-tile"),
+        misbehaves(Lie::Empty, tiles, "truncated-tile"),
+        misbehaves(Lie::WrongBundle, "", "wrong-entry"),
+        misbehaves(Lie::WrongBundle, "tile/entries/001", "wrong-entry"),
+        misbehaves(Lie::WrongBundle, "tile/entries/002", "wrong-entry"),
+        misbehaves(Lie::TruncatedBundle, bundles, "truncated-bundle"),
+        misbehaves(Lie::ExtraEntry, bundles, "oversized-bundle"),
+        misbehaves(Lie::Html, bundles, "truncated-bundle"),
+        misbehaves(Lie::Empty, bundles, "truncated-bundle"),
+        misbehaves(Lie::Html, head, "not-a-checkpoint"),
+        misbehaves(Lie::Empty, head, "not-a-checkpoint"),
+        misbehaves(Lie::WrongSignature, head, "checkpoint-signature"),
+        misbehaves(Lie::OtherOrigin, head, "unknown-log"),
+        gone(404),
+        gone(410),
+        Case { lie: Lie::Shrunk(200), of: head, code: "log-shrunk", word: None },
+        Case { lie: Lie::NoQuorum, of: head, code: "no-quorum", word: None },
+    ]
+}
+
+/// Follows, is lied to, and follows again. Each round is one of a monitor that was stopped in between.
+fn play(Case { lie, of, code, word }: &Case) {
+    let about = format!("{lie:?} of {of:?}");
+    let mut scene = Scene::new();
+    if matches!(lie, Lie::Drip(_)) {
+        scene.world.timeout = Duration::from_secs(2);
+    }
+    scene.grow(MORE);
+    scene.liar.set_only(lie.clone(), Only::path(of));
+    let once = scene.world.once();
+    scene.assert_honest_followed();
+    assert_eq!(scene.world.output.alerts(), [*code], "{about}");
+    let event = the_only(&scene.world, code);
+    assert_eq!((event["log"].as_str(), event["lie"].as_str()), (Some(ORIGIN), *word), "{about}: {event:#}");
+    assert_eq!((once.open_alerts, once.not_followed), (1, usize::from(word.is_some())), "{about}");
+    // Some of it may be true: nobody knows which.
+    scene.assert_told(BEFORE);
+    scene.liar.be_honest();
+    scene.grow(1);
+    let once = scene.world.once();
+    assert_eq!((once.open_alerts, once.not_followed), (0, 0), "{about}");
+    assert_eq!(the_only(&scene.world, "ended")["id"], event["id"], "{about}");
+    scene.assert_told(BEFORE + MORE + 1);
+    scene.assert_honest_followed();
+}
+
+fn play_all(cases: Vec<Case>) {
+    // Most of them wait.
+    std::thread::scope(|scope| {
+        let plays: Vec<_> = cases.iter().map(|case| scope.spawn(|| play(case))).collect();
+        let failed = plays.into_iter().map(|play| play.join()).filter(Result::is_err).count();
+        assert_eq!(failed, 0, "cases that failed, see above");
+    });
+}
+
+#[test]
+fn what_is_said_wrongly_is_named_and_not_believed() {
+    play_all(said());
+}
+
+#[test]
+fn what_is_wrong_with_the_connection_of_a_head_is_named() {
+    play_all(wire_cases("checkpoint"));
+}
+
+#[test]
+fn what_is_wrong_with_the_connection_of_a_tile_is_named() {
+    play_all(wire_cases("tile/0"));
+}
+
+#[test]
+fn what_is_wrong_with_the_connection_of_a_bundle_is_named() {
+    play_all(wire_cases("tile/entries"));
+}
+
+#[test]
+fn what_is_no_lie_is_not_called_one() {
+    for lie in [Lie::Chunked, Lie::Stale(1)] {
+        let mut scene = Scene::new();
+        scene.world.logs[0].patience.witness_missing = u64::MAX;
+        scene.grow(MORE);
+        scene.liar.set(lie);
+        scene.world.once();
+        assert_eq!(scene.world.output.alerts(), Vec::<String>::new());
+        scene.assert_told(BEFORE + MORE);
+    }
+}
+
+#[test]
+fn one_lie_after_the_other_is_told_of_and_ended_by_a_monitor_that_runs() {
+    let scene = Scene::unfollowed(BEFORE);
+    let running = scene.world.run();
+    let lies = [
+        (Lie::WrongTile, "tile/0", "log-misbehaves"),
+        (Lie::WrongBundle, "", "log-misbehaves"),
+        (Lie::Html, "", "log-misbehaves"),
+        (Lie::Status(500), "tile/entries", "log-unreachable"),
+        (Lie::Shrunk(7), "", "log-shrunk"),
+        (Lie::NoQuorum, "", "no-quorum"),
+    ];
+    for (at, (lie, of, code)) in lies.into_iter().enumerate() {
+        let told = BEFORE + at * 10;
+        eventually_told(&scene, told);
+        scene.liar.set_only(lie, Only::path(of));
+        scene.grow(10);
+        let before = scene.world.output.of("ended").len();
+        crate::common::log::eventually("it is named", || scene.world.output.alerts().len() == at + 1);
+        assert_eq!(scene.world.output.alerts()[at], code);
+        scene.assert_told(told);
+        scene.liar.be_honest();
+        crate::common::log::eventually("it is over", || scene.world.output.of("ended").len() == before + 1);
+    }
+    eventually_told(&scene, BEFORE + 60);
+    drop(running);
+    scene.assert_told(BEFORE + 60);
+    assert_eq!(ended(&scene.world).len(), 6);
+}
+
+fn eventually_told(scene: &Scene, count: usize) {
+    crate::common::log::eventually("all is told", || scene.world.output.of("release").len() == count);
+}
+
+#[test]
+fn silence_ends_no_lie_and_another_lie_does() {
+    let scene = Scene::new();
+    scene.grow(MORE);
+    let round = |lie: Lie| {
+        scene.liar.be_honest();
+        scene.liar.set(lie);
+        scene.world.once();
+        (scene.world.output.alerts().len(), ended(&scene.world))
+    };
+    assert_eq!(round(Lie::WrongBundle), (1, vec![]));
+    assert_eq!(round(Lie::Status(500)), (2, vec![]), "it has not taken anything back");
+    let over = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
+    assert_eq!(round(Lie::Html), (3, over(&["log-misbehaves", "log-unreachable"])));
+    let last = the_last(&scene);
+    assert!(last.contains("something else"), "{last}");
+    scene.liar.be_honest();
+    scene.world.once();
+    assert_eq!(ended(&scene.world), over(&["log-misbehaves", "log-misbehaves", "log-unreachable"]));
+    let last = the_last(&scene);
+    assert!(last.contains("answers as it should"), "{last}");
+}
+
+/// What was said last when a lie was over.
+fn the_last(scene: &Scene) -> String {
+    let ended = scene.world.output.of("ended");
+    let last = ended.iter().rfind(|event| event["of"] == "log-misbehaves").unwrap();
+    last["message"].as_str().unwrap().to_owned()
+}

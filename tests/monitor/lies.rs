@@ -158,7 +158,7 @@ pub fn on_the_wire() -> Vec<(Lie, &'static str, bool)> {
         (Lie::Status(404), "not-found", true),
         (Lie::Status(410), "not-found", true),
         (Lie::Status(403), "refused", true),
-        (Lie::Status(429), "busy", true),
+        (Lie::Busy(429, 31), "busy", true),
         (Lie::Busy(503, 3_600), "busy", true),
         (Lie::CloseAtOnce, "closed", true),
         (Lie::CloseHalfway, "closed", true),

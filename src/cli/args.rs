@@ -105,12 +105,12 @@ Examples:
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
       --online https://log.example.com --report https://monitor.example.org
 
-With --state, the endpoint remembers what it saw: it refuses older releases later, releases that were
-withdrawn, and for ever a log that showed it another history. What proves a fork, and the head that a log
-went back behind, go into the folder `evidence` of the state. With --online, everything remembered is
-compared with the log as it is today; now and then is enough. Exit code 3 says that nobody can tell, as
-where a withdrawal is by a key that publishers.toml does not know. Reports change no verdict.
-docs/endpoints.md has the details.")]
+With --state, the endpoint remembers what it saw: it refuses older releases later, releases that
+were withdrawn, and for ever a log that showed it another history. What proves a fork, and the
+head that a log went back behind, go into the folder `evidence` of the state. With --online,
+everything remembered is compared with the log as it is today; now and then is enough. Exit code
+3 says that nobody can tell, as where a withdrawal is by a key that publishers.toml does not
+know. Reports change no verdict. docs/endpoints.md has the details.")]
     Verify(Verify),
     /// Check offline whether a file proves that a log signed two histories
     #[command(after_help = "\

@@ -166,7 +166,7 @@ impl From<CheckError> for Failure {
 impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         match error {
-            LoadError::Client(e) => e.into(),
+            LoadError::Client(e) => Self::append(e),
             LoadError::Head(e) => e.into(),
             LoadError::Connect { .. } | LoadError::OutOfFiles { .. } | LoadError::System(_) => {
                 Self::CouldNotTell(error.to_string())

@@ -208,9 +208,11 @@ impl Follower {
             Ok(Relation::Extends) => {
                 Ok(Compared::Ahead("it continues the tree, and the log does not show it".to_owned()))
             }
-            Ok(Relation::Forked(fork)) => {
-                Ok(if self.convict(&fork, theirs.get(), source)? { Compared::Forked } else { Compared::NotKept })
-            }
+            Ok(Relation::Forked(fork)) => Ok(if self.convict(&fork, theirs.get(), source)? {
+                Compared::Forked
+            } else {
+                Compared::NotKept
+            }),
             // The log has no tiles of a head that it does not show, or those of another tree.
             Err(unclear) if theirs.get().size > ours.get().size => match unclear {
                 Unclear::Client(e @ ClientError::Network { .. }) => Err(e.into()),

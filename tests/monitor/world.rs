@@ -14,10 +14,12 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use treehead::monitor::desk::DeskSettings;
 use treehead::monitor::{
-    Clock, Expect, Monitor, Once, Patience, Peer, Rules, Settings, Start, Watch, open_publishers,
+    Clock, Expect, Monitor, MonitorError, Once, Patience, Peer, Rules, Settings, Start, Watch,
+    open_publishers,
 };
 use treehead::policy::Policy;
 use treehead::server::Profile;
+use treehead::store::StoreError;
 
 /// When tests begin, seconds since 1970.
 pub const NOW: u64 = 1_790_000_000;
@@ -159,7 +161,22 @@ impl World {
         Arc::new(move || clock.load(Ordering::SeqCst))
     }
 
+    /// A program that another test starts holds each lock for a moment, until it has become that program.
     pub fn open(&self) -> Arc<Monitor> {
+        let until = Instant::now() + Duration::from_secs(1);
+        loop {
+            let (settings, desk) = (self.settings(), DeskSettings::new(self.clock()));
+            match Monitor::open(settings, desk, Box::new(self.output.clone())) {
+                Ok(monitor) => return monitor,
+                Err(MonitorError::Store(StoreError::Locked { .. })) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(e) => panic!("the monitor opens: {e:?}"),
+            }
+        }
+    }
+
+    fn settings(&self) -> Settings {
         let mut settings = Settings::new(self.dir());
         settings.clock = self.clock();
         settings.interval = self.interval;
@@ -167,8 +184,7 @@ impl World {
         settings.parallel = self.parallel;
         settings.logs = self.logs.iter().map(|log| Arc::new(log.rules())).collect();
         settings.peers.clone_from(&self.peers);
-        let desk = DeskSettings::new(self.clock());
-        Monitor::open(settings, desk, Box::new(self.output.clone())).expect("the monitor opens")
+        settings
     }
 
     /// Follows everything once.

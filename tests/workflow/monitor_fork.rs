@@ -185,6 +185,9 @@ fn one_monitor_that_asks_the_witnesses_finds_it_alone() {
     let told = events(&ran.stdout);
     let forks = of(&told, "fork");
     assert_eq!(forks.len(), 1, "{:?}", codes(&told));
-    assert_eq!((&forks[0]["source"], &forks[0]["smaller"]), (&"witness w2.example.com".into(), &2.into()));
+    // Two of them have it, and either may be heard first.
+    let source = forks[0]["source"].as_str().unwrap();
+    assert!(["witness w2.example.com", "witness w3.example.com"].contains(&source), "{source}");
+    assert_eq!(forks[0]["smaller"], 2);
     both.evidence(&forks[0]);
 }

@@ -273,7 +273,7 @@ fn online_it_is_the_newest_head_that_has_to_be_fresh() {
     world.run(&format!("{} --max-age 24h", verify("1.bin", ""))).refused("stale");
     let fresh = with_head_of(now);
     let ran = world.run(&line(&fresh.url)).done();
-    let told = "online     the log has 2 leaves now, cosigned by witness.example at 2";
+    let told = "online     the log has 2 leaves now, cosigned by w at 2";
     assert!(ran.stdout.contains(told), "{ran:?}");
     let json = world.run(&format!("{} --json", line(&fresh.url))).done().json();
     let by = json["latest_witnesses"][0].as_str().unwrap();

@@ -1,6 +1,5 @@
 //! A release is withdrawn: by its publisher, and by nobody else.
 
-use crate::middleman::{Middleman, Told};
 use crate::program::{Ran, Server, World};
 
 const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
@@ -67,14 +66,6 @@ fn a_release_is_withdrawn_where_its_proof_can_t_be_had() {
     let ran = withdraw(&world, &server, "publisher.pem", "0", more).failed(1, told);
     assert!(!ran.stderr.contains("othing was appended"), "{ran:?}");
     assert!(!world.path("withdrawal.tlog-proof").exists());
-    // The second request, which asks for the proof, is refused; what was appended stays so.
-    let refusing = Middleman::before(&server.url, |at, answer| match at {
-        0 => Told::Body(answer),
-        _ => Told::Problem("403 Forbidden", "X: y", "{\"code\":\"tired\",\"detail\":\"no\"}".to_owned()),
-    });
-    let line = format!("withdraw --log {} --key publisher.pem --leaf 0 --reason broken", refusing.url);
-    let ran = world.run(&format!("{line} --out x.tlog-proof")).failed(3, told);
-    assert!(!ran.stderr.contains("othing was appended"), "{ran:?}");
     assert_eq!(server.tree_size(), 2);
 }
 

@@ -59,9 +59,12 @@ fn one_witness_of_two_is_missed_by_its_name() {
         format!("witness second {}\ngroup everybody any witness-0 second", witness("w2.example", 2).public());
     let policy = policy.replace("group everybody all witness-0", &second);
     let world = World::new(vec![Log::opaque(&log.url(), &policy)]);
+    log.set(Lie::Stale(NOW));
     world.once();
     assert_eq!(heads(&world, ORIGIN), [300], "the quorum does without it");
     world.pass(3_601);
+    log.be_honest();
+    log.set(Lie::Stale(NOW + 3_601));
     world.once();
     assert_eq!(the_only(&world, "witness-missing")["witness"], "w2.example");
     assert_eq!(world.output.alerts(), ["witness-missing"]);

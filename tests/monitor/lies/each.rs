@@ -90,33 +90,34 @@ fn play(Case { lie, of, code, word }: &Case) {
     scene.assert_honest_followed();
 }
 
-fn play_all(cases: Vec<Case>) {
+fn play_all(cases: &[Case]) {
     // Most of them wait.
     std::thread::scope(|scope| {
         let plays: Vec<_> = cases.iter().map(|case| scope.spawn(|| play(case))).collect();
-        let failed = plays.into_iter().map(|play| play.join()).filter(Result::is_err).count();
+        let failed =
+            plays.into_iter().map(std::thread::ScopedJoinHandle::join).filter(Result::is_err).count();
         assert_eq!(failed, 0, "cases that failed, see above");
     });
 }
 
 #[test]
 fn what_is_said_wrongly_is_named_and_not_believed() {
-    play_all(said());
+    play_all(&said());
 }
 
 #[test]
 fn what_is_wrong_with_the_connection_of_a_head_is_named() {
-    play_all(wire_cases("checkpoint"));
+    play_all(&wire_cases("checkpoint"));
 }
 
 #[test]
 fn what_is_wrong_with_the_connection_of_a_tile_is_named() {
-    play_all(wire_cases("tile/0"));
+    play_all(&wire_cases("tile/0"));
 }
 
 #[test]
 fn what_is_wrong_with_the_connection_of_a_bundle_is_named() {
-    play_all(wire_cases("tile/entries"));
+    play_all(&wire_cases("tile/entries"));
 }
 
 #[test]

@@ -59,7 +59,8 @@ fn each_lie_of_a_peer_is_told_of_or_is_silence() {
     };
     std::thread::scope(|scope| {
         let plays: Vec<_> = lies().into_iter().map(|case| scope.spawn(move || play(&case))).collect();
-        let failed = plays.into_iter().map(|play| play.join()).filter(Result::is_err).count();
+        let failed =
+            plays.into_iter().map(std::thread::ScopedJoinHandle::join).filter(Result::is_err).count();
         assert_eq!(failed, 0, "cases that failed, see above");
     });
 }

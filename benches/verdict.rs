@@ -156,7 +156,7 @@ fn state(proof: &str) -> EndpointState {
         let leaf = Hash::digest(&n.to_be_bytes()).to_base64();
         format!(
             "{{\"origin\":\"log.example.com\",\"index\":{n},\"leaf\":\"{leaf}\",\"publisher\":\"example-vendor\",\
-             \"purl\":\"pkg:generic/example/tool@{n}\",\"reason\":\"it deletes what it scans\",\"statement\":\"{leaf}\"}}"
+             \"purl\":\"pkg:generic/example/tool@{n}\",\"artifacts\":\"{leaf}\",\"reason\":\"it deletes what it scans\",\"statement\":\"{leaf}\"}}"
         )
     };
     let note = format!("{:?}", checkpoint.to_string());

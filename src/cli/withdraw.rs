@@ -66,7 +66,7 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let Appended { index, duplicate } = client.append(&entry, wait).map_err(Failure::append)?;
     if let Some(out) = &args.out {
         // Sent once more, the same bytes are the same leaf; this time the answer is its proof.
-        let proof = client.add(&entry, wait).map_err(Failure::from).and_then(|proof| {
+        let proof = client.add(&entry, wait).map_err(Failure::append).and_then(|proof| {
             publish::check(&proof, &entry, logs.as_deref())?;
             files::replace(out, proof.to_string().as_bytes())
         });

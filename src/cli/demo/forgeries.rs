@@ -53,7 +53,7 @@ fn forged_proof(story: &mut Story, world: &World, shipped: &Shipped) -> CliResul
 fn unknown_publisher(story: &mut Story, world: &World, shipped: &Shipped) -> CliResult {
     let stranger = PublisherSigner::from_seed(&*keygen::random_seed()?);
     let entry = publish::sign(&shipped.release, &stranger)?;
-    let outcome = world.client().add(&entry, Wait::Published).map(drop).map_err(Failure::from);
+    let outcome = world.client().add(&entry, Wait::Published).map(drop).map_err(Failure::append);
     story.refused("a release signed by a key nobody registered", "unknown-publisher", outcome)
 }
 
@@ -63,7 +63,7 @@ fn reused_sequence(story: &mut Story, world: &World, shipped: &Shipped) -> CliRe
     let again = &shipped.release;
     let second = release(again.purl.as_str(), again.kind, again.sequence, vec![subject])?;
     let entry = publish::sign(&second, world.publisher())?;
-    let outcome = world.client().add(&entry, Wait::Published).map(drop).map_err(Failure::from);
+    let outcome = world.client().add(&entry, Wait::Published).map(drop).map_err(Failure::append);
     story.refused("a second program under the same sequence number", "sequence-taken", outcome)
 }
 
@@ -140,7 +140,7 @@ fn refused_by_witnesses(
         witness.wait_until_it_has(forked)?;
         let request =
             AddCheckpoint { old: forked.size, proof: Vec::new(), checkpoint: proof.checkpoint.clone() };
-        let outcome = witness.client()?.add_checkpoint(&request).map(drop).map_err(Failure::from);
+        let outcome = witness.client()?.add_checkpoint(&request).map(drop).map_err(Failure::append);
         story.refused(&format!("the forked tree head, sent to {}", witness.name), "forked", outcome)?;
     }
     Ok(())

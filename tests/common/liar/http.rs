@@ -35,6 +35,9 @@ pub fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<St
     Some((path, headers))
 }
 
+/// For a whole answer that ends the connection all the same: unsaid, the next request may be on its way into it.
+const LAST: &str = "Connection: close\r\n";
+
 fn head(status: u16, headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Said\r\n{headers}\r\n").into_bytes()
 }
@@ -70,15 +73,16 @@ pub fn write_lie(
         }
         Lie::Status(status) => {
             let body = b"{\"code\":\"said-so\",\"detail\":\"because\"}";
-            stream.write_all(&[&head(*status, &length(body)), body.as_slice()].concat())?;
+            let headers = length(body) + LAST;
+            stream.write_all(&[&head(*status, &headers), body.as_slice()].concat())?;
         }
         Lie::Busy(status, seconds) => {
-            let headers = format!("Retry-After: {seconds}\r\nContent-Length: 0\r\n");
+            let headers = format!("Retry-After: {seconds}\r\nContent-Length: 0\r\n{LAST}");
             stream.write_all(&head(*status, &headers))?;
         }
         Lie::Redirect(to) => {
             let to = to.clone().unwrap_or_else(|| format!("/{path}"));
-            stream.write_all(&head(302, &format!("Location: {to}\r\nContent-Length: 0\r\n")))?;
+            stream.write_all(&head(302, &format!("Location: {to}\r\nContent-Length: 0\r\n{LAST}")))?;
         }
         Lie::GzipBomb => {
             let (one, times) = (bomb(), 64);

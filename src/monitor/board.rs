@@ -165,9 +165,10 @@ impl Board {
         self.lock().vouched.clone()
     }
 
-    /// Vouches for a head.
-    pub fn vouch(&self, head: Vouched) {
-        self.lock().vouched = Some(head);
+    /// Vouches for a head; whether it is another tree than before.
+    pub fn vouch(&self, head: Vouched) -> bool {
+        let size = head.size;
+        self.lock().vouched.replace(head).is_none_or(|before| before.size != size)
     }
 
     /// How far it is.

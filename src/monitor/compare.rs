@@ -117,19 +117,22 @@ impl Follower {
         self.state.pending.push(Pending { source, since, note });
     }
 
-    /// Two heads of one size with two roots are a fork, whatever the log shows.
+    /// Two heads of one size with two roots are a fork, whatever the log shows. Those of our head's size are
+    /// compared with ours, which says whose is the other one.
     fn compare_with_each_other(&mut self) -> Result<(), Trouble> {
+        let ours = self.head.as_ref().map(|head| head.get().size);
         let heads: Vec<(String, LogSigned<Checkpoint>)> = self
             .state
             .pending
             .iter()
             .filter_map(|pending| Some((pending.source.clone(), self.head_of(pending)?)))
+            .filter(|(_, head)| Some(head.get().size) != ours)
             .collect();
-        for (at, (_, one)) in heads.iter().enumerate() {
+        for (at, (source, one)) in heads.iter().enumerate() {
             let other = heads[..at]
                 .iter()
                 .find(|(_, other)| other.get().size == one.get().size && other.get().root != one.get().root);
-            let Some((source, other)) = other else { continue };
+            let Some((_, other)) = other else { continue };
             let evidence = ForkEvidence::same_size(one.note().clone(), other.note().clone());
             if let Relation::Forked(fork) = forked(evidence, &self.tools.rules.keys) {
                 self.convict(&fork, one.get(), source)?;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use super::bell::Bell;
 use super::board::{Board, Vouched};
 use super::compare::ITSELF;
 use super::conditions::Conditions;
@@ -97,6 +98,8 @@ pub struct Tools {
     pub desk: Arc<Desk>,
     /// What others see.
     pub board: Arc<Board>,
+    /// Rung when they see more.
+    pub bell: Arc<Bell>,
     /// Labels of the peers that are asked.
     pub peers: Vec<String>,
     /// Where forks are kept.
@@ -367,7 +370,10 @@ impl Follower {
         if let Some(head) = opened.filter(|head| keys.policy.check(head).is_ok()) {
             // With the signatures that were checked, and no others.
             let note = times::checked_note(&head, &keys.policy).to_string();
-            self.tools.board.vouch(Vouched { note, size: head.get().size, root: head.get().root });
+            let vouched = Vouched { note, size: head.get().size, root: head.get().root };
+            if self.tools.board.vouch(vouched) {
+                self.tools.bell.ring();
+            }
         }
     }
 }

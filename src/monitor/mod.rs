@@ -9,6 +9,7 @@
 //! An event is delivered before the cursor moves past what it is about: after a crash at any moment some are
 //! told twice, with the same ids, and none is left out.
 
+mod bell;
 mod board;
 mod catch_up;
 mod compare;
@@ -60,6 +61,7 @@ pub use rules::{Expect, Patience, Rules, Start, open_publishers};
 pub use state::StateError;
 pub use watch::Watch;
 
+use bell::Bell;
 use board::Board;
 use desk::{Desk, DeskError, DeskSettings};
 use follow::{Follower, Tools};
@@ -159,6 +161,8 @@ pub struct Monitor {
     desk: Arc<Desk>,
     boards: Vec<Arc<Board>>,
     stop: Stop,
+    /// Wakes those who ask peers.
+    bell: Arc<Bell>,
     outcomes: Outcomes,
     admission: Admission,
     limits: Mutex<Limits>,
@@ -200,6 +204,7 @@ impl Monitor {
             desk,
             boards,
             stop: Stop::default(),
+            bell: Arc::default(),
             outcomes: Outcomes::new(&problem::OUTCOMES),
             admission: Admission::default(),
             limits: Mutex::new(Limits::new(EVERYBODY, EACH)),
@@ -237,8 +242,8 @@ impl Monitor {
             }));
         }
         for caller in callers {
-            let (interval, stop) = (self.settings.interval, self.stop.clone());
-            threads.push(thread::spawn(move || caller.run(interval, &stop)));
+            let (interval, bell) = (self.settings.interval, self.bell.clone());
+            threads.push(thread::spawn(move || caller.run(interval, &bell)));
         }
         drop(ended);
         let mut result = Ok(());
@@ -270,8 +275,7 @@ impl Monitor {
     pub fn once(self: &Arc<Self>, progress: &OnProgress) -> Result<Once, MonitorError> {
         let followers = self.followers(progress)?;
         // Peers first: what they show is compared with the head that is fetched then.
-        let calls = self.callers()?.into_iter().map(|mut caller| thread::spawn(move || caller.call()));
-        calls.collect::<Vec<_>>().into_iter().for_each(|call| drop(call.join()));
+        let callers = at_once(self.callers()?, Caller::call);
         let rounds = followers.into_iter().map(|mut follower| {
             thread::spawn(move || {
                 follower.round(true).map_err(|trouble| follow_error(&follower.origin(), trouble))
@@ -289,6 +293,7 @@ impl Monitor {
             self.shut_down();
             return Err(error);
         }
+        at_once(callers, Caller::tell_all);
         let delivered = self.desk.flush(FLUSH_PATIENCE);
         let open_alerts = self.desk.figures().open_alerts;
         self.shut_down();
@@ -297,6 +302,7 @@ impl Monitor {
 
     fn shut_down(&self) {
         self.stop.give();
+        self.bell.stop();
         self.boards.iter().for_each(|board| board.stop());
         self.desk.stop();
     }
@@ -309,6 +315,7 @@ impl Monitor {
                 parallel: self.settings.parallel,
                 desk: self.desk.clone(),
                 board: board.clone(),
+                bell: self.bell.clone(),
                 peers: self.settings.peers.iter().map(|peer| peer.label.clone()).collect(),
                 evidence: EvidenceDir::new(self.settings.dir.join("evidence")),
                 path: self.settings.dir.join("logs").join(format!("{}.json", board.hash.to_hex())),
@@ -339,6 +346,7 @@ impl Monitor {
                 logs: logs.clone(),
                 clock: self.settings.clock.clone(),
                 told: std::collections::HashMap::new(),
+                asked: std::collections::HashMap::new(),
             })
         };
         self.settings.peers.iter().map(caller).collect()
@@ -358,7 +366,8 @@ impl Monitor {
                     break;
                 }
                 self.attempt(&mut follower, Follower::compare_during)?;
-                if !self.stop.rest(MOMENT.min(self.settings.interval)) {
+                let left = next.saturating_duration_since(Instant::now());
+                if !self.stop.rest(MOMENT.min(left)) {
                     return Ok(());
                 }
             }
@@ -429,6 +438,18 @@ impl Monitor {
         let mut limits = self.limits.lock().expect("no panic while it is held");
         limits.admit(from, self.opened.elapsed()).map_err(|wait| GossipError::TooMany(wait.as_secs() + 1))
     }
+}
+
+/// All of them at the same time: a peer that hangs holds up no other.
+fn at_once(callers: Vec<Caller>, step: fn(&mut Caller)) -> Vec<Caller> {
+    let steps = callers.into_iter().map(|mut caller| {
+        thread::spawn(move || {
+            step(&mut caller);
+            caller
+        })
+    });
+    let steps: Vec<_> = steps.collect();
+    steps.into_iter().filter_map(|step| step.join().ok()).collect()
 }
 
 fn follow_error(origin: &str, trouble: Trouble) -> MonitorError {

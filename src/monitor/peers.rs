@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::bell::{Bell, Heard};
 use super::board::{Board, Fault, Taken};
 use super::follow::is_silence;
 use super::rules::Rules;
-use super::stop::Stop;
 use crate::checkpoint;
 use crate::client::{ClientError, LogClient};
 use crate::note::MAX_NOTE_BYTES;
@@ -35,15 +35,26 @@ pub struct Caller {
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Size of the head that it was told last.
     pub told: HashMap<String, u64>,
+    /// Size of the head that was vouched for when it was last asked.
+    pub asked: HashMap<String, u64>,
 }
 
 impl Caller {
-    /// Asks until the monitor stops.
-    pub fn run(mut self, interval: Duration, stop: &Stop) {
+    /// Asks until the monitor stops: in each interval, and of a log as soon as another head of it is vouched for.
+    ///
+    /// Of two monitors that are shown two histories, the one that looks later so finds out when it looks: what
+    /// the other one saw lies there already.
+    pub fn run(mut self, interval: Duration, bell: &Bell) {
+        let mut heard = 0;
         loop {
+            let next = Instant::now() + interval;
             self.call();
-            if !stop.rest(interval) {
-                return;
+            loop {
+                match bell.wait(&mut heard, next.saturating_duration_since(Instant::now())) {
+                    Heard::Ring => self.call_about_news(),
+                    Heard::Nothing => break,
+                    Heard::Stop => return,
+                }
             }
         }
     }
@@ -51,13 +62,37 @@ impl Caller {
     /// Asks once.
     pub fn call(&mut self) {
         for (rules, board) in self.logs.clone() {
-            match self.ask(&rules, &board) {
-                Ok(()) => board.blame(&self.peer.label, None),
-                Err(fault) => board.blame(&self.peer.label, Some(fault)),
-            }
-            if self.peer.push {
+            self.exchange(&rules, &board);
+        }
+    }
+
+    /// Tells it our heads.
+    pub fn tell_all(&mut self) {
+        if self.peer.push {
+            for (_, board) in self.logs.clone() {
                 self.tell(&board);
             }
+        }
+    }
+
+    fn call_about_news(&mut self) {
+        for (rules, board) in self.logs.clone() {
+            if size_vouched(&board) != self.asked.get(board.origin.as_str()).copied() {
+                self.exchange(&rules, &board);
+            }
+        }
+    }
+
+    fn exchange(&mut self, rules: &Rules, board: &Board) {
+        if let Some(size) = size_vouched(board) {
+            self.asked.insert(board.origin.as_str().to_owned(), size);
+        }
+        match self.ask(rules, board) {
+            Ok(()) => board.blame(&self.peer.label, None),
+            Err(fault) => board.blame(&self.peer.label, Some(fault)),
+        }
+        if self.peer.push {
+            self.tell(board);
         }
     }
 
@@ -81,7 +116,7 @@ impl Caller {
         }
     }
 
-    /// What it does not take it may ask for.
+    /// Where it takes none, it may still ask for them; it is told of the next one.
     fn tell(&mut self, board: &Board) {
         let Some(vouched) = board.vouched() else { return };
         let origin = board.origin.as_str();
@@ -92,7 +127,14 @@ impl Caller {
             Ok(_) => {
                 self.told.insert(origin.to_owned(), vouched.size.get());
             }
+            Err(ClientError::Status { status, .. }) if (400..500).contains(&status) && status != 429 => {
+                self.told.insert(origin.to_owned(), vouched.size.get());
+            }
             Err(error) => tracing::debug!(peer = %self.peer.label, %error, "a peer did not take our head"),
         }
     }
+}
+
+fn size_vouched(board: &Board) -> Option<u64> {
+    board.vouched().map(|head| head.size.get())
 }

@@ -1,7 +1,9 @@
 //! Tree heads that monitors, witnesses and endpoints show each other.
 
 use std::fs;
+use std::time::Duration;
 
+use serde_json::Value;
 use treehead::evidence::ForkEvidence;
 use treehead::merkle::Hash;
 use treehead::monitor::Peer;
@@ -99,6 +101,58 @@ fn monitors_that_push_tell_each_other() {
         fs::read(&b.evidence()[0]).unwrap(),
         "one fork, one file"
     );
+}
+
+#[test]
+fn nobody_waits_an_interval_to_tell_of_a_head() {
+    let (_log, mut a, mut b) = split(400, 400);
+    (a.interval, b.interval) = (Duration::from_secs(3_600), Duration::from_secs(3_600));
+    let running = b.run();
+    wait_until_served(&running);
+    a.peers.push(Peer { push: true, ..peer("b", running.url()) });
+    let _running = a.run();
+    a.output.wait_for("fork");
+    b.output.wait_for("fork");
+}
+
+#[test]
+fn a_monitor_that_looks_once_has_told_its_peers_of_what_it_saw() {
+    let (_log, mut a, b) = split(400, 400);
+    let running = b.run();
+    wait_until_served(&running);
+    a.peers.push(Peer { push: true, ..peer("b", running.url()) });
+    a.once();
+    assert_eq!(b.output.wait_for("fork")["source"], "gossip");
+}
+
+#[test]
+fn it_is_said_who_showed_the_other_history_whoever_came_first() {
+    for (first, second, answers, source) in [
+        ("same", "other", true, "peer other"),
+        ("other", "same", true, "peer other"),
+        // With no head of the log's to go by, it is the one that is new.
+        ("same", "other", false, "peer other"),
+        ("other", "same", false, "peer same"),
+    ] {
+        let log = Liar::serve(entries("same", 300));
+        log.set(Lie::Status(500));
+        let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+        let mut liars = Vec::new();
+        for name in [first, second] {
+            let liar = Liar::serve(entries(name, 300));
+            liar.fork(path()[1..].trim_end_matches("/checkpoint"), 300, &[]);
+            assert_eq!(world.output.of("fork"), Vec::<Value>::new());
+            world.peers = vec![peer(name, liar.url())];
+            liars.push(liar);
+            if name == second && answers {
+                log.be_honest();
+            }
+            world.once();
+        }
+        let forks = world.output.of("fork");
+        assert_eq!(forks.len(), 1, "{forks:?}");
+        assert_eq!(forks[0]["source"], source, "{first} {second} {answers}");
+    }
 }
 
 #[test]

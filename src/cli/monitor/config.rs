@@ -120,8 +120,7 @@ struct LogText {
 struct PeerText {
     name: String,
     url: String,
-    #[serde(default)]
-    push: bool,
+    push: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -378,7 +377,7 @@ fn origin_of(policy: &Policy, named: Option<&str>) -> Result<KeyName, FormatErro
 fn peer(text: PeerText) -> Result<Peer, FormatError> {
     check_name("a peer", &text.name)?;
     check_url(&text.url)?;
-    Ok(Peer { label: format!("peer {}", text.name), url: text.url, push: text.push })
+    Ok(Peer { label: format!("peer {}", text.name), url: text.url, push: text.push.unwrap_or(true) })
 }
 
 fn watch(text: WatchText) -> Result<Watch, FormatError> {

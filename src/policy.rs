@@ -336,7 +336,7 @@ impl Policy {
     }
 
     /// Whether the witnesses at these places of the list would be a quorum.
-    #[cfg(feature = "client")]
+    #[cfg(all(feature = "server", feature = "client"))]
     pub(crate) fn is_quorum_of(&self, place: impl Fn(usize) -> bool) -> bool {
         self.quorum_reached(&(0..self.witnesses.len()).map(place).collect::<Vec<_>>())
     }

@@ -427,7 +427,7 @@ pub struct Verify {
     pub max_age: Option<u64>,
     /// Ask the log as well, at this address or the one in the policy: its newest tree head has to continue
     /// all that was seen, and releases that were withdrawn since are refused
-    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", value_parser = parse_online)]
     pub online: Option<String>,
     /// Send the tree heads that were seen to this monitor, which compares them with the log's own
     #[arg(long, value_name = "URL")]
@@ -589,6 +589,15 @@ pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {
 }
 
 /// Seconds out of `90s`, `15m`, `24h` or `7d`.
+/// What follows `--online` is taken for an address, where FILE may have been meant.
+fn parse_online(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with("http://") || text.starts_with("https://") {
+        return Ok(text.to_owned());
+    }
+    Err("expected the log's address, as in --online https://log.example.com, or nothing: then put FILE before it"
+        .to_owned())
+}
+
 pub fn parse_duration(text: &str) -> Result<u64, String> {
     let wrong = || "expected a number and a unit, as in 90s, 15m, 24h or 7d".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
@@ -599,7 +608,9 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
         'd' => 86_400,
         _ => return Err(wrong()),
     };
-    let count: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let digits = &text[..text.len() - 1];
+    let count = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let count: u64 = count.and_then(|digits| digits.parse().ok()).ok_or_else(wrong)?;
     count.checked_mul(seconds).ok_or_else(wrong)
 }
 
@@ -615,10 +626,23 @@ mod tests {
     }
 
     #[test]
+    fn an_artifact_behind_online_is_not_taken_for_an_address() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' ')).map_err(|e| e.to_string());
+        let error = parse("treehead verify --policy p --online scanner.tar.gz").unwrap_err();
+        assert!(error.contains("put FILE before it"), "{error}");
+        for online in ["--online", "--online http://127.0.0.1:8080", "--online=https://log.example.com"] {
+            assert!(
+                parse(&format!("treehead verify scanner.tar.gz --policy p {online}")).is_ok(),
+                "{online}"
+            );
+        }
+    }
+
+    #[test]
     fn durations() {
         assert_eq!(parse_duration("24h"), Ok(86_400));
         assert_eq!(parse_duration("90s"), Ok(90));
-        for bad in ["", "h", "24", "1.5h", "-1h", "24 h", "99999999999999999d", "1é"] {
+        for bad in ["", "h", "24", "1.5h", "-1h", "+1h", "24 h", "99999999999999999d", "1é"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

@@ -1,6 +1,7 @@
 //! Requests to one log: capped, timed, with its errors read.
 
 use std::io::{self, Read as _};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use ureq::Agent;
@@ -8,6 +9,7 @@ use ureq::http::Response;
 
 use super::gate::{Gate, Pass};
 use super::patience::{Patience, Tries};
+use super::retry_after::retry_after;
 use super::{ClientError, LogClientBuilder, NetworkFault};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::format::{FormatError, quote, quote_bytes};
@@ -193,7 +195,7 @@ fn read_admitted(
 
 fn refusal(url: &str, response: &mut Response<ureq::Body>) -> ClientError {
     let status = response.status().as_u16();
-    let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
+    let retry_after = retry_after(response.headers(), SystemTime::now());
     let body = read_capped(response, MAX_ERROR_BYTES, &mut |_, _| true);
     let body = body.ok().flatten().unwrap_or_default();
     let problem: Option<ProblemText> = serde_json::from_slice(&body).ok();

@@ -9,6 +9,7 @@ mod gate;
 mod gossip;
 mod http;
 mod patience;
+mod retry_after;
 mod search;
 mod submit;
 mod tiles;

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 
 use super::Monitor;
 use super::board::{Board, PUSHED, Taken};
+use super::forwarded::sender;
 use super::metrics::metrics;
 use super::page::page;
 use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError, no_route, wrong_method};
@@ -102,7 +103,7 @@ async fn take(
     body: Body,
 ) -> Result<(Arc<Board>, Taken), GossipError> {
     let what = "a tree head";
-    monitor.admit(from)?;
+    monitor.admit(sender(from, headers, monitor.proxies()))?;
     announced(what, headers, MAX_NOTE_BYTES)?;
     let received = monitor.admission().receive::<GossipError>(what, body, MAX_NOTE_BYTES).await?;
     let note = Note::parse(&received.bytes)?;

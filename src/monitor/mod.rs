@@ -18,6 +18,7 @@ pub mod desk;
 pub mod event;
 mod expect;
 mod follow;
+mod forwarded;
 mod heads;
 mod http;
 mod lasting;
@@ -102,6 +103,8 @@ pub struct Settings {
     pub logs: Vec<Arc<Rules>>,
     /// Whom it asks for heads.
     pub peers: Vec<Peer>,
+    /// Reverse proxies: of what comes from one, the address that it names counts.
+    pub proxies: Vec<IpAddr>,
     /// Seconds since 1970; tests have their own.
     pub clock: Clock,
     /// The disk; tests have their own.
@@ -120,6 +123,7 @@ impl Settings {
             contact: None,
             logs: Vec::new(),
             peers: Vec::new(),
+            proxies: Vec::new(),
             clock: Arc::new(system_clock),
             io: Arc::new(RealDisk),
         }
@@ -431,6 +435,10 @@ impl Monitor {
 
     const fn admission(&self) -> &Admission {
         &self.admission
+    }
+
+    fn proxies(&self) -> &[IpAddr] {
+        &self.settings.proxies
     }
 
     /// Whether this address may push a head now.

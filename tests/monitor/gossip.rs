@@ -8,7 +8,7 @@ use treehead::evidence::ForkEvidence;
 use treehead::merkle::Hash;
 use treehead::monitor::Peer;
 
-use crate::common::http::{get, post};
+use crate::common::http::{exchange, get, post, request};
 use crate::common::liar::Liar;
 use crate::common::liar::lie::Lie;
 use crate::common::log::{ORIGIN, eventually, log_signer};
@@ -228,7 +228,7 @@ fn one_address_pushes_so_often_and_no_more() {
     let log = Liar::serve(entries("first", 10));
     let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
     let running = world.run();
-    world.output.wait_for("head");
+    wait_until_served(&running);
     let note = log.branch("").note(10, &log_signer().into(), &[], 1);
     let statuses: Vec<u16> =
         (0..60).map(|_| post(running.address, "/gossip", note.as_bytes()).status).collect();
@@ -236,6 +236,25 @@ fn one_address_pushes_so_often_and_no_more() {
     assert!(statuses.contains(&429), "{statuses:?}");
     let reply = post(running.address, "/gossip", note.as_bytes());
     assert!(reply.status == 429 && reply.header("retry-after").is_some(), "{reply:?}");
+}
+
+#[test]
+fn behind_a_proxy_each_is_counted_by_the_address_that_the_proxy_names() {
+    let log = Liar::serve(entries("first", 10));
+    let note = log.branch("").note(10, &log_signer().into(), &[], 1);
+    for (proxies, most) in [(vec!["127.0.0.1".parse().unwrap()], 0), (Vec::new(), 40)] {
+        let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+        world.proxies = proxies;
+        let running = world.run();
+        wait_until_served(&running);
+        let push = |at: usize| {
+            let named = format!("192.0.2.{at}");
+            let bytes = request("POST", "/gossip", &[("X-Forwarded-For", &named)], note.as_bytes());
+            exchange(running.address, &bytes).status
+        };
+        let refused = (0..60).map(push).filter(|status| *status == 429).count();
+        assert!(refused <= most && (refused > 0) == (most > 0), "{refused} of {:?}", world.proxies);
+    }
 }
 
 #[test]

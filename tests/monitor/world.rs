@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -128,6 +128,7 @@ pub struct World {
     pub output: Output,
     pub logs: Vec<Log>,
     pub peers: Vec<Peer>,
+    pub proxies: Vec<IpAddr>,
     pub interval: Duration,
     pub timeout: Duration,
     pub parallel: usize,
@@ -141,6 +142,7 @@ impl World {
             output: Output::default(),
             logs,
             peers: Vec::new(),
+            proxies: Vec::new(),
             interval: Duration::from_millis(20),
             timeout: Duration::from_secs(20),
             parallel: 4,
@@ -184,6 +186,7 @@ impl World {
         settings.parallel = self.parallel;
         settings.logs = self.logs.iter().map(|log| Arc::new(log.rules())).collect();
         settings.peers.clone_from(&self.peers);
+        settings.proxies.clone_from(&self.proxies);
         settings
     }
 

@@ -27,6 +27,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,6 +67,8 @@ struct FileText {
     interval: Option<Spanned<Time>>,
     parallel: Option<Spanned<usize>>,
     contact: Option<String>,
+    #[serde(default)]
+    proxies: Vec<IpAddr>,
     remind_after: Option<Time>,
     #[serde(default)]
     log: Vec<Spanned<LogText>>,
@@ -237,6 +240,7 @@ impl Config {
             settings.parallel = parallel;
         }
         settings.contact = text.contact;
+        settings.proxies = text.proxies;
         settings.peers = place.all(text.peer, peer)?;
         for log in text.log {
             let place = place.at(&log.span());

@@ -243,7 +243,7 @@ impl Follower {
         }
         let Checkpoint { origin, size, root, .. } = head.get();
         let (since, about) = (pending.since.to_string(), about(head));
-        let who = if pending.source == PUSHED { "somebody who pushed it" } else { pending.source.as_str() };
+        let who = in_words(&pending.source);
         Ok(self.conditions.begin(Code::HeadAhead, &about, || {
             let message = format!("{who} holds a head of {origin} of size {size} that the log signed: {why}");
             Event::new(Code::HeadAhead, Some(origin.as_str()), &[&about, &since], now, message)
@@ -264,6 +264,7 @@ impl Follower {
         let known = known.ok().flatten();
         let fork = known.as_ref().unwrap_or(fork);
         let now = self.now();
+        let who = in_words(source);
         let how = if source == ITSELF { "log" } else { "gossip" };
         let name = fork.file_name();
         let (file, trouble, is_done) = match self.tools.evidence.keep(fork) {
@@ -283,7 +284,7 @@ impl Follower {
         };
         let (small, large) = (fork.smaller(), fork.larger());
         let message = format!(
-            "{} signed two histories: a head of size {} with root {}, and one of size {} with root {} that does not continue it; shown by {source}{trouble}",
+            "{} signed two histories: a head of size {} with root {}, and one of size {} with root {} that does not continue it; shown by {who}{trouble}",
             fork.origin(),
             small.size,
             small.root.to_base64(),
@@ -318,6 +319,10 @@ impl Follower {
             }
         }
     }
+}
+
+fn in_words(source: &str) -> &str {
+    if source == PUSHED { "somebody who pushed it" } else { source }
 }
 
 /// What a head is called among conditions.

@@ -16,7 +16,13 @@ use crate::state::EndpointState;
 use crate::verify::VerifiedRelease;
 use crate::wire::AddCheckpoint;
 
-pub fn all(story: &mut Story, world: &World, shipped: &[Shipped], verified: &[VerifiedRelease]) -> CliResult {
+/// Returns what a customer would have to believe who was shown the second history and remembers nothing.
+pub fn all(
+    story: &mut Story,
+    world: &World,
+    shipped: &[Shipped],
+    verified: &[VerifiedRelease],
+) -> Result<ProofFile, Failure> {
     story.chapter("Forgeries are refused", "Each by whoever meets it first, and with its reason.")?;
     tampered_artifact(story, world, &shipped[0])?;
     forged_proof(story, world, &shipped[1])?;
@@ -73,7 +79,7 @@ fn forked_head(
     world: &World,
     shipped: &[Shipped],
     verified: &[VerifiedRelease],
-) -> CliResult {
+) -> Result<ProofFile, Failure> {
     let special = b"a program for one customer".to_vec();
     let last = &shipped[shipped.len() - 1];
     let subject = Subject { name: last.name.to_owned(), sha256: Hash::digest(&special) };
@@ -126,7 +132,7 @@ fn forked_head(
         "fork",
         compared.map(drop).map_err(fork),
     )?;
-    story.fact("both heads carry the log's signature: together they prove that it lied, to anyone")
+    Ok(bribed)
 }
 
 /// The log asks its witnesses to cosign the second history.

@@ -3,6 +3,7 @@
 
 mod forgeries;
 mod story;
+mod watched;
 mod witness;
 mod world;
 
@@ -53,7 +54,8 @@ pub fn run(args: &Demo, json: bool) -> CliResult {
     let shipped = publish(&mut story, &mut world)?;
     let verified = endpoint(&mut story, &world, &shipped)?;
     third_party(&mut story, &world, &shipped)?;
-    forgeries::all(&mut story, &world, &shipped, &verified)?;
+    let shown = forgeries::all(&mut story, &world, &shipped, &verified)?;
+    watched::finds_out(&mut story, &mut world, &shown)?;
     world.stop()?;
     story.end(args.keep.as_deref())
 }

@@ -86,6 +86,7 @@ impl Story {
                     "  treehead inspect {dir}/releases/scanner-4.2.0.sh.tlog-proof\n  \
                      treehead verify {dir}/releases/scanner-4.2.0.sh --policy {dir}/log/endpoint.policy\n  \
                      treehead fsck {dir}/log\n  \
+                     treehead monitor ack --config {dir}/monitor/monitor.toml --list\n  \
                      treehead serve {dir}/log\n"
                 )
             },
@@ -95,7 +96,7 @@ impl Story {
             self.json,
             &json!({ "ok": true, "chapters": self.chapters, "refusals": refusals }),
             &format!(
-                "\n{GREEN}Everything held.{GREEN:#} Three releases verified, {refusals} forgeries refused.\n\nTry next:\n{next}  \
+                "\n{GREEN}Everything held.{GREEN:#} Three releases verified, {refusals} forgeries refused, one fork proven.\n\nTry next:\n{next}  \
                  treehead init mylog --origin log.example.com/releases\n  treehead help\n"
             ),
         )

@@ -57,7 +57,7 @@ pub struct World {
     client: LogClient,
     witnesses: Vec<DemoWitness>,
     runtime: Runtime,
-    /// The log's first: the witnesses are there until it has stopped.
+    /// In the order in which they stop: the witnesses are there until the log has stopped.
     servers: Vec<Served>,
 }
 
@@ -168,7 +168,22 @@ impl World {
         })
     }
 
-    /// Stops everything as SIGTERM does, the log first.
+    /// Where all of it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Serves something more on a port of the system's choice; its URL. It is stopped before the rest.
+    pub fn serve<F>(&mut self, run: impl FnOnce(TcpListener, Until) -> F) -> Result<String, Failure>
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
+        let (url, listener) = listen(&self.runtime)?;
+        self.servers.insert(0, Served::start(&self.runtime, |until| run(listener, until)));
+        Ok(url)
+    }
+
+    /// Stops everything as SIGTERM does, the log before its witnesses.
     pub fn stop(&mut self) -> CliResult {
         for Served { stop, task } in self.servers.drain(..) {
             drop(stop);

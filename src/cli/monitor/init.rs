@@ -37,6 +37,17 @@ pub struct Init {
 }
 
 pub fn run(args: &Init, json: bool) -> CliResult {
+    let path = create(args)?;
+    let path = path.display();
+    output::result(
+        json,
+        &json!({ "ok": true, "config": path.to_string() }),
+        &format!("made {path}; look into it, then:\n  {BOLD}treehead monitor --config {path}{BOLD:#}\n"),
+    )
+}
+
+/// Makes the directory; where its settings are.
+pub fn create(args: &Init) -> Result<PathBuf, Failure> {
     let policy = files::read(&args.policy, "a policy", MAX_POLICY_BYTES)?;
     Policy::parse(&policy).map_err(|e| Failure::file(&args.policy, &e))?;
     let publishers = args.publishers.as_deref().map(read_publishers).transpose()?;
@@ -49,12 +60,7 @@ pub fn run(args: &Init, json: bool) -> CliResult {
     let path = args.dir.join(SETTINGS);
     // What was written is what a monitor reads; what it lacks is said now.
     drop(Config::load(&path)?);
-    let path = path.display();
-    output::result(
-        json,
-        &json!({ "ok": true, "config": path.to_string() }),
-        &format!("made {path}; look into it, then:\n  {BOLD}treehead monitor --config {path}{BOLD:#}\n"),
-    )
+    Ok(path)
 }
 
 fn read_publishers(path: &Path) -> Result<Vec<u8>, Failure> {

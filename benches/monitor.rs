@@ -4,6 +4,7 @@
 //! and more entries; then the time until two monitors that are shown two histories have told of it.
 //!
 //! Run with `cargo bench --bench monitor`; `-- rate`, `-- statements`, `-- memory` and `-- fork` run a part.
+//! `TREEHEAD_BENCH_ENTRY_BYTES=1024` has `memory` make larger entries: 11 GB of disk at ten million.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -158,19 +159,24 @@ fn verified_per_second() -> f64 {
 }
 
 fn memory(dir: &Path) {
+    // Small ones, unless somebody asks for others: it is their number that a monitor may not remember.
+    let bytes =
+        std::env::var("TREEHEAD_BENCH_ENTRY_BYTES").map_or(64, |bytes| bytes.parse().expect("a number"));
+    let rest = vec![0x5a; bytes - 8];
     fs::create_dir_all(dir).expect("a directory");
     let log = Server::make(&dir.join("log"), "opaque");
     let client = LogClient::new(&log.url()).expect("an address");
     let mut size = 0;
     for wanted in MEMORY {
-        // Small ones: it is their number that a monitor may not remember.
-        append(&client, (size..wanted).map(|n| [n.to_be_bytes().as_slice(), &[0x5a; 56]].concat()));
+        append(&client, (size..wanted).map(|n| [n.to_be_bytes().as_slice(), &rest].concat()));
         size = wanted;
         let home = dir.join("monitor");
         monitor::settle(&home, &log.url(), &log.dir, "profile = \"opaque\"\n");
         let run = monitor::once(&home);
         let (megabytes, seconds) = (run.memory as f64 / 1_048_576.0, run.time.as_secs_f64());
-        println!("{size:>10} entries of 64 bytes             {megabytes:>8.0} MiB at most, {seconds:.1} s");
+        println!(
+            "{size:>10} entries of {bytes} bytes           {megabytes:>8.0} MiB at most, {seconds:.1} s"
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::checkpoint::Checkpoint;
 use crate::evidence::{FILE_EXTENSION, ForkEvidence, ProvenFork, file_name_prefix};
-use crate::note::NoteKey;
+use crate::note::{KeyName, NoteKey};
 
 /// Most files in a directory. A log that signs one fork after another must not fill a disk.
 pub const MAX_FORKS: usize = 1_000;
@@ -93,6 +93,13 @@ impl EvidenceDir {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Whether a fork of this log is there. Where that can't be told, as if none were.
+    #[must_use]
+    pub fn has_any_of(&self, origin: &KeyName) -> bool {
+        let of_log = file_name_prefix(origin);
+        self.names().is_ok_and(|names| names.iter().any(|name| name.starts_with(&of_log)))
     }
 
     /// A fork that is there already and that this head is a side of. Who holds a head of another history shows

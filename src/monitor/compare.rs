@@ -275,8 +275,14 @@ impl Follower {
                 }
                 (Some(kept.path.display().to_string()), String::new(), true)
             }
-            // One proof is enough to convict it, and there are many.
-            Err(e) if e.kind() == std::io::ErrorKind::QuotaExceeded => return Ok(true),
+            // One proof is enough to convict it. The room may also be taken by other logs' forks, or by other
+            // files of this user.
+            Err(e)
+                if e.kind() == std::io::ErrorKind::QuotaExceeded
+                    && self.tools.evidence.has_any_of(fork.origin()) =>
+            {
+                return Ok(true);
+            }
             Err(e) => {
                 tracing::error!(file = name, error = %e, "a log signed two histories, and the evidence can't be written; it is tried again");
                 (None, format!("; the evidence could not be written yet: {e}"), false)

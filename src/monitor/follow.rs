@@ -189,9 +189,12 @@ impl Follower {
         self.shown = signed.get().size;
         self.tools.board.report(|progress| progress.asked = Some(now));
         self.see_cosignatures(&signed, now);
-        let cosigned = self.check_quorum(&signed)?;
-        // 2. Consistency with the head that is known.
-        self.accept(signed, cosigned.is_some())?;
+        let judged = self.judge(&signed);
+        if judged.as_ref().is_err_and(|trouble| !trouble.is_the_logs()) {
+            // What it comes to could not be told, and the log may never show it again.
+            self.keep(&signed);
+        }
+        let cosigned = judged?;
         // 3. to 5. Without a quorum it is only compared.
         if let (Some(cosigned), Some(head)) = (cosigned, self.head.clone())
             && (head.get().size, head.get().root) == (cosigned.get().size, cosigned.get().root)
@@ -199,6 +202,14 @@ impl Follower {
             self.catch_up(&head, &cosigned)?;
         }
         Ok(())
+    }
+
+    /// The rest of step 1, and step 2. None where the head has no quorum.
+    fn judge(&mut self, signed: &LogSigned<Checkpoint>) -> Result<Option<Cosigned<Checkpoint>>, Trouble> {
+        let cosigned = self.check_quorum(signed)?;
+        // 2. Consistency with the head that is known.
+        self.accept(signed.clone(), cosigned.is_some())?;
+        Ok(cosigned)
     }
 
     /// That a quorum saw it; where not, somebody is told.
@@ -260,7 +271,10 @@ impl Follower {
         };
         match relation {
             Relation::Forked(fork) => {
-                self.convict(&fork, signed.get(), ITSELF)?;
+                if !self.convict(&fork, signed.get(), ITSELF)? {
+                    // The log may take it back before there is evidence.
+                    self.keep(&signed);
+                }
                 Err(Trouble::Lie {
                     code: "fork",
                     message: format!(

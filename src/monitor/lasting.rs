@@ -45,6 +45,7 @@ impl Follower {
     pub fn round(&mut self, at_once: bool) -> Result<bool, Trouble> {
         self.tell_start()?;
         self.clamp_times();
+        let pending = self.state.pending.clone();
         let (followed, until) = match self.pause.take() {
             Some((until, busy)) if Instant::now() < until => (Err(busy.into()), Some(until)),
             _ => (self.advance(), None),
@@ -55,7 +56,13 @@ impl Follower {
             _ => self.compare_letters(followed.is_ok()),
         };
         let trouble = match followed.and(compared) {
-            Err(trouble) if !trouble.is_the_logs() => return Err(trouble),
+            Err(trouble) if !trouble.is_the_logs() => {
+                // Nobody may ever show those heads again. Where this fails too, the first trouble is told.
+                if self.state.pending != pending {
+                    let _ = self.save();
+                }
+                return Err(trouble);
+            }
             Err(trouble) => Some(trouble),
             Ok(()) => None,
         };

@@ -202,7 +202,7 @@ impl Monitor {
         let make = |path: &Path| std::fs::create_dir_all(path).map_err(StoreError::io("create", path));
         make(&dir.join("logs"))?;
         let lock = DirLock::acquire(&dir.join("lock"))?;
-        let desk = Desk::open(&dir, desk, out)?;
+        let desk = Desk::open_with(&dir, desk, out, settings.io.clone())?;
         let boards = settings.logs.iter().map(|rules| Arc::new(Board::new(rules.origin.clone()))).collect();
         Ok(Arc::new(Self {
             desk,

@@ -5,7 +5,7 @@ mod forks;
 mod lasting;
 mod manners;
 mod midway;
-mod peers;
+pub mod peers;
 
 use std::fs;
 use std::path::PathBuf;

@@ -2,6 +2,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod faults;
+#[path = "../faults/faulty.rs"]
+#[allow(dead_code, reason = "shared with the faults of the log")]
+mod faulty;
 mod gossip;
 #[cfg(feature = "cli")]
 mod kill_nine;

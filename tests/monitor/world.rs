@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use treehead::monitor::desk::DeskSettings;
+use treehead::monitor::desk::{DeskError, DeskSettings, SinkSettings};
 use treehead::monitor::{
     Clock, Expect, Monitor, MonitorError, Once, Patience, Peer, Rules, Settings, Start, Watch,
     open_publishers,
 };
 use treehead::policy::Policy;
 use treehead::server::Profile;
-use treehead::store::StoreError;
+use treehead::store::{DiskIo, RealDisk, StoreError};
 
 /// When tests begin, seconds since 1970.
 pub const NOW: u64 = 1_790_000_000;
@@ -41,10 +41,13 @@ impl Write for Output {
 }
 
 impl Output {
-    pub fn events(&self) -> Vec<Value> {
+    pub fn text(&self) -> String {
         let bytes = self.0.lock().expect("no panic while it is held").clone();
-        let text = String::from_utf8(bytes).expect("text");
-        text.lines().map(|line| serde_json::from_str(line).expect("a line is a JSON object")).collect()
+        String::from_utf8(bytes).expect("text")
+    }
+
+    pub fn events(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).expect("a line is a JSON object")).collect()
     }
 
     /// Those of a code.
@@ -132,6 +135,8 @@ pub struct World {
     pub interval: Duration,
     pub timeout: Duration,
     pub parallel: usize,
+    pub sinks: Vec<SinkSettings>,
+    pub io: Arc<dyn DiskIo>,
 }
 
 impl World {
@@ -146,6 +151,8 @@ impl World {
             interval: Duration::from_millis(20),
             timeout: Duration::from_secs(20),
             parallel: 4,
+            sinks: Vec::new(),
+            io: Arc::new(RealDisk),
         }
     }
 
@@ -163,17 +170,23 @@ impl World {
         Arc::new(move || clock.load(Ordering::SeqCst))
     }
 
-    /// A program that another test starts holds each lock for a moment, until it has become that program.
     pub fn open(&self) -> Arc<Monitor> {
+        self.open_to(&self.output).unwrap_or_else(|e| panic!("the monitor opens: {e:?}"))
+    }
+
+    /// With an output of the test's own. A program that another test starts holds each lock for a moment, until
+    /// it has become that program.
+    pub fn open_to(&self, out: &(impl Write + Send + Clone + 'static)) -> Result<Arc<Monitor>, MonitorError> {
         let until = Instant::now() + Duration::from_secs(1);
         loop {
-            let (settings, desk) = (self.settings(), DeskSettings::new(self.clock()));
-            match Monitor::open(settings, desk, Box::new(self.output.clone())) {
-                Ok(monitor) => return monitor,
-                Err(MonitorError::Store(StoreError::Locked { .. })) if Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                Err(e) => panic!("the monitor opens: {e:?}"),
+            let mut desk = DeskSettings::new(self.clock());
+            desk.sinks.clone_from(&self.sinks);
+            match Monitor::open(self.settings(), desk, Box::new(out.clone())) {
+                Err(
+                    MonitorError::Store(StoreError::Locked { .. })
+                    | MonitorError::Desk(DeskError::InUse { .. }),
+                ) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                opened => return opened,
             }
         }
     }
@@ -187,14 +200,20 @@ impl World {
         settings.logs = self.logs.iter().map(|log| Arc::new(log.rules())).collect();
         settings.peers.clone_from(&self.peers);
         settings.proxies.clone_from(&self.proxies);
+        settings.io = self.io.clone();
         settings
     }
 
     /// Follows everything once.
     #[track_caller]
     pub fn once(&self) -> Once {
+        self.once_to(&self.output).expect("the monitor can go on")
+    }
+
+    /// The same with an output of the test's own.
+    pub fn once_to(&self, out: &(impl Write + Send + Clone + 'static)) -> Result<Once, MonitorError> {
         let progress: treehead::monitor::OnProgress = Arc::new(|_, _, _| ());
-        self.open().once(&progress).expect("the monitor can go on")
+        self.open_to(out)?.once(&progress)
     }
 
     /// Files of evidence.
@@ -217,7 +236,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn start(monitor: Arc<Monitor>) -> Self {
+    pub fn start(monitor: Arc<Monitor>) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (told, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {

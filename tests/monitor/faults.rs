@@ -1,0 +1,156 @@
+//! What fails while a monitor tells and remembers: nothing that it should tell is lost by that, nothing is made
+//! up, and its cursor is never ahead of what it told.
+
+mod disk;
+mod evidence;
+mod output;
+
+use std::collections::HashMap;
+use std::fs;
+
+use serde_json::Value;
+use treehead::monitor::{MonitorError, Trouble};
+
+use crate::common::liar::Liar;
+use crate::common::releases::{scanner, signed, signed_withdrawal, vendor_toml, withdrawal};
+use crate::world::{Log, Output, World};
+
+/// Numbered releases. Of fifty, one entry is no statement, and one is by nobody known: the vendor's next ones
+/// leave a gap behind.
+fn statements(count: usize) -> Vec<Vec<u8>> {
+    let statement = |at: usize| match at % 50 {
+        5 => format!("no statement {at}").into_bytes(),
+        8 => signed(&scanner(at as u64 + 1), 9),
+        _ => signed(&scanner(at as u64 + 1), 1),
+    };
+    (0..count).map(statement).collect()
+}
+
+/// The withdrawal of the statement at this leaf.
+fn withdrawn(entries: &[Vec<u8>], at: usize) -> Vec<u8> {
+    signed_withdrawal(&withdrawal(at as u64, &entries[at]), 1)
+}
+
+/// A world that follows a log whose only publisher is the vendor.
+fn follow(log: &Liar) -> World {
+    let mut world = World::new(Vec::new());
+    world.temp = crate::common::mounts::quick_dir();
+    let publishers = world.temp.path().join("publishers.toml");
+    fs::write(&publishers, vendor_toml()).unwrap();
+    world.logs.push(Log::release(&log.url(), &log.policy(), &publishers));
+    world
+}
+
+/// Whole lines of a run, without the one that says when it began. Who reads has no use for a line that was cut
+/// off.
+fn lines(output: &Output) -> Vec<String> {
+    let text = output.text();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().filter(|line| !line.contains("\"event\":\"started\"")).map(ToOwned::to_owned).collect()
+}
+
+/// The cursor in the state of a world's only log; zero where there is no state.
+fn cursor(world: &World) -> u64 {
+    let files: Vec<_> = fs::read_dir(world.dir().join("logs")).into_iter().flatten().collect();
+    let state =
+        files.into_iter().map(|file| file.unwrap().path()).find(|path| path.extension().unwrap() == "json");
+    let Some(state) = state else { return 0 };
+    let text = fs::read_to_string(state).unwrap();
+    let json: Value = serde_json::from_str(text.split_once('\n').unwrap().1).unwrap();
+    json["size"].as_u64().unwrap()
+}
+
+/// What lives told so far, against what an undisturbed one tells. All clocks stand still, so that lines are the
+/// same to a byte.
+#[derive(Clone)]
+struct Told {
+    places: HashMap<String, usize>,
+    /// The leaf that each line is about.
+    leaves: Vec<Option<u64>>,
+    /// All lines before this one were told.
+    next: usize,
+}
+
+impl Told {
+    fn nothing_of(expected: &[String]) -> Self {
+        let leaf = |line: &String| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64();
+        let places: HashMap<_, _> = expected.iter().cloned().zip(0..).collect();
+        assert_eq!(places.len(), expected.len(), "nothing is told twice");
+        Self { places, leaves: expected.iter().map(leaf).collect(), next: 0 }
+    }
+
+    /// Takes in what one run told: in order, nothing left out before it, and nothing made up.
+    fn hear(&mut self, lines: &[String]) -> Result<(), String> {
+        let mut before = None;
+        for line in lines {
+            let place = *self.places.get(line).ok_or_else(|| format!("made up: {line}"))?;
+            if before.is_some_and(|before| before >= place) {
+                return Err(format!("out of order: {line}"));
+            }
+            if place > self.next {
+                return Err(format!("{} lines are left out before {line}", place - self.next));
+            }
+            self.next = self.next.max(place + 1);
+            before = Some(place);
+        }
+        Ok(())
+    }
+
+    /// That everything about leaves before the cursor was told.
+    fn check_cursor(&self, cursor: u64) -> Result<(), String> {
+        let untold = self.leaves[self.next..].iter().flatten().find(|leaf| **leaf < cursor);
+        untold.map_or(Ok(()), |leaf| Err(format!("leaf {leaf} is not told, and the cursor is at {cursor}")))
+    }
+
+    fn check_all(&self) -> Result<(), String> {
+        let left = self.leaves.len() - self.next;
+        if left == 0 { Ok(()) } else { Err(format!("{left} lines are never told")) }
+    }
+}
+
+/// Why a run could not go on with its log.
+fn trouble(error: MonitorError) -> Result<Trouble, String> {
+    match error {
+        MonitorError::Follow { trouble, .. } => Ok(*trouble),
+        other => Err(format!("refused for another reason: {other}")),
+    }
+}
+
+/// Works through all of them on two threads; each that fails is named.
+#[track_caller]
+fn each<T: Sync + std::fmt::Debug>(all: &[T], work: impl Fn(&T) -> Result<(), String> + Sync) {
+    let (next, broken) = (std::sync::Mutex::new(all.iter()), std::sync::Mutex::new(Vec::new()));
+    let work_through = || {
+        loop {
+            let Some(one) = next.lock().unwrap().next() else { return };
+            if let Err(why) = work(one) {
+                broken.lock().unwrap().push(format!("{one:?}: {why}"));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work_through);
+        work_through();
+    });
+    let broken = broken.into_inner().unwrap();
+    assert!(broken.is_empty(), "{} of {}: {:#?}", broken.len(), all.len(), &broken[..broken.len().min(5)]);
+}
+
+#[test]
+fn what_is_told_is_judged() {
+    let line = |at: u64| format!("{{\"index\":{at}}}");
+    let all: Vec<String> = (0..4).map(line).collect();
+    let told = Told::nothing_of(&all);
+    let heard = |runs: &[&[u64]]| {
+        let mut told = told.clone();
+        let heard =
+            runs.iter().try_for_each(|run| told.hear(&run.iter().copied().map(line).collect::<Vec<_>>()));
+        heard.map(|()| told)
+    };
+    for bad in [&[&[0, 2][..]][..], &[&[1]], &[&[0, 1], &[1, 3]], &[&[0, 1, 0]], &[&[0, 0]], &[&[4]]] {
+        assert!(heard(bad).is_err(), "{bad:?}");
+    }
+    let some = heard(&[&[0, 1, 2], &[0, 2]]).unwrap();
+    assert!(some.check_cursor(3).is_ok() && some.check_cursor(4).is_err() && some.check_all().is_err());
+    assert!(heard(&[&[0, 1], &[1, 2, 3]]).unwrap().check_all().is_ok());
+}

@@ -1,0 +1,198 @@
+//! The disk fails at each step in turn, under the state and under the desk.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use treehead::monitor::desk::{Delivery, Filter, NotDelivered, Sink, SinkSettings};
+use treehead::monitor::{Once, Trouble};
+use treehead::store::{DiskIo, RealDisk};
+
+use super::{Told, cursor, each, follow, lines, statements, trouble, withdrawn};
+use crate::common::liar::Liar;
+use crate::common::log::eventually;
+use crate::faulty::{Faulty, How, Plan};
+use crate::world::{Output, Running};
+
+/// Sizes of the log, a run each.
+const SIZES: [usize; 3] = [40, 70, 101];
+/// `EIO`, `ENOSPC` and `EROFS`.
+const ERRORS: [i32; 3] = [5, 28, 30];
+
+/// Fails under the states of logs alone.
+struct UnderStates(Faulty);
+
+impl UnderStates {
+    fn disk(&self, path: &Path) -> &dyn DiskIo {
+        if path.components().any(|part| part.as_os_str() == "logs") { &self.0 } else { &RealDisk }
+    }
+}
+
+impl DiskIo for UnderStates {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.disk(path).create(path)
+    }
+
+    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk(path).write_at(file, path, bytes, offset)
+    }
+
+    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.disk(path).sync_all(file, path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk(to).rename(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk(dir).sync_dir(dir)
+    }
+}
+
+fn entries() -> Vec<Vec<u8>> {
+    let mut entries = statements(SIZES[2] - 1);
+    entries.push(withdrawn(&entries, 3));
+    entries
+}
+
+/// A plan for each of these steps, and each way to fail.
+fn plans(steps: &[&str]) -> Vec<Plan> {
+    let hows = [How::Failed, How::FailedButPersisted, How::Half];
+    let of = |(at, kind): (usize, &&str)| {
+        let hows = if *kind == "write_at" { &hows[..] } else { &hows[..2] };
+        hows.iter().map(|how| Plan { at, times: 1, how: *how, error: ERRORS[at % 3] }).collect::<Vec<_>>()
+    };
+    steps.iter().enumerate().flat_map(of).collect()
+}
+
+/// What a life whose state can't always be saved came to: the steps that it took, what it told, and its last run.
+type Life = (Vec<&'static str>, Vec<Vec<String>>, Once);
+
+/// The log grows before each run, and the last one has a good disk.
+fn live(plan: Plan, expected: Option<&Told>) -> Result<Life, String> {
+    let entries = entries();
+    let log = Liar::serve(entries[..SIZES[0]].to_vec());
+    let mut world = follow(&log);
+    let disk = Arc::new(UnderStates(Faulty::new(plan)));
+    world.io = disk.clone();
+    let (mut told, mut runs, mut last) = (expected.cloned(), Vec::new(), None);
+    for (run, size) in SIZES.into_iter().enumerate() {
+        let known = log.branch("").entries.len();
+        log.append("", &entries[known..size]);
+        let before = disk.0.taken().len();
+        if run == SIZES.len() - 1 {
+            world.io = Arc::new(RealDisk);
+        }
+        let output = Output::default();
+        let once = world.once_to(&output);
+        let has_met = (before..disk.0.taken().len()).contains(&plan.at);
+        match once.map_err(trouble) {
+            Ok(once) if !has_met => last = Some(once),
+            Err(Ok(Trouble::State(_))) if has_met => {}
+            other => return Err(format!("the fault was met: {has_met}, and run {run} ended with {other:?}")),
+        }
+        if let Some(told) = &mut told {
+            told.hear(&lines(&output))?;
+            told.check_cursor(cursor(&world))?;
+        }
+        runs.push(lines(&output));
+    }
+    if (cursor(&world), world.evidence().len()) != (SIZES[2] as u64, 0) {
+        return Err(format!("the cursor is at {}, with evidence {:?}", cursor(&world), world.evidence()));
+    }
+    told.map_or(Ok(()), |told| told.check_all())?;
+    let steps = disk.0.taken().clone();
+    Ok((steps, runs, last.expect("the last run met no fault")))
+}
+
+#[test]
+fn a_state_that_can_t_be_saved_loses_no_event_of_a_log_that_grows() {
+    let (steps, runs, last) = live(Plan::NONE, None).unwrap();
+    let expected = Told::nothing_of(&runs.concat());
+    assert_eq!(steps.len(), 2 * 2 * 5, "two runs that save after the head and at their end: {steps:?}");
+    let count = |steps: &[&str], kind| steps.iter().filter(|step| **step == kind).count();
+    assert_eq!(count(&steps, "rename"), 4);
+    each(&plans(&steps), |plan| {
+        let (_, _, once) = live(*plan, Some(&expected))?;
+        if once == last { Ok(()) } else { Err(format!("it came to {once:?} instead of {last:?}")) }
+    });
+}
+
+/// A sink that keeps what it gets.
+#[derive(Default)]
+struct Keeping(Mutex<Vec<String>>);
+
+impl Sink for Keeping {
+    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
+        self.0.lock().unwrap().push(delivery.line.to_owned());
+        Ok(())
+    }
+}
+
+impl Keeping {
+    /// Each line once, when it came first.
+    fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for line in self.0.lock().unwrap().iter().filter(|line| !line.contains("\"started\"")) {
+            if !lines.contains(line) {
+                lines.push(line.clone());
+            }
+        }
+        lines
+    }
+}
+
+/// A monitor that runs while the log grows, all of whose files are on a disk that fails. Returns the steps.
+fn run(plan: Plan, expected: Option<&Told>) -> Result<(Vec<&'static str>, Vec<String>), String> {
+    let entries = entries();
+    let log = Liar::serve(entries[..SIZES[0]].to_vec());
+    let mut world = follow(&log);
+    let (disk, sink) = (Arc::new(Faulty::new(plan)), Arc::new(Keeping::default()));
+    world.io = disk.clone();
+    let all = Filter::parse(&["info", "watch", "alert"]).unwrap();
+    world.sinks.push(SinkSettings::new("pager", all, sink.clone()).unwrap());
+    // Whoever starts it tries again, too.
+    let opened = (0..=plan.times).find_map(|_| world.open_to(&world.output).ok());
+    let running = Running::start(opened.ok_or("it does not open")?);
+    for (at, size) in SIZES.into_iter().enumerate() {
+        let known = log.branch("").entries.len();
+        log.append("", &entries[known..size]);
+        let heads =
+            |lines: &[String]| lines.iter().filter(|line| line.contains("\"event\":\"head\"")).count();
+        eventually("it is told and delivered", || {
+            heads(&lines(&world.output)) > at && heads(&sink.lines()) > at
+        });
+    }
+    drop(running);
+    let steps = disk.taken().clone();
+    world.io = Arc::new(RealDisk);
+    let rest = Output::default();
+    let once = world.once_to(&rest).map_err(|e| e.to_string())?;
+    if !once.delivered || cursor(&world) != SIZES[2] as u64 {
+        return Err(format!("it came to {once:?}, and the cursor to {}", cursor(&world)));
+    }
+    let printed = lines(&world.output);
+    if let Some(expected) = expected {
+        let mut told = expected.clone();
+        told.hear(&printed)?;
+        told.hear(&lines(&rest))?;
+        told.check_all()?;
+        let mut got = expected.clone();
+        got.hear(&sink.lines()).and_then(|()| got.check_all()).map_err(|e| format!("the sink: {e}"))?;
+    }
+    Ok((steps, printed))
+}
+
+#[test]
+fn a_monitor_whose_disk_fails_for_a_moment_goes_on_without_a_restart() {
+    let (steps, printed) = run(Plan::NONE, None).unwrap();
+    let expected = Told::nothing_of(&printed);
+    // Afterwards it only saves what it saved before. One way to fail each: all of them are tried on the desk
+    // and on the state alone.
+    let plan = |(at, plan): (usize, Plan)| Plan { times: [1, 4][at / 2 % 2], ..plan };
+    let some = plans(&steps[..steps.len().min(45)]).into_iter().step_by(2).enumerate();
+    let some: Vec<Plan> = some.map(plan).collect();
+    each(&some, |plan| run(*plan, Some(&expected)).map(drop));
+}

@@ -1,0 +1,170 @@
+//! The output fails, as when its reader went away: whatever it had taken by then, the next run tells what is left.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use treehead::monitor::desk::DeskError;
+use treehead::monitor::{MonitorError, Once, Trouble};
+
+use super::{Told, cursor, each, follow, lines, statements, trouble, withdrawn};
+use crate::common::liar::Liar;
+use crate::common::liar::lie::{Lie, Only};
+use crate::common::log::numbered;
+use crate::faulty::How;
+use crate::lies::peers::peer;
+use crate::lies::{forks, origin_hash, other_entries};
+use crate::world::{Log, Output, World};
+
+/// Entries that fill one window of statements, and begin another.
+const SIZE: usize = 4_160;
+
+/// An output, one of whose writes fails.
+#[derive(Clone)]
+struct Breaking {
+    output: Output,
+    /// The writes so far, and the one that fails.
+    writes: Arc<AtomicUsize>,
+    at: usize,
+    how: How,
+}
+
+impl Breaking {
+    fn new(at: usize, how: How) -> Self {
+        Self { output: Output::default(), writes: Arc::default(), at, how }
+    }
+
+    fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+}
+
+impl Write for Breaking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.writes.fetch_add(1, Ordering::SeqCst) != self.at {
+            return self.output.write(bytes);
+        }
+        let taken = match self.how {
+            How::Failed | How::Lied => 0,
+            How::Half => bytes.len() / 2,
+            How::FailedButPersisted => bytes.len(),
+        };
+        self.output.write_all(&bytes[..taken])?;
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// That a run ended because of its output.
+fn expect_broken(once: Result<Once, MonitorError>) -> Result<(), String> {
+    match once.map_err(trouble) {
+        Err(Ok(Trouble::Desk(DeskError::Output(_)))) => Ok(()),
+        other => Err(format!("its output failed, and it ended with {other:?}")),
+    }
+}
+
+/// Without publishers: checking thousands of signatures is slow, and told no differently.
+fn windows(log: &Liar) -> World {
+    let mut world = follow(log);
+    world.logs[0].publishers = None;
+    world
+}
+
+#[test]
+fn wherever_the_output_fails_the_next_run_tells_what_is_left() {
+    let mut entries = statements(SIZE - 1);
+    // Of the window before its own.
+    entries.push(withdrawn(&entries, 3));
+    let log = Liar::serve(entries);
+    let undisturbed = Breaking::new(usize::MAX, How::Failed);
+    let expected_once = windows(&log).once_to(&undisturbed).unwrap();
+    let expected = Told::nothing_of(&lines(&undisturbed.output));
+    assert_eq!(undisturbed.writes(), 4, "the start, two windows, the head");
+    let of_how = |how| (0..4).map(move |at| (at, how));
+    let faults: Vec<(usize, How)> =
+        [How::Failed, How::Half, How::FailedButPersisted].into_iter().flat_map(of_how).collect();
+    each(&faults, |(at, how)| {
+        let (world, broken) = (windows(&log), Breaking::new(*at, *how));
+        let mut told = expected.clone();
+        expect_broken(world.once_to(&broken))?;
+        told.hear(&lines(&broken.output))?;
+        told.check_cursor(cursor(&world))?;
+        let once = world.once();
+        told.hear(&lines(&world.output))?;
+        told.check_all()?;
+        let seen = (cursor(&world), once, world.evidence().len());
+        if seen != (SIZE as u64, expected_once, 0) {
+            return Err(format!("it came to {seen:?}"));
+        }
+        Ok(())
+    });
+}
+
+/// Follows a log that shows a fork, with an output that fails at a write: what it took, or none where there is
+/// no such write.
+fn meet_fork(world: &World, at: usize, how: How) -> Option<Output> {
+    let broken = Breaking::new(at, how);
+    let once = world.once_to(&broken);
+    if broken.writes() <= at {
+        return None;
+    }
+    expect_broken(once).unwrap();
+    Some(broken.output)
+}
+
+#[test]
+fn a_fork_that_could_not_be_told_is_told_although_the_log_takes_it_back() {
+    for (ours, theirs) in [(300, 300), (300, 200), (300, 400)] {
+        for how in [How::Failed, How::FailedButPersisted] {
+            // The start is the first.
+            let met = (1..).take_while(|at| untold(ours, theirs, *at, how)).count();
+            assert_eq!(met, if theirs < ours { 2 } else { 1 }, "a fork, and that the log has shrunk");
+        }
+    }
+}
+
+/// A fork is shown, told to an output that fails, and taken back. Whether there was such a write.
+#[track_caller]
+fn untold(ours: usize, theirs: usize, at: usize, how: How) -> bool {
+    let log = Liar::serve(numbered(ours));
+    let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    world.once();
+    log.fork("other", 100, &other_entries(theirs - 100));
+    // Of a larger one nobody could tell without its tiles.
+    let only = if theirs > ours { Only::any() } else { Only::path("checkpoint") };
+    log.set_only(Lie::Branch("other"), only);
+    let Some(broken) = meet_fork(&world, at, how) else { return false };
+    log.be_honest();
+    if theirs > ours {
+        log.append("", &numbered(theirs + 1)[ours..]);
+    }
+    world.once();
+    world.once();
+    let about = format!("{theirs}, write {at}, {how:?}: {:#?}", world.output.events());
+    let told = world.output.of("fork");
+    assert_eq!(told.len(), 1, "{about}");
+    let id = told[0]["id"].as_str().unwrap();
+    let mut before = broken.events().into_iter().filter(|event| event["event"] == "fork");
+    assert!(before.all(|event| event["id"] == id), "{about}");
+    assert_eq!(forks(&world, &log), [(ours.min(theirs), ours.max(theirs))], "{about}");
+    true
+}
+
+#[test]
+fn a_fork_that_a_peer_shows_once_is_told_although_the_output_failed_then() {
+    let log = Liar::serve(numbered(300));
+    let other = Liar::serve(numbered(300));
+    other.fork(&origin_hash(), 100, &other_entries(150));
+    let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    world.once();
+    world.peers.push(peer("peer a", &other));
+    meet_fork(&world, 1, How::Failed).expect("the fork is the second write");
+    world.peers.clear();
+    world.once();
+    world.once();
+    assert_eq!(world.output.alerts(), ["fork"]);
+    assert_eq!(forks(&world, &log), [(250, 300)]);
+}

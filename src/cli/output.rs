@@ -1,12 +1,14 @@
 //! Results on stdout, talk on stderr; colour and progress bars only on a terminal.
 
 use std::io;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use super::exit::{CliResult, Failure};
+use crate::client::ClientError;
 
 /// Prints a result: the lines for people, or the object for machines.
 pub fn result(json: bool, object: &Value, lines: &str) -> CliResult {
@@ -32,6 +34,11 @@ fn write(mut out: impl io::Write, bytes: &[u8]) -> CliResult {
 /// Talk, on stderr.
 pub fn say(line: &str) {
     anstream::eprintln!("{line}");
+}
+
+/// Says that a request is sent again after a pause, to whoever waits for its answer.
+pub fn pause(error: &ClientError, pause: Duration) {
+    say(&format!("{error}; trying again in {:.1} s", pause.as_secs_f64()));
 }
 
 /// Good news.

@@ -27,10 +27,12 @@ const NAMED_REFUSALS: usize = 10;
 pub fn run(args: &Publish, json: bool) -> CliResult {
     let key = files::read_secret(&args.key)?;
     let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(&args.key, &e))?;
-    let client = LogClient::new(&args.log)?;
     match &args.from {
-        Some(from) => publish_many(from, &client, &signer, json),
-        None => publish_one(args, &client, &signer, json),
+        Some(from) => publish_many(from, &LogClient::new(&args.log)?, &signer, json),
+        None => {
+            let client = LogClient::builder().on_pause(output::pause).build(&args.log)?;
+            publish_one(args, &client, &signer, json)
+        }
     }
 }
 

@@ -57,7 +57,7 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
         Some(path) => Some(files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?.log_keys()),
         None => None,
     };
-    let client = LogClient::new(&args.log)?;
+    let client = LogClient::builder().on_pause(output::pause).build(&args.log)?;
     let withdrawal = withdrawal(args, &fetch(&client, args.leaf)?, &signer)?;
     let payload = withdrawal.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
     let envelope = Envelope::sign(payload, &[&signer]).map_err(|e| Failure::Usage(e.to_string()))?;

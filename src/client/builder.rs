@@ -29,12 +29,17 @@ pub struct LogClientBuilder {
     patience: Patience,
     contact: Option<String>,
     at_once: Option<usize>,
+    on_pause: Option<OnPause>,
 }
+
+/// Told of each pause before another try, with why and how long.
+pub type OnPause = fn(&ClientError, Duration);
 
 impl Default for LogClientBuilder {
     fn default() -> Self {
         let (timeout, connect_timeout) = (TIMEOUT, CONNECT_TIMEOUT);
-        Self { timeout, connect_timeout, patience: Patience::default(), contact: None, at_once: None }
+        let patience = Patience::default();
+        Self { timeout, connect_timeout, patience, contact: None, at_once: None, on_pause: None }
     }
 }
 
@@ -83,6 +88,14 @@ impl LogClientBuilder {
         self
     }
 
+    /// Told before each pause of a request that is sent again: somebody may sit and wait. Streams of entries
+    /// are silent.
+    #[must_use]
+    pub const fn on_pause(mut self, told: OnPause) -> Self {
+        self.on_pause = Some(told);
+        self
+    }
+
     /// Whom the log's operator may write to, said in the `User-Agent` of each request.
     #[must_use]
     pub fn contact(mut self, contact: &str) -> Self {
@@ -106,7 +119,7 @@ impl LogClientBuilder {
             name += &format!(" ({})", contact.trim());
         }
         let agent = agent(self.timeout, self.connect_timeout, &name);
-        Ok(LogClient::with(agent, prefix, self.patience, self.at_once.map(Gate::new)))
+        Ok(LogClient::with(agent, prefix, self.patience, self.at_once.map(Gate::new), self.on_pause))
     }
 }
 

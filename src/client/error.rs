@@ -109,10 +109,14 @@ pub enum NetworkFault {
 }
 
 impl ClientError {
-    /// Whether asking again later may help.
+    /// Whether asking again later may help. It does not where the log itself waits for its operator.
     #[must_use]
-    pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Status { status: 408 | 429 | 502..=504, .. } | Self::Network { .. })
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Status { code: Some(code), .. } if code == "rolled-back" => false,
+            Self::Status { status: 408 | 429 | 502..=504, .. } | Self::Network { .. } => true,
+            _ => false,
+        }
     }
 
     /// What is wrong in a word: stable, for machines, of lower-case letters and hyphens.

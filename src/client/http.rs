@@ -7,6 +7,7 @@ use serde::Deserialize;
 use ureq::Agent;
 use ureq::http::Response;
 
+use super::builder::OnPause;
 use super::gate::{Gate, Pass};
 use super::patience::{Patience, Tries};
 use super::retry_after::retry_after;
@@ -28,6 +29,7 @@ pub struct LogClient {
     prefix: String,
     patience: Patience,
     gate: Option<Gate>,
+    on_pause: Option<OnPause>,
 }
 
 #[derive(Deserialize)]
@@ -56,8 +58,14 @@ impl LogClient {
         LogClientBuilder::default()
     }
 
-    pub(super) const fn with(agent: Agent, prefix: String, patience: Patience, gate: Option<Gate>) -> Self {
-        Self { agent, prefix, patience, gate }
+    pub(super) const fn with(
+        agent: Agent,
+        prefix: String,
+        patience: Patience,
+        gate: Option<Gate>,
+        on_pause: Option<OnPause>,
+    ) -> Self {
+        Self { agent, prefix, patience, gate, on_pause }
     }
 
     /// The log's URL prefix, without a final slash.
@@ -139,7 +147,12 @@ impl LogClient {
                 Err(error) => error,
             };
             match tries.after(&error) {
-                Some(pause) => std::thread::sleep(pause),
+                Some(pause) => {
+                    if let Some(told) = self.on_pause {
+                        told(&error, pause);
+                    }
+                    std::thread::sleep(pause);
+                }
                 None => return Err(error),
             }
         }

@@ -15,7 +15,7 @@ mod submit;
 mod tiles;
 mod witness;
 
-pub use builder::LogClientBuilder;
+pub use builder::{LogClientBuilder, OnPause};
 #[cfg(feature = "server")]
 pub(crate) use builder::{NAME, agent};
 pub use entries::{Bundle, EntryStream, MAX_WORKERS, StreamOptions};

@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::evidence::ProvenFork;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::KeyName;
 
@@ -14,6 +15,8 @@ const MAX_INBOX: usize = 64;
 const MAX_PUSHED: usize = MAX_INBOX / 2;
 /// Who showed a head that was pushed.
 pub const PUSHED: &str = "gossip";
+/// Forks that somebody proved and that wait to be told: one is enough to convict a log.
+const MAX_ACCUSATIONS: usize = 4;
 /// Heads that are kept of each peer.
 const MAX_HISTORY: usize = 32;
 /// Peers whose heads are kept.
@@ -56,11 +59,22 @@ pub struct Seen {
     pub verdict: Verdict,
 }
 
+/// How a peer fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// It said what can't be so.
+    Lie,
+    /// It did not answer.
+    Silence,
+    /// It has no head of this log: it does not follow it, has none yet, or is something else altogether.
+    NoHead,
+}
+
 /// What is wrong with a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Whether it said what can't be so, rather than nothing.
-    pub is_a_lie: bool,
+    /// How it fails.
+    pub kind: FaultKind,
     /// In words.
     pub words: String,
 }
@@ -134,6 +148,7 @@ struct Inner {
     progress: Progress,
     sources: BTreeMap<String, Source>,
     inbox: VecDeque<Letter>,
+    accusations: VecDeque<ProvenFork>,
     known: VecDeque<(TreeSize, Hash)>,
     stopped: bool,
 }
@@ -226,6 +241,22 @@ impl Board {
         self.lock().inbox.drain(..).collect()
     }
 
+    /// Takes what proves that the log forked, unless enough of that waits.
+    pub fn accuse(&self, fork: ProvenFork) -> bool {
+        let mut inner = self.lock();
+        if inner.accusations.len() >= MAX_ACCUSATIONS {
+            return false;
+        }
+        inner.accusations.push_back(fork);
+        self.wake.notify_all();
+        true
+    }
+
+    /// The next fork that is to be told.
+    pub fn accusation(&self) -> Option<ProvenFork> {
+        self.lock().accusations.pop_front()
+    }
+
     /// Says what became of a head, whoever showed it.
     pub fn settle(&self, head: &Checkpoint, verdict: Verdict) {
         let mut inner = self.lock();
@@ -243,11 +274,11 @@ impl Board {
         }
     }
 
-    /// Waits until a head came in, the time is over or the monitor stops; whether it goes on.
+    /// Waits until a head or a proven fork came in, the time is over or the monitor stops; whether it goes on.
     pub fn wait(&self, most: Duration) -> bool {
         let until = Instant::now() + most;
         let mut inner = self.lock();
-        while inner.inbox.is_empty() && !inner.stopped {
+        while inner.inbox.is_empty() && inner.accusations.is_empty() && !inner.stopped {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;

@@ -84,7 +84,29 @@ impl Follower {
             self.see_cosignatures(&head, now);
             self.put(source, &head);
         }
-        self.compare_with_each_other()
+        self.compare_with_each_other()?;
+        self.tell_accusations()
+    }
+
+    /// Forks that somebody else proved.
+    fn tell_accusations(&mut self) -> Result<(), Trouble> {
+        let mut left = Vec::new();
+        let mut told = Ok(());
+        while let (Ok(()), Some(fork)) = (&told, self.tools.board.accusation()) {
+            match self.convict(&fork, fork.larger(), PUSHED) {
+                Ok(true) => {}
+                Ok(false) => left.push(fork),
+                Err(trouble) => {
+                    left.push(fork);
+                    told = Err(trouble);
+                }
+            }
+        }
+        // Whoever showed them was told that they are taken.
+        for fork in left {
+            self.tools.board.accuse(fork);
+        }
+        told
     }
 
     /// Keeps a head of the log's own that can't be judged now. What is signed stays so: once the tiles are to

@@ -146,7 +146,8 @@ impl Follower {
         let rules = tools.rules.clone();
         let now = (tools.clock)();
         let known = LogState::load(&tools.path, &rules.origin)?;
-        let is_new = known.is_none();
+        // A look at a log that did not answer has left nothing but the time of it.
+        let is_new = known.as_ref().is_none_or(|known| known.target.is_none() && known.edge.size() == TreeSize::ZERO);
         let state = known.unwrap_or_else(|| LogState::new(rules.origin.clone(), now));
         // A key may have been taken off the policy: then the head is fetched again.
         let open = |note: &crate::note::Note| checkpoint::open_note(note.clone(), &rules.keys).ok();
@@ -269,6 +270,11 @@ impl Follower {
                 return Err(unclear.into());
             }
         };
+        if matches!(relation, Relation::Same | Relation::Extends) {
+            let size = signed.get().size;
+            let message = format!("the log shows a head of size {size}, which continues what it had shown");
+            self.conditions.end(Code::LogShrunk, "log", &message)?;
+        }
         match relation {
             Relation::Forked(fork) => {
                 if !self.convict(&fork, signed.get(), ITSELF)? {
@@ -307,11 +313,7 @@ impl Follower {
     fn see_size(&mut self, ours: &LogSigned<Checkpoint>, new: TreeSize) -> Result<(), Trouble> {
         let (old, now) = (ours.get().size, self.now());
         if new >= old {
-            return Ok(self.conditions.end(
-                Code::LogShrunk,
-                "log",
-                &format!("the log shows size {new} again"),
-            )?);
+            return Ok(());
         }
         Ok(self.conditions.begin(Code::LogShrunk, "log", || {
             let message = format!("the log showed a head of size {old}, and now one of {new}");

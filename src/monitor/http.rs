@@ -16,11 +16,13 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::Monitor;
+use super::accuse::evidence;
 use super::board::{Board, PUSHED, Taken};
 use super::forwarded::sender;
 use super::metrics::metrics;
 use super::page::page;
 use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError, no_route, wrong_method};
+use super::rules::Rules;
 use crate::checkpoint;
 use crate::format::quote;
 use crate::merkle::Hash;
@@ -49,6 +51,7 @@ fn router(monitor: Arc<Monitor>) -> Router {
         .route("/", get(index))
         .route("/{hash}/checkpoint", get(checkpoint_of))
         .route("/gossip", post(gossip))
+        .route("/evidence", post(evidence))
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .fallback(no_route)
@@ -107,18 +110,21 @@ async fn take(
     announced(what, headers, MAX_NOTE_BYTES)?;
     let received = monitor.admission().receive::<GossipError>(what, body, MAX_NOTE_BYTES).await?;
     let note = Note::parse(&received.bytes)?;
-    let origin = note.text().split('\n').next().unwrap_or_default().to_owned();
-    let place = monitor.boards().iter().position(|board| board.origin.as_str() == origin);
-    let place = place.ok_or_else(|| GossipError::UnknownLog(quote(&origin)))?;
-    let board = monitor.boards()[place].clone();
+    let (board, rules) = log_named(monitor, note.text().split('\n').next().unwrap_or_default())?;
     // A signature takes a part of a millisecond, and a note may have many lines.
-    let rules = monitor.rules()[place].clone();
     let opened = tokio::task::spawn_blocking(move || checkpoint::open_note(note, &rules.keys)).await;
     let head = opened.map_err(|_| GossipError::Internal)??;
     match board.take(PUSHED, head, monitor.now()) {
         Taken::Full => Err(GossipError::Busy),
         taken => Ok((board, taken)),
     }
+}
+
+/// What is known of a followed log, and what the monitor was told of it.
+pub fn log_named(monitor: &Monitor, origin: &str) -> Result<(Arc<Board>, Arc<Rules>), GossipError> {
+    let place = monitor.boards().iter().position(|board| board.origin.as_str() == origin);
+    let place = place.ok_or_else(|| GossipError::UnknownLog(quote(origin)))?;
+    Ok((monitor.boards()[place].clone(), monitor.rules()[place].clone()))
 }
 
 #[derive(Serialize)]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::board::FaultKind;
 use super::event::{Code, Event};
 use super::expect::Missing;
 use super::follow::{Follower, Trouble, is_silence};
@@ -43,7 +44,7 @@ impl Follower {
     /// # Errors
     /// [`Trouble`] that is not the log's fault.
     pub fn round(&mut self, at_once: bool) -> Result<bool, Trouble> {
-        self.tell_start()?;
+        self.tell_start(at_once)?;
         self.clamp_times();
         let pending = self.state.pending.clone();
         let (followed, until) = match self.pause.take() {
@@ -196,8 +197,11 @@ impl Follower {
         let mut faulty: Vec<String> = unasked.cloned().collect();
         for (name, source) in sources {
             let Some(fault) = source.fault else { continue };
+            if fault.kind == FaultKind::NoHead {
+                continue;
+            }
             faulty.push(name.clone());
-            if !fault.is_a_lie {
+            if fault.kind == FaultKind::Silence {
                 continue;
             }
             self.conditions.begin(Code::PeerMisbehaves, &name, || {
@@ -233,7 +237,7 @@ impl Follower {
         Ok(self.conditions.end_others(
             Code::MissingRelease,
             &names,
-            "it is in the log, or not expected any more",
+            "what was missing is in the log, or not expected any more",
         )?)
     }
 }

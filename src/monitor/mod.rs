@@ -9,6 +9,7 @@
 //! An event is delivered before the cursor moves past what it is about: after a crash at any moment some are
 //! told twice, with the same ids, and none is left out.
 
+mod accuse;
 mod bell;
 mod board;
 mod catch_up;
@@ -351,6 +352,7 @@ impl Monitor {
                 clock: self.settings.clock.clone(),
                 told: std::collections::HashMap::new(),
                 asked: std::collections::HashMap::new(),
+                failed: std::collections::HashMap::new(),
             })
         };
         self.settings.peers.iter().map(caller).collect()

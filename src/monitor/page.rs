@@ -78,10 +78,12 @@ fn log(board: &Board) -> String {
                 .collect::<Vec<_>>()
         })
         .collect();
+    // Where it begins at the head, the cursor is there before anything was fetched.
+    let rehashed = progress.cursor.get().saturating_sub(progress.start.get());
     format!(
-        "<h2>{origin}</h2>\n{head}<p>{} of {} entries re-hashed.\n{skipped}{fault}\
+        "<h2>{origin}</h2>\n{head}<p>{rehashed} of {} entries re-hashed.\n{skipped}{fault}\
          <table><tr><th>shown by<th>size<th>root<th>last<th>compared\n{rows}</table>\n",
-        progress.cursor, progress.target,
+        progress.target,
     )
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bell::{Bell, Heard};
-use super::board::{Board, Fault, Taken};
+use super::board::{Board, Fault, FaultKind, Taken};
 use super::follow::is_silence;
 use super::rules::Rules;
 use crate::checkpoint;
@@ -23,6 +23,10 @@ pub struct Peer {
     pub push: bool,
 }
 
+/// So often in a row a peer shows nothing before its operator is told: two monitors that start together have
+/// nothing to show yet.
+const FAILURES: u32 = 3;
+
 /// Asks one peer for its heads of all logs, and tells it ours.
 pub struct Caller {
     /// The peer.
@@ -37,6 +41,8 @@ pub struct Caller {
     pub told: HashMap<String, u64>,
     /// Size of the head that was vouched for when it was last asked.
     pub asked: HashMap<String, u64>,
+    /// How often it showed nothing of a log, since it last did.
+    pub failed: HashMap<String, u32>,
 }
 
 impl Caller {
@@ -87,10 +93,14 @@ impl Caller {
         if let Some(size) = size_vouched(board) {
             self.asked.insert(board.origin.as_str().to_owned(), size);
         }
-        match self.ask(rules, board) {
-            Ok(()) => board.blame(&self.peer.label, None),
-            Err(fault) => board.blame(&self.peer.label, Some(fault)),
+        let fault = self.ask(rules, board).err();
+        let failed = self.failed.entry(board.origin.as_str().to_owned()).or_insert(0);
+        *failed = if fault.is_some() { failed.saturating_add(1) } else { 0 };
+        if let (FAILURES, Some(fault)) = (*failed, &fault) {
+            let (peer, why) = (&self.peer.label, &fault.words);
+            tracing::warn!(peer, why, "nothing can be compared with this peer");
         }
+        board.blame(&self.peer.label, fault);
         if self.peer.push {
             self.tell(board);
         }
@@ -100,18 +110,28 @@ impl Caller {
         let path = format!("{}/checkpoint", board.hash.to_hex());
         let bytes = match self.client.get(&path, MAX_NOTE_BYTES) {
             Ok(bytes) => bytes,
-            // It does not follow this log, or has nothing to show yet.
-            Err(ClientError::Status { status: 404, .. }) => return Ok(()),
-            Err(e) => return Err(Fault { is_a_lie: !is_silence(&e), words: e.to_string() }),
+            Err(ClientError::Status { status: 404, .. }) => {
+                let words = format!(
+                    "{} answers 404: it shows no head of {}; is it a monitor or a witness of that log?",
+                    self.client.url(&path),
+                    rules.origin
+                );
+                return Err(Fault { kind: FaultKind::NoHead, words });
+            }
+            Err(e) => {
+                let kind = if is_silence(&e) { FaultKind::Silence } else { FaultKind::Lie };
+                return Err(Fault { kind, words: e.to_string() });
+            }
         };
         let head = checkpoint::open(&bytes, &rules.keys).map_err(|e| {
             let words = format!("{} shows what is no head of {}: {e}", self.client.url(&path), rules.origin);
-            Fault { is_a_lie: true, words }
+            Fault { kind: FaultKind::Lie, words }
         })?;
         match board.take(&self.peer.label, head, (self.clock)()) {
             Taken::Known | Taken::Queued => Ok(()),
             Taken::Full => {
-                Err(Fault { is_a_lie: false, words: "too many heads wait to be compared".to_owned() })
+                let words = "too many heads wait to be compared".to_owned();
+                Err(Fault { kind: FaultKind::Silence, words })
             }
         }
     }

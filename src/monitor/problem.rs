@@ -4,6 +4,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use crate::checkpoint::CheckpointError;
+use crate::evidence::EvidenceError;
 use crate::format::{FormatError, quote};
 use crate::note::NoteError;
 use crate::server::admission::BodyError;
@@ -38,6 +39,9 @@ pub enum GossipError {
     /// The log did not sign it.
     #[error(transparent)]
     NotSigned(CheckpointError),
+    /// What is pushed as evidence proves nothing.
+    #[error("this proves no fork: {0}")]
+    NoFork(EvidenceError),
     /// No such log is followed, or nothing of it is verified yet.
     #[error("no log whose origin has the SHA-256 {0} is followed here, or none of its heads is verified yet")]
     NotFollowed(String),
@@ -54,7 +58,7 @@ pub enum GossipError {
     #[error("{0} is no route of a monitor: see docs/monitor.md")]
     NoRoute(String),
     /// The route has other methods.
-    #[error("{0} is not allowed here: POST goes to /gossip, everything else is GET")]
+    #[error("{0} is not allowed here: POST goes to /gossip and /evidence, everything else is GET")]
     WrongMethod(String),
 }
 
@@ -64,7 +68,7 @@ pub const GOSSIP_QUEUED: Outcome = (StatusCode::ACCEPTED, "queued");
 pub const GOSSIP_KNOWN: Outcome = (StatusCode::OK, "known");
 
 /// What a pushed head can be answered with, for `/metrics`.
-pub static OUTCOMES: [Outcome; 12] = [
+pub static OUTCOMES: [Outcome; 13] = [
     GOSSIP_KNOWN,
     GOSSIP_QUEUED,
     (StatusCode::BAD_REQUEST, "malformed"),
@@ -74,6 +78,7 @@ pub static OUTCOMES: [Outcome; 12] = [
     (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
     (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
     (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "no-fork"),
     (StatusCode::TOO_MANY_REQUESTS, "too-many"),
     (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     (StatusCode::SERVICE_UNAVAILABLE, "busy"),
@@ -90,6 +95,7 @@ impl GossipError {
             Self::Encoded(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded"),
             Self::UnknownLog(_) => (StatusCode::NOT_FOUND, "unknown-origin"),
             Self::NotSigned(_) => (StatusCode::FORBIDDEN, "log-signature"),
+            Self::NoFork(_) => (StatusCode::UNPROCESSABLE_ENTITY, "no-fork"),
             Self::NotFollowed(_) => (StatusCode::NOT_FOUND, "not-followed"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "too-many"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),

@@ -8,8 +8,8 @@ use crate::merkle::TreeSize;
 use crate::server::Profile;
 
 impl Follower {
-    /// Tells it once.
-    pub(super) fn tell_start(&mut self) -> Result<(), Trouble> {
+    /// Tells it once. Whoever looks once, again and again, is told of what is not checked, and of nothing else.
+    pub(super) fn tell_start(&mut self, looks_once: bool) -> Result<(), Trouble> {
         if self.is_started {
             return Ok(());
         }
@@ -18,6 +18,10 @@ impl Follower {
         let skips = self.is_new && self.tools.rules.start == Start::Head;
         let skipped = if skips { 0 } else { self.begin_comparison() };
         let unchecked = self.unchecked(skipped);
+        if looks_once && !self.is_new && unchecked.is_empty() {
+            self.is_started = true;
+            return Ok(());
+        }
         let origin = &self.tools.rules.origin;
         let from = match (self.is_new, self.tools.rules.start) {
             (true, Start::Beginning) => "from its beginning".to_owned(),

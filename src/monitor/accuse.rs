@@ -1,0 +1,50 @@
+//! `POST /evidence`: somebody has a `.tlog-fork` file of a log that is followed here.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+
+use super::Monitor;
+use super::forwarded::sender;
+use super::http::log_named;
+use super::problem::{GOSSIP_QUEUED, GossipError};
+use crate::evidence::{ForkEvidence, MAX_FORK_BYTES};
+use crate::server::admission::announced;
+
+/// Takes it. It is kept and told of like a fork that this monitor finds itself.
+pub async fn evidence(
+    State(monitor): State<Arc<Monitor>>,
+    Extension(from): Extension<IpAddr>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, GossipError> {
+    let answer = take(&monitor, from, &headers, body).await;
+    monitor.outcomes().count(match &answer {
+        Ok(()) => GOSSIP_QUEUED,
+        Err(error) => error.table(),
+    });
+    answer.map(|()| StatusCode::ACCEPTED)
+}
+
+async fn take(
+    monitor: &Arc<Monitor>,
+    from: IpAddr,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(), GossipError> {
+    let what = "evidence of a fork";
+    monitor.admit(sender(from, headers, monitor.proxies()))?;
+    announced(what, headers, MAX_FORK_BYTES)?;
+    let received = monitor.admission().receive::<GossipError>(what, body, MAX_FORK_BYTES).await?;
+    let evidence = ForkEvidence::parse(&received.bytes)?;
+    let [smaller, _] = evidence.notes();
+    let (board, rules) = log_named(monitor, smaller.text().split('\n').next().unwrap_or_default())?;
+    // The policy may trust other logs; they have boards of their own.
+    let judged = tokio::task::spawn_blocking(move || evidence.judge(&rules.keys)).await;
+    let fork = judged.map_err(|_| GossipError::Internal)?.map_err(GossipError::NoFork)?;
+    if board.accuse(fork) { Ok(()) } else { Err(GossipError::Busy) }
+}

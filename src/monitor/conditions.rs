@@ -11,6 +11,9 @@ pub struct Conditions {
     desk: Arc<Desk>,
     /// By code, and what it is about: a witness, a peer, a release.
     open: BTreeMap<(Code, String), EventId>,
+    /// Those that could not be told, or not be noted. Somebody may have them already: they are told again as they
+    /// are, whatever the time is by then.
+    untold: BTreeMap<(Code, String), Event>,
 }
 
 impl Conditions {
@@ -22,7 +25,7 @@ impl Conditions {
                 Some(((Code::parse(&alert.code)?, alert.about?), EventId::parse(&alert.id).ok()?))
             })
             .collect();
-        Self { desk, open }
+        Self { desk, open, untold: BTreeMap::new() }
     }
 
     /// Whether it holds.
@@ -35,31 +38,40 @@ impl Conditions {
         if self.holds(code, about) {
             return Ok(());
         }
-        let event = event().with("about", about);
-        self.desk.deliver(std::slice::from_ref(&event))?;
-        self.open.insert((code, about.to_owned()), event.id);
-        Ok(())
+        self.tell(vec![((code, about.to_owned()), event().with("about", about))])
     }
 
     /// Several of one code hold. Those that are new are told together.
     pub fn begin_all(&mut self, code: Code, events: Vec<(String, Event)>) -> Result<(), DeskError> {
         let new = events.into_iter().filter(|(about, _)| !self.holds(code, about));
-        let new: Vec<(String, Event)> =
-            new.map(|(about, event)| (about.clone(), event.with("about", about))).collect();
-        let events: Vec<Event> = new.iter().map(|(_, event)| event.clone()).collect();
-        if !events.is_empty() {
-            self.desk.deliver(&events)?;
+        let named = |(about, event): (String, Event)| ((code, about.clone()), event.with("about", about));
+        let new: Vec<_> = new.map(named).collect();
+        if new.is_empty() { Ok(()) } else { self.tell(new) }
+    }
+
+    fn tell(&mut self, mut new: Vec<((Code, String), Event)>) -> Result<(), DeskError> {
+        for (key, event) in &mut new {
+            if let Some(untold) = self.untold.remove(key) {
+                *event = untold;
+            }
         }
-        self.open.extend(new.into_iter().map(|(about, event)| ((code, about), event.id)));
+        let events: Vec<Event> = new.iter().map(|(_, event)| event.clone()).collect();
+        if let Err(error) = self.desk.deliver(&events) {
+            self.untold.extend(new);
+            return Err(error);
+        }
+        self.open.extend(new.into_iter().map(|(key, event)| (key, event.id)));
         Ok(())
     }
 
     /// It does not hold any more.
     pub fn end(&mut self, code: Code, about: &str, message: &str) -> Result<(), DeskError> {
         let key = (code, about.to_owned());
-        if let Some(id) = self.open.get(&key) {
-            self.desk.end(id, message)?;
+        let id = self.open.get(&key).copied().or_else(|| self.untold.get(&key).map(|event| event.id));
+        if let Some(id) = id {
+            self.desk.end(&id, message)?;
             self.open.remove(&key);
+            self.untold.remove(&key);
         }
         Ok(())
     }
@@ -68,13 +80,15 @@ impl Conditions {
     pub fn end_others(&mut self, code: Code, but: &[String], message: &str) -> Result<(), DeskError> {
         let but: HashSet<&String> = but.iter().collect();
         let is_over = |open: Code, about: &String| open == code && !but.contains(about);
-        let over = self.open.iter().filter(|((open, about), _)| is_over(*open, about));
+        let untold = self.untold.iter().map(|(key, event)| (key, &event.id));
+        let over = self.open.iter().chain(untold).filter(|((open, about), _)| is_over(*open, about));
         let over: Vec<EventId> = over.map(|(_, id)| *id).collect();
         if over.is_empty() {
             return Ok(());
         }
         self.desk.end_all(&over, message)?;
         self.open.retain(|(open, about), _| !is_over(*open, about));
+        self.untold.retain(|(open, about), _| !is_over(*open, about));
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ impl Follower {
         let (now, size) = (self.now(), self.state.edge.size());
         // A start at the head skips entries that are not known yet.
         let skips = self.is_new && self.tools.rules.start == Start::Head;
+        let compared = self.state.compares;
         let skipped = if skips { 0 } else { self.begin_comparison() };
         let unchecked = self.unchecked(skipped);
         if looks_once && !self.is_new && unchecked.is_empty() {
@@ -40,7 +41,12 @@ impl Follower {
             now,
             format!("{origin} is followed {from}{not}"),
         );
-        self.tools.desk.deliver(&[event.with("size", size.get()).with("not_checked", unchecked)])?;
+        let event = event.with("size", size.get()).with("not_checked", unchecked);
+        if let Err(error) = self.tools.desk.deliver(&[event]) {
+            // It begins once more, so that what is skipped is told the next time.
+            self.state.compares = compared;
+            return Err(error.into());
+        }
         self.is_started = true;
         Ok(())
     }

@@ -4,11 +4,14 @@
 mod disk;
 mod evidence;
 mod output;
+mod retry;
 
 use std::collections::HashMap;
 use std::fs;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+use treehead::monitor::desk::{Delivery, Filter, NotDelivered, Sink, SinkSettings};
 use treehead::monitor::{MonitorError, Trouble};
 
 use crate::common::liar::Liar;
@@ -46,7 +49,54 @@ fn follow(log: &Liar) -> World {
 fn lines(output: &Output) -> Vec<String> {
     let text = output.text();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().filter(|line| !line.contains("\"event\":\"started\"")).map(ToOwned::to_owned).collect()
+    whole.lines().filter(|line| !is_start(line)).map(ToOwned::to_owned).collect()
+}
+
+/// A sink that keeps what it gets.
+#[derive(Default)]
+struct Keeping(Mutex<Vec<String>>);
+
+impl Sink for Keeping {
+    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
+        self.0.lock().unwrap().push(delivery.line.to_owned());
+        Ok(())
+    }
+}
+
+impl Keeping {
+    /// The sink of a world, which gets everything.
+    fn of(world: &mut World) -> Arc<Self> {
+        let sink = Arc::<Self>::default();
+        let all = Filter::parse(&["info", "watch", "alert"]).unwrap();
+        world.sinks.push(SinkSettings::new("pager", all, sink.clone()).unwrap());
+        sink
+    }
+
+    /// Each line once, when it came first.
+    fn all(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for line in self.0.lock().unwrap().iter() {
+            if !lines.contains(line) {
+                lines.push(line.clone());
+            }
+        }
+        lines
+    }
+
+    /// Those of a code.
+    fn of_code(&self, code: &str) -> Vec<Value> {
+        let all = self.all().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+        all.filter(|event| event["event"] == code).collect()
+    }
+
+    /// Without what says when it began.
+    fn lines(&self) -> Vec<String> {
+        self.all().into_iter().filter(|line| !is_start(line)).collect()
+    }
+}
+
+fn is_start(line: &str) -> bool {
+    line.contains("\"event\":\"started\"")
 }
 
 /// The cursor in the state of a world's only log; zero where there is no state.
@@ -119,7 +169,7 @@ fn trouble(error: MonitorError) -> Result<Trouble, String> {
 /// Works through all of them on two threads; each that fails is named.
 #[track_caller]
 fn each<T: Sync + std::fmt::Debug>(all: &[T], work: impl Fn(&T) -> Result<(), String> + Sync) {
-    let (next, broken) = (std::sync::Mutex::new(all.iter()), std::sync::Mutex::new(Vec::new()));
+    let (next, broken) = (Mutex::new(all.iter()), Mutex::new(Vec::new()));
     let work_through = || {
         loop {
             let Some(one) = next.lock().unwrap().next() else { return };

@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::path::{Component, Path};
+use std::sync::Arc;
 
-use treehead::monitor::desk::{Delivery, Filter, NotDelivered, Sink, SinkSettings};
 use treehead::monitor::{Once, Trouble};
 use treehead::store::{DiskIo, RealDisk};
 
-use super::{Told, cursor, each, follow, lines, statements, trouble, withdrawn};
+use super::{Keeping, Told, cursor, each, follow, lines, statements, trouble, withdrawn};
 use crate::common::liar::Liar;
 use crate::common::log::eventually;
 use crate::faulty::{Faulty, How, Plan};
@@ -20,16 +19,17 @@ const SIZES: [usize; 3] = [40, 70, 101];
 /// `EIO`, `ENOSPC` and `EROFS`.
 const ERRORS: [i32; 3] = [5, 28, 30];
 
-/// Fails under the states of logs alone.
-struct UnderStates(Faulty);
+/// Fails where a part of the path begins so, and is well elsewhere.
+pub struct Under(pub Faulty, pub &'static str);
 
-impl UnderStates {
+impl Under {
     fn disk(&self, path: &Path) -> &dyn DiskIo {
-        if path.components().any(|part| part.as_os_str() == "logs") { &self.0 } else { &RealDisk }
+        let is_it = |part: Component<'_>| part.as_os_str().to_string_lossy().starts_with(self.1);
+        if path.components().any(is_it) { &self.0 } else { &RealDisk }
     }
 }
 
-impl DiskIo for UnderStates {
+impl DiskIo for Under {
     fn create(&self, path: &Path) -> io::Result<File> {
         self.disk(path).create(path)
     }
@@ -75,7 +75,7 @@ fn live(plan: Plan, expected: Option<&Told>) -> Result<Life, String> {
     let entries = entries();
     let log = Liar::serve(entries[..SIZES[0]].to_vec());
     let mut world = follow(&log);
-    let disk = Arc::new(UnderStates(Faulty::new(plan)));
+    let disk = Arc::new(Under(Faulty::new(plan), "logs"));
     world.io = disk.clone();
     let (mut told, mut runs, mut last) = (expected.cloned(), Vec::new(), None);
     for (run, size) in SIZES.into_iter().enumerate() {
@@ -120,39 +120,13 @@ fn a_state_that_can_t_be_saved_loses_no_event_of_a_log_that_grows() {
     });
 }
 
-/// A sink that keeps what it gets.
-#[derive(Default)]
-struct Keeping(Mutex<Vec<String>>);
-
-impl Sink for Keeping {
-    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
-        self.0.lock().unwrap().push(delivery.line.to_owned());
-        Ok(())
-    }
-}
-
-impl Keeping {
-    /// Each line once, when it came first.
-    fn lines(&self) -> Vec<String> {
-        let mut lines: Vec<String> = Vec::new();
-        for line in self.0.lock().unwrap().iter().filter(|line| !line.contains("\"started\"")) {
-            if !lines.contains(line) {
-                lines.push(line.clone());
-            }
-        }
-        lines
-    }
-}
-
 /// A monitor that runs while the log grows, all of whose files are on a disk that fails. Returns the steps.
 fn run(plan: Plan, expected: Option<&Told>) -> Result<(Vec<&'static str>, Vec<String>), String> {
     let entries = entries();
     let log = Liar::serve(entries[..SIZES[0]].to_vec());
     let mut world = follow(&log);
-    let (disk, sink) = (Arc::new(Faulty::new(plan)), Arc::new(Keeping::default()));
+    let (disk, sink) = (Arc::new(Faulty::new(plan)), Keeping::of(&mut world));
     world.io = disk.clone();
-    let all = Filter::parse(&["info", "watch", "alert"]).unwrap();
-    world.sinks.push(SinkSettings::new("pager", all, sink.clone()).unwrap());
     // Whoever starts it tries again, too.
     let opened = (0..=plan.times).find_map(|_| world.open_to(&world.output).ok());
     let running = Running::start(opened.ok_or("it does not open")?);

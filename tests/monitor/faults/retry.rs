@@ -1,0 +1,91 @@
+//! A monitor that goes on while it can't tell something: once it can, it tells just that.
+
+use std::fs;
+use std::sync::Arc;
+
+use super::disk::Under;
+use super::{Keeping, follow, statements};
+use crate::common::liar::Liar;
+use crate::common::liar::lie::Lie;
+use crate::common::log::eventually;
+use crate::common::releases::scanner;
+use crate::faulty::{Faulty, How, Plan};
+use crate::world::{Running, World};
+
+/// Rounds while the disk fails. In each, time goes by.
+const ROUNDS: usize = 3;
+
+/// A disk that is well until it is told, and fails then where a part of the path begins so.
+fn disk_of(world: &mut World, part: &'static str) -> Arc<Under> {
+    let disk = Arc::new(Under(Faulty::new(Plan::NONE), part));
+    world.io = disk.clone();
+    disk
+}
+
+/// The disk fails for some rounds, in which something is tried that needs it. Time goes by in each.
+fn fail_for_a_while(world: &World, disk: &Under, how: How, meanwhile: impl FnOnce()) {
+    disk.0.fail_until_told(Some(how));
+    meanwhile();
+    for _ in 0..ROUNDS {
+        world.pass(60);
+        let tried = disk.0.taken().len();
+        eventually("it is tried again", || disk.0.taken().len() > tried + 1);
+    }
+    disk.0.fail_until_told(None);
+}
+
+#[test]
+fn a_condition_that_could_not_be_told_or_noted_has_one_name_and_ends() {
+    for part in ["outbox", "alerts"] {
+        for how in [How::Failed, How::FailedButPersisted] {
+            let log = Liar::serve(statements(40));
+            let mut world = follow(&log);
+            let (sink, disk) = (Keeping::of(&mut world), disk_of(&mut world, part));
+            let running = world.run();
+            eventually("it is followed", || !sink.of_code("head").is_empty());
+            fail_for_a_while(&world, &disk, how, || log.set(Lie::Shrunk(20)));
+            eventually("it is delivered", || !sink.of_code("log-shrunk").is_empty());
+            log.be_honest();
+            eventually("its end is delivered", || !sink.of_code("ended").is_empty());
+            drop(running);
+            let (told, ended) = (sink.of_code("log-shrunk"), sink.of_code("ended"));
+            let about = format!("{part}, {how:?}: {told:#?}, {ended:#?}");
+            assert_eq!((told.len(), ended.len()), (1, 1), "{about}");
+            assert_eq!(told[0]["id"], ended[0]["id"], "{about}");
+            let printed = world.output.of("log-shrunk");
+            assert!(printed.iter().all(|event| event["id"] == told[0]["id"]), "{about}");
+            let open: Vec<_> =
+                world.open().desk().open_alerts().into_iter().filter(|alert| alert.condition).collect();
+            assert!(open.is_empty(), "{about}: {open:#?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_looked_for_is_told_with_the_start_although_that_took_several_tries() {
+    let log = Liar::serve(statements(3));
+    let mut world = follow(&log);
+    let (sink, disk) = (Keeping::of(&mut world), disk_of(&mut world, "outbox"));
+    world.once();
+    let before = sink.of_code("started").len();
+    // Given later than the log, so that what it lists by now counts as seen.
+    let (manifest, release) = (world.temp.path().join("ci.jsonl"), scanner(9));
+    let line = format!(
+        "{{\"purl\":\"{}\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":9,\"artifacts\":[{{\"name\":\"scanner.bin\",\"sha256\":\"{}\"}}]}}\n",
+        release.purl,
+        release.subjects[0].sha256.to_hex()
+    );
+    fs::write(&manifest, line).unwrap();
+    world.logs[0].expect = Some(manifest);
+    let (monitor, mut running) = (world.open(), None);
+    fail_for_a_while(&world, &disk, How::Failed, || running = Some(Running::start(monitor)));
+    eventually("it is delivered", || sink.of_code("started").len() > before);
+    drop(running);
+    for start in &sink.of_code("started")[before..] {
+        let unchecked = start["not_checked"].to_string();
+        assert!(
+            unchecked.contains("the 1 releases that the manifest lists by now are not looked for"),
+            "{start}"
+        );
+    }
+}

@@ -192,7 +192,13 @@ fn publish_many(from: &Path, client: &LogClient, signer: &PublisherSigner, json:
     let seconds = started.elapsed().as_secs_f64();
     let done = format!("{added} added, {known} in the log already, {refused} refused, of {total} releases");
     if let Err(failure) = sent {
-        output::say(&format!("{done}; run the same command again to go on"));
+        // What was refused is refused again.
+        let next = if matches!(failure, Failure::Refused { .. }) {
+            ""
+        } else {
+            "; run the same command again to go on"
+        };
+        output::say(&format!("{done}{next}"));
         return Err(failure);
     }
     if added + known + refused != total {

@@ -213,6 +213,8 @@ fn refusal(url: &str, response: &mut Response<ureq::Body>) -> ClientError {
     let body = body.ok().flatten().unwrap_or_default();
     let problem: Option<ProblemText> = serde_json::from_slice(&body).ok();
     let (code, detail, entry) = problem.map_or((None, None, None), |p| (p.code, p.detail, p.entry));
+    let location = response.headers().get("location").filter(|_| (300..400).contains(&status));
+    let detail = location.map_or(detail, |to| Some(format!("redirected to {}", quote_bytes(to.as_bytes()))));
     ClientError::Status {
         url: url.to_owned(),
         status,

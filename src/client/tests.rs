@@ -169,3 +169,18 @@ fn each_error_has_a_code_of_its_own() {
         assert!(super::http::is_code(code) && !error.to_string().is_empty());
     }
 }
+
+#[test]
+fn a_log_that_waits_for_its_operator_is_not_asked_again() {
+    let status = |status, code: Option<&str>| ClientError::Status {
+        url: String::new(),
+        status,
+        code: code.map(ToOwned::to_owned),
+        detail: String::new(),
+        retry_after: None,
+        entry: None,
+    };
+    assert!(!status(503, Some("rolled-back")).is_temporary());
+    assert!(status(503, Some("not-published")).is_temporary() && status(503, None).is_temporary());
+    assert!(!status(500, None).is_temporary());
+}

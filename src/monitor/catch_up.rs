@@ -222,16 +222,23 @@ impl Follower {
             let witnesses: BTreeSet<&str> =
                 cosigned.cosignatures().iter().map(|by| by.cosigner.as_str()).collect();
             let witnesses: Vec<&str> = witnesses.into_iter().collect();
-            let from = match self.state.start {
-                start if start.get() == 0 => String::new(),
-                start => format!(" from {start}"),
+            let message = match self.state.start {
+                start if start.get() == 0 => {
+                    format!("every entry of {origin} up to {size} is in the tree that it signed")
+                }
+                start if start == *size => {
+                    format!("{origin} is followed from size {size}, with no look at the entries below")
+                }
+                start => {
+                    format!("every entry of {origin} from {start} up to {size} is in the tree that it signed")
+                }
             };
             let event = Event::new(
                 Code::Head,
                 Some(origin.as_str()),
                 &[&size.to_string(), &root.to_hex()],
                 self.now(),
-                format!("every entry of {origin}{from} up to {size} is in the tree that it signed"),
+                message,
             );
             let event =
                 event.with("size", size.get()).with("root", root.to_base64()).with("witnesses", witnesses);

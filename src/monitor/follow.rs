@@ -147,7 +147,8 @@ impl Follower {
         let now = (tools.clock)();
         let known = LogState::load(&tools.path, &rules.origin)?;
         // A look at a log that did not answer has left nothing but the time of it.
-        let is_new = known.as_ref().is_none_or(|known| known.target.is_none() && known.edge.size() == TreeSize::ZERO);
+        let is_new =
+            known.as_ref().is_none_or(|known| known.target.is_none() && known.edge.size() == TreeSize::ZERO);
         let state = known.unwrap_or_else(|| LogState::new(rules.origin.clone(), now));
         // A key may have been taken off the policy: then the head is fetched again.
         let open = |note: &crate::note::Note| checkpoint::open_note(note.clone(), &rules.keys).ok();

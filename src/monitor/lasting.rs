@@ -15,6 +15,11 @@ use crate::server::watched::Watched;
 /// Longest pause that a log gets: one that asks for more would hide from its monitors.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
+/// What no log would answer: somebody else does.
+const NOT_THE_LOG: [&str; 4] = ["redirect", "garbled", "not-a-checkpoint", "unknown-log"];
+/// What to do then.
+const SOMETHING_ELSE: &str = "Something else than this log seems to answer there: is the address right, and does a proxy or a sign-in page stand before it? If others see the log there, somebody may keep you from it.";
+
 impl Follower {
     /// The log that is followed.
     pub fn origin(&self) -> String {
@@ -138,9 +143,10 @@ impl Follower {
         let Some((code, message)) = lie else { return Ok(()) };
         Ok(self.conditions.begin(Code::LogMisbehaves, code, || {
             let message = format!("{origin} serves what can't be so ({code}): {message}");
-            Event::new(Code::LogMisbehaves, Some(&origin), &[code, &now.to_string()], now, message)
-                .with("lie", code)
-                .with("url", self.tools.client.prefix())
+            let event =
+                Event::new(Code::LogMisbehaves, Some(&origin), &[code, &now.to_string()], now, message);
+            let event = event.with("lie", code).with("url", self.tools.client.prefix());
+            if NOT_THE_LOG.contains(&code) { event.advise(SOMETHING_ELSE) } else { event }
         })?)
     }
 

@@ -183,6 +183,8 @@ pub struct Monitor {
 pub struct Once {
     /// Alerts that nobody acknowledged.
     pub open_alerts: usize,
+    /// Those among them that say more than that a log does not answer.
+    pub grave_alerts: usize,
     /// Logs that could not be followed to their head.
     pub not_followed: usize,
     /// Whether all sinks have all events.
@@ -301,8 +303,13 @@ impl Monitor {
         at_once(callers, Caller::tell_all);
         let delivered = self.desk.flush(FLUSH_PATIENCE);
         let open_alerts = self.desk.figures().open_alerts;
+        let alerts = self.desk.open_alerts();
+        let is_grave = |alert: &&desk::AlertView| {
+            alert.acknowledged.is_none() && alert.code != event::Code::LogUnreachable.as_str()
+        };
+        let grave_alerts = alerts.iter().filter(is_grave).count();
         self.shut_down();
-        Ok(Once { open_alerts, not_followed, delivered })
+        Ok(Once { open_alerts, grave_alerts, not_followed, delivered })
     }
 
     fn shut_down(&self) {

@@ -78,7 +78,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Another process has the directory.
-    #[error("{} is in use by another treehead process: stop it first, two writers would fork the log", path.display())]
+    #[error("{} is in use by another treehead process: stop it first, two of them would overwrite each other", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,

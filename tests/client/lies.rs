@@ -1,5 +1,6 @@
 //! Each lie of a log has its own word, costs little, and hangs nobody.
 
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -328,4 +329,19 @@ fn cosignatures_are_there_unless_they_are_left_out() {
     liar.be_honest();
     liar.set(Lie::NoQuorum);
     assert!(matches!(cosigned_at(), Err(QuorumError::NotReached { .. })));
+}
+
+#[test]
+fn whoever_waits_is_told_of_each_pause_and_why() {
+    static TOLD: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
+    let liar = Liar::serve(numbered(10));
+    liar.set_only(Lie::Busy(503, 1), Only::any().times(2));
+    let builder = LogClient::builder().pause(Duration::from_millis(5));
+    let told = builder.on_pause(|error, pause| TOLD.lock().unwrap().push((error.to_string(), pause)));
+    told.build(&liar.url()).unwrap().checkpoint(&liar.keys()).unwrap();
+    let told = TOLD.lock().unwrap();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (why, pause) in told.iter() {
+        assert!(why.contains("answered 503") && *pause >= Duration::from_secs(1), "{told:?}");
+    }
 }

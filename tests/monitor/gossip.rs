@@ -270,3 +270,78 @@ fn a_peer_that_shows_what_the_log_did_not_sign_is_told_of() {
     world.once();
     assert_eq!(world.output.of("ended").len(), 1, "404 is no lie");
 }
+
+#[test]
+fn a_peer_that_shows_nothing_of_the_log_is_seen_to() {
+    let log = Liar::serve(entries("first", 10));
+    let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    // A typo that happens: the log itself.
+    world.peers.push(peer("wrong", log.url()));
+    let running = world.run();
+    let about =
+        "answers 404: it shows no head of log.example/releases; is it a monitor or a witness of that log?";
+    eventually("the page says so", || get(running.address, "/").text().contains(about));
+    let figures = get(running.address, "/metrics").text().to_owned();
+    let fault = figures.lines().find(|line| line.starts_with("treehead_monitor_peer_fault{"));
+    assert!(fault.is_some_and(|line| line.contains("peer wrong") && line.ends_with(" 1")), "{figures}");
+    assert_eq!(world.output.alerts(), Vec::<String>::new(), "it may have none yet");
+}
+
+/// What a monitor of two histories keeps.
+fn proven_fork(here: usize, there: usize) -> Vec<u8> {
+    let (log, mut a, b) = split(here, there);
+    let running = b.run();
+    wait_until_served(&running);
+    a.peers.push(peer("b", running.url()));
+    a.once();
+    assert_eq!(fork_of(&a, &log), (there as u64, here as u64));
+    fs::read(&a.evidence()[0]).unwrap()
+}
+
+#[test]
+fn whoever_has_evidence_hands_it_to_a_monitor() {
+    for (here, there) in [(400, 400), (700, 512)] {
+        let evidence = proven_fork(here, there);
+        // It was shown neither history: what it follows had no more than they share.
+        let log = Liar::serve(entries("first", 300));
+        let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+        let running = world.run();
+        wait_until_served(&running);
+        assert_eq!(post(running.address, "/evidence", &evidence).status, 202);
+        let told = world.output.wait_for("fork");
+        assert_eq!((told["source"].as_str(), told["smaller"].as_u64()), (Some("gossip"), Some(there as u64)));
+        assert_eq!(fork_of(&world, &log), (there as u64, here as u64));
+        assert_eq!(fs::read(&world.evidence()[0]).unwrap(), evidence, "the very file");
+        // Again and again it is one alert, and one file.
+        for _ in 0..3 {
+            assert_eq!(post(running.address, "/evidence", &evidence).status, 202);
+        }
+        eventually("all were looked at", || post(running.address, "/evidence", &evidence).status != 503);
+        drop(running);
+        assert_eq!((world.output.alerts().len(), world.evidence().len()), (1, 1));
+    }
+}
+
+#[test]
+fn what_proves_no_fork_is_not_taken_for_evidence() {
+    let evidence = String::from_utf8(proven_fork(400, 400)).unwrap();
+    let log = Liar::serve(entries("first", 300));
+    let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    let running = world.run();
+    wait_until_served(&running);
+    post(running.address, "/evidence", b"").problem(400, "malformed");
+    post(running.address, "/evidence", evidence.trim_end().as_bytes()).problem(400, "malformed");
+    post(running.address, "/evidence", &vec![b'a'; 4_000_000]).problem(413, "too-large");
+    post(running.address, "/evidence", evidence.replace(ORIGIN, "other.example/log").as_bytes())
+        .problem(404, "unknown-origin");
+    // Another root, which nobody signed.
+    let root = evidence.lines().nth(4).unwrap();
+    let other = evidence.replacen(root, &Hash::digest(b"another").to_base64(), 1);
+    let detail = post(running.address, "/evidence", other.as_bytes()).problem(422, "no-fork");
+    assert!(
+        detail.starts_with("this proves no fork: the head of size 400 is not by a trusted log"),
+        "{detail}"
+    );
+    get(running.address, "/evidence").problem(405, "wrong-method");
+    assert_eq!((world.output.alerts(), world.evidence()), (Vec::<String>::new(), Vec::new()));
+}

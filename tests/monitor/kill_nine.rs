@@ -149,7 +149,8 @@ impl Told {
         for (at, line) in whole.lines().enumerate() {
             let event: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
             let code = event["event"].as_str().unwrap();
-            assert_eq!(code == "started", at == 0, "{line}");
+            // One that looks once has nothing to say of its start.
+            assert!(code != "started" || at == 0, "{line}");
             let id = event["id"].as_str().unwrap().to_owned();
             match code {
                 "started" => assert_eq!(event["size"], cursor, "{line}"),

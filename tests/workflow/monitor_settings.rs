@@ -29,7 +29,8 @@ fn what_can_t_be_meant_is_named_with_its_line() {
         (format!("{LOG}\n{LOG}"), 5, "each log in one [[log]] block, saw log.example.com/releases twice"),
         (LOG.to_owned() + "start = \"heads\"\n", 1, "start to be beginning or head, saw \"heads\""),
         (LOG.to_owned() + "profile = \"any\"\n", 1, "profile to be release or opaque, saw \"any\""),
-        (LOG.to_owned() + "expect_packages = [\"scanner\"]\n", 1, "saw \"scanner\""),
+        (LOG.to_owned() + "expect = \"m.jsonl\"\nexpect_packages = [\"scanner\"]\n", 1, "saw \"scanner\""),
+        (LOG.to_owned() + "expect_packages = [\"pkg:generic/a\"]\n", 1, "beside expect_packages, saw none"),
         (LOG.replace("log/endpoint", "both"), 1, "`origin = \"...\"` beside a policy with more than one log"),
         (LOG.to_owned() + "origin = \"other\"\n", 1, "an origin that the policy trusts, saw \"other\""),
         (LOG.replace("url", "# url"), 1, "a url for log.example.com/releases, here or on its line"),
@@ -70,6 +71,7 @@ fn what_is_wrong_as_a_whole_or_with_another_file_is_named() {
         )
     };
     let peer = "[[peer]]\nname = \"p\"\nurl = \"http://127.0.0.1:1\"\n";
+    let watch = "[[watch]]\nname = \"w\"\n";
     let command = "[[command]]\nname = \"mail\"\nargv = [\"true\"]\n";
     for (settings, exit, says) in [
         (String::new(), 2, "monitor.toml: a configuration is malformed: expected a [[log]] block"),
@@ -85,6 +87,9 @@ fn what_is_wrong_as_a_whole_or_with_another_file_is_named() {
         ),
         (LOG.to_owned() + &webhook("a", "nowhere"), 3, "could not read nowhere.secret"),
         (LOG.to_owned() + &webhook("a", "wrong"), 2, "wrong.secret: "),
+        ("state = \"\"\n".to_owned() + LOG, 2, "state to be a directory"),
+        ("listen = \"nonsense\"\n".to_owned() + LOG, 2, "listen to be ADDRESS:PORT, saw \"nonsense\""),
+        (LOG.to_owned() + watch + watch, 2, "each watch once, saw \"w\" twice"),
         (LOG.to_owned() + peer + peer, 2, "each peer once, saw \"peer p\" twice"),
         (LOG.to_owned() + command + command, 2, "mail"),
     ] {

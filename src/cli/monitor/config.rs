@@ -204,7 +204,17 @@ impl Config {
         if text.log.is_empty() {
             return Err(place.wrong(&wrong("a [[log]] block for each log that is followed", "none")));
         }
+        if text.state.as_os_str().is_empty() {
+            return Err(place.wrong(&wrong("state to be a directory", "\"\"")));
+        }
+        if let Some(listen) = text.listen.as_deref().filter(|listen| !has_port(listen)) {
+            return Err(place.wrong(&wrong("listen to be ADDRESS:PORT", &quote(listen))));
+        }
         let watches: Vec<Watch> = place.all(text.watch, watch)?;
+        let mut names = HashSet::new();
+        if let Some(twice) = watches.iter().find(|watch| !names.insert(&watch.name)) {
+            return Err(place.wrong(&wrong("each watch once", &format!("{} twice", quote(&twice.name)))));
+        }
         let mut settings = Settings::new(beside(path, &text.state));
         let mut desk = desk::DeskSettings::new(settings.clock.clone());
         if let Some(Time(seconds)) = text.remind_after {
@@ -324,6 +334,9 @@ impl Place<'_> {
         };
         let publishers =
             text.publishers.map(|path| Self::watched(open_publishers(&beside(self.config, &path))));
+        if text.expect.is_none() && !text.expect_packages.is_empty() {
+            return Err(self.wrong(&wrong("`expect = \"FILE\"` beside expect_packages", "none")));
+        }
         let packages = patterns(&text.expect_packages).map_err(|e| self.wrong(&e))?;
         let expect =
             text.expect.map(|path| Self::watched(Expect::open(&beside(self.config, &path), packages)));
@@ -410,6 +423,10 @@ fn patterns(texts: &[String]) -> Result<Vec<PurlPattern>, FormatError> {
 fn check_url(url: &str) -> Result<(), FormatError> {
     let built = LogClient::builder().build(url);
     built.map(drop).map_err(|_| wrong("url to be http://HOST[:PORT][/PREFIX] or https://...", &quote(url)))
+}
+
+fn has_port(listen: &str) -> bool {
+    listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 fn check_name(what: impl fmt::Display, name: &str) -> Result<(), FormatError> {

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use super::exit::{CliResult, Failure};
 use super::output;
 use super::serve::stop_signal;
-use crate::monitor::{Monitor, OnProgress};
+use crate::monitor::{Monitor, OnProgress, Once};
 use args::MonitorCommand;
 use config::Config;
 
@@ -37,29 +37,7 @@ fn follow(path: &Path, once: bool) -> CliResult {
     let open = || Monitor::open(settings, desk, Box::new(std::io::stdout())).map_err(Failure::from);
     if once {
         let monitor = open()?;
-        let done = monitor.once(&progress())?;
-        if done.not_followed > 0 {
-            return Err(Failure::CouldNotTell(format!(
-                "{} of {logs} logs could not be followed to their head; what is wrong with them is in the events",
-                done.not_followed
-            )));
-        }
-        if !done.delivered {
-            return Err(Failure::CouldNotTell(
-                "some events are not delivered yet; they are kept, and the next run tries again".to_owned(),
-            ));
-        }
-        return match done.open_alerts {
-            0 => Ok(()),
-            count => Err(Failure::refused(
-                "alerts-open",
-                if count == 1 { "1 alert is open".to_owned() } else { format!("{count} alerts are open") },
-                &format!(
-                    "Look at what is open with `treehead monitor ack --config {} --list`, and acknowledge what is dealt with.",
-                    path.display()
-                ),
-            )),
-        };
+        return judge(&monitor.once(&progress())?, logs, path);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
@@ -84,6 +62,42 @@ fn follow(path: &Path, once: bool) -> CliResult {
     });
     runtime.shutdown_background();
     ended
+}
+
+/// What following each log once came to.
+fn judge(done: &Once, logs: usize, config: &Path) -> CliResult {
+    let mut open = Vec::new();
+    if done.open_alerts > 0 {
+        let are = if done.open_alerts == 1 { "alert is" } else { "alerts are" };
+        open.push(format!("{} {are} open", done.open_alerts));
+    }
+    if done.not_followed > 0 {
+        open.push(format!(
+            "{} of {logs} logs could not be followed to their head; what is wrong with them is in the events",
+            done.not_followed
+        ));
+    }
+    if !done.delivered {
+        open.push(
+            "some events are not delivered yet; they are kept, and the next run tries again".to_owned(),
+        );
+    }
+    if open.is_empty() {
+        return Ok(());
+    }
+    let open = open.join("; ");
+    // A log that was caught may fall silent: that changes nothing.
+    if done.grave_alerts == 0 && (done.not_followed > 0 || !done.delivered) {
+        return Err(Failure::CouldNotTell(open));
+    }
+    Err(Failure::refused(
+        "alerts-open",
+        open,
+        &format!(
+            "Look at what is open with `treehead monitor ack --config {} --list`, and acknowledge what is dealt with.",
+            config.display()
+        ),
+    ))
 }
 
 /// A bar for each log that is behind; hidden where there is no terminal.

@@ -88,7 +88,7 @@ const TABLE: [Row; 27] = [
     condition(Code::WitnessMissing, "witness-missing",
         "This witness no longer cosigns: ask its operator before the quorum is at risk."),
     condition(Code::LogMisbehaves, "log-misbehaves",
-        "What the log serves is not what it signed. Keep what was fetched, and tell its operator and other monitors."),
+        "What the log serves is not what it signed: tell its operator, and compare with other monitors."),
     condition(Code::LogUnreachable, "log-unreachable",
         "Is the address right, and the network up? If others reach it, somebody may keep you from it."),
     condition(Code::PeerMisbehaves, "peer-misbehaves",

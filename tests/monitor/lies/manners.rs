@@ -82,3 +82,54 @@ fn who_runs_a_monitor_is_told_to_logs() {
     let named = |header: &String| header.to_lowercase().starts_with("user-agent: treehead/");
     assert!(scene.liar.asked().iter().all(|asked| asked.headers.iter().any(named)));
 }
+
+#[test]
+fn whoever_answers_in_the_logs_place_is_not_called_a_lying_log() {
+    let to = "http://127.0.0.1:1/sign-in";
+    for (lie, says) in [(Lie::Redirect(Some(to.to_owned())), to), (Lie::Html, "a signed note is malformed")] {
+        let scene = Scene::new();
+        scene.liar.set(lie);
+        scene.world.once();
+        let told = the_only(&scene.world, "log-misbehaves");
+        assert!(told["message"].as_str().unwrap().contains(says), "{told}");
+        assert!(told["advice"].as_str().unwrap().contains("is the address right"), "{told}");
+    }
+}
+
+#[test]
+fn a_log_that_did_not_answer_at_first_is_still_new() {
+    let log = Liar::serve(numbered(10));
+    let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    log.set(Lie::Status(500));
+    world.once();
+    log.be_honest();
+    world.once();
+    world.once();
+    let started = world.output.of("started");
+    assert_eq!(started.len(), 2, "{started:?}");
+    for event in &started {
+        assert!(
+            event["message"]
+                .as_str()
+                .unwrap()
+                .contains("is followed from its beginning; not checked: nothing is known"),
+            "{event}"
+        );
+    }
+}
+
+#[test]
+fn a_log_that_falls_silent_does_not_make_up_for_a_lie() {
+    let scene = Scene::new();
+    scene.liar.set(Lie::Status(500));
+    let once = scene.world.once();
+    assert_eq!((once.open_alerts, once.grave_alerts, once.not_followed), (1, 0, 1));
+    scene.liar.be_honest();
+    scene.liar.set(Lie::Shrunk(7));
+    let once = scene.world.once();
+    assert_eq!((once.open_alerts, once.grave_alerts, once.not_followed), (1, 1, 0));
+    scene.liar.be_honest();
+    scene.liar.set(Lie::Status(500));
+    let once = scene.world.once();
+    assert_eq!((once.open_alerts, once.grave_alerts, once.not_followed), (2, 1, 1));
+}

@@ -140,7 +140,8 @@ impl Case {
     }
 }
 
-/// A memory written by hand: what it holds was believed once, and is not checked again.
+/// A memory written by hand, as version 2, which has no checksum: what it holds was believed once, and is not checked
+/// again.
 fn state(proof: &str) -> EndpointState {
     let checkpoint = ProofFile::parse(proof.as_bytes()).expect("a proof file").checkpoint;
     let head = Checkpoint::parse(checkpoint.text()).expect("a checkpoint");

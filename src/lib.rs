@@ -15,7 +15,8 @@
 //!     evidence_dir files that prove forks, whole or not at all
 //! L0  verify       the endpoint's verdict                          <- the paved path
 //!     evidence     what proves that a log forked
-//!     wire, state, proof_file, policy, release, cosignature, checkpoint, note, bundle, merkle, format
+//!     wire, state, proof_file, policy, release, cosignature, checkpoint, note, bundle, merkle, checksum,
+//!     format
 //! ```
 //!
 //! L0 is pure: no runtime, database, files, clock or randomness. `--no-default-features` builds it
@@ -65,6 +66,7 @@
 
 pub mod bundle;
 pub mod checkpoint;
+mod checksum;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "client")]

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The layer of each module of `src`. A new module has to be given one here.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 25] = [
     ("format", 0),
+    ("checksum", 0),
     ("merkle", 0),
     ("note", 0),
     ("checkpoint", 0),

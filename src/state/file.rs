@@ -1,7 +1,8 @@
 //! The state file.
 //!
 //! ```text
-//! {"version": 2,
+//! <SHA-256 of the rest, hex>
+//! {"version": 3,
 //!  "logs": [{"origin": "...",
 //!            "proven": <head>,                        optional
 //!            "unproven": [<head>, ...],               in the order in which they came
@@ -14,8 +15,12 @@
 //! <head> is {"size": 9, "root": "<hash>", "note": "<checkpoint>"}; the note may be absent
 //! ```
 //!
-//! Version 1 had neither notes nor forks nor withdrawals, and one head for each log, which nobody had proven: it is
-//! read, and written as version 2.
+//! The checksum is for what is no format error: another digit in a sequence lets an old release pass, another letter in a
+//! note takes the proof out of a fork.
+//!
+//! Version 2 had no checksum. Version 1 had neither notes nor forks nor withdrawals either, and one head for each log,
+//! which nobody had proven. Both begin with a brace; they are read, and written as version 3. One of version 3 that lost
+//! its first line is refused, not read as an older one.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,14 +29,15 @@ use super::{
     Withdrawn,
 };
 use crate::checkpoint::Checkpoint;
-use crate::format::{FormatError, cap, cap_count, quote};
+use crate::checksum;
+use crate::format::{FormatError, cap, cap_count, quote, utf8};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::note::Note;
 
 /// Largest state file: some hundred thousand packages.
 pub const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
 /// Written into the file, so that a later format can be told apart.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 
 #[derive(Deserialize)]
 struct VersionText {
@@ -117,8 +123,8 @@ fn wrong(expected: &str, seen: impl Into<String>) -> FormatError {
     FormatError::malformed(EndpointState::WHAT, expected, seen)
 }
 
-fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, FormatError> {
-    serde_json::from_slice(bytes).map_err(|e| wrong("the JSON this program wrote", e.to_string()))
+fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FormatError> {
+    serde_json::from_str(text).map_err(|e| wrong("the JSON this program wrote", e.to_string()))
 }
 
 /// What is shown to people.
@@ -135,7 +141,7 @@ impl EndpointState {
     /// The version of a state file, if a later program than this one wrote it: that is no damage.
     #[must_use]
     pub fn later_version(bytes: &[u8]) -> Option<u32> {
-        let text: VersionText = serde_json::from_slice(bytes).ok()?;
+        let text: VersionText = serde_json::from_str(checksum::check(Self::WHAT, bytes).ok()?).ok()?;
         Some(text.version).filter(|version| *version > STATE_VERSION)
     }
 
@@ -146,11 +152,16 @@ impl EndpointState {
     /// an old release pass for a new one.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_STATE_BYTES)?;
-        let VersionText { version } = read(bytes)?;
-        let file = match version {
-            1 => read::<FileText1>(bytes)?.into(),
-            STATE_VERSION => read::<FileText>(bytes)?,
-            other => return Err(wrong("version 1 or 2", other.to_string())),
+        let is_old = bytes.starts_with(b"{");
+        let text = if is_old { utf8(Self::WHAT, bytes)? } else { checksum::check(Self::WHAT, bytes)? };
+        let VersionText { version } = read(text)?;
+        let file = match (version, is_old) {
+            (1, true) => read::<FileText1>(text)?.into(),
+            (2, true) | (STATE_VERSION, false) => read::<FileText>(text)?,
+            (STATE_VERSION.., true) => {
+                return Err(wrong("a checksum in the first line", format!("version {version} without one")));
+            }
+            (other, _) => return Err(wrong("version 3", other.to_string())),
         };
         let mut state = Self::default();
         for log in file.logs {
@@ -192,9 +203,9 @@ impl EndpointState {
             sequences: self.sequences.iter().map(sequence).collect(),
             withdrawals: self.withdrawals.values().map(WithdrawalText::of).collect(),
         };
-        let mut bytes = serde_json::to_vec_pretty(&file).expect("strings and numbers always serialize");
-        bytes.push(b'\n');
-        bytes
+        // One value a line: people look at it, too.
+        let json = serde_json::to_string_pretty(&file).expect("strings and numbers always serialize");
+        checksum::add(&format!("{json}\n"))
     }
 }
 

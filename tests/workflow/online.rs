@@ -75,9 +75,8 @@ fn evidence(world: &World) -> Vec<(u64, u64)> {
 }
 
 /// Sizes of the heads that are remembered: the proven one, and those that wait.
-fn heads(world: &World) -> (Option<u64>, Vec<u64>) {
-    let state: serde_json::Value = serde_json::from_slice(&world.read("state/state.json")).unwrap();
-    let log = &state["logs"][0];
+pub fn heads(world: &World) -> (Option<u64>, Vec<u64>) {
+    let log = &world.remembered()["logs"][0];
     let waiting = log["unproven"].as_array().unwrap();
     (log["proven"]["size"].as_u64(), waiting.iter().map(|head| head["size"].as_u64().unwrap()).collect())
 }

@@ -108,6 +108,17 @@ impl World {
         fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
+    /// What stands under the checksum of the memory in `state`.
+    pub fn memory(&self) -> String {
+        let text = String::from_utf8(self.read("state/state.json")).expect("text");
+        text.split_once('\n').expect("a checksum").1.to_owned()
+    }
+
+    /// The same, as data.
+    pub fn remembered(&self) -> Value {
+        serde_json::from_str(&self.memory()).expect("JSON")
+    }
+
     pub fn chmod(&self, name: &str, mode: u32) {
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).expect("it is ours");
     }

@@ -51,27 +51,39 @@ fn a_damaged_memory_fails_closed() {
     let world = two_releases();
     world.run(&verify("two.bin")).done();
     let good = String::from_utf8(world.read("state/state.json")).unwrap();
+    let json = world.memory();
+    let checked = |json: &str| format!("{}\n{json}", Hash::digest(json.as_bytes()).to_hex());
+    assert_eq!(checked(&json), good);
     for damaged in [
         "",
         "{}",
         &good[..good.len() / 2],
-        &good.replace("\"version\": 2", "\"version\": 1"),
-        &good.replace("\"unproven\"", "\"proven\""),
+        // Good JSON, and all of it possible: but not what was written.
+        &good.replace("\"sequence\": 2", "\"sequence\": 1"),
+        &good.replacen('—', "–", 1),
         &good.replace("log.example.com/releases\\n2", "log.example.com/releases\\n1"),
-        &good.replace("\"withdrawals\": []", "\"withdrawals\": [7]"),
-        &good.replace("\"sequence\": 2", "\"sequence\": -2"),
-        &good.replace("\"sequences\"", "\"sequense\""),
+        // Without the checksum, or as an older one that had none.
+        &json,
+        &json.replace("\"version\": 3", "\"version\": 1"),
+        // Not what any program writes.
+        &checked(&json.replace("\"version\": 3", "\"version\": 2")),
+        &checked(&json.replace("\"unproven\"", "\"proven\"")),
+        &checked(&json.replace("log.example.com/releases\\n2", "log.example.com/releases\\n1")),
+        &checked(&json.replace("\"withdrawals\": []", "\"withdrawals\": [7]")),
+        &checked(&json.replace("\"sequence\": 2", "\"sequence\": -2")),
+        &checked(&json.replace("\"sequences\"", "\"sequense\"")),
     ] {
         assert_ne!(damaged, good);
         world.write("state/state.json", damaged);
-        world.run(&verify("two.bin")).refused("state-damaged");
+        let ran = world.run(&verify("two.bin")).refused("state-damaged");
+        assert!(ran.stderr.contains("Restore the file"), "{ran:?}");
         assert_eq!(world.read("state/state.json"), damaged.as_bytes(), "left for a person to look at");
     }
     // A newer program's is not damaged, and nobody is told to delete it.
-    let newer = good.replace("\"version\": 2", "\"version\": 3").replace("\"logs\"", "\"trees\"");
+    let newer = checked(&json.replace("\"version\": 3", "\"version\": 4").replace("\"logs\"", "\"trees\""));
     world.write("state/state.json", &newer);
     let ran = world.run(&verify("two.bin")).refused("state-newer");
-    assert!(ran.stderr.contains("expected at most version 2, saw 3"), "{ran:?}");
+    assert!(ran.stderr.contains("expected at most version 3, saw 4"), "{ran:?}");
     assert!(ran.stderr.contains("run the newer program") && !ran.stderr.contains("delete"), "{ran:?}");
     assert_eq!(world.read("state/state.json"), newer.as_bytes());
     // What can't be looked at may be there.
@@ -117,22 +129,24 @@ fn another_history_of_the_log_is_a_fork() {
 }
 
 #[test]
-fn a_memory_of_version_1_is_taken_over() {
+fn memories_of_older_versions_are_taken_over() {
     let world = two_releases();
     world.run(&verify("two.bin")).done();
-    let new: serde_json::Value = serde_json::from_slice(&world.read("state/state.json")).unwrap();
+    let new = world.remembered();
     let head = &new["logs"][0]["unproven"][0];
-    let old = serde_json::json!({
+    let first = serde_json::json!({
         "version": 1,
         "logs": [{ "origin": new["logs"][0]["origin"], "size": head["size"], "root": head["root"] }],
         "sequences": new["sequences"],
     });
-    world.write("state/state.json", old.to_string());
-    world.run(&verify("one.bin")).refused("rollback");
-    assert_eq!(world.read("state/state.json"), old.to_string().as_bytes(), "a refusal teaches nothing");
-    world.run(&verify("two.bin")).done();
-    let again: serde_json::Value = serde_json::from_slice(&world.read("state/state.json")).unwrap();
-    assert_eq!(again, new, "with the signatures that it came with this time");
+    let second = world.memory().replace("\"version\": 3", "\"version\": 2");
+    for old in [first.to_string(), second] {
+        world.write("state/state.json", &old);
+        world.run(&verify("one.bin")).refused("rollback");
+        assert_eq!(world.read("state/state.json"), old.as_bytes(), "a refusal teaches nothing");
+        world.run(&verify("two.bin")).done();
+        assert_eq!(world.remembered(), new, "with the signatures that it came with this time");
+    }
 }
 
 /// Packages of their own, so that nothing that is forgotten is hidden by another.
@@ -151,7 +165,7 @@ fn tools(world: &World, server: &Server) {
 fn remembered(world: &World) -> Vec<String> {
     let Ok(bytes) = std::fs::read(world.path("state/state.json")) else { return Vec::new() };
     EndpointState::parse(&bytes).expect("whole");
-    let state: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let state = world.remembered();
     let rows = state["sequences"].as_array().unwrap();
     rows.iter().map(|row| row["package"].as_str().unwrap().to_owned()).collect()
 }

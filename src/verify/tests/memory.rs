@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::checksum;
 use crate::release::{Subject, Withdrawal};
 use crate::state::MAX_STATE_BYTES;
 
@@ -391,8 +392,8 @@ fn a_fork_is_never_forgotten() {
     let written = scene.state.to_bytes();
     assert_eq!(EndpointState::parse(&written).as_ref(), Ok(&scene.state));
     assert_eq!(scene.refusal().code(), "fork");
-    let bad = String::from_utf8(written).unwrap().replace("one.tlog", "\\u001b[31m");
-    let error = EndpointState::parse(bad.as_bytes()).unwrap_err().to_string();
+    let bad = json_of(&written).replace("one.tlog", "\\u001b[31m");
+    let error = EndpointState::parse(&checksum::add(&bad)).unwrap_err().to_string();
     assert!(error.contains("words without control characters"), "{error}");
 }
 
@@ -447,6 +448,12 @@ fn what_a_withdrawal_says_is_read_where_its_publisher_is_unknown() {
     assert_eq!(logged_withdrawal(proof.as_bytes(), &Policy::parse(other.as_bytes()).unwrap()), None);
 }
 
+/// What stands under the checksum of a state file.
+fn json_of(written: &[u8]) -> String {
+    let text = std::str::from_utf8(written).unwrap();
+    text.split_once('\n').unwrap().1.to_owned()
+}
+
 const ROOT: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 
 fn file(logs: &str, sequences: &str) -> String {
@@ -465,13 +472,22 @@ fn damaged_states_are_refused() {
         good.replacen(from, to, 1)
     };
     for (bad, why) in [
-        (String::new(), "expected the JSON this program wrote, saw EOF"),
-        ("\0".repeat(100), "expected the JSON this program wrote"),
+        (String::new(), "expected the SHA-256 of the rest in the first line, saw one line"),
+        ("\0".repeat(100), "expected the SHA-256 of the rest in the first line"),
         ("{}".to_owned(), "missing field `version`"),
-        ("null".to_owned(), "expected the JSON this program wrote"),
+        ("{".to_owned(), "expected the JSON this program wrote, saw EOF"),
+        ("null".to_owned(), "expected the SHA-256 of the rest in the first line"),
         (format!("{good}{good}"), "trailing characters"),
         (with("\"version\":1", "\"version\":2"), "unknown field `size`"),
-        (with("\"version\":1", "\"version\":3"), "expected version 1 or 2, saw 3"),
+        (with("\"version\":1", "\"version\":0"), "expected version 3, saw 0"),
+        (
+            with("\"version\":1", "\"version\":3"),
+            "expected a checksum in the first line, saw version 3 without",
+        ),
+        (
+            with("\"version\":1", "\"version\":4"),
+            "expected a checksum in the first line, saw version 4 without",
+        ),
         (with("\"version\":1", "\"version\":-1"), "expected the JSON this program wrote"),
         (with("\"version\":1", "\"version\":1,\"version\":1"), "duplicate field `version`"),
         (with("\"version\":1,", ""), "missing field `version`"),
@@ -500,27 +516,25 @@ fn damaged_states_are_refused() {
     let error = EndpointState::parse(&vec![b' '; MAX_STATE_BYTES + 1]).unwrap_err().to_string();
     assert!(error.contains("expected at most 67108864 bytes"), "{error}");
     let written = state.to_bytes();
-    for end in 0..written.len() - 1 {
+    for end in 0..written.len() {
         assert!(EndpointState::parse(&written[..end]).is_err(), "truncated to {end} bytes");
     }
-    let without_newline = EndpointState::parse(&written[..written.len() - 1]);
-    assert_eq!(without_newline, Ok(state), "only white space is lost");
 }
 
 #[test]
-fn version_1_is_read_and_written_as_version_2() {
+fn version_1_is_read_and_written_as_version_3() {
     let log = format!("{{\"origin\":\"example.com/log\",\"size\":7,\"root\":\"{ROOT}\"}}");
     let sequence = "{\"publisher\":\"v\",\"package\":\"p\",\"channel\":\"c\",\"sequence\":9}";
     let state = EndpointState::parse(file(&log, sequence).as_bytes()).unwrap();
     assert_eq!(state.head("example.com/log").unwrap().0.get(), 7);
     assert!(state.heads("example.com/log").all(|head| head.note.is_none()));
     let written = state.to_bytes();
-    assert!(String::from_utf8_lossy(&written).contains("\"version\": 2"));
+    assert!(String::from_utf8_lossy(&written).contains("\"version\": 3"));
     assert_eq!(EndpointState::parse(&written), Ok(state));
 }
 
-#[test]
-fn damaged_states_of_version_2_are_refused() {
+/// A memory that holds something of everything, and its verdict's scene.
+fn full() -> Scene {
     let mut scene = Scene::good();
     let entry = signed_entry(&scene.release, &[&scene.signer]);
     let (proof, publishers) = withdrawal(&scene, &scene.signer, &entry);
@@ -529,8 +543,47 @@ fn damaged_states_of_version_2_are_refused() {
     scene.verdict().unwrap().remember_in(&mut scene.state);
     scene.state.withdraw(&verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap());
     scene.state.confirm(&cosigned(9, root(9)), &[]);
-    let good = String::from_utf8(scene.state.to_bytes()).unwrap();
-    assert_eq!(EndpointState::parse(good.as_bytes()).as_ref(), Ok(&scene.state));
+    scene
+}
+
+#[test]
+fn version_2_is_read_and_written_as_version_3() {
+    let state = full().state;
+    let new = json_of(&state.to_bytes());
+    let old = new.replacen("\"version\": 3", "\"version\": 2", 1);
+    assert_ne!(old, new);
+    let read = EndpointState::parse(old.as_bytes()).unwrap();
+    assert_eq!(read, state);
+    assert_eq!(read.to_bytes(), checksum::add(&new));
+    // Neither in the form of the other.
+    let error = EndpointState::parse(new.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("expected a checksum in the first line, saw version 3 without one"), "{error}");
+    let error = EndpointState::parse(&checksum::add(&old)).unwrap_err().to_string();
+    assert!(error.contains("expected version 3, saw 2"), "{error}");
+}
+
+#[test]
+fn no_changed_byte_is_believed() {
+    let state = full().state;
+    let good = state.to_bytes();
+    assert_eq!(EndpointState::parse(&good).as_ref(), Ok(&state));
+    for at in 0..good.len() {
+        for change in [1, 32] {
+            let mut changed = good.clone();
+            changed[at] ^= change;
+            assert!(EndpointState::parse(&changed).is_err(), "byte {at} with {change}");
+            assert_eq!(EndpointState::later_version(&changed), None, "it is damage: byte {at} with {change}");
+        }
+        assert!(EndpointState::parse(&good[..at]).is_err(), "truncated to {at} bytes");
+    }
+    let later = json_of(&good).replacen("\"version\": 3", "\"version\": 4", 1);
+    assert_eq!(EndpointState::later_version(&checksum::add(&later)), Some(4));
+}
+
+#[test]
+fn states_that_no_program_wrote_are_refused() {
+    let scene = full();
+    let good = json_of(&scene.state.to_bytes());
     let with = |from: &str, to: &str| {
         assert!(good.contains(from), "{from}");
         good.replacen(from, to, 1)
@@ -539,8 +592,8 @@ fn damaged_states_of_version_2_are_refused() {
     let many = (10..27).map(|n| head.replace(":1,", &format!(":{n},"))).collect::<Vec<_>>().join(",");
     let one = good.replacen("\"size\": 9", "\"size\": 7", 1);
     for (bad, why) in [
-        (with("\"version\": 2", "\"version\": 1"), "expected the JSON this program wrote"),
-        (with("\"version\": 2", "\"version\": 3"), "expected version 1 or 2, saw 3"),
+        (with("\"version\": 3", "\"version\": 1"), "expected version 3, saw 1"),
+        (with("\"version\": 3", "\"version\": 4"), "expected version 3, saw 4"),
         (with("\"withdrawals\"", "\"withdrawal\""), "unknown field `withdrawal`"),
         (with("\"proven\"", "\"proved\""), "unknown field `proved`"),
         (one, "notes of the heads that they stand by"),
@@ -554,15 +607,12 @@ fn damaged_states_of_version_2_are_refused() {
         (with("\"leaf\": \"", "\"leaf\": \"="), "padded base64"),
         (with("\"statement\": \"", "\"statement\": \"="), "padded base64"),
         (
-            "{\"version\":2,\"logs\":[{\"origin\":\"a\",\"unproven\":[]}],\"sequences\":[],\"withdrawals\":[]}".to_owned(),
+            "{\"version\":3,\"logs\":[{\"origin\":\"a\",\"unproven\":[]}],\"sequences\":[],\"withdrawals\":[]}".to_owned(),
             "expected a head of each log, or that it forked",
         ),
     ] {
-        let error = EndpointState::parse(bad.as_bytes()).expect_err(&bad).to_string();
+        let error = EndpointState::parse(&checksum::add(&bad)).expect_err(&bad).to_string();
         assert!(error.contains(why), "{bad}: expected {why:?} in {error:?}");
-    }
-    for end in 0..good.len() - 1 {
-        assert!(EndpointState::parse(&good.as_bytes()[..end]).is_err(), "truncated to {end} bytes");
     }
 }
 

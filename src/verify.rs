@@ -211,8 +211,10 @@ pub enum Refusal {
         seen: u64,
     },
     /// Its publisher took it back.
-    #[error("the release at leaf {index} was withdrawn by {publisher}: {reason}")]
+    #[error("{purl}, the release at leaf {index}, was withdrawn by {publisher}: {reason}")]
     Withdrawn {
+        /// Package and version.
+        purl: String,
         /// Place of the release.
         index: LeafIndex,
         /// Who withdrew it.
@@ -324,8 +326,8 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
         check_memory(state, head.get(), &publishers, &release)?;
         // 9. Its publisher did not take it back.
         if let Some(withdrawn) = state.withdrawal(&release, &leaf, &signers) {
-            let Withdrawn { publisher, reason, .. } = withdrawn.clone();
-            return Err(Refusal::Withdrawn { index, publisher, reason });
+            let Withdrawn { publisher, purl, reason, .. } = withdrawn.clone();
+            return Err(Refusal::Withdrawn { purl, index, publisher, reason });
         }
     }
     Ok(VerifiedRelease { head, index, leaf, release, publishers })

@@ -362,7 +362,8 @@ fn a_withdrawn_release_is_refused_online_and_from_then_on() {
     // Offline nobody knows.
     world.run(&verify("2.bin", "")).done();
     let ran = world.run(&online("2.bin", &server.url)).refused("withdrawn");
-    assert!(ran.stderr.contains("withdrawn by vendor: it deletes what it scans"), "{ran:?}");
+    assert!(ran.stderr.contains("was withdrawn by vendor: it deletes what it scans"), "{ran:?}");
+    assert!(ran.stderr.contains("pkg:generic/example/scanner@2.0, the release at leaf 1,"), "{ran:?}");
     world.run(&verify("2.bin", "")).refused("withdrawn");
     // A later release of the package is told of others that were withdrawn, and is good itself.
     publish(&world, &server, 3);

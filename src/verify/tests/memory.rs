@@ -276,7 +276,10 @@ fn what_its_publisher_withdrew_is_refused_offline() {
     assert_eq!(refusal.code(), "withdrawn");
     assert_eq!(
         refusal.to_string(),
-        "the release at leaf 3 was withdrawn by vendor: it deletes what it scans"
+        format!(
+            "{}, the release at leaf 3, was withdrawn by vendor: it deletes what it scans",
+            scene.release.purl
+        )
     );
     assert!(scene.state.knows_withdrawal("example.com/log", &{
         let file = ProofFile::parse(proof.0.as_bytes()).unwrap();

@@ -100,7 +100,15 @@ impl Endpoint<'_> {
     fn check_news(&self, news: &News) -> Result<(), Failure> {
         news.check()?;
         let freshness = Freshness { now: self.now, max_age: self.args.max_age };
-        Ok(check_freshness(self.policy, &news.latest, freshness)?)
+        check_freshness(self.policy, &news.latest, freshness).map_err(|refusal| match &refusal {
+            // No newer proof would help.
+            Refusal::Stale { expected, seen } => Failure::refused(
+                refusal.code(),
+                format!("the log's newest head is stale: expected a quorum of cosignatures since {expected}, saw {seen}"),
+                "The log or its witnesses have stalled, or newer heads are kept from you; ask its operator, and ask again from elsewhere.",
+            ),
+            _ => refusal.into(),
+        })
     }
 
     /// A fork is not only refused: both heads are kept, which prove it to anybody. Whatever else is wrong with

@@ -7,7 +7,7 @@ use super::fsck_evidence::rolled_back;
 use super::refused::Refused;
 use super::verify_withdrawals::{About, Inquiry, Withdrawals};
 use super::{evidence, files};
-use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
 use crate::client::{ClientError, KeptTiles, LogClient};
 use crate::evidence::{compare_heads, file_name_prefix};
 use crate::evidence_dir::EvidenceDir;
@@ -58,15 +58,22 @@ impl News {
 }
 
 impl Online<'_> {
-    /// The newest head, if it is signed as the policy asks and of the log that is meant.
+    /// The newest head, if a key of the policy signed it, of the log that is meant.
     pub fn latest(&self, seen: &LogSigned<Checkpoint>) -> Result<LogSigned<Checkpoint>, Failure> {
-        let latest = self.client.checkpoint(&self.policy.log_keys())?;
-        let (expected, origin) = (&seen.get().origin, &latest.get().origin);
-        if origin != expected {
+        let expected = &seen.get().origin;
+        // It says nothing of the artifact, and nothing of the log that is meant.
+        let another = |origin: &str| {
             let url = self.client.prefix();
-            return Err(Failure::Usage(format!("{url} is another log: expected {expected}, saw {origin}")));
+            Failure::CouldNotTell(format!(
+                "{url} is the address of another log: expected origin {expected}, saw {origin}; ask at the address of {expected}"
+            ))
+        };
+        match self.client.checkpoint(&self.policy.log_keys()) {
+            Ok(latest) if latest.get().origin == *expected => Ok(latest),
+            Ok(latest) => Err(another(latest.get().origin.as_str())),
+            Err(ClientError::Checkpoint(CheckpointError::WrongOrigin { seen, .. })) => Err(another(&seen)),
+            Err(e) => Err(e.into()),
         }
-        Ok(latest)
     }
 
     /// Compares all heads with the newest one, and learns of withdrawals. `seen` is the head of the proof of

@@ -153,7 +153,17 @@ fn the_address_may_be_in_the_policy() {
     world.run(&verify("1.bin", " --online")).done();
     let other = World::opaque();
     let other_server = other.serve();
-    world.run(&online("1.bin", &other_server.url)).refused("unknown-log");
+    // The artifact is as good as it was: it is the address that is wrong, whether that log is trusted or not.
+    let vkey = String::from_utf8(other.read("log/log.vkey")).unwrap();
+    for policy in [bare.clone(), format!("log {vkey}{bare}")] {
+        world.write("log/endpoint.policy", policy);
+        let line = online("1.bin", &other_server.url);
+        let ran = world.run(&line).failed(3, &format!("{} is the address of another log", other_server.url));
+        assert!(ran.stderr.contains("expected origin log.example.com/releases, saw "), "{ran:?}");
+        assert!(ran.stderr.contains("log.example.com/anything"), "{ran:?}");
+        assert!(!ran.stderr.contains("Do not install"), "{ran:?}");
+    }
+    world.write("log/endpoint.policy", bare.lines().map(with_url).collect::<String>());
     drop(server);
     world.run(&verify("1.bin", " --online")).failed(3, "no answer from");
     world.run(&verify("1.bin", "")).done();
@@ -277,7 +287,9 @@ fn online_it_is_the_newest_head_that_has_to_be_fresh() {
     let json = world.run(&format!("{} --json", line(&fresh.url))).done().json();
     let by = json["latest_witnesses"][0].as_str().unwrap();
     assert!(by.starts_with("w at 2") && json["witnesses"][0] == "w at 2026-02-02T02:40:00Z", "{json}");
-    world.run(&line(&with_head_of(LONG_AGO).url)).refused("stale");
+    let ran = world.run(&line(&with_head_of(LONG_AGO).url)).refused("stale");
+    assert!(ran.stderr.contains("the log's newest head is stale: expected"), "{ran:?}");
+    assert!(!ran.stderr.contains("newer proof"), "none would help: {ran:?}");
     world.run(&online("1.bin", &with_head_of(LONG_AGO).url)).done();
     // A clock that is wrong is one, whatever age is allowed.
     world.run(&online("1.bin", &with_head_of(now + 86_400).url)).refused("from-the-future");

@@ -90,6 +90,11 @@ impl Failure {
         }
     }
 
+    /// Whether a log is refused that signed two histories.
+    pub fn is_fork(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "fork")
+    }
+
     /// What is said, without the advice.
     pub fn message(&self) -> &str {
         match self {

@@ -31,6 +31,7 @@ mod restore;
 mod serve;
 mod sources;
 mod statement;
+mod verified;
 mod verify;
 mod verify_evidence;
 mod verify_online;

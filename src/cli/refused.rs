@@ -22,6 +22,14 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Whether it is a fork, met now or before.
+    pub fn is_fork(&self) -> bool {
+        match self {
+            Self::Fork { .. } => true,
+            Self::Other(failure) => failure.is_fork(),
+        }
+    }
+
     /// What is told, after the memory in `state` has learnt of it. Nobody may hold the memory open here.
     pub fn told(self, state: Option<&Path>) -> Failure {
         match self {

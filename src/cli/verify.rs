@@ -1,26 +1,23 @@
 //! `treehead verify`
 
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use serde_json::json;
 
 use super::args::Verify;
 use super::exit::{CliResult, Failure};
 use super::memory::{Memory, evidence_dir};
-use super::output::{GREEN, result, say};
+use super::output::say;
 use super::refused::Refused;
 use super::verify_online::{News, Online};
 use super::verify_withdrawals::About;
-use super::{evidence, files};
+use super::{evidence, files, verified};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::client::{self, LogClient};
 use crate::evidence_dir::EvidenceDir;
 use crate::merkle::Hash;
 use crate::note::Note;
-use crate::policy::{Cosigned, MAX_POLICY_BYTES, Policy, WitnessedBy};
+use crate::policy::{Cosigned, MAX_POLICY_BYTES, Policy};
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
-use crate::release::{MAX_PUBLISHERS_BYTES, Publishers, format_time};
+use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 use crate::state::{EndpointState, MAX_UNPROVEN_HEADS};
 use crate::verify::{Artifact, Freshness, Question, Refusal, VerifiedRelease, check_freshness, verify};
 
@@ -61,7 +58,7 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
     // Whatever came of it: a head that nobody else was shown is what monitors wait for.
     args.report.iter().for_each(|url| report(url, &heads));
     let (verdict, news) = verdict.map_err(|refused| refused.told(args.state.as_deref()))?;
-    tell(&args.file, &verdict, news.as_ref(), json)
+    verified::tell(&args.file, &verdict, news.as_ref(), json)
 }
 
 /// All that a verdict rests on, but for what is remembered.
@@ -160,37 +157,16 @@ impl Endpoint<'_> {
         Ok(verdict)
     }
 
-    /// The log is asked while nobody waits for the memory, and what it said is learnt by what is remembered
-    /// then.
     fn online(&self, url: Option<&str>, heads: &mut Vec<Note>) -> Result<(VerifiedRelease, News), Refused> {
         let before = Memory::open(self.args.state.as_deref())?.state;
-        // What is refused offline needs no network.
-        let verdict = self.judge(&before)?;
-        let seen = self.head().expect("it was verified");
-        let online = Online {
-            client: self.client(url, &seen)?,
-            policy: self.policy,
-            publishers: self.publishers,
-            evidence: self.evidence.clone(),
+        let verdict = match self.judge(&before) {
+            Ok(verdict) => verdict,
+            Err(refused) => return Err(self.outranked(refused, url, &before, heads)),
         };
-        let latest = online.latest(&seen)?;
-        if !heads.contains(latest.note()) {
-            heads.push(latest.note().clone());
-        }
-        let news = online.ask(
-            &before,
-            &seen,
-            &latest,
-            About { release: verdict.release(), leaf: verdict.leaf() },
-        )?;
-        let mut memory = Memory::open(self.args.state.as_deref())?;
-        // Another process may have learnt something else meanwhile.
-        let contradicted =
-            |head: &Cosigned<Checkpoint>| self.contradicted(&memory.state, head.get(), head.note());
-        if let Some(fork) = news.heads().find_map(contradicted) {
-            return Err(fork);
-        }
-        news.teach(&mut memory.state);
+        let seen = self.head().expect("it was verified");
+        let about = About { release: verdict.release(), leaf: verdict.leaf() };
+        let news = self.ask(url, &before, &seen, Some(about), heads)?;
+        let mut memory = self.learn(&news)?;
         let verdict =
             self.judge(&memory.state).and_then(|verdict| Ok(self.check_news(&news).map(|()| verdict)?));
         if let Ok(verdict) = &verdict {
@@ -203,6 +179,71 @@ impl Endpoint<'_> {
         // Also what a refusal rests on: a withdrawal holds offline from now on.
         memory.save()?;
         Ok((verdict?, news))
+    }
+
+    /// What is told of an artifact that is refused anyway. That the log forked says more, for it is about
+    /// everything that was ever proven under it; so the log is asked all the same. Whatever else comes of that
+    /// makes the artifact no better, and no worse.
+    fn outranked(
+        &self,
+        first: Refused,
+        url: Option<&str>,
+        before: &EndpointState,
+        heads: &mut Vec<Note>,
+    ) -> Refused {
+        // Without a head that a trusted log signed, it is not known whom to ask.
+        let Some(seen) = self.head().filter(|_| !first.is_fork()) else { return first };
+        let learnt = self.ask(url, before, &seen, None, heads).and_then(|news| {
+            let memory = self.learn(&news)?;
+            memory.save()?;
+            Ok(memory.state)
+        });
+        let second = match learnt {
+            // Another process may have met a fork meanwhile.
+            Ok(state) => self.judge(&state).err(),
+            Err(Refused::Other(failure)) if !failure.is_fork() => {
+                say(&format!("besides, online: {}", failure.message()));
+                None
+            }
+            Err(fork) => Some(fork),
+        };
+        second.filter(Refused::is_fork).unwrap_or(first)
+    }
+
+    /// The log is asked while nobody waits for the memory. Without a release that it is `about`, it is not asked
+    /// for withdrawals.
+    fn ask(
+        &self,
+        url: Option<&str>,
+        before: &EndpointState,
+        seen: &LogSigned<Checkpoint>,
+        about: Option<About<'_>>,
+        heads: &mut Vec<Note>,
+    ) -> Result<News, Refused> {
+        let online = Online {
+            client: self.client(url, seen)?,
+            policy: self.policy,
+            publishers: self.publishers,
+            evidence: self.evidence.clone(),
+        };
+        let latest = online.latest(seen)?;
+        if !heads.contains(latest.note()) {
+            heads.push(latest.note().clone());
+        }
+        online.ask(before, seen, &latest, about)
+    }
+
+    /// What the log said is learnt by what is remembered by now, which is not saved yet.
+    fn learn(&self, news: &News) -> Result<Memory, Refused> {
+        let mut memory = Memory::open(self.args.state.as_deref())?;
+        // Another process may have learnt something else meanwhile.
+        let contradicted =
+            |head: &Cosigned<Checkpoint>| self.contradicted(&memory.state, head.get(), head.note());
+        if let Some(fork) = news.heads().find_map(contradicted) {
+            return Err(fork);
+        }
+        news.teach(&mut memory.state);
+        Ok(memory)
     }
 
     fn client(&self, url: Option<&str>, seen: &LogSigned<Checkpoint>) -> Result<LogClient, Failure> {
@@ -230,74 +271,4 @@ fn report(url: &str, heads: &[Note]) {
             return;
         }
     }
-}
-
-/// Each cosigner once, with the latest time that it stated.
-pub fn cosigners(cosignatures: &[WitnessedBy]) -> Vec<String> {
-    let mut latest: Vec<(&str, u64)> = Vec::new();
-    for cosignature in cosignatures {
-        match latest.iter_mut().find(|(name, _)| *name == cosignature.cosigner) {
-            Some((_, time)) => *time = cosignature.time.max(*time),
-            None => latest.push((&cosignature.cosigner, cosignature.time)),
-        }
-    }
-    latest.into_iter().map(|(name, time)| format!("{name} at {}", format_time(time))).collect()
-}
-
-fn witnesses_of(head: &Cosigned<Checkpoint>) -> Vec<String> {
-    head.cosignatures().iter().map(|c| format!("{} at {}", c.witness, format_time(c.time))).collect()
-}
-
-fn online_in_words(news: &News) -> String {
-    let head = &news.latest;
-    let by = match head.cosignatures() {
-        [] => String::new(),
-        witnesses => format!(", cosigned by {}", cosigners(witnesses).join(", ")),
-    };
-    format!("online     the log has {} leaves now{by}, and continues all that was seen\n", head.get().size)
-}
-
-fn tell(file: &Path, verdict: &VerifiedRelease, news: Option<&News>, json: bool) -> CliResult {
-    let (release, head) = (verdict.release(), verdict.head());
-    let checkpoint = head.get();
-    let by = if head.cosignatures().is_empty() {
-        "none required".to_owned()
-    } else {
-        cosigners(head.cosignatures()).join(", ")
-    };
-    let audience =
-        release.audience.as_deref().map_or(String::new(), |a| format!("audience   {a} (not everyone)\n"));
-    let source = release.source.as_ref().map_or(String::new(), |source| {
-        format!("source     {} {}:{}\n", source.uri, source.digest.0, source.digest.1)
-    });
-    let online = news.map_or_else(String::new, online_in_words);
-    let mut object = json!({
-        "ok": true, "code": "verified", "purl": release.purl.as_str(), "kind": release.kind.as_str(),
-        "channel": release.channel, "sequence": release.sequence, "publisher": verdict.publisher(),
-        "origin": checkpoint.origin.as_str(), "index": verdict.index().get(),
-        "tree_size": checkpoint.size.get(), "witnesses": witnesses_of(head), "audience": release.audience,
-    });
-    // For machines that have to know: nobody told of withdrawals, or what was told is learnt.
-    let learnt = news.is_some_and(News::asked_for_withdrawals);
-    object["withdrawals"] = if learnt { "learnt" } else { "not-asked" }.into();
-    if let Some(news) = news {
-        object["latest_tree_size"] = news.latest.get().size.get().into();
-        object["latest_witnesses"] = witnesses_of(&news.latest).into();
-    }
-    result(
-        json,
-        &object,
-        &format!(
-            "{GREEN}verified{GREEN:#}   {}\nrelease    {} ({}, {}, sequence {})\npublisher  {}\n{source}{audience}log        {}, leaf {} of {}\nwitnesses  {by}\n{online}",
-            file.display(),
-            release.purl,
-            release.kind,
-            release.channel,
-            release.sequence,
-            verdict.publisher(),
-            checkpoint.origin,
-            verdict.index(),
-            checkpoint.size,
-        ),
-    )
 }

@@ -75,5 +75,5 @@ fn witnesses_in_words(witnesses: &[WitnessedBy]) -> String {
     if witnesses.is_empty() {
         return "no witness in the policy".to_owned();
     }
-    super::verify::cosigners(witnesses).join(", ")
+    super::verified::cosigners(witnesses).join(", ")
 }

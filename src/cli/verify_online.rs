@@ -76,20 +76,21 @@ impl Online<'_> {
         }
     }
 
-    /// Compares all heads with the newest one, and learns of withdrawals. `seen` is the head of the proof of
-    /// the release.
+    /// Compares all heads with the newest one, and learns of withdrawals if there is a release to ask for.
+    /// `seen` is the head of the proof file.
     pub fn ask(
         &self,
         state: &EndpointState,
         seen: &LogSigned<Checkpoint>,
         latest: &LogSigned<Checkpoint>,
-        release: About<'_>,
+        about: Option<About<'_>>,
     ) -> Result<News, Refused> {
         // Before the quorum: a head that too few cosigned is as good a proof against who signed it.
         let compared = self.compare(state, seen, latest)?;
         let cosigned = self.policy.check(latest).map_err(|e| Failure::from(Refusal::Quorum(e)))?;
         let inquiry = Inquiry { online: self, state, latest, tiles: KeptTiles::new(&self.client) };
-        Ok(News { latest: cosigned, compared, withdrawals: inquiry.learn(release)? })
+        let withdrawals = about.map(|about| inquiry.learn(about)).transpose()?.unwrap_or_default();
+        Ok(News { latest: cosigned, compared, withdrawals })
     }
 
     fn compare(

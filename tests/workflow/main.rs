@@ -17,6 +17,7 @@ mod monitor_tells;
 mod monitoring;
 mod one;
 mod online;
+mod online_refused;
 mod program;
 mod state;
 mod withdraw;

@@ -15,23 +15,23 @@ use treehead::release::{Envelope, PublisherSigner, Withdrawal};
 use crate::between::{Between, get};
 use crate::program::{Server, StaticFiles, World};
 
-fn verify(file: &str, also: &str) -> String {
+pub fn verify(file: &str, also: &str) -> String {
     format!("verify {file} --policy log/endpoint.policy --publishers log/publishers.toml --state state{also}")
 }
 
-fn online(file: &str, url: &str) -> String {
+pub fn online(file: &str, url: &str) -> String {
     verify(file, &format!(" --online {url}"))
 }
 
 /// A log with so many releases, `1.bin` and so on.
-fn releases(count: u64) -> (World, Server) {
+pub fn releases(count: u64) -> (World, Server) {
     let world = World::new();
     let server = world.serve();
     (1..=count).for_each(|n| publish(&world, &server, n));
     (world, server)
 }
 
-fn publish(world: &World, server: &Server, n: u64) {
+pub fn publish(world: &World, server: &Server, n: u64) {
     world.publish(server, &format!("{n}.bin"), &format!("artifact {n}"), n).done();
 }
 
@@ -41,7 +41,7 @@ fn proof(world: &World, file: &str) -> ProofFile {
 
 /// The log's own key signs a tree of four or five leaves that was never served, with this artifact's entry
 /// as its first leaf.
-fn forge(world: &World, file: &str, size: u64) -> String {
+pub fn forge(world: &World, file: &str, size: u64) -> String {
     forge_entry(world, proof(world, file).extra.unwrap(), size)
 }
 
@@ -61,7 +61,7 @@ fn forge_entry(world: &World, entry: Vec<u8>, size: u64) -> String {
 }
 
 /// What is kept in the memory's folder, as sizes, each checked by the program.
-fn evidence(world: &World) -> Vec<(u64, u64)> {
+pub fn evidence(world: &World) -> Vec<(u64, u64)> {
     let Ok(folder) = std::fs::read_dir(world.path("state/evidence")) else { return Vec::new() };
     let sizes = folder.map(|entry| {
         let path = entry.unwrap().path();
@@ -356,7 +356,7 @@ fn a_false_head_of_the_proof_itself_is_found() {
 }
 
 /// Withdraws a release, by its proof file, and returns the place of the withdrawal.
-fn withdraw(world: &World, server: &Server, file: &str, key: &PublisherSigner) -> u64 {
+pub fn withdraw(world: &World, server: &Server, file: &str, key: &PublisherSigner) -> u64 {
     let release = proof(world, file);
     let withdrawal =
         Withdrawal::of(release.index, &release.extra.unwrap(), "it deletes what it scans").unwrap();

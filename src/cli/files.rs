@@ -1,14 +1,17 @@
 //! Reading and writing files the way every command does: capped, atomic, secrets at 0600.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::exit::Failure;
+use super::output::say;
 use crate::format::FormatError;
 use crate::merkle::Hash;
 
@@ -90,8 +93,33 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 
 /// Waits for a lock that other processes may hold; it ends with the file that is returned.
 pub fn lock(path: &Path) -> Result<File, Failure> {
-    let file = File::options().create(true).truncate(false).write(true).open(path);
-    file.and_then(|file| file.lock().map(|()| file)).map_err(|e| Failure::io("lock", path, &e))
+    lock_within(path, PATIENCE, say)
+}
+
+fn lock_within(path: &Path, patience: Patience, say: impl FnOnce(&str)) -> Result<File, Failure> {
+    let io = |e: io::Error| Failure::io("lock", path, &e);
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(io)?;
+    let (begun, mut say) = (Instant::now(), Some(say));
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(e)) => return Err(io(e)),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let (path, waited) = (path.display(), begun.elapsed());
+        if waited >= patience.whole {
+            return Err(Failure::CouldNotTell(format!(
+                "{path} is held by another treehead: expected to get it within {} s; `fuser {path}` names the process: end it if it is stopped or hangs, and run the command again (the file may stay)",
+                patience.whole.as_secs()
+            )));
+        }
+        if waited >= patience.silent
+            && let Some(say) = say.take()
+        {
+            say(&format!("waiting for {path}, which another treehead holds"));
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
 }
 
 /// SHA-256 of an artifact that must hold still meanwhile: what was hashed has to be what is there.
@@ -103,6 +131,19 @@ pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
     };
     // Before it is opened: opening a pipe waits for somebody to write to it.
     if !fs::metadata(path).map_err(io)?.is_file() {
+/// How long a lock is waited for: without a word, and in all.
+#[derive(Clone, Copy)]
+struct Patience {
+    silent: Duration,
+    whole: Duration,
+}
+
+/// Who holds one of these locks reads and writes a small file. After a second something is odd; who is stopped, or
+/// waits for a disk that does not answer, may never be done.
+const PATIENCE: Patience = Patience { silent: Duration::from_secs(1), whole: Duration::from_secs(30) };
+/// Between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
         return Err(Failure::Usage(format!("{} is no regular file", path.display())));
     }
     let mut file = File::open(path).map_err(io)?;
@@ -145,4 +186,37 @@ pub fn parse<T>(
     parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
 ) -> Result<T, Failure> {
     parse(&read(path, what, limit)?).map_err(|e| Failure::file(path, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+    const NEVER: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn a_lock_is_waited_for_without_a_word_then_with_one_and_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let silent = |said: &str| panic!("{said}");
+        let held = lock_within(&path, Patience { silent: NOW, whole: NOW }, silent).unwrap();
+        // Not for ever, and without a word before its time.
+        let failure = lock_within(&path, Patience { silent: NEVER, whole: NOW }, silent).unwrap_err();
+        assert!(matches!(failure, Failure::CouldNotTell(_)), "{failure:?}");
+        let path_in_words = path.display().to_string();
+        let message = failure.message();
+        assert!(message.starts_with(&format!("{path_in_words} is held by another treehead: ")), "{message}");
+        assert!(message.contains(&format!("`fuser {path_in_words}`")), "{message}");
+        // Who waits is told so, once, and gets it when the other is done.
+        let mut told = Vec::new();
+        let patience = Patience { silent: NOW, whole: NEVER };
+        let other = lock_within(&path, patience, |said| {
+            told.push(said.to_owned());
+            drop(held);
+        });
+        assert_eq!(told, [format!("waiting for {path_in_words}, which another treehead holds")]);
+        drop(other.unwrap());
+        lock_within(&path, patience, silent).unwrap();
+    }
 }

@@ -14,6 +14,7 @@ use super::exit::Failure;
 use super::output::say;
 use crate::format::FormatError;
 use crate::merkle::Hash;
+use crate::note::NoteKey;
 
 /// Largest key file.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
@@ -38,14 +39,6 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let io = |e: io::Error| Failure::io("read", path, &e);
     let mut file = File::open(path).map_err(io)?;
     let meta = file.metadata().map_err(io)?;
-    let mode = meta.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Failure::Usage(format!(
-            "{} holds a secret that others can read: expected mode 600, saw {mode:03o}; run: chmod 600 {}",
-            path.display(),
-            path.display()
-        )));
-    }
     if meta.len() > MAX_KEY_BYTES {
         let seen = meta.len();
         return Err(Failure::Usage(format!(
@@ -54,11 +47,33 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
         )));
     }
     let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(|e| match e.kind() {
+    let read = file.read_to_string(&mut text);
+    // Before its mode: nobody should be told to hide what everybody may read.
+    if is_public_key(&text) {
+        return Err(Failure::Usage(format!(
+            "{} holds a public key: expected the secret key that belongs to it: `treehead keygen` writes that where --out says, and the public one beside it",
+            path.display()
+        )));
+    }
+    let mode = meta.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Failure::Usage(format!(
+            "{} holds a secret that others can read: expected mode 600, saw {mode:03o}; run: chmod 600 {}",
+            path.display(),
+            path.display()
+        )));
+    }
+    read.map_err(|e| match e.kind() {
         io::ErrorKind::InvalidData => Failure::Usage(format!("{} is no key: expected text", path.display())),
         _ => io(e),
     })?;
     Ok(text)
+}
+
+/// A publisher's, or a log's or witness's, and nothing else.
+fn is_public_key(text: &str) -> bool {
+    text.trim_start().starts_with("-----BEGIN PUBLIC KEY-----")
+        || NoteKey::parse(text.trim_end_matches('\n')).is_ok()
 }
 
 /// Writes a file that must not exist yet, with this mode, durably.
@@ -90,6 +105,19 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     new.persist(path).map_err(|e| io(e.error))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
 }
+
+/// How long a lock is waited for: without a word, and in all.
+#[derive(Clone, Copy)]
+struct Patience {
+    silent: Duration,
+    whole: Duration,
+}
+
+/// Who holds one of these locks reads and writes a small file. After a second something is odd; who is stopped, or
+/// waits for a disk that does not answer, may never be done.
+const PATIENCE: Patience = Patience { silent: Duration::from_secs(1), whole: Duration::from_secs(30) };
+/// Between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits for a lock that other processes may hold; it ends with the file that is returned.
 pub fn lock(path: &Path) -> Result<File, Failure> {
@@ -131,19 +159,6 @@ pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
     };
     // Before it is opened: opening a pipe waits for somebody to write to it.
     if !fs::metadata(path).map_err(io)?.is_file() {
-/// How long a lock is waited for: without a word, and in all.
-#[derive(Clone, Copy)]
-struct Patience {
-    silent: Duration,
-    whole: Duration,
-}
-
-/// Who holds one of these locks reads and writes a small file. After a second something is odd; who is stopped, or
-/// waits for a disk that does not answer, may never be done.
-const PATIENCE: Patience = Patience { silent: Duration::from_secs(1), whole: Duration::from_secs(30) };
-/// Between two tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
-
         return Err(Failure::Usage(format!("{} is no regular file", path.display())));
     }
     let mut file = File::open(path).map_err(io)?;

@@ -151,9 +151,12 @@ fn what_is_missing_or_unreachable_could_not_be_told() {
     let line = world.publish_line(&server, "a.bin", 1);
     world.run(&line.replace("publisher.pem", "missing.pem")).failed(3, "could not read missing.pem");
     world.run(&line.replace("a.bin", "missing.bin")).failed(3, "could not read missing.bin");
-    world.run(&line.replace("publisher.pem", "publisher.pub")).failed(2, "publisher.pub holds a secret");
-    world.chmod("publisher.pub", 0o600);
-    world.run(&line.replace("publisher.pem", "publisher.pub")).failed(2, "PRIVATE KEY in PKCS#8 PEM");
+    world.run(&line.replace("publisher.pem", "publisher.pub")).failed(2, "publisher.pub holds a public key");
+    world.write("noise.pem", "noise");
+    world.chmod("noise.pem", 0o640);
+    world.run(&line.replace("publisher.pem", "noise.pem")).failed(2, "noise.pem holds a secret that others");
+    world.chmod("noise.pem", 0o600);
+    world.run(&line.replace("publisher.pem", "noise.pem")).failed(2, "PRIVATE KEY in PKCS#8 PEM");
     server.kill();
     world.run(&line).failed(3, "is the log running");
     world.run(&format!("prove a.bin --log {}", server.url)).failed(3, "is the log running");

@@ -110,6 +110,12 @@ fn what_can_t_be_withdrawn_is_said_before_anything_is_sent() {
     world.run(&format!("{line} a\nb")).failed(2, "words without control characters");
     withdraw(&world, &server, "publisher.pem", "0", " --wait sequenced --out x").failed(2, "--out: ");
     withdraw(&world, &server, "publisher.pem", "0", " --policy log/endpoint.policy").failed(2, "--out");
+    // Nobody has to hide the public key.
+    let line = world.publish_line(&server, "one.bin", 3).replace("publisher.pem", "publisher.pub");
+    for ran in [withdraw(&world, &server, "publisher.pub", "0", ""), world.run(&line)] {
+        let ran = ran.failed(2, "publisher.pub holds a public key: expected the secret key");
+        assert!(!ran.stderr.contains("chmod"), "{ran:?}");
+    }
     assert_eq!(server.tree_size(), 2);
     let url = server.url.clone();
     drop(server);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use crate::client::Wait;
+use crate::client::{Wait, is_address};
 use crate::release::{Kind, Purl, PurlPattern, StatementKind};
 
 /// A transparency log for software vendors.
@@ -430,7 +430,7 @@ pub struct Verify {
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", value_parser = parse_online)]
     pub online: Option<String>,
     /// Send the tree heads that were seen to this monitor, which compares them with the log's own
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_report)]
     pub report: Option<String>,
 }
 
@@ -588,16 +588,24 @@ pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {
     PurlPattern::parse(text).map_err(|e| e.to_string())
 }
 
-/// Seconds out of `90s`, `15m`, `24h` or `7d`.
 /// What follows `--online` is taken for an address, where FILE may have been meant.
 fn parse_online(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.starts_with("http://") || text.starts_with("https://") {
+    if text.is_empty() || is_address(text) {
         return Ok(text.to_owned());
     }
     Err("expected the log's address, as in --online https://log.example.com, or nothing: then put FILE before it"
         .to_owned())
 }
 
+/// Before anything is done: a report that fails later is only a warning.
+fn parse_report(text: &str) -> Result<String, String> {
+    if is_address(text) {
+        return Ok(text.to_owned());
+    }
+    Err("expected the monitor's address, as in --report https://monitor.example.org".to_owned())
+}
+
+/// Seconds out of `90s`, `15m`, `24h` or `7d`.
 pub fn parse_duration(text: &str) -> Result<u64, String> {
     let wrong = || "expected a number and a unit, as in 90s, 15m, 24h or 7d".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
@@ -636,6 +644,19 @@ mod tests {
                 "{online}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_no_address_is_told_at_once() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' ')).map_err(|e| e.to_string());
+        for bad in ["nonsense", "", "http://", "https:///gossip", "ftp://monitor.example.org", "http://m/?q"]
+        {
+            let error = parse(&format!("treehead verify f --policy p --report={bad}")).unwrap_err();
+            assert!(error.contains("expected the monitor's address"), "{bad}: {error}");
+        }
+        assert!(parse("treehead verify f --policy p --report https://monitor.example.org/m").is_ok());
+        let error = parse("treehead verify f --policy p --online=http://").unwrap_err();
+        assert!(error.contains("expected the log's address"), "{error}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub enum ClientError {
     )]
     Contact(String),
     /// No answer, or not all of it.
-    #[error("no answer from {url}: {detail}; is the log running, and the address right?")]
+    #[error("no answer from {url}: {detail}; is a server running there, and the address right?")]
     Network {
         /// What was asked for.
         url: String,

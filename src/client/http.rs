@@ -168,6 +168,12 @@ pub(super) fn check_prefix(prefix: &str) -> Result<String, ClientError> {
     Ok(prefix.trim_end_matches('/').to_owned())
 }
 
+/// Whether something can be asked at this address: an `http` or `https` URL without query.
+#[cfg(feature = "cli")]
+pub(crate) fn is_address(prefix: &str) -> bool {
+    check_prefix(prefix).is_ok()
+}
+
 /// Reads an answer of at most `limit` bytes.
 pub(super) fn read(
     url: &str,

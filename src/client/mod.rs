@@ -22,10 +22,10 @@ pub use entries::{Bundle, EntryStream, MAX_WORKERS, StreamOptions};
 pub use error::{ClientError, NetworkFault};
 pub use gossip::report;
 pub use http::LogClient;
-#[cfg(feature = "cli")]
-pub(crate) use http::is_code;
 #[cfg(feature = "server")]
 pub(crate) use http::printable;
+#[cfg(feature = "cli")]
+pub(crate) use http::{is_address, is_code};
 pub use search::Found;
 pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait};
 pub use tiles::{KeptTiles, RemoteTiles};

@@ -158,10 +158,10 @@ fn what_is_missing_or_unreachable_could_not_be_told() {
     world.chmod("noise.pem", 0o600);
     world.run(&line.replace("publisher.pem", "noise.pem")).failed(2, "PRIVATE KEY in PKCS#8 PEM");
     server.kill();
-    world.run(&line).failed(3, "is the log running");
-    world.run(&format!("prove a.bin --log {}", server.url)).failed(3, "is the log running");
+    world.run(&line).failed(3, "is a server running there");
+    world.run(&format!("prove a.bin --log {}", server.url)).failed(3, "is a server running there");
     let fsck = format!("fsck {} --policy log/endpoint.policy", server.url);
-    world.run(&fsck).failed(3, "is the log running");
+    world.run(&fsck).failed(3, "is a server running there");
     world.run(&line.replace("http://", "ftp://")).failed(2, "not the address of a log");
     // Publishers that nobody named are looked for beside the policy.
     std::fs::copy(world.path("log/endpoint.policy"), world.path("alone.policy")).unwrap();

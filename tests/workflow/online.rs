@@ -604,6 +604,11 @@ fn heads_are_reported_whatever_the_verdict() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let ran = world.run(&verify("2.bin", &format!(" --report http://{closed}"))).done();
     assert!(ran.stderr.contains("the tree head was not reported: no answer"), "{ran:?}");
+    assert!(!ran.stderr.contains("the log running"), "it is a monitor: {ran:?}");
+    // What is no address is told before anything is done.
+    let remembered = world.read("state/state.json");
+    world.run(&verify("3.bin", " --report nonsense")).failed(2, "expected the monitor's address");
+    assert_eq!(world.read("state/state.json"), remembered);
     // What no trusted log signed is nobody's business.
     world.write("2.bin.tlog-proof", "noise");
     let ran = world.run(&verify("2.bin", &format!(" --report http://{closed}"))).refused("proof-malformed");

@@ -121,7 +121,7 @@ fn what_can_t_be_withdrawn_is_said_before_anything_is_sent() {
     drop(server);
     world
         .run(&format!("withdraw --log {url} --key publisher.pem --leaf 0 --reason broken"))
-        .failed(3, "is the log running");
+        .failed(3, "is a server running there");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Events to a program.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use treehead::monitor::desk::{Command, Desk, Filter, SinkSettings};
@@ -66,6 +68,41 @@ fn a_program_may_succeed_without_reading_and_ends_by_force_if_not_by_itself() {
     desk.deliver(&forks(1..2)).unwrap();
     assert!(desk.flush(PATIENCE));
     assert_eq!((desk.figures().sinks[0].failures, desk.figures().sinks[0].delivered), (1, 1));
+}
+
+#[test]
+fn what_a_program_has_started_ends_with_it() {
+    let dir = quick_dir();
+    let alive = dir.path().join("alive");
+    assert!(std::process::Command::new("mkfifo").arg(&alive).status().unwrap().success());
+    // The shell waits for what it started, which holds the pipe as long as it lives.
+    let argv = script(dir.path(), "sleep 500 > \"$1/alive\"; exit 0\n");
+    let hangs = Command::new(argv).unwrap().with_timeout(Duration::from_millis(300));
+    let desk = open(dir.path(), Arc::new(hangs));
+    desk.deliver(&forks(0..1)).unwrap();
+    let (done, told) = channel();
+    std::thread::spawn(move || {
+        let mut pipe = File::open(alive).unwrap();
+        done.send(()).unwrap();
+        done.send(pipe.read_to_end(&mut Vec::new()).map(drop).unwrap())
+    });
+    told.recv_timeout(PATIENCE).expect("it is started");
+    // The end of the pipe is that of everybody who holds it. Nobody starts anew behind it.
+    desk.stop();
+    told.recv_timeout(PATIENCE).expect("it is killed");
+}
+
+#[test]
+fn a_program_that_is_killed_because_the_monitor_stops_is_told_so() {
+    let dir = quick_dir();
+    let desk = open(dir.path(), command(script(dir.path(), ": > \"$1/started\"; sleep 500\n")));
+    desk.deliver(&forks(0..1)).unwrap();
+    eventually("it is started", || dir.path().join("started").exists());
+    desk.stop();
+    let fault = || desk.figures().sinks[0].fault.clone();
+    eventually("it is killed", || fault().is_some());
+    let told = fault().unwrap();
+    assert!(told.contains("the monitor stops, and killed it after 5 s more"), "{told}");
 }
 
 #[test]

@@ -7,11 +7,13 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
+
 use super::sink::{Delivery, NotDelivered, Sink};
 use crate::client::printable;
 use crate::format::{FormatError, quote};
 
-/// How long a program may take. Then it is killed; what it has started itself is not.
+/// How long a program may take. Then it is killed, with what it has started itself.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take still when the desk is closed.
 const LAST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +51,8 @@ impl Command {
     fn start(&self) -> std::io::Result<Child> {
         std::process::Command::new(&self.argv[0])
             .args(&self.argv[1..])
-            // A group of its own: Ctrl-C at the monitor's terminal is not for it.
+            // A group of its own: Ctrl-C at the monitor's terminal is not for it, and what it starts is killed with
+            // it.
             .process_group(0)
             .stdin(Stdio::piped())
             // The monitor's own output is for events.
@@ -80,9 +83,13 @@ impl Sink for Command {
         });
         let ended = wait(&mut child, self.timeout, delivery);
         let why = match ended {
-            Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => in_words(status),
-            Ok(None) => format!("expected an end within {} s, and killed it", self.timeout.as_secs()),
+            Ok(End::Itself(status)) if status.success() => return Ok(()),
+            Ok(End::Itself(status)) => in_words(status),
+            Ok(End::TooLong) => format!("expected an end within {} s, and killed it", self.timeout.as_secs()),
+            Ok(End::Closing) => format!(
+                "the monitor stops, and killed it after {} s more; it gets this event again",
+                LAST_TIMEOUT.as_secs()
+            ),
             Err(e) => format!("could not wait for it: {e}"),
         };
         // A process that it left behind may hold the pipe for ever.
@@ -98,25 +105,32 @@ impl Sink for Command {
     }
 }
 
-/// Waits for the end; kills what takes too long, and says so by `None`.
-fn wait(
-    child: &mut Child,
-    timeout: Duration,
-    delivery: &Delivery<'_>,
-) -> std::io::Result<Option<ExitStatus>> {
+/// How a program ended.
+enum End {
+    Itself(ExitStatus),
+    /// Killed: its time was over.
+    TooLong,
+    /// Killed before that: the desk is being closed.
+    Closing,
+}
+
+/// Waits for the end; kills what takes too long.
+fn wait(child: &mut Child, timeout: Duration, delivery: &Delivery<'_>) -> std::io::Result<End> {
     let begin = Instant::now();
-    let mut last = timeout;
+    let (mut last, mut end) = (timeout, End::TooLong);
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+            return Ok(End::Itself(status));
         }
-        if delivery.stop.load(Ordering::Relaxed) {
-            last = last.min(begin.elapsed() + LAST_TIMEOUT);
+        let early = begin.elapsed() + LAST_TIMEOUT;
+        if delivery.stop.load(Ordering::Relaxed) && early < last {
+            (last, end) = (early, End::Closing);
         }
         if begin.elapsed() >= last {
-            child.kill()?;
+            // Nobody has waited for it yet, so its id is nobody else's.
+            kill_process_group(Pid::from_child(child), Signal::KILL)?;
             child.wait()?;
-            return Ok(None);
+            return Ok(end);
         }
         thread::sleep(LOOK_INTERVAL);
     }

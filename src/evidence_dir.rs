@@ -3,12 +3,12 @@
 //! Nothing in it is ever overwritten or deleted: what is in there may be the only proof in the world.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::checkpoint::Checkpoint;
-use crate::evidence::{FILE_EXTENSION, ForkEvidence, ProvenFork, file_name_prefix};
+use crate::evidence::{FILE_EXTENSION, ForkEvidence, MAX_FORK_BYTES, ProvenFork, file_name_prefix};
 use crate::note::{KeyName, NoteKey};
 
 /// Most files in a directory. A log that signs one fork after another must not fill a disk.
@@ -98,8 +98,7 @@ impl EvidenceDir {
     /// Whether a fork of this log is there. Where that can't be told, as if none were.
     #[must_use]
     pub fn has_any_of(&self, origin: &KeyName) -> bool {
-        let of_log = file_name_prefix(origin);
-        self.names().is_ok_and(|names| names.iter().any(|name| name.starts_with(&of_log)))
+        self.count_of(origin).is_ok_and(|count| count > 0)
     }
 
     /// A fork that is there already and that this head is a side of. Who holds a head of another history shows
@@ -114,13 +113,48 @@ impl EvidenceDir {
             if !name.starts_with(&of_log) || !name.contains(&of_size) {
                 continue;
             }
-            let evidence = ForkEvidence::parse(&fs::read(self.path.join(name))?).ok();
-            let fork = evidence.and_then(|evidence| evidence.judge(keys).ok());
+            let fork = self.read(&name, keys)?;
             if let Some(fork) = fork.filter(|fork| is_it(fork.smaller()) || is_it(fork.larger())) {
                 return Ok(Some(fork));
             }
         }
         Ok(None)
+    }
+
+    /// The files whose names say that they are about this log, each with the fork that it shows by these keys;
+    /// none where it shows none.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn forks_of(
+        &self,
+        origin: &KeyName,
+        keys: &[NoteKey],
+    ) -> io::Result<Vec<(PathBuf, Option<ProvenFork>)>> {
+        let of_log = file_name_prefix(origin);
+        let names = self.names()?.into_iter().filter(|name| name.starts_with(&of_log));
+        let read = |name: String| {
+            let fork = self.read(&name, keys)?.filter(|fork| fork.origin() == origin);
+            Ok((self.path.join(name), fork))
+        };
+        names.map(read).collect()
+    }
+
+    /// How many files are there whose names say that they are about this log.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn count_of(&self, origin: &KeyName) -> io::Result<usize> {
+        let of_log = file_name_prefix(origin);
+        Ok(self.names()?.iter().filter(|name| name.starts_with(&of_log)).count())
+    }
+
+    /// None where it is no evidence that these keys' holder can't deny.
+    fn read(&self, name: &str, keys: &[NoteKey]) -> io::Result<Option<ProvenFork>> {
+        let mut bytes = Vec::new();
+        File::open(self.path.join(name))?.take(MAX_FORK_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        let evidence = ForkEvidence::parse(&bytes).ok();
+        Ok(evidence.and_then(|evidence| evidence.judge(keys).ok()))
     }
 
     fn check_room(&self, of_log: &str) -> io::Result<()> {

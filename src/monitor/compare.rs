@@ -1,6 +1,7 @@
 //! Gossip: heads that others were shown, compared with the log's own, and what a fork comes to.
 
 use super::board::{Letter, PUSHED, Verdict};
+use super::convicted::fork_event;
 use super::event::{Code, Event};
 use super::follow::{Follower, Trouble, is_silence};
 use super::heads::{Relation, Unclear, forked, relate};
@@ -310,21 +311,9 @@ impl Follower {
                 (None, format!("; the evidence could not be written yet: {e}"), false)
             }
         };
-        let (small, large) = (fork.smaller(), fork.larger());
-        let message = format!(
-            "{} signed two histories: a head of size {} with root {}, and one of size {} with root {} that does not continue it; shown by {who}{trouble}",
-            fork.origin(),
-            small.size,
-            small.root.to_base64(),
-            large.size,
-            large.root.to_base64(),
-        );
-        let event = Event::new(Code::Fork, Some(fork.origin().as_str()), &[&name], now, message)
-            .with("smaller", small.size.get())
-            .with("larger", large.size.get())
+        let event = fork_event(fork, now, &format!("shown by {who}{trouble}"))
             .with("source", source)
-            .with("found_in", how)
-            .with("file", name.as_str());
+            .with("found_in", how);
         let event = match file {
             Some(file) => event.with("evidence", file),
             None => event,

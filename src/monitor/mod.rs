@@ -15,6 +15,7 @@ mod board;
 mod catch_up;
 mod compare;
 mod conditions;
+mod convicted;
 pub mod desk;
 pub mod event;
 mod expect;
@@ -329,7 +330,7 @@ impl Monitor {
                 board: board.clone(),
                 bell: self.bell.clone(),
                 peers: self.settings.peers.iter().map(|peer| peer.label.clone()).collect(),
-                evidence: EvidenceDir::new(self.settings.dir.join("evidence")),
+                evidence: self.evidence(),
                 path: self.settings.dir.join("logs").join(format!("{}.json", board.hash.to_hex())),
                 io: self.settings.io.clone(),
                 clock: self.settings.clock.clone(),
@@ -430,6 +431,10 @@ impl Monitor {
 
     fn rules(&self) -> &[Arc<Rules>] {
         &self.settings.logs
+    }
+
+    fn evidence(&self) -> EvidenceDir {
+        EvidenceDir::new(self.settings.dir.join("evidence"))
     }
 
     /// Where its events go.

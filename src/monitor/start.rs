@@ -8,22 +8,33 @@ use crate::merkle::TreeSize;
 use crate::server::Profile;
 
 impl Follower {
-    /// Tells it once. Whoever looks once, again and again, is told of what is not checked, and of nothing else.
+    /// Tells it once, and with it the forks that the evidence shows. Whoever looks once, again and again, is told
+    /// of what is not checked, and of nothing else.
     pub(super) fn tell_start(&mut self, looks_once: bool) -> Result<(), Trouble> {
         if self.is_started {
             return Ok(());
         }
-        let (now, size) = (self.now(), self.state.edge.size());
         // A start at the head skips entries that are not known yet.
         let skips = self.is_new && self.tools.rules.start == Start::Head;
         let compared = self.state.compares;
         let skipped = if skips { 0 } else { self.begin_comparison() };
         let unchecked = self.unchecked(skipped);
-        if looks_once && !self.is_new && unchecked.is_empty() {
-            self.is_started = true;
-            return Ok(());
+        let mut events = Vec::new();
+        if !looks_once || self.is_new || !unchecked.is_empty() {
+            events.push(self.started(unchecked));
         }
-        let origin = &self.tools.rules.origin;
+        events.extend(self.forks_in_evidence());
+        if let Err(error) = self.tools.desk.deliver(&events) {
+            // It begins once more, so that what is skipped is told the next time.
+            self.state.compares = compared;
+            return Err(error.into());
+        }
+        self.is_started = true;
+        Ok(())
+    }
+
+    fn started(&self, unchecked: Vec<String>) -> Event {
+        let (now, size, origin) = (self.now(), self.state.edge.size(), &self.tools.rules.origin);
         let from = match (self.is_new, self.tools.rules.start) {
             (true, Start::Beginning) => "from its beginning".to_owned(),
             (true, Start::Head) => "from its head".to_owned(),
@@ -41,14 +52,7 @@ impl Follower {
             now,
             format!("{origin} is followed {from}{not}"),
         );
-        let event = event.with("size", size.get()).with("not_checked", unchecked);
-        if let Err(error) = self.tools.desk.deliver(&[event]) {
-            // It begins once more, so that what is skipped is told the next time.
-            self.state.compares = compared;
-            return Err(error.into());
-        }
-        self.is_started = true;
-        Ok(())
+        event.with("size", size.get()).with("not_checked", unchecked)
     }
 
     fn unchecked(&self, skipped: usize) -> Vec<String> {

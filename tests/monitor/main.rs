@@ -10,5 +10,6 @@ mod gossip;
 #[cfg(feature = "cli")]
 mod kill_nine;
 mod lies;
+mod lost;
 mod statements;
 mod world;

@@ -216,7 +216,7 @@ fn releases_are_compared_with_the_manifest_in_both_directions() {
     world.once();
     assert_eq!(world.output.alerts().len(), 2, "the fourth was expected");
     let missing = world.output.of("missing-release")[0]["id"].clone();
-    assert_eq!(world.output.of("ended")[0]["id"], missing);
+    assert_eq!(world.output.of("ended")[0]["alert"], missing);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_log_that_stalls_is_told_once_and_when_it_goes_on() {
     assert_eq!(world.output.alerts(), ["log-stalled"]);
     log.append("", &[signed(&scanner(3), 1)]);
     world.once();
-    assert_eq!(world.output.of("ended")[0]["id"], world.output.of("log-stalled")[0]["id"]);
+    assert_eq!(world.output.of("ended")[0]["alert"], world.output.of("log-stalled")[0]["id"]);
     world.pass(3_601);
     world.once();
     let stalls = world.output.of("log-stalled");

@@ -119,7 +119,7 @@ fn a_log_that_is_away_can_t_be_judged_and_goes_on_when_it_is_back() {
     found.sort_unstable();
     assert_eq!(found, ["ended", "head", "release"], "{ran:?}");
     let ended = &of(&told_then, "ended")[0];
-    assert_eq!((&ended["id"], &ended["of"]), (&told[0]["id"], &"log-unreachable".into()));
+    assert_eq!((&ended["alert"], &ended["of"]), (&told[0]["id"], &"log-unreachable".into()));
 }
 
 #[test]

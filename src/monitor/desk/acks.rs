@@ -145,7 +145,7 @@ struct Desk {
 
 impl Desk {
     fn read(dir: &Path, now: Timestamp) -> Result<Self, AckError> {
-        let mut desk = Self { book: Book::read(dir)?, silences: Silences::default() };
+        let mut desk = Self { book: Book::read(dir)?.unwrap_or_default(), silences: Silences::default() };
         // What the monitor has not taken into its book yet counts already.
         for said in Reader::default().read_new(dir).map_err(DeskError::from)?.said {
             desk.silences.hear(&said);
@@ -183,6 +183,8 @@ pub fn acknowledge<S: AsRef<str>>(dir: &Path, ids: &[S], now: Timestamp) -> Resu
     let waiting = waiting(dir, now)?;
     let mut found: Vec<AlertView> = Vec::new();
     for id in ids.iter().map(AsRef::as_ref) {
+        // What was told later, as a reminder, has an id that begins with the alert's.
+        let id = id.split_once('-').map_or(id, |(alert, _)| alert);
         let alert = find(&waiting, id, "alert that waits", |alert| &alert.id)?;
         if !found.contains(alert) {
             found.push(alert.clone());

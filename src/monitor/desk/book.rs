@@ -52,7 +52,7 @@ pub struct Entry {
     pub acknowledged: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<u64>,
-    /// The event as it was told first.
+    /// The event as it was told first, under the alert's own id.
     pub line: String,
 }
 
@@ -127,18 +127,18 @@ pub struct Book {
 }
 
 impl Book {
-    /// Reads the file in `dir`; an empty book where there is no file.
-    pub fn read(dir: &Path) -> Result<Self, DeskError> {
+    /// Reads the file in `dir`; none where there is no file.
+    pub fn read(dir: &Path) -> Result<Option<Self>, DeskError> {
         let path = dir.join(BOOK);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(StoreError::io("read", &path)(e).into()),
         };
-        Self::parse(&bytes).map_err(|detail| DeskError::Damaged {
+        Self::parse(&bytes).map(Some).map_err(|detail| DeskError::Damaged {
             path,
             detail,
-            cost: "what was acknowledged is then forgotten, and open alerts are raised again if they are seen again",
+            cost: "alerts about entries that were looked at before are then not known any more, open or acknowledged; conditions that last, and forks in evidence/, are told again; the alert alerts-lost says how to get the others",
         })
     }
 

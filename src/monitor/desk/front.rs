@@ -72,6 +72,19 @@ impl Front {
         Ok(count)
     }
 
+    /// Tells what is found at the start, when nobody can wait for room: sinks that have none for it get it with
+    /// the reminders.
+    pub fn tell_first(&mut self, mut items: Vec<Item>) -> Result<(), DeskError> {
+        self.print(&items)?;
+        let count = self.put(&items)?;
+        for item in &mut items[count..] {
+            if let Then::Raise(entry) = &mut item.then {
+                entry.told = None;
+            }
+        }
+        self.note(&items)
+    }
+
     /// Puts as many items into the outbox as there is room for, durably, and says how many. With none, nothing
     /// is written.
     fn put(&mut self, items: &[Item]) -> Result<usize, DeskError> {

@@ -10,11 +10,12 @@ use super::rank::Rank;
 use super::silence::Subject;
 use super::state::{Shared, State};
 use super::sums::{Sum, Sums};
-use crate::monitor::event::{Event, EventId, Severity, Span, add_field, cut};
+use crate::monitor::event::{Event, EventId, Severity, Span, add_field, cut, retold};
 use crate::release::{Timestamp, format_time};
 
 /// Something to be told.
 pub struct Item {
+    /// Its id: what the line says, and sinks get with it.
     pub key: String,
     code: String,
     severity: Severity,
@@ -82,12 +83,14 @@ impl Item {
     fn raising(event: &Event, old: Option<Known>, silenced: bool, now: Timestamp) -> Self {
         let reach = if silenced { Reach::Silenced } else { Reach::Sinks };
         let mut item = Self::plain(event, reach);
+        let mut line = item.line.clone();
         item.rank = Rank::of(&item.code);
         // Raised in the same second, it is another time nevertheless.
         let time = old.map_or(now, |old| now.max(old.raised + 1));
         if old.is_some() {
             item.key = format!("{}-again-{time}", event.id);
-            item.line = add_field(&item.line, "again", true);
+            line = add_field(&line, "again", true);
+            item.line = retold(&line, &item.key, &event.id.to_string());
         }
         item.then = Then::Raise(Box::new(Entry {
             number: 0,
@@ -103,7 +106,7 @@ impl Item {
             told: (!silenced).then_some(now),
             acknowledged: None,
             ended: None,
-            line: item.line.clone(),
+            line,
         }));
         item
     }
@@ -186,9 +189,11 @@ pub fn of_end(shared: &Shared, id: &EventId, message: &str) -> Option<Item> {
     let state = shared.lock();
     let entry = state.book.get(&id).filter(|entry| entry.condition && entry.ended.is_none())?;
     let severity = entry.severity;
+    let key = format!("{id}-ended-{}", entry.raised);
     let mut line = String::from("{}");
     let mut add = |name: &str, value: &str| line = add_field(&line, name, value);
-    add("id", &id);
+    add("id", &key);
+    add("alert", &id);
     add("time", &format_time(now));
     add("event", "ended");
     add("of", &entry.code);
@@ -196,7 +201,6 @@ pub fn of_end(shared: &Shared, id: &EventId, message: &str) -> Option<Item> {
     entry.log.iter().for_each(|log| add("log", log));
     add("message", &cut(message));
     add("since", &format_time(entry.raised));
-    let key = format!("{id}-ended-{}", entry.raised);
     // Who was told that it began waits for its end, silence or not; who was not has nothing to hear.
     let reach = if entry.told.is_some() { Reach::Sinks } else { Reach::Silenced };
     let rank = Rank::of(&entry.code);
@@ -211,15 +215,18 @@ pub fn reminders(shared: &Shared) -> Vec<Item> {
         (state.book.pressing(), state.silences.clone())
     };
     let due = book::due(pressing, now, remind_after, |entry| silences.cover_alert(entry, now));
-    let item = |entry: Arc<Entry>| Item {
-        key: format!("{}-reminder-{now}", entry.id),
-        code: entry.code.clone(),
-        severity: entry.severity,
-        line: add_field(&entry.line, "reminder", true),
-        reach: Reach::Sinks,
-        // It was told once: what is new goes first.
-        rank: Rank::Common,
-        then: Then::Reminded(entry.id.clone()),
+    let item = |entry: Arc<Entry>| {
+        let key = format!("{}-reminder-{now}", entry.id);
+        Item {
+            code: entry.code.clone(),
+            severity: entry.severity,
+            line: retold(&add_field(&entry.line, "reminder", true), &key, &entry.id),
+            key,
+            reach: Reach::Sinks,
+            // It was told once: what is new goes first.
+            rank: Rank::Common,
+            then: Then::Reminded(entry.id.clone()),
+        }
     };
     due.into_iter().map(item).collect()
 }

@@ -13,7 +13,7 @@
 //! | --- | --- | --- |
 //! | `outbox.journal` | events that sinks wait for (`outbox.rs` draws it) | a torn end was never taken; other damage keeps the desk from opening |
 //! | `positions.json` | how far each sink has come, by name | may be behind: a sink gets some events again |
-//! | `alerts.json` | alerts that were raised | replaced as a whole; bounded |
+//! | `alerts.json` | alerts that were raised | replaced as a whole; bounded; the first file that is made, so that its loss is noticed |
 //! | `acks.jsonl`, `acks.lock` | what people said to alerts (`acks.rs` draws it) | anybody appends who holds the lock |
 //! | `desk.lock` | one process | |
 
@@ -51,7 +51,7 @@ use book::{Book, Entry};
 use front::Front;
 use items::Item;
 use outbox::{OUTBOX, Outbox};
-use start::{resume, start_threads};
+use start::{book_is_lost, open_book, resume, start_threads};
 use state::{Progress, Queue, Shared, State};
 
 pub use command::Command;
@@ -137,7 +137,7 @@ impl Desk {
             StoreError::Locked { path } => DeskError::InUse { path },
             error => error.into(),
         })?;
-        let book = Book::read(dir)?;
+        let (book, is_lost) = open_book(dir, io.as_ref())?;
         let (records, next, sinks) = resume(dir, &settings)?;
         let mut queue = Queue::new(records, next);
         queue.drop_below(sinks.iter().map(|sink| sink.position).min().unwrap_or(next));
@@ -159,6 +159,9 @@ impl Desk {
         let mut front = Front::new(shared.clone(), out, outbox);
         // What can't be read of it is told; alerts go on without.
         let _ = front.hear();
+        if is_lost {
+            front.tell_first(items::of_events(&shared, &[book_is_lost(dir, shared.now())]))?;
+        }
         let front = Arc::new(Mutex::new(front));
         let threads = Mutex::new(start_threads(&shared, &front));
         Ok(Arc::new(Self { shared, front, threads }))

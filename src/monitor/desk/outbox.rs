@@ -36,7 +36,7 @@ pub struct Record {
     /// Whether a sink wants it is decided by these two: for what ended, those of its beginning.
     pub severity: Severity,
     pub code: String,
-    /// Names the delivery.
+    /// Names the delivery: the id in the line.
     pub key: String,
     /// The event.
     pub line: String,

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// One event on its way to a sink.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery<'a> {
-    /// Names what is told, so that a repeat can be dropped: the event's id; for reminders, and for what ended
-    /// or began again, with the time of that behind it.
+    /// Names what is told, so that a repeat can be dropped: the `id` in the line. For reminders, and for what
+    /// ended or began again, it is the alert's with a word and the time of that behind it.
     pub key: &'a str,
     /// One JSON object, without a newline.
     pub line: &'a str,

@@ -1,16 +1,64 @@
 //! How a desk begins: from its files, and with its threads.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use super::book::{self, BOOK, Book};
 use super::front::Front;
 use super::outbox::{self, OUTBOX, Record, Scan};
-use super::positions::{self, Positions};
+use super::positions::{self, POSITIONS, Positions};
 use super::settings::DeskSettings;
 use super::state::{Progress, Shared};
 use super::worker::Worker;
 use super::{DeskError, clerk};
+use crate::monitor::event::{Code, Event};
+use crate::release::Timestamp;
+use crate::store::{DiskIo, StoreError, replace_file};
+
+/// The book, and whether there was one that is lost: nobody would miss the alerts of a book that is not there.
+pub fn open_book(dir: &Path, io: &dyn DiskIo) -> Result<(Book, bool), DeskError> {
+    if let Some(book) = Book::read(dir)? {
+        return Ok((book, false));
+    }
+    let is_lost = has_worked(dir)?;
+    if !is_lost {
+        // A crash in here leaves no other file of the desk's: the next start begins the same way.
+        replace_file(io, &dir.join(BOOK), &book::encode(&[]))?;
+    }
+    Ok((Book::default(), is_lost))
+}
+
+/// Whether a desk has worked here, by the files that are made after its book; those of the monitor's logs are in
+/// `logs`.
+fn has_worked(dir: &Path) -> Result<bool, StoreError> {
+    for name in [OUTBOX, POSITIONS] {
+        let path = dir.join(name);
+        if path.try_exists().map_err(StoreError::io("read", &path))? {
+            return Ok(true);
+        }
+    }
+    let path = dir.join("logs");
+    let logs = match std::fs::read_dir(&path) {
+        Ok(logs) => logs,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(StoreError::io("read", &path)(e)),
+    };
+    let names: std::io::Result<Vec<_>> = logs.map(|file| file.map(|file| file.path())).collect();
+    let names = names.map_err(StoreError::io("read", &path))?;
+    Ok(names.iter().any(|name| name.extension().is_some_and(|extension| extension == "json")))
+}
+
+/// What is told when the book is lost. Each loss is one of its own, also for who remembers the last one.
+pub fn book_is_lost(dir: &Path, now: Timestamp) -> Event {
+    let path = dir.join(BOOK);
+    let message = format!(
+        "{} is missing: which alerts were open before, and which were acknowledged, is not known any more",
+        path.display()
+    );
+    Event::new(Code::AlertsLost, None, &[&now.to_string()], now, message)
+}
 
 /// What the files say: records, the number of the next one, and how far each sink is.
 pub fn resume(dir: &Path, settings: &DeskSettings) -> Result<(Vec<Record>, u64, Vec<Progress>), DeskError> {

@@ -3,7 +3,7 @@
 //! ```text
 //! POST <url>
 //! content-type: application/json
-//! webhook-id: <key of the delivery>
+//! webhook-id: <the id in the line>
 //! webhook-timestamp: <unix seconds of this try>
 //! webhook-signature: v1,<base64 of HMAC-SHA256(secret, "<id>.<timestamp>.<body>")>
 //!

@@ -17,6 +17,11 @@ fn a_line_has_its_fields_in_order_and_the_data_behind_them() {
     );
     assert_eq!(event().to_line(), expected);
     assert_eq!(add_field(&expected, "reminder", true), expected.replace("7}", "7,\"reminder\":true}"));
+    let later = retold(&expected, "later", &id.to_string());
+    assert_eq!(
+        later,
+        expected.replacen(&id.to_string(), "later", 1).replace("7}", &format!("7,\"alert\":\"{id}\"}}"))
+    );
     let bare = Event::new(Code::Started, None, &[], 0, "on");
     let id = bare.id;
     let expected = format!(

@@ -51,7 +51,7 @@ fn a_condition_that_could_not_be_told_or_noted_has_one_name_and_ends() {
             let (told, ended) = (sink.of_code("log-shrunk"), sink.of_code("ended"));
             let about = format!("{part}, {how:?}: {told:#?}, {ended:#?}");
             assert_eq!((told.len(), ended.len()), (1, 1), "{about}");
-            assert_eq!(told[0]["id"], ended[0]["id"], "{about}");
+            assert_eq!(told[0]["id"], ended[0]["alert"], "{about}");
             let printed = world.output.of("log-shrunk");
             assert!(printed.iter().all(|event| event["id"] == told[0]["id"]), "{about}");
             let open: Vec<_> =

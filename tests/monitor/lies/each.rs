@@ -85,7 +85,7 @@ fn play(Case { lie, of, code, word }: &Case) {
     scene.grow(1);
     let once = scene.world.once();
     assert_eq!((once.open_alerts, once.not_followed), (0, 0), "{about}");
-    assert_eq!(the_only(&scene.world, "ended")["id"], event["id"], "{about}");
+    assert_eq!(the_only(&scene.world, "ended")["alert"], event["id"], "{about}");
     scene.assert_told(BEFORE + MORE + 1);
     scene.assert_honest_followed();
 }

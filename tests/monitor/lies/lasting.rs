@@ -178,6 +178,6 @@ fn a_head_that_the_log_does_not_show_is_told_of_after_a_while_and_until_it_does(
     assert_eq!((event["size"].as_u64(), event["source"].as_str()), (Some(400), Some("peer a")));
     log.append("", &numbered(400)[300..]);
     world.once();
-    assert_eq!(the_only(&world, "ended")["id"], event["id"]);
+    assert_eq!(the_only(&world, "ended")["alert"], event["id"]);
     assert_eq!(heads(&world, ORIGIN), [300, 400]);
 }

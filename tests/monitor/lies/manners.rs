@@ -24,7 +24,7 @@ fn a_pause_is_kept_within_a_round_and_across_rounds() {
     for pair in asked[..7].windows(2) {
         assert!(pair[1].at - pair[0].at >= Duration::from_secs(1), "{asked:?}");
     }
-    assert_eq!(the_only(&world, "ended")["id"], event["id"]);
+    assert_eq!(the_only(&world, "ended")["alert"], event["id"]);
 }
 
 #[test]

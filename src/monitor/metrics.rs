@@ -7,6 +7,8 @@ use axum::extract::State;
 
 use super::Monitor;
 use super::board::{Progress, Source, Verdict};
+use super::desk::Figures;
+use super::event::{Code, Severity};
 use crate::server::exposition::Exposition;
 
 pub async fn metrics(State(monitor): State<Arc<Monitor>>) -> Exposition {
@@ -19,7 +21,9 @@ pub async fn metrics(State(monitor): State<Arc<Monitor>>) -> Exposition {
     let mut out = Exposition::default();
     logs(&mut out, &known, now);
     peers(&mut out, &known);
-    sinks(&mut out, &monitor, now);
+    let figures = monitor.desk().figures();
+    alerts(&mut out, &monitor, &figures);
+    sinks(&mut out, &figures, now);
     monitor.outcomes().show(out.counter(
         "treehead_monitor_gossip_total",
         "Heads that were pushed to /gossip, by how that was answered.",
@@ -100,10 +104,37 @@ fn peers(out: &mut Exposition, known: &[(&str, Progress, BTreeMap<String, Source
     }
 }
 
-fn sinks(out: &mut Exposition, monitor: &Monitor, now: u64) {
-    let figures = monitor.desk().figures();
-    out.gauge("treehead_monitor_open_alerts", "Alerts that hold and nobody acknowledged.")
-        .is(figures.open_alerts);
+/// Each code of each log that is followed has its row: a rule about one that is not there never fires, and
+/// nobody would notice.
+fn alerts(out: &mut Exposition, monitor: &Monitor, figures: &Figures) {
+    let mut rows: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for code in Code::all().filter(|code| code.severity() == Severity::Alert) {
+        let origins = monitor.boards().iter().map(|board| board.origin.as_str());
+        let origins: Vec<&str> = if code == Code::AlertsLost { vec![""] } else { origins.collect() };
+        rows.extend(origins.into_iter().map(|origin| ((origin, code.as_str()), 0)));
+    }
+    for ((origin, code), count) in &figures.open_by_log {
+        *rows.entry((origin.as_deref().unwrap_or_default(), code)).or_default() += count;
+    }
+    let mut open = out.gauge(
+        "treehead_monitor_open_alerts",
+        "Alerts that hold and nobody acknowledged, by log and code; without an origin where they are about none.",
+    );
+    for ((origin, code), count) in rows {
+        open.with(&[("origin", origin), ("code", code)], count);
+    }
+    let mut evidence = out.gauge(
+        "treehead_monitor_evidence_files",
+        "Files in the directory evidence, by the log that they are about.",
+    );
+    for board in monitor.boards() {
+        if let Ok(count) = monitor.evidence().count_of(&board.origin) {
+            evidence.with(&[("origin", board.origin.as_str())], count);
+        }
+    }
+}
+
+fn sinks(out: &mut Exposition, figures: &Figures, now: u64) {
     out.gauge("treehead_monitor_outbox_bytes", "Bytes of events that wait to be delivered.")
         .is(figures.outbox_bytes);
     let mut undelivered = out.gauge("treehead_monitor_sink_undelivered", "Events that wait for a sink.");

@@ -228,6 +228,10 @@ impl Shared {
         };
         // A silence may read the package of each: that is nothing to do under the lock.
         let silenced = pressing.iter().filter(|entry| silences.cover_alert(entry, now)).count();
+        let mut open_by_log = BTreeMap::new();
+        for entry in &pressing {
+            *open_by_log.entry((entry.log.clone(), entry.code.clone())).or_default() += 1;
+        }
         let state = self.lock();
         let sink = |(settings, progress): (&SinkSettings, &Progress)| {
             let mut waiting = state
@@ -247,6 +251,7 @@ impl Shared {
         Figures {
             sinks: self.settings.sinks.iter().zip(&state.sinks).map(sink).collect(),
             open_alerts: pressing.len(),
+            open_by_log,
             silenced,
             outbox_bytes: state.queue.bytes(),
             faults: state.faults.values().cloned().collect(),

@@ -1,5 +1,7 @@
 //! What others see of a desk.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// An alert in the book.
@@ -35,6 +37,8 @@ pub struct Figures {
     pub sinks: Vec<SinkFigures>,
     /// Open alerts that nobody acknowledged.
     pub open_alerts: usize,
+    /// The same by log and code; no log where an alert is about none.
+    pub open_by_log: BTreeMap<(Option<String>, String), usize>,
     /// Those among them that a silence covers now.
     pub silenced: usize,
     /// Bytes of events that wait for a sink.

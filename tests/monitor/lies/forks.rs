@@ -189,7 +189,25 @@ fn what_a_fork_is_counted_as_is_one_fork() {
     world.output.wait_for("fork");
     let before = log.asked().len();
     crate::common::log::eventually("more rounds", || log.asked().len() > before + 10);
-    let figures = crate::common::http::get(running.address, "/metrics");
-    let line = format!("treehead_monitor_forks_total{{origin=\"{ORIGIN}\"}} 1\n");
-    assert!(figures.text().contains(&line), "{}", figures.text());
+    let shows = |figures: &str, name: &str, labels: &str, value: u32| {
+        let line = format!("treehead_monitor_{name}{{origin=\"{ORIGIN}\"{labels}}} {value}\n");
+        assert!(figures.contains(&line), "{line}{figures}");
+    };
+    let before = crate::common::http::get(running.address, "/metrics").text().to_owned();
+    shows(&before, "forks_total", "", 1);
+    shows(&before, "evidence_files", "", 1);
+    shows(&before, "open_alerts", ",code=\"fork\"", 1);
+    // Each alert that there may be has its row, so that a rule about it fires.
+    shows(&before, "open_alerts", ",code=\"log-shrunk\"", 0);
+    assert!(
+        before.contains("treehead_monitor_open_alerts{origin=\"\",code=\"alerts-lost\"} 0\n"),
+        "{before}"
+    );
+    assert!(!before.contains("code=\"head\""), "{before}");
+    drop(running);
+    // The counter begins anew with the process, the files and the alert are there.
+    let running = world.run();
+    let figures = crate::common::http::get(running.address, "/metrics").text().to_owned();
+    shows(&figures, "evidence_files", "", 1);
+    shows(&figures, "open_alerts", ",code=\"fork\"", 1);
 }

@@ -9,8 +9,11 @@ use serde_json::json;
 use crate::cli::args::{parse_duration, parse_pattern};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::output;
+use crate::format::quote;
 use crate::monitor::desk::acks::{self, Listing, NamedSilence};
 use crate::monitor::desk::{AlertView, Silence};
+use crate::monitor::origin_hash;
+use crate::note::KeyName;
 use crate::release::{PurlPattern, format_time};
 
 #[derive(Debug, ClapArgs)]
@@ -33,12 +36,19 @@ pub struct AckArgs {
     /// The same for events of these packages
     #[arg(long, value_name = "PATTERN", requires = "for_seconds", value_parser = parse_pattern)]
     pub package: Option<PurlPattern>,
-    /// How long: 90s, 15m, 24h or 7d
+    /// How long: 90s, 15m, 24h or 7d; a year at most
     #[arg(long = "for", id = "for_seconds", value_name = "TIME", value_parser = parse_duration)]
     pub for_seconds: Option<u64>,
     /// End a silence before its time, by the name that --list shows
     #[arg(long, value_name = "NAME", conflicts_with_all = ["silence", "log", "package", "list"])]
     pub unsilence: Option<String>,
+    /// Have this webhook or command give up the event that it does not take; it gets the next ones
+    #[arg(
+        long,
+        value_name = "SINK",
+        conflicts_with_all = ["ids", "all", "silence", "log", "package", "unsilence", "list"]
+    )]
+    pub skip: Option<String>,
     /// Show what is open and what is silenced; so it does without any option
     #[arg(long, conflicts_with_all = ["silence", "log", "package"])]
     pub list: bool,
@@ -62,13 +72,20 @@ fn run_at(dir: &Path, args: &AckArgs, json: bool, now: u64) -> CliResult {
         acknowledged(json, &acks::acknowledge_all(dir, now)?)
     } else if !args.ids.is_empty() {
         acknowledged(json, &acks::acknowledge(dir, &args.ids, now)?)
+    } else if let Some(sink) = &args.skip {
+        let skipped = acks::skip(dir, sink, now)?;
+        let line = format!("given up for {sink}: {}\n", skipped.line);
+        output::result(json, &json!({ "ok": true, "skipped": skipped }), &line)
     } else if let Some(name) = &args.unsilence {
         let ended = acks::unsilence(dir, name, now)?;
         let line = format!("no longer silenced: {}\n", in_words(&ended.silence));
         output::result(json, &json!({ "ok": true, "unsilenced": ended }), &line)
     } else if let Some(seconds) = args.for_seconds {
-        let until = now.checked_add(seconds).filter(|_| seconds > 0);
-        let until = until.ok_or_else(|| Failure::Usage("expected a time to come with --for".to_owned()))?;
+        if seconds == 0 {
+            return Err(Failure::Usage("expected a time to come with --for".to_owned()));
+        }
+        check_followed(dir, args.log.as_deref())?;
+        let until = now.saturating_add(seconds);
         let package = args.package.as_ref().map(|pattern| pattern.as_str().to_owned());
         let silence = Silence { code: args.silence.clone(), log: args.log.clone(), package, until };
         let named = acks::silence(dir, &silence, now)?;
@@ -78,6 +95,21 @@ fn run_at(dir: &Path, args: &AckArgs, json: bool, now: u64) -> CliResult {
         let object = json!({ "ok": true, "alerts": listing.alerts, "silences": listing.silences });
         output::result(json, &object, &lines(&listing))
     }
+}
+
+/// A log of which the monitor knows nothing is a slip of the pen, and the silence would cover nothing.
+fn check_followed(dir: &Path, log: Option<&str>) -> Result<(), Failure> {
+    let Some(log) = log else { return Ok(()) };
+    let known = KeyName::new(log).is_ok_and(|origin| {
+        dir.join("logs").join(format!("{}.json", origin_hash(&origin).to_hex())).exists()
+    });
+    if known {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "the monitor has not begun to follow a log {}: expected the origin of one, as `log` in its events says it",
+        quote(log)
+    )))
 }
 
 fn acknowledged(json: bool, alerts: &[AlertView]) -> CliResult {
@@ -162,6 +194,10 @@ mod tests {
         let run = |words: &[&str]| run_at(dir.path(), &parse(words).unwrap(), true, now);
         run(&[&event("2").id.to_string()[..10]]).unwrap();
         assert_eq!(shown(), format!("{}\n{}\n", line("1"), line("3")));
+        // As the monitor leaves it once it follows the log.
+        let origin = KeyName::new("log.example/a").unwrap();
+        std::fs::create_dir(dir.path().join("logs")).unwrap();
+        std::fs::write(dir.path().join(format!("logs/{}.json", origin_hash(&origin).to_hex())), "").unwrap();
         run(&["--silence", "fork", "--log", "log.example/a", "--for", "1h"]).unwrap();
         let name = acks::list(dir.path(), now).unwrap().silences[0].name.clone();
         let silence = format!("{name}  silenced until 2026-01-31T13:01:40Z: code fork, log log.example/a\n");
@@ -176,7 +212,17 @@ mod tests {
         {
             assert!(matches!(run(bad), Err(Failure::Usage(_))), "{bad:?}");
         }
-        assert!(matches!(run(&["--silence", "fork", "--for", "0s"]), Err(Failure::Usage(_))));
+        for bad in [
+            &["--silence", "fork", "--for", "0s"][..],
+            &["--silence", "fork", "--for", "367d"],
+            &["--silence", "fork", "--for", "9999999d"],
+            &["--log", "log.example/b", "--for", "1h"],
+            &["--log", "no origin", "--for", "1h"],
+            &["--skip", "pager"],
+        ] {
+            assert!(matches!(run(bad), Err(Failure::Usage(_))), "{bad:?}");
+        }
+        run(&["--silence", "fork", "--for", "366d"]).unwrap();
         assert!(matches!(run(&["--for", "1h"]), Err(Failure::Usage(_))), "everything");
     }
 
@@ -184,6 +230,8 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         for bad in [
             &["abcdef", "--all"][..],
+            &["--skip", "pager", "--all"],
+            &["--skip", "pager", "abcdef"],
             &["--all", "--list"],
             &["--silence", "fork"],
             &["--log", "log.example"],

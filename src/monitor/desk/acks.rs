@@ -4,6 +4,7 @@
 //! {"said":"acknowledge","id":"<32 hex>","raised":<unix seconds>,"time":<unix seconds>}
 //! {"said":"silence","name":"<8 hex>","code":"...","log":"...","package":"...","until":<unix seconds>,...}
 //! {"said":"unsilence","name":"<8 hex>","time":<unix seconds>}
+//! {"said":"skip","sink":"<name>","number":<of a record in the outbox>,"id":"...","time":<unix seconds>}
 //! ```
 //!
 //! Whoever writes holds `acks.lock`. The desk reads what is new, takes it into its book, and writes the file
@@ -17,6 +18,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::book::{self, Book, Entry};
+use super::outbox::{self, OUTBOX};
+use super::positions;
 use super::silence::{Silence, Subject};
 use super::{AlertView, DeskError};
 use crate::format::{FormatError, quote};
@@ -29,6 +32,8 @@ pub(super) use file::{Reader, Said};
 pub const MIN_PREFIX: usize = 6;
 /// Most silences at a time: each event is compared with all of them.
 pub const MAX_SILENCES: usize = 1_000;
+/// Seconds: one that nobody remembers must end some time.
+pub const LONGEST_SILENCE: u64 = 366 * 86_400;
 
 /// Why nothing was acknowledged or silenced.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +64,17 @@ pub enum AckError {
         /// How many there are.
         count: usize,
     },
+    /// There is no such sink, or nobody knows how far it is.
+    #[error("no sink has the name {name}: expected one of {known}")]
+    NoSink {
+        /// What was asked for.
+        name: String,
+        /// Names of those that there are.
+        known: String,
+    },
+    /// It has everything.
+    #[error("nothing waits for {0}: it has all events")]
+    NothingWaits(String),
     /// There are very many already.
     #[error("there are {MAX_SILENCES} silences: end one first, with --unsilence")]
     TooManySilences,
@@ -72,6 +88,20 @@ pub enum AckError {
         /// Its length.
         bytes: u64,
     },
+}
+
+/// An event that a sink gives up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// The sink.
+    pub sink: String,
+    /// The event's id.
+    pub id: String,
+    /// Its code; for what ended, that of its beginning.
+    pub code: String,
+    /// The event.
+    #[serde(skip)]
+    pub line: String,
 }
 
 /// A silence and its name.
@@ -106,7 +136,7 @@ impl Silences {
                 self.0.push(NamedSilence { name: name.clone(), silence: silence.clone() });
             }
             Said::Unsilence { name, .. } => self.0.retain(|known| known.name != *name),
-            Said::Silence { .. } | Said::Acknowledge { .. } => {}
+            Said::Silence { .. } | Said::Acknowledge { .. } | Said::Skip { .. } => {}
         }
     }
 
@@ -212,6 +242,12 @@ pub fn acknowledge_all(dir: &Path, now: Timestamp) -> Result<Vec<AlertView>, Ack
 /// [`AckError`].
 pub fn silence(dir: &Path, silence: &Silence, now: Timestamp) -> Result<NamedSilence, AckError> {
     silence.check()?;
+    if silence.until > now.saturating_add(LONGEST_SILENCE) {
+        let days = silence.until.saturating_sub(now) / 86_400;
+        return Err(
+            FormatError::malformed("a silence", "an end within 366 days", format!("{days} days")).into()
+        );
+    }
     let lock = file::lock(dir).map_err(DeskError::from)?;
     let name = name_of(silence);
     let known = Desk::read(dir, now)?.silences.0;
@@ -233,6 +269,28 @@ pub fn unsilence(dir: &Path, name: &str, now: Timestamp) -> Result<NamedSilence,
     let known = find(&silences, name, "silence", |known| &known.name)?.clone();
     file::say(dir, &lock, &[Said::Unsilence { name: known.name.clone(), time: now }])?;
     Ok(known)
+}
+
+/// Has a sink give up the event that it waits for, which it then never gets; the next ones come. Durable when it
+/// returns; a monitor that runs takes it up within a second. Where the sink has taken it by then, nothing is given
+/// up.
+///
+/// # Errors
+/// [`AckError`].
+pub fn skip(dir: &Path, sink: &str, now: Timestamp) -> Result<Skipped, AckError> {
+    let lock = file::lock(dir).map_err(DeskError::from)?;
+    let known = positions::read(dir)?.unwrap_or_default();
+    let Some(position) = known.get(sink) else {
+        let known: Vec<&str> = known.keys().map(String::as_str).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(AckError::NoSink { name: quote(sink), known });
+    };
+    let records = outbox::read(&dir.join(OUTBOX))?.map(|scan| scan.records).unwrap_or_default();
+    let record = records.into_iter().find(|record| record.number == *position);
+    let record = record.ok_or_else(|| AckError::NothingWaits(sink.to_owned()))?;
+    let (number, id) = (record.number, record.key.clone());
+    file::say(dir, &lock, &[Said::Skip { sink: sink.to_owned(), number, id, time: now }])?;
+    Ok(Skipped { sink: sink.to_owned(), id: record.key, code: record.code, line: record.line })
 }
 
 /// Alerts that nobody acknowledged.

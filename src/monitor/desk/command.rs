@@ -82,6 +82,7 @@ impl Sink for Command {
             head
         });
         let ended = wait(&mut child, self.timeout, delivery);
+        let refused = matches!(ended, Ok(End::Itself(_)));
         let why = match ended {
             Ok(End::Itself(status)) if status.success() => return Ok(()),
             Ok(End::Itself(status)) => in_words(status),
@@ -101,7 +102,7 @@ impl Sink for Command {
         let said = String::from_utf8_lossy(&said);
         let first = printable(said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default());
         let first = if first.is_empty() { first } else { format!(": {}", quote(&first)) };
-        Err(NotDelivered::because(format!("{name}: {why}{first}")))
+        Err(NotDelivered { refused, ..NotDelivered::because(format!("{name}: {why}{first}")) })
     }
 }
 

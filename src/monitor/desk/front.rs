@@ -196,9 +196,14 @@ impl Front {
                 self.book_moved |= state.book.acknowledge(id, *raised, *time);
             }
         }
+        let mut skips = news.said.iter().filter_map(|said| match said {
+            Said::Skip { sink, number, id, .. } => Some((sink.as_str(), *number, id.as_str())),
+            _ => None,
+        });
         state.silences.expire(now);
         let silences = state.silences.said(now);
         drop(state);
+        skips.try_for_each(|(sink, number, id)| self.skip(sink, number, id))?;
         self.save_book()?;
         if self.acks.is_long() {
             let renewed = self.acks.renew(self.shared.io.as_ref(), &self.shared.dir, &silences);
@@ -206,6 +211,18 @@ impl Front {
             renewed?;
         }
         Ok(())
+    }
+
+    /// Has a sink give up what it waits for, and says so. Where it took that by now, or was told before, nothing.
+    fn skip(&mut self, sink: &str, number: u64, id: &str) -> Result<(), DeskError> {
+        let Some(record) = self.shared.give_up(sink, number, id) else { return Ok(()) };
+        // A crash in here has the sink give it up again, after the next start.
+        let items = items::of_events(&self.shared, &[items::skipped(sink, &record, self.shared.now())]);
+        self.print(&items)?;
+        // Sinks that want to know get it, if there is room for it.
+        self.put(&items)?;
+        // Until then the file of what was said is not made short.
+        Ok(self.shared.save_positions()?)
     }
 
     /// Tells again what is due, as far as there is room.

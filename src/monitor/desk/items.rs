@@ -10,7 +10,7 @@ use super::rank::Rank;
 use super::silence::Subject;
 use super::state::{Shared, State};
 use super::sums::{Sum, Sums};
-use crate::monitor::event::{Event, EventId, Severity, Span, add_field, cut, retold};
+use crate::monitor::event::{Code, Event, EventId, Severity, Span, add_field, cut, retold};
 use crate::release::{Timestamp, format_time};
 
 /// Something to be told.
@@ -181,6 +181,16 @@ fn of_sum(shared: &Shared, sum: &Sum<'_>, now: Timestamp) -> Option<Item> {
         entry.purl = text_of(sum.first, "purl").map(ToOwned::to_owned);
     }
     Some(item)
+}
+
+/// That a sink gave up this record: the same event, however often that is read.
+pub fn skipped(sink: &str, record: &Record, now: Timestamp) -> Event {
+    let Record { number, code, key, .. } = record;
+    let message = format!("{sink} was told to give up an event of code {code} that it did not take: {key}");
+    Event::new(Code::EventSkipped, None, &[sink, &number.to_string()], now, message)
+        .with("sink", sink)
+        .with("skipped", key.as_str())
+        .with("code", code.as_str())
 }
 
 /// What is to be told of the end of a condition; none where it is not open.

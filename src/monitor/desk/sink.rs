@@ -24,12 +24,14 @@ pub struct NotDelivered {
     pub why: String,
     /// How long the receiver asked to wait.
     pub retry_after: Option<Duration>,
+    /// Whether it is there and did not take this event: it may never, and take others.
+    pub refused: bool,
 }
 
 impl NotDelivered {
     /// A failure after which the desk says when to try again.
     pub fn because(why: impl Into<String>) -> Self {
-        Self { why: why.into(), retry_after: None }
+        Self { why: why.into(), retry_after: None, refused: false }
     }
 }
 

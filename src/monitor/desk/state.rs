@@ -61,6 +61,8 @@ pub struct Progress {
     pub delivered: u64,
     pub failures: u64,
     pub fault: Option<String>,
+    /// Unix seconds since when the event at its position fails.
+    pub failing_since: Option<u64>,
     /// When what failed is tried again.
     pub next_try: Option<Instant>,
 }
@@ -162,20 +164,48 @@ impl Shared {
 
     /// A sink is done with everything below `position`.
     pub fn advance(&self, state: &mut State, place: usize, position: u64) {
-        state.sinks[place].position = position;
+        let sink = &mut state.sinks[place];
+        // What it was told to give up meanwhile is behind it.
+        sink.position = sink.position.max(position);
+        (sink.failing_since, sink.next_try) = (None, None);
         state.moved = true;
         let done = state.sinks.iter().map(|sink| sink.position).min();
         state.queue.drop_below(done.expect("there is this one"));
         self.wake.notify_all();
     }
 
+    /// A sink gives up the record of this number and key, if it waits for it: the record.
+    pub fn give_up(&self, sink: &str, number: u64, key: &str) -> Option<Arc<Record>> {
+        let place = self.settings.sinks.iter().position(|settings| settings.name == sink)?;
+        let mut state = self.lock();
+        let record =
+            state.queue.at(number).filter(|record| record.number == number && record.key == key).cloned()?;
+        if state.sinks[place].position != number
+            || !self.sink(place).filter.passes(&record.code, record.severity)
+        {
+            return None;
+        }
+        state.sinks[place].fault = None;
+        self.advance(&mut state, place, number + 1);
+        Some(record)
+    }
+
+    /// Rests for so long, or until this record is given up; false where the desk is being closed.
+    pub fn rest_at(&self, place: usize, number: u64, pause: Duration) -> bool {
+        self.rest_while(pause, |state| state.sinks[place].position <= number)
+    }
+
     /// Rests for so long; false where the desk is being closed.
     pub fn rest(&self, pause: Duration) -> bool {
+        self.rest_while(pause, |_| true)
+    }
+
+    fn rest_while(&self, pause: Duration, holds: impl Fn(&State) -> bool) -> bool {
         let until = Instant::now() + pause;
         let mut state = self.lock();
         while !state.stopped {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || !holds(&state) {
                 return true;
             }
             state = self.wake.wait_timeout(state, left).expect("no panic while it is held").0;

@@ -2,6 +2,7 @@
 
 mod closing;
 mod floods;
+mod skips;
 
 use std::collections::VecDeque;
 use std::io;
@@ -245,7 +246,11 @@ fn a_failed_delivery_is_tried_again_before_the_next_one() {
 #[test]
 fn a_sink_that_asks_to_wait_is_left_alone_until_then() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let later = NotDelivered { why: "later".to_owned(), retry_after: Some(Duration::from_secs(3_600)) };
+    let later = NotDelivered {
+        why: "later".to_owned(),
+        retry_after: Some(Duration::from_secs(3_600)),
+        refused: false,
+    };
     toy.state.lock().unwrap().answers.push_back(later);
     let desk = world.open(&[("pager", &toy)]);
     desk.deliver(&forks(0..1)).unwrap();

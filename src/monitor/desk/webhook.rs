@@ -137,6 +137,8 @@ impl Sink for Webhook {
         Err(NotDelivered {
             why: format!("expected 2xx, saw {}: {said}{hint}", status.as_u16()),
             retry_after: seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER)),
+            // The others are about the receiver, and the next event would fare no better.
+            refused: matches!(status.as_u16(), 400 | 405..=407 | 409 | 411..=428 | 430..=499 | 500 | 501),
         })
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::outbox::Record;
 use super::sink::{Delivery, NotDelivered};
 use super::state::Shared;
+use crate::release::format_time;
 
 pub struct Worker {
     shared: Arc<Shared>,
@@ -28,19 +29,20 @@ impl Worker {
 
     pub fn run(self) {
         let settings = &self.shared.settings;
-        let mut failures = 0;
+        let (mut failures, mut tried) = (0, None);
         while let Some(record) = self.shared.next_for(self.place) {
+            // Delivered or given up: the next one begins anew.
+            if tried.replace(record.number) != Some(record.number) {
+                failures = 0;
+            }
             match self.send(&record) {
-                Ok(()) => {
-                    failures = 0;
-                    self.delivered(&record);
-                }
+                Ok(()) => self.delivered(&record),
                 Err(trouble) => {
                     failures += 1;
                     let pause = pause_after(failures, settings.first_pause, settings.longest_pause);
                     let pause = pause.max(trouble.retry_after.unwrap_or_default());
                     self.tell(&record, &trouble, pause);
-                    if !self.shared.rest(pause) {
+                    if !self.shared.rest_at(self.place, record.number, pause) {
                         return;
                     }
                 }
@@ -60,7 +62,6 @@ impl Worker {
         let mut state = self.shared.lock();
         let progress = &mut state.sinks[self.place];
         progress.delivered += 1;
-        progress.next_try = None;
         if progress.fault.take().is_some() {
             tracing::info!(sink = self.shared.sink(self.place).name, "a sink takes events again");
         }
@@ -69,15 +70,27 @@ impl Worker {
     }
 
     fn tell(&self, record: &Record, trouble: &NotDelivered, pause: Duration) {
+        let now = self.shared.now();
         let mut state = self.shared.lock();
         let progress = &mut state.sinks[self.place];
         progress.failures += 1;
+        if progress.position > record.number {
+            // It was given up meanwhile.
+            return;
+        }
         progress.next_try = Instant::now().checked_add(pause);
+        let (sink, since) = (&self.shared.sink(self.place).name, *progress.failing_since.get_or_insert(now));
+        let mut why = trouble.why.clone();
+        if trouble.refused {
+            why += &format!(
+                "; this event fails since {}; if others do not, `treehead monitor ack --skip {sink}` gives it up",
+                format_time(since)
+            );
+        }
         // The same failure, tried again and again, is one line in the log.
-        if progress.fault.as_ref() != Some(&trouble.why) {
-            let (sink, why) = (&self.shared.sink(self.place).name, &trouble.why);
+        if progress.fault.as_ref() != Some(&why) {
             tracing::warn!(sink, event = record.key, why, "an event was not delivered, and is tried again");
-            progress.fault = Some(trouble.why.clone());
+            progress.fault = Some(why);
         }
         // Who waits for the sinks may not want to wait that long.
         self.shared.wake.notify_all();

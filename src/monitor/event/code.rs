@@ -20,6 +20,7 @@ pub enum Code {
     Fork, LogShrunk, UnexpectedRelease, MissingRelease, SequenceGap, SequenceRepeated, SequenceRegressed,
     LimitedAudience, KeyOutsideValidity, UntrustedStatement, UnreadableEntry, Withdrawn, FalseWithdrawal,
     LogStalled, NoQuorum, WitnessMissing, LogMisbehaves, LogUnreachable, PeerMisbehaves, HeadAhead, AlertsLost,
+    EventSkipped,
 }
 
 struct Row {
@@ -44,7 +45,7 @@ const fn condition(code: Code, name: &'static str, advice: &'static str) -> Row 
 
 /// In the order of the enum. To add a code, add it to both.
 #[rustfmt::skip]
-const TABLE: [Row; 28] = [
+const TABLE: [Row; 29] = [
     // The monitor began to follow a log.
     info(Code::Started, "started"),
     // A log grew to a head that checks.
@@ -97,6 +98,8 @@ const TABLE: [Row; 28] = [
         "Somebody holds a head that the log signed and does not show you: it may show you less than others. Compare with other monitors."),
     fact(Code::AlertsLost, "alerts-lost",
         "Stop the monitor and put a copy of alerts.json back. Without one, look through what it told before, or have a monitor with a fresh state directory look at everything again. Forks in evidence/ are told again by themselves."),
+    // Somebody had a sink give up an event.
+    info(Code::EventSkipped, "event-skipped"),
 ];
 
 impl Code {

@@ -41,6 +41,14 @@ pub enum Said {
         name: String,
         time: Timestamp,
     },
+    /// A sink is to give up the event of this number in the outbox, if it has this id: an outbox that was lost
+    /// has the number again.
+    Skip {
+        sink: String,
+        number: u64,
+        id: String,
+        time: Timestamp,
+    },
 }
 
 /// The right to write; it ends when it is dropped, or with the process.

@@ -27,13 +27,11 @@ const NAMED_REFUSALS: usize = 10;
 pub fn run(args: &Publish, json: bool) -> CliResult {
     let key = files::read_secret(&args.key)?;
     let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(&args.key, &e))?;
-    match &args.from {
-        Some(from) => publish_many(from, &LogClient::new(&args.log)?, &signer, json),
-        None => {
-            let client = LogClient::builder().on_pause(output::pause).build(&args.log)?;
-            publish_one(args, &client, &signer, json)
-        }
+    if let Some(from) = &args.from {
+        return publish_many(from, &LogClient::new(&args.log)?, &signer, json);
     }
+    let client = LogClient::builder().on_pause(output::pause).build(&args.log)?;
+    publish_one(args, &client, &signer, json)
 }
 
 /// Signs a statement into an entry.

@@ -11,6 +11,7 @@
 //! anew when it has grown: only silences are of use for longer.
 
 mod file;
+mod skip;
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,6 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::book::{self, Book, Entry};
-use super::outbox::{self, OUTBOX};
-use super::positions;
 use super::silence::{Silence, Subject};
 use super::{AlertView, DeskError};
 use crate::format::{FormatError, quote};
@@ -27,6 +26,7 @@ use crate::release::Timestamp;
 
 pub use file::ACKS;
 pub(super) use file::{Reader, Said};
+pub use skip::{Skipped, skip};
 
 /// Least digits of an id that stand for all of it.
 pub const MIN_PREFIX: usize = 6;
@@ -88,20 +88,6 @@ pub enum AckError {
         /// Its length.
         bytes: u64,
     },
-}
-
-/// An event that a sink gives up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Skipped {
-    /// The sink.
-    pub sink: String,
-    /// The event's id.
-    pub id: String,
-    /// Its code; for what ended, that of its beginning.
-    pub code: String,
-    /// The event.
-    #[serde(skip)]
-    pub line: String,
 }
 
 /// A silence and its name.
@@ -269,28 +255,6 @@ pub fn unsilence(dir: &Path, name: &str, now: Timestamp) -> Result<NamedSilence,
     let known = find(&silences, name, "silence", |known| &known.name)?.clone();
     file::say(dir, &lock, &[Said::Unsilence { name: known.name.clone(), time: now }])?;
     Ok(known)
-}
-
-/// Has a sink give up the event that it waits for, which it then never gets; the next ones come. Durable when it
-/// returns; a monitor that runs takes it up within a second. Where the sink has taken it by then, nothing is given
-/// up.
-///
-/// # Errors
-/// [`AckError`].
-pub fn skip(dir: &Path, sink: &str, now: Timestamp) -> Result<Skipped, AckError> {
-    let lock = file::lock(dir).map_err(DeskError::from)?;
-    let known = positions::read(dir)?.unwrap_or_default();
-    let Some(position) = known.get(sink) else {
-        let known: Vec<&str> = known.keys().map(String::as_str).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        return Err(AckError::NoSink { name: quote(sink), known });
-    };
-    let records = outbox::read(&dir.join(OUTBOX))?.map(|scan| scan.records).unwrap_or_default();
-    let record = records.into_iter().find(|record| record.number == *position);
-    let record = record.ok_or_else(|| AckError::NothingWaits(sink.to_owned()))?;
-    let (number, id) = (record.number, record.key.clone());
-    file::say(dir, &lock, &[Said::Skip { sink: sink.to_owned(), number, id, time: now }])?;
-    Ok(Skipped { sink: sink.to_owned(), id: record.key, code: record.code, line: record.line })
 }
 
 /// Alerts that nobody acknowledged.

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::expect::{Comparison, ReleaseKey};
 use super::sequences::{Last, Sequences, Track};
-use crate::format::{FormatError, cap, utf8};
+use crate::checksum;
+use crate::format::{FormatError, cap};
 use crate::merkle::{Hash, RightEdge, TreeSize};
 use crate::note::{KeyName, Note};
 use crate::store::{DiskIo, StoreError, replace_file};
@@ -175,13 +176,8 @@ impl LogState {
 
     fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_STATE_BYTES)?;
-        let text = utf8(Self::WHAT, bytes)?;
+        let json = checksum::check(Self::WHAT, bytes)?;
         let wrong = |expected: &str, seen: String| FormatError::malformed(Self::WHAT, expected, seen);
-        let (sum, json) = text.split_once('\n').unwrap_or((text, ""));
-        let seen = Hash::digest(json.as_bytes()).to_hex();
-        if sum != seen {
-            return Err(wrong("the SHA-256 of the rest in the first line", "another".to_owned()));
-        }
         let file: FileText =
             serde_json::from_str(json).map_err(|e| wrong("the JSON this program wrote", e.to_string()))?;
         if file.version != VERSION {
@@ -259,8 +255,7 @@ impl LogState {
             looked: self.looked,
             sequences: sequences.into_iter().map(row).collect(),
         };
-        let json = serde_json::to_string(&file).expect("strings and numbers always serialize");
-        format!("{}\n{json}", Hash::digest(json.as_bytes()).to_hex()).into_bytes()
+        checksum::add(&serde_json::to_string(&file).expect("strings and numbers always serialize"))
     }
 }
 

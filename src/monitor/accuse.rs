@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 
 use super::Monitor;
 use super::forwarded::sender;
-use super::http::log_named;
+use super::http::log_of;
 use super::problem::{GOSSIP_QUEUED, GossipError};
 use crate::evidence::{ForkEvidence, MAX_FORK_BYTES};
 use crate::server::admission::announced;
@@ -42,7 +42,7 @@ async fn take(
     let received = monitor.admission().receive::<GossipError>(what, body, MAX_FORK_BYTES).await?;
     let evidence = ForkEvidence::parse(&received.bytes)?;
     let [smaller, _] = evidence.notes();
-    let (board, rules) = log_named(monitor, smaller.text().split('\n').next().unwrap_or_default())?;
+    let (board, rules) = log_of(monitor, smaller)?;
     // The policy may trust other logs; they have boards of their own.
     let judged = tokio::task::spawn_blocking(move || evidence.judge(&rules.keys)).await;
     let fork = judged.map_err(|_| GossipError::Internal)?.map_err(GossipError::NoFork)?;

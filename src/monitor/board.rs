@@ -231,9 +231,9 @@ impl Board {
         Taken::Queued
     }
 
-    /// Whether anything waits to be compared.
-    pub fn has_letters(&self) -> bool {
-        !self.lock().inbox.is_empty()
+    /// Whether anything waits to be compared, or told.
+    pub fn has_mail(&self) -> bool {
+        self.lock().has_mail()
     }
 
     /// What waits to be compared.
@@ -278,7 +278,7 @@ impl Board {
     pub fn wait(&self, most: Duration) -> bool {
         let until = Instant::now() + most;
         let mut inner = self.lock();
-        while inner.inbox.is_empty() && inner.accusations.is_empty() && !inner.stopped {
+        while !inner.has_mail() && !inner.stopped {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -296,6 +296,10 @@ impl Board {
 }
 
 impl Inner {
+    fn has_mail(&self) -> bool {
+        !self.inbox.is_empty() || !self.accusations.is_empty()
+    }
+
     fn source(&mut self, name: &str) -> Option<&mut Source> {
         if !self.sources.contains_key(name) && self.sources.len() >= MAX_SOURCES {
             return None;

@@ -64,7 +64,7 @@ impl Follower {
                 self.take_window(&window, head, times)?;
                 // A first look at a large log takes long: neither a fork nor what lasts should wait for its
                 // end.
-                if self.tools.board.has_letters() {
+                if self.tools.board.has_mail() {
                     self.compare_during()?;
                 }
                 if self.told.elapsed() >= TELL_INTERVAL {

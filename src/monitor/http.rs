@@ -110,7 +110,7 @@ async fn take(
     announced(what, headers, MAX_NOTE_BYTES)?;
     let received = monitor.admission().receive::<GossipError>(what, body, MAX_NOTE_BYTES).await?;
     let note = Note::parse(&received.bytes)?;
-    let (board, rules) = log_named(monitor, note.text().split('\n').next().unwrap_or_default())?;
+    let (board, rules) = log_of(monitor, &note)?;
     // A signature takes a part of a millisecond, and a note may have many lines.
     let opened = tokio::task::spawn_blocking(move || checkpoint::open_note(note, &rules.keys)).await;
     let head = opened.map_err(|_| GossipError::Internal)??;
@@ -120,8 +120,9 @@ async fn take(
     }
 }
 
-/// What is known of a followed log, and what the monitor was told of it.
-pub fn log_named(monitor: &Monitor, origin: &str) -> Result<(Arc<Board>, Arc<Rules>), GossipError> {
+/// The followed log that a note names as its origin: what is known of it, and what the monitor was told.
+pub fn log_of(monitor: &Monitor, note: &Note) -> Result<(Arc<Board>, Arc<Rules>), GossipError> {
+    let origin = note.text().split('\n').next().unwrap_or_default();
     let place = monitor.boards().iter().position(|board| board.origin.as_str() == origin);
     let place = place.ok_or_else(|| GossipError::UnknownLog(quote(origin)))?;
     Ok((monitor.boards()[place].clone(), monitor.rules()[place].clone()))

@@ -26,7 +26,7 @@ pub async fn metrics(State(monitor): State<Arc<Monitor>>) -> Exposition {
     sinks(&mut out, &figures, now);
     monitor.outcomes().show(out.counter(
         "treehead_monitor_gossip_total",
-        "Heads that were pushed to /gossip, by how that was answered.",
+        "Heads and evidence that were pushed to /gossip and /evidence, by how that was answered.",
     ));
     out
 }

@@ -1,8 +1,10 @@
 //! A server before a log, which answers some reads itself.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+
+use crate::program::get;
 
 /// Status and body.
 pub type Answer = (u16, Vec<u8>);
@@ -49,16 +51,4 @@ impl Between {
     pub fn asked(&self, prefix: &str) -> usize {
         self.asked.lock().expect("no panic").iter().filter(|path| path.starts_with(prefix)).count()
     }
-}
-
-/// What the log itself answers.
-pub fn get(url: &str, path: &str) -> Answer {
-    let address = url.strip_prefix("http://").expect("a URL");
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("sent");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("an answer");
-    let head = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
-    let status = std::str::from_utf8(&answer[9..12]).expect("ASCII").parse().expect("a status");
-    (status, answer.split_off(head + 4))
 }

@@ -12,8 +12,8 @@ use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof_file::ProofFile;
 use treehead::release::{Envelope, PublisherSigner, Withdrawal};
 
-use crate::between::{Between, get};
-use crate::program::{Server, StaticFiles, World};
+use crate::between::Between;
+use crate::program::{Server, StaticFiles, World, get};
 
 pub fn verify(file: &str, also: &str) -> String {
     format!("verify {file} --policy log/endpoint.policy --publishers log/publishers.toml --state state{also}")

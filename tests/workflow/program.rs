@@ -251,14 +251,7 @@ impl Server {
 
     /// The answer's status and body.
     pub fn get(&self, path: &str) -> (u16, Vec<u8>) {
-        let address = self.url.strip_prefix("http://").expect("a URL");
-        let mut stream = TcpStream::connect(address).expect("it listens");
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("sent");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("an answer");
-        let head = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
-        let status = std::str::from_utf8(&answer[9..12]).expect("ASCII").parse().expect("a status");
-        (status, answer.split_off(head + 4))
+        get(&self.url, path)
     }
 
     pub fn tree_size(&self) -> u64 {
@@ -308,6 +301,18 @@ impl Drop for StaticFiles {
             let _ = thread.join();
         }
     }
+}
+
+/// What is answered at an address: status and body.
+pub fn get(url: &str, path: &str) -> (u16, Vec<u8>) {
+    let address = url.strip_prefix("http://").expect("a URL");
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let head = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
+    let status = std::str::from_utf8(&answer[9..12]).expect("ASCII").parse().expect("a status");
+    (status, answer.split_off(head + 4))
 }
 
 fn answer(mut stream: TcpStream, root: &Path) -> std::io::Result<()> {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::checkpoint::Checkpoint;
 use crate::evidence::{FILE_EXTENSION, ForkEvidence, MAX_FORK_BYTES, ProvenFork, file_name_prefix};
 use crate::note::{KeyName, NoteKey};
+use crate::store::open_plain;
 
 /// Most files in a directory. A log that signs one fork after another must not fill a disk.
 pub const MAX_FORKS: usize = 1_000;
@@ -152,7 +153,7 @@ impl EvidenceDir {
     /// None where it is no evidence that these keys' holder can't deny.
     fn read(&self, name: &str, keys: &[NoteKey]) -> io::Result<Option<ProvenFork>> {
         let mut bytes = Vec::new();
-        File::open(self.path.join(name))?.take(MAX_FORK_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        open_plain(&self.path.join(name))?.take(MAX_FORK_BYTES as u64 + 1).read_to_end(&mut bytes)?;
         let evidence = ForkEvidence::parse(&bytes).ok();
         Ok(evidence.and_then(|evidence| evidence.judge(keys).ok()))
     }

@@ -14,7 +14,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::client::ClientError;
 use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, hashes_to_bytes};
 use crate::store::journal::{Scan, origin_hash};
-use crate::store::{Layout, SignedHead, StoreError, read_signed};
+use crate::store::{Layout, SignedHead, StoreError, read_plain, read_signed};
 
 pub fn run(args: &Export, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
@@ -89,7 +89,7 @@ fn newest_head(config: &Config, layout: &Layout) -> Result<SignedHead, Failure> 
 
 /// A tree head that was exported before must not go back: whoever reads it would see the log shrink.
 fn check_out(path: &Path, head: &Checkpoint, config: &Config) -> CliResult {
-    let Ok(there) = fs::read(path) else { return Ok(()) };
+    let Ok(there) = read_plain(path) else { return Ok(()) };
     let there = checkpoint::open(&there, &[config.vkey()?]).map_err(ClientError::from)?.get().clone();
     if there.size <= head.size {
         return Ok(());
@@ -164,7 +164,7 @@ impl<'a> TreeWriter<'a> {
     /// Tiles never change: one that is there already has to be the same.
     fn write(&mut self, tile: Tile, bytes: &[u8]) -> CliResult {
         let path = self.out.join(tile.to_string());
-        match fs::read(&path) {
+        match read_plain(&path) {
             Ok(there) if there == bytes => {
                 self.kept += 1;
                 return Ok(());

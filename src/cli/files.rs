@@ -15,6 +15,7 @@ use super::output::say;
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::note::NoteKey;
+use crate::store::{open_own, open_plain};
 
 /// Largest key file.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
@@ -28,16 +29,29 @@ pub fn read(path: &Path, what: &'static str, limit: usize) -> Result<Vec<u8>, Fa
 
 /// Reads the first `limit` bytes of a file, and no more.
 pub fn read_up_to(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
-    let io = |e: io::Error| Failure::io("read", path, &e);
     let mut bytes = Vec::new();
-    File::open(path).map_err(io)?.take(limit as u64).read_to_end(&mut bytes).map_err(io)?;
+    let read = open(path)?.take(limit as u64).read_to_end(&mut bytes);
+    read.map_err(|e| Failure::io("read", path, &e))?;
     Ok(bytes)
+}
+
+/// Opens a file that the user named, to read it: every command does it here. Only a regular file is one.
+pub fn open(path: &Path) -> Result<File, Failure> {
+    open_plain(path).map_err(|e| not_opened("read", path, &e))
+}
+
+/// What is no regular file is the command's fault; everything else is the system's.
+fn not_opened(doing: &str, path: &Path, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => Failure::Usage(format!("{} is {error}", path.display())),
+        _ => Failure::io(doing, path, error),
+    }
 }
 
 /// Reads a secret key file as text, and refuses one that others may read.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let io = |e: io::Error| Failure::io("read", path, &e);
-    let mut file = File::open(path).map_err(io)?;
+    let mut file = open(path)?;
     let meta = file.metadata().map_err(io)?;
     if meta.len() > MAX_KEY_BYTES {
         let seen = meta.len();
@@ -126,7 +140,8 @@ pub fn lock(path: &Path) -> Result<File, Failure> {
 
 fn lock_within(path: &Path, patience: Patience, say: impl FnOnce(&str)) -> Result<File, Failure> {
     let io = |e: io::Error| Failure::io("lock", path, &e);
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(io)?;
+    let file = open_own(File::options().create(true).truncate(false).write(true), path)
+        .map_err(|e| not_opened("lock", path, &e))?;
     let (begun, mut say) = (Instant::now(), Some(say));
     loop {
         match file.try_lock() {
@@ -157,11 +172,7 @@ pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
         file.metadata()
             .map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
     };
-    // Before it is opened: opening a pipe waits for somebody to write to it.
-    if !fs::metadata(path).map_err(io)?.is_file() {
-        return Err(Failure::Usage(format!("{} is no regular file", path.display())));
-    }
-    let mut file = File::open(path).map_err(io)?;
+    let mut file = open(path)?;
     let before = stamp(&file).map_err(io)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -175,7 +186,7 @@ pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
         hasher.update(&buffer[..count]);
     }
     // By name, too: a build that replaces the file leaves the open one as it was.
-    let after = File::open(path).and_then(|file| stamp(&file)).map_err(io)?;
+    let after = stamp(&open(path)?).map_err(io)?;
     if before != after || length != before.2 {
         return Err(Failure::refused(
             "artifact-changed",
@@ -209,6 +220,16 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
     const NEVER: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn a_lock_that_is_a_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, target) = (dir.path().join("lock"), dir.path().join("target"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let Failure::Usage(message) = lock(&link).unwrap_err() else { panic!("a wrong lock is told") };
+        assert!(message.contains("lock is no regular file: expected one, saw a symbolic link"), "{message}");
+        assert!(!target.exists(), "nothing is made where it leads");
+    }
 
     #[test]
     fn a_lock_is_waited_for_without_a_word_then_with_one_and_not_for_ever() {

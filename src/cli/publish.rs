@@ -153,12 +153,6 @@ struct Request {
 }
 
 fn publish_many(from: &Path, client: &LogClient, signer: &PublisherSigner, json: bool) -> CliResult {
-    if !std::fs::metadata(from).map_err(|e| Failure::io("read", from, &e))?.is_file() {
-        return Err(Failure::Usage(format!(
-            "{} is no regular file: it is read twice, to find typos first",
-            from.display()
-        )));
-    }
     // Read through once before anything is sent: a typo in the last line is found first.
     let mut total = 0_u64;
     releases_file::for_each(from, |_, _| {

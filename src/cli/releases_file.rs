@@ -1,10 +1,10 @@
 //! `RELEASES.jsonl`: one release a line.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use super::exit::Failure;
+use super::files;
 use crate::release::{MAX_LINE_BYTES, Release};
 
 /// Calls `each` with the line number and release of every line; empty lines are skipped.
@@ -13,7 +13,7 @@ pub fn for_each(
     mut each: impl FnMut(usize, Release) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let io = |e: std::io::Error| Failure::io("read", path, &e);
-    let mut reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(io)?);
+    let mut reader = BufReader::with_capacity(1 << 20, files::open(path)?);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();

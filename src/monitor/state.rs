@@ -19,7 +19,7 @@ use crate::checksum;
 use crate::format::{FormatError, cap};
 use crate::merkle::{Hash, RightEdge, TreeSize};
 use crate::note::{KeyName, Note};
-use crate::store::{DiskIo, StoreError, replace_file};
+use crate::store::{DiskIo, StoreError, read_plain, replace_file};
 
 /// Largest state file: some million packages.
 const MAX_STATE_BYTES: usize = 512 * 1024 * 1024;
@@ -153,7 +153,7 @@ impl LogState {
 
     /// Reads the file. None where there is none.
     pub fn load(path: &Path, origin: &KeyName) -> Result<Option<Self>, StateError> {
-        let bytes = match std::fs::read(path) {
+        let bytes = match read_plain(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StateError::Read { path: path.to_owned(), source }),

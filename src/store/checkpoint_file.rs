@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{DiskIo, StoreError};
+use super::{DiskIo, StoreError, read_plain};
 use crate::checkpoint::{self, Checkpoint};
 use crate::note::NoteKey;
 
@@ -34,7 +34,7 @@ pub(super) fn open(path: &Path, note: Vec<u8>, key: &NoteKey) -> Result<SignedHe
 
 /// Reads the file; `None` where there is none.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    match fs::read(path) {
+    match read_plain(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(StoreError::io("read", path)(e)),

@@ -3,7 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-use super::StoreError;
+use super::{StoreError, open_own};
 
 /// Holds a directory until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -15,13 +15,9 @@ impl DirLock {
     /// Locks `path`, a file that is created if need be and never removed.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] where another process holds it.
+    /// [`StoreError::Locked`] where another process holds it, [`StoreError::Io`] where it is a link.
     pub fn acquire(path: &Path) -> Result<Self, StoreError> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
+        let file = open_own(File::options().create(true).truncate(false).write(true), path)
             .map_err(StoreError::io("open", path))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),

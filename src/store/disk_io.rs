@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::StoreError;
+use super::{StoreError, open_own};
 
 /// The steps. Their default is what runs; tests wrap them.
 ///
@@ -14,9 +14,9 @@ use super::StoreError;
 /// writes, which nothing durable rests on.
 #[expect(clippy::missing_errors_doc, reason = "each fails as the system says")]
 pub trait DiskIo: Send + Sync {
-    /// Opens a file for writing, empty, and makes it if need be.
+    /// Opens a file for writing, empty, and makes it if need be; never through a link.
     fn create(&self, path: &Path) -> io::Result<File> {
-        File::options().create(true).truncate(true).write(true).open(path)
+        open_own(File::options().create(true).truncate(true).write(true), path)
     }
 
     /// Writes all of `bytes` at `offset`.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{DiskIo, StoreError};
+use super::{DiskIo, StoreError, read_plain};
 
 /// How long opening waits for those who read: each is done with what it reads within milliseconds.
 const READERS_LEAVE: Duration = Duration::from_secs(10);
@@ -83,7 +83,7 @@ impl SledDir {
 
     /// Whether it was open when the machine went down.
     fn was_cut_off(&self) -> Result<bool, StoreError> {
-        match fs::read(&self.mark) {
+        match read_plain(&self.mark) {
             Ok(mark) => Ok(mark == UNKNOWN_BOOT.as_bytes() || mark != boot().as_bytes()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(StoreError::io("read", &self.mark)(e)),
@@ -93,7 +93,7 @@ impl SledDir {
     /// Durable before sled writes anything.
     fn mark(&self) -> Result<(), StoreError> {
         let boot = boot();
-        if fs::read(&self.mark).is_ok_and(|mark| mark == boot.as_bytes()) {
+        if read_plain(&self.mark).is_ok_and(|mark| mark == boot.as_bytes()) {
             return Ok(());
         }
         let io = &self.io;

@@ -218,13 +218,29 @@ fn an_artifact_that_changes_while_it_is_hashed_is_refused() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_no_artifact() {
+fn what_is_no_regular_file_is_not_read() {
     let world = World::new();
     let made = Command::new("mkfifo").arg(world.path("pipe")).status().expect("mkfifo runs");
     assert!(made.success());
+    world.write("a.bin", "a");
     // Nobody will ever write to it: a program that opened it would wait for ever.
-    for file in ["pipe", "log", "/dev/null"] {
-        let mut child = world.command(&format!("verify {file} {VERIFY} --proof log/log.vkey"));
+    let lines = ["pipe", "log", "/dev/null"]
+        .map(|file| (file, format!("verify {file} {VERIFY} --proof log/log.vkey")));
+    let publish =
+        "--log http://127.0.0.1:1 --kind build --purl pkg:generic/a@1 --channel stable --sequence 1";
+    let others = [
+        format!("verify a.bin {VERIFY} --proof pipe"),
+        "verify a.bin --policy pipe --proof a.bin".to_owned(),
+        "verify a.bin --policy log/endpoint.policy --publishers pipe --proof a.bin".to_owned(),
+        "inspect pipe".to_owned(),
+        "verify-evidence pipe --policy log/endpoint.policy".to_owned(),
+        format!("publish a.bin {publish} --key pipe"),
+        format!("publish pipe {publish} --key publisher.pem"),
+        "publish --from pipe --log http://127.0.0.1:1 --key publisher.pem".to_owned(),
+        "fsck log --since pipe".to_owned(),
+    ];
+    for (file, line) in lines.into_iter().chain(others.map(|line| ("pipe", line))) {
+        let mut child = world.command(&line);
         let mut child = child.stderr(std::process::Stdio::piped()).spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         while child.try_wait().unwrap().is_none() {
@@ -234,10 +250,41 @@ fn what_is_no_regular_file_is_no_artifact() {
             std::thread::sleep(Duration::from_millis(10));
         }
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{file}: {output:?}");
+        assert_eq!(output.status.code(), Some(2), "{line}: {output:?}");
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(stderr.contains("is no regular file"), "{file}: {stderr}");
+        assert!(
+            stderr.contains(&format!("{file} is no regular file: expected one, saw a")),
+            "{line}: {stderr}"
+        );
     }
+}
+
+#[test]
+fn a_lock_that_is_a_link_leads_nowhere() {
+    let world = World::new();
+    let link = |name: &str| {
+        let _ = std::fs::remove_file(world.path(name));
+        std::os::unix::fs::symlink(world.path("elsewhere"), world.path(name)).unwrap();
+    };
+    let (said, verify) =
+        ("expected one, saw a symbolic link: remove it", format!("verify a.bin {VERIFY} --state state"));
+    world.write("a.bin", "a");
+    world.write("a.bin.tlog-proof", "no proof");
+    std::fs::create_dir(world.path("state")).unwrap();
+    for (lock, line, exit) in [
+        ("log/lock", "serve log --listen 127.0.0.1:0", 3),
+        ("log/lock", "fsck log --rebuild", 3),
+        (
+            "log/publishers.lock",
+            "publisher add log --name x --key publisher.pub --purl pkg:generic/x --kind build",
+            2,
+        ),
+        ("state/lock", &verify, 2),
+    ] {
+        link(lock);
+        world.run(line).failed(exit, said);
+    }
+    assert!(!world.path("elsewhere").exists());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::rank::Rank;
 use super::{AlertView, DeskError};
 use crate::monitor::event::{EventId, Severity};
-use crate::store::StoreError;
+use crate::store::{StoreError, read_plain};
 
 /// The file, in the desk's directory.
 pub const BOOK: &str = "alerts.json";
@@ -130,7 +130,7 @@ impl Book {
     /// Reads the file in `dir`; none where there is no file.
     pub fn read(dir: &Path) -> Result<Option<Self>, DeskError> {
         let path = dir.join(BOOK);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match read_plain(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(StoreError::io("read", &path)(e).into()),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::DeskError;
 use crate::format::decimal;
 use crate::monitor::event::Severity;
-use crate::store::{DiskIo, StoreError, replace_file};
+use crate::store::{DiskIo, StoreError, read_plain, replace_file};
 
 /// The outbox's file, in the desk's directory.
 pub const OUTBOX: &str = "outbox.journal";
@@ -158,7 +158,7 @@ pub struct Scan {
 
 /// Reads the outbox in `path`; none where there is no file.
 pub fn read(path: &Path) -> Result<Option<Scan>, DeskError> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match read_plain(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io("read", path)(e).into()),

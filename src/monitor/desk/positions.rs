@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::DeskError;
-use crate::store::{DiskIo, StoreError, replace_file};
+use crate::store::{DiskIo, StoreError, read_plain, replace_file};
 
 /// The file, in the desk's directory.
 pub const POSITIONS: &str = "positions.json";
@@ -25,7 +25,7 @@ pub type Positions = BTreeMap<String, u64>;
 /// Reads the file; none where there is no file.
 pub fn read(dir: &Path) -> Result<Option<Positions>, DeskError> {
     let path = dir.join(POSITIONS);
-    let bytes = match std::fs::read(&path) {
+    let bytes = match read_plain(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io("read", &path)(e).into()),

@@ -11,7 +11,7 @@ use super::AckError;
 use crate::monitor::desk::DeskError;
 use crate::monitor::desk::silence::Silence;
 use crate::release::Timestamp;
-use crate::store::{DiskIo, StoreError, replace_file};
+use crate::store::{DiskIo, StoreError, open_own, open_plain, replace_file};
 
 /// The file, in the desk's directory.
 pub const ACKS: &str = "acks.jsonl";
@@ -57,7 +57,7 @@ pub struct Lock(#[expect(dead_code, reason = "it is held")] File);
 /// Waits for the right to write.
 pub fn lock(dir: &Path) -> Result<Lock, StoreError> {
     let path = dir.join(LOCK);
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = open_own(File::options().create(true).truncate(false).write(true), &path);
     let file = file.map_err(StoreError::io("open", &path))?;
     file.lock().map_err(StoreError::io("lock", &path))?;
     Ok(Lock(file))
@@ -70,7 +70,8 @@ pub fn say(dir: &Path, _lock: &Lock, said: &[Said]) -> Result<(), AckError> {
         let path = path.clone();
         move |e: io::Error| DeskError::from(StoreError::io(doing, &path)(e))
     };
-    let mut file = File::options().create(true).read(true).append(true).open(&path).map_err(io("open"))?;
+    let mut file =
+        open_own(File::options().create(true).read(true).append(true), &path).map_err(io("open"))?;
     let length = file.metadata().map_err(io("read"))?.len();
     if length > MAX_BYTES {
         return Err(AckError::Unread { path, bytes: length });
@@ -134,7 +135,7 @@ impl Reader {
         let anew = self.seen.is_none_or(|(seen, _)| seen != inode) || length < self.offset;
         let offset = if anew { 0 } else { self.offset };
         let read = || {
-            let mut file = File::open(&path)?;
+            let mut file = open_plain(&path)?;
             file.seek(SeekFrom::Start(offset))?;
             let mut bytes = Vec::new();
             // One more line may be there than it may grow by.

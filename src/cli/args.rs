@@ -26,6 +26,9 @@ pub struct Args {
     /// Results as JSON on stdout, one object per line, for machines
     #[arg(long, global = true)]
     pub json: bool,
+    /// Trust the certificates in this PEM file for https, beside the system's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,
 }

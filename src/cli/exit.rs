@@ -137,7 +137,9 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let message = error.to_string();
         match error {
-            ClientError::Address(_) | ClientError::Contact(_) => Self::Usage(message),
+            ClientError::Address(_) | ClientError::Contact(_) | ClientError::Proxy { .. } => {
+                Self::Usage(message)
+            }
             ClientError::Checkpoint(e) => Refusal::Checkpoint(e).into(),
             ClientError::Proof(_) | ClientError::Entries { .. } => Self::refused(
                 "not-included",

@@ -40,18 +40,33 @@ mod withdraw;
 mod witness;
 mod witnesses;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use crate::client::{MAX_CERTIFICATES_BYTES, trust_certificates};
 use args::{Args, Command};
+use exit::{CliResult, Failure};
 
 /// Runs the program on the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let json = args.json;
-    let result = match args.command {
+    let result = trust(args.cacert.as_deref()).and_then(|()| run(args.command, json));
+    exit::finish(result, json)
+}
+
+/// Adds a file of certificates to those that every client of this process trusts.
+fn trust(cacert: Option<&Path>) -> CliResult {
+    let Some(path) = cacert else { return Ok(()) };
+    let pem = files::read_up_to(path, MAX_CERTIFICATES_BYTES + 1)?;
+    trust_certificates(&pem).map(drop).map_err(|e| Failure::file(path, &e))
+}
+
+fn run(command: Command, json: bool) -> CliResult {
+    match command {
         Command::Demo(args) => demo::run(&args, json),
         Command::Init(args) => init::run(&args, json),
         Command::Serve(args) => serve::run(&args),
@@ -72,6 +87,5 @@ pub fn main() -> ExitCode {
         Command::Backup(args) => backup::run(&args, json),
         Command::Restore(args) => restore::run(&args, json),
         Command::Repair(args) => repair::run(&args, json),
-    };
-    exit::finish(result, json)
+    }
 }

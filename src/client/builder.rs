@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use ureq::Agent;
 
+use super::certificates::tls_for;
 use super::gate::Gate;
 use super::http::check_prefix;
 use super::patience::Patience;
+use super::proxy::proxy_for;
 use super::{ClientError, LogClient};
 use crate::format::quote;
 
@@ -107,7 +109,8 @@ impl LogClientBuilder {
     ///
     /// # Errors
     /// [`ClientError::Address`] unless it is an `http` or `https` URL without query,
-    /// [`ClientError::Contact`] for one that no header can say.
+    /// [`ClientError::Contact`] for one that no header can say, [`ClientError::Proxy`] and
+    /// [`ClientError::NoCertificates`] where the environment leaves no way there.
     pub fn build(&self, prefix: &str) -> Result<LogClient, ClientError> {
         let prefix = check_prefix(prefix)?;
         let mut name = NAME.to_owned();
@@ -118,22 +121,33 @@ impl LogClientBuilder {
             }
             name += &format!(" ({})", contact.trim());
         }
-        let agent = agent(self.timeout, self.connect_timeout, &name);
+        let agent = agent(&prefix, self.timeout, self.connect_timeout, &name)?;
         Ok(LogClient::with(agent, prefix, self.patience, self.at_once.map(Gate::new), self.on_pause))
     }
 }
 
-/// An agent that keeps its connections, follows nobody, and reads refusals itself.
-pub(crate) fn agent(timeout: Duration, connect_timeout: Duration, name: &str) -> Agent {
+/// An agent for requests to addresses that begin with `url`. It keeps its connections, follows no redirects, and
+/// leaves refusals to its caller.
+///
+/// # Errors
+/// [`ClientError::Proxy`], [`ClientError::NoCertificates`].
+pub(crate) fn agent(
+    url: &str,
+    timeout: Duration,
+    connect_timeout: Duration,
+    name: &str,
+) -> Result<Agent, ClientError> {
     let config = Agent::config_builder()
         .timeout_global(Some(timeout))
         .timeout_connect(Some(connect_timeout))
         .http_status_as_error(false)
         // An address is an identity to whoever configured it.
         .max_redirects(0)
+        .proxy(proxy_for(url)?)
+        .tls_config(tls_for(url)?)
         .max_idle_connections(IDLE_CONNECTIONS)
         .max_idle_connections_per_host(IDLE_CONNECTIONS)
         .user_agent(name)
         .build();
-    config.into()
+    Ok(config.into())
 }

@@ -17,8 +17,25 @@ pub enum ClientError {
         "not a contact: expected 1 to 200 characters of printable ASCII, such as an e-mail address, saw {0}"
     )]
     Contact(String),
+    /// The environment names a proxy that is none.
+    #[error(
+        "the environment variable {variable} is not the address of a proxy: expected http://HOST:PORT, https://... or socks5://...; correct it, or list the host in no_proxy"
+    )]
+    Proxy {
+        /// The variable that counts for the address.
+        variable: &'static str,
+    },
+    /// No certificate is trusted, so no `https` server can be checked.
+    #[error(
+        "no trusted certificates were found, so https servers can't be checked{}: install the system's (package ca-certificates), or name a file with --cacert or SSL_CERT_FILE",
+        because(why)
+    )]
+    NoCertificates {
+        /// What the system said, if it said something.
+        why: String,
+    },
     /// No answer, or not all of it.
-    #[error("no answer from {url}: {detail}; is a server running there, and the address right?")]
+    #[error("no answer from {url}: {detail}; {}", fault.advice())]
     Network {
         /// What was asked for.
         url: String,
@@ -94,12 +111,18 @@ pub enum ClientError {
     Stopped,
 }
 
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(" ({why})") }
+}
+
 /// How a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NetworkFault {
-    /// No connection: the name is unknown, nobody listens, or its certificate is not trusted.
+    /// No connection: the name is unknown, or nobody listens.
     Unreachable,
+    /// The server's certificate is not trusted, or is for another name or time.
+    Certificate,
     /// It took too long.
     Timeout,
     /// The connection ended before the answer did.
@@ -114,6 +137,8 @@ impl ClientError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Status { code: Some(code), .. } if code == "rolled-back" => false,
+            // Certificates are mended by people.
+            Self::Network { fault: NetworkFault::Certificate, .. } => false,
             Self::Status { status: 408 | 429 | 502..=504, .. } | Self::Network { .. } => true,
             _ => false,
         }
@@ -125,6 +150,8 @@ impl ClientError {
         match self {
             Self::Address(_) => "address",
             Self::Contact(_) => "contact",
+            Self::Proxy { .. } => "proxy",
+            Self::NoCertificates { .. } => "no-certificates",
             Self::Network { fault, .. } => fault.code(),
             Self::Status { status, .. } => match status {
                 300..=399 => "redirect",
@@ -162,9 +189,20 @@ impl NetworkFault {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
+            Self::Certificate => "certificate",
             Self::Timeout => "timeout",
             Self::Closed => "closed",
             Self::Garbled => "garbled",
+        }
+    }
+
+    /// What to do about it, for people.
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::Certificate => {
+                "the server's certificate was not accepted: name the certificate of its authority with --cacert or SSL_CERT_FILE, or check the address and this machine's clock"
+            }
+            _ => "is a server running there, and the address right?",
         }
     }
 }

@@ -20,7 +20,7 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// [`ClientError`]; anything but 200 to 299 is none of the monitor's yes.
 pub fn report(prefix: &str, head: &Note) -> Result<(), ClientError> {
     let url = format!("{}/gossip", check_prefix(prefix)?);
-    let request =
-        agent(TIMEOUT, CONNECT_TIMEOUT, NAME).post(&url).header("Content-Type", "text/plain; charset=utf-8");
+    let agent = agent(&url, TIMEOUT, CONNECT_TIMEOUT, NAME)?;
+    let request = agent.post(&url).header("Content-Type", "text/plain; charset=utf-8");
     read(&url, MAX_ANSWER_BYTES, request.send(head.to_string().as_bytes())).map(drop)
 }

@@ -239,7 +239,9 @@ pub(super) fn network(url: &str, error: &ureq::Error) -> ClientError {
         | ureq::Error::Http(_)
         | ureq::Error::LargeResponseHeader(..)
         | ureq::Error::Decompress(..) => NetworkFault::Garbled,
+        ureq::Error::Rustls(e) => tls_fault(e),
         ureq::Error::Io(e) => match e.kind() {
+            _ if inner_tls(e).is_some() => inner_tls(e).map_or(NetworkFault::Garbled, tls_fault),
             Kind::TimedOut | Kind::WouldBlock => NetworkFault::Timeout,
             Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => {
                 NetworkFault::Closed
@@ -250,6 +252,20 @@ pub(super) fn network(url: &str, error: &ureq::Error) -> ClientError {
         _ => NetworkFault::Unreachable,
     };
     ClientError::Network { url: url.to_owned(), fault, detail: error.to_string() }
+}
+
+/// The error of TLS inside one of the connection.
+fn inner_tls(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+const fn tls_fault(error: &rustls::Error) -> NetworkFault {
+    match error {
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+            NetworkFault::Certificate
+        }
+        _ => NetworkFault::Garbled,
+    }
 }
 
 /// Reads at most `limit` bytes as they come out of the decoder: a few bytes of gzip can stand for

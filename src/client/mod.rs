@@ -2,6 +2,7 @@
 //! would.
 
 mod builder;
+mod certificates;
 mod entries;
 mod error;
 mod flow;
@@ -9,6 +10,7 @@ mod gate;
 mod gossip;
 mod http;
 mod patience;
+mod proxy;
 mod retry_after;
 mod search;
 mod submit;
@@ -18,6 +20,7 @@ mod witness;
 pub use builder::{LogClientBuilder, OnPause};
 #[cfg(feature = "server")]
 pub(crate) use builder::{NAME, agent};
+pub use certificates::{MAX_CERTIFICATES_BYTES, trust_certificates};
 pub use entries::{Bundle, EntryStream, MAX_WORKERS, StreamOptions};
 pub use error::{ClientError, NetworkFault};
 pub use gossip::report;

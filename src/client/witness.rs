@@ -38,9 +38,11 @@ impl WitnessClient {
     /// A client for the witness at a URL prefix, which serves for submissions and for reading.
     ///
     /// # Errors
-    /// [`ClientError::Address`] unless it is an `http` or `https` URL without query.
+    /// [`ClientError::Address`] unless it is an `http` or `https` URL without query, [`ClientError::Proxy`],
+    /// [`ClientError::NoCertificates`].
     pub fn new(prefix: &str) -> Result<Self, ClientError> {
-        Ok(Self { prefix: check_prefix(prefix)?, agent: agent(TIMEOUT, CONNECT_TIMEOUT, NAME) })
+        let prefix = check_prefix(prefix)?;
+        Ok(Self { agent: agent(&prefix, TIMEOUT, CONNECT_TIMEOUT, NAME)?, prefix })
     }
 
     /// The witness's URL prefix, without a final slash.

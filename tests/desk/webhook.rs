@@ -15,7 +15,7 @@ const KEY: &[u8] = b"0123456789abcdef01234567";
 
 fn webhook(receiver: &Receiver) -> Arc<Webhook> {
     let webhook = Webhook::new(&receiver.url(), Secret::parse(SECRET).unwrap()).unwrap();
-    Arc::new(webhook.with_timeout(Duration::from_secs(2)))
+    Arc::new(webhook.with_timeout(Duration::from_secs(2)).unwrap())
 }
 
 /// Each request is signed for what it has, and for nothing else.

@@ -127,7 +127,7 @@ impl World {
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_treehead"));
         command.args(line.split(' ')).current_dir(self.temp.path()).stdin(Stdio::null());
-        for name in ["CLICOLOR_FORCE", "NO_COLOR", "RUST_LOG"] {
+        for name in ["CLICOLOR_FORCE", "NO_COLOR", "RUST_LOG", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
             command.env_remove(name);
         }
         command
@@ -166,8 +166,12 @@ impl World {
 
     /// The same, which says what it does in this word, and whose results go there.
     pub fn start_with(&self, line: &str, says: &str, stdout: Stdio) -> Server {
-        let mut child = self.command(line);
-        let mut child = child.stdout(stdout).stderr(Stdio::piped()).spawn().expect("it starts");
+        Self::start_command(self.command(line).stdout(stdout), says)
+    }
+
+    /// The same for a command that is prepared already.
+    pub fn start_command(command: &mut Command, says: &str) -> Server {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let mut talk = String::new();
         let url = loop {

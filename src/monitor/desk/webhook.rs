@@ -95,13 +95,26 @@ impl Webhook {
                 seen,
             ));
         }
-        Ok(Self { agent: agent(TIMEOUT, CONNECT_TIMEOUT, NAME), url: url.to_owned(), secret })
+        Self::with_timeouts(url, secret, TIMEOUT, CONNECT_TIMEOUT)
+    }
+
+    fn with_timeouts(
+        url: &str,
+        secret: Secret,
+        whole: Duration,
+        connect: Duration,
+    ) -> Result<Self, FormatError> {
+        let agent = agent(url, whole, connect, NAME)
+            .map_err(|e| FormatError::malformed("a webhook's address", "a way to it", e.to_string()))?;
+        Ok(Self { agent, url: url.to_owned(), secret })
     }
 
     /// The same with another time limit for a whole request, for tests.
-    #[must_use]
-    pub fn with_timeout(self, timeout: Duration) -> Self {
-        Self { agent: agent(timeout, timeout, NAME), ..self }
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_timeout(self, timeout: Duration) -> Result<Self, FormatError> {
+        Self::with_timeouts(&self.url, self.secret, timeout, timeout)
     }
 }
 

@@ -1,0 +1,69 @@
+//! Which certificates an `https` server may be checked against: the system's store, and what the user adds.
+//!
+//! The store is the one that rustls-native-certs finds: `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are set,
+//! else the operating system's. A log's own guarantees do not rest on TLS; it keeps questions private.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::ring;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+
+use super::ClientError;
+use crate::format::{FormatError, cap};
+
+/// Largest file of certificates: the system's own has some 250 KB.
+pub const MAX_CERTIFICATES_BYTES: usize = 4 * 1024 * 1024;
+
+/// What [`trust_certificates`] added.
+static ADDED: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();
+/// Both together, read when the first `https` address is met.
+static TRUSTED: OnceLock<Arc<Vec<Certificate<'static>>>> = OnceLock::new();
+
+/// Lets every client of this process trust the certificates of a PEM file, beside the system's. It counts
+/// once, before the first client for an `https` address is made; returns whether it did.
+///
+/// # Errors
+/// [`FormatError`] for a file that is too large, is no PEM, or holds no certificate.
+pub fn trust_certificates(pem: &[u8]) -> Result<bool, FormatError> {
+    const WHAT: &str = "a file of certificates";
+    cap(WHAT, pem.len(), MAX_CERTIFICATES_BYTES)?;
+    let expected = "PEM with at least one CERTIFICATE";
+    let items = parse_pem(pem).collect::<Result<Vec<_>, _>>();
+    let items = items.map_err(|e| FormatError::malformed(WHAT, expected, e.to_string()))?;
+    let certificates: Vec<_> = items
+        .into_iter()
+        .filter_map(|item| match item {
+            PemItem::Certificate(certificate) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(FormatError::malformed(WHAT, expected, "none"));
+    }
+    Ok(TRUSTED.get().is_none() && ADDED.set(certificates).is_ok())
+}
+
+/// The settings of TLS for requests to `url`.
+///
+/// # Errors
+/// [`ClientError::NoCertificates`] for an `https` address where no certificate is trusted at all.
+pub(super) fn tls_for(url: &str) -> Result<TlsConfig, ClientError> {
+    let config = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
+    // Reading the store takes milliseconds, which a loopback address need not pay.
+    let roots = if url.starts_with("https:") { trusted()? } else { Arc::default() };
+    Ok(config.root_certs(RootCerts::Specific(roots)).build())
+}
+
+fn trusted() -> Result<Arc<Vec<Certificate<'static>>>, ClientError> {
+    if let Some(trusted) = TRUSTED.get() {
+        return Ok(trusted.clone());
+    }
+    let found = rustls_native_certs::load_native_certs();
+    let system = found.certs.iter().map(|der| Certificate::from_der(der).to_owned());
+    let all: Vec<_> = system.chain(ADDED.get().into_iter().flatten().cloned()).collect();
+    if all.is_empty() {
+        let why: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(ClientError::NoCertificates { why: why.join("; ") });
+    }
+    Ok(TRUSTED.get_or_init(|| Arc::new(all)).clone())
+}

@@ -10,9 +10,8 @@ use super::args::{Publish, WaitArg};
 use super::exit::{CliResult, Failure};
 use super::{files, output, releases_file};
 use crate::checkpoint;
-use crate::client::{BatchAnswer, BatchWriter, ClientError, LogClient, Wait};
-use crate::format::FormatError;
-use crate::merkle::{Hash, LeafIndex, verify_inclusion};
+use crate::client::{Appended, BatchAnswer, BatchWriter, ClientError, LogClient, Wait};
+use crate::merkle::{Hash, verify_inclusion};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
 use crate::release::{Envelope, MAX_SUBJECTS, PublisherSigner, Release, Source, Subject};
@@ -49,21 +48,17 @@ fn publish_one(args: &Publish, client: &LogClient, signer: &PublisherSigner, jso
         None => None,
     };
     if args.wait == Some(WaitArg::Sequenced) {
-        let answer = client.post("add?wait=sequenced", "text/plain", &entry, 64).map_err(Failure::append)?;
-        let index = std::str::from_utf8(&answer).ok().and_then(LeafIndex::parse).ok_or_else(|| {
-            let seen = crate::format::quote_bytes(&answer);
-            let source = FormatError::malformed("the answer", "a decimal leaf index", seen);
-            ClientError::Malformed { url: client.url("add"), source }
-        })?;
+        let Appended { index, leaf_hash, .. } =
+            client.append(&entry, Wait::Sequenced).map_err(Failure::append)?;
         return output::result(
             json,
-            &json!({ "ok": true, "index": index.get(), "leaf_hash": Hash::leaf(&entry).to_hex() }),
+            &json!({ "ok": true, "index": index.get(), "leaf_hash": leaf_hash.to_hex() }),
             &format!("{} is leaf {index}, durable and not published yet\n", release.purl),
         );
     }
     let wait = args.wait.map(Wait::from).unwrap_or_default();
     let proof = client.add(&entry, wait).map_err(Failure::append)?;
-    check(&proof, &entry, logs.as_deref())?;
+    let leaf = check(&proof, &entry, logs.as_deref())?;
     let text = proof.to_string();
     let mut written = Vec::new();
     for path in args.files.iter().map(|artifact| files::proof_path(artifact)) {
@@ -74,7 +69,7 @@ fn publish_one(args: &Publish, client: &LogClient, signer: &PublisherSigner, jso
         json,
         &json!({
             "ok": true, "purl": release.purl.as_str(), "index": proof.index.get(),
-            "leaf_hash": Hash::leaf(&entry).to_hex(), "proofs": written,
+            "leaf_hash": leaf.to_hex(), "proofs": written,
         }),
         &format!(
             "{} is leaf {} of the log\nproof  {}\n",
@@ -116,8 +111,13 @@ fn subject(path: &Path) -> Result<Subject, Failure> {
     Ok(Subject { name: name.to_owned(), sha256: files::hash_artifact(path)? })
 }
 
-/// A proof is written only when it proves what was sent.
-pub fn check(proof: &ProofFile, entry: &[u8], logs: Option<&[crate::note::NoteKey]>) -> Result<(), Failure> {
+/// A proof is written only when it proves what was sent, or the same statement as the log had it before:
+/// signed with another key, or spelled otherwise. Returns the leaf hash of the entry that is proven.
+pub fn check(
+    proof: &ProofFile,
+    entry: &[u8],
+    logs: Option<&[crate::note::NoteKey]>,
+) -> Result<Hash, Failure> {
     let note = proof.checkpoint.to_string();
     let head = if let Some(logs) = logs {
         checkpoint::open(note.as_bytes(), logs).map_err(ClientError::from)?.get().clone()
@@ -126,12 +126,19 @@ pub fn check(proof: &ProofFile, entry: &[u8], logs: Option<&[crate::note::NoteKe
         read.map_err(|e| Failure::refused("checkpoint-malformed", e.to_string(), "Tell the log's operator."))?
             .0
     };
-    if proof.extra.as_deref() != Some(entry) {
-        let message = "the log answered with a proof of another entry than the one that was sent";
+    let proven = proof.extra.as_deref().unwrap_or_default();
+    if !states_the_same(proven, entry) {
+        let message = "the log answered with a proof of another statement than the one that was sent";
         return Err(Failure::refused("wrong-entry", message, "Tell the log's operator."));
     }
-    verify_inclusion(proof.index, head.size, &Hash::leaf(entry), &proof.proof, &head.root)
-        .map_err(|e| ClientError::from(e).into())
+    let leaf = Hash::leaf(proven);
+    verify_inclusion(proof.index, head.size, &leaf, &proof.proof, &head.root).map_err(ClientError::from)?;
+    Ok(leaf)
+}
+
+fn states_the_same(proven: &[u8], sent: &[u8]) -> bool {
+    let envelopes = (Envelope::parse_entry(proven), Envelope::parse_entry(sent));
+    proven == sent || matches!(envelopes, (Ok(proven), Ok(sent)) if proven.states_the_same(&sent))
 }
 
 /// What has become of the lines so far.
@@ -291,5 +298,40 @@ impl Tally {
             (None, Some(true)) => self.known += 1,
             (None, _) => self.added += 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::merkle::{LeafIndex, TreeSize};
+    use crate::release::tests::{publisher_signer, sample_release, signed_entry};
+    use crate::store::conformance::signer;
+
+    /// The proof of the only entry in a log.
+    fn proof(entry: &[u8]) -> ProofFile {
+        let (log, size) = (signer(), TreeSize::new(1).unwrap());
+        let head = Checkpoint::new(log.public().name().clone(), size, Hash::leaf(entry)).sign(&log);
+        let index = LeafIndex::new(0).unwrap();
+        ProofFile { extra: Some(entry.to_vec()), index, proof: Vec::new(), checkpoint: head }
+    }
+
+    #[test]
+    fn a_proof_is_of_what_was_sent_or_of_the_same_statement() {
+        let entry = |content: &[u8], seed| signed_entry(&sample_release(content), &[&publisher_signer(seed)]);
+        let sent = entry(b"x", 1);
+        for stored in [entry(b"x", 1), entry(b"x", 2)] {
+            assert_eq!(check(&proof(&stored), &sent, None).unwrap(), Hash::leaf(&stored));
+        }
+        for other in [entry(b"y", 1), b"junk".to_vec()] {
+            let refused = check(&proof(&other), &sent, None).unwrap_err();
+            assert!(matches!(refused, Failure::Refused { code, .. } if code == "wrong-entry"));
+        }
+        let without = ProofFile { extra: None, ..proof(&sent) };
+        assert!(check(&without, &sent, None).is_err());
+        // The same statement, and proven of another entry.
+        let moved = ProofFile { extra: Some(entry(b"x", 2)), ..proof(&sent) };
+        assert!(check(&moved, &sent, None).is_err());
     }
 }

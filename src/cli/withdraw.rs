@@ -10,7 +10,7 @@ use super::exit::{CliResult, Failure};
 use super::{files, output, publish};
 use crate::checkpoint;
 use crate::client::{Appended, LogClient, RemoteTiles, Wait};
-use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId};
+use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId};
 use crate::note::MAX_NOTE_BYTES;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::release::{Envelope, PublisherSigner, Withdrawal};
@@ -63,9 +63,9 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let envelope = Envelope::sign(payload, &[&signer]).map_err(|e| Failure::Usage(e.to_string()))?;
     let entry = envelope.to_entry();
     let wait = args.wait.map(Wait::from).unwrap_or_default();
-    let Appended { index, duplicate } = client.append(&entry, wait).map_err(Failure::append)?;
+    let Appended { index, duplicate, leaf_hash } = client.append(&entry, wait).map_err(Failure::append)?;
     if let Some(out) = &args.out {
-        // Sent once more, the same bytes are the same leaf; this time the answer is its proof.
+        // Sent once more, the same statement is the same leaf; this time the answer is its proof.
         let proof = client.add(&entry, wait).map_err(Failure::append).and_then(|proof| {
             publish::check(&proof, &entry, logs.as_deref())?;
             files::replace(out, proof.to_string().as_bytes())
@@ -92,7 +92,7 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
         json,
         &json!({
             "ok": true, "purl": purl.as_str(), "withdraws": leaf.get(), "index": index.get(), "duplicate": duplicate,
-            "leaf_hash": Hash::leaf(&entry).to_hex(), "proof": out.map(|out| out.to_string()),
+            "leaf_hash": leaf_hash.to_hex(), "proof": out.map(|out| out.to_string()),
         }),
         &(told + &proof),
     )

@@ -6,7 +6,7 @@ use super::http::{is_code, printable};
 use super::{ClientError, LogClient};
 use crate::bundle;
 use crate::format::{FormatError, quote};
-use crate::merkle::LeafIndex;
+use crate::merkle::{Hash, LeafIndex};
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
 
 /// Most bytes in one `/add-batch` body that a treehead log takes.
@@ -26,12 +26,16 @@ pub struct Appended {
     pub index: LeafIndex,
     /// Whether the log had it before.
     pub duplicate: bool,
+    /// Leaf hash of the entry that the log has there. It is another than the one that was sent where the log
+    /// had the same statement before, signed with another key or spelled otherwise.
+    pub leaf_hash: Hash,
 }
 
 #[derive(Deserialize)]
 struct AddAnswer {
     index: u64,
     duplicate: bool,
+    leaf_hash: String,
 }
 
 /// What the log says of an entry of a batch.
@@ -139,12 +143,14 @@ impl LogClient {
         let answer = self.post(&path, "application/json", entry, MAX_ENTRY_ANSWER_BYTES)?;
         let malformed = |seen: String| ClientError::Malformed {
             url: self.url("add"),
-            source: FormatError::malformed("the answer", "JSON with index and duplicate", seen),
+            source: FormatError::malformed("the answer", "JSON with index, duplicate and leaf_hash", seen),
         };
-        let AddAnswer { index, duplicate } =
+        let AddAnswer { index, duplicate, leaf_hash } =
             serde_json::from_slice(&answer).map_err(|e| malformed(quote(&e.to_string())))?;
         let index = LeafIndex::new(index).ok_or_else(|| malformed(format!("leaf {index}")))?;
-        Ok(Appended { index, duplicate })
+        let leaf_hash = Hash::from_hex(&leaf_hash)
+            .map_err(|source| ClientError::Malformed { url: self.url("add"), source })?;
+        Ok(Appended { index, duplicate, leaf_hash })
     }
 
     /// Appends a batch and waits. One answer for each entry, in order.

@@ -69,7 +69,7 @@ mod tests {
     use crate::merkle::{Hash, LeafIndex, RightEdge, Tile};
     use crate::note::{KeyName, NoteSigner, SignatureType};
     use crate::release::Term;
-    use crate::store::SearchPage;
+    use crate::store::{SearchPage, Stored};
 
     /// A tree of one tile, which may be in the middle of being opened anew.
     struct Tree(Option<Vec<Hash>>);
@@ -97,7 +97,11 @@ mod tests {
             unreachable!("entries are not looked at")
         }
 
-        fn find_claim(&self, _: &Hash) -> Result<Option<Hash>, StoreError> {
+        fn find_payload(&self, _: &Hash) -> Result<Option<Stored>, StoreError> {
+            unreachable!("entries are not looked at")
+        }
+
+        fn find_claim(&self, _: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
             unreachable!("entries are not looked at")
         }
 

@@ -14,8 +14,8 @@ use std::fmt;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 
-use super::MAX_ENTRY_BYTES;
 use super::json::{Fields, Json};
+use super::{MAX_ENTRY_BYTES, Release};
 use crate::format::{FormatError, base64_decode, base64_encode, cap, cap_count, quote};
 use crate::merkle::Hash;
 
@@ -113,6 +113,14 @@ impl Envelope {
     #[must_use]
     pub fn signatures(&self) -> &[(Hash, Vec<u8>)] {
         &self.signatures
+    }
+
+    /// Whether another envelope states the same: it has the same payload, or is a release of the same
+    /// [`content`](Release::content). A log keeps one of them, and answers with it when it is sent the other.
+    #[must_use]
+    pub fn states_the_same(&self, other: &Self) -> bool {
+        let content = |envelope: &Self| Some(Release::parse(&envelope.payload).ok()?.content());
+        self.payload == other.payload || content(self).is_some_and(|ours| content(other) == Some(ours))
     }
 
     /// The message that the signatures are over.

@@ -1,4 +1,5 @@
-//! What the log's indexes hold of an entry: the sequence numbers it claims, and how it is found.
+//! What the log's indexes hold of an entry: its payload, the sequence numbers it claims, and how it is
+//! found.
 //!
 //! Both are functions of the entry and the publishers file alone, so that indexes can be rebuilt
 //! from the journal. That is why keys are revoked in that file and never removed from it: claims
@@ -13,8 +14,8 @@ use crate::merkle::Hash;
 pub struct Claim {
     /// Hash of publisher, package, channel and sequence.
     pub key: Hash,
-    /// [`Release::artifacts`](super::Release::artifacts): who claims the key again has to bring the same.
-    pub artifacts: Hash,
+    /// [`Release::content`](super::Release::content): whoever claims the key again has to state the same.
+    pub content: Hash,
 }
 
 /// What a statement can be searched by.
@@ -83,6 +84,8 @@ impl Term {
 /// What the indexes hold of an entry. Empty for entries of an opaque log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
+    /// SHA-256 of the payload: a log has one leaf for each.
+    pub payload: Option<Hash>,
     /// Sequence numbers taken, one for each signer.
     pub claims: Vec<Claim>,
     /// How it is found, each once.
@@ -108,10 +111,10 @@ impl Facts {
         signers.dedup();
         let mut claims = Vec::new();
         if let Some(release) = statement.as_release() {
-            let (artifacts, package) = (release.artifacts(), release.purl.package());
+            let (content, package) = (release.content(), release.purl.package());
             claims.extend(signers.iter().map(|signer| {
                 let key = format!("{signer}\0{package}\0{}\0{}", release.channel, release.sequence);
-                Claim { key: Hash::digest(key.as_bytes()), artifacts }
+                Claim { key: Hash::digest(key.as_bytes()), content }
             }));
         }
         let mut terms = vec![Term::new(SearchField::Kind, statement.kind().as_str())];
@@ -126,7 +129,7 @@ impl Facts {
         terms.extend(statement.digests().map(|digest| Term::new(SearchField::Digest, &digest.to_hex())));
         terms.sort_unstable();
         terms.dedup();
-        Self { claims, terms }
+        Self { payload: Some(Hash::digest(envelope.payload())), claims, terms }
     }
 
     /// Whether an entry matches a search exactly: the values of each field it can be found by.

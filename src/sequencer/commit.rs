@@ -17,7 +17,7 @@ use super::pool::{Pool, Submission, Work};
 use super::{Candidate, Fault, Published, Results, StartError, SubmitError, Trouble};
 use crate::checkpoint::LogSigner;
 use crate::merkle::{Hash, LeafIndex};
-use crate::store::{Batch, SignedHead, Store, StoreError, StoreReader};
+use crate::store::{Batch, SignedHead, Store, StoreError, StoreReader, Stored};
 
 /// A head for each entry would cost a signature and two fsyncs each: so much pause is kept at least.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
@@ -43,7 +43,11 @@ impl Known for Reader {
         self.0.find_leaf(leaf)
     }
 
-    fn claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError> {
+    fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {
+        self.0.find_payload(payload)
+    }
+
+    fn claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
         self.0.find_claim(key)
     }
 }

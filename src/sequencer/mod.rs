@@ -71,6 +71,9 @@ pub struct Sequenced {
     pub index: LeafIndex,
     /// Whether the log had it already: then this is its first index, and nothing was appended.
     pub duplicate: bool,
+    /// Leaf hash of the entry there, where that is another one than was sent: the same payload with other
+    /// signatures, or another statement of the same claims.
+    pub stored: Option<Hash>,
 }
 
 /// Why an entry was not appended.
@@ -94,9 +97,9 @@ pub enum SubmitError {
     /// The log is stopping. Nothing of the submission was taken.
     #[error("the log is shutting down; try again when it is back")]
     ShuttingDown,
-    /// The sequence number is taken by other artifacts.
+    /// The sequence number is taken by another release.
     #[error(
-        "the sequence number is taken: this publisher, package, channel and sequence was logged with other artifacts; use the next number"
+        "the sequence number is taken: the log has another release of this publisher, package, channel and sequence; to release something else, even the same artifacts as another version, use the next number"
     )]
     SequenceTaken,
     /// The log has not heard yet what its witnesses last saw. Nothing of the submission was taken.

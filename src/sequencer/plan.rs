@@ -1,19 +1,22 @@
-//! Deciding what a batch appends: duplicates get their first index, a taken sequence number is
-//! refused. No I/O but two lookups, which the caller gives.
+//! Deciding what a batch appends: a log has one leaf for each payload and for each claim, so what it has
+//! already gets its first index; a sequence number that is taken by something else is refused. No I/O but
+//! look-ups, which the caller gives.
 
 use std::collections::HashMap;
 
 use super::{Candidate, Results, Sequenced, SubmitError};
 use crate::merkle::{Hash, LeafIndex, RightEdge};
-use crate::release::Claim;
-use crate::store::{Batch, StoreError};
+use crate::release::{Claim, Facts};
+use crate::store::{Batch, StoreError, Stored};
 
 /// What the log knows already.
 pub trait Known {
     /// First index of a leaf.
     fn leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError>;
-    /// Artifacts that a sequence number was first claimed for.
-    fn claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError>;
+    /// First leaf with a payload.
+    fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError>;
+    /// First leaf that claimed a key, and the content that it claimed it for.
+    fn claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError>;
 }
 
 /// What to append, and the answer to each submission once that is durable.
@@ -34,6 +37,7 @@ pub fn plan(
         next: edge.next_index(),
         fresh: Vec::new(),
         leaves: HashMap::new(),
+        payloads: HashMap::new(),
         claims: HashMap::new(),
     };
     let mut results = Vec::with_capacity(submissions.len());
@@ -50,7 +54,18 @@ struct Planner {
     fresh: Vec<Candidate>,
     /// What this very batch adds, which no index knows yet.
     leaves: HashMap<Hash, LeafIndex>,
-    claims: HashMap<Hash, Hash>,
+    payloads: HashMap<Hash, Stored>,
+    claims: HashMap<Hash, (Stored, Hash)>,
+}
+
+/// What is known of the claims of an entry.
+enum Claimed {
+    /// One of them at least is new, and none contradicts what is known.
+    Fresh,
+    /// All of them were made before, the first at this leaf.
+    Before(Stored),
+    /// One of them was made for something else.
+    Taken,
 }
 
 impl Planner {
@@ -63,25 +78,60 @@ impl Planner {
             Some(index) => Some(*index),
             None => known.leaf(&candidate.leaf_hash)?,
         };
-        // Before the claims: the same statement again is a duplicate, not a conflict.
         if let Some(index) = first {
-            return Ok(Ok(Sequenced { index, duplicate: true }));
+            return Ok(Ok(Sequenced { index, duplicate: true, stored: None }));
         }
-        for Claim { key, artifacts } in &candidate.facts.claims {
+        // Before the claims: the same statement again is a duplicate, not a conflict.
+        let before = match self.payload(&candidate.facts, known)? {
+            Some(stored) => stored,
+            None => match self.claimed(&candidate.facts.claims, known)? {
+                Claimed::Fresh => return Ok(Ok(self.append(candidate))),
+                Claimed::Before(stored) => stored,
+                Claimed::Taken => return Ok(Err(SubmitError::SequenceTaken)),
+            },
+        };
+        Ok(Ok(Sequenced { index: before.index, duplicate: true, stored: Some(before.leaf) }))
+    }
+
+    /// The leaf that has this payload, under whatever signatures.
+    fn payload(&self, facts: &Facts, known: &impl Known) -> Result<Option<Stored>, StoreError> {
+        let Some(payload) = &facts.payload else { return Ok(None) };
+        match self.payloads.get(payload) {
+            Some(stored) => Ok(Some(*stored)),
+            None => known.payload(payload),
+        }
+    }
+
+    /// A statement of several publishers that makes a claim for one of them which the log does not have
+    /// says something new, although it repeats the claims of the others.
+    fn claimed(&self, claims: &[Claim], known: &impl Known) -> Result<Claimed, StoreError> {
+        let (mut first, mut fresh) = (None, claims.is_empty());
+        for Claim { key, content } in claims {
             let claimed = match self.claims.get(key) {
-                Some(artifacts) => Some(*artifacts),
+                Some(claimed) => Some(*claimed),
                 None => known.claim(key)?,
             };
-            if claimed.is_some_and(|claimed| claimed != *artifacts) {
-                return Ok(Err(SubmitError::SequenceTaken));
+            match claimed {
+                Some((_, claimed)) if claimed != *content => return Ok(Claimed::Taken),
+                Some((stored, _)) => first = first.into_iter().chain([stored]).min(),
+                None => fresh = true,
             }
         }
+        Ok(first.filter(|_| !fresh).map_or(Claimed::Fresh, Claimed::Before))
+    }
+
+    fn append(&mut self, candidate: Candidate) -> Sequenced {
         let index = self.next;
+        let stored = Stored { index, leaf: candidate.leaf_hash };
         self.next = index.plus(1);
-        self.leaves.insert(candidate.leaf_hash, index);
-        self.claims.extend(candidate.facts.claims.iter().map(|claim| (claim.key, claim.artifacts)));
+        self.leaves.insert(stored.leaf, index);
+        self.payloads.extend(candidate.facts.payload.map(|payload| (payload, stored)));
+        for Claim { key, content } in &candidate.facts.claims {
+            // The first stands, as in the index.
+            self.claims.entry(*key).or_insert((stored, *content));
+        }
         self.fresh.push(candidate);
-        Ok(Ok(Sequenced { index, duplicate: false }))
+        Sequenced { index, duplicate: false, stored: None }
     }
 
     fn into_batch(self, edge: &RightEdge) -> Batch {

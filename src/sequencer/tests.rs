@@ -16,7 +16,7 @@ use crate::store::conformance::{
 };
 use crate::store::{
     Batch, DiskStore, Fault as StoreFault, FaultPoint, Layout, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES,
-    MemoryStore, Staged,
+    MemoryStore, Staged, Stored,
 };
 
 fn candidate(entry: &[u8]) -> Candidate {
@@ -28,11 +28,17 @@ fn candidates(entries: &[&str]) -> Vec<Candidate> {
 }
 
 fn fresh(index: u64) -> Result<Sequenced, SubmitError> {
-    Ok(Sequenced { index: LeafIndex::new(index).unwrap(), duplicate: false })
+    Ok(Sequenced { index: LeafIndex::new(index).unwrap(), duplicate: false, stored: None })
 }
 
 fn duplicate(index: u64) -> Result<Sequenced, SubmitError> {
-    Ok(Sequenced { index: LeafIndex::new(index).unwrap(), duplicate: true })
+    Ok(Sequenced { index: LeafIndex::new(index).unwrap(), duplicate: true, stored: None })
+}
+
+/// The log has this other entry, which says the same.
+fn same_as(index: u64, stored: &str) -> Result<Sequenced, SubmitError> {
+    let stored = Some(Hash::leaf(stored.as_bytes()));
+    Ok(Sequenced { index: LeafIndex::new(index).unwrap(), duplicate: true, stored })
 }
 
 // -- plan ----------------------------------------------------------------------------------------
@@ -41,7 +47,8 @@ fn duplicate(index: u64) -> Result<Sequenced, SubmitError> {
 #[derive(Default)]
 struct Had {
     leaves: HashMap<Hash, LeafIndex>,
-    claims: HashMap<Hash, Hash>,
+    payloads: HashMap<Hash, Stored>,
+    claims: HashMap<Hash, (Stored, Hash)>,
     fails: bool,
 }
 
@@ -50,9 +57,12 @@ impl Had {
         let mut had = Self::default();
         for (at, entry) in entries.iter().enumerate() {
             let index = LeafIndex::new(at as u64).unwrap();
-            had.leaves.entry(Hash::leaf(entry.as_bytes())).or_insert(index);
-            for claim in facts_of(entry.as_bytes()).claims {
-                had.claims.entry(claim.key).or_insert(claim.artifacts);
+            let stored = Stored { index, leaf: Hash::leaf(entry.as_bytes()) };
+            had.leaves.entry(stored.leaf).or_insert(index);
+            let facts = facts_of(entry.as_bytes());
+            facts.payload.map(|payload| had.payloads.entry(payload).or_insert(stored));
+            for claim in facts.claims {
+                had.claims.entry(claim.key).or_insert((stored, claim.content));
             }
         }
         let leaves: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry.as_bytes())).collect();
@@ -65,7 +75,11 @@ impl Known for Had {
         if self.fails { Err(StoreError::Injected("look-up")) } else { Ok(self.leaves.get(leaf).copied()) }
     }
 
-    fn claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError> {
+    fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {
+        Ok(self.payloads.get(payload).copied())
+    }
+
+    fn claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
         Ok(self.claims.get(key).copied())
     }
 }
@@ -110,14 +124,11 @@ fn nothing_new_is_no_batch() {
 
 #[test]
 fn a_sequence_number_is_taken_once() {
-    let (had, edge) = Had::of(&["old claim:k:x"]);
-    let cases: [(&[&str], Vec<Result<Sequenced, SubmitError>>); 6] = [
+    let cases: [(&[&str], _); 5] = [
         // Against the log.
         (&["new claim:k:y", "other"], vec![Err(SubmitError::SequenceTaken), fresh(1)]),
         // Within the batch; the first one stands.
         (&["a claim:n:1", "b claim:n:2", "c"], vec![fresh(1), Err(SubmitError::SequenceTaken), fresh(2)]),
-        // The same artifacts under the same number are no conflict: another signer's statement, say.
-        (&["again claim:k:x", "once more claim:k:x"], vec![fresh(1), fresh(2)]),
         // One of several claims is enough to refuse.
         (&["a claim:free:1 claim:k:y"], vec![Err(SubmitError::SequenceTaken)]),
         // What was refused has taken nothing.
@@ -125,15 +136,61 @@ fn a_sequence_number_is_taken_once() {
         // A duplicate is answered as one, although its number is taken, by itself.
         (&["old claim:k:x", "a claim:n:1", "a claim:n:1"], vec![duplicate(0), fresh(1), duplicate(1)]),
     ];
+    check_plans(&["old claim:k:x"], &cases);
+}
+
+/// Each list against a log of `old` entries, in one submission and one by one.
+fn check_plans(old: &[&str], cases: &[(&[&str], Vec<Result<Sequenced, SubmitError>>)]) {
+    let (had, edge) = Had::of(old);
     for (entries, expected) in cases {
         let planned = plan(&edge, vec![candidates(entries)], &had).unwrap();
-        assert_eq!(planned.results, std::slice::from_ref(&expected), "{entries:?}");
+        assert_eq!(planned.results, std::slice::from_ref(expected), "{entries:?}");
         let one_by_one = entries.iter().map(|entry| candidates(&[entry])).collect();
         let planned = plan(&edge, one_by_one, &had).unwrap();
-        assert_eq!(planned.results.concat(), expected, "{entries:?} in submissions of their own");
+        assert_eq!(planned.results.concat(), *expected, "{entries:?} in submissions of their own");
         let appended = planned.batch.map_or(0, |batch| batch.entries.len());
         assert_eq!(appended, expected.iter().flatten().filter(|s| !s.duplicate).count());
     }
+}
+
+#[test]
+fn a_payload_gets_one_leaf_under_whatever_signatures() {
+    let cases: [(&[&str], _); 4] = [
+        // Against the log, which may have several leaves of one payload: the first counts.
+        (&["signed anew payload:p"], vec![same_as(1, "first payload:p")]),
+        // Within the batch.
+        (
+            &["a payload:q", "b payload:q", "a payload:q"],
+            vec![fresh(3), same_as(3, "a payload:q"), duplicate(3)],
+        ),
+        // The payload says more than its claims, so it comes first: no conflict with the log's later entries.
+        (&["c payload:p claim:k:y"], vec![same_as(1, "first payload:p")]),
+        // Entries of an opaque log have none: they are never the same for that.
+        (&["a", "b"], vec![fresh(3), fresh(4)]),
+    ];
+    check_plans(&["opaque claim:k:x", "first payload:p", "second payload:p"], &cases);
+}
+
+#[test]
+fn a_claim_gets_one_leaf_however_it_is_spelled() {
+    let old = "old payload:o claim:k:x";
+    let cases: [(&[&str], _); 6] = [
+        (&["respelled payload:p claim:k:x"], vec![same_as(0, old)]),
+        // Within the batch.
+        (
+            &["a payload:a claim:n:1", "b payload:b claim:n:1"],
+            vec![fresh(2), same_as(2, "a payload:a claim:n:1")],
+        ),
+        // Who repeats another's claim and makes one of its own says something new.
+        (&["both payload:p claim:k:x claim:other:x"], vec![fresh(2)]),
+        // All of them were made before, at different leaves: the first counts.
+        (&["both payload:p claim:rival:x claim:k:x"], vec![same_as(0, old)]),
+        // One of them was made for something else.
+        (&["both payload:p claim:k:x claim:rival:y"], vec![Err(SubmitError::SequenceTaken)]),
+        // What is no release claims nothing, and is never the same for that.
+        (&["payload:p", "payload:q"], vec![fresh(2), fresh(3)]),
+    ];
+    check_plans(&[old, "by a rival payload:r claim:rival:x"], &cases);
 }
 
 #[test]
@@ -384,7 +441,7 @@ impl Bench {
         assert_eq!(durable.iter().collect::<HashSet<_>>().len(), durable.len(), "no entry is there twice");
         let mut claims: HashMap<Hash, Hash> = HashMap::new();
         for claim in durable.iter().flat_map(|entry| facts_of(entry).claims) {
-            assert_eq!(*claims.entry(claim.key).or_insert(claim.artifacts), claim.artifacts, "one number");
+            assert_eq!(claims.insert(claim.key, claim.content), None, "one claim, one leaf");
         }
         // Heads only grow, and each is of a prefix of what is durable: so each extends all before it.
         let leaves: Vec<Hash> = durable.iter().map(|entry| Hash::leaf(entry)).collect();

@@ -61,6 +61,8 @@ enum Form {
 struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u64>,
+    /// Of the entry that is in the log, be it another than the one that was sent; of that one where it was
+    /// refused.
     leaf_hash: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     duplicate: Option<bool>,
@@ -169,7 +171,7 @@ fn answer(leaf_hash: Hash, result: &Result<Sequenced, SubmitError>, head: Option
     let sequenced = result.as_ref().ok();
     Answer {
         index: sequenced.map(|s| s.index.get()),
-        leaf_hash: leaf_hash.to_hex(),
+        leaf_hash: sequenced.and_then(|s| s.stored).unwrap_or(leaf_hash).to_hex(),
         duplicate: sequenced.map(|s| s.duplicate),
         tree_size: sequenced.and(head).map(|head| head.checkpoint.size.get()),
         error: result.as_ref().err().map(|e| {

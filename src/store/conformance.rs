@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{
     Batch, Describe, DiskStore, MAX_BATCH_ENTRIES, MemoryStore, OpenOptions, SearchPage, Store, StoreError,
-    StoreReader, read_entry,
+    StoreReader, Stored, read_entry,
 };
 use crate::bundle;
 use crate::checkpoint::Checkpoint;
@@ -19,15 +19,18 @@ use crate::release::{Claim, Facts, SearchField, Term};
 
 pub const ORIGIN: &str = "example.com/log";
 
-/// Entries say of themselves what is indexed: `claim:KEY:ARTIFACTS` and `term:VALUE`, between spaces.
+/// Entries say of themselves what is indexed: `payload:NAME`, `claim:KEY:CONTENT` and `term:VALUE`, between
+/// spaces.
 pub fn facts_of(entry: &[u8]) -> Facts {
     let mut facts = Facts::default();
     for word in entry.split(|byte| *byte == b' ') {
         let word = String::from_utf8_lossy(word);
         if let Some(value) = word.strip_prefix("term:") {
             facts.terms.push(term(value));
-        } else if let Some((key, artifacts)) = word.strip_prefix("claim:").and_then(|w| w.split_once(':')) {
-            facts.claims.push(Claim { key: named(key), artifacts: named(artifacts) });
+        } else if let Some(value) = word.strip_prefix("payload:") {
+            facts.payload = Some(named(value));
+        } else if let Some((key, content)) = word.strip_prefix("claim:").and_then(|w| w.split_once(':')) {
+            facts.claims.push(Claim { key: named(key), content: named(content) });
         }
     }
     facts
@@ -41,9 +44,13 @@ pub fn term(value: &str) -> Term {
     Term::new(SearchField::Package, value)
 }
 
-/// The hash that a claim's key or artifacts of this name have.
+/// The hash of a payload, or of a claim's key or content, of this name.
 pub fn named(name: &str) -> Hash {
     Hash::digest(name.as_bytes())
+}
+
+fn leaf_index(index: u64) -> LeafIndex {
+    LeafIndex::new(index).unwrap()
 }
 
 /// A batch on top of `edge`.
@@ -371,25 +378,40 @@ fn the_first_of_two_equal_leaves_is_found(mut place: impl Place) {
     assert_eq!(found(store.as_ref(), b"only 99"), Some(300));
 }
 
+/// The first claims of the keys are what stands; so is the first leaf of a payload.
 fn the_first_claim_stands(mut place: impl Place) {
     let mut store = place.open();
-    let first = vec![
-        b"claim:k:first claim:other:x".to_vec(),
-        b"claim:k:second".to_vec(),
-        b"claim:twice:same claim:k:third".to_vec(),
+    let first: [&[u8]; 3] = [
+        b"payload:p claim:k:first claim:other:x",
+        b"payload:q claim:k:second",
+        b"payload:p claim:twice:same claim:k:third",
     ];
-    append(store.as_mut(), first);
-    let claims = [("k", Some("first")), ("other", Some("x")), ("twice", Some("same")), ("none", None)];
+    append(store.as_mut(), first.map(<[u8]>::to_vec).to_vec());
+    let at = |index: u64, entry: &[u8]| Stored { index: leaf_index(index), leaf: Hash::leaf(entry) };
+    let claims = [("k", 0, "first"), ("other", 0, "x"), ("twice", 2, "same")];
     let stands = |store: &dyn Store| {
-        for (key, artifacts) in claims {
-            assert_eq!(store.reader().find_claim(&named(key)).unwrap(), artifacts.map(named), "{key}");
+        let reader = store.reader();
+        for (key, index, content) in claims {
+            let stored = at(index as u64, first[index]);
+            assert_eq!(reader.find_claim(&named(key)).unwrap(), Some((stored, named(content))), "{key}");
         }
+        for (payload, index) in [("p", 0), ("q", 1)] {
+            let stored = at(index as u64, first[index]);
+            assert_eq!(reader.find_payload(&named(payload)).unwrap(), Some(stored), "{payload}");
+        }
+        assert_eq!(reader.find_claim(&named("none")).unwrap(), None);
+        // A payload is not found as a claim, nor the other way round.
+        assert_eq!(reader.find_claim(&named("p")).unwrap(), None);
+        assert_eq!(reader.find_payload(&named("k")).unwrap(), None);
     };
     stands(store.as_ref());
     for batch in 0..100 {
-        append(store.as_mut(), vec![format!("claim:k:later{batch} claim:new{batch}:y").into_bytes()]);
+        let entry =
+            format!("payload:q{batch} payload:p claim:k:later{batch} claim:new{batch}:y").into_bytes();
+        append(store.as_mut(), vec![entry.clone()]);
         stands(store.as_ref());
-        assert_eq!(store.reader().find_claim(&named(&format!("new{batch}"))).unwrap(), Some(named("y")));
+        let found = store.reader().find_claim(&named(&format!("new{batch}"))).unwrap();
+        assert_eq!(found, Some((at(3 + batch, &entry), named("y"))));
     }
     store.reload().unwrap();
     stands(store.as_ref());
@@ -470,7 +492,8 @@ fn staged_and_not_applied_is_not_readable_until_a_reload(place: impl Place) {
     check(store.as_ref(), &entries);
     assert_eq!(reader.size().get(), 400, "a reader that was there before sees it too");
     assert_eq!(reader.find_leaf(&Hash::leaf(&entries[300])).unwrap(), LeafIndex::new(300));
-    assert_eq!(reader.find_claim(&named("300")).unwrap(), Some(named("a")));
+    let stored = Stored { index: leaf_index(300), leaf: Hash::leaf(&entries[300]) };
+    assert_eq!(reader.find_claim(&named("300")).unwrap(), Some((stored, named("a"))));
     assert_eq!(reader.search(&term("1"), None, 1).unwrap().leaves, [LeafIndex::new(399).unwrap()]);
     append(store.as_mut(), numbered(400, 3));
     check(store.as_ref(), &[entries, numbered(400, 3)].concat());
@@ -549,9 +572,9 @@ fn reloading_changes_nothing(place: impl Place) {
         assert_eq!(store.checkpoint(), Some(head.clone()));
         let reader = store.reader();
         assert_eq!(pages(reader.as_ref(), &term("t"), 100), (0..600).rev().collect::<Vec<u64>>());
-        (0..7).for_each(|i| {
-            let claim = reader.find_claim(&named(&i.to_string())).unwrap();
-            assert_eq!(claim, Some(named(&i.to_string())), "{i}");
+        (0..7_u64).for_each(|i| {
+            let (stored, content) = reader.find_claim(&named(&i.to_string())).unwrap().unwrap();
+            assert_eq!((stored.index.get(), content), (i, named(&i.to_string())));
         });
     }
 }

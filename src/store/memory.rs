@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Batch, Describe, SearchPage, Staged, Store, StoreError, StoreReader, journal};
+use super::{Batch, Describe, SearchPage, Staged, Store, StoreError, StoreReader, Stored, journal};
 use crate::bundle;
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, TreeSize};
 use crate::release::{Facts, Term};
@@ -194,6 +194,13 @@ impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic while it is held")
     }
+
+    fn first_that<T>(&self, has: impl Fn(&Facts) -> Option<T>) -> Option<(Stored, T)> {
+        let derived = &self.state().derived;
+        let (at, found) = derived.facts.iter().enumerate().find_map(|(at, facts)| Some((at, has(facts)?)))?;
+        let index = LeafIndex::new(at as u64).expect("memory holds fewer");
+        Some((Stored { index, leaf: derived.leaves[at] }, found))
+    }
 }
 
 fn absent(what: &impl std::fmt::Display) -> StoreError {
@@ -238,10 +245,15 @@ impl StoreReader for Inner {
         Ok(at.and_then(|at| LeafIndex::new(at as u64)))
     }
 
-    fn find_claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError> {
-        let state = self.state();
-        let mut claims = state.derived.facts.iter().flat_map(|facts| &facts.claims);
-        Ok(claims.find(|claim| claim.key == *key).map(|claim| claim.artifacts))
+    fn find_payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {
+        let found = self.first_that(|facts| (facts.payload == Some(*payload)).then_some(()));
+        Ok(found.map(|(stored, ())| stored))
+    }
+
+    fn find_claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
+        Ok(self.first_that(|facts| {
+            facts.claims.iter().find(|claim| claim.key == *key).map(|claim| claim.content)
+        }))
     }
 
     fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {

@@ -70,6 +70,15 @@ pub struct Batch {
     pub growth: Growth,
 }
 
+/// A leaf that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stored {
+    /// Its place.
+    pub index: LeafIndex,
+    /// Its hash.
+    pub leaf: Hash,
+}
+
 /// Proof that a batch is durable; [`Store::apply`] asks for it.
 #[derive(Debug)]
 pub struct Staged {
@@ -158,11 +167,17 @@ pub trait StoreReader: Send + Sync {
     /// [`StoreError`] where the index can't be read.
     fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError>;
 
-    /// The artifacts first claimed under this key.
+    /// The first leaf with this payload.
     ///
     /// # Errors
-    /// [`StoreError`] where the index can't be read.
-    fn find_claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError>;
+    /// [`StoreError`] where the index or the entry can't be read.
+    fn find_payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError>;
+
+    /// The first leaf that claimed this key, and the content that it claimed it for.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the index or the entry can't be read.
+    fn find_claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError>;
 
     /// Leaves that a term points at, newest first, below `before`, at most `limit`.
     ///

@@ -16,7 +16,7 @@ use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use treehead::sequencer::Options;
 use treehead::server::{Log, LogConfig, OpenError, Profile, run};
 
-use super::http::{Reply, get, post, post_json};
+use super::http::{Reply, exchange, get, post, post_json, request};
 
 pub const ORIGIN: &str = "log.example/releases";
 
@@ -131,6 +131,11 @@ impl Served {
 
     pub fn post_json(&self, path: &str, body: &[u8]) -> serde_json::Value {
         post_json(self.address, path, body)
+    }
+
+    /// The answer to an entry, as a proof file.
+    pub fn post_for_proof(&self, path: &str, body: &[u8]) -> Reply {
+        exchange(self.address, &request("POST", path, &[("Accept", "text/x-tlog-proof")], body))
     }
 
     /// Appends opaque entries or envelopes; all of them have to be new.

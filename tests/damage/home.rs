@@ -14,7 +14,7 @@ use treehead::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TreeSize, prove
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use treehead::release::{Claim, Facts, SearchField, Term};
 use treehead::store::{
-    Batch, Describe, DiskIo, DiskStore, Layout, OpenOptions, RealDisk, Store, StoreError, StoreReader,
+    Batch, Describe, DiskIo, DiskStore, Layout, OpenOptions, RealDisk, Store, StoreError, StoreReader, Stored,
 };
 
 pub const ORIGIN: &str = "example.com/damage";
@@ -34,10 +34,14 @@ pub fn entry(at: usize) -> Vec<u8> {
     format!("entry {at} {}", "x".repeat(at % 17)).into_bytes()
 }
 
+fn payload(entry: &[u8]) -> Hash {
+    Hash::digest(&[b"payload ", entry].concat())
+}
+
 fn facts(entry: &[u8]) -> Facts {
-    let claim = Claim { key: Hash::digest(entry), artifacts: Hash::leaf(entry) };
+    let claim = Claim { key: Hash::digest(entry), content: Hash::leaf(entry) };
     let terms = vec![Term::new(SearchField::Package, &entry.len().to_string())];
-    Facts { claims: vec![claim], terms }
+    Facts { payload: Some(payload(entry)), claims: vec![claim], terms }
 }
 
 pub fn options() -> OpenOptions {
@@ -185,7 +189,9 @@ fn check_reader(reader: &dyn StoreReader, entries: &[Vec<u8>], edge: &RightEdge)
     for (at, entry) in entries.iter().enumerate().step_by(7) {
         let (index, leaf) = (LeafIndex::new(at as u64).unwrap(), Hash::leaf(entry));
         assert_eq!(reader.find_leaf(&leaf).unwrap(), Some(index));
-        assert_eq!(reader.find_claim(&Hash::digest(entry)).unwrap(), Some(leaf));
+        let stored = Stored { index, leaf };
+        assert_eq!(reader.find_payload(&payload(entry)).unwrap(), Some(stored));
+        assert_eq!(reader.find_claim(&Hash::digest(entry)).unwrap(), Some((stored, leaf)));
         prove_inclusion(reader, index, &leaf, edge.size(), &edge.root()).unwrap().unwrap();
     }
     let beyond = Tile::in_tree(treehead::merkle::TileId::Entries { index: 0 }, TreeSize::new(256).unwrap());

@@ -3,8 +3,10 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use treehead::bundle;
 use treehead::merkle::Hash;
-use treehead::release::{Envelope, Kind, Subject};
+use treehead::proof_file::ProofFile;
+use treehead::release::{Envelope, Kind, PublisherSigner, Purl, Release, Subject};
 
 use crate::common::http::Reply;
 use crate::common::log::{Served, eventually, vkey};
@@ -50,13 +52,7 @@ fn the_proof_of_a_release_convinces_an_endpoint() {
     use treehead::release::Publishers;
     use treehead::verify::{Artifact, Freshness, Question, verify};
     let log = log();
-    let bytes = crate::common::http::request(
-        "POST",
-        "/add",
-        &[("Accept", "text/x-tlog-proof")],
-        &signed(&scanner(1), 1),
-    );
-    let reply = crate::common::http::exchange(log.address, &bytes);
+    let reply = log.post_for_proof("/add", &signed(&scanner(1), 1));
     let policy = Policy::parse(format!("log {}\nquorum none\n", vkey()).as_bytes()).unwrap();
     let publishers = Publishers::parse(vendor_toml().as_bytes()).unwrap();
     let judge = |artifact: &str| {
@@ -112,10 +108,10 @@ fn a_publisher_speaks_only_for_its_packages_and_kinds() {
     let elsewhere = release("pkg:generic/other/scanner@1.0", 1, "x");
     let detail = log.post("/add", &signed(&elsewhere, 1)).problem(403, "publisher-not-permitted");
     assert!(detail.contains("vendor") && detail.contains("pkg:generic/other/scanner"), "{detail}");
-    let rules = treehead::release::Release { kind: Kind::DetectionRules, ..scanner(1) };
+    let rules = Release { kind: Kind::DetectionRules, ..scanner(1) };
     let detail = log.post("/add", &signed(&rules, 1)).problem(403, "publisher-not-permitted");
     assert!(detail.contains("detection-rules"), "{detail}");
-    let update = treehead::release::Release { kind: Kind::Update, ..scanner(1) };
+    let update = Release { kind: Kind::Update, ..scanner(1) };
     assert_eq!(log.post("/add", &signed(&update, 1)).text(), "0");
 }
 
@@ -246,20 +242,86 @@ fn a_sequence_number_stands_for_one_set_of_artifacts() {
     assert!(detail.contains("use the next number"), "{detail}");
     // Under another version it is the same package, channel and number.
     let mut renumbered = other.clone();
-    renumbered.purl = treehead::release::Purl::parse("pkg:generic/example/scanner@7.0.1").unwrap();
+    renumbered.purl = Purl::parse("pkg:generic/example/scanner@7.0.1").unwrap();
     log.post("/add", &signed(&renumbered, 1)).problem(409, "sequence-taken");
     assert_eq!(log.tree_size(), 1);
-    // The same artifacts under another statement are no conflict: say where they were built.
-    let mut same = scanner(7);
-    same.audience = Some("customer 17".to_owned());
-    assert_eq!(log.post("/add", &signed(&same, 1)).text(), "1");
+    // So are the same artifacts with anything else that an endpoint concludes from.
+    let same: [fn(&mut Release); 4] = [
+        |r| r.purl = Purl::parse("pkg:generic/example/scanner@7.0.1").unwrap(),
+        |r| r.kind = Kind::Update,
+        |r| r.audience = Some("customer 17".to_owned()),
+        |r| r.subjects[0].name = "renamed.bin".to_owned(),
+    ];
+    for change in same {
+        let mut other = scanner(7);
+        change(&mut other);
+        log.post("/add", &signed(&other, 1)).problem(409, "sequence-taken");
+    }
     // Another channel or package counts for itself.
     let mut beta = other.clone();
     beta.channel = "beta".to_owned();
-    assert_eq!(log.post("/add", &signed(&beta, 1)).text(), "2");
+    assert_eq!(log.post("/add", &signed(&beta, 1)).text(), "1");
     let engine = release("pkg:generic/example/engine@7.0", 7, "an engine");
-    assert_eq!(log.post("/add", &signed(&engine, 1)).text(), "3");
+    assert_eq!(log.post("/add", &signed(&engine, 1)).text(), "2");
     assert_eq!(log.post("/add", &signed(&scanner(7), 1)).text(), "0", "and a duplicate is none");
+}
+
+/// `vendor`, with a second key, of seed 2, and `rival`, who may state the same, with the key of seed 3.
+fn rotated_toml() -> String {
+    let second = format!("[[publisher.key]]\npem = '''\n{}'''\n\n", publisher(2).public_pem());
+    vendor_toml() + &second + &publisher_toml("rival", 3, &["pkg:generic/example/*"], &["build"])
+}
+
+/// What a log answers with is the entry that it has, in JSON and in proofs.
+fn assert_first_is_answered(log: &Served, first: &[u8], again: &[u8]) {
+    let answer = log.post_json("/add", again);
+    assert_eq!((&answer["index"], &answer["duplicate"]), (&0.into(), &true.into()));
+    assert_eq!(answer["leaf_hash"], Hash::leaf(first).to_hex());
+    let leaf = format!("/proof/leaf/{}", Hash::leaf(first).to_hex());
+    for reply in [log.post_for_proof("/add", again), log.get(&leaf)] {
+        let proof = ProofFile::parse(&reply.body).unwrap();
+        assert_eq!((proof.index.get(), proof.extra.as_deref()), (0, Some(first)));
+    }
+    assert_eq!(log.get(&format!("/proof/leaf/{}", Hash::leaf(again).to_hex())).status, 404);
+    let mut body = Vec::new();
+    bundle::push(&mut body, again).unwrap();
+    bundle::push(&mut body, first).unwrap();
+    let answers = log.post_json("/add-batch", &body);
+    for answer in answers.as_array().unwrap() {
+        assert_eq!((&answer["index"], &answer["duplicate"]), (&0.into(), &true.into()), "{answers}");
+        assert_eq!(answer["leaf_hash"], Hash::leaf(first).to_hex());
+    }
+    assert_eq!(log.tree_size(), 1);
+}
+
+#[test]
+fn one_payload_has_one_leaf_under_whatever_signatures() {
+    let payload = scanner(1).to_payload().unwrap();
+    let by = |seeds: &[u8]| {
+        let keys: Vec<PublisherSigner> = seeds.iter().map(|seed| publisher(*seed)).collect();
+        Envelope::sign(payload.clone(), &keys.iter().collect::<Vec<_>>()).unwrap().to_entry()
+    };
+    for (first, again) in [(&[1][..], &[2][..]), (&[1], &[1, 2, 3]), (&[1, 3], &[3]), (&[3], &[1])] {
+        let log = Served::release(&rotated_toml());
+        assert_eq!(log.post("/add", &by(first)).text(), "0");
+        assert_first_is_answered(&log, &by(first), &by(again));
+    }
+}
+
+#[test]
+fn one_claim_has_one_leaf_however_it_is_spelled_and_whichever_key_signed() {
+    let first = signed(&scanner(1), 1);
+    let mut spelled = statement(&scanner(1));
+    spelled["predicate"]["note"] = json!("what nobody concludes from");
+    for seed in [1, 2] {
+        let log = Served::release(&rotated_toml());
+        assert_eq!(log.post("/add", &first).text(), "0");
+        assert_first_is_answered(&log, &first, &signed_statement(&spelled, seed));
+    }
+    // Another publisher's claim is another one.
+    let log = Served::release(&rotated_toml());
+    assert_eq!(log.post("/add", &first).text(), "0");
+    assert_eq!(log.post("/add", &signed_statement(&spelled, 3)).text(), "1");
 }
 
 #[test]

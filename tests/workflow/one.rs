@@ -53,6 +53,28 @@ fn several_artifacts_of_one_release_share_a_statement() {
     assert_eq!(server.tree_size(), 1);
 }
 
+/// Keys rotate, and pipelines run twice.
+#[test]
+fn a_release_that_is_published_again_with_another_key_gets_the_proof_of_the_first() {
+    let world = World::new();
+    world.run("keygen publisher --name vendor --out second.pem").done();
+    let second = String::from_utf8(world.read("second.pub")).unwrap();
+    let publishers = String::from_utf8(world.read("log/publishers.toml")).unwrap();
+    world.write("log/publishers.toml", format!("{publishers}\n[[publisher.key]]\npem = '''\n{second}'''\n"));
+    let server = world.serve();
+    world.publish(&server, "a.bin", "a", 1).done();
+    let first = world.read("a.bin.tlog-proof");
+    let line = world.publish_line(&server, "a.bin", 1).replace("publisher.pem", "second.pem") + " --json";
+    let again = world.run(&line).done().json();
+    let leaf = treehead::proof_file::ProofFile::parse(&first).unwrap().extra.unwrap();
+    assert_eq!(again["leaf_hash"], treehead::merkle::Hash::leaf(&leaf).to_hex());
+    assert_eq!((&again["index"], world.read("a.bin.tlog-proof")), (&0.into(), first));
+    let sequenced = world.run(&format!("{line} --wait sequenced")).done().json();
+    assert_eq!((&sequenced["index"], &sequenced["leaf_hash"]), (&0.into(), &again["leaf_hash"]));
+    world.run(&format!("verify a.bin {VERIFY}")).done();
+    assert_eq!(server.tree_size(), 1);
+}
+
 #[test]
 fn a_proof_is_fetched_by_whoever_has_only_the_artifact() {
     let world = World::new();

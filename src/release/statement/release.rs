@@ -199,8 +199,7 @@ impl Release {
         Ok(to_payload(PREDICATE_TYPE, predicate, &self.subjects))
     }
 
-    /// One hash for the set of artifacts, whatever order they are listed in: releases under one
-    /// sequence number have to agree in it.
+    /// One hash for the set of artifacts, whatever order they are listed in.
     #[must_use]
     pub fn artifacts(&self) -> Hash {
         let mut lines: Vec<String> =
@@ -208,6 +207,24 @@ impl Release {
         lines.extend(self.manifest.map(|m| format!("\0{}\0{}", m.files, m.root.to_hex())));
         lines.sort();
         Hash::digest(lines.join("\n").as_bytes())
+    }
+}
+
+impl Release {
+    /// One hash for all that the statement claims: whoever uses a sequence number again has to state the
+    /// same. Not in it are the order of the artifacts and what nothing is concluded from, such as unknown
+    /// fields.
+    #[must_use]
+    pub fn content(&self) -> Hash {
+        // Taken apart field by field, so that a new one can't be forgotten here. None of them may hold a NUL.
+        let Self { subjects: _, manifest: _, purl, kind, channel, sequence, source, audience } = self;
+        let source = source
+            .as_ref()
+            .map(|Source { uri, digest: (algorithm, value) }| format!("{uri}\0{algorithm}:{value}"));
+        let artifacts = self.artifacts().to_hex();
+        let (source, audience) = (source.unwrap_or_default(), audience.as_deref().unwrap_or_default());
+        let text = format!("{artifacts}\0{purl}\0{kind}\0{channel}\0{sequence}\0{audience}\0{source}");
+        Hash::digest(text.as_bytes())
     }
 }
 

@@ -51,6 +51,24 @@ fn however_it_was_sent_a_statement_has_one_entry() {
 }
 
 #[test]
+fn envelopes_state_the_same_by_payload_or_as_one_release_however_it_is_spelled() {
+    let release = full_release();
+    let sign = |payload: &[u8], seed| Envelope::sign(payload.to_vec(), &[&publisher_signer(seed)]).unwrap();
+    let payload = release.to_payload().unwrap();
+    let original = sign(&payload, 1);
+    let noted = changed(&payload, "/predicate/note", "1");
+    for same in [sign(&payload, 2), sign(&noted, 1), sign(&noted, 3)] {
+        assert!(original.states_the_same(&same) && same.states_the_same(&original));
+    }
+    let later = Release { sequence: release.sequence + 1, ..release };
+    for other in [sign(&later.to_payload().unwrap(), 1), sign(b"{}", 1), sign(b"", 1)] {
+        assert!(!original.states_the_same(&other) && !other.states_the_same(&original));
+    }
+    assert!(sign(b"junk", 1).states_the_same(&sign(b"junk", 2)), "a payload is what it is");
+    assert!(!sign(b"junk", 1).states_the_same(&sign(b"trash", 1)), "two that are no release are not one");
+}
+
+#[test]
 fn malformed_envelopes_are_refused() {
     let signers = [1, 2].map(publisher_signer);
     let entry = signed_entry(&sample_release(b"x"), &[&signers[0], &signers[1]]);

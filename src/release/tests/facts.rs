@@ -11,7 +11,8 @@ fn facts_follow_from_the_entry_alone() {
     let facts = Facts::of(&envelope, &Statement::Release(release.clone()), &publishers);
     assert_eq!(Facts::of_entry(&entry, &publishers), Ok(facts.clone()));
     assert_eq!(facts.claims.len(), 2, "one for each signer");
-    assert!(facts.claims.iter().all(|claim| claim.artifacts == release.artifacts()));
+    assert!(facts.claims.iter().all(|claim| claim.content == release.content()));
+    assert_eq!(facts.payload, Some(Hash::digest(envelope.payload())));
     assert_ne!(facts.claims[0].key, facts.claims[1].key);
     // package, version, kind, two publishers, two subjects and the manifest's root
     assert_eq!(facts.terms.len(), 8);
@@ -44,11 +45,7 @@ fn facts_follow_from_the_entry_alone() {
     assert_eq!(claim(|r| r.purl = Purl::parse("pkg:generic/example/scanner@5").unwrap()).key, original.key);
     assert_ne!(claim(|r| r.sequence = 8).key, original.key);
     assert_ne!(claim(|r| r.channel = "beta".to_owned()).key, original.key);
-    assert_ne!(
-        claim(|r| r.subjects.truncate(1)).artifacts,
-        original.artifacts,
-        "the same number, other artifacts"
-    );
+    assert_ne!(claim(|r| r.subjects.truncate(1)).content, original.content, "other artifacts");
     assert!(
         Facts::of_entry(b"opaque", &publishers).is_err() && Facts::values(b"opaque", &publishers).is_none()
     );

@@ -296,3 +296,36 @@ fn artifacts_are_a_set() {
     assert_ne!(with(|r| r.manifest = None), release.artifacts());
     assert_ne!(with(|r| r.manifest.as_mut().unwrap().files = 4), release.artifacts());
 }
+
+/// Whoever uses a sequence number again has to state the same: in all that anybody concludes from.
+#[test]
+fn the_content_of_a_release_is_all_that_it_claims() {
+    let release = full_release();
+    let with = |change: fn(&mut Release)| {
+        let mut other = release.clone();
+        change(&mut other);
+        other.content()
+    };
+    assert_eq!(with(|r| r.subjects.reverse()), release.content());
+    let changes: [fn(&mut Release); 15] = [
+        |r| r.subjects[0].name.push('x'),
+        |r| r.subjects[0].sha256 = Hash::EMPTY_ROOT,
+        |r| r.subjects.truncate(1),
+        |r| r.purl = Purl::parse("pkg:generic/example/scanner@4.2.1").unwrap(),
+        |r| r.purl = Purl::parse("pkg:generic/example/scanner@4.2.0?arch=arm64").unwrap(),
+        |r| r.kind = Kind::Update,
+        |r| r.channel = "beta".to_owned(),
+        |r| r.sequence = 8,
+        |r| r.source = None,
+        |r| r.source.as_mut().unwrap().uri.push('x'),
+        |r| r.source.as_mut().unwrap().digest.1.replace_range(..1, "f"),
+        |r| r.manifest = None,
+        |r| r.manifest.as_mut().unwrap().root = Hash::EMPTY_ROOT,
+        |r| r.audience = None,
+        |r| r.audience = Some("customer 18".to_owned()),
+    ];
+    let mut seen = std::collections::HashSet::from([release.content()]);
+    for (at, change) in changes.into_iter().enumerate() {
+        assert!(seen.insert(with(change)), "change {at} is another content than all others");
+    }
+}

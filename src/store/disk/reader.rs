@@ -5,11 +5,11 @@ use std::sync::RwLock;
 
 use crate::bundle;
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize};
-use crate::release::Term;
+use crate::release::{Facts, Term};
 use crate::store::index::Index;
 use crate::store::journal::BundleReader;
 use crate::store::tree::Tree;
-use crate::store::{Describe, EntryReader, SearchPage, StoreError, StoreReader};
+use crate::store::{Describe, EntryReader, SearchPage, StoreError, StoreReader, Stored};
 
 /// Shared by all readers; a reload replaces what it points at.
 pub struct DiskReader {
@@ -86,20 +86,39 @@ impl StoreReader for DiskReader {
         Ok(None)
     }
 
-    fn find_claim(&self, key: &Hash) -> Result<Option<Hash>, StoreError> {
+    fn find_payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {
+        let candidates = self.views()?.index.find_payload(payload)?;
+        let found = self.first_that(candidates, |facts| (facts.payload == Some(*payload)).then_some(()))?;
+        Ok(found.map(|(stored, ())| stored))
+    }
+
+    fn find_claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
         let candidates = self.views()?.index.find_claim(key)?;
-        let mut entries = EntryReader::new(self);
-        for at in candidates {
-            let claims = (self.describe)(entries.read(at)?).claims;
-            if let Some(claim) = claims.iter().find(|claim| claim.key == *key) {
-                return Ok(Some(claim.artifacts));
-            }
-        }
-        Ok(None)
+        self.first_that(candidates, |facts| {
+            facts.claims.iter().find(|claim| claim.key == *key).map(|claim| claim.content)
+        })
     }
 
     fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {
         self.views()?.index.search(term, before, limit)
+    }
+}
+
+impl DiskReader {
+    /// The first of these leaves whose entry has what is looked for: pointers are only hints.
+    fn first_that<T>(
+        &self,
+        candidates: Vec<LeafIndex>,
+        has: impl Fn(&Facts) -> Option<T>,
+    ) -> Result<Option<(Stored, T)>, StoreError> {
+        let mut entries = EntryReader::new(self);
+        for index in candidates {
+            let entry = entries.read(index)?;
+            if let Some(found) = has(&(self.describe)(entry)) {
+                return Ok(Some((Stored { index, leaf: Hash::leaf(entry) }, found)));
+            }
+        }
+        Ok(None)
     }
 }
 

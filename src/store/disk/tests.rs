@@ -38,7 +38,8 @@ fn reopen(dir: &Path) -> (DiskStore, bool) {
 
 /// Entries that every index holds something of.
 fn entries(first: usize, count: usize) -> Vec<Vec<u8>> {
-    (first..first + count).map(|i| format!("{i} claim:{i}:a term:{}", i % 3).into_bytes()).collect()
+    let entry = |i| format!("{i} payload:{i} claim:{i}:a term:{}", i % 3).into_bytes();
+    (first..first + count).map(entry).collect()
 }
 
 /// Tree, tiles, bundles and all indexes are those of `entries(0, count)`.
@@ -48,7 +49,9 @@ fn check_all(store: &DiskStore, count: usize) {
     let reader = store.reader();
     for (at, entry) in all.iter().enumerate() {
         assert_eq!(reader.find_leaf(&Hash::leaf(entry)).unwrap(), LeafIndex::new(at as u64));
-        assert_eq!(reader.find_claim(&named(&at.to_string())).unwrap(), Some(named("a")));
+        let (stored, content) = reader.find_claim(&named(&at.to_string())).unwrap().unwrap();
+        assert_eq!((stored.index.get(), stored.leaf, content), (at as u64, Hash::leaf(entry), named("a")));
+        assert_eq!(reader.find_payload(&named(&at.to_string())).unwrap(), Some(stored));
     }
     for value in 0..3 {
         let page = reader.search(&term(&value.to_string()), None, usize::MAX - 1).unwrap();
@@ -255,11 +258,11 @@ fn a_tree_with_wrong_rows_is_made_anew() {
                 tree.insert(row.unwrap(), vec![0xff; 24]).unwrap();
             }
         }),
-        ("no index manifest that parses", |_, index| drop(index.insert(b"m", b"short").unwrap())),
+        ("no index manifest that parses", |_, index| drop(index.insert(b"m2", b"short").unwrap())),
         ("no index filters", |_, index| remove_prefix(index, b"f")),
         ("an index ahead of its tree", |_, index| {
-            let row = index.get(b"m").unwrap().unwrap();
-            index.insert(b"m", [&10_000_u64.to_be_bytes(), &row[8..]].concat()).unwrap();
+            let row = index.get(b"m2").unwrap().unwrap();
+            index.insert(b"m2", [&10_000_u64.to_be_bytes(), &row[8..]].concat()).unwrap();
         }),
     ];
     for (what, spoil) in spoils {
@@ -318,6 +321,19 @@ fn an_index_behind_its_tree_catches_up() {
         assert!(!rebuilt, "the tree was believed");
         check_all(&store, 600);
     }
+}
+
+/// The first version had no pointers by payload, and a payload has to be found in old logs, too.
+#[test]
+fn an_index_of_an_earlier_version_is_made_anew_without_the_tree() {
+    let dir = log_of(600);
+    let Opened { db, tree, index } = open_sled(dir.path());
+    let manifest = index.remove(b"m2").unwrap().unwrap();
+    index.insert(b"m", manifest).unwrap();
+    drop((index, tree, db));
+    let (store, rebuilt) = reopen(dir.path());
+    assert!(!rebuilt, "the tree was believed");
+    check_all(&store, 600);
 }
 
 /// sled behind the store's back.

@@ -1,7 +1,10 @@
 //! Which runs count. What the manifest does not name is not there.
 //!
+//! Its key says of which version the pointers are. An index of another version has no manifest, so it is
+//! made anew from the journal; the first version, `m`, had no pointers by payload.
+//!
 //! ```text
-//! "m"      leaves indexed u64 || next run u64 || runs u32 || (run u64 || level u8 || pointers u64)*
+//! "m2"     leaves indexed u64 || next run u64 || runs u32 || (run u64 || level u8 || pointers u64)*
 //!          || unwanted u32 || (run u64)*
 //! ```
 
@@ -10,7 +13,9 @@ use super::run::{Run, RunId};
 use crate::merkle::TreeSize;
 use crate::store::StoreError;
 
-const KEY: &[u8] = b"m";
+const KEY: &[u8] = b"m2";
+/// Those of earlier versions.
+const OLD_KEYS: [&[u8]; 1] = [b"m"];
 
 /// The manifest. Runs cover consecutive leaves, from leaf 0 on, in the order of the list.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,13 @@ impl Manifest {
     /// rows: sled writes in order, and is not believed where the order may have been lost.
     pub fn write(&self, rows: &sled::Tree) -> Result<(), StoreError> {
         rows.insert(KEY, self.to_bytes())?;
+        Ok(())
+    }
+
+    /// Removes the manifests of earlier versions. Their runs are removed with all that this one does not
+    /// name.
+    pub fn remove_old(rows: &sled::Tree) -> Result<(), StoreError> {
+        OLD_KEYS.iter().try_for_each(|key| rows.remove(key).map(drop))?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Finding leaves: by hash, by claimed sequence number, by search term.
+//! Finding leaves: by hash, by payload, by claimed sequence number, by search term.
 //!
 //! ```text
 //! recent (memory) -> sealed, being written (memory) -> runs of level 0 in sled -> runs of level 1 -> ...
@@ -116,6 +116,11 @@ impl Index {
     /// Leaves whose hash might be this one, lowest first.
     pub fn find_leaf(&self, leaf: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
         self.find(Wanted::leaf(leaf))
+    }
+
+    /// Leaves that might have this payload, lowest first.
+    pub fn find_payload(&self, payload: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
+        self.find(Wanted::payload(payload))
     }
 
     /// Leaves that might have claimed this key, lowest first.

@@ -13,6 +13,7 @@ use crate::release::{Facts, Term};
 pub const POINTER_BYTES: usize = 16;
 const LEAF: u8 = b'l';
 const CLAIM: u8 = b'q';
+const PAYLOAD: u8 = b'y';
 
 /// A pointer. Sorted by what is looked for, then by leaf index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +30,11 @@ impl Wanted {
     /// A leaf with this hash.
     pub fn leaf(hash: &Hash) -> Self {
         Self::new(LEAF, hash.as_bytes())
+    }
+
+    /// A leaf with this payload.
+    pub fn payload(hash: &Hash) -> Self {
+        Self::new(PAYLOAD, hash.as_bytes())
     }
 
     /// The first leaf that claimed this key.
@@ -63,7 +69,9 @@ impl Pointer {
     pub fn of_leaf(index: LeafIndex, hash: &Hash, facts: &Facts) -> impl Iterator<Item = Self> {
         let claims = facts.claims.iter().map(|claim| Wanted::claim(&claim.key));
         let terms = facts.terms.iter().map(Wanted::term);
-        [Wanted::leaf(hash)].into_iter().chain(claims).chain(terms).map(move |wanted| wanted.at(index.get()))
+        let payload = facts.payload.iter().map(Wanted::payload);
+        let all = [Wanted::leaf(hash)].into_iter().chain(payload).chain(claims).chain(terms);
+        all.map(move |wanted| wanted.at(index.get()))
     }
 
     /// What it answers.
@@ -73,7 +81,7 @@ impl Pointer {
 
     /// Whether appending asks for its like: then a filter knows it.
     pub fn is_filtered(self) -> bool {
-        matches!(self.wanted.0.to_be_bytes()[0], LEAF | CLAIM)
+        matches!(self.wanted.0.to_be_bytes()[0], LEAF | PAYLOAD | CLAIM)
     }
 
     /// Where it points.
@@ -110,7 +118,7 @@ impl PointerSum {
         self.sum = self.sum.wrapping_add(u128::from_be_bytes(digest[..16].try_into().expect("16 of 32")));
     }
 
-    /// Adds all pointers of a leaf: by its hash, its claims and its terms.
+    /// Adds all pointers of a leaf: by its hash, its payload, its claims and its terms.
     pub fn add_leaf(&mut self, index: LeafIndex, hash: &Hash, facts: &Facts) {
         Pointer::of_leaf(index, hash, facts).for_each(|pointer| self.add(pointer));
     }

@@ -125,8 +125,10 @@ impl Sealer {
         Ok(())
     }
 
-    /// Removes what a crash left of runs that were not finished, and of merged ones.
+    /// Removes what a crash left of runs that were not finished, and of merged ones, and an index of an
+    /// earlier version.
     fn clean_up(&mut self) -> Result<(), StoreError> {
+        Manifest::remove_old(&self.index.rows)?;
         run::remove_from(&self.index.rows, self.manifest.next)?;
         for id in std::mem::take(&mut self.manifest.unwanted) {
             run::remove(&self.index.rows, id)?;

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::release::Claim;
+use run::RunId;
 use sealer::IndexWriter;
 
 fn memory() -> sled::Tree {
@@ -20,8 +21,8 @@ fn leaf(n: u64) -> LeafIndex {
 
 /// Each leaf has a hash of its own, a claim of its own, and shares a term with every seventh.
 fn facts(n: u64) -> Facts {
-    let claim = Claim { key: hash(n + 1_000_000), artifacts: hash(n) };
-    Facts { claims: vec![claim], terms: vec![term(n % 7)] }
+    let claim = Claim { key: hash(n + 1_000_000), content: hash(n) };
+    Facts { payload: Some(hash(n + 2_000_000)), claims: vec![claim], terms: vec![term(n % 7)] }
 }
 
 fn term(n: u64) -> Term {
@@ -41,6 +42,7 @@ fn check(index: &Index, count: u64) {
     for n in 0..count {
         assert_eq!(index.find_leaf(&hash(n)).unwrap(), [leaf(n)], "leaf {n} of {count}");
         assert_eq!(index.find_claim(&hash(n + 1_000_000)).unwrap(), [leaf(n)], "claim {n} of {count}");
+        assert_eq!(index.find_payload(&hash(n + 2_000_000)).unwrap(), [leaf(n)], "payload {n} of {count}");
     }
     for n in count..count + 50 {
         assert_eq!(index.find_leaf(&hash(n)).unwrap(), [], "leaf {n} of {count}");
@@ -132,6 +134,32 @@ fn what_a_crash_left_of_a_run_is_removed_and_written_again() {
 }
 
 #[test]
+fn an_index_of_an_earlier_version_is_removed_and_made_anew() {
+    let tree = memory();
+    let (mut writer, _) = IndexWriter::open(tree.clone()).unwrap();
+    (0..30).for_each(|n| push(&mut writer, n * 20, 20));
+    drop(writer);
+    let manifest = tree.remove(b"m2").unwrap().unwrap();
+    tree.insert(b"m", manifest).unwrap();
+    let (mut writer, indexed) = IndexWriter::open(tree.clone()).unwrap();
+    assert_eq!(indexed.get(), 0, "all of it is to be pushed again");
+    (0..30).for_each(|n| push(&mut writer, n * 20, 20));
+    check(writer.index(), 600);
+    drop(writer);
+    assert_eq!(tree.get(b"m").unwrap(), None);
+    let mut expected = PointerSum::default();
+    let sealed = super::indexed(&tree).unwrap().get();
+    (0..sealed).for_each(|n| expected.add_leaf(leaf(n), &hash(n), &facts(n)));
+    assert_eq!(sum_up(&tree).unwrap(), expected);
+    // No row is left that the manifest does not name.
+    let runs: Vec<RunId> = Manifest::read(&tree).unwrap().runs.into_iter().map(|(id, ..)| id).collect();
+    for key in tree.scan_prefix(b"r").keys().chain(tree.scan_prefix(b"f").keys()) {
+        let id = u64::from_be_bytes(key.unwrap()[1..9].try_into().unwrap());
+        assert!(runs.contains(&id), "run {id} is none of {runs:?}");
+    }
+}
+
+#[test]
 fn rows_that_do_not_parse_are_errors() {
     let tree = memory();
     let (mut writer, _) = IndexWriter::open(tree.clone()).unwrap();
@@ -146,7 +174,7 @@ fn rows_that_do_not_parse_are_errors() {
         assert!(failed && sum_up(&tree).is_err());
     }
     tree.insert(&page, whole).unwrap();
-    tree.insert(b"m", b"no manifest").unwrap();
+    tree.insert(b"m2", b"no manifest").unwrap();
     assert!(IndexWriter::open(tree.clone()).is_err() && indexed(&tree).is_err());
 }
 
@@ -162,7 +190,7 @@ proptest! {
         let (mut writer, _) = IndexWriter::open(memory()).unwrap();
         let leaves: Vec<(Hash, Facts)> = leaves
             .into_iter()
-            .map(|(n, terms)| (hash(n), Facts { claims: Vec::new(), terms: terms.into_iter().map(term).collect() }))
+            .map(|(n, terms)| (hash(n), Facts { terms: terms.into_iter().map(term).collect(), ..Facts::default() }))
             .collect();
         for (at, chunk) in leaves.chunks(batch).enumerate() {
             let (leaf_hashes, facts): (Vec<Hash>, Vec<Facts>) = chunk.iter().cloned().unzip();

@@ -83,12 +83,81 @@ pub(crate) fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, F
 /// Longest quotation of foreign input in an error message, in characters.
 const QUOTE_CHARS: usize = 60;
 
+/// Characters that take no room or look like nothing, though Unicode counts them as letters or marks: fillers,
+/// joiners, variation selectors, the blank Braille pattern.
+const INVISIBLE: [std::ops::RangeInclusive<char>; 10] = [
+    '\u{34f}'..='\u{34f}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{2800}'..='\u{2800}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{e0fff}',
+];
+
+/// Whether a character shows nothing, or changes how its neighbours are shown: controls, bidirectional and other
+/// format characters, line and paragraph separators, spaces but the usual one, unassigned ones.
+fn is_hidden(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    // Behind a letter, the standard library escapes just what can't be printed, and leaves combining marks.
+    let mut text = [b'a', 0, 0, 0, 0];
+    let length = 1 + c.encode_utf8(&mut text[1..]).len();
+    let text = std::str::from_utf8(&text[..length]).expect("a letter and a character");
+    text.escape_debug().nth(1) == Some('\\') || INVISIBLE.iter().any(|range| range.contains(&c))
+}
+
+/// Text from outside as people may see it: with hidden characters escaped as `\u{202e}` or `\n`. Every word that
+/// reaches a terminal, a page or a log passes through here or through [`quote`].
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => shown.extend(c.escape_default()),
+            c if is_hidden(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// JSON of a value, with hidden characters as `\uXXXX`: machines read the same text, and a terminal stays as it was.
+///
+/// # Panics
+/// If the value has no JSON form, as a map with keys that are not text.
+#[must_use]
+pub fn to_json(value: &impl serde::Serialize) -> String {
+    let json = serde_json::to_string(value).expect("it has a JSON form");
+    // Outside strings JSON is ASCII, and inside them serde_json escapes ASCII's control characters but DEL.
+    if json.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        return json;
+    }
+    let mut plain = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                plain += &format!("\\u{unit:04x}");
+            }
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
 /// Quotes foreign input for an error: escaped, so that it can't drive a terminal, and short.
 pub(crate) fn quote(text: &str) -> String {
     let mut chars = text.chars();
     let head: String = chars.by_ref().take(QUOTE_CHARS).collect();
     let tail = if chars.next().is_some() { "…" } else { "" };
-    format!("{head:?}{tail}")
+    let escaped: String =
+        head.chars().flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] }).collect();
+    format!("\"{}\"{tail}", shown(&escaped))
 }
 
 /// [`quote`] for bytes that may not be text.
@@ -160,6 +229,63 @@ mod tests {
     #[test]
     fn quotations_are_short_and_escaped() {
         assert_eq!(quote("a\u{1b}[31m"), "\"a\\u{1b}[31m\"");
+        assert_eq!(quote("\\ \"é\" \u{202e}"), "\"\\\\ \\\"é\\\" \\u{202e}\"");
         assert!(quote(&"x".repeat(10_000)).len() < 80);
+    }
+
+    /// Control, bidirectional, zero-width, line-separating, blank, unassigned and private characters.
+    const HIDDEN: [char; 30] = [
+        '\0',
+        '\u{7}',
+        '\u{1b}',
+        '\u{7f}',
+        '\u{85}',
+        '\u{9b}',
+        '\u{a0}',
+        '\u{ad}',
+        '\u{34f}',
+        '\u{61c}',
+        '\u{115f}',
+        '\u{180e}',
+        '\u{200b}',
+        '\u{200d}',
+        '\u{200f}',
+        '\u{2028}',
+        '\u{2029}',
+        '\u{202a}',
+        '\u{202e}',
+        '\u{2066}',
+        '\u{2069}',
+        '\u{2800}',
+        '\u{3000}',
+        '\u{3164}',
+        '\u{fe0f}',
+        '\u{feff}',
+        '\u{fff9}',
+        '\u{e000}',
+        '\u{e0041}',
+        '\u{10ffff}',
+    ];
+
+    #[test]
+    fn what_can_not_be_seen_is_escaped_and_all_else_is_left() {
+        for c in HIDDEN {
+            let escaped = shown(&format!("a{c}b"));
+            assert!(
+                escaped.starts_with("a\\") && escaped.ends_with('b') && !escaped.contains(c),
+                "{escaped}"
+            );
+            let json = to_json(&format!("a{c}b"));
+            assert!(!json.contains(c), "{json}");
+            assert_eq!(
+                serde_json::from_str::<String>(&json).unwrap(),
+                format!("a{c}b"),
+                "it is the same text"
+            );
+        }
+        assert_eq!(shown("a\nb\tc\u{202e}d"), "a\\nb\\tc\\u{202e}d");
+        let plain = "It's \"plain\" C:\\x, größer, e\u{301}, कि, 日本語, العربية, 😀 №½";
+        assert_eq!(shown(plain), plain);
+        assert_eq!(to_json(&plain), serde_json::to_string(plain).unwrap());
     }
 }

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::config::put_back;
 use crate::client::ClientError;
 use crate::evidence::EvidenceError;
-use crate::format::FormatError;
+use crate::format::{FormatError, shown, to_json};
 use crate::load::{CheckError, LoadError};
 use crate::monitor::desk::DeskError;
 use crate::monitor::desk::acks::AckError;
@@ -333,14 +333,14 @@ pub fn finish(result: CliResult, json: bool) -> ExitCode {
     if json {
         let verdict = json!({ "ok": false, "code": code, "message": message, "advice": advice });
         // A closed pipe is not worth another error: the exit code says it all.
-        let _ = writeln!(io::stdout(), "{verdict}");
+        let _ = writeln!(io::stdout(), "{}", to_json(&verdict));
         return exit.into();
     }
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
     let what = if exit == 1 { format!("refused ({code})") } else { "error".to_owned() };
-    anstream::eprintln!("{red}{what}:{red:#} {message}");
+    anstream::eprintln!("{red}{}:{red:#} {}", shown(&what), shown(&message));
     if !advice.is_empty() {
-        anstream::eprintln!("{advice}");
+        anstream::eprintln!("{}", shown(&advice));
     }
     exit.into()
 }

@@ -1,6 +1,7 @@
 //! Results on stdout, talk on stderr; colour and progress bars only on a terminal.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -9,10 +10,11 @@ use serde_json::Value;
 
 use super::exit::{CliResult, Failure};
 use crate::client::ClientError;
+use crate::format::{shown, to_json};
 
 /// Prints a result: the lines for people, or the object for machines.
 pub fn result(json: bool, object: &Value, lines: &str) -> CliResult {
-    let text = if json { format!("{object}\n") } else { lines.to_owned() };
+    let text = if json { to_json(object) + "\n" } else { plain(lines) };
     write(anstream::AutoStream::auto(io::stdout()), text.as_bytes())
 }
 
@@ -31,9 +33,58 @@ fn write(mut out: impl io::Write, bytes: &[u8]) -> CliResult {
     }
 }
 
-/// Talk, on stderr.
+/// Talk, on stderr: one line.
 pub fn say(line: &str) {
-    anstream::eprintln!("{line}");
+    anstream::eprintln!("{}", shown(line));
+}
+
+/// Starts the log of a program that serves: on stderr, in colour on a terminal. What others said stands in it, too.
+pub fn start_log() {
+    let colour = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(|| Shown(io::stderr())).with_ansi(colour).with_target(false).init();
+}
+
+/// Escapes hidden characters. Escape sequences pass: tracing makes its own, and lets none through in what is told.
+struct Shown<W>(W);
+
+impl<W: io::Write> io::Write for Shown<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(bytes);
+        let pieces = text.split_inclusive(['\n', '\u{1b}']).map(|piece| {
+            let end = piece.len() - usize::from(piece.ends_with(['\n', '\u{1b}']));
+            shown(&piece[..end]) + &piece[end..]
+        });
+        self.0.write_all(pieces.collect::<String>().as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// A path on one line, whatever its name is.
+pub fn path(path: &Path) -> String {
+    shown(&path.to_string_lossy())
+}
+
+/// Lines with nothing hidden in them but the styles of this program.
+fn plain(lines: &str) -> String {
+    let styles = [GREEN, BOLD, DIM].map(|style| style.to_string());
+    let ours = |rest: &str| {
+        styles.iter().map(String::as_str).chain(["\u{1b}[0m"]).find(|s| rest.starts_with(s)).map(str::len)
+    };
+    let (mut out, mut rest) = (String::with_capacity(lines.len()), lines);
+    // Foreign text may hold newlines and escapes only where it was not passed through `shown` before; an escape that
+    // is none of ours is shown, not sent.
+    while let Some(at) = rest.find(['\n', '\u{1b}']) {
+        out += &shown(&rest[..at]);
+        let kept = if rest.as_bytes()[at] == b'\n' { Some(1) } else { ours(&rest[at..]) };
+        let end = at + kept.unwrap_or(1);
+        out += &kept.map_or_else(|| shown(&rest[at..end]), |_| rest[at..end].to_owned());
+        rest = &rest[end..];
+    }
+    out + &shown(rest)
 }
 
 /// Says that a request is sent again after a pause, to whoever waits for its answer.
@@ -58,4 +109,20 @@ pub fn progress(what: &'static str, total: u64, unit: &str) -> ProgressBar {
     bar.set_style(ProgressStyle::with_template(&template).expect("a template of ours"));
     bar.set_message(what);
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_programs_styles_reach_a_terminal() {
+        let ours = format!("{GREEN}verified{GREEN:#}  a\n{BOLD}b{BOLD:#} {DIM}c{DIM:#}\n");
+        assert_eq!(plain(&ours), ours);
+        let theirs = "x\u{1b}]0;title\u{7}\u{1b}[2J\u{202e}\u{9b}1m y\n";
+        let mut log = Vec::new();
+        io::Write::write_all(&mut Shown(&mut log), "\u{1b}[2mx\u{202e}y\u{1b}[0m\nz".as_bytes()).unwrap();
+        assert_eq!(log, "\u{1b}[2mx\\u{202e}y\u{1b}[0m\nz".as_bytes());
+        assert_eq!(plain(theirs), "x\\u{1b}]0;title\\u{7}\\u{1b}[2J\\u{202e}\\u{9b}1m y\n");
+    }
 }

@@ -1,6 +1,5 @@
 //! `treehead serve`
 
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
@@ -14,8 +13,7 @@ use super::output;
 use crate::server::{self, Log, LogConfig};
 
 pub fn run(args: &Serve) -> CliResult {
-    let colour = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
+    output::start_log();
     let config = Config::load(&args.dir)?;
     config.check_servable()?;
     let signer = config.signer()?;

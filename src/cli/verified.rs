@@ -69,7 +69,7 @@ pub fn tell(file: &Path, verdict: &VerifiedRelease, news: Option<&News>, json: b
         &object,
         &format!(
             "{GREEN}verified{GREEN:#}   {}\nrelease    {} ({}, {}, sequence {})\npublisher  {}\n{source}{audience}log        {}, leaf {} of {}\nwitnesses  {by}\n{online}",
-            file.display(),
+            super::output::path(file),
             release.purl,
             release.kind,
             release.channel,

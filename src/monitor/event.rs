@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::format::{FormatError, hex_decode, quote};
+use crate::format::{FormatError, hex_decode, quote, shown, to_json};
 use crate::release::{Timestamp, format_time};
 
 pub use code::{Code, Span};
@@ -210,7 +210,7 @@ impl Event {
             advice: advice.as_deref(),
             data,
         };
-        serde_json::to_string(&line).expect("texts and maps of texts have a JSON form")
+        to_json(&line)
     }
 }
 
@@ -220,8 +220,9 @@ pub(super) fn cut(text: &str) -> String {
 }
 
 fn cut_to(text: &str, chars: usize) -> String {
-    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    let mut head: String = text.chars().take(chars).map(plain).collect();
+    // Escaped first: an escaped character is up to ten, and lines are of bounded length.
+    let text = shown(&text.chars().take(chars + 1).collect::<String>());
+    let mut head: String = text.chars().take(chars).collect();
     if text.chars().nth(chars).is_some() {
         head.push('…');
     }
@@ -232,7 +233,7 @@ fn cut_to(text: &str, chars: usize) -> String {
 pub(super) fn add_field(line: &str, name: &str, value: impl Into<Value>) -> String {
     let open = line.strip_suffix('}').expect("a JSON object");
     let comma = if open == "{" { "" } else { "," };
-    format!("{open}{comma}\"{name}\":{}}}", value.into())
+    format!("{open}{comma}\"{name}\":{}}}", to_json(&value.into()))
 }
 
 /// The line of an alert as it is told later, under an id of its own: who drops what has an id that was seen

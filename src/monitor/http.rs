@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
@@ -20,7 +20,7 @@ use super::accuse::evidence;
 use super::board::{Board, PUSHED, Taken};
 use super::forwarded::sender;
 use super::metrics::metrics;
-use super::page::page;
+use super::page::{content_security_policy, page};
 use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError, no_route, wrong_method};
 use super::rules::Rules;
 use crate::checkpoint;
@@ -29,6 +29,7 @@ use crate::merkle::Hash;
 use crate::note::{MAX_NOTE_BYTES, Note};
 use crate::server::accept;
 use crate::server::admission::announced;
+use crate::server::json::Json;
 
 /// Media type of checkpoints, for which the specifications have none.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -59,8 +60,16 @@ fn router(monitor: Arc<Monitor>) -> Router {
         .with_state(monitor)
 }
 
-async fn index(State(monitor): State<Arc<Monitor>>) -> Html<String> {
-    Html(page(&monitor))
+/// The page has neither scripts nor anything from elsewhere, and the browser is told so: should a name ever become
+/// markup, it does nothing.
+async fn index(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, content_security_policy()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::REFERRER_POLICY, "no-referrer".to_owned()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    (headers, Html(page(&monitor)))
 }
 
 /// The newest head all of whose entries were re-hashed, with the signatures that were checked.
@@ -157,8 +166,9 @@ struct LogHealth {
 struct SinkHealth {
     name: String,
     undelivered: usize,
+    /// A code: the words are in the monitor's own log, because a command's may hold secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<String>,
+    fault: Option<&'static str>,
 }
 
 /// 503 where the monitor can't do its own part: follow, and tell. That a log misbehaves is what it is for.
@@ -179,12 +189,16 @@ async fn healthz(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
     let sink = |sink: &super::desk::SinkFigures| SinkHealth {
         name: sink.name.clone(),
         undelivered: sink.undelivered,
-        fault: sink.fault.clone(),
+        fault: sink.fault_code,
     };
     let sinks: Vec<SinkHealth> = figures.sinks.iter().map(sink).collect();
     let mut faults = monitor.faults();
     faults.extend(figures.faults.clone());
-    faults.extend(sinks.iter().filter_map(|sink| Some(format!("{}: {}", sink.name, sink.fault.as_ref()?))));
+    faults.extend(
+        sinks
+            .iter()
+            .filter_map(|sink| Some(format!("{}: {}; the monitor's log says more", sink.name, sink.fault?))),
+    );
     let well = (StatusCode::OK, "ok");
     let (code, status) = if faults.is_empty() { well } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
     let logs = monitor.boards().iter().map(log).collect();

@@ -1,7 +1,10 @@
 //! `GET /`: a page for people, without scripts and without anything from elsewhere.
 
+use sha2::{Digest as _, Sha256};
+
 use super::Monitor;
 use super::board::{Board, Seen};
+use crate::format::{base64_encode, shown};
 use crate::release::format_time;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}\
@@ -10,6 +13,14 @@ code{font-size:13px;overflow-wrap:anywhere}.bad{color:#b00020;font-weight:600}";
 
 /// Most alerts on the page: nobody reads more, and anybody may ask for it.
 const MAX_ALERTS: usize = 100;
+
+/// What a browser may load for the page: its own style, and nothing else.
+pub fn content_security_policy() -> String {
+    let style = base64_encode(&Sha256::digest(STYLE));
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
 
 /// The page.
 pub fn page(monitor: &Monitor) -> String {
@@ -99,10 +110,10 @@ fn head_row(name: &str, seen: &Seen) -> String {
     )
 }
 
-/// Text in HTML, in element content and quoted attributes.
+/// Text from outside in HTML, in element content and quoted attributes.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in shown(text).chars() {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
@@ -122,5 +133,6 @@ mod tests {
     #[test]
     fn nothing_foreign_becomes_markup() {
         assert_eq!(escape("<a href='x' t=\"&\">"), "&lt;a href=&#39;x&#39; t=&quot;&amp;&quot;&gt;");
+        assert_eq!(escape("a\u{202e}b\u{1b}[2J"), "a\\u{202e}b\\u{1b}[2J");
     }
 }

@@ -1,11 +1,11 @@
 //! `GET /healthz`: 200 where the log can append and publish, 503 where it can't.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::Log;
+use super::json::Json;
 use crate::sequencer::CosignerStatus;
 
 #[derive(Serialize)]

@@ -6,6 +6,7 @@ pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod exposition;
 mod health;
+pub(crate) mod json;
 mod log;
 mod metrics;
 pub(crate) mod outcomes;

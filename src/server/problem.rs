@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::admission::BodyError;
 use super::outcomes::Outcome;
 use super::submit::MAX_BATCH_WITHDRAWALS;
-use crate::format::{FormatError, quote};
+use crate::format::{FormatError, quote, to_json};
 use crate::merkle::{LeafIndex, TreeSize};
 use crate::release::{SpeakError, WithdrawalError};
 use crate::sequencer::{RETRY_AFTER, SubmitError};
@@ -272,7 +272,7 @@ pub fn render(
         detail,
         entry,
     };
-    let json = serde_json::to_vec(&body).expect("strings and a number always serialize");
+    let json = to_json(&body);
     let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], json).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(seconds) = retry_after {

@@ -1,12 +1,12 @@
 //! Proofs, with their parameters in the path, so that no cache can mix them up.
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::json::Json;
 use super::read::blocking;
 use super::submit::PROOF_MEDIA_TYPE;
 use super::{Log, Problem};

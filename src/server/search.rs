@@ -1,11 +1,11 @@
 //! `GET /releases`: finding releases, and what was stated about them, by package, version, digest,
 //! publisher, kind and the release that is withdrawn.
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 
+use super::json::Json;
 use super::read::blocking;
 use super::{Log, Problem, Profile};
 use crate::format::{FormatError, quote};

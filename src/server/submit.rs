@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri, header};
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::admission::{Received, discard};
+use super::json::Json;
 use super::read::blocking;
 use super::{Log, Problem, Profile, withdrawal};
 use crate::bundle;

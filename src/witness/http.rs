@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
@@ -22,6 +22,7 @@ use crate::merkle::Hash;
 use crate::note::{KeyName, NoteSignature};
 use crate::server::accept;
 use crate::server::admission::{Received, announced};
+use crate::server::json::Json;
 use crate::wire::{MAX_ADD_CHECKPOINT_BYTES, MAX_SIGN_SUBTREE_BYTES, print_signatures};
 
 /// Media type of signature lines and checkpoints, for which the specification has none.

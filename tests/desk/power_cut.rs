@@ -34,7 +34,7 @@ struct Noting {
 impl Sink for Noting {
     fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
         if self.closed.load(Ordering::Relaxed) {
-            return Err(NotDelivered::because("closed"));
+            return Err(NotDelivered::because("test", "closed"));
         }
         note(&self.recorder, TAKEN, delivery.key);
         Ok(())

@@ -44,7 +44,7 @@ impl Toy {
 impl Sink for Toy {
     fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
         if self.closed.load(Ordering::Relaxed) {
-            return Err(NotDelivered::because("closed"));
+            return Err(NotDelivered::because("test", "closed"));
         }
         self.taken.lock().unwrap().push((delivery.key.to_owned(), delivery.line.to_owned()));
         Ok(())

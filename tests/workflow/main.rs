@@ -1,5 +1,8 @@
 //! The commands end to end: the real program, real files, a served log on loopback.
 
+#[path = "../common/http.rs"]
+#[allow(dead_code, reason = "only requests that a client would send are needed")]
+mod http;
 #[path = "../common/receiver.rs"]
 #[allow(dead_code, reason = "shared with the tests of the desk")]
 mod receiver;
@@ -7,6 +10,7 @@ mod receiver;
 mod between;
 mod export;
 mod fsck;
+mod hidden;
 mod load;
 mod many;
 mod middleman;

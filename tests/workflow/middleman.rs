@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-#[path = "../common/http.rs"]
-#[allow(dead_code, reason = "only what reads an answer is needed")]
-mod http;
+use crate::http;
 
 /// What the client is told instead of the log's answer.
 pub enum Told {

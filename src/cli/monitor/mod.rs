@@ -6,7 +6,6 @@ pub mod config;
 pub mod init;
 
 use std::collections::HashMap;
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -30,8 +29,7 @@ pub fn run(args: &args::Monitor, json: bool) -> CliResult {
 }
 
 fn follow(path: &Path, once: bool) -> CliResult {
-    let colour = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
+    output::start_log();
     let Config { settings, desk, listen } = Config::load(path)?;
     let logs = settings.logs.len();
     let open = || Monitor::open(settings, desk, Box::new(std::io::stdout())).map_err(Failure::from);

@@ -5,12 +5,12 @@ pub mod args;
 pub mod config;
 pub mod init;
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 use tokio::net::TcpListener;
 
 use super::exit::{CliResult, Failure};
+use super::output;
 use super::serve::stop_signal;
 use crate::witness::{self, Witness};
 use args::WitnessCommand;
@@ -26,8 +26,7 @@ pub fn run(args: &args::Witness, json: bool) -> CliResult {
 }
 
 fn serve(dir: &Path, listen: Option<&str>) -> CliResult {
-    let colour = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
+    output::start_log();
     let config = Config::load(dir)?;
     let signers = config.signers()?;
     let listen = listen.unwrap_or(&config.listen).to_owned();

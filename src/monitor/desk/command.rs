@@ -65,7 +65,7 @@ impl Command {
 impl Sink for Command {
     fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
         let name = &self.argv[0];
-        let not_started = |e| NotDelivered::because(format!("could not start {name}: {e}"));
+        let not_started = |e| NotDelivered::because("not-started", format!("could not start {name}: {e}"));
         let mut child = self.start().map_err(not_started)?;
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
         let line = format!("{}\n", delivery.line);
@@ -83,15 +83,20 @@ impl Sink for Command {
         });
         let ended = wait(&mut child, self.timeout, delivery);
         let refused = matches!(ended, Ok(End::Itself(_)));
-        let why = match ended {
+        let (code, why) = match ended {
             Ok(End::Itself(status)) if status.success() => return Ok(()),
-            Ok(End::Itself(status)) => in_words(status),
-            Ok(End::TooLong) => format!("expected an end within {} s, and killed it", self.timeout.as_secs()),
-            Ok(End::Closing) => format!(
-                "the monitor stops, and killed it after {} s more; it gets this event again",
-                LAST_TIMEOUT.as_secs()
+            Ok(End::Itself(status)) => ("exit-code", in_words(status)),
+            Ok(End::TooLong) => {
+                ("timeout", format!("expected an end within {} s, and killed it", self.timeout.as_secs()))
+            }
+            Ok(End::Closing) => (
+                "stopping",
+                format!(
+                    "the monitor stops, and killed it after {} s more; it gets this event again",
+                    LAST_TIMEOUT.as_secs()
+                ),
             ),
-            Err(e) => format!("could not wait for it: {e}"),
+            Err(e) => ("not-started", format!("could not wait for it: {e}")),
         };
         // A process that it left behind may hold the pipe for ever.
         let until = Instant::now() + Duration::from_millis(200);
@@ -102,7 +107,7 @@ impl Sink for Command {
         let said = String::from_utf8_lossy(&said);
         let first = printable(said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default());
         let first = if first.is_empty() { first } else { format!(": {}", quote(&first)) };
-        Err(NotDelivered { refused, ..NotDelivered::because(format!("{name}: {why}{first}")) })
+        Err(NotDelivered { refused, ..NotDelivered::because(code, format!("{name}: {why}{first}")) })
     }
 }
 

@@ -20,7 +20,9 @@ pub struct Delivery<'a> {
 /// Why a delivery did not succeed. It is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotDelivered {
-    /// For the operator: what was expected, and what was seen.
+    /// For everybody: `http-status`, `exit-code` and so on. Anybody may read the monitor's health.
+    pub code: &'static str,
+    /// For the operator alone: what was expected, and what was seen. A command's words may hold secrets.
     pub why: String,
     /// How long the receiver asked to wait.
     pub retry_after: Option<Duration>,
@@ -30,8 +32,8 @@ pub struct NotDelivered {
 
 impl NotDelivered {
     /// A failure after which the desk says when to try again.
-    pub fn because(why: impl Into<String>) -> Self {
-        Self { why: why.into(), retry_after: None, refused: false }
+    pub fn because(code: &'static str, why: impl Into<String>) -> Self {
+        Self { code, why: why.into(), retry_after: None, refused: false }
     }
 }
 

@@ -60,7 +60,9 @@ pub struct Progress {
     pub position: u64,
     pub delivered: u64,
     pub failures: u64,
+    /// Why the last try failed, in words and as a code.
     pub fault: Option<String>,
+    pub fault_code: Option<&'static str>,
     /// Unix seconds since when the event at its position fails.
     pub failing_since: Option<u64>,
     /// When what failed is tried again.
@@ -185,7 +187,7 @@ impl Shared {
         {
             return None;
         }
-        state.sinks[place].fault = None;
+        (state.sinks[place].fault, state.sinks[place].fault_code) = (None, None);
         self.advance(&mut state, place, number + 1);
         Some(record)
     }
@@ -276,6 +278,7 @@ impl Shared {
                 delivered: progress.delivered,
                 failures: progress.failures,
                 fault: progress.fault.clone(),
+                fault_code: progress.fault_code,
             }
         };
         Figures {

@@ -77,7 +77,7 @@ impl Sink for Toy {
             return Err(answer);
         }
         if state.closed {
-            return Err(NotDelivered::because("closed"));
+            return Err(NotDelivered::because("test", "closed"));
         }
         state.taken.push((delivery.key.to_owned(), delivery.line.to_owned()));
         Ok(())
@@ -226,7 +226,7 @@ fn what_no_sink_wants_is_one_write_and_no_file_is_touched() {
 #[test]
 fn a_failed_delivery_is_tried_again_before_the_next_one() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let answers = ["busy", "busy", "away"].map(NotDelivered::because);
+    let answers = ["busy", "busy", "away"].map(|why| NotDelivered::because("test", why));
     toy.state.lock().unwrap().answers.extend(answers);
     toy.close(true);
     let desk = world.open(&[("pager", &toy)]);
@@ -247,6 +247,7 @@ fn a_failed_delivery_is_tried_again_before_the_next_one() {
 fn a_sink_that_asks_to_wait_is_left_alone_until_then() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
     let later = NotDelivered {
+        code: "test",
         why: "later".to_owned(),
         retry_after: Some(Duration::from_secs(3_600)),
         refused: false,

@@ -60,6 +60,8 @@ pub struct SinkFigures {
     pub delivered: u64,
     /// Tries that failed since the start.
     pub failures: u64,
-    /// Why the last try failed, until one succeeds.
+    /// Why the last try failed, until one succeeds: for the operator alone, because a command's words may hold secrets.
     pub fault: Option<String>,
+    /// The same as a code, for everybody.
+    pub fault_code: Option<&'static str>,
 }

@@ -128,8 +128,9 @@ impl Sink for Webhook {
             .header("webhook-id", *key)
             .header("webhook-timestamp", now.to_string())
             .header("webhook-signature", self.secret.sign(key, *now, line));
-        let network =
-            |e: ureq::Error| NotDelivered::because(format!("no answer: {}", printable(&e.to_string())));
+        let network = |e: ureq::Error| {
+            NotDelivered::because("no-answer", format!("no answer: {}", printable(&e.to_string())))
+        };
         let mut answer = request.send(line.as_bytes()).map_err(network)?;
         let status = answer.status();
         // Read in any case, so that the connection serves the next event.
@@ -148,6 +149,7 @@ impl Sink for Webhook {
         };
         let said = quote(&String::from_utf8_lossy(&body));
         Err(NotDelivered {
+            code: "http-status",
             why: format!("expected 2xx, saw {}: {said}{hint}", status.as_u16()),
             retry_after: seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER)),
             // The others are about the receiver, and the next event would fare no better.

@@ -55,13 +55,16 @@ impl Worker {
         let delivery = Delivery { key, line, now: self.shared.now(), stop: &self.shared.stop };
         let sink = &self.shared.sink(self.place).sink;
         let sent = catch_unwind(AssertUnwindSafe(|| sink.send(&delivery)));
-        sent.unwrap_or_else(|_| Err(NotDelivered::because("the sink panicked: this is a bug of treehead")))
+        sent.unwrap_or_else(|_| {
+            Err(NotDelivered::because("panicked", "the sink panicked: this is a bug of treehead"))
+        })
     }
 
     fn delivered(&self, record: &Record) {
         let mut state = self.shared.lock();
         let progress = &mut state.sinks[self.place];
         progress.delivered += 1;
+        progress.fault_code = None;
         if progress.fault.take().is_some() {
             tracing::info!(sink = self.shared.sink(self.place).name, "a sink takes events again");
         }
@@ -92,6 +95,7 @@ impl Worker {
             tracing::warn!(sink, event = record.key, why, "an event was not delivered, and is tried again");
             progress.fault = Some(why);
         }
+        progress.fault_code = Some(trouble.code);
         // Who waits for the sinks may not want to wait that long.
         self.shared.wake.notify_all();
     }

@@ -13,7 +13,7 @@ impl Sink for Picky {
     fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
         if delivery.key == self.refuses {
             self.toy.state.lock().unwrap().tries += 1;
-            return Err(NotDelivered { refused: true, ..NotDelivered::because("saw 400") });
+            return Err(NotDelivered { refused: true, ..NotDelivered::because("test", "saw 400") });
         }
         self.toy.send(delivery)
     }

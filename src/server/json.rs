@@ -1,0 +1,17 @@
+//! Answers in JSON.
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::format::to_json;
+
+/// An answer in JSON, safe to print: a name with hidden characters stays the same for machines, and does nothing to a
+/// terminal.
+pub struct Json<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/json")], to_json(&self.0)).into_response()
+    }
+}

@@ -18,7 +18,7 @@ pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYL
 pub use facts::{Claim, EntryValues, Facts, SearchField, Term};
 pub use line::MAX_LINE_BYTES;
 pub use publishers::{MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers};
-pub use purl::{Purl, PurlPattern};
+pub use purl::{PackageUrl, Purl, PurlPattern};
 pub use speak::{SpeakError, Spoken};
 pub use statement::{
     Kind, MAX_REASON_BYTES, MAX_SUBJECTS, ManifestRef, Provenance, Release, Resource, Source, Statement,

@@ -144,7 +144,7 @@ proptest! {
     fn releases_read_back_as_they_were_written(
         names in prop::collection::btree_set("[^\\x00-\\x1f\\x7f-\\u{9f}]{1,20}", 1..6),
         digest in any::<[u8; 32]>(),
-        version in "[a-zA-Z0-9.~_:-]{1,12}",
+        version in "[a-zA-Z0-9][a-zA-Z0-9.~_:-]{0,11}",
         kind in prop::sample::select(Kind::ALL.to_vec()),
         channel in "[a-z0-9._-]{1,64}",
         sequence in 0..1_u64 << 53,

@@ -10,7 +10,9 @@ use super::read::blocking;
 use super::{Log, Problem, Profile};
 use crate::format::{FormatError, quote};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
-use crate::release::{EntryValues, Facts, Publishers, Resource, SearchField, Statement, Subject, Term};
+use crate::release::{
+    EntryValues, Facts, PackageUrl, Publishers, Purl, Resource, SearchField, Statement, Subject, Term,
+};
 use crate::store::{EntryReader, StoreError, StoreReader};
 
 /// Most releases on a page.
@@ -155,10 +157,13 @@ impl Search {
         if let Some(leaf) = &query.withdraws {
             Hash::from_hex(leaf)?;
         }
+        // Packages and versions are indexed in their canonical spelling, and may be asked for in any.
+        let package = query.package.as_deref().map(parse_package).transpose()?;
+        let version = query.version.as_deref().map(Purl::parse_version).transpose()?;
         let given = |field: SearchField| match field {
             SearchField::Digest => digest.clone(),
-            SearchField::Package => query.package.clone(),
-            SearchField::Version => query.version.clone(),
+            SearchField::Package => package.clone(),
+            SearchField::Version => version.clone(),
             SearchField::Publisher => query.publisher.clone(),
             SearchField::Kind => query.kind.clone(),
             SearchField::Withdraws => query.withdraws.clone(),
@@ -218,6 +223,15 @@ impl Search {
     fn matches(&self, values: &EntryValues) -> bool {
         self.filters.iter().all(|(field, value)| values.matches(*field, value))
     }
+}
+
+fn parse_package(text: &str) -> Result<String, FormatError> {
+    let url = PackageUrl::parse(text)?;
+    if url.as_str() == url.package() {
+        return Ok(url.package());
+    }
+    let expected = "a package: a purl without version and subpath (the version goes into `version`)";
+    Err(FormatError::malformed("a search", expected, quote(text)))
 }
 
 /// Finds the withdrawals of releases.

@@ -22,6 +22,8 @@
 //! which nobody had proven. Both begin with a brace; they are read, and written as version 3. One of version 3 that lost
 //! its first line is refused, not read as an older one.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -33,6 +35,7 @@ use crate::checksum;
 use crate::format::{FormatError, cap, cap_count, quote, utf8};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::note::Note;
+use crate::release::PackageUrl;
 
 /// Largest state file: some hundred thousand packages.
 pub const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
@@ -135,6 +138,11 @@ fn check_words(text: &str) -> Result<(), FormatError> {
     Ok(())
 }
 
+/// Package or purl in its canonical spelling. Programs before this one wrote some otherwise.
+fn canonical(purl: String) -> String {
+    PackageUrl::parse(&purl).map_or(purl, |purl| purl.to_string())
+}
+
 impl EndpointState {
     const WHAT: &str = "an endpoint's state";
 
@@ -171,10 +179,15 @@ impl EndpointState {
                 return Err(wrong("each log once", "one twice"));
             }
         }
+        let mut rows = BTreeSet::new();
         for SequenceText { publisher, package, channel, sequence } in file.sequences {
-            if state.sequences.insert(SequenceKey { publisher, package, channel }, sequence).is_some() {
+            if !rows.insert((publisher.clone(), package.clone(), channel.clone())) {
                 return Err(wrong("each package and channel once", "one twice"));
             }
+            // Two spellings that were taken for two packages once may be of one: then the higher number counts.
+            let key = SequenceKey { publisher, package: canonical(package), channel };
+            let highest = state.sequences.entry(key).or_default();
+            *highest = sequence.max(*highest);
         }
         for withdrawal in file.withdrawals {
             let withdrawn = withdrawal.read()?;
@@ -294,7 +307,7 @@ impl WithdrawalText {
         [&self.publisher, &self.purl, &self.reason].into_iter().try_for_each(|text| check_words(text))?;
         Ok(Withdrawn {
             publisher: self.publisher,
-            purl: self.purl,
+            purl: canonical(self.purl),
             artifacts: Hash::from_base64(&self.artifacts)?,
             origin: self.origin,
             index,

@@ -6,7 +6,7 @@ use treehead::proof_file::ProofFile;
 use treehead::release::{Kind, Release};
 
 use crate::common::log::{Served, never_publishing};
-use crate::common::releases::{publisher_toml, release, signed, vendor_toml};
+use crate::common::releases::{publisher_toml, release, scanner, signed, vendor_toml};
 
 fn publishers() -> String {
     vendor_toml()
@@ -88,6 +88,37 @@ fn a_release_is_found_by_each_field_and_by_two_at_once() {
     for (query, expected) in cases {
         let found = page(&log, format!("{query}&limit=100").trim_start_matches('&'));
         assert_eq!(found, (expected, None), "{query}");
+    }
+}
+
+#[test]
+fn a_package_is_found_however_it_is_spelt() {
+    let log = Served::release(&publishers());
+    let purl = "pkg:generic/example/scanner@1.0+2?url=https://example.com/a";
+    log.add_all(&[signed(&release(purl, 1, "1"), 1), signed(&scanner(2), 1)]);
+    let row = log.get("/releases?limit=1&before=1").json()["releases"][0].clone();
+    assert_eq!(row["purl"], "pkg:generic/example/scanner@1.0%2B2?url=https:%2F%2Fexample.com%2Fa");
+    // In a query, % is %25 and + is %2B.
+    for query in [
+        "package=PKG:generic/example/scanner?url=https://example.com/a",
+        "package=pkg:generic/example/scanner?url=https:%252F%252Fexample.com%252Fa",
+        "version=1.0%2B2",
+        "version=1.0%252B2",
+        "version=1.0%252b2",
+    ] {
+        assert_eq!(page(&log, query), (vec![0], None), "{query}");
+    }
+    for (query, expected) in [
+        ("package=pkg:generic/example/../scanner", "not `.` or `..`"),
+        ("package=pkg:generic/example%252Fscanner", "without slash"),
+        ("package=pkg:generic/example/scanner%250A", "control character"),
+        ("package=pkg:generic/example/scanner@1.0", "the version goes into `version`"),
+        ("package=pkg:generic/example/scanner%23src", "without version and subpath"),
+        ("package=scanner", "pkg:<type>/<name>"),
+        ("version=..", "not `.` or `..`"),
+    ] {
+        let detail = log.get(&format!("/releases?{query}")).problem(400, "malformed");
+        assert!(detail.contains(expected), "{query}: {detail}");
     }
 }
 

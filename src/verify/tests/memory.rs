@@ -536,6 +536,37 @@ fn version_1_is_read_and_written_as_version_3() {
     assert_eq!(EndpointState::parse(&written), Ok(state));
 }
 
+#[test]
+fn what_was_remembered_in_another_spelling_counts() {
+    let url = "pkg:generic/example/scanner@4.2.0?url=https://example.com";
+    let purl = crate::release::Purl::parse(url).unwrap();
+    let row = |spelling: &str, sequence: u64| {
+        format!(
+            "{{\"publisher\":\"vendor\",\"package\":\"pkg:generic/example/scanner?url={spelling}\",\"channel\":\"stable\",\"sequence\":{sequence}}}"
+        )
+    };
+    // As programs before this one wrote it, alone and beside the canonical one.
+    let (old, new) = (row("https://example.com", 9), row("https:%2F%2Fexample.com", 8));
+    for rows in [old.clone(), format!("{old},{new}"), format!("{new},{old}")] {
+        let mut scene = Scene::with(|s| s.release.purl = purl.clone());
+        assert!(scene.verdict().is_ok(), "nothing is remembered");
+        scene.state = EndpointState::parse(file("", &rows).as_bytes()).unwrap();
+        assert_eq!(scene.refusal(), Refusal::Rollback { expected: 9, seen: 7 }, "{rows}");
+    }
+    // A withdrawal, too.
+    let mut scene = Scene::with(|s| s.release.purl = purl.clone());
+    let entry = signed_entry(&scene.release, &[&scene.signer]);
+    let (proof, publishers) = withdrawal(&scene, &scene.signer, &entry);
+    let (policy, publishers) = (scene.policy.as_bytes(), Publishers::parse(publishers.as_bytes()).unwrap());
+    let policy = Policy::parse(policy).unwrap();
+    scene.state.withdraw(&verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap());
+    let written = json_of(&scene.state.to_bytes());
+    let older = written.replace("url=https:%2F%2Fexample", "url=https://example");
+    assert_ne!(older, written);
+    scene.state = EndpointState::parse(&checksum::add(&older)).unwrap();
+    assert_eq!(scene.refusal().code(), "withdrawn");
+}
+
 /// A memory that holds something of everything, and its verdict's scene.
 fn full() -> Scene {
     let mut scene = Scene::good();

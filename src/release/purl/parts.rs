@@ -1,0 +1,193 @@
+//! The components of a package URL, decoded: how they are read, and how they are written.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+const SHAPE: &str = "pkg:<type>/<name>@<version>";
+const ESCAPES: &str = "percent-encoding of UTF-8: % and two hex digits for each byte";
+const PLAIN: &str = "printable ASCII, with everything else percent-encoded (a space is %20)";
+const SEGMENT: &str =
+    "names and a subpath that are not empty, not `.` or `..`, and without slash or control character";
+const VERSION: &str =
+    "a version that is not empty, not `.` or `..`, and without control characters (a slash in it is %2F)";
+const VALUE: &str = "qualifier values without control characters";
+
+/// What a package URL consists of. Nothing is percent-encoded in here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// In lower case.
+    pub kind: String,
+    /// Segments of the namespace.
+    pub namespace: Vec<String>,
+    pub name: String,
+    pub version: Option<String>,
+    /// None of the values is empty.
+    pub qualifiers: BTreeMap<String, String>,
+    pub subpath: Vec<String>,
+}
+
+impl Parts {
+    /// Reads them; says what was expected otherwise.
+    pub fn read(text: &str) -> Result<Self, &'static str> {
+        let (scheme, rest) = text.split_once(':').ok_or(SHAPE)?;
+        if !scheme.eq_ignore_ascii_case("pkg") {
+            return Err(SHAPE);
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(PLAIN);
+        }
+        let (rest, subpath) = split_off(rest.trim_start_matches('/'), '#')?;
+        let (path, qualifiers) = split_off(rest, '?')?;
+        let (kind, names) = path.split_once('/').ok_or(SHAPE)?;
+        let is_type = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+        if !kind.starts_with(|c: char| c.is_ascii_alphabetic()) || !kind.bytes().all(is_type) {
+            return Err("a package type of letters, digits, `.` and `-`, a letter first");
+        }
+        let (names, version) = split_version(names)?;
+        let mut namespace = names.split('/').map(read_segment).collect::<Result<Vec<_>, _>>()?;
+        let name = namespace.pop().ok_or(SHAPE)?;
+        let subpath = subpath.map(|subpath| subpath.trim_matches('/').split('/').map(read_segment).collect());
+        Ok(Self {
+            kind: kind.to_ascii_lowercase(),
+            namespace,
+            name,
+            version: version.map(decode_version).transpose()?,
+            qualifiers: qualifiers.map(read_qualifiers).transpose()?.unwrap_or_default(),
+            subpath: subpath.transpose()?.unwrap_or_default(),
+        })
+    }
+
+    /// A version alone, in its canonical spelling.
+    pub fn read_version(text: &str) -> Result<String, &'static str> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if plain { Ok(encode(&decode_version(text)?)) } else { Err(PLAIN) }
+    }
+
+    /// Whether the qualifiers stand in the order of their keys in the text that was read.
+    pub fn are_in_order(&self, text: &str) -> bool {
+        let qualifiers = text.split_once('?').map_or("", |(_, qualifiers)| qualifiers);
+        let keys = qualifiers.split('&').filter_map(|pair| Some(pair.split_once('=')?.0));
+        keys.is_sorted()
+    }
+
+    /// Type, namespace and name, encoded.
+    pub fn name(&self) -> String {
+        let segments = self.namespace.iter().chain([&self.name]).map(|segment| encode(segment));
+        segments.fold(format!("pkg:{}", self.kind), |text, segment| text + "/" + &segment)
+    }
+
+    /// The version, encoded.
+    pub fn version(&self) -> Option<String> {
+        self.version.as_deref().map(encode)
+    }
+
+    /// Qualifiers and subpath, encoded, with what stands before them.
+    pub fn tail(&self) -> String {
+        let mut text = String::new();
+        for (at, (key, value)) in self.qualifiers.iter().enumerate() {
+            text += if at == 0 { "?" } else { "&" };
+            text += &format!("{key}={}", encode(value));
+        }
+        for (at, segment) in self.subpath.iter().enumerate() {
+            text += if at == 0 { "#" } else { "/" };
+            text += &encode(segment);
+        }
+        text
+    }
+}
+
+/// What stands before and behind a separator that may stand there once.
+fn split_off(text: &str, separator: char) -> Result<(&str, Option<&str>), &'static str> {
+    match text.split_once(separator) {
+        None => Ok((text, None)),
+        Some((_, behind)) if behind.contains(separator) => {
+            Err("`?` and `#` once each, percent-encoded where they are part of a value (%3F, %23)")
+        }
+        Some((before, behind)) => Ok((before, Some(behind))),
+    }
+}
+
+/// Splits the version off the names. An `@` that begins a segment before the last one belongs to it, as in
+/// `@angular/core`; any other one is the version's, or has to be encoded.
+fn split_version(names: &str) -> Result<(&str, Option<&str>), &'static str> {
+    let last = names.rfind('/').map_or(0, |slash| slash + 1);
+    let is_odd = |segment: &str| segment.rfind('@').is_some_and(|at| at > 0);
+    if names[..last].split('/').any(is_odd) {
+        return Err("one version, at the end, with `/` as %2F in it; `@` in a name is %40");
+    }
+    match names[last..].rfind('@') {
+        None => Ok((names, None)),
+        Some(0) => Err("a name before the version: pkg:<type>/<name>@<version>"),
+        Some(at) => Ok((&names[..last + at], Some(&names[last + at + 1..]))),
+    }
+}
+
+fn read_segment(text: &str) -> Result<String, &'static str> {
+    let segment = decode(text)?;
+    let odd = segment.is_empty() || is_dots(&segment) || segment.contains('/') || has_control(&segment);
+    if odd { Err(SEGMENT) } else { Ok(segment) }
+}
+
+fn decode_version(text: &str) -> Result<String, &'static str> {
+    let version = decode(text)?;
+    let odd = version.is_empty() || is_dots(&version) || has_control(&version);
+    if odd { Err(VERSION) } else { Ok(version) }
+}
+
+/// The standard says that a key without a value is the same as none.
+fn read_qualifiers(text: &str) -> Result<BTreeMap<String, String>, &'static str> {
+    const KEYS: &str =
+        "qualifiers key=value, each key once, in lower case: a letter, then letters, digits and `.-_`";
+    let is_key = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+    let mut qualifiers = BTreeMap::new();
+    for pair in text.split('&') {
+        let (key, value) = pair.split_once('=').ok_or(KEYS)?;
+        if !key.starts_with(|c: char| c.is_ascii_lowercase()) || !key.bytes().all(is_key) {
+            return Err(KEYS);
+        }
+        let value = decode(value)?;
+        if has_control(&value) {
+            return Err(VALUE);
+        }
+        if qualifiers.insert(key.to_owned(), value).is_some() {
+            return Err(KEYS);
+        }
+    }
+    qualifiers.retain(|_, value| !value.is_empty());
+    Ok(qualifiers)
+}
+
+fn is_dots(text: &str) -> bool {
+    matches!(text, "." | "..")
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
+fn decode(text: &str) -> Result<String, &'static str> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    let digit = |byte: Option<u8>| byte.and_then(|byte| (byte as char).to_digit(16));
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let (high, low) = (digit(bytes.next()).ok_or(ESCAPES)?, digit(bytes.next()).ok_or(ESCAPES)?);
+                u8::try_from(high * 16 + low).map_err(|_| ESCAPES)?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).map_err(|_| ESCAPES)
+}
+
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~' | b':') {
+            out.push(byte.into());
+        } else {
+            write!(out, "%{byte:02X}").expect("strings take everything");
+        }
+        out
+    })
+}

@@ -25,7 +25,7 @@ use treehead::release::{
     Subject,
 };
 use treehead::state::EndpointState;
-use treehead::verify::{Artifact, Freshness, Question, verify};
+use treehead::verify::{Artifact, Freshness, Pins, Question, verify};
 
 const LEAVES: u64 = 10_000_000;
 const ROUNDS: u32 = 2_000;
@@ -74,13 +74,13 @@ fn measure(case: Case) {
     let proof = proof(&entry, &log, &witnesses).to_string();
     let (policy, publishers) = (policy(&log, &witnesses), publishers(&publisher));
     let question = Question {
-        artifact: Artifact::File(&digest),
+        artifact: Artifact::File { digest: &digest, name: None },
         proof: proof.as_bytes(),
         policy: &policy,
         publishers: &publishers,
         freshness: Freshness { now: TIME, max_age: Some(86_400) },
         state: None,
-        package: None,
+        pins: Pins::default(),
     };
     verify(&question).expect("the proof is good");
 

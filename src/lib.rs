@@ -29,20 +29,20 @@
 //! use treehead::merkle::Hash;
 //! use treehead::policy::Policy;
 //! use treehead::release::Publishers;
-//! use treehead::verify::{Artifact, Freshness, Question, verify};
+//! use treehead::verify::{Artifact, Freshness, Pins, Question, verify};
 //!
 //! # let policy_file = b"quorum none\n".as_slice();
 //! # let (publishers_file, proof_file, program) = (b"".as_slice(), b"".as_slice(), b"".as_slice());
 //! let policy = Policy::parse(policy_file)?;
 //! let publishers = Publishers::parse(publishers_file)?;
 //! let verdict = verify(&Question {
-//!     artifact: Artifact::File(&Hash::digest(program)),
+//!     artifact: Artifact::File { digest: &Hash::digest(program), name: Some("scanner.bin") },
 //!     proof: proof_file,
 //!     policy: &policy,
 //!     publishers: &publishers,
 //!     freshness: Freshness { now: 1_770_000_000, max_age: None },
 //!     state: None,
-//!     package: None,
+//!     pins: Pins { channel: Some("stable"), ..Pins::default() },
 //! });
 //! match verdict {
 //!     Ok(release) => println!("{} by {}", release.release().purl, release.publisher()),

@@ -1,5 +1,6 @@
 //! What an endpoint remembers: heads of each log, which logs forked, the highest sequence of each publisher,
-//! package and channel, and withdrawals. It only ever learns.
+//! package and channel, which channel of a package it follows, and withdrawals. It only ever learns, but for
+//! the channel: that is what was asked for last.
 //!
 //! Of a log, heads are remembered until they are proven to be of one history, online. Offline two heads
 //! can't be compared, unless they are of one size; so each is kept, with its signatures, until the log has
@@ -27,7 +28,7 @@ pub const MAX_UNPROVEN_HEADS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndpointState {
     logs: BTreeMap<String, Heads>,
-    sequences: BTreeMap<SequenceKey, u64>,
+    sequences: BTreeMap<SequenceKey, Seen>,
     withdrawals: BTreeMap<WithdrawalKey, Withdrawn>,
 }
 
@@ -66,6 +67,15 @@ struct SequenceKey {
     publisher: String,
     package: String,
     channel: String,
+}
+
+/// What was accepted of a publisher, package and channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Seen {
+    /// The highest sequence.
+    sequence: u64,
+    /// Whether a release of this channel was accepted last, of all channels of the package.
+    followed: bool,
 }
 
 /// A withdrawal counts only for who made the release: anybody's may be remembered beside it.
@@ -141,7 +151,37 @@ impl EndpointState {
     /// The highest sequence seen for a publisher, package and channel.
     #[must_use]
     pub fn sequence(&self, publisher: &str, release: &Release) -> Option<u64> {
-        self.sequences.get(&SequenceKey::of(publisher, release)).copied()
+        self.sequences.get(&SequenceKey::of(publisher, release)).map(|seen| seen.sequence)
+    }
+
+    /// The channel that is followed of the release's package by this publisher, if the release is of another.
+    ///
+    /// A memory of an older version may know several channels and not which one is followed. Then none is
+    /// taken that was not asked for by name, and all of them are returned, in words.
+    #[must_use]
+    pub fn unfollowed_channel(&self, publisher: &str, release: &Release) -> Option<String> {
+        let known: Vec<(&str, bool)> = self
+            .channels(publisher, &release.purl.package())
+            .map(|(key, seen)| (key.channel.as_str(), seen.followed))
+            .collect();
+        match known.iter().find(|(_, followed)| *followed) {
+            Some((followed, _)) => (*followed != release.channel).then(|| (*followed).to_owned()),
+            None if known.is_empty() => None,
+            None => {
+                let names: Vec<&str> = known.into_iter().map(|(channel, _)| channel).collect();
+                Some(format!("{} to be asked for by name", names.join(" or ")))
+            }
+        }
+    }
+
+    /// What was accepted of a package by a publisher, channel by channel.
+    fn channels(&self, publisher: &str, package: &str) -> impl Iterator<Item = (&SequenceKey, &Seen)> {
+        let (publisher, package) = (publisher.to_owned(), package.to_owned());
+        let first = SequenceKey { publisher, package, channel: String::new() };
+        let is_same = |key: &SequenceKey, of: &SequenceKey| {
+            (&key.publisher, &key.package) == (&of.publisher, &of.package)
+        };
+        self.sequences.range(first.clone()..).take_while(move |(key, _)| is_same(key, &first))
     }
 
     /// The withdrawal of a release, which has this leaf hash, by one of those who signed it.
@@ -224,10 +264,24 @@ impl EndpointState {
         let heads = self.logs.entry(head.origin.to_string()).or_default();
         let forgotten = heads.remember(RememberedHead::of(head, note));
         for publisher in publishers {
-            let highest = self.sequences.entry(SequenceKey::of(publisher.as_ref(), release)).or_default();
-            *highest = release.sequence.max(*highest);
+            let key = SequenceKey::of(publisher.as_ref(), release);
+            self.follow(&key);
+            let seen = self.sequences.entry(key).or_default();
+            *seen = Seen { sequence: release.sequence.max(seen.sequence), followed: true };
         }
         forgotten
+    }
+
+    /// From now on the channel of this key is the one of its package that is followed.
+    fn follow(&mut self, key: &SequenceKey) {
+        let before: Vec<SequenceKey> = self
+            .channels(&key.publisher, &key.package)
+            .filter(|(_, seen)| seen.followed)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in before {
+            self.sequences.entry(key).and_modify(|seen| seen.followed = false);
+        }
     }
 }
 

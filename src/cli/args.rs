@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::client::{Wait, is_address};
 use crate::release::{Kind, Purl, PurlPattern, StatementKind};
+use crate::verify::PackagePin;
 
 /// A transparency log for software vendors.
 ///
@@ -105,15 +106,21 @@ Example:
 Examples:
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --publishers publishers.toml
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint
+  treehead verify /tmp/download --proof scanner-4.2.0.tar.gz.tlog-proof --policy endpoint.policy \\
+      --name scanner-4.2.0.tar.gz --purl pkg:generic/example/scanner@4.2.0 --channel stable
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
       --online https://log.example.com --report https://monitor.example.org
 
-With --state, the endpoint remembers what it saw: it refuses older releases later, releases that
-were withdrawn, and for ever a log that showed it another history. What proves a fork, and the
-head that a log went back behind, go into the folder `evidence` of the state. With --online,
-everything remembered is compared with the log as it is today; now and then is enough. Exit code
-3 says that nobody can tell, as where a withdrawal is by a key that publishers.toml does not
-know. Reports change no verdict. docs/endpoints.md has the details.")]
+Say what you want, as far as you know it: a genuine release of something else is refused then. A
+file that bears the name of another artifact of its release is refused in any case, and so is a
+release for an audience that was not asked for.
+
+With --state, the endpoint remembers what it saw: it refuses older releases later, releases of
+another channel, releases that were withdrawn, and for ever a log that showed it another history.
+What proves a fork, and the head that a log went back behind, go into the folder `evidence` of the
+state. With --online, everything remembered is compared with the log as it is today; now and then
+is enough. Exit code 3 says that nobody can tell, as where a withdrawal is by a key that
+publishers.toml does not know. Reports change no verdict. docs/endpoints.md has the details.")]
     Verify(Verify),
     /// Check offline whether a file proves that a log signed two histories
     #[command(after_help = "\
@@ -412,9 +419,28 @@ pub struct Verify {
     /// Its proof file [default: FILE.tlog-proof]
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
-    /// Package that was asked for, or a pattern of packages with a final `*`
-    #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
-    pub purl: Option<PurlPattern>,
+    /// Name of the artifact that is wanted, as the release has it, whatever FILE is called
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Package that is wanted: with a version that very release, without one any version; or a pattern of
+    /// packages with a final `*`
+    #[arg(long, value_name = "PURL", value_parser = parse_pin)]
+    pub purl: Option<PackagePin>,
+    /// Channel that is wanted; with --state it is followed from then on
+    #[arg(long)]
+    pub channel: Option<String>,
+    /// Kind of release that is wanted
+    #[arg(long, value_name = "build|update|detection-rules", value_parser = parse_kind)]
+    pub kind: Option<Kind>,
+    /// Publisher that has to have signed it, by its name in the publishers file
+    #[arg(long, value_name = "NAME")]
+    pub publisher: Option<String>,
+    /// Lowest sequence that will do
+    #[arg(long, value_name = "N")]
+    pub min_sequence: Option<u64>,
+    /// Audience that the release has to be for; without it, one for everyone
+    #[arg(long)]
+    pub audience: Option<String>,
     /// Trusted logs, witnesses and quorum
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
@@ -585,6 +611,10 @@ fn parse_right(text: &str) -> Result<StatementKind, String> {
 
 fn parse_purl(text: &str) -> Result<Purl, String> {
     Purl::parse(text).map_err(|e| e.to_string())
+}
+
+fn parse_pin(text: &str) -> Result<PackagePin, String> {
+    PackagePin::parse(text).map_err(|e| e.to_string())
 }
 
 pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {

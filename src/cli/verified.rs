@@ -9,7 +9,7 @@ use super::output::{GREEN, result};
 use super::verify_online::News;
 use crate::checkpoint::Checkpoint;
 use crate::policy::{Cosigned, WitnessedBy};
-use crate::release::format_time;
+use crate::release::{Subject, format_time};
 use crate::verify::VerifiedRelease;
 
 /// Each cosigner once, with the latest time that it stated.
@@ -26,6 +26,17 @@ pub fn cosigners(cosignatures: &[WitnessedBy]) -> Vec<String> {
 
 fn witnesses_of(head: &Cosigned<Checkpoint>) -> Vec<String> {
     head.cosignatures().iter().map(|c| format!("{} at {}", c.witness, format_time(c.time))).collect()
+}
+
+/// What the release calls it.
+fn names_in_words(artifacts: &[Subject]) -> String {
+    let name = |subject: &Subject| match subject.name.as_str() {
+        "" => "without a name".to_owned(),
+        name => name.to_owned(),
+    };
+    let others: Vec<String> = artifacts[1..].iter().map(name).collect();
+    let also = if others.is_empty() { String::new() } else { format!(" (also {})", others.join(", ")) };
+    format!("{}{also}", name(&artifacts[0]))
 }
 
 fn online_in_words(news: &News) -> String {
@@ -50,9 +61,10 @@ pub fn tell(file: &Path, verdict: &VerifiedRelease, news: Option<&News>, json: b
     let source = release.source.as_ref().map_or(String::new(), |source| {
         format!("source     {} {}:{}\n", source.uri, source.digest.0, source.digest.1)
     });
+    let (artifact, digest) = (&verdict.artifacts()[0].name, verdict.artifacts()[0].sha256.to_hex());
     let online = news.map_or_else(String::new, online_in_words);
     let mut object = json!({
-        "ok": true, "code": "verified", "purl": release.purl.as_str(), "kind": release.kind.as_str(),
+        "ok": true, "code": "verified", "name": artifact, "digest": digest, "purl": release.purl.as_str(), "kind": release.kind.as_str(),
         "channel": release.channel, "sequence": release.sequence, "publisher": verdict.publisher(),
         "origin": checkpoint.origin.as_str(), "index": verdict.index().get(),
         "tree_size": checkpoint.size.get(), "witnesses": witnesses_of(head), "audience": release.audience,
@@ -68,8 +80,9 @@ pub fn tell(file: &Path, verdict: &VerifiedRelease, news: Option<&News>, json: b
         json,
         &object,
         &format!(
-            "{GREEN}verified{GREEN:#}   {}\nrelease    {} ({}, {}, sequence {})\npublisher  {}\n{source}{audience}log        {}, leaf {} of {}\nwitnesses  {by}\n{online}",
+            "{GREEN}verified{GREEN:#}   {}\nartifact   {}, SHA-256 {digest}\nrelease    {} ({}, {}, sequence {})\npublisher  {}\n{source}{audience}log        {}, leaf {} of {}\nwitnesses  {by}\n{online}",
             super::output::path(file),
+            names_in_words(verdict.artifacts()),
             release.purl,
             release.kind,
             release.channel,

@@ -19,7 +19,7 @@ use crate::policy::{Cosigned, MAX_POLICY_BYTES, Policy};
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 use crate::state::{EndpointState, MAX_UNPROVEN_HEADS};
-use crate::verify::{Artifact, Freshness, Question, Refusal, VerifiedRelease, check_freshness, verify};
+use crate::verify::{Artifact, Freshness, Pins, Question, Refusal, VerifiedRelease, check_freshness, verify};
 
 pub fn run(args: &Verify, json: bool) -> CliResult {
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
@@ -75,13 +75,13 @@ struct Endpoint<'a> {
 impl Endpoint<'_> {
     fn judge(&self, state: &EndpointState) -> Result<VerifiedRelease, Refused> {
         let verdict = verify(&Question {
-            artifact: Artifact::File(&self.digest),
+            artifact: Artifact::File { digest: &self.digest, name: self.args.file.to_str() },
             proof: &self.proof,
             policy: self.policy,
             publishers: self.publishers,
             freshness: self.freshness_of_proof(),
             state: Some(state),
-            package: self.args.purl.as_ref(),
+            pins: pins(self.args),
         });
         verdict.map_err(|refusal| self.refused(refusal, state))
     }
@@ -254,6 +254,18 @@ impl Endpoint<'_> {
             Failure::Usage(format!("{policy} has no address for {origin}: expected --online URL"))
         })?;
         Ok(LogClient::new(url)?)
+    }
+}
+
+fn pins(args: &Verify) -> Pins<'_> {
+    Pins {
+        package: args.purl.as_ref(),
+        channel: args.channel.as_deref(),
+        kind: args.kind,
+        publisher: args.publisher.as_deref(),
+        min_sequence: args.min_sequence,
+        audience: args.audience.as_deref(),
+        name: args.name.as_deref(),
     }
 }
 

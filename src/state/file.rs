@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! <SHA-256 of the rest, hex>
-//! {"version": 3,
+//! {"version": 4,
 //!  "logs": [{"origin": "...",
 //!            "proven": <head>,                        optional
 //!            "unproven": [<head>, ...],               in the order in which they came
 //!            "forked": {"evidence": "<name>"}}],      optional, and so is the name: the log forked
-//!  "sequences": [{"publisher": "...", "package": "...", "channel": "...", "sequence": 7}],
+//!  "sequences": [{"publisher": "...", "package": "...", "channel": "...", "sequence": 7,
+//!                 "followed": true}],               of the channels of a package, at most one
 //!  "withdrawals": [{"publisher": "...", "purl": "...", "artifacts": "<hash>",
 //!                   "origin": "...", "index": 17, "leaf": "<hash>",
 //!                   "reason": "...", "statement": "<hash>"}]}
@@ -18,8 +19,9 @@
 //! The checksum is for what is no format error: another digit in a sequence lets an old release pass, another letter in a
 //! note takes the proof out of a fork.
 //!
-//! Version 2 had no checksum. Version 1 had neither notes nor forks nor withdrawals either, and one head for each log,
-//! which nobody had proven. Both begin with a brace; they are read, and written as version 3. One of version 3 that lost
+//! Older versions are read, and written as version 4. Version 3 did not say which channel is followed: the only one of a
+//! package is, of several none is known. Version 2 had no checksum. Version 1 had neither notes nor forks nor withdrawals
+//! either, and one head for each log, which nobody had proven. Versions 1 and 2 begin with a brace; a later one that lost
 //! its first line is refused, not read as an older one.
 
 use std::collections::BTreeSet;
@@ -27,7 +29,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EndpointState, Heads, KnownFork, MAX_UNPROVEN_HEADS, RememberedHead, SequenceKey, WithdrawalKey,
+    EndpointState, Heads, KnownFork, MAX_UNPROVEN_HEADS, RememberedHead, Seen, SequenceKey, WithdrawalKey,
     Withdrawn,
 };
 use crate::checkpoint::Checkpoint;
@@ -40,7 +42,11 @@ use crate::release::PackageUrl;
 /// Largest state file: some hundred thousand packages.
 pub const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
 /// Written into the file, so that a later format can be told apart.
-pub const STATE_VERSION: u32 = 3;
+pub const STATE_VERSION: u32 = 4;
+/// The first with a checksum.
+const CHECKED_VERSION: u32 = 3;
+/// The first that says which channel is followed.
+const FOLLOWING_VERSION: u32 = 4;
 
 #[derive(Deserialize)]
 struct VersionText {
@@ -107,6 +113,9 @@ struct SequenceText {
     package: String,
     channel: String,
     sequence: u64,
+    /// Older versions had none.
+    #[serde(default)]
+    followed: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -165,11 +174,11 @@ impl EndpointState {
         let VersionText { version } = read(text)?;
         let file = match (version, is_old) {
             (1, true) => read::<FileText1>(text)?.into(),
-            (2, true) | (STATE_VERSION, false) => read::<FileText>(text)?,
-            (STATE_VERSION.., true) => {
+            (2, true) | (CHECKED_VERSION..=STATE_VERSION, false) => read::<FileText>(text)?,
+            (CHECKED_VERSION.., true) => {
                 return Err(wrong("a checksum in the first line", format!("version {version} without one")));
             }
-            (other, _) => return Err(wrong("version 3", other.to_string())),
+            (other, _) => return Err(wrong("version 4", other.to_string())),
         };
         let mut state = Self::default();
         for log in file.logs {
@@ -180,15 +189,16 @@ impl EndpointState {
             }
         }
         let mut rows = BTreeSet::new();
-        for SequenceText { publisher, package, channel, sequence } in file.sequences {
+        for SequenceText { publisher, package, channel, sequence, followed } in file.sequences {
             if !rows.insert((publisher.clone(), package.clone(), channel.clone())) {
                 return Err(wrong("each package and channel once", "one twice"));
             }
             // Two spellings that were taken for two packages once may be of one: then the higher number counts.
             let key = SequenceKey { publisher, package: canonical(package), channel };
-            let highest = state.sequences.entry(key).or_default();
-            *highest = sequence.max(*highest);
+            let seen = state.sequences.entry(key).or_default();
+            *seen = Seen { sequence: sequence.max(seen.sequence), followed: followed || seen.followed };
         }
+        state.check_followed(version)?;
         for withdrawal in file.withdrawals {
             let withdrawn = withdrawal.read()?;
             if state.withdrawals.insert(WithdrawalKey::of(&withdrawn), withdrawn).is_some() {
@@ -198,17 +208,36 @@ impl EndpointState {
         Ok(state)
     }
 
+    /// Of each package one channel at most. Where an older version knew one channel only, that one is it.
+    fn check_followed(&mut self, version: u32) -> Result<(), FormatError> {
+        let is_same = |(one, _): &(&SequenceKey, &mut Seen), (two, _): &(&SequenceKey, &mut Seen)| {
+            (&one.publisher, &one.package) == (&two.publisher, &two.package)
+        };
+        let mut rows: Vec<(&SequenceKey, &mut Seen)> = self.sequences.iter_mut().collect();
+        for channels in rows.chunk_by_mut(is_same) {
+            match channels {
+                [(_, only)] if version < FOLLOWING_VERSION => only.followed = true,
+                channels if channels.iter().filter(|(_, seen)| seen.followed).count() > 1 => {
+                    return Err(wrong("one channel of a package that is followed", "several"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The bytes of a state file.
     ///
     /// # Panics
     /// Never: plain strings and numbers always serialize.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let sequence = |(key, sequence): (&SequenceKey, &u64)| SequenceText {
+        let sequence = |(key, seen): (&SequenceKey, &Seen)| SequenceText {
             publisher: key.publisher.clone(),
             package: key.package.clone(),
             channel: key.channel.clone(),
-            sequence: *sequence,
+            sequence: seen.sequence,
+            followed: seen.followed,
         };
         let file = FileText {
             version: STATE_VERSION,

@@ -50,20 +50,20 @@ fn one_statement_has_one_leaf_however_it_was_sent() {
 fn the_proof_of_a_release_convinces_an_endpoint() {
     use treehead::policy::Policy;
     use treehead::release::Publishers;
-    use treehead::verify::{Artifact, Freshness, Question, verify};
+    use treehead::verify::{Artifact, Freshness, Pins, Question, verify};
     let log = log();
     let reply = log.post_for_proof("/add", &signed(&scanner(1), 1));
     let policy = Policy::parse(format!("log {}\nquorum none\n", vkey()).as_bytes()).unwrap();
     let publishers = Publishers::parse(vendor_toml().as_bytes()).unwrap();
     let judge = |artifact: &str| {
         verify(&Question {
-            artifact: Artifact::File(&Hash::digest(artifact.as_bytes())),
+            artifact: Artifact::File { digest: &Hash::digest(artifact.as_bytes()), name: None },
             proof: &reply.body,
             policy: &policy,
             publishers: &publishers,
             freshness: Freshness { now: 1_770_000_000, max_age: None },
             state: None,
-            package: None,
+            pins: Pins::default(),
         })
     };
     assert_eq!(judge("scanner 1").unwrap().release(), &scanner(1));

@@ -7,6 +7,7 @@ mod http;
 #[allow(dead_code, reason = "shared with the tests of the desk")]
 mod receiver;
 
+mod asked;
 mod between;
 mod export;
 mod fsck;

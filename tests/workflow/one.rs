@@ -44,7 +44,11 @@ fn several_artifacts_of_one_release_share_a_statement() {
     assert_eq!(json["proofs"], serde_json::json!(["a.bin.tlog-proof", "b.bin.tlog-proof"]));
     assert_eq!(world.read("a.bin.tlog-proof"), world.read("b.bin.tlog-proof"));
     for file in ["a.bin", "b.bin"] {
-        let ran = world.run(&format!("verify {file} {VERIFY}")).done();
+        // It is for somebody, and nobody asked for that.
+        let ran = world.run(&format!("verify {file} {VERIFY}")).refused("other-audience");
+        assert!(ran.stderr.contains("expected one for everyone, saw one for \"beta-testers\""), "{ran:?}");
+        let ran = world.run(&format!("verify {file} {VERIFY} --audience beta-testers")).done();
+        assert!(ran.stdout.contains(&format!("artifact   {file}, SHA-256 ")), "{ran:?}");
         assert!(ran.stdout.contains("source     git+https://example.com/scanner gitCommit:0123"), "{ran:?}");
         assert!(ran.stdout.contains("audience   beta-testers (not everyone)\n"), "{ran:?}");
     }

@@ -64,9 +64,9 @@ fn a_damaged_memory_fails_closed() {
         &good.replace("log.example.com/releases\\n2", "log.example.com/releases\\n1"),
         // Without the checksum, or as an older one that had none.
         &json,
-        &json.replace("\"version\": 3", "\"version\": 1"),
+        &json.replace("\"version\": 4", "\"version\": 1"),
         // Not what any program writes.
-        &checked(&json.replace("\"version\": 3", "\"version\": 2")),
+        &checked(&json.replace("\"version\": 4", "\"version\": 2")),
         &checked(&json.replace("\"unproven\"", "\"proven\"")),
         &checked(&json.replace("log.example.com/releases\\n2", "log.example.com/releases\\n1")),
         &checked(&json.replace("\"withdrawals\": []", "\"withdrawals\": [7]")),
@@ -80,10 +80,10 @@ fn a_damaged_memory_fails_closed() {
         assert_eq!(world.read("state/state.json"), damaged.as_bytes(), "left for a person to look at");
     }
     // A newer program's is not damaged, and nobody is told to delete it.
-    let newer = checked(&json.replace("\"version\": 3", "\"version\": 4").replace("\"logs\"", "\"trees\""));
+    let newer = checked(&json.replace("\"version\": 4", "\"version\": 5").replace("\"logs\"", "\"trees\""));
     world.write("state/state.json", &newer);
     let ran = world.run(&verify("two.bin")).refused("state-newer");
-    assert!(ran.stderr.contains("expected at most version 3, saw 4"), "{ran:?}");
+    assert!(ran.stderr.contains("expected at most version 4, saw 5"), "{ran:?}");
     assert!(ran.stderr.contains("run the newer program") && !ran.stderr.contains("delete"), "{ran:?}");
     assert_eq!(world.read("state/state.json"), newer.as_bytes());
     // What can't be looked at may be there.
@@ -134,13 +134,18 @@ fn memories_of_older_versions_are_taken_over() {
     world.run(&verify("two.bin")).done();
     let new = world.remembered();
     let head = &new["logs"][0]["unproven"][0];
+    // They did not say which channel is followed; of one that is it.
+    let before = world.memory().replace(",\n      \"followed\": true", "");
+    let sequences = serde_json::from_str::<serde_json::Value>(&before).unwrap()["sequences"].take();
+    assert_eq!(sequences[0].get("followed"), None);
     let first = serde_json::json!({
         "version": 1,
         "logs": [{ "origin": new["logs"][0]["origin"], "size": head["size"], "root": head["root"] }],
-        "sequences": new["sequences"],
+        "sequences": sequences,
     });
-    let second = world.memory().replace("\"version\": 3", "\"version\": 2");
-    for old in [first.to_string(), second] {
+    let version = |n: u8| before.replace("\"version\": 4", &format!("\"version\": {n}"));
+    let third = format!("{}\n{}", Hash::digest(version(3).as_bytes()).to_hex(), version(3));
+    for old in [first.to_string(), version(2), third] {
         world.write("state/state.json", &old);
         world.run(&verify("one.bin")).refused("rollback");
         assert_eq!(world.read("state/state.json"), old.as_bytes(), "a refusal teaches nothing");

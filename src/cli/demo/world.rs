@@ -24,7 +24,7 @@ use crate::release::{
 };
 use crate::server::{self, Log, LogConfig, Profile};
 use crate::state::EndpointState;
-use crate::verify::{Artifact, Freshness, Question, Refusal, VerifiedRelease, verify};
+use crate::verify::{Artifact, Freshness, Pins, Question, Refusal, VerifiedRelease, verify};
 
 use super::story::Story;
 use super::witness::DemoWitness;
@@ -158,13 +158,13 @@ impl World {
     ) -> Result<VerifiedRelease, Refusal> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         verify(&Question {
-            artifact: Artifact::File(&Hash::digest(artifact)),
+            artifact: Artifact::File { digest: &Hash::digest(artifact), name: None },
             proof: proof.as_bytes(),
             policy: &self.policy,
             publishers: &self.publishers,
             freshness: Freshness { now, max_age: None },
             state,
-            package: None,
+            pins: Pins::default(),
         })
     }
 

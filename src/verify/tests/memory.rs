@@ -28,7 +28,10 @@ fn what_was_seen_is_remembered_and_older_releases_are_refused() {
     later.release.purl = crate::release::Purl::parse("pkg:generic/example/scanner@9.9").unwrap();
     assert_eq!(later.refusal().code(), "rollback", "a higher version with a lower sequence");
     later.release.channel = "beta".to_owned();
-    assert!(later.verdict().is_ok(), "another channel");
+    assert_eq!(later.refusal().code(), "other-channel", "stable is what is followed");
+    later.pins.channel = Some("beta");
+    assert!(later.verdict().is_ok(), "a channel that was asked for has numbers of its own");
+    later.pins.channel = None;
     later.release.channel = "stable".to_owned();
     later.release.purl = crate::release::Purl::parse("pkg:generic/example/scanner-gui@1").unwrap();
     assert!(later.verdict().is_ok(), "another package");
@@ -363,10 +366,7 @@ fn a_withdrawal_is_believed_like_a_release() {
     assert_eq!(ask(&proof, &scene.policy, &publishers).unwrap().publishers(), ["vendor"]);
     let refused = |proof: &str, policy: &str, publishers: &str| ask(proof, policy, publishers).unwrap_err();
     assert_eq!(refused(&scene.proof(), &scene.policy, &publishers), "not-a-withdrawal");
-    assert_eq!(
-        scene.ask(proof.as_bytes(), Artifact::File(&scene.artifact)).unwrap_err().code(),
-        "not-a-release"
-    );
+    assert_eq!(scene.ask(proof.as_bytes(), unnamed(&scene.artifact)).unwrap_err().code(), "not-a-release");
     let stranger = publisher_toml("vendor", &[&publisher_signer(8)], &["pkg:generic/example/*"], &["build"]);
     assert_eq!(refused(&proof, &scene.policy, &stranger), "unknown-publisher");
     let third = scene.policy.replace("all-of-us all", "all-of-us any").replace("w1 w2\n", "w2\n");
@@ -482,14 +482,14 @@ fn damaged_states_are_refused() {
         ("null".to_owned(), "expected the SHA-256 of the rest in the first line"),
         (format!("{good}{good}"), "trailing characters"),
         (with("\"version\":1", "\"version\":2"), "unknown field `size`"),
-        (with("\"version\":1", "\"version\":0"), "expected version 3, saw 0"),
+        (with("\"version\":1", "\"version\":0"), "expected version 4, saw 0"),
         (
             with("\"version\":1", "\"version\":3"),
             "expected a checksum in the first line, saw version 3 without",
         ),
         (
-            with("\"version\":1", "\"version\":4"),
-            "expected a checksum in the first line, saw version 4 without",
+            with("\"version\":1", "\"version\":5"),
+            "expected a checksum in the first line, saw version 5 without",
         ),
         (with("\"version\":1", "\"version\":-1"), "expected the JSON this program wrote"),
         (with("\"version\":1", "\"version\":1,\"version\":1"), "duplicate field `version`"),
@@ -525,14 +525,14 @@ fn damaged_states_are_refused() {
 }
 
 #[test]
-fn version_1_is_read_and_written_as_version_3() {
+fn version_1_is_read_and_written_as_version_4() {
     let log = format!("{{\"origin\":\"example.com/log\",\"size\":7,\"root\":\"{ROOT}\"}}");
     let sequence = "{\"publisher\":\"v\",\"package\":\"p\",\"channel\":\"c\",\"sequence\":9}";
     let state = EndpointState::parse(file(&log, sequence).as_bytes()).unwrap();
     assert_eq!(state.head("example.com/log").unwrap().0.get(), 7);
     assert!(state.heads("example.com/log").all(|head| head.note.is_none()));
     let written = state.to_bytes();
-    assert!(String::from_utf8_lossy(&written).contains("\"version\": 3"));
+    assert!(String::from_utf8_lossy(&written).contains("\"version\": 4"));
     assert_eq!(EndpointState::parse(&written), Ok(state));
 }
 
@@ -580,20 +580,58 @@ fn full() -> Scene {
     scene
 }
 
+/// As an older program wrote it.
+fn older(new: &str, version: u32) -> String {
+    let old = new.replacen("\"version\": 4", &format!("\"version\": {version}"), 1);
+    assert_ne!(old, new);
+    old.replace(",\n      \"followed\": true", "").replace(",\n      \"followed\": false", "")
+}
+
 #[test]
-fn version_2_is_read_and_written_as_version_3() {
+fn versions_2_and_3_are_read_and_written_as_version_4() {
     let state = full().state;
     let new = json_of(&state.to_bytes());
-    let old = new.replacen("\"version\": 3", "\"version\": 2", 1);
-    assert_ne!(old, new);
-    let read = EndpointState::parse(old.as_bytes()).unwrap();
-    assert_eq!(read, state);
-    assert_eq!(read.to_bytes(), checksum::add(&new));
+    let (second, third) = (older(&new, 2), older(&new, 3));
+    assert!(new.contains("followed") && !third.contains("followed"));
+    for old in [second.clone().into_bytes(), checksum::add(&third)] {
+        let read = EndpointState::parse(&old).unwrap();
+        assert_eq!(read, state, "the only channel of a package is the one that is followed");
+        assert_eq!(read.to_bytes(), checksum::add(&new));
+    }
     // Neither in the form of the other.
-    let error = EndpointState::parse(new.as_bytes()).unwrap_err().to_string();
-    assert!(error.contains("expected a checksum in the first line, saw version 3 without one"), "{error}");
-    let error = EndpointState::parse(&checksum::add(&old)).unwrap_err().to_string();
-    assert!(error.contains("expected version 3, saw 2"), "{error}");
+    for (new, version) in [(&new, 4), (&third, 3)] {
+        let error = EndpointState::parse(new.as_bytes()).unwrap_err().to_string();
+        let expected = format!("expected a checksum in the first line, saw version {version} without one");
+        assert!(error.contains(&expected), "{error}");
+    }
+    let error = EndpointState::parse(&checksum::add(&second)).unwrap_err().to_string();
+    assert!(error.contains("expected version 4, saw 2"), "{error}");
+}
+
+/// Which of them is followed was not written down: so none is taken before somebody says which.
+#[test]
+fn of_several_channels_of_an_older_memory_one_has_to_be_asked_for() {
+    let mut scene = Scene::good();
+    for channel in ["beta", "stable"] {
+        let release = Release { channel: channel.to_owned(), ..scene.release.clone() };
+        let origin = KeyName::new("example.com/other").unwrap();
+        let head = Checkpoint::new(origin, TreeSize::new(1).unwrap(), Hash::EMPTY_ROOT);
+        scene.state.remember(&head, None, &["vendor"], &release);
+    }
+    assert!(scene.verdict().is_ok(), "the last one is followed");
+    let old = checksum::add(&older(&json_of(&scene.state.to_bytes()), 3));
+    scene.state = EndpointState::parse(&old).unwrap();
+    assert_eq!(EndpointState::parse(&scene.state.to_bytes()).as_ref(), Ok(&scene.state), "also as version 4");
+    let refusal = scene.refusal();
+    assert_eq!(refusal.code(), "other-channel");
+    assert!(
+        refusal.to_string().ends_with("expected beta or stable to be asked for by name, saw stable"),
+        "{refusal}"
+    );
+    scene.pins.channel = Some("stable");
+    scene.verdict().unwrap().remember_in(&mut scene.state);
+    scene.pins.channel = None;
+    assert!(scene.verdict().is_ok());
 }
 
 #[test]
@@ -610,8 +648,8 @@ fn no_changed_byte_is_believed() {
         }
         assert!(EndpointState::parse(&good[..at]).is_err(), "truncated to {at} bytes");
     }
-    let later = json_of(&good).replacen("\"version\": 3", "\"version\": 4", 1);
-    assert_eq!(EndpointState::later_version(&checksum::add(&later)), Some(4));
+    let later = json_of(&good).replacen("\"version\": 4", "\"version\": 5", 1);
+    assert_eq!(EndpointState::later_version(&checksum::add(&later)), Some(5));
 }
 
 #[test]
@@ -624,10 +662,12 @@ fn states_that_no_program_wrote_are_refused() {
     };
     let head = format!("{{\"size\":1,\"root\":\"{ROOT}\"}}");
     let many = (10..27).map(|n| head.replace(":1,", &format!(":{n},"))).collect::<Vec<_>>().join(",");
+    let row = good.split_once("\"sequences\": [").unwrap().1.split_once(']').unwrap().0.trim_end();
+    let twice_followed = with(row, &format!("{row},{}", row.replacen("stable", "beta", 1)));
     let one = good.replacen("\"size\": 9", "\"size\": 7", 1);
     for (bad, why) in [
-        (with("\"version\": 3", "\"version\": 1"), "expected version 3, saw 1"),
-        (with("\"version\": 3", "\"version\": 4"), "expected version 3, saw 4"),
+        (with("\"version\": 4", "\"version\": 1"), "expected version 4, saw 1"),
+        (with("\"version\": 4", "\"version\": 5"), "expected version 4, saw 5"),
         (with("\"withdrawals\"", "\"withdrawal\""), "unknown field `withdrawal`"),
         (with("\"proven\"", "\"proved\""), "unknown field `proved`"),
         (one, "notes of the heads that they stand by"),
@@ -636,12 +676,13 @@ fn states_that_no_program_wrote_are_refused() {
         (with("\\n\\n", "\\n"), "an empty line between text and signatures"),
         (with("\"unproven\": [", &format!("\"unproven\": [{head},{head},")), "expected each size of a log once"),
         (with("\"unproven\": [", &format!("\"unproven\": [{many},")), "at most 16 heads of a log"),
+        (twice_followed, "expected one channel of a package that is followed, saw several"),
         (with("\"index\": 3", "\"index\": 9223372036854775807"), "expected a leaf index below"),
         (with("it deletes", "it \\u001b[31m"), "words without control characters"),
         (with("\"leaf\": \"", "\"leaf\": \"="), "padded base64"),
         (with("\"statement\": \"", "\"statement\": \"="), "padded base64"),
         (
-            "{\"version\":3,\"logs\":[{\"origin\":\"a\",\"unproven\":[]}],\"sequences\":[],\"withdrawals\":[]}".to_owned(),
+            "{\"version\":4,\"logs\":[{\"origin\":\"a\",\"unproven\":[]}],\"sequences\":[],\"withdrawals\":[]}".to_owned(),
             "expected a head of each log, or that it forked",
         ),
     ] {
@@ -679,7 +720,7 @@ proptest! {
     fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let scene = Scene::good();
         let _ = EndpointState::parse(&bytes);
-        let refusal = scene.ask(&bytes, Artifact::File(&scene.artifact)).unwrap_err();
+        let refusal = scene.ask(&bytes, unnamed(&scene.artifact)).unwrap_err();
         prop_assert_eq!(refusal.code(), "proof-malformed");
     }
 }

@@ -1,0 +1,150 @@
+//! What an endpoint asks: an artifact and its proof, whom to believe, and what was wanted.
+
+use std::fmt;
+
+use crate::format::FormatError;
+use crate::merkle::{Hash, MultiProof};
+use crate::policy::Policy;
+use crate::release::{Kind, PackageUrl, Publishers, Purl, PurlPattern, Release, Timestamp};
+use crate::state::EndpointState;
+
+use super::Refusal;
+
+/// What is about to be installed.
+#[derive(Debug, Clone, Copy)]
+pub enum Artifact<'a> {
+    /// One file: it has to be a subject of the statement.
+    File {
+        /// Its SHA-256.
+        digest: &'a Hash,
+        /// What the file is called: a path or a name, as far as it is known. A file that bears the name of
+        /// another subject than the one that it is gets refused; a name that is no subject's is nobody's.
+        name: Option<&'a str>,
+    },
+    /// Files of a release with a manifest: path and SHA-256 of each, in the proof's order. The path is part of
+    /// what is proven, so a file under another file's path is not in the manifest.
+    Files(&'a [(String, Hash)], &'a MultiProof),
+}
+
+/// How old a proof may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Freshness {
+    /// The endpoint's time.
+    pub now: Timestamp,
+    /// Most seconds since a quorum of witnesses cosigned; `None` for any age.
+    pub max_age: Option<u64>,
+}
+
+/// What was wanted: a genuine release of something else by the same vendor is not what was to be installed.
+///
+/// Each part that is set has to be met exactly. What is `None` is not asked for, with two exceptions that are
+/// on the safe side: a release for a limited audience is refused unless that audience is asked for, and one
+/// of another channel than the endpoint follows, as it remembers, unless that channel is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pins<'a> {
+    /// The package, or the very release.
+    pub package: Option<&'a PackagePin>,
+    /// The channel, as in `stable`.
+    pub channel: Option<&'a str>,
+    /// The kind of release.
+    pub kind: Option<Kind>,
+    /// Name of a publisher, as in the publishers file, that has to state the release.
+    pub publisher: Option<&'a str>,
+    /// The lowest sequence that will do.
+    pub min_sequence: Option<u64>,
+    /// Whom the release has to be for.
+    pub audience: Option<&'a str>,
+    /// Name of the artifact, exactly as the statement has it, or path in the manifest.
+    pub name: Option<&'a str>,
+}
+
+/// Which package is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PackagePin {
+    /// This version, with exactly these qualifiers, or none.
+    Release(Purl),
+    /// Any version of a package, or of all that a pattern covers.
+    Pattern(PurlPattern),
+}
+
+impl PackagePin {
+    /// Reads a purl with a version, or a pattern without one.
+    ///
+    /// # Errors
+    /// [`FormatError`] for what is neither.
+    pub fn parse(text: &str) -> Result<Self, FormatError> {
+        // A `*` that is a part of a name or version is written `%2A`.
+        if text.contains('*') || PackageUrl::parse(text)?.version().is_none() {
+            return PurlPattern::parse(text).map(Self::Pattern);
+        }
+        Purl::parse(text).map(Self::Release)
+    }
+
+    /// Whether a release is what is wanted.
+    #[must_use]
+    pub fn covers(&self, purl: &Purl) -> bool {
+        match self {
+            Self::Release(wanted) => wanted == purl,
+            Self::Pattern(pattern) => pattern.covers(purl),
+        }
+    }
+}
+
+impl fmt::Display for PackagePin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Release(purl) => f.write_str(purl.as_str()),
+            Self::Pattern(pattern) => f.write_str(pattern.as_str()),
+        }
+    }
+}
+
+impl Pins<'_> {
+    /// Whether this is the release that is wanted; which of its artifacts is another question.
+    pub(super) fn check(&self, release: &Release, publishers: &[String]) -> Result<(), Refusal> {
+        if let Some(package) = self.package.filter(|package| !package.covers(&release.purl)) {
+            let (expected, seen) = (package.to_string(), release.purl.to_string());
+            return Err(Refusal::OtherPackage { expected, seen });
+        }
+        if let Some(publisher) = self.publisher.filter(|wanted| publishers.iter().all(|name| name != wanted))
+        {
+            let (expected, seen) = (publisher.to_owned(), publishers.join(" and "));
+            return Err(Refusal::OtherPublisher { expected, seen });
+        }
+        if let Some(expected) = self.kind.filter(|kind| *kind != release.kind) {
+            return Err(Refusal::OtherKind { expected, seen: release.kind });
+        }
+        if let Some(channel) = self.channel.filter(|channel| *channel != release.channel) {
+            let (expected, seen) = (channel.to_owned(), release.channel.clone());
+            return Err(Refusal::OtherChannel { expected, seen, followed: false });
+        }
+        if self.audience != release.audience.as_deref() {
+            let owned = |audience: Option<&str>| audience.map(ToOwned::to_owned);
+            let (expected, seen) = (owned(self.audience), release.audience.clone());
+            return Err(Refusal::OtherAudience { expected, seen });
+        }
+        match self.min_sequence.filter(|least| release.sequence < *least) {
+            Some(expected) => Err(Refusal::BelowMinSequence { expected, seen: release.sequence }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All that a verdict rests on.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// What is about to be installed.
+    pub artifact: Artifact<'a>,
+    /// The `.tlog-proof` file that came with it.
+    pub proof: &'a [u8],
+    /// Trusted logs, witnesses and quorum.
+    pub policy: &'a Policy,
+    /// Publishers that are believed.
+    pub publishers: &'a Publishers,
+    /// Time and age limit.
+    pub freshness: Freshness,
+    /// What the endpoint remembers, if it does.
+    pub state: Option<&'a EndpointState>,
+    /// What was wanted, as far as it is known.
+    pub pins: Pins<'a>,
+}

@@ -1,0 +1,290 @@
+//! Why an endpoint refuses: reason codes, and what to do next.
+
+use crate::checkpoint::CheckpointError;
+use crate::format::{FormatError, quote};
+use crate::merkle::{LeafIndex, ProofError, TreeSize};
+use crate::policy::QuorumError;
+use crate::release::{Kind, SpeakError, StatementKind};
+
+/// Why an artifact must not be installed; the first failure found, in the order of the checks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The proof file can't be read.
+    #[error(transparent)]
+    ProofMalformed(FormatError),
+    /// The checkpoint is not by a trusted log.
+    #[error(transparent)]
+    Checkpoint(CheckpointError),
+    /// Too few witnesses, or a false one.
+    #[error(transparent)]
+    Quorum(QuorumError),
+    /// The proof file does not carry the entry.
+    #[error("the proof file carries no entry: expected an `extra` line with the signed statement, saw none")]
+    EntryMissing,
+    /// The entry is not in the tree.
+    #[error("the entry is not in the log at leaf {index}: {source}")]
+    NotIncluded {
+        /// The place it was said to have.
+        index: LeafIndex,
+        /// What the inclusion proof lacks.
+        source: ProofError,
+    },
+    /// The entry is no signed statement.
+    #[error(transparent)]
+    EntryMalformed(FormatError),
+    /// The statement is not by a believed publisher.
+    #[error(transparent)]
+    Publisher(SpeakError),
+    /// The statement is about a release, and not one itself.
+    #[error("the proof is of a {seen}: expected the proof of a release")]
+    NotARelease {
+        /// What is stated.
+        seen: StatementKind,
+    },
+    /// The statement is no withdrawal.
+    #[error("the proof is of a {seen}: expected the proof of a withdrawal")]
+    NotAWithdrawal {
+        /// What is stated.
+        seen: StatementKind,
+    },
+    /// The statement is about another package, or another version of it.
+    #[error("the release is of another package: expected {expected}, saw {seen}")]
+    OtherPackage {
+        /// The purl or pattern that was asked for.
+        expected: String,
+        /// The statement's purl.
+        seen: String,
+    },
+    /// Another publisher states it.
+    #[error("the release is by another publisher: expected {expected}, saw {seen}")]
+    OtherPublisher {
+        /// Who was asked for.
+        expected: String,
+        /// All who state it.
+        seen: String,
+    },
+    /// It is of another kind.
+    #[error("the release is of another kind: expected {expected}, saw {seen}")]
+    OtherKind {
+        /// The kind that was asked for.
+        expected: Kind,
+        /// The statement's.
+        seen: Kind,
+    },
+    /// It is of another channel than was asked for, or than this endpoint follows.
+    #[error(
+        "the release is of another channel{}: expected {expected}, saw {seen}", if *followed { " than this endpoint follows" } else { "" }
+    )]
+    OtherChannel {
+        /// The channel that was asked for, or is followed.
+        expected: String,
+        /// The statement's.
+        seen: String,
+        /// Whether `expected` is what is remembered, and not what was asked for.
+        followed: bool,
+    },
+    /// It is for an audience that was not asked for, or not for the one that was.
+    #[error(
+        "the release is not for who asked: expected one for {}, saw one for {}", audience(expected.as_deref()), audience(seen.as_deref())
+    )]
+    OtherAudience {
+        /// The audience that was asked for; `None` is everyone.
+        expected: Option<String>,
+        /// The statement's.
+        seen: Option<String>,
+    },
+    /// Its sequence is lower than what was asked for.
+    #[error("the release is older than was asked for: expected sequence {expected} or higher, saw {seen}")]
+    BelowMinSequence {
+        /// The lowest that would do.
+        expected: u64,
+        /// The statement's.
+        seen: u64,
+    },
+    /// The artifact is another one.
+    #[error("the artifact is not the one that was logged: expected SHA-256 {expected}, saw {seen}")]
+    ArtifactMismatch {
+        /// Digests in the statement, shortened to the first few.
+        expected: String,
+        /// The artifact's.
+        seen: String,
+    },
+    /// The artifact is of the release, but not the one that its name says, or that was asked for.
+    #[error(
+        "the file is another artifact of the release: expected {}, saw {} by its digest",
+        called(expected),
+        called(seen)
+    )]
+    ArtifactSwapped {
+        /// Name of the artifact that was wanted.
+        expected: String,
+        /// Name of the artifact that it is.
+        seen: String,
+    },
+    /// The files are not in the release's manifest.
+    #[error("the files are not in the release's manifest: {0}")]
+    NotInManifest(String),
+    /// No quorum of witnesses saw the head lately.
+    #[error("the proof is stale: expected a quorum of cosignatures since {expected}, saw {seen}")]
+    Stale {
+        /// The oldest time that would do.
+        expected: String,
+        /// The newest cosignature that is not from the future.
+        seen: String,
+    },
+    /// A witness's clock or the endpoint's is wrong.
+    #[error("a cosignature is from the future: expected a time up to {expected}, saw {seen}")]
+    FromTheFuture {
+        /// The latest time that would do.
+        expected: String,
+        /// The cosignature's time.
+        seen: String,
+    },
+    /// The log shows another history than before.
+    #[error("the log has forked at tree size {size}: expected root {expected}, as remembered, saw {seen}")]
+    Fork {
+        /// Size of both trees.
+        size: TreeSize,
+        /// The root remembered, base64.
+        expected: String,
+        /// The root now, base64.
+        seen: String,
+    },
+    /// The log was met showing two histories before, and can't be believed since.
+    #[error(
+        "{origin} signed two histories, as was found before{}", evidence.as_ref().map(|name| format!(": {name} in the state's evidence proves it")).unwrap_or_default()
+    )]
+    Forked {
+        /// The log.
+        origin: String,
+        /// Name of the file that proves it, where there is one.
+        evidence: Option<String>,
+    },
+    /// An older release than one seen before.
+    #[error("the release is older than one seen before: expected sequence {expected} or higher, saw {seen}")]
+    Rollback {
+        /// The highest sequence seen.
+        expected: u64,
+        /// The statement's.
+        seen: u64,
+    },
+    /// Its publisher took it back.
+    #[error("{purl}, the release at leaf {index}, was withdrawn by {publisher}: {reason}")]
+    Withdrawn {
+        /// Package and version.
+        purl: String,
+        /// Place of the release.
+        index: LeafIndex,
+        /// Who withdrew it.
+        publisher: String,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+impl Refusal {
+    /// The reason code: stable, for machines.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::ProofMalformed(_) => "proof-malformed",
+            Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => "unknown-log",
+            Self::Checkpoint(CheckpointError::Format(_)) => "checkpoint-malformed",
+            Self::Checkpoint(CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. }) => {
+                "checkpoint-signature"
+            }
+            Self::Quorum(QuorumError::BadCosignature { .. }) => "cosignature",
+            Self::Quorum(QuorumError::NotReached { .. }) => "no-quorum",
+            Self::EntryMissing => "entry-missing",
+            Self::NotIncluded { .. } => "not-included",
+            Self::EntryMalformed(_) | Self::Publisher(SpeakError::Statement(_)) => "entry-malformed",
+            Self::Publisher(SpeakError::UnknownKey { .. }) => "unknown-publisher",
+            Self::Publisher(SpeakError::BadSignature { .. }) => "publisher-signature",
+            Self::Publisher(SpeakError::KeyRevoked { .. }) => "publisher-key-revoked",
+            Self::Publisher(_) => "publisher-not-permitted",
+            Self::NotARelease { .. } => "not-a-release",
+            Self::NotAWithdrawal { .. } => "not-a-withdrawal",
+            Self::OtherPackage { .. } => "other-package",
+            Self::OtherPublisher { .. } => "other-publisher",
+            Self::OtherKind { .. } => "other-kind",
+            Self::OtherChannel { .. } => "other-channel",
+            Self::OtherAudience { .. } => "other-audience",
+            Self::BelowMinSequence { .. } => "below-min-sequence",
+            Self::ArtifactMismatch { .. } => "artifact-mismatch",
+            Self::ArtifactSwapped { .. } => "artifact-swapped",
+            Self::NotInManifest(_) => "not-in-manifest",
+            Self::Stale { .. } => "stale",
+            Self::FromTheFuture { .. } => "from-the-future",
+            Self::Fork { .. } | Self::Forked { .. } => "fork",
+            Self::Rollback { .. } => "rollback",
+            Self::Withdrawn { .. } => "withdrawn",
+        }
+    }
+
+    /// What to do about it, in a sentence.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::ProofMalformed(_)
+            | Self::EntryMissing
+            | Self::EntryMalformed(_)
+            | Self::NotIncluded { .. } => "Do not install it; fetch the proof file again from the log.",
+            Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => {
+                "Do not install it; it is from another log, or the policy lacks a log line for this one."
+            }
+            Self::Checkpoint(_) | Self::Quorum(QuorumError::BadCosignature { .. }) => {
+                "Do not install it; the tree head was tampered with."
+            }
+            Self::Quorum(QuorumError::NotReached { .. }) => {
+                "Do not install it; fetch a proof that enough witnesses have cosigned."
+            }
+            Self::Publisher(SpeakError::UnknownKey { .. }) => {
+                "Do not install it; if the publisher is new to you, get its key from a source you trust."
+            }
+            Self::Publisher(_) => "Do not install it; ask the publisher whether it made this release.",
+            Self::NotARelease { .. } => {
+                "Do not install it on this proof; fetch the proof file of the release itself."
+            }
+            Self::NotAWithdrawal { .. } => "Ask the log's operator why it calls this a withdrawal.",
+            Self::OtherPackage { .. }
+            | Self::OtherPublisher { .. }
+            | Self::OtherKind { .. }
+            | Self::OtherChannel { followed: false, .. }
+            | Self::BelowMinSequence { .. } => {
+                "Do not install it; it is genuine, but not what was asked for."
+            }
+            Self::OtherChannel { followed: true, .. } => {
+                "Do not install it, unless this endpoint is to change its channel; then ask for that channel by name."
+            }
+            Self::OtherAudience { .. } => {
+                "Do not install it, unless it is meant for this endpoint; then ask for that audience by name."
+            }
+            Self::ArtifactSwapped { .. } => {
+                "Do not install it under this name; get the artifact that was wanted, or ask for this one by its name."
+            }
+            Self::ArtifactMismatch { .. } | Self::NotInManifest(_) => {
+                "Do not install it; download the artifact again, and keep this copy as evidence."
+            }
+            Self::Stale { .. } => {
+                "Fetch a newer proof; if there is none, the log has stalled or is kept from you."
+            }
+            Self::FromTheFuture { .. } => "Check this machine's clock.",
+            Self::Fork { .. } => "Do not install it; keep both checkpoints, they prove that the log lied.",
+            Self::Forked { .. } => {
+                "Do not install it; remove the log from the policy. To believe it again, delete the state, and accept that old releases and withdrawn ones may pass as well."
+            }
+            Self::Rollback { .. } => "Do not install it; an old release is being passed off as the newest.",
+            Self::Withdrawn { .. } => "Do not install it; look for another version.",
+        }
+    }
+}
+
+/// A statement may leave a name out.
+fn called(name: &str) -> String {
+    if name.is_empty() { "one without a name".to_owned() } else { quote(name) }
+}
+
+fn audience(audience: Option<&str>) -> String {
+    audience.map_or_else(|| "everyone".to_owned(), quote)
+}

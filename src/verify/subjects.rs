@@ -1,0 +1,110 @@
+//! Which artifact of a release it is: by its digest, and by what it is called.
+
+use super::{Artifact, Pins, Refusal};
+use crate::merkle::{Hash, MultiProof, manifest_leaf};
+use crate::release::{Release, Subject};
+
+/// Digests that a refusal names.
+const NAMED: usize = 3;
+
+/// The artifacts of the release that were asked about: the one with the file's digest, and all others of the
+/// same digest behind it; or the files of its manifest.
+pub(super) fn find(
+    artifact: Artifact<'_>,
+    pins: &Pins<'_>,
+    release: &Release,
+) -> Result<Vec<Subject>, Refusal> {
+    match artifact {
+        Artifact::File { digest, name } => find_file(digest, name, pins.name, release),
+        Artifact::Files(files, proof) => find_files(files, proof, pins.name, release),
+    }
+}
+
+fn find_file(
+    digest: &Hash,
+    name: Option<&str>,
+    pinned: Option<&str>,
+    release: &Release,
+) -> Result<Vec<Subject>, Refusal> {
+    // A pinned name is meant exactly; what a file is called is compared as people read it.
+    let likeness = |subject: &Subject| match pinned {
+        Some(pinned) => Likeness { alike: usize::from(subject.name == pinned), same: 0 },
+        None => name.map_or(Likeness::default(), |name| Likeness::of(name, &subject.name)),
+    };
+    let mut subjects: Vec<(Likeness, &Subject)> =
+        release.subjects.iter().map(|subject| (likeness(subject), subject)).collect();
+    subjects.sort_by_key(|(likeness, _)| std::cmp::Reverse(*likeness));
+    let named = subjects.first().copied().filter(|(likeness, _)| likeness.alike > 0);
+    let (found, others): (Vec<_>, Vec<_>) =
+        subjects.into_iter().partition(|(_, subject)| subject.sha256 == *digest);
+    let Some((best, subject)) = found.first() else {
+        let told = |(_, subject): &(Likeness, &Subject)| {
+            format!("{} ({})", subject.sha256.to_hex(), in_words(&subject.name))
+        };
+        let expected: Vec<String> = others.iter().take(NAMED).map(told).collect();
+        return Err(Refusal::ArtifactMismatch { expected: expected.join(" or "), seen: digest.to_hex() });
+    };
+    let swapped = |expected: &str| {
+        Err(Refusal::ArtifactSwapped { expected: expected.to_owned(), seen: subject.name.clone() })
+    };
+    match (named, pinned) {
+        (Some((likeness, wanted)), _) if *best < likeness => swapped(&wanted.name),
+        (None, Some(pinned)) => swapped(pinned),
+        _ => Ok(found.into_iter().map(|(_, subject)| subject.clone()).collect()),
+    }
+}
+
+fn find_files(
+    files: &[(String, Hash)],
+    proof: &MultiProof,
+    pinned: Option<&str>,
+    release: &Release,
+) -> Result<Vec<Subject>, Refusal> {
+    let refuse = Refusal::NotInManifest;
+    let manifest = release.manifest.ok_or_else(|| refuse("the statement has no manifest".to_owned()))?;
+    if manifest.files != proof.total as u64 {
+        let (expected, seen) = (manifest.files, proof.total);
+        return Err(refuse(format!("expected a proof over {expected} files, saw {seen}")));
+    }
+    let leaves: Vec<Hash> = files.iter().map(|(path, digest)| manifest_leaf(path, digest)).collect();
+    proof.verify(&leaves, &manifest.root).map_err(|e| refuse(e.to_string()))?;
+    if let Some(pinned) = pinned
+        && let Some((path, _)) = files.iter().find(|(path, _)| path != pinned)
+    {
+        return Err(Refusal::ArtifactSwapped { expected: pinned.to_owned(), seen: path.clone() });
+    }
+    Ok(files.iter().map(|(path, sha256)| Subject { name: path.clone(), sha256: *sha256 }).collect())
+}
+
+/// How much of a file's path is the name of a subject, from its end. A release may have `linux/agent` and
+/// `darwin/agent`: the file `agent` bears the name of both, `darwin/agent` that of the second alone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Likeness {
+    /// Components that are alike whatever the case of their letters: many file systems know no difference.
+    alike: usize,
+    /// Components that are the same.
+    same: usize,
+}
+
+impl Likeness {
+    fn of(path: &str, name: &str) -> Self {
+        let alike = |a: &str, b: &str| {
+            a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
+        };
+        let pairs = || components(path).zip(components(name));
+        Self {
+            alike: pairs().take_while(|(a, b)| alike(a, b)).count(),
+            same: pairs().take_while(|(a, b)| a == b).count(),
+        }
+    }
+}
+
+/// From the last to the first. Statements are made on systems of both sorts.
+fn components(path: &str) -> impl Iterator<Item = &str> {
+    path.rsplit(['/', '\\']).filter(|component| !component.is_empty() && *component != ".")
+}
+
+/// For people: a statement may leave a name out.
+fn in_words(name: &str) -> &str {
+    if name.is_empty() { "without a name" } else { name }
+}

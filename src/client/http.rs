@@ -39,6 +39,14 @@ struct ProblemText {
     entry: Option<usize>,
 }
 
+/// A head that was asked for past caches.
+#[derive(Debug)]
+pub(crate) struct PastCaches {
+    pub head: LogSigned<Checkpoint>,
+    /// Whether a cache answered all the same, and says so.
+    pub is_cached: bool,
+}
+
 /// Asked before an answer gets room for so many bytes in all, with the length that its header promises, if
 /// any. Where it says no, the answer is dropped.
 pub(super) type Admit<'a> = dyn FnMut(usize, Option<usize>) -> bool + 'a;
@@ -132,6 +140,23 @@ impl LogClient {
     /// [`ClientError`].
     pub fn checkpoint(&self, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
         Ok(checkpoint::open(&self.get("checkpoint", MAX_NOTE_BYTES)?, logs)?)
+    }
+
+    /// [`checkpoint`](Self::checkpoint), once, past caches as far as a client can ask for that: RFC 9111 section
+    /// 5.2.1.4 has them ask the server again, and those that don't know the query can't have the answer. `nonce` is a
+    /// number that was not used before.
+    pub(crate) fn checkpoint_past_caches(
+        &self,
+        logs: &[NoteKey],
+        nonce: u64,
+    ) -> Result<PastCaches, ClientError> {
+        let url = self.url(&format!("checkpoint?past-caches={nonce}"));
+        let _pass = self.pass();
+        let response = self.agent.get(&url).header("Cache-Control", "no-cache").call();
+        // RFC 9111 section 5.1: who sends it did not ask the server for this answer.
+        let is_cached = response.as_ref().is_ok_and(|response| response.headers().contains_key("age"));
+        let head = checkpoint::open(&read(&url, MAX_NOTE_BYTES, response)?, logs)?;
+        Ok(PastCaches { head, is_cached })
     }
 
     /// Held while a request is under way, where there is a limit to them.

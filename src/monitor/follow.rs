@@ -34,6 +34,9 @@ use crate::store::DiskIo;
 
 /// How often the state is saved while entries are read; what is read again after a kill.
 const SAVE_INTERVAL: Duration = Duration::from_secs(2);
+/// Seconds for which a cache before the log may show an old head: longer than caches are usually told to keep
+/// anything. The rules for caches are in docs/operating.md.
+const STALE_PATIENCE: u64 = 15 * 60;
 
 /// Why a round ended early.
 #[derive(Debug, thiserror::Error)]
@@ -186,7 +189,8 @@ impl Follower {
     /// [`Trouble`]; whatever was done by then is kept.
     pub fn advance(&mut self) -> Result<(), Trouble> {
         // 1. The head, signed by the log.
-        let signed = self.tools.client.checkpoint(&self.tools.rules.keys)?;
+        let shown = self.tools.client.checkpoint(&self.tools.rules.keys)?;
+        let signed = self.look_past_caches(shown)?;
         let now = self.now();
         self.shown = signed.get().size;
         self.tools.board.report(|progress| progress.asked = Some(now));
@@ -271,7 +275,7 @@ impl Follower {
                 return Err(unclear.into());
             }
         };
-        if matches!(relation, Relation::Same | Relation::Extends) {
+        if matches!(relation, Relation::Same | Relation::Extends) && self.state.stale_since.is_none() {
             let size = signed.get().size;
             let message = format!("the log shows a head of size {size}, which continues what it had shown");
             self.conditions.end(Code::LogShrunk, "log", &message)?;
@@ -309,11 +313,51 @@ impl Follower {
         }
     }
 
+    /// A head that is older than the newest may come from a cache that has not seen the newest yet. The log is asked
+    /// once more, past caches; what it answers then is judged. A cache is noted once; one that stays stale is told
+    /// of as if the log had shown the old head, because others are shown it too.
+    fn look_past_caches(&mut self, shown: LogSigned<Checkpoint>) -> Result<LogSigned<Checkpoint>, Trouble> {
+        let Some(ours) = self.head.clone() else { return Ok(shown) };
+        let (old, new, now) = (ours.get().size, shown.get().size, self.now());
+        if new >= old {
+            self.state.stale_since = None;
+            return Ok(shown);
+        }
+        let again = self.tools.client.checkpoint_past_caches(&self.tools.rules.keys, now);
+        let (signed, is_cached) = match again {
+            Ok(again) if again.head.get().size >= old => (again.head, true),
+            Ok(again) if again.is_cached => (again.head, true),
+            // The log itself shows it, or does not answer: what it showed is what there is.
+            _ => (shown.clone(), false),
+        };
+        if !is_cached {
+            self.state.stale_since = None;
+            return Ok(signed);
+        }
+        // A cache may as well hold a head of another history: it is compared like one that a peer shows.
+        self.keep(&shown);
+        if self.state.stale_since.is_none() {
+            let message = format!(
+                "a cache before the log showed a head of size {new}, and the log had shown one of {old}; the log itself was asked"
+            );
+            let subject = [old.to_string(), new.to_string()];
+            let subject: Vec<&str> = subject.iter().map(String::as_str).collect();
+            let note = Event::new(Code::HeadStale, Some(ours.get().origin.as_str()), &subject, now, message)
+                .with("size", new.get())
+                .with("previous", old.get());
+            self.tools.desk.deliver(&[note])?;
+            self.state.stale_since = Some(now);
+        }
+        self.see_size(&ours, new)?;
+        Ok(signed)
+    }
+
     /// A smaller head is told of whatever else is wrong with it: a log that was put back from a backup can't
     /// even serve the tiles that would compare it.
     fn see_size(&mut self, ours: &LogSigned<Checkpoint>, new: TreeSize) -> Result<(), Trouble> {
         let (old, now) = (ours.get().size, self.now());
-        if new >= old {
+        let is_patient = |since: u64| now.saturating_sub(since) < STALE_PATIENCE;
+        if new >= old || self.state.stale_since.is_some_and(is_patient) {
             return Ok(());
         }
         Ok(self.conditions.begin(Code::LogShrunk, "log", || {

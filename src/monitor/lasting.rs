@@ -92,8 +92,9 @@ impl Follower {
     /// A clock that was ahead once would keep what it noted then from ever being old.
     fn clamp_times(&mut self) {
         let now = self.now();
-        let LogState { alive, time, witnesses, pending, .. } = &mut self.state;
+        let LogState { alive, time, stale_since, witnesses, pending, .. } = &mut self.state;
         (*alive, *time) = ((*alive).min(now), (*time).min(now));
+        *stale_since = stale_since.map(|since| since.min(now));
         witnesses.values_mut().for_each(|time| *time = (*time).min(now + times::CLOCK_ALLOWANCE));
         pending.iter_mut().for_each(|pending| pending.since = pending.since.min(now));
     }

@@ -75,6 +75,8 @@ pub struct LogState {
     pub witnesses: BTreeMap<String, u64>,
     /// When the log last gave a sign of life: a larger tree, or a newer cosignature.
     pub alive: u64,
+    /// Since when a cache before the log shows heads older than the newest; none where it does not.
+    pub stale_since: Option<u64>,
     /// Heads that wait for a comparison.
     pub pending: Vec<Pending>,
 }
@@ -91,6 +93,8 @@ struct FileText {
     target: Option<String>,
     time: u64,
     alive: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stale_since: Option<u64>,
     witnesses: BTreeMap<String, u64>,
     pending: Vec<(String, u64, String)>,
     seen: Vec<String>,
@@ -147,6 +151,7 @@ impl LogState {
             looked: Looked::Checked,
             witnesses: BTreeMap::new(),
             alive: now,
+            stale_since: None,
             pending: Vec::new(),
         }
     }
@@ -221,6 +226,7 @@ impl LogState {
             looked: file.looked,
             witnesses: file.witnesses,
             alive: file.alive,
+            stale_since: file.stale_since,
             pending: file.pending.iter().map(pending).collect::<Result<_, _>>()?,
         })
     }
@@ -246,6 +252,7 @@ impl LogState {
             target: self.target.as_ref().map(ToString::to_string),
             time: self.time,
             alive: self.alive,
+            stale_since: self.stale_since,
             witnesses: self.witnesses.clone(),
             pending: self.pending.iter().map(|p| (p.source.clone(), p.since, p.note.to_string())).collect(),
             seen: hex(&self.comparison.seen),
@@ -279,6 +286,7 @@ mod tests {
         state.verified = Some(note.clone());
         state.pending.push(Pending { source: "peer p".to_owned(), since: 5, note });
         state.witnesses.insert("w1".to_owned(), 9);
+        state.stale_since = Some(8);
         state.comparison.waiting.insert(ReleaseKey::from_hex(&"ab".repeat(16)).unwrap(), 3);
         let last = Last { sequence: 4, leaf: 2, artifacts: [3; 16] };
         state.sequences.restore(Track::from_hex(&"cd".repeat(16)).unwrap(), last);

@@ -256,6 +256,7 @@ impl Shared {
     fn in_words(&self, branch: &Branch, path: &str, lie: Option<&Lie>) -> Option<(bool, Answer)> {
         let ok = |body: Vec<u8>| Answer { status: 200, media_type: "application/octet-stream", body };
         let text = |body: String| Answer { status: 200, media_type: "text/plain", body: body.into_bytes() };
+        let path = path.split('?').next().unwrap_or_default();
         let honest = if path == "checkpoint" {
             Some(text(branch.note(branch.published, &self.log, &self.witnesses, now())))
         } else {
@@ -266,7 +267,10 @@ impl Shared {
         let (head, log) = (branch.published, &self.log);
         let said = match lie {
             Lie::PartialGone(code) => status(*code),
-            Lie::Shrunk(size) => text(branch.note(*size, log, &self.witnesses, now())),
+            Lie::Aged(size) => {
+                return Some((false, text(branch.note(*size, log, &self.witnesses, now()))));
+            }
+            Lie::Shrunk(size) | Lie::Cached(size) => text(branch.note(*size, log, &self.witnesses, now())),
             Lie::Branch(_) => honest?,
             Lie::WrongSignature => text(another_root(&branch.note(head, log, &self.witnesses, now()))),
             Lie::OtherOrigin => {

@@ -16,7 +16,7 @@ pub enum Span {
 #[expect(missing_docs, reason = "the table below says it")]
 #[rustfmt::skip]
 pub enum Code {
-    Started, Head, Release, Withdrawal, Provenance, VerificationSummary, Entry,
+    Started, Head, HeadStale, Release, Withdrawal, Provenance, VerificationSummary, Entry,
     Fork, LogShrunk, UnexpectedRelease, MissingRelease, SequenceGap, SequenceRepeated, SequenceRegressed,
     LimitedAudience, KeyOutsideValidity, UntrustedStatement, UnreadableEntry, Withdrawn, FalseWithdrawal,
     LogStalled, NoQuorum, WitnessMissing, LogMisbehaves, LogUnreachable, PeerMisbehaves, HeadAhead, AlertsLost,
@@ -45,11 +45,13 @@ const fn condition(code: Code, name: &'static str, advice: &'static str) -> Row 
 
 /// In the order of the enum. To add a code, add it to both.
 #[rustfmt::skip]
-const TABLE: [Row; 29] = [
+const TABLE: [Row; 30] = [
     // The monitor began to follow a log.
     info(Code::Started, "started"),
     // A log grew to a head that checks.
     info(Code::Head, "head"),
+    // A cache before the log showed a head that is older than one that it had shown.
+    info(Code::HeadStale, "head-stale"),
     // Entries by what they say; `entry` is any other that can be read.
     info(Code::Release, "release"),
     info(Code::Withdrawal, "withdrawal"),

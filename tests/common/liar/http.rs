@@ -67,6 +67,10 @@ pub fn write_lie(
             }
             return stream.write_all(b"0\r\n\r\n");
         }
+        Lie::Aged(_) => {
+            let headers = length(&honest.body) + "Age: 7\r\n";
+            return stream.write_all(&[head(200, &headers), honest.body.clone()].concat());
+        }
         Lie::Drip(pause) => {
             stream.write_all(&head(200, &length(&honest.body)))?;
             drip(stream, &honest.body, *pause, is_over)?;

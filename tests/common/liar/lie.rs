@@ -33,6 +33,10 @@ pub enum Lie {
 
     /// The head over the first so many entries.
     Shrunk(usize),
+    /// The same out of a cache: who asks with a query gets the newest.
+    Cached(usize),
+    /// The same out of a cache that says so, and has one answer for every query.
+    Aged(usize),
     /// Everything of another branch, of this name.
     Branch(&'static str),
     /// Another root under the log's own signature line.
@@ -83,12 +87,14 @@ impl Lie {
             }
             Self::WrongBundle | Self::TruncatedBundle | Self::ExtraEntry => path.starts_with("tile/entries/"),
             Self::PartialGone(_) => path.contains(".p/"),
+            Self::Cached(_) => path == "checkpoint",
             Self::Shrunk(_)
+            | Self::Aged(_)
             | Self::WrongSignature
             | Self::OtherOrigin
             | Self::NoQuorum
             | Self::Says(_)
-            | Self::Stale(_) => path == "checkpoint",
+            | Self::Stale(_) => path.split('?').next() == Some("checkpoint"),
             _ => true,
         }
     }

@@ -211,3 +211,58 @@ fn what_a_fork_is_counted_as_is_one_fork() {
     shows(&figures, "evidence_files", "", 1);
     shows(&figures, "open_alerts", ",code=\"fork\"", 1);
 }
+
+#[test]
+fn an_old_head_from_a_cache_is_a_note_and_an_alert_only_if_it_lasts() {
+    for lie in [Lie::Cached(200), Lie::Aged(200)] {
+        let log = Liar::serve(numbered(300));
+        let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+        world.once();
+        log.append("", &numbered(310)[300..]);
+        log.set(lie.clone());
+        world.once();
+        world.once();
+        assert_eq!(world.output.alerts(), Vec::<String>::new(), "{lie:?}");
+        let note = the_only(&world, "head-stale");
+        assert_eq!((note["size"].as_u64(), note["previous"].as_u64()), (Some(200), Some(300)), "{lie:?}");
+        // Past the cache, the log is followed all the same.
+        let followed: &[u64] = if matches!(lie, Lie::Cached(_)) { &[300, 310] } else { &[300] };
+        assert_eq!(heads(&world, ORIGIN), followed, "{lie:?}");
+        world.pass(899);
+        world.once();
+        assert_eq!(world.output.alerts(), Vec::<String>::new(), "{lie:?}");
+        world.pass(1);
+        world.once();
+        world.once();
+        assert_eq!(world.output.alerts(), ["log-shrunk"], "{lie:?}");
+        assert!(super::ended(&world).is_empty(), "{lie:?}");
+        log.be_honest();
+        assert_eq!(world.once().not_followed, 0);
+        assert_eq!(heads(&world, ORIGIN), [300, 310], "{lie:?}");
+        assert_eq!(super::ended(&world), ["log-shrunk"], "{lie:?}");
+        assert_eq!(the_only(&world, "head-stale"), note, "{lie:?}");
+        assert_eq!(forks(&world, &log), []);
+    }
+}
+
+#[test]
+fn an_old_head_that_is_gone_when_the_log_is_asked_again_is_a_note() {
+    let log = Liar::serve(numbered(300));
+    let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    world.once();
+    log.set_only(Lie::Shrunk(200), Only::path("checkpoint").times(1));
+    world.once();
+    assert_eq!(world.output.alerts(), Vec::<String>::new());
+    the_only(&world, "head-stale");
+    assert_followed(&log, &world, 300, 310);
+}
+
+#[test]
+fn another_history_out_of_a_cache_is_evidence() {
+    let (log, world) = split((100, 300, 200));
+    let other = log.branch("other").note(200, &log_signer().into(), &[], crate::world::NOW);
+    log.set_only(Lie::Says(other), Only::path("checkpoint").times(1));
+    world.once();
+    assert_eq!(forks(&world, &log), [(200, 300)]);
+    assert_eq!(world.output.alerts(), ["fork"]);
+}

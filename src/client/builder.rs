@@ -1,5 +1,7 @@
 //! How a client asks: how long it waits, how often it tries, and who it says that it is.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::Agent;
@@ -35,7 +37,20 @@ pub struct LogClientBuilder {
 }
 
 /// Told of each pause before another try, with why and how long.
-pub type OnPause = fn(&ClientError, Duration);
+#[derive(Clone)]
+pub struct OnPause(Arc<dyn Fn(&ClientError, Duration) + Send + Sync>);
+
+impl OnPause {
+    pub(super) fn tell(&self, error: &ClientError, pause: Duration) {
+        (self.0)(error, pause);
+    }
+}
+
+impl fmt::Debug for OnPause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnPause")
+    }
+}
 
 impl Default for LogClientBuilder {
     fn default() -> Self {
@@ -82,6 +97,16 @@ impl LogClientBuilder {
         self
     }
 
+    /// How long a request may take with all its tries. Where it is set, it counts instead of [`tries`](Self::tries) and
+    /// [`longest_pause`](Self::longest_pause): until it is over, a connection that is refused, breaks or takes too
+    /// long, a name that is not found, and a log that is busy are tried again, with pauses that double up to 5 s, or
+    /// that the log asks for.
+    #[must_use]
+    pub const fn within(mut self, time: Duration) -> Self {
+        self.patience.within = Some(time);
+        self
+    }
+
     /// Most requests that the client and its clones have under way at once, streams of entries included; at
     /// least one. Without limit unless it is set.
     #[must_use]
@@ -93,8 +118,8 @@ impl LogClientBuilder {
     /// Told before each pause of a request that is sent again: somebody may sit and wait. Streams of entries
     /// are silent.
     #[must_use]
-    pub const fn on_pause(mut self, told: OnPause) -> Self {
-        self.on_pause = Some(told);
+    pub fn on_pause(mut self, told: impl Fn(&ClientError, Duration) + Send + Sync + 'static) -> Self {
+        self.on_pause = Some(OnPause(Arc::new(told)));
         self
     }
 
@@ -122,7 +147,8 @@ impl LogClientBuilder {
             name += &format!(" ({})", contact.trim());
         }
         let agent = agent(&prefix, self.timeout, self.connect_timeout, &name)?;
-        Ok(LogClient::with(agent, prefix, self.patience, self.at_once.map(Gate::new), self.on_pause))
+        let (gate, on_pause) = (self.at_once.map(Gate::new), self.on_pause.clone());
+        Ok(LogClient { agent, prefix, timeout: self.timeout, patience: self.patience, gate, on_pause })
     }
 }
 

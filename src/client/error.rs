@@ -139,7 +139,11 @@ impl ClientError {
             Self::Status { code: Some(code), .. } if code == "rolled-back" => false,
             // Certificates are mended by people.
             Self::Network { fault: NetworkFault::Certificate, .. } => false,
-            Self::Status { status: 408 | 429 | 502..=504, .. } | Self::Network { .. } => true,
+            // 520 to 524 are of proxies that get no answer from the log. A server that says when to come back expects
+            // to be better then, whatever is wrong with it.
+            Self::Status { status: 408 | 429 | 502..=504 | 520..=524, .. }
+            | Self::Status { status: 500..=599, retry_after: Some(_), .. }
+            | Self::Network { .. } => true,
             _ => false,
         }
     }

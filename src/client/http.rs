@@ -1,7 +1,7 @@
 //! Requests to one log: capped, timed, with its errors read.
 
 use std::io::{self, Read as _};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use ureq::Agent;
@@ -13,11 +13,13 @@ use super::patience::{Patience, Tries};
 use super::retry_after::retry_after;
 use super::{ClientError, LogClientBuilder, NetworkFault};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
-use crate::format::{FormatError, quote, quote_bytes, shown};
+use crate::format::{FormatError, quote, quote_bytes};
 use crate::note::{MAX_NOTE_BYTES, NoteKey};
 
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
+/// What a try gets at least, however little time is left.
+const SHORTEST_TRY: Duration = Duration::from_millis(500);
 /// Bytes that are made room for at once. More only when as many have come: what a header promises costs
 /// whoever sends it nothing.
 const ROOM: usize = 512 * 1024;
@@ -25,11 +27,13 @@ const ROOM: usize = 512 * 1024;
 /// A connection to a log. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct LogClient {
-    agent: Agent,
-    prefix: String,
-    patience: Patience,
-    gate: Option<Gate>,
-    on_pause: Option<OnPause>,
+    pub(super) agent: Agent,
+    pub(super) prefix: String,
+    /// How long a try may take.
+    pub(super) timeout: Duration,
+    pub(super) patience: Patience,
+    pub(super) gate: Option<Gate>,
+    pub(super) on_pause: Option<OnPause>,
 }
 
 #[derive(Deserialize)]
@@ -66,16 +70,6 @@ impl LogClient {
         LogClientBuilder::default()
     }
 
-    pub(super) const fn with(
-        agent: Agent,
-        prefix: String,
-        patience: Patience,
-        gate: Option<Gate>,
-        on_pause: Option<OnPause>,
-    ) -> Self {
-        Self { agent, prefix, patience, gate, on_pause }
-    }
-
     /// The log's URL prefix, without a final slash.
     #[must_use]
     pub fn prefix(&self) -> &str {
@@ -98,9 +92,9 @@ impl LogClient {
     /// [`ClientError`].
     pub fn get(&self, path: &str, limit: usize) -> Result<Vec<u8>, ClientError> {
         let url = self.url(path);
-        self.with_retries(|| {
+        self.with_retries(|most| {
             let _pass = self.pass();
-            read(&url, limit, self.agent.get(&url).call())
+            read(&url, limit, self.agent.get(&url).config().timeout_global(Some(most)).build().call())
         })
     }
 
@@ -128,9 +122,10 @@ impl LogClient {
     /// [`ClientError`].
     pub fn post(&self, path: &str, accept: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, ClientError> {
         let url = self.url(path);
-        self.with_retries(|| {
+        self.with_retries(|most| {
             let _pass = self.pass();
-            read(&url, limit, self.agent.post(&url).header("Accept", accept).send(body))
+            let request = self.agent.post(&url).header("Accept", accept);
+            read(&url, limit, request.config().timeout_global(Some(most)).build().send(body))
         })
     }
 
@@ -164,17 +159,22 @@ impl LogClient {
         self.gate.as_ref().map(Gate::pass)
     }
 
-    fn with_retries<T>(&self, mut attempt: impl FnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
+    /// Each try is told how long it may take.
+    fn with_retries<T>(
+        &self,
+        mut attempt: impl FnMut(Duration) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         let mut tries = Tries::of(self.patience);
         loop {
-            let error = match attempt() {
+            let most = tries.left().map_or(self.timeout, |left| left.max(SHORTEST_TRY).min(self.timeout));
+            let error = match attempt(most) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             match tries.after(&error) {
                 Some(pause) => {
-                    if let Some(told) = self.on_pause {
-                        told(&error, pause);
+                    if let Some(on_pause) = &self.on_pause {
+                        on_pause.tell(&error, pause);
                     }
                     std::thread::sleep(pause);
                 }
@@ -338,7 +338,8 @@ pub(crate) fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
 }
 
-/// The beginning of what a server says, for people.
+/// Foreign text for people, without what could drive their terminal.
 pub(crate) fn printable(text: &str) -> String {
-    shown(&text.chars().take(2_000).collect::<String>())
+    let head = text.chars().take(2_000);
+    head.map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,6 +1,6 @@
 //! When to ask again, and when to give up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{ClientError, NetworkFault};
 
@@ -12,6 +12,9 @@ const NETWORK_TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause that nobody asked for, while somebody waits for the answer: a log that was restarted is back within
+/// seconds.
+const LONGEST_UNASKED: Duration = Duration::from_secs(5);
 
 /// How patient a client is.
 #[derive(Debug, Clone, Copy)]
@@ -22,11 +25,14 @@ pub(super) struct Patience {
     pub pause: Duration,
     /// Longest pause. A log that asks for more is not asked again: sooner would be impolite.
     pub longest: Duration,
+    /// How long a request may take with all its tries. Where it is set, it counts instead of `tries` and `longest`,
+    /// and a connection that failed is tried again like a log that is busy.
+    pub within: Option<Duration>,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { tries: TRIES, pause: FIRST_PAUSE, longest: LONGEST_PAUSE }
+        Self { tries: TRIES, pause: FIRST_PAUSE, longest: LONGEST_PAUSE, within: None }
     }
 }
 
@@ -37,18 +43,24 @@ pub(super) struct Tries {
     failed: u32,
     /// How many there are where the connection fails.
     of_network: u32,
+    begun: Instant,
 }
 
 impl Tries {
     /// For somebody who looks on: a busy log is asked again, but one that does not answer is a question
     /// for people.
-    pub const fn of(patience: Patience) -> Self {
-        Self { patience, failed: 0, of_network: 1 }
+    pub fn of(patience: Patience) -> Self {
+        Self { patience, failed: 0, of_network: 1, begun: Instant::now() }
     }
 
     /// For one request of thousands, which one broken connection must not end.
-    pub const fn of_many(patience: Patience) -> Self {
-        Self { patience, failed: 0, of_network: NETWORK_TRIES }
+    pub fn of_many(patience: Patience) -> Self {
+        Self { of_network: NETWORK_TRIES, ..Self::of(patience) }
+    }
+
+    /// How long the request may still take; none where it may take any time.
+    pub fn left(&self) -> Option<Duration> {
+        self.patience.within.map(|within| within.saturating_sub(self.begun.elapsed()))
     }
 
     /// How long to wait before the next try; none where there shall be no other.
@@ -64,10 +76,15 @@ impl Tries {
             } => (self.of_network.min(self.patience.tries), Duration::ZERO),
             _ => return None,
         };
+        let doubled = self.patience.pause.saturating_mul(1 << (self.failed - 1).min(16));
+        if let Some(left) = self.left() {
+            // The last try comes when the time is over; one that the log would have later than that is none.
+            let pause = doubled.min(LONGEST_UNASKED).min(left).max(named);
+            return (!left.is_zero() && pause <= left).then_some(pause);
+        }
         if self.failed >= most || named > self.patience.longest {
             return None;
         }
-        let doubled = self.patience.pause.saturating_mul(1 << (self.failed - 1).min(16));
         Some(doubled.max(named).min(self.patience.longest))
     }
 }
@@ -106,8 +123,33 @@ mod tests {
     }
 
     #[test]
+    fn who_has_time_tries_again_until_it_is_over_whatever_failed() {
+        let patience = Patience { within: Some(Duration::from_secs(3_600)), tries: 1, ..Patience::default() };
+        for error in [broken(NetworkFault::Unreachable), broken(NetworkFault::Closed), busy(502, None)] {
+            let mut tries = Tries::of(patience);
+            let pauses: Vec<_> = (0..7).map(|_| tries.after(&error).map(|p| p.as_millis())).collect();
+            assert_eq!(pauses, [200, 400, 800, 1_600, 3_200, 5_000, 5_000].map(Some), "{error}");
+        }
+        // A log that asks for more gets it, while there is time.
+        assert_eq!(Tries::of(patience).after(&busy(503, Some(120))), Some(Duration::from_secs(120)));
+        assert_eq!(Tries::of(patience).after(&busy(503, Some(3_601))), None);
+        let brief = Patience { within: Some(Duration::from_millis(150)), ..patience };
+        let last = Tries::of(brief).after(&busy(503, None)).expect("the time is used up");
+        assert!(last <= Duration::from_millis(150), "{last:?}");
+        let over = Patience { within: Some(Duration::ZERO), ..patience };
+        assert_eq!(Tries::of(over).after(&broken(NetworkFault::Unreachable)), None);
+        assert_eq!(Tries::of(over).left(), Some(Duration::ZERO));
+        assert_eq!(
+            Tries::of(patience).after(&broken(NetworkFault::Garbled)),
+            None,
+            "it answers, and wrongly"
+        );
+        assert_eq!(Tries::of(patience).after(&busy(404, None)), None);
+    }
+
+    #[test]
     fn only_what_may_pass_is_tried_again() {
-        for error in [busy(404, None), busy(500, None), busy(302, None), ClientError::Stopped] {
+        for error in [busy(404, Some(1)), busy(500, None), busy(302, None), ClientError::Stopped] {
             assert_eq!(Tries::of_many(Patience::default()).after(&error), None, "{error}");
         }
         let garbled = broken(NetworkFault::Garbled);

@@ -182,5 +182,10 @@ fn a_log_that_waits_for_its_operator_is_not_asked_again() {
     };
     assert!(!status(503, Some("rolled-back")).is_temporary());
     assert!(status(503, Some("not-published")).is_temporary() && status(503, None).is_temporary());
-    assert!(!status(500, None).is_temporary());
+    assert!(!status(500, None).is_temporary() && status(522, None).is_temporary());
+    let mut asks_for_time = status(500, None);
+    if let ClientError::Status { retry_after, .. } = &mut asks_for_time {
+        *retry_after = Some(1);
+    }
+    assert!(asks_for_time.is_temporary(), "it says when to come back");
 }

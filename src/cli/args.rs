@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::connection::Patience;
 use crate::client::{Wait, is_address};
 use crate::release::{Kind, Purl, PurlPattern, StatementKind};
 use crate::verify::PackagePin;
@@ -79,14 +80,20 @@ openssl makes publisher keys as well:
 Examples:
   treehead publish scanner-4.2.0.tar.gz --log http://127.0.0.1:8080 --key publisher.pem \\
       --kind build --purl pkg:generic/example/scanner@4.2.0 --channel stable --sequence 42
-  treehead publish --from releases.jsonl --log http://127.0.0.1:8080 --key publisher.pem
+  treehead publish linux-scanner=linux/scanner mac-scanner=mac/scanner --out proofs/ ...
+  treehead publish --from releases.jsonl --log http://127.0.0.1:8080 --key publisher.pem \\
+      --proofs proofs
 
-The first writes scanner-4.2.0.tar.gz.tlog-proof: ship it beside the artifact. The second sends one
-release for each line, as in
+The first writes scanner-4.2.0.tar.gz.tlog-proof: ship it beside the artifact. The second names two
+files that are both called scanner: NAME=FILE. A file whose own name has a = is given as ./a=b.
+
+The third sends one release for each line, as in
   {\"purl\":\"pkg:generic/example/scanner@4.2.0\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":42,
    \"artifacts\":[{\"name\":\"scanner-4.2.0.tar.gz\",\"sha256\":\"<64 hex digits>\"}]}
-and may be run again at any time: what the log has is not added twice.")]
-    Publish(Publish),
+The releases of one package and channel are logged in the order of the lines. The proof of each goes
+to proofs/<leaf hash>.tlog-proof. With --json there is an object for each line, in order, and then a
+summary. Any of these may be run again at any time: what the log has is not added twice.")]
+    Publish(super::publish::args::Publish),
     /// Say that a release should not be used any more
     #[command(after_help = "\
 Example:
@@ -339,47 +346,6 @@ pub struct PublisherAdd {
     pub kinds: Vec<StatementKind>,
 }
 
-#[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("what").required(true).args(["files", "from"]))]
-pub struct Publish {
-    /// Artifacts of one release
-    #[arg(value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Many releases, one JSON object a line
-    #[arg(long, value_name = "RELEASES.jsonl", conflicts_with_all = ["files", "kind", "purl", "channel", "sequence", "source", "audience", "policy", "wait"])]
-    pub from: Option<PathBuf>,
-    /// Address of the log
-    #[arg(long, value_name = "URL")]
-    pub log: String,
-    /// Publisher's secret key (PKCS#8 PEM, mode 600)
-    #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
-    /// Kind of release
-    #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules", required_unless_present = "from")]
-    pub kind: Option<Kind>,
-    /// Package and version, as in pkg:generic/example/scanner@4.2.0
-    #[arg(long, value_parser = parse_purl, required_unless_present = "from")]
-    pub purl: Option<Purl>,
-    /// Who gets it, by track, as in stable
-    #[arg(long, required_unless_present = "from")]
-    pub channel: Option<String>,
-    /// Counter that only grows for this package and channel
-    #[arg(long, value_name = "N", required_unless_present = "from")]
-    pub sequence: Option<u64>,
-    /// What it was built from, as in `git+https://example.com/scanner@gitCommit:<hex>`
-    #[arg(long, value_name = "URI@DIGEST")]
-    pub source: Option<String>,
-    /// Set where the release is not meant for everyone
-    #[arg(long)]
-    pub audience: Option<String>,
-    /// Check the proof against this policy before it is written
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
-    /// State to wait for; proof files need `published` or `witnessed` [default: published]
-    #[arg(long, value_enum, hide_possible_values = false)]
-    pub wait: Option<WaitArg>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum WaitArg {
     /// Durable, with an index; no proof file is written
@@ -410,6 +376,8 @@ pub struct Prove {
     /// Where to write the proof [default: FILE.tlog-proof]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -599,7 +567,7 @@ pub struct Repair {
     pub from: String,
 }
 
-fn parse_kind(text: &str) -> Result<Kind, String> {
+pub fn parse_kind(text: &str) -> Result<Kind, String> {
     Kind::parse(text).ok_or_else(|| "expected build, update or detection-rules".to_owned())
 }
 
@@ -609,7 +577,7 @@ fn parse_right(text: &str) -> Result<StatementKind, String> {
     })
 }
 
-fn parse_purl(text: &str) -> Result<Purl, String> {
+pub fn parse_purl(text: &str) -> Result<Purl, String> {
     Purl::parse(text).map_err(|e| e.to_string())
 }
 

@@ -15,7 +15,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
 use super::config::put_back;
-use crate::client::ClientError;
+use crate::client::{ClientError, NetworkFault};
 use crate::evidence::EvidenceError;
 use crate::format::{FormatError, shown, to_json};
 use crate::load::{CheckError, LoadError};
@@ -85,6 +85,11 @@ impl Failure {
             // The log understood, and said no: trying again does not help.
             ClientError::Status { code: Some(code), status: 400 | 403 | 409 | 413 | 422, .. } => {
                 Self::refused(&code, message, "The log refused it; nothing was appended.")
+            }
+            // It was sent, and nobody knows what became of it.
+            ClientError::Network { fault: NetworkFault::Timeout | NetworkFault::Closed, .. } => {
+                Self::CouldNotTell(message)
+                    .and("it may be in the log: run the same command again, which adds nothing twice")
             }
             other => other.into(),
         }

@@ -109,15 +109,45 @@ pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
 
 /// Replaces a file at once: readers see the old content or the new, also after a power cut.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let io = |e: io::Error| Failure::io("write", path, &e);
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let mut new = tempfile::NamedTempFile::new_in(dir).map_err(io)?;
-    new.write_all(bytes).map_err(io)?;
-    let mode = fs::metadata(path).map_or(0o644, |meta| meta.mode() & 0o777);
-    fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(io)?;
-    new.as_file().sync_all().map_err(io)?;
-    new.persist(path).map_err(|e| io(e.error))?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
+    prepare(path)?.finish(bytes)
+}
+
+/// The new content of a file before it is known: that it can be written there is found out already.
+pub struct Replacement {
+    path: PathBuf,
+    new: tempfile::NamedTempFile,
+}
+
+/// Gets ready to replace a file. Nothing is there, or changed, before [`Replacement::finish`].
+pub fn prepare(path: &Path) -> Result<Replacement, Failure> {
+    if path.is_dir() {
+        let path = path.display();
+        return Err(Failure::Usage(format!("{path} is a directory: expected the path of a file")));
+    }
+    let new = tempfile::NamedTempFile::new_in(dir_of(path)).map_err(|e| Failure::io("write", path, &e))?;
+    Ok(Replacement { path: path.to_owned(), new })
+}
+
+impl Replacement {
+    /// The file that is replaced.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn finish(self, bytes: &[u8]) -> Result<(), Failure> {
+        let Self { path, mut new } = self;
+        let io = |e: io::Error| Failure::io("write", &path, &e);
+        new.write_all(bytes).map_err(io)?;
+        let mode = fs::metadata(&path).map_or(0o644, |meta| meta.mode() & 0o777);
+        fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(io)?;
+        new.as_file().sync_all().map_err(io)?;
+        new.persist(&path).map_err(|e| io(e.error))?;
+        File::open(dir_of(&path)).and_then(|dir| dir.sync_all()).map_err(io)
+    }
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 /// How long a lock is waited for: without a word, and in all.

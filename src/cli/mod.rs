@@ -3,6 +3,7 @@
 mod args;
 mod backup;
 mod config;
+mod connection;
 mod demo;
 mod evidence;
 mod exit;

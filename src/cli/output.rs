@@ -2,14 +2,12 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
-use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
 use super::exit::{CliResult, Failure};
-use crate::client::ClientError;
 use crate::format::{shown, to_json};
 
 /// Prints a result: the lines for people, or the object for machines.
@@ -85,11 +83,6 @@ fn plain(lines: &str) -> String {
         rest = &rest[end..];
     }
     out + &shown(rest)
-}
-
-/// Says that a request is sent again after a pause, to whoever waits for its answer.
-pub fn pause(error: &ClientError, pause: Duration) {
-    say(&format!("{error}; trying again in {:.1} s", pause.as_secs_f64()));
 }
 
 /// Good news.

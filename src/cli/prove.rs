@@ -4,12 +4,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::args::Prove;
+use super::connection::Connection;
 use super::exit::{CliResult, Failure};
 use super::{files, output, publish};
-use crate::client::{ClientError, LogClient};
+use crate::client::ClientError;
 use crate::format::FormatError;
 use crate::merkle::Hash;
-use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
+use crate::proof_file::ProofFile;
 use crate::release::{Envelope, Release};
 
 /// Largest page of search results for one digest.
@@ -26,19 +27,19 @@ struct Row {
 }
 
 pub fn run(args: &Prove, json: bool) -> CliResult {
-    let client = LogClient::new(&args.log)?;
+    let log = Connection::open(&args.log, args.patience, output::say)?;
     let digest = files::hash_artifact(&args.file)?;
-    let malformed = |source| ClientError::Malformed { url: client.prefix().to_owned(), source };
-    let page = client.get(&format!("releases?limit=1&digest={}", digest.to_hex()), MAX_PAGE_BYTES)?;
+    let malformed = |source| ClientError::Malformed { url: log.url().to_owned(), source };
+    let search = format!("releases?limit=1&digest={}", digest.to_hex());
+    let page = log.ask("find the release", |client| client.get(&search, MAX_PAGE_BYTES))?;
     let page: Page = serde_json::from_slice(&page)
         .map_err(|e| malformed(FormatError::malformed("a search result", "JSON", e.to_string())))?;
     let Some(row) = page.releases.first() else {
-        let message =
-            format!("no release in {} has an artifact with SHA-256 {}", client.prefix(), digest.to_hex());
+        let message = format!("no release in {} has an artifact with SHA-256 {}", log.url(), digest.to_hex());
         return Err(Failure::refused("not-logged", message, "Do not install it, unless another log has it."));
     };
     let leaf = Hash::from_hex(&row.leaf_hash).map_err(malformed)?;
-    let proof = client.get(&format!("proof/leaf/{}", leaf.to_hex()), MAX_PROOF_FILE_BYTES)?;
+    let proof = log.ask("send the proof", |client| client.proof_of(&leaf))?;
     let proof = ProofFile::parse(&proof).map_err(malformed)?;
     let entry = proof.extra.clone().unwrap_or_default();
     publish::check(&proof, &entry, None)?;

@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::WaitArg;
+use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::{files, output, publish};
 use crate::checkpoint;
@@ -38,6 +39,8 @@ pub struct Withdraw {
     /// Check the proof against this policy before it is written
     #[arg(long, value_name = "FILE", requires = "out")]
     pub policy: Option<PathBuf>,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 fn parse_leaf(text: &str) -> Result<LeafIndex, String> {
@@ -57,16 +60,19 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
         Some(path) => Some(files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?.log_keys()),
         None => None,
     };
-    let client = LogClient::builder().on_pause(output::pause).build(&args.log)?;
-    let withdrawal = withdrawal(args, &fetch(&client, args.leaf)?, &signer)?;
+    let log = Connection::open(&args.log, args.patience, output::say)?;
+    let entry = log.ask("show what is withdrawn", |client| Ok(fetch(client, args.leaf)))??;
+    let withdrawal = withdrawal(args, &entry, &signer)?;
     let payload = withdrawal.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
     let envelope = Envelope::sign(payload, &[&signer]).map_err(|e| Failure::Usage(e.to_string()))?;
     let entry = envelope.to_entry();
     let wait = args.wait.map(Wait::from).unwrap_or_default();
-    let Appended { index, duplicate, leaf_hash } = client.append(&entry, wait).map_err(Failure::append)?;
+    let Appended { index, duplicate, leaf_hash } =
+        log.ask("publish the withdrawal", |client| client.append(&entry, wait)).map_err(Failure::append)?;
     if let Some(out) = &args.out {
         // Sent once more, the same statement is the same leaf; this time the answer is its proof.
-        let proof = client.add(&entry, wait).map_err(Failure::append).and_then(|proof| {
+        let proof = log.ask("send the proof", |client| client.add(&entry, wait));
+        let proof = proof.map_err(Failure::append).and_then(|proof| {
             publish::check(&proof, &entry, logs.as_deref())?;
             files::replace(out, proof.to_string().as_bytes())
         });

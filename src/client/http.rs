@@ -13,7 +13,7 @@ use super::patience::{Patience, Tries};
 use super::retry_after::retry_after;
 use super::{ClientError, LogClientBuilder, NetworkFault};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
-use crate::format::{FormatError, quote, quote_bytes};
+use crate::format::{FormatError, quote, quote_bytes, shown};
 use crate::note::{MAX_NOTE_BYTES, NoteKey};
 
 /// Most bytes of an error's body that are read.
@@ -338,8 +338,7 @@ pub(crate) fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
 }
 
-/// Foreign text for people, without what could drive their terminal.
+/// The beginning of what a server says, for people.
 pub(crate) fn printable(text: &str) -> String {
-    let head = text.chars().take(2_000);
-    head.map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    shown(&text.chars().take(2_000).collect::<String>())
 }

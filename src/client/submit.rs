@@ -47,6 +47,10 @@ pub struct BatchAnswer {
     pub duplicate: Option<bool>,
     /// Why it was refused.
     pub error: Option<BatchError>,
+    /// Leaf hash of the entry that the log has there, as in [`Appended`]; of the one that was sent where it was
+    /// refused.
+    #[serde(deserialize_with = "hex_hash")]
+    pub leaf_hash: Hash,
 }
 
 /// Why the log refused an entry of a batch.
@@ -57,6 +61,10 @@ pub struct BatchError {
     /// In words.
     #[serde(deserialize_with = "printable_text")]
     pub detail: String,
+}
+
+fn hex_hash<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
+    Hash::from_hex(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 fn printable_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

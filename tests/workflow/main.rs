@@ -25,6 +25,7 @@ mod one;
 mod online;
 mod online_refused;
 mod program;
+mod publish;
 mod state;
 mod tls_front;
 mod withdraw;

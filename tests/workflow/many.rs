@@ -1,11 +1,14 @@
 //! `treehead publish --from`: many releases, again and again.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::process::{Child, Stdio};
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use treehead::merkle::Hash;
 
+use crate::middleman::Middleman;
+use crate::monitoring::{events, eventually};
 use crate::program::{Ran, Server, World};
 
 /// One line for each sequence number.
@@ -22,14 +25,37 @@ fn lines(sequences: impl Iterator<Item = u64>) -> String {
     text
 }
 
+/// What a monitor tells beside what there is.
+fn complaints(ran: &Ran) -> Vec<Value> {
+    let events = events(&ran.stdout).into_iter();
+    events.filter(|event| !matches!(event["event"].as_str(), Some("started" | "release" | "head"))).collect()
+}
+
+/// Starts publishing, and waits until something of it is in the log.
+fn start(world: &World, server: &Server, more: &str) -> Child {
+    let line = format!("publish --from releases.jsonl --log {} --key publisher.pem {more}", server.url);
+    let child = world.command(&line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("something arrives", || server.tree_size() > 0);
+    child
+}
+
+/// The same releases for several channels, mixed.
+fn interleaved(channels: u64, each: u64) -> String {
+    let lines: Vec<String> = lines(1..each + 1).lines().map(ToOwned::to_owned).collect();
+    let of_channel = |line: &String, channel| line.replace("\"stable\"", &format!("\"c{channel}\"")) + "\n";
+    lines.iter().flat_map(|line| (0..channels).map(move |channel| of_channel(line, channel))).collect()
+}
+
 fn publish(world: &World, server: &Server) -> Ran {
     world.run(&format!("publish --from releases.jsonl --log {} --key publisher.pem", server.url))
 }
 
 fn tally(world: &World, server: &Server) -> (u64, u64, u64) {
     let line = format!("publish --from releases.jsonl --log {} --key publisher.pem --json", server.url);
-    let json = world.run(&line).done().json();
-    let number = |field: &str| json[field].as_u64().expect("a number");
+    let mut told = world.run(&line).done().json_lines();
+    let summary = told.pop().expect("a summary");
+    let number = |field: &str| summary[field].as_u64().expect("a number");
+    assert_eq!(told.len() as u64, number("total"), "one for each");
     (number("total"), number("added"), number("known"))
 }
 
@@ -108,7 +134,19 @@ fn a_taken_sequence_is_named_by_its_line_and_the_others_are_added() {
     assert_eq!(server.tree_size(), 5);
     let line = format!("publish --from releases.jsonl --log {} --key publisher.pem --json", server.url);
     let again = world.run(&line);
-    assert_eq!((again.exit, &again.json()["code"]), (1, &"sequence-taken".into()));
+    let mut told = again.json_lines();
+    assert_eq!((again.exit, &told.pop().unwrap()["code"]), (1, &"sequence-taken".into()));
+    let summary = told.pop().unwrap();
+    assert_eq!(
+        (&summary["ok"], &summary["known"], &summary["refused"]),
+        (&false.into(), &4.into(), &1.into())
+    );
+    let refused = &told[2];
+    assert_eq!(
+        (&refused["line"], &refused["ok"], &refused["code"]),
+        (&4.into(), &false.into(), &"sequence-taken".into())
+    );
+    assert_eq!((told.len(), &told[3]["line"], &told[3]["index"]), (5, &5.into(), &3.into()));
 }
 
 #[test]
@@ -127,15 +165,7 @@ fn a_run_that_was_interrupted_is_completed_by_the_next() {
     let world = World::new();
     let mut server = world.serve();
     world.write("releases.jsonl", lines(1..12_001));
-    let line = format!("publish --from releases.jsonl --log {} --key publisher.pem", server.url);
-    let mut command = world.command(&line);
-    let running =
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while server.tree_size() == 0 {
-        assert!(Instant::now() < deadline, "nothing arrives");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let running = start(&world, &server, "--timeout 1s");
     server.kill();
     let output = running.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -143,9 +173,154 @@ fn a_run_that_was_interrupted_is_completed_by_the_next() {
     assert!(stderr.contains("run the same command again to go on"), "{stderr}");
     let server = world.serve();
     let before = server.tree_size();
-    assert!((1_000..12_000).contains(&before), "{before}");
+    assert!((1..12_000).contains(&before), "{before}");
     assert_eq!(tally(&world, &server), (12_000, 12_000 - before, before));
     assert_eq!(server.tree_size(), 12_000);
     drop(server);
     world.run("fsck log").done();
+}
+
+/// The log of a server that is killed as if the power went, and started again at the same address after a while.
+#[test]
+fn a_log_that_is_gone_for_some_seconds_is_waited_for() {
+    let world = World::new();
+    let serve = format!("serve log --listen {}", World::free_address());
+    let mut server = world.start(&serve);
+    world.write("releases.jsonl", lines(1..12_001));
+    let running = start(&world, &server, "--json");
+    server.kill();
+    std::thread::sleep(Duration::from_secs(4));
+    let server = world.start(&serve);
+    let output = running.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let told = format!(
+        "waiting for {} to publish the releases, for 2 s of at most 120 s: no answer from ",
+        server.url
+    );
+    assert!(stderr.contains(&told), "{stderr}");
+    let summary: Value =
+        serde_json::from_slice(output.stdout.trim_ascii_end().rsplit(|b| *b == b'\n').next().unwrap())
+            .unwrap();
+    let number = |field: &str| summary[field].as_u64().unwrap();
+    assert_eq!((number("total"), number("added") + number("known")), (12_000, 12_000));
+    assert_eq!(server.tree_size(), 12_000, "nothing is there twice");
+}
+
+/// Requests overtake each other on their way, and some are sent twice.
+#[test]
+fn the_order_within_a_package_and_channel_is_kept_with_many_requests_under_way() {
+    let world = World::new();
+    let server = world.serve();
+    // The first of them comes last; what belongs behind it must not be there yet.
+    let between = Middleman::holding_up(&server.url, |n| {
+        Duration::from_millis(if n == 0 { 1_500 } else { n % 5 * 40 })
+    });
+    world.write("releases.jsonl", interleaved(8, 1_200));
+    let line = format!("publish --from releases.jsonl --log {} --key publisher.pem", between.url);
+    world.run(&line).done();
+    assert_eq!(server.tree_size(), 9_600);
+    assert!(between.most_at_once() > 1, "they are sent one by one");
+    world.monitor("m", &server.url, "");
+    let ran = world.once("m");
+    assert_eq!(complaints(&ran), [] as [Value; 0]);
+}
+
+#[test]
+fn one_package_is_one_stream_whatever_is_slow() {
+    let world = World::new();
+    let server = world.serve();
+    let between =
+        Middleman::holding_up(&server.url, |n| Duration::from_millis(if n == 0 { 1_000 } else { 0 }));
+    world.write("releases.jsonl", lines(1..5_001));
+    world.run(&format!("publish --from releases.jsonl --log {} --key publisher.pem", between.url)).done();
+    let (status, page) = server.get("/releases?version=1.0");
+    let page: Value = serde_json::from_slice(&page).unwrap();
+    assert_eq!((status, &page["releases"][0]["index"]), (200, &0.into()));
+    world.monitor("m", &server.url, "");
+    assert_eq!(complaints(&world.once("m")), [] as [Value; 0]);
+}
+
+#[test]
+fn each_release_is_told_in_the_order_of_the_file() {
+    let world = World::new();
+    let server = world.serve();
+    let between = Middleman::holding_up(&server.url, |n| Duration::from_millis(n % 3 * 50));
+    world.write("releases.jsonl", format!("\n{}", interleaved(5, 300)));
+    let line = format!("publish --from releases.jsonl --log {} --key publisher.pem --json", between.url);
+    let mut told = world.run(&line).done().json_lines();
+    let summary = told.pop().unwrap();
+    assert_eq!(
+        (&summary["ok"], &summary["total"], &summary["added"]),
+        (&true.into(), &1_500.into(), &1_500.into())
+    );
+    let numbers: Vec<u64> = told.iter().map(|object| object["line"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (2..1_502).collect::<Vec<_>>(), "behind an empty line");
+    let mut indexes: Vec<u64> = told.iter().map(|object| object["index"].as_u64().unwrap()).collect();
+    indexes.sort_unstable();
+    assert_eq!(indexes, (0..1_500).collect::<Vec<_>>());
+    let (channel, n) = (told[7]["channel"].as_str().unwrap(), told[7]["sequence"].as_u64().unwrap());
+    assert_eq!((channel, n, &told[7]["duplicate"]), ("c2", 2, &false.into()));
+    let (status, _) = server.get(&format!("/proof/leaf/{}", told[7]["leaf_hash"].as_str().unwrap()));
+    assert_eq!(status, 200, "it is the leaf hash");
+}
+
+#[test]
+fn each_release_gets_its_proof_also_in_a_second_run() {
+    let world = World::new();
+    let server = world.serve();
+    for n in 1..=3_u64 {
+        world.write(&format!("{n}.bin"), n.to_be_bytes());
+    }
+    world.write("releases.jsonl", lines(1..4));
+    let line = format!(
+        "publish --from releases.jsonl --log {} --key publisher.pem --proofs out/proofs --policy log/endpoint.policy --json",
+        server.url
+    );
+    let told = world.run(&line).done().json_lines();
+    let verify = |n: usize, told: &[Value]| {
+        let proof = told[n]["proof"].as_str().unwrap();
+        assert_eq!(proof, format!("out/proofs/{}.tlog-proof", told[n]["leaf_hash"].as_str().unwrap()));
+        let line = "--policy log/endpoint.policy --publishers log/publishers.toml";
+        world.run(&format!("verify {}.bin --proof {proof} {line}", n + 1))
+    };
+    for n in 0..3 {
+        verify(n, &told).done();
+    }
+    let files = || std::fs::read_dir(world.path("out/proofs")).unwrap().count();
+    assert_eq!(files(), 3);
+    // What was lost or damaged is fetched again, and nothing is added.
+    std::fs::remove_file(world.path(told[0]["proof"].as_str().unwrap())).unwrap();
+    world.write(told[1]["proof"].as_str().unwrap(), "junk");
+    let again = world.run(&line).done().json_lines();
+    for n in 0..3 {
+        verify(n, &again).done();
+        assert_eq!(again[n]["duplicate"], true);
+    }
+    assert_eq!((files(), server.tree_size()), (3, 3));
+}
+
+#[test]
+fn proofs_that_can_t_be_had_are_told_and_what_is_in_the_log_is_too() {
+    let world = World::new();
+    let server = world.serve();
+    world.write("releases.jsonl", lines(1..4));
+    world.write("file", "in the way");
+    let line = format!("publish --from releases.jsonl --log {} --key publisher.pem --proofs", server.url);
+    world.run(&format!("{line} file/proofs")).failed(3, "nothing was sent to the log");
+    world.run(&format!("{line} proofs --wait sequenced")).failed(2, "--proofs: what is only sequenced");
+    world.run("init other --origin log.example.org/other").done();
+    let ran = world.run(&format!("{line} proofs --policy other/endpoint.policy"));
+    assert!(ran.exit != 0 && ran.stderr.contains("nothing was sent to the log"), "{ran:?}");
+    assert_eq!(server.tree_size(), 0);
+    // One of them can't be written: its name is taken by a directory.
+    let leaf = world.run(&format!("{line} proofs --json")).done().json_lines()[1]["proof"].clone();
+    let leaf = leaf.as_str().unwrap();
+    std::fs::remove_file(world.path(leaf)).unwrap();
+    std::fs::create_dir(world.path(leaf)).unwrap();
+    let ran = world
+        .run(&format!("{line} proofs"))
+        .failed(3, "0 added, 3 in the log already, 0 refused, of 3 releases");
+    assert!(ran.stderr.contains("the proofs of 1 could not be saved: line 2: "), "{ran:?}");
+    assert!(ran.stderr.contains("run the same command again for them"), "{ran:?}");
 }

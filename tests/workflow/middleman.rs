@@ -22,8 +22,20 @@ pub enum Told {
 /// From the number of the append, counted from 0, and the log's answer to it.
 type Lie = dyn Fn(u64, String) -> Told + Send + Sync;
 
+/// How appends pass.
+struct Passage {
+    /// How long each is held up on its way to the log, by its number, counted from 0 as they come in.
+    hold: Box<dyn Fn(u64) -> Duration + Send + Sync>,
+    lie: Box<Lie>,
+    came: AtomicU64,
+    answered: AtomicU64,
+    under_way: AtomicU64,
+    most: AtomicU64,
+}
+
 pub struct Middleman {
     pub url: String,
+    passage: Arc<Passage>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -31,25 +43,48 @@ pub struct Middleman {
 impl Middleman {
     /// Stands before the log at `url`.
     pub fn before(url: &str, lie: impl Fn(u64, String) -> Told + Send + Sync + 'static) -> Self {
+        Self::start(url, |_| Duration::ZERO, lie)
+    }
+
+    /// The same, telling the truth, but it holds appends up on their way to the log, so that they overtake each other.
+    pub fn holding_up(url: &str, hold: impl Fn(u64) -> Duration + Send + Sync + 'static) -> Self {
+        Self::start(url, hold, |_, answer| Told::Body(answer))
+    }
+
+    /// Most appends that were under way at once.
+    pub fn most_at_once(&self) -> u64 {
+        self.passage.most.load(Ordering::SeqCst)
+    }
+
+    fn start(
+        url: &str,
+        hold: impl Fn(u64) -> Duration + Send + Sync + 'static,
+        lie: impl Fn(u64, String) -> Told + Send + Sync + 'static,
+    ) -> Self {
         let log = url.strip_prefix("http://").expect("a URL").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, lie, appends) = (stop.clone(), Arc::new(lie), Arc::new(AtomicU64::new(0)));
+        let passage = Arc::new(Passage {
+            hold: Box::new(hold),
+            lie: Box::new(lie),
+            came: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
+            most: AtomicU64::new(0),
+        });
+        let (stopped, passages) = (stop.clone(), passage.clone());
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
                     break;
                 }
-                let (Ok(stream), log, lie, appends) = (stream, log.clone(), lie.clone(), appends.clone())
-                else {
-                    continue;
-                };
+                let (Ok(stream), log, passage) = (stream, log.clone(), passages.clone()) else { continue };
                 // Ends with the client's connection.
-                std::thread::spawn(move || pass(stream, &log, lie.as_ref(), &appends));
+                std::thread::spawn(move || pass(stream, &log, &passage));
             }
         });
-        Self { url: format!("http://{address}"), stop, thread: Some(thread) }
+        Self { url: format!("http://{address}"), passage, stop, thread: Some(thread) }
     }
 }
 
@@ -63,18 +98,26 @@ impl Drop for Middleman {
     }
 }
 
-fn pass(mut client: TcpStream, log: &str, lie: &Lie, appends: &AtomicU64) -> io::Result<()> {
+fn pass(mut client: TcpStream, log: &str, passage: &Passage) -> io::Result<()> {
     let mut log = TcpStream::connect(log)?;
     client.set_read_timeout(Some(Duration::from_secs(60)))?;
     loop {
         let (request, is_append) = read_request(&mut client)?;
+        if is_append {
+            let under_way = passage.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+            passage.most.fetch_max(under_way, Ordering::SeqCst);
+            std::thread::sleep((passage.hold)(passage.came.fetch_add(1, Ordering::SeqCst)));
+        }
         log.write_all(&request)?;
         let reply = http::read_reply(&mut log, false)?;
+        if is_append {
+            passage.under_way.fetch_sub(1, Ordering::SeqCst);
+        }
         let mut body = reply.body.clone();
         let mut status = format!("{} Whatever\r\nX: y", reply.status);
         if is_append && reply.status == 200 {
-            let n = appends.fetch_add(1, Ordering::SeqCst);
-            match lie(n, String::from_utf8(body).expect("text")) {
+            let n = passage.answered.fetch_add(1, Ordering::SeqCst);
+            match (passage.lie)(n, String::from_utf8(body).expect("text")) {
                 Told::Body(text) => body = text.into_bytes(),
                 Told::Problem(line, headers, text) => {
                     (status, body) = (format!("{line}\r\n{headers}"), text.into_bytes());

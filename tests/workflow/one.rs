@@ -145,7 +145,12 @@ fn a_proof_by_another_log_than_the_policy_s_is_not_written() {
     world.run("init other --origin log.example.org/other").done();
     world.write("a.bin", "a");
     let line = world.publish_line(&server, "a.bin", 1);
-    world.run(&format!("{line} --policy other/endpoint.policy")).refused("unknown-log");
+    let ran = world.run(&format!("{line} --policy other/endpoint.policy"));
+    assert!(
+        ran.exit != 0 && ran.stderr.contains("the policy is other/endpoint.policy; nothing was sent"),
+        "{ran:?}"
+    );
+    assert_eq!(server.tree_size(), 0);
     assert!(!world.path("a.bin.tlog-proof").exists());
     world.run(&format!("{line} --policy log/endpoint.policy")).done();
 }
@@ -184,8 +189,11 @@ fn what_is_missing_or_unreachable_could_not_be_told() {
     world.chmod("noise.pem", 0o600);
     world.run(&line.replace("publisher.pem", "noise.pem")).failed(2, "PRIVATE KEY in PKCS#8 PEM");
     server.kill();
+    let line = line + " --timeout 1s";
     world.run(&line).failed(3, "is a server running there");
-    world.run(&format!("prove a.bin --log {}", server.url)).failed(3, "is a server running there");
+    world
+        .run(&format!("prove a.bin --log {} --timeout 1s", server.url))
+        .failed(3, "is a server running there");
     let fsck = format!("fsck {} --policy log/endpoint.policy", server.url);
     world.run(&fsck).failed(3, "is a server running there");
     world.run(&line.replace("http://", "ftp://")).failed(2, "not the address of a log");

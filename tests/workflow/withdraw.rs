@@ -120,7 +120,7 @@ fn what_can_t_be_withdrawn_is_said_before_anything_is_sent() {
     let url = server.url.clone();
     drop(server);
     world
-        .run(&format!("withdraw --log {url} --key publisher.pem --leaf 0 --reason broken"))
+        .run(&format!("withdraw --log {url} --key publisher.pem --leaf 0 --reason broken --timeout 1s"))
         .failed(3, "is a server running there");
 }
 

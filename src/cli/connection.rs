@@ -1,0 +1,168 @@
+//! Asking a log: how long a command waits for it, and what it says meanwhile.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use clap::Args as ClapArgs;
+
+use super::args::parse_duration;
+use super::exit::Failure;
+use crate::client::{ClientError, LogClient};
+
+/// For how many seconds somebody waited when they are told so; from the last one on, again and again after as many.
+const TOLD_AFTER: [u64; 4] = [2, 5, 15, 30];
+
+/// How patient a command is.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct Patience {
+    /// How long to wait for an answer of the log, as in 30s or 5m. Until then what may pass is tried again: a refused or
+    /// broken connection, a name that is not found, a log that is busy, restarted or lacks witnesses
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_timeout)]
+    pub timeout: Duration,
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        0 => Err("expected at least 1s".to_owned()),
+        seconds => Ok(Duration::from_secs(seconds)),
+    }
+}
+
+/// A log that is asked, and a thread that says so where it takes long.
+pub struct Connection {
+    client: LogClient,
+    waiting: Arc<Waiting>,
+    teller: Option<JoinHandle<()>>,
+}
+
+/// What is waited for.
+struct Waiting {
+    url: String,
+    within: Duration,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Requests under way, and what the last of them waits for.
+    under_way: usize,
+    what: &'static str,
+    /// When the first began, or when the last answer came.
+    since: Option<Instant>,
+    /// How often it was told since then.
+    told: usize,
+    /// Why the last try failed.
+    why: Option<String>,
+    /// Nobody asks any more.
+    over: bool,
+}
+
+impl Connection {
+    /// Nothing is sent yet. `say` gets the lines.
+    pub fn open(url: &str, patience: Patience, say: impl Fn(&str) + Send + 'static) -> Result<Self, Failure> {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let waiting = Arc::new(Waiting { url: url.to_owned(), within: patience.timeout, state, changed });
+        let heard = waiting.clone();
+        let client = LogClient::builder()
+            .within(patience.timeout)
+            .on_pause(move |error, _| heard.state().why = Some(error.to_string()))
+            .build(url)?;
+        let tells = waiting.clone();
+        let teller = Some(thread::spawn(move || tells.tell(say)));
+        Ok(Self { client, waiting, teller })
+    }
+
+    /// Asks the log something; `what` is what it has to do, as in `publish the release`.
+    pub fn ask<T>(
+        &self,
+        what: &'static str,
+        ask: impl FnOnce(&LogClient) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.waiting.change(1, what);
+        let answer = ask(&self.client);
+        self.waiting.change(-1, what);
+        answer
+    }
+
+    /// The log's URL prefix, without a final slash.
+    pub fn url(&self) -> &str {
+        self.client.prefix()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.waiting.state().over = true;
+        self.waiting.changed.notify_all();
+        if let Some(teller) = self.teller.take() {
+            let _ = teller.join();
+        }
+    }
+}
+
+impl Waiting {
+    /// What is in it is right whoever panicked.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request began, or its answer came: either way the time counts from now, unless others were waited for already.
+    fn change(&self, by: isize, what: &'static str) {
+        let mut state = self.state();
+        if by < 0 || state.under_way == 0 {
+            (state.since, state.told, state.why) = (Some(Instant::now()), 0, None);
+        }
+        state.under_way = state.under_way.saturating_add_signed(by);
+        state.what = what;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn tell(&self, say: impl Fn(&str)) {
+        let mut state = self.state();
+        while !state.over {
+            let since = state.since.filter(|_| state.under_way > 0);
+            let Some(due) = since.map(|since| since + told_after(state.told)) else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let why = state.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                let (seconds, most) = (told_after(state.told).as_secs(), self.within.as_secs());
+                let (url, what) = (&self.url, state.what);
+                say(&format!("waiting for {url} to {what}, for {seconds} s of at most {most} s{why}"));
+                state.told += 1;
+            } else {
+                state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+}
+
+/// When it is told for the n-th time, from zero.
+fn told_after(told: usize) -> Duration {
+    let last = TOLD_AFTER[TOLD_AFTER.len() - 1];
+    let beyond = (told + 1).saturating_sub(TOLD_AFTER.len()) as u64;
+    Duration::from_secs(TOLD_AFTER.get(told).copied().unwrap_or(last) + beyond * last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_told_less_and_less_often_but_always_again() {
+        let seconds: Vec<_> = (0..7).map(|told| told_after(told).as_secs()).collect();
+        assert_eq!(seconds, [2, 5, 15, 30, 60, 90, 120]);
+    }
+
+    #[test]
+    fn a_timeout_is_a_time_and_not_none() {
+        assert_eq!(parse_timeout("90s"), Ok(Duration::from_secs(90)));
+        assert!(parse_timeout("0s").unwrap_err().contains("at least 1s"));
+        assert!(parse_timeout("5").is_err());
+    }
+}

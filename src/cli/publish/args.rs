@@ -1,0 +1,59 @@
+//! What `treehead publish` takes.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args as ClapArgs};
+
+use crate::cli::args::{WaitArg, parse_kind, parse_purl};
+use crate::cli::connection::Patience;
+use crate::release::{Kind, Purl};
+
+#[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("what").required(true).args(["files", "from"]))]
+pub struct Publish {
+    /// Artifacts of one release; NAME=FILE states another name than the file's own
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Many releases, one JSON object a line
+    #[arg(long, value_name = "RELEASES.jsonl", conflicts_with_all = ["files", "kind", "purl", "channel", "sequence", "source", "audience", "out"])]
+    pub from: Option<PathBuf>,
+    /// Address of the log
+    #[arg(long, value_name = "URL")]
+    pub log: String,
+    /// Publisher's secret key (PKCS#8 PEM, mode 600)
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Kind of release
+    #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules", required_unless_present = "from")]
+    pub kind: Option<Kind>,
+    /// Package and version, as in pkg:generic/example/scanner@4.2.0
+    #[arg(long, value_parser = parse_purl, required_unless_present = "from")]
+    pub purl: Option<Purl>,
+    /// Who gets it, by track, as in stable
+    #[arg(long, required_unless_present = "from")]
+    pub channel: Option<String>,
+    /// Counter that only grows for this package and channel
+    #[arg(long, value_name = "N", required_unless_present = "from")]
+    pub sequence: Option<u64>,
+    /// What it was built from, as in `git+https://example.com/scanner@gitCommit:<hex>`
+    #[arg(long, value_name = "URI@DIGEST")]
+    pub source: Option<String>,
+    /// Set where the release is not meant for everyone
+    #[arg(long)]
+    pub audience: Option<String>,
+    /// Check the log's key with this policy before anything is sent, and each proof before it is written
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Where to write the proof: a file, or a directory, which gets NAME.tlog-proof for each artifact
+    /// [default: FILE.tlog-proof beside each FILE]
+    #[arg(long, value_name = "FILE|DIR")]
+    pub out: Option<PathBuf>,
+    /// With --from: directory for the proof of each release, made if need be; the file names are leaf hashes
+    #[arg(long, value_name = "DIR", requires = "from")]
+    pub proofs: Option<PathBuf>,
+    /// State to wait for; proof files need `published` or `witnessed` [default: published]
+    #[arg(long, value_enum, hide_possible_values = false)]
+    pub wait: Option<WaitArg>,
+    #[command(flatten)]
+    pub patience: Patience,
+}

@@ -1,0 +1,208 @@
+//! Many releases: one a line.
+//!
+//! Several requests are under way at once, and requests overtake each other. So all releases of one package and channel,
+//! whose sequence numbers have to grow in the log, go through one sender, which waits for each answer before it sends on.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Instant;
+
+use super::args::Publish;
+use super::proofs::ProofDir;
+use super::report::{Report, Told};
+use super::{log_keys, sign};
+use crate::cli::args::WaitArg;
+use crate::cli::connection::Connection;
+use crate::cli::exit::{CliResult, Failure};
+use crate::cli::{output, releases_file};
+use crate::client::{BatchWriter, ClientError, Wait};
+use crate::release::{PublisherSigner, Release};
+
+/// Requests under way at once: while the log commits one batch, the next is signed and sent.
+const SENDERS: usize = 4;
+/// Entries after which a request is sent if its sender is idle: some hundred KiB, so that progress is seen and a lost one
+/// costs little. It goes on growing while the sender is busy.
+const ENTRIES_PER_REQUEST: usize = 1_000;
+/// Lines after which everything is sent: what is told in the order of the lines must not wait for a rare package.
+const LINES_PER_ROUND: usize = 8_192;
+
+pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool) -> CliResult {
+    if args.wait == Some(WaitArg::Sequenced) && args.proofs.is_some() {
+        return Err(Failure::Usage(
+            "--proofs: what is only sequenced has no proof yet; expected --wait published or witnessed"
+                .to_owned(),
+        ));
+    }
+    // Read through once before anything is sent: a typo in the last line is found first.
+    let mut total = 0_u64;
+    releases_file::for_each(from, |_, _| {
+        total += 1;
+        Ok(())
+    })?;
+    let bar = output::progress("publishing", total, "releases");
+    let talk = bar.clone();
+    let log = Connection::open(&args.log, args.patience, move |line| talk.suspend(|| output::say(line)))?;
+    let logs = log_keys(args, &log)?;
+    let proofs = args.proofs.as_ref().map(|dir| ProofDir::open(dir, logs)).transpose()?;
+    let report = Mutex::new(Report::new(json));
+    let run = Run {
+        log: &log,
+        wait: args.wait.map(Wait::from).unwrap_or_default(),
+        proofs: proofs.as_ref(),
+        report: &report,
+        bar: &bar,
+        failed: AtomicBool::new(false),
+    };
+    let started = Instant::now();
+    let sent = run.send_all(from, signer);
+    bar.finish_and_clear();
+    let report = report.into_inner().expect("senders do not panic");
+    report.finish(from, sent, total, started.elapsed())
+}
+
+/// One run of the command.
+struct Run<'a> {
+    log: &'a Connection,
+    wait: Wait,
+    proofs: Option<&'a ProofDir>,
+    report: &'a Mutex<Report>,
+    bar: &'a indicatif::ProgressBar,
+    /// A sender has given up: nothing more is read.
+    failed: AtomicBool,
+}
+
+/// Entries on their way, each with what is told of it.
+#[derive(Default)]
+struct Request {
+    batch: BatchWriter,
+    lines: Vec<Line>,
+}
+
+struct Line {
+    told: Told,
+    /// Where its proof is wanted.
+    entry: Option<Vec<u8>>,
+}
+
+impl Run<'_> {
+    fn send_all(&self, from: &Path, signer: &PublisherSigner) -> CliResult {
+        std::thread::scope(|scope| {
+            let start = |_| {
+                let (queue, requests) = sync_channel::<Request>(1);
+                (queue, scope.spawn(move || self.send(&requests)))
+            };
+            let (queues, senders): (Vec<_>, Vec<_>) = (0..SENDERS).map(start).unzip();
+            let mut lanes = Lanes::new(queues);
+            let mut place = 0;
+            let read = releases_file::for_each(from, |number, release| {
+                let entry = sign(&release, signer)?;
+                let told = Told::new(place, number, &release);
+                place += 1;
+                let line = Line { told, entry: self.proofs.map(|_| entry.clone()) };
+                lanes.push(line, &release, &entry)?;
+                if self.failed.load(Ordering::Relaxed) { Err(stopped()) } else { Ok(()) }
+            });
+            let read = read.and_then(|()| lanes.flush());
+            drop(lanes);
+            // A sender's error says more than that sending stopped.
+            let sent = senders.into_iter().map(|sender| sender.join().expect("senders do not panic"));
+            sent.collect::<Vec<CliResult>>().into_iter().collect::<CliResult>().and(read)
+        })
+    }
+
+    /// Sends one request after the other. The first that fails is the last: what comes after it must not overtake it.
+    fn send(&self, requests: &Receiver<Request>) -> CliResult {
+        for request in requests {
+            let ask = |client: &crate::client::LogClient| client.add_batch(&request.batch, self.wait);
+            let answers = self.log.ask("publish the releases", ask);
+            let answers = answers.map_err(|e| {
+                self.failed.store(true, Ordering::Relaxed);
+                in_lines(e, &request.lines)
+            })?;
+            let count = request.lines.len();
+            for (line, answer) in request.lines.into_iter().zip(answers) {
+                let proof = match (self.proofs, &line.entry, answer.index) {
+                    (Some(proofs), Some(entry), Some(_)) => {
+                        Some(proofs.save(self.log, entry, &answer.leaf_hash))
+                    }
+                    _ => None,
+                };
+                let mut report = self.report.lock().expect("senders do not panic");
+                report.count(line.told, answer, proof)?;
+            }
+            self.bar.inc(count as u64);
+        }
+        Ok(())
+    }
+}
+
+/// The senders' queues, and the request that is being filled for each.
+struct Lanes {
+    queues: Vec<SyncSender<Request>>,
+    next: Vec<Request>,
+    /// Lines since everything was sent.
+    lines: usize,
+}
+
+impl Lanes {
+    fn new(queues: Vec<SyncSender<Request>>) -> Self {
+        let next = queues.iter().map(|_| Request::default()).collect();
+        Self { queues, next, lines: 0 }
+    }
+
+    fn push(&mut self, line: Line, release: &Release, entry: &[u8]) -> CliResult {
+        let mut hasher = DefaultHasher::new();
+        (release.purl.package(), &release.channel).hash(&mut hasher);
+        let lane = usize::try_from(hasher.finish() % self.queues.len() as u64).expect("below their number");
+        let too_large = |e: crate::format::FormatError| Failure::Usage(e.to_string());
+        if !self.next[lane].batch.push(entry).map_err(too_large)? {
+            self.send(lane)?;
+            self.next[lane].batch.push(entry).map_err(too_large)?;
+        }
+        self.next[lane].lines.push(line);
+        self.lines += 1;
+        if self.lines >= LINES_PER_ROUND {
+            return self.flush();
+        }
+        if self.next[lane].lines.len() >= ENTRIES_PER_REQUEST {
+            match self.queues[lane].try_send(std::mem::take(&mut self.next[lane])) {
+                Ok(()) => {}
+                Err(TrySendError::Full(request)) => self.next[lane] = request,
+                Err(TrySendError::Disconnected(_)) => return Err(stopped()),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, lane: usize) -> CliResult {
+        self.queues[lane].send(std::mem::take(&mut self.next[lane])).map_err(|_| stopped())
+    }
+
+    fn flush(&mut self) -> CliResult {
+        self.lines = 0;
+        (0..self.next.len())
+            .try_for_each(|lane| if self.next[lane].lines.is_empty() { Ok(()) } else { self.send(lane) })
+    }
+}
+
+fn stopped() -> Failure {
+    Failure::CouldNotTell("the log stopped answering".to_owned())
+}
+
+/// The log names an entry of a batch by its place in it; people know it by its line.
+fn in_lines(error: ClientError, lines: &[Line]) -> Failure {
+    let entry = match &error {
+        ClientError::Status { entry, .. } => entry.and_then(|at| lines.get(at)),
+        _ => None,
+    };
+    match (Failure::append(error), entry) {
+        (Failure::Refused { code, message, advice }, Some(line)) => {
+            let message = format!("line {}: {message}", line.told.line());
+            Failure::Refused { code, message, advice }
+        }
+        (failure, _) => failure,
+    }
+}

@@ -1,0 +1,115 @@
+//! `treehead publish`: one release (`one.rs`) or many (`many.rs`).
+
+pub mod args;
+mod artifact;
+mod many;
+mod one;
+mod proofs;
+mod report;
+
+use args::Publish;
+
+use super::connection::Connection;
+use super::exit::{CliResult, Failure};
+use super::files;
+use crate::checkpoint::{self, Checkpoint};
+use crate::client::ClientError;
+use crate::merkle::{Hash, verify_inclusion};
+use crate::note::NoteKey;
+use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::proof_file::ProofFile;
+use crate::release::{Envelope, PublisherSigner, Release};
+
+/// Said where nothing was sent yet.
+const NOT_SENT: &str = "nothing was sent to the log";
+
+pub fn run(args: &Publish, json: bool) -> CliResult {
+    let key = files::read_secret(&args.key)?;
+    let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(&args.key, &e))?;
+    match &args.from {
+        Some(from) => many::publish(args, from, &signer, json),
+        None => one::publish(args, &signer, json),
+    }
+}
+
+/// Signs a statement into an entry.
+pub fn sign(release: &Release, signer: &PublisherSigner) -> Result<Vec<u8>, Failure> {
+    let payload = release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
+    let envelope = Envelope::sign(payload, &[signer]).map_err(|e| Failure::Usage(e.to_string()))?;
+    Ok(envelope.to_entry())
+}
+
+/// A proof is written only when it proves what was sent, or the same statement as the log had it before:
+/// signed with another key, or spelled otherwise. Returns the leaf hash of the entry that is proven.
+pub fn check(proof: &ProofFile, entry: &[u8], logs: Option<&[NoteKey]>) -> Result<Hash, Failure> {
+    let head = open_head(proof.checkpoint.to_string().as_bytes(), logs)?;
+    let proven = proof.extra.as_deref().unwrap_or_default();
+    if !states_the_same(proven, entry) {
+        let message = "the log answered with a proof of another statement than the one that was sent";
+        return Err(Failure::refused("wrong-entry", message, "Tell the log's operator."));
+    }
+    let leaf = Hash::leaf(proven);
+    verify_inclusion(proof.index, head.size, &leaf, &proof.proof, &head.root).map_err(ClientError::from)?;
+    Ok(leaf)
+}
+
+fn states_the_same(proven: &[u8], sent: &[u8]) -> bool {
+    let envelopes = (Envelope::parse_entry(proven), Envelope::parse_entry(sent));
+    proven == sent || matches!(envelopes, (Ok(proven), Ok(sent)) if proven.states_the_same(&sent))
+}
+
+/// Without keys, whoever answered is believed.
+fn open_head(note: &[u8], logs: Option<&[NoteKey]>) -> Result<Checkpoint, Failure> {
+    if let Some(logs) = logs {
+        return Ok(checkpoint::open(note, logs).map_err(ClientError::from)?.get().clone());
+    }
+    let read = checkpoint::read_unverified(note);
+    let malformed = |e: crate::format::FormatError| {
+        Failure::refused("checkpoint-malformed", e.to_string(), "Tell the log's operator.")
+    };
+    read.map(|(head, _)| head).map_err(malformed)
+}
+
+/// The keys of `--policy`, which have to be this log's: that is found out before anything is appended.
+fn log_keys(args: &Publish, log: &Connection) -> Result<Option<Vec<NoteKey>>, Failure> {
+    let Some(path) = &args.policy else { return Ok(None) };
+    let keys = files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?.log_keys();
+    let head = log.ask("show its tree head", |client| client.checkpoint(&keys));
+    head.map_err(|e| Failure::from(e).and(&format!("the policy is {}; {NOT_SENT}", path.display())))?;
+    Ok(Some(keys))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::merkle::{LeafIndex, TreeSize};
+    use crate::release::tests::{publisher_signer, sample_release, signed_entry};
+    use crate::store::conformance::signer;
+
+    /// The proof of the only entry in a log.
+    fn proof(entry: &[u8]) -> ProofFile {
+        let (log, size) = (signer(), TreeSize::new(1).unwrap());
+        let head = Checkpoint::new(log.public().name().clone(), size, Hash::leaf(entry)).sign(&log);
+        let index = LeafIndex::new(0).unwrap();
+        ProofFile { extra: Some(entry.to_vec()), index, proof: Vec::new(), checkpoint: head }
+    }
+
+    #[test]
+    fn a_proof_is_of_what_was_sent_or_of_the_same_statement() {
+        let entry = |content: &[u8], seed| signed_entry(&sample_release(content), &[&publisher_signer(seed)]);
+        let sent = entry(b"x", 1);
+        for stored in [entry(b"x", 1), entry(b"x", 2)] {
+            assert_eq!(check(&proof(&stored), &sent, None).unwrap(), Hash::leaf(&stored));
+        }
+        for other in [entry(b"y", 1), b"junk".to_vec()] {
+            let refused = check(&proof(&other), &sent, None).unwrap_err();
+            assert!(matches!(refused, Failure::Refused { code, .. } if code == "wrong-entry"));
+        }
+        let without = ProofFile { extra: None, ..proof(&sent) };
+        assert!(check(&without, &sent, None).is_err());
+        // The same statement, and proven of another entry.
+        let moved = ProofFile { extra: Some(entry(b"x", 2)), ..proof(&sent) };
+        assert!(check(&moved, &sent, None).is_err());
+    }
+}

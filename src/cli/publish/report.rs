@@ -1,0 +1,175 @@
+//! What became of each of many releases: a line of JSON for each where that is wanted, in the order of the file, and a
+//! count.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::exit::{CliResult, Failure};
+use crate::cli::output;
+use crate::client::BatchAnswer;
+use crate::release::Release;
+
+/// Refusals, and proofs that were not saved, that are named one by one.
+const NAMED: usize = 10;
+
+/// A release, as it is told.
+pub struct Told {
+    /// Its place among the releases of the file, and its line.
+    place: usize,
+    line: usize,
+    purl: String,
+    channel: String,
+    sequence: u64,
+}
+
+impl Told {
+    pub fn new(place: usize, line: usize, release: &Release) -> Self {
+        let Release { purl, channel, sequence, .. } = release;
+        Self { place, line, purl: purl.to_string(), channel: channel.clone(), sequence: *sequence }
+    }
+
+    /// Its line in the file, from one.
+    pub const fn line(&self) -> usize {
+        self.line
+    }
+}
+
+/// What has become of the lines so far.
+#[derive(Default)]
+pub struct Report {
+    json: bool,
+    added: u64,
+    known: u64,
+    refused: Named,
+    /// Releases that the log has, whose proofs could not be saved.
+    unsaved: Named,
+    /// The code of the first refusal.
+    code: String,
+    /// Objects that wait for one of an earlier line, by place.
+    waiting: BTreeMap<usize, Value>,
+    /// The next place that is printed.
+    next: usize,
+}
+
+/// How many there are, and the first of them in words.
+#[derive(Default)]
+struct Named {
+    count: u64,
+    named: Vec<String>,
+}
+
+impl Named {
+    fn add(&mut self, line: usize, what: &str) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.push(format!("line {line}: {what}"));
+        }
+    }
+}
+
+impl Report {
+    pub fn new(json: bool) -> Self {
+        Self { json, ..Self::default() }
+    }
+
+    /// Takes in the log's answer to a release, and what became of its proof.
+    pub fn count(
+        &mut self,
+        told: Told,
+        answer: BatchAnswer,
+        proof: Option<Result<PathBuf, Failure>>,
+    ) -> CliResult {
+        let Told { place, line, purl, channel, sequence } = told;
+        let mut object =
+            json!({ "ok": true, "line": line, "purl": purl, "channel": channel, "sequence": sequence });
+        if let Some(error) = answer.error {
+            self.refused.add(line, &error.detail);
+            if self.refused.count == 1 {
+                self.code.clone_from(&error.code);
+            }
+            object["ok"] = false.into();
+            object["code"] = error.code.into();
+            object["message"] = error.detail.into();
+        } else {
+            let duplicate = answer.duplicate == Some(true);
+            *(if duplicate { &mut self.known } else { &mut self.added }) += 1;
+            object["index"] = answer.index.into();
+            object["leaf_hash"] = answer.leaf_hash.to_hex().into();
+            object["duplicate"] = duplicate.into();
+            match proof {
+                Some(Ok(path)) => object["proof"] = path.display().to_string().into(),
+                Some(Err(failure)) => {
+                    self.unsaved.add(line, failure.message());
+                    object["proof_error"] = failure.message().into();
+                }
+                None => {}
+            }
+        }
+        if !self.json {
+            return Ok(());
+        }
+        self.waiting.insert(place, object);
+        let mut lines = String::new();
+        while let Some(object) = self.waiting.remove(&self.next) {
+            lines += &format!("{object}\n");
+            self.next += 1;
+        }
+        output::file(lines.as_bytes())
+    }
+
+    /// Tells what came of the whole run.
+    pub fn finish(mut self, from: &Path, sent: CliResult, total: u64, time: Duration) -> CliResult {
+        // What came after a line that got no answer.
+        let rest: String =
+            std::mem::take(&mut self.waiting).values().map(|object| format!("{object}\n")).collect();
+        output::file(rest.as_bytes())?;
+        let Self { json, added, known, refused, unsaved, code, .. } = self;
+        let done = format!(
+            "{added} added, {known} in the log already, {} refused, of {total} releases",
+            refused.count
+        );
+        let ok = sent.is_ok() && added + known == total && unsaved.count == 0;
+        let seconds = time.as_secs_f64();
+        let summary = json!({
+            "ok": ok, "total": total, "added": added, "known": known, "refused": refused.count,
+            "unsaved_proofs": unsaved.count, "seconds": seconds,
+        });
+        if ok {
+            #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+            let rate = total as f64 / seconds;
+            return output::result(
+                json,
+                &summary,
+                &format!("{done}\n{seconds:.1} s, {rate:.0} releases/s\n"),
+            );
+        }
+        if json {
+            output::result(json, &summary, "")?;
+        }
+        if let Err(failure) = sent {
+            // What was refused is refused again.
+            let next = match failure {
+                Failure::Refused { .. } => "",
+                _ => "; run the same command again to go on: what the log has is not added twice",
+            };
+            output::say(&format!("{done}{next}"));
+            return Err(failure);
+        }
+        if refused.count > 0 {
+            let message = format!("{done}: {}", refused.named.join("; "));
+            return Err(Failure::refused(&code, message, "The others are in the log."));
+        }
+        if unsaved.count > 0 {
+            return Err(Failure::CouldNotTell(format!(
+                "{done}, but the proofs of {} could not be saved: {}; run the same command again for them: it adds nothing",
+                unsaved.count,
+                unsaved.named.join("; ")
+            )));
+        }
+        let path = from.display();
+        Err(Failure::CouldNotTell(format!("{path} changed while it was read: {done}; run the command again")))
+    }
+}

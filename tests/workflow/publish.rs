@@ -1,0 +1,186 @@
+//! `treehead publish` of one release, where something is in the way.
+
+use std::time::{Duration, Instant};
+
+use crate::middleman::{Middleman, Told};
+use crate::monitoring::eventually;
+use crate::program::{Server, World};
+
+const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
+
+#[test]
+fn what_can_t_be_saved_is_found_out_before_the_log_has_it() {
+    let world = World::new();
+    let server = world.serve();
+    world.write("a.bin", "a");
+    let line = world.publish_line(&server, "a.bin", 1);
+    world.run(&format!("{line} --out no/such/a.proof")).failed(3, "nothing was sent to the log");
+    world.run(&format!("{line} --out no/such/")).failed(3, "nothing was sent to the log");
+    std::fs::create_dir(world.path("a.bin.tlog-proof")).unwrap();
+    let ran = world.run(&line).failed(2, "a.bin.tlog-proof is a directory: expected the path of a file");
+    assert!(ran.stderr.contains("nothing was sent to the log"), "{ran:?}");
+    world
+        .run(&format!("{line} --wait sequenced --out a.proof"))
+        .failed(2, "what is only sequenced has no proof");
+    assert_eq!(server.tree_size(), 0);
+    let left = std::fs::read_dir(world.path(""))
+        .unwrap()
+        .filter(|item| item.as_ref().unwrap().file_name().to_str().unwrap().starts_with(".tmp"));
+    assert_eq!(left.count(), 0, "what was tried is gone");
+}
+
+#[test]
+fn a_proof_that_can_t_be_saved_leaves_word_of_the_leaf_and_of_how_to_get_it() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "first.bin", "first", 1).done();
+    // Between the append and its proof somebody puts a directory in its place.
+    let place = world.path("a.bin.tlog-proof");
+    let made = place.clone();
+    let between = Middleman::before(&server.url, move |n, answer| {
+        if n == 1 {
+            std::fs::create_dir(&made).unwrap();
+        }
+        Told::Body(answer)
+    });
+    world.write("a.bin", "a");
+    let line = world.publish_line(&server, "a.bin", 2).replace(&server.url, &between.url);
+    let ran = world.run(&line).failed(3, "could not write a.bin.tlog-proof");
+    assert!(ran.stdout.contains("pkg:generic/example/scanner@2.0 is leaf 1 of the log\n"), "{ran:?}");
+    assert!(!ran.stderr.contains("Do not install"), "{ran:?}");
+    let command = ran.stderr.split('`').nth(1).unwrap_or_else(|| panic!("{ran:?}"));
+    assert!(ran.stderr.contains("the release is leaf 1 of the log all the same"), "{ran:?}");
+    std::fs::remove_dir(&place).unwrap();
+    let command = command.strip_prefix("treehead ").unwrap().replace(&between.url, &server.url);
+    world.run(&command).done();
+    world.run(&format!("verify a.bin {VERIFY}")).done();
+    assert_eq!(server.tree_size(), 2);
+}
+
+#[test]
+fn a_proof_that_the_log_does_not_send_leaves_word_of_the_leaf() {
+    let world = World::new();
+    let server = world.serve();
+    world.write("a.bin", "a");
+    for (told, sequence) in [("junk", 1), ("", 2)] {
+        let between = Middleman::before(&server.url, move |n, answer| {
+            Told::Body(if n == 1 { told.to_owned() } else { answer })
+        });
+        let line = world.publish_line(&server, "a.bin", sequence).replace(&server.url, &between.url);
+        let ran = world.run(&format!("{line} --json --timeout 2s"));
+        assert_ne!(ran.exit, 0, "{ran:?}");
+        let told = ran.json_lines();
+        assert_eq!((&told[0]["index"], &told[0]["proofs"]), (&(sequence - 1).into(), &serde_json::json!([])));
+        let message = told[1]["message"].as_str().unwrap();
+        assert!(
+            message.contains(&format!("the release is leaf {} of the log all the same", sequence - 1)),
+            "{ran:?}"
+        );
+        // The same again completes it.
+        let again =
+            world.run(&format!("{} --json", world.publish_line(&server, "a.bin", sequence))).done().json();
+        assert_eq!(again["duplicate"], true);
+    }
+    assert_eq!(server.tree_size(), 2);
+}
+
+#[test]
+fn files_of_one_name_get_names_of_their_own() {
+    let world = World::new();
+    let server = world.serve();
+    for (dir, content) in [("d1", "linux"), ("d2", "mac")] {
+        std::fs::create_dir(world.path(dir)).unwrap();
+        world.write(&format!("{dir}/x.bin"), content);
+    }
+    let line = |files: &str| world.publish_line(&server, files, 1);
+    let ran = world
+        .run(&line("d1/x.bin d2/x.bin"))
+        .failed(2, "two artifacts are named x.bin: d1/x.bin and d2/x.bin");
+    assert!(ran.stderr.contains("NAME=FILE"), "{ran:?}");
+    assert_eq!(server.tree_size(), 0);
+    let json = world.run(&(line("linux-x.bin=d1/x.bin mac-x.bin=d2/x.bin") + " --json")).done().json();
+    assert_eq!(json["proofs"], serde_json::json!(["d1/x.bin.tlog-proof", "d2/x.bin.tlog-proof"]));
+    let ran = world.run("inspect d2/x.bin.tlog-proof").done();
+    assert!(ran.stdout.contains("linux-x.bin") && ran.stdout.contains("mac-x.bin"), "{ran:?}");
+    // In one directory they have the names that were stated.
+    std::fs::create_dir(world.path("out")).unwrap();
+    let again = line("linux-x.bin=d1/x.bin mac-x.bin=d2/x.bin") + " --out out --json";
+    let json = world.run(&again).done().json();
+    assert_eq!(json["proofs"], serde_json::json!(["out/linux-x.bin.tlog-proof", "out/mac-x.bin.tlog-proof"]));
+    let one = line("linux-x.bin=d1/x.bin mac-x.bin=d2/x.bin") + " --out release.proof";
+    assert!(world.run(&one).done().stdout.ends_with("\nproof  release.proof\n"));
+    assert_eq!(world.read("release.proof"), world.read("out/mac-x.bin.tlog-proof"));
+    assert_eq!(server.tree_size(), 1);
+    // A file whose own name has the sign.
+    world.write("a=b", "either");
+    world.run(&world.publish_line(&server, "a=b", 2)).done();
+    world.write("b", "or");
+    world.run(&world.publish_line(&server, "a=b", 3)).failed(2, "a=b is a file, and so is b: expected ./a=b");
+    world.run(&world.publish_line(&server, "./a=b", 3)).done();
+    world.run(&world.publish_line(&server, "a=./b", 4)).done();
+    assert!(world.run("inspect b.tlog-proof").done().stdout.contains("  a\n"));
+}
+
+#[test]
+fn a_log_that_is_not_there_yet_is_waited_for_and_that_is_told() {
+    let world = World::new();
+    let address = World::free_address();
+    world.write("a.bin", "a");
+    let line = format!(
+        "publish a.bin --log http://{address} --key publisher.pem --kind build --purl pkg:generic/example/scanner@1 --channel stable --sequence 1"
+    );
+    let mut command = world.command(&line);
+    let running = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    let server = world.start(&format!("serve log --listen {address}"));
+    let output = running.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let told = format!(
+        "waiting for http://{address} to publish the release, for 2 s of at most 120 s: no answer from"
+    );
+    assert!(stderr.contains(&told) && stderr.contains("Connection refused"), "{stderr}");
+    assert_eq!(server.tree_size(), 1);
+}
+
+#[test]
+fn whoever_waits_says_for_how_long() {
+    let world = World::new();
+    let mut server = world.serve();
+    world.write("a.bin", "a");
+    let line = world.publish_line(&server, "a.bin", 1);
+    server.kill();
+    for (timeout, least, most) in [("1s", 0, 20), ("3s", 2, 20)] {
+        let begun = Instant::now();
+        let ran = world.run(&format!("{line} --timeout {timeout}")).failed(3, "is a server running there");
+        let waited = begun.elapsed().as_secs();
+        assert!((least..most).contains(&waited), "{timeout}: {waited} s");
+        assert_eq!(ran.stderr.contains("for 2 s of at most 3 s"), timeout == "3s", "{ran:?}");
+    }
+    world.run(&format!("{line} --timeout 0s")).failed(2, "expected at least 1s");
+    // A name that is not found may be found in a moment.
+    let ran = world.run(&format!("{} --timeout 3s", line.replace(&server.url, "http://log.invalid")));
+    ran.failed(3, "waiting for http://log.invalid to publish the release, for 2 s of at most 3 s: no answer");
+}
+
+#[test]
+fn a_quorum_that_is_gone_is_told_and_not_waited_for_longer_than_asked() {
+    let world = World::witnessed();
+    let mut witnesses: Vec<Server> = (1..=3).map(|number| world.serve_witness(number)).collect();
+    let server = world.serve();
+    eventually("it shows a head", || server.get("/checkpoint").0 == 200);
+    witnesses.drain(..2).for_each(drop);
+    world.write("a.bin", "a");
+    let line = world.publish_line(&server, "a.bin", 1);
+    let begun = Instant::now();
+    let ran = world
+        .run(&format!("{line} --timeout 4s"))
+        .failed(3, "to publish the release, for 2 s of at most 4 s");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(ran.stderr.contains("it may be in the log"), "{ran:?}");
+    // It is in the log, and the same command gets its proof when the quorum is back.
+    let _back: Vec<Server> = (1..=2).map(|number| world.serve_witness(number)).collect();
+    let json = world.run(&format!("{line} --json")).done().json();
+    assert_eq!((&json["duplicate"], server.tree_size()), (&true.into(), 1));
+    world.run(&format!("verify a.bin {VERIFY}")).done();
+}

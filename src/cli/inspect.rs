@@ -137,7 +137,7 @@ fn fork_evidence(fork: &ForkEvidence) -> Result<(Value, String), FormatError> {
 
 fn tree_head(head: &Checkpoint, note: &Note) -> (Value, String) {
     let signatures: Vec<String> =
-        note.signatures().iter().map(|s| format!("{}+{}", s.name(), s.id())).collect();
+        note.signatures().iter().map(|s| format!("{}+{}", s.name().shown(), s.id())).collect();
     let types: Vec<&str> =
         note.signatures().iter().map(|s| kind_of(s).map_or("unknown", SignatureType::as_str)).collect();
     let signed_by: Vec<String> =

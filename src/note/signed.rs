@@ -4,7 +4,9 @@ use std::fmt;
 
 use super::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::cosignature;
-use crate::format::{FormatError, base64_decode, base64_encode, cap, cap_count, quote, utf8};
+use crate::format::{
+    FormatError, base64_decode, base64_decode_any_bits, base64_encode, cap, cap_count, quote, utf8,
+};
 
 /// Largest note: 64 signatures of ML-DSA-44 size, and text.
 pub const MAX_NOTE_BYTES: usize = 256 * 1024;
@@ -39,25 +41,71 @@ pub enum NoteError {
     },
 }
 
+/// Most characters of a signer's name in a message.
+const SHOWN_CHARS: usize = 80;
+
+/// The key name in a signature line: "non-empty", without "Unicode spaces or plus", and no more is asked
+/// of the name of an unknown key. A [`KeyName`], which one of our own keys has, is stricter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineName(String);
+
+impl LineName {
+    fn new(name: &str) -> Result<Self, FormatError> {
+        if name.is_empty() || name.contains('+') || name.contains(char::is_whitespace) {
+            let expected = "a name without spaces or plus signs";
+            return Err(FormatError::malformed("a key name", expected, quote(name)));
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name for a message: short, and unable to drive a terminal.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let tail = if self.0.chars().nth(SHOWN_CHARS).is_some() { "…" } else { "" };
+        self.0.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect::<String>() + tail
+    }
+}
+
+impl From<KeyName> for LineName {
+    fn from(name: KeyName) -> Self {
+        Self(name.as_str().to_owned())
+    }
+}
+
+impl fmt::Display for LineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A signature line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoteSignature {
-    name: KeyName,
+    name: LineName,
     id: KeyId,
-    /// What follows the key ID: the signature in the encoding of its type.
+    /// What follows the key ID: the signature in the encoding of its type. Empty where the line is `odd`.
     bytes: Vec<u8>,
+    /// The base64 of a line that spells it in another way than we do. An unknown key's line may, and is
+    /// ignored; a known key's has no signature then, so that no signature has two spellings.
+    odd: Option<Box<str>>,
 }
 
 impl NoteSignature {
     /// A signature made elsewhere.
     #[must_use]
-    pub const fn new(name: KeyName, id: KeyId, bytes: Vec<u8>) -> Self {
-        Self { name, id, bytes }
+    pub fn new(name: impl Into<LineName>, id: KeyId, bytes: Vec<u8>) -> Self {
+        Self { name: name.into(), id, bytes, odd: None }
     }
 
     /// Name of the key that is said to have signed.
     #[must_use]
-    pub const fn name(&self) -> &KeyName {
+    pub const fn name(&self) -> &LineName {
         &self.name
     }
 
@@ -76,10 +124,11 @@ impl NoteSignature {
     /// Whether the line names `key`; says nothing of the signature.
     #[must_use]
     pub fn names(&self, key: &NoteKey) -> bool {
-        self.name == *key.name() && self.id == key.id()
+        self.name.as_str() == key.name().as_str() && self.id == key.id()
     }
 
-    /// Reads a line, without its newline.
+    /// Reads a line, without its newline. c2sp.org/signed-note asks for a key name without spaces or plus
+    /// and "the base64 encoding of 4+n bytes", whoever signed: anything else is malformed.
     pub(crate) fn parse(line: &str) -> Result<Self, FormatError> {
         let wrong = || {
             let expected = "a signature line: — <key name> base64(key ID || signature)";
@@ -87,20 +136,22 @@ impl NoteSignature {
         };
         let (name, signature) =
             line.strip_prefix(SIGNATURE_PREFIX).and_then(|l| l.split_once(' ')).ok_or_else(wrong)?;
-        let name = KeyName::new(name)?;
-        let mut bytes = base64_decode(signature).ok_or_else(wrong)?;
-        if bytes.len() <= 4 {
-            return Err(wrong());
-        }
-        let signature = bytes.split_off(4);
-        Ok(Self { name, id: KeyId(bytes.try_into().expect("four bytes")), bytes: signature })
+        let name = LineName::new(name)?;
+        let (bytes, odd) = match base64_decode(signature) {
+            Some(bytes) => (bytes, None),
+            None => (base64_decode_any_bits(signature).ok_or_else(wrong)?, Some(signature.into())),
+        };
+        let (id, signature) = bytes.split_first_chunk::<4>().ok_or_else(wrong)?;
+        let bytes = if odd.is_none() { signature.to_vec() } else { Vec::new() };
+        Ok(Self { name, id: KeyId(*id), bytes, odd })
     }
 }
 
 impl fmt::Display for NoteSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = [self.id.0.as_slice(), &self.bytes].concat();
-        writeln!(f, "{SIGNATURE_PREFIX}{} {}", self.name, base64_encode(&bytes))
+        let ours = || base64_encode(&[self.id.0.as_slice(), &self.bytes].concat());
+        let encoded = self.odd.as_deref().map_or_else(ours, str::to_owned);
+        writeln!(f, "{SIGNATURE_PREFIX}{} {encoded}", self.name)
     }
 }
 
@@ -229,7 +280,7 @@ impl Note {
             let list = |keys: Vec<String>| if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
             return Err(NoteError::Unsigned {
                 expected: list(keys.iter().map(|k| format!("{}+{}", k.name(), k.id())).collect()),
-                seen: list(self.signatures.iter().map(|s| format!("{}+{}", s.name, s.id)).collect()),
+                seen: list(self.signatures.iter().map(|s| format!("{}+{}", s.name.shown(), s.id)).collect()),
             });
         }
         Ok(VerifiedNote { note: self, signers })

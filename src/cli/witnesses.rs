@@ -6,7 +6,7 @@
 //! [[witness]]                                      witness w1/ed25519 <vkey> <url>
 //! name = "w1"                                 ->   witness w1/ml-dsa-44 <vkey> <url>
 //! url = "https://w1.example.com"                   group w1 any w1/ed25519 w1/ml-dsa-44
-//! vkeys = ["<Ed25519 vkey>", "<ML-DSA-44 vkey>"]   group quorum 2 w1 ...
+//! vkeys = ["<Ed25519 vkey>", "<ML-DSA-44 vkey>"]   group witnesses 2 w1 ...
 //! ```
 
 use std::collections::HashSet;
@@ -238,7 +238,7 @@ pub fn policy_of(witnesses: &[Witness], quorum: u64) -> Result<Policy, FormatErr
         }
     }
     // No witness may be in the way of a name for the group of them.
-    let mut group = "quorum".to_owned();
+    let mut group = "witnesses".to_owned();
     while names.contains(&group) {
         group.push('_');
     }

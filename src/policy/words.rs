@@ -1,6 +1,12 @@
 //! A policy told: in words for people, and as the lines that say the same.
 
+use std::borrow::Cow;
+
 use super::{Group, Member, Policy, Quorum};
+
+/// Words that mean something in a policy. The specification predefines `none` alone, and we read the
+/// others as names; Go's reader takes none of them for a name, so none is written.
+const RESERVED: [&[u8]; 7] = [b"none", b"all", b"any", b"log", b"witness", b"group", b"quorum"];
 
 impl Group {
     /// Whether it stands for one cosigner with several keys: any of them will do, and all have its name.
@@ -79,7 +85,8 @@ impl Policy {
         (seen, self.names(&missing))
     }
 
-    /// The witness, group and quorum lines of a policy file that says the same, names octet for octet.
+    /// The witness, group and quorum lines of a policy file that says the same. Names are kept octet for
+    /// octet, except those that other readers reserve: names "have no meaning outside of the policy file".
     /// Endpoints need no URLs; whoever asks the witnesses does.
     #[must_use]
     pub fn rule_lines(&self, urls: bool) -> Vec<u8> {
@@ -89,29 +96,43 @@ impl Policy {
             lines.push(b'\n');
         };
         // All witnesses may come before all groups: a group only ever refers back.
-        for witness in &self.witnesses {
-            let key = witness.key.to_string();
-            let mut items = vec![b"witness".as_slice(), &witness.name, key.as_bytes()];
+        for (at, witness) in self.witnesses.iter().enumerate() {
+            let (name, key) = (self.written(Member::Witness(at)), witness.key.to_string());
+            let mut items = vec![b"witness".as_slice(), &name, key.as_bytes()];
             items.extend(witness.url.as_deref().filter(|_| urls).map(str::as_bytes));
             line(&items);
         }
-        for group in &self.groups {
+        for (at, group) in self.groups.iter().enumerate() {
             let threshold = match group.threshold {
                 1 => "any".to_owned(),
                 count => count.to_string(),
             };
-            let mut items = vec![b"group".as_slice(), &group.name, threshold.as_bytes()];
-            items.extend(group.members.iter().map(|member| self.octets(*member)));
+            let name = self.written(Member::Group(at));
+            let members: Vec<_> = group.members.iter().map(|member| self.written(*member)).collect();
+            let mut items = vec![b"group".as_slice(), &name, threshold.as_bytes()];
+            items.extend(members.iter().map(AsRef::as_ref));
             line(&items);
         }
-        line(&[
-            b"quorum",
-            match self.quorum {
-                Quorum::NotRequired => b"none",
-                Quorum::Of(member) => self.octets(member),
-            },
-        ]);
+        let quorum = match self.quorum {
+            Quorum::NotRequired => Cow::Borrowed(b"none".as_slice()),
+            Quorum::Of(member) => self.written(member),
+        };
+        line(&[b"quorum", &quorum]);
         lines
+    }
+
+    /// Its name where a policy is written: another one than in this policy if other readers reserve it.
+    fn written(&self, member: Member) -> Cow<'_, [u8]> {
+        let mut name = Cow::Borrowed(self.octets(member));
+        if RESERVED.contains(&name.as_ref()) {
+            let taken = |name: &[u8]| {
+                self.witnesses.iter().any(|w| w.name == name) || self.groups.iter().any(|g| g.name == name)
+            };
+            while taken(&name) {
+                name.to_mut().push(b'_');
+            }
+        }
+        name
     }
 
     /// Its name in the policy.

@@ -202,7 +202,11 @@ impl Committer {
             // published after the restart, and who sends them again gets their first index.
             self.plan_and_append(candidates).unwrap_or_else(|error| {
                 self.fail(&error, "a batch could not be stored");
-                refuse(&SubmitError::Storage(error.to_string()))
+                let why = error.to_string();
+                refuse(&match error {
+                    StoreError::Damaged { .. } => SubmitError::Damaged(why),
+                    _ => SubmitError::Storage(why),
+                })
             })
         };
         let published = self.heads.published();
@@ -239,6 +243,7 @@ impl Committer {
         self.heads.reload(self.store.as_ref())?;
         self.stale = false;
         self.fault.clear(Trouble::Storage);
+        self.fault.clear(Trouble::Damage);
         tracing::info!(size = %self.store.edge().size(), "the store was reloaded");
         Ok(())
     }
@@ -270,7 +275,9 @@ impl Committer {
     }
 
     fn fail(&mut self, error: &StoreError, what: &'static str) {
-        self.fault.tell(Trouble::Storage, format!("{what}: {error}"));
+        let damaged = matches!(error, StoreError::Damaged { .. });
+        let trouble = if damaged { Trouble::Damage } else { Trouble::Storage };
+        self.fault.tell(trouble, format!("{what}: {error}"));
         self.stale = true;
     }
 }

@@ -60,6 +60,6 @@ impl Sequencer {
     /// The kinds of [`faults`](Self::faults), in the same order.
     #[must_use]
     pub fn troubles(&self) -> Vec<Trouble> {
-        self.shared.fault.kinds()
+        self.shared.faults().into_keys().collect()
     }
 }

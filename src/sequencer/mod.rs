@@ -113,6 +113,9 @@ pub enum SubmitError {
     /// The log's files are older than what the world has seen, or other. Nothing of the submission was taken.
     #[error("the log takes nothing before it is repaired: {0}")]
     RolledBack(String),
+    /// The journal is not what the log wrote. Nothing of the submission was taken.
+    #[error("the log takes nothing before it is repaired: {0}")]
+    Damaged(String),
     /// It could not be made durable. Whether it is nevertheless shows when it is sent again: then
     /// its first index is the answer.
     #[error("the entry could not be stored: {0}; send it again later, a duplicate gets its first index")]
@@ -193,6 +196,8 @@ pub enum Trouble {
     Panic,
     /// Its files are older than what the world has seen, or other.
     Rollback,
+    /// Its journal is not what it wrote.
+    Damage,
     /// It can't write.
     Storage,
     /// Too few witnesses answer.
@@ -201,7 +206,7 @@ pub enum Trouble {
 
 impl Trouble {
     /// All kinds, the worst first.
-    pub const ALL: [Self; 4] = [Self::Panic, Self::Rollback, Self::Storage, Self::Quorum];
+    pub const ALL: [Self; 5] = [Self::Panic, Self::Rollback, Self::Damage, Self::Storage, Self::Quorum];
 
     /// Its stable name, for machines.
     #[must_use]
@@ -209,6 +214,7 @@ impl Trouble {
         match self {
             Self::Panic => "panic",
             Self::Rollback => "rollback",
+            Self::Damage => "damage",
             Self::Storage => "storage",
             Self::Quorum => "quorum",
         }
@@ -236,17 +242,13 @@ impl Fault {
         }
     }
 
-    fn of(&self, troubles: [Trouble; 2]) -> Option<String> {
+    fn of(&self, troubles: &[Trouble]) -> Option<String> {
         let faults = self.0.lock().expect("no panic while it is held");
         troubles.iter().find_map(|trouble| faults.get(trouble).cloned())
     }
 
-    fn kinds(&self) -> Vec<Trouble> {
-        self.0.lock().expect("no panic while it is held").keys().copied().collect()
-    }
-
-    fn all(&self) -> Vec<String> {
-        self.0.lock().expect("no panic while it is held").values().cloned().collect()
+    fn all(&self) -> BTreeMap<Trouble, String> {
+        self.0.lock().expect("no panic while it is held").clone()
     }
 }
 
@@ -369,7 +371,7 @@ impl Sequencer {
     /// Why the log can't append or publish as it should at the moment, the worst first.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        self.shared.fault.all()
+        self.shared.faults().into_values().collect()
     }
 
     /// The worst of these reasons.
@@ -385,11 +387,20 @@ impl Sequencer {
     /// That witnesses are missing is no such fault: [`faults`](Self::faults) has it.
     pub fn shut_down(&self) -> Result<(), String> {
         self.shared.stop();
-        self.shared.fault.of([Trouble::Panic, Trouble::Storage]).map_or(Ok(()), Err)
+        self.shared.fault.of(&[Trouble::Panic, Trouble::Damage, Trouble::Storage]).map_or(Ok(()), Err)
     }
 }
 
 impl Shared {
+    /// All that is wrong, the worst first: what the committing thread knows, and damage that a reader saw.
+    fn faults(&self) -> BTreeMap<Trouble, String> {
+        let mut faults = self.fault.all();
+        if let Some(damage) = self.reader.damage() {
+            faults.entry(Trouble::Damage).or_insert(damage);
+        }
+        faults
+    }
+
     fn stop(&self) {
         self.pool.close();
         let thread = self.thread.lock().expect("no panic while it is held").take();

@@ -107,7 +107,7 @@ pub enum Problem {
 }
 
 /// What a submission can be refused with, for `/metrics`.
-pub static REFUSALS: [Outcome; 24] = [
+pub static REFUSALS: [Outcome; 25] = [
     (StatusCode::BAD_REQUEST, "malformed"),
     (StatusCode::BAD_REQUEST, "body-cut-short"),
     (StatusCode::FORBIDDEN, "unknown-publisher"),
@@ -130,6 +130,7 @@ pub static REFUSALS: [Outcome; 24] = [
     (StatusCode::SERVICE_UNAVAILABLE, "shutting-down"),
     (StatusCode::SERVICE_UNAVAILABLE, "asking-witnesses"),
     (StatusCode::SERVICE_UNAVAILABLE, "rolled-back"),
+    (StatusCode::SERVICE_UNAVAILABLE, "journal-damaged"),
     (StatusCode::SERVICE_UNAVAILABLE, "not-published"),
     (StatusCode::SERVICE_UNAVAILABLE, "storage"),
 ];
@@ -174,6 +175,9 @@ impl Problem {
                 (StatusCode::SERVICE_UNAVAILABLE, "asking-witnesses")
             }
             Self::Submit(SubmitError::RolledBack(_)) => (StatusCode::SERVICE_UNAVAILABLE, "rolled-back"),
+            Self::Submit(SubmitError::Damaged(_)) | Self::Store(StoreError::Damaged { .. }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "journal-damaged")
+            }
             Self::NothingPublished => (StatusCode::SERVICE_UNAVAILABLE, "nothing-published"),
             Self::NotPublished { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-published"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -201,6 +205,8 @@ impl Problem {
             ) => Some(retry_after.as_secs().max(1)),
             // The first head is there as soon as a quorum was asked.
             Self::NothingPublished => Some(1),
+            // Waiting does not help.
+            Self::Store(StoreError::Damaged { .. }) => None,
             Self::Submit(SubmitError::ShuttingDown | SubmitError::Storage(_))
             | Self::Store(_)
             | Self::NotPublished { .. } => Some(5),

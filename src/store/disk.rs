@@ -395,10 +395,13 @@ impl Store for DiskStore {
     }
 
     fn stage(&mut self, batch: &Batch) -> Result<Staged, StoreError> {
+        self.reader.undamaged()?;
+        let reader = self.reader.clone();
         let writer = self.writer()?;
         match writer.journal.append(batch) {
             Ok(first_entry) => Ok(Staged { first_entry }),
             Err(e) => {
+                reader.notice(&e);
                 writer.failed = Some(Failed::Append);
                 Err(e)
             }
@@ -452,10 +455,13 @@ impl Store for DiskStore {
     }
 
     fn reload(&mut self) -> Result<(), StoreError> {
+        // Nothing is cut off, and nothing taken for torn, in files that somebody else has changed.
+        self.reader.undamaged()?;
         let failed = self.writer.as_ref().and_then(|writer| writer.failed);
         if let (Some(Failed::Append | Failed::Checkpoint), Some(writer)) = (failed, &mut self.writer) {
             if failed == Some(Failed::Append) {
-                writer.journal.cut_failed_append()?;
+                let reader = &self.reader;
+                writer.journal.cut_failed_append().inspect_err(|error| reader.notice(error))?;
             }
             // The tree in memory is the tree of what is durable once a failed append is cut off, so
             // reads go on meanwhile, on a full disk too. But sled never forgets an error of its own.

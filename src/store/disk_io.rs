@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use super::{StoreError, open_own};
@@ -58,6 +58,34 @@ pub trait DiskIo: Send + Sync {
     fn derive(&self, write: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
         write()
     }
+}
+
+/// Checks that a file which this process appends to is still the one that it opened, under its own name, and
+/// that its length `fits` the bytes that were written: what somebody else changed is not appended to.
+///
+/// # Errors
+/// [`StoreError::Damaged`], and [`StoreError::Io`] where that can't be told.
+pub(crate) fn check_written(
+    file: &File,
+    path: &Path,
+    written: u64,
+    fits: impl Fn(u64) -> bool,
+) -> Result<(), StoreError> {
+    let ours = file.metadata().map_err(StoreError::io("read", path))?;
+    let there = match fs::metadata(path) {
+        Ok(there) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        Err(e) => return Err(StoreError::io("read", path)(e)),
+    };
+    let seen = if !there {
+        "no file or another one there".to_owned()
+    } else if fits(ours.len()) {
+        return Ok(());
+    } else {
+        format!("{} bytes", ours.len())
+    };
+    let detail = format!("expected the {written} bytes that this process has written, saw {seen}");
+    Err(StoreError::Damaged { what: path.display().to_string(), detail })
 }
 
 /// The disk itself.

@@ -32,6 +32,7 @@ pub use checkpoint_file::{SignedHead, read_signed};
 pub use copy_error::CopyError;
 pub use dir_lock::DirLock;
 pub use disk::{DiskStore, Layout, OpenOptions, discard_tree, open_tree_rows};
+pub(crate) use disk_io::check_written;
 pub use disk_io::{DiskIo, RealDisk};
 pub use error::StoreError;
 pub use index::{PointerSum, SearchPage};
@@ -147,6 +148,12 @@ pub trait StoreReader: Send + Sync {
     /// [`StoreError::Reloading`] then.
     fn applied(&self) -> Result<TreeSize, StoreError> {
         Ok(self.size())
+    }
+
+    /// What of the journal was seen damaged since it was opened, in words, with what to do: nothing is
+    /// appended then until the log was repaired.
+    fn damage(&self) -> Option<String> {
+        None
     }
 
     /// The hashes of each tile.

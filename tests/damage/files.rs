@@ -6,7 +6,8 @@ use std::path::Path;
 use treehead::store::{Layout, StoreError};
 
 use crate::home::{
-    append, check_says, check_served, copy_dir, each, entry, fill, head, log_of, open, publish, segments,
+    SEGMENT_HEAD_BYTES, append, check_says, check_served, copy_dir, each, entry, fill, head, last_batch,
+    log_of, open, publish, segments,
 };
 
 const COUNT: usize = 60;
@@ -159,8 +160,7 @@ fn the_last_batch_that_was_never_published_is_dropped_and_nothing_else() {
     let last = segments(log.path()).pop().unwrap();
     let whole = fs::read(&last).unwrap();
     // A segment of its own, or behind the others.
-    let start =
-        if before.contains(&last) { whole.windows(8).rposition(|w| w == b"THBATCH\n").unwrap() } else { 60 };
+    let start = if before.contains(&last) { last_batch(&whole) } else { SEGMENT_HEAD_BYTES };
     each(log.path(), whole.len() - start, |_, at| {
         let mut spoiled = whole.clone();
         spoiled[start + at] ^= 1 << (at % 8);

@@ -13,6 +13,7 @@ use treehead::checkpoint::Checkpoint;
 use treehead::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TreeSize, prove_inclusion, tiles_of};
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use treehead::release::{Claim, Facts, SearchField, Term};
+use treehead::store::journal;
 use treehead::store::{
     Batch, Describe, DiskIo, DiskStore, Layout, OpenOptions, RealDisk, Store, StoreError, StoreReader, Stored,
 };
@@ -168,6 +169,59 @@ pub fn segments(dir: &Path) -> Vec<PathBuf> {
         .into_iter()
         .map(|path| Layout::new(dir).journal().join(path))
         .collect()
+}
+
+/// Bytes of the head of a segment, which has its marker at byte 48.
+pub const SEGMENT_HEAD_BYTES: usize = 60;
+pub const OLD_MARKER: &[u8; 8] = b"THBATCH\n";
+
+/// Where the last batch of a segment begins.
+pub fn last_batch(segment: &[u8]) -> usize {
+    segment.windows(8).rposition(|window| *window == segment[48..56]).unwrap()
+}
+
+/// The batches of a log's journal: first index and entries.
+pub fn batches(dir: &Path) -> Vec<(PathBuf, u64, Vec<Vec<u8>>)> {
+    let mut scan =
+        journal::Scan::new(&Layout::new(dir).journal(), journal::origin_hash(ORIGIN), None).unwrap();
+    let mut found = Vec::new();
+    while let Some(record) = scan.next_record().unwrap() {
+        let entries = record.entries().into_iter().map(<[u8]>::to_vec).collect();
+        found.push((record.path_in(Path::new("journal")), record.first, entries));
+    }
+    found
+}
+
+fn seal(head: &mut [u8]) {
+    let (content, crc) = head.split_at_mut(head.len() - 4);
+    crc.copy_from_slice(&crc32fast::hash(content).to_be_bytes());
+}
+
+/// A batch with another marker, as who knows all but the marker of a segment may write it.
+pub fn marked(batch: &[u8], marker: &[u8; 8]) -> Vec<u8> {
+    let mut bytes = batch.to_vec();
+    bytes[..8].copy_from_slice(marker);
+    seal(&mut bytes[..60]);
+    bytes
+}
+
+/// Rewrites the journal of a log as older programs wrote it.
+pub fn make_old(dir: &Path) {
+    for path in segments(dir) {
+        let whole = fs::read(&path).unwrap();
+        let mut old = [b"THSEG01\n", &whole[8..48], &[0; 4]].concat();
+        seal(&mut old);
+        let mut rest = &whole[SEGMENT_HEAD_BYTES..];
+        while !rest.is_empty() {
+            let body = u32::from_be_bytes(rest[20..24].try_into().unwrap());
+            let (batch, behind) = rest.split_at(60 + usize::try_from(body).unwrap() + 4);
+            old.extend(marked(batch, OLD_MARKER));
+            rest = behind;
+        }
+        fs::write(&path, old).unwrap();
+    }
+    // Its rows name places in the journal that was there.
+    let _ = fs::remove_dir_all(Layout::new(dir).sled());
 }
 
 /// Everything that can be read of a store is what its first `count` entries make; more is not there.

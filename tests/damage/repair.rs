@@ -1,7 +1,7 @@
 //! Repairs from another journal, in this process; those from exports and addresses are in `binary.rs`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -11,7 +11,8 @@ use treehead::store::{
 };
 
 use crate::home::{
-    CutOff, SEGMENT_BYTES, append, check_served, contents, copy_dir, entry, head, key, log_of, open, segments,
+    CutOff, OLD_MARKER, SEGMENT_BYTES, append, batches, check_served, contents, copy_dir, entry, head, key,
+    last_batch, log_of, make_old, marked, open, segments,
 };
 
 fn repair_with(
@@ -54,6 +55,7 @@ fn flip(path: &Path, at: usize) {
 #[test]
 fn a_flip_anywhere_is_mended_and_only_what_was_lost_is_fetched() {
     let good = log_of(60, 7);
+    let good_batches = batches(good.path());
     for (number, path) in segments(good.path()).iter().enumerate() {
         let name = path.strip_prefix(good.path()).unwrap();
         for at in (0..fs::metadata(path).unwrap().len()).step_by(19) {
@@ -68,11 +70,7 @@ fn a_flip_anywhere_is_mended_and_only_what_was_lost_is_fetched() {
             if at % 5 == 0 {
                 check_served(&open(dir.path()).unwrap(), 60);
             }
-            // The same batches in the same segments.
-            for path in segments(good.path()) {
-                let mended = dir.path().join(path.strip_prefix(good.path()).unwrap());
-                assert_eq!(fs::read(mended).unwrap(), fs::read(&path).unwrap());
-            }
+            assert_eq!(batches(dir.path()), good_batches, "the same batches in the same segments");
         }
     }
 }
@@ -205,31 +203,102 @@ fn a_source_that_lies_changes_nothing() {
     check_served(&open(dir.path()).unwrap(), 60);
 }
 
+/// The last batch of another log, which begins with this entry, under a marker that heads of a journal may
+/// have.
+fn foreign_batch(first: usize, marker: &[u8; 8]) -> Vec<u8> {
+    let other = log_of(first + 7, 7);
+    let bytes = fs::read(segments(other.path()).pop().unwrap()).unwrap();
+    let mut batch = marked(&bytes[last_batch(&bytes)..], marker);
+    batch[8..16].copy_from_slice(&(first as u64).to_be_bytes());
+    marked(&batch, marker)
+}
+
 #[test]
 fn a_batch_inside_an_entry_is_not_taken_for_one_of_the_log() {
-    // Somebody publishes an entry that holds a batch as it may stand in a journal some day; then that
-    // entry's own batch is damaged at its head, so that what is inside of it is searched.
-    let (dir, other) = (log_of(21, 7), log_of(35, 7));
-    let bytes: Vec<u8> = segments(other.path()).iter().flat_map(|path| fs::read(path).unwrap()).collect();
-    let at = bytes.windows(8).rposition(|w| w == b"THBATCH\n").unwrap();
-    let inside = bytes[at..].to_vec();
-    let mut store = open(dir.path()).unwrap();
-    append(&mut store, vec![inside.clone()]);
-    append(&mut store, (22..40).map(entry).collect());
-    crate::home::publish(&mut store);
-    let (edge, size) = (store.edge(), 40);
-    drop(store);
-    let good = copy(dir.path());
-    let path = segments(dir.path())
-        .into_iter()
-        .find(|path| fs::read(path).unwrap().windows(inside.len()).any(|window| window == inside));
-    let path = path.unwrap();
-    let whole = fs::read(&path).unwrap();
-    let inner = whole.windows(inside.len()).position(|window| window == inside).unwrap();
-    flip(&path, inner - 30);
-    let done = repair(dir.path(), good.path()).unwrap();
-    assert_eq!(done.size.get(), size);
-    assert_eq!(open(dir.path()).unwrap().edge(), edge);
+    // Somebody publishes entries that hold batches as they may stand in a journal some day; then their own
+    // batch is damaged at its head, so that what is inside of it may be searched.
+    for old in [false, true] {
+        for first in [21, 28, 7_000] {
+            let dir = log_of(21, 7);
+            let inside = foreign_batch(first, OLD_MARKER);
+            let mut store = open(dir.path()).unwrap();
+            append(&mut store, vec![inside.clone(), foreign_batch(first, &[1; 8])]);
+            append(&mut store, (23..40).map(entry).collect());
+            crate::home::publish(&mut store);
+            let edge = store.edge();
+            drop(store);
+            if old {
+                make_old(dir.path());
+            }
+            let good = copy(dir.path());
+            let holds = |path: &PathBuf| find(&fs::read(path).unwrap(), &inside).is_some();
+            let path = segments(dir.path()).into_iter().find(holds).unwrap();
+            let inner = find(&fs::read(&path).unwrap(), &inside).unwrap();
+            flip(&path, inner - 30);
+            // A source that has what was lost, and no more. Only in an old journal, only the very place of
+            // what was lost can be taken by another batch with the right root, and the source is asked for all.
+            let needs_all = old && first == 21;
+            let source = |first: u64, most: usize| {
+                let all: Vec<Vec<u8>> = batches(good.path()).into_iter().flat_map(|batch| batch.2).collect();
+                let first = usize::try_from(first).unwrap();
+                if !needs_all && (first < 21 || first + most > 23) {
+                    return Err(format!("expected entry {first}, saw none"));
+                }
+                Ok(all[first..first + most].to_vec())
+            };
+            let done = repair_with(dir.path(), None, &mut Liar(source), Arc::new(RealDisk));
+            let done = done.unwrap_or_else(|e| panic!("old: {old}, first {first}: {e}"));
+            assert_eq!(done.size.get(), 40);
+            assert_eq!(open(dir.path()).unwrap().edge(), edge);
+            assert!(fs::read(&segments(dir.path())[0]).unwrap().starts_with(b"THSEG02\n"));
+        }
+    }
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window == part)
+}
+
+#[test]
+fn a_torn_last_batch_whose_entries_imitate_heads_keeps_no_log_from_starting() {
+    // The batch was being written when the power failed: its head never reached the disk, its entries did.
+    let torn = |dir: &Path, marker: &[u8; 8]| {
+        let mut store = open(dir).unwrap();
+        let imitations = [22, 23, 28, 4_000].map(|first| foreign_batch(first, marker));
+        append(&mut store, imitations.to_vec());
+        drop(store);
+    };
+    let tear = |dir: &Path| {
+        let path = segments(dir).pop().unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let at = if bytes.starts_with(b"THSEG01") {
+            bytes.windows(16).rposition(|w| w == [&OLD_MARKER[..], &21_u64.to_be_bytes()].concat()).unwrap()
+        } else {
+            let marker = bytes[48..56].to_vec();
+            bytes.windows(8).rposition(|w| w == marker).unwrap()
+        };
+        bytes[at..at + 60].fill(0);
+        fs::write(&path, bytes).unwrap();
+    };
+    for marker in [OLD_MARKER, &[1; 8]] {
+        let dir = log_of(21, 7);
+        torn(dir.path(), marker);
+        tear(dir.path());
+        check_served(&open(dir.path()).unwrap(), 21);
+        let dir = copy(dir.path());
+        assert!(repair(dir.path(), log_of(21, 7).path()).unwrap().journal.is_none(), "it is sound");
+    }
+    // An old journal can't tell them from batches that were acknowledged. A repair can, and takes nothing
+    // that was signed from the source.
+    let dir = log_of(21, 7);
+    torn(dir.path(), OLD_MARKER);
+    make_old(dir.path());
+    tear(dir.path());
+    let refused = open(dir.path()).err().expect("it may have been acknowledged").to_string();
+    assert!(refused.contains("treehead repair DIR"), "{refused}");
+    let mut nothing = Liar(|first: u64, _: usize| Err(format!("expected entry {first}, saw none")));
+    repair_with(dir.path(), None, &mut nothing, Arc::new(RealDisk)).unwrap();
+    check_served(&open(dir.path()).unwrap(), 21);
 }
 
 #[test]

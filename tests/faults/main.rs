@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod changed;
 mod faulty;
 mod full_disk;
 mod read_only;

@@ -182,7 +182,7 @@ impl DiskIo for Recorder {
         self.alive()?;
         let path = self.below(path);
         // What was just created is as long as a segment's head.
-        let is_new = is_segment(&path) && file.metadata()?.len() <= 52;
+        let is_new = is_segment(&path) && file.metadata()?.len() <= 60;
         let lies = (self.lies(Lie::SegmentFsync) && is_new)
             || (self.lies(Lie::OldSegmentFsync) && is_segment(&path) && !is_new)
             || (self.lies(Lie::CheckpointFsync) && path == Path::new("checkpoint.new"));

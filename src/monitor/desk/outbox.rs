@@ -9,7 +9,8 @@
 //!
 //! Records are numbered for ever; `first` is the number of the first one here, or of the next where there is
 //! none. `batch` is the number of the first record that was written with the same fdatasync. An event is one
-//! JSON object: whatever a log chooses of it, it has no newline.
+//! JSON object: whatever a log chooses of it, it has no newline. So nothing that a log chooses begins a line, and
+//! none of it can be read as a record, whatever a power cut leaves of the lines around it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use super::DeskError;
 use crate::format::decimal;
 use crate::monitor::event::Severity;
-use crate::store::{DiskIo, StoreError, read_plain, replace_file};
+use crate::store::{DiskIo, StoreError, check_written, read_plain, replace_file};
 
 /// The outbox's file, in the desk's directory.
 pub const OUTBOX: &str = "outbox.journal";
@@ -116,6 +117,8 @@ impl Outbox {
         let mut bytes = Vec::new();
         records.iter().for_each(|record| record.encode(&mut bytes, batch));
         self.unsound = true;
+        // After this error it is written anew, with all that sinks wait for.
+        check_written(&self.file, &self.path, self.length, |length| length == self.length)?;
         // A crash before the fdatasync is done leaves some of the lines, all of them, or none: the next start
         // keeps those that come before any gap. The caller was not told that they are taken, and comes again
         // with them, so a sink may get them twice.
@@ -256,6 +259,19 @@ mod tests {
             let scan = scan(&torn).unwrap();
             assert!(scan.torn.is_some() && numbers(&scan).starts_with(&[3, 4]), "byte {at}: {scan:?}");
         }
+    }
+
+    #[test]
+    fn an_outbox_that_somebody_else_changed_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(OUTBOX);
+        let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
+        let mut outbox = Outbox::create(&io, &path, &[record(3)], 4).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(10).unwrap();
+        assert!(outbox.append(&[record(4)]).is_err(), "it would stand behind a gap");
+        assert!(outbox.is_due(0, 1_000_000));
+        outbox.renew(&[record(3), record(4)], 5).unwrap();
+        assert_eq!(numbers(&read(&path).unwrap().unwrap()), [3, 4]);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What everyone but the sequencer sees of a log on disk: it grows, and is never waited for.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::RwLock;
+use std::sync::{OnceLock, RwLock};
 
 use crate::bundle;
-use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize};
+use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize};
 use crate::release::{Facts, Term};
 use crate::store::index::Index;
 use crate::store::journal::BundleReader;
@@ -16,6 +17,8 @@ pub struct DiskReader {
     journal: PathBuf,
     describe: Describe,
     views: RwLock<Option<Views>>,
+    /// What of the journal was seen damaged since it was opened: which file, and how. It stays.
+    damage: OnceLock<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -29,7 +32,33 @@ pub struct Views {
 impl DiskReader {
     /// A reader of this journal that can't answer before it was given views.
     pub fn new(journal: PathBuf, describe: Describe) -> Self {
-        Self { journal, describe, views: RwLock::new(None) }
+        Self { journal, describe, views: RwLock::new(None), damage: OnceLock::new() }
+    }
+
+    /// Remembers that the journal is damaged, where that is what an error says.
+    pub fn notice(&self, error: &StoreError) {
+        let seen = match error {
+            StoreError::Damaged { what, detail } => (what.clone(), detail.clone()),
+            StoreError::Io { path, source, .. }
+                if source.kind() == ErrorKind::NotFound && path.starts_with(&self.journal) =>
+            {
+                (path.display().to_string(), "expected a file of the journal, saw none".to_owned())
+            }
+            _ => return,
+        };
+        if self.damage.set(seen).is_ok() {
+            tracing::error!("nothing more is appended: {error}");
+        }
+    }
+
+    /// The damage of the journal that was seen.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn undamaged(&self) -> Result<(), StoreError> {
+        self.damage.get().map_or(Ok(()), |(what, detail)| {
+            Err(StoreError::Damaged { what: what.clone(), detail: detail.clone() })
+        })
     }
 
     /// What is read from now on; `None` while it is made anew.
@@ -57,21 +86,13 @@ impl StoreReader for DiskReader {
         self.views()?.tree.read_tiles(tiles)
     }
 
+    fn damage(&self) -> Option<String> {
+        self.undamaged().err().map(|error| error.to_string())
+    }
+
     fn bundle(&self, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
         let tree = self.views()?.tree;
-        let bytes = read_bundle(&self.journal, &tree, index, width)?;
-        let tile = Tile::new(TileId::Hashes { level: 0, index }, width as u64).expect("1 to 256 entries");
-        let expected = tree.read_tiles(&[tile])?.remove(0);
-        for (at, (entry, hash)) in split(&bytes, index, width)?.iter().zip(&expected).enumerate() {
-            if Hash::leaf(entry) != *hash {
-                let leaf = index * TILE_WIDTH + at as u64;
-                return Err(StoreError::Damaged {
-                    what: format!("entry {leaf} in the journal"),
-                    detail: format!("expected leaf hash {}, computed another", hash.to_base64()),
-                });
-            }
-        }
-        Ok(bytes)
+        checked_bundle(&self.journal, &tree, index, width).inspect_err(|error| self.notice(error))
     }
 
     fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
@@ -120,6 +141,40 @@ impl DiskReader {
         }
         Ok(None)
     }
+}
+
+/// Entries of a bundle that have the hashes which the tree has.
+fn checked_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
+    // First: what is asked beyond the tree is no fault of the journal.
+    let tile = Tile::new(TileId::Hashes { level: 0, index }, width as u64).expect("1 to 256 entries");
+    let expected = tree.read_tiles(&[tile])?.remove(0);
+    let bytes = read_bundle(journal, tree, index, width)?;
+    for (at, (entry, hash)) in split(&bytes, index, width)?.iter().zip(&expected).enumerate() {
+        if Hash::leaf(entry) != *hash {
+            let leaf = index * TILE_WIDTH + at as u64;
+            check_tile(tree, index, &expected)?;
+            return Err(StoreError::Damaged {
+                what: format!("entry {leaf} in the journal"),
+                detail: format!("expected leaf hash {}, computed another", hash.to_base64()),
+            });
+        }
+    }
+    Ok(bytes)
+}
+
+/// Whether a full tile of leaf hashes has the hash that the tree has above it. If not, sled is to blame.
+fn check_tile(tree: &Tree, index: u64, leaves: &[Hash]) -> Result<(), StoreError> {
+    if leaves.len() as u64 != TILE_WIDTH {
+        return Ok(());
+    }
+    let above = TileId::Hashes { level: 1, index: index / TILE_WIDTH };
+    let tile = Tile::new(above, index % TILE_WIDTH + 1).expect("1 to 256");
+    if tree.read_tiles(&[tile])?[0].last() == Some(&RightEdge::default().grow(leaves).edge.root()) {
+        return Ok(());
+    }
+    let detail =
+        format!("expected tile {index} of the leaf hashes to have the hash above it, computed another");
+    Err(StoreError::TreeDamaged { detail })
 }
 
 /// Hashes of the leaves behind the last full tile.

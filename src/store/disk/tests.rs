@@ -571,7 +571,8 @@ fn a_damaged_entry_behind_a_good_tile_is_never_served() {
     let whole = fs::read(&path).unwrap();
     let at = whole.windows(4).position(|w| w == b"300 ").unwrap();
     // An entry's byte, its length, and the head of the batch that the bundle goes on in.
-    let head = whole.windows(8).enumerate().filter(|(_, w)| w == b"THBATCH\n").nth(4).unwrap().0;
+    let marker = &whole[48..56];
+    let head = whole.windows(8).enumerate().filter(|(_, w)| *w == marker).nth(5).unwrap().0;
     for spoiled in [at, at + 8, at - 1, head + 20] {
         let mut bytes = whole.clone();
         bytes[spoiled] ^= 1;

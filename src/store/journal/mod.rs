@@ -7,16 +7,17 @@ mod segment;
 mod writer;
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) use salvage::Salvage;
 pub use scan::{BundleReader, Cursor, Record, Scan};
-use segment::{BATCH_HEAD_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
+use segment::{BATCH_HEAD_BYTES, Marker, SEGMENT_HEAD_BYTES, SegmentHead};
 pub(super) use writer::{JournalWriter, remove_dir};
 
-use super::{Batch, DiskIo, StoreError};
+use super::{Batch, DiskIo, StoreError, check_written};
 use crate::merkle::{Hash, LeafIndex};
 
 /// A segment is sealed when it has grown past this: large enough that ten million entries are
@@ -54,7 +55,7 @@ pub struct Journal {
 struct Tail {
     file: File,
     path: PathBuf,
-    segment: u64,
+    head: SegmentHead,
     /// Where the next batch goes: everything before it is durable.
     end: u64,
     /// Index that the next entry gets.
@@ -87,25 +88,27 @@ impl Journal {
     /// Appends a batch with one write and one fdatasync. Returns where its first entry is.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the batch may be durable nevertheless, in whole or in part.
+    /// [`StoreError::Damaged`] where somebody else changed the segment since it was written: nothing is
+    /// written then. [`StoreError::Io`]; the batch may be durable nevertheless, in whole or in part.
     ///
     /// # Panics
     /// If the batch does not continue the journal: the sequencer never makes one that does not.
     pub fn append(&mut self, batch: &Batch) -> Result<Position, StoreError> {
         assert_eq!(batch.first.get(), self.tail.next, "batches follow each other");
-        if self.tail.end >= self.segment_bytes {
+        self.tail.check()?;
+        if self.tail.end >= self.segment_bytes || self.tail.head.is_version_1() {
             // A crash in here leaves the old segment sealed and the new one empty or torn: both
             // are what the scan expects of a last segment.
             self.tail = Tail::create(self.io.as_ref(), &self.dir, self.origin, self.tail.next)?;
         }
-        segment::encode_batch(batch, &mut self.buffer);
+        segment::encode_batch(batch, self.tail.head.marker, &mut self.buffer);
         let (io, tail) = (&self.io, &mut self.tail);
         // A crash during the write or before the fdatasync returns leaves a torn or unsynced batch
         // behind `end`; nobody was told of it, and the next open cuts it off or takes it whole.
         io.write_at(&tail.file, &tail.path, &self.buffer, tail.end)
             .map_err(StoreError::io("write", &tail.path))?;
         io.sync_data(&tail.file, &tail.path).map_err(StoreError::io("fdatasync", &tail.path))?;
-        let first_entry = Position { segment: tail.segment, offset: tail.end + BATCH_HEAD_BYTES as u64 };
+        let first_entry = Position { segment: tail.head.first, offset: tail.end + BATCH_HEAD_BYTES as u64 };
         tail.end += self.buffer.len() as u64;
         tail.next += batch.entries.len() as u64;
         Ok(first_entry)
@@ -114,7 +117,7 @@ impl Journal {
     /// The position behind the last durable batch.
     #[must_use]
     pub const fn end(&self) -> Position {
-        Position { segment: self.tail.segment, offset: self.tail.end }
+        Position { segment: self.tail.head.first, offset: self.tail.end }
     }
 
     /// Cuts off whatever a failed append left behind, so that it can't be taken for durable: after
@@ -135,6 +138,8 @@ impl Journal {
 
     fn cut(&self) -> Result<(), StoreError> {
         let (io, tail) = (&self.io, &self.tail);
+        // One that is shorter would be made longer by this, with zeros in place of entries.
+        check_written(&tail.file, &tail.path, tail.end, |length| length >= tail.end)?;
         io.set_len(&tail.file, &tail.path, tail.end).map_err(StoreError::io("truncate", &tail.path))?;
         io.sync_all(&tail.file, &tail.path).map_err(StoreError::io("fsync", &tail.path))
     }
@@ -143,13 +148,18 @@ impl Journal {
 impl Tail {
     fn create(io: &dyn DiskIo, dir: &Path, origin: Hash, first: u64) -> Result<Self, StoreError> {
         let path = segment_path(dir, first);
+        let head = SegmentHead::new(origin, first, random_marker().map_err(StoreError::io("mark", &path))?);
         // A crash, or a full disk, may have left a file of this name: nothing in it was told to anyone.
         let file = io.create(&path).map_err(StoreError::io("create", &path))?;
-        let head = SegmentHead { origin, first }.encode();
-        io.write_at(&file, &path, &head, 0).map_err(StoreError::io("write", &path))?;
+        io.write_at(&file, &path, &head.encode(), 0).map_err(StoreError::io("write", &path))?;
         io.sync_all(&file, &path).map_err(StoreError::io("fsync", &path))?;
         io.sync_dir(dir).map_err(StoreError::io("fsync", dir))?;
-        Ok(Self { file, path, segment: first, end: SEGMENT_HEAD_BYTES as u64, next: first })
+        Ok(Self { file, path, head, end: head.length(), next: first })
+    }
+
+    /// Whether the segment is still what this process wrote.
+    fn check(&self) -> Result<(), StoreError> {
+        check_written(&self.file, &self.path, self.end, |length| length == self.end)
     }
 
     /// Opens the last segment, cuts it off at `end`, and makes sure of what is before it.
@@ -178,8 +188,32 @@ impl Tail {
         // A crash before this line finds the same torn batch again. The fsync also covers a last batch
         // that was written whole but not synced: from here on it may be signed.
         io.sync_all(&file, &path).map_err(StoreError::io("fsync", &path))?;
-        Ok(Self { file, path, segment: end.segment, end: end.offset, next })
+        let head = read_head(&file).map_err(StoreError::io("read", &path))?;
+        let head = head.ok_or_else(|| StoreError::Damaged {
+            what: path.display().to_string(),
+            detail: "its head does not check".to_owned(),
+        })?;
+        Ok(Self { file, path, head, end: end.offset, next })
     }
+}
+
+/// The head of a segment; `None` where it does not check.
+fn read_head(file: &File) -> io::Result<Option<SegmentHead>> {
+    let mut head = [0; SEGMENT_HEAD_BYTES];
+    let mut filled = 0;
+    while filled < head.len() {
+        match file.read_at(&mut head[filled..], filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(SegmentHead::decode(&head[..filled]))
+}
+
+fn random_marker() -> io::Result<Marker> {
+    let mut marker = Marker::default();
+    getrandom::fill(&mut marker).map_err(|e| io::Error::other(e.to_string()))?;
+    Ok(marker)
 }
 
 /// Path of the segment whose first entry has index `first`.
@@ -195,7 +229,7 @@ pub fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
     let mut found = Vec::new();
     let items = match fs::read_dir(dir) {
         // A log that was never served has none.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
         items => items.map_err(StoreError::io("list", dir))?,
     };
     for item in items {

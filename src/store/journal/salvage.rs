@@ -1,103 +1,138 @@
 //! Reading what is left of a damaged journal: every batch that checks, wherever it stands.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::scan::{Record, Segment};
-use super::segment::{BATCH_HEAD_BYTES, BATCH_MAGIC, BatchHead, SEGMENT_HEAD_BYTES};
-use super::{segment_of, segment_path};
+use super::{read_head, segment_of, segment_path};
 use crate::store::StoreError;
 
-/// Walks over the batches that check, in order, and past everything that does not.
+/// Largest index that a batch may begin with.
+const MAX_FIRST: u64 = i64::MAX as u64;
+
+/// Where a batch may stand.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Index of its first entry, as its head says.
+    first: u64,
+    /// The segment's place in the list.
+    segment: usize,
+    offset: u64,
+}
+
+/// Gives the batches that check, by their first index.
 ///
-/// What it finds is not proven to be the log's: an entry may hold bytes that look like a batch. Its
-/// caller re-hashes everything up to a signed root.
+/// What it finds is not proven to be the log's: in a segment of version 1, or one that lost its head, an
+/// entry may hold bytes that look like a batch. So no batch that it finds hides another one: all of them
+/// are given, and the caller, who re-hashes everything up to a signed root, takes those that fit.
 #[derive(Debug)]
 pub struct Salvage {
-    /// Segments still to read, the next one last.
-    ahead: Vec<(u64, PathBuf)>,
-    current: Option<Segment>,
-    /// Batches that begin before this index were passed.
-    next: u64,
+    segments: Vec<(u64, PathBuf)>,
+    /// Places still to read, the next one last.
+    ahead: Vec<Place>,
+    /// The segment that was read last, which goes on where its last batch ended.
+    current: Option<(usize, Segment)>,
 }
 
 impl Salvage {
-    /// Starts at the beginning. A directory that is gone holds nothing.
+    /// Looks for batches in all segments. A directory that is gone holds nothing.
     ///
     /// # Errors
     /// [`StoreError::Io`] where the directory can't be listed.
     pub fn new(dir: &Path) -> Result<Self, StoreError> {
-        let mut ahead = Vec::new();
+        let mut segments = Vec::new();
         match fs::read_dir(dir) {
             Ok(items) => {
                 for item in items {
                     let name = item.map_err(StoreError::io("list", dir))?.file_name();
-                    ahead.extend(segment_of(&name).map(|first| (first, segment_path(dir, first))));
+                    segments.extend(segment_of(&name).map(|first| (first, segment_path(dir, first))));
                 }
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(StoreError::io("list", dir)(e)),
         }
-        ahead.sort_unstable();
-        ahead.reverse();
-        Ok(Self { ahead, current: None, next: 0 })
-    }
-
-    /// The next batch that checks and begins where the last one ended, or behind that.
-    pub fn next_record(&mut self) -> Option<Record> {
-        loop {
-            if self.current.is_none() {
-                let (first, path) = self.ahead.pop()?;
-                // Whatever the segment's head says: batches say themselves where they belong.
-                let opened = Segment::open(first, path).and_then(|mut segment| {
-                    segment.seek(SEGMENT_HEAD_BYTES as u64)?;
-                    Ok(segment)
-                });
-                match opened {
-                    Ok(segment) => self.current = Some(segment),
-                    Err(error) => tracing::warn!(%error, "a segment can't be read"),
-                }
-                continue;
-            }
-            let segment = self.current.as_mut()?;
-            let at = segment.offset;
-            match segment.read_batch(self.next..=u64::MAX / 2) {
-                Ok(Ok(record)) => {
-                    self.next = record.first + record.entries().len() as u64;
-                    return Some(record);
-                }
-                // A bad sector is as good as wrong bytes.
-                Ok(Err(_)) | Err(_) => {
-                    if !segment.skip_to_batch(at).unwrap_or(false) {
-                        self.current = None;
-                    }
-                }
+        segments.sort_unstable();
+        let mut ahead = Vec::new();
+        for (at, (first, path)) in segments.iter().enumerate() {
+            let mut add = |first, offset| ahead.push(Place { first, segment: at, offset });
+            let looked = Segment::open(*first, path.clone()).and_then(|mut segment| segment.look(&mut add));
+            if let Err(error) = looked {
+                tracing::warn!(%error, "a segment can't be read to its end");
             }
         }
+        // Stable: of two that begin with the same entry, the one that was written first comes first.
+        ahead.sort_by_key(|place| place.first);
+        ahead.reverse();
+        Ok(Self { segments, ahead, current: None })
+    }
+
+    /// The next batch that checks, in the order of their first entries.
+    pub fn next_record(&mut self) -> Option<Record> {
+        while let Some(place) = self.ahead.pop() {
+            match self.read(place) {
+                Ok(Ok(record)) => return Some(record),
+                // A bad sector is as good as wrong bytes.
+                Ok(Err(_)) | Err(_) => self.current = None,
+            }
+        }
+        None
+    }
+
+    fn read(&mut self, place: Place) -> Result<Result<Record, String>, StoreError> {
+        if self.current.as_ref().is_none_or(|(at, _)| *at != place.segment) {
+            let (first, path) = &self.segments[place.segment];
+            let mut segment = Segment::open(*first, path.clone())?;
+            segment.read_marker()?;
+            self.current = Some((place.segment, segment));
+        }
+        let (_, segment) = self.current.as_mut().expect("just opened");
+        if segment.offset != place.offset {
+            segment.seek(place.offset)?;
+        }
+        segment.read_batch(place.first..=place.first)
     }
 }
 
 impl Segment {
-    /// Seeks the next place behind `at` where a batch may stand. False where there is none.
-    fn skip_to_batch(&mut self, at: u64) -> Result<bool, StoreError> {
-        self.seek(at)?;
-        let mut head = [0; BATCH_HEAD_BYTES];
-        let head = self.fill(&mut head)?.then(|| BatchHead::decode(&head)).flatten();
-        // An entry may look like a batch: where the head is whole, what is inside is not searched.
-        let from = at + head.map_or(1, BatchHead::total_bytes);
-        if from >= self.length {
-            return Ok(false);
+    /// Reads what the heads of its batches begin with: anything, where the segment's own head does not
+    /// check. Gives the place of the first batch, and whether entries can't imitate batches.
+    fn read_marker(&mut self) -> Result<(u64, bool), StoreError> {
+        let head = read_head(self.reader.get_ref()).map_err(StoreError::io("read", &self.path))?;
+        self.marker = head.map(|head| head.marker);
+        Ok(head.map_or((0, false), |head| (head.length(), !head.is_version_1())))
+    }
+
+    /// Gives every place where a batch may stand, and the index of its first entry.
+    fn look(&mut self, add: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+        let (mut at, inimitable) = self.read_marker()?;
+        // Where batches follow each other from the first on, nothing inside of one is looked at.
+        let mut follows = self.marker.is_some();
+        while at < self.length {
+            let next = match self.head_at(at)?.filter(|head| head.first <= MAX_FIRST) {
+                Some(head) if follows || inimitable => {
+                    add(head.first, at);
+                    Some(at + head.total_bytes())
+                }
+                // It may be an entry's, and claim a length that passes over what is the log's.
+                Some(head) => {
+                    self.seek(at)?;
+                    let whole = self.read_batch(head.first..=head.first)?.ok();
+                    whole.map(|record| {
+                        add(record.first, at);
+                        record.end.offset
+                    })
+                }
+                None => None,
+            };
+            match next {
+                Some(next) => at = next,
+                None => {
+                    follows = false;
+                    let Some(found) = self.find_head(at + 1, |_| true)? else { break };
+                    at = found;
+                }
+            }
         }
-        self.seek(from)?;
-        let mut rest = Vec::new();
-        self.reader.read_to_end(&mut rest).map_err(StoreError::io("read", &self.path))?;
-        let is_head = |window: &[u8]| {
-            window.starts_with(BATCH_MAGIC)
-                && window.try_into().is_ok_and(|window| BatchHead::decode(window).is_some())
-        };
-        let Some(found) = rest.windows(BATCH_HEAD_BYTES).position(is_head) else { return Ok(false) };
-        self.seek(from + found as u64)?;
-        Ok(true)
+        Ok(())
     }
 }

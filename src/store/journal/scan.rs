@@ -3,10 +3,11 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::segment::{BATCH_HEAD_BYTES, BATCH_MAGIC, BatchHead, CRC_BYTES, SEGMENT_HEAD_BYTES, SegmentHead};
-use super::{BundleStart, Position, segment_path, segments};
+use super::segment::{BATCH_HEAD_BYTES, BatchHead, CRC_BYTES, Marker, SEGMENT_HEAD_BYTES, SegmentHead};
+use super::{BundleStart, Position, read_head, segment_path, segments};
 use crate::bundle::{self, LENGTH_BYTES};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, StoreError};
@@ -110,6 +111,8 @@ pub(super) struct Segment {
     pub reader: BufReader<File>,
     pub path: PathBuf,
     pub first: u64,
+    /// What its heads of batches begin with; none where that is not known.
+    pub marker: Option<Marker>,
     pub offset: u64,
     pub length: u64,
 }
@@ -235,26 +238,16 @@ impl Scan {
 
     /// Opens a segment and checks its head. `None` for a last segment whose creation was cut short.
     fn open(&mut self, first: u64, path: PathBuf) -> Result<Option<Segment>, StoreError> {
-        let Segment { mut reader, path, length, .. } = Segment::open(first, path)?;
-        let mut head = [0; SEGMENT_HEAD_BYTES];
-        let last = self.ahead.is_empty();
-        if length <= SEGMENT_HEAD_BYTES as u64 && last {
-            let mut bytes = Vec::new();
-            reader.read_to_end(&mut bytes).map_err(StoreError::io("read", &path))?;
-            if <[u8; SEGMENT_HEAD_BYTES]>::try_from(bytes.as_slice())
-                .ok()
-                .and_then(|b| SegmentHead::decode(&b))
-                .is_none()
-            {
-                // Never written whole, so never appended to. Opening the journal removes it.
-                tracing::warn!(segment = %path.display(), "a segment's creation was cut short");
-                return Ok(None);
-            }
-            reader.seek(SeekFrom::Start(0)).map_err(StoreError::io("read", &path))?;
+        let mut segment = Segment::open(first, path)?;
+        let (path, last) = (&segment.path, self.ahead.is_empty());
+        let head = read_head(segment.reader.get_ref()).map_err(StoreError::io("read", path))?;
+        if head.is_none() && last && segment.length <= SEGMENT_HEAD_BYTES as u64 {
+            // Never written whole, so never appended to. Opening the journal removes it.
+            tracing::warn!(segment = %path.display(), "a segment's creation was cut short");
+            return Ok(None);
         }
         let damaged = |detail: String| StoreError::Damaged { what: path.display().to_string(), detail };
-        reader.read_exact(&mut head).map_err(|e| damaged(format!("its head can't be read: {e}")))?;
-        let head = SegmentHead::decode(&head).ok_or_else(|| damaged("its head does not check".to_owned()))?;
+        let head = head.ok_or_else(|| damaged("its head does not check".to_owned()))?;
         if head.origin != self.origin {
             return Err(damaged("it belongs to the log of another origin".to_owned()));
         }
@@ -263,11 +256,13 @@ impl Scan {
             let detail = format!("expected it to begin with entry {}, saw {}", self.next, head.first);
             return Err(damaged(detail));
         }
-        let offset = SEGMENT_HEAD_BYTES as u64;
+        let offset = head.length();
+        segment.marker = Some(head.marker);
+        segment.seek(offset)?;
         self.done += offset;
         self.end = self.end.filter(|end| end.segment == first).or(Some(Position { segment: first, offset }));
         self.last_written = 0;
-        Ok(Some(Segment { reader, path, first, offset, length }))
+        Ok(Some(segment))
     }
 }
 
@@ -276,7 +271,35 @@ impl Segment {
     pub fn open(first: u64, path: PathBuf) -> Result<Self, StoreError> {
         let file = File::open(&path).map_err(StoreError::io("open", &path))?;
         let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
-        Ok(Self { reader: BufReader::with_capacity(1 << 20, file), path, first, offset: 0, length })
+        let reader = BufReader::with_capacity(1 << 20, file);
+        Ok(Self { reader, path, first, marker: None, offset: 0, length })
+    }
+
+    /// The head of a batch at `at`, if one is there that checks. Reading goes on where it was.
+    pub fn head_at(&mut self, at: u64) -> Result<Option<BatchHead>, StoreError> {
+        let mut head = [0; BATCH_HEAD_BYTES];
+        match self.reader.get_ref().read_exact_at(&mut head, at) {
+            Ok(()) => Ok(BatchHead::decode(&head, self.marker)),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(e) => Err(StoreError::io("read", &self.path)(e)),
+        }
+    }
+
+    /// The first head from `at` on that checks and `fits`, and where it is.
+    pub fn find_head(
+        &mut self,
+        at: u64,
+        fits: impl Fn(&BatchHead) -> bool,
+    ) -> Result<Option<u64>, StoreError> {
+        self.seek(at)?;
+        let mut rest = Vec::new();
+        self.reader.read_to_end(&mut rest).map_err(StoreError::io("read", &self.path))?;
+        let is_head = |window: &[u8]| {
+            let window = window.try_into().expect("as long as a head");
+            BatchHead::decode(window, self.marker).is_some_and(|head| fits(&head))
+        };
+        let found = rest.windows(BATCH_HEAD_BYTES).position(is_head);
+        Ok(found.map(|found| at + found as u64))
     }
 
     pub fn seek(&mut self, offset: u64) -> Result<(), StoreError> {
@@ -289,10 +312,7 @@ impl Segment {
     fn has_batch_before(&mut self, cursor: &Cursor) -> Result<bool, StoreError> {
         let begin = cursor.first_entry.checked_sub(BATCH_HEAD_BYTES as u64);
         let Some(begin) = begin.filter(|begin| *begin < cursor.end) else { return Ok(false) };
-        self.seek(begin)?;
-        let mut head = [0; BATCH_HEAD_BYTES];
-        let head = self.fill(&mut head)?.then(|| BatchHead::decode(&head)).flatten();
-        Ok(head.is_some_and(|head| {
+        Ok(self.head_at(begin)?.is_some_and(|head| {
             head.root == cursor.root
                 && head.first.checked_add(head.count.into()) == Some(cursor.size.get())
                 && begin + head.total_bytes() == cursor.end
@@ -309,7 +329,7 @@ impl Segment {
         if !self.fill(&mut head)? {
             return Ok(Err("the file ends within a batch's head".to_owned()));
         }
-        let Some(head) = BatchHead::decode(&head) else {
+        let Some(head) = BatchHead::decode(&head, self.marker) else {
             return Ok(Err("the head of the batch does not check".to_owned()));
         };
         let (count, body_bytes) = (head.count as usize, head.body_bytes as usize);
@@ -350,24 +370,15 @@ impl Segment {
     /// Whether a sound head of a later batch stands anywhere behind `at`: then what is broken at
     /// `at` is not the last thing written, and was acknowledged.
     fn has_batch_behind(&mut self, at: u64, expected: u64) -> Result<bool, StoreError> {
-        self.seek(at)?;
-        let mut head = [0; BATCH_HEAD_BYTES];
-        let head = self.fill(&mut head)?.then(|| BatchHead::decode(&head)).flatten();
-        // An entry may look like a batch: where the broken batch says how long it is, what is inside
-        // of it is not searched.
-        let inside = head.filter(|head| head.first == expected).map_or(1, BatchHead::total_bytes);
-        self.seek(at + inside)?;
-        let mut rest = Vec::new();
-        self.reader.read_to_end(&mut rest).map_err(StoreError::io("read", &self.path))?;
+        // An entry of a segment of version 1 may look like a batch: where the broken batch says how long it
+        // is, what is inside of it is not searched.
+        let head = self.head_at(at)?.filter(|head| head.first == expected);
         // The batch after the broken one begins at most a batch further on.
         let following = expected + 1..=expected + MAX_BATCH_ENTRIES as u64;
-        let later = |window: &[u8; BATCH_HEAD_BYTES]| {
-            window.starts_with(BATCH_MAGIC)
-                && BatchHead::decode(window).is_some_and(|head| following.contains(&head.first))
-        };
-        let found = rest.windows(BATCH_HEAD_BYTES).filter_map(|w| w.try_into().ok()).any(later);
+        let later = |head: &BatchHead| following.contains(&head.first);
+        let found = self.find_head(at + head.map_or(1, BatchHead::total_bytes), later)?;
         self.seek(at)?;
-        Ok(found)
+        Ok(found.is_some())
     }
 }
 
@@ -422,16 +433,22 @@ impl BundleReader {
         if self.file.fill_buf_is_empty().map_err(StoreError::io("read", &self.path))? {
             self.path = segment_path(&self.dir, next);
             self.file = open(&self.path)?;
-            let mut head = [0; SEGMENT_HEAD_BYTES];
-            self.fill(&mut head)?;
+            let begin = SeekFrom::Start(self.segment_head()?.length());
+            self.file.seek(begin).map_err(StoreError::io("read", &self.path))?;
         }
+        let marker = self.segment_head()?.marker;
         let mut head = [0; BATCH_HEAD_BYTES];
         self.fill(&mut head)?;
-        let head = BatchHead::decode(&head).filter(|head| head.first == next && head.count > 0);
+        let head = BatchHead::decode(&head, Some(marker)).filter(|head| head.first == next && head.count > 0);
         self.left = head
             .map(|head| head.count.into())
             .ok_or_else(|| self.damaged("the head of a batch does not check"))?;
         Ok(())
+    }
+
+    fn segment_head(&self) -> Result<SegmentHead, StoreError> {
+        let head = read_head(self.file.get_ref()).map_err(StoreError::io("read", &self.path))?;
+        head.ok_or_else(|| self.damaged("the head of the segment does not check"))
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), StoreError> {

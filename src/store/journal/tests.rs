@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::segment::CRC_BYTES;
+use super::segment::{BatchHead, CRC_BYTES};
 use super::*;
 use crate::bundle;
 use crate::merkle::TreeSize;
@@ -92,6 +92,34 @@ fn damage(result: Result<impl std::fmt::Debug, StoreError>) -> String {
     }
 }
 
+const VERSION_1: Marker = *b"THBATCH\n";
+
+/// The same segment as older programs wrote it.
+fn as_version_1(bytes: &[u8]) -> Vec<u8> {
+    let head = SegmentHead::decode(&bytes[..SEGMENT_HEAD_BYTES]).unwrap();
+    let mut old = SegmentHead { marker: VERSION_1, ..head }.encode();
+    assert_eq!((&old[..8], old.len()), (b"THSEG01\n".as_slice(), 52), "the format that is out there");
+    let mut rest = &bytes[SEGMENT_HEAD_BYTES..];
+    while !rest.is_empty() {
+        let batch =
+            BatchHead::decode(rest[..BATCH_HEAD_BYTES].try_into().unwrap(), Some(head.marker)).unwrap();
+        let (whole, behind) = rest.split_at(usize::try_from(batch.total_bytes()).unwrap());
+        old.extend(batch.encode(VERSION_1));
+        old.extend_from_slice(&whole[BATCH_HEAD_BYTES..]);
+        rest = behind;
+    }
+    old
+}
+
+/// A batch that begins with entry `first`, as whoever knows this marker can write it into an entry.
+fn lookalike(first: u64, entries: Vec<Vec<u8>>, marker: Marker) -> Vec<u8> {
+    let first = usize::try_from(first).unwrap();
+    let before = RightEdge::default().grow(&vec![Hash::leaf(b""); first]).edge;
+    let mut bytes = Vec::new();
+    segment::encode_batch(&batch_of(&before, entries), marker, &mut bytes);
+    bytes
+}
+
 /// Appending goes on after what `expected` says is there.
 fn goes_on(dir: &Path, expected: &[Vec<u8>]) {
     let mut journal = open(dir, SEGMENT_BYTES).unwrap();
@@ -174,18 +202,160 @@ fn a_last_batch_of_which_any_part_never_reached_the_disk_is_dropped() {
 #[test]
 fn a_torn_batch_whose_entries_look_like_batches_is_still_torn() {
     // Whoever may submit any bytes must not be able to keep the log from starting after a crash.
+    // They know everything but the marker of the segment.
     let mut written = Written::with(SEGMENT_BYTES, &[2, 3]);
-    let mut lookalike = Vec::new();
-    let later = RightEdge::default().grow(&vec![Hash::leaf(b""); 1_000]).edge;
-    segment::encode_batch(&batch_of(&later, vec![b"never written".to_vec()]), &mut lookalike);
-    written.append_entries(vec![lookalike.clone(), b"between".to_vec(), lookalike]);
+    let of = |first, marker| lookalike(first, vec![b"never written".to_vec()], marker);
+    let other = Written::with(SEGMENT_BYTES, &[1]).journal.tail.head.marker;
+    assert_ne!(other, written.journal.tail.head.marker, "each segment has its own");
+    let entries = [6, 7, 8, 9, 1_000].map(|first| [of(first, VERSION_1), of(first, other)]);
+    written.append_entries(entries.into_iter().flatten().collect());
     let whole = fs::read(written.last_segment()).unwrap();
-    for length in usize::try_from(written.ends[1].offset).unwrap()..whole.len() {
+    let begin = usize::try_from(written.ends[1].offset).unwrap();
+    let torn = |bytes: &[u8]| {
         let dir = TempDir::new().unwrap();
-        fs::write(segment_path(dir.path(), 0), &whole[..length]).unwrap();
+        fs::write(segment_path(dir.path(), 0), bytes).unwrap();
         goes_on(dir.path(), &written.entries[..5]);
+    };
+    (begin..whole.len()).for_each(|length| torn(&whole[..length]));
+    // Its head never reached the disk, all that it holds did.
+    for lost in 1..=BATCH_HEAD_BYTES {
+        let mut bytes = whole.clone();
+        bytes[begin..begin + lost].fill(0);
+        torn(&bytes);
     }
     assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
+}
+
+#[test]
+fn a_journal_of_version_1_is_read_and_goes_on_in_segments_of_its_own() {
+    for counts in [&[][..], &[2, 3, 4], &[4, 300, 4, 4, 1]] {
+        let written = Written::with(300, counts);
+        for first in segments(written.dir.path()).unwrap() {
+            let path = segment_path(written.dir.path(), first);
+            fs::write(&path, as_version_1(&fs::read(&path).unwrap())).unwrap();
+        }
+        let old: Vec<Vec<u8>> =
+            segments(written.dir.path()).unwrap().iter().map(|first| contents(&written, *first)).collect();
+        assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
+        // A torn last batch is dropped as ever.
+        let mut again = Written { journal: open(written.dir.path(), SEGMENT_BYTES).unwrap(), ..written };
+        again.append(5);
+        again.append(1);
+        assert_eq!(read(again.dir.path()).unwrap().0, again.entries);
+        let firsts = segments(again.dir.path()).unwrap();
+        let kept = if counts.is_empty() { 0 } else { old.len() };
+        assert_eq!(firsts.len(), kept + 1);
+        for (first, bytes) in firsts.iter().zip(&old[..kept]) {
+            assert_eq!(contents(&again, *first), *bytes, "what is there stays as it is");
+        }
+        assert!(contents(&again, firsts[kept]).starts_with(b"THSEG02\n"));
+        // Bundles are read across both.
+        let start = starts(again.dir.path())[0];
+        let mut bytes = Vec::new();
+        BundleReader::new(again.dir.path(), start).unwrap().read(again.entries.len(), 0, &mut bytes).unwrap();
+        assert_eq!(bytes, bundle_of(&again.entries));
+        goes_on(again.dir.path(), &again.entries);
+    }
+}
+
+fn contents(written: &Written, first: u64) -> Vec<u8> {
+    fs::read(segment_path(written.dir.path(), first)).unwrap()
+}
+
+/// All entries that a salvage gives, by the index that it gives them.
+fn salvaged(dir: &Path) -> Vec<(u64, Vec<u8>)> {
+    let mut salvage = Salvage::new(dir).unwrap();
+    let mut found = Vec::new();
+    while let Some(record) = salvage.next_record() {
+        found.extend((record.first..).zip(record.entries().into_iter().map(<[u8]>::to_vec)));
+    }
+    found
+}
+
+#[test]
+fn no_entry_hides_a_batch_from_a_salvage() {
+    for version_1 in [false, true] {
+        let mut written = Written::with(SEGMENT_BYTES, &[2, 3]);
+        let marker = if version_1 { VERSION_1 } else { [7; 8] };
+        let never = || vec![b"never written".to_vec()];
+        let mut long = lookalike(9, never(), marker);
+        // A head alone that claims 30 MB, which pass over all that follows.
+        long.truncate(BATCH_HEAD_BYTES);
+        long[20..24].copy_from_slice(&30_000_000_u32.to_be_bytes());
+        let crc = crc32fast::hash(&long[..BATCH_HEAD_BYTES - CRC_BYTES]);
+        long[BATCH_HEAD_BYTES - CRC_BYTES..].copy_from_slice(&crc.to_be_bytes());
+        let far = lookalike(5_000, never(), marker);
+        let near = [lookalike(6, never(), marker), long.clone()].concat();
+        written.append_entries(vec![far.clone(), near, b"between".to_vec(), long, far]);
+        (0..3).for_each(|_| written.append(4));
+        let mut bytes = fs::read(written.last_segment()).unwrap();
+        let mut begin = usize::try_from(written.ends[1].offset).unwrap();
+        if version_1 {
+            (bytes, begin) = (as_version_1(&bytes), begin - 8);
+        }
+        bytes[begin + 30] ^= 1;
+        fs::write(written.last_segment(), &bytes).unwrap();
+        let found = salvaged(written.dir.path());
+        for (index, entry) in (0..).zip(&written.entries).filter(|(index, _)| !(5..10).contains(index)) {
+            assert!(found.contains(&(index, entry.clone())), "version 1: {version_1}, entry {index}");
+        }
+        let imitated = found.iter().filter(|(_, entry)| entry == b"never written").count();
+        assert_eq!(imitated > 0, version_1, "without the marker nothing is taken for a batch");
+        assert!(found.is_sorted_by_key(|(index, _)| *index));
+    }
+}
+
+#[test]
+fn a_salvage_reads_a_segment_that_lost_its_head() {
+    for version_1 in [false, true] {
+        let written = Written::with(SEGMENT_BYTES, &[2, 3, 4]);
+        let mut bytes = fs::read(written.last_segment()).unwrap();
+        if version_1 {
+            bytes = as_version_1(&bytes);
+        }
+        // The head, and the head of the first batch as well.
+        for (lost, from) in [(20, 0), (SEGMENT_HEAD_BYTES + 20, 2)] {
+            let mut spoiled = bytes.clone();
+            spoiled[..lost].fill(0);
+            fs::write(written.last_segment(), &spoiled).unwrap();
+            let expected: Vec<(u64, Vec<u8>)> = (0..).zip(written.entries.clone()).skip(from).collect();
+            assert_eq!(salvaged(written.dir.path()), expected);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_appended_to_a_segment_that_somebody_else_changed() {
+    let change: [(&str, fn(&Path)); 5] = [
+        ("cut", |path| {
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+        }),
+        ("emptied", |path| drop(File::create(path).unwrap())),
+        ("longer", |path| {
+            std::io::Write::write_all(&mut File::options().append(true).open(path).unwrap(), b"x").unwrap();
+        }),
+        ("another file", |path| {
+            fs::copy(path, path.with_extension("new")).unwrap();
+            fs::rename(path.with_extension("new"), path).unwrap();
+        }),
+        ("gone", |path| fs::remove_file(path).unwrap()),
+    ];
+    for (what, change) in change {
+        for segment_bytes in [SEGMENT_BYTES, 100] {
+            let mut written = Written::with(SEGMENT_BYTES, &[2, 3]);
+            written.journal.segment_bytes = segment_bytes;
+            let path = written.last_segment();
+            change(&path);
+            let before = fs::read(&path).ok();
+            let refused = damage(written.journal.append(&batch_of(&written.edge, vec![b"later".to_vec()])));
+            assert!(refused.contains("that this process has written, saw"), "{what}: {refused}");
+            if what != "longer" {
+                damage(written.journal.cut_failed_append());
+            }
+            assert_eq!(fs::read(&path).ok(), before, "{what}: it is left as it was");
+        }
+    }
 }
 
 #[test]
@@ -264,7 +434,7 @@ fn a_foreign_file_is_named() {
 
 #[test]
 fn a_segment_whose_creation_was_cut_short_is_made_again() {
-    let head = SegmentHead { origin: origin_hash(ORIGIN), first: 5 }.encode();
+    let head = SegmentHead::new(origin_hash(ORIGIN), 5, [9; 8]).encode();
     let cut: Vec<Vec<u8>> = (0..SEGMENT_HEAD_BYTES).map(|length| head[..length].to_vec()).collect();
     let zeros = (0..=SEGMENT_HEAD_BYTES).map(|length| vec![0; length]);
     for bytes in cut.iter().cloned().chain(zeros) {
@@ -280,10 +450,10 @@ fn a_segment_whose_creation_was_cut_short_is_made_again() {
     }
     // A head that is whole and has nothing behind it is a segment without batches.
     let written = Written::with(SEGMENT_BYTES, &[2, 3]);
-    fs::write(segment_path(written.dir.path(), 5), head).unwrap();
+    fs::write(segment_path(written.dir.path(), 5), &head).unwrap();
     goes_on(written.dir.path(), &written.entries);
     // The very first segment may be cut short as well.
-    let head = SegmentHead { origin: origin_hash(ORIGIN), first: 0 }.encode();
+    let head = SegmentHead::new(origin_hash(ORIGIN), 0, [9; 8]).encode();
     for length in 0..=SEGMENT_HEAD_BYTES {
         let dir = TempDir::new().unwrap();
         fs::write(segment_path(dir.path(), 0), &head[..length]).unwrap();
@@ -297,8 +467,9 @@ fn a_failed_append_is_cut_off() {
     let end = written.journal.end();
     // All of a batch, and then some: as if the write had worked and the fdatasync had not.
     let mut bytes = Vec::new();
-    segment::encode_batch(&batch_of(&written.edge, vec![b"unsynced".to_vec()]), &mut bytes);
-    bytes.extend_from_slice(b"THBATCH\n");
+    let marker = written.journal.tail.head.marker;
+    segment::encode_batch(&batch_of(&written.edge, vec![b"unsynced".to_vec()]), marker, &mut bytes);
+    bytes.extend_from_slice(&marker);
     written.journal.tail.file.write_all_at(&bytes, end.offset).unwrap();
     written.journal.cut_failed_append().unwrap();
     assert_eq!(read(written.dir.path()).unwrap(), (written.entries.clone(), Some(end)));
@@ -454,7 +625,7 @@ proptest! {
         behind_head in any::<bool>(),
     ) {
         let dir = TempDir::new().unwrap();
-        let head = SegmentHead { origin: origin_hash(ORIGIN), first: 0 }.encode();
+        let head = SegmentHead::new(origin_hash(ORIGIN), 0, [9; 8]).encode();
         let bytes = if behind_head { [head.as_slice(), &noise].concat() } else { noise };
         fs::write(segment_path(dir.path(), 0), bytes).unwrap();
         match read(dir.path()) {

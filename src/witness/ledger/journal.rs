@@ -10,7 +10,8 @@
 //!
 //! Integers are big-endian; batches are numbered from zero. Whatever a log chooses of a record can be read
 //! as the head of a batch only if its number is huge: notes and origins have no control character but the
-//! newline, and roots are in hex, while a number that can stand in the file begins with zeros.
+//! newline, and roots are in hex, while a number that can stand in the file begins with zeros. A size may be any
+//! number, but what stands before it is the end of the witness's own last cosignature, and what follows is hex.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -22,7 +23,7 @@ use super::record::{Record, origin_hash};
 use super::{Head, LedgerError};
 use crate::merkle::Hash;
 use crate::note::KeyName;
-use crate::store::{DiskIo, StoreError, replace_file};
+use crate::store::{DiskIo, StoreError, check_written, replace_file};
 
 const FILE_MAGIC: &[u8; 8] = b"THWIT01\n";
 const BATCH_MAGIC: &[u8; 8] = b"THHEADS\n";
@@ -77,6 +78,8 @@ impl Journal {
         let mut bytes = Vec::new();
         encode_batch(&mut bytes, self.next, records.iter());
         let io = &self.io;
+        // Memory has all that was released: after this error the journal is written anew from it.
+        check_written(&self.file, &self.path, self.length, |length| length == self.length)?;
         // A crash before the fdatasync is done leaves a part of the batch, all of it, or nothing: the
         // next start keeps what is whole. Nobody has seen it, but what it says is true.
         io.write_at(&self.file, &self.path, &bytes, self.length)

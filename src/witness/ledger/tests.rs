@@ -251,3 +251,23 @@ fn after_the_end_nothing_is_taken() {
     assert!(ledger.replace(Some(record(1).head), record(2)).is_none());
     assert_eq!(ledger.head(&origin()), Some(record(1).head), "reads go on");
 }
+
+#[test]
+fn a_journal_that_somebody_else_changed_is_written_anew_from_memory() {
+    let changes: [fn(&std::path::Path); 3] = [
+        |path| fs::File::options().write(true).open(path).unwrap().set_len(60).unwrap(),
+        |path| fs::write(path, "noise that is longer than what was there".repeat(100)).unwrap(),
+        |path| fs::remove_file(path).unwrap(),
+    ];
+    for change in changes {
+        let dir = made();
+        let ledger = open(&dir);
+        assert!(replace(&ledger, None, record(7)));
+        change(&dir.path().join(JOURNAL));
+        let refused = ledger.replace(Some(record(7).head), record(8)).unwrap().blocking_recv().unwrap();
+        assert!(matches!(refused, Err(NotReplaced::Storage(_))), "{refused:?}");
+        assert!(replace(&ledger, Some(record(7).head), record(9)), "memory has all that was let out");
+        drop(ledger);
+        assert_eq!(open(&dir).head(&origin()), Some(record(9).head));
+    }
+}

@@ -3,9 +3,13 @@
 //! Every text format of the core has exactly one spelling for each value, because two
 //! spellings of one value are two leaf hashes, two cache keys or two signatures.
 
+mod toml_file;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+
+pub(crate) use toml_file::{TomlFile, TomlPlace};
 
 /// Why some bytes are not what their format says: the one error of all core parsers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,12 +28,14 @@ pub enum FormatError {
         seen: usize,
     },
     /// Not the format, or not its one canonical spelling.
-    #[error("{what} is malformed{}: expected {expected}, saw {seen}", place(*line))]
+    #[error("{what} is malformed{}: expected {expected}, saw {seen}", at(*line, place.as_deref()))]
     Malformed {
         /// The thing being read, with its article.
         what: &'static str,
         /// One-based line number where the format has lines.
         line: Option<usize>,
+        /// Where the format has keys and blocks, which of them, in words.
+        place: Option<String>,
         /// What belongs there.
         expected: String,
         /// What was there, shortened and quoted.
@@ -37,25 +43,38 @@ pub enum FormatError {
     },
 }
 
-fn place(line: Option<usize>) -> String {
-    line.map(|n| format!(" at line {n}")).unwrap_or_default()
+fn at(line: Option<usize>, place: Option<&str>) -> String {
+    let line = line.map(|n| format!(" at line {n}")).unwrap_or_default();
+    let place = place.map(|place| format!(", {place}")).unwrap_or_default();
+    line + &place
 }
 
 impl FormatError {
     /// A malformed `what`: `expected` this, `seen` that.
     pub fn malformed(what: &'static str, expected: impl Into<String>, seen: impl Into<String>) -> Self {
-        Self::Malformed { what, line: None, expected: expected.into(), seen: seen.into() }
+        Self::Malformed { what, line: None, place: None, expected: expected.into(), seen: seen.into() }
     }
 
     /// The same error, placed at one-based line `n` unless it has a line already.
     #[must_use]
     pub fn at_line(self, n: usize) -> Self {
         match self {
-            Self::Malformed { what, line: None, expected, seen } => {
-                Self::Malformed { what, line: Some(n), expected, seen }
+            Self::Malformed { what, line: None, place, expected, seen } => {
+                Self::Malformed { what, line: Some(n), place, expected, seen }
             }
             other => other,
         }
+    }
+
+    /// The same error, at this line and key of a file, whatever lines the value has of its own.
+    fn placed(self, line: usize, place: Option<String>) -> Self {
+        let (what, expected, seen) = match self {
+            Self::Malformed { what, expected, seen, .. } => (what, expected, seen),
+            Self::TooLarge { what, limit, unit, seen } => {
+                (what, format!("at most {limit} {unit}"), seen.to_string())
+            }
+        };
+        Self::Malformed { what, line: Some(line), place, expected, seen }
     }
 }
 
@@ -79,6 +98,39 @@ pub(crate) fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, F
     std::str::from_utf8(bytes).map_err(|e| {
         FormatError::malformed(what, "UTF-8", format!("an invalid byte at offset {}", e.valid_up_to()))
     })
+}
+
+/// What editors put before text, and how it is called.
+const BYTE_ORDER_MARKS: [(&[u8], &str); 3] = [
+    (b"\xef\xbb\xbf", "a UTF-8 byte order mark before the first character"),
+    (b"\xff\xfe", UTF_16),
+    (b"\xfe\xff", UTF_16),
+];
+const UTF_16: &str = "UTF-16, as some programs write on Windows: save it as UTF-8";
+
+/// Text of a file that a person wrote: UTF-8, without the byte order mark that some editors begin it with.
+pub(crate) fn file_text<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, FormatError> {
+    let bytes = without_mark(bytes);
+    byte_order_mark(bytes)
+        .map_or_else(|| utf8(what, bytes), |mark| Err(FormatError::malformed(what, "UTF-8", mark)))
+}
+
+/// The bytes without the byte order mark of UTF-8.
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(BYTE_ORDER_MARKS[0].0).unwrap_or(bytes)
+}
+
+/// Which byte order mark the bytes begin with, in words.
+pub(crate) fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
+    BYTE_ORDER_MARKS.iter().find(|(mark, _)| bytes.starts_with(mark)).map(|(_, words)| *words)
+}
+
+/// What is shown in place of a secret key.
+const SECRET: &str = "a secret key, which is not shown";
+
+/// Whether some of this is a secret key, in PEM or as notes have it.
+fn is_secret(text: &str) -> bool {
+    text.contains("PRIVATE KEY") || text.contains("PRIVATE+KEY")
 }
 
 /// Longest quotation of foreign input in an error message, in characters.
@@ -151,8 +203,12 @@ pub fn to_json(value: &impl serde::Serialize) -> String {
     plain
 }
 
-/// Quotes foreign input for an error: escaped, so that it can't drive a terminal, and short.
+/// Quotes foreign input for an error: escaped, so that it can't drive a terminal, and short. Secret keys are
+/// not quoted.
 pub(crate) fn quote(text: &str) -> String {
+    if is_secret(text) {
+        return SECRET.to_owned();
+    }
     let mut chars = text.chars();
     let head: String = chars.by_ref().take(QUOTE_CHARS).collect();
     let tail = if chars.next().is_some() { "…" } else { "" };
@@ -241,6 +297,7 @@ mod tests {
         assert_eq!(quote("a\u{1b}[31m"), "\"a\\u{1b}[31m\"");
         assert_eq!(quote("\\ \"é\" \u{202e}"), "\"\\\\ \\\"é\\\" \\u{202e}\"");
         assert!(quote(&"x".repeat(10_000)).len() < 80);
+        assert_eq!(quote("witness w PRIVATE+KEY+w+12345678+AQIDBA=="), SECRET);
     }
 
     /// Control, bidirectional, zero-width, line-separating, blank, unassigned and private characters.

@@ -14,10 +14,11 @@ use std::collections::{HashMap, HashSet};
 
 use crate::checkpoint::{Checkpoint, LogSigned, signs_for_logs};
 use crate::cosignature;
-use crate::format::{FormatError, cap, cap_count, decimal, quote_bytes, utf8};
+use crate::format::{FormatError, byte_order_mark, cap, cap_count, decimal, quote_bytes, utf8};
 use crate::merkle::Hash;
 use crate::note::{KeyId, KeyName, Note, NoteKey, SignatureType};
 
+mod quorums;
 mod words;
 
 /// Largest policy file: 256 ML-DSA-44 keys with URLs fit.
@@ -198,6 +199,11 @@ impl Policy {
     /// As [`parse`](Self::parse).
     pub fn parse_within(bytes: &[u8], limits: PolicyLimits) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), limits.bytes)?;
+        if let Some(mark) = byte_order_mark(bytes) {
+            return Err(
+                FormatError::malformed(Self::WHAT, "UTF-8 without a byte order mark", mark).at_line(1)
+            );
+        }
         if !bytes.ends_with(b"\n") {
             let seen = "a last line without one";
             return Err(FormatError::malformed(Self::WHAT, "each line to end in a newline", seen));

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::addresses::{parse_listen, parse_name};
 use super::connection::Patience;
 use crate::client::{Wait, is_address};
-use crate::release::{Kind, Purl, PurlPattern, StatementKind};
+use crate::release::{Kind, Purl, PurlPattern, StatementKind, check_publisher_name};
 use crate::verify::PackagePin;
 
 /// A transparency log for software vendors.
@@ -57,8 +58,8 @@ With witnesses, whose operators gave you their cards:
     /// Print the policy that endpoints need for a log, as its settings say
     #[command(after_help = "\
 Examples:
-  treehead policy mylog > mylog/endpoint.policy     after a change of its witnesses
-  treehead policy mylog --urls > monitor.policy     for `treehead monitor`")]
+  treehead policy mylog --out mylog/endpoint.policy     after a change of its witnesses
+  treehead policy mylog --urls --out monitor.policy     for `treehead monitor`")]
     Policy(Policy),
     /// Serve a log over HTTP until SIGINT or SIGTERM
     #[command(after_help = "Example:\n  treehead serve mylog --listen 127.0.0.1:8080")]
@@ -244,7 +245,7 @@ pub struct Init {
     /// Directory to make; it must be empty or not exist
     pub dir: PathBuf,
     /// Identity of the log for its whole life: its public address without https://
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub origin: String,
     /// What the log admits
     #[arg(long, value_enum, default_value = "release")]
@@ -267,6 +268,9 @@ pub struct Policy {
     /// Keep the URLs of the witnesses, for monitors
     #[arg(long)]
     pub urls: bool,
+    /// Write it to this file, whole or not at all, and print nothing of it
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -274,7 +278,7 @@ pub struct Serve {
     /// Directory of the log
     pub dir: PathBuf,
     /// Address to listen on; overrides treehead.toml
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
     pub listen: Option<String>,
 }
 
@@ -332,7 +336,7 @@ pub struct PublisherAdd {
     /// Directory of the log
     pub dir: PathBuf,
     /// Name of the publisher; it can't be changed later
-    #[arg(long)]
+    #[arg(long, value_parser = parse_publisher_name)]
     pub name: String,
     /// Its public key in PEM
     #[arg(long, value_name = "PUBLIC.pem")]
@@ -583,6 +587,11 @@ pub fn parse_purl(text: &str) -> Result<Purl, String> {
 
 fn parse_pin(text: &str) -> Result<PackagePin, String> {
     PackagePin::parse(text).map_err(|e| e.to_string())
+}
+
+fn parse_publisher_name(text: &str) -> Result<String, String> {
+    check_publisher_name(text).map_err(|expected| format!("expected {expected}"))?;
+    Ok(text.to_owned())
 }
 
 pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {

@@ -11,11 +11,12 @@ use super::keys::secrets_of;
 use super::output::{self, GREEN};
 use crate::merkle::TreeSize;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::server::PROFILE_FILE;
 use crate::store::{Backup, Companion, RealDisk};
 
 /// What else a log is made of, but for its secret keys and a file that names its witnesses.
-pub const COMPANIONS: [&str; 5] =
-    ["treehead.toml", "publishers.toml", "log.vkey", "log.mldsa.vkey", "endpoint.policy"];
+pub const COMPANIONS: [&str; 6] =
+    ["treehead.toml", PROFILE_FILE, "publishers.toml", "log.vkey", "log.mldsa.vkey", "endpoint.policy"];
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;

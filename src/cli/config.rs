@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::addresses::{LISTEN, is_listen};
 use super::exit::Failure;
 use super::files;
 use super::witnesses::{Witness, Witnesses};
-use crate::format::FormatError;
+use crate::format::{FormatError, TomlFile, TomlPlace, quote};
 use crate::note::KeyName;
 use crate::policy::MAX_POLICY_BYTES;
 use crate::sequencer::Options;
-use crate::server::Profile;
+use crate::server::{PROFILE_FILE, Profile};
 use crate::store::{Layout, StoreError, backup_marker};
 
+/// How a settings file is called in errors.
+pub const WHAT: &str = "a configuration";
 /// Largest `treehead.toml`: as large as a policy, for as many witnesses with ML-DSA-44 keys.
 pub const MAX_CONFIG_BYTES: usize = MAX_POLICY_BYTES;
 /// Where a log listens unless it is told otherwise: loopback, because TLS is a proxy's part.
@@ -73,33 +76,48 @@ impl Config {
                 dir.display()
             )));
         }
-        let text: ConfigText = files::parse(&path, "a configuration", MAX_CONFIG_BYTES, |bytes| {
-            let text = crate::format::utf8("a configuration", bytes)?;
-            toml::from_str(text).map_err(|e| wrong("TOML as `treehead init` writes it", e.message()))
+        let kept = Profile::kept(dir)?;
+        files::parse(&path, WHAT, MAX_CONFIG_BYTES, |bytes| {
+            let (toml, text) = TomlFile::read(WHAT, "TOML as `treehead init` writes it", bytes)?;
+            Self::of(dir, text, kept, &toml.root())
         })
-        .map_err(|e| e.and(&put_back(&path, "or mend it")))?;
-        let check = |text: ConfigText| {
-            let profile = text.profile.as_deref().unwrap_or("release");
-            let interval = text.publish_interval_ms.unwrap_or(100);
-            // Whoever waits for publication is told after thirty seconds that it failed.
-            if !(1..=5_000).contains(&interval) {
-                return Err(wrong("publish_interval_ms from 1 to 5000", &interval.to_string()));
-            }
-            Ok(Self {
-                dir: dir.to_owned(),
-                origin: KeyName::new(&text.origin)?,
-                profile: Profile::parse(profile)
-                    .ok_or_else(|| wrong("profile to be release or opaque", profile))?,
-                listen: text.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
-                options: Options {
-                    publish_interval: Duration::from_millis(interval),
-                    publish_unwitnessed: text.publish_without_quorum_risking_split_views,
-                    ..Options::default()
-                },
-                witnesses: Witnesses::new(&text.witness, text.quorum, text.witnesses)?,
-            })
-        };
-        check(text).map_err(|e| Failure::file(&path, &e).and(&put_back(&path, "or mend it")))
+        .map_err(|e| e.and(&put_back(&path, "or mend it")))
+    }
+
+    fn of(
+        dir: &Path,
+        text: ConfigText,
+        kept: Option<Profile>,
+        place: &TomlPlace<'_>,
+    ) -> Result<Self, FormatError> {
+        let said = text.profile.as_deref().unwrap_or("release");
+        let profile = Profile::parse(said)
+            .ok_or_else(|| place.key("profile").malformed("release or opaque", quote(said)))?;
+        if let Some(kept) = kept.filter(|kept| *kept != profile) {
+            let expected = format!(
+                "{}, which the log was made with and keeps for life, as its file `{PROFILE_FILE}` says",
+                kept.as_str()
+            );
+            return Err(place.key("profile").malformed(expected, quote(said)));
+        }
+        let interval = text.publish_interval_ms.unwrap_or(100);
+        // Whoever waits for publication is told after thirty seconds that it failed.
+        if !(1..=5_000).contains(&interval) {
+            let seen = interval.to_string();
+            return Err(place.key("publish_interval_ms").malformed("a number from 1 to 5000", seen));
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            origin: KeyName::new(&text.origin).map_err(|e| place.key("origin").wrong(e))?,
+            profile,
+            listen: listen_of(text.listen, DEFAULT_LISTEN, place)?,
+            options: Options {
+                publish_interval: Duration::from_millis(interval),
+                publish_unwitnessed: text.publish_without_quorum_risking_split_views,
+                ..Options::default()
+            },
+            witnesses: Witnesses::new(&text.witness, text.quorum, text.witnesses, place)?,
+        })
     }
 
     /// Refuses to go on in a backup, and where the log does not know what it signed last.
@@ -121,13 +139,16 @@ impl Config {
     }
 }
 
+/// The address that settings say, or this one where they say none.
+pub fn listen_of(said: Option<String>, usual: &str, place: &TomlPlace<'_>) -> Result<String, FormatError> {
+    match said {
+        Some(listen) if !is_listen(&listen) => Err(place.key("listen").malformed(LISTEN, quote(&listen))),
+        said => Ok(said.unwrap_or_else(|| usual.to_owned())),
+    }
+}
+
 /// How a lost file of a log's directory comes back.
 pub fn put_back(path: &Path, also: &str) -> String {
     let name = path.file_name().unwrap_or_default().display();
     format!("put it back from a backup ({also}): cp BACKUP/{name} {}", path.display())
-}
-
-/// A setting that is not what it should be.
-pub fn wrong(expected: &str, seen: &str) -> FormatError {
-    FormatError::malformed("a configuration", expected, seen)
 }

@@ -246,7 +246,10 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let message = error.to_string();
         match error {
-            OpenError::Publishers { path, .. } => Self::Usage(message).and(&put_back(&path, "or mend it")),
+            OpenError::Profile { .. } => Self::Usage(message),
+            OpenError::Publishers { path, .. } | OpenError::ProfileFile { path, .. } => {
+                Self::Usage(message).and(&put_back(&path, "or mend it"))
+            }
             OpenError::Io { path, .. } => Self::CouldNotTell(message).and(&put_back(&path, "or mend it")),
             OpenError::Start(StartError::Store(e)) => e.into(),
             OpenError::Start(StartError::Checkpoint(_)) => {

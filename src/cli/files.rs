@@ -15,6 +15,7 @@ use super::output::say;
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::note::NoteKey;
+use crate::release::is_public_pem;
 use crate::store::{open_own, open_plain};
 
 /// Largest key file.
@@ -60,10 +61,11 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
             path.display()
         )));
     }
-    let mut text = Zeroizing::new(String::new());
-    let read = file.read_to_string(&mut text);
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut bytes).map_err(io)?;
+    let text = crate::format::file_text("a key", &bytes);
     // Before its mode: nobody should be told to hide what everybody may read.
-    if is_public_key(&text) {
+    if text.as_ref().is_ok_and(|text| is_public_key(text)) {
         return Err(Failure::Usage(format!(
             "{} holds a public key: expected the secret key that belongs to it: `treehead keygen` writes that where --out says, and the public one beside it",
             path.display()
@@ -77,17 +79,12 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
             path.display()
         )));
     }
-    read.map_err(|e| match e.kind() {
-        io::ErrorKind::InvalidData => Failure::Usage(format!("{} is no key: expected text", path.display())),
-        _ => io(e),
-    })?;
-    Ok(text)
+    text.map(|text| Zeroizing::new(text.to_owned())).map_err(|e| Failure::file(path, &e))
 }
 
 /// A publisher's, or a log's or witness's, and nothing else.
 fn is_public_key(text: &str) -> bool {
-    text.trim_start().starts_with("-----BEGIN PUBLIC KEY-----")
-        || NoteKey::parse(text.trim_end_matches('\n')).is_ok()
+    is_public_pem(text) || NoteKey::parse(text.trim()).is_ok()
 }
 
 /// Writes a file that must not exist yet, with this mode, durably.
@@ -148,6 +145,16 @@ impl Replacement {
 
 fn dir_of(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// Two names of one file or directory, which may not be there yet.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| {
+        let there =
+            || Ok::<_, io::Error>(dir_of(path).canonicalize()?.join(path.file_name().unwrap_or_default()));
+        path.canonicalize().or_else(|_| there())
+    };
+    matches!((place(a), place(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// How long a lock is waited for: without a word, and in all.

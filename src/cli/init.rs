@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::policy::Policy;
-use crate::server::Profile;
+use crate::server::{PROFILE_FILE, Profile};
 
 const PUBLISHERS: &str = "\
 # Who may publish to this log. Add one with:
@@ -33,6 +33,10 @@ pub fn run(args: &Init, json: bool) -> CliResult {
     let new =
         NewLog { origin: &args.origin, profile, post_quantum: !args.no_pq, witnesses, quorum: args.quorum };
     let keys = create(&args.dir, &new)?;
+    let warning = new.policy()?.and_then(|policy| policy.split_warning());
+    if let Some(warning) = &warning {
+        output::warn(warning);
+    }
     let vkeys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     let dir = args.dir.display();
     // Nobody copies 1,800 characters from a terminal.
@@ -46,11 +50,15 @@ pub fn run(args: &Init, json: bool) -> CliResult {
         ),
         Profile::Opaque => String::new(),
     };
+    let mut object = json!({
+        "ok": true, "dir": dir.to_string(), "vkey": vkeys[0], "vkeys": vkeys, "profile": profile.as_str(),
+    });
+    if let Some(warning) = warning {
+        object["warnings"] = json!([warning]);
+    }
     output::result(
         json,
-        &json!({
-            "ok": true, "dir": dir.to_string(), "vkey": vkeys[0], "vkeys": vkeys, "profile": profile.as_str(),
-        }),
+        &object,
         &format!(
             "made the log {} in {dir}\npublic key  {}\n{second}\nNext:\n{next}  treehead serve {dir}\n",
             args.origin, vkeys[0]
@@ -84,7 +92,12 @@ impl NewLog<'_> {
     fn policy(&self) -> Result<Option<Policy>, Failure> {
         let quorum = (!self.witnesses.is_empty()).then_some(self.quorum.unwrap_or_default());
         let policy = quorum.map(|quorum| policy_of(&self.witnesses, quorum)).transpose();
-        policy.map_err(|e| Failure::Usage(format!("--witness, --quorum: {e}")))
+        policy.map_err(|fault| {
+            let block = fault.block.and_then(|at| self.witnesses.get(at));
+            let option =
+                block.map_or("--quorum".to_owned(), |witness| format!("--witness {}", witness.name()));
+            Failure::Usage(format!("{option}: {}", fault.error))
+        })
     }
 }
 
@@ -102,6 +115,7 @@ pub fn create(dir: &Path, log: &NewLog<'_>) -> Result<Vec<NoteKey>, Failure> {
     if log.profile == Profile::Release {
         files.push(NewFile::public("publishers.toml", PUBLISHERS));
     }
+    files.push(NewFile::public(PROFILE_FILE, log.profile.to_file()));
     // The head of the empty tree, so that a log without a checkpoint is known to have lost it.
     let empty = Checkpoint::new(signer.origin().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -125,7 +139,7 @@ fn config(origin: &KeyName, log: &NewLog<'_>) -> String {
     if let Some(quorum) = log.quorum.filter(|_| !log.witnesses.is_empty()) {
         text += &format!(
             "# A tree head is published when so many of the witnesses below have cosigned it. After a change:\n\
-             #   treehead policy DIR > DIR/endpoint.policy\n\
+             #   treehead policy DIR --out DIR/endpoint.policy\n\
              quorum = {quorum}\n"
         );
         log.witnesses.iter().for_each(|witness| text += &witness.to_toml());
@@ -165,6 +179,7 @@ mod tests {
                     "log.mldsa.key",
                     "log.mldsa.vkey",
                     "log.vkey",
+                    "profile",
                     "publishers.toml",
                     "treehead.toml"
                 ]

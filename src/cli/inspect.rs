@@ -61,8 +61,8 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
 
 /// A file of vkeys, one on each line.
 fn vkeys(bytes: &[u8]) -> Option<(Value, String)> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let keys = text.strip_suffix('\n').unwrap_or(text).split('\n').map(|line| NoteKey::parse(line).ok());
+    let text = crate::format::file_text("a file of verifier keys", bytes).ok()?;
+    let keys = text.trim_end().lines().map(|line| NoteKey::parse(line.trim()).ok());
     let keys = keys.collect::<Option<Vec<_>>>()?;
     let object = |key: &NoteKey| json!({ "name": key.name().as_str(), "id": key.id().to_string(), "type": key.kind().as_str() });
     let tell = |key: &NoteKey| {
@@ -179,10 +179,15 @@ fn policy_file(policy: &Policy) -> (Value, String) {
         .collect();
     let list = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
     let quorum = policy.quorum_in_words();
-    let lines = format!(
+    let mut lines = format!(
         "{BOLD}a policy{BOLD:#}\nlogs       {}\nwitnesses  {}\nquorum     {quorum}\n",
         list(&logs),
         list(&witnesses)
     );
-    (json!({ "what": "policy", "logs": logs, "witnesses": witnesses, "quorum": quorum }), lines)
+    let mut object = json!({ "what": "policy", "logs": logs, "witnesses": witnesses, "quorum": quorum });
+    if let Some(warning) = policy.split_warning() {
+        let _ = writeln!(lines, "warning    {warning}");
+        object["warnings"] = json!([warning]);
+    }
+    (object, lines)
 }

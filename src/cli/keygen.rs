@@ -5,13 +5,18 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::addresses::{NAME, is_name};
 use super::args::{AlgorithmArg, KeyKind, Keygen};
 use super::exit::{CliResult, Failure};
 use super::{files, output};
+use crate::format::quote;
 use crate::note::{KeyName, NoteSigner, SignatureType};
-use crate::release::PublisherSigner;
+use crate::release::{PublisherSigner, check_publisher_name};
 
 pub fn run(args: &Keygen, json: bool) -> CliResult {
+    check_name(args.kind, &args.name).map_err(|expected| {
+        Failure::Usage(format!("--name: expected {expected}, saw {}", quote(&args.name)))
+    })?;
     let seed = random_seed()?;
     let public_path = public_path(&args.out, args.kind)?;
     let (secret, public, id) = match (args.kind, args.algorithm) {
@@ -49,6 +54,14 @@ pub fn run(args: &Keygen, json: bool) -> CliResult {
         &json!({ "ok": true, "secret": secret.to_string(), "public": public.to_string(), "id": id }),
         &format!("secret key  {secret} (keep it; mode 600)\npublic key  {public}\nkey ID      {id}\n{next}"),
     )
+}
+
+/// The name of a key is that of who has it.
+fn check_name(kind: KeyKind, name: &str) -> Result<(), &'static str> {
+    match kind {
+        KeyKind::Publisher => check_publisher_name(name),
+        KeyKind::Log | KeyKind::Witness => is_name(name).then_some(()).ok_or(NAME),
+    }
 }
 
 /// 32 bytes of the operating system's random source.

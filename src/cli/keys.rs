@@ -76,7 +76,7 @@ impl Config {
         let path = self.dir.join(pair.secret);
         let hint = "put your own copy of it back, with mode 600: no other key can go on with this log";
         let text = files::read_secret(&path).map_err(|e| e.and(hint))?;
-        let signer = NoteSigner::parse(text.trim_end_matches('\n'));
+        let signer = NoteSigner::parse(text.trim());
         let signer = signer.map_err(|e| Failure::file(&path, &e).and(hint))?;
         self.check(&path, pair, signer.public())?;
         Ok(signer)
@@ -113,8 +113,7 @@ impl Config {
     }
 }
 
-/// A vkey in a file, with one final newline or none.
+/// A vkey in a file, with white space around it or none.
 pub fn parse_vkey(bytes: &[u8]) -> Result<NoteKey, FormatError> {
-    let text = crate::format::utf8("a verifier key", bytes)?;
-    NoteKey::parse(text.strip_suffix('\n').unwrap_or(text))
+    NoteKey::parse(crate::format::file_text("a verifier key", bytes)?.trim())
 }

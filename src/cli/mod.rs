@@ -1,5 +1,6 @@
 //! The `treehead` program: one file per command, exit codes in `exit.rs` and nowhere else.
 
+mod addresses;
 mod args;
 mod backup;
 mod config;

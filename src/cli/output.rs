@@ -85,8 +85,15 @@ fn plain(lines: &str) -> String {
     out + &shown(rest)
 }
 
+/// Something that somebody should look at, though the command does what it was asked.
+pub fn warn(what: &str) {
+    say(&format!("{YELLOW}warning:{YELLOW:#} {what}"));
+}
+
 /// Good news.
 pub const GREEN: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
+/// Not quite as it should be.
+const YELLOW: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Yellow)));
 /// Headings.
 pub const BOLD: Style = Style::new().bold();
 /// Asides.

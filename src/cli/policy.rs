@@ -1,21 +1,50 @@
 //! `treehead policy`: what endpoints have to trust, from the settings and keys of a log.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::args::Policy as Args;
 use super::config::Config;
-use super::exit::CliResult;
-use super::output;
+use super::exit::{CliResult, Failure};
+use super::{files, output};
 use crate::note::NoteKey;
 use crate::policy::Policy;
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
-    let text = text(&config.vkeys()?, config.witnesses()?.as_ref(), args.urls);
-    if json {
-        return output::result(true, &json!({ "ok": true, "policy": String::from_utf8_lossy(&text) }), "");
+    let witnesses = config.witnesses()?;
+    let text = text(&config.vkeys()?, witnesses.as_ref(), args.urls);
+    let warning = witnesses.and_then(|policy| policy.split_warning());
+    if let Some(warning) = &warning {
+        output::warn(warning);
     }
-    output::file(&text)
+    let mut object = json!({ "ok": true, "policy": String::from_utf8_lossy(&text) });
+    if let Some(warning) = warning {
+        object["warnings"] = json!([warning]);
+    }
+    match &args.out {
+        Some(out) => {
+            write(&config, out, &text)?;
+            object["out"] = out.display().to_string().into();
+            output::result(json, &object, &format!("wrote {}\n", out.display()))
+        }
+        None if json => output::result(true, &object, ""),
+        None => output::file(&text),
+    }
+}
+
+/// Whole or not at all, so that a policy that is there is not lost to a failure.
+fn write(config: &Config, out: &Path, text: &[u8]) -> CliResult {
+    if let Some(source) = config.witnesses_path()
+        && files::is_same(&source, out)
+    {
+        return Err(Failure::Usage(format!(
+            "--out {}: treehead.toml names that file as `witnesses`: it is what this policy is made of; write to another one",
+            out.display()
+        )));
+    }
+    files::replace(out, text)
 }
 
 /// A policy file for the log with these keys, and its witnesses. URLs are for monitors.
@@ -34,5 +63,8 @@ pub fn text(keys: &[NoteKey], witnesses: Option<&Policy>, urls: bool) -> Vec<u8>
     };
     text +=
         "# A tree head counts only when a quorum of these has seen that it continues what they saw before.\n";
+    if witnesses.can_split() {
+        text += "# WARNING: two sets of these that have none in common can each be a quorum, and see two histories.\n";
+    }
     [text.as_bytes(), &witnesses.rule_lines(urls)].concat()
 }

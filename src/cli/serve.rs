@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::Serve;
 use super::config::Config;
@@ -21,11 +21,15 @@ pub fn run(args: &Serve) -> CliResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
     runtime.block_on(async {
+        let hangup = Hangup::listen();
         // Before the store: an address that is taken is known at once, without a recovery first.
         let listener = TcpListener::bind(&listen).await.map_err(|e| {
             Failure::CouldNotTell(format!("could not listen on {listen}: {e}; choose another with --listen"))
         })?;
         let publishers = config.publishers();
+        if let Some(warning) = config.witnesses()?.and_then(|policy| policy.split_warning()) {
+            tracing::warn!("{warning}");
+        }
         let cosigners = config.cosigners(&signer)?;
         let (profile, options) = (config.profile, config.options);
         if options.publish_unwitnessed && cosigners.is_some() {
@@ -43,6 +47,8 @@ pub fn run(args: &Serve) -> CliResult {
         };
         let log = tokio::task::spawn_blocking(|| Log::open(log)).await.expect("opening does not panic")?;
         bar.finish_and_clear();
+        let watched = log.clone();
+        hangup.then(move || watched.publishers().reload());
         let address = listener.local_addr().map_or(listen, |address| address.to_string());
         let size = log.sequencer().reader().size();
         // Before anybody is told that it serves, and may tell it to stop.
@@ -76,5 +82,30 @@ pub fn stop_signal() -> impl Future<Output = ()> + Send {
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping: requests in progress are answered first");
+    }
+}
+
+/// SIGHUP, which means to read files again, and ends nothing.
+pub struct Hangup(Option<Signal>);
+
+impl Hangup {
+    /// Being told is noticed from this call on.
+    pub fn listen() -> Self {
+        Self(signal(SignalKind::hangup()).ok())
+    }
+
+    /// Calls `reload` each time that the process is told.
+    pub fn then(self, reload: impl Fn() + Send + Sync + 'static) {
+        let Some(mut told) = self.0 else { return };
+        let reload = Arc::new(reload);
+        tokio::spawn(async move {
+            while told.recv().await.is_some() {
+                tracing::info!(
+                    "SIGHUP: reading again what may change while this runs; settings count from the next start on"
+                );
+                let reload = reload.clone();
+                let _ = tokio::task::spawn_blocking(move || reload()).await;
+            }
+        });
     }
 }

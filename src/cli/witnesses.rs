@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::config::{Config, put_back, wrong};
+use super::config::{Config, WHAT, put_back};
 use super::exit::Failure;
 use super::files;
 use crate::checkpoint::LogSigner;
 use crate::feeder::Feeder;
-use crate::format::{FormatError, has_space_or_control, quote};
+use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
 use crate::note::{NoteKey, SignatureType};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::sequencer::StartCosigners;
@@ -52,20 +52,50 @@ pub enum Witnesses {
 
 impl Witnesses {
     /// Reads what the settings say.
-    pub fn new(blocks: &[Witness], quorum: Option<u64>, file: Option<String>) -> Result<Self, FormatError> {
+    pub fn new(
+        blocks: &[Witness],
+        quorum: Option<u64>,
+        file: Option<String>,
+        place: &TomlPlace<'_>,
+    ) -> Result<Self, FormatError> {
+        let missing = |key, expected: &str| Err(place.key(key).malformed(expected, "none"));
         match (blocks, quorum, file) {
             ([], None, None) => Ok(Self::None),
             ([], None, Some(file)) => Ok(Self::File(file)),
             (_, _, Some(_)) => {
-                Err(wrong("either `witnesses = FILE` or `quorum` and [[witness]] blocks", "both"))
+                let expected = "either `witnesses = FILE` or `quorum` and [[witness]] blocks";
+                Err(place.key("witnesses").malformed(expected, "both"))
             }
-            ([], Some(_), None) => Err(wrong("a [[witness]] block for each witness beside `quorum`", "none")),
-            (_, None, None) => Err(wrong(
+            ([], Some(_), None) => missing("quorum", "a [[witness]] block for each witness beside it"),
+            (_, None, None) => missing(
+                "quorum",
                 "`quorum = <how many of the witnesses have to agree>` above the first [[witness]]",
-                "none",
-            )),
-            (blocks, Some(quorum), None) => policy_of(blocks, quorum).map(Self::Blocks),
+            ),
+            (blocks, Some(quorum), None) => policy_of(blocks, quorum).map(Self::Blocks).map_err(|fault| {
+                let place = fault.block.map_or_else(|| place.clone(), |at| place.item("witness", at));
+                place.key(fault.key).wrong(fault.error)
+            }),
         }
+    }
+}
+
+/// What is wrong with `[[witness]]` blocks or their quorum.
+pub struct Fault {
+    /// The block, counted from 0, unless it is the quorum.
+    pub block: Option<usize>,
+    /// The key in it.
+    pub key: &'static str,
+    /// Expected and seen.
+    pub error: FormatError,
+}
+
+impl Fault {
+    fn new(key: &'static str, expected: &str, seen: &str) -> Self {
+        Self { block: None, key, error: FormatError::malformed(WHAT, expected, seen) }
+    }
+
+    fn at(self, block: usize) -> Self {
+        Self { block: Some(block), ..self }
     }
 }
 
@@ -73,10 +103,10 @@ impl Config {
     /// The witnesses that the log asks, with their URLs, and the quorum. `None` where the settings name no
     /// witnesses.
     pub fn witnesses(&self) -> Result<Option<Policy>, Failure> {
-        let path = match &self.witnesses {
-            Witnesses::None => return Ok(None),
-            Witnesses::Blocks(policy) => return Ok(Some(policy.clone())),
-            Witnesses::File(name) => self.dir.join(name),
+        let path = match (&self.witnesses, self.witnesses_path()) {
+            (Witnesses::Blocks(policy), _) => return Ok(Some(policy.clone())),
+            (_, None) => return Ok(None),
+            (_, Some(path)) => path,
         };
         let parse =
             |bytes: &[u8]| Policy::parse(bytes).and_then(|policy| check_file(&policy).map(|()| policy));
@@ -91,6 +121,14 @@ impl Config {
         self.witnesses()?.map(prepare).transpose().map_err(|e| Failure::Usage(e.to_string()))
     }
 
+    /// The file that names the witnesses, if one does.
+    pub fn witnesses_path(&self) -> Option<PathBuf> {
+        match &self.witnesses {
+            Witnesses::File(name) => Some(self.dir.join(name)),
+            _ => None,
+        }
+    }
+
     /// The file that names the witnesses, where it is in the log's directory itself.
     pub fn witnesses_file(&self) -> Option<&str> {
         match &self.witnesses {
@@ -101,10 +139,7 @@ impl Config {
 
     /// The file that names the witnesses, where it is anywhere else.
     pub fn witnesses_elsewhere(&self) -> Option<PathBuf> {
-        match &self.witnesses {
-            Witnesses::File(name) if self.witnesses_file().is_none() => Some(self.dir.join(name)),
-            _ => None,
-        }
+        self.witnesses_path().filter(|_| self.witnesses_file().is_none())
     }
 }
 
@@ -133,55 +168,57 @@ fn is_url(url: &str) -> bool {
 
 /// Reads a witness's card.
 pub fn read_card(path: &Path) -> Result<Witness, Failure> {
-    files::parse(path, "a witness's card", super::config::MAX_CONFIG_BYTES, |bytes| {
-        let malformed = |seen: &str| {
-            FormatError::malformed(
-                "a witness's card",
-                "one [[witness]] block as `treehead witness init` writes it",
-                seen,
-            )
-        };
-        let text = crate::format::utf8("a witness's card", bytes)?;
-        let card: Card = toml::from_str(text).map_err(|e| malformed(e.message()))?;
+    const WHAT: &str = "a witness's card";
+    const EXPECTED: &str = "one [[witness]] block as `treehead witness init` writes it";
+    files::parse(path, WHAT, super::config::MAX_CONFIG_BYTES, |bytes| {
+        let (toml, card): (_, Card) = TomlFile::read(WHAT, EXPECTED, bytes)?;
         let seen = format!("{} of them", card.witness.len());
-        let [witness] = <[Witness; 1]>::try_from(card.witness).map_err(|_| malformed(&seen))?;
-        witness.keys()?;
+        let [witness] = <[Witness; 1]>::try_from(card.witness)
+            .map_err(|_| FormatError::malformed(WHAT, EXPECTED, seen))?;
+        let place = toml.root().item("witness", 0);
+        witness.keys().map_err(|fault| place.key(fault.key).wrong(fault.error))?;
         Ok(witness)
     })
 }
 
 impl Witness {
+    /// Its name in the settings.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its keys, with what their algorithm is called in a policy.
-    fn keys(&self) -> Result<Vec<(&'static str, NoteKey)>, FormatError> {
+    fn keys(&self) -> Result<Vec<(&'static str, NoteKey)>, Fault> {
         let name = &self.name;
         if name.is_empty() || name == "none" || name.starts_with('#') || has_space_or_control(name) {
             let expected = "the name of a witness without white space or control characters, other than none and not beginning with #";
-            return Err(wrong(expected, &quote(name)));
+            return Err(Fault::new("name", expected, &quote(name)));
         }
         if !is_url(&self.url) {
-            return Err(wrong(&format!("{URL} for the witness {name}"), &quote(&self.url)));
+            return Err(Fault::new("url", URL, &quote(&self.url)));
         }
+        let wrong = |expected: String, seen: String| Fault::new("vkeys", &expected, &seen);
         if self.vkeys.is_empty() {
-            return Err(wrong(&format!("the vkeys of the witness {name}"), "none"));
+            return Err(wrong(format!("the vkeys of the witness {name}"), "none".to_owned()));
         }
         let mut keys: Vec<(&'static str, NoteKey)> = Vec::new();
         for vkey in &self.vkeys {
-            let key = NoteKey::parse(vkey)?;
+            let key = NoteKey::parse(vkey).map_err(|error| Fault { block: None, key: "vkeys", error })?;
             let algorithm = match key.kind() {
                 SignatureType::CosignatureEd25519 => "ed25519",
                 SignatureType::CosignatureMlDsa44 => "ml-dsa-44",
                 SignatureType::Ed25519 => {
                     let expected = format!("cosignature keys (type 0x04 or 0x06) of the witness {name}");
-                    return Err(wrong(&expected, &format!("a log's Ed25519 key, {vkey}")));
+                    return Err(wrong(expected, format!("a log's Ed25519 key, {vkey}")));
                 }
             };
             if keys.iter().any(|(known, _)| *known == algorithm) {
                 let expected = format!("at most one key of each algorithm of the witness {name}");
-                return Err(wrong(&expected, &format!("a second one of {algorithm}")));
+                return Err(wrong(expected, format!("a second one of {algorithm}")));
             }
             if let Some((_, first)) = keys.first().filter(|(_, first)| first.name() != key.name()) {
                 let expected = format!("keys of one cosigner for the witness {name}");
-                return Err(wrong(&expected, &format!("those of {} and {}", first.name(), key.name())));
+                return Err(wrong(expected, format!("those of {} and {}", first.name(), key.name())));
             }
             keys.push((algorithm, key));
         }
@@ -199,18 +236,17 @@ impl Witness {
 }
 
 /// The policy that blocks and quorum mean.
-pub fn policy_of(witnesses: &[Witness], quorum: u64) -> Result<Policy, FormatError> {
+pub fn policy_of(witnesses: &[Witness], quorum: u64) -> Result<Policy, Fault> {
     let count = witnesses.len();
     if quorum == 0 || quorum > count as u64 {
-        return Err(wrong(
-            &format!("a quorum from 1 to {count}, the number of witnesses"),
-            &quorum.to_string(),
-        ));
+        let expected = format!("a quorum from 1 to {count}, the number of witnesses");
+        return Err(Fault::new("quorum", &expected, &quorum.to_string()));
     }
     let (mut lines, mut names, mut public) = (String::new(), HashSet::new(), HashSet::new());
     let mut cosigners = HashSet::new();
-    for witness in witnesses {
-        let (name, url, keys) = (&witness.name, &witness.url, witness.keys()?);
+    for (at, witness) in witnesses.iter().enumerate() {
+        let (name, url) = (&witness.name, &witness.url);
+        let keys = witness.keys().map_err(|fault| fault.at(at))?;
         let mut defined = vec![name.clone()];
         if let [(_, key)] = keys.as_slice() {
             lines += &format!("witness {name} {key} {url}\n");
@@ -224,17 +260,20 @@ pub fn policy_of(witnesses: &[Witness], quorum: u64) -> Result<Policy, FormatErr
             defined.extend(members);
         }
         if let Some(twice) = defined.into_iter().find(|name| !names.insert(name.clone())) {
-            return Err(wrong("each name of a witness once", &format!("{} twice", quote(&twice))));
+            let seen = format!("{} twice", quote(&twice));
+            return Err(Fault::new("name", "each name of a witness once", &seen).at(at));
         }
         if keys.iter().any(|(_, key)| !public.insert(key.public_bytes())) {
-            return Err(wrong("each key of a witness once", &format!("one of {name} twice")));
+            let seen = format!("one of {name} twice");
+            return Err(Fault::new("vkeys", "each key of a witness once", &seen).at(at));
         }
         // Two blocks of one cosigner would count it twice.
         if let Some((_, key)) = keys.first()
             && !cosigners.insert(key.name().clone())
         {
             let expected = "each cosigner in one [[witness]] block, with all of its vkeys";
-            return Err(wrong(expected, &format!("a second block of {}, named {name}", key.name())));
+            let seen = format!("a second block of {}, named {name}", key.name());
+            return Err(Fault::new("vkeys", expected, &seen).at(at));
         }
     }
     // No witness may be in the way of a name for the group of them.
@@ -244,5 +283,5 @@ pub fn policy_of(witnesses: &[Witness], quorum: u64) -> Result<Policy, FormatErr
     }
     let members: Vec<&str> = witnesses.iter().map(|witness| witness.name.as_str()).collect();
     lines += &format!("group {group} {quorum} {}\nquorum {group}\n", members.join(" "));
-    Policy::parse(lines.as_bytes())
+    Policy::parse(lines.as_bytes()).map_err(|error| Fault { block: None, key: "quorum", error })
 }

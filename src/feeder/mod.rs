@@ -68,6 +68,8 @@ struct State {
 
 struct Shared {
     policy: Policy,
+    /// What is wrong with its quorum.
+    warning: Option<String>,
     /// The log's own keys.
     log: Vec<NoteKey>,
     points: Vec<Point>,
@@ -139,6 +141,7 @@ impl Feeder {
         let shared = Arc::new(Shared {
             // Where no cosignature is required, no silence is safe: they are only asked.
             impatient: publish_unwitnessed || policy.is_quorum_of(|_| false),
+            warning: policy.split_warning(),
             policy,
             log,
             points,
@@ -227,6 +230,10 @@ impl Cosigners for Feeder {
 
     fn quorum(&self) -> String {
         self.0.policy.quorum_in_words()
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.0.warning.clone()
     }
 
     fn status(&self) -> Vec<CosignerStatus> {

@@ -76,6 +76,13 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// How many releases it lists.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// What was found of the comparison so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {

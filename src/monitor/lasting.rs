@@ -10,7 +10,6 @@ use super::state::LogState;
 use super::times;
 use crate::client::ClientError;
 use crate::merkle::TreeSize;
-use crate::server::watched::Watched;
 
 /// Longest pause that a log gets: one that asks for more would hide from its monitors.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
@@ -34,7 +33,7 @@ impl Follower {
     /// What keeps the monitor from judging as it was told.
     pub fn own_fault(&self) -> Option<String> {
         let rules = &self.tools.rules;
-        let publishers = rules.publishers.as_ref().and_then(Watched::fault);
+        let publishers = rules.publishers.as_ref().and_then(|file| file.fault().or_else(|| file.warning()));
         let expect = || rules.expect.as_ref().and_then(super::rules::Expect::fault);
         let full = || {
             let why = "more packages and channels were met than are remembered: jumps in the numbers of new ones go unnoticed";

@@ -1,19 +1,28 @@
 //! What a monitor is told of a log: where it is, whom to trust, what to expect.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::expect::{MAX_MANIFEST_BYTES, Manifest};
 use super::watch::Watch;
 use crate::note::{KeyName, NoteKey};
 use crate::policy::Policy;
-use crate::release::{MAX_PUBLISHERS_BYTES, Publishers, PurlPattern};
-use crate::server::Profile;
-use crate::server::watched::{Kind, WatchError, Watched};
+use crate::release::{Publishers, PurlPattern};
+use crate::server::watched::{Kind, Loss, Succession, WatchError, Watched};
+use crate::server::{PUBLISHERS, Profile};
 
-static PUBLISHERS: Kind<Publishers> =
-    Kind { what: "a publishers file", limit: MAX_PUBLISHERS_BYTES, parse: Publishers::parse };
-static MANIFEST: Kind<Manifest> =
-    Kind { what: "a manifest of releases", limit: MAX_MANIFEST_BYTES, parse: Manifest::parse };
+static MANIFEST: Kind<Manifest> = Kind {
+    what: "a manifest of releases",
+    limit: MAX_MANIFEST_BYTES,
+    parse: Manifest::parse,
+    succeed: |base, new| {
+        let (before, now, new) = (base.len(), new.len(), Arc::new(new));
+        let words = format!("it lists {now} releases, and listed {before} before");
+        let lost = (now < before).then_some(Loss { words, all: now == 0 });
+        let base = if now == 0 { base.clone() } else { new.clone() };
+        Succession { current: new, base, lost }
+    },
+};
 
 /// Where to begin with a log of which nothing is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,7 +85,7 @@ impl Expect {
     }
 
     /// The manifest, at most a second old.
-    pub fn manifest(&self) -> std::sync::Arc<Manifest> {
+    pub fn manifest(&self) -> Arc<Manifest> {
         self.file.current()
     }
 
@@ -117,4 +126,16 @@ pub struct Rules {
     pub start: Start,
     /// When to tell of what lasts.
     pub patience: Patience,
+}
+
+impl Rules {
+    /// Reads the files that are watched now.
+    pub fn reload(&self) {
+        if let Some(publishers) = &self.publishers {
+            publishers.reload();
+        }
+        if let Some(expect) = &self.expect {
+            expect.file.reload();
+        }
+    }
 }

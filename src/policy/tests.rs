@@ -6,6 +6,7 @@ use crate::merkle::TreeSize;
 use crate::note::{NoteSignature, NoteSigner};
 
 mod keys;
+mod quorums;
 
 fn signer(name: &str, kind: SignatureType, seed: usize) -> NoteSigner {
     let mut bytes = [0; 32];
@@ -205,7 +206,7 @@ fn everything_the_specification_does_not_allow_is_refused() {
         ("quorum none\n# \0\n", 2, "saw byte 0x00"),
         ("Quorum none\n", 1, "a log, witness, group or quorum line"),
         ("quorum\u{a0}none\n", 1, "a log, witness, group or quorum line"),
-        ("\u{feff}quorum none\n", 1, "a log, witness, group or quorum line"),
+        ("\u{feff}quorum none\n", 1, "UTF-8 without a byte order mark, saw a UTF-8 byte order mark"),
         ("threshold 1\nquorum none\n", 1, "a log, witness, group or quorum line"),
     ] {
         let error = parse(bad).expect_err(bad).to_string();

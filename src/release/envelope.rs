@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePublicKey as _};
+use ed25519_dalek::pkcs8::EncodePublicKey as _;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 
 use super::json::{Fields, Json};
@@ -181,10 +181,7 @@ impl PublisherSigner {
     /// [`FormatError`], which never quotes the key.
     pub fn from_pem(pem: &str) -> Result<Self, FormatError> {
         cap("a publisher key", pem.len(), 16 * 1024)?;
-        let key = SigningKey::from_pkcs8_pem(pem).map_err(|e| {
-            let expected = "an Ed25519 PRIVATE KEY in PKCS#8 PEM (openssl genpkey -algorithm ed25519)";
-            FormatError::malformed("a publisher key", expected, e.to_string())
-        })?;
+        let key = super::pem::secret_key(pem)?;
         Ok(Self { keyid: keyid(&key.verifying_key()), key })
     }
 

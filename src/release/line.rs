@@ -10,7 +10,7 @@
 use serde::Deserialize;
 
 use super::{Kind, MAX_ENTRY_BYTES, Purl, Release, Source, Subject};
-use crate::format::{FormatError, cap, quote};
+use crate::format::{FormatError, byte_order_mark, cap, quote, without_mark};
 use crate::merkle::Hash;
 
 /// Longest line: no release that fits an entry has a longer one.
@@ -42,11 +42,16 @@ impl Release {
     /// [`FormatError`] for anything but the object drawn above, and for what no statement may say.
     pub fn parse_line(line: &[u8]) -> Result<Option<Self>, FormatError> {
         const WHAT: &str = "a release";
+        // Some editors begin a file with a byte order mark, and files are put together out of others.
+        let line = without_mark(line).trim_ascii();
         if line.is_empty() {
             return Ok(None);
         }
         cap(WHAT, line.len(), MAX_LINE_BYTES)?;
         let wrong = |expected: &str, seen: &str| FormatError::malformed(WHAT, expected, seen);
+        if let Some(mark) = byte_order_mark(line) {
+            return Err(wrong("UTF-8", mark));
+        }
         let line: Line = serde_json::from_slice(line)
             .map_err(|e| wrong("a JSON object as in `treehead publish --help`", &e.to_string()))?;
         let subject = |artifact: Artifact| {

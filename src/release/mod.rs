@@ -7,6 +7,7 @@ mod envelope;
 mod facts;
 mod json;
 mod line;
+mod pem;
 mod publishers;
 mod purl;
 mod speak;
@@ -17,7 +18,10 @@ mod withdrawn;
 pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, PublisherSigner};
 pub use facts::{Claim, EntryValues, Facts, SearchField, Term};
 pub use line::MAX_LINE_BYTES;
-pub use publishers::{MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers};
+pub use pem::is_public_pem;
+pub use publishers::{
+    LostKey, MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers, check_publisher_name,
+};
 pub use purl::{PackageUrl, Purl, PurlPattern};
 pub use speak::{SpeakError, Spoken};
 pub use statement::{

@@ -19,15 +19,17 @@
 //! ```
 
 use std::collections::HashSet;
+use std::fmt;
 
 use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::pkcs8::EncodePublicKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 use serde::Deserialize;
 
 use super::envelope::keyid;
+use super::pem::public_key;
 use super::{Envelope, Purl, PurlPattern, Statement, StatementKind, Timestamp, format_time, parse_time};
-use crate::format::{FormatError, cap, has_space_or_control, quote, utf8};
+use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote};
 use crate::merkle::Hash;
 
 /// Largest `publishers.toml`: thousands of publishers.
@@ -121,23 +123,20 @@ impl Publishers {
     /// given twice, and weak keys.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_PUBLISHERS_BYTES)?;
-        let text = utf8(Self::WHAT, bytes)?;
-        let file: FileText = toml::from_str(text).map_err(|e| {
-            let line = e.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            FormatError::malformed(Self::WHAT, "TOML as in docs/publishers.md", e.message()).at_line(line)
-        })?;
+        let (toml, file): (_, FileText) = TomlFile::read(Self::WHAT, "TOML as in docs/publishers.md", bytes)?;
         let mut names = HashSet::new();
         let mut keyids = HashSet::new();
         let mut publishers = Vec::with_capacity(file.publisher.len());
-        for publisher in file.publisher {
-            let publisher = parse_publisher(publisher)?;
+        for (at, publisher) in file.publisher.into_iter().enumerate() {
+            let place = toml.root().item("publisher", at);
+            let publisher = parse_publisher(publisher, &place)?;
             if !names.insert(publisher.name.clone()) {
                 let seen = format!("{} twice", quote(&publisher.name));
-                return Err(FormatError::malformed(Self::WHAT, "each publisher name once", seen));
+                return Err(place.key("name").malformed("each publisher name once", seen));
             }
-            if let Some(key) = publisher.keys.iter().find(|key| !keyids.insert(key.keyid)) {
-                let seen = format!("key {} twice", key.keyid.to_hex());
-                return Err(FormatError::malformed(Self::WHAT, "each key once", seen));
+            if let Some(twice) = publisher.keys.iter().position(|key| !keyids.insert(key.keyid)) {
+                let seen = format!("key {} twice", publisher.keys[twice].keyid.to_hex());
+                return Err(place.item("key", twice).key("pem").malformed("each key once", seen));
             }
             publishers.push(publisher);
         }
@@ -157,17 +156,87 @@ impl Publishers {
     }
 }
 
-fn parse_publisher(text: PublisherText) -> Result<Publisher, FormatError> {
-    if text.name.is_empty() || text.name.len() > 100 || has_space_or_control(&text.name) {
-        let expected = "a publisher name of 1 to 100 bytes without spaces";
-        return Err(FormatError::malformed(Publishers::WHAT, expected, quote(&text.name)));
+/// A key that a publishers file does not list any more, or not under its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostKey {
+    /// Whose it was.
+    pub publisher: String,
+    /// Which.
+    pub keyid: Hash,
+    /// Whose it is now, where its publisher is gone: a name is for life.
+    pub now: Option<String>,
+}
+
+impl fmt::Display for LostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (publisher, keyid) = (&self.publisher, self.keyid.to_hex());
+        match &self.now {
+            None => write!(f, "key {keyid} of {publisher}"),
+            Some(now) => write!(f, "the name {publisher} of key {keyid}, which {now} has now"),
+        }
     }
+}
+
+impl Publishers {
+    /// What counts when this takes the place of `before` in a running program: a key that is listed no more
+    /// is kept as revoked, under its publisher's name, so that nobody else gets what it claimed. The second
+    /// value is what is gone.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> (Self, Vec<LostKey>) {
+        let mut lost = Vec::new();
+        for old in &before.0 {
+            let (there, mut gone): (Vec<_>, Vec<_>) =
+                old.keys.iter().cloned().partition(|key| self.find(&key.keyid).is_some());
+            gone.iter_mut().for_each(|key| key.revoked = true);
+            let lose = |keyid, now| LostKey { publisher: old.name.clone(), keyid, now };
+            lost.extend(gone.iter().map(|key| lose(key.keyid, None)));
+            if let Some(same) = self.0.iter_mut().find(|publisher| publisher.name == old.name) {
+                same.keys.extend(gone);
+                continue;
+            }
+            let other =
+                |key: &PublisherKey| self.find(&key.keyid).map(|(publisher, _)| publisher.name.clone());
+            lost.extend(there.iter().map(|key| lose(key.keyid, other(key))));
+            if !gone.is_empty() {
+                let name = old.name.clone();
+                self.0.push(Publisher { name, purls: Vec::new(), kinds: Vec::new(), keys: gone });
+            }
+        }
+        (self, lost)
+    }
+
+    /// Whether anybody may publish.
+    #[must_use]
+    pub fn has_usable_key(&self) -> bool {
+        self.0.iter().any(|publisher| publisher.keys.iter().any(|key| !key.revoked))
+    }
+}
+
+fn parse_publisher(text: PublisherText, place: &TomlPlace<'_>) -> Result<Publisher, FormatError> {
+    if let Err(expected) = check_publisher_name(&text.name) {
+        return Err(place.key("name").malformed(expected, quote(&text.name)));
+    }
+    let pattern =
+        |(at, text): (usize, &String)| PurlPattern::parse(text).map_err(|e| place.item("purls", at).wrong(e));
+    let kind = |(at, text): (usize, &String)| parse_right(text).map_err(|e| place.item("kinds", at).wrong(e));
+    let key = |(at, text): (usize, &KeyText)| parse_key(text, &place.item("key", at));
     Ok(Publisher {
-        purls: text.purls.iter().map(|p| PurlPattern::parse(p)).collect::<Result<_, _>>()?,
-        kinds: text.kinds.iter().map(parse_right).collect::<Result<_, _>>()?,
-        keys: text.key.iter().map(parse_key).collect::<Result<_, _>>()?,
+        purls: text.purls.iter().enumerate().map(pattern).collect::<Result<_, _>>()?,
+        kinds: text.kinds.iter().enumerate().map(kind).collect::<Result<_, _>>()?,
+        keys: text.key.iter().enumerate().map(key).collect::<Result<_, _>>()?,
         name: text.name,
     })
+}
+
+/// Whether a publisher may be called so; the error is what is expected of its name.
+///
+/// # Errors
+/// The form that is expected.
+pub fn check_publisher_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() || name.len() > 100 || has_space_or_control(name) {
+        return Err("a publisher name of 1 to 100 bytes without spaces");
+    }
+    Ok(())
 }
 
 fn parse_right(kind: &String) -> Result<StatementKind, FormatError> {
@@ -181,35 +250,20 @@ fn parse_right(kind: &String) -> Result<StatementKind, FormatError> {
     })
 }
 
-fn parse_key(text: &KeyText) -> Result<PublisherKey, FormatError> {
-    let time = |time: &Option<String>| time.as_deref().map(parse_time).transpose();
-    let key = parse_public_pem(&text.pem)?;
-    let (not_before, not_after) = (time(&text.not_before)?, time(&text.not_after)?);
+fn parse_key(text: &KeyText, place: &TomlPlace<'_>) -> Result<PublisherKey, FormatError> {
+    let time = |name: &'static str, time: &Option<String>| {
+        time.as_deref().map(parse_time).transpose().map_err(|e| place.key(name).wrong(e))
+    };
+    let key = public_key(&text.pem).map_err(|e| place.key("pem").wrong(e))?;
+    let (not_before, not_after) =
+        (time("not_before", &text.not_before)?, time("not_after", &text.not_after)?);
     if let (Some(from), Some(to)) = (not_before, not_after)
         && from > to
     {
         let seen = format!("{} and {}", format_time(from), format_time(to));
-        return Err(FormatError::malformed(Publishers::WHAT, "not_before to be at most not_after", seen));
+        return Err(place.key("not_after").malformed("not_before to be at most not_after", seen));
     }
     Ok(PublisherKey { keyid: keyid(&key), key, not_before, not_after, revoked: text.revoked })
-}
-
-/// Reads an Ed25519 public key in SPKI PEM and refuses weak ones.
-fn parse_public_pem(pem: &str) -> Result<VerifyingKey, FormatError> {
-    let expected = "an Ed25519 PUBLIC KEY in PEM (openssl pkey -in KEY -pubout)";
-    let key = VerifyingKey::from_public_key_pem(pem.trim_start()).map_err(|e| {
-        let private = pem.contains("PRIVATE KEY");
-        let seen = if private {
-            "a private key, which belongs to its publisher alone".to_owned()
-        } else {
-            e.to_string()
-        };
-        FormatError::malformed("a publisher key", expected, seen)
-    })?;
-    if key.is_weak() {
-        return Err(FormatError::malformed("a publisher key", "a strong key", "a weak one, of small order"));
-    }
-    Ok(key)
 }
 
 /// A publisher to be added to `publishers.toml`.
@@ -232,9 +286,8 @@ impl NewPublisher<'_> {
     /// [`FormatError`] if `file` with it added would not parse: a bad key, a name that is taken.
     pub fn append_to(&self, file: &str) -> Result<String, FormatError> {
         // Written anew: a PEM reader skips text before the key, which would be read as TOML here.
-        let pem = parse_public_pem(self.pem)?
-            .to_public_key_pem(LineEnding::LF)
-            .expect("an Ed25519 key always encodes");
+        let pem =
+            public_key(self.pem)?.to_public_key_pem(LineEnding::LF).expect("an Ed25519 key always encodes");
         let list = |items: Vec<String>| format!("[{}]", items.join(", "));
         let string = |text: &str| toml_string(text);
         let purls = list(self.purls.iter().map(|p| string(p.as_str())).collect());

@@ -20,6 +20,11 @@ pub trait Cosigners: Send + Sync {
     /// The quorum in words, as in `2 of (w1, w2, w3)`.
     fn quorum(&self) -> String;
 
+    /// What is wrong with the quorum that was chosen, in words, if anything.
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
     /// How each witness does, in the order of the settings.
     fn status(&self) -> Vec<CosignerStatus>;
 }

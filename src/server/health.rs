@@ -24,6 +24,9 @@ pub struct Health {
     witnessing: Option<Witnessing>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<String>,
+    /// What somebody should look at, though the log appends and publishes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -71,6 +74,7 @@ pub async fn healthz(State(log): State<Log>) -> (StatusCode, Json<Health>) {
         published_seconds_ago: published.at.elapsed().as_secs(),
         witnessing,
         faults,
+        warnings: log.warnings(),
     };
     (code, Json(health))
 }

@@ -1,6 +1,6 @@
 //! An open log: store, sequencer, publishers and identity, shared by all handlers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -9,67 +9,14 @@ use super::PublisherBook;
 use super::admission::Admission;
 use super::outcomes::Outcomes;
 use super::problem::REFUSALS;
+use super::profile::Profile;
 use crate::checkpoint::LogSigner;
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, prove_inclusion};
 use crate::note::{KeyName, Note};
 use crate::proof_file::ProofFile;
-use crate::release::Facts;
 use crate::sequencer::{Options, Published, Sequencer, StartCosigners, StartError};
-use crate::store::{self, DiskStore, OpenOptions, StoreError, StoreReader, read_entry};
-
-/// What a log admits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Profile {
-    /// Signed release statements by registered publishers.
-    #[default]
-    Release,
-    /// Any bytes; nothing is checked.
-    Opaque,
-}
-
-impl Profile {
-    /// The name in configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Release => "release",
-            Self::Opaque => "opaque",
-        }
-    }
-
-    /// The profile of that name.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Release, Self::Opaque].into_iter().find(|profile| profile.as_str() == text)
-    }
-}
-
-impl Profile {
-    /// Who may publish under this profile; an opaque log asks nobody.
-    ///
-    /// # Errors
-    /// [`OpenError`] where the publishers file can't be read.
-    pub fn publishers(self, path: &Path) -> Result<PublisherBook, OpenError> {
-        match self {
-            Self::Release => PublisherBook::open(path),
-            Self::Opaque => Ok(PublisherBook::default()),
-        }
-    }
-
-    /// What the store's indexes hold of this profile's entries.
-    #[must_use]
-    pub fn describe(self, publishers: Arc<PublisherBook>) -> store::Describe {
-        match self {
-            // What is in the journal was admitted once; what can't be read any more is not found by
-            // search, but stays in the tree.
-            Self::Release => {
-                Arc::new(move |entry| Facts::of_entry(entry, &publishers.current()).unwrap_or_default())
-            }
-            Self::Opaque => Arc::new(|_| Facts::default()),
-        }
-    }
-}
+use crate::store::{DiskStore, OpenOptions, Store as _, StoreError, StoreReader, read_entry};
 
 /// All that it takes to open a log.
 pub struct LogConfig {
@@ -96,6 +43,29 @@ pub enum OpenError {
     /// `publishers.toml` can't be read.
     #[error("{}: {source}", path.display())]
     Publishers {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// The settings say another profile than the log was made for.
+    #[error(
+        "{}: the log was made with profile = \"{}\", and keeps it for life: {why}; the settings say \"{}\"",
+        dir.display(), kept.as_str(), said.as_str()
+    )]
+    Profile {
+        /// The log's directory.
+        dir: PathBuf,
+        /// What it was made for.
+        kept: Profile,
+        /// What the settings say.
+        said: Profile,
+        /// Where that is known from, and what to do if it is wrong.
+        why: String,
+    },
+    /// The file that says the profile is malformed.
+    #[error("{}: {source}", path.display())]
+    ProfileFile {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -142,6 +112,7 @@ impl Log {
     /// [`OpenError`].
     pub fn open(config: LogConfig) -> Result<Self, OpenError> {
         let origin = config.signer.origin().clone();
+        let kept = config.profile.check(&config.dir)?;
         let publishers = Arc::new(config.profile.publishers(&config.publishers)?);
         let describe = config.profile.describe(publishers.clone());
         let open = OpenOptions {
@@ -151,6 +122,9 @@ impl Log {
             ..OpenOptions::new(origin.as_str())
         };
         let store = DiskStore::open(&config.dir, open).map_err(StartError::from)?;
+        if kept.is_none() {
+            config.profile.adopt(&config.dir, store.reader().as_ref())?;
+        }
         let sequencer =
             Sequencer::start_with(Box::new(store), config.signer, &config.options, config.cosigners)?;
         let (profile, searches) = (config.profile, Semaphore::new(SEARCHES));
@@ -175,6 +149,12 @@ impl Log {
     #[must_use]
     pub fn publishers(&self) -> &PublisherBook {
         &self.shared.publishers
+    }
+
+    /// What somebody should look at, though the log appends and publishes.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let quorum = self.sequencer().cosigners().and_then(|cosigners| cosigners.warning());
+        quorum.into_iter().chain(self.publishers().warning()).collect()
     }
 
     /// What appends.

@@ -19,6 +19,7 @@ pub async fn metrics(State(log): State<Log>) -> Exposition {
         faults.with(&[("kind", kind.as_str())], troubles.contains(&kind));
     }
     faults.with(&[("kind", "publishers")], log.publishers().fault().is_some());
+    out.gauge("treehead_log_warnings", "Warnings in /healthz.").is(log.warnings().len());
     let may_sign = figures.may_sign;
     out.gauge("treehead_log_may_sign", "Whether the log takes entries and signs tree heads.").is(may_sign);
     let status = log.sequencer().cosigners().map(|cosigners| cosigners.status());

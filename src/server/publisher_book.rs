@@ -1,14 +1,35 @@
-//! `publishers.toml` while the log runs.
+//! `publishers.toml` while a program runs: a log's, or that of a monitor.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::log::OpenError;
-use super::watched::{Kind, WatchError, Watched};
-use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
+use super::watched::{Kind, Loss, Succession, WatchError, Watched};
+use crate::release::{LostKey, MAX_PUBLISHERS_BYTES, Publishers};
 
-static FILE: Kind<Publishers> =
-    Kind { what: "a publishers file", limit: MAX_PUBLISHERS_BYTES, parse: Publishers::parse };
+/// How it is read. A key that the file does not hold any more counts as revoked until the next start: an
+/// accident with the file frees no name and no sequence number, and is told.
+pub(crate) static PUBLISHERS: Kind<Publishers> = Kind {
+    what: "a publishers file",
+    limit: MAX_PUBLISHERS_BYTES,
+    parse: Publishers::parse,
+    succeed: |base, new| {
+        let all = !new.has_usable_key();
+        let (current, lost) = new.after(base);
+        let current = Arc::new(current);
+        let loss = (!lost.is_empty()).then(|| Loss { words: in_words(&lost, all), all });
+        Succession { base: current.clone(), current, lost: loss }
+    },
+};
+
+fn in_words(lost: &[LostKey], all: bool) -> String {
+    let keys: Vec<String> = lost.iter().map(ToString::to_string).collect();
+    let nobody = if all { "; nobody may publish now" } else { "" };
+    format!(
+        "it does not list any more: {}{nobody}. What is gone counts as revoked until the next start; put it back, and set `not_after` or `revoked` rather than remove a key (`treehead publisher expire`, `revoke`)",
+        keys.join(", ")
+    )
+}
 
 /// The publishers now; nobody, where there is no file.
 #[derive(Debug, Default)]
@@ -20,7 +41,7 @@ impl PublisherBook {
     /// # Errors
     /// [`OpenError`] where it can't be read, or is malformed.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        match Watched::open(path, &FILE) {
+        match Watched::open(path, &PUBLISHERS) {
             Ok(file) => Ok(Self(Some(file))),
             Err(WatchError::Io { path, source }) => Err(OpenError::Io { path, source }),
             Err(WatchError::Malformed { path, source }) => Err(OpenError::Publishers { path, source }),
@@ -33,9 +54,22 @@ impl PublisherBook {
         self.0.as_ref().map(Watched::current).unwrap_or_default()
     }
 
-    /// Why the file can't be read now, if so.
+    /// What is wrong with the file now, if anything: it can't be read, or nobody may publish any more.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.0.as_ref().and_then(Watched::fault)
+    }
+
+    /// Which publishers and keys the file does not list any more, where others are left.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.0.as_ref().and_then(Watched::warning)
+    }
+
+    /// Reads the file now.
+    pub fn reload(&self) {
+        if let Some(file) = &self.0 {
+            file.reload();
+        }
     }
 }

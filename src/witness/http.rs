@@ -134,6 +134,9 @@ struct Health {
     logs: Vec<LogHealth>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<String>,
+    /// What somebody should look at, though it cosigns as it should.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -180,6 +183,7 @@ async fn healthz(State(witness): State<Witness>) -> (StatusCode, Json<Health>) {
         vkeys: witness.keys().map(ToString::to_string).collect(),
         logs: in_order.iter().chain(dropped).map(log).collect(),
         faults,
+        warnings: witness.warnings(),
     };
     (code, Json(health))
 }

@@ -12,7 +12,7 @@ use crate::checkpoint::signs_for_logs;
 use crate::format::FormatError;
 use crate::note::{KeyName, NoteKey, SignatureType};
 use crate::policy::{Policy, PolicyLimits};
-use crate::server::watched::{Kind, WatchError, Watched};
+use crate::server::watched::{Kind, Loss, Succession, WatchError, Watched};
 
 /// The file, in the witness's directory.
 pub const LOGS_FILE: &str = "logs.policy";
@@ -26,6 +26,8 @@ pub const MAX_LOGS_BYTES: usize = 10 * 1024 * 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Logs {
     keys: Vec<NoteKey>,
+    /// Keys that the file had since the program started, and has no more.
+    gone: Vec<NoteKey>,
 }
 
 impl Logs {
@@ -42,7 +44,7 @@ impl Logs {
             let seen = format!("the witness {}", witness.key.name());
             return Err(FormatError::malformed(Self::WHAT, "log lines and `quorum none`", seen));
         }
-        Ok(Self { keys: policy.log_keys() })
+        Ok(Self { keys: policy.log_keys(), gone: Vec::new() })
     }
 
     /// The keys, in the order of the file.
@@ -102,7 +104,23 @@ impl fmt::Display for Logs {
     }
 }
 
-static FILE: Kind<Logs> = Kind { what: "a list of logs", limit: MAX_LOGS_BYTES, parse: Logs::parse };
+static FILE: Kind<Logs> = Kind {
+    what: "a list of logs",
+    limit: MAX_LOGS_BYTES,
+    parse: Logs::parse,
+    succeed: |base, mut new| {
+        let had = base.keys.iter().chain(&base.gone);
+        new.gone = had.filter(|key| !new.keys.contains(key)).cloned().collect();
+        let names: Vec<String> = new.gone.iter().map(|key| format!("{}+{}", key.name(), key.id())).collect();
+        let words = format!(
+            "it does not list any more: {}; put back what is missing, or restart if that is meant",
+            names.join(", ")
+        );
+        let lost = (!names.is_empty()).then_some(Loss { words, all: new.keys.is_empty() });
+        let current = Arc::new(new);
+        Succession { base: current.clone(), current, lost }
+    },
+};
 
 /// The logs now, at most a second old. A file that has become unreadable, or names the witness's own key,
 /// changes nothing but the health.
@@ -139,6 +157,18 @@ impl LogBook {
     pub fn fault(&self) -> Option<String> {
         let own = || refuse_own(&self.file.current(), &self.own).err();
         self.file.fault().or_else(|| own().map(|e| format!("{LOGS_FILE}: {e}; the old list stays")))
+    }
+}
+
+impl LogBook {
+    /// Which keys of logs the file does not list any more, where others are left.
+    pub fn warning(&self) -> Option<String> {
+        self.file.warning()
+    }
+
+    /// Reads the file now.
+    pub fn reload(&self) {
+        self.file.reload();
     }
 }
 

@@ -199,6 +199,16 @@ impl Witness {
         ledger.faults().into_iter().chain(logs.fault()).chain(behind).collect()
     }
 
+    /// What somebody should look at, though it cosigns as it should.
+    fn warnings(&self) -> Vec<String> {
+        self.shared.logs.warning().into_iter().collect()
+    }
+
+    /// Reads the list of logs now.
+    pub fn reload(&self) {
+        self.shared.logs.reload();
+    }
+
     /// Its name, which is that of its keys.
     #[must_use]
     pub fn name(&self) -> &KeyName {

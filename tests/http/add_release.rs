@@ -358,8 +358,51 @@ fn publishers_are_taken_up_while_the_log_runs() {
         assert!(faults.len() == 1 && faults[0].as_str().unwrap().contains("publishers.toml"), "{health}");
         assert_eq!(log.post("/add", &by_two(2)).status, 200, "the old publishers stay in force");
     }
-    // Mended, it counts again: now without the second publisher.
-    fs::write(&path, vendor_toml()).unwrap();
+    // Mended, it counts again.
+    fs::write(&path, &both).unwrap();
     eventually("the log is well", || log.get("/healthz").status == 200);
-    log.post("/add", &by_two(3)).problem(403, "unknown-publisher");
+    assert_eq!(log.post("/add", &by_two(3)).status, 200);
+}
+
+#[test]
+fn publishers_that_a_file_lists_no_more_are_told_and_count_as_revoked() {
+    let two = publisher_toml("two", 2, &["pkg:generic/two/tool"], &["build"]);
+    let mut log = Served::release(&(vendor_toml() + &two));
+    let path = log.dir.join("publishers.toml");
+    let (one, by_two) = (signed(&scanner(1), 1), signed(&release("pkg:generic/two/tool@1.0", 1, "tool"), 2));
+    let health = |log: &Served| -> Value { serde_json::from_slice(&log.get("/healthz").body).unwrap() };
+    assert!(health(&log).get("warnings").is_none());
+    // One of them: the log goes on, and says whom it lost.
+    fs::write(&path, vendor_toml()).unwrap();
+    eventually("the loss is told", || health(&log).get("warnings").is_some());
+    let told = health(&log);
+    assert_eq!((log.get("/healthz").status, &told["status"]), (200, &"ok".into()));
+    let warning = told["warnings"][0].as_str().unwrap();
+    let key = format!("key {} of two", publisher(2).keyid().to_hex());
+    assert!(
+        warning.contains("publishers.toml: it does not list any more: ") && warning.contains(&key),
+        "{warning}"
+    );
+    log.post("/add", &by_two).problem(403, "publisher-key-revoked");
+    assert_eq!(log.post("/add", &one).status, 200);
+    assert_eq!(crate::metrics::metrics(&log).one("treehead_log_warnings"), 1);
+    // All of them: somebody's accident.
+    fs::write(&path, "").unwrap();
+    eventually("the log is degraded", || log.get("/healthz").status == 503);
+    let told = health(&log);
+    let fault = told["faults"][0].as_str().unwrap();
+    assert!(fault.contains("nobody may publish now") && fault.contains(" of vendor"), "{fault}");
+    log.post("/add", &signed(&scanner(2), 1)).problem(403, "publisher-key-revoked");
+    // Put back, all is as it was.
+    fs::write(&path, vendor_toml() + &two).unwrap();
+    eventually("the log is well", || log.get("/healthz").status == 200);
+    assert!(health(&log).get("warnings").is_none());
+    assert_eq!(log.post("/add", &by_two).status, 200);
+    // A restart takes the file as it is.
+    fs::write(&path, vendor_toml()).unwrap();
+    log.stop();
+    let new = Served::start(&log.dir, treehead::server::Profile::Release, crate::common::log::quick());
+    let more = signed(&release("pkg:generic/two/tool@2.0", 2, "tool"), 2);
+    new.post("/add", &more).problem(403, "unknown-publisher");
+    assert_eq!(new.get("/healthz").status, 200);
 }

@@ -11,7 +11,7 @@ use crate::common::metrics::{Samples, documented};
 
 const REFUSED: &str = "treehead_log_submissions_refused_total";
 
-fn metrics(log: &Served) -> Samples {
+pub fn metrics(log: &Served) -> Samples {
     Samples::of(&log.get("/metrics"))
 }
 

@@ -18,40 +18,97 @@ fn what_can_t_be_meant_is_named_with_its_line() {
         format!("[[webhook]]\nname = \"on-call\"\nurl = \"http://127.0.0.1:1/hook\"\nsecret = \"{secret}\"\n")
     };
     let digest = "[[watch]]\nname = \"w\"\ndigests = [\"abc\"]\n";
-    for (settings, line, says) in [
-        ("intervall = \"60s\"\n".to_owned() + LOG, 1, "unknown field `intervall`"),
-        (LOG.to_owned() + "stalled_after = \"1h\"\n", 4, "unknown field `stalled_after`"),
-        (LOG.to_owned() + "stall_after = \"1 hour\"\n", 4, "expected a time like 90s, 10m, 24h or 7d"),
-        ("# nothing\ninterval = \"0s\"\n".to_owned() + LOG, 2, "an interval from 1s to 1d, saw 0 s"),
-        ("interval = \"2d\"\n".to_owned() + LOG, 1, "an interval from 1s to 1d, saw 172800 s"),
-        ("interval = 60\n".to_owned() + LOG, 1, "integer `60`, expected a string"),
-        ("\nparallel = 17\n".to_owned() + LOG, 2, "parallel from 1 to 16, saw 17"),
-        (format!("{LOG}\n{LOG}"), 5, "each log in one [[log]] block, saw log.example.com/releases twice"),
-        (LOG.to_owned() + "start = \"heads\"\n", 1, "start to be beginning or head, saw \"heads\""),
-        (LOG.to_owned() + "profile = \"any\"\n", 1, "profile to be release or opaque, saw \"any\""),
-        (LOG.to_owned() + "expect = \"m.jsonl\"\nexpect_packages = [\"scanner\"]\n", 1, "saw \"scanner\""),
-        (LOG.to_owned() + "expect_packages = [\"pkg:generic/a\"]\n", 1, "beside expect_packages, saw none"),
-        (LOG.replace("log/endpoint", "both"), 1, "`origin = \"...\"` beside a policy with more than one log"),
-        (LOG.to_owned() + "origin = \"other\"\n", 1, "an origin that the policy trusts, saw \"other\""),
-        (LOG.replace("url", "# url"), 1, "a url for log.example.com/releases, here or on its line"),
-        (LOG.to_owned() + "[[watch]]\nname = \"w\"\nkinds = [\"builds\"]\n", 4, "kinds out of build, update"),
-        (LOG.to_owned() + "[[watch]]\nname = \"a b\"\n", 4, "the name of a watch, 1 to 64 bytes"),
-        (LOG.to_owned() + "[[watch]]\nname = \"w\"\npackages = [\"scanner*\"]\n", 4, "saw \"scanner*\""),
-        (LOG.to_owned() + digest, 4, "abc"),
-        (LOG.to_owned() + "[[peer]]\nname = \"\"\nurl = \"http://127.0.0.1:1\"\n", 4, "the name of a peer"),
-        (LOG.to_owned() + &webhook("good.secret") + "events = [\"forks\"]\n", 4, "saw \"forks\""),
-        (LOG.to_owned() + &webhook("good.secret").replace("http:", "ftp:"), 4, "ftp://"),
-        (LOG.replace("http://", ""), 1, "url to be http://HOST[:PORT][/PREFIX] or https://..., saw"),
-        (LOG.to_owned() + "[[peer]]\nname = \"p\"\nurl = \"127.0.0.1:1\"\n", 4, "url to be http://HOST"),
+    for (settings, line, place, says) in [
+        ("intervall = \"60s\"\n".to_owned() + LOG, 1, "`intervall`", "unknown field `intervall`"),
+        (LOG.to_owned() + "stalled_after = \"1h\"\n", 4, "`stalled_after` of log 1", "unknown field"),
+        (LOG.to_owned() + "stall_after = \"1 hour\"\n", 4, "`stall_after` of log 1", "a time like 90s, 10m"),
+        ("# nothing\ninterval = \"0s\"\n".to_owned() + LOG, 2, "`interval`", "a time from 1s to 1d, saw 0 s"),
+        ("interval = \"2d\"\n".to_owned() + LOG, 1, "`interval`", "a time from 1s to 1d, saw 172800 s"),
+        ("interval = 60\n".to_owned() + LOG, 1, "`interval`", "integer `60`, expected a string"),
+        ("\nparallel = 17\n".to_owned() + LOG, 2, "`parallel`", "a number from 1 to 16, saw 17"),
+        ("listen = \"1234\"\n".to_owned() + LOG, 1, "`listen`", "saw \"1234\""),
+        (
+            format!("{LOG}\n{LOG}"),
+            5,
+            "`origin` of log 2",
+            "each log in one [[log]] block, saw log.example.com",
+        ),
+        (LOG.to_owned() + "start = \"heads\"\n", 4, "`start` of log 1", "beginning or head, saw \"heads\""),
+        (LOG.to_owned() + "profile = \"any\"\n", 4, "`profile` of log 1", "release or opaque, saw \"any\""),
+        (
+            LOG.to_owned() + "expect = \"m.jsonl\"\nexpect_packages = [\"scanner\"]\n",
+            5,
+            "`expect_packages` of log 1",
+            "saw \"scanner\"",
+        ),
+        (
+            LOG.to_owned() + "expect_packages = [\"pkg:generic/a\"]\n",
+            4,
+            "`expect_packages` of log 1",
+            "`expect = \"FILE\"` beside it, saw none",
+        ),
+        (
+            LOG.replace("log/endpoint", "both"),
+            1,
+            "`origin` of log 1",
+            "`origin = \"...\"` beside a policy with more than one log",
+        ),
+        (LOG.to_owned() + "origin = \"other\"\n", 4, "`origin` of log 1", "the policy trusts, saw \"other\""),
+        (
+            LOG.replace("url", "# url"),
+            1,
+            "`url` of log 1",
+            "one for log.example.com/releases, here or on its",
+        ),
+        (
+            LOG.to_owned() + "[[watch]]\nname = \"w\"\nkinds = [\"builds\"]\n",
+            6,
+            "`kinds` of watch \"w\"",
+            "kinds out of build, update",
+        ),
+        (LOG.to_owned() + "[[watch]]\nname = \"a b\"\n", 5, "`name` of watch \"a b\"", "of a watch, 1 to 64"),
+        (
+            LOG.to_owned() + "[[watch]]\nname = \"w\"\npackages = [\"scanner*\"]\n",
+            6,
+            "`packages` of watch \"w\"",
+            "saw \"scanner*\"",
+        ),
+        (LOG.to_owned() + digest, 6, "`digests` of watch \"w\"", "abc"),
+        (
+            LOG.to_owned() + "[[peer]]\nname = \"\"\nurl = \"http://127.0.0.1:1\"\n",
+            5,
+            "`name` of peer \"\"",
+            "the name of a peer",
+        ),
+        (
+            LOG.to_owned() + &webhook("good.secret") + "events = [\"forks\"]\n",
+            8,
+            "`events` of webhook \"on-call\"",
+            "saw \"forks\"",
+        ),
+        (
+            LOG.to_owned() + &webhook("good.secret").replace("http:", "ftp:"),
+            4,
+            "webhook \"on-call\"",
+            "ftp://",
+        ),
+        (LOG.replace("http://", ""), 2, "`url` of log 1", "http://HOST[:PORT][/PREFIX] or https://..., saw"),
+        (
+            LOG.to_owned() + "[[peer]]\nname = \"p\"\nurl = \"127.0.0.1:1\"\n",
+            6,
+            "`url` of peer \"p\"",
+            "http://HOST",
+        ),
         (
             LOG.to_owned() + "[[command]]\nname = \"mail\"\nargv = []\n",
             4,
+            "command \"mail\"",
             "a program, and its arguments, saw nothing",
         ),
     ] {
         world.write("monitor.toml", &settings);
         let ran = world.run("monitor --once --config monitor.toml").failed(2, says);
-        let place = format!(" malformed at line {line}: expected ");
+        let place = format!(" malformed at line {line}, {place}: expected ");
         assert!(ran.stderr.starts_with("error: monitor.toml: a"), "{settings}{ran:?}");
         assert!(ran.stderr.contains(&place), "{settings}{ran:?}");
         assert!(ran.stdout.is_empty() && !world.path("state").exists(), "{settings}{ran:?}");
@@ -74,7 +131,11 @@ fn what_is_wrong_as_a_whole_or_with_another_file_is_named() {
     let watch = "[[watch]]\nname = \"w\"\n";
     let command = "[[command]]\nname = \"mail\"\nargv = [\"true\"]\n";
     for (settings, exit, says) in [
-        (String::new(), 2, "monitor.toml: a configuration is malformed: expected a [[log]] block"),
+        (
+            String::new(),
+            2,
+            "monitor.toml: a configuration is malformed at line 1, `log`: expected a [[log]] block",
+        ),
         (LOG.replace("log/", "nowhere/"), 3, "could not read nowhere/endpoint.policy"),
         (LOG.replace("log/endpoint.policy", "publisher.pub"), 2, "publisher.pub: a policy is malformed"),
         (LOG.to_owned() + "publishers = \"nowhere.toml\"\n", 3, "nowhere.toml"),
@@ -87,8 +148,8 @@ fn what_is_wrong_as_a_whole_or_with_another_file_is_named() {
         ),
         (LOG.to_owned() + &webhook("a", "nowhere"), 3, "could not read nowhere.secret"),
         (LOG.to_owned() + &webhook("a", "wrong"), 2, "wrong.secret: "),
-        ("state = \"\"\n".to_owned() + LOG, 2, "state to be a directory"),
-        ("listen = \"nonsense\"\n".to_owned() + LOG, 2, "listen to be ADDRESS:PORT, saw \"nonsense\""),
+        ("state = \"\"\n".to_owned() + LOG, 2, "`state`: expected a directory"),
+        ("listen = \"nonsense\"\n".to_owned() + LOG, 2, "`listen`: expected HOST:PORT, as in"),
         (LOG.to_owned() + watch + watch, 2, "each watch once, saw \"w\" twice"),
         (LOG.to_owned() + peer + peer, 2, "each peer once, saw \"peer p\" twice"),
         (LOG.to_owned() + command + command, 2, "mail"),

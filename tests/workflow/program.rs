@@ -254,6 +254,18 @@ impl Server {
         self.talk.lock().expect("no panic").clone()
     }
 
+    /// SIGHUP, after which it says that it reads its files again.
+    pub fn hang_up(&self) {
+        let sent =
+            Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.talk().contains("was read again") {
+            assert!(Instant::now() < deadline, "it reads nothing: {}", self.talk());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// What it said so far.
     pub fn talk(&self) -> String {
         self.talk.lock().expect("no panic").clone()

@@ -28,21 +28,20 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Error as _, Unexpected};
-use toml::Spanned;
 
+use crate::cli::addresses::{LISTEN, is_listen};
 use crate::cli::args::parse_duration;
-use crate::cli::config::wrong;
+use crate::cli::config::WHAT;
 use crate::cli::exit::Failure;
 use crate::cli::files;
 use crate::client::LogClient;
-use crate::format::{FormatError, has_space_or_control, quote, utf8};
+use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
 use crate::merkle::Hash;
 use crate::monitor::{Expect, Patience, Peer, Rules, Settings, Start, Watch, desk, open_publishers};
 use crate::note::KeyName;
@@ -64,22 +63,22 @@ struct FileText {
     #[serde(default = "default_state")]
     state: PathBuf,
     listen: Option<String>,
-    interval: Option<Spanned<Time>>,
-    parallel: Option<Spanned<usize>>,
+    interval: Option<Time>,
+    parallel: Option<usize>,
     contact: Option<String>,
     #[serde(default)]
     proxies: Vec<IpAddr>,
     remind_after: Option<Time>,
     #[serde(default)]
-    log: Vec<Spanned<LogText>>,
+    log: Vec<LogText>,
     #[serde(default)]
-    peer: Vec<Spanned<PeerText>>,
+    peer: Vec<PeerText>,
     #[serde(default)]
-    watch: Vec<Spanned<WatchText>>,
+    watch: Vec<WatchText>,
     #[serde(default)]
-    webhook: Vec<Spanned<WebhookText>>,
+    webhook: Vec<WebhookText>,
     #[serde(default)]
-    command: Vec<Spanned<CommandText>>,
+    command: Vec<CommandText>,
 }
 
 fn default_state() -> PathBuf {
@@ -171,24 +170,13 @@ pub struct Config {
 
 /// Where a monitor keeps what it knows, for commands that need no more.
 pub fn state_dir(path: &Path) -> Result<PathBuf, Failure> {
-    let (settings, _) = read(path)?;
+    let bytes = files::read(path, WHAT, MAX_BYTES)?;
+    let (_, settings) = read(path, &bytes)?;
     Ok(beside(path, &settings.state))
 }
 
-/// The settings, and their text.
-fn read(path: &Path) -> Result<(FileText, String), Failure> {
-    files::parse(path, "a configuration", MAX_BYTES, |bytes| {
-        let text = utf8("a configuration", bytes)?;
-        let settings = toml::from_str(text).map_err(|e| {
-            let line = e.span().map_or(1, |span| line_of(text, &span));
-            wrong("TOML as in docs/monitor.md", e.message()).at_line(line)
-        })?;
-        Ok((settings, text.to_owned()))
-    })
-}
-
-fn line_of(text: &str, span: &Range<usize>) -> usize {
-    text[..span.start].matches('\n').count() + 1
+fn read<'a>(path: &Path, bytes: &'a [u8]) -> Result<(TomlFile<'a>, FileText), Failure> {
+    TomlFile::read(WHAT, "TOML as in docs/monitor.md", bytes).map_err(|e| Failure::file(path, &e))
 }
 
 /// A path in the settings, which is relative to their file.
@@ -199,73 +187,73 @@ fn beside(config: &Path, path: &Path) -> PathBuf {
 impl Config {
     /// Reads the settings, and every file that they name.
     pub fn load(path: &Path) -> Result<Self, Failure> {
-        let (text, toml) = read(path)?;
-        let place = Place { config: path, toml: &toml, line: None };
+        let bytes = files::read(path, WHAT, MAX_BYTES)?;
+        let (toml, text) = read(path, &bytes)?;
+        let place = Place { config: path, toml: toml.root() };
         if text.log.is_empty() {
-            return Err(place.wrong(&wrong("a [[log]] block for each log that is followed", "none")));
+            return Err(place.malformed("log", "a [[log]] block for each log that is followed", "none"));
         }
         if text.state.as_os_str().is_empty() {
-            return Err(place.wrong(&wrong("state to be a directory", "\"\"")));
+            return Err(place.malformed("state", "a directory", "\"\""));
         }
-        if let Some(listen) = text.listen.as_deref().filter(|listen| !has_port(listen)) {
-            return Err(place.wrong(&wrong("listen to be ADDRESS:PORT", &quote(listen))));
+        if let Some(listen) = text.listen.as_deref().filter(|listen| !is_listen(listen)) {
+            return Err(place.malformed("listen", LISTEN, &quote(listen)));
         }
-        let watches: Vec<Watch> = place.all(text.watch, watch)?;
+        let watches: Vec<Watch> = place.all("watch", text.watch, watch)?;
         let mut names = HashSet::new();
-        if let Some(twice) = watches.iter().find(|watch| !names.insert(&watch.name)) {
-            return Err(place.wrong(&wrong("each watch once", &format!("{} twice", quote(&twice.name)))));
+        if let Some(twice) = watches.iter().position(|watch| !names.insert(&watch.name)) {
+            let seen = format!("{} twice", quote(&watches[twice].name));
+            return Err(place.item("watch", twice).malformed("name", "each watch once", &seen));
         }
         let mut settings = Settings::new(beside(path, &text.state));
         let mut desk = desk::DeskSettings::new(settings.clock.clone());
         if let Some(Time(seconds)) = text.remind_after {
             desk.remind_after = seconds;
         }
-        for webhook in &text.webhook {
-            let (place, webhook) = (place.at(&webhook.span()), webhook.get_ref());
+        for (at, webhook) in text.webhook.iter().enumerate() {
+            let place = place.item("webhook", at);
             let secret_path = beside(path, &webhook.secret);
             let secret = desk::Secret::parse(files::read_secret(&secret_path)?.trim());
             let secret = secret.map_err(|e| Failure::file(&secret_path, &e))?;
             let filter = place.filter(webhook.events.as_deref())?;
             let sink = desk::SinkSettings::webhook(&webhook.name, filter, &webhook.url, secret);
-            desk.sinks.push(sink.map_err(|e| place.wrong(&e))?);
+            desk.sinks.push(sink.map_err(|e| place.wrong(e))?);
         }
-        for command in &text.command {
-            let (place, command) = (place.at(&command.span()), command.get_ref());
+        for (at, command) in text.command.iter().enumerate() {
+            let place = place.item("command", at);
             let filter = place.filter(command.events.as_deref())?;
             let sink = desk::SinkSettings::command(&command.name, filter, command.argv.clone());
-            desk.sinks.push(sink.map_err(|e| place.wrong(&e))?);
+            desk.sinks.push(sink.map_err(|e| place.wrong(e))?);
         }
-        if let Some(interval) = text.interval {
-            let (place, Time(seconds)) = (place.at(&interval.span()), interval.into_inner());
+        if let Some(Time(seconds)) = text.interval {
             if !(1..=86_400).contains(&seconds) {
-                return Err(place.wrong(&wrong("an interval from 1s to 1d", &format!("{seconds} s"))));
+                return Err(place.malformed("interval", "a time from 1s to 1d", &format!("{seconds} s")));
             }
             settings.interval = Duration::from_secs(seconds);
         }
         if let Some(parallel) = text.parallel {
-            let (place, parallel) = (place.at(&parallel.span()), parallel.into_inner());
             if !(1..=MAX_PARALLEL).contains(&parallel) {
-                return Err(place.wrong(&wrong("parallel from 1 to 16", &parallel.to_string())));
+                return Err(place.malformed("parallel", "a number from 1 to 16", &parallel.to_string()));
             }
             settings.parallel = parallel;
         }
         settings.contact = text.contact;
         settings.proxies = text.proxies;
-        settings.peers = place.all(text.peer, peer)?;
-        for log in text.log {
-            let place = place.at(&log.span());
-            let rules = place.rules(log.into_inner(), watches.clone())?;
+        settings.peers = place.all("peer", text.peer, peer)?;
+        for (at, log) in text.log.into_iter().enumerate() {
+            let place = place.item("log", at);
+            let rules = place.rules(log, watches.clone())?;
             if settings.logs.iter().any(|known| known.origin == rules.origin) {
-                return Err(
-                    place.wrong(&wrong("each log in one [[log]] block", &format!("{} twice", rules.origin)))
-                );
+                let seen = format!("{} twice", rules.origin);
+                return Err(place.malformed("origin", "each log in one [[log]] block", &seen));
             }
             Place::add_witnesses(&mut settings.peers, &rules);
             settings.logs.push(Arc::new(rules));
         }
         let mut labels = HashSet::new();
-        if let Some(twice) = settings.peers.iter().find(|peer| !labels.insert(&peer.label)) {
-            return Err(place.wrong(&wrong("each peer once", &format!("{} twice", quote(&twice.label)))));
+        if let Some(twice) = settings.peers.iter().position(|peer| !labels.insert(&peer.label)) {
+            let seen = format!("{} twice", quote(&settings.peers[twice].label));
+            return Err(place.item("peer", twice).malformed("name", "each peer once", &seen));
         }
         Ok(Self { settings, desk, listen: text.listen })
     }
@@ -274,37 +262,44 @@ impl Config {
 /// Where the settings stand: errors say so, paths begin there.
 struct Place<'a> {
     config: &'a Path,
-    toml: &'a str,
-    /// Of the block that is read, or of the value.
-    line: Option<usize>,
+    /// The block that is read.
+    toml: TomlPlace<'a>,
 }
 
-impl Place<'_> {
-    fn at(&self, span: &Range<usize>) -> Self {
-        Self { line: Some(line_of(self.toml, span)), ..*self }
+impl<'a> Place<'a> {
+    fn item(&self, key: &'static str, index: usize) -> Self {
+        Self { config: self.config, toml: self.toml.item(key, index) }
     }
 
-    fn wrong(&self, error: &FormatError) -> Failure {
-        let error = error.clone();
-        let error = if let Some(line) = self.line { error.at_line(line) } else { error };
-        Failure::file(self.config, &error)
+    /// What is wrong with the block.
+    fn wrong(&self, error: FormatError) -> Failure {
+        Failure::file(self.config, &self.toml.wrong(error))
+    }
+
+    /// What is wrong with one of its keys.
+    fn malformed(&self, key: &'static str, expected: &str, seen: &str) -> Failure {
+        Failure::file(self.config, &self.toml.key(key).malformed(expected, seen))
     }
 
     fn all<T, U>(
         &self,
-        blocks: Vec<Spanned<T>>,
-        read: fn(T) -> Result<U, FormatError>,
+        key: &'static str,
+        blocks: Vec<T>,
+        read: fn(T, &TomlPlace<'_>) -> Result<U, FormatError>,
     ) -> Result<Vec<U>, Failure> {
-        let one = |block: Spanned<T>| {
-            let place = self.at(&block.span());
-            read(block.into_inner()).map_err(|e| place.wrong(&e))
+        let one = |(at, block): (usize, T)| {
+            read(block, &self.toml.item(key, at)).map_err(|e| Failure::file(self.config, &e))
         };
-        blocks.into_iter().map(one).collect()
+        blocks.into_iter().enumerate().map(one).collect()
+    }
+
+    /// The value of one of its keys, or what is wrong with it.
+    fn value<T>(&self, key: &'static str, value: Result<T, FormatError>) -> Result<T, Failure> {
+        value.map_err(|e| Failure::file(self.config, &self.toml.key(key).wrong(e)))
     }
 
     fn filter(&self, events: Option<&[String]>) -> Result<desk::Filter, Failure> {
-        let filter = events.map(desk::Filter::parse).transpose().map_err(|e| self.wrong(&e))?;
-        Ok(filter.unwrap_or_default())
+        Ok(self.value("events", events.map(desk::Filter::parse).transpose())?.unwrap_or_default())
     }
 
     fn watched<T>(opened: Result<T, WatchError>) -> Result<T, Failure> {
@@ -317,27 +312,27 @@ impl Place<'_> {
     fn rules(&self, text: LogText, watches: Vec<Watch>) -> Result<Rules, Failure> {
         let policy_path = beside(self.config, &text.policy);
         let policy = files::parse(&policy_path, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
-        let origin = origin_of(&policy, text.origin.as_deref()).map_err(|e| self.wrong(&e))?;
+        let origin = self.value("origin", origin_of(&policy, text.origin.as_deref()))?;
         let keys: Vec<_> = policy.log_keys().into_iter().filter(|key| *key.name() == origin).collect();
         let mut of_log = policy.logs().iter().filter(|log| *log.key.name() == origin);
         let url = text.url.or_else(|| of_log.find_map(|log| log.url.clone())).ok_or_else(|| {
-            self.wrong(&wrong(&format!("a url for {origin}, here or on its line of the policy"), "none"))
+            self.malformed("url", &format!("one for {origin}, here or on its line of the policy"), "none")
         })?;
-        check_url(&url).map_err(|e| self.wrong(&e))?;
+        self.value("url", check_url(&url))?;
         let profile = text.profile.as_deref().unwrap_or("release");
         let profile = Profile::parse(profile)
-            .ok_or_else(|| self.wrong(&wrong("profile to be release or opaque", &quote(profile))))?;
+            .ok_or_else(|| self.malformed("profile", "release or opaque", &quote(profile)))?;
         let start = match text.start.as_deref() {
             None | Some("beginning") => Start::Beginning,
             Some("head") => Start::Head,
-            Some(other) => return Err(self.wrong(&wrong("start to be beginning or head", &quote(other)))),
+            Some(other) => return Err(self.malformed("start", "beginning or head", &quote(other))),
         };
         let publishers =
             text.publishers.map(|path| Self::watched(open_publishers(&beside(self.config, &path))));
         if text.expect.is_none() && !text.expect_packages.is_empty() {
-            return Err(self.wrong(&wrong("`expect = \"FILE\"` beside expect_packages", "none")));
+            return Err(self.malformed("expect_packages", "`expect = \"FILE\"` beside it", "none"));
         }
-        let packages = patterns(&text.expect_packages).map_err(|e| self.wrong(&e))?;
+        let packages = self.value("expect_packages", patterns(&text.expect_packages))?;
         let expect =
             text.expect.map(|path| Self::watched(Expect::open(&beside(self.config, &path), packages)));
         let usual = Patience::default();
@@ -374,6 +369,10 @@ impl Place<'_> {
     }
 }
 
+fn wrong(expected: &str, seen: &str) -> FormatError {
+    FormatError::malformed(WHAT, expected, seen)
+}
+
 fn origin_of(policy: &Policy, named: Option<&str>) -> Result<KeyName, FormatError> {
     let mut origins: Vec<&KeyName> = policy.logs().iter().map(|log| log.key.name()).collect();
     origins.dedup();
@@ -391,26 +390,28 @@ fn origin_of(policy: &Policy, named: Option<&str>) -> Result<KeyName, FormatErro
     }
 }
 
-fn peer(text: PeerText) -> Result<Peer, FormatError> {
-    check_name("a peer", &text.name)?;
-    check_url(&text.url)?;
+fn peer(text: PeerText, place: &TomlPlace<'_>) -> Result<Peer, FormatError> {
+    check_name("a peer", &text.name).map_err(|e| place.key("name").wrong(e))?;
+    check_url(&text.url).map_err(|e| place.key("url").wrong(e))?;
     Ok(Peer { label: format!("peer {}", text.name), url: text.url, push: text.push.unwrap_or(true) })
 }
 
-fn watch(text: WatchText) -> Result<Watch, FormatError> {
-    check_name("a watch", &text.name)?;
+fn watch(text: WatchText, place: &TomlPlace<'_>) -> Result<Watch, FormatError> {
+    check_name("a watch", &text.name).map_err(|e| place.key("name").wrong(e))?;
     let digest = |hex: &String| Hash::from_hex(hex.strip_prefix("sha256:").unwrap_or(hex));
+    let digests = text.digests.iter().map(digest).collect::<Result<_, _>>();
     let mut known: Vec<&str> = StatementKind::LISTABLE.iter().map(|kind| kind.as_str()).collect();
     known.push(StatementKind::Withdrawal.as_str());
-    if let Some(kind) = text.kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
-        return Err(wrong(&format!("kinds out of {}", known.join(", ")), &quote(kind)));
+    if let Some(at) = text.kinds.iter().position(|kind| !known.contains(&kind.as_str())) {
+        let expected = format!("kinds out of {}", known.join(", "));
+        return Err(place.item("kinds", at).malformed(expected, quote(&text.kinds[at])));
     }
     Ok(Watch {
-        packages: patterns(&text.packages)?,
+        packages: patterns(&text.packages).map_err(|e| place.key("packages").wrong(e))?,
         publishers: text.publishers,
         kinds: text.kinds,
         channels: text.channels,
-        digests: text.digests.iter().map(digest).collect::<Result<_, _>>()?,
+        digests: digests.map_err(|e| place.key("digests").wrong(e))?,
         name: text.name,
     })
 }
@@ -422,11 +423,7 @@ fn patterns(texts: &[String]) -> Result<Vec<PurlPattern>, FormatError> {
 /// That it is an address, so that what is none is named with its line.
 fn check_url(url: &str) -> Result<(), FormatError> {
     let built = LogClient::builder().build(url);
-    built.map(drop).map_err(|_| wrong("url to be http://HOST[:PORT][/PREFIX] or https://...", &quote(url)))
-}
-
-fn has_port(listen: &str) -> bool {
-    listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    built.map(drop).map_err(|_| wrong("http://HOST[:PORT][/PREFIX] or https://...", &quote(url)))
 }
 
 fn check_name(what: impl fmt::Display, name: &str) -> Result<(), FormatError> {

@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::config::{Config, SETTINGS};
+use crate::cli::addresses::parse_listen;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files;
 use crate::cli::new_dir::{self, NewFile};
@@ -29,7 +30,7 @@ pub struct Init {
     #[arg(long, value_name = "FILE")]
     pub publishers: Option<PathBuf>,
     /// Address to serve heads, a page and metrics on
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100", value_parser = parse_listen)]
     pub listen: String,
     /// The log admits anything: its entries are re-hashed, and not read
     #[arg(long)]

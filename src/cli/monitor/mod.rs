@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::exit::{CliResult, Failure};
 use super::output;
-use super::serve::stop_signal;
+use super::serve::{Hangup, stop_signal};
 use crate::monitor::{Monitor, OnProgress, Once};
 use args::MonitorCommand;
 use config::Config;
@@ -31,7 +31,12 @@ pub fn run(args: &args::Monitor, json: bool) -> CliResult {
 fn follow(path: &Path, once: bool) -> CliResult {
     output::start_log();
     let Config { settings, desk, listen } = Config::load(path)?;
-    let logs = settings.logs.len();
+    let (logs, watched) = (settings.logs.len(), settings.logs.clone());
+    for rules in &watched {
+        if let Some(warning) = rules.policy.split_warning() {
+            tracing::warn!(log = %rules.origin, "{warning}");
+        }
+    }
     let open = || Monitor::open(settings, desk, Box::new(std::io::stdout())).map_err(Failure::from);
     if once {
         let monitor = open()?;
@@ -40,6 +45,8 @@ fn follow(path: &Path, once: bool) -> CliResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
     let ended = runtime.block_on(async {
+        let hangup = Hangup::listen();
+        hangup.then(move || watched.iter().for_each(|rules| rules.reload()));
         // Before anything else: an address that is taken is known at once.
         let listener = match &listen {
             None => None,

@@ -70,12 +70,9 @@ fn read_keys(argument: &str) -> Result<Vec<NoteKey>, Failure> {
 
 /// One vkey a line.
 fn parse_keys(bytes: &[u8]) -> Result<Vec<NoteKey>, FormatError> {
-    let text = crate::format::utf8("a file of verifier keys", bytes)?;
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    text.split('\n')
-        .enumerate()
-        .map(|(at, line)| NoteKey::parse(line).map_err(|e| e.at_line(at + 1)))
-        .collect()
+    let text = crate::format::file_text("a file of verifier keys", bytes)?;
+    let keys = text.trim_end().lines().enumerate();
+    keys.map(|(at, line)| NoteKey::parse(line.trim()).map_err(|e| e.at_line(at + 1))).collect()
 }
 
 #[cfg(test)]
@@ -94,7 +91,7 @@ mod tests {
     fn logs_are_added_once_and_comments_stay() {
         let place = tempfile::tempdir().unwrap();
         let dir = place.path().join("w");
-        create(&dir, "witness.example/w", "http://x", "x", false).unwrap();
+        create(&dir, "witness.example/w", "http://x", "127.0.0.1:9", false).unwrap();
         let path = dir.join(LOGS_FILE);
         let text = fs::read_to_string(&path).unwrap() + "# mine\n";
         fs::write(&path, &text).unwrap();

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use crate::cli::addresses::{parse_listen, parse_name};
+
 #[derive(Debug, ClapArgs)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Witness {
@@ -13,7 +15,7 @@ pub struct Witness {
     #[arg(required = true)]
     pub dir: Option<PathBuf>,
     /// Address to listen on; overrides treehead-witness.toml
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
     pub listen: Option<String>,
 }
 
@@ -44,13 +46,13 @@ pub struct WitnessInit {
     /// Directory to make; it must be empty or not exist
     pub dir: PathBuf,
     /// Name of the witness for its whole life: its public address without https://
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub name: String,
     /// Where logs reach it [default: the address to listen on]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// Address to listen on
-    #[arg(long, value_name = "ADDR", default_value = super::config::DEFAULT_LISTEN)]
+    #[arg(long, value_name = "ADDR", default_value = super::config::DEFAULT_LISTEN, value_parser = parse_listen)]
     pub listen: String,
     /// Cosign with Ed25519 alone: no ML-DSA-44, no subtrees
     #[arg(long)]

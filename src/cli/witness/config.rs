@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::cli::config::{WHAT, listen_of};
 use crate::cli::exit::Failure;
 use crate::cli::files;
-use crate::format::FormatError;
+use crate::format::TomlFile;
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::witness::JOURNAL;
 
@@ -56,16 +57,15 @@ impl Config {
                 )
             }));
         }
-        let settings: SettingsText = files::parse(&path, "a configuration", MAX_SETTINGS_BYTES, |bytes| {
-            let text = crate::format::utf8("a configuration", bytes)?;
+        files::parse(&path, WHAT, MAX_SETTINGS_BYTES, |bytes| {
             let expected = "TOML as `treehead witness init` writes it";
-            toml::from_str(text).map_err(|e| FormatError::malformed("a configuration", expected, e.message()))
-        })?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            name: KeyName::new(&settings.name).map_err(|e| Failure::file(&path, &e))?,
-            listen: settings.listen.unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
-            post_quantum: settings.post_quantum,
+            let (toml, settings): (_, SettingsText) = TomlFile::read(WHAT, expected, bytes)?;
+            Ok(Self {
+                dir: dir.to_owned(),
+                name: KeyName::new(&settings.name).map_err(|e| toml.root().key("name").wrong(e))?,
+                listen: listen_of(settings.listen, DEFAULT_LISTEN, &toml.root())?,
+                post_quantum: settings.post_quantum,
+            })
         })
     }
 
@@ -82,7 +82,7 @@ impl Config {
         let path = self.dir.join(file);
         let hint = "put your own copy of it back, with mode 600: logs and endpoints know no other";
         let text = files::read_secret(&path).map_err(|e| e.and(hint))?;
-        let signer = NoteSigner::parse(text.trim_end_matches('\n'));
+        let signer = NoteSigner::parse(text.trim());
         let signer = signer.map_err(|e| Failure::file(&path, &e).and(hint))?;
         let key = signer.public();
         if key.kind() == kind && *key.name() == self.name {

@@ -8,7 +8,7 @@ use super::args::WitnessInit;
 use super::config::{KEY, ML_DSA_KEY, SETTINGS};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::new_dir::{self, NewFile};
-use crate::cli::{keygen, output};
+use crate::cli::{addresses, keygen, output};
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::witness::{JOURNAL, LOGS_FILE, Ledger, Logs};
 
@@ -16,6 +16,12 @@ use crate::witness::{JOURNAL, LOGS_FILE, Ledger, Logs};
 pub const CARD: &str = "card.toml";
 
 pub fn run(args: &WitnessInit, json: bool) -> CliResult {
+    if args.url.is_none() && !addresses::is_reachable(&args.listen) {
+        return Err(Failure::Usage(format!(
+            "--url: expected where logs reach this witness, as in https://witness.example.com: nobody can be told to come to {}",
+            args.listen
+        )));
+    }
     let url = args.url.clone().unwrap_or_else(|| format!("http://{}", args.listen));
     let vkeys = create(&args.dir, &args.name, &url, &args.listen, !args.no_pq)?;
     let (dir, card) = (args.dir.display(), args.dir.join(CARD));
@@ -133,7 +139,7 @@ mod tests {
                     assert_eq!(mode & 0o777, 0o600);
                 }
             }
-            assert!(create(&dir, name, "http://x", "x", true).is_err(), "it is there already");
+            assert!(create(&dir, name, "http://x", "127.0.0.1:9", true).is_err(), "it is there already");
         }
     }
 
@@ -142,9 +148,12 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let dir = place.path().join("w");
         for url in ["", "127.0.0.1:9001", "ftp://x", "http://", "http://a b", "http://a\n"] {
-            assert!(matches!(create(&dir, "w", url, "x", false), Err(Failure::Usage(_))), "{url:?}");
+            assert!(
+                matches!(create(&dir, "w", url, "127.0.0.1:9", false), Err(Failure::Usage(_))),
+                "{url:?}"
+            );
         }
-        assert!(matches!(create(&dir, "a name", "http://x", "x", false), Err(Failure::Usage(_))));
+        assert!(matches!(create(&dir, "a name", "http://x", "127.0.0.1:9", false), Err(Failure::Usage(_))));
         assert!(!dir.exists());
     }
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::exit::{CliResult, Failure};
 use super::output;
-use super::serve::stop_signal;
+use super::serve::{Hangup, stop_signal};
 use crate::witness::{self, Witness};
 use args::WitnessCommand;
 use config::Config;
@@ -33,6 +33,7 @@ fn serve(dir: &Path, listen: Option<&str>) -> CliResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
     runtime.block_on(async {
+        let hangup = Hangup::listen();
         let listener = TcpListener::bind(&listen).await.map_err(|e| {
             Failure::CouldNotTell(format!("could not listen on {listen}: {e}; choose another with --listen"))
         })?;
@@ -40,6 +41,8 @@ fn serve(dir: &Path, listen: Option<&str>) -> CliResult {
         let witness = opened.expect("opening does not panic")?;
         let address = listener.local_addr().map_or(listen, |address| address.to_string());
         let (name, logs) = (witness.name().clone(), witness.ledger().heads().len());
+        let watched = witness.clone();
+        hangup.then(move || watched.reload());
         let stop = stop_signal();
         tracing::info!(%name, cosigned_logs = logs, url = %format!("http://{address}"), "serving");
         let served = witness::run(listener, witness, stop).await;

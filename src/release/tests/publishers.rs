@@ -69,19 +69,21 @@ fn malformed_publishers_files_are_refused() {
     };
     let mut identity = [0; 32];
     identity[0] = 1;
-    let not_ed25519 =
-        "a publisher key is malformed: expected an Ed25519 PUBLIC KEY in PEM (openssl pkey -in KEY -pubout)";
+    let not_ed25519 = "a publisher key is malformed at line 6, `pem` of key 1 of publisher \"vendor\": expected an Ed25519 PUBLIC KEY in PEM (openssl pkey -in KEY -pubout)";
     for (bad, why) in [
         ("[[publisher]\n".to_owned(), "a publishers file is malformed at line 1: expected TOML"),
         (with("name = ", "name : "), "at line 2: expected TOML as in docs/publishers.md"),
         (with("kinds = [", "kinds = "), "at line 4: expected TOML"),
         (with("name = \"vendor\"", "name = \"vendor\"\nname = \"vendor\""), "at line 3: expected TOML"),
-        (with("name = \"vendor\"", "name = 7"), "at line 2: expected TOML"),
+        (with("name = \"vendor\"", "name = 7"), "at line 2, `name` of publisher 1: expected TOML"),
         (with("name = \"vendor\"\n", ""), "missing field `name`"),
-        (with("name", "nom"), "at line 2: expected TOML as in docs/publishers.md, saw unknown field `nom`"),
+        (
+            with("name", "nom"),
+            "at line 2, `nom` of publisher 1: expected TOML as in docs/publishers.md, saw unknown field `nom`",
+        ),
         (
             with("kinds = ", "admin = true\nkinds = "),
-            "at line 4: expected TOML as in docs/publishers.md, saw unknown field `admin`",
+            "at line 4, `admin` of publisher \"vendor\": expected TOML as in docs/publishers.md, saw unknown field `admin`",
         ),
         (with("pem = ", "not_befor = \"x\"\npem = "), "saw unknown field `not_befor`"),
         (format!("{good}[log]\n"), "saw unknown field `log`"),
@@ -93,7 +95,10 @@ fn malformed_publishers_files_are_refused() {
             with("\"build\"", "\"withdrawal\""),
             "who may release a package may withdraw what it released), saw \"withdrawal\"",
         ),
-        (with("pkg:generic/example/*", "*"), "a purl pattern is malformed"),
+        (
+            with("pkg:generic/example/*", "*"),
+            "a purl pattern is malformed at line 3, `purls` of publisher \"vendor\": expected",
+        ),
         (with("pkg:generic/example/*", "pkg:generic/a@1"), "a purl pattern is malformed"),
         (with("\"vendor\"", "\"\""), "a publisher name of 1 to 100 bytes without spaces, saw \"\""),
         (with("\"vendor\"", "\"a vendor\""), "a publisher name of 1 to 100 bytes without spaces"),
@@ -101,7 +106,7 @@ fn malformed_publishers_files_are_refused() {
         (with("\"vendor\"", &format!("{:?}", "v".repeat(101))), "a publisher name of 1 to 100 bytes"),
         (
             format!("{good}{}", publisher_toml("vendor", &[&publisher_signer(2)], &[], &[])),
-            "each publisher name once, saw \"vendor\" twice",
+            "at line 12, `name` of publisher \"vendor\": expected each publisher name once, saw \"vendor\" twice",
         ),
         (
             format!("{good}{}", publisher_toml("other", &[&publisher_signer(1)], &[], &[])),
@@ -109,9 +114,12 @@ fn malformed_publishers_files_are_refused() {
         ),
         (
             publisher_toml("twins", &[&publisher_signer(1), &publisher_signer(1)], &[], &[]),
-            "each key once, saw key ",
+            "`pem` of key 2 of publisher \"twins\": expected each key once, saw key ",
         ),
-        (format!("{good}not_before = \"2026-01-01\"\n"), "a time is malformed: expected UTC as in"),
+        (
+            format!("{good}not_before = \"2026-01-01\"\n"),
+            "a time is malformed at line 11, `not_before` of key 1 of publisher \"vendor\": expected UTC as in",
+        ),
         (format!("{good}not_after = \"2026-02-30T00:00:00Z\"\n"), "a time is malformed"),
         (format!("{good}not_after = 2026-01-01T00:00:00Z\n"), "expected TOML as in docs/publishers.md"),
         (key(""), not_ed25519),
@@ -123,7 +131,7 @@ fn malformed_publishers_files_are_refused() {
         (key(TEST_KEY_PEM), "saw a private key, which belongs to its publisher alone"),
         (
             key(&weak(&identity)),
-            "a publisher key is malformed: expected a strong key, saw a weak one, of small order",
+            "`pem` of key 1 of publisher \"vendor\": expected a strong key, saw a weak one, of small order",
         ),
         (key(&weak(&[0; 32])), "expected a strong key, saw a weak one"),
     ] {
@@ -380,4 +388,41 @@ fn text_around_a_new_publisher_s_key_is_not_written() {
     let publishers = Publishers::parse(text.as_bytes()).unwrap();
     assert_eq!(publishers.list()[1].keys[0].keyid, publisher_signer(2).keyid());
     assert!(text.contains(pem.trim_end()) && !text.contains("u002d"), "{text}");
+}
+
+#[test]
+fn what_a_file_does_not_list_any_more_stays_as_revoked() {
+    let (one, two, three) = (publisher_signer(1), publisher_signer(2), publisher_signer(3));
+    let (purls, kinds) = (["pkg:generic/example/*"], ["build"]);
+    let file = |publishers: &[(&str, &[&PublisherSigner])]| {
+        let toml = publishers.iter().map(|(name, keys)| publisher_toml(name, keys, &purls, &kinds));
+        Publishers::parse(toml.collect::<String>().as_bytes()).unwrap()
+    };
+    let before = file(&[("vendor", &[&one, &two]), ("other", &[&three])]);
+    let entry = |signer: &PublisherSigner| {
+        Envelope::parse_entry(&signed_entry(&sample_release(b"x"), &[signer])).unwrap()
+    };
+    let revoked = |publishers: &Publishers, signer: &PublisherSigner| {
+        matches!(publishers.verify(&entry(signer), None), Err(SpeakError::KeyRevoked { .. }))
+    };
+    // The same, and more, lose nothing.
+    assert!(file(&[("other", &[&three]), ("vendor", &[&two, &one])]).after(&before).1.is_empty());
+    // A key, a publisher, all of them.
+    let (now, lost) = file(&[("vendor", &[&one])]).after(&before);
+    let words = |lost: &[LostKey]| lost.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (second, third) = (two.keyid().to_hex(), three.keyid().to_hex());
+    assert_eq!(words(&lost), [format!("key {second} of vendor"), format!("key {third} of other")]);
+    assert!(now.verify(&entry(&one), None).is_ok() && revoked(&now, &two) && revoked(&now, &three));
+    assert!(now.has_usable_key());
+    let (empty, lost) = file(&[]).after(&now);
+    assert_eq!(lost.len(), 3, "what was gone before is still gone");
+    assert!([&one, &two, &three].into_iter().all(|signer| revoked(&empty, signer)));
+    assert!(!empty.has_usable_key());
+    // What is back is as the file says.
+    let (back, lost) = file(&[("vendor", &[&one, &two])]).after(&empty);
+    assert_eq!(words(&lost), [format!("key {third} of other")]);
+    assert!(back.verify(&entry(&two), None).is_ok());
+    // Sequence numbers are kept under a name: another one is another publisher.
+    let (_, lost) = file(&[("vendor", &[&one, &two]), ("renamed", &[&three])]).after(&before);
+    assert_eq!(words(&lost), [format!("the name other of key {third}, which renamed has now")]);
 }

@@ -1,0 +1,110 @@
+//! Names and addresses on the command line and in settings: what can't be one is refused before anything is
+//! made of it, with the form that is expected.
+
+use std::net::Ipv6Addr;
+
+/// The form of an address to listen on.
+pub const LISTEN: &str = "HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080";
+/// The form of a name that this program gives to a log or a witness. Others may go by any name: c2sp.org
+/// leaves it to them.
+pub const NAME: &str = "a name such as log.example.com/releases, a public address without https://, of letters, digits and .-_~:%/";
+
+/// Whether somebody can listen there: a port, and a host that may be a name.
+pub fn is_listen(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let is_name = |host: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        !host.is_empty() && host.bytes().all(fits)
+    };
+    let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    digits
+        && port.parse::<u16>().is_ok()
+        && v6.map_or_else(|| is_name(host), |v6| v6.parse::<Ipv6Addr>().is_ok())
+}
+
+/// Whether others can be told to come there: not to every address of this machine, or to any port.
+pub fn is_reachable(listen: &str) -> bool {
+    let (host, port) = listen.rsplit_once(':').unwrap_or_default();
+    !matches!(host, "0.0.0.0" | "[::]") && port.bytes().any(|digit| digit != b'0')
+}
+
+/// Whether a log or a witness may be called so for its whole life.
+pub fn is_name(text: &str) -> bool {
+    let fits =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~' | b':' | b'%' | b'/');
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..");
+    text.len() <= 255 && text.bytes().all(fits) && text.split('/').all(is_segment)
+}
+
+/// Of `--listen`.
+pub fn parse_listen(text: &str) -> Result<String, String> {
+    if is_listen(text) { Ok(text.to_owned()) } else { Err(format!("expected {LISTEN}")) }
+}
+
+/// Of `--origin`, and of a witness's `--name`.
+pub fn parse_name(text: &str) -> Result<String, String> {
+    if is_name(text) { Ok(text.to_owned()) } else { Err(format!("expected {NAME}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_to_listen_on() {
+        for good in ["127.0.0.1:8080", "localhost:0", "[::1]:9001", "0.0.0.0:80", "log-1.example.com:65535"] {
+            assert!(is_listen(good), "{good}");
+        }
+        for bad in [
+            "",
+            "1234",
+            ":1234",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "127.0.0.1:65536",
+            "127.0.0.1:+1",
+            "::1:80",
+            "[::1]",
+            "[127.0.0.1]:80",
+            "http://127.0.0.1:80",
+            "a b:80",
+            "127.0.0.1:80/log",
+            "127.0.0.1:80 ",
+        ] {
+            assert!(parse_listen(bad).is_err(), "{bad}");
+        }
+        assert!(is_reachable("127.0.0.1:9001") && is_reachable("w.example.com:80"));
+        assert!(!["0.0.0.0:9001", "[::]:9001", "127.0.0.1:0"].into_iter().any(is_reachable));
+    }
+
+    #[test]
+    fn names_of_logs_and_witnesses() {
+        for good in
+            ["log.example.com/releases", "log.example.com", "localhost:8080/log", "w1", "a/b-c_d~e/%20"]
+        {
+            assert!(is_name(good), "{good}");
+        }
+        let long = "x".repeat(256);
+        for bad in [
+            "",
+            "https://log.example.com",
+            "http://log.example.com/x",
+            "two words",
+            "a+b",
+            "log.example.com/",
+            "/log",
+            "a//b",
+            "a/../b",
+            "a\n",
+            "a\"b",
+            "log.example.com?x",
+            "log.example.com#x",
+            "l\u{f6}g.example",
+            "a\\b",
+            &long,
+        ] {
+            assert!(parse_name(bad).is_err(), "{bad}");
+        }
+    }
+}

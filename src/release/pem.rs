@@ -1,0 +1,219 @@
+//! Publishers' keys in PEM: RFC 7468, read as leniently as its section 2 allows, because people paste them.
+//!
+//! Text before and after the key is passed over, so is white space at the ends of lines and in blank lines,
+//! and a line ends in LF, CRLF or CR. What is refused is named. Nothing of a key is ever quoted.
+
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use zeroize::Zeroizing;
+
+use crate::format::FormatError;
+
+const WHAT: &str = "a publisher key";
+const PUBLIC: &str = "PUBLIC KEY";
+const PRIVATE: &str = "PRIVATE KEY";
+/// Base64 characters in a line, as RFC 7468 section 2 says it is written.
+const LINE_CHARS: usize = 64;
+
+/// What stands between a `-----BEGIN` line and its `-----END`.
+struct Block<'a> {
+    label: &'a str,
+    /// Base64, without line ends.
+    body: Zeroizing<String>,
+}
+
+/// Reads an Ed25519 public key, and refuses weak ones.
+pub(super) fn public_key(text: &str) -> Result<VerifyingKey, FormatError> {
+    let wrong = |seen: String| {
+        let expected = "an Ed25519 PUBLIC KEY in PEM (openssl pkey -in KEY -pubout)";
+        FormatError::malformed(WHAT, expected, seen)
+    };
+    let blocks = blocks(text).map_err(&wrong)?;
+    // Whatever else is in the file: it must not lie where everybody may read it.
+    if blocks.iter().any(|block| block.label.ends_with(PRIVATE)) {
+        return Err(wrong("a private key, which belongs to its publisher alone".to_owned()));
+    }
+    let pem = only(&blocks, PUBLIC).map_err(&wrong)?;
+    let key = VerifyingKey::from_public_key_pem(&pem).map_err(|e| wrong(e.to_string()))?;
+    if key.is_weak() {
+        return Err(FormatError::malformed(WHAT, "a strong key", "a weak one, of small order"));
+    }
+    Ok(key)
+}
+
+/// Reads an Ed25519 secret key in PKCS#8.
+pub(super) fn secret_key(text: &str) -> Result<SigningKey, FormatError> {
+    let wrong = |seen: String| {
+        let expected = "an Ed25519 PRIVATE KEY in PKCS#8 PEM (openssl genpkey -algorithm ed25519)";
+        FormatError::malformed(WHAT, expected, seen)
+    };
+    let blocks = blocks(text).map_err(&wrong)?;
+    if blocks.iter().any(|block| block.label == "ENCRYPTED PRIVATE KEY") {
+        return Err(wrong("one under a passphrase; `openssl pkey -in KEY -out NEW` takes it off".to_owned()));
+    }
+    let pem = only(&blocks, PRIVATE).map_err(&wrong)?;
+    SigningKey::from_pkcs8_pem(&pem).map_err(|e| wrong(e.to_string()))
+}
+
+/// Whether a text begins as a publisher's public key does.
+#[must_use]
+pub fn is_public_pem(text: &str) -> bool {
+    lines(text).find(|line| !line.is_empty()).and_then(|line| marker(line, "BEGIN")) == Some(PUBLIC)
+}
+
+/// The one block of this label, as the reader of keys wants it.
+fn only(blocks: &[Block<'_>], label: &str) -> Result<Zeroizing<String>, String> {
+    let mut fitting = blocks.iter().filter(|block| block.label == label);
+    let block = fitting.next().ok_or_else(|| match blocks.first() {
+        None => format!("no line -----BEGIN {label}-----"),
+        Some(other) => format!("a block of {}", shown(other.label)),
+    })?;
+    if fitting.next().is_some() {
+        return Err(format!("more than one block of {label}"));
+    }
+    let mut pem = Zeroizing::new(String::with_capacity(2 * block.body.len() + 100));
+    pem.push_str(&format!("-----BEGIN {label}-----\n"));
+    for (at, char) in block.body.chars().enumerate() {
+        if at > 0 && at % LINE_CHARS == 0 {
+            pem.push('\n');
+        }
+        pem.push(char);
+    }
+    pem.push_str(&format!("\n-----END {label}-----\n"));
+    Ok(pem)
+}
+
+/// The lines, without white space around them. A CRLF makes one more, which is blank.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split(['\n', '\r']).map(|line| line.trim_start_matches('\u{feff}').trim())
+}
+
+/// All blocks, or what is wrong with one.
+fn blocks(text: &str) -> Result<Vec<Block<'_>>, String> {
+    let (mut found, mut open) = (Vec::new(), None::<Block<'_>>);
+    for line in lines(text) {
+        let Some(block) = &mut open else {
+            if let Some(label) = marker(line, "BEGIN") {
+                open = Some(Block { label, body: Zeroizing::new(String::with_capacity(text.len())) });
+            } else if let Some(label) = marker(line, "END") {
+                return Err(format!("an -----END {}----- line without its -----BEGIN", shown(label)));
+            }
+            continue;
+        };
+        if marker(line, "END") == Some(block.label) {
+            found.extend(open.take());
+        } else if line.starts_with("-----") {
+            return Err(format!("another line of dashes before -----END {}-----", shown(block.label)));
+        } else if line.contains(':') {
+            return Err(
+                "a header before the base64, as PEM of RFC 1421 has it and RFC 7468 does not".to_owned()
+            );
+        } else if line.chars().any(|c| !c.is_whitespace() && !is_base64(c)) {
+            return Err(format!("a character that is no base64 in the block of {}", shown(block.label)));
+        } else {
+            block.body.extend(line.chars().filter(|c| !c.is_whitespace()));
+        }
+    }
+    match open {
+        None => Ok(found),
+        Some(block) => Err(format!("no line -----END {}-----", shown(block.label))),
+    }
+}
+
+/// A label without anything that a terminal would act on.
+fn shown(label: &str) -> String {
+    label.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(LINE_CHARS).collect()
+}
+
+const fn is_base64(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')
+}
+
+/// The label of a line `-----<kind> <label>-----`.
+fn marker<'a>(line: &'a str, kind: &str) -> Option<&'a str> {
+    line.strip_prefix("-----")?.strip_prefix(kind)?.strip_prefix(' ')?.strip_suffix("-----")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::PublisherSigner;
+
+    fn signer() -> PublisherSigner {
+        PublisherSigner::from_seed(&[7; 32])
+    }
+
+    /// What people's files look like beside what `pem` is.
+    fn as_found(pem: &str) -> Vec<(&'static str, String)> {
+        let body = pem.lines().nth(1).unwrap();
+        vec![
+            ("as it is", pem.to_owned()),
+            ("a blank line after it", format!("{pem}\n\n")),
+            ("no newline", pem.trim_end().to_owned()),
+            ("a byte order mark", format!("\u{feff}{pem}")),
+            ("text before it", format!("Bag Attributes\n    friendlyName: vendor\n{pem}")),
+            ("openssl pkey -text", format!("{pem}ED25519 Public-Key:\npub:\n    19:bf:44:09\n")),
+            ("spaces behind its lines", pem.replace('\n', " \t\n")),
+            ("indented", pem.replace("-----BEGIN", "   -----BEGIN").replace(body, &format!("   {body}"))),
+            ("CRLF", pem.replace('\n', "\r\n")),
+            ("CR", pem.replace('\n', "\r")),
+            ("blank lines in it", pem.replace(body, &format!("\n{}\n\n{}\n", &body[..20], &body[20..]))),
+            ("lines of other lengths", pem.replace(body, &format!("{}\n{}", &body[..31], &body[31..]))),
+        ]
+    }
+
+    #[test]
+    fn keys_are_read_however_they_were_pasted() {
+        let signer = signer();
+        for (how, pem) in as_found(&signer.public_pem()) {
+            assert_eq!(
+                public_key(&pem).map(|key| super::super::envelope::keyid(&key)),
+                Ok(signer.keyid()),
+                "{how}"
+            );
+            assert!(is_public_pem(&pem) || how == "text before it", "{how}");
+        }
+        for (how, pem) in as_found(&signer.to_pem()) {
+            assert_eq!(PublisherSigner::from_pem(&pem).map(|key| key.keyid()), Ok(signer.keyid()), "{how}");
+            assert!(!is_public_pem(&pem), "{how}");
+        }
+        // A certificate beside it is text like any other.
+        let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(public_key(&format!("{certificate}{}", signer.public_pem())).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_such_key_is_named_and_never_quoted() {
+        let signer = signer();
+        let (public, secret) = (signer.public_pem(), signer.to_pem());
+        let label = |pem: &str, label: &str| pem.replace("PRIVATE KEY", label);
+        let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let cases: [(String, &str, &str); 10] = [
+            (String::new(), "no line -----BEGIN PUBLIC KEY-----", "no line -----BEGIN PRIVATE KEY-----"),
+            (certificate.to_owned(), "a block of CERTIFICATE", "a block of CERTIFICATE"),
+            (label(&secret, "ENCRYPTED PRIVATE KEY"), "a private key", "under a passphrase"),
+            (label(&secret, "EC PRIVATE KEY"), "a private key", "a block of EC PRIVATE KEY"),
+            (format!("{public}{public}"), "more than one block of PUBLIC KEY", "a block of PUBLIC KEY"),
+            (format!("{}{}", *secret, *secret), "a private key", "more than one block of PRIVATE KEY"),
+            (secret.replace("KEY-----\nMC", "KEY-----\nProc-Type: 4\nMC"), "a header", "a header"),
+            (secret.replace("-----END", "----END"), "no base64", "no base64"),
+            (secret.lines().take(2).collect::<Vec<_>>().join("\n"), "no line -----END", "no line -----END"),
+            (secret.lines().skip(1).collect::<Vec<_>>().join("\n"), "without its", "without its"),
+        ];
+        let body = secret.lines().nth(1).unwrap();
+        for (pem, of_public, of_secret) in cases {
+            let errors = [
+                (public_key(&pem).map(drop).unwrap_err().to_string(), of_public),
+                (secret_key(&pem).map(drop).unwrap_err().to_string(), of_secret),
+            ];
+            for (error, says) in errors {
+                assert!(error.contains(says), "{pem}: {error}");
+                assert!(!error.contains(&body[10..20]), "{error}");
+            }
+        }
+        // Cut short in the middle of the key.
+        let short = secret.replace(&body[40..], "");
+        let error = secret_key(&short).map(drop).unwrap_err().to_string();
+        assert!(!error.contains(&body[10..20]), "{error}");
+    }
+}

@@ -1,0 +1,132 @@
+//! What a log admits, for its whole life. A file in its directory says it, beside the settings, which people
+//! edit: a log of releases that took anything for a while would have leaves that nobody signed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::PublisherBook;
+use super::log::OpenError;
+use crate::format::{FormatError, file_text, quote};
+use crate::merkle::LeafIndex;
+use crate::release::{Envelope, Facts, Statement};
+use crate::store::{self, RealDisk, StoreError, StoreReader, read_entry, replace_file};
+
+/// What a log admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Signed release statements by registered publishers.
+    #[default]
+    Release,
+    /// Any bytes; nothing is checked.
+    Opaque,
+}
+
+impl Profile {
+    /// The name in configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Opaque => "opaque",
+        }
+    }
+
+    /// The profile of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Release, Self::Opaque].into_iter().find(|profile| profile.as_str() == text)
+    }
+
+    /// Who may publish under this profile; an opaque log asks nobody.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the publishers file can't be read.
+    pub fn publishers(self, path: &Path) -> Result<PublisherBook, OpenError> {
+        match self {
+            Self::Release => PublisherBook::open(path),
+            Self::Opaque => Ok(PublisherBook::default()),
+        }
+    }
+
+    /// What the store's indexes hold of this profile's entries.
+    #[must_use]
+    pub fn describe(self, publishers: Arc<PublisherBook>) -> store::Describe {
+        match self {
+            // What is in the journal was admitted once; what can't be read any more is not found by
+            // search, but stays in the tree.
+            Self::Release => {
+                Arc::new(move |entry| Facts::of_entry(entry, &publishers.current()).unwrap_or_default())
+            }
+            Self::Opaque => Arc::new(|_| Facts::default()),
+        }
+    }
+
+    /// The file's content.
+    #[must_use]
+    pub fn to_file(self) -> String {
+        format!("{}\n", self.as_str())
+    }
+
+    /// What the log in `dir` was made for; `None` where no file says it, as in a log of an older version.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the file can't be read, or says something else.
+    pub fn kept(dir: &Path) -> Result<Option<Self>, OpenError> {
+        let path = dir.join(FILE);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(OpenError::Io { path, source }),
+        };
+        let parse = |text: &str| {
+            Self::parse(text.trim())
+                .ok_or_else(|| FormatError::malformed(WHAT, "release or opaque", quote(text)))
+        };
+        let kept = file_text(WHAT, &bytes).and_then(parse);
+        kept.map(Some).map_err(|source| OpenError::ProfileFile { path, source })
+    }
+
+    /// Refuses settings that say another profile than the log was made for.
+    pub(super) fn check(self, dir: &Path) -> Result<Option<Self>, OpenError> {
+        match Self::kept(dir)? {
+            Some(kept) if kept != self => {
+                let dir = dir.to_owned();
+                let why = format!("its file `{FILE}` says so");
+                Err(OpenError::Profile { dir, kept, said: self, why })
+            }
+            kept => Ok(kept),
+        }
+    }
+
+    /// Writes down what a log of an older version is for: what its settings say, if its entries don't
+    /// contradict. The first and the last are looked at.
+    pub(super) fn adopt(self, dir: &Path, reader: &dyn StoreReader) -> Result<(), OpenError> {
+        let last = reader.size().get().checked_sub(1);
+        for index in [last.map(|_| 0), last].into_iter().flatten().filter_map(LeafIndex::new) {
+            let entry = read_entry(reader, index).map_err(start)?;
+            let is_statement = Envelope::parse_entry(&entry)
+                .is_ok_and(|envelope| Statement::parse(envelope.payload()).is_ok());
+            // An opaque log may hold statements, but it has no publishers.
+            let kept = match self {
+                Self::Release if !is_statement => Self::Opaque,
+                Self::Opaque if is_statement && dir.join("publishers.toml").exists() => Self::Release,
+                _ => continue,
+            };
+            let why = format!(
+                "entry {index} says so; if that is wrong, write the right one into its file `{FILE}`"
+            );
+            return Err(OpenError::Profile { dir: dir.to_owned(), kept, said: self, why });
+        }
+        replace_file(&RealDisk, &dir.join(FILE), self.to_file().as_bytes()).map_err(start)?;
+        tracing::info!(profile = self.as_str(), "the log's profile is kept from now on");
+        Ok(())
+    }
+}
+
+/// The file's name.
+pub const FILE: &str = "profile";
+const WHAT: &str = "a log's profile";
+
+fn start(error: StoreError) -> OpenError {
+    OpenError::Start(error.into())
+}

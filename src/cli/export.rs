@@ -12,16 +12,17 @@ use super::{files, output};
 use crate::bundle;
 use crate::checkpoint::{self, Checkpoint};
 use crate::client::ClientError;
-use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, hashes_to_bytes};
+use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TreeSize, hashes_to_bytes};
 use crate::store::journal::{Scan, origin_hash};
 use crate::store::{Layout, SignedHead, StoreError, read_plain, read_signed};
 
 pub fn run(args: &Export, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
+    check_place(&args.out)?;
     let layout = Layout::new(&args.dir);
     let SignedHead { head, note } = newest_head(&config, &layout)?;
     check_out(&args.out.join("checkpoint"), &head, &config)?;
-    let mut tree = TreeWriter::new(&args.out);
+    let mut tree = TreeWriter::new(&args.out, head.size);
     let mut scan = Scan::new(&layout.journal(), origin_hash(config.origin.as_str()), None)?;
     let bar = output::progress("exporting", head.size.get(), "entries");
     while tree.edge.size() < head.size {
@@ -31,9 +32,10 @@ pub fn run(args: &Export, json: bool) -> CliResult {
         let left = usize::try_from(head.size.get() - tree.edge.size().get()).unwrap_or(usize::MAX);
         let entries = record.entries();
         tree.append(&entries[..entries.len().min(left)])?;
+        // Tree heads end where batches do: whoever has one of this size asks for these.
+        tree.write_partial()?;
         bar.set_position(tree.edge.size().get());
     }
-    tree.finish()?;
     bar.finish_and_clear();
     let root = tree.edge.root();
     if root != head.root {
@@ -87,10 +89,51 @@ fn newest_head(config: &Config, layout: &Layout) -> Result<SignedHead, Failure> 
     }
 }
 
+/// What other directories of this program have in them, which the web must not see or an export would spoil.
+const OTHERS: [(&str, &str); 7] = [
+    ("backup", "a backup of a log"),
+    ("treehead.toml", "the directory of a log"),
+    ("journal", "the directory of a log"),
+    ("log.key", "the directory of a log"),
+    ("treehead-witness.toml", "the directory of a witness"),
+    ("monitor.toml", "the directory of a monitor"),
+    ("state.json", "what an endpoint remembers"),
+];
+
+/// Only into a directory of its own: one that is new or empty, or holds an export.
+fn check_place(out: &Path) -> CliResult {
+    let refused = |what: &str| {
+        let message =
+            format!("{} is {what}: expected a new or empty directory, or an earlier export", out.display());
+        Err(Failure::refused("not-an-export", message, "Nothing was changed; choose another directory."))
+    };
+    if let Some((_, what)) = OTHERS.iter().find(|(name, _)| out.join(name).exists()) {
+        return refused(what);
+    }
+    let occupied = match fs::read_dir(out) {
+        Ok(mut items) => items.next().is_some(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+        Err(e) => return Err(Failure::io("list", out, &e)),
+    };
+    // A first export that was cut short has tiles, and no checkpoint yet.
+    if occupied && !out.join("checkpoint").exists() && !out.join("tile").is_dir() {
+        return refused("not empty, and no export");
+    }
+    Ok(())
+}
+
 /// A tree head that was exported before must not go back: whoever reads it would see the log shrink.
 fn check_out(path: &Path, head: &Checkpoint, config: &Config) -> CliResult {
-    let Ok(there) = read_plain(path) else { return Ok(()) };
-    let there = checkpoint::open(&there, &[config.vkey()?]).map_err(ClientError::from)?.get().clone();
+    let there = match read_plain(path) {
+        Ok(there) => there,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Failure::io("read", path, &e)),
+    };
+    let there = checkpoint::open(&there, &[config.vkey()?]).map_err(|e| {
+        let message = format!("{} is no checkpoint of {}: {e}", path.display(), config.origin);
+        Failure::refused("not-an-export", message, "Nothing was changed; choose another directory.")
+    })?;
+    let there = there.get();
     if there.size <= head.size {
         return Ok(());
     }
@@ -104,18 +147,22 @@ fn check_out(path: &Path, head: &Checkpoint, config: &Config) -> CliResult {
 
 struct TreeWriter<'a> {
     out: &'a Path,
+    /// Size of the tree that is exported.
+    end: TreeSize,
     edge: RightEdge,
     partial: PartialTiles,
     /// The bundle that is not full yet, and how many entries it has.
     bundle: (Vec<u8>, u64),
+    /// The partial tiles that were written last, at most one of each level.
+    last: Vec<Tile>,
     written: u64,
     kept: u64,
 }
 
 impl<'a> TreeWriter<'a> {
-    fn new(out: &'a Path) -> Self {
+    fn new(out: &'a Path, end: TreeSize) -> Self {
         let (edge, partial) = (RightEdge::default(), PartialTiles::default());
-        Self { out, edge, partial, bundle: (Vec::new(), 0), written: 0, kept: 0 }
+        Self { out, end, edge, partial, bundle: (Vec::new(), 0), last: Vec::new(), written: 0, kept: 0 }
     }
 
     fn append(&mut self, entries: &[&[u8]]) -> CliResult {
@@ -147,16 +194,29 @@ impl<'a> TreeWriter<'a> {
         self.write(Tile::new(TileId::Entries { index }, width).expect("1 to 256 entries"), &bytes)
     }
 
-    /// Writes the partial tiles and the partial bundle.
-    fn finish(&mut self) -> CliResult {
+    /// Writes the partial tiles and the partial bundle of this size, as far as the exported tree has no full
+    /// ones of them: c2sp.org/tlog-tiles, "Logs MUST serve partial tiles corresponding to tree sizes for which
+    /// a checkpoint was produced, but MAY delete any partial tile once the corresponding full tile is available".
+    fn write_partial(&mut self) -> CliResult {
         let size = self.edge.size();
-        let partial: Vec<(Tile, Vec<u8>)> =
-            self.partial.tiles(size).map(|(tile, hashes)| (tile, hashes_to_bytes(hashes))).collect();
+        let is_full = |id| Tile::in_tree(id, self.end).is_none_or(|tile| tile.is_full());
+        let partial: Vec<(Tile, Vec<u8>)> = self
+            .partial
+            .tiles(size)
+            .filter(|(tile, _)| !is_full(tile.id) && !self.last.contains(tile))
+            .map(|(tile, hashes)| (tile, hashes_to_bytes(hashes)))
+            .collect();
+        let bundle = Tile::in_tree(TileId::Entries { index: size.get() / TILE_WIDTH }, size);
+        let bundle = bundle.filter(|tile| !is_full(tile.id));
         for (tile, bytes) in partial {
             self.write(tile, &bytes)?;
+            self.last.retain(|last| last.id != tile.id);
+            self.last.push(tile);
         }
-        if self.bundle.1 > 0 {
-            self.write_bundle(size.get() / TILE_WIDTH)?;
+        if let Some(tile) = bundle {
+            let bytes = std::mem::take(&mut self.bundle.0);
+            self.write(tile, &bytes)?;
+            self.bundle.0 = bytes;
         }
         Ok(())
     }
@@ -167,6 +227,10 @@ impl<'a> TreeWriter<'a> {
         match read_plain(&path) {
             Ok(there) if there == bytes => {
                 self.kept += 1;
+                if tile.is_full() {
+                    // It was there for whoever has an older head since the export before this one.
+                    remove_partial(&path);
+                }
                 return Ok(());
             }
             Ok(_) => {
@@ -185,4 +249,20 @@ impl<'a> TreeWriter<'a> {
         self.written += 1;
         Ok(())
     }
+}
+
+/// Removes the partial tiles of a full one; what else lies there stays.
+fn remove_partial(full: &Path) {
+    let mut name = full.as_os_str().to_owned();
+    name.push(".p");
+    let Ok(items) = fs::read_dir(&name) else { return };
+    let is_width = |name: &std::ffi::OsStr| {
+        name.to_str().and_then(|name| name.parse::<u8>().ok()).is_some_and(|width| width > 0)
+    };
+    // What can't be removed now is removed the next time.
+    items
+        .flatten()
+        .filter(|item| is_width(&item.file_name()))
+        .for_each(|item| drop(fs::remove_file(item.path())));
+    let _ = fs::remove_dir(&name);
 }

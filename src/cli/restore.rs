@@ -17,7 +17,7 @@ use super::keys::{ED25519, ML_DSA, secrets_of};
 use super::output::{self, GREEN};
 use crate::merkle::TreeSize;
 use crate::note::NoteKey;
-use crate::store::{OpenOptions, RealDisk, Restore, Restored};
+use crate::store::{OpenOptions, RealDisk, Restore, Restored, backup_marker};
 
 /// Largest file that goes with a log: publishers of a large vendor.
 const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
@@ -37,6 +37,14 @@ pub fn run(args: &Args, json: bool) -> CliResult {
 
 /// Into a log that is there: its settings stay, its journal may only grow.
 fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
+    if backup_marker(&args.dir).exists() {
+        let message = format!("{} is a backup itself, and stays one", args.dir.display());
+        return Err(Failure::refused(
+            "is-a-backup",
+            message,
+            "Nothing was changed; choose another directory.",
+        ));
+    }
     let config = Config::load(&args.dir)
         .map_err(|e| e.and("restore to an empty directory, or to one that does not exist"))?;
     if config.vkey()? != *key {

@@ -9,7 +9,7 @@ use super::log::OpenError;
 use crate::format::{FormatError, file_text, quote};
 use crate::merkle::LeafIndex;
 use crate::release::{Envelope, Facts, Statement};
-use crate::store::{self, RealDisk, StoreError, StoreReader, read_entry, replace_file};
+use crate::store::{self, RealDisk, StoreError, StoreReader, read_entry, read_plain, replace_file};
 
 /// What a log admits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,7 +73,7 @@ impl Profile {
     /// [`OpenError`] where the file can't be read, or says something else.
     pub fn kept(dir: &Path) -> Result<Option<Self>, OpenError> {
         let path = dir.join(FILE);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match read_plain(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(OpenError::Io { path, source }),

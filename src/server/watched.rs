@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::format::FormatError;
+use crate::store::read_plain;
 
 /// How often the file is looked at: what a command wrote counts within this time.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -200,7 +201,7 @@ fn load<T>(path: &Path, kind: &Kind<T>) -> Result<(Stamp, T), WatchError> {
     let malformed = |source| WatchError::Malformed { path: path.to_owned(), source };
     let size = usize::try_from(stamp.length).unwrap_or(usize::MAX);
     crate::format::cap(kind.what, size, kind.limit).map_err(malformed)?;
-    let bytes = fs::read(path).map_err(io)?;
+    let bytes = read_plain(path).map_err(io)?;
     Ok((stamp, (kind.parse)(&bytes).map_err(malformed)?))
 }
 

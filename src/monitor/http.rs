@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::map_response;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -27,9 +28,9 @@ use crate::checkpoint;
 use crate::format::quote;
 use crate::merkle::Hash;
 use crate::note::{MAX_NOTE_BYTES, Note};
-use crate::server::accept;
 use crate::server::admission::announced;
 use crate::server::json::Json;
+use crate::server::{accept, cache};
 
 /// Media type of checkpoints, for which the specifications have none.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -57,6 +58,7 @@ fn router(monitor: Arc<Monitor>) -> Router {
         .route("/metrics", get(metrics))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
+        .layer(map_response(cache::closed))
         .with_state(monitor)
 }
 
@@ -83,7 +85,7 @@ async fn checkpoint_of(
     let board = monitor.boards().iter().find(|board| board.hash == hash);
     let vouched = board.and_then(|board| board.vouched());
     let vouched = vouched.ok_or_else(|| GossipError::NotFollowed(hash.to_hex()))?;
-    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")];
+    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, cache::ASK)];
     Ok((headers, vouched.note).into_response())
 }
 
@@ -105,7 +107,7 @@ async fn gossip(
     let (board, taken) = answer?;
     let status = if taken == Taken::Known { StatusCode::OK } else { StatusCode::ACCEPTED };
     let own = board.vouched().map(|vouched| vouched.note).unwrap_or_default();
-    Ok((status, [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")], own).into_response())
+    Ok((status, [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, cache::NEVER)], own).into_response())
 }
 
 async fn take(

@@ -4,8 +4,10 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+pub(crate) mod cache;
 pub(crate) mod exposition;
 mod health;
+mod intersection;
 pub(crate) mod json;
 mod log;
 mod metrics;
@@ -24,6 +26,7 @@ use std::future::Future;
 use std::io;
 
 use axum::Router;
+use axum::middleware::map_response;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tower_http::compression::CompressionLayer;
@@ -71,5 +74,6 @@ fn router(log: Log) -> Router {
         .merge(compressed)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::wrong_method)
+        .layer(map_response(cache::closed))
         .with_state(log)
 }

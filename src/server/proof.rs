@@ -1,15 +1,16 @@
-//! Proofs, with their parameters in the path, so that no cache can mix them up.
+//! Proofs, with their parameters in the path, so that no cache can mix them up. Those between sizes of the path are
+//! functions of it, for no size above the published one is answered; the proof file of a leaf is not.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::header;
+use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::json::Json;
 use super::read::blocking;
 use super::submit::PROOF_MEDIA_TYPE;
-use super::{Log, Problem};
+use super::{Log, Problem, cache};
 use crate::format::{FormatError, quote};
 use crate::merkle::{Hash, LeafIndex, Tile, TileId, TreeSize, prove_consistency, prove_inclusion, read_root};
 use crate::store::StoreError;
@@ -35,7 +36,7 @@ pub struct Consistency {
 pub async fn inclusion(
     State(log): State<Log>,
     path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Json<Inclusion>, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let Path((size, index)) = path?;
     let size = published_size(&log, &size)?;
     let index = LeafIndex::parse(&index).ok_or_else(|| malformed("a leaf index", &index))?;
@@ -50,7 +51,7 @@ pub async fn inclusion(
         let tile = Tile::new(id, index.get() % 256 + 1).expect("1 to 256");
         let leaf = *reader.tiles(&[tile])?[0].last().expect("at least one hash");
         let proof = prove_inclusion(reader, index, &leaf, size, &root)?.map_err(inconsistent)?;
-        Ok::<_, StoreError>(Json(Inclusion {
+        Ok::<_, StoreError>(immutable(Inclusion {
             leaf_index: index.get(),
             tree_size: size.get(),
             leaf_hash: leaf.to_base64(),
@@ -64,7 +65,7 @@ pub async fn inclusion(
 pub async fn consistency(
     State(log): State<Log>,
     path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Json<Consistency>, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let Path((old, new)) = path?;
     let new = published_size(&log, &new)?;
     let old = published_size(&log, &old)?;
@@ -81,7 +82,7 @@ pub async fn consistency(
         let reader = log.reader().as_ref();
         let (old_root, new_root) = (published_root(&log, old)?, published_root(&log, new)?);
         let proof = prove_consistency(reader, (old, &old_root), (new, &new_root))?.map_err(inconsistent)?;
-        Ok::<_, StoreError>(Json(Consistency {
+        Ok::<_, StoreError>(immutable(Consistency {
             old_size: old.get(),
             old_root: old_root.to_base64(),
             new_size: new.get(),
@@ -98,15 +99,22 @@ pub async fn leaf(
 ) -> Result<Response, Problem> {
     let Path(hash) = path?;
     let hash = Hash::from_hex(&hash)?;
-    let not_found =
-        || Problem::NotFound { what: "the leaf", detail: "no published entry has this leaf hash".to_owned() };
     blocking(move || {
         let head = log.published();
+        let not_found = || {
+            let detail =
+                format!("no entry of the published tree of size {} has this leaf hash", head.checkpoint.size);
+            Problem::NotFound { what: "the leaf", detail }
+        };
         let index = log.reader().find_leaf(&hash)?.filter(|index| head.checkpoint.size.contains(*index));
         let proof = log.proof_file(index.ok_or_else(not_found)?, &head)?;
         Ok::<_, Problem>(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
     })
     .await
+}
+
+fn immutable<T>(proof: T) -> ([(HeaderName, &'static str); 1], Json<T>) {
+    ([(header::CACHE_CONTROL, cache::FOR_EVER)], Json(proof))
 }
 
 /// Root of an earlier tree, proven to be a prefix of the signed one before anything is built on it.

@@ -4,18 +4,15 @@ use axum::extract::State;
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{Log, Problem};
+use super::{Log, Problem, cache};
 use crate::merkle::{Tile, hashes_to_bytes};
-
-/// Tiles and bundles never change: caches may keep them for a year.
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 pub async fn checkpoint(State(log): State<Log>) -> Result<Response, Problem> {
     let note = log.published().note;
     if note.is_empty() {
         return Err(Problem::NothingPublished);
     }
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, cache::ASK)];
     Ok((headers, note.to_vec()).into_response())
 }
 
@@ -33,7 +30,8 @@ pub async fn bundle(State(log): State<Log>, uri: Uri) -> Result<Response, Proble
 }
 
 fn immutable(bytes: Vec<u8>) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, IMMUTABLE)];
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, cache::FOR_EVER)];
     (headers, bytes).into_response()
 }
 

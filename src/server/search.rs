@@ -5,6 +5,7 @@ use axum::extract::{Query, State};
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 
+use super::intersection::{Intersection, Step};
 use super::json::Json;
 use super::read::blocking;
 use super::{Log, Problem, Profile};
@@ -18,9 +19,11 @@ use crate::store::{EntryReader, StoreError, StoreReader};
 /// Most releases on a page.
 const MAX_PAGE: usize = 100;
 const DEFAULT_PAGE: usize = 20;
-/// Most entries looked at for one page: a search for common values of two fields that rarely meet
-/// goes on with `next` rather than holding the server.
+/// Most entries that are read for one page. Then, as after [`MAX_STEPS`], the search goes on with `next` rather
+/// than holding the server.
 const MAX_LOOKED_AT: usize = 1_000;
+/// Most look-ups in the index for one page: common values that rarely meet take many.
+const MAX_STEPS: usize = 4_000;
 /// Most withdrawals that are shown with a release, the newest: one says it all.
 const MAX_WITHDRAWALS: usize = 4;
 
@@ -105,6 +108,7 @@ pub struct ArtifactRow {
 
 #[derive(Serialize)]
 pub struct Page {
+    /// Entries that were searched: an answer is as old as the tree that it was made at.
     tree_size: u64,
     releases: Vec<ReleaseRow>,
     /// Value of `before` for the next page, where there is one.
@@ -172,7 +176,7 @@ impl Search {
         Ok(Self { filters, before, limit: limit.clamp(1, MAX_PAGE) })
     }
 
-    /// Walks the rows of the most selective filter, newest first, and keeps what matches all.
+    /// Walks over the leaves that all filters point at, newest first.
     fn run(
         &self,
         reader: &dyn StoreReader,
@@ -180,44 +184,31 @@ impl Search {
         publishers: &Publishers,
     ) -> Result<Page, Problem> {
         let end = size.next_index();
-        let mut before = Some(self.before.map_or(end, |before| before.min(end)));
+        let mut before = self.before.map_or(end, |before| before.min(end));
         let (mut releases, mut looked_at, mut entries) = (Vec::new(), 0, EntryReader::new(reader));
         let mut withdrawals = Withdrawals { reader, end, publishers, entries: EntryReader::new(reader) };
-        while let Some(end) = before.filter(|_| releases.len() < self.limit && looked_at < MAX_LOOKED_AT) {
-            let (leaves, more) = self.candidates(reader, end)?;
-            before = if more { leaves.last().copied() } else { None };
-            for index in leaves {
-                looked_at += 1;
-                if releases.len() == self.limit {
-                    before = Some(index.plus(1));
-                    break;
+        let terms = self.filters.iter().map(|(field, value)| Term::new(*field, value));
+        let mut leaves = Intersection::new(reader, terms, MAX_STEPS);
+        let next = loop {
+            let index = match leaves.next_before(before)? {
+                Step::End => break None,
+                Step::Paused(before) => break Some(before),
+                Step::Found(index) if releases.len() == self.limit || looked_at == MAX_LOOKED_AT => {
+                    break Some(index.plus(1));
                 }
-                let entry = entries.read(index)?;
-                if let Some(values) = Facts::values(entry, publishers).filter(|values| self.matches(values)) {
-                    let mut row = row(index, entry, &values);
-                    if values.statement.as_release().is_some() {
-                        row.withdrawn = withdrawals.of(index, &row.leaf_hash)?;
-                    }
-                    releases.push(row);
+                Step::Found(index) => index,
+            };
+            (before, looked_at) = (index, looked_at + 1);
+            let entry = entries.read(index)?;
+            if let Some(values) = Facts::values(entry, publishers).filter(|values| self.matches(values)) {
+                let mut row = row(index, entry, &values);
+                if values.statement.as_release().is_some() {
+                    row.withdrawn = withdrawals.of(index, &row.leaf_hash)?;
                 }
+                releases.push(row);
             }
-        }
-        let next = before.map(LeafIndex::get).filter(|next| *next > 0);
-        Ok(Page { tree_size: size.get(), releases, next })
-    }
-
-    fn candidates(
-        &self,
-        reader: &dyn StoreReader,
-        before: LeafIndex,
-    ) -> Result<(Vec<LeafIndex>, bool), Problem> {
-        if let Some((field, value)) = self.filters.first() {
-            let page = reader.search(&Term::new(*field, value), Some(before), self.limit)?;
-            return Ok((page.leaves, page.more));
-        }
-        let first = before.get().saturating_sub(self.limit as u64);
-        let leaves: Vec<LeafIndex> = (first..before.get()).rev().filter_map(LeafIndex::new).collect();
-        Ok((leaves, first > 0))
+        };
+        Ok(Page { tree_size: size.get(), releases, next: next.map(LeafIndex::get) })
     }
 
     fn matches(&self, values: &EntryValues) -> bool {

@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -20,9 +21,9 @@ use super::{Head, Witness, WitnessError, origin_hash};
 use crate::format::quote;
 use crate::merkle::Hash;
 use crate::note::{KeyName, NoteSignature};
-use crate::server::accept;
 use crate::server::admission::{Received, announced};
 use crate::server::json::Json;
+use crate::server::{accept, cache};
 use crate::wire::{MAX_ADD_CHECKPOINT_BYTES, MAX_SIGN_SUBTREE_BYTES, print_signatures};
 
 /// Media type of signature lines and checkpoints, for which the specification has none.
@@ -51,6 +52,7 @@ fn router(witness: Witness) -> Router {
         .route("/metrics", get(metrics))
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
+        .layer(map_response(cache::closed))
         .with_state(witness)
 }
 
@@ -103,7 +105,7 @@ async fn receive(
 }
 
 fn cosignatures(lines: &[NoteSignature]) -> Response {
-    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")];
+    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, cache::NEVER)];
     (headers, print_signatures(lines)).into_response()
 }
 
@@ -120,7 +122,7 @@ async fn checkpoint(
     let read = tokio::task::spawn_blocking(move || witness.ledger().record(&hash)).await;
     let record = read.map_err(|_| WitnessError::Internal)??;
     let record = record.ok_or_else(|| WitnessError::NeverCosigned(hash.to_hex()))?;
-    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-cache")];
+    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, cache::ASK)];
     Ok((headers, record.note).into_response())
 }
 

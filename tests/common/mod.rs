@@ -1,6 +1,7 @@
 //! What the integration tests share.
 #![allow(dead_code, reason = "each test program uses another part of it")]
 
+pub mod cache;
 pub mod driver;
 pub mod http;
 pub mod liar;

@@ -141,7 +141,7 @@ fn a_leaf_hash_that_is_unknown_or_malformed_is_refused() {
     let neighbour = format!("{}{}", &known[..63], if known.ends_with('0') { '1' } else { '0' });
     for unknown in [Hash::leaf(b"not logged").to_hex(), neighbour, "00".repeat(32)] {
         let detail = log.get(&format!("/proof/leaf/{unknown}")).problem(404, "not-found");
-        assert!(detail.contains("no published entry has this leaf hash"), "{detail}");
+        assert!(detail.contains("no entry of the published tree of size 300 has this leaf hash"), "{detail}");
     }
     let malformed = [
         known.to_uppercase(),

@@ -1,7 +1,12 @@
 //! What every route has in common: methods, unknown routes, health.
 
+use treehead::checkpoint::Checkpoint;
+use treehead::merkle::Hash;
+use treehead::proof_file::ProofFile;
+
 use crate::common::http::{exchange, request};
 use crate::common::log::{ORIGIN, Served, never_publishing, numbered};
+use crate::common::releases::{scanner, signed, vendor_toml};
 
 /// Each route once, with a path that is good for a log of three entries.
 const GET_ROUTES: [&str; 8] = [
@@ -74,6 +79,53 @@ fn head_answers_like_get_without_a_body() {
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"));
         assert_eq!(head.header("cache-control"), get.header("cache-control"));
+    }
+}
+
+#[test]
+fn each_answer_says_what_caches_may_do_with_it() {
+    let log = Served::release(&vendor_toml());
+    log.add_all(&[signed(&scanner(1), 1), signed(&scanner(2), 1)]);
+    let leaf = Hash::leaf(&signed(&scanner(1), 1)).to_hex();
+    let immutable = "public, max-age=31536000, immutable";
+    for (path, rule) in [
+        ("/checkpoint", "no-cache"),
+        ("/tile/0/000.p/2", immutable),
+        ("/tile/entries/000.p/2", immutable),
+        ("/proof/inclusion/2/0", immutable),
+        ("/proof/consistency/1/2", immutable),
+        (&format!("/proof/leaf/{leaf}"), "no-store"),
+        ("/releases", "no-store"),
+        ("/releases?kind=build", "no-store"),
+        ("/healthz", "no-store"),
+        ("/metrics", "no-store"),
+    ] {
+        let reply = log.get(path);
+        assert_eq!((reply.status, reply.header("cache-control")), (200, Some(rule)), "{path}");
+    }
+    // What is not so yet may be so soon.
+    for path in ["/proof/inclusion/3/0", "/proof/consistency/1/3", "/tile/0/000.p/3", "/nothing"] {
+        let reply = log.get(path);
+        assert_eq!((reply.status, reply.header("cache-control")), (404, Some("no-store")), "{path}");
+    }
+    let added = log.post("/add", &signed(&scanner(3), 1));
+    assert_eq!((added.status, added.header("cache-control")), (200, Some("no-store")));
+}
+
+#[test]
+fn what_answers_a_question_about_today_says_for_which_tree() {
+    let log = Served::release(&vendor_toml());
+    for size in 1..=3 {
+        log.post("/add", &signed(&scanner(size), 1));
+        assert_eq!(log.get("/releases").json()["tree_size"], size);
+        assert_eq!(log.get("/releases?version=9").json()["tree_size"], size, "also where nothing was found");
+        assert_eq!(log.get("/healthz").json()["published_size"], size);
+        let leaf = Hash::leaf(&signed(&scanner(1), 1)).to_hex();
+        let proof = ProofFile::parse(&log.get(&format!("/proof/leaf/{leaf}")).body).unwrap();
+        let head = Checkpoint::parse(proof.checkpoint.text()).unwrap();
+        assert_eq!(head.size.get(), size);
+        let detail = log.get(&format!("/proof/leaf/{}", "00".repeat(32))).problem(404, "not-found");
+        assert!(detail.contains(&format!("the published tree of size {size}")), "{detail}");
     }
 }
 

@@ -85,7 +85,9 @@ fn its_health_names_keys_logs_and_faults() {
     let log = TestLog::new("log.example/a", 40);
     let witness = Served::new(&[&log]);
     witness.cosigns(&log, 0, 9);
-    let health = witness.get("/healthz").json();
+    let health = witness.get("/healthz");
+    assert_eq!(health.header("cache-control"), Some("no-store"), "health is not for caches");
+    let health = health.json();
     assert_eq!((&health["status"], &health["name"]), (&"ok".into(), &WITNESS.into()));
     let vkeys: Vec<String> = public(&witness_keys()).iter().map(ToString::to_string).collect();
     assert_eq!(health["vkeys"], serde_json::json!(vkeys));

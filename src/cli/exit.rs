@@ -95,6 +95,30 @@ impl Failure {
         }
     }
 
+    /// An answer to who asks about something else than the soundness of the log. Tiles and search results are not
+    /// signed: anybody on the way can have made what came, so it accuses neither the log nor the artifact.
+    pub fn unsigned(error: ClientError) -> Self {
+        match error {
+            ClientError::Proof(_) | ClientError::Entries { .. } | ClientError::Length { .. } => {
+                Self::CouldNotTell(error.to_string())
+                    .and("nobody signed what came; ask again, from elsewhere too")
+            }
+            other => other.into(),
+        }
+    }
+
+    /// An answer to who checks that a log is sound.
+    pub fn served(error: ClientError) -> Self {
+        match error {
+            ClientError::TooLarge { .. } => Self::malformed_log(error.to_string()),
+            other => other.into(),
+        }
+    }
+
+    fn malformed_log(message: String) -> Self {
+        Self::refused("log-malformed", message, "This is no tlog-tiles log, or it is damaged.")
+    }
+
     /// Whether a log is refused that signed two histories.
     pub fn is_fork(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == "fork")
@@ -145,17 +169,15 @@ impl From<ClientError> for Failure {
             ClientError::Address(_) | ClientError::Contact(_) | ClientError::Proxy { .. } => {
                 Self::Usage(message)
             }
-            ClientError::Checkpoint(e) => Refusal::Checkpoint(e).into(),
             ClientError::Proof(_) | ClientError::Entries { .. } => Self::refused(
                 "not-included",
                 message,
                 "The log is damaged or lies; tell its operator and your peers.",
             ),
-            ClientError::Malformed { .. } | ClientError::TooLarge { .. } | ClientError::Length { .. } => {
-                Self::refused("log-malformed", message, "This is no tlog-tiles log, or it is damaged.")
-            }
-            // A proxy that wants a password, or a log that shows less to some: nothing is known of what was
-            // asked for. What is said of an append is another matter: see `Failure::append`.
+            ClientError::Length { .. } => Self::malformed_log(message),
+            // A sign-in page, a proxy that wants a password, or a log that shows less to some: nothing is known of
+            // what was asked for, and only what a key of the log signed can accuse the log. What is said of an
+            // append is another matter: see `Failure::append`.
             _ => Self::CouldNotTell(message),
         }
     }

@@ -11,10 +11,10 @@ use super::exit::{CliResult, Failure};
 use super::{files, output};
 use crate::bundle;
 use crate::checkpoint::{self, Checkpoint};
-use crate::client::ClientError;
 use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TreeSize, hashes_to_bytes};
 use crate::store::journal::{Scan, origin_hash};
 use crate::store::{Layout, SignedHead, StoreError, read_plain, read_signed};
+use crate::verify::Refusal;
 
 pub fn run(args: &Export, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
@@ -78,7 +78,7 @@ fn newest_head(config: &Config, layout: &Layout) -> Result<SignedHead, Failure> 
         );
         return Err(Failure::refused("no-quorum", message, "Serve it until its witnesses have cosigned."));
     };
-    let signed = checkpoint::open(&head.note, &config.vkeys()?).map_err(ClientError::from)?;
+    let signed = checkpoint::open(&head.note, &config.vkeys()?).map_err(Refusal::Checkpoint)?;
     match policy.check(&signed) {
         Ok(_) => Ok(head),
         Err(e) => Err(Failure::refused(

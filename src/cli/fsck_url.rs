@@ -85,12 +85,12 @@ impl Comparison<'_> {
 
     /// Where a bundle failed: what is wrong before it is said instead.
     fn first_wrong_or(&mut self, error: ClientError) -> Failure {
-        self.compare().err().unwrap_or_else(|| error.into())
+        self.compare().err().unwrap_or_else(|| Failure::served(error))
     }
 }
 
 fn compare(remote: &RemoteTiles<'_>, tile: Tile, expected: &[Hash]) -> CliResult {
-    let seen = remote.read_tiles(&[tile])?.remove(0);
+    let seen = remote.read_tiles(&[tile]).map_err(Failure::served)?.remove(0);
     match seen.iter().zip(expected).position(|(seen, expected)| seen != expected) {
         None => Ok(()),
         Some(at) => {

@@ -59,6 +59,6 @@ impl From<Failure> for Refused {
 
 impl From<ClientError> for Refused {
     fn from(error: ClientError) -> Self {
-        Self::Other(error.into())
+        Self::Other(Failure::unsigned(error))
     }
 }

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use super::exit::Failure;
 use super::files;
 use crate::bundle::{self, LENGTH_BYTES};
-use crate::checkpoint;
 use crate::client::{Bundle, EntryStream, LogClient, StreamOptions};
 use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId, TreeSize};
-use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::note::NoteKey;
 use crate::release::MAX_ENTRY_BYTES;
 use crate::store::{CopyError, EntrySource, JournalSource, Layout, SignedHead, read_signed};
 
@@ -22,10 +21,8 @@ pub struct Source {
 pub fn open(from: &str, key: &NoteKey) -> Result<Source, Failure> {
     if from.starts_with("http://") || from.starts_with("https://") {
         let client = LogClient::new(from)?;
-        let note = client.get("checkpoint", MAX_NOTE_BYTES)?;
-        let signed = checkpoint::open(&note, std::slice::from_ref(key));
-        let signed = signed.map_err(|e| refused(from, &e.to_string()))?;
-        let head = SignedHead { head: signed.get().clone(), note };
+        let signed = client.checkpoint(std::slice::from_ref(key))?;
+        let head = SignedHead { head: signed.get().clone(), note: signed.note().to_string().into_bytes() };
         let entries = Remote { size: head.head.size, client, ahead: None, last: None };
         return Ok(Source { head: Some(head), entries: Box::new(entries) });
     }

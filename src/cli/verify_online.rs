@@ -71,7 +71,14 @@ impl Online<'_> {
         match self.client.checkpoint(&self.policy.log_keys()) {
             Ok(latest) if latest.get().origin == *expected => Ok(latest),
             Ok(latest) => Err(another(latest.get().origin.as_str())),
-            Err(ClientError::Checkpoint(CheckpointError::WrongOrigin { seen, .. })) => Err(another(&seen)),
+            Err(ClientError::Head { source, .. })
+                if matches!(*source, CheckpointError::WrongOrigin { .. }) =>
+            {
+                let CheckpointError::WrongOrigin { seen, .. } = *source else {
+                    unreachable!("it was just seen")
+                };
+                Err(another(&seen))
+            }
             Err(e) => Err(e.into()),
         }
     }

@@ -68,6 +68,18 @@ pub enum ClientError {
         /// How much it may be.
         source: FormatError,
     },
+    /// An answer that was made for a smaller tree than one whose head is known: something was kept on the way.
+    #[error(
+        "{url} answered for an older tree: expected one of {expected} entries at least, whose head was fetched before, saw {seen}; a cache between here and the log keeps what it must not (docs/http.md says what may be kept): ask again later, or ask the log itself"
+    )]
+    Older {
+        /// What was asked for.
+        url: String,
+        /// Size of the tree of the known head.
+        expected: TreeSize,
+        /// Size of the tree that was asked.
+        seen: u64,
+    },
     /// An answer that can't be read.
     #[error("{url} answered what can't be read: {source}")]
     Malformed {
@@ -88,9 +100,17 @@ pub enum ClientError {
         /// Expected and seen.
         source: FormatError,
     },
-    /// A checkpoint that is not the log's.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    /// What came in place of a tree head is none that a trusted log signed. Anybody on the way can have made it,
+    /// as the sign-in page of a network does: it says nothing of the log.
+    #[error("{url} shows no tree head that a trusted log signed: {source}{came}")]
+    Head {
+        /// What was asked for.
+        url: String,
+        /// Media type, length and first bytes of what is no note at all, in words.
+        came: String,
+        /// What it lacks.
+        source: Box<CheckpointError>,
+    },
     /// Tiles or proofs that don't make the signed root.
     #[error("the log's tiles do not make the root that it signed: {0}")]
     Proof(#[from] ProofError),
@@ -166,20 +186,23 @@ impl ClientError {
             },
             Self::TooLarge { .. } => "too-large",
             Self::Malformed { .. } => "malformed",
+            Self::Older { .. } => "older-answer",
             Self::Length { is_bundle, is_short, .. } => match (is_bundle, is_short) {
                 (true, true) => "truncated-bundle",
                 (true, false) => "oversized-bundle",
                 (false, true) => "truncated-tile",
                 (false, false) => "oversized-tile",
             },
-            Self::Checkpoint(CheckpointError::Format(_) | CheckpointError::Note(NoteError::Format(_))) => {
-                "not-a-checkpoint"
-            }
-            // As a verdict names them.
-            Self::Checkpoint(CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. }) => {
-                "checkpoint-signature"
-            }
-            Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => "unknown-log",
+            Self::Head { source, .. } => match **source {
+                CheckpointError::Format(_) | CheckpointError::Note(NoteError::Format(_)) => {
+                    "not-a-checkpoint"
+                }
+                // As a verdict names them.
+                CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. } => {
+                    "checkpoint-signature"
+                }
+                CheckpointError::WrongOrigin { .. } => "unknown-log",
+            },
             Self::Proof(_) => "wrong-tile",
             Self::Entries { .. } => "wrong-bundle",
             Self::Stopped => "stopped",

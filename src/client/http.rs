@@ -12,9 +12,9 @@ use super::gate::{Gate, Pass};
 use super::patience::{Patience, Tries};
 use super::retry_after::retry_after;
 use super::{ClientError, LogClientBuilder, NetworkFault};
-use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
 use crate::format::{FormatError, quote, quote_bytes, shown};
-use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::note::{MAX_NOTE_BYTES, NoteError, NoteKey};
 
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
@@ -129,12 +129,47 @@ impl LogClient {
         })
     }
 
-    /// Fetches the checkpoint, and checks that one of `logs` signed it.
+    /// [`get`](Self::get), of what changes: caches on the way are asked to ask the log itself.
     ///
     /// # Errors
     /// [`ClientError`].
+    pub(super) fn get_fresh(&self, path: &str, limit: usize) -> Result<Fetched, ClientError> {
+        let url = self.url(path);
+        self.with_retries(|| {
+            let _pass = self.pass();
+            let response = self.agent.get(&url).header("Cache-Control", "no-cache").call();
+            let media_type =
+                response.as_ref().ok().and_then(|response| response.headers().get("content-type"));
+            let media_type = media_type.map(|media_type| media_type.as_bytes().to_vec());
+            Ok(Fetched { body: read(&url, limit, response)?, url: url.clone(), media_type })
+        })
+    }
+
+    /// Fetches the checkpoint, and checks that one of `logs` signed it.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Head`] where something else came.
     pub fn checkpoint(&self, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
-        Ok(checkpoint::open(&self.get("checkpoint", MAX_NOTE_BYTES)?, logs)?)
+        self.checkpoint_at("checkpoint", logs)
+    }
+
+    /// The same, of whoever shows heads at another path: monitors and witnesses.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn checkpoint_at(&self, path: &str, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
+        let fetched = self.get_fresh(path, MAX_NOTE_BYTES)?;
+        checkpoint::open(&fetched.body, logs).map_err(|e| fetched.is_no_head(e))
+    }
+
+    /// Fetches the checkpoint and believes whoever answers.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Head`] where something else came.
+    pub fn unverified_checkpoint(&self) -> Result<Checkpoint, ClientError> {
+        let fetched = self.get_fresh("checkpoint", MAX_NOTE_BYTES)?;
+        let read = checkpoint::read_unverified(&fetched.body);
+        read.map(|(head, _)| head).map_err(|e| fetched.is_no_head(e.into()))
     }
 
     /// [`checkpoint`](Self::checkpoint), once, past caches as far as a client can ask for that: RFC 9111 section
@@ -181,6 +216,38 @@ impl LogClient {
                 None => return Err(error),
             }
         }
+    }
+}
+
+/// An answer with status 200, by whomever.
+pub(super) struct Fetched {
+    url: String,
+    media_type: Option<Vec<u8>>,
+    pub body: Vec<u8>,
+}
+
+impl Fetched {
+    /// Says what came in place of a tree head. Login pages come with status 200.
+    fn is_no_head(&self, source: CheckpointError) -> ClientError {
+        let is_note =
+            !matches!(source, CheckpointError::Format(_) | CheckpointError::Note(NoteError::Format(_)));
+        let came = if is_note { String::new() } else { format!("; what came is {}", self.in_words()) };
+        ClientError::Head { url: self.url.clone(), came, source: Box::new(source) }
+    }
+
+    fn in_words(&self) -> String {
+        let media_type =
+            self.media_type.as_deref().map_or_else(|| "without a content type".to_owned(), quote_bytes);
+        match self.body.as_slice() {
+            [] => format!("empty ({media_type})"),
+            body => format!("{} bytes ({media_type}) that begin with {}", body.len(), quote_bytes(body)),
+        }
+    }
+
+    /// An error for an answer that can't be read.
+    pub fn malformed(&self, what: &'static str, expected: &str, why: &str) -> ClientError {
+        let seen = format!("{}: {why}", self.in_words());
+        ClientError::Malformed { url: self.url.clone(), source: FormatError::malformed(what, expected, seen) }
     }
 }
 

@@ -29,7 +29,7 @@ pub use http::LogClient;
 pub(crate) use http::printable;
 #[cfg(feature = "cli")]
 pub(crate) use http::{is_address, is_code};
-pub use search::Found;
+pub use search::{Found, FoundRow, MAX_PAGES};
 pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait};
 pub use tiles::{KeptTiles, RemoteTiles};
 pub use witness::{CosignAnswer, WitnessClient};

@@ -1,4 +1,4 @@
-//! Finding leaves: `GET /releases`, which treehead logs have and others need not.
+//! Finding statements: `GET /releases`, which treehead logs have and others need not. Nothing of it is proven.
 
 use std::fmt::Write as _;
 
@@ -6,56 +6,163 @@ use serde::Deserialize;
 
 use super::{ClientError, LogClient};
 use crate::format::{FormatError, cap_count};
-use crate::merkle::Hash;
+use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::proof_file::MAX_PROOF_FILE_BYTES;
+use crate::release::Purl;
 
 /// Rows that are asked for at once.
 const PAGE: usize = 100;
+/// Most pages of one search: 2,000 statements that match all that was asked for.
+pub const MAX_PAGES: usize = 20;
 /// Largest answer: most rows are below a kilobyte, and one of 256 artifacts with long names is not above
 /// what an entry can hold.
 const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
+const WHAT: &str = "the answer to a search";
 
-/// Leaves that a log says it found. Nothing of it is proven.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Statements that a log says it found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
-    /// Their hashes, newest first.
-    pub leaves: Vec<Hash>,
-    /// What to go on before, where there is more.
-    pub next: Option<u64>,
+    /// Newest first.
+    pub rows: Vec<FoundRow>,
+    /// Whether the search came to its end; else there is more than [`MAX_PAGES`] hold.
+    pub is_whole: bool,
+}
+
+/// What a log says of a statement. Names and purls are as they came: foreign text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundRow {
+    /// Place in the log.
+    pub index: LeafIndex,
+    /// Its leaf hash.
+    pub leaf: Hash,
+    /// `build`, `update` or `detection-rules` of a release, `withdrawal`, or another name.
+    pub kind: String,
+    /// Package and version.
+    pub purl: Option<String>,
+    /// Names of the signers.
+    pub publishers: Vec<String>,
+    /// A release's channel.
+    pub channel: Option<String>,
+    /// A release's sequence number.
+    pub sequence: Option<u64>,
+    /// SHA-256 of the artifacts.
+    pub artifacts: Vec<Hash>,
+    /// Whether it is a release that was withdrawn.
+    pub is_withdrawn: bool,
+}
+
+impl FoundRow {
+    /// Package and version, where they can be read.
+    #[must_use]
+    pub fn purl(&self) -> Option<Purl> {
+        self.purl.as_deref().and_then(|purl| Purl::parse(purl).ok())
+    }
 }
 
 #[derive(Deserialize)]
 struct PageText {
+    tree_size: u64,
     releases: Vec<RowText>,
     next: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct RowText {
+    index: u64,
     leaf_hash: String,
+    kind: String,
+    purl: Option<String>,
+    #[serde(default)]
+    publishers: Vec<String>,
+    channel: Option<String>,
+    sequence: Option<u64>,
+    #[serde(default)]
+    artifacts: Vec<ArtifactText>,
+    #[serde(default)]
+    withdrawn: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct ArtifactText {
+    sha256: String,
+}
+
+impl RowText {
+    fn read(self) -> Result<FoundRow, FormatError> {
+        let index = LeafIndex::new(self.index)
+            .ok_or_else(|| FormatError::malformed(WHAT, "a leaf index below 2^63", self.index.to_string()))?;
+        let artifacts = self.artifacts.iter().map(|artifact| Hash::from_hex(&artifact.sha256));
+        Ok(FoundRow {
+            index,
+            leaf: Hash::from_hex(&self.leaf_hash)?,
+            artifacts: artifacts.collect::<Result<_, _>>()?,
+            kind: self.kind,
+            purl: self.purl,
+            publishers: self.publishers,
+            channel: self.channel,
+            sequence: self.sequence,
+            is_withdrawn: !self.withdrawn.is_empty(),
+        })
+    }
 }
 
 impl LogClient {
-    /// One page of the statements that have all these values. `None` where the log has no search for them.
+    /// All statements before a leaf that have all these values, up to [`MAX_PAGES`]. `None` where the log has no
+    /// search. What was answered for a smaller tree than `tree`, the size of a head that the caller knows, is
+    /// refused: it is an old answer, out of a cache.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub fn search(&self, terms: &[(&str, &str)], before: Option<u64>) -> Result<Option<Found>, ClientError> {
+    /// [`ClientError`]; [`ClientError::Older`] for an old answer.
+    pub fn search(
+        &self,
+        terms: &[(&str, &str)],
+        mut before: Option<u64>,
+        tree: TreeSize,
+    ) -> Result<Option<Found>, ClientError> {
+        let mut found = Found::default();
+        for _ in 0..MAX_PAGES {
+            let Some((rows, next)) = self.search_page(terms, before, tree)? else { return Ok(None) };
+            found.rows.extend(rows);
+            if let (Some(before), Some(next)) = (before, next)
+                && next >= before
+            {
+                let (expected, seen) = (format!("to go on before leaf {before}"), format!("leaf {next}"));
+                let source = FormatError::malformed(WHAT, expected, seen);
+                return Err(ClientError::Malformed { url: self.url("releases"), source });
+            }
+            before = next;
+            if next.is_none() {
+                found.is_whole = true;
+                break;
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn search_page(
+        &self,
+        terms: &[(&str, &str)],
+        before: Option<u64>,
+        tree: TreeSize,
+    ) -> Result<Option<(Vec<FoundRow>, Option<u64>)>, ClientError> {
         let mut path = format!("releases?limit={PAGE}");
         terms.iter().for_each(|(field, value)| path += &format!("&{field}={}", percent_encoded(value)));
         before.into_iter().for_each(|before| path += &format!("&before={before}"));
-        let body = match self.get(&path, MAX_PAGE_BYTES) {
-            // Static files, other software, or an older version of this one.
-            Err(ClientError::Status { status: 400 | 404 | 405 | 410 | 501, .. }) => return Ok(None),
+        let answer = match self.get_fresh(&path, MAX_PAGE_BYTES) {
+            // Static files, or other software.
+            Err(ClientError::Status { status: 404 | 405 | 410 | 501, .. }) => return Ok(None),
             other => other?,
         };
+        let page: PageText = serde_json::from_slice(&answer.body)
+            .map_err(|e| answer.malformed(WHAT, "a JSON object as in docs/http.md", &e.to_string()))?;
+        if page.tree_size < tree.get() {
+            let (expected, seen) = (tree, page.tree_size);
+            return Err(ClientError::Older { url: self.url("releases"), expected, seen });
+        }
         let malformed = |source| ClientError::Malformed { url: self.url("releases"), source };
-        let page: PageText = serde_json::from_slice(&body).map_err(|e| {
-            malformed(FormatError::malformed("the answer to a search", "a JSON object", e.to_string()))
-        })?;
-        cap_count("the answer to a search", "rows", page.releases.len(), PAGE).map_err(malformed)?;
-        let leaves = page.releases.iter().map(|row| Hash::from_hex(&row.leaf_hash));
-        Ok(Some(Found { leaves: leaves.collect::<Result<_, _>>().map_err(malformed)?, next: page.next }))
+        cap_count(WHAT, "rows", page.releases.len(), PAGE).map_err(malformed)?;
+        let rows = page.releases.into_iter().map(RowText::read).collect::<Result<_, _>>();
+        Ok(Some((rows.map_err(malformed)?, page.next)))
     }
 
     /// The proof file of a leaf under the newest head that the log shows. The caller checks it.
@@ -63,7 +170,8 @@ impl LogClient {
     /// # Errors
     /// [`ClientError`].
     pub fn proof_of(&self, leaf: &Hash) -> Result<Vec<u8>, ClientError> {
-        self.get(&format!("proof/leaf/{}", leaf.to_hex()), MAX_PROOF_FILE_BYTES)
+        let path = format!("proof/leaf/{}", leaf.to_hex());
+        Ok(self.get_fresh(&path, MAX_PROOF_FILE_BYTES)?.body)
     }
 }
 

@@ -130,6 +130,7 @@ fn each_error_has_a_code_of_its_own() {
     let network = |fault| ClientError::Network { url: url(), fault, detail: String::new() };
     let length =
         |is_bundle, is_short| ClientError::Length { url: url(), is_bundle, is_short, source: format() };
+    let head = |source| ClientError::Head { url: url(), came: String::new(), source: Box::new(source) };
     let unsigned = NoteError::Unsigned { expected: String::new(), seen: String::new() };
     let origin = CheckpointError::WrongOrigin { expected: String::new(), seen: String::new() };
     let range = ProofError::IndexOutOfRange { index: LeafIndex::new(1).unwrap(), size: TreeSize::ZERO };
@@ -153,14 +154,15 @@ fn each_error_has_a_code_of_its_own() {
         (status(502), "server-error"),
         (ClientError::TooLarge { url: url(), source: format() }, "too-large"),
         (ClientError::Malformed { url: url(), source: format() }, "malformed"),
+        (ClientError::Older { url: url(), expected: TreeSize::ZERO, seen: 0 }, "older-answer"),
         (length(true, true), "truncated-bundle"),
         (length(true, false), "oversized-bundle"),
         (length(false, true), "truncated-tile"),
         (length(false, false), "oversized-tile"),
-        (CheckpointError::Format(format()).into(), "not-a-checkpoint"),
-        (CheckpointError::Note(NoteError::Format(format())).into(), "not-a-checkpoint"),
-        (CheckpointError::Note(unsigned).into(), "checkpoint-signature"),
-        (origin.into(), "unknown-log"),
+        (head(CheckpointError::Format(format())), "not-a-checkpoint"),
+        (head(CheckpointError::Note(NoteError::Format(format()))), "not-a-checkpoint"),
+        (head(CheckpointError::Note(unsigned)), "checkpoint-signature"),
+        (head(origin), "unknown-log"),
         (range.into(), "wrong-tile"),
         (ClientError::Entries { size: TreeSize::ZERO, expected, seen }, "wrong-bundle"),
         (ClientError::Stopped, "stopped"),

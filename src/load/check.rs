@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::acks::{Ack, Acks};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::client::{ClientError, LogClient, RemoteTiles};
 use crate::merkle::{
     Hash, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, prove_consistency, prove_inclusion,
 };
-use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::note::NoteKey;
 use crate::policy::{Policy, QuorumError};
 
 /// Leaves that are compared unless all are asked for.
@@ -90,14 +90,7 @@ impl Trust {
     /// [`CheckError`] where it is not to be had or does not check.
     pub fn head(&self, client: &LogClient) -> Result<Checkpoint, CheckError> {
         let signed = match self {
-            Self::Unverified => {
-                let note = client.get("checkpoint", MAX_NOTE_BYTES)?;
-                let read = checkpoint::read_unverified(&note);
-                let url = client.url("checkpoint");
-                return Ok(read
-                    .map(|(head, _)| head)
-                    .map_err(|source| ClientError::Malformed { url, source })?);
-            }
+            Self::Unverified => return Ok(client.unverified_checkpoint()?),
             Self::Key(key) => client.checkpoint(std::slice::from_ref(key))?,
             Self::Policy(policy) => {
                 let signed = client.checkpoint(&policy.log_keys())?;

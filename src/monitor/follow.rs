@@ -80,10 +80,15 @@ impl Trouble {
     }
 }
 
-/// Whether a log, or a peer, did not answer, rather than saying what can't be so.
+/// What no log would answer: somebody else does, as the sign-in page of a network.
+pub const NOT_THE_LOG: [&str; 5] =
+    ["redirect", "garbled", "not-a-checkpoint", "checkpoint-signature", "unknown-log"];
+
+/// Whether a log, or a peer, did not answer, rather than saying what can't be so. A head that no key of the log
+/// signed can be anybody's, so it accuses nobody.
 pub fn is_silence(error: &ClientError) -> bool {
     let silent = ["unreachable", "timeout", "closed", "server-error", "busy", "not-found", "refused"];
-    silent.contains(&error.code())
+    silent.iter().chain(&NOT_THE_LOG).any(|code| *code == error.code())
 }
 
 /// Tells how far it is with a log: entries done, entries in all.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::board::FaultKind;
 use super::event::{Code, Event};
 use super::expect::Missing;
-use super::follow::{Follower, Trouble, is_silence};
+use super::follow::{Follower, NOT_THE_LOG, Trouble, is_silence};
 use super::state::LogState;
 use super::times;
 use crate::client::ClientError;
@@ -14,9 +14,7 @@ use crate::merkle::TreeSize;
 /// Longest pause that a log gets: one that asks for more would hide from its monitors.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// What no log would answer: somebody else does.
-const NOT_THE_LOG: [&str; 4] = ["redirect", "garbled", "not-a-checkpoint", "unknown-log"];
-/// What to do then.
+/// What to do where something else than the log answers.
 const SOMETHING_ELSE: &str = "Something else than this log seems to answer there: is the address right, and does a proxy or a sign-in page stand before it? If others see the log there, somebody may keep you from it.";
 
 impl Follower {
@@ -128,9 +126,16 @@ impl Follower {
                 if at_once || now.saturating_sub(since) >= self.tools.rules.patience.unreachable {
                     self.conditions.begin(Code::LogUnreachable, "log", || {
                         let message = format!("{origin} can't be followed: {error}");
-                        Event::new(Code::LogUnreachable, Some(&origin), &[&since.to_string()], now, message)
-                            .with("lie", error.code())
-                            .with("url", self.tools.client.prefix())
+                        let event = Event::new(
+                            Code::LogUnreachable,
+                            Some(&origin),
+                            &[&since.to_string()],
+                            now,
+                            message,
+                        )
+                        .with("lie", error.code())
+                        .with("url", self.tools.client.prefix());
+                        if NOT_THE_LOG.contains(&error.code()) { event.advise(SOMETHING_ELSE) } else { event }
                     })?;
                 }
             }
@@ -143,10 +148,9 @@ impl Follower {
         let Some((code, message)) = lie else { return Ok(()) };
         Ok(self.conditions.begin(Code::LogMisbehaves, code, || {
             let message = format!("{origin} serves what can't be so ({code}): {message}");
-            let event =
-                Event::new(Code::LogMisbehaves, Some(&origin), &[code, &now.to_string()], now, message);
-            let event = event.with("lie", code).with("url", self.tools.client.prefix());
-            if NOT_THE_LOG.contains(&code) { event.advise(SOMETHING_ELSE) } else { event }
+            Event::new(Code::LogMisbehaves, Some(&origin), &[code, &now.to_string()], now, message)
+                .with("lie", code)
+                .with("url", self.tools.client.prefix())
         })?)
     }
 

@@ -8,7 +8,6 @@ use super::bell::{Bell, Heard};
 use super::board::{Board, Fault, FaultKind, Taken};
 use super::follow::is_silence;
 use super::rules::Rules;
-use crate::checkpoint;
 use crate::client::{ClientError, LogClient};
 use crate::note::MAX_NOTE_BYTES;
 
@@ -108,8 +107,8 @@ impl Caller {
 
     fn ask(&self, rules: &Rules, board: &Board) -> Result<(), Fault> {
         let path = format!("{}/checkpoint", board.hash.to_hex());
-        let bytes = match self.client.get(&path, MAX_NOTE_BYTES) {
-            Ok(bytes) => bytes,
+        let head = match self.client.checkpoint_at(&path, &rules.keys) {
+            Ok(head) => head,
             Err(ClientError::Status { status: 404, .. }) => {
                 let words = format!(
                     "{} answers 404: it shows no head of {}; is it a monitor or a witness of that log?",
@@ -119,14 +118,12 @@ impl Caller {
                 return Err(Fault { kind: FaultKind::NoHead, words });
             }
             Err(e) => {
-                let kind = if is_silence(&e) { FaultKind::Silence } else { FaultKind::Lie };
+                // Here it is the peer that is accused, of showing another head than the log signed.
+                let of_another = matches!(e.code(), "checkpoint-signature" | "unknown-log");
+                let kind = if is_silence(&e) && !of_another { FaultKind::Silence } else { FaultKind::Lie };
                 return Err(Fault { kind, words: e.to_string() });
             }
         };
-        let head = checkpoint::open(&bytes, &rules.keys).map_err(|e| {
-            let words = format!("{} shows what is no head of {}: {e}", self.client.url(&path), rules.origin);
-            Fault { kind: FaultKind::Lie, words }
-        })?;
         match board.take(&self.peer.label, head, (self.clock)()) {
             Taken::Known | Taken::Queued => Ok(()),
             Taken::Full => {

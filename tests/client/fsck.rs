@@ -36,7 +36,8 @@ impl World {
 fn each_lie_is_found_and_named() {
     let world = World::new();
     assert_eq!(world.fsck(), (0, String::new(), String::new()));
-    // A log that is not there, or busy, or has nothing, has not lied yet: nobody can tell.
+    // A log that is not there, or busy, or has nothing, has not lied yet; and a head that it did not sign is not
+    // the log's: nobody can tell.
     for (lie, only, exit, code) in [
         (Lie::WrongTile, Only::path("tile/0/001"), 1, "tile-mismatch"),
         (Lie::WrongTile, Only::path("tile/0/002"), 1, "tile-mismatch"),
@@ -49,13 +50,13 @@ fn each_lie_is_found_and_named() {
         (Lie::ExtraEntry, Only::path("tile/entries/001"), 1, "log-malformed"),
         (Lie::Html, Only::path("tile/"), 1, "log-malformed"),
         (Lie::Empty, Only::path("tile/"), 1, "log-malformed"),
-        (Lie::Html, Only::path("checkpoint"), 1, "checkpoint-malformed"),
-        (Lie::WrongSignature, Only::any(), 1, "checkpoint-signature"),
-        (Lie::OtherOrigin, Only::any(), 1, "unknown-log"),
+        (Lie::Html, Only::path("checkpoint"), 3, "could-not-tell"),
+        (Lie::WrongSignature, Only::any(), 3, "could-not-tell"),
+        (Lie::OtherOrigin, Only::any(), 3, "could-not-tell"),
         (Lie::NoQuorum, Only::any(), 1, "no-quorum"),
         (Lie::Endless(Framing::Length), Only::path("tile/"), 1, "log-malformed"),
         (Lie::Endless(Framing::Chunked), Only::path("tile/0"), 1, "log-malformed"),
-        (Lie::Endless(Framing::Close), Only::path("checkpoint"), 1, "log-malformed"),
+        (Lie::Endless(Framing::Close), Only::path("checkpoint"), 3, "could-not-tell"),
         (Lie::GzipBomb, Only::path("tile/"), 1, "log-malformed"),
         (Lie::HeaderFlood, Only::path("tile/"), 3, "could-not-tell"),
         (Lie::PartialGone(410), Only::any(), 3, "could-not-tell"),

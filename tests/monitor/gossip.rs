@@ -199,7 +199,12 @@ fn older_and_newer_heads_of_one_history_are_consistent() {
         "{}",
         page.text()
     );
-    assert_eq!(get(running.address, "/healthz").json()["status"], "ok");
+    let health = get(running.address, "/healthz");
+    assert_eq!(
+        (health.json()["status"].as_str(), health.header("cache-control")),
+        (Some("ok"), Some("no-store"))
+    );
+    assert_eq!(get(running.address, "/").header("cache-control"), Some("no-store"), "a page is about now");
 }
 
 #[test]
@@ -261,14 +266,15 @@ fn behind_a_proxy_each_is_counted_by_the_address_that_the_proxy_names() {
 fn a_peer_that_shows_what_the_log_did_not_sign_is_told_of() {
     let log = Liar::serve(entries("first", 10));
     let stranger = Liar::serve(entries("first", 10));
-    stranger.set(Lie::Html);
+    stranger.fork(&Hash::digest(ORIGIN.as_bytes()).to_hex(), 10, &[]);
+    stranger.set(Lie::WrongSignature);
     let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
     world.peers.push(peer("stranger", stranger.url()));
     world.once();
     assert_eq!(world.output.alerts(), ["peer-misbehaves"]);
     stranger.be_honest();
     world.once();
-    assert_eq!(world.output.of("ended").len(), 1, "404 is no lie");
+    assert_eq!(world.output.of("ended").len(), 1, "what the log signed is no lie");
 }
 
 #[test]

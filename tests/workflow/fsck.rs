@@ -371,8 +371,10 @@ fn another_log_under_the_same_address_is_not_this_one() {
     world.run("export log out").done();
     let files = StaticFiles::serve(&world.path("out"));
     let line = format!("fsck {} --policy other/endpoint.policy", files.url);
-    world.run(&line).refused("unknown-log");
+    world
+        .run(&line)
+        .failed(3, "the checkpoint is of another log: expected origin log.example.org/other, saw");
     world.write("out/checkpoint", "<html>not found</html>");
-    let ran = fsck_url(&world, &files.url);
-    assert_eq!(ran.exit, 1, "{ran:?}");
+    let ran = fsck_url(&world, &files.url).failed(3, "shows no tree head that a trusted log signed");
+    assert!(ran.stderr.contains("what came is 22 bytes (without a content type) that begin with"), "{ran:?}");
 }

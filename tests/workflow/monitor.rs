@@ -90,10 +90,9 @@ fn what_is_no_log_is_not_followed() {
     }
     // The keys of another log: nothing of this one is believed.
     world.run(&format!("monitor init m --log {url} --policy other.policy")).done();
-    let ran = world.once("m").refused("alerts-open");
-    assert!(ran.stderr.contains("1 of 1 logs could not be followed to their head"), "{ran:?}");
+    let ran = world.once("m").failed(3, "1 of 1 logs could not be followed to their head");
     let told = events(&ran.stdout);
-    assert_eq!(of(&told, "log-misbehaves")[0]["lie"], "unknown-log", "{ran:?}");
+    assert_eq!(of(&told, "log-unreachable")[0]["lie"], "unknown-log", "{ran:?}");
     assert!(of(&told, "head").is_empty() && of(&told, "release").is_empty(), "{ran:?}");
 }
 

@@ -14,7 +14,7 @@ use crate::cli::config::Config;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::init::{self, NewLog};
 use crate::cli::{files, keygen, publish};
-use crate::client::{ClientError, LogClient, Wait};
+use crate::client::{LogClient, Wait};
 use crate::merkle::Hash;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
@@ -145,7 +145,7 @@ impl World {
         publish::check(&proof, &entry, Some(&self.policy.log_keys()))?;
         files::create_new(&files::proof_path(&path), proof.to_string().as_bytes(), 0o644)?;
         let note = proof.checkpoint.to_string();
-        let head = checkpoint::open(note.as_bytes(), &self.policy.log_keys()).map_err(ClientError::from)?;
+        let head = checkpoint::open(note.as_bytes(), &self.policy.log_keys()).map_err(Refusal::Checkpoint)?;
         Ok(Shipped { name, bytes: bytes.to_vec(), release, entry, head: head.get().clone(), proof })
     }
 

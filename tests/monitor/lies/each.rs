@@ -19,6 +19,11 @@ const fn misbehaves(lie: Lie, of: &'static str, word: &'static str) -> Case {
     Case { lie, of, code: "log-misbehaves", word: Some(word) }
 }
 
+/// Nothing that the log signed came: that is no word of the log's.
+const fn unheard(lie: Lie, of: &'static str, word: &'static str) -> Case {
+    Case { lie, of, code: "log-unreachable", word: Some(word) }
+}
+
 fn wire_cases(of: &'static str) -> Vec<Case> {
     let case = |(lie, word, is_silence): (Lie, &'static str, bool)| Case {
         lie,
@@ -32,12 +37,6 @@ fn wire_cases(of: &'static str) -> Vec<Case> {
 /// What is wrong with what is said.
 fn said() -> Vec<Case> {
     let (head, tiles, bundles) = ("checkpoint", "tile/0", "tile/entries");
-    let gone = |status| Case {
-        lie: Lie::PartialGone(status),
-        of: "",
-        code: "log-unreachable",
-        word: Some("not-found"),
-    };
     vec![
         misbehaves(Lie::WrongTile, tiles, "wrong-tile"),
         misbehaves(Lie::TruncatedTile, tiles, "truncated-tile"),
@@ -53,12 +52,12 @@ fn said() -> Vec<Case> {
         misbehaves(Lie::ExtraEntry, bundles, "oversized-bundle"),
         misbehaves(Lie::Html, bundles, "truncated-bundle"),
         misbehaves(Lie::Empty, bundles, "truncated-bundle"),
-        misbehaves(Lie::Html, head, "not-a-checkpoint"),
-        misbehaves(Lie::Empty, head, "not-a-checkpoint"),
-        misbehaves(Lie::WrongSignature, head, "checkpoint-signature"),
-        misbehaves(Lie::OtherOrigin, head, "unknown-log"),
-        gone(404),
-        gone(410),
+        unheard(Lie::Html, head, "not-a-checkpoint"),
+        unheard(Lie::Empty, head, "not-a-checkpoint"),
+        unheard(Lie::WrongSignature, head, "checkpoint-signature"),
+        unheard(Lie::OtherOrigin, head, "unknown-log"),
+        unheard(Lie::PartialGone(404), "", "not-found"),
+        unheard(Lie::PartialGone(410), "", "not-found"),
         Case { lie: Lie::Shrunk(200), of: head, code: "log-shrunk", word: None },
         Case { lie: Lie::NoQuorum, of: head, code: "no-quorum", word: None },
     ]
@@ -140,7 +139,7 @@ fn one_lie_after_the_other_is_told_of_and_ended_by_a_monitor_that_runs() {
     let lies = [
         (Lie::WrongTile, "tile/0", "log-misbehaves"),
         (Lie::WrongBundle, "", "log-misbehaves"),
-        (Lie::Html, "", "log-misbehaves"),
+        (Lie::Html, "tile/entries", "log-misbehaves"),
         (Lie::Status(500), "tile/entries", "log-unreachable"),
         (Lie::Shrunk(7), "", "log-shrunk"),
         (Lie::NoQuorum, "", "no-quorum"),
@@ -181,7 +180,7 @@ fn neither_silence_nor_another_lie_ends_a_lie() {
     assert_eq!(round(Lie::Status(500)), (2, vec![]), "it has not taken anything back");
     let over = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
     // One that lies by turns is told of once for each lie.
-    assert_eq!(round(Lie::Html), (3, over(&["log-unreachable"])));
+    assert_eq!(round(Lie::TruncatedBundle), (3, over(&["log-unreachable"])));
     assert_eq!(round(Lie::WrongBundle), (3, over(&["log-unreachable"])));
     scene.liar.be_honest();
     scene.world.once();

@@ -86,11 +86,15 @@ fn who_runs_a_monitor_is_told_to_logs() {
 #[test]
 fn whoever_answers_in_the_logs_place_is_not_called_a_lying_log() {
     let to = "http://127.0.0.1:1/sign-in";
-    for (lie, says) in [(Lie::Redirect(Some(to.to_owned())), to), (Lie::Html, "a signed note is malformed")] {
+    for (lie, says) in [
+        (Lie::Redirect(Some(to.to_owned())), to),
+        (Lie::Html, "(\"text/html\") that begin with \"<!doctype html>"),
+        (Lie::Empty, "what came is empty"),
+    ] {
         let scene = Scene::new();
         scene.liar.set(lie);
         scene.world.once();
-        let told = the_only(&scene.world, "log-misbehaves");
+        let told = the_only(&scene.world, "log-unreachable");
         assert!(told["message"].as_str().unwrap().contains(says), "{told}");
         assert!(told["advice"].as_str().unwrap().contains("is the address right"), "{told}");
     }

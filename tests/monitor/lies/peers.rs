@@ -31,8 +31,8 @@ fn lies() -> Vec<(Lie, bool)> {
     let said = [
         (Lie::WrongSignature, true),
         (Lie::OtherOrigin, true),
-        (Lie::Html, true),
-        (Lie::Empty, true),
+        (Lie::Html, false),
+        (Lie::Empty, false),
         (Lie::Shrunk(7), false),
         (Lie::Chunked, false),
     ];
@@ -68,7 +68,7 @@ fn each_lie_of_a_peer_is_told_of_or_is_silence() {
 #[test]
 fn a_peer_that_falls_silent_has_taken_nothing_back() {
     let (_log, other, world) = scene("peer a");
-    other.set(Lie::Html);
+    other.set(Lie::WrongSignature);
     world.once();
     other.be_honest();
     other.set(Lie::Status(500));
@@ -82,7 +82,7 @@ fn a_peer_that_falls_silent_has_taken_nothing_back() {
 #[test]
 fn a_peer_that_was_not_asked_since_the_start_has_taken_nothing_back() {
     let (log, other, world) = scene("peer a");
-    other.set(Lie::Html);
+    other.set(Lie::WrongSignature);
     world.once();
     // Its answer does not come while the log is followed.
     other.be_honest();
@@ -99,7 +99,7 @@ fn a_peer_that_was_not_asked_since_the_start_has_taken_nothing_back() {
 #[test]
 fn a_peer_that_is_asked_no_more_is_forgotten() {
     let (_log, other, mut world) = scene("peer a");
-    other.set(Lie::Html);
+    other.set(Lie::WrongSignature);
     world.once();
     world.peers.clear();
     world.once();

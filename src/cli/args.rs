@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use super::addresses::{parse_listen, parse_name};
 use super::connection::Patience;
 use crate::client::{Wait, is_address};
+use crate::merkle::LeafIndex;
 use crate::release::{Kind, Purl, PurlPattern, StatementKind, check_publisher_name};
 use crate::verify::PackagePin;
 
@@ -98,17 +99,24 @@ summary. Any of these may be run again at any time: what the log has is not adde
     /// Say that a release should not be used any more
     #[command(after_help = "\
 Example:
-  treehead withdraw --log http://127.0.0.1:8080 --key publisher.pem --leaf 17 \\
+  treehead withdraw --log http://127.0.0.1:8080 --key publisher.pem --policy endpoint.policy \\
+      --leaf 17 --purl pkg:generic/example/scanner@4.2.0 \\
       --reason 'It deletes files that it should not: see https://example.com/advisories/7'
 
-The release stays in the log, and so does the withdrawal; nothing takes either back. Only who
-released something can withdraw it. Run again with the same reason, it adds nothing.")]
+First the release is proven to be that leaf of the log, and shown. The release stays in the log, and
+so does the withdrawal; nothing takes either back. Only who released something can withdraw it. Run
+again with the same reason, it adds nothing.")]
     Withdraw(super::withdraw::Withdraw),
-    /// Fetch the proof file of an artifact from a log
+    /// Fetch the proof files of artifacts from a log
     #[command(after_help = "\
-Example:
-  treehead prove scanner-4.2.0.tar.gz --log http://127.0.0.1:8080")]
-    Prove(Prove),
+Examples:
+  treehead prove scanner-4.2.0.tar.gz --log http://127.0.0.1:8080
+  treehead prove scanner-4.2.0.tar.gz scanner-4.2.0.sig --log http://127.0.0.1:8080 \\
+      --purl pkg:generic/example/scanner@4.2.0 --publisher example-vendor --policy endpoint.policy
+
+Of several releases of one package with the same artifact, it takes the newest that was not
+withdrawn, and says so. Where several packages or publishers have it, say which one is meant.")]
+    Prove(super::prove::Prove),
     /// Check an artifact offline, before it is installed
     #[command(after_help = "\
 Examples:
@@ -371,20 +379,6 @@ impl From<WaitArg> for Wait {
 }
 
 #[derive(Debug, ClapArgs)]
-pub struct Prove {
-    /// The artifact
-    pub file: PathBuf,
-    /// Address of the log
-    #[arg(long, value_name = "URL")]
-    pub log: String,
-    /// Where to write the proof [default: FILE.tlog-proof]
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    #[command(flatten)]
-    pub patience: Patience,
-}
-
-#[derive(Debug, ClapArgs)]
 pub struct Verify {
     /// The artifact
     pub file: PathBuf,
@@ -585,13 +579,17 @@ pub fn parse_purl(text: &str) -> Result<Purl, String> {
     Purl::parse(text).map_err(|e| e.to_string())
 }
 
-fn parse_pin(text: &str) -> Result<PackagePin, String> {
+pub fn parse_pin(text: &str) -> Result<PackagePin, String> {
     PackagePin::parse(text).map_err(|e| e.to_string())
 }
 
 fn parse_publisher_name(text: &str) -> Result<String, String> {
     check_publisher_name(text).map_err(|expected| format!("expected {expected}"))?;
     Ok(text.to_owned())
+}
+
+pub fn parse_leaf(text: &str) -> Result<LeafIndex, String> {
+    LeafIndex::parse(text).ok_or_else(|| "expected a decimal without leading zeros".to_owned())
 }
 
 pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {

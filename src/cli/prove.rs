@@ -1,68 +1,280 @@
 //! `treehead prove`
 
-use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::args::Prove;
-use super::connection::Connection;
+use super::args::{parse_leaf, parse_pattern, parse_purl};
 use super::exit::{CliResult, Failure};
+use super::output::say;
 use super::{files, output, publish};
-use crate::client::ClientError;
-use crate::format::FormatError;
-use crate::merkle::Hash;
+use crate::checkpoint;
+use crate::client::{FoundRow, LogClient};
+use crate::format::quote;
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
-use crate::release::{Envelope, Release};
+use crate::release::{Envelope, Purl, PurlPattern, Release, StatementKind};
+use crate::verify::Refusal;
 
-/// Largest page of search results for one digest.
-const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Most releases that are listed where it is not clear which one is meant.
+const LISTED: usize = 10;
 
-#[derive(Deserialize)]
-struct Page {
-    releases: Vec<Row>,
+#[derive(Debug, ClapArgs)]
+pub struct Prove {
+    /// The artifacts
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Address of the log
+    #[arg(long, value_name = "URL")]
+    pub log: String,
+    /// Package that is meant, with its version or without, or a pattern of packages with a final `*`
+    #[arg(long, value_name = "PURL", value_parser = Meant::parse)]
+    pub purl: Option<Meant>,
+    /// Publisher that is meant, by its name in the log
+    #[arg(long, value_name = "NAME")]
+    pub publisher: Option<String>,
+    /// Leaf that is meant
+    #[arg(long, value_name = "N", value_parser = parse_leaf)]
+    pub leaf: Option<LeafIndex>,
+    /// Check log signature and quorum against this policy before a proof is written
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<PathBuf>,
+    /// Where to write the proof, of one artifact [default: FILE.tlog-proof]
+    #[arg(long, value_name = "PROOF")]
+    pub out: Option<PathBuf>,
 }
 
-#[derive(Deserialize)]
-struct Row {
-    leaf_hash: String,
+/// Which package is meant.
+#[derive(Debug, Clone)]
+pub enum Meant {
+    Version(Purl),
+    Packages(PurlPattern),
+}
+
+impl Meant {
+    fn parse(text: &str) -> Result<Self, String> {
+        match parse_purl(text) {
+            Ok(purl) => Ok(Self::Version(purl)),
+            Err(e) => parse_pattern(text).map(Self::Packages).map_err(|_| e),
+        }
+    }
+
+    fn covers(&self, purl: &Purl) -> bool {
+        match self {
+            Self::Version(version) => version == purl,
+            Self::Packages(pattern) => pattern.covers(purl),
+        }
+    }
 }
 
 pub fn run(args: &Prove, json: bool) -> CliResult {
-    let log = Connection::open(&args.log, args.patience, output::say)?;
-    let digest = files::hash_artifact(&args.file)?;
-    let malformed = |source| ClientError::Malformed { url: log.url().to_owned(), source };
-    let search = format!("releases?limit=1&digest={}", digest.to_hex());
-    let page = log.ask("find the release", |client| client.get(&search, MAX_PAGE_BYTES))?;
-    let page: Page = serde_json::from_slice(&page)
-        .map_err(|e| malformed(FormatError::malformed("a search result", "JSON", e.to_string())))?;
-    let Some(row) = page.releases.first() else {
-        let message = format!("no release in {} has an artifact with SHA-256 {}", log.url(), digest.to_hex());
-        return Err(Failure::refused("not-logged", message, "Do not install it, unless another log has it."));
-    };
-    let leaf = Hash::from_hex(&row.leaf_hash).map_err(malformed)?;
-    let proof = log.ask("send the proof", |client| client.proof_of(&leaf))?;
-    let proof = ProofFile::parse(&proof).map_err(malformed)?;
-    let entry = proof.extra.clone().unwrap_or_default();
-    publish::check(&proof, &entry, None)?;
-    let release = Envelope::parse_entry(&entry).and_then(|envelope| Release::parse(envelope.payload()));
-    let release = release.map_err(malformed)?;
-    if !release.subjects.iter().any(|subject| subject.sha256 == digest) {
-        let message = format!(
-            "the log's proof is of {}, which has no artifact with SHA-256 {}",
-            release.purl,
-            digest.to_hex()
-        );
-        return Err(Failure::refused("wrong-entry", message, "Tell the log's operator."));
+    if let (Some(out), [_, second, ..]) = (&args.out, args.files.as_slice()) {
+        let (out, second) = (out.display(), second.display());
+        return Err(Failure::Usage(format!(
+            "--out {out} is for one artifact: expected no {second} beside it"
+        )));
     }
-    let out = args.out.clone().unwrap_or_else(|| files::proof_path(&args.file));
-    files::replace(&out, proof.to_string().as_bytes())?;
-    output::result(
-        json,
-        &json!({ "ok": true, "purl": release.purl.as_str(), "index": proof.index.get(), "proof": out.display().to_string() }),
-        &format!(
-            "{} is leaf {} of the log\nproof  {}\nCheck it with `treehead verify`: this was only fetched.\n",
-            release.purl,
-            proof.index,
-            out.display()
-        ),
-    )
+    let parse = |path: &PathBuf| files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse);
+    let policy = args.policy.as_ref().map(parse).transpose()?;
+    let client = LogClient::new(&args.log)?;
+    // What is found has to be found in a tree of at least this size: caches keep old answers.
+    let tree = match &policy {
+        Some(policy) => client.checkpoint(&policy.log_keys())?.get().size,
+        None => client.unverified_checkpoint()?.size,
+    };
+    let question = Question { args, client, policy, tree };
+    // All of them before the first is written.
+    let proven = args.files.iter().map(|file| {
+        let proven = question.prove(file);
+        proven.map_err(
+            |e| if args.files.len() > 1 { e.and(&format!("asked for {}", file.display())) } else { e },
+        )
+    });
+    for proven in proven.collect::<Result<Vec<Proven>, _>>()? {
+        proven.write(args, json)?;
+    }
+    Ok(())
+}
+
+struct Question<'a> {
+    args: &'a Prove,
+    client: LogClient,
+    policy: Option<Policy>,
+    tree: TreeSize,
+}
+
+/// A proof of a file's release, as far as it could be checked.
+struct Proven<'a> {
+    file: &'a Path,
+    proof: ProofFile,
+    release: Release,
+    publishers: Vec<String>,
+}
+
+impl Proven<'_> {
+    fn write(&self, args: &Prove, json: bool) -> CliResult {
+        let (index, purl) = (self.proof.index, &self.release.purl);
+        let out = args.out.clone().unwrap_or_else(|| files::proof_path(self.file));
+        files::replace(&out, self.proof.to_string().as_bytes())?;
+        output::result(
+            json,
+            &json!({
+                "ok": true, "file": self.file.display().to_string(), "purl": purl.as_str(), "index": index.get(),
+                "publishers": self.publishers, "proof": out.display().to_string(),
+            }),
+            &format!(
+                "{purl} is leaf {index} of the log\nproof  {}\nCheck it with `treehead verify`: this was only fetched.\n",
+                out.display()
+            ),
+        )
+    }
+}
+
+impl Question<'_> {
+    fn prove<'f>(&self, file: &'f Path) -> Result<Proven<'f>, Failure> {
+        let digest = files::hash_artifact(file)?;
+        let row = self.choose(self.releases(&digest)?)?;
+        let proof = self.client.proof_of(&row.leaf)?;
+        let url = self.client.prefix();
+        let other = |what: String| {
+            Failure::CouldNotTell(format!("{url} found leaf {} and answered with {what}", row.index))
+                .and("tell the log's operator")
+        };
+        let proof = ProofFile::parse(&proof).map_err(|e| other(format!("what can't be read: {e}")))?;
+        let entry = proof.extra.clone().unwrap_or_default();
+        if (proof.index, Hash::leaf(&entry)) != (row.index, row.leaf) {
+            return Err(other(format!("the proof of another entry, leaf {}", proof.index)));
+        }
+        publish::check(&proof, &entry, self.policy.as_ref().map(Policy::log_keys).as_deref())?;
+        if let Some(policy) = &self.policy {
+            let head = checkpoint::open_note(proof.checkpoint.clone(), &policy.log_keys());
+            policy.check(&head.map_err(Refusal::Checkpoint)?).map_err(Refusal::Quorum)?;
+        }
+        let release = Envelope::parse_entry(&entry).and_then(|envelope| Release::parse(envelope.payload()));
+        let release = release.map_err(|e| other(format!("what is no release: {e}")))?;
+        if !release.subjects.iter().any(|subject| subject.sha256 == digest) {
+            return Err(other(format!(
+                "{}, which has no artifact with SHA-256 {}",
+                release.purl,
+                digest.to_hex()
+            )));
+        }
+        Ok(Proven { file, proof, release, publishers: row.publishers })
+    }
+
+    /// All releases of an artifact that may be meant, newest first. Other statements name artifacts, too:
+    /// provenance, summaries and withdrawals.
+    fn releases(&self, digest: &Hash) -> Result<Vec<FoundRow>, Failure> {
+        let (url, hex) = (self.client.prefix(), digest.to_hex());
+        let package = match &self.args.purl {
+            Some(Meant::Version(purl)) => Some((purl.package(), purl.version())),
+            _ => None,
+        };
+        let before = self.args.leaf.map(|leaf| leaf.get() + 1);
+        let (mut rows, mut others) = (Vec::new(), Vec::new());
+        for kind in StatementKind::RELEASES {
+            let mut terms = vec![("digest", hex.as_str()), ("kind", kind.as_str())];
+            if let Some((package, version)) = &package {
+                terms.extend([("package", package.as_str()), ("version", *version)]);
+            }
+            terms.extend(self.args.publisher.as_deref().map(|publisher| ("publisher", publisher)));
+            let found = self.client.search(&terms, before, self.tree)?.ok_or_else(|| {
+                Failure::CouldNotTell(format!(
+                    "{url} has no search: expected a treehead log of releases; ask who ships the artifact for its proof file"
+                ))
+            })?;
+            if !found.is_whole && self.args.leaf.is_none() {
+                return Err(Failure::CouldNotTell(format!(
+                    "{url} has more than {} releases with this artifact, SHA-256 {hex}; say which one is meant with --purl and a version, --publisher or --leaf",
+                    found.rows.len()
+                )));
+            }
+            let (meant, unmeant): (Vec<_>, Vec<_>) =
+                found.rows.into_iter().partition(|row| self.is_meant(row, digest));
+            rows.extend(meant);
+            others.extend(unmeant);
+        }
+        if rows.is_empty() {
+            let (meant, hint) =
+                (self.in_words(), if others.is_empty() { String::new() } else { listed(&others) });
+            let message = format!("no release{meant} in {url} has an artifact with SHA-256 {hex}{hint}");
+            return Err(Failure::refused(
+                "not-logged",
+                message,
+                "Do not install it, unless another log has it.",
+            ));
+        }
+        rows.sort_by_key(|row| std::cmp::Reverse(row.index));
+        Ok(rows)
+    }
+
+    fn is_meant(&self, row: &FoundRow, digest: &Hash) -> bool {
+        let Prove { purl, publisher, leaf, .. } = self.args;
+        row.artifacts.contains(digest)
+            && leaf.is_none_or(|leaf| row.index == leaf)
+            && publisher.as_ref().is_none_or(|publisher| row.publishers.contains(publisher))
+            && purl.as_ref().is_none_or(|meant| row.purl().is_some_and(|purl| meant.covers(&purl)))
+    }
+
+    fn in_words(&self) -> String {
+        let Prove { purl, publisher, leaf, .. } = self.args;
+        let mut words = match purl {
+            Some(Meant::Version(purl)) => format!(" of {purl}"),
+            Some(Meant::Packages(pattern)) => format!(" of {}", pattern.as_str()),
+            None => String::new(),
+        };
+        publisher.iter().for_each(|publisher| words += &format!(" by {}", quote(publisher)));
+        leaf.iter().for_each(|leaf| words += &format!(" at leaf {leaf}"));
+        words
+    }
+
+    /// Of several releases of one package by the same publishers, the newest that was not withdrawn. Which of
+    /// several packages or publishers is meant, only who asks can say.
+    fn choose(&self, mut rows: Vec<FoundRow>) -> Result<FoundRow, Failure> {
+        let who = |row: &FoundRow| (row.purl().map(|purl| purl.package()), row.publishers.clone());
+        if rows.iter().any(|row| who(row) != who(&rows[0])) {
+            return Err(Failure::Usage(format!(
+                "{} has this artifact in releases of several packages or publishers: expected --purl, --publisher or --leaf to say which one is meant{}",
+                self.client.prefix(),
+                listed(&rows)
+            )));
+        }
+        let count = rows.len();
+        let place = rows.iter().position(|row| !row.is_withdrawn);
+        let row = rows.swap_remove(place.unwrap_or_default());
+        if count > 1 {
+            let (index, purl) = (row.index, shown(row.purl.as_deref()));
+            say(&format!(
+                "{count} releases have this artifact; leaf {index}, {purl}, is the newest that was not withdrawn: --purl with a version, or --leaf, takes another"
+            ));
+        }
+        if row.is_withdrawn {
+            say(&format!(
+                "leaf {} was withdrawn, says the log: `treehead verify --online` has it proven",
+                row.index
+            ));
+        }
+        Ok(row)
+    }
+}
+
+fn shown(text: Option<&str>) -> String {
+    text.map_or_else(|| "-".to_owned(), quote)
+}
+
+/// Releases, as the log describes them, a line for each.
+fn listed(rows: &[FoundRow]) -> String {
+    let line = |row: &FoundRow| {
+        let publishers: Vec<String> = row.publishers.iter().map(|name| quote(name)).collect();
+        let (purl, channel) = (shown(row.purl.as_deref()), shown(row.channel.as_deref()));
+        format!("\n  leaf {}: {purl} ({channel}) by {}", row.index, publishers.join(" and "))
+    };
+    let more = match rows.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!("\n  and {more} more"),
+    };
+    let lines: String = rows.iter().take(LISTED).map(line).collect();
+    format!("; it has{lines}{more}")
 }

@@ -5,20 +5,19 @@ use super::output::say;
 use super::refused::Refused;
 use super::verify_online::Online;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
-use crate::client::KeptTiles;
+use crate::client::{Found, KeptTiles};
 use crate::merkle::Hash;
 use crate::policy::Cosigned;
 use crate::proof_file::ProofFile;
-use crate::release::{Release, SpeakError};
+use crate::release::{Purl, Release, SpeakError, Subject, Withdrawal};
 use crate::state::EndpointState;
 use crate::verify::{ProvenWithdrawal, Refusal, logged_withdrawal, verify_withdrawal};
 
-/// Most pages of one search. A log looks at a thousand statements for each, and a release has few others about
-/// it: twenty thousand with the digest of its first artifact are none that a person made.
-const MAX_PAGES: usize = 20;
-/// Most withdrawals that are looked at in one run: a package has a few. Those that were learnt are not asked
-/// for again, so that a package with more is learnt in several runs.
-const MAX_WITHDRAWALS: usize = 200;
+/// Most withdrawals of one release that are fetched in one run. Those that were learnt are not asked for again, so
+/// that with a memory more are learnt in several runs.
+const MAX_OF_RELEASE: usize = 200;
+/// Most withdrawals of other releases of its package that are fetched in one run.
+const MAX_OF_PACKAGE: usize = 200;
 
 /// The release that is asked about.
 #[derive(Clone, Copy)]
@@ -49,77 +48,93 @@ pub struct Withdrawals {
     seen: Vec<Hash>,
 }
 
+impl Withdrawals {
+    fn are_of(&self, leaf: &Hash) -> bool {
+        self.proven.iter().any(|known| known.withdrawal().leaf == *leaf)
+    }
+}
+
 impl Inquiry<'_> {
     /// The withdrawals of a release and of others of its package that are not known yet. That a log hides one
     /// can't be seen here: monitors see it.
+    ///
+    /// Of this release, everything has to be looked at; what is not leaves a doubt. Of others, which this endpoint
+    /// may meet later without the network, as much as fits is learnt.
     pub fn learn(&self, about: About<'_>) -> Result<Withdrawals, Refused> {
         let About { release, leaf } = about;
-        let (leaf, package) = (leaf.to_hex(), release.purl.package());
-        let digest = release.subjects.first().map(|subject| subject.sha256.to_hex()).unwrap_or_default();
-        let kind = ("kind", "withdrawal");
+        let (leaf_hex, package) = (leaf.to_hex(), release.purl.package());
+        let digest = release.subjects.first().map(|subject| subject.sha256.to_hex());
+        let (in_package, kind) = (("package", package.as_str()), ("kind", "withdrawal"));
+        let mut same_artifact = vec![in_package, ("version", release.purl.version()), kind];
+        same_artifact.extend(digest.as_deref().map(|digest| ("digest", digest)));
         let mut learnt = Withdrawals { asked: true, ..Withdrawals::default() };
-        // From a look into an index to a walk over the whole package. The second finds the same release
-        // under another leaf; the last finds others, which this endpoint may meet later without the network.
-        for (terms, is_of_release) in [
-            (&[("withdraws", leaf.as_str())][..], true),
-            (&[("digest", digest.as_str()), kind], true),
-            (&[("package", package.as_str()), kind], false),
-        ] {
-            let Some(found) = self.search(terms, is_of_release)? else {
+        // The second finds the same release under another leaf.
+        for terms in [&[("withdraws", leaf_hex.as_str())][..], &same_artifact] {
+            let Some(found) = self.search(terms)? else {
                 let url = self.online.client.prefix();
                 say(&format!("{url} has no search, so that it says nothing of withdrawals"));
                 return Ok(Withdrawals::default());
             };
-            found.iter().try_for_each(|statement| self.look(statement, about, &mut learnt))?;
-            if learnt.proven.iter().any(|known| known.withdrawal().leaf == *about.leaf) {
-                break;
+            let is_whole =
+                self.look_at_all(&found, MAX_OF_RELEASE, about, &mut learnt, |purl| *purl == release.purl)?;
+            if learnt.are_of(leaf) {
+                return Ok(learnt);
             }
+            if !is_whole && learnt.doubt.is_none() {
+                learnt.doubt = Some(format!(
+                    "{} has more withdrawals of {} than are looked at in one run ({MAX_OF_RELEASE} that are not known yet, out of {} statements), and none so far is of this release; with --state, run the command again to go on, else tell the log's operator",
+                    self.online.client.prefix(),
+                    release.purl,
+                    found.rows.len(),
+                ));
+            }
+        }
+        if learnt.doubt.is_some() {
+            return Ok(learnt);
+        }
+        let Some(found) = self.search(&[in_package, kind])? else { return Ok(learnt) };
+        if !self.look_at_all(&found, MAX_OF_PACKAGE, about, &mut learnt, |_| true)? {
+            say(&format!(
+                "{package} has more withdrawals than were looked at: older ones of other releases are not known"
+            ));
         }
         Ok(learnt)
     }
 
-    /// The leaves that a search finds, newest first; those of the first pages, unless all are needed.
-    fn search(&self, terms: &[(&str, &str)], all: bool) -> Result<Option<Vec<Hash>>, Failure> {
-        let (url, (field, _)) = (self.online.client.prefix(), terms[0]);
-        let (mut leaves, mut before) = (Vec::new(), None);
-        for _ in 0..MAX_PAGES {
-            let Some(found) = self.online.client.search(terms, before)? else { return Ok(None) };
-            leaves.extend(found.leaves);
-            match found.next {
-                None => return Ok(Some(leaves)),
-                Some(next) if before.is_some_and(|before| next >= before) => {
-                    return Err(Failure::refused(
-                        "log-malformed",
-                        format!(
-                            "{url} searches by {field} in circles: expected to go on before leaf {}, saw {next}",
-                            before.unwrap_or_default()
-                        ),
-                        "Nothing is known of withdrawals; tell the log's operator.",
-                    ));
-                }
-                Some(next) => before = Some(next),
+    fn search(&self, terms: &[(&str, &str)]) -> Result<Option<Found>, Failure> {
+        Ok(self.online.client.search(terms, None, self.latest.get().size)?)
+    }
+
+    /// Looks at those that are about a purl that is asked for, at most so many. Whether there was no more. One
+    /// that is of this very release says enough.
+    fn look_at_all(
+        &self,
+        found: &Found,
+        most: usize,
+        about: About<'_>,
+        learnt: &mut Withdrawals,
+        is_asked_for: impl Fn(&Purl) -> bool,
+    ) -> Result<bool, Refused> {
+        let enough = learnt.seen.len() + most;
+        for row in found.rows.iter().filter(|row| row.purl().is_none_or(|purl| is_asked_for(&purl))) {
+            let origin = self.latest.get().origin.as_str();
+            if learnt.seen.contains(&row.leaf) || self.state.knows_withdrawal(origin, &row.leaf) {
+                continue;
+            }
+            if learnt.seen.len() == enough {
+                return Ok(false);
+            }
+            learnt.seen.push(row.leaf);
+            self.look(&row.leaf, about, learnt)?;
+            if learnt.are_of(about.leaf) {
+                break;
             }
         }
-        if all {
-            return Err(Failure::CouldNotTell(format!(
-                "{url} finds no end when it is searched by {field} for withdrawals: expected at most {MAX_PAGES} pages; tell its operator"
-            )));
-        }
-        say(&format!(
-            "{url} has more statements about the package than {MAX_PAGES} pages, so that older withdrawals of other releases were not looked for"
-        ));
-        Ok(Some(leaves))
+        Ok(found.is_whole)
     }
 
     /// Fetches a withdrawal that is not known yet, and believes it or not.
     fn look(&self, statement: &Hash, about: About<'_>, learnt: &mut Withdrawals) -> Result<(), Refused> {
-        if learnt.seen.len() >= MAX_WITHDRAWALS
-            || learnt.seen.contains(statement)
-            || self.state.knows_withdrawal(self.latest.get().origin.as_str(), statement)
-        {
-            return Ok(());
-        }
-        learnt.seen.push(*statement);
         let proof = self.online.client.proof_of(statement)?;
         self.check_answer(statement, &proof)?;
         match verify_withdrawal(&proof, self.online.policy, self.online.publishers) {
@@ -148,11 +163,9 @@ impl Inquiry<'_> {
         let Ok(file) = ProofFile::parse(proof) else { return Ok(()) };
         let other = |what: &str, expected: &str, seen: &str| {
             let url = self.online.client.prefix();
-            Failure::refused(
-                "log-malformed",
-                format!("{url} answered with the proof of another {what}: expected {expected}, saw {seen}"),
-                "Nothing is known of withdrawals; tell the log's operator.",
-            )
+            Failure::CouldNotTell(format!(
+                "{url} answered with the proof of another {what}: expected {expected}, saw {seen}; nothing is known of withdrawals: tell the log's operator"
+            ))
         };
         if let Some(seen) = file.extra.as_deref().map(Hash::leaf).filter(|seen| seen != statement) {
             return Err(other("leaf", &statement.to_hex(), &seen.to_hex()).into());
@@ -167,15 +180,17 @@ impl Inquiry<'_> {
         self.online.compare_signed(&self.tiles, in_order.0, in_order.1, &keys)
     }
 
-    /// Whether a withdrawal is of this release, in the log, and lacks nothing but a publisher who is known
-    /// here. The log takes one only from a signer of the release, and all of those are believed: so it is
+    /// Whether a withdrawal is of this release, under this leaf or another, in the log, and lacks nothing but a
+    /// publisher who is known here. The log takes one only from a signer of the release, and all of those are believed: so it is
     /// likely that its key is newer than the publishers file.
     fn is_doubt(&self, why: &Refusal, proof: &[u8], about: About<'_>) -> bool {
         let of_key =
             matches!(why, Refusal::Publisher(SpeakError::UnknownKey { .. } | SpeakError::KeyRevoked { .. }));
-        let is_of = |leaf, purl| leaf == *about.leaf && purl == about.release.purl;
-        of_key
-            && logged_withdrawal(proof, self.online.policy)
-                .is_some_and(|withdrawal| is_of(withdrawal.leaf, withdrawal.purl))
+        let is_of = |withdrawal: &Withdrawal| {
+            let artifacts = |subjects: &[Subject]| Subject::digest_of_all(subjects);
+            let same = artifacts(&withdrawal.subjects) == artifacts(&about.release.subjects);
+            (withdrawal.leaf == *about.leaf || same) && withdrawal.purl == about.release.purl
+        };
+        of_key && logged_withdrawal(proof, self.online.policy).as_ref().is_some_and(is_of)
     }
 }

@@ -7,9 +7,14 @@ mod http;
 #[allow(dead_code, reason = "shared with the tests of the desk")]
 mod receiver;
 
+#[path = "../common/cache.rs"]
+mod cache;
+
 mod asked;
 mod between;
+mod caches;
 mod export;
+mod floods;
 mod fsck;
 mod hidden;
 mod load;
@@ -25,7 +30,9 @@ mod one;
 mod online;
 mod online_refused;
 mod profile;
+mod portal;
 mod program;
+mod prove;
 mod publish;
 mod quorums;
 mod reload;

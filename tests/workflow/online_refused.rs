@@ -1,8 +1,7 @@
 //! `treehead verify --online` of what is refused without the network, too: what the log says still counts.
 
-use crate::online::{evidence, forge, heads, online, publish, releases, verify, withdraw};
+use crate::online::{evidence, forge, heads, online, publish, publisher, releases, verify, withdraw};
 use crate::program::World;
-use treehead::release::PublisherSigner;
 
 fn highest_sequences(world: &World) -> Vec<u64> {
     let sequences = world.remembered()["sequences"].clone();
@@ -12,8 +11,7 @@ fn highest_sequences(world: &World) -> Vec<u64> {
 #[test]
 fn a_fork_outranks_every_other_refusal() {
     let (world, server) = releases(2);
-    let key = PublisherSigner::from_pem(&String::from_utf8(world.read("publisher.pem")).unwrap()).unwrap();
-    withdraw(&world, &server, "2.bin", &key);
+    withdraw(&world, &server, "2.bin", &publisher(&world));
     world.run(&online("2.bin", &server.url)).refused("withdrawn");
     // A head of another history, and many of the right one.
     world.write("1.bin.tlog-proof", forge(&world, "1.bin", 5));

@@ -1,0 +1,76 @@
+//! What caches between a log and an endpoint keep, and what comes of it.
+
+use crate::cache::{Cache, Heeds};
+use crate::online::{online, publish, publisher, releases, verify, withdraw};
+
+#[test]
+fn behind_a_cache_that_keeps_what_it_may_a_withdrawal_is_heard_of() {
+    let (world, server) = releases(2);
+    let cache = Cache::before(&server.url, Heeds::CacheControl);
+    // Everything that is asked about is in the cache by now, if it may be.
+    world.run(&online("1.bin", &cache.url)).done();
+    world.run(&online("2.bin", &cache.url)).done();
+    let inclusion = |url: &str| crate::program::get(url, "/proof/inclusion/2/0");
+    let (first, again) = (inclusion(&cache.url), inclusion(&cache.url));
+    assert_eq!((first.0, &first), (200, &again));
+    assert_eq!(cache.hits("/proof/inclusion/"), 1, "what never changes is kept");
+    withdraw(&world, &server, "2.bin", &publisher(&world));
+    world.run(&online("2.bin", &cache.url)).refused("withdrawn");
+    for path in ["/checkpoint", "/releases", "/proof/leaf", "/healthz", "/metrics"] {
+        for _ in 0..2 {
+            crate::program::get(&cache.url, path);
+        }
+        assert_eq!(cache.hits(path), 0, "{path}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_older_than_the_head_is_refused() {
+    let (world, server) = releases(2);
+    let cache = Cache::before(&server.url, Heeds::Nothing);
+    world.run(&online("2.bin", &cache.url)).done();
+    withdraw(&world, &server, "2.bin", &publisher(&world));
+    // The head's time is up first.
+    cache.forget("/checkpoint");
+    let line = online("2.bin", &cache.url);
+    let ran = world
+        .run(&line)
+        .failed(3, "expected one of 3 entries at least, whose head was fetched before, saw 2");
+    assert!(ran.stderr.contains("a cache between here and the log"), "{ran:?}");
+    assert!(!ran.stderr.contains("Do not install"), "the artifact is as good as it was: {ran:?}");
+    let json = world.run(&format!("{line} --json")).failed(3, "").json();
+    assert_eq!((&json["ok"], &json["code"]), (&false.into(), &"could-not-tell".into()));
+    cache.forget("/");
+    world.run(&line).refused("withdrawn");
+    // An endpoint that knows the head is not taken in by an old one either.
+    publish(&world, &server, 3);
+    world.run(&online("3.bin", &server.url)).done();
+    let ran = world.run(&online("3.bin", &cache.url)).refused("log-rolled-back");
+    assert!(ran.stderr.contains("a cache on the way"), "{ran:?}");
+    cache.forget("/checkpoint");
+    world.run(&online("3.bin", &cache.url)).done();
+    world.run(&verify("3.bin", "")).done();
+}
+
+#[test]
+fn a_proof_is_not_said_to_be_missing_because_of_a_cache() {
+    let (world, server) = releases(1);
+    let cache = Cache::before(&server.url, Heeds::Nothing);
+    world.write("2.bin", "artifact 2");
+    let prove = |url: &str| format!("prove 2.bin --log {url}");
+    world.run(&prove(&cache.url)).refused("not-logged");
+    publish(&world, &server, 2);
+    cache.forget("/checkpoint");
+    for also in ["", " --policy log/endpoint.policy"] {
+        let ran = world.run(&(prove(&cache.url) + also)).failed(3, "a cache between here and the log");
+        assert!(!ran.stderr.contains("Do not install"), "{ran:?}");
+    }
+    cache.forget("/releases");
+    world.run(&prove(&cache.url)).done();
+    let heeding = Cache::before(&server.url, Heeds::CacheControl);
+    world.write("3.bin", "artifact 3");
+    let prove = format!("prove 3.bin --log {}", heeding.url);
+    world.run(&prove).refused("not-logged");
+    publish(&world, &server, 3);
+    world.run(&prove).done();
+}

@@ -1,20 +1,24 @@
 //! `treehead withdraw`
 
+use std::fmt::Write as _;
+use std::io::{self, BufRead, IsTerminal as _};
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::args::WaitArg;
-use super::connection::{Connection, Patience};
+use super::args::{WaitArg, parse_leaf, parse_purl};
 use super::exit::{CliResult, Failure};
+use super::output::say;
 use super::{files, output, publish};
-use crate::checkpoint;
 use crate::client::{Appended, LogClient, RemoteTiles, Wait};
-use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId};
-use crate::note::MAX_NOTE_BYTES;
+use crate::format::quote;
+use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, prove_inclusion};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
-use crate::release::{Envelope, PublisherSigner, Withdrawal};
+use crate::release::{Envelope, PublisherSigner, Purl, Release, Withdrawal};
+
+/// What is said of whatever goes wrong before the withdrawal is signed.
+const NOTHING_SIGNED: &str = "Nothing was signed or appended.";
 
 #[derive(Debug, ClapArgs)]
 pub struct Withdraw {
@@ -24,9 +28,15 @@ pub struct Withdraw {
     /// Publisher's secret key (PKCS#8 PEM, mode 600)
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
+    /// The log's keys and witnesses: the release is proven to be in that log before anything is signed
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
     /// The release: its leaf index, as `treehead publish` told it and `GET /releases` shows it
     #[arg(long, value_name = "N", value_parser = parse_leaf)]
     pub leaf: LeafIndex,
+    /// Package and version that the release has to be of; without it, you are asked at the terminal
+    #[arg(long, value_name = "PURL", value_parser = parse_purl)]
+    pub purl: Option<Purl>,
     /// Why, in a sentence or two for everybody to read; at most 1,024 bytes
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -36,15 +46,6 @@ pub struct Withdraw {
     /// Where to write the proof file of the withdrawal
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Check the proof against this policy before it is written
-    #[arg(long, value_name = "FILE", requires = "out")]
-    pub policy: Option<PathBuf>,
-    #[command(flatten)]
-    pub patience: Patience,
-}
-
-fn parse_leaf(text: &str) -> Result<LeafIndex, String> {
-    LeafIndex::parse(text).ok_or_else(|| "expected a decimal without leading zeros".to_owned())
 }
 
 pub fn run(args: &Withdraw, json: bool) -> CliResult {
@@ -56,24 +57,33 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     }
     let key = files::read_secret(&args.key)?;
     let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(&args.key, &e))?;
-    let logs = match &args.policy {
-        Some(path) => Some(files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?.log_keys()),
-        None => None,
-    };
-    let log = Connection::open(&args.log, args.patience, output::say)?;
-    let entry = log.ask("show what is withdrawn", |client| Ok(fetch(client, args.leaf)))??;
-    let withdrawal = withdrawal(args, &entry, &signer)?;
+    let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+    let client = LogClient::builder().on_pause(output::pause).build(&args.log)?;
+    let entry = fetch(&client, &policy, args.leaf)?;
+    let withdrawal = Withdrawal::of(args.leaf, &entry, &args.reason).map_err(|e| {
+        let message = format!("leaf {} can't be withdrawn: expected a release, saw {e}", args.leaf);
+        Failure::refused("withdrawal-mismatch", message, NOTHING_SIGNED)
+    })?;
     let payload = withdrawal.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
+    consent(args, &withdrawal.purl, &describe(args.leaf, &entry, &signer)?)?;
     let envelope = Envelope::sign(payload, &[&signer]).map_err(|e| Failure::Usage(e.to_string()))?;
-    let entry = envelope.to_entry();
+    append(args, &client, &policy, &withdrawal, &envelope.to_entry(), json)
+}
+
+fn append(
+    args: &Withdraw,
+    client: &LogClient,
+    policy: &Policy,
+    withdrawal: &Withdrawal,
+    entry: &[u8],
+    json: bool,
+) -> CliResult {
     let wait = args.wait.map(Wait::from).unwrap_or_default();
-    let Appended { index, duplicate, leaf_hash } =
-        log.ask("publish the withdrawal", |client| client.append(&entry, wait)).map_err(Failure::append)?;
+    let Appended { index, duplicate, leaf_hash } = client.append(entry, wait).map_err(Failure::append)?;
     if let Some(out) = &args.out {
         // Sent once more, the same statement is the same leaf; this time the answer is its proof.
-        let proof = log.ask("send the proof", |client| client.add(&entry, wait));
-        let proof = proof.map_err(Failure::append).and_then(|proof| {
-            publish::check(&proof, &entry, logs.as_deref())?;
+        let proof = client.add(entry, wait).map_err(Failure::append).and_then(|proof| {
+            publish::check(&proof, entry, Some(&policy.log_keys()))?;
             files::replace(out, proof.to_string().as_bytes())
         });
         proof.map_err(|e| {
@@ -104,35 +114,105 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     )
 }
 
-/// The entry of a leaf, as the log serves it. That is not proven to be so; what is withdrawn is what
-/// the withdrawal says, and the log takes it only where its leaf says the same.
-fn fetch(client: &LogClient, leaf: LeafIndex) -> Result<Vec<u8>, Failure> {
-    let note = client.get("checkpoint", MAX_NOTE_BYTES)?;
-    let (head, _) = checkpoint::read_unverified(&note)
-        .map_err(|e| Failure::refused("checkpoint-malformed", e.to_string(), "Tell the log's operator."))?;
+/// The entry of a leaf, proven to be in the tree that the log signed and a quorum of its witnesses saw. What is
+/// withdrawn can't be taken back, so nobody's word is enough for what is there.
+fn fetch(client: &LogClient, policy: &Policy, leaf: LeafIndex) -> Result<Vec<u8>, Failure> {
+    let signed = client.checkpoint(&policy.log_keys())?;
+    let head = policy.check(&signed).map_err(|e| {
+        Failure::refused("no-quorum", format!("the log's newest tree head: {e}"), NOTHING_SIGNED)
+    })?;
+    let head = head.get();
     let place = usize::try_from(leaf.get() % TILE_WIDTH).expect("below 256");
     let bundle = TileId::Entries { index: leaf.get() / TILE_WIDTH };
     let bundle = Tile::in_tree(bundle, head.size).filter(|tile| tile.width() > place).ok_or_else(|| {
         let message =
             format!("expected a published leaf to withdraw, saw leaf {leaf} in a log of {}", head.size);
-        Failure::refused("withdrawal-unknown-leaf", message, "Nothing was appended.")
+        Failure::refused("withdrawal-unknown-leaf", message, NOTHING_SIGNED)
     })?;
-    Ok(RemoteTiles(client).entries(bundle)?.swap_remove(place))
+    let tiles = RemoteTiles(client);
+    let entry = tiles.entries(bundle).map_err(Failure::unsigned)?.swap_remove(place);
+    let proof = prove_inclusion(&tiles, leaf, &Hash::leaf(&entry), head.size, &head.root);
+    proof.map_err(Failure::unsigned)?.map_err(|e| {
+        let url = client.prefix();
+        let message = format!(
+            "what {url} serves as leaf {leaf} is not in the tree of {} that the log signed: {e}",
+            head.size
+        );
+        Failure::refused("not-included", message, NOTHING_SIGNED)
+    })?;
+    Ok(entry)
 }
 
-/// The withdrawal of what was fetched; the same bytes whenever it is made again.
-fn withdrawal(args: &Withdraw, entry: &[u8], signer: &PublisherSigner) -> Result<Withdrawal, Failure> {
-    let withdrawal = Withdrawal::of(args.leaf, entry, &args.reason).map_err(|e| {
-        let message = format!("leaf {} can't be withdrawn: expected a release, saw {e}", args.leaf);
-        Failure::refused("withdrawal-mismatch", message, "Nothing was appended.")
-    })?;
-    let by_this_key = Envelope::parse_entry(entry)
-        .is_ok_and(|envelope| envelope.signatures().iter().any(|(keyid, _)| *keyid == signer.keyid()));
-    if !by_this_key {
-        output::say(&format!(
-            "leaf {} was signed with another key: the log decides whether that is a key of the same publisher",
-            args.leaf
-        ));
+/// What is about to be withdrawn, in lines.
+fn describe(leaf: LeafIndex, entry: &[u8], signer: &PublisherSigner) -> Result<String, Failure> {
+    let read = |e| Failure::refused("withdrawal-mismatch", format!("leaf {leaf}: {e}"), NOTHING_SIGNED);
+    let envelope = Envelope::parse_entry(entry).map_err(read)?;
+    let release = Release::parse(envelope.payload()).map_err(read)?;
+    let Release { purl, kind, channel, sequence, subjects, .. } = &release;
+    let mut lines =
+        format!("leaf       {leaf}\nrelease    {purl} ({kind}, {}, sequence {sequence})\n", quote(channel));
+    for subject in subjects {
+        let _ = writeln!(lines, "artifact   {} {}", subject.sha256.to_hex(), quote(&subject.name));
     }
-    Ok(withdrawal)
+    for (keyid, _) in envelope.signatures() {
+        let whose = if *keyid == signer.keyid() {
+            "this very key"
+        } else {
+            "another key: the log decides whether it is the same publisher's"
+        };
+        let _ = writeln!(lines, "publisher  key {} ({whose})", keyid.to_hex());
+    }
+    Ok(lines)
+}
+
+/// The release has to be the one that is named, or somebody has to say yes to what they see.
+fn consent(args: &Withdraw, purl: &Purl, described: &str) -> CliResult {
+    match &args.purl {
+        Some(expected) if expected == purl => {
+            say(described.trim_end());
+            Ok(())
+        }
+        Some(expected) => {
+            let message = format!(
+                "leaf {} is another release: expected {expected}, saw\n{}",
+                args.leaf,
+                described.trim_end()
+            );
+            Err(Failure::refused("withdrawal-mismatch", message, NOTHING_SIGNED))
+        }
+        None if !(io::stdin().is_terminal() && io::stderr().is_terminal()) => Err(Failure::Usage(format!(
+            "expected --purl with package and version, or a terminal to ask at: a withdrawal can't be taken back. To withdraw\n{described}run the command again with --purl {purl}"
+        ))),
+        None => {
+            say(&format!("{described}It can't be taken back. To withdraw it, type yes:"));
+            if is_yes(&mut io::stdin().lock()) {
+                return Ok(());
+            }
+            Err(Failure::Usage(format!("expected yes; leaf {} was not withdrawn", args.leaf)))
+        }
+    }
+}
+
+fn is_yes(input: &mut impl BufRead) -> bool {
+    let mut line = String::new();
+    input.read_line(&mut line).is_ok_and(|_| line.trim() == "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_yes;
+
+    #[test]
+    fn only_yes_is_one() {
+        for (typed, expected) in [
+            ("yes\n", true),
+            (" yes \r\n", true),
+            ("y\n", false),
+            ("no\n", false),
+            ("", false),
+            ("yes please", false),
+        ] {
+            assert_eq!(is_yes(&mut typed.as_bytes()), expected, "{typed:?}");
+        }
+    }
 }

@@ -16,7 +16,10 @@ fn a_withdrawal_is_told_as_an_alert_and_to_who_watches() {
     world.monitor("m", &server.url, &(world.webhook(&hook.url()) + watch));
     let monitor = world.follow("m");
     monitor.wait_for_head(1);
-    let line = format!("withdraw --log {} --key publisher.pem --leaf 0 --reason broken", server.url);
+    let line = format!(
+        "withdraw --log {} --key publisher.pem --policy log/endpoint.policy --leaf 0 --purl pkg:generic/example/scanner@1.0 --reason broken",
+        server.url
+    );
     world.run(&line).done();
     let withdrawal = monitor.wait_for("withdrawal", |_| true);
     assert_eq!((&withdrawal["severity"], &withdrawal["watches"][0]), (&"watch".into(), &"scanner".into()));

@@ -1,12 +1,23 @@
 //! A release is withdrawn: by its publisher, and by nobody else.
 
-use crate::program::{Ran, Server, World};
+use treehead::merkle::Hash;
+
+use crate::between::Between;
+use crate::program::{Ran, Server, World, get};
 
 const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
 
-/// Withdraws a leaf; `more` is the rest of the line.
+const FIRST: &str = "pkg:generic/example/scanner@1.0";
+
+fn line(url: &str, key: &str, leaf: &str, more: &str) -> String {
+    format!(
+        "withdraw --log {url} --key {key} --policy log/endpoint.policy --leaf {leaf} --reason broken{more}"
+    )
+}
+
+/// Withdraws a leaf that is to be version 1.0; `more` is the rest of the line.
 fn withdraw(world: &World, server: &Server, key: &str, leaf: &str, more: &str) -> Ran {
-    world.run(&format!("withdraw --log {} --key {key} --leaf {leaf} --reason broken{more}", server.url))
+    world.run(&line(&server.url, key, leaf, &format!(" --purl {FIRST}{more}")))
 }
 
 fn rows(server: &Server, query: &str) -> Vec<serde_json::Value> {
@@ -22,13 +33,17 @@ fn a_release_is_withdrawn_once_and_everybody_finds_it_so() {
     let server = world.serve();
     world.publish(&server, "one.bin", "one", 1).done();
     world.publish(&server, "two.bin", "two", 2).done();
-    let more = " --out withdrawal.tlog-proof --policy log/endpoint.policy";
+    let more = " --out withdrawal.tlog-proof";
     let ran = withdraw(&world, &server, "publisher.pem", "0", more).done();
     assert_eq!(
         ran.stdout,
         "pkg:generic/example/scanner@1.0, leaf 0, is withdrawn by leaf 2\nproof  withdrawal.tlog-proof\n"
     );
-    assert_eq!(ran.stderr, "", "it is this very key's release");
+    let shown = format!(
+        "leaf       0\nrelease    {FIRST} (build, \"stable\", sequence 1)\nartifact   {} \"one.bin\"\npublisher  key ",
+        Hash::digest(b"one").to_hex()
+    );
+    assert!(ran.stderr.starts_with(&shown) && ran.stderr.ends_with(" (this very key)\n"), "{ran:?}");
     // Run again, it adds nothing, and says so.
     let proof = world.read("withdrawal.tlog-proof");
     let ran = withdraw(&world, &server, "publisher.pem", "0", more).done();
@@ -59,13 +74,8 @@ fn a_release_is_withdrawn_where_its_proof_can_t_be_had() {
     world.publish(&server, "one.bin", "one", 1).done();
     let told = "leaf 0 is withdrawn all the same, by leaf 1; for the proof, run the command again";
     withdraw(&world, &server, "publisher.pem", "0", " --out no/such/dir").failed(3, told);
-    // As another log's, the proof is refused; the log takes no second withdrawal either way.
-    let other = World::opaque();
-    world.write("other.policy", other.read("log/endpoint.policy"));
-    let more = " --out withdrawal.tlog-proof --policy other.policy";
-    let ran = withdraw(&world, &server, "publisher.pem", "0", more).failed(1, told);
-    assert!(!ran.stderr.contains("othing was appended"), "{ran:?}");
-    assert!(!world.path("withdrawal.tlog-proof").exists());
+    let ran = withdraw(&world, &server, "publisher.pem", "0", " --out withdrawal.tlog-proof").done();
+    assert!(ran.stdout.contains("was withdrawn before: by leaf 1"), "{ran:?}");
     assert_eq!(server.tree_size(), 2);
 }
 
@@ -81,7 +91,10 @@ fn another_publisher_is_refused() {
     world.publish(&server, "one.bin", "one", 1).done();
     let out = " --out withdrawal.tlog-proof";
     let ran = withdraw(&world, &server, "rival.pem", "0", out).refused("withdrawal-not-permitted");
-    assert!(ran.stderr.contains("leaf 0 was signed with another key: the log decides"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("(another key: the log decides whether it is the same publisher's)"),
+        "{ran:?}"
+    );
     assert!(ran.stderr.contains("expected a withdrawal by vendor"), "{ran:?}");
     withdraw(&world, &server, "stranger.pem", "0", out).refused("unknown-publisher");
     assert_eq!(server.tree_size(), 1);
@@ -105,14 +118,16 @@ fn what_can_t_be_withdrawn_is_said_before_anything_is_sent() {
         withdraw(&world, &server, "publisher.pem", leaf, "").failed(2, "leaf");
     }
     let long = "x".repeat(1_025);
-    let line = format!("withdraw --log {} --key publisher.pem --leaf 0 --reason", server.url);
-    world.run(&format!("{line} {long}")).failed(2, "expected at most 1024 bytes, saw 1025");
-    world.run(&format!("{line} a\nb")).failed(2, "words without control characters");
+    let because = |reason: &str| {
+        let line = line(&server.url, "publisher.pem", "0", &format!(" --purl {FIRST}"));
+        world.run(&line.replace("--reason broken", &format!("--reason {reason}")))
+    };
+    because(&long).failed(2, "expected at most 1024 bytes, saw 1025");
+    because("a\nb").failed(2, "words without control characters");
     withdraw(&world, &server, "publisher.pem", "0", " --wait sequenced --out x").failed(2, "--out: ");
-    withdraw(&world, &server, "publisher.pem", "0", " --policy log/endpoint.policy").failed(2, "--out");
     // Nobody has to hide the public key.
-    let line = world.publish_line(&server, "one.bin", 3).replace("publisher.pem", "publisher.pub");
-    for ran in [withdraw(&world, &server, "publisher.pub", "0", ""), world.run(&line)] {
+    let publish = world.publish_line(&server, "one.bin", 3).replace("publisher.pem", "publisher.pub");
+    for ran in [withdraw(&world, &server, "publisher.pub", "0", ""), world.run(&publish)] {
         let ran = ran.failed(2, "publisher.pub holds a public key: expected the secret key");
         assert!(!ran.stderr.contains("chmod"), "{ran:?}");
     }
@@ -120,7 +135,7 @@ fn what_can_t_be_withdrawn_is_said_before_anything_is_sent() {
     let url = server.url.clone();
     drop(server);
     world
-        .run(&format!("withdraw --log {url} --key publisher.pem --leaf 0 --reason broken --timeout 1s"))
+        .run(&line(&url, "publisher.pem", "0", &format!(" --purl {FIRST}")))
         .failed(3, "is a server running there");
 }
 
@@ -143,4 +158,107 @@ fn a_log_of_anything_has_nothing_to_withdraw() {
     // It holds a release nevertheless, and takes the withdrawal as it takes any bytes.
     withdraw(&world, &server, "publisher.pem", "0", "").done();
     withdraw(&world, &server, "publisher.pem", "1", "").refused("withdrawal-mismatch");
+}
+
+/// A log can serve anything as a leaf; what it signed is another matter.
+#[test]
+fn nothing_is_signed_that_is_not_proven_to_be_in_the_log() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "one.bin", "one", 1).done();
+    let of_one = get(&server.url, "/tile/entries/000.p/1").1;
+    world.publish(&server, "two.bin", "two", 2).done();
+    let of_two = get(&server.url, "/tile/entries/000.p/2").1;
+    // Genuine releases of this very publisher, each in the other one's place.
+    let swapped = [&of_two[of_one.len()..], &of_one].concat();
+    let entries = swapped.clone();
+    let liar = Between::before(&server.url, move |path| {
+        path.starts_with("/tile/entries/").then(|| (200, entries.clone()))
+    });
+    for purl in [FIRST, "pkg:generic/example/scanner@2.0"] {
+        let more = format!(" --purl {purl}");
+        let ran = world.run(&line(&liar.url, "publisher.pem", "0", &more)).refused("not-included");
+        assert!(ran.stderr.contains("is not in the tree of 2 that the log signed"), "{ran:?}");
+        assert!(ran.stderr.contains("Nothing was signed or appended."), "{ran:?}");
+    }
+    // With tiles to match, the root is still the signed one's.
+    let hashes = get(&server.url, "/tile/0/000.p/2").1;
+    let liar = Between::before(&server.url, move |path| match path {
+        "/tile/entries/000.p/2" => Some((200, swapped.clone())),
+        "/tile/0/000.p/2" => Some((200, [&hashes[32..], &hashes[..32]].concat())),
+        _ => None,
+    });
+    world.run(&line(&liar.url, "publisher.pem", "0", &format!(" --purl {FIRST}"))).refused("not-included");
+    // A head that nobody who is trusted signed, or that too few saw.
+    let other = World::opaque();
+    world.write("other.policy", other.read("log/endpoint.policy"));
+    let line = line(&server.url, "publisher.pem", "0", &format!(" --purl {FIRST}"));
+    world.run(&line.replace("log/endpoint.policy", "other.policy")).failed(3, "is of another log");
+    world.run("keygen witness --name w.example --out w.key").done();
+    let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
+    let witness = String::from_utf8(world.read("w.vkey")).unwrap();
+    world.write("strict.policy", policy.replace("quorum none", &format!("witness w {witness}quorum w")));
+    let ran = world.run(&line.replace("log/endpoint.policy", "strict.policy")).refused("no-quorum");
+    assert!(ran.stderr.contains("Nothing was signed or appended."), "{ran:?}");
+    world.run(&line.replace(" --policy log/endpoint.policy", "")).failed(2, "--policy <FILE>");
+    assert_eq!(server.tree_size(), 2, "not one of them came to the log");
+    assert_eq!(rows(&server, "kind=withdrawal").len(), 0);
+    world.run(&line).done();
+}
+
+#[test]
+fn what_is_withdrawn_is_named_or_confirmed() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "one.bin", "one", 1).done();
+    world.publish(&server, "two.bin", "two", 2).done();
+    // One off.
+    let ran = withdraw(&world, &server, "publisher.pem", "1", "").refused("withdrawal-mismatch");
+    assert!(
+        ran.stderr.contains("leaf 1 is another release: expected pkg:generic/example/scanner@1.0, saw"),
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("release    pkg:generic/example/scanner@2.0 (build"), "{ran:?}");
+    // Nobody there to ask.
+    let line = line(&server.url, "publisher.pem", "1", "");
+    let ran = world.run(&line).failed(2, "expected --purl with package and version, or a terminal");
+    assert!(
+        ran.stderr.contains("\"two.bin\"")
+            && ran.stderr.ends_with("--purl pkg:generic/example/scanner@2.0\n"),
+        "{ran:?}"
+    );
+    world.run(&format!("{line} --purl pkg:generic/example/scanner")).failed(2, "--purl");
+    assert_eq!(server.tree_size(), 2);
+}
+
+/// Types an answer at a terminal.
+fn typed(world: &World, line: &str, answer: &str) -> Option<(bool, String)> {
+    let program = world.command(line).get_program().to_owned();
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &format!("{} {line}", program.to_str()?), "/dev/null"]);
+    script
+        .current_dir(world.path(""))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut child = script.spawn().ok()?;
+    std::io::Write::write_all(&mut child.stdin.take()?, format!("{answer}\n").as_bytes()).ok()?;
+    let output = child.wait_with_output().ok()?;
+    Some((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+#[test]
+fn at_a_terminal_a_yes_is_enough_and_nothing_less() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "one.bin", "one", 1).done();
+    let line = line(&server.url, "publisher.pem", "0", "");
+    for (answer, withdrawn) in [("no", false), ("y", false), ("yes", true)] {
+        let Some((done, said)) = typed(&world, &line, answer) else {
+            println!("skipped: there is no script(1)");
+            return;
+        };
+        assert_eq!(done, withdrawn, "{answer}: {said}");
+        assert!(said.contains(FIRST) && said.contains("It can't be taken back"), "{said}");
+        assert_eq!(server.tree_size(), if withdrawn { 2 } else { 1 }, "{answer}: {said}");
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::args::{parse_leaf, parse_pattern, parse_purl};
+use super::args::{parse_leaf, parse_pin};
 use super::exit::{CliResult, Failure};
 use super::output::say;
 use super::{files, output, publish};
@@ -15,8 +15,8 @@ use crate::format::quote;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
-use crate::release::{Envelope, Purl, PurlPattern, Release, StatementKind};
-use crate::verify::Refusal;
+use crate::release::{Envelope, Release, StatementKind};
+use crate::verify::{PackagePin, Refusal};
 
 /// Most releases that are listed where it is not clear which one is meant.
 const LISTED: usize = 10;
@@ -30,8 +30,8 @@ pub struct Prove {
     #[arg(long, value_name = "URL")]
     pub log: String,
     /// Package that is meant, with its version or without, or a pattern of packages with a final `*`
-    #[arg(long, value_name = "PURL", value_parser = Meant::parse)]
-    pub purl: Option<Meant>,
+    #[arg(long, value_name = "PURL", value_parser = parse_pin)]
+    pub purl: Option<PackagePin>,
     /// Publisher that is meant, by its name in the log
     #[arg(long, value_name = "NAME")]
     pub publisher: Option<String>,
@@ -44,29 +44,6 @@ pub struct Prove {
     /// Where to write the proof, of one artifact [default: FILE.tlog-proof]
     #[arg(long, value_name = "PROOF")]
     pub out: Option<PathBuf>,
-}
-
-/// Which package is meant.
-#[derive(Debug, Clone)]
-pub enum Meant {
-    Version(Purl),
-    Packages(PurlPattern),
-}
-
-impl Meant {
-    fn parse(text: &str) -> Result<Self, String> {
-        match parse_purl(text) {
-            Ok(purl) => Ok(Self::Version(purl)),
-            Err(e) => parse_pattern(text).map(Self::Packages).map_err(|_| e),
-        }
-    }
-
-    fn covers(&self, purl: &Purl) -> bool {
-        match self {
-            Self::Version(version) => version == purl,
-            Self::Packages(pattern) => pattern.covers(purl),
-        }
-    }
 }
 
 pub fn run(args: &Prove, json: bool) -> CliResult {
@@ -169,7 +146,7 @@ impl Question<'_> {
     fn releases(&self, digest: &Hash) -> Result<Vec<FoundRow>, Failure> {
         let (url, hex) = (self.client.prefix(), digest.to_hex());
         let package = match &self.args.purl {
-            Some(Meant::Version(purl)) => Some((purl.package(), purl.version())),
+            Some(PackagePin::Release(purl)) => Some((purl.package(), purl.version())),
             _ => None,
         };
         let before = self.args.leaf.map(|leaf| leaf.get() + 1);
@@ -220,11 +197,7 @@ impl Question<'_> {
 
     fn in_words(&self) -> String {
         let Prove { purl, publisher, leaf, .. } = self.args;
-        let mut words = match purl {
-            Some(Meant::Version(purl)) => format!(" of {purl}"),
-            Some(Meant::Packages(pattern)) => format!(" of {}", pattern.as_str()),
-            None => String::new(),
-        };
+        let mut words = purl.as_ref().map(|purl| format!(" of {purl}")).unwrap_or_default();
         publisher.iter().for_each(|publisher| words += &format!(" by {}", quote(publisher)));
         leaf.iter().for_each(|leaf| words += &format!(" at leaf {leaf}"));
         words

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::merkle::LeafIndex;
 use crate::release::Term;
-use crate::store::{StoreError, StoreReader};
+use crate::store::{SearchPage, StoreError};
 
 /// Pointers of one term that are read at once.
 const BLOCK: usize = 64;
@@ -24,17 +24,18 @@ pub enum Step {
     End,
 }
 
-/// A walk over the leaves that match all terms.
-pub struct Intersection<'a> {
-    rows: Vec<Rows<'a>>,
+/// A walk over the leaves that match all terms. `search` finds a page of one term's leaves before another leaf.
+pub struct Intersection<S> {
+    search: S,
+    rows: Vec<Rows>,
     steps_left: usize,
 }
 
-impl<'a> Intersection<'a> {
+impl<S: Fn(&Term, LeafIndex, usize) -> Result<SearchPage, StoreError>> Intersection<S> {
     /// With so many look-ups in all. Without terms, every leaf matches.
-    pub fn new(reader: &'a dyn StoreReader, terms: impl Iterator<Item = Term>, steps: usize) -> Self {
-        let rows = terms.map(|term| Rows { reader, term, block: VecDeque::new(), more: true });
-        Self { rows: rows.collect(), steps_left: steps }
+    pub fn new(search: S, terms: impl Iterator<Item = Term>, steps: usize) -> Self {
+        let rows = terms.map(|term| Rows { term, block: VecDeque::new(), more: true });
+        Self { search, rows: rows.collect(), steps_left: steps }
     }
 
     /// The newest match before `end`, which goes down from one call to the next.
@@ -42,14 +43,14 @@ impl<'a> Intersection<'a> {
     /// # Errors
     /// [`StoreError`].
     pub fn next_before(&mut self, mut end: LeafIndex) -> Result<Step, StoreError> {
-        let mut agreed = 0;
-        for at in (0..self.rows.len()).cycle() {
+        let (mut agreed, terms) = (0, self.rows.len());
+        for at in (0..terms).cycle() {
             let Some(left) = self.steps_left.checked_sub(1) else { return Ok(Step::Paused(end)) };
             self.steps_left = left;
-            let Some(index) = self.rows[at].newest_before(end)? else { return Ok(Step::End) };
+            let Some(index) = self.rows[at].newest_before(end, &self.search)? else { return Ok(Step::End) };
             let same = agreed > 0 && index.plus(1) == end;
             (agreed, end) = (if same { agreed + 1 } else { 1 }, index.plus(1));
-            if agreed == self.rows.len() {
+            if agreed == terms {
                 return Ok(Step::Found(index));
             }
         }
@@ -59,8 +60,7 @@ impl<'a> Intersection<'a> {
 }
 
 /// The leaves of one term.
-struct Rows<'a> {
-    reader: &'a dyn StoreReader,
+struct Rows {
     term: Term,
     /// The next of them, newest first, without a gap.
     block: VecDeque<LeafIndex>,
@@ -68,13 +68,17 @@ struct Rows<'a> {
     more: bool,
 }
 
-impl Rows<'_> {
-    fn newest_before(&mut self, end: LeafIndex) -> Result<Option<LeafIndex>, StoreError> {
+impl Rows {
+    fn newest_before(
+        &mut self,
+        end: LeafIndex,
+        search: impl Fn(&Term, LeafIndex, usize) -> Result<SearchPage, StoreError>,
+    ) -> Result<Option<LeafIndex>, StoreError> {
         while self.block.front().is_some_and(|index| *index >= end) {
             self.block.pop_front();
         }
         if self.block.is_empty() && self.more {
-            let page = self.reader.search(&self.term, Some(end), BLOCK)?;
+            let page = search(&self.term, end, BLOCK)?;
             (self.block, self.more) = (page.leaves.into(), page.more);
         }
         Ok(self.block.front().copied())
@@ -85,50 +89,35 @@ impl Rows<'_> {
 mod tests {
     use std::cell::Cell;
     use std::collections::BTreeSet;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::merkle::{Hash, Tile, TreeSize};
     use crate::release::SearchField;
-    use crate::store::SearchPage;
 
     /// Leaves by term, and how often the index was asked.
     #[derive(Default)]
     struct Leaves {
         of: Vec<(Term, BTreeSet<u64>)>,
-        asked: AtomicUsize,
+        asked: Cell<usize>,
     }
 
-    impl StoreReader for Leaves {
-        fn size(&self) -> TreeSize {
-            unreachable!("the tree is not looked at")
-        }
-        fn applied(&self) -> Result<TreeSize, StoreError> {
-            unreachable!("the tree is not looked at")
-        }
-        fn tiles(&self, _: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
-            unreachable!("the tree is not looked at")
-        }
-        fn bundle(&self, _: u64, _: usize) -> Result<Vec<u8>, StoreError> {
-            unreachable!("entries are not looked at")
-        }
-        fn find_leaf(&self, _: &Hash) -> Result<Option<LeafIndex>, StoreError> {
-            unreachable!("hashes are not looked for")
-        }
-        fn find_claim(&self, _: &Hash) -> Result<Option<Hash>, StoreError> {
-            unreachable!("claims are not looked for")
-        }
-        fn search(
-            &self,
-            term: &Term,
-            before: Option<LeafIndex>,
-            limit: usize,
-        ) -> Result<SearchPage, StoreError> {
-            self.asked.fetch_add(1, Ordering::Relaxed);
+    impl Leaves {
+        fn search(&self, term: &Term, before: LeafIndex, limit: usize) -> SearchPage {
+            self.asked.set(self.asked.get() + 1);
             let leaves = &self.of.iter().find(|(known, _)| known == term).expect("a term").1;
-            let mut found = leaves.range(..before.map_or(u64::MAX, LeafIndex::get)).rev();
-            let page = found.by_ref().take(limit).map(|at| LeafIndex::new(*at).unwrap()).collect();
-            Ok(SearchPage { leaves: page, more: found.next().is_some() })
+            let mut found = leaves.range(..before.get()).rev();
+            let page = found.by_ref().take(limit).map(|at| index(*at)).collect();
+            SearchPage { leaves: page, more: found.next().is_some() }
+        }
+
+        fn walk(
+            &self,
+            steps: usize,
+        ) -> Intersection<impl Fn(&Term, LeafIndex, usize) -> Result<SearchPage, StoreError>> {
+            Intersection::new(
+                |term, before, limit| Ok(self.search(term, before, limit)),
+                (0..self.of.len()).map(term),
+                steps,
+            )
         }
     }
 
@@ -142,15 +131,14 @@ mod tests {
 
     fn leaves(of: &[BTreeSet<u64>]) -> Leaves {
         let of = of.iter().enumerate().map(|(at, leaves)| (term(at), leaves.clone())).collect();
-        Leaves { of, asked: AtomicUsize::new(0) }
+        Leaves { of, asked: Cell::new(0) }
     }
 
     /// All matches, by pages of so many look-ups.
     fn matches(leaves: &Leaves, steps: usize) -> Vec<u64> {
         let (mut found, end) = (Vec::new(), Cell::new(index(10_000)));
         loop {
-            let terms = (0..leaves.of.len()).map(term);
-            let mut walk = Intersection::new(leaves, terms, steps);
+            let mut walk = leaves.walk(steps);
             loop {
                 match walk.next_before(end.get()).unwrap() {
                     Step::Found(at) => {
@@ -188,7 +176,7 @@ mod tests {
         }
         let none: [BTreeSet<u64>; 0] = [];
         let nothing = leaves(&none);
-        let mut walk = Intersection::new(&nothing, std::iter::empty(), 0);
+        let mut walk = nothing.walk(0);
         assert_eq!(walk.next_before(index(2)).unwrap(), Step::Found(index(1)));
         assert_eq!(walk.next_before(index(0)).unwrap(), Step::End);
     }
@@ -204,7 +192,7 @@ mod tests {
         for of in [[both(flood.clone()), rare.clone()], [rare, both(flood)]] {
             let leaves = leaves(&of);
             assert_eq!(matches(&leaves, 16), [3]);
-            assert!(leaves.asked.load(Ordering::Relaxed) <= 6, "{:?}", leaves.asked);
+            assert!(leaves.asked.get() <= 6, "{:?}", leaves.asked);
         }
     }
 }

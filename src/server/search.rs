@@ -188,7 +188,8 @@ impl Search {
         let (mut releases, mut looked_at, mut entries) = (Vec::new(), 0, EntryReader::new(reader));
         let mut withdrawals = Withdrawals { reader, end, publishers, entries: EntryReader::new(reader) };
         let terms = self.filters.iter().map(|(field, value)| Term::new(*field, value));
-        let mut leaves = Intersection::new(reader, terms, MAX_STEPS);
+        let search = |term: &Term, before, limit| reader.search(term, Some(before), limit);
+        let mut leaves = Intersection::new(search, terms, MAX_STEPS);
         let next = loop {
             let index = match leaves.next_before(before)? {
                 Step::End => break None,

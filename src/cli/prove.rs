@@ -6,11 +6,12 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{parse_leaf, parse_pin};
+use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::output::say;
 use super::{files, output, publish};
 use crate::checkpoint;
-use crate::client::{FoundRow, LogClient};
+use crate::client::FoundRow;
 use crate::format::quote;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
@@ -44,6 +45,8 @@ pub struct Prove {
     /// Where to write the proof, of one artifact [default: FILE.tlog-proof]
     #[arg(long, value_name = "PROOF")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 pub fn run(args: &Prove, json: bool) -> CliResult {
@@ -55,13 +58,13 @@ pub fn run(args: &Prove, json: bool) -> CliResult {
     }
     let parse = |path: &PathBuf| files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse);
     let policy = args.policy.as_ref().map(parse).transpose()?;
-    let client = LogClient::new(&args.log)?;
+    let log = Connection::open(&args.log, args.patience, say)?;
     // What is found has to be found in a tree of at least this size: caches keep old answers.
-    let tree = match &policy {
-        Some(policy) => client.checkpoint(&policy.log_keys())?.get().size,
-        None => client.unverified_checkpoint()?.size,
-    };
-    let question = Question { args, client, policy, tree };
+    let tree = log.ask("show its tree head", |client| match &policy {
+        Some(policy) => client.checkpoint(&policy.log_keys()).map(|signed| signed.get().size),
+        None => client.unverified_checkpoint().map(|head| head.size),
+    })?;
+    let question = Question { args, log, policy, tree };
     // All of them before the first is written.
     let proven = args.files.iter().map(|file| {
         let proven = question.prove(file);
@@ -77,7 +80,7 @@ pub fn run(args: &Prove, json: bool) -> CliResult {
 
 struct Question<'a> {
     args: &'a Prove,
-    client: LogClient,
+    log: Connection,
     policy: Option<Policy>,
     tree: TreeSize,
 }
@@ -113,8 +116,8 @@ impl Question<'_> {
     fn prove<'f>(&self, file: &'f Path) -> Result<Proven<'f>, Failure> {
         let digest = files::hash_artifact(file)?;
         let row = self.choose(self.releases(&digest)?)?;
-        let proof = self.client.proof_of(&row.leaf)?;
-        let url = self.client.prefix();
+        let proof = self.log.ask("send the proof", |client| client.proof_of(&row.leaf))?;
+        let url = self.log.url();
         let other = |what: String| {
             Failure::CouldNotTell(format!("{url} found leaf {} and answered with {what}", row.index))
                 .and("tell the log's operator")
@@ -144,7 +147,7 @@ impl Question<'_> {
     /// All releases of an artifact that may be meant, newest first. Other statements name artifacts, too:
     /// provenance, summaries and withdrawals.
     fn releases(&self, digest: &Hash) -> Result<Vec<FoundRow>, Failure> {
-        let (url, hex) = (self.client.prefix(), digest.to_hex());
+        let (url, hex) = (self.log.url(), digest.to_hex());
         let package = match &self.args.purl {
             Some(PackagePin::Release(purl)) => Some((purl.package(), purl.version())),
             _ => None,
@@ -157,7 +160,9 @@ impl Question<'_> {
                 terms.extend([("package", package.as_str()), ("version", *version)]);
             }
             terms.extend(self.args.publisher.as_deref().map(|publisher| ("publisher", publisher)));
-            let found = self.client.search(&terms, before, self.tree)?.ok_or_else(|| {
+            let found =
+                self.log.ask("find the release", |client| client.search(&terms, before, self.tree))?;
+            let found = found.ok_or_else(|| {
                 Failure::CouldNotTell(format!(
                     "{url} has no search: expected a treehead log of releases; ask who ships the artifact for its proof file"
                 ))
@@ -210,7 +215,7 @@ impl Question<'_> {
         if rows.iter().any(|row| who(row) != who(&rows[0])) {
             return Err(Failure::Usage(format!(
                 "{} has this artifact in releases of several packages or publishers: expected --purl, --publisher or --leaf to say which one is meant{}",
-                self.client.prefix(),
+                self.log.url(),
                 listed(&rows)
             )));
         }
@@ -237,17 +242,17 @@ fn shown(text: Option<&str>) -> String {
     text.map_or_else(|| "-".to_owned(), quote)
 }
 
-/// Releases, as the log describes them, a line for each.
+/// Releases, as the log describes them.
 fn listed(rows: &[FoundRow]) -> String {
     let line = |row: &FoundRow| {
         let publishers: Vec<String> = row.publishers.iter().map(|name| quote(name)).collect();
         let (purl, channel) = (shown(row.purl.as_deref()), shown(row.channel.as_deref()));
-        format!("\n  leaf {}: {purl} ({channel}) by {}", row.index, publishers.join(" and "))
+        format!("leaf {}, {purl} ({channel}) by {}", row.index, publishers.join(" and "))
     };
     let more = match rows.len().saturating_sub(LISTED) {
         0 => String::new(),
-        more => format!("\n  and {more} more"),
+        more => format!("; and {more} more"),
     };
-    let lines: String = rows.iter().take(LISTED).map(line).collect();
-    format!("; it has{lines}{more}")
+    let lines: Vec<String> = rows.iter().take(LISTED).map(line).collect();
+    format!("; it has {}{more}", lines.join("; "))
 }

@@ -1,6 +1,5 @@
 //! `treehead withdraw`
 
-use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal as _};
 use std::path::PathBuf;
 
@@ -8,6 +7,7 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{WaitArg, parse_leaf, parse_purl};
+use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::output::say;
 use super::{files, output, publish};
@@ -46,6 +46,8 @@ pub struct Withdraw {
     /// Where to write the proof file of the withdrawal
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 pub fn run(args: &Withdraw, json: bool) -> CliResult {
@@ -58,8 +60,8 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let key = files::read_secret(&args.key)?;
     let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(&args.key, &e))?;
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
-    let client = LogClient::builder().on_pause(output::pause).build(&args.log)?;
-    let entry = fetch(&client, &policy, args.leaf)?;
+    let log = Connection::open(&args.log, args.patience, say)?;
+    let entry = log.ask("show what is withdrawn", |client| Ok(fetch(client, &policy, args.leaf)))??;
     let withdrawal = Withdrawal::of(args.leaf, &entry, &args.reason).map_err(|e| {
         let message = format!("leaf {} can't be withdrawn: expected a release, saw {e}", args.leaf);
         Failure::refused("withdrawal-mismatch", message, NOTHING_SIGNED)
@@ -67,22 +69,24 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let payload = withdrawal.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
     consent(args, &withdrawal.purl, &describe(args.leaf, &entry, &signer)?)?;
     let envelope = Envelope::sign(payload, &[&signer]).map_err(|e| Failure::Usage(e.to_string()))?;
-    append(args, &client, &policy, &withdrawal, &envelope.to_entry(), json)
+    append(args, &log, &policy, &withdrawal, &envelope.to_entry(), json)
 }
 
 fn append(
     args: &Withdraw,
-    client: &LogClient,
+    log: &Connection,
     policy: &Policy,
     withdrawal: &Withdrawal,
     entry: &[u8],
     json: bool,
 ) -> CliResult {
     let wait = args.wait.map(Wait::from).unwrap_or_default();
-    let Appended { index, duplicate, leaf_hash } = client.append(entry, wait).map_err(Failure::append)?;
+    let Appended { index, duplicate, leaf_hash } =
+        log.ask("publish the withdrawal", |client| client.append(entry, wait)).map_err(Failure::append)?;
     if let Some(out) = &args.out {
         // Sent once more, the same statement is the same leaf; this time the answer is its proof.
-        let proof = client.add(entry, wait).map_err(Failure::append).and_then(|proof| {
+        let proof = log.ask("send the proof", |client| client.add(entry, wait));
+        let proof = proof.map_err(Failure::append).and_then(|proof| {
             publish::check(&proof, entry, Some(&policy.log_keys()))?;
             files::replace(out, proof.to_string().as_bytes())
         });
@@ -144,47 +148,45 @@ fn fetch(client: &LogClient, policy: &Policy, leaf: LeafIndex) -> Result<Vec<u8>
 }
 
 /// What is about to be withdrawn, in lines.
-fn describe(leaf: LeafIndex, entry: &[u8], signer: &PublisherSigner) -> Result<String, Failure> {
+fn describe(leaf: LeafIndex, entry: &[u8], signer: &PublisherSigner) -> Result<Vec<String>, Failure> {
     let read = |e| Failure::refused("withdrawal-mismatch", format!("leaf {leaf}: {e}"), NOTHING_SIGNED);
     let envelope = Envelope::parse_entry(entry).map_err(read)?;
     let release = Release::parse(envelope.payload()).map_err(read)?;
     let Release { purl, kind, channel, sequence, subjects, .. } = &release;
-    let mut lines =
-        format!("leaf       {leaf}\nrelease    {purl} ({kind}, {}, sequence {sequence})\n", quote(channel));
-    for subject in subjects {
-        let _ = writeln!(lines, "artifact   {} {}", subject.sha256.to_hex(), quote(&subject.name));
-    }
-    for (keyid, _) in envelope.signatures() {
+    let mut lines = vec![
+        format!("leaf       {leaf}"),
+        format!("release    {purl} ({kind}, {channel}, sequence {sequence})"),
+    ];
+    lines.extend(
+        subjects
+            .iter()
+            .map(|subject| format!("artifact   {} {}", subject.sha256.to_hex(), quote(&subject.name))),
+    );
+    lines.extend(envelope.signatures().iter().map(|(keyid, _)| {
         let whose = if *keyid == signer.keyid() {
             "this very key"
         } else {
             "another key: the log decides whether it is the same publisher's"
         };
-        let _ = writeln!(lines, "publisher  key {} ({whose})", keyid.to_hex());
-    }
+        format!("publisher  key {} ({whose})", keyid.to_hex())
+    }));
     Ok(lines)
 }
 
 /// The release has to be the one that is named, or somebody has to say yes to what they see.
-fn consent(args: &Withdraw, purl: &Purl, described: &str) -> CliResult {
+fn consent(args: &Withdraw, purl: &Purl, described: &[String]) -> CliResult {
+    described.iter().for_each(|line| say(line));
     match &args.purl {
-        Some(expected) if expected == purl => {
-            say(described.trim_end());
-            Ok(())
-        }
+        Some(expected) if expected == purl => Ok(()),
         Some(expected) => {
-            let message = format!(
-                "leaf {} is another release: expected {expected}, saw\n{}",
-                args.leaf,
-                described.trim_end()
-            );
+            let message = format!("leaf {} is another release: expected {expected}, saw {purl}", args.leaf);
             Err(Failure::refused("withdrawal-mismatch", message, NOTHING_SIGNED))
         }
         None if !(io::stdin().is_terminal() && io::stderr().is_terminal()) => Err(Failure::Usage(format!(
-            "expected --purl with package and version, or a terminal to ask at: a withdrawal can't be taken back. To withdraw\n{described}run the command again with --purl {purl}"
+            "expected --purl with package and version, or a terminal to ask at, for a withdrawal can't be taken back; if that is what you mean, run the command again with --purl {purl}"
         ))),
         None => {
-            say(&format!("{described}It can't be taken back. To withdraw it, type yes:"));
+            say("It can't be taken back. To withdraw it, type yes:");
             if is_yes(&mut io::stdin().lock()) {
                 return Ok(());
             }

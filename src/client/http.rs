@@ -135,13 +135,10 @@ impl LogClient {
     /// [`ClientError`].
     pub(super) fn get_fresh(&self, path: &str, limit: usize) -> Result<Fetched, ClientError> {
         let url = self.url(path);
-        self.with_retries(|| {
+        self.with_retries(|most| {
             let _pass = self.pass();
-            let response = self.agent.get(&url).header("Cache-Control", "no-cache").call();
-            let media_type =
-                response.as_ref().ok().and_then(|response| response.headers().get("content-type"));
-            let media_type = media_type.map(|media_type| media_type.as_bytes().to_vec());
-            Ok(Fetched { body: read(&url, limit, response)?, url: url.clone(), media_type })
+            let request = self.agent.get(&url).header("Cache-Control", "no-cache");
+            Fetched::read(&url, limit, request.config().timeout_global(Some(most)).build().call())
         })
     }
 
@@ -158,8 +155,7 @@ impl LogClient {
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
     pub fn checkpoint_at(&self, path: &str, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
-        let fetched = self.get_fresh(path, MAX_NOTE_BYTES)?;
-        checkpoint::open(&fetched.body, logs).map_err(|e| fetched.is_no_head(e))
+        self.get_fresh(path, MAX_NOTE_BYTES)?.signed_head(logs)
     }
 
     /// Fetches the checkpoint and believes whoever answers.
@@ -183,10 +179,8 @@ impl LogClient {
         let url = self.url(&format!("checkpoint?past-caches={nonce}"));
         let _pass = self.pass();
         let response = self.agent.get(&url).header("Cache-Control", "no-cache").call();
-        // RFC 9111 section 5.1: who sends it did not ask the server for this answer.
-        let is_cached = response.as_ref().is_ok_and(|response| response.headers().contains_key("age"));
-        let head = checkpoint::open(&read(&url, MAX_NOTE_BYTES, response)?, logs)?;
-        Ok(PastCaches { head, is_cached })
+        let fetched = Fetched::read(&url, MAX_NOTE_BYTES, response)?;
+        Ok(PastCaches { head: fetched.signed_head(logs)?, is_cached: fetched.is_cached })
     }
 
     /// Held while a request is under way, where there is a limit to them.
@@ -223,10 +217,28 @@ impl LogClient {
 pub(super) struct Fetched {
     url: String,
     media_type: Option<Vec<u8>>,
+    is_cached: bool,
     pub body: Vec<u8>,
 }
 
 impl Fetched {
+    fn read(
+        url: &str,
+        limit: usize,
+        response: Result<Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Self, ClientError> {
+        let headers = response.as_ref().ok().map(Response::headers);
+        let header = |name| headers.and_then(|headers| headers.get(name));
+        let media_type = header("content-type").map(|media_type| media_type.as_bytes().to_vec());
+        // RFC 9111 section 5.1: who sends it did not ask the server for this answer.
+        let is_cached = header("age").is_some();
+        Ok(Self { body: read(url, limit, response)?, url: url.to_owned(), media_type, is_cached })
+    }
+
+    fn signed_head(&self, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
+        checkpoint::open(&self.body, logs).map_err(|e| self.is_no_head(e))
+    }
+
     /// Says what came in place of a tree head. Login pages come with status 200.
     fn is_no_head(&self, source: CheckpointError) -> ClientError {
         let is_note =

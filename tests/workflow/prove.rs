@@ -105,8 +105,8 @@ fn several_publishers_or_packages_have_to_be_told_apart() {
     world.write("one.bin.tlog-proof", "as it was");
     let ran = prove(&world, &server, "").failed(2, "expected --purl, --publisher or --leaf");
     for line in [
-        "\n  leaf 1: \"pkg:generic/rival@7.0\" (\"stable\") by \"rival\"",
-        "\n  leaf 0: \"pkg:generic/example/scanner@1.0\" (\"stable\") by \"vendor\"",
+        "it has leaf 1, \"pkg:generic/rival@7.0\" (\"stable\") by \"rival\"",
+        "; leaf 0, \"pkg:generic/example/scanner@1.0\" (\"stable\") by \"vendor\"",
     ] {
         assert!(ran.stderr.contains(line), "{line}: {ran:?}");
     }
@@ -136,7 +136,7 @@ fn several_publishers_or_packages_have_to_be_told_apart() {
         assert!(ran.stderr.contains(says) && !ran.stderr.contains("damaged"), "{more}: {ran:?}");
     }
     let ran = prove(&world, &server, " --leaf 1 --purl pkg:generic/example/*").refused("not-logged");
-    assert!(ran.stderr.contains("; it has\n  leaf 1: \"pkg:generic/rival@7.0\""), "{ran:?}");
+    assert!(ran.stderr.contains("; it has leaf 1, \"pkg:generic/rival@7.0\""), "{ran:?}");
     prove(&world, &server, " --purl nonsense").failed(2, "--purl");
     // One publisher, one package, another signer.
     publish(&world, &server, "rival", SCANNER, "stable", 1);

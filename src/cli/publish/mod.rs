@@ -19,6 +19,7 @@ use crate::note::NoteKey;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
 use crate::release::{Envelope, PublisherSigner, Release};
+use crate::verify::Refusal;
 
 /// Said where nothing was sent yet.
 const NOT_SENT: &str = "nothing was sent to the log";
@@ -61,7 +62,7 @@ fn states_the_same(proven: &[u8], sent: &[u8]) -> bool {
 /// Without keys, whoever answered is believed.
 fn open_head(note: &[u8], logs: Option<&[NoteKey]>) -> Result<Checkpoint, Failure> {
     if let Some(logs) = logs {
-        return Ok(checkpoint::open(note, logs).map_err(ClientError::from)?.get().clone());
+        return Ok(checkpoint::open(note, logs).map_err(Refusal::Checkpoint)?.get().clone());
     }
     let read = checkpoint::read_unverified(note);
     let malformed = |e: crate::format::FormatError| {

@@ -4,11 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-<<<<<<< HEAD
 use super::addresses::{parse_listen, parse_name};
-use super::connection::Patience;
-=======
->>>>>>> e089314 (prove and withdraw wait for a log as publish does)
 use crate::client::{Wait, is_address};
 use crate::merkle::LeafIndex;
 use crate::release::{Kind, Purl, PurlPattern, StatementKind, check_publisher_name};

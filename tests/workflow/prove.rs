@@ -139,7 +139,7 @@ fn several_publishers_or_packages_have_to_be_told_apart() {
     assert!(ran.stderr.contains("; it has leaf 1, \"pkg:generic/rival@7.0\""), "{ran:?}");
     prove(&world, &server, " --purl nonsense").failed(2, "--purl");
     // One publisher, one package, another signer.
-    publish(&world, &server, "rival", SCANNER, "stable", 1);
+    publish(&world, &server, "rival", SCANNER, "stable", 2);
     prove(&world, &server, " --purl pkg:generic/example/scanner@1.0")
         .failed(2, "several packages or publishers");
     prove(&world, &server, " --purl pkg:generic/example/scanner@1.0 --publisher vendor").done();

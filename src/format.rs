@@ -55,6 +55,17 @@ impl FormatError {
         Self::Malformed { what, line: None, place: None, expected: expected.into(), seen: seen.into() }
     }
 
+    /// What was expected and what was seen, each by itself.
+    #[must_use]
+    pub fn contrast(&self) -> (String, String) {
+        match self {
+            Self::TooLarge { limit, unit, seen, .. } => {
+                (format!("at most {limit} {unit}"), format!("{seen} {unit}"))
+            }
+            Self::Malformed { expected, seen, .. } => (expected.clone(), seen.clone()),
+        }
+    }
+
     /// The same error, placed at one-based line `n` unless it has a line already.
     #[must_use]
     pub fn at_line(self, n: usize) -> Self {

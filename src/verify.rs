@@ -112,6 +112,28 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     Ok(VerifiedRelease { head, index, leaf, release, publishers, artifacts })
 }
 
+/// Which release a proof file is of, whatever is asked of it: steps 1 to 5 of [`verify`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stated {
+    /// The log.
+    pub origin: String,
+    /// Its place there.
+    pub index: LeafIndex,
+    /// Its leaf hash.
+    pub leaf: Hash,
+    /// What is stated.
+    pub release: Release,
+}
+
+/// The release that a proof file is of, for who tells why it was refused. Nothing is to be installed on the
+/// strength of it.
+#[must_use]
+pub fn stated(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Option<Stated> {
+    let Opened { head, index, leaf, spoken } = open(proof, policy, publishers).ok()?;
+    let Statement::Release(release) = spoken.into_statement() else { return None };
+    Some(Stated { origin: head.get().origin.to_string(), index, leaf, release })
+}
+
 /// An entry that is in a log, and stated by who may.
 struct Opened {
     head: Cosigned<Checkpoint>,

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::addresses::{parse_listen, parse_name};
 use crate::client::{Wait, is_address};
-use crate::merkle::LeafIndex;
+use crate::merkle::{Hash, LeafIndex};
 use crate::release::{Kind, Purl, PurlPattern, StatementKind, check_publisher_name};
 use crate::verify::PackagePin;
 
@@ -121,6 +121,7 @@ withdrawn, and says so. Where several packages or publishers have it, say which 
 Examples:
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --publishers publishers.toml
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint
+  treehead verify dist/* --policy endpoint.policy --json       a verdict a line, the worst exit code
   treehead verify /tmp/download --proof scanner-4.2.0.tar.gz.tlog-proof --policy endpoint.policy \\
       --name scanner-4.2.0.tar.gz --purl pkg:generic/example/scanner@4.2.0 --channel stable
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
@@ -378,10 +379,15 @@ impl From<WaitArg> for Wait {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(group(ArgGroup::new("artifact").required(true).multiple(true).args(["files", "sha256"])))]
 pub struct Verify {
-    /// The artifact
-    pub file: PathBuf,
-    /// Its proof file [default: FILE.tlog-proof]
+    /// Artifacts, or `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// SHA-256 of an artifact, in hex, in place of its file; may be repeated
+    #[arg(long, value_name = "HEX", value_parser = parse_sha256, requires = "proof")]
+    pub sha256: Vec<Hash>,
+    /// One proof file for all of them [default: FILE.tlog-proof of each]
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
     /// Name of the artifact that is wanted, as the release has it, whatever FILE is called
@@ -589,6 +595,11 @@ fn parse_publisher_name(text: &str) -> Result<String, String> {
 
 pub fn parse_leaf(text: &str) -> Result<LeafIndex, String> {
     LeafIndex::parse(text).ok_or_else(|| "expected a decimal without leading zeros".to_owned())
+}
+
+/// Some tools print it in capitals.
+fn parse_sha256(text: &str) -> Result<Hash, String> {
+    Hash::from_hex(&text.to_ascii_lowercase()).map_err(|e| e.to_string())
 }
 
 pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {

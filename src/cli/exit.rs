@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::config::put_back;
 use crate::client::{ClientError, NetworkFault};
@@ -27,7 +27,7 @@ use crate::store::{CopyError, StoreError};
 use crate::verify::Refusal;
 
 /// How a command ends that did not do what it was asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Failure {
     /// Exit code 1, with a stable reason code and advice.
     Refused {
@@ -37,11 +37,15 @@ pub enum Failure {
         message: String,
         /// What to do next.
         advice: String,
+        /// The same as in the message, each by itself, where that is known.
+        contrast: Option<(String, String)>,
     },
     /// Exit code 2.
     Usage(String),
     /// Exit code 3.
     CouldNotTell(String),
+    /// Several things went wrong and each was told; what is left is the exit code.
+    Told(u8),
 }
 
 /// What every command returns.
@@ -50,7 +54,14 @@ pub type CliResult = Result<(), Failure>;
 impl Failure {
     /// A refusal without a type of its own.
     pub fn refused(code: &str, message: impl Into<String>, advice: &str) -> Self {
-        Self::Refused { code: code.to_owned(), message: message.into(), advice: advice.to_owned() }
+        let (code, advice) = (code.to_owned(), advice.to_owned());
+        Self::Refused { code, message: message.into(), advice, contrast: None }
+    }
+
+    /// What is left to say after each of several was told: of their exit codes the worst. Something that is not
+    /// what it should be is worse than a wrong command, and that worse than something nobody could tell.
+    pub fn worst<'a>(failures: impl Iterator<Item = &'a Self>) -> CliResult {
+        failures.map(Self::exit_code).min().map_or(Ok(()), |worst| Err(Self::Told(worst)))
     }
 
     /// A file that could not be read or written.
@@ -74,6 +85,18 @@ impl Failure {
             Self::Refused { message, .. } | Self::Usage(message) | Self::CouldNotTell(message) => {
                 *message = format!("{message}; {hint}");
             }
+            Self::Told(_) => {}
+        }
+        self
+    }
+
+    /// The same, with the name of what it is about.
+    pub fn of(mut self, what: &str) -> Self {
+        match &mut self {
+            Self::Refused { message, .. } | Self::Usage(message) | Self::CouldNotTell(message) => {
+                *message = format!("{what}: {message}");
+            }
+            Self::Told(_) => {}
         }
         self
     }
@@ -128,6 +151,7 @@ impl Failure {
     pub fn message(&self) -> &str {
         match self {
             Self::Refused { message, .. } | Self::Usage(message) | Self::CouldNotTell(message) => message,
+            Self::Told(_) => "",
         }
     }
 
@@ -136,13 +160,15 @@ impl Failure {
             Self::Refused { .. } => 1,
             Self::Usage(_) => 2,
             Self::CouldNotTell(_) => 3,
+            Self::Told(code) => *code,
         }
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self::refused(refusal.code(), refusal.to_string(), refusal.advice())
+        let (code, advice) = (refusal.code().to_owned(), refusal.advice().to_owned());
+        Self::Refused { code, message: refusal.to_string(), advice, contrast: Some(refusal.contrast()) }
     }
 }
 
@@ -351,26 +377,39 @@ pub fn at_once() -> ! {
     std::process::exit(code.into())
 }
 
-/// Says how it ended: people read stderr, machines read stdout where they asked for JSON.
+/// Says how it ended, and with which exit code.
 pub fn finish(result: CliResult, json: bool) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    let exit = failure.exit_code();
-    let (code, message, advice) = match failure {
-        Failure::Refused { code, message, advice } => (code, message, advice),
-        Failure::Usage(message) => ("usage".to_owned(), message, String::new()),
-        Failure::CouldNotTell(message) => ("could-not-tell".to_owned(), message, String::new()),
+    tell(&failure, json, Map::new());
+    failure.exit_code().into()
+}
+
+/// Says what went wrong: people read stderr, machines read stdout where they asked for JSON, with what else is
+/// known about it.
+pub fn tell(failure: &Failure, json: bool, about: Map<String, Value>) {
+    let (code, message, advice, contrast) = match failure {
+        Failure::Refused { code, message, advice, contrast } => {
+            (code.as_str(), message, advice.as_str(), contrast.as_ref())
+        }
+        Failure::Usage(message) => ("usage", message, "", None),
+        Failure::CouldNotTell(message) => ("could-not-tell", message, "", None),
+        Failure::Told(_) => return,
     };
     if json {
-        let verdict = json!({ "ok": false, "code": code, "message": message, "advice": advice });
+        let mut verdict = json!({ "ok": false, "code": code, "message": message, "advice": advice });
+        if let Some((expected, seen)) = contrast {
+            verdict["expected"] = expected.as_str().into();
+            verdict["seen"] = seen.as_str().into();
+        }
+        about.into_iter().for_each(|(key, value)| verdict[key] = value);
         // A closed pipe is not worth another error: the exit code says it all.
         let _ = writeln!(io::stdout(), "{}", to_json(&verdict));
-        return exit.into();
+        return;
     }
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    let what = if exit == 1 { format!("refused ({code})") } else { "error".to_owned() };
-    anstream::eprintln!("{red}{}:{red:#} {}", shown(&what), shown(&message));
+    let what = if failure.exit_code() == 1 { format!("refused ({code})") } else { "error".to_owned() };
+    anstream::eprintln!("{red}{}:{red:#} {}", shown(&what), shown(message));
     if !advice.is_empty() {
-        anstream::eprintln!("{}", shown(&advice));
+        anstream::eprintln!("{}", shown(advice));
     }
-    exit.into()
 }

@@ -211,17 +211,7 @@ pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
     };
     let mut file = open(path)?;
     let before = stamp(&file).map_err(io)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut length = 0_u64;
-    loop {
-        let count = file.read(&mut buffer).map_err(io)?;
-        if count == 0 {
-            break;
-        }
-        length += count as u64;
-        hasher.update(&buffer[..count]);
-    }
+    let (digest, length) = hash(&mut file).map_err(io)?;
     // By name, too: a build that replaces the file leaves the open one as it was.
     let after = stamp(&open(path)?).map_err(io)?;
     if before != after || length != before.2 {
@@ -231,7 +221,25 @@ pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
             "Wait until the file is finished, then run the command again.",
         ));
     }
-    Ok(Hash::from_bytes(hasher.finalize().into()))
+    Ok(digest)
+}
+
+/// SHA-256 of all that comes, and how many bytes that were.
+pub fn hash(from: &mut impl io::Read) -> io::Result<(Hash, u64)> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut length = 0_u64;
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok((Hash::from_bytes(hasher.finalize().into()), length)),
+            Ok(count) => {
+                length += count as u64;
+                hasher.update(&buffer[..count]);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// `FILE.tlog-proof`, beside the artifact.

@@ -2,10 +2,12 @@
 
 mod addresses;
 mod args;
+mod artifacts;
 mod backup;
 mod config;
 mod connection;
 mod demo;
+mod endpoint;
 mod evidence;
 mod exit;
 mod export;

@@ -1,16 +1,14 @@
 //! What `treehead verify` tells of a release that may be installed.
 
-use std::path::Path;
+use serde_json::{Value, json};
 
-use serde_json::json;
-
+use super::artifacts::Asked;
+use super::endpoint::{Accepted, Today};
 use super::exit::CliResult;
 use super::output::{GREEN, result};
-use super::verify_online::News;
 use crate::checkpoint::Checkpoint;
 use crate::policy::{Cosigned, WitnessedBy};
 use crate::release::{Subject, format_time};
-use crate::verify::VerifiedRelease;
 
 /// Each cosigner once, with the latest time that it stated.
 pub fn cosigners(cosignatures: &[WitnessedBy]) -> Vec<String> {
@@ -24,8 +22,13 @@ pub fn cosigners(cosignatures: &[WitnessedBy]) -> Vec<String> {
     latest.into_iter().map(|(name, time)| format!("{name} at {}", format_time(time))).collect()
 }
 
-fn witnesses_of(head: &Cosigned<Checkpoint>) -> Vec<String> {
-    head.cosignatures().iter().map(|c| format!("{} at {}", c.witness, format_time(c.time))).collect()
+/// The same for machines.
+pub fn witness(by: &WitnessedBy) -> Value {
+    json!({ "name": by.witness, "cosigner": by.cosigner, "time": format_time(by.time) })
+}
+
+fn witnesses_of(head: &Cosigned<Checkpoint>) -> Vec<Value> {
+    head.cosignatures().iter().map(witness).collect()
 }
 
 /// What the release calls it.
@@ -39,8 +42,8 @@ fn names_in_words(artifacts: &[Subject]) -> String {
     format!("{}{also}", name(&artifacts[0]))
 }
 
-fn online_in_words(news: &News) -> String {
-    let head = &news.latest;
+fn online_in_words(today: &Today) -> String {
+    let head = &today.latest;
     let by = match head.cosignatures() {
         [] => String::new(),
         witnesses => format!(", cosigned by {}", cosigners(witnesses).join(", ")),
@@ -48,49 +51,62 @@ fn online_in_words(news: &News) -> String {
     format!("online     the log has {} leaves now{by}, and continues all that was seen\n", head.get().size)
 }
 
-pub fn tell(file: &Path, verdict: &VerifiedRelease, news: Option<&News>, json: bool) -> CliResult {
+/// Prints it.
+pub fn tell(asked: &Asked, accepted: &Accepted, json: bool) -> CliResult {
+    result(json, &object(asked, accepted), &words(asked, accepted))
+}
+
+fn object(asked: &Asked, accepted: &Accepted) -> Value {
+    let Accepted { verdict, online } = accepted;
     let (release, head) = (verdict.release(), verdict.head());
-    let checkpoint = head.get();
-    let by = if head.cosignatures().is_empty() {
-        "none required".to_owned()
-    } else {
-        cosigners(head.cosignatures()).join(", ")
+    let names: Vec<&str> = verdict.artifacts().iter().map(|artifact| artifact.name.as_str()).collect();
+    let source = release
+        .source
+        .as_ref()
+        .map(|source| json!({ "uri": source.uri, "digest": { source.digest.0.as_str(): source.digest.1 } }));
+    // For machines that have to know: nobody told of withdrawals, or what was told is learnt.
+    let learnt = online.as_ref().is_some_and(|today| today.asked_for_withdrawals);
+    let mut object = json!({
+        "ok": true, "code": "verified", "file": asked.file, "name": names[0], "names": names,
+        "digest": verdict.artifacts()[0].sha256.to_hex(), "purl": release.purl.as_str(),
+        "kind": release.kind.as_str(), "channel": release.channel, "sequence": release.sequence,
+        "audience": release.audience, "source": source, "publisher": verdict.publisher(),
+        "origin": head.get().origin.as_str(), "index": verdict.index().get(),
+        "leaf_hash": verdict.leaf().to_hex(), "tree_size": head.get().size.get(),
+        "witnesses": witnesses_of(head), "withdrawals": if learnt { "learnt" } else { "not-asked" },
+    });
+    if let Some(Today { latest, .. }) = online {
+        object["latest_tree_size"] = latest.get().size.get().into();
+        object["latest_witnesses"] = witnesses_of(latest).into();
+    }
+    object
+}
+
+fn words(asked: &Asked, accepted: &Accepted) -> String {
+    let Accepted { verdict, online } = accepted;
+    let (release, head) = (verdict.release(), verdict.head());
+    let by = match head.cosignatures() {
+        [] => "none required".to_owned(),
+        witnesses => cosigners(witnesses).join(", "),
     };
     let audience =
         release.audience.as_deref().map_or(String::new(), |a| format!("audience   {a} (not everyone)\n"));
     let source = release.source.as_ref().map_or(String::new(), |source| {
         format!("source     {} {}:{}\n", source.uri, source.digest.0, source.digest.1)
     });
-    let (artifact, digest) = (&verdict.artifacts()[0].name, verdict.artifacts()[0].sha256.to_hex());
-    let online = news.map_or_else(String::new, online_in_words);
-    let mut object = json!({
-        "ok": true, "code": "verified", "name": artifact, "digest": digest, "purl": release.purl.as_str(), "kind": release.kind.as_str(),
-        "channel": release.channel, "sequence": release.sequence, "publisher": verdict.publisher(),
-        "origin": checkpoint.origin.as_str(), "index": verdict.index().get(),
-        "tree_size": checkpoint.size.get(), "witnesses": witnesses_of(head), "audience": release.audience,
-    });
-    // For machines that have to know: nobody told of withdrawals, or what was told is learnt.
-    let learnt = news.is_some_and(News::asked_for_withdrawals);
-    object["withdrawals"] = if learnt { "learnt" } else { "not-asked" }.into();
-    if let Some(news) = news {
-        object["latest_tree_size"] = news.latest.get().size.get().into();
-        object["latest_witnesses"] = witnesses_of(&news.latest).into();
-    }
-    result(
-        json,
-        &object,
-        &format!(
-            "{GREEN}verified{GREEN:#}   {}\nartifact   {}, SHA-256 {digest}\nrelease    {} ({}, {}, sequence {})\npublisher  {}\n{source}{audience}log        {}, leaf {} of {}\nwitnesses  {by}\n{online}",
-            super::output::path(file),
-            names_in_words(verdict.artifacts()),
-            release.purl,
-            release.kind,
-            release.channel,
-            release.sequence,
-            verdict.publisher(),
-            checkpoint.origin,
-            verdict.index(),
-            checkpoint.size,
-        ),
+    format!(
+        "{GREEN}verified{GREEN:#}   {}\nartifact   {}, SHA-256 {}\nrelease    {} ({}, {}, sequence {})\npublisher  {}\n{source}{audience}log        {}, leaf {} of {}\nwitnesses  {by}\n{}",
+        asked.title,
+        names_in_words(verdict.artifacts()),
+        verdict.artifacts()[0].sha256.to_hex(),
+        release.purl,
+        release.kind,
+        release.channel,
+        release.sequence,
+        verdict.publisher(),
+        head.get().origin,
+        verdict.index(),
+        head.get().size,
+        online.as_ref().map_or_else(String::new, online_in_words),
     )
 }

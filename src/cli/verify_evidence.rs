@@ -11,7 +11,6 @@ use super::output::{BOLD, result};
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::evidence::{ForkEvidence, MAX_FORK_BYTES, ProvenFork};
 use crate::policy::{MAX_POLICY_BYTES, Policy, WitnessedBy};
-use crate::release::format_time;
 
 pub fn run(args: &VerifyEvidence, json: bool) -> CliResult {
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
@@ -23,11 +22,10 @@ pub fn run(args: &VerifyEvidence, json: bool) -> CliResult {
 
 fn object(fork: &ProvenFork, witnesses: &[Vec<WitnessedBy>; 2]) -> Value {
     let head = |head: &LogSigned<Checkpoint>, witnesses: &[WitnessedBy]| {
-        let witness = |by: &WitnessedBy| json!({ "name": by.witness, "time": format_time(by.time) });
         let Checkpoint { size, root, .. } = head.get();
         json!({
             "size": size.get(), "root": root.to_base64(),
-            "witnesses": witnesses.iter().map(witness).collect::<Vec<_>>(),
+            "witnesses": witnesses.iter().map(super::verified::witness).collect::<Vec<_>>(),
         })
     };
     let [smaller, larger] = fork.heads();

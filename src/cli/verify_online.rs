@@ -31,29 +31,46 @@ pub struct News {
     pub latest: Cosigned<Checkpoint>,
     /// Heads that are proven to be prefixes of it.
     compared: Vec<(TreeSize, Hash)>,
-    withdrawals: Withdrawals,
+    /// What was learnt of each release that was asked about, by its leaf, or why nothing was.
+    withdrawals: Vec<(Hash, Result<Withdrawals, Failure>)>,
 }
 
 impl News {
     pub fn teach(&self, state: &mut EndpointState) {
         state.confirm(&self.latest, &self.compared);
-        self.withdrawals.newer.iter().for_each(|head| state.see(head));
-        self.withdrawals.proven.iter().for_each(|withdrawal| state.withdraw(withdrawal));
+        self.learnt().flat_map(|learnt| &learnt.newer).for_each(|head| state.see(head));
+        self.learnt().flat_map(|learnt| &learnt.proven).for_each(|withdrawal| state.withdraw(withdrawal));
+    }
+
+    fn learnt(&self) -> impl Iterator<Item = &Withdrawals> {
+        self.withdrawals.iter().filter_map(|(_, learnt)| learnt.as_ref().ok())
+    }
+
+    fn of(&self, leaf: &Hash) -> Option<&Result<Withdrawals, Failure>> {
+        self.withdrawals.iter().find(|(of, _)| of == leaf).map(|(_, learnt)| learnt)
     }
 
     /// The heads that are learnt.
     pub fn heads(&self) -> impl Iterator<Item = &Cosigned<Checkpoint>> {
-        [&self.latest].into_iter().chain(&self.withdrawals.newer)
+        [&self.latest].into_iter().chain(self.learnt().flat_map(|learnt| &learnt.newer))
     }
 
-    /// Whether the log was asked for withdrawals, and answered.
-    pub const fn asked_for_withdrawals(&self) -> bool {
-        self.withdrawals.asked
+    /// Whether the log was asked for withdrawals of the release with this leaf hash, and answered.
+    pub fn asked_for_withdrawals(&self, leaf: &Hash) -> bool {
+        matches!(self.of(leaf), Some(Ok(learnt)) if learnt.asked)
     }
 
-    /// Whether the release may pass as far as the log was heard.
-    pub fn check(&self) -> Result<(), Failure> {
-        self.withdrawals.doubt.clone().map_or(Ok(()), |doubt| Err(Failure::CouldNotTell(doubt)))
+    /// Whether the release with this leaf hash may pass as far as the log was heard.
+    pub fn check(&self, leaf: &Hash) -> Result<(), Failure> {
+        match self.of(leaf) {
+            Some(Ok(Withdrawals { doubt: None, .. })) => Ok(()),
+            Some(Ok(Withdrawals { doubt: Some(doubt), .. })) => Err(Failure::CouldNotTell(doubt.clone())),
+            Some(Err(failure)) => Err(failure.clone()),
+            None => Err(Failure::CouldNotTell(format!(
+                "{} was not asked for withdrawals of this release; run the command again",
+                self.latest.get().origin
+            ))),
+        }
     }
 }
 
@@ -83,48 +100,61 @@ impl Online<'_> {
         }
     }
 
-    /// Compares all heads with the newest one, and learns of withdrawals if there is a release to ask for.
-    /// `seen` is the head of the proof file.
+    /// Compares all heads with the newest one, and learns of withdrawals of the releases that are asked about.
+    /// `seen` are the heads of the proof files.
     pub fn ask(
         &self,
         state: &EndpointState,
-        seen: &LogSigned<Checkpoint>,
+        seen: &[LogSigned<Checkpoint>],
         latest: &LogSigned<Checkpoint>,
-        about: Option<About<'_>>,
+        about: &[About<'_>],
     ) -> Result<News, Refused> {
+        let tiles = KeptTiles::new(&self.client);
         // Before the quorum: a head that too few cosigned is as good a proof against who signed it.
-        let compared = self.compare(state, seen, latest)?;
+        let compared = self.compare(state, seen, latest, &tiles)?;
         let cosigned = self.policy.check(latest).map_err(|e| Failure::from(Refusal::Quorum(e)))?;
-        let inquiry = Inquiry { online: self, state, latest, tiles: KeptTiles::new(&self.client) };
-        let withdrawals = about.map(|about| inquiry.learn(about)).transpose()?.unwrap_or_default();
+        let (mut state, mut withdrawals) = (state.clone(), Vec::new());
+        for about in about {
+            let learnt = match (Inquiry { online: self, state: &state, latest, tiles: &tiles }).learn(*about)
+            {
+                Ok(learnt) => Ok(learnt),
+                Err(Refused::Other(failure)) if !failure.is_fork() => Err(failure),
+                Err(fork) => return Err(fork),
+            };
+            // What is known of the one release is not asked for again.
+            let proven = learnt.iter().flat_map(|learnt| &learnt.proven);
+            proven.for_each(|withdrawal| state.withdraw(withdrawal));
+            withdrawals.push((*about.leaf, learnt));
+        }
         Ok(News { latest: cosigned, compared, withdrawals })
     }
 
     fn compare(
         &self,
         state: &EndpointState,
-        seen: &LogSigned<Checkpoint>,
+        seen: &[LogSigned<Checkpoint>],
         latest: &LogSigned<Checkpoint>,
+        tiles: &KeptTiles<'_>,
     ) -> Result<Vec<(TreeSize, Hash)>, Refused> {
-        let (keys, tiles) = (self.policy.log_keys(), KeptTiles::new(&self.client));
+        let keys = self.policy.log_keys();
         let head = latest.get();
         let known: Vec<&RememberedHead> = state.heads(head.origin.as_str()).collect();
         let mut compared = Vec::new();
         // A log that lost its newest entries may have forked below them, and that says more.
-        if seen.get().size <= head.size {
-            self.compare_signed(&tiles, seen, latest, &keys)?;
+        for seen in seen.iter().filter(|seen| seen.get().size <= head.size) {
+            self.compare_signed(tiles, seen, latest, &keys)?;
             compared.push((seen.get().size, seen.get().root));
         }
         for known in known.iter().filter(|known| known.size <= head.size) {
             match known.note.clone().and_then(|note| checkpoint::open_note(note, &keys).ok()) {
-                Some(signed) => self.compare_signed(&tiles, &signed, latest, &keys)?,
-                None => compare_unsigned(&tiles, known, head)?,
+                Some(signed) => self.compare_signed(tiles, &signed, latest, &keys)?,
+                None => compare_unsigned(tiles, known, head)?,
             }
             compared.push((known.size, known.root));
         }
         let remembered = known.iter().map(|known| (known.size, known.note.clone()));
-        let own = (seen.get().size, Some(seen.verified_note()));
-        match remembered.chain([own]).max_by_key(|(size, _)| *size) {
+        let own = seen.iter().map(|seen| (seen.get().size, Some(seen.verified_note())));
+        match remembered.chain(own).max_by_key(|(size, _)| *size) {
             Some((largest, note)) if head.size < largest => {
                 Err(self.rolled_back(&head.origin, (largest, note), head.size).into())
             }

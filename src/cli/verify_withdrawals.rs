@@ -31,7 +31,7 @@ pub struct Inquiry<'a> {
     pub online: &'a Online<'a>,
     pub state: &'a EndpointState,
     pub latest: &'a LogSigned<Checkpoint>,
-    pub tiles: KeptTiles<'a>,
+    pub tiles: &'a KeptTiles<'a>,
 }
 
 /// What was learnt.
@@ -177,7 +177,7 @@ impl Inquiry<'_> {
             return Err(other("log", expected.origin.as_str(), seen.origin.as_str()).into());
         }
         let in_order = if seen.size <= expected.size { (&head, self.latest) } else { (self.latest, &head) };
-        self.online.compare_signed(&self.tiles, in_order.0, in_order.1, &keys)
+        self.online.compare_signed(self.tiles, in_order.0, in_order.1, &keys)
     }
 
     /// Whether a withdrawal is of this release, under this leaf or another, in the log, and lacks nothing but a

@@ -3,6 +3,7 @@
 use crate::checkpoint::CheckpointError;
 use crate::format::{FormatError, quote};
 use crate::merkle::{LeafIndex, ProofError, TreeSize};
+use crate::note::NoteError;
 use crate::policy::QuorumError;
 use crate::release::{Kind, SpeakError, StatementKind};
 
@@ -219,6 +220,64 @@ impl Refusal {
             Self::Fork { .. } | Self::Forked { .. } => "fork",
             Self::Rollback { .. } => "rollback",
             Self::Withdrawn { .. } => "withdrawn",
+        }
+    }
+
+    /// What was expected and what was seen, each by itself: for machines.
+    #[must_use]
+    pub fn contrast(&self) -> (String, String) {
+        let own = |expected: &dyn ToString, seen: &dyn ToString| (expected.to_string(), seen.to_string());
+        match self {
+            Self::ProofMalformed(e)
+            | Self::EntryMalformed(e)
+            | Self::Checkpoint(CheckpointError::Format(e) | CheckpointError::Note(NoteError::Format(e)))
+            | Self::Publisher(SpeakError::Statement(e)) => e.contrast(),
+            Self::Checkpoint(CheckpointError::Note(NoteError::BadSignature { name, id })) => {
+                (format!("a signature by {name}+{id}"), "one that it did not make".to_owned())
+            }
+            Self::Checkpoint(CheckpointError::UnsignedExtensions { origin }) => {
+                (format!("an Ed25519 signature by {origin}"), "ML-DSA-44 alone".to_owned())
+            }
+            Self::Quorum(QuorumError::BadCosignature { name, id }) => {
+                (format!("a cosignature by {name}+{id}"), "one that it did not make".to_owned())
+            }
+            Self::Checkpoint(
+                CheckpointError::Note(NoteError::Unsigned { expected, seen })
+                | CheckpointError::WrongOrigin { expected, seen },
+            )
+            | Self::Quorum(QuorumError::NotReached { expected, seen, .. })
+            | Self::OtherPackage { expected, seen }
+            | Self::OtherPublisher { expected, seen }
+            | Self::OtherChannel { expected, seen, .. }
+            | Self::ArtifactMismatch { expected, seen }
+            | Self::ArtifactSwapped { expected, seen }
+            | Self::Stale { expected, seen }
+            | Self::FromTheFuture { expected, seen }
+            | Self::Fork { expected, seen, .. } => own(expected, seen),
+            Self::EntryMissing => own(&"the signed statement", &"none"),
+            Self::NotIncluded { source: ProofError::RootMismatch { expected, seen }, .. } => {
+                own(expected, seen)
+            }
+            Self::NotIncluded { index, source } => {
+                (format!("a proof that the entry is leaf {index}"), source.to_string())
+            }
+            Self::Publisher(e) => ("a signature by who may state it".to_owned(), e.to_string()),
+            Self::NotARelease { seen } => own(&"a release", seen),
+            Self::NotAWithdrawal { seen } => own(&"a withdrawal", seen),
+            Self::OtherKind { expected, seen } => own(expected, seen),
+            Self::OtherAudience { expected, seen } => {
+                let whom =
+                    |audience: &Option<String>| audience.clone().unwrap_or_else(|| "everyone".to_owned());
+                (whom(expected), whom(seen))
+            }
+            Self::BelowMinSequence { expected, seen } | Self::Rollback { expected, seen } => {
+                own(expected, seen)
+            }
+            Self::NotInManifest(why) => own(&"files of the release's manifest", why),
+            Self::Forked { .. } => own(&"one history of the log", &"two, as was found before"),
+            Self::Withdrawn { publisher, reason, .. } => {
+                ("a release that stands".to_owned(), format!("one that {publisher} withdrew: {reason}"))
+            }
         }
     }
 

@@ -273,6 +273,11 @@ fn each_fault_is_refused_with_its_code() {
         let refusal = Scene::with(fault).refusal();
         assert_eq!(refusal.code(), code, "fault {at}: {refusal}");
         assert!(refusal.advice().ends_with('.'), "{refusal}");
+        let (expected, seen) = refusal.contrast();
+        assert!(
+            !expected.is_empty() && !seen.is_empty() && expected != seen,
+            "{refusal}: {expected}, {seen}"
+        );
     }
     let codes: std::collections::BTreeSet<&str> = FAULTS.into_iter().map(|(_, code, _)| code).collect();
     assert_eq!(codes.len(), 24, "all but not-in-manifest, which has a test of its own");
@@ -323,6 +328,17 @@ fn refusals_say_what_was_expected_and_seen() {
     assert!(
         message(|s| s.spoil_signature(2, |_| None))
             .ends_with("expected 2 of (w1, w2), saw cosignatures by w1; missing w2")
+    );
+    // Each part by itself, too.
+    let contrast = |fault: Fault| Scene::with(fault).refusal().contrast();
+    let own = |expected: &str, seen: &str| (expected.to_owned(), seen.to_owned());
+    assert_eq!(contrast(|s| s.remember(1, Hash::EMPTY_ROOT, 8)), own("8", "7"));
+    assert_eq!(contrast(|s| s.spoil_signature(2, |_| None)), own("2 of (w1, w2)", "w1"));
+    assert_eq!(contrast(|s| s.pins.audience = Some("customer 17")), own("customer 17", "everyone"));
+    assert_eq!(contrast(|s| s.pins.kind = Some(Kind::Update)), own("update", "build"));
+    assert_eq!(
+        contrast(|s| s.artifact = Hash::digest(b"another file")),
+        (format!("{digest} (scanner.bin)"), other)
     );
     let fork = message(|s| s.remember(7, Hash::EMPTY_ROOT, 0));
     let expected =

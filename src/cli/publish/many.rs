@@ -199,10 +199,7 @@ fn in_lines(error: ClientError, lines: &[Line]) -> Failure {
         _ => None,
     };
     match (Failure::append(error), entry) {
-        (Failure::Refused { code, message, advice }, Some(line)) => {
-            let message = format!("line {}: {message}", line.told.line());
-            Failure::Refused { code, message, advice }
-        }
+        (failure @ Failure::Refused { .. }, Some(line)) => failure.of(&format!("line {}", line.told.line())),
         (failure, _) => failure,
     }
 }

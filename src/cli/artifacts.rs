@@ -1,0 +1,80 @@
+//! What `treehead verify` is asked about: files, digests, and what comes through a pipe.
+
+use std::io;
+use std::path::Path;
+
+use super::args::Verify;
+use super::exit::Failure;
+use super::{files, output};
+use crate::merkle::Hash;
+use crate::proof_file::MAX_PROOF_FILE_BYTES;
+
+/// One of those.
+pub struct Asked {
+    /// For people.
+    pub title: String,
+    /// The file as it was named, if there is one.
+    pub file: Option<String>,
+    /// What was read, or why nothing could be.
+    pub read: Result<Artifact, Failure>,
+}
+
+/// An artifact and its proof file, neither of them believed yet.
+pub struct Artifact {
+    /// What its file is called, where it has one.
+    pub name: Option<String>,
+    pub digest: Hash,
+    pub proof: Vec<u8>,
+}
+
+/// Reads all of them, in the order in which they are named: files, then digests.
+pub fn read(args: &Verify) -> Result<Vec<Asked>, Failure> {
+    let is_stdin = |path: &&std::path::PathBuf| path.as_os_str() == "-";
+    let piped = args.files.iter().filter(is_stdin).count();
+    if piped > 1 {
+        return Err(Failure::Usage(
+            "standard input can be read once: expected one `-`, saw several".to_owned(),
+        ));
+    }
+    if piped > 0 && args.proof.is_none() {
+        return Err(Failure::Usage(
+            "standard input has no proof file beside it: name one with --proof FILE".to_owned(),
+        ));
+    }
+    let count = args.files.len() + args.sha256.len();
+    if args.name.is_some() && count > 1 {
+        return Err(Failure::Usage(format!(
+            "--name is the name of one artifact: expected one of them, saw {count}"
+        )));
+    }
+    let of_file = |path: &std::path::PathBuf| Asked {
+        title: output::path(path),
+        file: Some(path.to_string_lossy().into_owned()),
+        read: if is_stdin(&path) { from_stdin(args) } else { from_file(path, args) },
+    };
+    let of_digest = |digest: &Hash| Asked {
+        title: format!("SHA-256 {}", digest.to_hex()),
+        file: None,
+        read: with_proof(args, Path::new(""), None, *digest),
+    };
+    Ok(args.files.iter().map(of_file).chain(args.sha256.iter().map(of_digest)).collect())
+}
+
+fn from_file(path: &Path, args: &Verify) -> Result<Artifact, Failure> {
+    let digest = files::hash_artifact(path)?;
+    // A name that is no text is no subject's.
+    with_proof(args, path, path.to_str().map(ToOwned::to_owned), digest)
+}
+
+fn from_stdin(args: &Verify) -> Result<Artifact, Failure> {
+    let hashed = files::hash(&mut io::stdin().lock());
+    let (digest, _) = hashed.map_err(|e| Failure::io("read", Path::new("standard input"), &e))?;
+    with_proof(args, Path::new(""), None, digest)
+}
+
+fn with_proof(args: &Verify, path: &Path, name: Option<String>, digest: Hash) -> Result<Artifact, Failure> {
+    let proof = args.proof.clone().unwrap_or_else(|| files::proof_path(path));
+    // One byte more than is allowed, so that the verdict on what is too large is the verdict's.
+    let proof = files::read_up_to(&proof, MAX_PROOF_FILE_BYTES + 1)?;
+    Ok(Artifact { name, digest, proof })
+}

@@ -1,0 +1,222 @@
+//! `treehead verify` of several artifacts, of digests and of what comes through a pipe.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use serde_json::Value;
+use treehead::merkle::Hash;
+use treehead::release::PublisherSigner;
+
+use crate::between::Between;
+use crate::online::{evidence, forge, heads, publish, releases, withdraw};
+use crate::program::{Ran, World};
+
+const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
+
+fn verify(world: &World, what: &str) -> Ran {
+    world.run(&format!("verify {what} {VERIFY}"))
+}
+
+/// One object a line, each with its code.
+fn lines(ran: &Ran) -> Vec<Value> {
+    ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn codes(ran: &Ran) -> Vec<String> {
+    lines(ran).iter().map(|line| line["code"].as_str().expect("a code").to_owned()).collect()
+}
+
+#[test]
+fn each_gets_its_verdict_in_order_and_the_worst_is_the_exit_code() {
+    let (world, _server) = releases(3);
+    world.write("2.bin", "tampered");
+    std::fs::create_dir(world.path("folder")).unwrap();
+    let ran = verify(&world, "1.bin 2.bin missing.bin folder 3.bin --json");
+    assert_eq!((ran.exit, ran.stderr.as_str()), (1, ""), "machines read one stream: {ran:?}");
+    assert_eq!(codes(&ran), ["verified", "artifact-mismatch", "could-not-tell", "usage", "verified"]);
+    let files: Vec<Value> = lines(&ran).iter().map(|line| line["file"].clone()).collect();
+    assert_eq!(files, ["1.bin", "2.bin", "missing.bin", "folder", "3.bin"]);
+    // People are told which is which.
+    let ran = verify(&world, "1.bin 2.bin missing.bin folder 3.bin");
+    let verified: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("verified")).collect();
+    assert_eq!(verified, ["verified   1.bin", "verified   3.bin"]);
+    let refused: Vec<&str> = ran.stderr.lines().filter(|line| line.contains(": ")).collect();
+    let begins = [
+        "refused (artifact-mismatch): 2.bin: the artifact is not",
+        "error: missing.bin: could not read",
+        "error: folder: folder is no regular file",
+    ];
+    assert_eq!(refused.len(), 3, "{ran:?}");
+    refused.iter().zip(begins).for_each(|(line, begin)| assert!(line.starts_with(begin), "{line}"));
+    // What is not what it should be is worse than a wrong command, and that than what nobody could tell.
+    for (what, exit) in [
+        ("1.bin 3.bin", 0),
+        ("1.bin missing.bin 3.bin", 3),
+        ("missing.bin folder", 2),
+        ("folder missing.bin 2.bin", 1),
+        ("missing.bin", 3),
+    ] {
+        assert_eq!(verify(&world, what).exit, exit, "{what}");
+    }
+    // What goes wrong before anything is looked at is told once.
+    let ran = world.run("verify 1.bin 2.bin --policy missing.policy --json");
+    assert_eq!((ran.exit, codes(&ran)), (3, vec!["could-not-tell".to_owned()]));
+}
+
+#[test]
+fn json_says_all_that_is_known() {
+    let (world, _server) = releases(2);
+    let ran = verify(&world, "2.bin --json").done();
+    let mut said = ran.json();
+    let leaf = said["leaf_hash"].take();
+    assert!(Hash::from_hex(leaf.as_str().unwrap()).is_ok(), "{leaf}");
+    let digest = Hash::digest(b"artifact 2").to_hex();
+    let expected = serde_json::json!({
+        "ok": true, "code": "verified", "file": "2.bin", "name": "2.bin", "names": ["2.bin"], "digest": digest,
+        "purl": "pkg:generic/example/scanner@2.0", "kind": "build", "channel": "stable", "sequence": 2,
+        "audience": null, "source": null, "publisher": "vendor", "origin": "log.example.com/releases",
+        "index": 1, "leaf_hash": null, "tree_size": 2, "witnesses": [], "withdrawals": "not-asked",
+    });
+    assert_eq!(said, expected);
+    // A refusal as well: what was expected, what was seen, and which release it is about.
+    world.write("2.bin", "tampered");
+    let said = verify(&world, "2.bin --json").json();
+    let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
+    assert_eq!((text("code"), text("file")), ("artifact-mismatch".to_owned(), "2.bin".to_owned()));
+    assert_eq!(text("expected"), format!("{digest} (2.bin)"));
+    assert_eq!(text("seen"), Hash::digest(b"tampered").to_hex());
+    assert_eq!((text("digest"), &said["leaf_hash"]), (text("seen"), &leaf));
+    assert_eq!((text("purl"), &said["index"]), ("pkg:generic/example/scanner@2.0".to_owned(), &1.into()));
+    assert_eq!(
+        (text("channel"), text("origin")),
+        ("stable".to_owned(), "log.example.com/releases".to_owned())
+    );
+    // Nothing that is not known: this proof is of nothing.
+    world.write("2.bin.tlog-proof", "noise");
+    let said = verify(&world, "2.bin --json").json();
+    assert_eq!((&said["code"], said.get("purl")), (&"proof-malformed".into(), None), "{said}");
+    assert_eq!(said["seen"], "none", "{said}");
+}
+
+#[test]
+fn one_memory_goes_through_all_of_them() {
+    let (world, _server) = releases(3);
+    let state = |what: &str| verify(&world, &format!("{what} --state state --json"));
+    // As if they were asked about one after the other.
+    let ran = state("1.bin 3.bin 2.bin");
+    assert_eq!(
+        (ran.exit, codes(&ran)),
+        (1, ["verified", "verified", "rollback"].map(str::to_owned).to_vec())
+    );
+    assert_eq!(heads(&world), (None, vec![1, 3]));
+    assert_eq!(codes(&state("3.bin 1.bin")), ["verified", "rollback"]);
+    // Without a memory none is older than another.
+    verify(&world, "3.bin 2.bin 1.bin").done();
+}
+
+#[test]
+fn one_proof_may_do_for_all_artifacts_of_a_release() {
+    let world = World::new();
+    let server = world.serve();
+    for (file, content) in [("a.bin", "a"), ("b.bin", "b")] {
+        world.write(file, content);
+    }
+    world.run(&world.publish_line(&server, "a.bin b.bin", 1)).done();
+    let proof = " --proof a.bin.tlog-proof";
+    verify(&world, &format!("a.bin b.bin{proof}")).done();
+    // Each of them under the other's name.
+    std::fs::rename(world.path("a.bin"), world.path("c.bin")).unwrap();
+    std::fs::rename(world.path("b.bin"), world.path("a.bin")).unwrap();
+    std::fs::rename(world.path("c.bin"), world.path("b.bin")).unwrap();
+    let ran = verify(&world, &format!("a.bin b.bin{proof} --json"));
+    assert_eq!(codes(&ran), ["artifact-swapped", "artifact-swapped"]);
+    assert_eq!((&lines(&ran)[0]["expected"], &lines(&ran)[0]["seen"]), (&"a.bin".into(), &"b.bin".into()));
+}
+
+#[test]
+fn a_digest_or_a_pipe_will_do() {
+    let (world, _server) = releases(1);
+    let digest = Hash::digest(b"artifact 1").to_hex();
+    let proof = " --proof 1.bin.tlog-proof";
+    // Some tools print capitals.
+    for digest in [digest.clone(), digest.to_uppercase()] {
+        let ran = verify(&world, &format!("--sha256 {digest}{proof}")).done();
+        assert!(ran.stdout.contains("\nartifact   1.bin, SHA-256 "), "{ran:?}");
+        let said = verify(&world, &format!("--sha256 {digest}{proof} --json")).done().json();
+        assert_eq!((&said["file"], &said["name"]), (&Value::Null, &"1.bin".into()));
+    }
+    let other = Hash::digest(b"another").to_hex();
+    let ran = verify(&world, &format!("1.bin --sha256 {other} --sha256 {digest}{proof} --json"));
+    assert_eq!(codes(&ran), ["verified", "artifact-mismatch", "verified"]);
+    verify(&world, &format!("--sha256 {digest}")).failed(2, "--proof <FILE>");
+    verify(&world, &format!("--sha256 {}{proof}", &digest[1..])).failed(2, "64");
+    let piped = |content: &str, what: &str| {
+        let mut child = world.command(&format!("verify {what} {VERIFY}"));
+        let child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = child.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(content.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ran { exit: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    };
+    let ran = piped("artifact 1", &format!("-{proof}")).done();
+    assert!(ran.stdout.starts_with("verified   -\nartifact   1.bin, SHA-256 "), "{ran:?}");
+    piped("artifact 2", &format!("-{proof}")).refused("artifact-mismatch");
+    piped("artifact 1", &format!("-{proof} --name 1.bin")).done();
+    piped("artifact 1", &format!("-{proof} --name 2.bin")).refused("artifact-swapped");
+    // What can't be meant.
+    verify(&world, "-").failed(2, "name one with --proof FILE");
+    verify(&world, &format!("- -{proof}")).failed(2, "standard input can be read once");
+    verify(&world, "1.bin 1.bin --name 1.bin").failed(2, "expected one of them, saw 2");
+    world.run(&format!("verify {VERIFY}")).failed(2, "<FILE|--sha256 <HEX>>");
+}
+
+#[test]
+fn a_fork_that_one_shows_is_told_of_all() {
+    let (world, server) = releases(1);
+    let good = world.read("1.bin.tlog-proof");
+    (2..=4).for_each(|n| publish(&world, &server, n));
+    world.write("1.bin.tlog-proof", forge(&world, "1.bin", 4));
+    // The first is good, and the other two can't both be.
+    for state in [" --state state", ""] {
+        let ran = verify(&world, &format!("2.bin 4.bin 1.bin{state} --json"));
+        assert_eq!((ran.exit, codes(&ran)), (1, vec!["fork".to_owned(); 3]), "{ran:?}");
+    }
+    assert_eq!(evidence(&world), [(4, 4)]);
+    world.write("1.bin.tlog-proof", good);
+    verify(&world, "1.bin --state state").refused("fork");
+    verify(&world, "1.bin 2.bin 3.bin 4.bin --state other").done();
+}
+
+#[test]
+fn a_log_is_asked_once_for_all() {
+    let (world, server) = releases(3);
+    let key = PublisherSigner::from_pem(&String::from_utf8(world.read("publisher.pem")).unwrap()).unwrap();
+    withdraw(&world, &server, "2.bin", &key);
+    world.write("refused.bin", "tampered");
+    world.write("refused.bin.tlog-proof", world.read("3.bin.tlog-proof"));
+    let between = Between::before(&server.url, |_| None);
+    let online = format!(" --online {} --state state", between.url);
+    let ran = verify(&world, &format!("1.bin refused.bin 2.bin 1.bin missing.bin 3.bin{online} --json"));
+    assert_eq!(
+        codes(&ran),
+        ["verified", "artifact-mismatch", "withdrawn", "verified", "could-not-tell", "verified"]
+    );
+    assert_eq!(between.asked("/checkpoint"), 1);
+    // The withdrawal is found for one release, and not fetched again for the others of its package.
+    assert_eq!(between.asked("/proof/leaf/"), 1);
+    let said = lines(&ran);
+    assert_eq!((&said[0]["withdrawals"], &said[5]["latest_tree_size"]), (&"learnt".into(), &4.into()));
+    assert_eq!(said[2]["expected"], "a release that stands");
+    assert_eq!(heads(&world), (Some(4), vec![]), "all of them were compared");
+    // It holds without the network, too.
+    assert_eq!(world.remembered()["withdrawals"].as_array().unwrap().len(), 1);
+    // A log that does not answer leaves each of them open, but for what is refused anyway.
+    drop(server);
+    let silent = "http://127.0.0.1:1";
+    let ran = verify(&world, &format!("3.bin refused.bin --online {silent} --state state --json"));
+    assert_eq!(
+        (ran.exit, codes(&ran)),
+        (1, ["could-not-tell", "artifact-mismatch"].map(str::to_owned).to_vec())
+    );
+}

@@ -81,7 +81,7 @@ fn append(
     json: bool,
 ) -> CliResult {
     let wait = args.wait.map(Wait::from).unwrap_or_default();
-    let Appended { index, duplicate, leaf_hash } =
+    let Appended { index, duplicate, leaf_hash, .. } =
         log.ask("publish the withdrawal", |client| client.append(entry, wait)).map_err(Failure::append)?;
     if let Some(out) = &args.out {
         // Sent once more, the same statement is the same leaf; this time the answer is its proof.

@@ -13,6 +13,7 @@ mod patience;
 mod proxy;
 mod retry_after;
 mod search;
+mod sequence;
 mod submit;
 mod tiles;
 mod witness;
@@ -30,7 +31,10 @@ pub(crate) use http::printable;
 #[cfg(feature = "cli")]
 pub(crate) use http::{is_address, is_code};
 pub use search::{Found, FoundRow, MAX_PAGES};
-pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait};
+pub use sequence::HighestSequence;
+pub use submit::{
+    Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait, Warning,
+};
 pub use tiles::{KeptTiles, RemoteTiles};
 pub use witness::{CosignAnswer, WitnessClient};
 

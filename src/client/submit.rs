@@ -13,14 +13,14 @@ use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
 pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Most entries in one `/add-batch` body that a treehead log takes.
 pub const MAX_BATCH_ENTRIES: usize = 4_096;
-/// Largest answer: an object of less than 512 bytes for each entry.
-const MAX_ANSWER_BYTES: usize = MAX_BATCH_ENTRIES * 512;
+/// Largest answer: an object of less than 2 KiB for each entry, with its warnings.
+const MAX_ANSWER_BYTES: usize = MAX_BATCH_ENTRIES * 2 * 1024;
 
 /// Largest answer to one entry in JSON.
 const MAX_ENTRY_ANSWER_BYTES: usize = 4 * 1024;
 
 /// Where an entry is in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
     /// Its place.
     pub index: LeafIndex,
@@ -29,6 +29,22 @@ pub struct Appended {
     /// Leaf hash of the entry that the log has there. It is another than the one that was sent where the log
     /// had the same statement before, signed with another key or spelled otherwise.
     pub leaf_hash: Hash,
+    /// The highest sequence number of the publisher, package and channel before this release. None where there was none,
+    /// and from logs that don't say.
+    pub highest: Option<u64>,
+    /// What the log warns of although it took the entry.
+    pub warnings: Vec<Warning>,
+}
+
+/// What a log warns of.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Warning {
+    /// Stable code: docs/http.md lists them. Others may be added.
+    #[serde(deserialize_with = "code_text")]
+    pub code: String,
+    /// In words.
+    #[serde(deserialize_with = "printable_text")]
+    pub detail: String,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +52,9 @@ struct AddAnswer {
     index: u64,
     duplicate: bool,
     leaf_hash: String,
+    highest: Option<u64>,
+    #[serde(default)]
+    warnings: Vec<Warning>,
 }
 
 /// What the log says of an entry of a batch.
@@ -51,6 +70,11 @@ pub struct BatchAnswer {
     /// refused.
     #[serde(deserialize_with = "hex_hash")]
     pub leaf_hash: Hash,
+    /// As in [`Appended`].
+    pub highest: Option<u64>,
+    /// As in [`Appended`].
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
 }
 
 /// Why the log refused an entry of a batch.
@@ -69,6 +93,13 @@ fn hex_hash<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Hash, D
 
 fn printable_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     String::deserialize(deserializer).map(|text| printable(&text))
+}
+
+fn code_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let code = String::deserialize(deserializer)?;
+    let wrong =
+        || serde::de::Error::custom(format!("expected a code of lower-case letters, saw {}", quote(&code)));
+    if is_code(&code) { Ok(code) } else { Err(wrong()) }
 }
 
 /// Collects entries for one `/add-batch` request.
@@ -153,12 +184,12 @@ impl LogClient {
             url: self.url("add"),
             source: FormatError::malformed("the answer", "JSON with index, duplicate and leaf_hash", seen),
         };
-        let AddAnswer { index, duplicate, leaf_hash } =
+        let AddAnswer { index, duplicate, leaf_hash, highest, warnings } =
             serde_json::from_slice(&answer).map_err(|e| malformed(quote(&e.to_string())))?;
         let index = LeafIndex::new(index).ok_or_else(|| malformed(format!("leaf {index}")))?;
         let leaf_hash = Hash::from_hex(&leaf_hash)
             .map_err(|source| ClientError::Malformed { url: self.url("add"), source })?;
-        Ok(Appended { index, duplicate, leaf_hash })
+        Ok(Appended { index, duplicate, leaf_hash, highest, warnings })
     }
 
     /// Appends a batch and waits. One answer for each entry, in order.

@@ -68,7 +68,7 @@ mod tests {
     use crate::checkpoint::LogSigner;
     use crate::merkle::{Hash, LeafIndex, RightEdge, Tile};
     use crate::note::{KeyName, NoteSigner, SignatureType};
-    use crate::release::Term;
+    use crate::release::{Term, Track};
     use crate::store::{SearchPage, Stored};
 
     /// A tree of one tile, which may be in the middle of being opened anew.
@@ -102,6 +102,18 @@ mod tests {
         }
 
         fn find_claim(&self, _: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
+            unreachable!("entries are not looked at")
+        }
+
+        fn find_edition(&self, _: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
+            unreachable!("entries are not looked at")
+        }
+
+        fn find_withdrawal(&self, _: &Hash) -> Result<Option<Stored>, StoreError> {
+            unreachable!("entries are not looked at")
+        }
+
+        fn highest(&self, _: &Track, _: u64) -> Result<Option<u64>, StoreError> {
             unreachable!("entries are not looked at")
         }
 

@@ -1,11 +1,11 @@
-//! What the log's indexes hold of an entry: its payload, the sequence numbers it claims, and how it is
-//! found.
+//! What the log's indexes hold of an entry: its payload, the sequence numbers it claims, how it is found, and what a
+//! publisher is warned of.
 //!
-//! Both are functions of the entry and the publishers file alone, so that indexes can be rebuilt
+//! All of it is a function of the entry and the publishers file alone, so that indexes can be rebuilt
 //! from the journal. That is why keys are revoked in that file and never removed from it: claims
 //! are kept under their publisher's name.
 
-use super::{Envelope, Publishers, Statement};
+use super::{Envelope, Kind, Publishers, Release, Statement, Subject};
 use crate::format::FormatError;
 use crate::merkle::Hash;
 
@@ -16,6 +16,58 @@ pub struct Claim {
     pub key: Hash,
     /// [`Release::content`](super::Release::content): whoever claims the key again has to state the same.
     pub content: Hash,
+}
+
+impl Claim {
+    /// [`key`](Self::key) of a publisher's release of a package, a canonical purl without version.
+    #[must_use]
+    pub fn key(publisher: &str, package: &str, channel: &str, sequence: u64) -> Hash {
+        Hash::digest(format!("{publisher}\0{package}\0{channel}\0{sequence}").as_bytes())
+    }
+}
+
+/// Publisher, package and channel, within which sequence numbers only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Track(pub Hash);
+
+impl Track {
+    /// That of a publisher, a package (a canonical purl without version) and a channel.
+    #[must_use]
+    pub fn new(publisher: &str, package: &str, channel: &str) -> Self {
+        Self(Hash::digest(format!("{publisher}\0{package}\0{channel}").as_bytes()))
+    }
+}
+
+/// What one of its signers released, and as what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edition {
+    /// Publisher, purl with version and qualifiers, kind and channel, hashed: what should have the same bytes whenever it
+    /// is released again. None for detection rules, which change under one version.
+    pub thing: Option<Hash>,
+    /// [`Release::bytes`].
+    pub bytes: Hash,
+    /// What a withdrawal of these artifacts by this publisher is found by.
+    pub withdrawal: Hash,
+}
+
+impl Edition {
+    /// That of a release by a publisher.
+    #[must_use]
+    pub fn new(publisher: &str, release: &Release) -> Self {
+        let Release { kind, channel, subjects, .. } = release;
+        let (package, version) = (release.purl.package(), release.purl.version());
+        let thing = format!("{publisher}\0{package}\0{version}\0{kind}\0{channel}");
+        Self {
+            thing: (*kind != Kind::DetectionRules).then(|| Hash::digest(thing.as_bytes())),
+            bytes: release.bytes(),
+            withdrawal: withdrawal_key(publisher, subjects),
+        }
+    }
+}
+
+/// Publisher and artifacts, hashed.
+fn withdrawal_key(publisher: &str, subjects: &[Subject]) -> Hash {
+    Hash::digest(format!("{publisher}\0{}", Subject::digest_of_all(subjects).to_hex()).as_bytes())
 }
 
 /// What a statement can be searched by.
@@ -90,6 +142,12 @@ pub struct Facts {
     pub claims: Vec<Claim>,
     /// How it is found, each once.
     pub terms: Vec<Term>,
+    /// The number that a release has in the track of each signer.
+    pub numbers: Vec<(Track, u64)>,
+    /// What each signer of a release released.
+    pub editions: Vec<Edition>,
+    /// [`Edition::withdrawal`] of what each signer of a withdrawal withdraws.
+    pub withdrawals: Vec<Hash>,
 }
 
 impl Facts {
@@ -109,14 +167,20 @@ impl Facts {
         let mut signers = publishers.signer_names(envelope);
         signers.sort();
         signers.dedup();
-        let mut claims = Vec::new();
+        let (mut claims, mut numbers, mut editions) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(release) = statement.as_release() {
             let (content, package) = (release.content(), release.purl.package());
             claims.extend(signers.iter().map(|signer| {
-                let key = format!("{signer}\0{package}\0{}\0{}", release.channel, release.sequence);
-                Claim { key: Hash::digest(key.as_bytes()), content }
+                let key = Claim::key(signer, &package, &release.channel, release.sequence);
+                Claim { key, content }
             }));
+            let track = |signer: &String| Track::new(signer, &package, &release.channel);
+            numbers.extend(signers.iter().map(|signer| (track(signer), release.sequence)));
+            editions.extend(signers.iter().map(|signer| Edition::new(signer, release)));
         }
+        let withdrawals = statement.as_withdrawal().map_or_else(Vec::new, |withdrawal| {
+            signers.iter().map(|signer| withdrawal_key(signer, &withdrawal.subjects)).collect()
+        });
         let mut terms = vec![Term::new(SearchField::Kind, statement.kind().as_str())];
         for purl in statement.purls() {
             terms.push(Term::new(SearchField::Package, &purl.package()));
@@ -129,7 +193,14 @@ impl Facts {
         terms.extend(statement.digests().map(|digest| Term::new(SearchField::Digest, &digest.to_hex())));
         terms.sort_unstable();
         terms.dedup();
-        Self { payload: Some(Hash::digest(envelope.payload())), claims, terms }
+        let payload = Some(Hash::digest(envelope.payload()));
+        Self { payload, claims, terms, numbers, editions, withdrawals }
+    }
+
+    /// The bytes that were released as this [thing](Edition::thing).
+    #[must_use]
+    pub fn edition(&self, thing: &Hash) -> Option<Hash> {
+        self.editions.iter().find(|edition| edition.thing == Some(*thing)).map(|edition| edition.bytes)
     }
 
     /// Whether an entry matches a search exactly: the values of each field it can be found by.

@@ -12,11 +12,12 @@ mod publishers;
 mod purl;
 mod speak;
 mod statement;
+mod steps;
 mod timestamp;
 mod withdrawn;
 
 pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, PublisherSigner};
-pub use facts::{Claim, EntryValues, Facts, SearchField, Term};
+pub use facts::{Claim, Edition, EntryValues, Facts, SearchField, Term, Track};
 pub use line::MAX_LINE_BYTES;
 pub use pem::is_public_pem;
 pub use publishers::{
@@ -28,6 +29,7 @@ pub use statement::{
     Kind, MAX_REASON_BYTES, MAX_SUBJECTS, ManifestRef, Provenance, Release, Resource, Source, Statement,
     StatementKind, Subject, VerificationResult, VerificationSummary, Withdrawal,
 };
+pub use steps::Steps;
 pub use timestamp::{Timestamp, format_time, parse_time};
 pub use withdrawn::WithdrawalError;
 

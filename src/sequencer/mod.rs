@@ -57,6 +57,12 @@ impl Candidate {
         Self { leaf_hash: Hash::leaf(&entry), entry, facts }
     }
 
+    /// What the indexes will hold of it.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// Its leaf hash.
     #[must_use]
     pub const fn leaf_hash(&self) -> &Hash {

@@ -18,7 +18,9 @@ mod proof;
 mod publisher_book;
 mod read;
 mod search;
+mod sequence;
 mod submit;
+mod warnings;
 pub(crate) mod watched;
 mod withdrawal;
 
@@ -69,6 +71,7 @@ fn router(log: Log) -> Router {
         .route("/proof/inclusion/{size}/{index}", get(proof::inclusion))
         .route("/proof/consistency/{old}/{new}", get(proof::consistency))
         .route("/proof/leaf/{hash}", get(proof::leaf))
+        .route("/sequence", get(sequence::sequence))
         .route("/healthz", get(health::healthz))
         .route("/metrics", get(metrics::metrics))
         .merge(compressed)

@@ -217,7 +217,8 @@ impl Search {
     }
 }
 
-fn parse_package(text: &str) -> Result<String, FormatError> {
+/// Reads what is asked for as a package.
+pub(super) fn parse_package(text: &str) -> Result<String, FormatError> {
     let url = PackageUrl::parse(text)?;
     if url.as_str() == url.package() {
         return Ok(url.package());

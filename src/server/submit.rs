@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::admission::{Received, discard};
 use super::json::Json;
 use super::read::blocking;
+use super::warnings::{Remarks, remarks};
 use super::{Log, Problem, Profile, withdrawal};
 use crate::bundle;
 use crate::format::{FormatError, cap, quote};
@@ -71,6 +72,8 @@ struct Answer {
     tree_size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<AnswerError>,
+    #[serde(flatten)]
+    remarks: Remarks,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,9 +121,19 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Resul
         blocking(check).await?;
     }
     let leaf_hash = *candidate.leaf_hash();
+    let (candidates, remarks) = if form == Form::Json {
+        let (log, candidates) = (log.clone(), vec![candidate]);
+        let look = move || {
+            let remarks = remarks(&log, &candidates);
+            Ok::<_, Problem>((candidates, remarks))
+        };
+        blocking(look).await?
+    } else {
+        (vec![candidate], Vec::new())
+    };
     // A proof leads to a published head, so asking for one is waiting for that.
     let until = if form == Form::Proof { query.wait.max(Wait::Published) } else { query.wait };
-    let outcome = submit(log, vec![candidate], until)?;
+    let outcome = submit(log, candidates, until)?;
     drop(received);
     let Outcome { mut results, head } = outcome.await?;
     let sequenced = results.remove(0)?;
@@ -131,7 +144,10 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Resul
             let proof = blocking(move || log.proof_file(sequenced.index, &head)).await?;
             Ok(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
         }
-        (Form::Json, head) => Ok(Json(answer(leaf_hash, &Ok(sequenced), head.as_ref())).into_response()),
+        (Form::Json, head) => {
+            Ok(Json(answer(leaf_hash, &Ok(sequenced), head.as_ref(), remarks.into_iter().next()))
+                .into_response())
+        }
         _ => Ok(sequenced.index.to_string().into_response()),
     }
 }
@@ -143,7 +159,12 @@ async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Resu
     let (of, publishers) = (log.clone(), log.publishers().current());
     // Thousands of signatures: not on a thread that others wait for. What is in the pool is bounded
     // there, so the right to be checked ends here.
-    let candidates = blocking(move || admit_batch(&of, &received.bytes, &publishers)).await?;
+    let admit = move || {
+        let candidates = admit_batch(&of, &received.bytes, &publishers)?;
+        let remarks = if form == Form::Json { remarks(&of, &candidates) } else { Vec::new() };
+        Ok::<_, Problem>((candidates, remarks))
+    };
+    let (candidates, remarks) = blocking(admit).await?;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
     let Outcome { results, head } = submit(log, candidates, query.wait)?.await?;
     // What could not be stored is no answer to an entry: the whole request is to be sent again.
@@ -157,7 +178,9 @@ async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Resu
     let last = results.iter().flatten().map(|sequenced| sequenced.index).max();
     let head = last.map(|last| check_head(log, query.wait, last, head)).transpose()?.flatten();
     if form == Form::Json {
-        let answers = leaf_hashes.into_iter().zip(&results).map(|(hash, r)| answer(hash, r, head.as_ref()));
+        let each = leaf_hashes.into_iter().zip(&results).zip(remarks);
+        let answers =
+            each.map(|((hash, result), remarks)| answer(hash, result, head.as_ref(), Some(remarks)));
         return Ok(Json(answers.collect::<Vec<Answer>>()).into_response());
     }
     let line = |result: &Result<Sequenced, SubmitError>| match result {
@@ -167,7 +190,12 @@ async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Resu
     Ok(results.iter().map(line).collect::<String>().into_response())
 }
 
-fn answer(leaf_hash: Hash, result: &Result<Sequenced, SubmitError>, head: Option<&Published>) -> Answer {
+fn answer(
+    leaf_hash: Hash,
+    result: &Result<Sequenced, SubmitError>,
+    head: Option<&Published>,
+    remarks: Option<Remarks>,
+) -> Answer {
     let sequenced = result.as_ref().ok();
     Answer {
         index: sequenced.map(|s| s.index.get()),
@@ -178,6 +206,8 @@ fn answer(leaf_hash: Hash, result: &Result<Sequenced, SubmitError>, head: Option
             let problem = Problem::Submit(e.clone());
             AnswerError { code: problem.code(), detail: problem.to_string() }
         }),
+        // What was there before or was refused changes nothing, and nobody is to be warned.
+        remarks: remarks.filter(|_| sequenced.is_some_and(|s| !s.duplicate)).unwrap_or_default(),
     }
 }
 

@@ -15,12 +15,12 @@ use crate::bundle;
 use crate::checkpoint::Checkpoint;
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, read_root, reference, tiles_of};
 use crate::note::{KeyName, NoteSigner, SignatureType};
-use crate::release::{Claim, Facts, SearchField, Term};
+use crate::release::{Claim, Edition, Facts, SearchField, Term, Track};
 
 pub const ORIGIN: &str = "example.com/log";
 
-/// Entries say of themselves what is indexed: `payload:NAME`, `claim:KEY:CONTENT` and `term:VALUE`, between
-/// spaces.
+/// Entries say of themselves what is indexed: `payload:NAME`, `claim:KEY:CONTENT`, `term:VALUE`, `number:TRACK:NUMBER`,
+/// `edition:THING:BYTES` and `withdraws:ARTIFACTS`, between spaces.
 pub fn facts_of(entry: &[u8]) -> Facts {
     let mut facts = Facts::default();
     for word in entry.split(|byte| *byte == b' ') {
@@ -31,6 +31,13 @@ pub fn facts_of(entry: &[u8]) -> Facts {
             facts.payload = Some(named(value));
         } else if let Some((key, content)) = word.strip_prefix("claim:").and_then(|w| w.split_once(':')) {
             facts.claims.push(Claim { key: named(key), content: named(content) });
+        } else if let Some((track, number)) = word.strip_prefix("number:").and_then(|w| w.split_once(':')) {
+            facts.numbers.push((Track(named(track)), number.parse().unwrap()));
+        } else if let Some((thing, bytes)) = word.strip_prefix("edition:").and_then(|w| w.split_once(':')) {
+            let (thing, bytes) = (Some(named(thing)), named(bytes));
+            facts.editions.push(Edition { thing, bytes, withdrawal: bytes });
+        } else if let Some(artifacts) = word.strip_prefix("withdraws:") {
+            facts.withdrawals.push(named(artifacts));
         }
     }
     facts
@@ -252,6 +259,7 @@ every_store! {
     empty_and_largest_entries_are_kept
     the_first_of_two_equal_leaves_is_found
     the_first_claim_stands
+    what_publishers_are_warned_of_is_found
     search_pages_from_the_newest_to_the_oldest
     staged_and_not_applied_is_not_readable_until_a_reload
     staged_and_not_applied_survives_a_crash
@@ -376,6 +384,43 @@ fn the_first_of_two_equal_leaves_is_found(mut place: impl Place) {
     store = place.crash(store);
     assert_eq!((found(store.as_ref(), b"a"), found(store.as_ref(), b"b")), (Some(0), Some(1)));
     assert_eq!(found(store.as_ref(), b"only 99"), Some(300));
+}
+
+/// Numbers, editions and withdrawals are found at once, after a reload and after a crash, also where leaves share them.
+fn what_publishers_are_warned_of_is_found(mut place: impl Place) {
+    let mut store = place.open();
+    let at =
+        |index: u64, entry: &str| Stored { index: leaf_index(index), leaf: Hash::leaf(entry.as_bytes()) };
+    let check = |store: &dyn Store, count: u64, last: &str| {
+        let reader = store.reader();
+        let highest = |track: &str, below| reader.highest(&Track(named(track)), below).unwrap();
+        let top = 20_261_128_103_001;
+        assert_eq!(highest("t", u64::MAX), Some(top));
+        assert_eq!(highest("t", top), Some(count + 1), "however late it came");
+        assert_eq!(highest("t", 1), None);
+        assert_eq!((highest("shared", u64::MAX), highest("shared", 7)), (Some(7), None));
+        assert_eq!(highest("none", u64::MAX), None);
+        // The last edition, and the first withdrawal.
+        let bytes = named(&format!("bytes{count}"));
+        assert_eq!(reader.find_edition(&named("x")).unwrap(), Some((at(count, last), bytes)));
+        assert_eq!(reader.find_edition(&named("y")).unwrap(), None);
+        assert_eq!(reader.find_withdrawal(&named("y")).unwrap(), Some(at(0, FIRST)));
+        assert_eq!(reader.find_withdrawal(&named("x")).unwrap(), None);
+    };
+    const FIRST: &str = "number:t:20261128103001 number:t:1 edition:x:bytes0 withdraws:y";
+    append(store.as_mut(), vec![FIRST.as_bytes().to_vec()]);
+    let mut last = FIRST.to_owned();
+    for count in 1..300_u64 {
+        last = format!("{count} number:t:{} number:shared:7 edition:x:bytes{count} withdraws:y", count + 1);
+        append(store.as_mut(), vec![last.clone().into_bytes()]);
+        if count % 37 == 0 {
+            check(store.as_ref(), count, &last);
+        }
+    }
+    store.reload().unwrap();
+    check(store.as_ref(), 299, &last);
+    store = place.crash(store);
+    check(store.as_ref(), 299, &last);
 }
 
 /// The first claims of the keys are what stands; so is the first leaf of a payload.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::{Batch, Describe, SearchPage, Staged, Store, StoreError, StoreReader, Stored, journal};
 use crate::bundle;
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, TreeSize};
-use crate::release::{Facts, Term};
+use crate::release::{Facts, Term, Track};
 
 /// A step that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -196,8 +196,19 @@ impl Inner {
     }
 
     fn first_that<T>(&self, has: impl Fn(&Facts) -> Option<T>) -> Option<(Stored, T)> {
+        self.of_all(|mut all| all.find_map(|(at, facts)| Some((at, has(facts)?))))
+    }
+
+    fn last_that<T>(&self, has: impl Fn(&Facts) -> Option<T>) -> Option<(Stored, T)> {
+        self.of_all(|all| all.rev().find_map(|(at, facts)| Some((at, has(facts)?))))
+    }
+
+    fn of_all<T>(
+        &self,
+        find: impl FnOnce(std::iter::Enumerate<std::slice::Iter<'_, Facts>>) -> Option<(usize, T)>,
+    ) -> Option<(Stored, T)> {
         let derived = &self.state().derived;
-        let (at, found) = derived.facts.iter().enumerate().find_map(|(at, facts)| Some((at, has(facts)?)))?;
+        let (at, found) = find(derived.facts.iter().enumerate())?;
         let index = LeafIndex::new(at as u64).expect("memory holds fewer");
         Some((Stored { index, leaf: derived.leaves[at] }, found))
     }
@@ -254,6 +265,21 @@ impl StoreReader for Inner {
         Ok(self.first_that(|facts| {
             facts.claims.iter().find(|claim| claim.key == *key).map(|claim| claim.content)
         }))
+    }
+
+    fn find_edition(&self, thing: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
+        Ok(self.last_that(|facts| facts.edition(thing)))
+    }
+
+    fn find_withdrawal(&self, key: &Hash) -> Result<Option<Stored>, StoreError> {
+        let found = self.first_that(|facts| facts.withdrawals.contains(key).then_some(()));
+        Ok(found.map(|(stored, ())| stored))
+    }
+
+    fn highest(&self, track: &Track, below: u64) -> Result<Option<u64>, StoreError> {
+        let state = self.state();
+        let numbers = state.derived.facts.iter().flat_map(|facts| &facts.numbers);
+        Ok(numbers.filter(|(of, number)| of == track && *number < below).map(|(_, number)| *number).max())
     }
 
     fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {

@@ -46,7 +46,7 @@ pub use tree::{TreeCheck, TreeRows};
 
 use crate::bundle;
 use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize};
-use crate::release::{Facts, Term};
+use crate::release::{Facts, Term, Track};
 
 /// Most entries that are staged with one fdatasync.
 pub const MAX_BATCH_ENTRIES: usize = 4_096;
@@ -185,6 +185,25 @@ pub trait StoreReader: Send + Sync {
     /// # Errors
     /// [`StoreError`] where the index or the entry can't be read.
     fn find_claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError>;
+
+    /// The last leaf that released this [thing](crate::release::Edition::thing), and its
+    /// [bytes](crate::release::Edition::bytes).
+    ///
+    /// # Errors
+    /// [`StoreError`] where the index or the entry can't be read.
+    fn find_edition(&self, thing: &Hash) -> Result<Option<(Stored, Hash)>, StoreError>;
+
+    /// The first leaf that withdrew [these artifacts](crate::release::Edition::withdrawal).
+    ///
+    /// # Errors
+    /// [`StoreError`] where the index or the entry can't be read.
+    fn find_withdrawal(&self, key: &Hash) -> Result<Option<Stored>, StoreError>;
+
+    /// The highest sequence number of a track below `below`. A hint, like all pointers: another track may begin alike.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the index can't be read.
+    fn highest(&self, track: &Track, below: u64) -> Result<Option<u64>, StoreError>;
 
     /// Leaves that a term points at, newest first, below `before`, at most `limit`.
     ///

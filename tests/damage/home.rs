@@ -42,7 +42,7 @@ fn payload(entry: &[u8]) -> Hash {
 fn facts(entry: &[u8]) -> Facts {
     let claim = Claim { key: Hash::digest(entry), content: Hash::leaf(entry) };
     let terms = vec![Term::new(SearchField::Package, &entry.len().to_string())];
-    Facts { payload: Some(payload(entry)), claims: vec![claim], terms }
+    Facts { payload: Some(payload(entry)), claims: vec![claim], terms, ..Facts::default() }
 }
 
 pub fn options() -> OpenOptions {

@@ -12,6 +12,8 @@ mod metrics;
 mod proofs;
 mod routes;
 mod search;
+mod sequence;
 mod statements;
 mod tiles;
+mod warnings;
 mod withdrawals;

@@ -32,8 +32,8 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     let mut written = Vec::new();
     let saved = save(&log, &entry, wait, logs.as_deref(), proofs, &mut written);
     // Done is done, whatever became of its proof: that is told first.
-    tell(&release, appended, wait, &written, json)?;
-    saved.map_err(|e| e.and(&how_to_get_it(args, &artifacts, appended)))
+    tell(&release, &appended, wait, &written, json)?;
+    saved.map_err(|e| e.and(&how_to_get_it(args, &artifacts, &appended)))
 }
 
 const fn waits_for(wait: Wait) -> &'static str {
@@ -110,13 +110,13 @@ fn save(
     Ok(())
 }
 
-fn tell(release: &Release, appended: Appended, wait: Wait, written: &[String], json: bool) -> CliResult {
-    let (purl, Appended { index, duplicate, leaf_hash }) = (&release.purl, appended);
+fn tell(release: &Release, appended: &Appended, wait: Wait, written: &[String], json: bool) -> CliResult {
+    let (purl, Appended { index, duplicate, leaf_hash, .. }) = (&release.purl, appended);
     let mut lines = match wait {
         Wait::Sequenced => format!("{purl} is leaf {index}, durable and not published yet\n"),
         Wait::Published | Wait::Witnessed => format!("{purl} is leaf {index} of the log\n"),
     };
-    if duplicate {
+    if *duplicate {
         lines += "the log had it before; nothing was added\n";
     }
     if !written.is_empty() {
@@ -130,7 +130,7 @@ fn tell(release: &Release, appended: Appended, wait: Wait, written: &[String], j
 }
 
 /// The release is in the log, and its proof could not be saved.
-fn how_to_get_it(args: &Publish, artifacts: &[Artifact], appended: Appended) -> String {
+fn how_to_get_it(args: &Publish, artifacts: &[Artifact], appended: &Appended) -> String {
     let out = args.out.as_ref().map(|out| format!(" --out {}", out.display())).unwrap_or_default();
     let file = artifacts.first().map(|artifact| artifact.path.display().to_string()).unwrap_or_default();
     format!(

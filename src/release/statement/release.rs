@@ -211,6 +211,15 @@ impl Release {
 }
 
 impl Release {
+    /// One hash for the bytes that are released: the digests of the artifacts, whatever they are called and however
+    /// they are listed, and the root of the manifest.
+    #[must_use]
+    pub fn bytes(&self) -> Hash {
+        let artifacts = Subject::digest_of_all(&self.subjects).to_hex();
+        let manifest = self.manifest.map(|manifest| manifest.root.to_hex()).unwrap_or_default();
+        Hash::digest(format!("{artifacts}\0{manifest}").as_bytes())
+    }
+
     /// One hash for all that the statement claims: whoever uses a sequence number again has to state the
     /// same. Not in it are the order of the artifacts and what nothing is concluded from, such as unknown
     /// fields.

@@ -6,7 +6,7 @@ use std::sync::{OnceLock, RwLock};
 
 use crate::bundle;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize};
-use crate::release::{Facts, Term};
+use crate::release::{Facts, Term, Track};
 use crate::store::index::Index;
 use crate::store::journal::BundleReader;
 use crate::store::tree::Tree;
@@ -120,6 +120,21 @@ impl StoreReader for DiskReader {
         })
     }
 
+    fn find_edition(&self, thing: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
+        let candidates = self.views()?.index.find_edition(thing)?;
+        self.first_that(candidates.into_iter().rev(), |facts| facts.edition(thing))
+    }
+
+    fn find_withdrawal(&self, key: &Hash) -> Result<Option<Stored>, StoreError> {
+        let candidates = self.views()?.index.find_withdrawal(key)?;
+        let found = self.first_that(candidates, |facts| facts.withdrawals.contains(key).then_some(()))?;
+        Ok(found.map(|(stored, ())| stored))
+    }
+
+    fn highest(&self, track: &Track, below: u64) -> Result<Option<u64>, StoreError> {
+        self.views()?.index.highest(track, below)
+    }
+
     fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {
         self.views()?.index.search(term, before, limit)
     }
@@ -129,7 +144,7 @@ impl DiskReader {
     /// The first of these leaves whose entry has what is looked for: pointers are only hints.
     fn first_that<T>(
         &self,
-        candidates: Vec<LeafIndex>,
+        candidates: impl IntoIterator<Item = LeafIndex>,
         has: impl Fn(&Facts) -> Option<T>,
     ) -> Result<Option<(Stored, T)>, StoreError> {
         let mut entries = EntryReader::new(self);

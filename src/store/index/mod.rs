@@ -1,4 +1,4 @@
-//! Finding leaves: by hash, by payload, by claimed sequence number, by search term.
+//! Finding leaves: by hash, by payload, by claimed sequence number, by search term; and the highest number of a track.
 //!
 //! ```text
 //! recent (memory) -> sealed, being written (memory) -> runs of level 0 in sled -> runs of level 1 -> ...
@@ -23,7 +23,7 @@ pub use sealer::IndexWriter;
 
 use super::{Batch, StoreError};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
-use crate::release::{Facts, Term};
+use crate::release::{Facts, Term, Track};
 use manifest::Manifest;
 use pointer::Wanted;
 use run::Run;
@@ -126,6 +126,32 @@ impl Index {
     /// Leaves that might have claimed this key, lowest first.
     pub fn find_claim(&self, key: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
         self.find(Wanted::claim(key))
+    }
+
+    /// Leaves that might have released this, lowest first.
+    pub fn find_edition(&self, thing: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
+        self.find(Wanted::edition(thing))
+    }
+
+    /// Leaves that might have withdrawn this, lowest first.
+    pub fn find_withdrawal(&self, key: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
+        self.find(Wanted::withdrawal(key))
+    }
+
+    /// The highest number of a track below `below`.
+    pub fn highest(&self, track: &Track, below: u64) -> Result<Option<u64>, StoreError> {
+        let wanted = Wanted::track(track);
+        let (low, high) = (wanted.at(0), wanted.at(below));
+        let state = self.state();
+        let mut highest = state.recent.range(low..high).next_back().copied();
+        for sealing in &state.sealing {
+            let end = sealing.pointers.partition_point(|pointer| *pointer < high);
+            highest = highest.max(sealing.pointers[..end].last().filter(|last| **last >= low).copied());
+        }
+        for run in state.runs.iter().filter(|run| run.knows(low)) {
+            highest = highest.max(run.find_last(&self.rows, wanted, below, 1)?.first().copied());
+        }
+        Ok(highest.map(Pointer::number))
     }
 
     /// Leaves that a term points at, newest first.

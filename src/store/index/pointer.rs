@@ -4,16 +4,21 @@
 //! kind (1) || first 7 bytes of a hash || leaf index u64        big-endian: sorts as it reads
 //! ```
 //!
+//! Those of a track have the sequence number in place of the leaf, so that the highest is the last.
+//!
 //! A pointer is a hint. Two hashes may begin alike, so whoever follows one compares what is there.
 
 use super::super::StoreError;
 use crate::merkle::{Hash, LeafIndex};
-use crate::release::{Facts, Term};
+use crate::release::{Facts, Term, Track};
 
 pub const POINTER_BYTES: usize = 16;
 const LEAF: u8 = b'l';
 const CLAIM: u8 = b'q';
 const PAYLOAD: u8 = b'y';
+const TRACK: u8 = b't';
+const EDITION: u8 = b'e';
+const WITHDRAWAL: u8 = b'x';
 
 /// A pointer. Sorted by what is looked for, then by leaf index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +45,21 @@ impl Wanted {
     /// The first leaf that claimed this key.
     pub fn claim(key: &Hash) -> Self {
         Self::new(CLAIM, key.as_bytes())
+    }
+
+    /// Sequence numbers of a track.
+    pub fn track(track: &Track) -> Self {
+        Self::new(TRACK, track.0.as_bytes())
+    }
+
+    /// Leaves that released [this](crate::release::Edition::thing).
+    pub fn edition(thing: &Hash) -> Self {
+        Self::new(EDITION, thing.as_bytes())
+    }
+
+    /// Leaves that withdrew [these artifacts](crate::release::Edition::withdrawal).
+    pub fn withdrawal(key: &Hash) -> Self {
+        Self::new(WITHDRAWAL, key.as_bytes())
     }
 
     /// Leaves found by this term. Its tag is the kind, and none of them is one of ours.
@@ -70,8 +90,13 @@ impl Pointer {
         let claims = facts.claims.iter().map(|claim| Wanted::claim(&claim.key));
         let terms = facts.terms.iter().map(Wanted::term);
         let payload = facts.payload.iter().map(Wanted::payload);
-        let all = [Wanted::leaf(hash)].into_iter().chain(payload).chain(claims).chain(terms);
-        all.map(move |wanted| wanted.at(index.get()))
+        let editions =
+            facts.editions.iter().filter_map(|edition| edition.thing.as_ref()).map(Wanted::edition);
+        let withdrawals = facts.withdrawals.iter().map(Wanted::withdrawal);
+        let numbers = facts.numbers.iter().map(|(track, sequence)| Wanted::track(track).at(*sequence));
+        let leaf = [Wanted::leaf(hash)].into_iter();
+        let all = leaf.chain(payload).chain(claims).chain(terms).chain(editions).chain(withdrawals);
+        all.map(move |wanted| wanted.at(index.get())).chain(numbers)
     }
 
     /// What it answers.
@@ -79,9 +104,23 @@ impl Pointer {
         self.wanted
     }
 
-    /// Whether appending asks for its like: then a filter knows it.
+    /// Whether appending asks for its like, or an answer to it: then a filter knows it.
     pub fn is_filtered(self) -> bool {
-        matches!(self.wanted.0.to_be_bytes()[0], LEAF | PAYLOAD | CLAIM)
+        matches!(self.kind(), LEAF | PAYLOAD | CLAIM | TRACK | EDITION | WITHDRAWAL)
+    }
+
+    /// Whether two leaves may have the same one: then a set of pointers does not say how many leaves there are.
+    pub fn may_be_shared(self) -> bool {
+        self.kind() == TRACK
+    }
+
+    const fn kind(self) -> u8 {
+        self.wanted.0.to_be_bytes()[0]
+    }
+
+    /// What stands in place of the leaf.
+    pub const fn number(self) -> u64 {
+        self.leaf
     }
 
     /// Where it points.
@@ -111,14 +150,18 @@ pub struct PointerSum {
 }
 
 impl PointerSum {
+    /// Adds one, unless [several leaves may share it](Pointer::may_be_shared). Nothing is decided by those.
     pub(super) fn add(&mut self, pointer: Pointer) {
+        if pointer.may_be_shared() {
+            return;
+        }
         let bytes = pointer.to_bytes();
         let digest = *Hash::digest(&bytes).as_bytes();
         self.count += 1;
         self.sum = self.sum.wrapping_add(u128::from_be_bytes(digest[..16].try_into().expect("16 of 32")));
     }
 
-    /// Adds all pointers of a leaf: by its hash, its payload, its claims and its terms.
+    /// Adds all pointers of a leaf.
     pub fn add_leaf(&mut self, index: LeafIndex, hash: &Hash, facts: &Facts) {
         Pointer::of_leaf(index, hash, facts).for_each(|pointer| self.add(pointer));
     }

@@ -180,9 +180,12 @@ impl Sealer {
         for (at, reader) in readers.iter_mut().enumerate() {
             heap.extend(reader.next().transpose()?.map(|pointer| Reverse((pointer, at))));
         }
-        let mut since_look = 0;
+        let (mut since_look, mut last) = (0, None);
         while let Some(Reverse((pointer, at))) = heap.pop() {
-            writer.push(pointer)?;
+            // What leaves share is written once.
+            if last.replace(pointer) != Some(pointer) {
+                writer.push(pointer)?;
+            }
             heap.extend(readers[at].next().transpose()?.map(|pointer| Reverse((pointer, at))));
             since_look += 1;
             if since_look == MERGE_STEP {

@@ -22,7 +22,12 @@ fn leaf(n: u64) -> LeafIndex {
 /// Each leaf has a hash of its own, a claim of its own, and shares a term with every seventh.
 fn facts(n: u64) -> Facts {
     let claim = Claim { key: hash(n + 1_000_000), content: hash(n) };
-    Facts { payload: Some(hash(n + 2_000_000)), claims: vec![claim], terms: vec![term(n % 7)] }
+    Facts {
+        payload: Some(hash(n + 2_000_000)),
+        claims: vec![claim],
+        terms: vec![term(n % 7)],
+        ..Facts::default()
+    }
 }
 
 fn term(n: u64) -> Term {

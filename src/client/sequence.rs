@@ -1,0 +1,58 @@
+//! The number to go on from: `GET /sequence`, which treehead logs have and others need not.
+
+use serde::Deserialize;
+
+use super::search::percent_encoded;
+use super::{ClientError, LogClient};
+use crate::format::FormatError;
+use crate::merkle::LeafIndex;
+
+/// Largest answer: it repeats the question.
+const MAX_SEQUENCE_BYTES: usize = 16 * 1024;
+
+/// The highest sequence number of a publisher, package and channel, as a log tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HighestSequence {
+    /// The number.
+    pub sequence: u64,
+    /// The leaf that has it.
+    pub index: LeafIndex,
+}
+
+#[derive(Deserialize)]
+struct SequenceText {
+    /// Null where there is none; an answer without it is none.
+    #[serde(deserialize_with = "Option::deserialize")]
+    highest: Option<u64>,
+    index: Option<u64>,
+}
+
+impl LogClient {
+    /// The highest sequence number that a publisher used for a package in a channel, as far as the log has made it
+    /// durable; none where there is no release yet. The publisher is a name, or the hex keyid of one of its keys; the
+    /// package is a purl without version. Who takes the next number may be overtaken: then the log answers 409
+    /// `sequence-taken`, and the number after that is to be asked for.
+    ///
+    /// # Errors
+    /// [`ClientError`]; 404 `not-found` where the log does not know the publisher, `no-route` where it is an older one.
+    pub fn highest_sequence(
+        &self,
+        publisher: &str,
+        package: &str,
+        channel: &str,
+    ) -> Result<Option<HighestSequence>, ClientError> {
+        let [publisher, package, channel] = [publisher, package, channel].map(percent_encoded);
+        let path = format!("sequence?publisher={publisher}&package={package}&channel={channel}");
+        let body = self.get(&path, MAX_SEQUENCE_BYTES)?;
+        let malformed = |seen: String| {
+            let expected = "a JSON object with highest, a number or null, and the index that has it";
+            let source = FormatError::malformed("the answer about a sequence number", expected, seen);
+            ClientError::Malformed { url: self.url("sequence"), source }
+        };
+        let SequenceText { highest, index } =
+            serde_json::from_slice(&body).map_err(|e| malformed(e.to_string()))?;
+        let Some(sequence) = highest else { return Ok(None) };
+        let index = index.and_then(LeafIndex::new).ok_or_else(|| malformed("no index".to_owned()))?;
+        Ok(Some(HighestSequence { sequence, index }))
+    }
+}

@@ -1,0 +1,91 @@
+//! `GET /sequence`: the highest sequence number of a publisher, package and channel.
+
+use axum::extract::{Query, State};
+use axum::http::Uri;
+use serde::{Deserialize, Serialize};
+
+use super::json::Json;
+use super::read::blocking;
+use super::search::parse_package;
+use super::{Log, Problem, Profile};
+use crate::format::{FormatError, quote};
+use crate::merkle::Hash;
+use crate::release::{Claim, Publishers, Track};
+use crate::store::{StoreError, StoreReader, Stored};
+
+/// Numbers that are looked up before it is given up: the index knows seven bytes of a track, and two may share them.
+const MAX_TRIES: usize = 8;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SequenceQuery {
+    publisher: String,
+    package: String,
+    channel: String,
+}
+
+#[derive(Serialize)]
+pub struct Answer {
+    publisher: String,
+    package: String,
+    channel: String,
+    /// Entries that were looked at: all that are durable, published or not.
+    tree_size: u64,
+    /// Null where there is no release yet.
+    highest: Option<u64>,
+    /// The leaf that has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+}
+
+pub async fn sequence(State(log): State<Log>, uri: Uri) -> Result<Json<Answer>, Problem> {
+    if log.profile() == Profile::Opaque {
+        let detail = "it was made with profile = \"opaque\", so nothing is known of its entries".to_owned();
+        return Err(Problem::NotFound { what: "a sequence number", detail });
+    }
+    let Query(query) = Query::<SequenceQuery>::try_from_uri(&uri).map_err(|e| {
+        let expected =
+            "publisher (its name, or the hex keyid of one of its keys), package and channel, each once";
+        FormatError::malformed("a query", expected, quote(&e.to_string()))
+    })?;
+    let package = parse_package(&query.package)?;
+    let publisher = name_of(&log.publishers().current(), query.publisher)?;
+    let answer = blocking(move || {
+        // Before the look-up: what comes in meanwhile may be missing from it.
+        let tree_size = log.reader().applied()?.get();
+        let found = highest(log.reader().as_ref(), &publisher, &package, &query.channel)?;
+        let (highest, index) = found.map(|(number, stored)| (number, stored.index.get())).unzip();
+        Ok::<_, Problem>(Answer { publisher, package, channel: query.channel, tree_size, highest, index })
+    });
+    Ok(Json(answer.await?))
+}
+
+/// Who publishes knows its key, and perhaps not what the log calls it.
+fn name_of(publishers: &Publishers, text: String) -> Result<String, Problem> {
+    if publishers.list().iter().any(|publisher| publisher.name == text) {
+        return Ok(text);
+    }
+    let by_key = Hash::from_hex(&text).ok().and_then(|keyid| Some(publishers.find(&keyid)?.0.name.clone()));
+    by_key.ok_or_else(|| {
+        let detail = format!("no publisher has the name or the keyid {}", quote(&text));
+        Problem::NotFound { what: "the publisher", detail }
+    })
+}
+
+fn highest(
+    reader: &dyn StoreReader,
+    publisher: &str,
+    package: &str,
+    channel: &str,
+) -> Result<Option<(u64, Stored)>, StoreError> {
+    let track = Track::new(publisher, package, channel);
+    let mut below = u64::MAX;
+    for _ in 0..MAX_TRIES {
+        let Some(number) = reader.highest(&track, below)? else { return Ok(None) };
+        if let Some((stored, _)) = reader.find_claim(&Claim::key(publisher, package, channel, number))? {
+            return Ok(Some((number, stored)));
+        }
+        below = number;
+    }
+    Ok(None)
+}

@@ -1,5 +1,6 @@
 //! `treehead.toml` and the other files of a log's directory.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ struct ConfigText {
     #[serde(default)]
     listen: Option<String>,
     #[serde(default)]
+    trusted_proxies: Vec<IpAddr>,
+    #[serde(default)]
     publish_interval_ms: Option<u64>,
     #[serde(default)]
     quorum: Option<u64>,
@@ -53,6 +56,8 @@ pub struct Config {
     pub profile: Profile,
     /// Address to listen on.
     pub listen: String,
+    /// Reverse proxies: of what comes from one, the address that it names counts.
+    pub trusted_proxies: Vec<IpAddr>,
     /// How it sequences.
     pub options: Options,
     /// Whom it asks to cosign.
@@ -110,6 +115,7 @@ impl Config {
             dir: dir.to_owned(),
             origin: KeyName::new(&text.origin).map_err(|e| place.key("origin").wrong(e))?,
             profile,
+            trusted_proxies: text.trusted_proxies,
             listen: listen_of(text.listen, DEFAULT_LISTEN, place)?,
             options: Options {
                 publish_interval: Duration::from_millis(interval),

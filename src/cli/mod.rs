@@ -33,6 +33,7 @@ mod releases_file;
 mod repair;
 mod restore;
 mod serve;
+mod serving;
 mod sources;
 mod statement;
 mod verified;

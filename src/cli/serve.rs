@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::Serve;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
-use super::output;
-use crate::server::{self, Log, LogConfig};
+use super::{output, serving};
+use crate::server::{self, Front, Log, LogConfig};
 
 pub fn run(args: &Serve) -> CliResult {
     output::start_log();
@@ -18,14 +17,9 @@ pub fn run(args: &Serve) -> CliResult {
     config.check_servable()?;
     let signer = config.signer()?;
     let listen = args.listen.clone().unwrap_or_else(|| config.listen.clone());
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
-    runtime.block_on(async {
+    serving::runtime()?.block_on(async {
         let hangup = Hangup::listen();
-        // Before the store: an address that is taken is known at once, without a recovery first.
-        let listener = TcpListener::bind(&listen).await.map_err(|e| {
-            Failure::CouldNotTell(format!("could not listen on {listen}: {e}; choose another with --listen"))
-        })?;
+        let listener = serving::listen(&listen, "with --listen").await?;
         let publishers = config.publishers();
         if let Some(warning) = config.witnesses()?.and_then(|policy| policy.split_warning()) {
             tracing::warn!("{warning}");
@@ -54,7 +48,8 @@ pub fn run(args: &Serve) -> CliResult {
         // Before anybody is told that it serves, and may tell it to stop.
         let stop = stop_signal();
         tracing::info!(origin = %log.origin(), %size, url = %format!("http://{address}"), "serving");
-        let served = server::run(listener, log.clone(), stop).await;
+        let front = Front::behind(listener, config.trusted_proxies);
+        let served = server::run(front, log.clone(), stop).await;
         served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))?;
         match log.sequencer().fault() {
             None => tracing::info!("stopped; everything accepted is durable and published"),

@@ -93,6 +93,10 @@ mod tests {
             unreachable!("entries are not looked at")
         }
 
+        fn entry(&self, _: LeafIndex) -> Result<Vec<u8>, StoreError> {
+            unreachable!("entries are not looked at")
+        }
+
         fn find_leaf(&self, _: &Hash) -> Result<Option<LeafIndex>, StoreError> {
             unreachable!("entries are not looked at")
         }

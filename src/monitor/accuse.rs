@@ -1,28 +1,26 @@
 //! `POST /evidence`: somebody has a `.tlog-fork` file of a log that is followed here.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 
 use super::Monitor;
-use super::forwarded::sender;
 use super::http::log_of;
 use super::problem::{GOSSIP_QUEUED, GossipError};
 use crate::evidence::{ForkEvidence, MAX_FORK_BYTES};
-use crate::server::admission::announced;
+use crate::server::edge::Sender;
+use crate::server::edge::admission::{Upload, announced};
 
 /// Takes it. It is kept and told of like a fork that this monitor finds itself.
 pub async fn evidence(
     State(monitor): State<Arc<Monitor>>,
-    Extension(from): Extension<IpAddr>,
+    Extension(sender): Extension<Sender>,
     headers: HeaderMap,
-    body: Body,
+    body: Upload,
 ) -> Result<StatusCode, GossipError> {
-    let answer = take(&monitor, from, &headers, body).await;
+    let answer = take(&monitor, sender, &headers, body).await;
     monitor.outcomes().count(match &answer {
         Ok(()) => GOSSIP_QUEUED,
         Err(error) => error.table(),
@@ -32,12 +30,12 @@ pub async fn evidence(
 
 async fn take(
     monitor: &Arc<Monitor>,
-    from: IpAddr,
+    sender: Sender,
     headers: &HeaderMap,
-    body: Body,
+    body: Upload,
 ) -> Result<(), GossipError> {
     let what = "evidence of a fork";
-    monitor.admit(sender(from, headers, monitor.proxies()))?;
+    monitor.admit(sender)?;
     announced(what, headers, MAX_FORK_BYTES)?;
     let received = monitor.admission().receive::<GossipError>(what, body, MAX_FORK_BYTES).await?;
     let evidence = ForkEvidence::parse(&received.bytes)?;

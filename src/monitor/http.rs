@@ -2,10 +2,8 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -19,7 +17,6 @@ use tokio::net::TcpListener;
 use super::Monitor;
 use super::accuse::evidence;
 use super::board::{Board, PUSHED, Taken};
-use super::forwarded::sender;
 use super::metrics::metrics;
 use super::page::{content_security_policy, page};
 use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError, no_route, wrong_method};
@@ -28,9 +25,10 @@ use crate::checkpoint;
 use crate::format::quote;
 use crate::merkle::Hash;
 use crate::note::{MAX_NOTE_BYTES, Note};
-use crate::server::admission::announced;
+use crate::server::edge::admission::{Upload, announced};
+use crate::server::edge::{self, Sender};
 use crate::server::json::Json;
-use crate::server::{accept, cache};
+use crate::server::{Front, cache};
 
 /// Media type of checkpoints, for which the specifications have none.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -44,8 +42,8 @@ pub async fn serve(
     monitor: Arc<Monitor>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let router = router(monitor);
-    accept::serve_each(listener, |from| router.clone().layer(Extension(from)), shutdown).await
+    let front = Front::behind(listener, monitor.trusted_proxies().to_vec());
+    edge::serve(front, router(monitor), shutdown).await
 }
 
 fn router(monitor: Arc<Monitor>) -> Router {
@@ -93,11 +91,11 @@ async fn checkpoint_of(
 /// too.
 async fn gossip(
     State(monitor): State<Arc<Monitor>>,
-    Extension(from): Extension<IpAddr>,
+    Extension(sender): Extension<Sender>,
     headers: HeaderMap,
-    body: Body,
+    body: Upload,
 ) -> Result<Response, GossipError> {
-    let answer = take(&monitor, from, &headers, body).await;
+    let answer = take(&monitor, sender, &headers, body).await;
     let outcome = match &answer {
         Ok((_, Taken::Known)) => GOSSIP_KNOWN,
         Ok(_) => GOSSIP_QUEUED,
@@ -112,12 +110,12 @@ async fn gossip(
 
 async fn take(
     monitor: &Arc<Monitor>,
-    from: IpAddr,
+    sender: Sender,
     headers: &HeaderMap,
-    body: Body,
+    body: Upload,
 ) -> Result<(Arc<Board>, Taken), GossipError> {
     let what = "a tree head";
-    monitor.admit(sender(from, headers, monitor.proxies()))?;
+    monitor.admit(sender)?;
     announced(what, headers, MAX_NOTE_BYTES)?;
     let received = monitor.admission().receive::<GossipError>(what, body, MAX_NOTE_BYTES).await?;
     let note = Note::parse(&received.bytes)?;

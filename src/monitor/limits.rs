@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::server::edge::Network;
+
 /// Addresses that are remembered. Of more, those that asked longest ago are forgotten, and have a full bucket
 /// again: whoever has so many addresses is held up by the common bucket.
 const MAX_ADDRESSES: usize = 4_096;
@@ -29,22 +31,6 @@ pub struct Limits {
     order: BTreeMap<u64, Network>,
     /// Counts requests.
     turn: u64,
-}
-
-/// An IPv4 address, or what one customer has of IPv6: 64 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Network {
-    V4([u8; 4]),
-    V6([u8; 8]),
-}
-
-impl From<IpAddr> for Network {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.octets()),
-            IpAddr::V6(address) => Self::V6(*address.octets().first_chunk().expect("16 octets")),
-        }
-    }
 }
 
 /// What is missing of a full bucket, as the time when it will be full: until then it fills.

@@ -20,7 +20,6 @@ pub mod desk;
 pub mod event;
 mod expect;
 mod follow;
-mod forwarded;
 mod heads;
 mod http;
 mod lasting;
@@ -52,7 +51,8 @@ use tokio::net::TcpListener;
 use crate::client::{ClientError, LogClient};
 use crate::evidence_dir::EvidenceDir;
 use crate::merkle::Hash;
-use crate::server::admission::Admission;
+use crate::server::edge::Sender;
+use crate::server::edge::admission::Admission;
 use crate::server::outcomes::Outcomes;
 use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
 
@@ -106,7 +106,7 @@ pub struct Settings {
     /// Whom it asks for heads.
     pub peers: Vec<Peer>,
     /// Reverse proxies: of what comes from one, the address that it names counts.
-    pub proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<IpAddr>,
     /// Seconds since 1970; tests have their own.
     pub clock: Clock,
     /// The disk; tests have their own.
@@ -125,7 +125,7 @@ impl Settings {
             contact: None,
             logs: Vec::new(),
             peers: Vec::new(),
-            proxies: Vec::new(),
+            trusted_proxies: Vec::new(),
             clock: Arc::new(system_clock),
             io: Arc::new(RealDisk),
         }
@@ -451,14 +451,16 @@ impl Monitor {
         &self.admission
     }
 
-    fn proxies(&self) -> &[IpAddr] {
-        &self.settings.proxies
+    fn trusted_proxies(&self) -> &[IpAddr] {
+        &self.settings.trusted_proxies
     }
 
-    /// Whether this address may push a head now.
-    fn admit(&self, from: IpAddr) -> Result<(), GossipError> {
+    /// Whether somebody may push a head now.
+    fn admit(&self, sender: Sender) -> Result<(), GossipError> {
         let mut limits = self.limits.lock().expect("no panic while it is held");
-        limits.admit(from, self.opened.elapsed()).map_err(|wait| GossipError::TooMany(wait.as_secs() + 1))
+        limits
+            .admit(sender.address(), self.opened.elapsed())
+            .map_err(|wait| GossipError::TooMany(wait.as_secs() + 1))
     }
 }
 

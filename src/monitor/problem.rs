@@ -7,7 +7,7 @@ use crate::checkpoint::CheckpointError;
 use crate::evidence::EvidenceError;
 use crate::format::{FormatError, quote};
 use crate::note::NoteError;
-use crate::server::admission::BodyError;
+use crate::server::edge::admission::BodyError;
 use crate::server::outcomes::Outcome;
 use crate::server::problem::render;
 
@@ -27,9 +27,9 @@ pub enum GossipError {
     /// The body did not arrive whole.
     #[error("the body did not arrive whole: {0}; send it again")]
     BodyCutShort(String),
-    /// The body did not arrive in time.
-    #[error("the body did not arrive within {0} s; send it again")]
-    BodyTooSlow(u64),
+    /// The body came too slowly.
+    #[error("the body came too slowly: {0}; send it again")]
+    BodyTooSlow(String),
     /// The body is compressed or otherwise encoded.
     #[error("bodies are taken as they are: expected no Content-Encoding, saw {0}")]
     Encoded(String),
@@ -121,7 +121,7 @@ impl From<BodyError> for GossipError {
         match error {
             BodyError::TooLarge(e) => Self::TooLarge(e),
             BodyError::CutShort(why) => Self::BodyCutShort(why),
-            BodyError::TooSlow(seconds) => Self::BodyTooSlow(seconds),
+            BodyError::TooSlow(why) => Self::BodyTooSlow(why),
             BodyError::Encoded(encoding) => Self::Encoded(encoding),
             BodyError::Busy => Self::Busy,
         }

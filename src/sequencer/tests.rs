@@ -855,7 +855,7 @@ fn many_writers_of_the_same_entries_get_the_same_indices() {
     }
     assert_eq!((fresh, indices.len()), (150, 150), "each was new once");
     for (entry, index) in &indices {
-        let read = crate::store::read_entry(sequencer.reader().as_ref(), *index).unwrap();
+        let read = sequencer.reader().entry(*index).unwrap();
         assert_eq!(read, entry.as_bytes());
     }
     sequencer.shut_down().unwrap();

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::PublisherBook;
-use super::admission::Admission;
+use super::edge::admission::Admission;
+use super::gzip::Gzip;
 use super::outcomes::Outcomes;
 use super::problem::REFUSALS;
 use super::profile::Profile;
@@ -16,7 +17,7 @@ use crate::merkle::{Hash, LeafIndex, prove_inclusion};
 use crate::note::{KeyName, Note};
 use crate::proof_file::ProofFile;
 use crate::sequencer::{Options, Published, Sequencer, StartCosigners, StartError};
-use crate::store::{DiskStore, OpenOptions, Store as _, StoreError, StoreReader, read_entry};
+use crate::store::{DiskStore, OpenOptions, Store as _, StoreError, StoreReader};
 
 /// All that it takes to open a log.
 pub struct LogConfig {
@@ -98,12 +99,17 @@ struct Shared {
     admission: Admission,
     /// Of submissions.
     refusals: Outcomes,
-    /// Searches read many bundles: only so many run at once.
-    searches: Semaphore,
+    /// Searches read many entries: only so many run at once.
+    searches: Arc<Semaphore>,
+    /// Bundles have up to 16 MiB: only so many are read at once.
+    reads: Arc<Semaphore>,
+    gzip: Gzip,
 }
 
 /// Searches that run at once; the others wait their turn.
 const SEARCHES: usize = 2;
+/// Bundles that are read and packed at once: what is in memory before it is counted as an answer.
+const READS: usize = 4;
 
 impl Log {
     /// Opens a log's directory, recovers it, publishes its head, and starts to sequence.
@@ -127,9 +133,12 @@ impl Log {
         }
         let sequencer =
             Sequencer::start_with(Box::new(store), config.signer, &config.options, config.cosigners)?;
-        let (profile, searches) = (config.profile, Semaphore::new(SEARCHES));
+        let profile = config.profile;
+        let turns = |count| Arc::new(Semaphore::new(count));
+        let (searches, reads, gzip) = (turns(SEARCHES), turns(READS), Gzip::default());
         let (admission, refusals) = (Admission::default(), Outcomes::new(&REFUSALS));
-        let shared = Shared { origin, profile, publishers, sequencer, admission, refusals, searches };
+        let shared =
+            Shared { origin, profile, publishers, sequencer, admission, refusals, searches, reads, gzip };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -177,8 +186,17 @@ impl Log {
     }
 
     /// Held while a search runs.
-    pub(super) async fn search_turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.shared.searches.acquire().await.ok()
+    pub(super) async fn search_turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.shared.searches.clone().acquire_owned().await.ok()
+    }
+
+    /// Held while a bundle is read.
+    pub(super) async fn read_turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.shared.reads.clone().acquire_owned().await.ok()
+    }
+
+    pub(super) fn gzip(&self) -> &Gzip {
+        &self.shared.gzip
     }
 
     pub(super) fn published(&self) -> Published {
@@ -187,7 +205,7 @@ impl Log {
 
     /// The proof file of a leaf under a published head, with its entry in `extra`.
     pub(super) fn proof_file(&self, index: LeafIndex, head: &Published) -> Result<ProofFile, StoreError> {
-        let entry = read_entry(self.reader().as_ref(), index)?;
+        let entry = self.reader().entry(index)?;
         let (size, root) = (head.checkpoint.size, &head.checkpoint.root);
         let proof = prove_inclusion(self.reader().as_ref(), index, &Hash::leaf(&entry), size, root)?
             .map_err(|e| StoreError::TreeDamaged { detail: e.to_string() })?;

@@ -2,10 +2,10 @@
 //!
 //! [`Log`] is an open log; [`run`] serves it on a listener until it is told to stop.
 
-pub(crate) mod accept;
-pub(crate) mod admission;
 pub(crate) mod cache;
+pub(crate) mod edge;
 pub(crate) mod exposition;
+mod gzip;
 mod health;
 mod intersection;
 pub(crate) mod json;
@@ -30,9 +30,8 @@ use std::io;
 use axum::Router;
 use axum::middleware::map_response;
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
-use tower_http::compression::CompressionLayer;
 
+pub use edge::Front;
 pub use log::{Log, LogConfig, OpenError};
 pub use problem::Problem;
 pub use profile::{FILE as PROFILE_FILE, Profile};
@@ -41,17 +40,17 @@ pub use publisher_book::PublisherBook;
 pub use search::{ArtifactRow, ReleaseRow, WithdrawnRow};
 pub use submit::{MAX_BATCH_BODY_BYTES, PROOF_MEDIA_TYPE};
 
-/// Serves `log` until `shutdown` is ready, then answers the requests in progress, commits and
+/// Serves `log` on a listener, or a [`Front`], until `shutdown` is ready, then answers the requests in progress, commits and
 /// publishes everything that was accepted, and returns.
 ///
 /// # Errors
 /// [`io::Error`] where the listener fails, or not everything that is durable could be published.
 pub async fn run(
-    listener: TcpListener,
+    front: impl Into<Front>,
     log: Log,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let result = accept::serve(listener, router(log.clone()), shutdown).await;
+    let result = edge::serve(front.into(), router(log.clone()), shutdown).await;
     let sequencer = log.sequencer().clone();
     let stopped = tokio::task::spawn_blocking(move || sequencer.shut_down()).await;
     stopped.map_err(io::Error::other).and_then(|stopped| stopped.map_err(io::Error::other)).and(result)
@@ -59,22 +58,19 @@ pub async fn run(
 
 /// All routes of the log.
 fn router(log: Log) -> Router {
-    let compressed = Router::new()
-        .route("/tile/entries/{*path}", get(read::bundle))
-        .route("/releases", get(search::releases))
-        .layer(CompressionLayer::new());
     Router::new()
         .route("/add", post(submit::add))
         .route("/add-batch", post(submit::add_batch))
         .route("/checkpoint", get(read::checkpoint))
         .route("/tile/{level}/{*path}", get(read::tile))
+        .route("/tile/entries/{*path}", get(read::bundle))
+        .route("/releases", get(search::releases))
         .route("/proof/inclusion/{size}/{index}", get(proof::inclusion))
         .route("/proof/consistency/{old}/{new}", get(proof::consistency))
         .route("/proof/leaf/{hash}", get(proof::leaf))
         .route("/sequence", get(sequence::sequence))
         .route("/healthz", get(health::healthz))
         .route("/metrics", get(metrics::metrics))
-        .merge(compressed)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(map_response(cache::closed))

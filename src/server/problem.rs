@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::admission::BodyError;
+use super::edge::admission::BodyError;
 use super::outcomes::Outcome;
 use super::submit::MAX_BATCH_WITHDRAWALS;
 use crate::format::{FormatError, quote, to_json};
@@ -25,9 +25,9 @@ pub enum Problem {
     /// The body did not arrive whole.
     #[error("the body did not arrive whole: {0}; send it again")]
     BodyCutShort(String),
-    /// The body did not arrive in time.
-    #[error("the body did not arrive within {0} s; send it again")]
-    BodyTooSlow(u64),
+    /// The body came too slowly.
+    #[error("the body came too slowly: {0}; send it again")]
+    BodyTooSlow(String),
     /// An entry of a batch is wrong; nothing of the batch was taken.
     #[error("entry {at} of the batch: {problem}; nothing of the batch was taken")]
     InBatch {
@@ -101,6 +101,12 @@ pub enum Problem {
     /// The body is compressed or otherwise encoded.
     #[error("bodies are taken as they are: expected no Content-Encoding, saw {0}")]
     Encoded(String),
+    /// The body is encoded for the transfer, by more than chunks.
+    #[error("bodies are taken as they are: expected no Transfer-Encoding but chunked, saw {0}")]
+    TransferCoding(String),
+    /// Answers take too much memory until they are read.
+    #[error("too many answers wait to be read by whoever asked for them; ask again in a moment")]
+    TooManyAnswers,
     /// The store can't read or write.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -186,6 +192,8 @@ impl Problem {
             Self::WrongMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "wrong-method"),
             Self::NotAcceptable { .. } => (StatusCode::NOT_ACCEPTABLE, "not-acceptable"),
             Self::Encoded(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded"),
+            Self::TransferCoding(_) => (StatusCode::NOT_IMPLEMENTED, "transfer-coding"),
+            Self::TooManyAnswers => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Submit(_) | Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "storage"),
         }
     }
@@ -204,7 +212,7 @@ impl Problem {
                 | SubmitError::AskingWitnesses { retry_after },
             ) => Some(retry_after.as_secs().max(1)),
             // The first head is there as soon as a quorum was asked.
-            Self::NothingPublished => Some(1),
+            Self::NothingPublished | Self::TooManyAnswers => Some(1),
             // Waiting does not help.
             Self::Store(StoreError::Damaged { .. }) => None,
             Self::Submit(SubmitError::ShuttingDown | SubmitError::Storage(_))
@@ -220,7 +228,7 @@ impl From<BodyError> for Problem {
         match error {
             BodyError::TooLarge(e) => Self::Malformed(e),
             BodyError::CutShort(why) => Self::BodyCutShort(why),
-            BodyError::TooSlow(seconds) => Self::BodyTooSlow(seconds),
+            BodyError::TooSlow(why) => Self::BodyTooSlow(why),
             BodyError::Encoded(encoding) => Self::Encoded(encoding),
             BodyError::Busy => Self::Submit(SubmitError::Overloaded { retry_after: RETRY_AFTER }),
         }
@@ -250,7 +258,15 @@ impl IntoResponse for Problem {
         let (status, code) = self.table();
         // What can't be stored or published is told once by the sequencer, not once a request: on a full disk
         // the log of errors must not be what fills it.
-        let told = matches!(self, Self::Submit(_) | Self::NotPublished { .. } | Self::NothingPublished);
+        // What somebody causes who does not read, or encodes oddly, is no fault of the log's.
+        let told = matches!(
+            self,
+            Self::Submit(_)
+                | Self::NotPublished { .. }
+                | Self::NothingPublished
+                | Self::TooManyAnswers
+                | Self::TransferCoding(_)
+        );
         if status.is_server_error() && !told {
             tracing::error!(code, error = %self, "a request failed");
         }
@@ -302,7 +318,8 @@ mod tests {
 
     #[test]
     fn all_that_a_submission_can_be_refused_with_is_counted() {
-        let others = ["not-found", "no-route", "wrong-method", "nothing-published"];
+        let others =
+            ["not-found", "no-route", "wrong-method", "nothing-published", "transfer-coding", "busy"];
         assert_whole(&REFUSALS, include_str!("problem.rs"), &others);
     }
 }

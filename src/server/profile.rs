@@ -9,7 +9,7 @@ use super::log::OpenError;
 use crate::format::{FormatError, file_text, quote};
 use crate::merkle::LeafIndex;
 use crate::release::{Envelope, Facts, Statement};
-use crate::store::{self, RealDisk, StoreError, StoreReader, read_entry, read_plain, replace_file};
+use crate::store::{self, RealDisk, StoreError, StoreReader, read_plain, replace_file};
 
 /// What a log admits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,7 +103,7 @@ impl Profile {
     pub(super) fn adopt(self, dir: &Path, reader: &dyn StoreReader) -> Result<(), OpenError> {
         let last = reader.size().get().checked_sub(1);
         for index in [last.map(|_| 0), last].into_iter().flatten().filter_map(LeafIndex::new) {
-            let entry = read_entry(reader, index).map_err(start)?;
+            let entry = reader.entry(index).map_err(start)?;
             let is_statement = Envelope::parse_entry(&entry)
                 .is_ok_and(|envelope| Statement::parse(envelope.payload()).is_ok());
             // An opaque log may hold statements, but it has no publishers.

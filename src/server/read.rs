@@ -1,11 +1,15 @@
 //! What everyone may read: c2sp.org/tlog-tiles.
 
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::{Log, Problem, cache};
 use crate::merkle::{Tile, hashes_to_bytes};
+use crate::store::StoreError;
+
+/// Media type of tiles and bundles.
+const BYTES: &str = "application/octet-stream";
 
 pub async fn checkpoint(State(log): State<Log>) -> Result<Response, Problem> {
     let note = log.published().note;
@@ -19,20 +23,24 @@ pub async fn checkpoint(State(log): State<Log>) -> Result<Response, Problem> {
 pub async fn tile(State(log): State<Log>, uri: Uri) -> Result<Response, Problem> {
     let tile = published_tile(&log, &uri)?;
     let hashes = log.reader().tiles(&[tile])?.remove(0);
-    Ok(immutable(hashes_to_bytes(&hashes)))
+    let headers = [(header::CONTENT_TYPE, BYTES), (header::CACHE_CONTROL, cache::FOR_EVER)];
+    Ok((headers, hashes_to_bytes(&hashes)).into_response())
 }
 
-pub async fn bundle(State(log): State<Log>, uri: Uri) -> Result<Response, Problem> {
+pub async fn bundle(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let tile = published_tile(&log, &uri)?;
-    // Reads and hashes up to 16 MiB: not on a thread that others wait for.
-    let bytes = blocking(move || log.reader().bundle(tile.id.index(), tile.width())).await?;
-    Ok(immutable(bytes))
-}
-
-fn immutable(bytes: Vec<u8>) -> Response {
-    let headers =
-        [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, cache::FOR_EVER)];
-    (headers, bytes).into_response()
+    let packer = log.gzip().asked_for(&headers);
+    // Reads, hashes and packs up to 16 MiB: not on a thread that others wait for, and not for all at once. The
+    // turn goes with the work, whether anybody still waits for it or not.
+    let turn = log.read_turn().await;
+    let work = move || {
+        let _turn = turn;
+        let bytes = log.reader().bundle(tile.id.index(), tile.width())?;
+        Ok::<_, StoreError>(packer.pack(BYTES, bytes))
+    };
+    let mut answer = blocking(work).await?;
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache::FOR_EVER));
+    Ok(answer)
 }
 
 /// The tile that a path names, if the published tree has it: nothing is shown that is not signed.

@@ -2,19 +2,19 @@
 //! publisher, kind and the release that is withdrawn.
 
 use axum::extract::{Query, State};
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::intersection::{Intersection, Step};
-use super::json::Json;
 use super::read::blocking;
 use super::{Log, Problem, Profile};
-use crate::format::{FormatError, quote};
+use crate::format::{FormatError, quote, to_json};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::release::{
     EntryValues, Facts, PackageUrl, Publishers, Purl, Resource, SearchField, Statement, Subject, Term,
 };
-use crate::store::{EntryReader, StoreError, StoreReader};
+use crate::store::{StoreError, StoreReader};
 
 /// Most releases on a page.
 const MAX_PAGE: usize = 100;
@@ -122,7 +122,7 @@ struct Search {
     limit: usize,
 }
 
-pub async fn releases(State(log): State<Log>, uri: Uri) -> Result<Json<Page>, Problem> {
+pub async fn releases(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     if log.profile() == Profile::Opaque {
         let detail = "it was made with profile = \"opaque\", so nothing is known of its entries".to_owned();
         return Err(Problem::NotFound { what: "search", detail });
@@ -132,12 +132,15 @@ pub async fn releases(State(log): State<Log>, uri: Uri) -> Result<Json<Page>, Pr
         FormatError::malformed("a search", expected, quote(&e.to_string()))
     })?;
     let search = Search::parse(query)?;
-    let turns = log.clone();
-    let _turn = turns.search_turn().await;
+    let packer = log.gzip().asked_for(&headers);
+    // It goes with the search, whether anybody still waits for what it finds or not.
+    let turn = log.search_turn().await;
     blocking(move || {
+        let _turn = turn;
         let size = log.published().checkpoint.size;
         let publishers = log.publishers().current();
-        search.run(log.reader().as_ref(), size, &publishers).map(Json)
+        let page = search.run(log.reader().as_ref(), size, &publishers)?;
+        Ok::<_, Problem>(packer.pack("application/json", to_json(&page).into_bytes()))
     })
     .await
 }
@@ -185,8 +188,8 @@ impl Search {
     ) -> Result<Page, Problem> {
         let end = size.next_index();
         let mut before = self.before.map_or(end, |before| before.min(end));
-        let (mut releases, mut looked_at, mut entries) = (Vec::new(), 0, EntryReader::new(reader));
-        let mut withdrawals = Withdrawals { reader, end, publishers, entries: EntryReader::new(reader) };
+        let (mut releases, mut looked_at) = (Vec::new(), 0);
+        let withdrawals = Withdrawals { reader, end, publishers };
         let terms = self.filters.iter().map(|(field, value)| Term::new(*field, value));
         let search = |term: &Term, before, limit| reader.search(term, Some(before), limit);
         let mut leaves = Intersection::new(search, terms, MAX_STEPS);
@@ -200,9 +203,9 @@ impl Search {
                 Step::Found(index) => index,
             };
             (before, looked_at) = (index, looked_at + 1);
-            let entry = entries.read(index)?;
-            if let Some(values) = Facts::values(entry, publishers).filter(|values| self.matches(values)) {
-                let mut row = row(index, entry, &values);
+            let entry = reader.entry(index)?;
+            if let Some(values) = Facts::values(&entry, publishers).filter(|values| self.matches(values)) {
+                let mut row = row(index, &entry, &values);
                 if values.statement.as_release().is_some() {
                     row.withdrawn = withdrawals.of(index, &row.leaf_hash)?;
                 }
@@ -233,19 +236,17 @@ struct Withdrawals<'a> {
     /// Where the published tree ends.
     end: LeafIndex,
     publishers: &'a Publishers,
-    /// Apart from the releases', so that neither drops the bundle that the other is in.
-    entries: EntryReader<'a>,
 }
 
 impl Withdrawals<'_> {
     /// One look into the index, and as many entries as are shown: that the log has admitted them
     /// says that the leaf and its publisher are the right ones.
-    fn of(&mut self, release: LeafIndex, leaf_hash: &str) -> Result<Vec<WithdrawnRow>, StoreError> {
+    fn of(&self, release: LeafIndex, leaf_hash: &str) -> Result<Vec<WithdrawnRow>, StoreError> {
         let term = Term::new(SearchField::Withdraws, leaf_hash);
         let found = self.reader.search(&term, Some(self.end), MAX_WITHDRAWALS)?;
         let mut rows = Vec::new();
         for index in found.leaves {
-            let Some(values) = Facts::values(self.entries.read(index)?, self.publishers) else { continue };
+            let Some(values) = Facts::values(&self.reader.entry(index)?, self.publishers) else { continue };
             // The term is a hint: another hash may begin alike.
             let Statement::Withdrawal(withdrawal) = values.statement else { continue };
             if withdrawal.index == release && withdrawal.leaf.to_hex() == leaf_hash {

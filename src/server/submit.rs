@@ -3,14 +3,13 @@
 use std::future::Future;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::admission::{Received, discard};
+use super::edge::admission::{Received, Upload};
 use super::json::Json;
 use super::read::blocking;
 use super::warnings::{Remarks, remarks};
@@ -20,11 +19,11 @@ use crate::format::{FormatError, cap, quote};
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::{Envelope, Facts, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers, Spoken};
 use crate::sequencer::{Candidate, Outcome, Published, Results, Sequenced, SubmitError, Until};
-use crate::store::{EntryReader, MAX_BATCH_ENTRIES};
+use crate::store::MAX_BATCH_ENTRIES;
 
 /// Largest body of `/add-batch`: a full batch of 2 KiB entries, or fewer larger ones.
 pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
-/// Most withdrawals in a batch. For each a bundle of up to 16 MiB is read, anywhere in the log.
+/// Most withdrawals in a batch. For each an entry is read, anywhere in the log.
 pub const MAX_BATCH_WITHDRAWALS: usize = 64;
 /// Media type of a `.tlog-proof` file.
 pub const PROOF_MEDIA_TYPE: &str = "text/x-tlog-proof; charset=utf-8";
@@ -86,7 +85,7 @@ pub async fn add(
     State(log): State<Log>,
     uri: Uri,
     headers: HeaderMap,
-    body: Body,
+    body: Upload,
 ) -> Result<Response, Problem> {
     let answer = add_one(&log, &uri, &headers, body).await;
     answer.inspect_err(|problem| log.refusals().count(problem.table()))
@@ -96,13 +95,13 @@ pub async fn add_batch(
     State(log): State<Log>,
     uri: Uri,
     headers: HeaderMap,
-    body: Body,
+    body: Upload,
 ) -> Result<Response, Problem> {
     let answer = add_many(&log, &uri, &headers, body).await;
     answer.inspect_err(|problem| log.refusals().count(problem.table()))
 }
 
-async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Result<Response, Problem> {
     let query = parse_query(log, uri)?;
     let form = parse_accept(headers, &[Form::Text, Form::Json, Form::Proof])?;
     let limit = match log.profile() {
@@ -114,11 +113,7 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Resul
     let Admitted { candidate, withdrawal } = admit(&received.bytes, log.profile(), &publishers)?;
     if let Some(spoken) = withdrawal {
         let log = log.clone();
-        let check = move || {
-            let mut entries = EntryReader::new(log.reader().as_ref());
-            withdrawal::check(&log, &mut entries, &publishers, &spoken)
-        };
-        blocking(check).await?;
+        blocking(move || withdrawal::check(&log, &publishers, &spoken)).await?;
     }
     let leaf_hash = *candidate.leaf_hash();
     let (candidates, remarks) = if form == Form::Json {
@@ -152,14 +147,15 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Resul
     }
 }
 
-async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Result<Response, Problem> {
     let query = parse_query(log, uri)?;
     let form = parse_accept(headers, &[Form::Text, Form::Json])?;
     let received = receive(log, "a batch", headers, body, MAX_BATCH_BODY_BYTES).await?;
     let (of, publishers) = (log.clone(), log.publishers().current());
     // Thousands of signatures: not on a thread that others wait for. What is in the pool is bounded
-    // there, so the right to be checked ends here.
+    // there, so the right to be checked ends here, and no sooner.
     let admit = move || {
+        let received = received;
         let candidates = admit_batch(&of, &received.bytes, &publishers)?;
         let remarks = if form == Form::Json { remarks(&of, &candidates) } else { Vec::new() };
         Ok::<_, Problem>((candidates, remarks))
@@ -247,8 +243,7 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
     if entries.is_empty() {
         return Err(FormatError::malformed("a batch", "at least one entry", "none").into());
     }
-    // Withdrawals of neighbours read their bundle once.
-    let (mut read, mut withdrawals) = (EntryReader::new(log.reader().as_ref()), 0);
+    let mut withdrawals = 0;
     let mut admit = |entry: &[u8]| {
         let Admitted { candidate, withdrawal } = admit(entry, log.profile(), publishers)?;
         if let Some(spoken) = withdrawal {
@@ -256,7 +251,7 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
             if withdrawals > MAX_BATCH_WITHDRAWALS {
                 return Err(Problem::TooManyWithdrawals);
             }
-            withdrawal::check(log, &mut read, publishers, &spoken)?;
+            withdrawal::check(log, publishers, &spoken)?;
         }
         Ok(candidate)
     };
@@ -347,7 +342,7 @@ async fn receive(
     log: &Log,
     what: &'static str,
     headers: &HeaderMap,
-    body: Body,
+    body: Upload,
     limit: usize,
 ) -> Result<Received, Problem> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
@@ -357,7 +352,7 @@ async fn receive(
     let declared = declared.unwrap_or(0);
     cap(what, declared, limit)?;
     if let Err(full) = log.sequencer().has_room(declared) {
-        discard(body, limit);
+        body.discard(limit);
         return Err(full.into());
     }
     log.admission().receive(what, body, limit).await

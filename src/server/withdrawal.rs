@@ -3,23 +3,17 @@
 
 use super::{Log, Problem};
 use crate::release::{Publishers, Spoken};
-use crate::store::EntryReader;
 
 /// Compares a withdrawal with the entry that it withdraws. Reads the store: not for threads that
 /// others wait for.
 ///
 /// What is applied is durable and stays, published or not; what is still on its way has no index
 /// that anybody could know, so neither has an entry of the same batch.
-pub fn check(
-    log: &Log,
-    entries: &mut EntryReader<'_>,
-    publishers: &Publishers,
-    spoken: &Spoken,
-) -> Result<(), Problem> {
+pub fn check(log: &Log, publishers: &Publishers, spoken: &Spoken) -> Result<(), Problem> {
     let Some(withdrawal) = spoken.statement().as_withdrawal() else { return Ok(()) };
     let (index, size) = (withdrawal.index, log.reader().applied()?);
     if !size.contains(index) {
         return Err(Problem::WithdrawalUnknownLeaf { index, size });
     }
-    Ok(publishers.check_withdrawal(spoken, index, entries.read(index)?)?)
+    Ok(publishers.check_withdrawal(spoken, index, &log.reader().entry(index)?)?)
 }

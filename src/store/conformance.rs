@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{
     Batch, Describe, DiskStore, MAX_BATCH_ENTRIES, MemoryStore, OpenOptions, SearchPage, Store, StoreError,
-    StoreReader, Stored, read_entry,
+    StoreReader, Stored,
 };
 use crate::bundle;
 use crate::checkpoint::Checkpoint;
@@ -151,7 +151,7 @@ fn check_absent(reader: &dyn StoreReader, size: usize) {
     assert!(reader.tiles(&[Tile::new(TileId::Entries { index: 0 }, 1).unwrap()]).is_err(), "has no hashes");
     assert!(reader.bundle(index, width + 1).is_err(), "bundle {index} at tree size {size}");
     assert!(reader.bundle(index + 1, 1).is_err());
-    assert!(read_entry(reader, LeafIndex::new(size as u64).unwrap()).is_err());
+    assert!(reader.entry(LeafIndex::new(size as u64).unwrap()).is_err());
 }
 
 /// A place where one store is, empty at first.
@@ -324,7 +324,7 @@ fn every_width_of_every_tile_and_bundle_is_read(place: impl Place) {
         }
         for (at, entry) in entries.iter().enumerate().step_by(37) {
             let index = LeafIndex::new(at as u64).unwrap();
-            assert_eq!(read_entry(store.reader().as_ref(), index).unwrap(), *entry);
+            assert_eq!(store.reader().entry(index).unwrap(), *entry);
         }
         store.reload().unwrap();
     }

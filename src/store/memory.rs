@@ -251,6 +251,13 @@ impl StoreReader for Inner {
         Ok(bytes)
     }
 
+    fn entry(&self, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
+        let state = self.state();
+        let applied = &state.durable[..state.derived.leaves.len()];
+        let entry = usize::try_from(index.get()).ok().and_then(|at| applied.get(at));
+        entry.cloned().ok_or_else(|| absent(&index))
+    }
+
     fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
         let at = self.state().derived.leaves.iter().position(|hash| hash == leaf);
         Ok(at.and_then(|at| LeafIndex::new(at as u64)))

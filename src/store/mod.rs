@@ -44,8 +44,7 @@ pub use restore::{Restore, Restored, check_backup};
 pub(crate) use sled_dir::SledDir;
 pub use tree::{TreeCheck, TreeRows};
 
-use crate::bundle;
-use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize};
+use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TileReader, TreeSize};
 use crate::release::{Facts, Term, Track};
 
 /// Most entries that are staged with one fdatasync.
@@ -168,6 +167,13 @@ pub trait StoreReader: Send + Sync {
     /// [`StoreError::Damaged`] where they do not hash to their leaves.
     fn bundle(&self, index: u64, width: usize) -> Result<Vec<u8>, StoreError>;
 
+    /// One entry, checked against its leaf hash. Its neighbours, of which a bundle may have 16 MiB, are not kept
+    /// in memory.
+    ///
+    /// # Errors
+    /// As [`bundle`](Self::bundle); [`StoreError::TreeDamaged`] where the tree has no such leaf.
+    fn entry(&self, index: LeafIndex) -> Result<Vec<u8>, StoreError>;
+
     /// First index of the leaf with this hash.
     ///
     /// # Errors
@@ -218,55 +224,6 @@ impl TileReader for dyn StoreReader + '_ {
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
         self.tiles(tiles)
     }
-}
-
-/// Reads entries one by one, and keeps the bundle that it read last: neighbours cost nothing.
-pub struct EntryReader<'a> {
-    reader: &'a dyn StoreReader,
-    /// Number of the bundle, and its entries as far as the tree has them.
-    last: Option<(u64, Vec<Vec<u8>>)>,
-}
-
-impl<'a> EntryReader<'a> {
-    /// A reader that has read nothing yet.
-    #[must_use]
-    pub const fn new(reader: &'a dyn StoreReader) -> Self {
-        Self { reader, last: None }
-    }
-
-    /// One entry.
-    ///
-    /// # Errors
-    /// As [`StoreReader::bundle`]; [`StoreError::TreeDamaged`] where the tree has no such leaf.
-    pub fn read(&mut self, index: LeafIndex) -> Result<&[u8], StoreError> {
-        let (number, place) = (index.get() / TILE_WIDTH, index.get() % TILE_WIDTH);
-        let place = usize::try_from(place).expect("below 256");
-        let known =
-            self.last.as_ref().is_some_and(|(last, entries)| *last == number && entries.len() > place);
-        if !known {
-            let width = TileId::Entries { index: number }.width_in(self.reader.size());
-            let width = usize::try_from(width).expect("at most 256");
-            let bytes = if width > place { self.reader.bundle(number, width)? } else { Vec::new() };
-            let damaged = |e: crate::format::FormatError| StoreError::Damaged {
-                what: format!("bundle {number}"),
-                detail: e.to_string(),
-            };
-            let entries = bundle::split(&bytes, width).map_err(damaged)?;
-            self.last = Some((number, entries.into_iter().map(<[u8]>::to_vec).collect()));
-        }
-        let entry = self.last.as_ref().and_then(|(_, entries)| entries.get(place));
-        entry.map(Vec::as_slice).ok_or_else(|| StoreError::TreeDamaged {
-            detail: format!("expected leaf {index}, saw a tree of {}", self.reader.size()),
-        })
-    }
-}
-
-/// One entry, where no neighbours are read.
-///
-/// # Errors
-/// As [`EntryReader::read`].
-pub fn read_entry(reader: &dyn StoreReader, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
-    EntryReader::new(reader).read(index).map(<[u8]>::to_vec)
 }
 
 #[cfg(test)]

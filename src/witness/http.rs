@@ -5,7 +5,6 @@ use std::future::Future;
 use std::io;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -13,7 +12,6 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
-use tokio::net::TcpListener;
 
 use super::metrics::metrics;
 use super::problem::{COSIGNED, no_route, wrong_method};
@@ -21,24 +19,24 @@ use super::{Head, Witness, WitnessError, origin_hash};
 use crate::format::quote;
 use crate::merkle::Hash;
 use crate::note::{KeyName, NoteSignature};
-use crate::server::admission::{Received, announced};
+use crate::server::edge::admission::{Received, Upload, announced};
 use crate::server::json::Json;
-use crate::server::{accept, cache};
+use crate::server::{Front, cache, edge};
 use crate::wire::{MAX_ADD_CHECKPOINT_BYTES, MAX_SIGN_SUBTREE_BYTES, print_signatures};
 
 /// Media type of signature lines and checkpoints, for which the specification has none.
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Serves `witness` until `shutdown` is ready, then answers the requests in progress and returns.
+/// Serves `witness` on a listener, or a [`Front`], until `shutdown` is ready, then answers the requests in progress and returns.
 ///
 /// # Errors
 /// [`io::Error`] where the listener fails.
 pub async fn run(
-    listener: TcpListener,
+    front: impl Into<Front>,
     witness: Witness,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let result = accept::serve(listener, router(witness.clone()), shutdown).await;
+    let result = edge::serve(front.into(), router(witness.clone()), shutdown).await;
     let stopped = tokio::task::spawn_blocking(move || witness.ledger().shut_down()).await;
     stopped.map_err(io::Error::other).and(result)
 }
@@ -59,7 +57,7 @@ fn router(witness: Witness) -> Router {
 async fn add_checkpoint(
     State(witness): State<Witness>,
     headers: HeaderMap,
-    body: Body,
+    body: Upload,
 ) -> Result<Response, WitnessError> {
     let what = "an add-checkpoint request";
     let answer = async {
@@ -75,7 +73,7 @@ async fn add_checkpoint(
 async fn sign_subtree(
     State(witness): State<Witness>,
     headers: HeaderMap,
-    body: Body,
+    body: Upload,
 ) -> Result<Response, WitnessError> {
     let what = "a sign-subtree request";
     let answer = async {
@@ -97,7 +95,7 @@ async fn receive(
     witness: &Witness,
     what: &'static str,
     headers: &HeaderMap,
-    body: Body,
+    body: Upload,
     limit: usize,
 ) -> Result<Received, WitnessError> {
     announced(what, headers, limit)?;

@@ -31,7 +31,7 @@ use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::cosignature::cosign;
 use crate::format::FormatError;
 use crate::note::{KeyName, Note, NoteKey, NoteSignature, NoteSigner, SignatureType};
-use crate::server::admission::Admission;
+use crate::server::edge::admission::Admission;
 use crate::server::outcomes::Outcomes;
 use crate::server::watched::WatchError;
 use crate::wire::AddCheckpoint;

@@ -11,7 +11,7 @@ use crate::checkpoint::CheckpointError;
 use crate::format::{FormatError, quote};
 use crate::merkle::{ProofError, TreeSize};
 use crate::note::NoteError;
-use crate::server::admission::BodyError;
+use crate::server::edge::admission::BodyError;
 use crate::server::outcomes::Outcome;
 use crate::server::problem::render;
 use crate::wire::{SIZE_MEDIA_TYPE, print_size};
@@ -32,9 +32,9 @@ pub enum WitnessError {
     /// The body did not arrive whole.
     #[error("the body did not arrive whole: {0}; send it again")]
     BodyCutShort(String),
-    /// The body did not arrive in time.
-    #[error("the body did not arrive within {0} s; send it again")]
-    BodyTooSlow(u64),
+    /// The body came too slowly.
+    #[error("the body came too slowly: {0}; send it again")]
+    BodyTooSlow(String),
     /// The body is compressed or otherwise encoded.
     #[error("bodies are taken as they are: expected no Content-Encoding, saw {0}")]
     Encoded(String),
@@ -189,7 +189,7 @@ impl From<BodyError> for WitnessError {
         match error {
             BodyError::TooLarge(e) => Self::TooLarge(e),
             BodyError::CutShort(why) => Self::BodyCutShort(why),
-            BodyError::TooSlow(seconds) => Self::BodyTooSlow(seconds),
+            BodyError::TooSlow(why) => Self::BodyTooSlow(why),
             BodyError::Encoded(encoding) => Self::Encoded(encoding),
             BodyError::Busy => Self::Busy,
         }

@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod driver;
+pub mod framing;
 pub mod http;
 pub mod liar;
 pub mod log;

@@ -8,6 +8,7 @@ use treehead::evidence::ForkEvidence;
 use treehead::merkle::Hash;
 use treehead::monitor::Peer;
 
+use crate::common::framing::{nothing_is_smuggled, only_chunked_is_understood};
 use crate::common::http::{exchange, get, post, request};
 use crate::common::liar::Liar;
 use crate::common::liar::lie::Lie;
@@ -259,6 +260,17 @@ fn behind_a_proxy_each_is_counted_by_the_address_that_the_proxy_names() {
         };
         let refused = (0..60).map(push).filter(|status| *status == 429).count();
         assert!(refused <= most && (refused > 0) == (most > 0), "{refused} of {:?}", world.proxies);
+    }
+}
+
+#[test]
+fn bodies_are_framed_in_one_way() {
+    let log = Liar::serve(entries("first", 10));
+    let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    let running = world.run();
+    for path in ["/gossip", "/evidence"] {
+        only_chunked_is_understood(running.address, path);
+        nothing_is_smuggled(running.address, path);
     }
 }
 

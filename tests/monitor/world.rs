@@ -199,7 +199,7 @@ impl World {
         settings.parallel = self.parallel;
         settings.logs = self.logs.iter().map(|log| Arc::new(log.rules())).collect();
         settings.peers.clone_from(&self.peers);
-        settings.proxies.clone_from(&self.proxies);
+        settings.trusted_proxies.clone_from(&self.proxies);
         settings.io = self.io.clone();
         settings
     }

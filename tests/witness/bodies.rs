@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 use treehead::wire::MAX_ADD_CHECKPOINT_BYTES;
 
 use super::world::{Served, TestLog};
+use crate::common::framing::{nothing_is_smuggled, only_chunked_is_understood};
 use crate::common::http::{connect, exchange, read_reply, request};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -47,6 +48,17 @@ fn other_spellings_are_malformed() {
     exchange(witness.address, &request("POST", "/add-checkpoint", &[], &noise)).problem(400, "malformed");
     witness.is_unmoved(&log, 9);
     assert_eq!(witness.add(&good).status, 200);
+}
+
+#[test]
+fn bodies_are_framed_in_one_way() {
+    let log = TestLog::new("log.example/a", 40);
+    let witness = Served::new(&[&log]);
+    for path in ["/add-checkpoint", "/sign-subtree"] {
+        only_chunked_is_understood(witness.address, path);
+        nothing_is_smuggled(witness.address, path);
+    }
+    witness.cosigns(&log, 0, 9);
 }
 
 #[test]

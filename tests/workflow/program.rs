@@ -175,6 +175,19 @@ impl World {
         Self::start_command(self.command(line).stdout(stdout), says)
     }
 
+    /// The same by a shell that is limited first, as in `ulimit -n 64`.
+    pub fn limited(&self, limit: &str, line: &str) -> Command {
+        let mut command = Command::new("sh");
+        let line = format!("{limit}; exec {} {line}", env!("CARGO_BIN_EXE_treehead"));
+        command.args(["-c", &line]).current_dir(self.temp.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command that serves something, limited.
+    pub fn start_limited(&self, limit: &str, line: &str) -> Server {
+        Self::start_command(self.limited(limit, line).stdout(Stdio::null()), " serving ")
+    }
+
     /// The same for a command that is prepared already.
     pub fn start_command(command: &mut Command, says: &str) -> Server {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");

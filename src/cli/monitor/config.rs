@@ -66,8 +66,9 @@ struct FileText {
     interval: Option<Time>,
     parallel: Option<usize>,
     contact: Option<String>,
-    #[serde(default)]
-    proxies: Vec<IpAddr>,
+    /// Was called `proxies` once.
+    #[serde(default, alias = "proxies")]
+    trusted_proxies: Vec<IpAddr>,
     remind_after: Option<Time>,
     #[serde(default)]
     log: Vec<LogText>,
@@ -238,7 +239,7 @@ impl Config {
             settings.parallel = parallel;
         }
         settings.contact = text.contact;
-        settings.proxies = text.proxies;
+        settings.trusted_proxies = text.trusted_proxies;
         settings.peers = place.all("peer", text.peer, peer)?;
         for (at, log) in text.log.into_iter().enumerate() {
             let place = place.item("log", at);

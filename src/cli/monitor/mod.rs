@@ -10,11 +10,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use indicatif::ProgressBar;
-use tokio::net::TcpListener;
 
 use super::exit::{CliResult, Failure};
 use super::output;
 use super::serve::{Hangup, stop_signal};
+use super::serving;
 use crate::monitor::{Monitor, OnProgress, Once};
 use args::MonitorCommand;
 use config::Config;
@@ -42,19 +42,13 @@ fn follow(path: &Path, once: bool) -> CliResult {
         let monitor = open()?;
         return judge(&monitor.once(&progress())?, logs, path);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
+    let runtime = serving::runtime()?;
     let ended = runtime.block_on(async {
         let hangup = Hangup::listen();
         hangup.then(move || watched.iter().for_each(|rules| rules.reload()));
-        // Before anything else: an address that is taken is known at once.
         let listener = match &listen {
             None => None,
-            Some(listen) => Some(TcpListener::bind(listen).await.map_err(|e| {
-                Failure::CouldNotTell(format!(
-                    "could not listen on {listen}: {e}; choose another in the settings"
-                ))
-            })?),
+            Some(listen) => Some(serving::listen(listen, "in the settings").await?),
         };
         let monitor = open()?;
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());

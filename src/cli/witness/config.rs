@@ -1,5 +1,6 @@
 //! `treehead-witness.toml` and the other files of a witness's directory.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -28,6 +29,8 @@ struct SettingsText {
     name: String,
     post_quantum: bool,
     listen: Option<String>,
+    #[serde(default)]
+    trusted_proxies: Vec<IpAddr>,
 }
 
 /// The settings of a witness.
@@ -38,6 +41,8 @@ pub struct Config {
     pub name: KeyName,
     /// Address to listen on.
     pub listen: String,
+    /// Reverse proxies: of what comes from one, the address that it names counts.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Whether it has an ML-DSA-44 key.
     post_quantum: bool,
 }
@@ -64,6 +69,7 @@ impl Config {
                 dir: dir.to_owned(),
                 name: KeyName::new(&settings.name).map_err(|e| toml.root().key("name").wrong(e))?,
                 listen: listen_of(settings.listen, DEFAULT_LISTEN, &toml.root())?,
+                trusted_proxies: settings.trusted_proxies,
                 post_quantum: settings.post_quantum,
             })
         })

@@ -7,11 +7,11 @@ pub mod init;
 
 use std::path::Path;
 
-use tokio::net::TcpListener;
-
 use super::exit::{CliResult, Failure};
 use super::output;
 use super::serve::{Hangup, stop_signal};
+use super::serving;
+use crate::server::Front;
 use crate::witness::{self, Witness};
 use args::WitnessCommand;
 use config::Config;
@@ -30,13 +30,10 @@ fn serve(dir: &Path, listen: Option<&str>) -> CliResult {
     let config = Config::load(dir)?;
     let signers = config.signers()?;
     let listen = listen.unwrap_or(&config.listen).to_owned();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
-    runtime.block_on(async {
+    serving::runtime()?.block_on(async {
         let hangup = Hangup::listen();
-        let listener = TcpListener::bind(&listen).await.map_err(|e| {
-            Failure::CouldNotTell(format!("could not listen on {listen}: {e}; choose another with --listen"))
-        })?;
+        let listener = serving::listen(&listen, "with --listen").await?;
+        let trusted_proxies = config.trusted_proxies.clone();
         let opened = tokio::task::spawn_blocking(move || Witness::open(&config.dir, signers)).await;
         let witness = opened.expect("opening does not panic")?;
         let address = listener.local_addr().map_or(listen, |address| address.to_string());
@@ -45,7 +42,8 @@ fn serve(dir: &Path, listen: Option<&str>) -> CliResult {
         hangup.then(move || watched.reload());
         let stop = stop_signal();
         tracing::info!(%name, cosigned_logs = logs, url = %format!("http://{address}"), "serving");
-        let served = witness::run(listener, witness, stop).await;
+        let front = Front::behind(listener, trusted_proxies);
+        let served = witness::run(front, witness, stop).await;
         served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))?;
         tracing::info!("stopped; every head that was cosigned is durable");
         Ok(())

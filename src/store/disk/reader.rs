@@ -10,7 +10,7 @@ use crate::release::{Facts, Term, Track};
 use crate::store::index::Index;
 use crate::store::journal::BundleReader;
 use crate::store::tree::Tree;
-use crate::store::{Describe, EntryReader, SearchPage, StoreError, StoreReader, Stored};
+use crate::store::{Describe, SearchPage, StoreError, StoreReader, Stored};
 
 /// Shared by all readers; a reload replaces what it points at.
 pub struct DiskReader {
@@ -95,12 +95,21 @@ impl StoreReader for DiskReader {
         checked_bundle(&self.journal, &tree, index, width).inspect_err(|error| self.notice(error))
     }
 
+    fn entry(&self, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
+        let tree = self.views()?.tree;
+        let size = tree.peaks().size();
+        if !size.contains(index) {
+            return Err(StoreError::TreeDamaged {
+                detail: format!("expected leaf {index}, saw a tree of {size}"),
+            });
+        }
+        checked_entry(&self.journal, &tree, index).inspect_err(|error| self.notice(error))
+    }
+
     fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
         let Views { tree, index, .. } = self.views()?;
         for at in index.find_leaf(leaf)? {
-            let id = TileId::Hashes { level: 0, index: at.get() / TILE_WIDTH };
-            let tile = Tile::new(id, at.get() % TILE_WIDTH + 1).expect("1 to 256");
-            if tree.read_tiles(&[tile])?[0].last() == Some(leaf) {
+            if leaf_hash(&tree, at)? == *leaf {
                 return Ok(Some(at));
             }
         }
@@ -147,15 +156,36 @@ impl DiskReader {
         candidates: impl IntoIterator<Item = LeafIndex>,
         has: impl Fn(&Facts) -> Option<T>,
     ) -> Result<Option<(Stored, T)>, StoreError> {
-        let mut entries = EntryReader::new(self);
         for index in candidates {
-            let entry = entries.read(index)?;
-            if let Some(found) = has(&(self.describe)(entry)) {
-                return Ok(Some((Stored { index, leaf: Hash::leaf(entry) }, found)));
+            let entry = self.entry(index)?;
+            if let Some(found) = has(&(self.describe)(&entry)) {
+                return Ok(Some((Stored { index, leaf: Hash::leaf(&entry) }, found)));
             }
         }
         Ok(None)
     }
+}
+
+/// An entry that has the hash which the tree has.
+fn checked_entry(journal: &Path, tree: &Tree, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
+    let expected = leaf_hash(tree, index)?;
+    let (bundle, place) = (index.get() / TILE_WIDTH, index.get() % TILE_WIDTH);
+    let mut reader = BundleReader::for_one_entry(journal, tree.bundle_start(bundle)?)?;
+    let entry = reader.read_entry(place, bundle * TILE_WIDTH)?;
+    if Hash::leaf(&entry) == expected {
+        return Ok(entry);
+    }
+    // All of its neighbours together show who is to blame, the journal or sled.
+    let width = usize::try_from(TileId::Entries { index: bundle }.width_in(tree.peaks().size()));
+    checked_bundle(journal, tree, bundle, width.expect("at most 256"))?;
+    Err(StoreError::TreeDamaged { detail: format!("expected leaf {index} to be what it was a moment ago") })
+}
+
+/// What the tree has at this place.
+fn leaf_hash(tree: &Tree, index: LeafIndex) -> Result<Hash, StoreError> {
+    let id = TileId::Hashes { level: 0, index: index.get() / TILE_WIDTH };
+    let tile = Tile::new(id, index.get() % TILE_WIDTH + 1).expect("1 to 256");
+    Ok(*tree.read_tiles(&[tile])?[0].last().expect("at least one hash"))
 }
 
 /// Entries of a bundle that have the hashes which the tree has.
@@ -208,6 +238,7 @@ pub fn read_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Res
     let mut bytes = Vec::new();
     let start = tree.bundle_start(index)?;
     BundleReader::new(journal, start)?.read(width, index * TILE_WIDTH, &mut bytes)?;
+    bytes.shrink_to_fit();
     Ok(bytes)
 }
 

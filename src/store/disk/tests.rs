@@ -9,7 +9,6 @@ use crate::store::PointerSum;
 use crate::store::conformance::{
     append, batch_of, check, copy_dir, describe, named, numbered, open_disk, options, signed, term,
 };
-use crate::store::read_entry;
 
 /// What was reported while a store opened.
 type Reports = Arc<Mutex<Vec<(u64, u64)>>>;
@@ -586,7 +585,7 @@ fn a_damaged_entry_behind_a_good_tile_is_never_served() {
     let mut bytes = whole.clone();
     bytes[at] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    let error = read_entry(store.reader().as_ref(), LeafIndex::new(300).unwrap()).unwrap_err().to_string();
+    let error = store.reader().entry(LeafIndex::new(300).unwrap()).unwrap_err().to_string();
     assert!(error.starts_with("entry 300 in the journal is damaged: expected leaf hash "), "{error}");
     fs::write(&path, whole).unwrap();
     check_all(&store, 600);

@@ -382,11 +382,17 @@ impl Segment {
     }
 }
 
+/// Read at once of a bundle that is wanted whole.
+const BUNDLE_BUFFER_BYTES: usize = 256 * 1024;
+/// Read at once of one of which a single entry is wanted: some twenty entries of usual size.
+const ENTRY_BUFFER_BYTES: usize = 16 * 1024;
+
 /// Reads consecutive entries from where a bundle begins.
 #[derive(Debug)]
 pub struct BundleReader {
     dir: PathBuf,
     file: BufReader<File>,
+    buffer: usize,
     path: PathBuf,
     left: u64,
 }
@@ -397,32 +403,62 @@ impl BundleReader {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn new(dir: &Path, start: BundleStart) -> Result<Self, StoreError> {
+        Self::with_buffer(dir, start, BUNDLE_BUFFER_BYTES)
+    }
+
+    /// The same, for [`read_entry`](Self::read_entry): what is skipped is hardly read.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn for_one_entry(dir: &Path, start: BundleStart) -> Result<Self, StoreError> {
+        Self::with_buffer(dir, start, ENTRY_BUFFER_BYTES)
+    }
+
+    fn with_buffer(dir: &Path, start: BundleStart, buffer: usize) -> Result<Self, StoreError> {
         let path = segment_path(dir, start.position.segment);
-        let mut file = open(&path)?;
+        let mut file = open(&path, buffer)?;
         file.seek(SeekFrom::Start(start.position.offset)).map_err(StoreError::io("read", &path))?;
-        Ok(Self { dir: dir.to_owned(), file, path, left: start.left })
+        Ok(Self { dir: dir.to_owned(), file, buffer, path, left: start.left })
+    }
+
+    /// The entry behind the next `skip` ones, of which the first is `next`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_entry(&mut self, skip: u64, next: u64) -> Result<Vec<u8>, StoreError> {
+        for at in next..next + skip {
+            let length = self.next_length(at)?;
+            let length = i64::try_from(length).expect("two bytes");
+            self.file.seek_relative(length).map_err(StoreError::io("read", &self.path))?;
+        }
+        let mut entry = vec![0; self.next_length(next + skip)?];
+        self.fill(&mut entry)?;
+        Ok(entry)
+    }
+
+    /// Steps over the head of entry `next`, and tells its length.
+    fn next_length(&mut self, next: u64) -> Result<usize, StoreError> {
+        if self.left == 0 {
+            self.next_batch(next)?;
+        }
+        self.left -= 1;
+        let mut length = [0; LENGTH_BYTES];
+        self.fill(&mut length)?;
+        Ok(u16::from_be_bytes(length).into())
     }
 
     /// Appends the next `count` entries to `out`, length-prefixed as they stand.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] where the journal does not go on as it should.
-    pub fn read(&mut self, mut count: usize, next: u64, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        let mut next = next;
-        while count > 0 {
-            if self.left == 0 {
-                self.next_batch(next)?;
-            }
-            let mut length = [0; LENGTH_BYTES];
-            self.fill(&mut length)?;
+    pub fn read(&mut self, count: usize, next: u64, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        for next in next..next + count as u64 {
+            let length = self.next_length(next)?;
+            let prefix = u16::try_from(length).expect("read from two bytes").to_be_bytes();
             let start = out.len() + LENGTH_BYTES;
-            out.extend_from_slice(&length);
-            out.resize(start + usize::from(u16::from_be_bytes(length)), 0);
-            let mut entry = std::mem::take(out);
-            let read = self.fill(&mut entry[start..]);
-            *out = entry;
-            read?;
-            (count, next, self.left) = (count - 1, next + 1, self.left - 1);
+            out.extend_from_slice(&prefix);
+            out.resize(start + length, 0);
+            self.fill(&mut out[start..])?;
         }
         Ok(())
     }
@@ -432,7 +468,7 @@ impl BundleReader {
         self.fill(&mut crc)?;
         if self.file.fill_buf_is_empty().map_err(StoreError::io("read", &self.path))? {
             self.path = segment_path(&self.dir, next);
-            self.file = open(&self.path)?;
+            self.file = open(&self.path, self.buffer)?;
             let begin = SeekFrom::Start(self.segment_head()?.length());
             self.file.seek(begin).map_err(StoreError::io("read", &self.path))?;
         }
@@ -463,9 +499,9 @@ impl BundleReader {
     }
 }
 
-fn open(path: &Path) -> Result<BufReader<File>, StoreError> {
+fn open(path: &Path, buffer: usize) -> Result<BufReader<File>, StoreError> {
     let file = File::open(path).map_err(StoreError::io("open", path))?;
-    Ok(BufReader::with_capacity(256 * 1024, file))
+    Ok(BufReader::with_capacity(buffer, file))
 }
 
 trait AtEnd {

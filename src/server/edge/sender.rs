@@ -1,16 +1,70 @@
-//! Who sent a request, where reverse proxies stand in front of the monitor.
+//! Who sent a request, also where reverse proxies stand in between.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
+
+/// The address that a request counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender(IpAddr);
+
+/// An IPv4 address, or what one customer has of IPv6: 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// The whole address.
+    V4([u8; 4]),
+    /// Its first half.
+    V6([u8; 8]),
+}
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.octets()),
+            IpAddr::V6(address) => Self::V6(*address.octets().first_chunk().expect("16 octets")),
+        }
+    }
+}
+
+impl Sender {
+    /// Whoever is behind a connection from this address, by what trusted proxies say.
+    pub fn of(from: IpAddr, headers: &HeaderMap, proxies: &[IpAddr]) -> Self {
+        Self(sender(from, headers, proxies))
+    }
+
+    /// Somebody on this machine.
+    pub const fn local() -> Self {
+        Self(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+    }
+
+    pub const fn address(self) -> IpAddr {
+        self.0
+    }
+
+    /// Whose share it takes. Loopback has none: it is the operator's own, or a proxy that the settings don't
+    /// name, behind which may be everybody.
+    pub fn network(self) -> Option<Network> {
+        network(self.0)
+    }
+}
+
+/// Whose share an address takes.
+pub fn network(address: IpAddr) -> Option<Network> {
+    (!address.to_canonical().is_loopback()).then(|| address.into())
+}
+
+/// Whether an address is that of a trusted proxy.
+pub fn is_proxy(address: IpAddr, proxies: &[IpAddr]) -> bool {
+    proxies.iter().any(|proxy| proxy.to_canonical() == address.to_canonical())
+}
 
 /// What each proxy appends the address to that it was asked from.
 const HEADER: &str = "x-forwarded-for";
 
 /// The address that counts: of those that proxies named, the last one that is no proxy of ours. What stands
 /// before it anybody may have written.
-pub fn sender(from: IpAddr, headers: &HeaderMap, proxies: &[IpAddr]) -> IpAddr {
-    let is_ours = |address: IpAddr| proxies.iter().any(|ours| ours.to_canonical() == address.to_canonical());
+fn sender(from: IpAddr, headers: &HeaderMap, proxies: &[IpAddr]) -> IpAddr {
+    let is_ours = |address| is_proxy(address, proxies);
     if !is_ours(from) {
         return from;
     }
@@ -43,6 +97,18 @@ mod tests {
         }
         let proxies = ["127.0.0.1", "10.0.0.2", "2001:db8::2"].map(|proxy| proxy.parse().unwrap());
         sender(from.parse().unwrap(), &headers, &proxies).to_string()
+    }
+
+    #[test]
+    fn a_network_is_an_address_or_half_of_one_and_loopback_is_none() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(of("2001:db8:0:1::7"), of("2001:db8:0:1:ffff::9"));
+        assert_ne!(of("2001:db8:0:1::7"), of("2001:db8:0:2::7"));
+        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
+        assert_ne!(of("192.0.2.6"), of("192.0.2.7"));
+        for loopback in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(of(loopback), None, "{loopback}");
+        }
     }
 
     #[test]

@@ -1,0 +1,71 @@
+//! What log, witness and monitor do before they serve.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use super::exit::Failure;
+
+/// Files that a server may need: as many connections as it takes, and its own.
+const FILES: u64 = 4_096 + 256;
+/// Least address space. The allocator reserves a GiB before it uses any of it, and 32 MiB for each thread.
+const ADDRESS_SPACE: u64 = 4 << 30;
+/// Threads that read files and check signatures: more of them only wait for each other, and each has a stack.
+const BLOCKING_THREADS: usize = 32;
+
+/// The runtime that a server runs on, if the system lets it have what it needs.
+pub fn runtime() -> Result<Runtime, Failure> {
+    check_address_space(getrlimit(Resource::As).current)?;
+    raise_files();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.max_blocking_threads(BLOCKING_THREADS).enable_all().build();
+    runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))
+}
+
+/// A process that is out of address space can't go on, or say so: better it does not begin.
+fn check_address_space(limit: Option<u64>) -> Result<(), Failure> {
+    let Some(limit) = limit.filter(|limit| *limit < ADDRESS_SPACE) else { return Ok(()) };
+    Err(Failure::CouldNotTell(format!(
+        "`ulimit -v` leaves too little address space: expected at least {} (KiB) or unlimited, saw {}; it counts what is reserved and not what is used, so bound memory by a cgroup instead, as with systemd's MemoryMax=",
+        ADDRESS_SPACE >> 10,
+        limit >> 10
+    )))
+}
+
+/// As far as the system allows it, without a word where it does not: then there are fewer connections.
+fn raise_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(FILES, |maximum| maximum.min(FILES));
+    if current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    }
+}
+
+/// Listens, before anything else is opened: an address that is taken is known at once.
+pub async fn listen(address: &str, otherwise: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|e| {
+        Failure::CouldNotTell(format!("could not listen on {address}: {e}; choose another {otherwise}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_address_space_is_refused_before_anything_is_opened() {
+        assert!(check_address_space(None).is_ok() && check_address_space(Some(ADDRESS_SPACE)).is_ok());
+        let Err(Failure::CouldNotTell(why)) = check_address_space(Some(1_000_000 << 10)) else {
+            panic!("allowed")
+        };
+        assert!(why.contains("expected at least 4194304 (KiB) or unlimited, saw 1000000"), "{why}");
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
+        raise_files();
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        let wanted = maximum.map_or(FILES, |maximum| maximum.min(FILES));
+        assert!(current.is_none_or(|current| current >= wanted), "{current:?} of {maximum:?}");
+    }
+}

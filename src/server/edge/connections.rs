@@ -1,0 +1,552 @@
+//! Which connections are open, what each of them does, and which one goes when another needs its place.
+//!
+//! A connection idles, or sends the head of a request, or is served, or is sent an answer. What is served ends by
+//! itself: bodies have a least rate, and every wait has an end. The others are looked at once a second, and when
+//! a newcomer finds no place: then the one goes that has made no progress for longest.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::sender::Network;
+
+/// Order doesn't matter: each flag and each time is judged by itself, and a second later once more.
+const RELAXED: Ordering = Ordering::Relaxed;
+
+/// How many connections there may be, how slow they may be, and how much they may keep in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Connections of one network.
+    pub each: usize,
+    /// How long a connection may idle. Longer than proxies keep theirs (nginx 60 s, Go's 90 s, cloud load
+    /// balancers up to 600 s): otherwise a request crosses with the end of its connection, and is a 502.
+    pub idle: Duration,
+    /// How long the head of a request may take from its first byte on.
+    pub head: Duration,
+    /// Without progress for so long, a connection may be closed for another one.
+    pub rest: Duration,
+    /// In each such time ...
+    pub window: Duration,
+    /// ... somebody who is sent an answer has to take so many bytes of it.
+    pub least: u64,
+    /// Bytes of answers that wait for whoever asked to read them.
+    pub answers: usize,
+}
+
+impl Limits {
+    /// Most connections at once, where the system allows them.
+    const CONNECTIONS: usize = 4_096;
+    /// File descriptors that are left for the server's own files.
+    const OWN_FILES: usize = 256;
+
+    /// For a process that may have so many files open.
+    pub fn for_files(files: usize) -> Self {
+        let connections = (files - (files / 2).min(Self::OWN_FILES)).clamp(1, Self::CONNECTIONS);
+        Self {
+            connections,
+            each: (connections / 4).max(1),
+            idle: Duration::from_secs(620),
+            head: Duration::from_secs(30),
+            rest: Duration::from_secs(1),
+            window: Duration::from_secs(30),
+            least: 240 * 1_024,
+            answers: 256 * 1_024 * 1_024,
+        }
+    }
+
+    /// How many are closed when one has to go: to look for them costs more than to close them.
+    fn at_once(&self) -> usize {
+        (self.connections / 64).max(1)
+    }
+}
+
+impl Default for Limits {
+    /// For this process.
+    fn default() -> Self {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        Self::for_files(files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX)))
+    }
+}
+
+/// What one connection does. Times are milliseconds since the server started.
+#[derive(Debug)]
+pub struct Connection {
+    began: Instant,
+    serving: AtomicBool,
+    /// The peer takes no more bytes for now.
+    blocked: AtomicBool,
+    /// Bytes that the peer was sent.
+    sent: AtomicU64,
+    /// When bytes came or went last, or an answer was ready.
+    progress: AtomicU64,
+    /// When the first byte of a request's head came; zero where none did.
+    head: AtomicU64,
+    /// Given when it should end.
+    pub close: Notify,
+}
+
+impl Connection {
+    fn new(began: Instant) -> Self {
+        let connection = Self {
+            began,
+            serving: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
+            head: AtomicU64::new(0),
+            close: Notify::new(),
+        };
+        connection.progress.store(connection.now(), RELAXED);
+        connection
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.began).max(1)
+    }
+
+    /// Bytes came.
+    pub fn received(&self) {
+        let now = self.now();
+        self.progress.store(now, RELAXED);
+        if !self.is_serving() && !self.blocked.load(RELAXED) && self.head.load(RELAXED) == 0 {
+            self.head.store(now, RELAXED);
+        }
+    }
+
+    /// The peer took so many bytes.
+    pub fn sent(&self, bytes: usize) {
+        self.progress.store(self.now(), RELAXED);
+        self.sent.fetch_add(bytes as u64, RELAXED);
+        self.blocked.store(false, RELAXED);
+    }
+
+    /// The peer takes none.
+    pub fn blocked(&self) {
+        self.blocked.store(true, RELAXED);
+    }
+
+    /// A request is served until what is returned is dropped.
+    pub fn serve(self: &Arc<Self>) -> Serving {
+        self.serving.store(true, RELAXED);
+        self.head.store(0, RELAXED);
+        Serving(self.clone())
+    }
+
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(RELAXED)
+    }
+}
+
+/// While it is there, a request is served.
+pub struct Serving(Arc<Connection>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.progress.store(self.0.now(), RELAXED);
+        self.0.serving.store(false, RELAXED);
+    }
+}
+
+/// All connections of a server.
+#[derive(Debug)]
+pub struct Connections {
+    pub limits: Limits,
+    began: Instant,
+    table: Mutex<Table>,
+    /// Given when one has ended.
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    open: HashMap<u64, Place>,
+    /// How many of them are on their way out.
+    closing: usize,
+    /// How many of the others each network has; `None` is this machine.
+    each: HashMap<Option<Network>, usize>,
+}
+
+#[derive(Debug)]
+struct Place {
+    connection: Arc<Connection>,
+    network: Option<Network>,
+    closing: bool,
+    /// When the window began in which bytes are counted, and how many had been sent then.
+    window: (u64, u64),
+}
+
+/// A place in the table, left when it is dropped.
+pub struct Seat {
+    connections: Arc<Connections>,
+    id: u64,
+    /// Whose it is.
+    pub connection: Arc<Connection>,
+}
+
+impl Seat {
+    /// Was told to close, and has begun to serve a request in that very moment.
+    pub fn stay(&self) {
+        self.connections.table().stay(self.id);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.connections.table().leave(self.id);
+        self.connections.ended.notify_one();
+    }
+}
+
+/// A network has all the connections that it may, and needs every one of them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooMany;
+
+impl Connections {
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self { limits, began: Instant::now(), table: Mutex::default(), ended: Notify::new() })
+    }
+
+    /// Finds a place for a new connection, and waits for one where all are in use. This machine (`None`) may
+    /// have all of them.
+    pub async fn seat(self: &Arc<Self>, network: Option<Network>) -> Result<Seat, TooMany> {
+        loop {
+            if let Some(seated) = self.try_seat(network) {
+                return seated;
+            }
+            self.one_ended().await;
+        }
+    }
+
+    fn try_seat(self: &Arc<Self>, network: Option<Network>) -> Option<Result<Seat, TooMany>> {
+        let (now, limits, mut table) = (self.now(), &self.limits, self.table());
+        let own = table.each.get(&network).copied().unwrap_or_default();
+        let is_own = |place: &Place| place.network == network;
+        if network.is_some() && own >= limits.each && table.close_resting(now, limits, 1, is_own) == 0 {
+            return Some(Err(TooMany));
+        }
+        if table.open.len() >= limits.connections {
+            // Those that are on their way out make room enough.
+            if table.closing == 0 {
+                table.close_resting(now, limits, limits.at_once(), |_| true);
+            }
+            return None;
+        }
+        let connection = Arc::new(Connection::new(self.began));
+        let id = table.next;
+        table.next += 1;
+        *table.each.entry(network).or_default() += 1;
+        table
+            .open
+            .insert(id, Place { connection: connection.clone(), network, closing: false, window: (now, 0) });
+        Some(Ok(Seat { connections: self.clone(), id, connection }))
+    }
+
+    /// Closes as many connections that rest as one scan is worth, and waits until one has ended, or a moment.
+    pub async fn make_room(&self) {
+        self.table().close_resting(self.now(), &self.limits, self.limits.at_once(), |_| true);
+        self.one_ended().await;
+    }
+
+    /// Closes the connection that has taken nothing of its answer for longest.
+    pub fn close_stalled(&self) {
+        let is_stalled = |place: &Place| place.connection.blocked.load(RELAXED);
+        self.table().close_resting(self.now(), &self.limits, 1, is_stalled);
+    }
+
+    /// Closes what has idled too long, or is too slow.
+    pub fn sweep(&self) {
+        let now = self.now();
+        let mut table = self.table();
+        let over =
+            table.open.iter_mut().filter_map(|(id, place)| place.is_over(now, &self.limits).then_some(*id));
+        over.collect::<Vec<u64>>().into_iter().for_each(|id| table.close(id));
+    }
+
+    async fn one_ended(&self) {
+        // What is served now may rest a moment later, and then it can be closed.
+        let _ = tokio::time::timeout(self.limits.rest / 10, self.ended.notified()).await;
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.began)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no panic while it is held")
+    }
+}
+
+impl Table {
+    /// Closes up to `count` connections that rest, of those that are `meant`: those of the networks first that
+    /// have the most, and of these those that have rested longest. Returns how many.
+    fn close_resting(
+        &mut self,
+        now: u64,
+        limits: &Limits,
+        count: usize,
+        meant: impl Fn(&Place) -> bool,
+    ) -> usize {
+        let of_network = |place: &Place| match place.network {
+            None => 0,
+            some => self.each.get(&some).copied().unwrap_or_default(),
+        };
+        let resting = self.open.iter().filter(|(_, place)| place.rests(now, limits) && meant(place));
+        let mut resting: Vec<_> = resting
+            .map(|(id, place)| (Reverse(of_network(place)), place.connection.progress.load(RELAXED), *id))
+            .collect();
+        if resting.len() > count {
+            resting.select_nth_unstable(count);
+            resting.truncate(count);
+        }
+        resting.iter().for_each(|(_, _, id)| self.close(*id));
+        resting.len()
+    }
+
+    /// Its place is free when its socket is closed.
+    fn close(&mut self, id: u64) {
+        let Some(place) = self.open.get_mut(&id).filter(|place| !place.closing) else { return };
+        place.closing = true;
+        place.connection.close.notify_one();
+        let network = place.network;
+        self.closing += 1;
+        self.discount(network);
+    }
+
+    fn stay(&mut self, id: u64) {
+        let Some(place) = self.open.get_mut(&id).filter(|place| place.closing) else { return };
+        place.closing = false;
+        self.closing -= 1;
+        *self.each.entry(place.network).or_default() += 1;
+    }
+
+    fn leave(&mut self, id: u64) {
+        match self.open.remove(&id) {
+            Some(place) if place.closing => self.closing -= 1,
+            Some(place) => self.discount(place.network),
+            None => {}
+        }
+    }
+
+    fn discount(&mut self, network: Option<Network>) {
+        let count = self.each.get_mut(&network).expect("counted when it came");
+        *count -= 1;
+        if *count == 0 {
+            self.each.remove(&network);
+        }
+    }
+}
+
+impl Place {
+    /// Whether it can go when another one needs its place.
+    fn rests(&self, now: u64, limits: &Limits) -> bool {
+        let since = now.saturating_sub(self.connection.progress.load(RELAXED));
+        !self.closing && !self.connection.is_serving() && since >= duration_millis(limits.rest)
+    }
+
+    /// Whether its time is over.
+    fn is_over(&mut self, now: u64, limits: &Limits) -> bool {
+        let connection = &self.connection;
+        let sent = connection.sent.load(RELAXED);
+        let after = |since: u64, time: Duration| now.saturating_sub(since) >= duration_millis(time);
+        if !connection.is_serving() && connection.blocked.load(RELAXED) {
+            let (since, before) = self.window;
+            if !after(since, limits.window) {
+                return false;
+            }
+            self.window = (now, sent);
+            return sent - before < limits.least;
+        }
+        self.window = (now, sent);
+        let idle = || match connection.head.load(RELAXED) {
+            0 => after(connection.progress.load(RELAXED), limits.idle),
+            since => after(since, limits.head),
+        };
+        !connection.is_serving() && idle()
+    }
+}
+
+fn millis(began: Instant) -> u64 {
+    duration_millis(began.elapsed())
+}
+
+fn duration_millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn limits() -> Limits {
+        Limits { connections: 4, each: 2, rest: Duration::ZERO, ..Limits::for_files(5_000) }
+    }
+
+    fn network(last: u8) -> Option<Network> {
+        Some(Network::from(std::net::IpAddr::from([192, 0, 2, last])))
+    }
+
+    fn seat(connections: &Arc<Connections>, network: Option<Network>) -> Seat {
+        connections.try_seat(network).expect("room").unwrap_or_else(|e| panic!("{e:?}"))
+    }
+
+    fn was_closed(seat: &Seat) -> bool {
+        let mut closed = std::pin::pin!(seat.connection.close.notified());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::future::Future::poll(closed.as_mut(), &mut context).is_ready()
+    }
+
+    fn closed(seats: &[Seat]) -> Vec<usize> {
+        (0..seats.len()).filter(|at| was_closed(&seats[*at])).collect()
+    }
+
+    #[test]
+    fn there_are_files_left_for_the_server_itself() {
+        let of = |files| Limits::for_files(files).connections;
+        assert_eq!([of(0), of(1), of(64), of(1_024), of(65_536)], [1, 1, 32, 768, 4_096]);
+        assert!(Limits::for_files(64).each >= 8);
+        assert!(Limits::for_files(64).idle > 600 * SECOND, "longer than proxies keep theirs");
+    }
+
+    /// The newcomer's seat, and which of these had to go for it.
+    fn newcomer(
+        connections: &Arc<Connections>,
+        network: Option<Network>,
+        seats: &mut Vec<Seat>,
+    ) -> (Seat, usize) {
+        assert!(connections.try_seat(network).is_none(), "all places are taken");
+        let gone = closed(seats);
+        assert_eq!(gone.len(), 1, "{gone:?}");
+        assert!(connections.try_seat(network).is_none() && closed(seats).is_empty(), "one is enough");
+        drop(seats.remove(gone[0]));
+        (seat(connections, network), gone[0])
+    }
+
+    #[test]
+    fn when_all_places_are_taken_the_one_that_rests_longest_goes() {
+        let connections = Connections::new(limits());
+        let mut seats: Vec<Seat> = (0..4).map(|_| seat(&connections, None)).collect();
+        for (at, progress) in [3, 1, 2, 4].into_iter().enumerate() {
+            seats[at].connection.progress.store(progress, RELAXED);
+        }
+        // That one is being served.
+        let served = seats[1].connection.serve();
+        let (first, gone) = newcomer(&connections, None, &mut seats);
+        assert_eq!(gone, 2);
+        first.connection.progress.store(5, RELAXED);
+        // Later than all of the times above.
+        std::thread::sleep(Duration::from_millis(10));
+        drop(served);
+        assert_eq!(newcomer(&connections, None, &mut seats).1, 0, "the other one has just been served");
+    }
+
+    #[test]
+    fn what_is_served_is_not_closed_and_newcomers_wait() {
+        let connections = Connections::new(limits());
+        let mut seats: Vec<Seat> = (0..4).map(|_| seat(&connections, None)).collect();
+        let mut served: Vec<Serving> = seats.iter().map(|seat| seat.connection.serve()).collect();
+        assert!(connections.try_seat(None).is_none() && closed(&seats).is_empty());
+        served.remove(2);
+        assert!(connections.try_seat(None).is_none());
+        assert_eq!(closed(&seats), [2]);
+        // A request came before it was closed: it stays, and may go later.
+        seats[2].stay();
+        served.clear();
+        assert!(connections.try_seat(None).is_none());
+        assert_eq!(closed(&seats).len(), 1);
+        seats.clear();
+        seat(&connections, None);
+    }
+
+    #[test]
+    fn a_network_has_a_limit_of_its_own_and_makes_room_within_it() {
+        let connections = Connections::new(limits());
+        let own: Vec<Seat> = (0..2).map(|_| seat(&connections, network(1))).collect();
+        let others = [seat(&connections, network(2))];
+        let third = seat(&connections, network(1));
+        assert_eq!((closed(&own).len(), closed(&others)), (1, vec![]));
+        let all: Vec<Serving> = own.iter().chain([&third]).map(|seat| seat.connection.serve()).collect();
+        assert!(matches!(connections.try_seat(network(1)), Some(Err(TooMany))));
+        drop((all, others));
+        seat(&connections, network(1));
+    }
+
+    #[test]
+    fn who_has_the_most_makes_room_first() {
+        let connections = Connections::new(Limits { each: 3, ..limits() });
+        let mut seats = vec![seat(&connections, network(2))];
+        seats.extend((0..3).map(|_| seat(&connections, network(1))));
+        seats[0].connection.progress.store(0, RELAXED);
+        assert_ne!(newcomer(&connections, network(3), &mut seats).1, 0);
+    }
+
+    #[test]
+    fn a_seat_is_free_when_it_is_left() {
+        let connections = Connections::new(limits());
+        let seats: Vec<Seat> = (0..3).map(|_| seat(&connections, network(1))).collect();
+        assert_eq!(closed(&seats).len(), 1, "the limit is two");
+        drop(seats);
+        let table = connections.table();
+        assert!(table.open.is_empty() && table.each.is_empty() && table.closing == 0, "{table:?}");
+    }
+
+    /// Looks each second from now on for as long as that, and says after how many the connection is over.
+    fn over_after(
+        place: &mut Place,
+        limits: &Limits,
+        seconds: u64,
+        mut each: impl FnMut(&Connection),
+    ) -> Option<u64> {
+        let began = place.connection.now();
+        (0..seconds).find(|second| {
+            each(&place.connection);
+            place.is_over(began + second * 1_000, limits)
+        })
+    }
+
+    fn place() -> Place {
+        let connection = Arc::new(Connection::new(Instant::now()));
+        Place { connection, network: None, closing: false, window: (0, 0) }
+    }
+
+    #[test]
+    fn a_connection_may_idle_for_long_and_a_head_may_not() {
+        let (limits, mut idle) = (Limits::for_files(5_000), place());
+        assert_eq!(over_after(&mut idle, &limits, 1_000, |_| ()), Some(620));
+        let mut sends_a_head = place();
+        sends_a_head.connection.received();
+        let byte_by_byte = |connection: &Connection| connection.received();
+        assert_eq!(over_after(&mut sends_a_head, &limits, 1_000, byte_by_byte), Some(30));
+        let mut served = place();
+        served.connection.received();
+        let _serving = served.connection.serve();
+        assert_eq!(over_after(&mut served, &limits, 1_000, |_| ()), None);
+    }
+
+    #[test]
+    fn whoever_is_sent_an_answer_has_to_take_it() {
+        let limits = Limits::for_files(5_000);
+        let mut takes_none = place();
+        takes_none.connection.blocked();
+        let over = over_after(&mut takes_none, &limits, 1_000, |_| ());
+        assert!(over.is_some_and(|seconds| (29..=31).contains(&seconds)), "{over:?}");
+        let taking = |bytes| {
+            move |connection: &Connection| {
+                connection.sent(bytes);
+                connection.blocked();
+            }
+        };
+        let mut takes_little = place();
+        assert!(over_after(&mut takes_little, &limits, 1_000, taking(1_000)).is_some_and(|s| s < 62));
+        let mut slow = place();
+        assert_eq!(over_after(&mut slow, &limits, 500, taking(10_000)), None);
+    }
+}

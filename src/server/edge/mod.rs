@@ -1,0 +1,24 @@
+//! Where strangers meet a server: the log, the witness and the monitor have the same edge.
+//!
+//! ```text
+//! listener -> accept -> connections (who has a seat) -> service -> router -> answers (bytes) -> socket
+//!                                                          |                                      |
+//!                                                  sender (who asks)              guarded (who still reads)
+//! ```
+//!
+//! Nobody can lock others out: connections, bodies on their way in and answers on their way out are bounded in
+//! bytes, and where they get scarce, each network has a share.
+
+pub mod accept;
+pub mod admission;
+mod budget;
+mod connections;
+mod guarded;
+mod sender;
+mod service;
+
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Front, serve};
+pub use sender::{Network, Sender};

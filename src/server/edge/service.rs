@@ -1,0 +1,136 @@
+//! What happens to every request before the router sees it, and to every answer behind it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, header};
+use axum::response::IntoResponse as _;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+
+use super::admission::discard;
+use super::budget::{Budget, Held};
+use super::connections::{Connection, Connections};
+use super::sender::Sender;
+use crate::format::{FormatError, quote};
+use crate::server::Problem;
+
+/// Answers up to this size are not counted: sockets have room for them, and all connections together have 64
+/// MiB of them.
+const SMALL_ANSWER_BYTES: usize = 16 * 1_024;
+/// Most bytes of a body that are read after it was refused.
+const REFUSED_BODY_BYTES: usize = 64 * 1_024;
+
+/// What all connections of a server share.
+pub struct Door {
+    pub router: Router,
+    pub trusted_proxies: Vec<IpAddr>,
+    pub connections: Arc<Connections>,
+    answers: Budget,
+}
+
+impl Door {
+    pub fn new(router: Router, trusted_proxies: Vec<IpAddr>, connections: Arc<Connections>) -> Arc<Self> {
+        let answers = Budget::new(connections.limits.answers, 1);
+        Arc::new(Self { router, trusted_proxies, connections, answers })
+    }
+
+    /// Counts the bytes of an answer until they are sent. Where too many wait already, whoever keeps others
+    /// waiting longest is cut off, and this answer is an error.
+    async fn count(&self, answer: Response<Body>, sender: Sender) -> Response<Body> {
+        let size = answer.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
+        if size.is_some_and(|size| size <= SMALL_ANSWER_BYTES) {
+            return answer;
+        }
+        let (head, body) = answer.into_parts();
+        // Answers are made as a whole: this copies nothing, and waits for nothing.
+        let Ok(whole) = body.collect().await else { return Problem::Internal.into_response() };
+        let bytes = whole.to_bytes();
+        let mut held = self.answers.hold(sender.network());
+        if held.grow(bytes.len()).is_err() {
+            self.connections.close_stalled();
+            return Problem::TooManyAnswers.into_response();
+        }
+        Response::from_parts(head, Bytes::from_owner(Counted { bytes, _held: held }).into())
+    }
+}
+
+/// Bytes that are counted until the last slice of them is gone.
+struct Counted {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Serves the requests of one connection.
+pub struct Edge {
+    door: Arc<Door>,
+    router: TowerToHyperService<Router>,
+    connection: Arc<Connection>,
+    from: IpAddr,
+}
+
+impl Edge {
+    pub fn new(door: Arc<Door>, connection: Arc<Connection>, from: IpAddr) -> Self {
+        Self { router: TowerToHyperService::new(door.router.clone()), door, connection, from }
+    }
+}
+
+impl Service<Request<Incoming>> for Edge {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let serving = self.connection.serve();
+        if let Err(problem) = check_framing(request.headers()) {
+            discard(Body::new(request.into_body()), REFUSED_BODY_BYTES);
+            let mut answer = problem.into_response();
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Box::pin(std::future::ready(Ok(answer)));
+        }
+        let sender = Sender::of(self.from, request.headers(), &self.door.trusted_proxies);
+        request.extensions_mut().insert(sender);
+        let (door, answer) = (self.door.clone(), self.router.call(request));
+        Box::pin(async move {
+            let _serving = serving;
+            let answer = answer.await?;
+            Ok(door.count(answer, sender).await)
+        })
+    }
+}
+
+/// RFC 9112 section 6.1: who does not understand a transfer coding answers 501, and chunked is the only one that
+/// is understood here. hyper looks at the last of a list alone, and would hand on what is still encoded.
+///
+/// It refuses what does not end in chunked (400), and of a request with a length as well goes by the chunks and
+/// closes the connection, as section 6.3 asks.
+fn check_framing(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes);
+    let is_chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => return Ok(()),
+        (Some(one), None) if is_chunked(one) => return Ok(()),
+        _ => {}
+    }
+    let lines: Vec<&[u8]> =
+        headers.get_all(header::TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    let all = lines.join(&b", "[..]);
+    let seen = quote(&String::from_utf8_lossy(&all));
+    if all.split(|byte| *byte == b',').all(is_chunked) {
+        return Err(FormatError::malformed("Transfer-Encoding", "chunked, once", seen).into());
+    }
+    Err(Problem::TransferCoding(seen))
+}

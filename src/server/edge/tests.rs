@@ -1,0 +1,139 @@
+//! On real sockets, with limits so small that a test reaches them.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use tokio::sync::oneshot;
+
+use super::accept::{Front, serve};
+use super::connections::Limits;
+
+/// Longer than anything takes here; a test that hangs fails instead.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A megabyte is more than two sockets have room for.
+const LARGE: usize = 16 << 20;
+
+/// A server with these limits, until it is dropped.
+struct Server {
+    address: SocketAddr,
+    _stop: oneshot::Sender<()>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Server {
+    fn start(limits: Limits) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/small", get(|| async { "small" }))
+            .route("/large", get(|| async { vec![b'x'; LARGE] }));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let front = Front::from(listener).limited(limits);
+        runtime.spawn(serve(front, router, async {
+            let _ = stopped.await;
+        }));
+        Self { address, _stop: stop, _runtime: runtime }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn ask(&self, path: &str) -> TcpStream {
+        let mut stream = self.connect();
+        ask(&mut stream, path);
+        stream
+    }
+}
+
+fn ask(stream: &mut TcpStream, path: &str) {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+}
+
+fn begin(stream: &mut TcpStream) -> String {
+    let mut begin = [0; 12];
+    stream.read_exact(&mut begin).expect("the beginning of an answer");
+    String::from_utf8(begin.to_vec()).unwrap()
+}
+
+/// How many bytes come before the connection ends, in whatever way.
+fn read_to_end(stream: &mut TcpStream) -> usize {
+    let (mut all, mut some) = (0, vec![0; 1 << 16]);
+    let began = Instant::now();
+    while let Ok(bytes @ 1..) = stream.read(&mut some) {
+        all += bytes;
+    }
+    assert!(began.elapsed() < PATIENCE, "it was not ended");
+    all
+}
+
+#[test]
+fn idle_connections_make_room_for_new_ones() {
+    let server =
+        Server::start(Limits { connections: 8, rest: Duration::from_millis(50), ..Limits::default() });
+    let mut idle: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
+    let mut half_a_head: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
+    half_a_head.iter_mut().for_each(|stream| stream.write_all(b"GET /small HTTP/1.1\r\nHo").unwrap());
+    for _ in 0..20 {
+        assert_eq!(begin(&mut server.ask("/small")), "HTTP/1.1 200");
+    }
+    assert_eq!(read_to_end(&mut idle[0]), 0, "the first one had to go");
+}
+
+#[test]
+fn a_connection_outlives_the_head_of_a_request_and_a_slow_head_does_not() {
+    let limits = Limits { head: Duration::from_millis(300), ..Limits::default() };
+    let server = Server::start(limits);
+    let mut idle = server.ask("/small");
+    assert_eq!(begin(&mut idle), "HTTP/1.1 200");
+    let mut slow = server.connect();
+    slow.write_all(b"GET /small HTTP/1.1\r\nHost: ").unwrap();
+    assert_eq!(read_to_end(&mut slow), 0);
+    ask(&mut idle, "/small");
+    let mut rest = vec![0; 4_096];
+    let mut seen = String::new();
+    while !seen.contains("HTTP/1.1 200") {
+        let bytes = idle.read(&mut rest).expect("the connection is still there");
+        assert!(bytes > 0, "it was ended: {seen}");
+        seen += &String::from_utf8_lossy(&rest[..bytes]);
+    }
+    let server = Server::start(Limits { idle: Duration::from_millis(300), ..Limits::default() });
+    assert_eq!(read_to_end(&mut server.connect()), 0, "in the end an idle one goes, too");
+}
+
+#[test]
+fn whoever_does_not_read_is_cut_off() {
+    let server = Server::start(Limits { window: Duration::from_millis(300), ..Limits::default() });
+    let mut deaf = server.ask("/large");
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(read_to_end(&mut deaf) < LARGE);
+    let mut reads = server.ask("/large");
+    let (mut seen, mut some) = (0, vec![0; 1 << 20]);
+    while seen < LARGE {
+        seen += reads.read(&mut some).expect("who reads gets all of it");
+    }
+}
+
+#[test]
+fn answers_that_nobody_reads_take_so_much_memory_and_no_more() {
+    let (answers, rest) = (LARGE * 5 / 2, Duration::from_millis(50));
+    let server = Server::start(Limits { answers, rest, ..Limits::default() });
+    let mut deaf: Vec<TcpStream> = (0..2).map(|_| server.ask("/large")).collect();
+    deaf.iter_mut().for_each(|stream| assert_eq!(begin(stream), "HTTP/1.1 200"));
+    let mut third = server.ask("/large");
+    assert_eq!(begin(&mut third), "HTTP/1.1 503", "there is room for two");
+    assert_eq!(begin(&mut server.ask("/small")), "HTTP/1.1 200", "small ones are not counted");
+    // One that does not read had to go for it, once it had rested.
+    let deadline = Instant::now() + PATIENCE;
+    while begin(&mut server.ask("/large")) != "HTTP/1.1 200" {
+        assert!(Instant::now() < deadline, "nobody makes room");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,135 @@
+//! Answers that are compressed for those who ask for it, while a processor can be spared.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tokio::sync::Semaphore;
+
+/// Bytes below which compressing saves no packet.
+const LEAST_BYTES: usize = 1_024;
+
+/// How many answers are compressed at once: on half of the processors, at least on one.
+#[derive(Debug, Clone)]
+pub struct Gzip(Arc<Semaphore>);
+
+impl Default for Gzip {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self(Arc::new(Semaphore::new((cores / 2).max(1))))
+    }
+}
+
+impl Gzip {
+    /// For the answer to a request with these headers.
+    pub fn asked_for(&self, headers: &HeaderMap) -> Packer {
+        Packer(accepts_gzip(headers).then(|| self.clone()))
+    }
+}
+
+/// Packs one answer.
+pub struct Packer(Option<Gzip>);
+
+impl Packer {
+    /// The answer with these bytes. They go as they are where nobody asked, it saves nothing, or others are being
+    /// packed already: an answer that waits for a processor is later than one that is larger.
+    ///
+    /// Takes a processor for up to some tenths of a second: not for threads that others wait for.
+    pub fn pack(self, media_type: &'static str, bytes: Vec<u8>) -> Response {
+        let packed = self.0.filter(|_| bytes.len() >= LEAST_BYTES).and_then(|gzip| {
+            let _turn = gzip.0.try_acquire().ok()?;
+            compress(&bytes)
+        });
+        let is_packed = packed.is_some();
+        let mut answer = Bytes::from(packed.unwrap_or(bytes)).into_response();
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if is_packed {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        answer
+    }
+}
+
+/// `None` where it would not be shorter.
+fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    encoder.write_all(bytes).ok()?;
+    let mut packed = encoder.finish().ok()?;
+    packed.shrink_to_fit();
+    (packed.len() < bytes.len()).then_some(packed)
+}
+
+/// RFC 9110 section 12.5.3: `gzip`, `x-gzip` or `*` with a weight above zero; what names gzip goes before `*`.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let (mut named, mut any) = (None, None);
+    for line in headers.get_all(header::ACCEPT_ENCODING) {
+        for coding in String::from_utf8_lossy(line.as_bytes()).split(',') {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+            let weight = weight.trim().to_ascii_lowercase();
+            let refused =
+                weight.strip_prefix("q=").is_some_and(|q| q.trim().parse().is_ok_and(|q: f32| q <= 0.0));
+            match name.trim().to_ascii_lowercase().as_str() {
+                "gzip" | "x-gzip" => named = Some(!refused),
+                "*" => any = Some(!refused),
+                _ => {}
+            }
+        }
+    }
+    named.or(any).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::ACCEPT_ENCODING, line.parse().unwrap());
+        }
+        headers
+    }
+
+    fn is_packed(gzip: &Gzip, bytes: &[u8]) -> bool {
+        let answer = gzip.asked_for(&headers(&["gzip"])).pack("text/plain", bytes.to_vec());
+        assert_eq!(answer.headers()[header::VARY], "accept-encoding");
+        answer.headers().contains_key(header::CONTENT_ENCODING)
+    }
+
+    #[test]
+    fn gzip_is_for_those_who_take_it() {
+        for lines in
+            [&["gzip"][..], &["br, gzip"], &["GZIP;q=0.1"], &["br", "x-gzip"], &["*"], &["*;q=0, gzip"]]
+        {
+            assert!(accepts_gzip(&headers(lines)), "{lines:?}");
+        }
+        for lines in
+            [&[][..], &[""], &["br"], &["gzip;q=0"], &["gzip; q=0.000"], &["*, gzip;q=0"], &["gzipped"]]
+        {
+            assert!(!accepts_gzip(&headers(lines)), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_get_shorter_or_finds_no_processor_goes_as_it_is() {
+        let gzip = Gzip::default();
+        let bytes = vec![b'x'; 100_000];
+        assert!(is_packed(&gzip, &bytes));
+        assert!(!is_packed(&gzip, &bytes[..LEAST_BYTES - 1]));
+        let mut noise = 7_u64;
+        let mut random = || {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            noise.to_be_bytes()[0]
+        };
+        let noise: Vec<u8> = (0..10_000).map(|_| random()).collect();
+        assert!(!is_packed(&gzip, &noise));
+        let _all = gzip.0.try_acquire_many(u32::try_from(gzip.0.available_permits()).unwrap()).unwrap();
+        assert!(!is_packed(&gzip, &bytes));
+    }
+}

@@ -43,12 +43,19 @@ pub use measure::{ErrorKind, Errors, Measured, Progress};
 pub use summary::Summary;
 pub use target::Target;
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::client::{ClientError, LogClient, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES};
 use crate::format::FormatError;
 use crate::release::MAX_ENTRY_BYTES;
 
 /// Largest answer of `/healthz` that is read.
 const MAX_HEALTH_BYTES: usize = 64 * 1024;
+
+/// Most bytes of bodies that are under way at once: each writer has one in memory.
+const MAX_BODIES_BYTES: usize = 1 << 30;
+/// About as much as a signed statement has.
+const STATEMENT_BYTES: usize = 1_024;
 
 /// What to append, where, how fast and for how long.
 #[derive(Clone)]
@@ -163,8 +170,22 @@ impl Plan {
                 format!("batches of at most {MAX_BATCH_BODY_BYTES} bytes: fewer or smaller entries"),
                 bytes,
             ),
-            _ => Ok(()),
+            _ => self.check_memory(getrlimit(Resource::As).current),
         }
+    }
+
+    /// Where memory ends, a process ends without a word: what is too much is refused before it begins.
+    fn check_memory(&self, address_space: Option<u64>) -> Result<(), LoadError> {
+        let limit = address_space.and_then(|limit| usize::try_from(limit / 4).ok());
+        let limit = limit.map_or(MAX_BODIES_BYTES, |limit| limit.min(MAX_BODIES_BYTES));
+        let body = append::body_bytes(&self.entries, self.batch).unwrap_or(self.batch * STATEMENT_BYTES);
+        let seen = body.saturating_mul(self.writers);
+        if seen <= limit {
+            return Ok(());
+        }
+        Err(LoadError::Plan(format!(
+            "expected the bodies of all writers to take at most {limit} bytes (a GiB, or a quarter of `ulimit -v`), saw {seen}: use fewer writers, or smaller batches or entries"
+        )))
     }
 }
 
@@ -245,4 +266,29 @@ fn is_release_log(client: &LogClient) -> bool {
     }
     let health = client.get("healthz", MAX_HEALTH_BYTES).ok();
     health.and_then(|body| serde_json::from_slice(&body).ok()).is_some_and(|h: Health| h.profile == "release")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(writers: usize, batch: usize, size: usize) -> Plan {
+        let target = Target::parse("http://127.0.0.1:1").unwrap();
+        Plan { writers, batch, entries: Entries::Random(size), ..Plan::new(target) }
+    }
+
+    #[test]
+    fn bodies_of_all_writers_together_have_to_fit_into_memory() {
+        assert!(plan(4_000, 1, 65_535).check_memory(None).is_ok());
+        assert!(plan(128, 4_096, 2_000).check_memory(None).is_ok());
+        let Err(LoadError::Plan(why)) = plan(256, 4_096, 2_000).check_memory(None) else { panic!("two GiB") };
+        assert!(why.contains("at most 1073741824 bytes") && why.contains("saw 2099249152"), "{why}");
+        let small = Some(400_000 << 10);
+        assert!(plan(16, 4_096, 1_024).check_memory(small).is_ok());
+        let Err(LoadError::Plan(why)) = plan(64, 4_096, 1_024).check_memory(small) else {
+            panic!("256 MiB of 400")
+        };
+        assert!(why.contains("a quarter of `ulimit -v`"), "{why}");
+        assert!(plan(usize::MAX, 4_096, 1_024).check_memory(None).is_err());
+    }
 }

@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use super::addresses::{parse_listen, parse_name};
 use crate::client::{Wait, is_address};
 use crate::merkle::{Hash, LeafIndex};
-use crate::release::{Kind, Purl, PurlPattern, StatementKind, check_publisher_name};
+use crate::release::{Kind, Purl, PurlPattern};
 use crate::verify::PackagePin;
 
 /// A transparency log for software vendors.
@@ -75,7 +75,7 @@ openssl makes publisher keys as well:
   openssl genpkey -algorithm ed25519 -out publisher.pem && openssl pkey -in publisher.pem -pubout -out publisher.pub")]
     Keygen(Keygen),
     /// Say who may publish
-    Publisher(Publisher),
+    Publisher(super::publisher::args::Publisher),
     /// Sign releases and append them to a log
     #[command(after_help = "\
 Examples:
@@ -323,41 +323,6 @@ pub enum AlgorithmArg {
     MlDsa44,
 }
 
-#[derive(Debug, ClapArgs)]
-pub struct Publisher {
-    #[command(subcommand)]
-    pub command: PublisherCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum PublisherCommand {
-    /// Register a publisher; a running log takes it up within a second
-    #[command(after_help = "\
-Example:
-  treehead publisher add mylog --name example-vendor --key publisher.pub \\
-      --purl 'pkg:generic/example/*' --kind build --kind update --kind detection-rules")]
-    Add(PublisherAdd),
-}
-
-#[derive(Debug, ClapArgs)]
-pub struct PublisherAdd {
-    /// Directory of the log
-    pub dir: PathBuf,
-    /// Name of the publisher; it can't be changed later
-    #[arg(long, value_parser = parse_publisher_name)]
-    pub name: String,
-    /// Its public key in PEM
-    #[arg(long, value_name = "PUBLIC.pem")]
-    pub key: PathBuf,
-    /// Package it may speak for, or all that begin so with a final `*`; repeat for more
-    #[arg(long = "purl", value_name = "PATTERN", required = true, value_parser = parse_pattern)]
-    pub purls: Vec<PurlPattern>,
-    /// Kind it may state: build, update, detection-rules, provenance or verification-summary; repeat
-    /// for more
-    #[arg(long = "kind", required = true, value_parser = parse_right, value_name = "KIND")]
-    pub kinds: Vec<StatementKind>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum WaitArg {
     /// Durable, with an index; no proof file is written
@@ -574,23 +539,12 @@ pub fn parse_kind(text: &str) -> Result<Kind, String> {
     Kind::parse(text).ok_or_else(|| "expected build, update or detection-rules".to_owned())
 }
 
-fn parse_right(text: &str) -> Result<StatementKind, String> {
-    StatementKind::parse_right(text).ok_or_else(|| {
-        "expected build, update, detection-rules, provenance or verification-summary".to_owned()
-    })
-}
-
 pub fn parse_purl(text: &str) -> Result<Purl, String> {
     Purl::parse(text).map_err(|e| e.to_string())
 }
 
 pub fn parse_pin(text: &str) -> Result<PackagePin, String> {
     PackagePin::parse(text).map_err(|e| e.to_string())
-}
-
-fn parse_publisher_name(text: &str) -> Result<String, String> {
-    check_publisher_name(text).map_err(|expected| format!("expected {expected}"))?;
-    Ok(text.to_owned())
 }
 
 pub fn parse_leaf(text: &str) -> Result<LeafIndex, String> {

@@ -87,7 +87,7 @@ fn plain(lines: &str) -> String {
 
 /// Something that somebody should look at, though the command does what it was asked.
 pub fn warn(what: &str) {
-    say(&format!("{YELLOW}warning:{YELLOW:#} {what}"));
+    anstream::eprintln!("{YELLOW}warning:{YELLOW:#} {}", shown(what));
 }
 
 /// Good news.

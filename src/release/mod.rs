@@ -19,7 +19,7 @@ mod withdrawn;
 pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, PublisherSigner};
 pub use facts::{Claim, Edition, EntryValues, Facts, SearchField, Term, Track};
 pub use line::MAX_LINE_BYTES;
-pub use pem::is_public_pem;
+pub use pem::{is_public_pem, public_pem_of};
 pub use publishers::{
     LostKey, MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers, check_publisher_name,
 };

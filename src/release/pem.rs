@@ -3,11 +3,14 @@
 //! Text before and after the key is passed over, so is white space at the ends of lines and in blank lines,
 //! and a line ends in LF, CRLF or CR. What is refused is named. Nothing of a key is ever quoted.
 
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
+use super::envelope::keyid;
 use crate::format::FormatError;
+use crate::merkle::Hash;
 
 const WHAT: &str = "a publisher key";
 const PUBLIC: &str = "PUBLIC KEY";
@@ -53,6 +56,19 @@ pub(super) fn secret_key(text: &str) -> Result<SigningKey, FormatError> {
     }
     let pem = only(&blocks, PRIVATE).map_err(&wrong)?;
     SigningKey::from_pkcs8_pem(&pem).map_err(|e| wrong(e.to_string()))
+}
+
+/// The ID of the Ed25519 public key in a text, and its PEM, written anew: nothing of the text around it.
+///
+/// # Errors
+/// [`FormatError`] for anything but one such key.
+///
+/// # Panics
+/// Never: Ed25519 keys always encode.
+pub fn public_pem_of(text: &str) -> Result<(Hash, String), FormatError> {
+    let key = public_key(text)?;
+    let pem = key.to_public_key_pem(LineEnding::LF).expect("an Ed25519 key always encodes");
+    Ok((keyid(&key), pem))
 }
 
 /// Whether a text begins as a publisher's public key does.
@@ -166,11 +182,7 @@ mod tests {
     fn keys_are_read_however_they_were_pasted() {
         let signer = signer();
         for (how, pem) in as_found(&signer.public_pem()) {
-            assert_eq!(
-                public_key(&pem).map(|key| super::super::envelope::keyid(&key)),
-                Ok(signer.keyid()),
-                "{how}"
-            );
+            assert_eq!(public_key(&pem).map(|key| keyid(&key)), Ok(signer.keyid()), "{how}");
             assert!(is_public_pem(&pem) || how == "text before it", "{how}");
         }
         for (how, pem) in as_found(&signer.to_pem()) {

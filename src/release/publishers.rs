@@ -22,12 +22,10 @@ use std::collections::HashSet;
 use std::fmt;
 
 use ed25519_dalek::VerifyingKey;
-use ed25519_dalek::pkcs8::EncodePublicKey as _;
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use serde::Deserialize;
 
 use super::envelope::keyid;
-use super::pem::public_key;
+use super::pem::{public_key, public_pem_of};
 use super::{Envelope, Purl, PurlPattern, Statement, StatementKind, Timestamp, format_time, parse_time};
 use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote};
 use crate::merkle::Hash;
@@ -69,12 +67,12 @@ pub struct PublisherKey {
     pub keyid: Hash,
     pub(super) key: VerifyingKey,
     /// First second in which the log admits statements signed with it.
-    pub(super) not_before: Option<Timestamp>,
+    pub not_before: Option<Timestamp>,
     /// Last second in which the log admits them.
-    pub(super) not_after: Option<Timestamp>,
+    pub not_after: Option<Timestamp>,
     /// Nothing signed with it is believed. It stays in the file, because sequence numbers that it
     /// claimed are found under its publisher's name.
-    pub(super) revoked: bool,
+    pub revoked: bool,
 }
 
 /// A publisher and its rights.
@@ -285,9 +283,8 @@ impl NewPublisher<'_> {
     /// # Errors
     /// [`FormatError`] if `file` with it added would not parse: a bad key, a name that is taken.
     pub fn append_to(&self, file: &str) -> Result<String, FormatError> {
-        // Written anew: a PEM reader skips text before the key, which would be read as TOML here.
-        let pem =
-            public_key(self.pem)?.to_public_key_pem(LineEnding::LF).expect("an Ed25519 key always encodes");
+        // Written anew: text around the key would be read as TOML here.
+        let (_, pem) = public_pem_of(self.pem)?;
         let list = |items: Vec<String>| format!("[{}]", items.join(", "));
         let string = |text: &str| toml_string(text);
         let purls = list(self.purls.iter().map(|p| string(p.as_str())).collect());

@@ -36,6 +36,7 @@ mod prove;
 mod publish;
 mod quorums;
 mod reload;
+mod rotation;
 mod scarce;
 mod several;
 mod state;

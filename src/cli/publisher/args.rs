@@ -1,0 +1,136 @@
+//! The command line of `treehead publisher`.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+
+use crate::cli::args::parse_pattern;
+use crate::release::{PurlPattern, StatementKind, Timestamp, check_publisher_name, parse_time};
+
+#[derive(Debug, ClapArgs)]
+pub struct Publisher {
+    #[command(subcommand)]
+    pub command: PublisherCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PublisherCommand {
+    /// Register a publisher; a running log takes it up within a second
+    #[command(after_help = "\
+Example:
+  treehead publisher add mylog --name example-vendor --key publisher.pub \\
+      --purl 'pkg:generic/example/*' --kind build --kind update --kind detection-rules")]
+    Add(PublisherAdd),
+    /// Show who may publish what, and with which keys
+    #[command(after_help = "Example:\n  treehead publisher list mylog")]
+    List(PublisherList),
+    /// Give a publisher one more key, as when its keys rotate
+    #[command(after_help = "\
+Example:
+  treehead publisher add-key mylog --name example-vendor --key second.pub
+  treehead publisher expire mylog --keyid fd110d30 --at 2027-01-31T00:00:00Z
+
+The old key goes on for a while, so that nothing that is on its way is refused. Keys are never removed:
+what they signed would not be believed any more.")]
+    AddKey(PublisherAddKey),
+    /// Take nothing from a key after a time; what it signed before stays good
+    #[command(after_help = "\
+Example:
+  treehead publisher expire mylog --keyid fd110d30 --at 2027-01-31T00:00:00Z")]
+    Expire(PublisherExpire),
+    /// Believe nothing that a key signed, ever: somebody else has it
+    #[command(after_help = "\
+Example:
+  treehead publisher revoke mylog --keyid fd110d30
+
+Endpoints and monitors go by their own copies of publishers.toml: ship them the new one.")]
+    Revoke(PublisherRevoke),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct PublisherAdd {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Name of the publisher; it can't be changed later
+    #[arg(long, value_parser = parse_publisher_name)]
+    pub name: String,
+    /// Its public key in PEM
+    #[arg(long, value_name = "PUBLIC.pem")]
+    pub key: PathBuf,
+    /// Package it may speak for, or all that begin so with a final `*`; repeat for more
+    #[arg(long = "purl", value_name = "PATTERN", required = true, value_parser = parse_pattern)]
+    pub purls: Vec<PurlPattern>,
+    /// Kind it may state: build, update, detection-rules, provenance or verification-summary; repeat
+    /// for more
+    #[arg(long = "kind", required = true, value_parser = parse_right, value_name = "KIND")]
+    pub kinds: Vec<StatementKind>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct PublisherList {
+    /// Directory of the log
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct PublisherAddKey {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Name of the publisher
+    #[arg(long, value_parser = parse_publisher_name)]
+    pub name: String,
+    /// Its new public key in PEM
+    #[arg(long, value_name = "PUBLIC.pem")]
+    pub key: PathBuf,
+    /// First second in which the log takes what it signs, as in 2026-01-31T12:00:00Z [default: always]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub not_before: Option<Timestamp>,
+    /// Last second in which it does [default: always]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub not_after: Option<Timestamp>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct PublisherExpire {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// The key: its ID, or at least the first eight digits
+    #[arg(long, value_name = "KEYID", value_parser = parse_keyid)]
+    pub keyid: String,
+    /// Last second in which the log takes what it signs, as in 2026-01-31T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub at: Option<Timestamp>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct PublisherRevoke {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// The key: its ID, or at least the first eight digits
+    #[arg(long, value_name = "KEYID", value_parser = parse_keyid)]
+    pub keyid: String,
+}
+
+fn parse_right(text: &str) -> Result<StatementKind, String> {
+    StatementKind::parse_right(text).ok_or_else(|| {
+        "expected build, update, detection-rules, provenance or verification-summary".to_owned()
+    })
+}
+
+fn parse_publisher_name(text: &str) -> Result<String, String> {
+    check_publisher_name(text).map_err(|expected| format!("expected {expected}"))?;
+    Ok(text.to_owned())
+}
+
+/// Short ones name the wrong key too easily.
+fn parse_keyid(text: &str) -> Result<String, String> {
+    let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if digits && (8..=64).contains(&text.len()) {
+        return Ok(text.to_owned());
+    }
+    Err("expected 8 to 64 lower-case hex digits, as `treehead publisher list` shows them".to_owned())
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    parse_time(text).map_err(|e| e.to_string())
+}

@@ -1,0 +1,205 @@
+//! `treehead publisher`: who may publish, and with which keys.
+
+pub mod args;
+mod edit;
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::config::Config;
+use super::exit::{CliResult, Failure};
+use super::output::{BOLD, warn};
+use super::{files, output};
+use crate::format::{FormatError, file_text};
+use crate::release::{NewPublisher, PublisherKey, Publishers, Timestamp, format_time, public_pem_of};
+use args::{
+    Publisher, PublisherAdd, PublisherAddKey, PublisherCommand, PublisherExpire, PublisherList,
+    PublisherRevoke,
+};
+use edit::Place;
+
+pub fn run(args: &Publisher, json: bool) -> CliResult {
+    match &args.command {
+        PublisherCommand::Add(args) => add(args, json),
+        PublisherCommand::List(args) => list(args, json),
+        PublisherCommand::AddKey(args) => add_key(args, json),
+        PublisherCommand::Expire(args) => expire(args, json),
+        PublisherCommand::Revoke(args) => revoke(args, json),
+    }
+}
+
+fn add(args: &PublisherAdd, json: bool) -> CliResult {
+    let config = Config::load(&args.dir)?;
+    let (name, key) = (&args.name, args.key.display());
+    let publishers = edit::change(&config, |before, text| {
+        let dir = args.dir.display();
+        if before.list().iter().any(|publisher| publisher.name == *name) {
+            return Err(Failure::Usage(format!(
+                "{name} is a publisher already: `treehead publisher add-key {dir} --name {name} --key {key}` gives it another key, and its rights are changed in publishers.toml"
+            )));
+        }
+        let pem = read_key(&args.key, before)?;
+        let new = NewPublisher { name, pem: &pem, purls: &args.purls, kinds: &args.kinds };
+        new.append_to(text).map_err(|e| Failure::file(&config.publishers(), &e))
+    })?;
+    let keyid = publishers.list().last().and_then(|p| p.keys.last()).map(|key| key.keyid.to_hex());
+    let keyid = keyid.unwrap_or_default();
+    output::result(
+        json,
+        &json!({ "ok": true, "publisher": name, "keyid": keyid }),
+        &format!("{name} may publish to {}\nkey ID  {keyid}\n", config.origin),
+    )
+}
+
+/// A public key, written anew, that no publisher has yet.
+fn read_key(path: &Path, publishers: &Publishers) -> Result<String, Failure> {
+    const WHAT: &str = "a publisher key";
+    let read = |bytes: &[u8]| -> Result<_, FormatError> { public_pem_of(file_text(WHAT, bytes)?) };
+    let (keyid, pem) = files::parse(path, WHAT, 16 * 1024, read)?;
+    match publishers.find(&keyid) {
+        None => Ok(pem),
+        Some((publisher, _)) => Err(Failure::Usage(format!(
+            "{}: the key {} is in publishers.toml already: it is {}'s",
+            path.display(),
+            keyid.to_hex(),
+            publisher.name
+        ))),
+    }
+}
+
+fn list(args: &PublisherList, json: bool) -> CliResult {
+    let publishers = edit::read(&Config::load(&args.dir)?)?;
+    let (now, mut lines, mut objects) = (now(), String::new(), Vec::new());
+    for publisher in publishers.list() {
+        let purls: Vec<&str> = publisher.purls.iter().map(|purl| purl.as_str()).collect();
+        let kinds: Vec<&str> = publisher.kinds.iter().map(|kind| kind.as_str()).collect();
+        lines += &format!("{BOLD}{}{BOLD:#}\n", publisher.name);
+        lines += &format!("  purls  {}\n  kinds  {}\n", purls.join(", "), kinds.join(", "));
+        for key in &publisher.keys {
+            lines += &format!("  key    {}  {}\n", key.keyid.to_hex(), in_words(key, now));
+        }
+        let keys: Vec<Value> = publisher.keys.iter().map(|key| key_object(key, now)).collect();
+        objects.push(json!({ "name": publisher.name, "purls": purls, "kinds": kinds, "keys": keys }));
+    }
+    if objects.is_empty() {
+        "nobody may publish yet: `treehead publisher add` registers somebody\n".clone_into(&mut lines);
+    }
+    output::result(json, &json!({ "ok": true, "publishers": objects }), &lines)
+}
+
+fn add_key(args: &PublisherAddKey, json: bool) -> CliResult {
+    let config = Config::load(&args.dir)?;
+    let name = &args.name;
+    let mut keyid = String::new();
+    edit::change(&config, |before, text| {
+        let known = before.list().iter().position(|publisher| publisher.name == *name).ok_or_else(|| {
+            Failure::Usage(format!(
+                "--name {name}: expected a publisher of this log; `treehead publisher list {}` shows them, `treehead publisher add` registers one",
+                args.dir.display()
+            ))
+        })?;
+        let pem = read_key(&args.key, before)?;
+        let new = edit::add_key(text, known, &pem, args.not_before, args.not_after)?;
+        let after = Publishers::parse(new.as_bytes()).map_err(|e| Failure::file(&config.publishers(), &e))?;
+        keyid = after.list()[known].keys.last().map(|key| key.keyid.to_hex()).unwrap_or_default();
+        Ok(new)
+    })?;
+    let object = json!({ "ok": true, "publisher": name, "keyid": keyid });
+    let lines = format!(
+        "{name} may publish with one more key\nkey ID  {keyid}\n\nNext, when everybody signs with it:\n  \
+         treehead publisher expire {} --keyid OLD --at TIME\n",
+        args.dir.display()
+    );
+    output::result(json, &object, &lines)
+}
+
+fn expire(args: &PublisherExpire, json: bool) -> CliResult {
+    let config = Config::load(&args.dir)?;
+    let at = args.at.unwrap_or_else(now);
+    let (place, publishers) =
+        change_key(&config, &args.keyid, |place, text| place.set(text, "not_after", format_time(at)))?;
+    let (name, key) = place.of(&publishers);
+    let (keyid, time) = (key.keyid.to_hex(), format_time(at));
+    warn_of_last(&publishers, name, at, &args.dir);
+    output::result(
+        json,
+        &json!({ "ok": true, "publisher": name, "keyid": keyid, "not_after": time }),
+        &format!(
+            "after {time} the log takes nothing from key {keyid} of {name}; what it signed before stays good\n"
+        ),
+    )
+}
+
+fn revoke(args: &PublisherRevoke, json: bool) -> CliResult {
+    let config = Config::load(&args.dir)?;
+    let (place, publishers) =
+        change_key(&config, &args.keyid, |place, text| place.set(text, "revoked", true))?;
+    let (name, key) = place.of(&publishers);
+    let keyid = key.keyid.to_hex();
+    warn_of_last(&publishers, name, now(), &args.dir);
+    output::result(
+        json,
+        &json!({ "ok": true, "publisher": name, "keyid": keyid, "revoked": true }),
+        &format!(
+            "nothing that key {keyid} of {name} signed is believed any more\nEndpoints and monitors go by their own copies: ship them {}\n",
+            config.publishers().display()
+        ),
+    )
+}
+
+/// Changes the key with this ID, and says where it is.
+fn change_key(
+    config: &Config,
+    keyid: &str,
+    change: impl FnOnce(Place, &str) -> Result<String, Failure>,
+) -> Result<(Place, Publishers), Failure> {
+    let mut found = None;
+    let publishers = edit::change(config, |before, text| {
+        let place = Place::find(before, keyid, &config.dir)?;
+        found = Some(place);
+        change(place, text)
+    })?;
+    Ok((found.expect("it was changed"), publishers))
+}
+
+/// A publisher without a key can't publish, nor withdraw.
+fn warn_of_last(publishers: &Publishers, name: &str, after: Timestamp, dir: &Path) {
+    let keys = publishers.list().iter().filter(|publisher| publisher.name == name).flat_map(|p| &p.keys);
+    if !keys.into_iter().any(|key| !key.revoked && key.not_after.is_none_or(|last| last > after)) {
+        warn(&format!(
+            "no key of {name} is valid after that: `treehead publisher add-key {} --name {name} --key FILE` gives it one",
+            dir.display()
+        ));
+    }
+}
+
+fn key_object(key: &PublisherKey, now: Timestamp) -> Value {
+    json!({
+        "keyid": key.keyid.to_hex(), "state": state(key, now),
+        "not_before": key.not_before.map(format_time), "not_after": key.not_after.map(format_time),
+    })
+}
+
+fn state(key: &PublisherKey, now: Timestamp) -> &'static str {
+    match (key.not_before, key.not_after) {
+        _ if key.revoked => "revoked",
+        (Some(first), _) if now < first => "not-yet-valid",
+        (_, Some(last)) if now > last => "expired",
+        _ => "valid",
+    }
+}
+
+fn in_words(key: &PublisherKey, now: Timestamp) -> String {
+    let from = key.not_before.map(|time| format!(" from {}", format_time(time)));
+    if state(key, now) == "expired" {
+        return format!("expired after {}", key.not_after.map(format_time).unwrap_or_default());
+    }
+    let to = key.not_after.map(|time| format!(" until {}", format_time(time)));
+    format!("{}{}{}", state(key, now), from.unwrap_or_default(), to.unwrap_or_default())
+}
+
+fn now() -> Timestamp {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,13 +1,15 @@
 //! Withdrawals over `POST /add` and `POST /add-batch`, and what search makes of them.
 
 use serde_json::{Value, json};
-use treehead::merkle::{Hash, LeafIndex};
+use treehead::client::LogClient;
+use treehead::merkle::{Hash, LeafIndex, TreeSize};
 use treehead::release::{Envelope, Kind, Purl, Release, Withdrawal};
 use treehead::server::Profile;
 
 use crate::common::log::{Served, batch, never_publishing, quick};
 use crate::common::releases::{
-    publisher, publisher_toml, scanner, signed, signed_payload, signed_withdrawal, vendor_toml, withdrawal,
+    publisher, publisher_toml, release, scanner, signed, signed_payload, signed_withdrawal, vendor_toml,
+    withdrawal,
 };
 
 /// `vendor`, and `rival`, who may release the very same packages.
@@ -263,4 +265,43 @@ fn a_withdrawal_that_is_malformed_is_422() {
     let entry = signed_payload(serde_json::to_vec(&statement).unwrap(), 1);
     let detail = assert_refused(&log, &entry, 422, "statement");
     assert!(detail.contains("no other field in predicate, saw \"reson\""), "{detail}");
+}
+
+/// As endpoints ask. Whatever a purl has in it, the question finds what the statement says.
+#[test]
+fn a_withdrawal_is_found_by_package_version_and_artifact_together() {
+    let log = Served::release(&publishers());
+    let purls = [
+        "pkg:generic/example/scanner@1.0",
+        "pkg:generic/example/scanner@1.0%2Bbuild.7",
+        "pkg:generic/example/scanner@1.0?arch=x86_64",
+        "pkg:generic/example/scanner@1.0?arch=x86_64&os=linux#lib/core",
+        "pkg:generic/example/lib%2B%2B@1%3A2.0~rc1",
+    ];
+    let client = LogClient::new(&format!("http://{}", log.address)).unwrap();
+    for (purl, sequence) in purls.iter().zip(1..) {
+        // All of them have the same artifact.
+        let entry = signed(&release(purl, sequence, "the same"), 1);
+        let index = log.post("/add", &entry).text().parse().unwrap();
+        let taken = log.post("/add", &signed_withdrawal(&withdrawal(index, &entry), 1));
+        assert_eq!(taken.status, 200, "{purl}: {taken}");
+    }
+    let digest = Hash::digest(b"the same").to_hex();
+    for (at, purl) in purls.iter().enumerate() {
+        let purl = Purl::parse(purl).unwrap();
+        let package = purl.package();
+        let terms = [
+            ("package", package.as_str()),
+            ("version", purl.version()),
+            ("digest", digest.as_str()),
+            ("kind", "withdrawal"),
+        ];
+        let found = client.search(&terms, None, log.head().size).unwrap().expect("a search");
+        let indices: Vec<u64> = found.rows.iter().map(|row| row.index.get()).collect();
+        assert!(found.is_whole && indices == [2 * at as u64 + 1], "{purl}: {found:?}");
+        assert_eq!(found.rows[0].purl(), Some(purl));
+    }
+    let later = TreeSize::new(log.head().size.get() + 1).unwrap();
+    let error = client.search(&[("kind", "withdrawal")], None, later).unwrap_err();
+    assert_eq!(error.code(), "older-answer", "{error}");
 }

@@ -1,7 +1,8 @@
 //! What caches between a log and an endpoint keep, and what comes of it.
 
 use crate::cache::{Cache, Heeds};
-use crate::online::{online, publish, publisher, releases, verify, withdraw};
+use crate::online::{online, publish, releases, verify};
+use crate::withdrawn::{publisher, withdraw};
 
 #[test]
 fn behind_a_cache_that_keeps_what_it_may_a_withdrawal_is_heard_of() {

@@ -5,8 +5,9 @@ use treehead::proof_file::ProofFile;
 use treehead::release::{Envelope, PublisherSigner, Withdrawal};
 
 use crate::between::Between;
-use crate::online::{online, publisher, releases, verify, withdraw};
+use crate::online::{online, releases, verify};
 use crate::program::{Server, World};
+use crate::withdrawn::{publisher, withdraw};
 
 /// The log takes so many withdrawals in a batch.
 const BATCH: usize = 64;

@@ -42,5 +42,6 @@ mod several;
 mod state;
 mod tls_front;
 mod withdraw;
+mod withdrawn;
 mod witnessed;
 mod witnesses;

@@ -1,7 +1,8 @@
 //! `treehead verify --online` of what is refused without the network, too: what the log says still counts.
 
-use crate::online::{evidence, forge, heads, online, publish, publisher, releases, verify, withdraw};
+use crate::online::{evidence, forge, heads, online, publish, releases, verify};
 use crate::program::World;
+use crate::withdrawn::{publisher, withdraw};
 
 fn highest_sequences(world: &World) -> Vec<u64> {
     let sequences = world.remembered()["sequences"].clone();

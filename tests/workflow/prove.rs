@@ -7,8 +7,8 @@ use treehead::proof_file::ProofFile;
 use treehead::release::{Envelope, PublisherSigner};
 
 use crate::between::Between;
-use crate::online::{publisher, withdraw};
 use crate::program::{Ran, Server, World};
+use crate::withdrawn::{publisher, withdraw};
 
 const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
 const SCANNER: &str = "pkg:generic/example/scanner@1.0";

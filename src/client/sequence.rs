@@ -43,7 +43,7 @@ impl LogClient {
     ) -> Result<Option<HighestSequence>, ClientError> {
         let [publisher, package, channel] = [publisher, package, channel].map(percent_encoded);
         let path = format!("sequence?publisher={publisher}&package={package}&channel={channel}");
-        let body = self.get(&path, MAX_SEQUENCE_BYTES)?;
+        let body = self.get_fresh(&path, MAX_SEQUENCE_BYTES)?.body;
         let malformed = |seen: String| {
             let expected = "a JSON object with highest, a number or null, and the index that has it";
             let source = FormatError::malformed("the answer about a sequence number", expected, seen);

@@ -97,6 +97,7 @@ fn each_answer_says_what_caches_may_do_with_it() {
         (&format!("/proof/leaf/{leaf}"), "no-store"),
         ("/releases", "no-store"),
         ("/releases?kind=build", "no-store"),
+        ("/sequence?publisher=vendor&package=pkg:generic/example/scanner&channel=stable", "no-store"),
         ("/healthz", "no-store"),
         ("/metrics", "no-store"),
     ] {

@@ -8,8 +8,9 @@ use treehead::merkle::Hash;
 use treehead::release::PublisherSigner;
 
 use crate::between::Between;
-use crate::online::{evidence, forge, heads, publish, releases, withdraw};
+use crate::online::{evidence, forge, heads, publish, releases};
 use crate::program::{Ran, World};
+use crate::withdrawn::withdraw;
 
 const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
 

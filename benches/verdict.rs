@@ -187,6 +187,7 @@ fn entry(publisher: &PublisherSigner, sha256: Hash) -> Vec<u8> {
         source: None,
         manifest: None,
         audience: None,
+        log: None,
     };
     let payload = release.to_payload().expect("a sound statement");
     Envelope::sign(payload, &[publisher]).expect("one signer").to_entry()

@@ -7,7 +7,7 @@ mod toml_file;
 
 use base64::Engine as _;
 use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE};
 
 pub(crate) use toml_file::{TomlFile, TomlPlace};
 
@@ -257,6 +257,12 @@ pub(crate) fn base64_decode_any_bits(text: &str) -> Option<Vec<u8>> {
     GeneralPurpose::new(&alphabet::STANDARD, CONFIG).decode(text).ok()
 }
 
+/// As others may have written it: [`base64_decode`], or the same in the URL-safe alphabet (RFC 4648
+/// section 5). A text that mixes the two is neither.
+pub(crate) fn base64_decode_any(text: &str) -> Option<Vec<u8>> {
+    base64_decode(text).or_else(|| URL_SAFE.decode(text).ok())
+}
+
 /// The one base64 spelling of `bytes`.
 pub(crate) fn base64_encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
@@ -300,6 +306,18 @@ mod tests {
             assert_eq!(base64_decode(bad), None, "{bad:?}");
             let value = (bad == "AAF=").then(|| vec![0, 1]);
             assert_eq!(base64_decode_any_bits(bad), value, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn base64_of_others_may_have_either_alphabet_and_nothing_else_is_lax() {
+        for (text, bytes) in
+            [("", &[][..]), ("AAE=", &[0, 1]), ("+/8=", &[0xfb, 0xff]), ("-_8=", &[0xfb, 0xff])]
+        {
+            assert_eq!(base64_decode_any(text).as_deref(), Some(bytes), "{text:?}");
+        }
+        for bad in ["AAE", "-_8", "-_9=", "+_8=", "-/8=", "-_8==", "-_ 8=", "-_8=\n", "*_8="] {
+            assert_eq!(base64_decode_any(bad), None, "{bad:?}");
         }
     }
 

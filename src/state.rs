@@ -206,7 +206,7 @@ impl EndpointState {
 
     /// Remembers a withdrawal for each who withdraws; it counts from then on, online or not.
     pub fn withdraw(&mut self, proven: &ProvenWithdrawal) {
-        let Withdrawal { index, leaf, purl, subjects, reason } = proven.withdrawal();
+        let Withdrawal { index, leaf, purl, subjects, reason, .. } = proven.withdrawal();
         for publisher in proven.publishers() {
             let withdrawn = Withdrawn {
                 publisher: publisher.clone(),

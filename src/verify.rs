@@ -146,9 +146,9 @@ struct Opened {
 fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Result<Opened, Refusal> {
     // 1. to 4.
     let Logged { head, index, entry } = open_logged(proof, policy)?;
-    // 5. Signature by a publisher that may speak for the package and kind.
+    // 5. Signature by a publisher that may speak for the package and kind, for this log or for any.
     let envelope = Envelope::parse_entry(&entry).map_err(Refusal::EntryMalformed)?;
-    let spoken = publishers.verify(&envelope, None).map_err(Refusal::Publisher)?;
+    let spoken = publishers.verify(&envelope, head.get().origin.as_str()).map_err(Refusal::Publisher)?;
     Ok(Opened { head, index, leaf: Hash::leaf(&entry), spoken })
 }
 

@@ -11,12 +11,12 @@ use super::output::{BOLD, DIM, result};
 use super::{files, statement};
 use crate::checkpoint::{self, Checkpoint};
 use crate::evidence::ForkEvidence;
-use crate::format::FormatError;
+use crate::format::{FormatError, quote};
 use crate::merkle::Hash;
 use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
-use crate::release::{Envelope, Statement};
+use crate::release::{Envelope, SentEnvelope, Statement};
 
 pub fn run(args: &Inspect, json: bool) -> CliResult {
     let path = &args.file;
@@ -42,7 +42,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
         return ForkEvidence::parse(bytes).and_then(|fork| fork_evidence(&fork)).map_err(|e| wrong(&e));
     }
     if bytes.starts_with(b"{") {
-        return Envelope::parse(bytes).and_then(|envelope| entry(&envelope)).map_err(|e| wrong(&e));
+        return SentEnvelope::parse(bytes).and_then(sent).map_err(|e| wrong(&e));
     }
     if let Some(keys) = vkeys(bytes) {
         return Ok(keys);
@@ -164,6 +164,23 @@ fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {
         writeln!(lines, "leaf      {}\nsigned    by key {}", leaf.to_hex(), keys.join("\n          by key "));
     object["leaf_hash"] = leaf.to_hex().into();
     object["keys"] = keys.into();
+    Ok((object, lines))
+}
+
+/// An envelope from wherever. Where it names its keys as an entry does, it says what leaf it would be.
+fn sent(envelope: SentEnvelope) -> Result<(Value, String), FormatError> {
+    if let Ok(named) = envelope.clone().into_named() {
+        return entry(&named);
+    }
+    let (mut object, mut lines) = statement::tell(&Statement::parse(envelope.payload())?);
+    let hints: Vec<&str> = envelope.signatures().iter().map(|signature| signature.keyid.as_str()).collect();
+    for hint in &hints {
+        let _ = match *hint {
+            "" => writeln!(lines, "signed    by a key that is not named"),
+            hint => writeln!(lines, "signed    by key {}", quote(hint)),
+        };
+    }
+    object["keys"] = hints.into();
     Ok((object, lines))
 }
 

@@ -31,10 +31,11 @@ fn tell_release(release: &Release) -> (Value, String) {
     if let Some(audience) = &release.audience {
         let _ = writeln!(lines, "audience  {audience} (not everyone)");
     }
+    lines += &log_line(release.log.as_deref());
     let object = json!({
         "what": "release", "purl": release.purl.as_str(), "kind": release.kind.as_str(),
         "channel": release.channel, "sequence": release.sequence, "artifacts": subjects(&release.subjects),
-        "audience": release.audience,
+        "audience": release.audience, "log": release.log,
     });
     (object, lines)
 }
@@ -46,9 +47,11 @@ fn tell_withdrawal(withdrawal: &Withdrawal) -> (Value, String) {
         leaf.to_hex()
     );
     lines += &subject_lines(&withdrawal.subjects);
+    lines += &log_line(withdrawal.log.as_deref());
     let object = json!({
         "what": "withdrawal", "withdraws": index.get(), "withdrawn_leaf_hash": leaf.to_hex(),
         "purl": purl.as_str(), "reason": reason, "artifacts": subjects(&withdrawal.subjects),
+        "log": withdrawal.log,
     });
     (object, lines)
 }
@@ -83,6 +86,10 @@ fn tell_summary(summary: &VerificationSummary) -> (Value, String) {
         "time": time, "policy": summary.policy, "artifacts": resources(&summary.subjects),
     });
     (object, lines)
+}
+
+fn log_line(log: Option<&str>) -> String {
+    log.map(|log| format!("for log   {log}\n")).unwrap_or_default()
 }
 
 fn subjects(subjects: &[Subject]) -> Vec<Value> {

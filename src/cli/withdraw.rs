@@ -61,11 +61,13 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(&args.key, &e))?;
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
     let log = Connection::open(&args.log, args.patience, say)?;
-    let entry = log.ask("show what is withdrawn", |client| Ok(fetch(client, &policy, args.leaf)))??;
+    let (origin, entry) =
+        log.ask("show what is withdrawn", |client| Ok(fetch(client, &policy, args.leaf)))??;
     let withdrawal = Withdrawal::of(args.leaf, &entry, &args.reason).map_err(|e| {
         let message = format!("leaf {} can't be withdrawn: expected a release, saw {e}", args.leaf);
         Failure::refused("withdrawal-mismatch", message, NOTHING_SIGNED)
     })?;
+    let withdrawal = Withdrawal { log: Some(origin), ..withdrawal };
     let payload = withdrawal.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
     consent(args, &withdrawal.purl, &describe(args.leaf, &entry, &signer)?)?;
     let envelope = Envelope::sign(payload, &[&signer]).map_err(|e| Failure::Usage(e.to_string()))?;
@@ -118,9 +120,9 @@ fn append(
     )
 }
 
-/// The entry of a leaf, proven to be in the tree that the log signed and a quorum of its witnesses saw. What is
+/// The log's origin, and the entry of a leaf, proven to be in the tree that it signed and a quorum of its witnesses saw. What is
 /// withdrawn can't be taken back, so nobody's word is enough for what is there.
-fn fetch(client: &LogClient, policy: &Policy, leaf: LeafIndex) -> Result<Vec<u8>, Failure> {
+fn fetch(client: &LogClient, policy: &Policy, leaf: LeafIndex) -> Result<(String, Vec<u8>), Failure> {
     let signed = client.checkpoint(&policy.log_keys())?;
     let head = policy.check(&signed).map_err(|e| {
         Failure::refused("no-quorum", format!("the log's newest tree head: {e}"), NOTHING_SIGNED)
@@ -144,7 +146,7 @@ fn fetch(client: &LogClient, policy: &Policy, leaf: LeafIndex) -> Result<Vec<u8>
         );
         Failure::refused("not-included", message, NOTHING_SIGNED)
     })?;
-    Ok(entry)
+    Ok((head.origin.to_string(), entry))
 }
 
 /// What is about to be withdrawn, in lines.

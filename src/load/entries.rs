@@ -224,6 +224,7 @@ mod tests {
             source: None,
             manifest: None,
             audience: None,
+            log: None,
         };
         let statement = Statement { signer: PublisherSigner::from_seed(&[1; 32]), release };
         let entries = Entries::Signed(Arc::new(statement));

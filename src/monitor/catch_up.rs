@@ -172,7 +172,7 @@ impl Follower {
         let rules = self.tools.rules.clone();
         let publishers = rules.publishers.as_ref().map(crate::server::watched::Watched::current);
         let manifest = rules.expect.as_ref().map(super::rules::Expect::manifest);
-        let readings = read_all(entries, publishers.as_deref(), times);
+        let readings = read_all(entries, rules.origin.as_str(), publishers.as_deref(), times);
         let look = Look::new(&rules, manifest.as_deref(), self.now());
         let mut findings = Findings::default();
         let mut draft = self.state.sequences.draft();

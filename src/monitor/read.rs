@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::thread;
 
 use crate::format::FormatError;
-use crate::release::{Envelope, Publishers, SpeakError, Statement, Timestamp};
+use crate::release::{Envelope, Publishers, SpeakError, Statement, Timestamp, check_log};
 
 /// An entry.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ pub struct Interval {
     pub to: Timestamp,
 }
 
-/// Reads an entry.
-pub fn read(entry: &[u8], publishers: Option<&Publishers>, interval: Interval) -> Reading {
+/// Reads an entry of the log with this origin.
+pub fn read(entry: &[u8], log: &str, publishers: Option<&Publishers>, interval: Interval) -> Reading {
     let envelope = match Envelope::parse_entry(entry) {
         Ok(envelope) => envelope,
         Err(e) => return Reading::Unreadable(e),
@@ -49,13 +49,14 @@ pub fn read(entry: &[u8], publishers: Option<&Publishers>, interval: Interval) -
     let Some(publishers) = publishers else {
         let signers = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
         return match Statement::parse(envelope.payload()) {
-            Ok(statement) => {
-                Reading::Statement { statement, signers, checked: false, outside_validity: None }
-            }
+            Ok(statement) => match check_log(&statement, log) {
+                Ok(()) => Reading::Statement { statement, signers, checked: false, outside_validity: None },
+                Err(why) => Reading::Untrusted { why, statement: Some(statement) },
+            },
             Err(e) => Reading::Unreadable(e),
         };
     };
-    match publishers.verify(&envelope, None) {
+    match publishers.verify(&envelope, log) {
         Ok(spoken) => {
             // The first of them is the one that may.
             let mut signers = vec![spoken.publisher().to_owned()];
@@ -74,10 +75,15 @@ pub fn read(entry: &[u8], publishers: Option<&Publishers>, interval: Interval) -
 }
 
 /// Reads many, on all processors: a signature costs as much as hashing forty entries.
-pub fn read_all(entries: &[&[u8]], publishers: Option<&Publishers>, interval: Interval) -> Vec<Reading> {
+pub fn read_all(
+    entries: &[&[u8]],
+    log: &str,
+    publishers: Option<&Publishers>,
+    interval: Interval,
+) -> Vec<Reading> {
     /// Fewer are not worth a thread.
     const FEW: usize = 64;
-    let read = |entry: &&[u8]| read(entry, publishers, interval);
+    let read = |entry: &&[u8]| read(entry, log, publishers, interval);
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     if entries.len() <= FEW || threads == 1 {
         return entries.iter().map(read).collect();

@@ -159,6 +159,7 @@ mod tests {
             source: None,
             manifest: None,
             audience: None,
+            log: None,
         }
     }
 

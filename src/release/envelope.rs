@@ -6,24 +6,26 @@
 //! signed message   DSSEv1 SP len(type) SP type SP len(payload) SP payload
 //! ```
 //!
-//! The canonical form (RFC 8785, signatures sorted by keyid) is the entry, so that one statement
-//! has one leaf hash however it was sent.
+//! The canonical form (RFC 8785, signatures sorted by keyid) is the entry that a log makes of what it was
+//! [sent](super::SentEnvelope).
 
 use std::fmt;
 
 use ed25519_dalek::pkcs8::EncodePublicKey as _;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 
-use super::json::{Fields, Json};
+use super::sent::SentEnvelope;
 use super::{MAX_ENTRY_BYTES, Release};
-use crate::format::{FormatError, base64_decode, base64_encode, cap, cap_count, quote};
+use crate::format::{FormatError, base64_encode, cap};
 use crate::merkle::Hash;
 
 /// The one payload type that is admitted.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// Most signatures on one statement.
 pub const MAX_ENVELOPE_SIGNATURES: usize = 8;
-/// Largest envelope as it is sent: an entry's worth, and as much again of white space.
+/// Bytes of an Ed25519 signature.
+const SIGNATURE_BYTES: usize = 64;
+/// Largest envelope as it is sent: an entry's worth, and as much again of white space and fields of others.
 pub const MAX_SUBMISSION_BYTES: usize = 2 * MAX_ENTRY_BYTES;
 
 /// A well-formed envelope. Nothing is said of its signatures yet.
@@ -37,42 +39,23 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    const WHAT: &str = "a DSSE envelope";
-
-    /// Reads an envelope in any order and spacing.
-    ///
-    /// # Errors
-    /// [`FormatError`] for what is no envelope of ours, or would be too large as an entry.
-    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        cap(Self::WHAT, bytes.len(), MAX_SUBMISSION_BYTES)?;
-        let mut fields = Fields::new(Self::WHAT, "", Json::parse(Self::WHAT, bytes)?)?;
-        let payload_type = fields.string("payloadType")?;
-        if payload_type != PAYLOAD_TYPE {
-            return Err(fields.wrong("payloadType", &format!("to be {PAYLOAD_TYPE}"), &quote(&payload_type)));
-        }
-        let payload = decode(&mut fields, "payload")?;
-        let signatures = fields.array("signatures")?;
-        cap_count(Self::WHAT, "signatures", signatures.len(), MAX_ENVELOPE_SIGNATURES)?;
-        fields.nothing_else()?;
-        let signatures = signatures.into_iter().map(parse_signature).collect::<Result<_, _>>()?;
-        Self::new(payload, signatures)
-    }
+    pub(super) const WHAT: &str = "a DSSE envelope";
 
     /// Reads an entry of a log: an envelope in its canonical form, and no other.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse), and for any other form.
+    /// [`FormatError`] for anything else, and for what is larger than an entry.
     pub fn parse_entry(entry: &[u8]) -> Result<Self, FormatError> {
         cap("an entry", entry.len(), MAX_ENTRY_BYTES)?;
-        let envelope = Self::parse(entry)?;
+        let envelope = SentEnvelope::parse(entry)?.into_named()?;
         if envelope.entry != entry {
-            let seen = "the same envelope in another order or with other spaces";
+            let seen = "the same envelope in another order, with other spaces or with other fields";
             return Err(FormatError::malformed(Self::WHAT, "canonical JSON (RFC 8785)", seen));
         }
         Ok(envelope)
     }
 
-    fn new(payload: Vec<u8>, mut signatures: Vec<(Hash, Vec<u8>)>) -> Result<Self, FormatError> {
+    pub(super) fn new(payload: Vec<u8>, mut signatures: Vec<(Hash, Vec<u8>)>) -> Result<Self, FormatError> {
         signatures.sort();
         if signatures.is_empty() {
             return Err(FormatError::malformed(Self::WHAT, "at least one signature", "none"));
@@ -95,6 +78,12 @@ impl Envelope {
         let signatures =
             signers.iter().map(|s| (s.keyid, s.key.sign(&message).to_bytes().to_vec())).collect();
         Self::new(payload, signatures)
+    }
+
+    /// Bytes of the entry that this payload makes with one signature, the least that one needs.
+    pub(super) fn least_entry_bytes(payload: usize) -> usize {
+        let empty = canonical(&[], &[(Hash::EMPTY_ROOT, vec![0; SIGNATURE_BYTES])]);
+        empty.len() + payload.div_ceil(3) * 4
     }
 
     /// The entry: canonical JSON, at most [`MAX_ENTRY_BYTES`].
@@ -142,21 +131,8 @@ fn canonical(payload: &[u8], signatures: &[(Hash, Vec<u8>)]) -> Vec<u8> {
         .into_bytes()
 }
 
-fn decode(fields: &mut Fields, key: &str) -> Result<Vec<u8>, FormatError> {
-    let text = fields.string(key)?;
-    base64_decode(&text).ok_or_else(|| fields.wrong(key, "to be padded standard base64", &quote(&text)))
-}
-
-fn parse_signature(value: Json) -> Result<(Hash, Vec<u8>), FormatError> {
-    let mut fields = Fields::new(Envelope::WHAT, "signatures[]", value)?;
-    let keyid = Hash::from_hex(&fields.string("keyid")?)?;
-    let signature = decode(&mut fields, "sig")?;
-    fields.nothing_else()?;
-    Ok((keyid, signature))
-}
-
 /// DSSE v1 pre-authentication encoding.
-fn pae(payload: &[u8]) -> Vec<u8> {
+pub(super) fn pae(payload: &[u8]) -> Vec<u8> {
     let mut message = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
     message.extend_from_slice(payload);
     message

@@ -1,8 +1,8 @@
 //! JSON read strictly and written canonically (RFC 8785).
 //!
-//! Refused beside what is no JSON: an object key given twice, nesting deeper than
-//! [`MAX_DEPTH`], and numbers that are not integers of at most 53 bits (RFC 7493), because
-//! other readers of the same bytes would disagree about them.
+//! Refused beside what is no JSON: an object key given twice, because readers of the same bytes disagree
+//! about which value counts, and nesting deeper than [`MAX_DEPTH`]. They disagree about numbers, too, that
+//! are not integers of at most 53 bits (RFC 7493): these are read, and never taken for an integer.
 
 use std::fmt;
 
@@ -22,7 +22,10 @@ pub const MAX_INTEGER: i64 = (1 << 53) - 1;
 pub enum Json {
     Null,
     Bool(bool),
+    /// At most [`MAX_INTEGER`] either way.
     Integer(i64),
+    /// Any other number, as an error shows it. Its value is of no use to anybody here.
+    Number(String),
     String(String),
     Array(Vec<Json>),
     Object(Vec<(String, Json)>),
@@ -51,7 +54,8 @@ impl Json {
         Self::Integer(number.expect("checked to be below 2^53"))
     }
 
-    /// RFC 8785: keys in order of their UTF-16 code units, no white space, shortest escapes.
+    /// RFC 8785: keys in order of their UTF-16 code units, no white space, shortest escapes. Statements of
+    /// our own have no numbers but integers; others come out as an error shows them.
     pub fn to_canonical(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.write(&mut out);
@@ -63,6 +67,7 @@ impl Json {
             Self::Null => out.extend(b"null"),
             Self::Bool(value) => out.extend(if *value { &b"true"[..] } else { b"false" }),
             Self::Integer(value) => out.extend(value.to_string().as_bytes()),
+            Self::Number(shown) => out.extend(shown.as_bytes()),
             Self::String(value) => write_string(value, out),
             Self::Array(items) => {
                 out.push(b'[');
@@ -119,7 +124,7 @@ impl<'de> Visitor<'de> for Value {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("null, a boolean, an integer of at most 53 bits, a string, an array or an object")
+        f.write_str("a JSON value")
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Json, E> {
@@ -131,15 +136,17 @@ impl<'de> Visitor<'de> for Value {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Json, E> {
-        if (-MAX_INTEGER..=MAX_INTEGER).contains(&value) {
-            return Ok(Json::Integer(value));
-        }
-        Err(E::invalid_value(de::Unexpected::Signed(value), &self))
+        let small = (-MAX_INTEGER..=MAX_INTEGER).contains(&value);
+        Ok(if small { Json::Integer(value) } else { Json::Number(value.to_string()) })
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Json, E> {
         let small = i64::try_from(value).ok().filter(|value| *value <= MAX_INTEGER);
-        small.map(Json::Integer).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+        Ok(small.map_or_else(|| Json::Number(value.to_string()), Json::Integer))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Json, E> {
+        Ok(Json::Number(format!("{value:?}")))
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Json, E> {
@@ -207,7 +214,7 @@ impl Fields {
             Json::String(text) => !text.is_empty(),
             Json::Array(items) => !items.is_empty(),
             Json::Object(fields) => !fields.is_empty(),
-            Json::Bool(_) | Json::Integer(_) => true,
+            Json::Bool(_) | Json::Integer(_) | Json::Number(_) => true,
         });
         self
     }
@@ -354,16 +361,34 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_readers_disagree_about_are_read_and_are_no_integers() {
+        for (text, shown) in [
+            ("1.0", "1.0"),
+            ("-0.5E-1", "-0.05"),
+            ("1e3", "1000.0"),
+            ("-0", "-0.0"),
+            ("9007199254740992", "9007199254740992"),
+            ("-9007199254740992", "-9007199254740992"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("99999999999999999999999", "1e23"),
+        ] {
+            let json = parse(&format!("{{\"n\":[{text}]}}")).unwrap();
+            assert_eq!(canonical(&json), format!("{{\"n\":[{shown}]}}"));
+            let mut fields = Fields::new("a test", "", parse(&format!("{{\"n\":{text}}}")).unwrap()).unwrap();
+            let error = fields.integer("n").unwrap_err().to_string();
+            assert!(error.ends_with(&format!("an integer from 0 to 2^53 - 1, saw {shown}")), "{error}");
+        }
+        let most = parse("[9007199254740991,-9007199254740991]").unwrap();
+        assert_eq!(most, Json::Array([MAX_INTEGER, -MAX_INTEGER].map(Json::Integer).to_vec()));
+    }
+
+    #[test]
     fn what_readers_disagree_about_is_refused() {
         for (bad, why) in [
             (r#"{"a":1,"a":2}"#, "twice"),
             (r#"{"a":1,"\u0061":2}"#, "twice"),
-            ("1.0", "floating"),
-            ("1e3", "floating"),
-            ("-0", "floating"),
-            ("9007199254740992", "9007199254740992"),
-            ("-9007199254740992", "-9007199254740992"),
-            ("99999999999999999999999", "floating"),
+            (r#"{"a":{"b":[{"c":1.5,"c":1.5}]}}"#, "twice"),
+            ("1e400", "out of range"),
             ("01", ""),
             ("+1", ""),
             ("NaN", ""),

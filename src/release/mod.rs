@@ -1,8 +1,14 @@
-//! What a leaf says: a signed statement in canonical JSON.
+//! What a leaf says: a signed statement.
 //!
-//! `bytes -> Envelope -> Spoken`: an [`Envelope`] is well-formed, what is [`Spoken`] is signed by
-//! publishers that may speak for its package; only [`Publishers::verify`] makes one.
+//! ```text
+//! an entry       bytes -> Envelope -> Spoken                   Publishers::verify
+//! what was sent  bytes -> SentEnvelope -> (Envelope, Spoken)   Publishers::admit
+//! ```
+//!
+//! An [`Envelope`] is well-formed; what is [`Spoken`] is signed by publishers that may speak for its package,
+//! and only these two functions make one.
 
+mod admit;
 mod envelope;
 mod facts;
 mod json;
@@ -10,12 +16,14 @@ mod line;
 mod pem;
 mod publishers;
 mod purl;
+mod sent;
 mod speak;
 mod statement;
 mod steps;
 mod timestamp;
 mod withdrawn;
 
+pub use admit::{KeySearch, MAX_FAILED_TRIES};
 pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, PublisherSigner};
 pub use facts::{Claim, Edition, EntryValues, Facts, SearchField, Term, Track};
 pub use line::MAX_LINE_BYTES;
@@ -24,7 +32,8 @@ pub use publishers::{
     LostKey, MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers, check_publisher_name,
 };
 pub use purl::{PackageUrl, Purl, PurlPattern};
-pub use speak::{SpeakError, Spoken};
+pub use sent::{SentEnvelope, SentSignature};
+pub use speak::{SpeakError, Spoken, check_log};
 pub use statement::{
     Kind, MAX_REASON_BYTES, MAX_SUBJECTS, ManifestRef, Provenance, Release, Resource, Source, Statement,
     StatementKind, Subject, VerificationResult, VerificationSummary, Withdrawal,

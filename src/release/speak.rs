@@ -1,8 +1,11 @@
 //! Whether a statement is believed: [`Publishers::verify`], and why not.
 
 use super::publishers::{Publisher, PublisherKey};
-use super::{Envelope, Publishers, Purl, Release, Statement, StatementKind, Timestamp, format_time};
-use crate::format::FormatError;
+use super::{
+    Envelope, MAX_FAILED_TRIES, Publishers, Purl, Release, Statement, StatementKind, Timestamp, format_time,
+};
+use crate::format::{FormatError, quote};
+use crate::merkle::Hash;
 use crate::note::ed25519_verify;
 
 /// Why a statement is not admitted or believed, though its envelope is well-formed.
@@ -12,14 +15,34 @@ pub enum SpeakError {
     /// The payload is no statement of a known kind.
     #[error(transparent)]
     Statement(#[from] FormatError),
-    /// A signature names a key that is not registered.
+    /// The entry that would be made of it is too large.
+    #[error(transparent)]
+    Entry(FormatError),
+    /// No registered key made a signature.
     #[error(
-        "the key {keyid} is not registered: expected a key listed in publishers.toml; `treehead publisher add` registers one"
+        "{}: expected a key listed in publishers.toml; `treehead publisher add` registers one",
+        unknown(keyid)
     )]
     UnknownKey {
-        /// The key named.
+        /// What was said to name the key: its keyid, or any other text or none.
         keyid: String,
     },
+    /// It was stated for another log.
+    #[error(
+        "the statement is for another log: expected {expected}, saw {}; its publisher has to state it for this one",
+        quote(seen)
+    )]
+    OtherLog {
+        /// Origin of the log that has it, or is to take it.
+        expected: String,
+        /// Origin of the log that it names.
+        seen: String,
+    },
+    /// Too many signatures of a request failed under the keys that might have made them.
+    #[error(
+        "it takes too long to find out who signed this: {MAX_FAILED_TRIES} signatures failed; expected each keyid to name the key, by the hex SHA-256 of its SPKI DER"
+    )]
+    TooManyTries,
     /// A registered key did not make the signature that names it.
     #[error(
         "the signature by key {keyid} of {publisher} is not valid: the statement or the signature was changed"
@@ -68,6 +91,16 @@ pub enum SpeakError {
     },
 }
 
+fn unknown(keyid: &str) -> String {
+    if Hash::from_hex(keyid).is_ok() {
+        return format!("the key {keyid} is not registered");
+    }
+    format!(
+        "the keyid {} names no key, and no registered key that may state this made the signature",
+        quote(keyid)
+    )
+}
+
 fn of(package: Option<&str>) -> String {
     package.map(|package| format!(" of {package}")).unwrap_or_default()
 }
@@ -80,7 +113,7 @@ const fn rights(kind: StatementKind, package: Option<&str>) -> &'static str {
     }
 }
 
-/// A statement by publishers that may make it. Only [`Publishers::verify`] makes one.
+/// A statement by publishers that may make it. Only [`Publishers::verify`] and [`Publishers::admit`] make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spoken {
     statement: Statement,
@@ -89,6 +122,11 @@ pub struct Spoken {
 }
 
 impl Spoken {
+    /// By these, of whom the first list may state it.
+    pub(super) const fn new(statement: Statement, publishers: Vec<String>, signers: Vec<String>) -> Self {
+        Self { statement, publishers, signers }
+    }
+
     /// What is stated.
     #[must_use]
     pub const fn statement(&self) -> &Statement {
@@ -127,19 +165,20 @@ impl Spoken {
 }
 
 impl Publishers {
-    /// Believes a statement if every signature is by a registered key, and at least one signer may
-    /// speak for all the packages that it names and the kind. An unknown signature is refused rather than ignored: it
-    /// would let a stranger mint new leaf hashes for an old statement.
+    /// Believes an entry of a log if every signature is by a registered key, and at least one signer may
+    /// speak for all the packages that it names and the kind. An unknown signature is refused rather than
+    /// ignored: a log [drops](Self::admit) those of strangers before it makes an entry.
     ///
-    /// With `now`, keys outside their validity are refused too: a log passes the time. An endpoint
-    /// passes `None`, because a release that was logged in time stays good.
+    /// `log` is the origin of the log that has it: a statement for another log is not believed, or anybody
+    /// could replay what was stated for a log of trials. Keys count whatever their validity is, because what
+    /// was logged in time stays good.
     ///
     /// Whether a withdrawal is of something that its publisher released is not known here:
     /// [`check_withdrawal`](Self::check_withdrawal) asks the withdrawn entry.
     ///
     /// # Errors
     /// [`SpeakError`]; signatures are judged before the statement is read.
-    pub fn verify(&self, envelope: &Envelope, now: Option<Timestamp>) -> Result<Spoken, SpeakError> {
+    pub fn verify(&self, envelope: &Envelope, log: &str) -> Result<Spoken, SpeakError> {
         let message = envelope.signed_message();
         let mut speakers: Vec<&Publisher> = Vec::new();
         for (keyid, signature) in envelope.signatures() {
@@ -157,23 +196,15 @@ impl Publishers {
                     keyid: keyid.to_hex(),
                 });
             }
-            if let Some(now) = now.filter(|now| !key.is_valid_within(*now, *now)) {
-                return Err(key.not_valid(&publisher.name, format_time(now)));
-            }
             speakers.push(publisher);
         }
         let statement = Statement::parse(envelope.payload())?;
         let signers = names(speakers.iter().copied());
         let publishers = names(speakers.iter().copied().filter(|speaker| speaker.may_state(&statement)));
         if publishers.is_empty() {
-            let is_covered = |purl: &&Purl| speakers.iter().any(|speaker| speaker.covers(purl));
-            let uncovered = statement.purls().iter().find(|purl| !is_covered(purl));
-            return Err(SpeakError::NotPermitted {
-                publishers: signers.join(" and "),
-                kind: statement.kind(),
-                package: uncovered.or(statement.purl()).map(Purl::package),
-            });
+            return Err(not_permitted(&statement, &speakers));
         }
+        check_log(&statement, log)?;
         Ok(Spoken { statement, publishers, signers })
     }
 
@@ -194,8 +225,32 @@ impl Publishers {
     }
 }
 
+/// Whether a statement is for this log, or for any.
+///
+/// # Errors
+/// [`SpeakError::OtherLog`].
+pub fn check_log(statement: &Statement, log: &str) -> Result<(), SpeakError> {
+    match statement.log() {
+        Some(seen) if seen != log => {
+            Err(SpeakError::OtherLog { expected: log.to_owned(), seen: seen.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// That none of those who signed may state it.
+pub(super) fn not_permitted(statement: &Statement, speakers: &[&Publisher]) -> SpeakError {
+    let is_covered = |purl: &&Purl| speakers.iter().any(|speaker| speaker.covers(purl));
+    let uncovered = statement.purls().iter().find(|purl| !is_covered(purl));
+    SpeakError::NotPermitted {
+        publishers: names(speakers.iter().copied()).join(" and "),
+        kind: statement.kind(),
+        package: uncovered.or(statement.purl()).map(Purl::package),
+    }
+}
+
 /// Each once, in order.
-fn names<'a>(speakers: impl Iterator<Item = &'a Publisher>) -> Vec<String> {
+pub(super) fn names<'a>(speakers: impl IntoIterator<Item = &'a Publisher>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for speaker in speakers {
         if !names.contains(&speaker.name) {
@@ -207,11 +262,11 @@ fn names<'a>(speakers: impl Iterator<Item = &'a Publisher>) -> Vec<String> {
 
 impl PublisherKey {
     /// Whether it is valid at some moment of `from..=to`.
-    fn is_valid_within(&self, from: Timestamp, to: Timestamp) -> bool {
+    pub(super) fn is_valid_within(&self, from: Timestamp, to: Timestamp) -> bool {
         self.not_before.is_none_or(|first| first <= to) && self.not_after.is_none_or(|last| from <= last)
     }
 
-    fn not_valid(&self, publisher: &str, seen: String) -> SpeakError {
+    pub(super) fn not_valid(&self, publisher: &str, seen: String) -> SpeakError {
         SpeakError::KeyNotValid {
             publisher: publisher.to_owned(),
             keyid: self.keyid.to_hex(),

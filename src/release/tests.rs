@@ -1,3 +1,4 @@
+mod admit;
 mod attestations;
 mod envelopes;
 mod facts;
@@ -48,6 +49,9 @@ eJgz2Xnt+C0r0vIkc6CrmsNVtzLEJt/DT8iPgWTngfpM60sm0/Czv3qTjQ==
 -----END PUBLIC KEY-----
 ";
 
+/// Origin of the log that test statements are for, where they say.
+pub(crate) const LOG: &str = "example.com/log";
+
 /// A publisher's key that is the same in every run.
 pub(crate) fn publisher_signer(seed: u8) -> PublisherSigner {
     PublisherSigner::from_seed(&[seed; 32])
@@ -64,6 +68,7 @@ pub(crate) fn sample_release(artifact: &[u8]) -> Release {
         source: None,
         manifest: None,
         audience: None,
+        log: None,
     }
 }
 
@@ -102,6 +107,7 @@ fn full_release() -> Release {
         }),
         manifest: Some(ManifestRef { root: Hash::digest(b"c"), files: 3 }),
         audience: Some("customer 17".to_owned()),
+        log: Some(LOG.to_owned()),
         ..sample_release(b"a")
     }
 }
@@ -151,12 +157,13 @@ proptest! {
         commit in prop::option::of("[0-9a-f]{40}"),
         files in prop::option::of(1..=1_u64 << 20),
         audience in prop::option::of("[^\\x00-\\x1f\\x7f-\\u{9f}]{1,20}"),
+        log in prop::option::of("[^\\x00-\\x1f\\x7f-\\u{9f}]{1,20}"),
     ) {
         let sha256 = Hash::from_bytes(digest);
         let release = Release {
             subjects: names.into_iter().map(|name| Subject { name, sha256 }).collect(),
             purl: Purl::parse(&format!("pkg:generic/a/b@{version}")).unwrap(),
-            kind, channel, sequence, audience,
+            kind, channel, sequence, audience, log,
             source: commit.map(|commit| Source {
                 uri: "git+https://x".to_owned(),
                 digest: ("gitCommit".to_owned(), commit),
@@ -178,7 +185,7 @@ proptest! {
         cut in 0..8_usize,
     ) {
         let publishers = Publishers::default();
-        let _ = (Release::parse(&bytes), Envelope::parse(&bytes), Publishers::parse(&bytes));
+        let _ = (Release::parse(&bytes), SentEnvelope::parse(&bytes), Publishers::parse(&bytes));
         let _ = (PublisherSigner::from_pem(&patch), parse_time(&patch));
         let _ = (Purl::parse(&patch), PurlPattern::parse(&patch));
         let spliced = |mut text: Vec<u8>| {
@@ -193,9 +200,16 @@ proptest! {
             prop_assert_eq!(again, Ok(release));
         }
         let entry = spliced(signed_entry(&sample_release(b"x"), &[&publisher_signer(1)]));
+        if let Ok(sent) = SentEnvelope::parse(&entry) {
+            let vendor = Publishers::parse(vendor_toml().as_bytes()).unwrap();
+            if let Ok((envelope, _)) = vendor.admit(&sent, LOG, 0, &mut KeySearch::default()) {
+                // Whatever was changed, no signed byte was.
+                prop_assert_eq!(envelope.to_entry(), signed_entry(&sample_release(b"x"), &[&publisher_signer(1)]));
+            }
+        }
         if let Ok(envelope) = Envelope::parse_entry(&entry) {
             prop_assert_eq!(envelope.to_entry(), entry);
-            let _ = publishers.verify(&envelope, Some(0));
+            let _ = publishers.verify(&envelope, LOG);
         }
         let _ = Publishers::parse(&spliced(vendor_toml().into_bytes()));
     }

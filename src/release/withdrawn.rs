@@ -61,14 +61,14 @@ pub enum WithdrawalError {
 }
 
 impl Withdrawal {
-    /// The withdrawal of a logged entry.
+    /// The withdrawal of a logged entry, for any log that has it there.
     ///
     /// # Errors
     /// [`FormatError`] where the entry is no release.
     pub fn of(index: LeafIndex, entry: &[u8], reason: &str) -> Result<Self, FormatError> {
         let release = Release::parse(Envelope::parse_entry(entry)?.payload())?;
         let (leaf, reason) = (Hash::leaf(entry), reason.to_owned());
-        Ok(Self { index, leaf, purl: release.purl, subjects: release.subjects, reason })
+        Ok(Self { index, leaf, purl: release.purl, subjects: release.subjects, reason, log: None })
     }
 
     /// Checks that it is of this very entry, and says of it what it says itself.

@@ -113,7 +113,7 @@ pub enum Problem {
 }
 
 /// What a submission can be refused with, for `/metrics`.
-pub static REFUSALS: [Outcome; 25] = [
+pub static REFUSALS: [Outcome; 27] = [
     (StatusCode::BAD_REQUEST, "malformed"),
     (StatusCode::BAD_REQUEST, "body-cut-short"),
     (StatusCode::FORBIDDEN, "unknown-publisher"),
@@ -128,6 +128,8 @@ pub static REFUSALS: [Outcome; 25] = [
     (StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded"),
     (StatusCode::UNPROCESSABLE_ENTITY, "statement"),
     (StatusCode::UNPROCESSABLE_ENTITY, "publisher-signature"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "keyid-needed"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "other-log"),
     (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal-unknown-leaf"),
     (StatusCode::UNPROCESSABLE_ENTITY, "withdrawal-mismatch"),
     (StatusCode::UNPROCESSABLE_ENTITY, "too-many-withdrawals"),
@@ -149,7 +151,9 @@ impl Problem {
     /// The one table of statuses and codes.
     pub(super) fn table(&self) -> Outcome {
         match self {
-            Self::Malformed(FormatError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            Self::Malformed(FormatError::TooLarge { .. }) | Self::NotAdmitted(SpeakError::Entry(_)) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too-large")
+            }
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
             Self::BodyCutShort(_) => (StatusCode::BAD_REQUEST, "body-cut-short"),
             Self::BodyTooSlow(_) => (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
@@ -158,6 +162,8 @@ impl Problem {
             Self::NotAdmitted(SpeakError::BadSignature { .. }) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "publisher-signature")
             }
+            Self::NotAdmitted(SpeakError::OtherLog { .. }) => (StatusCode::UNPROCESSABLE_ENTITY, "other-log"),
+            Self::NotAdmitted(SpeakError::TooManyTries) => (StatusCode::UNPROCESSABLE_ENTITY, "keyid-needed"),
             Self::NotAdmitted(SpeakError::UnknownKey { .. }) => (StatusCode::FORBIDDEN, "unknown-publisher"),
             Self::NotAdmitted(SpeakError::KeyNotValid { .. }) => (StatusCode::FORBIDDEN, "key-not-valid"),
             Self::NotAdmitted(SpeakError::KeyRevoked { .. }) => {

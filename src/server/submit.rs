@@ -17,7 +17,9 @@ use super::{Log, Problem, Profile, withdrawal};
 use crate::bundle;
 use crate::format::{FormatError, cap, quote};
 use crate::merkle::{Hash, LeafIndex};
-use crate::release::{Envelope, Facts, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers, Spoken};
+use crate::release::{
+    Facts, KeySearch, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers, SentEnvelope, Spoken,
+};
 use crate::sequencer::{Candidate, Outcome, Published, Results, Sequenced, SubmitError, Until};
 use crate::store::MAX_BATCH_ENTRIES;
 
@@ -110,7 +112,8 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
     };
     let received = receive(log, "an entry", headers, body, limit).await?;
     let publishers = log.publishers().current();
-    let Admitted { candidate, withdrawal } = admit(&received.bytes, log.profile(), &publishers)?;
+    let Admitted { candidate, withdrawal } =
+        admit(&received.bytes, log, &publishers, &mut KeySearch::default())?;
     if let Some(spoken) = withdrawal {
         let log = log.clone();
         blocking(move || withdrawal::check(&log, &publishers, &spoken)).await?;
@@ -215,21 +218,26 @@ struct Admitted {
 }
 
 /// Reads an entry as it was sent, and decides whether this log takes it. What is appended is
-/// printed from what was parsed, never the received bytes.
-fn admit(bytes: &[u8], profile: Profile, publishers: &Publishers) -> Result<Admitted, Problem> {
+/// printed from what was parsed, with the signatures that count; never the received bytes.
+fn admit(
+    bytes: &[u8],
+    log: &Log,
+    publishers: &Publishers,
+    search: &mut KeySearch,
+) -> Result<Admitted, Problem> {
     if bytes.is_empty() {
         return Err(FormatError::malformed("an entry", "a body", "none").into());
     }
-    match profile {
+    match log.profile() {
         Profile::Opaque => {
             cap("an entry", bytes.len(), MAX_ENTRY_BYTES)?;
             let candidate = Candidate::new(bytes.to_vec(), Facts::default());
             Ok(Admitted { candidate, withdrawal: None })
         }
         Profile::Release => {
-            let envelope = Envelope::parse(bytes)?;
+            let sent = SentEnvelope::parse(bytes)?;
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            let spoken = publishers.verify(&envelope, Some(now))?;
+            let (envelope, spoken) = publishers.admit(&sent, log.origin().as_str(), now, search)?;
             let facts = Facts::of(&envelope, spoken.statement(), publishers);
             let candidate = Candidate::new(envelope.to_entry(), facts);
             let withdrawal = spoken.statement().as_withdrawal().is_some().then_some(spoken);
@@ -243,9 +251,9 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
     if entries.is_empty() {
         return Err(FormatError::malformed("a batch", "at least one entry", "none").into());
     }
-    let mut withdrawals = 0;
+    let (mut withdrawals, mut search) = (0, KeySearch::default());
     let mut admit = |entry: &[u8]| {
-        let Admitted { candidate, withdrawal } = admit(entry, log.profile(), publishers)?;
+        let Admitted { candidate, withdrawal } = admit(entry, log, publishers, &mut search)?;
         if let Some(spoken) = withdrawal {
             withdrawals += 1;
             if withdrawals > MAX_BATCH_WITHDRAWALS {

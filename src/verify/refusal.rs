@@ -203,6 +203,7 @@ impl Refusal {
             Self::Publisher(SpeakError::UnknownKey { .. }) => "unknown-publisher",
             Self::Publisher(SpeakError::BadSignature { .. }) => "publisher-signature",
             Self::Publisher(SpeakError::KeyRevoked { .. }) => "publisher-key-revoked",
+            Self::Publisher(SpeakError::OtherLog { .. }) => "other-log",
             Self::Publisher(_) => "publisher-not-permitted",
             Self::NotARelease { .. } => "not-a-release",
             Self::NotAWithdrawal { .. } => "not-a-withdrawal",
@@ -300,6 +301,9 @@ impl Refusal {
             }
             Self::Publisher(SpeakError::UnknownKey { .. }) => {
                 "Do not install it; if the publisher is new to you, get its key from a source you trust."
+            }
+            Self::Publisher(SpeakError::OtherLog { .. }) => {
+                "Do not install it; somebody copied it from the log that it was made for into this one."
             }
             Self::Publisher(_) => "Do not install it; ask the publisher whether it made this release.",
             Self::NotARelease { .. } => {

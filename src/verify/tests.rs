@@ -204,7 +204,7 @@ fn a_logged_release_is_accepted() {
 type Fault = fn(&mut Scene);
 
 /// Each fault with its step in the design's order of checks, and its code.
-const FAULTS: [(usize, &str, Fault); 31] = [
+const FAULTS: [(usize, &str, Fault); 32] = [
     (1, "proof-malformed", |s| s.bytes = Box::new(|text| text.replace("tlog-proof@v1", "tlog-proof@v2"))),
     (2, "unknown-log", |s| {
         s.policy = s.policy.replace(&log_vkey(), &log_key("example.com/other").public().to_string());
@@ -231,6 +231,7 @@ const FAULTS: [(usize, &str, Fault); 31] = [
     (5, "entry-malformed", |s| {
         s.entry = Box::new(|_| Envelope::sign(b"{}".to_vec(), &[&publisher_signer(1)]).unwrap().to_entry());
     }),
+    (5, "other-log", |s| s.release.log = Some("example.com/staging".to_owned())),
     (5, "unknown-publisher", |s| s.signer = publisher_signer(9)),
     (5, "publisher-signature", |s| {
         s.entry = Box::new(|entry| {
@@ -280,7 +281,7 @@ fn each_fault_is_refused_with_its_code() {
         );
     }
     let codes: std::collections::BTreeSet<&str> = FAULTS.into_iter().map(|(_, code, _)| code).collect();
-    assert_eq!(codes.len(), 24, "all but not-in-manifest, which has a test of its own");
+    assert_eq!(codes.len(), 25, "all but not-in-manifest, which has a test of its own");
 }
 
 /// "The first one found is reported": of two faults the one that is earlier in the design.

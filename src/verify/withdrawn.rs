@@ -4,7 +4,7 @@ use super::{Logged, Opened, Refusal, open, open_logged};
 use crate::checkpoint::Checkpoint;
 use crate::merkle::Hash;
 use crate::policy::{Cosigned, Policy};
-use crate::release::{Envelope, Publishers, Statement, Withdrawal};
+use crate::release::{Envelope, Publishers, Statement, Withdrawal, check_log};
 
 /// A withdrawal in a log, by a believed publisher. Only [`verify_withdrawal`] makes one.
 ///
@@ -63,13 +63,14 @@ pub fn verify_withdrawal(
 }
 
 /// What a withdrawal says that is in a log, whoever made it: steps 1 to 4 of [`verify`](super::verify). `None`
-/// for what is no withdrawal, or is not in the log.
+/// for what is no withdrawal, is not in the log, or is for another one.
 ///
 /// Nothing is withdrawn by it. But that [`verify_withdrawal`] does not know its publisher may be the fault of
 /// the publishers file, and then who is about to install what it names has to be told.
 #[must_use]
 pub fn logged_withdrawal(proof: &[u8], policy: &Policy) -> Option<Withdrawal> {
-    let Logged { entry, .. } = open_logged(proof, policy).ok()?;
+    let Logged { head, entry, .. } = open_logged(proof, policy).ok()?;
     let statement = Statement::parse(Envelope::parse_entry(&entry).ok()?.payload()).ok()?;
+    check_log(&statement, head.get().origin.as_str()).ok()?;
     statement.as_withdrawal().cloned()
 }

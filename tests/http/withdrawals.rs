@@ -250,9 +250,15 @@ fn each_signer_of_a_release_may_withdraw_it_also_with_a_new_key() {
     let payload = scanner(0).to_payload().unwrap();
     let both = Envelope::sign(payload, &[&publisher(1), &publisher(2)]).unwrap().to_entry();
     assert_eq!(log.post("/add", &both).text(), "0");
-    for (place, seed) in [(1, 1), (2, 2), (3, 6)] {
-        let entry = signed_withdrawal(&withdrawal(0, &both), seed);
-        assert_eq!(log.post("/add", &entry).text(), place.to_string(), "the key of seed {seed}");
+    let withdraw = |reason: &str, seed| {
+        let withdrawal = Withdrawal { reason: reason.to_owned(), ..withdrawal(0, &both) };
+        log.post("/add", &signed_withdrawal(&withdrawal, seed)).text().to_owned()
+    };
+    for (place, reason, seed) in
+        [("1", "it crashes", 1), ("2", "it leaks", 2), ("3", "it leaks and crashes", 6)]
+    {
+        assert_eq!(withdraw(reason, seed), place, "the key of seed {seed}");
+        assert_eq!(withdraw(reason, 1), place, "one payload, one leaf");
     }
 }
 

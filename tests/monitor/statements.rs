@@ -3,11 +3,11 @@
 use std::fs;
 
 use treehead::monitor::{Start, Watch};
-use treehead::release::PurlPattern;
+use treehead::release::{PurlPattern, Release};
 
 use crate::common::http::get;
 use crate::common::liar::Liar;
-use crate::common::log::eventually;
+use crate::common::log::{ORIGIN, eventually};
 use crate::common::releases::{
     publisher_toml, release, scanner, signed, signed_withdrawal, vendor_toml, withdrawal,
 };
@@ -146,6 +146,28 @@ fn without_publishers_statements_are_read_and_their_signatures_are_said_to_be_un
         unchecked[1].as_str().unwrap().contains("signatures of statements are not checked"),
         "{unchecked}"
     );
+}
+
+/// A log refuses what was stated for another one; one that lies may hold it.
+#[test]
+fn a_statement_for_another_log_is_not_to_be_believed_whether_signatures_are_checked_or_not() {
+    let for_log = |n: u64, log: &str| signed(&Release { log: Some(log.to_owned()), ..scanner(n) }, 1);
+    for checked in [true, false] {
+        let (_log, mut world) = follow(vec![for_log(1, ORIGIN), for_log(2, "staging.example/releases")]);
+        if !checked {
+            world.logs[0].publishers = None;
+        }
+        world.once();
+        assert_eq!(indices(&world), [0], "the other is no release here");
+        assert_eq!(world.output.alerts(), ["untrusted-statement"]);
+        let event = &world.output.of("untrusted-statement")[0];
+        assert_eq!((&event["index"], &event["purl"]), (&1.into(), &"pkg:generic/example/scanner@2.0".into()));
+        let message = event["message"].as_str().unwrap();
+        assert!(
+            message.contains("expected log.example/releases, saw \"staging.example/releases\""),
+            "{message}"
+        );
+    }
 }
 
 #[test]

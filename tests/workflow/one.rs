@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::between::Between;
 use crate::program::{ORIGIN, World};
 
 const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
@@ -152,7 +153,64 @@ fn a_proof_by_another_log_than_the_policy_s_is_not_written() {
     );
     assert_eq!(server.tree_size(), 0);
     assert!(!world.path("a.bin.tlog-proof").exists());
+    assert_eq!(server.tree_size(), 0);
     world.run(&format!("{line} --policy log/endpoint.policy")).done();
+}
+
+/// What is published in a log of trials must not be of use to who brings it into another.
+#[test]
+fn what_is_published_names_its_log_and_no_other_takes_it() {
+    let world = World::new();
+    world.run("init staging --origin log.example.com/staging").done();
+    world.write("staging/publishers.toml", world.read("log/publishers.toml"));
+    let staging = world.start("serve staging --listen 127.0.0.1:0");
+    world.write("a.bin", "a");
+    let json = world.run(&(world.publish_line(&staging, "a.bin", 1) + " --json")).done().json();
+    assert_eq!(json["log"], "log.example.com/staging");
+    let line = "{\"purl\":\"pkg:generic/example/scanner@2.0\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":2,\
+                \"artifacts\":[{\"name\":\"b\",\"sha256\":\"ab\"}]}\n";
+    world.write("releases.jsonl", line.replace("\"ab\"", &format!("{:?}", "ab".repeat(32))));
+    world.run(&format!("publish --from releases.jsonl --log {} --key publisher.pem", staging.url)).done();
+    let withdraw = format!(
+        "withdraw --log {} --key publisher.pem --leaf 0 --reason trial --policy staging/endpoint.policy --purl pkg:generic/example/scanner@1.0 --out w.tlog-proof",
+        staging.url
+    );
+    world.run(&withdraw).done();
+    let ran = world.run("inspect w.tlog-proof").done();
+    assert!(ran.stdout.contains("\nfor log   log.example.com/staging\n"), "{ran:?}");
+
+    let server = world.serve();
+    let (_, bundle) = staging.get("/tile/entries/000.p/3");
+    let entries = treehead::bundle::split(&bundle, 3).unwrap();
+    assert_eq!(entries.len(), 3);
+    for (at, entry) in entries.iter().enumerate() {
+        let (status, problem) = server.post("/add", entry);
+        assert!(status == 422 && problem.contains("other-log"), "entry {at}: {status} {problem}");
+    }
+    assert_eq!(server.tree_size(), 0);
+    // Its publisher states it anew for the other log.
+    world.run(&world.publish_line(&server, "a.bin", 1)).done();
+}
+
+/// A server may name any log; what it is sent then, it could bring there.
+#[test]
+fn a_server_s_word_for_its_origin_is_not_taken_where_a_policy_has_another() {
+    let world = World::new();
+    let server = world.serve();
+    world.run("init staging --origin log.example.com/staging").done();
+    let (log, staging) = (world.read("log/endpoint.policy"), world.read("staging/log.vkey"));
+    let both = [b"log ".to_vec(), staging, log].concat();
+    world.write("both.policy", both);
+    world.run("init liar --origin log.example.com/releases").done();
+    let head = world.read("liar/checkpoint");
+    let liar = Between::before(&server.url, move |path| (path == "/checkpoint").then(|| (200, head.clone())));
+    world.write("a.bin", "a");
+    let line = world.publish_line(&server, "a.bin", 1);
+    let at_liar = line.replace(&server.url, &liar.url);
+    world.run(&format!("{at_liar} --policy both.policy")).refused("checkpoint-signature");
+    assert_eq!((liar.asked("/checkpoint"), liar.asked("/add")), (1, 0));
+    let json = world.run(&format!("{line} --policy both.policy --json")).done().json();
+    assert_eq!(json["log"], ORIGIN);
 }
 
 #[test]

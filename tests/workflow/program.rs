@@ -289,6 +289,12 @@ impl Server {
         get(&self.url, path)
     }
 
+    pub fn post(&self, path: &str, body: &[u8]) -> (u16, String) {
+        let head = format!("POST {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len());
+        let (status, answer) = exchange(&self.url, &[head.as_bytes(), body].concat());
+        (status, String::from_utf8(answer).expect("text"))
+    }
+
     pub fn tree_size(&self) -> u64 {
         let (_, health) = self.get("/healthz");
         let health: Value = serde_json::from_slice(&health).expect("JSON");
@@ -340,9 +346,13 @@ impl Drop for StaticFiles {
 
 /// What is answered at an address: status and body.
 pub fn get(url: &str, path: &str) -> (u16, Vec<u8>) {
+    exchange(url, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+}
+
+fn exchange(url: &str, request: &[u8]) -> (u16, Vec<u8>) {
     let address = url.strip_prefix("http://").expect("a URL");
     let mut stream = TcpStream::connect(address).expect("it listens");
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("sent");
+    stream.write_all(request).expect("sent");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("an answer");
     let head = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");

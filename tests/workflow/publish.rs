@@ -137,7 +137,7 @@ fn a_log_that_is_not_there_yet_is_waited_for_and_that_is_told() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     let told = format!(
-        "waiting for http://{address} to publish the release, for 2 s of at most 120 s: no answer from"
+        "waiting for http://{address} to show its tree head, for 2 s of at most 120 s: no answer from"
     );
     assert!(stderr.contains(&told) && stderr.contains("Connection refused"), "{stderr}");
     assert_eq!(server.tree_size(), 1);
@@ -160,7 +160,7 @@ fn whoever_waits_says_for_how_long() {
     world.run(&format!("{line} --timeout 0s")).failed(2, "expected at least 1s");
     // A name that is not found may be found in a moment.
     let ran = world.run(&format!("{} --timeout 3s", line.replace(&server.url, "http://log.invalid")));
-    ran.failed(3, "waiting for http://log.invalid to publish the release, for 2 s of at most 3 s: no answer");
+    ran.failed(3, "waiting for http://log.invalid to show its tree head, for 2 s of at most 3 s: no answer");
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl World {
         let path = self.dir.join("releases").join(name);
         files::create_new(&path, bytes, 0o644)?;
         let subjects = vec![Subject { name: name.to_owned(), sha256: files::hash_artifact(&path)? }];
-        let release = release(purl, kind, sequence, subjects)?;
+        let release = Release { log: Some(ORIGIN.to_owned()), ..release(purl, kind, sequence, subjects)? };
         let entry = publish::sign(&release, &self.publisher)?;
         let proof = self.client.add(&entry, Wait::Published).map_err(Failure::append)?;
         publish::check(&proof, &entry, Some(&self.policy.log_keys()))?;
@@ -206,7 +206,8 @@ impl Drop for World {
 pub fn release(purl: &str, kind: Kind, sequence: u64, subjects: Vec<Subject>) -> Result<Release, Failure> {
     let purl = Purl::parse(purl).map_err(|e| Failure::Usage(e.to_string()))?;
     let channel = "stable".to_owned();
-    Ok(Release { subjects, purl, kind, channel, sequence, source: None, manifest: None, audience: None })
+    let (source, manifest, audience, log) = (None, None, None, None);
+    Ok(Release { subjects, purl, kind, channel, sequence, source, manifest, audience, log })
 }
 
 fn register(log_dir: &Path, publisher: &PublisherSigner) -> CliResult {

@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::args::Publish;
 use super::proofs::ProofDir;
 use super::report::{Report, Told};
-use super::{log_keys, sign};
+use super::{sign, target};
 use crate::cli::args::WaitArg;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
@@ -45,7 +45,7 @@ pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool
     let bar = output::progress("publishing", total, "releases");
     let talk = bar.clone();
     let log = Connection::open(&args.log, args.patience, move |line| talk.suspend(|| output::say(line)))?;
-    let logs = log_keys(args, &log)?;
+    let (logs, origin) = target(args, &log)?;
     let proofs = args.proofs.as_ref().map(|dir| ProofDir::open(dir, logs)).transpose()?;
     let report = Mutex::new(Report::new(json));
     let run = Run {
@@ -57,7 +57,7 @@ pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool
         failed: AtomicBool::new(false),
     };
     let started = Instant::now();
-    let sent = run.send_all(from, signer);
+    let sent = run.send_all(from, &origin, signer);
     bar.finish_and_clear();
     let report = report.into_inner().expect("senders do not panic");
     report.finish(from, sent, total, started.elapsed())
@@ -88,7 +88,8 @@ struct Line {
 }
 
 impl Run<'_> {
-    fn send_all(&self, from: &Path, signer: &PublisherSigner) -> CliResult {
+    /// Signs all of them for the log of this origin, and sends them.
+    fn send_all(&self, from: &Path, origin: &str, signer: &PublisherSigner) -> CliResult {
         std::thread::scope(|scope| {
             let start = |_| {
                 let (queue, requests) = sync_channel::<Request>(1);
@@ -98,6 +99,7 @@ impl Run<'_> {
             let mut lanes = Lanes::new(queues);
             let mut place = 0;
             let read = releases_file::for_each(from, |number, release| {
+                let release = Release { log: Some(origin.to_owned()), ..release };
                 let entry = sign(&release, signer)?;
                 let told = Told::new(place, number, &release);
                 place += 1;

@@ -15,7 +15,7 @@ use super::files;
 use crate::checkpoint::{self, Checkpoint};
 use crate::client::ClientError;
 use crate::merkle::{Hash, verify_inclusion};
-use crate::note::NoteKey;
+use crate::note::{MAX_NOTE_BYTES, NoteKey};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
 use crate::release::{Envelope, PublisherSigner, Release};
@@ -71,13 +71,26 @@ fn open_head(note: &[u8], logs: Option<&[NoteKey]>) -> Result<Checkpoint, Failur
     read.map(|(head, _)| head).map_err(malformed)
 }
 
-/// The keys of `--policy`, which have to be this log's: that is found out before anything is appended.
-fn log_keys(args: &Publish, log: &Connection) -> Result<Option<Vec<NoteKey>>, Failure> {
-    let Some(path) = &args.policy else { return Ok(None) };
+/// Origin of the log that answers, which goes into what is signed for it: no other log takes that.
+///
+/// With the keys of a policy, one of them has to have signed the log's tree head. Without, the server's word
+/// counts: it might name another log, and bring there what it is sent. So much it could do before, too, when
+/// statements named no log; and that log takes it only as its publisher's, for what its publisher released.
+fn origin(log: &Connection, logs: Option<&[NoteKey]>) -> Result<String, Failure> {
+    let note = log.ask("show its tree head", |client| client.get("checkpoint", MAX_NOTE_BYTES))?;
+    Ok(open_head(&note, logs)?.origin.to_string())
+}
+
+/// The keys of `--policy`, which have to be this log's, and the origin that is signed for: both are found out
+/// before anything is appended.
+fn target(args: &Publish, log: &Connection) -> Result<(Option<Vec<NoteKey>>, String), Failure> {
+    let Some(path) = &args.policy else {
+        return Ok((None, origin(log, None).map_err(|e| e.and(NOT_SENT))?));
+    };
     let keys = files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?.log_keys();
-    let head = log.ask("show its tree head", |client| client.checkpoint(&keys));
-    head.map_err(|e| Failure::from(e).and(&format!("the policy is {}; {NOT_SENT}", path.display())))?;
-    Ok(Some(keys))
+    let origin = origin(log, Some(&keys));
+    let origin = origin.map_err(|e| e.and(&format!("the policy is {}; {NOT_SENT}", path.display())))?;
+    Ok((Some(keys), origin))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::args::Publish;
 use super::artifact::Artifact;
-use super::{NOT_SENT, check, log_keys, sign};
+use super::{NOT_SENT, check, sign, target};
 use crate::cli::args::WaitArg;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
@@ -21,12 +21,13 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     let log = Connection::open(&args.log, args.patience, output::say)?;
     let artifacts = Artifact::all(&args.files)?;
     let release = release(args, &artifacts)?;
-    let entry = sign(&release, signer)?;
     // What can fail without the log fails before the log has the release.
     let proofs = proof_paths(args, &artifacts)?;
     let proofs = proofs.iter().map(|path| files::prepare(path)).collect::<Result<Vec<_>, _>>();
     let proofs = proofs.map_err(|e| e.and(NOT_SENT))?;
-    let logs = log_keys(args, &log)?;
+    let (logs, origin) = target(args, &log)?;
+    let release = Release { log: Some(origin), ..release };
+    let entry = sign(&release, signer)?;
     let wait = args.wait.map(Wait::from).unwrap_or_default();
     let appended = log.ask(waits_for(wait), |client| client.append(&entry, wait)).map_err(Failure::append)?;
     let mut written = Vec::new();
@@ -56,7 +57,10 @@ fn release(args: &Publish, artifacts: &[Artifact]) -> Result<Release, Failure> {
     let source = source.map_err(|e| Failure::Usage(format!("--source: {e}")))?;
     let subjects = artifacts.iter().map(Artifact::subject).collect::<Result<_, _>>()?;
     let audience = args.audience.clone();
-    Ok(Release { subjects, purl, kind, channel, sequence, source, manifest: None, audience })
+    let release =
+        Release { subjects, purl, kind, channel, sequence, source, manifest: None, audience, log: None };
+    release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?; // says what is wrong with it
+    Ok(release)
 }
 
 /// Where proofs go: each path once. None for what is only sequenced, which has no proof yet.
@@ -123,7 +127,7 @@ fn tell(release: &Release, appended: &Appended, wait: Wait, written: &[String], 
         lines += &format!("proof  {}\n", written.join("\n       "));
     }
     let object = json!({
-        "ok": true, "purl": purl.as_str(), "channel": release.channel, "sequence": release.sequence,
+        "ok": true, "log": release.log, "purl": purl.as_str(), "channel": release.channel, "sequence": release.sequence,
         "index": index.get(), "leaf_hash": leaf_hash.to_hex(), "duplicate": duplicate, "proofs": written,
     });
     output::result(json, &object, &lines)

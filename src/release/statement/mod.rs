@@ -1,4 +1,4 @@
-//! Statements: in-toto Statement v1, with one file here for each predicate.
+//! Statements: in-toto Statement v1 and v0.1, with one file here for each predicate.
 //!
 //! ```text
 //! {"_type":"https://in-toto.io/Statement/v1",
@@ -7,8 +7,11 @@
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}, ...]}
 //! ```
 //!
-//! Payloads are canonical JSON: DSSE signs bytes, so a second spelling would be a second leaf for
-//! the same claim.
+//! Payloads are JSON as their signer spelled it, but for what readers disagree about: see
+//! [`json`](super::json). Those of our own making are canonical (RFC 8785).
+//!
+//! Version 0.1 differs in that it demands a name of every subject. For either version that is left to the
+//! predicate here.
 
 mod provenance;
 mod release;
@@ -32,6 +35,7 @@ use crate::format::{FormatError, cap, quote};
 use crate::merkle::Hash;
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+const STATEMENT_TYPE_0_1: &str = "https://in-toto.io/Statement/v0.1";
 /// Most artifacts in one statement; a release of more carries a manifest.
 pub const MAX_SUBJECTS: usize = 256;
 /// Longest name of a subject or an audience, longest URI.
@@ -115,8 +119,8 @@ impl Statement {
     /// Reads the payload of an envelope.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is canonical JSON of a known predicate type, and what that type
-    /// demands is there.
+    /// [`FormatError`] unless it is strict JSON of a known predicate type, and what that type demands is
+    /// there.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         let (predicate_type, fields) = open(Self::WHAT, payload)?;
         match predicate_type.as_str() {
@@ -165,6 +169,16 @@ impl Statement {
         }
     }
 
+    /// Origin of the one log that it is for. `None` where it does not say, as predicates of others never do.
+    #[must_use]
+    pub fn log(&self) -> Option<&str> {
+        match self {
+            Self::Release(release) => release.log.as_deref(),
+            Self::Withdrawal(withdrawal) => withdrawal.log.as_deref(),
+            Self::Provenance(_) | Self::Summary(_) => None,
+        }
+    }
+
     /// SHA-256 of each subject that has one, and the root of a release's manifest.
     pub fn digests(&self) -> impl Iterator<Item = Hash> + use<'_> {
         let (subjects, resources, manifest): (&[Subject], &[Resource], _) = match self {
@@ -198,15 +212,11 @@ impl Statement {
 
 /// Reads what all statements have in common: the predicate type, and the fields that are left.
 fn open(what: &'static str, payload: &[u8]) -> Result<(String, Fields), FormatError> {
-    let json = Json::parse(what, payload)?;
-    if json.to_canonical() != payload {
-        let seen = "the same JSON in another order or with other spaces or escapes";
-        return Err(FormatError::malformed(what, "canonical JSON (RFC 8785)", seen));
-    }
-    let mut fields = Fields::new(what, "", json)?;
+    let mut fields = Fields::new(what, "", Json::parse(what, payload)?)?;
     let seen = fields.string("_type")?;
-    if seen != STATEMENT_TYPE {
-        return Err(fields.wrong("_type", &format!("to be {STATEMENT_TYPE}"), &quote(&seen)));
+    if seen != STATEMENT_TYPE && seen != STATEMENT_TYPE_0_1 {
+        let expected = format!("to be {STATEMENT_TYPE} or {STATEMENT_TYPE_0_1}");
+        return Err(fields.wrong("_type", &expected, &quote(&seen)));
     }
     Ok((fields.string("predicateType")?, fields))
 }

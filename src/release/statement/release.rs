@@ -3,8 +3,9 @@
 //! ```text
 //! {"_type":"https://in-toto.io/Statement/v1",
 //!  "predicate":{"purl":"pkg:...@1.2.3",
-//!   "treehead":{"audience":"...", "channel":"stable", "kind":"build", "manifest":{"files":3,"root":"<hex>"},
-//!               "sequence":7, "source":{"digest":{"gitCommit":"<hex>"},"uri":"git+https://..."}}},
+//!   "treehead":{"audience":"...", "channel":"stable", "kind":"build", "log":"log.example.com/releases",
+//!               "manifest":{"files":3,"root":"<hex>"}, "sequence":7,
+//!               "source":{"digest":{"gitCommit":"<hex>"},"uri":"git+https://..."}}},
 //!  "predicateType":"https://in-toto.io/attestation/release/v0.2",
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}]}
 //! ```
@@ -95,6 +96,9 @@ pub struct Release {
     pub manifest: Option<ManifestRef>,
     /// Set where the release is not meant for everyone: who it is for.
     pub audience: Option<String>,
+    /// Origin of the log that it was stated for, and that alone: no other log takes it, and under no other
+    /// is it believed. Without one it may be logged anywhere, by anybody.
+    pub log: Option<String>,
 }
 
 impl Release {
@@ -103,10 +107,12 @@ impl Release {
     /// Reads the payload of an envelope.
     ///
     /// Unknown fields of the statement and of the in-toto predicate are allowed, as in-toto
-    /// demands; in our own extension they are refused, since a misspelt one would be lost.
+    /// demands; in our own extension they are refused. To ignore one is not always safe there, as in-toto
+    /// takes it to be: of a release with a misspelt `audience` or `log` everybody would be the audience, and
+    /// any log the log.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is canonical JSON of the shape drawn above.
+    /// [`FormatError`] unless it is strict JSON of the shape drawn above.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
     }
@@ -129,6 +135,7 @@ impl Release {
             source: ours.optional_object("source")?.map(parse_source).transpose()?,
             manifest: ours.optional_object("manifest")?.map(parse_manifest).transpose()?,
             audience: ours.optional_string("audience")?,
+            log: ours.optional_string("log")?,
         };
         ours.nothing_else()?;
         release.check()?;
@@ -168,7 +175,8 @@ impl Release {
         if self.manifest.is_some_and(|m| m.files == 0 || m.files > crate::merkle::MAX_MANIFEST_FILES as u64) {
             return Err(wrong("a manifest of 1 to 2^20 files", "another number".to_owned()));
         }
-        self.audience.as_deref().map_or(Ok(()), |audience| check_text("an audience", audience))
+        self.audience.as_deref().map_or(Ok(()), |audience| check_text("an audience", audience))?;
+        self.log.as_deref().map_or(Ok(()), |log| check_text("the log of a statement", log))
     }
 
     /// The payload to sign, in canonical JSON.
@@ -193,6 +201,9 @@ impl Release {
         }
         if let Some(audience) = &self.audience {
             ours.push(("audience".to_owned(), string(audience)));
+        }
+        if let Some(log) = &self.log {
+            ours.push(("log".to_owned(), string(log)));
         }
         let predicate =
             Json::object([("purl", string(self.purl.as_str())), ("treehead", Json::Object(ours))]);
@@ -221,12 +232,12 @@ impl Release {
     }
 
     /// One hash for all that the statement claims: whoever uses a sequence number again has to state the
-    /// same. Not in it are the order of the artifacts and what nothing is concluded from, such as unknown
-    /// fields.
+    /// same. Not in it are the order of the artifacts, and what nothing is concluded from in the one log
+    /// that compares: unknown fields, and whether it was stated for this log or for any.
     #[must_use]
     pub fn content(&self) -> Hash {
         // Taken apart field by field, so that a new one can't be forgotten here. None of them may hold a NUL.
-        let Self { subjects: _, manifest: _, purl, kind, channel, sequence, source, audience } = self;
+        let Self { subjects: _, manifest: _, purl, kind, channel, sequence, source, audience, log: _ } = self;
         let source = source
             .as_ref()
             .map(|Source { uri, digest: (algorithm, value) }| format!("{uri}\0{algorithm}:{value}"));

@@ -66,7 +66,7 @@ impl VerificationSummary {
     /// Reads the payload of an envelope.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is canonical JSON of the shape drawn above.
+    /// [`FormatError`] unless it is strict JSON of the shape drawn above.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
     }

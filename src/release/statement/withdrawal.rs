@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! {"_type":"https://in-toto.io/Statement/v1",
-//!  "predicate":{"index":17,"leaf":"<hex leaf hash>","purl":"pkg:...@1.2.3","reason":"..."},
+//!  "predicate":{"index":17,"leaf":"<hex leaf hash>","log":"log.example.com/releases","purl":"pkg:...@1.2.3",
+//!               "reason":"..."},
 //!  "predicateType":"urn:treehead:withdrawal:v1",
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}]}
 //! ```
@@ -11,7 +12,7 @@
 //! `index` and `leaf` name the entry; `purl` and `subject` repeat what it says, so that who has
 //! only the withdrawal knows what not to install.
 
-use super::{Purl, Subject, open_as, to_payload};
+use super::{Purl, Subject, check_text, open_as, to_payload};
 use crate::format::{FormatError, cap, quote};
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::json::{Fields, Json, MAX_INTEGER};
@@ -33,6 +34,9 @@ pub struct Withdrawal {
     pub subjects: Vec<Subject>,
     /// Why, in words: 1 to [`MAX_REASON_BYTES`] bytes without control characters.
     pub reason: String,
+    /// Origin of the log that has the release, and that takes this. An index means little anywhere else;
+    /// those of before have none.
+    pub log: Option<String>,
 }
 
 impl Withdrawal {
@@ -44,7 +48,7 @@ impl Withdrawal {
     /// ours, they are refused.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is canonical JSON of the shape drawn above.
+    /// [`FormatError`] unless it is strict JSON of the shape drawn above.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
     }
@@ -60,6 +64,7 @@ impl Withdrawal {
             purl: Purl::parse(&predicate.string("purl")?)?,
             subjects,
             reason: predicate.string("reason")?,
+            log: predicate.optional_string("log")?,
         };
         predicate.nothing_else()?;
         withdrawal.check()?;
@@ -76,6 +81,7 @@ impl Withdrawal {
                 self.index.to_string(),
             ));
         }
+        self.log.as_deref().map_or(Ok(()), |log| check_text("the log of a statement", log))?;
         cap("the reason of a withdrawal", self.reason.len(), MAX_REASON_BYTES)?;
         if self.reason.trim().is_empty() || self.reason.chars().any(char::is_control) {
             let expected = "words without control characters";
@@ -90,12 +96,13 @@ impl Withdrawal {
     /// [`FormatError`] for what [`parse`](Self::parse) would refuse.
     pub fn to_payload(&self) -> Result<Vec<u8>, FormatError> {
         self.check()?;
-        let predicate = Json::object([
-            ("index", Json::unsigned(self.index.get())),
-            ("leaf", Json::string(&self.leaf.to_hex())),
-            ("purl", Json::string(self.purl.as_str())),
-            ("reason", Json::string(&self.reason)),
-        ]);
-        Ok(to_payload(PREDICATE_TYPE, predicate, &self.subjects))
+        let mut predicate = vec![
+            ("index".to_owned(), Json::unsigned(self.index.get())),
+            ("leaf".to_owned(), Json::string(&self.leaf.to_hex())),
+            ("purl".to_owned(), Json::string(self.purl.as_str())),
+            ("reason".to_owned(), Json::string(&self.reason)),
+        ];
+        predicate.extend(self.log.as_deref().map(|log| ("log".to_owned(), Json::string(log))));
+        Ok(to_payload(PREDICATE_TYPE, Json::Object(predicate), &self.subjects))
     }
 }

@@ -145,9 +145,46 @@ fn malformed_publishers_files_are_refused() {
     assert!(error.contains("expected at most 4194304 bytes"), "{error}");
 }
 
-fn verify(toml: &str, entry: &[u8], now: Option<Timestamp>) -> Result<Spoken, SpeakError> {
+fn verify(toml: &str, entry: &[u8]) -> Result<Spoken, SpeakError> {
     let envelope = Envelope::parse_entry(entry).unwrap();
-    Publishers::parse(toml.as_bytes()).unwrap().verify(&envelope, now)
+    Publishers::parse(toml.as_bytes()).unwrap().verify(&envelope, LOG)
+}
+
+fn admit(toml: &str, entry: &[u8], now: Timestamp) -> Result<Spoken, SpeakError> {
+    let sent = SentEnvelope::parse(entry).unwrap();
+    let publishers = Publishers::parse(toml.as_bytes()).unwrap();
+    publishers.admit(&sent, LOG, now, &mut KeySearch::default()).map(|(_, spoken)| spoken)
+}
+
+/// What was stated for one log is not believed in another, where anybody could have brought it.
+#[test]
+fn a_statement_for_another_log_is_neither_admitted_nor_believed() {
+    let vendor = publisher_signer(1);
+    let release = |log: Option<&str>| {
+        let log = log.map(str::to_owned);
+        signed_entry(&Release { log, ..sample_release(b"x") }, &[&vendor])
+    };
+    let withdrawal = |log: Option<&str>| {
+        let of = Withdrawal::of(crate::merkle::LeafIndex::new(0).unwrap(), &release(None), "r").unwrap();
+        let withdrawal = Withdrawal { log: log.map(str::to_owned), ..of };
+        Envelope::sign(withdrawal.to_payload().unwrap(), &[&vendor]).unwrap().to_entry()
+    };
+    for state in [&release as &dyn Fn(Option<&str>) -> Vec<u8>, &withdrawal] {
+        for log in [None, Some(LOG)] {
+            let entry = state(log);
+            assert_eq!(verify(&vendor_toml(), &entry), admit(&vendor_toml(), &entry, 0));
+            assert_eq!(verify(&vendor_toml(), &entry).unwrap().statement().log(), log);
+        }
+        let entry = state(Some("staging.example.com/log"));
+        let refused =
+            SpeakError::OtherLog { expected: LOG.to_owned(), seen: "staging.example.com/log".to_owned() };
+        assert_eq!(verify(&vendor_toml(), &entry), Err(refused.clone()));
+        assert_eq!(admit(&vendor_toml(), &entry, 0), Err(refused.clone()));
+        let message = "for another log: expected example.com/log, saw \"staging.example.com/log\"";
+        assert!(refused.to_string().contains(message), "{refused}");
+        // Whose it is comes first.
+        assert!(matches!(verify("", &entry), Err(SpeakError::UnknownKey { .. })));
+    }
 }
 
 #[test]
@@ -155,29 +192,29 @@ fn only_registered_publishers_are_believed() {
     let (vendor, other) = (publisher_signer(1), publisher_signer(2));
     let release = sample_release(b"x");
     let entry = signed_entry(&release, &[&vendor]);
-    let spoken = verify(&vendor_toml(), &entry, None).unwrap();
+    let spoken = verify(&vendor_toml(), &entry).unwrap();
     assert_eq!((spoken.release(), spoken.publisher()), (Some(&release), "vendor"));
 
     let unknown = Err(SpeakError::UnknownKey { keyid: other.keyid().to_hex() });
-    assert_eq!(verify(&vendor_toml(), &signed_entry(&release, &[&other]), None), unknown);
+    assert_eq!(verify(&vendor_toml(), &signed_entry(&release, &[&other])), unknown);
     // A second signature by a stranger would mint a new leaf hash for an old statement.
-    assert_eq!(verify(&vendor_toml(), &signed_entry(&release, &[&vendor, &other]), None), unknown);
-    assert!(matches!(verify("", &entry, None), Err(SpeakError::UnknownKey { .. })));
+    assert_eq!(verify(&vendor_toml(), &signed_entry(&release, &[&vendor, &other])), unknown);
+    assert!(matches!(verify("", &entry), Err(SpeakError::UnknownKey { .. })));
 
     let bad_signature =
         Err(SpeakError::BadSignature { publisher: "vendor".to_owned(), keyid: vendor.keyid().to_hex() });
     let payload = |bytes: &[u8]| format!("{:?}", base64_encode(bytes));
     let moved = changed(&entry, "/payload", &payload(&full_release().to_payload().unwrap()));
-    assert_eq!(verify(&vendor_toml(), &moved, None), bad_signature, "another statement");
+    assert_eq!(verify(&vendor_toml(), &moved), bad_signature, "another statement");
     // Signature before meaning: what the payload says is not looked at.
     let junk = changed(&entry, "/payload", &payload(b"junk"));
-    assert_eq!(verify(&vendor_toml(), &junk, None), bad_signature);
+    assert_eq!(verify(&vendor_toml(), &junk), bad_signature);
     for length in [0, 63, 64, 65] {
         let zeros = changed(&entry, "/signatures/0/sig", &payload(&vec![0; length]));
-        assert_eq!(verify(&vendor_toml(), &zeros, None), bad_signature, "{length} bytes");
+        assert_eq!(verify(&vendor_toml(), &zeros), bad_signature, "{length} bytes");
     }
     let signed_junk = Envelope::sign(b"junk".to_vec(), &[&vendor]).unwrap().to_entry();
-    assert!(matches!(verify(&vendor_toml(), &signed_junk, None), Err(SpeakError::Statement(_))));
+    assert!(matches!(verify(&vendor_toml(), &signed_junk), Err(SpeakError::Statement(_))));
 }
 
 #[test]
@@ -185,7 +222,7 @@ fn every_flipped_bit_of_an_entry_is_refused() {
     let publishers = Publishers::parse(vendor_toml().as_bytes()).unwrap();
     let entry = signed_entry(&sample_release(b"x"), &[&publisher_signer(1)]);
     let believed =
-        |entry: &[u8]| Envelope::parse_entry(entry).is_ok_and(|e| publishers.verify(&e, None).is_ok());
+        |entry: &[u8]| Envelope::parse_entry(entry).is_ok_and(|e| publishers.verify(&e, LOG).is_ok());
     assert!(believed(&entry));
     for at in 0..entry.len() {
         for bit in 0..8 {
@@ -223,10 +260,10 @@ fn keys_are_valid_from_their_first_to_their_last_second() {
                 to: to.to_owned(),
                 seen: format_time(now),
             };
-            assert_eq!(verify(&toml, &entry, Some(now)), Err(expected));
+            assert_eq!(admit(&toml, &entry, now), Err(expected));
         }
-        assert!(inside.iter().all(|now| verify(&toml, &entry, Some(*now)).is_ok()), "{limit}");
-        assert!(verify(&toml, &entry, None).is_ok(), "an endpoint believes what was logged in time");
+        assert!(inside.iter().all(|now| admit(&toml, &entry, *now).is_ok()), "{limit}");
+        assert!(verify(&toml, &entry).is_ok(), "an endpoint believes what was logged in time");
     }
 }
 
@@ -269,7 +306,7 @@ fn all_signers_are_named_each_once() {
     let [one, two, three] = &keys;
     let toml = publisher_toml("vendor", &[one, two], &["pkg:generic/*"], &["build"])
         + &publisher_toml("reviewer", &[three], &[], &[]);
-    let spoken = verify(&toml, &signed_entry(&sample_release(b"x"), &[one, two, three]), None).unwrap();
+    let spoken = verify(&toml, &signed_entry(&sample_release(b"x"), &[one, two, three])).unwrap();
     let mut in_order = [(one.keyid(), "vendor"), (two.keyid(), "vendor"), (three.keyid(), "reviewer")];
     in_order.sort_unstable();
     let mut names: Vec<&str> = in_order.iter().map(|(_, name)| *name).collect();
@@ -297,7 +334,7 @@ fn publishers_speak_only_for_what_they_may() {
             kind: kind.into(),
             package: Some(package.to_owned()),
         };
-        assert_eq!(verify(&vendor_toml(), &signed_entry(release, &[&vendor]), None), Err(refused));
+        assert_eq!(verify(&vendor_toml(), &signed_entry(release, &[&vendor])), Err(refused));
     }
     // Rights of two publishers do not add up: one has the package, the other the kind.
     let reviewer = publisher_signer(2);
@@ -307,7 +344,7 @@ fn publishers_speak_only_for_what_they_may() {
     };
     let both = |release| signed_entry(release, &[&vendor, &reviewer]);
     let split = halves(&["detection-rules"], &["pkg:deb/*"]);
-    let Err(SpeakError::NotPermitted { publishers, .. }) = verify(&split, &both(&rules), None) else {
+    let Err(SpeakError::NotPermitted { publishers, .. }) = verify(&split, &both(&rules)) else {
         panic!("neither may")
     };
     let mut in_order = [(vendor.keyid(), "vendor"), (reviewer.keyid(), "reviewer")];
@@ -315,11 +352,11 @@ fn publishers_speak_only_for_what_they_may() {
     assert_eq!(publishers, format!("{} and {}", in_order[0].1, in_order[1].1));
     // With two signers that are registered, the one that may speak is the publisher; where both
     // may, the first in order of keyid.
-    assert_eq!(verify(&split, &both(&build), None).unwrap().publisher(), "vendor");
+    assert_eq!(verify(&split, &both(&build)).unwrap().publisher(), "vendor");
     let second = halves(&["detection-rules"], &["pkg:generic/*"]);
-    assert_eq!(verify(&second, &both(&rules), None).unwrap().publisher(), "reviewer");
+    assert_eq!(verify(&second, &both(&rules)).unwrap().publisher(), "reviewer");
     let each = halves(&["build"], &["pkg:generic/*"]);
-    assert_eq!(verify(&each, &both(&build), None).unwrap().publisher(), in_order[0].1);
+    assert_eq!(verify(&each, &both(&build)).unwrap().publisher(), in_order[0].1);
 
     let publishers = Publishers::parse(vendor_toml().as_bytes()).unwrap();
     assert!(publishers.cover(&build.purl) && !publishers.cover(&foreign.purl));
@@ -403,7 +440,7 @@ fn what_a_file_does_not_list_any_more_stays_as_revoked() {
         Envelope::parse_entry(&signed_entry(&sample_release(b"x"), &[signer])).unwrap()
     };
     let revoked = |publishers: &Publishers, signer: &PublisherSigner| {
-        matches!(publishers.verify(&entry(signer), None), Err(SpeakError::KeyRevoked { .. }))
+        matches!(publishers.verify(&entry(signer), LOG), Err(SpeakError::KeyRevoked { .. }))
     };
     // The same, and more, lose nothing.
     assert!(file(&[("other", &[&three]), ("vendor", &[&two, &one])]).after(&before).1.is_empty());
@@ -412,7 +449,7 @@ fn what_a_file_does_not_list_any_more_stays_as_revoked() {
     let words = |lost: &[LostKey]| lost.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (second, third) = (two.keyid().to_hex(), three.keyid().to_hex());
     assert_eq!(words(&lost), [format!("key {second} of vendor"), format!("key {third} of other")]);
-    assert!(now.verify(&entry(&one), None).is_ok() && revoked(&now, &two) && revoked(&now, &three));
+    assert!(now.verify(&entry(&one), LOG).is_ok() && revoked(&now, &two) && revoked(&now, &three));
     assert!(now.has_usable_key());
     let (empty, lost) = file(&[]).after(&now);
     assert_eq!(lost.len(), 3, "what was gone before is still gone");
@@ -421,7 +458,7 @@ fn what_a_file_does_not_list_any_more_stays_as_revoked() {
     // What is back is as the file says.
     let (back, lost) = file(&[("vendor", &[&one, &two])]).after(&empty);
     assert_eq!(words(&lost), [format!("key {third} of other")]);
-    assert!(back.verify(&entry(&two), None).is_ok());
+    assert!(back.verify(&entry(&two), LOG).is_ok());
     // Sequence numbers are kept under a name: another one is another publisher.
     let (_, lost) = file(&[("vendor", &[&one, &two]), ("renamed", &[&three])]).after(&before);
     assert_eq!(words(&lost), [format!("the name other of key {third}, which renamed has now")]);

@@ -28,7 +28,9 @@ fn withdrawals_are_written_as_they_are_drawn() {
     assert_eq!(String::from_utf8(payload.clone()).unwrap(), expected);
     assert_eq!(Withdrawal::parse(&payload), Ok(withdrawal.clone()));
     let statement = Statement::parse(&payload).unwrap();
-    assert_eq!(statement.as_withdrawal(), Some(&withdrawal));
+    assert_eq!((statement.as_withdrawal(), statement.log()), (Some(&withdrawal), None));
+    let bound = Withdrawal { log: Some(LOG.to_owned()), ..withdrawal.clone() };
+    assert_eq!(Withdrawal::parse(&bound.to_payload().unwrap()), Ok(bound));
     assert_eq!((statement.kind(), statement.as_release()), (StatementKind::Withdrawal, None));
     assert_eq!(statement.purl(), Some(&withdrawal.purl));
     assert_eq!(statement.digests().collect::<Vec<_>>(), [Hash::digest(b"x")]);
@@ -58,7 +60,7 @@ fn every_field_of_a_withdrawal_is_checked() {
         ("/predicate/index", "\"17\"", "predicate.index to be an integer"),
         ("/predicate/index", "-1", "predicate.index to be an integer"),
         ("/predicate/index", "null", "predicate.index to be an integer"),
-        ("/predicate/index", "9007199254740992", "strict JSON"),
+        ("/predicate/index", "9007199254740992", "to be an integer from 0 to 2^53 - 1"),
         ("/predicate/leaf", "\"\"", "64 lower-case hex digits"),
         ("/predicate/leaf", "\"ab\"", "64 lower-case hex digits"),
         ("/predicate/leaf", &upper, "64 lower-case hex digits"),
@@ -69,6 +71,8 @@ fn every_field_of_a_withdrawal_is_checked() {
         ("/predicate/reason", "\"a\\u001b[31m\"", "words without control characters"),
         ("/predicate/reason", "\"\u{85}\"", "words without control characters"),
         ("/predicate/reason", &long, "the reason of a withdrawal is too large: expected at most 1024 bytes"),
+        ("/predicate/log", "7", "predicate.log to be a string"),
+        ("/predicate/log", "\"\"", "the log of a statement is malformed"),
         ("/predicate/Reason", "\"a\"", "no other field in predicate, saw \"Reason\""),
         ("/predicate/treehead", "{}", "no other field in predicate, saw \"treehead\""),
         ("/subject", "", "subject to be there"),
@@ -77,7 +81,7 @@ fn every_field_of_a_withdrawal_is_checked() {
         ("/subject/0/name", "\"\"", "the name of a subject is malformed"),
         ("/subject/0/digest/sha256", "", "subject[].digest.sha256 to be there"),
         ("/subject/0/digest/sha256", "\"00\"", "64 lower-case hex digits"),
-        ("/_type", "\"https://in-toto.io/Statement/v0.1\"", "_type to be https://in-toto.io/Statement/v1"),
+        ("/_type", "\"https://in-toto.io/Statement/v0.2\"", "_type to be https://in-toto.io/Statement/v1"),
         ("/predicateType", "\"urn:treehead:withdrawal:v2\"", "predicateType to be"),
         ("/predicateType", "", "predicateType to be there"),
     ] {
@@ -131,7 +135,7 @@ fn publishers() -> Publishers {
 fn speak(withdrawal: &Withdrawal, seed: u8) -> Result<Spoken, SpeakError> {
     let signer = publisher_signer(seed);
     let envelope = Envelope::sign(withdrawal.to_payload().unwrap(), &[&signer]).unwrap();
-    publishers().verify(&envelope, None)
+    publishers().verify(&envelope, LOG)
 }
 
 #[test]
@@ -160,12 +164,12 @@ fn a_withdrawal_is_of_that_very_entry_and_by_its_signer() {
 
     // Signed by both, it is by the one who released it, whichever keyid comes first.
     let both = Envelope::sign(good.to_payload().unwrap(), &[&vendor, &rival]).unwrap();
-    let both = publishers().verify(&both, None).unwrap();
+    let both = publishers().verify(&both, LOG).unwrap();
     let by_rival = signed_entry(&sample_release(b"x"), &[&rival]);
     assert_eq!(publishers().check_withdrawal(&both, index(17), &entry), Ok(()));
     let of_rival = Withdrawal::of(index(17), &by_rival, "r").unwrap();
     let both = Envelope::sign(of_rival.to_payload().unwrap(), &[&vendor, &rival]).unwrap();
-    let both = publishers().verify(&both, None).unwrap();
+    let both = publishers().verify(&both, LOG).unwrap();
     assert_eq!(publishers().check_withdrawal(&both, index(17), &by_rival), Ok(()));
 
     let other =
@@ -184,7 +188,7 @@ fn a_withdrawal_is_of_that_very_entry_and_by_its_signer() {
     let own = Envelope::sign(good.to_payload().unwrap(), &[&vendor]).unwrap().to_entry();
     let of_own = Withdrawal { leaf: Hash::leaf(&own), ..good.clone() };
     assert!(matches!(check(&of_own, 1, 17, &own), Err(WithdrawalError::NotARelease { .. })));
-    let release = publishers().verify(&Envelope::parse_entry(&entry).unwrap(), None).unwrap();
+    let release = publishers().verify(&Envelope::parse_entry(&entry).unwrap(), LOG).unwrap();
     let refused = publishers().check_withdrawal(&release, index(17), &entry);
     assert_eq!(refused, Err(WithdrawalError::NotAWithdrawal));
 }
@@ -198,7 +202,7 @@ fn no_flipped_bit_of_an_entry_withdraws_anything() {
         for bit in 0..8 {
             let mut flipped = entry.clone();
             flipped[at] ^= 1 << bit;
-            let believed = Envelope::parse_entry(&flipped).is_ok_and(|e| publishers.verify(&e, None).is_ok());
+            let believed = Envelope::parse_entry(&flipped).is_ok_and(|e| publishers.verify(&e, LOG).is_ok());
             assert!(!believed, "bit {bit} of byte {at}");
         }
     }

@@ -1,0 +1,204 @@
+//! What a log makes of an envelope that it was sent: [`Publishers::admit`].
+
+use super::publishers::{Publisher, PublisherKey};
+use super::sent::SentSignature;
+use super::speak::{check_log, names, not_permitted};
+use super::{Envelope, Publishers, SentEnvelope, SpeakError, Spoken, Statement, Timestamp, format_time};
+use crate::merkle::Hash;
+use crate::note::ed25519_verify;
+
+/// Most signatures that may fail in one request, each under one key: a hundredth of a second of one core, which
+/// anybody can buy with a request.
+///
+/// A signature whose keyid names its key, as ours do, costs no failure. One that names none is tried under
+/// every key that may state what was signed: for one package and kind these are a handful, and there may be
+/// hundreds. The key that fitted last is tried first, so a batch by one publisher costs no more failures than
+/// its first entry.
+pub const MAX_FAILED_TRIES: u32 = 256;
+
+/// How many more signatures of a request may fail, and which key fitted last.
+#[derive(Debug)]
+pub struct KeySearch {
+    left: u32,
+    last: Option<Hash>,
+}
+
+impl Default for KeySearch {
+    fn default() -> Self {
+        Self { left: MAX_FAILED_TRIES, last: None }
+    }
+}
+
+type Key<'a> = (&'a Publisher, &'a PublisherKey);
+
+/// A signature that the key that it names did not make, if it names one.
+struct Unplaced<'a> {
+    signature: &'a SentSignature,
+    named: Option<Key<'a>>,
+}
+
+impl Unplaced<'_> {
+    fn refusal(&self) -> SpeakError {
+        match self.named {
+            Some((publisher, key)) => {
+                SpeakError::BadSignature { publisher: publisher.name.clone(), keyid: key.keyid.to_hex() }
+            }
+            None => SpeakError::UnknownKey { keyid: self.signature.keyid.clone() },
+        }
+    }
+}
+
+impl Publishers {
+    /// Keeps of an envelope the signatures of those who may state what it says: registered keys, not revoked
+    /// and within their validity `now`, of publishers with the right to its kind and to every package that it
+    /// names. The others are dropped, so that a stranger can neither add to an entry nor take from it.
+    /// `log` is the origin of the log that is to take it: what was stated for another one is refused.
+    ///
+    /// Whether a withdrawal is of something that its publisher released is not known here:
+    /// [`check_withdrawal`](Self::check_withdrawal) asks the withdrawn entry.
+    ///
+    /// # Errors
+    /// [`SpeakError`] where no signature is left: why the one that came closest does not count.
+    /// [`SpeakError::TooManyTries`] where it would take too long to find out who signed.
+    pub fn admit(
+        &self,
+        sent: &SentEnvelope,
+        log: &str,
+        now: Timestamp,
+        search: &mut KeySearch,
+    ) -> Result<(Envelope, Spoken), SpeakError> {
+        let mut admission =
+            Admission { publishers: self, message: sent.signed_message(), search, found: Vec::new() };
+        let unplaced = admission.try_named(sent.signatures())?;
+        let statement = Statement::parse(sent.payload());
+        // Signature before meaning: of what a registered key is said to have signed, and did not, nothing
+        // more is told.
+        let named = unplaced.iter().find(|unplaced| unplaced.named.is_some());
+        if let (Err(_), true, Some(named)) = (&statement, admission.found.is_empty(), named) {
+            return Err(named.refusal());
+        }
+        let statement = statement?;
+        let refused = admission.try_others(&unplaced, &statement, now)?;
+        let (envelope, spoken) = admission.keep(sent.payload(), statement, refused, now)?;
+        check_log(spoken.statement(), log)?;
+        Ok((envelope, spoken))
+    }
+}
+
+/// The signatures of an envelope, and whose they are as far as that was found out.
+struct Admission<'a> {
+    publishers: &'a Publishers,
+    message: Vec<u8>,
+    search: &'a mut KeySearch,
+    /// Each key once.
+    found: Vec<(Key<'a>, &'a SentSignature)>,
+}
+
+impl<'a> Admission<'a> {
+    fn is_found(&self, key: &PublisherKey) -> bool {
+        self.found.iter().any(|((_, found), _)| found.keyid == key.keyid)
+    }
+
+    /// Tries a signature under a key.
+    fn fits(&mut self, key: Key<'a>, signature: &'a SentSignature) -> Result<bool, SpeakError> {
+        if ed25519_verify(&key.1.key, &self.message, &signature.sig) {
+            self.search.last = Some(key.1.keyid);
+            self.found.push((key, signature));
+            return Ok(true);
+        }
+        self.search.left = self.search.left.checked_sub(1).ok_or(SpeakError::TooManyTries)?;
+        Ok(false)
+    }
+
+    /// Tries each signature under the key that it names. Returns those that are left.
+    fn try_named(&mut self, signatures: &'a [SentSignature]) -> Result<Vec<Unplaced<'a>>, SpeakError> {
+        let mut left = Vec::new();
+        for signature in signatures {
+            let keyid = Hash::from_hex(&signature.keyid).ok();
+            let named = keyid.and_then(|keyid| self.publishers.find(&keyid));
+            match named {
+                Some(key) if !self.is_found(key.1) && self.fits(key, signature)? => {}
+                _ => left.push(Unplaced { signature, named }),
+            }
+        }
+        Ok(left)
+    }
+
+    /// Tries the others under every key that may state it. Returns why those don't count that are left.
+    fn try_others(
+        &mut self,
+        unplaced: &[Unplaced<'a>],
+        statement: &Statement,
+        now: Timestamp,
+    ) -> Result<Vec<SpeakError>, SpeakError> {
+        if unplaced.is_empty() {
+            return Ok(Vec::new());
+        }
+        let may = self.publishers.list().iter().filter(|publisher| publisher.may_state(statement));
+        let keys = may.flat_map(|publisher| publisher.keys.iter().map(move |key| (publisher, key)));
+        let mut keys: Vec<Key<'a>> =
+            keys.filter(|(_, key)| !key.revoked && key.is_valid_within(now, now)).collect();
+        let last = self.search.last;
+        keys.sort_by_key(|(_, key)| Some(key.keyid) != last);
+        let mut refused = Vec::new();
+        for Unplaced { signature, named } in unplaced {
+            let mut placed = false;
+            for key in &keys {
+                let tried = named.is_some_and(|(_, named)| named.keyid == key.1.keyid);
+                if !tried && !self.is_found(key.1) && self.fits(*key, signature)? {
+                    placed = true;
+                    break;
+                }
+            }
+            if !placed {
+                refused.push(Unplaced { signature, named: *named }.refusal());
+            }
+        }
+        Ok(refused)
+    }
+
+    /// The entry with the signatures that count.
+    fn keep(
+        self,
+        payload: &[u8],
+        statement: Statement,
+        mut refused: Vec<SpeakError>,
+        now: Timestamp,
+    ) -> Result<(Envelope, Spoken), SpeakError> {
+        let (mut kept, mut without_right) = (Vec::new(), Vec::new());
+        let mut found = self.found;
+        found.sort_by_key(|((_, key), _)| key.keyid);
+        for ((publisher, key), signature) in found {
+            let (name, keyid) = (publisher.name.clone(), key.keyid.to_hex());
+            if key.revoked {
+                refused.push(SpeakError::KeyRevoked { publisher: name, keyid });
+            } else if !key.is_valid_within(now, now) {
+                refused.push(key.not_valid(&name, format_time(now)));
+            } else if publisher.may_state(&statement) {
+                kept.push((publisher, (key.keyid, signature.sig.clone())));
+            } else {
+                without_right.push(publisher);
+            }
+        }
+        if kept.is_empty() {
+            let closest = refused.into_iter().max_by_key(closeness);
+            return Err(match closest {
+                Some(error) if without_right.is_empty() => error,
+                _ => not_permitted(&statement, &without_right),
+            });
+        }
+        let (publishers, signatures): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
+        let envelope = Envelope::new(payload.to_vec(), signatures).map_err(SpeakError::Entry)?;
+        let publishers = names(publishers);
+        Ok((envelope, Spoken::new(statement, publishers.clone(), publishers)))
+    }
+}
+
+/// How much there was to a signature that does not count.
+const fn closeness(error: &SpeakError) -> u8 {
+    match error {
+        SpeakError::UnknownKey { .. } => 0,
+        SpeakError::BadSignature { .. } => 1,
+        _ => 2,
+    }
+}

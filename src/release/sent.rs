@@ -1,0 +1,102 @@
+//! Envelopes as others send them: DSSE 1.0.2 in full.
+//!
+//! ```text
+//! {"payload":"<base64>","payloadType":"application/vnd.in-toto+json",
+//!  "signatures":[{"keyid":"<whatever names the key, or nothing>","sig":"<base64>", ...}, ...], ...}
+//! ```
+//!
+//! Fields that the specification does not know are ignored, the keyid is a hint that nothing rests on, and
+//! base64 may have either alphabet. What is sent is never logged: a log finds out who signed it, and prints
+//! an [`Envelope`] of its own around the payload.
+
+use super::MAX_ENTRY_BYTES;
+use super::envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, pae};
+use super::json::{Fields, Json, describe};
+use crate::format::{FormatError, base64_decode_any, cap, cap_count, quote};
+use crate::merkle::Hash;
+
+/// An envelope as it was sent. Nothing is said of its signatures yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentEnvelope {
+    payload: Vec<u8>,
+    signatures: Vec<SentSignature>,
+}
+
+/// A signature as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentSignature {
+    /// What is said to name the key; empty where nothing is.
+    pub keyid: String,
+    /// The signature.
+    pub sig: Vec<u8>,
+}
+
+impl SentEnvelope {
+    /// Reads an envelope, whatever its signatures are worth.
+    ///
+    /// # Errors
+    /// [`FormatError`] for what is no DSSE envelope around an in-toto statement, has no signature or more
+    /// than [`MAX_ENVELOPE_SIGNATURES`], or is too large to become an entry.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        cap(Envelope::WHAT, bytes.len(), MAX_SUBMISSION_BYTES)?;
+        let mut fields = Fields::new(Envelope::WHAT, "", Json::parse(Envelope::WHAT, bytes)?)?;
+        let payload_type = fields.string("payloadType")?;
+        if payload_type != PAYLOAD_TYPE {
+            return Err(fields.wrong("payloadType", &format!("to be {PAYLOAD_TYPE}"), &quote(&payload_type)));
+        }
+        let payload = decode(&mut fields, "payload")?;
+        cap("an entry", Envelope::least_entry_bytes(payload.len()), MAX_ENTRY_BYTES)?;
+        let signatures = fields.array("signatures")?;
+        cap_count(Envelope::WHAT, "signatures", signatures.len(), MAX_ENVELOPE_SIGNATURES)?;
+        if signatures.is_empty() {
+            return Err(FormatError::malformed(Envelope::WHAT, "at least one signature", "none"));
+        }
+        let signatures = signatures.into_iter().map(parse_signature).collect::<Result<_, _>>()?;
+        Ok(Self { payload, signatures })
+    }
+
+    /// The signed bytes.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The signatures, in the order in which they were sent; 1 to [`MAX_ENVELOPE_SIGNATURES`].
+    #[must_use]
+    pub fn signatures(&self) -> &[SentSignature] {
+        &self.signatures
+    }
+
+    /// The message that the signatures are over.
+    #[must_use]
+    pub fn signed_message(&self) -> Vec<u8> {
+        pae(&self.payload)
+    }
+
+    /// The envelope of the keys that are named, if all are named as an entry does it.
+    ///
+    /// # Errors
+    /// [`FormatError`] where a keyid is not the hex SHA-256 of a key, or there twice.
+    pub fn into_named(self) -> Result<Envelope, FormatError> {
+        let named = |signature: SentSignature| Ok((Hash::from_hex(&signature.keyid)?, signature.sig));
+        let signatures = self.signatures.into_iter().map(named).collect::<Result<_, FormatError>>()?;
+        Envelope::new(self.payload, signatures)
+    }
+}
+
+fn decode(fields: &mut Fields, key: &str) -> Result<Vec<u8>, FormatError> {
+    let text = fields.string(key)?;
+    base64_decode_any(&text)
+        .ok_or_else(|| fields.wrong(key, "to be padded base64, standard or URL-safe", &quote(&text)))
+}
+
+fn parse_signature(value: Json) -> Result<SentSignature, FormatError> {
+    let mut fields = Fields::new(Envelope::WHAT, "signatures[]", value)?;
+    // Unset is the same as empty, and some write null for unset.
+    let keyid = match fields.optional("keyid") {
+        None | Some(Json::Null) => String::new(),
+        Some(Json::String(keyid)) => keyid,
+        Some(other) => return Err(fields.wrong("keyid", "to be a string, if any", &describe(&other))),
+    };
+    Ok(SentSignature { keyid, sig: decode(&mut fields, "sig")? })
+}

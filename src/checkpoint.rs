@@ -11,9 +11,11 @@ use std::fmt;
 
 use crate::format::{FormatError, cap, quote, utf8};
 use crate::merkle::{Hash, TreeSize};
-use crate::note::{KeyName, Note, NoteError, NoteKey, NoteSigner, SignatureType};
+use crate::note::{Note, NoteError, NoteKey, NoteSigner, SignatureType};
+pub use origin::{LogKey, Origin, SignsFor};
 pub use signer::LogSigner;
 
+mod origin;
 mod signer;
 
 /// Largest checkpoint text: an origin, two short lines, and room for extensions.
@@ -26,7 +28,7 @@ const MAX_NAMED_LOGS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Identity of the log.
-    pub origin: KeyName,
+    pub origin: Origin,
     /// Number of leaves.
     pub size: TreeSize,
     /// Merkle tree hash over them.
@@ -51,7 +53,7 @@ pub enum CheckpointError {
     )]
     UnsignedExtensions {
         /// The log.
-        origin: KeyName,
+        origin: Origin,
     },
     /// It is some other log's.
     #[error("the checkpoint is of another log: expected origin {expected}, saw {seen}")]
@@ -68,14 +70,11 @@ impl Checkpoint {
 
     /// A head without extension lines.
     #[must_use]
-    pub const fn new(origin: KeyName, size: TreeSize, root: Hash) -> Self {
-        Self { origin, size, root, extensions: Vec::new() }
+    pub fn new(origin: impl Into<Origin>, size: TreeSize, root: Hash) -> Self {
+        Self { origin: origin.into(), size, root, extensions: Vec::new() }
     }
 
     /// Reads the text of a note.
-    ///
-    /// The origin has to be fit for a key name, which the specification recommends: a log's key
-    /// carries it as its name, and a policy has no other place for it.
     ///
     /// # Errors
     /// [`FormatError`] for anything but the lines drawn above.
@@ -96,7 +95,7 @@ impl Checkpoint {
             return Err(wrong(at + 1, "a line that is not empty", ""));
         }
         Ok(Self {
-            origin: KeyName::new(origin).map_err(|e| e.at_line(1))?,
+            origin: Origin::new(origin).map_err(|e| e.at_line(1))?,
             size: TreeSize::parse(size)
                 .ok_or_else(|| wrong(2, "a decimal tree size below 2^63 without leading zeros", size))?,
             root: Hash::from_base64(root).map_err(|e| e.at_line(3))?,
@@ -158,11 +157,11 @@ impl<T> LogSigned<T> {
     }
 }
 
-/// Reads a checkpoint and checks that one of `logs` signed it under its own origin.
+/// Reads a checkpoint and checks that one of `logs` signed it under the origin that it is trusted for.
 ///
 /// # Errors
 /// [`CheckpointError`] that says which of the steps failed.
-pub fn open(bytes: &[u8], logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, CheckpointError> {
+pub fn open(bytes: &[u8], logs: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, CheckpointError> {
     open_note(Note::parse(bytes)?, logs)
 }
 
@@ -170,16 +169,16 @@ pub fn open(bytes: &[u8], logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, Che
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_note(note: Note, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, CheckpointError> {
+pub fn open_note(note: Note, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, CheckpointError> {
     // The origin only chooses which keys to ask; nothing is believed before they answer.
     let origin = note.text().split('\n').next().unwrap_or_default();
     let keys: Vec<NoteKey> = logs
         .iter()
-        .filter(|key| key.name().as_str() == origin && signs_for_logs(key.kind()))
-        .cloned()
+        .filter(|log| log.origin() == origin && signs_for_logs(log.key().kind()))
+        .map(|log| log.key().clone())
         .collect();
     if keys.is_empty() {
-        let mut expected: Vec<&str> = logs.iter().map(|key| key.name().as_str()).collect();
+        let mut expected: Vec<&str> = logs.iter().map(SignsFor::origin).collect();
         expected.dedup();
         // A witness knows thousands.
         if expected.len() > MAX_NAMED_LOGS {

@@ -16,7 +16,7 @@
 //!
 //! ML-DSA-44 does not sign a checkpoint's extension lines: "no statement is made about them".
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Origin};
 use crate::merkle::Hash;
 use crate::note::{KeyName, NoteKey, NoteSignature, NoteSigner, SignatureType};
 
@@ -31,18 +31,18 @@ fn ed25519_message(time: u64, text: &str) -> Vec<u8> {
 fn ml_dsa_message(
     cosigner: &KeyName,
     time: u64,
-    origin: &KeyName,
+    origin: &Origin,
     leaves: (u64, u64),
     hash: &Hash,
 ) -> Vec<u8> {
     let mut message = SUBTREE_LABEL.to_vec();
-    let push_name = |message: &mut Vec<u8>, name: &KeyName| {
-        message.push(u8::try_from(name.as_str().len()).expect("a key name is 1 to 255 bytes"));
-        message.extend_from_slice(name.as_str().as_bytes());
+    let push_name = |message: &mut Vec<u8>, name: &str| {
+        message.push(u8::try_from(name.len()).expect("key names and origins are 1 to 255 bytes"));
+        message.extend_from_slice(name.as_bytes());
     };
-    push_name(&mut message, cosigner);
+    push_name(&mut message, cosigner.as_str());
     message.extend_from_slice(&time.to_be_bytes());
-    push_name(&mut message, origin);
+    push_name(&mut message, origin.as_str());
     message.extend_from_slice(&leaves.0.to_be_bytes());
     message.extend_from_slice(&leaves.1.to_be_bytes());
     message.extend_from_slice(hash.as_bytes());
@@ -100,7 +100,7 @@ fn line(signer: &NoteSigner, time: u64, message: &[u8]) -> NoteSignature {
 /// If the signer is no ML-DSA-44 key: the Ed25519 format knows no subtrees.
 #[must_use]
 pub fn cosign_subtree(
-    origin: &KeyName,
+    origin: &Origin,
     (start, end): (u64, u64),
     hash: &Hash,
     signer: &NoteSigner,
@@ -113,7 +113,7 @@ pub fn cosign_subtree(
 #[must_use]
 pub fn verify_subtree(
     key: &NoteKey,
-    origin: &KeyName,
+    origin: &Origin,
     (start, end): (u64, u64),
     hash: &Hash,
     signature: &[u8],

@@ -17,12 +17,12 @@
 
 use std::fmt;
 
-use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, Origin, SignsFor};
 use crate::format::{FormatError, cap, cap_count, quote, utf8};
 use crate::merkle::{
     Hash, MAX_PROOF_HASHES, Prefix, ProofError, TileReader, TreeSize, prove_prefix, verify_consistency,
 };
-use crate::note::{KeyName, MAX_NOTE_BYTES, Note, NoteKey};
+use crate::note::{MAX_NOTE_BYTES, Note};
 
 /// First line of a file.
 pub const HEADER: &str = "treehead-fork@v1";
@@ -62,9 +62,9 @@ pub enum EvidenceError {
     #[error("the heads are of two logs: expected one origin, saw {smaller} and {larger}")]
     TwoLogs {
         /// Origin of the smaller head.
-        smaller: KeyName,
+        smaller: Origin,
         /// Origin of the larger one.
-        larger: KeyName,
+        larger: Origin,
     },
     /// One tree, signed twice.
     #[error("the heads agree at size {size}: expected two roots, saw {root} twice")]
@@ -195,7 +195,7 @@ impl ForkEvidence {
     ///
     /// # Errors
     /// [`EvidenceError`] of the first step that fails.
-    pub fn judge(self, logs: &[NoteKey]) -> Result<ProvenFork, EvidenceError> {
+    pub fn judge(self, logs: &[impl SignsFor]) -> Result<ProvenFork, EvidenceError> {
         // 1. The file has the form drawn above; it may have been put together here.
         let [small, large] = self.check_shape()?;
         // 2. A trusted log signed both heads, each under the origin that it names.
@@ -297,7 +297,7 @@ pub struct ProvenFork {
 impl ProvenFork {
     /// The log.
     #[must_use]
-    pub const fn origin(&self) -> &KeyName {
+    pub const fn origin(&self) -> &Origin {
         &self.smaller.get().origin
     }
 
@@ -359,7 +359,7 @@ impl ProvenFork {
 
 /// How the names of all files about one log begin.
 #[must_use]
-pub fn file_name_prefix(origin: &KeyName) -> String {
+pub fn file_name_prefix(origin: &Origin) -> String {
     format!("{}-", &Hash::digest(origin.as_str().as_bytes()).to_hex()[..16])
 }
 

@@ -7,9 +7,8 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Origin, SignsFor};
 use crate::evidence::{FILE_EXTENSION, ForkEvidence, MAX_FORK_BYTES, ProvenFork, file_name_prefix};
-use crate::note::{KeyName, NoteKey};
 use crate::store::open_plain;
 
 /// Most files in a directory. A log that signs one fork after another must not fill a disk.
@@ -98,7 +97,7 @@ impl EvidenceDir {
 
     /// Whether a fork of this log is there. Where that can't be told, as if none were.
     #[must_use]
-    pub fn has_any_of(&self, origin: &KeyName) -> bool {
+    pub fn has_any_of(&self, origin: &Origin) -> bool {
         self.count_of(origin).is_ok_and(|count| count > 0)
     }
 
@@ -107,7 +106,7 @@ impl EvidenceDir {
     ///
     /// # Errors
     /// The system's. A file that is no evidence is passed over.
-    pub fn fork_of(&self, head: &Checkpoint, keys: &[NoteKey]) -> io::Result<Option<ProvenFork>> {
+    pub fn fork_of(&self, head: &Checkpoint, keys: &[impl SignsFor]) -> io::Result<Option<ProvenFork>> {
         let (of_log, of_size) = (file_name_prefix(&head.origin), format!("-{}-", head.size));
         let is_it = |side: &Checkpoint| (side.size, side.root) == (head.size, head.root);
         for name in self.names()? {
@@ -129,8 +128,8 @@ impl EvidenceDir {
     /// The system's.
     pub fn forks_of(
         &self,
-        origin: &KeyName,
-        keys: &[NoteKey],
+        origin: &Origin,
+        keys: &[impl SignsFor],
     ) -> io::Result<Vec<(PathBuf, Option<ProvenFork>)>> {
         let of_log = file_name_prefix(origin);
         let names = self.names()?.into_iter().filter(|name| name.starts_with(&of_log));
@@ -145,13 +144,13 @@ impl EvidenceDir {
     ///
     /// # Errors
     /// The system's.
-    pub fn count_of(&self, origin: &KeyName) -> io::Result<usize> {
+    pub fn count_of(&self, origin: &Origin) -> io::Result<usize> {
         let of_log = file_name_prefix(origin);
         Ok(self.names()?.iter().filter(|name| name.starts_with(&of_log)).count())
     }
 
     /// None where it is no evidence that these keys' holder can't deny.
-    fn read(&self, name: &str, keys: &[NoteKey]) -> io::Result<Option<ProvenFork>> {
+    fn read(&self, name: &str, keys: &[impl SignsFor]) -> io::Result<Option<ProvenFork>> {
         let mut bytes = Vec::new();
         open_plain(&self.path.join(name))?.take(MAX_FORK_BYTES as u64 + 1).read_to_end(&mut bytes)?;
         let evidence = ForkEvidence::parse(&bytes).ok();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! log <vkey> [<url>]
+//! origin <text>                      where the log of the line before is not named as its key: see below
 //! witness <name> <vkey> [<url>]
 //! group <name> all|any|<k> <name>...
 //! quorum <name>|none                 exactly once
@@ -9,15 +10,24 @@
 //!
 //! Items are separated by spaces and tabs; empty lines and lines that begin with `#` are ignored.
 //! Names are opaque octets.
+//!
+//! The specification says that the key's name "MUST correspond to the log's origin line", and has no place
+//! for a log where it does not. Such a log, as `go.sum database tree` with the key `sum.golang.org+...`, has
+//! an origin line behind each of its log lines: our own addition, which other readers refuse, as they would
+//! refuse that log's checkpoints. `%` and two hex digits stand for a byte: for spaces at the ends, for
+//! U+007F, which no policy may hold, and for `%` itself.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::checkpoint::{Checkpoint, LogSigned, signs_for_logs};
+use crate::checkpoint::{Checkpoint, LogKey, LogSigned, Origin, signs_for_logs};
 use crate::cosignature;
 use crate::format::{FormatError, byte_order_mark, cap, cap_count, decimal, quote_bytes, utf8};
 use crate::merkle::Hash;
 use crate::note::{KeyId, KeyName, Note, NoteKey, SignatureType};
 
+pub use origin_line::log_lines;
+
+mod origin_line;
 mod quorums;
 mod words;
 
@@ -44,7 +54,9 @@ impl Default for PolicyLimits {
 /// A log that the policy trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyLog {
-    /// Its key; the key's name is the origin.
+    /// Its identity: the key's name, unless an origin line says another.
+    pub origin: Origin,
+    /// Its key.
     pub key: NoteKey,
     /// Where it is served, if the policy says.
     pub url: Option<String>,
@@ -227,8 +239,8 @@ impl Policy {
 
     /// Their keys, as [`checkpoint::open`](crate::checkpoint::open) takes them.
     #[must_use]
-    pub fn log_keys(&self) -> Vec<NoteKey> {
-        self.logs.iter().map(|log| log.key.clone()).collect()
+    pub fn log_keys(&self) -> Vec<LogKey> {
+        self.logs.iter().map(|log| LogKey::new(&log.origin, log.key.clone())).collect()
     }
 
     /// The witnesses it knows.
@@ -363,6 +375,8 @@ impl Policy {
 struct Parser {
     max_items: usize,
     logs: Vec<PolicyLog>,
+    /// The line before was a log's, and an origin line may follow.
+    after_log: bool,
     witnesses: Vec<PolicyWitness>,
     groups: Vec<Group>,
     names: HashMap<Vec<u8>, Member>,
@@ -385,10 +399,18 @@ impl Parser {
             return Err(FormatError::malformed(Policy::WHAT, expected, format!("byte {byte:#04x}")));
         }
         let items: Vec<&[u8]> = line.split(|b| matches!(b, b' ' | b'\t')).filter(|i| !i.is_empty()).collect();
+        let is_log = matches!(items.as_slice(), [b"log", ..]);
+        let after_log = std::mem::replace(&mut self.after_log, is_log);
         match items.as_slice() {
             [] => Ok(()),
             [first, ..] if first.starts_with(b"#") => Ok(()),
             [b"log", rest @ ..] => self.log(rest, line),
+            [b"origin", _, ..] if after_log => {
+                let log = self.logs.last_mut().expect("the line before was a log's");
+                log.origin = origin_line::parse(line)?;
+                Ok(())
+            }
+            [b"origin", ..] => Err(wrong("an origin, on the line behind the log that has it", line)),
             [b"witness", rest @ ..] => self.witness(rest, line),
             [b"group", rest @ ..] => self.group(rest, line),
             [b"quorum", name] => self.quorum(name),
@@ -407,7 +429,7 @@ impl Parser {
             return Err(wrong("each log key once", vkey));
         }
         self.not_both(&key, vkey)?;
-        self.logs.push(PolicyLog { key, url: url_text(url) });
+        self.logs.push(PolicyLog { origin: key.name().into(), key, url: url_text(url) });
         cap_count(Policy::WHAT, "logs", self.logs.len(), self.max_items)
     }
 

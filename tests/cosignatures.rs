@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use treehead::checkpoint::Checkpoint;
+use treehead::checkpoint::{Checkpoint, Origin};
 use treehead::cosignature::{cosign, cosign_subtree, verify_subtree};
 use treehead::merkle::Hash;
-use treehead::note::{KeyName, Note, NoteError, NoteKey, NoteSigner, SignatureType};
+use treehead::note::{Note, NoteError, NoteKey, NoteSigner, SignatureType};
 
 #[derive(Deserialize)]
 struct Case {
@@ -49,7 +49,7 @@ fn accepts(case: &Case) -> bool {
     // A subtree has no checkpoint to stand under: any note carries the line.
     let note = Note::parse(format!("text\n\n{}\n", case.line).as_bytes()).expect(&case.title);
     let line = &note.signatures()[0];
-    let origin = KeyName::new(&case.origin).expect(&case.title);
+    let origin = Origin::new(&case.origin).expect(&case.title);
     let root = Hash::from_hex(&case.root).expect(&case.title);
     let leaves = (case.start.expect(&case.title), case.end.expect(&case.title));
     line.names(&key) && verify_subtree(&key, &origin, leaves, &root, line.bytes())
@@ -82,7 +82,7 @@ fn signatures_are_those_of_other_implementations_byte_for_byte() {
             cosign(&Checkpoint::parse(checkpoint).expect(&case.title), &signer, case.timestamp)
         } else if case.timestamp == 0 {
             let leaves = (case.start.expect(&case.title), case.end.expect(&case.title));
-            let origin = KeyName::new(&case.origin).expect(&case.title);
+            let origin = Origin::new(&case.origin).expect(&case.title);
             cosign_subtree(&origin, leaves, &Hash::from_hex(&case.root).expect(&case.title), &signer)
         } else {
             continue;

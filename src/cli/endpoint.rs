@@ -11,11 +11,11 @@ use super::output::say;
 use super::refused::Refused;
 use super::verify_online::{News, Online};
 use super::verify_withdrawals::About;
-use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::checkpoint::{self, Checkpoint, LogSigned, Origin};
 use crate::client::LogClient;
 use crate::evidence_dir::EvidenceDir;
 use crate::merkle::Hash;
-use crate::note::{KeyName, Note};
+use crate::note::Note;
 use crate::policy::{Cosigned, Policy};
 use crate::proof_file::ProofFile;
 use crate::release::{Publishers, Release};
@@ -58,7 +58,7 @@ struct Group {
 
 /// What a log answered to all that was asked of it.
 struct Answer {
-    origin: KeyName,
+    origin: Origin,
     news: Result<News, Refused>,
 }
 
@@ -227,7 +227,7 @@ impl Endpoint<'_> {
 
     fn client(&self, url: Option<&str>, seen: &LogSigned<Checkpoint>) -> Result<LogClient, Failure> {
         let origin = &seen.get().origin;
-        let of_log = self.policy.logs().iter().filter(|log| log.key.name() == origin);
+        let of_log = self.policy.logs().iter().filter(|log| log.origin == *origin);
         let url = url.or_else(|| of_log.into_iter().find_map(|log| log.url.as_deref())).ok_or_else(|| {
             let policy = self.args.policy.display();
             Failure::Usage(format!("{policy} has no address for {origin}: expected --online URL"))
@@ -260,7 +260,7 @@ struct Session<'a> {
     /// Whether there is something to be written.
     has_learnt: bool,
     /// Logs of which a head was forgotten that was never compared.
-    forgotten: Vec<KeyName>,
+    forgotten: Vec<Origin>,
 }
 
 impl<'a> Session<'a> {

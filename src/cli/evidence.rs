@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use crate::checkpoint::LogKey;
 use crate::evidence::{ForkEvidence, ProvenFork};
 use crate::evidence_dir::EvidenceDir;
-use crate::note::NoteKey;
 
 use super::exit::Failure;
 use super::output::say;
 
 /// Checks the evidence as others will, keeps it, and says so. What does not hold is told as that.
-pub fn refuse(evidence: ForkEvidence, logs: &[NoteKey], dir: &EvidenceDir) -> Failure {
+pub fn refuse(evidence: ForkEvidence, logs: &[LogKey], dir: &EvidenceDir) -> Failure {
     match evidence.judge(logs) {
         Ok(fork) => refuse_fork(&fork, dir),
         Err(e) => e.into(),

@@ -12,7 +12,7 @@ use super::exit::{CliResult, Failure};
 use super::keys::{ML_DSA, secrets_of};
 use super::output::{GREEN, result, say};
 use super::{evidence, files, fsck_evidence, fsck_url, output, serve};
-use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::checkpoint::{Checkpoint, LogKey, LogSigned};
 use crate::evidence_dir::EvidenceDir;
 use crate::merkle::{Growth, Hash, LeafIndex, PartialTiles, RightEdge, TreeSize};
 use crate::note::NoteKey;
@@ -122,12 +122,12 @@ fn check_files(config: &Config) -> CliResult {
         .map_err(|e| e.and(&put_back(&path, "or mend it")))?;
     // Either key may be taken out of it, to demand the signature of the other.
     let keys = config.vkeys()?;
-    if !policy.log_keys().iter().any(|key| keys.contains(key)) {
+    if !policy.log_keys().iter().any(|log| keys.contains(log.note_key())) {
         let message = format!("{} does not trust this log's key, which is in log.vkey", path.display());
         return Err(Failure::Usage(message).and(&put_back(&path, "or mend it")));
     }
-    let unknown = |key: &&NoteKey| *key.name() == config.origin && !keys.contains(key);
-    if let Some(key) = policy.log_keys().iter().find(unknown) {
+    let unknown = |log: &&LogKey| *log.log() == config.origin && !keys.contains(log.note_key());
+    if let Some(key) = policy.log_keys().iter().find(unknown).map(LogKey::note_key) {
         let message =
             format!("{} trusts a key of this log that is not in its directory: {key}", path.display());
         return Err(

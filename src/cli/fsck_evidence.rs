@@ -5,18 +5,18 @@ use std::path::Path;
 use super::exit::{CliResult, Failure};
 use super::output::say;
 use super::{evidence, files};
-use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned, SignsFor};
 use crate::client::{ClientError, LogClient, RemoteTiles};
 use crate::evidence::{ForkEvidence, compare_heads};
 use crate::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, Plan, Prefix, RightEdge, TreeSize};
-use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::note::MAX_NOTE_BYTES;
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
 use crate::store::StoreError;
 use crate::store::journal::Scan;
 
 /// An older head that somebody kept: a checkpoint, or a proof file, which ends with one.
-pub fn read_kept(path: &Path, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, Failure> {
+pub fn read_kept(path: &Path, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, Failure> {
     let bytes = files::read(path, "a checkpoint or proof file", MAX_PROOF_FILE_BYTES)?;
     let note = if bytes.starts_with(b"c2sp.org/tlog-proof@") {
         ProofFile::parse(&bytes).map_err(|e| Failure::file(path, &e))?.checkpoint.to_string().into_bytes()
@@ -31,7 +31,7 @@ pub fn check_served(
     client: &LogClient,
     kept: &LogSigned<Checkpoint>,
     served: &LogSigned<Checkpoint>,
-    logs: &[NoteKey],
+    logs: &[LogKey],
     dir: &EvidenceDir,
 ) -> CliResult {
     let (old, new) = (kept.get(), served.get());
@@ -63,7 +63,7 @@ pub fn rolled_back(remembered: TreeSize, served: TreeSize) -> Failure {
 
 /// A head in a file of a log's directory, with every signature line. `None` where there is none to be read:
 /// `checkpoint.witnessed` may be lost.
-pub fn read_head(path: &Path, logs: &[NoteKey]) -> Option<LogSigned<Checkpoint>> {
+pub fn read_head(path: &Path, logs: &[impl SignsFor]) -> Option<LogSigned<Checkpoint>> {
     if !path.exists() {
         return None;
     }

@@ -11,10 +11,10 @@ use super::output::{BOLD, DIM, result};
 use super::{files, statement};
 use crate::checkpoint::{self, Checkpoint};
 use crate::evidence::ForkEvidence;
-use crate::format::{FormatError, quote};
+use crate::format::{FormatError, quote, shown};
 use crate::merkle::Hash;
 use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
-use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::policy::{MAX_POLICY_BYTES, Policy, PolicyLog};
 use crate::proof_file::ProofFile;
 use crate::release::{Envelope, SentEnvelope, Statement};
 
@@ -185,8 +185,8 @@ fn sent(envelope: SentEnvelope) -> Result<(Value, String), FormatError> {
 }
 
 fn policy_file(policy: &Policy) -> (Value, String) {
-    let logs: Vec<String> =
-        policy.logs().iter().map(|log| format!("{} ({})", log.key.name(), log.key.kind().as_str())).collect();
+    let log = |log: &PolicyLog| format!("{} ({})", shown(log.origin.as_str()), log.key.kind().as_str());
+    let logs: Vec<String> = policy.logs().iter().map(log).collect();
     let witnesses: Vec<String> = policy
         .witnesses()
         .iter()

@@ -7,12 +7,12 @@ use super::fsck_evidence::rolled_back;
 use super::refused::Refused;
 use super::verify_withdrawals::{About, Inquiry, Withdrawals};
 use super::{evidence, files};
-use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, LogKey, LogSigned, Origin};
 use crate::client::{ClientError, KeptTiles, LogClient};
 use crate::evidence::{compare_heads, file_name_prefix};
 use crate::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, ProofError, TreeSize, prove_prefix};
-use crate::note::{KeyName, Note, NoteKey};
+use crate::note::Note;
 use crate::policy::{Cosigned, Policy};
 use crate::release::Publishers;
 use crate::state::{EndpointState, RememberedHead};
@@ -164,7 +164,7 @@ impl Online<'_> {
 
     /// The log shows less than it showed. The head that says so is written out, so that it can be shown to
     /// others, and the log be asked again.
-    fn rolled_back(&self, origin: &KeyName, seen: (TreeSize, Option<Note>), served: TreeSize) -> Failure {
+    fn rolled_back(&self, origin: &Origin, seen: (TreeSize, Option<Note>), served: TreeSize) -> Failure {
         let (largest, note) = seen;
         let failure = rolled_back(largest, served);
         let Some(note) = note else { return failure };
@@ -187,7 +187,7 @@ impl Online<'_> {
         tiles: &KeptTiles<'_>,
         older: &LogSigned<Checkpoint>,
         latest: &LogSigned<Checkpoint>,
-        keys: &[NoteKey],
+        keys: &[LogKey],
     ) -> Result<(), Refused> {
         let Some(fork) = compare_heads(tiles, older, latest)?.map_err(ClientError::from)? else {
             return Ok(());

@@ -12,9 +12,9 @@ use super::gate::{Gate, Pass};
 use super::patience::{Patience, Tries};
 use super::retry_after::retry_after;
 use super::{ClientError, LogClientBuilder, NetworkFault};
-use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, SignsFor};
 use crate::format::{FormatError, quote, quote_bytes, shown};
-use crate::note::{MAX_NOTE_BYTES, NoteError, NoteKey};
+use crate::note::{MAX_NOTE_BYTES, NoteError};
 
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
@@ -146,7 +146,7 @@ impl LogClient {
     ///
     /// # Errors
     /// [`ClientError`]; [`ClientError::Head`] where something else came.
-    pub fn checkpoint(&self, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
+    pub fn checkpoint(&self, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, ClientError> {
         self.checkpoint_at("checkpoint", logs)
     }
 
@@ -154,7 +154,11 @@ impl LogClient {
     ///
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
-    pub fn checkpoint_at(&self, path: &str, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
+    pub fn checkpoint_at(
+        &self,
+        path: &str,
+        logs: &[impl SignsFor],
+    ) -> Result<LogSigned<Checkpoint>, ClientError> {
         self.get_fresh(path, MAX_NOTE_BYTES)?.signed_head(logs)
     }
 
@@ -173,7 +177,7 @@ impl LogClient {
     /// number that was not used before.
     pub(crate) fn checkpoint_past_caches(
         &self,
-        logs: &[NoteKey],
+        logs: &[impl SignsFor],
         nonce: u64,
     ) -> Result<PastCaches, ClientError> {
         let url = self.url(&format!("checkpoint?past-caches={nonce}"));
@@ -235,7 +239,7 @@ impl Fetched {
         Ok(Self { body: read(url, limit, response)?, url: url.to_owned(), media_type, is_cached })
     }
 
-    fn signed_head(&self, logs: &[NoteKey]) -> Result<LogSigned<Checkpoint>, ClientError> {
+    fn signed_head(&self, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, ClientError> {
         checkpoint::open(&self.body, logs).map_err(|e| self.is_no_head(e))
     }
 

@@ -9,7 +9,7 @@ use super::builder::{NAME, agent};
 use super::http::{check_prefix, network, read, read_capped};
 use crate::format::FormatError;
 use crate::merkle::{Hash, TreeSize};
-use crate::note::{KeyName, MAX_NOTE_BYTES, Note, NoteSignature};
+use crate::note::{MAX_NOTE_BYTES, Note, NoteSignature};
 use crate::wire::{self, AddCheckpoint, MAX_SIGNATURES_BYTES, MAX_SIZE_BYTES};
 
 /// How long a witness may take for an answer: it checks, signs and fsyncs within milliseconds, and one that
@@ -76,8 +76,8 @@ impl WitnessClient {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn last_seen(&self, origin: &KeyName) -> Result<Option<Note>, ClientError> {
-        let url = format!("{}/{}/checkpoint", self.prefix, Hash::digest(origin.as_str().as_bytes()).to_hex());
+    pub fn last_seen(&self, origin: &impl AsRef<str>) -> Result<Option<Note>, ClientError> {
+        let url = format!("{}/{}/checkpoint", self.prefix, Hash::digest(origin.as_ref().as_bytes()).to_hex());
         match read(&url, MAX_NOTE_BYTES, self.agent.get(&url).call()) {
             Ok(body) => Note::parse(&body).map(Some).map_err(|source| ClientError::Malformed { url, source }),
             Err(ClientError::Status { status: 404, .. }) => Ok(None),

@@ -226,7 +226,7 @@ fn every_byte_of_an_ml_dsa_cosignature_counts() {
 fn a_subtree_is_signed_without_a_time() {
     let witness = signer(SignatureType::CosignatureMlDsa44);
     let (key, origin, hash) =
-        (witness.public(), KeyName::new("example.com/log").unwrap(), Hash::digest(b"subtree"));
+        (witness.public(), Origin::new("example.com/log").unwrap(), Hash::digest(b"subtree"));
     let good = cosign_subtree(&origin, (8, 13), &hash, &witness);
     let message = structure("witness.example.com/w1", 0, "example.com/log", 8, 13, &hash);
     assert_eq!(good.bytes(), ml_dsa_by_hand(0, &message));
@@ -234,7 +234,7 @@ fn a_subtree_is_signed_without_a_time() {
     assert!(!verify_subtree(key, &origin, (8, 14), &hash, good.bytes()));
     assert!(!verify_subtree(key, &origin, (0, 13), &hash, good.bytes()));
     assert!(!verify_subtree(key, &origin, (8, 13), &Hash::digest(b"x"), good.bytes()));
-    assert!(!verify_subtree(key, &KeyName::new("example.com/lag").unwrap(), (8, 13), &hash, good.bytes()));
+    assert!(!verify_subtree(key, &Origin::new("example.com/lag").unwrap(), (8, 13), &hash, good.bytes()));
     // "If `start` is not zero, `timestamp` MUST be zero", even where it is signed otherwise.
     let timed = ml_dsa_by_hand(7, &structure("witness.example.com/w1", 7, "example.com/log", 8, 13, &hash));
     assert!(!verify_subtree(key, &origin, (8, 13), &hash, &timed));

@@ -4,6 +4,7 @@ use super::*;
 use crate::cosignature::cosign;
 use crate::merkle::reference;
 use crate::merkle::tests::Definition;
+use crate::note::{KeyName, NoteKey};
 use crate::note::{NoteSigner, SignatureType};
 
 const ORIGIN: &str = "log.example.com/releases";

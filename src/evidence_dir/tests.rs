@@ -65,7 +65,7 @@ fn no_log_fills_the_directory() {
     assert!(error.to_string().contains("16 forks of this log already"), "{error}");
     assert!(!dir.keep(&fork("log.example", 3)).unwrap().new, "what is there is there");
     assert!(dir.keep(&fork("another.example", 3)).unwrap().new, "others have room");
-    let has_any_of = |origin| dir.has_any_of(&KeyName::new(origin).unwrap());
+    let has_any_of = |origin| dir.has_any_of(&Origin::new(origin).unwrap());
     assert!(has_any_of("log.example") && has_any_of("another.example") && !has_any_of("third.example"));
     for number in names(temp.path()).len()..MAX_FORKS {
         fs::write(temp.path().join(format!("{number}.tlog-fork")), "").unwrap();

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::checkpoint::Origin;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::evidence::ProvenFork;
 use crate::merkle::{Hash, TreeSize};
-use crate::note::KeyName;
 
 /// Heads that wait to be compared. A log signs a few in a minute; who has more waits.
 const MAX_INBOX: usize = 64;
@@ -157,7 +157,7 @@ struct Inner {
 #[derive(Debug)]
 pub struct Board {
     /// Its identity.
-    pub origin: KeyName,
+    pub origin: Origin,
     /// SHA-256 of that, as paths have it.
     pub hash: Hash,
     inner: Mutex<Inner>,
@@ -166,7 +166,7 @@ pub struct Board {
 
 impl Board {
     /// Nothing is known.
-    pub fn new(origin: KeyName) -> Self {
+    pub fn new(origin: Origin) -> Self {
         let hash = Hash::digest(origin.as_str().as_bytes());
         Self { origin, hash, inner: Mutex::default(), wake: Condvar::new() }
     }

@@ -1,10 +1,9 @@
 //! Heads that somebody showed, compared with the one that this monitor knows to be right.
 
-use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::checkpoint::{Checkpoint, LogKey, LogSigned};
 use crate::client::ClientError;
 use crate::evidence::{ForkEvidence, ProvenFork};
 use crate::merkle::{Prefix, ProofError, TileReader, prove_prefix};
-use crate::note::NoteKey;
 
 /// How a head stands to another one of the same log.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ pub fn relate<R: TileReader<Error = ClientError>>(
     tiles: &R,
     ours: &LogSigned<Checkpoint>,
     theirs: &LogSigned<Checkpoint>,
-    keys: &[NoteKey],
+    keys: &[LogKey],
 ) -> Result<Relation, Unclear> {
     let (we, they) = (ours.get(), theirs.get());
     if we.size == they.size {
@@ -61,7 +60,7 @@ pub fn relate<R: TileReader<Error = ClientError>>(
 }
 
 /// The relation that evidence of two opened heads shows.
-pub fn forked(evidence: ForkEvidence, keys: &[NoteKey]) -> Relation {
+pub fn forked(evidence: ForkEvidence, keys: &[LogKey]) -> Relation {
     // Both heads were opened with these keys, and the proof was verified: this is how a fork is told.
     Relation::Forked(Box::new(evidence.judge(keys).expect("two signed heads that contradict each other")))
 }

@@ -482,7 +482,7 @@ fn follow_error(origin: &str, trouble: Trouble) -> MonitorError {
 
 /// SHA-256 of an origin, as paths have it.
 #[must_use]
-pub fn origin_hash(origin: &crate::note::KeyName) -> Hash {
+pub fn origin_hash(origin: &crate::checkpoint::Origin) -> Hash {
     Hash::digest(origin.as_str().as_bytes())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::expect::{MAX_MANIFEST_BYTES, Manifest};
 use super::watch::Watch;
-use crate::note::{KeyName, NoteKey};
+use crate::checkpoint::{LogKey, Origin};
 use crate::policy::Policy;
 use crate::release::{Publishers, PurlPattern};
 use crate::server::watched::{Kind, Loss, Succession, WatchError, Watched};
@@ -107,9 +107,9 @@ pub fn open_publishers(path: &Path) -> Result<Watched<Publishers>, WatchError> {
 #[derive(Debug)]
 pub struct Rules {
     /// Its identity.
-    pub origin: KeyName,
+    pub origin: Origin,
     /// Its keys.
-    pub keys: Vec<NoteKey>,
+    pub keys: Vec<LogKey>,
     /// Where it is read.
     pub url: String,
     /// Witnesses and quorum.

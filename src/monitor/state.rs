@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::expect::{Comparison, ReleaseKey};
 use super::sequences::{Last, Sequences, Track};
+use crate::checkpoint::Origin;
 use crate::checksum;
 use crate::format::{FormatError, cap};
 use crate::merkle::{Hash, RightEdge, TreeSize};
-use crate::note::{KeyName, Note};
+use crate::note::Note;
 use crate::store::{DiskIo, StoreError, read_plain, replace_file};
 
 /// Largest state file: some million packages.
@@ -52,7 +53,7 @@ pub enum Looked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogState {
     /// The log.
-    pub origin: KeyName,
+    pub origin: Origin,
     /// Entries before this one were never looked at.
     pub start: TreeSize,
     /// The tree over the entries that were re-hashed.
@@ -137,7 +138,7 @@ impl LogState {
     const WHAT: &str = "a monitor's state";
 
     /// Nothing is known.
-    pub fn new(origin: KeyName, now: u64) -> Self {
+    pub fn new(origin: Origin, now: u64) -> Self {
         Self {
             origin,
             start: TreeSize::ZERO,
@@ -157,14 +158,14 @@ impl LogState {
     }
 
     /// Reads the file. None where there is none.
-    pub fn load(path: &Path, origin: &KeyName) -> Result<Option<Self>, StateError> {
+    pub fn load(path: &Path, origin: &Origin) -> Result<Option<Self>, StateError> {
         let bytes = match read_plain(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StateError::Read { path: path.to_owned(), source }),
         };
         let state = Self::parse(&bytes).and_then(|state| {
-            let wrong = |seen: &KeyName| {
+            let wrong = |seen: &Origin| {
                 FormatError::malformed(Self::WHAT, format!("origin {origin}"), seen.to_string())
             };
             if state.origin == *origin { Ok(state) } else { Err(wrong(&state.origin)) }
@@ -209,7 +210,7 @@ impl LogState {
             Ok::<_, FormatError>(Pending { source: source.clone(), since: *since, note: note(text)? })
         };
         Ok(Self {
-            origin: KeyName::new(&file.origin)?,
+            origin: Origin::new(&file.origin)?,
             start: size(file.start)?,
             edge: RightEdge::new(size(file.size)?, peaks)
                 .ok_or_else(|| wrong("a peak for each bit of the size", "another number".to_owned()))?,
@@ -272,11 +273,11 @@ mod tests {
     use crate::store::RealDisk;
 
     fn state() -> LogState {
-        let mut state = LogState::new(KeyName::new("log.example").unwrap(), 77);
+        let mut state = LogState::new(Origin::new("log.example").unwrap(), 77);
         let leaves: Vec<Hash> = (0..11_u8).map(|at| Hash::leaf(&[at])).collect();
         state.edge = state.edge.grow(&leaves).edge;
         let signer = crate::note::NoteSigner::from_seed(
-            state.origin.clone(),
+            crate::note::KeyName::new("log.example").unwrap(),
             crate::note::SignatureType::Ed25519,
             &[7; 32],
         );
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!(LogState::load(&path, &state.origin).unwrap(), None);
         state.save(&RealDisk, &path).unwrap();
         assert_eq!(LogState::load(&path, &state.origin).unwrap(), Some(state.clone()));
-        let other = KeyName::new("other.example").unwrap();
+        let other = Origin::new("other.example").unwrap();
         assert!(matches!(LogState::load(&path, &other), Err(StateError::Damaged { .. })));
     }
 

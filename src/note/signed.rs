@@ -5,7 +5,7 @@ use std::fmt;
 use super::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::cosignature;
 use crate::format::{
-    FormatError, base64_decode, base64_decode_any_bits, base64_encode, cap, cap_count, quote, utf8,
+    FormatError, base64_decode, base64_decode_any_bits, base64_encode, cap, cap_count, quote, shown, utf8,
 };
 
 /// Largest note: 64 signatures of ML-DSA-44 size, and text.
@@ -68,7 +68,7 @@ impl LineName {
     #[must_use]
     pub fn shown(&self) -> String {
         let tail = if self.0.chars().nth(SHOWN_CHARS).is_some() { "…" } else { "" };
-        self.0.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect::<String>() + tail
+        shown(&self.0.chars().take(SHOWN_CHARS).collect::<String>()) + tail
     }
 }
 

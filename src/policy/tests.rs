@@ -55,7 +55,7 @@ quorum X-and-Y
 #[test]
 fn the_specification_s_example_is_read() {
     let policy = parse(SPEC_EXAMPLE).unwrap();
-    assert_eq!(policy.log_keys(), [log(0).public().clone()]);
+    assert_eq!(policy.log_keys(), [log(0).public().clone().into()]);
     let names: Vec<&[u8]> = policy.witnesses().iter().map(|w| w.name.as_slice()).collect();
     assert_eq!(names, [b"X1", b"X2", b"X3", b"Y1", b"Y2", b"Y3"]);
     assert_eq!(policy.witnesses()[4].key, *witness(4).public());
@@ -475,4 +475,34 @@ fn other_limits_can_be_set() {
     let limits = |bytes, items| Policy::parse_within(text.as_bytes(), PolicyLimits { bytes, items });
     assert_eq!(limits(text.len(), 3), Policy::parse(text.as_bytes()));
     assert!(limits(text.len(), 2).is_err() && limits(text.len() - 1, 3).is_err());
+}
+
+#[test]
+fn an_origin_line_names_the_log_of_the_line_before() {
+    let origins = |text: &str| -> Vec<String> {
+        parse(text).unwrap().logs().iter().map(|log| log.origin.to_string()).collect()
+    };
+    let name = parse("log $L0\nquorum none\n").unwrap().logs()[0].key.name().to_string();
+    let text = "log $L0 https://a\n\torigin  go.sum  database tree \nlog $L1\nquorum none\n";
+    assert_eq!(origins(text)[0], "go.sum  database tree");
+    assert_eq!(origins("log $L1\nlog $L0\nquorum none\n")[1], name, "the key's name, without");
+    for (line, origin) in
+        [("%20a%20", " a "), ("%25", "%"), ("a%2Bb+c", "a+b+c"), ("%c3%a9é", "éé"), ("#", "#")]
+    {
+        assert_eq!(origins(&format!("log $L0\norigin {line}\nquorum none\n")), [origin]);
+    }
+    for bad in [
+        "origin a\nlog $L0\n",
+        "log $L0\norigin\n",
+        "log $L0\norigin a\norigin b\n",
+        "log $L0\n\norigin a\n",
+        "log $L0\nwitness w $W0\norigin a\n",
+        "log $L0\norigin %\n",
+        "log $L0\norigin %2\n",
+        "log $L0\norigin %zz\n",
+        "log $L0\norigin a%0ab\n",
+        "log $L0\norigin %ff\n",
+    ] {
+        assert!(parse(&format!("{bad}quorum none\n")).is_err(), "{bad}");
+    }
 }

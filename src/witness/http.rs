@@ -16,9 +16,10 @@ use serde::Serialize;
 use super::metrics::metrics;
 use super::problem::{COSIGNED, no_route, wrong_method};
 use super::{Head, Witness, WitnessError, origin_hash};
+use crate::checkpoint::Origin;
 use crate::format::quote;
 use crate::merkle::Hash;
-use crate::note::{KeyName, NoteSignature};
+use crate::note::NoteSignature;
 use crate::server::edge::admission::{Received, Upload, announced};
 use crate::server::json::Json;
 use crate::server::{Front, cache, edge};
@@ -159,12 +160,12 @@ struct LogHealth {
 async fn healthz(State(witness): State<Witness>) -> (StatusCode, Json<Health>) {
     let faults = witness.faults();
     let heads = witness.ledger().heads();
-    let known: HashMap<&KeyName, &Head> = heads.iter().map(|(origin, head)| (origin, head)).collect();
+    let known: HashMap<&Origin, &Head> = heads.iter().map(|(origin, head)| (origin, head)).collect();
     let in_order = witness.shared.logs.current().origins();
-    let listed: HashSet<&KeyName> = in_order.iter().collect();
+    let listed: HashSet<&Origin> = in_order.iter().collect();
     let dropped = heads.iter().map(|(origin, _)| origin).filter(|origin| !listed.contains(origin));
     let now = (witness.shared.clock)();
-    let log = |origin: &KeyName| {
+    let log = |origin: &Origin| {
         let head = known.get(origin);
         LogHealth {
             origin: origin.to_string(),

@@ -1,17 +1,17 @@
 //! Which logs are known: `logs.policy`, read again when it changes.
 //!
-//! The file is a policy without witnesses: a `log` line for each key, any number of them for an origin,
-//! and `quorum none`. It may be longer than other policies: a witness serves many logs.
+//! The file is a policy without witnesses: a `log` line for each key, any number of them for an origin, an
+//! `origin` line behind those whose log has another origin than the key's name, and `quorum none`. It may be longer than other policies: a witness serves many logs.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crate::checkpoint::signs_for_logs;
-use crate::format::FormatError;
-use crate::note::{KeyName, NoteKey, SignatureType};
-use crate::policy::{Policy, PolicyLimits};
+use crate::checkpoint::{LogKey, Origin, SignsFor as _, signs_for_logs};
+use crate::format::{FormatError, quote};
+use crate::note::NoteKey;
+use crate::policy::{Policy, PolicyLimits, log_lines};
 use crate::server::watched::{Kind, Loss, Succession, WatchError, Watched};
 
 /// The file, in the witness's directory.
@@ -25,9 +25,9 @@ pub const MAX_LOGS_BYTES: usize = 10 * 1024 * 1024;
 /// The logs that a witness knows, by their keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Logs {
-    keys: Vec<NoteKey>,
+    keys: Vec<LogKey>,
     /// Keys that the file had since the program started, and has no more.
-    gone: Vec<NoteKey>,
+    gone: Vec<LogKey>,
 }
 
 impl Logs {
@@ -49,45 +49,46 @@ impl Logs {
 
     /// The keys, in the order of the file.
     #[must_use]
-    pub fn keys(&self) -> &[NoteKey] {
+    pub fn keys(&self) -> &[LogKey] {
         &self.keys
     }
 
     /// The origins, each once, in the order of the file.
     #[must_use]
-    pub fn origins(&self) -> Vec<KeyName> {
+    pub fn origins(&self) -> Vec<Origin> {
         let mut seen = HashSet::new();
-        self.keys.iter().map(NoteKey::name).filter(|name| seen.insert(*name)).cloned().collect()
+        self.keys.iter().map(LogKey::log).filter(|origin| seen.insert(*origin)).cloned().collect()
     }
 
-    /// Adds keys, and returns those that are new.
-    ///
-    /// A log's ML-DSA-44 key is of the same type as a witness's: it is taken for a log's only beside an
-    /// Ed25519 key of the same origin.
+    /// Adds keys, and returns those that are new. A log may have an ML-DSA-44 key alone:
+    /// c2sp.org/tlog-checkpoint says that logs SHOULD sign with it.
     ///
     /// # Errors
-    /// [`FormatError`] for a key that is no log's; nothing is added then.
-    pub fn add(&mut self, keys: &[NoteKey]) -> Result<Vec<NoteKey>, FormatError> {
+    /// [`FormatError`] for a key that is no log's, and for one that is listed for another log; nothing is
+    /// added then.
+    pub fn add(&mut self, keys: &[LogKey]) -> Result<Vec<LogKey>, FormatError> {
         const KEY: &str = "a log's verifier key";
-        for key in keys {
-            let seen = format!("{}, {}", key.name(), key.kind().as_str());
+        let mut new: Vec<LogKey> = Vec::new();
+        for log in keys {
+            let key = log.key();
             if !signs_for_logs(key.kind()) {
+                let seen = format!("{}, {}", key.name(), key.kind().as_str());
                 return Err(FormatError::malformed(KEY, "signature type 0x01 or 0x06", seen));
             }
-            let is_log =
-                |other: &NoteKey| other.kind() == SignatureType::Ed25519 && other.name() == key.name();
-            if !self.keys.iter().chain(keys).any(is_log) {
-                let expected = "the log's Ed25519 key too, as in log.vkey";
-                return Err(FormatError::malformed(KEY, expected, seen));
+            let same = |other: &&LogKey| other.key().public_bytes() == key.public_bytes();
+            match self.keys.iter().chain(&new).find(same) {
+                None => new.push(log.clone()),
+                Some(known) if known == log => {}
+                Some(known) => {
+                    let expected = format!("one that {LOGS_FILE} does not list for another log");
+                    let (name, id, origin) = (known.key().name(), known.key().id(), quote(known.origin()));
+                    let seen =
+                        format!("it there, as {name}+{id} of the log {origin}: take that line out first");
+                    return Err(FormatError::malformed(KEY, expected, seen));
+                }
             }
         }
-        let mut new = Vec::new();
-        for key in keys {
-            if !self.keys.contains(key) {
-                self.keys.push(key.clone());
-                new.push(key.clone());
-            }
-        }
+        self.keys.extend(new.iter().cloned());
         Ok(new)
     }
 }
@@ -99,7 +100,7 @@ impl fmt::Display for Logs {
             "# The logs that this witness cosigns for. Add one with: treehead witness add-log DIR VKEY"
         )?;
         writeln!(f, "# A running witness reads this file again when it changes.")?;
-        self.keys.iter().try_for_each(|key| writeln!(f, "log {key}"))?;
+        self.keys.iter().try_for_each(|key| f.write_str(&log_lines(key)))?;
         writeln!(f, "quorum none")
     }
 }
@@ -111,7 +112,8 @@ static FILE: Kind<Logs> = Kind {
     succeed: |base, mut new| {
         let had = base.keys.iter().chain(&base.gone);
         new.gone = had.filter(|key| !new.keys.contains(key)).cloned().collect();
-        let names: Vec<String> = new.gone.iter().map(|key| format!("{}+{}", key.name(), key.id())).collect();
+        let names: Vec<String> =
+            new.gone.iter().map(LogKey::note_key).map(|key| format!("{}+{}", key.name(), key.id())).collect();
         let words = format!(
             "it does not list any more: {}; put back what is missing, or restart if that is meant",
             names.join(", ")
@@ -175,7 +177,7 @@ impl LogBook {
 /// A witness that took its own key for a log's would vouch for whatever it cosigned, as the log.
 fn refuse_own(logs: &Logs, own: &[NoteKey]) -> Result<(), FormatError> {
     let is_own = |key: &&NoteKey| own.iter().any(|own| own.public_bytes() == key.public_bytes());
-    logs.keys.iter().find(is_own).map_or(Ok(()), |key| {
+    logs.keys.iter().map(LogKey::note_key).find(is_own).map_or(Ok(()), |key| {
         let seen = format!("this witness's own key, {}+{}", key.name(), key.id());
         Err(FormatError::malformed(Logs::WHAT, "keys of logs; take the line out", seen))
     })
@@ -184,11 +186,15 @@ fn refuse_own(logs: &Logs, own: &[NoteKey]) -> Result<(), FormatError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::note::NoteSigner;
+    use crate::note::{KeyName, NoteSigner, SignatureType};
 
-    fn key(name: &str, kind: SignatureType) -> NoteKey {
+    fn note_key(name: &str, kind: SignatureType) -> NoteKey {
         let name = KeyName::new(name).unwrap();
         NoteSigner::from_seed(name, kind, &[u8::try_from(kind.as_str().len()).unwrap(); 32]).public().clone()
+    }
+
+    fn key(name: &str, kind: SignatureType) -> LogKey {
+        note_key(name, kind).into()
     }
 
     #[test]
@@ -201,23 +207,50 @@ mod tests {
         assert_eq!(logs.add(&both), Ok(vec![]), "once");
         let read = Logs::parse(logs.to_string().as_bytes()).unwrap();
         assert_eq!(read, logs);
-        assert_eq!(read.origins(), [KeyName::new("log.example/a").unwrap()]);
+        assert_eq!(read.origins(), [Origin::new("log.example/a").unwrap()]);
         assert_eq!(read.keys().len(), 2);
     }
 
     #[test]
     fn the_keys_of_witnesses_are_no_logs() {
         let mut logs = Logs::default();
-        let alone = key("witness.example/w", SignatureType::CosignatureMlDsa44);
         let cosigner = key("witness.example/w", SignatureType::CosignatureEd25519);
         let log = key("log.example/a", SignatureType::Ed25519);
-        for bad in [[log.clone(), cosigner], [log, alone]] {
-            assert!(logs.add(&bad).is_err());
-            assert_eq!(logs, Logs::default(), "all or nothing");
-        }
-        let witness = key("witness.example/w", SignatureType::CosignatureEd25519);
+        assert!(logs.add(&[log, cosigner]).is_err());
+        assert_eq!(logs, Logs::default(), "all or nothing");
+        let witness = note_key("witness.example/w", SignatureType::CosignatureEd25519);
         let policy = format!("witness w {witness}\nquorum none\n");
         assert!(Logs::parse(policy.as_bytes()).unwrap_err().to_string().contains("witness.example/w"));
+    }
+
+    #[test]
+    fn a_log_may_have_an_ml_dsa_44_key_alone() {
+        let mut logs = Logs::default();
+        let alone = [key("log.example/pq", SignatureType::CosignatureMlDsa44)];
+        assert_eq!(logs.add(&alone), Ok(alone.to_vec()));
+        assert_eq!(Logs::parse(logs.to_string().as_bytes()), Ok(logs));
+    }
+
+    #[test]
+    fn a_log_may_have_any_origin() {
+        let mut logs = Logs::default();
+        let named = |origin: &str, seed: u8| {
+            let name = KeyName::new("sum.example").unwrap();
+            let key = NoteSigner::from_seed(name, SignatureType::Ed25519, &[seed; 32]).public().clone();
+            LogKey::new(Origin::new(origin).unwrap(), key)
+        };
+        let origins =
+            ["go.sum database tree", "a  b", "a+b", "%41", " x ", "%", "é\u{a0}", "#", "\u{7f}", "none"];
+        let keys: Vec<LogKey> = (1..).zip(origins).map(|(seed, origin)| named(origin, seed)).collect();
+        assert_eq!(logs.add(&keys), Ok(keys.clone()));
+        let text = logs.to_string();
+        assert_eq!(Logs::parse(text.as_bytes()).unwrap().keys(), keys, "{text}");
+        assert!(text.contains("\norigin go.sum database tree\n"), "{text}");
+        assert!(text.contains("\norigin %20x%20\n"), "{text}");
+        // Nobody says that it was done where it was not.
+        let error = logs.add(&[named("another", 1)]).unwrap_err().to_string();
+        assert!(error.contains("go.sum database tree") && error.contains("take that line out"), "{error}");
+        assert_eq!(logs.keys(), keys);
     }
 
     #[test]
@@ -239,10 +272,10 @@ mod tests {
     fn the_witness_s_own_key_is_no_log_s() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOGS_FILE);
-        let own = key("witness.example/w", SignatureType::CosignatureMlDsa44);
+        let own = note_key("witness.example/w", SignatureType::CosignatureMlDsa44);
         // By whatever name.
-        let bad = key("log.example/b", SignatureType::CosignatureMlDsa44);
-        let log = key("log.example/a", SignatureType::Ed25519);
+        let bad = note_key("log.example/b", SignatureType::CosignatureMlDsa44);
+        let log = note_key("log.example/a", SignatureType::Ed25519);
         let good = format!("log {log}\nquorum none\n");
         std::fs::write(&path, format!("log {bad}\n{good}")).unwrap();
         let error = LogBook::open(dir.path(), vec![own.clone()]).unwrap_err().to_string();
@@ -256,6 +289,6 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         assert!(book.fault().unwrap().contains("own key"));
-        assert_eq!(book.current().keys(), [log], "the old list stays");
+        assert_eq!(book.current().keys(), [log.into()], "the old list stays");
     }
 }

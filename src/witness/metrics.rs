@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 
 use super::{Head, Witness};
-use crate::note::KeyName;
+use crate::checkpoint::Origin;
 use crate::server::exposition::Exposition;
 
 /// Logs that have series of their own, the first ones by origin: more are more than who scrapes would keep.
@@ -23,9 +23,9 @@ struct Known {
 
 pub async fn metrics(State(witness): State<Witness>) -> Exposition {
     let shared = &witness.shared;
-    let mut known: BTreeMap<KeyName, Known> = BTreeMap::new();
+    let mut known: BTreeMap<Origin, Known> = BTreeMap::new();
     for key in shared.logs.current().keys() {
-        known.entry(key.name().clone()).or_default().listed = true;
+        known.entry(key.log().clone()).or_default().listed = true;
     }
     for (origin, head) in shared.ledger.heads() {
         known.entry(origin).or_default().head = Some(head);
@@ -46,7 +46,7 @@ pub async fn metrics(State(witness): State<Witness>) -> Exposition {
     out
 }
 
-fn logs(out: &mut Exposition, known: &BTreeMap<KeyName, Known>, now: u64) {
+fn logs(out: &mut Exposition, known: &BTreeMap<Origin, Known>, now: u64) {
     out.gauge("treehead_witness_logs", "Logs that are listed, or of which a head was cosigned.")
         .is(known.len());
     out.gauge("treehead_witness_logs_shown", "Logs among them that have series here.")
@@ -74,10 +74,10 @@ mod tests {
 
     #[test]
     fn of_very_many_logs_the_first_are_shown_and_all_are_counted() {
-        let name = |at: usize| KeyName::new(&format!("log.example/{at:05}")).unwrap();
+        let name = |at: usize| Origin::new(&format!("log.example/{at:05}")).unwrap();
         let listed = Known { listed: true, head: None };
         for (count, shown) in [(0, 0), (1, 1), (1_000, 1_000), (1_001, 1_000), (5_000, 1_000)] {
-            let known: BTreeMap<KeyName, Known> = (0..count).map(|at| (name(at), listed)).collect();
+            let known: BTreeMap<Origin, Known> = (0..count).map(|at| (name(at), listed)).collect();
             let mut out = Exposition::default();
             logs(&mut out, &known, 0);
             let text = out.text();

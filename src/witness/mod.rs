@@ -329,7 +329,7 @@ impl Witness {
         // Only keys that are still the log's: one may have been taken off the list.
         let logs = self.shared.logs.current();
         let by_log = |line: &&NoteSignature| {
-            logs.keys().iter().any(|key| *key.name() == head.origin && line.names(key))
+            logs.keys().iter().any(|key| *key.log() == head.origin && line.names(key.note_key()))
         };
         stored.signatures().iter().filter(by_log).for_each(|line| keep_line(note, line));
     }

@@ -10,9 +10,10 @@ use super::decide::Refusal;
 use super::ledger::Head;
 use super::reports::{self, Verdict};
 use super::{Request, Witness, origin_hash};
+use crate::checkpoint::Origin;
 use crate::evidence::{ForkEvidence, ProvenFork, file_name_prefix};
 use crate::evidence_dir::{EvidenceDir, Kept};
-use crate::note::{KeyName, Note};
+use crate::note::Note;
 
 /// The folder of evidence in a witness's directory.
 pub const EVIDENCE_DIR: &str = "evidence";
@@ -36,7 +37,7 @@ impl Evidence {
     }
 
     /// Names of the files about a log.
-    pub fn about(&self, origin: &KeyName) -> Vec<String> {
+    pub fn about(&self, origin: &Origin) -> Vec<String> {
         let prefix = file_name_prefix(origin);
         let names = self.names.lock().expect("no panic while it is held");
         names.iter().filter(|name| name.starts_with(&prefix)).cloned().collect()

@@ -2,10 +2,11 @@
 
 use super::{Witness, WitnessError};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::Origin;
 use crate::cosignature::cosign_subtree;
 use crate::format::quote;
 use crate::merkle::verify_subtree_consistency;
-use crate::note::{KeyName, NoteKey, NoteSignature, NoteSigner, SignatureType};
+use crate::note::{NoteKey, NoteSignature, NoteSigner, SignatureType};
 use crate::wire::SignSubtree;
 
 impl Witness {
@@ -73,8 +74,8 @@ impl Witness {
     }
 
     /// Whether it cosigns for this log. One that was taken off the list is asked for nothing any more.
-    fn knows(&self, origin: &KeyName) -> bool {
-        self.shared.logs.current().keys().iter().any(|key| key.name() == origin)
+    fn knows(&self, origin: &Origin) -> bool {
+        self.shared.logs.current().keys().iter().any(|key| key.log() == origin)
     }
 
     /// The keys whose format knows subtrees.
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
     use crate::cosignature::cosign;
     use crate::merkle::{Hash, LeafIndex, Subtree, TreeSize};
-    use crate::note::Note;
+    use crate::note::{KeyName, Note};
     use crate::wire::AddCheckpoint;
 
     #[tokio::test]

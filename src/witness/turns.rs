@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::note::KeyName;
+use crate::checkpoint::Origin;
 
 /// Requests of one queue that wait; a log that sends one after the other has one.
 const QUEUE: usize = 32;
 
 /// The queues of all logs. Only a log that signed a request has one.
 #[derive(Debug, Default)]
-pub struct Turns(Mutex<HashMap<KeyName, Arc<Queue>>>);
+pub struct Turns(Mutex<HashMap<Origin, Arc<Queue>>>);
 
 /// One at a time, and a few that wait.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Place {
 
 impl Turns {
     /// A place in the queue of this log; `None` where it is full.
-    pub fn queue(&self, origin: &KeyName) -> Option<Place> {
+    pub fn queue(&self, origin: &Origin) -> Option<Place> {
         let mut queues = self.0.lock().expect("no panic while it is held");
         queues.entry(origin.clone()).or_insert_with(|| Arc::new(Queue::new())).place()
     }
@@ -65,7 +65,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_is_of_one_log_alone() {
         let turns = Turns::default();
-        let (a, b) = (KeyName::new("a").unwrap(), KeyName::new("b").unwrap());
+        let (a, b) = (Origin::new("a").unwrap(), Origin::new("b").unwrap());
         let mut places: Vec<Place> = (0..QUEUE).map(|_| turns.queue(&a).unwrap()).collect();
         assert!(turns.queue(&a).is_none());
         let first = places[0].turn().await.unwrap();

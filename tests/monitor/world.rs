@@ -110,7 +110,7 @@ impl Log {
     fn rules(&self) -> Rules {
         let policy = Policy::parse(self.policy.as_bytes()).expect("a policy");
         Rules {
-            origin: policy.logs()[0].key.name().clone(),
+            origin: policy.logs()[0].origin.clone(),
             keys: policy.log_keys(),
             url: self.url.clone(),
             policy,

@@ -113,7 +113,7 @@ fn without_a_good_signature_by_a_trusted_key_nothing_is_said() {
     let log = TestLog::new("log.example/a", 40);
     let witness = Served::new(&[&log]);
     witness.cosigns(&log, 0, 9);
-    let other = NoteSigner::from_seed(log.origin(), SignatureType::Ed25519, &[8; 32]);
+    let other = NoteSigner::from_seed(log.key_name(), SignatureType::Ed25519, &[8; 32]);
     // A key of the same name that is not trusted.
     let mut request = log.request(9, 20);
     request.checkpoint = log.head(20).sign(&other);
@@ -174,7 +174,7 @@ fn signatures_by_unknown_keys_are_ignored_and_not_kept() {
 #[test]
 fn a_signature_that_was_shown_stays_when_the_text_comes_without_it() {
     let log = TestLog::new("log.example/a", 9);
-    let ml_dsa = NoteSigner::from_seed(log.origin(), SignatureType::CosignatureMlDsa44, &[9; 32]);
+    let ml_dsa = NoteSigner::from_seed(log.key_name(), SignatureType::CosignatureMlDsa44, &[9; 32]);
     let witness = Served::knowing(&[log.vkey(), ml_dsa.public().clone()]);
     let mut both = log.request(0, 9);
     both.checkpoint.push(treehead::cosignature::cosign(&log.head(9), &ml_dsa, 7));
@@ -195,7 +195,7 @@ fn a_signature_that_was_shown_stays_when_the_text_comes_without_it() {
 #[test]
 fn extension_lines_need_a_signature_that_covers_them() {
     let log = TestLog::new("log.example/a", 9);
-    let ml_dsa = NoteSigner::from_seed(log.origin(), SignatureType::CosignatureMlDsa44, &[9; 32]);
+    let ml_dsa = NoteSigner::from_seed(log.key_name(), SignatureType::CosignatureMlDsa44, &[9; 32]);
     let witness = Served::knowing(&[log.vkey(), ml_dsa.public().clone()]);
     let line = treehead::cosignature::cosign(&log.head(9), &ml_dsa, 7);
     let mut request = log.request(0, 9);
@@ -211,9 +211,10 @@ fn extension_lines_need_a_signature_that_covers_them() {
 fn what_is_too_long_inside_a_body_that_fits_is_malformed() {
     let log = TestLog::new("log.example/a", 9);
     let witness = Served::new(&[&log]);
+    // A long name is an unknown key's, whose line is ignored: then nobody has signed.
     let long_name =
         log.request(0, 9).to_string().replace("— log.example/a", &format!("— {}", "x".repeat(300)));
-    witness.add(&long_name).problem(400, "malformed");
+    witness.add(&long_name).problem(403, "log-signature");
     let long_text = AddCheckpoint {
         checkpoint: log.sign_text(&format!("{}{}\n", log.head(9), "x".repeat(17 * 1024))),
         ..log.request(0, 9)
@@ -240,8 +241,8 @@ fn two_lines_by_one_key_are_one_signature() {
 #[test]
 fn each_key_of_an_origin_will_do() {
     let log = TestLog::new("log.example/a", 40);
-    let second = NoteSigner::from_seed(log.origin(), SignatureType::Ed25519, &[9; 32]);
-    let ml_dsa = NoteSigner::from_seed(log.origin(), SignatureType::CosignatureMlDsa44, &[9; 32]);
+    let second = NoteSigner::from_seed(log.key_name(), SignatureType::Ed25519, &[9; 32]);
+    let ml_dsa = NoteSigner::from_seed(log.key_name(), SignatureType::CosignatureMlDsa44, &[9; 32]);
     let witness = Served::new(&[&log]);
     let policy =
         format!("log {}\nlog {}\nlog {}\nquorum none\n", log.vkey(), second.public(), ml_dsa.public());
@@ -261,7 +262,7 @@ fn each_key_of_an_origin_will_do() {
     request.checkpoint.push(log.signed(9).signatures()[0].clone());
     request.checkpoint.push(log.head(9).sign(&second).signatures()[0].clone());
     assert_eq!(witness.add(&request.clone()).status, 200);
-    request.checkpoint.push(NoteSignature::new(log.origin(), ml_dsa.public().id(), vec![0; 2_428]));
+    request.checkpoint.push(NoteSignature::new(log.key_name(), ml_dsa.public().id(), vec![0; 2_428]));
     witness.add(&request).problem(403, "log-signature");
     witness.is_unmoved(&log, 9);
 }
@@ -412,4 +413,34 @@ fn what_is_signed_and_kept_is_what_was_parsed() {
     assert_eq!(note.text(), log.head(9).to_string());
     assert_eq!(Checkpoint::parse(note.text()).unwrap(), log.head(9));
     assert_eq!(note.to_string().as_bytes(), kept.body);
+}
+
+/// c2sp.org/tlog-checkpoint: "clients MUST NOT assume that the origin is following this format".
+#[test]
+fn a_log_may_have_any_origin_and_an_ml_dsa_44_key_alone() {
+    let key = |seed, kind| NoteSigner::from_seed(name("sum.example"), kind, &[seed; 32]);
+    let (ed25519, ml_dsa) = (SignatureType::Ed25519, SignatureType::CosignatureMlDsa44);
+    let logs = [
+        TestLog::of("go.sum database tree", key(1, ed25519), 40),
+        TestLog::of(" a+b %25\u{7f}", key(2, ed25519), 40),
+        TestLog::of("sum.example/pq", key(3, ml_dsa), 40),
+        TestLog::of("go.sum database tree/pq", key(4, ml_dsa), 40),
+    ];
+    let witness = Served::new(&logs.iter().collect::<Vec<_>>());
+    for log in &logs {
+        witness.cosigns(log, 0, 9);
+        witness.cosigns(log, 9, 40);
+        assert_eq!(witness.get(&log.path()).status, 200);
+        // The key's name is no log's.
+        let other = TestLog::of("sum.example", key(1, ed25519), 3);
+        witness.add(&other.request(0, 3)).problem(404, "unknown-origin");
+    }
+    // A key signs for its own log, and for no other one.
+    let mixed = TestLog::of("go.sum database tree", key(2, ed25519), 41);
+    witness.add(&mixed.request(40, 41)).problem(403, "log-signature");
+    let shown = witness.get("/healthz").json();
+    for (at, log) in logs.iter().enumerate() {
+        assert_eq!(shown["logs"][at]["origin"], log.origin().as_str());
+        witness.is_unmoved(log, 40);
+    }
 }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use treehead::checkpoint::Checkpoint;
+use treehead::checkpoint::{Checkpoint, LogKey, Origin};
+use treehead::cosignature::cosign;
 use treehead::merkle::{Hash, TreeSize};
 use treehead::note::{KeyName, Note, NoteKey, NoteSignature, NoteSigner, SignatureType};
 use treehead::store::{DiskIo, StoreError};
@@ -48,6 +49,7 @@ pub fn public(keys: &[NoteSigner]) -> Vec<NoteKey> {
 #[derive(Clone)]
 pub struct TestLog {
     signer: Arc<NoteSigner>,
+    origin: Origin,
     pub leaves: Vec<Hash>,
 }
 
@@ -55,7 +57,13 @@ impl TestLog {
     pub fn new(origin: &str, leaves: usize) -> Self {
         let seed = *Hash::digest(origin.as_bytes()).as_bytes();
         let signer = NoteSigner::from_seed(name(origin), SignatureType::Ed25519, &seed);
-        let mut log = Self { signer: Arc::new(signer), leaves: Vec::new() };
+        Self::of(origin, signer, leaves)
+    }
+
+    /// A log whose origin is not the name of its key, or that signs with ML-DSA-44.
+    pub fn of(origin: &str, signer: NoteSigner, leaves: usize) -> Self {
+        let origin = Origin::new(origin).expect("an origin");
+        let mut log = Self { signer: Arc::new(signer), origin, leaves: Vec::new() };
         log.grow(leaves, "");
         log
     }
@@ -73,7 +81,11 @@ impl TestLog {
         self.leaves.extend((first..first + count).map(|at| Hash::leaf(format!("{how}{at}").as_bytes())));
     }
 
-    pub fn origin(&self) -> KeyName {
+    pub fn origin(&self) -> Origin {
+        self.origin.clone()
+    }
+
+    pub fn key_name(&self) -> KeyName {
         self.signer.public().name().clone()
     }
 
@@ -94,7 +106,12 @@ impl TestLog {
     }
 
     pub fn signed(&self, at: usize) -> Note {
-        self.head(at).sign(&self.signer)
+        if self.signer.public().kind() == SignatureType::Ed25519 {
+            return self.sign_text(&self.head(at).to_string());
+        }
+        let mut note = Note::unsigned(self.head(at).to_string());
+        note.push(cosign(&self.head(at), &self.signer, 1_700_000_000));
+        note
     }
 
     /// The text of any note, with the log's signature.
@@ -132,11 +149,11 @@ pub fn consistency(old: usize, leaves: &[Hash]) -> Vec<Hash> {
 
 /// A witness's directory that knows these logs.
 pub fn witness_dir(logs: &[&TestLog]) -> TempDir {
-    dir_knowing(&logs.iter().map(|log| log.vkey()).collect::<Vec<_>>())
+    dir_knowing(&logs.iter().map(|log| LogKey::new(log.origin(), log.vkey())).collect::<Vec<_>>())
 }
 
 /// The same for keys that are the logs'.
-fn dir_knowing(keys: &[NoteKey]) -> TempDir {
+fn dir_knowing(keys: &[LogKey]) -> TempDir {
     let dir = quick_dir();
     fs::write(dir.path().join(JOURNAL), Ledger::empty_journal(&name(WITNESS))).expect("written");
     let mut known = Logs::default();
@@ -182,7 +199,8 @@ impl Served {
 
     /// One that knows logs by these keys.
     pub fn knowing(keys: &[NoteKey]) -> Self {
-        let temp = dir_knowing(keys);
+        let keys: Vec<LogKey> = keys.iter().cloned().map(LogKey::from).collect();
+        let temp = dir_knowing(&keys);
         let mut served = Self::start(temp.path(), witness_keys());
         served.temp = Some(temp);
         served

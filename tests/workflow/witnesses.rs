@@ -309,7 +309,8 @@ fn only_a_head_with_its_quorum_is_exported() {
     let other = Checkpoint::new(head.origin.clone(), head.size, Hash::leaf(b"other"));
     world.write("log/checkpoint.witnessed", cosigned(&other, &keys(1)));
     world.run("export log out").refused("no-quorum");
-    let stranger = NoteSigner::from_seed(head.origin.clone(), SignatureType::Ed25519, &[5; 32]);
+    let stranger =
+        NoteSigner::from_seed(KeyName::new(head.origin.as_str()).unwrap(), SignatureType::Ed25519, &[5; 32]);
     world.write("log/checkpoint.witnessed", LogSigner::from(stranger).sign(&head, 1).to_string());
     world.run("export log out").refused("checkpoint-damaged");
     assert!(!world.path("out/checkpoint").exists());

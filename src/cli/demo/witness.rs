@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::story::Story;
 use super::world::{PATIENCE, Served, listen};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, LogKey};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::witness::{add_log, config::Config, init};
 use crate::cli::witnesses::{Witness as Card, read_card};
@@ -42,7 +42,8 @@ impl DemoWitness {
     /// Lets it know the log, and serves it.
     pub fn serve(&mut self, runtime: &Runtime, log: &[NoteKey]) -> Result<Served, Failure> {
         let config = Config::load(&self.dir)?;
-        add_log::add(&config, log)?;
+        let keys: Vec<LogKey> = log.iter().cloned().map(LogKey::from).collect();
+        add_log::add(&config, &keys)?;
         let witness = Witness::open(&self.dir, config.signers()?)?;
         let listener = self.listener.take().expect("it is served once");
         Ok(Served::start(runtime, |until| witness::run(listener, witness, until)))

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
+use crate::checkpoint::Origin;
 use crate::cli::args::{parse_duration, parse_pattern};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::output;
@@ -13,7 +14,6 @@ use crate::format::quote;
 use crate::monitor::desk::acks::{self, Listing, NamedSilence};
 use crate::monitor::desk::{AlertView, Silence};
 use crate::monitor::origin_hash;
-use crate::note::KeyName;
 use crate::release::{PurlPattern, format_time};
 
 #[derive(Debug, ClapArgs)]
@@ -100,7 +100,7 @@ fn run_at(dir: &Path, args: &AckArgs, json: bool, now: u64) -> CliResult {
 /// A log of which the monitor knows nothing is a slip of the pen, and the silence would cover nothing.
 fn check_followed(dir: &Path, log: Option<&str>) -> Result<(), Failure> {
     let Some(log) = log else { return Ok(()) };
-    let known = KeyName::new(log).is_ok_and(|origin| {
+    let known = Origin::new(log).is_ok_and(|origin| {
         dir.join("logs").join(format!("{}.json", origin_hash(&origin).to_hex())).exists()
     });
     if known {
@@ -195,7 +195,7 @@ mod tests {
         run(&[&event("2").id.to_string()[..10]]).unwrap();
         assert_eq!(shown(), format!("{}\n{}\n", line("1"), line("3")));
         // As the monitor leaves it once it follows the log.
-        let origin = KeyName::new("log.example/a").unwrap();
+        let origin = Origin::new("log.example/a").unwrap();
         std::fs::create_dir(dir.path().join("logs")).unwrap();
         std::fs::write(dir.path().join(format!("logs/{}.json", origin_hash(&origin).to_hex())), "").unwrap();
         run(&["--silence", "fork", "--log", "log.example/a", "--for", "1h"]).unwrap();

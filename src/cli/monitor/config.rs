@@ -35,6 +35,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Error as _, Unexpected};
 
+use crate::checkpoint::Origin;
 use crate::cli::addresses::{LISTEN, is_listen};
 use crate::cli::args::parse_duration;
 use crate::cli::config::WHAT;
@@ -44,7 +45,6 @@ use crate::client::LogClient;
 use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
 use crate::merkle::Hash;
 use crate::monitor::{Expect, Patience, Peer, Rules, Settings, Start, Watch, desk, open_publishers};
-use crate::note::KeyName;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::release::{PurlPattern, StatementKind};
 use crate::server::Profile;
@@ -314,8 +314,8 @@ impl<'a> Place<'a> {
         let policy_path = beside(self.config, &text.policy);
         let policy = files::parse(&policy_path, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
         let origin = self.value("origin", origin_of(&policy, text.origin.as_deref()))?;
-        let keys: Vec<_> = policy.log_keys().into_iter().filter(|key| *key.name() == origin).collect();
-        let mut of_log = policy.logs().iter().filter(|log| *log.key.name() == origin);
+        let keys: Vec<_> = policy.log_keys().into_iter().filter(|key| *key.log() == origin).collect();
+        let mut of_log = policy.logs().iter().filter(|log| log.origin == origin);
         let url = text.url.or_else(|| of_log.find_map(|log| log.url.clone())).ok_or_else(|| {
             self.malformed("url", &format!("one for {origin}, here or on its line of the policy"), "none")
         })?;
@@ -374,8 +374,8 @@ fn wrong(expected: &str, seen: &str) -> FormatError {
     FormatError::malformed(WHAT, expected, seen)
 }
 
-fn origin_of(policy: &Policy, named: Option<&str>) -> Result<KeyName, FormatError> {
-    let mut origins: Vec<&KeyName> = policy.logs().iter().map(|log| log.key.name()).collect();
+fn origin_of(policy: &Policy, named: Option<&str>) -> Result<Origin, FormatError> {
+    let mut origins: Vec<&Origin> = policy.logs().iter().map(|log| &log.origin).collect();
     origins.dedup();
     match (named, origins.as_slice()) {
         (None, [origin]) => Ok((*origin).clone()),

@@ -12,10 +12,10 @@ use args::Publish;
 use super::connection::Connection;
 use super::exit::{CliResult, Failure};
 use super::files;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, LogKey};
 use crate::client::ClientError;
 use crate::merkle::{Hash, verify_inclusion};
-use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::note::MAX_NOTE_BYTES;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
 use crate::release::{Envelope, PublisherSigner, Release};
@@ -42,7 +42,7 @@ pub fn sign(release: &Release, signer: &PublisherSigner) -> Result<Vec<u8>, Fail
 
 /// A proof is written only when it proves what was sent, or the same statement as the log had it before:
 /// signed with another key, or spelled otherwise. Returns the leaf hash of the entry that is proven.
-pub fn check(proof: &ProofFile, entry: &[u8], logs: Option<&[NoteKey]>) -> Result<Hash, Failure> {
+pub fn check(proof: &ProofFile, entry: &[u8], logs: Option<&[LogKey]>) -> Result<Hash, Failure> {
     let head = open_head(proof.checkpoint.to_string().as_bytes(), logs)?;
     let proven = proof.extra.as_deref().unwrap_or_default();
     if !states_the_same(proven, entry) {
@@ -60,7 +60,7 @@ fn states_the_same(proven: &[u8], sent: &[u8]) -> bool {
 }
 
 /// Without keys, whoever answered is believed.
-fn open_head(note: &[u8], logs: Option<&[NoteKey]>) -> Result<Checkpoint, Failure> {
+fn open_head(note: &[u8], logs: Option<&[LogKey]>) -> Result<Checkpoint, Failure> {
     if let Some(logs) = logs {
         return Ok(checkpoint::open(note, logs).map_err(Refusal::Checkpoint)?.get().clone());
     }
@@ -76,14 +76,14 @@ fn open_head(note: &[u8], logs: Option<&[NoteKey]>) -> Result<Checkpoint, Failur
 /// With the keys of a policy, one of them has to have signed the log's tree head. Without, the server's word
 /// counts: it might name another log, and bring there what it is sent. So much it could do before, too, when
 /// statements named no log; and that log takes it only as its publisher's, for what its publisher released.
-fn origin(log: &Connection, logs: Option<&[NoteKey]>) -> Result<String, Failure> {
+fn origin(log: &Connection, logs: Option<&[LogKey]>) -> Result<String, Failure> {
     let note = log.ask("show its tree head", |client| client.get("checkpoint", MAX_NOTE_BYTES))?;
     Ok(open_head(&note, logs)?.origin.to_string())
 }
 
 /// The keys of `--policy`, which have to be this log's, and the origin that is signed for: both are found out
 /// before anything is appended.
-fn target(args: &Publish, log: &Connection) -> Result<(Option<Vec<NoteKey>>, String), Failure> {
+fn target(args: &Publish, log: &Connection) -> Result<(Option<Vec<LogKey>>, String), Failure> {
     let Some(path) = &args.policy else {
         return Ok((None, origin(log, None).map_err(|e| e.and(NOT_SENT))?));
     };

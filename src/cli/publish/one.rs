@@ -7,6 +7,7 @@ use serde_json::json;
 use super::args::Publish;
 use super::artifact::Artifact;
 use super::{NOT_SENT, check, sign, target};
+use crate::checkpoint::LogKey;
 use crate::cli::args::WaitArg;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
@@ -14,7 +15,6 @@ use crate::cli::files::{self, Replacement};
 use crate::cli::output;
 use crate::client::{Appended, Wait};
 use crate::format::cap_count;
-use crate::note::NoteKey;
 use crate::release::{MAX_SUBJECTS, PublisherSigner, Release, Source};
 
 pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResult {
@@ -95,7 +95,7 @@ fn save(
     log: &Connection,
     entry: &[u8],
     wait: Wait,
-    logs: Option<&[NoteKey]>,
+    logs: Option<&[LogKey]>,
     places: Vec<Replacement>,
     written: &mut Vec<String>,
 ) -> CliResult {

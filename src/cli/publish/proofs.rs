@@ -3,24 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use super::{NOT_SENT, check};
+use crate::checkpoint::LogKey;
 use crate::cli::connection::Connection;
 use crate::cli::exit::Failure;
 use crate::cli::files;
 use crate::client::ClientError;
 use crate::merkle::Hash;
-use crate::note::NoteKey;
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
 
 /// A directory of `<leaf hash>.tlog-proof`: no two releases share a leaf hash, in whatever log, and the same release has
 /// the same one whenever it is sent.
 pub struct ProofDir {
     path: PathBuf,
-    logs: Option<Vec<NoteKey>>,
+    logs: Option<Vec<LogKey>>,
 }
 
 impl ProofDir {
     /// Makes the directory if need be, and finds out whether files can be made in it.
-    pub fn open(path: &Path, logs: Option<Vec<NoteKey>>) -> Result<Self, Failure> {
+    pub fn open(path: &Path, logs: Option<Vec<LogKey>>) -> Result<Self, Failure> {
         std::fs::create_dir_all(path).map_err(|e| Failure::io("create", path, &e).and(NOT_SENT))?;
         files::prepare(&path.join("x.tlog-proof")).map_err(|e| e.and(NOT_SENT))?;
         Ok(Self { path: path.to_owned(), logs })

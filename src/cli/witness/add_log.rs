@@ -6,10 +6,12 @@ use serde_json::json;
 
 use super::args::WitnessAddLog;
 use super::config::Config;
+use crate::checkpoint::{LogKey, Origin, SignsFor};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{files, output};
-use crate::format::FormatError;
+use crate::format::{FormatError, quote};
 use crate::note::NoteKey;
+use crate::policy::log_lines;
 use crate::witness::{LOGS_FILE, Logs, MAX_LOGS_BYTES};
 
 /// Largest file of vkeys.
@@ -17,25 +19,34 @@ const MAX_VKEYS_BYTES: usize = 64 * 1024;
 
 pub fn run(args: &WitnessAddLog, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
+    let origin = args.origin.as_deref().map(Origin::new).transpose();
+    let origin = origin.map_err(|e| Failure::Usage(format!("--origin: {e}")))?;
     let mut keys = Vec::new();
     for vkey in &args.vkeys {
-        keys.extend(read_keys(vkey)?);
+        let of_log = |key: NoteKey| match &origin {
+            Some(origin) => LogKey::new(origin, key),
+            None => key.into(),
+        };
+        keys.extend(read_keys(vkey)?.into_iter().map(of_log));
     }
     let added = add(&config, &keys)?;
-    let mut origins: Vec<&str> = keys.iter().map(|key| key.name().as_str()).collect();
+    let mut origins: Vec<&str> = keys.iter().map(SignsFor::origin).collect();
     origins.dedup();
-    let origins_in_words = origins.join(", ");
+    // It says which checkpoints, not which log: whether the log writes this origin, nobody asked it.
+    let shown = origins.iter().map(|origin| quote(origin)).collect::<Vec<_>>().join(", ");
     output::result(
         json,
         &json!({ "ok": true, "logs": origins, "added": added }),
-        &format!("{} cosigns for {origins_in_words} ({} new)\n", config.name, keys_in_words(added)),
+        &format!("{} cosigns checkpoints of origin {shown} ({} new)\n", config.name, keys_in_words(added)),
     )
 }
 
 /// Lets a witness know keys of logs, and says how many of them are new.
-pub fn add(config: &Config, keys: &[NoteKey]) -> Result<usize, Failure> {
-    if let Some(own) = keys.iter().find(|key| *key.name() == config.name) {
-        return Err(Failure::Usage(format!("{own} is this witness's own name: it cosigns for logs")));
+pub fn add(config: &Config, keys: &[LogKey]) -> Result<usize, Failure> {
+    let is_own = |log: &&LogKey| *log.key().name() == config.name || *log.log() == config.name;
+    if let Some(own) = keys.iter().find(is_own) {
+        let key = own.key();
+        return Err(Failure::Usage(format!("{key} has this witness's own name: it cosigns for logs")));
     }
     // Two at once would each write the file without the other's log.
     let _lock = files::lock(&config.dir.join("logs.lock"))?;
@@ -46,7 +57,7 @@ pub fn add(config: &Config, keys: &[NoteKey]) -> Result<usize, Failure> {
     if !added.is_empty() {
         // What its operator wrote into it stays.
         let mut new = old;
-        added.iter().for_each(|key| new.extend_from_slice(format!("log {key}\n").as_bytes()));
+        added.iter().for_each(|key| new.extend_from_slice(log_lines(key).as_bytes()));
         Logs::parse(&new).map_err(|e| Failure::file(&path, &e))?;
         files::replace(&path, &new)?;
     }
@@ -103,7 +114,7 @@ mod tests {
         fs::write(&file, format!("{log}\n{ml_dsa}\n")).unwrap();
         let add = |vkeys: &[&str]| {
             let vkeys = vkeys.iter().map(ToString::to_string).collect();
-            run(&WitnessAddLog { dir: dir.clone(), vkeys }, true)
+            run(&WitnessAddLog { dir: dir.clone(), vkeys, origin: None }, true)
         };
         add(&[file.to_str().unwrap()]).unwrap();
         let expected = format!("{text}log {log}\nlog {ml_dsa}\n");
@@ -111,10 +122,32 @@ mod tests {
         add(&[&log, file.to_str().unwrap()]).unwrap();
         let own = vkey("witness.example/w", SignatureType::Ed25519);
         let witness = vkey("witness.example/v", SignatureType::CosignatureEd25519);
-        let alone = vkey("witness.example/v", SignatureType::CosignatureMlDsa44);
-        for bad in [own.as_str(), &witness, &alone, "nothing", &log[..20]] {
+        for bad in [own.as_str(), &witness, "nothing", &log[..20]] {
             assert!(matches!(add(&[bad]), Err(Failure::Usage(_))), "{bad}");
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_log_whose_origin_is_not_the_name_of_its_key_is_added_as_what_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("w");
+        create(&dir, "witness.example/w", "http://x", "127.0.0.1:9", false).unwrap();
+        let key = vkey("sum.example", SignatureType::Ed25519);
+        let add = |origin: Option<&str>| {
+            let (vkeys, origin) = (vec![key.clone()], origin.map(ToOwned::to_owned));
+            run(&WitnessAddLog { dir: dir.clone(), vkeys, origin }, true)
+        };
+        for bad in ["", "two\nlines", "witness.example/w", &"x".repeat(256)] {
+            assert!(matches!(add(Some(bad)), Err(Failure::Usage(_))), "{bad:?}");
+        }
+        add(Some("go.sum database tree")).unwrap();
+        add(Some("go.sum database tree")).unwrap();
+        let text = fs::read_to_string(dir.join(LOGS_FILE)).unwrap();
+        let lines = format!("log {key}\norigin go.sum database tree\n");
+        assert!(text.ends_with(&lines) && text.matches("origin").count() == 1, "{text}");
+        // It is another log under its key's name.
+        assert!(matches!(add(None), Err(Failure::Usage(why)) if why.contains("go.sum database tree")));
+        assert_eq!(fs::read_to_string(dir.join(LOGS_FILE)).unwrap(), text);
     }
 }

@@ -35,9 +35,10 @@ operator of a log adds to treehead.toml.")]
 Examples:
   treehead witness add-log mywitness log.vkey log.mldsa.vkey
   treehead witness add-log mywitness log.example.com/releases+1a2b3c4d+AdfG...
+  treehead witness add-log mywitness sum.golang.org+033de0ae+Ac4z... --origin 'go.sum database tree'
 
-All keys of a log belong to one origin; its ML-DSA-44 key comes beside its Ed25519 key. Run again,
-it adds what is new.")]
+It cosigns checkpoints that begin with the log's origin and that one of its keys signed.
+Run again, it adds what is new.")]
     AddLog(WitnessAddLog),
 }
 
@@ -66,4 +67,7 @@ pub struct WitnessAddLog {
     /// Public keys of the log: as text, or files with one a line
     #[arg(value_name = "VKEY", required = true)]
     pub vkeys: Vec<String>,
+    /// First line of the log's checkpoints [default: the name of its key]
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Option<String>,
 }

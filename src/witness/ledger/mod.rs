@@ -24,6 +24,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use crate::checkpoint::Origin;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::KeyName;
 use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
@@ -74,7 +75,7 @@ pub enum LedgerError {
     )]
     RolledBack {
         /// The log.
-        origin: KeyName,
+        origin: Origin,
         /// Size that was cosigned.
         cosigned: TreeSize,
         /// Size that the journal has.
@@ -82,7 +83,7 @@ pub enum LedgerError {
     },
     /// The note of a head is nowhere to be read.
     #[error("the checkpoint of {0} can be read neither from sled nor from the journal: restart the witness")]
-    NoNote(KeyName),
+    NoNote(Origin),
 }
 
 impl From<StoreError> for LedgerError {
@@ -126,7 +127,7 @@ struct Shared {
 /// A log in memory.
 #[derive(Debug, Clone)]
 struct Entry {
-    origin: KeyName,
+    origin: Origin,
     head: Head,
     /// The note, as long as sled does not have it.
     note: Option<Arc<Record>>,
@@ -223,13 +224,13 @@ impl Ledger {
 
     /// The head of a log that was cosigned last; durable.
     #[must_use]
-    pub fn head(&self, origin: &KeyName) -> Option<Head> {
+    pub fn head(&self, origin: &Origin) -> Option<Head> {
         self.shared.entry(&origin_hash(origin)).map(|entry| entry.head)
     }
 
     /// The head of each log, by origin.
     #[must_use]
-    pub fn heads(&self) -> Vec<(KeyName, Head)> {
+    pub fn heads(&self) -> Vec<(Origin, Head)> {
         let heads = self.shared.heads.read().expect("no panic while it is held");
         let mut all: Vec<_> = heads.values().map(|entry| (entry.origin.clone(), entry.head)).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -293,7 +294,7 @@ impl Drop for Ledger {
 /// A record for tests, with a root for each size.
 #[cfg(test)]
 fn test_record(origin: &str, size: u64) -> Record {
-    let origin = KeyName::new(origin).expect("a name");
+    let origin = Origin::new(origin).expect("an origin");
     let root = Hash::leaf(&size.to_be_bytes());
     let head = Head { size: TreeSize::new(size).expect("a size"), root, time: 1_700_000_000 + size };
     let note = format!("{origin}\n{size}\n{root}\n\n— {origin} AAAAAAA=\n");

@@ -7,8 +7,9 @@
 //! Integers are big-endian. The journal holds records one after the other, sled one a row. The root is in
 //! hex because the log chooses it: none of its bytes can then be those that begin a batch's number.
 
+use crate::checkpoint::Origin;
 use crate::merkle::{HASH_BYTES, Hash, TreeSize};
-use crate::note::{KeyName, MAX_NOTE_BYTES};
+use crate::note::MAX_NOTE_BYTES;
 
 /// The tree head of a log that was cosigned last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Head {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The log.
-    pub origin: KeyName,
+    pub origin: Origin,
     /// Its head.
     pub head: Head,
     /// The checkpoint, with the signatures by the log that were verified, and the cosignatures.
@@ -66,7 +67,7 @@ impl Record {
         let root = Hash::from_hex(std::str::from_utf8(&root).ok()?).ok()?;
         let time = u64::from_be_bytes(take(bytes)?);
         let origin = usize::from(u16::from_be_bytes(take(bytes)?));
-        let origin = KeyName::new(std::str::from_utf8(bytes.split_off(..origin)?).ok()?).ok()?;
+        let origin = Origin::new(std::str::from_utf8(bytes.split_off(..origin)?).ok()?).ok()?;
         let note = usize::try_from(u32::from_be_bytes(take(bytes)?)).ok().filter(|n| *n <= MAX_NOTE_BYTES)?;
         let note = std::str::from_utf8(bytes.split_off(..note)?).ok()?.to_owned();
         Some(Self { origin, head: Head { size, root, time }, note })
@@ -77,8 +78,8 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     bytes.split_off(..N)?.try_into().ok()
 }
 
-/// SHA-256 of a log's origin.
+/// SHA-256 of a log's origin, or of a witness's name.
 #[must_use]
-pub fn origin_hash(origin: &KeyName) -> Hash {
-    Hash::digest(origin.as_str().as_bytes())
+pub fn origin_hash(origin: &impl AsRef<str>) -> Hash {
+    Hash::digest(origin.as_ref().as_bytes())
 }

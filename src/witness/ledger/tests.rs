@@ -8,8 +8,8 @@ fn name() -> KeyName {
     KeyName::new("witness.example/w").unwrap()
 }
 
-fn origin() -> KeyName {
-    KeyName::new("log.example/a").unwrap()
+fn origin() -> Origin {
+    Origin::new("log.example/a").unwrap()
 }
 
 fn record(size: u64) -> Record {

@@ -1,0 +1,144 @@
+//! Which log a checkpoint is of, and whose signature says so.
+
+use std::fmt;
+
+use crate::format::{FormatError, cap, quote};
+use crate::note::{KeyName, NoteKey};
+
+/// Longest origin: what a `cosigned_message` of c2sp.org/tlog-cosignature can hold.
+const MAX_ORIGIN_BYTES: usize = 255;
+
+/// The identity of a log: the first line of its checkpoints.
+///
+/// c2sp.org/tlog-checkpoint, "Note text": it "MUST be non-empty", and "clients MUST NOT assume that the
+/// origin is following" the recommended form. It may have spaces, and need not be the name of the log's key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(String);
+
+impl Origin {
+    /// Checks an origin.
+    ///
+    /// # Errors
+    /// [`FormatError`] unless it is 1 to 255 bytes of what a line of a note can hold.
+    pub fn new(origin: &str) -> Result<Self, FormatError> {
+        cap("an origin", origin.len(), MAX_ORIGIN_BYTES)?;
+        // c2sp.org/signed-note: no "ASCII control characters (those below U+0020) other than newline".
+        if origin.is_empty() || origin.bytes().any(|byte| byte < 0x20) {
+            let expected = "one line that is not empty and has no control characters";
+            return Err(FormatError::malformed("an origin", expected, quote(origin)));
+        }
+        Ok(Self(origin.to_owned()))
+    }
+
+    /// The origin.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Origin {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<KeyName> for Origin {
+    fn from(name: KeyName) -> Self {
+        Self(name.as_str().to_owned())
+    }
+}
+
+impl From<&KeyName> for Origin {
+    fn from(name: &KeyName) -> Self {
+        Self(name.as_str().to_owned())
+    }
+}
+
+impl From<&Self> for Origin {
+    fn from(origin: &Self) -> Self {
+        origin.clone()
+    }
+}
+
+impl PartialEq<KeyName> for Origin {
+    fn eq(&self, name: &KeyName) -> bool {
+        self.0 == name.as_str()
+    }
+}
+
+impl PartialEq<Origin> for KeyName {
+    fn eq(&self, origin: &Origin) -> bool {
+        origin == self
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A key, and the log whose checkpoints it is trusted to sign.
+pub trait SignsFor {
+    /// The log.
+    fn origin(&self) -> &str;
+    /// The key.
+    fn key(&self) -> &NoteKey;
+}
+
+/// "The log's key name in its signature line SHOULD match the origin line": of a key alone, it does.
+impl SignsFor for NoteKey {
+    fn origin(&self) -> &str {
+        self.name().as_str()
+    }
+
+    fn key(&self) -> &NoteKey {
+        self
+    }
+}
+
+/// A key of a log whose origin may be another text than the key's name: `sum.golang.org+033de0ae+...` signs
+/// for `go.sum database tree`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogKey {
+    origin: Origin,
+    key: NoteKey,
+}
+
+impl LogKey {
+    /// Trusts a key for the checkpoints of this log.
+    #[must_use]
+    pub fn new(origin: impl Into<Origin>, key: NoteKey) -> Self {
+        Self { origin: origin.into(), key }
+    }
+
+    /// The log.
+    #[must_use]
+    pub const fn log(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The key.
+    #[must_use]
+    pub const fn note_key(&self) -> &NoteKey {
+        &self.key
+    }
+}
+
+/// The key's name is the origin.
+impl From<NoteKey> for LogKey {
+    fn from(key: NoteKey) -> Self {
+        Self { origin: key.name().into(), key }
+    }
+}
+
+impl SignsFor for LogKey {
+    fn origin(&self) -> &str {
+        self.origin.as_str()
+    }
+
+    fn key(&self) -> &NoteKey {
+        &self.key
+    }
+}

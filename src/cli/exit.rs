@@ -23,7 +23,7 @@ use crate::monitor::desk::DeskError;
 use crate::monitor::desk::acks::AckError;
 use crate::sequencer::StartError;
 use crate::server::OpenError;
-use crate::store::{CopyError, StoreError};
+use crate::store::{CopyError, StoreError, to_be_run_again};
 use crate::verify::Refusal;
 
 /// How a command ends that did not do what it was asked.
@@ -266,7 +266,7 @@ impl From<StoreError> for Failure {
                 message,
                 "Without a source: the newest .tlog-proof of this log that anybody has ends with a checkpoint.",
             ),
-            _ => Self::CouldNotTell(message),
+            _ => Self::CouldNotTell(to_be_run_again(message)),
         }
     }
 }
@@ -338,7 +338,9 @@ impl From<crate::monitor::MonitorError> for Failure {
             {
                 Self::refused("state-damaged", message, "Nothing was changed.")
             }
-            MonitorError::Follow { .. } | MonitorError::Internal { .. } => Self::CouldNotTell(message),
+            MonitorError::Follow { .. } | MonitorError::Internal { .. } => {
+                Self::CouldNotTell(to_be_run_again(message))
+            }
         }
     }
 }
@@ -354,7 +356,7 @@ impl From<DeskError> for Failure {
                 message,
                 "Events that were printed are in what you kept of the output.",
             ),
-            _ => Self::CouldNotTell(message),
+            _ => Self::CouldNotTell(to_be_run_again(message)),
         }
     }
 }
@@ -411,5 +413,29 @@ pub fn tell(failure: &Failure, json: bool, about: Map<String, Value>) {
     anstream::eprintln!("{red}{}:{red:#} {}", shown(&what), shown(message));
     if !advice.is_empty() {
         anstream::eprintln!("{}", shown(advice));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_a_full_disk_ended_is_to_be_run_again() {
+        let error = || io::Error::from(io::ErrorKind::StorageFull);
+        let store = || StoreError::Io { doing: "write", path: "journal".into(), source: error() };
+        let failures = [
+            Failure::from(store()),
+            Failure::from(DeskError::Store(store())),
+            Failure::from(DeskError::OutputFull(error())),
+            Failure::from(crate::monitor::MonitorError::Store(store())),
+            Failure::from(OpenError::Start(StartError::Store(store()))),
+            Failure::from(crate::witness::OpenError::Ledger(crate::witness::LedgerError::Store(store()))),
+        ];
+        for failure in failures {
+            let said = failure.message();
+            assert!(said.ends_with("(free some space, and run it again)"), "{said}");
+            assert!(matches!(failure, Failure::CouldNotTell(_)), "{failure:?}");
+        }
     }
 }

@@ -54,7 +54,7 @@ use crate::merkle::Hash;
 use crate::server::edge::Sender;
 use crate::server::edge::admission::Admission;
 use crate::server::outcomes::Outcomes;
-use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
+use crate::store::{DirLock, DiskIo, RealDisk, StoreError, tried_again};
 
 pub use expect::{MAX_MANIFEST_BYTES, Manifest};
 pub use follow::{OnProgress, Trouble};
@@ -399,10 +399,12 @@ impl Monitor {
             Ok(()) => self.set_fault(&origin, follower.own_fault()),
             Err(Trouble::Stopped) => {}
             Err(_) if self.stop.is_given() => {}
-            // Disks fill up and are emptied again; what was not kept is done again.
-            Err(trouble @ (Trouble::State(_) | Trouble::Desk(DeskError::Store(_)))) => {
+            // Disks fill up and are emptied again; what was not kept, or not told, is done again.
+            Err(
+                trouble @ (Trouble::State(_) | Trouble::Desk(DeskError::Store(_) | DeskError::OutputFull(_))),
+            ) => {
                 tracing::error!(origin, error = %trouble, "the monitor can't go on for now, and tries again");
-                self.set_fault(&origin, Some(trouble.to_string()));
+                self.set_fault(&origin, Some(tried_again(&trouble)));
             }
             Err(trouble) => return Err(follow_error(&origin, trouble)),
         }

@@ -28,7 +28,7 @@ use tokio::sync::{oneshot, watch};
 use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::Facts;
-use crate::store::{Store, StoreError, StoreReader};
+use crate::store::{Store, StoreError, StoreReader, tried_again};
 use answer::Reply;
 pub use answer::{Outcome, Until};
 use commit::Committer;
@@ -401,6 +401,7 @@ impl Shared {
     /// All that is wrong, the worst first: what the committing thread knows, and damage that a reader saw.
     fn faults(&self) -> BTreeMap<Trouble, String> {
         let mut faults = self.fault.all();
+        faults.values_mut().for_each(|why| *why = tried_again(&*why));
         if let Some(damage) = self.reader.damage() {
             faults.entry(Trouble::Damage).or_insert(damage);
         }

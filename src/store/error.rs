@@ -99,11 +99,35 @@ pub enum StoreError {
     Injected(&'static str),
 }
 
+/// What an error ends with where the disk is full. Who ends with it can't say more; who tries again can.
+const FREE_SOME_SPACE: &str = " (free some space)";
+
+/// Whether there is no room on a disk, as there may be again.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What an error says whose cause is tried again until it works.
+pub(crate) fn tried_again(error: impl std::fmt::Display) -> String {
+    let mut message = error.to_string();
+    if message.ends_with(FREE_SOME_SPACE) {
+        message += "; it goes on by itself then";
+    }
+    message
+}
+
+/// What an error says that ends a command.
+pub(crate) fn to_be_run_again(error: impl std::fmt::Display) -> String {
+    let message = error.to_string();
+    match message.strip_suffix(FREE_SOME_SPACE) {
+        Some(message) => format!("{message} (free some space, and run it again)"),
+        None => message,
+    }
+}
+
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            " (free some space: it goes on by itself)"
-        }
+        _ if is_full(error) => FREE_SOME_SPACE,
         io::ErrorKind::PermissionDenied => " (check owner and permissions)",
         io::ErrorKind::ReadOnlyFilesystem => " (the file system is mounted read-only)",
         _ => "",

@@ -35,6 +35,7 @@ pub use disk::{DiskStore, Layout, OpenOptions, discard_tree, open_tree_rows};
 pub(crate) use disk_io::check_written;
 pub use disk_io::{DiskIo, RealDisk};
 pub use error::StoreError;
+pub(crate) use error::{is_full, to_be_run_again, tried_again};
 pub use index::{PointerSum, SearchPage};
 pub use memory::{Fault, FaultPoint, MemoryStore};
 pub use plain_file::{open_own, open_plain, read_plain};

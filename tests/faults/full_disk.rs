@@ -7,8 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use treehead::server::Profile;
 
 use super::served::Log;
+use crate::common::log::{open, quick};
 use crate::common::mounts::{Mount, ext4_image, skip};
 
 /// Leaves no room in a directory; dropped, gives it back.
@@ -45,6 +47,16 @@ fn refusal(log: &mut Log, name: &str) -> String {
     panic!("the disk is full, and nothing is refused");
 }
 
+/// What can't begin on a full disk says so, and does not say that it would go on.
+fn does_not_start_on_a_full_disk(dir: &Path, filler: &Path) {
+    let filler = Filler(filler);
+    filler.fill();
+    let refused = open(dir, Profile::Opaque, quick()).err().expect("there is no room").to_string();
+    assert!(refused.ends_with("(free some space)"), "{refused}");
+    drop(filler);
+    open(dir, Profile::Opaque, quick()).expect("there is room again");
+}
+
 /// Fills the disk of a log in `dir` several times, each time for long enough that sled notices, too.
 fn fills_up_and_gets_room_again(dir: &Path, filler: &Path) {
     const FULL: &str = "No space left on device";
@@ -54,7 +66,7 @@ fn fills_up_and_gets_room_again(dir: &Path, filler: &Path) {
         filler.fill();
         let refused = refusal(&mut log, &format!("full {round}"));
         assert!(refused.contains(FULL), "{refused}");
-        assert!(refused.contains("free some space: it goes on by itself"), "{refused}");
+        assert!(refused.contains("(free some space); it goes on by itself then"), "{refused}");
         log.is_ill_of(FULL);
         std::thread::sleep(Duration::from_millis(if round == 1 { 1_200 } else { 0 }));
         for at in 0..10 {
@@ -66,6 +78,8 @@ fn fills_up_and_gets_room_again(dir: &Path, filler: &Path) {
         drop(filler);
         log.goes_on(&format!("room again {round}"));
     }
+    drop(log);
+    does_not_start_on_a_full_disk(dir, filler);
 }
 
 #[test]

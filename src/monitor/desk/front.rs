@@ -1,7 +1,7 @@
 //! The one who writes: to the output, to the outbox, and into the book.
 
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::DeskError;
@@ -11,7 +11,7 @@ use super::items::{self, Item, Reach, Then};
 use super::outbox::{Outbox, Record};
 use super::state::Shared;
 use crate::monitor::event::add_field;
-use crate::store::replace_file;
+use crate::store::{is_full, replace_file};
 
 /// Most keys that are remembered of calls that failed.
 const MAX_PRINTED: usize = 100_000;
@@ -19,6 +19,8 @@ const MAX_PRINTED: usize = 100_000;
 pub struct Front {
     shared: Arc<Shared>,
     out: Box<dyn Write + Send>,
+    /// Whether the output ends within a line.
+    torn: bool,
     /// What was printed by calls that failed later: they come again.
     printed: HashSet<String>,
     outbox: Outbox,
@@ -30,7 +32,7 @@ pub struct Front {
 impl Front {
     pub fn new(shared: Arc<Shared>, out: Box<dyn Write + Send>, outbox: Outbox) -> Self {
         let (printed, acks) = (HashSet::new(), Reader::default());
-        Self { shared, out, printed, outbox, acks, book_moved: false }
+        Self { shared, out, torn: false, printed, outbox, acks, book_moved: false }
     }
 
     /// Writes to the output what a call that failed has not written already.
@@ -44,8 +46,28 @@ impl Front {
             }
             text.push('\n');
         }
-        self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(DeskError::Output)?;
-        Ok(())
+        let written = self.write(text.as_bytes());
+        written.map_err(|e| if is_full(&e) { DeskError::OutputFull(e) } else { DeskError::Output(e) })
+    }
+
+    /// Writes whole lines. Where the disk was full in the middle of one, the next begin on a line of their own.
+    fn write(&mut self, mut text: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.out.write_all(b"\n")?;
+            self.torn = false;
+        }
+        while !text.is_empty() {
+            match self.out.write(text) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.torn = text[count - 1] != b'\n';
+                    text = &text[count..];
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.out.flush()
     }
 
     /// Remembers that these were printed: the call that printed them fails, and comes again.

@@ -90,6 +90,9 @@ pub enum DeskError {
     /// The output is gone, as when who read it went away.
     #[error("could not write events to the output: {0}")]
     Output(std::io::Error),
+    /// The output is a file on a full disk. The caller tries again with the same events.
+    #[error("could not write events to the output: {0} (free some space)")]
+    OutputFull(std::io::Error),
     /// The desk is being closed: what was not delivered has to come again after the next start.
     #[error("the desk is being closed")]
     Stopped,

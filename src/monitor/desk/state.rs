@@ -12,7 +12,7 @@ use super::outbox::Record;
 use super::positions::{self, Positions};
 use super::settings::{DeskSettings, SinkSettings};
 use super::{Figures, SinkFigures};
-use crate::store::{DirLock, DiskIo, StoreError};
+use crate::store::{DirLock, DiskIo, StoreError, tried_again};
 
 /// What all threads of a desk share.
 pub struct Shared {
@@ -243,7 +243,7 @@ impl Shared {
                 }
             }
             Err(error) => {
-                let fault = format!("{what}: {error}");
+                let fault = format!("{what}: {}", tried_again(error));
                 if state.faults.get(what) != Some(&fault) {
                     tracing::error!("{fault}");
                     state.faults.insert(what, fault);

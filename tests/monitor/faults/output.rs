@@ -1,5 +1,7 @@
 //! The output fails, as when its reader went away: whatever it had taken by then, the next run tells what is left.
+//! Where its disk is full, the monitor waits for room.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,13 +10,14 @@ use treehead::monitor::desk::DeskError;
 use treehead::monitor::{MonitorError, Once, Trouble};
 
 use super::{Told, cursor, each, follow, lines, statements, trouble, withdrawn};
+use crate::common::http::get;
 use crate::common::liar::Liar;
 use crate::common::liar::lie::{Lie, Only};
-use crate::common::log::numbered;
+use crate::common::log::{eventually, numbered};
 use crate::faulty::How;
 use crate::lies::peers::peer;
 use crate::lies::{forks, origin_hash, other_entries};
-use crate::world::{Log, Output, World};
+use crate::world::{Log, Output, Running, World};
 
 /// Entries that fill one window of statements, and begin another.
 const SIZE: usize = 4_160;
@@ -166,4 +169,58 @@ fn a_fork_that_a_peer_shows_once_is_told_although_the_output_failed_then() {
     world.once();
     assert_eq!(world.output.alerts(), ["fork"]);
     assert_eq!(forks(&world, &log), [(250, 300)]);
+}
+
+/// A file on a disk that has room for so many bytes.
+#[derive(Clone, Default)]
+struct Filling {
+    output: Output,
+    room: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
+}
+
+impl Write for Filling {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.room.load(Ordering::SeqCst).min(bytes.len());
+        if room == 0 {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.room.fetch_sub(room, Ordering::SeqCst);
+        self.output.write(&bytes[..room])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn ids(text: &str) -> HashSet<String> {
+    let events = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    events.filter(|event| event["event"] != "started").map(|event| event["id"].to_string()).collect()
+}
+
+#[test]
+fn an_output_on_a_full_disk_gets_everything_when_there_is_room() {
+    let log = Liar::serve(statements(120));
+    let undisturbed = follow(&log);
+    undisturbed.once();
+    let expected = ids(&undisturbed.output.text());
+    assert!(expected.len() > 2, "{expected:?}");
+    let (world, filling) = (follow(&log), Filling::default());
+    filling.room.store(500, Ordering::SeqCst);
+    let running = Running::start(world.open_to(&filling).unwrap());
+    eventually("it tries again", || filling.refused.load(Ordering::SeqCst) >= 3);
+    let health = get(running.address, "/healthz");
+    let said = health.text();
+    assert!(
+        health.status == 503 && said.contains("(free some space); it goes on by itself then"),
+        "{health}"
+    );
+    filling.room.store(usize::MAX / 2, Ordering::SeqCst);
+    eventually("all of it is told", || expected.is_subset(&ids(&filling.output.text())));
+    eventually("it is well again", || get(running.address, "/healthz").status == 200);
+    let text = filling.output.text();
+    let torn = text.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_err()).count();
+    assert!(torn <= 1, "one line was cut off, and the next one began anew: {text}");
 }

@@ -5,6 +5,8 @@
 
 mod toml_file;
 
+use std::num::NonZeroU32;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE};
@@ -32,10 +34,10 @@ pub enum FormatError {
     Malformed {
         /// The thing being read, with its article.
         what: &'static str,
-        /// One-based line number where the format has lines.
-        line: Option<usize>,
+        /// One-based line number where the format has lines. Small, because errors are returned by value.
+        line: Option<NonZeroU32>,
         /// Where the format has keys and blocks, which of them, in words.
-        place: Option<String>,
+        place: Option<Box<str>>,
         /// What belongs there.
         expected: String,
         /// What was there, shortened and quoted.
@@ -43,10 +45,14 @@ pub enum FormatError {
     },
 }
 
-fn at(line: Option<usize>, place: Option<&str>) -> String {
+fn at(line: Option<NonZeroU32>, place: Option<&str>) -> String {
     let line = line.map(|n| format!(" at line {n}")).unwrap_or_default();
     let place = place.map(|place| format!(", {place}")).unwrap_or_default();
     line + &place
+}
+
+fn line_number(line: usize) -> Option<NonZeroU32> {
+    u32::try_from(line).ok().and_then(NonZeroU32::new)
 }
 
 impl FormatError {
@@ -71,7 +77,7 @@ impl FormatError {
     pub fn at_line(self, n: usize) -> Self {
         match self {
             Self::Malformed { what, line: None, place, expected, seen } => {
-                Self::Malformed { what, line: Some(n), place, expected, seen }
+                Self::Malformed { what, line: line_number(n), place, expected, seen }
             }
             other => other,
         }
@@ -85,7 +91,8 @@ impl FormatError {
                 (what, format!("at most {limit} {unit}"), seen.to_string())
             }
         };
-        Self::Malformed { what, line: Some(line), place, expected, seen }
+        let place = place.map(String::into_boxed_str);
+        Self::Malformed { what, line: line_number(line), place, expected, seen }
     }
 }
 

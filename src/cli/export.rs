@@ -199,7 +199,7 @@ impl<'a> TreeWriter<'a> {
     /// a checkpoint was produced, but MAY delete any partial tile once the corresponding full tile is available".
     fn write_partial(&mut self) -> CliResult {
         let size = self.edge.size();
-        let is_full = |id| Tile::in_tree(id, self.end).is_none_or(|tile| tile.is_full());
+        let is_full = |id| Tile::in_tree(id, self.end).is_none_or(Tile::is_full);
         let partial: Vec<(Tile, Vec<u8>)> = self
             .partial
             .tiles(size)

@@ -267,7 +267,7 @@ struct Place<'a> {
     toml: TomlPlace<'a>,
 }
 
-impl<'a> Place<'a> {
+impl Place<'_> {
     fn item(&self, key: &'static str, index: usize) -> Self {
         Self { config: self.config, toml: self.toml.item(key, index) }
     }

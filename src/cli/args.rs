@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::addresses::{parse_listen, parse_name};
-use crate::client::{Wait, is_address};
-use crate::merkle::{Hash, LeafIndex};
+use crate::client::Wait;
+use crate::merkle::LeafIndex;
 use crate::release::{Kind, Purl, PurlPattern};
 use crate::verify::PackagePin;
 
@@ -121,7 +121,7 @@ withdrawn, and says so. Where several packages or publishers have it, say which 
 Examples:
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --publishers publishers.toml
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint
-  treehead verify dist/* --policy endpoint.policy --json       a verdict a line, the worst exit code
+  treehead verify dist/*.tar.gz --policy endpoint.policy --json    a line for each
   treehead verify /tmp/download --proof scanner-4.2.0.tar.gz.tlog-proof --policy endpoint.policy \\
       --name scanner-4.2.0.tar.gz --purl pkg:generic/example/scanner@4.2.0 --channel stable
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
@@ -137,7 +137,7 @@ What proves a fork, and the head that a log went back behind, go into the folder
 state. With --online, everything remembered is compared with the log as it is today; now and then
 is enough. Exit code 3 says that nobody can tell, as where a withdrawal is by a key that
 publishers.toml does not know. Reports change no verdict. docs/endpoints.md has the details.")]
-    Verify(Verify),
+    Verify(super::verify::args::Verify),
     /// Check offline whether a file proves that a log signed two histories
     #[command(after_help = "\
 Example:
@@ -344,62 +344,6 @@ impl From<WaitArg> for Wait {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(group(ArgGroup::new("artifact").required(true).multiple(true).args(["files", "sha256"])))]
-pub struct Verify {
-    /// Artifacts, or `-` for standard input
-    #[arg(value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// SHA-256 of an artifact, in hex, in place of its file; may be repeated
-    #[arg(long, value_name = "HEX", value_parser = parse_sha256, requires = "proof")]
-    pub sha256: Vec<Hash>,
-    /// One proof file for all of them [default: FILE.tlog-proof of each]
-    #[arg(long, value_name = "FILE")]
-    pub proof: Option<PathBuf>,
-    /// Name of the artifact that is wanted, as the release has it, whatever FILE is called
-    #[arg(long)]
-    pub name: Option<String>,
-    /// Package that is wanted: with a version that very release, without one any version; or a pattern of
-    /// packages with a final `*`
-    #[arg(long, value_name = "PURL", value_parser = parse_pin)]
-    pub purl: Option<PackagePin>,
-    /// Channel that is wanted; with --state it is followed from then on
-    #[arg(long)]
-    pub channel: Option<String>,
-    /// Kind of release that is wanted
-    #[arg(long, value_name = "build|update|detection-rules", value_parser = parse_kind)]
-    pub kind: Option<Kind>,
-    /// Publisher that has to have signed it, by its name in the publishers file
-    #[arg(long, value_name = "NAME")]
-    pub publisher: Option<String>,
-    /// Lowest sequence that will do
-    #[arg(long, value_name = "N")]
-    pub min_sequence: Option<u64>,
-    /// Audience that the release has to be for; without it, one for everyone
-    #[arg(long)]
-    pub audience: Option<String>,
-    /// Trusted logs, witnesses and quorum
-    #[arg(long, value_name = "FILE")]
-    pub policy: PathBuf,
-    /// Publishers that are believed [default: publishers.toml beside the policy]
-    #[arg(long, value_name = "FILE")]
-    pub publishers: Option<PathBuf>,
-    /// Directory in which this endpoint remembers what it saw
-    #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
-    /// Refuse proofs that no quorum of witnesses cosigned lately, as in 24h, 90m or 7d; with --online it is the
-    /// log's newest head that they have to have cosigned
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub max_age: Option<u64>,
-    /// Ask the log as well, at this address or the one in the policy: its newest tree head has to continue
-    /// all that was seen, and releases that were withdrawn since are refused
-    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", value_parser = parse_online)]
-    pub online: Option<String>,
-    /// Send the tree heads that were seen to this monitor, which compares them with the log's own
-    #[arg(long, value_name = "URL", value_parser = parse_report)]
-    pub report: Option<String>,
-}
-
-#[derive(Debug, ClapArgs)]
 pub struct VerifyEvidence {
     /// The .tlog-fork file
     pub file: PathBuf,
@@ -551,30 +495,8 @@ pub fn parse_leaf(text: &str) -> Result<LeafIndex, String> {
     LeafIndex::parse(text).ok_or_else(|| "expected a decimal without leading zeros".to_owned())
 }
 
-/// Some tools print it in capitals.
-fn parse_sha256(text: &str) -> Result<Hash, String> {
-    Hash::from_hex(&text.to_ascii_lowercase()).map_err(|e| e.to_string())
-}
-
 pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {
     PurlPattern::parse(text).map_err(|e| e.to_string())
-}
-
-/// What follows `--online` is taken for an address, where FILE may have been meant.
-fn parse_online(text: &str) -> Result<String, String> {
-    if text.is_empty() || is_address(text) {
-        return Ok(text.to_owned());
-    }
-    Err("expected the log's address, as in --online https://log.example.com, or nothing: then put FILE before it"
-        .to_owned())
-}
-
-/// Before anything is done: a report that fails later is only a warning.
-fn parse_report(text: &str) -> Result<String, String> {
-    if is_address(text) {
-        return Ok(text.to_owned());
-    }
-    Err("expected the monitor's address, as in --report https://monitor.example.org".to_owned())
 }
 
 /// Seconds out of `90s`, `15m`, `24h` or `7d`.
@@ -603,32 +525,6 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn an_artifact_behind_online_is_not_taken_for_an_address() {
-        let parse = |line: &str| Args::try_parse_from(line.split(' ')).map_err(|e| e.to_string());
-        let error = parse("treehead verify --policy p --online scanner.tar.gz").unwrap_err();
-        assert!(error.contains("put FILE before it"), "{error}");
-        for online in ["--online", "--online http://127.0.0.1:8080", "--online=https://log.example.com"] {
-            assert!(
-                parse(&format!("treehead verify scanner.tar.gz --policy p {online}")).is_ok(),
-                "{online}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_no_address_is_told_at_once() {
-        let parse = |line: &str| Args::try_parse_from(line.split(' ')).map_err(|e| e.to_string());
-        for bad in ["nonsense", "", "http://", "https:///gossip", "ftp://monitor.example.org", "http://m/?q"]
-        {
-            let error = parse(&format!("treehead verify f --policy p --report={bad}")).unwrap_err();
-            assert!(error.contains("expected the monitor's address"), "{bad}: {error}");
-        }
-        assert!(parse("treehead verify f --policy p --report https://monitor.example.org/m").is_ok());
-        let error = parse("treehead verify f --policy p --online=http://").unwrap_err();
-        assert!(error.contains("expected the log's address"), "{error}");
     }
 
     #[test]

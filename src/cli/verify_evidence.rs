@@ -25,7 +25,7 @@ fn object(fork: &ProvenFork, witnesses: &[Vec<WitnessedBy>; 2]) -> Value {
         let Checkpoint { size, root, .. } = head.get();
         json!({
             "size": size.get(), "root": root.to_base64(),
-            "witnesses": witnesses.iter().map(super::verified::witness).collect::<Vec<_>>(),
+            "witnesses": witnesses.iter().map(super::verify::verified::witness).collect::<Vec<_>>(),
         })
     };
     let [smaller, larger] = fork.heads();
@@ -73,5 +73,5 @@ fn witnesses_in_words(witnesses: &[WitnessedBy]) -> String {
     if witnesses.is_empty() {
         return "no witness in the policy".to_owned();
     }
-    super::verified::cosigners(witnesses).join(", ")
+    super::verify::verified::cosigners(witnesses).join(", ")
 }

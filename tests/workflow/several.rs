@@ -221,3 +221,43 @@ fn a_log_is_asked_once_for_all() {
         (1, ["could-not-tell", "artifact-mismatch"].map(str::to_owned).to_vec())
     );
 }
+
+/// Of two logs in one policy, each is asked once for what is its own.
+#[test]
+fn each_of_two_logs_is_asked_once() {
+    let (world, server) = releases(2);
+    let other = World::opaque();
+    other.run("keygen publisher --name vendor --out publisher.pem").done();
+    other.run("init other --origin log.example.org/other").done();
+    let rights = "--purl pkg:generic/example/* --kind build";
+    other.run(&format!("publisher add other --name vendor --key publisher.pub {rights}")).done();
+    let other_server = other.start("serve other --listen 127.0.0.1:0");
+    other.write("3.bin", "artifact 3");
+    other.run(&other.publish_line(&other_server, "3.bin", 3)).done();
+    for file in ["3.bin", "3.bin.tlog-proof"] {
+        world.write(file, other.read(file));
+    }
+    let (one, two) = (Between::before(&server.url, |_| None), Between::before(&other_server.url, |_| None));
+    let line = |vkey: Vec<u8>, url: &str| format!("log {} {url}\n", String::from_utf8(vkey).unwrap().trim());
+    let logs = line(world.read("log/log.vkey"), &one.url) + &line(other.read("other/log.vkey"), &two.url);
+    world.write("both.policy", logs + "quorum none\n");
+    let publishers = [world.read("log/publishers.toml"), other.read("other/publishers.toml")].concat();
+    let publishers =
+        String::from_utf8(publishers).unwrap().replacen("name = \"vendor\"", "name = \"first\"", 1);
+    world.write("both.toml", publishers);
+    let verify = |what: &str| {
+        world.run(&format!("verify {what} --policy both.policy --publishers both.toml --state state --json"))
+    };
+    let ran = verify("1.bin 3.bin 2.bin --online").done();
+    assert_eq!(codes(&ran), ["verified"; 3], "{ran:?}");
+    let sizes: Vec<Value> = lines(&ran).iter().map(|said| said["latest_tree_size"].clone()).collect();
+    assert_eq!(sizes, [2, 1, 2]);
+    assert_eq!((one.asked("/checkpoint"), two.asked("/checkpoint")), (1, 1));
+    // At one address there is one of them; what is of the other stays open.
+    let ran = verify(&format!("1.bin 3.bin 2.bin --online={}", one.url));
+    assert_eq!(
+        (ran.exit, codes(&ran)),
+        (1, ["rollback", "could-not-tell", "verified"].map(str::to_owned).to_vec())
+    );
+    assert!(lines(&ran)[1]["message"].as_str().unwrap().contains("is the address of another log"), "{ran:?}");
+}

@@ -1,5 +1,6 @@
 //! A log with three witnesses, as its operator, its witnesses and its endpoints run it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,11 @@ fn a_release_is_witnessed_by_two_of_three_and_verified_offline() {
     open(&server);
     world.publish(&server, "a.bin", "a", 1).done();
     let ran = world.run(&format!("verify a.bin {VERIFY} --max-age 24h --state seen")).done();
-    assert_eq!(ran.stdout.matches(".example.com at 2").count(), 2, "each cosigner once: {ran:?}");
+    // The third may have been as quick as the two that are enough.
+    let told = |number: u32| ran.stdout.matches(&format!("w{number}.example.com at 2")).count();
+    let told = [told(1), told(2), told(3)];
+    assert!(told.iter().all(|times| *times <= 1), "each cosigner once: {ran:?}");
+    assert!(told.iter().sum::<usize>() >= 2, "{ran:?}");
 
     // One that is gone costs nothing.
     witnesses[0].kill();
@@ -41,9 +46,17 @@ fn a_release_is_witnessed_by_two_of_three_and_verified_offline() {
     world.write("b.bin", "b");
     world.run(&line).done();
     let json = world.run(&format!("verify b.bin {VERIFY} --json")).done().json();
-    let by: Vec<&str> = json["witnesses"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
-    assert_eq!(by.len(), 4, "two cosigners, two keys each: {by:?}");
-    assert!(by.iter().all(|by| !by.starts_with("w1.")), "{by:?}");
+    let of = |key: &str| -> BTreeSet<String> {
+        json["witnesses"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|by| by[key].as_str().expect("text").to_owned())
+            .collect()
+    };
+    let (names, cosigners) = (of("name"), of("cosigner"));
+    assert_eq!(names.len(), 4, "two cosigners, two keys each: {json}");
+    assert_eq!(cosigners, ["w2.example.com", "w3.example.com"].map(str::to_owned).into());
     // And neither does it keep the log from starting again, nor from being read meanwhile.
     let before = server.get("/checkpoint").1;
     server.terminate();

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use super::exit::Failure;
-use super::fsck_evidence::rolled_back;
 use super::refused::Refused;
-use super::verify_withdrawals::{About, Inquiry, Withdrawals};
-use super::{evidence, files};
+use super::withdrawals::{About, Inquiry, Withdrawals};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogKey, LogSigned, Origin};
+use crate::cli::exit::Failure;
+use crate::cli::fsck_evidence::rolled_back;
+use crate::cli::{evidence, files};
 use crate::client::{ClientError, KeptTiles, LogClient};
 use crate::evidence::{compare_heads, file_name_prefix};
 use crate::evidence_dir::EvidenceDir;

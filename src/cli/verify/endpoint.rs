@@ -4,14 +4,14 @@
 
 use super::args::Verify;
 use super::artifacts::{Artifact, Asked};
-use super::evidence;
-use super::exit::Failure;
-use super::memory::Memory;
-use super::output::say;
+use super::online::{News, Online};
 use super::refused::Refused;
-use super::verify_online::{News, Online};
-use super::verify_withdrawals::About;
+use super::withdrawals::About;
 use crate::checkpoint::{self, Checkpoint, LogSigned, Origin};
+use crate::cli::evidence;
+use crate::cli::exit::Failure;
+use crate::cli::memory::Memory;
+use crate::cli::output::say;
 use crate::client::LogClient;
 use crate::evidence_dir::EvidenceDir;
 use crate::merkle::Hash;

@@ -1,6 +1,6 @@
 //! Why `treehead verify` refuses an artifact, or can't tell.
 
-use super::exit::Failure;
+use crate::cli::exit::Failure;
 use crate::client::ClientError;
 
 /// What [`Failure`] does not say: whether it is about the log itself.

@@ -1,10 +1,10 @@
 //! `treehead verify --online`: what the log knows of withdrawals.
 
-use super::exit::Failure;
-use super::output::say;
+use super::online::Online;
 use super::refused::Refused;
-use super::verify_online::Online;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::cli::exit::Failure;
+use crate::cli::output::say;
 use crate::client::{Found, KeptTiles};
 use crate::merkle::Hash;
 use crate::policy::Cosigned;

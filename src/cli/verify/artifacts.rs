@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use super::args::Verify;
-use super::exit::Failure;
-use super::{files, output};
+use crate::cli::exit::Failure;
+use crate::cli::{files, output};
 use crate::merkle::Hash;
 use crate::proof_file::MAX_PROOF_FILE_BYTES;
 

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::artifacts::Asked;
 use super::endpoint::{Accepted, Today};
-use super::exit::CliResult;
-use super::output::{GREEN, result};
 use crate::checkpoint::Checkpoint;
+use crate::cli::exit::CliResult;
+use crate::cli::output::{GREEN, result};
 use crate::policy::{Cosigned, WitnessedBy};
 use crate::release::{Subject, format_time};
 

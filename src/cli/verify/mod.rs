@@ -1,16 +1,25 @@
-//! `treehead verify`
+//! `treehead verify`: an artifact or several, offline or with the log's word of today.
+
+pub mod args;
+mod artifacts;
+mod endpoint;
+mod online;
+mod refused;
+pub mod verified;
+mod withdrawals;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::args::Verify;
-use super::artifacts::{self, Asked};
-use super::endpoint::Endpoint;
+use args::Verify;
+use artifacts::Asked;
+use endpoint::Endpoint;
+
 use super::exit::{self, CliResult, Failure};
+use super::files;
 use super::memory::evidence_dir;
 use super::output::{path, say};
-use super::{files, verified};
 use crate::client;
 use crate::note::Note;
 use crate::policy::{MAX_POLICY_BYTES, Policy};

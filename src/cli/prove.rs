@@ -9,11 +9,11 @@ use super::args::{parse_leaf, parse_pin};
 use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::output::say;
-use super::{files, output, publish};
-use crate::checkpoint;
+use super::{files, output};
+use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::client::FoundRow;
 use crate::format::quote;
-use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::merkle::{Hash, LeafIndex, TreeSize, verify_inclusion};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
 use crate::release::{Envelope, Release, StatementKind};
@@ -127,11 +127,16 @@ impl Question<'_> {
         if (proof.index, Hash::leaf(&entry)) != (row.index, row.leaf) {
             return Err(other(format!("the proof of another entry, leaf {}", proof.index)));
         }
-        publish::check(&proof, &entry, self.policy.as_ref().map(Policy::log_keys).as_deref())?;
-        if let Some(policy) = &self.policy {
-            let head = checkpoint::open_note(proof.checkpoint.clone(), &policy.log_keys());
-            policy.check(&head.map_err(Refusal::Checkpoint)?).map_err(Refusal::Quorum)?;
-        }
+        let no_head = |e: CheckpointError| other(format!("a tree head that is not the log's: {e}"));
+        let head = match &self.policy {
+            Some(policy) => {
+                let signed = checkpoint::open_note(proof.checkpoint.clone(), &policy.log_keys());
+                policy.check(&signed.map_err(no_head)?).map_err(Refusal::Quorum)?.get().clone()
+            }
+            None => Checkpoint::parse(proof.checkpoint.text()).map_err(|e| no_head(e.into()))?,
+        };
+        verify_inclusion(proof.index, head.size, &row.leaf, &proof.proof, &head.root)
+            .map_err(|e| other(format!("a proof that does not lead to its tree head: {e}")))?;
         let release = Envelope::parse_entry(&entry).and_then(|envelope| Release::parse(envelope.payload()));
         let release = release.map_err(|e| other(format!("what is no release: {e}")))?;
         if !release.subjects.iter().any(|subject| subject.sha256 == digest) {

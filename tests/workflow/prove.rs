@@ -37,6 +37,13 @@ fn leaf(world: &World, name: &str) -> u64 {
     ProofFile::parse(&world.read(name)).unwrap().index.get()
 }
 
+/// Where the log has the proof file of the only release of some bytes.
+fn proof_path(server: &Server, content: &str) -> String {
+    let found = server.get(&format!("/releases?digest={}", Hash::digest(content.as_bytes()).to_hex())).1;
+    let found: Value = serde_json::from_slice(&found).unwrap();
+    found["releases"][0]["proof"].as_str().unwrap().to_owned()
+}
+
 fn attest(world: &World, server: &Server, predicate_type: &str, predicate: &Value) {
     let key = PublisherSigner::from_pem(&String::from_utf8(world.read("auditor.pem")).unwrap()).unwrap();
     let digest = Hash::digest(b"one").to_hex();
@@ -198,6 +205,21 @@ fn a_proof_that_does_not_check_is_not_written() {
         .run(&format!("prove one.bin --log {}", other.url))
         .failed(3, "answered with the proof of another entry");
     assert!(!ran.stderr.contains("Do not install"), "{ran:?}");
+    let genuine = String::from_utf8(server.get(&proof_path(&server, "one")).1).unwrap();
+    let sibling = ProofFile::parse(genuine.as_bytes()).unwrap().proof[0].to_base64();
+    let bent = genuine.replace(&sibling, &Hash::EMPTY_ROOT.to_base64());
+    let bent = Between::before(&server.url, move |path| {
+        path.starts_with("/proof").then(|| (200, bent.clone().into()))
+    });
+    let ran = world.run(&format!("prove one.bin --log {}", bent.url));
+    let ran = ran.failed(3, "a proof that does not lead to its tree head");
+    assert!(!ran.stderr.contains("lies"), "nobody signed it: {ran:?}");
+    let unsigned = genuine.split("\n\n\u{2014} ").next().unwrap().to_owned() + "\n\n\u{2014} x AAAAAAA=\n";
+    let unsigned = Between::before(&server.url, move |path| {
+        path.starts_with("/proof").then(|| (200, unsigned.clone().into_bytes()))
+    });
+    let line = format!("prove one.bin --log {} --policy log/endpoint.policy", unsigned.url);
+    world.run(&line).failed(3, "a tree head that is not the log's: no trusted key signed this note");
     // A log that few would believe.
     let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
     world.run("keygen witness --name w.example --out w.key").done();

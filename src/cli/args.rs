@@ -82,13 +82,15 @@ Examples:
   treehead publish scanner-4.2.0.tar.gz --log http://127.0.0.1:8080 --key publisher.pem \\
       --kind build --purl pkg:generic/example/scanner@4.2.0 --channel stable --sequence 42
   treehead publish linux-scanner=linux/scanner mac-scanner=mac/scanner --out proofs/ ...
+  treehead publish scanner-4.2.1.tar.gz ... --sequence auto --dry-run
   treehead publish --from releases.jsonl --log http://127.0.0.1:8080 --key publisher.pem \\
       --proofs proofs
 
 The first writes scanner-4.2.0.tar.gz.tlog-proof: ship it beside the artifact. The second names two
-files that are both called scanner: NAME=FILE. A file whose own name has a = is given as ./a=b.
+files that are both called scanner: NAME=FILE. A file whose own name has a = is given as ./a=b. The
+third shows what it would state, under the number after the log's highest.
 
-The third sends one release for each line, as in
+The last sends one release for each line, as in
   {\"purl\":\"pkg:generic/example/scanner@4.2.0\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":42,
    \"artifacts\":[{\"name\":\"scanner-4.2.0.tar.gz\",\"sha256\":\"<64 hex digits>\"}]}
 The releases of one package and channel are logged in the order of the lines. The proof of each goes

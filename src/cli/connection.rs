@@ -86,6 +86,11 @@ impl Connection {
         answer
     }
 
+    /// How long an answer is waited for.
+    pub fn timeout(&self) -> Duration {
+        self.waiting.within
+    }
+
     /// The log's URL prefix, without a final slash.
     pub fn url(&self) -> &str {
         self.client.prefix()

@@ -12,7 +12,7 @@
 use std::fmt;
 
 use ed25519_dalek::pkcs8::EncodePublicKey as _;
-use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use super::sent::SentEnvelope;
 use super::{MAX_ENTRY_BYTES, Release};
@@ -151,6 +151,15 @@ pub struct PublisherSigner {
 }
 
 impl PublisherSigner {
+    /// Whether this key signed an envelope.
+    #[must_use]
+    pub fn has_signed(&self, envelope: &Envelope) -> bool {
+        let message = envelope.signed_message();
+        let by_it = envelope.signatures().iter().filter(|(keyid, _)| *keyid == self.keyid);
+        let mut signatures = by_it.filter_map(|(_, signature)| Signature::from_slice(signature).ok());
+        signatures.any(|signature| self.key.verify(&message, &signature).is_ok())
+    }
+
     /// Reads an Ed25519 key in PKCS#8 PEM, as `openssl genpkey -algorithm ed25519` writes it.
     ///
     /// # Errors

@@ -38,6 +38,7 @@ mod quorums;
 mod reload;
 mod rotation;
 mod scarce;
+mod sequence;
 mod several;
 mod state;
 mod tls_front;

@@ -17,7 +17,7 @@ fn a_release_is_published_and_verified_and_a_changed_byte_is_noticed() {
     let ran = world.publish(&server, "scanner.bin", "the scanner", 1).done();
     assert_eq!(
         ran.stdout,
-        "pkg:generic/example/scanner@1.0 is leaf 0 of the log\nproof  scanner.bin.tlog-proof\n"
+        "pkg:generic/example/scanner@1.0 is leaf 0 of the log\nsequence 1 of channel stable\nproof  scanner.bin.tlog-proof\n"
     );
     let verify = format!("verify scanner.bin {VERIFY}");
     let ran = world.run(&verify).done();

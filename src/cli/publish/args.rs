@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args as ClapArgs};
 
+use super::sequence::{self, Sequence};
 use crate::cli::args::{WaitArg, parse_kind, parse_purl};
 use crate::cli::connection::Patience;
 use crate::release::{Kind, Purl};
@@ -32,9 +33,10 @@ pub struct Publish {
     /// Who gets it, by track, as in stable
     #[arg(long, required_unless_present = "from")]
     pub channel: Option<String>,
-    /// Counter that only grows for this package and channel
-    #[arg(long, value_name = "N", required_unless_present = "from")]
-    pub sequence: Option<u64>,
+    /// Counter that only grows for this package and channel: a number; `auto` for the one after the log's highest, which
+    /// has to be of a release that this key signed; `time` for the time in UTC, as in 20261128103001
+    #[arg(long, value_name = "N|auto|time", value_parser = sequence::parse, required_unless_present = "from")]
+    pub sequence: Option<Sequence>,
     /// What it was built from, as in `git+https://example.com/scanner@gitCommit:<hex>`
     #[arg(long, value_name = "URI@DIGEST")]
     pub source: Option<String>,
@@ -51,6 +53,9 @@ pub struct Publish {
     /// With --from: directory for the proof of each release, made if need be; the file names are leaf hashes
     #[arg(long, value_name = "DIR", requires = "from")]
     pub proofs: Option<PathBuf>,
+    /// Sign nothing and send nothing: show what would be stated, the highest sequence number, and what is odd
+    #[arg(long, conflicts_with = "from")]
+    pub dry_run: bool,
     /// State to wait for; proof files need `published` or `witnessed` [default: published]
     #[arg(long, value_enum, hide_possible_values = false)]
     pub wait: Option<WaitArg>,

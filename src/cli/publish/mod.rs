@@ -6,6 +6,7 @@ mod many;
 mod one;
 mod proofs;
 mod report;
+mod sequence;
 
 use args::Publish;
 

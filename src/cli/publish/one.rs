@@ -6,16 +6,18 @@ use serde_json::json;
 
 use super::args::Publish;
 use super::artifact::Artifact;
-use super::{NOT_SENT, check, sign, target};
+use super::report::{warning_line, warning_object};
+use super::sequence::{self, Sequence};
+use super::{NOT_SENT, check, target};
 use crate::checkpoint::LogKey;
 use crate::cli::args::WaitArg;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files::{self, Replacement};
-use crate::cli::output;
+use crate::cli::{output, statement};
 use crate::client::{Appended, Wait};
 use crate::format::cap_count;
-use crate::release::{MAX_SUBJECTS, PublisherSigner, Release, Source};
+use crate::release::{MAX_SUBJECTS, PublisherSigner, Release, Source, Statement};
 
 pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResult {
     let log = Connection::open(&args.log, args.patience, output::say)?;
@@ -26,10 +28,13 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     let proofs = proofs.iter().map(|path| files::prepare(path)).collect::<Result<Vec<_>, _>>();
     let proofs = proofs.map_err(|e| e.and(NOT_SENT))?;
     let (logs, origin) = target(args, &log)?;
-    let release = Release { log: Some(origin), ..release };
-    let entry = sign(&release, signer)?;
+    let mut release = Release { log: Some(origin), ..release };
+    let sequence = args.sequence.unwrap_or_else(|| unreachable!("clap requires it without --from"));
+    if args.dry_run {
+        return dry_run(&log, sequence, release, signer, json);
+    }
     let wait = args.wait.map(Wait::from).unwrap_or_default();
-    let appended = log.ask(waits_for(wait), |client| client.append(&entry, wait)).map_err(Failure::append)?;
+    let (entry, appended) = sequence::append(&log, sequence, &mut release, signer, wait)?;
     let mut written = Vec::new();
     let saved = save(&log, &entry, wait, logs.as_deref(), proofs, &mut written);
     // Done is done, whatever became of its proof: that is told first.
@@ -37,18 +42,37 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     saved.map_err(|e| e.and(&how_to_get_it(args, &artifacts, &appended)))
 }
 
-const fn waits_for(wait: Wait) -> &'static str {
-    match wait {
-        Wait::Sequenced => "append the release",
-        Wait::Published => "publish the release",
-        Wait::Witnessed => "publish the release with its witnesses' cosignatures",
+/// Shows what would be stated, and how its number follows the highest one.
+fn dry_run(
+    log: &Connection,
+    sequence: Sequence,
+    mut release: Release,
+    signer: &PublisherSigner,
+    json: bool,
+) -> CliResult {
+    let latest = sequence::latest(log, &release, signer)?;
+    release.sequence = sequence::choose(sequence, latest.as_ref(), &release)?;
+    release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
+    let highest = latest.as_ref().map(|latest| latest.number);
+    let odd = latest.and_then(|latest| latest.objection(&release));
+    let (mut object, mut lines) = statement::tell(&Statement::Release(release));
+    lines += &match highest {
+        Some(highest) => format!("highest   {highest} so far\n"),
+        None => "highest   none: it would be the first of this package and channel\n".to_owned(),
+    };
+    lines += "nothing was sent\n";
+    object["ok"] = true.into();
+    object["dry_run"] = true.into();
+    object["highest"] = highest.into();
+    object["warnings"] = odd.iter().map(warning_object).collect();
+    if !json {
+        odd.iter().for_each(|warning| output::say(&warning_line(warning)));
     }
+    output::result(json, &object, &lines)
 }
 
 fn release(args: &Publish, artifacts: &[Artifact]) -> Result<Release, Failure> {
-    let (Some(kind), Some(purl), Some(channel), Some(sequence)) =
-        (args.kind, args.purl.clone(), args.channel.clone(), args.sequence)
-    else {
+    let (Some(kind), Some(purl), Some(channel)) = (args.kind, args.purl.clone(), args.channel.clone()) else {
         unreachable!("clap requires them without --from")
     };
     cap_count("a release", "artifacts", artifacts.len(), MAX_SUBJECTS)
@@ -57,6 +81,8 @@ fn release(args: &Publish, artifacts: &[Artifact]) -> Result<Release, Failure> {
     let source = source.map_err(|e| Failure::Usage(format!("--source: {e}")))?;
     let subjects = artifacts.iter().map(Artifact::subject).collect::<Result<_, _>>()?;
     let audience = args.audience.clone();
+    // Any other is chosen later.
+    let sequence = if let Some(Sequence::Number(number)) = args.sequence { number } else { 0 };
     let release =
         Release { subjects, purl, kind, channel, sequence, source, manifest: None, audience, log: None };
     release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?; // says what is wrong with it
@@ -115,30 +141,39 @@ fn save(
 }
 
 fn tell(release: &Release, appended: &Appended, wait: Wait, written: &[String], json: bool) -> CliResult {
-    let (purl, Appended { index, duplicate, leaf_hash, .. }) = (&release.purl, appended);
+    let Appended { index, duplicate, leaf_hash, highest, warnings } = appended;
+    let Release { purl, channel, sequence, .. } = release;
     let mut lines = match wait {
         Wait::Sequenced => format!("{purl} is leaf {index}, durable and not published yet\n"),
         Wait::Published | Wait::Witnessed => format!("{purl} is leaf {index} of the log\n"),
     };
-    if *duplicate {
-        lines += "the log had it before; nothing was added\n";
-    }
+    lines += &match (*duplicate, *highest) {
+        (true, _) => "the log had it before; nothing was added\n".to_owned(),
+        (false, Some(highest)) => format!("sequence {sequence} of channel {channel}, after {highest}\n"),
+        (false, None) => format!("sequence {sequence} of channel {channel}\n"),
+    };
     if !written.is_empty() {
         lines += &format!("proof  {}\n", written.join("\n       "));
     }
     let object = json!({
-        "ok": true, "log": release.log, "purl": purl.as_str(), "channel": release.channel, "sequence": release.sequence,
+        "ok": true, "log": release.log, "purl": purl.as_str(), "channel": channel, "sequence": sequence,
         "index": index.get(), "leaf_hash": leaf_hash.to_hex(), "duplicate": duplicate, "proofs": written,
+        "highest": highest, "warnings": warnings.iter().map(warning_object).collect::<Vec<_>>(),
     });
+    if !json {
+        warnings.iter().for_each(|warning| output::say(&warning_line(warning)));
+    }
     output::result(json, &object, &lines)
 }
 
 /// The release is in the log, and its proof could not be saved.
 fn how_to_get_it(args: &Publish, artifacts: &[Artifact], appended: &Appended) -> String {
-    let out = args.out.as_ref().map(|out| format!(" --out {}", out.display())).unwrap_or_default();
+    let place = proof_paths(args, artifacts).ok().and_then(|paths| paths.into_iter().next());
+    let out = place.filter(|_| args.out.is_some()).map(|place| format!(" --out {}", place.display()));
+    let out = out.unwrap_or_default();
     let file = artifacts.first().map(|artifact| artifact.path.display().to_string()).unwrap_or_default();
     format!(
-        "the release is leaf {} of the log all the same: run the same command again, which adds nothing, or fetch the proof with `treehead prove {file} --log {}{out}`",
-        appended.index, args.log
+        "the release is leaf {} of the log all the same: run the same command again, which adds nothing, or fetch the proof with `treehead prove {file} --leaf {} --log {}{out}`",
+        appended.index, appended.index, args.log
     )
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::output;
-use crate::client::BatchAnswer;
+use crate::client::{BatchAnswer, Warning};
 use crate::release::Release;
 
 /// Refusals, and proofs that were not saved, that are named one by one.
@@ -46,6 +46,8 @@ pub struct Report {
     refused: Named,
     /// Releases that the log has, whose proofs could not be saved.
     unsaved: Named,
+    /// What the log warned of although it took the release.
+    warned: Named,
     /// The code of the first refusal.
     code: String,
     /// Objects that wait for one of an earlier line, by place.
@@ -99,6 +101,9 @@ impl Report {
             object["index"] = answer.index.into();
             object["leaf_hash"] = answer.leaf_hash.to_hex().into();
             object["duplicate"] = duplicate.into();
+            object["highest"] = answer.highest.into();
+            object["warnings"] = answer.warnings.iter().map(warning_object).collect();
+            answer.warnings.iter().for_each(|warning| self.warned.add(line, &warning_line(warning)));
             match proof {
                 Some(Ok(path)) => object["proof"] = path.display().to_string().into(),
                 Some(Err(failure)) => {
@@ -126,7 +131,14 @@ impl Report {
         let rest: String =
             std::mem::take(&mut self.waiting).values().map(|object| format!("{object}\n")).collect();
         output::file(rest.as_bytes())?;
-        let Self { json, added, known, refused, unsaved, code, .. } = self;
+        let Self { json, added, known, refused, unsaved, warned, code, .. } = self;
+        if !json {
+            warned.named.iter().for_each(|warning| output::say(warning));
+            let more = warned.count - warned.named.len() as u64;
+            if more > 0 {
+                output::say(&format!("and {more} more warnings: --json shows all of them"));
+            }
+        }
         let done = format!(
             "{added} added, {known} in the log already, {} refused, of {total} releases",
             refused.count
@@ -135,7 +147,7 @@ impl Report {
         let seconds = time.as_secs_f64();
         let summary = json!({
             "ok": ok, "total": total, "added": added, "known": known, "refused": refused.count,
-            "unsaved_proofs": unsaved.count, "seconds": seconds,
+            "unsaved_proofs": unsaved.count, "warnings": warned.count, "seconds": seconds,
         });
         if ok {
             #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -172,4 +184,14 @@ impl Report {
         let path = from.display();
         Err(Failure::CouldNotTell(format!("{path} changed while it was read: {done}; run the command again")))
     }
+}
+
+/// What a log warns of, for people.
+pub fn warning_line(warning: &Warning) -> String {
+    format!("warning ({}): {}", warning.code, warning.detail)
+}
+
+/// The same, for machines.
+pub fn warning_object(warning: &Warning) -> Value {
+    json!({ "code": warning.code, "detail": warning.detail })
 }

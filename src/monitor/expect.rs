@@ -78,7 +78,8 @@ impl Manifest {
 
 impl Manifest {
     /// How many releases it lists.
-    pub fn len(&self) -> usize {
+    #[must_use]
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 }

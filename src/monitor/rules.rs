@@ -16,7 +16,7 @@ static MANIFEST: Kind<Manifest> = Kind {
     limit: MAX_MANIFEST_BYTES,
     parse: Manifest::parse,
     succeed: |base, new| {
-        let (before, now, new) = (base.len(), new.len(), Arc::new(new));
+        let (before, now, new) = (base.count(), new.count(), Arc::new(new));
         let words = format!("it lists {now} releases, and listed {before} before");
         let lost = (now < before).then_some(Loss { words, all: now == 0 });
         let base = if now == 0 { base.clone() } else { new.clone() };
@@ -137,5 +137,37 @@ impl Rules {
         if let Some(expect) = &self.expect {
             expect.file.reload();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_lost_releases_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("expected.jsonl");
+        let line = |sequence: u64| {
+            format!(
+                "{{\"purl\":\"pkg:generic/a@{sequence}\",\"kind\":\"build\",\"channel\":\"c\",\"sequence\":{sequence},\"artifacts\":[{{\"name\":\"x\",\"sha256\":\"{}\"}}]}}\n",
+                "0".repeat(64)
+            )
+        };
+        let write = |lines: &str| std::fs::write(&path, lines).unwrap();
+        write(&format!("\u{feff}{}{}", line(1).replace('\n', "\r\n"), line(2)));
+        let expect = Expect::open(&path, Vec::new()).unwrap();
+        assert_eq!((expect.manifest().count(), expect.fault()), (2, None));
+        write("");
+        for _ in 0..2 {
+            expect.file.reload();
+            assert!(expect.fault().unwrap().contains("it lists 0 releases, and listed 2 before"));
+        }
+        write(&line(3));
+        expect.file.reload();
+        assert_eq!(expect.fault(), None, "who begins a new list means it");
+        write(&format!("{}{}", line(3), line(4)));
+        expect.file.reload();
+        assert_eq!((expect.manifest().count(), expect.fault(), expect.file.warning()), (2, None, None));
     }
 }

@@ -269,6 +269,43 @@ mod tests {
     }
 
     #[test]
+    fn logs_that_the_file_lists_no_more_are_told_until_they_are_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOGS_FILE);
+        let logs = [("log.example/a", 1), ("log.example/b", 2)].map(|(name, seed)| {
+            let name = KeyName::new(name).unwrap();
+            NoteSigner::from_seed(name, SignatureType::Ed25519, &[seed; 32]).public().clone()
+        });
+        let write = |logs: &[NoteKey]| {
+            let lines: String = logs.iter().map(|log| format!("log {log}\n")).collect();
+            std::fs::write(&path, format!("{lines}quorum none\n")).unwrap();
+        };
+        write(&logs);
+        let book = LogBook::open(dir.path(), Vec::new()).unwrap();
+        let told = || {
+            // Twice: what was lost stays so however often the file is read.
+            book.reload();
+            book.reload();
+            (book.fault(), book.warning())
+        };
+        assert_eq!(told(), (None, None));
+        write(&logs[..1]);
+        let (fault, warning) = told();
+        assert!(fault.is_none() && warning.unwrap().contains("it does not list any more: log.example/b+"));
+        let left: Vec<NoteKey> = book.current().keys().iter().map(|key| key.note_key().clone()).collect();
+        assert_eq!(left, &logs[..1], "nothing is cosigned for a log that is gone");
+        write(&[]);
+        let (fault, warning) = told();
+        let fault = fault.unwrap();
+        assert!(
+            fault.contains("log.example/a+") && fault.contains("log.example/b+") && warning.is_none(),
+            "{fault}"
+        );
+        write(&logs);
+        assert_eq!(told(), (None, None));
+    }
+
+    #[test]
     fn the_witness_s_own_key_is_no_log_s() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOGS_FILE);

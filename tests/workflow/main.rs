@@ -13,6 +13,7 @@ mod cache;
 mod asked;
 mod between;
 mod caches;
+mod editors;
 mod export;
 mod floods;
 mod fsck;

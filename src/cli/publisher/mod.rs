@@ -13,7 +13,9 @@ use super::exit::{CliResult, Failure};
 use super::output::{BOLD, warn};
 use super::{files, output};
 use crate::format::{FormatError, file_text};
-use crate::release::{NewPublisher, PublisherKey, Publishers, Timestamp, format_time, public_pem_of};
+use crate::release::{
+    NewPublisher, PublisherKey, Publishers, PurlPattern, Timestamp, format_time, public_pem_of,
+};
 use args::{
     Publisher, PublisherAdd, PublisherAddKey, PublisherCommand, PublisherExpire, PublisherList,
     PublisherRevoke,
@@ -73,7 +75,7 @@ fn list(args: &PublisherList, json: bool) -> CliResult {
     let publishers = edit::read(&Config::load(&args.dir)?)?;
     let (now, mut lines, mut objects) = (now(), String::new(), Vec::new());
     for publisher in publishers.list() {
-        let purls: Vec<&str> = publisher.purls.iter().map(|purl| purl.as_str()).collect();
+        let purls: Vec<&str> = publisher.purls.iter().map(PurlPattern::as_str).collect();
         let kinds: Vec<&str> = publisher.kinds.iter().map(|kind| kind.as_str()).collect();
         lines += &format!("{BOLD}{}{BOLD:#}\n", publisher.name);
         lines += &format!("  purls  {}\n  kinds  {}\n", purls.join(", "), kinds.join(", "));

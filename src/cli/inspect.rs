@@ -11,7 +11,7 @@ use super::output::{BOLD, DIM, result};
 use super::{files, statement};
 use crate::checkpoint::{self, Checkpoint};
 use crate::evidence::ForkEvidence;
-use crate::format::{FormatError, quote, shown};
+use crate::format::{FormatError, shown};
 use crate::merkle::Hash;
 use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
 use crate::policy::{MAX_POLICY_BYTES, Policy, PolicyLog};
@@ -177,7 +177,7 @@ fn sent(envelope: SentEnvelope) -> Result<(Value, String), FormatError> {
     for hint in &hints {
         let _ = match *hint {
             "" => writeln!(lines, "signed    by a key that is not named"),
-            hint => writeln!(lines, "signed    by key {}", quote(hint)),
+            hint => writeln!(lines, "signed    by key {}", shown(hint)),
         };
     }
     object["keys"] = hints.into();

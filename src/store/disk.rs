@@ -91,6 +91,9 @@ impl Layout {
 /// What opening sled again may write at once, amply.
 const ROOM_BYTES: usize = 1024 * 1024;
 
+/// Leaves that are indexed within a second or two; more are worth a word at a start.
+const TELL_LEAVES: u64 = 100_000;
+
 /// How to open a store.
 pub struct OpenOptions {
     /// The log's origin; segments of another log are refused.
@@ -245,6 +248,9 @@ impl DiskStore {
     ) -> Result<(), StoreError> {
         let size = tree.peaks().size().get();
         let mut next = indexed.get();
+        if next == 0 && size > TELL_LEAVES {
+            tracing::info!(leaves = size, "making the index anew from the journal");
+        }
         while next < size {
             let (number, skip) = (next / TILE_WIDTH, usize::try_from(next % TILE_WIDTH).expect("below 256"));
             let count = usize::try_from((size - number * TILE_WIDTH).min(TILE_WIDTH)).expect("at most 256");

@@ -422,6 +422,28 @@ fn sequence_numbers_are_remembered_across_a_restart() {
     start().post("/add", &signed(&other, 1)).problem(409, "sequence-taken");
 }
 
+/// The index is made of the journal, whenever it is gone.
+#[test]
+fn payloads_and_claims_are_known_after_a_restart_with_an_index_or_without() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("publishers.toml"), rotated_toml()).unwrap();
+    let start =
+        || Served::start(temp.path(), treehead::server::Profile::Release, crate::common::log::quick());
+    let first = signed(&scanner(1), 1);
+    assert_eq!(start().post("/add", &first).text(), "0");
+    let mut spelled = statement(&scanner(1));
+    spelled["predicate"]["note"] = json!("what nobody concludes from");
+    for without_index in [false, true] {
+        if without_index {
+            fs::remove_dir_all(temp.path().join("sled")).unwrap();
+        }
+        let log = start();
+        for again in [signed(&scanner(1), 2), signed_statement(&spelled, 2)] {
+            assert_first_is_answered(&log, &first, &again);
+        }
+    }
+}
+
 #[test]
 fn publishers_are_taken_up_while_the_log_runs() {
     let log = log();

@@ -16,7 +16,6 @@ use super::files;
 use crate::checkpoint::{self, Checkpoint, LogKey};
 use crate::client::ClientError;
 use crate::merkle::{Hash, verify_inclusion};
-use crate::note::MAX_NOTE_BYTES;
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
 use crate::release::{Envelope, PublisherSigner, Release};
@@ -78,8 +77,11 @@ fn open_head(note: &[u8], logs: Option<&[LogKey]>) -> Result<Checkpoint, Failure
 /// counts: it might name another log, and bring there what it is sent. So much it could do before, too, when
 /// statements named no log; and that log takes it only as its publisher's, for what its publisher released.
 fn origin(log: &Connection, logs: Option<&[LogKey]>) -> Result<String, Failure> {
-    let note = log.ask("show its tree head", |client| client.get("checkpoint", MAX_NOTE_BYTES))?;
-    Ok(open_head(&note, logs)?.origin.to_string())
+    let head = log.ask("show its tree head", |client| match logs {
+        Some(logs) => client.checkpoint(logs).map(|head| head.get().clone()),
+        None => client.unverified_checkpoint(),
+    })?;
+    Ok(head.origin.to_string())
 }
 
 /// The keys of `--policy`, which have to be this log's, and the origin that is signed for: both are found out

@@ -9,6 +9,7 @@
 //! Nothing that a witness says is believed unless it is signed: by its keys, where it cosigns; by the log's
 //! own, where it claims to have seen more of the log than the log has.
 
+mod doubts;
 mod last_seen;
 mod rounds;
 mod worker;
@@ -19,10 +20,12 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::client::{ClientError, WitnessClient};
 use crate::format::FormatError;
+use crate::merkle::TreeSize;
 use crate::note::{KeyName, MAX_NOTE_SIGNATURES, NoteKey};
 use crate::policy::Policy;
-use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, StartCosigners, Word};
+use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, StartCosigners, Trouble, Word};
 use crate::store::{SignedHead, StoreReader};
+use doubts::{Said, clock_in_words, own_clock_is_off, rollback_in_words};
 use rounds::Rounds;
 use worker::Worker;
 
@@ -46,6 +49,7 @@ struct Progress {
     heard: bool,
     cosigned: Option<(u64, Instant)>,
     fault: Option<String>,
+    said: Said,
 }
 
 /// A head to be cosigned. A number of its own tells a head from the same one asked for again.
@@ -62,6 +66,8 @@ struct State {
     rounds: Rounds,
     progress: Vec<Progress>,
     may_sign: bool,
+    /// What was logged of the log's own troubles, as long as they last.
+    told: Vec<Trouble>,
     /// A witness has seen what the log does not have: nothing more is asked.
     stopped: bool,
 }
@@ -136,6 +142,7 @@ impl Feeder {
             rounds: Rounds::default(),
             progress: points.iter().map(|_| Progress::default()).collect(),
             may_sign: false,
+            told: Vec::new(),
             stopped: false,
         };
         let shared = Arc::new(Shared {
@@ -193,17 +200,67 @@ impl Shared {
         if state.may_sign {
             return;
         }
-        let place_is_silent = |place: usize| {
-            let point = self.points.iter().position(|point| point.keys.iter().any(|(at, _)| *at == place));
-            // A witness without an address can't be asked, and never was.
-            point.is_some_and(|point| !state.progress[point].heard)
-        };
+        // A witness without an address can't be asked, and never was.
+        let place_is_silent = |place: usize| self.progress(state, place).is_some_and(|p| !p.heard);
         let all_heard = state.progress.iter().all(|progress| progress.heard);
-        let out_of_patience = self.impatient && self.started.elapsed() >= START_PATIENCE;
+        let out_of_patience =
+            self.impatient && self.started.elapsed() >= START_PATIENCE && !self.quorum_is_ahead(state);
         if all_heard || out_of_patience || !self.impatient && !self.policy.is_quorum_of(place_is_silent) {
             state.may_sign = true;
             self.inbox.say(Word::MaySign);
         }
+    }
+}
+
+impl Shared {
+    /// How the witness does whose key is at this place of the policy.
+    fn progress<'a>(&self, state: &'a State, place: usize) -> Option<&'a Progress> {
+        let point = self.points.iter().position(|point| point.keys.iter().any(|(at, _)| *at == place));
+        point.map(|point| &state.progress[point])
+    }
+
+    fn is_ahead(&self, state: &State, place: usize) -> bool {
+        self.progress(state, place).is_some_and(|progress| progress.said.ahead.is_some())
+    }
+
+    /// Whether those who say that they have cosigned more than this log has would be a quorum. No claim is a
+    /// proof; but whom every endpoint believes is not passed over by a log that would rather not wait.
+    fn quorum_is_ahead(&self, state: &State) -> bool {
+        !self.policy.is_quorum_of(|_| false) && self.policy.is_quorum_of(|place| self.is_ahead(state, place))
+    }
+
+    /// What the witnesses' answers together say of the log itself.
+    fn troubles(&self, state: &State) -> Vec<(Trouble, String)> {
+        let mut troubles = Vec::new();
+        let claims: Vec<(&str, TreeSize)> = self
+            .points
+            .iter()
+            .zip(&state.progress)
+            .filter_map(|(point, progress)| Some((point.name.as_str(), progress.said.ahead?)))
+            .collect();
+        // A witness that is wrong is its own fault, as long as the others are enough.
+        let others_do = state.may_sign
+            && !self.quorum_is_ahead(state)
+            && self.policy.is_quorum_of(|place| !self.is_ahead(state, place));
+        if !claims.is_empty() && !others_do && !state.stopped {
+            let ours = state.reader.as_ref().map(|reader| reader.size()).unwrap_or_default();
+            troubles.push((Trouble::RollbackSuspected, rollback_in_words(&claims, ours, state.may_sign)));
+        }
+        if let Some(off) = own_clock_is_off(state.progress.iter().map(|progress| progress.said)) {
+            troubles.push((Trouble::Clock, clock_in_words(off)));
+        }
+        troubles
+    }
+
+    /// Logs what has come to be wrong with the log itself, once for as long as it lasts.
+    fn log_troubles(&self, state: &mut State) {
+        let troubles = self.troubles(state);
+        for (trouble, why) in &troubles {
+            if !state.told.contains(trouble) {
+                tracing::error!("{why}");
+            }
+        }
+        state.told = troubles.into_iter().map(|(trouble, _)| trouble).collect();
     }
 }
 
@@ -236,14 +293,23 @@ impl Cosigners for Feeder {
         self.0.warning.clone()
     }
 
+    fn troubles(&self) -> Vec<(Trouble, String)> {
+        self.0.troubles(&self.0.lock())
+    }
+
     fn status(&self) -> Vec<CosignerStatus> {
         let state = self.0.lock();
+        let own_clock = own_clock_is_off(state.progress.iter().map(|progress| progress.said));
         let status = |(point, progress): (&Point, &Progress)| CosignerStatus {
             name: point.name.clone(),
             url: point.client.prefix().to_owned(),
             cosigned_size: progress.cosigned.map(|(size, _)| size),
             cosigned_seconds_ago: progress.cosigned.map(|(_, at)| at.elapsed().as_secs()),
-            fault: progress.fault.clone(),
+            // Not its fault where it is this machine's.
+            fault: progress.fault.clone().map(|fault| match own_clock {
+                Some(off) if progress.said.is_off() => clock_in_words(off),
+                _ => fault,
+            }),
         };
         self.0.points.iter().zip(&state.progress).map(status).collect()
     }

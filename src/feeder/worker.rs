@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::doubts::skew;
 use super::last_seen::{LastSeen, compare};
 use super::{Ask, Point, Shared};
 use crate::client::{ClientError, CosignAnswer};
@@ -42,15 +43,14 @@ enum Trouble {
     /// What it says can't be so.
     #[error("{0}")]
     Wrong(String),
+    /// It claims more than this log has, and proves nothing. Either of the two may be wrong.
+    #[error(
+        "it claims to have cosigned tree size {0}, and shows no head of that size that this log signed; or this copy of the log is an older one"
+    )]
+    Ahead(TreeSize),
     /// The log is being closed.
     #[error("the log is being closed")]
     Closed,
-}
-
-fn unproven(size: TreeSize) -> Trouble {
-    Trouble::Wrong(format!(
-        "it claims to have cosigned tree size {size}, and shows no head of that size that this log signed"
-    ))
 }
 
 impl Worker {
@@ -136,6 +136,13 @@ impl Worker {
             tracing::warn!(witness = %name, url, "a witness does not cosign: {fault}");
         }
         progress.fault = Some(fault);
+        progress.said.ahead = match trouble {
+            Trouble::Ahead(size) => Some(*size),
+            // It said nothing now, and what it said before stands.
+            Trouble::Client(_) => progress.said.ahead,
+            _ => None,
+        };
+        self.shared.log_troubles(&mut state);
     }
 
     /// Asks what the witness last saw of this log, before the log signs anything.
@@ -147,7 +154,8 @@ impl Worker {
             None => self.known = self.ask_for_size()?,
         }
         let mut state = self.shared.lock();
-        state.progress[self.place].heard = true;
+        let progress = &mut state.progress[self.place];
+        (progress.heard, progress.said.ahead) = (true, None);
         self.shared.open_if_safe(&mut state);
         Ok(())
     }
@@ -183,7 +191,7 @@ impl Worker {
         match self.point().client.add_checkpoint(&request)? {
             CosignAnswer::Cosigned(_) => Ok(last.head.size),
             CosignAnswer::Conflict(size) if size <= self.reader()?.applied()? => Ok(size),
-            CosignAnswer::Conflict(size) => Err(unproven(size)),
+            CosignAnswer::Conflict(size) => Err(Trouble::Ahead(size)),
         }
     }
 
@@ -227,7 +235,7 @@ impl Worker {
         self.known = TreeSize::ZERO;
         match self.look_again() {
             Err(trouble) => trouble,
-            Ok(()) if self.known < size => unproven(size),
+            Ok(()) if self.known < size => Trouble::Ahead(size),
             Ok(()) => Trouble::Wrong(format!("it has cosigned tree size {size} already")),
         }
     }
@@ -265,11 +273,14 @@ impl Worker {
                 let (name, id) = (key.name(), key.id());
                 Trouble::Wrong(format!("its cosignature by {name}+{id} is not valid"))
             })?;
+            let told = skew(time, now);
+            self.shared.lock().progress[self.place].said.skew = told;
             // "The cosignature MUST NOT omit the timestamp." One from the future would be refused by
             // endpoints, and an old one by those with `--max-age`: either would spoil the proof for all.
             if time.abs_diff(now) > FUTURE_ALLOWANCE_SECONDS {
+                // Where other witnesses have the same time, `status` says that it is this machine.
                 let why = format!(
-                    "its clock is wrong: it cosigned at {time}, and it is {now} here (POSIX seconds)"
+                    "its clock is wrong: it cosigned at {time}, and it is {now} here (POSIX seconds); or this machine's is"
                 );
                 return Err(Trouble::Wrong(why));
             }
@@ -292,9 +303,11 @@ impl Worker {
         let mut state = self.shared.lock();
         let progress = &mut state.progress[self.place];
         progress.cosigned = Some((ask.head.head.size.get(), Instant::now()));
+        progress.said.ahead = None;
         if progress.fault.take().is_some() {
             tracing::info!(witness = %self.point().name, "a witness cosigns again");
         }
+        self.shared.log_troubles(&mut state);
         let head = state.rounds.add(ask.number, cosignatures, &self.shared.policy, &self.shared.log);
         // Told under the lock, so that heads arrive in the order in which they got their quorum.
         if let Some(head) = head {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::Trouble;
 use super::pool::Pool;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::store::{SignedHead, StoreReader};
@@ -23,6 +24,11 @@ pub trait Cosigners: Send + Sync {
     /// What is wrong with the quorum that was chosen, in words, if anything.
     fn warning(&self) -> Option<String> {
         None
+    }
+
+    /// What their answers together say of the log itself, in words.
+    fn troubles(&self) -> Vec<(Trouble, String)> {
+        Vec::new()
     }
 
     /// How each witness does, in the order of the settings.

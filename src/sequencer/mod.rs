@@ -204,15 +204,27 @@ pub enum Trouble {
     Rollback,
     /// Its journal is not what it wrote.
     Damage,
+    /// Witnesses say that they have cosigned more than it has, without a proof.
+    RollbackSuspected,
     /// It can't write.
     Storage,
+    /// Its machine's clock is wrong.
+    Clock,
     /// Too few witnesses answer.
     Quorum,
 }
 
 impl Trouble {
     /// All kinds, the worst first.
-    pub const ALL: [Self; 5] = [Self::Panic, Self::Rollback, Self::Damage, Self::Storage, Self::Quorum];
+    pub const ALL: [Self; 7] = [
+        Self::Panic,
+        Self::Rollback,
+        Self::Damage,
+        Self::RollbackSuspected,
+        Self::Storage,
+        Self::Clock,
+        Self::Quorum,
+    ];
 
     /// Its stable name, for machines.
     #[must_use]
@@ -221,7 +233,9 @@ impl Trouble {
             Self::Panic => "panic",
             Self::Rollback => "rollback",
             Self::Damage => "damage",
+            Self::RollbackSuspected => "rollback-suspected",
             Self::Storage => "storage",
+            Self::Clock => "clock",
             Self::Quorum => "quorum",
         }
     }
@@ -398,12 +412,17 @@ impl Sequencer {
 }
 
 impl Shared {
-    /// All that is wrong, the worst first: what the committing thread knows, and damage that a reader saw.
+    /// All that is wrong, the worst first: what the committing thread knows, damage that a reader saw, and what
+    /// the witnesses say of the log.
     fn faults(&self) -> BTreeMap<Trouble, String> {
         let mut faults = self.fault.all();
         faults.values_mut().for_each(|why| *why = tried_again(&*why));
         if let Some(damage) = self.reader.damage() {
             faults.entry(Trouble::Damage).or_insert(damage);
+        }
+        let of_witnesses = self.cosigners.iter().flat_map(|cosigners| cosigners.troubles());
+        for (trouble, why) in of_witnesses {
+            faults.entry(trouble).or_insert(why);
         }
         faults
     }

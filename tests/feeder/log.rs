@@ -80,8 +80,25 @@ impl World {
     }
 
     pub fn start_with(witnesses: Vec<ToyWitness>, store: MemoryStore, policy: Policy) -> Self {
-        let cosigners = Feeder::prepare(policy.clone(), log_keys(), false).expect("good addresses");
-        let options = Options { publish_interval: Duration::from_millis(1), ..Options::default() };
+        Self::start_as(witnesses, store, policy, false)
+    }
+
+    /// A log that publishes without a quorum after a while.
+    pub fn start_impatient(witnesses: Vec<ToyWitness>, store: MemoryStore) -> Self {
+        let policy = two_of(&witnesses);
+        Self::start_as(witnesses, store, policy, true)
+    }
+
+    fn start_as(
+        witnesses: Vec<ToyWitness>,
+        store: MemoryStore,
+        policy: Policy,
+        publish_unwitnessed: bool,
+    ) -> Self {
+        let cosigners =
+            Feeder::prepare(policy.clone(), log_keys(), publish_unwitnessed).expect("good addresses");
+        let publish_interval = Duration::from_millis(1);
+        let options = Options { publish_interval, publish_unwitnessed, ..Options::default() };
         let sequencer =
             Sequencer::start_with(Box::new(store.clone()), log_signer(), &options, Some(cosigners))
                 .expect("a log that starts");

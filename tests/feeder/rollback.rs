@@ -1,10 +1,15 @@
 //! A log whose files are older than what the world has seen, or other.
 
-use treehead::checkpoint::Checkpoint;
-use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
-use treehead::sequencer::SubmitError;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::log::{ORIGIN, World, head_of, log_signer, numbered, store, three, wait_until};
+use treehead::checkpoint::{Checkpoint, open_note};
+use treehead::cosignature::cosign;
+use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
+use treehead::sequencer::{SubmitError, Trouble};
+use treehead::wire::{AddCheckpoint, SIZE_MEDIA_TYPE};
+
+use crate::common::toy_witness::{Answer, Asked};
+use crate::log::{ORIGIN, World, head_of, log_keys, log_signer, numbered, store, three, wait_until};
 
 /// A log of four entries, closed, whose witnesses have seen them all.
 fn closed() -> World {
@@ -129,4 +134,97 @@ fn the_same_size_with_another_root_is_a_fork() {
     witnesses[0].saw(&head, signed(&head));
     let world = World::start(witnesses, store);
     assert!(wait_refused(&world).contains("the log has forked"));
+}
+
+/// Answers as one that can't show what it cosigned: c2sp.org/tlog-witness only says that it SHOULD.
+fn shows_nothing(asked: Asked) -> Option<Answer> {
+    if asked.is_post { Some(asked.honest) } else { Some((404, "text/plain", b"nothing here".to_vec())) }
+}
+
+fn suspicion(world: &World) -> Option<String> {
+    let suspected = world.sequencer.troubles().contains(&Trouble::RollbackSuspected);
+    suspected.then(|| world.sequencer.faults().into_iter().find(|why| why.contains("rolled back"))).flatten()
+}
+
+#[test]
+fn sizes_that_nothing_proves_are_told_as_what_they_may_mean() {
+    let witnesses = closed().witnesses;
+    let seen: Vec<_> = witnesses.iter().map(|w| w.released().len()).collect();
+    witnesses.iter().for_each(|witness| witness.lie(shows_nothing));
+    let world = World::start(witnesses, older());
+    wait_until("all have said so", || {
+        suspicion(&world)
+            .is_some_and(|why| (1..=3).all(|at| why.contains(&format!("w{at}.example.com (tree size 4)"))))
+    });
+    let why = suspicion(&world).unwrap();
+    for part in [
+        "may have been rolled back",
+        "the 2 entries that this copy has",
+        "signs nothing",
+        "nothing is proven",
+        "treehead repair DIR --from SOURCE",
+        "tree size 4 or more",
+    ] {
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    assert!(matches!(world.submit("more"), Err(SubmitError::AskingWitnesses { .. })));
+    let now: Vec<_> = world.witnesses.iter().map(|w| w.released().len()).collect();
+    assert_eq!(now, seen, "nothing was asked to be cosigned");
+}
+
+#[test]
+fn one_size_that_nothing_proves_is_that_witness_s_fault() {
+    let witnesses = three();
+    let store = older();
+    witnesses[2].lie(|asked| {
+        let ahead = Some((409, SIZE_MEDIA_TYPE, b"9\n".to_vec()));
+        if asked.is_post { ahead } else { shows_nothing(asked) }
+    });
+    let world = World::start(witnesses, store);
+    world.wait_fault(2, "it claims to have cosigned tree size 9");
+    world.wait_open();
+    world.append(2);
+    assert_eq!(suspicion(&world), None);
+    assert!(world.sequencer.faults().is_empty(), "{:?}", world.sequencer.faults());
+}
+
+#[test]
+fn a_log_that_would_rather_not_wait_waits_for_a_quorum_that_says_it_has_seen_more() {
+    let witnesses = closed().witnesses;
+    witnesses.iter().for_each(|witness| witness.lie(shows_nothing));
+    let world = World::start_impatient(witnesses, older());
+    std::thread::sleep(std::time::Duration::from_secs(14));
+    assert!(suspicion(&world).is_some_and(|why| why.contains("signs nothing")));
+    assert!(matches!(world.submit("more"), Err(SubmitError::AskingWitnesses { .. })));
+}
+
+#[test]
+fn where_all_witnesses_agree_on_the_time_it_is_this_machine_s_clock() {
+    let world = World::new();
+    for witness in &world.witnesses {
+        let signers = witness.signers.clone();
+        witness.lie(move |asked| {
+            if !asked.is_post {
+                return Some(asked.honest);
+            }
+            let note = AddCheckpoint::parse(&asked.body).unwrap().checkpoint;
+            let head = open_note(note, &log_keys()).unwrap().get().clone();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            let lines: String =
+                signers.iter().map(|key| cosign(&head, key, now + 86_400).to_string()).collect();
+            Some((200, "text/plain", lines.into_bytes()))
+        });
+    }
+    wait_until("it is told", || world.sequencer.troubles().contains(&Trouble::Clock));
+    for at in 0..3 {
+        world.wait_fault(
+            at,
+            "this machine's clock is wrong: all witnesses that answered agree that it is 864",
+        );
+    }
+    let faults = world.sequencer.faults();
+    assert!(faults.iter().any(|why| why.contains("s behind. Set it")), "{faults:?}");
+    world.witnesses.iter().for_each(crate::common::toy_witness::ToyWitness::be_honest);
+    wait_until("it is over", || !world.sequencer.troubles().contains(&Trouble::Clock));
+    wait_until("the log is well", || world.sequencer.faults().is_empty());
 }

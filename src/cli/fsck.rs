@@ -20,7 +20,7 @@ use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::store::journal::{Scan, origin_hash};
 use crate::store::{
     DirLock, DiskStore, Layout, OpenOptions, PointerSum, StoreError, TreeRows, backup_marker, discard_tree,
-    open_tree_rows, read_signed,
+    open_plain, open_tree_rows, read_signed,
 };
 
 pub fn run(args: &Fsck, json: bool) -> CliResult {
@@ -137,7 +137,7 @@ fn check_files(config: &Config) -> CliResult {
     // Whoever checks need not be whoever signs.
     let (there, lost) = secrets_of(&config.dir);
     for secret in there {
-        if let Err(e) = std::fs::File::open(config.dir.join(secret))
+        if let Err(e) = open_plain(&config.dir.join(secret))
             && e.kind() == std::io::ErrorKind::PermissionDenied
         {
             say(&format!("{secret} can't be read by this user, and was not looked at"));

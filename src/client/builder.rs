@@ -36,9 +36,11 @@ pub struct LogClientBuilder {
     on_pause: Option<OnPause>,
 }
 
+type Tell = dyn Fn(&ClientError, Duration) + Send + Sync;
+
 /// Told of each pause before another try, with why and how long.
 #[derive(Clone)]
-pub struct OnPause(Arc<dyn Fn(&ClientError, Duration) + Send + Sync>);
+pub struct OnPause(Arc<Tell>);
 
 impl OnPause {
     pub(super) fn tell(&self, error: &ClientError, pause: Duration) {

@@ -59,6 +59,12 @@ impl FoundRow {
     }
 }
 
+struct Page {
+    rows: Vec<FoundRow>,
+    /// What to go on before, where there is more.
+    next: Option<u64>,
+}
+
 #[derive(Deserialize)]
 struct PageText {
     tree_size: u64,
@@ -121,7 +127,7 @@ impl LogClient {
     ) -> Result<Option<Found>, ClientError> {
         let mut found = Found::default();
         for _ in 0..MAX_PAGES {
-            let Some((rows, next)) = self.search_page(terms, before, tree)? else { return Ok(None) };
+            let Some(Page { rows, next }) = self.search_page(terms, before, tree)? else { return Ok(None) };
             found.rows.extend(rows);
             if let (Some(before), Some(next)) = (before, next)
                 && next >= before
@@ -144,7 +150,7 @@ impl LogClient {
         terms: &[(&str, &str)],
         before: Option<u64>,
         tree: TreeSize,
-    ) -> Result<Option<(Vec<FoundRow>, Option<u64>)>, ClientError> {
+    ) -> Result<Option<Page>, ClientError> {
         let mut path = format!("releases?limit={PAGE}");
         terms.iter().for_each(|(field, value)| path += &format!("&{field}={}", percent_encoded(value)));
         before.into_iter().for_each(|before| path += &format!("&before={before}"));
@@ -162,7 +168,7 @@ impl LogClient {
         let malformed = |source| ClientError::Malformed { url: self.url("releases"), source };
         cap_count(WHAT, "rows", page.releases.len(), PAGE).map_err(malformed)?;
         let rows = page.releases.into_iter().map(RowText::read).collect::<Result<_, _>>();
-        Ok(Some((rows.map_err(malformed)?, page.next)))
+        Ok(Some(Page { rows: rows.map_err(malformed)?, next: page.next }))
     }
 
     /// The proof file of a leaf under the newest head that the log shows. The caller checks it.

@@ -7,8 +7,8 @@ use super::sender::Network;
 
 /// A number of bytes. Clones share it.
 ///
-/// A network may hold at most `times` as many bytes as are left over. So one that is alone gets `times / (times
-/// + 1)` of them, two get `times / (2 times + 1)` each, and whoever comes next always finds some.
+/// A network may hold at most `times` as many bytes as are left over. With 1, whoever is alone gets half of them,
+/// two get a third each, and so on; so whoever comes next always finds some.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Inner>);
 

@@ -1,7 +1,7 @@
 //! On real sockets, with limits so small that a test reaches them.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -25,6 +25,10 @@ struct Server {
 
 impl Server {
     fn start(limits: Limits) -> Self {
+        Self::behind(limits, Vec::new())
+    }
+
+    fn behind(limits: Limits, trusted_proxies: Vec<IpAddr>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -33,7 +37,7 @@ impl Server {
             .route("/small", get(|| async { "small" }))
             .route("/large", get(|| async { vec![b'x'; LARGE] }));
         let (stop, stopped) = oneshot::channel::<()>();
-        let front = Front::from(listener).limited(limits);
+        let front = Front::behind(listener, trusted_proxies).limited(limits);
         runtime.spawn(serve(front, router, async {
             let _ = stopped.await;
         }));
@@ -136,4 +140,32 @@ fn answers_that_nobody_reads_take_so_much_memory_and_no_more() {
         assert!(Instant::now() < deadline, "nobody makes room");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// As many large answers as somebody gets who reads none of them, by the address that a proxy names.
+fn unread_for(server: &Server, address: &str) -> Vec<TcpStream> {
+    let mut unread = Vec::new();
+    loop {
+        let mut stream = server.connect();
+        let head = format!("GET /large HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        if begin(&mut stream) != "HTTP/1.1 200" {
+            return unread;
+        }
+        unread.push(stream);
+    }
+}
+
+#[test]
+fn behind_a_trusted_proxy_each_address_has_a_share() {
+    // Nobody rests for so long that they would make room.
+    let limits = Limits { answers: LARGE * 6, rest: PATIENCE, ..Limits::default() };
+    let server = Server::behind(limits, vec![IpAddr::from([127, 0, 0, 1])]);
+    let first = unread_for(&server, "192.0.2.1");
+    let second = unread_for(&server, "192.0.2.2");
+    assert_eq!((first.len(), second.len()), (3, 1), "half of it, and half of the rest in whole answers");
+    assert_eq!(unread_for(&server, "127.0.0.1").len(), 2, "this machine has what is left");
+    // Without that setting the header says nothing.
+    let server = Server::start(limits);
+    assert_eq!(unread_for(&server, "192.0.2.1").len(), 6);
 }

@@ -10,6 +10,7 @@ mod bodies;
 mod framing;
 mod lifecycle;
 mod metrics;
+mod one_leaf;
 mod proofs;
 mod routes;
 mod search;

@@ -198,6 +198,7 @@ fn seal(head: &mut [u8]) {
 }
 
 /// A batch with another marker, as who knows all but the marker of a segment may write it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "markers are byte strings")]
 pub fn marked(batch: &[u8], marker: &[u8; 8]) -> Vec<u8> {
     let mut bytes = batch.to_vec();
     bytes[..8].copy_from_slice(marker);

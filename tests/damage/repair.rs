@@ -205,6 +205,7 @@ fn a_source_that_lies_changes_nothing() {
 
 /// The last batch of another log, which begins with this entry, under a marker that heads of a journal may
 /// have.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "markers are byte strings")]
 fn foreign_batch(first: usize, marker: &[u8; 8]) -> Vec<u8> {
     let other = log_of(first + 7, 7);
     let bytes = fs::read(segments(other.path()).pop().unwrap()).unwrap();

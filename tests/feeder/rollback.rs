@@ -137,6 +137,7 @@ fn the_same_size_with_another_root_is_a_fork() {
 }
 
 /// Answers as one that can't show what it cosigned: c2sp.org/tlog-witness only says that it SHOULD.
+#[expect(clippy::unnecessary_wraps, reason = "what a lie returns")]
 fn shows_nothing(asked: Asked) -> Option<Answer> {
     if asked.is_post { Some(asked.honest) } else { Some((404, "text/plain", b"nothing here".to_vec())) }
 }

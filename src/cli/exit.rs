@@ -38,7 +38,7 @@ pub enum Failure {
         /// What to do next.
         advice: String,
         /// The same as in the message, each by itself, where that is known.
-        contrast: Option<(String, String)>,
+        contrast: Option<Box<(String, String)>>,
     },
     /// Exit code 2.
     Usage(String),
@@ -168,7 +168,12 @@ impl Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let (code, advice) = (refusal.code().to_owned(), refusal.advice().to_owned());
-        Self::Refused { code, message: refusal.to_string(), advice, contrast: Some(refusal.contrast()) }
+        Self::Refused {
+            code,
+            message: refusal.to_string(),
+            advice,
+            contrast: Some(Box::new(refusal.contrast())),
+        }
     }
 }
 
@@ -391,7 +396,7 @@ pub fn finish(result: CliResult, json: bool) -> ExitCode {
 pub fn tell(failure: &Failure, json: bool, about: Map<String, Value>) {
     let (code, message, advice, contrast) = match failure {
         Failure::Refused { code, message, advice, contrast } => {
-            (code.as_str(), message, advice.as_str(), contrast.as_ref())
+            (code.as_str(), message, advice.as_str(), contrast.as_deref())
         }
         Failure::Usage(message) => ("usage", message, "", None),
         Failure::CouldNotTell(message) => ("could-not-tell", message, "", None),

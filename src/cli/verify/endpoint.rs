@@ -160,7 +160,7 @@ impl Endpoint<'_> {
             let (expected, seen) = (known.root.to_base64(), seen.root.to_base64());
             (Refusal::Fork { size: known.size, expected, seen }.into(), None)
         };
-        Some(Refused::Fork { origin, evidence, failure })
+        Some(Refused::Fork { origin, evidence, failure: Box::new(failure) })
     }
 
     /// The head of the proof file, if a trusted log signed it.

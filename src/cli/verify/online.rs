@@ -193,7 +193,7 @@ impl Online<'_> {
             return Ok(());
         };
         let (failure, evidence) = evidence::keep(&fork.judge(keys).map_err(Failure::from)?, &self.evidence);
-        Err(Refused::Fork { origin: latest.get().origin.to_string(), evidence, failure })
+        Err(Refused::Fork { origin: latest.get().origin.to_string(), evidence, failure: Box::new(failure) })
     }
 }
 
@@ -214,5 +214,5 @@ fn compare_unsigned(
         format!("the log has another history at size {} than was remembered: {error}", known.size),
         "Do not install it; the remembered head has no signature, so that it proves nothing to others.",
     );
-    Err(Refused::Fork { origin: latest.origin.to_string(), evidence: None, failure })
+    Err(Refused::Fork { origin: latest.origin.to_string(), evidence: None, failure: Box::new(failure) })
 }

@@ -12,7 +12,7 @@ pub enum Refused {
         origin: String,
         /// Name of the file that proves it, if one was written.
         evidence: Option<String>,
-        failure: Failure,
+        failure: Box<Failure>,
     },
     Other(Failure),
 }
@@ -29,7 +29,8 @@ impl Refused {
     /// What is told.
     pub fn into_failure(self) -> Failure {
         match self {
-            Self::Fork { failure, .. } | Self::Other(failure) => failure,
+            Self::Fork { failure, .. } => *failure,
+            Self::Other(failure) => failure,
         }
     }
 }

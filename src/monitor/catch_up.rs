@@ -180,15 +180,15 @@ impl Follower {
             let known = (&mut draft, &mut self.state.comparison);
             look.at(first.plus(at), hash, reading, known, &mut findings);
         }
-        let moved = draft.into_moved();
         let mut targets = Targets { first, entries, head: head.get(), fetched: None };
         // Those that withdraw from one bundle together: it is fetched once.
         findings.claims.sort_by_key(|claim| claim.withdrawal.index);
         for claim in &findings.claims {
             self.check_stop()?;
             let target = self.find_release(claim, &mut targets, publishers.as_deref())?;
-            findings.events.push(look.withdrawn(claim, target.as_ref()));
+            findings.events.push(look.withdrawn(claim, target.as_ref(), &draft));
         }
+        let moved = draft.into_moved();
         self.tools.desk.deliver(&findings.events)?;
         // Not before: what was not delivered is looked at again, and has to be judged as it was.
         self.state.sequences.commit(moved);

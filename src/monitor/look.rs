@@ -7,7 +7,7 @@ use super::event::{Code, Event};
 use super::expect::{Comparison, Manifest};
 use super::read::Reading;
 use super::rules::Rules;
-use super::sequences::{Draft, Step};
+use super::sequences::{Draft, Step, Taken};
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::{Release, SpeakError, Statement, Subject, Withdrawal};
@@ -35,8 +35,16 @@ pub struct Claim {
 impl Claim {
     /// Whether the publisher is among these.
     fn is_by(&self, released_by: &[String]) -> bool {
-        let who = if self.checked { &self.signers[..1] } else { self.signers.as_slice() };
-        who.iter().any(|name| released_by.contains(name))
+        self.who().iter().any(|name| released_by.contains(name))
+    }
+
+    /// Whether the publisher made the same release in another leaf.
+    fn is_by_who_claimed(&self, release: &Release, sequences: &Draft<'_>) -> bool {
+        self.who().iter().any(|name| sequences.has_claimed(name, release))
+    }
+
+    fn who(&self) -> &[String] {
+        if self.checked { &self.signers[..1] } else { &self.signers }
     }
 }
 
@@ -79,18 +87,32 @@ impl<'a> Look<'a> {
         let place = Place { look: self, leaf, hash };
         match reading {
             Reading::Unreadable(why) => to.events.push(place.unreadable(&why)),
-            Reading::Untrusted { why, statement } => {
-                to.events.push(place.untrusted(&why, statement.as_ref()));
+            Reading::Untrusted { why, payload, statement } => {
+                let before = sequences.believed(&payload, leaf);
+                to.events.push(place.untrusted(&why, statement.as_ref(), before));
             }
-            Reading::Statement { statement, signers, checked, outside_validity } => {
+            Reading::Statement { statement, payload, signers, speakers, checked, outside_validity } => {
                 let watches = self.watches(&statement, &signers);
-                to.events.push(place.statement(&statement, &signers, checked, &watches));
+                let by = &signers[..speakers];
+                let taken = match &statement {
+                    Statement::Release(release) => sequences.take(by, release, leaf),
+                    _ => Taken { known: sequences.state(by, &payload, leaf), ..Taken::default() },
+                };
+                sequences.believe(&payload, leaf);
+                let event = place.statement(&statement, &signers, checked, &watches);
+                if let Some(first) = taken.known {
+                    // An envelope is public: whoever signs it again, or drops a signature, accuses nobody by that.
+                    to.events.push(event.with("first_index", first));
+                    return;
+                }
+                to.events.push(event);
                 to.events.extend(outside_validity.map(|why| place.outside_validity(&why, &statement)));
                 match statement {
                     Statement::Release(release) => {
-                        place.release(&release, &signers, (sequences, comparison), &mut to.events);
+                        place.release(&release, &signers[0], taken, comparison, &mut to.events);
                     }
                     Statement::Withdrawal(withdrawal) => {
+                        sequences.withdraw(by, &withdrawal, leaf);
                         to.claims.push(Claim { leaf, hash: *hash, withdrawal, signers, checked, watches });
                     }
                     _ => {}
@@ -106,7 +128,14 @@ impl<'a> Look<'a> {
 
     /// What a withdrawal came to, once the entry at its leaf is known: the release, its leaf hash and its
     /// signers, or none where there is no such release.
-    pub fn withdrawn(&self, claim: &Claim, target: Option<&(Release, Hash, Vec<String>)>) -> Event {
+    ///
+    /// Whose release it is goes by claim, too: under another leaf its signature may have been dropped.
+    pub fn withdrawn(
+        &self,
+        claim: &Claim,
+        target: Option<&(Release, Hash, Vec<String>)>,
+        sequences: &Draft<'_>,
+    ) -> Event {
         let Claim { leaf, withdrawal, signers, watches, .. } = claim;
         let (place, hash) = (leaf.to_string(), claim.hash.to_hex());
         let about = |code: Code, message: String| {
@@ -141,7 +170,9 @@ impl<'a> Look<'a> {
                 );
                 return about(Code::UntrustedStatement, message);
             }
-            Some((_, _, released_by)) if !claim.is_by(released_by) => {
+            Some((release, _, released_by))
+                if !claim.is_by(released_by) && !claim.is_by_who_claimed(release, sequences) =>
+            {
                 let (seen, expected) = (signers.join(" and "), released_by.join(" or "));
                 Some(format!("it was released by {expected}, and withdrawn by {seen}"))
             }
@@ -182,9 +213,21 @@ impl Place<'_> {
         self.event(Code::UnreadableEntry, message)
     }
 
-    fn untrusted(&self, why: &SpeakError, statement: Option<&Statement>) -> Event {
-        let message = format!("the statement at leaf {} is not to be believed: {why}", self.leaf);
-        let event = self.event(Code::UntrustedStatement, message);
+    /// `before` is the leaf at which somebody who may had stated the same: then it accuses nobody.
+    fn untrusted(&self, why: &SpeakError, statement: Option<&Statement>, before: Option<u64>) -> Event {
+        let event = match before {
+            None => {
+                let message = format!("the statement at leaf {} is not to be believed: {why}", self.leaf);
+                self.event(Code::UntrustedStatement, message)
+            }
+            Some(first) => {
+                let message = format!(
+                    "leaf {} says what leaf {first} says, and is not to be believed itself: {why}",
+                    self.leaf
+                );
+                self.event(Code::Entry, message).with("first_index", first)
+            }
+        };
         let purl = statement.and_then(Statement::purl);
         purl.map(|purl| purl.as_str().to_owned()).map_or(event.clone(), |purl| event.with("purl", purl))
     }
@@ -228,13 +271,13 @@ impl Place<'_> {
     fn release(
         &self,
         release: &Release,
-        signers: &[String],
-        (sequences, comparison): (&mut Draft<'_>, &mut Comparison),
+        publisher: &str,
+        taken: Taken<'_>,
+        comparison: &mut Comparison,
         events: &mut Vec<Event>,
     ) {
         let Release { purl, channel, sequence, .. } = release;
-        let publisher = signers.first().map_or("", String::as_str);
-        let about = |code: Code, message: String| {
+        let about = |code: Code, publisher: &str, message: String| {
             self.event(code, message)
                 .with("purl", purl.as_str())
                 .with("publisher", publisher)
@@ -242,30 +285,18 @@ impl Place<'_> {
                 .with("sequence", *sequence)
         };
         let at = self.leaf;
-        match sequences.take(publisher, release, at) {
-            Step::Fits => {}
-            Step::Gap { last } => events.push(
-                about(
-                    Code::SequenceGap,
-                    format!("{purl} at leaf {at} has sequence {sequence} in {channel}, and the one before had {last}"),
-                )
-                .with("previous", last),
-            ),
-            Step::Repeated { leaf } => events.push(
-                about(
-                    Code::SequenceRepeated,
-                    format!("{purl} at leaf {at} has sequence {sequence} in {channel}, as leaf {leaf} had, for other artifacts"),
-                )
-                .with("first_index", leaf),
-            ),
-            Step::Lower { highest, leaf } => events.push(
-                about(
-                    Code::SequenceRegressed,
-                    format!("{purl} at leaf {at} has sequence {sequence} in {channel}, below {highest} of leaf {leaf}"),
-                )
-                .with("highest", highest),
-            ),
+        if let Some((publisher, step)) = taken.step {
+            events.extend(self.step(release, step, |code, message| about(code, publisher, message)));
         }
+        if let Some((publisher, before)) = taken.changed {
+            let message = format!("{purl} at leaf {at} has other bytes in {channel} than leaf {before} had");
+            events.push(about(Code::VersionChanged, publisher, message).with("first_index", before));
+        }
+        if let Some((publisher, before)) = taken.withdrawn {
+            let message = format!("{purl} at leaf {at} was withdrawn at leaf {before}, with these artifacts");
+            events.push(about(Code::WithdrawnBefore, publisher, message).with("withdrawal", before));
+        }
+        let about = |code: Code, message: String| about(code, publisher, message);
         if let Some(audience) = &release.audience {
             let message = format!("{purl} at leaf {at} is not for everyone: its audience is {audience}");
             events.push(about(Code::LimitedAudience, message).with("audience", audience.as_str()));
@@ -281,6 +312,29 @@ impl Place<'_> {
             events.push(
                 about(Code::UnexpectedRelease, message).with("artifacts", artifacts(&release.subjects)),
             );
+        }
+    }
+}
+
+impl Place<'_> {
+    /// How a release's number does not fit.
+    fn step(&self, release: &Release, step: Step, about: impl Fn(Code, String) -> Event) -> Option<Event> {
+        let (Release { purl, channel, sequence, .. }, at) = (release, self.leaf);
+        let has = format!("{purl} at leaf {at} has sequence {sequence} in {channel}");
+        match step {
+            Step::Fits => None,
+            Step::Gap { last } => {
+                let message = format!("{has}, and the one before had {last}");
+                Some(about(Code::SequenceGap, message).with("previous", last))
+            }
+            Step::Repeated { leaf } => {
+                let message = format!("{has}, as leaf {leaf} had, for other artifacts");
+                Some(about(Code::SequenceRepeated, message).with("first_index", leaf))
+            }
+            Step::Lower { highest, leaf } => {
+                let message = format!("{has}, below {highest} of leaf {leaf}");
+                Some(about(Code::SequenceRegressed, message).with("highest", highest))
+            }
         }
     }
 }

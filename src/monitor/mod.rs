@@ -30,6 +30,7 @@ mod page;
 mod peers;
 mod problem;
 mod read;
+mod recent;
 mod rules;
 mod sequences;
 mod start;

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::thread;
 
 use crate::format::FormatError;
+use crate::merkle::Hash;
 use crate::release::{Envelope, Publishers, SpeakError, Statement, Timestamp, check_log};
 
 /// An entry.
@@ -13,8 +14,13 @@ pub enum Reading {
     Statement {
         /// What is stated.
         statement: Statement,
-        /// Who states it: names of publishers, or hex keyids where they are not known.
+        /// Hash of the payload: whoever signs it, it is the same statement.
+        payload: Hash,
+        /// Who signed it: names of publishers, or hex keyids where they are not known. Those who may state it come
+        /// first.
         signers: Vec<String>,
+        /// How many of the signers may state it; all, where that is not known.
+        speakers: usize,
         /// Whether the signatures were checked.
         checked: bool,
         /// A key that was not valid at any time at which the entry can have been added.
@@ -24,6 +30,8 @@ pub enum Reading {
     Untrusted {
         /// What is wrong.
         why: SpeakError,
+        /// Hash of the payload.
+        payload: Hash,
         /// What is stated, where that can be read.
         statement: Option<Statement>,
     },
@@ -46,31 +54,45 @@ pub fn read(entry: &[u8], log: &str, publishers: Option<&Publishers>, interval: 
         Ok(envelope) => envelope,
         Err(e) => return Reading::Unreadable(e),
     };
+    let payload = Hash::digest(envelope.payload());
     let Some(publishers) = publishers else {
-        let signers = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
+        let signers: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
         return match Statement::parse(envelope.payload()) {
             Ok(statement) => match check_log(&statement, log) {
-                Ok(()) => Reading::Statement { statement, signers, checked: false, outside_validity: None },
-                Err(why) => Reading::Untrusted { why, statement: Some(statement) },
+                Ok(()) => {
+                    let (speakers, checked) = (signers.len(), false);
+                    Reading::Statement {
+                        statement,
+                        payload,
+                        signers,
+                        speakers,
+                        checked,
+                        outside_validity: None,
+                    }
+                }
+                Err(why) => Reading::Untrusted { why, payload, statement: Some(statement) },
             },
             Err(e) => Reading::Unreadable(e),
         };
     };
     match publishers.verify(&envelope, log) {
         Ok(spoken) => {
-            // The first of them is the one that may.
-            let mut signers = vec![spoken.publisher().to_owned()];
-            signers.extend(spoken.signers().iter().filter(|name| *name != spoken.publisher()).cloned());
+            let mut signers = spoken.publishers().to_vec();
+            let speakers = signers.len();
+            signers
+                .extend(spoken.signers().iter().filter(|name| !spoken.publishers().contains(name)).cloned());
             let outside_validity = publishers.outside_validity(&envelope, interval.from, interval.to);
             Reading::Statement {
                 statement: spoken.into_statement(),
+                payload,
                 signers,
+                speakers,
                 checked: true,
                 outside_validity,
             }
         }
         Err(SpeakError::Statement(e)) => Reading::Unreadable(e),
-        Err(why) => Reading::Untrusted { why, statement: Statement::parse(envelope.payload()).ok() },
+        Err(why) => Reading::Untrusted { why, payload, statement: Statement::parse(envelope.payload()).ok() },
     }
 }
 

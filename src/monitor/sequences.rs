@@ -1,9 +1,11 @@
-//! The sequence numbers of each publisher, package and channel, as the log shows them.
+//! The sequence numbers of each publisher, package and channel, as the log shows them; and whether a statement was met
+//! before, goes by its payload and its claims, never by the envelope: anybody may sign what is public.
 
 use std::collections::HashMap;
 
+use super::recent::{Mark, Met, Recent};
 use crate::merkle::{Hash, LeafIndex};
-use crate::release::Release;
+use crate::release::{Edition, Release, Steps, Subject, Withdrawal};
 
 /// Bytes of a key: enough that nobody finds two packages with one.
 const KEY_BYTES: usize = 16;
@@ -42,6 +44,8 @@ pub struct Last {
     pub leaf: u64,
     /// [`Release::artifacts`], shortened: whether a second one under this number is the same.
     pub artifacts: [u8; KEY_BYTES],
+    /// How the numbers followed each other.
+    pub steps: Steps,
 }
 
 /// How a release follows the one before it.
@@ -68,46 +72,175 @@ pub enum Step {
     },
 }
 
-/// All tracks of a log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sequences(HashMap<Track, Last>);
+/// How a release fits what was known, and for which of those who state it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Taken<'a> {
+    /// The leaf that claimed the very same before: then nothing of it is new.
+    pub known: Option<u64>,
+    /// The first whose numbers it does not fit.
+    pub step: Option<(&'a str, Step)>,
+    /// The first who released this version with other bytes before, and where.
+    pub changed: Option<(&'a str, u64)>,
+    /// The first who withdrew this very version and these artifacts, and where.
+    pub withdrawn: Option<(&'a str, u64)>,
+}
 
-/// What a window of entries makes of the tracks. It counts once its events were delivered: what is looked at
+/// What is known of the statements of a log: all tracks, and the latest statements one by one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sequences {
+    tracks: HashMap<Track, Last>,
+    /// Payloads, claims and versions.
+    pub recent: Recent,
+    /// What was withdrawn. Apart, so that many releases make nobody forget it.
+    pub withdrawn: Recent,
+}
+
+/// What a window of entries makes of it. It counts once its events were delivered: what is looked at
 /// again after an error is judged as it was the first time.
 #[derive(Debug)]
 pub struct Draft<'a> {
     known: &'a Sequences,
-    moved: HashMap<Track, Last>,
+    moved: Moved,
+}
+
+/// What a draft came to.
+#[derive(Debug, Default)]
+pub struct Moved {
+    tracks: HashMap<Track, Last>,
+    recent: HashMap<Mark, Met>,
+    withdrawn: HashMap<Mark, Met>,
 }
 
 impl Draft<'_> {
-    /// Takes a release in. One that was taken in before, by its leaf, fits: after a restart the entries since
-    /// the last save are read again.
-    pub fn take(&mut self, publisher: &str, release: &Release, leaf: LeafIndex) -> Step {
+    /// The leaf before that had this payload, signed by somebody who may state it.
+    pub fn believed(&self, payload: &Hash, leaf: LeafIndex) -> Option<u64> {
+        self.before(&Mark::payload(payload), leaf)
+    }
+
+    /// Takes in that a payload is to be believed.
+    pub fn believe(&mut self, payload: &Hash, leaf: LeafIndex) {
+        if self.believed(payload, leaf).is_none() {
+            self.moved.recent.insert(Mark::payload(payload), Met::new(leaf.get(), payload));
+        }
+    }
+
+    /// Takes in who stated a payload that is no release. The leaf before at which one of them had stated it: who signs
+    /// an old statement once more says nothing new.
+    pub fn state(&mut self, speakers: &[String], payload: &Hash, leaf: LeafIndex) -> Option<u64> {
+        let marks: Vec<Mark> = speakers.iter().map(|speaker| Mark::stated(speaker, payload)).collect();
+        let before = marks.iter().find_map(|mark| self.before(mark, leaf));
+        for mark in marks {
+            if self.met(&mark).is_none() {
+                self.moved.recent.insert(mark, Met::new(leaf.get(), payload));
+            }
+        }
+        before
+    }
+
+    fn before(&self, mark: &Mark, leaf: LeafIndex) -> Option<u64> {
+        self.met(mark).map(|met| met.leaf).filter(|before| *before < leaf.get())
+    }
+
+    /// Takes a withdrawal in.
+    pub fn withdraw(&mut self, speakers: &[String], withdrawal: &Withdrawal, leaf: LeafIndex) {
+        let (purl, artifacts) = (withdrawal.purl.as_str(), Subject::digest_of_all(&withdrawal.subjects));
+        for speaker in speakers {
+            let mark = Mark::withdrawn(speaker, purl, &artifacts);
+            self.moved.withdrawn.entry(mark).or_insert(Met::new(leaf.get(), &artifacts));
+        }
+    }
+
+    /// Whether this publisher is known to have made this very claim.
+    pub fn has_claimed(&self, publisher: &str, release: &Release) -> bool {
+        self.met(&Mark::claim(publisher, release)).is_some_and(|met| met.is_same(&release.content()))
+    }
+
+    /// Takes a release in, for each who may state it.
+    pub fn take<'s>(&mut self, speakers: &'s [String], release: &Release, leaf: LeafIndex) -> Taken<'s> {
+        let (at, content) = (leaf.get(), release.content());
+        let mut taken = Taken::default();
+        for speaker in speakers {
+            let mark = Mark::claim(speaker, release);
+            let met = self.met(&mark);
+            taken.known =
+                taken.known.or(met.filter(|met| met.is_same(&content) && met.leaf < at).map(|met| met.leaf));
+            if met.is_none() {
+                self.moved.recent.insert(mark, Met::new(at, &content));
+            }
+        }
+        // It was stated before by one of them at least: who signs an old statement once more says nothing new.
+        if taken.known.is_some() {
+            return taken;
+        }
+        let artifacts = Subject::digest_of_all(&release.subjects);
+        for speaker in speakers {
+            let step = self.step(speaker, release, at);
+            // Where several sign, one that joins later has left nothing out.
+            let is_told =
+                step != Step::Fits && (!matches!(step, Step::Gap { .. }) || *speaker == speakers[0]);
+            taken.step = taken.step.or(is_told.then_some((speaker, step)));
+            let changed = self.change(speaker, release, at);
+            taken.changed = taken.changed.or(changed.map(|before| (speaker.as_str(), before)));
+            let mark = Mark::withdrawn(speaker, release.purl.as_str(), &artifacts);
+            let withdrawn =
+                self.moved.withdrawn.get(&mark).copied().or_else(|| self.known.withdrawn.get(&mark));
+            let before = withdrawn.map(|met| met.leaf).filter(|before| *before < at);
+            taken.withdrawn = taken.withdrawn.or(before.map(|before| (speaker.as_str(), before)));
+        }
+        taken
+    }
+
+    fn met(&self, mark: &Mark) -> Option<Met> {
+        self.moved.recent.get(mark).copied().or_else(|| self.known.recent.get(mark))
+    }
+
+    /// The leaf before that released the same version with other bytes.
+    fn change(&mut self, speaker: &str, release: &Release, leaf: u64) -> Option<u64> {
+        let Edition { thing, bytes, .. } = Edition::new(speaker, release);
+        let mark = Mark::thing(&thing?);
+        let before = self.met(&mark).filter(|before| before.leaf < leaf);
+        if before.is_none_or(|before| !before.is_same(&bytes)) {
+            self.moved.recent.insert(mark, Met::new(leaf, &bytes));
+        }
+        before.filter(|before| !before.is_same(&bytes)).map(|before| before.leaf)
+    }
+
+    /// One that was taken in before, by its leaf, fits: after a restart the entries since the last save are read again.
+    fn step(&mut self, publisher: &str, release: &Release, leaf: u64) -> Step {
         let (track, artifacts) = (Track::of(publisher, release), cut(&release.artifacts()));
-        let seen = Last { sequence: release.sequence, leaf: leaf.get(), artifacts };
-        let Some(last) = self.moved.get(&track).or_else(|| self.known.0.get(&track)).copied() else {
-            if self.known.0.len() + self.moved.len() < MAX_TRACKS {
-                self.moved.insert(track, seen);
+        let (sequence, steps) = (release.sequence, Steps::default());
+        let seen = Last { sequence, leaf, artifacts, steps };
+        let tracks = &mut self.moved.tracks;
+        let Some(last) = tracks.get(&track).or_else(|| self.known.tracks.get(&track)).copied() else {
+            if self.known.tracks.len() + tracks.len() < MAX_TRACKS {
+                tracks.insert(track, seen);
             }
             return Step::Fits;
         };
-        if leaf.get() <= last.leaf {
+        if leaf <= last.leaf {
             return Step::Fits;
         }
-        if release.sequence < last.sequence {
+        if sequence < last.sequence {
             return Step::Lower { highest: last.sequence, leaf: last.leaf };
         }
-        self.moved.insert(track, seen);
-        if release.sequence == last.sequence {
+        let mut steps = last.steps;
+        if sequence > last.sequence {
+            steps.take(last.sequence, sequence);
+        }
+        tracks.insert(track, Last { steps, ..seen });
+        if sequence == last.sequence {
             // The same artifacts in a second statement say nothing new.
             return if artifacts == last.artifacts { Step::Fits } else { Step::Repeated { leaf: last.leaf } };
         }
-        if release.sequence - last.sequence > 1 { Step::Gap { last: last.sequence } } else { Step::Fits }
+        if last.steps.is_gap(last.sequence, sequence) {
+            Step::Gap { last: last.sequence }
+        } else {
+            Step::Fits
+        }
     }
 
     /// What it came to.
-    pub fn into_moved(self) -> HashMap<Track, Last> {
+    pub fn into_moved(self) -> Moved {
         self.moved
     }
 }
@@ -115,27 +248,29 @@ impl Draft<'_> {
 impl Sequences {
     /// A draft that changes nothing yet.
     pub fn draft(&self) -> Draft<'_> {
-        Draft { known: self, moved: HashMap::new() }
+        Draft { known: self, moved: Moved::default() }
     }
 
-    /// Moves the tracks to where a draft left them.
-    pub fn commit(&mut self, moved: HashMap<Track, Last>) {
-        self.0.extend(moved);
+    /// Moves everything to where a draft left it.
+    pub fn commit(&mut self, moved: Moved) {
+        self.tracks.extend(moved.tracks);
+        self.recent.learn(moved.recent);
+        self.withdrawn.learn(moved.withdrawn);
     }
 
     /// Whether more tracks were met than are remembered.
     pub fn is_full(&self) -> bool {
-        self.0.len() >= MAX_TRACKS
+        self.tracks.len() >= MAX_TRACKS
     }
 
-    /// All of them, for the state file.
+    /// All tracks, for the state file.
     pub fn rows(&self) -> impl Iterator<Item = (Track, Last)> {
-        self.0.iter().map(|(track, last)| (*track, *last))
+        self.tracks.iter().map(|(track, last)| (*track, *last))
     }
 
     /// Puts one back.
     pub fn restore(&mut self, track: Track, last: Last) {
-        self.0.insert(track, last);
+        self.tracks.insert(track, last);
     }
 }
 
@@ -167,17 +302,21 @@ mod tests {
         LeafIndex::new(index).unwrap()
     }
 
+    fn step(draft: &mut Draft<'_>, who: &str, release: &Release, at: u64) -> Step {
+        draft.take(&[who.to_owned()], release, leaf(at)).step.map_or(Step::Fits, |(_, step)| step)
+    }
+
     #[test]
     fn each_way_to_follow_is_told_apart() {
         let seen = Sequences::default();
         let mut draft = seen.draft();
         let mut take = |who: &str, channel: &str, sequence, content: &str, at| {
-            draft.take(who, &release(channel, sequence, content), leaf(at))
+            step(&mut draft, who, &release(channel, sequence, content), at)
         };
         assert_eq!(take("v", "stable", 7, "7", 0), Step::Fits, "nobody knows what was before");
         assert_eq!(take("v", "stable", 8, "8", 1), Step::Fits);
         assert_eq!(take("v", "stable", 8, "8", 2), Step::Fits, "another statement of the same");
-        assert_eq!(take("v", "stable", 8, "another", 3), Step::Repeated { leaf: 2 });
+        assert_eq!(take("v", "stable", 8, "another", 3), Step::Repeated { leaf: 1 });
         assert_eq!(take("v", "stable", 11, "11", 4), Step::Gap { last: 8 });
         assert_eq!(take("v", "stable", 10, "10", 5), Step::Lower { highest: 11, leaf: 4 });
         assert_eq!(take("v", "stable", 12, "12", 6), Step::Fits, "a lower one leaves the highest");
@@ -189,10 +328,10 @@ mod tests {
     fn what_was_not_delivered_is_judged_as_the_first_time() {
         let mut seen = Sequences::default();
         let mut first = seen.draft();
-        first.take("v", &release("stable", 1, "1"), leaf(0));
+        step(&mut first, "v", &release("stable", 1, "1"), 0);
         let moved = first.into_moved();
         seen.commit(moved);
-        let gap = |seen: &Sequences| seen.draft().take("v", &release("stable", 5, "5"), leaf(1));
+        let gap = |seen: &Sequences| step(&mut seen.draft(), "v", &release("stable", 5, "5"), 1);
         assert_eq!(gap(&seen), Step::Gap { last: 1 });
         assert_eq!(gap(&seen), Step::Gap { last: 1 }, "the draft was dropped");
     }
@@ -205,7 +344,7 @@ mod tests {
             let mut draft = seen.draft();
             let mut steps = Vec::new();
             for (at, (sequence, content)) in story.iter().enumerate() {
-                steps.push(draft.take("v", &release("stable", *sequence, content), leaf(at as u64)));
+                steps.push(step(&mut draft, "v", &release("stable", *sequence, content), at as u64));
             }
             let moved = draft.into_moved();
             seen.commit(moved);
@@ -215,7 +354,7 @@ mod tests {
         assert_eq!(first[2], Step::Gap { last: 2 });
         assert_eq!(first[3], Step::Repeated { leaf: 2 });
         assert!(matches!(first[4], Step::Lower { .. }));
-        let mut again = Sequences::default();
+        let mut again = Sequences { recent: seen.recent.clone(), ..Sequences::default() };
         seen.rows().for_each(|(track, last)| again.restore(Track::from_hex(&track.to_hex()).unwrap(), last));
         assert_eq!(again, seen);
         // The lower one was never the last of its track, so it is told again: better twice than never.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <hex SHA-256 of the rest>
-//! {"version":1,"origin":"...","start":0,"size":300,"peaks":["<base64>",...],"verified":"<note>", ...}
+//! {"version":2,"origin":"...","start":0,"size":300,"peaks":["<base64>",...],"verified":"<note>", ...}
 //! ```
 //!
 //! The cursor (`size` and `peaks`) moves in it only after the events of the entries before it were delivered.
@@ -14,17 +14,20 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::expect::{Comparison, ReleaseKey};
+use super::recent::Recent;
 use super::sequences::{Last, Sequences, Track};
 use crate::checkpoint::Origin;
 use crate::checksum;
 use crate::format::{FormatError, cap};
 use crate::merkle::{Hash, RightEdge, TreeSize};
 use crate::note::Note;
+use crate::release::Steps;
 use crate::store::{DiskIo, StoreError, read_plain, replace_file};
 
 /// Largest state file: some million packages.
 const MAX_STATE_BYTES: usize = 512 * 1024 * 1024;
-const VERSION: u32 = 1;
+/// Version 1 had no `recent` and `withdrawn`, and no steps in `sequences`.
+const VERSION: u32 = 2;
 
 /// A head that somebody showed, and that could not be compared yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +106,19 @@ struct FileText {
     waiting: Vec<(String, u64)>,
     compares: bool,
     looked: Looked,
-    sequences: Vec<(String, u64, u64, String)>,
+    sequences: Vec<TrackText>,
+    #[serde(default)]
+    recent: [String; 2],
+    #[serde(default)]
+    withdrawn: [String; 2],
+}
+
+/// Track, sequence, leaf, artifacts; and from version 2 on the steps before.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum TrackText {
+    Now(String, u64, u64, String, u8, u8),
+    Version1(String, u64, u64, String),
 }
 
 /// Why the state of a log can't be had, or kept.
@@ -186,8 +201,8 @@ impl LogState {
         let wrong = |expected: &str, seen: String| FormatError::malformed(Self::WHAT, expected, seen);
         let file: FileText =
             serde_json::from_str(json).map_err(|e| wrong("the JSON this program wrote", e.to_string()))?;
-        if file.version != VERSION {
-            return Err(wrong("version 1", file.version.to_string()));
+        if !(1..=VERSION).contains(&file.version) {
+            return Err(wrong("version 2", file.version.to_string()));
         }
         let size =
             |size: u64| TreeSize::new(size).ok_or_else(|| wrong("a tree size below 2^63", size.to_string()));
@@ -198,13 +213,24 @@ impl LogState {
         let peaks: Vec<Hash> =
             file.peaks.iter().map(|hash| Hash::from_base64(hash)).collect::<Result<_, _>>()?;
         let mut sequences = Sequences::default();
-        for (track, sequence, leaf, artifacts) in &file.sequences {
+        for row in &file.sequences {
+            let (track, sequence, leaf, artifacts, steps) = match row {
+                TrackText::Now(track, sequence, leaf, artifacts, ones, count) => {
+                    (track, sequence, leaf, artifacts, Steps { ones: *ones, count: *count })
+                }
+                // Nobody knows how it came to its number: as if by steps of one, for that is what was assumed.
+                TrackText::Version1(track, sequence, leaf, artifacts) => {
+                    (track, sequence, leaf, artifacts, Steps { ones: 1, count: 1 })
+                }
+            };
             let bytes = hex::decode(artifacts).ok().and_then(|bytes| bytes.try_into().ok());
             let (Some(track), Some(artifacts)) = (Track::from_hex(track), bytes) else {
                 return Err(wrong("32 hex digits of a track", track.clone()));
             };
-            sequences.restore(track, Last { sequence: *sequence, leaf: *leaf, artifacts });
+            sequences.restore(track, Last { sequence: *sequence, leaf: *leaf, artifacts, steps });
         }
+        sequences.recent = Recent::from_text(&file.recent)?;
+        sequences.withdrawn = Recent::from_text(&file.withdrawn)?;
         let waiting = |(hex, since): &(String, u64)| Ok::<_, FormatError>((key(hex)?, *since));
         let pending = |(source, since, text): &(String, u64, String)| {
             Ok::<_, FormatError>(Pending { source: source.clone(), since: *since, note: note(text)? })
@@ -241,7 +267,8 @@ impl LogState {
         let mut sequences: Vec<(Track, Last)> = self.sequences.rows().collect();
         sequences.sort_unstable_by_key(|(track, _)| *track);
         let row = |(track, last): (Track, Last)| {
-            (track.to_hex(), last.sequence, last.leaf, hex::encode(last.artifacts))
+            let Steps { ones, count } = last.steps;
+            TrackText::Now(track.to_hex(), last.sequence, last.leaf, hex::encode(last.artifacts), ones, count)
         };
         let file = FileText {
             version: VERSION,
@@ -262,6 +289,8 @@ impl LogState {
             compares: self.compares,
             looked: self.looked,
             sequences: sequences.into_iter().map(row).collect(),
+            recent: self.sequences.recent.to_text(),
+            withdrawn: self.sequences.withdrawn.to_text(),
         };
         checksum::add(&serde_json::to_string(&file).expect("strings and numbers always serialize"))
     }
@@ -270,6 +299,7 @@ impl LogState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::recent::{Mark, Met};
     use crate::store::RealDisk;
 
     fn state() -> LogState {
@@ -289,7 +319,10 @@ mod tests {
         state.witnesses.insert("w1".to_owned(), 9);
         state.stale_since = Some(8);
         state.comparison.waiting.insert(ReleaseKey::from_hex(&"ab".repeat(16)).unwrap(), 3);
-        let last = Last { sequence: 4, leaf: 2, artifacts: [3; 16] };
+        let last = Last { sequence: 4, leaf: 2, artifacts: [3; 16], steps: Steps { ones: 5, count: 3 } };
+        let met = Met::new(7, &Hash::leaf(b"value"));
+        state.sequences.recent.learn([(Mark::payload(&Hash::leaf(b"payload")), met)].into());
+        state.sequences.withdrawn.learn([(Mark::withdrawn("v", "p", &Hash::leaf(b"a")), met)].into());
         state.sequences.restore(Track::from_hex(&"cd".repeat(16)).unwrap(), last);
         state
     }

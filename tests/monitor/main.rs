@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod copies;
 mod faults;
 #[path = "../faults/faulty.rs"]
 #[allow(dead_code, reason = "shared with the faults of the log")]

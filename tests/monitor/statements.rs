@@ -14,7 +14,7 @@ use crate::common::releases::{
 use crate::world::{Log, World};
 
 /// A world that follows a log of these entries, whose only publisher is the vendor.
-fn follow(entries: Vec<Vec<u8>>) -> (Liar, World) {
+pub fn follow(entries: Vec<Vec<u8>>) -> (Liar, World) {
     let log = Liar::serve(entries);
     let mut world = World::new(Vec::new());
     let publishers = world.temp.path().join("publishers.toml");

@@ -18,6 +18,7 @@ pub enum Span {
 pub enum Code {
     Started, Head, HeadStale, Release, Withdrawal, Provenance, VerificationSummary, Entry,
     Fork, LogShrunk, UnexpectedRelease, MissingRelease, SequenceGap, SequenceRepeated, SequenceRegressed,
+    VersionChanged, WithdrawnBefore,
     LimitedAudience, KeyOutsideValidity, UntrustedStatement, UnreadableEntry, Withdrawn, FalseWithdrawal,
     LogStalled, NoQuorum, WitnessMissing, LogMisbehaves, LogUnreachable, PeerMisbehaves, HeadAhead, AlertsLost,
     EventSkipped,
@@ -45,7 +46,7 @@ const fn condition(code: Code, name: &'static str, advice: &'static str) -> Row 
 
 /// In the order of the enum. To add a code, add it to both.
 #[rustfmt::skip]
-const TABLE: [Row; 30] = [
+const TABLE: [Row; 32] = [
     // The monitor began to follow a log.
     info(Code::Started, "started"),
     // A log grew to a head that checks.
@@ -72,6 +73,10 @@ const TABLE: [Row; 30] = [
         "Two releases claim one number: ask the publisher which is the real one, and the operator why the log took both."),
     fact(Code::SequenceRegressed, "sequence-regressed",
         "A release goes back behind one that is in the log: endpoints refuse it. Ask the publisher for a new number."),
+    fact(Code::VersionChanged, "version-changed",
+        "One version has two contents: ask the publisher which is the real one, and why the other has no version of its own."),
+    fact(Code::WithdrawnBefore, "withdrawn-before",
+        "What its publisher took back is released again: ask the publisher. Endpoints that know the withdrawal refuse it."),
     fact(Code::LimitedAudience, "limited-audience",
         "A release is meant for a few only: ask the publisher why the others should not have it."),
     fact(Code::KeyOutsideValidity, "key-outside-validity",

@@ -105,6 +105,8 @@ pub struct Withdrawn {
     pub reason: String,
     /// Leaf hash of the withdrawal itself.
     pub statement: Hash,
+    /// SHA-256 of the release's payload, where the publisher is known to have signed it.
+    pub payload: Option<Hash>,
 }
 
 impl EndpointState {
@@ -184,24 +186,34 @@ impl EndpointState {
         self.sequences.range(first.clone()..).take_while(move |(key, _)| is_same(key, &first))
     }
 
-    /// The withdrawal of a release, which has this leaf hash, by one of those who signed it.
+    /// The withdrawal of a release, which has this leaf and payload hash, by one of those who signed it.
     ///
     /// An envelope is public, and anybody who is registered can add a signature to it, or leave one of two
     /// out: that is another leaf, in this log or another. So what counts is what was withdrawn, the version
-    /// and its artifacts, and a withdrawn leaf is only one way to say it.
+    /// and its artifacts, and a withdrawn leaf is only one way to say it. Whoever is known to have signed this very
+    /// payload counts as its signer, also where that signature was left out.
     #[must_use]
-    pub fn withdrawal(&self, release: &Release, leaf: &Hash, signers: &[String]) -> Option<&Withdrawn> {
+    pub fn withdrawal(
+        &self,
+        release: &Release,
+        leaf: &Hash,
+        payload: &Hash,
+        signers: &[String],
+    ) -> Option<&Withdrawn> {
         let (purl, artifacts) = (release.purl.as_str(), Subject::digest_of_all(&release.subjects));
         self.withdrawals.values().find(|known| {
             let same = known.leaf == *leaf || known.artifacts == artifacts;
-            same && known.purl == purl && signers.contains(&known.publisher)
+            let signed = signers.contains(&known.publisher) || known.payload == Some(*payload);
+            same && known.purl == purl && signed
         })
     }
 
-    /// Whether a withdrawal with this leaf hash was learnt from a log.
+    /// Whether a withdrawal with this leaf hash was learnt from a log, with the release that it names.
     #[must_use]
     pub fn knows_withdrawal(&self, origin: &str, statement: &Hash) -> bool {
-        self.withdrawals.values().any(|known| known.statement == *statement && known.origin == origin)
+        self.withdrawals
+            .values()
+            .any(|known| known.statement == *statement && known.origin == origin && known.payload.is_some())
     }
 
     /// Remembers a withdrawal for each who withdraws; it counts from then on, online or not.
@@ -217,9 +229,12 @@ impl EndpointState {
                 leaf: *leaf,
                 reason: reason.clone(),
                 statement: proven.statement(),
+                payload: proven.payload_of(publisher),
             };
             // The first stays: a reason is not changed afterwards.
-            self.withdrawals.entry(WithdrawalKey::of(&withdrawn)).or_insert(withdrawn);
+            let payload = withdrawn.payload;
+            let known = self.withdrawals.entry(WithdrawalKey::of(&withdrawn)).or_insert(withdrawn);
+            known.payload = known.payload.or(payload);
         }
     }
 

@@ -84,7 +84,8 @@ impl VerifiedRelease {
 /// [`Refusal`].
 pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     // 1. to 5., but for what is said.
-    let Opened { head, index, leaf, spoken } = open(question.proof, question.policy, question.publishers)?;
+    let Opened { head, index, leaf, payload, spoken } =
+        open(question.proof, question.policy, question.publishers)?;
     let (mut publishers, signers) = (spoken.publishers().to_vec(), spoken.signers().to_vec());
     let release = match spoken.into_statement() {
         Statement::Release(release) => release,
@@ -104,7 +105,7 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
         // 8. Rollback and fork, against what is remembered.
         check_memory(state, head.get(), &publishers, &release, pins)?;
         // 9. Its publisher did not take it back.
-        if let Some(withdrawn) = state.withdrawal(&release, &leaf, &signers) {
+        if let Some(withdrawn) = state.withdrawal(&release, &leaf, &payload, &signers) {
             let Withdrawn { publisher, purl, reason, .. } = withdrawn.clone();
             return Err(Refusal::Withdrawn { purl, index, publisher, reason });
         }
@@ -129,7 +130,7 @@ pub struct Stated {
 /// strength of it.
 #[must_use]
 pub fn stated(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Option<Stated> {
-    let Opened { head, index, leaf, spoken } = open(proof, policy, publishers).ok()?;
+    let Opened { head, index, leaf, spoken, .. } = open(proof, policy, publishers).ok()?;
     let Statement::Release(release) = spoken.into_statement() else { return None };
     Some(Stated { origin: head.get().origin.to_string(), index, leaf, release })
 }
@@ -139,6 +140,8 @@ struct Opened {
     head: Cosigned<Checkpoint>,
     index: LeafIndex,
     leaf: Hash,
+    /// Hash of what was signed.
+    payload: Hash,
     spoken: Spoken,
 }
 
@@ -149,7 +152,8 @@ fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Result<Opened
     // 5. Signature by a publisher that may speak for the package and kind, for this log or for any.
     let envelope = Envelope::parse_entry(&entry).map_err(Refusal::EntryMalformed)?;
     let spoken = publishers.verify(&envelope, head.get().origin.as_str()).map_err(Refusal::Publisher)?;
-    Ok(Opened { head, index, leaf: Hash::leaf(&entry), spoken })
+    let payload = Hash::digest(envelope.payload());
+    Ok(Opened { head, index, leaf: Hash::leaf(&entry), payload, spoken })
 }
 
 /// An entry that is in a log, whatever it is.

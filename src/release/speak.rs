@@ -208,6 +208,16 @@ impl Publishers {
         Ok(Spoken { statement, publishers, signers })
     }
 
+    /// Whether this publisher signed the envelope, with a key that is not revoked.
+    #[must_use]
+    pub fn is_signed_by(&self, envelope: &Envelope, publisher: &str) -> bool {
+        let message = envelope.signed_message();
+        envelope.signatures().iter().any(|(keyid, signature)| {
+            let found = self.find(keyid).filter(|(by, key)| by.name == publisher && !key.revoked);
+            found.is_some_and(|(_, key)| ed25519_verify(&key.key, &message, signature))
+        })
+    }
+
     /// For monitors, who know the time of an entry only as an interval: [`SpeakError::KeyNotValid`]
     /// for the first signature whose key is valid at no moment of `from..=to`. Keys that are not
     /// registered are passed over: [`verify`](Self::verify) refuses them.

@@ -11,7 +11,8 @@
 //!                 "followed": true}],               of the channels of a package, at most one
 //!  "withdrawals": [{"publisher": "...", "purl": "...", "artifacts": "<hash>",
 //!                   "origin": "...", "index": 17, "leaf": "<hash>",
-//!                   "reason": "...", "statement": "<hash>"}]}
+//!                   "reason": "...", "statement": "<hash>",
+//!                   "payload": "<hash>"}]}               optional
 //!
 //! <head> is {"size": 9, "root": "<hash>", "note": "<checkpoint>"}; the note may be absent
 //! ```
@@ -129,6 +130,8 @@ struct WithdrawalText {
     leaf: String,
     reason: String,
     statement: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
 }
 
 fn wrong(expected: &str, seen: impl Into<String>) -> FormatError {
@@ -327,6 +330,7 @@ impl WithdrawalText {
             leaf: withdrawn.leaf.to_base64(),
             reason: withdrawn.reason.clone(),
             statement: withdrawn.statement.to_base64(),
+            payload: withdrawn.payload.as_ref().map(Hash::to_base64),
         }
     }
 
@@ -343,6 +347,7 @@ impl WithdrawalText {
             leaf: Hash::from_base64(&self.leaf)?,
             reason: self.reason,
             statement: Hash::from_base64(&self.statement)?,
+            payload: self.payload.as_deref().map(Hash::from_base64).transpose()?,
         })
     }
 }

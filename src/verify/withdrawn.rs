@@ -15,6 +15,7 @@ pub struct ProvenWithdrawal {
     statement: Hash,
     withdrawal: Withdrawal,
     publishers: Vec<String>,
+    released: Option<(Hash, Vec<String>)>,
 }
 
 impl ProvenWithdrawal {
@@ -34,6 +35,26 @@ impl ProvenWithdrawal {
     #[must_use]
     pub const fn withdrawal(&self) -> &Withdrawal {
         &self.withdrawal
+    }
+
+    /// Takes in the entry that is withdrawn. With it the withdrawal counts for its payload under whatever signatures: an
+    /// envelope may be shown without that of whoever withdraws it. Another entry than the one that is named changes
+    /// nothing.
+    #[must_use]
+    pub fn with_release(mut self, entry: &[u8], publishers: &Publishers) -> Self {
+        let envelope =
+            Envelope::parse_entry(entry).ok().filter(|_| Hash::leaf(entry) == self.withdrawal.leaf);
+        self.released = envelope.map(|envelope| {
+            let signed = self.publishers.iter().filter(|name| publishers.is_signed_by(&envelope, name));
+            (Hash::digest(envelope.payload()), signed.cloned().collect())
+        });
+        self
+    }
+
+    /// Hash of the payload that is withdrawn, if this publisher is known to have signed it.
+    pub(crate) fn payload_of(&self, publisher: &str) -> Option<Hash> {
+        let (payload, signed) = self.released.as_ref()?;
+        signed.iter().any(|name| name == publisher).then_some(*payload)
     }
 
     /// Who withdraws it: all signers that may, one at least.
@@ -56,7 +77,7 @@ pub fn verify_withdrawal(
     let publishers = spoken.publishers().to_vec();
     match spoken.into_statement() {
         Statement::Withdrawal(withdrawal) => {
-            Ok(ProvenWithdrawal { head, statement: leaf, withdrawal, publishers })
+            Ok(ProvenWithdrawal { head, statement: leaf, withdrawal, publishers, released: None })
         }
         other => Err(Refusal::NotAWithdrawal { seen: other.kind() }),
     }

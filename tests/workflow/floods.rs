@@ -74,8 +74,8 @@ fn strangers_neither_hide_a_withdrawal_nor_hinder_a_sound_release() {
         let between = Between::before(&server.url, |_| None);
         let ran = world.run(&format!("{} --json", online("2.bin", &between.url))).done();
         assert_eq!((&ran.json()["code"], &ran.json()["withdrawals"]), (&"verified".into(), &"learnt".into()));
-        // By leaf, by artifact, and by package, where the other release was withdrawn once.
-        assert_eq!((between.asked("/releases"), between.asked("/proof/leaf")), (3, 1), "{count}");
+        // By leaf, by artifact, and by package, where the other release was withdrawn once: that, and what it withdraws.
+        assert_eq!((between.asked("/releases"), between.asked("/proof/leaf")), (3, 2), "{count}");
         std::fs::remove_dir_all(world.path("state")).unwrap();
         world.run(&online("1.bin", &server.url)).refused("withdrawn");
         world.run(&verify("1.bin", "")).refused("withdrawn");

@@ -1,5 +1,7 @@
 //! `treehead verify --online`: what the log knows of withdrawals.
 
+use std::collections::BTreeMap;
+
 use super::online::Online;
 use super::refused::Refused;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
@@ -46,6 +48,8 @@ pub struct Withdrawals {
     pub newer: Vec<Cosigned<Checkpoint>>,
     /// Statements that were looked at.
     seen: Vec<Hash>,
+    /// Entries that are withdrawn, by leaf hash.
+    released: BTreeMap<Hash, Vec<u8>>,
 }
 
 impl Withdrawals {
@@ -143,7 +147,7 @@ impl Inquiry<'_> {
                 if head.get().size > self.latest.get().size && !learnt.newer.contains(head) {
                     learnt.newer.push(head.clone());
                 }
-                learnt.proven.push(withdrawal);
+                learnt.proven.push(self.with_release(withdrawal, &mut learnt.released)?);
             }
             Err(e) if self.is_doubt(&e, &proof, about) => {
                 learnt.doubt = Some(format!(
@@ -155,6 +159,23 @@ impl Inquiry<'_> {
             Err(e) => say(&format!("a withdrawal is not believed ({}): {e}", e.code())),
         }
         Ok(())
+    }
+
+    /// Fetches what is withdrawn as well: its leaf hash is named, so the entry needs no proof. With it the withdrawal
+    /// counts also for the same release without the signature of whoever withdrew it.
+    fn with_release(
+        &self,
+        withdrawal: ProvenWithdrawal,
+        released: &mut BTreeMap<Hash, Vec<u8>>,
+    ) -> Result<ProvenWithdrawal, Refused> {
+        let leaf = withdrawal.withdrawal().leaf;
+        // Many may be of one release.
+        if !released.contains_key(&leaf) {
+            let proof = self.online.client.proof_of(&leaf)?;
+            let entry = ProofFile::parse(&proof).ok().and_then(|file| file.extra).unwrap_or_default();
+            released.insert(leaf, entry);
+        }
+        Ok(withdrawal.with_release(&released[&leaf], self.online.publishers))
     }
 
     /// Whether the log's answer is about what it was asked for, under a head of the history that it shows

@@ -257,7 +257,8 @@ fn what_its_publisher_withdrew_is_refused_offline() {
     let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
     let learn = |state: &mut EndpointState, (proof, publishers): (String, String)| {
         let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
-        state.withdraw(&verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap());
+        let proven = verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap();
+        state.withdraw(&proven.with_release(&entry, &publishers));
     };
     // By somebody else who may speak for the package: it has no effect, and is in nobody's way.
     let other = publisher_signer(9);
@@ -432,6 +433,55 @@ fn a_withdrawal_with_two_signers_is_of_both() {
         learn(&mut scene.state, &names);
         assert_eq!(scene.refusal().code(), "withdrawn", "{at}");
     }
+}
+
+#[test]
+fn a_release_that_lost_the_signature_of_who_withdrew_it_is_withdrawn() {
+    let keys = [publisher_signer(1), publisher_signer(9)];
+    let other = publisher_toml("other", &[&keys[1]], &["pkg:generic/example/*"], &["build"]);
+    // Shown with the signature of the other alone.
+    let shown = |release: Release| {
+        Scene::with(|s| {
+            s.publishers += &other;
+            s.signer = publisher_signer(9);
+            s.release = release;
+        })
+    };
+    let mut scene = shown(sample_release(ARTIFACT));
+    let (policy, publishers) = (Policy::parse(scene.policy.as_bytes()).unwrap(), scene.publishers.clone());
+    let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
+    let both = signed_entry(&scene.release, &[&keys[0], &keys[1]]);
+    let (proof, _) = withdrawal(&scene, &keys[0], &both);
+    let proven = || verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap();
+    let learn = |proven: &ProvenWithdrawal| {
+        let mut state = EndpointState::default();
+        state.withdraw(proven);
+        assert_eq!(EndpointState::parse(&state.to_bytes()).as_ref(), Ok(&state));
+        state
+    };
+    // By the withdrawal alone nobody knows that its publisher signed what is shown.
+    scene.state = learn(&proven());
+    assert!(scene.verdict().is_ok());
+    assert!(!scene.state.knows_withdrawal("example.com/log", &proven().statement()));
+    // Another entry than the named one says nothing, whoever signed it.
+    let alone = signed_entry(&scene.release, &[&keys[1]]);
+    for entry in [&alone[..], b"noise", b""] {
+        scene.state = learn(&proven().with_release(entry, &publishers));
+        assert!(scene.verdict().is_ok());
+    }
+    scene.state.withdraw(&proven().with_release(&both, &publishers));
+    assert_eq!(scene.refusal().code(), "withdrawn", "learnt later");
+    assert!(scene.state.knows_withdrawal("example.com/log", &proven().statement()));
+    // Another statement by the other, of the same artifacts, is its own.
+    let sequence = scene.release.sequence + 1;
+    let mut its_own = shown(Release { sequence, ..sample_release(ARTIFACT) });
+    its_own.state = scene.state.clone();
+    assert!(its_own.verdict().is_ok());
+    // Who only names an entry that somebody else signed withdraws nothing of it.
+    let (proof, _) = withdrawal(&scene, &keys[0], &alone);
+    let false_one = verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap();
+    scene.state = learn(&false_one.with_release(&alone, &publishers));
+    assert!(scene.verdict().is_ok());
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
         return ForkEvidence::parse(bytes).and_then(|fork| fork_evidence(&fork)).map_err(|e| wrong(&e));
     }
     if bytes.starts_with(b"{") {
-        return SentEnvelope::parse(bytes).and_then(sent).map_err(|e| wrong(&e));
+        return SentEnvelope::parse(bytes).and_then(|envelope| sent(&envelope)).map_err(|e| wrong(&e));
     }
     if let Some(keys) = vkeys(bytes) {
         return Ok(keys);
@@ -168,7 +168,7 @@ fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {
 }
 
 /// An envelope from wherever. Where it names its keys as an entry does, it says what leaf it would be.
-fn sent(envelope: SentEnvelope) -> Result<(Value, String), FormatError> {
+fn sent(envelope: &SentEnvelope) -> Result<(Value, String), FormatError> {
     if let Ok(named) = envelope.clone().into_named() {
         return entry(&named);
     }

@@ -410,7 +410,7 @@ impl Parser {
                 log.origin = origin_line::parse(line)?;
                 Ok(())
             }
-            [b"origin", ..] => Err(wrong("an origin, on the line behind the log that has it", line)),
+            [b"origin", ..] => Err(wrong("an origin on the line after the log that it belongs to", line)),
             [b"witness", rest @ ..] => self.witness(rest, line),
             [b"group", rest @ ..] => self.group(rest, line),
             [b"quorum", name] => self.quorum(name),

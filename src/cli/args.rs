@@ -29,7 +29,7 @@ pub struct Args {
     /// Results as JSON on stdout, one object per line, for machines
     #[arg(long, global = true)]
     pub json: bool,
-    /// Trust the certificates in this PEM file for https, beside the system's
+    /// Also trust the certificates in this PEM file for https
     #[arg(long, global = true, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
     #[command(subcommand)]
@@ -86,16 +86,16 @@ Examples:
   treehead publish --from releases.jsonl --log http://127.0.0.1:8080 --key publisher.pem \\
       --proofs proofs
 
-The first writes scanner-4.2.0.tar.gz.tlog-proof: ship it beside the artifact. The second names two
-files that are both called scanner: NAME=FILE. A file whose own name has a = is given as ./a=b. The
-third shows what it would state, under the number after the log's highest.
+The first writes scanner-4.2.0.tar.gz.tlog-proof: ship it beside the artifact. The second gives
+names to two files that are both called scanner. If a file's own name has a =, write ./a=b. The
+third shows the statement it would sign, with the number after the log's highest.
 
-The last sends one release for each line, as in
+The last publishes one release per line, as in
   {\"purl\":\"pkg:generic/example/scanner@4.2.0\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":42,
    \"artifacts\":[{\"name\":\"scanner-4.2.0.tar.gz\",\"sha256\":\"<64 hex digits>\"}]}
-The releases of one package and channel are logged in the order of the lines. The proof of each goes
-to proofs/<leaf hash>.tlog-proof. With --json there is an object for each line, in order, and then a
-summary. Any of these may be run again at any time: what the log has is not added twice.")]
+It logs the releases of one package and channel in the order of their lines, and writes each proof
+to proofs/<leaf hash>.tlog-proof. --json prints an object for each line, in order, and then a
+summary. You can run any of these again at any time: the log adds nothing twice.")]
     Publish(super::publish::args::Publish),
     /// Say that a release should not be used any more
     #[command(after_help = "\
@@ -104,9 +104,9 @@ Example:
       --leaf 17 --purl pkg:generic/example/scanner@4.2.0 \\
       --reason 'It deletes files that it should not: see https://example.com/advisories/7'
 
-First the release is proven to be that leaf of the log, and shown. The release stays in the log, and
-so does the withdrawal; nothing takes either back. Only who released something can withdraw it. Run
-again with the same reason, it adds nothing.")]
+It first proves that the release is that leaf of the log, and shows it. The release and the
+withdrawal both stay in the log for ever. Only the publisher of a release can withdraw it. If you
+run it again with the same reason, it adds nothing.")]
     Withdraw(super::withdraw::Withdraw),
     /// Fetch the proof files of artifacts from a log
     #[command(after_help = "\
@@ -115,8 +115,8 @@ Examples:
   treehead prove scanner-4.2.0.tar.gz scanner-4.2.0.sig --log http://127.0.0.1:8080 \\
       --purl pkg:generic/example/scanner@4.2.0 --publisher example-vendor --policy endpoint.policy
 
-Of several releases of one package with the same artifact, it takes the newest that was not
-withdrawn, and says so. Where several packages or publishers have it, say which one is meant.")]
+If several releases of one package have the artifact, it takes the newest that was not withdrawn,
+and says so. If several packages or publishers have it, say which one you mean.")]
     Prove(super::prove::Prove),
     /// Check an artifact offline, before it is installed
     #[command(after_help = "\
@@ -129,16 +129,16 @@ Examples:
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
       --online https://log.example.com --report https://monitor.example.org
 
-Say what you want, as far as you know it: a genuine release of something else is refused then. A
-file that bears the name of another artifact of its release is refused in any case, and so is a
-release for an audience that was not asked for.
+Say as much as you know about the release you want: any other genuine release is then refused. A
+file with the name of another artifact of its release is always refused, and so is a release for an
+audience that you did not ask for.
 
-With --state, the endpoint remembers what it saw: it refuses older releases later, releases of
-another channel, releases that were withdrawn, and for ever a log that showed it another history.
-What proves a fork, and the head that a log went back behind, go into the folder `evidence` of the
-state. With --online, everything remembered is compared with the log as it is today; now and then
-is enough. Exit code 3 says that nobody can tell, as where a withdrawal is by a key that
-publishers.toml does not know. Reports change no verdict. docs/endpoints.md has the details.")]
+With --state, the endpoint remembers what it saw. It later refuses older releases, releases in
+another channel, withdrawn releases, and for ever a log that showed it another history. It saves
+proof of a fork, and the larger head of a log that shrank, in the folder `evidence` of the state.
+With --online, it compares everything it remembers with the log of today; now and then is enough.
+Exit code 3 means that it could not tell, for example if publishers.toml does not list the key of a
+withdrawal. Reports change no verdict. docs/endpoints.md has the details.")]
     Verify(super::verify::args::Verify),
     /// Check offline whether a file proves that a log signed two histories
     #[command(after_help = "\
@@ -278,7 +278,7 @@ pub struct Policy {
     /// Keep the URLs of the witnesses, for monitors
     #[arg(long)]
     pub urls: bool,
-    /// Write it to this file, whole or not at all, and print nothing of it
+    /// Write it to this file, atomically, instead of printing it
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }

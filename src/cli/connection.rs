@@ -16,8 +16,8 @@ const TOLD_AFTER: [u64; 4] = [2, 5, 15, 30];
 /// How patient a command is.
 #[derive(Debug, Clone, Copy, ClapArgs)]
 pub struct Patience {
-    /// How long to wait for an answer of the log, as in 30s or 5m. Until then what may pass is tried again: a refused or
-    /// broken connection, a name that is not found, a log that is busy, restarted or lacks witnesses
+    /// How long to wait for the log's answer, as in 30s or 5m. Until then, transient errors are retried: a
+    /// refused or broken connection, an unknown host name, a log that is busy, restarting or short of witnesses
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_timeout)]
     pub timeout: Duration,
 }

@@ -112,7 +112,7 @@ impl Failure {
             // It was sent, and nobody knows what became of it.
             ClientError::Network { fault: NetworkFault::Timeout | NetworkFault::Closed, .. } => {
                 Self::CouldNotTell(message)
-                    .and("it may be in the log: run the same command again, which adds nothing twice")
+                    .and("the log may have it: run the same command again, it adds nothing twice")
             }
             other => other.into(),
         }
@@ -124,7 +124,7 @@ impl Failure {
         match error {
             ClientError::Proof(_) | ClientError::Entries { .. } | ClientError::Length { .. } => {
                 Self::CouldNotTell(error.to_string())
-                    .and("nobody signed what came; ask again, from elsewhere too")
+                    .and("nothing in the answer is signed; ask again, and also from another network")
             }
             other => other.into(),
         }

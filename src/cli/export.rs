@@ -117,7 +117,7 @@ fn check_place(out: &Path) -> CliResult {
     };
     // A first export that was cut short has tiles, and no checkpoint yet.
     if occupied && !out.join("checkpoint").exists() && !out.join("tile").is_dir() {
-        return refused("not empty, and no export");
+        return refused("a directory with other files in it");
     }
     Ok(())
 }
@@ -130,7 +130,7 @@ fn check_out(path: &Path, head: &Checkpoint, config: &Config) -> CliResult {
         Err(e) => return Err(Failure::io("read", path, &e)),
     };
     let there = checkpoint::open(&there, &[config.vkey()?]).map_err(|e| {
-        let message = format!("{} is no checkpoint of {}: {e}", path.display(), config.origin);
+        let message = format!("{} is not a checkpoint of {}: {e}", path.display(), config.origin);
         Failure::refused("not-an-export", message, "Nothing was changed; choose another directory.")
     })?;
     let there = there.get();

@@ -57,7 +57,7 @@ pub fn rolled_back(remembered: TreeSize, served: TreeSize) -> Failure {
         format!(
             "the log serves an older head than one it signed: expected at least size {remembered}, saw {served}"
         ),
-        "The log lost entries, or keeps newer ones from you, or a cache on the way serves old heads; ask its operator, and ask again from elsewhere.",
+        "The log lost entries, hides newer ones from you, or a cache on the way serves old heads; ask its operator, and ask again from another network.",
     )
 }
 

@@ -176,7 +176,7 @@ fn sent(envelope: &SentEnvelope) -> Result<(Value, String), FormatError> {
     let hints: Vec<&str> = envelope.signatures().iter().map(|signature| signature.keyid.as_str()).collect();
     for hint in &hints {
         let _ = match *hint {
-            "" => writeln!(lines, "signed    by a key that is not named"),
+            "" => writeln!(lines, "signed    by a key without a name"),
             hint => writeln!(lines, "signed    by key {}", shown(hint)),
         };
     }

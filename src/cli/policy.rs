@@ -40,7 +40,7 @@ fn write(config: &Config, out: &Path, text: &[u8]) -> CliResult {
         && files::is_same(&source, out)
     {
         return Err(Failure::Usage(format!(
-            "--out {}: treehead.toml names that file as `witnesses`: it is what this policy is made of; write to another one",
+            "--out {}: treehead.toml names that file as `witnesses`, the source of this policy; write to another file",
             out.display()
         )));
     }
@@ -64,7 +64,7 @@ pub fn text(keys: &[NoteKey], witnesses: Option<&Policy>, urls: bool) -> Vec<u8>
     text +=
         "# A tree head counts only when a quorum of these has seen that it continues what they saw before.\n";
     if witnesses.can_split() {
-        text += "# WARNING: two sets of these that have none in common can each be a quorum, and see two histories.\n";
+        text += "# WARNING: two disjoint sets of these witnesses can each form a quorum, and cosign different histories.\n";
     }
     [text.as_bytes(), &witnesses.rule_lines(urls)].concat()
 }

@@ -30,19 +30,19 @@ pub struct Prove {
     /// Address of the log
     #[arg(long, value_name = "URL")]
     pub log: String,
-    /// Package that is meant, with its version or without, or a pattern of packages with a final `*`
+    /// Package you mean, with or without a version, or a pattern of packages with a final `*`
     #[arg(long, value_name = "PURL", value_parser = parse_pin)]
     pub purl: Option<PackagePin>,
-    /// Publisher that is meant, by its name in the log
+    /// Publisher you mean, by its name in the log
     #[arg(long, value_name = "NAME")]
     pub publisher: Option<String>,
-    /// Leaf that is meant
+    /// Index of the leaf you mean
     #[arg(long, value_name = "N", value_parser = parse_leaf)]
     pub leaf: Option<LeafIndex>,
-    /// Check log signature and quorum against this policy before a proof is written
+    /// Check log signature and quorum against this policy before writing a proof
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<PathBuf>,
-    /// Where to write the proof, of one artifact [default: FILE.tlog-proof]
+    /// Where to write the proof; for one artifact only [default: FILE.tlog-proof]
     #[arg(long, value_name = "PROOF")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
@@ -105,7 +105,7 @@ impl Proven<'_> {
                 "publishers": self.publishers, "proof": out.display().to_string(),
             }),
             &format!(
-                "{purl} is leaf {index} of the log\nproof  {}\nCheck it with `treehead verify`: this was only fetched.\n",
+                "{purl} is leaf {index} of the log\nproof  {}\nCheck it with `treehead verify`: `prove` only fetched it.\n",
                 out.display()
             ),
         )
@@ -122,12 +122,12 @@ impl Question<'_> {
             Failure::CouldNotTell(format!("{url} found leaf {} and answered with {what}", row.index))
                 .and("tell the log's operator")
         };
-        let proof = ProofFile::parse(&proof).map_err(|e| other(format!("what can't be read: {e}")))?;
+        let proof = ProofFile::parse(&proof).map_err(|e| other(format!("a malformed proof: {e}")))?;
         let entry = proof.extra.clone().unwrap_or_default();
         if (proof.index, Hash::leaf(&entry)) != (row.index, row.leaf) {
             return Err(other(format!("the proof of another entry, leaf {}", proof.index)));
         }
-        let no_head = |e: CheckpointError| other(format!("a tree head that is not the log's: {e}"));
+        let no_head = |e: CheckpointError| other(format!("a tree head that the log did not sign: {e}"));
         let head = match &self.policy {
             Some(policy) => {
                 let signed = checkpoint::open_note(proof.checkpoint.clone(), &policy.log_keys());
@@ -136,9 +136,9 @@ impl Question<'_> {
             None => Checkpoint::parse(proof.checkpoint.text()).map_err(|e| no_head(e.into()))?,
         };
         verify_inclusion(proof.index, head.size, &row.leaf, &proof.proof, &head.root)
-            .map_err(|e| other(format!("a proof that does not lead to its tree head: {e}")))?;
+            .map_err(|e| other(format!("a proof that does not verify against its tree head: {e}")))?;
         let release = Envelope::parse_entry(&entry).and_then(|envelope| Release::parse(envelope.payload()));
-        let release = release.map_err(|e| other(format!("what is no release: {e}")))?;
+        let release = release.map_err(|e| other(format!("an entry that is not a release: {e}")))?;
         if !release.subjects.iter().any(|subject| subject.sha256 == digest) {
             return Err(other(format!(
                 "{}, which has no artifact with SHA-256 {}",
@@ -174,7 +174,7 @@ impl Question<'_> {
             })?;
             if !found.is_whole && self.args.leaf.is_none() {
                 return Err(Failure::CouldNotTell(format!(
-                    "{url} has more than {} releases with this artifact, SHA-256 {hex}; say which one is meant with --purl and a version, --publisher or --leaf",
+                    "{url} has more than {} releases with this artifact, SHA-256 {hex}; say which one you mean with --purl and a version, --publisher or --leaf",
                     found.rows.len()
                 )));
             }
@@ -219,7 +219,7 @@ impl Question<'_> {
         let who = |row: &FoundRow| (row.purl().map(|purl| purl.package()), row.publishers.clone());
         if rows.iter().any(|row| who(row) != who(&rows[0])) {
             return Err(Failure::Usage(format!(
-                "{} has this artifact in releases of several packages or publishers: expected --purl, --publisher or --leaf to say which one is meant{}",
+                "{} has this artifact in releases of several packages or publishers: expected --purl, --publisher or --leaf to say which one you mean{}",
                 self.log.url(),
                 listed(&rows)
             )));
@@ -230,12 +230,12 @@ impl Question<'_> {
         if count > 1 {
             let (index, purl) = (row.index, shown(row.purl.as_deref()));
             say(&format!(
-                "{count} releases have this artifact; leaf {index}, {purl}, is the newest that was not withdrawn: --purl with a version, or --leaf, takes another"
+                "{count} releases have this artifact; leaf {index}, {purl}, is the newest that was not withdrawn: choose another with --purl and a version, or --leaf"
             ));
         }
         if row.is_withdrawn {
             say(&format!(
-                "leaf {} was withdrawn, says the log: `treehead verify --online` has it proven",
+                "the log says that leaf {} was withdrawn: `treehead verify --online` checks the proof",
                 row.index
             ));
         }

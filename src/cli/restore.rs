@@ -38,7 +38,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
 /// Into a log that is there: its settings stay, its journal may only grow.
 fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
     if backup_marker(&args.dir).exists() {
-        let message = format!("{} is a backup itself, and stays one", args.dir.display());
+        let message = format!("{} is a backup, and can't become a log", args.dir.display());
         return Err(Failure::refused(
             "is-a-backup",
             message,

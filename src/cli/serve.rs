@@ -96,7 +96,7 @@ impl Hangup {
         tokio::spawn(async move {
             while told.recv().await.is_some() {
                 tracing::info!(
-                    "SIGHUP: reading again what may change while this runs; settings count from the next start on"
+                    "SIGHUP: reading the watched files again; other settings take effect at the next start"
                 );
                 let reload = reload.clone();
                 let _ = tokio::task::spawn_blocking(move || reload()).await;

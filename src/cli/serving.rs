@@ -26,7 +26,7 @@ pub fn runtime() -> Result<Runtime, Failure> {
 fn check_address_space(limit: Option<u64>) -> Result<(), Failure> {
     let Some(limit) = limit.filter(|limit| *limit < ADDRESS_SPACE) else { return Ok(()) };
     Err(Failure::CouldNotTell(format!(
-        "`ulimit -v` leaves too little address space: expected at least {} (KiB) or unlimited, saw {}; it counts what is reserved and not what is used, so bound memory by a cgroup instead, as with systemd's MemoryMax=",
+        "`ulimit -v` leaves too little address space: expected at least {} (KiB) or unlimited, saw {}; it counts reserved address space, not memory in use, so limit memory with a cgroup instead, such as systemd's MemoryMax=",
         ADDRESS_SPACE >> 10,
         limit >> 10
     )))

@@ -28,13 +28,13 @@ pub struct Withdraw {
     /// Publisher's secret key (PKCS#8 PEM, mode 600)
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// The log's keys and witnesses: the release is proven to be in that log before anything is signed
+    /// The log's keys and witnesses; proves that the release is in that log before signing anything
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
     /// The release: its leaf index, as `treehead publish` told it and `GET /releases` shows it
     #[arg(long, value_name = "N", value_parser = parse_leaf)]
     pub leaf: LeafIndex,
-    /// Package and version that the release has to be of; without it, you are asked at the terminal
+    /// Package and version that the release must have; without it, you are asked at the terminal
     #[arg(long, value_name = "PURL", value_parser = parse_purl)]
     pub purl: Option<Purl>,
     /// Why, in a sentence or two for everybody to read; at most 1,024 bytes
@@ -53,7 +53,7 @@ pub struct Withdraw {
 pub fn run(args: &Withdraw, json: bool) -> CliResult {
     if args.out.is_some() && args.wait == Some(WaitArg::Sequenced) {
         return Err(Failure::Usage(
-            "--out: what is only sequenced has no proof yet; expected --wait published or witnessed"
+            "--out: a release that is only sequenced has no proof yet; expected --wait published or witnessed"
                 .to_owned(),
         ));
     }
@@ -141,7 +141,7 @@ fn fetch(client: &LogClient, policy: &Policy, leaf: LeafIndex) -> Result<(String
     proof.map_err(Failure::unsigned)?.map_err(|e| {
         let url = client.prefix();
         let message = format!(
-            "what {url} serves as leaf {leaf} is not in the tree of {} that the log signed: {e}",
+            "the entry that {url} serves as leaf {leaf} is not in the tree of {} that the log signed: {e}",
             head.size
         );
         Failure::refused("not-included", message, NOTHING_SIGNED)
@@ -185,10 +185,10 @@ fn consent(args: &Withdraw, purl: &Purl, described: &[String]) -> CliResult {
             Err(Failure::refused("withdrawal-mismatch", message, NOTHING_SIGNED))
         }
         None if !(io::stdin().is_terminal() && io::stderr().is_terminal()) => Err(Failure::Usage(format!(
-            "expected --purl with package and version, or a terminal to ask at, for a withdrawal can't be taken back; if that is what you mean, run the command again with --purl {purl}"
+            "expected --purl with package and version, or a terminal to ask at, because a withdrawal can't be undone; if you mean this release, run the command again with --purl {purl}"
         ))),
         None => {
-            say("It can't be taken back. To withdraw it, type yes:");
+            say("A withdrawal can't be undone. To withdraw the release, type yes:");
             if is_yes(&mut io::stdin().lock()) {
                 return Ok(());
             }

@@ -19,7 +19,7 @@ pub enum ClientError {
     Contact(String),
     /// The environment names a proxy that is none.
     #[error(
-        "the environment variable {variable} is not the address of a proxy: expected http://HOST:PORT, https://... or socks5://...; correct it, or list the host in no_proxy"
+        "the environment variable {variable} is not a proxy address: expected http://HOST:PORT, https://... or socks5://...; correct it, or list the host in no_proxy"
     )]
     Proxy {
         /// The variable that counts for the address.
@@ -70,7 +70,7 @@ pub enum ClientError {
     },
     /// An answer that was made for a smaller tree than one whose head is known: something was kept on the way.
     #[error(
-        "{url} answered for an older tree: expected one of {expected} entries at least, whose head was fetched before, saw {seen}; a cache between here and the log keeps what it must not (docs/http.md says what may be kept): ask again later, or ask the log itself"
+        "{url} answered for an older tree: expected at least the {expected} entries of the head fetched before, saw {seen}; a cache in front of the log stores answers that it must not (docs/http.md lists what it may store): ask again later, or bypass the cache"
     )]
     Older {
         /// What was asked for.
@@ -102,7 +102,7 @@ pub enum ClientError {
     },
     /// What came in place of a tree head is none that a trusted log signed. Anybody on the way can have made it,
     /// as the sign-in page of a network does: it says nothing of the log.
-    #[error("{url} shows no tree head that a trusted log signed: {source}{came}")]
+    #[error("{url} has no tree head signed by a trusted log: {source}{came}")]
     Head {
         /// What was asked for.
         url: String,
@@ -227,9 +227,9 @@ impl NetworkFault {
     const fn advice(self) -> &'static str {
         match self {
             Self::Certificate => {
-                "the server's certificate was not accepted: name the certificate of its authority with --cacert or SSL_CERT_FILE, or check the address and this machine's clock"
+                "the server's certificate is not trusted: give the certificate of its authority with --cacert or SSL_CERT_FILE, or check the address and this machine's clock"
             }
-            _ => "is a server running there, and the address right?",
+            _ => "is a server running there, and is the address right?",
         }
     }
 }

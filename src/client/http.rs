@@ -247,7 +247,7 @@ impl Fetched {
     fn is_no_head(&self, source: CheckpointError) -> ClientError {
         let is_note =
             !matches!(source, CheckpointError::Format(_) | CheckpointError::Note(NoteError::Format(_)));
-        let came = if is_note { String::new() } else { format!("; what came is {}", self.in_words()) };
+        let came = if is_note { String::new() } else { format!("; it sent {}", self.in_words()) };
         ClientError::Head { url: self.url.clone(), came, source: Box::new(source) }
     }
 
@@ -255,7 +255,7 @@ impl Fetched {
         let media_type =
             self.media_type.as_deref().map_or_else(|| "without a content type".to_owned(), quote_bytes);
         match self.body.as_slice() {
-            [] => format!("empty ({media_type})"),
+            [] => format!("an empty body ({media_type})"),
             body => format!("{} bytes ({media_type}) that begin with {}", body.len(), quote_bytes(body)),
         }
     }

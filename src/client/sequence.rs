@@ -45,7 +45,7 @@ impl LogClient {
         let path = format!("sequence?publisher={publisher}&package={package}&channel={channel}");
         let body = self.get_fresh(&path, MAX_SEQUENCE_BYTES)?.body;
         let malformed = |seen: String| {
-            let expected = "a JSON object with highest, a number or null, and the index that has it";
+            let expected = "a JSON object with highest, a number or null, and the index of its entry";
             let source = FormatError::malformed("the answer about a sequence number", expected, seen);
             ClientError::Malformed { url: self.url("sequence"), source }
         };

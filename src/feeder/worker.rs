@@ -45,7 +45,7 @@ enum Trouble {
     Wrong(String),
     /// It claims more than this log has, and proves nothing. Either of the two may be wrong.
     #[error(
-        "it claims to have cosigned tree size {0}, and shows no head of that size that this log signed; or this copy of the log is an older one"
+        "it claims to have cosigned tree size {0}, but shows no head of that size signed by this log; either that is wrong, or this copy of the log is an older one"
     )]
     Ahead(TreeSize),
     /// The log is being closed.

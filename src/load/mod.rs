@@ -184,7 +184,7 @@ impl Plan {
             return Ok(());
         }
         Err(LoadError::Plan(format!(
-            "expected the bodies of all writers to take at most {limit} bytes (a GiB, or a quarter of `ulimit -v`), saw {seen}: use fewer writers, or smaller batches or entries"
+            "expected the request bodies of all writers together to take at most {limit} bytes (a GiB, or a quarter of `ulimit -v`), saw {seen}: use fewer writers, or smaller batches or entries"
         )))
     }
 }

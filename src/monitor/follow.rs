@@ -343,7 +343,7 @@ impl Follower {
         self.keep(&shown);
         if self.state.stale_since.is_none() {
             let message = format!(
-                "a cache before the log showed a head of size {new}, and the log had shown one of {old}; the log itself was asked"
+                "a cache in front of the log served a head of size {new} after one of {old}; the monitor asked the log itself"
             );
             let subject = [old.to_string(), new.to_string()];
             let subject: Vec<&str> = subject.iter().map(String::as_str).collect();

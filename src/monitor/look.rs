@@ -217,12 +217,12 @@ impl Place<'_> {
     fn untrusted(&self, why: &SpeakError, statement: Option<&Statement>, before: Option<u64>) -> Event {
         let event = match before {
             None => {
-                let message = format!("the statement at leaf {} is not to be believed: {why}", self.leaf);
+                let message = format!("the statement at leaf {} is not trusted: {why}", self.leaf);
                 self.event(Code::UntrustedStatement, message)
             }
             Some(first) => {
                 let message = format!(
-                    "leaf {} says what leaf {first} says, and is not to be believed itself: {why}",
+                    "leaf {} repeats the statement of leaf {first}, and is not trusted itself: {why}",
                     self.leaf
                 );
                 self.event(Code::Entry, message).with("first_index", first)
@@ -289,11 +289,12 @@ impl Place<'_> {
             events.extend(self.step(release, step, |code, message| about(code, publisher, message)));
         }
         if let Some((publisher, before)) = taken.changed {
-            let message = format!("{purl} at leaf {at} has other bytes in {channel} than leaf {before} had");
+            let message =
+                format!("{purl} at leaf {at} has different content in {channel} than leaf {before}");
             events.push(about(Code::VersionChanged, publisher, message).with("first_index", before));
         }
         if let Some((publisher, before)) = taken.withdrawn {
-            let message = format!("{purl} at leaf {at} was withdrawn at leaf {before}, with these artifacts");
+            let message = format!("{purl} at leaf {at} has artifacts that leaf {before} had withdrawn");
             events.push(about(Code::WithdrawnBefore, publisher, message).with("withdrawal", before));
         }
         let about = |code: Code, message: String| about(code, publisher, message);
@@ -324,15 +325,15 @@ impl Place<'_> {
         match step {
             Step::Fits => None,
             Step::Gap { last } => {
-                let message = format!("{has}, and the one before had {last}");
+                let message = format!("{has}, but the one before had {last}");
                 Some(about(Code::SequenceGap, message).with("previous", last))
             }
             Step::Repeated { leaf } => {
-                let message = format!("{has}, as leaf {leaf} had, for other artifacts");
+                let message = format!("{has}, which leaf {leaf} has for other artifacts");
                 Some(about(Code::SequenceRepeated, message).with("first_index", leaf))
             }
             Step::Lower { highest, leaf } => {
-                let message = format!("{has}, below {highest} of leaf {leaf}");
+                let message = format!("{has}, below {highest} at leaf {leaf}");
                 Some(about(Code::SequenceRegressed, message).with("highest", highest))
             }
         }

@@ -28,7 +28,7 @@ pub enum GossipError {
     #[error("the body did not arrive whole: {0}; send it again")]
     BodyCutShort(String),
     /// The body came too slowly.
-    #[error("the body came too slowly: {0}; send it again")]
+    #[error("the request body arrived too slowly: {0}; send it again")]
     BodyTooSlow(String),
     /// The body is compressed or otherwise encoded.
     #[error("bodies are taken as they are: expected no Content-Encoding, saw {0}")]

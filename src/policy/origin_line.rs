@@ -24,7 +24,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Origin, FormatError> {
         }
         let mut byte = [0];
         let digits = rest.split_off(..2).filter(|digits| hex::decode_to_slice(digits, &mut byte).is_ok());
-        digits.ok_or_else(|| wrong("two hex digits behind each % of an origin", line))?;
+        digits.ok_or_else(|| wrong("two hex digits after each % of an origin", line))?;
         bytes.push(byte[0]);
     }
     Origin::new(utf8(Policy::WHAT, &bytes)?)

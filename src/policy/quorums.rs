@@ -92,7 +92,7 @@ impl Policy {
     pub fn split_warning(&self) -> Option<String> {
         self.can_split().then(|| {
             format!(
-                "the quorum, {}, can be reached by two sets of witnesses that have none in common: each could honestly cosign another history of the log, and endpoints would believe both. Ask for more than half of the witnesses",
+                "the quorum, {}, can be reached by two disjoint sets of witnesses: each could honestly cosign a different history of the log, and endpoints would accept both. Require more than half of the witnesses",
                 self.quorum_in_words()
             )
         })

@@ -52,7 +52,7 @@ pub(super) fn secret_key(text: &str) -> Result<SigningKey, FormatError> {
     };
     let blocks = blocks(text).map_err(&wrong)?;
     if blocks.iter().any(|block| block.label == "ENCRYPTED PRIVATE KEY") {
-        return Err(wrong("one under a passphrase; `openssl pkey -in KEY -out NEW` takes it off".to_owned()));
+        return Err(wrong("a key under a passphrase; `openssl pkey -in KEY -out NEW` removes it".to_owned()));
     }
     let pem = only(&blocks, PRIVATE).map_err(&wrong)?;
     SigningKey::from_pkcs8_pem(&pem).map_err(|e| wrong(e.to_string()))

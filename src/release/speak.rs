@@ -29,7 +29,7 @@ pub enum SpeakError {
     },
     /// It was stated for another log.
     #[error(
-        "the statement is for another log: expected {expected}, saw {}; its publisher has to state it for this one",
+        "the statement is for another log: expected {expected}, saw {}; its publisher has to sign it for this one",
         quote(seen)
     )]
     OtherLog {

@@ -117,10 +117,10 @@ pub enum SubmitError {
         retry_after: Duration,
     },
     /// The log's files are older than what the world has seen, or other. Nothing of the submission was taken.
-    #[error("the log takes nothing before it is repaired: {0}")]
+    #[error("the log accepts no entries until it is repaired: {0}")]
     RolledBack(String),
     /// The journal is not what the log wrote. Nothing of the submission was taken.
-    #[error("the log takes nothing before it is repaired: {0}")]
+    #[error("the log accepts no entries until it is repaired: {0}")]
     Damaged(String),
     /// It could not be made durable. Whether it is nevertheless shows when it is sent again: then
     /// its first index is the answer.

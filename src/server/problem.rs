@@ -26,7 +26,7 @@ pub enum Problem {
     #[error("the body did not arrive whole: {0}; send it again")]
     BodyCutShort(String),
     /// The body came too slowly.
-    #[error("the body came too slowly: {0}; send it again")]
+    #[error("the request body arrived too slowly: {0}; send it again")]
     BodyTooSlow(String),
     /// An entry of a batch is wrong; nothing of the batch was taken.
     #[error("entry {at} of the batch: {problem}; nothing of the batch was taken")]
@@ -102,10 +102,10 @@ pub enum Problem {
     #[error("bodies are taken as they are: expected no Content-Encoding, saw {0}")]
     Encoded(String),
     /// The body is encoded for the transfer, by more than chunks.
-    #[error("bodies are taken as they are: expected no Transfer-Encoding but chunked, saw {0}")]
+    #[error("expected no Transfer-Encoding other than chunked, saw {0}")]
     TransferCoding(String),
     /// Answers take too much memory until they are read.
-    #[error("too many answers wait to be read by whoever asked for them; ask again in a moment")]
+    #[error("too many answers are waiting for their clients to read them; ask again in a moment")]
     TooManyAnswers,
     /// The store can't read or write.
     #[error(transparent)]

@@ -118,7 +118,7 @@ impl Profile {
             return Err(OpenError::Profile { dir: dir.to_owned(), kept, said: self, why });
         }
         replace_file(&RealDisk, &dir.join(FILE), self.to_file().as_bytes()).map_err(start)?;
-        tracing::info!(profile = self.as_str(), "the log's profile is kept from now on");
+        tracing::info!(profile = self.as_str(), "recorded the log's profile");
         Ok(())
     }
 }

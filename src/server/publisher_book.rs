@@ -26,7 +26,7 @@ fn in_words(lost: &[LostKey], all: bool) -> String {
     let keys: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let nobody = if all { "; nobody may publish now" } else { "" };
     format!(
-        "it does not list any more: {}{nobody}. What is gone counts as revoked until the next start; put it back, and set `not_after` or `revoked` rather than remove a key (`treehead publisher expire`, `revoke`)",
+        "it no longer lists: {}{nobody}. What is gone counts as revoked until the next start; put it back, and set `not_after` or `revoked` instead of removing a key (`treehead publisher expire`, `revoke`)",
         keys.join(", ")
     )
 }

@@ -46,7 +46,7 @@ pub fn remarks(log: &Log, candidates: &[Candidate]) -> Vec<Remarks> {
         Profile::Release => look_at(log.reader().as_ref(), candidates),
     };
     let mut remarks = looked.unwrap_or_else(|error| {
-        tracing::warn!(%error, "nobody could be warned: the index can't be read");
+        tracing::warn!(%error, "could not check for warnings: the index can't be read");
         Vec::new()
     });
     remarks.resize_with(candidates.len(), Remarks::default);
@@ -106,7 +106,7 @@ impl Look<'_> {
         Ok(changed.map(|(place, _)| Warning {
             code: "version-changed",
             detail: format!(
-                "{place} released this version with other bytes; monitors tell it. Give changed artifacts a new version"
+                "{place} released this version with different content; monitors report this. Give changed artifacts a new version"
             ),
         }))
     }
@@ -123,7 +123,7 @@ impl Look<'_> {
         Ok(place.map(|place| Warning {
             code: "withdrawn-before",
             detail: format!(
-                "{place} withdrew these artifacts; endpoints that know it refuse them under the version that was withdrawn"
+                "{place} withdrew these artifacts; endpoints that know this refuse them under the withdrawn version"
             ),
         }))
     }
@@ -165,7 +165,9 @@ impl Look<'_> {
         let gap = Steps::between(numbers).is_gap(highest, number);
         Ok(gap.then(|| Warning {
             code: "sequence-gap",
-            detail: format!("{number} follows {highest}, and none was left out lately: monitors tell a gap"),
+            detail: format!(
+                "{number} follows {highest}, though the numbers before had no gaps: monitors report a gap"
+            ),
         }))
     }
 }

@@ -249,7 +249,7 @@ impl DiskStore {
         let size = tree.peaks().size().get();
         let mut next = indexed.get();
         if next == 0 && size > TELL_LEAVES {
-            tracing::info!(leaves = size, "making the index anew from the journal");
+            tracing::info!(leaves = size, "rebuilding the index from the journal");
         }
         while next < size {
             let (number, skip) = (next / TILE_WIDTH, usize::try_from(next % TILE_WIDTH).expect("below 256"));

@@ -53,7 +53,7 @@ fn check(what: FileType) -> io::Result<()> {
         what if what.is_file() => return Ok(()),
         what if what.is_symlink() => "a symbolic link: remove it, or give its target's own path",
         what if what.is_dir() => "a directory",
-        what if what.is_fifo() => "a pipe: write what comes out of it to a file first",
+        what if what.is_fifo() => "a pipe: write its output to a file first",
         what if what.is_socket() => "a socket",
         _ => "a device",
     };

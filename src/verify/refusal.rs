@@ -87,7 +87,7 @@ pub enum Refusal {
     },
     /// It is for an audience that was not asked for, or not for the one that was.
     #[error(
-        "the release is not for who asked: expected one for {}, saw one for {}", audience(expected.as_deref()), audience(seen.as_deref())
+        "the release is for another audience: expected one for {}, saw one for {}", audience(expected.as_deref()), audience(seen.as_deref())
     )]
     OtherAudience {
         /// The audience that was asked for; `None` is everyone.
@@ -96,7 +96,7 @@ pub enum Refusal {
         seen: Option<String>,
     },
     /// Its sequence is lower than what was asked for.
-    #[error("the release is older than was asked for: expected sequence {expected} or higher, saw {seen}")]
+    #[error("the release is older than you asked for: expected sequence {expected} or higher, saw {seen}")]
     BelowMinSequence {
         /// The lowest that would do.
         expected: u64,
@@ -154,7 +154,7 @@ pub enum Refusal {
     },
     /// The log was met showing two histories before, and can't be believed since.
     #[error(
-        "{origin} signed two histories, as was found before{}", evidence.as_ref().map(|name| format!(": {name} in the state's evidence proves it")).unwrap_or_default()
+        "{origin} signed two histories, as this endpoint found earlier{}", evidence.as_ref().map(|name| format!(": {name} in the state's evidence proves it")).unwrap_or_default()
     )]
     Forked {
         /// The log.
@@ -262,7 +262,7 @@ impl Refusal {
             Self::NotIncluded { index, source } => {
                 (format!("a proof that the entry is leaf {index}"), source.to_string())
             }
-            Self::Publisher(e) => ("a signature by who may state it".to_owned(), e.to_string()),
+            Self::Publisher(e) => ("a signature by a publisher who may state it".to_owned(), e.to_string()),
             Self::NotARelease { seen } => own(&"a release", seen),
             Self::NotAWithdrawal { seen } => own(&"a withdrawal", seen),
             Self::OtherKind { expected, seen } => own(expected, seen),
@@ -275,7 +275,7 @@ impl Refusal {
                 own(expected, seen)
             }
             Self::NotInManifest(why) => own(&"files of the release's manifest", why),
-            Self::Forked { .. } => own(&"one history of the log", &"two, as was found before"),
+            Self::Forked { .. } => own(&"one history of the log", &"two, as found earlier"),
             Self::Withdrawn { publisher, reason, .. } => {
                 ("a release that stands".to_owned(), format!("one that {publisher} withdrew: {reason}"))
             }
@@ -303,7 +303,7 @@ impl Refusal {
                 "Do not install it; if the publisher is new to you, get its key from a source you trust."
             }
             Self::Publisher(SpeakError::OtherLog { .. }) => {
-                "Do not install it; somebody copied it from the log that it was made for into this one."
+                "Do not install it; somebody copied it into this log from the one that it was signed for."
             }
             Self::Publisher(_) => "Do not install it; ask the publisher whether it made this release.",
             Self::NotARelease { .. } => {
@@ -318,24 +318,24 @@ impl Refusal {
                 "Do not install it; it is genuine, but not what was asked for."
             }
             Self::OtherChannel { followed: true, .. } => {
-                "Do not install it, unless this endpoint is to change its channel; then ask for that channel by name."
+                "Do not install it, unless you want this endpoint to change its channel; then ask for that channel by name."
             }
             Self::OtherAudience { .. } => {
                 "Do not install it, unless it is meant for this endpoint; then ask for that audience by name."
             }
             Self::ArtifactSwapped { .. } => {
-                "Do not install it under this name; get the artifact that was wanted, or ask for this one by its name."
+                "Do not install it under this name; get the artifact you want, or ask for this one by its name."
             }
             Self::ArtifactMismatch { .. } | Self::NotInManifest(_) => {
                 "Do not install it; download the artifact again, and keep this copy as evidence."
             }
             Self::Stale { .. } => {
-                "Fetch a newer proof; if there is none, the log has stalled or is kept from you."
+                "Fetch a newer proof; if there is none, the log has stalled, or somebody hides it from you."
             }
             Self::FromTheFuture { .. } => "Check this machine's clock.",
             Self::Fork { .. } => "Do not install it; keep both checkpoints, they prove that the log lied.",
             Self::Forked { .. } => {
-                "Do not install it; remove the log from the policy. To believe it again, delete the state, and accept that old releases and withdrawn ones may pass as well."
+                "Do not install it; remove the log from the policy. To trust it again, delete the state; old and withdrawn releases may then pass as well."
             }
             Self::Rollback { .. } => "Do not install it; an old release is being passed off as the newest.",
             Self::Withdrawn { .. } => "Do not install it; look for another version.",

@@ -115,7 +115,7 @@ static FILE: Kind<Logs> = Kind {
         let names: Vec<String> =
             new.gone.iter().map(LogKey::note_key).map(|key| format!("{}+{}", key.name(), key.id())).collect();
         let words = format!(
-            "it does not list any more: {}; put back what is missing, or restart if that is meant",
+            "it no longer lists: {}; put back what is missing, or restart if you removed it on purpose",
             names.join(", ")
         );
         let lost = (!names.is_empty()).then_some(Loss { words, all: new.keys.is_empty() });
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(told(), (None, None));
         write(&logs[..1]);
         let (fault, warning) = told();
-        assert!(fault.is_none() && warning.unwrap().contains("it does not list any more: log.example/b+"));
+        assert!(fault.is_none() && warning.unwrap().contains("it no longer lists: log.example/b+"));
         let left: Vec<NoteKey> = book.current().keys().iter().map(|key| key.note_key().clone()).collect();
         assert_eq!(left, &logs[..1], "nothing is cosigned for a log that is gone");
         write(&[]);

@@ -103,7 +103,7 @@ fn a_program_that_is_killed_because_the_monitor_stops_is_told_so() {
     let fault = || desk.figures().sinks[0].fault.clone();
     eventually("it is killed", || fault().is_some());
     let told = fault().unwrap();
-    assert!(told.contains("the monitor stops, and killed it after 5 s more"), "{told}");
+    assert!(told.contains("the monitor was stopping, and killed it after another 5 s"), "{told}");
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn a_lying_witness_is_named_and_does_not_count() {
         (
             "a size that nobody has",
             |_| with_size("9223372036854775807\n"),
-            "shows no head of that size that this log signed",
+            "shows no head of that size signed by this log",
         ),
         (
             "another size each time",

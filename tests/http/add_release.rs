@@ -353,7 +353,7 @@ fn publishers_that_a_file_lists_no_more_are_told_and_count_as_revoked() {
     let warning = told["warnings"][0].as_str().unwrap();
     let key = format!("key {} of two", publisher(2).keyid().to_hex());
     assert!(
-        warning.contains("publishers.toml: it does not list any more: ") && warning.contains(&key),
+        warning.contains("publishers.toml: it no longer lists: ") && warning.contains(&key),
         "{warning}"
     );
     log.post("/add", &by_two).problem(403, "publisher-key-revoked");

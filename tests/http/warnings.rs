@@ -111,7 +111,7 @@ fn the_same_version_with_other_bytes_is_taken_and_told() {
     let answer = add(&log, &release(PURL, 4, "second"));
     assert_eq!((codes(&answer), &answer["index"]), (vec!["version-changed"], &json!(3)));
     let detail = answer["warnings"][0]["detail"].as_str().unwrap();
-    assert!(detail.starts_with("leaf 2 released this version with other bytes"), "{detail}");
+    assert!(detail.starts_with("leaf 2 released this version with different content"), "{detail}");
     // Compared with the last one; an artifact more is another release, too.
     assert_eq!(codes(&add(&log, &release(PURL, 5, "second"))), [""; 0]);
     let mut more = release(PURL, 6, "second");

@@ -178,7 +178,7 @@ fn the_same_version_with_other_bytes_is_told() {
         (&event["index"], &event["first_index"], &event["publisher"]),
         (&6.into(), &0.into(), &"vendor".into())
     );
-    assert!(event["advice"].as_str().unwrap().contains("two contents"), "{event}");
+    assert!(event["advice"].as_str().unwrap().contains("have different content"), "{event}");
     // Across a restart, and not for rules.
     let may_rules = publishers().replacen("\"update\"]", "\"update\", \"detection-rules\"]", 1);
     fs::write(world.logs[0].publishers.as_ref().unwrap(), may_rules).unwrap();

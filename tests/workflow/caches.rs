@@ -37,7 +37,7 @@ fn an_answer_that_is_older_than_the_head_is_refused() {
     let ran = world
         .run(&line)
         .failed(3, "expected one of 3 entries at least, whose head was fetched before, saw 2");
-    assert!(ran.stderr.contains("a cache between here and the log"), "{ran:?}");
+    assert!(ran.stderr.contains("a cache in front of the log"), "{ran:?}");
     assert!(!ran.stderr.contains("Do not install"), "the artifact is as good as it was: {ran:?}");
     let json = world.run(&format!("{line} --json")).failed(3, "").json();
     assert_eq!((&json["ok"], &json["code"]), (&false.into(), &"could-not-tell".into()));
@@ -63,7 +63,7 @@ fn a_proof_is_not_said_to_be_missing_because_of_a_cache() {
     publish(&world, &server, 2);
     cache.forget("/checkpoint");
     for also in ["", " --policy log/endpoint.policy"] {
-        let ran = world.run(&(prove(&cache.url) + also)).failed(3, "a cache between here and the log");
+        let ran = world.run(&(prove(&cache.url) + also)).failed(3, "a cache in front of the log");
         assert!(!ran.stderr.contains("Do not install"), "{ran:?}");
     }
     cache.forget("/releases");

@@ -132,8 +132,8 @@ fn an_export_goes_into_a_directory_of_its_own() {
         ("other", "other is the directory of a log: "),
         ("w", "w is the directory of a witness: "),
         ("m", "m is the directory of a monitor: "),
-        ("full", "full is not empty, and no export: "),
-        ("theirs", "theirs/checkpoint is no checkpoint of log.example.com/releases: "),
+        ("full", "full is a directory with other files in it: "),
+        ("theirs", "theirs/checkpoint is not a checkpoint of log.example.com/releases: "),
     ] {
         let before = list(&world.path(place));
         let ran = world.run(&format!("export log {place}")).refused("not-an-export");

@@ -89,11 +89,11 @@ fn a_cap_that_was_reached_is_no_verdict() {
     let rival = copier(&world, &server, "rival", "pkg:generic/example/scanner@1.0", "1.bin", 1);
     rival.flood(&server, 0..201);
     let line = online("1.bin", &server.url);
-    let ran = world.run(&line).failed(3, "than are looked at in one run (200 that are not known yet");
+    let ran = world.run(&line).failed(3, "than one run checks (200 new ones");
     assert!(ran.stderr.contains("none so far is of this release"), "{ran:?}");
     assert!(!ran.stderr.contains("Do not install"), "{ran:?}");
     // Without a memory, it is the same each time; with one, the next run goes on where this one stopped.
-    world.run(&line.replace(" --state state", "")).failed(3, "than are looked at in one run");
+    world.run(&line.replace(" --state state", "")).failed(3, "than one run checks");
     world.run(&line).done();
     rival.flood(&server, 201..300);
     withdraw(&world, &server, "1.bin", &publisher(&world));

@@ -377,6 +377,6 @@ fn another_log_under_the_same_address_is_not_this_one() {
         .run(&line)
         .failed(3, "the checkpoint is of another log: expected origin log.example.org/other, saw");
     world.write("out/checkpoint", "<html>not found</html>");
-    let ran = fsck_url(&world, &files.url).failed(3, "shows no tree head that a trusted log signed");
-    assert!(ran.stderr.contains("what came is 22 bytes (without a content type) that begin with"), "{ran:?}");
+    let ran = fsck_url(&world, &files.url).failed(3, "has no tree head signed by a trusted log");
+    assert!(ran.stderr.contains("it sent 22 bytes (without a content type) that begin with"), "{ran:?}");
 }

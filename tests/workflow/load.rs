@@ -117,7 +117,7 @@ fn a_log_that_dies_is_no_verdict_but_the_errors_are_told() {
     let ran = finish(running).failed(3, "no answer from");
     assert!(ran.stdout.contains("connect: ") && ran.stdout.contains("verified      no"), "{ran:?}");
     assert!(ran.stdout.contains("0 leaves before, unknown after"), "{ran:?}");
-    load(&world, &server.url, "--duration 1s").failed(3, "and the address right?");
+    load(&world, &server.url, "--duration 1s").failed(3, "and is the address right?");
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn a_run_that_was_interrupted_is_completed_by_the_next() {
     let output = running.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{stderr}");
-    assert!(stderr.contains("run the same command again to go on"), "{stderr}");
+    assert!(stderr.contains("run the same command again to continue"), "{stderr}");
     let server = world.serve();
     let before = server.tree_size();
     assert!((1..12_000).contains(&before), "{before}");

@@ -67,7 +67,7 @@ fn a_proxy_is_asked_for_the_scheme_that_its_variable_names() {
     assert_eq!(request, "CONNECT log.invalid:80 HTTP/1.1\r\n");
     let wrong = ran(world.command(line).env("all_proxy", "ftp://user:secret@proxy"));
     assert!(!wrong.stderr.contains("secret"), "{wrong:?}");
-    wrong.failed(2, "all_proxy is not the address of a proxy");
+    wrong.failed(2, "all_proxy is not a proxy address");
 }
 
 #[test]

@@ -208,7 +208,7 @@ fn a_server_s_word_for_its_origin_is_not_taken_where_a_policy_has_another() {
     let line = world.publish_line(&server, "a.bin", 1);
     let at_liar = line.replace(&server.url, &liar.url);
     let ran = world.run(&format!("{at_liar} --policy both.policy"));
-    ran.failed(3, "shows no tree head that a trusted log signed");
+    ran.failed(3, "has no tree head signed by a trusted log");
     assert_eq!((liar.asked("/checkpoint"), liar.asked("/add")), (1, 0));
     let json = world.run(&format!("{line} --policy both.policy --json")).done().json();
     assert_eq!(json["log"], ORIGIN);

@@ -109,7 +109,7 @@ fn an_endpoint_that_is_never_online_is_told_so() {
     let (world, server) = releases(17);
     for n in 1..=17 {
         let ran = world.run(&verify(&format!("{n}.bin"), "")).done();
-        let told = ran.stderr.contains("so that one was forgotten: run it with --online now and then");
+        let told = ran.stderr.contains("so the endpoint forgot one: run verify with --online now and then");
         assert_eq!(told, n == 17, "{n}: {ran:?}");
     }
     assert_eq!(heads(&world), (None, (2..=17).collect()));
@@ -224,7 +224,7 @@ fn a_false_head_is_found_online_long_after_it_was_shown() {
         for line in [verify("6.bin", ""), verify("2.bin", ""), online("6.bin", &server.url)] {
             let ran = world.run(&line).refused("fork");
             assert!(
-                ran.stderr.contains("as was found before") && ran.stderr.contains(".tlog-fork"),
+                ran.stderr.contains("as this endpoint found earlier") && ran.stderr.contains(".tlog-fork"),
                 "{ran:?}"
             );
             assert!(ran.stderr.contains("verify-evidence state/evidence/"), "{ran:?}");

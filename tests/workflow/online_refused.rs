@@ -58,7 +58,7 @@ fn what_is_learnt_online_stays_though_the_artifact_is_refused() {
     assert_eq!(heads(&world), (None, vec![1, 2, 3]));
     publish(&world, &server, 4);
     let ran = world.run(&online("2.bin", &server.url)).refused("rollback");
-    assert!(!ran.stderr.contains("besides"), "{ran:?}");
+    assert!(!ran.stderr.contains("also, while asking"), "{ran:?}");
     assert_eq!(heads(&world), (Some(4), vec![]), "compared, and proven");
     assert_eq!(highest_sequences(&world), [3]);
     // Of what is refused nothing is remembered, and the log's newest head is another matter.
@@ -70,11 +70,11 @@ fn what_is_learnt_online_stays_though_the_artifact_is_refused() {
     let remembered = world.read("state/state.json");
     world.write("3.bin.tlog-proof", "noise");
     let ran = world.run(&online("3.bin", &server.url)).refused("proof-malformed");
-    assert!(!ran.stderr.contains("besides"), "{ran:?}");
+    assert!(!ran.stderr.contains("also, while asking"), "{ran:?}");
     // A log that does not answer changes nothing, and is told.
     let url = server.url.clone();
     drop(server);
     let ran = world.run(&online("2.bin", &url)).refused("artifact-mismatch");
-    assert!(ran.stderr.contains("besides, online: no answer from"), "{ran:?}");
+    assert!(ran.stderr.contains("also, while asking the log: no answer from"), "{ran:?}");
     assert_eq!(world.read("state/state.json"), remembered);
 }

@@ -38,8 +38,8 @@ fn portals(server: &Server) -> Vec<(String, &'static str)> {
             portal(html, PAGE.to_vec()),
             "58 bytes (\"text/html\") that begin with \"<!doctype html>\\n<title>Hotel ",
         ),
-        (portal(html, Vec::new()), "what came is empty (\"text/html\")"),
-        (portal("200 OK", Vec::new()), "what came is empty (without a content type)"),
+        (portal(html, Vec::new()), "it sent an empty body (\"text/html\")"),
+        (portal("200 OK", Vec::new()), "it sent an empty body (without a content type)"),
         (portal(html, large), "the answer is too large: expected at most 262144 bytes"),
         (
             portal("302 Found\r\nLocation: https://hotel.example/sign-in", Vec::new()),
@@ -49,7 +49,7 @@ fn portals(server: &Server) -> Vec<(String, &'static str)> {
             portal(plain, head.as_bytes()[..20].to_vec()),
             "20 bytes (\"text/plain\") that begin with \"log.example.com/rele",
         ),
-        (portal(plain, format!("{text}\n").into_bytes()), "what came is"),
+        (portal(plain, format!("{text}\n").into_bytes()), "; it sent"),
         (portal(plain, changed.into_bytes()), "the text or the signature was changed"),
     ]
 }

@@ -212,14 +212,14 @@ fn a_proof_that_does_not_check_is_not_written() {
         path.starts_with("/proof").then(|| (200, bent.clone().into()))
     });
     let ran = world.run(&format!("prove one.bin --log {}", bent.url));
-    let ran = ran.failed(3, "a proof that does not lead to its tree head");
+    let ran = ran.failed(3, "a proof that does not verify against its tree head");
     assert!(!ran.stderr.contains("lies"), "nobody signed it: {ran:?}");
     let unsigned = genuine.split("\n\n\u{2014} ").next().unwrap().to_owned() + "\n\n\u{2014} x AAAAAAA=\n";
     let unsigned = Between::before(&server.url, move |path| {
         path.starts_with("/proof").then(|| (200, unsigned.clone().into_bytes()))
     });
     let line = format!("prove one.bin --log {} --policy log/endpoint.policy", unsigned.url);
-    world.run(&line).failed(3, "a tree head that is not the log's: no trusted key signed this note");
+    world.run(&line).failed(3, "a tree head that the log did not sign: no trusted key signed this note");
     // A log that few would believe.
     let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
     world.run("keygen witness --name w.example --out w.key").done();

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::program::World;
 
-const SAID: &str = "can be reached by two sets of witnesses that have none in common";
+const SAID: &str = "can be reached by two disjoint sets of witnesses";
 
 fn witnesses(world: &World, count: u32) -> String {
     for number in 1..=count {
@@ -36,7 +36,7 @@ fn a_quorum_that_two_histories_can_reach_is_told_everywhere() {
     world.write("log2/treehead.toml", settings);
     let policy = world.run("policy log2").done();
     assert!(
-        policy.stderr.contains(SAID) && policy.stdout.contains("# WARNING: two sets of these"),
+        policy.stderr.contains(SAID) && policy.stdout.contains("# WARNING: two disjoint sets of these"),
         "{policy:?}"
     );
     assert!(!String::from_utf8(world.read("endpoint.policy")).unwrap().contains("WARNING"));

@@ -124,7 +124,7 @@ fn another_history_of_the_log_is_a_fork() {
     assert_eq!(std::fs::read_dir(world.path("state/evidence")).unwrap().count(), 1, "once");
     // From now on the log is not believed, whatever is proven under it.
     let ran = world.run(&verify("two.bin")).refused("fork");
-    assert!(ran.stderr.contains("as was found before") && ran.stderr.contains(file), "{ran:?}");
+    assert!(ran.stderr.contains("as this endpoint found earlier") && ran.stderr.contains(file), "{ran:?}");
     world.run(verify("two.bin").trim_end_matches(" --state state")).done();
 }
 

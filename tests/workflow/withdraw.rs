@@ -258,7 +258,7 @@ fn at_a_terminal_a_yes_is_enough_and_nothing_less() {
             return;
         };
         assert_eq!(done, withdrawn, "{answer}: {said}");
-        assert!(said.contains(FIRST) && said.contains("It can't be taken back"), "{said}");
+        assert!(said.contains(FIRST) && said.contains("A withdrawal can't be undone"), "{said}");
         assert_eq!(server.tree_size(), if withdrawn { 2 } else { 1 }, "{answer}: {said}");
     }
 }

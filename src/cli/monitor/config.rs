@@ -192,7 +192,7 @@ impl Config {
         let (toml, text) = read(path, &bytes)?;
         let place = Place { config: path, toml: toml.root() };
         if text.log.is_empty() {
-            return Err(place.malformed("log", "a [[log]] block for each log that is followed", "none"));
+            return Err(place.malformed("log", "a [[log]] block for each log to follow", "none"));
         }
         if text.state.as_os_str().is_empty() {
             return Err(place.malformed("state", "a directory", "\"\""));
@@ -317,7 +317,7 @@ impl Place<'_> {
         let keys: Vec<_> = policy.log_keys().into_iter().filter(|key| *key.log() == origin).collect();
         let mut of_log = policy.logs().iter().filter(|log| log.origin == origin);
         let url = text.url.or_else(|| of_log.find_map(|log| log.url.clone())).ok_or_else(|| {
-            self.malformed("url", &format!("one for {origin}, here or on its line of the policy"), "none")
+            self.malformed("url", &format!("a URL for {origin}, here or on its line in the policy"), "none")
         })?;
         self.value("url", check_url(&url))?;
         let profile = text.profile.as_deref().unwrap_or("release");

@@ -12,7 +12,7 @@ use crate::release::{Kind, Purl};
 #[derive(Debug, ClapArgs)]
 #[command(group = ArgGroup::new("what").required(true).args(["files", "from"]))]
 pub struct Publish {
-    /// Artifacts of one release; NAME=FILE states another name than the file's own
+    /// Artifacts of one release; NAME=FILE gives a name other than the file's own
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Many releases, one JSON object a line
@@ -33,27 +33,27 @@ pub struct Publish {
     /// Who gets it, by track, as in stable
     #[arg(long, required_unless_present = "from")]
     pub channel: Option<String>,
-    /// Counter that only grows for this package and channel: a number; `auto` for the one after the log's highest, which
-    /// has to be of a release that this key signed; `time` for the time in UTC, as in 20261128103001
+    /// Counter that only grows for this package and channel: a number; `auto` for the number after the log's
+    /// highest, whose release this key must have signed; `time` for the time in UTC, as in 20261128103001
     #[arg(long, value_name = "N|auto|time", value_parser = sequence::parse, required_unless_present = "from")]
     pub sequence: Option<Sequence>,
     /// What it was built from, as in `git+https://example.com/scanner@gitCommit:<hex>`
     #[arg(long, value_name = "URI@DIGEST")]
     pub source: Option<String>,
-    /// Set where the release is not meant for everyone
+    /// Who the release is for, if it is not for everyone
     #[arg(long)]
     pub audience: Option<String>,
-    /// Check the log's key with this policy before anything is sent, and each proof before it is written
+    /// Check the log's key against this policy before sending anything, and each proof before writing it
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// Where to write the proof: a file, or a directory, which gets NAME.tlog-proof for each artifact
     /// [default: FILE.tlog-proof beside each FILE]
     #[arg(long, value_name = "FILE|DIR")]
     pub out: Option<PathBuf>,
-    /// With --from: directory for the proof of each release, made if need be; the file names are leaf hashes
+    /// With --from: directory for the proof of each release, created if missing; files are named by leaf hash
     #[arg(long, value_name = "DIR", requires = "from")]
     pub proofs: Option<PathBuf>,
-    /// Sign nothing and send nothing: show what would be stated, the highest sequence number, and what is odd
+    /// Sign and send nothing: show the statement, the highest sequence number, and any warnings
     #[arg(long, conflicts_with = "from")]
     pub dry_run: bool,
     /// State to wait for; proof files need `published` or `witnessed` [default: published]

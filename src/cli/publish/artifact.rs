@@ -42,7 +42,7 @@ impl Artifact {
         if given.exists() {
             let given = given.display();
             return Err(Failure::Usage(format!(
-                "{given} is a file, and so is {file}: expected ./{given} for the one, or {name}=./{file} for the other under the name {name}"
+                "{given} is a file, and so is {file}: expected ./{given} for the first, or {name}=./{file} for the second under the name {name}"
             )));
         }
         Ok(Self { name: name.to_owned(), path: PathBuf::from(file) })

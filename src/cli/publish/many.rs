@@ -32,7 +32,7 @@ const LINES_PER_ROUND: usize = 8_192;
 pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool) -> CliResult {
     if args.wait == Some(WaitArg::Sequenced) && args.proofs.is_some() {
         return Err(Failure::Usage(
-            "--proofs: what is only sequenced has no proof yet; expected --wait published or witnessed"
+            "--proofs: a release that is only sequenced has no proof yet; expected --wait published or witnessed"
                 .to_owned(),
         ));
     }

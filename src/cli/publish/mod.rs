@@ -46,7 +46,7 @@ pub fn check(proof: &ProofFile, entry: &[u8], logs: Option<&[LogKey]>) -> Result
     let head = open_head(proof.checkpoint.to_string().as_bytes(), logs)?;
     let proven = proof.extra.as_deref().unwrap_or_default();
     if !states_the_same(proven, entry) {
-        let message = "the log answered with a proof of another statement than the one that was sent";
+        let message = "the log answered with a proof of a different statement from the one sent";
         return Err(Failure::refused("wrong-entry", message, "Tell the log's operator."));
     }
     let leaf = Hash::leaf(proven);

@@ -95,7 +95,7 @@ fn proof_paths(args: &Publish, artifacts: &[Artifact]) -> Result<Vec<PathBuf>, F
         return match &args.out {
             None => Ok(Vec::new()),
             Some(_) => Err(Failure::Usage(
-                "--out: what is only sequenced has no proof yet; expected --wait published or witnessed"
+                "--out: a release that is only sequenced has no proof yet; expected --wait published or witnessed"
                     .to_owned(),
             )),
         };
@@ -148,7 +148,7 @@ fn tell(release: &Release, appended: &Appended, wait: Wait, written: &[String], 
         Wait::Published | Wait::Witnessed => format!("{purl} is leaf {index} of the log\n"),
     };
     lines += &match (*duplicate, *highest) {
-        (true, _) => "the log had it before; nothing was added\n".to_owned(),
+        (true, _) => "the log already had it; nothing was added\n".to_owned(),
         (false, Some(highest)) => format!("sequence {sequence} of channel {channel}, after {highest}\n"),
         (false, None) => format!("sequence {sequence} of channel {channel}\n"),
     };
@@ -173,7 +173,7 @@ fn how_to_get_it(args: &Publish, artifacts: &[Artifact], appended: &Appended) ->
     let out = out.unwrap_or_default();
     let file = artifacts.first().map(|artifact| artifact.path.display().to_string()).unwrap_or_default();
     format!(
-        "the release is leaf {} of the log all the same: run the same command again, which adds nothing, or fetch the proof with `treehead prove {file} --leaf {} --log {}{out}`",
+        "the release is still in the log, as leaf {}: run the same command again, which adds nothing, or fetch the proof with `treehead prove {file} --leaf {} --log {}{out}`",
         appended.index, appended.index, args.log
     )
 }

@@ -165,7 +165,7 @@ impl Report {
             // What was refused is refused again.
             let next = match failure {
                 Failure::Refused { .. } => "",
-                _ => "; run the same command again to go on: what the log has is not added twice",
+                _ => "; run the same command again to continue: the log adds nothing twice",
             };
             output::say(&format!("{done}{next}"));
             return Err(failure);

@@ -83,7 +83,7 @@ impl Latest {
     fn of_another_key(&self) -> Failure {
         let Self { number, index, .. } = self;
         Failure::CouldNotTell(format!(
-            "the highest sequence number is {number}, says the log, but leaf {index} is no release of this package and channel with that number that this key signed: expected one, since nobody can take back a number that the log made up; nothing was sent: give the number, as in --sequence {}",
+            "the highest sequence number is {number}, says the log, but leaf {index} is no release of this package and channel with that number that this key signed: expected one, since nobody can take back a number that the log made up; nothing was sent: give the number yourself, as in --sequence {}",
             number.saturating_add(1)
         ))
     }
@@ -175,7 +175,7 @@ pub fn latest(
     });
     let highest = highest.map_err(|e| match &e {
         ClientError::Status { status: 404, .. } => Failure::from(e)
-            .and("so nobody knows the highest sequence number: give one with --sequence N; nothing was sent"),
+            .and("so the highest sequence number is unknown: give one with --sequence N; nothing was sent"),
         _ => Failure::from(e).and("nothing was sent"),
     })?;
     let Some(HighestSequence { sequence: number, index }) = highest else { return Ok(None) };

@@ -15,7 +15,7 @@ pub struct Publisher {
 
 #[derive(Debug, Subcommand)]
 pub enum PublisherCommand {
-    /// Register a publisher; a running log takes it up within a second
+    /// Register a publisher; a running log notices within a second
     #[command(after_help = "\
 Example:
   treehead publisher add mylog --name example-vendor --key publisher.pub \\
@@ -24,26 +24,26 @@ Example:
     /// Show who may publish what, and with which keys
     #[command(after_help = "Example:\n  treehead publisher list mylog")]
     List(PublisherList),
-    /// Give a publisher one more key, as when its keys rotate
+    /// Add a key to a publisher, for example to rotate its keys
     #[command(after_help = "\
 Example:
   treehead publisher add-key mylog --name example-vendor --key second.pub
   treehead publisher expire mylog --keyid fd110d30 --at 2027-01-31T00:00:00Z
 
 The old key goes on for a while, so that nothing that is on its way is refused. Keys are never removed:
-what they signed would not be believed any more.")]
+nobody would trust what they signed any more.")]
     AddKey(PublisherAddKey),
-    /// Take nothing from a key after a time; what it signed before stays good
+    /// Stop accepting a key after a given time; what it signed before stays valid
     #[command(after_help = "\
 Example:
   treehead publisher expire mylog --keyid fd110d30 --at 2027-01-31T00:00:00Z")]
     Expire(PublisherExpire),
-    /// Believe nothing that a key signed, ever: somebody else has it
+    /// Revoke a stolen key: nothing that it ever signed is trusted any more
     #[command(after_help = "\
 Example:
   treehead publisher revoke mylog --keyid fd110d30
 
-Endpoints and monitors go by their own copies of publishers.toml: ship them the new one.")]
+Endpoints and monitors use their own copies of publishers.toml: ship them the new one.")]
     Revoke(PublisherRevoke),
 }
 
@@ -57,7 +57,7 @@ pub struct PublisherAdd {
     /// Its public key in PEM
     #[arg(long, value_name = "PUBLIC.pem")]
     pub key: PathBuf,
-    /// Package it may speak for, or all that begin so with a final `*`; repeat for more
+    /// Package it may publish, or a prefix of packages with a final `*`; repeat for more
     #[arg(long = "purl", value_name = "PATTERN", required = true, value_parser = parse_pattern)]
     pub purls: Vec<PurlPattern>,
     /// Kind it may state: build, update, detection-rules, provenance or verification-summary; repeat
@@ -82,10 +82,10 @@ pub struct PublisherAddKey {
     /// Its new public key in PEM
     #[arg(long, value_name = "PUBLIC.pem")]
     pub key: PathBuf,
-    /// First second in which the log takes what it signs, as in 2026-01-31T12:00:00Z [default: always]
+    /// First second in which the log accepts the key, as in 2026-01-31T12:00:00Z [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub not_before: Option<Timestamp>,
-    /// Last second in which it does [default: always]
+    /// Last second in which the log accepts the key [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub not_after: Option<Timestamp>,
 }
@@ -97,7 +97,7 @@ pub struct PublisherExpire {
     /// The key: its ID, or at least the first eight digits
     #[arg(long, value_name = "KEYID", value_parser = parse_keyid)]
     pub keyid: String,
-    /// Last second in which the log takes what it signs, as in 2026-01-31T12:00:00Z [default: now]
+    /// Last second in which the log accepts the key, as in 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub at: Option<Timestamp>,
 }

@@ -17,7 +17,7 @@ const WHAT: &str = "a publishers file";
 pub fn read(config: &Config) -> Result<Publishers, Failure> {
     if config.profile == Profile::Opaque {
         return Err(Failure::Usage(
-            "an opaque log takes entries from anybody: it has no publishers".to_owned(),
+            "an opaque log accepts entries from anybody: it has no publishers".to_owned(),
         ));
     }
     files::parse(&config.publishers(), WHAT, MAX_PUBLISHERS_BYTES, Publishers::parse)
@@ -59,10 +59,10 @@ impl Place {
         match (fitting.next(), fitting.next()) {
             (Some((publisher, key, _)), None) => Ok(Self { publisher, key }),
             (Some(_), Some(_)) => Err(Failure::Usage(format!(
-                "--keyid {keyid}: expected more digits, saw those of several keys; {list}"
+                "--keyid {keyid}: expected more digits, saw the start of several key IDs; {list}"
             ))),
             (None, _) => Err(Failure::Usage(format!(
-                "--keyid {keyid}: expected the ID of a key in publishers.toml, saw none that begins so; {list}"
+                "--keyid {keyid}: expected the ID of a key in publishers.toml, saw none with this prefix; {list}"
             ))),
         }
     }
@@ -142,9 +142,7 @@ fn block(blocks: Option<&mut Item>, index: usize) -> Option<&mut dyn TableLike> 
 }
 
 fn internal() -> Failure {
-    Failure::CouldNotTell(
-        "publishers.toml is not written as it was read: this is a bug; edit it by hand".to_owned(),
-    )
+    Failure::CouldNotTell("could not edit publishers.toml: this is a bug; edit it by hand".to_owned())
 }
 
 #[cfg(test)]
@@ -227,7 +225,7 @@ mod tests {
         }
         let publishers = Publishers::parse(text.as_bytes()).unwrap();
         let wrong = |keyid: &str| Place::find(&publishers, keyid, Path::new("log")).unwrap_err();
-        assert!(wrong("00000000").message().contains("saw none that begins so"));
-        assert!(wrong("").message().contains("saw those of several keys"));
+        assert!(wrong("00000000").message().contains("saw none with this prefix"));
+        assert!(wrong("").message().contains("saw the start of several key IDs"));
     }
 }

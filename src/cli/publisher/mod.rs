@@ -39,7 +39,7 @@ fn add(args: &PublisherAdd, json: bool) -> CliResult {
         let dir = args.dir.display();
         if before.list().iter().any(|publisher| publisher.name == *name) {
             return Err(Failure::Usage(format!(
-                "{name} is a publisher already: `treehead publisher add-key {dir} --name {name} --key {key}` gives it another key, and its rights are changed in publishers.toml"
+                "{name} is a publisher already: `treehead publisher add-key {dir} --name {name} --key {key}` gives it another key, and you change its rights in publishers.toml"
             )));
         }
         let pem = read_key(&args.key, before)?;
@@ -110,7 +110,7 @@ fn add_key(args: &PublisherAddKey, json: bool) -> CliResult {
     })?;
     let object = json!({ "ok": true, "publisher": name, "keyid": keyid });
     let lines = format!(
-        "{name} may publish with one more key\nkey ID  {keyid}\n\nNext, when everybody signs with it:\n  \
+        "{name} may publish with one more key\nkey ID  {keyid}\n\nNext, once everything is signed with it:\n  \
          treehead publisher expire {} --keyid OLD --at TIME\n",
         args.dir.display()
     );
@@ -129,7 +129,7 @@ fn expire(args: &PublisherExpire, json: bool) -> CliResult {
         json,
         &json!({ "ok": true, "publisher": name, "keyid": keyid, "not_after": time }),
         &format!(
-            "after {time} the log takes nothing from key {keyid} of {name}; what it signed before stays good\n"
+            "after {time} the log accepts nothing from key {keyid} of {name}; what it signed before stays valid\n"
         ),
     )
 }
@@ -145,7 +145,7 @@ fn revoke(args: &PublisherRevoke, json: bool) -> CliResult {
         json,
         &json!({ "ok": true, "publisher": name, "keyid": keyid, "revoked": true }),
         &format!(
-            "nothing that key {keyid} of {name} signed is believed any more\nEndpoints and monitors go by their own copies: ship them {}\n",
+            "key {keyid} of {name} is revoked: nothing that it signed is trusted any more\nEndpoints and monitors use their own copies: ship them {}\n",
             config.publishers().display()
         ),
     )
@@ -171,7 +171,7 @@ fn warn_of_last(publishers: &Publishers, name: &str, after: Timestamp, dir: &Pat
     let keys = publishers.list().iter().filter(|publisher| publisher.name == name).flat_map(|p| &p.keys);
     if !keys.into_iter().any(|key| !key.revoked && key.not_after.is_none_or(|last| last > after)) {
         warn(&format!(
-            "no key of {name} is valid after that: `treehead publisher add-key {} --name {name} --key FILE` gives it one",
+            "no key of {name} is valid after this: `treehead publisher add-key {} --name {name} --key FILE` gives it one",
             dir.display()
         ));
     }

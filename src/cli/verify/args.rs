@@ -16,52 +16,52 @@ pub struct Verify {
     /// Artifacts, or `-` for standard input
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// SHA-256 of an artifact, in hex, in place of its file; may be repeated
+    /// SHA-256 of an artifact, in hex, instead of its file; may be repeated
     #[arg(long, value_name = "HEX", value_parser = parse_sha256, requires = "proof")]
     pub sha256: Vec<Hash>,
     /// One proof file for all of them [default: FILE.tlog-proof of each]
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
-    /// Name of the artifact that is wanted, as the release has it, whatever FILE is called
+    /// Name of the artifact you want, as in the release; the name of FILE is then ignored
     #[arg(long)]
     pub name: Option<String>,
-    /// Package that is wanted: with a version that very release, without one any version; or a pattern of
-    /// packages with a final `*`
+    /// Package you want: with a version exactly that release, without one any version; or a pattern of packages
+    /// with a final `*`
     #[arg(long, value_name = "PURL", value_parser = parse_pin)]
     pub purl: Option<PackagePin>,
-    /// Channel that is wanted; with --state it is followed from then on
+    /// Channel you want; with --state the endpoint follows it from then on
     #[arg(long)]
     pub channel: Option<String>,
-    /// Kind of release that is wanted
+    /// Kind of release you want
     #[arg(long, value_name = "build|update|detection-rules", value_parser = parse_kind)]
     pub kind: Option<Kind>,
-    /// Publisher that has to have signed it, by its name in the publishers file
+    /// Publisher that must have signed the release, by its name in the publishers file
     #[arg(long, value_name = "NAME")]
     pub publisher: Option<String>,
-    /// Lowest sequence that will do
+    /// Lowest acceptable sequence number
     #[arg(long, value_name = "N")]
     pub min_sequence: Option<u64>,
-    /// Audience that the release has to be for; without it, one for everyone
+    /// Audience that the release must be for [default: everyone]
     #[arg(long)]
     pub audience: Option<String>,
     /// Trusted logs, witnesses and quorum
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
-    /// Publishers that are believed [default: publishers.toml beside the policy]
+    /// Publishers to trust [default: publishers.toml beside the policy]
     #[arg(long, value_name = "FILE")]
     pub publishers: Option<PathBuf>,
-    /// Directory in which this endpoint remembers what it saw
+    /// Directory where this endpoint remembers what it saw
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// Refuse proofs that no quorum of witnesses cosigned lately, as in 24h, 90m or 7d; with --online it is the
-    /// log's newest head that they have to have cosigned
+    /// Refuse proofs that no quorum of witnesses cosigned within this time, as in 24h, 90m or 7d; with --online
+    /// this applies to the log's newest tree head instead
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_age: Option<u64>,
-    /// Ask the log as well, at this address or the one in the policy: its newest tree head has to continue
-    /// all that was seen, and releases that were withdrawn since are refused
+    /// Also ask the log, at this address or the one in the policy: its newest tree head must be consistent with
+    /// all earlier ones, and releases withdrawn since are refused
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", value_parser = parse_online)]
     pub online: Option<String>,
-    /// Send the tree heads that were seen to this monitor, which compares them with the log's own
+    /// Send the tree heads seen to this monitor, which compares them with the log's own
     #[arg(long, value_name = "URL", value_parser = parse_report)]
     pub report: Option<String>,
 }

@@ -33,7 +33,7 @@ pub fn read(args: &Verify) -> Result<Vec<Asked>, Failure> {
     let piped = args.files.iter().filter(is_stdin).count();
     if piped > 1 {
         return Err(Failure::Usage(
-            "standard input can be read once: expected one `-`, saw several".to_owned(),
+            "standard input can be read only once: expected one `-`, saw several".to_owned(),
         ));
     }
     if piped > 0 && args.proof.is_none() {
@@ -43,9 +43,7 @@ pub fn read(args: &Verify) -> Result<Vec<Asked>, Failure> {
     }
     let count = args.files.len() + args.sha256.len();
     if args.name.is_some() && count > 1 {
-        return Err(Failure::Usage(format!(
-            "--name is the name of one artifact: expected one of them, saw {count}"
-        )));
+        return Err(Failure::Usage(format!("--name is for one artifact: expected one, saw {count}")));
     }
     let of_file = |path: &std::path::PathBuf| Asked {
         title: output::path(path),

@@ -124,7 +124,7 @@ impl Endpoint<'_> {
             Refusal::Stale { expected, seen } => Failure::refused(
                 refusal.code(),
                 format!("the log's newest head is stale: expected a quorum of cosignatures since {expected}, saw {seen}"),
-                "The log or its witnesses have stalled, or newer heads are kept from you; ask its operator, and ask again from elsewhere.",
+                "The log or its witnesses have stalled, or somebody hides newer heads from you; ask its operator, and ask again from another network.",
             ),
             _ => refusal.into(),
         })
@@ -196,7 +196,7 @@ impl Endpoint<'_> {
                 && group.releases.is_empty()
                 && !failure.is_fork()
             {
-                say(&format!("besides, online: {}", failure.message()));
+                say(&format!("also, while asking the log: {}", failure.message()));
             }
             Answer { origin: group.seen[0].get().origin.clone(), news }
         };
@@ -387,14 +387,14 @@ impl<'a> Session<'a> {
         }
         for origin in self.forgotten {
             say(&format!(
-                "there are more than {MAX_UNPROVEN_HEADS} heads of {origin} that were never compared, so that one was forgotten: run it with --online now and then"
+                "more than {MAX_UNPROVEN_HEADS} heads of {origin} were never compared with the log, so the endpoint forgot one: run verify with --online now and then"
             ));
         }
     }
 }
 
 fn say_unremembered(failure: &Failure) {
-    say(&format!("the fork could not be remembered: {}", failure.message()));
+    say(&format!("could not save the evidence of the fork: {}", failure.message()));
 }
 
 fn pins(args: &Verify) -> Pins<'_> {

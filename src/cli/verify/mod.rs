@@ -80,7 +80,7 @@ fn about(asked: &Asked, endpoint: &Endpoint<'_>) -> Map<String, Value> {
 fn report(url: &str, heads: &[Note]) {
     for head in heads {
         if let Err(e) = client::report(url, head) {
-            say(&format!("the tree head was not reported: {e}"));
+            say(&format!("could not report the tree head: {e}"));
             return;
         }
     }

@@ -67,7 +67,7 @@ impl News {
             Some(Ok(Withdrawals { doubt: Some(doubt), .. })) => Err(Failure::CouldNotTell(doubt.clone())),
             Some(Err(failure)) => Err(failure.clone()),
             None => Err(Failure::CouldNotTell(format!(
-                "{} was not asked for withdrawals of this release; run the command again",
+                "could not ask {} for withdrawals of this release; run the command again",
                 self.latest.get().origin
             ))),
         }

@@ -48,7 +48,10 @@ fn online_in_words(today: &Today) -> String {
         [] => String::new(),
         witnesses => format!(", cosigned by {}", cosigners(witnesses).join(", ")),
     };
-    format!("online     the log has {} leaves now{by}, and continues all that was seen\n", head.get().size)
+    format!(
+        "online     the log has {} leaves now{by}, consistent with all heads seen before\n",
+        head.get().size
+    )
 }
 
 /// Prints it.

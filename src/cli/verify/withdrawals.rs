@@ -76,7 +76,7 @@ impl Inquiry<'_> {
         for terms in [&[("withdraws", leaf_hex.as_str())][..], &same_artifact] {
             let Some(found) = self.search(terms)? else {
                 let url = self.online.client.prefix();
-                say(&format!("{url} has no search, so that it says nothing of withdrawals"));
+                say(&format!("{url} has no search, so nothing is known of withdrawals"));
                 return Ok(Withdrawals::default());
             };
             let is_whole =
@@ -86,7 +86,7 @@ impl Inquiry<'_> {
             }
             if !is_whole && learnt.doubt.is_none() {
                 learnt.doubt = Some(format!(
-                    "{} has more withdrawals of {} than are looked at in one run ({MAX_OF_RELEASE} that are not known yet, out of {} statements), and none so far is of this release; with --state, run the command again to go on, else tell the log's operator",
+                    "{} has more withdrawals of {} than one run checks ({MAX_OF_RELEASE} new ones, out of {} statements), and none so far is of this release; with --state, run the command again to continue, otherwise tell the log's operator",
                     self.online.client.prefix(),
                     release.purl,
                     found.rows.len(),
@@ -99,7 +99,7 @@ impl Inquiry<'_> {
         let Some(found) = self.search(&[in_package, kind])? else { return Ok(learnt) };
         if !self.look_at_all(&found, MAX_OF_PACKAGE, about, &mut learnt, |_| true)? {
             say(&format!(
-                "{package} has more withdrawals than were looked at: older ones of other releases are not known"
+                "{package} has more withdrawals than one run checks: older ones of other releases stay unknown"
             ));
         }
         Ok(learnt)
@@ -151,12 +151,12 @@ impl Inquiry<'_> {
             }
             Err(e) if self.is_doubt(&e, &proof, about) => {
                 learnt.doubt = Some(format!(
-                    "the log has a withdrawal of this very release, and its publisher is not believed here ({}): {e}; update publishers.toml and run the command again",
+                    "the log has a withdrawal of this very release, but its publisher is not trusted here ({}): {e}; update publishers.toml and run the command again",
                     e.code()
                 ));
             }
             // It may be by somebody who is not believed here, and then it withdraws nothing.
-            Err(e) => say(&format!("a withdrawal is not believed ({}): {e}", e.code())),
+            Err(e) => say(&format!("ignored a withdrawal ({}): {e}", e.code())),
         }
         Ok(())
     }

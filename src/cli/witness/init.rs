@@ -18,7 +18,7 @@ pub const CARD: &str = "card.toml";
 pub fn run(args: &WitnessInit, json: bool) -> CliResult {
     if args.url.is_none() && !addresses::is_reachable(&args.listen) {
         return Err(Failure::Usage(format!(
-            "--url: expected where logs reach this witness, as in https://witness.example.com: nobody can be told to come to {}",
+            "--url: expected the address where logs reach this witness, as in https://witness.example.com: nobody can connect to {}",
             args.listen
         )));
     }

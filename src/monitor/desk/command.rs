@@ -92,7 +92,7 @@ impl Sink for Command {
             Ok(End::Closing) => (
                 "stopping",
                 format!(
-                    "the monitor stops, and killed it after {} s more; it gets this event again",
+                    "the monitor was stopping, and killed it after another {} s; it gets this event again after the next start",
                     LAST_TIMEOUT.as_secs()
                 ),
             ),

@@ -87,7 +87,7 @@ pub fn check(parts: &Parts) -> Result<(), String> {
             _ => {}
         }
         if let Some(qualifier) = of.qualifier.filter(|key| !parts.qualifiers.contains_key(*key)) {
-            return Err(format!("the qualifier {qualifier}, which purls of type {kind} have to have"));
+            return Err(format!("the qualifier {qualifier}, which purls of type {kind} require"));
         }
     }
     match kind.as_str() {

@@ -47,7 +47,7 @@ impl DiskReader {
             _ => return,
         };
         if self.damage.set(seen).is_ok() {
-            tracing::error!("nothing more is appended: {error}");
+            tracing::error!("the log appends nothing more: {error}");
         }
     }
 

@@ -243,7 +243,7 @@ impl Scan {
         let head = read_head(segment.reader.get_ref()).map_err(StoreError::io("read", path))?;
         if head.is_none() && last && segment.length <= SEGMENT_HEAD_BYTES as u64 {
             // Never written whole, so never appended to. Opening the journal removes it.
-            tracing::warn!(segment = %path.display(), "a segment's creation was cut short");
+            tracing::warn!(segment = %path.display(), "the creation of a segment was interrupted");
             return Ok(None);
         }
         let damaged = |detail: String| StoreError::Damaged { what: path.display().to_string(), detail };

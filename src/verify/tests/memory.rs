@@ -387,7 +387,7 @@ fn a_fork_is_never_forgotten() {
     for (name, told) in [("one.tlog-fork", "one"), ("two.tlog-fork", "one")] {
         scene.state.fork("example.com/log", Some(name.to_owned()));
         let expected = format!(
-            "example.com/log signed two histories, as was found before: {told}.tlog-fork in the state's evidence proves it"
+            "example.com/log signed two histories, as this endpoint found earlier: {told}.tlog-fork in the state's evidence proves it"
         );
         assert_eq!(scene.refusal().to_string(), expected, "the first file stays");
     }

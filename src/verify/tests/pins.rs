@@ -147,13 +147,13 @@ fn refusals_of_pins_say_what_was_expected_and_seen() {
         ),
         (
             |s| s.pins.audience = Some("customer 17"),
-            "the release is not for who asked: expected one for \"customer 17\", saw one for everyone",
+            "the release is for another audience: expected one for \"customer 17\", saw one for everyone",
         ),
         (
             |s| s.release.audience = Some("customer 17".to_owned()),
-            "the release is not for who asked: expected one for everyone, saw one for \"customer 17\"",
+            "the release is for another audience: expected one for everyone, saw one for \"customer 17\"",
         ),
-        (|s| s.pins.min_sequence = Some(8), "than was asked for: expected sequence 8 or higher, saw 7"),
+        (|s| s.pins.min_sequence = Some(8), "than you asked for: expected sequence 8 or higher, saw 7"),
         (
             Scene::swap,
             "the file is another artifact of the release: expected \"remover.bin\", saw \"scanner.bin\" by its digest",

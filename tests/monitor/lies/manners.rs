@@ -89,7 +89,7 @@ fn whoever_answers_in_the_logs_place_is_not_called_a_lying_log() {
     for (lie, says) in [
         (Lie::Redirect(Some(to.to_owned())), to),
         (Lie::Html, "(\"text/html\") that begin with \"<!doctype html>"),
-        (Lie::Empty, "what came is empty"),
+        (Lie::Empty, "it sent an empty body"),
     ] {
         let scene = Scene::new();
         scene.liar.set(lie);

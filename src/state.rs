@@ -1,6 +1,6 @@
 //! What an endpoint remembers: heads of each log, which logs forked, the highest sequence of each publisher,
-//! package and channel, which channel of a package it follows, and withdrawals. It only ever learns, but for
-//! the channel: that is what was asked for last.
+//! package and channel, which channel of a package it follows, and withdrawals. It only ever grows, except for
+//! the channel, which is the last one asked for.
 //!
 //! Of a log, heads are remembered until they are proven to be of one history, online. Offline two heads
 //! can't be compared, unless they are of one size; so each is kept, with its signatures, until the log has
@@ -69,12 +69,12 @@ struct SequenceKey {
     channel: String,
 }
 
-/// What was accepted of a publisher, package and channel.
+/// What the endpoint accepted from a publisher, package and channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Seen {
     /// The highest sequence.
     sequence: u64,
-    /// Whether a release of this channel was accepted last, of all channels of the package.
+    /// Whether the release of the package that was accepted last is in this channel.
     followed: bool,
 }
 
@@ -176,7 +176,7 @@ impl EndpointState {
         }
     }
 
-    /// What was accepted of a package by a publisher, channel by channel.
+    /// What the endpoint accepted of a publisher's package, channel by channel.
     fn channels(&self, publisher: &str, package: &str) -> impl Iterator<Item = (&SequenceKey, &Seen)> {
         let (publisher, package) = (publisher.to_owned(), package.to_owned());
         let first = SequenceKey { publisher, package, channel: String::new() };
@@ -208,7 +208,7 @@ impl EndpointState {
         })
     }
 
-    /// Whether a withdrawal with this leaf hash was learnt from a log, with the release that it names.
+    /// Whether a withdrawal with this leaf hash is known, with the release that it names.
     #[must_use]
     pub fn knows_withdrawal(&self, origin: &str, statement: &Hash) -> bool {
         self.withdrawals
@@ -287,7 +287,7 @@ impl EndpointState {
         forgotten
     }
 
-    /// From now on the channel of this key is the one of its package that is followed.
+    /// Makes this key's channel the one that the endpoint follows for its package.
     fn follow(&mut self, key: &SequenceKey) {
         let before: Vec<SequenceKey> = self
             .channels(&key.publisher, &key.package)

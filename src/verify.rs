@@ -56,15 +56,16 @@ impl VerifiedRelease {
         &self.release
     }
 
-    /// Who states it: the publisher that was asked for, or else the first signer, in order of keyid, that may.
+    /// The publisher who states it: the one that was asked for, otherwise the first authorized signer in order
+    /// of keyid.
     #[must_use]
     pub fn publisher(&self) -> &str {
         &self.publishers[0]
     }
 
-    /// What was matched, by name and digest; one at least. Of a file: the artifact of the release that it is.
-    /// Others with the same digest stand behind it, the ones that the file's name is most like first. Of files
-    /// in a manifest: all of them, in the proof's order.
+    /// The matched artifacts, by name and digest; at least one. For a file: the artifact of the release that it
+    /// is, followed by others with the same digest, closest name first. For files in a manifest: all of them,
+    /// in the proof's order.
     #[must_use]
     pub fn artifacts(&self) -> &[Subject] {
         &self.artifacts
@@ -113,7 +114,7 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     Ok(VerifiedRelease { head, index, leaf, release, publishers, artifacts })
 }
 
-/// Which release a proof file is of, whatever is asked of it: steps 1 to 5 of [`verify`].
+/// The release that a proof file is for, whatever the question: steps 1 to 5 of [`verify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stated {
     /// The log.
@@ -126,8 +127,7 @@ pub struct Stated {
     pub release: Release,
 }
 
-/// The release that a proof file is of, for who tells why it was refused. Nothing is to be installed on the
-/// strength of it.
+/// The release that a proof file is for, to explain a refusal. Never install anything on the strength of it.
 #[must_use]
 pub fn stated(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Option<Stated> {
     let Opened { head, index, leaf, spoken, .. } = open(proof, policy, publishers).ok()?;

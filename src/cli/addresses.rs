@@ -1,12 +1,12 @@
-//! Names and addresses on the command line and in settings: what can't be one is refused before anything is
-//! made of it, with the form that is expected.
+//! Names and addresses on the command line and in settings. Malformed ones are refused before they are used,
+//! and the error shows the expected form.
 
 use std::net::Ipv6Addr;
 
 /// The form of an address to listen on.
 pub const LISTEN: &str = "HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080";
-/// The form of a name that this program gives to a log or a witness. Others may go by any name: c2sp.org
-/// leaves it to them.
+/// The form of a name that this program gives to a log or a witness. Foreign ones may have any name that
+/// c2sp.org allows.
 pub const NAME: &str = "a name such as log.example.com/releases, a public address without https://, of letters, digits and .-_~:%/";
 
 /// Whether somebody can listen there: a port, and a host that may be a name.
@@ -23,13 +23,13 @@ pub fn is_listen(text: &str) -> bool {
         && v6.map_or_else(|| is_name(host), |v6| v6.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Whether others can be told to come there: not to every address of this machine, or to any port.
+/// Whether others can connect there: not to a wildcard address or port 0.
 pub fn is_reachable(listen: &str) -> bool {
     let (host, port) = listen.rsplit_once(':').unwrap_or_default();
     !matches!(host, "0.0.0.0" | "[::]") && port.bytes().any(|digit| digit != b'0')
 }
 
-/// Whether a log or a witness may be called so for its whole life.
+/// Whether a log or a witness may have this name for its whole life.
 pub fn is_name(text: &str) -> bool {
     let fits =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~' | b':' | b'%' | b'/');
@@ -37,12 +37,12 @@ pub fn is_name(text: &str) -> bool {
     text.len() <= 255 && text.bytes().all(fits) && text.split('/').all(is_segment)
 }
 
-/// Of `--listen`.
+/// Parses `--listen`.
 pub fn parse_listen(text: &str) -> Result<String, String> {
     if is_listen(text) { Ok(text.to_owned()) } else { Err(format!("expected {LISTEN}")) }
 }
 
-/// Of `--origin`, and of a witness's `--name`.
+/// Parses `--origin`, and a witness's `--name`.
 pub fn parse_name(text: &str) -> Result<String, String> {
     if is_name(text) { Ok(text.to_owned()) } else { Err(format!("expected {NAME}")) }
 }

@@ -17,7 +17,7 @@ use crate::sequencer::Options;
 use crate::server::{PROFILE_FILE, Profile};
 use crate::store::{Layout, StoreError, backup_marker};
 
-/// How a settings file is called in errors.
+/// What errors call a settings file.
 pub const WHAT: &str = "a configuration";
 /// Largest `treehead.toml`: as large as a policy, for as many witnesses with ML-DSA-44 keys.
 pub const MAX_CONFIG_BYTES: usize = MAX_POLICY_BYTES;
@@ -56,7 +56,7 @@ pub struct Config {
     pub profile: Profile,
     /// Address to listen on.
     pub listen: String,
-    /// Reverse proxies: of what comes from one, the address that it names counts.
+    /// Reverse proxies: for their requests, the client address that they report counts.
     pub trusted_proxies: Vec<IpAddr>,
     /// How it sequences.
     pub options: Options,
@@ -106,7 +106,7 @@ impl Config {
             return Err(place.key("profile").malformed(expected, quote(said)));
         }
         let interval = text.publish_interval_ms.unwrap_or(100);
-        // Whoever waits for publication is told after thirty seconds that it failed.
+        // After thirty seconds, requests that wait for publication fail.
         if !(1..=5_000).contains(&interval) {
             let seen = interval.to_string();
             return Err(place.key("publish_interval_ms").malformed("a number from 1 to 5000", seen));

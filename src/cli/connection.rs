@@ -10,7 +10,7 @@ use super::args::parse_duration;
 use super::exit::Failure;
 use crate::client::{ClientError, LogClient};
 
-/// For how many seconds somebody waited when they are told so; from the last one on, again and again after as many.
+/// Seconds of waiting after which a message says so; the last interval repeats.
 const TOLD_AFTER: [u64; 4] = [2, 5, 15, 30];
 
 /// How patient a command is.
@@ -29,7 +29,7 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A log that is asked, and a thread that says so where it takes long.
+/// A log to ask, and a thread that reports long waits.
 pub struct Connection {
     client: LogClient,
     waiting: Arc<Waiting>,
@@ -51,11 +51,11 @@ struct State {
     what: &'static str,
     /// When the first began, or when the last answer came.
     since: Option<Instant>,
-    /// How often it was told since then.
+    /// How many messages were printed since then.
     told: usize,
     /// Why the last try failed.
     why: Option<String>,
-    /// Nobody asks any more.
+    /// The connection is closed: the thread ends.
     over: bool,
 }
 
@@ -108,12 +108,13 @@ impl Drop for Connection {
 }
 
 impl Waiting {
-    /// What is in it is right whoever panicked.
+    /// The state stays valid even if a thread panicked.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request began, or its answer came: either way the time counts from now, unless others were waited for already.
+    /// A request began, or its answer came: either way the time counts from now, unless other requests are
+    /// already waiting.
     fn change(&self, by: isize, what: &'static str) {
         let mut state = self.state();
         if by < 0 || state.under_way == 0 {
@@ -147,7 +148,7 @@ impl Waiting {
     }
 }
 
-/// When it is told for the n-th time, from zero.
+/// When the n-th message is due, from zero.
 fn told_after(told: usize) -> Duration {
     let last = TOLD_AFTER[TOLD_AFTER.len() - 1];
     let beyond = (told + 1).saturating_sub(TOLD_AFTER.len()) as u64;

@@ -44,7 +44,7 @@ pub enum Failure {
     Usage(String),
     /// Exit code 3.
     CouldNotTell(String),
-    /// Several things went wrong and each was told; what is left is the exit code.
+    /// Several things went wrong and each was reported; only the exit code is left.
     Told(u8),
 }
 
@@ -58,8 +58,8 @@ impl Failure {
         Self::Refused { code, message: message.into(), advice, contrast: None }
     }
 
-    /// What is left to say after each of several was told: of their exit codes the worst. Something that is not
-    /// what it should be is worse than a wrong command, and that worse than something nobody could tell.
+    /// The worst exit code of several failures that were reported one by one: a refusal is worse than a wrong
+    /// command, and that is worse than "could not tell".
     pub fn worst<'a>(failures: impl Iterator<Item = &'a Self>) -> CliResult {
         failures.map(Self::exit_code).min().map_or(Ok(()), |worst| Err(Self::Told(worst)))
     }
@@ -90,7 +90,7 @@ impl Failure {
         self
     }
 
-    /// The same, with the name of what it is about.
+    /// The same failure, prefixed with the name of its subject.
     pub fn of(mut self, what: &str) -> Self {
         match &mut self {
             Self::Refused { message, .. } | Self::Usage(message) | Self::CouldNotTell(message) => {
@@ -109,7 +109,7 @@ impl Failure {
             ClientError::Status { code: Some(code), status: 400 | 403 | 409 | 413 | 422, .. } => {
                 Self::refused(&code, message, "The log refused it; nothing was appended.")
             }
-            // It was sent, and nobody knows what became of it.
+            // The entry was sent, and its fate is unknown.
             ClientError::Network { fault: NetworkFault::Timeout | NetworkFault::Closed, .. } => {
                 Self::CouldNotTell(message)
                     .and("the log may have it: run the same command again, it adds nothing twice")
@@ -118,8 +118,8 @@ impl Failure {
         }
     }
 
-    /// An answer to who asks about something else than the soundness of the log. Tiles and search results are not
-    /// signed: anybody on the way can have made what came, so it accuses neither the log nor the artifact.
+    /// A failure of a command that does not judge the log itself. Tiles and search results are not signed:
+    /// anybody on the way can have made them, so they accuse neither the log nor the artifact.
     pub fn unsigned(error: ClientError) -> Self {
         match error {
             ClientError::Proof(_) | ClientError::Entries { .. } | ClientError::Length { .. } => {
@@ -130,7 +130,7 @@ impl Failure {
         }
     }
 
-    /// An answer to who checks that a log is sound.
+    /// A failure of a command that checks whether a log is sound.
     pub fn served(error: ClientError) -> Self {
         match error {
             ClientError::TooLarge { .. } => Self::malformed_log(error.to_string()),
@@ -206,9 +206,9 @@ impl From<ClientError> for Failure {
                 "The log is damaged or lies; tell its operator and your peers.",
             ),
             ClientError::Length { .. } => Self::malformed_log(message),
-            // A sign-in page, a proxy that wants a password, or a log that shows less to some: nothing is known of
-            // what was asked for, and only what a key of the log signed can accuse the log. What is said of an
-            // append is another matter: see `Failure::append`.
+            // A sign-in page, a proxy that wants a password, or a log that shows some clients less: none of
+            // these says anything about the log, and only what a key of the log signed can accuse it. Appends
+            // differ: see `Failure::append`.
             _ => Self::CouldNotTell(message),
         }
     }
@@ -391,8 +391,7 @@ pub fn finish(result: CliResult, json: bool) -> ExitCode {
     failure.exit_code().into()
 }
 
-/// Says what went wrong: people read stderr, machines read stdout where they asked for JSON, with what else is
-/// known about it.
+/// Reports a failure: in words on stderr, and with `--json` as an object on stdout, with whatever else is known.
 pub fn tell(failure: &Failure, json: bool, about: Map<String, Value>) {
     let (code, message, advice, contrast) = match failure {
         Failure::Refused { code, message, advice, contrast } => {

@@ -32,7 +32,7 @@ pub fn run(args: &Export, json: bool) -> CliResult {
         let left = usize::try_from(head.size.get() - tree.edge.size().get()).unwrap_or(usize::MAX);
         let entries = record.entries();
         tree.append(&entries[..entries.len().min(left)])?;
-        // Tree heads end where batches do: whoever has one of this size asks for these.
+        // Tree heads end where batches do, so clients with a head of this size ask for these.
         tree.write_partial()?;
         bar.set_position(tree.edge.size().get());
     }
@@ -89,7 +89,7 @@ fn newest_head(config: &Config, layout: &Layout) -> Result<SignedHead, Failure> 
     }
 }
 
-/// What other directories of this program have in them, which the web must not see or an export would spoil.
+/// Files of this program's other directories, which must not be published and which an export would damage.
 const OTHERS: [(&str, &str); 7] = [
     ("backup", "a backup of a log"),
     ("treehead.toml", "the directory of a log"),
@@ -100,7 +100,7 @@ const OTHERS: [(&str, &str); 7] = [
     ("state.json", "what an endpoint remembers"),
 ];
 
-/// Only into a directory of its own: one that is new or empty, or holds an export.
+/// Refuses any directory that is not new, empty or an earlier export.
 fn check_place(out: &Path) -> CliResult {
     let refused = |what: &str| {
         let message =
@@ -228,7 +228,7 @@ impl<'a> TreeWriter<'a> {
             Ok(there) if there == bytes => {
                 self.kept += 1;
                 if tile.is_full() {
-                    // It was there for whoever has an older head since the export before this one.
+                    // Clients with an older head had it since the previous export.
                     remove_partial(&path);
                 }
                 return Ok(());
@@ -259,7 +259,7 @@ fn remove_partial(full: &Path) {
     let is_width = |name: &std::ffi::OsStr| {
         name.to_str().and_then(|name| name.parse::<u8>().ok()).is_some_and(|width| width > 0)
     };
-    // What can't be removed now is removed the next time.
+    // The next export removes it if this one can't.
     items
         .flatten()
         .filter(|item| is_width(&item.file_name()))

@@ -36,12 +36,12 @@ pub fn read_up_to(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Opens a file that the user named, to read it: every command does it here. Only a regular file is one.
+/// Opens a file that the user named for reading; all commands use it. Accepts regular files only.
 pub fn open(path: &Path) -> Result<File, Failure> {
     open_plain(path).map_err(|e| not_opened("read", path, &e))
 }
 
-/// What is no regular file is the command's fault; everything else is the system's.
+/// Anything but a regular file is a usage error; all other errors are the system's.
 fn not_opened(doing: &str, path: &Path, error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::InvalidInput => Failure::Usage(format!("{} is {error}", path.display())),
@@ -109,13 +109,13 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     prepare(path)?.finish(bytes)
 }
 
-/// The new content of a file before it is known: that it can be written there is found out already.
+/// A file about to be replaced: finds out early that its directory is writable, before the new content is known.
 pub struct Replacement {
     path: PathBuf,
     new: tempfile::NamedTempFile,
 }
 
-/// Gets ready to replace a file. Nothing is there, or changed, before [`Replacement::finish`].
+/// Prepares to replace a file. Changes nothing before [`Replacement::finish`].
 pub fn prepare(path: &Path) -> Result<Replacement, Failure> {
     if path.is_dir() {
         let path = path.display();

@@ -31,18 +31,18 @@ fn write(mut out: impl io::Write, bytes: &[u8]) -> CliResult {
     }
 }
 
-/// Talk, on stderr: one line.
+/// Prints one line on stderr.
 pub fn say(line: &str) {
     anstream::eprintln!("{}", shown(line));
 }
 
-/// Starts the log of a program that serves: on stderr, in colour on a terminal. What others said stands in it, too.
+/// Starts a server's log: on stderr, in colour on a terminal. It also quotes foreign text.
 pub fn start_log() {
     let colour = io::stderr().is_terminal();
     tracing_subscriber::fmt().with_writer(|| Shown(io::stderr())).with_ansi(colour).with_target(false).init();
 }
 
-/// Escapes hidden characters. Escape sequences pass: tracing makes its own, and lets none through in what is told.
+/// Escapes hidden characters. Lets escape sequences pass: tracing writes its own, and escapes those in messages.
 struct Shown<W>(W);
 
 impl<W: io::Write> io::Write for Shown<W> {
@@ -61,7 +61,7 @@ impl<W: io::Write> io::Write for Shown<W> {
     }
 }
 
-/// A path on one line, whatever its name is.
+/// A path on one line, whatever characters it has.
 pub fn path(path: &Path) -> String {
     shown(&path.to_string_lossy())
 }
@@ -85,7 +85,7 @@ fn plain(lines: &str) -> String {
     out + &shown(rest)
 }
 
-/// Something that somebody should look at, though the command does what it was asked.
+/// Warns of something that deserves attention although the command succeeds.
 pub fn warn(what: &str) {
     anstream::eprintln!("{YELLOW}warning:{YELLOW:#} {}", shown(what));
 }

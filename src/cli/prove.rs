@@ -19,7 +19,7 @@ use crate::proof_file::ProofFile;
 use crate::release::{Envelope, Release, StatementKind};
 use crate::verify::{PackagePin, Refusal};
 
-/// Most releases that are listed where it is not clear which one is meant.
+/// Most releases to list if the choice is ambiguous.
 const LISTED: usize = 10;
 
 #[derive(Debug, ClapArgs)]
@@ -59,7 +59,7 @@ pub fn run(args: &Prove, json: bool) -> CliResult {
     let parse = |path: &PathBuf| files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse);
     let policy = args.policy.as_ref().map(parse).transpose()?;
     let log = Connection::open(&args.log, args.patience, say)?;
-    // What is found has to be found in a tree of at least this size: caches keep old answers.
+    // Answers must be for a tree of at least this size: caches keep old ones.
     let tree = log.ask("show its tree head", |client| match &policy {
         Some(policy) => client.checkpoint(&policy.log_keys()).map(|signed| signed.get().size),
         None => client.unverified_checkpoint().map(|head| head.size),
@@ -149,8 +149,8 @@ impl Question<'_> {
         Ok(Proven { file, proof, release, publishers: row.publishers })
     }
 
-    /// All releases of an artifact that may be meant, newest first. Other statements name artifacts, too:
-    /// provenance, summaries and withdrawals.
+    /// All candidate releases of an artifact, newest first. Provenance, summaries and withdrawals name
+    /// artifacts too, but don't count.
     fn releases(&self, digest: &Hash) -> Result<Vec<FoundRow>, Failure> {
         let (url, hex) = (self.log.url(), digest.to_hex());
         let package = match &self.args.purl {
@@ -213,8 +213,8 @@ impl Question<'_> {
         words
     }
 
-    /// Of several releases of one package by the same publishers, the newest that was not withdrawn. Which of
-    /// several packages or publishers is meant, only who asks can say.
+    /// Picks the newest release that was not withdrawn, if all are of one package and by the same publishers.
+    /// Otherwise only the user can choose.
     fn choose(&self, mut rows: Vec<FoundRow>) -> Result<FoundRow, Failure> {
         let who = |row: &FoundRow| (row.purl().map(|purl| purl.package()), row.publishers.clone());
         if rows.iter().any(|row| who(row) != who(&rows[0])) {

@@ -1,4 +1,4 @@
-//! What log, witness and monitor do before they serve.
+//! What log, witness and monitor do before they start serving.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -22,7 +22,7 @@ pub fn runtime() -> Result<Runtime, Failure> {
     runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))
 }
 
-/// A process that is out of address space can't go on, or say so: better it does not begin.
+/// A process that runs out of address space dies without a word: refuse to start instead.
 fn check_address_space(limit: Option<u64>) -> Result<(), Failure> {
     let Some(limit) = limit.filter(|limit| *limit < ADDRESS_SPACE) else { return Ok(()) };
     Err(Failure::CouldNotTell(format!(
@@ -32,7 +32,7 @@ fn check_address_space(limit: Option<u64>) -> Result<(), Failure> {
     )))
 }
 
-/// As far as the system allows it, without a word where it does not: then there are fewer connections.
+/// Raises the limit as far as the system allows. If that fails, the server just has fewer connections.
 fn raise_files() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(FILES, |maximum| maximum.min(FILES));
@@ -41,7 +41,7 @@ fn raise_files() {
     }
 }
 
-/// Listens, before anything else is opened: an address that is taken is known at once.
+/// Listens before anything else is opened, so that an address in use fails at once.
 pub async fn listen(address: &str, otherwise: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|e| {
         Failure::CouldNotTell(format!("could not listen on {address}: {e}; choose another {otherwise}"))

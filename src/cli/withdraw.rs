@@ -17,7 +17,7 @@ use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, prove_inclusion};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::release::{Envelope, PublisherSigner, Purl, Release, Withdrawal};
 
-/// What is said of whatever goes wrong before the withdrawal is signed.
+/// Added to errors before the withdrawal is signed.
 const NOTHING_SIGNED: &str = "Nothing was signed or appended.";
 
 #[derive(Debug, ClapArgs)]
@@ -120,8 +120,8 @@ fn append(
     )
 }
 
-/// The log's origin, and the entry of a leaf, proven to be in the tree that it signed and a quorum of its witnesses saw. What is
-/// withdrawn can't be taken back, so nobody's word is enough for what is there.
+/// Returns the log's origin and the entry of a leaf, after proving that the entry is in a tree that the log
+/// signed and a quorum of witnesses cosigned. A withdrawal can't be undone, so no unproven entry will do.
 fn fetch(client: &LogClient, policy: &Policy, leaf: LeafIndex) -> Result<(String, Vec<u8>), Failure> {
     let signed = client.checkpoint(&policy.log_keys())?;
     let head = policy.check(&signed).map_err(|e| {
@@ -175,7 +175,7 @@ fn describe(leaf: LeafIndex, entry: &[u8], signer: &PublisherSigner) -> Result<V
     Ok(lines)
 }
 
-/// The release has to be the one that is named, or somebody has to say yes to what they see.
+/// Requires the release that `--purl` names, or a `yes` at the terminal.
 fn consent(args: &Withdraw, purl: &Purl, described: &[String]) -> CliResult {
     described.iter().for_each(|line| say(line));
     match &args.purl {

@@ -99,10 +99,10 @@ impl LogClientBuilder {
         self
     }
 
-    /// How long a request may take with all its tries. Where it is set, it counts instead of [`tries`](Self::tries) and
-    /// [`longest_pause`](Self::longest_pause): until it is over, a connection that is refused, breaks or takes too
-    /// long, a name that is not found, and a log that is busy are tried again, with pauses that double up to 5 s, or
-    /// that the log asks for.
+    /// How long a request may take with all its tries. If set, it replaces [`tries`](Self::tries) and
+    /// [`longest_pause`](Self::longest_pause): until it has passed, refused, broken or slow connections,
+    /// unknown host names and busy logs are retried, with pauses that double up to 5 s, or that the log asks
+    /// for.
     #[must_use]
     pub const fn within(mut self, time: Duration) -> Self {
         self.patience.within = Some(time);
@@ -135,9 +135,9 @@ impl LogClientBuilder {
     /// A client for the log at a URL prefix.
     ///
     /// # Errors
-    /// [`ClientError::Address`] unless it is an `http` or `https` URL without query,
-    /// [`ClientError::Contact`] for one that no header can say, [`ClientError::Proxy`] and
-    /// [`ClientError::NoCertificates`] where the environment leaves no way there.
+    /// [`ClientError::Address`] unless it is an `http` or `https` URL without query, [`ClientError::Contact`]
+    /// for one that no header can hold, [`ClientError::Proxy`] and [`ClientError::NoCertificates`] if the
+    /// environment allows no connection.
     pub fn build(&self, prefix: &str) -> Result<LogClient, ClientError> {
         let prefix = check_prefix(prefix)?;
         let mut name = NAME.to_owned();
@@ -154,8 +154,8 @@ impl LogClientBuilder {
     }
 }
 
-/// An agent for requests to addresses that begin with `url`. It keeps its connections, follows no redirects, and
-/// leaves refusals to its caller.
+/// An agent for requests to addresses that begin with `url`. It keeps its connections, follows no redirects,
+/// and passes refusals to its caller.
 ///
 /// # Errors
 /// [`ClientError::Proxy`], [`ClientError::NoCertificates`].

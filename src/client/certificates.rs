@@ -19,11 +19,11 @@ static ADDED: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();
 /// Both together, read when the first `https` address is met.
 static TRUSTED: OnceLock<Arc<Vec<Certificate<'static>>>> = OnceLock::new();
 
-/// Lets every client of this process trust the certificates of a PEM file, beside the system's. It counts
-/// once, before the first client for an `https` address is made; returns whether it did.
+/// Makes every client of this process trust the certificates of a PEM file as well as the system's. Works once,
+/// before the first client for an `https` address is made; returns whether it took effect.
 ///
 /// # Errors
-/// [`FormatError`] for a file that is too large, is no PEM, or holds no certificate.
+/// [`FormatError`] for a file that is too large, is not PEM, or holds no certificate.
 pub fn trust_certificates(pem: &[u8]) -> Result<bool, FormatError> {
     const WHAT: &str = "a file of certificates";
     cap(WHAT, pem.len(), MAX_CERTIFICATES_BYTES)?;

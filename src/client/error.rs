@@ -17,21 +17,21 @@ pub enum ClientError {
         "not a contact: expected 1 to 200 characters of printable ASCII, such as an e-mail address, saw {0}"
     )]
     Contact(String),
-    /// The environment names a proxy that is none.
+    /// The environment names a malformed proxy address.
     #[error(
         "the environment variable {variable} is not a proxy address: expected http://HOST:PORT, https://... or socks5://...; correct it, or list the host in no_proxy"
     )]
     Proxy {
-        /// The variable that counts for the address.
+        /// The variable that applies to the address.
         variable: &'static str,
     },
-    /// No certificate is trusted, so no `https` server can be checked.
+    /// There are no trusted certificates, so no `https` server can be checked.
     #[error(
         "no trusted certificates were found, so https servers can't be checked{}: install the system's (package ca-certificates), or name a file with --cacert or SSL_CERT_FILE",
         because(why)
     )]
     NoCertificates {
-        /// What the system said, if it said something.
+        /// The system's error, if there is one.
         why: String,
     },
     /// No answer, or not all of it.
@@ -68,7 +68,7 @@ pub enum ClientError {
         /// How much it may be.
         source: FormatError,
     },
-    /// An answer that was made for a smaller tree than one whose head is known: something was kept on the way.
+    /// The answer is for a smaller tree than the known head: a cache served an old one.
     #[error(
         "{url} answered for an older tree: expected at least the {expected} entries of the head fetched before, saw {seen}; a cache in front of the log stores answers that it must not (docs/http.md lists what it may store): ask again later, or bypass the cache"
     )]
@@ -77,7 +77,7 @@ pub enum ClientError {
         url: String,
         /// Size of the tree of the known head.
         expected: TreeSize,
-        /// Size of the tree that was asked.
+        /// Size of the tree that the answer is for.
         seen: u64,
     },
     /// An answer that can't be read.
@@ -100,15 +100,15 @@ pub enum ClientError {
         /// Expected and seen.
         source: FormatError,
     },
-    /// What came in place of a tree head is none that a trusted log signed. Anybody on the way can have made it,
-    /// as the sign-in page of a network does: it says nothing of the log.
+    /// The answer is not a tree head signed by a trusted log. Anybody on the way can have made it, such as a
+    /// network's sign-in page, so it says nothing about the log.
     #[error("{url} has no tree head signed by a trusted log: {source}{came}")]
     Head {
         /// What was asked for.
         url: String,
-        /// Media type, length and first bytes of what is no note at all, in words.
+        /// Media type, length and first bytes of an answer that is not a note, in words.
         came: String,
-        /// What it lacks.
+        /// What is wrong with it.
         source: Box<CheckpointError>,
     },
     /// Tiles or proofs that don't make the signed root.

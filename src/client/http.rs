@@ -18,7 +18,7 @@ use crate::note::{MAX_NOTE_BYTES, NoteError};
 
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
-/// What a try gets at least, however little time is left.
+/// Least time for a try, however little is left.
 const SHORTEST_TRY: Duration = Duration::from_millis(500);
 /// Bytes that are made room for at once. More only when as many have come: what a header promises costs
 /// whoever sends it nothing.
@@ -43,11 +43,11 @@ struct ProblemText {
     entry: Option<usize>,
 }
 
-/// A head that was asked for past caches.
+/// A head that was requested past caches.
 #[derive(Debug)]
 pub(crate) struct PastCaches {
     pub head: LogSigned<Checkpoint>,
-    /// Whether a cache answered all the same, and says so.
+    /// Whether the answer says that a cache gave it all the same.
     pub is_cached: bool,
 }
 
@@ -129,7 +129,7 @@ impl LogClient {
         })
     }
 
-    /// [`get`](Self::get), of what changes: caches on the way are asked to ask the log itself.
+    /// [`get`](Self::get) for answers that change: asks caches on the way to revalidate.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -150,7 +150,7 @@ impl LogClient {
         self.checkpoint_at("checkpoint", logs)
     }
 
-    /// The same, of whoever shows heads at another path: monitors and witnesses.
+    /// The same for monitors and witnesses, which show heads at another path.
     ///
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
@@ -162,7 +162,7 @@ impl LogClient {
         self.get_fresh(path, MAX_NOTE_BYTES)?.signed_head(logs)
     }
 
-    /// Fetches the checkpoint and believes whoever answers.
+    /// Fetches the checkpoint without checking who signed it.
     ///
     /// # Errors
     /// [`ClientError`]; [`ClientError::Head`] where something else came.
@@ -172,8 +172,8 @@ impl LogClient {
         read.map(|(head, _)| head).map_err(|e| fetched.is_no_head(e.into()))
     }
 
-    /// [`checkpoint`](Self::checkpoint), once, past caches as far as a client can ask for that: RFC 9111 section
-    /// 5.2.1.4 has them ask the server again, and those that don't know the query can't have the answer. `nonce` is a
+    /// [`checkpoint`](Self::checkpoint), once, past caches as far as a client can ask for that: RFC 9111
+    /// section 5.2.1.4 tells them to revalidate, and a cache can't have the answer to a new query. `nonce` is a
     /// number that was not used before.
     pub(crate) fn checkpoint_past_caches(
         &self,
@@ -192,7 +192,7 @@ impl LogClient {
         self.gate.as_ref().map(Gate::pass)
     }
 
-    /// Each try is told how long it may take.
+    /// Passes each try its time limit.
     fn with_retries<T>(
         &self,
         mut attempt: impl FnMut(Duration) -> Result<T, ClientError>,
@@ -217,7 +217,7 @@ impl LogClient {
     }
 }
 
-/// An answer with status 200, by whomever.
+/// An answer with status 200, from anybody.
 pub(super) struct Fetched {
     url: String,
     media_type: Option<Vec<u8>>,
@@ -243,7 +243,7 @@ impl Fetched {
         checkpoint::open(&self.body, logs).map_err(|e| self.is_no_head(e))
     }
 
-    /// Says what came in place of a tree head. Login pages come with status 200.
+    /// Describes an answer that is not a tree head. Login pages come with status 200.
     fn is_no_head(&self, source: CheckpointError) -> ClientError {
         let is_note =
             !matches!(source, CheckpointError::Format(_) | CheckpointError::Note(NoteError::Format(_)));
@@ -421,7 +421,7 @@ pub(crate) fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
 }
 
-/// The beginning of what a server says, for people.
+/// The beginning of a server's answer, for people.
 pub(crate) fn printable(text: &str) -> String {
     shown(&text.chars().take(2_000).collect::<String>())
 }

@@ -12,8 +12,7 @@ const NETWORK_TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Longest pause that nobody asked for, while somebody waits for the answer: a log that was restarted is back within
-/// seconds.
+/// Longest pause that the server did not ask for: a restarted log is back within seconds.
 const LONGEST_UNASKED: Duration = Duration::from_secs(5);
 
 /// How patient a client is.
@@ -25,8 +24,8 @@ pub(super) struct Patience {
     pub pause: Duration,
     /// Longest pause. A log that asks for more is not asked again: sooner would be impolite.
     pub longest: Duration,
-    /// How long a request may take with all its tries. Where it is set, it counts instead of `tries` and `longest`,
-    /// and a connection that failed is tried again like a log that is busy.
+    /// How long a request may take with all its tries. If set, it replaces `tries` and `longest`, and failed
+    /// connections are retried like busy logs.
     pub within: Option<Duration>,
 }
 
@@ -58,7 +57,7 @@ impl Tries {
         Self { of_network: NETWORK_TRIES, ..Self::of(patience) }
     }
 
-    /// How long the request may still take; none where it may take any time.
+    /// How long the request may still take; `None` for no limit.
     pub fn left(&self) -> Option<Duration> {
         self.patience.within.map(|within| within.saturating_sub(self.begun.elapsed()))
     }

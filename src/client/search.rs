@@ -1,4 +1,4 @@
-//! Finding statements: `GET /releases`, which treehead logs have and others need not. Nothing of it is proven.
+//! Finding statements: `GET /releases`, which treehead logs have, but others may lack. Its answers are not proven.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::release::Purl;
 
 /// Rows that are asked for at once.
 const PAGE: usize = 100;
-/// Most pages of one search: 2,000 statements that match all that was asked for.
+/// Most pages of one search: 2,000 statements that match all terms.
 pub const MAX_PAGES: usize = 20;
 /// Largest answer: most rows are below a kilobyte, and one of 256 artifacts with long names is not above
 /// what an entry can hold.
@@ -24,11 +24,11 @@ const WHAT: &str = "the answer to a search";
 pub struct Found {
     /// Newest first.
     pub rows: Vec<FoundRow>,
-    /// Whether the search came to its end; else there is more than [`MAX_PAGES`] hold.
+    /// Whether the search is complete; otherwise there is more than [`MAX_PAGES`] hold.
     pub is_whole: bool,
 }
 
-/// What a log says of a statement. Names and purls are as they came: foreign text.
+/// What a log says about a statement. Names and purls are unchecked foreign text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRow {
     /// Place in the log.
@@ -113,9 +113,9 @@ impl RowText {
 }
 
 impl LogClient {
-    /// All statements before a leaf that have all these values, up to [`MAX_PAGES`]. `None` where the log has no
-    /// search. What was answered for a smaller tree than `tree`, the size of a head that the caller knows, is
-    /// refused: it is an old answer, out of a cache.
+    /// All statements before a leaf that have all these values, up to [`MAX_PAGES`]. `None` if the log has no
+    /// search. Refuses an answer for a smaller tree than `tree`, the size of a head that the caller knows: it
+    /// is old, from a cache.
     ///
     /// # Errors
     /// [`ClientError`]; [`ClientError::Older`] for an old answer.

@@ -1,4 +1,4 @@
-//! The number to go on from: `GET /sequence`, which treehead logs have and others need not.
+//! The number to continue from: `GET /sequence`, which treehead logs have, but others may lack.
 
 use serde::Deserialize;
 
@@ -10,7 +10,7 @@ use crate::merkle::LeafIndex;
 /// Largest answer: it repeats the question.
 const MAX_SEQUENCE_BYTES: usize = 16 * 1024;
 
-/// The highest sequence number of a publisher, package and channel, as a log tells it.
+/// The highest sequence number of a publisher, package and channel, as a log reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HighestSequence {
     /// The number.
@@ -21,17 +21,17 @@ pub struct HighestSequence {
 
 #[derive(Deserialize)]
 struct SequenceText {
-    /// Null where there is none; an answer without it is none.
+    /// Null if there is none; required.
     #[serde(deserialize_with = "Option::deserialize")]
     highest: Option<u64>,
     index: Option<u64>,
 }
 
 impl LogClient {
-    /// The highest sequence number that a publisher used for a package in a channel, as far as the log has made it
-    /// durable; none where there is no release yet. The publisher is a name, or the hex keyid of one of its keys; the
-    /// package is a purl without version. Who takes the next number may be overtaken: then the log answers 409
-    /// `sequence-taken`, and the number after that is to be asked for.
+    /// The highest sequence number that a publisher used for a package in a channel, as far as the log has made
+    /// it durable; none where there is no release yet. The publisher is a name, or the hex keyid of one of its
+    /// keys; the package is a purl without version. Somebody else may take the next number first: then the log
+    /// answers 409 `sequence-taken`, and the caller asks again.
     ///
     /// # Errors
     /// [`ClientError`]; 404 `not-found` where the log does not know the publisher, `no-route` where it is an older one.

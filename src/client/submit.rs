@@ -26,20 +26,20 @@ pub struct Appended {
     pub index: LeafIndex,
     /// Whether the log had it before.
     pub duplicate: bool,
-    /// Leaf hash of the entry that the log has there. It is another than the one that was sent where the log
-    /// had the same statement before, signed with another key or spelled otherwise.
+    /// Leaf hash of the entry that the log has there. It differs from the one sent if the log already had the
+    /// same statement, signed with another key or spelled differently.
     pub leaf_hash: Hash,
-    /// The highest sequence number of the publisher, package and channel before this release. None where there was none,
-    /// and from logs that don't say.
+    /// The highest sequence number of the publisher, package and channel before this release. `None` if there
+    /// was none, or the log does not say.
     pub highest: Option<u64>,
-    /// What the log warns of although it took the entry.
+    /// Warnings about the accepted entry.
     pub warnings: Vec<Warning>,
 }
 
-/// What a log warns of.
+/// A log's warning.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Warning {
-    /// Stable code: docs/http.md lists them. Others may be added.
+    /// Stable code: docs/http.md lists them. More may be added.
     #[serde(deserialize_with = "code_text")]
     pub code: String,
     /// In words.

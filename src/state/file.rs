@@ -150,7 +150,7 @@ fn check_words(text: &str) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// Package or purl in its canonical spelling. Programs before this one wrote some otherwise.
+/// Package or purl in its canonical spelling. Earlier versions wrote some differently.
 fn canonical(purl: String) -> String {
     PackageUrl::parse(&purl).map_or(purl, |purl| purl.to_string())
 }

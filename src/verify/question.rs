@@ -1,4 +1,4 @@
-//! What an endpoint asks: an artifact and its proof, whom to believe, and what was wanted.
+//! What an endpoint asks: an artifact and its proof, whom to trust, and which release it wants.
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ use super::Refusal;
 /// What is about to be installed.
 #[derive(Debug, Clone, Copy)]
 pub enum Artifact<'a> {
-    /// One file: it has to be a subject of the statement.
+    /// One file, which must be a subject of the statement.
     File {
         /// Its SHA-256.
         digest: &'a Hash,
-        /// What the file is called: a path or a name, as far as it is known. A file that bears the name of
-        /// another subject than the one that it is gets refused; a name that is no subject's is nobody's.
+        /// The file's path or name, as far as it is known. A file with the name of another subject is refused;
+        /// a name that matches no subject is ignored.
         name: Option<&'a str>,
     },
-    /// Files of a release with a manifest: path and SHA-256 of each, in the proof's order. The path is part of
-    /// what is proven, so a file under another file's path is not in the manifest.
+    /// Files of a release with a manifest: path and SHA-256 of each, in the proof's order. The proof covers the
+    /// path, so a file under another file's path is not in the manifest.
     Files(&'a [(String, Hash)], &'a MultiProof),
 }
 
@@ -48,17 +48,17 @@ pub struct Pins<'a> {
     pub channel: Option<&'a str>,
     /// The kind of release.
     pub kind: Option<Kind>,
-    /// Name of a publisher, as in the publishers file, that has to state the release.
+    /// Name of the publisher that must state the release, as in the publishers file.
     pub publisher: Option<&'a str>,
-    /// The lowest sequence that will do.
+    /// The lowest acceptable sequence number.
     pub min_sequence: Option<u64>,
-    /// Whom the release has to be for.
+    /// The audience that the release must be for.
     pub audience: Option<&'a str>,
     /// Name of the artifact, exactly as the statement has it, or path in the manifest.
     pub name: Option<&'a str>,
 }
 
-/// Which package is wanted.
+/// The package that the endpoint wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PackagePin {
     /// This version, with exactly these qualifiers, or none.
@@ -71,7 +71,7 @@ impl PackagePin {
     /// Reads a purl with a version, or a pattern without one.
     ///
     /// # Errors
-    /// [`FormatError`] for what is neither.
+    /// [`FormatError`] for anything else.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         // A `*` that is a part of a name or version is written `%2A`.
         if text.contains('*') || PackageUrl::parse(text)?.version().is_none() {
@@ -80,7 +80,7 @@ impl PackagePin {
         Purl::parse(text).map(Self::Release)
     }
 
-    /// Whether a release is what is wanted.
+    /// Whether the purl of a release matches.
     #[must_use]
     pub fn covers(&self, purl: &Purl) -> bool {
         match self {
@@ -100,7 +100,7 @@ impl fmt::Display for PackagePin {
 }
 
 impl Pins<'_> {
-    /// Whether this is the release that is wanted; which of its artifacts is another question.
+    /// Checks that this is the wanted release; its artifacts are checked elsewhere.
     pub(super) fn check(&self, release: &Release, publishers: &[String]) -> Result<(), Refusal> {
         if let Some(package) = self.package.filter(|package| !package.covers(&release.purl)) {
             let (expected, seen) = (package.to_string(), release.purl.to_string());
@@ -130,7 +130,7 @@ impl Pins<'_> {
     }
 }
 
-/// All that a verdict rests on.
+/// Everything that a verdict rests on.
 #[derive(Debug)]
 pub struct Question<'a> {
     /// What is about to be installed.
@@ -139,12 +139,12 @@ pub struct Question<'a> {
     pub proof: &'a [u8],
     /// Trusted logs, witnesses and quorum.
     pub policy: &'a Policy,
-    /// Publishers that are believed.
+    /// Trusted publishers.
     pub publishers: &'a Publishers,
     /// Time and age limit.
     pub freshness: Freshness,
-    /// What the endpoint remembers, if it does.
+    /// The endpoint's memory, if it has one.
     pub state: Option<&'a EndpointState>,
-    /// What was wanted, as far as it is known.
+    /// Which release the endpoint wants, as far as it is known.
     pub pins: Pins<'a>,
 }

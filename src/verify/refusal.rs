@@ -14,10 +14,10 @@ pub enum Refusal {
     /// The proof file can't be read.
     #[error(transparent)]
     ProofMalformed(FormatError),
-    /// The checkpoint is not by a trusted log.
+    /// No trusted log signed the checkpoint.
     #[error(transparent)]
     Checkpoint(CheckpointError),
-    /// Too few witnesses, or a false one.
+    /// Too few cosignatures, or an invalid one.
     #[error(transparent)]
     Quorum(QuorumError),
     /// The proof file does not carry the entry.
@@ -26,24 +26,24 @@ pub enum Refusal {
     /// The entry is not in the tree.
     #[error("the entry is not in the log at leaf {index}: {source}")]
     NotIncluded {
-        /// The place it was said to have.
+        /// The leaf index in the proof file.
         index: LeafIndex,
-        /// What the inclusion proof lacks.
+        /// What is wrong with the inclusion proof.
         source: ProofError,
     },
-    /// The entry is no signed statement.
+    /// The entry is not a signed statement.
     #[error(transparent)]
     EntryMalformed(FormatError),
-    /// The statement is not by a believed publisher.
+    /// No trusted publisher signed the statement.
     #[error(transparent)]
     Publisher(SpeakError),
-    /// The statement is about a release, and not one itself.
+    /// The statement is about a release, but is not one itself.
     #[error("the proof is of a {seen}: expected the proof of a release")]
     NotARelease {
         /// What is stated.
         seen: StatementKind,
     },
-    /// The statement is no withdrawal.
+    /// The statement is not a withdrawal.
     #[error("the proof is of a {seen}: expected the proof of a withdrawal")]
     NotAWithdrawal {
         /// What is stated.
@@ -73,7 +73,7 @@ pub enum Refusal {
         /// The statement's.
         seen: Kind,
     },
-    /// It is of another channel than was asked for, or than this endpoint follows.
+    /// It is in another channel than the one asked for or followed.
     #[error(
         "the release is of another channel{}: expected {expected}, saw {seen}", if *followed { " than this endpoint follows" } else { "" }
     )]
@@ -82,10 +82,10 @@ pub enum Refusal {
         expected: String,
         /// The statement's.
         seen: String,
-        /// Whether `expected` is what is remembered, and not what was asked for.
+        /// Whether `expected` comes from the endpoint's memory, not from the question.
         followed: bool,
     },
-    /// It is for an audience that was not asked for, or not for the one that was.
+    /// It is for another audience than the one asked for.
     #[error(
         "the release is for another audience: expected one for {}, saw one for {}", audience(expected.as_deref()), audience(seen.as_deref())
     )]
@@ -98,7 +98,7 @@ pub enum Refusal {
     /// Its sequence is lower than what was asked for.
     #[error("the release is older than you asked for: expected sequence {expected} or higher, saw {seen}")]
     BelowMinSequence {
-        /// The lowest that would do.
+        /// The lowest acceptable number.
         expected: u64,
         /// The statement's.
         seen: u64,
@@ -111,25 +111,25 @@ pub enum Refusal {
         /// The artifact's.
         seen: String,
     },
-    /// The artifact is of the release, but not the one that its name says, or that was asked for.
+    /// The artifact belongs to the release, but is not the one that its name, or the question, says.
     #[error(
         "the file is another artifact of the release: expected {}, saw {} by its digest",
         called(expected),
         called(seen)
     )]
     ArtifactSwapped {
-        /// Name of the artifact that was wanted.
+        /// Name of the wanted artifact.
         expected: String,
-        /// Name of the artifact that it is.
+        /// Name of the artifact that it is in the release.
         seen: String,
     },
     /// The files are not in the release's manifest.
     #[error("the files are not in the release's manifest: {0}")]
     NotInManifest(String),
-    /// No quorum of witnesses saw the head lately.
+    /// No quorum of witnesses cosigned the head within the age limit.
     #[error("the proof is stale: expected a quorum of cosignatures since {expected}, saw {seen}")]
     Stale {
-        /// The oldest time that would do.
+        /// The oldest acceptable time.
         expected: String,
         /// The newest cosignature that is not from the future.
         seen: String,
@@ -137,7 +137,7 @@ pub enum Refusal {
     /// A witness's clock or the endpoint's is wrong.
     #[error("a cosignature is from the future: expected a time up to {expected}, saw {seen}")]
     FromTheFuture {
-        /// The latest time that would do.
+        /// The latest acceptable time.
         expected: String,
         /// The cosignature's time.
         seen: String,
@@ -152,7 +152,7 @@ pub enum Refusal {
         /// The root now, base64.
         seen: String,
     },
-    /// The log was met showing two histories before, and can't be believed since.
+    /// The log showed two histories earlier, and is not trusted since.
     #[error(
         "{origin} signed two histories, as this endpoint found earlier{}", evidence.as_ref().map(|name| format!(": {name} in the state's evidence proves it")).unwrap_or_default()
     )]
@@ -170,7 +170,7 @@ pub enum Refusal {
         /// The statement's.
         seen: u64,
     },
-    /// Its publisher took it back.
+    /// Its publisher withdrew it.
     #[error("{purl}, the release at leaf {index}, was withdrawn by {publisher}: {reason}")]
     Withdrawn {
         /// Package and version.
@@ -224,7 +224,7 @@ impl Refusal {
         }
     }
 
-    /// What was expected and what was seen, each by itself: for machines.
+    /// The expected and the actual value, for machines.
     #[must_use]
     pub fn contrast(&self) -> (String, String) {
         let own = |expected: &dyn ToString, seen: &dyn ToString| (expected.to_string(), seen.to_string());

@@ -1,14 +1,14 @@
-//! Which artifact of a release it is: by its digest, and by what it is called.
+//! Finds the artifact in a release, by its digest and its name.
 
 use super::{Artifact, Pins, Refusal};
 use crate::merkle::{Hash, MultiProof, manifest_leaf};
 use crate::release::{Release, Subject};
 
-/// Digests that a refusal names.
+/// Most digests that a refusal names.
 const NAMED: usize = 3;
 
-/// The artifacts of the release that were asked about: the one with the file's digest, and all others of the
-/// same digest behind it; or the files of its manifest.
+/// The matching artifacts of the release: the one with the file's digest, followed by all others with the same
+/// digest; or the files of its manifest.
 pub(super) fn find(
     artifact: Artifact<'_>,
     pins: &Pins<'_>,
@@ -26,7 +26,7 @@ fn find_file(
     pinned: Option<&str>,
     release: &Release,
 ) -> Result<Vec<Subject>, Refusal> {
-    // A pinned name is meant exactly; what a file is called is compared as people read it.
+    // A pinned name must match exactly; a file's name is compared as people read it.
     let likeness = |subject: &Subject| match pinned {
         Some(pinned) => Likeness { alike: usize::from(subject.name == pinned), same: 0 },
         None => name.map_or(Likeness::default(), |name| Likeness::of(name, &subject.name)),
@@ -76,13 +76,13 @@ fn find_files(
     Ok(files.iter().map(|(path, sha256)| Subject { name: path.clone(), sha256: *sha256 }).collect())
 }
 
-/// How much of a file's path is the name of a subject, from its end. A release may have `linux/agent` and
-/// `darwin/agent`: the file `agent` bears the name of both, `darwin/agent` that of the second alone.
+/// How many trailing components of a file's path match the name of a subject. In a release with `linux/agent`
+/// and `darwin/agent`, the file `agent` matches both, and `darwin/agent` the second alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Likeness {
-    /// Components that are alike whatever the case of their letters: many file systems know no difference.
+    /// Components that match ignoring case: many file systems ignore it.
     alike: usize,
-    /// Components that are the same.
+    /// Components that match exactly.
     same: usize,
 }
 
@@ -99,7 +99,7 @@ impl Likeness {
     }
 }
 
-/// From the last to the first. Statements are made on systems of both sorts.
+/// The components, last first, by either separator: statements come from both kinds of systems.
 fn components(path: &str) -> impl Iterator<Item = &str> {
     path.rsplit(['/', '\\']).filter(|component| !component.is_empty() && *component != ".")
 }

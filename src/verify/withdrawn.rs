@@ -37,9 +37,9 @@ impl ProvenWithdrawal {
         &self.withdrawal
     }
 
-    /// Takes in the entry that is withdrawn. With it the withdrawal counts for its payload under whatever signatures: an
-    /// envelope may be shown without that of whoever withdraws it. Another entry than the one that is named changes
-    /// nothing.
+    /// Adds the withdrawn entry. With it, the withdrawal applies to the payload under any signatures: somebody
+    /// may show the envelope without the withdrawing publisher's signature. An entry other than the named one
+    /// changes nothing.
     #[must_use]
     pub fn with_release(mut self, entry: &[u8], publishers: &Publishers) -> Self {
         let envelope =
@@ -51,7 +51,7 @@ impl ProvenWithdrawal {
         self
     }
 
-    /// Hash of the payload that is withdrawn, if this publisher is known to have signed it.
+    /// Hash of the withdrawn payload, if this publisher is known to have signed it.
     pub(crate) fn payload_of(&self, publisher: &str) -> Option<Hash> {
         let (payload, signed) = self.released.as_ref()?;
         signed.iter().any(|name| name == publisher).then_some(*payload)

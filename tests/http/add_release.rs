@@ -352,10 +352,7 @@ fn publishers_that_a_file_lists_no_more_are_told_and_count_as_revoked() {
     assert_eq!((log.get("/healthz").status, &told["status"]), (200, &"ok".into()));
     let warning = told["warnings"][0].as_str().unwrap();
     let key = format!("key {} of two", publisher(2).keyid().to_hex());
-    assert!(
-        warning.contains("publishers.toml: it no longer lists: ") && warning.contains(&key),
-        "{warning}"
-    );
+    assert!(warning.contains("publishers.toml: it no longer lists: ") && warning.contains(&key), "{warning}");
     log.post("/add", &by_two).problem(403, "publisher-key-revoked");
     assert_eq!(log.post("/add", &one).status, 200);
     assert_eq!(crate::metrics::metrics(&log).one("treehead_log_warnings"), 1);

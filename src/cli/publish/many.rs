@@ -23,10 +23,11 @@ use crate::release::{PublisherSigner, Release};
 
 /// Requests under way at once: while the log commits one batch, the next is signed and sent.
 const SENDERS: usize = 4;
-/// Entries after which a request is sent if its sender is idle: some hundred KiB, so that progress is seen and a lost one
-/// costs little. It goes on growing while the sender is busy.
+/// Entries after which a request is sent if its sender is idle: some hundred KiB, so that progress is visible
+/// and a lost request costs little. A request keeps growing while its sender is busy.
 const ENTRIES_PER_REQUEST: usize = 1_000;
-/// Lines after which everything is sent: what is told in the order of the lines must not wait for a rare package.
+/// Lines after which everything is sent: results are printed in the order of the lines, and must not wait for a
+/// rare package.
 const LINES_PER_ROUND: usize = 8_192;
 
 pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool) -> CliResult {
@@ -115,7 +116,7 @@ impl Run<'_> {
         })
     }
 
-    /// Sends one request after the other. The first that fails is the last: what comes after it must not overtake it.
+    /// Sends one request after the other, and stops at the first that fails: later releases must not overtake it.
     fn send(&self, requests: &Receiver<Request>) -> CliResult {
         for request in requests {
             let ask = |client: &crate::client::LogClient| client.add_batch(&request.batch, self.wait);

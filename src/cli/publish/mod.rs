@@ -21,7 +21,7 @@ use crate::proof_file::ProofFile;
 use crate::release::{Envelope, PublisherSigner, Release};
 use crate::verify::Refusal;
 
-/// Said where nothing was sent yet.
+/// Added to errors before anything is sent.
 const NOT_SENT: &str = "nothing was sent to the log";
 
 pub fn run(args: &Publish, json: bool) -> CliResult {
@@ -40,8 +40,8 @@ pub fn sign(release: &Release, signer: &PublisherSigner) -> Result<Vec<u8>, Fail
     Ok(envelope.to_entry())
 }
 
-/// A proof is written only when it proves what was sent, or the same statement as the log had it before:
-/// signed with another key, or spelled otherwise. Returns the leaf hash of the entry that is proven.
+/// Checks that a proof is for the entry that was sent, or for the same statement already in the log, signed
+/// with another key or spelled differently. Returns the leaf hash of the proven entry.
 pub fn check(proof: &ProofFile, entry: &[u8], logs: Option<&[LogKey]>) -> Result<Hash, Failure> {
     let head = open_head(proof.checkpoint.to_string().as_bytes(), logs)?;
     let proven = proof.extra.as_deref().unwrap_or_default();
@@ -59,7 +59,7 @@ fn states_the_same(proven: &[u8], sent: &[u8]) -> bool {
     proven == sent || matches!(envelopes, (Ok(proven), Ok(sent)) if proven.states_the_same(&sent))
 }
 
-/// Without keys, whoever answered is believed.
+/// Without keys, the server is trusted.
 fn open_head(note: &[u8], logs: Option<&[LogKey]>) -> Result<Checkpoint, Failure> {
     if let Some(logs) = logs {
         return Ok(checkpoint::open(note, logs).map_err(Refusal::Checkpoint)?.get().clone());
@@ -71,11 +71,11 @@ fn open_head(note: &[u8], logs: Option<&[LogKey]>) -> Result<Checkpoint, Failure
     read.map(|(head, _)| head).map_err(malformed)
 }
 
-/// Origin of the log that answers, which goes into what is signed for it: no other log takes that.
+/// Origin of the log that answers. It goes into the statement, which no other log then accepts.
 ///
-/// With the keys of a policy, one of them has to have signed the log's tree head. Without, the server's word
-/// counts: it might name another log, and bring there what it is sent. So much it could do before, too, when
-/// statements named no log; and that log takes it only as its publisher's, for what its publisher released.
+/// With the keys of a policy, one of them must have signed the log's tree head. Without, the server is trusted:
+/// it might name another log, and submit the statement there. That log accepts it only as a genuine release of
+/// this publisher.
 fn origin(log: &Connection, logs: Option<&[LogKey]>) -> Result<String, Failure> {
     let head = log.ask("show its tree head", |client| match logs {
         Some(logs) => client.checkpoint(logs).map(|head| head.get().clone()),
@@ -84,8 +84,8 @@ fn origin(log: &Connection, logs: Option<&[LogKey]>) -> Result<String, Failure> 
     Ok(head.origin.to_string())
 }
 
-/// The keys of `--policy`, which have to be this log's, and the origin that is signed for: both are found out
-/// before anything is appended.
+/// The keys of `--policy`, which must be this log's, and the origin to sign for; both are determined before
+/// anything is appended.
 fn target(args: &Publish, log: &Connection) -> Result<(Option<Vec<LogKey>>, String), Failure> {
     let Some(path) = &args.policy else {
         return Ok((None, origin(log, None).map_err(|e| e.and(NOT_SENT))?));

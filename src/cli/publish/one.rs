@@ -23,7 +23,7 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     let log = Connection::open(&args.log, args.patience, output::say)?;
     let artifacts = Artifact::all(&args.files)?;
     let release = release(args, &artifacts)?;
-    // What can fail without the log fails before the log has the release.
+    // Everything that can fail locally fails before the log has the release.
     let proofs = proof_paths(args, &artifacts)?;
     let proofs = proofs.iter().map(|path| files::prepare(path)).collect::<Result<Vec<_>, _>>();
     let proofs = proofs.map_err(|e| e.and(NOT_SENT))?;
@@ -37,7 +37,7 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     let (entry, appended) = sequence::append(&log, sequence, &mut release, signer, wait)?;
     let mut written = Vec::new();
     let saved = save(&log, &entry, wait, logs.as_deref(), proofs, &mut written);
-    // Done is done, whatever became of its proof: that is told first.
+    // The release is in the log, whatever becomes of its proof: say that first.
     tell(&release, &appended, wait, &written, json)?;
     saved.map_err(|e| e.and(&how_to_get_it(args, &artifacts, &appended)))
 }

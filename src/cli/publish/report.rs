@@ -1,5 +1,4 @@
-//! What became of each of many releases: a line of JSON for each where that is wanted, in the order of the file, and a
-//! count.
+//! The results of many releases: counts, and with `--json` a line for each, in the order of the file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +11,10 @@ use crate::cli::output;
 use crate::client::{BatchAnswer, Warning};
 use crate::release::Release;
 
-/// Refusals, and proofs that were not saved, that are named one by one.
+/// Most refusals, and most unsaved proofs, to list one by one.
 const NAMED: usize = 10;
 
-/// A release, as it is told.
+/// A release, as reported.
 pub struct Told {
     /// Its place among the releases of the file, and its line.
     place: usize,
@@ -46,7 +45,7 @@ pub struct Report {
     refused: Named,
     /// Releases that the log has, whose proofs could not be saved.
     unsaved: Named,
-    /// What the log warned of although it took the release.
+    /// Warnings about releases that the log accepted.
     warned: Named,
     /// The code of the first refusal.
     code: String,
@@ -125,7 +124,7 @@ impl Report {
         output::file(lines.as_bytes())
     }
 
-    /// Tells what came of the whole run.
+    /// Reports the result of the whole run.
     pub fn finish(mut self, from: &Path, sent: CliResult, total: u64, time: Duration) -> CliResult {
         // What came after a line that got no answer.
         let rest: String =

@@ -1,8 +1,8 @@
 //! Which sequence number a release gets: the one that is given, the next one, or the time.
 //!
-//! What was signed can't be taken back, and the log that says which number is the highest may lie: a number near the last
-//! one that there is would close the channel for ever. So the next number is taken from a release that this very key
-//! signed, which the log has to show.
+//! A signed statement can't be taken back, and the log that reports the highest number may lie: a number near
+//! the maximum would close the channel for ever. So the highest number only counts if the log shows its
+//! release, signed with this very key.
 
 use std::cmp::Ordering;
 use std::thread;
@@ -15,7 +15,7 @@ use crate::client::{Appended, ClientError, HighestSequence, LogClient, RemoteTil
 use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId};
 use crate::release::{Envelope, PublisherSigner, Release, format_time};
 
-/// How often a number may be taken by others before it is given up.
+/// How often others may take the number first before the command gives up.
 const MAX_TRIES: usize = 16;
 /// Between two looks at whether a leaf is published.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -89,8 +89,8 @@ impl Latest {
     }
 }
 
-/// Signs the release under its number, and appends it. A number that somebody else takes meanwhile is given up for the
-/// next one. Returns the entry as well.
+/// Signs the release under its number, and appends it. If somebody else takes the number first, tries the next
+/// one. Also returns the entry.
 pub fn append(
     log: &Connection,
     sequence: Sequence,
@@ -188,7 +188,7 @@ pub fn latest(
     Ok(Some(Latest { number, index, own }))
 }
 
-/// The entry at an index, as soon as it is published. The log may have made it up, until its signature is checked.
+/// The entry at an index, as soon as it is published. It is untrusted until its signature is checked.
 fn entry_at(log: &Connection, index: LeafIndex) -> Result<Vec<u8>, Failure> {
     let deadline = Instant::now() + log.timeout();
     loop {

@@ -23,7 +23,7 @@ pub fn read(config: &Config) -> Result<Publishers, Failure> {
     files::parse(&config.publishers(), WHAT, MAX_PUBLISHERS_BYTES, Publishers::parse)
 }
 
-/// Changes the text of the file, whole or not at all; what it says then.
+/// Changes the text of the file atomically; returns the parsed result.
 pub fn change(
     config: &Config,
     change: impl FnOnce(&Publishers, &str) -> Result<String, Failure>,
@@ -49,7 +49,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The one key whose ID begins so.
+    /// The only key whose ID has this prefix.
     pub fn find(publishers: &Publishers, keyid: &str, dir: &Path) -> Result<Self, Failure> {
         let all = publishers.list().iter().enumerate();
         let all =

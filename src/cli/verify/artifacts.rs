@@ -1,4 +1,4 @@
-//! What `treehead verify` is asked about: files, digests, and what comes through a pipe.
+//! What `treehead verify` verifies: files, digests, and standard input.
 
 use std::io;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub struct Artifact {
     pub proof: Vec<u8>,
 }
 
-/// Reads all of them, in the order in which they are named: files, then digests.
+/// Reads all of them in order: files, then digests.
 pub fn read(args: &Verify) -> Result<Vec<Asked>, Failure> {
     let is_stdin = |path: &&std::path::PathBuf| path.as_os_str() == "-";
     let piped = args.files.iter().filter(is_stdin).count();

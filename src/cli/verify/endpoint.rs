@@ -1,6 +1,6 @@
-//! What an endpoint does with what it is asked about: it judges, asks the log, and remembers. Of several
-//! artifacts each is judged as if it had been asked about alone, after those before it; but the memory is opened
-//! once, and each log asked once.
+//! How an endpoint verifies artifacts: it judges them, asks the log, and remembers. Several artifacts are
+//! judged as if one command had verified each after the other, but the memory is opened once, and each log is
+//! asked once.
 
 use super::args::Verify;
 use super::artifacts::{Artifact, Asked};
@@ -22,7 +22,7 @@ use crate::release::{Publishers, Release};
 use crate::state::{EndpointState, MAX_UNPROVEN_HEADS};
 use crate::verify::{self, Freshness, Pins, Question, Refusal, VerifiedRelease, check_freshness};
 
-/// All that verdicts rest on, but for what is remembered.
+/// Everything that verdicts rest on, except the memory.
 pub struct Endpoint<'a> {
     pub args: &'a Verify,
     pub evidence: EvidenceDir,
@@ -31,7 +31,7 @@ pub struct Endpoint<'a> {
     pub now: u64,
 }
 
-/// What may be installed, with what its log said today if it was asked, and why not.
+/// The verdict on an artifact, with what its log said today if it was asked.
 pub type Verdict = Result<Accepted, Failure>;
 
 /// An artifact that may be installed.
@@ -52,11 +52,11 @@ pub struct Today {
 struct Group {
     /// The heads of their proof files, each once.
     seen: Vec<LogSigned<Checkpoint>>,
-    /// Their releases, each once; but of those that are refused anyway none.
+    /// Their releases, each once, without those that are refused anyway.
     releases: Vec<(Release, Hash)>,
 }
 
-/// What a log answered to all that was asked of it.
+/// Everything that a log answered.
 struct Answer {
     origin: Origin,
     news: Result<News, Refused>,
@@ -74,7 +74,7 @@ impl Endpoint<'_> {
         heads
     }
 
-    /// One verdict for each, in their order. Heads that are fetched are added to `heads`.
+    /// One verdict for each, in order. Adds fetched heads to `heads`.
     pub fn judge_all(&self, asked: &[Asked], heads: &mut Vec<Note>) -> Result<Vec<Verdict>, Failure> {
         let mut firsts: Vec<Option<Refused>> = asked.iter().map(|_| None).collect();
         let mut answers = Vec::new();
@@ -108,8 +108,7 @@ impl Endpoint<'_> {
         verdict.map_err(|refusal| self.refused(artifact, refusal, state))
     }
 
-    /// Proofs are made once and shipped for years; where the log is asked, it is its newest head that has to
-    /// be fresh.
+    /// Proofs are made once and shipped for years; if the log is asked, its newest head must be fresh instead.
     fn freshness_of_proof(&self) -> Freshness {
         let max_age = self.args.max_age.filter(|_| self.args.online.is_none());
         Freshness { now: self.now, max_age }
@@ -130,8 +129,8 @@ impl Endpoint<'_> {
         })
     }
 
-    /// A fork is not only refused: both heads are kept, which prove it to anybody. Whatever else is wrong with
-    /// the proof, or with the artifact, the log's signature on its head is enough for that.
+    /// Refuses a fork, and keeps both heads, which prove it to anybody. The log's signature on the head is
+    /// enough for that, whatever else is wrong with the proof or the artifact.
     fn refused(&self, artifact: &Artifact, refusal: Refusal, state: &EndpointState) -> Refused {
         if let Some(fork) =
             self.head(artifact).and_then(|head| self.contradicted(state, head.get(), head.note()))
@@ -150,7 +149,7 @@ impl Endpoint<'_> {
     }
 
     /// The fork, if something remembered contradicts a head that the log signed. It may not be provable to
-    /// others: a key may have been taken off the policy since the other head was remembered.
+    /// others: somebody may have removed a key from the policy since the other head was remembered.
     fn contradicted(&self, state: &EndpointState, seen: &Checkpoint, note: &Note) -> Option<Refused> {
         let (known, origin) = (state.contradiction(seen)?, seen.origin.to_string());
         let proven = state.fork_evidence(seen, note).map(|fork| fork.judge(&self.policy.log_keys()));
@@ -169,9 +168,9 @@ impl Endpoint<'_> {
         checkpoint::open_note(file.checkpoint, &self.policy.log_keys()).ok()
     }
 
-    /// Asks each log once for all artifacts, while nobody waits for the memory. `firsts` are the refusals by what is
-    /// remembered before: nothing that a log says makes such an artifact better, but a fork says more than any
-    /// other refusal, since it is about everything that was ever proven under that log.
+    /// Asks each log once for all artifacts, without holding the memory's lock. `firsts` are the refusals by
+    /// the memory as it was before: no answer of a log can overturn them, but a fork replaces any other
+    /// refusal, since it concerns everything that was ever proven under that log.
     fn ask_logs(
         &self,
         url: Option<&str>,
@@ -281,8 +280,7 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    /// What a log said is learnt by what is remembered by now: another process may have learnt something else
-    /// meanwhile.
+    /// Merges the log's answer into the memory as it is now: another process may have changed it meanwhile.
     fn learn(&mut self, answer: &mut Answer) {
         if let Ok(news) = &answer.news {
             let state = &self.memory.state;
@@ -300,8 +298,7 @@ impl<'a> Session<'a> {
         self.learn_fork(answer.news.as_ref().err());
     }
 
-    /// A fork is remembered before it is told: whoever runs the command again without the network, or the next
-    /// day, has to hear the same.
+    /// Saves a fork before reporting it: a later run, also without the network, must report the same.
     fn learn_fork(&mut self, refused: Option<&Refused>) {
         if let Some(Refused::Fork { origin, evidence, .. }) = refused {
             self.memory.state.fork(origin, evidence.clone());
@@ -358,7 +355,7 @@ impl<'a> Session<'a> {
         Ok(Accepted { verdict, online })
     }
 
-    /// Where a fork was met, what was accepted before is as little proven as what comes after.
+    /// After a fork, releases accepted earlier are no more proven than later ones.
     fn reconsider(&self, asked: &[Asked], verdicts: &mut [Result<Accepted, Refused>]) {
         for (asked, verdict) in asked.iter().zip(verdicts) {
             let (Ok(artifact), Ok(accepted)) = (&asked.read, &*verdict) else { continue };
@@ -371,8 +368,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Writes the memory before anything is told: what is installed on the strength of a verdict has to be
-    /// remembered.
+    /// Writes the memory before any verdict is printed: the memory must cover everything that a verdict lets in.
     fn close(self, verdicts: &mut [Result<Accepted, Refused>]) {
         if !self.has_learnt {
             return;

@@ -1,4 +1,4 @@
-//! `treehead verify --online`: what the log says today, against all that was seen of it before.
+//! `treehead verify --online`: compares what the log says today with everything seen of it before.
 
 use std::fs;
 
@@ -60,7 +60,7 @@ impl News {
         matches!(self.of(leaf), Some(Ok(learnt)) if learnt.asked)
     }
 
-    /// Whether the release with this leaf hash may pass as far as the log was heard.
+    /// Whether the release with this leaf hash may pass, by the log's answers so far.
     pub fn check(&self, leaf: &Hash) -> Result<(), Failure> {
         match self.of(leaf) {
             Some(Ok(Withdrawals { doubt: None, .. })) => Ok(()),

@@ -1,4 +1,4 @@
-//! What `treehead verify` tells of a release that may be installed.
+//! What `treehead verify` prints about a verified release.
 
 use serde_json::{Value, json};
 

@@ -15,8 +15,8 @@ use crate::release::{Purl, Release, SpeakError, Subject, Withdrawal};
 use crate::state::EndpointState;
 use crate::verify::{ProvenWithdrawal, Refusal, logged_withdrawal, verify_withdrawal};
 
-/// Most withdrawals of one release that are fetched in one run. Those that were learnt are not asked for again, so
-/// that with a memory more are learnt in several runs.
+/// Most withdrawals of one release to fetch in one run. Known ones are not fetched again, so with a memory
+/// several runs learn more.
 const MAX_OF_RELEASE: usize = 200;
 /// Most withdrawals of other releases of its package that are fetched in one run.
 const MAX_OF_PACKAGE: usize = 200;
@@ -40,7 +40,7 @@ pub struct Inquiry<'a> {
 #[derive(Default)]
 pub struct Withdrawals {
     pub proven: Vec<ProvenWithdrawal>,
-    /// Why the release may be withdrawn by somebody whom the publishers file does not know any more, or yet.
+    /// Why the release may be withdrawn by a publisher whom the publishers file does not list yet, or no longer lists.
     pub doubt: Option<String>,
     /// Whether the log has a search, so that it said something of withdrawals at all.
     pub asked: bool,
@@ -62,8 +62,8 @@ impl Inquiry<'_> {
     /// The withdrawals of a release and of others of its package that are not known yet. That a log hides one
     /// can't be seen here: monitors see it.
     ///
-    /// Of this release, everything has to be looked at; what is not leaves a doubt. Of others, which this endpoint
-    /// may meet later without the network, as much as fits is learnt.
+    /// Checks all withdrawals of this release: any that is left unchecked leaves a doubt. Learns as many as fit
+    /// of other releases, which this endpoint may meet later without the network.
     pub fn learn(&self, about: About<'_>) -> Result<Withdrawals, Refused> {
         let About { release, leaf } = about;
         let (leaf_hex, package) = (leaf.to_hex(), release.purl.package());
@@ -109,8 +109,8 @@ impl Inquiry<'_> {
         Ok(self.online.client.search(terms, None, self.latest.get().size)?)
     }
 
-    /// Looks at those that are about a purl that is asked for, at most so many. Whether there was no more. One
-    /// that is of this very release says enough.
+    /// Checks at most so many of those about the given purl; returns whether there were no more. Stops at one
+    /// that is of this very release.
     fn look_at_all(
         &self,
         found: &Found,
@@ -137,7 +137,7 @@ impl Inquiry<'_> {
         Ok(found.is_whole)
     }
 
-    /// Fetches a withdrawal that is not known yet, and believes it or not.
+    /// Fetches a withdrawal that is not known yet, and verifies it.
     fn look(&self, statement: &Hash, about: About<'_>, learnt: &mut Withdrawals) -> Result<(), Refused> {
         let proof = self.online.client.proof_of(statement)?;
         self.check_answer(statement, &proof)?;
@@ -161,8 +161,8 @@ impl Inquiry<'_> {
         Ok(())
     }
 
-    /// Fetches what is withdrawn as well: its leaf hash is named, so the entry needs no proof. With it the withdrawal
-    /// counts also for the same release without the signature of whoever withdrew it.
+    /// Also fetches the withdrawn entry: the withdrawal names its leaf hash, so it needs no proof. With it, the
+    /// withdrawal also applies to the same release without the signature of the publisher who withdrew it.
     fn with_release(
         &self,
         withdrawal: ProvenWithdrawal,
@@ -179,7 +179,7 @@ impl Inquiry<'_> {
     }
 
     /// Whether the log's answer is about what it was asked for, under a head of the history that it shows
-    /// elsewhere. What of it can't be read, or is not signed, is refused as any proof is.
+    /// elsewhere. Malformed or unsigned parts are refused as in any proof.
     fn check_answer(&self, statement: &Hash, proof: &[u8]) -> Result<(), Refused> {
         let Ok(file) = ProofFile::parse(proof) else { return Ok(()) };
         let other = |what: &str, expected: &str, seen: &str| {

@@ -41,7 +41,7 @@ pub struct Config {
     pub name: KeyName,
     /// Address to listen on.
     pub listen: String,
-    /// Reverse proxies: of what comes from one, the address that it names counts.
+    /// Reverse proxies: for their requests, the client address that they report counts.
     pub trusted_proxies: Vec<IpAddr>,
     /// Whether it has an ML-DSA-44 key.
     post_quantum: bool,

@@ -34,9 +34,9 @@ pub enum FormatError {
     Malformed {
         /// The thing being read, with its article.
         what: &'static str,
-        /// One-based line number where the format has lines. Small, because errors are returned by value.
+        /// One-based line number, if the format has lines. Small, because errors are returned by value.
         line: Option<NonZeroU32>,
-        /// Where the format has keys and blocks, which of them, in words.
+        /// The key and block, in words, if the format has them.
         place: Option<Box<str>>,
         /// What belongs there.
         expected: String,
@@ -61,7 +61,7 @@ impl FormatError {
         Self::Malformed { what, line: None, place: None, expected: expected.into(), seen: seen.into() }
     }
 
-    /// What was expected and what was seen, each by itself.
+    /// The expected and the actual value.
     #[must_use]
     pub fn contrast(&self) -> (String, String) {
         match self {
@@ -118,7 +118,7 @@ pub(crate) fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, F
     })
 }
 
-/// What editors put before text, and how it is called.
+/// Byte order marks that editors put before text, and their names.
 const BYTE_ORDER_MARKS: [(&[u8], &str); 3] = [
     (b"\xef\xbb\xbf", "a UTF-8 byte order mark before the first character"),
     (b"\xff\xfe", UTF_16),
@@ -143,7 +143,7 @@ pub(crate) fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
     BYTE_ORDER_MARKS.iter().find(|(mark, _)| bytes.starts_with(mark)).map(|(_, words)| *words)
 }
 
-/// What is shown in place of a secret key.
+/// Shown in place of a secret key.
 const SECRET: &str = "a secret key, which is not shown";
 
 /// Whether some of this is a secret key, in PEM or as notes have it.
@@ -154,7 +154,7 @@ fn is_secret(text: &str) -> bool {
 /// Longest quotation of foreign input in an error message, in characters.
 const QUOTE_CHARS: usize = 60;
 
-/// Characters that take no room or look like nothing, though Unicode counts them as letters or marks: fillers,
+/// Invisible characters that Unicode counts as letters or marks: fillers,
 /// joiners, variation selectors, the blank Braille pattern.
 const INVISIBLE: [std::ops::RangeInclusive<char>; 10] = [
     '\u{34f}'..='\u{34f}',
@@ -182,8 +182,8 @@ fn is_hidden(c: char) -> bool {
     text.escape_debug().nth(1) == Some('\\') || INVISIBLE.iter().any(|range| range.contains(&c))
 }
 
-/// Text from outside as people may see it: with hidden characters escaped as `\u{202e}` or `\n`. Every word that
-/// reaches a terminal, a page or a log passes through here or through [`quote`].
+/// Foreign text, safe to show: hidden characters are escaped as `\u{202e}` or `\n`. All text that reaches a
+/// terminal, a page or a log passes through here or through [`quote`].
 #[must_use]
 pub fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -197,7 +197,7 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
-/// JSON of a value, with hidden characters as `\uXXXX`: machines read the same text, and a terminal stays as it was.
+/// JSON of a value, with hidden characters as `\uXXXX`: machines read the same text, and it can't drive a terminal.
 ///
 /// # Panics
 /// If the value has no JSON form, as a map with keys that are not text.

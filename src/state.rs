@@ -156,10 +156,10 @@ impl EndpointState {
         self.sequences.get(&SequenceKey::of(publisher, release)).map(|seen| seen.sequence)
     }
 
-    /// The channel that is followed of the release's package by this publisher, if the release is of another.
+    /// The channel that the endpoint follows for this publisher's package, if the release is in another.
     ///
-    /// A memory of an older version may know several channels and not which one is followed. Then none is
-    /// taken that was not asked for by name, and all of them are returned, in words.
+    /// A memory of an older version may know several channels, but not which one is followed. Then a channel
+    /// must be asked for by name, and all of them are returned, in words.
     #[must_use]
     pub fn unfollowed_channel(&self, publisher: &str, release: &Release) -> Option<String> {
         let known: Vec<(&str, bool)> = self

@@ -1,4 +1,4 @@
-//! Which log a checkpoint is of, and whose signature says so.
+//! The log that a checkpoint belongs to, and the keys that sign for it.
 
 use std::fmt;
 
@@ -87,7 +87,7 @@ pub trait SignsFor {
     fn key(&self) -> &NoteKey;
 }
 
-/// "The log's key name in its signature line SHOULD match the origin line": of a key alone, it does.
+/// "The log's key name in its signature line SHOULD match the origin line": assumed for a key alone.
 impl SignsFor for NoteKey {
     fn origin(&self) -> &str {
         self.name().as_str()

@@ -1,10 +1,10 @@
-//! What the answers of all witnesses together say of the log itself: that it may have been rolled back, or
+//! What the answers of all witnesses together suggest about the log itself: that it may have been rolled back, or
 //! that its machine's clock is wrong. Pure.
 
 use crate::merkle::TreeSize;
 use crate::verify::FUTURE_ALLOWANCE_SECONDS;
 
-/// What a witness said last that may be this log's fault as well as its own.
+/// The last answer of a witness that may be this log's fault as well as its own.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Said {
     /// It says that it has cosigned this tree size, which is more than this log has, and proves nothing.
@@ -14,20 +14,20 @@ pub struct Said {
 }
 
 impl Said {
-    /// Whether its clock and this machine's differ by more than endpoints bear.
+    /// Whether its clock and this machine's differ by more than endpoints tolerate.
     pub fn is_off(&self) -> bool {
         self.skew.is_some_and(|skew| skew.unsigned_abs() > FUTURE_ALLOWANCE_SECONDS)
     }
 }
 
-/// Its clock at `time` less this machine's at `now`. None for no time at all, which is no clock's.
+/// Its clock at `time` minus this machine's at `now`. `None` for time zero, which no clock shows.
 pub fn skew(time: u64, now: u64) -> Option<i64> {
     let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     (time != 0).then(|| signed(time).saturating_sub(signed(now)))
 }
 
-/// By how many seconds this machine's clock is wrong, if at least two witnesses have told the time, and all
-/// that did agree with each other and not with this machine. One alone may be wrong itself.
+/// By how many seconds this machine's clock is wrong, if at least two witnesses reported the time, and all that
+/// did agree with each other but not with this machine. A single one may be wrong itself.
 pub fn own_clock_is_off(said: impl Iterator<Item = Said>) -> Option<i64> {
     let told: Vec<Said> = said.filter(|said| said.skew.is_some()).collect();
     let skews: Vec<i64> = told.iter().filter_map(|said| said.skew).collect();

@@ -66,7 +66,7 @@ struct State {
     rounds: Rounds,
     progress: Vec<Progress>,
     may_sign: bool,
-    /// What was logged of the log's own troubles, as long as they last.
+    /// Faults of the log itself that were logged and still last.
     told: Vec<Trouble>,
     /// A witness has seen what the log does not have: nothing more is asked.
     stopped: bool,
@@ -213,7 +213,7 @@ impl Shared {
 }
 
 impl Shared {
-    /// How the witness does whose key is at this place of the policy.
+    /// The status of the witness whose key is at this place in the policy.
     fn progress<'a>(&self, state: &'a State, place: usize) -> Option<&'a Progress> {
         let point = self.points.iter().position(|point| point.keys.iter().any(|(at, _)| *at == place));
         point.map(|point| &state.progress[point])
@@ -223,8 +223,8 @@ impl Shared {
         self.progress(state, place).is_some_and(|progress| progress.said.ahead.is_some())
     }
 
-    /// Whether those who say that they have cosigned more than this log has would be a quorum. No claim is a
-    /// proof; but whom every endpoint believes is not passed over by a log that would rather not wait.
+    /// Whether the witnesses that claim to have cosigned more than this log has form a quorum. A claim proves
+    /// nothing, but every endpoint trusts a quorum, so the log must not ignore it.
     fn quorum_is_ahead(&self, state: &State) -> bool {
         !self.policy.is_quorum_of(|_| false) && self.policy.is_quorum_of(|place| self.is_ahead(state, place))
     }
@@ -252,7 +252,7 @@ impl Shared {
         troubles
     }
 
-    /// Logs what has come to be wrong with the log itself, once for as long as it lasts.
+    /// Logs each fault of the log itself once while it lasts.
     fn log_troubles(&self, state: &mut State) {
         let troubles = self.troubles(state);
         for (trouble, why) in &troubles {

@@ -1,4 +1,4 @@
-//! TOML files that people write. Errors name the line, the key, and the block that the key stands in.
+//! TOML files that people write. Errors name the line, the key, and its block.
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -80,7 +80,7 @@ impl TomlPlace<'_> {
         self.wrong(FormatError::malformed(self.file.what, expected, seen))
     }
 
-    /// The error of a value that stands here, with the place. A key that is missing is placed at its block.
+    /// The error of a value here, with its place. A missing key is placed at its block.
     pub fn wrong(&self, error: FormatError) -> FormatError {
         let (mut byte, mut words) = (0, Vec::new());
         let root = DeTable::parse(self.file.text);
@@ -97,7 +97,7 @@ impl TomlPlace<'_> {
     }
 }
 
-/// Collects what leads to the key or value that has this byte, and says whether there is one.
+/// Collects the path to the key or value at this byte; returns whether there is one.
 fn holds(table: &DeTable<'_>, byte: usize, words: &mut Vec<String>) -> bool {
     table.iter().any(|(key, value)| {
         let items = value.get_ref().as_array().into_iter().flat_map(|array| array.iter().enumerate());
@@ -134,7 +134,7 @@ fn in_words(path: &[String]) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" of "))
 }
 
-/// What the TOML reader says quotes values, of any length: a secret key may be among them.
+/// The TOML reader's errors quote values of any length, possibly a secret key.
 fn quiet(message: &str) -> String {
     if super::is_secret(message) { super::SECRET.to_owned() } else { message.to_owned() }
 }

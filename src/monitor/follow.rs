@@ -80,12 +80,12 @@ impl Trouble {
     }
 }
 
-/// What no log would answer: somebody else does, as the sign-in page of a network.
+/// Answers that no log gives: somebody else sent them, such as a network's sign-in page.
 pub const NOT_THE_LOG: [&str; 5] =
     ["redirect", "garbled", "not-a-checkpoint", "checkpoint-signature", "unknown-log"];
 
-/// Whether a log, or a peer, did not answer, rather than saying what can't be so. A head that no key of the log
-/// signed can be anybody's, so it accuses nobody.
+/// Whether a log or a peer did not answer, rather than contradict itself. Anybody can send a head that no key
+/// of the log signed, so it accuses nobody.
 pub fn is_silence(error: &ClientError) -> bool {
     let silent = ["unreachable", "timeout", "closed", "server-error", "busy", "not-found", "refused"];
     silent.iter().chain(&NOT_THE_LOG).any(|code| *code == error.code())
@@ -318,9 +318,9 @@ impl Follower {
         }
     }
 
-    /// A head that is older than the newest may come from a cache that has not seen the newest yet. The log is asked
-    /// once more, past caches; what it answers then is judged. A cache is noted once; one that stays stale is told
-    /// of as if the log had shown the old head, because others are shown it too.
+    /// A head older than the newest may come from a cache that has not seen the newest yet. Asks the log once
+    /// more, past caches, and judges that answer. Reports a cache once; if it stays stale, reports it as if the
+    /// log had shown the old head, because others see it too.
     fn look_past_caches(&mut self, shown: LogSigned<Checkpoint>) -> Result<LogSigned<Checkpoint>, Trouble> {
         let Some(ours) = self.head.clone() else { return Ok(shown) };
         let (old, new, now) = (ours.get().size, shown.get().size, self.now());

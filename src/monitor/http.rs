@@ -60,8 +60,8 @@ fn router(monitor: Arc<Monitor>) -> Router {
         .with_state(monitor)
 }
 
-/// The page has neither scripts nor anything from elsewhere, and the browser is told so: should a name ever become
-/// markup, it does nothing.
+/// The page has no scripts and loads nothing else, and its policy tells the browser so: if a name ever became
+/// markup, it could do nothing.
 async fn index(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, content_security_policy()),

@@ -14,7 +14,7 @@ use crate::merkle::TreeSize;
 /// Longest pause that a log gets: one that asks for more would hide from its monitors.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// What to do where something else than the log answers.
+/// Advice if something other than the log answers.
 const SOMETHING_ELSE: &str = "Something else than this log seems to answer there: is the address right, and does a proxy or a sign-in page stand before it? If others see the log there, somebody may keep you from it.";
 
 impl Follower {

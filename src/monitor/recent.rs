@@ -1,4 +1,4 @@
-//! What single statements a monitor has met lately: by payload, by claim, by version, and what was withdrawn.
+//! The statements that a monitor saw lately: by payload, claim and version, and what was withdrawn.
 //!
 //! A log may have millions, so the oldest are forgotten: marks are kept in two generations, and when the young one
 //! is full, it takes the place of the old one.
@@ -9,7 +9,7 @@ use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::release::Release;
 
-/// Bytes of a mark: enough that nobody finds two statements with one.
+/// Bytes of a mark: enough to prevent collisions.
 const MARK_BYTES: usize = 16;
 /// Bytes of what is compared under a mark.
 const VALUE_BYTES: usize = 8;
@@ -22,7 +22,7 @@ const GENERATION: usize = 250_000;
 pub struct Mark([u8; MARK_BYTES]);
 
 impl Mark {
-    /// A payload that somebody who may had signed.
+    /// A payload that an authorized publisher signed.
     pub fn payload(payload: &Hash) -> Self {
         Self::new("payload", &payload.to_hex())
     }
@@ -43,7 +43,7 @@ impl Mark {
         Self::new("thing", &thing.to_hex())
     }
 
-    /// Package, version and artifacts that a publisher took back.
+    /// Package, version and artifacts that a publisher withdrew.
     pub fn withdrawn(publisher: &str, purl: &str, artifacts: &Hash) -> Self {
         Self::new("withdrawn", &format!("{publisher}\0{purl}\0{}", artifacts.to_hex()))
     }

@@ -1,5 +1,5 @@
-//! The sequence numbers of each publisher, package and channel, as the log shows them; and whether a statement was met
-//! before, goes by its payload and its claims, never by the envelope: anybody may sign what is public.
+//! The sequence numbers of each publisher, package and channel, as the log shows them; and whether a statement
+//! is a repeat, by its payload and claims, never by the envelope: anybody may sign public statements.
 
 use std::collections::HashMap;
 
@@ -79,9 +79,9 @@ pub struct Taken<'a> {
     pub known: Option<u64>,
     /// The first whose numbers it does not fit.
     pub step: Option<(&'a str, Step)>,
-    /// The first who released this version with other bytes before, and where.
+    /// The first publisher who released this version with different content before, and where.
     pub changed: Option<(&'a str, u64)>,
-    /// The first who withdrew this very version and these artifacts, and where.
+    /// The first publisher who withdrew this very version and these artifacts, and where.
     pub withdrawn: Option<(&'a str, u64)>,
 }
 

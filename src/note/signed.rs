@@ -91,8 +91,8 @@ pub struct NoteSignature {
     id: KeyId,
     /// What follows the key ID: the signature in the encoding of its type. Empty where the line is `odd`.
     bytes: Vec<u8>,
-    /// The base64 of a line that spells it in another way than we do. An unknown key's line may, and is
-    /// ignored; a known key's has no signature then, so that no signature has two spellings.
+    /// The base64 of a line with a noncanonical spelling. An unknown key's line may have one, and is ignored; a
+    /// known key's line then counts as having no signature, so that no signature has two spellings.
     odd: Option<Box<str>>,
 }
 

@@ -1,7 +1,7 @@
-//! Whether two quorums can do without a common witness.
+//! Whether two quorums may have no witness in common.
 //!
-//! Two honest quorums then see two histories of one log, and nobody lied but the log: 1 of 3, or 2 of 4. A
-//! cosigner with several keys is one witness: it remembers one history, and signs with all of them.
+//! Then two honest quorums can see two histories of one lying log: 1 of 3, or 2 of 4. A cosigner with several
+//! keys is one witness: it remembers one history, and signs with all of them.
 
 use std::collections::HashMap;
 
@@ -87,7 +87,7 @@ impl Policy {
         })
     }
 
-    /// What to say of a rule whose quorums need no common witness, and what to do.
+    /// A warning for a rule whose quorums need no common witness, with advice.
     #[must_use]
     pub fn split_warning(&self) -> Option<String> {
         self.can_split().then(|| {

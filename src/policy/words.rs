@@ -121,7 +121,7 @@ impl Policy {
         lines
     }
 
-    /// Its name where a policy is written: another one than in this policy if other readers reserve it.
+    /// Its name in a written policy: changed if other readers reserve it.
     fn written(&self, member: Member) -> Cow<'_, [u8]> {
         let mut name = Cow::Borrowed(self.octets(member));
         if RESERVED.contains(&name.as_ref()) {

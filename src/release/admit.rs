@@ -1,4 +1,4 @@
-//! What a log makes of an envelope that it was sent: [`Publishers::admit`].
+//! How a log turns a submitted envelope into an entry: [`Publishers::admit`].
 
 use super::publishers::{Publisher, PublisherKey};
 use super::sent::SentSignature;
@@ -7,16 +7,15 @@ use super::{Envelope, Publishers, SentEnvelope, SpeakError, Spoken, Statement, T
 use crate::merkle::Hash;
 use crate::note::ed25519_verify;
 
-/// Most signatures that may fail in one request, each under one key: a hundredth of a second of one core, which
-/// anybody can buy with a request.
+/// Most failed signature checks in one request, each under one key: a hundredth of a second of one core, which
+/// anybody can make the log spend.
 ///
-/// A signature whose keyid names its key, as ours do, costs no failure. One that names none is tried under
-/// every key that may state what was signed: for one package and kind these are a handful, and there may be
-/// hundreds. The key that fitted last is tried first, so a batch by one publisher costs no more failures than
-/// its first entry.
+/// A signature whose keyid names its key, as ours do, costs no failure. One without is tried under every key
+/// that may make the statement: usually a handful for one package and kind, but possibly hundreds. The key that
+/// matched last is tried first, so a batch by one publisher costs no more failures than its first entry.
 pub const MAX_FAILED_TRIES: u32 = 256;
 
-/// How many more signatures of a request may fail, and which key fitted last.
+/// How many more checks of a request may fail, and which key matched last.
 #[derive(Debug)]
 pub struct KeySearch {
     left: u32,
@@ -49,17 +48,17 @@ impl Unplaced<'_> {
 }
 
 impl Publishers {
-    /// Keeps of an envelope the signatures of those who may state what it says: registered keys, not revoked
-    /// and within their validity `now`, of publishers with the right to its kind and to every package that it
-    /// names. The others are dropped, so that a stranger can neither add to an entry nor take from it.
-    /// `log` is the origin of the log that is to take it: what was stated for another one is refused.
+    /// Keeps the signatures of an envelope that count: by registered keys, not revoked and valid `now`, of
+    /// publishers with the right to its kind and to every package that it names. Drops the others, so that a
+    /// stranger can neither add to an entry nor strip it.
+    /// `log` is the origin of the log that admits it: statements for another log are refused.
     ///
-    /// Whether a withdrawal is of something that its publisher released is not known here:
-    /// [`check_withdrawal`](Self::check_withdrawal) asks the withdrawn entry.
+    /// Does not check that a withdrawal's publisher signed the release:
+    /// [`check_withdrawal`](Self::check_withdrawal) compares it with the withdrawn entry.
     ///
     /// # Errors
-    /// [`SpeakError`] where no signature is left: why the one that came closest does not count.
-    /// [`SpeakError::TooManyTries`] where it would take too long to find out who signed.
+    /// [`SpeakError`] if no signature is left: why the one that came closest was rejected.
+    /// [`SpeakError::TooManyTries`] if finding the signers would take too long.
     pub fn admit(
         &self,
         sent: &SentEnvelope,
@@ -85,7 +84,7 @@ impl Publishers {
     }
 }
 
-/// The signatures of an envelope, and whose they are as far as that was found out.
+/// The signatures of an envelope, and their signers as far as known.
 struct Admission<'a> {
     publishers: &'a Publishers,
     message: Vec<u8>,
@@ -124,7 +123,7 @@ impl<'a> Admission<'a> {
         Ok(left)
     }
 
-    /// Tries the others under every key that may state it. Returns why those don't count that are left.
+    /// Tries the others under every key that may make the statement. Returns why each of the rest was rejected.
     fn try_others(
         &mut self,
         unplaced: &[Unplaced<'a>],
@@ -194,7 +193,7 @@ impl<'a> Admission<'a> {
     }
 }
 
-/// How much there was to a signature that does not count.
+/// How close a rejected signature came.
 const fn closeness(error: &SpeakError) -> u8 {
     match error {
         SpeakError::UnknownKey { .. } => 0,

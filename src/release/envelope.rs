@@ -6,8 +6,8 @@
 //! signed message   DSSEv1 SP len(type) SP type SP len(payload) SP payload
 //! ```
 //!
-//! The canonical form (RFC 8785, signatures sorted by keyid) is the entry that a log makes of what it was
-//! [sent](super::SentEnvelope).
+//! The canonical form (RFC 8785, signatures sorted by keyid) is the entry that a log makes from a
+//! [sent](super::SentEnvelope) envelope.
 
 use std::fmt;
 
@@ -80,7 +80,7 @@ impl Envelope {
         Self::new(payload, signatures)
     }
 
-    /// Bytes of the entry that this payload makes with one signature, the least that one needs.
+    /// Size in bytes of the entry with this payload and one signature, the smallest possible.
     pub(super) fn least_entry_bytes(payload: usize) -> usize {
         let empty = canonical(&[], &[(Hash::EMPTY_ROOT, vec![0; SIGNATURE_BYTES])]);
         empty.len() + payload.div_ceil(3) * 4
@@ -104,8 +104,8 @@ impl Envelope {
         &self.signatures
     }
 
-    /// Whether another envelope states the same: it has the same payload, or is a release of the same
-    /// [`content`](Release::content). A log keeps one of them, and answers with it when it is sent the other.
+    /// Whether another envelope states the same: it has the same payload, or is a release with the same
+    /// [`content`](Release::content). A log keeps only one of them, and returns it for the other.
     #[must_use]
     pub fn states_the_same(&self, other: &Self) -> bool {
         let content = |envelope: &Self| Some(Release::parse(&envelope.payload).ok()?.content());

@@ -1,5 +1,5 @@
-//! What the log's indexes hold of an entry: its payload, the sequence numbers it claims, how it is found, and what a
-//! publisher is warned of.
+//! What the log's indexes record about an entry: its payload, the sequence numbers it claims, its search terms,
+//! and the facts that warnings need.
 //!
 //! All of it is a function of the entry and the publishers file alone, so that indexes can be rebuilt
 //! from the journal. That is why keys are revoked in that file and never removed from it: claims
@@ -14,7 +14,7 @@ use crate::merkle::Hash;
 pub struct Claim {
     /// Hash of publisher, package, channel and sequence.
     pub key: Hash,
-    /// [`Release::content`](super::Release::content): whoever claims the key again has to state the same.
+    /// [`Release::content`](super::Release::content): another claim to the key must state the same.
     pub content: Hash,
 }
 
@@ -31,14 +31,14 @@ impl Claim {
 pub struct Track(pub Hash);
 
 impl Track {
-    /// That of a publisher, a package (a canonical purl without version) and a channel.
+    /// The track of a publisher, a package (a canonical purl without version) and a channel.
     #[must_use]
     pub fn new(publisher: &str, package: &str, channel: &str) -> Self {
         Self(Hash::digest(format!("{publisher}\0{package}\0{channel}").as_bytes()))
     }
 }
 
-/// What one of its signers released, and as what.
+/// What one of the signers released: identity and content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edition {
     /// Publisher, purl with version and qualifiers, kind and channel, hashed: what should have the same bytes whenever it
@@ -46,7 +46,7 @@ pub struct Edition {
     pub thing: Option<Hash>,
     /// [`Release::bytes`].
     pub bytes: Hash,
-    /// What a withdrawal of these artifacts by this publisher is found by.
+    /// The key for finding a withdrawal of these artifacts by this publisher.
     pub withdrawal: Hash,
 }
 

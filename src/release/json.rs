@@ -1,8 +1,8 @@
 //! JSON read strictly and written canonically (RFC 8785).
 //!
-//! Refused beside what is no JSON: an object key given twice, because readers of the same bytes disagree
-//! about which value counts, and nesting deeper than [`MAX_DEPTH`]. They disagree about numbers, too, that
-//! are not integers of at most 53 bits (RFC 7493): these are read, and never taken for an integer.
+//! Besides invalid JSON, the parser refuses duplicate object keys, because parsers disagree about which value
+//! counts, and nesting deeper than [`MAX_DEPTH`]. Parsers also disagree about numbers other than integers of at
+//! most 53 bits (RFC 7493): these are accepted, but never read as integers.
 
 use std::fmt;
 
@@ -22,9 +22,9 @@ pub const MAX_INTEGER: i64 = (1 << 53) - 1;
 pub enum Json {
     Null,
     Bool(bool),
-    /// At most [`MAX_INTEGER`] either way.
+    /// At most [`MAX_INTEGER`] in magnitude.
     Integer(i64),
-    /// Any other number, as an error shows it. Its value is of no use to anybody here.
+    /// Any other number, as errors show it. Nothing uses its value.
     Number(String),
     String(String),
     Array(Vec<Json>),

@@ -5,8 +5,8 @@
 //! what was sent  bytes -> SentEnvelope -> (Envelope, Spoken)   Publishers::admit
 //! ```
 //!
-//! An [`Envelope`] is well-formed; what is [`Spoken`] is signed by publishers that may speak for its package,
-//! and only these two functions make one.
+//! An [`Envelope`] is well-formed; a [`Spoken`] statement is signed by publishers with the right to its
+//! package. Only these two functions make one.
 
 mod admit;
 mod envelope;

@@ -1,7 +1,7 @@
 //! Publishers' keys in PEM: RFC 7468, read as leniently as its section 2 allows, because people paste them.
 //!
-//! Text before and after the key is passed over, so is white space at the ends of lines and in blank lines,
-//! and a line ends in LF, CRLF or CR. What is refused is named. Nothing of a key is ever quoted.
+//! It ignores text before and after the key, white space at the ends of lines, and blank lines. Lines end in
+//! LF, CRLF or CR. Errors name what was refused, and never quote any part of a key.
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _};
@@ -77,7 +77,7 @@ pub fn is_public_pem(text: &str) -> bool {
     lines(text).find(|line| !line.is_empty()).and_then(|line| marker(line, "BEGIN")) == Some(PUBLIC)
 }
 
-/// The one block of this label, as the reader of keys wants it.
+/// The only block with this label, in the form that the key parser needs.
 fn only(blocks: &[Block<'_>], label: &str) -> Result<Zeroizing<String>, String> {
     let mut fitting = blocks.iter().filter(|block| block.label == label);
     let block = fitting.next().ok_or_else(|| match blocks.first() {

@@ -154,14 +154,14 @@ impl Publishers {
     }
 }
 
-/// A key that a publishers file does not list any more, or not under its name.
+/// A key that a publishers file no longer lists, or lists under another name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostKey {
     /// Whose it was.
     pub publisher: String,
     /// Which.
     pub keyid: Hash,
-    /// Whose it is now, where its publisher is gone: a name is for life.
+    /// Its publisher now, if the old one is gone: a name is for life.
     pub now: Option<String>,
 }
 
@@ -176,9 +176,9 @@ impl fmt::Display for LostKey {
 }
 
 impl Publishers {
-    /// What counts when this takes the place of `before` in a running program: a key that is listed no more
-    /// is kept as revoked, under its publisher's name, so that nobody else gets what it claimed. The second
-    /// value is what is gone.
+    /// The publishers in force when this replaces `before` in a running program: a key that is no longer listed
+    /// stays as revoked, under its publisher's name, so that nobody else gets its claims. The second value
+    /// lists what is gone.
     #[must_use]
     pub fn after(mut self, before: &Self) -> (Self, Vec<LostKey>) {
         let mut lost = Vec::new();
@@ -226,7 +226,7 @@ fn parse_publisher(text: PublisherText, place: &TomlPlace<'_>) -> Result<Publish
     })
 }
 
-/// Whether a publisher may be called so; the error is what is expected of its name.
+/// Checks the name of a publisher.
 ///
 /// # Errors
 /// The form that is expected.

@@ -1,13 +1,13 @@
-//! Package URLs, as the standard (package-url/purl-spec, ECMA-427) has them.
+//! Package URLs, as the standard (package-url/purl-spec, ECMA-427) defines them.
 //!
 //! ```text
 //! pkg:<type>/[<namespace>/]<name>[@<version>][?<key>=<value>[&...]][#<subpath>]
 //! ```
 //!
-//! Any spelling that the standard reads is read. What is kept, compared and written is the canonical one:
-//! letters, digits and `.-_~:` stand for themselves, everything else is percent-encoded with upper-case digits, and
-//! qualifiers stand in the order of their keys. So one package has one name. docs/publishers.md lists where we are
-//! stricter than the standard.
+//! Accepts every spelling that the standard allows. Keeps, compares and writes the canonical one: letters,
+//! digits and `.-_~:` stand for themselves, everything else is percent-encoded with upper-case digits, and
+//! qualifiers are sorted by key. So one package has one name. docs/publishers.md lists where we are stricter
+//! than the standard.
 
 mod parts;
 mod types;
@@ -38,7 +38,7 @@ impl PackageUrl {
     /// Reads a package URL in any spelling that the standard allows.
     ///
     /// # Errors
-    /// [`FormatError`] for what the standard does not read, and for `.`, `..`, an encoded slash or a control
+    /// [`FormatError`] for anything that the standard rejects, and for `.`, `..`, an encoded slash or a control
     /// character in a segment.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         cap(Self::WHAT, text.len(), MAX_PURL_BYTES)?;
@@ -47,7 +47,7 @@ impl PackageUrl {
         Self::of(&parts)
     }
 
-    /// Reads it, without what its type demands: a pattern may stop before that.
+    /// Reads it without the rules of its type: a pattern may stop before the required parts.
     fn read(text: &str) -> Result<Parts, &'static str> {
         let mut parts = Parts::read(text)?;
         types::normalize(&mut parts);
@@ -105,7 +105,7 @@ fn wrong(text: &str, expected: &str) -> FormatError {
     FormatError::malformed(PackageUrl::WHAT, expected, quote(text))
 }
 
-/// A package URL with a version: what a release is of.
+/// A package URL with a version, which names a release.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Purl(PackageUrl);
 
@@ -140,7 +140,7 @@ impl Purl {
     /// A version as it stands in the canonical spelling, read from any: `1.0+2` is `1.0%2B2`.
     ///
     /// # Errors
-    /// [`FormatError`] for what is no version.
+    /// [`FormatError`] for anything but a version.
     pub fn parse_version(text: &str) -> Result<String, FormatError> {
         cap("a version", text.len(), MAX_PURL_BYTES)?;
         Parts::read_version(text)

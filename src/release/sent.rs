@@ -5,9 +5,8 @@
 //!  "signatures":[{"keyid":"<whatever names the key, or nothing>","sig":"<base64>", ...}, ...], ...}
 //! ```
 //!
-//! Fields that the specification does not know are ignored, the keyid is a hint that nothing rests on, and
-//! base64 may have either alphabet. What is sent is never logged: a log finds out who signed it, and prints
-//! an [`Envelope`] of its own around the payload.
+//! Unknown fields are ignored, the keyid is only a hint, and base64 may have either alphabet. A log never
+//! stores these bytes: it finds out who signed the payload, and prints an [`Envelope`] of its own around it.
 
 use super::MAX_ENTRY_BYTES;
 use super::envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, pae};
@@ -15,7 +14,7 @@ use super::json::{Fields, Json, describe};
 use crate::format::{FormatError, base64_decode_any, cap, cap_count, quote};
 use crate::merkle::Hash;
 
-/// An envelope as it was sent. Nothing is said of its signatures yet.
+/// An envelope as it was sent. Its signatures are not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentEnvelope {
     payload: Vec<u8>,
@@ -25,18 +24,18 @@ pub struct SentEnvelope {
 /// A signature as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentSignature {
-    /// What is said to name the key; empty where nothing is.
+    /// The keyid as sent; empty if missing.
     pub keyid: String,
     /// The signature.
     pub sig: Vec<u8>,
 }
 
 impl SentEnvelope {
-    /// Reads an envelope, whatever its signatures are worth.
+    /// Reads an envelope without verifying its signatures.
     ///
     /// # Errors
-    /// [`FormatError`] for what is no DSSE envelope around an in-toto statement, has no signature or more
-    /// than [`MAX_ENVELOPE_SIGNATURES`], or is too large to become an entry.
+    /// [`FormatError`] unless it is a DSSE envelope around an in-toto statement, with 1 to
+    /// [`MAX_ENVELOPE_SIGNATURES`] signatures, and small enough to become an entry.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Envelope::WHAT, bytes.len(), MAX_SUBMISSION_BYTES)?;
         let mut fields = Fields::new(Envelope::WHAT, "", Json::parse(Envelope::WHAT, bytes)?)?;
@@ -73,10 +72,10 @@ impl SentEnvelope {
         pae(&self.payload)
     }
 
-    /// The envelope of the keys that are named, if all are named as an entry does it.
+    /// The envelope with the keys that it names, if it names all of them as an entry does.
     ///
     /// # Errors
-    /// [`FormatError`] where a keyid is not the hex SHA-256 of a key, or there twice.
+    /// [`FormatError`] if a keyid is not the hex SHA-256 of a key, or is repeated.
     pub fn into_named(self) -> Result<Envelope, FormatError> {
         let named = |signature: SentSignature| Ok((Hash::from_hex(&signature.keyid)?, signature.sig));
         let signatures = self.signatures.into_iter().map(named).collect::<Result<_, FormatError>>()?;

@@ -15,7 +15,7 @@ pub enum SpeakError {
     /// The payload is no statement of a known kind.
     #[error(transparent)]
     Statement(#[from] FormatError),
-    /// The entry that would be made of it is too large.
+    /// The resulting entry would be too large.
     #[error(transparent)]
     Entry(FormatError),
     /// No registered key made a signature.
@@ -24,16 +24,16 @@ pub enum SpeakError {
         unknown(keyid)
     )]
     UnknownKey {
-        /// What was said to name the key: its keyid, or any other text or none.
+        /// The keyid as sent, which may be any text or empty.
         keyid: String,
     },
-    /// It was stated for another log.
+    /// The statement is for another log.
     #[error(
         "the statement is for another log: expected {expected}, saw {}; its publisher has to sign it for this one",
         quote(seen)
     )]
     OtherLog {
-        /// Origin of the log that has it, or is to take it.
+        /// Origin of the log that has or admits it.
         expected: String,
         /// Origin of the log that it names.
         seen: String,
@@ -113,7 +113,8 @@ const fn rights(kind: StatementKind, package: Option<&str>) -> &'static str {
     }
 }
 
-/// A statement by publishers that may make it. Only [`Publishers::verify`] and [`Publishers::admit`] make one.
+/// A statement by publishers with the right to make it. Only [`Publishers::verify`] and [`Publishers::admit`]
+/// make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spoken {
     statement: Statement,
@@ -122,7 +123,7 @@ pub struct Spoken {
 }
 
 impl Spoken {
-    /// By these, of whom the first list may state it.
+    /// Makes one from its signers; those in the first list have the right to state it.
     pub(super) const fn new(statement: Statement, publishers: Vec<String>, signers: Vec<String>) -> Self {
         Self { statement, publishers, signers }
     }
@@ -165,13 +166,13 @@ impl Spoken {
 }
 
 impl Publishers {
-    /// Believes an entry of a log if every signature is by a registered key, and at least one signer may
-    /// speak for all the packages that it names and the kind. An unknown signature is refused rather than
-    /// ignored: a log [drops](Self::admit) those of strangers before it makes an entry.
+    /// Accepts an entry of a log if every signature is by a registered key, and at least one signer has the
+    /// right to its kind and to all packages that it names. Refuses unknown signatures rather than ignoring
+    /// them: a log [drops](Self::admit) them before it makes an entry.
     ///
-    /// `log` is the origin of the log that has it: a statement for another log is not believed, or anybody
-    /// could replay what was stated for a log of trials. Keys count whatever their validity is, because what
-    /// was logged in time stays good.
+    /// `log` is the origin of the log that has it: statements for another log are refused, or anybody could
+    /// replay a statement from a test log. The validity period of keys is ignored, because a statement that was
+    /// logged in time stays valid.
     ///
     /// Whether a withdrawal is of something that its publisher released is not known here:
     /// [`check_withdrawal`](Self::check_withdrawal) asks the withdrawn entry.
@@ -248,7 +249,7 @@ pub fn check_log(statement: &Statement, log: &str) -> Result<(), SpeakError> {
     }
 }
 
-/// That none of those who signed may state it.
+/// The error if no signer has the right to make the statement.
 pub(super) fn not_permitted(statement: &Statement, speakers: &[&Publisher]) -> SpeakError {
     let is_covered = |purl: &&Purl| speakers.iter().any(|speaker| speaker.covers(purl));
     let uncovered = statement.purls().iter().find(|purl| !is_covered(purl));

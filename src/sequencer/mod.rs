@@ -77,8 +77,8 @@ pub struct Sequenced {
     pub index: LeafIndex,
     /// Whether the log had it already: then this is its first index, and nothing was appended.
     pub duplicate: bool,
-    /// Leaf hash of the entry there, where that is another one than was sent: the same payload with other
-    /// signatures, or another statement of the same claims.
+    /// Leaf hash of the entry there, if it differs from the one sent: the same payload with other signatures,
+    /// or another statement of the same claims.
     pub stored: Option<Hash>,
 }
 
@@ -119,7 +119,7 @@ pub enum SubmitError {
     /// The log's files are older than what the world has seen, or other. Nothing of the submission was taken.
     #[error("the log accepts no entries until it is repaired: {0}")]
     RolledBack(String),
-    /// The journal is not what the log wrote. Nothing of the submission was taken.
+    /// The journal is not what the log wrote. None of the submission was added.
     #[error("the log accepts no entries until it is repaired: {0}")]
     Damaged(String),
     /// It could not be made durable. Whether it is nevertheless shows when it is sent again: then
@@ -412,8 +412,8 @@ impl Sequencer {
 }
 
 impl Shared {
-    /// All that is wrong, the worst first: what the committing thread knows, damage that a reader saw, and what
-    /// the witnesses say of the log.
+    /// All faults, worst first: those of the committing thread, damage that a reader saw, and what the
+    /// witnesses suggest.
     fn faults(&self) -> BTreeMap<Trouble, String> {
         let mut faults = self.fault.all();
         faults.values_mut().for_each(|why| *why = tried_again(&*why));

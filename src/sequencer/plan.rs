@@ -1,6 +1,6 @@
-//! Deciding what a batch appends: a log has one leaf for each payload and for each claim, so what it has
-//! already gets its first index; a sequence number that is taken by something else is refused. No I/O but
-//! look-ups, which the caller gives.
+//! Decides what a batch appends. A log has one leaf for each payload and each claim, so a repeat gets the first
+//! index; a sequence number that another release has taken is refused. No I/O except look-ups, which the caller
+//! provides.
 
 use std::collections::HashMap;
 
@@ -93,7 +93,7 @@ impl Planner {
         Ok(Ok(Sequenced { index: before.index, duplicate: true, stored: Some(before.leaf) }))
     }
 
-    /// The leaf that has this payload, under whatever signatures.
+    /// The leaf with this payload, under any signatures.
     fn payload(&self, facts: &Facts, known: &impl Known) -> Result<Option<Stored>, StoreError> {
         let Some(payload) = &facts.payload else { return Ok(None) };
         match self.payloads.get(payload) {

@@ -6,19 +6,19 @@
 //! | tree heads | [`ASK`] |
 //! | everything else: searches, proof files, health, figures, errors, pages | [`NEVER`] |
 //!
-//! A route that says nothing gets [`NEVER`], so that a forgotten header never keeps an old answer alive.
+//! A route without a rule gets [`NEVER`], so that no cache keeps an answer because somebody forgot a header.
 
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 
-/// For answers that are a function of their path: the tree below a published size never changes.
+/// For answers that depend on their path alone: the tree below a published size never changes.
 pub const FOR_EVER: &str = "public, max-age=31536000, immutable";
-/// For answers that change: a cache has to ask before it gives one out again.
+/// For answers that change: a cache must revalidate before it serves one again.
 pub const ASK: &str = "no-cache";
-/// For answers to a question about today.
+/// For answers that only hold now.
 pub const NEVER: &str = "no-store";
 
-/// Closes answers that have no rule of their own to caches.
+/// Forbids caches to store answers without a rule of their own.
 pub async fn closed(mut response: Response) -> Response {
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(NEVER));
     response

@@ -1,4 +1,4 @@
-//! Answers that are compressed for those who ask for it, while a processor can be spared.
+//! Compresses answers for clients that ask for it, while a processor is free.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -35,10 +35,10 @@ impl Gzip {
 pub struct Packer(Option<Gzip>);
 
 impl Packer {
-    /// The answer with these bytes. They go as they are where nobody asked, it saves nothing, or others are being
-    /// packed already: an answer that waits for a processor is later than one that is larger.
+    /// The answer with these bytes. They stay uncompressed if the client did not ask, it saves nothing, or no
+    /// processor is free: waiting for one takes longer than sending more bytes.
     ///
-    /// Takes a processor for up to some tenths of a second: not for threads that others wait for.
+    /// Uses a processor for up to some tenths of a second: don't call it on threads that serve.
     pub fn pack(self, media_type: &'static str, bytes: Vec<u8>) -> Response {
         let packed = self.0.filter(|_| bytes.len() >= LEAST_BYTES).and_then(|gzip| {
             let _turn = gzip.0.try_acquire().ok()?;

@@ -1,8 +1,8 @@
 //! Leaves that all of several search terms point at, newest first.
 //!
-//! Terms take turns: each skips to its newest leaf that is not newer than what the others have. So the rarest term
-//! sets the pace, and rows of a common one are skipped without reading their entries: whoever floods the log with
-//! statements about somebody else's artifact is no hindrance to who asks for that artifact in its own package.
+//! Terms take turns: each skips to its newest leaf that is not newer than those of the others. So the rarest
+//! term sets the pace, and rows of a common one are skipped without reading their entries: flooding the log
+//! with statements about somebody else's artifact does not slow a search for that artifact in its own package.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ const BLOCK: usize = 64;
 pub enum Step {
     /// All terms point at this leaf. A term keeps a part of its value's hash, so whoever reads the entry compares.
     Found(LeafIndex),
-    /// As many look-ups as are allowed were made: what is left is before this leaf.
+    /// The limit of look-ups was reached: the rest is before this leaf.
     Paused(LeafIndex),
     /// There is nothing older.
     End,

@@ -1,5 +1,5 @@
-//! What a log admits, for its whole life. A file in its directory says it, beside the settings, which people
-//! edit: a log of releases that took anything for a while would have leaves that nobody signed.
+//! What a log admits, for its whole life. A file of its own records it, because people edit settings: a log of
+//! releases that accepted anything for a while would have unsigned leaves.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Profile {
         [Self::Release, Self::Opaque].into_iter().find(|profile| profile.as_str() == text)
     }
 
-    /// Who may publish under this profile; an opaque log asks nobody.
+    /// The publishers of this profile; an opaque log has none.
     ///
     /// # Errors
     /// [`OpenError`] where the publishers file can't be read.
@@ -67,7 +67,7 @@ impl Profile {
         format!("{}\n", self.as_str())
     }
 
-    /// What the log in `dir` was made for; `None` where no file says it, as in a log of an older version.
+    /// The recorded profile of the log in `dir`; `None` for a log of an older version, which has no such file.
     ///
     /// # Errors
     /// [`OpenError`] where the file can't be read, or says something else.
@@ -86,7 +86,7 @@ impl Profile {
         kept.map(Some).map_err(|source| OpenError::ProfileFile { path, source })
     }
 
-    /// Refuses settings that say another profile than the log was made for.
+    /// Refuses settings whose profile differs from the log's.
     pub(super) fn check(self, dir: &Path) -> Result<Option<Self>, OpenError> {
         match Self::kept(dir)? {
             Some(kept) if kept != self => {
@@ -98,8 +98,8 @@ impl Profile {
         }
     }
 
-    /// Writes down what a log of an older version is for: what its settings say, if its entries don't
-    /// contradict. The first and the last are looked at.
+    /// Records the profile of a log of an older version: the one in its settings, unless its first or last
+    /// entry contradicts it.
     pub(super) fn adopt(self, dir: &Path, reader: &dyn StoreReader) -> Result<(), OpenError> {
         let last = reader.size().get().checked_sub(1);
         for index in [last.map(|_| 0), last].into_iter().flatten().filter_map(LeafIndex::new) {

@@ -7,8 +7,8 @@ use super::log::OpenError;
 use super::watched::{Kind, Loss, Succession, WatchError, Watched};
 use crate::release::{LostKey, MAX_PUBLISHERS_BYTES, Publishers};
 
-/// How it is read. A key that the file does not hold any more counts as revoked until the next start: an
-/// accident with the file frees no name and no sequence number, and is told.
+/// How the file is read. A key that is no longer in it counts as revoked until the next start: an accident with
+/// the file frees no name and no sequence number, and is reported.
 pub(crate) static PUBLISHERS: Kind<Publishers> = Kind {
     what: "a publishers file",
     limit: MAX_PUBLISHERS_BYTES,
@@ -54,13 +54,13 @@ impl PublisherBook {
         self.0.as_ref().map(Watched::current).unwrap_or_default()
     }
 
-    /// What is wrong with the file now, if anything: it can't be read, or nobody may publish any more.
+    /// The current fault of the file, if any: it can't be read, or nobody may publish any more.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.0.as_ref().and_then(Watched::fault)
     }
 
-    /// Which publishers and keys the file does not list any more, where others are left.
+    /// The publishers and keys that the file no longer lists, if others are left.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         self.0.as_ref().and_then(Watched::warning)

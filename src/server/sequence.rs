@@ -60,7 +60,7 @@ pub async fn sequence(State(log): State<Log>, uri: Uri) -> Result<Json<Answer>, 
     Ok(Json(answer.await?))
 }
 
-/// Who publishes knows its key, and perhaps not what the log calls it.
+/// A publisher knows its key, but perhaps not its name in the log.
 fn name_of(publishers: &Publishers, text: String) -> Result<String, Problem> {
     if publishers.list().iter().any(|publisher| publisher.name == text) {
         return Ok(text);

@@ -1,7 +1,7 @@
-//! What a publisher is warned of that the log takes all the same, and the highest number before.
+//! Warnings about entries that the log accepts anyway, and the previous highest number.
 //!
-//! Asked before the entries are queued, off the thread that appends, and only for answers in JSON. What another
-//! submission appends meanwhile is not seen: a warning is no promise.
+//! Computed before the entries are queued, off the appending thread, and only for answers in JSON. Submissions
+//! at the same time may be missed, so no warning is no promise.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,7 +27,7 @@ pub struct Warning {
     pub detail: String,
 }
 
-/// What is told beside the index of an entry.
+/// What an answer says besides the index of an entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Remarks {
     /// The highest sequence number before this one, among the tracks of the signers.
@@ -38,8 +38,8 @@ pub struct Remarks {
     pub warnings: Vec<Warning>,
 }
 
-/// Remarks on the entries of a submission, one for each, in order. Entries behind the bounds above get none, and nor
-/// does any where the index can't be read: that is no reason to refuse them.
+/// Remarks on the entries of a submission, one for each, in order. Entries beyond the limits above get no
+/// warnings, and none get any if the index can't be read: that is no reason to refuse them.
 pub fn remarks(log: &Log, candidates: &[Candidate]) -> Vec<Remarks> {
     let looked = match log.profile() {
         Profile::Opaque => Ok(Vec::new()),
@@ -111,7 +111,7 @@ impl Look<'_> {
         }))
     }
 
-    /// Bytes that their publisher took back.
+    /// Content that its publisher withdrew.
     fn withdrawn(&mut self, edition: &Edition) -> Result<Option<Warning>, StoreError> {
         let place = if self.taken_back.contains(&edition.withdrawal) {
             Some("an entry before it in this batch".to_owned())
@@ -173,7 +173,7 @@ impl Look<'_> {
 }
 
 impl Remarks {
-    /// Each code once: several signers have the same to hear.
+    /// Each code once: several signers may cause the same warning.
     fn warn(&mut self, warning: Option<Warning>) {
         let known = |code| self.warnings.iter().any(|known: &Warning| known.code == code);
         self.warnings.extend(warning.filter(|warning| !known(warning.code)));

@@ -34,12 +34,12 @@ pub struct Succession<T> {
     pub lost: Option<Loss>,
 }
 
-/// Something that a file held since the program started and does not hold any more.
+/// Something that the file has held since the program started, and no longer holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
     /// What, in words.
     pub words: String,
-    /// Whether nothing is left: more likely an accident than meant.
+    /// Whether nothing is left, which is probably an accident.
     pub all: bool,
 }
 
@@ -64,7 +64,7 @@ pub enum WatchError {
     },
 }
 
-/// The content now. A file that can't be read any more changes nothing but the health.
+/// The current content. A file that becomes unreadable changes only the health.
 pub struct Watched<T: 'static> {
     path: PathBuf,
     kind: &'static Kind<T>,
@@ -81,9 +81,8 @@ struct State<T> {
     lost: Option<Loss>,
 }
 
-/// What tells one content of a file from another without reading it. A file that is put in the place of
-/// another may have its length and its time of modification: it has another inode, or another change time,
-/// which nobody can set.
+/// Tells whether a file changed without reading it. A replacement may have the same length and modification
+/// time, but it has another inode or change time, which nobody can set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,

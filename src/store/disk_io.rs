@@ -60,11 +60,11 @@ pub trait DiskIo: Send + Sync {
     }
 }
 
-/// Checks that a file which this process appends to is still the one that it opened, under its own name, and
-/// that its length `fits` the bytes that were written: what somebody else changed is not appended to.
+/// Checks that a file which this process appends to is still the one it opened, under the same name, and that
+/// its length `fits` the bytes written: never append to a file that somebody else changed.
 ///
 /// # Errors
-/// [`StoreError::Damaged`], and [`StoreError::Io`] where that can't be told.
+/// [`StoreError::Damaged`], or [`StoreError::Io`] if the check itself fails.
 pub(crate) fn check_written(
     file: &File,
     path: &Path,

@@ -99,15 +99,15 @@ pub enum StoreError {
     Injected(&'static str),
 }
 
-/// What an error ends with where the disk is full. Who ends with it can't say more; who tries again can.
+/// The end of an error message when the disk is full.
 const FREE_SOME_SPACE: &str = " (free some space)";
 
-/// Whether there is no room on a disk, as there may be again.
+/// Whether the disk is full, which may pass.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// What an error says whose cause is tried again until it works.
+/// The message of an error whose operation is retried until it works.
 pub(crate) fn tried_again(error: impl std::fmt::Display) -> String {
     let mut message = error.to_string();
     if message.ends_with(FREE_SOME_SPACE) {
@@ -116,7 +116,7 @@ pub(crate) fn tried_again(error: impl std::fmt::Display) -> String {
     message
 }
 
-/// What an error says that ends a command.
+/// The message of an error that ends a command.
 pub(crate) fn to_be_run_again(error: impl std::fmt::Display) -> String {
     let message = error.to_string();
     match message.strip_suffix(FREE_SOME_SPACE) {

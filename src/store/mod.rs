@@ -150,8 +150,8 @@ pub trait StoreReader: Send + Sync {
         Ok(self.size())
     }
 
-    /// What of the journal was seen damaged since it was opened, in words, with what to do: nothing is
-    /// appended then until the log was repaired.
+    /// Damage to the journal seen since it was opened, in words, with advice: nothing is appended until the log
+    /// is repaired.
     fn damage(&self) -> Option<String> {
         None
     }

@@ -1,4 +1,4 @@
-//! Opening files so that a pipe in their place makes nobody wait, and a link leads nowhere.
+//! Opens files without waiting for pipes or following links.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read as _};
@@ -7,8 +7,9 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens a file to read it. Links are followed: settings and keys are often linked. Anything but a regular file is
-/// refused: whoever opens a pipe waits for somebody who writes to it, perhaps for ever, and a device need not end.
+/// Opens a file to read it. Links are followed: settings and keys are often linked. Refuses anything but a
+/// regular file: opening a pipe blocks until somebody writes to it, perhaps for ever, and a device may never
+/// end.
 ///
 /// # Errors
 /// The system's; [`io::ErrorKind::InvalidInput`] where it is no regular file.
@@ -28,8 +29,8 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a file of the program's own as `options` say. Its name is known to everybody, so a link of that name is
-/// refused: it would have the program create, lock or overwrite what somebody else chose.
+/// Opens a file of the program's own as `options` say. Everybody knows its name, so a link there is refused: it
+/// would make the program create, lock or overwrite a file that somebody else chose.
 ///
 /// # Errors
 /// The system's; [`io::ErrorKind::InvalidInput`] where it is a link, or no regular file.

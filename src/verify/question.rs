@@ -35,11 +35,11 @@ pub struct Freshness {
     pub max_age: Option<u64>,
 }
 
-/// What was wanted: a genuine release of something else by the same vendor is not what was to be installed.
+/// Which release the endpoint wants: a genuine release of another product is the wrong one.
 ///
-/// Each part that is set has to be met exactly. What is `None` is not asked for, with two exceptions that are
-/// on the safe side: a release for a limited audience is refused unless that audience is asked for, and one
-/// of another channel than the endpoint follows, as it remembers, unless that channel is asked for.
+/// Each part that is set must match exactly. `None` matches anything, with two safe exceptions: a release for a
+/// limited audience is refused unless that audience is set, and so is a release in another channel than the one
+/// the endpoint follows, unless that channel is set.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Pins<'a> {
     /// The package, or the very release.

@@ -26,7 +26,7 @@ pub const MAX_LOGS_BYTES: usize = 10 * 1024 * 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Logs {
     keys: Vec<LogKey>,
-    /// Keys that the file had since the program started, and has no more.
+    /// Keys that the file has had since the program started, and no longer has.
     gone: Vec<LogKey>,
 }
 
@@ -64,8 +64,7 @@ impl Logs {
     /// c2sp.org/tlog-checkpoint says that logs SHOULD sign with it.
     ///
     /// # Errors
-    /// [`FormatError`] for a key that is no log's, and for one that is listed for another log; nothing is
-    /// added then.
+    /// [`FormatError`] for a key that is not a log's, or is listed for another log; then nothing is added.
     pub fn add(&mut self, keys: &[LogKey]) -> Result<Vec<LogKey>, FormatError> {
         const KEY: &str = "a log's verifier key";
         let mut new: Vec<LogKey> = Vec::new();
@@ -163,7 +162,7 @@ impl LogBook {
 }
 
 impl LogBook {
-    /// Which keys of logs the file does not list any more, where others are left.
+    /// The keys of logs that the file no longer lists, if others are left.
     pub fn warning(&self) -> Option<String> {
         self.file.warning()
     }

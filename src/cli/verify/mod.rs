@@ -59,7 +59,8 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
     Failure::worst(verdicts.iter().filter_map(|verdict| verdict.as_ref().err()))
 }
 
-/// What is known about an artifact that is not verified: its file and digest, and the release that its proof covers.
+/// What is known about an artifact that is not verified: its file and digest, and the release that its proof
+/// covers.
 fn about(asked: &Asked, endpoint: &Endpoint<'_>) -> Map<String, Value> {
     let mut about = Map::new();
     let mut add = |key: &str, value: Value| drop(about.insert(key.to_owned(), value));

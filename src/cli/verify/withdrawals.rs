@@ -40,7 +40,8 @@ pub struct Inquiry<'a> {
 #[derive(Default)]
 pub struct Withdrawals {
     pub proven: Vec<ProvenWithdrawal>,
-    /// Why the release may be withdrawn by a publisher whom the publishers file does not list yet, or no longer lists.
+    /// Why the release may be withdrawn by a publisher whom the publishers file does not list yet, or no longer
+    /// lists.
     pub doubt: Option<String>,
     /// Whether the log has a search, so that it said something of withdrawals at all.
     pub asked: bool,

@@ -1,7 +1,7 @@
-//! What the types of package URLs have of their own: which letters are the same, and what has to be there.
+//! Rules of single package URL types: which spellings are equal, and which parts are required.
 //!
-//! The table is made of the standard's type definitions (`types/*-definition.json`). Types that are not in it have
-//! nothing of their own.
+//! The table is made of the standard's type definitions (`types/*-definition.json`). Other types have no rules
+//! of their own.
 
 use super::parts::Parts;
 
@@ -18,7 +18,7 @@ struct Type {
     namespace: Namespace,
     /// What is written in lower case: `n`amespace, `p`ackage name, `v`ersion.
     lower: &'static str,
-    /// A qualifier that has to be there.
+    /// A required qualifier.
     qualifier: Option<&'static str>,
 }
 
@@ -49,7 +49,7 @@ fn find(kind: &str) -> Option<&'static Type> {
     TYPES.iter().find(|of| of.name == kind)
 }
 
-/// Writes alike what the type takes for the same.
+/// Normalizes spellings that the type treats as equal.
 pub fn normalize(parts: &mut Parts) {
     let lower = find(&parts.kind).map_or("", |of| of.lower);
     if lower.contains('n') {
@@ -77,7 +77,7 @@ fn is_on_databricks(parts: &Parts) -> bool {
     parts.kind == "mlflow" && parts.qualifiers.get("repository_url").is_some_and(at)
 }
 
-/// What the type demands; says what was expected where that is not there.
+/// Checks what the type requires; the error says what was expected.
 pub fn check(parts: &Parts) -> Result<(), String> {
     let kind = &parts.kind;
     if let Some(of) = find(kind) {

@@ -1,6 +1,6 @@
-//! What a submission may take of the server before it is in the pool: memory while its body arrives,
-//! processors while its signatures are checked. What does not fit is refused at once, so that what
-//! was accepted is not late, and memory stays bounded whatever is sent.
+//! What a submission may use before it is in the pool: memory while its body arrives, processors while its
+//! signatures are checked. Whatever exceeds the limits is refused at once, so that accepted entries are not
+//! delayed, and memory stays bounded.
 //!
 //! ```text
 //! refused at once <- room in the pool? -> receive (bytes) -> check (bytes) -> pool (entries, bytes)
@@ -69,7 +69,7 @@ impl Upload {
 pub enum BodyError {
     /// Larger than it may be.
     TooLarge(FormatError),
-    /// It did not arrive whole.
+    /// It was incomplete.
     CutShort(String),
     /// It came too slowly: what was expected, and what was seen.
     TooSlow(String),
@@ -157,7 +157,7 @@ async fn collect(
     }
 }
 
-/// How fast a body comes. It may be slow for a while, and not for long: its bytes take the room of others.
+/// How fast a body arrives. It may be slow only for a while, because its bytes take the room of others.
 struct Pace {
     began: Instant,
     window: Instant,
@@ -206,8 +206,7 @@ pub(super) fn discard(mut body: Body, limit: usize) {
     }));
 }
 
-/// What the headers say already, before a byte of the body: the length that they announce, or why there
-/// is no use in receiving it.
+/// What the headers say before the body arrives: the announced length, or why the body is refused.
 pub fn announced(what: &'static str, headers: &HeaderMap, limit: usize) -> Result<usize, BodyError> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
         return Err(BodyError::Encoded(quote(&String::from_utf8_lossy(encoding.as_bytes()))));

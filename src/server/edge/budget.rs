@@ -7,8 +7,8 @@ use super::sender::Network;
 
 /// A number of bytes. Clones share it.
 ///
-/// A network may hold at most `times` as many bytes as are left over. With 1, whoever is alone gets half of them,
-/// two get a third each, and so on; so whoever comes next always finds some.
+/// A network may hold at most `times` as many bytes as are left free. With 1, a single network gets half of all
+/// bytes, two get a third each, and so on; so a newcomer always finds some.
 #[derive(Debug, Clone)]
 pub struct Budget(Arc<Inner>);
 
@@ -33,7 +33,7 @@ pub struct Held {
     bytes: usize,
 }
 
-/// There are not as many bytes left, or not for this network.
+/// Not enough bytes are left, or not for this network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 

@@ -1,8 +1,8 @@
-//! Which connections are open, what each of them does, and which one goes when another needs its place.
+//! Tracks which connections are open and what each does, and closes one when a newcomer needs its place.
 //!
-//! A connection idles, or sends the head of a request, or is served, or is sent an answer. What is served ends by
-//! itself: bodies have a least rate, and every wait has an end. The others are looked at once a second, and when
-//! a newcomer finds no place: then the one goes that has made no progress for longest.
+//! A connection is idle, sends the head of a request, is being served, or receives an answer. Serving ends by
+//! itself: bodies have a minimum rate, and every wait has a limit. The others are checked once a second, and
+//! when a newcomer finds no place: then the one that has been stalled longest is closed.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -33,9 +33,9 @@ pub struct Limits {
     pub rest: Duration,
     /// In each such time ...
     pub window: Duration,
-    /// ... somebody who is sent an answer has to take so many bytes of it.
+    /// ... the receiver of an answer must read so many bytes of it.
     pub least: u64,
-    /// Bytes of answers that wait for whoever asked to read them.
+    /// Bytes of answers that clients have not read yet.
     pub answers: usize,
 }
 
@@ -167,7 +167,7 @@ pub struct Connections {
 struct Table {
     next: u64,
     open: HashMap<u64, Place>,
-    /// How many of them are on their way out.
+    /// How many of them are being closed.
     closing: usize,
     /// How many of the others each network has; `None` is this machine.
     each: HashMap<Option<Network>, usize>,
@@ -191,7 +191,7 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Was told to close, and has begun to serve a request in that very moment.
+    /// Was told to close just as it began to serve a request.
     pub fn stay(&self) {
         self.connections.table().stay(self.id);
     }
@@ -204,7 +204,7 @@ impl Drop for Seat {
     }
 }
 
-/// A network has all the connections that it may, and needs every one of them.
+/// A network has reached its limit, and all its connections are in use.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooMany;
 
@@ -248,19 +248,19 @@ impl Connections {
         Some(Ok(Seat { connections: self.clone(), id, connection }))
     }
 
-    /// Closes as many connections that rest as one scan is worth, and waits until one has ended, or a moment.
+    /// Closes a batch of stalled connections, and waits briefly until one has ended.
     pub async fn make_room(&self) {
         self.table().close_resting(self.now(), &self.limits, self.limits.at_once(), |_| true);
         self.one_ended().await;
     }
 
-    /// Closes the connection that has taken nothing of its answer for longest.
+    /// Closes the connection that has read nothing of its answer for longest.
     pub fn close_stalled(&self) {
         let is_stalled = |place: &Place| place.connection.blocked.load(RELAXED);
         self.table().close_resting(self.now(), &self.limits, 1, is_stalled);
     }
 
-    /// Closes what has idled too long, or is too slow.
+    /// Closes connections that have idled too long, or are too slow.
     pub fn sweep(&self) {
         let now = self.now();
         let mut table = self.table();
@@ -284,8 +284,8 @@ impl Connections {
 }
 
 impl Table {
-    /// Closes up to `count` connections that rest, of those that are `meant`: those of the networks first that
-    /// have the most, and of these those that have rested longest. Returns how many.
+    /// Closes up to `count` stalled connections among those that are `meant`: first those of the networks with
+    /// the most connections, and of these the ones stalled longest. Returns how many.
     fn close_resting(
         &mut self,
         now: u64,

@@ -6,8 +6,8 @@
 //!                                                  sender (who asks)              guarded (who still reads)
 //! ```
 //!
-//! Nobody can lock others out: connections, bodies on their way in and answers on their way out are bounded in
-//! bytes, and where they get scarce, each network has a share.
+//! Nobody can lock others out: connections, incoming bodies and outgoing answers are limited in bytes, and when
+//! they get scarce, each network has a share.
 
 pub mod accept;
 pub mod admission;

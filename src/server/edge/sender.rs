@@ -41,8 +41,8 @@ impl Sender {
         self.0
     }
 
-    /// Whose share it takes. Loopback has none: it is the operator's own, or a proxy that the settings don't
-    /// name, behind which may be everybody.
+    /// The network whose share it uses. Loopback has none: it is the operator, or a proxy that the settings
+    /// don't name, with all its clients behind it.
     pub fn network(self) -> Option<Network> {
         network(self.0)
     }

@@ -1,4 +1,4 @@
-//! What happens to every request before the router sees it, and to every answer behind it.
+//! Handles every request before the router, and every answer after it.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -42,8 +42,8 @@ impl Door {
         Arc::new(Self { router, trusted_proxies, connections, answers })
     }
 
-    /// Counts the bytes of an answer until they are sent. Where too many wait already, whoever keeps others
-    /// waiting longest is cut off, and this answer is an error.
+    /// Counts the bytes of an answer until they are sent. If too many are waiting already, cuts off the client
+    /// that has been stalled longest, and turns this answer into an error.
     async fn count(&self, answer: Response<Body>, sender: Sender) -> Response<Body> {
         let size = answer.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
         if size.is_some_and(|size| size <= SMALL_ANSWER_BYTES) {
@@ -62,7 +62,7 @@ impl Door {
     }
 }
 
-/// Bytes that are counted until the last slice of them is gone.
+/// Bytes that count against the budget until their last slice is dropped.
 struct Counted {
     bytes: Bytes,
     _held: Held,
@@ -112,11 +112,12 @@ impl Service<Request<Incoming>> for Edge {
     }
 }
 
-/// RFC 9112 section 6.1: who does not understand a transfer coding answers 501, and chunked is the only one that
-/// is understood here. hyper looks at the last of a list alone, and would hand on what is still encoded.
+/// RFC 9112 section 6.1: a server answers 501 to a transfer coding that it does not understand, and we
+/// understand only chunked. hyper checks only the last of a list, and would pass on a body that is still
+/// encoded.
 ///
-/// It refuses what does not end in chunked (400), and of a request with a length as well goes by the chunks and
-/// closes the connection, as section 6.3 asks.
+/// hyper refuses a list that does not end in chunked (400). If a request also has a length, hyper uses the
+/// chunks and closes the connection, as section 6.3 asks.
 fn check_framing(headers: &HeaderMap) -> Result<(), Problem> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes);
     let is_chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");

@@ -17,7 +17,7 @@ pub struct DiskReader {
     journal: PathBuf,
     describe: Describe,
     views: RwLock<Option<Views>>,
-    /// What of the journal was seen damaged since it was opened: which file, and how. It stays.
+    /// Damage to the journal seen since it was opened: which file, and how. It is never cleared.
     damage: OnceLock<(String, String)>,
 }
 
@@ -35,7 +35,7 @@ impl DiskReader {
         Self { journal, describe, views: RwLock::new(None), damage: OnceLock::new() }
     }
 
-    /// Remembers that the journal is damaged, where that is what an error says.
+    /// Remembers damage to the journal if the error reports it.
     pub fn notice(&self, error: &StoreError) {
         let seen = match error {
             StoreError::Damaged { what, detail } => (what.clone(), detail.clone()),

@@ -20,11 +20,11 @@ struct Place {
     offset: u64,
 }
 
-/// Gives the batches that check, by their first index.
+/// Yields the batches whose checksums hold, by their first index.
 ///
-/// What it finds is not proven to be the log's: in a segment of version 1, or one that lost its head, an
-/// entry may hold bytes that look like a batch. So no batch that it finds hides another one: all of them
-/// are given, and the caller, who re-hashes everything up to a signed root, takes those that fit.
+/// Nothing proves that they are the log's: in a segment of version 1, or one that lost its head, an entry may
+/// hold bytes that look like a batch. So it yields all candidates, even where they overlap, and the caller,
+/// which re-hashes everything up to a signed root, takes those that fit.
 #[derive(Debug)]
 pub struct Salvage {
     segments: Vec<(u64, PathBuf)>,

@@ -310,7 +310,9 @@ fn proofs_that_can_t_be_had_are_told_and_what_is_in_the_log_is_too() {
     world.write("file", "in the way");
     let line = format!("publish --from releases.jsonl --log {} --key publisher.pem --proofs", server.url);
     world.run(&format!("{line} file/proofs")).failed(3, "nothing was sent to the log");
-    world.run(&format!("{line} proofs --wait sequenced")).failed(2, "--proofs: what is only sequenced");
+    world
+        .run(&format!("{line} proofs --wait sequenced"))
+        .failed(2, "--proofs: a release that is only sequenced");
     world.run("init other --origin log.example.org/other").done();
     let ran = world.run(&format!("{line} proofs --policy other/endpoint.policy"));
     assert!(ran.exit != 0 && ran.stderr.contains("nothing was sent to the log"), "{ran:?}");

@@ -408,7 +408,7 @@ fn heads_are_reported_whatever_the_verdict() {
     // Nobody there: told, and no more.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let ran = world.run(&verify("2.bin", &format!(" --report http://{closed}"))).done();
-    assert!(ran.stderr.contains("the tree head was not reported: no answer"), "{ran:?}");
+    assert!(ran.stderr.contains("could not report the tree head: no answer"), "{ran:?}");
     assert!(!ran.stderr.contains("the log running"), "it is a monitor: {ran:?}");
     // What is no address is told before anything is done.
     let remembered = world.read("state/state.json");

@@ -66,7 +66,7 @@ fn keys_rotate_while_the_log_runs() {
     // The new one is stolen.
     let second = keyid(&world, "valid");
     let ran = world.run(&format!("publisher revoke log --keyid {second}")).done();
-    assert!(ran.stderr.contains("no key of vendor is valid after that"), "{ran:?}");
+    assert!(ran.stderr.contains("no key of vendor is valid after this"), "{ran:?}");
     publish_until(&world, &server, "second.pem", 7, Some("publisher-key-revoked"));
     world.run("verify tool.bin --policy log/endpoint.policy").refused("publisher-key-revoked");
     world.run("verify old.bin --policy log/endpoint.policy").done();

@@ -135,7 +135,7 @@ pub fn stated(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Option<
     Some(Stated { origin: head.get().origin.to_string(), index, leaf, release })
 }
 
-/// An entry that is in a log, and stated by who may.
+/// An entry that is in a log, with a statement by an authorized publisher.
 struct Opened {
     head: Cosigned<Checkpoint>,
     index: LeafIndex,

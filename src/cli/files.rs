@@ -289,7 +289,7 @@ mod tests {
         let message = failure.message();
         assert!(message.starts_with(&format!("{path_in_words} is held by another treehead: ")), "{message}");
         assert!(message.contains(&format!("`fuser {path_in_words}`")), "{message}");
-        // Who waits is told so, once, and gets it when the other is done.
+        // The waiter is told once, and gets the lock when the other is done.
         let mut told = Vec::new();
         let patience = Patience { silent: NOW, whole: NEVER };
         let other = lock_within(&path, patience, |said| {

@@ -67,7 +67,7 @@ pub fn watcher(bar: ProgressBar) -> Arc<dyn Fn(u64, u64) + Send + Sync> {
     })
 }
 
-/// Ready when the process is told to end. Being told is noticed from this call on.
+/// Ready when the process gets a signal to end. Signals are caught from this call on.
 pub fn stop_signal() -> impl Future<Output = ()> + Send {
     let told = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     async move {
@@ -89,7 +89,7 @@ impl Hangup {
         Self(signal(SignalKind::hangup()).ok())
     }
 
-    /// Calls `reload` each time that the process is told.
+    /// Calls `reload` each time the process gets the signal.
     pub fn then(self, reload: impl Fn() + Send + Sync + 'static) {
         let Some(mut told) = self.0 else { return };
         let reload = Arc::new(reload);

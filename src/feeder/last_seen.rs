@@ -10,14 +10,13 @@ use crate::store::{StoreError, StoreReader};
 pub enum LastSeen {
     /// A part of the log's tree, of this size.
     Ours(TreeSize),
-    /// The log signed it, at this size, and does not have it any more, or has something else: in words, with
-    /// what to do.
+    /// The log signed it at this size, but no longer has it, or has another tree; in words, with advice.
     NotOurs(TreeSize, String),
     /// The log did not sign it, for this reason: it is nobody's evidence.
     NotSigned(String),
 }
 
-/// Compares.
+/// Compares the witness's last head with the log's tree.
 pub fn compare(
     witness: &str,
     note: Note,

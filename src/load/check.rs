@@ -28,7 +28,7 @@ const NAMED: usize = 5;
 /// Whom to believe that a checkpoint is the log's.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// Whoever answers: the tiles have to make the root, but anybody can have made both.
+    /// Unauthenticated: the tiles must hash to the root, but anybody can have made both.
     Unverified,
     /// This key of the log.
     Key(NoteKey),

@@ -118,7 +118,7 @@ impl SearchField {
 }
 
 /// A value of a field, as the index keys it: the field's tag, then eight bytes of the value's
-/// hash. Two values may share one, so whoever reads rows compares the entry itself.
+/// hash. Two values may share one, so readers of rows compare the entry itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(pub [u8; 9]);
 

@@ -1,4 +1,4 @@
-//! Whether a withdrawal is of the entry that it names, by who made that entry. A publisher may
+//! Whether a withdrawal matches the entry that it names, and was signed by that entry's publisher. A publisher may
 //! withdraw what it released, and nothing else.
 
 use super::{Envelope, Publishers, Release, Spoken, Withdrawal};

@@ -1,4 +1,4 @@
-//! Answers: to who waits for an index at once, to who waits for a head with that head.
+//! Answers to submissions: an index at once, or later the head that includes it.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Outcome {
     /// One for each entry, in order.
     pub results: Results,
-    /// A published head over all entries that were taken. None where none were, or where no head could be
-    /// published: the entries are durable all the same.
+    /// A published head over all entries that were taken. `None` if none were, or if no head could be
+    /// published; the entries are durable anyway.
     pub head: Option<Published>,
 }
 
@@ -54,7 +54,7 @@ impl Waiter {
     }
 
     fn send(self, head: Option<Published>) {
-        // Who does not wait any more does not need the answer: that it can't be sent is nothing.
+        // The receiver may be gone; a failed send is harmless.
         let _ = self.reply.send(Outcome { results: self.results, head });
     }
 }

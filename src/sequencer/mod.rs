@@ -323,7 +323,7 @@ impl Sequencer {
             let (pool, fault) = (shared.pool.clone(), shared.fault.clone());
             let work = move || {
                 if catch_unwind(AssertUnwindSafe(|| committer.run(&pool))).is_err() {
-                    // Whoever waits is told at once: nothing will be committed before a restart.
+                    // Answer all waiting senders now: nothing will be committed before a restart.
                     let why =
                         "the sequencer panicked: restart the log; what was acknowledged is in the journal";
                     fault.tell(Trouble::Panic, why.to_owned());
@@ -362,7 +362,7 @@ impl Sequencer {
         Ok(outcome)
     }
 
-    /// Whether a submission of so many bytes would be taken now: who asks need not receive it otherwise.
+    /// Whether the pool has room for a submission of this many bytes. If not, the caller need not receive it.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).

@@ -1,4 +1,4 @@
-//! The bounded pool between whoever submits and the one thread that commits.
+//! The bounded pool between submitters and the single committing thread.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

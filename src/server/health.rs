@@ -24,7 +24,7 @@ pub struct Health {
     witnessing: Option<Witnessing>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<String>,
-    /// What somebody should look at, though the log appends and publishes.
+    /// Conditions that need attention although the log appends and publishes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }

@@ -160,7 +160,7 @@ impl Log {
         &self.shared.publishers
     }
 
-    /// What somebody should look at, though the log appends and publishes.
+    /// Conditions that need attention although the log appends and publishes.
     pub(super) fn warnings(&self) -> Vec<String> {
         let quorum = self.sequencer().cosigners().and_then(|cosigners| cosigners.warning());
         quorum.into_iter().chain(self.publishers().warning()).collect()

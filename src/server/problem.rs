@@ -49,7 +49,7 @@ pub enum Problem {
         /// How many there are.
         size: TreeSize,
     },
-    /// A withdrawal is not of the leaf that it names, or not by who released it.
+    /// A withdrawal does not match the leaf that it names, or its signer did not release it.
     #[error(transparent)]
     Withdrawal(#[from] WithdrawalError),
     /// A batch withdraws too much at once.
@@ -264,7 +264,7 @@ impl IntoResponse for Problem {
         let (status, code) = self.table();
         // What can't be stored or published is told once by the sequencer, not once a request: on a full disk
         // the log of errors must not be what fills it.
-        // What somebody causes who does not read, or encodes oddly, is no fault of the log's.
+        // Clients that don't read, or encode oddly, are not a fault of the log.
         let told = matches!(
             self,
             Self::Submit(_)

@@ -58,7 +58,7 @@ enum Form {
     Proof,
 }
 
-/// What is told of an entry in JSON.
+/// The JSON answer for an entry.
 #[derive(Debug, Serialize)]
 struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]

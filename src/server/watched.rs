@@ -1,4 +1,4 @@
-//! A settings file while the program runs: read again when it changes, and when somebody asks for it.
+//! A settings file of a running program: read again when it changes, and on request.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -75,7 +75,7 @@ struct Run<'a> {
     failed: AtomicBool,
 }
 
-/// Entries on their way, each with what is told of it.
+/// Entries being sent, each with its report.
 #[derive(Default)]
 struct Request {
     batch: BatchWriter,

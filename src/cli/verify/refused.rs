@@ -26,7 +26,7 @@ impl Refused {
         }
     }
 
-    /// What is told.
+    /// The failure to report.
     pub fn into_failure(self) -> Failure {
         match self {
             Self::Fork { failure, .. } => *failure,

@@ -156,7 +156,7 @@ impl Inquiry<'_> {
                     e.code()
                 ));
             }
-            // It may be by somebody who is not believed here, and then it withdraws nothing.
+            // Its publisher may not be trusted here; then it withdraws nothing.
             Err(e) => say(&format!("ignored a withdrawal ({}): {e}", e.code())),
         }
         Ok(())

@@ -71,7 +71,7 @@ impl DeskSettings {
         self.outbox_bytes.saturating_add(reserve)
     }
 
-    /// Refuses settings that can't be.
+    /// Rejects contradictory settings.
     pub(super) fn check(&self) -> Result<(), FormatError> {
         cap_count("the list of sinks", "sinks", self.sinks.len(), MAX_SINKS)?;
         let mut names = BTreeSet::new();

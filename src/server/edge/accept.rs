@@ -35,7 +35,7 @@ const MAX_READ_BYTES: usize = 64 * 1_024;
 /// `EMFILE` and `ENFILE`: this process, or the system, has no file descriptor to give.
 const OUT_OF_FILES: [i32; 2] = [24, 23];
 
-/// Where a server meets whoever asks.
+/// The listening side of a server.
 pub struct Front {
     listener: TcpListener,
     trusted_proxies: Vec<IpAddr>,
@@ -120,7 +120,7 @@ fn note(ended: hyper::Result<()>) {
     }
 }
 
-/// The next connection that has a seat; `told` is when it was last said that there is none to be had.
+/// The next connection that gets a place; `told` is when the log last reported that there was none.
 async fn next(listener: &TcpListener, door: &Door, told: &mut Option<Instant>) -> (TcpStream, IpAddr, Seat) {
     loop {
         let error = match listener.accept().await {

@@ -27,7 +27,7 @@ impl From<IpAddr> for Network {
 }
 
 impl Sender {
-    /// Whoever is behind a connection from this address, by what trusted proxies say.
+    /// The client behind a connection from this address, according to trusted proxies.
     pub fn of(from: IpAddr, headers: &HeaderMap, proxies: &[IpAddr]) -> Self {
         Self(sender(from, headers, proxies))
     }

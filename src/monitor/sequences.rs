@@ -73,7 +73,7 @@ pub enum Step {
 }
 
 /// How a release fits what was known, and for which of those who state it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Taken<'a> {
     /// The leaf that claimed the very same before: then nothing of it is new.
     pub known: Option<u64>,

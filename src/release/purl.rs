@@ -199,7 +199,7 @@ impl PurlPattern {
             return Ok(Self(canonical));
         }
         // What the open value belongs to has to be the last in order, too.
-        let prefix = canonical.strip_suffix('x').filter(|_| parts.are_in_order(&example));
+        let prefix = canonical.strip_suffix('x').filter(|_| Parts::are_in_order(&example));
         prefix
             .map(|prefix| Self(format!("{prefix}*")))
             .ok_or_else(|| wrong(", with qualifiers in the order of their keys"))

@@ -176,7 +176,7 @@ fn of_several_signers_each_is_compared_and_all_are_warned_once() {
 fn bytes_that_were_withdrawn_are_taken_again_and_told() {
     let log = served();
     let bad = signed(&release(PURL, 1, "bad"), 1);
-    log.add_all(&[bad.clone()]);
+    log.add_all(std::slice::from_ref(&bad));
     log.add_all(&[signed_withdrawal(&withdrawal(0, &bad), 1)]);
     let answer = add(&log, &release(PURL, 2, "bad"));
     assert_eq!((codes(&answer), &answer["index"]), (vec!["withdrawn-before"], &json!(2)));

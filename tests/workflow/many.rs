@@ -43,7 +43,7 @@ fn start(world: &World, server: &Server, more: &str) -> (Child, Middleman) {
 
 /// The same releases for several channels, mixed.
 fn interleaved(channels: u64, each: u64) -> String {
-    let lines: Vec<String> = lines(1..each + 1).lines().map(ToOwned::to_owned).collect();
+    let lines: Vec<String> = lines(1..=each).lines().map(ToOwned::to_owned).collect();
     let of_channel = |line: &String, channel| line.replace("\"stable\"", &format!("\"c{channel}\"")) + "\n";
     lines.iter().flat_map(|line| (0..channels).map(move |channel| of_channel(line, channel))).collect()
 }

@@ -4,21 +4,13 @@ use crate::program::World;
 
 const LOG: &str = "[[log]]\nurl = \"http://127.0.0.1:1\"\npolicy = \"log/endpoint.policy\"\n";
 
-#[test]
-fn what_can_t_be_meant_is_named_with_its_line() {
-    let world = World::new();
-    let opaque = World::opaque();
-    world.write("bare.policy", world.read("log/endpoint.policy"));
-    let both = [world.read("log/endpoint.policy"), opaque.read("log/endpoint.policy")].concat();
-    let both = String::from_utf8(both).unwrap().replacen("quorum none\n", "", 1);
-    world.write("both.policy", both);
-    world.write("good.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
-    world.chmod("good.secret", 0o600);
+/// Settings, and the line, the place and the words of what is said to them.
+fn cases() -> Vec<(String, usize, &'static str, &'static str)> {
     let webhook = |secret: &str| {
         format!("[[webhook]]\nname = \"on-call\"\nurl = \"http://127.0.0.1:1/hook\"\nsecret = \"{secret}\"\n")
     };
     let digest = "[[watch]]\nname = \"w\"\ndigests = [\"abc\"]\n";
-    for (settings, line, place, says) in [
+    vec![
         ("intervall = \"60s\"\n".to_owned() + LOG, 1, "`intervall`", "unknown field `intervall`"),
         (LOG.to_owned() + "stalled_after = \"1h\"\n", 4, "`stalled_after` of log 1", "unknown field"),
         (LOG.to_owned() + "stall_after = \"1 hour\"\n", 4, "`stall_after` of log 1", "a time like 90s, 10m"),
@@ -105,7 +97,20 @@ fn what_can_t_be_meant_is_named_with_its_line() {
             "command \"mail\"",
             "a program, and its arguments, saw nothing",
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn what_can_t_be_meant_is_named_with_its_line() {
+    let world = World::new();
+    let opaque = World::opaque();
+    world.write("bare.policy", world.read("log/endpoint.policy"));
+    let both = [world.read("log/endpoint.policy"), opaque.read("log/endpoint.policy")].concat();
+    let both = String::from_utf8(both).unwrap().replacen("quorum none\n", "", 1);
+    world.write("both.policy", both);
+    world.write("good.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    world.chmod("good.secret", 0o600);
+    for (settings, line, place, says) in cases() {
         world.write("monitor.toml", &settings);
         let ran = world.run("monitor --once --config monitor.toml").failed(2, says);
         let place = format!(" malformed at line {line}, {place}: expected ");

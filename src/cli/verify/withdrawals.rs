@@ -1,6 +1,7 @@
 //! `treehead verify --online`: what the log knows of withdrawals.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::online::Online;
 use super::refused::Refused;
@@ -171,12 +172,15 @@ impl Inquiry<'_> {
     ) -> Result<ProvenWithdrawal, Refused> {
         let leaf = withdrawal.withdrawal().leaf;
         // Many may be of one release.
-        if !released.contains_key(&leaf) {
-            let proof = self.online.client.proof_of(&leaf)?;
-            let entry = ProofFile::parse(&proof).ok().and_then(|file| file.extra).unwrap_or_default();
-            released.insert(leaf, entry);
-        }
-        Ok(withdrawal.with_release(&released[&leaf], self.online.publishers))
+        let entry = match released.entry(leaf) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let proof = self.online.client.proof_of(&leaf)?;
+                let file = ProofFile::parse(&proof).ok();
+                unknown.insert(file.and_then(|file| file.extra).unwrap_or_default())
+            }
+        };
+        Ok(withdrawal.with_release(entry, self.online.publishers))
     }
 
     /// Whether the log's answer is about what it was asked for, under a head of the history that it shows

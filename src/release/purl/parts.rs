@@ -63,8 +63,8 @@ impl Parts {
         if plain { Ok(encode(&decode_version(text)?)) } else { Err(PLAIN) }
     }
 
-    /// Whether the qualifiers stand in the order of their keys in the text that was read.
-    pub fn are_in_order(&self, text: &str) -> bool {
+    /// Whether the qualifiers of a purl stand in the order of their keys.
+    pub fn are_in_order(text: &str) -> bool {
         let qualifiers = text.split_once('?').map_or("", |(_, qualifiers)| qualifiers);
         let keys = qualifiers.split('&').filter_map(|pair| Some(pair.split_once('=')?.0));
         keys.is_sorted()

@@ -128,7 +128,7 @@ fn whoever_does_not_read_is_cut_off() {
 #[test]
 fn answers_that_nobody_reads_take_so_much_memory_and_no_more() {
     let (answers, rest) = (LARGE * 5 / 2, Duration::from_millis(50));
-    let server = Server::start(Limits { answers, rest, ..Limits::default() });
+    let server = Server::start(Limits { rest, answers, ..Limits::default() });
     let mut deaf: Vec<TcpStream> = (0..2).map(|_| server.ask("/large")).collect();
     deaf.iter_mut().for_each(|stream| assert_eq!(begin(stream), "HTTP/1.1 200"));
     let mut third = server.ask("/large");

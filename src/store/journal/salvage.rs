@@ -124,13 +124,12 @@ impl Segment {
                 }
                 None => None,
             };
-            match next {
-                Some(next) => at = next,
-                None => {
-                    follows = false;
-                    let Some(found) = self.find_head(at + 1, |_| true)? else { break };
-                    at = found;
-                }
+            if let Some(next) = next {
+                at = next;
+            } else {
+                follows = false;
+                let Some(found) = self.find_head(at + 1, |_| true)? else { break };
+                at = found;
             }
         }
         Ok(())

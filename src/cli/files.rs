@@ -52,17 +52,19 @@ fn not_opened(doing: &str, path: &Path, error: &io::Error) -> Failure {
 /// Reads a secret key file as text, and refuses one that others may read.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let io = |e: io::Error| Failure::io("read", path, &e);
-    let mut file = open(path)?;
+    // A shell's `<(pass show key)`: whoever writes into that pipe is there already.
+    let is_shells = ["/dev/fd", "/proc/self/fd"].iter().any(|fds| path.starts_with(fds));
+    let file = if is_shells { File::open(path).map_err(io)? } else { open(path)? };
     let meta = file.metadata().map_err(io)?;
-    if meta.len() > MAX_KEY_BYTES {
-        let seen = meta.len();
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    let seen = bytes.len();
+    if seen as u64 > MAX_KEY_BYTES {
         return Err(Failure::Usage(format!(
-            "{} is no key: expected at most {MAX_KEY_BYTES} bytes, saw {seen}",
+            "{} is no key: expected at most {MAX_KEY_BYTES} bytes, saw {seen} or more",
             path.display()
         )));
     }
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.read_to_end(&mut bytes).map_err(io)?;
     let text = crate::format::file_text("a key", &bytes);
     // Before its mode: nobody should be told to hide what everybody may read.
     if text.as_ref().is_ok_and(|text| is_public_key(text)) {

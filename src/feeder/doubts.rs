@@ -33,7 +33,7 @@ pub fn own_clock_is_off(said: impl Iterator<Item = Said>) -> Option<i64> {
     let skews: Vec<i64> = told.iter().filter_map(|said| said.skew).collect();
     let (least, most) = (*skews.iter().min()?, *skews.iter().max()?);
     let agree = most.abs_diff(least) <= FUTURE_ALLOWANCE_SECONDS;
-    (told.len() >= 2 && agree && told.iter().all(Said::is_off)).then_some(-least)
+    (told.len() >= 2 && agree && told.iter().all(Said::is_off)).then_some(least.saturating_neg())
 }
 
 /// The sentence for a log whose own clock is wrong.

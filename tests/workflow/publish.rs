@@ -184,3 +184,16 @@ fn a_quorum_that_is_gone_is_told_and_not_waited_for_longer_than_asked() {
     assert_eq!((&json["duplicate"], server.tree_size()), (&true.into(), 1));
     world.run(&format!("verify a.bin {VERIFY}")).done();
 }
+
+#[test]
+fn a_key_may_come_out_of_the_shell_s_pipe_and_never_lie_on_the_disk() {
+    let world = World::new();
+    let server = world.serve();
+    world.write("one.bin", "one");
+    let line = world.publish_line(&server, "one.bin", 1).replace("publisher.pem", "<(cat publisher.pem)");
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", &format!("\"$0\" {line}"), env!("CARGO_BIN_EXE_treehead")]).current_dir(world.path(""));
+    let ran = shell.output().expect("bash runs");
+    assert!(ran.status.success(), "{ran:?}");
+    world.run("verify one.bin --policy log/endpoint.policy").done();
+}

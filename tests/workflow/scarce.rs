@@ -28,7 +28,7 @@ fn idle_connections_take_no_files_from_the_log() {
 #[test]
 fn too_little_address_space_is_told_before_anything_begins() {
     let world = World::opaque();
-    world.run("witness init w --name w.example.com --listen 127.0.0.1:0").done();
+    world.run("witness init w --name w.example.com --listen 127.0.0.1:0 --url http://127.0.0.1:1").done();
     for line in ["serve log --listen 127.0.0.1:0", "witness w"] {
         let ended = world.limited("ulimit -v 1000000", line).output().expect("it runs");
         let said = String::from_utf8(ended.stderr).expect("text");

@@ -204,8 +204,9 @@ fn a_log_is_asked_once_for_all() {
         ["verified", "artifact-mismatch", "withdrawn", "verified", "could-not-tell", "verified"]
     );
     assert_eq!(between.asked("/checkpoint"), 1);
-    // The withdrawal is found for one release, and not fetched again for the others of its package.
-    assert_eq!(between.asked("/proof/leaf/"), 1);
+    // The withdrawal, and what it withdraws, are found for one release, and not fetched again for the others of its
+    // package.
+    assert_eq!(between.asked("/proof/leaf/"), 2);
     let said = lines(&ran);
     assert_eq!((&said[0]["withdrawals"], &said[5]["latest_tree_size"]), (&"learnt".into(), &4.into()));
     assert_eq!(said[2]["expected"], "a release that stands");

@@ -183,7 +183,7 @@ fn is_hidden(c: char) -> bool {
 }
 
 /// Foreign text, safe to show: hidden characters are escaped as `\u{202e}` or `\n`. All text that reaches a
-/// terminal, a page or a log passes through here or through [`quote`].
+/// terminal, a page or a log passes through here or through `quote`.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

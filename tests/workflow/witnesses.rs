@@ -205,7 +205,7 @@ fn settings_that_can_not_be_meant_are_named() {
         (named("\"none\""), "expected the name of a witness without white space"),
         (
             url(""),
-            "expected a URL that begins with http:// or https:// for the witness w1.example.com, saw \"\"",
+            "`url` of witness \"w1.example.com\": expected a URL that begins with http:// or https://, saw \"\"",
         ),
         (url("w1.example.com"), "expected a URL that begins with http:// or https://"),
         (url("ftp://w1.example.com"), "expected a URL that begins with http:// or https://"),

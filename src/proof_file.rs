@@ -16,7 +16,7 @@ use crate::merkle::{Hash, LeafIndex, MAX_PROOF_HASHES};
 use crate::note::{MAX_NOTE_BYTES, Note};
 use crate::release::MAX_ENTRY_BYTES;
 
-const HEADER: &str = "c2sp.org/tlog-proof@v1";
+pub(crate) const HEADER: &str = "c2sp.org/tlog-proof@v1";
 /// Largest proof file: an entry in base64, 64 hashes, and a note.
 pub const MAX_PROOF_FILE_BYTES: usize = MAX_ENTRY_BYTES.div_ceil(3) * 4 + 8 * 1024 + MAX_NOTE_BYTES;
 

@@ -15,8 +15,10 @@ use super::output::say;
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::note::NoteKey;
+use crate::policy::{MAX_POLICY_BYTES, Policy};
+use crate::proof_file;
 use crate::release::is_public_pem;
-use crate::store::{open_own, open_plain};
+use crate::store::{check_plain, open_own, open_plain};
 
 /// Largest key file.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
@@ -117,11 +119,55 @@ pub struct Replacement {
     new: tempfile::NamedTempFile,
 }
 
-/// Prepares to replace a file. Changes nothing before [`Replacement::finish`].
+/// What a command writes where `--out` says.
+#[derive(Debug, Clone, Copy)]
+pub enum OutFile {
+    Proof,
+    Policy,
+}
+
+impl OutFile {
+    /// Whether these bytes are such a file, so that replacing them loses nothing of another kind.
+    fn is_one(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Proof => bytes.starts_with(proof_file::HEADER.as_bytes()),
+            Self::Policy => Policy::parse(bytes).is_ok(),
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proof => "proof file",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+/// [`prepare`] for a file that the user named: a slip of the hand must not cost a key or an artifact. Replaces only
+/// an empty file and one of the same kind.
+pub fn prepare_out(path: &Path, kind: OutFile) -> Result<Replacement, Failure> {
+    let replacement = prepare(path)?;
+    if path.exists() {
+        let there = read_up_to(path, MAX_POLICY_BYTES + 1)?;
+        if !there.is_empty() && !kind.is_one(&there) {
+            let (path, kind) = (path.display(), kind.as_str());
+            return Err(Failure::Usage(format!(
+                "{path} is there and is no {kind}: choose another name, or move it away"
+            )));
+        }
+    }
+    Ok(replacement)
+}
+
+/// Prepares to replace a file. Changes nothing before [`Replacement::finish`]. A pipe, device or link that is there
+/// is refused: it would become a regular file.
 pub fn prepare(path: &Path) -> Result<Replacement, Failure> {
     if path.is_dir() {
         let path = path.display();
         return Err(Failure::Usage(format!("{path} is a directory: expected the path of a file")));
+    }
+    if let Ok(there) = fs::symlink_metadata(path) {
+        check_plain(there.file_type()).map_err(|e| not_opened("write", path, &e))?;
     }
     let new = tempfile::NamedTempFile::new_in(dir_of(path)).map_err(|e| Failure::io("write", path, &e))?;
     Ok(Replacement { path: path.to_owned(), new })
@@ -267,6 +313,64 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
     const NEVER: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "old").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("nowhere"), at("dangling")).unwrap();
+        fs::create_dir(at("directory")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::RWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (name, saw) in [
+            ("link", "a symbolic link"),
+            ("dangling", "a symbolic link"),
+            ("directory", "is a directory"),
+            ("pipe", "a pipe"),
+            ("socket", "a socket"),
+        ] {
+            let before = fs::symlink_metadata(at(name)).unwrap().file_type();
+            let Err(Failure::Usage(message)) = replace(&at(name), b"new") else { panic!("{name}") };
+            assert!(message.contains(saw), "{message}");
+            assert_eq!(fs::symlink_metadata(at(name)).unwrap().file_type(), before, "{name}");
+        }
+        assert_eq!(fs::read(at("file")).unwrap(), b"old");
+        replace(&at("file"), b"new").unwrap();
+        replace(&at("another"), b"new").unwrap();
+        assert_eq!(
+            (fs::read(at("file")).unwrap(), fs::read(at("another")).unwrap()),
+            (b"new".into(), b"new".into())
+        );
+    }
+
+    #[test]
+    fn out_replaces_its_own_kind_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let proof = "c2sp.org/tlog-proof@v1\nindex 0\n";
+        let key = crate::store::conformance::signer().public().clone();
+        let policy = String::from_utf8(crate::cli::policy::text(&[key], None, false)).unwrap();
+        for (there, as_proof, as_policy) in [
+            ("", true, true),
+            (proof, true, false),
+            ("-----BEGIN PRIVATE KEY-----\n", false, false),
+            ("# a comment\norigin = \"log.example.com\"\n", false, false),
+            (policy.as_str(), false, true),
+        ] {
+            fs::write(&path, there).unwrap();
+            for (kind, may) in [(OutFile::Proof, as_proof), (OutFile::Policy, as_policy)] {
+                let prepared = prepare_out(&path, kind).map(drop);
+                assert_eq!(prepared.is_ok(), may, "{kind:?} {there}");
+                if let Err(e) = prepared {
+                    let expected = format!("is no {}: choose another name, or move it away", kind.as_str());
+                    assert!(matches!(&e, Failure::Usage(why) if why.ends_with(&expected)), "{e:?}");
+                }
+            }
+            assert_eq!(fs::read_to_string(&path).unwrap(), there);
+        }
+    }
 
     #[test]
     fn a_lock_that_is_a_link_is_not_followed() {

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::args::Policy as Args;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
-use super::{files, output};
+use super::files::{self, OutFile};
+use super::output;
 use crate::note::NoteKey;
 use crate::policy::Policy;
 
@@ -44,7 +45,7 @@ fn write(config: &Config, out: &Path, text: &[u8]) -> CliResult {
             out.display()
         )));
     }
-    files::replace(out, text)
+    files::prepare_out(out, OutFile::Policy)?.finish(text)
 }
 
 /// A policy file for the log with these keys, and its witnesses. URLs are for monitors.

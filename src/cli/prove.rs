@@ -8,8 +8,9 @@ use serde_json::json;
 use super::args::{parse_leaf, parse_pin};
 use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
+use super::files::{self, OutFile};
+use super::output;
 use super::output::say;
-use super::{files, output};
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::client::FoundRow;
 use crate::format::quote;
@@ -50,11 +51,14 @@ pub struct Prove {
 }
 
 pub fn run(args: &Prove, json: bool) -> CliResult {
-    if let (Some(out), [_, second, ..]) = (&args.out, args.files.as_slice()) {
-        let (out, second) = (out.display(), second.display());
+    if let (Some(_), [first, second, ..]) = (&args.out, args.files.as_slice()) {
+        let (first, second) = (first.display(), second.display());
         return Err(Failure::Usage(format!(
-            "--out {out} is for one artifact: expected no {second} beside it"
+            "--out names one proof file: expected one artifact, saw {first} and {second}"
         )));
+    }
+    if let Some(out) = &args.out {
+        files::prepare_out(out, OutFile::Proof)?; // before anything is asked
     }
     let parse = |path: &PathBuf| files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse);
     let policy = args.policy.as_ref().map(parse).transpose()?;
@@ -97,7 +101,7 @@ impl Proven<'_> {
     fn write(&self, args: &Prove, json: bool) -> CliResult {
         let (index, purl) = (self.proof.index, &self.release.purl);
         let out = args.out.clone().unwrap_or_else(|| files::proof_path(self.file));
-        files::replace(&out, self.proof.to_string().as_bytes())?;
+        files::prepare_out(&out, OutFile::Proof)?.finish(self.proof.to_string().as_bytes())?;
         output::result(
             json,
             &json!({

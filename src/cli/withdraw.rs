@@ -9,8 +9,9 @@ use serde_json::json;
 use super::args::{WaitArg, parse_leaf, parse_purl};
 use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
+use super::files::{self, OutFile, Replacement};
 use super::output::say;
-use super::{files, output, publish};
+use super::{output, publish};
 use crate::client::{Appended, LogClient, RemoteTiles, Wait};
 use crate::format::quote;
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, prove_inclusion};
@@ -60,6 +61,9 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let key = files::read_secret(&args.key)?;
     let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(&args.key, &e))?;
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+    // What is withdrawn can't be taken back: everything that can fail locally fails before.
+    let out = args.out.as_ref().map(|out| files::prepare_out(out, OutFile::Proof)).transpose();
+    let out = out.map_err(|e| e.and("nothing was signed or appended"))?;
     let log = Connection::open(&args.log, args.patience, say)?;
     let (origin, entry) =
         log.ask("show what is withdrawn", |client| Ok(fetch(client, &policy, args.leaf)))??;
@@ -71,7 +75,7 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let payload = withdrawal.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
     consent(args, &withdrawal.purl, &describe(args.leaf, &entry, &signer)?)?;
     let envelope = Envelope::sign(payload, &[&signer]).map_err(|e| Failure::Usage(e.to_string()))?;
-    append(args, &log, &policy, &withdrawal, &envelope.to_entry(), json)
+    append(args, &log, &policy, &withdrawal, &envelope.to_entry(), out, json)
 }
 
 fn append(
@@ -80,17 +84,18 @@ fn append(
     policy: &Policy,
     withdrawal: &Withdrawal,
     entry: &[u8],
+    place: Option<Replacement>,
     json: bool,
 ) -> CliResult {
     let wait = args.wait.map(Wait::from).unwrap_or_default();
     let Appended { index, duplicate, leaf_hash, .. } =
         log.ask("publish the withdrawal", |client| client.append(entry, wait)).map_err(Failure::append)?;
-    if let Some(out) = &args.out {
+    if let Some(place) = place {
         // Sent once more, the same statement is the same leaf; this time the answer is its proof.
         let proof = log.ask("send the proof", |client| client.add(entry, wait));
         let proof = proof.map_err(Failure::append).and_then(|proof| {
             publish::check(&proof, entry, Some(&policy.log_keys()))?;
-            files::replace(out, proof.to_string().as_bytes())
+            place.finish(proof.to_string().as_bytes())
         });
         proof.map_err(|e| {
             e.and(&format!(

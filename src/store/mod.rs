@@ -38,7 +38,7 @@ pub use error::StoreError;
 pub(crate) use error::{is_full, to_be_run_again, tried_again};
 pub use index::{PointerSum, SearchPage};
 pub use memory::{Fault, FaultPoint, MemoryStore};
-pub use plain_file::{open_own, open_plain, read_plain};
+pub use plain_file::{check_plain, open_own, open_plain, read_plain};
 pub use rebuild::{Counts, EntrySource, JournalSource};
 pub use repair::{CheckpointWas, Repair, Repaired};
 pub use restore::{Restore, Restored, check_backup};

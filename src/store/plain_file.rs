@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 /// The system's; [`io::ErrorKind::InvalidInput`] where it is no regular file.
 pub fn open_plain(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(flags(OFlags::NONBLOCK)).open(path)?;
-    check(file.metadata()?.file_type())?;
+    check_plain(file.metadata()?.file_type())?;
     Ok(file)
 }
 
@@ -39,9 +39,9 @@ pub fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let file = opened.map_err(|error| {
         // What the system says of links and pipes helps nobody: "Too many levels of symbolic links".
         let what = fs::symlink_metadata(path).map(|meta| meta.file_type());
-        what.ok().and_then(|what| check(what).err()).unwrap_or(error)
+        what.ok().and_then(|what| check_plain(what).err()).unwrap_or(error)
     })?;
-    check(file.metadata()?.file_type())?;
+    check_plain(file.metadata()?.file_type())?;
     Ok(file)
 }
 
@@ -49,7 +49,11 @@ fn flags(flags: OFlags) -> i32 {
     flags.bits().cast_signed()
 }
 
-fn check(what: FileType) -> io::Result<()> {
+/// Refuses anything but a regular file.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`], in words that go on after "is".
+pub fn check_plain(what: FileType) -> io::Result<()> {
     let seen = match what {
         what if what.is_file() => return Ok(()),
         what if what.is_symlink() => "a symbolic link: remove it, or give its target's own path",

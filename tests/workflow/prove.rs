@@ -109,7 +109,7 @@ fn what_was_stated_about_a_release_is_not_taken_for_it() {
 fn several_publishers_or_packages_have_to_be_told_apart() {
     let (world, server) = scene();
     publish(&world, &server, "rival", "pkg:generic/rival@7.0", "stable", 1);
-    world.write("one.bin.tlog-proof", "as it was");
+    world.write("one.bin.tlog-proof", "c2sp.org/tlog-proof@v1 as it was");
     let ran = prove(&world, &server, "").failed(2, "expected --purl, --publisher or --leaf");
     for line in [
         "it has leaf 1, \"pkg:generic/rival@7.0\" (\"stable\") by \"rival\"",
@@ -117,7 +117,7 @@ fn several_publishers_or_packages_have_to_be_told_apart() {
     ] {
         assert!(ran.stderr.contains(line), "{line}: {ran:?}");
     }
-    assert_eq!(world.read("one.bin.tlog-proof"), b"as it was");
+    assert_eq!(world.read("one.bin.tlog-proof"), b"c2sp.org/tlog-proof@v1 as it was");
     for (more, expected) in [
         (" --purl pkg:generic/example/scanner", 0),
         (" --purl pkg:generic/example/scanner@1.0", 0),
@@ -182,7 +182,9 @@ fn several_files_are_proven_together_or_not_at_all() {
     assert!(!world.path("one.bin.tlog-proof").exists());
     world.publish(&server, "two.bin", "two", 2).done();
     std::fs::remove_file(world.path("two.bin.tlog-proof")).unwrap();
-    world.run(&line(" --out x")).failed(2, "--out x is for one artifact");
+    world
+        .run(&line(" --out x"))
+        .failed(2, "--out names one proof file: expected one artifact, saw one.bin and two.bin");
     let ran = world.run(&line(" --policy log/endpoint.policy --json")).done();
     let told: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (told, (file, index)) in told.iter().zip([("one.bin", 0), ("two.bin", 1)]) {

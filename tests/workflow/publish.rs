@@ -30,6 +30,46 @@ fn what_can_t_be_saved_is_found_out_before_the_log_has_it() {
 }
 
 #[test]
+fn out_costs_no_key_no_settings_and_no_artifact() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "a.bin", "a", 1).done();
+    world.write("b.bin", "b");
+    let log = &server.url;
+    let publish = world.publish_line(&server, "b.bin", 2);
+    for (line, out) in [
+        (publish.clone(), "publisher.pem"),
+        (publish, "b.bin"),
+        (format!("prove a.bin --log {log}"), "a.bin"),
+        (format!("prove a.bin --log {log}"), "log/endpoint.policy"),
+        ("policy log".to_owned(), "log/log.key"),
+        ("policy log".to_owned(), "log/treehead.toml"),
+        ("policy log".to_owned(), "a.bin.tlog-proof"),
+    ] {
+        let before = world.read(out);
+        world.run(&format!("{line} --out {out}")).failed(2, "choose another name, or move it away");
+        assert_eq!(world.read(out), before, "{out}");
+    }
+    assert_eq!(server.tree_size(), 1);
+    // Each replaces what it wrote before.
+    for _ in 0..2 {
+        world.run("policy log --out new.policy").done();
+        world.run(&format!("prove a.bin --log {log} --out new.tlog-proof")).done();
+    }
+}
+
+#[test]
+fn proofs_belong_to_many_releases() {
+    let world = World::new();
+    world.write("a.bin", "a");
+    let line =
+        "publish a.bin --log http://127.0.0.1:1 --key publisher.pem --kind build --purl pkg:generic/x@1";
+    world
+        .run(&format!("{line} --channel stable --sequence 1 --proofs proofs"))
+        .failed(2, "'[FILE]...' cannot be used with '--proofs <DIR>'");
+}
+
+#[test]
 fn a_proof_that_can_t_be_saved_leaves_word_of_the_leaf_and_of_how_to_get_it() {
     let world = World::new();
     let server = world.serve();

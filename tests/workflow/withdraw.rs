@@ -3,6 +3,7 @@
 use treehead::merkle::Hash;
 
 use crate::between::Between;
+use crate::middleman::{Middleman, Told};
 use crate::program::{Ran, Server, World, get};
 
 const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
@@ -73,7 +74,17 @@ fn a_release_is_withdrawn_where_its_proof_can_t_be_had() {
     let server = world.serve();
     world.publish(&server, "one.bin", "one", 1).done();
     let told = "leaf 0 is withdrawn all the same, by leaf 1; for the proof, run the command again";
-    withdraw(&world, &server, "publisher.pem", "0", " --out no/such/dir").failed(3, told);
+    let missing = withdraw(&world, &server, "publisher.pem", "0", " --out no/such/dir");
+    missing.failed(3, "nothing was signed or appended");
+    let ran = withdraw(&world, &server, "publisher.pem", "0", " --out publisher.pem");
+    ran.failed(2, "publisher.pem is there and is no proof file: choose another name, or move it away");
+    assert_eq!(server.tree_size(), 1);
+    let between = Middleman::before(&server.url, |_, answer| {
+        Told::Body(if answer.starts_with("c2sp.org/tlog-proof@v1") { "junk".to_owned() } else { answer })
+    });
+    let line =
+        line(&between.url, "publisher.pem", "0", &format!(" --purl {FIRST} --out withdrawal.tlog-proof"));
+    world.run(&line).failed(3, told);
     let ran = withdraw(&world, &server, "publisher.pem", "0", " --out withdrawal.tlog-proof").done();
     assert!(ran.stdout.contains("was withdrawn before: by leaf 1"), "{ran:?}");
     assert_eq!(server.tree_size(), 2);

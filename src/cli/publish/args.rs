@@ -51,9 +51,10 @@ pub struct Publish {
     #[arg(long, value_name = "FILE|DIR")]
     pub out: Option<PathBuf>,
     /// With --from: directory for the proof of each release, created if missing; files are named by leaf hash
-    #[arg(long, value_name = "DIR", requires = "from")]
+    #[arg(long, value_name = "DIR", requires = "from", conflicts_with = "files")]
     pub proofs: Option<PathBuf>,
-    /// Sign and send nothing: show the statement, the highest sequence number, and any warnings
+    /// Sign and send nothing: show the statement and the highest sequence number, and check that the number follows
+    /// it. Whether this key may publish, is revoked, or gets a warning, only the log says when you publish
     #[arg(long, conflicts_with = "from")]
     pub dry_run: bool,
     /// State to wait for; proof files need `published` or `witnessed` [default: published]

@@ -13,7 +13,7 @@ use crate::checkpoint::LogKey;
 use crate::cli::args::WaitArg;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
-use crate::cli::files::{self, Replacement};
+use crate::cli::files::{self, OutFile, Replacement};
 use crate::cli::{output, statement};
 use crate::client::{Appended, Wait};
 use crate::format::cap_count;
@@ -25,7 +25,8 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     let release = release(args, &artifacts)?;
     // Everything that can fail locally fails before the log has the release.
     let proofs = proof_paths(args, &artifacts)?;
-    let proofs = proofs.iter().map(|path| files::prepare(path)).collect::<Result<Vec<_>, _>>();
+    let proofs =
+        proofs.iter().map(|path| files::prepare_out(path, OutFile::Proof)).collect::<Result<Vec<_>, _>>();
     let proofs = proofs.map_err(|e| e.and(NOT_SENT))?;
     let (logs, origin) = target(args, &log)?;
     let mut release = Release { log: Some(origin), ..release };

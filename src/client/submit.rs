@@ -1,5 +1,7 @@
 //! Appending to a log.
 
+use std::ops::Range;
+
 use serde::Deserialize;
 
 use super::http::{is_code, printable};
@@ -122,6 +124,25 @@ impl BatchWriter {
         bundle::push(&mut self.body, entry)?;
         self.count += 1;
         Ok(true)
+    }
+
+    /// A batch of the first entries, at most so many.
+    #[must_use]
+    pub fn first(&self, most: usize) -> Self {
+        self.without(most.min(self.count)..self.count)
+    }
+
+    /// A batch of all entries but those in this range.
+    ///
+    /// # Panics
+    /// For a range that goes beyond the last one.
+    #[must_use]
+    pub fn without(&self, range: Range<usize>) -> Self {
+        let spans = bundle::spans(&self.body, self.count).expect("it was written here");
+        let begin =
+            |at: usize| spans.get(at).map_or(self.body.len(), |span| span.start - bundle::LENGTH_BYTES);
+        let body = [&self.body[..begin(range.start)], &self.body[begin(range.end)..]].concat();
+        Self { body, count: self.count - range.len() }
     }
 
     /// Entries in it.

@@ -154,14 +154,47 @@ fn a_taken_sequence_is_named_by_its_line_and_the_others_are_added() {
 }
 
 #[test]
-fn a_publisher_without_the_right_is_told_which_line_was_refused() {
+fn what_a_publisher_may_not_release_is_named_by_its_line_and_the_others_are_added() {
     let world = World::new();
     let server = world.serve();
-    world
-        .write("releases.jsonl", lines(1..4).replace("generic/example/scanner@2", "generic/other/scanner@2"));
+    let other = |n: u64, text: String| {
+        text.replace(&format!("generic/example/scanner@{n}.0"), &format!("generic/other/scanner@{n}.0"))
+    };
+    let wrong = [2, 3, 9, 20];
+    world.write("releases.jsonl", wrong.into_iter().fold(lines(1..21), |text, n| other(n, text)));
+    let line = format!(
+        "publish --from releases.jsonl --log {} --key publisher.pem --proofs proofs --json",
+        server.url
+    );
+    let ran = world.run(&line);
+    let mut told = ran.json_lines();
+    assert_eq!((ran.exit, &told.pop().unwrap()["code"]), (1, &"publisher-not-permitted".into()));
+    let summary = told.pop().unwrap();
+    let number = |field: &str| summary[field].as_u64().unwrap();
+    assert_eq!((number("total"), number("added"), number("refused")), (20, 16, 4), "{summary}");
+    assert_eq!(told.len(), 20, "each release has one object");
+    let mut last = None;
+    for (told, n) in told.iter().zip(1_u64..) {
+        assert_eq!((&told["line"], &told["sequence"]), (&n.into(), &n.into()), "{told}");
+        if wrong.contains(&n) {
+            assert_eq!((&told["ok"], &told["code"]), (&false.into(), &"publisher-not-permitted".into()));
+            let message = told["message"].as_str().unwrap();
+            assert!(message.contains("pkg:generic/other/scanner") && !message.contains("batch"), "{message}");
+        } else {
+            let index = told["index"].as_u64();
+            assert!(index > last, "in the order of the lines: {told}");
+            assert!(world.path(told["proof"].as_str().unwrap()).exists(), "{told}");
+            last = index;
+        }
+    }
+    assert_eq!(server.tree_size(), 16);
     let ran = publish(&world, &server).refused("publisher-not-permitted");
-    assert!(ran.stderr.contains(": line 2: ") && ran.stderr.contains("entry 1 of the batch"), "{ran:?}");
-    assert_eq!(server.tree_size(), 0);
+    let done = "0 added, 16 in the log already, 4 refused, of 20 releases: line 2: ";
+    assert!(ran.stderr.contains(done) && ran.stderr.contains("; line 20: "), "{ran:?}");
+    // A stranger's are all refused, each by itself.
+    world.run("keygen publisher --name stranger --out stranger.pem").done();
+    let told = world.run(&line.replace("publisher.pem", "stranger.pem")).json_lines();
+    assert_eq!((told.len(), &told[20]["refused"]), (22, &20.into()));
 }
 
 #[test]

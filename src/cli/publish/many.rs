@@ -3,6 +3,7 @@
 //! Several requests are under way at once, and requests overtake each other. So all releases of one package and channel,
 //! whose sequence numbers have to grow in the log, go through one sender, which waits for each answer before it sends on.
 
+use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Mutex;
@@ -18,7 +19,7 @@ use crate::cli::args::WaitArg;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{output, releases_file};
-use crate::client::{BatchWriter, ClientError, Wait};
+use crate::client::{BatchAnswer, BatchWriter, ClientError, Wait};
 use crate::release::{PublisherSigner, Release};
 
 /// Requests under way at once: while the log commits one batch, the next is signed and sent.
@@ -118,27 +119,53 @@ impl Run<'_> {
 
     /// Sends one request after the other, and stops at the first that fails: later releases must not overtake it.
     fn send(&self, requests: &Receiver<Request>) -> CliResult {
-        for request in requests {
-            let ask = |client: &crate::client::LogClient| client.add_batch(&request.batch, self.wait);
-            let answers = self.log.ask("publish the releases", ask);
-            let answers = answers.map_err(|e| {
-                self.failed.store(true, Ordering::Relaxed);
-                in_lines(e, &request.lines)
-            })?;
-            let count = request.lines.len();
-            for (line, answer) in request.lines.into_iter().zip(answers) {
-                let proof = match (self.proofs, &line.entry, answer.index) {
-                    (Some(proofs), Some(entry), Some(_)) => {
-                        Some(proofs.save(self.log, entry, &answer.leaf_hash))
+        requests.iter().try_for_each(|request| {
+            let sent = self.send_one(request);
+            self.failed.fetch_or(sent.is_err(), Ordering::Relaxed);
+            sent
+        })
+    }
+
+    /// Sends a request. The log takes nothing of a batch in which it refuses an entry as a whole, such as one that
+    /// this publisher may not release: that entry is reported, and the rest is sent again. Since a refusal seldom
+    /// comes alone, small batches follow it, which grow while they are accepted.
+    fn send_one(&self, request: Request) -> CliResult {
+        let Request { mut batch, lines } = request;
+        let mut lines = VecDeque::from(lines);
+        let mut most = lines.len();
+        while !lines.is_empty() {
+            let part = batch.first(most);
+            let ask = |client: &crate::client::LogClient| client.add_batch(&part, self.wait);
+            match self.log.ask("publish the releases", ask) {
+                Ok(answers) => {
+                    let count = part.len();
+                    for (line, answer) in lines.drain(..count).zip(answers) {
+                        self.answered(line, answer)?;
                     }
-                    _ => None,
-                };
-                let mut report = self.report.lock().expect("senders do not panic");
-                report.count(line.told, answer, proof)?;
+                    batch = batch.without(0..count);
+                    most = most.saturating_mul(2);
+                }
+                Err(error) => {
+                    let (at, code, detail) = refused_entry(error, part.len())?;
+                    let line = lines.remove(at).expect("it is one of them");
+                    self.report.lock().expect("senders do not panic").refuse(line.told, code, detail)?;
+                    self.bar.inc(1);
+                    batch = batch.without(at..at + 1);
+                    most = 1;
+                }
             }
-            self.bar.inc(count as u64);
         }
         Ok(())
+    }
+
+    /// Reports the log's answer to a line, after fetching its proof where that is wanted.
+    fn answered(&self, line: Line, answer: BatchAnswer) -> CliResult {
+        let proof = match (self.proofs, &line.entry, answer.index) {
+            (Some(proofs), Some(entry), Some(_)) => Some(proofs.save(self.log, entry, &answer.leaf_hash)),
+            _ => None,
+        };
+        self.bar.inc(1);
+        self.report.lock().expect("senders do not panic").count(line.told, answer, proof)
     }
 }
 
@@ -195,14 +222,23 @@ fn stopped() -> Failure {
     Failure::CouldNotTell("the log stopped answering".to_owned())
 }
 
-/// The log names an entry of a batch by its place in it; people know it by its line.
-fn in_lines(error: ClientError, lines: &[Line]) -> Failure {
-    let entry = match &error {
-        ClientError::Status { entry, .. } => entry.and_then(|at| lines.get(at)),
-        _ => None,
-    };
-    match (Failure::append(error), entry) {
-        (failure @ Failure::Refused { .. }, Some(line)) => failure.of(&format!("line {}", line.told.line())),
-        (failure, _) => failure,
+/// The place of the one entry, out of so many, that the log refused and because of which it took none; and why.
+/// Any other error ends the run.
+fn refused_entry(error: ClientError, count: usize) -> Result<(usize, String, String), Failure> {
+    match error {
+        ClientError::Status {
+            status: 400 | 403 | 409 | 413 | 422,
+            code: Some(code),
+            detail,
+            entry: Some(at),
+            ..
+        } if at < count => {
+            // People know it by its line.
+            let place = format!("entry {at} of the batch: ");
+            let detail = detail.strip_prefix(&place).map(ToOwned::to_owned).unwrap_or(detail);
+            let whole = "; nothing of the batch was taken";
+            Ok((at, code, detail.strip_suffix(whole).map(ToOwned::to_owned).unwrap_or(detail)))
+        }
+        error => Err(Failure::append(error)),
     }
 }

@@ -30,9 +30,9 @@ impl Told {
         Self { place, line, purl: purl.to_string(), channel: channel.clone(), sequence: *sequence }
     }
 
-    /// Its line in the file, from one.
-    pub const fn line(&self) -> usize {
-        self.line
+    fn object(&self) -> Value {
+        let Self { line, purl, channel, sequence, .. } = self;
+        json!({ "ok": true, "line": line, "purl": purl, "channel": channel, "sequence": sequence })
     }
 }
 
@@ -83,17 +83,9 @@ impl Report {
         answer: BatchAnswer,
         proof: Option<Result<PathBuf, Failure>>,
     ) -> CliResult {
-        let Told { place, line, purl, channel, sequence } = told;
-        let mut object =
-            json!({ "ok": true, "line": line, "purl": purl, "channel": channel, "sequence": sequence });
+        let (mut object, place, line) = (told.object(), told.place, told.line);
         if let Some(error) = answer.error {
-            self.refused.add(line, &error.detail);
-            if self.refused.count == 1 {
-                self.code.clone_from(&error.code);
-            }
-            object["ok"] = false.into();
-            object["code"] = error.code.into();
-            object["message"] = error.detail.into();
+            self.refused(&mut object, line, error.code, error.detail);
         } else {
             let duplicate = answer.duplicate == Some(true);
             *(if duplicate { &mut self.known } else { &mut self.added }) += 1;
@@ -112,6 +104,28 @@ impl Report {
                 None => {}
             }
         }
+        self.tell(place, object)
+    }
+
+    /// Takes in that the log refused a release, and so the whole batch that it was in.
+    pub fn refuse(&mut self, told: Told, code: String, detail: String) -> CliResult {
+        let mut object = told.object();
+        self.refused(&mut object, told.line, code, detail);
+        self.tell(told.place, object)
+    }
+
+    fn refused(&mut self, object: &mut Value, line: usize, code: String, detail: String) {
+        self.refused.add(line, &detail);
+        if self.refused.count == 1 {
+            self.code.clone_from(&code);
+        }
+        object["ok"] = false.into();
+        object["code"] = code.into();
+        object["message"] = detail.into();
+    }
+
+    /// Prints the object of a release, and those that waited for it.
+    fn tell(&mut self, place: usize, object: Value) -> CliResult {
         if !self.json {
             return Ok(());
         }
@@ -139,8 +153,9 @@ impl Report {
             }
         }
         let done = format!(
-            "{added} added, {known} in the log already, {} refused, of {total} releases",
-            refused.count
+            "{added} added, {known} in the log already, {} refused, of {total} {}",
+            refused.count,
+            if total == 1 { "release" } else { "releases" }
         );
         let ok = sent.is_ok() && added + known == total && unsaved.count == 0;
         let seconds = time.as_secs_f64();

@@ -45,16 +45,33 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::client::{MAX_CERTIFICATES_BYTES, trust_certificates};
+use crate::format::shown;
 use args::{Args, Command};
 use exit::{CliResult, Failure};
 
 /// Runs the program on the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return not_parsed(&error),
+    };
     let json = args.json;
     let result = trust(args.cacert.as_deref()).and_then(|()| run(args.command, json));
     exit::finish(result, json)
+}
+
+/// Help and version go out as they are. An error quotes arguments, which may be of somebody else's making.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        error.render().to_string().lines().for_each(|line| output::say(&shown(line)));
+    } else if let Err(e) = error.print() {
+        return exit::finish(
+            Err(Failure::CouldNotTell(format!("could not write to standard output: {e}"))),
+            false,
+        );
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// Adds a file of certificates to those that every client of this process trusts.

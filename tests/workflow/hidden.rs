@@ -18,6 +18,19 @@ fn is_plain(text: &str) {
 }
 
 #[test]
+fn an_argument_that_is_not_understood_drives_no_terminal() {
+    let world = World::new();
+    for line in [format!("verify a {NAME} --policy p --max-age {NAME}"), format!("--{NAME}"), NAME.to_owned()]
+    {
+        let ran = world.run(&line).failed(2, "\\u{202e}\\u{200b}");
+        is_plain(&ran.stderr);
+        assert!(ran.stderr.lines().count() > 2, "it has lines still: {ran:?}");
+    }
+    assert!(world.run("--version").done().stdout.starts_with("treehead "));
+    assert!(world.run("verify --help").done().stdout.contains("--max-age"));
+}
+
+#[test]
 fn a_file_name_drives_no_terminal() {
     let world = World::new();
     let server = world.serve();

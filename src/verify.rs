@@ -28,6 +28,8 @@ pub struct VerifiedRelease {
     leaf: Hash,
     release: Release,
     publishers: Vec<String>,
+    signers: Vec<String>,
+    keyids: Vec<Hash>,
     artifacts: Vec<Subject>,
 }
 
@@ -63,6 +65,18 @@ impl VerifiedRelease {
         &self.publishers[0]
     }
 
+    /// Names of all signers, whatever they may state: each of them may withdraw the release.
+    #[must_use]
+    pub fn signers(&self) -> &[String] {
+        &self.signers
+    }
+
+    /// The keys that signed it.
+    #[must_use]
+    pub fn keyids(&self) -> &[Hash] {
+        &self.keyids
+    }
+
     /// The matched artifacts, by name and digest; at least one. For a file: the artifact of the release that it
     /// is, followed by others with the same digest, closest name first. For files in a manifest: all of them,
     /// in the proof's order.
@@ -85,7 +99,7 @@ impl VerifiedRelease {
 /// [`Refusal`].
 pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     // 1. to 5., but for what is said.
-    let Opened { head, index, leaf, payload, spoken } =
+    let Opened { head, index, leaf, payload, keyids, spoken } =
         open(question.proof, question.policy, question.publishers)?;
     let (mut publishers, signers) = (spoken.publishers().to_vec(), spoken.signers().to_vec());
     let release = match spoken.into_statement() {
@@ -111,7 +125,7 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
             return Err(Refusal::Withdrawn { purl, index, publisher, reason });
         }
     }
-    Ok(VerifiedRelease { head, index, leaf, release, publishers, artifacts })
+    Ok(VerifiedRelease { head, index, leaf, release, publishers, signers, keyids, artifacts })
 }
 
 /// The release that a proof file is for, whatever the question: steps 1 to 5 of [`verify`].
@@ -142,6 +156,8 @@ struct Opened {
     leaf: Hash,
     /// Hash of what was signed.
     payload: Hash,
+    /// The keys that signed it.
+    keyids: Vec<Hash>,
     spoken: Spoken,
 }
 
@@ -153,7 +169,8 @@ fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Result<Opened
     let envelope = Envelope::parse_entry(&entry).map_err(Refusal::EntryMalformed)?;
     let spoken = publishers.verify(&envelope, head.get().origin.as_str()).map_err(Refusal::Publisher)?;
     let payload = Hash::digest(envelope.payload());
-    Ok(Opened { head, index, leaf: Hash::leaf(&entry), payload, spoken })
+    let keyids = envelope.signatures().iter().map(|(keyid, _)| *keyid).collect();
+    Ok(Opened { head, index, leaf: Hash::leaf(&entry), payload, keyids, spoken })
 }
 
 /// An entry that is in a log, whatever it is.

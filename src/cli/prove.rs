@@ -176,7 +176,7 @@ impl Question<'_> {
                     "{url} has no search: expected a treehead log of releases; ask who ships the artifact for its proof file"
                 ))
             })?;
-            if !found.is_whole && self.args.leaf.is_none() {
+            if !found.is_whole() && self.args.leaf.is_none() {
                 return Err(Failure::CouldNotTell(format!(
                     "{url} has more than {} releases with this artifact, SHA-256 {hex}; say which one you mean with --purl and a version, --publisher or --leaf",
                     found.rows.len()

@@ -17,6 +17,8 @@ pub const MAX_PAGES: usize = 20;
 /// Largest answer: most rows are below a kilobyte, and one of 256 artifacts with long names is not above
 /// what an entry can hold.
 const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
+/// Most bytes of the answers of one search, which are held at once.
+const MAX_SEARCH_BYTES: usize = 32 * 1024 * 1024;
 const WHAT: &str = "the answer to a search";
 
 /// Statements that a log says it found.
@@ -24,8 +26,16 @@ const WHAT: &str = "the answer to a search";
 pub struct Found {
     /// Newest first.
     pub rows: Vec<FoundRow>,
-    /// Whether the search is complete; otherwise there is more than [`MAX_PAGES`] hold.
-    pub is_whole: bool,
+    /// Before which leaf to go on, where there is more than [`MAX_PAGES`] or 32 MiB hold.
+    pub next: Option<u64>,
+}
+
+impl Found {
+    /// Whether the search is complete.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.next.is_none()
+    }
 }
 
 /// What a log says about a statement. Names and purls are unchecked foreign text.
@@ -63,6 +73,8 @@ struct Page {
     rows: Vec<FoundRow>,
     /// What to go on before, where there is more.
     next: Option<u64>,
+    /// Of the answer.
+    bytes: usize,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +125,7 @@ impl RowText {
 }
 
 impl LogClient {
-    /// All statements before a leaf that have all these values, up to [`MAX_PAGES`]. `None` if the log has no
+    /// All statements before a leaf that have all these values, up to [`MAX_PAGES`] and 32 MiB of answers. `None` if the log has no
     /// search. Refuses an answer for a smaller tree than `tree`, the size of a head that the caller knows: it
     /// is old, from a cache.
     ///
@@ -125,9 +137,11 @@ impl LogClient {
         mut before: Option<u64>,
         tree: TreeSize,
     ) -> Result<Option<Found>, ClientError> {
-        let mut found = Found::default();
+        let (mut found, mut held) = (Found::default(), 0);
         for _ in 0..MAX_PAGES {
-            let Some(Page { rows, next }) = self.search_page(terms, before, tree)? else { return Ok(None) };
+            let Some(Page { rows, next, bytes }) = self.search_page(terms, before, tree)? else {
+                return Ok(None);
+            };
             found.rows.extend(rows);
             if let (Some(before), Some(next)) = (before, next)
                 && next >= before
@@ -136,9 +150,9 @@ impl LogClient {
                 let source = FormatError::malformed(WHAT, expected, seen);
                 return Err(ClientError::Malformed { url: self.url("releases"), source });
             }
-            before = next;
-            if next.is_none() {
-                found.is_whole = true;
+            (before, found.next) = (next, next);
+            held += bytes;
+            if next.is_none() || held > MAX_SEARCH_BYTES - MAX_PAGE_BYTES {
                 break;
             }
         }
@@ -168,7 +182,7 @@ impl LogClient {
         let malformed = |source| ClientError::Malformed { url: self.url("releases"), source };
         cap_count(WHAT, "rows", page.releases.len(), PAGE).map_err(malformed)?;
         let rows = page.releases.into_iter().map(RowText::read).collect::<Result<_, _>>();
-        Ok(Some(Page { rows: rows.map_err(malformed)?, next: page.next }))
+        Ok(Some(Page { rows: rows.map_err(malformed)?, next: page.next, bytes: answer.body.len() }))
     }
 
     /// The proof file of a leaf under the newest head that the log shows. The caller checks it.

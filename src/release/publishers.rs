@@ -306,6 +306,14 @@ fn toml_string(text: &str) -> String {
 }
 
 impl Publishers {
+    /// The name of the publisher that has this name, or the key with this keyid in hex.
+    #[must_use]
+    pub fn name_of(&self, text: &str) -> Option<&str> {
+        let named = self.0.iter().find(|publisher| publisher.name == text);
+        let of_key = || Some(self.find(&Hash::from_hex(text).ok()?)?.0);
+        named.or_else(of_key).map(|publisher| publisher.name.as_str())
+    }
+
     /// Who signed an entry that the log holds already, by name where the key is still registered.
     pub(super) fn signer_names(&self, envelope: &Envelope) -> Vec<String> {
         let name = |(keyid, _): &(Hash, Vec<u8>)| {

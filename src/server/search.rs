@@ -131,7 +131,7 @@ pub async fn releases(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> R
         let expected = "package, version, digest, publisher, kind, withdraws, before or limit, each once";
         FormatError::malformed("a search", expected, quote(&e.to_string()))
     })?;
-    let search = Search::parse(query)?;
+    let mut search = Search::parse(query)?;
     let packer = log.gzip().asked_for(&headers);
     // It goes with the search, whether anybody still waits for what it finds or not.
     let turn = log.search_turn().await;
@@ -139,6 +139,7 @@ pub async fn releases(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> R
         let _turn = turn;
         let size = log.published().checkpoint.size;
         let publishers = log.publishers().current();
+        search.name_publisher(&publishers);
         let page = search.run(log.reader().as_ref(), size, &publishers)?;
         Ok::<_, Problem>(packer.pack("application/json", to_json(&page).into_bytes()))
     })
@@ -177,6 +178,18 @@ impl Search {
         };
         let filters = SearchField::ALL.into_iter().filter_map(|field| Some((field, given(field)?))).collect();
         Ok(Self { filters, before, limit: limit.clamp(1, MAX_PAGE) })
+    }
+
+    /// A publisher knows its key, but perhaps not its name in the log. Keys that are not registered any more are
+    /// indexed by their keyid.
+    fn name_publisher(&mut self, publishers: &Publishers) {
+        for (field, value) in &mut self.filters {
+            if *field == SearchField::Publisher
+                && let Some(name) = publishers.name_of(value)
+            {
+                *value = name.to_owned();
+            }
+        }
     }
 
     /// Walks over the leaves that all filters point at, newest first.

@@ -9,7 +9,6 @@ use super::read::blocking;
 use super::search::parse_package;
 use super::{Log, Problem, Profile};
 use crate::format::{FormatError, quote};
-use crate::merkle::Hash;
 use crate::release::{Claim, Publishers, Track};
 use crate::store::{StoreError, StoreReader, Stored};
 
@@ -49,7 +48,7 @@ pub async fn sequence(State(log): State<Log>, uri: Uri) -> Result<Json<Answer>, 
         FormatError::malformed("a query", expected, quote(&e.to_string()))
     })?;
     let package = parse_package(&query.package)?;
-    let publisher = name_of(&log.publishers().current(), query.publisher)?;
+    let publisher = name_of(&log.publishers().current(), &query.publisher)?;
     let answer = blocking(move || {
         // Before the look-up: what comes in meanwhile may be missing from it.
         let tree_size = log.reader().applied()?.get();
@@ -61,13 +60,9 @@ pub async fn sequence(State(log): State<Log>, uri: Uri) -> Result<Json<Answer>, 
 }
 
 /// A publisher knows its key, but perhaps not its name in the log.
-fn name_of(publishers: &Publishers, text: String) -> Result<String, Problem> {
-    if publishers.list().iter().any(|publisher| publisher.name == text) {
-        return Ok(text);
-    }
-    let by_key = Hash::from_hex(&text).ok().and_then(|keyid| Some(publishers.find(&keyid)?.0.name.clone()));
-    by_key.ok_or_else(|| {
-        let detail = format!("no publisher has the name or the keyid {}", quote(&text));
+fn name_of(publishers: &Publishers, text: &str) -> Result<String, Problem> {
+    publishers.name_of(text).map(ToOwned::to_owned).ok_or_else(|| {
+        let detail = format!("no publisher has the name or the keyid {}", quote(text));
         Problem::NotFound { what: "the publisher", detail }
     })
 }

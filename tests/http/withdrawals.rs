@@ -304,7 +304,7 @@ fn a_withdrawal_is_found_by_package_version_and_artifact_together() {
         ];
         let found = client.search(&terms, None, log.head().size).unwrap().expect("a search");
         let indices: Vec<u64> = found.rows.iter().map(|row| row.index.get()).collect();
-        assert!(found.is_whole && indices == [2 * at as u64 + 1], "{purl}: {found:?}");
+        assert!(found.is_whole() && indices == [2 * at as u64 + 1], "{purl}: {found:?}");
         assert_eq!(found.rows[0].purl(), Some(purl));
     }
     let later = TreeSize::new(log.head().size.get() + 1).unwrap();

@@ -74,19 +74,40 @@ fn strangers_neither_hide_a_withdrawal_nor_hinder_a_sound_release() {
         let between = Between::before(&server.url, |_| None);
         let ran = world.run(&format!("{} --json", online("2.bin", &between.url))).done();
         assert_eq!((&ran.json()["code"], &ran.json()["withdrawals"]), (&"verified".into(), &"learnt".into()));
-        // By leaf, by artifact, and by package, where the other release was withdrawn once: that, and what it withdraws.
-        assert_eq!((between.asked("/releases"), between.asked("/proof/leaf")), (3, 2), "{count}");
+        // By leaf, by artifact for each name of the signer, and by package, where the other release was withdrawn once: that, and what it withdraws.
+        assert_eq!((between.asked("/releases"), between.asked("/proof/leaf")), (4, 2), "{count}");
         std::fs::remove_dir_all(world.path("state")).unwrap();
         world.run(&online("1.bin", &server.url)).refused("withdrawn");
         world.run(&verify("1.bin", "")).refused("withdrawn");
     }
 }
 
-/// Who may speak for the same package can be a nuisance. What was not looked at is not called fine.
+/// Who may speak for the same package may not withdraw what others released, however often it withdraws the same bytes
+/// under the same purl.
+#[test]
+fn a_rival_with_rights_to_the_package_is_no_hindrance() {
+    let (world, server) = releases(1);
+    world.write("few.toml", world.read("log/publishers.toml"));
+    let rival = copier(&world, &server, "rival", "pkg:generic/example/scanner@1.0", "1.bin", 1);
+    rival.flood(&server, 0..2_100);
+    // Whether the endpoint knows the rival or not.
+    for publishers in ["log/publishers.toml", "few.toml"] {
+        let line = online("1.bin", &server.url).replace("log/publishers.toml", publishers);
+        world.run(&line.replace(" --state state", "")).done();
+    }
+    withdraw(&world, &server, "1.bin", &publisher(&world));
+    world.run(&online("1.bin", &server.url)).refused("withdrawn");
+}
+
+/// A publisher can be a nuisance to itself. What was not looked at is not called fine.
 #[test]
 fn a_cap_that_was_reached_is_no_verdict() {
     let (world, server) = releases(1);
-    let rival = copier(&world, &server, "rival", "pkg:generic/example/scanner@1.0", "1.bin", 1);
+    world.write("extra.bin", "extra");
+    let more =
+        world.publish_line(&server, "1.bin extra.bin", 1).replace("stable", "beta") + " --out more.proof";
+    world.run(&more).done();
+    let rival = Copy { proof: ProofFile::parse(&world.read("more.proof")).unwrap(), key: publisher(&world) };
     rival.flood(&server, 0..201);
     let line = online("1.bin", &server.url);
     let ran = world.run(&line).failed(3, "than one run checks (200 new ones");

@@ -86,11 +86,11 @@ fn searches_for_withdrawals_end() {
         |path: &str| path.rsplit_once("before=").map_or(1_000_000, |(_, n)| n.parse::<u64>().unwrap());
     let searches = |path: &str, by: &str| path.starts_with("/releases?") && path.contains(by);
     // What has no end is not known, whichever way this release is looked for.
-    for (by, pages) in [("", 40), ("withdraws=", 21), ("digest=", 21)] {
+    for (by, pages) in [("", 60), ("withdraws=", 22), ("digest=", 41)] {
         let endless = Between::before(&server.url, move |path| {
             searches(path, by).then(|| page(before(path) - 1)).flatten()
         });
-        world.run(&online("1.bin", &endless.url)).failed(3, "than one run checks");
+        world.run(&online("1.bin", &endless.url)).failed(3, "did not end: 0 statements");
         assert_eq!(endless.asked("/releases"), pages, "{by}");
     }
     // Nobody signed what is wrong with these, so it is no verdict.
@@ -116,7 +116,7 @@ fn searches_for_withdrawals_end() {
         Between::before(&server.url, move |path| others(path).then(|| page(before(path) - 1)).flatten());
     let ran = world.run(&online("1.bin", &many.url)).done();
     assert!(ran.stderr.contains("older ones of other releases stay unknown"), "{ran:?}");
-    assert_eq!(many.asked("/releases"), 22);
+    assert_eq!(many.asked("/releases"), 23);
     // One look is enough where it is found at once.
     withdraw(&world, &server, "1.bin", &publisher(&world));
     let passing = Between::before(&server.url, |_| None);
@@ -192,6 +192,108 @@ fn withdraw_soon(world: &World, server: &Server, file: &str, key: &PublisherSign
         assert!(std::time::Instant::now() < deadline, "{e}");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
+}
+
+/// The log, with a second key of the vendor, and an endpoint's file that lists that key under another name.
+fn known_under_another_name(world: &World, purls: &str) -> PublisherSigner {
+    let old = String::from_utf8(world.read("log/publishers.toml")).unwrap();
+    world.run("keygen publisher --name vendor --out new.pem").done();
+    let pem = String::from_utf8(world.read("new.pub")).unwrap();
+    let key = format!("[[publisher.key]]\npem = '''\n{pem}'''\n");
+    let another = format!("[[publisher]]\nname = \"another\"\npurls = [\"{purls}\"]\nkinds = [\"build\"]\n");
+    world.write("endpoint.toml", format!("{old}\n{another}\n{key}"));
+    world.write("log/publishers.toml", format!("{old}\n{key}"));
+    PublisherSigner::from_pem(&String::from_utf8(world.read("new.pem")).unwrap()).unwrap()
+}
+
+/// The log took it, so there it is a signer's. What the endpoint's file says of the key is not the last word.
+#[test]
+fn a_withdrawal_of_this_leaf_by_who_is_no_signer_here_leaves_doubt() {
+    for (purls, says) in [
+        ("pkg:generic/example/*", "by another, who did not sign it: expected vendor"),
+        ("pkg:generic/other/*", "(publisher-not-permitted)"),
+    ] {
+        let (world, server) = releases(2);
+        let key = known_under_another_name(&world, purls);
+        withdraw_soon(&world, &server, "1.bin", &key);
+        let line = |file: &str| online(file, &server.url).replace("log/publishers.toml", "endpoint.toml");
+        let ran = world.run(&line("1.bin")).failed(3, "a withdrawal of this very release");
+        assert!(ran.stderr.contains(says), "{ran:?}");
+        world.run(&line("2.bin").replace(" --state state", "")).done();
+        // One by a signer decides it.
+        withdraw(&world, &server, "1.bin", &publisher(&world));
+        world.run(&line("1.bin")).refused("withdrawn");
+    }
+}
+
+/// The log knows the vendor under another name than the endpoint does.
+#[test]
+fn signers_are_found_by_their_keys_too() {
+    let (world, server) = releases(1);
+    let file = String::from_utf8(world.read("log/publishers.toml")).unwrap();
+    world.write("renamed.toml", file.replace("\"vendor\"", "\"maker\""));
+    let first = world.read("1.bin.tlog-proof");
+    world.run(&world.publish_line(&server, "1.bin", 1).replace("stable", "beta")).done();
+    withdraw(&world, &server, "1.bin", &publisher(&world));
+    world.write("1.bin.tlog-proof", first);
+    let line = online("1.bin", &server.url).replace("log/publishers.toml", "renamed.toml");
+    world.run(&line).refused("withdrawn");
+}
+
+#[test]
+fn a_proven_withdrawal_counts_without_the_entry_that_it_withdraws() {
+    let (world, server) = releases(1);
+    withdraw(&world, &server, "1.bin", &publisher(&world));
+    let leaf = treehead::merkle::Hash::leaf(&proof(&world, "1.bin").extra.unwrap()).to_hex();
+    let hiding = Between::before(&server.url, move |asked| {
+        (asked == format!("/proof/leaf/{leaf}")).then(|| (404, b"{\"code\":\"not-found\"}".to_vec()))
+    });
+    world.run(&online("1.bin", &hiding.url)).refused("withdrawn");
+    world.run(&verify("1.bin", "")).refused("withdrawn");
+}
+
+/// Pages of withdrawals that are known already are gone through.
+#[test]
+fn a_search_goes_on_behind_what_is_known() {
+    let (world, server) = releases(1);
+    world.write("extra.bin", "extra");
+    let first = world.read("1.bin.tlog-proof");
+    let more = world.publish_line(&server, "1.bin extra.bin", 1).replace("stable", "beta");
+    world.run(&more).done();
+    withdraw(&world, &server, "1.bin", &publisher(&world));
+    world.write("1.bin.tlog-proof", first);
+    world.run(&online("1.bin", &server.url)).done();
+    let found = String::from_utf8(get(&server.url, "/releases?kind=withdrawal&limit=1").1).unwrap();
+    withdraw(&world, &server, "1.bin", &publisher(&world));
+    let before = |path: &str| path.rsplit_once("before=").map_or(1_000, |(_, n)| n.parse::<u64>().unwrap());
+    let known = move |path: &str| {
+        let rest = found.strip_suffix('}').unwrap().replace("\"tree_size\":3", "\"tree_size\":4");
+        let next = before(path) - 1;
+        match path {
+            _ if path.contains("withdraws=") => Some((200, b"{\"tree_size\":4,\"releases\":[]}".to_vec())),
+            _ if path.contains("publisher=") && next >= 980 => {
+                Some((200, format!("{rest},\"next\":{next}}}").into_bytes()))
+            }
+            _ => None,
+        }
+    };
+    let passing = Between::before(&server.url, known);
+    world.run(&online("1.bin", &passing.url)).refused("withdrawn");
+}
+
+#[test]
+fn a_search_holds_no_more_than_its_bytes() {
+    let (world, server) = releases(1);
+    let before = |path: &str| path.rsplit_once("before=").map_or(1_000, |(_, n)| n.parse::<u64>().unwrap());
+    let large = Between::before(&server.url, move |path| {
+        let next = before(path) - 1;
+        let space = " ".repeat(9 * 1024 * 1024);
+        path.contains("withdraws=").then(|| {
+            (200, format!("{{\"tree_size\":1,\"releases\":[],{space}\"next\":{next}}}").into_bytes())
+        })
+    });
+    world.run(&online("1.bin", &large.url)).failed(3, "did not end");
+    assert_eq!(large.asked("/releases?limit=100&withdraws="), 2);
 }
 
 /// Envelopes are public, and who is registered can sign what others released.

@@ -18,7 +18,7 @@ use crate::merkle::Hash;
 use crate::note::Note;
 use crate::policy::{Cosigned, Policy};
 use crate::proof_file::ProofFile;
-use crate::release::{Publishers, Release};
+use crate::release::Publishers;
 use crate::state::{EndpointState, MAX_UNPROVEN_HEADS};
 use crate::verify::{self, Freshness, Pins, Question, Refusal, VerifiedRelease, check_freshness};
 
@@ -53,7 +53,7 @@ struct Group {
     /// The heads of their proof files, each once.
     seen: Vec<LogSigned<Checkpoint>>,
     /// Their releases, each once, without those that are refused anyway.
-    releases: Vec<(Release, Hash)>,
+    releases: Vec<VerifiedRelease>,
 }
 
 /// Everything that a log answered.
@@ -219,8 +219,7 @@ impl Endpoint<'_> {
         if !heads.contains(latest.note()) {
             heads.push(latest.note().clone());
         }
-        let about: Vec<About<'_>> =
-            group.releases.iter().map(|(release, leaf)| About { release, leaf }).collect();
+        let about: Vec<About<'_>> = group.releases.iter().map(About).collect();
         online.ask(before, &group.seen, &latest, &about)
     }
 
@@ -243,8 +242,9 @@ impl Group {
             groups.len() - 1
         });
         let Self { seen, releases } = &mut groups[at];
-        if let Some(accepted) = accepted.filter(|new| releases.iter().all(|(_, leaf)| leaf != new.leaf())) {
-            releases.push((accepted.release().clone(), *accepted.leaf()));
+        if let Some(accepted) = accepted.filter(|new| releases.iter().all(|known| known.leaf() != new.leaf()))
+        {
+            releases.push(accepted.clone());
         }
         if seen.iter().all(|known| known.note() != head.note()) {
             seen.push(head);

@@ -124,7 +124,7 @@ impl Online<'_> {
             // What is known of the one release is not asked for again.
             let proven = learnt.iter().flat_map(|learnt| &learnt.proven);
             proven.for_each(|withdrawal| state.withdraw(withdrawal));
-            withdrawals.push((*about.leaf, learnt));
+            withdrawals.push((*about.0.leaf(), learnt));
         }
         Ok(News { latest: cosigned, compared, withdrawals })
     }

@@ -1,20 +1,20 @@
 //! `treehead verify --online`: what the log knows of withdrawals.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::online::Online;
 use super::refused::Refused;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::cli::exit::Failure;
 use crate::cli::output::say;
-use crate::client::{Found, KeptTiles};
+use crate::client::{KeptTiles, MAX_PAGES};
 use crate::merkle::Hash;
 use crate::policy::Cosigned;
 use crate::proof_file::ProofFile;
-use crate::release::{Purl, Release, SpeakError, Subject, Withdrawal};
+use crate::release::{Purl, SpeakError, Subject, Withdrawal};
 use crate::state::EndpointState;
-use crate::verify::{ProvenWithdrawal, Refusal, logged_withdrawal, verify_withdrawal};
+use crate::verify::{ProvenWithdrawal, Refusal, VerifiedRelease, logged_withdrawal, verify_withdrawal};
 
 /// Most withdrawals of one release to fetch in one run. Known ones are not fetched again, so with a memory
 /// several runs learn more.
@@ -24,9 +24,37 @@ const MAX_OF_PACKAGE: usize = 200;
 
 /// The release that is asked about.
 #[derive(Clone, Copy)]
-pub struct About<'a> {
-    pub release: &'a Release,
-    pub leaf: &'a Hash,
+pub struct About<'a>(pub &'a VerifiedRelease);
+
+impl About<'_> {
+    /// Whether it is the very leaf that is withdrawn. The log takes such a withdrawal only from a signer.
+    fn is_leaf_of(self, withdrawal: &Withdrawal) -> bool {
+        withdrawal.leaf == *self.0.leaf()
+    }
+
+    /// Whether one of its signers withdraws.
+    fn is_by_signer(self, withdrawal: &ProvenWithdrawal) -> bool {
+        withdrawal.publishers().iter().any(|publisher| self.0.signers().contains(publisher))
+    }
+}
+
+/// What a search is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Withdrawals of the release, by its signers.
+    Release,
+    /// Those of its package, by anybody.
+    Package,
+}
+
+/// How looking at all that a search finds came to an end.
+enum End {
+    /// Everything was looked at.
+    All,
+    /// There are more that are not known yet than one run looks at; so many statements were found.
+    Cap(usize),
+    /// The search went on and on; so many statements were found.
+    Endless(usize),
 }
 
 /// Where withdrawals are learnt, and what is known already.
@@ -55,8 +83,8 @@ pub struct Withdrawals {
 }
 
 impl Withdrawals {
-    fn are_of(&self, leaf: &Hash) -> bool {
-        self.proven.iter().any(|known| known.withdrawal().leaf == *leaf)
+    fn are_of(&self, about: About<'_>) -> bool {
+        self.proven.iter().any(|known| about.is_leaf_of(known.withdrawal()) && about.is_by_signer(known))
     }
 }
 
@@ -67,39 +95,37 @@ impl Inquiry<'_> {
     /// Checks all withdrawals of this release: any that is left unchecked leaves a doubt. Learns as many as fit
     /// of other releases, which this endpoint may meet later without the network.
     pub fn learn(&self, about: About<'_>) -> Result<Withdrawals, Refused> {
-        let About { release, leaf } = about;
-        let (leaf_hex, package) = (leaf.to_hex(), release.purl.package());
+        let release = about.0.release();
+        let (leaf_hex, package) = (about.0.leaf().to_hex(), release.purl.package());
         let digest = release.subjects.first().map(|subject| subject.sha256.to_hex());
         let (in_package, kind) = (("package", package.as_str()), ("kind", "withdrawal"));
         let mut same_artifact = vec![in_package, ("version", release.purl.version()), kind];
         same_artifact.extend(digest.as_deref().map(|digest| ("digest", digest)));
+        // The log may know a signer under another name. Older logs find publishers by name only.
+        let keyids = about.0.keyids().iter().map(Hash::to_hex);
+        let signers: Vec<String> = about.0.signers().iter().cloned().chain(keyids).collect();
+        let mut searches = vec![vec![("withdraws", leaf_hex.as_str())]];
+        // These find the same release under another leaf.
+        searches.extend(signers.iter().map(|signer| [&same_artifact[..], &[("publisher", signer)]].concat()));
         let mut learnt = Withdrawals { asked: true, ..Withdrawals::default() };
-        // The second finds the same release under another leaf.
-        for terms in [&[("withdraws", leaf_hex.as_str())][..], &same_artifact] {
-            let Some(found) = self.search(terms)? else {
+        for terms in &searches {
+            let Some(end) = self.look_at_all(terms, Scope::Release, about, &mut learnt)? else {
                 let url = self.online.client.prefix();
                 say(&format!("{url} has no search, so nothing is known of withdrawals"));
                 return Ok(Withdrawals::default());
             };
-            let is_whole =
-                self.look_at_all(&found, MAX_OF_RELEASE, about, &mut learnt, |purl| *purl == release.purl)?;
-            if learnt.are_of(leaf) {
+            if learnt.are_of(about) {
                 return Ok(learnt);
             }
-            if !is_whole && learnt.doubt.is_none() {
-                learnt.doubt = Some(format!(
-                    "{} has more withdrawals of {} than one run checks ({MAX_OF_RELEASE} new ones, out of {} statements), and none so far is of this release; with --state, run the command again to continue, otherwise tell the log's operator",
-                    self.online.client.prefix(),
-                    release.purl,
-                    found.rows.len(),
-                ));
-            }
+            learnt.doubt = learnt.doubt.take().or_else(|| self.unfinished(&end, &release.purl));
         }
         if learnt.doubt.is_some() {
             return Ok(learnt);
         }
-        let Some(found) = self.search(&[in_package, kind])? else { return Ok(learnt) };
-        if !self.look_at_all(&found, MAX_OF_PACKAGE, about, &mut learnt, |_| true)? {
+        if !matches!(
+            self.look_at_all(&[in_package, kind], Scope::Package, about, &mut learnt)?,
+            None | Some(End::All)
+        ) {
             say(&format!(
                 "{package} has more withdrawals than one run checks: older ones of other releases stay unknown"
             ));
@@ -107,40 +133,73 @@ impl Inquiry<'_> {
         Ok(learnt)
     }
 
-    fn search(&self, terms: &[(&str, &str)]) -> Result<Option<Found>, Failure> {
-        Ok(self.online.client.search(terms, None, self.latest.get().size)?)
+    /// Why nothing is certain where not everything was looked at.
+    fn unfinished(&self, end: &End, purl: &Purl) -> Option<String> {
+        let url = self.online.client.prefix();
+        match end {
+            End::All => None,
+            End::Cap(found) => Some(format!(
+                "{url} has more withdrawals of {purl} than one run checks ({MAX_OF_RELEASE} new ones, out of {found} statements), and none so far is of this release; with --state, run the command again to continue, otherwise tell the log's operator"
+            )),
+            End::Endless(found) => Some(format!(
+                "the search of {url} for withdrawals of {purl} did not end: {found} statements in {MAX_PAGES} pages or 32 MiB, and more to come; none so far is of this release; tell the log's operator"
+            )),
+        }
     }
 
-    /// Checks at most so many of those about the given purl; returns whether there were no more. Stops at one
-    /// that is of this very release.
+    /// Checks those that a search finds and that are not known yet, up to a limit. Stops at one that is of this
+    /// very release. `None` if the log has no search.
     fn look_at_all(
         &self,
-        found: &Found,
-        most: usize,
+        terms: &[(&str, &str)],
+        scope: Scope,
         about: About<'_>,
         learnt: &mut Withdrawals,
-        is_asked_for: impl Fn(&Purl) -> bool,
-    ) -> Result<bool, Refused> {
+    ) -> Result<Option<End>, Refused> {
+        let most = if scope == Scope::Release { MAX_OF_RELEASE } else { MAX_OF_PACKAGE };
         let enough = learnt.seen.len() + most;
-        for row in found.rows.iter().filter(|row| row.purl().is_none_or(|purl| is_asked_for(&purl))) {
-            let origin = self.latest.get().origin.as_str();
-            if learnt.seen.contains(&row.leaf) || self.state.knows_withdrawal(origin, &row.leaf) {
-                continue;
+        let tree = self.latest.get();
+        let is_asked_for = |purl: Purl| scope == Scope::Package || purl == about.0.release().purl;
+        let (mut before, mut count, mut met) = (None, 0, BTreeSet::new());
+        loop {
+            let Some(found) = self.online.client.search(terms, before, tree.size)? else { return Ok(None) };
+            count += found.rows.len();
+            let met_before = met.len();
+            for row in found.rows.iter().filter(|row| row.purl().is_none_or(is_asked_for)) {
+                met.insert(row.leaf);
+                if learnt.seen.contains(&row.leaf)
+                    || self.state.knows_withdrawal(tree.origin.as_str(), &row.leaf)
+                {
+                    continue;
+                }
+                if learnt.seen.len() == enough {
+                    return Ok(Some(End::Cap(count)));
+                }
+                learnt.seen.push(row.leaf);
+                self.look(&row.leaf, scope, about, learnt)?;
+                if learnt.are_of(about) {
+                    return Ok(Some(End::All));
+                }
             }
-            if learnt.seen.len() == enough {
-                return Ok(false);
+            if found.is_whole() {
+                return Ok(Some(End::All));
             }
-            learnt.seen.push(row.leaf);
-            self.look(&row.leaf, about, learnt)?;
-            if learnt.are_of(about.leaf) {
-                break;
+            // Goes on behind what is known: that is as long as the memory, and new ones have their limit.
+            if met.len() == met_before {
+                return Ok(Some(End::Endless(count)));
             }
+            before = found.next;
         }
-        Ok(found.is_whole)
     }
 
     /// Fetches a withdrawal that is not known yet, and verifies it.
-    fn look(&self, statement: &Hash, about: About<'_>, learnt: &mut Withdrawals) -> Result<(), Refused> {
+    fn look(
+        &self,
+        statement: &Hash,
+        scope: Scope,
+        about: About<'_>,
+        learnt: &mut Withdrawals,
+    ) -> Result<(), Refused> {
         let proof = self.online.client.proof_of(statement)?;
         self.check_answer(statement, &proof)?;
         match verify_withdrawal(&proof, self.online.policy, self.online.publishers) {
@@ -149,9 +208,16 @@ impl Inquiry<'_> {
                 if head.get().size > self.latest.get().size && !learnt.newer.contains(head) {
                     learnt.newer.push(head.clone());
                 }
-                learnt.proven.push(self.with_release(withdrawal, &mut learnt.released)?);
+                if about.is_leaf_of(withdrawal.withdrawal()) && !about.is_by_signer(&withdrawal) {
+                    learnt.doubt = Some(format!(
+                        "the log has a withdrawal of this very release by {}, who did not sign it: expected {}; the log takes one only from a signer, so it knows that key under another name; compare publishers.toml with the log's and run the command again",
+                        withdrawal.publishers().join(" and "),
+                        about.0.signers().join(" or "),
+                    ));
+                }
+                learnt.proven.push(self.with_release(withdrawal, &mut learnt.released));
             }
-            Err(e) if self.is_doubt(&e, &proof, about) => {
+            Err(e) if self.is_doubt(&e, &proof, scope, about) => {
                 learnt.doubt = Some(format!(
                     "the log has a withdrawal of this very release, but its publisher is not trusted here ({}): {e}; update publishers.toml and run the command again",
                     e.code()
@@ -164,23 +230,26 @@ impl Inquiry<'_> {
     }
 
     /// Also fetches the withdrawn entry: the withdrawal names its leaf hash, so it needs no proof. With it, the
-    /// withdrawal also applies to the same release without the signature of the publisher who withdrew it.
+    /// withdrawal also applies to the same release without the signature of the publisher who withdrew it. If the
+    /// log does not send it, the withdrawal counts all the same.
     fn with_release(
         &self,
         withdrawal: ProvenWithdrawal,
         released: &mut BTreeMap<Hash, Vec<u8>>,
-    ) -> Result<ProvenWithdrawal, Refused> {
+    ) -> ProvenWithdrawal {
         let leaf = withdrawal.withdrawal().leaf;
         // Many may be of one release.
         let entry = match released.entry(leaf) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
-                let proof = self.online.client.proof_of(&leaf)?;
-                let file = ProofFile::parse(&proof).ok();
+                let proof = self.online.client.proof_of(&leaf).inspect_err(|e| {
+                    say(&format!("could not fetch the withdrawn entry {}: {e}", leaf.to_hex()));
+                });
+                let file = proof.ok().and_then(|proof| ProofFile::parse(&proof).ok());
                 unknown.insert(file.and_then(|file| file.extra).unwrap_or_default())
             }
         };
-        Ok(withdrawal.with_release(entry, self.online.publishers))
+        withdrawal.with_release(entry, self.online.publishers)
     }
 
     /// Whether the log's answer is about what it was asked for, under a head of the history that it shows
@@ -206,17 +275,22 @@ impl Inquiry<'_> {
         self.online.compare_signed(self.tiles, in_order.0, in_order.1, &keys)
     }
 
-    /// Whether a withdrawal is of this release, under this leaf or another, in the log, and lacks nothing but a
-    /// publisher who is known here. The log takes one only from a signer of the release, and all of those are believed: so it is
-    /// likely that its key is newer than the publishers file.
-    fn is_doubt(&self, why: &Refusal, proof: &[u8], about: About<'_>) -> bool {
-        let of_key =
-            matches!(why, Refusal::Publisher(SpeakError::UnknownKey { .. } | SpeakError::KeyRevoked { .. }));
+    /// Whether a withdrawal is of this release, in the log, and lacks nothing but a publisher who is known here.
+    /// The log takes one only from a signer of what it withdraws, and all of those are believed: so it is likely
+    /// that its key, or its right, is newer than the publishers file. Of the same release under another leaf,
+    /// only withdrawals that were found by a signer count: anybody with rights to the package can make others.
+    fn is_doubt(&self, why: &Refusal, proof: &[u8], scope: Scope, about: About<'_>) -> bool {
+        let Refusal::Publisher(why) = why else { return false };
+        let of_key = matches!(why, SpeakError::UnknownKey { .. } | SpeakError::KeyRevoked { .. });
+        let release = about.0.release();
         let is_of = |withdrawal: &Withdrawal| {
             let artifacts = |subjects: &[Subject]| Subject::digest_of_all(subjects);
-            let same = artifacts(&withdrawal.subjects) == artifacts(&about.release.subjects);
-            (withdrawal.leaf == *about.leaf || same) && withdrawal.purl == about.release.purl
+            let same =
+                scope == Scope::Release && artifacts(&withdrawal.subjects) == artifacts(&release.subjects);
+            let is_leaf = about.is_leaf_of(withdrawal);
+            (is_leaf || (of_key && same)) && withdrawal.purl == release.purl
         };
-        of_key && logged_withdrawal(proof, self.online.policy).as_ref().is_some_and(is_of)
+        let is_suspect = of_key || matches!(why, SpeakError::NotPermitted { .. });
+        is_suspect && logged_withdrawal(proof, self.online.policy).as_ref().is_some_and(is_of)
     }
 }

@@ -8,7 +8,7 @@ use super::PublisherBook;
 use super::log::OpenError;
 use crate::format::{FormatError, file_text, quote};
 use crate::merkle::LeafIndex;
-use crate::release::{Envelope, Facts, Statement};
+use crate::release::{Envelope, Facts};
 use crate::store::{self, RealDisk, StoreError, StoreReader, read_plain, replace_file};
 
 /// What a log admits.
@@ -98,20 +98,26 @@ impl Profile {
         }
     }
 
-    /// Records the profile of a log of an older version: the one in its settings, unless its first or last
-    /// entry contradicts it.
+    /// Records the profile of a log of an older version: the one in its settings, unless its entries contradict
+    /// it. Judges an entry by its envelope alone, because an older version admitted statements that are refused
+    /// now. An opaque log may hold statements, too, so only a log that begins and ends with one is none.
     pub(super) fn adopt(self, dir: &Path, reader: &dyn StoreReader) -> Result<(), OpenError> {
         let last = reader.size().get().checked_sub(1);
+        let mut are_statements = Vec::new();
         for index in [last.map(|_| 0), last].into_iter().flatten().filter_map(LeafIndex::new) {
             let entry = reader.entry(index).map_err(start)?;
-            let is_statement = Envelope::parse_entry(&entry)
-                .is_ok_and(|envelope| Statement::parse(envelope.payload()).is_ok());
-            // An opaque log may hold statements, but it has no publishers.
-            let kept = match self {
-                Self::Release if !is_statement => Self::Opaque,
-                Self::Opaque if is_statement && dir.join("publishers.toml").exists() => Self::Release,
-                _ => continue,
-            };
+            are_statements.push((index, Envelope::parse_entry(&entry).is_ok()));
+        }
+        let contradicts = match self {
+            Self::Release => are_statements.iter().find(|(_, is_statement)| !is_statement),
+            // It has no publishers.
+            Self::Opaque if !dir.join("publishers.toml").exists() => None,
+            Self::Opaque => are_statements
+                .first()
+                .filter(|_| are_statements.iter().all(|(_, is_statement)| *is_statement)),
+        };
+        if let Some((index, _)) = contradicts {
+            let kept = if self == Self::Release { Self::Opaque } else { Self::Release };
             let why = format!(
                 "entry {index} says so; if that is wrong, write the right one into its file `{FILE}`"
             );

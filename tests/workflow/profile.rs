@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use treehead::client::{LogClient, Wait};
+use treehead::release::{Envelope, PublisherSigner};
+
 use crate::program::World;
 
 const SERVE: &str = "serve log --listen 127.0.0.1:0";
@@ -74,6 +77,42 @@ fn a_log_of_an_older_version_keeps_what_its_settings_and_entries_say() {
     world.write("log/publishers.toml", "");
     world.run(SERVE).failed(2, "the log was made with profile = \"opaque\"");
     set_profile(&world, "release", "opaque");
+    world.serve().terminate();
+    assert_eq!(world.read("log/profile"), b"opaque\n");
+}
+
+/// What an older version admitted may be refused now, and an opaque log may hold a statement among other things.
+#[test]
+fn the_profile_of_an_older_log_is_told_by_its_envelopes() {
+    let world = World::opaque();
+    world.run("keygen publisher --name vendor --out vendor.pem").done();
+    let key = PublisherSigner::from_pem(&String::from_utf8(world.read("vendor.pem")).unwrap()).unwrap();
+    let of_older = Envelope::sign(b"{}".to_vec(), &[&key]).unwrap().to_entry();
+    world.write("log/publishers.toml", "");
+    let again = |from: &str, to: &str| {
+        fs::remove_file(world.path("log/profile")).unwrap();
+        if from != to {
+            set_profile(&world, from, to);
+        }
+    };
+    let server = world.serve();
+    LogClient::new(&server.url).unwrap().add(&of_older, Wait::Published).unwrap();
+    server.terminate();
+    again("opaque", "opaque");
+    world
+        .run(SERVE)
+        .failed(2, "the log was made with profile = \"release\", and keeps it for life: entry 0 says so");
+    world.write("log/profile", "release\n");
+    again("opaque", "release");
+    world.serve().terminate();
+    assert_eq!(world.read("log/profile"), b"release\n");
+    // It goes on with anything.
+    world.write("log/profile", "opaque\n");
+    set_profile(&world, "release", "opaque");
+    let server = world.serve();
+    LogClient::new(&server.url).unwrap().add(b"anything", Wait::Published).unwrap();
+    server.terminate();
+    again("opaque", "opaque");
     world.serve().terminate();
     assert_eq!(world.read("log/profile"), b"opaque\n");
 }

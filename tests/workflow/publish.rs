@@ -125,6 +125,46 @@ fn a_proof_that_the_log_does_not_send_leaves_word_of_the_leaf() {
 }
 
 #[test]
+fn nothing_is_signed_for_another_log_than_is_meant() {
+    let world = World::new();
+    let server = world.serve();
+    world.write("a.bin", "a");
+    let origin = String::from_utf8(server.get("/checkpoint").1).unwrap().lines().next().unwrap().to_owned();
+    let line = world.publish_line(&server, "a.bin", 1);
+    let ran = world.run(&format!("{line} --origin log.example.org/other")).refused("other-log");
+    assert!(ran.stderr.contains(&format!("expected origin log.example.org/other, saw {origin}")), "{ran:?}");
+    assert_eq!(server.tree_size(), 0);
+    let ran = world.run(&format!("{line} --origin {origin}")).done();
+    assert!(ran.stderr.lines().any(|line| line == format!("for {origin}")), "{ran:?}");
+}
+
+#[test]
+fn a_statement_that_the_log_has_under_another_key_is_told() {
+    let world = World::new();
+    world.run("keygen publisher --name vendor --out new.pem").done();
+    world.run("publisher add-key log --name vendor --key new.pub").done();
+    let server = world.serve();
+    world.write("a.bin", "a");
+    let line = world.publish_line(&server, "a.bin", 1);
+    let told = "the log has this statement under another signature (keyid ";
+    for (key, is_told) in [("publisher.pem", false), ("publisher.pem", false), ("new.pem", true)] {
+        let ran = world.run(&line.replace("publisher.pem", key)).done();
+        assert_eq!(ran.stderr.contains(told), is_told, "{key}: {ran:?}");
+    }
+    let row = format!(
+        r#"{{"kind":"build","purl":"pkg:generic/example/scanner@1.0","channel":"stable","sequence":1,"artifacts":[{{"name":"a.bin","sha256":"{}"}}]}}"#,
+        treehead::merkle::Hash::digest(b"a").to_hex()
+    );
+    world.write("many.jsonl", row + "\n");
+    let many = format!("publish --from many.jsonl --log {} --key new.pem --proofs proofs", server.url);
+    for _ in 0..2 {
+        let ran = world.run(&many).done();
+        assert!(ran.stderr.contains(told), "{ran:?}");
+    }
+    assert_eq!(server.tree_size(), 1);
+}
+
+#[test]
 fn files_of_one_name_get_names_of_their_own() {
     let world = World::new();
     let server = world.serve();

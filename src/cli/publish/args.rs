@@ -46,6 +46,9 @@ pub struct Publish {
     /// Check the log's key against this policy before sending anything, and each proof before writing it
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// Origin of the log that is meant: sign for no other one, whatever answers at --log
+    #[arg(long, value_name = "NAME")]
+    pub origin: Option<String>,
     /// Where to write the proof: a file, or a directory, which gets NAME.tlog-proof for each artifact
     /// [default: FILE.tlog-proof beside each FILE]
     #[arg(long, value_name = "FILE|DIR")]

@@ -47,8 +47,8 @@ pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool
     let bar = output::progress("publishing", total, "releases");
     let talk = bar.clone();
     let log = Connection::open(&args.log, args.patience, move |line| talk.suspend(|| output::say(line)))?;
-    let (logs, origin) = target(args, &log)?;
-    let proofs = args.proofs.as_ref().map(|dir| ProofDir::open(dir, logs)).transpose()?;
+    let (logs, origin) = bar.suspend(|| target(args, &log, json))?;
+    let proofs = args.proofs.as_ref().map(|dir| ProofDir::open(dir, logs, signer)).transpose()?;
     let report = Mutex::new(Report::new(json));
     let run = Run {
         log: &log,
@@ -69,7 +69,7 @@ pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool
 struct Run<'a> {
     log: &'a Connection,
     wait: Wait,
-    proofs: Option<&'a ProofDir>,
+    proofs: Option<&'a ProofDir<'a>>,
     report: &'a Mutex<Report>,
     bar: &'a indicatif::ProgressBar,
     /// A sender has given up: nothing more is read.

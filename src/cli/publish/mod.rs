@@ -13,8 +13,10 @@ use args::Publish;
 use super::connection::Connection;
 use super::exit::{CliResult, Failure};
 use super::files;
+use super::output::say;
 use crate::checkpoint::{self, Checkpoint, LogKey};
 use crate::client::ClientError;
+use crate::format::shown;
 use crate::merkle::{Hash, verify_inclusion};
 use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::proof_file::ProofFile;
@@ -75,7 +77,7 @@ fn open_head(note: &[u8], logs: Option<&[LogKey]>) -> Result<Checkpoint, Failure
 ///
 /// With the keys of a policy, one of them must have signed the log's tree head. Without, the server is trusted:
 /// it might name another log, and submit the statement there. That log accepts it only as a genuine release of
-/// this publisher.
+/// this publisher. `--origin` says which log is meant.
 fn origin(log: &Connection, logs: Option<&[LogKey]>) -> Result<String, Failure> {
     let head = log.ask("show its tree head", |client| match logs {
         Some(logs) => client.checkpoint(logs).map(|head| head.get().clone()),
@@ -86,14 +88,42 @@ fn origin(log: &Connection, logs: Option<&[LogKey]>) -> Result<String, Failure> 
 
 /// The keys of `--policy`, which must be this log's, and the origin to sign for; both are determined before
 /// anything is appended.
-fn target(args: &Publish, log: &Connection) -> Result<(Option<Vec<LogKey>>, String), Failure> {
-    let Some(path) = &args.policy else {
-        return Ok((None, origin(log, None).map_err(|e| e.and(NOT_SENT))?));
+fn target(args: &Publish, log: &Connection, json: bool) -> Result<(Option<Vec<LogKey>>, String), Failure> {
+    let (keys, origin) = match &args.policy {
+        None => (None, origin(log, None).map_err(|e| e.and(NOT_SENT))?),
+        Some(path) => {
+            let keys = files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?.log_keys();
+            let why = format!("the policy is {}; {NOT_SENT}", path.display());
+            let origin = origin(log, Some(&keys)).map_err(|e| e.and(&why))?;
+            (Some(keys), origin)
+        }
     };
-    let keys = files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?.log_keys();
-    let origin = origin(log, Some(&keys));
-    let origin = origin.map_err(|e| e.and(&format!("the policy is {}; {NOT_SENT}", path.display())))?;
-    Ok((Some(keys), origin))
+    if let Some(expected) = args.origin.as_ref().filter(|expected| **expected != origin) {
+        let message = format!(
+            "{} is the address of another log: expected origin {}, saw {}",
+            log.url(),
+            shown(expected),
+            shown(&origin)
+        );
+        return Err(Failure::refused("other-log", message, "Nothing was signed or sent."));
+    }
+    if !json {
+        say(&format!("for {}", shown(&origin)));
+    }
+    Ok((keys, origin))
+}
+
+/// Says so where the log has the statement without a signature of this key: it came there under another one first, and a
+/// log has each statement once.
+fn warn_of_another_signature(proof: &ProofFile, signer: &PublisherSigner) {
+    let stored = proof.extra.as_deref().and_then(|entry| Envelope::parse_entry(entry).ok());
+    if let Some(stored) = stored.filter(|stored| !signer.has_signed(stored)) {
+        let keyids: Vec<String> = stored.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
+        say(&format!(
+            "warning: the log has this statement under another signature (keyid {}): endpoints that do not know that key will refuse it; use the next sequence number",
+            keyids.join(", ")
+        ));
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::args::Publish;
 use super::artifact::Artifact;
 use super::report::{warning_line, warning_object};
 use super::sequence::{self, Sequence};
-use super::{NOT_SENT, check, target};
+use super::{NOT_SENT, check, target, warn_of_another_signature};
 use crate::checkpoint::LogKey;
 use crate::cli::args::WaitArg;
 use crate::cli::connection::Connection;
@@ -28,7 +28,7 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     let proofs =
         proofs.iter().map(|path| files::prepare_out(path, OutFile::Proof)).collect::<Result<Vec<_>, _>>();
     let proofs = proofs.map_err(|e| e.and(NOT_SENT))?;
-    let (logs, origin) = target(args, &log)?;
+    let (logs, origin) = target(args, &log, json)?;
     let mut release = Release { log: Some(origin), ..release };
     let sequence = args.sequence.unwrap_or_else(|| unreachable!("clap requires it without --from"));
     if args.dry_run {
@@ -37,7 +37,7 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     let wait = args.wait.map(Wait::from).unwrap_or_default();
     let (entry, appended) = sequence::append(&log, sequence, &mut release, signer, wait)?;
     let mut written = Vec::new();
-    let saved = save(&log, &entry, wait, logs.as_deref(), proofs, &mut written);
+    let saved = save(&log, (&entry, signer), wait, logs.as_deref(), proofs, &mut written);
     // The release is in the log, whatever becomes of its proof: say that first.
     tell(&release, &appended, wait, &written, json)?;
     saved.map_err(|e| e.and(&how_to_get_it(args, &artifacts, &appended)))
@@ -120,7 +120,7 @@ fn is_directory(path: &Path) -> bool {
 /// Fetches the proof and writes it to all its places; `written` are those that were reached.
 fn save(
     log: &Connection,
-    entry: &[u8],
+    (entry, signer): (&[u8], &PublisherSigner),
     wait: Wait,
     logs: Option<&[LogKey]>,
     places: Vec<Replacement>,
@@ -132,6 +132,7 @@ fn save(
     // Sent once more, the same statement is the same leaf; this time the answer is its proof.
     let proof = log.ask("send the proof", |client| client.add(entry, wait))?;
     check(&proof, entry, logs)?;
+    warn_of_another_signature(&proof, signer);
     let text = proof.to_string();
     for place in places {
         let path = place.path().display().to_string();

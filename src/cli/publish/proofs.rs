@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{NOT_SENT, check};
+use super::{NOT_SENT, check, warn_of_another_signature};
 use crate::checkpoint::LogKey;
 use crate::cli::connection::Connection;
 use crate::cli::exit::Failure;
@@ -10,20 +10,26 @@ use crate::cli::files;
 use crate::client::ClientError;
 use crate::merkle::Hash;
 use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
+use crate::release::PublisherSigner;
 
 /// A directory of `<leaf hash>.tlog-proof`: no two releases share a leaf hash, in whatever log, and the same release has
 /// the same one whenever it is sent.
-pub struct ProofDir {
+pub struct ProofDir<'a> {
     path: PathBuf,
     logs: Option<Vec<LogKey>>,
+    signer: &'a PublisherSigner,
 }
 
-impl ProofDir {
+impl<'a> ProofDir<'a> {
     /// Makes the directory if need be, and finds out whether files can be made in it.
-    pub fn open(path: &Path, logs: Option<Vec<LogKey>>) -> Result<Self, Failure> {
+    pub fn open(
+        path: &Path,
+        logs: Option<Vec<LogKey>>,
+        signer: &'a PublisherSigner,
+    ) -> Result<Self, Failure> {
         std::fs::create_dir_all(path).map_err(|e| Failure::io("create", path, &e).and(NOT_SENT))?;
         files::prepare(&path.join("x.tlog-proof")).map_err(|e| e.and(NOT_SENT))?;
-        Ok(Self { path: path.to_owned(), logs })
+        Ok(Self { path: path.to_owned(), logs, signer })
     }
 
     /// Fetches the proof of an entry that the log has, and writes it. One that is there already stays.
@@ -32,7 +38,10 @@ impl ProofDir {
         let there = path.exists().then(|| files::read(&path, "a proof file", MAX_PROOF_FILE_BYTES));
         let there = there.and_then(Result::ok).and_then(|bytes| ProofFile::parse(&bytes).ok());
         let proves = |proof: &ProofFile| check(proof, entry, self.logs.as_deref());
-        if there.is_some_and(|proof| proves(&proof).is_ok_and(|proven| proven == *leaf)) {
+        if let Some(proof) = there
+            && proves(&proof).is_ok_and(|proven| proven == *leaf)
+        {
+            warn_of_another_signature(&proof, self.signer);
             return Ok(path);
         }
         let bytes = log.ask("send a proof", |client| client.proof_of(leaf))?;
@@ -48,6 +57,7 @@ impl ProofDir {
                 format!("the log answered with the proof of another leaf: expected {expected}, saw {seen}");
             return Err(Failure::refused("wrong-entry", message, "Tell the log's operator."));
         }
+        warn_of_another_signature(&proof, self.signer);
         files::replace(&path, proof.to_string().as_bytes())?;
         Ok(path)
     }

@@ -169,9 +169,13 @@ fn describe(leaf: LeafIndex, entry: &[u8], signer: &PublisherSigner) -> Result<V
             .iter()
             .map(|subject| format!("artifact   {} {}", subject.sha256.to_hex(), quote(&subject.name))),
     );
+    // Anybody can write a keyid over a signature of somebody else's.
+    let has_signed = signer.has_signed(&envelope);
     lines.extend(envelope.signatures().iter().map(|(keyid, _)| {
-        let whose = if *keyid == signer.keyid() {
+        let whose = if *keyid == signer.keyid() && has_signed {
             "this very key"
+        } else if *keyid == signer.keyid() {
+            "this key's id, but not its signature"
         } else {
             "another key: the log decides whether it is the same publisher's"
         };
@@ -209,7 +213,23 @@ fn is_yes(input: &mut impl BufRead) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_yes;
+    use super::{describe, is_yes};
+    use crate::merkle::LeafIndex;
+    use crate::release::Envelope;
+    use crate::release::tests::{publisher_signer, sample_release, signed_entry};
+
+    #[test]
+    fn a_keyid_alone_is_not_this_very_key() {
+        let (this, other) = (publisher_signer(1), publisher_signer(2));
+        let told = |entry: &[u8]| describe(LeafIndex::new(0).unwrap(), entry, &this).unwrap().join("\n");
+        let own = signed_entry(&sample_release(b"x"), &[&this]);
+        assert!(told(&own).contains("(this very key)"));
+        let foreign = String::from_utf8(signed_entry(&sample_release(b"x"), &[&other])).unwrap();
+        let forged = foreign.replace(&other.keyid().to_hex(), &this.keyid().to_hex());
+        assert!(Envelope::parse_entry(forged.as_bytes()).is_ok() && forged != foreign);
+        let told = told(forged.as_bytes());
+        assert!(told.contains("(this key's id, but not its signature)"), "{told}");
+    }
 
     #[test]
     fn only_yes_is_one() {

@@ -171,7 +171,7 @@ const INVISIBLE: [std::ops::RangeInclusive<char>; 10] = [
 
 /// Whether a character shows nothing, or changes how its neighbours are shown: controls, bidirectional and other
 /// format characters, line and paragraph separators, spaces but the usual one, unassigned ones.
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
     }

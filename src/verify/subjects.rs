@@ -1,6 +1,7 @@
 //! Finds the artifact in a release, by its digest and its name.
 
 use super::{Artifact, Pins, Refusal};
+use crate::format::is_hidden;
 use crate::merkle::{Hash, MultiProof, manifest_leaf};
 use crate::release::{Release, Subject};
 
@@ -80,7 +81,8 @@ fn find_files(
 /// and `darwin/agent`, the file `agent` matches both, and `darwin/agent` the second alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Likeness {
-    /// Components that match ignoring case: many file systems ignore it.
+    /// Components that match ignoring what many file systems ignore: case, dots and spaces at the end. So are
+    /// hidden characters, which people don't see.
     alike: usize,
     /// Components that match exactly.
     same: usize,
@@ -88,15 +90,18 @@ struct Likeness {
 
 impl Likeness {
     fn of(path: &str, name: &str) -> Self {
-        let alike = |a: &str, b: &str| {
-            a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
-        };
         let pairs = || components(path).zip(components(name));
         Self {
-            alike: pairs().take_while(|(a, b)| alike(a, b)).count(),
+            alike: pairs().take_while(|(a, b)| read(a) == read(b)).count(),
             same: pairs().take_while(|(a, b)| a == b).count(),
         }
     }
+}
+
+/// A component as people and file systems read it.
+fn read(component: &str) -> String {
+    let seen: String = component.chars().filter(|c| !is_hidden(*c)).flat_map(char::to_lowercase).collect();
+    seen.trim_end_matches(['.', ' ']).to_owned()
 }
 
 /// The components, last first, by either separator: statements come from both kinds of systems.

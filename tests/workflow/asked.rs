@@ -26,7 +26,9 @@ fn a_renamed_artifact_of_the_same_release_is_refused() {
     for file in ["downloads/installer.exe", "downloads/Installer.EXE", "tmp123"] {
         world.write(file, "deletes everything");
     }
-    for file in ["downloads/installer.exe", "downloads/Installer.EXE"] {
+    let alike = ["installer.exe.", "installer.exe\u{200b}", "Inst\u{ad}aller.exe..\u{200b}."];
+    alike.iter().for_each(|file| world.write(file, "deletes everything"));
+    for file in ["downloads/installer.exe", "downloads/Installer.EXE"].iter().chain(&alike) {
         let ran = verify(file, "").refused("artifact-swapped");
         let told = "expected \"installer.exe\", saw \"factory-reset.exe\" by its digest";
         assert!(ran.stderr.contains(told), "{ran:?}");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::args::{WaitArg, parse_leaf, parse_purl};
+use super::args::{WaitArg, parse_leaf};
 use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile, Replacement};
@@ -49,6 +49,11 @@ pub struct Withdraw {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub patience: Patience,
+}
+
+/// That of a release that a log holds, perhaps since an older version admitted it.
+fn parse_purl(text: &str) -> Result<Purl, String> {
+    Purl::parse_logged(text).map_err(|e| e.to_string())
 }
 
 pub fn run(args: &Withdraw, json: bool) -> CliResult {

@@ -65,7 +65,7 @@ impl FoundRow {
     /// Package and version, where they can be read.
     #[must_use]
     pub fn purl(&self) -> Option<Purl> {
-        self.purl.as_deref().and_then(|purl| Purl::parse(purl).ok())
+        self.purl.as_deref().and_then(|purl| Purl::parse_logged(purl).ok())
     }
 }
 

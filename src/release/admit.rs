@@ -70,6 +70,7 @@ impl Publishers {
             Admission { publishers: self, message: sent.signed_message(), search, found: Vec::new() };
         let unplaced = admission.try_named(sent.signatures())?;
         let statement = Statement::parse(sent.payload());
+        let statement = statement.and_then(|statement| statement.check_new().map(|()| statement));
         // Signature before meaning: of what a registered key is said to have signed, and did not, nothing
         // more is told.
         let named = unplaced.iter().find(|unplaced| unplaced.named.is_some());

@@ -41,10 +41,28 @@ impl PackageUrl {
     /// [`FormatError`] for anything that the standard rejects, and for `.`, `..`, an encoded slash or a control
     /// character in a segment.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
+        let url = Self::parse_logged(text)?;
+        url.check_type()?;
+        Ok(url)
+    }
+
+    /// Reads what a log or a memory may hold already: without what its [type](Self::check_type) requires, which older
+    /// versions did not ask for.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), but for the rules of its type.
+    pub fn parse_logged(text: &str) -> Result<Self, FormatError> {
         cap(Self::WHAT, text.len(), MAX_PURL_BYTES)?;
-        let parts = Self::read(text).map_err(|expected| wrong(text, expected))?;
-        types::check(&parts).map_err(|expected| wrong(text, &expected))?;
-        Self::of(&parts)
+        Self::of(&Self::read(text).map_err(|expected| wrong(text, expected))?)
+    }
+
+    /// Checks what its type requires, such as the namespace in `pkg:deb/debian/bash`.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    pub fn check_type(&self) -> Result<(), FormatError> {
+        let parts = Self::read(&self.text).map_err(|expected| wrong(&self.text, expected))?;
+        types::check(&parts).map_err(|expected| wrong(&self.text, &expected))
     }
 
     /// Reads it without the rules of its type: a pattern may stop before the required parts.
@@ -115,7 +133,25 @@ impl Purl {
     /// # Errors
     /// As [`PackageUrl::parse`], and without a version.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
-        let url = PackageUrl::parse(text)?;
+        let purl = Self::parse_logged(text)?;
+        purl.check_type()?;
+        Ok(purl)
+    }
+
+    /// Checks what its type requires.
+    ///
+    /// # Errors
+    /// As [`PackageUrl::check_type`].
+    pub fn check_type(&self) -> Result<(), FormatError> {
+        self.0.check_type()
+    }
+
+    /// Reads the purl of an entry that a log holds already.
+    ///
+    /// # Errors
+    /// As [`PackageUrl::parse_logged`], and without a version.
+    pub fn parse_logged(text: &str) -> Result<Self, FormatError> {
+        let url = PackageUrl::parse_logged(text)?;
         match url.version {
             Some(_) => Ok(Self(url)),
             None => Err(wrong(text, "a version: pkg:<type>/<name>@<version>")),

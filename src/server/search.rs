@@ -235,7 +235,7 @@ impl Search {
 
 /// Reads what is asked for as a package.
 pub(super) fn parse_package(text: &str) -> Result<String, FormatError> {
-    let url = PackageUrl::parse(text)?;
+    let url = PackageUrl::parse_logged(text)?;
     if url.as_str() == url.package() {
         return Ok(url.package());
     }

@@ -152,7 +152,7 @@ fn check_words(text: &str) -> Result<(), FormatError> {
 
 /// Package or purl in its canonical spelling. Earlier versions wrote some differently.
 fn canonical(purl: String) -> String {
-    PackageUrl::parse(&purl).map_or(purl, |purl| purl.to_string())
+    PackageUrl::parse_logged(&purl).map_or(purl, |purl| purl.to_string())
 }
 
 impl EndpointState {

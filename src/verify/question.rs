@@ -74,10 +74,10 @@ impl PackagePin {
     /// [`FormatError`] for anything else.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         // A `*` that is a part of a name or version is written `%2A`.
-        if text.contains('*') || PackageUrl::parse(text)?.version().is_none() {
+        if text.contains('*') || PackageUrl::parse_logged(text)?.version().is_none() {
             return PurlPattern::parse(text).map(Self::Pattern);
         }
-        Purl::parse(text).map(Self::Release)
+        Purl::parse_logged(text).map(Self::Release)
     }
 
     /// Whether the purl of a release matches.

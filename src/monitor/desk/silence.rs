@@ -58,7 +58,7 @@ impl Silence {
         let is = |wanted: &Option<String>, seen| wanted.as_deref().is_none_or(|wanted| Some(wanted) == seen);
         let of_package = || {
             let Some(pattern) = &self.package else { return true };
-            let purl = subject.purl.and_then(|purl| Purl::parse(purl).ok());
+            let purl = subject.purl.and_then(|purl| Purl::parse_logged(purl).ok());
             purl.is_some_and(|purl| PurlPattern::parse(pattern).is_ok_and(|pattern| pattern.covers(&purl)))
         };
         now < self.until && is(&self.code, Some(subject.code)) && is(&self.log, subject.log) && of_package()

@@ -169,6 +169,18 @@ impl Statement {
         }
     }
 
+    /// Checks what is required of a statement that is new to a log, and not of one that a log holds: the rules of purl
+    /// types. A withdrawal repeats the purl of its release.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    pub fn check_new(&self) -> Result<(), FormatError> {
+        match self {
+            Self::Withdrawal(_) => Ok(()),
+            _ => self.purls().iter().try_for_each(Purl::check_type),
+        }
+    }
+
     /// Origin of the one log that it is for. `None` where it does not say, as predicates of others never do.
     #[must_use]
     pub fn log(&self) -> Option<&str> {
@@ -259,7 +271,7 @@ fn purls_in<'a>(first: Option<&'a str>, subjects: &'a [Resource]) -> Result<Vec<
     for text in first.into_iter().chain(of_subjects.flatten()) {
         let scheme = text.trim_start().get(..4);
         if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("pkg:")) {
-            let purl = Purl::parse(text)?;
+            let purl = Purl::parse_logged(text)?;
             if !purls.contains(&purl) {
                 purls.push(purl);
             }

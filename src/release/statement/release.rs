@@ -121,7 +121,7 @@ impl Release {
         let mut statement = statement.about(Self::WHAT);
         let subjects = Subject::read_all(Self::WHAT, &mut statement)?;
         let mut predicate = statement.object("predicate")?;
-        let purl = Purl::parse(&predicate.string("purl")?)?;
+        let purl = Purl::parse_logged(&predicate.string("purl")?)?;
         let mut ours = predicate.object("treehead")?;
         let kind = ours.string("kind")?;
         let kind = Kind::parse(&kind)

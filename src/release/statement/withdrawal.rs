@@ -61,7 +61,7 @@ impl Withdrawal {
         let withdrawal = Self {
             index: LeafIndex::new(index).expect("at most 2^53 - 1"),
             leaf: Hash::from_hex(&predicate.string("leaf")?)?,
-            purl: Purl::parse(&predicate.string("purl")?)?,
+            purl: Purl::parse_logged(&predicate.string("purl")?)?,
             subjects,
             reason: predicate.string("reason")?,
             log: predicate.optional_string("log")?,

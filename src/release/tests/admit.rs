@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::merkle::LeafIndex;
 
 const LONG_AGO: Timestamp = 0;
 
@@ -199,5 +200,33 @@ fn so_many_signatures_of_a_request_may_fail_and_no_more() {
     for _ in 0..5 {
         let (envelope, _) = publishers.admit(&unnamed, LOG, LONG_AGO, &mut search).unwrap();
         assert_eq!(envelope.signatures()[0].0, last.keyid());
+    }
+}
+
+/// Older logs did not ask for what the types of purls require. What they hold is read, searched and withdrawn; nothing
+/// new of that sort is taken.
+#[test]
+fn the_rules_of_purl_types_are_for_what_is_new() {
+    let toml = publisher_toml(
+        "vendor",
+        &[&publisher_signer(1)],
+        &["pkg:deb/*", "pkg:golang/*", "pkg:cargo/*"],
+        &["build"],
+    );
+    let publishers = Publishers::parse(toml.as_bytes()).unwrap();
+    for purl in ["pkg:deb/scanner@1", "pkg:golang/x@1", "pkg:cargo/a/b@1"] {
+        assert!(Purl::parse(purl).is_err() && PackageUrl::parse(purl).is_err(), "{purl}");
+        let release = Release { purl: Purl::parse_logged(purl).unwrap(), ..sample_release(b"x") };
+        let entry = signed_entry(&release, &[&publisher_signer(1)]);
+        let submitted = SentEnvelope::parse(&entry).unwrap();
+        let refused = admit(&toml, &submitted, LONG_AGO).unwrap_err();
+        assert!(matches!(refused, SpeakError::Statement(_)), "{purl}: {refused}");
+        // In a log, it is as good as ever.
+        let spoken = publishers.verify(&Envelope::parse_entry(&entry).unwrap(), LOG).unwrap();
+        assert_eq!(spoken.release().unwrap().purl.as_str(), purl);
+        assert!(!Facts::of_entry(&entry, &publishers).unwrap().terms.is_empty());
+        let withdrawal = Withdrawal::of(LeafIndex::new(0).unwrap(), &entry, "it leaks").unwrap();
+        let payload = withdrawal.to_payload().unwrap();
+        admit(&toml, &sent(&payload, &payload, &[(1, Hint::Own)]), LONG_AGO).unwrap();
     }
 }

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::connections::{Connections, Limits, Seat};
 use super::guarded::Guarded;
-use super::sender::{is_proxy, network};
+use super::sender::{Network, is_proxy, network};
 use super::service::{Door, Edge};
 
 /// How long requests in progress may take after the signal to stop: longer than any commit takes,
@@ -102,7 +102,7 @@ async fn talk(stream: TcpStream, from: IpAddr, seat: Seat, door: Arc<Door>, mut 
         tokio::select! {
             ended = talk.as_mut() => return note(ended),
             () = connection.close.notified() => {
-                if !connection.is_serving() {
+                if !connection.is_working() {
                     return;
                 }
                 seat.stay();
@@ -127,7 +127,7 @@ async fn next(listener: &TcpListener, door: &Door, told: &mut Option<Instant>) -
             Ok((stream, from)) => {
                 let from = from.ip();
                 // A proxy has many connections, for many.
-                let of = if is_proxy(from, &door.trusted_proxies) { None } else { network(from) };
+                let of = network(from).filter(|_| !is_proxy(from, &door.trusted_proxies)).map(Network::site);
                 let Ok(seat) = door.connections.seat(of).await else { continue };
                 // Answers are small and awaited: they must not wait for more to be sent.
                 let _ = stream.set_nodelay(true);

@@ -1,13 +1,14 @@
 //! Tracks which connections are open and what each does, and closes one when a newcomer needs its place.
 //!
-//! A connection is idle, sends the head of a request, is being served, or receives an answer. Serving ends by
-//! itself: bodies have a minimum rate, and every wait has a limit. The others are checked once a second, and
-//! when a newcomer finds no place: then the one that has been stalled longest is closed.
+//! A connection is idle, sends the head or the body of a request, is being served, or receives an answer.
+//! Serving ends by itself: bodies have a minimum rate, and every wait has a limit. The others are checked once a
+//! second. When a newcomer finds no place, the connection that has been stalled longest is closed, unless the
+//! server is working on its request.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -64,6 +65,13 @@ impl Limits {
     fn at_once(&self) -> usize {
         (self.connections / 64).max(1)
     }
+
+    /// How many connections one network may have while all together have `open`: as many as it leaves to the
+    /// others, so that a few networks together can't take all. A few it may have in any case.
+    fn share(&self, open: usize) -> usize {
+        let left = self.connections.saturating_sub(open + 1);
+        self.each.min(left.max(self.at_once()))
+    }
 }
 
 impl Default for Limits {
@@ -87,6 +95,8 @@ pub struct Connection {
     progress: AtomicU64,
     /// When the first byte of a request's head came; zero where none did.
     head: AtomicU64,
+    /// The body that is on its way, if one is.
+    body: Mutex<Weak<Arrival>>,
     /// Given when it should end.
     pub close: Notify,
 }
@@ -100,6 +110,7 @@ impl Connection {
             sent: AtomicU64::new(0),
             progress: AtomicU64::new(0),
             head: AtomicU64::new(0),
+            body: Mutex::default(),
             close: Notify::new(),
         };
         connection.progress.store(connection.now(), RELAXED);
@@ -114,7 +125,8 @@ impl Connection {
     pub fn received(&self) {
         let now = self.now();
         self.progress.store(now, RELAXED);
-        if !self.is_serving() && !self.blocked.load(RELAXED) && self.head.load(RELAXED) == 0 {
+        let is_head = !self.is_serving() && !self.blocked.load(RELAXED) && self.arrival().is_none();
+        if is_head && self.head.load(RELAXED) == 0 {
             self.head.store(now, RELAXED);
         }
     }
@@ -138,8 +150,62 @@ impl Connection {
         Serving(self.clone())
     }
 
-    pub fn is_serving(&self) -> bool {
+    /// The request has a body, which is on its way until what is returned is dropped.
+    pub fn expect_body(&self) -> Arc<Arrival> {
+        let (began, now) = (self.began, AtomicU64::new(self.now()));
+        let arrival = Arc::new(Arrival { began, since: now, awaited: AtomicBool::new(false) });
+        *self.body() = Arc::downgrade(&arrival);
+        arrival
+    }
+
+    fn body(&self) -> MutexGuard<'_, Weak<Arrival>> {
+        self.body.lock().expect("no panic while it is held")
+    }
+
+    fn arrival(&self) -> Option<Arc<Arrival>> {
+        self.body().upgrade()
+    }
+
+    fn is_serving(&self) -> bool {
         self.serving.load(RELAXED)
+    }
+
+    /// Whether the server is working on a request, and not just waiting for the rest of its body.
+    pub fn is_working(&self) -> bool {
+        self.is_serving() && !self.arrival().is_some_and(|arrival| arrival.awaited.load(RELAXED))
+    }
+
+    /// Since when the peer has kept this connection waiting. A byte now and then does not shorten that.
+    fn since(&self) -> u64 {
+        match (self.arrival(), self.head.load(RELAXED)) {
+            (Some(arrival), _) => arrival.since.load(RELAXED),
+            (None, 0) => self.progress.load(RELAXED),
+            (None, head) => head,
+        }
+    }
+}
+
+/// How a body arrives.
+#[derive(Debug)]
+pub struct Arrival {
+    began: Instant,
+    /// When it began, plus a millisecond for each byte that came: whoever sends a KiB in a second is not stalled.
+    since: AtomicU64,
+    /// The next bytes are waited for.
+    awaited: AtomicBool,
+}
+
+impl Arrival {
+    /// The next bytes have not come yet.
+    pub fn awaits(&self) {
+        self.awaited.store(true, RELAXED);
+    }
+
+    /// So many bytes came.
+    pub fn came(&self, bytes: usize) {
+        self.awaited.store(false, RELAXED);
+        let since = self.since.load(RELAXED).saturating_add(bytes as u64);
+        self.since.store(since.min(millis(self.began).max(1)), RELAXED);
     }
 }
 
@@ -228,7 +294,8 @@ impl Connections {
         let (now, limits, mut table) = (self.now(), &self.limits, self.table());
         let own = table.each.get(&network).copied().unwrap_or_default();
         let is_own = |place: &Place| place.network == network;
-        if network.is_some() && own >= limits.each && table.close_resting(now, limits, 1, is_own) == 0 {
+        let share = limits.share(table.open.len() - table.closing);
+        if network.is_some() && own >= share && table.close_resting(now, limits, 1, is_own) == 0 {
             return Some(Err(TooMany));
         }
         if table.open.len() >= limits.connections {
@@ -298,9 +365,8 @@ impl Table {
             some => self.each.get(&some).copied().unwrap_or_default(),
         };
         let resting = self.open.iter().filter(|(_, place)| place.rests(now, limits) && meant(place));
-        let mut resting: Vec<_> = resting
-            .map(|(id, place)| (Reverse(of_network(place)), place.connection.progress.load(RELAXED), *id))
-            .collect();
+        let mut resting: Vec<_> =
+            resting.map(|(id, place)| (Reverse(of_network(place)), place.connection.since(), *id)).collect();
         if resting.len() > count {
             resting.select_nth_unstable(count);
             resting.truncate(count);
@@ -346,8 +412,8 @@ impl Table {
 impl Place {
     /// Whether it can go when another one needs its place.
     fn rests(&self, now: u64, limits: &Limits) -> bool {
-        let since = now.saturating_sub(self.connection.progress.load(RELAXED));
-        !self.closing && !self.connection.is_serving() && since >= duration_millis(limits.rest)
+        let stalled = now.saturating_sub(self.connection.since());
+        !self.closing && !self.connection.is_working() && stalled >= duration_millis(limits.rest)
     }
 
     /// Whether its time is over.

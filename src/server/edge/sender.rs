@@ -26,6 +26,16 @@ impl From<IpAddr> for Network {
     }
 }
 
+impl Network {
+    /// For what is scarcer than bytes: all that one customer can have of IPv6 is 48 bits, and counts as one.
+    pub fn site(self) -> Self {
+        match self {
+            Self::V6([a, b, c, d, e, f, ..]) => Self::V6([a, b, c, d, e, f, 0, 0]),
+            Self::V4(_) => self,
+        }
+    }
+}
+
 impl Sender {
     /// The client behind a connection from this address, according to trusted proxies.
     pub fn of(from: IpAddr, headers: &HeaderMap, proxies: &[IpAddr]) -> Self {
@@ -106,6 +116,10 @@ mod tests {
         assert_ne!(of("2001:db8:0:1::7"), of("2001:db8:0:2::7"));
         assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
         assert_ne!(of("192.0.2.6"), of("192.0.2.7"));
+        let site = |text: &str| of(text).map(Network::site);
+        assert_eq!(site("2001:db8:0:1::7"), site("2001:db8:0:ffff::7"));
+        assert_ne!(site("2001:db8:0:1::7"), site("2001:db8:1:1::7"));
+        assert_ne!(site("192.0.2.6"), site("192.0.2.7"));
         for loopback in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
             assert_eq!(of(loopback), None, "{loopback}");
         }

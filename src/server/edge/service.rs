@@ -5,19 +5,20 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, header};
 use axum::response::IntoResponse as _;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::admission::discard;
 use super::budget::{Budget, Held};
-use super::connections::{Connection, Connections};
+use super::connections::{Arrival, Connection, Connections};
 use super::sender::Sender;
 use crate::format::{FormatError, quote};
 use crate::server::Problem;
@@ -74,6 +75,38 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
+/// A body whose connection knows whether it is waited for.
+struct Arriving {
+    body: Incoming,
+    arrival: Arc<Arrival>,
+}
+
+impl hyper::body::Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match &polled {
+            Poll::Pending => self.arrival.awaits(),
+            Poll::Ready(Some(Ok(frame))) => self.arrival.came(frame.data_ref().map_or(0, Bytes::len)),
+            Poll::Ready(_) => self.arrival.came(0),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Serves the requests of one connection.
 pub struct Edge {
     door: Arc<Door>,
@@ -93,10 +126,16 @@ impl Service<Request<Incoming>> for Edge {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let serving = self.connection.serve();
+        let mut request = request.map(|body| {
+            if body.is_end_stream() {
+                return Body::empty();
+            }
+            Body::new(Arriving { body, arrival: self.connection.expect_body() })
+        });
         if let Err(problem) = check_framing(request.headers()) {
-            discard(Body::new(request.into_body()), REFUSED_BODY_BYTES);
+            discard(request.into_body(), REFUSED_BODY_BYTES);
             let mut answer = problem.into_response();
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return Box::pin(std::future::ready(Ok(answer)));

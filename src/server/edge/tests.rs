@@ -5,10 +5,12 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use tokio::sync::oneshot;
 
 use super::accept::{Front, serve};
+use super::admission::{Admission, BodyError, Upload};
 use super::connections::Limits;
 
 /// Longer than anything takes here; a test that hangs fails instead.
@@ -35,7 +37,9 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let router = Router::new()
             .route("/small", get(|| async { "small" }))
-            .route("/large", get(|| async { vec![b'x'; LARGE] }));
+            .route("/large", get(|| async { vec![b'x'; LARGE] }))
+            .route("/add", post(add))
+            .route("/full", post(full));
         let (stop, stopped) = oneshot::channel::<()>();
         let front = Front::behind(listener, trusted_proxies).limited(limits);
         runtime.spawn(serve(front, router, async {
@@ -55,6 +59,23 @@ impl Server {
         ask(&mut stream, path);
         stream
     }
+}
+
+async fn add(body: Upload) -> StatusCode {
+    let received = Admission::default().receive::<BodyError>("an entry", body, 8_192).await;
+    received.map_or(StatusCode::BAD_REQUEST, |_| StatusCode::OK)
+}
+
+/// Answers before the body has come.
+async fn full(body: Upload) -> StatusCode {
+    body.discard(8_192);
+    StatusCode::TOO_MANY_REQUESTS
+}
+
+/// Two bytes of a body of five thousand.
+fn begin_post(stream: &mut TcpStream, path: &str) {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nxx");
+    stream.write_all(head.as_bytes()).unwrap();
 }
 
 fn ask(stream: &mut TcpStream, path: &str) {
@@ -89,6 +110,40 @@ fn idle_connections_make_room_for_new_ones() {
         assert_eq!(begin(&mut server.ask("/small")), "HTTP/1.1 200");
     }
     assert_eq!(read_to_end(&mut idle[0]), 0, "the first one had to go");
+}
+
+#[test]
+fn uploads_that_stall_make_room_for_new_connections() {
+    let server =
+        Server::start(Limits { connections: 8, rest: Duration::from_millis(50), ..Limits::default() });
+    let mut stalled: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
+    stalled.iter_mut().for_each(|stream| begin_post(stream, "/add"));
+    let began = Instant::now();
+    assert_eq!(begin(&mut server.ask("/small")), "HTTP/1.1 200");
+    // A stalled body times out after ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let mut steady = server.connect();
+    begin_post(&mut steady, "/add");
+    steady.write_all(&[b'x'; 4_998]).unwrap();
+    assert_eq!(begin(&mut steady), "HTTP/1.1 200");
+}
+
+#[test]
+fn a_connection_idles_as_long_as_others_after_an_early_answer() {
+    let server = Server::start(Limits { head: Duration::from_millis(300), ..Limits::default() });
+    let mut stream = server.connect();
+    begin_post(&mut stream, "/full");
+    let mut answer = String::new();
+    while !answer.contains("\r\n\r\n") {
+        let mut some = [0; 1_024];
+        let bytes = stream.read(&mut some).unwrap();
+        answer += &String::from_utf8_lossy(&some[..bytes]);
+    }
+    assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
+    stream.write_all(&[b'x'; 4_998]).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    ask(&mut stream, "/small");
+    assert_eq!(begin(&mut stream), "HTTP/1.1 200");
 }
 
 #[test]

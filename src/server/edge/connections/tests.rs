@@ -97,11 +97,81 @@ fn a_network_has_a_limit_of_its_own_and_makes_room_within_it() {
 
 #[test]
 fn who_has_the_most_makes_room_first() {
-    let connections = Connections::new(Limits { each: 3, ..limits() });
-    let mut seats = vec![seat(&connections, network(2))];
-    seats.extend((0..3).map(|_| seat(&connections, network(1))));
-    seats[0].connection.progress.store(0, RELAXED);
-    assert_ne!(newcomer(&connections, network(3), &mut seats).1, 0);
+    let connections = Connections::new(Limits { connections: 8, each: 3, ..limits() });
+    let mut seats: Vec<Seat> = (0..3).map(|_| seat(&connections, network(1))).collect();
+    seats.extend((2..7).map(|other| seat(&connections, network(other))));
+    seats[3..].iter().for_each(|seat| seat.connection.progress.store(0, RELAXED));
+    assert!(newcomer(&connections, network(7), &mut seats).1 < 3);
+}
+
+/// Two bytes of a body, and no more.
+fn stalls(seat: &Seat) -> (Serving, Arc<Arrival>) {
+    let (serving, arrival) = (seat.connection.serve(), seat.connection.expect_body());
+    arrival.came(2);
+    arrival.awaits();
+    (serving, arrival)
+}
+
+#[test]
+fn whoever_sends_the_rest_of_its_body_never_makes_room() {
+    let connections = Connections::new(limits());
+    let mut seats: Vec<Seat> = (1..5).map(|last| seat(&connections, network(last))).collect();
+    let served: Vec<_> = seats.iter().map(stalls).collect();
+    // Its body has come: the server works on it.
+    served[0].1.came(4_998);
+    std::thread::sleep(Duration::from_millis(10));
+    assert_ne!(newcomer(&connections, network(5), &mut seats).1, 0);
+}
+
+#[test]
+fn a_byte_now_and_then_is_no_progress() {
+    let limits = Limits::for_files(5_000);
+    let later = |place: &Place| place.rests(place.connection.now() + 1_000, &limits);
+    let trickles_a_head = place();
+    trickles_a_head.connection.received();
+    let began = trickles_a_head.connection.since();
+    std::thread::sleep(Duration::from_millis(50));
+    trickles_a_head.connection.received();
+    assert_eq!(trickles_a_head.connection.since(), began);
+
+    let sends_a_body = place();
+    let connection = &sends_a_body.connection;
+    let (serving, arrival) = (connection.serve(), connection.expect_body());
+    let began = connection.since();
+    assert!(!later(&sends_a_body), "not before it is waited for");
+    std::thread::sleep(Duration::from_millis(50));
+    connection.received();
+    arrival.came(1);
+    arrival.awaits();
+    assert_eq!(connection.since(), began + 1);
+    assert!(later(&sends_a_body));
+    arrival.came(10_000);
+    assert!(connection.since() >= began + 40 && connection.since() <= connection.now());
+    // Whoever was answered before its body came sends no head with it.
+    drop(serving);
+    connection.received();
+    assert_eq!(connection.head.load(RELAXED), 0);
+    drop(arrival);
+    connection.received();
+    assert_ne!(connection.head.load(RELAXED), 0);
+}
+
+#[test]
+fn a_few_networks_together_leave_places_to_others() {
+    let limits = Limits { connections: 1_024, each: 256, ..limits() };
+    let connections = Connections::new(limits);
+    let mut taken = Vec::new();
+    let mut busy = |from: u8| {
+        let before = taken.len();
+        while let Some(Ok(seat)) = connections.try_seat(network(from)) {
+            taken.push((seat.connection.serve(), seat));
+        }
+        taken.len() - before
+    };
+    let each: Vec<usize> = (1..8).map(&mut busy).collect();
+    assert_eq!(each, [256, 256, 256, 128, 64, 32, 16]);
+    // As few as these it may always have, as long as there are any.
+    assert_eq!(busy(8), 16);
 }
 
 #[test]

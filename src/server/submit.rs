@@ -170,7 +170,7 @@ async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Re
     if let Some(error) = results
         .iter()
         .filter_map(|r| r.as_ref().err())
-        .find(|e| matches!(e, SubmitError::Storage(_) | SubmitError::RolledBack(_)))
+        .find(|e| matches!(e, SubmitError::Storage(_) | SubmitError::RolledBack(_) | SubmitError::Damaged(_)))
     {
         return Err(error.clone().into());
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use treehead::server::Profile;
 
-use crate::common::log::{Served, numbered, quick};
+use crate::common::log::{Served, batch, numbered, quick};
 use crate::common::metrics::Samples;
 
 const BATCH_HEAD_BYTES: usize = 60;
@@ -24,6 +24,8 @@ fn is_stopped(log: &Served) {
         assert_eq!(reply.header("retry-after"), None, "waiting does not help");
         let detail = reply.problem(503, "journal-damaged");
         assert!(detail.contains("treehead repair DIR"), "{detail}");
+        let entries = ["later", "still later"].map(|entry| format!("{entry} {at}"));
+        log.post("/add-batch", &batch(&entries)).problem(503, "journal-damaged");
         let health = log.get("/healthz");
         assert_eq!(health.status, 503);
         let health = String::from_utf8(health.body).unwrap();

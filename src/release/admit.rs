@@ -7,24 +7,43 @@ use super::{Envelope, Publishers, SentEnvelope, SpeakError, Spoken, Statement, T
 use crate::merkle::Hash;
 use crate::note::ed25519_verify;
 
-/// Most failed signature checks in one request, each under one key: a hundredth of a second of one core, which
-/// anybody can make the log spend.
+/// Most failed signature checks in a request for one entry, each under one key: about a millisecond of one core,
+/// which anybody can make the log spend, and on a thread that others wait for.
 ///
 /// A signature whose keyid names its key, as ours do, costs no failure. One without is tried under every key
 /// that may make the statement: usually a handful for one package and kind, but possibly hundreds. The key that
 /// matched last is tried first, so a batch by one publisher costs no more failures than its first entry.
-pub const MAX_FAILED_TRIES: u32 = 256;
+pub const MAX_FAILED_TRIES: u32 = 32;
+/// So many more for each entry of a batch ...
+const TRIES_PER_ENTRY: u32 = 8;
+/// ... up to so many in all, a hundredth of a second: batches are checked on threads of their own.
+const MAX_BATCH_TRIES: u32 = 256;
 
 /// How many more checks of a request may fail, and which key matched last.
 #[derive(Debug)]
 pub struct KeySearch {
+    most: u32,
     left: u32,
     last: Option<Hash>,
 }
 
-impl Default for KeySearch {
-    fn default() -> Self {
-        Self { left: MAX_FAILED_TRIES, last: None }
+impl KeySearch {
+    /// For a request with one entry.
+    #[must_use]
+    pub const fn for_entry() -> Self {
+        Self::new(MAX_FAILED_TRIES)
+    }
+
+    /// For a request with so many entries.
+    #[must_use]
+    pub fn for_batch(entries: usize) -> Self {
+        let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+        let most = entries.saturating_mul(TRIES_PER_ENTRY).saturating_add(MAX_FAILED_TRIES);
+        Self::new(most.min(MAX_BATCH_TRIES))
+    }
+
+    const fn new(most: u32) -> Self {
+        Self { most, left: most, last: None }
     }
 }
 
@@ -106,7 +125,8 @@ impl<'a> Admission<'a> {
             self.found.push((key, signature));
             return Ok(true);
         }
-        self.search.left = self.search.left.checked_sub(1).ok_or(SpeakError::TooManyTries)?;
+        let most = self.search.most;
+        self.search.left = self.search.left.checked_sub(1).ok_or(SpeakError::TooManyTries { most })?;
         Ok(false)
     }
 

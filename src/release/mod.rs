@@ -23,7 +23,7 @@ mod steps;
 mod timestamp;
 mod withdrawn;
 
-pub use admit::{KeySearch, MAX_FAILED_TRIES};
+pub use admit::KeySearch;
 pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, PublisherSigner};
 pub use facts::{Claim, Edition, EntryValues, Facts, SearchField, Term, Track};
 pub use line::MAX_LINE_BYTES;

@@ -1,9 +1,7 @@
 //! Whether a statement is believed: [`Publishers::verify`], and why not.
 
 use super::publishers::{Publisher, PublisherKey};
-use super::{
-    Envelope, MAX_FAILED_TRIES, Publishers, Purl, Release, Statement, StatementKind, Timestamp, format_time,
-};
+use super::{Envelope, Publishers, Purl, Release, Statement, StatementKind, Timestamp, format_time};
 use crate::format::{FormatError, quote};
 use crate::merkle::Hash;
 use crate::note::ed25519_verify;
@@ -40,9 +38,12 @@ pub enum SpeakError {
     },
     /// Too many signatures of a request failed under the keys that might have made them.
     #[error(
-        "it takes too long to find out who signed this: {MAX_FAILED_TRIES} signatures failed; expected each keyid to name the key, by the hex SHA-256 of its SPKI DER"
+        "it takes too long to find out who signed this: {most} signature checks failed; expected each keyid to name the key, by the hex SHA-256 of its SPKI DER"
     )]
-    TooManyTries,
+    TooManyTries {
+        /// How many may fail.
+        most: u32,
+    },
     /// A registered key did not make the signature that names it.
     #[error(
         "the signature by key {keyid} of {publisher} is not valid: the statement or the signature was changed"

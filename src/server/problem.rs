@@ -163,7 +163,9 @@ impl Problem {
                 (StatusCode::UNPROCESSABLE_ENTITY, "publisher-signature")
             }
             Self::NotAdmitted(SpeakError::OtherLog { .. }) => (StatusCode::UNPROCESSABLE_ENTITY, "other-log"),
-            Self::NotAdmitted(SpeakError::TooManyTries) => (StatusCode::UNPROCESSABLE_ENTITY, "keyid-needed"),
+            Self::NotAdmitted(SpeakError::TooManyTries { .. }) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "keyid-needed")
+            }
             Self::NotAdmitted(SpeakError::UnknownKey { .. }) => (StatusCode::FORBIDDEN, "unknown-publisher"),
             Self::NotAdmitted(SpeakError::KeyNotValid { .. }) => (StatusCode::FORBIDDEN, "key-not-valid"),
             Self::NotAdmitted(SpeakError::KeyRevoked { .. }) => {

@@ -113,7 +113,7 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
     let received = receive(log, "an entry", headers, body, limit).await?;
     let publishers = log.publishers().current();
     let Admitted { candidate, withdrawal } =
-        admit(&received.bytes, log, &publishers, &mut KeySearch::default())?;
+        admit(&received.bytes, log, &publishers, &mut KeySearch::for_entry())?;
     if let Some(spoken) = withdrawal {
         let log = log.clone();
         blocking(move || withdrawal::check(&log, &publishers, &spoken)).await?;
@@ -251,7 +251,7 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
     if entries.is_empty() {
         return Err(FormatError::malformed("a batch", "at least one entry", "none").into());
     }
-    let (mut withdrawals, mut search) = (0, KeySearch::default());
+    let (mut withdrawals, mut search) = (0, KeySearch::for_batch(entries.len()));
     let mut admit = |entry: &[u8]| {
         let Admitted { candidate, withdrawal } = admit(entry, log, publishers, &mut search)?;
         if let Some(spoken) = withdrawal {

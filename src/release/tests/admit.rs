@@ -47,7 +47,7 @@ fn sent(payload: &[u8], signed: &[u8], signatures: &[(u8, Hint)]) -> SentEnvelop
 }
 
 fn admit(toml: &str, sent: &SentEnvelope, now: Timestamp) -> Result<(Envelope, Spoken), SpeakError> {
-    Publishers::parse(toml.as_bytes()).unwrap().admit(sent, LOG, now, &mut KeySearch::default())
+    Publishers::parse(toml.as_bytes()).unwrap().admit(sent, LOG, now, &mut KeySearch::for_entry())
 }
 
 fn own(seeds: &[u8]) -> SentEnvelope {
@@ -170,24 +170,27 @@ fn keys_that_are_revoked_or_outside_their_validity_do_not_count_beside_one_that_
 /// An attacker must not buy thousands of verifications with one request.
 #[test]
 fn so_many_signatures_of_a_request_may_fail_and_no_more() {
-    let most = usize::try_from(MAX_FAILED_TRIES).unwrap();
+    let most = 32_usize;
     // A publisher with as many keys as may be tried, and one key that is none of them.
     let keys: Vec<PublisherSigner> =
         (0..most).map(|at| PublisherSigner::from_seed(Hash::digest(&at.to_be_bytes()).as_bytes())).collect();
     let toml = publisher_toml("many", &keys.iter().collect::<Vec<_>>(), &["pkg:generic/*"], &["build"]);
     let publishers = Publishers::parse(toml.as_bytes()).unwrap();
     let stranger = sent(&payload(), &payload(), &[(9, Hint::Missing)]);
-    let mut search = KeySearch::default();
+    let mut search = KeySearch::for_entry();
     let refused = publishers.admit(&stranger, LOG, LONG_AGO, &mut search).unwrap_err();
     assert!(matches!(refused, SpeakError::UnknownKey { .. }), "all of them were tried: {refused}");
     // The next entry of the same request gets nothing any more.
     let refused = publishers.admit(&stranger, LOG, LONG_AGO, &mut search).unwrap_err();
-    assert_eq!(refused, SpeakError::TooManyTries);
+    assert_eq!(refused, SpeakError::TooManyTries { most: 32 });
     assert!(refused.to_string().contains("expected each keyid to name the key"), "{refused}");
     // Nor does one whose signatures are named and false.
     let named = sent(&payload(), b"other", &[(1, Hint::Own)]);
     let vendor = Publishers::parse(self::toml().as_bytes()).unwrap();
-    assert_eq!(vendor.admit(&named, LOG, LONG_AGO, &mut search).unwrap_err(), SpeakError::TooManyTries);
+    assert_eq!(
+        vendor.admit(&named, LOG, LONG_AGO, &mut search).unwrap_err(),
+        SpeakError::TooManyTries { most: 32 }
+    );
     // A batch of thousands by one key without a name costs the failures of its first entry.
     let last = &keys[most - 1];
     let sig = base64_encode(&Envelope::sign(payload(), &[last]).unwrap().signatures()[0].1);
@@ -196,7 +199,7 @@ fn so_many_signatures_of_a_request_may_fail_and_no_more() {
         "signatures": [{ "sig": sig }],
     });
     let unnamed = SentEnvelope::parse(text.to_string().as_bytes()).unwrap();
-    let mut search = KeySearch::default();
+    let mut search = KeySearch::for_entry();
     for _ in 0..5 {
         let (envelope, _) = publishers.admit(&unnamed, LOG, LONG_AGO, &mut search).unwrap();
         assert_eq!(envelope.signatures()[0].0, last.keyid());
@@ -229,4 +232,24 @@ fn the_rules_of_purl_types_are_for_what_is_new() {
         let payload = withdrawal.to_payload().unwrap();
         admit(&toml, &sent(&payload, &payload, &[(1, Hint::Own)]), LONG_AGO).unwrap();
     }
+}
+
+#[test]
+fn a_batch_may_fail_more_often_the_more_entries_it_has() {
+    let stranger = sent(&payload(), &payload(), &[(9, Hint::Missing)]);
+    let vendor = Publishers::parse(toml().as_bytes()).unwrap();
+    // Three keys may state it.
+    let tried = |mut search: KeySearch| {
+        for tries in 0.. {
+            match vendor.admit(&stranger, LOG, LONG_AGO, &mut search).unwrap_err() {
+                SpeakError::TooManyTries { most } => return (most, tries),
+                refused => assert!(matches!(refused, SpeakError::UnknownKey { .. }), "{refused}"),
+            }
+        }
+        unreachable!()
+    };
+    assert_eq!(tried(KeySearch::for_entry()), (32, 10));
+    assert_eq!(tried(KeySearch::for_batch(1)), (40, 13));
+    assert_eq!(tried(KeySearch::for_batch(28)), (256, 85));
+    assert_eq!(tried(KeySearch::for_batch(usize::MAX)), (256, 85));
 }

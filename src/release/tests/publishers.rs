@@ -153,7 +153,7 @@ fn verify(toml: &str, entry: &[u8]) -> Result<Spoken, SpeakError> {
 fn admit(toml: &str, entry: &[u8], now: Timestamp) -> Result<Spoken, SpeakError> {
     let sent = SentEnvelope::parse(entry).unwrap();
     let publishers = Publishers::parse(toml.as_bytes()).unwrap();
-    publishers.admit(&sent, LOG, now, &mut KeySearch::default()).map(|(_, spoken)| spoken)
+    publishers.admit(&sent, LOG, now, &mut KeySearch::for_entry()).map(|(_, spoken)| spoken)
 }
 
 /// What was stated for one log is not believed in another, where anybody could have brought it.

@@ -13,7 +13,7 @@ use crate::note::ed25519_verify;
 /// A signature whose keyid names its key, as ours do, costs no failure. One without is tried under every key
 /// that may make the statement: usually a handful for one package and kind, but possibly hundreds. The key that
 /// matched last is tried first, so a batch by one publisher costs no more failures than its first entry.
-pub const MAX_FAILED_TRIES: u32 = 32;
+const MAX_FAILED_TRIES: u32 = 32;
 /// So many more for each entry of a batch ...
 const TRIES_PER_ENTRY: u32 = 8;
 /// ... up to so many in all, a hundredth of a second: batches are checked on threads of their own.

@@ -36,7 +36,7 @@ pub use cosigners::{CosignerStatus, Cosigners, Inbox, Opened, StartCosigners, Wo
 use figures::Counts;
 pub use figures::Figures;
 pub(crate) use pool::RETRY_AFTER;
-use pool::{Pool, Submission};
+use pool::{Pool, RETRY_AFTER_SUSPICION, Submission};
 
 /// An entry to append, with all that can be computed without the log.
 #[derive(Debug, Clone)]
@@ -110,9 +110,13 @@ pub enum SubmitError {
     SequenceTaken,
     /// The log has not heard yet what its witnesses last saw. Nothing of the submission was taken.
     #[error(
-        "the log has just started and asks its witnesses what they saw last before it signs anything; try again in {} s", retry_after.as_secs()
+        "{}; try again in {} s",
+        suspicion.as_deref().unwrap_or("the log has just started and asks its witnesses what they saw last before it signs anything"),
+        retry_after.as_secs()
     )]
     AskingWitnesses {
+        /// What the witnesses claim, where it looks as if the log was rolled back.
+        suspicion: Option<String>,
         /// When to try again.
         retry_after: Duration,
     },
@@ -312,7 +316,8 @@ impl Sequencer {
         let (mut committer, published) =
             Committer::recover(store, signer, options.publish_interval, fault.clone())?;
         let cosigners = cosigners.map(|start| {
-            pool.refuse(Some(SubmitError::AskingWitnesses { retry_after: RETRY_AFTER }));
+            let refusal = SubmitError::AskingWitnesses { suspicion: None, retry_after: RETRY_AFTER };
+            pool.refuse(Some(refusal));
             let inbox = Inbox(pool.clone());
             start(Opened { reader: reader.clone(), last_signed: committer.last_signed(), inbox })
         });
@@ -343,7 +348,7 @@ impl Sequencer {
     /// [`SubmitError::Full`] or [`SubmitError::ShuttingDown`]: nothing was taken.
     pub fn submit(&self, candidates: Vec<Candidate>) -> Result<oneshot::Receiver<Results>, SubmitError> {
         let (reply, results) = oneshot::channel();
-        self.shared.pool.push(Submission { candidates, reply: Reply::Sequenced(reply) })?;
+        self.shared.push(Submission { candidates, reply: Reply::Sequenced(reply) })?;
         Ok(results)
     }
 
@@ -358,7 +363,7 @@ impl Sequencer {
         until: Until,
     ) -> Result<oneshot::Receiver<Outcome>, SubmitError> {
         let (reply, outcome) = oneshot::channel();
-        self.shared.pool.push(Submission { candidates, reply: Reply::Head(until, reply) })?;
+        self.shared.push(Submission { candidates, reply: Reply::Head(until, reply) })?;
         Ok(outcome)
     }
 
@@ -367,7 +372,7 @@ impl Sequencer {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn has_room(&self, bytes: usize) -> Result<(), SubmitError> {
-        self.shared.pool.has_room(1, bytes)
+        self.shared.pool.has_room(1, bytes).map_err(|refused| self.shared.explain(refused))
     }
 
     /// The published head, and a way to wait for the next one.
@@ -412,6 +417,24 @@ impl Sequencer {
 }
 
 impl Shared {
+    fn push(&self, submission: Submission) -> Result<(), SubmitError> {
+        self.pool.push(submission).map_err(|refused| self.explain(refused))
+    }
+
+    /// Adds to a refusal what the witnesses claim: then it may last until the operator does something.
+    fn explain(&self, refused: SubmitError) -> SubmitError {
+        if !matches!(refused, SubmitError::AskingWitnesses { .. }) {
+            return refused;
+        }
+        let mut of_witnesses = self.cosigners.iter().flat_map(|cosigners| cosigners.troubles());
+        let suspicion =
+            of_witnesses.find_map(|(trouble, why)| (trouble == Trouble::RollbackSuspected).then_some(why));
+        match suspicion {
+            None => refused,
+            suspicion => SubmitError::AskingWitnesses { suspicion, retry_after: RETRY_AFTER_SUSPICION },
+        }
+    }
+
     /// All faults, worst first: those of the committing thread, damage that a reader saw, and what the
     /// witnesses suggest.
     fn faults(&self) -> BTreeMap<Trouble, String> {

@@ -11,6 +11,8 @@ use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
 
 /// What a client is told to wait when the pool is full: it is drained many times a second.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// And where it takes people: the witnesses claim that the log was rolled back.
+pub const RETRY_AFTER_SUSPICION: Duration = Duration::from_secs(60);
 
 /// Entries that were sent together, and where the answer goes.
 pub struct Submission {

@@ -217,7 +217,7 @@ impl Problem {
             Self::Submit(
                 SubmitError::Full { retry_after, .. }
                 | SubmitError::Overloaded { retry_after }
-                | SubmitError::AskingWitnesses { retry_after },
+                | SubmitError::AskingWitnesses { retry_after, .. },
             ) => Some(retry_after.as_secs().max(1)),
             // The first head is there as soon as a quorum was asked.
             Self::NothingPublished | Self::TooManyAnswers => Some(1),

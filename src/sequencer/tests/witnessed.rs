@@ -5,13 +5,14 @@ use crate::checkpoint::LogSigned;
 use crate::cosignature::cosign;
 use crate::note::Note;
 use crate::policy::Policy;
-use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, Word};
+use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, Trouble, Word};
 use crate::store::SignedHead;
 
 /// One witness, whose cosignature is the quorum.
 struct Fake {
     policy: Policy,
     asked: Mutex<Vec<SignedHead>>,
+    troubles: Mutex<Vec<(Trouble, String)>>,
     inbox: Inbox,
 }
 
@@ -30,6 +31,10 @@ impl Cosigners for Fake {
 
     fn quorum(&self) -> String {
         self.policy.quorum_in_words()
+    }
+
+    fn troubles(&self) -> Vec<(Trouble, String)> {
+        self.troubles.lock().unwrap().clone()
     }
 
     fn status(&self) -> Vec<CosignerStatus> {
@@ -76,6 +81,7 @@ fn start(store: &Watched, unwitnessed: bool) -> World {
         let fake = Arc::new(Fake {
             policy: Policy::parse(policy.as_bytes()).unwrap(),
             asked: Mutex::default(),
+            troubles: Mutex::default(),
             inbox: opened.inbox,
         });
         *give.lock().unwrap() = Some(fake.clone());
@@ -147,6 +153,32 @@ fn nothing_is_signed_or_taken_before_the_witnesses_were_heard() {
     world.wait_published(3);
     assert!(world.published().witnessed);
     assert_eq!(results(world.sequencer.submit(candidates(&["a"])).unwrap()), [fresh(3)]);
+}
+
+#[test]
+fn whoever_submits_while_a_rollback_is_suspected_is_told() {
+    let world = start(&Watched::new(), false);
+    let refused = || {
+        let refused = [
+            world.sequencer.submit(candidates(&["a"])).err(),
+            world.sequencer.publish(candidates(&["a"]), Until::Published).err(),
+            world.sequencer.has_room(1).err(),
+        ];
+        assert!(refused.iter().all(|each| *each == refused[0]), "{refused:?}");
+        refused[0].clone().unwrap()
+    };
+    let of = |refused: &SubmitError| match refused {
+        SubmitError::AskingWitnesses { retry_after, .. } => retry_after.as_secs(),
+        other => panic!("{other}"),
+    };
+    *world.fake.troubles.lock().unwrap() = vec![(Trouble::Clock, "a wrong clock".to_owned())];
+    let starting = refused();
+    assert!(starting.to_string().contains("has just started") && of(&starting) == 1, "{starting}");
+    let suspicion = (Trouble::RollbackSuspected, "w claims to have cosigned 9".to_owned());
+    world.fake.troubles.lock().unwrap().push(suspicion);
+    let suspected = refused();
+    assert_eq!(suspected.to_string(), "w claims to have cosigned 9; try again in 60 s");
+    assert_eq!(of(&suspected), 60);
 }
 
 #[test]

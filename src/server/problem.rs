@@ -76,6 +76,14 @@ pub enum Problem {
     /// A part of the log failed in a way that it never should.
     #[error("the log failed to answer; its operator finds the reason in its log")]
     Internal,
+    /// The index did not lead to the highest sequence number.
+    #[error(
+        "the log could not tell the highest sequence number: the first {tries} numbers that its index has for this channel belong to another one; continue from the last release that you know of, or find it with GET /releases"
+    )]
+    SequenceUnknown {
+        /// Numbers that were looked up.
+        tries: usize,
+    },
     /// There is no such thing (yet).
     #[error("{what} is not in this log: {detail}")]
     NotFound {
@@ -193,6 +201,7 @@ impl Problem {
                 (StatusCode::SERVICE_UNAVAILABLE, "journal-damaged")
             }
             Self::NothingPublished => (StatusCode::SERVICE_UNAVAILABLE, "nothing-published"),
+            Self::SequenceUnknown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "sequence-unknown"),
             Self::NotPublished { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-published"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
@@ -326,8 +335,15 @@ mod tests {
 
     #[test]
     fn all_that_a_submission_can_be_refused_with_is_counted() {
-        let others =
-            ["not-found", "no-route", "wrong-method", "nothing-published", "transfer-coding", "busy"];
+        let others = [
+            "not-found",
+            "no-route",
+            "wrong-method",
+            "nothing-published",
+            "sequence-unknown",
+            "transfer-coding",
+            "busy",
+        ];
         assert_whole(&REFUSALS, include_str!("problem.rs"), &others);
     }
 }

@@ -72,15 +72,50 @@ fn highest(
     publisher: &str,
     package: &str,
     channel: &str,
-) -> Result<Option<(u64, Stored)>, StoreError> {
+) -> Result<Option<(u64, Stored)>, Problem> {
     let track = Track::new(publisher, package, channel);
+    let release = |number| {
+        let found = reader.find_claim(&Claim::key(publisher, package, channel, number))?;
+        Ok(found.map(|(stored, _)| stored))
+    };
+    highest_of(|below| reader.highest(&track, below), release)
+}
+
+/// The highest number that the index has and that a release has, too; `next` gives the highest one below another.
+fn highest_of(
+    next: impl Fn(u64) -> Result<Option<u64>, StoreError>,
+    release: impl Fn(u64) -> Result<Option<Stored>, StoreError>,
+) -> Result<Option<(u64, Stored)>, Problem> {
     let mut below = u64::MAX;
     for _ in 0..MAX_TRIES {
-        let Some(number) = reader.highest(&track, below)? else { return Ok(None) };
-        if let Some((stored, _)) = reader.find_claim(&Claim::key(publisher, package, channel, number))? {
+        let Some(number) = next(below)? else { return Ok(None) };
+        if let Some(stored) = release(number)? {
             return Ok(Some((number, stored)));
         }
         below = number;
     }
-    Ok(None)
+    Err(Problem::SequenceUnknown { tries: MAX_TRIES })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::{Hash, LeafIndex};
+
+    /// The index has these numbers; all but the lowest are those of another track.
+    fn found(numbers: u64) -> Result<Option<u64>, Problem> {
+        let stored = Stored { index: LeafIndex::new(7).unwrap(), leaf: Hash::digest(b"x") };
+        let next = |below: u64| Ok(below.min(numbers + 1).checked_sub(1).filter(|number| *number > 0));
+        let release = |number| Ok((number == 1).then_some(stored));
+        highest_of(next, release).map(|found| found.map(|(number, _)| number))
+    }
+
+    #[test]
+    fn numbers_of_another_track_are_passed_over_and_too_many_of_them_are_no_answer() {
+        assert_eq!(found(0).unwrap(), None);
+        assert_eq!(found(8).unwrap(), Some(1));
+        let refused = found(9).unwrap_err();
+        assert_eq!(refused.code(), "sequence-unknown");
+        assert!(refused.to_string().contains("could not tell"), "{refused}");
+    }
 }

@@ -1,7 +1,10 @@
 //! What log, witness and monitor do before they start serving.
 
+use std::io;
+use std::net::SocketAddr;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::runtime::Runtime;
 
 use super::exit::Failure;
@@ -12,6 +15,10 @@ const FILES: u64 = 4_096 + 256;
 const ADDRESS_SPACE: u64 = 4 << 30;
 /// Threads that read files and check signatures: more of them only wait for each other, and each has a stack.
 const BLOCKING_THREADS: usize = 32;
+
+/// Connections that may wait to be accepted, as far as the system allows. Those that find no room here try
+/// again a second later.
+const BACKLOG: u32 = 4_096;
 
 /// The runtime that a server runs on, if the system lets it have what it needs.
 pub fn runtime() -> Result<Runtime, Failure> {
@@ -43,14 +50,51 @@ fn raise_files() {
 
 /// Listens before anything else is opened, so that an address in use fails at once.
 pub async fn listen(address: &str, otherwise: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|e| {
+    bind(address).await.map_err(|e| {
         Failure::CouldNotTell(format!("could not listen on {address}: {e}; choose another {otherwise}"))
     })
 }
 
+/// As [`TcpListener::bind`], with a larger backlog.
+async fn bind(address: &str) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "it resolves to no address");
+    for address in lookup_host(address).await? {
+        match bind_one(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for connections of the old process.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+    use std::time::Duration;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_burst_of_connections_waits_to_be_accepted() {
+        let listener = listen("localhost:0", "").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts. Where the backlog is full, connecting takes seconds.
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900));
+        let waiting: Vec<TcpStream> = (0..500).map_while(|at| connect(at).ok()).collect();
+        assert_eq!(waiting.len(), 500);
+        let Err(Failure::CouldNotTell(why)) = listen(&address.to_string(), "with --listen").await else {
+            panic!("two listen at {address}")
+        };
+        assert!(why.ends_with("choose another with --listen"), "{why}");
+    }
 
     #[test]
     fn too_little_address_space_is_refused_before_anything_is_opened() {

@@ -166,7 +166,7 @@ impl Look<'_> {
         Ok(gap.then(|| Warning {
             code: "sequence-gap",
             detail: format!(
-                "{number} follows {highest}, though the numbers before had no gaps: monitors report a gap"
+                "{number} follows {highest}, and until now no number was left out: monitors will report a gap"
             ),
         }))
     }

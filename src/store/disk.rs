@@ -492,10 +492,8 @@ impl Store for DiskStore {
 /// from the beginning says what the journal lacks.
 fn disagrees_with_journal(error: StoreError) -> Result<TreeCheck, StoreError> {
     match &error {
-        StoreError::Damaged { .. } => Ok(TreeCheck(error.to_string())),
-        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Ok(TreeCheck(error.to_string()))
-        }
+        StoreError::Damaged { .. } => Ok(error.into()),
+        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Ok(error.into()),
         _ => Err(error),
     }
 }
@@ -504,8 +502,7 @@ fn disagrees_with_journal(error: StoreError) -> Result<TreeCheck, StoreError> {
 /// check, the tree is made anew before the journal is blamed.
 fn tree_may_be_wrong<T>(error: StoreError) -> Result<Result<T, TreeCheck>, StoreError> {
     match error {
-        StoreError::TreeDamaged { detail } => Ok(Err(TreeCheck(detail))),
-        StoreError::JournalForked { .. } => Ok(Err(TreeCheck(error.to_string()))),
+        StoreError::TreeDamaged { .. } | StoreError::JournalForked { .. } => Ok(Err(error.into())),
         _ => Err(error),
     }
 }

@@ -57,6 +57,20 @@ struct Edge {
 #[error("{0}")]
 pub struct TreeCheck(pub(super) String);
 
+/// What was seen, without what the error tells operators to do: the store mends the tree itself.
+impl From<StoreError> for TreeCheck {
+    fn from(error: StoreError) -> Self {
+        Self(match error {
+            StoreError::TreeDamaged { detail } => detail,
+            StoreError::Damaged { what, detail } => format!("{what}: {detail}"),
+            StoreError::JournalForked { size, expected, seen } => {
+                format!("expected root {expected} at tree size {size}, computed {seen}")
+            }
+            other => other.to_string(),
+        })
+    }
+}
+
 impl Tree {
     /// Opens the tree and rebuilds the right edge. `tail` gives the hashes of the leaves behind the
     /// last full tile, from the journal.
@@ -75,12 +89,12 @@ impl Tree {
         let Some(cursor) = Cursor::from_bytes(&cursor) else { return check("its cursor does not parse") };
         let leaves = match tail(&tree, &cursor) {
             Ok(leaves) => leaves,
-            Err(e @ StoreError::TreeDamaged { .. }) => return check(&e.to_string()),
+            Err(e @ StoreError::TreeDamaged { .. }) => return Ok(Err(e.into())),
             Err(e) => return Err(e),
         };
         match tree.load_edge(&cursor, leaves) {
             Ok(()) => Ok(Ok((tree, Some(cursor)))),
-            Err(e) => check(&e.to_string()),
+            Err(e) => Ok(Err(e.into())),
         }
     }
 

@@ -789,3 +789,26 @@ fn on_a_full_disk_reads_go_on_and_appending_does_when_there_is_space_again() {
         check(&open(&log).unwrap(), &all);
     }
 }
+
+/// The store makes it anew by itself: the line in its log must not send anybody to do that.
+#[test]
+fn why_a_tree_is_made_anew_is_told_without_advice() {
+    let detail = || "expected 1, saw 2".to_owned();
+    let forked = StoreError::JournalForked {
+        size: TreeSize::new(5).unwrap(),
+        expected: "A=".to_owned(),
+        seen: "B=".to_owned(),
+    };
+    let errors = [
+        (StoreError::TreeDamaged { detail: detail() }, "expected 1, saw 2"),
+        (
+            StoreError::Damaged { what: "journal/0".to_owned(), detail: detail() },
+            "journal/0: expected 1, saw 2",
+        ),
+        (forked, "expected root A= at tree size 5, computed B="),
+    ];
+    for (error, expected) in errors {
+        assert!(error.to_string().contains("`treehead "), "{error}");
+        assert_eq!(TreeCheck::from(error).to_string(), expected);
+    }
+}

@@ -3,6 +3,7 @@
 //! The store is the one that rustls-native-certs finds: `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are set,
 //! else the operating system's. A log's own guarantees do not rest on TLS; it keeps questions private.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::ring;
@@ -54,15 +55,34 @@ pub(super) fn tls_for(url: &str) -> Result<TlsConfig, ClientError> {
     Ok(config.root_certs(RootCerts::Specific(roots)).build())
 }
 
+/// Refuses a file that may never end: nobody may ever write into a pipe.
+fn check_file(file: Option<&Path>) -> Result<(), ClientError> {
+    let Some(file) = file else { return Ok(()) };
+    match std::fs::metadata(file) {
+        Ok(meta) if !meta.is_file() => {
+            let why = format!("SSL_CERT_FILE, {}, is no regular file", file.display());
+            Err(ClientError::NoCertificates { why })
+        }
+        // One that is missing is the loader's to tell.
+        _ => Ok(()),
+    }
+}
+
 fn trusted() -> Result<Arc<Vec<Certificate<'static>>>, ClientError> {
     if let Some(trusted) = TRUSTED.get() {
         return Ok(trusted.clone());
     }
+    let file = std::env::var_os("SSL_CERT_FILE");
+    let file = file.as_deref().map(Path::new);
+    check_file(file)?;
     let found = rustls_native_certs::load_native_certs();
     let system = found.certs.iter().map(|der| Certificate::from_der(der).to_owned());
     let all: Vec<_> = system.chain(ADDED.get().into_iter().flatten().cloned()).collect();
     if all.is_empty() {
-        let why: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        let mut why: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        if let (Some(file), true) = (file, why.is_empty()) {
+            why.push(format!("SSL_CERT_FILE, {}, holds none", file.display()));
+        }
         return Err(ClientError::NoCertificates { why: why.join("; ") });
     }
     Ok(TRUSTED.get_or_init(|| Arc::new(all)).clone())

@@ -45,7 +45,7 @@ pub enum ClientError {
         detail: String,
     },
     /// An answer that is a refusal.
-    #[error("{url} answered {status}{}: {detail}", code.as_ref().map(|c| format!(" ({c})")).unwrap_or_default())]
+    #[error("{url} answered {status}{}{}", code.as_ref().map(|c| format!(" ({c})")).unwrap_or_default(), said(detail))]
     Status {
         /// What was asked for.
         url: String,
@@ -53,7 +53,7 @@ pub enum ClientError {
         status: u16,
         /// `code` of the problem document, if it was one.
         code: Option<String>,
-        /// `detail` of the problem document, or the beginning of the body.
+        /// `detail` of the problem document, or the beginning of the body; empty where there is none.
         detail: String,
         /// Seconds that the log asks to wait.
         retry_after: Option<u64>,
@@ -133,6 +133,10 @@ pub enum ClientError {
 
 fn because(why: &str) -> String {
     if why.is_empty() { String::new() } else { format!(" ({why})") }
+}
+
+fn said(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(": {detail}") }
 }
 
 /// How a connection failed.
@@ -228,6 +232,9 @@ impl NetworkFault {
         match self {
             Self::Certificate => {
                 "the server's certificate is not trusted: give the certificate of its authority with --cacert or SSL_CERT_FILE, or check the address and this machine's clock"
+            }
+            Self::Timeout => {
+                "is a server running there? A log that waits for its witnesses answers late: ask its /healthz"
             }
             _ => "is a server running there, and is the address right?",
         }

@@ -4,12 +4,13 @@ use std::io::{self, Read as _};
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
-use ureq::Agent;
 use ureq::http::Response;
+use ureq::{Agent, Timeout};
 
 use super::builder::OnPause;
 use super::gate::{Gate, Pass};
 use super::patience::{Patience, Tries};
+use super::proxy::proxy_for;
 use super::retry_after::retry_after;
 use super::{ClientError, LogClientBuilder, NetworkFault};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, SignsFor};
@@ -333,7 +334,10 @@ fn refusal(url: &str, response: &mut Response<ureq::Body>) -> ClientError {
         url: url.to_owned(),
         status,
         code: code.filter(|code| is_code(code)),
-        detail: detail.map_or_else(|| quote_bytes(&body), |detail| printable(&detail)),
+        detail: detail.map_or_else(
+            || if body.is_empty() { String::new() } else { quote_bytes(&body) },
+            |detail| printable(&detail),
+        ),
         retry_after,
         entry,
     }
@@ -359,7 +363,37 @@ pub(super) fn network(url: &str, error: &ureq::Error) -> ClientError {
         },
         _ => NetworkFault::Unreachable,
     };
-    ClientError::Network { url: url.to_owned(), fault, detail: error.to_string() }
+    ClientError::Network { url: url.to_owned(), fault, detail: in_words(url, error) }
+}
+
+/// What the HTTP library says, without the names of its own parts; and the proxy that the request went through.
+fn in_words(url: &str, error: &ureq::Error) -> String {
+    let words = match error {
+        ureq::Error::Timeout(Timeout::Resolve) => "its name was not resolved in time".to_owned(),
+        ureq::Error::Timeout(Timeout::Connect) => "no connection in time".to_owned(),
+        ureq::Error::Timeout(_) => "the answer was not complete in time".to_owned(),
+        ureq::Error::Io(e) => inner_tls(e).map_or_else(|| e.to_string(), tls_in_words),
+        ureq::Error::Rustls(e) => tls_in_words(e),
+        ureq::Error::Http(e) => e.to_string(),
+        ureq::Error::Protocol(e) => e.to_string(),
+        ureq::Error::ConnectProxyFailed(why) => {
+            format!("the proxy makes no connection to it: {}", printable(why))
+        }
+        other => other.to_string(),
+    };
+    match proxy_for(url) {
+        Ok(Some(proxy)) => format!("{words} (through the proxy {}:{})", proxy.host(), proxy.port()),
+        _ => words,
+    }
+}
+
+fn tls_in_words(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+            "the server does not speak https: is it http://?".to_owned()
+        }
+        other => other.to_string(),
+    }
 }
 
 /// The error of TLS inside one of the connection.

@@ -8,7 +8,7 @@
 //! `HTTP_PROXY` in capitals is not read: a web server sets it from a request's `Proxy` header. `no_proxy` or
 //! `NO_PROXY` lists hosts to reach directly. Loopback addresses are always reached directly.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ureq::Proxy;
 use ureq::http::Uri;
@@ -46,13 +46,42 @@ fn choose(url: &str, env: impl Fn(&str) -> Option<String>) -> Result<Option<Prox
 /// The IP address that a URL's host is, if it is one.
 fn as_ip(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    bare.parse().ok().map(|ip: IpAddr| ip.to_canonical())
+    let ip = bare.parse().ok().map(|ip: IpAddr| ip.to_canonical());
+    ip.or_else(|| old_ipv4(bare).map(IpAddr::V4))
+}
+
+/// An IPv4 address in one of the older forms that resolvers take, as in `inet_aton(3)`: one to four numbers, decimal,
+/// octal behind `0` or hex behind `0x`, of which the last fills all bytes that are left.
+fn old_ipv4(host: &str) -> Option<Ipv4Addr> {
+    let number = |part: &str| {
+        let (digits, radix) = match part.strip_prefix("0x").or_else(|| part.strip_prefix("0X")) {
+            Some(digits) => (digits, 16),
+            None if part.len() > 1 && part.starts_with('0') => (&part[1..], 8),
+            None => (part, 10),
+        };
+        // The parser takes a sign, too.
+        let plain = digits.starts_with(|c: char| c.is_ascii_hexdigit());
+        plain.then(|| u32::from_str_radix(digits, radix).ok()).flatten()
+    };
+    let parts = host.split('.').map(number).collect::<Option<Vec<_>>>()?;
+    let (last, bytes) = parts.split_last()?;
+    let free = 32 - 8 * u32::try_from(bytes.len()).ok().filter(|count| *count < 4)?;
+    if bytes.iter().any(|byte| *byte > 0xff) || u64::from(*last) >> free != 0 {
+        return None;
+    }
+    let high = bytes.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte)) << free;
+    u32::try_from(high | u64::from(*last)).ok().map(Ipv4Addr::from_bits)
 }
 
 fn is_loopback(host: &str) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     // RFC 6761 section 6.3: names under `localhost` are loopback as well.
-    name == "localhost" || name.ends_with(".localhost") || as_ip(host).is_some_and(|ip| ip.is_loopback())
+    name == "localhost" || name.ends_with(".localhost") || is_this_machine(&name)
+}
+
+/// Connections to the unspecified address go to this machine as well.
+fn is_this_machine(host: &str) -> bool {
+    as_ip(host).is_some_and(|ip| ip.is_loopback() || ip.is_unspecified())
 }
 
 /// Whether a `no_proxy` list names the host. Its items stand between commas or spaces: `*`, an address, a
@@ -121,13 +150,64 @@ mod tests {
             "log.localhost",
             "[::1]",
             "[::ffff:127.0.0.1]",
+            "127.1",
+            "127.1.",
+            "2130706433",
+            "0x7f.1",
+            "0177.0.0.1",
+            "0.0.0.0",
+            "0",
+            "[::]",
         ] {
             for scheme in ["http", "https"] {
                 assert_eq!(chosen(&format!("{scheme}://{host}:8080/x"), &set), None, "{host}");
             }
         }
-        for host in ["128.0.0.1", "notlocalhost", "localhost.example.com", "[::2]"] {
+        for host in [
+            "128.0.0.1",
+            "notlocalhost",
+            "localhost.example.com",
+            "[::2]",
+            "128.1",
+            "127.1.example.com",
+            "8.8",
+        ] {
             assert_eq!(chosen(&format!("http://{host}/"), &set).as_deref(), Some("p:1"), "{host}");
+        }
+    }
+
+    #[test]
+    fn old_forms_of_addresses_are_read_as_resolvers_do() {
+        for (text, address) in [
+            ("127.1", "127.0.0.1"),
+            ("127.0.1", "127.0.0.1"),
+            ("10.1.515", "10.1.2.3"),
+            ("192.66051", "192.1.2.3"),
+            ("2130706433", "127.0.0.1"),
+            ("0x7F000001", "127.0.0.1"),
+            ("017700000001", "127.0.0.1"),
+            ("0300.0.2.0X7", "192.0.2.7"),
+            ("0", "0.0.0.0"),
+            ("4294967295", "255.255.255.255"),
+        ] {
+            assert_eq!(old_ipv4(text), Some(address.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "",
+            ".",
+            "127.",
+            ".1",
+            "1.2.3.4.5",
+            "256.1",
+            "1.2.3.256",
+            "1.16777216",
+            "4294967296",
+            "0x",
+            "08",
+            "+1",
+            "a.b",
+        ] {
+            assert_eq!(old_ipv4(text), None, "{text}");
         }
     }
 

@@ -191,3 +191,38 @@ fn a_log_that_waits_for_its_operator_is_not_asked_again() {
     }
     assert!(asks_for_time.is_temporary(), "it says when to come back");
 }
+
+#[test]
+fn a_failed_connection_is_told_in_words_of_the_user_s() {
+    let told = |error: ureq::Error| super::http::network("https://log.example.com/x", &error).to_string();
+    let not_tls = || rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+    let io = |text: &'static str| ureq::Error::Io(std::io::Error::other(text));
+    for (error, words) in [
+        (ureq::Error::Timeout(ureq::Timeout::Global), ": the answer was not complete in time; "),
+        (ureq::Error::Timeout(ureq::Timeout::Connect), ": no connection in time; "),
+        (ureq::Error::Timeout(ureq::Timeout::Resolve), ": its name was not resolved in time; "),
+        (io("connection refused"), ": connection refused; is a server running there"),
+        (ureq::Error::Rustls(not_tls()), ": the server does not speak https: is it http://?; "),
+        (
+            ureq::Error::Io(std::io::Error::new(std::io::ErrorKind::InvalidData, not_tls())),
+            ": the server does not speak https: is it http://?; ",
+        ),
+        (
+            ureq::Error::ConnectProxyFailed("proxy server responded 403/Forbidden".to_owned()),
+            ": the proxy makes no connection to it: proxy server responded 403/Forbidden; ",
+        ),
+    ] {
+        let told = told(error);
+        assert!(told.starts_with(&format!("no answer from https://log.example.com/x{words}")), "{told}");
+    }
+    let late = told(ureq::Error::Timeout(ureq::Timeout::Global));
+    assert!(late.contains("waits for its witnesses") && late.contains("/healthz"), "{late}");
+}
+
+#[test]
+fn an_empty_body_is_not_quoted() {
+    let url = server(response("502 Bad Gateway", "", b""));
+    let client = LogClient::builder().tries(1).build(&url).unwrap();
+    let error = client.get("checkpoint", 100).unwrap_err();
+    assert_eq!(error.to_string(), format!("{url}/checkpoint answered 502"));
+}

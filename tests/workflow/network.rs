@@ -62,7 +62,8 @@ fn a_proxy_is_asked_for_the_scheme_that_its_variable_names() {
     let mut excepted = world.command(line);
     ran(excepted.env("http_proxy", &address).env("no_proxy", "invalid")).failed(3, "no answer from");
     assert!(!asked.is_finished(), "nobody has asked the proxy");
-    ran(world.command(line).env("http_proxy", &address)).failed(3, "no answer from");
+    let through = format!("(through the proxy {})", address.trim_start_matches("http://"));
+    ran(world.command(line).env("http_proxy", &address)).failed(3, &through);
     let request = asked.join().unwrap();
     assert_eq!(request, "CONNECT log.invalid:80 HTTP/1.1\r\n");
     let wrong = ran(world.command(line).env("all_proxy", "ftp://user:secret@proxy"));
@@ -90,6 +91,10 @@ fn a_private_authority_is_believed_where_the_user_names_it() {
     world.write("certs/ca.pem", &front.authority);
     ran(world.command(&line).env("SSL_CERT_DIR", world.path("certs"))).done();
     by_file("missing.pem").failed(3, "no trusted certificates were found");
+    world.write("none.pem", "");
+    by_file("none.pem").failed(3, "none.pem, holds none");
+    assert!(std::process::Command::new("mkfifo").arg(world.path("pipe.pem")).status().unwrap().success());
+    by_file("pipe.pem").failed(3, "pipe.pem, is no regular file");
     // What the user adds does not take the place of the system's.
     let mut both = world.command(&format!("{line} --cacert ca.pem"));
     ran(both.env("SSL_CERT_FILE", world.path("missing.pem"))).done();

@@ -26,6 +26,7 @@ use crate::merkle::Hash;
 use crate::note::{KeyId, KeyName, Note, NoteKey, SignatureType};
 
 pub use origin_line::log_lines;
+pub use words::is_reserved;
 
 mod origin_line;
 mod quorums;

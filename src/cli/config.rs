@@ -70,9 +70,9 @@ impl Config {
         let path = dir.join("treehead.toml");
         if !path.exists() && ["journal", "log.key", "log.vkey"].iter().any(|name| dir.join(name).exists()) {
             return Err(Failure::CouldNotTell(format!(
-                "{} is missing; {}",
+                "{} is missing, with the log's origin and profile, which are for life; {}",
                 path.display(),
-                put_back(&path, "the origin and profile in it are for life")
+                put_back(&path)
             )));
         }
         if !path.exists() {
@@ -86,7 +86,7 @@ impl Config {
             let (toml, text) = TomlFile::read(WHAT, "TOML as `treehead init` writes it", bytes)?;
             Self::of(dir, text, kept, &toml.root())
         })
-        .map_err(|e| e.and(&put_back(&path, "or mend it")))
+        .map_err(|e| e.and(&correct(&path)))
     }
 
     fn of(
@@ -154,7 +154,12 @@ pub fn listen_of(said: Option<String>, usual: &str, place: &TomlPlace<'_>) -> Re
 }
 
 /// How a lost file of a log's directory comes back.
-pub fn put_back(path: &Path, also: &str) -> String {
+pub fn put_back(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().display();
-    format!("put it back from a backup ({also}): cp BACKUP/{name} {}", path.display())
+    format!("restore it from a backup: cp BACKUP/{name} {}", path.display())
+}
+
+/// What to do about one that is wrong.
+pub fn correct(path: &Path) -> String {
+    format!("correct it, or {}", put_back(path))
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Map, Value, json};
 
-use super::config::put_back;
+use super::config::correct;
 use crate::client::{ClientError, NetworkFault};
 use crate::evidence::EvidenceError;
 use crate::format::{FormatError, shown, to_json};
@@ -301,9 +301,9 @@ impl From<OpenError> for Failure {
         match error {
             OpenError::Profile { .. } => Self::Usage(message),
             OpenError::Publishers { path, .. } | OpenError::ProfileFile { path, .. } => {
-                Self::Usage(message).and(&put_back(&path, "or mend it"))
+                Self::Usage(message).and(&correct(&path))
             }
-            OpenError::Io { path, .. } => Self::CouldNotTell(message).and(&put_back(&path, "or mend it")),
+            OpenError::Io { path, .. } => Self::CouldNotTell(message).and(&correct(&path)),
             OpenError::Start(StartError::Store(e)) => e.into(),
             OpenError::Start(StartError::Checkpoint(_)) => {
                 Self::refused("wrong-key", message, "Put the right log.key back; never sign with another.")

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::args::Fsck;
-use super::config::{Config, put_back};
+use super::config::{Config, correct, put_back};
 use super::exit::{CliResult, Failure};
 use super::keys::{ML_DSA, secrets_of};
 use super::output::{GREEN, result, say};
@@ -119,20 +119,19 @@ fn check_files(config: &Config) -> CliResult {
     config.profile.publishers(&config.publishers())?;
     let path = config.dir.join("endpoint.policy");
     let policy = files::parse(&path, "a policy", MAX_POLICY_BYTES, Policy::parse)
-        .map_err(|e| e.and(&put_back(&path, "or mend it")))?;
+        .map_err(|e| e.and(&correct(&path)))?;
     // Either key may be taken out of it, to demand the signature of the other.
     let keys = config.vkeys()?;
     if !policy.log_keys().iter().any(|log| keys.contains(log.note_key())) {
         let message = format!("{} does not trust this log's key, which is in log.vkey", path.display());
-        return Err(Failure::Usage(message).and(&put_back(&path, "or mend it")));
+        return Err(Failure::Usage(message).and(&correct(&path)));
     }
     let unknown = |log: &&LogKey| *log.log() == config.origin && !keys.contains(log.note_key());
     if let Some(key) = policy.log_keys().iter().find(unknown).map(LogKey::note_key) {
         let message =
             format!("{} trusts a key of this log that is not in its directory: {key}", path.display());
-        return Err(
-            Failure::Usage(message).and(&put_back(&config.dir.join(ML_DSA.public), "or mend the policy"))
-        );
+        return Err(Failure::Usage(message)
+            .and(&format!("correct the policy, or {}", put_back(&config.dir.join(ML_DSA.public)))));
     }
     // Whoever checks need not be whoever signs.
     let (there, lost) = secrets_of(&config.dir);

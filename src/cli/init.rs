@@ -90,6 +90,13 @@ impl NewLog<'_> {
     }
 
     fn policy(&self) -> Result<Option<Policy>, Failure> {
+        if let Some(witness) = self.witnesses.iter().find(|witness| witness.is_named(self.origin)) {
+            return Err(Failure::Usage(format!(
+                "--witness {}: expected a witness of another name than the log's own, --origin {}",
+                witness.name(),
+                self.origin
+            )));
+        }
         let quorum = (!self.witnesses.is_empty()).then_some(self.quorum.unwrap_or_default());
         let policy = quorum.map(|quorum| policy_of(&self.witnesses, quorum)).transpose();
         policy.map_err(|fault| {
@@ -152,6 +159,34 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn a_log_has_another_name_than_its_witnesses() {
+        let place = tempfile::tempdir().unwrap();
+        let witness = place.path().join("w");
+        crate::cli::witness::init::create(
+            &witness,
+            "w.example.com",
+            "http://127.0.0.1:9",
+            "127.0.0.1:9",
+            true,
+        )
+        .unwrap();
+        let card = read_card(&witness.join("card.toml")).unwrap();
+        for (origin, may) in [("w.example.com", false), ("log.example.com", true)] {
+            let log = NewLog {
+                origin,
+                profile: Profile::Opaque,
+                post_quantum: false,
+                witnesses: vec![card.clone()],
+                quorum: Some(1),
+            };
+            match create(&place.path().join(origin), &log) {
+                Ok(_) => assert!(may, "{origin}"),
+                Err(e) => assert!(!may && e.message().contains("another name than the log's own"), "{e:?}"),
+            }
+        }
+    }
 
     #[test]
     fn a_log_is_made_in_a_directory_that_is_there_and_in_one_that_is_not() {

@@ -88,7 +88,7 @@ impl Config {
             // It can be made again wherever the secret key can be read.
             e.and(&match self.secret(pair) {
                 Ok(signer) => format!("run: echo '{}' > {}", signer.public(), path.display()),
-                Err(_) => put_back(&path, "it is public"),
+                Err(_) => put_back(&path),
             })
         })?;
         self.check(&path, pair, &key)?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 
 use super::args::{parse_leaf, parse_pin};
@@ -35,7 +36,7 @@ pub struct Prove {
     #[arg(long, value_name = "PURL", value_parser = parse_pin)]
     pub purl: Option<PackagePin>,
     /// Publisher you mean, by its name in the log
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub publisher: Option<String>,
     /// Index of the leaf you mean
     #[arg(long, value_name = "N", value_parser = parse_leaf)]

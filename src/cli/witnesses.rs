@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::config::{Config, WHAT, put_back};
+use super::config::{Config, WHAT, correct};
 use super::exit::Failure;
 use super::files;
 use crate::checkpoint::LogSigner;
+use crate::client::is_address;
 use crate::feeder::Feeder;
 use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
 use crate::note::{NoteKey, SignatureType};
@@ -112,7 +113,7 @@ impl Config {
             |bytes: &[u8]| Policy::parse(bytes).and_then(|policy| check_file(&policy).map(|()| policy));
         files::parse(&path, "a policy", MAX_POLICY_BYTES, parse)
             .map(Some)
-            .map_err(|e| e.and(&put_back(&path, "or mend it; treehead.toml names it as `witnesses`")))
+            .map_err(|e| e.and(&format!("treehead.toml names it as `witnesses`; {}", correct(&path))))
     }
 
     /// Who collects cosignatures for a log with these keys, where the settings name witnesses.
@@ -159,11 +160,14 @@ fn check_file(policy: &Policy) -> Result<(), FormatError> {
     Ok(())
 }
 
-const URL: &str = "a URL that begins with http:// or https://";
+/// The form of a witness's address.
+pub const URL: &str = "a URL that begins with http:// or https://, without a query or user name";
 
-fn is_url(url: &str) -> bool {
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !has_space_or_control(rest))
+/// Whether it is the address of a witness: one that can be asked, and holds no password, since cards and policies
+/// are for everybody.
+pub fn is_url(url: &str) -> bool {
+    let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    is_address(url) && !has_space_or_control(url) && !host.contains('@')
 }
 
 /// Reads a witness's card.
@@ -185,6 +189,12 @@ impl Witness {
     /// Its name in the settings.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it goes by this name, in the settings or in its signatures.
+    pub fn is_named(&self, name: &str) -> bool {
+        let keys = self.keys().unwrap_or_default();
+        self.name == name || keys.iter().any(|(_, key)| key.name().as_str() == name)
     }
 
     /// Its keys, with what their algorithm is called in a policy.

@@ -8,6 +8,12 @@ use super::{Group, Member, Policy, Quorum};
 /// others as names; Go's reader takes none of them for a name, so none is written.
 const RESERVED: [&[u8]; 7] = [b"none", b"all", b"any", b"log", b"witness", b"group", b"quorum"];
 
+/// Whether a word means something in a policy file, to us or to other readers: no good name for a witness.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name.as_bytes())
+}
+
 impl Group {
     /// Whether it stands for one cosigner with several keys: any of them will do, and all have its name.
     fn is_one_cosigner(&self, policy: &Policy) -> bool {

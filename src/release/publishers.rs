@@ -27,7 +27,7 @@ use serde::Deserialize;
 use super::envelope::keyid;
 use super::pem::{public_key, public_pem_of};
 use super::{Envelope, Purl, PurlPattern, Statement, StatementKind, Timestamp, format_time, parse_time};
-use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote};
+use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote, shown};
 use crate::merkle::Hash;
 
 /// Largest `publishers.toml`: thousands of publishers.
@@ -231,8 +231,8 @@ fn parse_publisher(text: PublisherText, place: &TomlPlace<'_>) -> Result<Publish
 /// # Errors
 /// The form that is expected.
 pub fn check_publisher_name(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() || name.len() > 100 || has_space_or_control(name) {
-        return Err("a publisher name of 1 to 100 bytes without spaces");
+    if name.is_empty() || name.len() > 100 || has_space_or_control(name) || shown(name) != name {
+        return Err("a publisher name of 1 to 100 bytes without spaces or hidden characters");
     }
     Ok(())
 }

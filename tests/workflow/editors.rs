@@ -159,6 +159,9 @@ fn settings_that_can_t_be_meant_are_named_with_line_key_and_block() {
         assert!(ran.stderr.contains(&format!("malformed at line {line}, {place}: ")), "{ran:?}");
     }
     world.write("card.toml", card.replace("url = ", "uri = "));
+    for (url, name) in [("http://a:b@c", "other"), ("http://a/?x", "other")] {
+        world.run(&format!("witness init w9 --name {name} --url {url}")).failed(2, "--url: expected a URL");
+    }
     let ran = world.run("init other --origin other.example.com --witness card.toml --quorum 1");
     assert!(
         ran.stderr.contains("card.toml: a witness's card is malformed at line 4, `uri` of witness"),

@@ -119,7 +119,7 @@ fn a_file_names_the_witnesses_by_any_rule() {
         ("witness a $E1\nquorum a\n", "expected a URL on the lines of the witnesses"),
         (
             "witness a $E1 ftp://a/\nquorum a\n",
-            "expected a URL that begins with http:// or https://, saw \"ftp://a/\"",
+            "expected a URL that begins with http:// or https://, without a query or user name, saw \"ftp://a/\"",
         ),
         (
             "witness a $E1 http://a/\nwitness b $E2\ngroup q all a b\nquorum q\n",
@@ -205,7 +205,7 @@ fn settings_that_can_not_be_meant_are_named() {
         (named("\"none\""), "expected the name of a witness without white space"),
         (
             url(""),
-            "`url` of witness \"w1.example.com\": expected a URL that begins with http:// or https://, saw \"\"",
+            "`url` of witness \"w1.example.com\": expected a URL that begins with http:// or https://, without a query or user name, saw \"\"",
         ),
         (url("w1.example.com"), "expected a URL that begins with http:// or https://"),
         (url("ftp://w1.example.com"), "expected a URL that begins with http:// or https://"),

@@ -45,6 +45,12 @@ impl Artifact {
                 "{given} is a file, and so is {file}: expected ./{given} for the first, or {name}=./{file} for the second under the name {name}"
             )));
         }
+        if matches!(name, "." | "..") {
+            return Err(Failure::Usage(format!(
+                "{}: expected the name of a file before `=`, saw {name}, which names a directory",
+                given.display()
+            )));
+        }
         Ok(Self { name: name.to_owned(), path: PathBuf::from(file) })
     }
 
@@ -75,6 +81,13 @@ mod tests {
             ("a=", "a=", "a="),
         ] {
             assert_eq!(parse(given), Ok((name.to_owned(), PathBuf::from(path))), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_no_name_of_an_artifact() {
+        for given in [".=dist/scanner", "..=dist/scanner"] {
+            assert!(parse(given).is_err_and(|why| why.contains("the name of a file before `=`")), "{given}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::cli::args::{parse_duration, parse_kind, parse_pin};
@@ -23,26 +24,26 @@ pub struct Verify {
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
     /// Name of the artifact you want, as in the release; the name of FILE is then ignored
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
     /// Package you want: with a version exactly that release, without one any version; or a pattern of packages
     /// with a final `*`
     #[arg(long, value_name = "PURL", value_parser = parse_pin)]
     pub purl: Option<PackagePin>,
     /// Channel you want; with --state the endpoint follows it from then on
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub channel: Option<String>,
     /// Kind of release you want
     #[arg(long, value_name = "build|update|detection-rules", value_parser = parse_kind)]
     pub kind: Option<Kind>,
     /// Publisher that must have signed the release, by its name in the publishers file
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub publisher: Option<String>,
     /// Lowest acceptable sequence number
     #[arg(long, value_name = "N")]
     pub min_sequence: Option<u64>,
     /// Audience that the release must be for [default: everyone]
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub audience: Option<String>,
     /// Trusted logs, witnesses and quorum
     #[arg(long, value_name = "FILE")]
@@ -68,7 +69,7 @@ pub struct Verify {
 
 /// Some tools print it in capitals.
 fn parse_sha256(text: &str) -> Result<Hash, String> {
-    Hash::from_hex(&text.to_ascii_lowercase()).map_err(|e| e.to_string())
+    Hash::from_hex(&text.to_ascii_lowercase()).map_err(|_| "expected 64 hex digits".to_owned())
 }
 
 /// What follows `--online` is taken for an address, where FILE may have been meant.
@@ -93,6 +94,19 @@ mod tests {
     use clap::Parser as _;
 
     use crate::cli::args::Args;
+
+    #[test]
+    fn an_empty_question_and_a_short_digest_are_refused() {
+        for option in ["--name", "--channel", "--audience", "--publisher"] {
+            let parse =
+                |value| Args::try_parse_from(["treehead", "verify", "a", "--policy", "p", option, value]);
+            assert_eq!(parse("").map(drop).unwrap_err().exit_code(), 2, "{option}");
+            assert!(parse("x").is_ok(), "{option}");
+        }
+        let sha256 = ["treehead", "verify", "--policy", "p", "--proof", "p", "--sha256", "AB"];
+        let error = Args::try_parse_from(sha256).unwrap_err().to_string();
+        assert!(error.contains("expected 64 hex digits\n"), "capitals are taken: {error}");
+    }
 
     #[test]
     fn an_artifact_behind_online_is_not_taken_for_an_address() {

@@ -82,8 +82,14 @@ fn read_keys(argument: &str) -> Result<Vec<NoteKey>, Failure> {
 /// One vkey a line.
 fn parse_keys(bytes: &[u8]) -> Result<Vec<NoteKey>, FormatError> {
     let text = crate::format::file_text("a file of verifier keys", bytes)?;
-    let keys = text.trim_end().lines().enumerate();
-    keys.map(|(at, line)| NoteKey::parse(line.trim()).map_err(|e| e.at_line(at + 1))).collect()
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let keys = lines.map(|(at, line)| NoteKey::parse(line.trim()).map_err(|e| e.at_line(at + 1)));
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() {
+        let expected = "at least one verifier key, one a line";
+        return Err(FormatError::malformed("a file of verifier keys", expected, "none"));
+    }
+    Ok(keys)
 }
 
 #[cfg(test)]
@@ -111,7 +117,7 @@ mod tests {
             vkey("log.example", SignatureType::CosignatureMlDsa44),
         );
         let file = place.path().join("log.vkey");
-        fs::write(&file, format!("{log}\n{ml_dsa}\n")).unwrap();
+        fs::write(&file, format!("\n{log}\n \r\n{ml_dsa}\n\n")).unwrap();
         let add = |vkeys: &[&str]| {
             let vkeys = vkeys.iter().map(ToString::to_string).collect();
             run(&WitnessAddLog { dir: dir.clone(), vkeys, origin: None }, true)
@@ -120,6 +126,15 @@ mod tests {
         let expected = format!("{text}log {log}\nlog {ml_dsa}\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), expected);
         add(&[&log, file.to_str().unwrap()]).unwrap();
+        let empty = place.path().join("empty.vkey");
+        for nothing in ["", "\n \n"] {
+            fs::write(&empty, nothing).unwrap();
+            let refused = add(&[empty.to_str().unwrap()]);
+            assert!(
+                matches!(&refused, Err(Failure::Usage(why)) if why.contains("at least one verifier key, one a line")),
+                "{refused:?}"
+            );
+        }
         let own = vkey("witness.example/w", SignatureType::Ed25519);
         let witness = vkey("witness.example/v", SignatureType::CosignatureEd25519);
         for bad in [own.as_str(), &witness, "nothing", &log[..20]] {

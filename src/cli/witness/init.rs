@@ -8,8 +8,11 @@ use super::args::WitnessInit;
 use super::config::{KEY, ML_DSA_KEY, SETTINGS};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::new_dir::{self, NewFile};
+use crate::cli::witnesses::{URL, is_url};
 use crate::cli::{addresses, keygen, output};
+use crate::format::quote;
 use crate::note::{KeyName, NoteSigner, SignatureType};
+use crate::policy::is_reserved;
 use crate::witness::{JOURNAL, LOGS_FILE, Ledger, Logs};
 
 /// What a log's operator is given.
@@ -49,12 +52,12 @@ pub fn create(
     post_quantum: bool,
 ) -> Result<Vec<String>, Failure> {
     let name = KeyName::new(name).map_err(|e| Failure::Usage(format!("--name: {e}")))?;
-    let http =
-        ["http://", "https://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
-    if !http || crate::format::has_space_or_control(url) {
-        return Err(Failure::Usage(format!(
-            "--url: expected an address with http:// or https://, saw {url:?}"
-        )));
+    if is_reserved(name.as_str()) {
+        let expected = "a name that is no word of policy files";
+        return Err(Failure::Usage(format!("--name: expected {expected}, saw {}", quote(name.as_str()))));
+    }
+    if !is_url(url) {
+        return Err(Failure::Usage(format!("--url: expected {URL}, saw {}", quote(url))));
     }
     let mut kinds = vec![(KEY, SignatureType::CosignatureEd25519)];
     if post_quantum {
@@ -147,11 +150,25 @@ mod tests {
     fn an_address_that_is_none_is_refused_before_anything_is_made() {
         let place = tempfile::tempdir().unwrap();
         let dir = place.path().join("w");
-        for url in ["", "127.0.0.1:9001", "ftp://x", "http://", "http://a b", "http://a\n"] {
+        for url in [
+            "",
+            "127.0.0.1:9001",
+            "ftp://x",
+            "http://",
+            "http://a b",
+            "http://a\n",
+            "http://a/?x",
+            "http://a:b@c/",
+            "http:///a",
+        ] {
             assert!(
                 matches!(create(&dir, "w", url, "127.0.0.1:9", false), Err(Failure::Usage(_))),
                 "{url:?}"
             );
+        }
+        for word in ["none", "any", "quorum"] {
+            let made = create(&dir, word, "http://x", "127.0.0.1:9", false);
+            assert!(matches!(made, Err(Failure::Usage(why)) if why.contains("--name: ")), "{word}");
         }
         assert!(matches!(create(&dir, "a name", "http://x", "127.0.0.1:9", false), Err(Failure::Usage(_))));
         assert!(!dir.exists());

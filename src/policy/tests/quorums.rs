@@ -46,7 +46,9 @@ fn rules_that_two_histories_can_satisfy_are_found() {
     }
     let warning =
         parse(&format!("{}group q 1{}\nquorum q\n", witnesses(3), names(0, 3))).unwrap().split_warning();
-    assert!(warning.unwrap().starts_with("the quorum, 1 of (w0, w1, w2), can be reached by two sets"));
+    assert!(
+        warning.unwrap().starts_with("the quorum, 1 of (w0, w1, w2), can be reached by two disjoint sets")
+    );
 }
 
 proptest! {

@@ -100,9 +100,19 @@ fn malformed_publishers_files_are_refused() {
             "a purl pattern is malformed at line 3, `purls` of publisher \"vendor\": expected",
         ),
         (with("pkg:generic/example/*", "pkg:generic/a@1"), "a purl pattern is malformed"),
-        (with("\"vendor\"", "\"\""), "a publisher name of 1 to 100 bytes without spaces, saw \"\""),
-        (with("\"vendor\"", "\"a vendor\""), "a publisher name of 1 to 100 bytes without spaces"),
-        (with("\"vendor\"", "\"a\\u0000\""), "a publisher name of 1 to 100 bytes without spaces"),
+        (
+            with("\"vendor\"", "\"\""),
+            "a publisher name of 1 to 100 bytes without spaces or hidden characters, saw \"\"",
+        ),
+        (
+            with("\"vendor\"", "\"a vendor\""),
+            "a publisher name of 1 to 100 bytes without spaces or hidden characters",
+        ),
+        (with("\"vendor\"", "\"a\u{200b}b\""), "without spaces or hidden characters, saw \"a\\u{200b}b\""),
+        (
+            with("\"vendor\"", "\"a\\u0000\""),
+            "a publisher name of 1 to 100 bytes without spaces or hidden characters",
+        ),
         (with("\"vendor\"", &format!("{:?}", "v".repeat(101))), "a publisher name of 1 to 100 bytes"),
         (
             format!("{good}{}", publisher_toml("vendor", &[&publisher_signer(2)], &[], &[])),
@@ -390,8 +400,12 @@ fn a_new_publisher_is_appended_and_a_taken_name_is_not() {
     for (name, pem, why) in [
         ("vendor", pem.as_str(), "each publisher name once, saw \"vendor\" twice"),
         ("debian", &taken, "each key once"),
-        ("two words", &pem, "a publisher name of 1 to 100 bytes without spaces"),
-        ("a\"\npurls = []\n#", &pem, "a publisher name of 1 to 100 bytes without spaces"),
+        ("two words", &pem, "a publisher name of 1 to 100 bytes without spaces or hidden characters"),
+        (
+            "a\"\npurls = []\n#",
+            &pem,
+            "a publisher name of 1 to 100 bytes without spaces or hidden characters",
+        ),
         ("debian", TEST_KEY_PEM, "saw a private key, which belongs to its publisher alone"),
         ("debian", EC_PUBLIC_PEM, "expected an Ed25519 PUBLIC KEY in PEM"),
     ] {

@@ -256,7 +256,7 @@ impl Place<'_> {
                 format!("{by} withdraws {what}, leaf {}: {}", withdrawal.index, withdrawal.reason),
             ),
             Statement::Provenance(provenance) => {
-                (Code::Provenance, format!("{by} says how {what} was built, by {}", provenance.builder))
+                (Code::Provenance, format!("{by} states that {} built {what}", provenance.builder))
             }
             Statement::Summary(summary) => {
                 (Code::VerificationSummary, format!("{by} verified {what}: {}", summary.result.as_str()))

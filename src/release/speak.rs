@@ -80,7 +80,7 @@ pub enum SpeakError {
     },
     /// None of the signers may make such a statement about the package.
     #[error(
-        "{publishers} may not state a {kind}{}: expected {} in publishers.toml to cover it", of(package.as_deref()), rights(*kind, package.as_deref())
+        "{publishers} may not make statements of kind {kind}{}: expected {} in publishers.toml to cover it", of(package.as_deref()), rights(*kind, package.as_deref())
     )]
     NotPermitted {
         /// The signers.
@@ -103,7 +103,7 @@ fn unknown(keyid: &str) -> String {
 }
 
 fn of(package: Option<&str>) -> String {
-    package.map(|package| format!(" of {package}")).unwrap_or_default()
+    package.map(|package| format!(" about {package}")).unwrap_or_default()
 }
 
 const fn rights(kind: StatementKind, package: Option<&str>) -> &'static str {

@@ -232,7 +232,10 @@ fn rights_to_attest_are_none_to_withdraw() {
     for seed in [4, 5] {
         let withdrawn = signed_withdrawal(&withdrawal(0, &entry), seed);
         let detail = log.post("/add", &withdrawn).problem(403, "publisher-not-permitted");
-        assert!(detail.contains("may not state a withdrawal of pkg:generic/example/scanner"), "{detail}");
+        assert!(
+            detail.contains("may not make statements of kind withdrawal about pkg:generic/example/scanner"),
+            "{detail}"
+        );
     }
     // Whichever kind it may release does: this one released a build as an update.
     let update = Release { kind: Kind::Update, ..scanner(1) };

@@ -91,6 +91,9 @@ fn empty_lines_are_skipped_and_an_empty_file_is_done() {
     let server = world.serve();
     world.write("releases.jsonl", format!("\n{}\r\n \n{}", lines(1..2), lines(2..3).trim_end()));
     assert_eq!(tally(&world, &server), (2, 2, 0), "the last line needs no newline");
+    world.write("releases.jsonl", lines(1..2));
+    let told = "0 added, 1 in the log already, 0 refused, of 1 release\n";
+    assert!(publish(&world, &server).done().stdout.starts_with(told));
     world.write("releases.jsonl", "");
     assert_eq!(tally(&world, &server), (0, 0, 0));
 }

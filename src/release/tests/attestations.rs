@@ -303,7 +303,7 @@ fn every_purl_has_to_be_covered_and_is_found() {
         let envelope = Envelope::sign(changed(&good, pointer, bash), &[&signer]).unwrap();
         assert!(all.verify(&envelope, LOG).is_ok(), "{pointer}");
         let error = some.verify(&envelope, LOG).unwrap_err();
-        assert!(error.to_string().contains(" of pkg:deb/debian/bash: "), "{pointer}: {error}");
+        assert!(error.to_string().contains(" about pkg:deb/debian/bash: "), "{pointer}: {error}");
         let facts = Facts::of_entry(&envelope.to_entry(), &all).unwrap();
         let values = Facts::values(&envelope.to_entry(), &all).unwrap();
         for (field, value) in [
@@ -401,7 +401,7 @@ fn attestations_need_a_right_of_their_own() {
     let told = verify(&["provenance"], &all, &bare).unwrap_err().to_string();
     assert_eq!(
         told,
-        "auditor may not state a verification-summary: expected one of their kinds in publishers.toml to cover it"
+        "auditor may not make statements of kind verification-summary: expected one of their kinds in publishers.toml to cover it"
     );
     let spoken = verify(&["provenance"], &all, &provenance()).unwrap();
     assert_eq!((spoken.release(), spoken.publisher()), (None, "auditor"));

@@ -162,7 +162,7 @@ fn a_dry_run_shows_everything_and_sends_nothing() {
     release(&world, &server, "a", "7");
     let ran = dry("b", "auto").done();
     assert!(ran.stdout.contains("sequence 8\n") && ran.stdout.contains("highest   7 so far\n"), "{ran:?}");
-    assert_eq!(ran.stderr, "");
+    assert_eq!(ran.stderr, "for log.example.com/releases\n");
     for (content, sequence, code) in
         [("a", "7", "duplicate"), ("b", "7", "sequence-taken"), ("b", "2", "sequence-below-highest")]
     {

@@ -93,7 +93,7 @@ mod tests {
     fn a_pipe_a_device_and_a_directory_are_not_read() {
         let dir = tempfile::tempdir().unwrap();
         for (path, seen) in [
-            (pipe(dir.path()), "saw a pipe: write what"),
+            (pipe(dir.path()), "saw a pipe: write its output"),
             (PathBuf::from("/dev/zero"), "saw a device"),
             (dir.path().to_owned(), "saw a directory"),
         ] {

@@ -50,7 +50,7 @@ fn cases() -> Vec<(String, usize, &'static str, &'static str)> {
             LOG.replace("url", "# url"),
             1,
             "`url` of log 1",
-            "one for log.example.com/releases, here or on its",
+            "a URL for log.example.com/releases, here or on its line in the policy",
         ),
         (
             LOG.to_owned() + "[[watch]]\nname = \"w\"\nkinds = [\"builds\"]\n",

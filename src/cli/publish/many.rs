@@ -140,7 +140,7 @@ impl Run<'_> {
                 Ok(answers) => {
                     let count = part.len();
                     for (line, answer) in lines.drain(..count).zip(answers) {
-                        self.answered(line, answer)?;
+                        self.answered(&line, answer)?;
                     }
                     batch = batch.without(0..count);
                     most = most.saturating_mul(2);
@@ -148,7 +148,7 @@ impl Run<'_> {
                 Err(error) => {
                     let (at, code, detail) = refused_entry(error, part.len())?;
                     let line = lines.remove(at).expect("it is one of them");
-                    self.report.lock().expect("senders do not panic").refuse(line.told, code, detail)?;
+                    self.report.lock().expect("senders do not panic").refuse(&line.told, code, detail)?;
                     self.bar.inc(1);
                     batch = batch.without(at..at + 1);
                     most = 1;
@@ -159,13 +159,13 @@ impl Run<'_> {
     }
 
     /// Reports the log's answer to a line, after fetching its proof where that is wanted.
-    fn answered(&self, line: Line, answer: BatchAnswer) -> CliResult {
+    fn answered(&self, line: &Line, answer: BatchAnswer) -> CliResult {
         let proof = match (self.proofs, &line.entry, answer.index) {
             (Some(proofs), Some(entry), Some(_)) => Some(proofs.save(self.log, entry, &answer.leaf_hash)),
             _ => None,
         };
         self.bar.inc(1);
-        self.report.lock().expect("senders do not panic").count(line.told, answer, proof)
+        self.report.lock().expect("senders do not panic").count(&line.told, answer, proof)
     }
 }
 

@@ -79,7 +79,7 @@ impl Report {
     /// Takes in the log's answer to a release, and what became of its proof.
     pub fn count(
         &mut self,
-        told: Told,
+        told: &Told,
         answer: BatchAnswer,
         proof: Option<Result<PathBuf, Failure>>,
     ) -> CliResult {
@@ -108,7 +108,7 @@ impl Report {
     }
 
     /// Takes in that the log refused a release, and so the whole batch that it was in.
-    pub fn refuse(&mut self, told: Told, code: String, detail: String) -> CliResult {
+    pub fn refuse(&mut self, told: &Told, code: String, detail: String) -> CliResult {
         let mut object = told.object();
         self.refused(&mut object, told.line, code, detail);
         self.tell(told.place, object)

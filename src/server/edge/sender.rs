@@ -30,7 +30,10 @@ impl Network {
     /// For what is scarcer than bytes: all that one customer can have of IPv6 is 48 bits, and counts as one.
     pub fn site(self) -> Self {
         match self {
-            Self::V6([a, b, c, d, e, f, ..]) => Self::V6([a, b, c, d, e, f, 0, 0]),
+            Self::V6(mut octets) => {
+                octets[6..].fill(0);
+                Self::V6(octets)
+            }
             Self::V4(_) => self,
         }
     }

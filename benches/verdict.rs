@@ -15,17 +15,17 @@ use std::time::{Duration, Instant};
 
 use bare::{Secret, Signed};
 use treehead::checkpoint::Checkpoint;
-use treehead::cosignature::cosign;
+use treehead::checkpoint::cosignature::cosign;
+use treehead::checkpoint::policy::Policy;
+use treehead::endpoint::EndpointState;
+use treehead::endpoint::{Artifact, Freshness, Pins, Question, verify};
 use treehead::merkle::{Hash, LeafIndex, Plan, ProofError, TreeSize, verify_inclusion};
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
-use treehead::policy::Policy;
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 use treehead::release::{
     Envelope, Kind, NewPublisher, PublisherSigner, Publishers, Purl, PurlPattern, Release, StatementKind,
     Subject,
 };
-use treehead::state::EndpointState;
-use treehead::verify::{Artifact, Freshness, Pins, Question, verify};
 
 const LEAVES: u64 = 10_000_000;
 const ROUNDS: u32 = 2_000;

@@ -32,10 +32,10 @@ use common::{dir, median};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use treehead::checkpoint::Checkpoint;
-use treehead::cosignature::cosign;
+use treehead::checkpoint::cosignature::cosign;
 use treehead::merkle::Hash;
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
-use treehead::wire::AddCheckpoint;
+use treehead::proof::wire::AddCheckpoint;
 use treehead::witness::{JOURNAL, LOGS_FILE, Ledger, Witness, run};
 
 const WITNESS: &str = "witness.example/w1";

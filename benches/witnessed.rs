@@ -28,10 +28,10 @@ use common::bare::{Secret, Signed};
 use common::bound::append;
 use common::server::{Server, card, init_with, introduce, witness};
 use treehead::checkpoint;
+use treehead::checkpoint::policy::Policy;
 use treehead::client::LogClient;
 use treehead::load::{self, Answers, Histogram, Latencies, Measured, Plan};
-use treehead::policy::Policy;
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 
 const RATE: u32 = 20;
 const LENGTH: Duration = Duration::from_secs(30);

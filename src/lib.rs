@@ -23,13 +23,13 @@
 //! alone. Trust flows one way through its types, each arrow is one function:
 //! `Note -> VerifiedNote -> LogSigned<Checkpoint> -> Cosigned<Checkpoint> -> VerifiedRelease`.
 //!
-//! An endpoint needs one call, [`verify::verify`]:
+//! An endpoint needs one call, [`endpoint::verify`]:
 //!
 //! ```
 //! use treehead::merkle::Hash;
-//! use treehead::policy::Policy;
+//! use treehead::checkpoint::policy::Policy;
 //! use treehead::release::Publishers;
-//! use treehead::verify::{Artifact, Freshness, Pins, Question, verify};
+//! use treehead::endpoint::{Artifact, Freshness, Pins, Question, verify};
 //!
 //! # let policy_file = b"quorum none\n".as_slice();
 //! # let (publishers_file, proof_file, program) = (b"".as_slice(), b"".as_slice(), b"".as_slice());
@@ -64,37 +64,32 @@
     )
 )]
 
-pub mod bundle;
 pub mod checkpoint;
-mod checksum;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
-pub mod cosignature;
-pub mod evidence;
 #[cfg(feature = "server")]
-pub mod evidence_dir;
+pub mod disk;
+pub mod endpoint;
 #[cfg(all(feature = "server", feature = "client"))]
 pub mod feeder;
 pub mod format;
+#[cfg(feature = "server")]
+pub mod http;
 #[cfg(feature = "cli")]
 pub mod load;
 pub mod merkle;
 #[cfg(all(feature = "server", feature = "client"))]
 pub mod monitor;
 pub mod note;
-pub mod policy;
-pub mod proof_file;
+pub mod proof;
 pub mod release;
 #[cfg(feature = "server")]
 pub mod sequencer;
 #[cfg(feature = "server")]
 pub mod server;
-pub mod state;
 #[cfg(feature = "server")]
 pub mod store;
-pub mod verify;
-pub mod wire;
 #[cfg(feature = "server")]
 pub mod witness;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use treehead::checkpoint::cosignature::{cosign, cosign_subtree, verify_subtree};
 use treehead::checkpoint::{Checkpoint, Origin};
-use treehead::cosignature::{cosign, cosign_subtree, verify_subtree};
 use treehead::merkle::Hash;
 use treehead::note::{Note, NoteError, NoteKey, NoteSigner, SignatureType};
 

@@ -10,11 +10,11 @@ use std::path::Path;
 
 use serde_json::json;
 use treehead::checkpoint::Checkpoint;
-use treehead::cosignature::cosign;
-use treehead::evidence::ForkEvidence;
+use treehead::checkpoint::cosignature::cosign;
 use treehead::merkle::{Hash, LeafIndex, TreeSize, verify_inclusion};
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
+use treehead::proof::fork::ForkEvidence;
 use treehead::release::{Release, Source, Subject};
 
 const ORIGIN: &str = "log.example.com/releases";

@@ -228,7 +228,7 @@ impl Promises {
             let tile = Tile::in_tree(TileId::Entries { index: bundle }, head.size).unwrap();
             let (status, bytes) = request(address, "GET", &format!("/{tile}"), &[]).unwrap();
             assert_eq!(status, 200, "{tile} at tree size {}", head.size);
-            let entries = treehead::bundle::split(&bytes, tile.width()).unwrap();
+            let entries = treehead::proof::bundle::split(&bytes, tile.width()).unwrap();
             assert_eq!(entries.len(), tile.width());
             for entry in entries {
                 while let Some(earlier) = earlier.next_if(|earlier| earlier.size.get() == index) {

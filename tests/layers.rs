@@ -373,7 +373,11 @@ fn the_detector_detects() {
         assert!(found.iter().any(|what| what.contains(expected)), "{source}: {found:?}");
     }
     for (module, depth, source) in [
-        ("note", 2, "use crate::format::{cap, quote}; use super::key::KeyName; use crate::cosignature;"),
+        (
+            "note",
+            2,
+            "use crate::format::{cap, quote}; use super::key::KeyName; use crate::checkpoint::cosignature;",
+        ),
         ("note", 2, "// use crate::store::Store;\n/* crate::server /* nested */ crate::cli */ fn f() {}"),
         ("note", 2, "const A: &str = \"crate::store \\\" crate::cli\"; const B: &str = r#\"crate::store\"#;"),
         ("note", 2, "#[cfg(test)] mod tests { use crate::store::Store; fn f() { std::fs::read(\"x\"); } }"),
@@ -385,7 +389,7 @@ fn the_detector_detects() {
         ("note", 2, "use std::fmt; use std::time_machine; fn tokio_like() { let sled_name = 1; }"),
         ("store", 2, "use crate::merkle::Hash; use std::fs::File; use sled::Db; use super::super::note;"),
         ("server", 2, "use crate::{sequencer::Pool, store::Store, verify}; use tokio::net;"),
-        ("client", 1, "use crate::verify::verify; use crate::client::cache; use std::time::Duration;"),
+        ("client", 1, "use crate::endpoint::verify; use crate::client::cache; use std::time::Duration;"),
         ("cli", 2, "use crate::{client, server, store}; use treehead::sequencer;"),
         ("main", 0, "fn main() { treehead::cli::main() }"),
     ] {

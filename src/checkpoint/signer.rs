@@ -1,7 +1,7 @@
 //! What a log signs its heads with.
 
 use super::Checkpoint;
-use crate::cosignature;
+use crate::checkpoint::cosignature;
 use crate::note::{KeyName, Note, NoteKey, NoteSigner, SignatureType};
 
 /// A log's secret keys, all under its origin: one Ed25519 key, and an ML-DSA-44 key unless the log goes

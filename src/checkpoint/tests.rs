@@ -133,7 +133,7 @@ fn only_the_origin_s_own_key_is_asked() {
     // Neither is a witness's cosignature, even by a witness named as the log is.
     let twin = witness("example.com/behind-the-sofa", 1);
     let mut note = checkpoint.sign(&key);
-    note.push(crate::cosignature::cosign(&checkpoint, &twin, 7));
+    note.push(crate::checkpoint::cosignature::cosign(&checkpoint, &twin, 7));
     let twins = [twin.public().clone()];
     assert!(matches!(open(note.to_string().as_bytes(), &twins), Err(CheckpointError::WrongOrigin { .. })));
 
@@ -242,7 +242,7 @@ fn a_log_signs_with_both_algorithms_and_either_is_enough() {
     // The key of another origin signs nothing here, whatever its line says.
     let elsewhere = ml_dsa("example.com/other");
     let mut foreign = head.sign(&signer(origin, 1));
-    foreign.push(crate::cosignature::cosign(&head, &elsewhere, 7));
+    foreign.push(crate::checkpoint::cosignature::cosign(&head, &elsewhere, 7));
     let trusted = [elsewhere.public().clone()];
     assert!(matches!(
         open(foreign.to_string().as_bytes(), &trusted),
@@ -266,7 +266,7 @@ fn extension_lines_that_only_ml_dsa_stands_under_are_nobody_s() {
     );
     let mut extended = bare.clone();
     extended.extensions.push("put in by a stranger".to_owned());
-    let line = crate::cosignature::cosign(&bare, &ml_dsa, 7);
+    let line = crate::checkpoint::cosignature::cosign(&bare, &ml_dsa, 7);
     let with = |checkpoint: &Checkpoint, lines: &[&NoteSignature]| {
         let lines: String = lines.iter().map(ToString::to_string).collect();
         open(format!("{checkpoint}\n{lines}").as_bytes(), &logs)
@@ -302,7 +302,7 @@ fn a_key_signs_for_the_origin_that_it_is_trusted_for_and_for_no_other() {
     // The same in a policy, and with an ML-DSA-44 key, whose signature states the origin.
     let policy = "log sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8\n\
          origin go.sum database tree\nquorum none\n";
-    let policy = crate::policy::Policy::parse(policy.as_bytes()).unwrap();
+    let policy = crate::checkpoint::policy::Policy::parse(policy.as_bytes()).unwrap();
     assert!(open(note.as_bytes(), &policy.log_keys()).is_ok());
     let signer = NoteSigner::from_seed(
         KeyName::new("sum.example/pq").unwrap(),
@@ -310,7 +310,7 @@ fn a_key_signs_for_the_origin_that_it_is_trusted_for_and_for_no_other() {
         &[5; 32],
     );
     let mut note = Note::unsigned(signed.get().to_string());
-    note.push(crate::cosignature::cosign(signed.get(), &signer, 7));
+    note.push(crate::checkpoint::cosignature::cosign(signed.get(), &signer, 7));
     let trusted = [LogKey::new(&origin, signer.public().clone())];
     assert_eq!(open(note.to_string().as_bytes(), &trusted).unwrap().get(), signed.get());
 }

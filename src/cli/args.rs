@@ -6,9 +6,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::addresses::{parse_listen, parse_name};
 use crate::client::Wait;
+use crate::endpoint::PackagePin;
 use crate::merkle::LeafIndex;
 use crate::release::{Kind, Purl, PurlPattern};
-use crate::verify::PackagePin;
 
 /// A transparency log for software vendors.
 ///

@@ -9,10 +9,11 @@ use super::exit::{CliResult, Failure};
 use super::files;
 use super::keys::secrets_of;
 use super::output::{self, GREEN};
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
+use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
-use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::server::PROFILE_FILE;
-use crate::store::{Backup, Companion, RealDisk};
+use crate::store::{Backup, Companion};
 
 /// What else a log is made of, but for its secret keys and a file that names its witnesses.
 pub const COMPANIONS: [&str; 6] =

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::checkpoint::LogKey;
-use crate::evidence::{ForkEvidence, ProvenFork};
-use crate::evidence_dir::EvidenceDir;
+use crate::disk::evidence_dir::EvidenceDir;
+use crate::proof::fork::{ForkEvidence, ProvenFork};
 
 use super::exit::Failure;
 use super::output::say;

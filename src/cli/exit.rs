@@ -16,15 +16,15 @@ use serde_json::{Map, Value, json};
 
 use super::config::correct;
 use crate::client::{ClientError, NetworkFault};
-use crate::evidence::EvidenceError;
+use crate::endpoint::Refusal;
 use crate::format::{FormatError, shown, to_json};
 use crate::load::{CheckError, LoadError};
 use crate::monitor::desk::DeskError;
 use crate::monitor::desk::acks::AckError;
+use crate::proof::fork::EvidenceError;
 use crate::sequencer::StartError;
 use crate::server::OpenError;
 use crate::store::{CopyError, StoreError, to_be_run_again};
-use crate::verify::Refusal;
 
 /// How a command ends that did not do what it was asked.
 #[derive(Debug, Clone)]

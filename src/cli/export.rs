@@ -9,12 +9,13 @@ use super::args::Export;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::{files, output};
-use crate::bundle;
 use crate::checkpoint::{self, Checkpoint};
+use crate::disk::read_plain;
+use crate::endpoint::Refusal;
 use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TreeSize, hashes_to_bytes};
+use crate::proof::bundle;
 use crate::store::journal::{Scan, origin_hash};
-use crate::store::{Layout, SignedHead, StoreError, read_plain, read_signed};
-use crate::verify::Refusal;
+use crate::store::{Layout, SignedHead, StoreError, read_signed};
 
 pub fn run(args: &Export, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;

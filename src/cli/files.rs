@@ -12,13 +12,13 @@ use zeroize::Zeroizing;
 
 use super::exit::Failure;
 use super::output::say;
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
+use crate::disk::{check_plain, open_own, open_plain};
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::note::NoteKey;
-use crate::policy::{MAX_POLICY_BYTES, Policy};
-use crate::proof_file;
+use crate::proof;
 use crate::release::is_public_pem;
-use crate::store::{check_plain, open_own, open_plain};
 
 /// Largest key file.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
@@ -130,7 +130,7 @@ impl OutFile {
     /// Whether these bytes are such a file, so that replacing them loses nothing of another kind.
     fn is_one(self, bytes: &[u8]) -> bool {
         match self {
-            Self::Proof => bytes.starts_with(proof_file::HEADER.as_bytes()),
+            Self::Proof => bytes.starts_with(proof::HEADER.as_bytes()),
             Self::Policy => Policy::parse(bytes).is_ok(),
         }
     }

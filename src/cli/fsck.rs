@@ -12,15 +12,16 @@ use super::exit::{CliResult, Failure};
 use super::keys::{ML_DSA, secrets_of};
 use super::output::{GREEN, result, say};
 use super::{evidence, files, fsck_evidence, fsck_url, output, serve};
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::checkpoint::{Checkpoint, LogKey, LogSigned};
-use crate::evidence_dir::EvidenceDir;
+use crate::disk::evidence_dir::EvidenceDir;
+use crate::disk::{DirLock, open_plain};
 use crate::merkle::{Growth, Hash, LeafIndex, PartialTiles, RightEdge, TreeSize};
 use crate::note::NoteKey;
-use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::store::journal::{Scan, origin_hash};
 use crate::store::{
-    DirLock, DiskStore, Layout, OpenOptions, PointerSum, StoreError, TreeRows, backup_marker, discard_tree,
-    open_plain, open_tree_rows, read_signed,
+    DiskStore, Layout, OpenOptions, PointerSum, StoreError, TreeRows, backup_marker, discard_tree,
+    open_tree_rows, read_signed,
 };
 
 pub fn run(args: &Fsck, json: bool) -> CliResult {

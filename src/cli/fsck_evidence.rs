@@ -7,11 +7,11 @@ use super::output::say;
 use super::{evidence, files};
 use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned, SignsFor};
 use crate::client::{ClientError, LogClient, RemoteTiles};
-use crate::evidence::{ForkEvidence, compare_heads};
-use crate::evidence_dir::EvidenceDir;
+use crate::disk::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, Plan, Prefix, RightEdge, TreeSize};
 use crate::note::MAX_NOTE_BYTES;
-use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
+use crate::proof::fork::{ForkEvidence, compare_heads};
+use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
 use crate::store::StoreError;
 use crate::store::journal::Scan;
 
@@ -23,7 +23,7 @@ pub fn read_kept(path: &Path, logs: &[impl SignsFor]) -> Result<LogSigned<Checkp
     } else {
         bytes
     };
-    checkpoint::open(&note, logs).map_err(|e| crate::verify::Refusal::Checkpoint(e).into())
+    checkpoint::open(&note, logs).map_err(|e| crate::endpoint::Refusal::Checkpoint(e).into())
 }
 
 /// Whether the head that a log serves continues one that was kept.

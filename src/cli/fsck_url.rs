@@ -6,10 +6,10 @@ use super::args::Fsck;
 use super::exit::{CliResult, Failure};
 use super::fsck::tell;
 use super::{files, fsck_evidence, output};
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client::{ClientError, EntryStream, LogClient, RemoteTiles, StreamOptions};
-use crate::evidence_dir::EvidenceDir;
+use crate::disk::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, PartialTiles, RightEdge, Tile, TileReader as _, TreeSize};
-use crate::policy::{MAX_POLICY_BYTES, Policy};
 
 /// Tiles that are compared together.
 const TOGETHER: usize = 64;
@@ -27,7 +27,7 @@ pub fn check(args: &Fsck, policy: &Path, json: bool) -> CliResult {
         let evidence = EvidenceDir::new(&args.evidence);
         fsck_evidence::check_served(&client, &kept, &signed, &keys, &evidence)?;
     }
-    let head = policy.check(&signed).map_err(crate::verify::Refusal::Quorum)?;
+    let head = policy.check(&signed).map_err(crate::endpoint::Refusal::Quorum)?;
     let head = head.get();
     let bar = output::progress("re-hashing", head.size.get(), "entries");
     let mut tiles = Comparison { remote: RemoteTiles(&client), waiting: Vec::new(), count: 0 };

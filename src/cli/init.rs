@@ -12,10 +12,10 @@ use super::keys::{ED25519, ML_DSA};
 use super::new_dir::{self, NewFile};
 use super::witnesses::{Witness, policy_of, read_card};
 use super::{keygen, output, policy};
+use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, NoteKey, NoteSigner, SignatureType};
-use crate::policy::Policy;
 use crate::server::{PROFILE_FILE, Profile};
 
 const PUBLISHERS: &str = "\

@@ -9,13 +9,13 @@ use super::args::Inspect;
 use super::exit::{CliResult, Failure};
 use super::output::{BOLD, DIM, result};
 use super::{files, statement};
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy, PolicyLog};
 use crate::checkpoint::{self, Checkpoint};
-use crate::evidence::ForkEvidence;
 use crate::format::{FormatError, shown};
 use crate::merkle::Hash;
 use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
-use crate::policy::{MAX_POLICY_BYTES, Policy, PolicyLog};
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
+use crate::proof::fork::ForkEvidence;
 use crate::release::{Envelope, SentEnvelope, Statement};
 
 pub fn run(args: &Inspect, json: bool) -> CliResult {

@@ -11,10 +11,10 @@ use super::args::{CheckArg, Load};
 use super::exit::{self, CliResult, Failure};
 use super::keys::{MAX_VKEY_BYTES, parse_vkey};
 use super::{files, output};
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client::Wait;
 use crate::load::{self, Checks, Entries, Plan, Progress, SAMPLE, Statement, Target, Trust};
 use crate::merkle::Hash;
-use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::release::{PublisherSigner, Release, Subject};
 
 pub fn run(args: &Load, json: bool) -> CliResult {

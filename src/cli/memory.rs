@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::exit::{CliResult, Failure};
 use super::files;
-use crate::evidence_dir::EvidenceDir;
-use crate::state::{EndpointState, MAX_STATE_BYTES, STATE_VERSION};
+use crate::disk::evidence_dir::EvidenceDir;
+use crate::endpoint::{EndpointState, MAX_STATE_BYTES, STATE_VERSION};
 
 /// What is remembered, locked while this is there. Without a directory it is forgotten with it.
 pub struct Memory {

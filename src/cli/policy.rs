@@ -9,8 +9,8 @@ use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile};
 use super::output;
+use crate::checkpoint::policy::Policy;
 use crate::note::NoteKey;
-use crate::policy::Policy;
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;

@@ -12,14 +12,14 @@ use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile};
 use super::output;
 use super::output::say;
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::client::FoundRow;
+use crate::endpoint::{PackagePin, Refusal};
 use crate::format::quote;
 use crate::merkle::{Hash, LeafIndex, TreeSize, verify_inclusion};
-use crate::policy::{MAX_POLICY_BYTES, Policy};
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
 use crate::release::{Envelope, Release, StatementKind};
-use crate::verify::{PackagePin, Refusal};
 
 /// Most releases to list if the choice is ambiguous.
 const LISTED: usize = 10;

@@ -11,7 +11,8 @@ use super::config::Config;
 use super::exit::CliResult;
 use super::output::{self, GREEN};
 use super::sources;
-use crate::store::{CheckpointWas, OpenOptions, RealDisk, Repair, Repaired};
+use crate::disk::RealDisk;
+use crate::store::{CheckpointWas, OpenOptions, Repair, Repaired};
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     check_different(&args.dir, Path::new(&args.from))?;

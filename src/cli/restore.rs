@@ -15,9 +15,10 @@ use super::exit::{CliResult, Failure};
 use super::files;
 use super::keys::{ED25519, ML_DSA, secrets_of};
 use super::output::{self, GREEN};
+use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
 use crate::note::NoteKey;
-use crate::store::{OpenOptions, RealDisk, Restore, Restored, backup_marker};
+use crate::store::{OpenOptions, Restore, Restored, backup_marker};
 
 /// Largest file that goes with a log: publishers of a large vendor.
 const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;

@@ -9,7 +9,8 @@ use super::args::Serve;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::{output, serving};
-use crate::server::{self, Front, Log, LogConfig};
+use crate::http::Front;
+use crate::server::{self, Log, LogConfig};
 
 pub fn run(args: &Serve) -> CliResult {
     output::start_log();

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::exit::Failure;
 use super::files;
-use crate::bundle::{self, LENGTH_BYTES};
 use crate::client::{Bundle, EntryStream, LogClient, StreamOptions};
 use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId, TreeSize};
 use crate::note::NoteKey;
+use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::release::MAX_ENTRY_BYTES;
 use crate::store::{CopyError, EntrySource, JournalSource, Layout, SignedHead, read_signed};
 

@@ -8,9 +8,9 @@ use super::args::VerifyEvidence;
 use super::exit::CliResult;
 use super::files;
 use super::output::{BOLD, result};
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy, WitnessedBy};
 use crate::checkpoint::{Checkpoint, LogSigned};
-use crate::evidence::{ForkEvidence, MAX_FORK_BYTES, ProvenFork};
-use crate::policy::{MAX_POLICY_BYTES, Policy, WitnessedBy};
+use crate::proof::fork::{ForkEvidence, MAX_FORK_BYTES, ProvenFork};
 
 pub fn run(args: &VerifyEvidence, json: bool) -> CliResult {
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;

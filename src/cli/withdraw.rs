@@ -12,10 +12,10 @@ use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile, Replacement};
 use super::output::say;
 use super::{output, publish};
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client::{Appended, LogClient, RemoteTiles, Wait};
 use crate::format::quote;
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, prove_inclusion};
-use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::release::{Envelope, PublisherSigner, Purl, Release, Withdrawal};
 
 /// Added to errors before the withdrawal is signed.

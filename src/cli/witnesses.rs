@@ -18,11 +18,11 @@ use super::config::{Config, WHAT, correct};
 use super::exit::Failure;
 use super::files;
 use crate::checkpoint::LogSigner;
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client::is_address;
 use crate::feeder::Feeder;
 use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
 use crate::note::{NoteKey, SignatureType};
-use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::sequencer::StartCosigners;
 
 /// A `[[witness]]` block, in `treehead.toml` or on a witness's card.

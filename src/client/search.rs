@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{ClientError, LogClient};
 use crate::format::{FormatError, cap_count};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
-use crate::proof_file::MAX_PROOF_FILE_BYTES;
+use crate::proof::MAX_PROOF_FILE_BYTES;
 use crate::release::Purl;
 
 /// Rows that are asked for at once.

@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use super::http::{is_code, printable};
 use super::{ClientError, LogClient};
-use crate::bundle;
 use crate::format::{FormatError, quote};
 use crate::merkle::{Hash, LeafIndex};
-use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
+use crate::proof::bundle;
+use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
 
 /// Most bytes in one `/add-batch` body that a treehead log takes.
 pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;

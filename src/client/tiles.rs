@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{ClientError, LogClient};
-use crate::bundle::{self, LENGTH_BYTES};
 use crate::format::FormatError;
 use crate::merkle::{HASH_BYTES, Hash, TILE_WIDTH, Tile, TileReader, hashes_from_bytes};
+use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::release::MAX_ENTRY_BYTES;
 
 /// Reads tiles as they are served. Nothing is kept, and nothing is believed: whoever reads proves

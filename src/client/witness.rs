@@ -10,7 +10,7 @@ use super::http::{check_prefix, network, read, read_capped};
 use crate::format::FormatError;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{MAX_NOTE_BYTES, Note, NoteSignature};
-use crate::wire::{self, AddCheckpoint, MAX_SIGNATURES_BYTES, MAX_SIZE_BYTES};
+use crate::proof::wire::{self, AddCheckpoint, MAX_SIGNATURES_BYTES, MAX_SIZE_BYTES};
 
 /// How long a witness may take for an answer: it checks, signs and fsyncs within milliseconds, and one that
 /// takes longer than this is of no use to a head.

@@ -1,8 +1,8 @@
 //! What the answers of all witnesses together suggest about the log itself: that it may have been rolled back, or
 //! that its machine's clock is wrong. Pure.
 
+use crate::endpoint::FUTURE_ALLOWANCE_SECONDS;
 use crate::merkle::TreeSize;
-use crate::verify::FUTURE_ALLOWANCE_SECONDS;
 
 /// The last answer of a witness that may be this log's fault as well as its own.
 #[derive(Debug, Clone, Copy, Default)]

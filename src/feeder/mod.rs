@@ -17,12 +17,12 @@ mod worker;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::client::{ClientError, WitnessClient};
 use crate::format::FormatError;
 use crate::merkle::TreeSize;
 use crate::note::{KeyName, MAX_NOTE_SIGNATURES, NoteKey};
-use crate::policy::Policy;
 use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, StartCosigners, Trouble, Word};
 use crate::store::{SignedHead, StoreReader};
 use doubts::{Said, clock_in_words, own_clock_is_off, rollback_in_words};

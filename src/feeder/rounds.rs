@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::checkpoint::policy::Policy;
 use crate::note::{Note, NoteKey, NoteSignature};
-use crate::policy::Policy;
 use crate::store::SignedHead;
 
 /// Heads for which cosignatures may still come: one for each request that a slow witness can have under

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::doubts::skew;
 use super::last_seen::{LastSeen, compare};
 use super::{Ask, Point, Shared};
+use crate::checkpoint::cosignature;
 use crate::client::{ClientError, CosignAnswer};
-use crate::cosignature;
+use crate::endpoint::FUTURE_ALLOWANCE_SECONDS;
 use crate::merkle::{TreeSize, prove_consistency, read_root};
 use crate::note::{Note, NoteSignature};
+use crate::proof::wire::AddCheckpoint;
 use crate::sequencer::Word;
 use crate::store::{SignedHead, StoreError, StoreReader};
-use crate::verify::FUTURE_ALLOWANCE_SECONDS;
-use crate::wire::AddCheckpoint;
 
 /// Pause after the first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

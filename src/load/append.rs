@@ -14,9 +14,9 @@ use super::drive::Job;
 use super::entries::{Entries, Source, random};
 use super::measure::Measured;
 use super::{LoadError, Plan};
-use crate::bundle;
 use crate::format::{FormatError, quote_bytes};
 use crate::merkle::{Hash, LeafIndex};
+use crate::proof::bundle;
 
 /// Most bytes of an answer that are kept: a line of at most 20 bytes for each entry of a batch, or
 /// a problem document.

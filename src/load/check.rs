@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::acks::{Ack, Acks};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::policy::{Policy, QuorumError};
 use crate::client::{ClientError, LogClient, RemoteTiles};
 use crate::merkle::{
     Hash, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, prove_consistency, prove_inclusion,
 };
 use crate::note::NoteKey;
-use crate::policy::{Policy, QuorumError};
 
 /// Leaves that are compared unless all are asked for.
 pub const SAMPLE: usize = 2_000;

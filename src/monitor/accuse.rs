@@ -9,9 +9,9 @@ use axum::http::{HeaderMap, StatusCode};
 use super::Monitor;
 use super::http::log_of;
 use super::problem::{GOSSIP_QUEUED, GossipError};
-use crate::evidence::{ForkEvidence, MAX_FORK_BYTES};
-use crate::server::edge::Sender;
-use crate::server::edge::admission::{Upload, announced};
+use crate::http::Sender;
+use crate::http::admission::{Upload, announced};
+use crate::proof::fork::{ForkEvidence, MAX_FORK_BYTES};
 
 /// Takes it. It is kept and told of like a fork that this monitor finds itself.
 pub async fn evidence(

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::Origin;
 use crate::checkpoint::{Checkpoint, LogSigned};
-use crate::evidence::ProvenFork;
 use crate::merkle::{Hash, TreeSize};
+use crate::proof::fork::ProvenFork;
 
 /// Heads that wait to be compared. A log signs a few in a minute; who has more waits.
 const MAX_INBOX: usize = 64;

@@ -11,13 +11,13 @@ use super::look::{Claim, Findings, Look};
 use super::read::{Interval, read_all};
 use super::state::Looked;
 use super::times;
+use crate::checkpoint::policy::Cosigned;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::client::{Bundle, ClientError, EntryStream, StreamOptions};
 use crate::merkle::{
     Growth, Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, prove_consistency,
     prove_inclusion,
 };
-use crate::policy::Cosigned;
 use crate::release::{EntryValues, Facts, Publishers, Release, Statement};
 use crate::server::Profile;
 
@@ -170,7 +170,7 @@ impl Follower {
         head: &LogSigned<Checkpoint>,
     ) -> Result<(), Trouble> {
         let rules = self.tools.rules.clone();
-        let publishers = rules.publishers.as_ref().map(crate::server::watched::Watched::current);
+        let publishers = rules.publishers.as_ref().map(crate::http::watched::Watched::current);
         let manifest = rules.expect.as_ref().map(super::rules::Expect::manifest);
         let readings = read_all(entries, rules.origin.as_str(), publishers.as_deref(), times);
         let look = Look::new(&rules, manifest.as_deref(), self.now());

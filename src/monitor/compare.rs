@@ -9,8 +9,8 @@ use super::state::Pending;
 use super::times;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::client::{ClientError, KeptTiles};
-use crate::evidence::{ForkEvidence, ProvenFork};
 use crate::merkle::TreeSize;
+use crate::proof::fork::{ForkEvidence, ProvenFork};
 
 /// Heads of one source that wait for a comparison, at most. A log that signs more of them than it shows fills
 /// nobody else's room.

@@ -2,7 +2,7 @@
 
 use super::event::{Code, Event};
 use super::follow::Follower;
-use crate::evidence::ProvenFork;
+use crate::proof::fork::ProvenFork;
 
 /// A fork is named by its file, whoever shows it, and whenever. `shown` says how it became known.
 pub(super) fn fork_event(fork: &ProvenFork, now: u64, shown: &str) -> Event {

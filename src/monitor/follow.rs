@@ -25,12 +25,12 @@ use super::heads::{Relation, Unclear, relate};
 use super::rules::{Rules, Start};
 use super::state::{LogState, StateError};
 use super::times;
+use crate::checkpoint::policy::{Cosigned, QuorumError};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::client::{ClientError, LogClient, RemoteTiles};
-use crate::evidence_dir::EvidenceDir;
+use crate::disk::DiskIo;
+use crate::disk::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, TreeSize, prove_prefix, read_root};
-use crate::policy::{Cosigned, QuorumError};
-use crate::store::DiskIo;
 
 /// How often the state is saved while entries are read; what is read again after a kill.
 const SAVE_INTERVAL: Duration = Duration::from_secs(2);

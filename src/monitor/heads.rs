@@ -2,8 +2,8 @@
 
 use crate::checkpoint::{Checkpoint, LogKey, LogSigned};
 use crate::client::ClientError;
-use crate::evidence::{ForkEvidence, ProvenFork};
 use crate::merkle::{Prefix, ProofError, TileReader, prove_prefix};
+use crate::proof::fork::{ForkEvidence, ProvenFork};
 
 /// How a head stands to another one of the same log.
 #[derive(Debug)]

@@ -23,12 +23,12 @@ use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError, no_route, wrong_m
 use super::rules::Rules;
 use crate::checkpoint;
 use crate::format::quote;
+use crate::http::admission::{Upload, announced};
+use crate::http::json::Json;
+use crate::http::{self, Sender};
+use crate::http::{Front, cache};
 use crate::merkle::Hash;
 use crate::note::{MAX_NOTE_BYTES, Note};
-use crate::server::edge::admission::{Upload, announced};
-use crate::server::edge::{self, Sender};
-use crate::server::json::Json;
-use crate::server::{Front, cache};
 
 /// Media type of checkpoints, for which the specifications have none.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -43,7 +43,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let front = Front::behind(listener, monitor.trusted_proxies().to_vec());
-    edge::serve(front, router(monitor), shutdown).await
+    http::serve(front, router(monitor), shutdown).await
 }
 
 fn router(monitor: Arc<Monitor>) -> Router {

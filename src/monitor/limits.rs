@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::server::edge::Network;
+use crate::http::Network;
 
 /// Addresses that are remembered. Of more, those that asked longest ago are forgotten, and have a full bucket
 /// again: whoever has so many addresses is held up by the common bucket.

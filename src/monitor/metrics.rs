@@ -9,7 +9,7 @@ use super::Monitor;
 use super::board::{Progress, Source, Verdict};
 use super::desk::Figures;
 use super::event::{Code, Severity};
-use crate::server::exposition::Exposition;
+use crate::http::exposition::Exposition;
 
 pub async fn metrics(State(monitor): State<Arc<Monitor>>) -> Exposition {
     let now = monitor.now();

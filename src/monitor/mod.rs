@@ -50,12 +50,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 
 use crate::client::{ClientError, LogClient};
-use crate::evidence_dir::EvidenceDir;
+use crate::disk::evidence_dir::EvidenceDir;
+use crate::disk::{DirLock, DiskIo, RealDisk};
+use crate::http::Sender;
+use crate::http::admission::Admission;
+use crate::http::outcomes::Outcomes;
 use crate::merkle::Hash;
-use crate::server::edge::Sender;
-use crate::server::edge::admission::Admission;
-use crate::server::outcomes::Outcomes;
-use crate::store::{DirLock, DiskIo, RealDisk, StoreError, tried_again};
+use crate::store::{StoreError, tried_again};
 
 pub use expect::{MAX_MANIFEST_BYTES, Manifest};
 pub use follow::{OnProgress, Trouble};

@@ -4,11 +4,11 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use crate::checkpoint::CheckpointError;
-use crate::evidence::EvidenceError;
 use crate::format::{FormatError, quote};
+use crate::http::admission::BodyError;
+use crate::http::outcomes::Outcome;
 use crate::note::NoteError;
-use crate::server::edge::admission::BodyError;
-use crate::server::outcomes::Outcome;
+use crate::proof::fork::EvidenceError;
 use crate::server::problem::render;
 
 /// Seconds after which a head may be pushed again.
@@ -151,7 +151,7 @@ pub async fn wrong_method(method: Method) -> GossipError {
 #[cfg(test)]
 mod tests {
     use super::OUTCOMES;
-    use crate::server::outcomes::assert_whole;
+    use crate::http::outcomes::assert_whole;
 
     #[test]
     fn all_that_a_pushed_head_can_be_answered_with_is_counted() {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::expect::{MAX_MANIFEST_BYTES, Manifest};
 use super::watch::Watch;
+use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{LogKey, Origin};
-use crate::policy::Policy;
+use crate::http::watched::{Kind, Loss, Succession, WatchError, Watched};
 use crate::release::{Publishers, PurlPattern};
-use crate::server::watched::{Kind, Loss, Succession, WatchError, Watched};
 use crate::server::{PUBLISHERS, Profile};
 
 static MANIFEST: Kind<Manifest> = Kind {

@@ -17,12 +17,13 @@ use super::expect::{Comparison, ReleaseKey};
 use super::recent::Recent;
 use super::sequences::{Last, Sequences, Track};
 use crate::checkpoint::Origin;
-use crate::checksum;
+use crate::disk::{DiskIo, read_plain};
+use crate::format::checksum;
 use crate::format::{FormatError, cap};
 use crate::merkle::{Hash, RightEdge, TreeSize};
 use crate::note::Note;
 use crate::release::Steps;
-use crate::store::{DiskIo, StoreError, read_plain, replace_file};
+use crate::store::{StoreError, replace_file};
 
 /// Largest state file: some million packages.
 const MAX_STATE_BYTES: usize = 512 * 1024 * 1024;
@@ -299,8 +300,8 @@ impl LogState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
     use crate::monitor::recent::{Mark, Met};
-    use crate::store::RealDisk;
 
     fn state() -> LogState {
         let mut state = LogState::new(Origin::new("log.example").unwrap(), 77);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::checkpoint::cosignature;
+use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::checkpoint::{Checkpoint, LogSigned};
-use crate::cosignature;
 use crate::note::Note;
-use crate::policy::{Cosigned, Policy};
 
 /// How far clocks of witnesses, publishers and monitors may be apart: five minutes, as endpoints allow.
 pub const CLOCK_ALLOWANCE: u64 = 300;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
-use crate::cosignature;
+use crate::checkpoint::cosignature;
 use crate::format::{
     FormatError, base64_decode, base64_decode_any_bits, base64_encode, cap, cap_count, quote, shown, utf8,
 };

@@ -431,7 +431,7 @@ fn a_witness_key_verifies_cosignatures_and_not_plain_signatures() {
         crate::merkle::Hash::EMPTY_ROOT,
     );
     let mut note = head.sign(&log);
-    note.push(crate::cosignature::cosign(&head, &witness, 7));
+    note.push(crate::checkpoint::cosignature::cosign(&head, &witness, 7));
     assert_eq!(note.clone().verify(&keys).unwrap().signers(), keys);
     note.push(NoteSignature::new(
         keys[0].name().clone(),

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::Log;
-use super::json::Json;
+use crate::http::json::Json;
 use crate::sequencer::CosignerStatus;
 
 #[derive(Serialize)]

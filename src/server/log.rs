@@ -6,16 +6,16 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::PublisherBook;
-use super::edge::admission::Admission;
-use super::gzip::Gzip;
-use super::outcomes::Outcomes;
 use super::problem::REFUSALS;
 use super::profile::Profile;
 use crate::checkpoint::LogSigner;
 use crate::format::FormatError;
+use crate::http::admission::Admission;
+use crate::http::gzip::Gzip;
+use crate::http::outcomes::Outcomes;
 use crate::merkle::{Hash, LeafIndex, prove_inclusion};
 use crate::note::{KeyName, Note};
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
 use crate::sequencer::{Options, Published, Sequencer, StartCosigners, StartError};
 use crate::store::{DiskStore, OpenOptions, Store as _, StoreError, StoreReader};
 

@@ -3,7 +3,7 @@
 use axum::extract::State;
 
 use super::Log;
-use super::exposition::Exposition;
+use crate::http::exposition::Exposition;
 use crate::sequencer::{CosignerStatus, Figures, Published, Trouble};
 
 pub async fn metrics(State(log): State<Log>) -> Exposition {

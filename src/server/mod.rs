@@ -2,16 +2,10 @@
 //!
 //! [`Log`] is an open log; [`run`] serves it on a listener until it is told to stop.
 
-pub(crate) mod cache;
-pub(crate) mod edge;
-pub(crate) mod exposition;
-mod gzip;
 mod health;
 mod intersection;
-pub(crate) mod json;
 mod log;
 mod metrics;
-pub(crate) mod outcomes;
 pub(crate) mod problem;
 mod profile;
 mod proof;
@@ -21,7 +15,6 @@ mod search;
 mod sequence;
 mod submit;
 mod warnings;
-pub(crate) mod watched;
 mod withdrawal;
 
 use std::future::Future;
@@ -31,7 +24,8 @@ use axum::Router;
 use axum::middleware::map_response;
 use axum::routing::{get, post};
 
-pub use edge::Front;
+use crate::http::{self, Front, cache};
+
 pub use log::{Log, LogConfig, OpenError};
 pub use problem::Problem;
 pub use profile::{FILE as PROFILE_FILE, Profile};
@@ -50,7 +44,7 @@ pub async fn run(
     log: Log,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let result = edge::serve(front.into(), router(log.clone()), shutdown).await;
+    let result = http::serve(front.into(), router(log.clone()), shutdown).await;
     let sequencer = log.sequencer().clone();
     let stopped = tokio::task::spawn_blocking(move || sequencer.shut_down()).await;
     stopped.map_err(io::Error::other).and_then(|stopped| stopped.map_err(io::Error::other)).and(result)

@@ -6,10 +6,10 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::edge::admission::BodyError;
-use super::outcomes::Outcome;
 use super::submit::MAX_BATCH_WITHDRAWALS;
 use crate::format::{FormatError, quote, to_json};
+use crate::http::admission::BodyError;
+use crate::http::outcomes::Outcome;
 use crate::merkle::{LeafIndex, TreeSize};
 use crate::release::{SpeakError, WithdrawalError};
 use crate::sequencer::{RETRY_AFTER, SubmitError};
@@ -331,7 +331,7 @@ pub async fn wrong_method(method: Method) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::REFUSALS;
-    use crate::server::outcomes::assert_whole;
+    use crate::http::outcomes::assert_whole;
 
     #[test]
     fn all_that_a_submission_can_be_refused_with_is_counted() {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::PublisherBook;
 use super::log::OpenError;
+use crate::disk::{RealDisk, read_plain};
 use crate::format::{FormatError, file_text, quote};
 use crate::merkle::LeafIndex;
 use crate::release::{Envelope, Facts};
-use crate::store::{self, RealDisk, StoreError, StoreReader, read_plain, replace_file};
+use crate::store::{self, StoreError, StoreReader, replace_file};
 
 /// What a log admits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,11 +7,12 @@ use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::json::Json;
 use super::read::blocking;
 use super::submit::PROOF_MEDIA_TYPE;
-use super::{Log, Problem, cache};
+use super::{Log, Problem};
 use crate::format::{FormatError, quote};
+use crate::http::cache;
+use crate::http::json::Json;
 use crate::merkle::{Hash, LeafIndex, Tile, TileId, TreeSize, prove_consistency, prove_inclusion, read_root};
 use crate::store::StoreError;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::log::OpenError;
-use super::watched::{Kind, Loss, Succession, WatchError, Watched};
+use crate::http::watched::{Kind, Loss, Succession, WatchError, Watched};
 use crate::release::{LostKey, MAX_PUBLISHERS_BYTES, Publishers};
 
 /// How the file is read. A key that is no longer in it counts as revoked until the next start: an accident with

@@ -4,7 +4,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{Log, Problem, cache};
+use super::{Log, Problem};
+use crate::http::cache;
 use crate::merkle::{Tile, hashes_to_bytes};
 use crate::store::StoreError;
 

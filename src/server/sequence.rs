@@ -4,11 +4,11 @@ use axum::extract::{Query, State};
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 
-use super::json::Json;
 use super::read::blocking;
 use super::search::parse_package;
 use super::{Log, Problem, Profile};
 use crate::format::{FormatError, quote};
+use crate::http::json::Json;
 use crate::release::{Claim, Publishers, Track};
 use crate::store::{StoreError, StoreReader, Stored};
 

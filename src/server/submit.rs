@@ -9,14 +9,14 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::edge::admission::{Received, Upload};
-use super::json::Json;
 use super::read::blocking;
 use super::warnings::{Remarks, remarks};
 use super::{Log, Problem, Profile, withdrawal};
-use crate::bundle;
 use crate::format::{FormatError, cap, quote};
+use crate::http::admission::{Received, Upload};
+use crate::http::json::Json;
 use crate::merkle::{Hash, LeafIndex};
+use crate::proof::bundle;
 use crate::release::{
     Facts, KeySearch, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers, SentEnvelope, Spoken,
 };

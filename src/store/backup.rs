@@ -12,7 +12,8 @@ use std::sync::Arc;
 use super::checkpoint_file::{self, SignedHead};
 use super::journal::{Scan, origin_hash, segment_path, segments};
 use super::rehash::{Rehash, rehash_journal};
-use super::{CopyError, DirLock, DiskIo, Layout, StoreError};
+use super::{CopyError, Layout, StoreError};
+use crate::disk::{DirLock, DiskIo};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::{DiskIo, StoreError, read_plain};
+use super::StoreError;
 use crate::checkpoint::{self, Checkpoint};
+use crate::disk::{DiskIo, read_plain};
 use crate::note::NoteKey;
 
 /// A tree head that the log signed, with the note that says so.

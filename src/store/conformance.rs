@@ -11,10 +11,10 @@ use super::{
     Batch, Describe, DiskStore, MAX_BATCH_ENTRIES, MemoryStore, OpenOptions, SearchPage, Store, StoreError,
     StoreReader, Stored,
 };
-use crate::bundle;
 use crate::checkpoint::Checkpoint;
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, read_root, reference, tiles_of};
 use crate::note::{KeyName, NoteSigner, SignatureType};
+use crate::proof::bundle;
 use crate::release::{Claim, Edition, Facts, SearchField, Term, Track};
 
 pub const ORIGIN: &str = "example.com/log";

@@ -12,10 +12,10 @@ use super::journal::{self, Cursor, Journal, Scan, bundle_starts};
 use super::sled_dir::{Opened, SledDir};
 use super::tree::{Tree, TreeCheck, TreeRows};
 use super::{
-    Batch, Describe, DirLock, DiskIo, MAX_BATCH_ENTRIES, RealDisk, Staged, Store, StoreError, StoreReader,
-    checkpoint_file, swap,
+    Batch, Describe, MAX_BATCH_ENTRIES, Staged, Store, StoreError, StoreReader, checkpoint_file, swap,
 };
 use crate::checkpoint;
+use crate::disk::{DirLock, DiskIo, RealDisk};
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, TreeSize, read_root};
 use crate::note::NoteKey;
 use crate::release::Facts;

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Batch, Describe, SearchPage, Staged, Store, StoreError, StoreReader, Stored, journal};
-use crate::bundle;
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, TreeSize};
+use crate::proof::bundle;
 use crate::release::{Facts, Term, Track};
 
 /// A step that can fail.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::checkpoint_file::SignedHead;
 use super::journal::{JournalWriter, Record, Salvage, origin_hash};
 use super::rehash::{Rehash, rehash_journal};
-use super::{CopyError, DiskIo, Layout, MAX_BATCH_ENTRIES};
+use super::{CopyError, Layout, MAX_BATCH_ENTRIES};
+use crate::disk::DiskIo;
 use crate::merkle::TreeSize;
 use crate::release::MAX_ENTRY_BYTES;
 

@@ -8,7 +8,8 @@ use super::checkpoint_file::{self, SignedHead};
 use super::journal::{origin_hash, remove_dir};
 use super::rebuild::{Counts, EntrySource, Rebuild};
 use super::rehash::{Rehash, rehash_journal};
-use super::{CopyError, DirLock, DiskIo, Layout, StoreError, swap};
+use super::{CopyError, Layout, StoreError, swap};
+use crate::disk::{DirLock, DiskIo};
 use crate::merkle::TreeSize;
 use crate::note::NoteKey;
 

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{DiskIo, StoreError, read_plain};
+use super::StoreError;
+use crate::disk::{DiskIo, read_plain};
 
 /// How long opening waits for those who read: each is done with what it reads within milliseconds.
 const READERS_LEAVE: Duration = Duration::from_secs(10);

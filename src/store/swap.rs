@@ -11,7 +11,8 @@
 use std::path::PathBuf;
 
 use super::journal::remove_dir;
-use super::{DiskIo, Layout, StoreError};
+use super::{Layout, StoreError};
+use crate::disk::DiskIo;
 
 impl Layout {
     pub(super) fn journal_building(&self) -> PathBuf {

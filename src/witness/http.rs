@@ -18,12 +18,13 @@ use super::problem::{COSIGNED, no_route, wrong_method};
 use super::{Head, Witness, WitnessError, origin_hash};
 use crate::checkpoint::Origin;
 use crate::format::quote;
+use crate::http;
+use crate::http::admission::{Received, Upload, announced};
+use crate::http::json::Json;
+use crate::http::{Front, cache};
 use crate::merkle::Hash;
 use crate::note::NoteSignature;
-use crate::server::edge::admission::{Received, Upload, announced};
-use crate::server::json::Json;
-use crate::server::{Front, cache, edge};
-use crate::wire::{MAX_ADD_CHECKPOINT_BYTES, MAX_SIGN_SUBTREE_BYTES, print_signatures};
+use crate::proof::wire::{MAX_ADD_CHECKPOINT_BYTES, MAX_SIGN_SUBTREE_BYTES, print_signatures};
 
 /// Media type of signature lines and checkpoints, for which the specification has none.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -37,7 +38,7 @@ pub async fn run(
     witness: Witness,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let result = edge::serve(front.into(), router(witness.clone()), shutdown).await;
+    let result = http::serve(front.into(), router(witness.clone()), shutdown).await;
     let stopped = tokio::task::spawn_blocking(move || witness.ledger().shut_down()).await;
     stopped.map_err(io::Error::other).and(result)
 }

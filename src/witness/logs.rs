@@ -8,11 +8,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::checkpoint::policy::{Policy, PolicyLimits, log_lines};
 use crate::checkpoint::{LogKey, Origin, SignsFor as _, signs_for_logs};
 use crate::format::{FormatError, quote};
+use crate::http::watched::{Kind, Loss, Succession, WatchError, Watched};
 use crate::note::NoteKey;
-use crate::policy::{Policy, PolicyLimits, log_lines};
-use crate::server::watched::{Kind, Loss, Succession, WatchError, Watched};
 
 /// The file, in the witness's directory.
 pub const LOGS_FILE: &str = "logs.policy";

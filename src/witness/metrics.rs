@@ -7,7 +7,7 @@ use axum::extract::State;
 
 use super::{Head, Witness};
 use crate::checkpoint::Origin;
-use crate::server::exposition::Exposition;
+use crate::http::exposition::Exposition;
 
 /// Logs that have series of their own, the first ones by origin: more are more than who scrapes would keep.
 const MAX_SHOWN: usize = 1_000;

@@ -27,14 +27,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
 
+use crate::checkpoint::cosignature::cosign;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
-use crate::cosignature::cosign;
 use crate::format::FormatError;
+use crate::http::admission::Admission;
+use crate::http::outcomes::Outcomes;
+use crate::http::watched::WatchError;
 use crate::note::{KeyName, Note, NoteKey, NoteSignature, NoteSigner, SignatureType};
-use crate::server::edge::admission::Admission;
-use crate::server::outcomes::Outcomes;
-use crate::server::watched::WatchError;
-use crate::wire::AddCheckpoint;
+use crate::proof::wire::AddCheckpoint;
 
 pub use decide::{Question, Refusal, decide};
 pub use http::run;

@@ -9,12 +9,12 @@ use super::decide::Refusal;
 use super::ledger::LedgerError;
 use crate::checkpoint::CheckpointError;
 use crate::format::{FormatError, quote};
+use crate::http::admission::BodyError;
+use crate::http::outcomes::Outcome;
 use crate::merkle::{ProofError, TreeSize};
 use crate::note::NoteError;
-use crate::server::edge::admission::BodyError;
-use crate::server::outcomes::Outcome;
+use crate::proof::wire::{SIZE_MEDIA_TYPE, print_size};
 use crate::server::problem::render;
-use crate::wire::{SIZE_MEDIA_TYPE, print_size};
 
 /// Seconds after which a busy or ill witness is asked again.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -227,7 +227,7 @@ pub async fn wrong_method(method: Method) -> WitnessError {
 #[cfg(test)]
 mod tests {
     use super::OUTCOMES;
-    use crate::server::outcomes::assert_whole;
+    use crate::http::outcomes::assert_whole;
 
     #[test]
     fn all_that_a_request_to_be_cosigned_can_be_answered_with_is_counted() {

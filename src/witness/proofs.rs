@@ -11,9 +11,9 @@ use super::ledger::Head;
 use super::reports::{self, Verdict};
 use super::{Request, Witness, origin_hash};
 use crate::checkpoint::Origin;
-use crate::evidence::{ForkEvidence, ProvenFork, file_name_prefix};
-use crate::evidence_dir::{EvidenceDir, Kept};
+use crate::disk::evidence_dir::{EvidenceDir, Kept};
 use crate::note::Note;
+use crate::proof::fork::{ForkEvidence, ProvenFork, file_name_prefix};
 
 /// The folder of evidence in a witness's directory.
 pub const EVIDENCE_DIR: &str = "evidence";

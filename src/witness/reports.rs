@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use super::decide::{Question, Refusal};
 use super::ledger::Head;
 use super::{Request, origin_hash};
-use crate::evidence::ForkEvidence;
 use crate::merkle::{Hash, ProofError, TreeSize, verify_consistency};
 use crate::note::Note;
+use crate::proof::fork::ForkEvidence;
 
 /// Heads that are remembered as reported, so that a log that asks again and again fills no disk.
 const MAX_REPORTED: usize = 4_096;

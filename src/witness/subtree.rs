@@ -3,11 +3,11 @@
 use super::{Witness, WitnessError};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::Origin;
-use crate::cosignature::cosign_subtree;
+use crate::checkpoint::cosignature::cosign_subtree;
 use crate::format::quote;
 use crate::merkle::verify_subtree_consistency;
 use crate::note::{NoteKey, NoteSignature, NoteSigner, SignatureType};
-use crate::wire::SignSubtree;
+use crate::proof::wire::SignSubtree;
 
 impl Witness {
     /// Answers the body of a request to `/sign-subtree`. Nothing is remembered of it: it follows from a
@@ -89,10 +89,10 @@ mod tests {
     use super::super::turns::Place;
     use super::super::{JOURNAL, LOGS_FILE, Ledger};
     use super::*;
-    use crate::cosignature::cosign;
+    use crate::checkpoint::cosignature::cosign;
     use crate::merkle::{Hash, LeafIndex, Subtree, TreeSize};
     use crate::note::{KeyName, Note};
-    use crate::wire::AddCheckpoint;
+    use crate::proof::wire::AddCheckpoint;
 
     #[tokio::test]
     async fn a_flood_of_subtrees_holds_up_no_checkpoint() {

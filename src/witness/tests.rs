@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::cosignature;
+use crate::checkpoint::cosignature;
 use crate::merkle::{Hash, TreeSize};
 
 fn opened(dir: &Path, log: &NoteSigner, clock: Clock) -> Witness {

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use treehead::checkpoint::Checkpoint;
+use treehead::checkpoint::policy::{Policy, QuorumError};
 use treehead::client::{ClientError, EntryStream, LogClient, RemoteTiles, StreamOptions};
 use treehead::merkle::{Hash, RightEdge, Tile, TileReader as _, TreeSize, prove_inclusion};
-use treehead::policy::{Policy, QuorumError};
 
 use crate::common::liar::Liar;
 use crate::common::liar::branch::now;

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use treehead::checkpoint::{self, Checkpoint};
+use treehead::disk::DiskIo;
 use treehead::merkle::RightEdge;
 use treehead::release::Facts;
 use treehead::sequencer::{Candidate, Options, Results, Sequencer, SubmitError};
-use treehead::store::{Batch, DiskIo, DiskStore, OpenOptions, Staged, Store, StoreError, StoreReader};
+use treehead::store::{Batch, DiskStore, OpenOptions, Staged, Store, StoreError, StoreReader};
 
 use super::log::{ORIGIN, log_signer, vkey};
 use super::promises::Promises;

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use treehead::bundle;
 use treehead::checkpoint::{self, Checkpoint};
 use treehead::merkle::Hash;
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
+use treehead::proof::bundle;
 use treehead::sequencer::Options;
 use treehead::server::{Log, LogConfig, OpenError, Profile, run};
 

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use treehead::bundle;
 use treehead::checkpoint::{self, Checkpoint};
 use treehead::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TreeSize, read_root, tiles_of};
+use treehead::proof::bundle;
 use treehead::store::{Store, StoreReader};
 
 use super::log::vkey;

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use treehead::checkpoint::cosignature::cosign;
 use treehead::checkpoint::{self, Checkpoint};
-use treehead::cosignature::cosign;
 use treehead::merkle::{Hash, TreeSize, verify_consistency};
 use treehead::note::{KeyName, Note, NoteKey, NoteSigner, SignatureType};
-use treehead::wire::{AddCheckpoint, SIZE_MEDIA_TYPE};
+use treehead::proof::wire::{AddCheckpoint, SIZE_MEDIA_TYPE};
 
 /// Status, media type, body.
 pub type Answer = (u16, &'static str, Vec<u8>);

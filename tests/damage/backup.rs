@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
+use treehead::disk::{DiskIo, RealDisk};
 use treehead::merkle::{Hash, RightEdge};
 use treehead::note::NoteKey;
 use treehead::server::Profile;
 use treehead::store::{
-    BackedUp, Backup, Companion, CopyError, DiskIo, Layout, OpenOptions, RealDisk, Restore, Restored,
-    Store as _, StoreError, check_backup,
+    BackedUp, Backup, Companion, CopyError, Layout, OpenOptions, Restore, Restored, Store as _, StoreError,
+    check_backup,
 };
 
 use crate::common::log::{self, Served, numbered};

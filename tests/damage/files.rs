@@ -79,7 +79,7 @@ fn behind_a_sound_sled_a_flip_is_refused_when_it_is_read() {
             let reader = treehead::store::Store::reader(&store);
             match reader.bundle(0, COUNT) {
                 Ok(bytes) => {
-                    let entries = treehead::bundle::split(&bytes, COUNT).unwrap();
+                    let entries = treehead::proof::bundle::split(&bytes, COUNT).unwrap();
                     assert_eq!(entries, (0..COUNT).map(entry).collect::<Vec<_>>());
                 }
                 Err(e) => check_says(&e.to_string(), "journal", REPAIR),

@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use treehead::bundle;
 use treehead::checkpoint::Checkpoint;
+use treehead::disk::{DiskIo, RealDisk};
 use treehead::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TreeSize, prove_inclusion, tiles_of};
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
+use treehead::proof::bundle;
 use treehead::release::{Claim, Facts, SearchField, Term};
 use treehead::store::journal;
 use treehead::store::{
-    Batch, Describe, DiskIo, DiskStore, Layout, OpenOptions, RealDisk, Store, StoreError, StoreReader, Stored,
+    Batch, Describe, DiskStore, Layout, OpenOptions, Store, StoreError, StoreReader, Stored,
 };
 
 pub const ORIGIN: &str = "example.com/damage";

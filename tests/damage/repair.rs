@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use treehead::disk::{DiskIo, RealDisk};
 use treehead::store::{
-    CheckpointWas, CopyError, DiskIo, EntrySource, JournalSource, Layout, RealDisk, Repair, Repaired,
-    SignedHead, Store as _, StoreError, read_signed,
+    CheckpointWas, CopyError, EntrySource, JournalSource, Layout, Repair, Repaired, SignedHead, Store as _,
+    StoreError, read_signed,
 };
 
 use crate::home::{

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use treehead::disk::{DiskIo, RealDisk};
 use treehead::monitor::desk::{Desk, DeskError};
 use treehead::monitor::event::{Code, Event};
-use treehead::store::{DiskIo, RealDisk};
 
 use super::world::{PATIENCE, START, Toy, forks, lines, open_on};
 use crate::common::mounts::quick_dir;

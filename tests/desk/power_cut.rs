@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use treehead::disk::DiskIo;
 use treehead::monitor::desk::{Delivery, Desk, NotDelivered, Sink};
 use treehead::monitor::event::EventId;
-use treehead::store::DiskIo;
 
 use super::world::{PATIENCE, fork, forks, open_on};
 use crate::common::mounts::quick_dir;

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use treehead::disk::{DiskIo, RealDisk};
 use treehead::monitor::desk::{
     Delivery, Desk, DeskError, DeskSettings, Filter, NotDelivered, Sink, SinkSettings,
 };
 use treehead::monitor::event::{Code, Event};
-use treehead::store::{DiskIo, RealDisk};
 
 pub const START: u64 = 1_769_860_800;
 /// Longer than anything takes, on a busy machine too.

@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
-use treehead::store::{DiskIo, RealDisk, StoreError};
+use treehead::disk::{DiskIo, RealDisk};
+use treehead::store::StoreError;
 
 /// The steps that there are, as [`DiskIo`] has them.
 pub const KINDS: [&str; 9] =

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use treehead::disk::DiskIo;
 use treehead::sequencer::SubmitError;
-use treehead::store::DiskIo;
 
 use super::faulty::{Faulty, How, Plan};
 use super::served::Log;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use treehead::store::{DiskIo, RealDisk};
+use treehead::disk::{DiskIo, RealDisk};
 
 use super::faulty::{Faulty, How, KINDS, Plan};
 use crate::common::driver::{Driver, Ledger, audit, entries, open_store};

@@ -2,11 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use treehead::checkpoint::cosignature::cosign;
 use treehead::checkpoint::{Checkpoint, open_note};
-use treehead::cosignature::cosign;
 use treehead::merkle::{Hash, TreeSize};
 use treehead::note::{NoteSignature, NoteSigner};
-use treehead::wire::{AddCheckpoint, SIZE_MEDIA_TYPE, parse_signatures};
+use treehead::proof::wire::{AddCheckpoint, SIZE_MEDIA_TYPE, parse_signatures};
 
 use crate::common::toy_witness::{Answer, Asked, signers};
 use crate::log::{World, log_keys, wait_until};

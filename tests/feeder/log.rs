@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use treehead::checkpoint::policy::{Cosigned, Policy};
 use treehead::checkpoint::{self, Checkpoint, LogSigned, LogSigner};
 use treehead::feeder::Feeder;
 use treehead::merkle::{Hash, LeafIndex, RightEdge, TreeSize};
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
-use treehead::policy::{Cosigned, Policy};
 use treehead::release::Facts;
 use treehead::sequencer::{Candidate, CosignerStatus, Options, Outcome, Sequencer, SubmitError, Until};
 use treehead::store::MemoryStore;

@@ -2,11 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use treehead::checkpoint::cosignature::cosign;
 use treehead::checkpoint::{Checkpoint, open_note};
-use treehead::cosignature::cosign;
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
+use treehead::proof::wire::{AddCheckpoint, SIZE_MEDIA_TYPE};
 use treehead::sequencer::{SubmitError, Trouble};
-use treehead::wire::{AddCheckpoint, SIZE_MEDIA_TYPE};
 
 use crate::common::toy_witness::{Answer, Asked};
 use crate::log::{ORIGIN, World, head_of, log_keys, log_signer, numbered, store, three, wait_until};

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::log::{World, head_of, log_keys, numbered, open, three, two_of, wait_until};
+use treehead::checkpoint::policy::Policy;
 use treehead::feeder::Feeder;
 use treehead::note::Note;
-use treehead::policy::Policy;
 
 #[test]
 fn all_witnesses_cosign_with_all_their_keys() {
@@ -246,7 +246,7 @@ fn an_address_that_is_none_is_refused_before_the_log_opens() {
         "witness w {} ftp://example.com\nquorum w\n",
         crate::common::toy_witness::signers("w", 1)[0].public()
     );
-    let bad = treehead::policy::Policy::parse(bad.as_bytes()).unwrap();
+    let bad = treehead::checkpoint::policy::Policy::parse(bad.as_bytes()).unwrap();
     let Err(e) = Feeder::prepare(bad, log_keys(), false) else { panic!("no URL") };
     assert!(e.to_string().contains("saw \"ftp://example.com\""), "{e}");
 }

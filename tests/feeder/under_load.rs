@@ -7,16 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-use treehead::bundle;
 use treehead::checkpoint::Checkpoint;
+use treehead::checkpoint::policy::Policy;
 use treehead::feeder::Feeder;
 use treehead::merkle::{Hash, RightEdge, Tile, TileId, verify_inclusion};
 use treehead::note::NoteSignature;
-use treehead::policy::Policy;
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
+use treehead::proof::bundle;
+use treehead::proof::wire::{SIZE_MEDIA_TYPE, parse_signatures};
 use treehead::sequencer::Options;
 use treehead::server::{Log, LogConfig, Profile};
-use treehead::wire::{SIZE_MEDIA_TYPE, parse_signatures};
 
 use crate::common::http::{exchange, request};
 use crate::common::log::{Served, eventually};

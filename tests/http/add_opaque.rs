@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use treehead::merkle::{Hash, LeafIndex, verify_inclusion};
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 
 use crate::common::http::{Reply, connect, exchange, read_reply, request};
 use crate::common::log::{Served, eventually, never_publishing, vkey};

@@ -46,9 +46,9 @@ fn one_statement_has_one_leaf_however_it_was_sent() {
 
 #[test]
 fn the_proof_of_a_release_convinces_an_endpoint() {
-    use treehead::policy::Policy;
+    use treehead::checkpoint::policy::Policy;
+    use treehead::endpoint::{Artifact, Freshness, Pins, Question, verify};
     use treehead::release::Publishers;
-    use treehead::verify::{Artifact, Freshness, Pins, Question, verify};
     let log = log();
     let reply = log.post_for_proof("/add", &signed(&scanner(1), 1));
     let policy = Policy::parse(format!("log {}\nquorum none\n", vkey()).as_bytes()).unwrap();

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use treehead::bundle;
+use treehead::proof::bundle;
 use treehead::server::{OpenError, Profile};
 use treehead::store::StoreError;
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 use treehead::merkle::Hash;
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 use treehead::release::{Envelope, PublisherSigner};
 
 use crate::common::log::{Served, batch};

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use treehead::merkle::{Hash, LeafIndex, TreeSize, verify_consistency, verify_inclusion};
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 
 use crate::common::log::{Served, leaf_hashes, numbered, root_of, vkey};
 

@@ -2,7 +2,7 @@
 
 use treehead::checkpoint::Checkpoint;
 use treehead::merkle::Hash;
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 
 use crate::common::http::{exchange, request};
 use crate::common::log::{ORIGIN, Served, never_publishing, numbered};

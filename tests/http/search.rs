@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use treehead::merkle::Hash;
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 use treehead::release::{Kind, Release};
 
 use crate::common::log::{Served, never_publishing};

@@ -1,7 +1,7 @@
 //! `/checkpoint` and `/tile/...`: c2sp.org/tlog-tiles, read as a stranger would.
 
-use treehead::bundle;
 use treehead::merkle::{Hash, Tile, TileId, TreeSize, tiles_of};
+use treehead::proof::bundle;
 use treehead::server::Profile;
 
 use crate::common::http::{exchange, request};

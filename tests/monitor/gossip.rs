@@ -4,9 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::Value;
-use treehead::evidence::ForkEvidence;
 use treehead::merkle::Hash;
 use treehead::monitor::Peer;
+use treehead::proof::fork::ForkEvidence;
 
 use crate::common::framing::{nothing_is_smuggled, only_chunked_is_understood};
 use crate::common::http::{exchange, get, post, request};

@@ -13,9 +13,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
-use treehead::evidence::ForkEvidence;
 use treehead::merkle::Hash;
 use treehead::note::{KeyName, NoteSigner, SignatureType};
+use treehead::proof::fork::ForkEvidence;
 
 use crate::common::liar::Liar;
 use crate::common::liar::lie::{Framing, Lie};

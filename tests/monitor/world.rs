@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+use treehead::checkpoint::policy::Policy;
+use treehead::disk::{DiskIo, RealDisk};
 use treehead::monitor::desk::{DeskError, DeskSettings, SinkSettings};
 use treehead::monitor::{
     Clock, Expect, Monitor, MonitorError, Once, Patience, Peer, Rules, Settings, Start, Watch,
     open_publishers,
 };
-use treehead::policy::Policy;
 use treehead::server::Profile;
-use treehead::store::{DiskIo, RealDisk, StoreError};
+use treehead::store::StoreError;
 
 /// When tests begin, seconds since 1970.
 pub const NOW: u64 = 1_790_000_000;

@@ -17,7 +17,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use treehead::store::{DiskIo, Layout, RealDisk, StoreError};
+use treehead::disk::{DiskIo, RealDisk};
+use treehead::store::{Layout, StoreError};
 
 use super::replay::reboot;
 use super::simulated::Random;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use treehead::checkpoint::Checkpoint;
-use treehead::store::{DiskIo, Layout, RealDisk, StoreError};
+use treehead::disk::{DiskIo, RealDisk};
+use treehead::store::{Layout, StoreError};
 
 use crate::common::driver::Notary;
 

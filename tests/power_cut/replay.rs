@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use treehead::store::{DiskIo, Layout};
+use treehead::disk::DiskIo;
+use treehead::store::Layout;
 
 use super::recorder::{Accident, Files, Lie, Recorder, Step, read_files};
 use super::simulated::{Disk, Random, Survives};

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use treehead::checkpoint::Checkpoint;
 use treehead::merkle::Hash;
 use treehead::note::{KeyId, Note, NoteSignature, NoteSigner, SignatureType};
-use treehead::wire::{AddCheckpoint, parse_signatures};
+use treehead::proof::wire::{AddCheckpoint, parse_signatures};
 
 use super::world::{Served, TestLog, name, public, size, time_of, witness_keys};
 
@@ -140,8 +140,12 @@ fn without_a_good_signature_by_a_trusted_key_nothing_is_said() {
     // The witness's own cosignature is not the log's word.
     let mut request = log.request(9, 20);
     request.checkpoint = Note::parse(
-        format!("{}\n{}", log.head(20), treehead::cosignature::cosign(&log.head(20), &witness_keys()[0], 7))
-            .as_bytes(),
+        format!(
+            "{}\n{}",
+            log.head(20),
+            treehead::checkpoint::cosignature::cosign(&log.head(20), &witness_keys()[0], 7)
+        )
+        .as_bytes(),
     )
     .unwrap();
     witness.add(&request).problem(403, "log-signature");
@@ -177,7 +181,7 @@ fn a_signature_that_was_shown_stays_when_the_text_comes_without_it() {
     let ml_dsa = NoteSigner::from_seed(log.key_name(), SignatureType::CosignatureMlDsa44, &[9; 32]);
     let witness = Served::knowing(&[log.vkey(), ml_dsa.public().clone()]);
     let mut both = log.request(0, 9);
-    both.checkpoint.push(treehead::cosignature::cosign(&log.head(9), &ml_dsa, 7));
+    both.checkpoint.push(treehead::checkpoint::cosignature::cosign(&log.head(9), &ml_dsa, 7));
     assert_eq!(witness.add(&both).status, 200);
     let shown = || Note::parse(&witness.get(&log.path()).body).unwrap();
     let before = shown();
@@ -197,7 +201,7 @@ fn extension_lines_need_a_signature_that_covers_them() {
     let log = TestLog::new("log.example/a", 9);
     let ml_dsa = NoteSigner::from_seed(log.key_name(), SignatureType::CosignatureMlDsa44, &[9; 32]);
     let witness = Served::knowing(&[log.vkey(), ml_dsa.public().clone()]);
-    let line = treehead::cosignature::cosign(&log.head(9), &ml_dsa, 7);
+    let line = treehead::checkpoint::cosignature::cosign(&log.head(9), &ml_dsa, 7);
     let mut request = log.request(0, 9);
     let text = format!("{}put in by a stranger\n", log.head(9));
     request.checkpoint = Note::parse(format!("{text}\n{line}").as_bytes()).unwrap();
@@ -253,7 +257,7 @@ fn each_key_of_an_origin_will_do() {
         witness.add(&request).status == 200
     });
     // ML-DSA-44 alone, and all three.
-    let by_ml_dsa = treehead::cosignature::cosign(&log.head(9), &ml_dsa, now());
+    let by_ml_dsa = treehead::checkpoint::cosignature::cosign(&log.head(9), &ml_dsa, now());
     let mut request = log.request(3, 9);
     request.checkpoint = Note::parse(format!("{}\n{by_ml_dsa}", log.head(9)).as_bytes()).unwrap();
     assert_eq!(witness.add(&request.clone()).status, 200);

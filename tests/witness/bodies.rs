@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use treehead::wire::MAX_ADD_CHECKPOINT_BYTES;
+use treehead::proof::wire::MAX_ADD_CHECKPOINT_BYTES;
 
 use super::world::{Served, TestLog};
 use crate::common::framing::{nothing_is_smuggled, only_chunked_is_understood};

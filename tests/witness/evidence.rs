@@ -3,10 +3,10 @@
 use std::fs;
 
 use treehead::checkpoint::Checkpoint;
-use treehead::evidence::{ForkEvidence, ProvenFork};
+use treehead::checkpoint::policy::Policy;
 use treehead::merkle::Hash;
-use treehead::policy::Policy;
-use treehead::wire::AddCheckpoint;
+use treehead::proof::fork::{ForkEvidence, ProvenFork};
+use treehead::proof::wire::AddCheckpoint;
 use treehead::witness::EVIDENCE_DIR;
 
 use crate::common::metrics::Samples;

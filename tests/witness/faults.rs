@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use treehead::store::{DiskIo, RealDisk};
+use treehead::disk::{DiskIo, RealDisk};
 use treehead::witness::{Witness, WitnessError};
 
 use super::world::{TestLog, open_on, size, witness_dir};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use treehead::merkle::TreeSize;
-use treehead::wire::{parse_signatures, parse_size};
+use treehead::proof::wire::{parse_signatures, parse_size};
 
 use super::history::{Released, check, roots_of};
 use super::world::{TestLog, time_of};

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use treehead::store::{DiskIo, Layout};
+use treehead::disk::DiskIo;
+use treehead::store::Layout;
 use treehead::witness::Witness;
 
 use super::faults::{JOURNAL_BYTES, LIVES, Pair, ask, keeps, pairs};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use treehead::merkle::TreeSize;
-use treehead::wire::{parse_signatures, parse_size};
+use treehead::proof::wire::{parse_signatures, parse_size};
 
 use super::history::{Released, check, roots_of};
 use super::world::{Served, TestLog, ed25519_key, time_of};

@@ -1,9 +1,9 @@
 //! `POST /sign-subtree`.
 
-use treehead::cosignature::{cosign, cosign_subtree, verify_subtree};
+use treehead::checkpoint::cosignature::{cosign, cosign_subtree, verify_subtree};
 use treehead::merkle::{Hash, LeafIndex, Subtree};
 use treehead::note::{Note, NoteSignature, NoteSigner};
-use treehead::wire::{SignSubtree, parse_signatures};
+use treehead::proof::wire::{SignSubtree, parse_signatures};
 
 use super::world::{Served, TestLog, ed25519_key, size, time_of, witness_keys};
 use crate::common::http::{Reply, post};

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+use treehead::checkpoint::cosignature::cosign;
 use treehead::checkpoint::{Checkpoint, LogKey, Origin};
-use treehead::cosignature::cosign;
+use treehead::disk::DiskIo;
 use treehead::merkle::{Hash, TreeSize};
 use treehead::note::{KeyName, Note, NoteKey, NoteSignature, NoteSigner, SignatureType};
-use treehead::store::{DiskIo, StoreError};
-use treehead::wire::{AddCheckpoint, parse_signatures};
+use treehead::proof::wire::{AddCheckpoint, parse_signatures};
+use treehead::store::StoreError;
 use treehead::witness::{JOURNAL, LOGS_FILE, Ledger, LedgerError, Logs, Witness, origin_hash, run};
 
 use crate::common::http::{Reply, get, post};

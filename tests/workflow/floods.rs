@@ -1,7 +1,7 @@
 //! Withdrawals without end: by strangers, who must be no hindrance, and by who may speak for the package.
 
 use treehead::client::{BatchWriter, LogClient, Wait};
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 use treehead::release::{Envelope, PublisherSigner, Withdrawal};
 
 use crate::between::Between;

@@ -71,7 +71,7 @@ fn a_release_that_is_published_again_with_another_key_gets_the_proof_of_the_firs
     let first = world.read("a.bin.tlog-proof");
     let line = world.publish_line(&server, "a.bin", 1).replace("publisher.pem", "second.pem") + " --json";
     let again = world.run(&line).done().json();
-    let leaf = treehead::proof_file::ProofFile::parse(&first).unwrap().extra.unwrap();
+    let leaf = treehead::proof::ProofFile::parse(&first).unwrap().extra.unwrap();
     assert_eq!(again["leaf_hash"], treehead::merkle::Hash::leaf(&leaf).to_hex());
     assert_eq!((&again["index"], world.read("a.bin.tlog-proof")), (&0.into(), first));
     let sequenced = world.run(&format!("{line} --wait sequenced")).done().json();
@@ -181,7 +181,7 @@ fn what_is_published_names_its_log_and_no_other_takes_it() {
 
     let server = world.serve();
     let (_, bundle) = staging.get("/tile/entries/000.p/3");
-    let entries = treehead::bundle::split(&bundle, 3).unwrap();
+    let entries = treehead::proof::bundle::split(&bundle, 3).unwrap();
     assert_eq!(entries.len(), 3);
     for (at, entry) in entries.iter().enumerate() {
         let (status, problem) = server.post("/add", entry);

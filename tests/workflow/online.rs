@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 
 use treehead::checkpoint::Checkpoint;
-use treehead::cosignature::cosign;
+use treehead::checkpoint::cosignature::cosign;
 use treehead::merkle::{Hash, LeafIndex, TreeSize};
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 
 use crate::between::Between;
 use crate::program::{Server, StaticFiles, World, get};

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use treehead::client::{LogClient, Wait};
 use treehead::merkle::Hash;
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 use treehead::release::{Envelope, PublisherSigner};
 
 use crate::between::Between;

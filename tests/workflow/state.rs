@@ -3,9 +3,9 @@
 use std::process::Stdio;
 
 use treehead::checkpoint::Checkpoint;
+use treehead::endpoint::EndpointState;
 use treehead::merkle::{Hash, TreeSize};
 use treehead::note::NoteSigner;
-use treehead::state::EndpointState;
 
 use crate::program::{Server, World};
 

@@ -3,7 +3,7 @@
 use treehead::checkpoint::Checkpoint;
 use treehead::client::{LogClient, Wait};
 use treehead::note::{KeyName, NoteSigner, SignatureType};
-use treehead::proof_file::ProofFile;
+use treehead::proof::ProofFile;
 use treehead::release::{Envelope, PublisherSigner, Withdrawal};
 
 use crate::between::Between;

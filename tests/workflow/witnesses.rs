@@ -1,10 +1,10 @@
 //! Settings that name witnesses: what they mean for endpoints and exports, and what is wrong with them.
 
+use treehead::checkpoint::cosignature::cosign;
+use treehead::checkpoint::policy::Policy;
 use treehead::checkpoint::{Checkpoint, LogSigner};
-use treehead::cosignature::cosign;
 use treehead::merkle::Hash;
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
-use treehead::policy::Policy;
 
 use crate::program::{ORIGIN, World};
 

@@ -5,16 +5,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::story::Story;
 use super::world::{Shipped, World, release};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::cosignature::cosign;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{keygen, publish};
 use crate::client::{RemoteTiles, Wait};
-use crate::cosignature::cosign;
+use crate::endpoint::EndpointState;
+use crate::endpoint::VerifiedRelease;
 use crate::merkle::{Hash, Plan, ProofError, RightEdge, Tile, TileReader, prove_consistency};
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
+use crate::proof::wire::AddCheckpoint;
 use crate::release::{PublisherSigner, Subject};
-use crate::state::EndpointState;
-use crate::verify::VerifiedRelease;
-use crate::wire::AddCheckpoint;
 
 /// Returns what a customer would have to believe who was shown the second history and remembers nothing.
 pub fn all(

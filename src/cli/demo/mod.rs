@@ -13,9 +13,9 @@ use super::args::Demo;
 use super::exit::{CliResult, Failure};
 use crate::checkpoint::Checkpoint;
 use crate::client::RemoteTiles;
+use crate::endpoint::VerifiedRelease;
 use crate::merkle::{Hash, Plan, RightEdge, Tile, TileId, prove_consistency, prove_inclusion};
 use crate::release::Kind;
-use crate::verify::VerifiedRelease;
 use story::Story;
 use world::{ORIGIN, Shipped, World};
 

@@ -15,9 +15,9 @@ use crate::cli::files;
 use crate::cli::monitor::config::Config;
 use crate::cli::monitor::init::{self, Init};
 use crate::client;
-use crate::evidence::{ForkEvidence, MAX_FORK_BYTES};
 use crate::monitor::Monitor;
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
+use crate::proof::fork::{ForkEvidence, MAX_FORK_BYTES};
 
 /// The customer's endpoint hands over what it was shown, and the monitor convicts the log.
 pub fn finds_out(story: &mut Story, world: &mut World, shown: &ProofFile) -> CliResult {

@@ -9,22 +9,22 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::config::Config;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::init::{self, NewLog};
 use crate::cli::{files, keygen, publish};
 use crate::client::{LogClient, Wait};
+use crate::endpoint::EndpointState;
+use crate::endpoint::{Artifact, Freshness, Pins, Question, Refusal, VerifiedRelease, verify};
 use crate::merkle::Hash;
-use crate::policy::{MAX_POLICY_BYTES, Policy};
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
 use crate::release::{
     Kind, MAX_PUBLISHERS_BYTES, NewPublisher, PublisherSigner, Publishers, Purl, PurlPattern, Release,
     StatementKind, Subject,
 };
 use crate::server::{self, Log, LogConfig, Profile};
-use crate::state::EndpointState;
-use crate::verify::{Artifact, Freshness, Pins, Question, Refusal, VerifiedRelease, verify};
 
 use super::story::Story;
 use super::witness::DemoWitness;

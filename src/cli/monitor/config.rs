@@ -36,6 +36,7 @@ use serde::Deserialize;
 use serde::de::{Error as _, Unexpected};
 
 use crate::checkpoint::Origin;
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::cli::addresses::{LISTEN, is_listen};
 use crate::cli::args::parse_duration;
 use crate::cli::config::WHAT;
@@ -43,12 +44,11 @@ use crate::cli::exit::Failure;
 use crate::cli::files;
 use crate::client::LogClient;
 use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
+use crate::http::watched::WatchError;
 use crate::merkle::Hash;
 use crate::monitor::{Expect, Patience, Peer, Rules, Settings, Start, Watch, desk, open_publishers};
-use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::release::{PurlPattern, StatementKind};
 use crate::server::Profile;
-use crate::server::watched::WatchError;
 
 /// The name that `treehead monitor init` gives them.
 pub const SETTINGS: &str = "monitor.toml";

@@ -6,13 +6,13 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::config::{Config, SETTINGS};
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::cli::addresses::parse_listen;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files;
 use crate::cli::new_dir::{self, NewFile};
 use crate::cli::output::{self, BOLD};
 use crate::client::LogClient;
-use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
 #[derive(Debug, ClapArgs)]

@@ -14,14 +14,14 @@ use super::connection::Connection;
 use super::exit::{CliResult, Failure};
 use super::files;
 use super::output::say;
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::checkpoint::{self, Checkpoint, LogKey};
 use crate::client::ClientError;
+use crate::endpoint::Refusal;
 use crate::format::shown;
 use crate::merkle::{Hash, verify_inclusion};
-use crate::policy::{MAX_POLICY_BYTES, Policy};
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
 use crate::release::{Envelope, PublisherSigner, Release};
-use crate::verify::Refusal;
 
 /// Added to errors before anything is sent.
 const NOT_SENT: &str = "nothing was sent to the log";

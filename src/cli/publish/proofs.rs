@@ -9,7 +9,7 @@ use crate::cli::exit::Failure;
 use crate::cli::files;
 use crate::client::ClientError;
 use crate::merkle::Hash;
-use crate::proof_file::{MAX_PROOF_FILE_BYTES, ProofFile};
+use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
 use crate::release::PublisherSigner;
 
 /// A directory of `<leaf hash>.tlog-proof`: no two releases share a leaf hash, in whatever log, and the same release has

@@ -7,9 +7,9 @@ use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::cli::args::{parse_duration, parse_kind, parse_pin};
 use crate::client::is_address;
+use crate::endpoint::PackagePin;
 use crate::merkle::Hash;
 use crate::release::Kind;
-use crate::verify::PackagePin;
 
 #[derive(Debug, ClapArgs)]
 #[command(group(ArgGroup::new("artifact").required(true).multiple(true).args(["files", "sha256"])))]

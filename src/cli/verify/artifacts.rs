@@ -7,7 +7,7 @@ use super::args::Verify;
 use crate::cli::exit::Failure;
 use crate::cli::{files, output};
 use crate::merkle::Hash;
-use crate::proof_file::MAX_PROOF_FILE_BYTES;
+use crate::proof::MAX_PROOF_FILE_BYTES;
 
 /// One of those.
 pub struct Asked {

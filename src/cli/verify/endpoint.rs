@@ -7,20 +7,20 @@ use super::artifacts::{Artifact, Asked};
 use super::online::{News, Online};
 use super::refused::Refused;
 use super::withdrawals::About;
+use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::checkpoint::{self, Checkpoint, LogSigned, Origin};
 use crate::cli::evidence;
 use crate::cli::exit::Failure;
 use crate::cli::memory::Memory;
 use crate::cli::output::say;
 use crate::client::LogClient;
-use crate::evidence_dir::EvidenceDir;
+use crate::disk::evidence_dir::EvidenceDir;
+use crate::endpoint::{self, Freshness, Pins, Question, Refusal, VerifiedRelease, check_freshness};
+use crate::endpoint::{EndpointState, MAX_UNPROVEN_HEADS};
 use crate::merkle::Hash;
 use crate::note::Note;
-use crate::policy::{Cosigned, Policy};
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
 use crate::release::Publishers;
-use crate::state::{EndpointState, MAX_UNPROVEN_HEADS};
-use crate::verify::{self, Freshness, Pins, Question, Refusal, VerifiedRelease, check_freshness};
 
 /// Everything that verdicts rest on, except the memory.
 pub struct Endpoint<'a> {
@@ -96,8 +96,8 @@ impl Endpoint<'_> {
 
     fn judge(&self, artifact: &Artifact, state: &EndpointState) -> Result<VerifiedRelease, Refused> {
         let Artifact { name, digest, proof } = artifact;
-        let verdict = verify::verify(&Question {
-            artifact: verify::Artifact::File { digest, name: name.as_deref() },
+        let verdict = endpoint::verify(&Question {
+            artifact: endpoint::Artifact::File { digest, name: name.as_deref() },
             proof,
             policy: self.policy,
             publishers: self.publishers,

@@ -20,11 +20,11 @@ use super::exit::{self, CliResult, Failure};
 use super::files;
 use super::memory::evidence_dir;
 use super::output::{path, say};
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client;
+use crate::endpoint::stated;
 use crate::note::Note;
-use crate::policy::{MAX_POLICY_BYTES, Policy};
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
-use crate::verify::stated;
 
 pub fn run(args: &Verify, json: bool) -> CliResult {
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;

@@ -4,19 +4,19 @@ use std::fs;
 
 use super::refused::Refused;
 use super::withdrawals::{About, Inquiry, Withdrawals};
+use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogKey, LogSigned, Origin};
 use crate::cli::exit::Failure;
 use crate::cli::fsck_evidence::rolled_back;
 use crate::cli::{evidence, files};
 use crate::client::{ClientError, KeptTiles, LogClient};
-use crate::evidence::{compare_heads, file_name_prefix};
-use crate::evidence_dir::EvidenceDir;
+use crate::disk::evidence_dir::EvidenceDir;
+use crate::endpoint::Refusal;
+use crate::endpoint::{EndpointState, RememberedHead};
 use crate::merkle::{Hash, ProofError, TreeSize, prove_prefix};
 use crate::note::Note;
-use crate::policy::{Cosigned, Policy};
+use crate::proof::fork::{compare_heads, file_name_prefix};
 use crate::release::Publishers;
-use crate::state::{EndpointState, RememberedHead};
-use crate::verify::Refusal;
 
 /// Whom to ask, and whom to believe.
 pub struct Online<'a> {

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::artifacts::Asked;
 use super::endpoint::{Accepted, Today};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::policy::{Cosigned, WitnessedBy};
 use crate::cli::exit::CliResult;
 use crate::cli::output::{GREEN, result};
-use crate::policy::{Cosigned, WitnessedBy};
 use crate::release::{Subject, format_time};
 
 /// Each cosigner once, with the latest time that it stated.

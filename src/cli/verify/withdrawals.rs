@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::online::Online;
 use super::refused::Refused;
+use crate::checkpoint::policy::Cosigned;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::cli::exit::Failure;
 use crate::cli::output::say;
 use crate::client::{KeptTiles, MAX_PAGES};
+use crate::endpoint::EndpointState;
+use crate::endpoint::{ProvenWithdrawal, Refusal, VerifiedRelease, logged_withdrawal, verify_withdrawal};
 use crate::merkle::Hash;
-use crate::policy::Cosigned;
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
 use crate::release::{Purl, SpeakError, Subject, Withdrawal};
-use crate::state::EndpointState;
-use crate::verify::{ProvenWithdrawal, Refusal, VerifiedRelease, logged_withdrawal, verify_withdrawal};
 
 /// Most withdrawals of one release to fetch in one run. Known ones are not fetched again, so with a memory
 /// several runs learn more.

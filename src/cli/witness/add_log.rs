@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::args::WitnessAddLog;
 use super::config::Config;
+use crate::checkpoint::policy::log_lines;
 use crate::checkpoint::{LogKey, Origin, SignsFor};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{files, output};
 use crate::format::{FormatError, quote};
 use crate::note::NoteKey;
-use crate::policy::log_lines;
 use crate::witness::{LOGS_FILE, Logs, MAX_LOGS_BYTES};
 
 /// Largest file of vkeys.

@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::args::WitnessInit;
 use super::config::{KEY, ML_DSA_KEY, SETTINGS};
+use crate::checkpoint::policy::is_reserved;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::new_dir::{self, NewFile};
 use crate::cli::witnesses::{URL, is_url};
 use crate::cli::{addresses, keygen, output};
 use crate::format::quote;
 use crate::note::{KeyName, NoteSigner, SignatureType};
-use crate::policy::is_reserved;
 use crate::witness::{JOURNAL, LOGS_FILE, Ledger, Logs};
 
 /// What a log's operator is given.

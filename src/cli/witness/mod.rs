@@ -11,7 +11,7 @@ use super::exit::{CliResult, Failure};
 use super::output;
 use super::serve::{Hangup, stop_signal};
 use super::serving;
-use crate::server::Front;
+use crate::http::Front;
 use crate::witness::{self, Witness};
 use args::WitnessCommand;
 use config::Config;

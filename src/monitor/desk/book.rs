@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::rank::Rank;
 use super::{AlertView, DeskError};
+use crate::disk::read_plain;
 use crate::monitor::event::{EventId, Severity};
-use crate::store::{StoreError, read_plain};
+use crate::store::StoreError;
 
 /// The file, in the desk's directory.
 pub const BOOK: &str = "alerts.json";

@@ -44,8 +44,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::event::{Event, EventId};
+use crate::disk::{DirLock, DiskIo, RealDisk};
 use crate::format::FormatError;
-use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
+use crate::store::StoreError;
 
 use book::{Book, Entry};
 use front::Front;

@@ -17,9 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::DeskError;
+use crate::disk::{DiskIo, check_written, read_plain};
 use crate::format::decimal;
 use crate::monitor::event::Severity;
-use crate::store::{DiskIo, StoreError, check_written, read_plain, replace_file};
+use crate::store::{StoreError, replace_file};
 
 /// The outbox's file, in the desk's directory.
 pub const OUTBOX: &str = "outbox.journal";
@@ -209,7 +210,7 @@ fn scan(bytes: &[u8]) -> Result<Scan, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::RealDisk;
+    use crate::disk::RealDisk;
 
     fn record(number: u64) -> Arc<Record> {
         let line = format!("{{\"message\":\"number {number}, with spaces\"}}");

@@ -7,7 +7,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::DeskError;
-use crate::store::{DiskIo, StoreError, read_plain, replace_file};
+use crate::disk::{DiskIo, read_plain};
+use crate::store::{StoreError, replace_file};
 
 /// The file, in the desk's directory.
 pub const POSITIONS: &str = "positions.json";

@@ -13,9 +13,10 @@ use super::settings::DeskSettings;
 use super::state::{Progress, Shared};
 use super::worker::Worker;
 use super::{DeskError, clerk};
+use crate::disk::DiskIo;
 use crate::monitor::event::{Code, Event};
 use crate::release::Timestamp;
-use crate::store::{DiskIo, StoreError, replace_file};
+use crate::store::{StoreError, replace_file};
 
 /// The book, and whether there was one that is lost: nobody would miss the alerts of a book that is not there.
 pub fn open_book(dir: &Path, io: &dyn DiskIo) -> Result<(Book, bool), DeskError> {

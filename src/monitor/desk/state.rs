@@ -12,7 +12,8 @@ use super::outbox::Record;
 use super::positions::{self, Positions};
 use super::settings::{DeskSettings, SinkSettings};
 use super::{Figures, SinkFigures};
-use crate::store::{DirLock, DiskIo, StoreError, tried_again};
+use crate::disk::{DirLock, DiskIo};
+use crate::store::{StoreError, tried_again};
 
 /// What all threads of a desk share.
 pub struct Shared {

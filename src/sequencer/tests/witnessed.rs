@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::checkpoint::LogSigned;
-use crate::cosignature::cosign;
+use crate::checkpoint::cosignature::cosign;
+use crate::checkpoint::policy::Policy;
 use crate::note::Note;
-use crate::policy::Policy;
 use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, Trouble, Word};
 use crate::store::SignedHead;
 

@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, RwLock};
 
-use crate::bundle;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize};
+use crate::proof::bundle;
 use crate::release::{Facts, Term, Track};
 use crate::store::index::Index;
 use crate::store::journal::BundleReader;

@@ -674,7 +674,7 @@ fn reloading_while_others_read_rebuilds_nothing() {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     // What is answered is right; meanwhile it may be that nothing is.
                     if let Ok(bytes) = reader.bundle(1, 256) {
-                        assert_eq!(crate::bundle::split(&bytes, 256).unwrap(), entries(256, 256));
+                        assert_eq!(crate::proof::bundle::split(&bytes, 256).unwrap(), entries(256, 256));
                     }
                 }
             });

@@ -17,7 +17,8 @@ pub use scan::{BundleReader, Cursor, Record, Scan};
 use segment::{BATCH_HEAD_BYTES, Marker, SEGMENT_HEAD_BYTES, SegmentHead};
 pub(super) use writer::{JournalWriter, remove_dir};
 
-use super::{Batch, DiskIo, StoreError, check_written};
+use super::{Batch, StoreError};
+use crate::disk::{DiskIo, check_written};
 use crate::merkle::{Hash, LeafIndex};
 
 /// A segment is sealed when it has grown past this: large enough that ten million entries are
@@ -288,7 +289,7 @@ pub(super) fn bundle_starts(
             let position = Position { segment: first_entry.segment, offset };
             starts.push((index / crate::merkle::TILE_WIDTH, BundleStart { position, left: count - at }));
         }
-        offset += (crate::bundle::LENGTH_BYTES + length) as u64;
+        offset += (crate::proof::bundle::LENGTH_BYTES + length) as u64;
     }
     starts
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::segment::{BATCH_HEAD_BYTES, BatchHead, CRC_BYTES, Marker, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::{BundleStart, Position, read_head, segment_path, segments};
-use crate::bundle::{self, LENGTH_BYTES};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, StoreError};
 
 /// Largest body that a sound batch has; a larger one in a head that checks was not written by us.

@@ -16,8 +16,8 @@
 //! entries can't write one that looks like the head of a batch. Segments of version 1, `THSEG01`, have no
 //! marker, and `THBATCH\n` in its place. They are read, and not appended to.
 
-use crate::bundle;
 use crate::merkle::{HASH_BYTES, Hash};
+use crate::proof::bundle;
 use crate::store::Batch;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"THSEG02\n";

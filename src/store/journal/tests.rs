@@ -3,10 +3,10 @@ use tempfile::TempDir;
 
 use super::segment::{BatchHead, CRC_BYTES};
 use super::*;
-use crate::bundle;
+use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
 use crate::merkle::{RightEdge, TILE_WIDTH};
-use crate::store::RealDisk;
+use crate::proof::bundle;
 use crate::store::conformance::batch_of;
 
 const ORIGIN: &str = "example.com/log";

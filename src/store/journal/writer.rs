@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Journal, Scan, segment_path, segments};
+use crate::disk::DiskIo;
 use crate::merkle::{Growth, Hash, RightEdge};
 use crate::release::Facts;
-use crate::store::{Batch, DiskIo, StoreError};
+use crate::store::{Batch, StoreError};
 
 /// Writes batches through the journal's own encoder, and syncs them all at the end: until then
 /// nobody reads what is written, so not each batch has to be durable on its own.

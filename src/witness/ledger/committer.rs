@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use super::journal::{self, FULL_BODY_BYTES, Journal, MAX_BATCH_RECORDS};
 use super::record::Record;
 use super::{Entry, Head, LedgerError, NotReplaced, Shared};
+use crate::disk::DiskIo;
 use crate::merkle::Hash;
 use crate::note::KeyName;
-use crate::store::DiskIo;
 
 /// How soon a journal that could not be written is tried again while nobody asks: the health is then
 /// well again soon after the disk is.

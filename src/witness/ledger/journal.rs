@@ -21,9 +21,10 @@ use std::sync::Arc;
 
 use super::record::{Record, origin_hash};
 use super::{Head, LedgerError};
+use crate::disk::{DiskIo, check_written};
 use crate::merkle::Hash;
 use crate::note::KeyName;
-use crate::store::{DiskIo, StoreError, check_written, replace_file};
+use crate::store::{StoreError, replace_file};
 
 const FILE_MAGIC: &[u8; 8] = b"THWIT01\n";
 const BATCH_MAGIC: &[u8; 8] = b"THHEADS\n";
@@ -268,8 +269,8 @@ fn has_batch_behind(bytes: &[u8], number: u64) -> bool {
 mod tests {
     use super::super::test_record as record;
     use super::*;
+    use crate::disk::RealDisk;
     use crate::merkle::TreeSize;
-    use crate::store::RealDisk;
 
     fn name() -> KeyName {
         KeyName::new("witness.example/w").unwrap()

@@ -25,9 +25,10 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::checkpoint::Origin;
+use crate::disk::{DirLock, DiskIo, RealDisk};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::KeyName;
-use crate::store::{DirLock, DiskIo, RealDisk, StoreError};
+use crate::store::StoreError;
 
 use committer::{Committer, Request};
 use journal::Journal;

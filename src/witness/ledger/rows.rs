@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::LedgerError;
 use super::record::Record;
+use crate::disk::DiskIo;
 use crate::merkle::Hash;
-use crate::store::{DiskIo, SledDir, StoreError};
+use crate::store::{SledDir, StoreError};
 
 /// What sled may keep in memory: rows are read seldom, and few.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;

@@ -2,11 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use treehead::bundle;
+use treehead::checkpoint::cosignature::cosign;
 use treehead::checkpoint::{Checkpoint, LogSigner};
-use treehead::cosignature::cosign;
 use treehead::merkle::{Hash, Tile, TileId, TreeSize, hashes_to_bytes};
 use treehead::note::NoteSigner;
+use treehead::proof::bundle;
 
 use super::super::log::{leaf_hashes, root_of};
 

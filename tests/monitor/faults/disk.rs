@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use treehead::disk::{DiskIo, RealDisk};
 use treehead::monitor::{Once, Trouble};
-use treehead::store::{DiskIo, RealDisk};
 
 use super::{Keeping, Told, cursor, each, follow, lines, statements, trouble, withdrawn};
 use crate::common::liar::Liar;

@@ -83,7 +83,7 @@ fn a_directory_full_of_other_logs_forks_keeps_no_fork_from_being_told() {
     let (log, world) = scene(300);
     let place = world.dir().join("evidence");
     fs::create_dir(&place).unwrap();
-    for number in 0..treehead::evidence_dir::MAX_FORKS {
+    for number in 0..treehead::disk::evidence_dir::MAX_FORKS {
         fs::write(place.join(format!("{number}.tlog-fork")), "").unwrap();
     }
     log.set_only(Lie::Branch("other"), Only::path("checkpoint"));

@@ -1,6 +1,6 @@
 //! What is told by the clock, and what is wrong with cosignatures.
 
-use treehead::cosignature::cosign;
+use treehead::checkpoint::cosignature::cosign;
 use treehead::note::NoteSigner;
 
 use super::peers::peer;

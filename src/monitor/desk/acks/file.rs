@@ -8,10 +8,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::AckError;
+use crate::disk::{DiskIo, open_own, open_plain};
 use crate::monitor::desk::DeskError;
 use crate::monitor::desk::silence::Silence;
 use crate::release::Timestamp;
-use crate::store::{DiskIo, StoreError, open_own, open_plain, replace_file};
+use crate::store::{StoreError, replace_file};
 
 /// The file, in the desk's directory.
 pub const ACKS: &str = "acks.jsonl";

@@ -2,9 +2,9 @@ use std::fs;
 use std::sync::Arc;
 
 use super::*;
+use crate::disk::RealDisk;
 use crate::monitor::desk::{Desk as Open, DeskSettings};
 use crate::monitor::event::{Code, Event};
-use crate::store::RealDisk;
 
 /// A directory with some open alerts, and their ids.
 fn raised(count: u64) -> (tempfile::TempDir, Vec<String>) {

@@ -1,10 +1,10 @@
 //! Why an endpoint refuses: reason codes, and what to do next.
 
 use crate::checkpoint::CheckpointError;
+use crate::checkpoint::policy::QuorumError;
 use crate::format::{FormatError, quote};
 use crate::merkle::{LeafIndex, ProofError, TreeSize};
 use crate::note::NoteError;
-use crate::policy::QuorumError;
 use crate::release::{Kind, SpeakError, StatementKind};
 
 /// Why an artifact must not be installed; the first failure found, in the order of the checks.

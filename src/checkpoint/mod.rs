@@ -15,7 +15,9 @@ use crate::note::{Note, NoteError, NoteKey, NoteSigner, SignatureType};
 pub use origin::{LogKey, Origin, SignsFor};
 pub use signer::LogSigner;
 
+pub mod cosignature;
 mod origin;
+pub mod policy;
 mod signer;
 
 /// Largest checkpoint text: an origin, two short lines, and room for extensions.

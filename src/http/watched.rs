@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::disk::read_plain;
 use crate::format::FormatError;
-use crate::store::read_plain;
 
 /// How often the file is looked at: what a command wrote counts within this time.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 //! Every text format of the core has exactly one spelling for each value, because two
 //! spellings of one value are two leaf hashes, two cache keys or two signatures.
 
+pub(crate) mod checksum;
 mod toml_file;
 
 use std::num::NonZeroU32;

@@ -1,9 +1,10 @@
 //! Withdrawals: what an endpoint learns online, and believes only with the proof that it is in the log.
 
-use super::{Logged, Opened, Refusal, open, open_logged};
+use super::Refusal;
+use super::verify::{Logged, Opened, open, open_logged};
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::merkle::Hash;
-use crate::policy::{Cosigned, Policy};
 use crate::release::{Envelope, Publishers, Statement, Withdrawal, check_log};
 
 /// A withdrawal in a log, by a believed publisher. Only [`verify_withdrawal`] makes one.

@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoint::Checkpoint;
-use crate::evidence::ForkEvidence;
+use crate::checkpoint::policy::Cosigned;
+use crate::endpoint::ProvenWithdrawal;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::note::Note;
-use crate::policy::Cosigned;
+use crate::proof::fork::ForkEvidence;
 use crate::release::{Release, Subject, Withdrawal};
-use crate::verify::ProvenWithdrawal;
 
 pub use file::{MAX_STATE_BYTES, STATE_VERSION};
 

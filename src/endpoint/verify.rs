@@ -1,21 +1,13 @@
 //! The endpoint's verdict: bytes, a policy and a state become a [`VerifiedRelease`] or a
 //! [`Refusal`] with a stable reason code. No network, no clock, no files.
 
+use super::{Freshness, Pins, Question, Refusal, subjects};
+use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::checkpoint::{self, Checkpoint};
+use crate::endpoint::{EndpointState, KnownFork, Withdrawn};
 use crate::merkle::{Hash, LeafIndex, verify_inclusion};
-use crate::policy::{Cosigned, Policy};
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
 use crate::release::{Envelope, Publishers, Release, Spoken, Statement, Subject, format_time};
-use crate::state::{EndpointState, KnownFork, Withdrawn};
-
-pub use question::{Artifact, Freshness, PackagePin, Pins, Question};
-pub use refusal::Refusal;
-pub use withdrawn::{ProvenWithdrawal, logged_withdrawal, verify_withdrawal};
-
-mod question;
-mod refusal;
-mod subjects;
-mod withdrawn;
 
 /// How far a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
 pub const FUTURE_ALLOWANCE_SECONDS: u64 = 300;
@@ -150,19 +142,19 @@ pub fn stated(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Option<
 }
 
 /// An entry that is in a log, with a statement by an authorized publisher.
-struct Opened {
-    head: Cosigned<Checkpoint>,
-    index: LeafIndex,
-    leaf: Hash,
+pub(super) struct Opened {
+    pub(super) head: Cosigned<Checkpoint>,
+    pub(super) index: LeafIndex,
+    pub(super) leaf: Hash,
     /// Hash of what was signed.
-    payload: Hash,
+    pub(super) payload: Hash,
     /// The keys that signed it.
-    keyids: Vec<Hash>,
-    spoken: Spoken,
+    pub(super) keyids: Vec<Hash>,
+    pub(super) spoken: Spoken,
 }
 
 /// Steps 1 to 5: what a proof file is worth, whatever it is the proof of.
-fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Result<Opened, Refusal> {
+pub(super) fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Result<Opened, Refusal> {
     // 1. to 4.
     let Logged { head, index, entry } = open_logged(proof, policy)?;
     // 5. Signature by a publisher that may speak for the package and kind, for this log or for any.
@@ -174,14 +166,14 @@ fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Result<Opened
 }
 
 /// An entry that is in a log, whatever it is.
-struct Logged {
-    head: Cosigned<Checkpoint>,
-    index: LeafIndex,
-    entry: Vec<u8>,
+pub(super) struct Logged {
+    pub(super) head: Cosigned<Checkpoint>,
+    pub(super) index: LeafIndex,
+    pub(super) entry: Vec<u8>,
 }
 
 /// Steps 1 to 4.
-fn open_logged(proof: &[u8], policy: &Policy) -> Result<Logged, Refusal> {
+pub(super) fn open_logged(proof: &[u8], policy: &Policy) -> Result<Logged, Refusal> {
     // 1. The proof file parses.
     let file = ProofFile::parse(proof).map_err(Refusal::ProofMalformed)?;
     // 2. A trusted log signed the checkpoint.
@@ -255,6 +247,3 @@ fn check_memory(
         _ => Ok(()),
     }
 }
-
-#[cfg(test)]
-mod tests;

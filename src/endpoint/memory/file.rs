@@ -34,7 +34,7 @@ use super::{
     Withdrawn,
 };
 use crate::checkpoint::Checkpoint;
-use crate::checksum;
+use crate::format::checksum;
 use crate::format::{FormatError, cap, cap_count, quote, utf8};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::note::Note;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cosignature::cosign;
+use crate::checkpoint::cosignature::cosign;
 use crate::merkle::reference;
 use crate::merkle::tests::Definition;
 use crate::note::{KeyName, NoteKey};

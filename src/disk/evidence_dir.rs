@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::checkpoint::{Checkpoint, Origin, SignsFor};
-use crate::evidence::{FILE_EXTENSION, ForkEvidence, MAX_FORK_BYTES, ProvenFork, file_name_prefix};
-use crate::store::open_plain;
+use crate::disk::open_plain;
+use crate::proof::fork::{FILE_EXTENSION, ForkEvidence, MAX_FORK_BYTES, ProvenFork, file_name_prefix};
 
 /// Most files in a directory. A log that signs one fork after another must not fill a disk.
 pub const MAX_FORKS: usize = 1_000;

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::checksum;
+use crate::endpoint::MAX_STATE_BYTES;
+use crate::format::checksum;
 use crate::release::{Subject, Withdrawal};
-use crate::state::MAX_STATE_BYTES;
 
 #[test]
 fn what_was_seen_is_remembered_and_older_releases_are_refused() {
@@ -218,7 +218,7 @@ fn an_endpoint_that_is_never_online_forgets_the_first_heads_and_never_the_larges
     for size in 1..=100 {
         let (sizes, largest) = remember(size);
         assert_eq!(largest, 1_000);
-        assert!(sizes.len() <= crate::state::MAX_UNPROVEN_HEADS && sizes.contains(&1_000));
+        assert!(sizes.len() <= crate::endpoint::MAX_UNPROVEN_HEADS && sizes.contains(&1_000));
         assert_eq!(sizes.last(), Some(&size), "the last one is there");
     }
     let (sizes, largest) = remember(2_000);

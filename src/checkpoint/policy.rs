@@ -19,8 +19,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::checkpoint::cosignature;
 use crate::checkpoint::{Checkpoint, LogKey, LogSigned, Origin, signs_for_logs};
-use crate::cosignature;
 use crate::format::{FormatError, byte_order_mark, cap, cap_count, decimal, quote_bytes, utf8};
 use crate::merkle::Hash;
 use crate::note::{KeyId, KeyName, Note, NoteKey, SignatureType};

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use crate::checkpoint::policy::Policy;
+use crate::endpoint::EndpointState;
 use crate::format::FormatError;
 use crate::merkle::{Hash, MultiProof};
-use crate::policy::Policy;
 use crate::release::{Kind, PackageUrl, Publishers, Purl, PurlPattern, Release, Timestamp};
-use crate::state::EndpointState;
 
 use super::Refusal;
 

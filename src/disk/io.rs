@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use super::{StoreError, open_own};
+use super::open_own;
+use crate::store::StoreError;
 
 /// The steps. Their default is what runs; tests wrap them.
 ///

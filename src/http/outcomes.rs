@@ -69,7 +69,7 @@ pub fn assert_whole(table: &[Outcome], source: &str, but: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::exposition::Exposition;
+    use crate::http::exposition::Exposition;
 
     #[test]
     fn each_outcome_is_counted_and_the_others_are_zero() {

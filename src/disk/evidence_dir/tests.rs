@@ -2,9 +2,9 @@ use std::sync::Barrier;
 
 use super::*;
 use crate::checkpoint::Checkpoint;
-use crate::evidence::ForkEvidence;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, NoteSigner, SignatureType};
+use crate::proof::fork::ForkEvidence;
 
 fn fork(origin: &str, number: usize) -> ProvenFork {
     let log = NoteSigner::from_seed(KeyName::new(origin).unwrap(), SignatureType::Ed25519, &[1; 32]);

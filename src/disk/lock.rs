@@ -3,7 +3,8 @@
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-use super::{StoreError, open_own};
+use super::open_own;
+use crate::store::StoreError;
 
 /// Holds a directory until it is dropped or the process ends, however it ends.
 #[derive(Debug)]

@@ -4,13 +4,18 @@ mod pins;
 use std::convert::Infallible;
 
 use super::*;
-use crate::cosignature::cosign;
+use crate::checkpoint::cosignature::cosign;
+use crate::checkpoint::policy::{Cosigned, Policy};
+use crate::checkpoint::{self, Checkpoint};
 use crate::format::base64_encode;
-use crate::merkle::{Manifest, MultiProof, Plan, RightEdge, Tile, TileReader, TreeSize};
+use crate::merkle::{Hash, LeafIndex, Manifest, MultiProof, Plan, RightEdge, Tile, TileReader, TreeSize};
 use crate::note::{KeyId, KeyName, Note, NoteSignature, NoteSigner, SignatureType};
-use crate::proof_file::ProofFile;
+use crate::proof::ProofFile;
 use crate::release::tests::{publisher_signer, publisher_toml, sample_release, signed_entry};
-use crate::release::{Kind, ManifestRef, PublisherSigner, StatementKind, Withdrawal};
+use crate::release::{
+    Envelope, Kind, ManifestRef, PublisherSigner, Publishers, Release, StatementKind, Subject, Withdrawal,
+    format_time,
+};
 
 /// When the first witness cosigned; the second did a minute later.
 const COSIGNED: u64 = 1_770_000_000;

@@ -50,6 +50,7 @@ impl Sender {
         Self(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
     }
 
+    /// The address that the request came from, or the one that a trusted proxy named.
     pub const fn address(self) -> IpAddr {
         self.0
     }

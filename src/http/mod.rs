@@ -9,13 +9,19 @@
 //! Nobody can lock others out: connections, incoming bodies and outgoing answers are limited in bytes, and when
 //! they get scarce, each network has a share.
 
-pub mod accept;
-pub mod admission;
+mod accept;
+pub(crate) mod admission;
 mod budget;
+pub(crate) mod cache;
 mod connections;
+pub(crate) mod exposition;
 mod guarded;
+pub(crate) mod gzip;
+pub(crate) mod json;
+pub(crate) mod outcomes;
 mod sender;
 mod service;
+pub(crate) mod watched;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,15 @@
+//! What travels between a log, its witnesses, monitors and endpoints.
+//!
+//! | module | what it reads and writes |
+//! | --- | --- |
+//! | [`ProofFile`] | `.tlog-proof` files: c2sp.org/tlog-proof |
+//! | [`bundle`] | entry bundles: c2sp.org/tlog-tiles |
+//! | [`fork`] | `.tlog-fork` files, which prove that a log forked |
+//! | [`wire`] | bodies of requests to witnesses: c2sp.org/tlog-witness |
+
+pub mod bundle;
+mod file;
+pub mod fork;
+pub mod wire;
+
+pub use file::*;

@@ -69,6 +69,8 @@ pub mod checkpoint;
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod clock;
 #[cfg(feature = "server")]
 pub mod disk;
 pub mod endpoint;

@@ -1,7 +1,6 @@
 //! `treehead init`
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
@@ -14,6 +13,7 @@ use super::witnesses::{Witness, policy_of, read_card};
 use super::{keygen, output, policy};
 use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{Checkpoint, LogSigner};
+use crate::clock;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::server::{PROFILE_FILE, Profile};
@@ -125,8 +125,7 @@ pub fn create(dir: &Path, log: &NewLog<'_>) -> Result<Vec<NoteKey>, Failure> {
     files.push(NewFile::public(PROFILE_FILE, log.profile.to_file()));
     // The head of the empty tree, so that a log without a checkpoint is known to have lost it.
     let empty = Checkpoint::new(signer.origin().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    files.push(NewFile::public("checkpoint", signer.sign(&empty, now).to_string()));
+    files.push(NewFile::public("checkpoint", signer.sign(&empty, clock::now()).to_string()));
     files.push(NewFile::public("treehead.toml", config(signer.origin(), log)));
     new_dir::make(dir, "a log", &files)?;
     Ok(signer.keys())

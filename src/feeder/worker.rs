@@ -1,13 +1,14 @@
 //! One witness's thread: hears what the witness last saw, then has one head after the other cosigned.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::doubts::skew;
 use super::last_seen::{LastSeen, compare};
 use super::{Ask, Point, Shared};
 use crate::checkpoint::cosignature;
 use crate::client::{ClientError, CosignAnswer};
+use crate::clock;
 use crate::endpoint::FUTURE_ALLOWANCE_SECONDS;
 use crate::merkle::{TreeSize, prove_consistency, read_root};
 use crate::note::{Note, NoteSignature};
@@ -262,7 +263,7 @@ impl Worker {
         lines: Vec<NoteSignature>,
     ) -> Result<Vec<(usize, NoteSignature)>, Trouble> {
         let text = head.head.to_string();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = clock::now();
         let mut good = Vec::new();
         for line in lines {
             // "The client MUST ignore any cosignatures from unknown keys."

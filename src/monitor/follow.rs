@@ -28,6 +28,7 @@ use super::times;
 use crate::checkpoint::policy::{Cosigned, QuorumError};
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::client::{ClientError, LogClient, RemoteTiles};
+use crate::clock::Clock;
 use crate::disk::DiskIo;
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, TreeSize, prove_prefix, read_root};
@@ -117,7 +118,7 @@ pub struct Tools {
     /// The disk.
     pub io: Arc<dyn DiskIo>,
     /// Seconds since 1970.
-    pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub clock: Clock,
     /// Set when the monitor stops.
     pub stop: Arc<AtomicBool>,
     /// Told how far it is.

@@ -45,11 +45,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
 use crate::client::{ClientError, LogClient};
+use crate::clock::{self, Clock};
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::disk::{DirLock, DiskIo, RealDisk};
 use crate::http::Sender;
@@ -73,9 +74,6 @@ use follow::{Follower, Tools};
 use limits::{Limits, Rate};
 use peers::Caller;
 use stop::Stop;
-
-/// Seconds since 1970.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// How long a monitor that follows logs once waits for its sinks: as long as one may take, and not until the
 /// next run of a job that comes each minute.
@@ -128,7 +126,7 @@ impl Settings {
             logs: Vec::new(),
             peers: Vec::new(),
             trusted_proxies: Vec::new(),
-            clock: Arc::new(system_clock),
+            clock: clock::system(),
             io: Arc::new(RealDisk),
         }
     }
@@ -488,9 +486,4 @@ fn follow_error(origin: &str, trouble: Trouble) -> MonitorError {
 #[must_use]
 pub fn origin_hash(origin: &crate::checkpoint::Origin) -> Hash {
     Hash::digest(origin.as_str().as_bytes())
-}
-
-/// Zero before 1970.
-fn system_clock() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -9,6 +9,7 @@ use super::board::{Board, Fault, FaultKind, Taken};
 use super::follow::is_silence;
 use super::rules::Rules;
 use crate::client::{ClientError, LogClient};
+use crate::clock::Clock;
 use crate::note::MAX_NOTE_BYTES;
 
 /// Whom to ask.
@@ -35,7 +36,7 @@ pub struct Caller {
     /// The logs, and what is known of each.
     pub logs: Vec<(Arc<Rules>, Arc<Board>)>,
     /// Seconds since 1970.
-    pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub clock: Clock,
     /// Size of the head that it was told last.
     pub told: HashMap<String, u64>,
     /// Size of the head that was vouched for when it was last asked.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -16,6 +16,7 @@ use super::cosigners::Cosigners;
 use super::figures::Counts;
 use super::{Published, StartError};
 use crate::checkpoint::{self, Checkpoint, LogSigner};
+use crate::clock;
 use crate::merkle::{Hash, TreeSize, prove_consistency, read_root};
 use crate::store::{SignedHead, Store, StoreError};
 
@@ -324,8 +325,7 @@ impl Heads {
                 if let Some(signed) = signed {
                     prove_extension(store, signed, &head)?;
                 }
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-                let note = self.signer.sign(&head, now).to_string().into_bytes();
+                let note = self.signer.sign(&head, clock::now()).to_string().into_bytes();
                 // A crash before or in here leaves the old checkpoint or the new one. Nobody has
                 // seen the new one, and it is an extension of the old.
                 store.replace_checkpoint(durable.as_deref(), &note)?;

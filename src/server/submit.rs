@@ -1,7 +1,6 @@
 //! Appending: `POST /add` and `POST /add-batch`.
 
 use std::future::Future;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri, header};
@@ -12,6 +11,7 @@ use tokio::sync::oneshot;
 use super::read::blocking;
 use super::warnings::{Remarks, remarks};
 use super::{Log, Problem, Profile, withdrawal};
+use crate::clock;
 use crate::format::{FormatError, cap, quote};
 use crate::http::admission::{Received, Upload};
 use crate::http::json::Json;
@@ -236,8 +236,7 @@ fn admit(
         }
         Profile::Release => {
             let sent = SentEnvelope::parse(bytes)?;
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            let (envelope, spoken) = publishers.admit(&sent, log.origin().as_str(), now, search)?;
+            let (envelope, spoken) = publishers.admit(&sent, log.origin().as_str(), clock::now(), search)?;
             let facts = Facts::of(&envelope, spoken.statement(), publishers);
             let candidate = Candidate::new(envelope.to_entry(), facts);
             let withdrawal = spoken.statement().as_withdrawal().is_some().then_some(spoken);

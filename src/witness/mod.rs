@@ -23,12 +23,12 @@ mod turns;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
 
 use crate::checkpoint::cosignature::cosign;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::clock::{self, Clock};
 use crate::format::FormatError;
 use crate::http::admission::Admission;
 use crate::http::outcomes::Outcomes;
@@ -56,9 +56,6 @@ const MAX_KEPT_SIGNATURES: usize = 16;
 /// How far the clock may be behind the last cosignature of a log: as far as endpoints let one be ahead of
 /// theirs. What is signed then repeats the time of that one.
 const MAX_BEHIND_SECONDS: u64 = 300;
-
-/// Seconds since 1970.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Why a witness can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +147,7 @@ impl Witness {
     /// # Panics
     /// As [`open`](Self::open).
     pub fn open_with(dir: &Path, keys: Vec<NoteSigner>, ledger: Ledger) -> Result<Self, OpenError> {
-        Self::open_at(dir, keys, ledger, Arc::new(system_clock))
+        Self::open_at(dir, keys, ledger, clock::system())
     }
 
     /// The same with another clock than the system's, for tests.
@@ -386,11 +383,6 @@ fn keep_line(note: &mut Note, line: &NoteSignature) {
     if note.signatures().len() < MAX_KEPT_SIGNATURES && !note.signatures().iter().any(known) {
         note.push(line.clone());
     }
-}
-
-/// Zero before 1970.
-fn system_clock() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The time of the next cosignature: never zero ("the timestamp MUST NOT be zero"), and never before that of

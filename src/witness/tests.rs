@@ -20,7 +20,7 @@ fn opened(dir: &Path, log: &NoteSigner, clock: Clock) -> Witness {
 async fn what_waits_for_its_turn_has_one_verified_line_of_each_key() {
     let dir = tempfile::tempdir().unwrap();
     let log = NoteSigner::from_seed(KeyName::new("log.example/a").unwrap(), SignatureType::Ed25519, &[1; 32]);
-    let witness = opened(dir.path(), &log, Arc::new(system_clock));
+    let witness = opened(dir.path(), &log, crate::clock::system());
     let head = Checkpoint::new(log.public().name().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
     let mut checkpoint = head.sign(&log);
     let line = checkpoint.signatures()[0].clone();

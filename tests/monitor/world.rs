@@ -13,11 +13,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use treehead::checkpoint::policy::Policy;
+use treehead::clock::Clock;
 use treehead::disk::{DiskIo, RealDisk};
 use treehead::monitor::desk::{DeskError, DeskSettings, SinkSettings};
 use treehead::monitor::{
-    Clock, Expect, Monitor, MonitorError, Once, Patience, Peer, Rules, Settings, Start, Watch,
-    open_publishers,
+    Expect, Monitor, MonitorError, Once, Patience, Peer, Rules, Settings, Start, Watch, open_publishers,
 };
 use treehead::server::Profile;
 use treehead::store::StoreError;

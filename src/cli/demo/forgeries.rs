@@ -1,7 +1,5 @@
 //! What the demo tries to get past the log and the endpoint.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::story::Story;
 use super::world::{Shipped, World, release};
 use crate::checkpoint::Checkpoint;
@@ -9,6 +7,7 @@ use crate::checkpoint::cosignature::cosign;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{keygen, publish};
 use crate::client::{RemoteTiles, Wait};
+use crate::clock::now;
 use crate::endpoint::EndpointState;
 use crate::endpoint::VerifiedRelease;
 use crate::merkle::{Hash, Plan, ProofError, RightEdge, Tile, TileReader, prove_consistency};
@@ -163,10 +162,6 @@ fn cosign_with_stolen_keys(
         proof.checkpoint.push(cosign(forked, &key, now()));
     }
     Ok(())
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The forger's own tree, small enough for one tile.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -16,6 +16,7 @@ use crate::cli::exit::{CliResult, Failure};
 use crate::cli::init::{self, NewLog};
 use crate::cli::{files, keygen, publish};
 use crate::client::{LogClient, Wait};
+use crate::clock;
 use crate::endpoint::EndpointState;
 use crate::endpoint::{Artifact, Freshness, Pins, Question, Refusal, VerifiedRelease, verify};
 use crate::merkle::Hash;
@@ -156,13 +157,12 @@ impl World {
         proof: &str,
         state: Option<&EndpointState>,
     ) -> Result<VerifiedRelease, Refusal> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         verify(&Question {
             artifact: Artifact::File { digest: &Hash::digest(artifact), name: None },
             proof: proof.as_bytes(),
             policy: &self.policy,
             publishers: &self.publishers,
-            freshness: Freshness { now, max_age: None },
+            freshness: Freshness { now: clock::now(), max_age: None },
             state,
             pins: Pins::default(),
         })

@@ -1,7 +1,6 @@
 //! `treehead monitor ack`: what people say to a monitor's alerts, while it runs or not.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args as ClapArgs;
 use serde_json::json;
@@ -10,6 +9,7 @@ use crate::checkpoint::Origin;
 use crate::cli::args::{parse_duration, parse_pattern};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::output;
+use crate::clock;
 use crate::format::quote;
 use crate::monitor::desk::acks::{self, Listing, NamedSilence};
 use crate::monitor::desk::{AlertView, Silence};
@@ -63,8 +63,7 @@ pub fn run(state_dir: &Path, args: &AckArgs, json: bool) -> CliResult {
             args.config.display()
         )));
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    run_at(state_dir, args, json, now)
+    run_at(state_dir, args, json, clock::now())
 }
 
 fn run_at(dir: &Path, args: &AckArgs, json: bool, now: u64) -> CliResult {

@@ -6,14 +6,15 @@
 
 use std::cmp::Ordering;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::sign;
 use crate::cli::connection::Connection;
 use crate::cli::exit::Failure;
 use crate::client::{Appended, ClientError, HighestSequence, LogClient, RemoteTiles, Wait, Warning};
+use crate::clock;
 use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId};
-use crate::release::{Envelope, PublisherSigner, Release, format_time};
+use crate::release::{Envelope, PublisherSigner, Release, Timestamp, format_time};
 
 /// How often others may take the number first before the command gives up.
 const MAX_TRIES: usize = 16;
@@ -141,11 +142,11 @@ pub fn choose(sequence: Sequence, latest: Option<&Latest>, release: &Release) ->
 }
 
 fn at_the_time(highest: Option<u64>) -> Result<u64, Failure> {
-    let mut now = time_as_number(SystemTime::now());
+    let mut now = time_as_number(clock::now());
     // Somebody else was quicker within this second.
     while Some(now) == highest {
         thread::sleep(PAUSE);
-        now = time_as_number(SystemTime::now());
+        now = time_as_number(clock::now());
     }
     match highest {
         Some(highest) if highest > now => Err(Failure::Usage(format!(
@@ -156,9 +157,8 @@ fn at_the_time(highest: Option<u64>) -> Result<u64, Failure> {
 }
 
 /// Year, month, day, hour, minute and second in UTC, one after the other.
-fn time_as_number(time: SystemTime) -> u64 {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let text = format_time(seconds);
+fn time_as_number(time: Timestamp) -> u64 {
+    let text = format_time(time);
     let digits = text.bytes().filter(u8::is_ascii_digit);
     digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
 }
@@ -253,9 +253,8 @@ mod tests {
 
     #[test]
     fn the_time_is_a_number_that_reads_as_one_and_only_grows() {
-        let time = UNIX_EPOCH + Duration::from_secs(1_795_861_801);
-        assert_eq!(time_as_number(time), 20_261_128_103_001);
-        let now = time_as_number(SystemTime::now());
+        assert_eq!(time_as_number(1_795_861_801), 20_261_128_103_001);
+        let now = time_as_number(clock::now());
         let next = at_the_time(Some(now)).unwrap();
         assert!(next > now && at_the_time(None).unwrap() >= next);
         let failure = at_the_time(Some(now + 10_000_000_000)).unwrap_err();

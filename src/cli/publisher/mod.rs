@@ -4,7 +4,6 @@ pub mod args;
 mod edit;
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -12,6 +11,7 @@ use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::output::{BOLD, warn};
 use super::{files, output};
+use crate::clock::now;
 use crate::format::{FormatError, file_text};
 use crate::release::{
     NewPublisher, PublisherKey, Publishers, PurlPattern, Timestamp, format_time, public_pem_of,
@@ -200,8 +200,4 @@ fn in_words(key: &PublisherKey, now: Timestamp) -> String {
     }
     let to = key.not_after.map(|time| format!(" until {}", format_time(time)));
     format!("{}{}{}", state(key, now), from.unwrap_or_default(), to.unwrap_or_default())
-}
-
-fn now() -> Timestamp {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

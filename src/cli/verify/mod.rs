@@ -8,8 +8,6 @@ mod refused;
 pub mod verified;
 mod withdrawals;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde_json::{Map, Value};
 
 use args::Verify;
@@ -22,6 +20,7 @@ use super::memory::evidence_dir;
 use super::output::{path, say};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client;
+use crate::clock;
 use crate::endpoint::stated;
 use crate::note::Note;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
@@ -39,7 +38,7 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
     let publishers =
         files::parse(&publishers_path, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
     let asked = artifacts::read(args)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = clock::now();
     let evidence = evidence_dir(args.state.as_deref());
     let endpoint = Endpoint { args, evidence, policy: &policy, publishers: &publishers, now };
     let mut heads = endpoint.heads(&asked);

@@ -8,9 +8,9 @@ use super::command::Command;
 use super::rank::Rank;
 use super::sink::Sink;
 use super::webhook::{Secret, Webhook};
+use crate::clock::Clock;
 use crate::format::{FormatError, cap_count, quote};
 use crate::monitor::event::{Code, Severity};
-use crate::witness::Clock;
 
 /// Longest name of a sink: it is a label in metrics.
 const MAX_NAME_BYTES: usize = 64;

@@ -71,7 +71,7 @@ pub mod cli;
 pub mod client;
 #[cfg(any(feature = "server", feature = "client"))]
 pub mod clock;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub mod disk;
 pub mod endpoint;
 #[cfg(all(feature = "server", feature = "client"))]

@@ -1,6 +1,7 @@
 //! Talking to a log from outside: fetch, then check. Imports the core only, as anybody's client
 //! would.
 
+mod backoff;
 mod builder;
 mod certificates;
 mod entries;
@@ -18,6 +19,7 @@ mod submit;
 mod tiles;
 mod witness;
 
+pub use backoff::Backoff;
 pub use builder::{LogClientBuilder, OnPause};
 #[cfg(feature = "server")]
 pub(crate) use builder::{NAME, agent};

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::backoff::Backoff;
 use super::{ClientError, NetworkFault};
 
 /// Tries of a request that may be sent again, the first one included.
@@ -75,7 +76,7 @@ impl Tries {
             } => (self.of_network.min(self.patience.tries), Duration::ZERO),
             _ => return None,
         };
-        let doubled = self.patience.pause.saturating_mul(1 << (self.failed - 1).min(16));
+        let doubled = Backoff::new(self.patience.pause, Duration::MAX).pause_after(self.failed);
         if let Some(left) = self.left() {
             // The last try comes when the time is over; one that the log would have later than that is none.
             let pause = doubled.min(LONGEST_UNASKED).min(left).max(named);

@@ -19,8 +19,8 @@ use crate::client::{ClientError, NetworkFault};
 use crate::endpoint::Refusal;
 use crate::format::{FormatError, shown, to_json};
 use crate::load::{CheckError, LoadError};
-use crate::monitor::desk::DeskError;
-use crate::monitor::desk::acks::AckError;
+use crate::monitor::delivery::DeliveryError;
+use crate::monitor::delivery::acks::AckError;
 use crate::proof::fork::EvidenceError;
 use crate::sequencer::StartError;
 use crate::server::OpenError;
@@ -336,7 +336,7 @@ impl From<crate::monitor::MonitorError> for Failure {
         let message = error.to_string();
         match error {
             MonitorError::Client(e) => e.into(),
-            MonitorError::Desk(e) => e.into(),
+            MonitorError::Delivery(e) => e.into(),
             MonitorError::Store(e) => e.into(),
             MonitorError::Follow { trouble, .. }
                 if matches!(*trouble, Trouble::State(StateError::Damaged { .. })) =>
@@ -350,13 +350,13 @@ impl From<crate::monitor::MonitorError> for Failure {
     }
 }
 
-impl From<DeskError> for Failure {
-    fn from(error: DeskError) -> Self {
+impl From<DeliveryError> for Failure {
+    fn from(error: DeliveryError) -> Self {
         let message = error.to_string();
         match error {
-            DeskError::Settings(_) => Self::Usage(message),
-            DeskError::Store(e) => e.into(),
-            DeskError::Damaged { .. } => Self::refused(
+            DeliveryError::Settings(_) => Self::Usage(message),
+            DeliveryError::Store(e) => e.into(),
+            DeliveryError::Damaged { .. } => Self::refused(
                 "desk-damaged",
                 message,
                 "Events that were printed are in what you kept of the output.",
@@ -369,7 +369,7 @@ impl From<DeskError> for Failure {
 impl From<AckError> for Failure {
     fn from(error: AckError) -> Self {
         match error {
-            AckError::Desk(e) => e.into(),
+            AckError::Delivery(e) => e.into(),
             AckError::Unread { .. } => Self::CouldNotTell(error.to_string()),
             wrong => Self::Usage(wrong.to_string()),
         }
@@ -430,8 +430,8 @@ mod tests {
         let store = || StoreError::Io { doing: "write", path: "journal".into(), source: error() };
         let failures = [
             Failure::from(store()),
-            Failure::from(DeskError::Store(store())),
-            Failure::from(DeskError::OutputFull(error())),
+            Failure::from(DeliveryError::Store(store())),
+            Failure::from(DeliveryError::OutputFull(error())),
             Failure::from(crate::monitor::MonitorError::Store(store())),
             Failure::from(OpenError::Start(StartError::Store(store()))),
             Failure::from(crate::witness::OpenError::Ledger(crate::witness::LedgerError::Store(store()))),

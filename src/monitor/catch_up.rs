@@ -189,7 +189,7 @@ impl Follower {
             findings.events.push(look.withdrawn(claim, target.as_ref(), &draft));
         }
         let moved = draft.into_moved();
-        self.tools.desk.deliver(&findings.events)?;
+        self.tools.delivery.tell(&findings.events)?;
         // Not before: what was not delivered is looked at again, and has to be judged as it was.
         self.state.sequences.commit(moved);
         Ok(())
@@ -242,7 +242,7 @@ impl Follower {
             );
             let event =
                 event.with("size", size.get()).with("root", root.to_base64()).with("witnesses", witnesses);
-            self.tools.desk.deliver(&[event])?;
+            self.tools.delivery.tell(&[event])?;
         }
         // Not before it was told: a delivery that failed comes again.
         self.state.verified = Some(head.note().clone());

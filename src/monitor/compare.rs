@@ -318,7 +318,7 @@ impl Follower {
             Some(file) => event.with("evidence", file),
             None => event,
         };
-        self.tools.desk.deliver(&[event])?;
+        self.tools.delivery.tell(&[event])?;
         Ok(is_done)
     }
 

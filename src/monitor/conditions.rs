@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::desk::{Desk, DeskError};
+use super::delivery::{Delivery, DeliveryError};
 use super::event::{Code, Event, EventId};
 
 /// The conditions of one log that hold now.
 pub struct Conditions {
-    desk: Arc<Desk>,
+    delivery: Arc<Delivery>,
     /// By code, and what it is about: a witness, a peer, a release.
     open: BTreeMap<(Code, String), EventId>,
     /// Those that could not be told, or not be noted. Somebody may have them already: they are told again as they
@@ -18,14 +18,14 @@ pub struct Conditions {
 
 impl Conditions {
     /// Those that held when the monitor was last stopped, as the desk remembers them.
-    pub fn of(desk: Arc<Desk>, origin: &str) -> Self {
-        let open = desk.open_alerts().into_iter().filter(|alert| alert.log.as_deref() == Some(origin));
+    pub fn of(delivery: Arc<Delivery>, origin: &str) -> Self {
+        let open = delivery.open_alerts().into_iter().filter(|alert| alert.log.as_deref() == Some(origin));
         let open = open
             .filter_map(|alert| {
                 Some(((Code::parse(&alert.code)?, alert.about?), EventId::parse(&alert.id).ok()?))
             })
             .collect();
-        Self { desk, open, untold: BTreeMap::new() }
+        Self { delivery, open, untold: BTreeMap::new() }
     }
 
     /// Whether it holds.
@@ -34,7 +34,12 @@ impl Conditions {
     }
 
     /// It holds. Told once, however often this is said; `event` is asked for only then.
-    pub fn begin(&mut self, code: Code, about: &str, event: impl FnOnce() -> Event) -> Result<(), DeskError> {
+    pub fn begin(
+        &mut self,
+        code: Code,
+        about: &str,
+        event: impl FnOnce() -> Event,
+    ) -> Result<(), DeliveryError> {
         if self.holds(code, about) {
             return Ok(());
         }
@@ -42,21 +47,21 @@ impl Conditions {
     }
 
     /// Several of one code hold. Those that are new are told together.
-    pub fn begin_all(&mut self, code: Code, events: Vec<(String, Event)>) -> Result<(), DeskError> {
+    pub fn begin_all(&mut self, code: Code, events: Vec<(String, Event)>) -> Result<(), DeliveryError> {
         let new = events.into_iter().filter(|(about, _)| !self.holds(code, about));
         let named = |(about, event): (String, Event)| ((code, about.clone()), event.with("about", about));
         let new: Vec<_> = new.map(named).collect();
         if new.is_empty() { Ok(()) } else { self.tell(new) }
     }
 
-    fn tell(&mut self, mut new: Vec<((Code, String), Event)>) -> Result<(), DeskError> {
+    fn tell(&mut self, mut new: Vec<((Code, String), Event)>) -> Result<(), DeliveryError> {
         for (key, event) in &mut new {
             if let Some(untold) = self.untold.remove(key) {
                 *event = untold;
             }
         }
         let events: Vec<Event> = new.iter().map(|(_, event)| event.clone()).collect();
-        if let Err(error) = self.desk.deliver(&events) {
+        if let Err(error) = self.delivery.tell(&events) {
             self.untold.extend(new);
             return Err(error);
         }
@@ -65,11 +70,11 @@ impl Conditions {
     }
 
     /// It does not hold any more.
-    pub fn end(&mut self, code: Code, about: &str, message: &str) -> Result<(), DeskError> {
+    pub fn end(&mut self, code: Code, about: &str, message: &str) -> Result<(), DeliveryError> {
         let key = (code, about.to_owned());
         let id = self.open.get(&key).copied().or_else(|| self.untold.get(&key).map(|event| event.id));
         if let Some(id) = id {
-            self.desk.end(&id, message)?;
+            self.delivery.end(&id, message)?;
             self.open.remove(&key);
             self.untold.remove(&key);
         }
@@ -77,7 +82,7 @@ impl Conditions {
     }
 
     /// Those of a code hold no more, but for these.
-    pub fn end_others(&mut self, code: Code, but: &[String], message: &str) -> Result<(), DeskError> {
+    pub fn end_others(&mut self, code: Code, but: &[String], message: &str) -> Result<(), DeliveryError> {
         let but: HashSet<&String> = but.iter().collect();
         let is_over = |open: Code, about: &String| open == code && !but.contains(about);
         let untold = self.untold.iter().map(|(key, event)| (key, &event.id));
@@ -86,7 +91,7 @@ impl Conditions {
         if over.is_empty() {
             return Ok(());
         }
-        self.desk.end_all(&over, message)?;
+        self.delivery.end_all(&over, message)?;
         self.open.retain(|(open, about), _| !is_over(*open, about));
         self.untold.retain(|(open, about), _| !is_over(*open, about));
         Ok(())

@@ -19,7 +19,7 @@ use super::bell::Bell;
 use super::board::{Board, Vouched};
 use super::compare::ITSELF;
 use super::conditions::Conditions;
-use super::desk::{Desk, DeskError};
+use super::delivery::{Delivery, DeliveryError};
 use super::event::{Code, Event};
 use super::heads::{Relation, Unclear, relate};
 use super::rules::{Rules, Start};
@@ -58,7 +58,7 @@ pub enum Trouble {
     Stopped,
     /// Events can't be delivered.
     #[error(transparent)]
-    Desk(#[from] DeskError),
+    Delivery(#[from] DeliveryError),
     /// The state can't be kept.
     #[error(transparent)]
     State(#[from] StateError),
@@ -104,7 +104,7 @@ pub struct Tools {
     /// Fetches at once.
     pub parallel: usize,
     /// Where events go.
-    pub desk: Arc<Desk>,
+    pub delivery: Arc<Delivery>,
     /// What others see.
     pub board: Arc<Board>,
     /// Rung when they see more.
@@ -162,7 +162,7 @@ impl Follower {
         // A key may have been taken off the policy: then the head is fetched again.
         let open = |note: &crate::note::Note| checkpoint::open_note(note.clone(), &rules.keys).ok();
         let head = state.target.as_ref().and_then(open);
-        let conditions = Conditions::of(tools.desk.clone(), rules.origin.as_str());
+        let conditions = Conditions::of(tools.delivery.clone(), rules.origin.as_str());
         let follower = Self {
             tools,
             state,
@@ -351,7 +351,7 @@ impl Follower {
             let note = Event::new(Code::HeadStale, Some(ours.get().origin.as_str()), &subject, now, message)
                 .with("size", new.get())
                 .with("previous", old.get());
-            self.tools.desk.deliver(&[note])?;
+            self.tools.delivery.tell(&[note])?;
             self.state.stale_since = Some(now);
         }
         self.see_size(&ours, new)?;

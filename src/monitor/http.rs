@@ -174,7 +174,7 @@ struct SinkHealth {
 /// 503 where the monitor can't do its own part: follow, and tell. That a log misbehaves is what it is for.
 async fn healthz(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
     let now = monitor.now();
-    let figures = monitor.desk().figures();
+    let figures = monitor.delivery().figures();
     let log = |board: &Arc<Board>| {
         let progress = board.progress();
         LogHealth {
@@ -186,7 +186,7 @@ async fn healthz(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
             fault: progress.fault,
         }
     };
-    let sink = |sink: &super::desk::SinkFigures| SinkHealth {
+    let sink = |sink: &super::delivery::SinkFigures| SinkHealth {
         name: sink.name.clone(),
         undelivered: sink.undelivered,
         fault: sink.fault_code,

@@ -7,7 +7,7 @@ use axum::extract::State;
 
 use super::Monitor;
 use super::board::{Progress, Source, Verdict};
-use super::desk::Figures;
+use super::delivery::Figures;
 use super::event::{Code, Severity};
 use crate::http::exposition::Exposition;
 
@@ -21,7 +21,7 @@ pub async fn metrics(State(monitor): State<Arc<Monitor>>) -> Exposition {
     let mut out = Exposition::default();
     logs(&mut out, &known, now);
     peers(&mut out, &known);
-    let figures = monitor.desk().figures();
+    let figures = monitor.delivery().figures();
     alerts(&mut out, &monitor, &figures);
     sinks(&mut out, &figures, now);
     monitor.outcomes().show(out.counter(

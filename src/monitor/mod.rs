@@ -16,7 +16,7 @@ mod catch_up;
 mod compare;
 mod conditions;
 mod convicted;
-pub mod desk;
+pub mod delivery;
 pub mod event;
 mod expect;
 mod follow;
@@ -69,7 +69,7 @@ pub use watch::Watch;
 
 use bell::Bell;
 use board::Board;
-use desk::{Desk, DeskError, DeskSettings};
+use delivery::{Delivery, DeliveryError, DeliverySettings};
 use follow::{Follower, Tools};
 use limits::{Limits, Rate};
 use peers::Caller;
@@ -141,7 +141,7 @@ pub enum MonitorError {
     Store(#[from] StoreError),
     /// Its events can't be delivered.
     #[error(transparent)]
-    Desk(#[from] DeskError),
+    Delivery(#[from] DeliveryError),
     /// A log or a peer has an address that is none.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -164,7 +164,7 @@ pub enum MonitorError {
 /// An open monitor.
 pub struct Monitor {
     settings: Settings,
-    desk: Arc<Desk>,
+    delivery: Arc<Delivery>,
     boards: Vec<Arc<Board>>,
     stop: Stop,
     /// Wakes those who ask peers.
@@ -199,17 +199,17 @@ impl Monitor {
     /// [`MonitorError`]; a second monitor on one directory is refused.
     pub fn open(
         settings: Settings,
-        desk: DeskSettings,
+        delivery: DeliverySettings,
         out: Box<dyn std::io::Write + Send>,
     ) -> Result<Arc<Self>, MonitorError> {
         let dir = settings.dir.clone();
         let make = |path: &Path| std::fs::create_dir_all(path).map_err(StoreError::io("create", path));
         make(&dir.join("logs"))?;
         let lock = DirLock::acquire(&dir.join("lock"))?;
-        let desk = Desk::open_with(&dir, desk, out, settings.io.clone())?;
+        let delivery = Delivery::open_with(&dir, delivery, out, settings.io.clone())?;
         let boards = settings.logs.iter().map(|rules| Arc::new(Board::new(rules.origin.clone()))).collect();
         Ok(Arc::new(Self {
-            desk,
+            delivery,
             boards,
             stop: Stop::default(),
             bell: Arc::default(),
@@ -302,10 +302,10 @@ impl Monitor {
             return Err(error);
         }
         at_once(callers, Caller::tell_all);
-        let delivered = self.desk.flush(FLUSH_PATIENCE);
-        let open_alerts = self.desk.figures().open_alerts;
-        let alerts = self.desk.open_alerts();
-        let is_grave = |alert: &&desk::AlertView| {
+        let delivered = self.delivery.flush(FLUSH_PATIENCE);
+        let open_alerts = self.delivery.figures().open_alerts;
+        let alerts = self.delivery.open_alerts();
+        let is_grave = |alert: &&delivery::AlertView| {
             alert.acknowledged.is_none() && alert.code != event::Code::LogUnreachable.as_str()
         };
         let grave_alerts = alerts.iter().filter(is_grave).count();
@@ -317,7 +317,7 @@ impl Monitor {
         self.stop.give();
         self.bell.stop();
         self.boards.iter().for_each(|board| board.stop());
-        self.desk.stop();
+        self.delivery.stop();
     }
 
     fn followers(&self, progress: &OnProgress) -> Result<Vec<Follower>, MonitorError> {
@@ -326,7 +326,7 @@ impl Monitor {
                 rules: rules.clone(),
                 client: self.client(&rules.url)?,
                 parallel: self.settings.parallel,
-                desk: self.desk.clone(),
+                delivery: self.delivery.clone(),
                 board: board.clone(),
                 bell: self.bell.clone(),
                 peers: self.settings.peers.iter().map(|peer| peer.label.clone()).collect(),
@@ -401,7 +401,8 @@ impl Monitor {
             Err(_) if self.stop.is_given() => {}
             // Disks fill up and are emptied again; what was not kept, or not told, is done again.
             Err(
-                trouble @ (Trouble::State(_) | Trouble::Desk(DeskError::Store(_) | DeskError::OutputFull(_))),
+                trouble @ (Trouble::State(_)
+                | Trouble::Delivery(DeliveryError::Store(_) | DeliveryError::OutputFull(_))),
             ) => {
                 tracing::error!(origin, error = %trouble, "the monitor can't go on for now, and tries again");
                 self.set_fault(&origin, Some(tried_again(&trouble)));
@@ -441,8 +442,8 @@ impl Monitor {
 
     /// Where its events go.
     #[must_use]
-    pub const fn desk(&self) -> &Arc<Desk> {
-        &self.desk
+    pub const fn delivery(&self) -> &Arc<Delivery> {
+        &self.delivery
     }
 
     const fn outcomes(&self) -> &Outcomes {

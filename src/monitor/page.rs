@@ -25,7 +25,7 @@ pub fn content_security_policy() -> String {
 /// The page.
 pub fn page(monitor: &Monitor) -> String {
     let logs: String = monitor.boards().iter().map(|board| log(board)).collect();
-    let alerts = monitor.desk().open_alerts_up_to(MAX_ALERTS);
+    let alerts = monitor.delivery().open_alerts_up_to(MAX_ALERTS);
     let rows: String = alerts
         .iter()
         .map(|alert| {

@@ -24,7 +24,7 @@ impl Follower {
             events.push(self.started(unchecked));
         }
         events.extend(self.forks_in_evidence());
-        if let Err(error) = self.tools.desk.deliver(&events) {
+        if let Err(error) = self.tools.delivery.tell(&events) {
             // It begins once more, so that what is skipped is told the next time.
             self.state.compares = compared;
             return Err(error.into());

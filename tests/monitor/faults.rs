@@ -11,7 +11,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use treehead::monitor::desk::{Delivery, Filter, NotDelivered, Sink, SinkSettings};
+use treehead::monitor::delivery::{Filter, NotDelivered, Notification, Sink, SinkSettings};
 use treehead::monitor::{MonitorError, Trouble};
 
 use crate::common::liar::Liar;
@@ -57,8 +57,8 @@ fn lines(output: &Output) -> Vec<String> {
 struct Keeping(Mutex<Vec<String>>);
 
 impl Sink for Keeping {
-    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
-        self.0.lock().unwrap().push(delivery.line.to_owned());
+    fn send(&self, notification: &Notification<'_>) -> Result<(), NotDelivered> {
+        self.0.lock().unwrap().push(notification.line.to_owned());
         Ok(())
     }
 }

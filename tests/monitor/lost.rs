@@ -36,7 +36,7 @@ fn alerts_file(world: &World) -> PathBuf {
 }
 
 fn acknowledge_all(world: &World) {
-    treehead::monitor::desk::acks::acknowledge_all(&world.dir(), crate::world::NOW).unwrap();
+    treehead::monitor::delivery::acks::acknowledge_all(&world.dir(), crate::world::NOW).unwrap();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use treehead::checkpoint::policy::Policy;
 use treehead::clock::Clock;
 use treehead::disk::{DiskIo, RealDisk};
-use treehead::monitor::desk::{DeskError, DeskSettings, SinkSettings};
+use treehead::monitor::delivery::{DeliveryError, DeliverySettings, SinkSettings};
 use treehead::monitor::{
     Expect, Monitor, MonitorError, Once, Patience, Peer, Rules, Settings, Start, Watch, open_publishers,
 };
@@ -180,12 +180,12 @@ impl World {
     pub fn open_to(&self, out: &(impl Write + Send + Clone + 'static)) -> Result<Arc<Monitor>, MonitorError> {
         let until = Instant::now() + Duration::from_secs(1);
         loop {
-            let mut desk = DeskSettings::new(self.clock());
-            desk.sinks.clone_from(&self.sinks);
-            match Monitor::open(self.settings(), desk, Box::new(out.clone())) {
+            let mut delivery = DeliverySettings::new(self.clock());
+            delivery.sinks.clone_from(&self.sinks);
+            match Monitor::open(self.settings(), delivery, Box::new(out.clone())) {
                 Err(
                     MonitorError::Store(StoreError::Locked { .. })
-                    | MonitorError::Desk(DeskError::InUse { .. }),
+                    | MonitorError::Delivery(DeliveryError::InUse { .. }),
                 ) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
                 opened => return opened,
             }

@@ -57,9 +57,9 @@ fn watch(world: &mut World) -> Result<(String, Told), Failure> {
         listen: "127.0.0.1:9100".to_owned(),
         opaque: false,
     })?;
-    let Config { settings, desk, .. } = Config::load(&made)?;
+    let Config { settings, delivery, .. } = Config::load(&made)?;
     let (tell, told) = channel();
-    let monitor = Monitor::open(settings, desk, Box::new(Teller { tell, line: Vec::new() }))?;
+    let monitor = Monitor::open(settings, delivery, Box::new(Teller { tell, line: Vec::new() }))?;
     let url = world.serve(|listener, until| async move {
         let ended = monitor.run(Some(listener), Arc::new(|_, _, _| ()), until).await;
         ended.map_err(io::Error::other)

@@ -11,8 +11,8 @@ use crate::cli::exit::{CliResult, Failure};
 use crate::cli::output;
 use crate::clock;
 use crate::format::quote;
-use crate::monitor::desk::acks::{self, Listing, NamedSilence};
-use crate::monitor::desk::{AlertView, Silence};
+use crate::monitor::delivery::acks::{self, Listing, NamedSilence};
+use crate::monitor::delivery::{AlertView, Silence};
 use crate::monitor::origin_hash;
 use crate::release::{PurlPattern, format_time};
 
@@ -161,7 +161,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::monitor::desk::{Desk, DeskSettings};
+    use crate::monitor::delivery::{Delivery, DeliverySettings};
     use crate::monitor::event::{Code, Event};
 
     #[derive(Parser)]
@@ -177,12 +177,12 @@ mod tests {
     #[test]
     fn alerts_are_listed_acknowledged_and_silenced() {
         let dir = tempfile::tempdir().unwrap();
-        let settings = DeskSettings::new(Arc::new(|| 1_769_860_800));
-        let desk = Desk::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
+        let settings = DeliverySettings::new(Arc::new(|| 1_769_860_800));
+        let delivery = Delivery::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
         let event = |number: &str| {
             Event::new(Code::Fork, Some("log.example/a"), &[number], 0, format!("fork {number}"))
         };
-        desk.deliver(&[event("1"), event("2"), event("3")]).unwrap();
+        delivery.tell(&[event("1"), event("2"), event("3")]).unwrap();
         let now = 1_769_860_900;
         let shown = || lines(&acks::list(dir.path(), now).unwrap());
         let line = |number| {

@@ -46,7 +46,7 @@ use crate::client::LogClient;
 use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
 use crate::http::watched::WatchError;
 use crate::merkle::Hash;
-use crate::monitor::{Expect, Patience, Peer, Rules, Settings, Start, Watch, desk, open_publishers};
+use crate::monitor::{Expect, Patience, Peer, Rules, Settings, Start, Watch, delivery, open_publishers};
 use crate::release::{PurlPattern, StatementKind};
 use crate::server::Profile;
 
@@ -164,7 +164,7 @@ pub struct Config {
     /// For the monitor.
     pub settings: Settings,
     /// Where its events go.
-    pub desk: desk::DeskSettings,
+    pub delivery: delivery::DeliverySettings,
     /// Where it listens.
     pub listen: Option<String>,
 }
@@ -207,24 +207,24 @@ impl Config {
             return Err(place.item("watch", twice).malformed("name", "each watch once", &seen));
         }
         let mut settings = Settings::new(beside(path, &text.state));
-        let mut desk = desk::DeskSettings::new(settings.clock.clone());
+        let mut delivery = delivery::DeliverySettings::new(settings.clock.clone());
         if let Some(Time(seconds)) = text.remind_after {
-            desk.remind_after = seconds;
+            delivery.remind_after = seconds;
         }
         for (at, webhook) in text.webhook.iter().enumerate() {
             let place = place.item("webhook", at);
             let secret_path = beside(path, &webhook.secret);
-            let secret = desk::Secret::parse(files::read_secret(&secret_path)?.trim());
+            let secret = delivery::Secret::parse(files::read_secret(&secret_path)?.trim());
             let secret = secret.map_err(|e| Failure::file(&secret_path, &e))?;
             let filter = place.filter(webhook.events.as_deref())?;
-            let sink = desk::SinkSettings::webhook(&webhook.name, filter, &webhook.url, secret);
-            desk.sinks.push(sink.map_err(|e| place.wrong(e))?);
+            let sink = delivery::SinkSettings::webhook(&webhook.name, filter, &webhook.url, secret);
+            delivery.sinks.push(sink.map_err(|e| place.wrong(e))?);
         }
         for (at, command) in text.command.iter().enumerate() {
             let place = place.item("command", at);
             let filter = place.filter(command.events.as_deref())?;
-            let sink = desk::SinkSettings::command(&command.name, filter, command.argv.clone());
-            desk.sinks.push(sink.map_err(|e| place.wrong(e))?);
+            let sink = delivery::SinkSettings::command(&command.name, filter, command.argv.clone());
+            delivery.sinks.push(sink.map_err(|e| place.wrong(e))?);
         }
         if let Some(Time(seconds)) = text.interval {
             if !(1..=86_400).contains(&seconds) {
@@ -256,7 +256,7 @@ impl Config {
             let seen = format!("{} twice", quote(&settings.peers[twice].label));
             return Err(place.item("peer", twice).malformed("name", "each peer once", &seen));
         }
-        Ok(Self { settings, desk, listen: text.listen })
+        Ok(Self { settings, delivery, listen: text.listen })
     }
 }
 
@@ -299,8 +299,8 @@ impl Place<'_> {
         value.map_err(|e| Failure::file(self.config, &self.toml.key(key).wrong(e)))
     }
 
-    fn filter(&self, events: Option<&[String]>) -> Result<desk::Filter, Failure> {
-        Ok(self.value("events", events.map(desk::Filter::parse).transpose())?.unwrap_or_default())
+    fn filter(&self, events: Option<&[String]>) -> Result<delivery::Filter, Failure> {
+        Ok(self.value("events", events.map(delivery::Filter::parse).transpose())?.unwrap_or_default())
     }
 
     fn watched<T>(opened: Result<T, WatchError>) -> Result<T, Failure> {

@@ -30,14 +30,14 @@ pub fn run(args: &args::Monitor, json: bool) -> CliResult {
 
 fn follow(path: &Path, once: bool) -> CliResult {
     output::start_log();
-    let Config { settings, desk, listen } = Config::load(path)?;
+    let Config { settings, delivery, listen } = Config::load(path)?;
     let (logs, watched) = (settings.logs.len(), settings.logs.clone());
     for rules in &watched {
         if let Some(warning) = rules.policy.split_warning() {
             tracing::warn!(log = %rules.origin, "{warning}");
         }
     }
-    let open = || Monitor::open(settings, desk, Box::new(std::io::stdout())).map_err(Failure::from);
+    let open = || Monitor::open(settings, delivery, Box::new(std::io::stdout())).map_err(Failure::from);
     if once {
         let monitor = open()?;
         return judge(&monitor.once(&progress())?, logs, path);

@@ -1,4 +1,4 @@
-//! The disk fails at each step in turn, under the state and under the desk.
+//! The disk fails at each step in turn, under the state and under the delivery.
 
 use std::fs::File;
 use std::io;

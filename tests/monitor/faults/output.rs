@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use treehead::monitor::desk::DeskError;
+use treehead::monitor::delivery::DeliveryError;
 use treehead::monitor::{MonitorError, Once, Trouble};
 
 use super::{Told, cursor, each, follow, lines, statements, trouble, withdrawn};
@@ -64,7 +64,7 @@ impl Write for Breaking {
 /// That a run ended because of its output.
 fn expect_broken(once: Result<Once, MonitorError>) -> Result<(), String> {
     match once.map_err(trouble) {
-        Err(Ok(Trouble::Desk(DeskError::Output(_)))) => Ok(()),
+        Err(Ok(Trouble::Delivery(DeliveryError::Output(_)))) => Ok(()),
         other => Err(format!("its output failed, and it ended with {other:?}")),
     }
 }

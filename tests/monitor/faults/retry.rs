@@ -55,7 +55,7 @@ fn a_condition_that_could_not_be_told_or_noted_has_one_name_and_ends() {
             let printed = world.output.of("log-shrunk");
             assert!(printed.iter().all(|event| event["id"] == told[0]["id"]), "{about}");
             let open: Vec<_> =
-                world.open().desk().open_alerts().into_iter().filter(|alert| alert.condition).collect();
+                world.open().delivery().open_alerts().into_iter().filter(|alert| alert.condition).collect();
             assert!(open.is_empty(), "{about}: {open:#?}");
         }
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::file::{self, Said};
-use super::{AckError, DeskError};
+use super::{AckError, DeliveryError};
 use crate::format::quote;
-use crate::monitor::desk::outbox::{self, OUTBOX};
-use crate::monitor::desk::positions;
+use crate::monitor::delivery::outbox::{self, OUTBOX};
+use crate::monitor::delivery::positions;
 use crate::release::Timestamp;
 
 /// An event that a sink gives up.
@@ -32,7 +32,7 @@ pub struct Skipped {
 /// # Errors
 /// [`AckError`].
 pub fn skip(dir: &Path, sink: &str, now: Timestamp) -> Result<Skipped, AckError> {
-    let lock = file::lock(dir).map_err(DeskError::from)?;
+    let lock = file::lock(dir).map_err(DeliveryError::from)?;
     let known = positions::read(dir)?.unwrap_or_default();
     let Some(position) = known.get(sink) else {
         let known: Vec<&str> = known.keys().map(String::as_str).collect();

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::book::{self, Book, Entry};
 use super::silence::{Silence, Subject};
-use super::{AlertView, DeskError};
+use super::{AlertView, DeliveryError};
 use crate::format::{FormatError, quote};
 use crate::release::Timestamp;
 
@@ -41,7 +41,7 @@ pub const LONGEST_SILENCE: u64 = 366 * 86_400;
 pub enum AckError {
     /// A file of the desk's can't be read or written.
     #[error(transparent)]
-    Desk(#[from] DeskError),
+    Delivery(#[from] DeliveryError),
     /// The silence can't be.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -153,24 +153,24 @@ impl Silences {
     }
 }
 
-/// The files of a desk, as somebody reads them who is not the desk.
-struct Desk {
+/// The files of a delivery, as somebody reads them who is not the delivery.
+struct Delivery {
     book: Book,
     silences: Silences,
 }
 
-impl Desk {
+impl Delivery {
     fn read(dir: &Path, now: Timestamp) -> Result<Self, AckError> {
-        let mut desk = Self { book: Book::read(dir)?.unwrap_or_default(), silences: Silences::default() };
+        let mut delivery = Self { book: Book::read(dir)?.unwrap_or_default(), silences: Silences::default() };
         // What the monitor has not taken into its book yet counts already.
-        for said in Reader::default().read_new(dir).map_err(DeskError::from)?.said {
-            desk.silences.hear(&said);
+        for said in Reader::default().read_new(dir).map_err(DeliveryError::from)?.said {
+            delivery.silences.hear(&said);
             if let Said::Acknowledge { id, raised, time } = &said {
-                desk.book.acknowledge(id, *raised, *time);
+                delivery.book.acknowledge(id, *raised, *time);
             }
         }
-        desk.silences.expire(now);
-        Ok(desk)
+        delivery.silences.expire(now);
+        Ok(delivery)
     }
 
     fn listing(self, now: Timestamp) -> Listing {
@@ -186,7 +186,7 @@ impl Desk {
 /// # Errors
 /// [`AckError`].
 pub fn list(dir: &Path, now: Timestamp) -> Result<Listing, AckError> {
-    Ok(Desk::read(dir, now)?.listing(now))
+    Ok(Delivery::read(dir, now)?.listing(now))
 }
 
 /// Says that somebody has seen these alerts, by ids or their beginnings; all of them or none. Durable when it
@@ -195,7 +195,7 @@ pub fn list(dir: &Path, now: Timestamp) -> Result<Listing, AckError> {
 /// # Errors
 /// [`AckError`].
 pub fn acknowledge<S: AsRef<str>>(dir: &Path, ids: &[S], now: Timestamp) -> Result<Vec<AlertView>, AckError> {
-    let lock = file::lock(dir).map_err(DeskError::from)?;
+    let lock = file::lock(dir).map_err(DeliveryError::from)?;
     let waiting = waiting(dir, now)?;
     let mut found: Vec<AlertView> = Vec::new();
     for id in ids.iter().map(AsRef::as_ref) {
@@ -215,7 +215,7 @@ pub fn acknowledge<S: AsRef<str>>(dir: &Path, ids: &[S], now: Timestamp) -> Resu
 /// # Errors
 /// [`AckError`].
 pub fn acknowledge_all(dir: &Path, now: Timestamp) -> Result<Vec<AlertView>, AckError> {
-    let lock = file::lock(dir).map_err(DeskError::from)?;
+    let lock = file::lock(dir).map_err(DeliveryError::from)?;
     let waiting = waiting(dir, now)?;
     say_acknowledged(dir, &lock, &waiting, now)?;
     Ok(waiting)
@@ -234,9 +234,9 @@ pub fn silence(dir: &Path, silence: &Silence, now: Timestamp) -> Result<NamedSil
             FormatError::malformed("a silence", "an end within 366 days", format!("{days} days")).into()
         );
     }
-    let lock = file::lock(dir).map_err(DeskError::from)?;
+    let lock = file::lock(dir).map_err(DeliveryError::from)?;
     let name = name_of(silence);
-    let known = Desk::read(dir, now)?.silences.0;
+    let known = Delivery::read(dir, now)?.silences.0;
     if known.len() >= MAX_SILENCES && !known.iter().any(|known| known.name == name) {
         return Err(AckError::TooManySilences);
     }
@@ -250,8 +250,8 @@ pub fn silence(dir: &Path, silence: &Silence, now: Timestamp) -> Result<NamedSil
 /// # Errors
 /// [`AckError`].
 pub fn unsilence(dir: &Path, name: &str, now: Timestamp) -> Result<NamedSilence, AckError> {
-    let lock = file::lock(dir).map_err(DeskError::from)?;
-    let silences = Desk::read(dir, now)?.silences.0;
+    let lock = file::lock(dir).map_err(DeliveryError::from)?;
+    let silences = Delivery::read(dir, now)?.silences.0;
     let known = find(&silences, name, "silence", |known| &known.name)?.clone();
     file::say(dir, &lock, &[Said::Unsilence { name: known.name.clone(), time: now }])?;
     Ok(known)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use treehead::monitor::desk::{Command, Desk, Filter, SinkSettings};
+use treehead::monitor::delivery::{Command, Delivery, Filter, SinkSettings};
 
 use super::world::{PATIENCE, eventually, forks, lines, open, settings};
 use crate::common::mounts::quick_dir;
@@ -29,9 +29,9 @@ fn a_program_gets_each_event_on_its_standard_input() {
     let argv = script(dir.path(), "echo talk; cat >> \"$1/got\"\n");
     let mut settings = settings();
     settings.sinks.push(SinkSettings::command("mail", Filter::default(), argv).unwrap());
-    let desk = Desk::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
-    desk.deliver(&forks(0..3)).unwrap();
-    assert!(desk.flush(PATIENCE));
+    let delivery = Delivery::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
+    delivery.tell(&forks(0..3)).unwrap();
+    assert!(delivery.flush(PATIENCE));
     let got = fs::read_to_string(dir.path().join("got")).unwrap();
     assert_eq!(got, lines(&forks(0..3)).join("\n") + "\n");
 }
@@ -42,32 +42,32 @@ fn a_program_that_fails_is_started_again_and_its_first_words_are_told() {
     let text = "if [ -e \"$1/well\" ]; then exit 0; fi; \
                 yes 'much talk' | head -c 200000; printf '\\n  \\nno \\033[31mmail today\\nmore\\n' >&2; \
                 yes 'much talk' | head -c 200000 >&2; exit 3\n";
-    let desk = open(dir.path(), command(script(dir.path(), text)));
-    desk.deliver(&forks(0..1)).unwrap();
-    let fault = || desk.figures().sinks[0].fault.clone();
+    let delivery = open(dir.path(), command(script(dir.path(), text)));
+    delivery.tell(&forks(0..1)).unwrap();
+    let fault = || delivery.figures().sinks[0].fault.clone();
     eventually("it fails", || fault().is_some());
     let told = fault().unwrap();
     assert!(told.contains("expected exit code 0, saw 3"), "{told}");
     assert!(told.contains("mail today") && !told.contains('\u{1b}') && !told.contains("more"), "{told}");
     fs::write(dir.path().join("well"), "").unwrap();
-    assert!(desk.flush(PATIENCE));
+    assert!(delivery.flush(PATIENCE));
 }
 
 #[test]
 fn a_program_may_succeed_without_reading_and_ends_by_force_if_not_by_itself() {
     let dir = quick_dir();
-    let desk = open(dir.path(), command(vec!["true".to_owned()]));
+    let delivery = open(dir.path(), command(vec!["true".to_owned()]));
     let long = forks(0..1).pop().unwrap().with("long", "x".repeat(7_000));
-    desk.deliver(&[long]).unwrap();
-    assert!(desk.flush(PATIENCE));
-    drop(desk);
+    delivery.tell(&[long]).unwrap();
+    assert!(delivery.flush(PATIENCE));
+    drop(delivery);
     let text = "if [ -e \"$1/hung\" ]; then exit 0; fi; : > \"$1/hung\"; exec sleep 1000\n";
     let argv = script(dir.path(), text);
     let hangs = Command::new(argv).unwrap().with_timeout(Duration::from_millis(300));
-    let desk = open(dir.path(), Arc::new(hangs));
-    desk.deliver(&forks(1..2)).unwrap();
-    assert!(desk.flush(PATIENCE));
-    assert_eq!((desk.figures().sinks[0].failures, desk.figures().sinks[0].delivered), (1, 1));
+    let delivery = open(dir.path(), Arc::new(hangs));
+    delivery.tell(&forks(1..2)).unwrap();
+    assert!(delivery.flush(PATIENCE));
+    assert_eq!((delivery.figures().sinks[0].failures, delivery.figures().sinks[0].delivered), (1, 1));
 }
 
 #[test]
@@ -78,8 +78,8 @@ fn what_a_program_has_started_ends_with_it() {
     // The shell waits for what it started, which holds the pipe as long as it lives.
     let argv = script(dir.path(), "sleep 500 > \"$1/alive\"; exit 0\n");
     let hangs = Command::new(argv).unwrap().with_timeout(Duration::from_millis(300));
-    let desk = open(dir.path(), Arc::new(hangs));
-    desk.deliver(&forks(0..1)).unwrap();
+    let delivery = open(dir.path(), Arc::new(hangs));
+    delivery.tell(&forks(0..1)).unwrap();
     let (done, told) = channel();
     std::thread::spawn(move || {
         let mut pipe = File::open(alive).unwrap();
@@ -89,18 +89,18 @@ fn what_a_program_has_started_ends_with_it() {
     });
     told.recv_timeout(PATIENCE).expect("it is started");
     // The end of the pipe is that of everybody who holds it. Nobody starts anew behind it.
-    desk.stop();
+    delivery.stop();
     told.recv_timeout(PATIENCE).expect("it is killed");
 }
 
 #[test]
 fn a_program_that_is_killed_because_the_monitor_stops_is_told_so() {
     let dir = quick_dir();
-    let desk = open(dir.path(), command(script(dir.path(), ": > \"$1/started\"; sleep 500\n")));
-    desk.deliver(&forks(0..1)).unwrap();
+    let delivery = open(dir.path(), command(script(dir.path(), ": > \"$1/started\"; sleep 500\n")));
+    delivery.tell(&forks(0..1)).unwrap();
     eventually("it is started", || dir.path().join("started").exists());
-    desk.stop();
-    let fault = || desk.figures().sinks[0].fault.clone();
+    delivery.stop();
+    let fault = || delivery.figures().sinks[0].fault.clone();
     eventually("it is killed", || fault().is_some());
     let told = fault().unwrap();
     assert!(told.contains("the monitor was stopping, and killed it after another 5 s"), "{told}");
@@ -114,10 +114,10 @@ fn a_program_that_is_not_there_or_is_killed_is_told() {
         (script(dir.path(), "kill -9 $$\n"), "ended by signal 9"),
     ] {
         let state = quick_dir();
-        let desk = open(state.path(), command(argv));
-        desk.deliver(&forks(0..1)).unwrap();
+        let delivery = open(state.path(), command(argv));
+        delivery.tell(&forks(0..1)).unwrap();
         eventually(expected, || {
-            desk.figures().sinks[0].fault.as_ref().is_some_and(|fault| fault.contains(expected))
+            delivery.figures().sinks[0].fault.as_ref().is_some_and(|fault| fault.contains(expected))
         });
     }
     for bad in [vec![], vec![String::new()], vec!["a\0b".to_owned()]] {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::sink::{Delivery, NotDelivered, Sink};
+use super::sink::{NotDelivered, Notification, Sink};
 use crate::client::printable;
 use crate::format::{FormatError, quote};
 
@@ -63,12 +63,12 @@ impl Command {
 }
 
 impl Sink for Command {
-    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
+    fn send(&self, notification: &Notification<'_>) -> Result<(), NotDelivered> {
         let name = &self.argv[0];
         let not_started = |e| NotDelivered::because("not-started", format!("could not start {name}: {e}"));
         let mut child = self.start().map_err(not_started)?;
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-        let line = format!("{}\n", delivery.line);
+        let line = format!("{}\n", notification.line);
         // Whoever neither reads nor ends would stop these: they end with the pipes, after the process.
         thread::spawn(move || {
             // A program may succeed without reading.
@@ -81,7 +81,7 @@ impl Sink for Command {
             let _ = std::io::copy(&mut stderr, &mut std::io::sink());
             head
         });
-        let ended = wait(&mut child, self.timeout, delivery);
+        let ended = wait(&mut child, self.timeout, notification);
         let refused = matches!(ended, Ok(End::Itself(_)));
         let (code, why) = match ended {
             Ok(End::Itself(status)) if status.success() => return Ok(()),
@@ -121,7 +121,7 @@ enum End {
 }
 
 /// Waits for the end; kills what takes too long.
-fn wait(child: &mut Child, timeout: Duration, delivery: &Delivery<'_>) -> std::io::Result<End> {
+fn wait(child: &mut Child, timeout: Duration, notification: &Notification<'_>) -> std::io::Result<End> {
     let begin = Instant::now();
     let (mut last, mut end) = (timeout, End::TooLong);
     loop {
@@ -129,7 +129,7 @@ fn wait(child: &mut Child, timeout: Duration, delivery: &Delivery<'_>) -> std::i
             return Ok(End::Itself(status));
         }
         let early = begin.elapsed() + LAST_TIMEOUT;
-        if delivery.stop.load(Ordering::Relaxed) && early < last {
+        if notification.stop.load(Ordering::Relaxed) && early < last {
             (last, end) = (early, End::Closing);
         }
         if begin.elapsed() >= last {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::AckError;
 use crate::disk::{DiskIo, open_own, open_plain};
-use crate::monitor::desk::DeskError;
-use crate::monitor::desk::silence::Silence;
+use crate::monitor::delivery::DeliveryError;
+use crate::monitor::delivery::silence::Silence;
 use crate::release::Timestamp;
 use crate::store::{StoreError, replace_file};
 
@@ -69,7 +69,7 @@ pub fn say(dir: &Path, _lock: &Lock, said: &[Said]) -> Result<(), AckError> {
     let path = dir.join(ACKS);
     let io = |doing| {
         let path = path.clone();
-        move |e: io::Error| DeskError::from(StoreError::io(doing, &path)(e))
+        move |e: io::Error| DeliveryError::from(StoreError::io(doing, &path)(e))
     };
     let mut file =
         open_own(File::options().create(true).read(true).append(true), &path).map_err(io("open"))?;

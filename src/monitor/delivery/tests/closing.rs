@@ -5,10 +5,10 @@ use std::sync::mpsc::{Receiver, channel};
 use super::*;
 
 /// Stops a desk in another thread, which tells when that is done.
-fn stopping(desk: &Arc<Desk>) -> Receiver<()> {
-    let (desk, (done, told)) = (desk.clone(), channel());
+fn stopping(delivery: &Arc<Delivery>) -> Receiver<()> {
+    let (delivery, (done, told)) = (delivery.clone(), channel());
     std::thread::spawn(move || {
-        desk.stop();
+        delivery.stop();
         done.send(())
     });
     told
@@ -34,15 +34,15 @@ fn closing_waits_for_no_reader_of_the_output() {
     let mut settings = world.settings(&[("pager", &toy)]);
     settings.stop_patience = Duration::from_millis(20);
     let (read, pipe) = channel();
-    let desk = Desk::open(world.dir.path(), settings, Box::new(Pipe(0, pipe))).unwrap();
-    desk.deliver(&forks(0..1)).unwrap();
+    let delivery = Delivery::open(world.dir.path(), settings, Box::new(Pipe(0, pipe))).unwrap();
+    delivery.tell(&forks(0..1)).unwrap();
     world.pass(24 * 3_600);
     // The sink has the reminder: it is being printed.
     toy.wait_for(2);
-    stopping(&desk).recv_timeout(PATIENCE).expect("nobody reads");
-    drop(desk);
+    stopping(&delivery).recv_timeout(PATIENCE).expect("nobody reads");
+    drop(delivery);
     // What was left behind may write into the directory yet.
-    assert!(matches!(world.try_open(world.settings(&[])), Err(DeskError::InUse { .. })));
+    assert!(matches!(world.try_open(world.settings(&[])), Err(DeliveryError::InUse { .. })));
     drop(read);
     eventually("it ends", || world.try_open(world.settings(&[])).is_ok());
 }
@@ -51,7 +51,7 @@ fn closing_waits_for_no_reader_of_the_output() {
 fn closing_waits_for_no_sink() {
     struct Hangs(Mutex<Receiver<()>>, AtomicU64);
     impl Sink for Hangs {
-        fn send(&self, _: &Delivery<'_>) -> Result<(), NotDelivered> {
+        fn send(&self, _: &Notification<'_>) -> Result<(), NotDelivered> {
             self.1.store(1, Ordering::Relaxed);
             let _ = self.0.lock().unwrap().recv();
             Ok(())
@@ -62,9 +62,9 @@ fn closing_waits_for_no_sink() {
     let mut settings = world.settings(&[]);
     settings.stop_patience = Duration::from_millis(20);
     settings.sinks.push(SinkSettings::new("hangs", Filter::default(), sink.clone()).unwrap());
-    let desk = world.try_open(settings).unwrap();
-    desk.deliver(&forks(0..1)).unwrap();
+    let delivery = world.try_open(settings).unwrap();
+    delivery.tell(&forks(0..1)).unwrap();
     eventually("it is tried", || sink.1.load(Ordering::Relaxed) == 1);
-    stopping(&desk).recv_timeout(PATIENCE).expect("it never answers");
+    stopping(&delivery).recv_timeout(PATIENCE).expect("it never answers");
     drop(let_go);
 }

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::DeskError;
+use super::DeliveryError;
 use crate::disk::{DiskIo, check_written, read_plain};
 use crate::format::decimal;
 use crate::monitor::event::Severity;
@@ -161,13 +161,13 @@ pub struct Scan {
 }
 
 /// Reads the outbox in `path`; none where there is no file.
-pub fn read(path: &Path) -> Result<Option<Scan>, DeskError> {
+pub fn read(path: &Path) -> Result<Option<Scan>, DeliveryError> {
     let bytes = match read_plain(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io("read", path)(e).into()),
     };
-    let damaged = |detail| DeskError::Damaged {
+    let damaged = |detail| DeliveryError::Damaged {
         path: path.to_owned(),
         detail,
         cost: "sinks then miss what was not delivered yet; it was printed, and alerts are in alerts.json",

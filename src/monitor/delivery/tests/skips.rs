@@ -10,17 +10,17 @@ struct Picky {
 }
 
 impl Sink for Picky {
-    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
-        if delivery.key == self.refuses {
+    fn send(&self, notification: &Notification<'_>) -> Result<(), NotDelivered> {
+        if notification.key == self.refuses {
             self.toy.state.lock().unwrap().tries += 1;
             return Err(NotDelivered { refused: true, ..NotDelivered::because("test", "saw 400") });
         }
-        self.toy.send(delivery)
+        self.toy.send(notification)
     }
 }
 
 /// A desk with a sink that refuses the second fork, and that is tried again after a day.
-fn stuck(world: &World, toy: &Arc<Toy>) -> Arc<Desk> {
+fn stuck(world: &World, toy: &Arc<Toy>) -> Arc<Delivery> {
     let refuses = event(Code::Fork, 1).id.to_string();
     let mut settings = world.settings(&[]);
     let day = Duration::from_secs(86_400);
@@ -33,9 +33,9 @@ fn stuck(world: &World, toy: &Arc<Toy>) -> Arc<Desk> {
 #[test]
 fn what_a_sink_never_takes_is_given_up_when_somebody_says_so_and_that_is_told() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = stuck(&world, &toy);
-    desk.deliver(&forks(0..4)).unwrap();
-    let fault = || desk.figures().sinks[0].fault.clone();
+    let delivery = stuck(&world, &toy);
+    delivery.tell(&forks(0..4)).unwrap();
+    let fault = || delivery.figures().sinks[0].fault.clone();
     eventually("it fails", || fault().is_some());
     let told = fault().unwrap();
     assert!(told.starts_with("saw 400; this event fails since 2026-01-31T12:00:00Z; "), "{told}");
@@ -45,7 +45,7 @@ fn what_a_sink_never_takes_is_given_up_when_somebody_says_so_and_that_is_told() 
     let it = || skip(dir, "pager", START).is_ok_and(|given_up| given_up.id == skipped);
     eventually("the file says how far it is", it);
     toy.wait_for(3);
-    assert!(desk.flush(PATIENCE));
+    assert!(delivery.flush(PATIENCE));
     assert_eq!(toy.lines(), lines(&[forks(0..1), forks(2..4)].concat()));
     assert_eq!(fault(), None);
     assert_eq!(toy.state.lock().unwrap().tries, 4, "nobody waited for the next try");
@@ -54,25 +54,25 @@ fn what_a_sink_never_takes_is_given_up_when_somebody_says_so_and_that_is_told() 
     assert_eq!((&told["event"], &told["sink"]), (&"event-skipped".into(), &"pager".into()));
     assert_eq!((&told["skipped"], &told["code"]), (&skipped.into(), &"fork".into()));
     // The alert is open nevertheless, and what is said once counts once.
-    assert_eq!(desk.open_alerts().len(), 4);
-    drop(desk);
-    let desk = stuck(&world, &toy);
-    desk.deliver(&forks(4..5)).unwrap();
-    assert!(desk.flush(PATIENCE));
+    assert_eq!(delivery.open_alerts().len(), 4);
+    drop(delivery);
+    let delivery = stuck(&world, &toy);
+    delivery.tell(&forks(4..5)).unwrap();
+    assert!(delivery.flush(PATIENCE));
     assert_eq!((world.out.lines().len(), toy.lines().len()), (6, 4));
 }
 
 #[test]
 fn what_is_given_up_while_no_monitor_runs_is_given_up_at_the_next_start() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = stuck(&world, &toy);
-    desk.deliver(&forks(0..3)).unwrap();
-    eventually("it fails", || desk.figures().sinks[0].fault.is_some());
-    drop(desk);
+    let delivery = stuck(&world, &toy);
+    delivery.tell(&forks(0..3)).unwrap();
+    eventually("it fails", || delivery.figures().sinks[0].fault.is_some());
+    drop(delivery);
     let given_up = skip(world.dir.path(), "pager", START).unwrap();
     assert_eq!((given_up.code.as_str(), given_up.line), ("fork", event(Code::Fork, 1).to_line()));
-    let desk = stuck(&world, &toy);
-    assert!(desk.flush(PATIENCE));
+    let delivery = stuck(&world, &toy);
+    assert!(delivery.flush(PATIENCE));
     assert_eq!(toy.lines(), lines(&[forks(0..1), forks(2..3)].concat()));
     assert_eq!(world.out.values()[3]["event"], "event-skipped");
 }
@@ -83,25 +83,25 @@ fn nothing_is_given_up_that_no_sink_waits_for() {
     let dir = world.dir.path();
     let error = skip(dir, "pager", START).unwrap_err().to_string();
     assert!(error.contains("\"pager\"") && error.contains("none"), "{error}");
-    let desk = stuck(&world, &toy);
-    desk.deliver(&forks(0..1)).unwrap();
-    assert!(desk.flush(PATIENCE));
+    let delivery = stuck(&world, &toy);
+    delivery.tell(&forks(0..1)).unwrap();
+    assert!(delivery.flush(PATIENCE));
     assert!(matches!(skip(dir, "pager", START), Err(AckError::NothingWaits(_))));
     let error = skip(dir, "mail", START).unwrap_err().to_string();
     assert!(error.contains("expected one of pager"), "{error}");
     // One that comes too late, or that nobody wants, counts for nothing.
-    desk.deliver(&forks(1..2)).unwrap();
+    delivery.tell(&forks(1..2)).unwrap();
     let said = |number: u64, sink: &str, id: u64| {
         let id = event(Code::Fork, id).id;
         format!("{{\"said\":\"skip\",\"sink\":\"{sink}\",\"number\":{number},\"id\":\"{id}\",\"time\":5}}\n")
     };
     let text = said(0, "pager", 0) + &said(2, "pager", 2) + &said(1, "mail", 1) + &said(1, "pager", 7);
     std::fs::write(dir.join(acks::ACKS), &text).unwrap();
-    desk.deliver(&[]).unwrap();
-    assert_eq!((world.out.lines(), desk.figures().faults), (lines(&forks(0..2)), vec![]));
-    eventually("it fails", || desk.figures().sinks[0].fault.is_some());
+    delivery.tell(&[]).unwrap();
+    assert_eq!((world.out.lines(), delivery.figures().faults), (lines(&forks(0..2)), vec![]));
+    eventually("it fails", || delivery.figures().sinks[0].fault.is_some());
     // And this is one that counts.
     std::fs::write(dir.join(acks::ACKS), text + &said(1, "pager", 1)).unwrap();
-    eventually("it is given up", || desk.figures().sinks[0].undelivered == 0);
+    eventually("it is given up", || delivery.figures().sinks[0].undelivered == 0);
     assert_eq!(toy.lines(), lines(&forks(0..1)));
 }

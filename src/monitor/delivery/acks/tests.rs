@@ -3,16 +3,16 @@ use std::sync::Arc;
 
 use super::*;
 use crate::disk::RealDisk;
-use crate::monitor::desk::{Desk as Open, DeskSettings};
+use crate::monitor::delivery::{Delivery as Open, DeliverySettings};
 use crate::monitor::event::{Code, Event};
 
 /// A directory with some open alerts, and their ids.
 fn raised(count: u64) -> (tempfile::TempDir, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
-    let settings = DeskSettings::new(Arc::new(|| 100));
-    let desk = Open::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
+    let settings = DeliverySettings::new(Arc::new(|| 100));
+    let delivery = Open::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
     let event = |number: u64| Event::new(Code::Fork, None, &[&number.to_string()], 100, "fork");
-    desk.deliver(&(0..count).map(event).collect::<Vec<_>>()).unwrap();
+    delivery.tell(&(0..count).map(event).collect::<Vec<_>>()).unwrap();
     let ids = (0..count).map(|number| event(number).id.to_string()).collect();
     (dir, ids)
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use treehead::monitor::desk::Silence;
-use treehead::monitor::desk::acks::{acknowledge, list, silence};
+use treehead::monitor::delivery::Silence;
+use treehead::monitor::delivery::acks::{acknowledge, list, silence};
 
 use super::world::{START, Toy, eventually, fork, forks, open};
 use crate::common::mounts::quick_dir;
@@ -21,21 +21,21 @@ fn what_another_process_acknowledges_counts_within_a_moment() {
         return;
     }
     let dir = quick_dir();
-    let desk = open(dir.path(), Arc::new(Toy::default()));
-    desk.deliver(&forks(0..3)).unwrap();
+    let delivery = open(dir.path(), Arc::new(Toy::default()));
+    delivery.tell(&forks(0..3)).unwrap();
     let order = format!("{} {}", dir.path().display(), &fork(1).id.to_string()[..12]);
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "acks::what_another_process_acknowledges_counts_within_a_moment"]);
     let output = child.env(CHILD, order).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    let open_ids = || desk.open_alerts().into_iter().map(|alert| alert.id).collect::<Vec<_>>();
+    let open_ids = || delivery.open_alerts().into_iter().map(|alert| alert.id).collect::<Vec<_>>();
     eventually("it counts", || open_ids() == [fork(0), fork(2)].map(|event| event.id.to_string()));
     // The book has it, too: it is known without the file that it was said in.
     eventually("the book has it", || {
         let book = std::fs::read_to_string(dir.path().join("alerts.json")).unwrap();
         book.contains("\"acknowledged\"")
     });
-    drop(desk);
+    drop(delivery);
     std::fs::remove_file(dir.path().join("acks.jsonl")).unwrap();
     assert_eq!(list(dir.path(), START).unwrap().alerts.len(), 2);
 }
@@ -43,8 +43,8 @@ fn what_another_process_acknowledges_counts_within_a_moment() {
 #[test]
 fn many_speak_at_once_and_all_of_them_are_heard() {
     let dir = quick_dir();
-    let desk = open(dir.path(), Arc::new(Toy::default()));
-    desk.deliver(&forks(0..40)).unwrap();
+    let delivery = open(dir.path(), Arc::new(Toy::default()));
+    delivery.tell(&forks(0..40)).unwrap();
     std::thread::scope(|scope| {
         for speaker in 0..4 {
             let dir = dir.path();
@@ -61,5 +61,5 @@ fn many_speak_at_once_and_all_of_them_are_heard() {
     });
     let listing = list(dir.path(), START).unwrap();
     assert_eq!((listing.alerts.len(), listing.silences.len()), (0, 40));
-    eventually("the desk has heard them", || desk.open_alerts().is_empty());
+    eventually("the desk has heard them", || delivery.open_alerts().is_empty());
 }

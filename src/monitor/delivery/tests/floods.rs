@@ -16,30 +16,30 @@ fn a_full_outbox_makes_the_caller_wait_and_bounds_the_file() {
     let mut settings = world.settings(&[("pager", &toy)]);
     let line = event(Code::SequenceGap, 0).to_line().len();
     (settings.outbox_bytes, settings.outbox_file_bytes) = (4 * line, 1);
-    let desk = world.try_open(settings).unwrap();
+    let delivery = world.try_open(settings).unwrap();
     let (done, told): (_, Receiver<()>) = channel();
-    let caller = desk.clone();
+    let caller = delivery.clone();
     let thread = std::thread::spawn(move || {
-        caller.deliver(&gaps(0..10)).unwrap();
+        caller.tell(&gaps(0..10)).unwrap();
         done.send(()).unwrap();
         for number in 10..120 {
-            caller.deliver(&gaps(number..number + 1)).unwrap();
+            caller.tell(&gaps(number..number + 1)).unwrap();
         }
     });
-    eventually("it fills up", || desk.figures().outbox_bytes == 4 * line);
+    eventually("it fills up", || delivery.figures().outbox_bytes == 4 * line);
     // All of it was printed before anybody waited.
     assert_eq!(world.out.lines().len(), 10);
     assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "six are not in the outbox yet");
     toy.close(false);
     thread.join().unwrap();
-    assert!(desk.flush(PATIENCE));
+    assert!(delivery.flush(PATIENCE));
     assert_eq!(toy.lines(), lines(&gaps(0..120)));
     let length = std::fs::metadata(world.dir.path().join(OUTBOX)).unwrap().len();
     assert!(length < 30 * line as u64, "it was written anew: {length}");
     // One that is larger than all of it goes in alone.
     let large = event(Code::SequenceGap, 120).with("large", "x".repeat(5 * line));
-    desk.deliver(std::slice::from_ref(&large)).unwrap();
-    assert!(desk.flush(PATIENCE));
+    delivery.tell(std::slice::from_ref(&large)).unwrap();
+    assert!(delivery.flush(PATIENCE));
     assert_eq!(toy.lines().last(), Some(&large.to_line()));
 }
 
@@ -49,12 +49,12 @@ fn who_waits_for_room_is_let_go_when_the_desk_is_closed() {
     toy.close(true);
     let mut settings = world.settings(&[("pager", &toy)]);
     settings.outbox_bytes = 1;
-    let desk = world.try_open(settings).unwrap();
-    let caller = desk.clone();
-    let thread = std::thread::spawn(move || caller.deliver(&gaps(0..3)));
-    eventually("it fills up", || desk.figures().outbox_bytes > 0);
-    desk.stop();
-    assert!(matches!(thread.join().unwrap(), Err(DeskError::Stopped)));
+    let delivery = world.try_open(settings).unwrap();
+    let caller = delivery.clone();
+    let thread = std::thread::spawn(move || caller.tell(&gaps(0..3)));
+    eventually("it fills up", || delivery.figures().outbox_bytes > 0);
+    delivery.stop();
+    assert!(matches!(thread.join().unwrap(), Err(DeliveryError::Stopped)));
 }
 
 #[test]
@@ -64,20 +64,20 @@ fn while_one_log_waits_for_room_the_others_are_told_of() {
     let mut settings = world.settings(&[("pager", &toy)]);
     let line = event(Code::SequenceGap, 0).to_line().len();
     settings.outbox_bytes = 4 * line;
-    let desk = world.try_open(settings).unwrap();
+    let delivery = world.try_open(settings).unwrap();
     let caller = |events: Vec<Event>| {
-        let (desk, (done, told)) = (desk.clone(), channel());
-        std::thread::spawn(move || done.send(desk.deliver(&events)));
+        let (delivery, (done, told)) = (delivery.clone(), channel());
+        std::thread::spawn(move || done.send(delivery.tell(&events)));
         told
     };
     let flood = caller(gaps(0..10));
-    eventually("it fills up", || desk.open_alerts().len() == 4);
+    eventually("it fills up", || delivery.open_alerts().len() == 4);
     // What needs no room goes on, and so does what has room kept for it.
-    desk.deliver(&[event(Code::Head, 1)]).unwrap();
+    delivery.tell(&[event(Code::Head, 1)]).unwrap();
     let stalled = event(Code::LogStalled, 2);
-    desk.deliver(std::slice::from_ref(&stalled)).unwrap();
-    desk.deliver(&forks(4..5)).unwrap();
-    let open: Vec<String> = desk.open_alerts().into_iter().map(|alert| alert.id).collect();
+    delivery.tell(std::slice::from_ref(&stalled)).unwrap();
+    delivery.tell(&forks(4..5)).unwrap();
+    let open: Vec<String> = delivery.open_alerts().into_iter().map(|alert| alert.id).collect();
     for told in [&stalled, &event(Code::Fork, 4)] {
         assert!(open.contains(&told.id.to_string()), "{open:?}");
         assert!(world.out.lines().contains(&told.to_line()));
@@ -85,7 +85,7 @@ fn while_one_log_waits_for_room_the_others_are_told_of() {
     assert!(flood.try_recv().is_err(), "six are not in the outbox yet");
     toy.close(false);
     flood.recv_timeout(PATIENCE).unwrap().unwrap();
-    assert!(desk.flush(PATIENCE));
+    assert!(delivery.flush(PATIENCE));
     let told = toy.lines();
     let of_flood: Vec<&String> = told.iter().filter(|line| line.contains("sequence-gap")).collect();
     assert_eq!(of_flood, lines(&gaps(0..10)).iter().collect::<Vec<_>>(), "in their order");
@@ -96,7 +96,7 @@ fn while_one_log_waits_for_room_the_others_are_told_of() {
 #[test]
 fn of_very_many_facts_the_first_are_told_and_the_rest_summed_up() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = world.open(&[("pager", &toy)]);
+    let delivery = world.open(&[("pager", &toy)]);
     let elsewhere = Event::new(Code::SequenceGap, Some("log.example/b"), &["0"], START, "elsewhere");
     let mut events = gaps(0..400);
     // Seen twice, it counts once; what is of another kind counts for itself.
@@ -104,8 +104,8 @@ fn of_very_many_facts_the_first_are_told_and_the_rest_summed_up() {
     events.extend([event(Code::Head, 1), elsewhere.clone()]);
     events.extend(forks(0..50));
     events.extend(gaps(400..1_000));
-    desk.deliver(&events).unwrap();
-    assert!(desk.flush(PATIENCE));
+    delivery.tell(&events).unwrap();
+    assert!(delivery.flush(PATIENCE));
     events.remove(400);
     let printed = world.out.lines();
     assert_eq!(printed[..events.len()], lines(&events), "each of them, in order");
@@ -121,24 +121,24 @@ fn of_very_many_facts_the_first_are_told_and_the_rest_summed_up() {
         serde_json::json!(["sequence-gap", "alert", LOG, 900, 100, 999])
     );
     assert!(sum["message"].as_str().unwrap().starts_with("and 900 more"), "{sum}");
-    assert_eq!(desk.open_alerts().len(), 152);
+    assert_eq!(delivery.open_alerts().len(), 152);
     // Again, as after a kill: nothing of it is told again.
-    desk.deliver(&events).unwrap();
-    assert!(desk.flush(PATIENCE));
-    assert_eq!((toy.lines().len(), desk.open_alerts().len()), (152, 152));
+    delivery.tell(&events).unwrap();
+    assert!(delivery.flush(PATIENCE));
+    assert_eq!((toy.lines().len(), delivery.open_alerts().len()), (152, 152));
 }
 
 #[test]
 fn each_condition_is_told_by_itself_however_many_there_are() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = world.open(&[("pager", &toy)]);
+    let delivery = world.open(&[("pager", &toy)]);
     let events: Vec<Event> = (0..300).map(|number| event(Code::MissingRelease, number)).collect();
-    desk.deliver(&events).unwrap();
+    delivery.tell(&events).unwrap();
     for event in &events {
-        desk.end(&event.id, "it is there").unwrap();
+        delivery.end(&event.id, "it is there").unwrap();
     }
-    assert!(desk.flush(PATIENCE));
-    assert_eq!((toy.lines().len(), desk.open_alerts().len()), (600, 0));
+    assert!(delivery.flush(PATIENCE));
+    assert_eq!((toy.lines().len(), delivery.open_alerts().len()), (600, 0));
 }
 
 #[test]
@@ -153,32 +153,33 @@ fn what_is_delivered_or_ends_together_is_one_write_of_the_book() {
     }
     let (world, toy, io) = (World::new(), Arc::new(Toy::default()), Arc::new(Counting::default()));
     let settings = world.settings(&[("pager", &toy)]);
-    let desk = Desk::open_with(world.dir.path(), settings, Box::new(world.out.clone()), io.clone()).unwrap();
+    let delivery =
+        Delivery::open_with(world.dir.path(), settings, Box::new(world.out.clone()), io.clone()).unwrap();
     // A new directory gets an empty one.
     let writes = || io.0.load(Ordering::Relaxed) - 1;
     assert_eq!(writes(), 0);
     let events: Vec<Event> = (0..1_000).map(|number| event(Code::MissingRelease, number)).collect();
-    desk.deliver(&events).unwrap();
-    assert_eq!((writes(), desk.open_alerts().len()), (1, 1_000));
+    delivery.tell(&events).unwrap();
+    assert_eq!((writes(), delivery.open_alerts().len()), (1, 1_000));
     let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
-    desk.end_all(&ids, "they are there").unwrap();
-    assert_eq!((writes(), desk.open_alerts().len()), (2, 0));
-    assert!(desk.flush(PATIENCE));
+    delivery.end_all(&ids, "they are there").unwrap();
+    assert_eq!((writes(), delivery.open_alerts().len()), (2, 0));
+    assert!(delivery.flush(PATIENCE));
     assert_eq!(toy.lines().len(), 2_000);
 }
 
 #[test]
 fn what_is_silenced_is_summed_up_by_itself_and_told_when_its_silence_is_over() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = world.open(&[("pager", &toy)]);
+    let delivery = world.open(&[("pager", &toy)]);
     let wish =
         Silence { code: None, log: None, package: Some("pkg:generic/x/*".to_owned()), until: START + 100 };
     silence(world.dir.path(), &wish, START).unwrap();
     let of = |event: Event, name: &str| event.with("purl", format!("pkg:generic/{name}/p@1"));
     let silent = gaps(0..150).into_iter().map(|event| of(event, "x"));
     let loud = gaps(150..300).into_iter().map(|event| of(event, "y"));
-    desk.deliver(&silent.chain(loud).collect::<Vec<_>>()).unwrap();
-    assert!(desk.flush(PATIENCE));
+    delivery.tell(&silent.chain(loud).collect::<Vec<_>>()).unwrap();
+    assert!(delivery.flush(PATIENCE));
     let sums = || {
         let told = toy.lines().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
         told.filter_map(|told| told["first_index"].as_u64()).collect::<Vec<_>>()
@@ -199,13 +200,13 @@ fn conditions_leave_room_for_forks() {
     let (stall, fork) = (stalls[0].to_line().len(), event(Code::Fork, 0).to_line().len());
     (settings.outbox_bytes, settings.outbox_reserve) = (stall, 2 * fork.max(3 * stall));
     let half = settings.outbox_reserve / 2;
-    let desk = world.try_open(settings).unwrap();
-    let caller = desk.clone();
-    let waiting = std::thread::spawn(move || caller.deliver(&stalls));
-    eventually("it fills up", || desk.figures().outbox_bytes + stall > stall + half);
-    assert!(desk.open_alerts().len() < 10);
-    desk.deliver(&forks(0..1)).unwrap();
-    assert_eq!(desk.open_alerts().last().unwrap().code, "fork");
+    let delivery = world.try_open(settings).unwrap();
+    let caller = delivery.clone();
+    let waiting = std::thread::spawn(move || caller.tell(&stalls));
+    eventually("it fills up", || delivery.figures().outbox_bytes + stall > stall + half);
+    assert!(delivery.open_alerts().len() < 10);
+    delivery.tell(&forks(0..1)).unwrap();
+    assert_eq!(delivery.open_alerts().last().unwrap().code, "fork");
     toy.close(false);
     waiting.join().unwrap().unwrap();
 }

@@ -9,17 +9,17 @@ use super::book::{self, BOOK, Book};
 use super::front::Front;
 use super::outbox::{self, OUTBOX, Record, Scan};
 use super::positions::{self, POSITIONS, Positions};
-use super::settings::DeskSettings;
+use super::settings::DeliverySettings;
 use super::state::{Progress, Shared};
 use super::worker::Worker;
-use super::{DeskError, clerk};
+use super::{DeliveryError, clerk};
 use crate::disk::DiskIo;
 use crate::monitor::event::{Code, Event};
 use crate::release::Timestamp;
 use crate::store::{StoreError, replace_file};
 
 /// The book, and whether there was one that is lost: nobody would miss the alerts of a book that is not there.
-pub fn open_book(dir: &Path, io: &dyn DiskIo) -> Result<(Book, bool), DeskError> {
+pub fn open_book(dir: &Path, io: &dyn DiskIo) -> Result<(Book, bool), DeliveryError> {
     if let Some(book) = Book::read(dir)? {
         return Ok((book, false));
     }
@@ -62,7 +62,10 @@ pub fn book_is_lost(dir: &Path, now: Timestamp) -> Event {
 }
 
 /// What the files say: records, the number of the next one, and how far each sink is.
-pub fn resume(dir: &Path, settings: &DeskSettings) -> Result<(Vec<Record>, u64, Vec<Progress>), DeskError> {
+pub fn resume(
+    dir: &Path,
+    settings: &DeliverySettings,
+) -> Result<(Vec<Record>, u64, Vec<Progress>), DeliveryError> {
     let known = positions::read(dir)?;
     let furthest = known.iter().flat_map(Positions::values).max().copied().unwrap_or(0);
     let scan = outbox::read(&dir.join(OUTBOX))?;

@@ -1,4 +1,4 @@
-//! A recorded life of a desk, cut off at each of its steps: what it had taken, each sink gets.
+//! A recorded life of a delivery, cut off at each of its steps: what it had taken, each sink gets.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use treehead::disk::DiskIo;
-use treehead::monitor::desk::{Delivery, Desk, NotDelivered, Sink};
+use treehead::monitor::delivery::{Delivery, NotDelivered, Notification, Sink};
 use treehead::monitor::event::EventId;
 
 use super::world::{PATIENCE, fork, forks, open_on};
@@ -32,19 +32,19 @@ struct Noting {
 }
 
 impl Sink for Noting {
-    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
+    fn send(&self, notification: &Notification<'_>) -> Result<(), NotDelivered> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(NotDelivered::because("test", "closed"));
         }
-        note(&self.recorder, TAKEN, delivery.key);
+        note(&self.recorder, TAKEN, notification.key);
         Ok(())
     }
 }
 
 /// Delivers one more event, and notes whether it was taken.
-fn deliver(desk: &Desk, recorder: &Recorder, number: &mut usize, count: usize) -> bool {
+fn deliver(delivery: &Delivery, recorder: &Recorder, number: &mut usize, count: usize) -> bool {
     let events = forks(*number..*number + count);
-    let done = desk.deliver(&events).is_ok();
+    let done = delivery.tell(&events).is_ok();
     if done {
         *number += count;
         events.iter().for_each(|event| note(recorder, TOLD, &event.id.to_string()));
@@ -60,35 +60,37 @@ fn record_a_life(lie: Option<Lie>) -> Vec<Step> {
     let sink = Arc::new(Noting { recorder: recorder.clone(), closed: AtomicBool::new(true) });
     let open = || open_on(dir.path(), sink.clone(), &io).unwrap();
     let mut number = 0;
-    let desk = open();
+    let delivery = open();
     for count in [1, 3, 1] {
-        assert!(deliver(&desk, &recorder, &mut number, count));
+        assert!(deliver(&delivery, &recorder, &mut number, count));
     }
-    drop(desk);
-    let desk = open();
+    drop(delivery);
+    let delivery = open();
     for accident in [Accident::Fdatasync, Accident::HalfWrite, Accident::Rename] {
         recorder.next_meets(accident);
-        let tries = (0..3).filter(|_| deliver(&desk, &recorder, &mut number, 2)).count();
+        let tries = (0..3).filter(|_| deliver(&delivery, &recorder, &mut number, 2)).count();
         assert!(tries >= 2, "{accident:?}: {tries}");
     }
     sink.closed.store(false, Ordering::Relaxed);
     for _ in 0..3 {
-        assert!(desk.flush(PATIENCE) && deliver(&desk, &recorder, &mut number, 2));
+        assert!(delivery.flush(PATIENCE) && deliver(&delivery, &recorder, &mut number, 2));
     }
     sink.closed.store(true, Ordering::Relaxed);
-    drop(desk);
+    drop(delivery);
     for accident in [Accident::Kill, Accident::FdatasyncThenKill] {
-        let desk = open();
+        let delivery = open();
         recorder.next_meets(accident);
-        assert!(!deliver(&desk, &recorder, &mut number, 2));
-        drop(desk);
+        assert!(!deliver(&delivery, &recorder, &mut number, 2));
+        drop(delivery);
         recorder.restarted();
     }
-    let desk = open();
-    assert!(deliver(&desk, &recorder, &mut number, 2));
+    let delivery = open();
+    assert!(deliver(&delivery, &recorder, &mut number, 2));
     sink.closed.store(false, Ordering::Relaxed);
-    assert!(desk.flush(PATIENCE) && deliver(&desk, &recorder, &mut number, 1) && desk.flush(PATIENCE));
-    drop(desk);
+    assert!(
+        delivery.flush(PATIENCE) && deliver(&delivery, &recorder, &mut number, 1) && delivery.flush(PATIENCE)
+    );
+    drop(delivery);
     recorder.take()
 }
 
@@ -143,18 +145,18 @@ impl Case {
         let io: Arc<dyn DiskIo> = Arc::new(NoSync);
         let recorder = Arc::new(Recorder::new(Path::new("/"), None));
         let sink = Arc::new(Noting { recorder: recorder.clone(), closed: AtomicBool::new(false) });
-        let desk = open_on(dir.path(), sink, &io).map_err(|e| e.to_string())?;
-        let open: Vec<String> = desk.open_alerts().into_iter().map(|alert| alert.id).collect();
+        let delivery = open_on(dir.path(), sink, &io).map_err(|e| e.to_string())?;
+        let open: Vec<String> = delivery.open_alerts().into_iter().map(|alert| alert.id).collect();
         if let Some(id) = self.told.iter().find(|id| !open.contains(id)) {
             return Err(format!("the book has no {id}"));
         }
         // And it goes on.
         let last = fork(1_000);
-        desk.deliver(std::slice::from_ref(&last)).map_err(|e| e.to_string())?;
-        if !desk.flush(PATIENCE) {
+        delivery.tell(std::slice::from_ref(&last)).map_err(|e| e.to_string())?;
+        if !delivery.flush(PATIENCE) {
             return Err("the sink does not get it".to_owned());
         }
-        drop(desk);
+        drop(delivery);
         let came: Vec<String> = recorder
             .take()
             .iter()

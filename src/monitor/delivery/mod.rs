@@ -15,7 +15,7 @@
 //! | `positions.json` | how far each sink has come, by name | may be behind: a sink gets some events again |
 //! | `alerts.json` | alerts that were raised | replaced as a whole; bounded; the first file that is made, so that its loss is noticed |
 //! | `acks.jsonl`, `acks.lock` | what people said to alerts (`acks.rs` draws it) | anybody appends who holds the lock |
-//! | `desk.lock` | one process | |
+//! | `delivery.lock` | one process | |
 
 pub mod acks;
 mod book;
@@ -56,16 +56,16 @@ use start::{book_is_lost, open_book, resume, start_threads};
 use state::{Progress, Queue, Shared, State};
 
 pub use command::Command;
-pub use settings::{DeskSettings, Filter, MAX_SINKS, SinkSettings};
+pub use settings::{DeliverySettings, Filter, MAX_SINKS, SinkSettings};
 pub use silence::Silence;
-pub use sink::{Delivery, NotDelivered, Sink};
+pub use sink::{NotDelivered, Notification, Sink};
 pub use views::{AlertView, Figures, SinkFigures};
 pub use webhook::{Secret, Webhook};
 
 /// Why a desk can't be opened, or has not taken an event.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DeskError {
+pub enum DeliveryError {
     /// The settings can't be.
     #[error(transparent)]
     Settings(#[from] FormatError),
@@ -82,7 +82,7 @@ pub enum DeskError {
         /// What is lost by that.
         cost: &'static str,
     },
-    /// Another process has the desk.
+    /// Another process has the delivery.
     #[error("{} is in use by another monitor: stop it first, alerts would be told twice", path.display())]
     InUse {
         /// The lock file.
@@ -102,43 +102,43 @@ pub enum DeskError {
 /// Between two looks at a thread that is to end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// An open desk. Closed when it is dropped.
-pub struct Desk {
+/// An open delivery. Closed when it is dropped.
+pub struct Delivery {
     shared: Arc<Shared>,
     /// Held by who delivers, and not while it waits for a sink.
     front: Arc<Mutex<Front>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl Desk {
+impl Delivery {
     /// Opens the desk in `dir`, a directory that is there; `out` gets each event, a line each.
     ///
     /// # Errors
-    /// [`DeskError`].
+    /// [`DeliveryError`].
     pub fn open(
         dir: &Path,
-        settings: DeskSettings,
+        settings: DeliverySettings,
         out: Box<dyn Write + Send>,
-    ) -> Result<Arc<Self>, DeskError> {
+    ) -> Result<Arc<Self>, DeliveryError> {
         Self::open_with(dir, settings, out, Arc::new(RealDisk))
     }
 
     /// The same with another disk, for tests.
     ///
     /// # Errors
-    /// [`DeskError`].
+    /// [`DeliveryError`].
     ///
     /// # Panics
     /// If the system can't start a thread.
     pub fn open_with(
         dir: &Path,
-        settings: DeskSettings,
+        settings: DeliverySettings,
         out: Box<dyn Write + Send>,
         io: Arc<dyn DiskIo>,
-    ) -> Result<Arc<Self>, DeskError> {
+    ) -> Result<Arc<Self>, DeliveryError> {
         settings.check()?;
-        let lock = DirLock::acquire(&dir.join("desk.lock")).map_err(|error| match error {
-            StoreError::Locked { path } => DeskError::InUse { path },
+        let lock = DirLock::acquire(&dir.join("delivery.lock")).map_err(|error| match error {
+            StoreError::Locked { path } => DeliveryError::InUse { path },
             error => error.into(),
         })?;
         let (book, is_lost) = open_book(dir, io.as_ref())?;
@@ -179,8 +179,8 @@ impl Desk {
     /// among them, sinks and the book get the first hundred, and one more event for the rest; the output gets all.
     ///
     /// # Errors
-    /// [`DeskError`]; the caller comes again with the same events, and some may be told twice.
-    pub fn deliver(&self, events: &[Event]) -> Result<(), DeskError> {
+    /// [`DeliveryError`]; the caller comes again with the same events, and some may be told twice.
+    pub fn tell(&self, events: &[Event]) -> Result<(), DeliveryError> {
         self.carry(|shared| items::of_events(shared, events))
     }
 
@@ -188,7 +188,7 @@ impl Desk {
     ///
     /// # Errors
     /// As [`deliver`](Self::deliver).
-    pub fn end(&self, id: &EventId, message: &str) -> Result<(), DeskError> {
+    pub fn end(&self, id: &EventId, message: &str) -> Result<(), DeliveryError> {
         self.end_all(std::slice::from_ref(id), message)
     }
 
@@ -196,14 +196,14 @@ impl Desk {
     ///
     /// # Errors
     /// As [`deliver`](Self::deliver).
-    pub fn end_all(&self, ids: &[EventId], message: &str) -> Result<(), DeskError> {
+    pub fn end_all(&self, ids: &[EventId], message: &str) -> Result<(), DeliveryError> {
         self.carry(|shared| ids.iter().filter_map(|id| items::of_end(shared, id, message)).collect())
     }
 
-    fn carry(&self, choose: impl FnOnce(&Shared) -> Vec<Item>) -> Result<(), DeskError> {
+    fn carry(&self, choose: impl FnOnce(&Shared) -> Vec<Item>) -> Result<(), DeliveryError> {
         let mut front = self.front();
         if self.shared.lock().stopped {
-            return Err(DeskError::Stopped);
+            return Err(DeliveryError::Stopped);
         }
         // What can't be read of it is told; alerts go on without.
         let _ = front.hear();
@@ -225,7 +225,7 @@ impl Desk {
             // Nobody else stands still meanwhile: what another log did may have room.
             drop(front);
             if !self.wait_for_room(&left[0]) {
-                return Err(DeskError::Stopped);
+                return Err(DeliveryError::Stopped);
             }
             front = self.front();
         }
@@ -326,7 +326,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for Delivery {
     fn drop(&mut self) {
         self.stop();
     }

@@ -69,7 +69,7 @@ impl Toy {
 }
 
 impl Sink for Toy {
-    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
+    fn send(&self, notification: &Notification<'_>) -> Result<(), NotDelivered> {
         let mut state = self.state.lock().unwrap();
         state.tries += 1;
         self.wake.notify_all();
@@ -79,7 +79,7 @@ impl Sink for Toy {
         if state.closed {
             return Err(NotDelivered::because("test", "closed"));
         }
-        state.taken.push((delivery.key.to_owned(), delivery.line.to_owned()));
+        state.taken.push((notification.key.to_owned(), notification.line.to_owned()));
         Ok(())
     }
 }
@@ -135,9 +135,9 @@ impl World {
         Self { dir: tempfile::tempdir().unwrap(), now, out }
     }
 
-    fn settings(&self, sinks: &[(&str, &Arc<Toy>)]) -> DeskSettings {
+    fn settings(&self, sinks: &[(&str, &Arc<Toy>)]) -> DeliverySettings {
         let now = self.now.clone();
-        let mut settings = DeskSettings::new(Arc::new(move || now.load(Ordering::Relaxed)));
+        let mut settings = DeliverySettings::new(Arc::new(move || now.load(Ordering::Relaxed)));
         let ms = Duration::from_millis;
         (settings.tick, settings.first_pause, settings.longest_pause) = (ms(5), ms(1), ms(4));
         for (name, toy) in sinks {
@@ -146,11 +146,11 @@ impl World {
         settings
     }
 
-    fn try_open(&self, settings: DeskSettings) -> Result<Arc<Desk>, DeskError> {
-        Desk::open(self.dir.path(), settings, Box::new(self.out.clone()))
+    fn try_open(&self, settings: DeliverySettings) -> Result<Arc<Delivery>, DeliveryError> {
+        Delivery::open(self.dir.path(), settings, Box::new(self.out.clone()))
     }
 
-    fn open(&self, sinks: &[(&str, &Arc<Toy>)]) -> Arc<Desk> {
+    fn open(&self, sinks: &[(&str, &Arc<Toy>)]) -> Arc<Delivery> {
         self.try_open(self.settings(sinks)).unwrap()
     }
 
@@ -191,17 +191,17 @@ fn events_are_printed_and_go_to_who_wants_them_in_order() {
     let mut settings = world.settings(&[("pager", &toy)]);
     let filter = Filter::parse(&["head", "alert"]).unwrap();
     settings.sinks.push(SinkSettings::new("heads", filter, all.clone()).unwrap());
-    let desk = world.try_open(settings).unwrap();
+    let delivery = world.try_open(settings).unwrap();
     let watched = event(Code::Release, 3).watched(&["ours".to_owned()]);
     let events =
         [event(Code::Head, 1), event(Code::Release, 2), watched, event(Code::Fork, 4), event(Code::Head, 5)];
-    desk.deliver(&events).unwrap();
+    delivery.tell(&events).unwrap();
     assert_eq!(world.out.lines(), lines(&events));
-    assert!(desk.flush(PATIENCE));
+    assert!(delivery.flush(PATIENCE));
     let told = |places: &[usize]| places.iter().map(|at| events[*at].to_line()).collect::<Vec<_>>();
     assert_eq!((toy.lines(), all.lines()), (told(&[2, 3]), told(&[0, 3, 4])));
     assert_eq!(toy.keys(), [events[2].id.to_string(), events[3].id.to_string()]);
-    let figures = desk.figures();
+    let figures = delivery.figures();
     assert_eq!((figures.open_alerts, figures.outbox_bytes, figures.faults), (1, 0, vec![]));
     let taken: Vec<(&str, usize, u64)> =
         figures.sinks.iter().map(|sink| (sink.name.as_str(), sink.undelivered, sink.delivered)).collect();
@@ -211,14 +211,14 @@ fn events_are_printed_and_go_to_who_wants_them_in_order() {
 #[test]
 fn what_no_sink_wants_is_one_write_and_no_file_is_touched() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = world.open(&[("pager", &toy)]);
+    let delivery = world.open(&[("pager", &toy)]);
     let files = || {
         let read = |name: &str| std::fs::read(world.dir.path().join(name)).ok();
         [OUTBOX, BOOK].map(read)
     };
     let before = files();
     let events: Vec<Event> = (0..10_000).map(|number| event(Code::Release, number)).collect();
-    desk.deliver(&events).unwrap();
+    delivery.tell(&events).unwrap();
     assert_eq!((world.out.writes(), files()), (1, before));
     assert_eq!(world.out.lines().len(), 10_000);
 }
@@ -229,18 +229,18 @@ fn a_failed_delivery_is_tried_again_before_the_next_one() {
     let answers = ["busy", "busy", "away"].map(|why| NotDelivered::because("test", why));
     toy.state.lock().unwrap().answers.extend(answers);
     toy.close(true);
-    let desk = world.open(&[("pager", &toy)]);
+    let delivery = world.open(&[("pager", &toy)]);
     let events = forks(0..20);
-    desk.deliver(&events).unwrap();
-    eventually("it is tried", || desk.figures().sinks[0].failures > 5);
-    let figures = desk.figures();
+    delivery.tell(&events).unwrap();
+    eventually("it is tried", || delivery.figures().sinks[0].failures > 5);
+    let figures = delivery.figures();
     assert_eq!((figures.sinks[0].undelivered, figures.sinks[0].oldest), (20, Some(START)));
     assert_eq!(figures.sinks[0].fault.as_deref(), Some("closed"));
-    assert!(!desk.flush(Duration::from_millis(10)));
+    assert!(!delivery.flush(Duration::from_millis(10)));
     toy.close(false);
-    assert!(desk.flush(PATIENCE));
+    assert!(delivery.flush(PATIENCE));
     assert_eq!(toy.lines(), lines(&events));
-    assert_eq!((desk.figures().sinks[0].fault.clone(), desk.figures().outbox_bytes), (None, 0));
+    assert_eq!((delivery.figures().sinks[0].fault.clone(), delivery.figures().outbox_bytes), (None, 0));
 }
 
 #[test]
@@ -253,21 +253,21 @@ fn a_sink_that_asks_to_wait_is_left_alone_until_then() {
         refused: false,
     };
     toy.state.lock().unwrap().answers.push_back(later);
-    let desk = world.open(&[("pager", &toy)]);
-    desk.deliver(&forks(0..1)).unwrap();
-    eventually("it is tried", || desk.figures().sinks[0].failures == 1);
-    assert!(!desk.flush(Duration::from_millis(50)), "the longest pause is a thousandth of this");
+    let delivery = world.open(&[("pager", &toy)]);
+    delivery.tell(&forks(0..1)).unwrap();
+    eventually("it is tried", || delivery.figures().sinks[0].failures == 1);
+    assert!(!delivery.flush(Duration::from_millis(50)), "the longest pause is a thousandth of this");
     assert_eq!(toy.state.lock().unwrap().tries, 1);
     // Closing waits for nobody.
-    desk.stop();
-    assert!(matches!(desk.deliver(&forks(1..2)), Err(DeskError::Stopped)));
+    delivery.stop();
+    assert!(matches!(delivery.tell(&forks(1..2)), Err(DeliveryError::Stopped)));
 }
 
 #[test]
 fn a_sink_that_panics_gets_the_event_again() {
     struct Panics(AtomicU64);
     impl Sink for Panics {
-        fn send(&self, _: &Delivery<'_>) -> Result<(), NotDelivered> {
+        fn send(&self, _: &Notification<'_>) -> Result<(), NotDelivered> {
             assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "the first time");
             Ok(())
         }
@@ -276,10 +276,10 @@ fn a_sink_that_panics_gets_the_event_again() {
     let mut settings = world.settings(&[]);
     let sink = Arc::new(Panics(AtomicU64::new(0)));
     settings.sinks.push(SinkSettings::new("panics", Filter::default(), sink).unwrap());
-    let desk = world.try_open(settings).unwrap();
-    desk.deliver(&forks(0..1)).unwrap();
-    assert!(desk.flush(PATIENCE));
-    assert_eq!((desk.figures().sinks[0].failures, desk.figures().sinks[0].delivered), (1, 1));
+    let delivery = world.try_open(settings).unwrap();
+    delivery.tell(&forks(0..1)).unwrap();
+    assert!(delivery.flush(PATIENCE));
+    assert_eq!((delivery.figures().sinks[0].failures, delivery.figures().sinks[0].delivered), (1, 1));
 }
 
 #[test]
@@ -287,30 +287,30 @@ fn what_was_not_delivered_comes_after_the_next_start_to_the_sink_of_that_name() 
     let world = World::new();
     let (slow, quick) = (Arc::new(Toy::default()), Arc::new(Toy::default()));
     slow.close(true);
-    let desk = world.open(&[("slow", &slow), ("quick", &quick)]);
-    desk.deliver(&forks(0..3)).unwrap();
+    let delivery = world.open(&[("slow", &slow), ("quick", &quick)]);
+    delivery.tell(&forks(0..3)).unwrap();
     quick.wait_for(3);
-    drop(desk);
+    drop(delivery);
     // In another order, and with a new one, which gets what comes from now on.
     let new = Arc::new(Toy::default());
-    let desk = world.open(&[("new", &new), ("quick", &quick), ("slow", &slow)]);
-    desk.deliver(&forks(3..5)).unwrap();
+    let delivery = world.open(&[("new", &new), ("quick", &quick), ("slow", &slow)]);
+    delivery.tell(&forks(3..5)).unwrap();
     slow.close(false);
-    assert!(desk.flush(PATIENCE));
-    drop(desk);
+    assert!(delivery.flush(PATIENCE));
+    drop(delivery);
     assert_eq!(slow.lines(), lines(&forks(0..5)));
     assert_eq!(quick.lines(), lines(&forks(0..5)));
     assert_eq!(new.lines(), lines(&forks(3..5)));
     // One that was taken out is forgotten, and is new if it comes back.
     slow.close(true);
-    let desk = world.open(&[("slow", &slow), ("quick", &quick)]);
-    desk.deliver(&forks(5..6)).unwrap();
-    drop(desk);
+    let delivery = world.open(&[("slow", &slow), ("quick", &quick)]);
+    delivery.tell(&forks(5..6)).unwrap();
+    drop(delivery);
     drop(world.open(&[("quick", &quick)]));
     slow.close(false);
-    let desk = world.open(&[("slow", &slow), ("quick", &quick)]);
-    desk.deliver(&forks(6..7)).unwrap();
-    assert!(desk.flush(PATIENCE));
+    let delivery = world.open(&[("slow", &slow), ("quick", &quick)]);
+    delivery.tell(&forks(6..7)).unwrap();
+    assert!(delivery.flush(PATIENCE));
     assert_eq!(slow.lines(), lines(&[forks(0..5), forks(6..7)].concat()));
     assert_eq!(quick.lines(), lines(&forks(0..7)));
 }
@@ -318,18 +318,18 @@ fn what_was_not_delivered_comes_after_the_next_start_to_the_sink_of_that_name() 
 #[test]
 fn an_alert_is_told_once_until_it_is_over() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = world.open(&[("pager", &toy)]);
+    let delivery = world.open(&[("pager", &toy)]);
     let (fork, stalled) = (event(Code::Fork, 1), event(Code::LogStalled, 0));
     let both = [fork.clone(), stalled.clone(), fork.clone()];
-    desk.deliver(&both).unwrap();
-    desk.deliver(&both).unwrap();
+    delivery.tell(&both).unwrap();
+    delivery.tell(&both).unwrap();
     assert_eq!(world.out.lines(), lines(&both[..2]));
     world.pass(60);
     // A fact does not end, nor does what is not open.
-    desk.end(&fork.id, "no").unwrap();
-    desk.end(&event(Code::NoQuorum, 0).id, "no").unwrap();
-    desk.end(&stalled.id, "it grows again").unwrap();
-    desk.end(&stalled.id, "it grows again").unwrap();
+    delivery.end(&fork.id, "no").unwrap();
+    delivery.end(&event(Code::NoQuorum, 0).id, "no").unwrap();
+    delivery.end(&stalled.id, "it grows again").unwrap();
+    delivery.end(&stalled.id, "it grows again").unwrap();
     let printed = world.out.values();
     assert_eq!(printed.len(), 3);
     let ended = serde_json::json!({
@@ -338,13 +338,13 @@ fn an_alert_is_told_once_until_it_is_over() {
     });
     assert_eq!(printed[2], ended);
     assert_eq!(
-        desk.open_alerts().iter().map(|alert| alert.id.clone()).collect::<Vec<_>>(),
+        delivery.open_alerts().iter().map(|alert| alert.id.clone()).collect::<Vec<_>>(),
         [fork.id.to_string()]
     );
     // It begins again: told again, under another key.
-    desk.deliver(&both).unwrap();
+    delivery.tell(&both).unwrap();
     assert_eq!(world.out.values()[3]["again"], true);
-    assert!(desk.flush(PATIENCE));
+    assert!(delivery.flush(PATIENCE));
     assert_eq!(toy.lines(), world.out.lines());
     let (fork, stalled) = (fork.id, stalled.id);
     let keys = [
@@ -355,18 +355,18 @@ fn an_alert_is_told_once_until_it_is_over() {
     ];
     assert_eq!(toy.keys(), keys);
     toy.assert_named();
-    drop(desk);
+    drop(delivery);
     // All of it is known after a start.
-    let desk = world.open(&[("pager", &toy)]);
-    desk.deliver(&both).unwrap();
-    assert_eq!((world.out.lines().len(), desk.open_alerts().len()), (4, 2));
+    let delivery = world.open(&[("pager", &toy)]);
+    delivery.tell(&both).unwrap();
+    assert_eq!((world.out.lines().len(), delivery.open_alerts().len()), (4, 2));
 }
 
 #[test]
 fn open_alerts_are_told_again_after_their_time_and_acknowledged_ones_are_not() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = world.open(&[("pager", &toy)]);
-    desk.deliver(&forks(0..2)).unwrap();
+    let delivery = world.open(&[("pager", &toy)]);
+    delivery.tell(&forks(0..2)).unwrap();
     world.pass(24 * 3_600 - 1);
     std::thread::sleep(Duration::from_millis(30));
     assert_eq!(world.out.lines().len(), 2);
@@ -386,35 +386,35 @@ fn open_alerts_are_told_again_after_their_time_and_acknowledged_ones_are_not() {
     toy.assert_named();
     // By the id of the reminder, as somebody has it who was told just that.
     acknowledge(world.dir.path(), &[&toy.keys()[2]], world.now()).unwrap();
-    eventually("the desk reads it", || desk.open_alerts().len() == 1);
+    eventually("the desk reads it", || delivery.open_alerts().len() == 1);
     world.pass(24 * 3_600);
     toy.wait_for(5);
     assert!(toy.keys()[4].starts_with(&toy.keys()[1]));
     // Seen again, it is not told again, also after a start.
-    desk.deliver(&forks(0..2)).unwrap();
-    drop(desk);
-    let desk = world.open(&[("pager", &toy)]);
-    desk.deliver(&forks(0..2)).unwrap();
-    assert_eq!((world.out.lines().len(), desk.open_alerts().len()), (5, 1));
+    delivery.tell(&forks(0..2)).unwrap();
+    drop(delivery);
+    let delivery = world.open(&[("pager", &toy)]);
+    delivery.tell(&forks(0..2)).unwrap();
+    assert_eq!((world.out.lines().len(), delivery.open_alerts().len()), (5, 1));
     acknowledge_all(world.dir.path(), world.now()).unwrap();
-    desk.deliver(&[]).unwrap();
-    assert_eq!((desk.open_alerts(), desk.figures().open_alerts), (vec![], 0));
+    delivery.tell(&[]).unwrap();
+    assert_eq!((delivery.open_alerts(), delivery.figures().open_alerts), (vec![], 0));
 }
 
 #[test]
 fn an_acknowledged_condition_is_open_until_it_ends_and_is_raised_anew_when_it_begins_again() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = world.open(&[("pager", &toy)]);
+    let delivery = world.open(&[("pager", &toy)]);
     let stalled = event(Code::LogStalled, 0);
-    let again = || desk.deliver(std::slice::from_ref(&stalled)).unwrap();
+    let again = || delivery.tell(std::slice::from_ref(&stalled)).unwrap();
     again();
     acknowledge_all(world.dir.path(), START + 5).unwrap();
     again();
-    let open = desk.open_alerts();
+    let open = delivery.open_alerts();
     assert_eq!((open.len(), open[0].acknowledged, open[0].condition), (1, Some(START + 5), true));
-    desk.end(&stalled.id, "over").unwrap();
+    delivery.end(&stalled.id, "over").unwrap();
     again();
-    let open = desk.open_alerts();
+    let open = delivery.open_alerts();
     assert_eq!((open[0].raised, open[0].acknowledged), (START + 1, None), "the old word was for the old one");
     assert_eq!(world.out.lines().len(), 3);
     assert_eq!(list(world.dir.path(), START).unwrap().alerts, open);
@@ -423,19 +423,19 @@ fn an_acknowledged_condition_is_open_until_it_ends_and_is_raised_anew_when_it_be
 #[test]
 fn what_is_silenced_is_printed_only_and_told_when_the_silence_is_over() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = world.open(&[("pager", &toy)]);
+    let delivery = world.open(&[("pager", &toy)]);
     let wish = Silence { code: Some("fork".to_owned()), log: None, package: None, until: START + 100 };
     let named = silence(world.dir.path(), &wish, START).unwrap();
     let events = [event(Code::Fork, 1), event(Code::LogShrunk, 2)];
-    desk.deliver(&events).unwrap();
+    delivery.tell(&events).unwrap();
     toy.wait_for(1);
     assert_eq!(toy.lines(), [events[1].to_line()]);
     let printed = world.out.values();
     assert_eq!((&printed[0]["silenced"], printed[1].get("silenced")), (&Value::Bool(true), None));
-    assert_eq!(desk.open_alerts().iter().map(|alert| alert.silenced).collect::<Vec<_>>(), [true, false]);
-    assert_eq!((desk.figures().open_alerts, desk.figures().silenced), (2, 1));
+    assert_eq!(delivery.open_alerts().iter().map(|alert| alert.silenced).collect::<Vec<_>>(), [true, false]);
+    assert_eq!((delivery.figures().open_alerts, delivery.figures().silenced), (2, 1));
     let listing = list(world.dir.path(), START).unwrap();
-    assert_eq!((listing.alerts, listing.silences), (desk.open_alerts(), vec![named.clone()]));
+    assert_eq!((listing.alerts, listing.silences), (delivery.open_alerts(), vec![named.clone()]));
     world.pass(100);
     toy.wait_for(2);
     eventually("it is printed", || world.out.lines().len() == 3);
@@ -446,16 +446,16 @@ fn what_is_silenced_is_printed_only_and_told_when_the_silence_is_over() {
     let wish = Silence { code: None, log: Some(LOG.to_owned()), until: world.now() + 100, ..wish };
     let named = silence(world.dir.path(), &wish, world.now()).unwrap();
     let stalled = event(Code::LogStalled, 0);
-    desk.deliver(std::slice::from_ref(&stalled)).unwrap();
+    delivery.tell(std::slice::from_ref(&stalled)).unwrap();
     unsilence(world.dir.path(), &named.name, world.now()).unwrap();
     toy.wait_for(3);
     silence(world.dir.path(), &wish, world.now()).unwrap();
-    desk.deliver(&[event(Code::NoQuorum, 0)]).unwrap();
-    desk.end(&event(Code::NoQuorum, 0).id, "over").unwrap();
+    delivery.tell(&[event(Code::NoQuorum, 0)]).unwrap();
+    delivery.end(&event(Code::NoQuorum, 0).id, "over").unwrap();
     // Of one that was told, the end is told in silence, too.
-    desk.end(&stalled.id, "over").unwrap();
+    delivery.end(&stalled.id, "over").unwrap();
     unsilence(world.dir.path(), &named.name[..6], world.now()).unwrap();
-    assert!(desk.flush(PATIENCE));
+    assert!(delivery.flush(PATIENCE));
     let told: Vec<Value> = toy.lines()[2..].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told: Vec<&str> = told.iter().map(|told| told["event"].as_str().unwrap()).collect();
     assert_eq!(told, ["log-stalled", "ended"]);
@@ -464,12 +464,12 @@ fn what_is_silenced_is_printed_only_and_told_when_the_silence_is_over() {
 #[test]
 fn an_output_that_is_gone_is_an_error_and_what_was_printed_is_not_printed_again() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = world.open(&[("pager", &toy)]);
+    let delivery = world.open(&[("pager", &toy)]);
     world.out.fail(1);
-    assert!(matches!(desk.deliver(&forks(0..2)), Err(DeskError::Output(_))));
-    assert_eq!((world.out.lines().len(), toy.lines().len(), desk.open_alerts().len()), (0, 0, 0));
-    desk.deliver(&forks(0..2)).unwrap();
-    assert!(desk.flush(PATIENCE));
+    assert!(matches!(delivery.tell(&forks(0..2)), Err(DeliveryError::Output(_))));
+    assert_eq!((world.out.lines().len(), toy.lines().len(), delivery.open_alerts().len()), (0, 0, 0));
+    delivery.tell(&forks(0..2)).unwrap();
+    assert!(delivery.flush(PATIENCE));
     assert_eq!((world.out.lines(), toy.lines()), (lines(&forks(0..2)), lines(&forks(0..2))));
 }
 
@@ -478,10 +478,10 @@ fn damaged_files_keep_the_desk_from_opening_and_the_way_out_is_one() {
     for (name, cost) in [(OUTBOX, "sinks then miss"), (POSITIONS, "again"), (BOOK, "not known any more")] {
         let (world, toy) = (World::new(), Arc::new(Toy::default()));
         toy.close(true);
-        let desk = world.open(&[("pager", &toy)]);
-        desk.deliver(&forks(0..2)).unwrap();
-        desk.deliver(&forks(2..4)).unwrap();
-        drop(desk);
+        let delivery = world.open(&[("pager", &toy)]);
+        delivery.tell(&forks(0..2)).unwrap();
+        delivery.tell(&forks(2..4)).unwrap();
+        drop(delivery);
         let path = world.dir.path().join(name);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[0] ^= 1;
@@ -490,9 +490,9 @@ fn damaged_files_keep_the_desk_from_opening_and_the_way_out_is_one() {
         assert!(error.contains(name) && error.contains("move it away") && error.contains(cost), "{error}");
         std::fs::remove_file(&path).unwrap();
         toy.close(false);
-        let desk = world.open(&[("pager", &toy)]);
-        desk.deliver(&forks(4..5)).unwrap();
-        assert!(desk.flush(PATIENCE));
+        let delivery = world.open(&[("pager", &toy)]);
+        delivery.tell(&forks(4..5)).unwrap();
+        assert!(delivery.flush(PATIENCE));
         let mut expected = lines(&if name == OUTBOX { forks(4..5) } else { forks(0..5) });
         if name == BOOK {
             expected.insert(4, start::book_is_lost(world.dir.path(), START).to_line());
@@ -504,12 +504,12 @@ fn damaged_files_keep_the_desk_from_opening_and_the_way_out_is_one() {
 #[test]
 fn one_process_has_the_desk_and_each_sink_a_name_of_its_own() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let desk = world.open(&[]);
+    let delivery = world.open(&[]);
     let error = world.try_open(world.settings(&[])).err().expect("it is open").to_string();
-    assert!(error.contains("desk.lock"), "{error}");
-    drop(desk);
+    assert!(error.contains("delivery.lock"), "{error}");
+    drop(delivery);
     let twice = world.settings(&[("pager", &toy), ("pager", &toy)]);
-    assert!(matches!(world.try_open(twice), Err(DeskError::Settings(_))));
+    assert!(matches!(world.try_open(twice), Err(DeliveryError::Settings(_))));
     for bad in ["", "Pager", "a b", "a/b", "a_b", &"x".repeat(65)] {
         assert!(SinkSettings::new(bad, Filter::default(), toy.clone()).is_err(), "{bad}");
     }
@@ -523,16 +523,16 @@ fn a_loss_that_finds_no_room_is_told_when_there_is_some() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
     toy.close(true);
     let settings =
-        || DeskSettings { outbox_bytes: 1, outbox_reserve: 1, ..world.settings(&[("pager", &toy)]) };
-    let desk = world.try_open(settings()).unwrap();
-    desk.deliver(&forks(0..1)).unwrap();
-    drop(desk);
+        || DeliverySettings { outbox_bytes: 1, outbox_reserve: 1, ..world.settings(&[("pager", &toy)]) };
+    let delivery = world.try_open(settings()).unwrap();
+    delivery.tell(&forks(0..1)).unwrap();
+    drop(delivery);
     std::fs::remove_file(world.dir.path().join(BOOK)).unwrap();
-    let desk = world.try_open(settings()).unwrap();
+    let delivery = world.try_open(settings()).unwrap();
     let lost = start::book_is_lost(world.dir.path(), START);
     assert_eq!(world.out.lines()[1], lost.to_line(), "nobody waits for room to read it");
     assert_eq!(
-        desk.open_alerts().iter().map(|alert| alert.id.clone()).collect::<Vec<_>>(),
+        delivery.open_alerts().iter().map(|alert| alert.id.clone()).collect::<Vec<_>>(),
         [lost.id.to_string()]
     );
     toy.close(false);

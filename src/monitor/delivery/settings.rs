@@ -18,12 +18,12 @@ const MAX_NAME_BYTES: usize = 64;
 pub const MAX_SINKS: usize = 32;
 
 /// How a desk works.
-pub struct DeskSettings {
+pub struct DeliverySettings {
     /// Where events go besides the output. Each has a name of its own.
     pub sinks: Vec<SinkSettings>,
     /// Seconds after which an open alert that nobody acknowledged is told again; zero for never.
     pub remind_after: u64,
-    /// Most bytes of events that wait for a sink. With more, [`deliver`](super::Desk::deliver) waits.
+    /// Most bytes of events that wait for a sink. With more, [`deliver`](super::Delivery::deliver) waits.
     pub outbox_bytes: usize,
     /// Bytes beyond that: half of them for conditions, all for `fork`, `log-shrunk` and `head-ahead`, so that
     /// a log that causes very many alerts leaves room for those of the others.
@@ -38,11 +38,11 @@ pub struct DeskSettings {
     pub first_pause: Duration,
     /// Longest pause between two tries.
     pub longest_pause: Duration,
-    /// How long [`stop`](super::Desk::stop) waits for a sink, or for a reader of the output.
+    /// How long [`stop`](super::Delivery::stop) waits for a sink, or for a reader of the output.
     pub stop_patience: Duration,
 }
 
-impl DeskSettings {
+impl DeliverySettings {
     /// No sinks, reminders after a day.
     #[must_use]
     pub fn new(clock: Clock) -> Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// One event on its way to a sink.
 #[derive(Debug, Clone, Copy)]
-pub struct Delivery<'a> {
+pub struct Notification<'a> {
     /// Names what is told, so that a repeat can be dropped: the `id` in the line. For reminders, and for what
     /// ended or began again, it is the alert's with a word and the time of that behind it.
     pub key: &'a str,
@@ -43,5 +43,5 @@ pub trait Sink: Send + Sync {
     ///
     /// # Errors
     /// [`NotDelivered`]: the same event comes again.
-    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered>;
+    fn send(&self, notification: &Notification<'_>) -> Result<(), NotDelivered>;
 }

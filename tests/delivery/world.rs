@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use treehead::disk::{DiskIo, RealDisk};
-use treehead::monitor::desk::{
-    Delivery, Desk, DeskError, DeskSettings, Filter, NotDelivered, Sink, SinkSettings,
+use treehead::monitor::delivery::{
+    Delivery, DeliveryError, DeliverySettings, Filter, NotDelivered, Notification, Sink, SinkSettings,
 };
 use treehead::monitor::event::{Code, Event};
 
@@ -42,17 +42,17 @@ impl Toy {
 }
 
 impl Sink for Toy {
-    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
+    fn send(&self, notification: &Notification<'_>) -> Result<(), NotDelivered> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(NotDelivered::because("test", "closed"));
         }
-        self.taken.lock().unwrap().push((delivery.key.to_owned(), delivery.line.to_owned()));
+        self.taken.lock().unwrap().push((notification.key.to_owned(), notification.line.to_owned()));
         Ok(())
     }
 }
 
-pub fn settings() -> DeskSettings {
-    let mut settings = DeskSettings::new(Arc::new(|| START));
+pub fn settings() -> DeliverySettings {
+    let mut settings = DeliverySettings::new(Arc::new(|| START));
     settings.first_pause = Duration::from_millis(1);
     settings.longest_pause = Duration::from_millis(20);
     settings.tick = Duration::from_millis(5);
@@ -60,22 +60,26 @@ pub fn settings() -> DeskSettings {
 }
 
 /// Settings with this one sink.
-pub fn with_sink(sink: Arc<dyn Sink>) -> DeskSettings {
+pub fn with_sink(sink: Arc<dyn Sink>) -> DeliverySettings {
     let mut settings = settings();
     settings.sinks.push(SinkSettings::new("pager", Filter::default(), sink).unwrap());
     settings
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "each caller has a sink of its own kind")]
-pub fn open_on(dir: &Path, sink: Arc<dyn Sink>, io: &Arc<dyn DiskIo>) -> Result<Arc<Desk>, DeskError> {
+pub fn open_on(
+    dir: &Path,
+    sink: Arc<dyn Sink>,
+    io: &Arc<dyn DiskIo>,
+) -> Result<Arc<Delivery>, DeliveryError> {
     let until = Instant::now() + PATIENCE;
     loop {
         let mut settings = with_sink(sink.clone());
         // Written anew now and then.
         settings.outbox_file_bytes = 1_200;
-        match Desk::open_with(dir, settings, Box::new(std::io::sink()), io.clone()) {
+        match Delivery::open_with(dir, settings, Box::new(std::io::sink()), io.clone()) {
             // A program that another test starts has all files of this process for a moment.
-            Err(DeskError::InUse { .. }) if Instant::now() < until => {
+            Err(DeliveryError::InUse { .. }) if Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             done => return done,
@@ -83,7 +87,7 @@ pub fn open_on(dir: &Path, sink: Arc<dyn Sink>, io: &Arc<dyn DiskIo>) -> Result<
     }
 }
 
-pub fn open(dir: &Path, sink: Arc<dyn Sink>) -> Arc<Desk> {
+pub fn open(dir: &Path, sink: Arc<dyn Sink>) -> Arc<Delivery> {
     let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
     open_on(dir, sink, &io).unwrap()
 }

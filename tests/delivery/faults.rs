@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use treehead::disk::{DiskIo, RealDisk};
-use treehead::monitor::desk::{Desk, DeskError};
+use treehead::monitor::delivery::{Delivery, DeliveryError};
 use treehead::monitor::event::{Code, Event};
 
 use super::world::{PATIENCE, START, Toy, forks, lines, open_on};
@@ -18,7 +18,7 @@ use crate::faulty::{Faulty, How, Plan};
 const ERRORS: [i32; 3] = [5, 28, 30];
 
 /// As often as faults may keep it from that: a monitor tries again, too.
-fn again<T>(plan: Plan, mut work: impl FnMut() -> Result<T, DeskError>) -> Result<T, String> {
+fn again<T>(plan: Plan, mut work: impl FnMut() -> Result<T, DeliveryError>) -> Result<T, String> {
     let mut refused = Vec::new();
     for _ in 0..=plan.times {
         match work() {
@@ -32,7 +32,7 @@ fn again<T>(plan: Plan, mut work: impl FnMut() -> Result<T, DeskError>) -> Resul
     Err(format!("it does not go on: {refused:?}"))
 }
 
-fn started(dir: &Path, sink: &Arc<Toy>, io: &Arc<dyn DiskIo>, plan: Plan) -> Result<Arc<Desk>, String> {
+fn started(dir: &Path, sink: &Arc<Toy>, io: &Arc<dyn DiskIo>, plan: Plan) -> Result<Arc<Delivery>, String> {
     again(plan, || open_on(dir, sink.clone(), io))
 }
 
@@ -47,25 +47,25 @@ fn live(plan: Plan) -> Result<Vec<&'static str>, String> {
     let faulty = Arc::new(Faulty::new(plan));
     let io: Arc<dyn DiskIo> = faulty.clone();
     let toy = Arc::new(Toy::closed());
-    let desk = started(dir.path(), &toy, &io, plan)?;
+    let delivery = started(dir.path(), &toy, &io, plan)?;
     for numbers in [0..1, 1..4, 4..6] {
-        again(plan, || desk.deliver(&forks(numbers.clone())))?;
+        again(plan, || delivery.tell(&forks(numbers.clone())))?;
     }
-    drop(desk);
-    let desk = started(dir.path(), &toy, &io, plan)?;
-    again(plan, || desk.deliver(&[stalled()]))?;
+    drop(delivery);
+    let delivery = started(dir.path(), &toy, &io, plan)?;
+    again(plan, || delivery.tell(&[stalled()]))?;
     toy.closed.store(false, Ordering::Relaxed);
     for numbers in [6..8, 8..9, 9..15] {
-        if !desk.flush(PATIENCE) {
+        if !delivery.flush(PATIENCE) {
             return Err("the sink does not get it".to_owned());
         }
-        again(plan, || desk.deliver(&forks(numbers.clone())))?;
+        again(plan, || delivery.tell(&forks(numbers.clone())))?;
     }
-    again(plan, || desk.end(&stalled().id, "it grows"))?;
-    drop(desk);
+    again(plan, || delivery.end(&stalled().id, "it grows"))?;
+    drop(delivery);
     let real: Arc<dyn DiskIo> = Arc::new(RealDisk);
-    let desk = started(dir.path(), &toy, &real, Plan::NONE)?;
-    if !desk.flush(PATIENCE) {
+    let delivery = started(dir.path(), &toy, &real, Plan::NONE)?;
+    if !delivery.flush(PATIENCE) {
         return Err("the sink does not get what is left".to_owned());
     }
     let taken = toy.lines();
@@ -73,7 +73,7 @@ fn live(plan: Plan) -> Result<Vec<&'static str>, String> {
     if taken.len() != 17 || taken[..16] != expected || !taken[16].contains("\"ended\"") {
         return Err(format!("the sink got something else: {taken:#?}"));
     }
-    let alerts = desk.open_alerts().len();
+    let alerts = delivery.open_alerts().len();
     if alerts != 15 {
         return Err(format!("expected 15 open alerts, saw {alerts}"));
     }

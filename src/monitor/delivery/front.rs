@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::DeskError;
+use super::DeliveryError;
 use super::acks::{Reader, Said};
 use super::book::{self, BOOK};
 use super::items::{self, Item, Reach, Then};
@@ -36,7 +36,7 @@ impl Front {
     }
 
     /// Writes to the output what a call that failed has not written already.
-    pub fn print(&mut self, items: &[Item]) -> Result<(), DeskError> {
+    pub fn print(&mut self, items: &[Item]) -> Result<(), DeliveryError> {
         let mut text = String::new();
         for item in items.iter().filter(|item| !self.printed.contains(&item.key)) {
             if item.reach == Reach::Silenced {
@@ -47,7 +47,7 @@ impl Front {
             text.push('\n');
         }
         let written = self.write(text.as_bytes());
-        written.map_err(|e| if is_full(&e) { DeskError::OutputFull(e) } else { DeskError::Output(e) })
+        written.map_err(|e| if is_full(&e) { DeliveryError::OutputFull(e) } else { DeliveryError::Output(e) })
     }
 
     /// Writes whole lines. Where the disk was full in the middle of one, the next begin on a line of their own.
@@ -88,7 +88,7 @@ impl Front {
 
     /// Takes as many items as there is room for, and says how many: they are in the outbox and in the book then,
     /// durably.
-    pub fn take(&mut self, items: &[Item]) -> Result<usize, DeskError> {
+    pub fn take(&mut self, items: &[Item]) -> Result<usize, DeliveryError> {
         let count = self.put(items)?;
         self.note(&items[..count])?;
         Ok(count)
@@ -96,7 +96,7 @@ impl Front {
 
     /// Tells what is found at the start, when nobody can wait for room: sinks that have none for it get it with
     /// the reminders.
-    pub fn tell_first(&mut self, mut items: Vec<Item>) -> Result<(), DeskError> {
+    pub fn tell_first(&mut self, mut items: Vec<Item>) -> Result<(), DeliveryError> {
         self.print(&items)?;
         let count = self.put(&items)?;
         for item in &mut items[count..] {
@@ -109,7 +109,7 @@ impl Front {
 
     /// Puts as many items into the outbox as there is room for, durably, and says how many. With none, nothing
     /// is written.
-    fn put(&mut self, items: &[Item]) -> Result<usize, DeskError> {
+    fn put(&mut self, items: &[Item]) -> Result<usize, DeliveryError> {
         let (mut next, mut bytes) = {
             let state = self.shared.lock();
             (state.queue.next, state.queue.bytes())
@@ -139,7 +139,7 @@ impl Front {
         Ok(count)
     }
 
-    fn append(&mut self, records: &[Arc<Record>]) -> Result<(), DeskError> {
+    fn append(&mut self, records: &[Arc<Record>]) -> Result<(), DeliveryError> {
         let live_bytes = self.shared.lock().queue.bytes() as u64;
         if self.outbox.is_due(live_bytes, self.shared.settings.outbox_file_bytes) {
             let (live, next) = {
@@ -153,7 +153,7 @@ impl Front {
 
     /// Writes into the book what was told, durably. In memory it stays even where the file can't be written:
     /// the next call tries that again, and nothing is told twice meanwhile.
-    fn note(&mut self, items: &[Item]) -> Result<(), DeskError> {
+    fn note(&mut self, items: &[Item]) -> Result<(), DeliveryError> {
         let now = self.shared.now();
         let mut state = self.shared.lock();
         for item in items {
@@ -180,7 +180,7 @@ impl Front {
         self.save_book()
     }
 
-    fn save_book(&mut self) -> Result<(), DeskError> {
+    fn save_book(&mut self) -> Result<(), DeliveryError> {
         if !self.book_moved {
             return Ok(());
         }
@@ -197,7 +197,7 @@ impl Front {
     }
 
     /// Takes up what people said.
-    pub fn hear(&mut self) -> Result<(), DeskError> {
+    pub fn hear(&mut self) -> Result<(), DeliveryError> {
         let news = self.acks.read_new(&self.shared.dir);
         self.shared.judge("acks.jsonl", &news.as_ref().map(drop));
         let news = news?;
@@ -236,7 +236,7 @@ impl Front {
     }
 
     /// Has a sink give up what it waits for, and says so. Where it took that by now, or was told before, nothing.
-    fn skip(&mut self, sink: &str, number: u64, id: &str) -> Result<(), DeskError> {
+    fn skip(&mut self, sink: &str, number: u64, id: &str) -> Result<(), DeliveryError> {
         let Some(record) = self.shared.give_up(sink, number, id) else { return Ok(()) };
         // A crash in here has the sink give it up again, after the next start.
         let items = items::of_events(&self.shared, &[items::skipped(sink, &record, self.shared.now())]);
@@ -248,7 +248,7 @@ impl Front {
     }
 
     /// Tells again what is due, as far as there is room.
-    pub fn remind(&mut self) -> Result<(), DeskError> {
+    pub fn remind(&mut self) -> Result<(), DeliveryError> {
         let mut items = items::reminders(&self.shared);
         if items.is_empty() {
             return Ok(());

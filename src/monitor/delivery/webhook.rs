@@ -19,7 +19,7 @@ use sha2::Sha256;
 use ureq::Agent;
 use zeroize::Zeroizing;
 
-use super::sink::{Delivery, NotDelivered, Sink};
+use super::sink::{NotDelivered, Notification, Sink};
 use crate::client::{NAME, agent, printable};
 use crate::format::{FormatError, base64_decode, base64_encode, quote};
 
@@ -119,8 +119,8 @@ impl Webhook {
 }
 
 impl Sink for Webhook {
-    fn send(&self, delivery: &Delivery<'_>) -> Result<(), NotDelivered> {
-        let Delivery { key, line, now, .. } = delivery;
+    fn send(&self, notification: &Notification<'_>) -> Result<(), NotDelivered> {
+        let Notification { key, line, now, .. } = notification;
         let request = self
             .agent
             .post(&self.url)

@@ -1,4 +1,4 @@
-//! What others see of a desk.
+//! What others see of a delivery.
 
 use std::collections::BTreeMap;
 

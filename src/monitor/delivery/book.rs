@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::rank::Rank;
-use super::{AlertView, DeskError};
+use super::{AlertView, DeliveryError};
 use crate::disk::read_plain;
 use crate::monitor::event::{EventId, Severity};
 use crate::store::StoreError;
@@ -129,14 +129,14 @@ pub struct Book {
 
 impl Book {
     /// Reads the file in `dir`; none where there is no file.
-    pub fn read(dir: &Path) -> Result<Option<Self>, DeskError> {
+    pub fn read(dir: &Path) -> Result<Option<Self>, DeliveryError> {
         let path = dir.join(BOOK);
         let bytes = match read_plain(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(StoreError::io("read", &path)(e).into()),
         };
-        Self::parse(&bytes).map(Some).map_err(|detail| DeskError::Damaged {
+        Self::parse(&bytes).map(Some).map_err(|detail| DeliveryError::Damaged {
             path,
             detail,
             cost: "alerts about entries that were looked at before are then not known any more, open or acknowledged; conditions that last, and forks in evidence/, are told again; the alert alerts-lost says how to get the others",

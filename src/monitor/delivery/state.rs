@@ -10,7 +10,7 @@ use super::acks::Silences;
 use super::book::Book;
 use super::outbox::Record;
 use super::positions::{self, Positions};
-use super::settings::{DeskSettings, SinkSettings};
+use super::settings::{DeliverySettings, SinkSettings};
 use super::{Figures, SinkFigures};
 use crate::disk::{DirLock, DiskIo};
 use crate::store::{StoreError, tried_again};
@@ -19,7 +19,7 @@ use crate::store::{StoreError, tried_again};
 pub struct Shared {
     pub dir: PathBuf,
     pub io: Arc<dyn DiskIo>,
-    pub settings: DeskSettings,
+    pub settings: DeliverySettings,
     pub state: Mutex<State>,
     /// Something of the state has changed.
     pub wake: Condvar,
@@ -116,7 +116,7 @@ impl Shared {
     pub fn new(
         dir: PathBuf,
         io: Arc<dyn DiskIo>,
-        settings: DeskSettings,
+        settings: DeliverySettings,
         state: State,
         lock: DirLock,
     ) -> Self {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::outbox::Record;
-use super::sink::{Delivery, NotDelivered};
+use super::sink::{NotDelivered, Notification};
 use super::state::Shared;
 use crate::release::format_time;
 
@@ -52,9 +52,9 @@ impl Worker {
 
     fn send(&self, record: &Record) -> Result<(), NotDelivered> {
         let Record { key, line, .. } = record;
-        let delivery = Delivery { key, line, now: self.shared.now(), stop: &self.shared.stop };
+        let notification = Notification { key, line, now: self.shared.now(), stop: &self.shared.stop };
         let sink = &self.shared.sink(self.place).sink;
-        let sent = catch_unwind(AssertUnwindSafe(|| sink.send(&delivery)));
+        let sent = catch_unwind(AssertUnwindSafe(|| sink.send(&notification)));
         sent.unwrap_or_else(|_| {
             Err(NotDelivered::because("panicked", "the sink panicked: this is a bug of treehead"))
         })

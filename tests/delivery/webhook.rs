@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use treehead::monitor::desk::{Desk, Filter, Secret, SinkSettings, Webhook};
+use treehead::monitor::delivery::{Delivery, Filter, Secret, SinkSettings, Webhook};
 
 use super::world::{PATIENCE, START, eventually, forks, lines, open, settings};
 use crate::common::mounts::quick_dir;
@@ -45,9 +45,9 @@ fn each_event_is_a_signed_request_of_its_own() {
     let mut settings = settings();
     let secret = Secret::parse(SECRET).unwrap();
     settings.sinks.push(SinkSettings::webhook("hook", Filter::default(), &receiver.url(), secret).unwrap());
-    let desk = Desk::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
-    desk.deliver(&forks(0..5)).unwrap();
-    assert!(desk.flush(PATIENCE));
+    let delivery = Delivery::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
+    delivery.tell(&forks(0..5)).unwrap();
+    assert!(delivery.flush(PATIENCE));
     check(&receiver);
     let got: Vec<String> = receiver.got().into_iter().map(|got| got.body).collect();
     assert_eq!(got, lines(&forks(0..5)), "each came once");
@@ -72,16 +72,16 @@ fn whatever_goes_wrong_the_event_comes_again_before_the_next_one() {
     );
     let failures = wrong.len() - 1;
     let receiver = Receiver::start(wrong);
-    let desk = open(dir.path(), webhook(&receiver));
-    desk.deliver(&forks(0..4)).unwrap();
-    assert!(desk.flush(PATIENCE));
+    let delivery = open(dir.path(), webhook(&receiver));
+    delivery.tell(&forks(0..4)).unwrap();
+    assert!(delivery.flush(PATIENCE));
     check(&receiver);
     assert_eq!(bodies(&receiver), lines(&forks(0..4)));
     assert!(
         receiver.got().iter().all(|got| got.head.contains(" /hooks/monitor?")),
         "no redirect is followed"
     );
-    let figures = desk.figures();
+    let figures = delivery.figures();
     assert!(figures.sinks[0].failures >= failures as u64, "{figures:?}");
     assert_eq!(figures.sinks[0].delivered, 4);
 }
@@ -96,12 +96,12 @@ fn what_fails_is_told_with_what_to_do() {
         (Answer::Close, "no answer"),
     ] {
         let (dir, receiver) = (quick_dir(), Receiver::start(vec![answer; 10_000]));
-        let desk = open(dir.path(), webhook(&receiver));
-        desk.deliver(&forks(0..1)).unwrap();
+        let delivery = open(dir.path(), webhook(&receiver));
+        delivery.tell(&forks(0..1)).unwrap();
         eventually(expected, || {
-            desk.figures().sinks[0].fault.as_ref().is_some_and(|fault| fault.contains(expected))
+            delivery.figures().sinks[0].fault.as_ref().is_some_and(|fault| fault.contains(expected))
         });
-        let fault = desk.figures().sinks[0].fault.clone().unwrap();
+        let fault = delivery.figures().sinks[0].fault.clone().unwrap();
         assert!(!fault.contains("abc"), "tokens in addresses are secrets: {fault}");
     }
 }
@@ -110,15 +110,15 @@ fn what_fails_is_told_with_what_to_do() {
 fn a_receiver_that_asks_to_wait_is_left_alone() {
     let answers = [Answer::Status(429, "Retry-After: 3000\r\n")];
     let (dir, receiver) = (quick_dir(), Receiver::start(answers));
-    let desk = open(dir.path(), webhook(&receiver));
-    desk.deliver(&forks(0..1)).unwrap();
-    eventually("it is tried", || desk.figures().sinks[0].failures == 1);
+    let delivery = open(dir.path(), webhook(&receiver));
+    delivery.tell(&forks(0..1)).unwrap();
+    eventually("it is tried", || delivery.figures().sinks[0].failures == 1);
     // The longest pause is a tenth of this.
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(receiver.got().len(), 1);
     // Nor does anybody wait for half an hour where nothing happens within it.
-    assert!(!desk.flush(Duration::from_secs(1_800)));
-    assert_eq!((receiver.got().len(), desk.figures().sinks[0].undelivered), (1, 1));
+    assert!(!delivery.flush(Duration::from_secs(1_800)));
+    assert_eq!((receiver.got().len(), delivery.figures().sinks[0].undelivered), (1, 1));
 }
 
 #[test]
@@ -126,13 +126,13 @@ fn what_a_receiver_that_was_away_missed_comes_after_a_restart() {
     let dir = quick_dir();
     let receiver = Receiver::start(vec![Answer::Close; 3]);
     let address = webhook(&receiver);
-    let desk = open(dir.path(), address.clone());
-    desk.deliver(&forks(0..2)).unwrap();
-    eventually("it is tried", || desk.figures().sinks[0].failures > 0);
-    drop(desk);
-    let desk = open(dir.path(), address);
-    desk.deliver(&forks(2..3)).unwrap();
-    assert!(desk.flush(PATIENCE));
+    let delivery = open(dir.path(), address.clone());
+    delivery.tell(&forks(0..2)).unwrap();
+    eventually("it is tried", || delivery.figures().sinks[0].failures > 0);
+    drop(delivery);
+    let delivery = open(dir.path(), address);
+    delivery.tell(&forks(2..3)).unwrap();
+    assert!(delivery.flush(PATIENCE));
     check(&receiver);
     assert_eq!(bodies(&receiver), lines(&forks(0..3)));
 }

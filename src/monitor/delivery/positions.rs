@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::DeskError;
+use super::DeliveryError;
 use crate::disk::{DiskIo, read_plain};
 use crate::store::{StoreError, replace_file};
 
@@ -24,14 +24,14 @@ struct Text {
 pub type Positions = BTreeMap<String, u64>;
 
 /// Reads the file; none where there is no file.
-pub fn read(dir: &Path) -> Result<Option<Positions>, DeskError> {
+pub fn read(dir: &Path) -> Result<Option<Positions>, DeliveryError> {
     let path = dir.join(POSITIONS);
     let bytes = match read_plain(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(StoreError::io("read", &path)(e).into()),
     };
-    let damaged = |detail| DeskError::Damaged {
+    let damaged = |detail| DeliveryError::Damaged {
         path: path.clone(),
         detail,
         cost: "sinks then get all of the outbox again",

@@ -52,6 +52,7 @@
 //! ```
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![cfg_attr(
     test,
     allow(
@@ -63,6 +64,9 @@
         reason = "tables of cases are long, and their helpers take what the table has"
     )
 )]
+
+#[macro_use]
+extern crate alloc;
 
 pub mod checkpoint;
 #[cfg(feature = "cli")]

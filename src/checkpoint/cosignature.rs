@@ -16,6 +16,9 @@
 //!
 //! ML-DSA-44 does not sign a checkpoint's extension lines: "no statement is made about them".
 
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
 use crate::checkpoint::{Checkpoint, Origin};
 use crate::merkle::Hash;
 use crate::note::{KeyName, NoteKey, NoteSignature, NoteSigner, SignatureType};

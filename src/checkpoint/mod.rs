@@ -7,7 +7,10 @@
 //! <extension lines, optional, not empty>
 //! ```
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::format::{FormatError, cap, quote, utf8};
 use crate::merkle::{Hash, TreeSize};

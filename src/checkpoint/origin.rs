@@ -1,6 +1,8 @@
 //! The log that a checkpoint belongs to, and the keys that sign for it.
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use core::fmt;
 
 use crate::format::{FormatError, cap, quote};
 use crate::note::{KeyName, NoteKey};

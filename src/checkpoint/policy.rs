@@ -17,7 +17,10 @@
 //! refuse that log's checkpoints. `%` and two hex digits stand for a byte: for spaces at the ends, for
 //! U+007F, which no policy may hold, and for `%` itself.
 
-use std::collections::{HashMap, HashSet};
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::checkpoint::cosignature;
 use crate::checkpoint::{Checkpoint, LogKey, LogSigned, Origin, signs_for_logs};
@@ -380,12 +383,12 @@ struct Parser {
     after_log: bool,
     witnesses: Vec<PolicyWitness>,
     groups: Vec<Group>,
-    names: HashMap<Vec<u8>, Member>,
+    names: BTreeMap<Vec<u8>, Member>,
     /// Witnesses and groups that are in a group already: each may be in one only.
-    taken: HashSet<Vec<u8>>,
-    log_keys: HashSet<Hash>,
-    witness_keys: HashSet<Hash>,
-    witness_ids: HashSet<(KeyName, KeyId)>,
+    taken: BTreeSet<Vec<u8>>,
+    log_keys: BTreeSet<Hash>,
+    witness_keys: BTreeSet<Hash>,
+    witness_ids: BTreeSet<(KeyName, KeyId)>,
     quorum: Option<Quorum>,
 }
 
@@ -401,7 +404,7 @@ impl Parser {
         }
         let items: Vec<&[u8]> = line.split(|b| matches!(b, b' ' | b'\t')).filter(|i| !i.is_empty()).collect();
         let is_log = matches!(items.as_slice(), [b"log", ..]);
-        let after_log = std::mem::replace(&mut self.after_log, is_log);
+        let after_log = core::mem::replace(&mut self.after_log, is_log);
         match items.as_slice() {
             [] => Ok(()),
             [first, ..] if first.starts_with(b"#") => Ok(()),
@@ -477,7 +480,7 @@ impl Parser {
             b"any" => 1,
             k => {
                 let k =
-                    std::str::from_utf8(k).ok().and_then(|k| decimal(k, count as u64)).filter(|k| *k >= 1);
+                    core::str::from_utf8(k).ok().and_then(|k| decimal(k, count as u64)).filter(|k| *k >= 1);
                 let k =
                     k.ok_or_else(|| wrong(format!("all, any or a number from 1 to {count}"), items[1]))?;
                 usize::try_from(k).expect("at most the number of members")

@@ -1,5 +1,7 @@
 //! What a log signs its heads with.
 
+use alloc::vec::Vec;
+
 use super::Checkpoint;
 use crate::checkpoint::cosignature;
 use crate::note::{KeyName, Note, NoteKey, NoteSigner, SignatureType};

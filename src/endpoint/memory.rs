@@ -6,7 +6,10 @@
 //! can't be compared, unless they are of one size; so each is kept, with its signatures, until the log has
 //! shown tiles that prove it a prefix of a newer one. Then that one stands for all.
 
-use std::collections::BTreeMap;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::Cosigned;

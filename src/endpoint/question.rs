@@ -1,6 +1,8 @@
 //! What an endpoint asks: an artifact and its proof, whom to trust, and which release it wants.
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use core::fmt;
 
 use crate::checkpoint::policy::Policy;
 use crate::endpoint::EndpointState;

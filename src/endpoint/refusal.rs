@@ -1,5 +1,8 @@
 //! Why an endpoint refuses: reason codes, and what to do next.
 
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::policy::QuorumError;
 use crate::format::{FormatError, quote};

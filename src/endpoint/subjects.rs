@@ -1,5 +1,9 @@
 //! Finds the artifact in a release, by its digest and its name.
 
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use super::{Artifact, Pins, Refusal};
 use crate::format::is_hidden;
 use crate::merkle::{Hash, MultiProof, manifest_leaf};
@@ -34,7 +38,7 @@ fn find_file(
     };
     let mut subjects: Vec<(Likeness, &Subject)> =
         release.subjects.iter().map(|subject| (likeness(subject), subject)).collect();
-    subjects.sort_by_key(|(likeness, _)| std::cmp::Reverse(*likeness));
+    subjects.sort_by_key(|(likeness, _)| core::cmp::Reverse(*likeness));
     let named = subjects.first().copied().filter(|(likeness, _)| likeness.alike > 0);
     let (found, others): (Vec<_>, Vec<_>) =
         subjects.into_iter().partition(|(_, subject)| subject.sha256 == *digest);

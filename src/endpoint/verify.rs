@@ -1,6 +1,10 @@
 //! The endpoint's verdict: bytes, a policy and a state become a [`VerifiedRelease`] or a
 //! [`Refusal`] with a stable reason code. No network, no clock, no files.
 
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use super::{Freshness, Pins, Question, Refusal, subjects};
 use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::checkpoint::{self, Checkpoint};

@@ -1,5 +1,8 @@
 //! Withdrawals: what an endpoint learns online, and believes only with the proof that it is in the log.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use super::Refusal;
 use super::verify::{Logged, Opened, open, open_logged};
 use crate::checkpoint::Checkpoint;

@@ -7,6 +7,8 @@
 //!
 //! It shows what a disk or an editor changed. Who changes a file on purpose can make a new one.
 
+use alloc::vec::Vec;
+
 use crate::format::{FormatError, utf8};
 use crate::merkle::Hash;
 

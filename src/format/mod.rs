@@ -6,7 +6,11 @@
 pub(crate) mod checksum;
 mod toml_file;
 
-use std::num::NonZeroU32;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -114,7 +118,7 @@ pub(crate) fn cap_count(
 
 /// UTF-8 or an error that names the first bad byte.
 pub(crate) fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, FormatError> {
-    std::str::from_utf8(bytes).map_err(|e| {
+    core::str::from_utf8(bytes).map_err(|e| {
         FormatError::malformed(what, "UTF-8", format!("an invalid byte at offset {}", e.valid_up_to()))
     })
 }
@@ -157,7 +161,7 @@ const QUOTE_CHARS: usize = 60;
 
 /// Invisible characters that Unicode counts as letters or marks: fillers,
 /// joiners, variation selectors, the blank Braille pattern.
-const INVISIBLE: [std::ops::RangeInclusive<char>; 10] = [
+const INVISIBLE: [core::ops::RangeInclusive<char>; 10] = [
     '\u{34f}'..='\u{34f}',
     '\u{115f}'..='\u{1160}',
     '\u{17b4}'..='\u{17b5}',
@@ -179,7 +183,7 @@ pub(crate) fn is_hidden(c: char) -> bool {
     // Behind a letter, the standard library escapes just what can't be printed, and leaves combining marks.
     let mut text = [b'a', 0, 0, 0, 0];
     let length = 1 + c.encode_utf8(&mut text[1..]).len();
-    let text = std::str::from_utf8(&text[..length]).expect("a letter and a character");
+    let text = core::str::from_utf8(&text[..length]).expect("a letter and a character");
     text.escape_debug().nth(1) == Some('\\') || INVISIBLE.iter().any(|range| range.contains(&c))
 }
 

@@ -1,5 +1,9 @@
 //! TOML files that people write. Errors name the line, the key, and its block.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};

@@ -1,5 +1,7 @@
 //! The right edge: all that is needed of a tree to append to it.
 
+use alloc::vec::Vec;
+
 use rs_merkle::PartialTree;
 
 use super::tile::TILE_HEIGHT;

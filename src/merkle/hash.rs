@@ -1,6 +1,9 @@
 //! RFC 6962 section 2.1 hashing: `0x00` before a leaf, `0x01` before a node.
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use sha2::{Digest, Sha256};
 
@@ -91,7 +94,7 @@ impl Hash {
         // `hex::encode` goes digit by digit through `char`: four times as slow.
         let mut digits = [0; 2 * HASH_BYTES];
         hex::encode_to_slice(self.0, &mut digits).expect("two digits for each byte");
-        std::str::from_utf8(&digits).expect("digits are ASCII").to_owned()
+        core::str::from_utf8(&digits).expect("digits are ASCII").to_owned()
     }
 }
 

@@ -3,6 +3,9 @@
 //! `rs_merkle` builds and folds them. Its verifier accepts duplicate and out-of-range indices and
 //! trailing hashes, so nothing untrusted reaches it except through [`MultiProof::verify`].
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use rs_merkle::{MerkleProof, MerkleTree};
 
 use super::{Hash, ProofError, Rfc6962};

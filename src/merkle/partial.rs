@@ -1,5 +1,7 @@
 //! Collecting a growing tree's hashes into tiles.
 
+use alloc::vec::Vec;
+
 use super::tile::TILE_WIDTH;
 use super::{Growth, Hash, Tile, TileId, TreeSize};
 

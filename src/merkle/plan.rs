@@ -1,7 +1,8 @@
 //! Making proofs: plan which nodes are needed, fetch their tiles, fold them.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::edge::bits_of;
 use super::tile::{TILE_HEIGHT, TILE_WIDTH};

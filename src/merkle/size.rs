@@ -1,6 +1,6 @@
 //! Sizes and indices: different types, so that neither can be passed for the other.
 
-use std::fmt;
+use core::fmt;
 
 use crate::format::decimal;
 

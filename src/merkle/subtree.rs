@@ -1,7 +1,8 @@
 //! Subtrees: a run of a tree's leaves that is a Merkle tree itself, its proofs and their checks.
 //! The numbered steps of draft-ietf-plants-merkle-tree-certs-03 sections 4.1, 4.3 and 4.4.
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
 use super::plan::{path, run, subtree_proof};
 use super::verify::path_length;

@@ -1,6 +1,8 @@
 //! Tiles and their paths: c2sp.org/tlog-tiles, "Merkle Tree" and "Log entries".
 
-use std::fmt;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::fmt;
 
 use super::{Hash, TreeSize};
 use crate::format::{FormatError, decimal, quote};
@@ -149,7 +151,7 @@ impl fmt::Display for Tile {
         let padded = format!("{digits:0>width$}", width = digits.len().div_ceil(3) * 3);
         for (at, element) in padded.as_bytes().chunks(3).enumerate() {
             let last = (at + 1) * 3 == padded.len();
-            let text = std::str::from_utf8(element).expect("ASCII digits");
+            let text = core::str::from_utf8(element).expect("ASCII digits");
             write!(f, "{}{text}{}", if last { "" } else { "x" }, if last { "" } else { "/" })?;
         }
         if self.is_full() { Ok(()) } else { write!(f, ".p/{}", self.width) }

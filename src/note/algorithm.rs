@@ -3,7 +3,9 @@
 //! ML-DSA signs without randomness, which FIPS 204 section 3.4 allows: the core has none, and the same
 //! head at the same time then has one cosignature.
 
-use std::sync::Arc;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use ml_dsa::MlDsa44;

@@ -6,7 +6,10 @@
 //! key ID   SHA-256(name || 0x0A || type || public key)[:4]
 //! ```
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 
 use ed25519_dalek::VerifyingKey;
 use sha2::{Digest, Sha256};

@@ -1,6 +1,10 @@
 //! Reading, verifying and writing notes.
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 
 use super::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::checkpoint::cosignature;

@@ -4,7 +4,10 @@
 //! (u16 length, big-endian || entry)*
 //! ```
 
-use std::ops::Range;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::format::{FormatError, cap_count};
 use crate::release::MAX_ENTRY_BYTES;

@@ -9,7 +9,8 @@
 //! <checkpoint, verbatim>
 //! ```
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::format::{FormatError, base64_decode, base64_encode, cap, cap_count, quote, utf8};
 use crate::merkle::{Hash, LeafIndex, MAX_PROOF_HASHES};

@@ -15,7 +15,10 @@
 //! A checkpoint is its text, an empty line and its signature lines, so a file has exactly four empty lines.
 //! A proof has one spelling: what is read prints as the same bytes.
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, Origin, SignsFor};
 use crate::format::{FormatError, cap, cap_count, quote, utf8};

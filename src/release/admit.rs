@@ -1,5 +1,7 @@
 //! How a log turns a submitted envelope into an entry: [`Publishers::admit`].
 
+use alloc::vec::Vec;
+
 use super::publishers::{Publisher, PublisherKey};
 use super::sent::SentSignature;
 use super::speak::{check_log, names, not_permitted};

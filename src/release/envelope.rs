@@ -9,7 +9,9 @@
 //! The canonical form (RFC 8785, signatures sorted by keyid) is the entry that a log makes from a
 //! [sent](super::SentEnvelope) envelope.
 
-use std::fmt;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use ed25519_dalek::pkcs8::EncodePublicKey as _;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};

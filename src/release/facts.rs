@@ -5,6 +5,9 @@
 //! from the journal. That is why keys are revoked in that file and never removed from it: claims
 //! are kept under their publisher's name.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use super::{Envelope, Kind, Publishers, Release, Statement, Subject};
 use crate::format::FormatError;
 use crate::merkle::Hash;

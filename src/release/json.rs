@@ -4,7 +4,11 @@
 //! counts, and nesting deeper than [`MAX_DEPTH`]. Parsers also disagree about numbers other than integers of at
 //! most 53 bits (RFC 7493): these are accepted, but never read as integers.
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
@@ -12,7 +16,7 @@ use crate::format::{FormatError, quote, utf8};
 
 /// Deepest nesting; in-toto statements need about six levels.
 const MAX_DEPTH: usize = 32;
-/// Objects of fewer keys are searched, larger ones are hashed: an attacker's may be very large.
+/// Objects with fewer keys are searched one by one, larger ones in a set: an attacker's may be very large.
 const FEW_KEYS: usize = 16;
 /// Largest integer that every JSON reader keeps exactly: 2^53 - 1.
 pub const MAX_INTEGER: i64 = (1 << 53) - 1;
@@ -95,7 +99,7 @@ impl Json {
 
 /// `serde_json` writes strings just as RFC 8785 section 3.2.2.2 wants them.
 fn write_string(text: &str, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, text).expect("strings always serialize, and memory takes them");
+    out.extend(serde_json::to_vec(text).expect("strings always serialize"));
 }
 
 #[derive(Clone, Copy)]
@@ -168,10 +172,10 @@ impl<'de> Visitor<'de> for Value {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let deeper = self.deeper()?;
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = BTreeSet::new();
         let mut fields: Vec<(String, Json)> = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
-            // A look at each of few keys is cheaper than hashing them.
+            // Comparing with a few keys is cheaper than a set of them.
             let twice = if fields.len() < FEW_KEYS {
                 fields.iter().any(|(other, _)| *other == key)
             } else {

@@ -7,6 +7,10 @@
 //!  "source":"URI@ALGORITHM:HEX","audience":"..."}                   both optional
 //! ```
 
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use serde::Deserialize;
 
 use super::{Kind, MAX_ENTRY_BYTES, Purl, Release, Source, Subject};

@@ -3,6 +3,10 @@
 //! It ignores text before and after the key, white space at the ends of lines, and blank lines. Lines end in
 //! LF, CRLF or CR. Errors name what was refused, and never quote any part of a key.
 
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _};
 use ed25519_dalek::{SigningKey, VerifyingKey};

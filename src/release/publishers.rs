@@ -18,8 +18,11 @@
 //! revoked = true                         # optional: nothing it signed is believed any more
 //! ```
 
-use std::collections::HashSet;
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use ed25519_dalek::VerifyingKey;
 use serde::Deserialize;
@@ -122,8 +125,8 @@ impl Publishers {
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_PUBLISHERS_BYTES)?;
         let (toml, file): (_, FileText) = TomlFile::read(Self::WHAT, "TOML as in docs/publishers.md", bytes)?;
-        let mut names = HashSet::new();
-        let mut keyids = HashSet::new();
+        let mut names = BTreeSet::new();
+        let mut keyids = BTreeSet::new();
         let mut publishers = Vec::with_capacity(file.publisher.len());
         for (at, publisher) in file.publisher.into_iter().enumerate() {
             let place = toml.root().item("publisher", at);

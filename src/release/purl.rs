@@ -12,8 +12,10 @@
 mod parts;
 mod types;
 
-use std::fmt;
-use std::ops::Range;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use core::fmt;
+use core::ops::Range;
 
 use crate::format::{FormatError, cap, quote};
 use parts::Parts;

@@ -8,6 +8,9 @@
 //! Unknown fields are ignored, the keyid is only a hint, and base64 may have either alphabet. A log never
 //! stores these bytes: it finds out who signed the payload, and prints an [`Envelope`] of its own around it.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use super::MAX_ENTRY_BYTES;
 use super::envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, pae};
 use super::json::{Fields, Json, describe};

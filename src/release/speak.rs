@@ -1,5 +1,9 @@
 //! Whether a statement is believed: [`Publishers::verify`], and why not.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use super::publishers::{Publisher, PublisherKey};
 use super::{Envelope, Publishers, Purl, Release, Statement, StatementKind, Timestamp, format_time};
 use crate::format::{FormatError, quote};

@@ -1,5 +1,8 @@
 //! UTC times in RFC 3339, to the second, as people write and read them.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use crate::format::{FormatError, quote};
 
 /// A POSIX time in seconds.
@@ -31,7 +34,7 @@ pub fn parse_time(text: &str) -> Result<Timestamp, FormatError> {
     let digits: Vec<u64> = match text.as_bytes() {
         bytes if bytes.len() == 20 => bytes
             .split(|b| matches!(b, b'-' | b'T' | b':' | b'Z'))
-            .map_while(|part| std::str::from_utf8(part).ok()?.parse().ok())
+            .map_while(|part| core::str::from_utf8(part).ok()?.parse().ok())
             .collect(),
         _ => return Err(wrong()),
     };

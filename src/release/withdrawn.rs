@@ -1,6 +1,9 @@
 //! Whether a withdrawal matches the entry that it names, and was signed by that entry's publisher. A publisher may
 //! withdraw what it released, and nothing else.
 
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+
 use super::{Envelope, Publishers, Release, Spoken, Withdrawal};
 use crate::format::{FormatError, quote};
 use crate::merkle::{Hash, LeafIndex};

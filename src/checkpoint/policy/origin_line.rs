@@ -1,5 +1,9 @@
 //! `origin <text>` behind a log line, for a log whose origin is not the name of its key.
 
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use super::{Policy, wrong};
 use crate::checkpoint::{LogKey, Origin, SignsFor as _};
 use crate::format::{FormatError, utf8};

@@ -3,7 +3,9 @@
 //! Then two honest quorums can see two histories of one lying log: 1 of 3, or 2 of 4. A cosigner with several
 //! keys is one witness: it remembers one history, and signs with all of them.
 
-use std::collections::HashMap;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::{Member, Policy, Quorum};
 use crate::note::KeyName;
@@ -119,7 +121,7 @@ impl Policy {
         quorum: Member,
         cosigner: impl Fn(&Member) -> Option<&'a KeyName>,
     ) -> Vec<&'a KeyName> {
-        let mut places: HashMap<&KeyName, usize> = HashMap::new();
+        let mut places: BTreeMap<&KeyName, usize> = BTreeMap::new();
         let mut open = vec![quorum];
         while let Some(member) = open.pop() {
             match (cosigner(&member), member) {

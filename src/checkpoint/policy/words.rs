@@ -1,6 +1,9 @@
 //! A policy told: in words for people, and as the lines that say the same.
 
-use std::borrow::Cow;
+use alloc::borrow::Cow;
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use super::{Group, Member, Policy, Quorum};
 

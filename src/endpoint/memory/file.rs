@@ -25,7 +25,9 @@
 //! either, and one head for each log, which nobody had proven. Versions 1 and 2 begin with a brace; a later one that lost
 //! its first line is refused, not read as an older one.
 
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 

@@ -7,7 +7,8 @@
 //! <checkpoint>
 //! ```
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
 use super::{MAX_TAIL_BYTES, parse_proof, split};
 use crate::format::{FormatError, quote};

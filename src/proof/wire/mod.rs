@@ -8,6 +8,9 @@
 mod add_checkpoint;
 mod sign_subtree;
 
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use crate::format::{FormatError, cap, cap_count, quote, quote_bytes, utf8};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{MAX_NOTE_BYTES, MAX_NOTE_SIGNATURES, Note, NoteSignature};
@@ -50,7 +53,7 @@ pub fn parse_signatures(bytes: &[u8]) -> Result<Vec<NoteSignature>, FormatError>
 /// The signature lines of an answer.
 #[must_use]
 pub fn print_signatures(signatures: &[NoteSignature]) -> String {
-    signatures.iter().map(NoteSignature::to_string).collect()
+    signatures.iter().map(ToString::to_string).collect()
 }
 
 /// Reads the body of a 409: the size that the witness cosigned last.

@@ -8,7 +8,8 @@
 //! <reference checkpoint>
 //! ```
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
 use super::{MAX_TAIL_BYTES, parse_proof, split};
 use crate::format::{FormatError, quote};

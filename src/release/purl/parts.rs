@@ -1,7 +1,10 @@
 //! The components of a package URL, decoded: how they are read, and how they are written.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write as _;
 
 const SHAPE: &str = "pkg:<type>/<name>@<version>";
 const ESCAPES: &str = "percent-encoding of UTF-8: % and two hex digits for each byte";

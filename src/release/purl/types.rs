@@ -3,6 +3,9 @@
 //! The table is made of the standard's type definitions (`types/*-definition.json`). Other types have no rules
 //! of their own.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+
 use super::parts::Parts;
 
 #[derive(Clone, Copy, PartialEq, Eq)]

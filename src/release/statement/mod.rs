@@ -20,7 +20,9 @@ mod subject;
 mod summary;
 mod withdrawal;
 
-use std::fmt;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 pub use provenance::Provenance;
 pub use release::{Kind, ManifestRef, Release, Source};
@@ -162,8 +164,8 @@ impl Statement {
     #[must_use]
     pub const fn purls(&self) -> &[Purl] {
         match self {
-            Self::Release(release) => std::slice::from_ref(&release.purl),
-            Self::Withdrawal(withdrawal) => std::slice::from_ref(&withdrawal.purl),
+            Self::Release(release) => core::slice::from_ref(&release.purl),
+            Self::Withdrawal(withdrawal) => core::slice::from_ref(&withdrawal.purl),
             Self::Provenance(provenance) => provenance.purls(),
             Self::Summary(summary) => summary.purls(),
         }

@@ -14,6 +14,9 @@
 //! demands under "Parsing rules". For that reason `externalParameters` is not asked for, though it
 //! is required: a build without parameters has an empty one.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use super::{Purl, Resource, check_text, open_as, purls_in};
 use crate::format::FormatError;
 use crate::release::json::Fields;

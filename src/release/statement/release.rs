@@ -10,7 +10,10 @@
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}]}
 //! ```
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 
 use super::{Purl, Subject, check_text, open_as, to_payload};
 use crate::format::{FormatError, quote};

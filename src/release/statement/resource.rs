@@ -6,6 +6,9 @@
 //!
 //! Each field is optional, and others may be there; one of `uri`, `digest` and `content` has to be.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use super::{MAX_SUBJECTS, check_text};
 use crate::format::{FormatError, cap_count, quote};
 use crate::merkle::Hash;

@@ -1,6 +1,8 @@
 //! Artifacts by name and SHA-256, as our own predicates have them.
 
-use std::collections::{BTreeSet, HashSet};
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::{MAX_SUBJECTS, check_text};
 use crate::format::{FormatError, cap_count, quote};
@@ -43,7 +45,7 @@ impl Subject {
         if subjects.is_empty() {
             return Err(FormatError::malformed(what, "at least one subject", "none"));
         }
-        let mut names = HashSet::new();
+        let mut names = BTreeSet::new();
         for subject in subjects {
             check_text("the name of a subject", &subject.name)?;
             if !names.insert(&subject.name) {

@@ -11,7 +11,10 @@
 //!
 //! What is required is so by version 1.0 of the SLSA specification. Unknown fields are ignored.
 
-use std::collections::HashSet;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::{Purl, Resource, check_text, open_as, purls_in};
 use crate::format::{FormatError, quote};
@@ -131,7 +134,7 @@ fn level(value: Json) -> Result<String, FormatError> {
 
 /// MUST NOT include more than one level per SLSA track.
 fn check_levels(levels: &[String]) -> Result<(), FormatError> {
-    let mut tracks = HashSet::new();
+    let mut tracks = BTreeSet::new();
     let track = |level: &'_ String| -> Option<String> {
         Some(level.strip_prefix("SLSA_")?.rsplit_once("_LEVEL_")?.0.to_owned())
     };

@@ -12,6 +12,10 @@
 //! `index` and `leaf` name the entry; `purl` and `subject` repeat what it says, so that who has
 //! only the withdrawal knows what not to install.
 
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use super::{Purl, Subject, check_text, open_as, to_payload};
 use crate::format::{FormatError, cap, quote};
 use crate::merkle::{Hash, LeafIndex};

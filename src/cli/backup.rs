@@ -2,8 +2,8 @@
 
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
+use std::path::PathBuf;
 
-use super::args::Backup as Args;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::files;
@@ -14,6 +14,25 @@ use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
 use crate::server::PROFILE_FILE;
 use crate::store::{Backup, Companion};
+
+/// Copy a log, also while it is served, and check the copy
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treehead backup mylog /backup/mylog
+  treehead backup mylog /safe/mylog --with-key     with the secret key: keep it as you keep that
+
+Works while the log is served. Run again, it copies what is new. Everything is read back and
+re-hashed up to the signed root before the backup counts. `treehead restore` makes a log of it.")]
+pub struct Args {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Directory of the backup; made if need be
+    pub out: PathBuf,
+    /// Copy log.key and log.mldsa.key too (mode 600)
+    #[arg(long)]
+    pub with_key: bool,
+}
 
 /// What else a log is made of, but for its secret keys and a file that names its witnesses.
 pub const COMPANIONS: [&str; 6] =

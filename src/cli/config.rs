@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::addresses::{LISTEN, is_listen};
-use super::exit::Failure;
+use super::exit::{Failure, correct, put_back};
 use super::files;
-use super::witnesses::{Witness, Witnesses};
-use crate::checkpoint::policy::MAX_POLICY_BYTES;
+use super::values::{LISTEN, is_listen};
+use crate::checkpoint::LogSigner;
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
+use crate::feeder::Feeder;
+pub(crate) use crate::feeder::settings::WHAT;
+use crate::feeder::settings::{WitnessBlock, WitnessSettings, parse_policy};
 use crate::format::{FormatError, TomlFile, TomlPlace, quote};
 use crate::note::KeyName;
-use crate::sequencer::Options;
+use crate::sequencer::{Options, StartCosigners};
 use crate::server::{PROFILE_FILE, Profile};
 use crate::store::{Layout, StoreError, backup_marker};
 
-/// What errors call a settings file.
-pub const WHAT: &str = "a configuration";
 /// Largest `treehead.toml`: as large as a policy, for as many witnesses with ML-DSA-44 keys.
 pub const MAX_CONFIG_BYTES: usize = MAX_POLICY_BYTES;
 /// Where a log listens unless it is told otherwise: loopback, because TLS is a proxy's part.
@@ -43,7 +44,7 @@ struct ConfigText {
     #[serde(default)]
     witnesses: Option<String>,
     #[serde(default)]
-    witness: Vec<Witness>,
+    witness: Vec<WitnessBlock>,
 }
 
 /// The settings of a log.
@@ -61,7 +62,7 @@ pub struct Config {
     /// How it sequences.
     pub options: Options,
     /// Whom it asks to cosign.
-    pub(super) witnesses: Witnesses,
+    witnesses: WitnessSettings,
 }
 
 impl Config {
@@ -122,7 +123,7 @@ impl Config {
                 publish_unwitnessed: text.publish_without_quorum_risking_split_views,
                 ..Options::default()
             },
-            witnesses: Witnesses::new(&text.witness, text.quorum, text.witnesses, place)?,
+            witnesses: WitnessSettings::new(&text.witness, text.quorum, text.witnesses, place)?,
         })
     }
 
@@ -139,6 +140,46 @@ impl Config {
         if path.exists() { Ok(()) } else { Err(StoreError::CheckpointMissing { path }.into()) }
     }
 
+    /// The witnesses that the log asks, with their URLs, and the quorum. `None` where the settings name no
+    /// witnesses.
+    pub fn witnesses(&self) -> Result<Option<Policy>, Failure> {
+        let path = match (&self.witnesses, self.witnesses_path()) {
+            (WitnessSettings::Blocks(policy), _) => return Ok(Some(policy.clone())),
+            (_, None) => return Ok(None),
+            (_, Some(path)) => path,
+        };
+        files::parse(&path, "a policy", MAX_POLICY_BYTES, parse_policy)
+            .map(Some)
+            .map_err(|e| e.and(&format!("treehead.toml names it as `witnesses`; {}", correct(&path))))
+    }
+
+    /// Who collects cosignatures for a log with these keys, where the settings name witnesses.
+    pub fn cosigners(&self, log: &LogSigner) -> Result<Option<StartCosigners>, Failure> {
+        let prepare = |policy| Feeder::prepare(policy, log.keys(), self.options.publish_unwitnessed);
+        self.witnesses()?.map(prepare).transpose().map_err(|e| Failure::Usage(e.to_string()))
+    }
+
+    /// The file that names the witnesses, if one does.
+    pub fn witnesses_path(&self) -> Option<PathBuf> {
+        match &self.witnesses {
+            WitnessSettings::File(name) => Some(self.dir.join(name)),
+            _ => None,
+        }
+    }
+
+    /// The file that names the witnesses, where it is in the log's directory itself.
+    pub fn witnesses_file(&self) -> Option<&str> {
+        match &self.witnesses {
+            WitnessSettings::File(name) if Path::new(name).file_name() == Some(name.as_ref()) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The file that names the witnesses, where it is anywhere else.
+    pub fn witnesses_elsewhere(&self) -> Option<PathBuf> {
+        self.witnesses_path().filter(|_| self.witnesses_file().is_none())
+    }
+
     /// `publishers.toml`.
     pub fn publishers(&self) -> PathBuf {
         self.dir.join("publishers.toml")
@@ -151,15 +192,4 @@ pub fn listen_of(said: Option<String>, usual: &str, place: &TomlPlace<'_>) -> Re
         Some(listen) if !is_listen(&listen) => Err(place.key("listen").malformed(LISTEN, quote(&listen))),
         said => Ok(said.unwrap_or_else(|| usual.to_owned())),
     }
-}
-
-/// How a lost file of a log's directory comes back.
-pub fn put_back(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().display();
-    format!("restore it from a backup: cp BACKUP/{name} {}", path.display())
-}
-
-/// What to do about one that is wrong.
-pub fn correct(path: &Path) -> String {
-    format!("correct it, or {}", put_back(path))
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
 
-use super::args::parse_duration;
 use super::exit::Failure;
+use super::values::parse_duration;
 use crate::client::{ClientError, LogClient};
 
 /// Seconds of waiting after which a message says so; the last interval repeats.

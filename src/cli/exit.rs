@@ -14,7 +14,6 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Map, Value, json};
 
-use super::config::correct;
 use crate::client::{ClientError, NetworkFault};
 use crate::endpoint::Refusal;
 use crate::format::{FormatError, shown, to_json};
@@ -374,6 +373,17 @@ impl From<AckError> for Failure {
             wrong => Self::Usage(wrong.to_string()),
         }
     }
+}
+
+/// How a lost file of a log's directory comes back.
+pub fn put_back(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().display();
+    format!("restore it from a backup: cp BACKUP/{name} {}", path.display())
+}
+
+/// What to do about one that is wrong.
+pub fn correct(path: &Path) -> String {
+    format!("correct it, or {}", put_back(path))
 }
 
 /// Ends the program at once, in the middle of what it does, because somebody insists.

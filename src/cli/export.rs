@@ -1,11 +1,10 @@
 //! `treehead export`: the log as plain files, c2sp.org/tlog-tiles.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::args::Export;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::{files, output};
@@ -16,6 +15,20 @@ use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, Tre
 use crate::proof::bundle;
 use crate::store::journal::{Scan, origin_hash};
 use crate::store::{Layout, SignedHead, StoreError, read_signed};
+
+/// Write a log as a static tlog-tiles tree that any web server or CDN can serve
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  treehead export mylog /var/www/log
+
+Works while the log is served. Run again, it adds what is new; the checkpoint is written last.")]
+pub struct Export {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Directory to write the tree to
+    pub out: PathBuf,
+}
 
 pub fn run(args: &Export, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;

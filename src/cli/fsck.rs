@@ -1,14 +1,13 @@
 //! `treehead fsck`: re-hash every entry and tile of a log up to its signed root.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::args::Fsck;
-use super::config::{Config, correct, put_back};
-use super::exit::{CliResult, Failure};
+use super::config::Config;
+use super::exit::{CliResult, Failure, correct, put_back};
 use super::keys::{ML_DSA, secrets_of};
 use super::output::{GREEN, result, say};
 use super::{evidence, files, fsck_evidence, fsck_url, output, serve};
@@ -23,6 +22,36 @@ use crate::store::{
     DiskStore, Layout, OpenOptions, PointerSum, StoreError, TreeRows, backup_marker, discard_tree,
     open_tree_rows, read_signed,
 };
+
+/// Re-hash every entry and tile of a log up to its signed root
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treehead fsck mylog                                           a directory, also while it is served
+  treehead fsck http://127.0.0.1:8080 --policy endpoint.policy  anyone, from outside
+  treehead fsck http://127.0.0.1:8080 --policy endpoint.policy \\
+      --since scanner-4.2.0.tar.gz.tlog-proof
+  treehead fsck mylog --rebuild                                    make sled anew from the journal
+
+Where two heads that the log signed contradict each other, it writes a .tlog-fork file, which proves
+that to anybody: treehead verify-evidence.")]
+pub struct Fsck {
+    /// Directory or address of the log
+    #[arg(value_name = "DIR|URL")]
+    pub log: String,
+    /// Policy with the log's key; needed for an address
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Throw sled away and make it anew from the journal; the server must not run
+    #[arg(long)]
+    pub rebuild: bool,
+    /// An older checkpoint or proof file of the log that somebody kept: today's log has to continue it
+    #[arg(long, value_name = "FILE")]
+    pub since: Option<PathBuf>,
+    /// Where the proof goes if the log forked
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub evidence: PathBuf,
+}
 
 pub fn run(args: &Fsck, json: bool) -> CliResult {
     if args.log.starts_with("http://") || args.log.starts_with("https://") {

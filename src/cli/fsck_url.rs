@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::args::Fsck;
 use super::exit::{CliResult, Failure};
+use super::fsck::Fsck;
 use super::fsck::tell;
 use super::{files, fsck_evidence, output};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};

@@ -1,22 +1,64 @@
 //! `treehead init`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::args::{Init, ProfileArg};
-use super::config::DEFAULT_LISTEN;
+use super::config::{DEFAULT_LISTEN, MAX_CONFIG_BYTES};
 use super::exit::{CliResult, Failure};
 use super::keys::{ED25519, ML_DSA};
-use super::new_dir::{self, NewFile};
-use super::witnesses::{Witness, policy_of, read_card};
-use super::{keygen, output, policy};
+use super::new_dir::{self, NewFile, witness_block};
+use super::values::parse_name;
+use super::{files, keygen, output, policy};
 use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::clock;
+use crate::feeder::settings::{WitnessBlock, parse_card, policy_of};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::server::{PROFILE_FILE, Profile};
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum ProfileArg {
+    /// Signed release statements by registered publishers
+    Release,
+    /// Any bytes up to 65,535; nothing is checked
+    Opaque,
+}
+
+/// Make a new log in a directory
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  treehead init mylog --origin log.example.com/releases
+  treehead serve mylog
+
+It writes treehead.toml (settings), log.key and log.mldsa.key (secret, mode 600), log.vkey and
+log.mldsa.vkey (public), endpoint.policy (what endpoints trust), publishers.toml (who may publish)
+and checkpoint (the signed, empty tree).
+
+With witnesses, whose operators gave you their cards:
+  treehead init mylog --origin log.example.com/releases --quorum 2 \\
+      --witness w1/card.toml --witness w2/card.toml --witness w3/card.toml")]
+pub struct Init {
+    /// Directory to make; it must be empty or not exist
+    pub dir: PathBuf,
+    /// Identity of the log for its whole life: its public address without https://
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub origin: String,
+    /// What the log admits
+    #[arg(long, value_enum, default_value = "release")]
+    pub profile: ProfileArg,
+    /// Sign with Ed25519 alone, not with the post-quantum ML-DSA-44 as well
+    #[arg(long)]
+    pub no_pq: bool,
+    /// Card of a witness that has to be asked, as `treehead witness init` writes it; repeat for more
+    #[arg(long = "witness", value_name = "CARD", requires = "quorum")]
+    pub witnesses: Vec<PathBuf>,
+    /// How many of the witnesses have to agree before a tree head is published
+    #[arg(long, value_name = "K", requires = "witnesses")]
+    pub quorum: Option<u64>,
+}
 
 const PUBLISHERS: &str = "\
 # Who may publish to this log. Add one with:
@@ -66,13 +108,18 @@ pub fn run(args: &Init, json: bool) -> CliResult {
     )
 }
 
-/// A log that is to be made.
+/// Reads a witness's card.
+pub fn read_card(path: &Path) -> Result<WitnessBlock, Failure> {
+    files::parse(path, "a witness's card", MAX_CONFIG_BYTES, parse_card)
+}
+
+/// The settings of a log to be made.
 pub struct NewLog<'a> {
     pub origin: &'a str,
     pub profile: Profile,
     /// Whether it signs with ML-DSA-44 too.
     pub post_quantum: bool,
-    pub witnesses: Vec<Witness>,
+    pub witnesses: Vec<WitnessBlock>,
     /// How many of the witnesses have to agree; asked for where there are any.
     pub quorum: Option<u64>,
 }
@@ -93,16 +140,14 @@ impl NewLog<'_> {
         if let Some(witness) = self.witnesses.iter().find(|witness| witness.is_named(self.origin)) {
             return Err(Failure::Usage(format!(
                 "--witness {}: expected a witness of another name than the log's own, --origin {}",
-                witness.name(),
-                self.origin
+                witness.name, self.origin
             )));
         }
         let quorum = (!self.witnesses.is_empty()).then_some(self.quorum.unwrap_or_default());
         let policy = quorum.map(|quorum| policy_of(&self.witnesses, quorum)).transpose();
         policy.map_err(|fault| {
             let block = fault.block.and_then(|at| self.witnesses.get(at));
-            let option =
-                block.map_or("--quorum".to_owned(), |witness| format!("--witness {}", witness.name()));
+            let option = block.map_or("--quorum".to_owned(), |witness| format!("--witness {}", witness.name));
             Failure::Usage(format!("{option}: {}", fault.error))
         })
     }
@@ -148,7 +193,7 @@ fn config(origin: &KeyName, log: &NewLog<'_>) -> String {
              #   treehead policy DIR --out DIR/endpoint.policy\n\
              quorum = {quorum}\n"
         );
-        log.witnesses.iter().for_each(|witness| text += &witness.to_toml());
+        log.witnesses.iter().for_each(|witness| text += &format!("\n{}", witness_block(witness)));
     }
     text
 }

@@ -1,11 +1,10 @@
 //! `treehead inspect`: what a file says, without believing it.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::args::Inspect;
 use super::exit::{CliResult, Failure};
 use super::output::{BOLD, DIM, result};
 use super::{files, statement};
@@ -17,6 +16,14 @@ use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
 use crate::proof::ProofFile;
 use crate::proof::fork::ForkEvidence;
 use crate::release::{Envelope, SentEnvelope, Statement};
+
+/// Say in words what a proof file, checkpoint, entry, policy, public key or fork evidence holds
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  treehead inspect scanner-4.2.0.tar.gz.tlog-proof")]
+pub struct Inspect {
+    /// The file
+    pub file: PathBuf,
+}
 
 pub fn run(args: &Inspect, json: bool) -> CliResult {
     let path = &args.file;

@@ -5,13 +5,54 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::addresses::{NAME, is_name};
-use super::args::{AlgorithmArg, KeyKind, Keygen};
 use super::exit::{CliResult, Failure};
+use super::values::{NAME, is_name};
 use super::{files, output};
 use crate::format::quote;
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::release::{PublisherSigner, check_publisher_name};
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum KeyKind {
+    /// Signs tree heads
+    Log,
+    /// Cosigns tree heads
+    Witness,
+    /// Signs releases
+    Publisher,
+}
+
+/// Make a key pair
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treehead keygen publisher --name example-vendor --out publisher.pem     also writes publisher.pub
+  treehead keygen witness --name witness.example.com --out witness.key    also writes witness.vkey
+  treehead keygen log --algorithm ml-dsa-44 --name log.example.com --out log.mldsa.key
+
+openssl makes publisher keys as well:
+  openssl genpkey -algorithm ed25519 -out publisher.pem && openssl pkey -in publisher.pem -pubout -out publisher.pub")]
+pub struct Keygen {
+    /// What the key is for
+    pub kind: KeyKind,
+    /// Name of the key: a log's origin, a witness's address, a publisher's name
+    #[arg(long)]
+    pub name: String,
+    /// File for the secret key (mode 600); the public key goes beside it
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Algorithm of a log's or witness's key [default: ed25519]
+    #[arg(long, value_enum)]
+    pub algorithm: Option<AlgorithmArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum AlgorithmArg {
+    Ed25519,
+    /// Post-quantum
+    #[value(name = "ml-dsa-44")]
+    MlDsa44,
+}
 
 pub fn run(args: &Keygen, json: bool) -> CliResult {
     check_name(args.kind, &args.name).map_err(|expected| {

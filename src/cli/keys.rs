@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::config::{Config, put_back};
-use super::exit::Failure;
+use super::config::Config;
+use super::exit::{Failure, put_back};
 use super::files;
 use crate::checkpoint::LogSigner;
 use crate::format::FormatError;

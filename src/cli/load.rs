@@ -1,21 +1,100 @@
 //! `treehead load`: the load generator's command line, live line and summary.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::oneshot;
 
-use super::args::{CheckArg, Load};
 use super::exit::{self, CliResult, Failure};
 use super::keys::{MAX_VKEY_BYTES, parse_vkey};
+use super::values::{WaitArg, parse_duration, parse_kind, parse_purl};
 use super::{files, output};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client::Wait;
 use crate::load::{self, Checks, Entries, Plan, Progress, SAMPLE, Statement, Target, Trust};
 use crate::merkle::Hash;
-use crate::release::{PublisherSigner, Release, Subject};
+use crate::release::{Kind, PublisherSigner, Purl, Release, Subject};
+
+/// Drive a log with appends, measure, and check that what it acknowledged is in it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treehead load --log http://127.0.0.1:8080 --writers 256 --duration 30s     as fast as it can
+  treehead load --log http://127.0.0.1:8080 --rate 2000 --duration 5m --vkey log.vkey
+  treehead load --log http://127.0.0.1:8080 --batch 500 --key publisher.pem \\
+      --purl pkg:generic/example/load@1.0.0
+
+What is appended stays for ever: use a log of your own. With --rate, latency counts from when a
+request was due, sent late or not, so that a stall is seen in full; without, from when it was sent.
+Statements of --key are signed before the clock starts, up to 65,536 of them.
+Ctrl-C ends the run early; what was acknowledged is still checked.")]
+pub struct Load {
+    /// Address of the log: http:// only, behind the proxy that does TLS
+    #[arg(long, value_name = "URL")]
+    pub log: String,
+    /// Connections, each with one request under way
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub writers: u16,
+    /// Entries a second in all [default: as fast as answers come]
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// Bytes of an entry, 16 to 65,535
+    #[arg(long, value_name = "B", default_value_t = 1_024, conflicts_with = "key", value_parser = clap::value_parser!(u16).range(16..))]
+    pub size: u16,
+    /// How long, as in 30s or 5m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub duration: u64,
+    /// Entries in a request, 1 to 4,096; more than one go to /add-batch
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4_096))]
+    pub batch: u16,
+    /// State to wait for
+    #[arg(
+        long,
+        value_enum,
+        default_value = "published",
+        hide_possible_values = true,
+        value_name = "sequenced|published|witnessed"
+    )]
+    pub wait: WaitArg,
+    /// How many of the acknowledged leaves are compared with the log's: all, or 2,000 at random
+    #[arg(
+        long,
+        value_enum,
+        default_value = "sample",
+        hide_possible_values = true,
+        value_name = "all|sample"
+    )]
+    pub check: CheckArg,
+    /// Policy to check the log's tree heads with
+    #[arg(long, value_name = "FILE", conflicts_with = "vkey")]
+    pub policy: Option<PathBuf>,
+    /// The log's public key, to check its tree heads with
+    #[arg(long, value_name = "FILE")]
+    pub vkey: Option<PathBuf>,
+    /// Publisher's secret key: entries are release statements that it signs
+    #[arg(long, value_name = "FILE", requires = "purl")]
+    pub key: Option<PathBuf>,
+    /// Package and version that the statements are of
+    #[arg(long, value_parser = parse_purl, requires = "key")]
+    pub purl: Option<Purl>,
+    /// Channel of the statements; two runs at once need two
+    #[arg(long, default_value = "load", requires = "key")]
+    pub channel: String,
+    /// Kind of the statements
+    #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules", default_value = "build", requires = "key")]
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CheckArg {
+    /// All that are remembered, up to a million
+    All,
+    /// At most 2,000 at random
+    Sample,
+}
 
 pub fn run(args: &Load, json: bool) -> CliResult {
     let plan = plan(args)?;

@@ -1,7 +1,5 @@
 //! The `treehead` program: one file per command, exit codes in `exit.rs` and nowhere else.
 
-mod addresses;
-mod args;
 mod backup;
 mod config;
 mod connection;
@@ -33,21 +31,70 @@ mod serve;
 mod serving;
 mod sources;
 mod statement;
+mod values;
 mod verify;
 mod verify_evidence;
 mod withdraw;
 mod witness;
-mod witnesses;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{Parser, Subcommand};
 
 use crate::client::{MAX_CERTIFICATES_BYTES, trust_certificates};
 use crate::format::shown;
-use args::{Args, Command};
 use exit::{CliResult, Failure};
+
+/// A transparency log for software vendors.
+///
+/// Every release is a leaf of an append-only Merkle tree; endpoints check, offline and before they
+/// install anything, that what they were given is what everyone was given.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Start here:
+  treehead demo                      the whole story on this machine, in seconds
+
+Exit codes: 0 verified or done, 1 verification failed, 2 usage, 3 could not tell (network, missing
+file)."
+)]
+struct Args {
+    /// Results as JSON on stdout, one object per line, for machines
+    #[arg(long, global = true)]
+    json: bool,
+    /// Also trust the certificates in this PEM file for https
+    #[arg(long, global = true, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Init(init::Init),
+    Policy(policy::Args),
+    Serve(serve::Serve),
+    Keygen(keygen::Keygen),
+    Publisher(publisher::args::Publisher),
+    Publish(publish::args::Publish),
+    Withdraw(withdraw::Withdraw),
+    Prove(prove::Prove),
+    Verify(verify::args::Verify),
+    VerifyEvidence(verify_evidence::VerifyEvidence),
+    Inspect(inspect::Inspect),
+    Fsck(fsck::Fsck),
+    Export(export::Export),
+    Witness(witness::Witness),
+    Monitor(monitor::args::Monitor),
+    Load(load::Load),
+    Backup(backup::Args),
+    Restore(restore::Args),
+    Repair(repair::Args),
+}
 
 /// Runs the program on the process's arguments.
 #[must_use]
@@ -103,5 +150,17 @@ fn run(command: Command, json: bool) -> CliResult {
         Command::Backup(args) => backup::run(&args, json),
         Command::Restore(args) => restore::run(&args, json),
         Command::Repair(args) => repair::run(&args, json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
     }
 }

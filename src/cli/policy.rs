@@ -1,16 +1,32 @@
 //! `treehead policy`: what endpoints have to trust, from the settings and keys of a log.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::args::Policy as Args;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile};
 use super::output;
 use crate::checkpoint::policy::Policy;
 use crate::note::NoteKey;
+
+/// Print the policy that endpoints need for a log, as its settings say
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treehead policy mylog --out mylog/endpoint.policy     after a change of its witnesses
+  treehead policy mylog --urls --out monitor.policy     for `treehead monitor`")]
+pub struct Args {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Keep the URLs of the witnesses, for monitors
+    #[arg(long)]
+    pub urls: bool,
+    /// Write it to this file, atomically, instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;

@@ -6,12 +6,12 @@ use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 
-use super::args::{parse_leaf, parse_pin};
 use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile};
 use super::output;
 use super::output::say;
+use super::values::{parse_leaf, parse_pin};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::client::FoundRow;
@@ -24,7 +24,16 @@ use crate::release::{Envelope, Release, StatementKind};
 /// Most releases to list if the choice is ambiguous.
 const LISTED: usize = 10;
 
+/// Fetch the proof files of artifacts from a log
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  treehead prove scanner-4.2.0.tar.gz --log http://127.0.0.1:8080
+  treehead prove scanner-4.2.0.tar.gz scanner-4.2.0.sig --log http://127.0.0.1:8080 \\
+      --purl pkg:generic/example/scanner@4.2.0 --publisher example-vendor --policy endpoint.policy
+
+If several releases of one package have the artifact, it takes the newest that was not withdrawn,
+and says so. If several packages or publishers have it, say which one you mean.")]
 pub struct Prove {
     /// The artifacts
     #[arg(value_name = "FILE", required = true)]

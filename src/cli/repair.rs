@@ -1,11 +1,10 @@
 //! `treehead repair`: a sound journal out of what is left and what others have.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::args::Repair as Args;
 use super::backup::check_different;
 use super::config::Config;
 use super::exit::CliResult;
@@ -13,6 +12,25 @@ use super::output::{self, GREEN};
 use super::sources;
 use crate::disk::RealDisk;
 use crate::store::{CheckpointWas, OpenOptions, Repair, Repaired};
+
+/// Mend a damaged log with entries of a backup, an export or a mirror
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treehead repair mylog --from /backup/mylog
+  treehead repair mylog --from /var/www/log                      an export
+  treehead repair mylog --from https://mirror.example.com/log    any tlog-tiles log or mirror
+
+The server must not run. What checks of the log's own journal is kept, the rest is fetched, and all
+of it is compared with the signed root before anything is replaced. The old journal stays beside the
+new one.")]
+pub struct Args {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// A backup, another copy of the log's directory, an export, or the address of a log or mirror
+    #[arg(long, value_name = "DIR|URL")]
+    pub from: String,
+}
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     check_different(&args.dir, Path::new(&args.from))?;

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::args::Restore as Args;
 use super::backup::{COMPANIONS, check_different};
 use super::config::Config;
 use super::exit::{CliResult, Failure};
@@ -19,6 +18,22 @@ use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
 use crate::note::NoteKey;
 use crate::store::{OpenOptions, Restore, Restored, backup_marker};
+
+/// Make a log of a backup; never in place of a newer one
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  treehead restore /backup/mylog mylog
+
+A backup is older than what the world has seen. Before the restored log is served, bring it up to
+that:
+  treehead repair mylog --from https://mirror.example.com/log")]
+pub struct Args {
+    /// Directory of the backup
+    pub backup: PathBuf,
+    /// Directory of the log: new, empty, or an older state of the same log
+    pub dir: PathBuf,
+}
 
 /// Largest file that goes with a log: publishers of a large vendor.
 const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;

@@ -1,16 +1,28 @@
 //! `treehead serve`
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::args::Serve;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
+use super::values::parse_listen;
 use super::{output, serving};
 use crate::http::Front;
 use crate::server::{self, Log, LogConfig};
+
+/// Serve a log over HTTP until SIGINT or SIGTERM
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  treehead serve mylog --listen 127.0.0.1:8080")]
+pub struct Serve {
+    /// Directory of the log
+    pub dir: PathBuf,
+    /// Address to listen on; overrides treehead.toml
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
+    pub listen: Option<String>,
+}
 
 pub fn run(args: &Serve) -> CliResult {
     output::start_log();

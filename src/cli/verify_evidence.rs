@@ -1,16 +1,33 @@
 //! `treehead verify-evidence`: whether a file proves that a log forked.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::args::VerifyEvidence;
 use super::exit::CliResult;
 use super::files;
 use super::output::{BOLD, result};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy, WitnessedBy};
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::proof::fork::{ForkEvidence, MAX_FORK_BYTES, ProvenFork};
+
+/// Check offline whether a file proves that a log signed two histories
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  treehead verify-evidence 7d5f8b1c2a3e4d6f-3-5-9a8b7c6d.tlog-fork --policy endpoint.policy
+
+Exit code 0 says that the log forked: anybody who trusts its key can check it with the same file.
+Exit code 1 says that the file proves nothing. Of the policy the keys count, not the quorum. The
+format, and what to do with such a file: docs/fork-evidence.md")]
+pub struct VerifyEvidence {
+    /// The .tlog-fork file
+    pub file: PathBuf,
+    /// Logs whose keys count, and witnesses to name
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
+}
 
 pub fn run(args: &VerifyEvidence, json: bool) -> CliResult {
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::args::{WaitArg, parse_leaf};
 use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile, Replacement};
 use super::output::say;
+use super::values::{WaitArg, parse_leaf};
 use super::{output, publish};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client::{Appended, LogClient, RemoteTiles, Wait};
@@ -21,7 +21,17 @@ use crate::release::{Envelope, PublisherSigner, Purl, Release, Withdrawal};
 /// Added to errors before the withdrawal is signed.
 const NOTHING_SIGNED: &str = "Nothing was signed or appended.";
 
+/// Say that a release should not be used any more
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Example:
+  treehead withdraw --log http://127.0.0.1:8080 --key publisher.pem --policy endpoint.policy \\
+      --leaf 17 --purl pkg:generic/example/scanner@4.2.0 \\
+      --reason 'It deletes files that it should not: see https://example.com/advisories/7'
+
+It first proves that the release is that leaf of the log, and shows it. The release and the
+withdrawal both stay in the log for ever. Only the publisher of a release can withdraw it. If you
+run it again with the same reason, it adds nothing.")]
 pub struct Withdraw {
     /// Address of the log
     #[arg(long, value_name = "URL")]

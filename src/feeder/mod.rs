@@ -12,6 +12,7 @@
 mod doubts;
 mod last_seen;
 mod rounds;
+pub(crate) mod settings;
 mod worker;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

@@ -2,6 +2,7 @@
 //! sled, told as a story. Every step checks what it says; the first that does not hold ends it.
 
 mod forgeries;
+mod served;
 mod story;
 mod watched;
 mod witness;
@@ -9,7 +10,6 @@ mod world;
 
 use std::path::PathBuf;
 
-use super::args::Demo;
 use super::exit::{CliResult, Failure};
 use crate::checkpoint::Checkpoint;
 use crate::client::RemoteTiles;
@@ -18,6 +18,15 @@ use crate::merkle::{Hash, Plan, RightEdge, Tile, TileId, prove_consistency, prov
 use crate::release::Kind;
 use story::Story;
 use world::{ORIGIN, Shipped, World};
+
+/// Tell the whole story on this machine: a log, releases, proofs, and forgeries being refused
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  treehead demo --keep /tmp/treehead-demo")]
+pub struct Demo {
+    /// Leave everything in this directory for a look; it must be empty or not exist
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
 
 /// The files of a fictional vendor, compiled in so that the demo needs nothing else.
 const RELEASES: [(&str, Kind, &str, &[u8]); 3] = [

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::served::PATIENCE;
 use super::story::Story;
-use super::world::{PATIENCE, World};
+use super::world::World;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files;
 use crate::cli::monitor::config::Config;

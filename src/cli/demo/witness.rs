@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use super::served::{PATIENCE, Served, listen};
 use super::story::Story;
-use super::world::{PATIENCE, Served, listen};
 use crate::checkpoint::{Checkpoint, LogKey};
 use crate::cli::exit::{CliResult, Failure};
+use crate::cli::init::read_card;
 use crate::cli::witness::{add_log, config::Config, init};
-use crate::cli::witnesses::{Witness as Card, read_card};
 use crate::client::WitnessClient;
+use crate::feeder::settings::WitnessBlock;
 use crate::note::{Note, NoteKey, NoteSigner};
 use crate::witness::{self, Witness};
 
@@ -35,7 +36,7 @@ impl DemoWitness {
     }
 
     /// What the log's operator is given of it.
-    pub fn card(&self) -> Result<Card, Failure> {
+    pub fn card(&self) -> Result<WitnessBlock, Failure> {
         read_card(&self.dir.join(init::CARD))
     }
 

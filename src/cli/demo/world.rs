@@ -1,13 +1,9 @@
 //! The demo's world: a directory with a log that is served, a publisher, and what it shipped.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::checkpoint::{self, Checkpoint};
@@ -27,6 +23,7 @@ use crate::release::{
 };
 use crate::server::{self, Log, LogConfig, Profile};
 
+use super::served::{PATIENCE, Served, Until, listen};
 use super::story::Story;
 use super::witness::DemoWitness;
 
@@ -34,9 +31,6 @@ use super::witness::DemoWitness;
 const WITNESSES: usize = 3;
 /// How many of them have to agree.
 const QUORUM: u64 = 2;
-/// Longer than the log takes to hear its witnesses.
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Identity of the demo's log.
 pub const ORIGIN: &str = "log.example.com/releases";
 
@@ -60,15 +54,6 @@ pub struct World {
     runtime: Runtime,
     /// In the order in which they stop: the witnesses are there until the log has stopped.
     servers: Vec<Served>,
-}
-
-/// Ready when it is time to stop.
-pub type Until = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// Something that is served, and how to stop it.
-pub struct Served {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<std::io::Result<()>>,
 }
 
 impl World {
@@ -185,13 +170,7 @@ impl World {
 
     /// Stops everything as SIGTERM does, the log before its witnesses.
     pub fn stop(&mut self) -> CliResult {
-        for Served { stop, task } in self.servers.drain(..) {
-            drop(stop);
-            let ended = self.runtime.block_on(task).map_err(std::io::Error::other);
-            let failed = |e| Failure::CouldNotTell(format!("a server failed: {e}"));
-            ended.and_then(|ended| ended).map_err(failed)?;
-        }
-        Ok(())
+        self.servers.drain(..).try_for_each(|server| server.stop(&self.runtime))
     }
 }
 
@@ -246,24 +225,4 @@ fn serve(runtime: &Runtime, log_dir: &Path) -> Result<(String, Served), Failure>
     Story::hold(in_time, "a quorum cosigns the empty log")?;
     let (url, listener) = listen(runtime)?;
     Ok((url, Served::start(runtime, |until| server::run(listener, log, until))))
-}
-
-/// A listener on a port of the system's choice, and its URL.
-pub fn listen(runtime: &Runtime) -> Result<(String, TcpListener), Failure> {
-    let no_port = |e: std::io::Error| Failure::CouldNotTell(format!("could not listen on loopback: {e}"));
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).map_err(no_port)?;
-    let address = listener.local_addr().map_err(no_port)?;
-    Ok((format!("http://{address}"), listener))
-}
-
-impl Served {
-    pub fn start<F>(runtime: &Runtime, run: impl FnOnce(Until) -> F) -> Self
-    where
-        F: Future<Output = std::io::Result<()>> + Send + 'static,
-    {
-        let (stop, stopped) = oneshot::channel::<()>();
-        // Dropped or sent: either way it is time.
-        let until: Until = Box::pin(async move { drop(stopped.await) });
-        Self { stop, task: runtime.spawn(run(until)) }
-    }
 }

@@ -37,11 +37,11 @@ use serde::de::{Error as _, Unexpected};
 
 use crate::checkpoint::Origin;
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
-use crate::cli::addresses::{LISTEN, is_listen};
-use crate::cli::args::parse_duration;
 use crate::cli::config::WHAT;
 use crate::cli::exit::Failure;
 use crate::cli::files;
+use crate::cli::values::parse_duration;
+use crate::cli::values::{LISTEN, is_listen};
 use crate::client::LogClient;
 use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
 use crate::http::watched::WatchError;

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::config::{Config, SETTINGS};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
-use crate::cli::addresses::parse_listen;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files;
-use crate::cli::new_dir::{self, NewFile};
+use crate::cli::new_dir::{self, NewFile, toml_string};
 use crate::cli::output::{self, BOLD};
+use crate::cli::values::parse_listen;
 use crate::client::LogClient;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
@@ -71,8 +71,6 @@ fn read_publishers(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn settings(args: &Init) -> String {
-    // What JSON makes of a string without control characters is a string in TOML.
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let publishers = if args.publishers.is_some() {
         "publishers = \"publishers.toml\"      # whose statements are believed"
     } else {
@@ -108,7 +106,7 @@ fn settings(args: &Init) -> String {
          # name = \"on-call\"\n\
          # url = \"https://alerts.example.org/hook\"\n\
          # secret = \"webhook.secret\"\n",
-        listen = quoted(&args.listen),
-        url = quoted(&args.log),
+        listen = toml_string(&args.listen),
+        url = toml_string(&args.log),
     )
 }

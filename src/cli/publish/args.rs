@@ -5,12 +5,32 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args as ClapArgs};
 
 use super::sequence::{self, Sequence};
-use crate::cli::args::{WaitArg, parse_kind, parse_purl};
 use crate::cli::connection::Patience;
+use crate::cli::values::{WaitArg, parse_kind, parse_purl};
 use crate::release::{Kind, Purl};
 
+/// Sign releases and append them to a log
 #[derive(Debug, ClapArgs)]
 #[command(group = ArgGroup::new("what").required(true).args(["files", "from"]))]
+#[command(after_help = "\
+Examples:
+  treehead publish scanner-4.2.0.tar.gz --log http://127.0.0.1:8080 --key publisher.pem \\
+      --kind build --purl pkg:generic/example/scanner@4.2.0 --channel stable --sequence 42
+  treehead publish linux-scanner=linux/scanner mac-scanner=mac/scanner --out proofs/ ...
+  treehead publish scanner-4.2.1.tar.gz ... --sequence auto --dry-run
+  treehead publish --from releases.jsonl --log http://127.0.0.1:8080 --key publisher.pem \\
+      --proofs proofs
+
+The first writes scanner-4.2.0.tar.gz.tlog-proof: ship it beside the artifact. The second gives
+names to two files that are both called scanner. If a file's own name has a =, write ./a=b. The
+third shows the statement it would sign, with the number after the log's highest.
+
+The last publishes one release per line, as in
+  {\"purl\":\"pkg:generic/example/scanner@4.2.0\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":42,
+   \"artifacts\":[{\"name\":\"scanner-4.2.0.tar.gz\",\"sha256\":\"<64 hex digits>\"}]}
+It logs the releases of one package and channel in the order of their lines, and writes each proof
+to proofs/<leaf hash>.tlog-proof. --json prints an object for each line, in order, and then a
+summary. You can run any of these again at any time: the log adds nothing twice.")]
 pub struct Publish {
     /// Artifacts of one release; NAME=FILE gives a name other than the file's own
     #[arg(value_name = "FILE")]

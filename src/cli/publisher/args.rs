@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use crate::cli::args::parse_pattern;
+use crate::cli::values::parse_pattern;
 use crate::release::{PurlPattern, StatementKind, Timestamp, check_publisher_name, parse_time};
 
+/// Say who may publish
 #[derive(Debug, ClapArgs)]
 pub struct Publisher {
     #[command(subcommand)]

@@ -5,14 +5,35 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args as ClapArgs};
 
-use crate::cli::args::{parse_duration, parse_kind, parse_pin};
+use crate::cli::values::{parse_duration, parse_kind, parse_pin};
 use crate::client::is_address;
 use crate::endpoint::PackagePin;
 use crate::merkle::Hash;
 use crate::release::Kind;
 
+/// Check an artifact offline, before it is installed
 #[derive(Debug, ClapArgs)]
 #[command(group(ArgGroup::new("artifact").required(true).multiple(true).args(["files", "sha256"])))]
+#[command(after_help = "\
+Examples:
+  treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --publishers publishers.toml
+  treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint
+  treehead verify dist/*.tar.gz --policy endpoint.policy --json    a line for each
+  treehead verify /tmp/download --proof scanner-4.2.0.tar.gz.tlog-proof --policy endpoint.policy \\
+      --name scanner-4.2.0.tar.gz --purl pkg:generic/example/scanner@4.2.0 --channel stable
+  treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
+      --online https://log.example.com --report https://monitor.example.org
+
+Say as much as you know about the release you want: any other genuine release is then refused. A
+file with the name of another artifact of its release is always refused, and so is a release for an
+audience that you did not ask for.
+
+With --state, the endpoint remembers what it saw. It later refuses older releases, releases in
+another channel, withdrawn releases, and for ever a log that showed it another history. It saves
+proof of a fork, and the larger head of a log that shrank, in the folder `evidence` of the state.
+With --online, it compares everything it remembers with the log of today; now and then is enough.
+Exit code 3 means that it could not tell, for example if publishers.toml does not list the key of a
+withdrawal. Reports change no verdict. docs/endpoints.md has the details.")]
 pub struct Verify {
     /// Artifacts, or `-` for standard input
     #[arg(value_name = "FILE")]
@@ -91,9 +112,14 @@ fn parse_report(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
+    use clap::Parser;
 
-    use crate::cli::args::Args;
+    use super::Verify;
+
+    #[derive(Debug, Parser)]
+    enum Args {
+        Verify(Verify),
+    }
 
     #[test]
     fn an_empty_question_and_a_short_digest_are_refused() {

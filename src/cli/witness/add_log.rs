@@ -1,10 +1,9 @@
 //! `treehead witness add-log`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::args::WitnessAddLog;
 use super::config::Config;
 use crate::checkpoint::policy::log_lines;
 use crate::checkpoint::{LogKey, Origin, SignsFor};
@@ -13,6 +12,27 @@ use crate::cli::{files, output};
 use crate::format::{FormatError, quote};
 use crate::note::NoteKey;
 use crate::witness::{LOGS_FILE, Logs, MAX_LOGS_BYTES};
+
+/// Let a witness cosign for a log; a running one takes it up within a second
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  treehead witness add-log mywitness log.vkey log.mldsa.vkey
+  treehead witness add-log mywitness log.example.com/releases+1a2b3c4d+AdfG...
+  treehead witness add-log mywitness sum.golang.org+033de0ae+Ac4z... --origin 'go.sum database tree'
+
+It cosigns checkpoints that begin with the log's origin and that one of its keys signed.
+Run again, it adds what is new.")]
+pub struct WitnessAddLog {
+    /// Directory of the witness
+    pub dir: PathBuf,
+    /// Public keys of the log: as text, or files with one a line
+    #[arg(value_name = "VKEY", required = true)]
+    pub vkeys: Vec<String>,
+    /// First line of the log's checkpoints [default: the name of its key]
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Option<String>,
+}
 
 /// Largest file of vkeys.
 const MAX_VKEYS_BYTES: usize = 64 * 1024;

@@ -1,25 +1,51 @@
 //! `treehead witness init`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::args::WitnessInit;
 use super::config::{KEY, ML_DSA_KEY, SETTINGS};
 use crate::checkpoint::policy::is_reserved;
 use crate::cli::exit::{CliResult, Failure};
-use crate::cli::new_dir::{self, NewFile};
-use crate::cli::witnesses::{URL, is_url};
-use crate::cli::{addresses, keygen, output};
+use crate::cli::new_dir::{self, NewFile, toml_string};
+use crate::cli::values::{parse_listen, parse_name};
+use crate::cli::{keygen, output, values};
+use crate::feeder::settings::{URL, WitnessBlock, is_url};
 use crate::format::quote;
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::witness::{JOURNAL, LOGS_FILE, Ledger, Logs};
+
+/// Make a new witness in a directory
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  treehead witness init mywitness --name witness.example.com/w1 --url https://witness.example.com
+
+It writes treehead-witness.toml (settings), witness.key and witness.mldsa.key (secret, mode 600),
+logs.policy (the logs that it knows), heads.journal (what it cosigned) and card.toml: what the
+operator of a log adds to treehead.toml.")]
+pub struct WitnessInit {
+    /// Directory to make; it must be empty or not exist
+    pub dir: PathBuf,
+    /// Name of the witness for its whole life: its public address without https://
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub name: String,
+    /// Where logs reach it [default: the address to listen on]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Address to listen on
+    #[arg(long, value_name = "ADDR", default_value = super::config::DEFAULT_LISTEN, value_parser = parse_listen)]
+    pub listen: String,
+    /// Cosign with Ed25519 alone: no ML-DSA-44, no subtrees
+    #[arg(long)]
+    pub no_pq: bool,
+}
 
 /// What a log's operator is given.
 pub const CARD: &str = "card.toml";
 
 pub fn run(args: &WitnessInit, json: bool) -> CliResult {
-    if args.url.is_none() && !addresses::is_reachable(&args.listen) {
+    if args.url.is_none() && !values::is_reachable(&args.listen) {
         return Err(Failure::Usage(format!(
             "--url: expected the address where logs reach this witness, as in https://witness.example.com: nobody can connect to {}",
             args.listen
@@ -85,24 +111,17 @@ fn settings(name: &KeyName, listen: &str, post_quantum: bool) -> String {
          post_quantum = {post_quantum}\n\
          # TLS is a reverse proxy's part.\n\
          listen = {}\n",
-        string(name.as_str()),
-        string(listen)
+        toml_string(name.as_str()),
+        toml_string(listen)
     )
 }
 
 fn card(name: &KeyName, url: &str, vkeys: &[String]) -> String {
-    let vkeys: String = vkeys.iter().map(|vkey| format!("    {},\n", string(vkey))).collect();
+    let block = WitnessBlock { name: name.to_string(), url: url.to_owned(), vkeys: vkeys.to_vec() };
     format!(
-        "# The operator of a log adds this to treehead.toml, and gives the witness log.vkey.\n\
-         [[witness]]\nname = {}\nurl = {}\nvkeys = [\n{vkeys}]\n",
-        string(name.as_str()),
-        string(url)
+        "# The operator of a log adds this to treehead.toml, and gives the witness log.vkey.\n{}",
+        new_dir::witness_block(&block)
     )
-}
-
-/// A TOML basic string; JSON's escapes are a part of TOML's.
-fn string(text: &str) -> String {
-    json!(text).to_string()
 }
 
 #[cfg(test)]

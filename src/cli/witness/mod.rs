@@ -1,22 +1,51 @@
 //! `treehead witness`: serves one, or makes one, or lets it know a log.
 
 pub mod add_log;
-pub mod args;
 pub mod config;
 pub mod init;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
 
 use super::exit::{CliResult, Failure};
 use super::output;
 use super::serve::{Hangup, stop_signal};
 use super::serving;
+use crate::cli::values::parse_listen;
 use crate::http::Front;
-use crate::witness::{self, Witness};
-use args::WitnessCommand;
+use crate::witness;
 use config::Config;
 
-pub fn run(args: &args::Witness, json: bool) -> CliResult {
+/// Serve a witness, which cosigns what a log grows to, until SIGINT or SIGTERM
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = "\
+Examples:
+  treehead witness init mywitness --name witness.example.com/w1 --url https://witness.example.com
+  treehead witness add-log mywitness log.vkey
+  treehead witness mywitness --listen 127.0.0.1:9001
+
+It remembers one tree head for each log, and cosigns only what is proven to have grown out of it.
+Never run it on an older copy of its directory: docs/witness.md")]
+pub struct Witness {
+    #[command(subcommand)]
+    pub command: Option<WitnessCommand>,
+    /// Directory of the witness
+    #[arg(required = true)]
+    pub dir: Option<PathBuf>,
+    /// Address to listen on; overrides treehead-witness.toml
+    #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WitnessCommand {
+    Init(init::WitnessInit),
+    AddLog(add_log::WitnessAddLog),
+}
+
+pub fn run(args: &Witness, json: bool) -> CliResult {
     match (&args.command, &args.dir) {
         (Some(WitnessCommand::Init(args)), _) => init::run(args, json),
         (Some(WitnessCommand::AddLog(args)), _) => add_log::run(args, json),
@@ -34,7 +63,7 @@ fn serve(dir: &Path, listen: Option<&str>) -> CliResult {
         let hangup = Hangup::listen();
         let listener = serving::listen(&listen, "with --listen").await?;
         let trusted_proxies = config.trusted_proxies.clone();
-        let opened = tokio::task::spawn_blocking(move || Witness::open(&config.dir, signers)).await;
+        let opened = tokio::task::spawn_blocking(move || witness::Witness::open(&config.dir, signers)).await;
         let witness = opened.expect("opening does not panic")?;
         let address = listener.local_addr().map_or(listen, |address| address.to_string());
         let (name, logs) = (witness.name().clone(), witness.ledger().heads().len());

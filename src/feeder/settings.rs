@@ -1,5 +1,5 @@
-//! Which witnesses a log asks, and how many have to agree: `[[witness]]` and `quorum` in
-//! `treehead.toml`, or a file that says it as c2sp.org/tlog-policy.
+//! The witnesses that a log asks and their quorum: `[[witness]]` and `quorum` in `treehead.toml`, or a file of
+//! c2sp.org/tlog-policy.
 //!
 //! ```text
 //! quorum = 2
@@ -9,52 +9,51 @@
 //! vkeys = ["<Ed25519 vkey>", "<ML-DSA-44 vkey>"]   group witnesses 2 w1 ...
 //! ```
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::config::{Config, WHAT, correct};
-use super::exit::Failure;
-use super::files;
-use crate::checkpoint::LogSigner;
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
+use crate::checkpoint::policy::Policy;
 use crate::client::is_address;
-use crate::feeder::Feeder;
 use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
 use crate::note::{NoteKey, SignatureType};
-use crate::sequencer::StartCosigners;
+
+/// How errors call a settings file.
+pub(crate) const WHAT: &str = "a configuration";
 
 /// A `[[witness]]` block, in `treehead.toml` or on a witness's card.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Witness {
-    name: String,
-    url: String,
-    vkeys: Vec<String>,
+pub(crate) struct WitnessBlock {
+    /// Its name in the settings.
+    pub name: String,
+    /// The address where the log asks it.
+    pub url: String,
+    /// Its public keys, at most one of each algorithm.
+    pub vkeys: Vec<String>,
 }
 
-/// What `treehead witness init` writes for the operators of logs.
+/// The file in which a witness introduces itself to the operators of logs.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Card {
-    witness: Vec<Witness>,
+    witness: Vec<WitnessBlock>,
 }
 
-/// The witnesses of a log's settings.
-pub enum Witnesses {
+/// The witnesses that a log's settings name.
+pub(crate) enum WitnessSettings {
     /// None: heads are published as soon as they are signed.
     None,
-    /// Named one by one.
+    /// `[[witness]]` blocks and their quorum.
     Blocks(Policy),
-    /// Those of this file, by its name in the settings.
+    /// A policy file, by its name in the settings.
     File(String),
 }
 
-impl Witnesses {
-    /// Reads what the settings say.
+impl WitnessSettings {
+    /// Accepts no witnesses, a file, or blocks with a quorum; rejects anything else.
     pub fn new(
-        blocks: &[Witness],
+        blocks: &[WitnessBlock],
         quorum: Option<u64>,
         file: Option<String>,
         place: &TomlPlace<'_>,
@@ -80,11 +79,11 @@ impl Witnesses {
     }
 }
 
-/// What is wrong with `[[witness]]` blocks or their quorum.
-pub struct Fault {
-    /// The block, counted from 0, unless it is the quorum.
+/// An error in `[[witness]]` blocks or their quorum.
+pub(crate) struct Fault {
+    /// The block, counted from 0; `None` for the quorum.
     pub block: Option<usize>,
-    /// The key in it.
+    /// The key in the block.
     pub key: &'static str,
     /// Expected and seen.
     pub error: FormatError,
@@ -100,51 +99,9 @@ impl Fault {
     }
 }
 
-impl Config {
-    /// The witnesses that the log asks, with their URLs, and the quorum. `None` where the settings name no
-    /// witnesses.
-    pub fn witnesses(&self) -> Result<Option<Policy>, Failure> {
-        let path = match (&self.witnesses, self.witnesses_path()) {
-            (Witnesses::Blocks(policy), _) => return Ok(Some(policy.clone())),
-            (_, None) => return Ok(None),
-            (_, Some(path)) => path,
-        };
-        let parse =
-            |bytes: &[u8]| Policy::parse(bytes).and_then(|policy| check_file(&policy).map(|()| policy));
-        files::parse(&path, "a policy", MAX_POLICY_BYTES, parse)
-            .map(Some)
-            .map_err(|e| e.and(&format!("treehead.toml names it as `witnesses`; {}", correct(&path))))
-    }
-
-    /// Who collects cosignatures for a log with these keys, where the settings name witnesses.
-    pub fn cosigners(&self, log: &LogSigner) -> Result<Option<StartCosigners>, Failure> {
-        let prepare = |policy| Feeder::prepare(policy, log.keys(), self.options.publish_unwitnessed);
-        self.witnesses()?.map(prepare).transpose().map_err(|e| Failure::Usage(e.to_string()))
-    }
-
-    /// The file that names the witnesses, if one does.
-    pub fn witnesses_path(&self) -> Option<PathBuf> {
-        match &self.witnesses {
-            Witnesses::File(name) => Some(self.dir.join(name)),
-            _ => None,
-        }
-    }
-
-    /// The file that names the witnesses, where it is in the log's directory itself.
-    pub fn witnesses_file(&self) -> Option<&str> {
-        match &self.witnesses {
-            Witnesses::File(name) if Path::new(name).file_name() == Some(name.as_ref()) => Some(name),
-            _ => None,
-        }
-    }
-
-    /// The file that names the witnesses, where it is anywhere else.
-    pub fn witnesses_elsewhere(&self) -> Option<PathBuf> {
-        self.witnesses_path().filter(|_| self.witnesses_file().is_none())
-    }
-}
-
-fn check_file(policy: &Policy) -> Result<(), FormatError> {
+/// Parses a policy file whose witnesses a log asks: enough of them for the quorum need a URL.
+pub(crate) fn parse_policy(bytes: &[u8]) -> Result<Policy, FormatError> {
+    let policy = Policy::parse(bytes)?;
     let wrong = |expected: &str, seen: String| FormatError::malformed("a policy", expected, seen);
     let urls: Vec<&str> = policy.witnesses().iter().filter_map(|w| w.url.as_deref()).collect();
     if urls.is_empty() {
@@ -157,47 +114,40 @@ fn check_file(policy: &Policy) -> Result<(), FormatError> {
         let seen = format!("{} of {} witnesses with one", urls.len(), policy.witnesses().len());
         return Err(wrong("URLs of enough witnesses for the quorum", seen));
     }
-    Ok(())
+    Ok(policy)
 }
 
 /// The form of a witness's address.
-pub const URL: &str = "a URL that begins with http:// or https://, without a query or user name";
+pub(crate) const URL: &str = "a URL that begins with http:// or https://, without a query or user name";
 
-/// Whether it is the address of a witness: one that can be asked, and holds no password, since cards and policies
-/// are for everybody.
-pub fn is_url(url: &str) -> bool {
+/// Whether this is the address of a witness: one that can be asked, without a password, since cards and policies are
+/// public.
+pub(crate) fn is_url(url: &str) -> bool {
     let host = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     is_address(url) && !has_space_or_control(url) && !host.contains('@')
 }
 
-/// Reads a witness's card.
-pub fn read_card(path: &Path) -> Result<Witness, Failure> {
+/// Parses a witness's card, which has one `[[witness]]` block.
+pub(crate) fn parse_card(bytes: &[u8]) -> Result<WitnessBlock, FormatError> {
     const WHAT: &str = "a witness's card";
     const EXPECTED: &str = "one [[witness]] block as `treehead witness init` writes it";
-    files::parse(path, WHAT, super::config::MAX_CONFIG_BYTES, |bytes| {
-        let (toml, card): (_, Card) = TomlFile::read(WHAT, EXPECTED, bytes)?;
-        let seen = format!("{} of them", card.witness.len());
-        let [witness] = <[Witness; 1]>::try_from(card.witness)
-            .map_err(|_| FormatError::malformed(WHAT, EXPECTED, seen))?;
-        let place = toml.root().item("witness", 0);
-        witness.keys().map_err(|fault| place.key(fault.key).wrong(fault.error))?;
-        Ok(witness)
-    })
+    let (toml, card): (_, Card) = TomlFile::read(WHAT, EXPECTED, bytes)?;
+    let seen = format!("{} of them", card.witness.len());
+    let [witness] = <[WitnessBlock; 1]>::try_from(card.witness)
+        .map_err(|_| FormatError::malformed(WHAT, EXPECTED, seen))?;
+    let place = toml.root().item("witness", 0);
+    witness.keys().map_err(|fault| place.key(fault.key).wrong(fault.error))?;
+    Ok(witness)
 }
 
-impl Witness {
-    /// Its name in the settings.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether it goes by this name, in the settings or in its signatures.
+impl WitnessBlock {
+    /// Whether the witness has this name, in the settings or in its signatures.
     pub fn is_named(&self, name: &str) -> bool {
         let keys = self.keys().unwrap_or_default();
         self.name == name || keys.iter().any(|(_, key)| key.name().as_str() == name)
     }
 
-    /// Its keys, with what their algorithm is called in a policy.
+    /// Parses its keys, each with the name of its algorithm in a policy.
     fn keys(&self) -> Result<Vec<(&'static str, NoteKey)>, Fault> {
         let name = &self.name;
         if name.is_empty() || name == "none" || name.starts_with('#') || has_space_or_control(name) {
@@ -234,26 +184,17 @@ impl Witness {
         }
         Ok(keys)
     }
-
-    /// The block as it stands in `treehead.toml`.
-    pub fn to_toml(&self) -> String {
-        // What JSON makes of a string without control characters is a string in TOML.
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let vkeys: Vec<String> = self.vkeys.iter().map(|vkey| format!("    {},\n", quoted(vkey))).collect();
-        let (name, url) = (quoted(&self.name), quoted(&self.url));
-        format!("\n[[witness]]\nname = {name}\nurl = {url}\nvkeys = [\n{}]\n", vkeys.concat())
-    }
 }
 
-/// The policy that blocks and quorum mean.
-pub fn policy_of(witnesses: &[Witness], quorum: u64) -> Result<Policy, Fault> {
+/// Makes the policy that blocks and quorum stand for.
+pub(crate) fn policy_of(witnesses: &[WitnessBlock], quorum: u64) -> Result<Policy, Fault> {
     let count = witnesses.len();
     if quorum == 0 || quorum > count as u64 {
         let expected = format!("a quorum from 1 to {count}, the number of witnesses");
         return Err(Fault::new("quorum", &expected, &quorum.to_string()));
     }
-    let (mut lines, mut names, mut public) = (String::new(), HashSet::new(), HashSet::new());
-    let mut cosigners = HashSet::new();
+    let (mut lines, mut names, mut public) = (String::new(), BTreeSet::new(), BTreeSet::new());
+    let mut cosigners = BTreeSet::new();
     for (at, witness) in witnesses.iter().enumerate() {
         let (name, url) = (&witness.name, &witness.url);
         let keys = witness.keys().map_err(|fault| fault.at(at))?;

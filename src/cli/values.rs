@@ -1,7 +1,65 @@
-//! Names and addresses on the command line and in settings. Malformed ones are refused before they are used,
-//! and the error shows the expected form.
+//! Values that several commands and settings files take, each parsed here and nowhere else. Malformed ones are rejected
+//! before anything is done, and the error shows the expected form.
 
 use std::net::Ipv6Addr;
+
+use clap::ValueEnum;
+use jiff::fmt::friendly::SpanParser;
+use jiff::{SignedDuration, SpanRelativeTo};
+
+use crate::client::Wait;
+use crate::endpoint::PackagePin;
+use crate::merkle::LeafIndex;
+use crate::release::{Kind, Purl, PurlPattern};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WaitArg {
+    /// Durable, with an index; no proof file is written
+    Sequenced,
+    /// In a signed checkpoint that everybody is shown
+    Published,
+    /// In a checkpoint with the quorum of the log's witnesses
+    Witnessed,
+}
+
+impl From<WaitArg> for Wait {
+    fn from(arg: WaitArg) -> Self {
+        match arg {
+            WaitArg::Sequenced => Self::Sequenced,
+            WaitArg::Published => Self::Published,
+            WaitArg::Witnessed => Self::Witnessed,
+        }
+    }
+}
+
+pub fn parse_kind(text: &str) -> Result<Kind, String> {
+    Kind::parse(text).ok_or_else(|| "expected build, update or detection-rules".to_owned())
+}
+
+pub fn parse_purl(text: &str) -> Result<Purl, String> {
+    Purl::parse(text).map_err(|e| e.to_string())
+}
+
+pub fn parse_pin(text: &str) -> Result<PackagePin, String> {
+    PackagePin::parse(text).map_err(|e| e.to_string())
+}
+
+pub fn parse_leaf(text: &str) -> Result<LeafIndex, String> {
+    LeafIndex::parse(text).ok_or_else(|| "expected a decimal without leading zeros".to_owned())
+}
+
+pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {
+    PurlPattern::parse(text).map_err(|e| e.to_string())
+}
+
+/// Parses whole seconds in jiff's friendly format, as in `90s`, `15m`, `24h`, `7d` or `1h 30m`. A day has 24 hours.
+pub fn parse_duration(text: &str) -> Result<u64, String> {
+    let span = SpanParser::new().parse_span(text);
+    let duration = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
+    let seconds = duration.ok().filter(|time| *time == SignedDuration::from_secs(time.as_secs()));
+    let seconds = seconds.and_then(|time| u64::try_from(time.as_secs()).ok());
+    seconds.ok_or_else(|| "expected a number and a unit, as in 90s, 15m, 24h or 7d".to_owned())
+}
 
 /// The form of an address to listen on.
 pub const LISTEN: &str = "HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080";
@@ -23,7 +81,7 @@ pub fn is_listen(text: &str) -> bool {
         && v6.map_or_else(|| is_name(host), |v6| v6.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Whether others can connect there: not to a wildcard address or port 0.
+/// Whether others can connect to this address: not to a wildcard address or port 0.
 pub fn is_reachable(listen: &str) -> bool {
     let (host, port) = listen.rsplit_once(':').unwrap_or_default();
     !matches!(host, "0.0.0.0" | "[::]") && port.bytes().any(|digit| digit != b'0')
@@ -76,6 +134,24 @@ mod tests {
         }
         assert!(is_reachable("127.0.0.1:9001") && is_reachable("w.example.com:80"));
         assert!(!["0.0.0.0:9001", "[::]:9001", "127.0.0.1:0"].into_iter().any(is_reachable));
+    }
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("15m", 900),
+            ("2h", 7_200),
+            ("24h", 86_400),
+            ("30d", 2_592_000),
+            ("1h 30m", 5_400),
+            ("0s", 0),
+        ] {
+            assert_eq!(parse_duration(text), Ok(seconds), "{text}");
+        }
+        for bad in ["", "h", "24", "-1h", "1h ago", "99999999999999999d", "1é", "1mo", "1500ms", "PT1H"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use core::fmt;
 use crate::format::{FormatError, cap, quote, utf8};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{Note, NoteError, NoteKey, NoteSigner, SignatureType};
-pub use origin::{LogKey, Origin, SignsFor};
+pub use origin::{LogKey, Origin, SignsFor, origin_hash};
 pub use signer::LogSigner;
 
 pub mod cosignature;

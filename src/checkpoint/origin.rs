@@ -5,6 +5,7 @@ use alloc::string::String;
 use core::fmt;
 
 use crate::format::{FormatError, cap, quote};
+use crate::merkle::Hash;
 use crate::note::{KeyName, NoteKey};
 
 /// Longest origin: what a `cosigned_message` of c2sp.org/tlog-cosignature can hold.
@@ -79,6 +80,12 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// SHA-256 of a log's origin, or of a witness's name: what file names, addresses and file heads have in its place.
+#[must_use]
+pub fn origin_hash(origin: &(impl AsRef<str> + ?Sized)) -> Hash {
+    Hash::digest(origin.as_ref().as_bytes())
 }
 
 /// A key, and the log whose checkpoints it is trusted to sign.

@@ -15,6 +15,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::{Map, Value, json};
 
 use crate::client::{ClientError, NetworkFault};
+use crate::disk::{DiskError, run_again};
 use crate::endpoint::Refusal;
 use crate::format::{FormatError, shown, to_json};
 use crate::load::{CheckError, LoadError};
@@ -23,7 +24,7 @@ use crate::monitor::delivery::acks::AckError;
 use crate::proof::fork::EvidenceError;
 use crate::sequencer::StartError;
 use crate::server::OpenError;
-use crate::store::{CopyError, StoreError, to_be_run_again};
+use crate::store::{CopyError, StoreError};
 
 /// How a command ends that did not do what it was asked.
 #[derive(Debug, Clone)]
@@ -240,6 +241,16 @@ impl From<LoadError> for Failure {
     }
 }
 
+impl From<DiskError> for Failure {
+    fn from(error: DiskError) -> Self {
+        let message = error.to_string();
+        match error {
+            DiskError::Changed { .. } => Self::refused("journal-damaged", message, ""),
+            _ => Self::CouldNotTell(run_again(message)),
+        }
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
@@ -270,7 +281,7 @@ impl From<StoreError> for Failure {
                 message,
                 "Without a source: the newest .tlog-proof of this log that anybody has ends with a checkpoint.",
             ),
-            _ => Self::CouldNotTell(to_be_run_again(message)),
+            _ => Self::CouldNotTell(run_again(message)),
         }
     }
 }
@@ -322,7 +333,7 @@ impl From<crate::witness::OpenError> for Failure {
             OpenError::Ledger(LedgerError::RolledBack { .. }) => {
                 Self::refused("heads-rolled-back", message, NEVER)
             }
-            OpenError::Ledger(LedgerError::Store(e)) => e.into(),
+            OpenError::Ledger(LedgerError::Disk(e)) => e.into(),
             OpenError::Logs { .. } => Self::Usage(message).and("mend it; nothing is cosigned meanwhile"),
             _ => Self::CouldNotTell(message),
         }
@@ -336,14 +347,14 @@ impl From<crate::monitor::MonitorError> for Failure {
         match error {
             MonitorError::Client(e) => e.into(),
             MonitorError::Delivery(e) => e.into(),
-            MonitorError::Store(e) => e.into(),
+            MonitorError::Disk(e) => e.into(),
             MonitorError::Follow { trouble, .. }
                 if matches!(*trouble, Trouble::State(StateError::Damaged { .. })) =>
             {
                 Self::refused("state-damaged", message, "Nothing was changed.")
             }
             MonitorError::Follow { .. } | MonitorError::Internal { .. } => {
-                Self::CouldNotTell(to_be_run_again(message))
+                Self::CouldNotTell(run_again(message))
             }
         }
     }
@@ -354,13 +365,13 @@ impl From<DeliveryError> for Failure {
         let message = error.to_string();
         match error {
             DeliveryError::Settings(_) => Self::Usage(message),
-            DeliveryError::Store(e) => e.into(),
+            DeliveryError::Disk(e) => e.into(),
             DeliveryError::Damaged { .. } => Self::refused(
                 "desk-damaged",
                 message,
                 "Events that were printed are in what you kept of the output.",
             ),
-            _ => Self::CouldNotTell(to_be_run_again(message)),
+            _ => Self::CouldNotTell(run_again(message)),
         }
     }
 }
@@ -437,14 +448,14 @@ mod tests {
     #[test]
     fn a_command_that_a_full_disk_ended_is_to_be_run_again() {
         let error = || io::Error::from(io::ErrorKind::StorageFull);
-        let store = || StoreError::Io { doing: "write", path: "journal".into(), source: error() };
+        let disk = || DiskError::io("write", "journal")(error());
         let failures = [
-            Failure::from(store()),
-            Failure::from(DeliveryError::Store(store())),
+            Failure::from(StoreError::from(disk())),
+            Failure::from(DeliveryError::Disk(disk())),
             Failure::from(DeliveryError::OutputFull(error())),
-            Failure::from(crate::monitor::MonitorError::Store(store())),
-            Failure::from(OpenError::Start(StartError::Store(store()))),
-            Failure::from(crate::witness::OpenError::Ledger(crate::witness::LedgerError::Store(store()))),
+            Failure::from(crate::monitor::MonitorError::Disk(disk())),
+            Failure::from(OpenError::Start(StartError::Store(disk().into()))),
+            Failure::from(crate::witness::OpenError::Ledger(crate::witness::LedgerError::Disk(disk()))),
         ];
         for failure in failures {
             let said = failure.message();

@@ -8,12 +8,12 @@ use serde_json::json;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::{files, output};
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Checkpoint, origin_hash};
 use crate::disk::read_plain;
 use crate::endpoint::Refusal;
 use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TreeSize, hashes_to_bytes};
 use crate::proof::bundle;
-use crate::store::journal::{Scan, origin_hash};
+use crate::store::journal::Scan;
 use crate::store::{Layout, SignedHead, StoreError, read_signed};
 
 /// Write a log as a static tlog-tiles tree that any web server or CDN can serve

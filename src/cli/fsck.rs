@@ -12,12 +12,12 @@ use super::keys::{ML_DSA, secrets_of};
 use super::output::{GREEN, result, say};
 use super::{evidence, files, fsck_evidence, fsck_url, output, serve};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
-use crate::checkpoint::{Checkpoint, LogKey, LogSigned};
+use crate::checkpoint::{Checkpoint, LogKey, LogSigned, origin_hash};
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::disk::{DirLock, open_plain};
+use crate::disk::{DirLock, DiskError, open_plain};
 use crate::merkle::{Growth, Hash, LeafIndex, PartialTiles, RightEdge, TreeSize};
 use crate::note::NoteKey;
-use crate::store::journal::{Scan, origin_hash};
+use crate::store::journal::Scan;
 use crate::store::{
     DiskStore, Layout, OpenOptions, PointerSum, StoreError, TreeRows, backup_marker, discard_tree,
     open_tree_rows, read_signed,
@@ -109,7 +109,7 @@ fn check_dir(dir: &Path, args: &Fsck, json: bool) -> CliResult {
     let (rows, note) = match rows_of(dir, &layout) {
         Ok(Some(rows)) => (Some(rows), ""),
         Ok(None) => (None, "there is no sled: it is made anew at the next start\n"),
-        Err(StoreError::Locked { .. }) => {
+        Err(StoreError::Disk(DiskError::Locked { .. })) => {
             (None, "the log is being served, so sled was not looked at: check it by its address\n")
         }
         Err(e) => return Err(e.into()),
@@ -141,7 +141,8 @@ fn rows_of(dir: &Path, layout: &Layout) -> Result<Option<(TreeRows, DirLock)>, S
         return open_tree_rows(dir).map(Some);
     }
     // Whether it is served is asked all the same.
-    DirLock::acquire(&layout.lock()).map(|_| None)
+    DirLock::acquire(&layout.lock())?;
+    Ok(None)
 }
 
 /// The files that are not derived from anything, and have no signature.

@@ -1,16 +1,19 @@
-//! Durable files: each step by which they change, one process per directory, evidence that is never overwritten.
+//! Durable files: each step by which they change, one process per directory, files replaced at once, evidence that
+//! is never overwritten.
 
+mod error;
 pub mod evidence_dir;
-#[cfg(feature = "server")]
 mod io;
-#[cfg(feature = "server")]
 mod lock;
 mod plain_file;
+mod replace;
+#[cfg(feature = "server")]
+mod sled_dir;
 
-#[cfg(feature = "server")]
-pub(crate) use io::check_written;
-#[cfg(feature = "server")]
-pub use io::{DiskIo, RealDisk};
-#[cfg(feature = "server")]
+pub use error::{DiskError, is_full, retried, run_again};
+pub use io::{DiskIo, RealDisk, check_written};
 pub use lock::DirLock;
 pub use plain_file::{check_plain, open_own, open_plain, read_plain};
+pub use replace::{read_if_exists, remove_dir, replace, replace_secret, sync_parent};
+#[cfg(feature = "server")]
+pub use sled_dir::{SledDir, SledError, SledIo};

@@ -52,12 +52,10 @@ use tokio::net::TcpListener;
 use crate::client::{ClientError, LogClient};
 use crate::clock::{self, Clock};
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::disk::{DirLock, DiskIo, RealDisk};
+use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, retried};
 use crate::http::Sender;
 use crate::http::admission::Admission;
 use crate::http::outcomes::Outcomes;
-use crate::merkle::Hash;
-use crate::store::{StoreError, tried_again};
 
 pub use expect::{MAX_MANIFEST_BYTES, Manifest};
 pub use follow::{OnProgress, Trouble};
@@ -138,7 +136,7 @@ impl Settings {
 pub enum MonitorError {
     /// Its directory.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Disk(#[from] DiskError),
     /// Its events can't be delivered.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
@@ -203,7 +201,7 @@ impl Monitor {
         out: Box<dyn std::io::Write + Send>,
     ) -> Result<Arc<Self>, MonitorError> {
         let dir = settings.dir.clone();
-        let make = |path: &Path| std::fs::create_dir_all(path).map_err(StoreError::io("create", path));
+        let make = |path: &Path| std::fs::create_dir_all(path).map_err(DiskError::io("create", path));
         make(&dir.join("logs"))?;
         let lock = DirLock::acquire(&dir.join("lock"))?;
         let delivery = Delivery::open_with(&dir, delivery, out, settings.io.clone())?;
@@ -273,7 +271,7 @@ impl Monitor {
         while Instant::now() < patience && threads.iter().any(|thread| !thread.is_finished()) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        result.and(served.map_err(|e| StoreError::io("serve on", Path::new("the listener"))(e).into()))
+        result.and(served.map_err(|e| DiskError::io("serve on", Path::new("the listener"))(e).into()))
     }
 
     /// Follows each log to its present head, asks the peers, and waits for the sinks.
@@ -402,10 +400,10 @@ impl Monitor {
             // Disks fill up and are emptied again; what was not kept, or not told, is done again.
             Err(
                 trouble @ (Trouble::State(_)
-                | Trouble::Delivery(DeliveryError::Store(_) | DeliveryError::OutputFull(_))),
+                | Trouble::Delivery(DeliveryError::Disk(_) | DeliveryError::OutputFull(_))),
             ) => {
                 tracing::error!(origin, error = %trouble, "the monitor can't go on for now, and tries again");
-                self.set_fault(&origin, Some(tried_again(&trouble)));
+                self.set_fault(&origin, Some(retried(&trouble)));
             }
             Err(trouble) => return Err(follow_error(&origin, trouble)),
         }
@@ -481,10 +479,4 @@ fn at_once(callers: Vec<Caller>, step: fn(&mut Caller)) -> Vec<Caller> {
 
 fn follow_error(origin: &str, trouble: Trouble) -> MonitorError {
     MonitorError::Follow { origin: origin.to_owned(), trouble: Box::new(trouble) }
-}
-
-/// SHA-256 of an origin, as paths have it.
-#[must_use]
-pub fn origin_hash(origin: &crate::checkpoint::Origin) -> Hash {
-    Hash::digest(origin.as_str().as_bytes())
 }

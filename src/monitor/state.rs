@@ -17,13 +17,12 @@ use super::expect::{Comparison, ReleaseKey};
 use super::recent::Recent;
 use super::sequences::{Last, Sequences, Track};
 use crate::checkpoint::Origin;
-use crate::disk::{DiskIo, read_plain};
+use crate::disk::{DiskError, DiskIo, read_plain, replace};
 use crate::format::checksum;
 use crate::format::{FormatError, cap};
 use crate::merkle::{Hash, RightEdge, TreeSize};
 use crate::note::Note;
 use crate::release::Steps;
-use crate::store::{StoreError, replace_file};
 
 /// Largest state file: some million packages.
 const MAX_STATE_BYTES: usize = 512 * 1024 * 1024;
@@ -147,7 +146,7 @@ pub enum StateError {
     },
     /// By the system.
     #[error(transparent)]
-    Write(#[from] StoreError),
+    Write(#[from] DiskError),
 }
 
 impl LogState {
@@ -193,7 +192,7 @@ impl LogState {
     pub fn save(&self, io: &dyn DiskIo, path: &Path) -> Result<(), StateError> {
         // A crash before the rename in here leaves the state before: entries since then are read again, and
         // their events, which were delivered, are delivered once more.
-        Ok(replace_file(io, path, &self.to_bytes())?)
+        Ok(replace(io, path, &self.to_bytes())?)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, FormatError> {

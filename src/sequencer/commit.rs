@@ -16,8 +16,9 @@ use super::plan::{Known, plan};
 use super::pool::{Pool, Submission, Work};
 use super::{Candidate, Fault, Published, Results, StartError, SubmitError, Trouble};
 use crate::checkpoint::LogSigner;
+use crate::disk::retried;
 use crate::merkle::{Hash, LeafIndex};
-use crate::store::{Batch, SignedHead, Store, StoreError, StoreReader, Stored, tried_again};
+use crate::store::{Batch, SignedHead, Store, StoreError, StoreReader, Stored};
 
 /// A head for each entry would cost a signature and two fsyncs each: so much pause is kept at least.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
@@ -202,7 +203,7 @@ impl Committer {
             // published after the restart, and who sends them again gets their first index.
             self.plan_and_append(candidates).unwrap_or_else(|error| {
                 self.fail(&error, "a batch could not be stored");
-                let why = tried_again(&error);
+                let why = retried(&error);
                 refuse(&match error {
                     StoreError::Damaged { .. } => SubmitError::Damaged(why),
                     _ => SubmitError::Storage(why),

@@ -26,9 +26,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use crate::checkpoint::{Checkpoint, LogSigner};
+use crate::disk::retried;
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::Facts;
-use crate::store::{Store, StoreError, StoreReader, tried_again};
+use crate::store::{Store, StoreError, StoreReader};
 use answer::Reply;
 pub use answer::{Outcome, Until};
 use commit::Committer;
@@ -439,7 +440,7 @@ impl Shared {
     /// witnesses suggest.
     fn faults(&self) -> BTreeMap<Trouble, String> {
         let mut faults = self.fault.all();
-        faults.values_mut().for_each(|why| *why = tried_again(&*why));
+        faults.values_mut().for_each(|why| *why = retried(&*why));
         if let Some(damage) = self.reader.damage() {
             faults.entry(Trouble::Damage).or_insert(damage);
         }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::PublisherBook;
 use super::log::OpenError;
-use crate::disk::{RealDisk, read_plain};
+use crate::disk::{RealDisk, read_plain, replace};
 use crate::format::{FormatError, file_text, quote};
 use crate::merkle::LeafIndex;
 use crate::release::{Envelope, Facts};
-use crate::store::{self, StoreError, StoreReader, replace_file};
+use crate::store::{self, StoreError, StoreReader};
 
 /// What a log admits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,7 +124,7 @@ impl Profile {
             );
             return Err(OpenError::Profile { dir: dir.to_owned(), kept, said: self, why });
         }
-        replace_file(&RealDisk, &dir.join(FILE), self.to_file().as_bytes()).map_err(start)?;
+        replace(&RealDisk, &dir.join(FILE), self.to_file().as_bytes()).map_err(|e| start(e.into()))?;
         tracing::info!(profile = self.as_str(), "recorded the log's profile");
         Ok(())
     }

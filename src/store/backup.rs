@@ -9,11 +9,12 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint_file::{self, SignedHead};
-use super::journal::{Scan, origin_hash, segment_path, segments};
+use super::journal::{Scan, segment_path, segments};
 use super::rehash::{Rehash, rehash_journal};
+use super::signed_head::{SignedHead, read_signed};
 use super::{CopyError, Layout, StoreError};
-use crate::disk::{DirLock, DiskIo};
+use crate::checkpoint::origin_hash;
+use crate::disk::{DirLock, DiskError, DiskIo, read_if_exists, replace, replace_secret};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 
@@ -76,20 +77,20 @@ impl Backup<'_> {
     /// [`CopyError`]; the backup that was there before is still one.
     pub fn run(&self) -> Result<BackedUp, CopyError> {
         // First: what has its quorum is no more than what is signed whenever that is read later.
-        let witnessed = checkpoint_file::read(&Layout::new(self.log).witnessed())?;
+        let witnessed = read_if_exists(&Layout::new(self.log).witnessed())?;
         // Then: the journal holds at least this much whenever it is read later.
         let path = Layout::new(self.log).checkpoint();
-        let head = checkpoint_file::read_signed(&path, self.key)?;
+        let head = read_signed(&path, self.key)?;
         let head = head.ok_or(StoreError::CheckpointMissing { path })?;
         self.check_place()?;
         let out = Layout::new(self.out);
-        fs::create_dir_all(out.journal()).map_err(StoreError::io("create", out.journal()))?;
+        fs::create_dir_all(out.journal()).map_err(DiskError::io("create", out.journal()))?;
         let _lock = DirLock::acquire(&out.lock())?;
         // A crash from here on leaves the older backup with more in its journal than its checkpoint
         // covers, or a first one without a checkpoint: the next run goes on from either.
         let about = format!("treehead backup of {}\n", self.key.name());
-        checkpoint_file::replace(self.io.as_ref(), &marker(self.out), about.as_bytes())?;
-        let before = checkpoint_file::read_signed(&out.checkpoint(), self.key)?;
+        replace(self.io.as_ref(), &marker(self.out), about.as_bytes())?;
+        let before = read_signed(&out.checkpoint(), self.key)?;
         self.check_older(before.as_ref(), &head)?;
         let mut done = BackedUp {
             head: head.clone(),
@@ -100,15 +101,15 @@ impl Backup<'_> {
             bytes: 0,
         };
         self.copy_segments(before.as_ref(), &mut done)?;
-        self.io.sync_dir(&out.journal()).map_err(StoreError::io("fsync", out.journal()))?;
+        self.io.sync_dir(&out.journal()).map_err(DiskError::io("fsync", out.journal()))?;
         for file in self.files {
             self.copy_file(file)?;
         }
         // Last: from here on it is the newer backup.
-        checkpoint_file::replace(self.io.as_ref(), &out.checkpoint(), &head.note)?;
+        replace(self.io.as_ref(), &out.checkpoint(), &head.note)?;
         // A crash before this line leaves an older one or none, which a start gets over.
         if let Some(witnessed) = witnessed {
-            checkpoint_file::replace(self.io.as_ref(), &out.witnessed(), &witnessed)?;
+            replace(self.io.as_ref(), &out.witnessed(), &witnessed)?;
         }
         Ok(done)
     }
@@ -119,13 +120,13 @@ impl Backup<'_> {
         let occupied = match fs::read_dir(self.out) {
             Ok(mut items) => items.next().is_some(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => false,
-            Err(e) => return Err(StoreError::io("list", self.out)(e).into()),
+            Err(e) => return Err(DiskError::io("list", self.out)(e).into()),
         };
         if !occupied {
             return Ok(());
         }
         let expected = format!("treehead backup of {}\n", self.key.name());
-        match checkpoint_file::read(&marker(self.out))? {
+        match read_if_exists(&marker(self.out))? {
             Some(seen) if seen == expected.as_bytes() => Ok(()),
             Some(seen) => Err(refused(format!(
                 "expected a file `backup` that says {:?}, saw {}",
@@ -211,25 +212,25 @@ impl Backup<'_> {
             return Err(self.fork(before.map_or(TreeSize::ZERO, |before| before.head.size)));
         }
         // A crash before or after this line leaves the shorter segment or the longer one.
-        self.io.rename(&new, &to).map_err(StoreError::io("rename", &new))?;
+        self.io.rename(&new, &to).map_err(DiskError::io("rename", &new))?;
         (done.copied, done.copied_bytes) = (done.copied + 1, done.copied_bytes + length);
         done.bytes += length;
         Ok(tree)
     }
 
-    fn copy_bytes(&self, from: &Path, to: &Path, length: u64) -> Result<(), StoreError> {
-        let mut source = File::open(from).map_err(StoreError::io("open", from))?.take(length);
-        let target = self.io.create(to).map_err(StoreError::io("create", to))?;
+    fn copy_bytes(&self, from: &Path, to: &Path, length: u64) -> Result<(), DiskError> {
+        let mut source = File::open(from).map_err(DiskError::io("open", from))?.take(length);
+        let target = self.io.create(to).map_err(DiskError::io("create", to))?;
         let (mut buffer, mut offset) = (vec![0; COPY_BYTES], 0);
         loop {
-            let count = source.read(&mut buffer).map_err(StoreError::io("read", from))?;
+            let count = source.read(&mut buffer).map_err(DiskError::io("read", from))?;
             if count == 0 {
                 break;
             }
-            self.io.write_at(&target, to, &buffer[..count], offset).map_err(StoreError::io("write", to))?;
+            self.io.write_at(&target, to, &buffer[..count], offset).map_err(DiskError::io("write", to))?;
             offset += count as u64;
         }
-        self.io.sync_all(&target, to).map_err(StoreError::io("fsync", to))
+        self.io.sync_all(&target, to).map_err(DiskError::io("fsync", to))
     }
 
     /// What is really wrong where log and backup together do not check.
@@ -267,13 +268,14 @@ impl Backup<'_> {
         })
     }
 
-    fn copy_file(&self, file: &Companion<'_>) -> Result<(), StoreError> {
+    fn copy_file(&self, file: &Companion<'_>) -> Result<(), DiskError> {
         let (from, to) = (self.log.join(file.name), self.out.join(file.name));
-        let Some(bytes) = checkpoint_file::read(&from)? else { return Ok(()) };
-        if checkpoint_file::read(&to)?.is_some_and(|there| there == bytes) {
+        let Some(bytes) = read_if_exists(&from)? else { return Ok(()) };
+        if read_if_exists(&to)?.is_some_and(|there| there == bytes) {
             return Ok(());
         }
-        checkpoint_file::replace_with(self.io.as_ref(), &to, &bytes, file.secret)
+        let replace = if file.secret { replace_secret } else { replace };
+        replace(self.io.as_ref(), &to, &bytes)
     }
 }
 

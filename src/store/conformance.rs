@@ -12,6 +12,7 @@ use super::{
     StoreReader, Stored,
 };
 use crate::checkpoint::Checkpoint;
+use crate::disk::DiskError;
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, read_root, reference, tiles_of};
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::proof::bundle;
@@ -213,7 +214,7 @@ pub fn open_disk(dir: &Path, options: impl Fn() -> OpenOptions) -> Result<DiskSt
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         match DiskStore::open(dir, options()) {
-            Err(StoreError::Locked { .. }) if Instant::now() < deadline => {
+            Err(StoreError::Disk(DiskError::Locked { .. })) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             opened => return opened,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::StoreError;
+use crate::disk::DiskError;
 use crate::merkle::TreeSize;
 
 /// Why a backup, a restore or a repair was refused. Nothing that counted before was changed.
@@ -55,4 +56,10 @@ pub enum CopyError {
         /// What was expected and what was seen.
         detail: String,
     },
+}
+
+impl From<DiskError> for CopyError {
+    fn from(error: DiskError) -> Self {
+        Self::Store(error.into())
+    }
 }

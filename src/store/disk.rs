@@ -9,13 +9,11 @@ use std::sync::Arc;
 
 use super::index::{IndexRows, IndexWriter};
 use super::journal::{self, Cursor, Journal, Scan, bundle_starts};
-use super::sled_dir::{Opened, SledDir};
 use super::tree::{Tree, TreeCheck, TreeRows};
-use super::{
-    Batch, Describe, MAX_BATCH_ENTRIES, Staged, Store, StoreError, StoreReader, checkpoint_file, swap,
-};
+use super::{Batch, Describe, MAX_BATCH_ENTRIES, Staged, Store, StoreError, StoreReader, signed_head, swap};
 use crate::checkpoint;
-use crate::disk::{DirLock, DiskIo, RealDisk};
+use crate::checkpoint::origin_hash;
+use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, read_if_exists, replace};
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, TreeSize, read_root};
 use crate::note::NoteKey;
 use crate::release::Facts;
@@ -82,9 +80,9 @@ impl Layout {
 
     /// Reads the checkpoint. A rename whose fsync failed shows a file that a power cut could still
     /// take back, so its name is made durable before it is believed.
-    fn read_checkpoint(&self, io: &dyn DiskIo) -> Result<Option<Vec<u8>>, StoreError> {
-        io.sync_dir(&self.0).map_err(StoreError::io("fsync", &self.0))?;
-        checkpoint_file::read(&self.checkpoint())
+    fn read_checkpoint(&self, io: &dyn DiskIo) -> Result<Option<Vec<u8>>, DiskError> {
+        io.sync_dir(&self.0).map_err(DiskError::io("fsync", &self.0))?;
+        read_if_exists(&self.checkpoint())
     }
 }
 
@@ -105,7 +103,7 @@ pub struct OpenOptions {
     /// sled's cache in bytes. It does not bound sled's memory, only guides it.
     pub cache_bytes: u64,
     /// What writes: the disk, or what a test puts before it.
-    pub io: Arc<dyn DiskIo>,
+    pub io: Arc<dyn SledIo>,
     /// A journal segment is sealed when it has grown past this.
     pub segment_bytes: u64,
     /// The key that signs the log's checkpoints: one that it did not sign is refused, and so are
@@ -168,11 +166,11 @@ impl DiskStore {
     /// check, or does not reach the last signed checkpoint.
     pub fn open(dir: &Path, options: OpenOptions) -> Result<Self, StoreError> {
         let layout = Layout::new(dir);
-        fs::create_dir_all(dir).map_err(StoreError::io("create", dir))?;
+        fs::create_dir_all(dir).map_err(DiskError::io("create", dir))?;
         let lock = DirLock::acquire(&layout.lock())?;
         swap::finish(options.io.as_ref(), &layout)?;
-        fs::create_dir_all(layout.journal()).map_err(StoreError::io("create", layout.journal()))?;
-        options.io.sync_dir(dir).map_err(StoreError::io("fsync", dir))?;
+        fs::create_dir_all(layout.journal()).map_err(DiskError::io("create", layout.journal()))?;
+        options.io.sync_dir(dir).map_err(DiskError::io("fsync", dir))?;
         let reader = Arc::new(DiskReader::new(layout.journal(), options.describe.clone()));
         let mut store =
             Self { layout, options, reader, writer: None, checkpoint: None, witnessed: None, _lock: lock };
@@ -182,14 +180,14 @@ impl DiskStore {
 
     fn read_heads(&mut self) -> Result<(), StoreError> {
         self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
-        self.witnessed = checkpoint_file::read(&self.layout.witnessed())?;
+        self.witnessed = read_if_exists(&self.layout.witnessed())?;
         Ok(())
     }
 
     fn recover(&mut self) -> Result<(), StoreError> {
         self.read_heads()?;
         self.check_signature()?;
-        let origin = journal::origin_hash(&self.options.origin);
+        let origin = origin_hash(&self.options.origin);
         // sled may panic on pages that it did not expect, and not only while it opens.
         let caught_up = catch_unwind(AssertUnwindSafe(|| self.catch_up(origin)))
             .unwrap_or_else(|_| Ok(Err(TreeCheck("sled panicked while it was read".to_owned()))));
@@ -218,7 +216,8 @@ impl DiskStore {
         origin: Hash,
     ) -> Result<Result<(sled::Db, Tree, IndexWriter, Scan), TreeCheck>, StoreError> {
         let dir = self.layout.journal();
-        let Opened { db, tree: tree_rows, index: index_rows } = self.sled().open(self.options.cache_bytes)?;
+        let Opened { db, tree: tree_rows, index: index_rows } =
+            self.sled().open(self.options.cache_bytes, Opened::new)?;
         let tail = |tree: &Tree, cursor: &Cursor| partial_leaves(&dir, tree, cursor.size);
         let (tree, cursor) = match Tree::open(tree_rows, tail) {
             Ok(Ok(opened)) => opened,
@@ -301,7 +300,7 @@ impl DiskStore {
         let Some(key) = &self.options.log_key else { return Ok(()) };
         let path = self.layout.checkpoint();
         match &self.checkpoint {
-            Some(note) => checkpoint_file::open(&path, note.clone(), key).map(drop),
+            Some(note) => signed_head::open(&path, note.clone(), key).map(drop),
             // The first head is signed before the first entry is taken.
             None if journal::has_entries(&self.layout.journal())? => {
                 Err(StoreError::CheckpointMissing { path })
@@ -333,15 +332,15 @@ impl DiskStore {
     }
 
     /// Whether the disk takes anything: why not, if not.
-    fn has_room(&self) -> Result<(), StoreError> {
+    fn has_room(&self) -> Result<(), DiskError> {
         let (io, path) = (self.options.io.as_ref(), self.layout.room());
-        let file = io.create(&path).map_err(StoreError::io("create", &path))?;
+        let file = io.create(&path).map_err(DiskError::io("create", &path))?;
         let written = io
             .write_at(&file, &path, &vec![0; ROOM_BYTES], 0)
-            .map_err(StoreError::io("write", &path))
-            .and_then(|()| io.sync_all(&file, &path).map_err(StoreError::io("fsync", &path)));
+            .map_err(DiskError::io("write", &path))
+            .and_then(|()| io.sync_all(&file, &path).map_err(DiskError::io("fsync", &path)));
         // A crash before this line leaves the file until somebody asks again.
-        io.remove(&path).map_err(StoreError::io("remove", &path)).and(written)
+        io.remove(&path).map_err(DiskError::io("remove", &path)).and(written)
     }
 
     fn writer(&mut self) -> Result<&mut Writer, StoreError> {
@@ -352,24 +351,38 @@ impl DiskStore {
 /// Opens the tree of the log in `dir` for fsck, with the lock that keeps servers away meanwhile.
 ///
 /// # Errors
-/// [`StoreError::Locked`] while the log is served; [`StoreError::TreeDamaged`] where sled does not
+/// [`StoreError::Disk`] while the log is served; [`StoreError::TreeDamaged`] where sled does not
 /// open.
 pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
     let layout = Layout::new(dir);
     let lock = DirLock::acquire(&layout.lock())?;
     let sled = SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk));
-    let Opened { db, tree, index } = sled.open_sound(64 * 1024 * 1024)?;
+    let Opened { db, tree, index } = sled.open_sound(64 * 1024 * 1024, Opened::new)?;
     Ok((TreeRows::new(sled, db, tree, index), lock))
+}
+
+/// An open sled and its two trees.
+struct Opened {
+    db: sled::Db,
+    tree: sled::Tree,
+    index: sled::Tree,
+}
+
+impl Opened {
+    fn new(db: &sled::Db) -> sled::Result<Self> {
+        Ok(Self { db: db.clone(), tree: db.open_tree("tree")?, index: db.open_tree("index")? })
+    }
 }
 
 /// Throws the tree away; the next opening makes it anew from the journal.
 ///
 /// # Errors
-/// [`StoreError::Locked`] while the log is served.
+/// [`StoreError::Disk`] while the log is served.
 pub fn discard_tree(dir: &Path) -> Result<(), StoreError> {
     let layout = Layout::new(dir);
     let _lock = DirLock::acquire(&layout.lock())?;
-    SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).discard_marked()
+    SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).discard_marked()?;
+    Ok(())
 }
 
 impl Drop for DiskStore {
@@ -423,11 +436,12 @@ impl Store for DiskStore {
         let starts = bundle_starts(batch.first, lengths, staged.first_entry);
         let end = writer.journal.end();
         let applied = io
-            .derive(&mut || views.tree.apply(&batch.growth, &starts, staged.first_entry, end))
+            .write_rows(&mut || views.tree.apply(&batch.growth, &starts, staged.first_entry, end))
+            .map_err(StoreError::from)
             .and_then(|()| writer.index.push(IndexRows::of(batch)));
         if let Err(e) = applied {
             // sled does not always say what it failed for. The disk does.
-            return Err(self.has_room().err().unwrap_or(e));
+            return Err(self.has_room().err().map_or(e, StoreError::from));
         }
         writer.failed = None;
         Ok(())
@@ -436,13 +450,13 @@ impl Store for DiskStore {
     fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError> {
         let path = self.layout.checkpoint();
         self.writer()?;
-        let current = checkpoint_file::read(&path)?;
+        let current = read_if_exists(&path)?;
         if current.as_deref() != old {
             let text = |bytes: Option<&[u8]>| bytes.map_or("none".to_owned(), crate::format::quote_bytes);
             return Err(StoreError::CheckpointMoved { expected: text(old), seen: text(current.as_deref()) });
         }
         self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
-        checkpoint_file::replace(self.options.io.as_ref(), &path, new)?;
+        replace(self.options.io.as_ref(), &path, new)?;
         self.checkpoint = Some(new.to_vec());
         self.writer.iter_mut().for_each(|writer| writer.failed = None);
         Ok(())
@@ -454,7 +468,7 @@ impl Store for DiskStore {
 
     fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
         self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
-        checkpoint_file::replace(self.options.io.as_ref(), &self.layout.witnessed(), note)?;
+        replace(self.options.io.as_ref(), &self.layout.witnessed(), note)?;
         self.witnessed = Some(note.to_vec());
         self.writer.iter_mut().for_each(|writer| writer.failed = None);
         Ok(())
@@ -493,7 +507,9 @@ impl Store for DiskStore {
 fn disagrees_with_journal(error: StoreError) -> Result<TreeCheck, StoreError> {
     match &error {
         StoreError::Damaged { .. } => Ok(error.into()),
-        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Ok(error.into()),
+        StoreError::Disk(DiskError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(error.into())
+        }
         _ => Err(error),
     }
 }

@@ -1,24 +1,17 @@
 //! The one error of the store layer.
 
-use std::io;
 use std::path::PathBuf;
 
+use crate::disk::{DiskError, SledError};
 use crate::merkle::TreeSize;
 
 /// Why the store could not do it, and what to do next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The operating system refused: no space, no permission, an I/O error.
-    #[error("could not {doing} {}: {source}{}", path.display(), advice(source))]
-    Io {
-        /// As in `write`.
-        doing: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A file can't be read or written, or another process holds the lock.
+    #[error(transparent)]
+    Disk(DiskError),
     /// Bytes of the journal that were written before do not check.
     #[error(
         "{what} is damaged: {detail}; stop the server and run `treehead repair DIR --from SOURCE`, where SOURCE is a backup, an export, or the address of a mirror"
@@ -77,12 +70,6 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// Another process has the directory.
-    #[error("{} is in use by another treehead process: stop it first, two of them would overwrite each other", path.display())]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
     /// The checkpoint is not the one that was to be replaced.
     #[error("the checkpoint was replaced by somebody else: expected {expected}, saw {seen}")]
     CheckpointMoved {
@@ -99,41 +86,6 @@ pub enum StoreError {
     Injected(&'static str),
 }
 
-/// The end of an error message when the disk is full.
-const FREE_SOME_SPACE: &str = " (free some space)";
-
-/// Whether the disk is full, which may pass.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// The message of an error whose operation is retried until it works.
-pub(crate) fn tried_again(error: impl std::fmt::Display) -> String {
-    let mut message = error.to_string();
-    if message.ends_with(FREE_SOME_SPACE) {
-        message += "; it goes on by itself then";
-    }
-    message
-}
-
-/// The message of an error that ends a command.
-pub(crate) fn to_be_run_again(error: impl std::fmt::Display) -> String {
-    let message = error.to_string();
-    match message.strip_suffix(FREE_SOME_SPACE) {
-        Some(message) => format!("{message} (free some space, and run it again)"),
-        None => message,
-    }
-}
-
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        _ if is_full(error) => FREE_SOME_SPACE,
-        io::ErrorKind::PermissionDenied => " (check owner and permissions)",
-        io::ErrorKind::ReadOnlyFilesystem => " (the file system is mounted read-only)",
-        _ => "",
-    }
-}
-
 impl StoreError {
     /// Whether the journal or the checkpoint is not what it should be, and a repair may help.
     #[must_use]
@@ -147,28 +99,28 @@ impl StoreError {
                 | Self::CheckpointMissing { .. }
         )
     }
+}
 
-    /// An [`io::Error`] with what was done to which path.
-    pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { doing, path, source }
+impl From<DiskError> for StoreError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Changed { path, detail } => Self::Damaged { what: path.display().to_string(), detail },
+            error => Self::Disk(error),
+        }
+    }
+}
+
+impl From<SledError> for StoreError {
+    fn from(error: SledError) -> Self {
+        match error {
+            SledError::Disk(error) => error.into(),
+            SledError::Damaged(detail) => Self::TreeDamaged { detail },
+        }
     }
 }
 
 impl From<sled::Error> for StoreError {
     fn from(error: sled::Error) -> Self {
-        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-        match error {
-            // The system's doing, not the tree's: it is whole, and stays.
-            sled::Error::Io(source)
-                if matches!(
-                    source.kind(),
-                    StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem
-                ) =>
-            {
-                Self::Io { doing: "open or write", path: PathBuf::from("sled"), source }
-            }
-            _ => Self::TreeDamaged { detail: error.to_string() },
-        }
+        SledError::from(error).into()
     }
 }

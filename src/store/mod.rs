@@ -6,7 +6,6 @@
 //! conformance suite holds both to the contract.
 
 mod backup;
-mod checkpoint_file;
 mod copy_error;
 mod disk;
 mod error;
@@ -17,25 +16,22 @@ mod rebuild;
 mod rehash;
 mod repair;
 mod restore;
-mod sled_dir;
+mod signed_head;
 mod swap;
 mod tree;
 
 use std::sync::Arc;
 
 pub use backup::{BackedUp, Backup, Companion, marker as backup_marker};
-pub(crate) use checkpoint_file::replace as replace_file;
-pub use checkpoint_file::{SignedHead, read_signed};
 pub use copy_error::CopyError;
 pub use disk::{DiskStore, Layout, OpenOptions, discard_tree, open_tree_rows};
 pub use error::StoreError;
-pub(crate) use error::{is_full, to_be_run_again, tried_again};
 pub use index::{PointerSum, SearchPage};
 pub use memory::{Fault, FaultPoint, MemoryStore};
 pub use rebuild::{Counts, EntrySource, JournalSource};
 pub use repair::{CheckpointWas, Repair, Repaired};
 pub use restore::{Restore, Restored, check_backup};
-pub(crate) use sled_dir::SledDir;
+pub use signed_head::{SignedHead, read_signed};
 pub use tree::{TreeCheck, TreeRows};
 
 use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TileReader, TreeSize};

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint_file::SignedHead;
-use super::journal::{JournalWriter, Record, Salvage, origin_hash};
+use super::journal::{JournalWriter, Record, Salvage};
 use super::rehash::{Rehash, rehash_journal};
+use super::signed_head::SignedHead;
 use super::{CopyError, Layout, MAX_BATCH_ENTRIES};
+use crate::checkpoint::origin_hash;
 use crate::disk::DiskIo;
 use crate::merkle::TreeSize;
 use crate::release::MAX_ENTRY_BYTES;

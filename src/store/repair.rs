@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint_file::{self, SignedHead};
-use super::journal::{origin_hash, remove_dir};
 use super::rebuild::{Counts, EntrySource, Rebuild};
 use super::rehash::{Rehash, rehash_journal};
+use super::signed_head::{SignedHead, read_signed};
 use super::{CopyError, Layout, StoreError, swap};
-use crate::disk::{DirLock, DiskIo};
+use crate::checkpoint::origin_hash;
+use crate::disk::{DirLock, DiskIo, remove_dir, replace};
 use crate::merkle::TreeSize;
 use crate::note::NoteKey;
 
@@ -61,13 +61,13 @@ impl Repair<'_> {
     /// Repairs the log.
     ///
     /// # Errors
-    /// [`CopyError`]; what counted before still counts. [`StoreError::Locked`] while it is served.
+    /// [`CopyError`]; what counted before still counts. [`StoreError::Disk`] while it is served.
     pub fn run(&self, source: &mut dyn EntrySource) -> Result<Repaired, CopyError> {
         let layout = Layout::new(self.dir);
         let _lock = DirLock::acquire(&layout.lock())?;
         // Otherwise what an earlier repair had finished would be taken for lost.
         swap::finish(self.io.as_ref(), &layout)?;
-        let own = match checkpoint_file::read_signed(&layout.checkpoint(), self.key) {
+        let own = match read_signed(&layout.checkpoint(), self.key) {
             Ok(own) => own,
             Err(StoreError::CheckpointDamaged { .. }) => None,
             Err(e) => return Err(e.into()),
@@ -87,7 +87,7 @@ impl Repair<'_> {
         if checkpoint != CheckpointWas::Current {
             // A crash before this line leaves a sound journal under the older checkpoint, or under
             // none, which no log starts with: repairing again ends here.
-            checkpoint_file::replace(self.io.as_ref(), &layout.checkpoint(), &target.note)?;
+            replace(self.io.as_ref(), &layout.checkpoint(), &target.note)?;
         }
         Ok(Repaired { head: target.clone(), size, journal, kept_as, checkpoint })
     }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint_file::{self, SignedHead};
-use super::journal::{origin_hash, remove_dir};
 use super::rebuild::{JournalSource, Rebuild};
 use super::rehash::{Rehash, rehash_journal};
+use super::signed_head::{SignedHead, read_signed};
 use super::{CopyError, Layout, StoreError, swap};
-use crate::disk::{DirLock, DiskIo};
+use crate::checkpoint::origin_hash;
+use crate::disk::{DirLock, DiskIo, read_if_exists, remove_dir, replace};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 
@@ -51,7 +51,7 @@ impl Restore<'_> {
     ///
     /// # Errors
     /// [`CopyError::Newer`] and [`CopyError::Fork`] where the directory holds what the backup does
-    /// not; nothing is changed then. [`StoreError::Locked`] while it is served.
+    /// not; nothing is changed then. [`StoreError::Disk`] while it is served.
     pub fn run(&self) -> Result<Restored, CopyError> {
         let layout = Layout::new(self.dir);
         let _lock = DirLock::acquire(&layout.lock())?;
@@ -79,16 +79,16 @@ impl Restore<'_> {
         let kept_as = swap::swap(self.io.as_ref(), &layout)?;
         // A crash before this line leaves the whole journal under an older checkpoint: a log that
         // has more than it signed, as after any crash.
-        checkpoint_file::replace(self.io.as_ref(), &layout.checkpoint(), &head.note)?;
+        replace(self.io.as_ref(), &layout.checkpoint(), &head.note)?;
         // So that the log can be read while its witnesses are asked.
-        if let Some(witnessed) = checkpoint_file::read(&Layout::new(self.backup).witnessed())? {
-            checkpoint_file::replace(self.io.as_ref(), &layout.witnessed(), &witnessed)?;
+        if let Some(witnessed) = read_if_exists(&Layout::new(self.backup).witnessed())? {
+            replace(self.io.as_ref(), &layout.witnessed(), &witnessed)?;
         }
         Ok(Restored { head, before: there.size, kept_as })
     }
 
     fn there(&self, layout: &Layout) -> Result<There, CopyError> {
-        let signed = checkpoint_file::read_signed(&layout.checkpoint(), self.key)?;
+        let signed = read_signed(&layout.checkpoint(), self.key)?;
         if !layout.journal().exists() {
             return Ok(There { signed, size: TreeSize::ZERO, root: Hash::EMPTY_ROOT });
         }
@@ -145,7 +145,7 @@ fn read_backup(
     };
     let layout = Layout::new(dir);
     let path = layout.checkpoint();
-    let head = checkpoint_file::read_signed(&path, key).map_err(broken)?;
+    let head = read_signed(&path, key).map_err(broken)?;
     let head = head.ok_or_else(|| broken(StoreError::CheckpointMissing { path }))?;
     let origin = origin_hash(key.name().as_str());
     let tree = Rehash::watching(sizes.into_iter().chain([head.head.size]));

@@ -10,9 +10,8 @@
 
 use std::path::PathBuf;
 
-use super::journal::remove_dir;
-use super::{Layout, StoreError};
-use crate::disk::DiskIo;
+use super::Layout;
+use crate::disk::{DiskError, DiskIo, remove_dir};
 
 impl Layout {
     pub(super) fn journal_building(&self) -> PathBuf {
@@ -33,14 +32,14 @@ impl Layout {
 /// Ends a swap that was cut short between its two renames. The lock is held.
 ///
 /// # Errors
-/// [`StoreError::Io`].
-pub fn finish(io: &dyn DiskIo, layout: &Layout) -> Result<(), StoreError> {
+/// [`StoreError::Disk`].
+pub fn finish(io: &dyn DiskIo, layout: &Layout) -> Result<(), DiskError> {
     let (journal, new) = (layout.journal(), layout.journal_new());
     if journal.exists() || !new.exists() {
         return Ok(());
     }
     tracing::warn!(journal = %journal.display(), "finishing a repair that was cut short");
-    io.rename(&new, &journal).map_err(StoreError::io("rename", &new))?;
+    io.rename(&new, &journal).map_err(DiskError::io("rename", &new))?;
     sync_parent(io, layout)
 }
 
@@ -48,29 +47,29 @@ pub fn finish(io: &dyn DiskIo, layout: &Layout) -> Result<(), StoreError> {
 /// Returns where the old one is now; `None` where there was none.
 ///
 /// # Errors
-/// [`StoreError::Io`]; what is there then is the old journal or the new one, and a start or a second
+/// [`StoreError::Disk`]; what is there then is the old journal or the new one, and a start or a second
 /// repair goes on from either.
-pub fn swap(io: &dyn DiskIo, layout: &Layout) -> Result<Option<PathBuf>, StoreError> {
+pub fn swap(io: &dyn DiskIo, layout: &Layout) -> Result<Option<PathBuf>, DiskError> {
     let (journal, building, new) = (layout.journal(), layout.journal_building(), layout.journal_new());
     // A crash from here on until the second rename leaves the old journal in force: the log refuses
     // to start as before, and the next repair begins anew.
     remove_dir(&new)?;
-    io.rename(&building, &new).map_err(StoreError::io("rename", &building))?;
+    io.rename(&building, &new).map_err(DiskError::io("rename", &building))?;
     sync_parent(io, layout)?;
     let kept = journal.exists().then(|| layout.journal_damaged());
     if let Some(kept) = &kept {
-        io.rename(&journal, kept).map_err(StoreError::io("rename", &journal))?;
+        io.rename(&journal, kept).map_err(DiskError::io("rename", &journal))?;
         // A crash before this line leaves the old journal or none. With none, whoever takes the lock
         // next finishes the swap.
         sync_parent(io, layout)?;
     }
-    io.rename(&new, &journal).map_err(StoreError::io("rename", &new))?;
+    io.rename(&new, &journal).map_err(DiskError::io("rename", &new))?;
     // A crash before this line leaves `journal.new` or the new `journal`: the same bytes.
     sync_parent(io, layout)?;
     Ok(kept)
 }
 
-fn sync_parent(io: &dyn DiskIo, layout: &Layout) -> Result<(), StoreError> {
+fn sync_parent(io: &dyn DiskIo, layout: &Layout) -> Result<(), DiskError> {
     let dir = layout.dir();
-    io.sync_dir(dir).map_err(StoreError::io("fsync", dir))
+    io.sync_dir(dir).map_err(DiskError::io("fsync", dir))
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, RwLock};
 use super::StoreError;
 use super::index::{self, PointerSum};
 use super::journal::{BundleStart, Cursor, Position};
-use super::sled_dir::SledDir;
+use crate::disk::{SledDir, SledError};
 use crate::merkle::{
     Growth, Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, hashes_from_bytes,
     hashes_to_bytes, read_root,
@@ -130,12 +130,12 @@ impl Tree {
         bundles: &[(u64, BundleStart)],
         first_entry: Position,
         end: Position,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), SledError> {
         let mut edge = self.edge().clone();
         let mut rows = sled::Batch::default();
         let full = |id, hashes: &[Hash]| {
             rows.insert(tile_key(id), hashes_to_bytes(hashes));
-            Ok::<(), StoreError>(())
+            Ok::<(), SledError>(())
         };
         edge.partial.grow(growth, full)?;
         edge.peaks = growth.edge.clone();

@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use super::metrics::metrics;
 use super::problem::{COSIGNED, no_route, wrong_method};
-use super::{Head, Witness, WitnessError, origin_hash};
-use crate::checkpoint::Origin;
+use super::{Head, Witness, WitnessError};
+use crate::checkpoint::{Origin, origin_hash};
 use crate::format::quote;
 use crate::http;
 use crate::http::admission::{Received, Upload, announced};

@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::Semaphore;
 
 use crate::checkpoint::cosignature::cosign;
-use crate::checkpoint::{self, Checkpoint, LogSigned};
+use crate::checkpoint::{self, Checkpoint, LogSigned, origin_hash};
 use crate::clock::{self, Clock};
 use crate::format::FormatError;
 use crate::http::admission::Admission;
@@ -38,7 +38,7 @@ use crate::proof::wire::AddCheckpoint;
 
 pub use decide::{Question, Refusal, decide};
 pub use http::run;
-pub use ledger::{Head, JOURNAL, Ledger, LedgerError, NotReplaced, Record, origin_hash};
+pub use ledger::{Head, JOURNAL, Ledger, LedgerError, NotReplaced, Record};
 pub use logs::{LOGS_FILE, Logs, MAX_LOGS_BYTES, MAX_LOGS_KEYS};
 pub use problem::WitnessError;
 pub use proofs::EVIDENCE_DIR;

@@ -4,9 +4,10 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 
+use super::Request;
 use super::decide::{Question, Refusal};
 use super::ledger::Head;
-use super::{Request, origin_hash};
+use crate::checkpoint::origin_hash;
 use crate::merkle::{Hash, ProofError, TreeSize, verify_consistency};
 use crate::note::Note;
 use crate::proof::fork::ForkEvidence;

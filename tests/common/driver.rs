@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use treehead::checkpoint::{self, Checkpoint};
-use treehead::disk::DiskIo;
+use treehead::disk::{DiskError, SledIo};
 use treehead::merkle::RightEdge;
 use treehead::release::Facts;
 use treehead::sequencer::{Candidate, Options, Results, Sequencer, SubmitError};
@@ -98,12 +98,12 @@ impl Store for Noted {
 
 /// Opens a store whose last user in this process is gone. Its lock may not be: a child process that
 /// is just being started has copies of all open files until it runs its own program.
-pub fn open_store(dir: &Path, io: &Arc<dyn DiskIo>, segment_bytes: u64) -> Result<DiskStore, StoreError> {
+pub fn open_store(dir: &Path, io: &Arc<dyn SledIo>, segment_bytes: u64) -> Result<DiskStore, StoreError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let options = OpenOptions { io: io.clone(), segment_bytes, ..OpenOptions::new(ORIGIN) };
         match DiskStore::open(dir, options) {
-            Err(StoreError::Locked { .. }) if Instant::now() < deadline => {
+            Err(StoreError::Disk(DiskError::Locked { .. })) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             opened => return opened,
@@ -206,7 +206,7 @@ impl Driver {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn audit(dir: &Path, promises: &Promises, io: &Arc<dyn DiskIo>, segment: u64) -> Result<u64, String> {
+pub fn audit(dir: &Path, promises: &Promises, io: &Arc<dyn SledIo>, segment: u64) -> Result<u64, String> {
     let store = open_store(dir, io, segment).map_err(|e| format!("it does not open: {e}"))?;
     let found = promises.check_store(&store)?.get();
     let ledger = Arc::new(Ledger(Mutex::new(promises.clone())));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
-use treehead::disk::{DiskIo, RealDisk};
+use treehead::disk::{DiskError, DiskIo, RealDisk};
 use treehead::merkle::{Hash, RightEdge};
 use treehead::note::NoteKey;
 use treehead::server::Profile;
@@ -263,7 +263,7 @@ fn a_restore_never_takes_anything_away() {
     // Served.
     let held = log_of(30, 7);
     let store = open(held.path()).unwrap();
-    assert!(matches!(refused(held.path()), CopyError::Store(StoreError::Locked { .. })));
+    assert!(matches!(refused(held.path()), CopyError::Store(StoreError::Disk(DiskError::Locked { .. }))));
     drop(store);
     // A checkpoint that somebody deleted, and a damaged journal: for `treehead repair`.
     fs::remove_file(Layout::new(held.path()).checkpoint()).unwrap();

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use treehead::checkpoint::Checkpoint;
-use treehead::disk::{DiskIo, RealDisk};
+use treehead::checkpoint::{Checkpoint, origin_hash};
+use treehead::disk::{DiskError, DiskIo, RealDisk, SledIo};
 use treehead::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TreeSize, prove_inclusion, tiles_of};
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use treehead::proof::bundle;
@@ -60,7 +60,7 @@ pub fn open_with(dir: &Path, options: impl Fn() -> OpenOptions) -> Result<DiskSt
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         match DiskStore::open(dir, options()) {
-            Err(StoreError::Locked { .. }) if Instant::now() < deadline => {
+            Err(StoreError::Disk(DiskError::Locked { .. })) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             opened => return opened,
@@ -183,8 +183,7 @@ pub fn last_batch(segment: &[u8]) -> usize {
 
 /// The batches of a log's journal: first index and entries.
 pub fn batches(dir: &Path) -> Vec<(PathBuf, u64, Vec<Vec<u8>>)> {
-    let mut scan =
-        journal::Scan::new(&Layout::new(dir).journal(), journal::origin_hash(ORIGIN), None).unwrap();
+    let mut scan = journal::Scan::new(&Layout::new(dir).journal(), origin_hash(ORIGIN), None).unwrap();
     let mut found = Vec::new();
     while let Some(record) = scan.next_record().unwrap() {
         let entries = record.entries().into_iter().map(<[u8]>::to_vec).collect();
@@ -268,6 +267,8 @@ impl CutOff {
         if self.0.fetch_sub(1, Ordering::SeqCst) > 0 { run() } else { Err(io::Error::other("cut off")) }
     }
 }
+
+impl SledIo for CutOff {}
 
 impl DiskIo for CutOff {
     fn create(&self, path: &Path) -> io::Result<File> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use treehead::disk::{DiskIo, RealDisk};
+use treehead::disk::{DiskError, DiskIo, RealDisk};
 use treehead::store::{
     CheckpointWas, CopyError, EntrySource, JournalSource, Layout, Repair, Repaired, SignedHead, Store as _,
     StoreError, read_signed,
@@ -356,5 +356,5 @@ fn a_served_log_is_not_repaired() {
     let (dir, good) = (log_of(14, 7), log_of(14, 7));
     let _store = open(dir.path()).unwrap();
     let refused = repair(dir.path(), good.path()).unwrap_err();
-    assert!(matches!(refused, CopyError::Store(StoreError::Locked { .. })), "{refused}");
+    assert!(matches!(refused, CopyError::Store(StoreError::Disk(DiskError::Locked { .. }))), "{refused}");
 }

@@ -5,8 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
-use treehead::disk::{DiskIo, RealDisk};
-use treehead::store::StoreError;
+use treehead::disk::{DiskError, DiskIo, RealDisk, SledError, SledIo};
 
 /// The steps that there are, as [`DiskIo`] has them.
 pub const KINDS: [&str; 9] =
@@ -127,13 +126,15 @@ impl DiskIo for Faulty {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.step("sync_dir", || RealDisk.sync_dir(dir))
     }
+}
 
-    fn derive(&self, write: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
+impl SledIo for Faulty {
+    fn write_rows(&self, write: &mut dyn FnMut() -> Result<(), SledError>) -> Result<(), SledError> {
         let how = self.next("derive");
         if matches!(how, None | Some(How::FailedButPersisted)) {
             write()?;
         }
-        let failed = || StoreError::Io { doing: "write", path: "sled".into(), source: self.error() };
+        let failed = || DiskError::io("write", "sled")(self.error()).into();
         if how.is_some() { Err(failed()) } else { Ok(()) }
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use treehead::disk::DiskIo;
+use treehead::disk::SledIo;
 use treehead::sequencer::SubmitError;
 
 use super::faulty::{Faulty, How, Plan};
@@ -24,7 +24,7 @@ const READ_ONLY: &str = "Read-only file system";
 fn while_every_write_says_read_only_reads_go_on_and_appends_do_afterwards() {
     let (dir, ledger) = (quick_dir(), Arc::<Ledger>::default());
     let faulty = Arc::new(Faulty::new(Plan { error: 30, ..Plan::NONE }));
-    let io: Arc<dyn DiskIo> = faulty.clone();
+    let io: Arc<dyn SledIo> = faulty.clone();
     let store = open_store(dir.path(), &io, 5_000).unwrap();
     let driver = Driver::start(Box::new(store), ledger.clone()).unwrap();
     for (round, how) in [How::Failed, How::FailedButPersisted, How::Half].into_iter().enumerate() {

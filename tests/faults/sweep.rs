@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use treehead::disk::{DiskIo, RealDisk};
+use treehead::disk::{RealDisk, SledIo};
 
 use super::faulty::{Faulty, How, KINDS, Plan};
 use crate::common::driver::{Driver, Ledger, audit, entries, open_store};
@@ -20,7 +20,7 @@ const SEGMENT_BYTES: u64 = 900;
 const ERRORS: [i32; 3] = [5, 28, 30];
 
 /// Opens and starts, as often as faults may keep it from that: an operator tries again, too.
-fn start(dir: &Path, io: &Arc<dyn DiskIo>, ledger: &Arc<Ledger>, plan: Plan) -> Result<Driver, String> {
+fn start(dir: &Path, io: &Arc<dyn SledIo>, ledger: &Arc<Ledger>, plan: Plan) -> Result<Driver, String> {
     let mut refused = Vec::new();
     for _ in 0..=plan.times {
         let started = open_store(dir, io, SEGMENT_BYTES)
@@ -64,7 +64,7 @@ fn failed_at_derive(faulty: &Faulty, plan: Plan) -> bool {
 fn live(plan: Plan) -> Result<Vec<&'static str>, String> {
     let dir = quick_dir();
     let faulty = Arc::new(Faulty::new(plan));
-    let io: Arc<dyn DiskIo> = faulty.clone();
+    let io: Arc<dyn SledIo> = faulty.clone();
     let ledger = Arc::<Ledger>::default();
     for (life, counts) in [&[1, 3, 9, 2][..], &[4, 5]].into_iter().enumerate() {
         let driver = start(dir.path(), &io, &ledger, plan)?;
@@ -73,7 +73,7 @@ fn live(plan: Plan) -> Result<Vec<&'static str>, String> {
         }
         driver.sequencer.shut_down()?;
     }
-    let real: Arc<dyn DiskIo> = Arc::new(RealDisk);
+    let real: Arc<dyn SledIo> = Arc::new(RealDisk);
     let promises = ledger.lock().clone();
     let found = audit(dir.path(), &promises, &real, SEGMENT_BYTES)?;
     if found != 24 || promises.entries.len() != 24 {

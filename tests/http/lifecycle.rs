@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use treehead::disk::DiskError;
 use treehead::proof::bundle;
 use treehead::server::{OpenError, Profile};
 use treehead::store::StoreError;
@@ -139,7 +140,9 @@ fn a_second_server_on_one_directory_is_refused() {
     assert!(
         matches!(
             &second,
-            OpenError::Start(treehead::sequencer::StartError::Store(StoreError::Locked { .. }))
+            OpenError::Start(treehead::sequencer::StartError::Store(StoreError::Disk(
+                DiskError::Locked { .. }
+            )))
         ),
         "{second}"
     );

@@ -14,13 +14,12 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use treehead::checkpoint::policy::Policy;
 use treehead::clock::Clock;
-use treehead::disk::{DiskIo, RealDisk};
+use treehead::disk::{DiskError, DiskIo, RealDisk};
 use treehead::monitor::delivery::{DeliveryError, DeliverySettings, SinkSettings};
 use treehead::monitor::{
     Expect, Monitor, MonitorError, Once, Patience, Peer, Rules, Settings, Start, Watch, open_publishers,
 };
 use treehead::server::Profile;
-use treehead::store::StoreError;
 
 /// When tests begin, seconds since 1970.
 pub const NOW: u64 = 1_790_000_000;
@@ -184,7 +183,7 @@ impl World {
             delivery.sinks.clone_from(&self.sinks);
             match Monitor::open(self.settings(), delivery, Box::new(out.clone())) {
                 Err(
-                    MonitorError::Store(StoreError::Locked { .. })
+                    MonitorError::Disk(DiskError::Locked { .. })
                     | MonitorError::Delivery(DeliveryError::InUse { .. }),
                 ) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
                 opened => return opened,

@@ -17,8 +17,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use treehead::disk::{DiskIo, RealDisk};
-use treehead::store::{Layout, StoreError};
+use treehead::disk::{DiskError, DiskIo, RealDisk, SledError, SledIo};
+use treehead::store::Layout;
 
 use super::replay::reboot;
 use super::simulated::Random;
@@ -100,9 +100,11 @@ impl DiskIo for Switch {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.step().and_then(|()| RealDisk.sync_dir(dir))
     }
+}
 
-    fn derive(&self, write: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
-        self.step().map_err(|_| StoreError::Injected("the power is off"))?;
+impl SledIo for Switch {
+    fn write_rows(&self, write: &mut dyn FnMut() -> Result<(), SledError>) -> Result<(), SledError> {
+        self.step().map_err(DiskError::io("write", "sled"))?;
         write()
     }
 }
@@ -161,7 +163,7 @@ impl Images {
         copy(&empty, &old)?;
         let mount = Mount::image(&old, &images.path("mnt"), "rw")?;
         let ledger = Arc::<Ledger>::default();
-        let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
+        let io: Arc<dyn SledIo> = Arc::new(RealDisk);
         let store = open_store(&mount.path().join("log"), &io, 1 << 20).map_err(|e| e.to_string())?;
         let driver = Driver::start(Box::new(store), ledger.clone())?;
         for batch in entries("old", OLD_ENTRIES).chunks(100) {
@@ -214,7 +216,7 @@ fn copy_when_quiet(device: &str, from: &Path, to: &Path) -> Result<usize, String
 
 /// A log under load until the power goes.
 fn run(dir: &Path, switch: &Arc<Switch>, ledger: &Arc<Ledger>, moment: Moment, seed: u64) {
-    let io: Arc<dyn DiskIo> = switch.clone();
+    let io: Arc<dyn SledIo> = switch.clone();
     let Ok(store) = open_store(dir, &io, moment.segment_bytes()) else { return };
     let noted = Noted { store, notary: ledger.clone() };
     let Ok(driver) = Driver::start(Box::new(noted), ledger.clone()) else { return };
@@ -271,7 +273,7 @@ fn round(images: &Images, moment: Moment, lying: bool, seed: u64) -> Result<Roun
     let mount = Mount::image(&cut, &images.path("mnt"), "rw")?;
     let dir = mount.path().join("log");
     reboot(&dir);
-    let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
+    let io: Arc<dyn SledIo> = Arc::new(RealDisk);
     let found = audit(&dir, &promises, &io, moment.segment_bytes());
     mount.unmount()?;
     Ok(Round { acknowledged: promises.entries.len() as u64, found: found?, tries })

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use treehead::checkpoint::Checkpoint;
-use treehead::disk::{DiskIo, RealDisk};
-use treehead::store::{Layout, StoreError};
+use treehead::disk::{DiskIo, RealDisk, SledError, SledIo};
+use treehead::store::Layout;
 
 use crate::common::driver::Notary;
 
@@ -224,10 +224,12 @@ impl DiskIo for Recorder {
         }
         Ok(())
     }
+}
 
-    fn derive(&self, write: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
+impl SledIo for Recorder {
+    fn write_rows(&self, write: &mut dyn FnMut() -> Result<(), SledError>) -> Result<(), SledError> {
         if self.meets(Accident::Rows) {
-            return Err(StoreError::Injected("rows"));
+            return Err(SledError::Damaged("rows".to_owned()));
         }
         let seen = self.state().steps.iter().filter(|step| matches!(step, Step::SledSeen(_))).count();
         write()?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use treehead::disk::DiskIo;
+use treehead::disk::{DiskIo, SledIo};
 use treehead::store::Layout;
 
 use super::recorder::{Accident, Files, Lie, Recorder, Step, read_files};
@@ -38,7 +38,7 @@ struct Run {
 
 impl Run {
     fn start(dir: &Path, recorder: &Arc<Recorder>, ledger: &Arc<Ledger>) -> Result<Self, String> {
-        let io: Arc<dyn DiskIo> = recorder.clone();
+        let io: Arc<dyn SledIo> = recorder.clone();
         let store = open_store(dir, &io, SEGMENT_BYTES).map_err(|e| e.to_string())?;
         let noted = Noted { store, notary: recorder.clone() };
         let driver = Driver::start(Box::new(noted), ledger.clone())?;
@@ -242,7 +242,7 @@ impl Case {
     pub fn check(&self) -> Result<(), String> {
         let dir = quick_dir();
         self.lay_out(dir.path());
-        let io: Arc<dyn DiskIo> = Arc::new(NoSync);
+        let io: Arc<dyn SledIo> = Arc::new(NoSync);
         audit(dir.path(), &self.promises, &io, SEGMENT_BYTES).map(drop)
     }
 
@@ -259,6 +259,8 @@ impl Case {
 
 /// What is checked is thrown away at once: its own fsyncs would only take time.
 struct NoSync;
+
+impl SledIo for NoSync {}
 
 impl DiskIo for NoSync {
     fn sync_data(&self, _: &fs::File, _: &Path) -> std::io::Result<()> {

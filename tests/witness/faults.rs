@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use treehead::disk::{DiskIo, RealDisk};
+use treehead::disk::{RealDisk, SledIo};
 use treehead::witness::{Witness, WitnessError};
 
 use super::world::{TestLog, open_on, size, witness_dir};
@@ -48,7 +48,7 @@ pub fn keeps(witness: &Witness, pair: &Pair, known: Option<usize>) -> Result<(),
     if at < known || head.root != pair.log.root(at) {
         return Err(format!("{origin}: cosigned at {known}, and now it knows {at}"));
     }
-    let key = treehead::witness::origin_hash(&origin);
+    let key = treehead::checkpoint::origin_hash(&origin);
     let record = witness.ledger().record(&key).map_err(|e| e.to_string())?.ok_or("no note")?;
     if record.head.size < size(known) || !record.note.starts_with(&pair.log.head(at).to_string()) {
         return Err(format!("{origin}: the note is not that of {at}: {}", record.note));
@@ -62,7 +62,7 @@ pub fn keeps(witness: &Witness, pair: &Pair, known: Option<usize>) -> Result<(),
 }
 
 /// Opens, as often as faults may keep it from that: an operator tries again, too.
-fn open(dir: &Path, io: &Arc<dyn DiskIo>, plan: Plan) -> Result<Witness, String> {
+fn open(dir: &Path, io: &Arc<dyn SledIo>, plan: Plan) -> Result<Witness, String> {
     let mut refused = Vec::new();
     for _ in 0..=plan.times {
         match open_on(dir, io, JOURNAL_BYTES) {
@@ -110,7 +110,7 @@ fn live(plan: Plan) -> Result<Vec<&'static str>, String> {
     let pairs = pairs();
     let dir = witness_dir(&[&pairs[0].log, &pairs[1].log]);
     let faulty = Arc::new(Faulty::new(plan));
-    let io: Arc<dyn DiskIo> = faulty.clone();
+    let io: Arc<dyn SledIo> = faulty.clone();
     let mut known = [None; 2];
     for steps in LIVES {
         let witness = open(dir.path(), &io, plan)?;
@@ -121,7 +121,7 @@ fn live(plan: Plan) -> Result<Vec<&'static str>, String> {
             keeps(&witness, pair, known)?;
         }
     }
-    let real: Arc<dyn DiskIo> = Arc::new(RealDisk);
+    let real: Arc<dyn SledIo> = Arc::new(RealDisk);
     let witness = open_on(dir.path(), &real, JOURNAL_BYTES)?;
     for (pair, known) in pairs.iter().zip(known) {
         keeps(&witness, pair, known)?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use treehead::disk::DiskIo;
+use treehead::disk::{DiskIo, SledIo};
 use treehead::store::Layout;
 use treehead::witness::Witness;
 
@@ -43,7 +43,7 @@ fn record_a_life(lie: Option<Lie>) -> Recording {
     let dir = witness_dir(&[&pairs[0].log, &pairs[1].log]);
     let before = read_files(dir.path());
     let recorder = Arc::new(Recorder::new(dir.path(), lie));
-    let io: Arc<dyn DiskIo> = recorder.clone();
+    let io: Arc<dyn SledIo> = recorder.clone();
     let open = || open_on(dir.path(), &io, JOURNAL_BYTES).unwrap();
     for steps in LIVES {
         let witness = open();
@@ -146,7 +146,7 @@ impl Case {
         if mark.exists() {
             fs::write(mark, OTHER_BOOT).unwrap();
         }
-        let io: Arc<dyn DiskIo> = Arc::new(NoSync);
+        let io: Arc<dyn SledIo> = Arc::new(NoSync);
         let witness = open_on(dir.path(), &io, JOURNAL_BYTES)?;
         for (pair, known) in pairs.iter().zip(self.known) {
             keeps(&witness, pair, known)?;
@@ -163,6 +163,8 @@ impl Case {
 
 /// What is checked is thrown away at once: its own fsyncs would only take time.
 struct NoSync;
+
+impl SledIo for NoSync {}
 
 impl DiskIo for NoSync {
     fn sync_data(&self, _: &fs::File, _: &Path) -> std::io::Result<()> {

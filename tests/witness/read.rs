@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use treehead::checkpoint::origin_hash;
 use treehead::note::Note;
-use treehead::witness::{LOGS_FILE, origin_hash};
+use treehead::witness::LOGS_FILE;
 
 use super::world::{Served, TestLog, WITNESS, name, public, witness_keys};
 use crate::common::http::{exchange, request};

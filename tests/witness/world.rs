@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use treehead::checkpoint::cosignature::cosign;
-use treehead::checkpoint::{Checkpoint, LogKey, Origin};
-use treehead::disk::DiskIo;
+use treehead::checkpoint::{Checkpoint, LogKey, Origin, origin_hash};
+use treehead::disk::{DiskError, SledIo};
 use treehead::merkle::{Hash, TreeSize};
 use treehead::note::{KeyName, Note, NoteKey, NoteSignature, NoteSigner, SignatureType};
 use treehead::proof::wire::{AddCheckpoint, parse_signatures};
-use treehead::store::StoreError;
-use treehead::witness::{JOURNAL, LOGS_FILE, Ledger, LedgerError, Logs, Witness, origin_hash, run};
+use treehead::witness::{JOURNAL, LOGS_FILE, Ledger, LedgerError, Logs, Witness, run};
 
 use crate::common::http::{Reply, get, post};
 use crate::common::log::root_of;
@@ -168,7 +167,7 @@ fn opened(open: impl Fn() -> Result<Ledger, LedgerError>) -> Result<Ledger, Ledg
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match open() {
-            Err(LedgerError::Store(StoreError::Locked { .. })) if Instant::now() < deadline => {
+            Err(LedgerError::Disk(DiskError::Locked { .. })) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             opened => return opened,
@@ -177,7 +176,7 @@ fn opened(open: impl Fn() -> Result<Ledger, LedgerError>) -> Result<Ledger, Ledg
 }
 
 /// A witness on a disk of the test's, that signs with Ed25519 alone: quickly.
-pub fn open_on(dir: &Path, io: &Arc<dyn DiskIo>, journal_bytes: u64) -> Result<Witness, String> {
+pub fn open_on(dir: &Path, io: &Arc<dyn SledIo>, journal_bytes: u64) -> Result<Witness, String> {
     let open = || Ledger::open_with(dir, &name(WITNESS), io.clone(), journal_bytes);
     let ledger = opened(open).map_err(|e| e.to_string())?;
     Witness::open_with(dir, vec![ed25519_key()], ledger).map_err(|e| e.to_string())

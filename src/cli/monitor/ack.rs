@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use crate::checkpoint::Origin;
+use crate::checkpoint::{Origin, origin_hash};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::output;
 use crate::cli::values::{parse_duration, parse_pattern};
@@ -13,7 +13,6 @@ use crate::clock;
 use crate::format::quote;
 use crate::monitor::delivery::acks::{self, Listing, NamedSilence};
 use crate::monitor::delivery::{AlertView, Silence};
-use crate::monitor::origin_hash;
 use crate::release::{PurlPattern, format_time};
 
 #[derive(Debug, ClapArgs)]

@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rank::Rank;
 use super::{AlertView, DeliveryError};
-use crate::disk::read_plain;
+use crate::disk::{DiskError, read_plain};
 use crate::monitor::event::{EventId, Severity};
-use crate::store::StoreError;
 
 /// The file, in the desk's directory.
 pub const BOOK: &str = "alerts.json";
@@ -134,7 +133,7 @@ impl Book {
         let bytes = match read_plain(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(StoreError::io("read", &path)(e).into()),
+            Err(e) => return Err(DiskError::io("read", &path)(e).into()),
         };
         Self::parse(&bytes).map(Some).map_err(|detail| DeliveryError::Damaged {
             path,

@@ -10,8 +10,8 @@ use super::book::{self, BOOK};
 use super::items::{self, Item, Reach, Then};
 use super::outbox::{Outbox, Record};
 use super::state::Shared;
+use crate::disk::{is_full, replace};
 use crate::monitor::event::add_field;
-use crate::store::{is_full, replace_file};
 
 /// Most keys that are remembered of calls that failed.
 const MAX_PRINTED: usize = 100_000;
@@ -189,7 +189,7 @@ impl Front {
         let bytes = book::encode(&alerts);
         // A crash in here leaves the old book or the new one: see there. With the old one, what was raised since
         // then is in the outbox already, and raised once more when the caller comes again.
-        let saved = replace_file(self.shared.io.as_ref(), &self.shared.dir.join(BOOK), &bytes);
+        let saved = replace(self.shared.io.as_ref(), &self.shared.dir.join(BOOK), &bytes);
         self.shared.judge("book of alerts", &saved);
         saved?;
         self.book_moved = false;

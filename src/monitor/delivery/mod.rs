@@ -44,9 +44,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::event::{Event, EventId};
-use crate::disk::{DirLock, DiskIo, RealDisk};
+use crate::disk::{DirLock, DiskError, DiskIo, RealDisk};
 use crate::format::FormatError;
-use crate::store::StoreError;
 
 use book::{Book, Entry};
 use front::Front;
@@ -71,7 +70,7 @@ pub enum DeliveryError {
     Settings(#[from] FormatError),
     /// The system refused. The caller tries again with the same events.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Disk(#[from] DiskError),
     /// A file of the desk's is not what was written.
     #[error("{} is damaged: {detail}; move it away and start again: {cost}", path.display())]
     Damaged {
@@ -138,7 +137,7 @@ impl Delivery {
     ) -> Result<Arc<Self>, DeliveryError> {
         settings.check()?;
         let lock = DirLock::acquire(&dir.join("delivery.lock")).map_err(|error| match error {
-            StoreError::Locked { path } => DeliveryError::InUse { path },
+            DiskError::Locked { path } => DeliveryError::InUse { path },
             error => error.into(),
         })?;
         let (book, is_lost) = open_book(dir, io.as_ref())?;

@@ -17,10 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::DeliveryError;
-use crate::disk::{DiskIo, check_written, read_plain};
+use crate::disk::{DiskError, DiskIo, check_written, read_plain, replace};
 use crate::format::decimal;
 use crate::monitor::event::Severity;
-use crate::store::{StoreError, replace_file};
 
 /// The outbox's file, in the desk's directory.
 pub const OUTBOX: &str = "outbox.journal";
@@ -97,22 +96,22 @@ impl Outbox {
         path: &Path,
         records: &[Arc<Record>],
         next: u64,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, DiskError> {
         let first = records.first().map_or(next, |record| record.number);
         let mut bytes = Vec::new();
         seal(&mut bytes, &format!("{MAGIC}{first}"));
         records.iter().for_each(|record| record.encode(&mut bytes, record.number));
         // A crash in here leaves the old outbox or the new one, both whole: see there. Each has what sinks
         // wait for.
-        replace_file(io.as_ref(), path, &bytes)?;
-        let file = File::options().write(true).open(path).map_err(StoreError::io("open", path))?;
+        replace(io.as_ref(), path, &bytes)?;
+        let file = File::options().write(true).open(path).map_err(DiskError::io("open", path))?;
         let length = bytes.len() as u64;
         Ok(Self { io: io.clone(), path: path.to_owned(), file, length, unsound: false })
     }
 
     /// Appends records, at least one. When this returns, they survive a power cut. After an error the outbox is
     /// unsound.
-    pub fn append(&mut self, records: &[Arc<Record>]) -> Result<(), StoreError> {
+    pub fn append(&mut self, records: &[Arc<Record>]) -> Result<(), DiskError> {
         assert!(!self.unsound, "it is written anew first");
         let batch = records.first().expect("at least one").number;
         let mut bytes = Vec::new();
@@ -125,8 +124,8 @@ impl Outbox {
         // with them, so a sink may get them twice.
         self.io
             .write_at(&self.file, &self.path, &bytes, self.length)
-            .map_err(StoreError::io("write", &self.path))?;
-        self.io.sync_data(&self.file, &self.path).map_err(StoreError::io("fsync", &self.path))?;
+            .map_err(DiskError::io("write", &self.path))?;
+        self.io.sync_data(&self.file, &self.path).map_err(DiskError::io("fsync", &self.path))?;
         // A crash from here on loses nothing.
         self.length += bytes.len() as u64;
         self.unsound = false;
@@ -142,7 +141,7 @@ impl Outbox {
     }
 
     /// Writes it anew.
-    pub fn renew(&mut self, records: &[Arc<Record>], next: u64) -> Result<(), StoreError> {
+    pub fn renew(&mut self, records: &[Arc<Record>], next: u64) -> Result<(), DiskError> {
         // Should this fail half way, the name may belong to the new file already, and the open one to nobody.
         self.unsound = true;
         *self = Self::create(&self.io, &self.path, records, next)?;
@@ -165,7 +164,7 @@ pub fn read(path: &Path) -> Result<Option<Scan>, DeliveryError> {
     let bytes = match read_plain(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(StoreError::io("read", path)(e).into()),
+        Err(e) => return Err(DiskError::io("read", path)(e).into()),
     };
     let damaged = |detail| DeliveryError::Damaged {
         path: path.to_owned(),

@@ -7,8 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::DeliveryError;
-use crate::disk::{DiskIo, read_plain};
-use crate::store::{StoreError, replace_file};
+use crate::disk::{DiskError, DiskIo, read_plain, replace};
 
 /// The file, in the desk's directory.
 pub const POSITIONS: &str = "positions.json";
@@ -29,7 +28,7 @@ pub fn read(dir: &Path) -> Result<Option<Positions>, DeliveryError> {
     let bytes = match read_plain(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(StoreError::io("read", &path)(e).into()),
+        Err(e) => return Err(DiskError::io("read", &path)(e).into()),
     };
     let damaged = |detail| DeliveryError::Damaged {
         path: path.clone(),
@@ -44,10 +43,10 @@ pub fn read(dir: &Path) -> Result<Option<Positions>, DeliveryError> {
 }
 
 /// Replaces the file.
-pub fn write(io: &dyn DiskIo, dir: &Path, positions: &Positions) -> Result<(), StoreError> {
+pub fn write(io: &dyn DiskIo, dir: &Path, positions: &Positions) -> Result<(), DiskError> {
     let text = Text { version: 1, sinks: positions.clone() };
     let text = serde_json::to_string(&text).expect("names and numbers have a JSON form") + "\n";
     // A crash in here leaves the old positions or the new ones: see there. With the old ones, sinks get what
     // they had since then once more.
-    replace_file(io, &dir.join(POSITIONS), text.as_bytes())
+    replace(io, &dir.join(POSITIONS), text.as_bytes())
 }

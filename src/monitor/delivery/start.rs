@@ -13,10 +13,9 @@ use super::settings::DeliverySettings;
 use super::state::{Progress, Shared};
 use super::worker::Worker;
 use super::{DeliveryError, clerk};
-use crate::disk::DiskIo;
+use crate::disk::{DiskError, DiskIo, replace};
 use crate::monitor::event::{Code, Event};
 use crate::release::Timestamp;
-use crate::store::{StoreError, replace_file};
 
 /// The book, and whether there was one that is lost: nobody would miss the alerts of a book that is not there.
 pub fn open_book(dir: &Path, io: &dyn DiskIo) -> Result<(Book, bool), DeliveryError> {
@@ -26,17 +25,17 @@ pub fn open_book(dir: &Path, io: &dyn DiskIo) -> Result<(Book, bool), DeliveryEr
     let is_lost = has_worked(dir)?;
     if !is_lost {
         // A crash in here leaves no other file of the desk's: the next start begins the same way.
-        replace_file(io, &dir.join(BOOK), &book::encode(&[]))?;
+        replace(io, &dir.join(BOOK), &book::encode(&[]))?;
     }
     Ok((Book::default(), is_lost))
 }
 
 /// Whether a desk has worked here, by the files that are made after its book; those of the monitor's logs are in
 /// `logs`.
-fn has_worked(dir: &Path) -> Result<bool, StoreError> {
+fn has_worked(dir: &Path) -> Result<bool, DiskError> {
     for name in [OUTBOX, POSITIONS] {
         let path = dir.join(name);
-        if path.try_exists().map_err(StoreError::io("read", &path))? {
+        if path.try_exists().map_err(DiskError::io("read", &path))? {
             return Ok(true);
         }
     }
@@ -44,10 +43,10 @@ fn has_worked(dir: &Path) -> Result<bool, StoreError> {
     let logs = match std::fs::read_dir(&path) {
         Ok(logs) => logs,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(StoreError::io("read", &path)(e)),
+        Err(e) => return Err(DiskError::io("read", &path)(e)),
     };
     let names: std::io::Result<Vec<_>> = logs.map(|file| file.map(|file| file.path())).collect();
-    let names = names.map_err(StoreError::io("read", &path))?;
+    let names = names.map_err(DiskError::io("read", &path))?;
     Ok(names.iter().any(|name| name.extension().is_some_and(|extension| extension == "json")))
 }
 

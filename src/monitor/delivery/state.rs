@@ -12,8 +12,7 @@ use super::outbox::Record;
 use super::positions::{self, Positions};
 use super::settings::{DeliverySettings, SinkSettings};
 use super::{Figures, SinkFigures};
-use crate::disk::{DirLock, DiskIo};
-use crate::store::{StoreError, tried_again};
+use crate::disk::{DirLock, DiskError, DiskIo, retried};
 
 /// What all threads of a desk share.
 pub struct Shared {
@@ -217,7 +216,7 @@ impl Shared {
     }
 
     /// Makes durable how far the sinks have come.
-    pub fn save_positions(&self) -> Result<(), StoreError> {
+    pub fn save_positions(&self) -> Result<(), DiskError> {
         // What is written last has to be what was read last.
         let _one = self.positions.lock().expect("no panic while it is held");
         let positions: Positions = {
@@ -244,7 +243,7 @@ impl Shared {
                 }
             }
             Err(error) => {
-                let fault = format!("{what}: {}", tried_again(error));
+                let fault = format!("{what}: {}", retried(error));
                 if state.faults.get(what) != Some(&fault) {
                     tracing::error!("{fault}");
                     state.faults.insert(what, fault);

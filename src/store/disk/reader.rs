@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, RwLock};
 
+use crate::disk::DiskError;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize};
 use crate::proof::bundle;
 use crate::release::{Facts, Term, Track};
@@ -39,7 +40,7 @@ impl DiskReader {
     pub fn notice(&self, error: &StoreError) {
         let seen = match error {
             StoreError::Damaged { what, detail } => (what.clone(), detail.clone()),
-            StoreError::Io { path, source, .. }
+            StoreError::Disk(DiskError::Io { path, source, .. })
                 if source.kind() == ErrorKind::NotFound && path.starts_with(&self.journal) =>
             {
                 (path.display().to_string(), "expected a file of the journal, saw none".to_owned())

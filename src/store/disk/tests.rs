@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 use super::*;
+use crate::disk::DiskError;
 use crate::store::PointerSum;
 use crate::store::conformance::{
     append, batch_of, check, copy_dir, describe, named, numbered, open_disk, options, signed, term,
@@ -79,13 +80,15 @@ fn a_second_process_is_refused() {
     let dir = log_of(3);
     let first = open(dir.path()).unwrap();
     let refused = DiskStore::open(dir.path(), options()).err().unwrap();
-    assert!(matches!(&refused, StoreError::Locked { path } if *path == Layout::new(dir.path()).lock()));
-    assert!(matches!(open_tree_rows(dir.path()), Err(StoreError::Locked { .. })));
-    assert!(matches!(discard_tree(dir.path()), Err(StoreError::Locked { .. })));
+    assert!(
+        matches!(&refused, StoreError::Disk(DiskError::Locked { path }) if *path == Layout::new(dir.path()).lock())
+    );
+    assert!(matches!(open_tree_rows(dir.path()), Err(StoreError::Disk(DiskError::Locked { .. }))));
+    assert!(matches!(discard_tree(dir.path()), Err(StoreError::Disk(DiskError::Locked { .. }))));
     // Being refused has not harmed the one that runs.
     check_all(&first, 3);
     drop(first);
-    while matches!(discard_tree(dir.path()), Err(StoreError::Locked { .. })) {}
+    while matches!(discard_tree(dir.path()), Err(StoreError::Disk(DiskError::Locked { .. }))) {}
     assert!(!Layout::new(dir.path()).sled().exists());
     check_all(&open(dir.path()).unwrap(), 3);
 }
@@ -338,7 +341,7 @@ fn an_index_of_an_earlier_version_is_made_anew_without_the_tree() {
 /// sled behind the store's back.
 fn open_sled(dir: &Path) -> Opened {
     let layout = Layout::new(dir);
-    SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).open(1 << 20).unwrap()
+    SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).open(1 << 20, Opened::new).unwrap()
 }
 
 #[test]
@@ -619,7 +622,7 @@ fn a_checkpoint_that_can_t_be_written_leaves_readers_alone() {
     let reader = store.reader();
     for _ in 0..3 {
         let failed = store.replace_checkpoint(old.as_deref(), &head);
-        assert!(matches!(failed, Err(StoreError::Io { doing: "create", .. })), "{failed:?}");
+        assert!(matches!(failed, Err(StoreError::Disk(DiskError::Io { doing: "create", .. }))), "{failed:?}");
         assert!(matches!(store.stage(&batch_of(&store.edge(), entries(100, 1))), Err(StoreError::Reloading)));
         assert!(reader.bundle(0, 100).is_ok(), "reads go on before the reload");
         store.reload().unwrap();
@@ -696,7 +699,7 @@ fn a_directory_that_can_t_be_made_is_an_error_that_names_it() {
     fs::write(&file, b"").unwrap();
     for path in [file.join("log"), PathBuf::from("/proc/no such log")] {
         let error = open(&path).err().unwrap();
-        assert!(matches!(error, StoreError::Io { .. }), "{error}");
+        assert!(matches!(error, StoreError::Disk(DiskError::Io { .. })), "{error}");
         assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     }
 }
@@ -763,7 +766,7 @@ fn on_a_full_disk_reads_go_on_and_appending_does_when_there_is_space_again() {
             let full = append_until_full(&mut store, &mut all);
             let message = full.to_string();
             assert!(
-                matches!(&full, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull),
+                matches!(&full, StoreError::Disk(DiskError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull),
                 "{full}"
             );
             assert!(message.ends_with("(free some space)"), "{message}");

@@ -15,10 +15,10 @@ use std::sync::Arc;
 pub(super) use salvage::Salvage;
 pub use scan::{BundleReader, Cursor, Record, Scan};
 use segment::{BATCH_HEAD_BYTES, Marker, SEGMENT_HEAD_BYTES, SegmentHead};
-pub(super) use writer::{JournalWriter, remove_dir};
+pub(super) use writer::JournalWriter;
 
 use super::{Batch, StoreError};
-use crate::disk::{DiskIo, check_written};
+use crate::disk::{DiskError, DiskIo, check_written};
 use crate::merkle::{Hash, LeafIndex};
 
 /// A segment is sealed when it has grown past this: large enough that ten million entries are
@@ -68,20 +68,20 @@ impl Journal {
     /// whole batch in the last segment is a torn batch that nobody was told of, and is cut off.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Disk`].
     pub fn open(io: Arc<dyn DiskIo>, dir: &Path, origin: Hash, scan: &Scan) -> Result<Self, StoreError> {
         let (end, size) = (scan.end(), scan.size());
         for torn in segments(dir)?.into_iter().filter(|first| end.is_some_and(|end| *first > end.segment)) {
             // The scan found no batch in it: its creation was cut short. A crash here finds it again.
             let path = segment_path(dir, torn);
-            io.remove(&path).map_err(StoreError::io("remove", &path))?;
+            io.remove(&path).map_err(DiskError::io("remove", &path))?;
         }
         let tail = match end {
             None => Tail::create(io.as_ref(), dir, origin, size.get())?,
             Some(end) => Tail::open(io.as_ref(), dir, end, scan.last_written(), size.get())?,
         };
         // A last segment whose creation was cut short before its name was synced, and what was removed.
-        io.sync_dir(dir).map_err(StoreError::io("fsync", dir))?;
+        io.sync_dir(dir).map_err(DiskError::io("fsync", dir))?;
         let (dir, buffer) = (dir.to_owned(), Vec::new());
         Ok(Self { io, dir, origin, tail, segment_bytes: SEGMENT_BYTES, buffer })
     }
@@ -90,7 +90,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] where somebody else changed the segment since it was written: nothing is
-    /// written then. [`StoreError::Io`]; the batch may be durable nevertheless, in whole or in part.
+    /// written then. [`StoreError::Disk`]; the batch may be durable nevertheless, in whole or in part.
     ///
     /// # Panics
     /// If the batch does not continue the journal: the sequencer never makes one that does not.
@@ -107,8 +107,8 @@ impl Journal {
         // A crash during the write or before the fdatasync returns leaves a torn or unsynced batch
         // behind `end`; nobody was told of it, and the next open cuts it off or takes it whole.
         io.write_at(&tail.file, &tail.path, &self.buffer, tail.end)
-            .map_err(StoreError::io("write", &tail.path))?;
-        io.sync_data(&tail.file, &tail.path).map_err(StoreError::io("fdatasync", &tail.path))?;
+            .map_err(DiskError::io("write", &tail.path))?;
+        io.sync_data(&tail.file, &tail.path).map_err(DiskError::io("fdatasync", &tail.path))?;
         let first_entry = Position { segment: tail.head.first, offset: tail.end + BATCH_HEAD_BYTES as u64 };
         tail.end += self.buffer.len() as u64;
         tail.next += batch.entries.len() as u64;
@@ -126,40 +126,40 @@ impl Journal {
     /// there is room again: a log on a full disk that says it is well would be believed.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the journal must not be appended to until this has succeeded.
+    /// [`StoreError::Disk`]; the journal must not be appended to until this has succeeded.
     pub fn cut_failed_append(&mut self) -> Result<(), StoreError> {
         self.cut()?;
         let (io, tail) = (&self.io, &self.tail);
         // A crash in here leaves zeros behind the end: a torn batch that nobody was told of.
         let room = vec![0; self.buffer.len().min(ROOM_BYTES)];
-        io.write_at(&tail.file, &tail.path, &room, tail.end).map_err(StoreError::io("write", &tail.path))?;
-        io.sync_data(&tail.file, &tail.path).map_err(StoreError::io("fdatasync", &tail.path))?;
-        self.cut()
+        io.write_at(&tail.file, &tail.path, &room, tail.end).map_err(DiskError::io("write", &tail.path))?;
+        io.sync_data(&tail.file, &tail.path).map_err(DiskError::io("fdatasync", &tail.path))?;
+        Ok(self.cut()?)
     }
 
-    fn cut(&self) -> Result<(), StoreError> {
+    fn cut(&self) -> Result<(), DiskError> {
         let (io, tail) = (&self.io, &self.tail);
         // One that is shorter would be made longer by this, with zeros in place of entries.
         check_written(&tail.file, &tail.path, tail.end, |length| length >= tail.end)?;
-        io.set_len(&tail.file, &tail.path, tail.end).map_err(StoreError::io("truncate", &tail.path))?;
-        io.sync_all(&tail.file, &tail.path).map_err(StoreError::io("fsync", &tail.path))
+        io.set_len(&tail.file, &tail.path, tail.end).map_err(DiskError::io("truncate", &tail.path))?;
+        io.sync_all(&tail.file, &tail.path).map_err(DiskError::io("fsync", &tail.path))
     }
 }
 
 impl Tail {
     fn create(io: &dyn DiskIo, dir: &Path, origin: Hash, first: u64) -> Result<Self, StoreError> {
         let path = segment_path(dir, first);
-        let head = SegmentHead::new(origin, first, random_marker().map_err(StoreError::io("mark", &path))?);
+        let head = SegmentHead::new(origin, first, random_marker().map_err(DiskError::io("mark", &path))?);
         // A crash, or a full disk, may have left a file of this name: nothing in it was told to anyone.
-        let file = io.create(&path).map_err(StoreError::io("create", &path))?;
-        io.write_at(&file, &path, &head.encode(), 0).map_err(StoreError::io("write", &path))?;
-        io.sync_all(&file, &path).map_err(StoreError::io("fsync", &path))?;
-        io.sync_dir(dir).map_err(StoreError::io("fsync", dir))?;
+        let file = io.create(&path).map_err(DiskError::io("create", &path))?;
+        io.write_at(&file, &path, &head.encode(), 0).map_err(DiskError::io("write", &path))?;
+        io.sync_all(&file, &path).map_err(DiskError::io("fsync", &path))?;
+        io.sync_dir(dir).map_err(DiskError::io("fsync", dir))?;
         Ok(Self { file, path, head, end: head.length(), next: first })
     }
 
     /// Whether the segment is still what this process wrote.
-    fn check(&self) -> Result<(), StoreError> {
+    fn check(&self) -> Result<(), DiskError> {
         check_written(&self.file, &self.path, self.end, |length| length == self.end)
     }
 
@@ -177,19 +177,19 @@ impl Tail {
     ) -> Result<Self, StoreError> {
         let path = segment_path(dir, end.segment);
         let file =
-            File::options().read(true).write(true).open(&path).map_err(StoreError::io("open", &path))?;
-        let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
+            File::options().read(true).write(true).open(&path).map_err(DiskError::io("open", &path))?;
+        let length = file.metadata().map_err(DiskError::io("read", &path))?.len();
         if length > end.offset {
-            io.set_len(&file, &path, end.offset).map_err(StoreError::io("truncate", &path))?;
+            io.set_len(&file, &path, end.offset).map_err(DiskError::io("truncate", &path))?;
         }
         let count = usize::try_from(end.offset - last_written).expect("a batch fits into memory");
         let mut bytes = vec![0; count];
-        file.read_exact_at(&mut bytes, last_written).map_err(StoreError::io("read", &path))?;
-        io.write_at(&file, &path, &bytes, last_written).map_err(StoreError::io("write", &path))?;
+        file.read_exact_at(&mut bytes, last_written).map_err(DiskError::io("read", &path))?;
+        io.write_at(&file, &path, &bytes, last_written).map_err(DiskError::io("write", &path))?;
         // A crash before this line finds the same torn batch again. The fsync also covers a last batch
         // that was written whole but not synced: from here on it may be signed.
-        io.sync_all(&file, &path).map_err(StoreError::io("fsync", &path))?;
-        let head = read_head(&file).map_err(StoreError::io("read", &path))?;
+        io.sync_all(&file, &path).map_err(DiskError::io("fsync", &path))?;
+        let head = read_head(&file).map_err(DiskError::io("read", &path))?;
         let head = head.ok_or_else(|| StoreError::Damaged {
             what: path.display().to_string(),
             detail: "its head does not check".to_owned(),
@@ -225,16 +225,16 @@ pub(super) fn segment_path(dir: &Path, first: u64) -> PathBuf {
 /// First indices of all segments, in order.
 ///
 /// # Errors
-/// [`StoreError::Io`], and [`StoreError::Damaged`] for a file that has no business there.
+/// [`StoreError::Disk`], and [`StoreError::Damaged`] for a file that has no business there.
 pub fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
     let mut found = Vec::new();
     let items = match fs::read_dir(dir) {
         // A log that was never served has none.
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
-        items => items.map_err(StoreError::io("list", dir))?,
+        items => items.map_err(DiskError::io("list", dir))?,
     };
     for item in items {
-        let name = item.map_err(StoreError::io("list", dir))?.file_name();
+        let name = item.map_err(DiskError::io("list", dir))?.file_name();
         found.push(segment_of(&name).ok_or_else(|| StoreError::Damaged {
             what: dir.display().to_string(),
             detail: format!(
@@ -260,18 +260,12 @@ fn segment_of(name: &std::ffi::OsStr) -> Option<u64> {
 pub(super) fn has_entries(dir: &Path) -> Result<bool, StoreError> {
     for first in segments(dir)? {
         let path = segment_path(dir, first);
-        let length = fs::metadata(&path).map_err(StoreError::io("read", &path))?.len();
+        let length = fs::metadata(&path).map_err(DiskError::io("read", &path))?.len();
         if first > 0 || length > SEGMENT_HEAD_BYTES as u64 {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// Hash under which a log's segments name it.
-#[must_use]
-pub fn origin_hash(origin: &str) -> Hash {
-    Hash::digest(origin.as_bytes())
 }
 
 /// Positions of the entries that begin a bundle, in a batch whose entries have these lengths.

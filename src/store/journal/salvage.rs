@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::scan::{Record, Segment};
 use super::{read_head, segment_of, segment_path};
+use crate::disk::DiskError;
 use crate::store::StoreError;
 
 /// Largest index that a batch may begin with.
@@ -38,18 +39,18 @@ impl Salvage {
     /// Looks for batches in all segments. A directory that is gone holds nothing.
     ///
     /// # Errors
-    /// [`StoreError::Io`] where the directory can't be listed.
+    /// [`StoreError::Disk`] where the directory can't be listed.
     pub fn new(dir: &Path) -> Result<Self, StoreError> {
         let mut segments = Vec::new();
         match fs::read_dir(dir) {
             Ok(items) => {
                 for item in items {
-                    let name = item.map_err(StoreError::io("list", dir))?.file_name();
+                    let name = item.map_err(DiskError::io("list", dir))?.file_name();
                     segments.extend(segment_of(&name).map(|first| (first, segment_path(dir, first))));
                 }
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(StoreError::io("list", dir)(e)),
+            Err(e) => return Err(DiskError::io("list", dir)(e).into()),
         }
         segments.sort_unstable();
         let mut ahead = Vec::new();
@@ -97,7 +98,7 @@ impl Segment {
     /// Reads what the heads of its batches begin with: anything, where the segment's own head does not
     /// check. Gives the place of the first batch, and whether entries can't imitate batches.
     fn read_marker(&mut self) -> Result<(u64, bool), StoreError> {
-        let head = read_head(self.reader.get_ref()).map_err(StoreError::io("read", &self.path))?;
+        let head = read_head(self.reader.get_ref()).map_err(DiskError::io("read", &self.path))?;
         self.marker = head.map(|head| head.marker);
         Ok(head.map_or((0, false), |head| (head.length(), !head.is_version_1())))
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::segment::{BATCH_HEAD_BYTES, BatchHead, CRC_BYTES, Marker, SEGMENT_HEAD_BYTES, SegmentHead};
 use super::{BundleStart, Position, read_head, segment_path, segments};
+use crate::disk::DiskError;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, StoreError};
@@ -121,7 +122,7 @@ impl Scan {
     /// Starts behind the batch that `from` took last, or at the beginning.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; [`StoreError::Damaged`] where the journal has no such batch there.
+    /// [`StoreError::Disk`]; [`StoreError::Damaged`] where the journal has no such batch there.
     pub fn new(dir: &Path, origin: Hash, from: Option<Cursor>) -> Result<Self, StoreError> {
         let ahead = segments(dir)?.into_iter().filter(|first| from.is_none_or(|from| *first >= from.segment));
         let ahead = ahead.map(|first| (first, segment_path(dir, first))).collect();
@@ -155,7 +156,7 @@ impl Scan {
     /// Walks over one segment, wherever its file is: a copy that was not given its name yet.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Disk`].
     pub(in crate::store) fn of_segment(path: &Path, origin: Hash, first: u64) -> Result<Self, StoreError> {
         Self::over(vec![(first, path.to_owned())], origin, first)
     }
@@ -163,7 +164,7 @@ impl Scan {
     fn over(mut ahead: Vec<(u64, PathBuf)>, origin: Hash, next: u64) -> Result<Self, StoreError> {
         let mut total = 0;
         for (_, path) in &ahead {
-            total += fs::metadata(path).map_err(StoreError::io("read", path))?.len();
+            total += fs::metadata(path).map_err(DiskError::io("read", path))?.len();
         }
         ahead.reverse();
         Ok(Self { origin, ahead, current: None, next, end: None, last_written: 0, total, done: 0 })
@@ -198,7 +199,7 @@ impl Scan {
     /// The next batch, or `None` at the end or before a torn last one.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; [`StoreError::Damaged`] where a batch does not check that is not the
+    /// [`StoreError::Disk`]; [`StoreError::Damaged`] where a batch does not check that is not the
     /// last, or does not follow the one before.
     pub fn next_record(&mut self) -> Result<Option<Record>, StoreError> {
         loop {
@@ -240,7 +241,7 @@ impl Scan {
     fn open(&mut self, first: u64, path: PathBuf) -> Result<Option<Segment>, StoreError> {
         let mut segment = Segment::open(first, path)?;
         let (path, last) = (&segment.path, self.ahead.is_empty());
-        let head = read_head(segment.reader.get_ref()).map_err(StoreError::io("read", path))?;
+        let head = read_head(segment.reader.get_ref()).map_err(DiskError::io("read", path))?;
         if head.is_none() && last && segment.length <= SEGMENT_HEAD_BYTES as u64 {
             // Never written whole, so never appended to. Opening the journal removes it.
             tracing::warn!(segment = %path.display(), "the creation of a segment was interrupted");
@@ -269,8 +270,8 @@ impl Scan {
 impl Segment {
     /// Opens the file at its beginning, and looks at nothing in it.
     pub fn open(first: u64, path: PathBuf) -> Result<Self, StoreError> {
-        let file = File::open(&path).map_err(StoreError::io("open", &path))?;
-        let length = file.metadata().map_err(StoreError::io("read", &path))?.len();
+        let file = File::open(&path).map_err(DiskError::io("open", &path))?;
+        let length = file.metadata().map_err(DiskError::io("read", &path))?.len();
         let reader = BufReader::with_capacity(1 << 20, file);
         Ok(Self { reader, path, first, marker: None, offset: 0, length })
     }
@@ -281,7 +282,7 @@ impl Segment {
         match self.reader.get_ref().read_exact_at(&mut head, at) {
             Ok(()) => Ok(BatchHead::decode(&head, self.marker)),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            Err(e) => Err(StoreError::io("read", &self.path)(e)),
+            Err(e) => Err(DiskError::io("read", &self.path)(e).into()),
         }
     }
 
@@ -293,7 +294,7 @@ impl Segment {
     ) -> Result<Option<u64>, StoreError> {
         self.seek(at)?;
         let mut rest = Vec::new();
-        self.reader.read_to_end(&mut rest).map_err(StoreError::io("read", &self.path))?;
+        self.reader.read_to_end(&mut rest).map_err(DiskError::io("read", &self.path))?;
         let is_head = |window: &[u8]| {
             let window = window.try_into().expect("as long as a head");
             BatchHead::decode(window, self.marker).is_some_and(|head| fits(&head))
@@ -303,7 +304,7 @@ impl Segment {
     }
 
     pub fn seek(&mut self, offset: u64) -> Result<(), StoreError> {
-        self.reader.seek(SeekFrom::Start(offset)).map_err(StoreError::io("read", &self.path))?;
+        self.reader.seek(SeekFrom::Start(offset)).map_err(DiskError::io("read", &self.path))?;
         self.offset = offset;
         Ok(())
     }
@@ -363,7 +364,7 @@ impl Segment {
         match self.reader.read_exact(bytes) {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(e) => Err(StoreError::io("read", &self.path)(e)),
+            Err(e) => Err(DiskError::io("read", &self.path)(e).into()),
         }
     }
 
@@ -401,7 +402,7 @@ impl BundleReader {
     /// Opens the segment that the bundle begins in.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Disk`].
     pub fn new(dir: &Path, start: BundleStart) -> Result<Self, StoreError> {
         Self::with_buffer(dir, start, BUNDLE_BUFFER_BYTES)
     }
@@ -409,7 +410,7 @@ impl BundleReader {
     /// The same, for [`read_entry`](Self::read_entry): what is skipped is hardly read.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Disk`].
     pub fn for_one_entry(dir: &Path, start: BundleStart) -> Result<Self, StoreError> {
         Self::with_buffer(dir, start, ENTRY_BUFFER_BYTES)
     }
@@ -417,7 +418,7 @@ impl BundleReader {
     fn with_buffer(dir: &Path, start: BundleStart, buffer: usize) -> Result<Self, StoreError> {
         let path = segment_path(dir, start.position.segment);
         let mut file = open(&path, buffer)?;
-        file.seek(SeekFrom::Start(start.position.offset)).map_err(StoreError::io("read", &path))?;
+        file.seek(SeekFrom::Start(start.position.offset)).map_err(DiskError::io("read", &path))?;
         Ok(Self { dir: dir.to_owned(), file, buffer, path, left: start.left })
     }
 
@@ -429,7 +430,7 @@ impl BundleReader {
         for at in next..next + skip {
             let length = self.next_length(at)?;
             let length = i64::try_from(length).expect("two bytes");
-            self.file.seek_relative(length).map_err(StoreError::io("read", &self.path))?;
+            self.file.seek_relative(length).map_err(DiskError::io("read", &self.path))?;
         }
         let mut entry = vec![0; self.next_length(next + skip)?];
         self.fill(&mut entry)?;
@@ -466,11 +467,11 @@ impl BundleReader {
     fn next_batch(&mut self, next: u64) -> Result<(), StoreError> {
         let mut crc = [0; CRC_BYTES];
         self.fill(&mut crc)?;
-        if self.file.fill_buf_is_empty().map_err(StoreError::io("read", &self.path))? {
+        if self.file.fill_buf_is_empty().map_err(DiskError::io("read", &self.path))? {
             self.path = segment_path(&self.dir, next);
             self.file = open(&self.path, self.buffer)?;
             let begin = SeekFrom::Start(self.segment_head()?.length());
-            self.file.seek(begin).map_err(StoreError::io("read", &self.path))?;
+            self.file.seek(begin).map_err(DiskError::io("read", &self.path))?;
         }
         let marker = self.segment_head()?.marker;
         let mut head = [0; BATCH_HEAD_BYTES];
@@ -483,14 +484,14 @@ impl BundleReader {
     }
 
     fn segment_head(&self) -> Result<SegmentHead, StoreError> {
-        let head = read_head(self.file.get_ref()).map_err(StoreError::io("read", &self.path))?;
+        let head = read_head(self.file.get_ref()).map_err(DiskError::io("read", &self.path))?;
         head.ok_or_else(|| self.damaged("the head of the segment does not check"))
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), StoreError> {
         self.file.read_exact(bytes).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof => self.damaged("the file ends within an entry"),
-            _ => StoreError::io("read", &self.path)(e),
+            _ => DiskError::io("read", &self.path)(e).into(),
         })
     }
 
@@ -500,7 +501,7 @@ impl BundleReader {
 }
 
 fn open(path: &Path, buffer: usize) -> Result<BufReader<File>, StoreError> {
-    let file = File::open(path).map_err(StoreError::io("open", path))?;
+    let file = File::open(path).map_err(DiskError::io("open", path))?;
     Ok(BufReader::with_capacity(buffer, file))
 }
 

@@ -1,9 +1,10 @@
+use crate::checkpoint::origin_hash;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::segment::{BatchHead, CRC_BYTES};
 use super::*;
-use crate::disk::RealDisk;
+use crate::disk::{DiskError, RealDisk};
 use crate::merkle::TreeSize;
 use crate::merkle::{RightEdge, TILE_WIDTH};
 use crate::proof::bundle;
@@ -572,7 +573,10 @@ fn bundles_are_read_across_batches_and_segments() {
                 assert_eq!(bytes, bundle_of(entries));
             }
             let past = reader.read(1, written.entries.len() as u64, &mut Vec::new());
-            assert!(matches!(past, Err(StoreError::Io { .. })), "there is no next segment: {past:?}");
+            assert!(
+                matches!(past, Err(StoreError::Disk(DiskError::Io { .. }))),
+                "there is no next segment: {past:?}"
+            );
         }
     }
 }
@@ -597,7 +601,10 @@ fn a_bundle_reader_notices_a_journal_that_does_not_go_on() {
         damage(BundleReader::new(written.dir.path(), start).unwrap().read(7, 0, &mut Vec::new()));
     }
     let nowhere = BundleStart { position: Position { segment: 3, offset: 0 }, left: 1 };
-    assert!(matches!(BundleReader::new(written.dir.path(), nowhere), Err(StoreError::Io { .. })));
+    assert!(matches!(
+        BundleReader::new(written.dir.path(), nowhere),
+        Err(StoreError::Disk(DiskError::Io { .. }))
+    ));
 }
 
 proptest! {

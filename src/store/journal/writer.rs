@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Journal, Scan, segment_path, segments};
-use crate::disk::DiskIo;
+use crate::disk::{DiskError, DiskIo, remove_dir};
 use crate::merkle::{Growth, Hash, RightEdge};
 use crate::release::Facts;
 use crate::store::{Batch, StoreError};
@@ -24,7 +24,7 @@ impl JournalWriter {
     /// A new journal in `dir`. What is there of an earlier attempt goes away.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Disk`].
     pub fn create(
         io: &Arc<dyn DiskIo>,
         dir: &Path,
@@ -32,7 +32,7 @@ impl JournalWriter {
         segment_bytes: u64,
     ) -> Result<Self, StoreError> {
         remove_dir(dir)?;
-        fs::create_dir(dir).map_err(StoreError::io("create", dir))?;
+        fs::create_dir(dir).map_err(DiskError::io("create", dir))?;
         let scan = Scan::new(dir, origin, None)?;
         let mut journal = Journal::open(Arc::new(Unsynced(io.clone())), dir, origin, &scan)?;
         journal.segment_bytes = segment_bytes;
@@ -42,7 +42,7 @@ impl JournalWriter {
     /// Appends a batch of entries whose growth of the tree is known; there must be at least one.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Disk`].
     pub fn append(&mut self, entries: &[&[u8]], growth: Growth) -> Result<(), StoreError> {
         let batch = Batch {
             first: self.edge.next_index(),
@@ -59,22 +59,14 @@ impl JournalWriter {
     /// Makes everything durable.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Disk`].
     pub fn finish(self) -> Result<(), StoreError> {
         for first in segments(&self.dir)? {
             let path = segment_path(&self.dir, first);
-            let file = File::open(&path).map_err(StoreError::io("open", &path))?;
-            self.io.sync_all(&file, &path).map_err(StoreError::io("fsync", &path))?;
+            let file = File::open(&path).map_err(DiskError::io("open", &path))?;
+            self.io.sync_all(&file, &path).map_err(DiskError::io("fsync", &path))?;
         }
-        self.io.sync_dir(&self.dir).map_err(StoreError::io("fsync", &self.dir))
-    }
-}
-
-/// Removes a directory with all that is in it; it may be gone already.
-pub fn remove_dir(dir: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", dir)(e)),
-        _ => Ok(()),
+        Ok(self.io.sync_dir(&self.dir).map_err(DiskError::io("fsync", &self.dir))?)
     }
 }
 

@@ -19,12 +19,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{Record, origin_hash};
+use super::record::Record;
 use super::{Head, LedgerError};
-use crate::disk::{DiskIo, check_written};
+use crate::checkpoint::origin_hash;
+use crate::disk::{DiskError, DiskIo, check_written, replace};
 use crate::merkle::Hash;
 use crate::note::KeyName;
-use crate::store::{StoreError, replace_file};
 
 const FILE_MAGIC: &[u8; 8] = b"THWIT01\n";
 const BATCH_MAGIC: &[u8; 8] = b"THHEADS\n";
@@ -68,8 +68,8 @@ impl Journal {
         let (bytes, next) = encode(name, records);
         // A crash in here leaves the old journal or the new one, both whole: see there. Each holds all
         // that was released.
-        replace_file(io.as_ref(), path, &bytes)?;
-        let file = File::options().write(true).open(path).map_err(StoreError::io("open", path))?;
+        replace(io.as_ref(), path, &bytes)?;
+        let file = File::options().write(true).open(path).map_err(DiskError::io("open", path))?;
         Ok(Self { io: io.clone(), path: path.to_owned(), file, length: bytes.len() as u64, next })
     }
 
@@ -84,8 +84,8 @@ impl Journal {
         // A crash before the fdatasync is done leaves a part of the batch, all of it, or nothing: the
         // next start keeps what is whole. Nobody has seen it, but what it says is true.
         io.write_at(&self.file, &self.path, &bytes, self.length)
-            .map_err(StoreError::io("write", &self.path))?;
-        io.sync_data(&self.file, &self.path).map_err(StoreError::io("fsync", &self.path))?;
+            .map_err(DiskError::io("write", &self.path))?;
+        io.sync_data(&self.file, &self.path).map_err(DiskError::io("fsync", &self.path))?;
         // A crash from here on loses nothing.
         self.length += bytes.len() as u64;
         self.next += 1;
@@ -154,7 +154,7 @@ fn unseal(bytes: &[u8]) -> Option<&[u8]> {
 pub fn read(path: &Path, name: &KeyName) -> Result<Scan, LedgerError> {
     let bytes = fs::read(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => LedgerError::Missing { path: path.to_owned() },
-        _ => StoreError::io("read", path)(e).into(),
+        _ => DiskError::io("read", path)(e).into(),
     })?;
     scan(&bytes, name).map_err(|(at, detail)| LedgerError::Damaged { path: path.to_owned(), at, detail })
 }

@@ -24,15 +24,14 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use crate::checkpoint::Origin;
-use crate::disk::{DirLock, DiskIo, RealDisk};
+use crate::checkpoint::{Origin, origin_hash};
+use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledError, SledIo};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::KeyName;
-use crate::store::StoreError;
 
 use committer::{Committer, Request};
 use journal::Journal;
-pub use record::{Head, Record, origin_hash};
+pub use record::{Head, Record};
 use rows::Rows;
 
 /// The journal's file, in the witness's directory.
@@ -46,7 +45,7 @@ const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 pub enum LedgerError {
     /// The system refused.
     #[error(transparent)]
-    Store(StoreError),
+    Disk(#[from] DiskError),
     /// sled does not check.
     #[error("sled does not check: {0}; restart the witness, which makes it anew from the journal")]
     Rows(String),
@@ -87,11 +86,11 @@ pub enum LedgerError {
     NoNote(Origin),
 }
 
-impl From<StoreError> for LedgerError {
-    fn from(error: StoreError) -> Self {
+impl From<SledError> for LedgerError {
+    fn from(error: SledError) -> Self {
         match error {
-            StoreError::TreeDamaged { detail } => Self::Rows(detail),
-            error => Self::Store(error),
+            SledError::Disk(error) => Self::Disk(error),
+            SledError::Damaged(detail) => Self::Rows(detail),
         }
     }
 }
@@ -150,7 +149,7 @@ impl Shared {
     }
 
     /// The record of a log, which is not older than `entry`.
-    fn record(&self, key: &Hash, entry: &Entry) -> Result<Option<Record>, StoreError> {
+    fn record(&self, key: &Hash, entry: &Entry) -> Result<Option<Record>, SledError> {
         if let Some(record) = &entry.note {
             return Ok(Some(record.as_ref().clone()));
         }
@@ -187,7 +186,7 @@ impl Ledger {
     pub fn open_with(
         dir: &Path,
         name: &KeyName,
-        io: Arc<dyn DiskIo>,
+        io: Arc<dyn SledIo>,
         journal_bytes: u64,
     ) -> Result<Self, LedgerError> {
         let lock = DirLock::acquire(&dir.join("lock"))?;
@@ -198,6 +197,7 @@ impl Ledger {
         }
         // Before the journal is touched: what was rolled back stays as it is.
         let rows = Rows::open(&io, dir, &scan.last)?;
+        let io: Arc<dyn DiskIo> = io;
         // Written again before it is believed: after an fdatasync that failed, the system may show what
         // the disk never got. A crash in here leaves the old journal or the new one.
         let journal = Journal::create(&io, &path, name, scan.last.values())?;

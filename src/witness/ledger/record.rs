@@ -7,7 +7,7 @@
 //! Integers are big-endian. The journal holds records one after the other, sled one a row. The root is in
 //! hex because the log chooses it: none of its bytes can then be those that begin a batch's number.
 
-use crate::checkpoint::Origin;
+use crate::checkpoint::{Origin, origin_hash};
 use crate::merkle::{HASH_BYTES, Hash, TreeSize};
 use crate::note::MAX_NOTE_BYTES;
 
@@ -76,10 +76,4 @@ impl Record {
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     bytes.split_off(..N)?.try_into().ok()
-}
-
-/// SHA-256 of a log's origin, or of a witness's name.
-#[must_use]
-pub fn origin_hash(origin: &impl AsRef<str>) -> Hash {
-    Hash::digest(origin.as_ref().as_bytes())
 }

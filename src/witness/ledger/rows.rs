@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use super::LedgerError;
 use super::record::Record;
-use crate::disk::DiskIo;
+use crate::disk::{SledDir, SledError, SledIo};
 use crate::merkle::Hash;
-use crate::store::{SledDir, StoreError};
 
 /// What sled may keep in memory: rows are read seldom, and few.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
@@ -20,7 +19,7 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 pub struct Rows {
     db: sled::Db,
     dir: SledDir,
-    io: Arc<dyn DiskIo>,
+    io: Arc<dyn SledIo>,
 }
 
 impl Drop for Rows {
@@ -39,7 +38,7 @@ impl Rows {
     /// the journal is not the one that it was. That is so after a power cut too: it may take rows away, and
     /// makes none.
     pub fn open(
-        io: &Arc<dyn DiskIo>,
+        io: &Arc<dyn SledIo>,
         dir: &Path,
         journal: &HashMap<Hash, Record>,
     ) -> Result<Self, LedgerError> {
@@ -56,8 +55,9 @@ impl Rows {
             }
             compared?;
         }
-        let open = || -> Result<Self, StoreError> {
-            Ok(Self { db: sled.open_plain(CACHE_BYTES)?, dir: sled.clone(), io: io.clone() })
+        let open = || -> Result<Self, SledError> {
+            let db = sled.open(CACHE_BYTES, |db| Ok(db.clone()))?;
+            Ok(Self { db, dir: sled.clone(), io: io.clone() })
         };
         let read = open().map(|rows| {
             let (compared, whole) = compare_all(&rows.db, journal);
@@ -66,7 +66,7 @@ impl Rows {
         // The outer error is sled's, the inner one what it says of the journal.
         match read.unwrap_or_else(|e| Ok(Err(e)))? {
             Ok(rows) => Ok(rows),
-            Err(StoreError::TreeDamaged { detail }) => {
+            Err(SledError::Damaged(detail)) => {
                 tracing::warn!(detail, "sled does not check: making it anew from the journal");
                 sled.discard_marked()?;
                 Ok(open()?)
@@ -76,7 +76,7 @@ impl Rows {
     }
 
     /// Writes rows in place of older ones. Durable only when sled gets round to it.
-    pub fn put(&self, records: &[Arc<Record>]) -> Result<(), StoreError> {
+    pub fn put(&self, records: &[Arc<Record>]) -> Result<(), SledError> {
         let mut write = || {
             let mut batch = sled::Batch::default();
             for record in records {
@@ -87,26 +87,26 @@ impl Rows {
             Ok(self.db.apply_batch(batch)?)
         };
         // The thread that cosigns does this: it has to survive it.
-        guarded(|| self.io.derive(&mut write))
+        guarded(|| self.io.write_rows(&mut write))
     }
 
     /// A row.
-    pub fn get(&self, key: &Hash) -> Result<Option<Record>, StoreError> {
+    pub fn get(&self, key: &Hash) -> Result<Option<Record>, SledError> {
         guarded(|| self.db.get(key.as_bytes())?.map(|row| decode(&row)).transpose())
     }
 }
 
 /// What sled says; its panics are errors, too.
-fn guarded<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+fn guarded<T>(work: impl FnOnce() -> Result<T, SledError>) -> Result<T, SledError> {
     catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(StoreError::TreeDamaged { detail: "sled panicked".to_owned() }))
+        .unwrap_or_else(|_| Err(SledError::Damaged("sled panicked".to_owned())))
 }
 
 /// Whether a row is ahead of the journal, and whether each of them can be read.
 fn compare_all(
     db: &sled::Db,
     journal: &HashMap<Hash, Record>,
-) -> (Result<(), LedgerError>, Result<(), StoreError>) {
+) -> (Result<(), LedgerError>, Result<(), SledError>) {
     let mut compared = Ok(());
     let whole = guarded(|| {
         for row in db.iter() {
@@ -121,9 +121,9 @@ fn compare_all(
     (compared, whole)
 }
 
-fn decode(mut row: &[u8]) -> Result<Record, StoreError> {
+fn decode(mut row: &[u8]) -> Result<Record, SledError> {
     let record = Record::decode(&mut row).filter(|_| row.is_empty());
-    record.ok_or_else(|| StoreError::TreeDamaged { detail: "a row is no record".to_owned() })
+    record.ok_or_else(|| SledError::Damaged("a row is no record".to_owned()))
 }
 
 fn compare(row: &Record, journal: Option<&Record>) -> Result<(), LedgerError> {

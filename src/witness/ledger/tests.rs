@@ -1,8 +1,10 @@
 //! Compare-and-swap, what a restart finds, and what it refuses to believe.
 
+use crate::checkpoint::origin_hash;
 use std::fs;
 
 use super::*;
+use crate::disk::DiskError;
 
 fn name() -> KeyName {
     KeyName::new("witness.example/w").unwrap()
@@ -120,7 +122,7 @@ fn a_second_process_is_refused() {
     let dir = made();
     let first = open(&dir);
     let second = Ledger::open(dir.path(), &name()).err().unwrap();
-    assert!(matches!(second, LedgerError::Store(StoreError::Locked { .. })), "{second}");
+    assert!(matches!(second, LedgerError::Disk(DiskError::Locked { .. })), "{second}");
     drop(first);
     drop(open(&dir));
 }
@@ -203,8 +205,10 @@ fn a_power_cut_does_not_hide_that_the_journal_is_older() {
 /// sled panics whenever it is written.
 struct Panics;
 
-impl DiskIo for Panics {
-    fn derive(&self, _write: &mut dyn FnMut() -> Result<(), StoreError>) -> Result<(), StoreError> {
+impl DiskIo for Panics {}
+
+impl SledIo for Panics {
+    fn write_rows(&self, _write: &mut dyn FnMut() -> Result<(), SledError>) -> Result<(), SledError> {
         panic!("a page that sled did not expect");
     }
 }

@@ -8,11 +8,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::AckError;
-use crate::disk::{DiskIo, open_own, open_plain};
+use crate::disk::{DiskError, DiskIo, open_own, open_plain, replace};
 use crate::monitor::delivery::DeliveryError;
 use crate::monitor::delivery::silence::Silence;
 use crate::release::Timestamp;
-use crate::store::{StoreError, replace_file};
 
 /// The file, in the desk's directory.
 pub const ACKS: &str = "acks.jsonl";
@@ -56,11 +55,11 @@ pub enum Said {
 pub struct Lock(#[expect(dead_code, reason = "it is held")] File);
 
 /// Waits for the right to write.
-pub fn lock(dir: &Path) -> Result<Lock, StoreError> {
+pub fn lock(dir: &Path) -> Result<Lock, DiskError> {
     let path = dir.join(LOCK);
     let file = open_own(File::options().create(true).truncate(false).write(true), &path);
-    let file = file.map_err(StoreError::io("open", &path))?;
-    file.lock().map_err(StoreError::io("lock", &path))?;
+    let file = file.map_err(DiskError::io("open", &path))?;
+    file.lock().map_err(DiskError::io("lock", &path))?;
     Ok(Lock(file))
 }
 
@@ -69,7 +68,7 @@ pub fn say(dir: &Path, _lock: &Lock, said: &[Said]) -> Result<(), AckError> {
     let path = dir.join(ACKS);
     let io = |doing| {
         let path = path.clone();
-        move |e: io::Error| DeliveryError::from(StoreError::io(doing, &path)(e))
+        move |e: io::Error| DeliveryError::from(DiskError::io(doing, &path)(e))
     };
     let mut file =
         open_own(File::options().create(true).read(true).append(true), &path).map_err(io("open"))?;
@@ -118,13 +117,13 @@ pub struct Reader {
 
 impl Reader {
     /// What was said since the last time.
-    pub fn read_new(&mut self, dir: &Path) -> Result<News, StoreError> {
+    pub fn read_new(&mut self, dir: &Path) -> Result<News, DiskError> {
         let path = dir.join(ACKS);
         let nothing = |anew| News { said: Vec::new(), anew, unknown: 0 };
         let stamp = match fs::metadata(&path) {
             Ok(meta) => Some((meta.ino(), meta.len())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(StoreError::io("read", &path)(e)),
+            Err(e) => return Err(DiskError::io("read", &path)(e)),
         };
         if stamp == self.seen {
             return Ok(nothing(false));
@@ -143,7 +142,7 @@ impl Reader {
             file.take(2 * MAX_BYTES).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        let bytes = read().map_err(StoreError::io("read", &path))?;
+        let bytes = read().map_err(DiskError::io("read", &path))?;
         // What has no newline is still being written.
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let lines = bytes[..whole].split(|b| *b == b'\n').filter(|line| !line.is_empty());
@@ -161,10 +160,10 @@ impl Reader {
 
     /// Writes the file anew with what is still of use, unless somebody has said something meanwhile.
     /// Everything that was read of it is durable elsewhere by now.
-    pub fn renew(&mut self, io: &dyn DiskIo, dir: &Path, said: &[Said]) -> Result<(), StoreError> {
+    pub fn renew(&mut self, io: &dyn DiskIo, dir: &Path, said: &[Said]) -> Result<(), DiskError> {
         let path = dir.join(ACKS);
         let _lock = lock(dir)?;
-        let length = fs::metadata(&path).map_err(StoreError::io("read", &path))?.len();
+        let length = fs::metadata(&path).map_err(DiskError::io("read", &path))?.len();
         if length != self.offset {
             return Ok(());
         }
@@ -172,7 +171,7 @@ impl Reader {
         let text: String = said.iter().map(line).collect();
         // A crash in here leaves the old file or the new one: see there. The old one, read once more, changes
         // nothing.
-        replace_file(io, &path, text.as_bytes())?;
+        replace(io, &path, text.as_bytes())?;
         *self = Self::default();
         Ok(())
     }

@@ -12,7 +12,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::format::{FormatError, cap, quote, utf8};
+use crate::format::{FormatError, cap, error_codes, quote, utf8};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{Note, NoteError, NoteKey, NoteSigner, SignatureType};
 pub use origin::{LogKey, Origin, SignsFor, origin_hash};
@@ -69,6 +69,12 @@ pub enum CheckpointError {
         seen: String,
     },
 }
+
+error_codes! { CheckpointCode of CheckpointError {
+    Self::Format(_) => Malformed = 300, "checkpoint-malformed";
+    Self::Note(_) | Self::UnsignedExtensions { .. } => Signature = 301, "checkpoint-signature";
+    Self::WrongOrigin { .. } => UnknownLog = 302, "unknown-log";
+}}
 
 impl Checkpoint {
     const WHAT: &str = "a checkpoint";

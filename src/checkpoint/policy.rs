@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 
 use crate::checkpoint::cosignature;
 use crate::checkpoint::{Checkpoint, LogKey, LogSigned, Origin, signs_for_logs};
-use crate::format::{FormatError, byte_order_mark, cap, cap_count, decimal, quote_bytes, utf8};
+use crate::format::{FormatError, byte_order_mark, cap, cap_count, decimal, error_codes, quote_bytes, utf8};
 use crate::merkle::Hash;
 use crate::note::{KeyId, KeyName, Note, NoteKey, SignatureType};
 
@@ -135,6 +135,11 @@ pub enum QuorumError {
         missing: String,
     },
 }
+
+error_codes! { QuorumCode of QuorumError {
+    Self::BadCosignature { .. } => BadCosignature = 310, "cosignature";
+    Self::NotReached { .. } => NotReached = 311, "no-quorum";
+}}
 
 /// A cosignature that was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]

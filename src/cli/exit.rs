@@ -21,7 +21,7 @@ use crate::format::{FormatError, shown, to_json};
 use crate::load::{CheckError, LoadError};
 use crate::monitor::delivery::DeliveryError;
 use crate::monitor::delivery::acks::AckError;
-use crate::proof::fork::EvidenceError;
+use crate::proof::fork::{EvidenceCode, EvidenceError};
 use crate::sequencer::StartError;
 use crate::server::OpenError;
 use crate::store::{CopyError, StoreError};
@@ -180,16 +180,16 @@ impl From<Refusal> for Failure {
 impl From<EvidenceError> for Failure {
     fn from(error: EvidenceError) -> Self {
         let advice = match error.code() {
-            "unknown-log" => "Nothing was checked: the policy lacks a log line for this log.",
-            "checkpoint-signature" => {
+            EvidenceCode::UnknownLog => "Nothing was checked: the policy lacks a log line for this log.",
+            EvidenceCode::CheckpointSignature => {
                 "It proves nothing against the log; if its key is older than the policy's, ask with a policy that has it."
             }
-            "fork-unproven" => {
+            EvidenceCode::Unproven => {
                 "It proves nothing as it is; ask who made it for the proof from the log's tiles."
             }
             _ => "It proves nothing against the log.",
         };
-        Self::refused(error.code(), error.to_string(), advice)
+        Self::refused(error.code().as_str(), error.to_string(), advice)
     }
 }
 

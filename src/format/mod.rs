@@ -4,6 +4,7 @@
 //! spellings of one value are two leaf hashes, two cache keys or two signatures.
 
 pub(crate) mod checksum;
+mod codes;
 mod toml_file;
 
 use alloc::borrow::ToOwned;
@@ -16,6 +17,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE};
 
+pub(crate) use codes::error_codes;
 pub(crate) use toml_file::{TomlFile, TomlPlace};
 
 /// Why some bytes are not what their format says: the one error of all core parsers.
@@ -49,6 +51,11 @@ pub enum FormatError {
         seen: String,
     },
 }
+
+error_codes! { FormatCode of FormatError {
+    Self::TooLarge { .. } => TooLarge = 1, "too-large";
+    Self::Malformed { .. } => Malformed = 2, "malformed";
+}}
 
 fn at(line: Option<NonZeroU32>, place: Option<&str>) -> String {
     let line = line.map(|n| format!(" at line {n}")).unwrap_or_default();

@@ -26,7 +26,7 @@ pub use subtree::{
     verify_subtree_inclusion,
 };
 pub use tile::{TILE_WIDTH, Tile, TileId, hashes_from_bytes, hashes_to_bytes, tiles_of};
-pub use verify::{MAX_PROOF_HASHES, ProofError, verify_consistency, verify_inclusion};
+pub use verify::{MAX_PROOF_HASHES, ProofCode, ProofError, verify_consistency, verify_inclusion};
 
 #[cfg(test)]
 pub(crate) mod reference;

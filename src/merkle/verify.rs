@@ -1,6 +1,7 @@
 //! Checking proofs: the numbered steps of RFC 9162 sections 2.1.3.2 and 2.1.4.2.
 
 use super::{Hash, LeafIndex, Subtree, TreeSize};
+use crate::format::error_codes;
 
 /// Most hashes in a proof: a tree below 2^63 leaves is at most 63 high, and a consistency proof
 /// has one hash more than its path.
@@ -84,6 +85,17 @@ pub enum ProofError {
         seen: usize,
     },
 }
+
+error_codes! { ProofCode of ProofError {
+    Self::IndexOutOfRange { .. } | Self::IndexOutsideSubtree { .. } => IndexOutOfRange = 100, "index-out-of-range";
+    Self::SizesReversed { .. } => SizesReversed = 101, "sizes-reversed";
+    Self::NotASubtree { .. } => NotASubtree = 102, "not-a-subtree";
+    Self::SubtreeOutOfRange { .. } => SubtreeOutOfRange = 103, "subtree-out-of-range";
+    Self::WrongLength { .. } => WrongLength = 104, "wrong-length";
+    Self::RootMismatch { .. } => RootMismatch = 105, "root-mismatch";
+    Self::IndicesNotIncreasing { .. } => IndicesNotIncreasing = 106, "indices-not-increasing";
+    Self::TooManyIndices { .. } => TooManyIndices = 107, "too-many-indices";
+}}
 
 /// Checks that `leaf` is leaf `index` of the tree of `size` with `root`: RFC 9162 section 2.1.3.2.
 ///

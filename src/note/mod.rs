@@ -13,7 +13,7 @@ mod signed;
 pub use algorithm::{ML_DSA_44_PUBLIC_BYTES, ML_DSA_44_SIGNATURE_BYTES, ed25519_verify};
 pub use key::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
 pub use signed::{
-    LineName, MAX_NOTE_BYTES, MAX_NOTE_SIGNATURES, Note, NoteError, NoteSignature, VerifiedNote,
+    LineName, MAX_NOTE_BYTES, MAX_NOTE_SIGNATURES, Note, NoteCode, NoteError, NoteSignature, VerifiedNote,
 };
 
 #[cfg(test)]

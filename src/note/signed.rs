@@ -9,7 +9,8 @@ use core::fmt;
 use super::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::checkpoint::cosignature;
 use crate::format::{
-    FormatError, base64_decode, base64_decode_any_bits, base64_encode, cap, cap_count, quote, shown, utf8,
+    FormatError, base64_decode, base64_decode_any_bits, base64_encode, cap, cap_count, error_codes, quote,
+    shown, utf8,
 };
 
 /// Largest note: 64 signatures of ML-DSA-44 size, and text.
@@ -44,6 +45,12 @@ pub enum NoteError {
         seen: String,
     },
 }
+
+error_codes! { NoteCode of NoteError {
+    Self::Format(_) => Malformed = 200, "note-malformed";
+    Self::BadSignature { .. } => BadSignature = 201, "bad-signature";
+    Self::Unsigned { .. } => Unsigned = 202, "unsigned";
+}}
 
 /// Most characters of a signer's name in a message.
 const SHOWN_CHARS: usize = 80;

@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, Origin, SignsFor};
-use crate::format::{FormatError, cap, cap_count, quote, utf8};
+use crate::format::{FormatError, cap, cap_count, error_codes, quote, utf8};
 use crate::merkle::{
     Hash, MAX_PROOF_HASHES, Prefix, ProofError, TileReader, TreeSize, prove_prefix, verify_consistency,
 };
@@ -97,22 +97,16 @@ pub enum EvidenceError {
     },
 }
 
-impl EvidenceError {
-    /// The reason code: stable, for machines.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Format(_) => "evidence-malformed",
-            Self::NotSigned { source: CheckpointError::WrongOrigin { .. }, .. } => "unknown-log",
-            Self::NotSigned { source: CheckpointError::Format(_), .. } => "checkpoint-malformed",
-            Self::NotSigned { .. } => "checkpoint-signature",
-            Self::TwoLogs { .. } => "two-logs",
-            Self::SameTree { .. } => "same-tree",
-            Self::Continues { .. } => "continues",
-            Self::Unproven { .. } => "fork-unproven",
-        }
-    }
-}
+error_codes! { EvidenceCode of EvidenceError {
+    Self::Format(_) => Malformed = 500, "evidence-malformed";
+    Self::NotSigned { source: CheckpointError::WrongOrigin { .. }, .. } => UnknownLog = 501, "unknown-log";
+    Self::NotSigned { source: CheckpointError::Format(_), .. } => CheckpointMalformed = 502, "checkpoint-malformed";
+    Self::NotSigned { .. } => CheckpointSignature = 503, "checkpoint-signature";
+    Self::TwoLogs { .. } => TwoLogs = 504, "two-logs";
+    Self::SameTree { .. } => SameTree = 505, "same-tree";
+    Self::Continues { .. } => Continues = 506, "continues";
+    Self::Unproven { .. } => Unproven = 507, "fork-unproven";
+}}
 
 impl ForkEvidence {
     const WHAT: &str = "fork evidence";

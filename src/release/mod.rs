@@ -33,14 +33,14 @@ pub use publishers::{
 };
 pub use purl::{PackageUrl, Purl, PurlPattern};
 pub use sent::{SentEnvelope, SentSignature};
-pub use speak::{SpeakError, Spoken, check_log};
+pub use speak::{SpeakError, Spoken, StatementCode, check_log};
 pub use statement::{
     Kind, MAX_REASON_BYTES, MAX_SUBJECTS, ManifestRef, Provenance, Release, Resource, Source, Statement,
     StatementKind, Subject, VerificationResult, VerificationSummary, Withdrawal,
 };
 pub use steps::Steps;
 pub use timestamp::{Timestamp, format_time, parse_time};
-pub use withdrawn::WithdrawalError;
+pub use withdrawn::{WithdrawalCode, WithdrawalError};
 
 /// Most bytes in an entry: the length in an entry bundle is a `u16`.
 pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;

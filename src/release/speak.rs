@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::publishers::{Publisher, PublisherKey};
 use super::{Envelope, Publishers, Purl, Release, Statement, StatementKind, Timestamp, format_time};
-use crate::format::{FormatError, quote};
+use crate::format::{FormatError, error_codes, quote};
 use crate::merkle::Hash;
 use crate::note::ed25519_verify;
 
@@ -95,6 +95,18 @@ pub enum SpeakError {
         package: Option<String>,
     },
 }
+
+error_codes! { StatementCode of SpeakError {
+    Self::Statement(_) => Malformed = 400, "statement-malformed";
+    Self::Entry(_) => EntryTooLarge = 401, "entry-too-large";
+    Self::UnknownKey { .. } => UnknownPublisher = 402, "unknown-publisher";
+    Self::OtherLog { .. } => OtherLog = 403, "other-log";
+    Self::TooManyTries { .. } => TooManyTries = 404, "too-many-tries";
+    Self::BadSignature { .. } => Signature = 405, "publisher-signature";
+    Self::KeyNotValid { .. } => KeyNotValid = 406, "key-not-valid";
+    Self::KeyRevoked { .. } => KeyRevoked = 407, "publisher-key-revoked";
+    Self::NotPermitted { .. } => NotPermitted = 408, "publisher-not-permitted";
+}}
 
 fn unknown(keyid: &str) -> String {
     if Hash::from_hex(keyid).is_ok() {

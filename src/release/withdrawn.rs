@@ -5,7 +5,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 
 use super::{Envelope, Publishers, Release, Spoken, Withdrawal};
-use crate::format::{FormatError, quote};
+use crate::format::{FormatError, error_codes, quote};
 use crate::merkle::{Hash, LeafIndex};
 
 /// Why a withdrawal has no effect on the entry it names.
@@ -62,6 +62,14 @@ pub enum WithdrawalError {
         expected: String,
     },
 }
+
+error_codes! { WithdrawalCode of WithdrawalError {
+    Self::NotAWithdrawal => NotAWithdrawal = 420, "not-a-withdrawal";
+    Self::OtherLeaf { .. } => OtherLeaf = 421, "other-leaf";
+    Self::NotARelease { .. } => NotARelease = 422, "not-a-release";
+    Self::OtherRelease { .. } => OtherRelease = 423, "other-release";
+    Self::NotThePublisher { .. } => NotThePublisher = 424, "not-the-publisher";
+}}
 
 impl Withdrawal {
     /// The withdrawal of a logged entry, for any log that has it there.

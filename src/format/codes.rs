@@ -1,0 +1,77 @@
+//! Codes of errors: a number for programs in C and a name for JSON, the same in every version.
+
+/// Declares the codes of an error enum: `pattern of the error => Code = number, "name";`.
+///
+/// Neither a number nor a name is ever changed or used again. Each layer has a hundred numbers of its own:
+/// `format` 1 to 99, `merkle` 100, `note` 200, `checkpoint` 300, `release` 400, `proof` 500, `endpoint` 600.
+/// Patterns are tried in order, and the compiler checks that every error has a code.
+macro_rules! error_codes {
+    ($code:ident of $error:ident { $($pattern:pat => $variant:ident = $number:literal, $name:literal;)+ }) => {
+        #[doc = concat!("The code of a [`", stringify!($error), "`]: its number and its name never change.")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum $code {
+            $(#[doc = concat!("`", $name, "`")] $variant = $number,)+
+        }
+
+        impl $code {
+            /// All codes, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The number, for programs that have no strings to spare.
+            #[must_use]
+            pub const fn number(self) -> u16 {
+                self as u16
+            }
+
+            /// The name, in lower case with hyphens, for machines.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+
+        impl core::fmt::Display for $code {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl $error {
+            /// The code, by which machines tell this error from others.
+            #[must_use]
+            pub const fn code(&self) -> $code {
+                match self {
+                    $($pattern => $code::$variant,)+
+                }
+            }
+        }
+    };
+}
+pub(crate) use error_codes;
+
+#[cfg(test)]
+mod tests {
+    use crate::checkpoint::CheckpointCode;
+    use crate::checkpoint::policy::QuorumCode;
+    use crate::format::FormatCode;
+    use crate::merkle::ProofCode;
+    use crate::note::NoteCode;
+    use crate::proof::fork::EvidenceCode;
+    use crate::release::{StatementCode, WithdrawalCode};
+
+    #[test]
+    fn numbers_increase_from_layer_to_layer_and_names_are_plain() {
+        let mut codes: Vec<(u16, &str)> = Vec::new();
+        macro_rules! add {
+            ($($code:ident)+) => { $(codes.extend($code::ALL.iter().map(|c| (c.number(), c.as_str())));)+ };
+        }
+        add!(FormatCode ProofCode NoteCode CheckpointCode QuorumCode StatementCode WithdrawalCode EvidenceCode);
+        assert!(codes.windows(2).all(|pair| pair[0].0 < pair[1].0), "{codes:?}");
+        for (_, name) in codes {
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{name}");
+        }
+    }
+}

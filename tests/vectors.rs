@@ -1,32 +1,51 @@
 //! Test vectors that others made, in `../shared/vectors` (its README says whose). A clone without
-//! that folder skips them; with `TREEHEAD_REQUIRE_VECTORS` set, as in CI, it fails instead.
+//! that folder ignores these tests; with `TREEHEAD_REQUIRE_VECTORS=1`, as in CI, they fail instead.
+
+#[path = "common/needs.rs"]
+mod needs;
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::VerifyingKey;
+use libtest_mimic::Completion;
 use serde_json::Value;
 use treehead::merkle::{Hash, LeafIndex, Subtree, TreeSize, verify_inclusion, verify_subtree_inclusion};
 use treehead::note::ed25519_verify;
 use treehead::release::{PackageUrl, Purl};
 
-fn vectors(name: &str) -> Option<Vec<Value>> {
-    let file = file(name)?;
-    Some(file.as_array().expect("a list of vectors").clone())
+use needs::Outcome;
+
+/// Reads a file of vectors, or ignores the test that needs it.
+macro_rules! read_or_ignored {
+    ($name:expr) => {{
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors");
+        if !folder.is_dir() {
+            let why = format!("there is no {}", folder.display());
+            return needs::ignored(&why, "TREEHEAD_REQUIRE_VECTORS");
+        }
+        read(&folder.join($name))
+    }};
 }
 
-fn file(name: &str) -> Option<Value> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors");
-    if !folder.is_dir() {
-        let required = std::env::var_os("TREEHEAD_REQUIRE_VECTORS").is_some();
-        assert!(!required, "TREEHEAD_REQUIRE_VECTORS is set, but there is no {}", folder.display());
-        println!("skipped: there is no {}", folder.display());
-        return None;
-    }
-    let path = folder.join(name);
-    let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    Some(serde_json::from_slice(&text).expect("JSON"))
+fn main() -> ExitCode {
+    needs::run(tests![
+        inclusion_proofs_of_transparency_dev,
+        subtree_inclusion_proofs_of_transparency_dev,
+        ed25519_edge_cases_of_cctv,
+        purls_of_the_standard,
+    ])
+}
+
+fn read(path: &Path) -> Value {
+    let text = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+fn list(file: &Value) -> &[Value] {
+    file.as_array().expect("a list of vectors")
 }
 
 fn hash(value: &Value) -> Option<Hash> {
@@ -74,28 +93,30 @@ fn count_accepted(vectors: &[Value], accepts: fn(&Value) -> Option<bool>) -> usi
     accepted
 }
 
-#[test]
-fn inclusion_proofs_of_transparency_dev() {
-    let Some(vectors) = vectors("merkle-inclusion.json") else { return };
+fn inclusion_proofs_of_transparency_dev() -> Outcome {
+    let file = read_or_ignored!("merkle-inclusion.json");
+    let vectors = list(&file);
     assert_eq!(vectors.len(), 98);
-    let accepted = count_accepted(&vectors, inclusion_is_accepted);
+    let accepted = count_accepted(vectors, inclusion_is_accepted);
     assert!(accepted > 0 && accepted < 98, "{accepted} accepted");
+    Ok(Completion::Completed)
 }
 
-#[test]
-fn subtree_inclusion_proofs_of_transparency_dev() {
-    let Some(vectors) = vectors("merkle-subtreeinclusion.json") else { return };
+fn subtree_inclusion_proofs_of_transparency_dev() -> Outcome {
+    let file = read_or_ignored!("merkle-subtreeinclusion.json");
+    let vectors = list(&file);
     assert_eq!(vectors.len(), 204);
-    assert_eq!(count_accepted(&vectors, subtree_inclusion_is_accepted), 12);
+    assert_eq!(count_accepted(vectors, subtree_inclusion_is_accepted), 12);
+    Ok(Completion::Completed)
 }
 
 /// Go's accept set: what is not low order in the residue, nor spelt another way.
-#[test]
-fn ed25519_edge_cases_of_cctv() {
-    let Some(vectors) = vectors("ed25519-edge-cases.json") else { return };
+fn ed25519_edge_cases_of_cctv() -> Outcome {
+    let file = read_or_ignored!("ed25519-edge-cases.json");
+    let vectors = list(&file);
     assert_eq!(vectors.len(), 914);
     let mut accepted = 0;
-    for vector in &vectors {
+    for vector in vectors {
         let bytes = |field: &str| hex::decode(vector[field].as_str().expect("hex")).expect("hex");
         let flags = vector["flags"].as_array().map(Vec::as_slice).unwrap_or_default();
         let refused = flags.iter().any(|flag| flag == "low_order_residue" || flag == "non_canonical_R");
@@ -107,6 +128,7 @@ fn ed25519_edge_cases_of_cctv() {
         accepted += usize::from(seen);
     }
     assert_eq!(accepted, 208);
+    Ok(Completion::Completed)
 }
 
 /// A component of a purl: null and the empty string are none.
@@ -170,9 +192,8 @@ const KEYS: &str = "in lower case";
 
 /// Parsing, writing and building, of all types. `parse` gives the components of a purl, `validate` its canonical
 /// spelling, `build` the purl of components.
-#[test]
-fn purls_of_the_standard() {
-    let Some(file) = file("purl.json") else { return };
+fn purls_of_the_standard() -> Outcome {
+    let file = read_or_ignored!("purl.json");
     let tests = file["tests"].as_array().expect("a list");
     assert_eq!(tests.len(), 586);
     let (mut otherwise, mut refused) = (std::collections::BTreeSet::new(), 0);
@@ -212,4 +233,5 @@ fn purls_of_the_standard() {
         OTHERWISE.iter().map(|(text, _)| (*text).to_owned()).collect();
     assert_eq!(otherwise, all);
     assert!(refused >= 45, "{refused}");
+    Ok(Completion::Completed)
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use treehead::store::Layout;
 
 /// A directory in memory where there is one: tests that sync thousands of times are quick there.
 pub fn quick_dir() -> TempDir {
@@ -115,9 +116,31 @@ pub fn ext4_image(image: &Path, mebibytes: u64, features: &[&str]) -> Result<(),
     system("mkfs.ext4", &[&["-q", "-F", "-m", "0"], features, &[&image]].concat())
 }
 
-/// What a test says that can't run here; with `TREEHEAD_REQUIRE_LOOP=1` that is a failure.
-pub fn skip(test: &str, why: &str) {
-    let required = std::env::var("TREEHEAD_REQUIRE_LOOP").is_ok_and(|value| value == "1");
-    assert!(!required, "{test} has to run here, and can't: {why}");
-    println!("skipped: {test}: no file system can be mounted here: {why}");
+/// What a machine says after it came up again.
+const OTHER_BOOT: &str = "00000000-0000-4000-8000-000000000000";
+
+/// Where sled's mark names this boot of the machine, it names another one from now on.
+pub fn reboot(dir: &Path) {
+    let mark = Layout::new(dir).sled_mark();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    if fs::read_to_string(&mark).is_ok_and(|mark| mark == boot.trim()) {
+        fs::write(mark, OTHER_BOOT).unwrap();
+    }
+}
+
+/// Makes the file system that a test needs, or ignores the test.
+///
+/// # Errors
+/// Where it cannot be made, and has to be: `TREEHEAD_REQUIRE_LOOP` is 1.
+#[macro_export]
+macro_rules! mounted_or_ignored {
+    ($mounted:expr) => {
+        match $mounted {
+            Ok(mounted) => mounted,
+            Err(why) => {
+                let why = format!("no file system can be mounted here: {why}");
+                return $crate::common::needs::ignored(&why, "TREEHEAD_REQUIRE_LOOP");
+            }
+        }
+    };
 }

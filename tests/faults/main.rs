@@ -5,7 +5,5 @@ mod common;
 
 mod changed;
 mod faulty;
-mod full_disk;
 mod read_only;
-mod served;
 mod sweep;

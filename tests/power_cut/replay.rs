@@ -12,15 +12,15 @@ use treehead::disk::{DiskIo, SledIo};
 use treehead::store::Layout;
 
 use super::recorder::{Accident, Files, Lie, Recorder, Step, read_files};
-use super::simulated::{Disk, Random, Survives};
+use super::simulated::{Disk, Survives};
 use crate::common::driver::{Driver, Ledger, Notary, Noted, audit, entries, open_store};
 use crate::common::mounts::quick_dir;
+use crate::common::mounts::reboot;
 use crate::common::promises::Promises;
+use crate::common::random::Random;
 
 /// Small enough that a few batches fill a segment.
 const SEGMENT_BYTES: u64 = 1_500;
-/// What a machine says after it came up again.
-const OTHER_BOOT: &str = "00000000-0000-4000-8000-000000000000";
 
 /// A run, and all that was there and promised before it.
 pub struct Recording {
@@ -273,15 +273,6 @@ impl DiskIo for NoSync {
 
     fn sync_dir(&self, _: &Path) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-/// Where sled's mark names this boot of the machine, it names another one from now on.
-pub fn reboot(dir: &Path) {
-    let mark = Layout::new(dir).sled_mark();
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    if fs::read_to_string(&mark).is_ok_and(|mark| mark == boot.trim()) {
-        fs::write(mark, OTHER_BOOT).unwrap();
     }
 }
 

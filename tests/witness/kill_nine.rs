@@ -15,7 +15,7 @@ use treehead::proof::wire::{parse_signatures, parse_size};
 use super::history::{Released, check, roots_of};
 use super::world::{TestLog, time_of};
 use crate::common::http::{Reply, read_reply, request};
-use crate::simulated::Random;
+use crate::common::random::Random;
 
 /// Rounds where `TREEHEAD_KILL_ROUNDS` says nothing.
 const ROUNDS: u64 = 10;

@@ -11,7 +11,7 @@ use treehead::proof::wire::{parse_signatures, parse_size};
 use super::history::{Released, check, roots_of};
 use super::world::{Served, TestLog, ed25519_key, time_of};
 use crate::common::http::{connect, request};
-use crate::simulated::Random;
+use crate::common::random::Random;
 
 const THREADS: u64 = 8;
 const REQUESTS: usize = 120;

@@ -263,31 +263,6 @@ fn what_is_missing_or_unreachable_could_not_be_told() {
 }
 
 #[test]
-fn keys_that_openssl_made_publish_too() {
-    let openssl = |world: &World, line: &str| {
-        Command::new("openssl").args(line.split(' ')).current_dir(world.path("")).output()
-    };
-    let world = World::new();
-    let Ok(made) = openssl(&world, "genpkey -algorithm ed25519 -out ssl.pem") else {
-        println!("skipped: there is no openssl");
-        return;
-    };
-    assert!(made.status.success(), "{made:?}");
-    assert!(openssl(&world, "pkey -in ssl.pem -pubout -out ssl.pub").unwrap().status.success());
-    world.chmod("ssl.pem", 0o600);
-    world.run("publisher add log --name ssl --key ssl.pub --purl pkg:generic/ssl --kind build").done();
-    let server = world.serve();
-    world.write("a.bin", "a");
-    let line = world.publish_line(&server, "a.bin", 1).replace("publisher.pem", "ssl.pem");
-    world.run(&line.replace("example/scanner", "ssl")).done();
-    let ran = world.run(&format!("verify a.bin {VERIFY}")).done();
-    assert!(ran.stdout.contains("publisher  ssl\n"), "{ran:?}");
-    // And the other way round: openssl reads what keygen wrote, and finds the same public half.
-    let public = openssl(&world, "pkey -in publisher.pem -pubout").unwrap();
-    assert_eq!(public.stdout, world.read("publisher.pub"), "{public:?}");
-}
-
-#[test]
 fn an_artifact_that_changes_while_it_is_hashed_is_refused() {
     let world = World::new();
     let server = world.serve();

@@ -241,35 +241,3 @@ fn what_is_withdrawn_is_named_or_confirmed() {
     world.run(&format!("{line} --purl pkg:generic/example/scanner")).failed(2, "--purl");
     assert_eq!(server.tree_size(), 2);
 }
-
-/// Types an answer at a terminal.
-fn typed(world: &World, line: &str, answer: &str) -> Option<(bool, String)> {
-    let program = world.command(line).get_program().to_owned();
-    let mut script = std::process::Command::new("script");
-    script.args(["-qec", &format!("{} {line}", program.to_str()?), "/dev/null"]);
-    script
-        .current_dir(world.path(""))
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped());
-    let mut child = script.spawn().ok()?;
-    std::io::Write::write_all(&mut child.stdin.take()?, format!("{answer}\n").as_bytes()).ok()?;
-    let output = child.wait_with_output().ok()?;
-    Some((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
-}
-
-#[test]
-fn at_a_terminal_a_yes_is_enough_and_nothing_less() {
-    let world = World::new();
-    let server = world.serve();
-    world.publish(&server, "one.bin", "one", 1).done();
-    let line = line(&server.url, "publisher.pem", "0", "");
-    for (answer, withdrawn) in [("no", false), ("y", false), ("yes", true)] {
-        let Some((done, said)) = typed(&world, &line, answer) else {
-            println!("skipped: there is no script(1)");
-            return;
-        };
-        assert_eq!(done, withdrawn, "{answer}: {said}");
-        assert!(said.contains(FIRST) && said.contains("A withdrawal can't be undone"), "{said}");
-        assert_eq!(server.tree_size(), if withdrawn { 2 } else { 1 }, "{answer}: {said}");
-    }
-}

@@ -1,5 +1,3 @@
-use std::io;
-use std::process::Command;
 use std::sync::Mutex;
 
 use tempfile::TempDir;
@@ -701,95 +699,6 @@ fn a_directory_that_can_t_be_made_is_an_error_that_names_it() {
         let error = open(&path).err().unwrap();
         assert!(matches!(error, StoreError::Disk(DiskError::Io { .. })), "{error}");
         assert!(error.to_string().contains(&path.display().to_string()), "{error}");
-    }
-}
-
-/// A small file system of its own.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None`, with a note, where this user may not mount one.
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        fs::create_dir_all(at).unwrap();
-        if mount(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"], at) {
-            return Some(Self(at.to_owned()));
-        }
-        println!("skipped: mounting a small file system is not permitted here");
-        None
-    }
-
-    fn resize(&self, size: &str) {
-        assert!(mount(&["-o", &format!("remount,size={size}")], &self.0));
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a test that failed may have files open in there.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
-    }
-}
-
-fn mount(arguments: &[&str], at: &Path) -> bool {
-    Command::new("mount").args(arguments).arg(at).output().is_ok_and(|output| output.status.success())
-}
-
-/// Appends until the disk is full, and returns all that became durable, and why no more.
-fn append_until_full(store: &mut DiskStore, all: &mut Vec<Vec<u8>>) -> StoreError {
-    for round in 0..1_000 {
-        let more: Vec<Vec<u8>> = (0..8).map(|i| vec![i; 7_000 + round]).collect();
-        let batch = batch_of(&store.edge(), more.clone());
-        match store.stage(&batch) {
-            Ok(staged) => {
-                all.extend(more);
-                // sled may be the first to notice.
-                if let Err(e) = store.apply(&batch, staged) {
-                    return e;
-                }
-            }
-            Err(e) => return e,
-        }
-    }
-    panic!("the disk did not fill up");
-}
-
-#[test]
-fn on_a_full_disk_reads_go_on_and_appending_does_when_there_is_space_again() {
-    let dir = TempDir::new().unwrap();
-    // The journal alone, then everything.
-    for part in ["journal", ""] {
-        let log = dir.path().join(format!("log{part}"));
-        let Some(disk) = SmallDisk::mount(&log.join(part), "4m") else { return };
-        let mut store = open(&log).unwrap();
-        let mut all = Vec::new();
-        for size in ["8m", "12m"] {
-            let full = append_until_full(&mut store, &mut all);
-            let message = full.to_string();
-            assert!(
-                matches!(&full, StoreError::Disk(DiskError::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull),
-                "{full}"
-            );
-            assert!(message.ends_with("(free some space)"), "{message}");
-            for _ in 0..3 {
-                check(&store, &all);
-                let again = store.reload().unwrap_err();
-                assert!(again.to_string().contains("No space left"), "it is still full: {again}");
-                check(&store, &all);
-            }
-            disk.resize(size);
-            store.reload().unwrap();
-            check(&store, &all);
-            let batch = batch_of(&store.edge(), numbered(all.len(), 3));
-            let staged = store.stage(&batch).unwrap();
-            all.extend(batch.entries.iter().cloned());
-            // sled may tell only now that it could not write: then it is opened again.
-            if store.apply(&batch, staged).is_err() {
-                store.reload().unwrap();
-            }
-            check(&store, &all);
-        }
-        drop(store);
-        check(&open(&log).unwrap(), &all);
     }
 }
 

@@ -16,15 +16,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use libtest_mimic::Completion;
 use tempfile::TempDir;
 use treehead::disk::{DiskError, DiskIo, RealDisk, SledError, SledIo};
 use treehead::store::Layout;
 
-use super::replay::reboot;
-use super::simulated::Random;
 use crate::common::driver::{Driver, Ledger, Noted, audit, entries, open_store};
-use crate::common::mounts::{Mount, ext4_image, quick_dir, skip, system};
+use crate::common::mounts::{Mount, ext4_image, quick_dir, reboot, system};
+use crate::common::needs::Outcome;
 use crate::common::promises::Promises;
+use crate::common::random::Random;
+use crate::mounted_or_ignored;
 
 const IMAGE_MEBIBYTES: u64 = 64;
 /// Entries of a log whose sled is going to be made anew.
@@ -279,12 +281,8 @@ fn round(images: &Images, moment: Moment, lying: bool, seed: u64) -> Result<Roun
     Ok(Round { acknowledged: promises.entries.len() as u64, found: found?, tries })
 }
 
-#[test]
-fn ten_power_cuts_lose_nothing_that_was_acknowledged() {
-    let images = match Images::make() {
-        Ok(images) => images,
-        Err(why) => return skip("power cuts on ext4", &why),
-    };
+pub fn ten_power_cuts_lose_nothing_that_was_acknowledged() -> Outcome {
+    let images = mounted_or_ignored!(Images::make());
     let rounds = std::env::var("TREEHEAD_POWER_CUT_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
     let (mut acknowledged, mut more, mut again) = (0, 0, 0);
     for seed in 0..rounds {
@@ -300,17 +298,15 @@ fn ten_power_cuts_lose_nothing_that_was_acknowledged() {
         "{rounds} power cuts: {acknowledged} entries acknowledged, {more} more found, {again} copies made again"
     );
     assert!(acknowledged > rounds * 10, "the cuts met a log that was appending: {acknowledged}");
+    Ok(Completion::Completed)
 }
 
-#[test]
-fn a_log_that_skips_its_fdatasyncs_is_caught() {
-    let images = match Images::make() {
-        Ok(images) => images,
-        Err(why) => return skip("a lying disk on ext4", &why),
-    };
+pub fn a_log_that_skips_its_fdatasyncs_is_caught() -> Outcome {
+    let images = mounted_or_ignored!(Images::make());
     let losses: Vec<String> = (0..4).filter_map(|seed| lost(&images, 8_000 + seed)).collect();
     println!("{} of 4: {losses:#?}", losses.len());
     assert!(losses.len() >= 2, "{losses:?}");
+    Ok(Completion::Completed)
 }
 
 /// What is broken after a round on a disk that lies.

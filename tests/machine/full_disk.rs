@@ -9,9 +9,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 use treehead::server::Profile;
 
-use super::served::Log;
+use libtest_mimic::Completion;
+
 use crate::common::log::{open, quick};
-use crate::common::mounts::{Mount, ext4_image, skip};
+use crate::common::mounts::{Mount, ext4_image};
+use crate::common::needs::Outcome;
+use crate::mounted_or_ignored;
+use crate::served::Log;
 
 /// Leaves no room in a directory; dropped, gives it back.
 struct Filler<'a>(&'a Path);
@@ -82,34 +86,27 @@ fn fills_up_and_gets_room_again(dir: &Path, filler: &Path) {
     does_not_start_on_a_full_disk(dir, filler);
 }
 
-#[test]
-fn a_full_tmpfs() {
+pub fn a_full_tmpfs() -> Outcome {
     let home = TempDir::new().unwrap();
-    match Mount::tmpfs("16m", &home.path().join("mnt")) {
-        Ok(mount) => fills_up_and_gets_room_again(&mount.path().join("log"), &mount.path().join("filler")),
-        Err(why) => skip("a full tmpfs", &why),
-    }
+    let mount = mounted_or_ignored!(Mount::tmpfs("16m", &home.path().join("mnt")));
+    fills_up_and_gets_room_again(&mount.path().join("log"), &mount.path().join("filler"));
+    Ok(Completion::Completed)
 }
 
-#[test]
-fn a_full_disk_that_only_sled_and_the_checkpoint_are_on() {
+pub fn a_full_disk_that_only_sled_and_the_checkpoint_are_on() -> Outcome {
     let home = TempDir::new().unwrap();
     let (dir, place) = (home.path().join("mnt/log"), home.path().join("mnt"));
-    let mounted =
-        Mount::tmpfs("16m", &place).and_then(|mount| Ok((Mount::tmpfs("64m", &dir.join("journal"))?, mount)));
-    match mounted {
-        Ok(_mounts) => fills_up_and_gets_room_again(&dir, &place.join("filler")),
-        Err(why) => skip("a full disk beside the journal", &why),
-    }
+    let _mount = mounted_or_ignored!(Mount::tmpfs("16m", &place));
+    let _inner = mounted_or_ignored!(Mount::tmpfs("64m", &dir.join("journal")));
+    fills_up_and_gets_room_again(&dir, &place.join("filler"));
+    Ok(Completion::Completed)
 }
 
-#[test]
-fn a_full_ext4() {
+pub fn a_full_ext4() -> Outcome {
     let home = TempDir::new().unwrap();
     let (image, place) = (home.path().join("image"), home.path().join("mnt"));
     let mounted = ext4_image(&image, 24, &["-O", "^has_journal"]);
-    match mounted.and_then(|()| Mount::image(&image, &place, "rw")) {
-        Ok(_mount) => fills_up_and_gets_room_again(&place.join("log"), &place.join("filler")),
-        Err(why) => skip("a full ext4", &why),
-    }
+    let _mount = mounted_or_ignored!(mounted.and_then(|()| Mount::image(&image, &place, "rw")));
+    fills_up_and_gets_room_again(&place.join("log"), &place.join("filler"));
+    Ok(Completion::Completed)
 }

@@ -1,0 +1,36 @@
+//! Tests that need something that is not there everywhere. The harness counts those that cannot run as ignored, with the
+//! reason.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+/// The result of a test that may be ignored.
+pub type Outcome = Result<Completion, Failed>;
+
+/// The result of a test that cannot run here.
+///
+/// # Errors
+/// Where it has to run: this variable of the environment is 1.
+pub fn ignored(why: &str, required: &str) -> Outcome {
+    if std::env::var(required).is_ok_and(|value| value == "1") {
+        return Err(format!("{required} is set, but {why}").into());
+    }
+    Ok(Completion::ignored_with(why))
+}
+
+/// Runs the tests of a program as `cargo test` asks for them.
+pub fn run<const N: usize>(tests: [(&str, fn() -> Outcome); N]) -> ExitCode {
+    // `stringify!` may put spaces and newlines into a path.
+    let name = |name: &str| name.split_whitespace().collect::<String>();
+    let trials = tests.map(|(path, test)| Trial::ignorable_test(name(path), test));
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
+/// The tests of these names, with their names.
+#[macro_export]
+macro_rules! tests {
+    ($($($part:ident)::+),* $(,)?) => {
+        [$((stringify!($($part)::+), $($part)::+ as fn() -> _)),*]
+    };
+}

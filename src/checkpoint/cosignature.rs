@@ -21,7 +21,9 @@ use alloc::vec::Vec;
 
 use crate::checkpoint::{Checkpoint, Origin};
 use crate::merkle::Hash;
-use crate::note::{KeyName, NoteKey, NoteSignature, NoteSigner, SignatureType};
+use crate::note::{
+    KeyName, Note, NoteError, NoteKey, NoteSignature, NoteSigner, SignatureType, VerifiedNote,
+};
 
 /// Largest timestamp: "It MUST NOT exceed 2^63 - 1".
 const MAX_TIMESTAMP: u64 = i64::MAX as u64;
@@ -71,6 +73,23 @@ pub(crate) fn verify(key: &NoteKey, text: &str, signature: &[u8]) -> Option<u64>
         }
     };
     key.verifies(&message, signature).then_some(time)
+}
+
+impl Note {
+    /// Believes the text if at least one of `keys` signed it, and every one of them that is named
+    /// really did: c2sp.org/signed-note, "Signatures". Defined here, because some keys sign what the text says as a
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// [`NoteError::BadSignature`] or [`NoteError::Unsigned`].
+    pub fn verify(self, keys: &[NoteKey]) -> Result<VerifiedNote, NoteError> {
+        self.verify_by(keys, |key, text, signature| match key.kind() {
+            SignatureType::Ed25519 => key.verifies(text.as_bytes(), signature),
+            SignatureType::CosignatureEd25519 | SignatureType::CosignatureMlDsa44 => {
+                verify(key, text, signature).is_some()
+            }
+        })
+    }
 }
 
 /// Cosigns a tree head as of `time`, a POSIX time in seconds.

@@ -1,23 +1,29 @@
-//! Files that this program writes for itself: a checksum, and what it is of.
+//! Files that only this program writes and reads: the first line is a checksum of the rest.
 //!
 //! ```text
 //! <SHA-256 of the rest, 64 lower-case hex digits>
 //! <the rest>
 //! ```
 //!
-//! It shows what a disk or an editor changed. Who changes a file on purpose can make a new one.
+//! It detects what a disk or an editor changed. It is no protection against those who compute a new one.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::format::{FormatError, utf8};
-use crate::merkle::Hash;
+use sha2::{Digest, Sha256};
 
-/// The bytes of a file that says `rest`.
-pub(crate) fn add(rest: &str) -> Vec<u8> {
-    format!("{}\n{rest}", Hash::digest(rest.as_bytes()).to_hex()).into_bytes()
+use crate::format::{FormatError, utf8};
+
+fn checksum(rest: &str) -> String {
+    hex::encode(Sha256::digest(rest))
 }
 
-/// What a file says, if all of it is as it was written. `what` is the file, with its article.
+/// The bytes of a file: the checksum of `rest`, and `rest`.
+pub(crate) fn add(rest: &str) -> Vec<u8> {
+    format!("{}\n{rest}", checksum(rest)).into_bytes()
+}
+
+/// Checks the checksum and returns the rest of the file. `what` names the file, with its article.
 ///
 /// # Errors
 /// [`FormatError`].
@@ -27,7 +33,7 @@ pub(crate) fn check<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, 
         FormatError::malformed(what, expected, seen)
     };
     let (sum, rest) = utf8(what, bytes)?.split_once('\n').ok_or_else(|| wrong("one line"))?;
-    if sum != Hash::digest(rest.as_bytes()).to_hex() {
+    if sum != checksum(rest) {
         return Err(wrong("another: something was changed after it was written"));
     }
     Ok(rest)

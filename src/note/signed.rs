@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
-use crate::checkpoint::cosignature;
 use crate::format::{
     FormatError, base64_decode, base64_decode_any_bits, base64_encode, cap, cap_count, error_codes, quote,
     shown, utf8,
@@ -252,22 +251,8 @@ impl Note {
         self.signatures.push(signature);
     }
 
-    /// Believes the text if at least one of `keys` signed it, and every one of them that is named
-    /// really did: c2sp.org/signed-note, "Signatures".
-    ///
-    /// # Errors
-    /// [`NoteError::BadSignature`] or [`NoteError::Unsigned`].
-    pub fn verify(self, keys: &[NoteKey]) -> Result<VerifiedNote, NoteError> {
-        self.verify_by(keys, |key, text, signature| match key.kind() {
-            SignatureType::Ed25519 => key.verifies(text.as_bytes(), signature),
-            SignatureType::CosignatureEd25519 | SignatureType::CosignatureMlDsa44 => {
-                cosignature::verify(key, text, signature).is_some()
-            }
-        })
-    }
-
     /// [`verify`](Self::verify) with `valid` to check a key's signature under the text.
-    pub(super) fn verify_by(
+    pub(crate) fn verify_by(
         self,
         keys: &[NoteKey],
         mut valid: impl FnMut(&NoteKey, &str, &[u8]) -> bool,

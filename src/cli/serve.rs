@@ -10,7 +10,7 @@ use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::values::parse_listen;
 use super::{output, serving};
-use crate::http::Front;
+use crate::http::Listener;
 use crate::server::{self, Log, LogConfig};
 
 /// Serve a log over HTTP until SIGINT or SIGTERM
@@ -61,8 +61,8 @@ pub fn run(args: &Serve) -> CliResult {
         // Before anybody is told that it serves, and may tell it to stop.
         let stop = stop_signal();
         tracing::info!(origin = %log.origin(), %size, url = %format!("http://{address}"), "serving");
-        let front = Front::behind(listener, config.trusted_proxies);
-        let served = server::run(front, log.clone(), stop).await;
+        let listener = Listener::behind(listener, config.trusted_proxies);
+        let served = server::run(listener, log.clone(), stop).await;
         served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))?;
         match log.sequencer().fault() {
             None => tracing::info!("stopped; everything accepted is durable and published"),

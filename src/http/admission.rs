@@ -1,9 +1,8 @@
-//! What a submission may use before it is in the pool: memory while its body arrives, processors while its
-//! signatures are checked. Whatever exceeds the limits is refused at once, so that accepted entries are not
-//! delayed, and memory stays bounded.
+//! Bounds what request bodies may use: memory while they arrive, processors while they are checked.
+//! What exceeds a bound is refused at once, so that accepted requests are not delayed.
 //!
 //! ```text
-//! refused at once <- room in the pool? -> receive (bytes) -> check (bytes) -> pool (entries, bytes)
+//! announced (headers) -> received (bytes) -> checked (bytes) -> the server's own queue
 //! ```
 
 use std::convert::Infallible;
@@ -16,74 +15,76 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
 
-use super::budget::{Budget, Held};
-use super::sender::Sender;
+use super::budget::{Budget, Reservation};
+use super::client_address::ClientAddress;
+use super::problem::RequestError;
 use crate::format::{FormatError, cap, quote};
 
-/// Bytes of bodies that are on their way: many slow senders of the largest ones fit. One network may have half
+/// Bytes of bodies that are being received: many slow uploads of the largest size fit. One network may have half
 /// of them, a second one a third, and so on.
 const RECEIVING_BYTES: usize = 256 * 1024 * 1024;
 /// Bytes of bodies that are being checked: two of the largest, or 23,000 signed statements of 700
-/// bytes: half a second of two processors. One network may have three quarters: one of the largest ones.
+/// bytes, which take two processors half a second. One network may have three quarters: one of the largest.
 const CHECKING_BYTES: usize = 16 * 1024 * 1024;
 const CHECKING_TIMES: usize = 3;
-/// How long a body may take to arrive.
+/// Longest time for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// In each such time ...
+/// In each window of this length ...
 const PACE_WINDOW: Duration = Duration::from_secs(10);
-/// ... so many bytes of a body have to arrive, unless it ends.
+/// ... this many bytes of a body have to arrive, unless it ends.
 const PACE_BYTES: usize = 10 * 1024;
 
-/// The two bounds. Clones share them.
+/// Bounds the bodies that a server receives and checks. Clones share the bounds.
 #[derive(Debug, Clone)]
 pub struct Admission {
     receiving: Budget,
     checking: Budget,
 }
 
-/// A body that has not been received yet, and who sends it.
+/// A request body that has not been received yet, with its headers and its sender.
 #[derive(Debug)]
 pub struct Upload {
+    headers: HeaderMap,
     body: Body,
-    from: Sender,
+    from: ClientAddress,
 }
 
 impl<S: Sync> FromRequest<S> for Upload {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
-        let from = request.extensions().get().copied().unwrap_or(Sender::local());
-        Ok(Self { body: request.into_body(), from })
+        let (parts, body) = request.into_parts();
+        let from = ClientAddress::in_request(&parts.extensions);
+        Ok(Self { headers: parts.headers, body, from })
     }
 }
 
 impl Upload {
-    /// Reads it to its end, where it is refused: a client that still sends would not see the answer.
+    /// The length that the headers announce; 0 where they announce none.
+    ///
+    /// # Errors
+    /// [`RequestError`] if the headers already rule the body out: it is encoded or too large.
+    pub fn announced(&self, what: &'static str, limit: usize) -> Result<usize, RequestError> {
+        if let Some(encoding) = self.headers.get(header::CONTENT_ENCODING) {
+            return Err(RequestError::Encoded(quote(&String::from_utf8_lossy(encoding.as_bytes()))));
+        }
+        let length = self.headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
+        cap(what, length, limit).map_err(RequestError::TooLarge)?;
+        Ok(length)
+    }
+
+    /// Reads a refused body to its end: a client that is still sending would not see the answer.
     pub fn discard(self, limit: usize) {
         discard(self.body, limit);
     }
 }
 
-/// Why a body was not received.
-#[derive(Debug)]
-pub enum BodyError {
-    /// Larger than it may be.
-    TooLarge(FormatError),
-    /// It was incomplete.
-    CutShort(String),
-    /// It came too slowly: what was expected, and what was seen.
-    TooSlow(String),
-    /// It is compressed or otherwise encoded.
-    Encoded(String),
-    /// Too much is under way already.
-    Busy,
-}
-
-/// A body that was received, and the right to spend time on it. Dropped when it is in the pool.
+/// A received body, with the right to check it: dropped when the server's own queue has the content.
 #[derive(Debug)]
 pub struct Received {
     pub bytes: Bytes,
-    _checking: Held,
+    _checking: Reservation,
 }
 
 impl Default for Admission {
@@ -94,33 +95,30 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// Receives a body of at most `limit` bytes, and no more than that whatever its headers say.
-    pub async fn receive<E: From<BodyError>>(
+    /// Receives a body of at most `limit` bytes, whatever length its headers announce.
+    ///
+    /// # Errors
+    /// [`RequestError`] if the body is encoded, too large, incomplete or too slow, or
+    /// [`Busy`](RequestError::Busy) if a bound is reached.
+    pub async fn receive(
         &self,
         what: &'static str,
         upload: Upload,
         limit: usize,
-    ) -> Result<Received, E> {
-        self.try_receive(what, upload, limit).await.map_err(E::from)
-    }
-
-    async fn try_receive(
-        &self,
-        what: &'static str,
-        Upload { mut body, from }: Upload,
-        limit: usize,
-    ) -> Result<Received, BodyError> {
-        // Counted by what came, not by how it came: a byte in a chunk of its own is a byte.
-        let mut receiving = self.receiving.hold(from.network());
+    ) -> Result<Received, RequestError> {
+        upload.announced(what, limit)?;
+        let Upload { mut body, from, .. } = upload;
+        // Counts bytes, not frames: a byte in a chunk of its own is a byte.
+        let mut receiving = self.receiving.reserve(from.network());
         match collect(what, &mut body, limit, &mut receiving).await {
             Ok(bytes) => {
-                let mut checking = self.checking.hold(from.network());
-                checking.grow(bytes.len()).map_err(|_| BodyError::Busy)?;
+                let mut checking = self.checking.reserve(from.network());
+                checking.grow(bytes.len()).map_err(|_| RequestError::Busy)?;
                 Ok(Received { bytes, _checking: checking })
             }
-            Err(BodyError::Busy) => {
+            Err(RequestError::Busy) => {
                 discard(body, limit);
-                Err(BodyError::Busy)
+                Err(RequestError::Busy)
             }
             Err(error) => Err(error),
         }
@@ -131,8 +129,8 @@ async fn collect(
     what: &'static str,
     body: &mut Body,
     limit: usize,
-    receiving: &mut Held,
-) -> Result<Bytes, BodyError> {
+    receiving: &mut Reservation,
+) -> Result<Bytes, RequestError> {
     let (mut received, mut pace) = (Vec::new(), Pace::new(Instant::now()));
     loop {
         let Ok(frame) = timeout_at(pace.next_look(), body.frame()).await else {
@@ -140,28 +138,28 @@ async fn collect(
             continue;
         };
         let Some(frame) = frame else { return Ok(received.into()) };
-        let frame = frame.map_err(|e| BodyError::CutShort(e.to_string()))?;
+        let frame = frame.map_err(|e| RequestError::CutShort(e.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         let seen = received.len() + data.len();
         if seen > limit {
-            return Err(BodyError::TooLarge(FormatError::TooLarge { what, limit, unit: "bytes", seen }));
+            return Err(RequestError::TooLarge(FormatError::TooLarge { what, limit, unit: "bytes", seen }));
         }
-        receiving.grow(data.len()).map_err(|_| BodyError::Busy)?;
-        // Most bodies come whole.
+        receiving.grow(data.len()).map_err(|_| RequestError::Busy)?;
+        // Most bodies arrive in one frame.
         if received.is_empty() && body.is_end_stream() {
             return Ok(data);
         }
-        // The system may have less than the budget has.
-        received.try_reserve(data.len()).map_err(|_| BodyError::Busy)?;
+        // The system may have less memory than the budget allows.
+        received.try_reserve(data.len()).map_err(|_| RequestError::Busy)?;
         received.extend_from_slice(&data);
     }
 }
 
-/// How fast a body arrives. It may be slow only for a while, because its bytes take the room of others.
+/// The pace of a body. It may be slow only for a while, because its bytes take memory from others.
 struct Pace {
     began: Instant,
     window: Instant,
-    /// Bytes that had come when the window began.
+    /// Bytes that had arrived when the window began.
     before: usize,
 }
 
@@ -175,18 +173,18 @@ impl Pace {
         (self.window + PACE_WINDOW).min(self.began + BODY_TIMEOUT)
     }
 
-    /// Looks at what has come by then.
-    fn look(&mut self, received: usize) -> Result<(), BodyError> {
+    /// Checks what has arrived by [`next_look`](Self::next_look), and begins the next window.
+    fn look(&mut self, received: usize) -> Result<(), RequestError> {
         let now = self.next_look();
         let (window, whole) = (PACE_WINDOW.as_secs(), BODY_TIMEOUT.as_secs());
         if now >= self.began + BODY_TIMEOUT {
-            return Err(BodyError::TooSlow(format!(
+            return Err(RequestError::TooSlow(format!(
                 "expected all of it within {whole} s, saw {received} bytes"
             )));
         }
         let came = received - self.before;
         if came < PACE_BYTES {
-            return Err(BodyError::TooSlow(format!(
+            return Err(RequestError::TooSlow(format!(
                 "expected its end, or {PACE_BYTES} bytes of it, within {window} s, saw {came}"
             )));
         }
@@ -195,6 +193,7 @@ impl Pace {
     }
 }
 
+/// Reads up to `limit` bytes of a refused body in the background.
 pub(super) fn discard(mut body: Body, limit: usize) {
     tokio::spawn(tokio::time::timeout(BODY_TIMEOUT, async move {
         let mut left = limit;
@@ -206,24 +205,17 @@ pub(super) fn discard(mut body: Body, limit: usize) {
     }));
 }
 
-/// What the headers say before the body arrives: the announced length, or why the body is refused.
-pub fn announced(what: &'static str, headers: &HeaderMap, limit: usize) -> Result<usize, BodyError> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
-        return Err(BodyError::Encoded(quote(&String::from_utf8_lossy(encoding.as_bytes()))));
-    }
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let length = length.unwrap_or(0);
-    cap(what, length, limit).map_err(BodyError::TooLarge)?;
-    Ok(length)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn upload(from: u8, body: impl Into<Body>) -> Upload {
         let address = std::net::IpAddr::from([192, 0, 2, from]);
-        Upload { body: body.into(), from: Sender::of(address, &HeaderMap::new(), &[]) }
+        Upload {
+            headers: HeaderMap::new(),
+            body: body.into(),
+            from: ClientAddress::of(address, &HeaderMap::new(), &[]),
+        }
     }
 
     /// A body in frames of one byte each.
@@ -247,53 +239,53 @@ mod tests {
         Body::new(Bytewise(count))
     }
 
-    fn is_busy(result: &Result<Received, BodyError>) -> bool {
-        matches!(result, Err(BodyError::Busy))
+    fn is_busy(result: &Result<Received, RequestError>) -> bool {
+        matches!(result, Err(RequestError::Busy))
     }
 
     #[tokio::test]
     async fn what_is_checked_is_bounded_and_given_back() {
         let admission = Admission::default();
-        let body = || Upload { from: Sender::local(), ..upload(0, vec![7; 6 * 1024 * 1024]) };
+        let body = || Upload { from: ClientAddress::local(), ..upload(0, vec![7; 6 * 1024 * 1024]) };
         let limit = 8 * 1024 * 1024;
-        let first = admission.try_receive("a batch", body(), limit).await.unwrap();
+        let first = admission.receive("a batch", body(), limit).await.unwrap();
         assert_eq!(first.bytes.len(), 6 * 1024 * 1024);
-        let second = admission.try_receive("a batch", body(), limit).await.unwrap();
-        assert!(is_busy(&admission.try_receive("a batch", body(), limit).await));
-        let small = admission.try_receive("an entry", upload(1, "small"), limit).await.unwrap();
+        let second = admission.receive("a batch", body(), limit).await.unwrap();
+        assert!(is_busy(&admission.receive("a batch", body(), limit).await));
+        let small = admission.receive("an entry", upload(1, "small"), limit).await.unwrap();
         drop((second, small));
-        admission.try_receive("a batch", body(), limit).await.unwrap();
+        admission.receive("a batch", body(), limit).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_too_large_before_it_is_whole() {
         let admission = Admission::default();
-        let result = admission.try_receive("an entry", upload(1, vec![0; 1_001]), 1_000).await;
+        let result = admission.receive("an entry", upload(1, vec![0; 1_001]), 1_000).await;
         let too_large = FormatError::TooLarge { what: "an entry", limit: 1_000, unit: "bytes", seen: 1_001 };
-        assert!(matches!(result, Err(BodyError::TooLarge(e)) if e == too_large));
-        let fits = admission.try_receive("an entry", upload(1, vec![0; 1_000]), 1_000).await.unwrap();
+        assert!(matches!(result, Err(RequestError::TooLarge(e)) if e == too_large));
+        let fits = admission.receive("an entry", upload(1, vec![0; 1_000]), 1_000).await.unwrap();
         assert_eq!(fits.bytes.len(), 1_000);
-        let empty = admission.try_receive("an entry", upload(1, Body::empty()), 1_000).await.unwrap();
+        let empty = admission.receive("an entry", upload(1, Body::empty()), 1_000).await.unwrap();
         assert_eq!(empty.bytes.len(), 0);
     }
 
     #[tokio::test]
     async fn what_arrives_is_bounded_however_many_send() {
         let admission = Admission::default();
-        let mut held = admission.receiving.hold(None);
+        let mut held = admission.receiving.reserve(None);
         held.grow(RECEIVING_BYTES).unwrap();
-        assert!(is_busy(&admission.try_receive("an entry", upload(1, "late"), 1_000).await));
+        assert!(is_busy(&admission.receive("an entry", upload(1, "late"), 1_000).await));
         drop(held);
-        admission.try_receive("an entry", upload(1, "late"), 1_000).await.unwrap();
+        admission.receive("an entry", upload(1, "late"), 1_000).await.unwrap();
     }
 
     /// 300,000 frames, each counted as a KiB, would be more than there is.
     #[tokio::test]
     async fn bytes_are_counted_and_not_frames() {
         let admission = Admission::default();
-        let received = admission.try_receive("a batch", upload(1, byte_by_byte(300_000)), 1 << 20).await;
+        let received = admission.receive("a batch", upload(1, byte_by_byte(300_000)), 1 << 20).await;
         assert_eq!(received.unwrap().bytes.len(), 300_000);
-        let mut rest = admission.receiving.hold(None);
+        let mut rest = admission.receiving.reserve(None);
         assert_eq!(rest.grow(RECEIVING_BYTES), Ok(()), "all of it was given back");
     }
 
@@ -301,9 +293,9 @@ mod tests {
     async fn one_network_leaves_something_to_the_others() {
         let admission = Admission::default();
         let greedy = upload(1, "").from.network();
-        let mut held: Vec<Held> = Vec::new();
+        let mut held: Vec<Reservation> = Vec::new();
         loop {
-            let mut one = admission.receiving.hold(greedy);
+            let mut one = admission.receiving.reserve(greedy);
             if one.grow(1 << 20).is_err() {
                 break;
             }
@@ -311,10 +303,10 @@ mod tests {
         }
         assert_eq!(held.len(), RECEIVING_BYTES >> 21);
         let large = || vec![7; 1 << 20];
-        assert!(is_busy(&admission.try_receive("a batch", upload(1, large()), 1 << 20).await));
-        admission.try_receive("a batch", upload(2, large()), 1 << 20).await.unwrap();
+        assert!(is_busy(&admission.receive("a batch", upload(1, large()), 1 << 20).await));
+        admission.receive("a batch", upload(2, large()), 1 << 20).await.unwrap();
         admission
-            .try_receive("a batch", Upload { from: Sender::local(), ..upload(0, large()) }, 1 << 20)
+            .receive("a batch", Upload { from: ClientAddress::local(), ..upload(0, large()) }, 1 << 20)
             .await
             .unwrap();
     }
@@ -323,11 +315,11 @@ mod tests {
     fn a_body_may_be_slow_for_a_while_and_not_for_long() {
         let mut steady = Pace::new(Instant::now());
         assert!(steady.look(PACE_BYTES).is_ok() && steady.look(2 * PACE_BYTES).is_ok());
-        let Err(BodyError::TooSlow(all)) = steady.look(3 * PACE_BYTES) else { panic!("thirty seconds") };
+        let Err(RequestError::TooSlow(all)) = steady.look(3 * PACE_BYTES) else { panic!("thirty seconds") };
         assert_eq!(all, "expected all of it within 30 s, saw 30720 bytes");
         let mut stalls = Pace::new(Instant::now());
         assert!(stalls.look(5_000_000).is_ok());
-        let Err(BodyError::TooSlow(few)) = stalls.look(5_000_001) else { panic!("a byte in ten seconds") };
+        let Err(RequestError::TooSlow(few)) = stalls.look(5_000_001) else { panic!("a byte in ten seconds") };
         assert_eq!(few, "expected its end, or 10240 bytes of it, within 10 s, saw 1");
     }
 }

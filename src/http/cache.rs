@@ -1,25 +1,33 @@
-//! What caches between a server and its readers may keep.
+//! Rules for caches between a server and its readers.
 //!
 //! | answer | rule |
 //! | --- | --- |
-//! | full and partial tiles, entry bundles, proofs with all parameters in their path | [`FOR_EVER`] |
-//! | tree heads | [`ASK`] |
-//! | everything else: searches, proof files, health, figures, errors, pages | [`NEVER`] |
+//! | full and partial tiles, entry bundles, proofs with all parameters in their path | [`FOREVER`] |
+//! | checkpoints | [`REVALIDATE`] |
+//! | everything else: searches, proof files, health, metrics, errors, pages | [`NEVER`] |
 //!
-//! A route without a rule gets [`NEVER`], so that no cache keeps an answer because somebody forgot a header.
+//! An answer without a rule gets [`NEVER`], so a route that forgets the header is never cached.
 
 use axum::http::{HeaderValue, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 /// For answers that depend on their path alone: the tree below a published size never changes.
-pub const FOR_EVER: &str = "public, max-age=31536000, immutable";
+pub const FOREVER: &str = "public, max-age=31536000, immutable";
 /// For answers that change: a cache must revalidate before it serves one again.
-pub const ASK: &str = "no-cache";
-/// For answers that only hold now.
+pub const REVALIDATE: &str = "no-cache";
+/// For answers that hold only at the moment they are given.
 pub const NEVER: &str = "no-store";
 
-/// Forbids caches to store answers without a rule of their own.
-pub async fn closed(mut response: Response) -> Response {
-    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(NEVER));
-    response
+/// Media type of checkpoints and signature lines, for which the specifications name none.
+pub const TEXT: &str = "text/plain; charset=utf-8";
+
+/// An answer of a media type, with a rule for caches.
+pub fn answer(media_type: &'static str, rule: &'static str, body: impl IntoResponse) -> Response {
+    ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, rule)], body).into_response()
+}
+
+/// Gives an answer without a rule the rule [`NEVER`].
+pub async fn default_to_never(mut answer: Response) -> Response {
+    answer.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(NEVER));
+    answer
 }

@@ -1,8 +1,8 @@
-//! Tracks which connections are open and what each does, and closes one when a newcomer needs its place.
+//! Tracks which connections are open and what each does, and closes one when a new connection needs its slot.
 //!
 //! A connection is idle, sends the head or the body of a request, is being served, or receives an answer.
-//! Serving ends by itself: bodies have a minimum rate, and every wait has a limit. The others are checked once a
-//! second. When a newcomer finds no place, the connection that has been stalled longest is closed, unless the
+//! Serving ends by itself: bodies have a minimum rate, and every wait has a limit. The other states are checked
+//! once a second. If a new connection finds no slot, the one that has been stalled longest is closed, unless the
 //! server is working on its request.
 
 use std::cmp::Reverse;
@@ -13,40 +13,40 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::sender::Network;
+use super::client_address::Network;
 
-/// Order doesn't matter: each flag and each time is judged by itself, and a second later once more.
+/// Order does not matter: each flag and each time is judged by itself, and again a second later.
 const RELAXED: Ordering = Ordering::Relaxed;
 
-/// How many connections there may be, how slow they may be, and how much they may keep in memory.
+/// Bounds on the number of connections, their slowness, and their memory.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Connections at once.
+pub struct ConnectionLimits {
+    /// Most connections at once.
     pub connections: usize,
-    /// Connections of one network.
+    /// Most connections of one network.
     pub each: usize,
-    /// How long a connection may idle. Longer than proxies keep theirs (nginx 60 s, Go's 90 s, cloud load
-    /// balancers up to 600 s): otherwise a request crosses with the end of its connection, and is a 502.
+    /// Longest idle time. Longer than proxies keep a connection (nginx 60 s, Go 90 s, cloud load balancers up to
+    /// 600 s): otherwise a request crosses with the end of its connection, and the proxy answers 502.
     pub idle: Duration,
-    /// How long the head of a request may take from its first byte on.
+    /// Longest time for the head of a request, from its first byte on.
     pub head: Duration,
-    /// Without progress for so long, a connection may be closed for another one.
-    pub rest: Duration,
-    /// In each such time ...
+    /// After this time without progress, a connection may be closed for a new one.
+    pub stall: Duration,
+    /// In each window of this length ...
     pub window: Duration,
-    /// ... the receiver of an answer must read so many bytes of it.
+    /// ... the client must read at least this many bytes of an answer.
     pub least: u64,
-    /// Bytes of answers that clients have not read yet.
+    /// Most bytes of answers that clients have not read yet.
     pub answers: usize,
 }
 
-impl Limits {
-    /// Most connections at once, where the system allows them.
+impl ConnectionLimits {
+    /// Most connections at once, if the system allows that many.
     const CONNECTIONS: usize = 4_096;
-    /// File descriptors that are left for the server's own files.
+    /// File descriptors left for the server's own files.
     const OWN_FILES: usize = 256;
 
-    /// For a process that may have so many files open.
+    /// Limits for a process that may have this many files open.
     pub fn for_files(files: usize) -> Self {
         let connections = (files - (files / 2).min(Self::OWN_FILES)).clamp(1, Self::CONNECTIONS);
         Self {
@@ -54,50 +54,50 @@ impl Limits {
             each: (connections / 4).max(1),
             idle: Duration::from_secs(620),
             head: Duration::from_secs(30),
-            rest: Duration::from_secs(1),
+            stall: Duration::from_secs(1),
             window: Duration::from_secs(30),
             least: 240 * 1_024,
             answers: 256 * 1_024 * 1_024,
         }
     }
 
-    /// How many are closed when one has to go: to look for them costs more than to close them.
+    /// Connections closed when one has to go: finding them costs more than closing them.
     fn at_once(&self) -> usize {
         (self.connections / 64).max(1)
     }
 
-    /// How many connections one network may have while all together have `open`: as many as it leaves to the
-    /// others, so that a few networks together can't take all. A few it may have in any case.
+    /// Connections that one network may have while all together have `open`: as many as it leaves to the others,
+    /// so that a few networks together can't take all, but always a few.
     fn share(&self, open: usize) -> usize {
         let left = self.connections.saturating_sub(open + 1);
         self.each.min(left.max(self.at_once()))
     }
 }
 
-impl Default for Limits {
-    /// For this process.
+impl Default for ConnectionLimits {
+    /// Limits for this process.
     fn default() -> Self {
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         Self::for_files(files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX)))
     }
 }
 
-/// What one connection does. Times are milliseconds since the server started.
+/// The state of one connection. Times are milliseconds since the server started.
 #[derive(Debug)]
 pub struct Connection {
     began: Instant,
     serving: AtomicBool,
-    /// The peer takes no more bytes for now.
+    /// The socket takes no more bytes for now: the client does not read.
     blocked: AtomicBool,
-    /// Bytes that the peer was sent.
+    /// Bytes sent to the client.
     sent: AtomicU64,
-    /// When bytes came or went last, or an answer was ready.
+    /// When bytes last came or went, or an answer was last ready.
     progress: AtomicU64,
-    /// When the first byte of a request's head came; zero where none did.
+    /// When the first byte of a request's head came; 0 if no head is on its way.
     head: AtomicU64,
-    /// The body that is on its way, if one is.
+    /// The body on its way, if any.
     body: Mutex<Weak<Arrival>>,
-    /// Given when it should end.
+    /// Notified when the connection should end.
     pub close: Notify,
 }
 
@@ -121,7 +121,7 @@ impl Connection {
         millis(self.began).max(1)
     }
 
-    /// Bytes came.
+    /// Records that bytes came.
     pub fn received(&self) {
         let now = self.now();
         self.progress.store(now, RELAXED);
@@ -131,26 +131,26 @@ impl Connection {
         }
     }
 
-    /// The peer took so many bytes.
+    /// Records that the socket took `bytes` bytes.
     pub fn sent(&self, bytes: usize) {
         self.progress.store(self.now(), RELAXED);
         self.sent.fetch_add(bytes as u64, RELAXED);
         self.blocked.store(false, RELAXED);
     }
 
-    /// The peer takes none.
+    /// Records that the socket takes no bytes.
     pub fn blocked(&self) {
         self.blocked.store(true, RELAXED);
     }
 
-    /// A request is served until what is returned is dropped.
+    /// Marks the connection as being served until the guard is dropped.
     pub fn serve(self: &Arc<Self>) -> Serving {
         self.serving.store(true, RELAXED);
         self.head.store(0, RELAXED);
         Serving(self.clone())
     }
 
-    /// The request has a body, which is on its way until what is returned is dropped.
+    /// Records that a body is on its way, until the returned arrival is dropped.
     pub fn expect_body(&self) -> Arc<Arrival> {
         let (began, now) = (self.began, AtomicU64::new(self.now()));
         let arrival = Arc::new(Arrival { began, since: now, awaited: AtomicBool::new(false) });
@@ -170,12 +170,12 @@ impl Connection {
         self.serving.load(RELAXED)
     }
 
-    /// Whether the server is working on a request, and not just waiting for the rest of its body.
+    /// Returns whether the server is working on a request, and not just waiting for the rest of its body.
     pub fn is_working(&self) -> bool {
         self.is_serving() && !self.arrival().is_some_and(|arrival| arrival.awaited.load(RELAXED))
     }
 
-    /// Since when the peer has kept this connection waiting. A byte now and then does not shorten that.
+    /// Since when the client has kept the server waiting. A byte now and then does not shorten that.
     fn since(&self) -> u64 {
         match (self.arrival(), self.head.load(RELAXED)) {
             (Some(arrival), _) => arrival.since.load(RELAXED),
@@ -185,23 +185,24 @@ impl Connection {
     }
 }
 
-/// How a body arrives.
+/// A body on its way.
 #[derive(Debug)]
 pub struct Arrival {
     began: Instant,
-    /// When it began, plus a millisecond for each byte that came: whoever sends a KiB in a second is not stalled.
+    /// When it began, plus a millisecond for each byte that came: a client that sends a KiB a second is not
+    /// stalled.
     since: AtomicU64,
-    /// The next bytes are waited for.
+    /// Whether the server waits for the next bytes.
     awaited: AtomicBool,
 }
 
 impl Arrival {
-    /// The next bytes have not come yet.
+    /// Records that the server waits for bytes.
     pub fn awaits(&self) {
         self.awaited.store(true, RELAXED);
     }
 
-    /// So many bytes came.
+    /// Records that `bytes` bytes came.
     pub fn came(&self, bytes: usize) {
         self.awaited.store(false, RELAXED);
         let since = self.since.load(RELAXED).saturating_add(bytes as u64);
@@ -209,7 +210,7 @@ impl Arrival {
     }
 }
 
-/// While it is there, a request is served.
+/// Marks its connection as being served until it is dropped.
 pub struct Serving(Arc<Connection>);
 
 impl Drop for Serving {
@@ -222,48 +223,48 @@ impl Drop for Serving {
 /// All connections of a server.
 #[derive(Debug)]
 pub struct Connections {
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
     began: Instant,
-    table: Mutex<Table>,
-    /// Given when one has ended.
+    table: Mutex<ConnectionTable>,
+    /// Notified when a connection has ended.
     ended: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct ConnectionTable {
     next: u64,
-    open: HashMap<u64, Place>,
-    /// How many of them are being closed.
+    open: HashMap<u64, OpenConnection>,
+    /// Number of open connections that are being closed.
     closing: usize,
-    /// How many of the others each network has; `None` is this machine.
+    /// Number of the other open connections by network; `None` is this machine.
     each: HashMap<Option<Network>, usize>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct OpenConnection {
     connection: Arc<Connection>,
     network: Option<Network>,
     closing: bool,
-    /// When the window began in which bytes are counted, and how many had been sent then.
+    /// When the current window began, and how many bytes had been sent by then.
     window: (u64, u64),
 }
 
-/// A place in the table, left when it is dropped.
-pub struct Seat {
+/// A slot in the table, free again when it is dropped.
+pub struct Slot {
     connections: Arc<Connections>,
     id: u64,
-    /// Whose it is.
+    /// The connection in this slot.
     pub connection: Arc<Connection>,
 }
 
-impl Seat {
-    /// Was told to close just as it began to serve a request.
-    pub fn stay(&self) {
-        self.connections.table().stay(self.id);
+impl Slot {
+    /// Keeps the connection open after all: it was told to close just as it began to serve a request.
+    pub fn keep_open(&self) {
+        self.connections.table().keep_open(self.id);
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.table().leave(self.id);
         self.connections.ended.notify_one();
@@ -272,36 +273,36 @@ impl Drop for Seat {
 
 /// A network has reached its limit, and all its connections are in use.
 #[derive(Debug, PartialEq, Eq)]
-pub struct TooMany;
+pub struct NetworkFull;
 
 impl Connections {
-    pub fn new(limits: Limits) -> Arc<Self> {
+    pub fn new(limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self { limits, began: Instant::now(), table: Mutex::default(), ended: Notify::new() })
     }
 
-    /// Finds a place for a new connection, and waits for one where all are in use. This machine (`None`) may
-    /// have all of them.
-    pub async fn seat(self: &Arc<Self>, network: Option<Network>) -> Result<Seat, TooMany> {
+    /// Finds a slot for a new connection, and waits for one if all are in use. This machine (`None`) may have all
+    /// of them.
+    pub async fn slot(self: &Arc<Self>, network: Option<Network>) -> Result<Slot, NetworkFull> {
         loop {
-            if let Some(seated) = self.try_seat(network) {
-                return seated;
+            if let Some(slot) = self.try_slot(network) {
+                return slot;
             }
             self.one_ended().await;
         }
     }
 
-    fn try_seat(self: &Arc<Self>, network: Option<Network>) -> Option<Result<Seat, TooMany>> {
+    fn try_slot(self: &Arc<Self>, network: Option<Network>) -> Option<Result<Slot, NetworkFull>> {
         let (now, limits, mut table) = (self.now(), &self.limits, self.table());
         let own = table.each.get(&network).copied().unwrap_or_default();
-        let is_own = |place: &Place| place.network == network;
+        let is_own = |place: &OpenConnection| place.network == network;
         let share = limits.share(table.open.len() - table.closing);
-        if network.is_some() && own >= share && table.close_resting(now, limits, 1, is_own) == 0 {
-            return Some(Err(TooMany));
+        if network.is_some() && own >= share && table.close_stalled(now, limits, 1, is_own) == 0 {
+            return Some(Err(NetworkFull));
         }
         if table.open.len() >= limits.connections {
-            // Those that are on their way out make room enough.
+            // Connections that are already closing make room.
             if table.closing == 0 {
-                table.close_resting(now, limits, limits.at_once(), |_| true);
+                table.close_stalled(now, limits, limits.at_once(), |_| true);
             }
             return None;
         }
@@ -309,25 +310,26 @@ impl Connections {
         let id = table.next;
         table.next += 1;
         *table.each.entry(network).or_default() += 1;
-        table
-            .open
-            .insert(id, Place { connection: connection.clone(), network, closing: false, window: (now, 0) });
-        Some(Ok(Seat { connections: self.clone(), id, connection }))
+        table.open.insert(
+            id,
+            OpenConnection { connection: connection.clone(), network, closing: false, window: (now, 0) },
+        );
+        Some(Ok(Slot { connections: self.clone(), id, connection }))
     }
 
-    /// Closes a batch of stalled connections, and waits briefly until one has ended.
+    /// Closes a batch of stalled connections, and waits briefly for one to end.
     pub async fn make_room(&self) {
-        self.table().close_resting(self.now(), &self.limits, self.limits.at_once(), |_| true);
+        self.table().close_stalled(self.now(), &self.limits, self.limits.at_once(), |_| true);
         self.one_ended().await;
     }
 
-    /// Closes the connection that has read nothing of its answer for longest.
-    pub fn close_stalled(&self) {
-        let is_stalled = |place: &Place| place.connection.blocked.load(RELAXED);
-        self.table().close_resting(self.now(), &self.limits, 1, is_stalled);
+    /// Closes the connection that has not read its answer for the longest time.
+    pub fn close_slowest_reader(&self) {
+        let is_stalled = |place: &OpenConnection| place.connection.blocked.load(RELAXED);
+        self.table().close_stalled(self.now(), &self.limits, 1, is_stalled);
     }
 
-    /// Closes connections that have idled too long, or are too slow.
+    /// Closes connections that have idled too long or are too slow.
     pub fn sweep(&self) {
         let now = self.now();
         let mut table = self.table();
@@ -337,45 +339,45 @@ impl Connections {
     }
 
     async fn one_ended(&self) {
-        // What is served now may rest a moment later, and then it can be closed.
-        let _ = tokio::time::timeout(self.limits.rest / 10, self.ended.notified()).await;
+        // A connection that is served now may be stalled a moment later.
+        let _ = tokio::time::timeout(self.limits.stall / 10, self.ended.notified()).await;
     }
 
     fn now(&self) -> u64 {
         millis(self.began)
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, ConnectionTable> {
         self.table.lock().expect("no panic while it is held")
     }
 }
 
-impl Table {
-    /// Closes up to `count` stalled connections among those that are `meant`: first those of the networks with
-    /// the most connections, and of these the ones stalled longest. Returns how many.
-    fn close_resting(
+impl ConnectionTable {
+    /// Closes up to `count` stalled connections that pass `filter`: first those of the networks with the most
+    /// connections, and of these the ones stalled longest. Returns how many it closed.
+    fn close_stalled(
         &mut self,
         now: u64,
-        limits: &Limits,
+        limits: &ConnectionLimits,
         count: usize,
-        meant: impl Fn(&Place) -> bool,
+        filter: impl Fn(&OpenConnection) -> bool,
     ) -> usize {
-        let of_network = |place: &Place| match place.network {
+        let of_network = |place: &OpenConnection| match place.network {
             None => 0,
             some => self.each.get(&some).copied().unwrap_or_default(),
         };
-        let resting = self.open.iter().filter(|(_, place)| place.rests(now, limits) && meant(place));
-        let mut resting: Vec<_> =
-            resting.map(|(id, place)| (Reverse(of_network(place)), place.connection.since(), *id)).collect();
-        if resting.len() > count {
-            resting.select_nth_unstable(count);
-            resting.truncate(count);
+        let stalled = self.open.iter().filter(|(_, place)| place.is_stalled(now, limits) && filter(place));
+        let mut stalled: Vec<_> =
+            stalled.map(|(id, place)| (Reverse(of_network(place)), place.connection.since(), *id)).collect();
+        if stalled.len() > count {
+            stalled.select_nth_unstable(count);
+            stalled.truncate(count);
         }
-        resting.iter().for_each(|(_, _, id)| self.close(*id));
-        resting.len()
+        stalled.iter().for_each(|(_, _, id)| self.close(*id));
+        stalled.len()
     }
 
-    /// Its place is free when its socket is closed.
+    /// Tells a connection to end. Its slot is free when its socket is closed.
     fn close(&mut self, id: u64) {
         let Some(place) = self.open.get_mut(&id).filter(|place| !place.closing) else { return };
         place.closing = true;
@@ -385,7 +387,7 @@ impl Table {
         self.discount(network);
     }
 
-    fn stay(&mut self, id: u64) {
+    fn keep_open(&mut self, id: u64) {
         let Some(place) = self.open.get_mut(&id).filter(|place| place.closing) else { return };
         place.closing = false;
         self.closing -= 1;
@@ -409,15 +411,15 @@ impl Table {
     }
 }
 
-impl Place {
-    /// Whether it can go when another one needs its place.
-    fn rests(&self, now: u64, limits: &Limits) -> bool {
+impl OpenConnection {
+    /// Returns whether the connection may be closed for a new one.
+    fn is_stalled(&self, now: u64, limits: &ConnectionLimits) -> bool {
         let stalled = now.saturating_sub(self.connection.since());
-        !self.closing && !self.connection.is_working() && stalled >= duration_millis(limits.rest)
+        !self.closing && !self.connection.is_working() && stalled >= duration_millis(limits.stall)
     }
 
-    /// Whether its time is over.
-    fn is_over(&mut self, now: u64, limits: &Limits) -> bool {
+    /// Returns whether the connection has idled too long or is too slow, and begins the next window if one ended.
+    fn is_over(&mut self, now: u64, limits: &ConnectionLimits) -> bool {
         let connection = &self.connection;
         let sent = connection.sent.load(RELAXED);
         let after = |since: u64, time: Duration| now.saturating_sub(since) >= duration_millis(time);

@@ -1,4 +1,4 @@
-//! The text format that Prometheus reads, version 0.0.4, as far as gauges and counters need it.
+//! The Prometheus text format, version 0.0.4, for gauges and counters.
 //!
 //! ```text
 //! # HELP <name> <help>
@@ -6,41 +6,41 @@
 //! <name>{<label>="<value>",...} <number>
 //! ```
 //!
-//! By hand: all figures are made when they are asked for, from what the log knows anyway. A library would
-//! keep a copy of each in a registry, and bring six crates for three lines of format.
+//! Written by hand: all values are computed when they are asked for. A library would keep a copy of each in a
+//! registry, and bring six crates for three lines of format.
 
 use std::fmt::Write as _;
 
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-/// What [`Exposition::into_response`] answers with.
+use super::cache;
+
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Figures, family by family.
+/// The text of an answer to `GET /metrics`, family by family.
 #[derive(Debug, Default)]
 pub struct Exposition(String);
 
-/// The samples of one name, which have to stand together.
+/// The samples of one metric, which have to stand together.
 pub struct Family<'a> {
     text: &'a mut String,
     name: &'static str,
 }
 
 impl Exposition {
-    /// A family of figures that go up and down. The name ends with its unit, if it has one.
+    /// Begins a gauge. Its name ends with the unit, if it has one.
     pub fn gauge(&mut self, name: &'static str, help: &'static str) -> Family<'_> {
         assert!(!name.ends_with("_total"), "{name} is no counter");
         self.family(name, "gauge", help)
     }
 
-    /// A family of figures that only go up while the process lives. The name ends with `_total`.
+    /// Begins a counter: it only goes up while the process lives. Its name ends with `_total`.
     pub fn counter(&mut self, name: &'static str, help: &'static str) -> Family<'_> {
         assert!(name.ends_with("_total"), "{name} is a counter");
         self.family(name, "counter", help)
     }
 
-    /// What was written so far.
+    /// The text so far.
     #[cfg(test)]
     pub fn text(&self) -> &str {
         &self.0
@@ -55,12 +55,12 @@ impl Exposition {
 }
 
 impl Family<'_> {
-    /// The only sample of a family without labels.
+    /// Adds the only sample of a family without labels.
     pub fn is(mut self, value: impl TryInto<u64>) {
         self.with(&[], value);
     }
 
-    /// A sample. The values of labels may be any text; no two samples may have the same ones.
+    /// Adds a sample. The values of labels may be any text; no two samples may have the same ones.
     pub fn with(&mut self, labels: &[(&str, &str)], value: impl TryInto<u64>) {
         self.text.push_str(self.name);
         for (at, (label, text)) in labels.iter().enumerate() {
@@ -77,7 +77,7 @@ impl Family<'_> {
     }
 }
 
-/// Just these three are escaped; the format knows no other escape.
+/// Escapes the three characters for which the format has escapes.
 fn escape(out: &mut String, text: &str) {
     for character in text.chars() {
         match character {
@@ -91,8 +91,7 @@ fn escape(out: &mut String, text: &str) {
 
 impl IntoResponse for Exposition {
     fn into_response(self) -> Response {
-        let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, "no-store")];
-        (headers, self.0).into_response()
+        cache::answer(MEDIA_TYPE, cache::NEVER, self.0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Compresses answers for clients that ask for it, while a processor is free.
+//! Compresses answers for clients that ask for it, if a processor is free.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::sync::Semaphore;
 
-/// Bytes below which compressing saves no packet.
+/// Smallest answer that is compressed: below, compression saves no packet.
 const LEAST_BYTES: usize = 1_024;
 
-/// How many answers are compressed at once: on half of the processors, at least on one.
+/// Compresses as many answers at once as half the processors can, at least one. Clones share the bound.
 #[derive(Debug, Clone)]
 pub struct Gzip(Arc<Semaphore>);
 
@@ -25,47 +25,47 @@ impl Default for Gzip {
 }
 
 impl Gzip {
-    /// For the answer to a request with these headers.
-    pub fn asked_for(&self, headers: &HeaderMap) -> Packer {
-        Packer(accepts_gzip(headers).then(|| self.clone()))
+    /// A compressor for the answer to a request with these headers.
+    pub fn asked_for(&self, headers: &HeaderMap) -> Compressor {
+        Compressor(accepts_gzip(headers).then(|| self.clone()))
     }
 }
 
-/// Packs one answer.
-pub struct Packer(Option<Gzip>);
+/// Compresses one answer, if its client asked for it.
+pub struct Compressor(Option<Gzip>);
 
-impl Packer {
+impl Compressor {
     /// The answer with these bytes. They stay uncompressed if the client did not ask, it saves nothing, or no
     /// processor is free: waiting for one takes longer than sending more bytes.
     ///
-    /// Uses a processor for up to some tenths of a second: don't call it on threads that serve.
-    pub fn pack(self, media_type: &'static str, bytes: Vec<u8>) -> Response {
-        let packed = self.0.filter(|_| bytes.len() >= LEAST_BYTES).and_then(|gzip| {
+    /// Takes a processor for up to some tenths of a second: don't call it on threads that serve.
+    pub fn answer(self, media_type: &'static str, bytes: Vec<u8>) -> Response {
+        let compressed = self.0.filter(|_| bytes.len() >= LEAST_BYTES).and_then(|gzip| {
             let _turn = gzip.0.try_acquire().ok()?;
             compress(&bytes)
         });
-        let is_packed = packed.is_some();
-        let mut answer = Bytes::from(packed.unwrap_or(bytes)).into_response();
+        let is_compressed = compressed.is_some();
+        let mut answer = Bytes::from(compressed.unwrap_or(bytes)).into_response();
         let headers = answer.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-        if is_packed {
+        if is_compressed {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         answer
     }
 }
 
-/// `None` where it would not be shorter.
+/// Returns `None` if the result would not be shorter.
 fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
     encoder.write_all(bytes).ok()?;
-    let mut packed = encoder.finish().ok()?;
-    packed.shrink_to_fit();
-    (packed.len() < bytes.len()).then_some(packed)
+    let mut compressed = encoder.finish().ok()?;
+    compressed.shrink_to_fit();
+    (compressed.len() < bytes.len()).then_some(compressed)
 }
 
-/// RFC 9110 section 12.5.3: `gzip`, `x-gzip` or `*` with a weight above zero; what names gzip goes before `*`.
+/// RFC 9110 section 12.5.3: `gzip`, `x-gzip` or `*` with a weight above zero; a name takes precedence over `*`.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let (mut named, mut any) = (None, None);
     for line in headers.get_all(header::ACCEPT_ENCODING) {
@@ -96,14 +96,14 @@ mod tests {
         headers
     }
 
-    fn is_packed(gzip: &Gzip, bytes: &[u8]) -> bool {
-        let answer = gzip.asked_for(&headers(&["gzip"])).pack("text/plain", bytes.to_vec());
+    fn is_compressed(gzip: &Gzip, bytes: &[u8]) -> bool {
+        let answer = gzip.asked_for(&headers(&["gzip"])).answer("text/plain", bytes.to_vec());
         assert_eq!(answer.headers()[header::VARY], "accept-encoding");
         answer.headers().contains_key(header::CONTENT_ENCODING)
     }
 
     #[test]
-    fn gzip_is_for_those_who_take_it() {
+    fn gzip_is_for_clients_that_accept_it() {
         for lines in
             [&["gzip"][..], &["br, gzip"], &["GZIP;q=0.1"], &["br", "x-gzip"], &["*"], &["*;q=0, gzip"]]
         {
@@ -120,16 +120,16 @@ mod tests {
     fn what_does_not_get_shorter_or_finds_no_processor_goes_as_it_is() {
         let gzip = Gzip::default();
         let bytes = vec![b'x'; 100_000];
-        assert!(is_packed(&gzip, &bytes));
-        assert!(!is_packed(&gzip, &bytes[..LEAST_BYTES - 1]));
+        assert!(is_compressed(&gzip, &bytes));
+        assert!(!is_compressed(&gzip, &bytes[..LEAST_BYTES - 1]));
         let mut noise = 7_u64;
         let mut random = || {
             noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             noise.to_be_bytes()[0]
         };
         let noise: Vec<u8> = (0..10_000).map(|_| random()).collect();
-        assert!(!is_packed(&gzip, &noise));
+        assert!(!is_compressed(&gzip, &noise));
         let _all = gzip.0.try_acquire_many(u32::try_from(gzip.0.available_permits()).unwrap()).unwrap();
-        assert!(!is_packed(&gzip, &bytes));
+        assert!(!is_compressed(&gzip, &bytes));
     }
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::format::to_json;
 
-/// An answer in JSON, safe to print: hidden characters are escaped, so they stay the same for machines and
-/// can't drive a terminal.
+/// An answer in JSON that is safe to print: hidden characters are escaped, which is the same JSON but can't
+/// drive a terminal.
 pub struct Json<T>(pub T);
 
 impl<T: Serialize> IntoResponse for Json<T> {

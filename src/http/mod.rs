@@ -1,30 +1,35 @@
-//! Where strangers meet a server: the log, the witness and the monitor have the same edge.
+//! The HTTP side that the log, the witness and the monitor share; it knows none of them.
 //!
 //! ```text
-//! listener -> accept -> connections (who has a seat) -> service -> router -> answers (bytes) -> socket
-//!                                                          |                                      |
-//!                                                  sender (who asks)              guarded (who still reads)
+//! listener -> connections (slots) -> service -> router -> answers (bytes) -> tracked stream -> socket
+//!                                      |          |
+//!                             client address   admission (bodies)
 //! ```
 //!
-//! Nobody can lock others out: connections, incoming bodies and outgoing answers are limited in bytes, and when
-//! they get scarce, each network has a share.
+//! Nobody can lock others out: connections, request bodies and unread answers are bounded in number and bytes,
+//! and where they get scarce, each network has a share.
 
-mod accept;
 pub(crate) mod admission;
 mod budget;
 pub(crate) mod cache;
+mod client_address;
 mod connections;
 pub(crate) mod exposition;
-mod guarded;
 pub(crate) mod gzip;
 pub(crate) mod json;
+mod listener;
 pub(crate) mod outcomes;
-mod sender;
+pub(crate) mod problem;
+pub(crate) mod publishers_file;
+pub(crate) mod rate_limit;
+pub(crate) mod routes;
 mod service;
-pub(crate) mod watched;
+mod tracked_stream;
+pub(crate) mod watched_file;
 
 #[cfg(test)]
 mod tests;
 
-pub use accept::{Front, serve};
-pub use sender::{Network, Sender};
+pub use client_address::{ClientAddress, Network};
+pub use listener::{Listener, serve};
+pub use problem::RequestError;

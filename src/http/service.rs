@@ -1,4 +1,5 @@
-//! Handles every request before the router, and every answer after it.
+//! Handles every request before the router, and every answer after it: framing, the client's address, and the
+//! bytes of unread answers.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,71 +18,71 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::admission::discard;
-use super::budget::{Budget, Held};
+use super::budget::{Budget, Reservation};
+use super::client_address::ClientAddress;
 use super::connections::{Arrival, Connection, Connections};
-use super::sender::Sender;
+use super::problem::RequestError;
 use crate::format::{FormatError, quote};
-use crate::server::Problem;
 
-/// Answers up to this size are not counted: sockets have room for them, and all connections together have 64
-/// MiB of them.
+/// Answers up to this size are not counted: sockets hold them, and all connections together have at most 64 MiB
+/// of them.
 const SMALL_ANSWER_BYTES: usize = 16 * 1_024;
-/// Most bytes of a body that are read after it was refused.
+/// Most bytes that are read of a body after it was refused.
 const REFUSED_BODY_BYTES: usize = 64 * 1_024;
 
-/// What all connections of a server share.
-pub struct Door {
+/// The state that all connections of a server share.
+pub struct Frontend {
     pub router: Router,
     pub trusted_proxies: Vec<IpAddr>,
     pub connections: Arc<Connections>,
     answers: Budget,
 }
 
-impl Door {
+impl Frontend {
     pub fn new(router: Router, trusted_proxies: Vec<IpAddr>, connections: Arc<Connections>) -> Arc<Self> {
         let answers = Budget::new(connections.limits.answers, 1);
         Arc::new(Self { router, trusted_proxies, connections, answers })
     }
 
-    /// Counts the bytes of an answer until they are sent. If too many are waiting already, cuts off the client
+    /// Counts the bytes of an answer until they are sent. If too many are waiting already, closes the connection
     /// that has been stalled longest, and turns this answer into an error.
-    async fn count(&self, answer: Response<Body>, sender: Sender) -> Response<Body> {
+    async fn count(&self, answer: Response<Body>, client: ClientAddress) -> Response<Body> {
         let size = answer.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
         if size.is_some_and(|size| size <= SMALL_ANSWER_BYTES) {
             return answer;
         }
         let (head, body) = answer.into_parts();
-        // Answers are made as a whole: this copies nothing, and waits for nothing.
-        let Ok(whole) = body.collect().await else { return Problem::Internal.into_response() };
+        // Handlers build answers whole: this copies nothing and waits for nothing.
+        let Ok(whole) = body.collect().await else { return RequestError::Internal.into_response() };
         let bytes = whole.to_bytes();
-        let mut held = self.answers.hold(sender.network());
+        let mut held = self.answers.reserve(client.network());
         if held.grow(bytes.len()).is_err() {
-            self.connections.close_stalled();
-            return Problem::TooManyAnswers.into_response();
+            self.connections.close_slowest_reader();
+            return RequestError::TooManyAnswers.into_response();
         }
-        Response::from_parts(head, Bytes::from_owner(Counted { bytes, _held: held }).into())
+        Response::from_parts(head, Bytes::from_owner(CountedBytes { bytes, _held: held }).into())
     }
 }
 
 /// Bytes that count against the budget until their last slice is dropped.
-struct Counted {
+struct CountedBytes {
     bytes: Bytes,
-    _held: Held,
+    _held: Reservation,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// A body whose connection knows whether it is waited for.
-struct Arriving {
+/// A request body that tells its connection how it arrives.
+struct ObservedBody {
     body: Incoming,
     arrival: Arc<Arrival>,
 }
 
-impl hyper::body::Body for Arriving {
+impl hyper::body::Body for ObservedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -108,20 +109,20 @@ impl hyper::body::Body for Arriving {
 }
 
 /// Serves the requests of one connection.
-pub struct Edge {
-    door: Arc<Door>,
+pub struct ConnectionService {
+    frontend: Arc<Frontend>,
     router: TowerToHyperService<Router>,
     connection: Arc<Connection>,
     from: IpAddr,
 }
 
-impl Edge {
-    pub fn new(door: Arc<Door>, connection: Arc<Connection>, from: IpAddr) -> Self {
-        Self { router: TowerToHyperService::new(door.router.clone()), door, connection, from }
+impl ConnectionService {
+    pub fn new(frontend: Arc<Frontend>, connection: Arc<Connection>, from: IpAddr) -> Self {
+        Self { router: TowerToHyperService::new(frontend.router.clone()), frontend, connection, from }
     }
 }
 
-impl Service<Request<Incoming>> for Edge {
+impl Service<Request<Incoming>> for ConnectionService {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -132,32 +133,32 @@ impl Service<Request<Incoming>> for Edge {
             if body.is_end_stream() {
                 return Body::empty();
             }
-            Body::new(Arriving { body, arrival: self.connection.expect_body() })
+            Body::new(ObservedBody { body, arrival: self.connection.expect_body() })
         });
-        if let Err(problem) = check_framing(request.headers()) {
+        if let Err(error) = check_framing(request.headers()) {
             discard(request.into_body(), REFUSED_BODY_BYTES);
-            let mut answer = problem.into_response();
+            let mut answer = error.into_response();
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return Box::pin(std::future::ready(Ok(answer)));
         }
-        let sender = Sender::of(self.from, request.headers(), &self.door.trusted_proxies);
-        request.extensions_mut().insert(sender);
-        let (door, answer) = (self.door.clone(), self.router.call(request));
+        let client = ClientAddress::of(self.from, request.headers(), &self.frontend.trusted_proxies);
+        request.extensions_mut().insert(client);
+        let (frontend, answer) = (self.frontend.clone(), self.router.call(request));
         Box::pin(async move {
             let _serving = serving;
             let answer = answer.await?;
-            Ok(door.count(answer, sender).await)
+            Ok(frontend.count(answer, client).await)
         })
     }
 }
 
-/// RFC 9112 section 6.1: a server answers 501 to a transfer coding that it does not understand, and we
-/// understand only chunked. hyper checks only the last of a list, and would pass on a body that is still
-/// encoded.
+/// Checks `Transfer-Encoding`. RFC 9112 section 6.1: a server answers 501 to a transfer coding that it does not
+/// understand, and this one understands only chunked. hyper checks only the last of a list, and would pass on a
+/// body that is still encoded.
 ///
 /// hyper refuses a list that does not end in chunked (400). If a request also has a length, hyper uses the
 /// chunks and closes the connection, as section 6.3 asks.
-fn check_framing(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_framing(headers: &HeaderMap) -> Result<(), RequestError> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes);
     let is_chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
     match (codings.next(), codings.next()) {
@@ -172,5 +173,5 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Problem> {
     if all.split(|byte| *byte == b',').all(is_chunked) {
         return Err(FormatError::malformed("Transfer-Encoding", "chunked, once", seen).into());
     }
-    Err(Problem::TransferCoding(seen))
+    Err(RequestError::TransferCoding(seen))
 }

@@ -9,9 +9,9 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use tokio::sync::oneshot;
 
-use super::accept::{Front, serve};
-use super::admission::{Admission, BodyError, Upload};
-use super::connections::Limits;
+use super::admission::{Admission, Upload};
+use super::connections::ConnectionLimits;
+use super::listener::{Listener, serve};
 
 /// Longer than anything takes here; a test that hangs fails instead.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,11 +26,11 @@ struct Server {
 }
 
 impl Server {
-    fn start(limits: Limits) -> Self {
+    fn start(limits: ConnectionLimits) -> Self {
         Self::behind(limits, Vec::new())
     }
 
-    fn behind(limits: Limits, trusted_proxies: Vec<IpAddr>) -> Self {
+    fn behind(limits: ConnectionLimits, trusted_proxies: Vec<IpAddr>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -41,8 +41,8 @@ impl Server {
             .route("/add", post(add))
             .route("/full", post(full));
         let (stop, stopped) = oneshot::channel::<()>();
-        let front = Front::behind(listener, trusted_proxies).limited(limits);
-        runtime.spawn(serve(front, router, async {
+        let listener = Listener::behind(listener, trusted_proxies).limited(limits);
+        runtime.spawn(serve(listener, router, async {
             let _ = stopped.await;
         }));
         Self { address, _stop: stop, _runtime: runtime }
@@ -62,7 +62,7 @@ impl Server {
 }
 
 async fn add(body: Upload) -> StatusCode {
-    let received = Admission::default().receive::<BodyError>("an entry", body, 8_192).await;
+    let received = Admission::default().receive("an entry", body, 8_192).await;
     received.map_or(StatusCode::BAD_REQUEST, |_| StatusCode::OK)
 }
 
@@ -101,8 +101,11 @@ fn read_to_end(stream: &mut TcpStream) -> usize {
 
 #[test]
 fn idle_connections_make_room_for_new_ones() {
-    let server =
-        Server::start(Limits { connections: 8, rest: Duration::from_millis(50), ..Limits::default() });
+    let server = Server::start(ConnectionLimits {
+        connections: 8,
+        stall: Duration::from_millis(50),
+        ..ConnectionLimits::default()
+    });
     let mut idle: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
     let mut half_a_head: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
     half_a_head.iter_mut().for_each(|stream| stream.write_all(b"GET /small HTTP/1.1\r\nHo").unwrap());
@@ -114,8 +117,11 @@ fn idle_connections_make_room_for_new_ones() {
 
 #[test]
 fn uploads_that_stall_make_room_for_new_connections() {
-    let server =
-        Server::start(Limits { connections: 8, rest: Duration::from_millis(50), ..Limits::default() });
+    let server = Server::start(ConnectionLimits {
+        connections: 8,
+        stall: Duration::from_millis(50),
+        ..ConnectionLimits::default()
+    });
     let mut stalled: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
     stalled.iter_mut().for_each(|stream| begin_post(stream, "/add"));
     let began = Instant::now();
@@ -130,7 +136,8 @@ fn uploads_that_stall_make_room_for_new_connections() {
 
 #[test]
 fn a_connection_idles_as_long_as_others_after_an_early_answer() {
-    let server = Server::start(Limits { head: Duration::from_millis(300), ..Limits::default() });
+    let server =
+        Server::start(ConnectionLimits { head: Duration::from_millis(300), ..ConnectionLimits::default() });
     let mut stream = server.connect();
     begin_post(&mut stream, "/full");
     let mut answer = String::new();
@@ -148,7 +155,7 @@ fn a_connection_idles_as_long_as_others_after_an_early_answer() {
 
 #[test]
 fn a_connection_outlives_the_head_of_a_request_and_a_slow_head_does_not() {
-    let limits = Limits { head: Duration::from_millis(300), ..Limits::default() };
+    let limits = ConnectionLimits { head: Duration::from_millis(300), ..ConnectionLimits::default() };
     let server = Server::start(limits);
     let mut idle = server.ask("/small");
     assert_eq!(begin(&mut idle), "HTTP/1.1 200");
@@ -163,13 +170,15 @@ fn a_connection_outlives_the_head_of_a_request_and_a_slow_head_does_not() {
         assert!(bytes > 0, "it was ended: {seen}");
         seen += &String::from_utf8_lossy(&rest[..bytes]);
     }
-    let server = Server::start(Limits { idle: Duration::from_millis(300), ..Limits::default() });
+    let server =
+        Server::start(ConnectionLimits { idle: Duration::from_millis(300), ..ConnectionLimits::default() });
     assert_eq!(read_to_end(&mut server.connect()), 0, "in the end an idle one goes, too");
 }
 
 #[test]
 fn whoever_does_not_read_is_cut_off() {
-    let server = Server::start(Limits { window: Duration::from_millis(300), ..Limits::default() });
+    let server =
+        Server::start(ConnectionLimits { window: Duration::from_millis(300), ..ConnectionLimits::default() });
     let mut deaf = server.ask("/large");
     std::thread::sleep(Duration::from_secs(3));
     assert!(read_to_end(&mut deaf) < LARGE);
@@ -182,8 +191,8 @@ fn whoever_does_not_read_is_cut_off() {
 
 #[test]
 fn answers_that_nobody_reads_take_so_much_memory_and_no_more() {
-    let (answers, rest) = (LARGE * 5 / 2, Duration::from_millis(50));
-    let server = Server::start(Limits { rest, answers, ..Limits::default() });
+    let (answers, stall) = (LARGE * 5 / 2, Duration::from_millis(50));
+    let server = Server::start(ConnectionLimits { stall, answers, ..ConnectionLimits::default() });
     let mut deaf: Vec<TcpStream> = (0..2).map(|_| server.ask("/large")).collect();
     deaf.iter_mut().for_each(|stream| assert_eq!(begin(stream), "HTTP/1.1 200"));
     let mut third = server.ask("/large");
@@ -214,7 +223,7 @@ fn unread_for(server: &Server, address: &str) -> Vec<TcpStream> {
 #[test]
 fn behind_a_trusted_proxy_each_address_has_a_share() {
     // Nobody rests for so long that they would make room.
-    let limits = Limits { answers: LARGE * 6, rest: PATIENCE, ..Limits::default() };
+    let limits = ConnectionLimits { answers: LARGE * 6, stall: PATIENCE, ..ConnectionLimits::default() };
     let server = Server::behind(limits, vec![IpAddr::from([127, 0, 0, 1])]);
     let first = unread_for(&server, "192.0.2.1");
     let second = unread_for(&server, "192.0.2.2");

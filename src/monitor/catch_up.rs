@@ -170,7 +170,7 @@ impl Follower {
         head: &LogSigned<Checkpoint>,
     ) -> Result<(), Trouble> {
         let rules = self.tools.rules.clone();
-        let publishers = rules.publishers.as_ref().map(crate::http::watched::Watched::current);
+        let publishers = rules.publishers.as_ref().map(crate::http::watched_file::WatchedFile::current);
         let manifest = rules.expect.as_ref().map(super::rules::Expect::manifest);
         let readings = read_all(entries, rules.origin.as_str(), publishers.as_deref(), times);
         let look = Look::new(&rules, manifest.as_deref(), self.now());

@@ -4,13 +4,12 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::middleware::map_response;
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
@@ -19,19 +18,22 @@ use super::accuse::evidence;
 use super::board::{Board, PUSHED, Taken};
 use super::metrics::metrics;
 use super::page::{content_security_policy, page};
-use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError, no_route, wrong_method};
+use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError};
 use super::rules::Rules;
 use crate::checkpoint;
 use crate::format::quote;
-use crate::http::admission::{Upload, announced};
+use crate::http::admission::Upload;
 use crate::http::json::Json;
-use crate::http::{self, Sender};
-use crate::http::{Front, cache};
+use crate::http::problem::blocking;
+use crate::http::routes::{RouteHints, health};
+use crate::http::{self, ClientAddress, Listener, cache};
 use crate::merkle::Hash;
 use crate::note::{MAX_NOTE_BYTES, Note};
 
-/// Media type of checkpoints, for which the specifications have none.
-const TEXT: &str = "text/plain; charset=utf-8";
+const HINTS: RouteHints = RouteHints {
+    no_route: "a monitor: see docs/monitor.md",
+    wrong_method: "POST goes to /gossip and /evidence, everything else is GET",
+};
 
 /// Serves a monitor until `shutdown` is ready, then answers the requests in progress.
 ///
@@ -42,22 +44,19 @@ pub async fn serve(
     monitor: Arc<Monitor>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let front = Front::behind(listener, monitor.trusted_proxies().to_vec());
-    http::serve(front, router(monitor), shutdown).await
+    let listener = Listener::behind(listener, monitor.trusted_proxies().to_vec());
+    http::serve(listener, router(monitor), shutdown).await
 }
 
 fn router(monitor: Arc<Monitor>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/", get(index))
         .route("/{hash}/checkpoint", get(checkpoint_of))
         .route("/gossip", post(gossip))
         .route("/evidence", post(evidence))
         .route("/healthz", get(healthz))
-        .route("/metrics", get(metrics))
-        .fallback(no_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(map_response(cache::closed))
-        .with_state(monitor)
+        .route("/metrics", get(metrics));
+    HINTS.complete(routes).with_state(monitor)
 }
 
 /// The page has no scripts and loads nothing else, and its policy tells the browser so: if a name ever became
@@ -79,50 +78,45 @@ async fn checkpoint_of(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, GossipError> {
     let hash = path.ok().and_then(|Path(hash)| Hash::from_hex(&hash).ok());
-    let hash = hash.ok_or_else(|| GossipError::NoRoute(quote(uri.path())))?;
+    let hash = hash.ok_or_else(|| HINTS.no_route(&uri))?;
     let board = monitor.boards().iter().find(|board| board.hash == hash);
     let vouched = board.and_then(|board| board.vouched());
     let vouched = vouched.ok_or_else(|| GossipError::NotFollowed(hash.to_hex()))?;
-    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, cache::ASK)];
-    Ok((headers, vouched.note).into_response())
+    Ok(cache::answer(cache::TEXT, cache::REVALIDATE, vouched.note))
 }
 
 /// Takes a head that somebody was shown. Answers with the monitor's own, so that whoever pushes can compare
 /// too.
 async fn gossip(
     State(monitor): State<Arc<Monitor>>,
-    Extension(sender): Extension<Sender>,
-    headers: HeaderMap,
+    client: ClientAddress,
     body: Upload,
 ) -> Result<Response, GossipError> {
-    let answer = take(&monitor, sender, &headers, body).await;
+    let answer = take(&monitor, client, body).await;
     let outcome = match &answer {
         Ok((_, Taken::Known)) => GOSSIP_KNOWN,
         Ok(_) => GOSSIP_QUEUED,
-        Err(error) => error.table(),
+        Err(error) => error.row().outcome,
     };
     monitor.outcomes().count(outcome);
     let (board, taken) = answer?;
     let status = if taken == Taken::Known { StatusCode::OK } else { StatusCode::ACCEPTED };
     let own = board.vouched().map(|vouched| vouched.note).unwrap_or_default();
-    Ok((status, [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, cache::NEVER)], own).into_response())
+    Ok((status, cache::answer(cache::TEXT, cache::NEVER, own)).into_response())
 }
 
 async fn take(
     monitor: &Arc<Monitor>,
-    sender: Sender,
-    headers: &HeaderMap,
+    client: ClientAddress,
     body: Upload,
 ) -> Result<(Arc<Board>, Taken), GossipError> {
     let what = "a tree head";
-    monitor.admit(sender)?;
-    announced(what, headers, MAX_NOTE_BYTES)?;
-    let received = monitor.admission().receive::<GossipError>(what, body, MAX_NOTE_BYTES).await?;
+    monitor.admit(client)?;
+    let received = monitor.admission().receive(what, body, MAX_NOTE_BYTES).await?;
     let note = Note::parse(&received.bytes)?;
     let (board, rules) = log_of(monitor, &note)?;
     // A signature takes a part of a millisecond, and a note may have many lines.
-    let opened = tokio::task::spawn_blocking(move || checkpoint::open_note(note, &rules.keys)).await;
-    let head = opened.map_err(|_| GossipError::Internal)??;
+    let head = blocking(move || checkpoint::open_note(note, &rules.keys)).await??;
     match board.take(PUSHED, head, monitor.now()) {
         Taken::Full => Err(GossipError::Busy),
         taken => Ok((board, taken)),
@@ -199,8 +193,7 @@ async fn healthz(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
             .iter()
             .filter_map(|sink| Some(format!("{}: {}; the monitor's log says more", sink.name, sink.fault?))),
     );
-    let well = (StatusCode::OK, "ok");
-    let (code, status) = if faults.is_empty() { well } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
+    let (code, status) = health(&faults);
     let logs = monitor.boards().iter().map(log).collect();
     (code, Json(Health { status, logs, sinks, open_alerts: figures.open_alerts, faults }))
 }

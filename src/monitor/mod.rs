@@ -23,7 +23,6 @@ mod follow;
 mod heads;
 mod http;
 mod lasting;
-mod limits;
 mod look;
 mod metrics;
 mod page;
@@ -53,14 +52,16 @@ use crate::client::{ClientError, LogClient};
 use crate::clock::{self, Clock};
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, retried};
-use crate::http::Sender;
+use crate::http::ClientAddress;
 use crate::http::admission::Admission;
 use crate::http::outcomes::Outcomes;
+use crate::http::rate_limit::{Rate, RateLimits};
 
 pub use expect::{MAX_MANIFEST_BYTES, Manifest};
 pub use follow::{OnProgress, Trouble};
 pub use peers::Peer;
 pub use problem::GossipError;
+use problem::{GOSSIP_KNOWN, GOSSIP_QUEUED};
 pub use rules::{Expect, Patience, Rules, Start, open_publishers};
 pub use state::StateError;
 pub use watch::Watch;
@@ -69,7 +70,6 @@ use bell::Bell;
 use board::Board;
 use delivery::{Delivery, DeliveryError, DeliverySettings};
 use follow::{Follower, Tools};
-use limits::{Limits, Rate};
 use peers::Caller;
 use stop::Stop;
 
@@ -169,7 +169,7 @@ pub struct Monitor {
     bell: Arc<Bell>,
     outcomes: Outcomes,
     admission: Admission,
-    limits: Mutex<Limits>,
+    limits: Mutex<RateLimits>,
     /// Since when limits count.
     opened: Instant,
     /// What keeps it from doing its part, by log.
@@ -211,9 +211,9 @@ impl Monitor {
             boards,
             stop: Stop::default(),
             bell: Arc::default(),
-            outcomes: Outcomes::new(&problem::OUTCOMES),
+            outcomes: Outcomes::new(&[&[GOSSIP_KNOWN, GOSSIP_QUEUED], GossipError::COUNTED].concat()),
             admission: Admission::default(),
-            limits: Mutex::new(Limits::new(EVERYBODY, EACH)),
+            limits: Mutex::new(RateLimits::new(EVERYBODY, EACH)),
             opened: Instant::now(),
             faults: Mutex::default(),
             settings,
@@ -457,10 +457,10 @@ impl Monitor {
     }
 
     /// Whether somebody may push a head now.
-    fn admit(&self, sender: Sender) -> Result<(), GossipError> {
+    fn admit(&self, client: ClientAddress) -> Result<(), GossipError> {
         let mut limits = self.limits.lock().expect("no panic while it is held");
         limits
-            .admit(sender.address(), self.opened.elapsed())
+            .admit(client.address(), self.opened.elapsed())
             .map_err(|wait| GossipError::TooMany(wait.as_secs() + 1))
     }
 }

@@ -7,11 +7,12 @@ use super::expect::{MAX_MANIFEST_BYTES, Manifest};
 use super::watch::Watch;
 use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{LogKey, Origin};
-use crate::http::watched::{Kind, Loss, Succession, WatchError, Watched};
+use crate::http::publishers_file::PUBLISHERS_FILE;
+use crate::http::watched_file::{FileKind, Loss, Update, WatchError, WatchedFile};
 use crate::release::{Publishers, PurlPattern};
-use crate::server::{PUBLISHERS, Profile};
+use crate::server::Profile;
 
-static MANIFEST: Kind<Manifest> = Kind {
+static MANIFEST: FileKind<Manifest> = FileKind {
     what: "a manifest of releases",
     limit: MAX_MANIFEST_BYTES,
     parse: Manifest::parse,
@@ -20,7 +21,7 @@ static MANIFEST: Kind<Manifest> = Kind {
         let words = format!("it lists {now} releases, and listed {before} before");
         let lost = (now < before).then_some(Loss { words, all: now == 0 });
         let base = if now == 0 { base.clone() } else { new.clone() };
-        Succession { current: new, base, lost }
+        Update { current: new, base, lost }
     },
 };
 
@@ -65,7 +66,7 @@ impl Default for Patience {
 /// A manifest of expected releases, and the packages that it is about.
 #[derive(Debug)]
 pub struct Expect {
-    file: Watched<Manifest>,
+    file: WatchedFile<Manifest>,
     /// All packages, where none is named.
     packages: Vec<PurlPattern>,
 }
@@ -76,7 +77,7 @@ impl Expect {
     /// # Errors
     /// `WatchError` where it can't be read, or is malformed.
     pub fn open(path: &Path, packages: Vec<PurlPattern>) -> Result<Self, WatchError> {
-        Ok(Self { file: Watched::open(path, &MANIFEST)?, packages })
+        Ok(Self { file: WatchedFile::open(path, &MANIFEST)?, packages })
     }
 
     /// Whether the manifest speaks of this package.
@@ -99,8 +100,8 @@ impl Expect {
 ///
 /// # Errors
 /// `WatchError` where it can't be read, or is malformed.
-pub fn open_publishers(path: &Path) -> Result<Watched<Publishers>, WatchError> {
-    Watched::open(path, &PUBLISHERS)
+pub fn open_publishers(path: &Path) -> Result<WatchedFile<Publishers>, WatchError> {
+    WatchedFile::open(path, &PUBLISHERS_FILE)
 }
 
 /// What a monitor is told of a log.
@@ -117,7 +118,7 @@ pub struct Rules {
     /// Whether its entries are statements.
     pub profile: Profile,
     /// Whose statements are believed. Without it, signatures are not checked.
-    pub publishers: Option<Watched<Publishers>>,
+    pub publishers: Option<WatchedFile<Publishers>>,
     /// What it should have.
     pub expect: Option<Expect>,
     /// What somebody wants to be told of.

@@ -1,4 +1,4 @@
-//! `GET /healthz`: 200 where the log can append and publish, 503 where it can't.
+//! `GET /healthz`: 200 if the log can append and publish, 503 if it can't.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use super::Log;
 use crate::http::json::Json;
+use crate::http::routes::health;
 use crate::sequencer::CosignerStatus;
 
 #[derive(Serialize)]
-pub struct Health {
+pub struct LogHealth {
     status: &'static str,
     origin: String,
     profile: &'static str,
@@ -19,9 +20,9 @@ pub struct Health {
     published_size: u64,
     /// Seconds since this process last published a checkpoint.
     published_seconds_ago: u64,
-    /// How the witnesses do, where the log has any.
+    /// The state of the witnesses, if the log has any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    witnessing: Option<Witnessing>,
+    witnessing: Option<WitnessingHealth>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<String>,
     /// Conditions that need attention although the log appends and publishes.
@@ -30,16 +31,16 @@ pub struct Health {
 }
 
 #[derive(Serialize)]
-struct Witnessing {
-    /// In words.
+struct WitnessingHealth {
+    /// The quorum, for people.
     quorum: String,
     /// Whether a quorum has cosigned the published checkpoint.
     reached: bool,
-    witnesses: Vec<Witness>,
+    witnesses: Vec<WitnessHealth>,
 }
 
 #[derive(Serialize)]
-struct Witness {
+struct WitnessHealth {
     name: String,
     url: String,
     cosigned_size: Option<u64>,
@@ -48,24 +49,23 @@ struct Witness {
     fault: Option<String>,
 }
 
-impl From<CosignerStatus> for Witness {
+impl From<CosignerStatus> for WitnessHealth {
     fn from(status: CosignerStatus) -> Self {
         let CosignerStatus { name, url, cosigned_size, cosigned_seconds_ago, fault } = status;
         Self { name, url, cosigned_size, cosigned_seconds_ago, fault }
     }
 }
 
-pub async fn healthz(State(log): State<Log>) -> (StatusCode, Json<Health>) {
+pub async fn healthz(State(log): State<Log>) -> (StatusCode, Json<LogHealth>) {
     let published = log.published();
     let faults: Vec<String> = log.sequencer().faults().into_iter().chain(log.publishers().fault()).collect();
-    let well = (StatusCode::OK, "ok");
-    let (code, status) = if faults.is_empty() { well } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
-    let witnessing = log.sequencer().cosigners().map(|cosigners| Witnessing {
+    let (code, status) = health(&faults);
+    let witnessing = log.sequencer().cosigners().map(|cosigners| WitnessingHealth {
         quorum: cosigners.quorum(),
         reached: published.witnessed,
-        witnesses: cosigners.status().into_iter().map(Witness::from).collect(),
+        witnesses: cosigners.status().into_iter().map(WitnessHealth::from).collect(),
     });
-    let health = Health {
+    let health = LogHealth {
         status,
         origin: log.origin().to_string(),
         profile: log.profile().as_str(),

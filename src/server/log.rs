@@ -1,13 +1,14 @@
 //! An open log: store, sequencer, publishers and identity, shared by all handlers.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::PublisherBook;
-use super::problem::REFUSALS;
+use super::problem::Problem;
 use super::profile::Profile;
+use super::publisher_book::PublisherBook;
 use crate::checkpoint::LogSigner;
 use crate::format::FormatError;
 use crate::http::admission::Admission;
@@ -19,37 +20,37 @@ use crate::proof::ProofFile;
 use crate::sequencer::{Options, Published, Sequencer, StartCosigners, StartError};
 use crate::store::{DiskStore, OpenOptions, Store as _, StoreError, StoreReader};
 
-/// All that it takes to open a log.
+/// The settings of a log.
 pub struct LogConfig {
     /// The log's directory.
     pub dir: PathBuf,
     /// The log's keys; their name is the origin.
     pub signer: LogSigner,
-    /// What it admits.
+    /// The entries that the log admits.
     pub profile: Profile,
     /// `publishers.toml`; not read by an opaque log.
     pub publishers: PathBuf,
-    /// How it sequences.
+    /// The sequencer's settings.
     pub options: Options,
-    /// Who collects cosignatures, where the log has witnesses.
+    /// Starts the collection of cosignatures, if the log has witnesses.
     pub cosigners: Option<StartCosigners>,
-    /// Told how far the tree has caught up with the journal.
+    /// Called with progress while the tree catches up with the journal: entries done, entries in all.
     pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
 }
 
-/// Why a log can't be opened.
+/// A log that can't be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// `publishers.toml` can't be read.
+    /// `publishers.toml` is malformed.
     #[error("{}: {source}", path.display())]
     Publishers {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parser's error.
         source: FormatError,
     },
-    /// The settings say another profile than the log was made for.
+    /// The settings name another profile than the log was made for.
     #[error(
         "{}: the log was made with profile = \"{}\", and keeps it for life: {why}; the settings say \"{}\"",
         dir.display(), kept.as_str(), said.as_str()
@@ -57,30 +58,30 @@ pub enum OpenError {
     Profile {
         /// The log's directory.
         dir: PathBuf,
-        /// What it was made for.
+        /// The profile that the log was made for.
         kept: Profile,
-        /// What the settings say.
+        /// The profile in the settings.
         said: Profile,
-        /// Where that is known from, and what to do if it is wrong.
+        /// The source of `kept`, and what to do if it is wrong.
         why: String,
     },
-    /// The file that says the profile is malformed.
+    /// The file with the profile is malformed.
     #[error("{}: {source}", path.display())]
     ProfileFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parser's error.
         source: FormatError,
     },
-    /// A file can't be read at all.
+    /// A file can't be read.
     #[error("could not read {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The store or the last checkpoint does not check.
+    /// The store or the last checkpoint fails its checks.
     #[error(transparent)]
     Start(#[from] StartError),
 }
@@ -88,31 +89,31 @@ pub enum OpenError {
 /// An open log. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Log {
-    shared: Arc<Shared>,
+    inner: Arc<LogInner>,
 }
 
-struct Shared {
+struct LogInner {
     origin: KeyName,
     profile: Profile,
     publishers: Arc<PublisherBook>,
     sequencer: Sequencer,
     admission: Admission,
-    /// Of submissions.
+    /// Refused submissions by outcome.
     refusals: Outcomes,
-    /// Searches read many entries: only so many run at once.
+    /// Bounds the searches that run at once: each reads many entries.
     searches: Arc<Semaphore>,
-    /// Bundles have up to 16 MiB: only so many are read at once.
+    /// Bounds the bundles that are read at once: each has up to 16 MiB.
     reads: Arc<Semaphore>,
     gzip: Gzip,
 }
 
-/// Searches that run at once; the others wait their turn.
+/// Searches that run at once; others wait.
 const SEARCHES: usize = 2;
-/// Bundles that are read and packed at once: what is in memory before it is counted as an answer.
+/// Bundles that are read and compressed at once: their bytes are not counted as answers yet.
 const READS: usize = 4;
 
 impl Log {
-    /// Opens a log's directory, recovers it, publishes its head, and starts to sequence.
+    /// Opens a log's directory, recovers the log, publishes its head, and starts to sequence.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -134,30 +135,30 @@ impl Log {
         let sequencer =
             Sequencer::start_with(Box::new(store), config.signer, &config.options, config.cosigners)?;
         let profile = config.profile;
-        let turns = |count| Arc::new(Semaphore::new(count));
-        let (searches, reads, gzip) = (turns(SEARCHES), turns(READS), Gzip::default());
-        let (admission, refusals) = (Admission::default(), Outcomes::new(&REFUSALS));
-        let shared =
-            Shared { origin, profile, publishers, sequencer, admission, refusals, searches, reads, gzip };
-        Ok(Self { shared: Arc::new(shared) })
+        let bound = |count| Arc::new(Semaphore::new(count));
+        let (searches, reads, gzip) = (bound(SEARCHES), bound(READS), Gzip::default());
+        let (admission, refusals) = (Admission::default(), Outcomes::new(Problem::COUNTED));
+        let inner =
+            LogInner { origin, profile, publishers, sequencer, admission, refusals, searches, reads, gzip };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The log's identity.
+    /// The log's origin.
     #[must_use]
     pub fn origin(&self) -> &KeyName {
-        &self.shared.origin
+        &self.inner.origin
     }
 
-    /// What it admits.
+    /// The entries that the log admits.
     #[must_use]
     pub fn profile(&self) -> Profile {
-        self.shared.profile
+        self.inner.profile
     }
 
-    /// Who may publish.
+    /// The publishers whose statements the log admits.
     #[must_use]
     pub fn publishers(&self) -> &PublisherBook {
-        &self.shared.publishers
+        &self.inner.publishers
     }
 
     /// Conditions that need attention although the log appends and publishes.
@@ -166,41 +167,51 @@ impl Log {
         quorum.into_iter().chain(self.publishers().warning()).collect()
     }
 
-    /// What appends.
+    /// The sequencer, which appends entries.
     #[must_use]
     pub fn sequencer(&self) -> &Sequencer {
-        &self.shared.sequencer
+        &self.inner.sequencer
+    }
+
+    /// Commits and publishes everything that was accepted, and refuses further entries.
+    ///
+    /// # Errors
+    /// [`io::Error`] if not everything that is durable could be published.
+    pub async fn shut_down(&self) -> io::Result<()> {
+        let sequencer = self.sequencer().clone();
+        let stopped = tokio::task::spawn_blocking(move || sequencer.shut_down()).await;
+        stopped.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 
     pub(super) fn admission(&self) -> &Admission {
-        &self.shared.admission
+        &self.inner.admission
     }
 
-    /// How often submissions were refused, and why.
+    /// Refused submissions by outcome.
     pub(super) fn refusals(&self) -> &Outcomes {
-        &self.shared.refusals
+        &self.inner.refusals
     }
 
     pub(super) fn reader(&self) -> &Arc<dyn StoreReader> {
-        self.shared.sequencer.reader()
+        self.inner.sequencer.reader()
     }
 
-    /// Held while a search runs.
+    /// Waits for the right to run a search.
     pub(super) async fn search_turn(&self) -> Option<OwnedSemaphorePermit> {
-        self.shared.searches.clone().acquire_owned().await.ok()
+        self.inner.searches.clone().acquire_owned().await.ok()
     }
 
-    /// Held while a bundle is read.
+    /// Waits for the right to read a bundle.
     pub(super) async fn read_turn(&self) -> Option<OwnedSemaphorePermit> {
-        self.shared.reads.clone().acquire_owned().await.ok()
+        self.inner.reads.clone().acquire_owned().await.ok()
     }
 
     pub(super) fn gzip(&self) -> &Gzip {
-        &self.shared.gzip
+        &self.inner.gzip
     }
 
     pub(super) fn published(&self) -> Published {
-        self.shared.sequencer.published().borrow().clone()
+        self.inner.sequencer.published().borrow().clone()
     }
 
     /// The proof file of a leaf under a published head, with its entry in `extra`.

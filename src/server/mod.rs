@@ -1,12 +1,13 @@
 //! The log over HTTP: submissions, tlog-tiles reads, proofs and search.
 //!
-//! [`Log`] is an open log; [`run`] serves it on a listener until it is told to stop.
+//! [`Log`] is an open log. [`run`] serves it on a listener until it is told to stop; [`router`] mounts it in a
+//! program's own axum application.
 
 mod health;
 mod intersection;
 mod log;
 mod metrics;
-pub(crate) mod problem;
+mod problem;
 mod profile;
 mod proof;
 mod publisher_book;
@@ -21,38 +22,80 @@ use std::future::Future;
 use std::io;
 
 use axum::Router;
-use axum::middleware::map_response;
 use axum::routing::{get, post};
 
-use crate::http::{self, Front, cache};
+use crate::http::routes::RouteHints;
+use crate::http::{self, Listener};
 
 pub use log::{Log, LogConfig, OpenError};
 pub use problem::Problem;
 pub use profile::{FILE as PROFILE_FILE, Profile};
-pub(crate) use publisher_book::PUBLISHERS;
 pub use publisher_book::PublisherBook;
 pub use search::{ArtifactRow, ReleaseRow, WithdrawnRow};
 pub use submit::{MAX_BATCH_BODY_BYTES, PROOF_MEDIA_TYPE};
 
-/// Serves `log` on a listener, or a [`Front`], until `shutdown` is ready, then answers the requests in progress, commits and
-/// publishes everything that was accepted, and returns.
+const HINTS: RouteHints = RouteHints {
+    no_route: "this log: see docs/http.md",
+    wrong_method: "POST goes to /add and /add-batch, everything else is GET",
+};
+
+/// Serves `log` on a listener until `shutdown` is ready, then answers the requests in progress,
+/// [shuts the log down](Log::shut_down), and returns.
 ///
 /// # Errors
-/// [`io::Error`] where the listener fails, or not everything that is durable could be published.
+/// [`io::Error`] if the listener fails, or not everything that is durable could be published.
 pub async fn run(
-    front: impl Into<Front>,
+    listener: impl Into<Listener>,
     log: Log,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let result = http::serve(front.into(), router(log.clone()), shutdown).await;
-    let sequencer = log.sequencer().clone();
-    let stopped = tokio::task::spawn_blocking(move || sequencer.shut_down()).await;
-    stopped.map_err(io::Error::other).and_then(|stopped| stopped.map_err(io::Error::other)).and(result)
+    let result = http::serve(listener, router(log.clone()), shutdown).await;
+    log.shut_down().await.and(result)
 }
 
-/// All routes of the log.
-fn router(log: Log) -> Router {
-    Router::new()
+/// All routes of the log, for a program that serves them itself, on its own or inside another application.
+///
+/// ```no_run
+/// use std::net::SocketAddr;
+///
+/// use axum::Router;
+/// use axum::routing::get;
+/// use treehead::server::{self, Log, LogConfig};
+///
+/// # async fn embed(config: LogConfig) -> Result<(), Box<dyn std::error::Error>> {
+/// let log = Log::open(config)?;
+/// let app = Router::new()
+///     .route("/", get(|| async { "releases of Example Corp." }))
+///     .nest("/log", server::router(log.clone()));
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+/// let service = app.into_make_service_with_connect_info::<SocketAddr>();
+/// axum::serve(listener, service)
+///     .with_graceful_shutdown(async {
+///         let _ = tokio::signal::ctrl_c().await;
+///     })
+///     .await?;
+/// log.shut_down().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The log's URL prefix is then `http://127.0.0.1:8080/log`; paths in its answers, such as `proof` of
+/// `GET /releases`, begin at that prefix. The router answers unknown paths below it with a 404 of its own, so mount
+/// it with `nest` or `nest_service`, not with `merge`.
+///
+/// The router itself bounds what request bodies use, and the entries that wait to be sequenced. The rest is done by
+/// [`http::serve`], or by the program that embeds the router:
+///
+/// - **The client's address.** Each network has a share of the bounds. [`ClientAddress`](http::ClientAddress) says
+///   how a program names the client of a request. Without that, all clients count as one on this machine: the
+///   totals hold, but one client can use all of them.
+/// - **Connections.** Their number, idle ones, and clients that send a head or read an answer slowly.
+/// - **Transfer codings.** hyper passes on a body whose `Transfer-Encoding` lists more than `chunked`; the log
+///   refuses it as malformed, where [`http::serve`] answers 501.
+/// - **The end.** After the last request, [`Log::shut_down`] commits and publishes what was accepted. A log that is
+///   not shut down loses nothing that it answered, and recovers at its next start.
+pub fn router(log: Log) -> Router {
+    let routes = Router::new()
         .route("/add", post(submit::add))
         .route("/add-batch", post(submit::add_batch))
         .route("/checkpoint", get(read::checkpoint))
@@ -64,9 +107,6 @@ fn router(log: Log) -> Router {
         .route("/proof/leaf/{hash}", get(proof::leaf))
         .route("/sequence", get(sequence::sequence))
         .route("/healthz", get(health::healthz))
-        .route("/metrics", get(metrics::metrics))
-        .fallback(problem::no_route)
-        .method_not_allowed_fallback(problem::wrong_method)
-        .layer(map_response(cache::closed))
-        .with_state(log)
+        .route("/metrics", get(metrics::metrics));
+    HINTS.complete(routes).with_state(log)
 }

@@ -7,12 +7,12 @@ use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::read::blocking;
 use super::submit::PROOF_MEDIA_TYPE;
 use super::{Log, Problem};
 use crate::format::{FormatError, quote};
 use crate::http::cache;
 use crate::http::json::Json;
+use crate::http::problem::blocking;
 use crate::merkle::{Hash, LeafIndex, Tile, TileId, TreeSize, prove_consistency, prove_inclusion, read_root};
 use crate::store::StoreError;
 
@@ -45,7 +45,7 @@ pub async fn inclusion(
         let detail = format!("a tree of size {size} ends before leaf index {index}");
         return Err(Problem::NotFound { what: "the leaf", detail });
     }
-    blocking(move || {
+    let answer = blocking(move || {
         let reader = log.reader().as_ref();
         let root = published_root(&log, size)?;
         let id = TileId::Hashes { level: 0, index: index.get() / 256 };
@@ -59,8 +59,8 @@ pub async fn inclusion(
             root_hash: root.to_base64(),
             hashes: proof.iter().map(Hash::to_base64).collect(),
         }))
-    })
-    .await
+    });
+    Ok(answer.await??)
 }
 
 pub async fn consistency(
@@ -79,7 +79,7 @@ pub async fn consistency(
         )
         .into());
     }
-    blocking(move || {
+    let answer = blocking(move || {
         let reader = log.reader().as_ref();
         let (old_root, new_root) = (published_root(&log, old)?, published_root(&log, new)?);
         let proof = prove_consistency(reader, (old, &old_root), (new, &new_root))?.map_err(inconsistent)?;
@@ -90,8 +90,8 @@ pub async fn consistency(
             new_root: new_root.to_base64(),
             hashes: proof.iter().map(Hash::to_base64).collect(),
         }))
-    })
-    .await
+    });
+    Ok(answer.await??)
 }
 
 pub async fn leaf(
@@ -100,7 +100,7 @@ pub async fn leaf(
 ) -> Result<Response, Problem> {
     let Path(hash) = path?;
     let hash = Hash::from_hex(&hash)?;
-    blocking(move || {
+    let answer = blocking(move || {
         let head = log.published();
         let not_found = || {
             let detail =
@@ -109,13 +109,13 @@ pub async fn leaf(
         };
         let index = log.reader().find_leaf(&hash)?.filter(|index| head.checkpoint.size.contains(*index));
         let proof = log.proof_file(index.ok_or_else(not_found)?, &head)?;
-        Ok::<_, Problem>(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
-    })
-    .await
+        Ok::<_, Problem>(cache::answer(PROOF_MEDIA_TYPE, cache::NEVER, proof.to_string()))
+    });
+    answer.await?
 }
 
 fn immutable<T>(proof: T) -> ([(HeaderName, &'static str); 1], Json<T>) {
-    ([(header::CACHE_CONTROL, cache::FOR_EVER)], Json(proof))
+    ([(header::CACHE_CONTROL, cache::FOREVER)], Json(proof))
 }
 
 /// Root of an earlier tree, proven to be a prefix of the signed one before anything is built on it.

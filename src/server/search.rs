@@ -7,9 +7,9 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::intersection::{Intersection, Step};
-use super::read::blocking;
 use super::{Log, Problem, Profile};
 use crate::format::{FormatError, quote, to_json};
+use crate::http::problem::blocking;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::release::{
     EntryValues, Facts, PackageUrl, Publishers, Purl, Resource, SearchField, Statement, Subject, Term,
@@ -132,18 +132,18 @@ pub async fn releases(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> R
         FormatError::malformed("a search", expected, quote(&e.to_string()))
     })?;
     let mut search = Search::parse(query)?;
-    let packer = log.gzip().asked_for(&headers);
+    let compressor = log.gzip().asked_for(&headers);
     // It goes with the search, whether anybody still waits for what it finds or not.
     let turn = log.search_turn().await;
-    blocking(move || {
+    let answer = blocking(move || {
         let _turn = turn;
         let size = log.published().checkpoint.size;
         let publishers = log.publishers().current();
         search.name_publisher(&publishers);
         let page = search.run(log.reader().as_ref(), size, &publishers)?;
-        Ok::<_, Problem>(packer.pack("application/json", to_json(&page).into_bytes()))
-    })
-    .await
+        Ok::<_, Problem>(compressor.answer("application/json", to_json(&page).into_bytes()))
+    });
+    answer.await?
 }
 
 impl Search {

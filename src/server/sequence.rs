@@ -4,11 +4,11 @@ use axum::extract::{Query, State};
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 
-use super::read::blocking;
 use super::search::parse_package;
 use super::{Log, Problem, Profile};
 use crate::format::{FormatError, quote};
 use crate::http::json::Json;
+use crate::http::problem::blocking;
 use crate::release::{Claim, Publishers, Track};
 use crate::store::{StoreError, StoreReader, Stored};
 
@@ -56,7 +56,7 @@ pub async fn sequence(State(log): State<Log>, uri: Uri) -> Result<Json<Answer>, 
         let (highest, index) = found.map(|(number, stored)| (number, stored.index.get())).unzip();
         Ok::<_, Problem>(Answer { publisher, package, channel: query.channel, tree_size, highest, index })
     });
-    Ok(Json(answer.await?))
+    Ok(Json(answer.await??))
 }
 
 /// A publisher knows its key, but perhaps not its name in the log.

@@ -8,13 +8,13 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::read::blocking;
 use super::warnings::{Remarks, remarks};
 use super::{Log, Problem, Profile, withdrawal};
 use crate::clock;
 use crate::format::{FormatError, cap, quote};
 use crate::http::admission::{Received, Upload};
 use crate::http::json::Json;
+use crate::http::problem::blocking;
 use crate::merkle::{Hash, LeafIndex};
 use crate::proof::bundle;
 use crate::release::{
@@ -90,7 +90,7 @@ pub async fn add(
     body: Upload,
 ) -> Result<Response, Problem> {
     let answer = add_one(&log, &uri, &headers, body).await;
-    answer.inspect_err(|problem| log.refusals().count(problem.table()))
+    answer.inspect_err(|problem| log.refusals().count(problem.row().outcome))
 }
 
 pub async fn add_batch(
@@ -100,7 +100,7 @@ pub async fn add_batch(
     body: Upload,
 ) -> Result<Response, Problem> {
     let answer = add_many(&log, &uri, &headers, body).await;
-    answer.inspect_err(|problem| log.refusals().count(problem.table()))
+    answer.inspect_err(|problem| log.refusals().count(problem.row().outcome))
 }
 
 async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Result<Response, Problem> {
@@ -110,20 +110,20 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
         Profile::Release => MAX_SUBMISSION_BYTES,
         Profile::Opaque => MAX_ENTRY_BYTES,
     };
-    let received = receive(log, "an entry", headers, body, limit).await?;
+    let received = receive(log, "an entry", body, limit).await?;
     let publishers = log.publishers().current();
     let Admitted { candidate, withdrawal } =
         admit(&received.bytes, log, &publishers, &mut KeySearch::for_entry())?;
     if let Some(spoken) = withdrawal {
         let log = log.clone();
-        blocking(move || withdrawal::check(&log, &publishers, &spoken)).await?;
+        blocking(move || withdrawal::check(&log, &publishers, &spoken)).await??;
     }
     let leaf_hash = *candidate.leaf_hash();
     let (candidates, remarks) = if form == Form::Json {
         let (log, candidates) = (log.clone(), vec![candidate]);
         let look = move || {
             let remarks = remarks(&log, &candidates);
-            Ok::<_, Problem>((candidates, remarks))
+            (candidates, remarks)
         };
         blocking(look).await?
     } else {
@@ -139,7 +139,7 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
     match (form, head) {
         (Form::Proof, Some(head)) => {
             let log = log.clone();
-            let proof = blocking(move || log.proof_file(sequenced.index, &head)).await?;
+            let proof = blocking(move || log.proof_file(sequenced.index, &head)).await??;
             Ok(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
         }
         (Form::Json, head) => {
@@ -153,7 +153,7 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
 async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Result<Response, Problem> {
     let query = parse_query(log, uri)?;
     let form = parse_accept(headers, &[Form::Text, Form::Json])?;
-    let received = receive(log, "a batch", headers, body, MAX_BATCH_BODY_BYTES).await?;
+    let received = receive(log, "a batch", body, MAX_BATCH_BODY_BYTES).await?;
     let (of, publishers) = (log.clone(), log.publishers().current());
     // Thousands of signatures: not on a thread that others wait for. What is in the pool is bounded
     // there, so the right to be checked ends here, and no sooner.
@@ -163,7 +163,7 @@ async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Re
         let remarks = if form == Form::Json { remarks(&of, &candidates) } else { Vec::new() };
         Ok::<_, Problem>((candidates, remarks))
     };
-    let (candidates, remarks) = blocking(admit).await?;
+    let (candidates, remarks) = blocking(admit).await??;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
     let Outcome { results, head } = submit(log, candidates, query.wait)?.await?;
     // What could not be stored is no answer to an entry: the whole request is to be sent again.
@@ -344,23 +344,12 @@ fn parse_accept(headers: &HeaderMap, offered: &[Form]) -> Result<Form, Problem> 
     Err(Problem::NotAcceptable { expected, seen: quote(&accept) })
 }
 
-/// Receives a body, unless its headers or a full pool say already that there is no use.
-async fn receive(
-    log: &Log,
-    what: &'static str,
-    headers: &HeaderMap,
-    body: Upload,
-    limit: usize,
-) -> Result<Received, Problem> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING) {
-        return Err(Problem::Encoded(quote(&String::from_utf8_lossy(encoding.as_bytes()))));
-    }
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let declared = declared.unwrap_or(0);
-    cap(what, declared, limit)?;
-    if let Err(full) = log.sequencer().has_room(declared) {
+/// Receives a body, unless its headers or a full pool already rule it out.
+async fn receive(log: &Log, what: &'static str, body: Upload, limit: usize) -> Result<Received, Problem> {
+    let announced = body.announced(what, limit)?;
+    if let Err(full) = log.sequencer().has_room(announced) {
         body.discard(limit);
         return Err(full.into());
     }
-    log.admission().receive(what, body, limit).await
+    Ok(log.admission().receive(what, body, limit).await?)
 }

@@ -7,63 +7,57 @@ use std::io;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::middleware::map_response;
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Serialize;
 
 use super::metrics::metrics;
-use super::problem::{COSIGNED, no_route, wrong_method};
-use super::{Head, Witness, WitnessError};
+use super::problem::COSIGNED;
+use super::{Head, Record, Witness, WitnessError};
 use crate::checkpoint::{Origin, origin_hash};
-use crate::format::quote;
-use crate::http;
-use crate::http::admission::{Received, Upload, announced};
+use crate::http::admission::Upload;
 use crate::http::json::Json;
-use crate::http::{Front, cache};
+use crate::http::problem::blocking;
+use crate::http::routes::{RouteHints, health};
+use crate::http::{self, Listener, cache};
 use crate::merkle::Hash;
 use crate::note::NoteSignature;
 use crate::proof::wire::{MAX_ADD_CHECKPOINT_BYTES, MAX_SIGN_SUBTREE_BYTES, print_signatures};
 
-/// Media type of signature lines and checkpoints, for which the specification has none.
-const TEXT: &str = "text/plain; charset=utf-8";
+const HINTS: RouteHints = RouteHints {
+    no_route: "a witness: expected /add-checkpoint, /sign-subtree, /<origin hash>/checkpoint, /healthz or /metrics",
+    wrong_method: "POST goes to /add-checkpoint and /sign-subtree, everything else is GET",
+};
 
-/// Serves `witness` on a listener, or a [`Front`], until `shutdown` is ready, then answers the requests in progress and returns.
+/// Serves `witness` on a listener until `shutdown` is ready, then answers the requests in progress and returns.
 ///
 /// # Errors
-/// [`io::Error`] where the listener fails.
+/// [`io::Error`] if the listener fails.
 pub async fn run(
-    front: impl Into<Front>,
+    listener: impl Into<Listener>,
     witness: Witness,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let result = http::serve(front.into(), router(witness.clone()), shutdown).await;
+    let result = http::serve(listener, router(witness.clone()), shutdown).await;
     let stopped = tokio::task::spawn_blocking(move || witness.ledger().shut_down()).await;
     stopped.map_err(io::Error::other).and(result)
 }
 
 fn router(witness: Witness) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/add-checkpoint", post(add_checkpoint))
         .route("/sign-subtree", post(sign_subtree))
         .route("/{hash}/checkpoint", get(checkpoint))
         .route("/healthz", get(healthz))
-        .route("/metrics", get(metrics))
-        .fallback(no_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(map_response(cache::closed))
-        .with_state(witness)
+        .route("/metrics", get(metrics));
+    HINTS.complete(routes).with_state(witness)
 }
 
-async fn add_checkpoint(
-    State(witness): State<Witness>,
-    headers: HeaderMap,
-    body: Upload,
-) -> Result<Response, WitnessError> {
+async fn add_checkpoint(State(witness): State<Witness>, body: Upload) -> Result<Response, WitnessError> {
     let what = "an add-checkpoint request";
     let answer = async {
-        let received = receive(&witness, what, &headers, body, MAX_ADD_CHECKPOINT_BYTES).await?;
+        let received = witness.shared.admission.receive(what, body, MAX_ADD_CHECKPOINT_BYTES).await?;
         let request = witness.read_request(&received.bytes).await?;
         // What waits for its turn holds up no other log: neither its body nor its right to be checked does.
         drop(received);
@@ -72,14 +66,10 @@ async fn add_checkpoint(
     counted(&witness, answer.await)
 }
 
-async fn sign_subtree(
-    State(witness): State<Witness>,
-    headers: HeaderMap,
-    body: Upload,
-) -> Result<Response, WitnessError> {
+async fn sign_subtree(State(witness): State<Witness>, body: Upload) -> Result<Response, WitnessError> {
     let what = "a sign-subtree request";
     let answer = async {
-        let received = receive(&witness, what, &headers, body, MAX_SIGN_SUBTREE_BYTES).await?;
+        let received = witness.shared.admission.receive(what, body, MAX_SIGN_SUBTREE_BYTES).await?;
         witness.sign_subtree(&received.bytes).await
     };
     counted(&witness, answer.await)
@@ -89,24 +79,8 @@ fn counted(
     witness: &Witness,
     answer: Result<Vec<NoteSignature>, WitnessError>,
 ) -> Result<Response, WitnessError> {
-    witness.shared.outcomes.count(answer.as_ref().map_or_else(WitnessError::table, |_| COSIGNED));
-    answer.map(|lines| cosignatures(&lines))
-}
-
-async fn receive(
-    witness: &Witness,
-    what: &'static str,
-    headers: &HeaderMap,
-    body: Upload,
-    limit: usize,
-) -> Result<Received, WitnessError> {
-    announced(what, headers, limit)?;
-    witness.shared.admission.receive(what, body, limit).await
-}
-
-fn cosignatures(lines: &[NoteSignature]) -> Response {
-    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, cache::NEVER)];
-    (headers, print_signatures(lines)).into_response()
+    witness.shared.outcomes.count(answer.as_ref().map_or_else(|error| error.row().outcome, |_| COSIGNED));
+    answer.map(|lines| cache::answer(cache::TEXT, cache::NEVER, print_signatures(&lines)))
 }
 
 /// The checkpoint of a log that was cosigned last: text and signatures are only what was verified or made
@@ -117,13 +91,10 @@ async fn checkpoint(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, WitnessError> {
     let hash = path.ok().and_then(|Path(hash)| Hash::from_hex(&hash).ok());
-    let hash = hash.ok_or_else(|| WitnessError::NoRoute(quote(uri.path())))?;
-    // sled may read a file, or panic on one that it did not expect.
-    let read = tokio::task::spawn_blocking(move || witness.ledger().record(&hash)).await;
-    let record = read.map_err(|_| WitnessError::Internal)??;
+    let hash = hash.ok_or_else(|| HINTS.no_route(&uri))?;
+    let record: Option<Record> = blocking(move || witness.ledger().record(&hash)).await??;
     let record = record.ok_or_else(|| WitnessError::NeverCosigned(hash.to_hex()))?;
-    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, cache::ASK)];
-    Ok((headers, record.note).into_response())
+    Ok(cache::answer(cache::TEXT, cache::REVALIDATE, record.note))
 }
 
 #[derive(Serialize)]
@@ -177,8 +148,7 @@ async fn healthz(State(witness): State<Witness>) -> (StatusCode, Json<Health>) {
             evidence: witness.shared.evidence.about(origin),
         }
     };
-    let well = (StatusCode::OK, "ok");
-    let (code, status) = if faults.is_empty() { well } else { (StatusCode::SERVICE_UNAVAILABLE, "degraded") };
+    let (code, status) = health(&faults);
     let health = Health {
         status,
         name: witness.name().to_string(),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use crate::checkpoint::policy::{Policy, PolicyLimits, log_lines};
 use crate::checkpoint::{LogKey, Origin, SignsFor as _, signs_for_logs};
 use crate::format::{FormatError, quote};
-use crate::http::watched::{Kind, Loss, Succession, WatchError, Watched};
+use crate::http::watched_file::{FileKind, Loss, Update, WatchError, WatchedFile};
 use crate::note::NoteKey;
 
 /// The file, in the witness's directory.
@@ -104,7 +104,7 @@ impl fmt::Display for Logs {
     }
 }
 
-static FILE: Kind<Logs> = Kind {
+static FILE: FileKind<Logs> = FileKind {
     what: "a list of logs",
     limit: MAX_LOGS_BYTES,
     parse: Logs::parse,
@@ -119,7 +119,7 @@ static FILE: Kind<Logs> = Kind {
         );
         let lost = (!names.is_empty()).then_some(Loss { words, all: new.keys.is_empty() });
         let current = Arc::new(new);
-        Succession { base: current.clone(), current, lost }
+        Update { base: current.clone(), current, lost }
     },
 };
 
@@ -127,7 +127,7 @@ static FILE: Kind<Logs> = Kind {
 /// changes nothing but the health.
 #[derive(Debug)]
 pub struct LogBook {
-    file: Watched<Logs>,
+    file: WatchedFile<Logs>,
     /// The witness's.
     own: Vec<NoteKey>,
     /// The last list without them.
@@ -138,7 +138,7 @@ impl LogBook {
     /// Reads `logs.policy` in the directory of the witness that has these keys.
     pub fn open(dir: &Path, own: Vec<NoteKey>) -> Result<Self, WatchError> {
         let path = dir.join(LOGS_FILE);
-        let file = Watched::open(&path, &FILE)?;
+        let file = WatchedFile::open(&path, &FILE)?;
         let good = file.current();
         refuse_own(&good, &own).map_err(|source| WatchError::Malformed { path, source })?;
         Ok(Self { file, own, good: Mutex::new(good) })

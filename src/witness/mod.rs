@@ -30,9 +30,10 @@ use crate::checkpoint::cosignature::cosign;
 use crate::checkpoint::{self, Checkpoint, LogSigned, origin_hash};
 use crate::clock::{self, Clock};
 use crate::format::FormatError;
+use crate::http::RequestError;
 use crate::http::admission::Admission;
 use crate::http::outcomes::Outcomes;
-use crate::http::watched::WatchError;
+use crate::http::watched_file::WatchError;
 use crate::note::{KeyName, Note, NoteKey, NoteSignature, NoteSigner, SignatureType};
 use crate::proof::wire::AddCheckpoint;
 
@@ -44,7 +45,7 @@ pub use problem::WitnessError;
 pub use proofs::EVIDENCE_DIR;
 
 use logs::LogBook;
-use problem::OUTCOMES;
+use problem::COSIGNED;
 use proofs::Evidence;
 use reports::Reports;
 use turns::{Queue, Turns};
@@ -177,7 +178,7 @@ impl Witness {
             subtrees: Arc::new(Queue::new()),
             admission: Admission::default(),
             computing: Arc::new(Semaphore::new(cores)),
-            outcomes: Outcomes::new(&OUTCOMES),
+            outcomes: Outcomes::new(&[&[COSIGNED], WitnessError::COUNTED].concat()),
             forks: AtomicU64::new(0),
             evidence: Evidence::open(dir),
         };
@@ -253,7 +254,7 @@ impl Witness {
             let _turn = place.turn().await;
             witness.advance(&request).await
         });
-        work.await.unwrap_or(Err(WitnessError::Internal))
+        work.await.unwrap_or(Err(RequestError::Internal.into()))
     }
 
     /// Believes a checkpoint that a known log signed.
@@ -358,7 +359,7 @@ impl Witness {
             let _right = right;
             work()
         });
-        done.await.map_err(|_| WitnessError::Internal)
+        Ok(done.await.map_err(|_| RequestError::Internal)?)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::Origin;
 use crate::checkpoint::cosignature::cosign_subtree;
 use crate::format::quote;
+use crate::http::problem::blocking;
 use crate::merkle::verify_subtree_consistency;
 use crate::note::{NoteKey, NoteSignature, NoteSigner, SignatureType};
 use crate::proof::wire::SignSubtree;
@@ -31,12 +32,12 @@ impl Witness {
         let place = self.shared.subtrees.place().ok_or(WitnessError::Busy)?;
         let turn = place.turn().await;
         let witness = self.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            // Given back when the work is done, whether anybody waits for it or not.
+        let work = move || {
+            // Given back when the work is done, whether or not the client still waits.
             let _turn = (place, turn);
             witness.sign_cosigned(request, &head)
-        });
-        done.await.map_err(|_| WitnessError::Internal)?
+        };
+        blocking(work).await?
     }
 
     /// Steps 3 to 5, for a head that nobody has vouched for yet.

@@ -44,7 +44,7 @@ use crate::cli::values::parse_duration;
 use crate::cli::values::{LISTEN, is_listen};
 use crate::client::LogClient;
 use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
-use crate::http::watched::WatchError;
+use crate::http::watched_file::WatchError;
 use crate::merkle::Hash;
 use crate::monitor::{Expect, Patience, Peer, Rules, Settings, Start, Watch, delivery, open_publishers};
 use crate::release::{PurlPattern, StatementKind};

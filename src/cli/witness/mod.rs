@@ -13,7 +13,7 @@ use super::output;
 use super::serve::{Hangup, stop_signal};
 use super::serving;
 use crate::cli::values::parse_listen;
-use crate::http::Front;
+use crate::http::Listener;
 use crate::witness;
 use config::Config;
 
@@ -71,8 +71,8 @@ fn serve(dir: &Path, listen: Option<&str>) -> CliResult {
         hangup.then(move || watched.reload());
         let stop = stop_signal();
         tracing::info!(%name, cosigned_logs = logs, url = %format!("http://{address}"), "serving");
-        let front = Front::behind(listener, trusted_proxies);
-        let served = witness::run(front, witness, stop).await;
+        let listener = Listener::behind(listener, trusted_proxies);
+        let served = witness::run(listener, witness, stop).await;
         served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))?;
         tracing::info!("stopped; every head that was cosigned is durable");
         Ok(())

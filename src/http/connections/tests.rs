@@ -2,111 +2,111 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn limits() -> Limits {
-    Limits { connections: 4, each: 2, rest: Duration::ZERO, ..Limits::for_files(5_000) }
+fn limits() -> ConnectionLimits {
+    ConnectionLimits { connections: 4, each: 2, stall: Duration::ZERO, ..ConnectionLimits::for_files(5_000) }
 }
 
 fn network(last: u8) -> Option<Network> {
     Some(Network::from(std::net::IpAddr::from([192, 0, 2, last])))
 }
 
-fn seat(connections: &Arc<Connections>, network: Option<Network>) -> Seat {
-    connections.try_seat(network).expect("room").unwrap_or_else(|e| panic!("{e:?}"))
+fn slot(connections: &Arc<Connections>, network: Option<Network>) -> Slot {
+    connections.try_slot(network).expect("room").unwrap_or_else(|e| panic!("{e:?}"))
 }
 
-fn was_closed(seat: &Seat) -> bool {
-    let mut closed = std::pin::pin!(seat.connection.close.notified());
+fn was_closed(slot: &Slot) -> bool {
+    let mut closed = std::pin::pin!(slot.connection.close.notified());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     std::future::Future::poll(closed.as_mut(), &mut context).is_ready()
 }
 
-fn closed(seats: &[Seat]) -> Vec<usize> {
-    (0..seats.len()).filter(|at| was_closed(&seats[*at])).collect()
+fn closed(slots: &[Slot]) -> Vec<usize> {
+    (0..slots.len()).filter(|at| was_closed(&slots[*at])).collect()
 }
 
 #[test]
 fn there_are_files_left_for_the_server_itself() {
-    let of = |files| Limits::for_files(files).connections;
+    let of = |files| ConnectionLimits::for_files(files).connections;
     assert_eq!([of(0), of(1), of(64), of(1_024), of(65_536)], [1, 1, 32, 768, 4_096]);
-    assert!(Limits::for_files(64).each >= 8);
-    assert!(Limits::for_files(64).idle > 600 * SECOND, "longer than proxies keep theirs");
+    assert!(ConnectionLimits::for_files(64).each >= 8);
+    assert!(ConnectionLimits::for_files(64).idle > 600 * SECOND, "longer than proxies keep theirs");
 }
 
-/// The newcomer's seat, and which of these had to go for it.
+/// The new connection's slot, and which of `slots` was closed for it.
 fn newcomer(
     connections: &Arc<Connections>,
     network: Option<Network>,
-    seats: &mut Vec<Seat>,
-) -> (Seat, usize) {
-    assert!(connections.try_seat(network).is_none(), "all places are taken");
-    let gone = closed(seats);
+    slots: &mut Vec<Slot>,
+) -> (Slot, usize) {
+    assert!(connections.try_slot(network).is_none(), "all slots are taken");
+    let gone = closed(slots);
     assert_eq!(gone.len(), 1, "{gone:?}");
-    assert!(connections.try_seat(network).is_none() && closed(seats).is_empty(), "one is enough");
-    drop(seats.remove(gone[0]));
-    (seat(connections, network), gone[0])
+    assert!(connections.try_slot(network).is_none() && closed(slots).is_empty(), "one is enough");
+    drop(slots.remove(gone[0]));
+    (slot(connections, network), gone[0])
 }
 
 #[test]
-fn when_all_places_are_taken_the_one_that_rests_longest_goes() {
+fn when_all_slots_are_taken_the_one_stalled_longest_goes() {
     let connections = Connections::new(limits());
-    let mut seats: Vec<Seat> = (0..4).map(|_| seat(&connections, None)).collect();
+    let mut slots: Vec<Slot> = (0..4).map(|_| slot(&connections, None)).collect();
     for (at, progress) in [3, 1, 2, 4].into_iter().enumerate() {
-        seats[at].connection.progress.store(progress, RELAXED);
+        slots[at].connection.progress.store(progress, RELAXED);
     }
     // That one is being served.
-    let served = seats[1].connection.serve();
-    let (first, gone) = newcomer(&connections, None, &mut seats);
+    let served = slots[1].connection.serve();
+    let (first, gone) = newcomer(&connections, None, &mut slots);
     assert_eq!(gone, 2);
     first.connection.progress.store(5, RELAXED);
     // Later than all of the times above.
     std::thread::sleep(Duration::from_millis(10));
     drop(served);
-    assert_eq!(newcomer(&connections, None, &mut seats).1, 0, "the other one has just been served");
+    assert_eq!(newcomer(&connections, None, &mut slots).1, 0, "the other one has just been served");
 }
 
 #[test]
 fn what_is_served_is_not_closed_and_newcomers_wait() {
     let connections = Connections::new(limits());
-    let mut seats: Vec<Seat> = (0..4).map(|_| seat(&connections, None)).collect();
-    let mut served: Vec<Serving> = seats.iter().map(|seat| seat.connection.serve()).collect();
-    assert!(connections.try_seat(None).is_none() && closed(&seats).is_empty());
+    let mut slots: Vec<Slot> = (0..4).map(|_| slot(&connections, None)).collect();
+    let mut served: Vec<Serving> = slots.iter().map(|slot| slot.connection.serve()).collect();
+    assert!(connections.try_slot(None).is_none() && closed(&slots).is_empty());
     served.remove(2);
-    assert!(connections.try_seat(None).is_none());
-    assert_eq!(closed(&seats), [2]);
+    assert!(connections.try_slot(None).is_none());
+    assert_eq!(closed(&slots), [2]);
     // A request came before it was closed: it stays, and may go later.
-    seats[2].stay();
+    slots[2].keep_open();
     served.clear();
-    assert!(connections.try_seat(None).is_none());
-    assert_eq!(closed(&seats).len(), 1);
-    seats.clear();
-    seat(&connections, None);
+    assert!(connections.try_slot(None).is_none());
+    assert_eq!(closed(&slots).len(), 1);
+    slots.clear();
+    slot(&connections, None);
 }
 
 #[test]
 fn a_network_has_a_limit_of_its_own_and_makes_room_within_it() {
     let connections = Connections::new(limits());
-    let own: Vec<Seat> = (0..2).map(|_| seat(&connections, network(1))).collect();
-    let others = [seat(&connections, network(2))];
-    let third = seat(&connections, network(1));
+    let own: Vec<Slot> = (0..2).map(|_| slot(&connections, network(1))).collect();
+    let others = [slot(&connections, network(2))];
+    let third = slot(&connections, network(1));
     assert_eq!((closed(&own).len(), closed(&others)), (1, vec![]));
-    let all: Vec<Serving> = own.iter().chain([&third]).map(|seat| seat.connection.serve()).collect();
-    assert!(matches!(connections.try_seat(network(1)), Some(Err(TooMany))));
+    let all: Vec<Serving> = own.iter().chain([&third]).map(|slot| slot.connection.serve()).collect();
+    assert!(matches!(connections.try_slot(network(1)), Some(Err(NetworkFull))));
     drop((all, others));
-    seat(&connections, network(1));
+    slot(&connections, network(1));
 }
 
 #[test]
 fn who_has_the_most_makes_room_first() {
-    let connections = Connections::new(Limits { connections: 8, each: 3, ..limits() });
-    let mut seats: Vec<Seat> = (0..3).map(|_| seat(&connections, network(1))).collect();
-    seats.extend((2..7).map(|other| seat(&connections, network(other))));
-    seats[3..].iter().for_each(|seat| seat.connection.progress.store(0, RELAXED));
-    assert!(newcomer(&connections, network(7), &mut seats).1 < 3);
+    let connections = Connections::new(ConnectionLimits { connections: 8, each: 3, ..limits() });
+    let mut slots: Vec<Slot> = (0..3).map(|_| slot(&connections, network(1))).collect();
+    slots.extend((2..7).map(|other| slot(&connections, network(other))));
+    slots[3..].iter().for_each(|slot| slot.connection.progress.store(0, RELAXED));
+    assert!(newcomer(&connections, network(7), &mut slots).1 < 3);
 }
 
 /// Two bytes of a body, and no more.
-fn stalls(seat: &Seat) -> (Serving, Arc<Arrival>) {
-    let (serving, arrival) = (seat.connection.serve(), seat.connection.expect_body());
+fn stalls(slot: &Slot) -> (Serving, Arc<Arrival>) {
+    let (serving, arrival) = (slot.connection.serve(), slot.connection.expect_body());
     arrival.came(2);
     arrival.awaits();
     (serving, arrival)
@@ -115,18 +115,18 @@ fn stalls(seat: &Seat) -> (Serving, Arc<Arrival>) {
 #[test]
 fn whoever_sends_the_rest_of_its_body_never_makes_room() {
     let connections = Connections::new(limits());
-    let mut seats: Vec<Seat> = (1..5).map(|last| seat(&connections, network(last))).collect();
-    let served: Vec<_> = seats.iter().map(stalls).collect();
+    let mut slots: Vec<Slot> = (1..5).map(|last| slot(&connections, network(last))).collect();
+    let served: Vec<_> = slots.iter().map(stalls).collect();
     // Its body has come: the server works on it.
     served[0].1.came(4_998);
     std::thread::sleep(Duration::from_millis(10));
-    assert_ne!(newcomer(&connections, network(5), &mut seats).1, 0);
+    assert_ne!(newcomer(&connections, network(5), &mut slots).1, 0);
 }
 
 #[test]
 fn a_byte_now_and_then_is_no_progress() {
-    let limits = Limits::for_files(5_000);
-    let later = |place: &Place| place.rests(place.connection.now() + 1_000, &limits);
+    let limits = ConnectionLimits::for_files(5_000);
+    let later = |place: &OpenConnection| place.is_stalled(place.connection.now() + 1_000, &limits);
     let trickles_a_head = place();
     trickles_a_head.connection.received();
     let began = trickles_a_head.connection.since();
@@ -158,13 +158,13 @@ fn a_byte_now_and_then_is_no_progress() {
 
 #[test]
 fn a_few_networks_together_leave_places_to_others() {
-    let limits = Limits { connections: 1_024, each: 256, ..limits() };
+    let limits = ConnectionLimits { connections: 1_024, each: 256, ..limits() };
     let connections = Connections::new(limits);
     let mut taken = Vec::new();
     let mut busy = |from: u8| {
         let before = taken.len();
-        while let Some(Ok(seat)) = connections.try_seat(network(from)) {
-            taken.push((seat.connection.serve(), seat));
+        while let Some(Ok(slot)) = connections.try_slot(network(from)) {
+            taken.push((slot.connection.serve(), slot));
         }
         taken.len() - before
     };
@@ -177,17 +177,17 @@ fn a_few_networks_together_leave_places_to_others() {
 #[test]
 fn a_seat_is_free_when_it_is_left() {
     let connections = Connections::new(limits());
-    let seats: Vec<Seat> = (0..3).map(|_| seat(&connections, network(1))).collect();
-    assert_eq!(closed(&seats).len(), 1, "the limit is two");
-    drop(seats);
+    let slots: Vec<Slot> = (0..3).map(|_| slot(&connections, network(1))).collect();
+    assert_eq!(closed(&slots).len(), 1, "the limit is two");
+    drop(slots);
     let table = connections.table();
     assert!(table.open.is_empty() && table.each.is_empty() && table.closing == 0, "{table:?}");
 }
 
 /// Looks each second from now on for as long as that, and says after how many the connection is over.
 fn over_after(
-    place: &mut Place,
-    limits: &Limits,
+    place: &mut OpenConnection,
+    limits: &ConnectionLimits,
     seconds: u64,
     mut each: impl FnMut(&Connection),
 ) -> Option<u64> {
@@ -198,14 +198,14 @@ fn over_after(
     })
 }
 
-fn place() -> Place {
+fn place() -> OpenConnection {
     let connection = Arc::new(Connection::new(Instant::now()));
-    Place { connection, network: None, closing: false, window: (0, 0) }
+    OpenConnection { connection, network: None, closing: false, window: (0, 0) }
 }
 
 #[test]
 fn a_connection_may_idle_for_long_and_a_head_may_not() {
-    let (limits, mut idle) = (Limits::for_files(5_000), place());
+    let (limits, mut idle) = (ConnectionLimits::for_files(5_000), place());
     assert_eq!(over_after(&mut idle, &limits, 1_000, |_| ()), Some(620));
     let mut sends_a_head = place();
     sends_a_head.connection.received();
@@ -219,7 +219,7 @@ fn a_connection_may_idle_for_long_and_a_head_may_not() {
 
 #[test]
 fn whoever_is_sent_an_answer_has_to_take_it() {
-    let limits = Limits::for_files(5_000);
+    let limits = ConnectionLimits::for_files(5_000);
     let mut takes_none = place();
     takes_none.connection.blocked();
     let over = over_after(&mut takes_none, &limits, 1_000, |_| ());

@@ -1,46 +1,46 @@
-//! How often strangers may post: a bucket of tokens for everybody together, and one for each address.
+//! Limits the rate of requests: a token bucket for all clients together, and one for each network.
 //!
-//! A bucket fills up evenly until it is full; each request takes a token out of both buckets or out of none.
+//! A bucket fills evenly until it is full; each request takes a token out of both buckets, or out of neither.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::http::Network;
+use super::client_address::Network;
 
-/// Addresses that are remembered. Of more, those that asked longest ago are forgotten, and have a full bucket
-/// again: whoever has so many addresses is held up by the common bucket.
-const MAX_ADDRESSES: usize = 4_096;
+/// Networks that are remembered. Beyond that, the ones that asked longest ago are forgotten, and have a full bucket
+/// again: the common bucket holds up a client with that many networks.
+const MAX_NETWORKS: usize = 4_096;
 
-/// How a bucket fills.
+/// The size of a bucket, and how fast it fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Tokens of a full bucket, at least one.
     pub burst: u32,
-    /// Time for one token, not zero.
+    /// Time in which a token is added, not zero.
     pub every: Duration,
 }
 
-/// Requests that are let through.
+/// The buckets of a server.
 #[derive(Debug)]
-pub struct Limits {
+pub struct RateLimits {
     everybody: (Rate, Bucket),
     each: Rate,
-    addresses: HashMap<Network, (Bucket, u64)>,
-    /// By when they asked last.
+    networks: HashMap<Network, (Bucket, u64)>,
+    /// The networks by their last request.
     order: BTreeMap<u64, Network>,
-    /// Counts requests.
+    /// Number of requests so far.
     turn: u64,
 }
 
-/// What is missing of a full bucket, as the time when it will be full: until then it fills.
+/// A bucket, as the time at which it will be full.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
     full_at: Duration,
 }
 
 impl Bucket {
-    /// The bucket with a token less, or how long until there is one.
+    /// Returns the bucket with a token less, or the time until it has one.
     fn take(self, rate: Rate, now: Duration) -> Result<Self, Duration> {
         let full_at = self.full_at.max(now) + rate.every;
         let most = now + rate.every * rate.burst;
@@ -49,8 +49,8 @@ impl Bucket {
     }
 }
 
-impl Limits {
-    /// Full buckets.
+impl RateLimits {
+    /// Starts with full buckets.
     ///
     /// # Panics
     /// If a rate has no token or takes no time.
@@ -59,19 +59,19 @@ impl Limits {
         for rate in [everybody, each] {
             assert!(rate.burst > 0 && !rate.every.is_zero(), "a rate that lets something through: {rate:?}");
         }
-        let (addresses, order) = (HashMap::new(), BTreeMap::new());
-        Self { everybody: (everybody, Bucket::default()), each, addresses, order, turn: 0 }
+        let (networks, order) = (HashMap::new(), BTreeMap::new());
+        Self { everybody: (everybody, Bucket::default()), each, networks, order, turn: 0 }
     }
 
-    /// Lets a request through, or says when it may come again. `now` is the time since any moment in the past,
-    /// the same for all calls, and never goes back.
+    /// Takes a token for a request. `now` is the time since some moment in the past, the same for all calls, and
+    /// never goes back.
     ///
     /// # Errors
-    /// How long until there will be a token, if nobody else takes it.
+    /// The time until there is a token, if nobody else takes it.
     pub fn admit(&mut self, from: IpAddr, now: Duration) -> Result<(), Duration> {
         let network = Network::from(from);
-        let own = self.addresses.get(&network).map_or_else(Bucket::default, |(bucket, _)| *bucket);
-        // The address first: one that asks too often takes nothing from the others.
+        let own = self.networks.get(&network).map_or_else(Bucket::default, |(bucket, _)| *bucket);
+        // The network's own bucket first: one that asks too often takes nothing from the others.
         let own_left = own.take(self.each, now)?;
         let (rate, bucket) = self.everybody;
         self.everybody.1 = bucket.take(rate, now)?;
@@ -81,13 +81,13 @@ impl Limits {
 
     fn remember(&mut self, network: Network, bucket: Bucket) {
         self.turn += 1;
-        if let Some((_, turn)) = self.addresses.insert(network, (bucket, self.turn)) {
+        if let Some((_, turn)) = self.networks.insert(network, (bucket, self.turn)) {
             self.order.remove(&turn);
         }
         self.order.insert(self.turn, network);
-        if self.addresses.len() > MAX_ADDRESSES {
-            let (_, oldest) = self.order.pop_first().expect("as many as addresses");
-            self.addresses.remove(&oldest);
+        if self.networks.len() > MAX_NETWORKS {
+            let (_, oldest) = self.order.pop_first().expect("an entry for each network");
+            self.networks.remove(&oldest);
         }
     }
 }
@@ -100,8 +100,8 @@ mod tests {
         Rate { burst, every: Duration::from_secs(seconds) }
     }
 
-    fn limits(everybody: u32, each: u32) -> Limits {
-        Limits::new(rate(everybody, 1), rate(each, 10))
+    fn limits(everybody: u32, each: u32) -> RateLimits {
+        RateLimits::new(rate(everybody, 1), rate(each, 10))
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_together_is_bounded_and_one_alone_takes_nothing_from_the_others() {
+    fn all_together_are_bounded_and_one_alone_takes_nothing_from_the_others() {
         let mut limits = limits(5, 2);
         let (a, b, c) = (ip("192.0.2.1"), ip("192.0.2.2"), ip("192.0.2.3"));
         let admitted = (0..100).filter(|_| limits.admit(a, at(0)).is_ok()).count();
@@ -154,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn very_many_addresses_are_forgotten_those_first_that_asked_longest_ago() {
-        let many = u32::try_from(MAX_ADDRESSES).unwrap();
+    fn of_very_many_networks_the_ones_that_asked_longest_ago_are_forgotten() {
+        let many = u32::try_from(MAX_NETWORKS).unwrap();
         let mut limits = limits(10 * many, 2);
         let address = |number: u32| IpAddr::from(number.to_be_bytes());
         for number in 0..many {
@@ -163,16 +163,16 @@ mod tests {
         }
         limits.admit(address(0), at(0)).unwrap();
         limits.admit(address(many), at(0)).unwrap();
-        assert_eq!((limits.addresses.len(), limits.order.len()), (MAX_ADDRESSES, MAX_ADDRESSES));
+        assert_eq!((limits.networks.len(), limits.order.len()), (MAX_NETWORKS, MAX_NETWORKS));
         assert!(limits.admit(address(0), at(0)).is_err(), "it asked again lately");
         limits.admit(address(1), at(0)).unwrap();
         limits.admit(address(1), at(0)).unwrap();
         assert!(limits.admit(address(1), at(0)).is_err(), "it was forgotten, and is known again");
     }
 
-    /// A token at a time, by a clock that ticks each second.
+    /// Compares the limits with a bucket that gets a token at a time, by a clock that ticks each second.
     #[test]
-    fn it_lets_through_what_a_bucket_that_is_filled_by_hand_does() {
+    fn it_admits_what_a_simulated_bucket_admits() {
         let (mut limits, a) = (limits(u32::MAX, 4), ip("192.0.2.1"));
         let (mut tokens, mut since) = (4_u64, 0_u64);
         let mut seed = 7_u64;

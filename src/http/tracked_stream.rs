@@ -1,4 +1,4 @@
-//! A socket that tells what becomes of it.
+//! A socket that tells its connection which bytes come and go.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,14 +10,14 @@ use tokio::net::TcpStream;
 
 use super::connections::Connection;
 
-/// The socket of a connection.
-pub struct Guarded {
+/// The socket of a connection, watched by the connection's entry in the table.
+pub struct TrackedStream {
     pub stream: TcpStream,
     pub connection: Arc<Connection>,
 }
 
-impl Guarded {
-    fn tell(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+impl TrackedStream {
+    fn record(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &written {
             Poll::Ready(Ok(bytes)) => self.connection.sent(*bytes),
             Poll::Ready(Err(_)) => {}
@@ -27,7 +27,7 @@ impl Guarded {
     }
 }
 
-impl AsyncRead for Guarded {
+impl AsyncRead for TrackedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -42,14 +42,14 @@ impl AsyncRead for Guarded {
     }
 }
 
-impl AsyncWrite for Guarded {
+impl AsyncWrite for TrackedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.tell(written)
+        self.record(written)
     }
 
     fn poll_write_vectored(
@@ -58,7 +58,7 @@ impl AsyncWrite for Guarded {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.tell(written)
+        self.record(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,4 +1,4 @@
-//! A settings file of a running program: read again when it changes, and on request.
+//! A settings file of a running program, read again when it changes and on request.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,80 +9,80 @@ use std::time::{Duration, Instant};
 use crate::disk::read_plain;
 use crate::format::FormatError;
 
-/// How often the file is looked at: what a command wrote counts within this time.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two checks of the file: a change counts within this time.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How such a file is read.
-pub struct Kind<T> {
-    /// What it is, with its article.
+/// The reading of one kind of file.
+pub struct FileKind<T> {
+    /// Name of the file for error messages, with its article (`a policy`).
     pub what: &'static str,
-    /// Most bytes of it.
+    /// Largest file, in bytes.
     pub limit: usize,
-    /// Reads its content.
+    /// Parses the content.
     pub parse: fn(&[u8]) -> Result<T, FormatError>,
-    /// Compares a new content with what the file held since the program started.
-    pub succeed: fn(&Arc<T>, T) -> Succession<T>,
+    /// Compares new content with what the file has held since the program started.
+    pub succeed: fn(&Arc<T>, T) -> Update<T>,
 }
 
-/// What a new content comes to.
-pub struct Succession<T> {
-    /// What is in force from now on.
+/// The effect of new content.
+pub struct Update<T> {
+    /// The content in force.
     pub current: Arc<T>,
-    /// What the next content is compared with.
+    /// The content that the next one is compared with.
     pub base: Arc<T>,
-    /// What the file does not hold any more, if anything.
+    /// Items that the file has lost, if any.
     pub lost: Option<Loss>,
 }
 
-/// Something that the file has held since the program started, and no longer holds.
+/// Items that the file held since the program started and that are missing from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// What, in words.
+    /// The items, for people.
     pub words: String,
-    /// Whether nothing is left, which is probably an accident.
+    /// Whether nothing is left in the file, which is probably an accident.
     pub all: bool,
 }
 
-/// Why the file can't be read.
+/// A file that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// By the system.
+    /// The system can't read the file.
     #[error("could not read {}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// By its parser.
+    /// The content is malformed.
     #[error("{}: {source}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parser's error.
         source: FormatError,
     },
 }
 
-/// The current content. A file that becomes unreadable changes only the health.
-pub struct Watched<T: 'static> {
+/// A file and its content in force. A file that becomes unreadable changes only the health.
+pub struct WatchedFile<T: 'static> {
     path: PathBuf,
-    kind: &'static Kind<T>,
-    state: Mutex<State<T>>,
+    kind: &'static FileKind<T>,
+    state: Mutex<WatchState<T>>,
 }
 
-struct State<T> {
+struct WatchState<T> {
     current: Arc<T>,
     base: Arc<T>,
-    looked: Instant,
+    checked: Instant,
     stamp: Stamp,
-    /// Why it can't be read.
+    /// The error of the last attempt to read the file, if it failed.
     fault: Option<String>,
     lost: Option<Loss>,
 }
 
-/// Tells whether a file changed without reading it. A replacement may have the same length and modification
-/// time, but it has another inode or change time, which nobody can set.
+/// Identifies a version of a file without reading it. A replacement may have the same length and modification time,
+/// but it has another inode or change time, which nobody can set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -105,52 +105,52 @@ impl Stamp {
     }
 }
 
-impl<T> Watched<T> {
+impl<T> WatchedFile<T> {
     /// Reads the file.
-    pub fn open(path: &Path, kind: &'static Kind<T>) -> Result<Self, WatchError> {
+    pub fn open(path: &Path, kind: &'static FileKind<T>) -> Result<Self, WatchError> {
         let (stamp, content) = load(path, kind)?;
         let current = Arc::new(content);
         let base = current.clone();
-        let state = State { current, base, looked: Instant::now(), stamp, fault: None, lost: None };
+        let state = WatchState { current, base, checked: Instant::now(), stamp, fault: None, lost: None };
         Ok(Self { path: path.to_owned(), kind, state: Mutex::new(state) })
     }
 
-    /// The content, at most a second old.
+    /// The content in force, checked at most a second ago.
     pub fn current(&self) -> Arc<T> {
-        self.looked().current.clone()
+        self.refreshed().current.clone()
     }
 
-    /// What is wrong with the file now, if anything: it can't be read, or holds nothing any more.
+    /// The fault of the file, if any: it can't be read, or has lost all its items.
     pub fn fault(&self) -> Option<String> {
-        let state = self.looked();
-        let nothing_left = || Some(self.words(state.lost.as_ref().filter(|lost| lost.all)?));
+        let state = self.refreshed();
+        let nothing_left = || Some(self.describe(state.lost.as_ref().filter(|lost| lost.all)?));
         state.fault.clone().or_else(nothing_left)
     }
 
-    /// What the file does not hold any more, where it holds others.
+    /// The items that the file has lost, if others are left.
     pub fn warning(&self) -> Option<String> {
-        Some(self.words(self.looked().lost.as_ref().filter(|lost| !lost.all)?))
+        Some(self.describe(self.refreshed().lost.as_ref().filter(|lost| !lost.all)?))
     }
 
-    /// Reads the file now, whether it looks changed or not.
+    /// Reads the file at once, whether or not it looks changed.
     pub fn reload(&self) {
         let mut state = self.state();
-        state.looked = Instant::now();
+        state.checked = Instant::now();
         state.read(&self.path, self.kind);
     }
 
-    fn words(&self, lost: &Loss) -> String {
+    fn describe(&self, lost: &Loss) -> String {
         format!("{}: {}", self.path.display(), lost.words)
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    fn state(&self) -> MutexGuard<'_, WatchState<T>> {
         self.state.lock().expect("no panic while it is held")
     }
 
-    fn looked(&self) -> MutexGuard<'_, State<T>> {
+    fn refreshed(&self) -> MutexGuard<'_, WatchState<T>> {
         let mut state = self.state();
-        if state.looked.elapsed() >= LOOK_INTERVAL {
-            state.looked = Instant::now();
+        if state.checked.elapsed() >= CHECK_INTERVAL {
+            state.checked = Instant::now();
             let unchanged = Stamp::of(&self.path).is_ok_and(|stamp| stamp == state.stamp);
             if !unchanged || state.fault.is_some() {
                 state.read(&self.path, self.kind);
@@ -160,17 +160,17 @@ impl<T> Watched<T> {
     }
 }
 
-impl<T> std::fmt::Debug for Watched<T> {
+impl<T> std::fmt::Debug for WatchedFile<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watched").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("WatchedFile").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl<T> State<T> {
-    fn read(&mut self, path: &Path, kind: &Kind<T>) {
+impl<T> WatchState<T> {
+    fn read(&mut self, path: &Path, kind: &FileKind<T>) {
         match load(path, kind) {
             Ok((stamp, content)) => {
-                let Succession { current, base, lost } = (kind.succeed)(&self.base, content);
+                let Update { current, base, lost } = (kind.succeed)(&self.base, content);
                 tracing::info!(file = %path.display(), "{} was read again", kind.what);
                 if let Some(lost) = lost.as_ref().filter(|lost| self.lost.as_ref() != Some(lost)) {
                     tracing::warn!(file = %path.display(), "{}", lost.words);
@@ -193,9 +193,9 @@ impl<T> State<T> {
     }
 }
 
-fn load<T>(path: &Path, kind: &Kind<T>) -> Result<(Stamp, T), WatchError> {
+fn load<T>(path: &Path, kind: &FileKind<T>) -> Result<(Stamp, T), WatchError> {
     let io = |source| WatchError::Io { path: path.to_owned(), source };
-    // Before the content: a change in between is seen the next time.
+    // Before the content is read: the next check sees a change in between.
     let stamp = Stamp::of(path).map_err(io)?;
     let malformed = |source| WatchError::Malformed { path: path.to_owned(), source };
     let size = usize::try_from(stamp.length).unwrap_or(usize::MAX);
@@ -208,7 +208,7 @@ fn load<T>(path: &Path, kind: &Kind<T>) -> Result<(Stamp, T), WatchError> {
 mod tests {
     use super::*;
 
-    static LINES: Kind<String> = Kind {
+    static LINES: FileKind<String> = FileKind {
         what: "a test file",
         limit: 100,
         parse: |bytes| crate::format::utf8("a test file", bytes).map(str::to_owned),
@@ -217,14 +217,14 @@ mod tests {
             let gone: Vec<&str> = base.lines().filter(is_gone).collect();
             let lost = (!gone.is_empty()).then(|| Loss { words: gone.join(","), all: new.is_empty() });
             let all = if gone.is_empty() { new.clone() } else { format!("{new}\n{}", gone.join("\n")) };
-            Succession { current: Arc::new(new), base: Arc::new(all), lost }
+            Update { current: Arc::new(new), base: Arc::new(all), lost }
         },
     };
 
-    /// Looks now, and not only after a second.
-    fn look(watched: &Watched<String>) -> Arc<String> {
-        watched.state().looked =
-            Instant::now().checked_sub(LOOK_INTERVAL).expect("the machine is up for a second");
+    /// Checks the file without waiting for a second to pass.
+    fn look(watched: &WatchedFile<String>) -> Arc<String> {
+        watched.state().checked =
+            Instant::now().checked_sub(CHECK_INTERVAL).expect("the machine is up for a second");
         watched.current()
     }
 
@@ -234,7 +234,7 @@ mod tests {
         let (path, other) = (dir.path().join("file"), dir.path().join("other"));
         fs::write(&path, "one").unwrap();
         let time = fs::metadata(&path).unwrap().modified().unwrap();
-        let watched = Watched::open(&path, &LINES).unwrap();
+        let watched = WatchedFile::open(&path, &LINES).unwrap();
         fs::write(&other, "two").unwrap();
         fs::File::options().write(true).open(&other).unwrap().set_modified(time).unwrap();
         fs::rename(&other, &path).unwrap();
@@ -246,12 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_is_told_until_it_is_back() {
+    fn lost_items_are_reported_until_they_are_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let write = |text: &str| fs::write(&path, text).unwrap();
         write("a\nb");
-        let watched = Watched::open(&path, &LINES).unwrap();
+        let watched = WatchedFile::open(&path, &LINES).unwrap();
         assert_eq!((watched.fault(), watched.warning()), (None, None));
         let told = |text: &str| Some(format!("{}: {text}", path.display()));
         write("b");

@@ -1,4 +1,4 @@
-//! `treehead fsck URL` of a log that lies.
+//! `treehead fsck URL` of a lying log.
 
 use std::fs;
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl World {
         Self { dir, liar }
     }
 
-    /// Exit code, and the code in the verdict.
+    /// The exit code, and the verdict's code.
     fn fsck(&self) -> (i32, String, String) {
         let policy = self.dir.path().join("policy");
         let (exit, verdict) =
@@ -36,8 +36,8 @@ impl World {
 fn each_lie_is_found_and_named() {
     let world = World::new();
     assert_eq!(world.fsck(), (0, String::new(), String::new()));
-    // A log that is not there, or busy, or has nothing, has not lied yet; and a head that it did not sign is not
-    // the log's: nobody can tell.
+    // A log that is down, busy or empty has not lied. A head without the log's signature is not the log's word.
+    // In all these cases, the result is "could not tell".
     for (lie, only, exit, code) in [
         (Lie::WrongTile, Only::path("tile/0/001"), 1, "tile-mismatch"),
         (Lie::WrongTile, Only::path("tile/0/002"), 1, "tile-mismatch"),
@@ -81,7 +81,7 @@ fn tiles_of_another_branch_do_not_make_the_signed_root() {
     let world = World::new();
     let others: Vec<Vec<u8>> = (0..300_u32).map(|at| format!("other {at}").into_bytes()).collect();
     world.liar.fork("b", 300, &others);
-    // All of them: whoever compares entries with tiles alone would find nothing.
+    // All entries and tiles change together: comparing entries with tiles would find nothing.
     world.liar.set_only(Lie::Branch("b"), Only::path("tile/"));
     let (exit, code, message) = world.fsck();
     assert_eq!((exit, code.as_str()), (1, "not-included"), "{message}");

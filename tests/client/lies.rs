@@ -1,4 +1,4 @@
-//! Each lie of a log has its own word, costs little, and hangs nobody.
+//! Each lie of a log has its own code, costs little, and blocks nobody.
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -17,18 +17,18 @@ use crate::common::toy_witness::signers;
 
 const ENTRIES: usize = 1_100;
 
-/// Does not wait long between tries: the log is a thread of this process.
+/// Retries quickly: the log is a thread of this process.
 fn client(url: &str) -> LogClient {
     LogClient::builder().tries(3).pause(Duration::from_millis(5)).build(url).unwrap()
 }
 
-/// Does not wait long for an answer either.
+/// Has a short time limit as well.
 fn hasty(url: &str) -> LogClient {
     let builder = LogClient::builder().timeout(Duration::from_millis(1_500)).tries(3);
     builder.pause(Duration::from_millis(5)).build(url).unwrap()
 }
 
-/// The client that finds a lie within seconds, and takes no slow machine for one.
+/// A client that detects a lie within seconds, but tolerates a slow machine.
 fn client_for(lie: &Lie, url: &str) -> LogClient {
     if matches!(lie, Lie::Drip(_)) { hasty(url) } else { client(url) }
 }
@@ -45,7 +45,7 @@ fn stream(client: &LogClient, entries: usize) -> Result<Vec<Hash>, ClientError> 
     Ok(hashes)
 }
 
-/// What is wrong with the connection or the header, and the word for it.
+/// Faults of the connection or the headers, and their codes.
 fn on_the_wire() -> Vec<(Lie, &'static str)> {
     vec![
         (Lie::Endless(Framing::Length), "too-large"),
@@ -119,7 +119,7 @@ fn what_passes_is_tried_again() {
     let liar = Liar::serve(entries.clone());
     let lies = [Lie::Busy(429, 0), Lie::Status(503), Lie::Status(504), Lie::CloseAtOnce, Lie::CloseHalfway];
     for lie in lies.into_iter().chain([Lie::Drip(Duration::from_secs(1))]) {
-        // Never three times in a row for the same bundle: each request is for one that is missing.
+        // Each request is for a missing bundle, so no bundle is asked for three times in a row.
         liar.set_only(lie.clone(), Only::any().times(2));
         let client = client_for(&lie, &liar.url());
         assert_eq!(stream(&client, ENTRIES).unwrap(), leaf_hashes(&entries), "{lie:?}");
@@ -135,7 +135,7 @@ fn a_pause_that_the_log_asks_for_is_kept() {
     let asked = liar.asked();
     let soon = asked.iter().filter(|other| other.at - asked[0].at < Duration::from_secs(1)).count();
     assert!(soon <= 4, "each of four workers was told once, and {soon} asked within the second");
-    // Longer than anybody wants to wait: nothing is asked again.
+    // The pause is longer than the client's patience: it does not retry.
     let before = liar.asked().len();
     liar.set(Lie::Busy(503, 31));
     assert_eq!(stream(&client(&liar.url()), ENTRIES).unwrap_err().code(), "busy");
@@ -151,7 +151,7 @@ fn whoever_waits_for_a_busy_log_can_be_stopped() {
     let mut stream = EntryStream::new(&client, size(0)..size(ENTRIES), &options);
     eventually("it was told to wait", || !liar.asked().is_empty() && liar.requests() == 0);
     options.stop.store(true, Ordering::Relaxed);
-    // Had it waited, the log would have been asked again, and its refusal be the answer.
+    // A retry would have reported the log's refusal instead.
     assert!(matches!(stream.next(), Some(Err(ClientError::Stopped))));
     assert!(stream.next().is_none() && liar.asked().len() <= 4);
 }
@@ -174,7 +174,7 @@ fn a_full_bundle_does_for_a_partial_one_that_was_dropped() {
     let liar = Liar::serve(entries.clone());
     for gone in [404, 410] {
         liar.set(Lie::PartialGone(gone));
-        // 600 entries were signed when the tree was smaller: the bundle is full by now.
+        // The head has 600 entries; the tree has grown, so the bundle is full by now.
         assert_eq!(stream(&client(&liar.url()), 600).unwrap(), leaf_hashes(&entries[..600]));
         let tile = Tile::parse("tile/0/002.p/88").unwrap();
         let client = client(&liar.url());
@@ -182,7 +182,7 @@ fn a_full_bundle_does_for_a_partial_one_that_was_dropped() {
         assert_eq!(hashes, leaf_hashes(&entries[512..600]));
         liar.be_honest();
     }
-    // Whoever knows that the tree is larger asks for the full one at once.
+    // A client that knows the larger tree asks for the full bundle at once.
     let options = StreamOptions { tree: size(ENTRIES), ..StreamOptions::default() };
     let client = client(&liar.url());
     let before = liar.asked().len();
@@ -306,7 +306,7 @@ fn two_views_of_one_log_are_each_consistent() {
     }
     liar.append("b", &[b"one more".to_vec()]);
     assert_eq!(head_of(&liar.url_of("b")).0.size, size(801));
-    // The same address may change its story.
+    // One address may change its answers.
     liar.set(Lie::Branch("a"));
     assert_eq!(head_of(&liar.url()).1, roots[1]);
     liar.be_honest();

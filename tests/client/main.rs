@@ -1,4 +1,4 @@
-//! The client against logs that are honest, and against one that lies in every way.
+//! The client against honest logs, and against one that tells every lie.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -8,7 +8,7 @@ mod lies;
 mod repair;
 mod stream;
 
-/// Runs the program with `--json`: its exit code, and what it says.
+/// Runs the program with `--json`; returns its exit code and its output.
 fn treehead(args: &[&str]) -> (i32, serde_json::Value) {
     let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_treehead"));
     let output = program.args(args).arg("--json").output().expect("the program runs");

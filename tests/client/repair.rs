@@ -1,4 +1,4 @@
-//! `treehead repair --from URL` where that is the address of a log that lies.
+//! `treehead repair --from URL` with the address of a lying log.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::treehead;
 
 const ENTRIES: usize = 1_500;
 
-/// A log that lost its journal, and the address of somebody who has its keys and its entries.
+/// A log that lost its journal, and the address of a server with its keys and its entries.
 fn lost(dir: &Path) -> Liar {
     let origin = ["--origin", "log.example/lost", "--profile", "opaque"];
     assert_eq!(treehead(&[&["init", dir.to_str().expect("text")], origin.as_slice()].concat()).0, 0);
@@ -45,7 +45,7 @@ fn a_journal_comes_back_over_http_and_no_lie_gets_into_it() {
         assert_eq!((exit, said["code"].as_str()), (1, Some("source-refused")), "{lie:?} {only:?}: {said}");
         liar.be_honest();
     }
-    // No head that the log signed came: nothing is known of the source.
+    // The source served no head that the log signed, so nothing is known.
     for lie in [Lie::WrongSignature, Lie::OtherOrigin, Lie::Html, Lie::Empty] {
         liar.set_only(lie.clone(), Only::path("checkpoint"));
         let (exit, said) = repair();

@@ -1,4 +1,4 @@
-//! Entries of a real log, in order, whatever the range and however many ask.
+//! Entries of a real log arrive in order, for any range and number of workers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ fn size(size: u64) -> TreeSize {
     TreeSize::new(size).unwrap()
 }
 
-/// The entries of a range, with what a bundle says of itself checked.
+/// The entries of a range; checks each bundle's own figures.
 fn entries(stream: EntryStream, range: Range<u64>) -> Vec<Vec<u8>> {
     let (mut all, mut next) = (Vec::new(), range.start);
     for bundle in stream {

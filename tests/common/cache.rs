@@ -1,4 +1,4 @@
-//! A caching proxy before a log, as nginx with `proxy_cache_valid 200 10m`, or one that heeds no header at all.
+//! A caching proxy in front of a log: like nginx with `proxy_cache_valid 200 10m`, or one that ignores all headers.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use super::http::{Reply, get};
 
-/// For how long it keeps what says nothing else.
+/// How long it keeps answers without a rule of their own.
 const VALID: Duration = Duration::from_secs(600);
 
-/// What a cache goes by.
+/// The rules that a cache follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heeds {
     /// `Cache-Control`, as nginx reads it: `no-cache`, `no-store`, `private` and ages.
     CacheControl,
-    /// Nothing.
+    /// No header.
     Nothing,
 }
 
@@ -25,12 +25,12 @@ type Kept = Arc<Mutex<HashMap<String, (Instant, Reply)>>>;
 pub struct Cache {
     pub url: String,
     kept: Kept,
-    /// Paths that were answered without asking the log.
+    /// Paths that it answered without asking the log.
     hits: Arc<Mutex<Vec<String>>>,
 }
 
 impl Cache {
-    /// Stands before the log at `url`. It ends with the test.
+    /// Starts in front of the log at `url`, and runs until the test ends.
     pub fn before(url: &str, heeds: Heeds) -> Self {
         let log: SocketAddr = url.strip_prefix("http://").expect("a URL").parse().expect("an address");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -71,19 +71,19 @@ impl Cache {
                     reply.status,
                     reply.body.len()
                 );
-                // A client that goes away has heard enough.
+                // The client may be gone; a failed write is harmless.
                 let _ = stream.get_mut().write_all(&[head.as_bytes(), &reply.body].concat());
             }
         });
         Self { url, kept, hits }
     }
 
-    /// The time of what is kept under a path that begins so is up.
+    /// Expires all cached answers under paths with this prefix.
     pub fn forget(&self, prefix: &str) {
         self.kept.lock().expect("no panic").retain(|path, _| !path.starts_with(prefix));
     }
 
-    /// How often a path that begins so was answered out of the cache.
+    /// Number of cache hits for paths with this prefix.
     pub fn hits(&self, prefix: &str) -> usize {
         self.hits.lock().expect("no panic").iter().filter(|path| path.starts_with(prefix)).count()
     }

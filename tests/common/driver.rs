@@ -1,4 +1,4 @@
-//! A sequencer on a disk store, driven by a script, with all that it promises noted at once.
+//! Drives a sequencer on a disk store by a script, and records each promise at once.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,18 +14,18 @@ use treehead::store::{Batch, DiskStore, OpenOptions, Staged, Store, StoreError, 
 use super::log::{ORIGIN, log_signer, vkey};
 use super::promises::Promises;
 
-/// Longer than anything takes on a busy machine.
+/// A time limit that even a busy machine keeps.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Hears of each promise at the moment when it is first made.
+/// Is told of each promise when it is first made.
 pub trait Notary: Send + Sync {
-    /// These entries may be acknowledged from now on.
+    /// The log may acknowledge these entries from now on.
     fn durable(&self, first: u64, entries: &[Vec<u8>]);
-    /// This head may be shown from now on.
+    /// The log may publish this head from now on.
     fn signed(&self, head: &Checkpoint);
 }
 
-/// What was promised so far.
+/// The promises so far.
 #[derive(Default)]
 pub struct Ledger(Mutex<Promises>);
 
@@ -47,8 +47,8 @@ impl Notary for Ledger {
     }
 }
 
-/// A disk store that tells a notary. The sequencer answers right after `apply` has succeeded, and
-/// shows a head right after it was replaced: no promise can be older than that.
+/// A disk store that reports to a notary. The sequencer answers right after `apply` succeeds, and
+/// publishes a head right after the store replaced it, so no promise is older than its record.
 pub struct Noted {
     pub store: DiskStore,
     pub notary: Arc<dyn Notary>,
@@ -96,8 +96,8 @@ impl Store for Noted {
     }
 }
 
-/// Opens a store whose last user in this process is gone. Its lock may not be: a child process that
-/// is just being started has copies of all open files until it runs its own program.
+/// Opens a store that nothing in this process uses any more. Its lock may linger: a child process
+/// that is just starting holds copies of all open files until it executes its program.
 pub fn open_store(dir: &Path, io: &Arc<dyn SledIo>, segment_bytes: u64) -> Result<DiskStore, StoreError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -111,7 +111,7 @@ pub fn open_store(dir: &Path, io: &Arc<dyn SledIo>, segment_bytes: u64) -> Resul
     }
 }
 
-/// A running sequencer and the ledger of its promises.
+/// A running sequencer and the record of its promises.
 pub struct Driver {
     pub sequencer: Sequencer,
     pub ledger: Arc<Ledger>,
@@ -119,16 +119,16 @@ pub struct Driver {
 
 impl Driver {
     /// # Errors
-    /// Why the log does not start.
+    /// The reason why the log does not start.
     pub fn start(store: Box<dyn Store>, ledger: Arc<Ledger>) -> Result<Self, String> {
-        // Heads at once: a script waits for each of them.
+        // Publish heads at once: scripts wait for each.
         let options = Options { publish_interval: Duration::from_millis(1), ..Options::default() };
         let sequencer = Sequencer::start(store, log_signer(), &options).map_err(|e| e.to_string())?;
         ledger.lock().show(&sequencer.published().borrow().checkpoint);
         Ok(Self { sequencer, ledger })
     }
 
-    /// Sends entries in one submission, and notes what is answered.
+    /// Submits entries together, and records the answers.
     ///
     /// # Errors
     /// A broken promise.
@@ -147,10 +147,10 @@ impl Driver {
         Ok(results)
     }
 
-    /// Waits until all that is in the tree is published, and no fault is left.
+    /// Waits until the whole tree is published and no fault is left.
     ///
     /// # Errors
-    /// Where that does not come about.
+    /// If that does not happen in time.
     pub fn settle(&self) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -160,7 +160,7 @@ impl Driver {
                 self.ledger.lock().show(&head);
                 return Ok(());
             }
-            // Only sled is mended without anybody's help.
+            // Only sled recovers without an operator.
             let hopeless =
                 fault.as_ref().is_some_and(|why| why.contains("is damaged") && !why.contains("in sled"));
             if hopeless || Instant::now() > deadline {
@@ -170,21 +170,21 @@ impl Driver {
         }
     }
 
-    /// Everything that can be read keeps every promise.
+    /// Checks that everything readable keeps every promise.
     ///
     /// # Errors
     /// The first broken promise.
     pub fn check(&self) -> Result<(), String> {
-        // Copied first: promises are added meanwhile, and what was promised before is there.
+        // Copy the promises first: others are added meanwhile, but earlier ones must hold already.
         let head = self.sequencer.published().borrow().checkpoint.clone();
         let promises = self.ledger.lock().clone();
         promises.check(self.sequencer.reader().as_ref(), Some(&head)).map(drop)
     }
 
-    /// A log that goes on: it takes new entries, knows the old ones, and publishes.
+    /// Checks that the log continues: it accepts new entries, knows the old ones, and publishes.
     ///
     /// # Errors
-    /// What it does not do.
+    /// The first thing that it fails to do.
     pub fn goes_on(&self, name: &str) -> Result<(), String> {
         let size = self.sequencer.reader().size().get();
         let known = self.ledger.lock().entries.first_key_value().map(|(at, entry)| (*at, entry.clone()));
@@ -201,11 +201,11 @@ impl Driver {
     }
 }
 
-/// What a directory that somebody left has to be: a log that opens, keeps its promises, and goes on.
-/// Returns the number of entries that were found.
+/// Checks that a directory left behind is a log that opens, keeps its promises, and continues.
+/// Returns the number of entries in it.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The first fault.
 pub fn audit(dir: &Path, promises: &Promises, io: &Arc<dyn SledIo>, segment: u64) -> Result<u64, String> {
     let store = open_store(dir, io, segment).map_err(|e| format!("it does not open: {e}"))?;
     let found = promises.check_store(&store)?.get();
@@ -217,7 +217,7 @@ pub fn audit(dir: &Path, promises: &Promises, io: &Arc<dyn SledIo>, segment: u64
     Ok(found)
 }
 
-/// `count` entries of this name, of lengths that differ, none of them twice.
+/// `count` distinct entries with this name, of different lengths.
 pub fn entries(name: &str, count: usize) -> Vec<Vec<u8>> {
     let entry = |at: usize| format!("{name} {at} {}", "x".repeat(at * 37 % 300)).into_bytes();
     (0..count).map(entry).collect()

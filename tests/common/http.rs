@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand: requests that no decent client would send, and answers byte for byte.
+//! Handwritten HTTP/1.1: requests that no library would send, and answers byte for byte.
 
 use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longer than any answer takes; a test that hangs fails instead.
+/// A limit that no answer reaches, so that a hanging test fails.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An answer, its body put together again.
+/// An answer, with its body dechunked.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -18,7 +18,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A header, of which there has to be one at most.
+    /// A header that must not occur twice.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         let first = found.next().map(|(_, value)| value.as_str());
@@ -30,7 +30,7 @@ impl Reply {
         std::str::from_utf8(&self.body).expect("text")
     }
 
-    /// The JSON of a good answer.
+    /// The JSON of a successful answer.
     pub fn json(&self) -> Value {
         assert_eq!((self.status, self.header("content-type")), (200, Some("application/json")), "{self}");
         serde_json::from_slice(&self.body).expect("JSON")
@@ -44,7 +44,7 @@ impl Reply {
         assert_eq!(self.header("cache-control"), Some("no-store"), "errors are not for caches");
         let body: Value = serde_json::from_slice(&self.body).expect("JSON");
         let fields = body.as_object().expect("an object").keys().map(String::as_str);
-        // RFC 9457 section 3.2: `entry` is an extension, and there only where a batch is at fault.
+        // RFC 9457 section 3.2: `entry` is an extension member, only present for a fault in a batch.
         let fields: Vec<&str> = fields.filter(|field| *field != "entry").collect();
         assert_eq!(fields, ["code", "detail", "status", "title", "type"], "{self}");
         assert_eq!(body["code"], code, "{self}");
@@ -69,8 +69,8 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// The bytes of a request. `Content-Length` is added where the body is not empty, and the headers
-/// do not say how long it is.
+/// The bytes of a request. Adds `Content-Length` unless the body is empty or the headers already
+/// give its length.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: log.example\r\nConnection: close\r\n");
     headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
@@ -81,7 +81,7 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
     [head.as_bytes(), b"\r\n", body].concat()
 }
 
-/// Sends bytes on a connection of their own and reads the answer.
+/// Sends bytes on a new connection and reads the answer.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Reply {
     let mut stream = connect(address);
     // A log that refuses a body does not read all of it.
@@ -97,12 +97,12 @@ pub fn post(address: SocketAddr, path: &str, body: &[u8]) -> Reply {
     exchange(address, &request("POST", path, &[], body))
 }
 
-/// Posts and takes JSON.
+/// Posts, and accepts JSON.
 pub fn post_json(address: SocketAddr, path: &str, body: &[u8]) -> Value {
     exchange(address, &request("POST", path, &[("Accept", "application/json")], body)).json()
 }
 
-/// Reads one answer. An error where the connection ends before it does.
+/// Reads one answer. An error if the connection ends too early.
 pub fn read_reply(stream: &mut impl Read, to_head: bool) -> io::Result<Reply> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,11 +1,11 @@
-//! A tlog-tiles log that lies in every way, and counts what it is asked. For whoever must not believe a log.
+//! A tlog-tiles log that tells every lie and counts its requests, to test everything that must not trust a log.
 //!
 //! ```text
 //! http://ADDRESS/checkpoint, /tile/...       the main branch
 //! http://ADDRESS/<branch>/checkpoint, ...    another history under the same key: split views, by address
 //! ```
 //!
-//! Two views by port are two liars with one signer.
+//! For two views on two ports, start two liars with one signer.
 
 pub mod branch;
 mod http;
@@ -27,13 +27,13 @@ use self::http::Answer;
 use self::lie::{Lie, Only};
 use super::log::log_signer;
 
-/// The branch that has no name in its paths.
+/// The main branch, which has no name in its paths.
 const MAIN: &str = "";
 
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// Without a leading slash, with the branch's name.
+    /// The path without a leading slash, with the branch's name.
     pub path: String,
     pub headers: Vec<String>,
     pub at: Instant,
@@ -49,25 +49,25 @@ struct Shared {
     log: LogSigner,
     witnesses: Vec<NoteSigner>,
     state: Mutex<State>,
-    /// Requests and connections under way, and the most there ever were.
+    /// Requests and connections in progress, and their maxima.
     requests: (AtomicUsize, AtomicUsize),
     connections: (AtomicUsize, AtomicUsize),
     stop: AtomicBool,
 }
 
-/// A served log. Stops when it is dropped.
+/// A running log. Stops when dropped.
 pub struct Liar {
     pub address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 impl Liar {
-    /// An honest log of these entries, until it is told otherwise.
+    /// A log of these entries, honest until told otherwise.
     pub fn serve(entries: Vec<Vec<u8>>) -> Self {
         Self::serve_as(log_signer().into(), Vec::new(), entries)
     }
 
-    /// With these keys, its heads cosigned by all of the witnesses.
+    /// Like `new`, with these keys, and heads cosigned by all of the witnesses.
     pub fn serve_as(log: LogSigner, witnesses: Vec<NoteSigner>, entries: Vec<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -89,7 +89,7 @@ impl Liar {
                 let (Ok(stream), shared) = (stream, served.clone()) else { continue };
                 std::thread::spawn(move || {
                     count(&shared.connections);
-                    // Ends with the connection, whoever ended it.
+                    // The thread ends with the connection.
                     let _ = shared.serve(stream);
                     shared.connections.0.fetch_sub(1, Ordering::SeqCst);
                 });
@@ -102,7 +102,7 @@ impl Liar {
         format!("http://{}", self.address)
     }
 
-    /// Where another branch is served.
+    /// The address of another branch.
     pub fn url_of(&self, branch: &str) -> String {
         format!("http://{}/{branch}", self.address)
     }
@@ -111,7 +111,7 @@ impl Liar {
         self.shared.log.keys()
     }
 
-    /// A policy that trusts its keys, and wants all of its witnesses.
+    /// A policy that trusts its keys and demands all of its witnesses.
     pub fn policy(&self) -> String {
         let mut lines: String = self.keys().iter().map(|key| format!("log {key}\n")).collect();
         let names: Vec<String> = (0..self.shared.witnesses.len()).map(|at| format!("witness-{at}")).collect();
@@ -124,12 +124,12 @@ impl Liar {
         lines + &format!("group everybody all {}\nquorum everybody\n", names.join(" "))
     }
 
-    /// Lies so from now on, to everybody.
+    /// Tells this lie to everybody from now on.
     pub fn set(&self, lie: Lie) {
         self.set_only(lie, Only::any());
     }
 
-    /// Lies so from now on, to some. Of several lies the one that was set first is told.
+    /// Tells this lie to matching requests from now on. The lie that was set first wins.
     pub fn set_only(&self, lie: Lie, only: Only) {
         self.state().lies.push((lie, only));
     }
@@ -138,14 +138,14 @@ impl Liar {
         self.state().lies.clear();
     }
 
-    /// Appends to a branch, the main one being `""`, and shows a head over it.
+    /// Appends to a branch (`""` is the main one), and publishes a head over it.
     pub fn append(&self, branch: &str, entries: &[Vec<u8>]) {
         let mut state = self.state();
         let branch = state.branches.get_mut(branch).expect("a branch of this name");
         *branch = branch.forked(branch.entries.len(), entries);
     }
 
-    /// Makes a branch that is the main one up to `size`, with others after.
+    /// Makes a branch that equals the main one up to `size` and then differs.
     pub fn fork(&self, name: &str, size: usize, others: &[Vec<u8>]) {
         let mut state = self.state();
         let branch = state.branches[MAIN].forked(size, others);
@@ -161,24 +161,24 @@ impl Liar {
         self.state().asked.clone()
     }
 
-    /// How often each path was asked for.
+    /// Number of requests for each path.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         self.asked().into_iter().for_each(|asked| *counts.entry(asked.path).or_default() += 1);
         counts
     }
 
-    /// Most requests that it had under way at once.
+    /// The most concurrent requests.
     pub fn most_requests(&self) -> usize {
         self.shared.requests.1.load(Ordering::SeqCst)
     }
 
-    /// Most connections that were open at once.
+    /// The most concurrent connections.
     pub fn most_connections(&self) -> usize {
         self.shared.connections.1.load(Ordering::SeqCst)
     }
 
-    /// Requests under way.
+    /// Requests in progress.
     pub fn requests(&self) -> usize {
         self.shared.requests.0.load(Ordering::SeqCst)
     }
@@ -252,7 +252,7 @@ impl Shared {
         }
     }
 
-    /// What is answered, and whether all of the lie is in it; else it is in how that is sent.
+    /// The answer, and whether it contains the whole lie; otherwise the lie is in how it is sent.
     fn in_words(&self, branch: &Branch, path: &str, lie: Option<&Lie>) -> Option<(bool, Answer)> {
         let ok = |body: Vec<u8>| Answer { status: 200, media_type: "application/octet-stream", body };
         let text = |body: String| Answer { status: 200, media_type: "text/plain", body: body.into_bytes() };
@@ -297,7 +297,7 @@ impl Shared {
     }
 }
 
-/// The last byte is the last entry's, or the last hash's.
+/// Changes the last byte, which belongs to the last entry or hash.
 fn changed(mut body: Vec<u8>) -> Vec<u8> {
     *body.last_mut().expect("a body") ^= 1;
     body
@@ -308,7 +308,7 @@ fn cut(mut body: Vec<u8>) -> Vec<u8> {
     body
 }
 
-/// The third line, which is the root, of another tree.
+/// Replaces the third line, the root, by that of another tree.
 fn another_root(note: &str) -> String {
     let other = treehead::merkle::Hash::digest(b"another").to_base64();
     let line = |(at, line): (usize, &str)| if at == 2 { format!("{other}\n") } else { format!("{line}\n") };

@@ -1,4 +1,4 @@
-//! A log in this process, on a loopback port of its own.
+//! A log in this process, on its own loopback port.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -25,12 +25,12 @@ pub fn log_signer() -> NoteSigner {
     NoteSigner::from_seed(KeyName::new(ORIGIN).expect("a name"), SignatureType::Ed25519, &[100; 32])
 }
 
-/// Publishes at once: nobody waits a tenth of a second for each of a hundred entries.
+/// Publishes at once, so that tests with hundreds of entries are fast.
 pub fn quick() -> Options {
     Options { publish_interval: Duration::from_millis(2), ..Options::default() }
 }
 
-/// Publishes when it starts and when it stops: what is sequenced in between stays unpublished.
+/// Publishes only when it starts and stops: entries in between stay unpublished.
 pub fn never_publishing() -> Options {
     Options { publish_interval: Duration::from_secs(3_600), ..Options::default() }
 }
@@ -47,7 +47,7 @@ pub fn open(dir: &Path, profile: Profile, options: Options) -> Result<Log, OpenE
     })
 }
 
-/// A served log. Stops when it is dropped.
+/// A running log. Stops when dropped.
 pub struct Served {
     pub address: SocketAddr,
     pub dir: PathBuf,
@@ -106,14 +106,14 @@ impl Served {
         Self { address, dir, stop: Some(stop), thread: Some(thread), temp: None }
     }
 
-    /// Asks the log to stop, and does not wait.
+    /// Tells the log to stop, without waiting.
     pub fn ask_to_stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
     }
 
-    /// Stops it and waits until everything is down; its directory stays.
+    /// Stops it and waits for all threads; its directory stays.
     pub fn stop(&mut self) {
         self.ask_to_stop();
         if let Some(thread) = self.thread.take() {
@@ -133,12 +133,12 @@ impl Served {
         post_json(self.address, path, body)
     }
 
-    /// The answer to an entry, as a proof file.
+    /// Appends an entry and returns its proof file.
     pub fn post_for_proof(&self, path: &str, body: &[u8]) -> Reply {
         exchange(self.address, &request("POST", path, &[("Accept", "text/x-tlog-proof")], body))
     }
 
-    /// Appends opaque entries or envelopes; all of them have to be new.
+    /// Appends entries, all of which must be new.
     pub fn add_all(&self, entries: &[Vec<u8>]) {
         for some in entries.chunks(4_096) {
             let answers = self.post_json("/add-batch", &batch(some));
@@ -175,19 +175,19 @@ pub fn vkey() -> NoteKey {
     log_signer().public().clone()
 }
 
-/// The body of `/add-batch`.
+/// A body for `/add-batch`.
 pub fn batch(entries: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let mut body = Vec::new();
     entries.iter().for_each(|entry| bundle::push(&mut body, entry.as_ref()).expect("an entry that fits"));
     body
 }
 
-/// Distinct opaque entries, of lengths that differ.
+/// Distinct opaque entries of different lengths.
 pub fn numbered(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|at| format!("entry {at} {}", "x".repeat(at % 40)).into_bytes()).collect()
 }
 
-/// RFC 6962 section 2.1, word for word: slow, and no code of the log's.
+/// The tree hash of RFC 6962 section 2.1, literally: slow, and independent of the log's code.
 pub fn root_of(leaves: &[Hash]) -> Hash {
     match leaves {
         [] => Hash::EMPTY_ROOT,
@@ -203,7 +203,7 @@ pub fn leaf_hashes(entries: &[Vec<u8>]) -> Vec<Hash> {
     entries.iter().map(|entry| Hash::leaf(entry)).collect()
 }
 
-/// Asks again until it is so; fails after ten seconds.
+/// Polls until the condition holds; fails after ten seconds.
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! What the integration tests share.
+//! Shared code of the integration tests.
 #![allow(dead_code, reason = "each test program uses another part of it")]
 
 pub mod cache;

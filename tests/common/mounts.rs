@@ -1,4 +1,4 @@
-//! Small file systems of a test's own, where this user may mount them.
+//! Small file systems for single tests, if this user may mount them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use treehead::store::Layout;
 
-/// A directory in memory where there is one: tests that sync thousands of times are quick there.
+/// A directory in memory, if there is one: tests with thousands of syncs are fast there.
 pub fn quick_dir() -> TempDir {
     let memory = Path::new("/dev/shm");
     let prefix = tempfile::Builder::new().prefix("treehead-test-").to_owned();
@@ -16,10 +16,10 @@ pub fn quick_dir() -> TempDir {
     in_memory.unwrap_or_else(|| TempDir::new().expect("a directory"))
 }
 
-/// Runs a program of the system's.
+/// Runs a system program.
 ///
 /// # Errors
-/// What it says where it fails.
+/// Its output, if it fails.
 pub fn system(program: &str, arguments: &[&str]) -> Result<(), String> {
     let sbin = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let run = Command::new(program).args(arguments).env("PATH", sbin).env("LC_ALL", "C").output();
@@ -28,14 +28,14 @@ pub fn system(program: &str, arguments: &[&str]) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(format!("{program} {arguments:?}: {}", said.trim())) }
 }
 
-/// A mounted file system, gone when it is dropped, however the test ends.
+/// A mounted file system. Dropping it unmounts it, however the test ends.
 pub struct Mount {
     at: PathBuf,
 }
 
 impl Mount {
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn new(options: &[&str], what: &Path, at: &Path) -> Result<Self, String> {
         fs::create_dir_all(at).map_err(|e| e.to_string())?;
         let (what, place) = (what.display().to_string(), at.display().to_string());
@@ -43,18 +43,18 @@ impl Mount {
         Ok(Self { at: at.to_owned() })
     }
 
-    /// A file system in memory.
+    /// Mounts a file system in memory.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn tmpfs(size: &str, at: &Path) -> Result<Self, String> {
         Self::new(&["-t", "tmpfs", "-o", &format!("size={size}")], Path::new("tmpfs"), at)
     }
 
-    /// The ext4 in an image. The loop device goes with the mount.
+    /// Mounts the ext4 file system of an image. The loop device disappears with the mount.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn image(image: &Path, at: &Path, options: &str) -> Result<Self, String> {
         Self::new(&["-t", "ext4", "-o", &format!("loop,{options}")], image, at)
     }
@@ -63,15 +63,15 @@ impl Mount {
         &self.at
     }
 
-    /// Changes an option, as the size.
+    /// Remounts with another option, such as the size.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn remount(&self, options: &str) -> Result<(), String> {
         system("mount", &["-o", &format!("remount,{options}"), &self.at.display().to_string()])
     }
 
-    /// Name of the block device below it, as in `loop3`.
+    /// Name of its block device, such as `loop3`.
     pub fn device(&self) -> Option<String> {
         let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
         let at = self.at.display().to_string();
@@ -79,10 +79,10 @@ impl Mount {
         line.split(' ').next()?.strip_prefix("/dev/").map(ToOwned::to_owned)
     }
 
-    /// Unmounts it as soon as nobody uses it.
+    /// Unmounts it as soon as it is unused.
     ///
     /// # Errors
-    /// Where somebody does for long.
+    /// If it stays in use for too long.
     pub fn unmount(self) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -101,25 +101,25 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily: a test that failed may have files open in there.
+        // Lazily: a failed test may have open files in it.
         let _ = system("umount", &["-l", &self.at.display().to_string()]);
     }
 }
 
-/// Makes an empty image of a small ext4.
+/// Makes an image with a small, empty ext4 file system.
 ///
 /// # Errors
-/// What the system says.
+/// The system's error.
 pub fn ext4_image(image: &Path, mebibytes: u64, features: &[&str]) -> Result<(), String> {
     fs::File::create(image).and_then(|file| file.set_len(mebibytes << 20)).map_err(|e| e.to_string())?;
     let image = image.display().to_string();
     system("mkfs.ext4", &[&["-q", "-F", "-m", "0"], features, &[&image]].concat())
 }
 
-/// What a machine says after it came up again.
+/// The boot ID of a machine after a restart.
 const OTHER_BOOT: &str = "00000000-0000-4000-8000-000000000000";
 
-/// Where sled's mark names this boot of the machine, it names another one from now on.
+/// Changes sled's mark as if it had been written before the last boot.
 pub fn reboot(dir: &Path) {
     let mark = Layout::new(dir).sled_mark();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();

@@ -1,7 +1,7 @@
-//! What a log has promised, and whether what lies in a directory keeps it.
+//! The promises of a log, and a check that a directory keeps them.
 //!
-//! A broken promise is an error and no panic: some tests break them on purpose, and have to see
-//! that it is noticed.
+//! A broken promise is an error rather than a panic: some tests break promises on purpose, and check
+//! that this is detected.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,7 +12,7 @@ use treehead::store::{Store, StoreReader};
 
 use super::log::vkey;
 
-/// Trees by the definition: subtrees of 2^n leaves, joined from the right. No code of the log's.
+/// Trees by definition: perfect subtrees, joined from the right. Independent of the log's code.
 #[derive(Default, Clone)]
 pub struct SlowTree {
     subtrees: Vec<(usize, Hash)>,
@@ -37,20 +37,20 @@ impl SlowTree {
     }
 }
 
-/// All that was ever promised, and all that was ever asked for.
+/// All promises, and all submissions.
 #[derive(Default, Clone)]
 pub struct Promises {
     /// Acknowledged entries by index.
     pub entries: BTreeMap<u64, Vec<u8>>,
-    /// Every head that anybody may have seen.
+    /// Every head that may have been visible.
     pub heads: Vec<Checkpoint>,
-    /// Whatever was sent: the log may hold it or not, and nothing else.
+    /// Everything that was submitted: the log may contain any of it, and nothing else.
     pub sent: HashSet<Vec<u8>>,
 }
 
 impl Promises {
     /// # Errors
-    /// Where another entry has this index already.
+    /// If another entry has this index already.
     pub fn acknowledge(&mut self, index: u64, entry: &[u8]) -> Result<(), String> {
         match self.entries.insert(index, entry.to_vec()) {
             Some(before) if before != entry => Err(format!("two entries were promised index {index}")),
@@ -64,7 +64,7 @@ impl Promises {
         }
     }
 
-    /// Checks a store that was just opened.
+    /// Checks a freshly opened store.
     ///
     /// # Errors
     /// The first broken promise.
@@ -80,7 +80,7 @@ impl Promises {
         Ok(size)
     }
 
-    /// Checks all that can be read, under the durable head.
+    /// Checks everything readable, under the durable head.
     ///
     /// # Errors
     /// The first broken promise.
@@ -120,7 +120,7 @@ impl Promises {
     }
 }
 
-/// Tiles and index agree with the journal.
+/// Checks that tiles and index agree with the journal.
 fn check_tree(reader: &dyn StoreReader, leaves: &[Hash], roots: &[Hash]) -> Result<(), String> {
     let size = reader.size();
     let root = read_root(reader, size).map_err(|e| format!("the right edge: {e}"))?.root();

@@ -1,4 +1,4 @@
-//! Publishers and what they say. All keys are made from fixed seeds: TEST KEYS, worth nothing.
+//! Publishers and their statements. All keys come from fixed seeds: TEST KEYS, worth nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,13 +18,13 @@ pub fn publisher_toml(name: &str, seed: u8, purls: &[&str], kinds: &[&str]) -> S
     )
 }
 
-/// `vendor`, with the key of seed 1, may state builds and updates of what begins with
+/// `vendor`, with the key of seed 1, may release builds and updates of all packages under
 /// `pkg:generic/example/`.
 pub fn vendor_toml() -> String {
     publisher_toml("vendor", 1, &["pkg:generic/example/*"], &["build", "update"])
 }
 
-/// A build of one artifact, whose bytes are `content`.
+/// A build with one artifact, whose bytes are `content`.
 pub fn release(purl: &str, sequence: u64, content: &str) -> Release {
     Release {
         subjects: vec![Subject { name: "scanner.bin".to_owned(), sha256: Hash::digest(content.as_bytes()) }],
@@ -39,38 +39,38 @@ pub fn release(purl: &str, sequence: u64, content: &str) -> Release {
     }
 }
 
-/// Version `n` of the scanner, with an artifact of its own.
+/// Version `n` of the scanner, with its own artifact.
 pub fn scanner(n: u64) -> Release {
     release(&format!("pkg:generic/example/scanner@{n}.0"), n, &format!("scanner {n}"))
 }
 
-/// The entry in which the publisher of `seed` states `release`.
+/// An entry with `release`, signed with the key of `seed`.
 pub fn signed(release: &Release, seed: u8) -> Vec<u8> {
     signed_payload(release.to_payload().expect("a good release"), seed)
 }
 
-/// The same for a payload that may be no release at all.
+/// Like `entry`, for any payload.
 pub fn signed_payload(payload: Vec<u8>, seed: u8) -> Vec<u8> {
     Envelope::sign(payload, &[&publisher(seed)]).expect("an envelope").to_entry()
 }
 
-/// The withdrawal of the release that is `entry`, leaf `index`.
+/// The withdrawal of the release `entry` at leaf `index`.
 pub fn withdrawal(index: u64, entry: &[u8]) -> Withdrawal {
     let index = LeafIndex::new(index).expect("an index");
     Withdrawal::of(index, entry, "it crashes on start").expect("a release")
 }
 
-/// The entry in which the publisher of `seed` states `withdrawal`.
+/// An entry with `withdrawal`, signed with the key of `seed`.
 pub fn signed_withdrawal(withdrawal: &Withdrawal, seed: u8) -> Vec<u8> {
     signed_payload(withdrawal.to_payload().expect("a good withdrawal"), seed)
 }
 
-/// The statement of `release` as JSON, to be spoilt.
+/// The statement of `release` as JSON, for tests to change.
 pub fn statement(release: &Release) -> Value {
     serde_json::from_slice(&release.to_payload().expect("a good release")).expect("JSON")
 }
 
-/// Signs a statement that was spoilt. Plain ASCII objects with sorted keys, as these are, print
+/// Signs a changed statement. Plain ASCII objects with sorted keys, like these, print
 /// canonically.
 pub fn signed_statement(statement: &Value, seed: u8) -> Vec<u8> {
     signed_payload(serde_json::to_vec(statement).expect("JSON"), seed)
@@ -81,7 +81,7 @@ pub fn subject(name: &str) -> Value {
     json!({ "digest": { "sha256": Hash::digest(name.as_bytes()).to_hex() }, "name": name })
 }
 
-/// An envelope that is not checked by anything: what the library itself refuses to make.
+/// An unchecked envelope, such as the library refuses to make.
 pub fn raw_envelope(payload: &[u8], signature: &str, seed: u8) -> Vec<u8> {
     let signature = json!({ "keyid": publisher(seed).keyid().to_hex(), "sig": signature });
     let envelope = json!({

@@ -1,4 +1,4 @@
-//! A witness in a hundred lines, slow and obvious, that can be told to misbehave.
+//! A slow and obvious witness in a hundred lines, which misbehaves on demand.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -15,12 +15,12 @@ use treehead::proof::wire::{AddCheckpoint, SIZE_MEDIA_TYPE};
 /// Status, media type, body.
 pub type Answer = (u16, &'static str, Vec<u8>);
 
-/// A request, as far as a lie depends on it.
+/// The parts of a request that a lie depends on.
 pub struct Asked {
     pub is_post: bool,
     pub path: String,
     pub body: Vec<u8>,
-    /// What the witness cosigned last.
+    /// The last head that the witness cosigned.
     pub last: Option<Checkpoint>,
     /// What an honest witness would answer.
     pub honest: Answer,

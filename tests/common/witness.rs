@@ -1,4 +1,4 @@
-//! A witness of this project's own, in this process, on a loopback port.
+//! A treehead witness in this process, on a loopback port.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use treehead::note::{NoteKey, NoteSigner};
 use treehead::witness::{JOURNAL, LOGS_FILE, Ledger, Witness, run};
 
-/// A served witness. Stops when it is dropped.
+/// A running witness. Stops when dropped.
 pub struct ServedWitness {
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -17,7 +17,7 @@ pub struct ServedWitness {
 }
 
 impl ServedWitness {
-    /// Makes a witness in an empty directory, which knows one log, and serves it.
+    /// Makes a witness for one log in an empty directory, and serves it.
     pub fn make(dir: &Path, keys: Vec<NoteSigner>, log: &[NoteKey]) -> Self {
         fs::write(dir.join(JOURNAL), Ledger::empty_journal(keys[0].public().name())).expect("written");
         let lines: String = log.iter().map(|key| format!("log {key}\n")).collect();

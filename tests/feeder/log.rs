@@ -15,7 +15,7 @@ use treehead::store::MemoryStore;
 use crate::common::toy_witness::ToyWitness;
 
 pub const ORIGIN: &str = "log.example.com/releases";
-/// Longer than anything takes on a busy machine.
+/// A time limit that even a busy machine keeps.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn log_signer() -> LogSigner {

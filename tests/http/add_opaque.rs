@@ -143,7 +143,7 @@ fn sequenced_is_answered_before_publication_and_published_is_not() {
     let json = log.post_json("/add?wait=sequenced", b"an entry");
     assert_eq!((&json["index"], json.get("tree_size")), (&0.into(), None), "{json}");
     assert_eq!(log.head().size.get(), 0);
-    // This one waits for a publication that does not come, so its answer is still out.
+    // This request waits for a publication that never comes, so it has no answer yet.
     let mut stream = connect(log.address);
     stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     stream.write_all(&request("POST", "/add?wait=published", &[], b"two")).unwrap();

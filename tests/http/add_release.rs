@@ -1,4 +1,4 @@
-//! `POST /add` to a log of releases: signed statements by registered publishers, and nothing else.
+//! `POST /add` to a log of releases accepts only signed statements by registered publishers.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn log() -> Served {
     Served::release(&vendor_toml())
 }
 
-/// Posts a statement that was spoilt by `spoil`, signed well.
+/// Posts a statement that `spoil` has changed, with a valid signature.
 fn post_spoilt(log: &Served, spoil: impl FnOnce(&mut Value)) -> Reply {
     let mut statement = statement(&scanner(1));
     spoil(&mut statement);
@@ -75,7 +75,7 @@ fn a_key_that_is_not_registered_may_not_speak() {
     assert!(detail.contains(&publisher(2).keyid().to_hex()), "{detail}");
     assert!(detail.contains("treehead publisher add"), "what to do next: {detail}");
     assert_eq!(log.tree_size(), 0);
-    // Beside one that is, its signature is dropped: a stranger can't make an entry look otherwise.
+    // Beside a valid signature, the log drops it: strangers can't change how an entry looks.
     let payload = scanner(1).to_payload().unwrap();
     let both = Envelope::sign(payload, &[&publisher(1), &publisher(2)]).unwrap().to_entry();
     let answer = log.post_json("/add", &both);
@@ -97,7 +97,7 @@ fn a_signature_that_does_not_verify_is_422() {
     for sig in ["", "AAAA", &"A".repeat(84), &format!("{}==", "A".repeat(86))] {
         log.post("/add", &raw_envelope(&payload, sig, 1)).problem(422, "publisher-signature");
     }
-    // The signature is judged before the statement is read.
+    // The log verifies the signature before it parses the statement.
     log.post("/add", &raw_envelope(b"{", "AAAA", 1)).problem(422, "publisher-signature");
     assert_eq!(log.tree_size(), 0);
 }
@@ -153,7 +153,7 @@ fn a_statement_that_is_signed_well_and_says_nonsense_is_422() {
         let detail = post_spoilt(&log, spoil).problem(422, "statement");
         assert!(detail.contains(expected), "{expected}: {detail}");
     }
-    // What readers disagree about.
+    // JSON that parsers disagree about.
     let good = serde_json::to_string(&statement(&scanner(1))).unwrap();
     let twice = good.replacen("\"predicate\":", "\"predicate\":{},\"predicate\":", 1).into_bytes();
     let detail = log.post("/add", &signed_payload(twice, 1)).problem(422, "statement");
@@ -164,7 +164,7 @@ fn a_statement_that_is_signed_well_and_says_nonsense_is_422() {
     let detail = log.post("/add", &signed_payload(latin, 1)).problem(422, "statement");
     assert!(detail.contains("UTF-8") && detail.contains("offset"), "{detail}");
     assert_eq!(log.tree_size(), 0);
-    // In-toto's own parts may hold more than we know.
+    // in-toto allows unknown fields in its own objects.
     assert_eq!(post_spoilt(&log, |s| s["predicate"]["more"] = json!([1])).text(), "0");
 }
 
@@ -180,10 +180,10 @@ fn a_release_has_at_most_256_artifacts_and_an_entry_at_most_65535_bytes() {
     let huge = raw_envelope(&serde_json::to_vec(&statement).unwrap(), "AAAA", 1);
     assert!(huge.len() > 1_000_000);
     log.post("/add", &huge).problem(413, "too-large");
-    // White space is not counted, up to twice an entry's size.
+    // White space does not count, up to twice an entry's size.
     let spaced = [vec![b' '; 60_000], signed(&scanner(3), 1), vec![b'\n'; 60_000]].concat();
     assert_eq!(log.post("/add", &spaced).text(), "1");
-    // An envelope that would fit as it was sent, and not as an entry, is none the less too large.
+    // An envelope that fits as sent but not as an entry is too large.
     let long = raw_envelope(&vec![b'x'; 60_000], "AAAA", 1);
     let detail = log.post("/add", &long).problem(413, "too-large");
     assert!(detail.contains("65535"), "{detail}");
@@ -231,7 +231,7 @@ fn what_is_no_envelope_is_400() {
     let too_many: Value =
         (0..9).map(|at| json!({ "keyid": Hash::digest(&[at]).to_hex(), "sig": "" })).collect();
     log.post("/add", change(&|e| e["signatures"] = too_many.clone()).as_bytes()).problem(413, "too-large");
-    // Cut off anywhere, it is JSON no more.
+    // Truncated anywhere, it is not valid JSON.
     for end in (1..entry.len()).step_by(7) {
         log.post("/add", &entry[..end]).problem(400, "malformed");
     }
@@ -245,12 +245,12 @@ fn a_sequence_number_stands_for_one_set_of_artifacts() {
     let other = release("pkg:generic/example/scanner@7.0", 7, "another scanner");
     let detail = log.post("/add", &signed(&other, 1)).problem(409, "sequence-taken");
     assert!(detail.contains("use the next number"), "{detail}");
-    // Under another version it is the same package, channel and number.
+    // Another version has the same package, channel and number.
     let mut renumbered = other.clone();
     renumbered.purl = Purl::parse("pkg:generic/example/scanner@7.0.1").unwrap();
     log.post("/add", &signed(&renumbered, 1)).problem(409, "sequence-taken");
     assert_eq!(log.tree_size(), 1);
-    // So are the same artifacts with anything else that an endpoint concludes from.
+    // So have the same artifacts with a different field that endpoints rely on.
     let same: [fn(&mut Release); 4] = [
         |r| r.purl = Purl::parse("pkg:generic/example/scanner@7.0.1").unwrap(),
         |r| r.kind = Kind::Update,
@@ -262,7 +262,7 @@ fn a_sequence_number_stands_for_one_set_of_artifacts() {
         change(&mut other);
         log.post("/add", &signed(&other, 1)).problem(409, "sequence-taken");
     }
-    // Another channel or package counts for itself.
+    // Channels and packages count separately.
     let mut beta = other.clone();
     beta.channel = "beta".to_owned();
     assert_eq!(log.post("/add", &signed(&beta, 1)).text(), "1");
@@ -271,7 +271,7 @@ fn a_sequence_number_stands_for_one_set_of_artifacts() {
     assert_eq!(log.post("/add", &signed(&scanner(7), 1)).text(), "0", "and a duplicate is none");
 }
 
-/// What was stated for a log of trials, anybody could bring here.
+/// Otherwise, anybody could copy statements from a test log.
 #[test]
 fn a_statement_for_another_log_is_422() {
     let log = log();
@@ -282,13 +282,13 @@ fn a_statement_for_another_log_is_422() {
     let detail = log.post("/add-batch", &batch(&[signed(&scanner(1), 1), staging])).problem(422, "other-log");
     assert!(detail.contains("entry 1 of the batch"), "{detail}");
     assert_eq!(log.tree_size(), 0);
-    // For this log, and for any: the same release.
+    // A release that names this log and one that names none are the same.
     let ours = signed(&for_log(1, ORIGIN), 1);
     assert_eq!(log.post("/add", &ours).text(), "0");
     let answer = log.post_json("/add", &signed(&scanner(1), 1));
     assert_eq!((&answer["index"], &answer["leaf_hash"]), (&0.into(), &Hash::leaf(&ours).to_hex().into()));
     assert_eq!(log.post("/add", &signed(&scanner(2), 1)).text(), "1");
-    // Withdrawals, too.
+    // The same holds for withdrawals.
     let of_ours = |log: &str| {
         let withdrawal = Withdrawal { log: Some(log.to_owned()), ..withdrawal(0, &ours) };
         signed_withdrawal(&withdrawal, 1)
@@ -317,7 +317,7 @@ fn publishers_are_taken_up_while_the_log_runs() {
     let both = vendor_toml() + &publisher_toml("two", 2, &["pkg:generic/two/tool"], &["build"]);
     fs::write(&path, &both).unwrap();
     eventually("the new publisher may speak", || log.post("/add", &by_two(1)).status == 200);
-    // A broken file changes nothing but the health, which says what is wrong.
+    // A broken file only changes `/healthz`, which says what is wrong.
     for broken in ["[[publisher]]\nname = 7\n", &both.replace("two\"", "vendor\""), ""] {
         if broken.is_empty() {
             fs::remove_file(&path).unwrap();
@@ -331,7 +331,7 @@ fn publishers_are_taken_up_while_the_log_runs() {
         assert!(faults.len() == 1 && faults[0].as_str().unwrap().contains("publishers.toml"), "{health}");
         assert_eq!(log.post("/add", &by_two(2)).status, 200, "the old publishers stay in force");
     }
-    // Mended, it counts again.
+    // The fixed file counts again.
     fs::write(&path, &both).unwrap();
     eventually("the log is well", || log.get("/healthz").status == 200);
     assert_eq!(log.post("/add", &by_two(3)).status, 200);
@@ -345,7 +345,7 @@ fn publishers_that_a_file_lists_no_more_are_told_and_count_as_revoked() {
     let (one, by_two) = (signed(&scanner(1), 1), signed(&release("pkg:generic/two/tool@1.0", 1, "tool"), 2));
     let health = |log: &Served| -> Value { serde_json::from_slice(&log.get("/healthz").body).unwrap() };
     assert!(health(&log).get("warnings").is_none());
-    // One of them: the log goes on, and says whom it lost.
+    // One publisher is gone: the log continues, and names it.
     fs::write(&path, vendor_toml()).unwrap();
     eventually("the loss is told", || health(&log).get("warnings").is_some());
     let told = health(&log);
@@ -356,19 +356,19 @@ fn publishers_that_a_file_lists_no_more_are_told_and_count_as_revoked() {
     log.post("/add", &by_two).problem(403, "publisher-key-revoked");
     assert_eq!(log.post("/add", &one).status, 200);
     assert_eq!(crate::metrics::metrics(&log).one("treehead_log_warnings"), 1);
-    // All of them: somebody's accident.
+    // All publishers are gone: probably an accident.
     fs::write(&path, "").unwrap();
     eventually("the log is degraded", || log.get("/healthz").status == 503);
     let told = health(&log);
     let fault = told["faults"][0].as_str().unwrap();
     assert!(fault.contains("nobody may publish now") && fault.contains(" of vendor"), "{fault}");
     log.post("/add", &signed(&scanner(2), 1)).problem(403, "publisher-key-revoked");
-    // Put back, all is as it was.
+    // After a restore, everything is as before.
     fs::write(&path, vendor_toml() + &two).unwrap();
     eventually("the log is well", || log.get("/healthz").status == 200);
     assert!(health(&log).get("warnings").is_none());
     assert_eq!(log.post("/add", &by_two).status, 200);
-    // A restart takes the file as it is.
+    // A restart accepts the file as it is.
     fs::write(&path, vendor_toml()).unwrap();
     log.stop();
     let new = Served::start(&log.dir, treehead::server::Profile::Release, crate::common::log::quick());

@@ -16,7 +16,7 @@ fn answers_come_in_the_order_of_the_entries() {
     let lines: String = (0..300).map(|index| format!("{index}\n")).collect();
     assert_eq!((reply.status, reply.text()), (200, lines.as_str()));
     assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
-    // The other way round, with one that is new.
+    // The same in reverse order, with one new entry.
     let mut reversed: Vec<Vec<u8>> = entries.into_iter().rev().collect();
     reversed.insert(150, b"new".to_vec());
     let answers = log.post_json("/add-batch", &batch(&reversed));
@@ -61,7 +61,7 @@ fn a_conflict_is_told_of_its_entry_alone() {
     assert_eq!(answers[1]["leaf_hash"], Hash::leaf(&entries[2]).to_hex());
     assert_eq!(answers[1]["error"]["code"], "sequence-taken");
     assert!(answers[1]["error"]["detail"].as_str().unwrap().contains("use the next number"));
-    // Nothing but conflicts: there is no publication to wait for.
+    // Every entry conflicts, so there is no publication to wait for.
     assert_eq!(log.post("/add-batch", &batch(&entries[2..3])).text(), "error sequence-taken\n");
     assert_eq!(log.tree_size(), 3);
 }
@@ -118,7 +118,7 @@ fn a_batch_holds_4096_entries_and_8_mib() {
         entries.push(vec![200; last]);
         batch(&entries)
     };
-    // Of the 8 MiB, 128 entries with their lengths leave 128 bytes.
+    // 128 entries with their length prefixes leave 128 bytes of the 8 MiB.
     let fits = large(126);
     assert_eq!(fits.len(), 8 * 1024 * 1024);
     let detail = log.post("/add-batch", &large(127)).problem(413, "too-large");

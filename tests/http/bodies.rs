@@ -1,4 +1,4 @@
-//! Bodies that arrive in parts, wrongly announced, or not at all.
+//! Bodies that arrive in parts, with the wrong length, or not at all.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -17,7 +17,7 @@ fn a_chunked_body_is_taken_whole() {
     let body = b"3\r\nan \r\n1;ext=1\r\ne\r\n4\r\nntry\r\n0\r\nTrailer: x\r\n\r\n";
     assert_eq!(exchange(log.address, &chunked("/add", body)).text(), "0");
     assert_eq!(log.get("/tile/entries/000.p/1").body, b"\0\x08an entry");
-    // Chunk by chunk, slowly.
+    // Send the body slowly, in chunks.
     let mut stream = connect(log.address);
     for part in [chunked("/add", b"").as_slice(), b"2\r\n", b"ab", b"\r\n", b"0\r\n\r\n"] {
         stream.write_all(part).unwrap();
@@ -59,7 +59,7 @@ fn a_body_that_ends_early_leaves_nothing_behind() {
         let mut stream = connect(log.address);
         stream.write_all(bytes).unwrap();
         drop(stream);
-        // The client says that no more will come, and listens: it gets no index.
+        // The client half-closes the connection and reads: it gets no index.
         let mut stream = connect(log.address);
         stream.write_all(bytes).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
@@ -90,7 +90,7 @@ fn what_is_announced_as_too_long_is_refused_before_it_is_sent() {
         ("/add", "9223372036854775807"),
         ("/add-batch", "99999999999"),
     ] {
-        // Not a byte of the body follows: the answer does not wait for it.
+        // No byte of the body follows: the answer must not wait for it.
         let bytes = request("POST", route, &[("Content-Length", length)], b"");
         let detail = exchange(log.address, &bytes).problem(413, "too-large");
         assert!(detail.contains(length), "{detail}");
@@ -124,7 +124,7 @@ fn what_is_no_http_is_refused_and_leaves_nothing_behind() {
 fn one_connection_serves_many_requests() {
     let log = Served::opaque();
     let mut stream = connect(log.address);
-    // All at once, as a pipelining client would; answers come in order.
+    // A pipelining client sends everything at once; answers arrive in order.
     let requests: String = (0..20)
         .map(|at| format!("POST /add HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{at:02}"))
         .collect();

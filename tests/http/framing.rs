@@ -1,4 +1,4 @@
-//! Requests that say in two ways where they end, or in one that nobody should understand.
+//! Requests with contradictory or unsupported framing.
 
 use crate::common::framing::{nothing_is_smuggled, only_chunked_is_understood, with_codings};
 use crate::common::http::exchange;
@@ -20,7 +20,7 @@ fn only_chunked_bodies_are_understood() {
 fn nothing_is_smuggled_behind_a_request_that_ends_in_two_places() {
     let log = Served::opaque();
     nothing_is_smuggled(log.address, "/add");
-    // RFC 9112 section 6.3 goes by the chunks, where there are both; that body was `entry`.
+    // By RFC 9112 section 6.3, chunks override a length; that body was `entry`.
     assert_eq!(log.tree_size(), 1);
     assert_eq!(log.get("/tile/entries/000.p/1").body, b"\0\x05entry");
 }

@@ -1,4 +1,4 @@
-//! Many clients at once, and the end: what was accepted is never lost.
+//! Concurrent clients and shutdown: the log never loses an accepted entry.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use treehead::store::StoreError;
 use crate::common::http::{connect, post, read_reply, request};
 use crate::common::log::{Served, eventually, never_publishing, open, quick};
 
-/// The first `size` entries, by index.
+/// The first `size` entries.
 fn entries(log: &Served, size: u64) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for first in (0..size).step_by(256) {
@@ -73,7 +73,7 @@ fn stopping_under_load_loses_nothing_that_was_accepted() {
                 for at in 0.. {
                     let entry = format!("writer {writer} entry {at}");
                     let bytes = request("POST", &format!("/add?wait={wait}"), &[], entry.as_bytes());
-                    // The listener closes: no connection, or one that is reset before it is answered.
+                    // The listener is closing: connections fail, or are reset without an answer.
                     let Ok(mut stream) = std::net::TcpStream::connect(address) else { break };
                     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
                     let _ = stream.write_all(&bytes);

@@ -1,4 +1,4 @@
-//! The log over HTTP, on a real socket, with requests written by hand.
+//! The log over HTTP, on a real socket, with handwritten requests.
 
 #[path = "../common/mod.rs"]
 mod common;

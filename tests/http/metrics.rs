@@ -35,7 +35,7 @@ fn figures_agree_with_health_and_with_what_was_sent() {
     ] {
         assert_eq!(samples.one(name), expected, "{name}");
     }
-    // The head of the empty tree, that of the batch and that of the last entry.
+    // The heads of the empty tree, of the batch and of the last entry.
     assert_eq!(samples.one("treehead_log_heads_published_total"), 3);
     assert!(samples.one("treehead_log_published_age_seconds") < 60);
     assert_eq!(samples.not_zero("treehead_log_fault", "kind"), []);
@@ -62,7 +62,7 @@ fn refused_submissions_are_counted_by_code() {
     assert_eq!(log.post("/add-batch", &batch(&[vec![1], Vec::new()])).status, 400, "one of a batch");
     let encoded = request("POST", "/add-batch", &[("Content-Encoding", "gzip")], b"an entry");
     assert_eq!(exchange(log.address, &encoded).status, 415);
-    // What is no submission is not counted.
+    // Requests other than submissions do not count.
     assert_eq!(log.get("/tile/0/999").status, 404);
     assert_eq!(log.get("/add").status, 405);
     let samples = metrics(&log);

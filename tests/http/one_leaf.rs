@@ -1,4 +1,4 @@
-//! One statement, one leaf: whoever signed it, however it was spelled and sent.
+//! One statement gets one leaf, whatever its signatures, spelling and transport.
 
 use std::fs;
 
@@ -16,13 +16,13 @@ fn log() -> Served {
     Served::release(&vendor_toml())
 }
 
-/// `vendor`, with a second key, of seed 2, and `rival`, who may state the same, with the key of seed 3.
+/// `vendor`, with a second key (seed 2), and `rival` (seed 3), who may make the same statements.
 fn rotated_toml() -> String {
     let second = format!("[[publisher.key]]\npem = '''\n{}'''\n\n", publisher(2).public_pem());
     vendor_toml() + &second + &publisher_toml("rival", 3, &["pkg:generic/example/*"], &["build"])
 }
 
-/// What a log answers with is the entry that it has, in JSON and in proofs.
+/// JSON answers and proofs contain the entry that the log stored.
 fn assert_first_is_answered(log: &Served, first: &[u8], again: &[u8]) {
     let answer = log.post_json("/add", again);
     assert_eq!((&answer["index"], &answer["duplicate"]), (&0.into(), &true.into()));
@@ -65,13 +65,13 @@ fn one_claim_has_one_leaf_however_it_is_spelled_and_whichever_key_signed() {
         assert_eq!(log.post("/add", &first).text(), "0");
         assert_first_is_answered(&log, &first, &signed_statement(&spelled, seed));
     }
-    // Another publisher's claim is another one.
+    // Another publisher's claim is a different claim.
     let log = Served::release(&rotated_toml());
     assert_eq!(log.post("/add", &first).text(), "0");
     assert_eq!(log.post("/add", &signed_statement(&spelled, 3)).text(), "1");
 }
 
-/// The index is made of the journal, whenever it is gone.
+/// The log rebuilds a missing index from the journal.
 #[test]
 fn payloads_and_claims_are_known_after_a_restart_with_an_index_or_without() {
     let temp = tempfile::tempdir().unwrap();
@@ -122,7 +122,7 @@ fn what_is_signed_elsewhere_is_taken_as_dsse_has_it() {
     assert_eq!(log.tree_size(), 1);
 }
 
-/// One request must not buy thousands of verifications.
+/// One request must not cause thousands of signature verifications.
 #[test]
 fn who_has_signed_is_not_looked_for_without_end() {
     let keys: String = (10..=25)
@@ -133,10 +133,10 @@ fn who_has_signed_is_not_looked_for_without_end() {
         let entry = String::from_utf8(signed(&scanner(n), seed)).unwrap();
         entry.replace(&publisher(seed).keyid().to_hex(), "").into_bytes()
     };
-    // A batch by one of many keys, none of which it names.
+    // A batch signed by one of many keys, without key IDs.
     let own: Vec<Vec<u8>> = (1..=50).map(|n| unnamed(n, 25)).collect();
     assert_eq!(log.post("/add-batch", &batch(&own)).status, 200);
-    // Strangers' signatures beside good ones, each of which is tried under all keys.
+    // Unknown signatures beside good ones: the log tries each under all keys.
     let with_strangers = |n: u64, strangers: &[u8]| {
         let mut envelope: Value = serde_json::from_slice(&signed(&scanner(n), 1)).unwrap();
         for stranger in strangers {

@@ -1,4 +1,4 @@
-//! `/proof/...`: every proof is checked with the verifier, never with what made it.
+//! `/proof/...`: the verifier checks every proof, never the code that made it.
 
 use serde_json::Value;
 use treehead::merkle::{Hash, LeafIndex, TreeSize, verify_consistency, verify_inclusion};
@@ -137,7 +137,7 @@ fn a_leaf_s_proof_file_is_found_by_its_hash() {
 fn a_leaf_hash_that_is_unknown_or_malformed_is_refused() {
     let log = log();
     let known = Hash::leaf(&numbered(1)[0]).to_hex();
-    // The index keeps eight bytes of a hash: one that shares them is still another leaf.
+    // The index stores eight bytes of a hash: a hash with the same eight bytes is a different leaf.
     let neighbour = format!("{}{}", &known[..63], if known.ends_with('0') { '1' } else { '0' });
     for unknown in [Hash::leaf(b"not logged").to_hex(), neighbour, "00".repeat(32)] {
         let detail = log.get(&format!("/proof/leaf/{unknown}")).problem(404, "not-found");

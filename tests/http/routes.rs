@@ -1,4 +1,4 @@
-//! What every route has in common: methods, unknown routes, health.
+//! Rules for all routes: methods, unknown routes, health.
 
 use treehead::checkpoint::Checkpoint;
 use treehead::merkle::Hash;
@@ -8,7 +8,7 @@ use crate::common::http::{exchange, request};
 use crate::common::log::{ORIGIN, Served, never_publishing, numbered};
 use crate::common::releases::{scanner, signed, vendor_toml};
 
-/// Each route once, with a path that is good for a log of three entries.
+/// Each route once, with a valid path for a log of three entries.
 const GET_ROUTES: [&str; 8] = [
     "/checkpoint",
     "/tile/0/000.p/3",
@@ -104,7 +104,7 @@ fn each_answer_says_what_caches_may_do_with_it() {
         let reply = log.get(path);
         assert_eq!((reply.status, reply.header("cache-control")), (200, Some(rule)), "{path}");
     }
-    // What is not so yet may be so soon.
+    // A 404 may become a 200 soon, so caches must not keep it.
     for path in ["/proof/inclusion/3/0", "/proof/consistency/1/3", "/tile/0/000.p/3", "/nothing"] {
         let reply = log.get(path);
         assert_eq!((reply.status, reply.header("cache-control")), (404, Some("no-store")), "{path}");

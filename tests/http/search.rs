@@ -13,8 +13,8 @@ fn publishers() -> String {
         + &publisher_toml("rules-team", 2, &["pkg:generic/example/*"], &["detection-rules", "build"])
 }
 
-/// Thirty releases by two publishers, of three packages, in four versions. The row of index `i` is
-/// that of `releases()[i]`.
+/// Thirty releases by two publishers: three packages in four versions. Row `i` of a search is
+/// `releases()[i]`.
 fn releases() -> Vec<(Release, u8)> {
     let make = |at: u64| {
         let seed = if at.is_multiple_of(3) { 2 } else { 1 };
@@ -38,7 +38,7 @@ fn name(seed: u8) -> &'static str {
     if seed == 1 { "vendor" } else { "rules-team" }
 }
 
-/// Indices of a page, and where the next one begins.
+/// The leaf indices of a page, and the `next` cursor.
 fn page(log: &Served, query: &str) -> (Vec<u64>, Option<u64>) {
     let page = log.get(&format!("/releases?{query}")).json();
     let index = |row: &Value| row["index"].as_u64().expect("an index");

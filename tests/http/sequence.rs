@@ -1,4 +1,4 @@
-//! `GET /sequence`: the number to go on from.
+//! `GET /sequence`: the highest sequence number so far.
 
 use std::thread;
 

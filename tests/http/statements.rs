@@ -99,9 +99,9 @@ fn attestations_need_their_own_right_and_the_package_where_one_is_named() {
     refused(&provenance(SCANNER), 3);
     refused(&summary(SCANNER), 2);
     log.post("/add", &signed(&scanner(1), 2)).problem(403, "publisher-not-permitted");
-    // Another spelling of a purl does not get past the patterns.
+    // Another spelling of a purl does not bypass the patterns.
     refused(&summary("pkg:generic/%6Fther/scanner@1.0"), 3);
-    // Without a purl the kind alone counts.
+    // Without a purl, only the kind must match.
     assert_eq!(log.post("/add", &signed_statement(&summary("https://example.com/x"), 3)).text(), "0");
 }
 

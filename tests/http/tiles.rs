@@ -21,7 +21,7 @@ fn the_checkpoint_is_signed_and_never_cached() {
     log.add_all(&numbered(5));
     let head = log.head();
     assert_eq!((head.size.get(), head.root), (5, root_of(&leaf_hashes(&numbered(5)))));
-    // Another log's key does not open it.
+    // Another log's key does not verify the checkpoint.
     let stranger = treehead::note::NoteSigner::from_seed(
         treehead::note::KeyName::new(ORIGIN).unwrap(),
         treehead::note::SignatureType::Ed25519,
@@ -187,7 +187,7 @@ fn bundles_are_compressed_for_those_who_ask_and_for_nobody_else() {
     let packed = asked("gzip");
     assert_eq!(packed.header("content-encoding"), Some("gzip"));
     assert!(packed.body.starts_with(&[0x1f, 0x8b]) && packed.body.len() * 10 < plain.body.len());
-    // Both forms are immutable under one address, so caches have to tell them apart.
+    // Both encodings are immutable under one address, so `Vary` must tell caches apart.
     for reply in [&plain, &packed] {
         assert_eq!(reply.header("cache-control"), Some(IMMUTABLE));
         assert!(reply.header("vary").is_some_and(|v| v.eq_ignore_ascii_case("accept-encoding")), "{reply}");
@@ -196,7 +196,7 @@ fn bundles_are_compressed_for_those_who_ask_and_for_nobody_else() {
         let reply = asked(encoding);
         assert_eq!((reply.header("content-encoding"), &reply.body), (None, &plain.body), "{encoding}");
     }
-    // A client of another make unpacks the same bytes.
+    // Another gzip implementation yields the same bytes.
     let client = treehead::client::LogClient::new(&format!("http://{}", log.address)).unwrap();
     assert_eq!(client.get("tile/entries/000", 1 << 20).unwrap(), plain.body);
     // Hashes do not compress.

@@ -1,4 +1,4 @@
-//! What a publisher is warned of that the log takes all the same.
+//! Warnings about entries that the log accepts.
 
 use serde_json::{Value, json};
 use treehead::client::{BatchWriter, LogClient, Wait};
@@ -19,7 +19,7 @@ fn served() -> Served {
     )
 }
 
-/// Codes of the warnings in an answer.
+/// The warning codes in an answer.
 fn codes(answer: &Value) -> Vec<&str> {
     let all = answer.get("warnings").map_or(&[][..], |warnings| warnings.as_array().unwrap());
     all.iter().map(|warning| warning["code"].as_str().unwrap()).collect()
@@ -35,15 +35,15 @@ fn the_answer_says_what_the_highest_number_was() {
     let first = add(&log, &scanner(1));
     assert!(first.get("highest").is_none() && first.get("warnings").is_none(), "{first}");
     assert_eq!(add(&log, &scanner(2))["highest"], 1);
-    // Its own when it is sent again is nothing new.
+    // Sending the same entry again warns of nothing.
     let again = add(&log, &scanner(2));
     assert!(again["duplicate"] == true && again.get("highest").is_none(), "{again}");
-    // Another channel, another package, another publisher.
+    // Other channels, packages and publishers count separately.
     let beta = Release { channel: "beta".to_owned(), ..scanner(1) };
     assert!(add(&log, &beta).get("highest").is_none());
     assert!(add(&log, &release("pkg:generic/example/engine@1", 1, "e")).get("highest").is_none());
     assert!(log.post_json("/add", &signed(&scanner(1), 2)).get("highest").is_none());
-    // In a batch the entries before count as well.
+    // Earlier entries of the same batch count as well.
     let entries = [signed(&scanner(3), 1), signed(&scanner(4), 1), signed(&scanner(1), 1), signed(&beta, 1)];
     let answers = log.post_json("/add-batch", &batch(&entries));
     let highest: Vec<Value> = (0..4).map(|at| answers[at]["highest"].clone()).collect();
@@ -60,13 +60,13 @@ fn a_number_below_the_highest_is_taken_and_told() {
     assert_eq!(answer["highest"], time);
     let detail = answer["warnings"][0]["detail"].as_str().unwrap();
     assert!(detail.starts_with("2 is below 20261128103001, the highest"), "{detail}");
-    // However long ago that was.
+    // The age of the earlier entry does not matter.
     let entries: Vec<Vec<u8>> = (3..200).map(|n| signed(&scanner(n), 1)).collect();
     let answers = log.post_json("/add-batch", &batch(&entries));
     for answer in answers.as_array().unwrap() {
         assert_eq!((codes(answer), &answer["highest"]), (vec!["sequence-below-highest"], &json!(time)));
     }
-    // Text stays as it is.
+    // A plain-text answer has no warnings.
     assert_eq!(log.post("/add", &signed(&scanner(200), 1)).text(), "199");
     assert_eq!(log.post("/add-batch", &batch(&[signed(&scanner(201), 1)])).text(), "200\n");
 }
@@ -80,7 +80,7 @@ fn a_gap_is_told_where_numbers_had_been_dense() {
     let answer = add(&log, &scanner(6));
     assert_eq!(codes(&answer), ["sequence-gap"]);
     assert!(answer["warnings"][0]["detail"].as_str().unwrap().starts_with("6 follows 3"), "{answer}");
-    // Times, and numbers that always leave some out.
+    // Timestamps, and numbers that always leave gaps.
     for (package, numbers) in [
         ("times", [20_261_128_103_001, 20_261_128_103_002, 20_261_129_000_000, 20_261_130_000_000]),
         ("tens", [10, 20, 30, 40]),
@@ -112,12 +112,12 @@ fn the_same_version_with_other_bytes_is_taken_and_told() {
     assert_eq!((codes(&answer), &answer["index"]), (vec!["version-changed"], &json!(3)));
     let detail = answer["warnings"][0]["detail"].as_str().unwrap();
     assert!(detail.starts_with("leaf 2 released this version with different content"), "{detail}");
-    // Compared with the last one; an artifact more is another release, too.
+    // The log compares with the latest edition; an additional artifact is different content, too.
     assert_eq!(codes(&add(&log, &release(PURL, 5, "second"))), [""; 0]);
     let mut more = release(PURL, 6, "second");
     more.subjects.push(Subject { name: "more".to_owned(), sha256: Hash::digest(b"more") });
     assert_eq!(codes(&add(&log, &more)), ["version-changed"]);
-    // In whatever spelling.
+    // The spelling of the purl does not matter.
     assert_eq!(
         codes(&add(&log, &release("PKG:generic/example/%74ool@4.2.0#x", 7, "third"))),
         ["version-changed"]
@@ -136,9 +136,9 @@ fn what_may_have_other_bytes_warns_nobody() {
     ] {
         assert_eq!(codes(&add(&log, &other)), [""; 0], "{}", other.purl);
     }
-    // Of another publisher.
+    // Another publisher's edition does not count.
     assert_eq!(codes(&log.post_json("/add", &signed(&release(PURL, 1, "other"), 2))), [""; 0]);
-    // Rules change every hour, under one version.
+    // Detection rules change every hour under one version.
     for n in 1..4 {
         let rules = release("pkg:generic/example/rules@1", n, &n.to_string());
         assert_eq!(codes(&add(&log, &Release { kind: Kind::DetectionRules, ..rules })), [""; 0]);
@@ -182,12 +182,12 @@ fn bytes_that_were_withdrawn_are_taken_again_and_told() {
     assert_eq!((codes(&answer), &answer["index"]), (vec!["withdrawn-before"], &json!(2)));
     let detail = answer["warnings"][0]["detail"].as_str().unwrap();
     assert!(detail.starts_with("leaf 1 withdrew these artifacts"), "{detail}");
-    // Under another version endpoints take them; the publisher should know what it does.
+    // Endpoints accept the bytes under another version, so there is no warning.
     assert_eq!(codes(&add(&log, &release("pkg:generic/example/tool@4.2.1", 3, "bad"))), ["withdrawn-before"]);
-    // Other bytes, and the same ones of somebody else, who withdrew nothing.
+    // Other bytes, and the same bytes by a publisher who withdrew nothing.
     assert_eq!(codes(&add(&log, &release("pkg:generic/example/tool@4.2.2", 4, "good"))), [""; 0]);
     assert_eq!(codes(&log.post_json("/add", &signed(&release(PURL, 1, "bad"), 2))), [""; 0]);
-    // What was sent again is not released again.
+    // A duplicate is no new release.
     let again = log.post_json("/add", &bad);
     assert!(again["duplicate"] == true && codes(&again).is_empty(), "{again}");
 }

@@ -1,4 +1,4 @@
-//! Withdrawals over `POST /add` and `POST /add-batch`, and what search makes of them.
+//! Withdrawals by `POST /add` and `POST /add-batch`, and how searches show them.
 
 use serde_json::{Value, json};
 use treehead::client::LogClient;
@@ -12,12 +12,12 @@ use crate::common::releases::{
     withdrawal,
 };
 
-/// `vendor`, and `rival`, who may release the very same packages.
+/// `vendor`, and `rival`, who may release the same packages.
 fn publishers() -> String {
     vendor_toml() + &publisher_toml("rival", 2, &["pkg:generic/example/*"], &["build"])
 }
 
-/// A log with three versions of the scanner at 0, 1 and 2, by `vendor`.
+/// A log with three versions of `vendor`'s scanner, at leaves 0, 1 and 2.
 fn log() -> (Served, Vec<Vec<u8>>) {
     let log = Served::release(&publishers());
     let entries: Vec<Vec<u8>> = (0..3).map(|n| signed(&scanner(n), 1)).collect();
@@ -33,7 +33,7 @@ fn indices(log: &Served, query: &str) -> Vec<u64> {
     rows(log, query).iter().map(|row| row["index"].as_u64().expect("an index")).collect()
 }
 
-/// Posts one entry each way; both have to be refused alike, and nothing taken.
+/// Posts an entry by both routes; both must refuse it with the same code and append nothing.
 fn assert_refused(log: &Served, entry: &[u8], status: u16, code: &str) -> String {
     let size = log.tree_size();
     let detail = log.post("/add", entry).problem(status, code);
@@ -91,7 +91,7 @@ fn a_withdrawn_release_is_found_with_its_withdrawal() {
         assert!(indices(&log, &nothing).is_empty(), "{nothing}");
     }
     log.get("/releases?withdraws=1").problem(400, "malformed");
-    // Withdrawn is a fact added: the release is there as before.
+    // A withdrawal adds a fact; the release remains.
     assert_eq!(log.get(&format!("/proof/leaf/{leaf}")).status, 200);
 }
 
@@ -104,7 +104,7 @@ fn a_batch_withdraws_so_much_and_no_more() {
             signed_withdrawal(&Withdrawal { reason, ..withdrawal(leaf as u64, &entries[leaf]) }, 1)
         })
         .collect();
-    // Anywhere among others.
+    // At any position in a batch.
     let mut mixed = withdrawals.clone();
     mixed.insert(7, signed(&scanner(99), 1));
     let detail = log.post("/add-batch", &batch(&mixed)).problem(422, "too-many-withdrawals");
@@ -164,7 +164,7 @@ fn what_is_not_in_the_log_can_t_be_withdrawn() {
             "{detail}"
         );
     }
-    // Nor what is in the same batch.
+    // Nor can it name a release in the same batch.
     let new = signed(&scanner(3), 1);
     let its_withdrawal = signed_withdrawal(&withdrawal(3, &new), 1);
     let reply = log.post("/add-batch", &batch(&[&new, &its_withdrawal]));
@@ -202,7 +202,7 @@ fn a_withdrawal_repeats_what_the_release_says() {
         let detail = assert_refused(&log, &signed_withdrawal(&bad, 1), 422, "withdrawal-mismatch");
         assert!(detail.contains(&expected) && detail.contains(&seen), "{expected} {seen}: {detail}");
     }
-    // A withdrawal is no release: it stays.
+    // A withdrawal is no release, and can't be withdrawn.
     let entry = signed_withdrawal(&good, 1);
     assert_eq!(log.post("/add", &entry).text(), "3");
     let of_it = Withdrawal { index: leaf(3), leaf: Hash::leaf(&entry), ..good };
@@ -237,7 +237,7 @@ fn rights_to_attest_are_none_to_withdraw() {
             "{detail}"
         );
     }
-    // Whichever kind it may release does: this one released a build as an update.
+    // The right to any kind is enough: this publisher released a build as an update.
     let update = Release { kind: Kind::Update, ..scanner(1) };
     let entry = signed(&update, 1);
     assert_eq!(log.post("/add", &entry).text(), "1");
@@ -276,7 +276,7 @@ fn a_withdrawal_that_is_malformed_is_422() {
     assert!(detail.contains("no other field in predicate, saw \"reson\""), "{detail}");
 }
 
-/// As endpoints ask. Whatever a purl has in it, the question finds what the statement says.
+/// Queries as endpoints make them. They find the statement whatever characters its purl has.
 #[test]
 fn a_withdrawal_is_found_by_package_version_and_artifact_together() {
     let log = Served::release(&publishers());
@@ -289,7 +289,7 @@ fn a_withdrawal_is_found_by_package_version_and_artifact_together() {
     ];
     let client = LogClient::new(&format!("http://{}", log.address)).unwrap();
     for (purl, sequence) in purls.iter().zip(1..) {
-        // All of them have the same artifact.
+        // All releases have the same artifact.
         let entry = signed(&release(purl, sequence, "the same"), 1);
         let index = log.post("/add", &entry).text().parse().unwrap();
         let taken = log.post("/add", &signed_withdrawal(&withdrawal(index, &entry), 1));

@@ -17,7 +17,7 @@ use crate::common::mounts::quick_dir;
 use crate::recorder::{Accident, Files, Lie, Recorder, Step, read_files};
 use crate::simulated::{Disk, Survives};
 
-/// What a machine says after it came up again.
+/// The boot ID of a machine after a restart.
 const OTHER_BOOT: &str = "00000000-0000-4000-8000-000000000000";
 
 /// What was there before, and what happened.

@@ -182,7 +182,7 @@ pub fn open_on(dir: &Path, io: &Arc<dyn SledIo>, journal_bytes: u64) -> Result<W
     Witness::open_with(dir, vec![ed25519_key()], ledger).map_err(|e| e.to_string())
 }
 
-/// A served witness. Stops when it is dropped.
+/// A running witness. Stops when dropped.
 pub struct Served {
     pub address: SocketAddr,
     pub dir: PathBuf,

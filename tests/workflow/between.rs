@@ -40,7 +40,7 @@ impl Between {
                     "HTTP/1.1 {status} X\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                     body.len()
                 );
-                // A client that goes away has heard enough.
+                // The client may be gone; a failed write is harmless.
                 let _ = stream.get_mut().write_all(&[head.as_bytes(), &body].concat());
             }
         });

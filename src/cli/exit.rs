@@ -22,6 +22,7 @@ use crate::load::{CheckError, LoadError};
 use crate::monitor::delivery::DeliveryError;
 use crate::monitor::delivery::acks::AckError;
 use crate::proof::fork::{EvidenceCode, EvidenceError};
+use crate::release::StatementError;
 use crate::sequencer::StartError;
 use crate::server::OpenError;
 use crate::store::{CopyError, StoreError};
@@ -168,12 +169,11 @@ impl Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let (code, advice) = (refusal.code().to_owned(), refusal.advice().to_owned());
-        Self::Refused {
-            code,
-            message: refusal.to_string(),
-            advice,
-            contrast: Some(Box::new(refusal.contrast())),
+        let mut message = refusal.to_string();
+        if matches!(refusal, Refusal::Publisher(StatementError::UnknownKey { .. })) {
+            message += "; `treehead publisher add` registers one";
         }
+        Self::Refused { code, message, advice, contrast: Some(Box::new(refusal.contrast())) }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::merkle::Hash;
 use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
 use crate::proof::ProofFile;
 use crate::proof::fork::ForkEvidence;
-use crate::release::{Envelope, SentEnvelope, Statement};
+use crate::release::{Envelope, Statement, SubmittedEnvelope};
 
 /// Say in words what a proof file, checkpoint, entry, policy, public key or fork evidence holds
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
         return ForkEvidence::parse(bytes).and_then(|fork| fork_evidence(&fork)).map_err(|e| wrong(&e));
     }
     if bytes.starts_with(b"{") {
-        return SentEnvelope::parse(bytes).and_then(|envelope| sent(&envelope)).map_err(|e| wrong(&e));
+        return SubmittedEnvelope::parse(bytes).and_then(|envelope| sent(&envelope)).map_err(|e| wrong(&e));
     }
     if let Some(keys) = vkeys(bytes) {
         return Ok(keys);
@@ -175,7 +175,7 @@ fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {
 }
 
 /// An envelope from wherever. Where it names its keys as an entry does, it says what leaf it would be.
-fn sent(envelope: &SentEnvelope) -> Result<(Value, String), FormatError> {
+fn sent(envelope: &SubmittedEnvelope) -> Result<(Value, String), FormatError> {
     if let Ok(named) = envelope.clone().into_named() {
         return entry(&named);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::exit::Failure;
 use super::files;
-use crate::release::{MAX_LINE_BYTES, Release};
+use crate::release::{MAX_RELEASE_LINE_BYTES, Release};
 
 /// Calls `each` with the line number and release of every line; empty lines are skipped.
 pub fn for_each(
@@ -17,7 +17,7 @@ pub fn for_each(
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        let limit = MAX_LINE_BYTES as u64 + 1;
+        let limit = MAX_RELEASE_LINE_BYTES as u64 + 1;
         if std::io::Read::take(&mut reader, limit).read_until(b'\n', &mut line).map_err(io)? == 0 {
             break;
         }

@@ -8,7 +8,7 @@ use crate::checkpoint::policy::QuorumError;
 use crate::format::{FormatError, quote};
 use crate::merkle::{LeafIndex, ProofError, TreeSize};
 use crate::note::NoteError;
-use crate::release::{Kind, SpeakError, StatementKind};
+use crate::release::{Kind, StatementError, StatementKind};
 
 /// Why an artifact must not be installed; the first failure found, in the order of the checks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum Refusal {
     EntryMalformed(FormatError),
     /// No trusted publisher signed the statement.
     #[error(transparent)]
-    Publisher(SpeakError),
+    Publisher(StatementError),
     /// The statement is about a release, but is not one itself.
     #[error("the proof is of a {seen}: expected the proof of a release")]
     NotARelease {
@@ -202,11 +202,11 @@ impl Refusal {
             Self::Quorum(QuorumError::NotReached { .. }) => "no-quorum",
             Self::EntryMissing => "entry-missing",
             Self::NotIncluded { .. } => "not-included",
-            Self::EntryMalformed(_) | Self::Publisher(SpeakError::Statement(_)) => "entry-malformed",
-            Self::Publisher(SpeakError::UnknownKey { .. }) => "unknown-publisher",
-            Self::Publisher(SpeakError::BadSignature { .. }) => "publisher-signature",
-            Self::Publisher(SpeakError::KeyRevoked { .. }) => "publisher-key-revoked",
-            Self::Publisher(SpeakError::OtherLog { .. }) => "other-log",
+            Self::EntryMalformed(_) | Self::Publisher(StatementError::Statement(_)) => "entry-malformed",
+            Self::Publisher(StatementError::UnknownKey { .. }) => "unknown-publisher",
+            Self::Publisher(StatementError::BadSignature { .. }) => "publisher-signature",
+            Self::Publisher(StatementError::KeyRevoked { .. }) => "publisher-key-revoked",
+            Self::Publisher(StatementError::OtherLog { .. }) => "other-log",
             Self::Publisher(_) => "publisher-not-permitted",
             Self::NotARelease { .. } => "not-a-release",
             Self::NotAWithdrawal { .. } => "not-a-withdrawal",
@@ -235,7 +235,7 @@ impl Refusal {
             Self::ProofMalformed(e)
             | Self::EntryMalformed(e)
             | Self::Checkpoint(CheckpointError::Format(e) | CheckpointError::Note(NoteError::Format(e)))
-            | Self::Publisher(SpeakError::Statement(e)) => e.contrast(),
+            | Self::Publisher(StatementError::Statement(e)) => e.contrast(),
             Self::Checkpoint(CheckpointError::Note(NoteError::BadSignature { name, id })) => {
                 (format!("a signature by {name}+{id}"), "one that it did not make".to_owned())
             }
@@ -302,10 +302,10 @@ impl Refusal {
             Self::Quorum(QuorumError::NotReached { .. }) => {
                 "Do not install it; fetch a proof that enough witnesses have cosigned."
             }
-            Self::Publisher(SpeakError::UnknownKey { .. }) => {
+            Self::Publisher(StatementError::UnknownKey { .. }) => {
                 "Do not install it; if the publisher is new to you, get its key from a source you trust."
             }
-            Self::Publisher(SpeakError::OtherLog { .. }) => {
+            Self::Publisher(StatementError::OtherLog { .. }) => {
                 "Do not install it; somebody copied it into this log from the one that it was signed for."
             }
             Self::Publisher(_) => "Do not install it; ask the publisher whether it made this release.",

@@ -11,7 +11,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::endpoint::{EndpointState, KnownFork, Withdrawn};
 use crate::merkle::{Hash, LeafIndex, verify_inclusion};
 use crate::proof::ProofFile;
-use crate::release::{Envelope, Publishers, Release, Spoken, Statement, Subject, format_time};
+use crate::release::{Envelope, Publishers, Release, Statement, Subject, VerifiedStatement, format_time};
 
 /// How far a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
 pub const FUTURE_ALLOWANCE_SECONDS: u64 = 300;
@@ -95,10 +95,10 @@ impl VerifiedRelease {
 /// [`Refusal`].
 pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     // 1. to 5., but for what is said.
-    let Opened { head, index, leaf, payload, keyids, spoken } =
+    let Opened { head, index, leaf, payload, keyids, verified } =
         open(question.proof, question.policy, question.publishers)?;
-    let (mut publishers, signers) = (spoken.publishers().to_vec(), spoken.signers().to_vec());
-    let release = match spoken.into_statement() {
+    let (mut publishers, signers) = (verified.publishers().to_vec(), verified.signers().to_vec());
+    let release = match verified.into_statement() {
         Statement::Release(release) => release,
         other => return Err(Refusal::NotARelease { seen: other.kind() }),
     };
@@ -140,8 +140,8 @@ pub struct Stated {
 /// The release that a proof file is for, to explain a refusal. Never install anything on the strength of it.
 #[must_use]
 pub fn stated(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Option<Stated> {
-    let Opened { head, index, leaf, spoken, .. } = open(proof, policy, publishers).ok()?;
-    let Statement::Release(release) = spoken.into_statement() else { return None };
+    let Opened { head, index, leaf, verified, .. } = open(proof, policy, publishers).ok()?;
+    let Statement::Release(release) = verified.into_statement() else { return None };
     Some(Stated { origin: head.get().origin.to_string(), index, leaf, release })
 }
 
@@ -154,7 +154,7 @@ pub(super) struct Opened {
     pub(super) payload: Hash,
     /// The keys that signed it.
     pub(super) keyids: Vec<Hash>,
-    pub(super) spoken: Spoken,
+    pub(super) verified: VerifiedStatement,
 }
 
 /// Steps 1 to 5: what a proof file is worth, whatever it is the proof of.
@@ -163,10 +163,10 @@ pub(super) fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Re
     let Logged { head, index, entry } = open_logged(proof, policy)?;
     // 5. Signature by a publisher that may speak for the package and kind, for this log or for any.
     let envelope = Envelope::parse_entry(&entry).map_err(Refusal::EntryMalformed)?;
-    let spoken = publishers.verify(&envelope, head.get().origin.as_str()).map_err(Refusal::Publisher)?;
+    let verified = publishers.verify(&envelope, head.get().origin.as_str()).map_err(Refusal::Publisher)?;
     let payload = Hash::digest(envelope.payload());
     let keyids = envelope.signatures().iter().map(|(keyid, _)| *keyid).collect();
-    Ok(Opened { head, index, leaf: Hash::leaf(&entry), payload, keyids, spoken })
+    Ok(Opened { head, index, leaf: Hash::leaf(&entry), payload, keyids, verified })
 }
 
 /// An entry that is in a log, whatever it is.

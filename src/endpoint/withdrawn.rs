@@ -77,9 +77,9 @@ pub fn verify_withdrawal(
     policy: &Policy,
     publishers: &Publishers,
 ) -> Result<ProvenWithdrawal, Refusal> {
-    let Opened { head, leaf, spoken, .. } = open(proof, policy, publishers)?;
-    let publishers = spoken.publishers().to_vec();
-    match spoken.into_statement() {
+    let Opened { head, leaf, verified, .. } = open(proof, policy, publishers)?;
+    let publishers = verified.publishers().to_vec();
+    match verified.into_statement() {
         Statement::Withdrawal(withdrawal) => {
             Ok(ProvenWithdrawal { head, statement: leaf, withdrawal, publishers, released: None })
         }

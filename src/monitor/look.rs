@@ -10,7 +10,7 @@ use super::rules::Rules;
 use super::sequences::{Draft, Step, Taken};
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex};
-use crate::release::{Release, SpeakError, Statement, Subject, Withdrawal};
+use crate::release::{Release, Statement, StatementError, Subject, Withdrawal};
 
 /// Most artifacts that an event names; the entry has all of them.
 const MAX_NAMED_ARTIFACTS: usize = 8;
@@ -214,7 +214,7 @@ impl Place<'_> {
     }
 
     /// `before` is the leaf at which somebody who may had stated the same: then it accuses nobody.
-    fn untrusted(&self, why: &SpeakError, statement: Option<&Statement>, before: Option<u64>) -> Event {
+    fn untrusted(&self, why: &StatementError, statement: Option<&Statement>, before: Option<u64>) -> Event {
         let event = match before {
             None => {
                 let message = format!("the statement at leaf {} is not trusted: {why}", self.leaf);
@@ -232,7 +232,7 @@ impl Place<'_> {
         purl.map(|purl| purl.as_str().to_owned()).map_or(event.clone(), |purl| event.with("purl", purl))
     }
 
-    fn outside_validity(&self, why: &SpeakError, statement: &Statement) -> Event {
+    fn outside_validity(&self, why: &StatementError, statement: &Statement) -> Event {
         let message = format!("at leaf {}: {why}", self.leaf);
         with_purl(self.event(Code::KeyOutsideValidity, message), statement)
     }

@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::format::FormatError;
 use crate::merkle::Hash;
-use crate::release::{Envelope, Publishers, SpeakError, Statement, Timestamp, check_log};
+use crate::release::{Envelope, Publishers, Statement, StatementError, Timestamp, check_log};
 
 /// An entry.
 #[derive(Debug)]
@@ -24,12 +24,12 @@ pub enum Reading {
         /// Whether the signatures were checked.
         checked: bool,
         /// A key that was not valid at any time at which the entry can have been added.
-        outside_validity: Option<SpeakError>,
+        outside_validity: Option<StatementError>,
     },
     /// A statement that nobody who may has signed.
     Untrusted {
         /// What is wrong.
-        why: SpeakError,
+        why: StatementError,
         /// Hash of the payload.
         payload: Hash,
         /// What is stated, where that can be read.
@@ -76,14 +76,15 @@ pub fn read(entry: &[u8], log: &str, publishers: Option<&Publishers>, interval: 
         };
     };
     match publishers.verify(&envelope, log) {
-        Ok(spoken) => {
-            let mut signers = spoken.publishers().to_vec();
+        Ok(verified) => {
+            let mut signers = verified.publishers().to_vec();
             let speakers = signers.len();
-            signers
-                .extend(spoken.signers().iter().filter(|name| !spoken.publishers().contains(name)).cloned());
+            signers.extend(
+                verified.signers().iter().filter(|name| !verified.publishers().contains(name)).cloned(),
+            );
             let outside_validity = publishers.outside_validity(&envelope, interval.from, interval.to);
             Reading::Statement {
-                statement: spoken.into_statement(),
+                statement: verified.into_statement(),
                 payload,
                 signers,
                 speakers,
@@ -91,7 +92,7 @@ pub fn read(entry: &[u8], log: &str, publishers: Option<&Publishers>, interval: 
                 outside_validity,
             }
         }
-        Err(SpeakError::Statement(e)) => Reading::Unreadable(e),
+        Err(StatementError::Statement(e)) => Reading::Unreadable(e),
         Err(why) => Reading::Untrusted { why, payload, statement: Statement::parse(envelope.payload()).ok() },
     }
 }

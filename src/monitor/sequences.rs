@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::recent::{Mark, Met, Recent};
 use crate::merkle::{Hash, LeafIndex};
-use crate::release::{Edition, Release, Steps, Subject, Withdrawal};
+use crate::release::{Edition, Release, SequenceSteps, Subject, Withdrawal};
 
 /// Bytes of a key: enough that nobody finds two packages with one.
 const KEY_BYTES: usize = 16;
@@ -45,7 +45,7 @@ pub struct Last {
     /// [`Release::artifacts`], shortened: whether a second one under this number is the same.
     pub artifacts: [u8; KEY_BYTES],
     /// How the numbers followed each other.
-    pub steps: Steps,
+    pub steps: SequenceSteps,
 }
 
 /// How a release follows the one before it.
@@ -208,7 +208,7 @@ impl Draft<'_> {
     /// One that was taken in before, by its leaf, fits: after a restart the entries since the last save are read again.
     fn step(&mut self, publisher: &str, release: &Release, leaf: u64) -> Step {
         let (track, artifacts) = (Track::of(publisher, release), cut(&release.artifacts()));
-        let (sequence, steps) = (release.sequence, Steps::default());
+        let (sequence, steps) = (release.sequence, SequenceSteps::default());
         let seen = Last { sequence, leaf, artifacts, steps };
         let tracks = &mut self.moved.tracks;
         let Some(last) = tracks.get(&track).or_else(|| self.known.tracks.get(&track)).copied() else {

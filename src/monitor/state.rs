@@ -22,7 +22,7 @@ use crate::format::checksum;
 use crate::format::{FormatError, cap};
 use crate::merkle::{Hash, RightEdge, TreeSize};
 use crate::note::Note;
-use crate::release::Steps;
+use crate::release::SequenceSteps;
 
 /// Largest state file: some million packages.
 const MAX_STATE_BYTES: usize = 512 * 1024 * 1024;
@@ -216,11 +216,11 @@ impl LogState {
         for row in &file.sequences {
             let (track, sequence, leaf, artifacts, steps) = match row {
                 TrackText::Now(track, sequence, leaf, artifacts, ones, count) => {
-                    (track, sequence, leaf, artifacts, Steps { ones: *ones, count: *count })
+                    (track, sequence, leaf, artifacts, SequenceSteps { ones: *ones, count: *count })
                 }
                 // Nobody knows how it came to its number: as if by steps of one, for that is what was assumed.
                 TrackText::Version1(track, sequence, leaf, artifacts) => {
-                    (track, sequence, leaf, artifacts, Steps { ones: 1, count: 1 })
+                    (track, sequence, leaf, artifacts, SequenceSteps { ones: 1, count: 1 })
                 }
             };
             let bytes = hex::decode(artifacts).ok().and_then(|bytes| bytes.try_into().ok());
@@ -267,7 +267,7 @@ impl LogState {
         let mut sequences: Vec<(Track, Last)> = self.sequences.rows().collect();
         sequences.sort_unstable_by_key(|(track, _)| *track);
         let row = |(track, last): (Track, Last)| {
-            let Steps { ones, count } = last.steps;
+            let SequenceSteps { ones, count } = last.steps;
             TrackText::Now(track.to_hex(), last.sequence, last.leaf, hex::encode(last.artifacts), ones, count)
         };
         let file = FileText {
@@ -319,7 +319,8 @@ mod tests {
         state.witnesses.insert("w1".to_owned(), 9);
         state.stale_since = Some(8);
         state.comparison.waiting.insert(ReleaseKey::from_hex(&"ab".repeat(16)).unwrap(), 3);
-        let last = Last { sequence: 4, leaf: 2, artifacts: [3; 16], steps: Steps { ones: 5, count: 3 } };
+        let last =
+            Last { sequence: 4, leaf: 2, artifacts: [3; 16], steps: SequenceSteps { ones: 5, count: 3 } };
         let met = Met::new(7, &Hash::leaf(b"value"));
         state.sequences.recent.learn([(Mark::payload(&Hash::leaf(b"payload")), met)].into());
         state.sequences.withdrawn.learn([(Mark::withdrawn("v", "p", &Hash::leaf(b"a")), met)].into());

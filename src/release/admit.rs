@@ -3,9 +3,12 @@
 use alloc::vec::Vec;
 
 use super::publishers::{Publisher, PublisherKey};
-use super::sent::SentSignature;
-use super::speak::{check_log, names, not_permitted};
-use super::{Envelope, Publishers, SentEnvelope, SpeakError, Spoken, Statement, Timestamp, format_time};
+use super::submission::SubmittedSignature;
+use super::verify::{check_log, names, not_permitted};
+use super::{
+    Envelope, Publishers, Statement, StatementError, SubmittedEnvelope, Timestamp, VerifiedStatement,
+    format_time,
+};
 use crate::merkle::Hash;
 use crate::note::ed25519_verify;
 
@@ -53,17 +56,17 @@ type Key<'a> = (&'a Publisher, &'a PublisherKey);
 
 /// A signature that the key that it names did not make, if it names one.
 struct Unplaced<'a> {
-    signature: &'a SentSignature,
+    signature: &'a SubmittedSignature,
     named: Option<Key<'a>>,
 }
 
 impl Unplaced<'_> {
-    fn refusal(&self) -> SpeakError {
+    fn refusal(&self) -> StatementError {
         match self.named {
             Some((publisher, key)) => {
-                SpeakError::BadSignature { publisher: publisher.name.clone(), keyid: key.keyid.to_hex() }
+                StatementError::BadSignature { publisher: publisher.name.clone(), keyid: key.keyid.to_hex() }
             }
-            None => SpeakError::UnknownKey { keyid: self.signature.keyid.clone() },
+            None => StatementError::UnknownKey { keyid: self.signature.keyid.clone() },
         }
     }
 }
@@ -78,15 +81,15 @@ impl Publishers {
     /// [`check_withdrawal`](Self::check_withdrawal) compares it with the withdrawn entry.
     ///
     /// # Errors
-    /// [`SpeakError`] if no signature is left: why the one that came closest was rejected.
-    /// [`SpeakError::TooManyTries`] if finding the signers would take too long.
+    /// [`StatementError`] if no signature is left: why the one that came closest was rejected.
+    /// [`StatementError::TooManyTries`] if finding the signers would take too long.
     pub fn admit(
         &self,
-        sent: &SentEnvelope,
+        sent: &SubmittedEnvelope,
         log: &str,
         now: Timestamp,
         search: &mut KeySearch,
-    ) -> Result<(Envelope, Spoken), SpeakError> {
+    ) -> Result<(Envelope, VerifiedStatement), StatementError> {
         let mut admission =
             Admission { publishers: self, message: sent.signed_message(), search, found: Vec::new() };
         let unplaced = admission.try_named(sent.signatures())?;
@@ -100,9 +103,9 @@ impl Publishers {
         }
         let statement = statement?;
         let refused = admission.try_others(&unplaced, &statement, now)?;
-        let (envelope, spoken) = admission.keep(sent.payload(), statement, refused, now)?;
-        check_log(spoken.statement(), log)?;
-        Ok((envelope, spoken))
+        let (envelope, verified) = admission.keep(sent.payload(), statement, refused, now)?;
+        check_log(verified.statement(), log)?;
+        Ok((envelope, verified))
     }
 }
 
@@ -112,7 +115,7 @@ struct Admission<'a> {
     message: Vec<u8>,
     search: &'a mut KeySearch,
     /// Each key once.
-    found: Vec<(Key<'a>, &'a SentSignature)>,
+    found: Vec<(Key<'a>, &'a SubmittedSignature)>,
 }
 
 impl<'a> Admission<'a> {
@@ -121,19 +124,22 @@ impl<'a> Admission<'a> {
     }
 
     /// Tries a signature under a key.
-    fn fits(&mut self, key: Key<'a>, signature: &'a SentSignature) -> Result<bool, SpeakError> {
+    fn fits(&mut self, key: Key<'a>, signature: &'a SubmittedSignature) -> Result<bool, StatementError> {
         if ed25519_verify(&key.1.key, &self.message, &signature.sig) {
             self.search.last = Some(key.1.keyid);
             self.found.push((key, signature));
             return Ok(true);
         }
         let most = self.search.most;
-        self.search.left = self.search.left.checked_sub(1).ok_or(SpeakError::TooManyTries { most })?;
+        self.search.left = self.search.left.checked_sub(1).ok_or(StatementError::TooManyTries { most })?;
         Ok(false)
     }
 
     /// Tries each signature under the key that it names. Returns those that are left.
-    fn try_named(&mut self, signatures: &'a [SentSignature]) -> Result<Vec<Unplaced<'a>>, SpeakError> {
+    fn try_named(
+        &mut self,
+        signatures: &'a [SubmittedSignature],
+    ) -> Result<Vec<Unplaced<'a>>, StatementError> {
         let mut left = Vec::new();
         for signature in signatures {
             let keyid = Hash::from_hex(&signature.keyid).ok();
@@ -152,7 +158,7 @@ impl<'a> Admission<'a> {
         unplaced: &[Unplaced<'a>],
         statement: &Statement,
         now: Timestamp,
-    ) -> Result<Vec<SpeakError>, SpeakError> {
+    ) -> Result<Vec<StatementError>, StatementError> {
         if unplaced.is_empty() {
             return Ok(Vec::new());
         }
@@ -184,16 +190,16 @@ impl<'a> Admission<'a> {
         self,
         payload: &[u8],
         statement: Statement,
-        mut refused: Vec<SpeakError>,
+        mut refused: Vec<StatementError>,
         now: Timestamp,
-    ) -> Result<(Envelope, Spoken), SpeakError> {
+    ) -> Result<(Envelope, VerifiedStatement), StatementError> {
         let (mut kept, mut without_right) = (Vec::new(), Vec::new());
         let mut found = self.found;
         found.sort_by_key(|((_, key), _)| key.keyid);
         for ((publisher, key), signature) in found {
             let (name, keyid) = (publisher.name.clone(), key.keyid.to_hex());
             if key.revoked {
-                refused.push(SpeakError::KeyRevoked { publisher: name, keyid });
+                refused.push(StatementError::KeyRevoked { publisher: name, keyid });
             } else if !key.is_valid_within(now, now) {
                 refused.push(key.not_valid(&name, format_time(now)));
             } else if publisher.may_state(&statement) {
@@ -210,17 +216,17 @@ impl<'a> Admission<'a> {
             });
         }
         let (publishers, signatures): (Vec<_>, Vec<_>) = kept.into_iter().unzip();
-        let envelope = Envelope::new(payload.to_vec(), signatures).map_err(SpeakError::Entry)?;
+        let envelope = Envelope::new(payload.to_vec(), signatures).map_err(StatementError::Entry)?;
         let publishers = names(publishers);
-        Ok((envelope, Spoken::new(statement, publishers.clone(), publishers)))
+        Ok((envelope, VerifiedStatement::new(statement, publishers.clone(), publishers)))
     }
 }
 
 /// How close a rejected signature came.
-const fn closeness(error: &SpeakError) -> u8 {
+const fn closeness(error: &StatementError) -> u8 {
     match error {
-        SpeakError::UnknownKey { .. } => 0,
-        SpeakError::BadSignature { .. } => 1,
+        StatementError::UnknownKey { .. } => 0,
+        StatementError::BadSignature { .. } => 1,
         _ => 2,
     }
 }

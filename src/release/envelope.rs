@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The canonical form (RFC 8785, signatures sorted by keyid) is the entry that a log makes from a
-//! [sent](super::SentEnvelope) envelope.
+//! [sent](super::SubmittedEnvelope) envelope.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use core::fmt;
 use ed25519_dalek::pkcs8::EncodePublicKey as _;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
-use super::sent::SentEnvelope;
+use super::submission::SubmittedEnvelope;
 use super::{MAX_ENTRY_BYTES, Release};
 use crate::format::{FormatError, base64_encode, cap};
 use crate::merkle::Hash;
@@ -49,7 +49,7 @@ impl Envelope {
     /// [`FormatError`] for anything else, and for what is larger than an entry.
     pub fn parse_entry(entry: &[u8]) -> Result<Self, FormatError> {
         cap("an entry", entry.len(), MAX_ENTRY_BYTES)?;
-        let envelope = SentEnvelope::parse(entry)?.into_named()?;
+        let envelope = SubmittedEnvelope::parse(entry)?.into_named()?;
         if envelope.entry != entry {
             let seen = "the same envelope in another order, with other spaces or with other fields";
             return Err(FormatError::malformed(Self::WHAT, "canonical JSON (RFC 8785)", seen));

@@ -1,45 +1,45 @@
 //! What a leaf says: a signed statement.
 //!
 //! ```text
-//! an entry       bytes -> Envelope -> Spoken                   Publishers::verify
-//! what was sent  bytes -> SentEnvelope -> (Envelope, Spoken)   Publishers::admit
+//! an entry       bytes -> Envelope -> VerifiedStatement                   Publishers::verify
+//! what was sent  bytes -> SubmittedEnvelope -> (Envelope, VerifiedStatement)   Publishers::admit
 //! ```
 //!
-//! An [`Envelope`] is well-formed; a [`Spoken`] statement is signed by publishers with the right to its
+//! An [`Envelope`] is well-formed; a [`VerifiedStatement`] statement is signed by publishers with the right to its
 //! package. Only these two functions make one.
 
 mod admit;
 mod envelope;
 mod facts;
+mod gaps;
 mod json;
-mod line;
 mod pem;
 mod publishers;
 mod purl;
-mod sent;
-mod speak;
+mod release_line;
 mod statement;
-mod steps;
+mod submission;
 mod timestamp;
+mod verify;
 mod withdrawn;
 
 pub use admit::KeySearch;
 pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, PublisherSigner};
 pub use facts::{Claim, Edition, EntryValues, Facts, SearchField, Term, Track};
-pub use line::MAX_LINE_BYTES;
+pub use gaps::SequenceSteps;
 pub use pem::{is_public_pem, public_pem_of};
 pub use publishers::{
     LostKey, MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers, check_publisher_name,
 };
 pub use purl::{PackageUrl, Purl, PurlPattern};
-pub use sent::{SentEnvelope, SentSignature};
-pub use speak::{SpeakError, Spoken, StatementCode, check_log};
+pub use release_line::MAX_RELEASE_LINE_BYTES;
 pub use statement::{
     Kind, MAX_REASON_BYTES, MAX_SUBJECTS, ManifestRef, Provenance, Release, Resource, Source, Statement,
     StatementKind, Subject, VerificationResult, VerificationSummary, Withdrawal,
 };
-pub use steps::Steps;
+pub use submission::{SubmittedEnvelope, SubmittedSignature};
 pub use timestamp::{Timestamp, format_time, parse_time};
+pub use verify::{StatementCode, StatementError, VerifiedStatement, check_log};
 pub use withdrawn::{WithdrawalCode, WithdrawalError};
 
 /// Most bytes in an entry: the length in an entry bundle is a `u16`.

@@ -185,7 +185,7 @@ proptest! {
         cut in 0..8_usize,
     ) {
         let publishers = Publishers::default();
-        let _ = (Release::parse(&bytes), SentEnvelope::parse(&bytes), Publishers::parse(&bytes));
+        let _ = (Release::parse(&bytes), SubmittedEnvelope::parse(&bytes), Publishers::parse(&bytes));
         let _ = (PublisherSigner::from_pem(&patch), parse_time(&patch));
         let _ = (Purl::parse(&patch), PurlPattern::parse(&patch));
         let spliced = |mut text: Vec<u8>| {
@@ -200,7 +200,7 @@ proptest! {
             prop_assert_eq!(again, Ok(release));
         }
         let entry = spliced(signed_entry(&sample_release(b"x"), &[&publisher_signer(1)]));
-        if let Ok(sent) = SentEnvelope::parse(&entry) {
+        if let Ok(sent) = SubmittedEnvelope::parse(&entry) {
             let vendor = Publishers::parse(vendor_toml().as_bytes()).unwrap();
             if let Ok((envelope, _)) = vendor.admit(&sent, LOG, 0, &mut KeySearch::for_entry()) {
                 // Whatever was changed, no signed byte was.

@@ -4,7 +4,7 @@
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 
-use super::{Envelope, Publishers, Release, Spoken, Withdrawal};
+use super::{Envelope, Publishers, Release, VerifiedStatement, Withdrawal};
 use crate::format::{FormatError, error_codes, quote};
 use crate::merkle::{Hash, LeafIndex};
 
@@ -118,17 +118,17 @@ impl Publishers {
     /// [`WithdrawalError`], the first that applies.
     pub fn check_withdrawal(
         &self,
-        spoken: &Spoken,
+        verified: &VerifiedStatement,
         index: LeafIndex,
         entry: &[u8],
     ) -> Result<(), WithdrawalError> {
-        let withdrawal = spoken.statement().as_withdrawal().ok_or(WithdrawalError::NotAWithdrawal)?;
+        let withdrawal = verified.statement().as_withdrawal().ok_or(WithdrawalError::NotAWithdrawal)?;
         let envelope = withdrawal.check_entry(index, entry)?;
         let signers = self.signer_names(&envelope);
-        if spoken.publishers().iter().any(|publisher| signers.contains(publisher)) {
+        if verified.publishers().iter().any(|publisher| signers.contains(publisher)) {
             return Ok(());
         }
-        let (publisher, expected) = (spoken.publishers().join(" and "), signers.join(" or "));
+        let (publisher, expected) = (verified.publishers().join(" and "), signers.join(" or "));
         Err(WithdrawalError::NotThePublisher { index, publisher, expected })
     }
 }

@@ -8,7 +8,7 @@ use crate::format::{FormatError, quote};
 use crate::http::RequestError;
 use crate::http::problem::{log_failure, problem_table, render};
 use crate::merkle::{LeafIndex, TreeSize};
-use crate::release::{SpeakError, WithdrawalError};
+use crate::release::{StatementError, WithdrawalError};
 use crate::sequencer::{RETRY_AFTER, SubmitError};
 use crate::store::StoreError;
 
@@ -28,8 +28,8 @@ pub enum Problem {
         problem: Box<Problem>,
     },
     /// The statement is well-formed, but not admitted.
-    #[error(transparent)]
-    NotAdmitted(#[from] SpeakError),
+    #[error("{}{}", .0, remedy(.0))]
+    NotAdmitted(#[from] StatementError),
     /// A withdrawal names a leaf that does not exist.
     #[error(
         "the withdrawal names leaf {index}: expected a release that is in this log already, saw a log of {size} entries; `treehead withdraw` fetches what it withdraws"
@@ -97,6 +97,14 @@ fn because(fault: Option<&str>) -> String {
     fault.map(|fault| format!(": {fault}")).unwrap_or_default()
 }
 
+/// What the operator does about it.
+const fn remedy(error: &StatementError) -> &'static str {
+    match error {
+        StatementError::UnknownKey { .. } => "; `treehead publisher add` registers one",
+        _ => "",
+    }
+}
+
 problem_table! {
     Problem {
         shared {
@@ -104,14 +112,14 @@ problem_table! {
             Self::InBatch { problem, .. } => problem,
         }
         counted {
-            Self::NotAdmitted(SpeakError::Entry(_)) => PAYLOAD_TOO_LARGE "too-large",
-            Self::NotAdmitted(SpeakError::Statement(_)) => UNPROCESSABLE_ENTITY "statement",
-            Self::NotAdmitted(SpeakError::BadSignature { .. }) => UNPROCESSABLE_ENTITY "publisher-signature",
-            Self::NotAdmitted(SpeakError::OtherLog { .. }) => UNPROCESSABLE_ENTITY "other-log",
-            Self::NotAdmitted(SpeakError::TooManyTries { .. }) => UNPROCESSABLE_ENTITY "keyid-needed",
-            Self::NotAdmitted(SpeakError::UnknownKey { .. }) => FORBIDDEN "unknown-publisher",
-            Self::NotAdmitted(SpeakError::KeyNotValid { .. }) => FORBIDDEN "key-not-valid",
-            Self::NotAdmitted(SpeakError::KeyRevoked { .. }) => FORBIDDEN "publisher-key-revoked",
+            Self::NotAdmitted(StatementError::Entry(_)) => PAYLOAD_TOO_LARGE "too-large",
+            Self::NotAdmitted(StatementError::Statement(_)) => UNPROCESSABLE_ENTITY "statement",
+            Self::NotAdmitted(StatementError::BadSignature { .. }) => UNPROCESSABLE_ENTITY "publisher-signature",
+            Self::NotAdmitted(StatementError::OtherLog { .. }) => UNPROCESSABLE_ENTITY "other-log",
+            Self::NotAdmitted(StatementError::TooManyTries { .. }) => UNPROCESSABLE_ENTITY "keyid-needed",
+            Self::NotAdmitted(StatementError::UnknownKey { .. }) => FORBIDDEN "unknown-publisher",
+            Self::NotAdmitted(StatementError::KeyNotValid { .. }) => FORBIDDEN "key-not-valid",
+            Self::NotAdmitted(StatementError::KeyRevoked { .. }) => FORBIDDEN "publisher-key-revoked",
             Self::NotAdmitted(_) => FORBIDDEN "publisher-not-permitted",
             Self::WithdrawalUnknownLeaf { .. } => UNPROCESSABLE_ENTITY "withdrawal-unknown-leaf",
             Self::Withdrawal(WithdrawalError::NotThePublisher { .. }) => FORBIDDEN "withdrawal-not-permitted",

@@ -18,7 +18,7 @@ use crate::http::problem::blocking;
 use crate::merkle::{Hash, LeafIndex};
 use crate::proof::bundle;
 use crate::release::{
-    Facts, KeySearch, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers, SentEnvelope, Spoken,
+    Facts, KeySearch, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers, SubmittedEnvelope, VerifiedStatement,
 };
 use crate::sequencer::{Candidate, Outcome, Published, Results, Sequenced, SubmitError, Until};
 use crate::store::MAX_BATCH_ENTRIES;
@@ -114,9 +114,9 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
     let publishers = log.publishers().current();
     let Admitted { candidate, withdrawal } =
         admit(&received.bytes, log, &publishers, &mut KeySearch::for_entry())?;
-    if let Some(spoken) = withdrawal {
+    if let Some(verified) = withdrawal {
         let log = log.clone();
-        blocking(move || withdrawal::check(&log, &publishers, &spoken)).await??;
+        blocking(move || withdrawal::check(&log, &publishers, &verified)).await??;
     }
     let leaf_hash = *candidate.leaf_hash();
     let (candidates, remarks) = if form == Form::Json {
@@ -214,7 +214,7 @@ fn answer(
 struct Admitted {
     candidate: Candidate,
     /// A withdrawal, to be compared with what it withdraws.
-    withdrawal: Option<Spoken>,
+    withdrawal: Option<VerifiedStatement>,
 }
 
 /// Reads an entry as it was sent, and decides whether this log takes it. What is appended is
@@ -235,11 +235,12 @@ fn admit(
             Ok(Admitted { candidate, withdrawal: None })
         }
         Profile::Release => {
-            let sent = SentEnvelope::parse(bytes)?;
-            let (envelope, spoken) = publishers.admit(&sent, log.origin().as_str(), clock::now(), search)?;
-            let facts = Facts::of(&envelope, spoken.statement(), publishers);
+            let sent = SubmittedEnvelope::parse(bytes)?;
+            let (envelope, verified) =
+                publishers.admit(&sent, log.origin().as_str(), clock::now(), search)?;
+            let facts = Facts::of(&envelope, verified.statement(), publishers);
             let candidate = Candidate::new(envelope.to_entry(), facts);
-            let withdrawal = spoken.statement().as_withdrawal().is_some().then_some(spoken);
+            let withdrawal = verified.statement().as_withdrawal().is_some().then_some(verified);
             Ok(Admitted { candidate, withdrawal })
         }
     }
@@ -253,12 +254,12 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
     let (mut withdrawals, mut search) = (0, KeySearch::for_batch(entries.len()));
     let mut admit = |entry: &[u8]| {
         let Admitted { candidate, withdrawal } = admit(entry, log, publishers, &mut search)?;
-        if let Some(spoken) = withdrawal {
+        if let Some(verified) = withdrawal {
             withdrawals += 1;
             if withdrawals > MAX_BATCH_WITHDRAWALS {
                 return Err(Problem::TooManyWithdrawals);
             }
-            withdrawal::check(log, publishers, &spoken)?;
+            withdrawal::check(log, publishers, &verified)?;
         }
         Ok(candidate)
     };

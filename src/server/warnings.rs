@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Log, Profile};
 use crate::merkle::Hash;
-use crate::release::{Edition, Facts, Steps, Track};
+use crate::release::{Edition, Facts, SequenceSteps, Track};
 use crate::sequencer::Candidate;
 use crate::store::{StoreError, StoreReader, Stored};
 
@@ -86,7 +86,7 @@ impl Look<'_> {
                 let at = numbers.partition_point(|known| known > number);
                 if numbers.get(at) != Some(number) {
                     numbers.insert(at, *number);
-                    numbers.truncate(Steps::MOST + 1);
+                    numbers.truncate(SequenceSteps::MOST + 1);
                 }
             }
         }
@@ -153,16 +153,16 @@ impl Look<'_> {
             return Ok(Some(Warning { code: "sequence-below-highest", detail }));
         }
         // Without the steps before: whether more look-ups are worth it.
-        if !Steps::default().is_gap(0, number) || number - highest < 2 {
+        if !SequenceSteps::default().is_gap(0, number) || number - highest < 2 {
             return Ok(None);
         }
         let reader = self.reader;
         let numbers = self.tracks.get_mut(track).expect("its highest was looked up");
-        while let Some(lowest) = numbers.last().copied().filter(|_| numbers.len() <= Steps::MOST) {
+        while let Some(lowest) = numbers.last().copied().filter(|_| numbers.len() <= SequenceSteps::MOST) {
             let Some(next) = reader.highest(track, lowest)? else { break };
             numbers.push(next);
         }
-        let gap = Steps::between(numbers).is_gap(highest, number);
+        let gap = SequenceSteps::between(numbers).is_gap(highest, number);
         Ok(gap.then(|| Warning {
             code: "sequence-gap",
             detail: format!(

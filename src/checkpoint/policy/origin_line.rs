@@ -4,7 +4,8 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Policy, wrong};
+use super::Policy;
+use super::parse::wrong;
 use crate::checkpoint::{LogKey, Origin, SignsFor as _};
 use crate::format::{FormatError, utf8};
 

@@ -2,8 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checkpoint;
-use crate::merkle::TreeSize;
-use crate::note::{NoteSignature, NoteSigner};
+use crate::format::FormatError;
+use crate::merkle::{Hash, TreeSize};
+use crate::note::{NoteSignature, NoteSigner, SignatureType};
 
 mod keys;
 mod quorums;

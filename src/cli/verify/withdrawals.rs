@@ -14,7 +14,7 @@ use crate::endpoint::EndpointState;
 use crate::endpoint::{ProvenWithdrawal, Refusal, VerifiedRelease, logged_withdrawal, verify_withdrawal};
 use crate::merkle::Hash;
 use crate::proof::ProofFile;
-use crate::release::{Purl, SpeakError, Subject, Withdrawal};
+use crate::release::{Purl, StatementError, Subject, Withdrawal};
 
 /// Most withdrawals of one release to fetch in one run. Known ones are not fetched again, so with a memory
 /// several runs learn more.
@@ -281,7 +281,7 @@ impl Inquiry<'_> {
     /// only withdrawals that were found by a signer count: anybody with rights to the package can make others.
     fn is_doubt(&self, why: &Refusal, proof: &[u8], scope: Scope, about: About<'_>) -> bool {
         let Refusal::Publisher(why) = why else { return false };
-        let of_key = matches!(why, SpeakError::UnknownKey { .. } | SpeakError::KeyRevoked { .. });
+        let of_key = matches!(why, StatementError::UnknownKey { .. } | StatementError::KeyRevoked { .. });
         let release = about.0.release();
         let is_of = |withdrawal: &Withdrawal| {
             let artifacts = |subjects: &[Subject]| Subject::digest_of_all(subjects);
@@ -290,7 +290,7 @@ impl Inquiry<'_> {
             let is_leaf = about.is_leaf_of(withdrawal);
             (is_leaf || (of_key && same)) && withdrawal.purl == release.purl
         };
-        let is_suspect = of_key || matches!(why, SpeakError::NotPermitted { .. });
+        let is_suspect = of_key || matches!(why, StatementError::NotPermitted { .. });
         is_suspect && logged_withdrawal(proof, self.online.policy).as_ref().is_some_and(is_of)
     }
 }

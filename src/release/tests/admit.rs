@@ -28,7 +28,7 @@ fn payload() -> Vec<u8> {
 }
 
 /// An envelope around `payload`, whose signatures are made by the keys of these seeds over `signed`.
-fn sent(payload: &[u8], signed: &[u8], signatures: &[(u8, Hint)]) -> SentEnvelope {
+fn sent(payload: &[u8], signed: &[u8], signatures: &[(u8, Hint)]) -> SubmittedEnvelope {
     let signature = |(seed, hint): &(u8, Hint)| {
         let by = publisher_signer(*seed);
         let sig = base64_encode(&Envelope::sign(signed.to_vec(), &[&by]).unwrap().signatures()[0].1);
@@ -43,14 +43,18 @@ fn sent(payload: &[u8], signed: &[u8], signatures: &[(u8, Hint)]) -> SentEnvelop
     let envelope = json!({
         "payload": base64_encode(payload), "payloadType": "application/vnd.in-toto+json", "signatures": signatures,
     });
-    SentEnvelope::parse(envelope.to_string().as_bytes()).unwrap()
+    SubmittedEnvelope::parse(envelope.to_string().as_bytes()).unwrap()
 }
 
-fn admit(toml: &str, sent: &SentEnvelope, now: Timestamp) -> Result<(Envelope, Spoken), SpeakError> {
+fn admit(
+    toml: &str,
+    sent: &SubmittedEnvelope,
+    now: Timestamp,
+) -> Result<(Envelope, VerifiedStatement), StatementError> {
     Publishers::parse(toml.as_bytes()).unwrap().admit(sent, LOG, now, &mut KeySearch::for_entry())
 }
 
-fn own(seeds: &[u8]) -> SentEnvelope {
+fn own(seeds: &[u8]) -> SubmittedEnvelope {
     let signatures: Vec<(u8, Hint)> = seeds.iter().map(|seed| (*seed, Hint::Own)).collect();
     sent(&payload(), &payload(), &signatures)
 }
@@ -80,15 +84,16 @@ fn the_signatures_of_who_may_state_it_are_kept_and_the_others_are_dropped() {
         (&[(1, Missing), (1, Own)], &[1]),
     ];
     for (at, (signatures, kept)) in cases.into_iter().enumerate() {
-        let (envelope, spoken) = admit(&toml(), &sent(&payload(), &payload(), signatures), LONG_AGO).unwrap();
+        let (envelope, verified) =
+            admit(&toml(), &sent(&payload(), &payload(), signatures), LONG_AGO).unwrap();
         let keys: Vec<PublisherSigner> = kept.iter().map(|seed| publisher_signer(*seed)).collect();
         let expected = Envelope::sign(payload(), &keys.iter().collect::<Vec<_>>()).unwrap();
         assert_eq!(envelope, expected, "case {at}");
         assert_eq!(Envelope::parse_entry(&envelope.to_entry()), Ok(envelope.clone()));
         // Whoever reads the log believes it, with the same names.
         let publishers = Publishers::parse(toml().as_bytes()).unwrap();
-        assert_eq!(publishers.verify(&envelope, LOG), Ok(spoken.clone()), "case {at}");
-        assert_eq!(spoken.signers(), spoken.publishers());
+        assert_eq!(publishers.verify(&envelope, LOG), Ok(verified.clone()), "case {at}");
+        assert_eq!(verified.signers(), verified.publishers());
     }
 }
 
@@ -96,15 +101,15 @@ fn the_signatures_of_who_may_state_it_are_kept_and_the_others_are_dropped() {
 fn what_nobody_who_may_has_signed_is_refused_for_the_signature_that_came_closest() {
     use Hint::{Missing, Of, Own, Text};
     let keyid = |seed| publisher_signer(seed).keyid().to_hex();
-    let unknown = |keyid: &str| SpeakError::UnknownKey { keyid: keyid.to_owned() };
-    let not_vendor_s = SpeakError::BadSignature { publisher: "vendor".to_owned(), keyid: keyid(1) };
-    let not_permitted = SpeakError::NotPermitted {
+    let unknown = |keyid: &str| StatementError::UnknownKey { keyid: keyid.to_owned() };
+    let not_vendor_s = StatementError::BadSignature { publisher: "vendor".to_owned(), keyid: keyid(1) };
+    let not_permitted = StatementError::NotPermitted {
         publishers: "reviewer".to_owned(),
         kind: Kind::Build.into(),
         package: Some("pkg:generic/example/scanner".to_owned()),
     };
     let (good, other) = (payload(), sample_release(b"y").to_payload().unwrap());
-    let cases: [(&[u8], &[(u8, Hint)], SpeakError); 8] = [
+    let cases: [(&[u8], &[(u8, Hint)], StatementError); 8] = [
         (&good, &[(9, Own)], unknown(&keyid(9))),
         (&good, &[(9, Missing)], unknown("")),
         (&good, &[(9, Text("me"))], unknown("me")),
@@ -128,10 +133,10 @@ fn what_nobody_who_may_has_signed_is_refused_for_the_signature_that_came_closest
 #[test]
 fn what_a_statement_lacks_is_told_to_who_signed_it() {
     use Hint::{Missing, Own};
-    let statement = |result: Result<_, SpeakError>| matches!(result, Err(SpeakError::Statement(_)));
+    let statement = |result: Result<_, StatementError>| matches!(result, Err(StatementError::Statement(_)));
     assert!(statement(admit(&toml(), &sent(b"junk", b"junk", &[(1, Own)]), LONG_AGO)));
     let bad = admit(&toml(), &sent(b"junk", b"other", &[(1, Own)]), LONG_AGO);
-    assert!(matches!(bad, Err(SpeakError::BadSignature { .. })), "{bad:?}");
+    assert!(matches!(bad, Err(StatementError::BadSignature { .. })), "{bad:?}");
     // Where no key is named it takes the statement to know whose keys to try.
     assert!(statement(admit(&toml(), &sent(b"junk", b"junk", &[(1, Missing)]), LONG_AGO)));
 }
@@ -162,7 +167,7 @@ fn keys_that_are_revoked_or_outside_their_validity_do_not_count_beside_one_that_
         // Without a name such a key is not looked for.
         let unnamed = sent(&payload(), &payload(), &[(1, Hint::Missing)]);
         let refused = admit(&toml, &unnamed, now).unwrap_err();
-        assert_eq!(refused, SpeakError::UnknownKey { keyid: String::new() });
+        assert_eq!(refused, StatementError::UnknownKey { keyid: String::new() });
     }
     assert_eq!(kept(&toml("not_after = \"2026-06-01T00:00:00Z\""), &[1]).unwrap().signatures().len(), 1);
 }
@@ -179,17 +184,17 @@ fn so_many_signatures_of_a_request_may_fail_and_no_more() {
     let stranger = sent(&payload(), &payload(), &[(9, Hint::Missing)]);
     let mut search = KeySearch::for_entry();
     let refused = publishers.admit(&stranger, LOG, LONG_AGO, &mut search).unwrap_err();
-    assert!(matches!(refused, SpeakError::UnknownKey { .. }), "all of them were tried: {refused}");
+    assert!(matches!(refused, StatementError::UnknownKey { .. }), "all of them were tried: {refused}");
     // The next entry of the same request gets nothing any more.
     let refused = publishers.admit(&stranger, LOG, LONG_AGO, &mut search).unwrap_err();
-    assert_eq!(refused, SpeakError::TooManyTries { most: 32 });
+    assert_eq!(refused, StatementError::TooManyTries { most: 32 });
     assert!(refused.to_string().contains("expected each keyid to name the key"), "{refused}");
     // Nor does one whose signatures are named and false.
     let named = sent(&payload(), b"other", &[(1, Hint::Own)]);
     let vendor = Publishers::parse(self::toml().as_bytes()).unwrap();
     assert_eq!(
         vendor.admit(&named, LOG, LONG_AGO, &mut search).unwrap_err(),
-        SpeakError::TooManyTries { most: 32 }
+        StatementError::TooManyTries { most: 32 }
     );
     // A batch of thousands by one key without a name costs the failures of its first entry.
     let last = &keys[most - 1];
@@ -198,7 +203,7 @@ fn so_many_signatures_of_a_request_may_fail_and_no_more() {
         "payload": base64_encode(&payload()), "payloadType": "application/vnd.in-toto+json",
         "signatures": [{ "sig": sig }],
     });
-    let unnamed = SentEnvelope::parse(text.to_string().as_bytes()).unwrap();
+    let unnamed = SubmittedEnvelope::parse(text.to_string().as_bytes()).unwrap();
     let mut search = KeySearch::for_entry();
     for _ in 0..5 {
         let (envelope, _) = publishers.admit(&unnamed, LOG, LONG_AGO, &mut search).unwrap();
@@ -221,12 +226,12 @@ fn the_rules_of_purl_types_are_for_what_is_new() {
         assert!(Purl::parse(purl).is_err() && PackageUrl::parse(purl).is_err(), "{purl}");
         let release = Release { purl: Purl::parse_logged(purl).unwrap(), ..sample_release(b"x") };
         let entry = signed_entry(&release, &[&publisher_signer(1)]);
-        let submitted = SentEnvelope::parse(&entry).unwrap();
+        let submitted = SubmittedEnvelope::parse(&entry).unwrap();
         let refused = admit(&toml, &submitted, LONG_AGO).unwrap_err();
-        assert!(matches!(refused, SpeakError::Statement(_)), "{purl}: {refused}");
+        assert!(matches!(refused, StatementError::Statement(_)), "{purl}: {refused}");
         // In a log, it is as good as ever.
-        let spoken = publishers.verify(&Envelope::parse_entry(&entry).unwrap(), LOG).unwrap();
-        assert_eq!(spoken.release().unwrap().purl.as_str(), purl);
+        let verified = publishers.verify(&Envelope::parse_entry(&entry).unwrap(), LOG).unwrap();
+        assert_eq!(verified.release().unwrap().purl.as_str(), purl);
         assert!(!Facts::of_entry(&entry, &publishers).unwrap().terms.is_empty());
         let withdrawal = Withdrawal::of(LeafIndex::new(0).unwrap(), &entry, "it leaks").unwrap();
         let payload = withdrawal.to_payload().unwrap();
@@ -242,8 +247,8 @@ fn a_batch_may_fail_more_often_the_more_entries_it_has() {
     let tried = |mut search: KeySearch| {
         for tries in 0.. {
             match vendor.admit(&stranger, LOG, LONG_AGO, &mut search).unwrap_err() {
-                SpeakError::TooManyTries { most } => return (most, tries),
-                refused => assert!(matches!(refused, SpeakError::UnknownKey { .. }), "{refused}"),
+                StatementError::TooManyTries { most } => return (most, tries),
+                refused => assert!(matches!(refused, StatementError::UnknownKey { .. }), "{refused}"),
             }
         }
         unreachable!()

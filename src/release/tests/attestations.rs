@@ -325,7 +325,7 @@ fn every_purl_has_to_be_covered_and_is_found() {
     let payload = changed(&provenance(), "/subject/1/name", bash);
     let envelope = Envelope::sign(payload, &[&signer, &other]).unwrap();
     let refused = Publishers::parse(two.as_bytes()).unwrap().verify(&envelope, LOG);
-    assert!(matches!(refused, Err(SpeakError::NotPermitted { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StatementError::NotPermitted { .. })), "{refused:?}");
 }
 
 #[test]
@@ -385,7 +385,10 @@ fn attestations_need_a_right_of_their_own() {
     for (kind, payload) in [("provenance", provenance()), ("verification-summary", summary())] {
         assert!(verify(&[kind], &all, &payload).is_ok());
         assert!(verify(&["build", "update", "detection-rules"], &all, &payload).is_err());
-        assert!(matches!(verify(&[kind], &["pkg:deb/*"], &payload), Err(SpeakError::NotPermitted { .. })));
+        assert!(matches!(
+            verify(&[kind], &["pkg:deb/*"], &payload),
+            Err(StatementError::NotPermitted { .. })
+        ));
         assert_eq!(verify(&[kind], &[], &bare).is_ok(), kind == "verification-summary");
         let release = sample_release(b"x").to_payload().unwrap();
         assert!(verify(&[kind], &all, &release).is_err(), "no right to release");
@@ -403,9 +406,9 @@ fn attestations_need_a_right_of_their_own() {
         told,
         "auditor may not make statements of kind verification-summary: expected one of their kinds in publishers.toml to cover it"
     );
-    let spoken = verify(&["provenance"], &all, &provenance()).unwrap();
-    assert_eq!((spoken.release(), spoken.publisher()), (None, "auditor"));
-    assert!(matches!(spoken.into_statement(), Statement::Provenance(_)));
+    let verified = verify(&["provenance"], &all, &provenance()).unwrap();
+    assert_eq!((verified.release(), verified.publisher()), (None, "auditor"));
+    assert!(matches!(verified.into_statement(), Statement::Provenance(_)));
 }
 
 proptest! {

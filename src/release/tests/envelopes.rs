@@ -2,7 +2,7 @@ use super::*;
 
 /// What was sent, with the keys that it names.
 fn sent(bytes: &[u8]) -> Result<Envelope, FormatError> {
-    SentEnvelope::parse(bytes)?.into_named()
+    SubmittedEnvelope::parse(bytes)?.into_named()
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn malformed_envelopes_are_refused() {
         b"",
     );
     for end in 0..entry.len() {
-        assert!(SentEnvelope::parse(&entry[..end]).is_err(), "truncated to {end} bytes");
+        assert!(SubmittedEnvelope::parse(&entry[..end]).is_err(), "truncated to {end} bytes");
     }
 }
 
@@ -163,7 +163,7 @@ fn what_others_send_is_read_as_dsse_has_it_and_is_no_entry() {
         ("/signatures/0/keyid", &format!("{:?}", hex.to_uppercase()), Some(&hex.to_uppercase()), digits),
     ] {
         let text = changed(&entry, pointer, value);
-        let read = SentEnvelope::parse(&text).unwrap();
+        let read = SubmittedEnvelope::parse(&text).unwrap();
         assert_eq!(read.payload(), named.payload(), "{pointer} {value}");
         assert_eq!(read.signed_message(), named.signed_message());
         for (at, (expected, (named_keyid, sig))) in
@@ -194,6 +194,6 @@ fn entries_are_at_most_65535_bytes() {
     assert_refused(sent(spaced(MAX_SUBMISSION_BYTES + 1).as_bytes()), why, b"");
     let payload = base64_encode(&vec![b'x'; most + 1]);
     let too_large = changed(entry.as_bytes(), "/payload", &format!("{payload:?}"));
-    assert_refused(SentEnvelope::parse(&too_large), "an entry is too large", b"");
+    assert_refused(SubmittedEnvelope::parse(&too_large), "an entry is too large", b"");
     assert_refused(Envelope::parse_entry(&too_large), "an entry is too large", b"");
 }

@@ -155,15 +155,15 @@ fn malformed_publishers_files_are_refused() {
     assert!(error.contains("expected at most 4194304 bytes"), "{error}");
 }
 
-fn verify(toml: &str, entry: &[u8]) -> Result<Spoken, SpeakError> {
+fn verify(toml: &str, entry: &[u8]) -> Result<VerifiedStatement, StatementError> {
     let envelope = Envelope::parse_entry(entry).unwrap();
     Publishers::parse(toml.as_bytes()).unwrap().verify(&envelope, LOG)
 }
 
-fn admit(toml: &str, entry: &[u8], now: Timestamp) -> Result<Spoken, SpeakError> {
-    let sent = SentEnvelope::parse(entry).unwrap();
+fn admit(toml: &str, entry: &[u8], now: Timestamp) -> Result<VerifiedStatement, StatementError> {
+    let sent = SubmittedEnvelope::parse(entry).unwrap();
     let publishers = Publishers::parse(toml.as_bytes()).unwrap();
-    publishers.admit(&sent, LOG, now, &mut KeySearch::for_entry()).map(|(_, spoken)| spoken)
+    publishers.admit(&sent, LOG, now, &mut KeySearch::for_entry()).map(|(_, verified)| verified)
 }
 
 /// What was stated for one log is not believed in another, where anybody could have brought it.
@@ -187,13 +187,13 @@ fn a_statement_for_another_log_is_neither_admitted_nor_believed() {
         }
         let entry = state(Some("staging.example.com/log"));
         let refused =
-            SpeakError::OtherLog { expected: LOG.to_owned(), seen: "staging.example.com/log".to_owned() };
+            StatementError::OtherLog { expected: LOG.to_owned(), seen: "staging.example.com/log".to_owned() };
         assert_eq!(verify(&vendor_toml(), &entry), Err(refused.clone()));
         assert_eq!(admit(&vendor_toml(), &entry, 0), Err(refused.clone()));
         let message = "for another log: expected example.com/log, saw \"staging.example.com/log\"";
         assert!(refused.to_string().contains(message), "{refused}");
         // Whose it is comes first.
-        assert!(matches!(verify("", &entry), Err(SpeakError::UnknownKey { .. })));
+        assert!(matches!(verify("", &entry), Err(StatementError::UnknownKey { .. })));
     }
 }
 
@@ -202,17 +202,17 @@ fn only_registered_publishers_are_believed() {
     let (vendor, other) = (publisher_signer(1), publisher_signer(2));
     let release = sample_release(b"x");
     let entry = signed_entry(&release, &[&vendor]);
-    let spoken = verify(&vendor_toml(), &entry).unwrap();
-    assert_eq!((spoken.release(), spoken.publisher()), (Some(&release), "vendor"));
+    let verified = verify(&vendor_toml(), &entry).unwrap();
+    assert_eq!((verified.release(), verified.publisher()), (Some(&release), "vendor"));
 
-    let unknown = Err(SpeakError::UnknownKey { keyid: other.keyid().to_hex() });
+    let unknown = Err(StatementError::UnknownKey { keyid: other.keyid().to_hex() });
     assert_eq!(verify(&vendor_toml(), &signed_entry(&release, &[&other])), unknown);
     // A second signature by a stranger would mint a new leaf hash for an old statement.
     assert_eq!(verify(&vendor_toml(), &signed_entry(&release, &[&vendor, &other])), unknown);
-    assert!(matches!(verify("", &entry), Err(SpeakError::UnknownKey { .. })));
+    assert!(matches!(verify("", &entry), Err(StatementError::UnknownKey { .. })));
 
     let bad_signature =
-        Err(SpeakError::BadSignature { publisher: "vendor".to_owned(), keyid: vendor.keyid().to_hex() });
+        Err(StatementError::BadSignature { publisher: "vendor".to_owned(), keyid: vendor.keyid().to_hex() });
     let payload = |bytes: &[u8]| format!("{:?}", base64_encode(bytes));
     let moved = changed(&entry, "/payload", &payload(&full_release().to_payload().unwrap()));
     assert_eq!(verify(&vendor_toml(), &moved), bad_signature, "another statement");
@@ -224,7 +224,7 @@ fn only_registered_publishers_are_believed() {
         assert_eq!(verify(&vendor_toml(), &zeros), bad_signature, "{length} bytes");
     }
     let signed_junk = Envelope::sign(b"junk".to_vec(), &[&vendor]).unwrap().to_entry();
-    assert!(matches!(verify(&vendor_toml(), &signed_junk), Err(SpeakError::Statement(_))));
+    assert!(matches!(verify(&vendor_toml(), &signed_junk), Err(StatementError::Statement(_))));
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn keys_are_valid_from_their_first_to_their_last_second() {
     for (limit, from, to, outside, inside) in limits {
         let toml = format!("{}{limit}", vendor_toml());
         for now in outside {
-            let expected = SpeakError::KeyNotValid {
+            let expected = StatementError::KeyNotValid {
                 publisher: "vendor".to_owned(),
                 keyid: vendor.keyid().to_hex(),
                 from: from.to_owned(),
@@ -293,7 +293,7 @@ fn a_key_is_outside_its_validity_where_it_was_valid_at_no_moment() {
         assert_eq!(publishers.outside_validity(&both, from, to), None, "{from} to {to}");
     }
     for (from, to) in [(0, first - 1), (last + 1, u64::MAX), (last + 1, last + 1)] {
-        let expected = SpeakError::KeyNotValid {
+        let expected = StatementError::KeyNotValid {
             publisher: "vendor".to_owned(),
             keyid: vendor.keyid().to_hex(),
             from: format_time(first),
@@ -316,7 +316,7 @@ fn all_signers_are_named_each_once() {
     let [one, two, three] = &keys;
     let toml = publisher_toml("vendor", &[one, two], &["pkg:generic/*"], &["build"])
         + &publisher_toml("reviewer", &[three], &[], &[]);
-    let spoken = verify(&toml, &signed_entry(&sample_release(b"x"), &[one, two, three])).unwrap();
+    let verified = verify(&toml, &signed_entry(&sample_release(b"x"), &[one, two, three])).unwrap();
     let mut in_order = [(one.keyid(), "vendor"), (two.keyid(), "vendor"), (three.keyid(), "reviewer")];
     in_order.sort_unstable();
     let mut names: Vec<&str> = in_order.iter().map(|(_, name)| *name).collect();
@@ -324,8 +324,8 @@ fn all_signers_are_named_each_once() {
         names.remove(2);
     }
     names.dedup();
-    assert_eq!(spoken.publisher(), "vendor");
-    assert_eq!(spoken.signers(), names);
+    assert_eq!(verified.publisher(), "vendor");
+    assert_eq!(verified.signers(), names);
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn publishers_speak_only_for_what_they_may() {
         (&rules, Kind::DetectionRules, "pkg:generic/example/scanner"),
         (&foreign, Kind::Build, "pkg:generic/examples/scanner"),
     ] {
-        let refused = SpeakError::NotPermitted {
+        let refused = StatementError::NotPermitted {
             publishers: "vendor".to_owned(),
             kind: kind.into(),
             package: Some(package.to_owned()),
@@ -354,7 +354,7 @@ fn publishers_speak_only_for_what_they_may() {
     };
     let both = |release| signed_entry(release, &[&vendor, &reviewer]);
     let split = halves(&["detection-rules"], &["pkg:deb/*"]);
-    let Err(SpeakError::NotPermitted { publishers, .. }) = verify(&split, &both(&rules)) else {
+    let Err(StatementError::NotPermitted { publishers, .. }) = verify(&split, &both(&rules)) else {
         panic!("neither may")
     };
     let mut in_order = [(vendor.keyid(), "vendor"), (reviewer.keyid(), "reviewer")];
@@ -454,7 +454,7 @@ fn what_a_file_does_not_list_any_more_stays_as_revoked() {
         Envelope::parse_entry(&signed_entry(&sample_release(b"x"), &[signer])).unwrap()
     };
     let revoked = |publishers: &Publishers, signer: &PublisherSigner| {
-        matches!(publishers.verify(&entry(signer), LOG), Err(SpeakError::KeyRevoked { .. }))
+        matches!(publishers.verify(&entry(signer), LOG), Err(StatementError::KeyRevoked { .. }))
     };
     // The same, and more, lose nothing.
     assert!(file(&[("other", &[&three]), ("vendor", &[&two, &one])]).after(&before).1.is_empty());

@@ -132,7 +132,7 @@ fn publishers() -> Publishers {
     Publishers::parse((vendor_toml() + &rival).as_bytes()).unwrap()
 }
 
-fn speak(withdrawal: &Withdrawal, seed: u8) -> Result<Spoken, SpeakError> {
+fn speak(withdrawal: &Withdrawal, seed: u8) -> Result<VerifiedStatement, StatementError> {
     let signer = publisher_signer(seed);
     let envelope = Envelope::sign(withdrawal.to_payload().unwrap(), &[&signer]).unwrap();
     publishers().verify(&envelope, LOG)

@@ -13,7 +13,7 @@ use crate::note::ed25519_verify;
 /// Why a statement is not admitted or believed, though its envelope is well-formed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SpeakError {
+pub enum StatementError {
     /// The payload is no statement of a known kind.
     #[error(transparent)]
     Statement(#[from] FormatError),
@@ -21,10 +21,7 @@ pub enum SpeakError {
     #[error(transparent)]
     Entry(FormatError),
     /// No registered key made a signature.
-    #[error(
-        "{}: expected a key listed in publishers.toml; `treehead publisher add` registers one",
-        unknown(keyid)
-    )]
+    #[error("{}: expected a key listed in publishers.toml", unknown(keyid))]
     UnknownKey {
         /// The keyid as sent, which may be any text or empty.
         keyid: String,
@@ -96,12 +93,12 @@ pub enum SpeakError {
     },
 }
 
-error_codes! { StatementCode of SpeakError {
-    Self::Statement(_) => Malformed = 400, "statement-malformed";
+error_codes! { StatementCode of StatementError {
+    Self::Statement(_) => Malformed = 400, "statement";
     Self::Entry(_) => EntryTooLarge = 401, "entry-too-large";
     Self::UnknownKey { .. } => UnknownPublisher = 402, "unknown-publisher";
     Self::OtherLog { .. } => OtherLog = 403, "other-log";
-    Self::TooManyTries { .. } => TooManyTries = 404, "too-many-tries";
+    Self::TooManyTries { .. } => TooManyTries = 404, "keyid-needed";
     Self::BadSignature { .. } => Signature = 405, "publisher-signature";
     Self::KeyNotValid { .. } => KeyNotValid = 406, "key-not-valid";
     Self::KeyRevoked { .. } => KeyRevoked = 407, "publisher-key-revoked";
@@ -133,13 +130,13 @@ const fn rights(kind: StatementKind, package: Option<&str>) -> &'static str {
 /// A statement by publishers with the right to make it. Only [`Publishers::verify`] and [`Publishers::admit`]
 /// make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spoken {
+pub struct VerifiedStatement {
     statement: Statement,
     publishers: Vec<String>,
     signers: Vec<String>,
 }
 
-impl Spoken {
+impl VerifiedStatement {
     /// Makes one from its signers; those in the first list have the right to state it.
     pub(super) const fn new(statement: Statement, publishers: Vec<String>, signers: Vec<String>) -> Self {
         Self { statement, publishers, signers }
@@ -195,35 +192,31 @@ impl Publishers {
     /// [`check_withdrawal`](Self::check_withdrawal) asks the withdrawn entry.
     ///
     /// # Errors
-    /// [`SpeakError`]; signatures are judged before the statement is read.
-    pub fn verify(&self, envelope: &Envelope, log: &str) -> Result<Spoken, SpeakError> {
+    /// [`StatementError`]; signatures are judged before the statement is read.
+    pub fn verify(&self, envelope: &Envelope, log: &str) -> Result<VerifiedStatement, StatementError> {
         let message = envelope.signed_message();
-        let mut speakers: Vec<&Publisher> = Vec::new();
+        let mut signed_by: Vec<&Publisher> = Vec::new();
         for (keyid, signature) in envelope.signatures() {
             let (publisher, key) =
-                self.find(keyid).ok_or_else(|| SpeakError::UnknownKey { keyid: keyid.to_hex() })?;
+                self.find(keyid).ok_or_else(|| StatementError::UnknownKey { keyid: keyid.to_hex() })?;
             if !ed25519_verify(&key.key, &message, signature) {
-                return Err(SpeakError::BadSignature {
-                    publisher: publisher.name.clone(),
-                    keyid: keyid.to_hex(),
-                });
+                let (publisher, keyid) = (publisher.name.clone(), keyid.to_hex());
+                return Err(StatementError::BadSignature { publisher, keyid });
             }
             if key.revoked {
-                return Err(SpeakError::KeyRevoked {
-                    publisher: publisher.name.clone(),
-                    keyid: keyid.to_hex(),
-                });
+                let (publisher, keyid) = (publisher.name.clone(), keyid.to_hex());
+                return Err(StatementError::KeyRevoked { publisher, keyid });
             }
-            speakers.push(publisher);
+            signed_by.push(publisher);
         }
         let statement = Statement::parse(envelope.payload())?;
-        let signers = names(speakers.iter().copied());
-        let publishers = names(speakers.iter().copied().filter(|speaker| speaker.may_state(&statement)));
+        let signers = names(signed_by.iter().copied());
+        let publishers = names(signed_by.iter().copied().filter(|signer| signer.may_state(&statement)));
         if publishers.is_empty() {
-            return Err(not_permitted(&statement, &speakers));
+            return Err(not_permitted(&statement, &signed_by));
         }
         check_log(&statement, log)?;
-        Ok(Spoken { statement, publishers, signers })
+        Ok(VerifiedStatement { statement, publishers, signers })
     }
 
     /// Whether this publisher signed the envelope, with a key that is not revoked.
@@ -236,7 +229,7 @@ impl Publishers {
         })
     }
 
-    /// For monitors, who know the time of an entry only as an interval: [`SpeakError::KeyNotValid`]
+    /// For monitors, who know the time of an entry only as an interval: [`StatementError::KeyNotValid`]
     /// for the first signature whose key is valid at no moment of `from..=to`. Keys that are not
     /// registered are passed over: [`verify`](Self::verify) refuses them.
     #[must_use]
@@ -245,7 +238,7 @@ impl Publishers {
         envelope: &Envelope,
         from: Timestamp,
         to: Timestamp,
-    ) -> Option<SpeakError> {
+    ) -> Option<StatementError> {
         let found = envelope.signatures().iter().filter_map(|(keyid, _)| self.find(keyid));
         let (publisher, key) = found.into_iter().find(|(_, key)| !key.is_valid_within(from, to))?;
         let seen = format!("one from {} to {}", format_time(from), format_time(to));
@@ -256,33 +249,33 @@ impl Publishers {
 /// Whether a statement is for this log, or for any.
 ///
 /// # Errors
-/// [`SpeakError::OtherLog`].
-pub fn check_log(statement: &Statement, log: &str) -> Result<(), SpeakError> {
+/// [`StatementError::OtherLog`].
+pub fn check_log(statement: &Statement, log: &str) -> Result<(), StatementError> {
     match statement.log() {
         Some(seen) if seen != log => {
-            Err(SpeakError::OtherLog { expected: log.to_owned(), seen: seen.to_owned() })
+            Err(StatementError::OtherLog { expected: log.to_owned(), seen: seen.to_owned() })
         }
         _ => Ok(()),
     }
 }
 
 /// The error if no signer has the right to make the statement.
-pub(super) fn not_permitted(statement: &Statement, speakers: &[&Publisher]) -> SpeakError {
-    let is_covered = |purl: &&Purl| speakers.iter().any(|speaker| speaker.covers(purl));
+pub(super) fn not_permitted(statement: &Statement, signers: &[&Publisher]) -> StatementError {
+    let is_covered = |purl: &&Purl| signers.iter().any(|signer| signer.covers(purl));
     let uncovered = statement.purls().iter().find(|purl| !is_covered(purl));
-    SpeakError::NotPermitted {
-        publishers: names(speakers.iter().copied()).join(" and "),
+    StatementError::NotPermitted {
+        publishers: names(signers.iter().copied()).join(" and "),
         kind: statement.kind(),
         package: uncovered.or(statement.purl()).map(Purl::package),
     }
 }
 
 /// Each once, in order.
-pub(super) fn names<'a>(speakers: impl IntoIterator<Item = &'a Publisher>) -> Vec<String> {
+pub(super) fn names<'a>(signers: impl IntoIterator<Item = &'a Publisher>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for speaker in speakers {
-        if !names.contains(&speaker.name) {
-            names.push(speaker.name.clone());
+    for signer in signers {
+        if !names.contains(&signer.name) {
+            names.push(signer.name.clone());
         }
     }
     names
@@ -294,8 +287,8 @@ impl PublisherKey {
         self.not_before.is_none_or(|first| first <= to) && self.not_after.is_none_or(|last| from <= last)
     }
 
-    pub(super) fn not_valid(&self, publisher: &str, seen: String) -> SpeakError {
-        SpeakError::KeyNotValid {
+    pub(super) fn not_valid(&self, publisher: &str, seen: String) -> StatementError {
+        StatementError::KeyNotValid {
             publisher: publisher.to_owned(),
             keyid: self.keyid.to_hex(),
             from: self.not_before.map_or_else(|| "always".to_owned(), format_time),

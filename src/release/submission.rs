@@ -19,21 +19,21 @@ use crate::merkle::Hash;
 
 /// An envelope as it was sent. Its signatures are not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SentEnvelope {
+pub struct SubmittedEnvelope {
     payload: Vec<u8>,
-    signatures: Vec<SentSignature>,
+    signatures: Vec<SubmittedSignature>,
 }
 
 /// A signature as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SentSignature {
+pub struct SubmittedSignature {
     /// The keyid as sent; empty if missing.
     pub keyid: String,
     /// The signature.
     pub sig: Vec<u8>,
 }
 
-impl SentEnvelope {
+impl SubmittedEnvelope {
     /// Reads an envelope without verifying its signatures.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl SentEnvelope {
 
     /// The signatures, in the order in which they were sent; 1 to [`MAX_ENVELOPE_SIGNATURES`].
     #[must_use]
-    pub fn signatures(&self) -> &[SentSignature] {
+    pub fn signatures(&self) -> &[SubmittedSignature] {
         &self.signatures
     }
 
@@ -80,7 +80,7 @@ impl SentEnvelope {
     /// # Errors
     /// [`FormatError`] if a keyid is not the hex SHA-256 of a key, or is repeated.
     pub fn into_named(self) -> Result<Envelope, FormatError> {
-        let named = |signature: SentSignature| Ok((Hash::from_hex(&signature.keyid)?, signature.sig));
+        let named = |signature: SubmittedSignature| Ok((Hash::from_hex(&signature.keyid)?, signature.sig));
         let signatures = self.signatures.into_iter().map(named).collect::<Result<_, FormatError>>()?;
         Envelope::new(self.payload, signatures)
     }
@@ -92,7 +92,7 @@ fn decode(fields: &mut Fields, key: &str) -> Result<Vec<u8>, FormatError> {
         .ok_or_else(|| fields.wrong(key, "to be padded base64, standard or URL-safe", &quote(&text)))
 }
 
-fn parse_signature(value: Json) -> Result<SentSignature, FormatError> {
+fn parse_signature(value: Json) -> Result<SubmittedSignature, FormatError> {
     let mut fields = Fields::new(Envelope::WHAT, "signatures[]", value)?;
     // Unset is the same as empty, and some write null for unset.
     let keyid = match fields.optional("keyid") {
@@ -100,5 +100,5 @@ fn parse_signature(value: Json) -> Result<SentSignature, FormatError> {
         Some(Json::String(keyid)) => keyid,
         Some(other) => return Err(fields.wrong("keyid", "to be a string, if any", &describe(&other))),
     };
-    Ok(SentSignature { keyid, sig: decode(&mut fields, "sig")? })
+    Ok(SubmittedSignature { keyid, sig: decode(&mut fields, "sig")? })
 }

@@ -5,14 +5,14 @@ const TIMES_FROM: u64 = 10_000_000;
 
 /// How the last numbers of a track followed each other: up to eight steps, from one number to the next higher one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Steps {
+pub struct SequenceSteps {
     /// A bit for each step, the last one lowest: set where the numbers are neighbours.
     pub ones: u8,
     /// How many there were.
     pub count: u8,
 }
 
-impl Steps {
+impl SequenceSteps {
     /// Most steps that are remembered.
     pub const MOST: usize = 8;
 
@@ -53,7 +53,7 @@ mod tests {
 
     /// The numbers before which something is missing.
     fn gaps(numbers: &[u64]) -> Vec<u64> {
-        let mut steps = Steps::default();
+        let mut steps = SequenceSteps::default();
         let mut gaps = Vec::new();
         for pair in numbers.windows(2) {
             if steps.is_gap(pair[0], pair[1]) {
@@ -91,12 +91,12 @@ mod tests {
 
     #[test]
     fn steps_between_many_numbers_are_those_that_were_taken_one_by_one() {
-        let mut steps = Steps::default();
+        let mut steps = SequenceSteps::default();
         for pair in [1, 2, 3, 5, 6].windows(2) {
             steps.take(pair[0], pair[1]);
         }
-        assert_eq!(Steps::between(&[6, 5, 3, 2, 1]), steps);
+        assert_eq!(SequenceSteps::between(&[6, 5, 3, 2, 1]), steps);
         assert_eq!((steps.ones, steps.count), (0b1101, 4));
-        assert_eq!(Steps::between(&[6]), Steps::default());
+        assert_eq!(SequenceSteps::between(&[6]), SequenceSteps::default());
     }
 }

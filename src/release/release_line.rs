@@ -18,7 +18,7 @@ use crate::format::{FormatError, byte_order_mark, cap, quote, without_mark};
 use crate::merkle::Hash;
 
 /// Longest line: no release that fits an entry has a longer one.
-pub const MAX_LINE_BYTES: usize = 2 * MAX_ENTRY_BYTES;
+pub const MAX_RELEASE_LINE_BYTES: usize = 2 * MAX_ENTRY_BYTES;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,13 +51,14 @@ impl Release {
         if line.is_empty() {
             return Ok(None);
         }
-        cap(WHAT, line.len(), MAX_LINE_BYTES)?;
+        cap(WHAT, line.len(), MAX_RELEASE_LINE_BYTES)?;
         let wrong = |expected: &str, seen: &str| FormatError::malformed(WHAT, expected, seen);
         if let Some(mark) = byte_order_mark(line) {
             return Err(wrong("UTF-8", mark));
         }
-        let line: Line = serde_json::from_slice(line)
-            .map_err(|e| wrong("a JSON object as in `treehead publish --help`", &e.to_string()))?;
+        let line: Line = serde_json::from_slice(line).map_err(|e| {
+            wrong("a JSON object with purl, kind, channel, sequence and artifacts", &e.to_string())
+        })?;
         let subject = |artifact: Artifact| {
             Ok::<_, FormatError>(Subject { sha256: Hash::from_hex(&artifact.sha256)?, name: artifact.name })
         };

@@ -61,10 +61,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     companions
         .extend(secrets.into_iter().filter(|_| args.with_key).map(|name| Companion { name, secret: true }));
     let bar = output::progress("backing up", 0, "entries");
-    let progress = |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    };
+    let progress = output::shows(&bar);
     let backup = Backup {
         log: &args.dir,
         out: &args.out,

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Map, Value, json};
 
-use crate::client::{ClientError, NetworkFault};
+use crate::client::{AuditError, ClientError, NetworkFault};
 use crate::disk::{DiskError, run_again};
 use crate::endpoint::Refusal;
 use crate::format::{FormatError, shown, to_json};
@@ -25,7 +25,7 @@ use crate::proof::fork::{EvidenceCode, EvidenceError};
 use crate::release::StatementError;
 use crate::sequencer::StartError;
 use crate::server::OpenError;
-use crate::store::{CopyError, StoreError};
+use crate::store::{CopyError, ExportError, StoreError};
 
 /// How a command ends that did not do what it was asked.
 #[derive(Debug, Clone)]
@@ -48,6 +48,9 @@ pub enum Failure {
     /// Several things went wrong and each was reported; only the exit code is left.
     Told(u8),
 }
+
+/// Advice where a log's answers contradict its signature.
+const LIES: &str = "The log is damaged or lies; tell its operator and your peers.";
 
 /// What every command returns.
 pub type CliResult = Result<(), Failure>;
@@ -131,14 +134,6 @@ impl Failure {
         }
     }
 
-    /// A failure of a command that checks whether a log is sound.
-    pub fn served(error: ClientError) -> Self {
-        match error {
-            ClientError::TooLarge { .. } => Self::malformed_log(error.to_string()),
-            other => other.into(),
-        }
-    }
-
     fn malformed_log(message: String) -> Self {
         Self::refused("log-malformed", message, "This is no tlog-tiles log, or it is damaged.")
     }
@@ -200,11 +195,9 @@ impl From<ClientError> for Failure {
             ClientError::Address(_) | ClientError::Contact(_) | ClientError::Proxy { .. } => {
                 Self::Usage(message)
             }
-            ClientError::Proof(_) | ClientError::Entries { .. } => Self::refused(
-                "not-included",
-                message,
-                "The log is damaged or lies; tell its operator and your peers.",
-            ),
+            ClientError::Proof(_) | ClientError::Entries { .. } => {
+                Self::refused("not-included", message, LIES)
+            }
             ClientError::Length { .. } => Self::malformed_log(message),
             // A sign-in page, a proxy that wants a password, or a log that shows some clients less: none of
             // these says anything about the log, and only what a key of the log signed can accuse it. Appends
@@ -282,6 +275,52 @@ impl From<StoreError> for Failure {
                 "Without a source: the newest .tlog-proof of this log that anybody has ends with a checkpoint.",
             ),
             _ => Self::CouldNotTell(run_again(message)),
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        let message = error.to_string();
+        let (code, advice) = match error {
+            ExportError::Store(e) => return e.into(),
+            ExportError::Disk(_) => return Self::CouldNotTell(run_again(message)),
+            ExportError::Head(e) => return Refusal::Checkpoint(e).into(),
+            ExportError::NeverWitnessed { .. } => {
+                ("no-quorum", "Serve it until its witnesses have cosigned.")
+            }
+            ExportError::NoQuorum { .. } => {
+                ("no-quorum", "Serve it until the witnesses that treehead.toml names have cosigned.")
+            }
+            ExportError::NotAnExport { .. } | ExportError::OtherLog { .. } => {
+                ("not-an-export", "Nothing was changed; choose another directory.")
+            }
+            ExportError::Newer { .. } => {
+                ("export-newer", "This log's directory is older than its export: find out why first.")
+            }
+            ExportError::Differs { .. } => (
+                "export-differs",
+                "It is another log's, or damaged: export to an empty directory and compare.",
+            ),
+        };
+        Self::refused(code, message, advice)
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        let message = error.to_string();
+        match error {
+            AuditError::Client(ClientError::TooLarge { .. }) => Self::malformed_log(message),
+            AuditError::Client(e) => e.into(),
+            AuditError::Tile { .. } => Self::refused("tile-mismatch", message, LIES),
+            AuditError::OtherLog { .. } => Self::Usage(format!("--since is {message}")),
+            AuditError::RolledBack { .. } => Self::refused(
+                "log-rolled-back",
+                message,
+                "The log lost entries, hides newer ones from you, or a cache on the way serves old heads; ask its operator, and ask again from another network.",
+            ),
+            AuditError::Fork(_) => Self::refused("fork", message, LIES),
         }
     }
 }

@@ -9,8 +9,6 @@ mod exit;
 mod export;
 mod files;
 mod fsck;
-mod fsck_evidence;
-mod fsck_url;
 mod init;
 mod inspect;
 mod keygen;
@@ -86,8 +84,8 @@ enum Command {
     Verify(verify::args::Verify),
     VerifyEvidence(verify_evidence::VerifyEvidence),
     Inspect(inspect::Inspect),
-    Fsck(fsck::Fsck),
-    Export(export::Export),
+    Fsck(fsck::Args),
+    Export(export::Args),
     Witness(witness::Witness),
     Monitor(monitor::args::Monitor),
     Load(load::Load),

@@ -111,6 +111,15 @@ pub fn progress(what: &'static str, total: u64, unit: &str) -> ProgressBar {
     bar
 }
 
+/// Shows progress on a bar: how much of how much is done.
+pub fn shows(bar: &ProgressBar) -> impl Fn(u64, u64) + Send + Sync + 'static + use<> {
+    let bar = bar.clone();
+    move |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

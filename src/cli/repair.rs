@@ -38,10 +38,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     let key = config.vkey()?;
     let mut source = sources::open(&args.from, &key)?;
     let bar = output::progress("repairing", 0, "entries");
-    let progress = |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    };
+    let progress = output::shows(&bar);
     let repair = Repair {
         dir: &args.dir,
         key: &key,

@@ -110,10 +110,7 @@ fn into_new(args: &Args, backup: &Config, key: &NoteKey) -> Result<Restored, Fai
 
 fn journal(backup: &Path, dir: &Path, key: &NoteKey) -> Result<Restored, Failure> {
     let bar = output::progress("restoring", 0, "entries");
-    let progress = |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    };
+    let progress = output::shows(&bar);
     let segment_bytes = OpenOptions::new(key.name().as_str()).segment_bytes;
     let restore = Restore { backup, dir, key, io: Arc::new(RealDisk), segment_bytes, progress: &progress };
     let done = restore.run()?;

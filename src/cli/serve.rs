@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use indicatif::ProgressBar;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::Config;
@@ -50,7 +49,7 @@ pub fn run(args: &Serve) -> CliResult {
             publishers,
             options,
             cosigners,
-            progress: watcher(bar.clone()),
+            progress: Arc::new(output::shows(&bar)),
         };
         let log = tokio::task::spawn_blocking(|| Log::open(log)).await.expect("opening does not panic")?;
         bar.finish_and_clear();
@@ -69,14 +68,6 @@ pub fn run(args: &Serve) -> CliResult {
             Some(fault) => tracing::warn!("stopped; everything accepted is durable, and not all of it published: {fault}"),
         }
         Ok(())
-    })
-}
-
-/// Shows on a bar how far the tree has caught up.
-pub fn watcher(bar: ProgressBar) -> Arc<dyn Fn(u64, u64) + Send + Sync> {
-    Arc::new(move |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
     })
 }
 

@@ -1,10 +1,12 @@
 //! Talking to a log from outside: fetch, then check. Imports the core only, as anybody's client
 //! would.
 
+mod audit;
 mod backoff;
 mod builder;
 mod certificates;
 mod entries;
+mod entry_reader;
 mod error;
 mod flow;
 mod gate;
@@ -19,12 +21,14 @@ mod submit;
 mod tiles;
 mod witness;
 
+pub use audit::{AuditError, audit, check_continues};
 pub use backoff::Backoff;
 pub use builder::{LogClientBuilder, OnPause};
 #[cfg(feature = "server")]
 pub(crate) use builder::{NAME, agent};
 pub use certificates::{MAX_CERTIFICATES_BYTES, trust_certificates};
 pub use entries::{Bundle, EntryStream, MAX_WORKERS, StreamOptions};
+pub use entry_reader::EntryReader;
 pub use error::{ClientError, NetworkFault};
 pub use gossip::report;
 pub use http::LogClient;

@@ -7,9 +7,8 @@ use super::withdrawals::{About, Inquiry, Withdrawals};
 use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogKey, LogSigned, Origin};
 use crate::cli::exit::Failure;
-use crate::cli::fsck_evidence::rolled_back;
 use crate::cli::{evidence, files};
-use crate::client::{ClientError, KeptTiles, LogClient};
+use crate::client::{AuditError, ClientError, KeptTiles, LogClient};
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::endpoint::Refusal;
 use crate::endpoint::{EndpointState, RememberedHead};
@@ -166,7 +165,7 @@ impl Online<'_> {
     /// others, and the log be asked again.
     fn rolled_back(&self, origin: &Origin, seen: (TreeSize, Option<Note>), served: TreeSize) -> Failure {
         let (largest, note) = seen;
-        let failure = rolled_back(largest, served);
+        let failure = Failure::from(AuditError::RolledBack { kept: largest, served });
         let Some(note) = note else { return failure };
         let dir = self.evidence.path();
         let path = dir.join(format!("{}{largest}.checkpoint", file_name_prefix(origin)));

@@ -238,7 +238,9 @@ impl From<DiskError> for Failure {
     fn from(error: DiskError) -> Self {
         let message = error.to_string();
         match error {
-            DiskError::Changed { .. } => Self::refused("journal-damaged", message, ""),
+            DiskError::Changed { .. } | DiskError::Damaged { .. } => {
+                Self::refused("journal-damaged", message, "")
+            }
             _ => Self::CouldNotTell(run_again(message)),
         }
     }

@@ -24,6 +24,16 @@ pub enum DiskError {
         /// The lock file.
         path: PathBuf,
     },
+    /// A file is not what was written.
+    #[error("{} is damaged at byte {at}: {detail}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Offset of what does not check.
+        at: u64,
+        /// What was expected and what was seen.
+        detail: String,
+    },
     /// Another process changed a file that this one appends to.
     #[error("another process changed {}: {detail}", path.display())]
     Changed {

@@ -4,6 +4,7 @@
 mod error;
 pub mod evidence_dir;
 mod io;
+pub mod journal;
 mod lock;
 mod plain_file;
 mod replace;

@@ -105,6 +105,9 @@ impl From<DiskError> for StoreError {
     fn from(error: DiskError) -> Self {
         match error {
             DiskError::Changed { path, detail } => Self::Damaged { what: path.display().to_string(), detail },
+            DiskError::Damaged { path, at, detail } => {
+                Self::Damaged { what: format!("{} at byte {at}", path.display()), detail }
+            }
             error => Self::Disk(error),
         }
     }

@@ -1,9 +1,13 @@
-use crate::checkpoint::origin_hash;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::segment::{BatchHead, CRC_BYTES};
+use super::segment::{BATCH_HEAD_BYTES, root_of};
 use super::*;
+use crate::checkpoint::origin_hash;
+use crate::disk::journal::{FrameHead, Marker};
 use crate::disk::{DiskError, RealDisk};
 use crate::merkle::TreeSize;
 use crate::merkle::{RightEdge, TILE_WIDTH};
@@ -93,32 +97,53 @@ fn damage(result: Result<impl std::fmt::Debug, StoreError>) -> String {
     }
 }
 
+const CRC_BYTES: usize = 4;
 const VERSION_1: Marker = *b"THBATCH\n";
+
+/// The head of a segment of this version.
+fn segment_head(version: usize, first: u64, marker: Marker) -> FileHead {
+    let about = About { origin: origin_hash(ORIGIN), first }.to_bytes();
+    FileHead { format: &FORMATS[2 - version], about, marker }
+}
 
 /// The same segment as older programs wrote it.
 fn as_version_1(bytes: &[u8]) -> Vec<u8> {
-    let head = SegmentHead::decode(&bytes[..SEGMENT_HEAD_BYTES]).unwrap();
-    let mut old = SegmentHead { marker: VERSION_1, ..head }.encode();
+    let head = FileHead::decode(bytes, &FORMATS).unwrap();
+    let old_head = segment_head(1, About::of(&head).first, VERSION_1);
+    let mut old = old_head.encode();
     assert_eq!((&old[..8], old.len()), (b"THSEG01\n".as_slice(), 52), "the format that is out there");
     let mut rest = &bytes[SEGMENT_HEAD_BYTES..];
     while !rest.is_empty() {
-        let batch =
-            BatchHead::decode(rest[..BATCH_HEAD_BYTES].try_into().unwrap(), Some(head.marker)).unwrap();
-        let (whole, behind) = rest.split_at(usize::try_from(batch.total_bytes()).unwrap());
-        old.extend(batch.encode(VERSION_1));
-        old.extend_from_slice(&whole[BATCH_HEAD_BYTES..]);
+        let batch = FrameHead::decode(&rest[..BATCH_HEAD_BYTES], head.format, Some(&head.marker)).unwrap();
+        let (whole, behind) = rest.split_at(usize::try_from(batch.frame_bytes(head.format)).unwrap());
+        let body = &whole[BATCH_HEAD_BYTES..whole.len() - CRC_BYTES];
+        old_head
+            .encode_frame(&mut old, batch.number, batch.items, &batch.tag, |out| out.extend_from_slice(body));
+        assert!(old.ends_with(&whole[BATCH_HEAD_BYTES..]), "only the markers differ");
         rest = behind;
     }
     old
+}
+
+fn encode_batch(batch: &Batch, marker: Marker) -> Vec<u8> {
+    let (mut bytes, root) = (Vec::new(), batch.growth.edge.root());
+    segment_head(2, 0, marker).encode_frame(
+        &mut bytes,
+        batch.first.get(),
+        batch.entries.len(),
+        root.as_bytes(),
+        |out| encode_body(batch, out),
+    );
+    let head = FrameHead::decode(&bytes[..BATCH_HEAD_BYTES], &FORMATS[0], Some(&marker)).unwrap();
+    assert_eq!(root_of(&head), root);
+    bytes
 }
 
 /// A batch that begins with entry `first`, as whoever knows this marker can write it into an entry.
 fn lookalike(first: u64, entries: Vec<Vec<u8>>, marker: Marker) -> Vec<u8> {
     let first = usize::try_from(first).unwrap();
     let before = RightEdge::default().grow(&vec![Hash::leaf(b""); first]).edge;
-    let mut bytes = Vec::new();
-    segment::encode_batch(&batch_of(&before, entries), marker, &mut bytes);
-    bytes
+    encode_batch(&batch_of(&before, entries), marker)
 }
 
 /// Appending goes on after what `expected` says is there.
@@ -206,8 +231,8 @@ fn a_torn_batch_whose_entries_look_like_batches_is_still_torn() {
     // They know everything but the marker of the segment.
     let mut written = Written::with(SEGMENT_BYTES, &[2, 3]);
     let of = |first, marker| lookalike(first, vec![b"never written".to_vec()], marker);
-    let other = Written::with(SEGMENT_BYTES, &[1]).journal.tail.head.marker;
-    assert_ne!(other, written.journal.tail.head.marker, "each segment has its own");
+    let other = Written::with(SEGMENT_BYTES, &[1]).journal.tail.1.head().marker;
+    assert_ne!(other, written.journal.tail.1.head().marker, "each segment has its own");
     let entries = [6, 7, 8, 9, 1_000].map(|first| [of(first, VERSION_1), of(first, other)]);
     written.append_entries(entries.into_iter().flatten().collect());
     let whole = fs::read(written.last_segment()).unwrap();
@@ -435,7 +460,7 @@ fn a_foreign_file_is_named() {
 
 #[test]
 fn a_segment_whose_creation_was_cut_short_is_made_again() {
-    let head = SegmentHead::new(origin_hash(ORIGIN), 5, [9; 8]).encode();
+    let head = segment_head(2, 5, [9; 8]).encode();
     let cut: Vec<Vec<u8>> = (0..SEGMENT_HEAD_BYTES).map(|length| head[..length].to_vec()).collect();
     let zeros = (0..=SEGMENT_HEAD_BYTES).map(|length| vec![0; length]);
     for bytes in cut.iter().cloned().chain(zeros) {
@@ -454,7 +479,7 @@ fn a_segment_whose_creation_was_cut_short_is_made_again() {
     fs::write(segment_path(written.dir.path(), 5), &head).unwrap();
     goes_on(written.dir.path(), &written.entries);
     // The very first segment may be cut short as well.
-    let head = SegmentHead::new(origin_hash(ORIGIN), 0, [9; 8]).encode();
+    let head = segment_head(2, 0, [9; 8]).encode();
     for length in 0..=SEGMENT_HEAD_BYTES {
         let dir = TempDir::new().unwrap();
         fs::write(segment_path(dir.path(), 0), &head[..length]).unwrap();
@@ -467,11 +492,11 @@ fn a_failed_append_is_cut_off() {
     let mut written = Written::with(SEGMENT_BYTES, &[2, 3]);
     let end = written.journal.end();
     // All of a batch, and then some: as if the write had worked and the fdatasync had not.
-    let mut bytes = Vec::new();
-    let marker = written.journal.tail.head.marker;
-    segment::encode_batch(&batch_of(&written.edge, vec![b"unsynced".to_vec()]), marker, &mut bytes);
+    let marker = written.journal.tail.1.head().marker;
+    let mut bytes = encode_batch(&batch_of(&written.edge, vec![b"unsynced".to_vec()]), marker);
     bytes.extend_from_slice(&marker);
-    written.journal.tail.file.write_all_at(&bytes, end.offset).unwrap();
+    let file = File::options().write(true).open(written.last_segment()).unwrap();
+    file.write_all_at(&bytes, end.offset).unwrap();
     written.journal.cut_failed_append().unwrap();
     assert_eq!(read(written.dir.path()).unwrap(), (written.entries.clone(), Some(end)));
     written.append(4);
@@ -632,7 +657,7 @@ proptest! {
         behind_head in any::<bool>(),
     ) {
         let dir = TempDir::new().unwrap();
-        let head = SegmentHead::new(origin_hash(ORIGIN), 0, [9; 8]).encode();
+        let head = segment_head(2, 0, [9; 8]).encode();
         let bytes = if behind_head { [head.as_slice(), &noise].concat() } else { noise };
         fs::write(segment_path(dir.path(), 0), bytes).unwrap();
         match read(dir.path()) {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::journal::{self, FULL_BODY_BYTES, Journal, MAX_BATCH_RECORDS};
+use super::journal::{self, FULL_BODY_BYTES, MAX_BATCH_RECORDS};
 use super::record::Record;
 use super::{Entry, Head, LedgerError, NotReplaced, Shared};
 use crate::disk::DiskIo;
+use crate::disk::journal::JournalFile;
 use crate::merkle::Hash;
 use crate::note::KeyName;
 
@@ -36,7 +37,7 @@ pub struct Request {
 
 pub struct Committer {
     shared: Arc<Shared>,
-    journal: Journal,
+    journal: JournalFile,
     io: Arc<dyn DiskIo>,
     path: PathBuf,
     name: KeyName,
@@ -54,13 +55,13 @@ pub struct Committer {
 impl Committer {
     pub fn new(
         shared: Arc<Shared>,
-        journal: Journal,
+        journal: JournalFile,
         io: Arc<dyn DiskIo>,
         path: PathBuf,
         name: KeyName,
         journal_bytes: u64,
     ) -> Self {
-        let live_bytes = journal.length();
+        let live_bytes = journal.end();
         let missing = {
             let heads = shared.heads.read().expect("no panic while it is held");
             heads.iter().filter_map(|(key, entry)| Some((*key, entry.note.clone()?))).collect()
@@ -134,11 +135,12 @@ impl Committer {
 
     /// Makes records durable.
     fn append(&mut self, records: &[Record]) -> Result<(), LedgerError> {
-        let long = self.journal.length() > self.journal_bytes.max(GROWTH * self.live_bytes);
+        let long = self.journal.end() > self.journal_bytes.max(GROWTH * self.live_bytes);
         if self.unsound || long {
             self.make_sound()?;
         }
-        self.journal.append(records).inspect_err(|error| self.fail(error))
+        let appended = journal::append(&mut self.journal, records).map_err(LedgerError::from);
+        appended.inspect_err(|error| self.fail(error))
     }
 
     /// Writes the journal anew from what is in memory, which is what was let out. The same is done at each
@@ -149,10 +151,10 @@ impl Committer {
         self.unsound = true;
         let rewritten = self
             .records()
-            .and_then(|records| Journal::create(&self.io, &self.path, &self.name, records.iter()))
+            .and_then(|records| Ok(journal::create(&self.io, &self.path, &self.name, records.iter())?))
             .inspect_err(|error| self.fail(error))?;
         self.journal = rewritten;
-        self.live_bytes = self.journal.length();
+        self.live_bytes = self.journal.end();
         self.unsound = false;
         self.shared.set_fault(|faults| faults.journal = None);
         Ok(())

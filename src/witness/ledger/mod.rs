@@ -30,7 +30,6 @@ use crate::merkle::{Hash, TreeSize};
 use crate::note::KeyName;
 
 use committer::{Committer, Request};
-use journal::Journal;
 pub use record::{Head, Record};
 use rows::Rows;
 
@@ -65,7 +64,7 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
         /// Where.
-        at: usize,
+        at: u64,
         /// What was expected and what was seen.
         detail: String,
     },
@@ -164,7 +163,7 @@ impl Ledger {
     /// that is missing later was lost.
     #[must_use]
     pub fn empty_journal(name: &KeyName) -> Vec<u8> {
-        journal::encode(name, std::iter::empty()).0
+        journal::encode(name, std::iter::empty()).into_bytes()
     }
 
     /// Opens the ledger of the witness of this name in `dir`.
@@ -200,7 +199,7 @@ impl Ledger {
         let io: Arc<dyn DiskIo> = io;
         // Written again before it is believed: after an fdatasync that failed, the system may show what
         // the disk never got. A crash in here leaves the old journal or the new one.
-        let journal = Journal::create(&io, &path, name, scan.last.values())?;
+        let journal = journal::create(&io, &path, name, scan.last.values())?;
         let entry = |(key, record): (Hash, Record)| {
             let (origin, head) = (record.origin.clone(), record.head);
             (key, Entry { origin, head, note: Some(Arc::new(record)) })

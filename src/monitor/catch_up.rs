@@ -18,8 +18,7 @@ use crate::merkle::{
     Growth, Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, prove_consistency,
     prove_inclusion,
 };
-use crate::release::{EntryValues, Facts, Publishers, Release, Statement};
-use crate::server::Profile;
+use crate::release::{EntryValues, Facts, Profile, Publishers, Release, Statement};
 
 /// Most bytes of entries that are looked at together: what is held in memory until the tree is known to have
 /// it.

@@ -9,8 +9,7 @@ use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{LogKey, Origin};
 use crate::http::publishers_file::PUBLISHERS_FILE;
 use crate::http::watched_file::{FileKind, Loss, Update, WatchError, WatchedFile};
-use crate::release::{Publishers, PurlPattern};
-use crate::server::Profile;
+use crate::release::{Profile, Publishers, PurlPattern};
 
 static MANIFEST: FileKind<Manifest> = FileKind {
     what: "a manifest of releases",

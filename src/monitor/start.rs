@@ -5,7 +5,7 @@ use super::follow::{Follower, Trouble};
 use super::rules::{Rules, Start};
 use super::state::Looked;
 use crate::merkle::TreeSize;
-use crate::server::Profile;
+use crate::release::Profile;
 
 impl Follower {
     /// Tells it once, and with it the forks that the evidence shows. Whoever looks once, again and again, is told

@@ -14,6 +14,7 @@ mod facts;
 mod gaps;
 mod json;
 mod pem;
+mod profile;
 mod publishers;
 mod purl;
 mod release_line;
@@ -28,6 +29,7 @@ pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYL
 pub use facts::{Claim, Edition, EntryValues, Facts, SearchField, Term, Track};
 pub use gaps::SequenceSteps;
 pub use pem::{is_public_pem, public_pem_of};
+pub use profile::Profile;
 pub use publishers::{
     LostKey, MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers, check_publisher_name,
 };

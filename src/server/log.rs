@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
-use super::profile::Profile;
 use super::publisher_book::PublisherBook;
 use crate::checkpoint::LogSigner;
 use crate::format::FormatError;
@@ -17,6 +16,7 @@ use crate::http::outcomes::Outcomes;
 use crate::merkle::{Hash, LeafIndex, prove_inclusion};
 use crate::note::{KeyName, Note};
 use crate::proof::ProofFile;
+use crate::release::Profile;
 use crate::sequencer::{Options, Published, Sequencer, StartCosigners, StartError};
 use crate::store::{DiskStore, OpenOptions, Store as _, StoreError, StoreReader};
 

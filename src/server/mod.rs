@@ -27,9 +27,10 @@ use axum::routing::{get, post};
 use crate::http::routes::RouteHints;
 use crate::http::{self, Listener};
 
+pub use crate::release::Profile;
 pub use log::{Log, LogConfig, OpenError};
 pub use problem::Problem;
-pub use profile::{FILE as PROFILE_FILE, Profile};
+pub use profile::PROFILE_FILE;
 pub use publisher_book::PublisherBook;
 pub use search::{ArtifactRow, ReleaseRow, WithdrawnRow};
 pub use submit::{MAX_BATCH_BODY_BYTES, PROOF_MEDIA_TYPE};

@@ -7,6 +7,7 @@ mod add_opaque;
 mod add_release;
 mod batch;
 mod bodies;
+mod embedded;
 mod framing;
 mod lifecycle;
 mod metrics;

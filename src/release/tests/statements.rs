@@ -92,7 +92,7 @@ fn every_field_of_a_statement_is_checked() {
         (
             "/predicate/treehead/sequence",
             "18446744073709551616",
-            "to be an integer from 0 to 2^53 - 1, saw 1.8446744073709552e19",
+            "to be an integer from 0 to 2^53 - 1, saw 1.8446744073709552e+19",
         ),
         ("/predicate/treehead/source", "\"git\"", "predicate.treehead.source to be an object"),
         ("/predicate/treehead/source", "null", "predicate.treehead.source to be an object, saw null"),

@@ -19,11 +19,10 @@ pub struct Conditions {
 impl Conditions {
     /// Those that held when the monitor was last stopped, as the desk remembers them.
     pub fn of(delivery: Arc<Delivery>, origin: &str) -> Self {
-        let open = delivery.open_alerts().into_iter().filter(|alert| alert.log.as_deref() == Some(origin));
-        let open = open
-            .filter_map(|alert| {
-                Some(((Code::parse(&alert.code)?, alert.about?), EventId::parse(&alert.id).ok()?))
-            })
+        let open = delivery.open_conditions(usize::MAX);
+        let of_log = open.into_iter().filter(|condition| condition.log.as_deref() == Some(origin));
+        let open = of_log
+            .filter_map(|condition| Some(((Code::parse(&condition.code)?, condition.about?), condition.id)))
             .collect();
         Self { delivery, open, untold: BTreeMap::new() }
     }
@@ -74,7 +73,7 @@ impl Conditions {
         let key = (code, about.to_owned());
         let id = self.open.get(&key).copied().or_else(|| self.untold.get(&key).map(|event| event.id));
         if let Some(id) = id {
-            self.delivery.end(&id, message)?;
+            self.delivery.end(id, message)?;
             self.open.remove(&key);
             self.untold.remove(&key);
         }

@@ -1,4 +1,4 @@
-//! What a monitor tells: one event, one line of JSON.
+//! Events that a monitor tells, each as one line of JSON.
 //!
 //! ```text
 //! {"id":"<32 hex>","time":"2026-01-31T12:00:00Z","event":"fork","severity":"alert","log":"log.example/a",
@@ -18,8 +18,7 @@ use crate::release::{Timestamp, format_time};
 
 pub use code::{Code, Span};
 
-/// Longest line of an event, in bytes: purls and names fit many times, and ten thousand alerts fit into
-/// memory. Of a longer one the data are left out.
+/// Longest line of an event, in bytes: purls and names fit many times. The data of a longer one are left out.
 pub const MAX_LINE_BYTES: usize = 8 * 1024;
 /// Most characters of a message or of advice: part of them may come from a log. Both fit into a line, whatever
 /// they are.
@@ -27,18 +26,17 @@ const MAX_TEXT_CHARS: usize = 750;
 /// Most characters of a log's name.
 const MAX_NAME_CHARS: usize = 256;
 /// Fields that are not the code's own.
-const RESERVED: [&str; 14] = [
-    "id", "time", "event", "severity", "log", "message", "advice", "silenced", "reminder", "again", "of",
-    "since", "cut", "alert",
+const RESERVED: [&str; 12] = [
+    "id", "time", "event", "severity", "log", "message", "advice", "again", "of", "since", "cut", "alert",
 ];
 
-/// How much somebody wants to know it.
+/// Urgency of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It happened, as it should.
+    /// It should happen.
     Info,
-    /// It happened to what somebody watches.
+    /// It is about something that somebody watches.
     Watch,
     /// Somebody has to look at it.
     Alert,
@@ -56,19 +54,19 @@ impl Severity {
     }
 }
 
-/// Names what was seen: the same thing seen twice has one id, so that who is told twice can drop a repeat.
+/// Id of an event: the same thing seen twice has one id, so that receivers can drop a repeat.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId([u8; 16]);
 
 impl EventId {
-    /// The id of what `subject` says under this code and log: the fields that tell it from other things of
-    /// that kind, as an index, or a package and a sequence number. Times do not belong in there.
+    /// The id of an event of this code and log; `subject` has the fields that distinguish it from others of that
+    /// kind, such as an index, or a package and a sequence number.
     #[must_use]
     pub fn of(code: Code, origin: Option<&str>, subject: &[&str]) -> Self {
         let mut hasher = Sha256::new();
         let fields = [code.as_str(), origin.unwrap_or_default()];
         for field in fields.iter().chain(subject) {
-            // With its length: two fields are never taken for one.
+            // Each field with its length, so that no two lists of fields look alike.
             hasher.update((field.len() as u64).to_be_bytes());
             hasher.update(field.as_bytes());
         }
@@ -92,30 +90,42 @@ impl fmt::Display for EventId {
     }
 }
 
+impl Serialize for EventId {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventId {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Debug for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// Something that the monitor noticed.
+/// Something that the monitor found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The same for the same thing, whenever it is seen.
+    /// The same whenever the same thing is seen.
     pub id: EventId,
-    /// What it is.
+    /// Its kind.
     pub code: Code,
     /// Its code's, unless somebody watches what it is about.
     pub severity: Severity,
     /// The log that it is about.
     pub origin: Option<String>,
-    /// Unix seconds when the monitor noticed.
+    /// Unix seconds when the monitor found it.
     pub time: Timestamp,
     /// For people.
     pub message: String,
     /// What to do next, for people; its code's, unless something better is known.
     pub advice: Option<String>,
-    /// What belongs to the code: `index`, `purl` and so on, flat, none of the names above.
+    /// Fields of the code's own: `index`, `purl` and so on, none with a name of the fields above.
     pub data: Map<String, Value>,
 }
 
@@ -155,10 +165,10 @@ impl Event {
         }
     }
 
-    /// The same with one more field.
+    /// Adds a field.
     ///
     /// # Panics
-    /// If the name is one that each event has.
+    /// If every event has a field of that name.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         assert!(!RESERVED.contains(&name), "{name} is no field of a code's own");
@@ -166,15 +176,15 @@ impl Event {
         self
     }
 
-    /// The same for people who watch what it is about, under these names of their settings. An alert stays
-    /// one.
+    /// Raises its severity for people who watch what it is about; `names` are the watches in the settings. An
+    /// alert stays an alert.
     #[must_use]
     pub fn watched(mut self, names: &[String]) -> Self {
         self.severity = self.severity.max(Severity::Watch);
         self.with("watches", names)
     }
 
-    /// The same with better advice than its code's.
+    /// Replaces the advice of its code.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
@@ -184,7 +194,7 @@ impl Event {
     /// One JSON object without a newline, of at most [`MAX_LINE_BYTES`].
     ///
     /// # Panics
-    /// If the data have a field that each event has.
+    /// If a field of the data has a name that every event has.
     #[must_use]
     pub fn to_line(&self) -> String {
         assert!(self.data.keys().all(|name| !RESERVED.contains(&name.as_str())), "{:?}", self.data.keys());
@@ -236,8 +246,7 @@ pub(super) fn add_field(line: &str, name: &str, value: impl Into<Value>) -> Stri
     format!("{open}{comma}\"{name}\":{}}}", to_json(&value.into()))
 }
 
-/// The line of an alert as it is told later, under an id of its own: who drops what has an id that was seen
-/// before drops no reminder.
+/// The line of an event that is told again under another id: `alert` is its first one.
 pub(super) fn retold(line: &str, id: &str, alert: &str) -> String {
     let (_, rest) =
         line.strip_prefix("{\"id\":\"").and_then(|rest| rest.split_once('"')).expect("lines begin with ids");

@@ -195,5 +195,5 @@ async fn healthz(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
     );
     let (code, status) = health(&faults);
     let logs = monitor.boards().iter().map(log).collect();
-    (code, Json(Health { status, logs, sinks, open_alerts: figures.open_alerts, faults }))
+    (code, Json(Health { status, logs, sinks, open_alerts: figures.open_conditions, faults }))
 }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use super::Monitor;
 use super::board::{Progress, Source, Verdict};
 use super::delivery::Figures;
-use super::event::{Code, Severity};
+use super::event::{Code, Severity, Span};
 use crate::http::exposition::Exposition;
 
 pub async fn metrics(State(monitor): State<Arc<Monitor>>) -> Exposition {
@@ -104,24 +104,35 @@ fn peers(out: &mut Exposition, known: &[(&str, Progress, BTreeMap<String, Source
     }
 }
 
-/// Each code of each log that is followed has its row: a rule about one that is not there never fires, and
+/// Each code of each followed log has a row, zero included: a rule about a row that is missing never fires, and
 /// nobody would notice.
 fn alerts(out: &mut Exposition, monitor: &Monitor, figures: &Figures) {
-    let mut rows: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for code in Code::all().filter(|code| code.severity() == Severity::Alert) {
-        let origins = monitor.boards().iter().map(|board| board.origin.as_str());
-        let origins: Vec<&str> = if code == Code::AlertsLost { vec![""] } else { origins.collect() };
-        rows.extend(origins.into_iter().map(|origin| ((origin, code.as_str()), 0)));
+    fn rows<'a, T: Default>(
+        monitor: &'a Monitor,
+        is_listed: fn(Code) -> bool,
+    ) -> BTreeMap<(&'a str, &'a str), T> {
+        let codes = Code::all().filter(|code| code.severity() == Severity::Alert && is_listed(*code));
+        let of_code = |code: Code| {
+            monitor.boards().iter().map(move |board| ((board.origin.as_str(), code.as_str()), T::default()))
+        };
+        codes.flat_map(of_code).collect()
     }
+    let mut open_rows = rows(monitor, |code| code.span() == Span::Condition);
     for ((origin, code), count) in &figures.open_by_log {
-        *rows.entry((origin.as_deref().unwrap_or_default(), code)).or_default() += count;
+        *open_rows.entry((origin.as_deref().unwrap_or_default(), code)).or_default() += count;
     }
-    let mut open = out.gauge(
-        "treehead_monitor_open_alerts",
-        "Alerts that hold and nobody acknowledged, by log and code; without an origin where they are about none.",
-    );
-    for ((origin, code), count) in rows {
+    let mut open = out.gauge("treehead_monitor_open_alerts", "Open conditions, by log and code.");
+    for ((origin, code), count) in open_rows {
         open.with(&[("origin", origin), ("code", code)], count);
+    }
+    let mut told_rows = rows(monitor, |_| true);
+    for ((origin, code), count) in &figures.alerts_told {
+        *told_rows.entry((origin.as_deref().unwrap_or_default(), code)).or_default() += count;
+    }
+    let mut told =
+        out.counter("treehead_monitor_alerts_total", "Alerts that were told since the start, by log and code.");
+    for ((origin, code), count) in told_rows {
+        told.with(&[("origin", origin), ("code", code)], count);
     }
     let mut evidence = out.gauge(
         "treehead_monitor_evidence_files",
@@ -137,6 +148,7 @@ fn alerts(out: &mut Exposition, monitor: &Monitor, figures: &Figures) {
 fn sinks(out: &mut Exposition, figures: &Figures, now: u64) {
     out.gauge("treehead_monitor_outbox_bytes", "Bytes of events that wait to be delivered.")
         .is(figures.outbox_bytes);
+    out.gauge("treehead_monitor_outbox_waiting", "Logs that wait until the outbox has room.").is(figures.waiting);
     let mut undelivered = out.gauge("treehead_monitor_sink_undelivered", "Events that wait for a sink.");
     figures.sinks.iter().for_each(|sink| undelivered.with(&[("sink", &sink.name)], sink.undelivered));
     let mut age =

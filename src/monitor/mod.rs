@@ -68,7 +68,7 @@ pub use watch::Watch;
 
 use bell::Bell;
 use board::Board;
-use delivery::{Delivery, DeliveryError, DeliverySettings};
+use delivery::{Condition, Delivery, DeliveryError, DeliverySettings};
 use follow::{Follower, Tools};
 use peers::Caller;
 use stop::Stop;
@@ -177,13 +177,15 @@ pub struct Monitor {
     _lock: DirLock,
 }
 
-/// What following the logs once came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Outcome of following the logs once.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Once {
-    /// Alerts that nobody acknowledged.
-    pub open_alerts: usize,
+    /// Alerts that this run told: facts, and conditions that began.
+    pub alerts_told: u64,
     /// Those among them that say more than that a log does not answer.
-    pub grave_alerts: usize,
+    pub grave_alerts_told: u64,
+    /// Conditions that are open at the end, whenever they began.
+    pub open_conditions: Vec<Condition>,
     /// Logs that could not be followed to their head.
     pub not_followed: usize,
     /// Whether all sinks have all events.
@@ -301,14 +303,13 @@ impl Monitor {
         }
         at_once(callers, Caller::tell_all);
         let delivered = self.delivery.flush(FLUSH_PATIENCE);
-        let open_alerts = self.delivery.figures().open_alerts;
-        let alerts = self.delivery.open_alerts();
-        let is_grave = |alert: &&delivery::AlertView| {
-            alert.acknowledged.is_none() && alert.code != event::Code::LogUnreachable.as_str()
-        };
-        let grave_alerts = alerts.iter().filter(is_grave).count();
+        let told = self.delivery.figures().alerts_told;
+        let unreachable = event::Code::LogUnreachable.as_str();
+        let grave = told.iter().filter(|((_, code), _)| code != unreachable).map(|(_, count)| count).sum();
+        let open_conditions = self.delivery.open_conditions(usize::MAX);
         self.shut_down();
-        Ok(Once { open_alerts, grave_alerts, not_followed, delivered })
+        let alerts_told = told.values().sum();
+        Ok(Once { alerts_told, grave_alerts_told: grave, open_conditions, not_followed, delivered })
     }
 
     fn shut_down(&self) {

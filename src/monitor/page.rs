@@ -11,8 +11,8 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;ma
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.15rem .8rem .15rem 0;text-align:left;vertical-align:top}\
 code{font-size:13px;overflow-wrap:anywhere}.bad{color:#b00020;font-weight:600}";
 
-/// Most alerts on the page: nobody reads more, and anybody may ask for it.
-const MAX_ALERTS: usize = 100;
+/// Most conditions on the page: nobody reads more, and anybody may ask for it.
+const MAX_CONDITIONS: usize = 100;
 
 /// What a browser may load for the page: its own style, and nothing else.
 pub fn content_security_policy() -> String {
@@ -25,30 +25,29 @@ pub fn content_security_policy() -> String {
 /// The page.
 pub fn page(monitor: &Monitor) -> String {
     let logs: String = monitor.boards().iter().map(|board| log(board)).collect();
-    let alerts = monitor.delivery().open_alerts_up_to(MAX_ALERTS);
-    let rows: String = alerts
+    let conditions = monitor.delivery().open_conditions(MAX_CONDITIONS);
+    let rows: String = conditions
         .iter()
-        .map(|alert| {
-            let state = if alert.acknowledged.is_some() { "acknowledged" } else { "open" };
-            let (id, raised) = (&alert.id[..alert.id.len().min(8)], format_time(alert.raised));
+        .map(|condition| {
+            let id = condition.id.to_string();
             format!(
-                "<tr><td><code>{}</code><td>{}<td class=bad>{}<td>{}<td>{state}\n",
-                escape(id),
-                raised,
-                escape(&alert.code),
-                escape(&alert.message)
+                "<tr><td><code>{}</code><td>{}<td class=bad>{}<td>{}\n",
+                &id[..8],
+                format_time(condition.since),
+                escape(&condition.code),
+                escape(&condition.message)
             )
         })
         .collect();
-    let alerts = if alerts.is_empty() {
-        "<p>No alert is open.\n".to_owned()
+    let conditions = if conditions.is_empty() {
+        "<p>No condition is open.\n".to_owned()
     } else {
-        format!("<table><tr><th>id<th>since<th>what<th>in words<th>state\n{rows}</table>\n")
+        format!("<table><tr><th>id<th>since<th>what<th>in words\n{rows}</table>\n")
     };
     format!(
         "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <title>treehead monitor</title><style>{STYLE}</style>\n<h1>treehead monitor</h1>\n\
-         <h2>Alerts</h2>\n{alerts}{logs}</html>\n"
+         <h2>Open conditions</h2>\n{conditions}{logs}</html>\n"
     )
 }
 

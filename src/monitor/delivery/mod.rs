@@ -1,116 +1,110 @@
-//! Where events go: to the output, to sinks that may be slow or away, and into the book of open alerts.
+//! Tells events: to the output, and to sinks (webhooks and commands) that may be slow or away.
 //!
 //! ```text
-//! deliver -> output -> outbox (durable) -> book (durable) -> Ok
-//!                        |                  ^ acks.jsonl, by a process of its own
-//!                        +-> a thread for each sink: one event after the other, again until it is taken
+//! tell -> output -> outbox (durable) -> open conditions (durable) -> Ok
+//!                     |
+//!                     +-> a thread for each sink: one event after the other, each until the sink takes it
 //! ```
 //!
-//! What the caller was told Ok for is never lost to a sink, whatever happens; it may come twice, under the same
-//! key. Sinks get events in the order in which they were delivered here.
+//! Events for which [`Delivery::tell`] returned `Ok` reach every sink that wants them, at least once, in the order
+//! in which they were told, and under the same key each time: through power cuts, full disks, kills, and sinks
+//! that are away for days.
 //!
-//! | file | what | rule |
+//! | file | content | rule |
 //! | --- | --- | --- |
-//! | `outbox.journal` | events that sinks wait for (`outbox.rs` draws it) | a torn end was never taken; other damage keeps the desk from opening |
-//! | `positions.json` | how far each sink has come, by name | may be behind: a sink gets some events again |
-//! | `alerts.json` | alerts that were raised | replaced as a whole; bounded; the first file that is made, so that its loss is noticed |
-//! | `acks.jsonl`, `acks.lock` | what people said to alerts (`acks.rs` draws it) | anybody appends who holds the lock |
+//! | `outbox.journal` | events that sinks wait for (`outbox.rs` has the format) | a torn end was never taken; other damage keeps the delivery from opening |
+//! | `positions.json` | position of each sink, by name | may be behind: a sink gets some events again |
+//! | `conditions.json` | conditions that were told and have not ended (`open_conditions.rs` has the format) | replaced as a whole |
 //! | `delivery.lock` | one process | |
 
-pub mod acks;
-mod book;
-mod clerk;
 mod command;
-mod front;
-mod items;
+mod dispatch;
+mod figures;
+mod item;
+mod open_conditions;
 mod outbox;
 mod positions;
-mod rank;
 mod settings;
-mod silence;
 mod sink;
-mod start;
-mod state;
-mod sums;
-mod views;
+mod upgrade;
 mod webhook;
 mod worker;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, EventId};
-use crate::disk::{DirLock, DiskError, DiskIo, RealDisk};
+use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, replace};
 use crate::format::FormatError;
 
-use book::{Book, Entry};
-use front::Front;
-use items::Item;
+use dispatch::{Dispatch, DispatchState, Progress, Queue};
+use item::Item;
+use open_conditions::{CONDITIONS, OpenConditions};
 use outbox::{OUTBOX, Outbox};
-use start::{book_is_lost, open_book, resume, start_threads};
-use state::{Progress, Queue, Shared, State};
+use writer::Writer;
 
 pub use command::Command;
+pub use figures::{Figures, SinkFigures};
+pub use open_conditions::Condition;
 pub use settings::{DeliverySettings, Filter, MAX_SINKS, SinkSettings};
-pub use silence::Silence;
 pub use sink::{NotDelivered, Notification, Sink};
-pub use views::{AlertView, Figures, SinkFigures};
 pub use webhook::{Secret, Webhook};
 
-/// Why a desk can't be opened, or has not taken an event.
+/// Why a delivery can't be opened, or did not take an event.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
-    /// The settings can't be.
+    /// The settings contradict each other.
     #[error(transparent)]
     Settings(#[from] FormatError),
     /// The system refused. The caller tries again with the same events.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A file of the desk's is not what was written.
+    /// A file of the delivery is not as it was written.
     #[error("{} is damaged: {detail}; move it away and start again: {cost}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What was expected and what was seen.
         detail: String,
-        /// What is lost by that.
+        /// What is lost without the file.
         cost: &'static str,
     },
-    /// Another process has the delivery.
+    /// Another process tells events from this directory.
     #[error("{} is in use by another monitor: stop it first, alerts would be told twice", path.display())]
     InUse {
         /// The lock file.
         path: PathBuf,
     },
-    /// The output is gone, as when who read it went away.
+    /// The output is closed, because its reader went away.
     #[error("could not write events to the output: {0}")]
     Output(std::io::Error),
     /// The output is a file on a full disk. The caller tries again with the same events.
     #[error("could not write events to the output: {0} (free some space)")]
     OutputFull(std::io::Error),
-    /// The desk is being closed: what was not delivered has to come again after the next start.
-    #[error("the desk is being closed")]
+    /// The monitor stops. Events that were not told have to come again after the next start.
+    #[error("the monitor is stopping")]
     Stopped,
 }
 
 /// Between two looks at a thread that is to end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// An open delivery. Closed when it is dropped.
+/// Tells events. Closed when it is dropped.
 pub struct Delivery {
-    shared: Arc<Shared>,
-    /// Held by who delivers, and not while it waits for a sink.
-    front: Arc<Mutex<Front>>,
+    dispatch: Arc<Dispatch>,
+    /// Held by a caller that tells, and not while it waits for a sink.
+    writer: Mutex<Writer>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Delivery {
-    /// Opens the desk in `dir`, a directory that is there; `out` gets each event, a line each.
+    /// Opens the delivery in `dir`, an existing directory. Each event is a line on `out`.
     ///
     /// # Errors
     /// [`DeliveryError`].
@@ -122,7 +116,7 @@ impl Delivery {
         Self::open_with(dir, settings, out, Arc::new(RealDisk))
     }
 
-    /// The same with another disk, for tests.
+    /// Like [`open`](Self::open), on another disk, for tests.
     ///
     /// # Errors
     /// [`DeliveryError`].
@@ -140,117 +134,124 @@ impl Delivery {
             DiskError::Locked { path } => DeliveryError::InUse { path },
             error => error.into(),
         })?;
-        let (book, is_lost) = open_book(dir, io.as_ref())?;
-        let (records, next, sinks) = resume(dir, &settings)?;
-        let mut queue = Queue::new(records, next);
-        queue.drop_below(sinks.iter().map(|sink| sink.position).min().unwrap_or(next));
+        let conditions = open_conditions(dir, io.as_ref())?;
+        let (queue, sinks) = resume(dir, &settings)?;
         // Written again before it is believed: after an fdatasync that failed, the system may show what the disk
         // never got. A crash in here leaves the old outbox or the new one.
-        let outbox = Outbox::create(&io, &dir.join(OUTBOX), &queue.all(), next)?;
-        let state = State {
+        let outbox = Outbox::create(&io, &dir.join(OUTBOX), &queue.all(), queue.next)?;
+        let state = DispatchState {
             queue,
             sinks,
-            book,
-            silences: acks::Silences::default(),
+            conditions,
+            alerts_told: BTreeMap::new(),
+            waiting: 0,
             faults: BTreeMap::new(),
             moved: false,
             stopped: false,
         };
-        let shared = Arc::new(Shared::new(dir.to_owned(), io, settings, state, lock));
-        // A new sink is named before an event is taken for it: else the next start took it for a new one again.
-        shared.save_positions()?;
-        let mut front = Front::new(shared.clone(), out, outbox);
-        // What can't be read of it is told; alerts go on without.
-        let _ = front.hear();
-        if is_lost {
-            front.tell_first(items::of_events(&shared, &[book_is_lost(dir, shared.now())]))?;
-        }
-        let front = Arc::new(Mutex::new(front));
-        let threads = Mutex::new(start_threads(&shared, &front));
-        Ok(Arc::new(Self { shared, front, threads }))
+        let dispatch = Arc::new(Dispatch::new(dir.to_owned(), io, settings, state, lock));
+        // A new sink is named before an event is taken for it: otherwise the next start would take it for a new
+        // one again.
+        dispatch.save_positions()?;
+        let writer = Mutex::new(Writer::new(dispatch.clone(), out, outbox));
+        let threads = Mutex::new(worker::start(&dispatch));
+        Ok(Arc::new(Self { dispatch, writer, threads }))
     }
 
-    /// Takes events, in order. When this returns, each was written to the output, what goes to sinks survives a
-    /// power cut, and alerts are in the book: the caller may go on behind them. Waits while too much is
-    /// undelivered; what others deliver meanwhile may come before the rest of it.
+    /// Tells events, in order. When it returns `Ok`, each was written to the output, those for sinks survive a
+    /// power cut, and conditions are open: the caller may go on behind them. It waits while the outbox is full;
+    /// events of other callers may then come before the rest of these.
     ///
-    /// An alert that is open already, or was acknowledged, is not told again. Of the facts of one log and code
-    /// among them, sinks and the book get the first hundred, and one more event for the rest; the output gets all.
+    /// A condition that is open is not told again. Of the facts of one log and code among the events, sinks get
+    /// the first hundred, and one event for the others; the output gets all of them.
     ///
     /// # Errors
-    /// [`DeliveryError`]; the caller comes again with the same events, and some may be told twice.
+    /// [`DeliveryError`]: the caller comes again with the same events, and some may be told twice.
     pub fn tell(&self, events: &[Event]) -> Result<(), DeliveryError> {
-        self.carry(|shared| items::of_events(shared, events))
+        self.carry(|dispatch| item::of_events(dispatch, events))
     }
 
-    /// A condition ended: tells so everybody who was told that it began. Nothing where it is not open.
+    /// Tells that a condition ended; nothing unless it is open.
     ///
     /// # Errors
-    /// As [`deliver`](Self::deliver).
-    pub fn end(&self, id: &EventId, message: &str) -> Result<(), DeliveryError> {
-        self.end_all(std::slice::from_ref(id), message)
+    /// As [`tell`](Self::tell).
+    pub fn end(&self, id: EventId, message: &str) -> Result<(), DeliveryError> {
+        self.end_all(&[id], message)
     }
 
-    /// The same for several that end together: the book is written once.
+    /// Tells that several conditions ended, with one write of the open conditions.
     ///
     /// # Errors
-    /// As [`deliver`](Self::deliver).
+    /// As [`tell`](Self::tell).
     pub fn end_all(&self, ids: &[EventId], message: &str) -> Result<(), DeliveryError> {
-        self.carry(|shared| ids.iter().filter_map(|id| items::of_end(shared, id, message)).collect())
+        self.carry(|dispatch| ids.iter().filter_map(|id| item::of_end(dispatch, *id, message)).collect())
     }
 
-    fn carry(&self, choose: impl FnOnce(&Shared) -> Vec<Item>) -> Result<(), DeliveryError> {
-        let mut front = self.front();
-        if self.shared.lock().stopped {
+    /// Ends the forks of a log whose evidence is not among these file names any more: somebody took it out of the
+    /// directory.
+    ///
+    /// # Errors
+    /// As [`tell`](Self::tell).
+    pub fn end_forks_without(&self, log: &str, evidence: &[String]) -> Result<(), DeliveryError> {
+        let ids = self.dispatch.lock().conditions.forks_without_evidence(log, evidence);
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.end_all(&ids, "its evidence was taken out of the directory evidence")
+    }
+
+    fn carry(&self, choose: impl FnOnce(&Dispatch) -> Vec<Item>) -> Result<(), DeliveryError> {
+        let mut writer = self.writer();
+        if self.dispatch.lock().stopped {
             return Err(DeliveryError::Stopped);
         }
-        // What can't be read of it is told; alerts go on without.
-        let _ = front.hear();
-        let items = choose(&self.shared);
-        front.print(&items)?;
+        let items = choose(&self.dispatch);
+        writer.print(&items)?;
         let mut left = items.as_slice();
         loop {
-            match front.take(left) {
+            match writer.take(left) {
                 Ok(count) => left = &left[count..],
                 Err(error) => {
-                    front.failed(&items);
+                    writer.failed(&items);
                     return Err(error);
                 }
             }
             if left.is_empty() {
-                front.done(&items);
+                writer.done(&items);
                 return Ok(());
             }
-            // Nobody else stands still meanwhile: what another log did may have room.
-            drop(front);
+            // Other callers go on meanwhile: conditions of theirs may have room.
+            drop(writer);
             if !self.wait_for_room(&left[0]) {
                 return Err(DeliveryError::Stopped);
             }
-            front = self.front();
+            writer = self.writer();
         }
     }
 
-    /// Waits until the outbox has room for it, and for no more: others might leave no more for ever. False where
-    /// the desk is being closed.
+    /// Waits until the outbox has room for this item, and for no more: otherwise other callers might never leave
+    /// enough. Returns false if the delivery is being closed.
     fn wait_for_room(&self, item: &Item) -> bool {
-        let (bytes, most) = (item.bytes(), self.shared.settings.room_for(item.rank));
-        let mut state = self.shared.lock();
+        let (bytes, most) = (item.line.len(), self.dispatch.settings.room_for(item));
+        let mut state = self.dispatch.lock();
+        state.waiting += 1;
         while !state.stopped && state.queue.bytes() > 0 && state.queue.bytes() + bytes > most {
-            state = self.shared.wake.wait(state).expect("no panic while it is held");
+            state = self.dispatch.wake.wait(state).expect("no panic while it is held");
         }
+        state.waiting -= 1;
         !state.stopped
     }
 
-    fn front(&self) -> std::sync::MutexGuard<'_, Front> {
-        self.front.lock().expect("no panic while it is held")
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().expect("no panic while it is held")
     }
 
-    /// Waits until the sinks have everything, at most for so long, and not where nothing is tried again within
-    /// that; says whether they have.
+    /// Waits until the sinks have every event, for `patience` at most, and not if no sink is tried again within
+    /// that time. Returns whether they have.
     #[must_use]
     pub fn flush(&self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
-        let mut state = self.shared.lock();
+        let mut state = self.dispatch.lock();
         let done = loop {
             if state.sinks.iter().all(|sink| sink.position == state.queue.next) {
                 break true;
@@ -262,66 +263,49 @@ impl Delivery {
             if left.is_zero() || state.stopped || state.sinks.iter().all(over) {
                 break false;
             }
-            state = self.shared.wake.wait_timeout(state, left).expect("no panic while it is held").0;
+            state = self.dispatch.wake.wait_timeout(state, left).expect("no panic while it is held").0;
         };
         drop(state);
-        // Told where it fails; sinks then get some of it again.
-        let _ = self.shared.save_positions();
+        // A failure is logged there; sinks then get some events again.
+        let _ = self.dispatch.save_positions();
         done
     }
 
-    /// What is open, the oldest first, acknowledged conditions too.
+    /// At most so many open conditions: forks first, then the oldest.
     #[must_use]
-    pub fn open_alerts(&self) -> Vec<AlertView> {
-        self.views(Book::open)
+    pub fn open_conditions(&self, most: usize) -> Vec<Condition> {
+        self.dispatch.lock().conditions.open().take(most).cloned().collect()
     }
 
-    /// So many of what is open, forks and the like first, then the oldest: for who asks often.
-    #[must_use]
-    pub fn open_alerts_up_to(&self, most: usize) -> Vec<AlertView> {
-        self.views(|book| book.open_up_to(most))
-    }
-
-    fn views(&self, choose: impl FnOnce(&Book) -> Vec<Arc<Entry>>) -> Vec<AlertView> {
-        // Sinks and who delivers need the lock: only pointers are copied while it is held.
-        let (alerts, silences) = {
-            let state = self.shared.lock();
-            (choose(&state.book), state.silences.clone())
-        };
-        let now = self.shared.now();
-        book::views(&alerts, |entry| silences.cover_alert(entry, now))
-    }
-
-    /// For metrics and health.
+    /// Figures for metrics and health.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        self.shared.figures()
+        self.dispatch.figures()
     }
 
-    /// Ends all threads, some seconds later at the most: one that still waits for a sink, or for a reader of the
-    /// output, is left behind, and the directory in use until it ends. What was not delivered is after the next
-    /// start.
+    /// Ends all threads, within some seconds: one that still waits for a sink is left behind, and the directory is
+    /// in use until it ends. Events that were not delivered are sent after the next start.
     pub fn stop(&self) {
-        self.shared.stop();
+        self.dispatch.stop();
         let threads = std::mem::take(&mut *self.threads.lock().expect("no panic while it is held"));
         if threads.is_empty() {
             return;
         }
-        let until = Instant::now() + self.shared.settings.stop_patience;
+        let until = Instant::now() + self.dispatch.settings.stop_patience;
         for thread in threads {
             while !thread.is_finished() && Instant::now() < until {
-                std::thread::sleep(LOOK_INTERVAL);
+                thread::sleep(LOOK_INTERVAL);
             }
             if thread.is_finished() {
                 // A panic of a sink was caught; one of ours was printed when it happened.
                 let _ = thread.join();
             } else {
                 let name = thread.thread().name().unwrap_or_default();
-                tracing::warn!(thread = name, "it waits for somebody still, and is left behind");
+                tracing::warn!(thread = name, "a thread still waits for its sink, and is left behind");
             }
         }
-        // Told where it fails; sinks then get some of it again.
-        let _ = self.shared.save_positions();
+        // A failure is logged there; sinks then get some events again.
+        let _ = self.dispatch.save_positions();
     }
 }
 
@@ -329,6 +313,54 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Reads the open conditions, or takes over those of an earlier version.
+fn open_conditions(dir: &Path, io: &dyn DiskIo) -> Result<OpenConditions, DeliveryError> {
+    let conditions = match upgrade::old_conditions(dir) {
+        // An earlier version ran here last, whatever else is there.
+        Some(old) => {
+            replace(io, &dir.join(CONDITIONS), &old.encode())?;
+            old
+        }
+        None => OpenConditions::read(dir)?.unwrap_or_default(),
+    };
+    upgrade::remove_old_files(dir)?;
+    Ok(conditions)
+}
+
+/// Reads the events that sinks wait for, and the position of each sink.
+fn resume(dir: &Path, settings: &DeliverySettings) -> Result<(Queue, Vec<Progress>), DeliveryError> {
+    let known = positions::read(dir)?;
+    let furthest = known.iter().flat_map(BTreeMap::values).max().copied().unwrap_or(0);
+    let scan = outbox::read(&dir.join(OUTBOX))?;
+    // Without the file, numbers go on at the furthest position.
+    let outbox::Scan { records, next, torn } =
+        scan.unwrap_or_else(|| outbox::Scan { records: Vec::new(), next: furthest, torn: None });
+    if let Some(detail) = torn {
+        tracing::warn!(detail, "the end of the outbox is torn, and was never taken: dropping it");
+    }
+    if furthest > next {
+        tracing::warn!(next, furthest, "the outbox is older than positions.json: was a copy put back?");
+    }
+    let first = records.first().map_or(next, |record| record.number);
+    let position = |name: &String| match &known {
+        // Records before the first one were delivered before the file was written anew.
+        Some(known) => known.get(name).map_or(next, |position| (*position).clamp(first, next)),
+        // Nobody knows the positions: all of the outbox is sent again.
+        None => first,
+    };
+    for (name, position) in known.iter().flatten() {
+        if !settings.sinks.iter().any(|sink| sink.name == *name) {
+            let missed = next.saturating_sub((*position).max(first));
+            tracing::warn!(sink = name, missed, "this sink is no longer in the settings: what waited for it is dropped");
+        }
+    }
+    let progress = |name| Progress { position: position(name), ..Progress::default() };
+    let sinks: Vec<Progress> = settings.sinks.iter().map(|sink| progress(&sink.name)).collect();
+    let mut queue = Queue::new(records, next);
+    queue.drop_below(sinks.iter().map(|sink| sink.position).min().unwrap_or(next));
+    Ok((queue, sinks))
 }
 
 #[cfg(test)]

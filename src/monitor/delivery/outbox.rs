@@ -1,4 +1,4 @@
-//! `outbox.journal`: the events that go to sinks, each durable before the desk has taken it.
+//! `outbox.journal`: the events that go to sinks, each durable before it is taken.
 //!
 //! ```text
 //! outbox    line("treehead-outbox 1 " first)
@@ -21,7 +21,7 @@ use crate::disk::{DiskError, DiskIo, check_written, read_plain, replace};
 use crate::format::decimal;
 use crate::monitor::event::Severity;
 
-/// The outbox's file, in the desk's directory.
+/// Name of the file in the state directory.
 pub const OUTBOX: &str = "outbox.journal";
 const MAGIC: &str = "treehead-outbox 1 ";
 /// Numbers are far from it, and texts of 19 digits hold it.
@@ -169,7 +169,7 @@ pub fn read(path: &Path) -> Result<Option<Scan>, DeliveryError> {
     let damaged = |detail| DeliveryError::Damaged {
         path: path.to_owned(),
         detail,
-        cost: "sinks then miss what was not delivered yet; it was printed, and alerts are in alerts.json",
+        cost: "sinks then miss what was not delivered yet; it was printed, and open conditions are in conditions.json",
     };
     scan(&bytes).map(Some).map_err(damaged)
 }

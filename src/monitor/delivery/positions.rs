@@ -1,5 +1,4 @@
-//! `positions.json`: how far each sink has come. It may be behind after a crash: a sink then gets some events
-//! again.
+//! `positions.json`: the position of each sink. It may be behind after a crash: a sink then gets some events again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::DeliveryError;
 use crate::disk::{DiskError, DiskIo, read_plain, replace};
 
-/// The file, in the desk's directory.
+/// Name of the file in the state directory.
 pub const POSITIONS: &str = "positions.json";
 
 #[derive(Serialize, Deserialize)]

@@ -1,11 +1,11 @@
-//! What a desk is told at its start.
+//! Settings of a delivery: its sinks, and the bounds of the outbox.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::Command;
-use super::rank::Rank;
+use super::item::Item;
 use super::sink::Sink;
 use super::webhook::{Secret, Webhook};
 use crate::clock::Clock;
@@ -17,43 +17,40 @@ const MAX_NAME_BYTES: usize = 64;
 /// Most sinks: each has a thread.
 pub const MAX_SINKS: usize = 32;
 
-/// How a desk works.
+/// Settings of a [`Delivery`](super::Delivery).
 pub struct DeliverySettings {
     /// Where events go besides the output. Each has a name of its own.
     pub sinks: Vec<SinkSettings>,
-    /// Seconds after which an open alert that nobody acknowledged is told again; zero for never.
-    pub remind_after: u64,
-    /// Most bytes of events that wait for a sink. With more, [`deliver`](super::Delivery::deliver) waits.
+    /// Most bytes of events that wait for a sink. With more, [`tell`](super::Delivery::tell) waits.
     pub outbox_bytes: usize,
-    /// Bytes beyond that: half of them for conditions, all for `fork`, `log-shrunk` and `head-ahead`, so that
-    /// a log that causes very many alerts leaves room for those of the others.
+    /// Bytes beyond that for conditions that begin or end: a log that causes very many facts does not hold up a
+    /// fork of another log.
     pub outbox_reserve: usize,
-    /// An outbox below this size is not written anew for its length.
+    /// Size in bytes below which the outbox is not written anew.
     pub outbox_file_bytes: u64,
-    /// The time of day: for reminders, silences and signatures.
+    /// The time of day, for events and signatures.
     pub clock: Clock,
-    /// How often the desk looks for acknowledgements and reminders that are due.
-    pub tick: Duration,
-    /// First pause after a failure of a sink; it doubles with each further one.
+    /// Shortest time between two writes of the positions.
+    pub save_interval: Duration,
+    /// Pause after the first failure of a sink; it doubles with each further one.
     pub first_pause: Duration,
     /// Longest pause between two tries.
     pub longest_pause: Duration,
-    /// How long [`stop`](super::Delivery::stop) waits for a sink, or for a reader of the output.
+    /// How long [`stop`](super::Delivery::stop) waits for a sink.
     pub stop_patience: Duration,
 }
 
 impl DeliverySettings {
-    /// No sinks, reminders after a day.
+    /// Settings without sinks.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self {
             sinks: Vec::new(),
-            remind_after: 24 * 3_600,
             outbox_bytes: 4 * 1024 * 1024,
             outbox_reserve: 1024 * 1024,
             outbox_file_bytes: 4 * 1024 * 1024,
             clock,
-            tick: Duration::from_secs(1),
+            save_interval: Duration::from_millis(100),
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(300),
             // A command is killed after five, and should not be left behind.
@@ -61,13 +58,9 @@ impl DeliverySettings {
         }
     }
 
-    /// Bytes of events that may wait when one of this rank has come in.
-    pub(super) const fn room_for(&self, rank: Rank) -> usize {
-        let reserve = match rank {
-            Rank::Common => 0,
-            Rank::Condition => self.outbox_reserve / 2,
-            Rank::Split => self.outbox_reserve,
-        };
+    /// Bytes of events that may wait once this item is in the outbox.
+    pub(super) fn room_for(&self, item: &Item) -> usize {
+        let reserve = if item.is_of_condition() { self.outbox_reserve } else { 0 };
         self.outbox_bytes.saturating_add(reserve)
     }
 
@@ -86,7 +79,7 @@ impl DeliverySettings {
     }
 }
 
-/// One place where events go.
+/// A receiver of events.
 #[derive(Clone)]
 pub struct SinkSettings {
     pub(super) name: String,
@@ -95,7 +88,7 @@ pub struct SinkSettings {
 }
 
 impl SinkSettings {
-    /// Any sink. What is not delivered yet is kept under its name: another name is another sink.
+    /// Any sink. Undelivered events are kept under its name: another name is another sink.
     ///
     /// # Errors
     /// [`FormatError`] unless the name is 1 to 64 of `a-z`, `0-9` and `-`.
@@ -107,24 +100,24 @@ impl SinkSettings {
         Ok(Self { name: name.to_owned(), filter, sink })
     }
 
-    /// A URL that gets each event in a request of its own, signed as Standard Webhooks are.
+    /// A URL that gets each event in a request of its own, signed as Standard Webhooks says.
     ///
     /// # Errors
-    /// [`FormatError`] for a name that is none, or unless it is an `http` or `https` URL.
+    /// [`FormatError`] for a malformed name, or unless it is an `http` or `https` URL.
     pub fn webhook(name: &str, filter: Filter, url: &str, secret: Secret) -> Result<Self, FormatError> {
         Self::new(name, filter, Arc::new(Webhook::new(url, secret)?))
     }
 
-    /// A program that gets each event on its standard input, a process each.
+    /// A program that is started for each event, and gets it on its standard input.
     ///
     /// # Errors
-    /// [`FormatError`] for a name that is none, or without a program.
+    /// [`FormatError`] for a malformed name, or without a program.
     pub fn command(name: &str, filter: Filter, argv: Vec<String>) -> Result<Self, FormatError> {
         Self::new(name, filter, Arc::new(Command::new(argv)?))
     }
 }
 
-/// Which events a sink gets.
+/// Selects the events that a sink gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     severities: BTreeSet<Severity>,
@@ -132,17 +125,17 @@ pub struct Filter {
 }
 
 impl Default for Filter {
-    /// What is watched, and alerts.
+    /// Watched events and alerts.
     fn default() -> Self {
         Self { severities: [Severity::Watch, Severity::Alert].into(), codes: BTreeSet::new() }
     }
 }
 
 impl Filter {
-    /// Reads codes (`fork`) and severities (`alert`): an event passes that is one of these.
+    /// Reads codes (`fork`) and severities (`alert`): an event passes if its code or severity is among them.
     ///
     /// # Errors
-    /// [`FormatError`] for an empty list, and for what is neither.
+    /// [`FormatError`] for an empty list, and for other words.
     pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Self, FormatError> {
         const WHAT: &str = "a list of events";
         const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Watch, Severity::Alert];

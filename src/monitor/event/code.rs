@@ -1,17 +1,17 @@
-//! What a monitor may have to tell. Names are stable: other people's programs go by them.
+//! Codes of events. Names are stable: other people's programs depend on them.
 
 use super::Severity;
 
-/// Whether something is over when it was told.
+/// How long what an event tells of lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
     /// It happened, and stays true.
     Fact,
-    /// It lasts, and ends some time.
+    /// It lasts until its end is told.
     Condition,
 }
 
-/// What an event is.
+/// Kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the table below says it")]
 #[rustfmt::skip]
@@ -20,8 +20,7 @@ pub enum Code {
     Fork, LogShrunk, UnexpectedRelease, MissingRelease, SequenceGap, SequenceRepeated, SequenceRegressed,
     VersionChanged, WithdrawnBefore,
     LimitedAudience, KeyOutsideValidity, UntrustedStatement, UnreadableEntry, Withdrawn, FalseWithdrawal,
-    LogStalled, NoQuorum, WitnessMissing, LogMisbehaves, LogUnreachable, PeerMisbehaves, HeadAhead, AlertsLost,
-    EventSkipped,
+    LogStalled, NoQuorum, WitnessMissing, LogMisbehaves, LogUnreachable, PeerMisbehaves, HeadAhead,
 }
 
 struct Row {
@@ -46,7 +45,7 @@ const fn condition(code: Code, name: &'static str, advice: &'static str) -> Row 
 
 /// In the order of the enum. To add a code, add it to both.
 #[rustfmt::skip]
-const TABLE: [Row; 32] = [
+const TABLE: [Row; 30] = [
     // The monitor began to follow a log.
     info(Code::Started, "started"),
     // A log grew to a head that checks.
@@ -59,7 +58,8 @@ const TABLE: [Row; 32] = [
     info(Code::Provenance, "provenance"),
     info(Code::VerificationSummary, "verification-summary"),
     info(Code::Entry, "entry"),
-    fact(Code::Fork, "fork",
+    // It ends when its evidence is taken out of the directory.
+    condition(Code::Fork, "fork",
         "The log signed two histories. Install nothing that rests on it, keep the evidence, and show it to the witnesses and to everyone who trusts the log."),
     condition(Code::LogShrunk, "log-shrunk",
         "The log shows a smaller head than one that it signed before. Ask its operator whether an old copy was restored; until it has caught up, take it for a fork."),
@@ -103,14 +103,10 @@ const TABLE: [Row; 32] = [
         "Another monitor says what can't be so: tell its operator, or take it off the list."),
     condition(Code::HeadAhead, "head-ahead",
         "Somebody holds a head that the log signed and does not show you: it may show you less than others. Compare with other monitors."),
-    fact(Code::AlertsLost, "alerts-lost",
-        "Stop the monitor and put a copy of alerts.json back. Without one, look through what it told before, or have a monitor with a fresh state directory look at everything again. Forks in evidence/ are told again by themselves."),
-    // Somebody had a sink give up an event.
-    info(Code::EventSkipped, "event-skipped"),
 ];
 
 impl Code {
-    /// All of them.
+    /// All codes, in the order of the table.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|row| row.code)
     }
@@ -125,25 +121,25 @@ impl Code {
         self.row().name
     }
 
-    /// The code of a name.
+    /// The code with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::all().find(|code| code.as_str() == name)
     }
 
-    /// How much it matters where nobody watches what it is about.
+    /// Severity, unless somebody watches what the event is about.
     #[must_use]
     pub const fn severity(self) -> Severity {
         self.row().severity
     }
 
-    /// Whether it ends.
+    /// Whether an event of this code lasts until its end is told.
     #[must_use]
     pub const fn span(self) -> Span {
         self.row().span
     }
 
-    /// What to do next, where nothing better is known.
+    /// What to do next, unless something better is known.
     #[must_use]
     pub const fn advice(self) -> Option<&'static str> {
         self.row().advice

@@ -1,4 +1,4 @@
-//! What the desk has in memory, and who waits for it.
+//! What the threads of a delivery share: the events that sinks wait for, and how far each sink has come.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -6,45 +6,46 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::acks::Silences;
-use super::book::Book;
+use super::open_conditions::OpenConditions;
 use super::outbox::Record;
 use super::positions::{self, Positions};
 use super::settings::{DeliverySettings, SinkSettings};
-use super::{Figures, SinkFigures};
-use crate::disk::{DirLock, DiskError, DiskIo, retried};
+use crate::disk::{DirLock, DiskError, DiskIo, tried_again};
 
-/// What all threads of a desk share.
-pub struct Shared {
+/// Dispatch by the writer and the workers.
+pub struct Dispatch {
     pub dir: PathBuf,
     pub io: Arc<dyn DiskIo>,
     pub settings: DeliverySettings,
-    pub state: Mutex<State>,
-    /// Something of the state has changed.
+    pub state: Mutex<DispatchState>,
+    /// Notified when the state changes.
     pub wake: Condvar,
-    /// The same as in the state, for who must not wait.
+    /// `DispatchState::stopped`, for threads that must not wait for the lock.
     pub stop: AtomicBool,
     /// Held while the positions are written.
     positions: Mutex<()>,
-    /// Until the last thread has ended, one that was left behind included: it may write yet.
+    /// Held until the last thread has ended, also one that was left behind: it may still write.
     _lock: DirLock,
 }
 
-/// In memory. Never held while a file is written.
-pub struct State {
+/// The lock on it is never held while a file is written.
+pub struct DispatchState {
     pub queue: Queue,
     /// In the order of the settings.
     pub sinks: Vec<Progress>,
-    pub book: Book,
-    pub silences: Silences,
-    /// What does not work, by what it is.
+    pub conditions: OpenConditions,
+    /// Alerts that were told since the start, by log and code.
+    pub alerts_told: BTreeMap<(Option<String>, String), u64>,
+    /// Callers that wait for room in the outbox.
+    pub waiting: usize,
+    /// Faults of this delivery, by the file that they are about.
     pub faults: BTreeMap<&'static str, String>,
-    /// Whether a sink has come further than its file says.
+    /// Whether a sink has come further than `positions.json` says.
     pub moved: bool,
     pub stopped: bool,
 }
 
-/// Records that a sink waits for.
+/// Records that at least one sink waits for.
 #[derive(Default)]
 pub struct Queue {
     records: VecDeque<Arc<Record>>,
@@ -53,14 +54,14 @@ pub struct Queue {
     bytes: usize,
 }
 
-/// How far a sink has come.
+/// Progress of a sink.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     /// Number of the record that it gets next.
     pub position: u64,
     pub delivered: u64,
     pub failures: u64,
-    /// Why the last try failed, in words and as a code.
+    /// Why the last try failed, for the operator; `fault_code` is for everybody.
     pub fault: Option<String>,
     pub fault_code: Option<&'static str>,
     /// Unix seconds since when the event at its position fails.
@@ -88,12 +89,13 @@ impl Queue {
         self.records.get(self.records.partition_point(|record| record.number < number))
     }
 
-    fn behind(&self, number: u64) -> impl Iterator<Item = &Arc<Record>> {
+    /// Records from this number on.
+    pub fn behind(&self, number: u64) -> impl Iterator<Item = &Arc<Record>> {
         let at = self.records.partition_point(|record| record.number < number);
         self.records.range(at..)
     }
 
-    /// Forgets what nobody waits for.
+    /// Forgets the records below this number.
     pub fn drop_below(&mut self, number: u64) {
         while let Some(record) = self.records.front().filter(|record| record.number < number) {
             self.bytes -= record.line.len();
@@ -111,19 +113,19 @@ impl Queue {
     }
 }
 
-impl Shared {
+impl Dispatch {
     pub fn new(
         dir: PathBuf,
         io: Arc<dyn DiskIo>,
         settings: DeliverySettings,
-        state: State,
+        state: DispatchState,
         lock: DirLock,
     ) -> Self {
         let (wake, stop, positions) = (Condvar::new(), AtomicBool::new(false), Mutex::new(()));
         Self { dir, io, settings, state: Mutex::new(state), wake, stop, positions, _lock: lock }
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, DispatchState> {
         self.state.lock().expect("no panic while it is held")
     }
 
@@ -135,14 +137,14 @@ impl Shared {
         &self.settings.sinks[place]
     }
 
-    /// Lets all threads end.
+    /// Makes all threads end.
     pub fn stop(&self) {
         self.lock().stopped = true;
         self.stop.store(true, Ordering::Relaxed);
         self.wake.notify_all();
     }
 
-    /// Waits for the next record that a sink wants; none when the desk is being closed.
+    /// Waits for the next record that a sink wants; `None` if the delivery is being closed.
     pub fn next_for(&self, place: usize) -> Option<Arc<Record>> {
         let filter = &self.sink(place).filter;
         let mut state = self.lock();
@@ -164,11 +166,10 @@ impl Shared {
         }
     }
 
-    /// A sink is done with everything below `position`.
-    pub fn advance(&self, state: &mut State, place: usize, position: u64) {
+    /// Notes that a sink is done with everything below `position`.
+    pub fn advance(&self, state: &mut DispatchState, place: usize, position: u64) {
         let sink = &mut state.sinks[place];
-        // What it was told to give up meanwhile is behind it.
-        sink.position = sink.position.max(position);
+        sink.position = position;
         (sink.failing_since, sink.next_try) = (None, None);
         state.moved = true;
         let done = state.sinks.iter().map(|sink| sink.position).min();
@@ -176,38 +177,13 @@ impl Shared {
         self.wake.notify_all();
     }
 
-    /// A sink gives up the record of this number and key, if it waits for it: the record.
-    pub fn give_up(&self, sink: &str, number: u64, key: &str) -> Option<Arc<Record>> {
-        let place = self.settings.sinks.iter().position(|settings| settings.name == sink)?;
-        let mut state = self.lock();
-        let record =
-            state.queue.at(number).filter(|record| record.number == number && record.key == key).cloned()?;
-        if state.sinks[place].position != number
-            || !self.sink(place).filter.passes(&record.code, record.severity)
-        {
-            return None;
-        }
-        (state.sinks[place].fault, state.sinks[place].fault_code) = (None, None);
-        self.advance(&mut state, place, number + 1);
-        Some(record)
-    }
-
-    /// Rests for so long, or until this record is given up; false where the desk is being closed.
-    pub fn rest_at(&self, place: usize, number: u64, pause: Duration) -> bool {
-        self.rest_while(pause, |state| state.sinks[place].position <= number)
-    }
-
-    /// Rests for so long; false where the desk is being closed.
+    /// Pauses the calling thread; returns false if the delivery is being closed.
     pub fn rest(&self, pause: Duration) -> bool {
-        self.rest_while(pause, |_| true)
-    }
-
-    fn rest_while(&self, pause: Duration, holds: impl Fn(&State) -> bool) -> bool {
         let until = Instant::now() + pause;
         let mut state = self.lock();
         while !state.stopped {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || !holds(&state) {
+            if left.is_zero() {
                 return true;
             }
             state = self.wake.wait_timeout(state, left).expect("no panic while it is held").0;
@@ -215,9 +191,19 @@ impl Shared {
         false
     }
 
-    /// Makes durable how far the sinks have come.
+    /// Waits until a sink has come further than `positions.json` says; returns false if the delivery is being
+    /// closed.
+    pub fn wait_for_progress(&self) -> bool {
+        let mut state = self.lock();
+        while !state.stopped && !state.moved {
+            state = self.wake.wait(state).expect("no panic while it is held");
+        }
+        !state.stopped
+    }
+
+    /// Writes the positions of the sinks, durably.
     pub fn save_positions(&self) -> Result<(), DiskError> {
-        // What is written last has to be what was read last.
+        // The positions that are written last have to be those that were read last.
         let _one = self.positions.lock().expect("no panic while it is held");
         let positions: Positions = {
             let mut state = self.lock();
@@ -233,7 +219,7 @@ impl Shared {
         written
     }
 
-    /// Tells what fails, once, and that it works again.
+    /// Logs a fault when it appears or changes, and when it is over.
     pub fn judge<E: std::fmt::Display>(&self, what: &'static str, result: &Result<(), E>) {
         let mut state = self.lock();
         match result {
@@ -243,51 +229,12 @@ impl Shared {
                 }
             }
             Err(error) => {
-                let fault = format!("{what}: {}", retried(error));
+                let fault = format!("{what}: {}", tried_again(error));
                 if state.faults.get(what) != Some(&fault) {
                     tracing::error!("{fault}");
                     state.faults.insert(what, fault);
                 }
             }
-        }
-    }
-
-    pub fn figures(&self) -> Figures {
-        let now = self.now();
-        let (pressing, silences) = {
-            let state = self.lock();
-            (state.book.pressing(), state.silences.clone())
-        };
-        // A silence may read the package of each: that is nothing to do under the lock.
-        let silenced = pressing.iter().filter(|entry| silences.cover_alert(entry, now)).count();
-        let mut open_by_log = BTreeMap::new();
-        for entry in &pressing {
-            *open_by_log.entry((entry.log.clone(), entry.code.clone())).or_default() += 1;
-        }
-        let state = self.lock();
-        let sink = |(settings, progress): (&SinkSettings, &Progress)| {
-            let mut waiting = state
-                .queue
-                .behind(progress.position)
-                .filter(|record| settings.filter.passes(&record.code, record.severity));
-            let oldest = waiting.next().map(|record| record.time);
-            SinkFigures {
-                name: settings.name.clone(),
-                undelivered: usize::from(oldest.is_some()) + waiting.count(),
-                oldest,
-                delivered: progress.delivered,
-                failures: progress.failures,
-                fault: progress.fault.clone(),
-                fault_code: progress.fault_code,
-            }
-        };
-        Figures {
-            sinks: self.settings.sinks.iter().zip(&state.sinks).map(sink).collect(),
-            open_alerts: pressing.len(),
-            open_by_log,
-            silenced,
-            outbox_bytes: state.queue.bytes(),
-            faults: state.faults.values().cloned().collect(),
         }
     }
 }

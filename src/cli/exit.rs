@@ -20,7 +20,6 @@ use crate::endpoint::Refusal;
 use crate::format::{FormatError, shown, to_json};
 use crate::load::{CheckError, LoadError};
 use crate::monitor::delivery::DeliveryError;
-use crate::monitor::delivery::acks::AckError;
 use crate::proof::fork::{EvidenceCode, EvidenceError};
 use crate::release::StatementError;
 use crate::sequencer::StartError;
@@ -408,21 +407,11 @@ impl From<DeliveryError> for Failure {
             DeliveryError::Settings(_) => Self::Usage(message),
             DeliveryError::Disk(e) => e.into(),
             DeliveryError::Damaged { .. } => Self::refused(
-                "desk-damaged",
+                "state-damaged",
                 message,
                 "Events that were printed are in what you kept of the output.",
             ),
             _ => Self::CouldNotTell(run_again(message)),
-        }
-    }
-}
-
-impl From<AckError> for Failure {
-    fn from(error: AckError) -> Self {
-        match error {
-            AckError::Delivery(e) => e.into(),
-            AckError::Unread { .. } => Self::CouldNotTell(error.to_string()),
-            wrong => Self::Usage(wrong.to_string()),
         }
     }
 }

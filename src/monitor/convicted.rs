@@ -1,7 +1,7 @@
-//! What is told of a fork: when it is found, and where nobody knows that it was.
+//! Tells forks: when one is found, when its evidence lies there and nobody was told, and when that was taken away.
 
 use super::event::{Code, Event};
-use super::follow::Follower;
+use super::follow::{Follower, Trouble};
 use crate::proof::fork::ProvenFork;
 
 /// A fork is named by its file, whoever shows it, and whenever. `shown` says how it became known.
@@ -22,8 +22,23 @@ pub(super) fn fork_event(fork: &ProvenFork, now: u64, shown: &str) -> Event {
 }
 
 impl Follower {
-    /// Forks of this log that there is evidence of. The desk tells those that it does not know: its alerts may
-    /// be lost, and somebody may have put back evidence alone.
+    /// Ends the forks of this log whose evidence somebody took out of its directory.
+    pub(super) fn end_forks(&self) -> Result<(), Trouble> {
+        let dir = &self.tools.evidence;
+        match dir.names() {
+            Ok(names) => {
+                Ok(self.tools.delivery.end_forks_without(self.tools.rules.origin.as_str(), &names)?)
+            }
+            Err(e) => {
+                let dir = dir.path().display();
+                tracing::error!(%dir, error = %e, "the evidence can't be read: forks stay open");
+                Ok(())
+            }
+        }
+    }
+
+    /// An event for each fork of this log in the evidence. The delivery tells those that are not open:
+    /// `conditions.json` may be lost, and somebody may have put back evidence alone.
     pub(super) fn forks_in_evidence(&self) -> Vec<Event> {
         let (rules, dir) = (&self.tools.rules, &self.tools.evidence);
         let forks = match dir.forks_of(&rules.origin, &rules.keys) {

@@ -26,9 +26,8 @@ const MAX_TEXT_CHARS: usize = 750;
 /// Most characters of a log's name.
 const MAX_NAME_CHARS: usize = 256;
 /// Fields that are not the code's own.
-const RESERVED: [&str; 12] = [
-    "id", "time", "event", "severity", "log", "message", "advice", "again", "of", "since", "cut", "alert",
-];
+const RESERVED: [&str; 12] =
+    ["id", "time", "event", "severity", "log", "message", "advice", "again", "of", "since", "cut", "alert"];
 
 /// Urgency of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -101,7 +101,8 @@ impl Follower {
         self.told = Instant::now();
         self.tell_stalls()?;
         self.tell_witnesses()?;
-        self.tell_peers()
+        self.tell_peers()?;
+        self.end_forks()
     }
 
     /// A log that does not answer, or says what can't be so.

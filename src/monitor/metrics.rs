@@ -117,7 +117,7 @@ fn alerts(out: &mut Exposition, monitor: &Monitor, figures: &Figures) {
         };
         codes.flat_map(of_code).collect()
     }
-    let mut open_rows = rows(monitor, |code| code.span() == Span::Condition);
+    let mut open_rows: BTreeMap<_, usize> = rows(monitor, |code| code.span() == Span::Condition);
     for ((origin, code), count) in &figures.open_by_log {
         *open_rows.entry((origin.as_deref().unwrap_or_default(), code)).or_default() += count;
     }
@@ -125,12 +125,12 @@ fn alerts(out: &mut Exposition, monitor: &Monitor, figures: &Figures) {
     for ((origin, code), count) in open_rows {
         open.with(&[("origin", origin), ("code", code)], count);
     }
-    let mut told_rows = rows(monitor, |_| true);
+    let mut told_rows: BTreeMap<_, u64> = rows(monitor, |_| true);
     for ((origin, code), count) in &figures.alerts_told {
         *told_rows.entry((origin.as_deref().unwrap_or_default(), code)).or_default() += count;
     }
-    let mut told =
-        out.counter("treehead_monitor_alerts_total", "Alerts that were told since the start, by log and code.");
+    let mut told = out
+        .counter("treehead_monitor_alerts_total", "Alerts that were told since the start, by log and code.");
     for ((origin, code), count) in told_rows {
         told.with(&[("origin", origin), ("code", code)], count);
     }
@@ -148,7 +148,8 @@ fn alerts(out: &mut Exposition, monitor: &Monitor, figures: &Figures) {
 fn sinks(out: &mut Exposition, figures: &Figures, now: u64) {
     out.gauge("treehead_monitor_outbox_bytes", "Bytes of events that wait to be delivered.")
         .is(figures.outbox_bytes);
-    out.gauge("treehead_monitor_outbox_waiting", "Logs that wait until the outbox has room.").is(figures.waiting);
+    out.gauge("treehead_monitor_outbox_waiting", "Logs that wait until the outbox has room.")
+        .is(figures.waiting);
     let mut undelivered = out.gauge("treehead_monitor_sink_undelivered", "Events that wait for a sink.");
     figures.sinks.iter().for_each(|sink| undelivered.with(&[("sink", &sink.name)], sink.undelivered));
     let mut age =

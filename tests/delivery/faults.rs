@@ -1,5 +1,5 @@
-//! Each step of a desk's life fails once, and each two or three in a row: what it has taken is never lost, each
-//! sink gets it in order, and the desk goes on without a restart.
+//! Each step of a delivery's life fails once, and each two or three in a row: what it has taken is never lost, each
+//! sink gets it in order, and the delivery goes on without a restart.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -61,7 +61,7 @@ fn live(plan: Plan) -> Result<Vec<&'static str>, String> {
         }
         again(plan, || delivery.tell(&forks(numbers.clone())))?;
     }
-    again(plan, || delivery.end(&stalled().id, "it grows"))?;
+    again(plan, || delivery.end(stalled().id, "it grows"))?;
     drop(delivery);
     let real: Arc<dyn DiskIo> = Arc::new(RealDisk);
     let delivery = started(dir.path(), &toy, &real, Plan::NONE)?;
@@ -73,9 +73,9 @@ fn live(plan: Plan) -> Result<Vec<&'static str>, String> {
     if taken.len() != 17 || taken[..16] != expected || !taken[16].contains("\"ended\"") {
         return Err(format!("the sink got something else: {taken:#?}"));
     }
-    let alerts = delivery.open_alerts().len();
-    if alerts != 15 {
-        return Err(format!("expected 15 open alerts, saw {alerts}"));
+    let open = delivery.open_conditions(usize::MAX).len();
+    if open != 15 {
+        return Err(format!("expected 15 open conditions, saw {open}"));
     }
     let steps = faulty.taken().clone();
     Ok(steps)

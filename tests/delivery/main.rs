@@ -1,5 +1,4 @@
-//! Where a monitor's events go: to real receivers, under faults and power cuts, with people's words from other
-//! processes.
+//! Deliveries to real receivers, under faults and power cuts.
 
 #![cfg(feature = "cli")]
 
@@ -16,7 +15,6 @@ mod recorder;
 #[allow(dead_code, reason = "shared with the power cuts of the log")]
 mod simulated;
 
-mod acks;
 mod command;
 mod faults;
 mod power_cut;

@@ -146,9 +146,13 @@ impl Case {
         let recorder = Arc::new(Recorder::new(Path::new("/"), None));
         let sink = Arc::new(Noting { recorder: recorder.clone(), closed: AtomicBool::new(false) });
         let delivery = open_on(dir.path(), sink, &io).map_err(|e| e.to_string())?;
-        let open: Vec<String> = delivery.open_alerts().into_iter().map(|alert| alert.id).collect();
+        let open: Vec<String> = delivery
+            .open_conditions(usize::MAX)
+            .into_iter()
+            .map(|condition| condition.id.to_string())
+            .collect();
         if let Some(id) = self.told.iter().find(|id| !open.contains(id)) {
-            return Err(format!("the book has no {id}"));
+            return Err(format!("{id} is not open"));
         }
         // And it goes on.
         let last = fork(1_000);

@@ -1,4 +1,4 @@
-//! Desks with sinks and events of the tests' own.
+//! Deliveries with sinks and events of the tests' own.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,7 +55,7 @@ pub fn settings() -> DeliverySettings {
     let mut settings = DeliverySettings::new(Arc::new(|| START));
     settings.first_pause = Duration::from_millis(1);
     settings.longest_pause = Duration::from_millis(20);
-    settings.tick = Duration::from_millis(5);
+    settings.save_interval = Duration::from_millis(5);
     settings
 }
 

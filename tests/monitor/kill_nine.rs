@@ -259,8 +259,9 @@ fn kills_at_any_moment_leave_nothing_untold() {
     let output = home.temp.path().join("last.events");
     let last = home.command(&output).arg("--once").output().unwrap();
     let said = String::from_utf8_lossy(&last.stderr).into_owned();
-    // Everything is delivered; what is wrong is that numbers are missing.
-    assert!(last.status.code() == Some(1) && said.contains("refused (alerts-open)"), "{said}");
+    // Everything is delivered; what this run may have found is that numbers are missing.
+    let has_alert = fs::read_to_string(&output).unwrap().contains("\"severity\":\"alert\"");
+    assert_eq!(last.status.code(), Some(i32::from(has_alert)), "{said}");
     let leaves = leaves.into_inner().unwrap();
     told.run(cursor, &fs::read_to_string(&output).unwrap(), &leaves);
     assert_eq!(home.cursor(), leaves.len() as u64);

@@ -53,7 +53,7 @@ impl Scene {
     pub fn new() -> Self {
         let scene = Self::unfollowed(BEFORE);
         let once = scene.world.once();
-        assert_eq!((once.open_alerts, once.not_followed), (0, 0), "{:#?}", scene.world.output.alerts());
+        assert_eq!((once.alerts_told, once.not_followed), (0, 0), "{:#?}", scene.world.output.alerts());
         scene.assert_told(BEFORE);
         scene
     }

@@ -1,4 +1,4 @@
-//! Alerts whose file is lost: somebody is told that they are, and forks are told again.
+//! Open conditions whose file is lost: those that still hold are told again, and forks from their evidence.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,45 +24,64 @@ fn scene() -> (Liar, World) {
     (log, world)
 }
 
-/// What the next run tells.
-fn next(world: &mut World) -> (Output, usize) {
+/// What the next run tells, and the codes of what is open at its end.
+fn next(world: &mut World) -> (Output, Vec<String>) {
     world.output = Output::default();
-    let open = world.once().open_alerts;
-    (world.output.clone(), open)
+    let open = world.once().open_conditions;
+    (world.output.clone(), open.into_iter().map(|condition| condition.code).collect())
 }
 
-fn alerts_file(world: &World) -> PathBuf {
-    world.dir().join("alerts.json")
-}
-
-fn acknowledge_all(world: &World) {
-    treehead::monitor::delivery::acks::acknowledge_all(&world.dir(), crate::world::NOW).unwrap();
+fn conditions_file(world: &World) -> PathBuf {
+    world.dir().join("conditions.json")
 }
 
 #[test]
-fn a_fork_is_told_again_from_its_evidence_where_its_alert_is_lost() {
+fn a_fork_is_told_again_from_its_evidence_if_the_open_conditions_are_lost() {
     let (_log, mut world) = scene();
     let first = the_only(&world, "fork");
-    // Open or acknowledged, what is known is not told again.
-    assert_eq!(next(&mut world).0.alerts(), Vec::<String>::new());
-    acknowledge_all(&world);
+    // What is open is not told again.
     let (output, open) = next(&mut world);
-    assert_eq!((output.alerts(), open), (vec![], 0));
-    // What was said to the alert of before is none about the one that comes now.
-    world.pass(1);
-    fs::remove_file(alerts_file(&world)).unwrap();
+    assert_eq!((output.alerts(), open), (vec![], vec!["fork".to_owned()]));
+    fs::remove_file(conditions_file(&world)).unwrap();
     let (output, open) = next(&mut world);
-    assert_eq!((output.alerts(), open), (vec!["alerts-lost".to_owned(), "fork".to_owned()], 2));
+    assert_eq!((output.alerts(), open), (vec!["fork".to_owned()], vec!["fork".to_owned()]));
     let again = the_only(&world, "fork");
     for field in ["id", "log", "smaller", "larger", "file", "evidence"] {
         assert_eq!(again[field], first[field], "{field}");
     }
-    let lost = the_only(&world, "alerts-lost");
-    assert!(lost["message"].as_str().unwrap().contains("alerts.json is missing"), "{lost}");
-    assert_eq!(lost.get("log"), None);
-    // Both are in the book again.
     let (output, open) = next(&mut world);
-    assert_eq!((output.alerts(), open), (vec![], 2));
+    assert_eq!((output.alerts(), open), (vec![], vec!["fork".to_owned()]));
+}
+
+#[test]
+fn a_condition_that_lasts_is_told_again_if_the_open_conditions_are_lost() {
+    let log = Liar::serve(numbered(300));
+    let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
+    world.once();
+    log.set(Lie::Shrunk(200));
+    world.once();
+    fs::remove_file(conditions_file(&world)).unwrap();
+    let (output, open) = next(&mut world);
+    assert_eq!((output.alerts(), open), (vec!["log-shrunk".to_owned()], vec!["log-shrunk".to_owned()]));
+}
+
+#[test]
+fn a_fork_ends_when_its_evidence_is_taken_away() {
+    let (_log, mut world) = scene();
+    let first = the_only(&world, "fork");
+    let file = world.evidence().remove(0);
+    let safe = world.temp.path().join("safe");
+    fs::rename(&file, &safe).unwrap();
+    let (output, open) = next(&mut world);
+    assert_eq!((output.alerts(), open), (vec![], vec![]));
+    let ended = the_only(&world, "ended");
+    assert_eq!((&ended["alert"], &ended["of"]), (&first["id"], &"fork".into()));
+    // Evidence that is put back opens it again.
+    fs::rename(&safe, &file).unwrap();
+    let (output, open) = next(&mut world);
+    assert_eq!((output.alerts(), open), (vec!["fork".to_owned()], vec!["fork".to_owned()]));
+    let again = the_only(&world, "fork");
+    assert_eq!((&again["alert"], &again["again"]), (&first["id"], &true.into()));
 }
 
 #[test]
@@ -70,7 +89,7 @@ fn evidence_counts_by_what_the_log_signed_and_not_by_its_name() {
     let (_log, mut world) = scene();
     let file = world.evidence().remove(0);
     let name = file.file_name().unwrap().to_str().unwrap().to_owned();
-    fs::remove_file(alerts_file(&world)).unwrap();
+    fs::remove_file(conditions_file(&world)).unwrap();
     let text = fs::read_to_string(&file).unwrap();
     // The name is this log's, and the signatures are not.
     let signature = text.rfind(' ').unwrap() + 20;
@@ -80,39 +99,10 @@ fn evidence_counts_by_what_the_log_signed_and_not_by_its_name() {
     {
         fs::write(file.with_file_name(format!("{}{rest}.tlog-fork", &name[..17])), bytes).unwrap();
     }
-    assert_eq!(next(&mut world).0.alerts(), ["alerts-lost", "fork"]);
+    assert_eq!(next(&mut world).0.alerts(), ["fork"]);
     assert_eq!(the_only(&world, "fork")["file"], Value::from(name));
     // Of a log that is not followed nobody can tell.
-    fs::remove_file(alerts_file(&world)).unwrap();
+    fs::remove_file(conditions_file(&world)).unwrap();
     world.logs.clear();
-    assert_eq!(next(&mut world).0.alerts(), ["alerts-lost"]);
-}
-
-#[test]
-fn alerts_are_lost_where_a_monitor_has_worked_and_nowhere_else() {
-    let log = Liar::serve(numbered(30));
-    let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
-    // Nothing is lost in a new directory, nor where there was nothing to tell.
     assert_eq!(next(&mut world).0.alerts(), Vec::<String>::new());
-    assert_eq!(next(&mut world).0.alerts(), Vec::<String>::new());
-    for left in ["outbox.journal", "positions.json", "logs"] {
-        for name in ["alerts.json", "outbox.journal", "positions.json"] {
-            if name != left {
-                fs::remove_file(world.dir().join(name)).unwrap();
-            }
-        }
-        let logs = world.dir().join("logs");
-        let aside = world.temp.path().join("aside");
-        if left != "logs" {
-            fs::rename(&logs, &aside).unwrap();
-        }
-        assert_eq!(next(&mut world).0.alerts(), ["alerts-lost"], "{left}");
-        if left != "logs" {
-            fs::remove_dir_all(&logs).unwrap();
-            fs::rename(&aside, &logs).unwrap();
-        }
-        // Another loss is another alert.
-        acknowledge_all(&world);
-        world.pass(1);
-    }
 }

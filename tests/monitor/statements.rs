@@ -35,7 +35,7 @@ fn indices(world: &World) -> Vec<u64> {
 fn every_statement_is_told_once_and_in_order_across_restarts() {
     let (log, world) = follow(scanners(700));
     let once = world.once();
-    assert_eq!((once.open_alerts, once.not_followed), (0, 0), "{:#?}", world.output.alerts());
+    assert_eq!((once.alerts_told, once.not_followed), (0, 0), "{:#?}", world.output.alerts());
     assert_eq!(indices(&world), (0..700).collect::<Vec<_>>());
     assert_eq!(world.output.of("head").len(), 1);
     world.once();
@@ -124,7 +124,7 @@ fn suspicions_are_told_with_the_entry_that_raised_them() {
         "unreadable-entry",
     ];
     assert_eq!(world.output.alerts(), expected);
-    assert_eq!(once.open_alerts, expected.len());
+    assert_eq!(once.alerts_told, expected.len() as u64);
     let places: Vec<u64> =
         expected.iter().map(|code| world.output.of(code)[0]["index"].as_u64().unwrap()).collect();
     assert_eq!(places, [1, 2, 3, 4, 5, 6]);

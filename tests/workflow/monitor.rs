@@ -1,4 +1,4 @@
-//! `treehead monitor init`, `--once` and `ack`, as somebody uses them who has an empty folder and an address.
+//! `treehead monitor init` and `--once`, as somebody uses them who has an empty folder and an address.
 
 use std::fs;
 
@@ -53,7 +53,6 @@ fn five_minutes_from_an_empty_folder() {
     let told = events(&world.once("mymonitor").done().stdout);
     assert_eq!(codes(&told), ["release", "head"]);
     assert_eq!(told[0]["index"], 2);
-    assert_eq!(world.ack("mymonitor", "--list").done().stdout, "no alert is open\n");
 }
 
 #[test]
@@ -106,10 +105,10 @@ fn a_log_that_is_away_can_t_be_judged_and_goes_on_when_it_is_back() {
     let told = events(&ran.stdout);
     assert_eq!(codes(&told), ["log-unreachable"], "{ran:?}");
     assert_eq!((&told[0]["lie"], &told[0]["severity"]), (&"unreachable".into(), &"alert".into()));
-    let listed = world.ack("m", "--list").done().stdout;
-    assert!(listed.contains("log-unreachable") && listed.contains(&told[0]["id"].as_str().unwrap()[..10]));
-    // Told once.
-    assert_eq!(world.once("m").failed(3, "could not be followed").stdout, "");
+    // Told once, and shown as long as it is open.
+    let ran = world.once("m").failed(3, "could not be followed");
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.contains("open since ") && ran.stderr.contains(": log-unreachable: "), "{ran:?}");
     let server = world.start(&serve);
     release(&world, &server, 2);
     let ran = world.once("m").done();
@@ -117,36 +116,25 @@ fn a_log_that_is_away_can_t_be_judged_and_goes_on_when_it_is_back() {
     let mut found = codes(&told_then);
     found.sort_unstable();
     assert_eq!(found, ["ended", "head", "release"], "{ran:?}");
+    assert!(!ran.stderr.contains("open since "), "{ran:?}");
     let ended = &of(&told_then, "ended")[0];
     assert_eq!((&ended["alert"], &ended["of"]), (&told[0]["id"], &"log-unreachable".into()));
 }
 
 #[test]
-fn an_alert_is_told_until_somebody_has_seen_it() {
+fn an_alert_fails_the_run_that_told_it() {
     let (world, server, _) = releases(1);
     // Two gaps in numbers that are dense.
     [2, 4, 5, 7].iter().for_each(|sequence| release(&world, &server, *sequence));
     world.monitor("m", &server.url, "");
-    let ran = world.once("m").refused("alerts-open");
-    assert!(ran.stderr.contains("2 alerts are open"), "{ran:?}");
-    assert!(ran.stderr.contains("treehead monitor ack --config m/monitor.toml --list"), "{ran:?}");
+    let ran = world.once("m").refused("alerts-told");
+    assert!(ran.stderr.contains("2 alerts were told"), "{ran:?}");
     let gaps = of(&events(&ran.stdout), "sequence-gap");
     assert_eq!((&gaps[0]["previous"], &gaps[0]["sequence"]), (&2.into(), &4.into()), "{ran:?}");
-    let ids: Vec<&str> = gaps.iter().map(|gap| gap["id"].as_str().unwrap()).collect();
-    // The next run tells nothing new, and is no better.
-    let ran = world.once("m").refused("alerts-open");
+    // The next run tells nothing new: whoever got the events has the alerts.
+    let ran = world.once("m").done();
     assert_eq!(ran.stdout, "");
-    let ran = world.ack("m", &ids[0][..8]).done();
-    assert!(ran.stdout.starts_with(&format!("acknowledged  {}  ", &ids[0][..10])), "{ran:?}");
-    let ran = world.once("m").refused("alerts-open");
-    assert!(ran.stderr.contains("1 alert is open"), "{ran:?}");
-    world.ack("m", "--all").done();
-    assert_eq!(world.ack("m", "--all").done().stdout, "no alert waits\n");
-    world.once("m").done();
-    world.ack("m", "abcdef012345").failed(2, "abcdef012345");
-    world.ack("nowhere", "--list").failed(3, "could not read nowhere/monitor.toml");
-    fs::remove_dir_all(world.path("m/state")).unwrap();
-    world.ack("m", "--list").failed(3, "m/state does not exist: no monitor has run with m/monitor.toml yet");
+    assert!(!ran.stderr.contains("open since "), "a gap is no condition: {ran:?}");
 }
 
 #[test]
@@ -156,17 +144,17 @@ fn what_no_sink_took_is_kept_for_the_next_run() {
     let hook = crate::receiver::Receiver::start([]);
     let away = World::free_address();
     world.monitor("m", &server.url, &world.webhook(&format!("http://{away}/hook")));
-    let ran = world.once("m").refused("alerts-open");
+    let ran = world.once("m").refused("alerts-told");
     assert!(
-        ran.stderr.contains("1 alert is open; some events are not delivered yet; they are kept"),
+        ran.stderr.contains("1 alert was told; some events are not delivered yet; they are kept"),
         "{ran:?}"
     );
     assert!(ran.stderr.contains("an event was not delivered"), "{ran:?}");
     assert_eq!(of(&events(&ran.stdout), "sequence-gap").len(), 1);
-    // The next run has nothing but the alert to say.
+    // The next run has nothing more to tell.
     let settings = String::from_utf8(world.read("m/monitor.toml")).unwrap();
     world.write("m/monitor.toml", settings.replace(&format!("http://{away}/hook"), &hook.url()));
-    let ran = world.once("m").refused("alerts-open");
+    let ran = world.once("m").done();
     assert!(of(&events(&ran.stdout), "sequence-gap").is_empty(), "told before");
     let got = hook.got();
     assert_eq!(got.len(), 1, "{got:?}");
@@ -185,14 +173,16 @@ fn one_directory_has_one_monitor() {
     assert!(ran.stderr.contains("m/state/lock"), "{ran:?}");
     let (status, page) = monitor.server.get("/");
     let page = String::from_utf8(page).unwrap();
-    assert!(status == 200 && page.contains("No alert is open") && page.contains(ORIGIN), "{page}");
+    assert!(status == 200 && page.contains("No condition is open") && page.contains(ORIGIN), "{page}");
     release(&world, &server, 3);
-    eventually("the page has the alert", || {
-        String::from_utf8(monitor.server.get("/").1).unwrap().contains("sequence-gap")
+    eventually("the metrics count the alert", || {
+        let text = String::from_utf8(monitor.server.get("/metrics").1).unwrap();
+        let row = format!("treehead_monitor_alerts_total{{origin=\"{ORIGIN}\",code=\"sequence-gap\"}} 1\n");
+        text.contains(&row)
     });
     monitor.wait_for_head(2);
     let talk = monitor.server.terminate();
     assert!(talk.contains("stopped; the next start goes on from here"), "{talk}");
     // SIGTERM lost nothing.
-    assert_eq!(world.once("m").refused("alerts-open").stdout, "");
+    assert_eq!(world.once("m").done().stdout, "");
 }

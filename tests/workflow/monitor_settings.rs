@@ -17,6 +17,12 @@ fn cases() -> Vec<(String, usize, &'static str, &'static str)> {
         ("# nothing\ninterval = \"0s\"\n".to_owned() + LOG, 2, "`interval`", "a time from 1s to 1d, saw 0 s"),
         ("interval = \"2d\"\n".to_owned() + LOG, 1, "`interval`", "a time from 1s to 1d, saw 172800 s"),
         ("interval = 60\n".to_owned() + LOG, 1, "`interval`", "integer `60`, expected a string"),
+        (
+            "remind_after = \"12h\"\n".to_owned() + LOG,
+            1,
+            "`remind_after`",
+            "no reminders here: whatever receives events repeats them, as Alertmanager's `repeat_interval` does",
+        ),
         ("\nparallel = 17\n".to_owned() + LOG, 2, "`parallel`", "a number from 1 to 16, saw 17"),
         ("listen = \"1234\"\n".to_owned() + LOG, 1, "`listen`", "saw \"1234\""),
         (

@@ -94,7 +94,7 @@ fn a_command_gets_each_event_on_its_standard_input() {
         mails.display()
     );
     world.monitor("m", &server.url, &command);
-    let ran = world.once("m").refused("alerts-open");
+    let ran = world.once("m").refused("alerts-told");
     let told = events(&ran.stdout);
     let expected = [of(&told, "release"), of(&told, "sequence-gap")].concat();
     assert_eq!(expected.len(), 3, "{ran:?}");

@@ -57,12 +57,6 @@ impl World {
         self.run(&format!("monitor --once --config {name}/monitor.toml"))
     }
 
-    /// Says something to the alerts of a monitor.
-    #[track_caller]
-    pub fn ack(&self, name: &str, words: &str) -> Ran {
-        self.run(&format!("monitor ack --config {name}/monitor.toml {words}"))
-    }
-
     /// The `[[webhook]]` to this address, and its secret.
     pub fn webhook(&self, url: &str) -> String {
         self.write("webhook.secret", format!("{SECRET}\n"));

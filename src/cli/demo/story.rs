@@ -86,7 +86,6 @@ impl Story {
                     "  treehead inspect {dir}/releases/scanner-4.2.0.sh.tlog-proof\n  \
                      treehead verify {dir}/releases/scanner-4.2.0.sh --policy {dir}/log/endpoint.policy\n  \
                      treehead fsck {dir}/log\n  \
-                     treehead monitor ack --config {dir}/monitor/monitor.toml --list\n  \
                      treehead serve {dir}/log\n"
                 )
             },

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::ack::AckArgs;
 use super::init::Init;
 
 /// Follow logs: re-hash all that they hold, tell what is suspicious, compare tree heads with others
@@ -17,7 +16,7 @@ Examples:
   treehead monitor --config mymonitor/monitor.toml --once    for cron
 
 Each event is a line of JSON on standard output. What was told, and how far the monitor is, survives
-a kill. With --once, exit code 1 says that alerts are open. Settings and events: docs/monitor.md")]
+a kill. With --once, exit code 1 says that alerts were told. Settings and events: docs/monitor.md")]
 pub struct Monitor {
     /// Settings of the monitor
     #[arg(long, value_name = "FILE", required = true)]
@@ -37,11 +36,4 @@ Example:
   treehead monitor init mymonitor --log https://log.example.com --policy monitor.policy \\
       --publishers publishers.toml")]
     Init(Init),
-    /// Acknowledge alerts, or silence some for a while
-    #[command(after_help = "\
-Examples:
-  treehead monitor ack --config monitor.toml --list
-  treehead monitor ack --config monitor.toml 3fa9c1d2
-  treehead monitor ack --config monitor.toml --silence witness-missing --for 7d")]
-    Ack(AckArgs),
 }

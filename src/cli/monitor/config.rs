@@ -54,6 +54,8 @@ use crate::server::Profile;
 pub const SETTINGS: &str = "monitor.toml";
 /// Largest `monitor.toml`.
 const MAX_BYTES: usize = 1024 * 1024;
+/// Expected in place of `remind_after`.
+const REMINDERS: &str = "no reminders here: whatever receives events repeats them, as Alertmanager's `repeat_interval` does (docs/monitor.md, \"Who is told\")";
 /// Most fetches from one log at once.
 const MAX_PARALLEL: usize = 16;
 
@@ -69,7 +71,8 @@ struct FileText {
     /// Was called `proxies` once.
     #[serde(default, alias = "proxies")]
     trusted_proxies: Vec<IpAddr>,
-    remind_after: Option<Time>,
+    /// Earlier versions told open alerts again.
+    remind_after: Option<toml::Value>,
     #[serde(default)]
     log: Vec<LogText>,
     #[serde(default)]
@@ -169,13 +172,6 @@ pub struct Config {
     pub listen: Option<String>,
 }
 
-/// Where a monitor keeps what it knows, for commands that need no more.
-pub fn state_dir(path: &Path) -> Result<PathBuf, Failure> {
-    let bytes = files::read(path, WHAT, MAX_BYTES)?;
-    let (_, settings) = read(path, &bytes)?;
-    Ok(beside(path, &settings.state))
-}
-
 fn read<'a>(path: &Path, bytes: &'a [u8]) -> Result<(TomlFile<'a>, FileText), Failure> {
     TomlFile::read(WHAT, "TOML as in docs/monitor.md", bytes).map_err(|e| Failure::file(path, &e))
 }
@@ -208,8 +204,8 @@ impl Config {
         }
         let mut settings = Settings::new(beside(path, &text.state));
         let mut delivery = delivery::DeliverySettings::new(settings.clock.clone());
-        if let Some(Time(seconds)) = text.remind_after {
-            delivery.remind_after = seconds;
+        if text.remind_after.is_some() {
+            return Err(place.malformed("remind_after", REMINDERS, "it"));
         }
         for (at, webhook) in text.webhook.iter().enumerate() {
             let place = place.item("webhook", at);

@@ -1,6 +1,5 @@
 //! `treehead monitor`: follows logs until it is told to end, or once.
 
-pub mod ack;
 pub mod args;
 pub mod config;
 pub mod init;
@@ -15,13 +14,15 @@ use super::exit::{CliResult, Failure};
 use super::output;
 use super::serve::{Hangup, stop_signal};
 use super::serving;
+use crate::format::shown;
+use crate::monitor::delivery::Condition;
 use crate::monitor::{Monitor, OnProgress, Once};
+use crate::release::format_time;
 use args::MonitorCommand;
 use config::Config;
 
 pub fn run(args: &args::Monitor, json: bool) -> CliResult {
     match (&args.command, &args.config) {
-        (Some(MonitorCommand::Ack(args)), _) => ack::run(&config::state_dir(&args.config)?, args, json),
         (Some(MonitorCommand::Init(args)), _) => init::run(args, json),
         (None, Some(config)) => follow(config, args.once),
         (None, None) => Err(Failure::Usage("expected --config FILE".to_owned())),
@@ -40,7 +41,7 @@ fn follow(path: &Path, once: bool) -> CliResult {
     let open = || Monitor::open(settings, delivery, Box::new(std::io::stdout())).map_err(Failure::from);
     if once {
         let monitor = open()?;
-        return judge(&monitor.once(&progress())?, logs, path);
+        return judge(&monitor.once(&progress())?, logs);
     }
     let runtime = serving::runtime()?;
     let ended = runtime.block_on(async {
@@ -63,40 +64,37 @@ fn follow(path: &Path, once: bool) -> CliResult {
     ended
 }
 
-/// What following each log once came to.
-fn judge(done: &Once, logs: usize, config: &Path) -> CliResult {
-    let mut open = Vec::new();
-    if done.open_alerts > 0 {
-        let are = if done.open_alerts == 1 { "alert is" } else { "alerts are" };
-        open.push(format!("{} {are} open", done.open_alerts));
+/// Prints the open conditions on standard error, and turns the outcome into an exit code.
+fn judge(done: &Once, logs: usize) -> CliResult {
+    for Condition { code, message, since, .. } in &done.open_conditions {
+        let line = format!("open since {}: {code}: {message}", format_time(*since));
+        anstream::eprintln!("{}", shown(&line));
+    }
+    let mut outcome = Vec::new();
+    if done.alerts_told > 0 {
+        let were = if done.alerts_told == 1 { "alert was" } else { "alerts were" };
+        outcome.push(format!("{} {were} told", done.alerts_told));
     }
     if done.not_followed > 0 {
-        open.push(format!(
+        outcome.push(format!(
             "{} of {logs} logs could not be followed to their head; what is wrong with them is in the events",
             done.not_followed
         ));
     }
     if !done.delivered {
-        open.push(
+        outcome.push(
             "some events are not delivered yet; they are kept, and the next run tries again".to_owned(),
         );
     }
-    if open.is_empty() {
+    if outcome.is_empty() {
         return Ok(());
     }
-    let open = open.join("; ");
+    let outcome = outcome.join("; ");
     // A log that was caught may fall silent: that changes nothing.
-    if done.grave_alerts == 0 && (done.not_followed > 0 || !done.delivered) {
-        return Err(Failure::CouldNotTell(open));
+    if done.grave_alerts_told == 0 && (done.not_followed > 0 || !done.delivered) {
+        return Err(Failure::CouldNotTell(outcome));
     }
-    Err(Failure::refused(
-        "alerts-open",
-        open,
-        &format!(
-            "Look at what is open with `treehead monitor ack --config {} --list`, and acknowledge what is dealt with.",
-            config.display()
-        ),
-    ))
+    Err(Failure::refused("alerts-told", outcome, "Each alert is a line of standard output, with advice."))
 }
 
 /// A bar for each log that is behind; hidden where there is no terminal.

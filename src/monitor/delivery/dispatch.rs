@@ -10,7 +10,7 @@ use super::open_conditions::OpenConditions;
 use super::outbox::Record;
 use super::positions::{self, Positions};
 use super::settings::{DeliverySettings, SinkSettings};
-use crate::disk::{DirLock, DiskError, DiskIo, tried_again};
+use crate::disk::{DirLock, DiskError, DiskIo, retried};
 
 /// Dispatch by the writer and the workers.
 pub struct Dispatch {
@@ -229,7 +229,7 @@ impl Dispatch {
                 }
             }
             Err(error) => {
-                let fault = format!("{what}: {}", tried_again(error));
+                let fault = format!("{what}: {}", retried(error));
                 if state.faults.get(what) != Some(&fault) {
                     tracing::error!("{fault}");
                     state.faults.insert(what, fault);

@@ -126,8 +126,8 @@ impl Item {
     /// The record for the outbox, without its number, if any sink wants it.
     pub fn record(&self, dispatch: &Dispatch) -> Option<Record> {
         let mut sinks = dispatch.settings.sinks.iter();
-        let is_wanted = self.audience == Audience::All
-            && sinks.any(|sink| sink.filter.passes(&self.code, self.severity));
+        let is_wanted =
+            self.audience == Audience::All && sinks.any(|sink| sink.filter.passes(&self.code, self.severity));
         is_wanted.then(|| Record {
             number: 0,
             time: dispatch.now(),
@@ -144,7 +144,7 @@ fn text_of(event: &Event, field: &str) -> Option<String> {
 }
 
 /// Chooses what is told of these events.
-pub fn of_events(dispatch: &Dispatch, events: &[Event]) -> Vec<Item> {
+pub fn of_events<'a>(dispatch: &Dispatch, events: &'a [Event]) -> Vec<Item> {
     let now = dispatch.now();
     let known: Vec<Option<Condition>> = {
         let state = dispatch.lock();
@@ -153,7 +153,7 @@ pub fn of_events(dispatch: &Dispatch, events: &[Event]) -> Vec<Item> {
         events.iter().map(known).collect()
     };
     let (mut seen, mut sums) = (BTreeSet::new(), Sums::default());
-    let choose = |(event, known): (&Event, Option<Condition>)| {
+    let choose = |(event, known): (&'a Event, Option<Condition>)| {
         if event.severity != Severity::Alert {
             return Some(Item::plain(event, Audience::All));
         }

@@ -353,7 +353,11 @@ fn resume(dir: &Path, settings: &DeliverySettings) -> Result<(Queue, Vec<Progres
     for (name, position) in known.iter().flatten() {
         if !settings.sinks.iter().any(|sink| sink.name == *name) {
             let missed = next.saturating_sub((*position).max(first));
-            tracing::warn!(sink = name, missed, "this sink is no longer in the settings: what waited for it is dropped");
+            tracing::warn!(
+                sink = name,
+                missed,
+                "this sink is no longer in the settings: what waited for it is dropped"
+            );
         }
     }
     let progress = |name| Progress { position: position(name), ..Progress::default() };

@@ -204,9 +204,12 @@ mod tests {
         }
         let all: OpenConditions = [condition(1, Code::Fork)].into_iter().collect();
         let text = String::from_utf8(all.encode()).unwrap();
-        for (from, to) in
-            [("\"version\":1", "\"version\":2"), ("\"code\"", "\"kode\""), ("\"id\":\"", "\"id\":\"x"), ("]}", "")]
-        {
+        for (from, to) in [
+            ("\"version\":1", "\"version\":2"),
+            ("\"code\"", "\"kode\""),
+            ("\"id\":\"", "\"id\":\"x"),
+            ("]}", ""),
+        ] {
             assert!(OpenConditions::parse(text.replacen(from, to, 1).as_bytes()).is_err(), "{from}");
         }
     }
@@ -230,7 +233,8 @@ mod tests {
     #[test]
     fn a_fork_is_open_as_long_as_its_evidence_lies_there() {
         let unwritten = Condition { evidence: None, ..condition(3, Code::Fork) };
-        let told = [condition(1, Code::Fork), condition(2, Code::Fork), unwritten, condition(4, Code::LogStalled)];
+        let told =
+            [condition(1, Code::Fork), condition(2, Code::Fork), unwritten, condition(4, Code::LogStalled)];
         let mut all: OpenConditions = told.iter().cloned().collect();
         let names = ["2.tlog-fork".to_owned()];
         assert_eq!(all.forks_without_evidence("log.example/a", &names), [told[0].id]);

@@ -1,8 +1,7 @@
-//! The desk with sinks, a clock and an output of the tests' own.
+//! Deliveries with sinks, a clock and an output of the tests' own.
 
 mod closing;
 mod floods;
-mod skips;
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,8 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::acks::{acknowledge, acknowledge_all, list, silence, unsilence};
-use super::book::BOOK;
 use super::positions::POSITIONS;
 use super::*;
 use crate::monitor::event::Code;
@@ -139,7 +136,7 @@ impl World {
         let now = self.now.clone();
         let mut settings = DeliverySettings::new(Arc::new(move || now.load(Ordering::Relaxed)));
         let ms = Duration::from_millis;
-        (settings.tick, settings.first_pause, settings.longest_pause) = (ms(5), ms(1), ms(4));
+        (settings.save_interval, settings.first_pause, settings.longest_pause) = (ms(5), ms(1), ms(4));
         for (name, toy) in sinks {
             settings.sinks.push(SinkSettings::new(name, Filter::default(), (*toy).clone()).unwrap());
         }
@@ -156,10 +153,6 @@ impl World {
 
     fn pass(&self, seconds: u64) {
         self.now.fetch_add(seconds, Ordering::Relaxed);
-    }
-
-    fn now(&self) -> u64 {
-        self.now.load(Ordering::Relaxed)
     }
 }
 
@@ -202,7 +195,7 @@ fn events_are_printed_and_go_to_who_wants_them_in_order() {
     assert_eq!((toy.lines(), all.lines()), (told(&[2, 3]), told(&[0, 3, 4])));
     assert_eq!(toy.keys(), [events[2].id.to_string(), events[3].id.to_string()]);
     let figures = delivery.figures();
-    assert_eq!((figures.open_alerts, figures.outbox_bytes, figures.faults), (1, 0, vec![]));
+    assert_eq!((figures.open_conditions, figures.outbox_bytes, figures.faults), (1, 0, vec![]));
     let taken: Vec<(&str, usize, u64)> =
         figures.sinks.iter().map(|sink| (sink.name.as_str(), sink.undelivered, sink.delivered)).collect();
     assert_eq!(taken, [("pager", 0, 2), ("heads", 0, 3)]);
@@ -214,7 +207,7 @@ fn what_no_sink_wants_is_one_write_and_no_file_is_touched() {
     let delivery = world.open(&[("pager", &toy)]);
     let files = || {
         let read = |name: &str| std::fs::read(world.dir.path().join(name)).ok();
-        [OUTBOX, BOOK].map(read)
+        [OUTBOX, CONDITIONS].map(read)
     };
     let before = files();
     let events: Vec<Event> = (0..10_000).map(|number| event(Code::Release, number)).collect();
@@ -316,7 +309,7 @@ fn what_was_not_delivered_comes_after_the_next_start_to_the_sink_of_that_name() 
 }
 
 #[test]
-fn an_alert_is_told_once_until_it_is_over() {
+fn a_condition_is_told_once_until_it_ends() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
     let delivery = world.open(&[("pager", &toy)]);
     let (fork, stalled) = (event(Code::Fork, 1), event(Code::LogStalled, 0));
@@ -326,10 +319,11 @@ fn an_alert_is_told_once_until_it_is_over() {
     assert_eq!(world.out.lines(), lines(&both[..2]));
     world.pass(60);
     // A fact does not end, nor does what is not open.
-    delivery.end(&fork.id, "no").unwrap();
-    delivery.end(&event(Code::NoQuorum, 0).id, "no").unwrap();
-    delivery.end(&stalled.id, "it grows again").unwrap();
-    delivery.end(&stalled.id, "it grows again").unwrap();
+    let gap = event(Code::SequenceGap, 1);
+    delivery.end(gap.id, "no").unwrap();
+    delivery.end(event(Code::NoQuorum, 0).id, "no").unwrap();
+    delivery.end(stalled.id, "it grows again").unwrap();
+    delivery.end(stalled.id, "it grows again").unwrap();
     let printed = world.out.values();
     assert_eq!(printed.len(), 3);
     let ended = serde_json::json!({
@@ -338,7 +332,7 @@ fn an_alert_is_told_once_until_it_is_over() {
     });
     assert_eq!(printed[2], ended);
     assert_eq!(
-        delivery.open_alerts().iter().map(|alert| alert.id.clone()).collect::<Vec<_>>(),
+        delivery.open_conditions(usize::MAX).iter().map(|alert| alert.id.to_string()).collect::<Vec<_>>(),
         [fork.id.to_string()]
     );
     // It begins again: told again, under another key.
@@ -359,106 +353,7 @@ fn an_alert_is_told_once_until_it_is_over() {
     // All of it is known after a start.
     let delivery = world.open(&[("pager", &toy)]);
     delivery.tell(&both).unwrap();
-    assert_eq!((world.out.lines().len(), delivery.open_alerts().len()), (4, 2));
-}
-
-#[test]
-fn open_alerts_are_told_again_after_their_time_and_acknowledged_ones_are_not() {
-    let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let delivery = world.open(&[("pager", &toy)]);
-    delivery.tell(&forks(0..2)).unwrap();
-    world.pass(24 * 3_600 - 1);
-    std::thread::sleep(Duration::from_millis(30));
-    assert_eq!(world.out.lines().len(), 2);
-    world.pass(1);
-    toy.wait_for(4);
-    eventually("they are printed", || world.out.lines().len() == 4);
-    let told: Vec<Value> = toy.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for (first, second) in [(0, 2), (1, 3)] {
-        assert_eq!(
-            (&told[first]["id"], &told[second]["reminder"]),
-            (&told[second]["alert"], &Value::Bool(true))
-        );
-        assert_eq!((told[first].get("reminder"), told[first].get("alert")), (None, None));
-    }
-    assert_eq!(world.out.lines(), toy.lines());
-    assert_eq!(toy.keys()[2], format!("{}-reminder-{}", toy.keys()[0], world.now()));
-    toy.assert_named();
-    // By the id of the reminder, as somebody has it who was told just that.
-    acknowledge(world.dir.path(), &[&toy.keys()[2]], world.now()).unwrap();
-    eventually("the desk reads it", || delivery.open_alerts().len() == 1);
-    world.pass(24 * 3_600);
-    toy.wait_for(5);
-    assert!(toy.keys()[4].starts_with(&toy.keys()[1]));
-    // Seen again, it is not told again, also after a start.
-    delivery.tell(&forks(0..2)).unwrap();
-    drop(delivery);
-    let delivery = world.open(&[("pager", &toy)]);
-    delivery.tell(&forks(0..2)).unwrap();
-    assert_eq!((world.out.lines().len(), delivery.open_alerts().len()), (5, 1));
-    acknowledge_all(world.dir.path(), world.now()).unwrap();
-    delivery.tell(&[]).unwrap();
-    assert_eq!((delivery.open_alerts(), delivery.figures().open_alerts), (vec![], 0));
-}
-
-#[test]
-fn an_acknowledged_condition_is_open_until_it_ends_and_is_raised_anew_when_it_begins_again() {
-    let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let delivery = world.open(&[("pager", &toy)]);
-    let stalled = event(Code::LogStalled, 0);
-    let again = || delivery.tell(std::slice::from_ref(&stalled)).unwrap();
-    again();
-    acknowledge_all(world.dir.path(), START + 5).unwrap();
-    again();
-    let open = delivery.open_alerts();
-    assert_eq!((open.len(), open[0].acknowledged, open[0].condition), (1, Some(START + 5), true));
-    delivery.end(&stalled.id, "over").unwrap();
-    again();
-    let open = delivery.open_alerts();
-    assert_eq!((open[0].raised, open[0].acknowledged), (START + 1, None), "the old word was for the old one");
-    assert_eq!(world.out.lines().len(), 3);
-    assert_eq!(list(world.dir.path(), START).unwrap().alerts, open);
-}
-
-#[test]
-fn what_is_silenced_is_printed_only_and_told_when_the_silence_is_over() {
-    let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let delivery = world.open(&[("pager", &toy)]);
-    let wish = Silence { code: Some("fork".to_owned()), log: None, package: None, until: START + 100 };
-    let named = silence(world.dir.path(), &wish, START).unwrap();
-    let events = [event(Code::Fork, 1), event(Code::LogShrunk, 2)];
-    delivery.tell(&events).unwrap();
-    toy.wait_for(1);
-    assert_eq!(toy.lines(), [events[1].to_line()]);
-    let printed = world.out.values();
-    assert_eq!((&printed[0]["silenced"], printed[1].get("silenced")), (&Value::Bool(true), None));
-    assert_eq!(delivery.open_alerts().iter().map(|alert| alert.silenced).collect::<Vec<_>>(), [true, false]);
-    assert_eq!((delivery.figures().open_alerts, delivery.figures().silenced), (2, 1));
-    let listing = list(world.dir.path(), START).unwrap();
-    assert_eq!((listing.alerts, listing.silences), (delivery.open_alerts(), vec![named.clone()]));
-    world.pass(100);
-    toy.wait_for(2);
-    eventually("it is printed", || world.out.lines().len() == 3);
-    assert_eq!(toy.lines()[1], world.out.lines()[2]);
-    assert_eq!(world.out.values()[2]["reminder"], true);
-    assert_eq!(list(world.dir.path(), world.now()).unwrap().silences, []);
-    // A condition that began and ended in silence is nothing for sinks.
-    let wish = Silence { code: None, log: Some(LOG.to_owned()), until: world.now() + 100, ..wish };
-    let named = silence(world.dir.path(), &wish, world.now()).unwrap();
-    let stalled = event(Code::LogStalled, 0);
-    delivery.tell(std::slice::from_ref(&stalled)).unwrap();
-    unsilence(world.dir.path(), &named.name, world.now()).unwrap();
-    toy.wait_for(3);
-    silence(world.dir.path(), &wish, world.now()).unwrap();
-    delivery.tell(&[event(Code::NoQuorum, 0)]).unwrap();
-    delivery.end(&event(Code::NoQuorum, 0).id, "over").unwrap();
-    // Of one that was told, the end is told in silence, too.
-    delivery.end(&stalled.id, "over").unwrap();
-    unsilence(world.dir.path(), &named.name[..6], world.now()).unwrap();
-    assert!(delivery.flush(PATIENCE));
-    let told: Vec<Value> = toy.lines()[2..].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told: Vec<&str> = told.iter().map(|told| told["event"].as_str().unwrap()).collect();
-    assert_eq!(told, ["log-stalled", "ended"]);
+    assert_eq!((world.out.lines().len(), delivery.open_conditions(usize::MAX).len()), (4, 2));
 }
 
 #[test]
@@ -467,15 +362,18 @@ fn an_output_that_is_gone_is_an_error_and_what_was_printed_is_not_printed_again(
     let delivery = world.open(&[("pager", &toy)]);
     world.out.fail(1);
     assert!(matches!(delivery.tell(&forks(0..2)), Err(DeliveryError::Output(_))));
-    assert_eq!((world.out.lines().len(), toy.lines().len(), delivery.open_alerts().len()), (0, 0, 0));
+    assert_eq!(
+        (world.out.lines().len(), toy.lines().len(), delivery.open_conditions(usize::MAX).len()),
+        (0, 0, 0)
+    );
     delivery.tell(&forks(0..2)).unwrap();
     assert!(delivery.flush(PATIENCE));
     assert_eq!((world.out.lines(), toy.lines()), (lines(&forks(0..2)), lines(&forks(0..2))));
 }
 
 #[test]
-fn damaged_files_keep_the_desk_from_opening_and_the_way_out_is_one() {
-    for (name, cost) in [(OUTBOX, "sinks then miss"), (POSITIONS, "again"), (BOOK, "not known any more")] {
+fn damaged_files_keep_the_delivery_from_opening_and_the_way_out_is_one() {
+    for (name, cost) in [(OUTBOX, "sinks then miss"), (POSITIONS, "again"), (CONDITIONS, "are told again")] {
         let (world, toy) = (World::new(), Arc::new(Toy::default()));
         toy.close(true);
         let delivery = world.open(&[("pager", &toy)]);
@@ -493,16 +391,13 @@ fn damaged_files_keep_the_desk_from_opening_and_the_way_out_is_one() {
         let delivery = world.open(&[("pager", &toy)]);
         delivery.tell(&forks(4..5)).unwrap();
         assert!(delivery.flush(PATIENCE));
-        let mut expected = lines(&if name == OUTBOX { forks(4..5) } else { forks(0..5) });
-        if name == BOOK {
-            expected.insert(4, start::book_is_lost(world.dir.path(), START).to_line());
-        }
+        let expected = lines(&if name == OUTBOX { forks(4..5) } else { forks(0..5) });
         assert_eq!(toy.lines(), expected, "{name}");
     }
 }
 
 #[test]
-fn one_process_has_the_desk_and_each_sink_a_name_of_its_own() {
+fn one_process_has_the_delivery_and_each_sink_a_name_of_its_own() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
     let delivery = world.open(&[]);
     let error = world.try_open(world.settings(&[])).err().expect("it is open").to_string();
@@ -519,25 +414,85 @@ fn one_process_has_the_desk_and_each_sink_a_name_of_its_own() {
 }
 
 #[test]
-fn a_loss_that_finds_no_room_is_told_when_there_is_some() {
+fn facts_that_come_again_are_told_again_under_the_same_id() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    let delivery = world.open(&[("pager", &toy)]);
+    let gap = event(Code::SequenceGap, 1);
+    // Within one call it is one event.
+    delivery.tell(&[gap.clone(), gap.clone()]).unwrap();
+    delivery.tell(std::slice::from_ref(&gap)).unwrap();
+    assert!(delivery.flush(PATIENCE));
+    assert_eq!(toy.keys(), [gap.id.to_string(), gap.id.to_string()]);
+    let figures = delivery.figures();
+    let told = figures.alerts_told[&(Some(LOG.to_owned()), "sequence-gap".to_owned())];
+    assert_eq!((figures.open_conditions, told), (0, 2));
+}
+
+#[test]
+fn a_fork_is_open_until_its_evidence_is_taken_away() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    let delivery = world.open(&[("pager", &toy)]);
+    let unwritten = event(Code::Fork, 1);
+    let written = unwritten.clone().with("evidence", "state/evidence/f.tlog-fork");
+    delivery.tell(std::slice::from_ref(&unwritten)).unwrap();
+    delivery.end_forks_without(LOG, &[]).unwrap();
+    assert_eq!(delivery.open_conditions(9).len(), 1, "its evidence could not be written yet");
+    delivery.tell(std::slice::from_ref(&written)).unwrap();
+    drop(delivery);
+    let delivery = world.open(&[("pager", &toy)]);
+    delivery.end_forks_without(LOG, &["f.tlog-fork".to_owned()]).unwrap();
+    delivery.end_forks_without("log.example/b", &[]).unwrap();
+    assert_eq!(delivery.open_conditions(9).len(), 1);
+    delivery.end_forks_without(LOG, &[]).unwrap();
+    assert_eq!(delivery.open_conditions(9), []);
+    assert!(delivery.flush(PATIENCE));
+    let events = toy.lines();
+    assert_eq!((events.len(), &events[0]), (2, &unwritten.to_line()));
+    assert!(events[1].contains("\"of\":\"fork\""), "{events:?}");
+    // Somebody shows it once more.
+    delivery.tell(std::slice::from_ref(&written)).unwrap();
+    assert_eq!(world.out.values()[2]["again"], true);
+}
+
+#[test]
+fn the_state_of_an_earlier_version_is_taken_over() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
     toy.close(true);
-    let settings =
-        || DeliverySettings { outbox_bytes: 1, outbox_reserve: 1, ..world.settings(&[("pager", &toy)]) };
-    let delivery = world.try_open(settings()).unwrap();
-    delivery.tell(&forks(0..1)).unwrap();
+    let delivery = world.open(&[("pager", &toy)]);
+    let stalled = event(Code::LogStalled, 1);
+    delivery.tell(&[stalled.clone(), event(Code::SequenceGap, 2)]).unwrap();
     drop(delivery);
-    std::fs::remove_file(world.dir.path().join(BOOK)).unwrap();
-    let delivery = world.try_open(settings()).unwrap();
-    let lost = start::book_is_lost(world.dir.path(), START);
-    assert_eq!(world.out.lines()[1], lost.to_line(), "nobody waits for room to read it");
-    assert_eq!(
-        delivery.open_alerts().iter().map(|alert| alert.id.clone()).collect::<Vec<_>>(),
-        [lost.id.to_string()]
-    );
+    // As that version has it: what was told is in its book, acknowledged or not.
+    let dir = world.dir.path();
+    std::fs::remove_file(dir.join(CONDITIONS)).unwrap();
+    let old = |event: &Event, condition: bool| {
+        let (id, code, line) = (event.id, event.code.as_str(), serde_json::Value::from(event.to_line()));
+        format!(
+            "{{\"id\":\"{id}\",\"code\":\"{code}\",\"severity\":\"alert\",\"condition\":{condition},\"log\":\"{LOG}\",\
+             \"message\":\"m\",\"raised\":{START},\"told\":{START},\"acknowledged\":{START},\"line\":{line}}}"
+        )
+    };
+    let alerts =
+        [old(&stalled, true), old(&event(Code::SequenceGap, 2), false), old(&event(Code::Fork, 3), false)];
+    let text = format!("{{\"version\":1,\"alerts\":[\n{}\n]}}\n", alerts.join(",\n"));
+    std::fs::write(dir.join("alerts.json"), text).unwrap();
+    for name in ["acks.jsonl", "acks.lock", "desk.lock"] {
+        std::fs::write(dir.join(name), "").unwrap();
+    }
     toy.close(false);
-    toy.wait_for(2);
-    let told: Value = serde_json::from_str(&toy.lines()[1]).unwrap();
-    assert_eq!((&told["event"], &told["alert"]), (&"alerts-lost".into(), &lost.id.to_string().into()));
-    toy.assert_named();
+    let delivery = world.open(&[("pager", &toy)]);
+    assert!(delivery.flush(PATIENCE));
+    assert_eq!(
+        toy.lines(),
+        lines(&[stalled.clone(), event(Code::SequenceGap, 2)]),
+        "the outbox and positions are kept"
+    );
+    let open: Vec<EventId> = delivery.open_conditions(9).into_iter().map(|condition| condition.id).collect();
+    assert_eq!(open, [event(Code::Fork, 3).id, stalled.id]);
+    delivery.tell(std::slice::from_ref(&stalled)).unwrap();
+    delivery.end(stalled.id, "it grows").unwrap();
+    assert_eq!(world.out.lines().len(), 3);
+    let mut left: Vec<_> = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, [CONDITIONS, "delivery.lock", OUTBOX, POSITIONS]);
 }

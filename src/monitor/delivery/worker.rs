@@ -94,7 +94,8 @@ impl Worker {
         let progress = &mut state.sinks[self.place];
         progress.failures += 1;
         progress.next_try = Instant::now().checked_add(pause);
-        let (sink, since) = (&self.dispatch.sink(self.place).name, *progress.failing_since.get_or_insert(now));
+        let (sink, since) =
+            (&self.dispatch.sink(self.place).name, *progress.failing_since.get_or_insert(now));
         let mut why = failure.why.clone();
         if failure.refused {
             why += &format!(

@@ -163,7 +163,7 @@ fn run(plan: Plan, expected: Option<&Told>) -> Result<(Vec<&'static str>, Vec<St
 fn a_monitor_whose_disk_fails_for_a_moment_goes_on_without_a_restart() {
     let (steps, printed) = run(Plan::NONE, None).unwrap();
     let expected = Told::nothing_of(&printed);
-    // Afterwards it only saves what it saved before. One way to fail each: all of them are tried on the desk
+    // Afterwards it only saves what it saved before. One way to fail each: all of them are tried on the delivery
     // and on the state alone.
     let plan = |(at, plan): (usize, Plan)| Plan { times: [1, 4][at / 2 % 2], ..plan };
     let some = plans(&steps[..steps.len().min(45)]).into_iter().step_by(2).enumerate();

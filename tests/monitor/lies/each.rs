@@ -77,13 +77,13 @@ fn play(Case { lie, of, code, word }: &Case) {
     assert_eq!(scene.world.output.alerts(), [*code], "{about}");
     let event = the_only(&scene.world, code);
     assert_eq!((event["log"].as_str(), event["lie"].as_str()), (Some(ORIGIN), *word), "{about}: {event:#}");
-    assert_eq!((once.open_alerts, once.not_followed), (1, usize::from(word.is_some())), "{about}");
+    assert_eq!((once.open_conditions.len(), once.not_followed), (1, usize::from(word.is_some())), "{about}");
     // Some of it may be true: nobody knows which.
     scene.assert_told(BEFORE);
     scene.liar.be_honest();
     scene.grow(1);
     let once = scene.world.once();
-    assert_eq!((once.open_alerts, once.not_followed), (0, 0), "{about}");
+    assert_eq!((once.open_conditions.len(), once.not_followed), (0, 0), "{about}");
     assert_eq!(the_only(&scene.world, "ended")["alert"], event["id"], "{about}");
     scene.assert_told(BEFORE + MORE + 1);
     scene.assert_honest_followed();

@@ -199,17 +199,16 @@ fn what_a_fork_is_counted_as_is_one_fork() {
     shows(&before, "open_alerts", ",code=\"fork\"", 1);
     // Each alert that there may be has its row, so that a rule about it fires.
     shows(&before, "open_alerts", ",code=\"log-shrunk\"", 0);
-    assert!(
-        before.contains("treehead_monitor_open_alerts{origin=\"\",code=\"alerts-lost\"} 0\n"),
-        "{before}"
-    );
+    shows(&before, "alerts_total", ",code=\"fork\"", 1);
+    shows(&before, "alerts_total", ",code=\"sequence-gap\"", 0);
     assert!(!before.contains("code=\"head\""), "{before}");
     drop(running);
-    // The counter begins anew with the process, the files and the alert are there.
+    // The counter begins anew with the process, the files and the condition are there.
     let running = world.run();
     let figures = crate::common::http::get(running.address, "/metrics").text().to_owned();
     shows(&figures, "evidence_files", "", 1);
     shows(&figures, "open_alerts", ",code=\"fork\"", 1);
+    shows(&figures, "alerts_total", ",code=\"fork\"", 0);
 }
 
 #[test]

@@ -127,13 +127,15 @@ fn a_log_that_falls_silent_does_not_make_up_for_a_lie() {
     let scene = Scene::new();
     scene.liar.set(Lie::Status(500));
     let once = scene.world.once();
-    assert_eq!((once.open_alerts, once.grave_alerts, once.not_followed), (1, 0, 1));
+    assert_eq!((once.alerts_told, once.grave_alerts_told, once.not_followed), (1, 0, 1));
     scene.liar.be_honest();
     scene.liar.set(Lie::Shrunk(7));
     let once = scene.world.once();
-    assert_eq!((once.open_alerts, once.grave_alerts, once.not_followed), (1, 1, 0));
+    assert_eq!((once.alerts_told, once.grave_alerts_told, once.not_followed), (1, 1, 0));
     scene.liar.be_honest();
     scene.liar.set(Lie::Status(500));
     let once = scene.world.once();
-    assert_eq!((once.open_alerts, once.grave_alerts, once.not_followed), (2, 1, 1));
+    assert_eq!((once.alerts_told, once.grave_alerts_told, once.not_followed), (1, 0, 1));
+    let open: Vec<&str> = once.open_conditions.iter().map(|condition| condition.code.as_str()).collect();
+    assert_eq!(open, ["log-shrunk", "log-unreachable"]);
 }

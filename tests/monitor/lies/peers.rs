@@ -54,7 +54,7 @@ fn each_lie_of_a_peer_is_told_of_or_is_silence() {
         other.be_honest();
         log.append("", &numbered(310)[300..]);
         let once = world.once();
-        assert_eq!((heads(&world, ORIGIN), once.open_alerts), (vec![300, 310], 0), "{lie:?}");
+        assert_eq!((heads(&world, ORIGIN), once.open_conditions.len()), (vec![300, 310], 0), "{lie:?}");
         assert_eq!(ended(&world).len(), usize::from(*is_told), "{lie:?}");
     };
     std::thread::scope(|scope| {

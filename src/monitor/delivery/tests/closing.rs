@@ -1,10 +1,10 @@
-//! Closing a desk that somebody else holds up.
+//! Closing a delivery that a sink holds up.
 
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 
-/// Stops a desk in another thread, which tells when that is done.
+/// Stops a delivery in another thread, which sends when that is done.
 fn stopping(delivery: &Arc<Delivery>) -> Receiver<()> {
     let (delivery, (done, told)) = (delivery.clone(), channel());
     std::thread::spawn(move || {
@@ -12,39 +12,6 @@ fn stopping(delivery: &Arc<Delivery>) -> Receiver<()> {
         done.send(())
     });
     told
-}
-
-#[test]
-fn closing_waits_for_no_reader_of_the_output() {
-    /// Blocks from the second write on, until it is let go.
-    struct Pipe(usize, Receiver<()>);
-    impl Write for Pipe {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += 1;
-            if self.0 > 1 {
-                let _ = self.1.recv();
-            }
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let (world, toy) = (World::new(), Arc::new(Toy::default()));
-    let mut settings = world.settings(&[("pager", &toy)]);
-    settings.stop_patience = Duration::from_millis(20);
-    let (read, pipe) = channel();
-    let delivery = Delivery::open(world.dir.path(), settings, Box::new(Pipe(0, pipe))).unwrap();
-    delivery.tell(&forks(0..1)).unwrap();
-    world.pass(24 * 3_600);
-    // The sink has the reminder: it is being printed.
-    toy.wait_for(2);
-    stopping(&delivery).recv_timeout(PATIENCE).expect("nobody reads");
-    drop(delivery);
-    // What was left behind may write into the directory yet.
-    assert!(matches!(world.try_open(world.settings(&[])), Err(DeliveryError::InUse { .. })));
-    drop(read);
-    eventually("it ends", || world.try_open(world.settings(&[])).is_ok());
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use treehead::monitor::Once;
 use treehead::monitor::delivery::DeliveryError;
 use treehead::monitor::{MonitorError, Once, Trouble};
 

@@ -196,7 +196,7 @@ fn older_and_newer_heads_of_one_history_are_consistent() {
     let page = get(running.address, "/");
     assert!(page.header("content-type").unwrap().starts_with("text/html"));
     assert!(
-        page.text().contains("No alert is open") && page.text().contains("<td>gossip<td>400"),
+        page.text().contains("No condition is open") && page.text().contains("<td>gossip<td>400"),
         "{}",
         page.text()
     );

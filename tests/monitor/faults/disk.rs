@@ -116,7 +116,13 @@ fn a_state_that_can_t_be_saved_loses_no_event_of_a_log_that_grows() {
     assert_eq!(count(&steps, "rename"), 4);
     each(&plans(&steps), |plan| {
         let (_, _, once) = live(*plan, Some(&expected))?;
-        if once == last { Ok(()) } else { Err(format!("it came to {once:?} instead of {last:?}")) }
+        // A run that comes again with what was not saved counts its alerts again.
+        let seen = (&once.open_conditions, once.not_followed, once.delivered);
+        if seen == (&last.open_conditions, last.not_followed, last.delivered) {
+            Ok(())
+        } else {
+            Err(format!("it came to {once:?} instead of {last:?}"))
+        }
     });
 }
 

@@ -36,7 +36,7 @@ fn fail_for_a_while(world: &World, disk: &Under, how: How, meanwhile: impl FnOnc
 
 #[test]
 fn a_condition_that_could_not_be_told_or_noted_has_one_name_and_ends() {
-    for part in ["outbox", "alerts"] {
+    for part in ["outbox", "conditions"] {
         for how in [How::Failed, How::FailedButPersisted] {
             let log = Liar::serve(statements(40));
             let mut world = follow(&log);

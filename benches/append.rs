@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use treehead::merkle::Hash;
 use treehead::note::{KeyName, NoteSigner, SignatureType};
 use treehead::release::Facts;
-use treehead::sequencer::{Candidate, Options, Results, Sequencer, SubmitError};
+use treehead::sequencer::{Candidate, Options, Outcome, Sequencer, SubmitError, Wait};
 use treehead::store::{Batch, DiskStore, OpenOptions, Store as _};
 
 const BATCH: usize = 1_024;
@@ -122,13 +122,13 @@ fn submit(sequencer: &Sequencer, batches: impl Iterator<Item = usize>) {
         if under_way.len() == UNDER_WAY {
             finish(under_way.pop_front());
         }
-        let results = sequencer.submit(candidates);
-        under_way.push_back(results.unwrap_or_else(|e: SubmitError| panic!("{e}")));
+        let outcome = sequencer.submit(candidates, Wait::Sequenced);
+        under_way.push_back(outcome.unwrap_or_else(|e: SubmitError| panic!("{e}")));
     }
-    under_way.into_iter().for_each(|results| finish(Some(results)));
+    under_way.into_iter().for_each(|outcome| finish(Some(outcome)));
 }
 
-fn finish(results: Option<oneshot::Receiver<Results>>) {
-    let results = results.expect("something is under way").blocking_recv().expect("an answer");
-    assert!(results.iter().all(|result| result.as_ref().is_ok_and(|entry| !entry.duplicate)));
+fn finish(outcome: Option<oneshot::Receiver<Outcome>>) {
+    let outcome = outcome.expect("something is under way").blocking_recv().expect("an answer");
+    assert!(outcome.results.iter().all(|result| result.as_ref().is_ok_and(|entry| !entry.duplicate)));
 }

@@ -16,7 +16,7 @@ pub(crate) use crate::feeder::settings::WHAT;
 use crate::feeder::settings::{WitnessBlock, WitnessSettings, parse_policy};
 use crate::format::{FormatError, TomlFile, TomlPlace, quote};
 use crate::note::KeyName;
-use crate::sequencer::{Options, StartCosigners};
+use crate::sequencer::{CosignersFactory, Options};
 use crate::server::{PROFILE_FILE, Profile};
 use crate::store::{Layout, StoreError, backup_marker};
 
@@ -154,7 +154,7 @@ impl Config {
     }
 
     /// Who collects cosignatures for a log with these keys, where the settings name witnesses.
-    pub fn cosigners(&self, log: &LogSigner) -> Result<Option<StartCosigners>, Failure> {
+    pub fn cosigners(&self, log: &LogSigner) -> Result<Option<CosignersFactory>, Failure> {
         let prepare = |policy| Feeder::prepare(policy, log.keys(), self.options.publish_unwitnessed);
         self.witnesses()?.map(prepare).transpose().map_err(|e| Failure::Usage(e.to_string()))
     }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::exit::{self, CliResult, Failure};
 use super::keys::{MAX_VKEY_BYTES, parse_vkey};
-use super::values::{WaitArg, parse_duration, parse_kind, parse_purl};
+use super::values::{parse_duration, parse_kind, parse_purl};
 use super::{files, output};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client::Wait;
@@ -58,7 +58,7 @@ pub struct Load {
         hide_possible_values = true,
         value_name = "sequenced|published|witnessed"
     )]
-    pub wait: WaitArg,
+    pub wait: Wait,
     /// How many of the acknowledged leaves are compared with the log's: all, or 2,000 at random
     #[arg(
         long,
@@ -117,7 +117,7 @@ fn plan(args: &Load) -> Result<Plan, Failure> {
     }
     let route = if args.batch == 1 { "add" } else { "add-batch" };
     Ok(Plan {
-        path: format!("/{route}?wait={}", Wait::from(args.wait).as_str()),
+        path: format!("/{route}?wait={}", args.wait.as_str()),
         entries: entries(args)?,
         batch: args.batch.into(),
         writers: args.writers.into(),

@@ -4,6 +4,7 @@
 use std::net::Ipv6Addr;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use jiff::fmt::friendly::SpanParser;
 use jiff::{SignedDuration, SpanRelativeTo};
 
@@ -12,23 +13,18 @@ use crate::endpoint::PackagePin;
 use crate::merkle::LeafIndex;
 use crate::release::{Kind, Purl, PurlPattern};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum WaitArg {
-    /// Durable, with an index; no proof file is written
-    Sequenced,
-    /// In a signed checkpoint that everybody is shown
-    Published,
-    /// In a checkpoint with the quorum of the log's witnesses
-    Witnessed,
-}
+impl ValueEnum for Wait {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-impl From<WaitArg> for Wait {
-    fn from(arg: WaitArg) -> Self {
-        match arg {
-            WaitArg::Sequenced => Self::Sequenced,
-            WaitArg::Published => Self::Published,
-            WaitArg::Witnessed => Self::Witnessed,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Sequenced => "Durable, with an index; no proof file is written",
+            Self::Published => "In a signed checkpoint that everybody is shown",
+            Self::Witnessed => "In a checkpoint with the quorum of the log's witnesses",
+        };
+        Some(PossibleValue::new(self.as_str()).help(help))
     }
 }
 

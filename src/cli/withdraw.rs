@@ -10,7 +10,7 @@ use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile, Replacement};
 use super::output::say;
-use super::values::{WaitArg, parse_leaf};
+use super::values::{parse_leaf};
 use super::{output, publish};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client::{Appended, LogClient, RemoteTiles, Wait};
@@ -53,7 +53,7 @@ pub struct Withdraw {
     pub reason: String,
     /// State to wait for; a proof file needs `published` or `witnessed` [default: published]
     #[arg(long, value_enum)]
-    pub wait: Option<WaitArg>,
+    pub wait: Option<Wait>,
     /// Where to write the proof file of the withdrawal
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -67,7 +67,7 @@ fn parse_purl(text: &str) -> Result<Purl, String> {
 }
 
 pub fn run(args: &Withdraw, json: bool) -> CliResult {
-    if args.out.is_some() && args.wait == Some(WaitArg::Sequenced) {
+    if args.out.is_some() && args.wait == Some(Wait::Sequenced) {
         return Err(Failure::Usage(
             "--out: a release that is only sequenced has no proof yet; expected --wait published or witnessed"
                 .to_owned(),
@@ -102,7 +102,7 @@ fn append(
     place: Option<Replacement>,
     json: bool,
 ) -> CliResult {
-    let wait = args.wait.map(Wait::from).unwrap_or_default();
+    let wait = args.wait.unwrap_or_default();
     let Appended { index, duplicate, leaf_hash, .. } =
         log.ask("publish the withdrawal", |client| client.append(entry, wait)).map_err(Failure::append)?;
     if let Some(place) = place {

@@ -21,6 +21,7 @@ mod submit;
 mod tiles;
 mod witness;
 
+pub use crate::format::Wait;
 pub use audit::{AuditError, audit, check_continues};
 pub use backoff::Backoff;
 pub use builder::{LogClientBuilder, OnPause};
@@ -39,7 +40,7 @@ pub(crate) use http::{is_address, is_code};
 pub use search::{Found, FoundRow, MAX_PAGES};
 pub use sequence::HighestSequence;
 pub use submit::{
-    Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Wait, Warning,
+    Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Warning,
 };
 pub use tiles::{KeptTiles, RemoteTiles};
 pub use witness::{CosignAnswer, WitnessClient};

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::http::{is_code, printable};
 use super::{ClientError, LogClient};
-use crate::format::{FormatError, quote};
+use crate::format::{FormatError, Wait, quote};
 use crate::merkle::{Hash, LeafIndex};
 use crate::proof::bundle;
 use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
@@ -155,30 +155,6 @@ impl BatchWriter {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
-    }
-}
-
-/// How far an entry has to have come before the log answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Wait {
-    /// Durable, with an index.
-    Sequenced,
-    /// In a signed checkpoint that everybody is shown.
-    #[default]
-    Published,
-    /// In a checkpoint that a quorum of the log's witnesses cosigned. Logs without witnesses refuse it.
-    Witnessed,
-}
-
-impl Wait {
-    /// The value of `?wait=`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sequenced => "sequenced",
-            Self::Published => "published",
-            Self::Witnessed => "witnessed",
-        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::client::{ClientError, WitnessClient};
 use crate::format::FormatError;
 use crate::merkle::TreeSize;
 use crate::note::{KeyName, MAX_NOTE_SIGNATURES, NoteKey};
-use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, StartCosigners, Trouble, Word};
+use crate::sequencer::{CosignerStatus, Cosigners, CosignerEvents, OpenedLog, CosignersFactory, Trouble, CosignerEvent};
 use crate::store::{SignedHead, StoreReader};
 use doubts::{Said, clock_in_words, own_clock_is_off, rollback_in_words};
 use rounds::Rounds;
@@ -80,7 +80,7 @@ struct Shared {
     /// The log's own keys.
     log: Vec<NoteKey>,
     points: Vec<Point>,
-    inbox: Inbox,
+    events: CosignerEvents,
     /// What the log signed last before it stopped.
     last_signed: Option<SignedHead>,
     started: Instant,
@@ -115,7 +115,7 @@ impl Feeder {
         policy: Policy,
         log: Vec<NoteKey>,
         publish_unwitnessed: bool,
-    ) -> Result<StartCosigners, PrepareError> {
+    ) -> Result<CosignersFactory, PrepareError> {
         let points = points(&policy)?;
         let keys: usize = points.iter().map(|point| point.keys.len()).sum();
         if keys + log.len() > MAX_NOTE_SIGNATURES {
@@ -123,7 +123,7 @@ impl Feeder {
             let (what, unit) = ("a log's list of witnesses", "keys of witnesses with a URL");
             return Err(PrepareError::TooMany(FormatError::TooLarge { what, limit, unit, seen }));
         }
-        let start = move |opened: Opened| {
+        let start = move |opened: OpenedLog| {
             let feeder = Self::start(policy, log, points, publish_unwitnessed, opened);
             Arc::new(feeder) as Arc<dyn Cosigners>
         };
@@ -135,7 +135,7 @@ impl Feeder {
         log: Vec<NoteKey>,
         points: Vec<Point>,
         publish_unwitnessed: bool,
-        opened: Opened,
+        opened: OpenedLog,
     ) -> Self {
         let state = State {
             reader: Some(opened.reader),
@@ -153,7 +153,7 @@ impl Feeder {
             policy,
             log,
             points,
-            inbox: opened.inbox,
+            events: opened.events,
             last_signed: opened.last_signed,
             started: Instant::now(),
             state: Mutex::new(state),
@@ -208,7 +208,7 @@ impl Shared {
             self.impatient && self.started.elapsed() >= START_PATIENCE && !self.quorum_is_ahead(state);
         if all_heard || out_of_patience || !self.impatient && !self.policy.is_quorum_of(place_is_silent) {
             state.may_sign = true;
-            self.inbox.say(Word::MaySign);
+            self.events.report(CosignerEvent::MaySign);
         }
     }
 }
@@ -276,7 +276,7 @@ impl Cosigners for Feeder {
         state.newest = Some(Arc::new(Ask { number, head: head.clone() }));
         // A policy that asks for nobody is content before anybody has answered.
         if let Some(head) = state.rounds.add(number, Vec::new(), &self.0.policy, &self.0.log) {
-            self.0.inbox.say(Word::Witnessed(head));
+            self.0.events.report(CosignerEvent::Cosigned(head));
         }
         drop(state);
         self.0.wake.notify_all();

@@ -13,7 +13,7 @@ use crate::endpoint::FUTURE_ALLOWANCE_SECONDS;
 use crate::merkle::{TreeSize, prove_consistency, read_root};
 use crate::note::{Note, NoteSignature};
 use crate::proof::wire::AddCheckpoint;
-use crate::sequencer::Word;
+use crate::sequencer::CosignerEvent;
 use crate::store::{SignedHead, StoreError, StoreReader};
 
 /// Pause after the first failure; it doubles with each further one.
@@ -173,7 +173,7 @@ impl Worker {
                 let mut state = self.shared.lock();
                 state.stopped = true;
                 state.newest = None;
-                self.shared.inbox.say(Word::MustNotSign(why));
+                self.shared.events.report(CosignerEvent::MustNotSign(why));
                 drop(state);
                 Err(Trouble::Wrong(format!(
                     "it has cosigned the log's tree head at size {size}, which this copy of the log does not have"
@@ -312,7 +312,7 @@ impl Worker {
         let head = state.rounds.add(ask.number, cosignatures, &self.shared.policy, &self.shared.log);
         // Told under the lock, so that heads arrive in the order in which they got their quorum.
         if let Some(head) = head {
-            self.shared.inbox.say(Word::Witnessed(head));
+            self.shared.events.report(CosignerEvent::Cosigned(head));
         }
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod checksum;
 mod codes;
 mod toml_file;
+mod wait;
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -19,6 +20,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 
 pub(crate) use codes::error_codes;
 pub(crate) use toml_file::{TomlFile, TomlPlace};
+pub use wait::Wait;
 
 /// Why some bytes are not what their format says: the one error of all core parsers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

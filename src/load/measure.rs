@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::connection::Broken;
-use super::histogram::Histogram;
+use super::latencies::Histogram;
 use crate::client::is_code;
 
 /// Most kinds of errors that are told apart: a server could invent a new one for every answer.

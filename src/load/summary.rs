@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::check::{CheckError, Checked};
-use super::histogram::Latencies;
+use super::latencies::Latencies;
 use super::measure::Measured;
 use crate::merkle::TreeSize;
 

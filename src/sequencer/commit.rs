@@ -1,284 +1,413 @@
-//! The one thread that appends and signs.
-//!
-//! Commit order: stage in the journal -> apply to the tree -> answer -> sign -> durable checkpoint
-//! -> cosigned -> publish. A comment at each step says what a crash there means; recovery is
-//! [`Committer::recover`] and then this same loop.
+//! The one thread that appends and signs. [`Committer::advance`] has every durable step, in order.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-
-use super::cosigners::{Cosigners, Word};
+use super::commands::{CommandReceiver, RETRY_AFTER, Work};
+use super::cosigners::{CosignerEvent, CosignerEvents, Cosigners, CosignersFactory, OpenedLog};
+use super::cosigning::{Cosigning, Gate};
 use super::figures::Counts;
-use super::heads::{Gate, Heads};
 use super::plan::{Known, plan};
-use super::pool::{Pool, Submission, Work};
-use super::{Candidate, Fault, Published, Results, StartError, SubmitError, Trouble};
-use crate::checkpoint::LogSigner;
+use super::published::{Publication, Published};
+use super::submission::{Sender, Submission};
+use super::{Candidate, Faults, Options, StartError, SubmitError, Trouble, recovery};
+use crate::checkpoint::{Checkpoint, LogSigner};
+use crate::clock;
 use crate::disk::retried;
-use crate::merkle::{Hash, LeafIndex};
-use crate::store::{Batch, SignedHead, Store, StoreError, StoreReader, Stored};
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::store::{SignedHead, Store, StoreError, StoreReader, Stored};
 
-/// A head for each entry would cost a signature and two fsyncs each: so much pause is kept at least.
+/// The shortest pause between two heads: a head for each entry would cost a signature and two fsyncs each.
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
-/// So many waiting entries make a head wait for the whole interval, fewer for their part of it: few
-/// entries are published at once, many together.
+/// So many waiting entries make a head wait for the whole interval, and fewer for their share of it: few entries
+/// are published at once, many together.
 const BUSY_ENTRIES: u32 = 1_000;
 /// How long a log that stops waits for the witnesses to cosign its last head.
 const LAST_ROUND: Duration = Duration::from_secs(5);
 
 pub struct Committer {
     store: Box<dyn Store>,
+    signer: LogSigner,
     publish_interval: Duration,
-    heads: Heads,
-    /// A storage error happened: memory is not to be trusted until the store was reloaded.
+    /// The last head that was signed and is durable: the only one that a new head may extend.
+    signed: Option<Checkpoint>,
+    /// When a head was last signed, or could not be.
+    last_signed: Instant,
+    /// The next head does not wait for its time: nothing is published yet, or the log stops.
+    sign_now: bool,
+    /// After a storage error memory may differ from the files, so the store is reloaded before anything else.
     stale: bool,
-    fault: Fault,
+    /// For a log that has witnesses.
+    cosigning: Option<Cosigning>,
+    pub publication: Publication,
+    faults: Faults,
+    pub counts: Arc<Counts>,
 }
 
-struct Reader(Arc<dyn StoreReader>);
-
-impl Known for Reader {
+impl Known for Arc<dyn StoreReader> {
     fn leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
-        self.0.find_leaf(leaf)
+        self.find_leaf(leaf)
     }
 
     fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {
-        self.0.find_payload(payload)
+        self.find_payload(payload)
     }
 
     fn claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
-        self.0.find_claim(key)
+        self.find_claim(key)
     }
 }
 
 impl Committer {
-    /// Takes a store that was just opened. [`start`](Self::start) comes next.
+    /// Checks what the store has signed. Nothing is signed or published yet.
     pub fn recover(
         store: Box<dyn Store>,
         signer: LogSigner,
         publish_interval: Duration,
-        fault: Fault,
-    ) -> Result<(Self, watch::Receiver<Published>), StartError> {
-        let (heads, watch) = Heads::recover(store.as_ref(), signer)?;
-        Ok((Self { store, publish_interval, heads, stale: false, fault }, watch))
+        faults: Faults,
+    ) -> Result<Self, StartError> {
+        let signed = recovery::last_signed(store.as_ref(), &signer)?;
+        let publication = Publication::new(signer.origin().clone());
+        let mut committer = Self {
+            store,
+            signer,
+            publish_interval,
+            signed: None,
+            last_signed: Instant::now(),
+            sign_now: true,
+            stale: false,
+            cosigning: None,
+            publication,
+            faults,
+            counts: Arc::default(),
+        };
+        committer.set_signed(signed);
+        Ok(committer)
     }
 
-    /// What is counted.
-    pub fn counts(&self) -> Arc<Counts> {
-        self.heads.counts.clone()
-    }
-
-    /// What the log signed last.
-    pub fn last_signed(&self) -> Option<SignedHead> {
-        Some(SignedHead { head: self.heads.signed()?.clone(), note: self.store.checkpoint()? })
-    }
-
-    /// Shows the head of the store; with witnesses, the last one that had a quorum, and nothing is signed
-    /// before they were heard.
-    pub fn start(&mut self, cosigners: Option<(Arc<dyn Cosigners>, bool)>) -> Result<(), StartError> {
-        match cosigners {
-            None => self.heads.sign(self.store.as_mut())?,
-            Some((cosigners, unwitnessed)) => {
-                self.heads.start_cosigning(self.store.as_ref(), cosigners, unwitnessed);
-            }
+    /// Starts the cosigners: from now on heads need a quorum, and nothing is signed or accepted before the
+    /// witnesses were heard. The head that was published before a restart is published again.
+    pub fn start_cosigning(
+        &mut self,
+        start: CosignersFactory,
+        options: &Options,
+        commands: &CommandReceiver,
+        events: CosignerEvents,
+    ) -> Arc<dyn Cosigners> {
+        commands.refuse(Some(SubmitError::AskingWitnesses { suspicion: None, retry_after: RETRY_AFTER }));
+        let last_signed = self.signed.clone().zip(self.store.checkpoint());
+        let last_signed = last_signed.map(|(head, note)| SignedHead { head, note });
+        let cosigners = start(OpenedLog { reader: self.store.reader(), last_signed, events });
+        let unwitnessed = options.publish_unwitnessed;
+        let (store, signed) = (self.store.as_ref(), self.signed.as_ref());
+        let published = recovery::last_published(store, &self.signer, signed, cosigners.as_ref(), unwitnessed);
+        let durable = published.as_ref().filter(|(_, witnessed)| *witnessed).map(|(head, _)| head.head.size);
+        self.cosigning = Some(Cosigning::new(cosigners.clone(), unwitnessed, durable.unwrap_or_default()));
+        if let Some((head, witnessed)) = published {
+            self.publish(head, witnessed);
         }
-        Ok(())
+        cosigners
     }
 
-    /// Works until the pool is closed and empty.
-    pub fn run(mut self, pool: &Pool) {
+    /// Works until the log is told to stop and everything that came before is done.
+    pub fn run(mut self, commands: &mut CommandReceiver) {
         loop {
-            match pool.take(self.due()) {
-                Work::Commit(submissions) => self.commit(submissions),
-                Work::Word(word) => self.hear(word, pool),
-                Work::Deadline => {}
-                Work::Closed => break,
-            }
-            self.do_what_is_due();
-        }
-        if self.is_behind() && *self.heads.gate() == Gate::Open {
-            // A head that waits to be shown comes first, then the last one is signed.
-            if self.heads.has_pending() {
-                self.try_publish();
-            }
-            self.try_publish();
-            self.wait_for_the_last_round(pool);
-        }
-    }
-
-    fn is_behind(&self) -> bool {
-        self.stale || self.heads.is_behind(self.store.edge().size())
-    }
-
-    /// The last head may still reach its quorum; if it does not, it is told, and the next start asks again.
-    fn wait_for_the_last_round(&mut self, pool: &Pool) {
-        let until = Instant::now() + LAST_ROUND;
-        while self.is_behind() && !self.stale {
-            match pool.hear(until) {
-                Some(word) => self.hear(word, pool),
-                None => break,
-            }
-            if self.heads.has_pending() {
-                self.try_publish();
+            match commands.next(self.due()) {
+                Work::Commit(submissions) => self.turn(submissions),
+                Work::Event(event) => {
+                    self.hear(event, commands);
+                    self.turn(Vec::new());
+                }
+                Work::Deadline => self.turn(Vec::new()),
+                Work::Stop => return self.finish(commands),
             }
         }
-        if self.is_behind() && !self.stale {
-            let size = self.heads.published().checkpoint.size;
-            let why = format!(
-                "the last entries are durable, and too few witnesses have cosigned a tree head above size {size}: the next start asks again"
-            );
-            self.fault.tell(Trouble::Quorum, why);
-        }
-        self.heads.waiting.give_up();
     }
 
-    /// When there is something to do, if nothing comes meanwhile.
-    fn due(&self) -> Option<Instant> {
-        if self.stale {
-            return Some(self.heads.last_signed() + self.publish_interval);
-        }
-        self.sign_due().into_iter().chain(self.heads.next_check()).min()
-    }
-
-    /// When the next head is to be signed, if one is.
-    fn sign_due(&self) -> Option<Instant> {
-        let waiting = self.heads.unsigned(self.store.edge().size());
-        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX).min(BUSY_ENTRIES);
-        if waiting == 0 || *self.heads.gate() != Gate::Open {
-            return None;
-        }
-        let part = self.publish_interval / BUSY_ENTRIES * waiting;
-        let due = self.heads.last_signed() + part.max(LEAST_INTERVAL).min(self.publish_interval);
-        Some(self.heads.may_sign_at(due))
-    }
-
-    fn do_what_is_due(&mut self) {
-        let now = Instant::now();
-        if let Some(lacking) = self.heads.check(now) {
-            self.fault.tell(Trouble::Quorum, lacking);
-        }
-        let due = if self.stale { self.due() } else { self.sign_due() };
-        if self.heads.has_pending() && !self.stale || due.is_some_and(|due| due <= now) {
-            self.try_publish();
-        }
-    }
-
-    fn hear(&mut self, word: Word, pool: &Pool) {
-        match word {
-            Word::MaySign if *self.heads.gate() == Gate::Asking => {
-                self.heads.open();
-                self.fault.clear(Trouble::Quorum);
-                pool.refuse(None);
-                tracing::info!("the witnesses have seen nothing of this log that it does not have: it signs");
-                // Also a head that is signed and durable may not have its quorum yet.
-                self.try_publish();
-            }
-            Word::MaySign => {}
-            // One witness is enough; the others would say the same of themselves.
-            Word::MustNotSign(_) if matches!(self.heads.gate(), Gate::Shut(_)) => {}
-            Word::MustNotSign(why) => {
-                self.heads.shut(why.clone());
-                pool.refuse(Some(SubmitError::RolledBack(why.clone())));
-                self.fault.clear(Trouble::Quorum);
-                self.fault.tell(Trouble::Rollback, why);
-            }
-            Word::Witnessed(head) => self.heads.take_witnessed(head),
-        }
-    }
-
-    fn commit(&mut self, submissions: Vec<Submission>) {
-        let (candidates, replies): (Vec<_>, Vec<_>) =
-            submissions.into_iter().map(|submission| (submission.candidates, submission.reply)).unzip();
-        let counts: Vec<usize> = candidates.iter().map(Vec::len).collect();
-        let refuse = |refused: &SubmitError| -> Vec<Results> {
-            counts.iter().map(|count| vec![Err(refused.clone()); *count]).collect()
-        };
-        let results = if let Gate::Shut(why) = self.heads.gate() {
-            // They were in the pool already. What is appended now would stand where lost entries stood.
-            refuse(&SubmitError::RolledBack(why.clone()))
-        } else {
-            // A crash before the answers leaves entries durable that nobody was told of: they are
-            // published after the restart, and who sends them again gets their first index.
-            self.plan_and_append(candidates).unwrap_or_else(|error| {
-                self.fail(&error, "a batch could not be stored");
-                let why = retried(&error);
-                refuse(&match error {
-                    StoreError::Damaged { .. } => SubmitError::Damaged(why),
-                    _ => SubmitError::Storage(why),
-                })
-            })
-        };
-        let published = self.heads.published();
-        for (reply, results) in replies.into_iter().zip(results) {
-            self.heads.waiting.answer(reply, results, &published);
-        }
-    }
-
-    fn plan_and_append(&mut self, candidates: Vec<Vec<Candidate>>) -> Result<Vec<Results>, StoreError> {
+    /// Takes every durable step that is due, in order. At a start this is the recovery: it appends nothing, and
+    /// signs and publishes what is durable.
+    ///
+    /// Senders are taken out of `senders` when they are answered; those who are left were not.
+    pub fn advance(
+        &mut self,
+        entries: Vec<Vec<Candidate>>,
+        senders: &mut Vec<Sender>,
+    ) -> Result<(), StoreError> {
+        // RELOAD after a storage error: everything below rests on what the files say, not on memory.
         self.reload_if_stale()?;
-        let plan = plan(&self.store.edge(), candidates, &Reader(self.store.reader()))?;
+        // PLAN. A crash leaves nothing behind.
+        let plan = plan(&self.store.edge(), entries, &self.store.reader())?;
         if let Some(batch) = &plan.batch {
-            self.append(batch)?;
+            // STAGE. A crash leaves a torn batch, which the next start drops, or a whole one, which it applies.
+            // Nobody was told of either.
+            let staged = self.store.stage(batch)?;
+            // APPLY. A crash leaves the tree behind the journal: the next start catches up.
+            self.store.apply(batch, staged)?;
+            Counts::add(&self.counts.appended, batch.entries.len());
         }
-        Ok(plan.results)
-    }
-
-    fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        // A crash in here leaves a torn batch, which recovery drops, or a whole one, which recovery
-        // applies. Nobody was told of either.
-        let staged = self.store.stage(batch)?;
-        // A crash in here leaves the tree behind the journal: recovery catches up.
-        self.store.apply(batch, staged)?;
-        Counts::add(&self.heads.counts.appended, batch.entries.len());
+        // ANSWER. A crash before it leaves entries durable that nobody was told of: the next start publishes them,
+        // and a sender who repeats one gets its first index.
+        for (sender, results) in senders.drain(..).zip(plan.results) {
+            self.publication.answer(sender, results);
+        }
+        // SIGN a head over everything that is durable, if one is due and none waits to be published.
+        let mut ready = self.cosigning.as_ref().and_then(Cosigning::cosigned).cloned();
+        if ready.is_none() && self.sign_due().is_some_and(|due| due <= Instant::now()) {
+            let edge = self.store.edge();
+            let head = Checkpoint::new(self.signer.origin().clone(), edge.size(), edge.root());
+            let note = match (&self.signed, self.store.checkpoint()) {
+                // Signed before and never published: at a start, or after a write that failed but persisted.
+                (Some(signed), Some(durable)) if *signed == head => durable,
+                (signed, durable) => {
+                    if let Some(signed) = signed {
+                        recovery::prove_extension(self.store.as_ref(), signed, &head)?;
+                    }
+                    let note = self.signer.sign(&head, clock::now()).to_string().into_bytes();
+                    // CHECKPOINT. A crash leaves the old one or the new one. Nobody has seen the new one, and it
+                    // extends the old one.
+                    self.store.replace_checkpoint(durable.as_deref(), &note)?;
+                    note
+                }
+            };
+            self.set_signed(Some(head.clone()));
+            (self.last_signed, self.sign_now) = (Instant::now(), false);
+            let head = SignedHead { head, note };
+            // COSIGN. A crash from here on leaves a durable head that was never published: the next start asks the
+            // witnesses again, or publishes it if there are none.
+            match &mut self.cosigning {
+                Some(cosigning) => cosigning.ask(head, self.last_signed),
+                None => ready = Some(head),
+            }
+        }
+        let Some(head) = ready else { return Ok(()) };
+        if self.cosigning.is_some() && !self.is_published_with_quorum(&head) {
+            // COSIGNED. A crash leaves the older cosigned head or this one. The next start publishes the older one
+            // until the witnesses, who know this one, have cosigned again.
+            self.store.replace_witnessed(&head.note)?;
+        }
+        // PUBLISH: the head is durable, and so is what it covers.
+        self.publish_durable(head);
         Ok(())
     }
 
-    /// After a storage error memory may differ from what is durable, so everything is read again.
+    /// Whether a head of this size is published with its quorum. More or newer cosignatures on it are not worth two
+    /// fsyncs: lost in a crash, they are asked for again.
+    fn is_published_with_quorum(&self, head: &SignedHead) -> bool {
+        let published = self.publication.current();
+        published.witnessed && published.checkpoint.size == head.head.size
+    }
+
+    /// Publishes a head that is durable, together with its quorum if the log has witnesses.
+    fn publish_durable(&mut self, head: SignedHead) {
+        let Some(cosigning) = &mut self.cosigning else { return self.publish(head, false) };
+        if cosigning.settle() {
+            self.faults.clear(Trouble::Quorum);
+        }
+        if head.head.size >= self.publication.current().checkpoint.size {
+            self.publish(head, true);
+        } else {
+            // A larger head was published without its quorum, as the settings say. Those who asked for a quorum
+            // are answered with this one; nobody is shown a smaller tree.
+            self.publication.answer_with(&Published::new(head, true));
+        }
+    }
+
+    fn publish(&mut self, head: SignedHead, witnessed: bool) {
+        let is_new = {
+            let before = self.publication.current();
+            before.is_none() || before.checkpoint != head.head
+        };
+        let lacks_quorum = self.cosigning.is_some() && !witnessed;
+        Counts::add(&self.counts.published, usize::from(is_new));
+        Counts::add(&self.counts.published_unwitnessed, usize::from(is_new && lacks_quorum));
+        self.publication.publish(Published::new(head, witnessed));
+    }
+
+    /// One turn of the thread: takes the steps that are due, and answers those whose entries could not be stored.
+    fn turn(&mut self, submissions: Vec<Submission>) {
+        self.check_overdue(Instant::now());
+        let (mut entries, mut senders): (Vec<_>, Vec<_>) =
+            submissions.into_iter().map(Submission::split).unzip();
+        if let Gate::Shut(why) = self.gate() {
+            // They were queued before. Appended now, they would stand where lost entries stood.
+            let why = SubmitError::RolledBack(why.clone());
+            senders.drain(..).for_each(|sender| sender.refuse(&why));
+            entries.clear();
+        }
+        if !self.stale || !senders.is_empty() {
+            self.attempt(entries, senders);
+        }
+        // What failed is tried again after an interval, also where new submissions come all the time.
+        if self.stale && self.due().is_some_and(|due| due <= Instant::now()) {
+            self.attempt(Vec::new(), Vec::new());
+        }
+    }
+
+    fn attempt(&mut self, entries: Vec<Vec<Candidate>>, mut senders: Vec<Sender>) {
+        let Err(error) = self.advance(entries, &mut senders) else { return };
+        self.stale = true;
+        // Senders who are left were not answered, so the batch failed; otherwise it was the head.
+        let is_batch = !senders.is_empty();
+        let failed =
+            if is_batch { "a batch could not be stored" } else { "the tree head could not be published" };
+        let damaged = matches!(error, StoreError::Damaged { .. });
+        let trouble = if damaged { Trouble::Damage } else { Trouble::Storage };
+        self.faults.report(trouble, format!("{failed}: {error}"));
+        if !is_batch {
+            // The next try is an interval away.
+            self.last_signed = Instant::now();
+            if !self.has_cosigned() {
+                self.publication.give_up();
+            }
+        }
+        let why = retried(&error);
+        let why = if damaged { SubmitError::Damaged(why) } else { SubmitError::Storage(why) };
+        senders.into_iter().for_each(|sender| sender.refuse(&why));
+    }
+
+    /// Reads everything again if a storage error has happened.
     fn reload_if_stale(&mut self) -> Result<(), StoreError> {
         if !self.stale {
             return Ok(());
         }
         self.store.reload()?;
-        self.heads.reload(self.store.as_ref())?;
+        let out = self.last_out();
+        let signed = recovery::last_signed_again(self.store.as_ref(), &self.signer, &out)?;
+        self.set_signed(signed);
         self.stale = false;
-        self.fault.clear(Trouble::Storage);
-        self.fault.clear(Trouble::Damage);
+        self.faults.clear(Trouble::Storage);
+        self.faults.clear(Trouble::Damage);
         tracing::info!(size = %self.store.edge().size(), "the store was reloaded");
         Ok(())
     }
 
-    /// Shows a head that has its quorum, and signs the next one where that is due.
-    fn try_publish(&mut self) {
-        let pending = self.heads.has_pending();
-        let published = self.reload_if_stale().and_then(|()| self.publish());
-        match published {
-            Ok(Some(true)) => self.fault.clear(Trouble::Quorum),
-            Ok(_) => {}
-            Err(error) => {
-                // The next try is an interval away, not at once.
-                self.heads.tried();
-                self.fail(&error, "the tree head could not be published");
-                if !pending {
-                    self.heads.waiting.give_up();
-                }
+    /// Acts on an event of the cosigners.
+    fn hear(&mut self, event: CosignerEvent, commands: &CommandReceiver) {
+        let Some(cosigning) = &mut self.cosigning else { return };
+        match (event, cosigning.gate()) {
+            (CosignerEvent::MaySign, Gate::Asking) => {
+                cosigning.open();
+                // Also a head that is signed and durable may lack its quorum.
+                self.sign_now = true;
+                self.faults.clear(Trouble::Quorum);
+                commands.refuse(None);
+                tracing::info!("the witnesses have seen nothing of this log that it does not have: it signs");
+            }
+            (CosignerEvent::MustNotSign(why), Gate::Asking | Gate::Open) => {
+                cosigning.shut(why.clone());
+                self.publication.give_up();
+                commands.refuse(Some(SubmitError::RolledBack(why.clone())));
+                self.faults.clear(Trouble::Quorum);
+                self.faults.report(Trouble::Rollback, why);
+            }
+            (CosignerEvent::Cosigned(head), _) => cosigning.take(head),
+            // One witness decides; the others would say the same.
+            (CosignerEvent::MaySign | CosignerEvent::MustNotSign(_), _) => {}
+        }
+    }
+
+    /// Gives up on senders who have waited long enough, and reports a quorum that is late.
+    fn check_overdue(&mut self, now: Instant) {
+        self.publication.give_up_overdue(now);
+        let Some(cosigning) = &mut self.cosigning else { return };
+        let overdue = cosigning.check(now, &self.publication.current());
+        if let Some(overdue) = overdue {
+            if let Some(head) = overdue.publish {
+                self.publish(head, false);
+            }
+            self.faults.report(Trouble::Quorum, overdue.fault);
+        }
+    }
+
+    /// Publishes the last head before the thread ends.
+    fn finish(&mut self, commands: &mut CommandReceiver) {
+        if !self.is_behind() || *self.gate() != Gate::Open {
+            return;
+        }
+        // A head that waits to be published comes first, then the last one is signed.
+        if self.has_cosigned() {
+            self.attempt(Vec::new(), Vec::new());
+        }
+        self.sign_now = true;
+        self.attempt(Vec::new(), Vec::new());
+        let until = Instant::now() + LAST_ROUND;
+        while self.is_behind() && !self.stale {
+            let Some(event) = commands.next_event(until) else { break };
+            self.hear(event, commands);
+            if self.has_cosigned() {
+                self.attempt(Vec::new(), Vec::new());
             }
         }
-    }
-
-    fn publish(&mut self) -> Result<Option<bool>, StoreError> {
-        let shown = self.heads.show_pending(self.store.as_mut())?;
-        if *self.heads.gate() == Gate::Open && shown.is_none() {
-            self.heads.sign(self.store.as_mut())?;
+        if self.is_behind() && !self.stale {
+            let size = self.publication.current().checkpoint.size;
+            let why = format!(
+                "the last entries are durable, and too few witnesses have cosigned a tree head above size {size}: the next start asks again"
+            );
+            self.faults.report(Trouble::Quorum, why);
         }
-        Ok(shown)
+        self.publication.give_up();
     }
 
-    fn fail(&mut self, error: &StoreError, what: &'static str) {
-        let damaged = matches!(error, StoreError::Damaged { .. });
-        let trouble = if damaged { Trouble::Damage } else { Trouble::Storage };
-        self.fault.tell(trouble, format!("{what}: {error}"));
-        self.stale = true;
+    /// When something is to be done although nothing comes.
+    fn due(&self) -> Option<Instant> {
+        if self.stale {
+            return Some(self.last_signed + self.publish_interval);
+        }
+        let check = self.cosigning.as_ref().and_then(Cosigning::next_check);
+        [self.sign_due(), check, self.publication.next_overdue()].into_iter().flatten().min()
+    }
+
+    /// When the next head is to be signed, if one is.
+    fn sign_due(&self) -> Option<Instant> {
+        let waiting = self.entries_without_head();
+        if *self.gate() != Gate::Open || waiting == 0 && !self.sign_now {
+            return None;
+        }
+        if self.sign_now {
+            return Some(self.last_signed);
+        }
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX).min(BUSY_ENTRIES);
+        let share = self.publish_interval / BUSY_ENTRIES * waiting;
+        let due = self.last_signed + share.max(LEAST_INTERVAL).min(self.publish_interval);
+        Some(self.cosigning.as_ref().map_or(due, |cosigning| cosigning.may_sign_at(due)))
+    }
+
+    fn gate(&self) -> &Gate {
+        self.cosigning.as_ref().map_or(&Gate::Open, Cosigning::gate)
+    }
+
+    /// Whether a head with its quorum waits to be published.
+    fn has_cosigned(&self) -> bool {
+        self.cosigning.as_ref().is_some_and(|cosigning| cosigning.cosigned().is_some())
+    }
+
+    /// Whether a durable entry is under no published head.
+    fn is_behind(&self) -> bool {
+        let published = self.publication.current().checkpoint.size;
+        self.stale || self.has_cosigned() || published != self.store.edge().size()
+    }
+
+    /// Number of durable entries for which no head has gone out.
+    fn entries_without_head(&self) -> u64 {
+        // Without witnesses the published head counts: a reload may find one that was signed and never published.
+        let out = match &self.cosigning {
+            None => self.publication.current().checkpoint.size,
+            Some(cosigning) => cosigning.asked().map_or(TreeSize::ZERO, |asked| asked.size),
+        };
+        self.store.edge().size().get().abs_diff(out.get())
+    }
+
+    /// The last head that has left this process: published, or sent to the witnesses.
+    fn last_out(&self) -> Checkpoint {
+        let published = self.publication.current().checkpoint.clone();
+        let asked = self.cosigning.as_ref().and_then(Cosigning::asked).cloned();
+        asked.filter(|asked| asked.size > published.size).unwrap_or(published)
+    }
+
+    fn set_signed(&mut self, signed: Option<Checkpoint>) {
+        let size = signed.as_ref().map(|signed| signed.size).unwrap_or_default();
+        self.signed = signed;
+        self.counts.signed_size.store(size.get(), Ordering::Relaxed);
     }
 }

@@ -1,87 +1,89 @@
-//! Whoever collects cosignatures on the log's heads, as the sequencer sees it. How witnesses are asked is
-//! not its matter.
+//! The sequencer's view of whoever collects cosignatures on the log's heads. How witnesses are asked is not
+//! its business.
 
 use std::sync::Arc;
 
 use super::Trouble;
-use super::pool::Pool;
+use super::commands::CommandSender;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::store::{SignedHead, StoreReader};
 
-/// Collects cosignatures, on threads of its own. It begins by asking what the witnesses last saw, and says
-/// [`Word::MaySign`] or [`Word::MustNotSign`]; until then it is asked nothing.
+/// Collects cosignatures, on threads of its own.
+///
+/// It begins by asking the witnesses what they last saw, and reports [`CosignerEvent::MaySign`] or
+/// [`CosignerEvent::MustNotSign`]. Until then the sequencer asks it for nothing.
 pub trait Cosigners: Send + Sync {
-    /// Collects cosignatures on a head, which is durable. The newest head asked for is the one that counts;
-    /// asked again for the same one, witnesses are to look at their clocks again.
+    /// Collects cosignatures on a durable head. Only the newest head that was asked for counts. Asked again for
+    /// the same head, the witnesses sign it with their present time.
     fn ask(&self, head: &SignedHead);
 
-    /// Whether a head carries the cosignatures of a quorum.
+    /// Checks whether a head carries the cosignatures of a quorum.
     fn is_quorum(&self, head: &LogSigned<Checkpoint>) -> bool;
 
     /// The quorum in words, as in `2 of (w1, w2, w3)`.
     fn quorum(&self) -> String;
 
-    /// What is wrong with the quorum that was chosen, in words, if anything.
+    /// What is wrong with the choice of the quorum, in words, if anything.
     fn warning(&self) -> Option<String> {
         None
     }
 
-    /// What their answers together say of the log itself, in words.
+    /// What the witnesses' answers together say about the log itself, in words.
     fn troubles(&self) -> Vec<(Trouble, String)> {
         Vec::new()
     }
 
-    /// How each witness does, in the order of the settings.
+    /// The state of each witness, in the order of the settings.
     fn status(&self) -> Vec<CosignerStatus>;
 }
 
-/// How one witness does.
+/// The state of one witness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CosignerStatus {
-    /// Its name in the settings.
+    /// The witness's name in the settings.
     pub name: String,
-    /// Where it is asked.
+    /// The URL prefix at which the witness is asked.
     pub url: String,
-    /// Tree size of the last head that it cosigned for this process.
+    /// Tree size of the last head that the witness cosigned for this process.
     pub cosigned_size: Option<u64>,
     /// Seconds since then.
     pub cosigned_seconds_ago: Option<u64>,
-    /// Why it did not cosign when it was last asked, if so.
+    /// Why the witness did not cosign when it was last asked, if so.
     pub fault: Option<String>,
 }
 
-/// What the cosigners tell the sequencer.
+/// What the cosigners report to the sequencer.
 #[derive(Debug, Clone)]
-pub enum Word {
-    /// No head that the world has seen goes beyond this log's own: it may sign.
+pub enum CosignerEvent {
+    /// No witness has seen a head that goes beyond this log's own: the log may sign.
     MaySign,
-    /// A witness has a head, signed by this log, that this log does not have: its files are older than what
-    /// the world has seen, or other. In words, with what to do.
+    /// A witness has a head that this log signed and does not have: the log's files are older than what it
+    /// published, or differ from it. In words, with advice.
     MustNotSign(String),
     /// A head that was asked for, with the cosignatures of a quorum.
-    Witnessed(SignedHead),
+    Cosigned(SignedHead),
 }
 
-/// Where words go. Clones lead to the same place.
+/// Reports events to a sequencer. Clones lead to the same one.
 #[derive(Clone)]
-pub struct Inbox(pub(super) Pool);
+pub struct CosignerEvents(pub(super) CommandSender);
 
-impl Inbox {
-    /// Tells the sequencer, which may have ended.
-    pub fn say(&self, word: Word) {
-        self.0.say(word);
+impl CosignerEvents {
+    /// Reports an event. The sequencer may have stopped; then the event is lost, which is harmless.
+    pub fn report(&self, event: CosignerEvent) {
+        self.0.report(event);
     }
 }
 
 /// A log that was just opened, as its cosigners need it.
-pub struct Opened {
-    /// Its tree.
+pub struct OpenedLog {
+    /// The log's tree.
     pub reader: Arc<dyn StoreReader>,
-    /// What it signed last.
+    /// The head that the log signed last.
     pub last_signed: Option<SignedHead>,
-    /// Where to tell what the witnesses did.
-    pub inbox: Inbox,
+    /// Where the cosigners report.
+    pub events: CosignerEvents,
 }
 
-/// Starts the cosigners of a log.
-pub type StartCosigners = Box<dyn FnOnce(Opened) -> Arc<dyn Cosigners> + Send>;
+/// Starts the cosigners of a log that was just opened.
+pub type CosignersFactory = Box<dyn FnOnce(OpenedLog) -> Arc<dyn Cosigners> + Send>;

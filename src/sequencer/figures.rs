@@ -1,30 +1,46 @@
-//! Figures for who watches a log: counted by the one thread that commits, read by anybody.
+//! Figures for operators: counted by the commit thread, read by anybody.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Sequencer, Trouble};
+use super::commands::CommandSender;
 
-/// A log's figures now. What is counted is counted since this process opened the log.
+/// A log's figures. Counts begin when this process opened the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
     /// Entries that wait to be sequenced.
     pub waiting: usize,
     /// Most entries that may wait.
     pub most_waiting: usize,
-    /// Whether submissions are taken and heads signed: not before the witnesses were heard, not after they
-    /// have shown that the files are old, and not once the log stops.
+    /// Whether the log accepts submissions and signs heads. It does not before it has heard its witnesses, after
+    /// they have shown that its files are old, and once it stops.
     pub may_sign: bool,
-    /// Size of the last head that was signed and is durable, shown or not.
+    /// Size of the last head that was signed and is durable, published or not.
     pub signed_size: u64,
-    /// Entries appended; duplicates are not.
+    /// Entries appended, without duplicates.
     pub appended: u64,
-    /// Heads shown. A head that is shown again with other cosignatures is the same one.
+    /// Heads published. A head that is published again with other cosignatures counts once.
     pub published: u64,
-    /// Heads shown without the quorum that the log's settings name.
+    /// Heads published without the quorum that the log's settings name.
     pub published_unwitnessed: u64,
 }
 
-/// One thread writes, and no figure rests on another: nothing has to be seen in any order.
+impl Figures {
+    pub(super) fn new(commands: &CommandSender, counts: &Counts) -> Self {
+        let (waiting, may_sign) = commands.load();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            waiting,
+            most_waiting: commands.most_entries(),
+            may_sign,
+            signed_size: read(&counts.signed_size),
+            appended: read(&counts.appended),
+            published: read(&counts.published),
+            published_unwitnessed: read(&counts.published_unwitnessed),
+        }
+    }
+}
+
+/// The counters. One thread writes them, and none depends on another, so no memory ordering is needed.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub signed_size: AtomicU64,
@@ -36,30 +52,5 @@ pub struct Counts {
 impl Counts {
     pub fn add(counter: &AtomicU64, more: usize) {
         counter.fetch_add(more as u64, Ordering::Relaxed);
-    }
-}
-
-impl Sequencer {
-    /// The log's figures now.
-    #[must_use]
-    pub fn figures(&self) -> Figures {
-        let (pool, counts) = (&self.shared.pool, &self.shared.counts);
-        let (waiting, may_sign) = pool.load();
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Figures {
-            waiting,
-            most_waiting: pool.most_entries(),
-            may_sign,
-            signed_size: read(&counts.signed_size),
-            appended: read(&counts.appended),
-            published: read(&counts.published),
-            published_unwitnessed: read(&counts.published_unwitnessed),
-        }
-    }
-
-    /// The kinds of [`faults`](Self::faults), in the same order.
-    #[must_use]
-    pub fn troubles(&self) -> Vec<Trouble> {
-        self.shared.faults().into_keys().collect()
     }
 }

@@ -1,163 +1,72 @@
-//! From a pool of submissions to a signed tree head.
+//! From submitted entries to a signed, published tree head.
 //!
 //! ```text
-//! queued -> sequenced (index assigned, durable) -> published (in a signed checkpoint)
-//!                                               -> witnessed (quorum reached)
+//! queued -> sequenced (leaf index assigned, durable) -> published (under a signed checkpoint)
+//!                                                    -> witnessed (cosigned by a quorum)
 //! ```
 //!
-//! One thread commits: *plan* (pure) -> *stage* in the journal -> *apply* to the tree -> *sign* ->
-//! durable *checkpoint* -> *cosigned* by a quorum, where the log has witnesses -> *publish*. What is planned, hashed and verified beforehand is done on the
-//! threads of whoever submits.
+//! Senders check and hash their entries on their own threads. One thread commits: it takes commands from one
+//! channel (add, cosigned, stop), and [`commit::Committer::advance`] has its durable steps, in order.
+//!
+//! | file | what it has |
+//! | --- | --- |
+//! | `submission` | entries and their outcome |
+//! | `commands` | the channel to the commit thread, and its bounds |
+//! | `commit` | the commit thread: plan, stage, apply, sign, checkpoint, cosign, publish |
+//! | `plan` | which entries are new (pure) |
+//! | `cosigners`, `cosigning` | whoever collects cosignatures, and the heads that wait for them |
+//! | `published` | the published head, and the senders who wait for one |
+//! | `recovery` | checks of signed heads against the tree |
+//! | `trouble`, `figures` | faults and counts, for operators |
 
-mod answer;
+mod commands;
 mod commit;
 mod cosigners;
+mod cosigning;
 mod figures;
-mod heads;
 mod plan;
-mod pool;
+mod published;
+mod recovery;
+mod submission;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::checkpoint::{Checkpoint, LogSigner};
+use crate::checkpoint::LogSigner;
 use crate::disk::retried;
-use crate::merkle::{Hash, LeafIndex};
-use crate::release::Facts;
+pub use crate::format::Wait;
 use crate::store::{Store, StoreError, StoreReader};
-use answer::Reply;
-pub use answer::{Outcome, Until};
+pub(crate) use commands::RETRY_AFTER;
+use commands::{CommandReceiver, CommandSender, RETRY_AFTER_SUSPICION, channel};
 use commit::Committer;
-pub use cosigners::{CosignerStatus, Cosigners, Inbox, Opened, StartCosigners, Word};
+pub use cosigners::{
+    CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, CosignersFactory, OpenedLog,
+};
 use figures::Counts;
 pub use figures::Figures;
-pub(crate) use pool::RETRY_AFTER;
-use pool::{Pool, RETRY_AFTER_SUSPICION, Submission};
+pub use published::Published;
+use submission::Submission;
+pub use submission::{Candidate, Outcome, Results, Sequenced, SubmitError};
+use trouble::Faults;
+pub use trouble::Trouble;
 
-/// An entry to append, with all that can be computed without the log.
-#[derive(Debug, Clone)]
-pub struct Candidate {
-    entry: Vec<u8>,
-    leaf_hash: Hash,
-    facts: Facts,
-}
-
-impl Candidate {
-    /// Hashes the entry.
-    ///
-    /// # Panics
-    /// On an entry over [`MAX_ENTRY_BYTES`](crate::release::MAX_ENTRY_BYTES): callers cap first.
-    #[must_use]
-    pub fn new(entry: Vec<u8>, facts: Facts) -> Self {
-        assert!(entry.len() <= crate::release::MAX_ENTRY_BYTES, "entries are capped when they are received");
-        Self { leaf_hash: Hash::leaf(&entry), entry, facts }
-    }
-
-    /// What the indexes will hold of it.
-    #[must_use]
-    pub const fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
-    /// Its leaf hash.
-    #[must_use]
-    pub const fn leaf_hash(&self) -> &Hash {
-        &self.leaf_hash
-    }
-}
-
-/// What became of an entry: it is durable at this index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sequenced {
-    /// Its place in the log.
-    pub index: LeafIndex,
-    /// Whether the log had it already: then this is its first index, and nothing was appended.
-    pub duplicate: bool,
-    /// Leaf hash of the entry there, if it differs from the one sent: the same payload with other signatures,
-    /// or another statement of the same claims.
-    pub stored: Option<Hash>,
-}
-
-/// Why an entry was not appended.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SubmitError {
-    /// The pool is full. Nothing of the submission was taken.
-    #[error("the log is busy: {waiting} entries wait already; try again in {} s", retry_after.as_secs())]
-    Full {
-        /// Entries that wait.
-        waiting: usize,
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// Too much is being received or checked. Nothing of the submission was taken.
-    #[error("the log is busy: as much is being checked as it can bear; try again in {} s", retry_after.as_secs())]
-    Overloaded {
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// The log is stopping. Nothing of the submission was taken.
-    #[error("the log is shutting down; try again when it is back")]
-    ShuttingDown,
-    /// The sequence number is taken by another release.
-    #[error(
-        "the sequence number is taken: the log has another release of this publisher, package, channel and sequence; to release something else, even the same artifacts as another version, use the next number"
-    )]
-    SequenceTaken,
-    /// The log has not heard yet what its witnesses last saw. Nothing of the submission was taken.
-    #[error(
-        "{}; try again in {} s",
-        suspicion.as_deref().unwrap_or("the log has just started and asks its witnesses what they saw last before it signs anything"),
-        retry_after.as_secs()
-    )]
-    AskingWitnesses {
-        /// What the witnesses claim, where it looks as if the log was rolled back.
-        suspicion: Option<String>,
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// The log's files are older than what the world has seen, or other. Nothing of the submission was taken.
-    #[error("the log accepts no entries until it is repaired: {0}")]
-    RolledBack(String),
-    /// The journal is not what the log wrote. None of the submission was added.
-    #[error("the log accepts no entries until it is repaired: {0}")]
-    Damaged(String),
-    /// It could not be made durable. Whether it is nevertheless shows when it is sent again: then
-    /// its first index is the answer.
-    #[error("the entry could not be stored: {0}; send it again later, a duplicate gets its first index")]
-    Storage(String),
-}
-
-/// The head that everyone may see: signed, and durable. A log with witnesses has none before the first one
-/// that a quorum cosigned: then `note` is empty, and the tree, too.
-#[derive(Debug, Clone)]
-pub struct Published {
-    /// What it says.
-    pub checkpoint: Checkpoint,
-    /// The note, byte for byte.
-    pub note: Arc<[u8]>,
-    /// When this process published it.
-    pub at: Instant,
-    /// Whether the note carries the cosignatures of a quorum of the log's witnesses.
-    pub witnessed: bool,
-}
-
-/// How the sequencer works.
+/// The settings of a sequencer.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Under load, a head is signed at most this often; while few entries come, sooner.
+    /// The shortest pause between two heads under load; while few entries come, heads follow sooner.
     pub publish_interval: Duration,
-    /// Most entries that wait to be sequenced: some batches' worth, so that nobody waits long.
+    /// Most entries that wait to be sequenced: a few batches' worth, so that nobody waits long.
     pub pool_entries: usize,
     /// Most bytes of entries that wait.
     pub pool_bytes: usize,
-    /// Whether a log with witnesses publishes heads that too few of them cosigned in time. Whoever is shown
-    /// one can't tell whether others were shown another.
+    /// Whether a log with witnesses publishes heads that too few of them cosigned in time. Someone who is shown
+    /// such a head can't tell whether others were shown another one.
     pub publish_unwitnessed: bool,
 }
 
@@ -176,7 +85,7 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The store has a checkpoint that this log's key did not sign.
+    /// The last checkpoint in the store is not signed by this log's key.
     #[error("the last checkpoint is not this log's: {0}; is log.key the key of this directory?")]
     Checkpoint(#[from] crate::checkpoint::CheckpointError),
     /// The store can't be read, or does not hold what was signed.
@@ -187,105 +96,24 @@ pub enum StartError {
 /// A running sequencer. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Sequencer {
-    shared: Arc<Shared>,
+    running: Arc<Running>,
 }
 
-struct Shared {
-    pool: Pool,
+struct Running {
+    commands: CommandSender,
     published: watch::Receiver<Published>,
     reader: Arc<dyn StoreReader>,
     cosigners: Option<Arc<dyn Cosigners>>,
-    fault: Fault,
+    faults: Faults,
     counts: Arc<Counts>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What may be wrong with a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trouble {
-    /// It panicked.
-    Panic,
-    /// Its files are older than what the world has seen, or other.
-    Rollback,
-    /// Its journal is not what it wrote.
-    Damage,
-    /// Witnesses say that they have cosigned more than it has, without a proof.
-    RollbackSuspected,
-    /// It can't write.
-    Storage,
-    /// Its machine's clock is wrong.
-    Clock,
-    /// Too few witnesses answer.
-    Quorum,
-}
-
-impl Trouble {
-    /// All kinds, the worst first.
-    pub const ALL: [Self; 7] = [
-        Self::Panic,
-        Self::Rollback,
-        Self::Damage,
-        Self::RollbackSuspected,
-        Self::Storage,
-        Self::Clock,
-        Self::Quorum,
-    ];
-
-    /// Its stable name, for machines.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Panic => "panic",
-            Self::Rollback => "rollback",
-            Self::Damage => "damage",
-            Self::RollbackSuspected => "rollback-suspected",
-            Self::Storage => "storage",
-            Self::Clock => "clock",
-            Self::Quorum => "quorum",
-        }
-    }
-}
-
-/// Why the log can't append or publish at the moment, the worst first. Shared with `/healthz`.
-#[derive(Debug, Clone, Default)]
-struct Fault(Arc<Mutex<BTreeMap<Trouble, String>>>);
-
-impl Fault {
-    /// It is tried again many times a second; the same reason is worth one line in the log.
-    fn tell(&self, trouble: Trouble, why: String) {
-        let mut faults = self.0.lock().expect("no panic while it is held");
-        if faults.get(&trouble) != Some(&why) {
-            tracing::error!("{why}");
-            faults.insert(trouble, why);
-        }
-    }
-
-    fn clear(&self, trouble: Trouble) {
-        let cleared = self.0.lock().expect("no panic while it is held").remove(&trouble);
-        if trouble == Trouble::Quorum && cleared.is_some() {
-            tracing::info!("a quorum of witnesses cosigns again");
-        }
-    }
-
-    fn of(&self, troubles: &[Trouble]) -> Option<String> {
-        let faults = self.0.lock().expect("no panic while it is held");
-        troubles.iter().find_map(|trouble| faults.get(trouble).cloned())
-    }
-
-    fn all(&self) -> BTreeMap<Trouble, String> {
-        self.0.lock().expect("no panic while it is held").clone()
-    }
-}
-
-/// Results of a submission, one for each entry, in order.
-pub type Results = Vec<Result<Sequenced, SubmitError>>;
-
 impl Sequencer {
-    /// Checks the last checkpoint against the tree, publishes what is durable, and starts the thread
-    /// that commits.
+    /// Checks the last checkpoint against the tree, publishes what is durable, and starts the commit thread.
     ///
     /// # Errors
-    /// [`StartError`] where the checkpoint is not ours, or the tree is no extension of it.
+    /// [`StartError`] if another key signed the checkpoint, or the tree does not extend it.
     ///
     /// # Panics
     /// If the system can't start a thread.
@@ -297,8 +125,8 @@ impl Sequencer {
         Self::start_with(store, signer.into(), options, None)
     }
 
-    /// As [`start`](Self::start), for a log with witnesses: nothing is signed before they were asked what
-    /// they last saw, and a head is published when a quorum has cosigned it.
+    /// Like [`start`](Self::start), for a log with witnesses: it signs nothing before they have said what they
+    /// last saw, and publishes a head once a quorum has cosigned it.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -309,119 +137,116 @@ impl Sequencer {
         store: Box<dyn Store>,
         signer: LogSigner,
         options: &Options,
-        cosigners: Option<StartCosigners>,
+        cosigners: Option<CosignersFactory>,
     ) -> Result<Self, StartError> {
-        let reader = store.reader();
-        let fault = Fault::default();
-        let pool = Pool::new(options.pool_entries, options.pool_bytes);
-        let (mut committer, published) =
-            Committer::recover(store, signer, options.publish_interval, fault.clone())?;
+        let (commands, receiver) = channel(options.pool_entries, options.pool_bytes);
+        let (reader, faults) = (store.reader(), Faults::default());
+        let mut committer = Committer::recover(store, signer, options.publish_interval, faults.clone())?;
+        let published = committer.publication.subscribe();
         let cosigners = cosigners.map(|start| {
-            let refusal = SubmitError::AskingWitnesses { suspicion: None, retry_after: RETRY_AFTER };
-            pool.refuse(Some(refusal));
-            let inbox = Inbox(pool.clone());
-            start(Opened { reader: reader.clone(), last_signed: committer.last_signed(), inbox })
+            committer.start_cosigning(start, options, &receiver, CosignerEvents(commands.clone()))
         });
-        committer.start(cosigners.clone().map(|cosigners| (cosigners, options.publish_unwitnessed)))?;
-        let (counts, thread) = (committer.counts(), Mutex::default());
-        let shared = Arc::new(Shared { pool, published, reader, cosigners, fault, counts, thread });
-        let thread = {
-            let (pool, fault) = (shared.pool.clone(), shared.fault.clone());
-            let work = move || {
-                if catch_unwind(AssertUnwindSafe(|| committer.run(&pool))).is_err() {
-                    // Answer all waiting senders now: nothing will be committed before a restart.
-                    let why =
-                        "the sequencer panicked: restart the log; what was acknowledged is in the journal";
-                    fault.tell(Trouble::Panic, why.to_owned());
-                    pool.abandon();
-                }
-            };
-            std::thread::Builder::new().name("sequencer".to_owned()).spawn(work)
-        };
-        *shared.thread.lock().expect("no panic while it is held") =
-            Some(thread.expect("a thread can be started"));
-        Ok(Self { shared })
+        committer.advance(Vec::new(), &mut Vec::new())?;
+        let counts = committer.counts.clone();
+        let thread = Mutex::new(Some(spawn(committer, receiver, faults.clone())));
+        let running = Running { commands, published, reader, cosigners, faults, counts, thread };
+        Ok(Self { running: Arc::new(running) })
     }
 
-    /// Queues entries, all or none. The results arrive when all of them are sequenced.
+    /// Queues entries, all or none. The outcome arrives once all of them are in the state that `wait` names; or
+    /// once it is clear, or has taken too long, that no such head is published.
+    ///
+    /// The receiver fails if the commit thread ends before it could answer.
     ///
     /// # Errors
-    /// [`SubmitError::Full`] or [`SubmitError::ShuttingDown`]: nothing was taken.
-    pub fn submit(&self, candidates: Vec<Candidate>) -> Result<oneshot::Receiver<Results>, SubmitError> {
-        let (reply, results) = oneshot::channel();
-        self.shared.push(Submission { candidates, reply: Reply::Sequenced(reply) })?;
-        Ok(results)
-    }
-
-    /// Queues entries, all or none. The answer arrives when all of them are in a head that is published, or
-    /// witnessed as well; or when it is sure, or has taken too long to be told, that there is none.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit).
-    pub fn publish(
+    /// [`SubmitError`] if nothing was accepted.
+    pub fn submit(
         &self,
         candidates: Vec<Candidate>,
-        until: Until,
+        wait: Wait,
     ) -> Result<oneshot::Receiver<Outcome>, SubmitError> {
         let (reply, outcome) = oneshot::channel();
-        self.shared.push(Submission { candidates, reply: Reply::Head(until, reply) })?;
+        let added = self.running.commands.add(Submission { candidates, wait, reply });
+        added.map_err(|refused| self.running.explain(refused))?;
         Ok(outcome)
     }
 
-    /// Whether the pool has room for a submission of this many bytes. If not, the caller need not receive it.
+    /// Checks whether there is room for a submission of this many bytes. If not, the caller need not receive it.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn has_room(&self, bytes: usize) -> Result<(), SubmitError> {
-        self.shared.pool.has_room(1, bytes).map_err(|refused| self.shared.explain(refused))
+        self.running.commands.check_room(1, bytes).map_err(|refused| self.running.explain(refused))
     }
 
     /// The published head, and a way to wait for the next one.
     #[must_use]
     pub fn published(&self) -> watch::Receiver<Published> {
-        self.shared.published.clone()
+        self.running.published.clone()
     }
 
     /// The store, for reading.
     #[must_use]
     pub fn reader(&self) -> &Arc<dyn StoreReader> {
-        &self.shared.reader
+        &self.running.reader
     }
 
-    /// Whoever collects cosignatures, where the log has witnesses.
+    /// The collector of cosignatures, if the log has witnesses.
     #[must_use]
     pub fn cosigners(&self) -> Option<&Arc<dyn Cosigners>> {
-        self.shared.cosigners.as_ref()
+        self.running.cosigners.as_ref()
     }
 
-    /// Why the log can't append or publish as it should at the moment, the worst first.
+    /// Why the log can't append or publish as it should at the moment, the worst reason first.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        self.shared.faults().into_values().collect()
+        self.running.faults().into_values().collect()
     }
 
-    /// The worst of these reasons.
+    /// The kinds of [`faults`](Self::faults), in the same order.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.running.faults().into_keys().collect()
+    }
+
+    /// The worst of the [`faults`](Self::faults).
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.faults().into_iter().next()
+    }
+
+    /// The log's figures.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures::new(&self.running.commands, &self.running.counts)
     }
 
     /// Refuses further submissions, commits and publishes what waits, and returns when that is done.
     ///
     /// # Errors
     /// The fault of the log itself that kept it from publishing everything; what was acknowledged is durable.
-    /// That witnesses are missing is no such fault: [`faults`](Self::faults) has it.
+    /// Missing witnesses are no such fault: [`faults`](Self::faults) has it.
     pub fn shut_down(&self) -> Result<(), String> {
-        self.shared.stop();
-        self.shared.fault.of(&[Trouble::Panic, Trouble::Damage, Trouble::Storage]).map_or(Ok(()), Err)
+        self.running.stop();
+        let own = [Trouble::Panic, Trouble::Damage, Trouble::Storage];
+        self.running.faults.first_of(&own).map_or(Ok(()), Err)
     }
 }
 
-impl Shared {
-    fn push(&self, submission: Submission) -> Result<(), SubmitError> {
-        self.pool.push(submission).map_err(|refused| self.explain(refused))
-    }
+/// Starts the commit thread.
+fn spawn(committer: Committer, mut commands: CommandReceiver, faults: Faults) -> JoinHandle<()> {
+    let work = move || {
+        if catch_unwind(AssertUnwindSafe(|| committer.run(&mut commands))).is_err() {
+            let why = "the sequencer panicked: restart the log; what was acknowledged is in the journal";
+            faults.report(Trouble::Panic, why.to_owned());
+            // The receiver is dropped only now: senders who learn from it that nobody answers find the fault.
+        }
+        drop(commands);
+    };
+    std::thread::Builder::new().name("sequencer".to_owned()).spawn(work).expect("a thread can be started")
+}
 
+impl Running {
     /// Adds to a refusal what the witnesses claim: then it may last until the operator does something.
     fn explain(&self, refused: SubmitError) -> SubmitError {
         if !matches!(refused, SubmitError::AskingWitnesses { .. }) {
@@ -436,10 +261,10 @@ impl Shared {
         }
     }
 
-    /// All faults, worst first: those of the committing thread, damage that a reader saw, and what the
-    /// witnesses suggest.
+    /// All faults, the worst first: those of the commit thread, damage that a reader saw, and what the witnesses
+    /// suggest.
     fn faults(&self) -> BTreeMap<Trouble, String> {
-        let mut faults = self.fault.all();
+        let mut faults = self.faults.all();
         faults.values_mut().for_each(|why| *why = retried(&*why));
         if let Some(damage) = self.reader.damage() {
             faults.entry(Trouble::Damage).or_insert(damage);
@@ -452,7 +277,7 @@ impl Shared {
     }
 
     fn stop(&self) {
-        self.pool.close();
+        self.commands.stop();
         let thread = self.thread.lock().expect("no panic while it is held").take();
         if let Some(thread) = thread {
             // Its panics were caught and reported when they happened.
@@ -461,7 +286,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for Running {
     /// The last handle is gone: the store is closed, and its directory free again.
     fn drop(&mut self) {
         self.stop();

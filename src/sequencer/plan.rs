@@ -1,5 +1,5 @@
 //! Decides what a batch appends. A log has one leaf for each payload and each claim, so a repeat gets the first
-//! index; a sequence number that another release has taken is refused. No I/O except look-ups, which the caller
+//! index, and a sequence number that another release has is refused. The only I/O is look-ups, which the caller
 //! provides.
 
 use std::collections::HashMap;
@@ -9,19 +9,19 @@ use crate::merkle::{Hash, LeafIndex, RightEdge};
 use crate::release::{Claim, Facts};
 use crate::store::{Batch, StoreError, Stored};
 
-/// What the log knows already.
+/// Looks up what the log has.
 pub trait Known {
-    /// First index of a leaf.
+    /// The first index of a leaf.
     fn leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError>;
-    /// First leaf with a payload.
+    /// The first leaf with a payload.
     fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError>;
-    /// First leaf that claimed a key, and the content that it claimed it for.
+    /// The first leaf that claimed a key, and the content that it claimed the key for.
     fn claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError>;
 }
 
-/// What to append, and the answer to each submission once that is durable.
+/// A batch to append, and the answer to each submission once the batch is durable.
 pub struct Plan {
-    /// `None` where nothing is new.
+    /// `None` if nothing is new.
     pub batch: Option<Batch>,
     /// One list for each submission, in order.
     pub results: Vec<Results>,
@@ -42,8 +42,11 @@ pub fn plan(
     };
     let mut results = Vec::with_capacity(submissions.len());
     for candidates in submissions {
-        let each = candidates.into_iter().map(|candidate| planner.place(candidate, known));
-        results.push(each.collect::<Result<Results, StoreError>>()?);
+        let mut each = Results::with_capacity(candidates.len());
+        for candidate in candidates {
+            each.push(planner.place(candidate, known)?.into());
+        }
+        results.push(each);
     }
     let batch = (!planner.fresh.is_empty()).then(|| planner.into_batch(edge));
     Ok(Plan { batch, results })
@@ -52,45 +55,65 @@ pub fn plan(
 struct Planner {
     next: LeafIndex,
     fresh: Vec<Candidate>,
-    /// What this very batch adds, which no index knows yet.
+    /// The rows that this batch adds, which no index has yet.
     leaves: HashMap<Hash, LeafIndex>,
     payloads: HashMap<Hash, Stored>,
     claims: HashMap<Hash, (Stored, Hash)>,
 }
 
-/// What is known of the claims of an entry.
+/// What becomes of a candidate.
+enum Placement {
+    /// The batch appends it.
+    Fresh(LeafIndex),
+    /// The log, or the batch, has the same entry.
+    Duplicate(LeafIndex),
+    /// The log, or the batch, has another entry that says the same.
+    Repeat(Stored),
+    /// Another release has its sequence number.
+    Taken,
+}
+
+impl From<Placement> for Result<Sequenced, SubmitError> {
+    fn from(placement: Placement) -> Self {
+        match placement {
+            Placement::Fresh(index) => Ok(Sequenced { index, duplicate: false, stored: None }),
+            Placement::Duplicate(index) => Ok(Sequenced { index, duplicate: true, stored: None }),
+            Placement::Repeat(Stored { index, leaf }) => {
+                Ok(Sequenced { index, duplicate: true, stored: Some(leaf) })
+            }
+            Placement::Taken => Err(SubmitError::SequenceTaken),
+        }
+    }
+}
+
+/// The log's answer to the claims of an entry.
 enum Claimed {
-    /// One of them at least is new, and none contradicts what is known.
+    /// At least one is new, and none contradicts an earlier one.
     Fresh,
-    /// All of them were made before, the first at this leaf.
+    /// All were made before, the first one at this leaf.
     Before(Stored),
-    /// One of them was made for something else.
+    /// One was made for other content.
     Taken,
 }
 
 impl Planner {
-    fn place(
-        &mut self,
-        candidate: Candidate,
-        known: &impl Known,
-    ) -> Result<Result<Sequenced, SubmitError>, StoreError> {
+    fn place(&mut self, candidate: Candidate, known: &impl Known) -> Result<Placement, StoreError> {
         let first = match self.leaves.get(&candidate.leaf_hash) {
             Some(index) => Some(*index),
             None => known.leaf(&candidate.leaf_hash)?,
         };
         if let Some(index) = first {
-            return Ok(Ok(Sequenced { index, duplicate: true, stored: None }));
+            return Ok(Placement::Duplicate(index));
         }
         // Before the claims: the same statement again is a duplicate, not a conflict.
-        let before = match self.payload(&candidate.facts, known)? {
-            Some(stored) => stored,
-            None => match self.claimed(&candidate.facts.claims, known)? {
-                Claimed::Fresh => return Ok(Ok(self.append(candidate))),
-                Claimed::Before(stored) => stored,
-                Claimed::Taken => return Ok(Err(SubmitError::SequenceTaken)),
-            },
-        };
-        Ok(Ok(Sequenced { index: before.index, duplicate: true, stored: Some(before.leaf) }))
+        if let Some(stored) = self.payload(&candidate.facts, known)? {
+            return Ok(Placement::Repeat(stored));
+        }
+        Ok(match self.claimed(&candidate.facts.claims, known)? {
+            Claimed::Fresh => Placement::Fresh(self.append(candidate)),
+            Claimed::Before(stored) => Placement::Repeat(stored),
+            Claimed::Taken => Placement::Taken,
+        })
     }
 
     /// The leaf with this payload, under any signatures.
@@ -102,8 +125,8 @@ impl Planner {
         }
     }
 
-    /// A statement of several publishers that makes a claim for one of them which the log does not have
-    /// says something new, although it repeats the claims of the others.
+    /// Looks up all claims of an entry. If several publishers sign a statement and the claim of one of them is
+    /// new, the statement is new, although it repeats the claims of the others.
     fn claimed(&self, claims: &[Claim], known: &impl Known) -> Result<Claimed, StoreError> {
         let (mut first, mut fresh) = (None, claims.is_empty());
         for Claim { key, content } in claims {
@@ -120,18 +143,18 @@ impl Planner {
         Ok(first.filter(|_| !fresh).map_or(Claimed::Fresh, Claimed::Before))
     }
 
-    fn append(&mut self, candidate: Candidate) -> Sequenced {
+    fn append(&mut self, candidate: Candidate) -> LeafIndex {
         let index = self.next;
         let stored = Stored { index, leaf: candidate.leaf_hash };
         self.next = index.plus(1);
         self.leaves.insert(stored.leaf, index);
         self.payloads.extend(candidate.facts.payload.map(|payload| (payload, stored)));
         for Claim { key, content } in &candidate.facts.claims {
-            // The first stands, as in the index.
+            // The first claim stands, as in the index.
             self.claims.entry(*key).or_insert((stored, *content));
         }
         self.fresh.push(candidate);
-        Sequenced { index, duplicate: false, stored: None }
+        index
     }
 
     fn into_batch(self, edge: &RightEdge) -> Batch {

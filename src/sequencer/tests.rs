@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::plan::{Known, plan};
-use super::pool::Work;
+use super::commands::Work;
 use super::*;
 use crate::checkpoint;
 use crate::merkle::{RightEdge, TreeSize, prove_consistency, reference};
@@ -210,89 +210,85 @@ fn a_look_up_that_fails_plans_nothing() {
 
 // -- pool ----------------------------------------------------------------------------------------
 
-fn submission(entries: Vec<Candidate>) -> (Submission, oneshot::Receiver<Results>) {
-    let (reply, results) = oneshot::channel();
-    (Submission { candidates: entries, reply: Reply::Sequenced(reply) }, results)
+fn push(commands: &CommandSender, candidates: Vec<Candidate>) -> Result<(), SubmitError> {
+    let (reply, _) = oneshot::channel();
+    commands.add(Submission { candidates, wait: Wait::Sequenced, reply })
 }
 
-fn push(pool: &Pool, entries: Vec<Candidate>) -> Result<(), SubmitError> {
-    pool.push(submission(entries).0)
-}
-
-/// Entries of each submission that is taken next.
-fn take(pool: &Pool) -> Option<Vec<usize>> {
-    match pool.take(Some(Instant::now())) {
+/// Numbers of entries in the submissions that are taken next.
+fn take(commands: &mut CommandReceiver) -> Option<Vec<usize>> {
+    match commands.next(Some(Instant::now())) {
         Work::Commit(taken) => Some(taken.iter().map(|submission| submission.candidates.len()).collect()),
-        Work::Word(_) | Work::Deadline | Work::Closed => None,
+        Work::Event(_) | Work::Deadline | Work::Stop => None,
     }
 }
 
 #[test]
 fn a_full_pool_takes_a_submission_whole_or_not_at_all() {
-    let pool = Pool::new(5, 100);
+    let (pool, mut taken) = channel(5, 100);
     push(&pool, candidates(&["a", "b", "c"])).unwrap();
     let full = push(&pool, candidates(&["d", "e", "f"])).unwrap_err();
     assert_eq!(full, SubmitError::Full { waiting: 3, retry_after: Duration::from_secs(1) });
     assert_eq!(full.to_string(), "the log is busy: 3 entries wait already; try again in 1 s");
     push(&pool, candidates(&["d", "e"])).unwrap();
     assert!(matches!(push(&pool, candidates(&["f"])), Err(SubmitError::Full { waiting: 5, .. })));
-    assert_eq!(take(&pool), Some(vec![3, 2]), "nothing of what was refused is in it");
-    assert_eq!(take(&pool), None);
+    assert_eq!(take(&mut taken), Some(vec![3, 2]), "nothing of what was refused is in it");
+    assert_eq!(take(&mut taken), None);
     // Bytes count too, and are given back.
     for _ in 0..3 {
         push(&pool, vec![candidate(&[0; 60])]).unwrap();
         assert!(matches!(push(&pool, vec![candidate(&[0; 41])]), Err(SubmitError::Full { waiting: 1, .. })));
         push(&pool, vec![candidate(&[0; 40])]).unwrap();
-        assert_eq!(take(&pool), Some(vec![1, 1]));
+        assert_eq!(take(&mut taken), Some(vec![1, 1]));
     }
 }
 
 #[test]
 fn a_closed_pool_hands_out_what_waits_and_takes_no_more() {
-    let pool = Pool::new(10, 100);
+    let (pool, mut taken) = channel(10, 100);
     push(&pool, candidates(&["a"])).unwrap();
-    pool.close();
+    pool.stop();
     assert_eq!(push(&pool, candidates(&["b"])), Err(SubmitError::ShuttingDown));
-    assert_eq!(take(&pool), Some(vec![1]));
-    assert!(matches!(pool.take(None), Work::Closed));
+    assert_eq!(take(&mut taken), Some(vec![1]));
+    assert!(matches!(taken.next(None), Work::Stop));
     assert_eq!(push(&pool, candidates(&["b"])), Err(SubmitError::ShuttingDown));
-    assert!(matches!(pool.take(None), Work::Closed));
+    assert!(matches!(taken.next(None), Work::Stop));
 }
 
 #[test]
 fn a_batch_holds_no_more_than_a_batch_may() {
-    let pool = Pool::new(usize::MAX, usize::MAX);
+    let (pool, mut taken) = channel(usize::MAX, usize::MAX);
     let many = |count: usize| (0..count).map(|i| candidate(&i.to_be_bytes())).collect::<Vec<_>>();
     for count in [MAX_BATCH_ENTRIES - 1, 1, 1, MAX_BATCH_ENTRIES, 2] {
         push(&pool, many(count)).unwrap();
     }
-    assert_eq!(take(&pool), Some(vec![MAX_BATCH_ENTRIES - 1, 1]));
-    assert_eq!(take(&pool), Some(vec![1]), "the next one does not fit, and order is kept");
-    assert_eq!(take(&pool), Some(vec![MAX_BATCH_ENTRIES]));
-    assert_eq!(take(&pool), Some(vec![2]));
+    assert_eq!(take(&mut taken), Some(vec![MAX_BATCH_ENTRIES - 1, 1]));
+    assert_eq!(take(&mut taken), Some(vec![1]), "the next one does not fit, and order is kept");
+    assert_eq!(take(&mut taken), Some(vec![MAX_BATCH_ENTRIES]));
+    assert_eq!(take(&mut taken), Some(vec![2]));
     let large = vec![candidate(&[0; 65_535]); MAX_BATCH_BYTES / 65_535];
     push(&pool, large.clone()).unwrap();
     push(&pool, large).unwrap();
-    assert_eq!(take(&pool), Some(vec![512]));
-    assert_eq!(take(&pool), Some(vec![512]));
+    assert_eq!(take(&mut taken), Some(vec![512]));
+    assert_eq!(take(&mut taken), Some(vec![512]));
 }
 
 #[test]
 fn waiting_ends_with_a_submission_a_deadline_or_the_end() {
-    let pool = Pool::new(10, 100);
+    let (pool, mut taken) = channel(10, 100);
     let before = Instant::now();
-    assert!(matches!(pool.take(Some(before + Duration::from_millis(20))), Work::Deadline));
+    assert!(matches!(taken.next(Some(before + Duration::from_millis(20))), Work::Deadline));
     assert!(before.elapsed() >= Duration::from_millis(20));
-    let waits = |pool: &Pool| {
-        let pool = pool.clone();
-        std::thread::spawn(move || pool.take(None))
+    let mut wait_while = |then: &dyn Fn()| {
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| taken.next(None));
+            then();
+            waiting.join().unwrap()
+        })
     };
-    let waiting = waits(&pool);
-    push(&pool, candidates(&["a"])).unwrap();
-    assert!(matches!(waiting.join().unwrap(), Work::Commit(taken) if taken.len() == 1));
-    let waiting = waits(&pool);
-    pool.close();
-    assert!(matches!(waiting.join().unwrap(), Work::Closed));
+    let work = wait_while(&|| push(&pool, candidates(&["a"])).unwrap());
+    assert!(matches!(work, Work::Commit(taken) if taken.len() == 1));
+    assert!(matches!(wait_while(&|| pool.stop()), Work::Stop));
 }
 
 // -- the sequencer -------------------------------------------------------------------------------
@@ -386,17 +382,21 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn results(mut receiver: oneshot::Receiver<Results>) -> Results {
+fn outcome_of(mut receiver: oneshot::Receiver<Outcome>) -> Outcome {
     let mut answer = None;
     wait_until("a submission is answered", || match receiver.try_recv() {
-        Ok(results) => {
-            answer = Some(results);
+        Ok(outcome) => {
+            answer = Some(outcome);
             true
         }
         Err(TryRecvError::Empty) => false,
         Err(TryRecvError::Closed) => panic!("the sequencer has dropped a submission"),
     });
     answer.unwrap()
+}
+
+fn results(receiver: oneshot::Receiver<Outcome>) -> Results {
+    outcome_of(receiver).results
 }
 
 impl Bench {
@@ -411,7 +411,7 @@ impl Bench {
     }
 
     fn submit(&mut self, entries: &[&str]) -> Results {
-        let results = results(self.sequencer.submit(candidates(entries)).unwrap());
+        let results = results(self.sequencer.submit(candidates(entries), Wait::Sequenced).unwrap());
         assert_eq!(results.len(), entries.len());
         for (entry, result) in entries.iter().zip(&results) {
             match result {
@@ -600,20 +600,20 @@ fn outcome(receiver: oneshot::Receiver<Outcome>) -> (Results, Option<u64>) {
 fn who_waits_for_a_head_is_answered_once_it_is_shown() {
     let store = Watched::new();
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &quick()).unwrap();
-    let first = sequencer.publish(candidates(&["a", "b claim:k:x"]), Until::Published).unwrap();
+    let first = sequencer.submit(candidates(&["a", "b claim:k:x"]), Wait::Published).unwrap();
     let (results, head) = outcome(first);
     assert_eq!(results, [fresh(0), fresh(1)]);
     assert!(head >= Some(2));
     assert!(sequencer.published().borrow().checkpoint.size.get() >= 2, "shown before it was answered");
     // Nothing new to wait for: the head that is there has it.
     assert_eq!(
-        outcome(sequencer.publish(candidates(&["a"]), Until::Published).unwrap()),
+        outcome(sequencer.submit(candidates(&["a"]), Wait::Published).unwrap()),
         (vec![duplicate(0)], Some(2))
     );
     // Nothing taken, nothing to wait for.
     let refused = (vec![Err(SubmitError::SequenceTaken)], None);
-    assert_eq!(outcome(sequencer.publish(candidates(&["c claim:k:y"]), Until::Published).unwrap()), refused);
-    assert_eq!(outcome(sequencer.publish(Vec::new(), Until::Published).unwrap()), (vec![], None));
+    assert_eq!(outcome(sequencer.submit(candidates(&["c claim:k:y"]), Wait::Published).unwrap()), refused);
+    assert_eq!(outcome(sequencer.submit(Vec::new(), Wait::Published).unwrap()), (vec![], None));
 }
 
 #[test]
@@ -622,13 +622,13 @@ fn who_waits_for_a_head_that_can_t_be_published_learns_it_with_the_index() {
         let bench = Bench::new();
         bench.store.store.inject(FaultPoint::Checkpoint, fault);
         assert_eq!(
-            outcome(bench.sequencer.publish(candidates(&["a"]), Until::Published).unwrap()),
+            outcome(bench.sequencer.submit(candidates(&["a"]), Wait::Published).unwrap()),
             (vec![fresh(0)], None)
         );
-        let (results, head) = outcome(bench.sequencer.publish(candidates(&["a"]), Until::Published).unwrap());
+        let (results, head) = outcome(bench.sequencer.submit(candidates(&["a"]), Wait::Published).unwrap());
         assert_eq!((results, head), (vec![duplicate(0)], Some(1)), "the next head has it");
         bench.store.store.inject(FaultPoint::Stage, fault);
-        let (results, head) = outcome(bench.sequencer.publish(candidates(&["b"]), Until::Published).unwrap());
+        let (results, head) = outcome(bench.sequencer.submit(candidates(&["b"]), Wait::Published).unwrap());
         assert!(matches!(results[..], [Err(SubmitError::Storage(_))]) && head.is_none());
     }
 }
@@ -639,7 +639,7 @@ fn a_shutdown_answers_who_waits_for_a_head() {
     let store = Watched::new();
     let sequencer = Sequencer::start(Box::new(store), signer(), &options).unwrap();
     let waiting: Vec<_> = (0..50)
-        .map(|i| sequencer.publish(candidates(&[&i.to_string()]), Until::Published).unwrap())
+        .map(|i| sequencer.submit(candidates(&[&i.to_string()]), Wait::Published).unwrap())
         .collect();
     sequencer.shut_down().unwrap();
     for (i, receiver) in waiting.into_iter().enumerate() {
@@ -654,10 +654,10 @@ fn nothing_is_half_accepted() {
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
     let eleven: Vec<String> = (0..11).map(|i| i.to_string()).collect();
     let eleven: Vec<&str> = eleven.iter().map(String::as_str).collect();
-    assert!(matches!(sequencer.submit(candidates(&eleven)), Err(SubmitError::Full { .. })));
-    assert!(matches!(sequencer.submit(vec![candidate(&[0; 1_001])]), Err(SubmitError::Full { .. })));
-    assert_eq!(results(sequencer.submit(candidates(&eleven[..1])).unwrap()), [fresh(0)]);
-    assert_eq!(results(sequencer.submit(Vec::new()).unwrap()), []);
+    assert!(matches!(sequencer.submit(candidates(&eleven), Wait::Sequenced), Err(SubmitError::Full { .. })));
+    assert!(matches!(sequencer.submit(vec![candidate(&[0; 1_001])], Wait::Sequenced), Err(SubmitError::Full { .. })));
+    assert_eq!(results(sequencer.submit(candidates(&eleven[..1]), Wait::Sequenced).unwrap()), [fresh(0)]);
+    assert_eq!(results(sequencer.submit(Vec::new(), Wait::Sequenced).unwrap()), []);
     sequencer.shut_down().unwrap();
     assert_eq!(store.durable(), [b"0"]);
 }
@@ -669,7 +669,7 @@ fn shutting_down_publishes_all_that_was_accepted() {
     let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
     let waiting: Vec<_> = (0..200)
-        .map(|i| sequencer.submit(candidates(&[&format!("{i} a"), &format!("{i} b")])).unwrap())
+        .map(|i| sequencer.submit(candidates(&[&format!("{i} a"), &format!("{i} b")]), Wait::Sequenced).unwrap())
         .collect();
     sequencer.shut_down().unwrap();
     let published = sequencer.published().borrow().clone();
@@ -678,7 +678,7 @@ fn shutting_down_publishes_all_that_was_accepted() {
         assert_eq!(results(receiver), [fresh(2 * i as u64), fresh(2 * i as u64 + 1)]);
     }
     assert_eq!(store.store.checkpoint().unwrap(), *published.note, "durable, too");
-    assert!(matches!(sequencer.submit(candidates(&["late"])), Err(SubmitError::ShuttingDown)));
+    assert!(matches!(sequencer.submit(candidates(&["late"]), Wait::Sequenced), Err(SubmitError::ShuttingDown)));
     sequencer.shut_down().unwrap();
     assert_eq!(store.durable().len(), 400);
 }
@@ -693,7 +693,7 @@ fn a_busy_log_signs_no_more_often_than_it_was_told() {
         // A thousand at once are busy.
         let many: Vec<String> = (0..1_000).map(|n| format!("{i} {n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(results(sequencer.submit(candidates(&many)).unwrap())[0], fresh(i * 1_000));
+        assert_eq!(results(sequencer.submit(candidates(&many), Wait::Sequenced).unwrap())[0], fresh(i * 1_000));
     }
     let most = begin.elapsed().as_millis() / 50 + 2;
     sequencer.shut_down().unwrap();
@@ -707,7 +707,7 @@ fn few_entries_are_published_long_before_the_interval_is_over() {
     let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
     let begin = Instant::now();
-    results(sequencer.submit(candidates(&["one"])).unwrap());
+    results(sequencer.submit(candidates(&["one"]), Wait::Sequenced).unwrap());
     while sequencer.published().borrow().checkpoint.size.get() == 0 {
         assert!(begin.elapsed() < Duration::from_secs(60), "a thousandth of the interval is four seconds");
         std::thread::sleep(Duration::from_millis(5));
@@ -795,17 +795,17 @@ fn a_log_whose_checkpoint_was_replaced_signs_nothing_until_it_is_its_own_again()
     let dir = TempDir::new().unwrap();
     let store = DiskStore::open(dir.path(), disk_options()).unwrap();
     let sequencer = Sequencer::start(Box::new(store), signer(), &quick()).unwrap();
-    assert_eq!(results(sequencer.submit(candidates(&["a"])).unwrap()), [fresh(0)]);
+    assert_eq!(results(sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap()), [fresh(0)]);
     wait_until("a is published", || sequencer.published().borrow().checkpoint.size.get() == 1);
     let path = Layout::new(dir.path()).checkpoint();
     let own = std::fs::read(&path).unwrap();
     // By this log's key, of another history: as when a backup of one part was put back.
     let forked = signed(&batch_of(&RightEdge::default(), numbered(0, 1)).growth.edge);
     std::fs::write(&path, &forked).unwrap();
-    assert_eq!(results(sequencer.submit(candidates(&["b"])).unwrap()), [fresh(1)]);
+    assert_eq!(results(sequencer.submit(candidates(&["b"]), Wait::Sequenced).unwrap()), [fresh(1)]);
     let fault = || sequencer.fault().unwrap_or_default();
     wait_until("it is noticed", || fault().contains("the journal is not what was signed"));
-    let refused = results(sequencer.submit(candidates(&["c"])).unwrap());
+    let refused = results(sequencer.submit(candidates(&["c"]), Wait::Sequenced).unwrap());
     assert!(matches!(&refused[0], Err(SubmitError::Storage(_))), "{refused:?}");
     assert_eq!(sequencer.published().borrow().checkpoint.size.get(), 1);
     assert_eq!(std::fs::read(&path).unwrap(), forked, "it is not overwritten either");
@@ -813,7 +813,7 @@ fn a_log_whose_checkpoint_was_replaced_signs_nothing_until_it_is_its_own_again()
     wait_until("it goes on by itself", || sequencer.published().borrow().checkpoint.size.get() == 2);
     wait_until("the fault is over", || sequencer.fault().is_none());
     assert_eq!(
-        results(sequencer.submit(candidates(&["c", "b", "a"])).unwrap()),
+        results(sequencer.submit(candidates(&["c", "b", "a"]), Wait::Sequenced).unwrap()),
         [fresh(2), duplicate(1), duplicate(0)]
     );
     sequencer.shut_down().unwrap();
@@ -836,7 +836,7 @@ fn many_writers_of_the_same_entries_get_the_same_indices() {
                     let pick = |step: usize| format!("entry {}", (round * step + seed * 31) % 150);
                     let entries = [pick(7), pick(11)];
                     let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
-                    let results = results(sequencer.submit(candidates(&entries)).unwrap());
+                    let results = results(sequencer.submit(candidates(&entries), Wait::Sequenced).unwrap());
                     for (entry, result) in entries.iter().zip(results) {
                         answers.push(((*entry).to_owned(), result.unwrap()));
                     }

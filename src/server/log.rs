@@ -17,7 +17,7 @@ use crate::merkle::{Hash, LeafIndex, prove_inclusion};
 use crate::note::{KeyName, Note};
 use crate::proof::ProofFile;
 use crate::release::Profile;
-use crate::sequencer::{Options, Published, Sequencer, StartCosigners, StartError};
+use crate::sequencer::{Options, Published, Sequencer, CosignersFactory, StartError};
 use crate::store::{DiskStore, OpenOptions, Store as _, StoreError, StoreReader};
 
 /// The settings of a log.
@@ -33,7 +33,7 @@ pub struct LogConfig {
     /// The sequencer's settings.
     pub options: Options,
     /// Starts the collection of cosignatures, if the log has witnesses.
-    pub cosigners: Option<StartCosigners>,
+    pub cosigners: Option<CosignersFactory>,
     /// Called with progress while the tree catches up with the journal: entries done, entries in all.
     pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
 }

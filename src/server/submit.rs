@@ -1,12 +1,9 @@
 //! Appending: `POST /add` and `POST /add-batch`.
 
-use std::future::Future;
-
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 use super::warnings::{Remarks, remarks};
 use super::{Log, Problem, Profile, withdrawal};
@@ -20,7 +17,7 @@ use crate::proof::bundle;
 use crate::release::{
     Facts, KeySearch, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers, SubmittedEnvelope, VerifiedStatement,
 };
-use crate::sequencer::{Candidate, Outcome, Published, Results, Sequenced, SubmitError, Until};
+use crate::sequencer::{Candidate, Outcome, Published, Sequenced, SubmitError, Wait};
 use crate::store::MAX_BATCH_ENTRIES;
 
 /// Largest body of `/add-batch`: a full batch of 2 KiB entries, or fewer larger ones.
@@ -30,24 +27,10 @@ pub const MAX_BATCH_WITHDRAWALS: usize = 64;
 /// Media type of a `.tlog-proof` file.
 pub const PROOF_MEDIA_TYPE: &str = "text/x-tlog-proof; charset=utf-8";
 
-/// The state to wait for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Wait {
-    /// Durable, with an index.
-    Sequenced,
-    /// In a signed checkpoint that everyone sees.
-    #[default]
-    Published,
-    /// In a checkpoint that a quorum of witnesses has cosigned.
-    Witnessed,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AddQuery {
-    #[serde(default)]
-    wait: Wait,
+    wait: Option<String>,
 }
 
 /// The forms of an answer, chosen by `Accept`.
@@ -104,7 +87,7 @@ pub async fn add_batch(
 }
 
 async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Result<Response, Problem> {
-    let query = parse_query(log, uri)?;
+    let wait = parse_wait(log, uri)?;
     let form = parse_accept(headers, &[Form::Text, Form::Json, Form::Proof])?;
     let limit = match log.profile() {
         Profile::Release => MAX_SUBMISSION_BYTES,
@@ -130,12 +113,12 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
         (vec![candidate], Vec::new())
     };
     // A proof leads to a published head, so asking for one is waiting for that.
-    let until = if form == Form::Proof { query.wait.max(Wait::Published) } else { query.wait };
-    let outcome = submit(log, candidates, until)?;
+    let wait = if form == Form::Proof { wait.max(Wait::Published) } else { wait };
+    let outcome = log.sequencer().submit(candidates, wait)?;
     drop(received);
-    let Outcome { mut results, head } = outcome.await?;
+    let Outcome { mut results, head } = outcome.await.map_err(|_| SubmitError::ShuttingDown)?;
     let sequenced = results.remove(0)?;
-    let head = check_head(log, until, sequenced.index, head)?;
+    let head = check_head(log, wait, sequenced.index, head)?;
     match (form, head) {
         (Form::Proof, Some(head)) => {
             let log = log.clone();
@@ -151,7 +134,7 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
 }
 
 async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Result<Response, Problem> {
-    let query = parse_query(log, uri)?;
+    let wait = parse_wait(log, uri)?;
     let form = parse_accept(headers, &[Form::Text, Form::Json])?;
     let received = receive(log, "a batch", body, MAX_BATCH_BODY_BYTES).await?;
     let (of, publishers) = (log.clone(), log.publishers().current());
@@ -165,7 +148,8 @@ async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Re
     };
     let (candidates, remarks) = blocking(admit).await??;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
-    let Outcome { results, head } = submit(log, candidates, query.wait)?.await?;
+    let outcome = log.sequencer().submit(candidates, wait)?;
+    let Outcome { results, head } = outcome.await.map_err(|_| SubmitError::ShuttingDown)?;
     // What could not be stored is no answer to an entry: the whole request is to be sent again.
     if let Some(error) = results
         .iter()
@@ -175,7 +159,7 @@ async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Re
         return Err(error.clone().into());
     }
     let last = results.iter().flatten().map(|sequenced| sequenced.index).max();
-    let head = last.map(|last| check_head(log, query.wait, last, head)).transpose()?.flatten();
+    let head = last.map(|last| check_head(log, wait, last, head)).transpose()?.flatten();
     if form == Form::Json {
         let each = leaf_hashes.into_iter().zip(&results).zip(remarks);
         let answers =
@@ -269,38 +253,14 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
     entries.iter().enumerate().map(in_batch).collect()
 }
 
-/// Queues entries; the future waits for as much as is asked for.
-fn submit(
-    log: &Log,
-    candidates: Vec<Candidate>,
-    until: Wait,
-) -> Result<impl Future<Output = Result<Outcome, Problem>> + use<>, Problem> {
-    enum Awaited {
-        Sequenced(oneshot::Receiver<Results>),
-        Head(oneshot::Receiver<Outcome>),
-    }
-    let awaited = match until {
-        Wait::Sequenced => Awaited::Sequenced(log.sequencer().submit(candidates)?),
-        Wait::Published => Awaited::Head(log.sequencer().publish(candidates, Until::Published)?),
-        Wait::Witnessed => Awaited::Head(log.sequencer().publish(candidates, Until::Witnessed)?),
-    };
-    Ok(async {
-        let outcome = match awaited {
-            Awaited::Sequenced(results) => results.await.map(|results| Outcome { results, head: None }),
-            Awaited::Head(outcome) => outcome.await,
-        };
-        outcome.map_err(|_| SubmitError::ShuttingDown.into())
-    })
-}
-
 /// The head that was waited for, if one was.
 fn check_head(
     log: &Log,
-    until: Wait,
+    wait: Wait,
     index: LeafIndex,
     head: Option<Published>,
 ) -> Result<Option<Published>, Problem> {
-    match (until, head) {
+    match (wait, head) {
         (Wait::Published | Wait::Witnessed, None) => {
             Err(Problem::NotPublished { index, fault: log.sequencer().fault() })
         }
@@ -308,20 +268,20 @@ fn check_head(
     }
 }
 
-fn parse_query(log: &Log, uri: &Uri) -> Result<AddQuery, Problem> {
+/// Reads the state to wait for from the query.
+fn parse_wait(log: &Log, uri: &Uri) -> Result<Wait, Problem> {
     let has_witnesses = log.sequencer().cosigners().is_some();
     let expected = if has_witnesses {
         "?wait=sequenced, ?wait=published or ?wait=witnessed"
     } else {
         "?wait=sequenced or ?wait=published (this log has no witnesses to wait for)"
     };
-    let wrong = |seen: &str| FormatError::malformed("a query", expected, quote(seen)).into();
+    let wrong = |seen: &str| Problem::from(FormatError::malformed("a query", expected, quote(seen)));
     let query: Result<Query<AddQuery>, _> = Query::try_from_uri(uri);
-    let Query(query) = query.map_err(|e| wrong(&e.to_string()))?;
-    if query.wait == Wait::Witnessed && !has_witnesses {
-        return Err(wrong("?wait=witnessed"));
-    }
-    Ok(query)
+    let Query(AddQuery { wait }) = query.map_err(|e| wrong(&e.to_string()))?;
+    let Some(text) = wait else { return Ok(Wait::default()) };
+    let wait = text.parse().ok().filter(|wait| *wait != Wait::Witnessed || has_witnesses);
+    wait.ok_or_else(|| wrong(&format!("?wait={text}")))
 }
 
 /// Picks the first offered form that `Accept` allows; weights are not looked at.

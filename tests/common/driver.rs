@@ -8,7 +8,7 @@ use treehead::checkpoint::{self, Checkpoint};
 use treehead::disk::{DiskError, SledIo};
 use treehead::merkle::RightEdge;
 use treehead::release::Facts;
-use treehead::sequencer::{Candidate, Options, Results, Sequencer, SubmitError};
+use treehead::sequencer::{Candidate, Options, Results, Sequencer, SubmitError, Wait};
 use treehead::store::{Batch, DiskStore, OpenOptions, Staged, Store, StoreError, StoreReader};
 
 use super::log::{ORIGIN, log_signer, vkey};
@@ -135,8 +135,10 @@ impl Driver {
     pub fn submit(&self, entries: &[Vec<u8>]) -> Result<Results, String> {
         self.ledger.lock().sent.extend(entries.iter().cloned());
         let candidates = entries.iter().map(|entry| Candidate::new(entry.clone(), Facts::default()));
-        let results = self.sequencer.submit(candidates.collect()).map_err(|e| e.to_string())?;
-        let results = results.blocking_recv().map_err(|_| "the sequencer gave no answer".to_owned())?;
+        let outcome =
+            self.sequencer.submit(candidates.collect(), Wait::Sequenced).map_err(|e| e.to_string())?;
+        let outcome = outcome.blocking_recv().map_err(|_| "the sequencer gave no answer".to_owned())?;
+        let results = outcome.results;
         for (entry, result) in entries.iter().zip(&results) {
             match result {
                 Ok(sequenced) => self.ledger.lock().acknowledge(sequenced.index.get(), entry)?,

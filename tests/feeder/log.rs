@@ -9,7 +9,7 @@ use treehead::feeder::Feeder;
 use treehead::merkle::{Hash, LeafIndex, RightEdge, TreeSize};
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use treehead::release::Facts;
-use treehead::sequencer::{Candidate, CosignerStatus, Options, Outcome, Sequencer, SubmitError, Until};
+use treehead::sequencer::{Candidate, CosignerStatus, Options, Outcome, Sequencer, SubmitError, Wait};
 use treehead::store::MemoryStore;
 
 use crate::common::toy_witness::ToyWitness;
@@ -112,7 +112,7 @@ impl World {
 
     pub fn submit(&self, entry: &str) -> Result<tokio::sync::oneshot::Receiver<Outcome>, SubmitError> {
         let candidate = Candidate::new(entry.as_bytes().to_vec(), Facts::default());
-        self.sequencer.publish(vec![candidate], Until::Witnessed)
+        self.sequencer.submit(vec![candidate], Wait::Witnessed)
     }
 
     /// Appends the next of the numbered entries and waits until it is witnessed.

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args as ClapArgs};
 
 use super::sequence::{self, Sequence};
 use crate::cli::connection::Patience;
-use crate::cli::values::{WaitArg, parse_kind, parse_purl};
+use crate::cli::values::{parse_kind, parse_purl};
 use crate::release::{Kind, Purl};
 
 /// Sign releases and append them to a log
@@ -82,7 +82,7 @@ pub struct Publish {
     pub dry_run: bool,
     /// State to wait for; proof files need `published` or `witnessed` [default: published]
     #[arg(long, value_enum, hide_possible_values = false)]
-    pub wait: Option<WaitArg>,
+    pub wait: Option<Wait>,
     #[command(flatten)]
     pub patience: Patience,
 }

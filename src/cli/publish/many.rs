@@ -17,7 +17,6 @@ use super::report::{Report, Told};
 use super::{sign, target};
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
-use crate::cli::values::WaitArg;
 use crate::cli::{output, releases_file};
 use crate::client::{BatchAnswer, BatchWriter, ClientError, Wait};
 use crate::release::{PublisherSigner, Release};
@@ -32,7 +31,7 @@ const ENTRIES_PER_REQUEST: usize = 1_000;
 const LINES_PER_ROUND: usize = 8_192;
 
 pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool) -> CliResult {
-    if args.wait == Some(WaitArg::Sequenced) && args.proofs.is_some() {
+    if args.wait == Some(Wait::Sequenced) && args.proofs.is_some() {
         return Err(Failure::Usage(
             "--proofs: a release that is only sequenced has no proof yet; expected --wait published or witnessed"
                 .to_owned(),
@@ -52,7 +51,7 @@ pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool
     let report = Mutex::new(Report::new(json));
     let run = Run {
         log: &log,
-        wait: args.wait.map(Wait::from).unwrap_or_default(),
+        wait: args.wait.unwrap_or_default(),
         proofs: proofs.as_ref(),
         report: &report,
         bar: &bar,

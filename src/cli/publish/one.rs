@@ -13,7 +13,6 @@ use crate::checkpoint::LogKey;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files::{self, OutFile, Replacement};
-use crate::cli::values::WaitArg;
 use crate::cli::{output, statement};
 use crate::client::{Appended, Wait};
 use crate::format::cap_count;
@@ -34,7 +33,7 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     if args.dry_run {
         return dry_run(&log, sequence, release, signer, json);
     }
-    let wait = args.wait.map(Wait::from).unwrap_or_default();
+    let wait = args.wait.unwrap_or_default();
     let (entry, appended) = sequence::append(&log, sequence, &mut release, signer, wait)?;
     let mut written = Vec::new();
     let saved = save(&log, (&entry, signer), wait, logs.as_deref(), proofs, &mut written);
@@ -92,7 +91,7 @@ fn release(args: &Publish, artifacts: &[Artifact]) -> Result<Release, Failure> {
 
 /// Where proofs go: each path once. None for what is only sequenced, which has no proof yet.
 fn proof_paths(args: &Publish, artifacts: &[Artifact]) -> Result<Vec<PathBuf>, Failure> {
-    if args.wait == Some(WaitArg::Sequenced) {
+    if args.wait == Some(Wait::Sequenced) {
         return match &args.out {
             None => Ok(Vec::new()),
             Some(_) => Err(Failure::Usage(

@@ -5,7 +5,7 @@ use crate::checkpoint::LogSigned;
 use crate::checkpoint::cosignature::cosign;
 use crate::checkpoint::policy::Policy;
 use crate::note::Note;
-use crate::sequencer::{CosignerStatus, Cosigners, Inbox, Opened, Trouble, Word};
+use crate::sequencer::{CosignerStatus, Cosigners, CosignerEvents, OpenedLog, Trouble, CosignerEvent};
 use crate::store::SignedHead;
 
 /// One witness, whose cosignature is the quorum.
@@ -13,7 +13,7 @@ struct Fake {
     policy: Policy,
     asked: Mutex<Vec<SignedHead>>,
     troubles: Mutex<Vec<(Trouble, String)>>,
-    inbox: Inbox,
+    events: CosignerEvents,
 }
 
 fn witness() -> NoteSigner {
@@ -47,8 +47,8 @@ impl Fake {
         self.asked.lock().unwrap().clone()
     }
 
-    fn say(&self, word: Word) {
-        self.inbox.say(word);
+    fn say(&self, word: CosignerEvent) {
+        self.events.report(word);
     }
 
     /// Waits until a head of this size is asked for, and gives it.
@@ -60,7 +60,7 @@ impl Fake {
     fn cosign(&self, head: &SignedHead) {
         let mut note = Note::parse(&head.note).unwrap();
         note.push(cosign(&head.head, &witness(), 1_700_000_000));
-        self.say(Word::Witnessed(SignedHead {
+        self.say(CosignerEvent::Cosigned(SignedHead {
             head: head.head.clone(),
             note: note.to_string().into_bytes(),
         }));
@@ -76,13 +76,13 @@ struct World {
 fn start(store: &Watched, unwitnessed: bool) -> World {
     let given: Arc<Mutex<Option<Arc<Fake>>>> = Arc::default();
     let give = given.clone();
-    let start: StartCosigners = Box::new(move |opened: Opened| {
+    let start: CosignersFactory = Box::new(move |opened: OpenedLog| {
         let policy = format!("witness w {}\nquorum w\n", witness().public());
         let fake = Arc::new(Fake {
             policy: Policy::parse(policy.as_bytes()).unwrap(),
             asked: Mutex::default(),
             troubles: Mutex::default(),
-            inbox: opened.inbox,
+            events: opened.events,
         });
         *give.lock().unwrap() = Some(fake.clone());
         fake
@@ -98,7 +98,7 @@ impl World {
     /// A log whose witness has seen nothing that it does not have, and has cosigned the empty tree.
     fn open() -> Self {
         let world = start(&Watched::new(), false);
-        world.fake.say(Word::MaySign);
+        world.fake.say(CosignerEvent::MaySign);
         world.fake.cosign(&world.fake.wait_for(0));
         world.wait_published(0);
         world
@@ -124,26 +124,17 @@ fn waits_for<T>(receiver: &mut oneshot::Receiver<T>) -> bool {
     matches!(receiver.try_recv(), Err(TryRecvError::Empty))
 }
 
-fn outcome_of(mut receiver: oneshot::Receiver<Outcome>) -> Outcome {
-    let mut answer = None;
-    wait_until("a submission is answered", || {
-        answer = receiver.try_recv().ok();
-        answer.is_some()
-    });
-    answer.unwrap()
-}
-
 #[test]
 fn nothing_is_signed_or_taken_before_the_witnesses_were_heard() {
     let mut store = Watched::new();
     append(&mut store, numbered(0, 3));
     let world = start(&store, false);
-    let refused = world.sequencer.submit(candidates(&["a"])).unwrap_err();
+    let refused = world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap_err();
     assert!(matches!(refused, SubmitError::AskingWitnesses { .. }), "{refused}");
     assert!(world.fake.asked().is_empty() && world.signed_sizes().is_empty());
     assert!(world.published().note.is_empty(), "nothing was ever witnessed, so nothing is shown");
 
-    world.fake.say(Word::MaySign);
+    world.fake.say(CosignerEvent::MaySign);
     let head = world.fake.wait_for(3);
     assert_eq!(world.signed_sizes(), [3]);
     // Durable before it goes out to anybody.
@@ -152,7 +143,7 @@ fn nothing_is_signed_or_taken_before_the_witnesses_were_heard() {
     world.fake.cosign(&head);
     world.wait_published(3);
     assert!(world.published().witnessed);
-    assert_eq!(results(world.sequencer.submit(candidates(&["a"])).unwrap()), [fresh(3)]);
+    assert_eq!(results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap()), [fresh(3)]);
 }
 
 #[test]
@@ -160,8 +151,8 @@ fn whoever_submits_while_a_rollback_is_suspected_is_told() {
     let world = start(&Watched::new(), false);
     let refused = || {
         let refused = [
-            world.sequencer.submit(candidates(&["a"])).err(),
-            world.sequencer.publish(candidates(&["a"]), Until::Published).err(),
+            world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).err(),
+            world.sequencer.submit(candidates(&["a"]), Wait::Published).err(),
             world.sequencer.has_room(1).err(),
         ];
         assert!(refused.iter().all(|each| *each == refused[0]), "{refused:?}");
@@ -184,8 +175,8 @@ fn whoever_submits_while_a_rollback_is_suspected_is_told() {
 #[test]
 fn a_head_is_shown_with_its_quorum_and_who_waits_is_answered_with_it() {
     let world = World::open();
-    let mut published = world.sequencer.publish(candidates(&["a"]), Until::Published).unwrap();
-    let mut witnessed = world.sequencer.publish(candidates(&["a"]), Until::Witnessed).unwrap();
+    let mut published = world.sequencer.submit(candidates(&["a"]), Wait::Published).unwrap();
+    let mut witnessed = world.sequencer.submit(candidates(&["a"]), Wait::Witnessed).unwrap();
     let head = world.fake.wait_for(1);
     assert!(waits_for(&mut published) && waits_for(&mut witnessed));
     assert_eq!(world.published().checkpoint.size.get(), 0);
@@ -203,9 +194,9 @@ fn a_head_is_shown_with_its_quorum_and_who_waits_is_answered_with_it() {
 #[test]
 fn heads_that_reach_their_quorum_late_are_shown_in_order() {
     let world = World::open();
-    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap());
     let first = world.fake.wait_for(1);
-    let mut waiting = world.sequencer.publish(candidates(&["b"]), Until::Witnessed).unwrap();
+    let mut waiting = world.sequencer.submit(candidates(&["b"]), Wait::Witnessed).unwrap();
     // A round long, the first one keeps the second from being signed; then it is overdue, and told.
     let second = world.fake.wait_for(2);
     assert!(world.sequencer.fault().unwrap().contains("too few witnesses cosign: expected w;"));
@@ -219,7 +210,7 @@ fn heads_that_reach_their_quorum_late_are_shown_in_order() {
     // Later still, the first one again: nobody is shown a smaller tree.
     let before = world.published().at;
     world.fake.cosign(&first);
-    results(world.sequencer.submit(candidates(&["c"])).unwrap());
+    results(world.sequencer.submit(candidates(&["c"]), Wait::Sequenced).unwrap());
     let third = world.fake.wait_for(3);
     assert_eq!((world.published().checkpoint.size.get(), world.published().at), (2, before));
     world.fake.cosign(&third);
@@ -230,9 +221,9 @@ fn heads_that_reach_their_quorum_late_are_shown_in_order() {
 #[test]
 fn a_quorum_that_comes_late_for_an_older_head_does_not_end_the_fault() {
     let world = World::open();
-    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap());
     let first = world.fake.wait_for(1);
-    results(world.sequencer.submit(candidates(&["b"])).unwrap());
+    results(world.sequencer.submit(candidates(&["b"]), Wait::Sequenced).unwrap());
     let second = world.fake.wait_for(2);
     wait_until("the second one is overdue, too", || {
         world.sequencer.fault().is_some_and(|fault| fault.contains("no tree head above size 0"))
@@ -254,21 +245,21 @@ fn a_start_that_waits_for_its_witnesses_is_told() {
         fault.contains("asks its witnesses what they saw last, and too few have answered: expected w"),
         "{fault}"
     );
-    world.fake.say(Word::MaySign);
+    world.fake.say(CosignerEvent::MaySign);
     wait_until("the fault is gone", || world.sequencer.fault().is_none());
 }
 
 #[test]
 fn more_cosignatures_on_the_head_that_is_shown_are_shown_too() {
     let world = World::open();
-    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap());
     let head = world.fake.wait_for(1);
     world.fake.cosign(&head);
     world.wait_published(1);
     let mut note = Note::parse(&world.published().note).unwrap();
     note.push(cosign(&head.head, &witness(), 1_700_000_600));
     let more = SignedHead { head: head.head, note: note.to_string().into_bytes() };
-    world.fake.say(Word::Witnessed(more.clone()));
+    world.fake.say(CosignerEvent::Cosigned(more.clone()));
     wait_until("it is shown", || *world.published().note == *more.note);
 }
 
@@ -282,9 +273,9 @@ fn every_fault_on_the_way_to_a_witnessed_head_passes() {
                 world.store.store.inject(FaultPoint::Witnessed, StoreFault::Failed);
             }
             world.store.store.inject(point, fault);
-            let mut took = results(world.sequencer.submit(candidates(&["a"])).unwrap()).remove(0);
+            let mut took = results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap()).remove(0);
             while took.is_err() {
-                took = results(world.sequencer.submit(candidates(&["a"])).unwrap()).remove(0);
+                took = results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap()).remove(0);
             }
             world.fake.cosign(&world.fake.wait_for(1));
             world.wait_published(1);
@@ -300,7 +291,7 @@ fn every_fault_on_the_way_to_a_witnessed_head_passes() {
 #[test]
 fn what_had_its_quorum_is_shown_after_a_restart_before_anybody_is_asked() {
     let world = World::open();
-    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap());
     world.fake.cosign(&world.fake.wait_for(1));
     world.wait_published(1);
     let (note, store) = (world.published().note, world.store.clone());
@@ -324,7 +315,7 @@ fn what_had_its_quorum_is_shown_after_a_restart_before_anybody_is_asked() {
         let again = start(&store, false);
         assert!(again.published().note.is_empty() && !again.published().witnessed);
         // Asked again, the witness cosigns what was signed before the restart; nothing new is signed.
-        again.fake.say(Word::MaySign);
+        again.fake.say(CosignerEvent::MaySign);
         let head = again.fake.wait_for(1);
         assert_eq!(head.note, bare);
         again.fake.cosign(&head);
@@ -335,23 +326,23 @@ fn what_had_its_quorum_is_shown_after_a_restart_before_anybody_is_asked() {
 #[test]
 fn a_log_that_was_rolled_back_signs_and_takes_nothing_and_goes_on_to_be_read() {
     let world = World::open();
-    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap());
     world.fake.cosign(&world.fake.wait_for(1));
     world.wait_published(1);
-    let waiting = world.sequencer.publish(candidates(&["b"]), Until::Published).unwrap();
+    let waiting = world.sequencer.submit(candidates(&["b"]), Wait::Published).unwrap();
     world.fake.wait_for(2);
-    world.fake.say(Word::MustNotSign("a witness has seen more".to_owned()));
+    world.fake.say(CosignerEvent::MustNotSign("a witness has seen more".to_owned()));
     assert!(outcome_of(waiting).head.is_none());
     wait_until("it refuses", || {
-        matches!(world.sequencer.submit(candidates(&["c"])), Err(SubmitError::RolledBack(_)))
+        matches!(world.sequencer.submit(candidates(&["c"]), Wait::Sequenced), Err(SubmitError::RolledBack(_)))
     });
     let signed = world.signed_sizes();
     assert_eq!(world.sequencer.fault().unwrap(), "a witness has seen more", "the worst comes first");
     // Whatever else it hears, it stays so: what was signed and not shown may be the second history.
-    world.fake.say(Word::MaySign);
+    world.fake.say(CosignerEvent::MaySign);
     world.fake.cosign(&world.fake.wait_for(2));
     std::thread::sleep(Duration::from_millis(50));
-    assert!(world.sequencer.submit(candidates(&["c"])).is_err());
+    assert!(world.sequencer.submit(candidates(&["c"]), Wait::Sequenced).is_err());
     assert_eq!((world.signed_sizes(), world.published().checkpoint.size.get()), (signed, 1));
     assert_eq!(world.sequencer.reader().size().get(), 2);
 }
@@ -359,10 +350,10 @@ fn a_log_that_was_rolled_back_signs_and_takes_nothing_and_goes_on_to_be_read() {
 #[test]
 fn without_a_quorum_heads_are_shown_only_where_the_settings_say_so_and_it_is_told() {
     let world = start(&Watched::new(), true);
-    world.fake.say(Word::MaySign);
+    world.fake.say(CosignerEvent::MaySign);
     world.fake.cosign(&world.fake.wait_for(0));
-    let published = world.sequencer.publish(candidates(&["a"]), Until::Published).unwrap();
-    let mut witnessed = world.sequencer.publish(candidates(&["a"]), Until::Witnessed).unwrap();
+    let published = world.sequencer.submit(candidates(&["a"]), Wait::Published).unwrap();
+    let mut witnessed = world.sequencer.submit(candidates(&["a"]), Wait::Witnessed).unwrap();
     let shown = outcome_of(published).head.unwrap();
     assert!(!shown.witnessed && shown.checkpoint.size.get() == 1);
     let head = world.fake.wait_for(1);
@@ -377,7 +368,7 @@ fn without_a_quorum_heads_are_shown_only_where_the_settings_say_so_and_it_is_tol
 #[test]
 fn where_heads_are_shown_without_a_quorum_none_is_smaller_than_one_before() {
     let world = start(&Watched::new(), true);
-    world.fake.say(Word::MaySign);
+    world.fake.say(CosignerEvent::MaySign);
     world.fake.wait_for(0);
     let mut seen = world.sequencer.published();
     let watching = std::thread::spawn(move || {
@@ -388,10 +379,10 @@ fn where_heads_are_shown_without_a_quorum_none_is_smaller_than_one_before() {
         }
         sizes
     });
-    results(world.sequencer.submit(candidates(&["a"])).unwrap());
+    results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap());
     let first = world.fake.wait_for(1);
-    let mut witnessed = world.sequencer.publish(candidates(&["a"]), Until::Witnessed).unwrap();
-    results(world.sequencer.submit(candidates(&["b"])).unwrap());
+    let mut witnessed = world.sequencer.submit(candidates(&["a"]), Wait::Witnessed).unwrap();
+    results(world.sequencer.submit(candidates(&["b"]), Wait::Sequenced).unwrap());
     world.wait_published(2);
     assert!(!world.published().witnessed && waits_for(&mut witnessed));
     // The first one gets its quorum late, and the disk fails meanwhile.
@@ -420,7 +411,7 @@ fn where_heads_are_shown_without_a_quorum_none_is_smaller_than_one_before() {
 #[test]
 fn a_log_that_stops_waits_for_its_last_head() {
     let world = World::open();
-    let waiting = world.sequencer.publish(candidates(&["a"]), Until::Witnessed).unwrap();
+    let waiting = world.sequencer.submit(candidates(&["a"]), Wait::Witnessed).unwrap();
     let (sequencer, fake) = (world.sequencer.clone(), world.fake.clone());
     let stopping = std::thread::spawn(move || sequencer.shut_down());
     fake.cosign(&fake.wait_for(1));

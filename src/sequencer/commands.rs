@@ -1,0 +1,237 @@
+//! The one channel of commands to the commit thread, and the bounds on the entries that wait in it.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::SubmitError;
+use super::cosigners::CosignerEvent;
+use super::submission::Submission;
+use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
+
+/// When a refused sender should try again: the commit thread takes what waits many times a second.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// When a sender should try again if witnesses claim that the log was rolled back: that takes an operator.
+pub const RETRY_AFTER_SUSPICION: Duration = Duration::from_secs(60);
+
+/// What the commit thread is told.
+enum Command {
+    /// Append these entries.
+    Add(Submission),
+    /// Act on what the cosigners report, a cosigned head above all.
+    Cosigner(CosignerEvent),
+    /// Commit and publish what came before, then end.
+    Stop,
+}
+
+/// What the commit thread does next.
+pub enum Work {
+    /// Append these submissions as one batch.
+    Commit(Vec<Submission>),
+    /// Act on an event of the cosigners.
+    Event(CosignerEvent),
+    /// Nothing came before the deadline.
+    Deadline,
+    /// Nothing is left, and nothing more will come.
+    Stop,
+}
+
+/// The room for entries that wait, shared by both ends of the channel.
+struct Room {
+    most_entries: usize,
+    most_bytes: usize,
+    used: Mutex<Used>,
+}
+
+#[derive(Default)]
+struct Used {
+    entries: usize,
+    bytes: usize,
+    /// Why nothing is accepted at the moment, if so.
+    refusal: Option<SubmitError>,
+    /// Nothing is accepted any more.
+    closed: bool,
+}
+
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().expect("no panic while it is held")
+    }
+
+    fn check(&self, used: &Used, entries: usize, bytes: usize) -> Result<(), SubmitError> {
+        if used.closed {
+            return Err(SubmitError::ShuttingDown);
+        }
+        if let Some(refusal) = &used.refusal {
+            return Err(refusal.clone());
+        }
+        if used.entries + entries > self.most_entries || used.bytes + bytes > self.most_bytes {
+            return Err(SubmitError::Full { waiting: used.entries, retry_after: RETRY_AFTER });
+        }
+        Ok(())
+    }
+}
+
+/// Makes a channel in which at most so many entries and bytes of entries wait.
+pub fn channel(most_entries: usize, most_bytes: usize) -> (CommandSender, CommandReceiver) {
+    let (sender, commands) = mpsc::channel();
+    let room = Arc::new(Room { most_entries, most_bytes, used: Mutex::default() });
+    let receiver = CommandReceiver {
+        commands,
+        room: room.clone(),
+        events: VecDeque::new(),
+        submissions: VecDeque::new(),
+        stopped: false,
+    };
+    (CommandSender { commands: sender, room }, receiver)
+}
+
+/// The sending end. Clones lead to the same commit thread.
+#[derive(Clone)]
+pub struct CommandSender {
+    commands: mpsc::Sender<Command>,
+    room: Arc<Room>,
+}
+
+impl CommandSender {
+    /// Queues a submission whole, or not at all.
+    pub fn add(&self, submission: Submission) -> Result<(), SubmitError> {
+        let (entries, bytes) = (submission.candidates.len(), submission.bytes());
+        assert!(entries <= MAX_BATCH_ENTRIES && bytes <= MAX_BATCH_BYTES, "the server bounds submissions");
+        let mut used = self.room.lock();
+        self.room.check(&used, entries, bytes)?;
+        // Sent under the lock, so that nothing follows the command to stop.
+        self.commands.send(Command::Add(submission)).map_err(|_| SubmitError::ShuttingDown)?;
+        used.entries += entries;
+        used.bytes += bytes;
+        Ok(())
+    }
+
+    /// Reports an event to the commit thread, which may have ended.
+    pub fn report(&self, event: CosignerEvent) {
+        let _ = self.commands.send(Command::Cosigner(event));
+    }
+
+    /// Accepts nothing more, and tells the commit thread to end once it has done what waits.
+    pub fn stop(&self) {
+        let mut used = self.room.lock();
+        used.closed = true;
+        let _ = self.commands.send(Command::Stop);
+    }
+
+    /// Checks whether a submission of this size would be accepted now.
+    pub fn check_room(&self, entries: usize, bytes: usize) -> Result<(), SubmitError> {
+        self.room.check(&self.room.lock(), entries, bytes)
+    }
+
+    /// Number of entries that wait, and whether more are accepted while there is room.
+    pub fn load(&self) -> (usize, bool) {
+        let used = self.room.lock();
+        (used.entries, used.refusal.is_none() && !used.closed)
+    }
+
+    /// The most entries that may wait.
+    pub fn most_entries(&self) -> usize {
+        self.room.most_entries
+    }
+}
+
+/// The commit thread's end. Dropping it answers everybody who still waits with an error.
+pub struct CommandReceiver {
+    commands: mpsc::Receiver<Command>,
+    room: Arc<Room>,
+    /// Received and not handled yet.
+    events: VecDeque<CosignerEvent>,
+    submissions: VecDeque<Submission>,
+    stopped: bool,
+}
+
+impl CommandReceiver {
+    /// Refuses new submissions for this reason, or accepts them again.
+    pub fn refuse(&self, refusal: Option<SubmitError>) {
+        self.room.lock().refusal = refusal;
+    }
+
+    /// Waits until `deadline` for something to do. Events come before submissions: a log that must not sign
+    /// must not append either. Submissions come in order, as many at once as fit in a batch.
+    pub fn next(&mut self, deadline: Option<Instant>) -> Work {
+        loop {
+            self.receive_all();
+            if let Some(event) = self.events.pop_front() {
+                return Work::Event(event);
+            }
+            if !self.submissions.is_empty() {
+                return Work::Commit(self.next_batch());
+            }
+            if self.stopped {
+                return Work::Stop;
+            }
+            match self.receive(deadline) {
+                Ok(command) => self.sort(command),
+                Err(RecvTimeoutError::Timeout) => return Work::Deadline,
+                Err(RecvTimeoutError::Disconnected) => self.stopped = true,
+            }
+        }
+    }
+
+    /// Waits until `deadline` for an event, after everything else is done.
+    pub fn next_event(&mut self, deadline: Instant) -> Option<CosignerEvent> {
+        loop {
+            self.receive_all();
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            let command = self.receive(Some(deadline)).ok()?;
+            self.sort(command);
+        }
+    }
+
+    fn receive(&self, deadline: Option<Instant>) -> Result<Command, RecvTimeoutError> {
+        match deadline {
+            Some(deadline) => {
+                self.commands.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            }
+            None => self.commands.recv().map_err(RecvTimeoutError::from),
+        }
+    }
+
+    fn receive_all(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.sort(command);
+        }
+    }
+
+    fn sort(&mut self, command: Command) {
+        match command {
+            Command::Add(submission) => self.submissions.push_back(submission),
+            Command::Cosigner(event) => self.events.push_back(event),
+            Command::Stop => self.stopped = true,
+        }
+    }
+
+    fn next_batch(&mut self) -> Vec<Submission> {
+        let (mut batch, mut entries, mut bytes) = (Vec::new(), 0, 0);
+        while let Some(next) = self.submissions.front() {
+            let (more_entries, more_bytes) = (next.candidates.len(), next.bytes());
+            let fits = entries + more_entries <= MAX_BATCH_ENTRIES && bytes + more_bytes <= MAX_BATCH_BYTES;
+            if !fits && !batch.is_empty() {
+                break;
+            }
+            entries += more_entries;
+            bytes += more_bytes;
+            batch.extend(self.submissions.pop_front());
+        }
+        let mut used = self.room.lock();
+        used.entries -= entries;
+        used.bytes -= bytes;
+        batch
+    }
+}
+
+impl Drop for CommandReceiver {
+    fn drop(&mut self) {
+        // Submissions that still wait are dropped with the receiver, which their senders notice.
+        *self.room.lock() = Used { closed: true, ..Used::default() };
+    }
+}

@@ -10,7 +10,7 @@ use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile, Replacement};
 use super::output::say;
-use super::values::{parse_leaf};
+use super::values::parse_leaf;
 use super::{output, publish};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client::{Appended, LogClient, RemoteTiles, Wait};

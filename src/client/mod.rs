@@ -39,9 +39,7 @@ pub(crate) use http::printable;
 pub(crate) use http::{is_address, is_code};
 pub use search::{Found, FoundRow, MAX_PAGES};
 pub use sequence::HighestSequence;
-pub use submit::{
-    Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Warning,
-};
+pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Warning};
 pub use tiles::{KeptTiles, RemoteTiles};
 pub use witness::{CosignAnswer, WitnessClient};
 

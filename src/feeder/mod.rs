@@ -24,7 +24,9 @@ use crate::client::{ClientError, WitnessClient};
 use crate::format::FormatError;
 use crate::merkle::TreeSize;
 use crate::note::{KeyName, MAX_NOTE_SIGNATURES, NoteKey};
-use crate::sequencer::{CosignerStatus, Cosigners, CosignerEvents, OpenedLog, CosignersFactory, Trouble, CosignerEvent};
+use crate::sequencer::{
+    CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, CosignersFactory, OpenedLog, Trouble,
+};
 use crate::store::{SignedHead, StoreReader};
 use doubts::{Said, clock_in_words, own_clock_is_off, rollback_in_words};
 use rounds::Rounds;

@@ -110,7 +110,11 @@ mod tests {
         let one = Duration::from_nanos(12_345_678);
         let same = Latencies { count: 1, p50: one, p90: one, p99: one, p999: one, max: one };
         assert_eq!(of(&[12_345_678]).latencies(), same, "no quantile is above the largest value");
-        assert_eq!(Histogram::default().counts.distinct_values() * 8, 59_392, "bytes, as the documentation says");
+        assert_eq!(
+            Histogram::default().counts.distinct_values() * 8,
+            59_392,
+            "bytes, as the documentation says"
+        );
     }
 
     #[test]

@@ -189,9 +189,7 @@ impl CommandReceiver {
 
     fn receive(&self, deadline: Option<Instant>) -> Result<Command, RecvTimeoutError> {
         match deadline {
-            Some(deadline) => {
-                self.commands.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            }
+            Some(deadline) => self.commands.recv_timeout(deadline.saturating_duration_since(Instant::now())),
             None => self.commands.recv().map_err(RecvTimeoutError::from),
         }
     }

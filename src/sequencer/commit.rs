@@ -101,7 +101,8 @@ impl Committer {
         let cosigners = start(OpenedLog { reader: self.store.reader(), last_signed, events });
         let unwitnessed = options.publish_unwitnessed;
         let (store, signed) = (self.store.as_ref(), self.signed.as_ref());
-        let published = recovery::last_published(store, &self.signer, signed, cosigners.as_ref(), unwitnessed);
+        let published =
+            recovery::last_published(store, &self.signer, signed, cosigners.as_ref(), unwitnessed);
         let durable = published.as_ref().filter(|(_, witnessed)| *witnessed).map(|(head, _)| head.head.size);
         self.cosigning = Some(Cosigning::new(cosigners.clone(), unwitnessed, durable.unwrap_or_default()));
         if let Some((head, witnessed)) = published {

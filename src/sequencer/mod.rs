@@ -45,9 +45,7 @@ use crate::store::{Store, StoreError, StoreReader};
 pub(crate) use commands::RETRY_AFTER;
 use commands::{CommandReceiver, CommandSender, RETRY_AFTER_SUSPICION, channel};
 use commit::Committer;
-pub use cosigners::{
-    CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, CosignersFactory, OpenedLog,
-};
+pub use cosigners::{CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, CosignersFactory, OpenedLog};
 use figures::Counts;
 pub use figures::Figures;
 pub use published::Published;

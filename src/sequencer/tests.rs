@@ -1,15 +1,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use std::time::Instant;
+
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::plan::{Known, plan};
 use super::commands::Work;
+use super::plan::{Known, plan};
 use super::*;
-use crate::checkpoint;
-use crate::merkle::{RightEdge, TreeSize, prove_consistency, reference};
+use crate::checkpoint::{self, Checkpoint};
+use crate::merkle::{Hash, LeafIndex, RightEdge, TreeSize, prove_consistency, reference};
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::store::conformance::{
     ORIGIN, append, batch_of, describe, facts_of, numbered, options as disk_options, signed, signer,
@@ -638,9 +640,8 @@ fn a_shutdown_answers_who_waits_for_a_head() {
     let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
     let store = Watched::new();
     let sequencer = Sequencer::start(Box::new(store), signer(), &options).unwrap();
-    let waiting: Vec<_> = (0..50)
-        .map(|i| sequencer.submit(candidates(&[&i.to_string()]), Wait::Published).unwrap())
-        .collect();
+    let waiting: Vec<_> =
+        (0..50).map(|i| sequencer.submit(candidates(&[&i.to_string()]), Wait::Published).unwrap()).collect();
     sequencer.shut_down().unwrap();
     for (i, receiver) in waiting.into_iter().enumerate() {
         assert_eq!(outcome(receiver), (vec![fresh(i as u64)], Some(50)));
@@ -655,7 +656,10 @@ fn nothing_is_half_accepted() {
     let eleven: Vec<String> = (0..11).map(|i| i.to_string()).collect();
     let eleven: Vec<&str> = eleven.iter().map(String::as_str).collect();
     assert!(matches!(sequencer.submit(candidates(&eleven), Wait::Sequenced), Err(SubmitError::Full { .. })));
-    assert!(matches!(sequencer.submit(vec![candidate(&[0; 1_001])], Wait::Sequenced), Err(SubmitError::Full { .. })));
+    assert!(matches!(
+        sequencer.submit(vec![candidate(&[0; 1_001])], Wait::Sequenced),
+        Err(SubmitError::Full { .. })
+    ));
     assert_eq!(results(sequencer.submit(candidates(&eleven[..1]), Wait::Sequenced).unwrap()), [fresh(0)]);
     assert_eq!(results(sequencer.submit(Vec::new(), Wait::Sequenced).unwrap()), []);
     sequencer.shut_down().unwrap();
@@ -669,7 +673,9 @@ fn shutting_down_publishes_all_that_was_accepted() {
     let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
     let waiting: Vec<_> = (0..200)
-        .map(|i| sequencer.submit(candidates(&[&format!("{i} a"), &format!("{i} b")]), Wait::Sequenced).unwrap())
+        .map(|i| {
+            sequencer.submit(candidates(&[&format!("{i} a"), &format!("{i} b")]), Wait::Sequenced).unwrap()
+        })
         .collect();
     sequencer.shut_down().unwrap();
     let published = sequencer.published().borrow().clone();
@@ -678,7 +684,10 @@ fn shutting_down_publishes_all_that_was_accepted() {
         assert_eq!(results(receiver), [fresh(2 * i as u64), fresh(2 * i as u64 + 1)]);
     }
     assert_eq!(store.store.checkpoint().unwrap(), *published.note, "durable, too");
-    assert!(matches!(sequencer.submit(candidates(&["late"]), Wait::Sequenced), Err(SubmitError::ShuttingDown)));
+    assert!(matches!(
+        sequencer.submit(candidates(&["late"]), Wait::Sequenced),
+        Err(SubmitError::ShuttingDown)
+    ));
     sequencer.shut_down().unwrap();
     assert_eq!(store.durable().len(), 400);
 }
@@ -693,7 +702,10 @@ fn a_busy_log_signs_no_more_often_than_it_was_told() {
         // A thousand at once are busy.
         let many: Vec<String> = (0..1_000).map(|n| format!("{i} {n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(results(sequencer.submit(candidates(&many), Wait::Sequenced).unwrap())[0], fresh(i * 1_000));
+        assert_eq!(
+            results(sequencer.submit(candidates(&many), Wait::Sequenced).unwrap())[0],
+            fresh(i * 1_000)
+        );
     }
     let most = begin.elapsed().as_millis() / 50 + 2;
     sequencer.shut_down().unwrap();

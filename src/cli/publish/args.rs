@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args as ClapArgs};
 use super::sequence::{self, Sequence};
 use crate::cli::connection::Patience;
 use crate::cli::values::{parse_kind, parse_purl};
+use crate::client::Wait;
 use crate::release::{Kind, Purl};
 
 /// Sign releases and append them to a log

@@ -5,7 +5,7 @@ use crate::checkpoint::LogSigned;
 use crate::checkpoint::cosignature::cosign;
 use crate::checkpoint::policy::Policy;
 use crate::note::Note;
-use crate::sequencer::{CosignerStatus, Cosigners, CosignerEvents, OpenedLog, Trouble, CosignerEvent};
+use crate::sequencer::{CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, OpenedLog, Trouble};
 use crate::store::SignedHead;
 
 /// One witness, whose cosignature is the quorum.
@@ -273,9 +273,11 @@ fn every_fault_on_the_way_to_a_witnessed_head_passes() {
                 world.store.store.inject(FaultPoint::Witnessed, StoreFault::Failed);
             }
             world.store.store.inject(point, fault);
-            let mut took = results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap()).remove(0);
+            let mut took =
+                results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap()).remove(0);
             while took.is_err() {
-                took = results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap()).remove(0);
+                took =
+                    results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap()).remove(0);
             }
             world.fake.cosign(&world.fake.wait_for(1));
             world.wait_published(1);

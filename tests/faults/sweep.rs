@@ -39,9 +39,11 @@ fn append(driver: &Driver, batch: &[Vec<u8>], plan: Plan, faulty: &Faulty) -> Re
     for _ in 0..=plan.times {
         let results = driver.submit(batch)?;
         // Reads go on, whatever happens to the journal or the checkpoint. While sled is opened again,
-        // there is a moment when they are told to come back.
+        // there is a moment when they are told to come back. Looked at after the check: sled may fail
+        // while it runs.
+        let checked = driver.check();
         if !failed_at_derive(faulty, plan) {
-            driver.check().map_err(|e| format!("before it settles: {e}"))?;
+            checked.map_err(|e| format!("before it settles: {e}"))?;
         }
         driver.settle()?;
         driver.check()?;

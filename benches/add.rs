@@ -13,7 +13,7 @@ use std::time::Duration;
 use common::server::{Nothing, Server};
 use treehead::load::{self, Answers, Measured, Plan, Target};
 
-/// Each waits for a head over its entry, a tenth of a second: so many are needed to keep a log busy.
+/// Number of writers. Each waits a tenth of a second for a head over its entry, so it takes many to keep a log busy.
 const WRITERS: usize = 3_500;
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(6);

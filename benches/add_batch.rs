@@ -18,10 +18,10 @@ use treehead::release::{Kind, PublisherSigner, Purl, Release, Subject};
 
 const SEED: [u8; 32] = [1; 32];
 const BATCH: usize = 256;
-/// Each waits for a head over its batch: so many are needed to keep a log busy.
+/// Number of writers. Each waits for a head over its batch, so it takes many to keep a log busy.
 const WRITERS: usize = 48;
 const ROUNDS: usize = 5;
-/// As long as the statements last that are signed before the clock starts.
+/// As long as the statements last that were signed before the clock started.
 const ROUND: Duration = Duration::from_millis(1_500);
 const SIGNATURES: usize = 20_000;
 
@@ -68,7 +68,7 @@ fn append(log: &Server) -> (Measured, u64) {
     (appended.measured, appended.signing_waits)
 }
 
-/// The time in which every core verifies so many signatures.
+/// The time in which all cores together verify so many signatures.
 fn verify() -> Duration {
     let key = SigningKey::from_bytes(&[7; 32]);
     let message = [0; 700];

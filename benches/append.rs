@@ -23,19 +23,19 @@ use treehead::sequencer::{Candidate, Options, Outcome, Sequencer, SubmitError, W
 use treehead::store::{Batch, DiskStore, OpenOptions, Store as _};
 
 const BATCH: usize = 1_024;
-/// Of each round: a second or so.
+/// Batches in a round, which takes a second or so.
 const BATCHES: usize = 300;
 const ROUNDS: usize = 7;
 /// Threads that hash and submit to the sequencer.
 const WRITERS: usize = 2;
-/// Batches that each of them has under way.
+/// Most batches that each thread has under way.
 const UNDER_WAY: usize = 4;
 const ORIGIN: &str = "bench.example/log";
 
 fn main() {
     let dir = common::dir();
     let (mut plain, mut store, mut log) = (Vec::new(), Vec::new(), Vec::new());
-    // By turns, so that a disk that slows down slows all.
+    // By turns, so that a disk that slows down slows all of them.
     for round in 0..ROUNDS {
         let round = dir.path().join(round.to_string());
         std::fs::create_dir(&round).expect("a directory to write to");

@@ -1,8 +1,8 @@
-//! Three times as much as an opaque log can bear, for a minute: batches of 512 small entries by writers
-//! that hardly rest when they are refused. Small, because the machine also has to make and carry what
-//! is refused. What is told: the rate as a part of the best that was just measured, how soon the excess
-//! was refused, memory, whether everything accepted is in the log, and how long until latency is what it
-//! was.
+//! Three times the load that an opaque log can bear, for a minute: batches of 512 small entries from writers
+//! that hardly pause when they are refused. The entries are small because the machine also has to make and
+//! carry those that are refused. Prints the rate as a share of the best one, measured just before; how soon
+//! the excess was refused; memory; whether the log has everything it accepted; and how long latency took to
+//! return to normal.
 //!
 //! Run with `cargo bench --bench back_pressure`.
 
@@ -24,9 +24,9 @@ use treehead::client::LogClient;
 use treehead::load::{self, Appended, Checks, Entries, Plan, Trust};
 
 const BATCH: usize = 512;
-/// For the best rate: as many as keep the log busy, and no more than are answered in time.
+/// Writers for the best rate: as many as keep the log busy, and no more than are answered in time.
 const CALM: usize = 8;
-/// For the excess: each sends again after this pause, and asks for nothing else meanwhile.
+/// Pause of a refused writer before it sends again.
 const STORM: usize = 64;
 const IMPATIENCE: Duration = Duration::from_millis(25);
 const ENTRY_BYTES: usize = 128;
@@ -105,7 +105,7 @@ fn probe(log: &Server, duration: Duration) -> Duration {
     appended.measured.latency.latencies().p99
 }
 
-/// Time from the end of the storm until half a second has a p99 of at most twice the one before.
+/// Time from the end of the excess until half a second has a p99 of at most twice the one before.
 fn recovery(log: &Server, start: Instant, before: Duration) -> Option<Duration> {
     (0..20).find_map(|_| {
         let begun = start.elapsed();

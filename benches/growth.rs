@@ -22,18 +22,18 @@ use common::server::Server;
 use treehead::client::LogClient;
 use treehead::load::{self, Fetches, Latencies, Plan};
 
-/// For how long the rate of appending is measured, from each size on: a small log must not become the
-/// next larger one by it.
+/// How long the rate of appending is measured from each size on: not so long that a small log grows to the next
+/// size.
 const WINDOWS: [(u64, Duration); 2] =
     [(50_000, Duration::from_millis(400)), (u64::MAX, Duration::from_secs(4))];
-/// Before latencies are measured, what was appended is written back.
+/// Pause before latencies are measured, in which the system writes back what was appended.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Light load, so that latencies are the log's and not a queue's.
 const ADDS: (u32, Duration) = (100, Duration::from_secs(5));
 const READS: Duration = Duration::from_secs(2);
 const PLAIN_BYTES: usize = 200 * 1_024 * 1_024;
 
-/// What was measured at one size.
+/// The measurements at one size.
 struct Row {
     size: u64,
     rate: f64,

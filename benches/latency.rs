@@ -1,5 +1,5 @@
 //! Latency from `POST /add` to a proof file under a published checkpoint, light load: 50 entries a
-//! second. Beside it, in the same directory, what can't be saved: one fdatasync and one signature.
+//! second. Beside it, in the same directory, the least that it takes: one fdatasync and one signature.
 //!
 //! Run with `cargo bench --bench latency`.
 

@@ -26,10 +26,10 @@ const ENTRIES: u64 = 500_000;
 const STATEMENTS: u64 = 60_000;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);
-/// What a monitor may have of memory, whatever the log has of entries.
+/// Most memory that a monitor may use, however many entries the log has.
 const MEMORY: [u64; 3] = [100_000, 1_000_000, 10_000_000];
 const FORKS: usize = 10;
-/// Between two looks of a monitor, in seconds.
+/// Seconds between two polls of a monitor.
 const INTERVAL: u64 = 1;
 
 fn main() {

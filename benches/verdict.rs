@@ -30,18 +30,18 @@ use treehead::release::{
 const LEAVES: u64 = 10_000_000;
 const ROUNDS: u32 = 2_000;
 const TIME: u64 = 1_770_000_000;
-/// What is required: verdict by bare checks.
+/// The target: the verdict's time divided by that of the bare checks.
 const GOAL: f64 = 1.1;
 /// Packages that a large endpoint remembers, and withdrawals.
 const PACKAGES: usize = 5_000;
 const WITHDRAWALS: usize = 500;
-/// What a memory may add: verdict with it by verdict without.
+/// The target for a memory: the verdict's time with it divided by that without.
 const MEMORY_GOAL: f64 = 1.1;
 /// About what is signed: a checkpoint or its cosigned message, and a statement.
 const HEAD_BYTES: usize = 107;
 const STATEMENT_BYTES: usize = 450;
 
-/// Who signs heads with what.
+/// The keys that sign heads.
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
@@ -101,7 +101,7 @@ fn measure(case: Case) {
         black_box(verify(black_box(&remembering))).expect("the proof is good");
         remembered.push(start.elapsed());
     }
-    // Medians: what interrupts a round is not its cost.
+    // Medians, so that an interrupted round does not count.
     let median = |mut times: Vec<Duration>| {
         times.sort();
         times[times.len() / 2].as_secs_f64() * 1e6

@@ -39,7 +39,7 @@ const BARE: usize = 300;
 const WRITERS: usize = 256;
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(6);
-/// What is required: p99, from the request to the proof.
+/// The target: p99 from the request to the proof.
 const GOAL: Duration = Duration::from_millis(100);
 
 fn main() {

@@ -21,7 +21,7 @@ pub struct Bound {
     pub record: usize,
 }
 
-/// How long it all took, what each head took, and in how many batches they were written.
+/// The total time, the time of each head, and the number of batches written.
 pub struct Run {
     pub times: Vec<Duration>,
     pub elapsed: Duration,

@@ -1,4 +1,4 @@
-//! A log to be read from end to end, and what bounds how fast that can be.
+//! A log to read from end to end, and the bounds on the speed of reading.
 
 #![allow(dead_code, reason = "each bench uses some of it")]
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What following logs once came to.
+/// The result of following logs once.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
     pub time: Duration,
@@ -76,7 +76,7 @@ impl Running {
         Self { child, lines: told }
     }
 
-    /// When it told an event of this code.
+    /// When the monitor told an event of this code.
     pub fn wait_for(&self, code: &str) -> Instant {
         let wanted = format!("\"event\":\"{code}\"");
         let mut lines = self.lines.iter();

@@ -1,4 +1,4 @@
-//! What a witness has seen of the log, beside what the log has: the check against a fork after a restore.
+//! Compares the last head that a witness has seen with the log's tree: the check against a fork after a restore.
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::merkle::{TreeSize, read_root};
@@ -8,11 +8,11 @@ use crate::store::{StoreError, StoreReader};
 /// A witness's last head, compared with the log's tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LastSeen {
-    /// A part of the log's tree, of this size.
+    /// A prefix of the log's tree, of this size.
     Ours(TreeSize),
-    /// The log signed it at this size, but no longer has it, or has another tree; in words, with advice.
+    /// The log signed a head of this size that its tree does not extend; in words, with advice.
     NotOurs(TreeSize, String),
-    /// The log did not sign it, for this reason: it is nobody's evidence.
+    /// The log did not sign the head, for this reason, so it proves nothing.
     NotSigned(String),
 }
 
@@ -31,7 +31,7 @@ pub fn compare(
         }
     };
     let Checkpoint { size, root, .. } = signed.get();
-    // A store that is being reloaded has no size, and nothing was lost.
+    // Fails while the store is reloading: then its size is unknown, and nothing was lost.
     let ours = reader.applied()?;
     if *size > ours {
         let lost = size.get() - ours.get();
@@ -70,7 +70,7 @@ mod tests {
     use crate::release::{Term, Track};
     use crate::store::{SearchPage, Stored};
 
-    /// A tree of one tile, which may be in the middle of being opened anew.
+    /// A tree of one tile; `None` while it is reloading.
     struct Tree(Option<Vec<Hash>>);
 
     impl StoreReader for Tree {
@@ -89,39 +89,39 @@ mod tests {
         }
 
         fn bundle(&self, _: u64, _: usize) -> Result<Vec<u8>, StoreError> {
-            unreachable!("entries are not looked at")
+            unreachable!("no entry is read")
         }
 
         fn entry(&self, _: LeafIndex) -> Result<Vec<u8>, StoreError> {
-            unreachable!("entries are not looked at")
+            unreachable!("no entry is read")
         }
 
         fn find_leaf(&self, _: &Hash) -> Result<Option<LeafIndex>, StoreError> {
-            unreachable!("entries are not looked at")
+            unreachable!("no entry is read")
         }
 
         fn find_payload(&self, _: &Hash) -> Result<Option<Stored>, StoreError> {
-            unreachable!("entries are not looked at")
+            unreachable!("no entry is read")
         }
 
         fn find_claim(&self, _: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
-            unreachable!("entries are not looked at")
+            unreachable!("no entry is read")
         }
 
         fn find_edition(&self, _: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
-            unreachable!("entries are not looked at")
+            unreachable!("no entry is read")
         }
 
         fn find_withdrawal(&self, _: &Hash) -> Result<Option<Stored>, StoreError> {
-            unreachable!("entries are not looked at")
+            unreachable!("no entry is read")
         }
 
         fn highest(&self, _: &Track, _: u64) -> Result<Option<u64>, StoreError> {
-            unreachable!("entries are not looked at")
+            unreachable!("no entry is read")
         }
 
         fn search(&self, _: &Term, _: Option<LeafIndex>, _: usize) -> Result<SearchPage, StoreError> {
-            unreachable!("entries are not looked at")
+            unreachable!("no entry is read")
         }
     }
 

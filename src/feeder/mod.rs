@@ -1,15 +1,15 @@
-//! Feeding a log's heads to its witnesses, all at once, and gathering their cosignatures.
+//! Sends a log's heads to all of its witnesses at once, and gathers their cosignatures.
 //!
 //! ```text
 //! sequencer -- head --> one thread for each witness -- POST add-checkpoint --> witness
 //!           <- quorum - Rounds (pure) <------------- verified cosignatures --
 //! ```
 //!
-//! A witness has one request under way, so one that is slow or gone costs nothing but its own cosignature.
-//! Nothing that a witness says is believed unless it is signed: by its keys, where it cosigns; by the log's
-//! own, where it claims to have seen more of the log than the log has.
+//! Each witness has one request under way, so a slow or absent one costs nothing but its own cosignature. The feeder
+//! believes nothing that is not signed: a cosignature by the witness's keys, a claim to have seen more of the log than
+//! the log has by the log's own.
 
-mod doubts;
+mod diagnosis;
 mod last_seen;
 mod rounds;
 pub(crate) mod settings;
@@ -28,67 +28,69 @@ use crate::sequencer::{
     CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, CosignersFactory, OpenedLog, Trouble,
 };
 use crate::store::{SignedHead, StoreReader};
-use doubts::{Said, clock_in_words, own_clock_is_off, rollback_in_words};
+use diagnosis::{Symptoms, describe_clock, describe_rollback, own_clock_error};
 use rounds::Rounds;
 use worker::Worker;
 
-/// How long a log that may publish without a quorum waits for what its witnesses last saw. Longer than a
-/// witness may take for two answers.
+/// How long a log that may publish without a quorum waits to learn what its witnesses last saw: longer than a witness
+/// may take for two answers.
 const START_PATIENCE: Duration = Duration::from_secs(11);
 
-/// A witness as the log knows it: one address, and all keys that the policy names for it.
+/// A witness at one address, with all keys that the policy names for it.
 #[derive(Debug)]
-struct Point {
+struct FedWitness {
     name: String,
     client: WitnessClient,
-    /// Places in the policy's list of witnesses, and the keys there.
+    /// Positions in the policy's list of witnesses, and the keys there.
     keys: Vec<(usize, NoteKey)>,
 }
 
-/// How a witness does, for `/healthz`.
+/// The progress of one witness, for `/healthz`.
 #[derive(Debug, Default)]
 struct Progress {
-    /// It has said what it last saw.
+    /// The witness has said what it last saw.
     heard: bool,
+    /// Tree size of the last head that it cosigned, and when.
     cosigned: Option<(u64, Instant)>,
+    /// Why it did not cosign when it was last asked.
     fault: Option<String>,
-    said: Said,
+    symptoms: Symptoms,
 }
 
-/// A head to be cosigned. A number of its own tells a head from the same one asked for again.
+/// A head to be cosigned. Its number distinguishes it from an earlier request for the same head.
 #[derive(Debug)]
-struct Ask {
+struct CosignRequest {
     number: u64,
     head: SignedHead,
 }
 
-struct State {
-    /// Gone when the log is closed: a thread that still waits for an answer must not hold its files.
+struct FeederState {
+    /// `None` once the log is closed: a thread that still waits for an answer must not hold the log's files.
     reader: Option<Arc<dyn StoreReader>>,
-    newest: Option<Arc<Ask>>,
+    newest: Option<Arc<CosignRequest>>,
     rounds: Rounds,
     progress: Vec<Progress>,
     may_sign: bool,
-    /// Faults of the log itself that were logged and still last.
-    told: Vec<Trouble>,
-    /// A witness has seen what the log does not have: nothing more is asked.
+    /// Troubles of the log itself that were logged and still last.
+    logged: Vec<Trouble>,
+    /// A witness has seen what the log does not have: no more heads are sent.
     stopped: bool,
 }
 
-struct Shared {
+struct FeederCore {
     policy: Policy,
-    /// What is wrong with its quorum.
+    /// What is wrong with the policy's quorum, in words.
     warning: Option<String>,
     /// The log's own keys.
     log: Vec<NoteKey>,
-    points: Vec<Point>,
+    witnesses: Vec<FedWitness>,
     events: CosignerEvents,
-    /// What the log signed last before it stopped.
+    /// The head that the log signed last before it stopped.
     last_signed: Option<SignedHead>,
     started: Instant,
-    /// Whether the log may sign although witnesses are silent that could have a newer head.
+    /// Whether the log may sign after a while although silent witnesses could have a newer head.
     impatient: bool,
-    state: Mutex<State>,
+    state: Mutex<FeederState>,
     wake: Condvar,
 }
 
@@ -96,19 +98,19 @@ struct Shared {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrepareError {
-    /// A URL is none.
+    /// A URL is malformed.
     #[error(transparent)]
     Address(#[from] ClientError),
-    /// A note has no room for cosignatures by all of their keys.
+    /// The witnesses have more keys than a note has room for cosignatures.
     #[error("{0}: a signed tree head has no room for more")]
     TooMany(FormatError),
 }
 
 /// The threads that ask a log's witnesses. They end when it is dropped.
-pub struct Feeder(Arc<Shared>);
+pub struct Feeder(Arc<FeederCore>);
 
 impl Feeder {
-    /// Prepares to ask the witnesses of `policy` that have a URL. `log` are the log's own keys;
+    /// Prepares to ask the witnesses of `policy` that have a URL. `log` holds the log's own keys;
     /// `publish_unwitnessed` as in [`Options`](crate::sequencer::Options::publish_unwitnessed).
     ///
     /// # Errors
@@ -118,15 +120,15 @@ impl Feeder {
         log: Vec<NoteKey>,
         publish_unwitnessed: bool,
     ) -> Result<CosignersFactory, PrepareError> {
-        let points = points(&policy)?;
-        let keys: usize = points.iter().map(|point| point.keys.len()).sum();
+        let witnesses = witnesses_of(&policy)?;
+        let keys: usize = witnesses.iter().map(|witness| witness.keys.len()).sum();
         if keys + log.len() > MAX_NOTE_SIGNATURES {
             let (limit, seen) = (MAX_NOTE_SIGNATURES - log.len(), keys);
             let (what, unit) = ("a log's list of witnesses", "keys of witnesses with a URL");
             return Err(PrepareError::TooMany(FormatError::TooLarge { what, limit, unit, seen }));
         }
         let start = move |opened: OpenedLog| {
-            let feeder = Self::start(policy, log, points, publish_unwitnessed, opened);
+            let feeder = Self::start(policy, log, witnesses, publish_unwitnessed, opened);
             Arc::new(feeder) as Arc<dyn Cosigners>
         };
         Ok(Box::new(start))
@@ -135,61 +137,62 @@ impl Feeder {
     fn start(
         policy: Policy,
         log: Vec<NoteKey>,
-        points: Vec<Point>,
+        witnesses: Vec<FedWitness>,
         publish_unwitnessed: bool,
         opened: OpenedLog,
     ) -> Self {
-        let state = State {
+        let state = FeederState {
             reader: Some(opened.reader),
             newest: None,
             rounds: Rounds::default(),
-            progress: points.iter().map(|_| Progress::default()).collect(),
+            progress: witnesses.iter().map(|_| Progress::default()).collect(),
             may_sign: false,
-            told: Vec::new(),
+            logged: Vec::new(),
             stopped: false,
         };
-        let shared = Arc::new(Shared {
-            // Where no cosignature is required, no silence is safe: they are only asked.
+        let core = Arc::new(FeederCore {
+            // If the policy requires no cosignature, silence is never safe, and asking is all that can be done.
             impatient: publish_unwitnessed || policy.is_quorum_of(|_| false),
             warning: policy.split_warning(),
             policy,
             log,
-            points,
+            witnesses,
             events: opened.events,
             last_signed: opened.last_signed,
             started: Instant::now(),
             state: Mutex::new(state),
             wake: Condvar::new(),
         });
-        for place in 0..shared.points.len() {
-            let worker = Worker::new(shared.clone(), place);
+        for place in 0..core.witnesses.len() {
+            let worker = Worker::new(core.clone(), place);
             let thread = std::thread::Builder::new().name("feeder".to_owned()).spawn(move || worker.run());
             thread.expect("a thread can be started");
         }
-        shared.open_if_safe(&mut shared.lock());
-        Self(shared)
+        core.open_if_safe(&mut core.lock());
+        Self(core)
     }
 }
 
-/// The witnesses that can be asked: those with the same address are one, with several keys.
-fn points(policy: &Policy) -> Result<Vec<Point>, ClientError> {
-    let mut points: Vec<Point> = Vec::new();
+/// The witnesses that have an address; those with the same address are one witness with several keys.
+fn witnesses_of(policy: &Policy) -> Result<Vec<FedWitness>, ClientError> {
+    let mut witnesses: Vec<FedWitness> = Vec::new();
     for (place, witness) in policy.witnesses().iter().enumerate() {
         let Some(url) = &witness.url else { continue };
         let client = WitnessClient::new(url)?;
         let key = (place, witness.key.clone());
-        if let Some(point) = points.iter_mut().find(|point| point.client.prefix() == client.prefix()) {
-            point.keys.push(key);
+        if let Some(witness) = witnesses.iter_mut().find(|witness| witness.client.prefix() == client.prefix())
+        {
+            witness.keys.push(key);
         } else {
             let name = witness.key.name().as_str().to_owned();
-            points.push(Point { name, client, keys: vec![key] });
+            witnesses.push(FedWitness { name, client, keys: vec![key] });
         }
     }
-    Ok(points)
+    Ok(witnesses)
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl FeederCore {
+    fn lock(&self) -> MutexGuard<'_, FeederState> {
         self.state.lock().expect("no panic while it is held")
     }
 
@@ -197,13 +200,13 @@ impl Shared {
         self.log[0].name()
     }
 
-    /// Lets the log sign as soon as those who are silent could not have cosigned a newer head by
-    /// themselves: every head that was published had a quorum.
-    fn open_if_safe(&self, state: &mut State) {
+    /// Lets the log sign as soon as the silent witnesses could not have cosigned a newer head by themselves: every
+    /// published head had a quorum.
+    fn open_if_safe(&self, state: &mut FeederState) {
         if state.may_sign {
             return;
         }
-        // A witness without an address can't be asked, and never was.
+        // A witness without an address never cosigned anything.
         let place_is_silent = |place: usize| self.progress(state, place).is_some_and(|p| !p.heard);
         let all_heard = state.progress.iter().all(|progress| progress.heard);
         let out_of_patience =
@@ -213,57 +216,56 @@ impl Shared {
             self.events.report(CosignerEvent::MaySign);
         }
     }
-}
 
-impl Shared {
-    /// The status of the witness whose key is at this place in the policy.
-    fn progress<'a>(&self, state: &'a State, place: usize) -> Option<&'a Progress> {
-        let point = self.points.iter().position(|point| point.keys.iter().any(|(at, _)| *at == place));
-        point.map(|point| &state.progress[point])
+    /// The progress of the witness whose key is at this position in the policy.
+    fn progress<'a>(&self, state: &'a FeederState, place: usize) -> Option<&'a Progress> {
+        let witness =
+            self.witnesses.iter().position(|witness| witness.keys.iter().any(|(at, _)| *at == place));
+        witness.map(|witness| &state.progress[witness])
     }
 
-    fn is_ahead(&self, state: &State, place: usize) -> bool {
-        self.progress(state, place).is_some_and(|progress| progress.said.ahead.is_some())
+    fn is_ahead(&self, state: &FeederState, place: usize) -> bool {
+        self.progress(state, place).is_some_and(|progress| progress.symptoms.ahead.is_some())
     }
 
-    /// Whether the witnesses that claim to have cosigned more than this log has form a quorum. A claim proves
-    /// nothing, but every endpoint trusts a quorum, so the log must not ignore it.
-    fn quorum_is_ahead(&self, state: &State) -> bool {
+    /// Whether the witnesses that claim to have cosigned more than this log has form a quorum. A claim proves nothing,
+    /// but every endpoint trusts a quorum, so the log must not ignore it.
+    fn quorum_is_ahead(&self, state: &FeederState) -> bool {
         !self.policy.is_quorum_of(|_| false) && self.policy.is_quorum_of(|place| self.is_ahead(state, place))
     }
 
-    /// What the witnesses' answers together say of the log itself.
-    fn troubles(&self, state: &State) -> Vec<(Trouble, String)> {
+    /// Diagnoses the log itself from the answers of all its witnesses.
+    fn troubles(&self, state: &FeederState) -> Vec<(Trouble, String)> {
         let mut troubles = Vec::new();
         let claims: Vec<(&str, TreeSize)> = self
-            .points
+            .witnesses
             .iter()
             .zip(&state.progress)
-            .filter_map(|(point, progress)| Some((point.name.as_str(), progress.said.ahead?)))
+            .filter_map(|(witness, progress)| Some((witness.name.as_str(), progress.symptoms.ahead?)))
             .collect();
-        // A witness that is wrong is its own fault, as long as the others are enough.
+        // As long as the others form a quorum, a claim is the fault of the witness that makes it.
         let others_do = state.may_sign
             && !self.quorum_is_ahead(state)
             && self.policy.is_quorum_of(|place| !self.is_ahead(state, place));
         if !claims.is_empty() && !others_do && !state.stopped {
             let ours = state.reader.as_ref().map(|reader| reader.size()).unwrap_or_default();
-            troubles.push((Trouble::RollbackSuspected, rollback_in_words(&claims, ours, state.may_sign)));
+            troubles.push((Trouble::RollbackSuspected, describe_rollback(&claims, ours, state.may_sign)));
         }
-        if let Some(off) = own_clock_is_off(state.progress.iter().map(|progress| progress.said)) {
-            troubles.push((Trouble::Clock, clock_in_words(off)));
+        if let Some(off) = own_clock_error(state.progress.iter().map(|progress| progress.symptoms)) {
+            troubles.push((Trouble::Clock, describe_clock(off)));
         }
         troubles
     }
 
-    /// Logs each fault of the log itself once while it lasts.
-    fn log_troubles(&self, state: &mut State) {
+    /// Logs each trouble of the log itself once while it lasts.
+    fn log_troubles(&self, state: &mut FeederState) {
         let troubles = self.troubles(state);
         for (trouble, why) in &troubles {
-            if !state.told.contains(trouble) {
+            if !state.logged.contains(trouble) {
                 tracing::error!("{why}");
             }
         }
-        state.told = troubles.into_iter().map(|(trouble, _)| trouble).collect();
+        state.logged = troubles.into_iter().map(|(trouble, _)| trouble).collect();
     }
 }
 
@@ -273,10 +275,10 @@ impl Cosigners for Feeder {
         if state.stopped {
             return;
         }
-        let number = state.newest.as_ref().map_or(1, |ask| ask.number + 1);
+        let number = state.newest.as_ref().map_or(1, |request| request.number + 1);
         state.rounds.begin(number, head);
-        state.newest = Some(Arc::new(Ask { number, head: head.clone() }));
-        // A policy that asks for nobody is content before anybody has answered.
+        state.newest = Some(Arc::new(CosignRequest { number, head: head.clone() }));
+        // A policy that requires nobody has its quorum before anybody has answered.
         if let Some(head) = state.rounds.add(number, Vec::new(), &self.0.policy, &self.0.log) {
             self.0.events.report(CosignerEvent::Cosigned(head));
         }
@@ -302,19 +304,19 @@ impl Cosigners for Feeder {
 
     fn status(&self) -> Vec<CosignerStatus> {
         let state = self.0.lock();
-        let own_clock = own_clock_is_off(state.progress.iter().map(|progress| progress.said));
-        let status = |(point, progress): (&Point, &Progress)| CosignerStatus {
-            name: point.name.clone(),
-            url: point.client.prefix().to_owned(),
+        let own_clock = own_clock_error(state.progress.iter().map(|progress| progress.symptoms));
+        let status = |(witness, progress): (&FedWitness, &Progress)| CosignerStatus {
+            name: witness.name.clone(),
+            url: witness.client.prefix().to_owned(),
             cosigned_size: progress.cosigned.map(|(size, _)| size),
             cosigned_seconds_ago: progress.cosigned.map(|(_, at)| at.elapsed().as_secs()),
-            // Not its fault where it is this machine's.
+            // If this machine's clock is wrong, the witness is not at fault.
             fault: progress.fault.clone().map(|fault| match own_clock {
-                Some(off) if progress.said.is_off() => clock_in_words(off),
+                Some(off) if progress.symptoms.clocks_differ() => describe_clock(off),
                 _ => fault,
             }),
         };
-        self.0.points.iter().zip(&state.progress).map(status).collect()
+        self.0.witnesses.iter().zip(&state.progress).map(status).collect()
     }
 }
 

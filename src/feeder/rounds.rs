@@ -1,4 +1,4 @@
-//! Cosignatures, gathered by head until a quorum has signed. Pure.
+//! Gathers the cosignatures on each head until a quorum has signed it. Pure.
 
 use std::collections::VecDeque;
 
@@ -6,8 +6,8 @@ use crate::checkpoint::policy::Policy;
 use crate::note::{Note, NoteKey, NoteSignature};
 use crate::store::SignedHead;
 
-/// Heads for which cosignatures may still come: one for each request that a slow witness can have under
-/// way, and then some.
+/// Number of heads for which late cosignatures still count: more than the requests that slow witnesses can have under
+/// way.
 const MOST_ROUNDS: usize = 16;
 
 /// One head, and the cosignatures on it so far.
@@ -19,7 +19,7 @@ struct Round {
     cosignatures: Vec<(usize, NoteSignature)>,
 }
 
-/// The heads that were asked for last, oldest first.
+/// The heads that were sent to the witnesses last, oldest first.
 #[derive(Debug, Default)]
 pub struct Rounds {
     rounds: VecDeque<Round>,
@@ -28,7 +28,7 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Begins to gather for a head.
+    /// Starts to gather cosignatures on a head.
     pub fn begin(&mut self, number: u64, head: &SignedHead) {
         if self.rounds.len() == MOST_ROUNDS {
             self.rounds.pop_front();
@@ -36,8 +36,8 @@ impl Rounds {
         self.rounds.push_back(Round { number, head: head.clone(), cosignatures: Vec::new() });
     }
 
-    /// Adds verified cosignatures on the head of a round. The head with all of them, if now or before a
-    /// quorum has signed it and no larger head had one.
+    /// Adds verified cosignatures to a round. Returns its head with all of its cosignatures, if a quorum has signed it
+    /// and no larger head has reached a quorum.
     pub fn add(
         &mut self,
         number: u64,
@@ -47,7 +47,7 @@ impl Rounds {
     ) -> Option<SignedHead> {
         let round = self.rounds.iter_mut().find(|round| round.number == number)?;
         for (place, cosignature) in cosignatures {
-            // Asked again, a witness looks at its clock again: its later word counts.
+            // A witness that is asked again signs the present time: its later cosignature counts.
             round.cosignatures.retain(|(at, _)| *at != place);
             round.cosignatures.push((place, cosignature));
         }
@@ -56,11 +56,11 @@ impl Rounds {
         if self.reached.is_some_and(|reached| reached > size) {
             return None;
         }
-        // Every one of them was verified when it came.
+        // Each cosignature was verified when it came.
         if !policy.is_quorum_of(|place| round.cosignatures.iter().any(|(at, _)| *at == place)) {
             return None;
         }
-        // A head that came back with a repair carries cosignatures of its own already.
+        // A head that a repair restored carries cosignatures already.
         let mut note = Note::parse(&round.head.note).expect("the log made it").signed_only_by(log);
         round.cosignatures.iter().for_each(|(_, cosignature)| note.push(cosignature.clone()));
         self.reached = Some(size);

@@ -1,20 +1,20 @@
-//! What the log acknowledged, remembered in bounded memory.
+//! Remembers, in bounded memory, what the log acknowledged.
 
 use std::time::Duration;
 
 use super::entries::Noise;
 use crate::merkle::{Hash, LeafIndex};
 
-/// Acknowledgements that are remembered: 40 MB of them. Beyond, a random sample of all of them is
-/// kept (a reservoir).
+/// Most acknowledgements that are remembered: 40 MB. A run with more keeps a random sample of all of them (a
+/// reservoir).
 pub const MAX_REMEMBERED: usize = 1_000_000;
 
 /// An entry that the log says it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ack {
-    /// Where it says it is.
+    /// The index that the log named.
     pub index: LeafIndex,
-    /// What has to be there.
+    /// The leaf hash that must be there.
     pub leaf: Hash,
 }
 
@@ -24,20 +24,20 @@ pub struct Acks {
     kept: Vec<Ack>,
     cap: usize,
     seen: u64,
-    /// Of all of them, kept or not.
+    /// The lowest and the highest index, kept or not.
     range: Option<(LeafIndex, LeafIndex)>,
     sampled_since: Option<Duration>,
     noise: Noise,
 }
 
 impl Acks {
-    /// None yet; at most `cap` are kept.
+    /// Starts empty; keeps at most `cap`.
     #[must_use]
     pub const fn new(cap: usize, seed: u64) -> Self {
         Self { kept: Vec::new(), cap, seen: 0, range: None, sampled_since: None, noise: Noise(seed) }
     }
 
-    /// Remembers one, `elapsed` after the start; `leaf` is only computed where it is kept.
+    /// Adds one that came `elapsed` after the start; `leaf` is only called if it is kept.
     pub fn push(&mut self, index: LeafIndex, elapsed: Duration, leaf: impl FnOnce() -> Hash) {
         let (lowest, highest) = self.range.unwrap_or((index, index));
         self.range = Some((lowest.min(index), highest.max(index)));
@@ -55,7 +55,7 @@ impl Acks {
         }
     }
 
-    /// All acknowledgements, kept or not.
+    /// Number of acknowledgements, kept or not.
     #[must_use]
     pub const fn seen(&self) -> u64 {
         self.seen
@@ -67,24 +67,24 @@ impl Acks {
         self.range
     }
 
-    /// When there were more than are kept, counted from the start of the run.
+    /// When the run first had more than are kept, counted from its start.
     #[must_use]
     pub const fn sampled_since(&self) -> Option<Duration> {
         self.sampled_since
     }
 
-    /// Those that were kept, in order of their indices.
+    /// The kept ones, by index.
     pub fn sorted(&mut self) -> &[Ack] {
         self.kept.sort_unstable();
         &self.kept
     }
 
-    /// `count` of those that were kept, at random, in order of their indices.
+    /// `count` of the kept ones at random, by index.
     pub fn sample(&mut self, count: usize) -> Vec<Ack> {
         if count >= self.kept.len() {
             return self.sorted().to_vec();
         }
-        // Fisher-Yates, as far as it is needed.
+        // The first `count` steps of Fisher-Yates.
         for at in 0..count {
             let left = (self.kept.len() - at) as u64;
             let other = usize::try_from(self.noise.next() % left).expect("below the length");

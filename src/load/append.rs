@@ -18,20 +18,18 @@ use crate::format::{FormatError, quote_bytes};
 use crate::merkle::{Hash, LeafIndex};
 use crate::proof::bundle;
 
-/// Most bytes of an answer that are kept: a line of at most 20 bytes for each entry of a batch, or
-/// a problem document.
+/// Most bytes of an answer that are kept: a line of at most 20 bytes for each entry of a batch, or a problem document.
 const MAX_ANSWER_BYTES: usize = 128 * 1024;
 
-/// What to make of an answer with status 200.
+/// How to read an answer with status 200.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answers {
-    /// Indices in decimal, one a line, to be remembered and checked.
+    /// Decimal indices, one a line, which are remembered and checked.
     Indices,
-    /// Anything: each entry counts as acknowledged, and nothing is remembered. For measuring a
-    /// server that does nothing.
+    /// Anything: each entry counts as acknowledged, and nothing is remembered. For measuring a server that does
+    /// nothing.
     Anything,
-    /// The finished proof file of each entry, counted like anything else. For measuring how long
-    /// one takes.
+    /// The proof file of each entry, counted like `Anything`. For measuring how long a proof takes.
     Proofs,
 }
 
@@ -43,12 +41,12 @@ pub struct Append {
     host: HeaderValue,
     answers: Answers,
     pub acks: RefCell<Acks>,
-    /// The first answer with status 200 that can't be read.
+    /// Why the first malformed answer with status 200 can't be read.
     pub malformed: RefCell<Option<FormatError>>,
 }
 
 impl Append {
-    /// Signs ahead what is to be signed.
+    /// Signs statements ahead, if the entries are statements.
     pub fn prepare(plan: &Plan) -> Result<Self, LoadError> {
         Ok(Self {
             source: Source::prepare(&plan.entries, plan.rate, plan.duration)?,
@@ -61,7 +59,7 @@ impl Append {
         })
     }
 
-    /// Entries that were not signed yet when they were to be sent.
+    /// Number of entries that were not signed yet when they were due.
     pub fn waits(&self) -> u64 {
         self.source.waits()
     }
@@ -139,7 +137,7 @@ impl Job for Append {
     }
 }
 
-/// What is said of one entry.
+/// The answer for one entry.
 #[derive(Debug, PartialEq, Eq)]
 enum Line<'a> {
     Index(LeafIndex),
@@ -168,7 +166,7 @@ fn parse(body: &[u8], entries: usize) -> Result<Vec<Line<'_>>, FormatError> {
     lines.into_iter().map(read).collect()
 }
 
-/// Bytes of a request's body, for entries whose length is known beforehand.
+/// Length of a request's body in bytes, if the length of the entries is known beforehand.
 pub fn body_bytes(entries: &Entries, batch: usize) -> Option<usize> {
     match entries {
         Entries::Random(size) => Some(batch * (bundle::LENGTH_BYTES + size)),

@@ -1,5 +1,5 @@
-//! Whether what the log acknowledged is in it: at the place that it named, under a head that it
-//! signed, in a tree that only grew.
+//! Checks that the log has what it acknowledged: at the index that it named, under a head that it signed, in a tree
+//! that only grew.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,65 +16,65 @@ use crate::merkle::{
 };
 use crate::note::NoteKey;
 
-/// Leaves that are compared unless all are asked for.
+/// Number of leaves that are compared by default.
 pub const SAMPLE: usize = 2_000;
 /// How long the head may take to grow over everything that was acknowledged.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two looks at the head.
+/// The pause between two looks at the head.
 const HEAD_PAUSE: Duration = Duration::from_millis(100);
-/// Leaves that are named one by one where they are wrong.
+/// Most wrong leaves that an error names one by one.
 const NAMED: usize = 5;
 
-/// Whom to believe that a checkpoint is the log's.
+/// The evidence that a checkpoint is the log's.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// Unauthenticated: the tiles must hash to the root, but anybody can have made both.
+    /// None: the tiles must hash to the root, but anybody could have made both.
     Unverified,
-    /// This key of the log.
+    /// A signature by this key of the log.
     Key(NoteKey),
-    /// The log's key and a quorum of witnesses.
+    /// A signature by the log's key, and cosignatures by a quorum of witnesses.
     Policy(Policy),
 }
 
-/// How much is compared.
+/// What is checked, and how much of it.
 #[derive(Debug, Clone)]
 pub struct Checks {
-    /// Whom to believe.
+    /// The evidence that checkpoints need.
     pub trust: Trust,
-    /// Most leaves that are compared; `None` for all that are remembered.
+    /// Most leaves that are compared; `None` for all remembered ones.
     pub leaves: Option<usize>,
 }
 
-/// What was found to be as it should.
+/// What was checked and found correct.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Checked {
     /// Whether the heads' signatures were checked.
     pub signature: bool,
-    /// Acknowledgements whose indices were found distinct.
+    /// Number of acknowledgements whose indices are distinct.
     pub indices: u64,
-    /// Acknowledgements whose leaf hash was compared with the tree's.
+    /// Number of acknowledgements whose leaf hash is the tree's.
     pub leaves: u64,
-    /// Tiles that were fetched for it.
+    /// Number of tiles fetched.
     pub tiles: u64,
 }
 
-/// Why it is not so, or can't be told.
+/// Why a check failed, or could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
-    /// The log broke its word.
+    /// The log does not have what it acknowledged.
     #[error("{message}")]
     Broken {
         /// Stable, for machines: `index-twice`, `index-taken`, `not-in-head`, `wrong-leaf`,
         /// `answer-malformed`.
         code: &'static str,
-        /// Expected and seen.
+        /// What was expected, and what was seen.
         message: String,
     },
-    /// The log's tiles or checkpoints are not to be had, or not to be believed.
+    /// A tile or a checkpoint could not be fetched, or failed to authenticate.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The log's head lacks cosignatures.
+    /// The log's head lacks cosignatures for the policy's quorum.
     #[error(transparent)]
     Quorum(#[from] QuorumError),
 }
@@ -84,10 +84,10 @@ fn broken(code: &'static str, message: String) -> CheckError {
 }
 
 impl Trust {
-    /// The log's head, checked as far as this trust goes.
+    /// Fetches the log's head and authenticates it.
     ///
     /// # Errors
-    /// [`CheckError`] where it is not to be had or does not check.
+    /// [`CheckError`] if it can't be fetched, or fails to authenticate.
     pub fn head(&self, client: &LogClient) -> Result<Checkpoint, CheckError> {
         let signed = match self {
             Self::Unverified => return Ok(client.unverified_checkpoint()?),
@@ -102,11 +102,11 @@ impl Trust {
     }
 }
 
-/// Checks the acknowledgements of a run that began at the head `before`. Returns the head that they
-/// were checked against, too.
+/// Checks the acknowledgements of a run that began at the head `before`. Also returns the head that they were checked
+/// against.
 ///
 /// # Errors
-/// [`CheckError`] for the first thing that is wrong.
+/// [`CheckError`] for the first failure.
 pub fn check(
     client: &LogClient,
     checks: &Checks,
@@ -118,7 +118,7 @@ pub fn check(
     let tiles = CheckedTiles::new(client);
     let grown = prove_consistency(&tiles, (before.size, &before.root), (head.size, &head.root))?;
     grown.map_err(ClientError::from)?;
-    tiles.believe();
+    tiles.note_proven();
     let sample = acks.sample(checks.leaves.unwrap_or(usize::MAX));
     check_leaves(&tiles, &sample, &head)?;
     let checked = Checked {
@@ -130,7 +130,8 @@ pub fn check(
     Ok((head, checked))
 }
 
-/// All entries differ, and the log had none of them: each has an index of its own, above all others.
+/// Checks that each entry has an index of its own, after all earlier ones: all entries differ, and the log had none of
+/// them.
 fn check_indices(acks: &mut Acks, before: TreeSize) -> Result<(), CheckError> {
     if let Some((lowest, _)) = acks.range().filter(|(lowest, _)| before.contains(*lowest)) {
         let message = format!(
@@ -148,7 +149,7 @@ fn check_indices(acks: &mut Acks, before: TreeSize) -> Result<(), CheckError> {
     }
 }
 
-/// The head, as soon as it is over everything that was acknowledged.
+/// Waits for a head over everything that was acknowledged.
 fn head_over(client: &LogClient, trust: &Trust, acks: &Acks) -> Result<Checkpoint, CheckError> {
     let deadline = Instant::now() + HEAD_TIMEOUT;
     loop {
@@ -170,7 +171,7 @@ fn head_over(client: &LogClient, trust: &Trust, acks: &Acks) -> Result<Checkpoin
     }
 }
 
-/// Compares leaf hashes with the tree's, one level-0 tile after the other.
+/// Compares the leaf hashes with the tree's, one level-0 tile after the other.
 fn check_leaves(tiles: &CheckedTiles<'_>, sample: &[Ack], head: &Checkpoint) -> Result<(), CheckError> {
     let mut wrong = Vec::new();
     for group in sample.chunk_by(|one, next| tile_of(one) == tile_of(next)) {
@@ -179,10 +180,10 @@ fn check_leaves(tiles: &CheckedTiles<'_>, sample: &[Ack], head: &Checkpoint) -> 
         let tile = Tile::in_tree(id, head.size).expect("the head is over all indices");
         let leaves = tiles.read_tiles(&[tile])?.remove(0);
         let leaf = |ack: &Ack| leaves[usize::try_from(ack.index.get() % TILE_WIDTH).expect("below 256")];
-        // The proof of one leaf folds all others of its tile, so it speaks for the whole tile.
+        // The proof of one leaf covers all others of its tile.
         let proved = prove_inclusion(tiles, first.index, &leaf(first), head.size, &head.root)?;
         proved.map_err(ClientError::from)?;
-        tiles.believe();
+        tiles.note_proven();
         let differs = group.iter().filter(|ack| leaf(ack) != ack.leaf);
         wrong.extend(differs.map(|ack| (ack.index, ack.leaf, leaf(ack))));
     }
@@ -202,29 +203,29 @@ const fn tile_of(ack: &Ack) -> u64 {
     ack.index.get() / TILE_WIDTH
 }
 
-/// Tiles of one tree. What a proof was made of that led to the root is kept: the upper tiles, and the
-/// partial one of level 0.
+/// Reads the tiles of one tree. Keeps those that a proof has authenticated: the upper ones, and the partial one of
+/// level 0.
 struct CheckedTiles<'a> {
     remote: RemoteTiles<'a>,
-    believed: RefCell<BTreeMap<Tile, Vec<Hash>>>,
-    /// Fetched, and not proved yet.
+    proven: RefCell<BTreeMap<Tile, Vec<Hash>>>,
+    /// Fetched and not proven yet.
     fresh: RefCell<BTreeMap<Tile, Vec<Hash>>>,
     fetched: RefCell<u64>,
 }
 
 impl<'a> CheckedTiles<'a> {
     fn new(client: &'a LogClient) -> Self {
-        let (believed, fresh, fetched) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { remote: RemoteTiles(client), believed, fresh, fetched }
+        let (proven, fresh, fetched) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { remote: RemoteTiles(client), proven, fresh, fetched }
     }
 
-    /// What was read since the last time led to the root.
-    fn believe(&self) {
-        let mut believed = self.believed.borrow_mut();
-        believed.append(&mut self.fresh.borrow_mut());
-        // A full tile of level 0 is needed for one group of leaves only; the partial one is on the
-        // right edge, and with it in most proofs.
-        believed.retain(|tile, _| tile.id.level() > 0 || !tile.is_full());
+    /// Notes that what was read since the last call led to the root.
+    fn note_proven(&self) {
+        let mut proven = self.proven.borrow_mut();
+        proven.append(&mut self.fresh.borrow_mut());
+        // A full tile of level 0 serves one group of leaves only; the partial one is on the right edge, and so in
+        // most proofs.
+        proven.retain(|tile, _| tile.id.level() > 0 || !tile.is_full());
     }
 }
 
@@ -233,7 +234,7 @@ impl TileReader for CheckedTiles<'_> {
 
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
         let read = |tile: &Tile| {
-            let known = self.believed.borrow().get(tile).cloned();
+            let known = self.proven.borrow().get(tile).cloned();
             if let Some(hashes) = known.or_else(|| self.fresh.borrow().get(tile).cloned()) {
                 return Ok(hashes);
             }

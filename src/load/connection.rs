@@ -12,11 +12,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a connection may take to be made.
+/// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer may take: longer than the ten seconds that a log waits for its own disk.
+/// How long an answer may take: longer than the ten seconds for which a log waits for its own disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// `EMFILE` and `ENFILE`: this process, or the system, has no file descriptor to give.
+/// `EMFILE` and `ENFILE`: this process, or the system, is out of file descriptors.
 const OUT_OF_FILES: [i32; 2] = [24, 23];
 
 /// An open connection.
@@ -24,31 +24,31 @@ pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
 }
 
-/// An answer, as much of its body as was asked for.
+/// An answer, with the beginning of its body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    /// Seconds that the log asks to wait.
+    /// The seconds in `Retry-After`.
     pub retry_after: Option<u64>,
-    /// The beginning of the body.
+    /// The beginning of the body, as much as was asked for.
     pub body: Bytes,
-    /// Bytes of the whole body.
+    /// Length of the whole body in bytes.
     pub length: u64,
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub enum Broken {
-    /// No connection.
+pub enum ConnectionError {
+    /// The connection could not be made.
     Connect(std::io::Error),
-    /// The connection ended early.
+    /// The connection ended before the answer did.
     Closed(String),
-    /// It took too long.
+    /// Connecting, or the answer, took too long.
     Timeout,
 }
 
-impl Broken {
-    /// Stable, for counting.
+impl ConnectionError {
+    /// A stable name, for counting.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Connect(_) => "connect",
@@ -57,7 +57,7 @@ impl Broken {
         }
     }
 
-    /// Whether more connections need more file descriptors first.
+    /// Whether the process or the system is out of file descriptors.
     pub fn is_out_of_files(&self) -> bool {
         match self {
             Self::Connect(error) => error.raw_os_error().is_some_and(|code| OUT_OF_FILES.contains(&code)),
@@ -66,7 +66,7 @@ impl Broken {
     }
 }
 
-impl std::fmt::Display for Broken {
+impl std::fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Connect(error) => error.fmt(f),
@@ -77,33 +77,43 @@ impl std::fmt::Display for Broken {
 }
 
 impl Connection {
-    /// Connects. Has to run within a `LocalSet`, on which the connection is driven.
-    pub async fn open(address: SocketAddr) -> Result<Self, Broken> {
+    /// Connects. Must run within a `LocalSet`, which drives the connection.
+    pub async fn open(address: SocketAddr) -> Result<Self, ConnectionError> {
         let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
-        let stream = connecting.await.map_err(|_| Broken::Timeout)?.map_err(Broken::Connect)?;
-        // Requests are small and awaited: they must not wait for more to be sent.
+        let stream =
+            connecting.await.map_err(|_| ConnectionError::Timeout)?.map_err(ConnectionError::Connect)?;
+        // Requests are small and awaited: they must not wait in the kernel for more.
         let _ = stream.set_nodelay(true);
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|e| Broken::Closed(e.to_string()))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| ConnectionError::Closed(e.to_string()))?;
         tokio::task::spawn_local(async move {
-            // The request in progress hears of it, too.
+            // The request in progress gets the error, too.
             let _ = connection.await;
         });
         Ok(Self { sender })
     }
 
-    /// Whether the server ended it, as servers do with connections that idle.
+    /// Whether the server closed it, as servers do with idle connections.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// Sends a request and reads the answer to its end; keeps at most `keep` bytes of the body.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>, keep: usize) -> Result<Answer, Broken> {
-        timeout(ANSWER_TIMEOUT, self.exchange(request, keep)).await.unwrap_or(Err(Broken::Timeout))
+    /// Sends a request and reads the answer to its end. Keeps at most `keep` bytes of the body.
+    pub async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        keep: usize,
+    ) -> Result<Answer, ConnectionError> {
+        timeout(ANSWER_TIMEOUT, self.exchange(request, keep)).await.unwrap_or(Err(ConnectionError::Timeout))
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>, keep: usize) -> Result<Answer, Broken> {
-        let closed = |e: hyper::Error| Broken::Closed(e.to_string());
+    async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        keep: usize,
+    ) -> Result<Answer, ConnectionError> {
+        let closed = |e: hyper::Error| ConnectionError::Closed(e.to_string());
         self.sender.ready().await.map_err(closed)?;
         let response = self.sender.send_request(request).await.map_err(closed)?;
         read(response, keep).await.map_err(closed)
@@ -119,7 +129,7 @@ async fn read(mut response: Response<Incoming>, keep: usize) -> Result<Answer, h
         let Ok(mut data) = frame?.into_data() else { continue };
         length += data.len() as u64;
         data.truncate(keep.saturating_sub(kept.len()));
-        // Nearly every answer comes in one piece, which is not copied.
+        // Nearly every answer comes in one piece, which needs no copy.
         kept = if kept.is_empty() { data } else { [kept, data].concat().into() };
         if body.is_end_stream() {
             break;

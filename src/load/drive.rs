@@ -1,5 +1,5 @@
-//! Writers, each with a connection of its own, all on one thread: the log's threads are left alone,
-//! and nothing has to be locked.
+//! Runs the writers, each with a connection of its own, all on one thread: that leaves the other cores to the log, and
+//! needs no locks.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -17,44 +17,46 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::LoadError;
-use super::connection::{Answer, Broken, Connection};
+use super::connection::{Answer, Connection, ConnectionError};
 use super::measure::{Measured, Progress};
 use super::pace::{Pace, Turn};
 use super::target::Target;
-use crate::client::{ClientError, is_code, printable};
+use crate::client::{Backoff, ClientError, is_code, printable};
 use crate::format::quote_bytes;
 
-/// Connections that are being made at once: fewer than fit any server's queue.
+/// Most connections that are being made at once: fewer than any server's queue holds.
 const CONNECTING: usize = 64;
-/// First pause of a writer after an error; it doubles.
+/// A writer's first pause after an error; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause of a writer, also where the log asks for a longer one, unless the plan has another.
-pub const LAST_PAUSE: Duration = Duration::from_secs(30);
-/// Pause after a 429 that names none.
+/// A writer's longest pause after an error.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause after a 429 unless the plan has another, also if the log asks for a longer one.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The pause after a 429 without `Retry-After`.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
-/// Between two looks at how it is going; four make a second.
+/// The time between two reports of progress; four make a second.
 const TICK: Duration = Duration::from_millis(250);
 const TICKS_PER_SECOND: usize = 4;
 
-/// What the writers send, and what an answer means.
+/// What the writers send, and how they count an answer.
 pub trait Job: 'static {
-    /// What one request is about.
+    /// The subject of one request.
     type Ask;
 
-    /// What to send next.
+    /// The next subject.
     async fn next(&self) -> Self::Ask;
 
     /// The request.
     fn request(&self, ask: &Self::Ask) -> Request<Full<Bytes>>;
 
-    /// Most bytes of an answer's body that are needed.
+    /// Number of bytes of an answer's body that are needed.
     fn keep(&self) -> usize;
 
     /// Counts an answer with status 200 that came `elapsed` after the start.
     fn answered(&self, ask: Self::Ask, answer: &Answer, elapsed: Duration, measured: &mut Measured);
 }
 
-/// How many connections send for how long, and how fast.
+/// How many connections send, for how long, and how fast.
 #[derive(Debug, Clone, Copy)]
 pub struct Drive<'a> {
     pub target: &'a Target,
@@ -65,7 +67,7 @@ pub struct Drive<'a> {
     pub patience: Duration,
 }
 
-struct Shared<J> {
+struct Run<J> {
     job: Rc<J>,
     address: SocketAddr,
     url: String,
@@ -75,11 +77,11 @@ struct Shared<J> {
     last_answer: Cell<Instant>,
     stopped: Cell<bool>,
     stop: Notify,
-    /// A refusal that every other request would meet as well.
+    /// A refusal that every other request would meet, too.
     refused: RefCell<Option<ClientError>>,
 }
 
-/// Runs a job on a thread's worth of runtime until its time is over or `stop` is ready.
+/// Runs a job on the calling thread until its time is over or `stop` is ready.
 pub fn drive<J: Job>(
     job: Rc<J>,
     drive: &Drive<'_>,
@@ -94,7 +96,7 @@ pub fn drive<J: Job>(
         let address = drive.target.resolve().await?;
         let connections = connect(address, drive).await?;
         let start = Instant::now();
-        let shared = Rc::new(Shared {
+        let run = Rc::new(Run {
             job,
             address,
             url: drive.target.url().to_owned(),
@@ -107,11 +109,11 @@ pub fn drive<J: Job>(
             refused: RefCell::default(),
         });
         let worked = metrics.worker_total_busy_duration(0);
-        run(&shared, connections, stop, watch).await;
+        run_writers(&run, connections, stop, watch).await;
         let worked = metrics.worker_total_busy_duration(0).saturating_sub(worked);
-        shared.finish(worked)
+        run.finish(worked)
     })?;
-    // Only now: tasks that still read answers nobody waits for are dropped with it.
+    // Drops the tasks that still read answers for which nobody waits.
     drop(local);
     measured.generator_busy = measured.generator_busy.min(1.0);
     Ok(measured)
@@ -127,12 +129,12 @@ async fn connect(address: SocketAddr, drive: &Drive<'_>) -> Result<Vec<Connectio
         while let Some(opened) = opening.join_next().await {
             match opened.expect("connecting does not panic") {
                 Ok(connection) => open.push(connection),
-                Err(broken) if broken.is_out_of_files() => {
+                Err(error) if error.is_out_of_files() => {
                     return Err(LoadError::OutOfFiles { open: open.len(), wanted: drive.connections });
                 }
-                Err(broken) => {
+                Err(error) => {
                     let url = drive.target.url().to_owned();
-                    return Err(LoadError::Connect { url, detail: broken.to_string() });
+                    return Err(LoadError::Connect { url, detail: error.to_string() });
                 }
             }
         }
@@ -140,15 +142,16 @@ async fn connect(address: SocketAddr, drive: &Drive<'_>) -> Result<Vec<Connectio
     Ok(open)
 }
 
-async fn run<J: Job>(
-    shared: &Rc<Shared<J>>,
+/// Runs all writers to their end, and reports progress meanwhile.
+async fn run_writers<J: Job>(
+    run: &Rc<Run<J>>,
     connections: Vec<Connection>,
     stop: impl Future<Output = ()>,
     watch: &mut dyn FnMut(&Progress),
 ) {
     let mut writers = JoinSet::new();
     for connection in connections {
-        writers.spawn_local(write(shared.clone(), connection));
+        writers.spawn_local(write(run.clone(), connection));
     }
     let mut stop = pin!(stop);
     let mut ticks = interval(TICK);
@@ -160,9 +163,9 @@ async fn run<J: Job>(
                 Some(finished) => finished.expect("writers do not panic"),
                 None => return,
             },
-            () = &mut stop, if !shared.stopped.get() => shared.stop(),
+            () = &mut stop, if !run.stopped.get() => run.stop(),
             _ = ticks.tick() => {
-                let mut progress = shared.progress();
+                let mut progress = run.progress();
                 progress.last_second = progress.entries - counts.pop_front().unwrap_or_default();
                 counts.push_back(progress.entries);
                 watch(&progress);
@@ -172,64 +175,58 @@ async fn run<J: Job>(
 }
 
 /// One writer: a request, its answer, the next request.
-async fn write<J: Job>(shared: Rc<Shared<J>>, connection: Connection) {
+async fn write<J: Job>(run: Rc<Run<J>>, connection: Connection) {
     let mut connection = Some(connection);
-    let mut pause = FIRST_PAUSE;
-    // What a 429 did not take is sent again: it cost something to make.
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    // What a 429 refused is sent again: it may have cost a signature.
     let mut refused = None;
-    while let Some(due) = shared.next_turn().await {
+    while let Some(due) = run.next_turn().await {
         let mut open = match connection.take().filter(|open| !open.is_closed()) {
             Some(open) => open,
-            None => match Connection::open(shared.address).await {
+            None => match Connection::open(run.address).await {
                 Ok(open) => open,
-                Err(broken) => {
-                    shared.broken(&broken, &mut pause).await;
+                Err(error) => {
+                    run.failed(&error, &mut backoff).await;
                     continue;
                 }
             },
         };
         let ask = match refused.take() {
             Some(ask) => ask,
-            None => shared.job.next().await,
+            None => run.job.next().await,
         };
         let sent = Instant::now();
-        let answer = match open.send(shared.job.request(&ask), shared.job.keep()).await {
+        let answer = match open.send(run.job.request(&ask), run.job.keep()).await {
             Ok(answer) => answer,
-            Err(broken) => {
-                shared.broken(&broken, &mut pause).await;
+            Err(error) => {
+                run.failed(&error, &mut backoff).await;
                 continue;
             }
         };
         match answer.status {
             200 => {
-                shared.answered(ask, &answer, due.unwrap_or(sent));
-                (connection, pause) = (Some(open), FIRST_PAUSE);
+                run.answered(ask, &answer, due.unwrap_or(sent));
+                connection = Some(open);
+                backoff.reset();
             }
             429 => {
-                shared.measured.borrow_mut().busy.record(sent.elapsed());
+                run.measured.borrow_mut().busy.record(sent.elapsed());
                 (connection, refused) = (Some(open), Some(ask));
                 let named = answer.retry_after.map_or(BUSY_PAUSE, Duration::from_secs);
-                shared.rest(named.min(shared.patience)).await;
+                run.rest(named.min(run.patience)).await;
             }
-            // The connection is as good as before; what was sent is not.
+            // The request is at fault, not the connection.
             400..500 => {
-                shared.count_refusal(&answer);
+                run.count_refusal(&answer);
                 connection = Some(open);
             }
-            // A server that is not well may have dropped half a body, or be about to stop.
+            // A failing server may have dropped half a body, or be about to stop: the connection goes.
             _ => {
-                shared.count_refusal(&answer);
-                shared.rest(doubled(&mut pause)).await;
+                run.count_refusal(&answer);
+                run.rest(backoff.pause()).await;
             }
         }
     }
-}
-
-/// This pause; the next one is twice as long.
-fn doubled(pause: &mut Duration) -> Duration {
-    let this = *pause;
-    *pause = (this * 2).min(LAST_PAUSE / 6);
-    this
 }
 
 #[derive(Default, Deserialize)]
@@ -239,9 +236,9 @@ struct Problem {
     entry: Option<usize>,
 }
 
-impl<J: Job> Shared<J> {
-    /// Waits for the next turn; the moment from which its latency counts, if that is not when it is
-    /// sent. `None` where the run is over.
+impl<J: Job> Run<J> {
+    /// Waits for the next turn. Returns `None` once the run is over; otherwise the moment from which latency counts, if
+    /// that is not the moment of sending.
     async fn next_turn(&self) -> Option<Option<Instant>> {
         match self.pace.next()? {
             Turn::Now => Some(None),
@@ -254,7 +251,7 @@ impl<J: Job> Shared<J> {
         }
     }
 
-    /// Sleeps, unless the run is stopped.
+    /// Sleeps, unless the run is or gets stopped.
     async fn sleep_until(&self, until: Instant) {
         let stopped = self.stop.notified();
         if self.stopped.get() {
@@ -266,14 +263,14 @@ impl<J: Job> Shared<J> {
         }
     }
 
-    /// Sends nothing for a while, at most until the end.
+    /// Pauses, at most until the end of the run.
     async fn rest(&self, pause: Duration) {
         self.sleep_until((Instant::now() + pause).min(self.pace.end())).await;
     }
 
-    async fn broken(&self, broken: &Broken, pause: &mut Duration) {
-        self.measured.borrow_mut().errors.count_broken(broken);
-        self.rest(doubled(pause)).await;
+    async fn failed(&self, error: &ConnectionError, backoff: &mut Backoff) {
+        self.measured.borrow_mut().errors.count_connection(error);
+        self.rest(backoff.pause()).await;
     }
 
     fn answered(&self, ask: J::Ask, answer: &Answer, from: Instant) {
@@ -285,7 +282,7 @@ impl<J: Job> Shared<J> {
         self.job.answered(ask, answer, now - self.pace.start(), &mut measured);
     }
 
-    /// Counts an answer that is an error. If nothing was ever taken, the others won't be either.
+    /// Counts an answer that is an error. If nothing was ever accepted, the run ends: nothing else will be.
     fn count_refusal(&self, answer: &Answer) {
         let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
         let mut measured = self.measured.borrow_mut();
@@ -321,7 +318,7 @@ impl<J: Job> Shared<J> {
         }
     }
 
-    /// `worked`: how long the thread was not waiting.
+    /// Sums up the run; `worked` is the time for which the thread was not waiting.
     fn finish(&self, worked: Duration) -> Result<Measured, LoadError> {
         if let Some(refused) = self.refused.take().filter(|_| self.measured.borrow().answered == 0) {
             return Err(refused.into());

@@ -1,4 +1,4 @@
-//! Entries that no log has yet: random bytes, or signed statements.
+//! Makes entries that no log has yet: random bytes, or signed statements.
 
 use std::cell::Cell;
 use std::num::NonZero;
@@ -15,15 +15,15 @@ use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::release::{Envelope, PublisherSigner, Release};
 
-/// Least bytes in a random entry: a random number for the run, and a counter.
+/// Shortest random entry in bytes: a random number for the run, and a counter.
 pub const MIN_RANDOM_BYTES: usize = 16;
-/// Most statements that are signed ahead: some 64 MiB of them.
+/// Most statements that are signed ahead: some 64 MiB.
 const SIGNED_AHEAD: usize = 65_536;
-/// Statements that a run without a rate signs ahead for each second of it, which is more than a log
-/// takes that checks them on two cores.
+/// Number of statements that a run without a rate signs ahead for each of its seconds: more than a log that checks them
+/// on two cores accepts.
 const SIGNED_AHEAD_PER_SECOND: u64 = 32_768;
 
-/// What is appended.
+/// The entries of a run.
 #[derive(Clone)]
 pub enum Entries {
     /// Unique random bytes, this many each; at least [`MIN_RANDOM_BYTES`].
@@ -33,17 +33,17 @@ pub enum Entries {
     /// Sequence numbers begin at the microseconds since 1970: a later run begins above an earlier
     /// one of less than a million statements a second. Two runs at once need two channels.
     ///
-    /// To sign costs more than to send. So up to 65,536 statements are signed on all cores before
-    /// the clock starts; where a run may need more, one thread goes on signing meanwhile, on a core
-    /// that the log may need, and entries that had to be waited for are counted.
+    /// Signing costs more than sending. So up to 65,536 statements are signed on all cores before the clock starts. If
+    /// a run may need more, one thread goes on signing, on a core that the log may need, and the run counts the entries
+    /// for which it had to wait.
     Signed(Arc<Statement>),
 }
 
-/// What is signed, and by whom.
+/// A statement, and the key that signs it.
 pub struct Statement {
     /// The publisher's key.
     pub signer: PublisherSigner,
-    /// Subjects and sequence number are replaced.
+    /// The release. Each entry has other digests and another sequence number.
     pub release: Release,
 }
 
@@ -54,8 +54,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Signs ahead, where there is something to sign: up to as many as a run of `duration` at `rate`
-    /// needs.
+    /// Signs statements ahead, up to as many as a run of `duration` at `rate` needs.
     pub fn prepare(entries: &Entries, rate: Option<u32>, duration: Duration) -> Result<Self, LoadError> {
         match entries {
             Entries::Random(size) => Ok(Self::Random { size: *size, run: random()?, made: Cell::new(0) }),
@@ -91,7 +90,7 @@ impl Source {
         }
     }
 
-    /// Entries that were not signed yet when they were to be sent.
+    /// Number of entries that were not signed yet when they were due.
     pub fn waits(&self) -> u64 {
         match self {
             Self::Random { .. } => 0,
@@ -100,14 +99,15 @@ impl Source {
     }
 }
 
-/// Eight bytes of the system's random source.
+/// A number from the system's random source.
 pub fn random() -> Result<u64, LoadError> {
     let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|e| LoadError::System(format!("no randomness to be had: {e}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|e| LoadError::System(format!("the system has no randomness: {e}")))?;
     Ok(u64::from_be_bytes(bytes))
 }
 
-/// `run || count || noise`: unique by its first sixteen bytes, and not to be compressed.
+/// `run || count || noise`: unique by its first sixteen bytes, and incompressible.
 fn random_entry(size: usize, run: u64, count: u64) -> Vec<u8> {
     let mut entry = Vec::with_capacity(size + 8);
     entry.extend_from_slice(&run.to_be_bytes());
@@ -120,7 +120,7 @@ fn random_entry(size: usize, run: u64, count: u64) -> Vec<u8> {
     entry
 }
 
-/// The generator `SplitMix64`: a nanosecond for eight bytes, good enough for what only has to be different.
+/// The generator `SplitMix64`: a nanosecond for eight bytes, good enough for values that only have to differ.
 #[derive(Debug)]
 pub struct Noise(pub u64);
 
@@ -135,12 +135,12 @@ impl Noise {
     }
 }
 
-/// Signs statements with sequence numbers that follow each other.
+/// Signs statements with consecutive sequence numbers.
 #[derive(Clone)]
 pub struct Signing {
     statement: Arc<Statement>,
     sequence: Arc<AtomicU64>,
-    /// The sequence number up to which it is of use to sign ahead.
+    /// The sequence number at which signing ahead ends.
     until: u64,
 }
 
@@ -157,8 +157,8 @@ impl Signing {
         sign(&self.statement, sequence).expect("one like it was signed before")
     }
 
-    /// Signs until nobody takes any more, or no more is needed; all but the `first` thread end when
-    /// the queue is full.
+    /// Signs until the queue is closed or nothing more is needed. All threads but the `first` end when the queue is
+    /// full.
     fn fill(&self, queue: &Sender<Bytes>, first: bool) {
         while (first || queue.capacity() > 0) && self.sequence.load(Ordering::Relaxed) < self.until {
             if queue.blocking_send(self.next()).is_err() {
@@ -168,9 +168,9 @@ impl Signing {
     }
 }
 
-/// Signs `ahead` statements on all cores; then one thread goes on as room is made.
+/// Signs `ahead` statements on all cores; then one thread goes on as the queue empties.
 fn sign_ahead(signing: &Signing, ahead: usize) -> Result<Receiver<Bytes>, LoadError> {
-    // What is wrong with the statement is known before threads are started.
+    // Fails on a malformed statement before any thread starts.
     sign(&signing.statement, signing.sequence.load(Ordering::Relaxed))?;
     let (queue, signed) = channel(ahead);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);

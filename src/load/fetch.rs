@@ -1,4 +1,4 @@
-//! Fetching: `GET` of many paths, as fast as they come. For benches of tiles and other reads.
+//! Fetches many paths as fast as the answers come, for benches of tiles and other reads.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -11,14 +11,14 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Uri};
 
 use super::connection::Answer;
-use super::drive::{Drive, Job, LAST_PAUSE};
+use super::drive::{Drive, Job, PATIENCE};
 use super::measure::{Measured, Progress};
 use super::{LoadError, Target};
 
-/// Bytes of an answer that are kept: a problem document.
+/// Most bytes of an answer that are kept: a problem document.
 const MAX_PROBLEM_BYTES: usize = 4 * 1024;
 
-/// What to fetch.
+/// What to fetch, and for how long.
 #[derive(Debug, Clone)]
 pub struct Fetches {
     /// The server.
@@ -27,18 +27,18 @@ pub struct Fetches {
     pub paths: Vec<String>,
     /// Connections, each with one request under way.
     pub connections: usize,
-    /// How long.
+    /// How long requests are sent.
     pub duration: Duration,
 }
 
-/// Fetches the paths over and over until the time is over or `stop` is ready. Bodies are read to
-/// their end, counted and thrown away.
+/// Fetches the paths over and over until the time is over or `stop` is ready. Reads each body to its end, and counts
+/// its bytes.
 ///
 /// # Errors
-/// [`LoadError`], also where nothing is answered with 200 and something with 4xx.
+/// [`LoadError`], also if nothing is answered with 200 and something with 4xx.
 ///
 /// # Panics
-/// Without a path.
+/// If there is no path.
 pub fn fetch(
     fetches: &Fetches,
     stop: impl Future<Output = ()>,
@@ -48,7 +48,7 @@ pub fn fetch(
     let uris = fetches.paths.iter().map(|path| fetches.target.uri(path)).collect::<Result<_, _>>()?;
     let job = Fetch { uris, host: fetches.target.host().clone(), next: Cell::new(0) };
     let (target, connections, duration) = (&fetches.target, fetches.connections, fetches.duration);
-    let drive = Drive { target, connections, duration, rate: None, batch: 1, patience: LAST_PAUSE };
+    let drive = Drive { target, connections, duration, rate: None, batch: 1, patience: PATIENCE };
     super::drive::drive(Rc::new(job), &drive, stop, watch)
 }
 
@@ -59,7 +59,7 @@ struct Fetch {
 }
 
 impl Job for Fetch {
-    /// Place in `uris`.
+    /// Position in `uris`.
     type Ask = usize;
 
     async fn next(&self) -> usize {

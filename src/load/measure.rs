@@ -1,24 +1,24 @@
-//! What a run is told, counted as it comes in.
+//! The measurements of a run, counted as the answers come.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::connection::Broken;
+use super::connection::ConnectionError;
 use super::latencies::Histogram;
 use crate::client::is_code;
 
 /// Most kinds of errors that are told apart: a server could invent a new one for every answer.
 const MAX_KINDS: usize = 64;
 
-/// What sort of error.
+/// A kind of error.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ErrorKind {
-    /// HTTP status; none where there was no answer, or where one entry of a batch was refused.
+    /// HTTP status; `None` if there was no answer, or if one entry of a batch was refused.
     pub status: Option<u16>,
-    /// `code` of the problem document; `http` where there was none. Without an answer `connect`,
-    /// `connection-closed` or `timeout`.
+    /// `code` of the problem document, or `http` without one. Without an answer `connect`, `connection-closed` or
+    /// `timeout`.
     pub code: String,
 }
 
@@ -31,12 +31,12 @@ impl std::fmt::Display for ErrorKind {
     }
 }
 
-/// Errors and how often each came.
+/// The number of errors of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Errors(BTreeMap<ErrorKind, u64>);
 
 impl Errors {
-    /// Counts an error; a `code` that can be none is not passed on.
+    /// Counts an error; a malformed `code` counts as `http`.
     pub(super) fn count(&mut self, status: Option<u16>, code: Option<&str>) {
         let code = code.filter(|code| is_code(code)).unwrap_or("http").to_owned();
         let mut kind = ErrorKind { status, code };
@@ -46,17 +46,17 @@ impl Errors {
         *self.0.entry(kind).or_default() += 1;
     }
 
-    pub(super) fn count_broken(&mut self, broken: &Broken) {
-        self.count(None, Some(broken.code()));
+    pub(super) fn count_connection(&mut self, error: &ConnectionError) {
+        self.count(None, Some(error.code()));
     }
 
-    /// All errors.
+    /// Number of errors of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
-    /// Each kind and how often it came.
+    /// Each kind, with its number.
     pub fn kinds(&self) -> impl Iterator<Item = (&ErrorKind, u64)> {
         self.0.iter().map(|(kind, count)| (kind, *count))
     }
@@ -74,10 +74,10 @@ impl Serialize for Errors {
     }
 }
 
-/// What came of the requests of a run.
+/// The measurements of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
-    /// Requests answered 200.
+    /// Requests answered with 200.
     pub answered: u64,
     /// Entries in them, or 1 for each fetch.
     pub entries: u64,
@@ -87,14 +87,14 @@ pub struct Measured {
     pub latency: Histogram,
     /// How long the answers with status 429 took, from when the request was sent.
     pub busy: Histogram,
-    /// Everything else.
+    /// All other answers, and requests without one.
     pub errors: Errors,
-    /// Requests that were due before the end, and that nobody was free to send.
+    /// Requests that were due before the end and not sent, because no writer was free.
     pub unsent: u64,
-    /// From the start to the end, or to the last answer that came after it.
+    /// From the start to the planned end, or to the last answer after it.
     pub elapsed: Duration,
-    /// Part of that time for which the thread that sends was at work, 0 to 1. Close to 1 the
-    /// generator is the limit, not the log.
+    /// Share of that time for which the sending thread was at work, 0 to 1. Close to 1 the generator is the limit, not
+    /// the log.
     pub generator_busy: f64,
 }
 
@@ -105,7 +105,7 @@ impl Measured {
         self.over_time(self.entries)
     }
 
-    /// Bytes of them per second.
+    /// Bytes of these entries, or of these bodies, per second.
     #[must_use]
     pub fn bytes_per_second(&self) -> f64 {
         self.over_time(self.bytes)
@@ -118,7 +118,7 @@ impl Measured {
     }
 }
 
-/// How a run is going.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
     /// Since the start.
@@ -145,7 +145,7 @@ mod tests {
         errors.count(Some(503), Some("storage"));
         errors.count(Some(503), Some("storage"));
         errors.count(Some(502), Some("\u{1b}[31m"));
-        errors.count_broken(&Broken::Timeout);
+        errors.count_connection(&ConnectionError::Timeout);
         let told: Vec<String> = errors.kinds().map(|(kind, count)| format!("{kind} {count}")).collect();
         assert_eq!(told, ["timeout 1", "502 http 1", "503 storage 2"]);
         let json = serde_json::to_value(&errors).unwrap();

@@ -1,4 +1,4 @@
-//! Load: drives a log with appends, measures, and checks that what it was told is in the log.
+//! The load generator: appends to a log, measures, and checks that the log has what it acknowledged.
 //!
 //! ```text
 //! run     head before -> append -> head after, indices, leaves       what `treehead load` does
@@ -6,15 +6,17 @@
 //! fetch   paths -> connections -> measured                           any server
 //! ```
 //!
-//! All requests are sent from one thread, over one HTTP/1.1 connection for each writer: it shares
-//! the machine with the log that it measures. It says for how much of the time that thread was at
-//! work, since a generator that is always busy measures itself.
+//! One thread sends all requests, over one HTTP/1.1 connection for each writer: the generator shares the machine with the
+//! log that it measures. It reports for which share of the time that thread was at work, since a generator that is always
+//! busy measures itself.
 //!
-//! With a rate, requests have a time to be sent at, and latency counts from that time on, also where
-//! every writer was still waiting for another answer. So a stall is seen by all requests that fell
-//! into it, not only by those that were under way (no coordinated omission). The timer is good to a
-//! millisecond, which is a part of such latencies. Without a rate each writer waits for its answer
-//! before it sends again, and latency counts from when the request was sent.
+//! With a rate, each request has a time to be sent at, and its latency counts from that time, even if every writer was
+//! still waiting for another answer. So a stall counts for all requests that fell into it, not only for those that were
+//! under way (no coordinated omission). The timer is accurate to a millisecond, which is part of such latencies. Without a
+//! rate each writer waits for its answer before it sends again, and latency counts from when the request was sent.
+//!
+//! Quantiles (p50, p90, p99, p99.9) come from an HDR histogram with two significant digits: each is at most 1 % above the
+//! exact value and never below it. The maximum is exact.
 
 mod acks;
 mod append;
@@ -52,56 +54,56 @@ use crate::release::MAX_ENTRY_BYTES;
 /// Largest answer of `/healthz` that is read.
 const MAX_HEALTH_BYTES: usize = 64 * 1024;
 
-/// Most bytes of bodies that are under way at once: each writer has one in memory.
+/// Most bytes of bodies in memory at once: each writer has one.
 const MAX_BODIES_BYTES: usize = 1 << 30;
-/// About as much as a signed statement has.
+/// About the length of a signed statement.
 const STATEMENT_BYTES: usize = 1_024;
 
-/// What to append, where, how fast and for how long.
+/// What to append, to which log, how fast and for how long.
 #[derive(Clone)]
 pub struct Plan {
     /// The log, or another server.
     pub target: Target,
     /// Path and query below the target's prefix, as in `/add?wait=published`.
     pub path: String,
-    /// What is appended.
+    /// The entries to append.
     pub entries: Entries,
     /// Entries in a request. With 1 a request's body is the entry; with more it is an entry bundle.
     pub batch: usize,
     /// Connections, each with one request under way; at least 1.
     pub writers: usize,
-    /// Entries a second in all; as fast as answers come where there is none.
+    /// Entries a second in all; `None` for as fast as the answers come.
     pub rate: Option<u32>,
-    /// How long requests are sent. Answers that are under way then are waited for.
+    /// How long requests are sent. The run then waits for the answers that are under way.
     pub duration: Duration,
-    /// What to make of the answers.
+    /// How to read the answers.
     pub answers: Answers,
-    /// Longest rest after a 429, whatever `Retry-After` asks for.
+    /// The longest pause after a 429, whatever `Retry-After` asks for.
     pub patience: Duration,
 }
 
-/// Why there is nothing to summarise.
+/// Why a run has no summary.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The address is not one.
+    /// The address is malformed.
     #[error("not the address of a log: expected http://HOST[:PORT][/PREFIX], saw {0}")]
     Address(String),
-    /// Encryption would be measured, not the log.
+    /// The address is an https one: that would measure encryption, not the log.
     #[error("load speaks http:// only, saw {0}: point it at the log itself, behind the proxy that does TLS")]
     Https(String),
-    /// A number of the plan can't be.
+    /// A number of the plan is out of range.
     #[error("{0}")]
     Plan(String),
     /// The statement can't be signed.
     #[error(transparent)]
     Statement(#[from] FormatError),
-    /// The log takes other entries.
+    /// The log accepts signed statements only.
     #[error(
         "the log takes signed release statements only: give --key FILE and --purl PURL of a publisher that it knows, or use a log of the opaque profile"
     )]
     NeedsKey,
-    /// No connection.
+    /// The connections could not be made.
     #[error("could not connect to {url}: {detail}; is the log running, and the address right?")]
     Connect {
         /// The log.
@@ -109,30 +111,30 @@ pub enum LoadError {
         /// What went wrong.
         detail: String,
     },
-    /// Too few file descriptors.
+    /// The process or the system is out of file descriptors.
     #[error(
         "out of file descriptors after {open} of {wanted} connections: raise the limit in this shell, as in `ulimit -n {}`, or use fewer writers",
         wanted + 64
     )]
     OutOfFiles {
-        /// Connections that could be made.
+        /// Connections made.
         open: usize,
-        /// Connections that were to be made.
+        /// Connections needed.
         wanted: usize,
     },
-    /// The system has no thread, timer or randomness to give.
+    /// The system refuses a thread, a timer or randomness.
     #[error("{0}")]
     System(String),
     /// The log refuses everything, or does not answer.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// There is no head to begin with.
+    /// The log's head before the run could not be fetched, or failed to authenticate.
     #[error(transparent)]
     Head(#[from] CheckError),
 }
 
 impl Plan {
-    /// As fast as 64 writers get answers, for ten seconds, with random entries of 1 KiB.
+    /// Random entries of 1 KiB, by 64 writers as fast as they get answers, for ten seconds.
     #[must_use]
     pub fn new(target: Target) -> Self {
         Self {
@@ -144,7 +146,7 @@ impl Plan {
             rate: None,
             duration: Duration::from_secs(10),
             answers: Answers::Indices,
-            patience: drive::LAST_PAUSE,
+            patience: drive::PATIENCE,
         }
     }
 
@@ -174,7 +176,8 @@ impl Plan {
         }
     }
 
-    /// Where memory ends, a process ends without a word: what is too much is refused before it begins.
+    /// Rejects a plan that needs too much memory before the run starts: later the system would kill the process without
+    /// a message.
     fn check_memory(&self, address_space: Option<u64>) -> Result<(), LoadError> {
         let limit = address_space.and_then(|limit| usize::try_from(limit / 4).ok());
         let limit = limit.map_or(MAX_BODIES_BYTES, |limit| limit.min(MAX_BODIES_BYTES));
@@ -189,24 +192,23 @@ impl Plan {
     }
 }
 
-/// What [`append()`] came to.
+/// The result of [`append()`].
 #[derive(Debug)]
 pub struct Appended {
-    /// What was measured.
+    /// The measurements.
     pub measured: Measured,
-    /// What was acknowledged, to be given to [`check()`].
+    /// The acknowledgements, for [`check()`].
     pub acks: Acks,
-    /// Entries that were not signed yet when they were to be sent.
+    /// Number of entries that were not signed yet when they were due.
     pub signing_waits: u64,
-    /// The first answer with status 200 that can't be read.
+    /// Why the first malformed answer with status 200 can't be read.
     pub malformed: Option<FormatError>,
 }
 
-/// Appends until the time is over or `stop` is ready, and checks nothing. Calls `watch` four times a
-/// second.
+/// Appends until the time is over or `stop` is ready, and checks nothing. Calls `watch` four times a second.
 ///
 /// # Errors
-/// [`LoadError`] where there is no connection to begin with, or everything is refused.
+/// [`LoadError`] if the connections can't be made, or everything is refused.
 pub fn append(
     plan: &Plan,
     stop: impl Future<Output = ()>,
@@ -229,10 +231,10 @@ pub fn append(
     Ok(Appended { measured, acks, signing_waits, malformed })
 }
 
-/// Appends to a log, then checks that everything it acknowledged is in it.
+/// Appends to a log, then checks that the log has everything it acknowledged.
 ///
 /// # Errors
-/// [`LoadError`] where there is nothing to summarise. What the check finds is in the summary.
+/// [`LoadError`] if there is nothing to sum up. The summary has what the check found.
 pub fn run(
     plan: &Plan,
     checks: &Checks,
@@ -258,7 +260,7 @@ pub fn run(
     Ok(Summary { measured, before: before.size, after, remembered, signing_waits, check })
 }
 
-/// Whether the log says that it takes statements only. Other logs than treehead's don't say.
+/// Whether the log says that it accepts statements only. Logs other than treehead's do not say.
 fn is_release_log(client: &LogClient) -> bool {
     #[derive(serde::Deserialize)]
     struct Health {

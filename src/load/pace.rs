@@ -1,22 +1,22 @@
-//! When each request is to be sent.
+//! Decides when each request is sent.
 //!
-//! Without a rate a writer sends its next request as soon as it has an answer (a closed loop), and a
-//! log that stalls is asked less: its latencies look better than what a caller who comes along at
-//! that moment would see. With a rate the moments are fixed beforehand (an open loop), whoever is
-//! free takes the next one, and latency counts from that moment, sent late or not.
+//! Without a rate a writer sends its next request as soon as it has an answer (a closed loop). A log that stalls then gets
+//! fewer requests, and its latencies look better than those that a new caller would see. With a rate the moments are fixed
+//! beforehand (an open loop): the next free writer takes the next one, and latency counts from that moment, whether the
+//! request is sent late or not.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Hands out the moments of one run.
+/// The moments at which one run sends.
 #[derive(Debug)]
 pub struct Pace {
     start: Instant,
-    /// When nothing more is sent; earlier than planned where the run is stopped.
+    /// When sending ends; earlier than planned if the run is stopped.
     end: Cell<Instant>,
-    /// None where requests follow each other.
+    /// `None` if each request follows an answer.
     rate: Option<Rate>,
     taken: Cell<u64>,
 }
@@ -33,7 +33,7 @@ struct Rate {
 pub enum Turn {
     /// Send now; latency counts from then.
     Now,
-    /// Send at this moment, or at once where it is past; latency counts from it.
+    /// Send at this moment, or at once if it has passed; latency counts from it.
     At(Instant),
 }
 
@@ -44,7 +44,7 @@ impl Pace {
         Self { start, end: Cell::new(start + duration), rate, taken: Cell::new(0) }
     }
 
-    /// The next turn, `None` where the run is over.
+    /// The next turn; `None` once the run is over.
     pub fn next(&self) -> Option<Turn> {
         if Instant::now() >= self.end.get() {
             return None;
@@ -73,7 +73,7 @@ impl Pace {
         self.start
     }
 
-    /// Requests that were due before the end, and that nobody was free to send.
+    /// Number of requests that were due before the end and not sent, because no writer was free.
     pub fn unsent(&self) -> u64 {
         let Some(rate) = self.rate else { return 0 };
         let length = self.end.get().saturating_duration_since(self.start);

@@ -1,4 +1,4 @@
-//! What a run came to, for people and as JSON.
+//! The summary of a run, as text and as JSON.
 
 use std::fmt;
 
@@ -9,28 +9,27 @@ use super::latencies::Latencies;
 use super::measure::Measured;
 use crate::merkle::TreeSize;
 
-/// What a run of appends came to.
+/// The summary of a run of appends.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Summary {
-    /// What was measured.
+    /// The measurements.
     pub measured: Measured,
-    /// Leaves under the head before the run.
+    /// Size of the tree before the run.
     pub before: TreeSize,
-    /// Leaves under the head that was checked; none where none could be had.
+    /// Size of the tree that was checked; `None` if no head could be fetched.
     pub after: Option<TreeSize>,
-    /// Acknowledgements that were remembered, and seconds after the start when they became more than
-    /// are kept, so that a random sample of them was kept from then on.
+    /// Number of acknowledgements that were remembered; and, if they became more than are kept, after how many seconds,
+    /// since when a random sample is kept.
     pub remembered: (u64, Option<f64>),
-    /// Entries that were not signed yet when they were to be sent.
+    /// Number of entries that were not signed yet when they were due.
     pub signing_waits: u64,
-    /// Whether what was acknowledged is in the log.
+    /// The result of the check that the log has what it acknowledged.
     pub check: Result<Checked, CheckError>,
 }
 
 impl Summary {
-    /// The summary as a JSON object with stable field names; times in milliseconds where the name
-    /// ends so.
+    /// The summary as a JSON object with stable field names. Names that end in `_ms` are in milliseconds.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let measured = &self.measured;

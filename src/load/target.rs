@@ -1,4 +1,4 @@
-//! Where requests go: the parts of an `http://` address.
+//! The address of the server under load, in parts.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::format::quote;
 pub struct Target {
     /// `HOST:PORT`, to be resolved.
     address: String,
-    /// What the `Host` header says.
+    /// The value of the `Host` header.
     host: HeaderValue,
     /// Without a final slash.
     prefix: String,
@@ -35,7 +35,7 @@ impl Target {
         if uri.query().is_some() || authority.as_str().contains('@') || authority.host().is_empty() {
             return Err(wrong());
         }
-        // A port that is none is left out by the parser, not refused.
+        // The parser ignores a malformed port; this rejects it.
         if authority.port_u16().is_none() && authority.as_str() != authority.host() {
             return Err(wrong());
         }
@@ -47,18 +47,18 @@ impl Target {
         })
     }
 
-    /// The address as it was given, without a final slash.
+    /// The address as given, without a final slash.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What the `Host` header says.
+    /// The value of the `Host` header.
     pub(super) const fn host(&self) -> &HeaderValue {
         &self.host
     }
 
-    /// The request target of a path below the prefix, which may have a query.
+    /// The request target of a path below the prefix; the path may have a query.
     pub(super) fn uri(&self, path: &str) -> Result<Uri, LoadError> {
         let target = format!("{}/{}", self.prefix, path.trim_start_matches('/'));
         target.parse().map_err(|_| LoadError::Address(quote(&format!("{}{target}", self.url))))

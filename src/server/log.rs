@@ -17,7 +17,7 @@ use crate::merkle::{Hash, LeafIndex, prove_inclusion};
 use crate::note::{KeyName, Note};
 use crate::proof::ProofFile;
 use crate::release::Profile;
-use crate::sequencer::{Options, Published, Sequencer, CosignersFactory, StartError};
+use crate::sequencer::{CosignersFactory, Options, Published, Sequencer, StartError};
 use crate::store::{DiskStore, OpenOptions, Store as _, StoreError, StoreReader};
 
 /// The settings of a log.

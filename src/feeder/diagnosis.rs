@@ -1,43 +1,43 @@
-//! What the answers of all witnesses together suggest about the log itself: that it may have been rolled back, or
-//! that its machine's clock is wrong. Pure.
+//! Diagnosis of the log itself from the answers of all its witnesses: it may have been rolled back, or its
+//! machine's clock may be wrong. Pure.
 
 use crate::endpoint::FUTURE_ALLOWANCE_SECONDS;
 use crate::merkle::TreeSize;
 
-/// The last answer of a witness that may be this log's fault as well as its own.
+/// Signs in a witness's last answers that either the witness or this log is at fault.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Said {
-    /// It says that it has cosigned this tree size, which is more than this log has, and proves nothing.
+pub struct Symptoms {
+    /// The tree size, larger than this log's, that the witness claims to have cosigned, without proof.
     pub ahead: Option<TreeSize>,
-    /// Its clock less this machine's, in seconds, at its last cosignature.
+    /// The witness's clock minus this machine's, in seconds, at its last cosignature.
     pub skew: Option<i64>,
 }
 
-impl Said {
-    /// Whether its clock and this machine's differ by more than endpoints tolerate.
-    pub fn is_off(&self) -> bool {
+impl Symptoms {
+    /// Whether the witness's clock and this machine's differ by more than endpoints tolerate.
+    pub fn clocks_differ(&self) -> bool {
         self.skew.is_some_and(|skew| skew.unsigned_abs() > FUTURE_ALLOWANCE_SECONDS)
     }
 }
 
-/// Its clock at `time` minus this machine's at `now`. `None` for time zero, which no clock shows.
+/// A witness's clock at `time` minus this machine's at `now`, in seconds. `None` for time zero, which no clock shows.
 pub fn skew(time: u64, now: u64) -> Option<i64> {
     let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     (time != 0).then(|| signed(time).saturating_sub(signed(now)))
 }
 
-/// By how many seconds this machine's clock is wrong, if at least two witnesses reported the time, and all that
-/// did agree with each other but not with this machine. A single one may be wrong itself.
-pub fn own_clock_is_off(said: impl Iterator<Item = Said>) -> Option<i64> {
-    let told: Vec<Said> = said.filter(|said| said.skew.is_some()).collect();
-    let skews: Vec<i64> = told.iter().filter_map(|said| said.skew).collect();
+/// The error of this machine's clock in seconds, if at least two witnesses reported the time, and all that did agree
+/// with each other but not with this machine. A single witness may be wrong itself.
+pub fn own_clock_error(symptoms: impl Iterator<Item = Symptoms>) -> Option<i64> {
+    let timed: Vec<Symptoms> = symptoms.filter(|symptoms| symptoms.skew.is_some()).collect();
+    let skews: Vec<i64> = timed.iter().filter_map(|symptoms| symptoms.skew).collect();
     let (least, most) = (*skews.iter().min()?, *skews.iter().max()?);
     let agree = most.abs_diff(least) <= FUTURE_ALLOWANCE_SECONDS;
-    (told.len() >= 2 && agree && told.iter().all(Said::is_off)).then_some(least.saturating_neg())
+    (timed.len() >= 2 && agree && timed.iter().all(Symptoms::clocks_differ)).then_some(least.saturating_neg())
 }
 
-/// The sentence for a log whose own clock is wrong.
-pub fn clock_in_words(off: i64) -> String {
+/// Describes an error of this machine's clock, with advice.
+pub fn describe_clock(off: i64) -> String {
     let direction = if off < 0 { "behind" } else { "ahead" };
     format!(
         "this machine's clock is wrong: all witnesses that answered agree that it is {} s {direction}. \
@@ -46,9 +46,9 @@ pub fn clock_in_words(off: i64) -> String {
     )
 }
 
-/// The sentence for a log that may have been rolled back: who says that they have cosigned which size, and
-/// what this copy has.
-pub fn rollback_in_words(claims: &[(&str, TreeSize)], ours: TreeSize, signs: bool) -> String {
+/// Describes a possible rollback, with advice: which witnesses claim to have cosigned which tree size, and what this
+/// copy has.
+pub fn describe_rollback(claims: &[(&str, TreeSize)], ours: TreeSize, signs: bool) -> String {
     let who: Vec<String> = claims.iter().map(|(name, size)| format!("{name} (tree size {size})")).collect();
     let largest = claims.iter().map(|(_, size)| *size).max().unwrap_or_default();
     let meanwhile = if signs { "" } else { " Meanwhile it signs nothing." };
@@ -69,7 +69,7 @@ mod tests {
     const DAY: i64 = 86_400;
 
     fn off(skews: &[Option<i64>]) -> Option<i64> {
-        own_clock_is_off(skews.iter().map(|skew| Said { skew: *skew, ..Said::default() }))
+        own_clock_error(skews.iter().map(|skew| Symptoms { skew: *skew, ..Symptoms::default() }))
     }
 
     #[test]

@@ -18,7 +18,7 @@ use treehead::checkpoint::Checkpoint;
 use treehead::checkpoint::cosignature::cosign;
 use treehead::checkpoint::policy::Policy;
 use treehead::endpoint::EndpointState;
-use treehead::endpoint::{Artifact, Freshness, Pins, Question, verify};
+use treehead::endpoint::{Artifact, Freshness, Pins, Question, Trust, verify};
 use treehead::merkle::{Hash, LeafIndex, Plan, ProofError, TreeSize, verify_inclusion};
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof::ProofFile;
@@ -76,29 +76,26 @@ fn measure(case: Case) {
     let question = Question {
         artifact: Artifact::File { digest: &digest, name: None },
         proof: proof.as_bytes(),
-        policy: &policy,
-        publishers: &publishers,
         freshness: Freshness { now: TIME, max_age: Some(86_400) },
-        state: None,
         pins: Pins::default(),
     };
-    verify(&question).expect("the proof is good");
+    let trust = Trust { policy: &policy, publishers: &publishers };
+    verify(&question, trust, None).expect("the proof is good");
 
     let signatures = case.signatures();
     assert_eq!(signatures.len(), 1 + log.len() + witnesses.len());
     let state = state(&proof);
-    let remembering = Question { state: Some(&state), ..question };
-    verify(&remembering).expect("nothing that is remembered is against it");
+    verify(&question, trust, Some(&state)).expect("nothing that is remembered is against it");
     let (mut bare, mut verdict, mut remembered) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
         black_box(&signatures).iter().for_each(Signed::check);
         bare.push(start.elapsed());
         let start = Instant::now();
-        black_box(verify(black_box(&question))).expect("the proof is good");
+        black_box(verify(black_box(&question), trust, None)).expect("the proof is good");
         verdict.push(start.elapsed());
         let start = Instant::now();
-        black_box(verify(black_box(&remembering))).expect("the proof is good");
+        black_box(verify(black_box(&question), trust, Some(&state))).expect("the proof is good");
         remembered.push(start.elapsed());
     }
     // Medians, so that an interrupted round does not count.

@@ -23,33 +23,47 @@
 //! alone. Trust flows one way through its types, each arrow is one function:
 //! `Note -> VerifiedNote -> LogSigned<Checkpoint> -> Cosigned<Checkpoint> -> VerifiedRelease`.
 //!
-//! An endpoint needs one call, [`endpoint::verify`]:
+//! # The paved path
+//!
+//! A program that installs releases opens an [`Endpoint`](endpoint::Endpoint) and asks it first (feature `client`):
 //!
 //! ```
+//! # #[cfg(feature = "client")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use treehead::endpoint::{Artifact, Endpoint, Freshness, Pins, Question};
 //! use treehead::merkle::Hash;
-//! use treehead::checkpoint::policy::Policy;
-//! use treehead::release::Publishers;
-//! use treehead::endpoint::{Artifact, Freshness, Pins, Question, verify};
 //!
-//! # let policy_file = b"quorum none\n".as_slice();
-//! # let (publishers_file, proof_file, program) = (b"".as_slice(), b"".as_slice(), b"".as_slice());
-//! let policy = Policy::parse(policy_file)?;
-//! let publishers = Publishers::parse(publishers_file)?;
-//! let verdict = verify(&Question {
-//!     artifact: Artifact::File { digest: &Hash::digest(program), name: Some("scanner.bin") },
-//!     proof: proof_file,
-//!     policy: &policy,
-//!     publishers: &publishers,
-//!     freshness: Freshness { now: 1_770_000_000, max_age: None },
-//!     state: None,
+//! # let dir = std::env::temp_dir().join(format!("treehead-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&dir)?;
+//! # for file in ["endpoint.policy", "publishers.toml"] {
+//! #     std::fs::copy(format!("fixtures/verify/{file}"), dir.join(file))?;
+//! # }
+//! // The directory holds endpoint.policy and publishers.toml. What the endpoint remembers goes to `state`.
+//! let endpoint = Endpoint::open(&dir)?;
+//! let (program, proof) =
+//!     (std::fs::read("fixtures/verify/scanner.sh")?, std::fs::read("fixtures/verify/scanner.sh.tlog-proof")?);
+//! let digest = Hash::digest(&program);
+//! let question = Question {
+//!     artifact: Artifact::File { digest: &digest, name: Some("scanner.sh") },
+//!     proof: &proof,
+//!     freshness: Freshness::now(None),
 //!     pins: Pins { channel: Some("stable"), ..Pins::default() },
-//! });
-//! match verdict {
-//!     Ok(release) => println!("{} by {}", release.release().purl, release.publisher()),
-//!     Err(refusal) => eprintln!("{}: {refusal}", refusal.code()),
-//! }
-//! # Ok::<(), treehead::format::FormatError>(())
+//! };
+//! let accepted = endpoint.check(&question)?;
+//! println!("{} by {}", accepted.release.release().purl, accepted.release.publisher());
+//!
+//! // Another program with the same proof is refused, with a stable code.
+//! let other = Hash::digest(b"another program");
+//! let artifact = Artifact::File { digest: &other, name: Some("scanner.sh") };
+//! let refused = endpoint.check(&Question { artifact, ..question }).unwrap_err();
+//! assert_eq!(refused.code().as_str(), "artifact-mismatch");
+//! # std::fs::remove_dir_all(&dir)?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "client"))] fn main() {}
 //! ```
+//!
+//! [`check_online`](endpoint::Endpoint::check_online) asks the log as well. Without files, clock and network, on any
+//! target, [`endpoint::verify`] is the same verdict as a pure function.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(any(feature = "std", test)), no_std)]

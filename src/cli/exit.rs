@@ -10,12 +10,13 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::{Map, Value, json};
 
 use crate::client::{AuditError, ClientError, NetworkFault};
-use crate::disk::{DiskError, run_again};
+use crate::disk::{DiskError, LockError, run_again};
 use crate::endpoint::Refusal;
 use crate::format::{FormatError, shown, to_json};
 use crate::load::{CheckError, LoadError};
@@ -75,6 +76,23 @@ impl Failure {
             _ => "",
         };
         Self::CouldNotTell(format!("could not {doing} {}: {error}{advice}", path.display()))
+    }
+
+    /// A file that could not be opened or written: anything but a regular file is a usage error, all else is the
+    /// system's.
+    pub fn file_access(doing: &str, path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidInput => Self::Usage(format!("{} is {error}", path.display())),
+            _ => Self::io(doing, path, error),
+        }
+    }
+
+    /// Another process held a lock for so long.
+    pub fn lock_held(path: &Path, waited: Duration) -> Self {
+        let (path, waited) = (path.display(), waited.as_secs());
+        Self::CouldNotTell(format!(
+            "{path} is held by another treehead: expected to get it within {waited} s; `fuser {path}` names the process: end it if it is stopped or hangs, and run the command again (the file may stay)"
+        ))
     }
 
     /// A file given by the user that is not what it should be.
@@ -137,11 +155,6 @@ impl Failure {
         Self::refused("log-malformed", message, "This is no tlog-tiles log, or it is damaged.")
     }
 
-    /// Whether a log is refused that signed two histories.
-    pub fn is_fork(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == "fork")
-    }
-
     /// What is said, without the advice.
     pub fn message(&self) -> &str {
         match self {
@@ -162,12 +175,21 @@ impl Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let (code, advice) = (refusal.code().to_owned(), refusal.advice().to_owned());
+        let (code, advice) = (refusal.code().as_str().to_owned(), refusal.advice().to_owned());
         let mut message = refusal.to_string();
         if matches!(refusal, Refusal::Publisher(StatementError::UnknownKey { .. })) {
             message += "; `treehead publisher add` registers one";
         }
         Self::Refused { code, message, advice, contrast: Some(Box::new(refusal.contrast())) }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io { path, source } => Self::file_access("lock", &path, &source),
+            LockError::Held { path, waited } => Self::lock_held(&path, waited),
+        }
     }
 }
 

@@ -1,11 +1,9 @@
 //! Reading and writing files the way every command does: capped, atomic, secrets at 0600.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -13,7 +11,7 @@ use zeroize::Zeroizing;
 use super::exit::Failure;
 use super::output::say;
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
-use crate::disk::{check_plain, open_own, open_plain};
+use crate::disk::{LockWait, check_plain, open_plain, wait_for_lock};
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::note::NoteKey;
@@ -40,15 +38,7 @@ pub fn read_up_to(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
 
 /// Opens a file that the user named for reading; all commands use it. Accepts regular files only.
 pub fn open(path: &Path) -> Result<File, Failure> {
-    open_plain(path).map_err(|e| not_opened("read", path, &e))
-}
-
-/// Anything but a regular file is a usage error; all other errors are the system's.
-fn not_opened(doing: &str, path: &Path, error: &io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::InvalidInput => Failure::Usage(format!("{} is {error}", path.display())),
-        _ => Failure::io(doing, path, error),
-    }
+    open_plain(path).map_err(|e| Failure::file_access("read", path, &e))
 }
 
 /// Reads a secret key file as text, and refuses one that others may read.
@@ -167,7 +157,7 @@ pub fn prepare(path: &Path) -> Result<Replacement, Failure> {
         return Err(Failure::Usage(format!("{path} is a directory: expected the path of a file")));
     }
     if let Ok(there) = fs::symlink_metadata(path) {
-        check_plain(there.file_type()).map_err(|e| not_opened("write", path, &e))?;
+        check_plain(there.file_type()).map_err(|e| Failure::file_access("write", path, &e))?;
     }
     let new = tempfile::NamedTempFile::new_in(dir_of(path)).map_err(|e| Failure::io("write", path, &e))?;
     Ok(Replacement { path: path.to_owned(), new })
@@ -205,49 +195,10 @@ pub fn is_same(a: &Path, b: &Path) -> bool {
     matches!((place(a), place(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// How long a lock is waited for: without a word, and in all.
-#[derive(Clone, Copy)]
-struct Patience {
-    silent: Duration,
-    whole: Duration,
-}
-
-/// Who holds one of these locks reads and writes a small file. After a second something is odd; who is stopped, or
-/// waits for a disk that does not answer, may never be done.
-const PATIENCE: Patience = Patience { silent: Duration::from_secs(1), whole: Duration::from_secs(30) };
-/// Between two tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
-
-/// Waits for a lock that other processes may hold; it ends with the file that is returned.
+/// Waits for a lock that other processes may hold; dropping the returned file unlocks it.
 pub fn lock(path: &Path) -> Result<File, Failure> {
-    lock_within(path, PATIENCE, say)
-}
-
-fn lock_within(path: &Path, patience: Patience, say: impl FnOnce(&str)) -> Result<File, Failure> {
-    let io = |e: io::Error| Failure::io("lock", path, &e);
-    let file = open_own(File::options().create(true).truncate(false).write(true), path)
-        .map_err(|e| not_opened("lock", path, &e))?;
-    let (begun, mut say) = (Instant::now(), Some(say));
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::Error(e)) => return Err(io(e)),
-            Err(TryLockError::WouldBlock) => {}
-        }
-        let (path, waited) = (path.display(), begun.elapsed());
-        if waited >= patience.whole {
-            return Err(Failure::CouldNotTell(format!(
-                "{path} is held by another treehead: expected to get it within {} s; `fuser {path}` names the process: end it if it is stopped or hangs, and run the command again (the file may stay)",
-                patience.whole.as_secs()
-            )));
-        }
-        if waited >= patience.silent
-            && let Some(say) = say.take()
-        {
-            say(&format!("waiting for {path}, which another treehead holds"));
-        }
-        thread::sleep(LOCK_PAUSE);
-    }
+    let on_wait = |path: &Path| say(&format!("waiting for {}, which another treehead holds", path.display()));
+    wait_for_lock(path, LockWait::default(), on_wait).map_err(Failure::from)
 }
 
 /// SHA-256 of an artifact that must hold still meanwhile: what was hashed has to be what is there.
@@ -311,9 +262,6 @@ pub fn parse<T>(
 mod tests {
     use super::*;
 
-    const NOW: Duration = Duration::ZERO;
-    const NEVER: Duration = Duration::from_secs(3_600);
-
     #[test]
     fn only_regular_files_are_replaced() {
         let dir = tempfile::tempdir().unwrap();
@@ -370,40 +318,5 @@ mod tests {
             }
             assert_eq!(fs::read_to_string(&path).unwrap(), there);
         }
-    }
-
-    #[test]
-    fn a_lock_that_is_a_link_is_not_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (link, target) = (dir.path().join("lock"), dir.path().join("target"));
-        std::os::unix::fs::symlink(&target, &link).unwrap();
-        let Failure::Usage(message) = lock(&link).unwrap_err() else { panic!("a wrong lock is told") };
-        assert!(message.contains("lock is no regular file: expected one, saw a symbolic link"), "{message}");
-        assert!(!target.exists(), "nothing is made where it leads");
-    }
-
-    #[test]
-    fn a_lock_is_waited_for_without_a_word_then_with_one_and_not_for_ever() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
-        let silent = |said: &str| panic!("{said}");
-        let held = lock_within(&path, Patience { silent: NOW, whole: NOW }, silent).unwrap();
-        // Not for ever, and without a word before its time.
-        let failure = lock_within(&path, Patience { silent: NEVER, whole: NOW }, silent).unwrap_err();
-        assert!(matches!(failure, Failure::CouldNotTell(_)), "{failure:?}");
-        let path_in_words = path.display().to_string();
-        let message = failure.message();
-        assert!(message.starts_with(&format!("{path_in_words} is held by another treehead: ")), "{message}");
-        assert!(message.contains(&format!("`fuser {path_in_words}`")), "{message}");
-        // The waiter is told once, and gets the lock when the other is done.
-        let mut told = Vec::new();
-        let patience = Patience { silent: NOW, whole: NEVER };
-        let other = lock_within(&path, patience, |said| {
-            told.push(said.to_owned());
-            drop(held);
-        });
-        assert_eq!(told, [format!("waiting for {path_in_words}, which another treehead holds")]);
-        drop(other.unwrap());
-        lock_within(&path, patience, silent).unwrap();
     }
 }

@@ -14,7 +14,6 @@ mod inspect;
 mod keygen;
 mod keys;
 mod load;
-mod memory;
 mod monitor;
 mod new_dir;
 mod output;

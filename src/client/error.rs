@@ -6,7 +6,7 @@ use crate::merkle::{Hash, ProofError, TreeSize};
 use crate::note::NoteError;
 
 /// Why the log's answer is not to be had, or not to be believed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The address is not one.

@@ -92,31 +92,31 @@ impl TileReader for RemoteTiles<'_> {
     }
 }
 
-/// [`RemoteTiles`] that asks for each tile once: proofs between heads of one log share most of theirs. For
-/// one command; what is kept is no more believed than what is read.
+/// Reads each tile once and keeps it: proofs between heads of one log share most of their tiles. For one comparison
+/// or command, since it never forgets; what is kept is believed no more than what is read.
 #[derive(Debug)]
-pub struct KeptTiles<'a> {
-    remote: RemoteTiles<'a>,
+pub struct KeptTiles<R> {
+    reader: R,
     kept: RefCell<BTreeMap<Tile, Vec<Hash>>>,
 }
 
-impl<'a> KeptTiles<'a> {
-    /// Of the log that this client asks.
+impl<R> KeptTiles<R> {
+    /// Reads through `reader`.
     #[must_use]
-    pub const fn new(client: &'a LogClient) -> Self {
-        Self { remote: RemoteTiles(client), kept: RefCell::new(BTreeMap::new()) }
+    pub const fn new(reader: R) -> Self {
+        Self { reader, kept: RefCell::new(BTreeMap::new()) }
     }
 }
 
-impl TileReader for KeptTiles<'_> {
-    type Error = ClientError;
+impl<R: TileReader> TileReader for KeptTiles<R> {
+    type Error = R::Error;
 
-    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, R::Error> {
         let read = |tile: &Tile| {
             if let Some(kept) = self.kept.borrow().get(tile) {
                 return Ok(kept.clone());
             }
-            let hashes = self.remote.read_tiles(&[*tile])?.remove(0);
+            let hashes = self.reader.read_tiles(&[*tile])?.remove(0);
             self.kept.borrow_mut().insert(*tile, hashes.clone());
             Ok(hashes)
         };

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{DiskError, DiskIo, read_plain};
+use super::{DiskError, DiskIo, check_plain, read_plain};
 
 /// Reads a file; `None` if there is none.
 ///
@@ -50,6 +50,26 @@ pub fn replace_secret(io: &dyn DiskIo, path: &Path, bytes: &[u8]) -> Result<(), 
         .mode(0o600)
         .open(&new)
         .map_err(DiskError::io("create", &new))?;
+    replace(io, path, bytes)
+}
+
+/// Like [`replace`], for a file whose mode its owner may have set: the new file gets it before it has any content.
+/// Only a regular file is replaced: a link, a pipe or a device stays.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_keeping_mode(io: &dyn DiskIo, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
+    match fs::symlink_metadata(path) {
+        Ok(there) => {
+            check_plain(there.file_type()).map_err(DiskError::io("write", path))?;
+            let new = new_of(path);
+            io.create(&new)
+                .and_then(|file| file.set_permissions(there.permissions()))
+                .map_err(DiskError::io("create", &new))?;
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(DiskError::io("read", path)(e)),
+    }
     replace(io, path, bytes)
 }
 

@@ -1,5 +1,10 @@
-//! What an endpoint concludes from a proof, and what it remembers of it.
+//! An endpoint's verdict on what it is about to install, and what it remembers of it.
+//!
+//! [`Endpoint`] is the paved path: it opens the endpoint's directory, judges, asks the log if it may, and remembers
+//! before it tells. Below it stand the pure steps: [`verify`] turns a [`Question`], the bytes of the trusted files and
+//! an [`EndpointState`] into a [`VerifiedRelease`] or a [`Refusal`], without files, clock or network.
 
+mod code;
 mod memory;
 mod question;
 mod refusal;
@@ -7,11 +12,44 @@ mod subjects;
 mod verify;
 mod withdrawn;
 
+#[cfg(feature = "client")]
+mod check;
+#[cfg(feature = "client")]
+mod check_error;
+#[cfg(feature = "client")]
+mod compare;
+#[cfg(feature = "client")]
+mod evidence_store;
+#[cfg(feature = "client")]
+mod inquiry;
+#[cfg(feature = "client")]
+mod memory_store;
+#[cfg(feature = "client")]
+mod news;
+#[cfg(feature = "client")]
+mod open;
+#[cfg(feature = "client")]
+mod remote_log;
+
+pub use code::VerdictCode;
 pub use memory::*;
-pub use question::{Artifact, Freshness, PackagePin, Pins, Question};
+pub use question::{Artifact, Freshness, PackagePin, Pins, Question, Trust};
 pub use refusal::Refusal;
 pub use verify::*;
 pub use withdrawn::{ProvenWithdrawal, logged_withdrawal, verify_withdrawal};
+
+#[cfg(feature = "client")]
+pub use check::{Accepted, Checked, Online, Today, Verdict};
+#[cfg(feature = "client")]
+pub use check_error::{CheckError, Doubt, FoundFork, Notice, ShownHead};
+#[cfg(feature = "client")]
+pub use evidence_store::EvidenceStore;
+#[cfg(feature = "client")]
+pub use memory_store::{FileError, Memory, MemoryDir, MemoryError, MemoryStore};
+#[cfg(feature = "client")]
+pub use open::{Endpoint, OpenError, POLICY_FILE, PUBLISHERS_FILE, STATE_DIR};
+#[cfg(feature = "client")]
+pub use remote_log::RemoteLog;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,6 @@ use alloc::string::{String, ToString};
 use core::fmt;
 
 use crate::checkpoint::policy::Policy;
-use crate::endpoint::EndpointState;
 use crate::format::FormatError;
 use crate::merkle::{Hash, MultiProof};
 use crate::release::{Kind, PackageUrl, Publishers, Purl, PurlPattern, Release, Timestamp};
@@ -132,21 +131,24 @@ impl Pins<'_> {
     }
 }
 
-/// Everything that a verdict rests on.
-#[derive(Debug)]
+/// What an endpoint asks about one artifact.
+#[derive(Debug, Clone)]
 pub struct Question<'a> {
-    /// What is about to be installed.
+    /// The artifact about to be installed.
     pub artifact: Artifact<'a>,
-    /// The `.tlog-proof` file that came with it.
+    /// Bytes of the `.tlog-proof` file that came with it.
     pub proof: &'a [u8],
+    /// The endpoint's time, and the age limit.
+    pub freshness: Freshness,
+    /// Which release the endpoint wants, as far as it is known.
+    pub pins: Pins<'a>,
+}
+
+/// Whom an endpoint trusts.
+#[derive(Debug, Clone, Copy)]
+pub struct Trust<'a> {
     /// Trusted logs, witnesses and quorum.
     pub policy: &'a Policy,
     /// Trusted publishers.
     pub publishers: &'a Publishers,
-    /// Time and age limit.
-    pub freshness: Freshness,
-    /// The endpoint's memory, if it has one.
-    pub state: Option<&'a EndpointState>,
-    /// Which release the endpoint wants, as far as it is known.
-    pub pins: Pins<'a>,
 }

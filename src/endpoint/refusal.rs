@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 
+use super::VerdictCode;
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::policy::QuorumError;
 use crate::format::{FormatError, quote};
@@ -190,40 +191,42 @@ pub enum Refusal {
 impl Refusal {
     /// The reason code: stable, for machines.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> VerdictCode {
         match self {
-            Self::ProofMalformed(_) => "proof-malformed",
-            Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => "unknown-log",
-            Self::Checkpoint(CheckpointError::Format(_)) => "checkpoint-malformed",
+            Self::ProofMalformed(_) => VerdictCode::ProofMalformed,
+            Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => VerdictCode::UnknownLog,
+            Self::Checkpoint(CheckpointError::Format(_)) => VerdictCode::CheckpointMalformed,
             Self::Checkpoint(CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. }) => {
-                "checkpoint-signature"
+                VerdictCode::CheckpointSignature
             }
-            Self::Quorum(QuorumError::BadCosignature { .. }) => "cosignature",
-            Self::Quorum(QuorumError::NotReached { .. }) => "no-quorum",
-            Self::EntryMissing => "entry-missing",
-            Self::NotIncluded { .. } => "not-included",
-            Self::EntryMalformed(_) | Self::Publisher(StatementError::Statement(_)) => "entry-malformed",
-            Self::Publisher(StatementError::UnknownKey { .. }) => "unknown-publisher",
-            Self::Publisher(StatementError::BadSignature { .. }) => "publisher-signature",
-            Self::Publisher(StatementError::KeyRevoked { .. }) => "publisher-key-revoked",
-            Self::Publisher(StatementError::OtherLog { .. }) => "other-log",
-            Self::Publisher(_) => "publisher-not-permitted",
-            Self::NotARelease { .. } => "not-a-release",
-            Self::NotAWithdrawal { .. } => "not-a-withdrawal",
-            Self::OtherPackage { .. } => "other-package",
-            Self::OtherPublisher { .. } => "other-publisher",
-            Self::OtherKind { .. } => "other-kind",
-            Self::OtherChannel { .. } => "other-channel",
-            Self::OtherAudience { .. } => "other-audience",
-            Self::BelowMinSequence { .. } => "below-min-sequence",
-            Self::ArtifactMismatch { .. } => "artifact-mismatch",
-            Self::ArtifactSwapped { .. } => "artifact-swapped",
-            Self::NotInManifest(_) => "not-in-manifest",
-            Self::Stale { .. } => "stale",
-            Self::FromTheFuture { .. } => "from-the-future",
-            Self::Fork { .. } | Self::Forked { .. } => "fork",
-            Self::Rollback { .. } => "rollback",
-            Self::Withdrawn { .. } => "withdrawn",
+            Self::Quorum(QuorumError::BadCosignature { .. }) => VerdictCode::Cosignature,
+            Self::Quorum(QuorumError::NotReached { .. }) => VerdictCode::NoQuorum,
+            Self::EntryMissing => VerdictCode::EntryMissing,
+            Self::NotIncluded { .. } => VerdictCode::NotIncluded,
+            Self::EntryMalformed(_) | Self::Publisher(StatementError::Statement(_)) => {
+                VerdictCode::EntryMalformed
+            }
+            Self::Publisher(StatementError::UnknownKey { .. }) => VerdictCode::UnknownPublisher,
+            Self::Publisher(StatementError::BadSignature { .. }) => VerdictCode::PublisherSignature,
+            Self::Publisher(StatementError::KeyRevoked { .. }) => VerdictCode::PublisherKeyRevoked,
+            Self::Publisher(StatementError::OtherLog { .. }) => VerdictCode::OtherLog,
+            Self::Publisher(_) => VerdictCode::PublisherNotPermitted,
+            Self::NotARelease { .. } => VerdictCode::NotARelease,
+            Self::NotAWithdrawal { .. } => VerdictCode::NotAWithdrawal,
+            Self::OtherPackage { .. } => VerdictCode::OtherPackage,
+            Self::OtherPublisher { .. } => VerdictCode::OtherPublisher,
+            Self::OtherKind { .. } => VerdictCode::OtherKind,
+            Self::OtherChannel { .. } => VerdictCode::OtherChannel,
+            Self::OtherAudience { .. } => VerdictCode::OtherAudience,
+            Self::BelowMinSequence { .. } => VerdictCode::BelowMinSequence,
+            Self::ArtifactMismatch { .. } => VerdictCode::ArtifactMismatch,
+            Self::ArtifactSwapped { .. } => VerdictCode::ArtifactSwapped,
+            Self::NotInManifest(_) => VerdictCode::NotInManifest,
+            Self::Stale { .. } => VerdictCode::Stale,
+            Self::FromTheFuture { .. } => VerdictCode::FromTheFuture,
+            Self::Fork { .. } | Self::Forked { .. } => VerdictCode::Fork,
+            Self::Rollback { .. } => VerdictCode::Rollback,
+            Self::Withdrawn { .. } => VerdictCode::Withdrawn,
         }
     }
 

@@ -125,15 +125,10 @@ impl Scene {
     }
 
     fn ask(&self, proof: &[u8], artifact: Artifact<'_>) -> Result<VerifiedRelease, Refusal> {
-        verify(&Question {
-            artifact,
-            proof,
-            policy: &Policy::parse(self.policy.as_bytes()).unwrap(),
-            publishers: &Publishers::parse(self.publishers.as_bytes()).unwrap(),
-            freshness: self.freshness,
-            state: Some(&self.state),
-            pins: self.pins,
-        })
+        let policy = Policy::parse(self.policy.as_bytes()).unwrap();
+        let publishers = Publishers::parse(self.publishers.as_bytes()).unwrap();
+        let question = Question { artifact, proof, freshness: self.freshness, pins: self.pins };
+        verify(&question, Trust { policy: &policy, publishers: &publishers }, Some(&self.state))
     }
 
     fn verdict(&self) -> Result<VerifiedRelease, Refusal> {
@@ -277,7 +272,7 @@ fn log_vkey() -> String {
 fn each_fault_is_refused_with_its_code() {
     for (at, (_, code, fault)) in FAULTS.into_iter().enumerate() {
         let refusal = Scene::with(fault).refusal();
-        assert_eq!(refusal.code(), code, "fault {at}: {refusal}");
+        assert_eq!(refusal.code().as_str(), code, "fault {at}: {refusal}");
         assert!(refusal.advice().ends_with('.'), "{refusal}");
         let (expected, seen) = refusal.contrast();
         assert!(
@@ -304,7 +299,7 @@ fn of_two_faults_the_earlier_is_reported() {
                 first(s);
             });
             let refusal = scene.refusal();
-            assert_eq!(refusal.code(), code, "faults {i} and {j}: {refusal}");
+            assert_eq!(refusal.code().as_str(), code, "faults {i} and {j}: {refusal}");
             pairs += 1;
         }
     }
@@ -360,15 +355,8 @@ fn every_flipped_bit_of_a_proof_file_is_refused() {
     let publishers = Publishers::parse(scene.publishers.as_bytes()).unwrap();
     let ask = |proof: &[u8]| {
         let (artifact, freshness) = (unnamed(&scene.artifact), scene.freshness);
-        verify(&Question {
-            artifact,
-            proof,
-            policy: &policy,
-            publishers: &publishers,
-            freshness,
-            state: None,
-            pins: Pins::default(),
-        })
+        let question = Question { artifact, proof, freshness, pins: Pins::default() };
+        verify(&question, Trust { policy: &policy, publishers: &publishers }, None)
     };
     assert!(ask(&proof).is_ok());
     for at in 0..proof.len() {
@@ -430,7 +418,7 @@ fn files_are_checked_against_the_manifest() {
         (&[], with(|p| p.indices.clear()), "covers 1 to 1000 leaves, saw 0"),
     ] {
         let refusal = scene.ask(proof.as_bytes(), Artifact::Files(files, &multi)).unwrap_err();
-        assert_eq!(refusal.code(), "not-in-manifest");
+        assert_eq!(refusal.code().as_str(), "not-in-manifest");
         assert!(refusal.to_string().contains(why), "expected {why:?} in {refusal}");
     }
     let without = Scene::good();
@@ -441,7 +429,7 @@ fn files_are_checked_against_the_manifest() {
     );
     // The root of a manifest is not itself an artifact.
     let refusal = scene.ask(proof.as_bytes(), unnamed(&manifest.root())).unwrap_err();
-    assert_eq!(refusal.code(), "artifact-mismatch");
+    assert_eq!(refusal.code().as_str(), "artifact-mismatch");
 }
 
 #[test]
@@ -482,7 +470,7 @@ fn freshness_has_exact_limits() {
         s.freshness.max_age = Some(u64::MAX);
     });
     let refusal = unwatched.refusal();
-    assert_eq!(refusal.code(), "stale");
+    assert_eq!(refusal.code().as_str(), "stale");
     assert!(refusal.to_string().ends_with("no cosignature, so no time at all"), "{refusal}");
 }
 
@@ -500,7 +488,7 @@ fn a_line_from_the_future_hides_no_good_one_of_the_same_witness() {
             s.cosigned = cosigned.iter().map(|(at, time)| ((*at).try_into().unwrap(), *time)).collect();
             s.freshness = Freshness { now: COSIGNED + 100, max_age: Some(3_600) };
         });
-        scene.verdict().map(drop).map_err(|refusal| refusal.code())
+        scene.verdict().map(drop).map_err(|refusal| refusal.code().as_str())
     };
     let far = COSIGNED + 86_400;
     assert_eq!(asked(&[(1, COSIGNED), (1, far), (2, COSIGNED)]), Ok(()));
@@ -515,7 +503,7 @@ fn time_zero_is_never_fresh() {
             s.cosigned = (1..3).map(|at| (at, time)).collect();
             s.freshness.max_age = Some(u64::MAX);
         });
-        scene.verdict().map(drop).map_err(|refusal| refusal.code())
+        scene.verdict().map(drop).map_err(|refusal| refusal.code().as_str())
     };
     assert_eq!((asked(1), asked(0)), (Ok(()), Err("stale")));
 }
@@ -531,7 +519,7 @@ fn one_wrong_clock_neither_refreshes_nor_spoils() {
             s.cosigned = (1..).zip(times).collect();
             s.freshness = Freshness { now: COSIGNED + 100, max_age: Some(3_600) };
         });
-        scene.verdict().map(drop).map_err(|refusal| refusal.code())
+        scene.verdict().map(drop).map_err(|refusal| refusal.code().as_str())
     };
     assert_eq!(asked([COSIGNED, COSIGNED, COSIGNED]), Ok(()));
     assert_eq!(asked([COSIGNED, COSIGNED, COSIGNED + 86_400]), Ok(()), "one is from the future");
@@ -553,7 +541,7 @@ fn a_withdrawal_is_no_release() {
     });
     let refusal = scene.refusal();
     assert_eq!(
-        (refusal.code(), &refusal),
+        (refusal.code().as_str(), &refusal),
         ("not-a-release", &Refusal::NotARelease { seen: StatementKind::Withdrawal })
     );
     assert_eq!(refusal.to_string(), "the proof is of a withdrawal: expected the proof of a release");
@@ -562,5 +550,5 @@ fn a_withdrawal_is_no_release() {
 #[test]
 fn a_revoked_key_is_not_believed() {
     let revoked = Scene::with(|s| s.publishers.push_str("revoked = true\n"));
-    assert_eq!(revoked.refusal().code(), "publisher-key-revoked");
+    assert_eq!(revoked.refusal().code().as_str(), "publisher-key-revoked");
 }

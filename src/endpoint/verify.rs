@@ -5,13 +5,13 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Freshness, Pins, Question, Refusal, subjects};
+use super::{Freshness, Pins, Question, Refusal, Trust, subjects};
 use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::checkpoint::{self, Checkpoint};
 use crate::endpoint::{EndpointState, KnownFork, Withdrawn};
 use crate::merkle::{Hash, LeafIndex, verify_inclusion};
 use crate::proof::ProofFile;
-use crate::release::{Envelope, Publishers, Release, Statement, Subject, VerifiedStatement, format_time};
+use crate::release::{Envelope, Release, Statement, Subject, VerifiedStatement, format_time};
 
 /// How far a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
 pub const FUTURE_ALLOWANCE_SECONDS: u64 = 300;
@@ -93,10 +93,13 @@ impl VerifiedRelease {
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
+pub fn verify(
+    question: &Question<'_>,
+    trust: Trust<'_>,
+    memory: Option<&EndpointState>,
+) -> Result<VerifiedRelease, Refusal> {
     // 1. to 5., but for what is said.
-    let Opened { head, index, leaf, payload, keyids, verified } =
-        open(question.proof, question.policy, question.publishers)?;
+    let Opened { head, index, leaf, payload, keyids, verified } = open(question.proof, trust)?;
     let (mut publishers, signers) = (verified.publishers().to_vec(), verified.signers().to_vec());
     let release = match verified.into_statement() {
         Statement::Release(release) => release,
@@ -111,8 +114,8 @@ pub fn verify(question: &Question<'_>) -> Result<VerifiedRelease, Refusal> {
     // 6. The artifact is a subject and not under another one's name, or its files are in the manifest.
     let artifacts = subjects::find(question.artifact, pins, &release)?;
     // 7. Freshness.
-    check_freshness(question.policy, &head, question.freshness)?;
-    if let Some(state) = question.state {
+    check_freshness(trust.policy, &head, question.freshness)?;
+    if let Some(state) = memory {
         // 8. Rollback and fork, against what is remembered.
         check_memory(state, head.get(), &publishers, &release, pins)?;
         // 9. Its publisher did not take it back.
@@ -139,8 +142,8 @@ pub struct Stated {
 
 /// The release that a proof file is for, to explain a refusal. Never install anything on the strength of it.
 #[must_use]
-pub fn stated(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Option<Stated> {
-    let Opened { head, index, leaf, verified, .. } = open(proof, policy, publishers).ok()?;
+pub fn stated(proof: &[u8], trust: Trust<'_>) -> Option<Stated> {
+    let Opened { head, index, leaf, verified, .. } = open(proof, trust).ok()?;
     let Statement::Release(release) = verified.into_statement() else { return None };
     Some(Stated { origin: head.get().origin.to_string(), index, leaf, release })
 }
@@ -158,12 +161,13 @@ pub(super) struct Opened {
 }
 
 /// Steps 1 to 5: what a proof file is worth, whatever it is the proof of.
-pub(super) fn open(proof: &[u8], policy: &Policy, publishers: &Publishers) -> Result<Opened, Refusal> {
+pub(super) fn open(proof: &[u8], trust: Trust<'_>) -> Result<Opened, Refusal> {
     // 1. to 4.
-    let Logged { head, index, entry } = open_logged(proof, policy)?;
+    let Logged { head, index, entry } = open_logged(proof, trust.policy)?;
     // 5. Signature by a publisher that may speak for the package and kind, for this log or for any.
     let envelope = Envelope::parse_entry(&entry).map_err(Refusal::EntryMalformed)?;
-    let verified = publishers.verify(&envelope, head.get().origin.as_str()).map_err(Refusal::Publisher)?;
+    let verified =
+        trust.publishers.verify(&envelope, head.get().origin.as_str()).map_err(Refusal::Publisher)?;
     let payload = Hash::digest(envelope.payload());
     let keyids = envelope.signatures().iter().map(|(keyid, _)| *keyid).collect();
     Ok(Opened { head, index, leaf: Hash::leaf(&entry), payload, keyids, verified })

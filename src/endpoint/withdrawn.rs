@@ -3,8 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Refusal;
 use super::verify::{Logged, Opened, open, open_logged};
+use super::{Refusal, Trust};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::merkle::Hash;
@@ -72,12 +72,8 @@ impl ProvenWithdrawal {
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn verify_withdrawal(
-    proof: &[u8],
-    policy: &Policy,
-    publishers: &Publishers,
-) -> Result<ProvenWithdrawal, Refusal> {
-    let Opened { head, leaf, verified, .. } = open(proof, policy, publishers)?;
+pub fn verify_withdrawal(proof: &[u8], trust: Trust<'_>) -> Result<ProvenWithdrawal, Refusal> {
+    let Opened { head, leaf, verified, .. } = open(proof, trust)?;
     let publishers = verified.publishers().to_vec();
     match verified.into_statement() {
         Statement::Withdrawal(withdrawal) => {

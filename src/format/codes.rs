@@ -7,6 +7,24 @@
 /// Patterns are tried in order, and the compiler checks that every error has a code.
 macro_rules! error_codes {
     ($code:ident of $error:ident { $($pattern:pat => $variant:ident = $number:literal, $name:literal;)+ }) => {
+        $crate::format::codes! { $code of $error { $($variant = $number, $name;)+ }}
+
+        impl $error {
+            /// The code, by which machines tell this error from others.
+            #[must_use]
+            pub const fn code(&self) -> $code {
+                match self {
+                    $($pattern => $code::$variant,)+
+                }
+            }
+        }
+    };
+}
+pub(crate) use error_codes;
+
+/// The enum of [`error_codes`] alone, for codes that several errors share.
+macro_rules! codes {
+    ($code:ident of $error:ident { $($variant:ident = $number:literal, $name:literal;)+ }) => {
         #[doc = concat!("The code of a [`", stringify!($error), "`]: its number and its name never change.")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
@@ -38,24 +56,15 @@ macro_rules! error_codes {
                 f.write_str(self.as_str())
             }
         }
-
-        impl $error {
-            /// The code, by which machines tell this error from others.
-            #[must_use]
-            pub const fn code(&self) -> $code {
-                match self {
-                    $($pattern => $code::$variant,)+
-                }
-            }
-        }
     };
 }
-pub(crate) use error_codes;
+pub(crate) use codes;
 
 #[cfg(test)]
 mod tests {
     use crate::checkpoint::CheckpointCode;
     use crate::checkpoint::policy::QuorumCode;
+    use crate::endpoint::VerdictCode;
     use crate::format::FormatCode;
     use crate::merkle::ProofCode;
     use crate::note::NoteCode;
@@ -68,7 +77,7 @@ mod tests {
         macro_rules! add {
             ($($code:ident)+) => { $(codes.extend($code::ALL.iter().map(|c| (c.number(), c.as_str())));)+ };
         }
-        add!(FormatCode ProofCode NoteCode CheckpointCode QuorumCode StatementCode WithdrawalCode EvidenceCode);
+        add!(FormatCode ProofCode NoteCode CheckpointCode QuorumCode StatementCode WithdrawalCode EvidenceCode VerdictCode);
         assert!(codes.windows(2).all(|pair| pair[0].0 < pair[1].0), "{codes:?}");
         for (_, name) in codes {
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{name}");

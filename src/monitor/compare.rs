@@ -8,7 +8,7 @@ use super::heads::{Relation, Unclear, forked, relate};
 use super::state::Pending;
 use super::times;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
-use crate::client::{ClientError, KeptTiles};
+use crate::client::{ClientError, KeptTiles, RemoteTiles};
 use crate::merkle::TreeSize;
 use crate::proof::fork::{ForkEvidence, ProvenFork};
 
@@ -167,7 +167,7 @@ impl Follower {
     /// One after the other; whatever fails, none is lost.
     fn compare_pending(&mut self, mut answers: bool) -> Result<(), Trouble> {
         let client = self.tools.client.clone();
-        let tiles = KeptTiles::new(&client);
+        let tiles = KeptTiles::new(RemoteTiles(&client));
         let size = self.head.as_ref().map(|head| head.get().size);
         let mut trouble = Ok(());
         let mut place = 0;
@@ -222,7 +222,7 @@ impl Follower {
 
     fn compare(
         &mut self,
-        tiles: &KeptTiles<'_>,
+        tiles: &KeptTiles<RemoteTiles<'_>>,
         source: &str,
         theirs: &LogSigned<Checkpoint>,
     ) -> Result<Compared, Trouble> {

@@ -47,25 +47,23 @@ fn one_statement_has_one_leaf_however_it_was_sent() {
 #[test]
 fn the_proof_of_a_release_convinces_an_endpoint() {
     use treehead::checkpoint::policy::Policy;
-    use treehead::endpoint::{Artifact, Freshness, Pins, Question, verify};
+    use treehead::endpoint::{Artifact, Freshness, Pins, Question, Trust, VerdictCode, verify};
     use treehead::release::Publishers;
     let log = log();
     let reply = log.post_for_proof("/add", &signed(&scanner(1), 1));
     let policy = Policy::parse(format!("log {}\nquorum none\n", vkey()).as_bytes()).unwrap();
     let publishers = Publishers::parse(vendor_toml().as_bytes()).unwrap();
     let judge = |artifact: &str| {
-        verify(&Question {
+        let question = Question {
             artifact: Artifact::File { digest: &Hash::digest(artifact.as_bytes()), name: None },
             proof: &reply.body,
-            policy: &policy,
-            publishers: &publishers,
             freshness: Freshness { now: 1_770_000_000, max_age: None },
-            state: None,
             pins: Pins::default(),
-        })
+        };
+        verify(&question, Trust { policy: &policy, publishers: &publishers }, None)
     };
     assert_eq!(judge("scanner 1").unwrap().release(), &scanner(1));
-    assert_eq!(judge("scanner 2").unwrap_err().code(), "artifact-mismatch");
+    assert_eq!(judge("scanner 2").unwrap_err().code(), VerdictCode::ArtifactMismatch);
 }
 
 #[test]

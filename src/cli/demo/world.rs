@@ -12,9 +12,8 @@ use crate::cli::exit::{CliResult, Failure};
 use crate::cli::init::{self, NewLog};
 use crate::cli::{files, keygen, publish};
 use crate::client::{LogClient, Wait};
-use crate::clock;
 use crate::endpoint::EndpointState;
-use crate::endpoint::{Artifact, Freshness, Pins, Question, Refusal, VerifiedRelease, verify};
+use crate::endpoint::{Artifact, Freshness, Pins, Question, Refusal, Trust, VerifiedRelease, verify};
 use crate::merkle::Hash;
 use crate::proof::ProofFile;
 use crate::release::{
@@ -142,15 +141,13 @@ impl World {
         proof: &str,
         state: Option<&EndpointState>,
     ) -> Result<VerifiedRelease, Refusal> {
-        verify(&Question {
+        let question = Question {
             artifact: Artifact::File { digest: &Hash::digest(artifact), name: None },
             proof: proof.as_bytes(),
-            policy: &self.policy,
-            publishers: &self.publishers,
-            freshness: Freshness { now: clock::now(), max_age: None },
-            state,
+            freshness: Freshness::now(None),
             pins: Pins::default(),
-        })
+        };
+        verify(&question, Trust { policy: &self.policy, publishers: &self.publishers }, state)
     }
 
     /// Where all of it is.

@@ -2,30 +2,75 @@
 
 pub mod args;
 mod artifacts;
-mod endpoint;
-mod online;
-mod refused;
+mod failure;
 pub mod verified;
-mod withdrawals;
+
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use args::Verify;
 use artifacts::Asked;
-use endpoint::Endpoint;
+use failure::{Places, failure, tell};
 
 use super::exit::{self, CliResult, Failure};
 use super::files;
-use super::memory::evidence_dir;
 use super::output::{path, say};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client;
-use crate::clock;
-use crate::endpoint::stated;
+use crate::disk::evidence_dir::EvidenceDir;
+use crate::endpoint::{Accepted, Artifact, Endpoint, Freshness, Online, Pins, Question, stated};
 use crate::note::Note;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
 pub fn run(args: &Verify, json: bool) -> CliResult {
+    let places = Arc::new(Places::of(args));
+    let endpoint = endpoint(args, &places)?;
+    let asked = artifacts::read(args)?;
+    let freshness = Freshness::now(args.max_age);
+    let read = asked.iter().filter_map(|asked| asked.read.as_ref().ok());
+    let questions: Vec<Question<'_>> = read.map(|artifact| question(artifact, args, freshness)).collect();
+    let checked = endpoint.check_all(&questions, online(args));
+    // Whatever the verdicts are: a head that nobody else was shown is what monitors wait for.
+    args.report.iter().for_each(|url| report(url, &checked.heads));
+    let mut verdicts = checked.verdicts.map_err(|e| failure(e, &places))?.into_iter();
+    let verdict = |asked: &Asked| match &asked.read {
+        Ok(_) => verdicts.next().expect("one for each question").map_err(|e| failure(e, &places)),
+        Err(unread) => Err(unread.clone()),
+    };
+    print(&asked, &asked.iter().map(verdict).collect::<Vec<_>>(), &endpoint, json)
+}
+
+fn question<'a>(artifact: &'a artifacts::Artifact, args: &'a Verify, freshness: Freshness) -> Question<'a> {
+    let artifacts::Artifact { name, digest, proof } = artifact;
+    Question {
+        artifact: Artifact::File { digest, name: name.as_deref() },
+        proof,
+        freshness,
+        pins: pins(args),
+    }
+}
+
+fn print(
+    asked: &[Asked],
+    verdicts: &[Result<Accepted, Failure>],
+    endpoint: &Endpoint,
+    json: bool,
+) -> CliResult {
+    for (asked, verdict) in asked.iter().zip(verdicts) {
+        match verdict {
+            Ok(accepted) => verified::tell(asked, accepted, json)?,
+            Err(failure) if json => exit::tell(failure, json, about(asked, endpoint)),
+            // With one artifact the user knows which one is refused.
+            Err(failure) if verdicts.len() == 1 => exit::tell(failure, json, Map::new()),
+            Err(failure) => exit::tell(&failure.clone().of(&asked.title), json, Map::new()),
+        }
+    }
+    Failure::worst(verdicts.iter().filter_map(|verdict| verdict.as_ref().err()))
+}
+
+fn endpoint(args: &Verify, places: &Arc<Places>) -> Result<Endpoint, Failure> {
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
     let publishers_path =
         args.publishers.clone().unwrap_or_else(|| args.policy.with_file_name("publishers.toml"));
@@ -37,36 +82,46 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
     }
     let publishers =
         files::parse(&publishers_path, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
-    let asked = artifacts::read(args)?;
-    let now = clock::now();
-    let evidence = evidence_dir(args.state.as_deref());
-    let endpoint = Endpoint { args, evidence, policy: &policy, publishers: &publishers, now };
-    let mut heads = endpoint.heads(&asked);
-    let verdicts = endpoint.judge_all(&asked, &mut heads);
-    // Whatever came of it: a head that nobody else was shown is what monitors wait for.
-    args.report.iter().for_each(|url| report(url, &heads));
-    let verdicts = verdicts?;
-    for (asked, verdict) in asked.iter().zip(&verdicts) {
-        match verdict {
-            Ok(accepted) => verified::tell(asked, accepted, json)?,
-            Err(failure) if json => exit::tell(failure, json, about(asked, &endpoint)),
-            // Who asked about one thing knows what is refused.
-            Err(failure) if verdicts.len() == 1 => exit::tell(failure, json, Map::new()),
-            Err(failure) => exit::tell(&failure.clone().of(&asked.title), json, Map::new()),
-        }
-    }
-    Failure::worst(verdicts.iter().filter_map(|verdict| verdict.as_ref().err()))
+    let places = Arc::clone(places);
+    let endpoint = Endpoint::new(policy, publishers).on_notice(move |notice| tell(notice, &places));
+    Ok(match &args.state {
+        Some(dir) => endpoint.with_state_dir(dir),
+        None => endpoint,
+    })
 }
 
-/// What is known about an artifact that is not verified: its file and digest, and the release that its proof
-/// covers.
-fn about(asked: &Asked, endpoint: &Endpoint<'_>) -> Map<String, Value> {
+impl Places {
+    fn of(args: &Verify) -> Self {
+        let evidence =
+            args.state.as_deref().map_or_else(|| Path::new(".").to_owned(), |dir| dir.join("evidence"));
+        Self { policy: args.policy.display().to_string(), evidence: EvidenceDir::new(evidence) }
+    }
+}
+
+fn online(args: &Verify) -> Option<Online<'_>> {
+    args.online.as_deref().map(|url| if url.is_empty() { Online::ByPolicy } else { Online::At(url) })
+}
+
+fn pins(args: &Verify) -> Pins<'_> {
+    Pins {
+        package: args.purl.as_ref(),
+        channel: args.channel.as_deref(),
+        kind: args.kind,
+        publisher: args.publisher.as_deref(),
+        min_sequence: args.min_sequence,
+        audience: args.audience.as_deref(),
+        name: args.name.as_deref(),
+    }
+}
+
+/// Facts about an artifact that is not verified: its file and digest, and the release that its proof covers.
+fn about(asked: &Asked, endpoint: &Endpoint) -> Map<String, Value> {
     let mut about = Map::new();
     let mut add = |key: &str, value: Value| drop(about.insert(key.to_owned(), value));
     add("file", asked.file.clone().into());
     let Ok(artifact) = &asked.read else { return about };
     add("digest", artifact.digest.to_hex().into());
-    if let Some(stated) = stated(&artifact.proof, endpoint.policy, endpoint.publishers) {
+    if let Some(stated) = stated(&artifact.proof, endpoint.trust()) {
         add("purl", stated.release.purl.as_str().into());
         add("channel", stated.release.channel.into());
         add("sequence", stated.release.sequence.into());

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::artifacts::Asked;
-use super::endpoint::{Accepted, Today};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::{Cosigned, WitnessedBy};
 use crate::cli::exit::CliResult;
 use crate::cli::output::{GREEN, result};
+use crate::endpoint::{Accepted, Today};
 use crate::release::{Subject, format_time};
 
 /// Each cosigner once, with the latest time that it stated.
@@ -60,7 +60,7 @@ pub fn tell(asked: &Asked, accepted: &Accepted, json: bool) -> CliResult {
 }
 
 fn object(asked: &Asked, accepted: &Accepted) -> Value {
-    let Accepted { verdict, online } = accepted;
+    let Accepted { release: verdict, online } = accepted;
     let (release, head) = (verdict.release(), verdict.head());
     let names: Vec<&str> = verdict.artifacts().iter().map(|artifact| artifact.name.as_str()).collect();
     let source = release
@@ -86,7 +86,7 @@ fn object(asked: &Asked, accepted: &Accepted) -> Value {
 }
 
 fn words(asked: &Asked, accepted: &Accepted) -> String {
-    let Accepted { verdict, online } = accepted;
+    let Accepted { release: verdict, online } = accepted;
     let (release, head) = (verdict.release(), verdict.head());
     let by = match head.cosignatures() {
         [] => "none required".to_owned(),

@@ -26,9 +26,9 @@ fn what_was_seen_is_remembered_and_older_releases_are_refused() {
     assert_eq!(later.refusal(), Refusal::Rollback { expected: 7, seen: 6 });
     // Sequences count for each publisher, package and channel; versions do not matter.
     later.release.purl = crate::release::Purl::parse("pkg:generic/example/scanner@9.9").unwrap();
-    assert_eq!(later.refusal().code(), "rollback", "a higher version with a lower sequence");
+    assert_eq!(later.refusal().code().as_str(), "rollback", "a higher version with a lower sequence");
     later.release.channel = "beta".to_owned();
-    assert_eq!(later.refusal().code(), "other-channel", "stable is what is followed");
+    assert_eq!(later.refusal().code().as_str(), "other-channel", "stable is what is followed");
     later.pins.channel = Some("beta");
     assert!(later.verdict().is_ok(), "a channel that was asked for has numbers of its own");
     later.pins.channel = None;
@@ -257,7 +257,8 @@ fn what_its_publisher_withdrew_is_refused_offline() {
     let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
     let learn = |state: &mut EndpointState, (proof, publishers): (String, String)| {
         let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
-        let proven = verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap();
+        let proven =
+            verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap();
         state.withdraw(&proven.with_release(&entry, &publishers));
     };
     // By somebody else who may speak for the package: it has no effect, and is in nobody's way.
@@ -277,7 +278,7 @@ fn what_its_publisher_withdrew_is_refused_offline() {
     let proof = withdrawal(&scene, &scene.signer, &entry);
     learn(&mut scene.state, proof.clone());
     let refusal = scene.refusal();
-    assert_eq!(refusal.code(), "withdrawn");
+    assert_eq!(refusal.code().as_str(), "withdrawn");
     assert_eq!(
         refusal.to_string(),
         format!(
@@ -291,7 +292,7 @@ fn what_its_publisher_withdrew_is_refused_offline() {
     }));
     // It is told after a rollback, which says more.
     scene.remember(1, Hash::EMPTY_ROOT, 8);
-    assert_eq!(scene.refusal().code(), "rollback");
+    assert_eq!(scene.refusal().code().as_str(), "rollback");
     // And it survives the file.
     let read = EndpointState::parse(&scene.state.to_bytes()).unwrap();
     assert_eq!(read, scene.state);
@@ -311,11 +312,13 @@ fn what_was_withdrawn_passes_under_no_other_leaf() {
     let (proof, publishers) = withdrawal(&scene, &vendor, &withdrawn);
     let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
     let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
-    scene.state.withdraw(&verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap());
+    scene.state.withdraw(
+        &verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap(),
+    );
     let mut ask = |release: &Release, signers: &[&PublisherSigner]| {
         let entry = signed_entry(release, signers);
         scene.entry = Box::new(move |_| entry.clone());
-        scene.verdict().map(drop).map_err(|refusal| refusal.code())
+        scene.verdict().map(drop).map_err(|refusal| refusal.code().as_str())
     };
     let refused = Err("withdrawn");
     assert_eq!(ask(&release, &[&vendor, &other]), refused, "the leaf that was named");
@@ -351,7 +354,7 @@ fn what_was_withdrawn_passes_under_no_other_leaf() {
             [1, 2].iter().for_each(|seed| file.checkpoint.push(cosign(&head, &witness(*seed), COSIGNED)));
         }));
     });
-    assert_eq!(elsewhere.refusal().code(), "withdrawn");
+    assert_eq!(elsewhere.refusal().code().as_str(), "withdrawn");
 }
 
 #[test]
@@ -362,12 +365,16 @@ fn a_withdrawal_is_believed_like_a_release() {
     let ask = |proof: &str, policy: &str, publishers: &str| {
         let policy = Policy::parse(policy.as_bytes()).unwrap();
         let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
-        verify_withdrawal(proof.as_bytes(), &policy, &publishers).map_err(|e| e.code())
+        verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers })
+            .map_err(|e| e.code().as_str())
     };
     assert_eq!(ask(&proof, &scene.policy, &publishers).unwrap().publishers(), ["vendor"]);
     let refused = |proof: &str, policy: &str, publishers: &str| ask(proof, policy, publishers).unwrap_err();
     assert_eq!(refused(&scene.proof(), &scene.policy, &publishers), "not-a-withdrawal");
-    assert_eq!(scene.ask(proof.as_bytes(), unnamed(&scene.artifact)).unwrap_err().code(), "not-a-release");
+    assert_eq!(
+        scene.ask(proof.as_bytes(), unnamed(&scene.artifact)).unwrap_err().code().as_str(),
+        "not-a-release"
+    );
     let stranger = publisher_toml("vendor", &[&publisher_signer(8)], &["pkg:generic/example/*"], &["build"]);
     assert_eq!(refused(&proof, &scene.policy, &stranger), "unknown-publisher");
     let third = scene.policy.replace("all-of-us all", "all-of-us any").replace("w1 w2\n", "w2\n");
@@ -395,7 +402,7 @@ fn a_fork_is_never_forgotten() {
     scene.state.confirm(&cosigned(9, root(9)), &[]);
     let written = scene.state.to_bytes();
     assert_eq!(EndpointState::parse(&written).as_ref(), Ok(&scene.state));
-    assert_eq!(scene.refusal().code(), "fork");
+    assert_eq!(scene.refusal().code().as_str(), "fork");
     let bad = json_of(&written).replace("one.tlog", "\\u001b[31m");
     let error = EndpointState::parse(&checksum::add(&bad)).unwrap_err().to_string();
     assert!(error.contains("words without control characters"), "{error}");
@@ -421,7 +428,13 @@ fn a_withdrawal_with_two_signers_is_of_both() {
         let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
         let publishers = Publishers::parse(scene.publishers.as_bytes()).unwrap();
         let learn = |state: &mut EndpointState, names: &Withdrawal| {
-            state.withdraw(&verify_withdrawal(proof(names).as_bytes(), &policy, &publishers).unwrap());
+            state.withdraw(
+                &verify_withdrawal(
+                    proof(names).as_bytes(),
+                    Trust { policy: &policy, publishers: &publishers },
+                )
+                .unwrap(),
+            );
         };
         // One that names this leaf and another version withdraws neither.
         let purl = crate::release::Purl::parse("pkg:generic/example/scanner@4.1").unwrap();
@@ -431,7 +444,7 @@ fn a_withdrawal_with_two_signers_is_of_both() {
         assert!(scene.verdict().is_ok(), "{at}");
         scene.state = EndpointState::default();
         learn(&mut scene.state, &names);
-        assert_eq!(scene.refusal().code(), "withdrawn", "{at}");
+        assert_eq!(scene.refusal().code().as_str(), "withdrawn", "{at}");
     }
 }
 
@@ -452,7 +465,8 @@ fn a_release_that_lost_the_signature_of_who_withdrew_it_is_withdrawn() {
     let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
     let both = signed_entry(&scene.release, &[&keys[0], &keys[1]]);
     let (proof, _) = withdrawal(&scene, &keys[0], &both);
-    let proven = || verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap();
+    let proven =
+        || verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap();
     let learn = |proven: &ProvenWithdrawal| {
         let mut state = EndpointState::default();
         state.withdraw(proven);
@@ -470,7 +484,7 @@ fn a_release_that_lost_the_signature_of_who_withdrew_it_is_withdrawn() {
         assert!(scene.verdict().is_ok());
     }
     scene.state.withdraw(&proven().with_release(&both, &publishers));
-    assert_eq!(scene.refusal().code(), "withdrawn", "learnt later");
+    assert_eq!(scene.refusal().code().as_str(), "withdrawn", "learnt later");
     assert!(scene.state.knows_withdrawal("example.com/log", &proven().statement()));
     // Another statement by the other, of the same artifacts, is its own.
     let sequence = scene.release.sequence + 1;
@@ -479,7 +493,8 @@ fn a_release_that_lost_the_signature_of_who_withdrew_it_is_withdrawn() {
     assert!(its_own.verdict().is_ok());
     // Who only names an entry that somebody else signed withdraws nothing of it.
     let (proof, _) = withdrawal(&scene, &keys[0], &alone);
-    let false_one = verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap();
+    let false_one =
+        verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap();
     scene.state = learn(&false_one.with_release(&alone, &publishers));
     assert!(scene.verdict().is_ok());
 }
@@ -609,12 +624,14 @@ fn what_was_remembered_in_another_spelling_counts() {
     let (proof, publishers) = withdrawal(&scene, &scene.signer, &entry);
     let (policy, publishers) = (scene.policy.as_bytes(), Publishers::parse(publishers.as_bytes()).unwrap());
     let policy = Policy::parse(policy).unwrap();
-    scene.state.withdraw(&verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap());
+    scene.state.withdraw(
+        &verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap(),
+    );
     let written = json_of(&scene.state.to_bytes());
     let older = written.replace("url=https:%2F%2Fexample", "url=https://example");
     assert_ne!(older, written);
     scene.state = EndpointState::parse(&checksum::add(&older)).unwrap();
-    assert_eq!(scene.refusal().code(), "withdrawn");
+    assert_eq!(scene.refusal().code().as_str(), "withdrawn");
 }
 
 /// A memory that holds something of everything, and its verdict's scene.
@@ -625,7 +642,9 @@ fn full() -> Scene {
     let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
     let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
     scene.verdict().unwrap().remember_in(&mut scene.state);
-    scene.state.withdraw(&verify_withdrawal(proof.as_bytes(), &policy, &publishers).unwrap());
+    scene.state.withdraw(
+        &verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap(),
+    );
     scene.state.confirm(&cosigned(9, root(9)), &[]);
     scene
 }
@@ -673,7 +692,7 @@ fn of_several_channels_of_an_older_memory_one_has_to_be_asked_for() {
     scene.state = EndpointState::parse(&old).unwrap();
     assert_eq!(EndpointState::parse(&scene.state.to_bytes()).as_ref(), Ok(&scene.state), "also as version 4");
     let refusal = scene.refusal();
-    assert_eq!(refusal.code(), "other-channel");
+    assert_eq!(refusal.code().as_str(), "other-channel");
     assert!(
         refusal.to_string().ends_with("expected beta or stable to be asked for by name, saw stable"),
         "{refusal}"
@@ -771,6 +790,6 @@ proptest! {
         let scene = Scene::good();
         let _ = EndpointState::parse(&bytes);
         let refusal = scene.ask(&bytes, unnamed(&scene.artifact)).unwrap_err();
-        prop_assert_eq!(refusal.code(), "proof-malformed");
+        prop_assert_eq!(refusal.code().as_str(), "proof-malformed");
     }
 }

@@ -1,17 +1,15 @@
-//! `treehead verify --online`: what the log knows of withdrawals.
+//! Asks a log for withdrawals.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::online::Online;
-use super::refused::Refused;
+use super::check_error::{CheckError, Doubt, Notice};
+use super::compare::Comparison;
+use super::{
+    EndpointState, ProvenWithdrawal, Refusal, VerifiedRelease, logged_withdrawal, verify_withdrawal,
+};
 use crate::checkpoint::policy::Cosigned;
-use crate::checkpoint::{self, Checkpoint, LogSigned};
-use crate::cli::exit::Failure;
-use crate::cli::output::say;
-use crate::client::{KeptTiles, MAX_PAGES};
-use crate::endpoint::EndpointState;
-use crate::endpoint::{ProvenWithdrawal, Refusal, VerifiedRelease, logged_withdrawal, verify_withdrawal};
+use crate::checkpoint::{self, Checkpoint};
 use crate::merkle::Hash;
 use crate::proof::ProofFile;
 use crate::release::{Purl, StatementError, Subject, Withdrawal};
@@ -24,7 +22,7 @@ const MAX_OF_PACKAGE: usize = 200;
 
 /// The release that is asked about.
 #[derive(Clone, Copy)]
-pub struct About<'a>(pub &'a VerifiedRelease);
+pub(super) struct About<'a>(pub &'a VerifiedRelease);
 
 impl About<'_> {
     /// Whether it is the very leaf that is withdrawn. The log takes such a withdrawal only from a signer.
@@ -58,20 +56,18 @@ enum End {
 }
 
 /// Where withdrawals are learnt, and what is known already.
-pub struct Inquiry<'a> {
-    pub online: &'a Online<'a>,
+pub(super) struct Inquiry<'a> {
+    pub comparison: &'a Comparison<'a>,
     pub state: &'a EndpointState,
-    pub latest: &'a LogSigned<Checkpoint>,
-    pub tiles: &'a KeptTiles<'a>,
 }
 
 /// What was learnt.
 #[derive(Default)]
-pub struct Withdrawals {
+pub(super) struct Withdrawals {
     pub proven: Vec<ProvenWithdrawal>,
     /// Why the release may be withdrawn by a publisher whom the publishers file does not list yet, or no longer
     /// lists.
-    pub doubt: Option<String>,
+    pub doubt: Option<Doubt>,
     /// Whether the log has a search, so that it said something of withdrawals at all.
     pub asked: bool,
     /// Heads of their proofs that are newer than the newest one that was fetched before.
@@ -94,7 +90,7 @@ impl Inquiry<'_> {
     ///
     /// Checks all withdrawals of this release: any that is left unchecked leaves a doubt. Learns as many as fit
     /// of other releases, which this endpoint may meet later without the network.
-    pub fn learn(&self, about: About<'_>) -> Result<Withdrawals, Refused> {
+    pub fn learn(&self, about: About<'_>) -> Result<Withdrawals, CheckError> {
         let release = about.0.release();
         let (leaf_hex, package) = (about.0.leaf().to_hex(), release.purl.package());
         let digest = release.subjects.first().map(|subject| subject.sha256.to_hex());
@@ -110,8 +106,7 @@ impl Inquiry<'_> {
         let mut learnt = Withdrawals { asked: true, ..Withdrawals::default() };
         for terms in &searches {
             let Some(end) = self.look_at_all(terms, Scope::Release, about, &mut learnt)? else {
-                let url = self.online.client.prefix();
-                say(&format!("{url} has no search, so nothing is known of withdrawals"));
+                self.tell(&Notice::NoSearch { address: self.comparison.log.address() });
                 return Ok(Withdrawals::default());
             };
             if learnt.are_of(about) {
@@ -126,24 +121,22 @@ impl Inquiry<'_> {
             self.look_at_all(&[in_package, kind], Scope::Package, about, &mut learnt)?,
             None | Some(End::All)
         ) {
-            say(&format!(
-                "{package} has more withdrawals than one run checks: older ones of other releases stay unknown"
-            ));
+            self.tell(&Notice::MoreWithdrawals { package: &package });
         }
         Ok(learnt)
     }
 
-    /// Why nothing is certain where not everything was looked at.
-    fn unfinished(&self, end: &End, purl: &Purl) -> Option<String> {
-        let url = self.online.client.prefix();
-        match end {
+    fn tell(&self, notice: &Notice<'_>) {
+        self.comparison.endpoint.tell(notice);
+    }
+
+    /// The doubt that is left where a search did not end.
+    fn unfinished(&self, end: &End, purl: &Purl) -> Option<Doubt> {
+        let (address, purl) = (self.comparison.log.address().to_owned(), purl.to_string());
+        match *end {
             End::All => None,
-            End::Cap(found) => Some(format!(
-                "{url} has more withdrawals of {purl} than one run checks ({MAX_OF_RELEASE} new ones, out of {found} statements), and none so far is of this release; with --state, run the command again to continue, otherwise tell the log's operator"
-            )),
-            End::Endless(found) => Some(format!(
-                "the search of {url} for withdrawals of {purl} did not end: {found} statements in {MAX_PAGES} pages or 32 MiB, and more to come; none so far is of this release; tell the log's operator"
-            )),
+            End::Cap(found) => Some(Doubt::TooMany { address, purl, most: MAX_OF_RELEASE, found }),
+            End::Endless(found) => Some(Doubt::Endless { address, purl, found }),
         }
     }
 
@@ -155,14 +148,14 @@ impl Inquiry<'_> {
         scope: Scope,
         about: About<'_>,
         learnt: &mut Withdrawals,
-    ) -> Result<Option<End>, Refused> {
+    ) -> Result<Option<End>, CheckError> {
         let most = if scope == Scope::Release { MAX_OF_RELEASE } else { MAX_OF_PACKAGE };
         let enough = learnt.seen.len() + most;
-        let tree = self.latest.get();
+        let tree = self.comparison.latest.get();
         let is_asked_for = |purl: Purl| scope == Scope::Package || purl == about.0.release().purl;
         let (mut before, mut count, mut met) = (None, 0, BTreeSet::new());
         loop {
-            let Some(found) = self.online.client.search(terms, before, tree.size)? else { return Ok(None) };
+            let Some(found) = self.comparison.log.search(terms, before, tree.size)? else { return Ok(None) };
             count += found.rows.len();
             let met_before = met.len();
             for row in found.rows.iter().filter(|row| row.purl().is_none_or(is_asked_for)) {
@@ -199,32 +192,28 @@ impl Inquiry<'_> {
         scope: Scope,
         about: About<'_>,
         learnt: &mut Withdrawals,
-    ) -> Result<(), Refused> {
-        let proof = self.online.client.proof_of(statement)?;
+    ) -> Result<(), CheckError> {
+        let proof = self.comparison.log.proof_of(statement)?;
         self.check_answer(statement, &proof)?;
-        match verify_withdrawal(&proof, self.online.policy, self.online.publishers) {
+        match verify_withdrawal(&proof, self.comparison.endpoint.trust()) {
             Ok(withdrawal) => {
                 let head = withdrawal.head();
-                if head.get().size > self.latest.get().size && !learnt.newer.contains(head) {
+                if head.get().size > self.comparison.latest.get().size && !learnt.newer.contains(head) {
                     learnt.newer.push(head.clone());
                 }
                 if about.is_leaf_of(withdrawal.withdrawal()) && !about.is_by_signer(&withdrawal) {
-                    learnt.doubt = Some(format!(
-                        "the log has a withdrawal of this very release by {}, who did not sign it: expected {}; the log takes one only from a signer, so it knows that key under another name; compare publishers.toml with the log's and run the command again",
-                        withdrawal.publishers().join(" and "),
-                        about.0.signers().join(" or "),
-                    ));
+                    learnt.doubt = Some(Doubt::OtherSigner {
+                        expected: about.0.signers().join(" or "),
+                        seen: withdrawal.publishers().join(" and "),
+                    });
                 }
                 learnt.proven.push(self.with_release(withdrawal, &mut learnt.released));
             }
             Err(e) if self.is_doubt(&e, &proof, scope, about) => {
-                learnt.doubt = Some(format!(
-                    "the log has a withdrawal of this very release, but its publisher is not trusted here ({}): {e}; update publishers.toml and run the command again",
-                    e.code()
-                ));
+                learnt.doubt = Some(Doubt::Untrusted(e));
             }
             // Its publisher may not be trusted here; then it withdraws nothing.
-            Err(e) => say(&format!("ignored a withdrawal ({}): {e}", e.code())),
+            Err(e) => self.tell(&Notice::IgnoredWithdrawal(&e)),
         }
         Ok(())
     }
@@ -242,37 +231,39 @@ impl Inquiry<'_> {
         let entry = match released.entry(leaf) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
-                let proof = self.online.client.proof_of(&leaf).inspect_err(|e| {
-                    say(&format!("could not fetch the withdrawn entry {}: {e}", leaf.to_hex()));
-                });
+                let proof = self.comparison.log.proof_of(&leaf);
+                if let Err(error) = &proof {
+                    self.tell(&Notice::EntryNotFetched { leaf, error });
+                }
                 let file = proof.ok().and_then(|proof| ProofFile::parse(&proof).ok());
                 unknown.insert(file.and_then(|file| file.extra).unwrap_or_default())
             }
         };
-        withdrawal.with_release(entry, self.online.publishers)
+        withdrawal.with_release(entry, self.comparison.endpoint.trust().publishers)
     }
 
     /// Whether the log's answer is about what it was asked for, under a head of the history that it shows
     /// elsewhere. Malformed or unsigned parts are refused as in any proof.
-    fn check_answer(&self, statement: &Hash, proof: &[u8]) -> Result<(), Refused> {
+    fn check_answer(&self, statement: &Hash, proof: &[u8]) -> Result<(), CheckError> {
         let Ok(file) = ProofFile::parse(proof) else { return Ok(()) };
-        let other = |what: &str, expected: &str, seen: &str| {
-            let url = self.online.client.prefix();
-            Failure::CouldNotTell(format!(
-                "{url} answered with the proof of another {what}: expected {expected}, saw {seen}; nothing is known of withdrawals: tell the log's operator"
-            ))
+        let other = |what: &'static str, expected: &str, seen: &str| CheckError::AnotherProof {
+            address: self.comparison.log.address().to_owned(),
+            what,
+            expected: expected.to_owned(),
+            seen: seen.to_owned(),
         };
         if let Some(seen) = file.extra.as_deref().map(Hash::leaf).filter(|seen| seen != statement) {
-            return Err(other("leaf", &statement.to_hex(), &seen.to_hex()).into());
+            return Err(other("leaf", &statement.to_hex(), &seen.to_hex()));
         }
-        let keys = self.online.policy.log_keys();
+        let keys = self.comparison.endpoint.trust().policy.log_keys();
         let Ok(head) = checkpoint::open_note(file.checkpoint, &keys) else { return Ok(()) };
-        let (expected, seen) = (self.latest.get(), head.get());
+        let latest = self.comparison.latest;
+        let (expected, seen) = (latest.get(), head.get());
         if seen.origin != expected.origin {
-            return Err(other("log", expected.origin.as_str(), seen.origin.as_str()).into());
+            return Err(other("log", expected.origin.as_str(), seen.origin.as_str()));
         }
-        let in_order = if seen.size <= expected.size { (&head, self.latest) } else { (self.latest, &head) };
-        self.online.compare_signed(self.tiles, in_order.0, in_order.1, &keys)
+        let (older, newer) = if seen.size <= expected.size { (&head, latest) } else { (latest, &head) };
+        self.comparison.signed(older, newer)
     }
 
     /// Whether a withdrawal is of this release, in the log, and lacks nothing but a publisher who is known here.
@@ -291,6 +282,7 @@ impl Inquiry<'_> {
             (is_leaf || (of_key && same)) && withdrawal.purl == release.purl
         };
         let is_suspect = of_key || matches!(why, StatementError::NotPermitted { .. });
-        is_suspect && logged_withdrawal(proof, self.online.policy).as_ref().is_some_and(is_of)
+        is_suspect
+            && logged_withdrawal(proof, self.comparison.endpoint.trust().policy).as_ref().is_some_and(is_of)
     }
 }

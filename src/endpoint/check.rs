@@ -1,0 +1,405 @@
+//! A check: judges artifacts, asks their logs, remembers, and only then returns the verdicts.
+//!
+//! Several artifacts are judged as if one check had judged each after the other, but the memory is opened once, and
+//! each log is asked once.
+
+use super::check_error::{CheckError, Notice};
+use super::inquiry::About;
+use super::memory_store::{Memory, MemoryError};
+use super::news::News;
+use super::open::Endpoint;
+use super::remote_log::RemoteLog;
+use super::{EndpointState, Freshness, Question, Refusal, VerifiedRelease, check_freshness, verify};
+use crate::checkpoint::policy::Cosigned;
+use crate::checkpoint::{self, Checkpoint, LogSigned, Origin};
+use crate::client::LogClient;
+use crate::note::Note;
+use crate::proof::ProofFile;
+
+/// The verdict on one artifact.
+pub type Verdict = Result<Accepted, CheckError>;
+
+/// An artifact that may be installed.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// Its release.
+    pub release: VerifiedRelease,
+    /// What the log said about it in this check, if the log was asked.
+    pub online: Option<Today>,
+}
+
+/// What a log said in this check.
+#[derive(Debug, Clone)]
+pub struct Today {
+    /// Its newest head, which continues every head seen before.
+    pub latest: Cosigned<Checkpoint>,
+    /// Whether the log was asked for withdrawals of the release, and answered.
+    pub asked_for_withdrawals: bool,
+}
+
+/// The outcome of a check of several artifacts.
+#[derive(Debug)]
+pub struct Checked {
+    /// One verdict for each question, in order, or why nothing could be judged.
+    pub verdicts: Result<Vec<Verdict>, CheckError>,
+    /// Each head once that a trusted log signed and this check saw, in proof files or online. A monitor compares them
+    /// with its own, whatever the verdicts are.
+    pub heads: Vec<Note>,
+}
+
+/// Which log to ask.
+#[derive(Clone, Copy)]
+pub enum Online<'a> {
+    /// This one.
+    Log(&'a dyn RemoteLog),
+    /// The one at this address.
+    At(&'a str),
+    /// Each artifact's log at its address in the policy.
+    ByPolicy,
+}
+
+/// A question, and the head of its proof file if a trusted log signed it.
+struct Asked<'a> {
+    question: &'a Question<'a>,
+    head: Option<LogSigned<Checkpoint>>,
+}
+
+/// All artifacts whose proof files are of one log.
+struct Group {
+    /// The heads of their proof files, each once.
+    seen: Vec<LogSigned<Checkpoint>>,
+    /// Their releases, each once, without those that are refused anyway.
+    releases: Vec<VerifiedRelease>,
+}
+
+/// A log's answer.
+struct Answer {
+    origin: Origin,
+    news: Result<News, CheckError>,
+}
+
+impl Endpoint {
+    /// Judges an artifact offline, and remembers the verdict before returning it.
+    ///
+    /// # Errors
+    /// [`CheckError`]. Nothing may be installed then.
+    pub fn check(&self, question: &Question<'_>) -> Verdict {
+        self.check_one(question, None)
+    }
+
+    /// Like [`check`](Self::check), and also asks the log: its newest head must continue all heads seen before, and
+    /// the release must not be withdrawn. The age limit then applies to that head, not to the proof's.
+    ///
+    /// # Errors
+    /// [`CheckError`]. Nothing may be installed then.
+    pub fn check_online(&self, question: &Question<'_>, log: &dyn RemoteLog) -> Verdict {
+        self.check_one(question, Some(Online::Log(log)))
+    }
+
+    fn check_one(&self, question: &Question<'_>, online: Option<Online<'_>>) -> Verdict {
+        let checked = self.check_all(std::slice::from_ref(question), online);
+        checked.verdicts?.pop().expect("one verdict for each question")
+    }
+
+    /// Judges several artifacts, with one question to each of their logs if `online` is set.
+    pub fn check_all(&self, questions: &[Question<'_>], online: Option<Online<'_>>) -> Checked {
+        let asked: Vec<Asked<'_>> =
+            questions.iter().map(|question| Asked { question, head: self.head(question.proof) }).collect();
+        let mut heads = Vec::new();
+        asked.iter().filter_map(|asked| asked.head.as_ref()).for_each(|head| add_head(&mut heads, head));
+        let verdicts = self.judge_all(&asked, online, &mut heads);
+        Checked { verdicts, heads }
+    }
+
+    fn judge_all(
+        &self,
+        asked: &[Asked<'_>],
+        online: Option<Online<'_>>,
+        heads: &mut Vec<Note>,
+    ) -> Result<Vec<Verdict>, CheckError> {
+        let on_wait = |lock: &std::path::Path| self.tell(&Notice::Waiting { lock });
+        let mut memory = self.memory.as_ref().map(|memory| memory.open(&on_wait)).transpose()?;
+        let mut firsts: Vec<Option<CheckError>> = asked.iter().map(|_| None).collect();
+        let mut answers = Vec::new();
+        if let Some(online) = online {
+            let before = lock(memory.as_deref_mut())?;
+            // Other processes may check while this one waits for its log.
+            memory.as_mut().into_iter().for_each(|memory| memory.unlock());
+            answers = self.ask_logs(online, &before, asked, &mut firsts, heads);
+        }
+        let state = lock(memory.as_deref_mut()).map_err(|e| self.unremembered(e, &answers))?;
+        let mut session = Session {
+            endpoint: self,
+            online: online.is_some(),
+            state,
+            has_learnt: false,
+            forgotten: Vec::new(),
+        };
+        answers.iter_mut().for_each(|answer| session.learn(answer));
+        let mut verdicts: Vec<Verdict> = Vec::new();
+        for (asked, first) in asked.iter().zip(firsts) {
+            let verdict = session.judge(asked, first, &answers);
+            session.learn_fork(verdict.as_ref().err());
+            verdicts.push(verdict);
+        }
+        session.reconsider(asked, &mut verdicts);
+        // A crash before this line tells nothing, so nothing was installed. After it, the memory covers every verdict.
+        session.save(memory.as_deref_mut(), &mut verdicts);
+        Ok(verdicts)
+    }
+
+    /// A fork matters more than the memory that it is not in; both are told.
+    fn unremembered(&self, error: MemoryError, answers: &[Answer]) -> CheckError {
+        let forks = answers.iter().filter_map(|answer| answer.news.as_ref().err());
+        match forks.into_iter().find(|e| e.is_fork()) {
+            Some(fork) => {
+                self.tell(&Notice::ForkNotRemembered(&error));
+                fork.clone()
+            }
+            None => error.into(),
+        }
+    }
+
+    /// The head of a proof file, if a trusted log signed it.
+    fn head(&self, proof: &[u8]) -> Option<LogSigned<Checkpoint>> {
+        let file = ProofFile::parse(proof).ok()?;
+        checkpoint::open_note(file.checkpoint, &self.trust().policy.log_keys()).ok()
+    }
+
+    /// Judges by what is remembered. A fork outranks any other refusal: the log's signature on both heads proves it,
+    /// whatever else is wrong with the proof or the artifact.
+    fn judge(
+        &self,
+        asked: &Asked<'_>,
+        state: &EndpointState,
+        online: bool,
+    ) -> Result<VerifiedRelease, CheckError> {
+        let Freshness { now, max_age } = asked.question.freshness;
+        // Proofs are made once and shipped for years. If the log is asked, its newest head must be fresh instead.
+        let freshness = Freshness { now, max_age: max_age.filter(|_| !online) };
+        let question = Question { freshness, ..asked.question.clone() };
+        verify(&question, self.trust(), Some(state)).map_err(|refusal| {
+            let fork = asked.head.as_ref().and_then(|head| self.contradicted(state, head.get(), head.note()));
+            fork.unwrap_or_else(|| refusal.into())
+        })
+    }
+
+    /// Asks each log once for all artifacts. `firsts` become the refusals by the memory as it was before: no answer
+    /// of a log can overturn them, but a fork replaces any other refusal.
+    fn ask_logs(
+        &self,
+        online: Online<'_>,
+        before: &EndpointState,
+        asked: &[Asked<'_>],
+        firsts: &mut [Option<CheckError>],
+        heads: &mut Vec<Note>,
+    ) -> Vec<Answer> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (asked, refused) in asked.iter().zip(firsts) {
+            let first = self.judge(asked, before, true);
+            // Without a head that a trusted log signed, there is no log to ask.
+            if let Some(head) =
+                asked.head.as_ref().filter(|_| !first.as_ref().is_err_and(CheckError::is_fork))
+            {
+                Group::add(&mut groups, head, first.as_ref().ok());
+            }
+            *refused = first.err();
+        }
+        let ask = |group: Group| {
+            let news = self.ask(online, before, &group, heads);
+            if let Err(error) = &news
+                && group.releases.is_empty()
+                && !error.is_fork()
+            {
+                self.tell(&Notice::AlsoFailed(error));
+            }
+            Answer { origin: group.seen[0].get().origin.clone(), news }
+        };
+        groups.into_iter().map(ask).collect()
+    }
+
+    fn ask(
+        &self,
+        online: Online<'_>,
+        before: &EndpointState,
+        group: &Group,
+        heads: &mut Vec<Note>,
+    ) -> Result<News, CheckError> {
+        let (seen, client) = (&group.seen[0], self.client(online, &group.seen[0])?);
+        let log = match (online, &client) {
+            (Online::Log(log), _) => log,
+            (_, Some(client)) => client,
+            (_, None) => return Err(CheckError::NoAddress { origin: seen.get().origin.clone() }),
+        };
+        let latest = self.latest(log, seen)?;
+        add_head(heads, &latest);
+        let about: Vec<About<'_>> = group.releases.iter().map(About).collect();
+        News::ask(self, log, &latest, before, (&group.seen, &about))
+    }
+
+    /// A client for an address that is given, or that the policy has.
+    fn client(
+        &self,
+        online: Online<'_>,
+        seen: &LogSigned<Checkpoint>,
+    ) -> Result<Option<LogClient>, CheckError> {
+        let of_policy = || {
+            let logs = self.trust().policy.logs().iter().filter(|log| log.origin == seen.get().origin);
+            logs.into_iter().find_map(|log| log.url.as_deref())
+        };
+        let address = match online {
+            Online::Log(_) => None,
+            Online::At(address) => Some(address),
+            Online::ByPolicy => of_policy(),
+        };
+        Ok(address.map(LogClient::new).transpose()?)
+    }
+}
+
+fn lock(memory: Option<&mut (dyn Memory + '_)>) -> Result<EndpointState, MemoryError> {
+    memory.map_or_else(|| Ok(EndpointState::default()), Memory::lock)
+}
+
+fn add_head(heads: &mut Vec<Note>, head: &LogSigned<Checkpoint>) {
+    if !heads.contains(head.note()) {
+        heads.push(head.note().clone());
+    }
+}
+
+impl Group {
+    fn add(groups: &mut Vec<Self>, head: &LogSigned<Checkpoint>, accepted: Option<&VerifiedRelease>) {
+        let is_of = |group: &Self| group.seen[0].get().origin == head.get().origin;
+        let at = groups.iter().position(is_of).unwrap_or_else(|| {
+            groups.push(Self { seen: Vec::new(), releases: Vec::new() });
+            groups.len() - 1
+        });
+        let Self { seen, releases } = &mut groups[at];
+        if let Some(accepted) = accepted.filter(|new| releases.iter().all(|known| known.leaf() != new.leaf()))
+        {
+            releases.push(accepted.clone());
+        }
+        if seen.iter().all(|known| known.note() != head.note()) {
+            seen.push(head.clone());
+        }
+    }
+}
+
+/// The part of a check in which the memory is locked.
+struct Session<'a> {
+    endpoint: &'a Endpoint,
+    /// Whether logs were asked.
+    online: bool,
+    state: EndpointState,
+    /// Whether there is something to save.
+    has_learnt: bool,
+    /// Logs of which a head was forgotten that was never compared.
+    forgotten: Vec<Origin>,
+}
+
+impl Session<'_> {
+    /// Merges a log's answer into the memory as it is now: another process may have changed it since the log was
+    /// asked.
+    fn learn(&mut self, answer: &mut Answer) {
+        if let Ok(news) = &answer.news {
+            let contradicted = |head: &Cosigned<Checkpoint>| {
+                self.endpoint.contradicted(&self.state, head.get(), head.note())
+            };
+            let fork = news.heads().find_map(contradicted);
+            if let Some(fork) = fork {
+                answer.news = Err(fork);
+            } else {
+                // Also what a refusal rests on: a withdrawal holds offline from now on.
+                news.teach(&mut self.state);
+                self.has_learnt = true;
+            }
+        }
+        self.learn_fork(answer.news.as_ref().err());
+    }
+
+    /// Remembers a fork before it is told: a later check, also without the network, must report the same.
+    fn learn_fork(&mut self, error: Option<&CheckError>) {
+        if let Some(CheckError::Forked { origin, fork }) = error {
+            self.state.fork(origin.as_str(), fork.evidence());
+            self.has_learnt = true;
+        }
+    }
+
+    fn judge(&mut self, asked: &Asked<'_>, first: Option<CheckError>, answers: &[Answer]) -> Verdict {
+        let origin = asked.head.as_ref().map(|head| &head.get().origin);
+        let news = answers.iter().find(|answer| Some(&answer.origin) == origin).map(|answer| &answer.news);
+        match (first, news) {
+            (Some(first), _) if first.is_fork() => Err(first),
+            (_, Some(Err(fork))) if fork.is_fork() => Err(fork.clone()),
+            (Some(first), Some(Ok(_))) => {
+                let second = self.endpoint.judge(asked, &self.state, self.online).err();
+                Err(second.filter(CheckError::is_fork).unwrap_or(first))
+            }
+            (Some(first), _) => Err(first),
+            (None, Some(Err(error))) => Err(error.clone()),
+            (None, Some(Ok(news))) => self.accept(asked, Some(news)),
+            (None, None) => self.accept(asked, None),
+        }
+    }
+
+    fn accept(&mut self, asked: &Asked<'_>, news: Option<&News>) -> Verdict {
+        let release = self.endpoint.judge(asked, &self.state, self.online)?;
+        if let Some(news) = news {
+            news.check(release.leaf())?;
+            check_newest(self.endpoint, news, asked.question.freshness)?;
+        }
+        if self.endpoint.memory.is_none() {
+            // Between artifacts of one check nothing is a rollback, but two histories are a fork all the same.
+            self.state.see(release.head());
+        } else if release.remember_in(&mut self.state) {
+            let origin = &release.head().get().origin;
+            if !self.forgotten.contains(origin) {
+                self.forgotten.push(origin.clone());
+            }
+        }
+        self.has_learnt = true;
+        let online = news.map(|news| {
+            // After the head of its proof, which was compared with the newest one.
+            news.teach(&mut self.state);
+            let asked_for_withdrawals = news.asked_for_withdrawals(release.leaf());
+            Today { latest: news.latest.clone(), asked_for_withdrawals }
+        });
+        Ok(Accepted { release, online })
+    }
+
+    /// After a fork, releases accepted before it in this check are no more proven than later ones.
+    fn reconsider(&self, asked: &[Asked<'_>], verdicts: &mut [Verdict]) {
+        for (asked, verdict) in asked.iter().zip(verdicts) {
+            let Ok(accepted) = &*verdict else { continue };
+            let origin = accepted.release.head().get().origin.as_str();
+            if self.state.known_fork(origin).is_some()
+                && let Err(fork) = self.endpoint.judge(asked, &self.state, self.online)
+            {
+                *verdict = Err(fork);
+            }
+        }
+    }
+
+    /// Saves the memory. Where that fails, nothing is accepted: a later check would not know of it.
+    fn save(self, memory: Option<&mut (dyn Memory + '_)>, verdicts: &mut [Verdict]) {
+        if !self.has_learnt {
+            return;
+        }
+        if let Some(Err(error)) = memory.map(|memory| memory.save(&self.state)) {
+            if verdicts.iter().any(|verdict| verdict.as_ref().is_err_and(CheckError::is_fork)) {
+                self.endpoint.tell(&Notice::ForkNotRemembered(&error));
+            }
+            for verdict in verdicts.iter_mut().filter(|verdict| verdict.is_ok()) {
+                *verdict = Err(error.clone().into());
+            }
+        }
+        self.forgotten.iter().for_each(|origin| self.endpoint.tell(&Notice::HeadForgotten { origin }));
+    }
+}
+
+/// Checks the age of a log's newest head. No newer proof helps where that head is stale.
+fn check_newest(endpoint: &Endpoint, news: &News, freshness: Freshness) -> Result<(), CheckError> {
+    check_freshness(endpoint.trust().policy, &news.latest, freshness).map_err(|refusal| match refusal {
+        Refusal::Stale { expected, seen } => CheckError::LogStale { expected, seen },
+        other => other.into(),
+    })
+}

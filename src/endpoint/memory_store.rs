@@ -1,0 +1,206 @@
+//! Where an endpoint keeps its memory: a directory that several processes may share.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{EndpointState, MAX_STATE_BYTES, STATE_VERSION};
+use crate::disk::{
+    DiskError, LockError, LockWait, RealDisk, open_plain, replace_keeping_mode, wait_for_lock,
+};
+use crate::format::{FormatError, cap};
+
+/// Keeps what an endpoint remembers. [`MemoryDir`] keeps it on disk.
+pub trait MemoryStore: Send + Sync {
+    /// Opens the memory for one check. Told through `on_wait` if the check has to wait for another process.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    fn open<'a>(&'a self, on_wait: &'a dyn Fn(&Path)) -> Result<Box<dyn Memory + 'a>, MemoryError>;
+}
+
+/// An open memory. Dropping it unlocks it.
+pub trait Memory {
+    /// Waits until no other process holds the memory, holds it, and returns what is remembered at that moment.
+    ///
+    /// # Errors
+    /// [`MemoryError`]: an endpoint that cannot read its memory must refuse, for an endpoint that forgot would take
+    /// an old release for a new one.
+    fn lock(&mut self) -> Result<EndpointState, MemoryError>;
+
+    /// Replaces what is remembered. Called between [`lock`](Self::lock) and [`unlock`](Self::unlock). When it
+    /// returns, the new state survives a power cut; a crash before that leaves the old state or the new one, whole.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    fn save(&mut self, state: &EndpointState) -> Result<(), MemoryError>;
+
+    /// Lets other processes hold the memory. Another [`lock`](Self::lock) may follow.
+    fn unlock(&mut self);
+}
+
+/// A file of an endpoint that could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("could not {doing} {}: {detail}", path.display())]
+pub struct FileError {
+    /// The step that failed, as a verb: `write`.
+    pub doing: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// The kind of the system's error. [`io::ErrorKind::InvalidInput`]: not a regular file.
+    pub kind: io::ErrorKind,
+    /// The system's error, in words.
+    pub detail: String,
+}
+
+impl FileError {
+    /// Adds what was done to which path to an [`io::Error`].
+    pub fn new(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+        move |e| Self { doing, path: path.to_owned(), kind: e.kind(), detail: e.to_string() }
+    }
+}
+
+/// Why a memory could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// The operating system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another process holds the memory.
+    #[error("{} is held by another treehead: expected to get it within {} s", path.display(), waited.as_secs())]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// How long this process waited.
+        waited: Duration,
+    },
+    /// The file is damaged.
+    #[error("{}: {source}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// Something other than a regular file is in the file's place.
+    #[error("{} is {seen}", path.display())]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+        /// What is there, in words.
+        seen: String,
+    },
+    /// A newer program wrote the file.
+    #[error("{} is of a newer program: expected at most version {STATE_VERSION}, saw {seen}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        seen: u32,
+    },
+    /// The state is too large to be read again, so it was not written.
+    #[error("{} is full: expected at most {MAX_STATE_BYTES} bytes, saw {seen}", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// Bytes of the state.
+        seen: usize,
+    },
+}
+
+/// A memory on disk: `state.json`, and beside it `lock`. The directory is created when it is first opened.
+#[derive(Debug, Clone)]
+pub struct MemoryDir {
+    path: PathBuf,
+}
+
+impl MemoryDir {
+    /// A memory at `path`, which need not exist.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+}
+
+impl MemoryStore for MemoryDir {
+    fn open<'a>(&'a self, on_wait: &'a dyn Fn(&Path)) -> Result<Box<dyn Memory + 'a>, MemoryError> {
+        fs::create_dir_all(&self.path).map_err(FileError::new("create", &self.path))?;
+        Ok(Box::new(OpenMemoryDir {
+            file: self.path.join("state.json"),
+            lock_file: self.path.join("lock"),
+            on_wait,
+            lock: None,
+        }))
+    }
+}
+
+struct OpenMemoryDir<'a> {
+    file: PathBuf,
+    lock_file: PathBuf,
+    on_wait: &'a dyn Fn(&Path),
+    /// Held while it is there.
+    lock: Option<File>,
+}
+
+impl fmt::Debug for OpenMemoryDir<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenMemoryDir").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Memory for OpenMemoryDir<'_> {
+    fn lock(&mut self) -> Result<EndpointState, MemoryError> {
+        if self.lock.is_none() {
+            self.lock = Some(wait_for_lock(&self.lock_file, LockWait::default(), self.on_wait)?);
+        }
+        // A file that cannot be looked for may be there.
+        let exists = self.file.try_exists().map_err(FileError::new("read", &self.file))?;
+        if exists { read(&self.file) } else { Ok(EndpointState::default()) }
+    }
+
+    fn save(&mut self, state: &EndpointState) -> Result<(), MemoryError> {
+        let bytes = state.to_bytes();
+        if bytes.len() > MAX_STATE_BYTES {
+            return Err(MemoryError::Full { path: self.file.clone(), seen: bytes.len() });
+        }
+        Ok(replace(&self.file, &bytes)?)
+    }
+
+    fn unlock(&mut self) {
+        self.lock = None;
+    }
+}
+
+impl From<LockError> for MemoryError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Io { path, source } => FileError::new("lock", &path)(source).into(),
+            LockError::Held { path, waited } => Self::Held { path, waited },
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<EndpointState, MemoryError> {
+    let file = open_plain(path).map_err(|e| match e.kind() {
+        io::ErrorKind::InvalidInput => MemoryError::NotAFile { path: path.to_owned(), seen: e.to_string() },
+        _ => FileError::new("read", path)(e).into(),
+    })?;
+    let mut bytes = Vec::new();
+    file.take(MAX_STATE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(FileError::new("read", path))?;
+    let damaged = |source| MemoryError::Damaged { path: path.to_owned(), source };
+    cap("an endpoint's state", bytes.len(), MAX_STATE_BYTES).map_err(damaged)?;
+    if let Some(seen) = EndpointState::later_version(&bytes) {
+        return Err(MemoryError::Newer { path: path.to_owned(), seen });
+    }
+    EndpointState::parse(&bytes).map_err(damaged)
+}
+
+/// Replaces a file at once, and says so of the file itself: the new one beside it is nobody's concern.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    replace_keeping_mode(&RealDisk, path, bytes).map_err(|e| match e {
+        DiskError::Io { source, .. } => FileError::new("write", path)(source),
+        other => FileError::new("write", path)(io::Error::other(other)),
+    })
+}

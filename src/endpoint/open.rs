@@ -1,0 +1,148 @@
+//! An endpoint: whom it trusts, and where it remembers.
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::check_error::Notice;
+use super::evidence_store::EvidenceStore;
+use super::memory_store::{FileError, MemoryDir, MemoryStore};
+use super::{Freshness, Trust};
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
+use crate::clock;
+use crate::disk::evidence_dir::EvidenceDir;
+use crate::disk::open_plain;
+use crate::format::{FormatError, cap};
+use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
+
+/// Name of the policy in an endpoint's directory.
+pub const POLICY_FILE: &str = "endpoint.policy";
+/// Name of the publishers file in an endpoint's directory.
+pub const PUBLISHERS_FILE: &str = "publishers.toml";
+/// Name of the state directory in an endpoint's directory.
+pub const STATE_DIR: &str = "state";
+
+type Tell = dyn Fn(&Notice<'_>) + Send + Sync;
+
+/// Checks artifacts before they are installed: the paved path to a verdict.
+///
+/// ```text
+/// DIR/endpoint.policy    trusted logs, witnesses and quorum
+/// DIR/publishers.toml    trusted publishers
+/// DIR/state/             what the endpoint remembers; created by the first check
+///   state.json  lock     the memory, and the lock that several processes share
+///   evidence/            forks that this endpoint found
+/// ```
+pub struct Endpoint {
+    policy: Policy,
+    publishers: Publishers,
+    pub(super) memory: Option<Box<dyn MemoryStore>>,
+    pub(super) evidence: Box<dyn EvidenceStore>,
+    on_notice: Box<Tell>,
+}
+
+/// Why an endpoint's directory could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file is not what it should be.
+    #[error("{}: {source}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+}
+
+impl Endpoint {
+    /// Opens an endpoint's directory, laid out as the type's documentation shows.
+    ///
+    /// # Errors
+    /// [`OpenError`], if the policy or the publishers file is missing or malformed.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let dir = dir.as_ref();
+        let policy = parse(&dir.join(POLICY_FILE), "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+        let publishers = dir.join(PUBLISHERS_FILE);
+        let publishers = parse(&publishers, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
+        Ok(Self::new(policy, publishers).with_state_dir(&dir.join(STATE_DIR)))
+    }
+
+    /// An endpoint that remembers nothing, and keeps evidence of forks in the current directory.
+    #[must_use]
+    pub fn new(policy: Policy, publishers: Publishers) -> Self {
+        let evidence = Box::new(EvidenceDir::new("."));
+        Self { policy, publishers, memory: None, evidence, on_notice: Box::new(|_| {}) }
+    }
+
+    /// Remembers in `dir`, and keeps evidence of forks in `dir/evidence`.
+    #[must_use]
+    pub fn with_state_dir(self, dir: &Path) -> Self {
+        self.with_memory(MemoryDir::new(dir)).with_evidence(EvidenceDir::new(dir.join("evidence")))
+    }
+
+    /// Remembers in `memory`.
+    #[must_use]
+    pub fn with_memory(mut self, memory: impl MemoryStore + 'static) -> Self {
+        self.memory = Some(Box::new(memory));
+        self
+    }
+
+    /// Keeps evidence of forks in `evidence`.
+    #[must_use]
+    pub fn with_evidence(mut self, evidence: impl EvidenceStore + 'static) -> Self {
+        self.evidence = Box::new(evidence);
+        self
+    }
+
+    /// Tells notices to `tell`, each when it arises.
+    #[must_use]
+    pub fn on_notice(mut self, tell: impl Fn(&Notice<'_>) + Send + Sync + 'static) -> Self {
+        self.on_notice = Box::new(tell);
+        self
+    }
+
+    /// The logs, witnesses and publishers that it trusts.
+    #[must_use]
+    pub const fn trust(&self) -> Trust<'_> {
+        Trust { policy: &self.policy, publishers: &self.publishers }
+    }
+
+    pub(super) fn tell(&self, notice: &Notice<'_>) {
+        (self.on_notice)(notice);
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { policy, publishers, .. } = self;
+        f.debug_struct("Endpoint")
+            .field("policy", policy)
+            .field("publishers", publishers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Freshness {
+    /// By the machine's clock. `max_age` is in seconds; `None` allows any age.
+    #[must_use]
+    pub fn now(max_age: Option<u64>) -> Self {
+        Self { now: clock::now(), max_age }
+    }
+}
+
+fn parse<T>(
+    path: &Path,
+    what: &'static str,
+    limit: usize,
+    parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+) -> Result<T, OpenError> {
+    let mut bytes = Vec::new();
+    let read = open_plain(path).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(FileError::new("read", path))?;
+    let parsed = cap(what, bytes.len(), limit).and_then(|()| parse(&bytes));
+    parsed.map_err(|source| OpenError::Malformed { path: path.to_owned(), source })
+}

@@ -60,8 +60,8 @@ fn split_time(signature: &[u8]) -> Option<(u64, &[u8])> {
     (time <= MAX_TIMESTAMP).then_some((time, signature))
 }
 
-/// Time at which `key` cosigned the checkpoint that `text` is; `None` unless it did. Zero where an
-/// ML-DSA-44 cosigner makes no statement on when: it is consistent with all that it saw nevertheless.
+/// Returns the time at which `key` cosigned the checkpoint in `text`, or `None` if the signature is not valid. An
+/// ML-DSA-44 cosigner may leave the time out, as zero; the checkpoint is consistent with all that it saw even then.
 pub(crate) fn verify(key: &NoteKey, text: &str, signature: &[u8]) -> Option<u64> {
     let (time, signature) = split_time(signature)?;
     let message = match key.kind() {
@@ -76,9 +76,9 @@ pub(crate) fn verify(key: &NoteKey, text: &str, signature: &[u8]) -> Option<u64>
 }
 
 impl Note {
-    /// Believes the text if at least one of `keys` signed it, and every one of them that is named
-    /// really did: c2sp.org/signed-note, "Signatures". Defined here, because some keys sign what the text says as a
-    /// checkpoint.
+    /// Verifies the note: at least one of `keys` signed it, and every signature that names one of `keys` is valid
+    /// (c2sp.org/signed-note, "Signatures"). It is defined here because cosigner keys sign the checkpoint in the text,
+    /// not the text itself.
     ///
     /// # Errors
     /// [`NoteError::BadSignature`] or [`NoteError::Unsigned`].
@@ -115,11 +115,11 @@ fn line(signer: &NoteSigner, time: u64, message: &[u8]) -> NoteSignature {
     NoteSignature::new(signer.public().name().clone(), signer.public().id(), signature)
 }
 
-/// Signs the subtree of leaves `start..end` with root hash `hash` of a log: consistent with all that the
-/// cosigner saw of it, without a statement on when.
+/// Signs the subtree of leaves `start..end` of a log, whose root hash is `hash`. The signature says that the subtree
+/// is consistent with all that the cosigner saw of the log, and leaves the time out.
 ///
 /// # Panics
-/// If the signer is no ML-DSA-44 key: the Ed25519 format knows no subtrees.
+/// If the signer is not an ML-DSA-44 key: the Ed25519 format has no subtrees.
 #[must_use]
 pub fn cosign_subtree(
     origin: &Origin,

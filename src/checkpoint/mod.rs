@@ -26,10 +26,10 @@ mod signer;
 /// Largest checkpoint text: an origin, two short lines, and room for extensions.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
 
-/// Most origins that an error tells of.
+/// Most trusted origins that an error lists.
 const MAX_NAMED_LOGS: usize = 8;
 
-/// A tree head, as its text says. Says nothing of who signed it.
+/// A tree head, as its text states it. It does not tell who signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Identity of the log.
@@ -42,17 +42,17 @@ pub struct Checkpoint {
     pub extensions: Vec<String>,
 }
 
-/// Why a checkpoint is not the log's.
+/// Why a checkpoint is not accepted as a trusted log's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The text is no checkpoint.
+    /// The text is not a checkpoint.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// The log's key did not sign it.
+    /// The log's key did not sign the note.
     #[error(transparent)]
     Note(#[from] NoteError),
-    /// The signatures that are the log's leave the extension lines out.
+    /// None of the log's signatures covers the extension lines.
     #[error(
         "nobody signed the extension lines: expected an Ed25519 signature by {origin}, saw ML-DSA-44 alone, which does not cover them; trust the log's Ed25519 key too, and send the checkpoint with both signatures"
     )]
@@ -60,7 +60,7 @@ pub enum CheckpointError {
         /// The log.
         origin: Origin,
     },
-    /// It is some other log's.
+    /// The checkpoint names a log that is not trusted.
     #[error("the checkpoint is of another log: expected origin {expected}, saw {seen}")]
     WrongOrigin {
         /// The origin that is trusted.
@@ -79,13 +79,13 @@ error_codes! { CheckpointCode of CheckpointError {
 impl Checkpoint {
     const WHAT: &str = "a checkpoint";
 
-    /// A head without extension lines.
+    /// Makes a head without extension lines.
     #[must_use]
     pub fn new(origin: impl Into<Origin>, size: TreeSize, root: Hash) -> Self {
         Self { origin: origin.into(), size, root, extensions: Vec::new() }
     }
 
-    /// Reads the text of a note.
+    /// Parses the text of a note.
     ///
     /// # Errors
     /// [`FormatError`] for anything but the lines drawn above.
@@ -114,7 +114,7 @@ impl Checkpoint {
         })
     }
 
-    /// Signs the head as the log, with Ed25519 alone; [`LogSigner`] signs with both algorithms. `Note -> VerifiedNote -> LogSigned<Checkpoint>` reads it back.
+    /// Signs the head as the log, with Ed25519 alone; [`LogSigner`] signs with both algorithms. [`open`] reads it back.
     ///
     /// # Panics
     /// If the signer is a witness's or another origin's: a log signs only its own heads.
@@ -148,40 +148,40 @@ impl<T> LogSigned<T> {
         &self.inner
     }
 
-    /// The note that carries it, with all its signature lines, checked or not.
+    /// The note that carries it, with all its signature lines, verified or not.
     #[must_use]
     pub const fn note(&self) -> &Note {
         &self.note
     }
 
-    /// Places of the signature lines that were checked: the log's.
+    /// Positions of the verified signature lines, which are the log's.
     pub(crate) fn verified_lines(&self) -> Vec<usize> {
         let lines = self.note.signatures().iter().enumerate();
         let checked = lines.filter(|(_, line)| self.keys.iter().any(|key| line.names(key)));
         checked.map(|(at, _)| at).collect()
     }
 
-    /// The note with only the signature lines that were checked: the log's.
+    /// The note with only the verified signature lines, which are the log's.
     #[must_use]
     pub fn verified_note(&self) -> Note {
         self.note.signed_only_by(&self.keys)
     }
 }
 
-/// Reads a checkpoint and checks that one of `logs` signed it under the origin that it is trusted for.
+/// Parses a checkpoint and checks that one of `logs` signed it, under the origin for which its key is trusted.
 ///
 /// # Errors
-/// [`CheckpointError`] that says which of the steps failed.
+/// [`CheckpointError`] for the first step that fails.
 pub fn open(bytes: &[u8], logs: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, CheckpointError> {
     open_note(Note::parse(bytes)?, logs)
 }
 
-/// [`open`] on a note that was parsed already.
+/// Like [`open`], for a note that is already parsed.
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_note(note: Note, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, CheckpointError> {
-    // The origin only chooses which keys to ask; nothing is believed before they answer.
+    // The origin only selects the keys to try; nothing in the note is trusted before one of them verifies it.
     let origin = note.text().split('\n').next().unwrap_or_default();
     let keys: Vec<NoteKey> = logs
         .iter()
@@ -191,7 +191,7 @@ pub fn open_note(note: Note, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpo
     if keys.is_empty() {
         let mut expected: Vec<&str> = logs.iter().map(SignsFor::origin).collect();
         expected.dedup();
-        // A witness knows thousands.
+        // A witness may trust thousands of logs.
         if expected.len() > MAX_NAMED_LOGS {
             expected.truncate(MAX_NAMED_LOGS);
             expected.push("another one that is trusted");
@@ -201,7 +201,7 @@ pub fn open_note(note: Note, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpo
     }
     let verified = note.verify(&keys)?;
     let checkpoint = Checkpoint::parse(verified.note().text())?;
-    // c2sp.org/tlog-cosignature: what ML-DSA-44 signs has origin, size and root, and no extension lines.
+    // c2sp.org/tlog-cosignature: an ML-DSA-44 signature covers origin, size and root, but no extension lines.
     let covers_all = |key: &NoteKey| key.kind() == SignatureType::Ed25519;
     if !checkpoint.extensions.is_empty() && !verified.signers().iter().any(covers_all) {
         return Err(CheckpointError::UnsignedExtensions { origin: checkpoint.origin });
@@ -209,16 +209,17 @@ pub fn open_note(note: Note, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpo
     Ok(LogSigned { inner: checkpoint, keys: verified.signers().to_vec(), note: verified.into_note() })
 }
 
-/// Logs sign with Ed25519 (0x01) or, as c2sp.org/tlog-checkpoint recommends, with ML-DSA-44 (0x06).
+/// Tells whether logs sign with keys of this type: Ed25519 (0x01) or, as c2sp.org/tlog-checkpoint recommends,
+/// ML-DSA-44 (0x06).
 #[must_use]
 pub const fn signs_for_logs(kind: SignatureType) -> bool {
     matches!(kind, SignatureType::Ed25519 | SignatureType::CosignatureMlDsa44)
 }
 
-/// [`open`] on bytes that may not even be UTF-8, for reading what a file claims without keys.
+/// Parses a checkpoint without verifying any signature, to show what a file claims.
 ///
 /// # Errors
-/// [`FormatError`] where it is no checkpoint.
+/// [`FormatError`] if it is not a checkpoint.
 pub fn read_unverified(bytes: &[u8]) -> Result<(Checkpoint, Note), FormatError> {
     utf8(Checkpoint::WHAT, bytes)?;
     let note = Note::parse(bytes)?;

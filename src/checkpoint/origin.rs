@@ -8,13 +8,13 @@ use crate::format::{FormatError, cap, quote};
 use crate::merkle::Hash;
 use crate::note::{KeyName, NoteKey};
 
-/// Longest origin: what a `cosigned_message` of c2sp.org/tlog-cosignature can hold.
+/// Longest origin in bytes: what a `cosigned_message` of c2sp.org/tlog-cosignature can hold.
 const MAX_ORIGIN_BYTES: usize = 255;
 
 /// The identity of a log: the first line of its checkpoints.
 ///
 /// c2sp.org/tlog-checkpoint, "Note text": it "MUST be non-empty", and "clients MUST NOT assume that the
-/// origin is following" the recommended form. It may have spaces, and need not be the name of the log's key.
+/// origin is following" the recommended form. It may contain spaces, and may differ from the name of the log's key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(String);
 
@@ -22,7 +22,7 @@ impl Origin {
     /// Checks an origin.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is 1 to 255 bytes of what a line of a note can hold.
+    /// [`FormatError`] unless it is 1 to 255 bytes without control characters.
     pub fn new(origin: &str) -> Result<Self, FormatError> {
         cap("an origin", origin.len(), MAX_ORIGIN_BYTES)?;
         // c2sp.org/signed-note: no "ASCII control characters (those below U+0020) other than newline".
@@ -88,7 +88,7 @@ pub fn origin_hash(origin: &(impl AsRef<str> + ?Sized)) -> Hash {
     Hash::digest(origin.as_ref().as_bytes())
 }
 
-/// A key, and the log whose checkpoints it is trusted to sign.
+/// A key with the log whose checkpoints it is trusted to sign.
 pub trait SignsFor {
     /// The log.
     fn origin(&self) -> &str;
@@ -96,7 +96,8 @@ pub trait SignsFor {
     fn key(&self) -> &NoteKey;
 }
 
-/// "The log's key name in its signature line SHOULD match the origin line": assumed for a key alone.
+/// A key alone is trusted for the origin that is its name: "The log's key name in its signature line SHOULD match the
+/// origin line".
 impl SignsFor for NoteKey {
     fn origin(&self) -> &str {
         self.name().as_str()
@@ -107,8 +108,8 @@ impl SignsFor for NoteKey {
     }
 }
 
-/// A key of a log whose origin may be another text than the key's name: `sum.golang.org+033de0ae+...` signs
-/// for `go.sum database tree`.
+/// A log's key, whose name may differ from the log's origin: `sum.golang.org+033de0ae+...` signs for
+/// `go.sum database tree`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogKey {
     origin: Origin,
@@ -116,7 +117,7 @@ pub struct LogKey {
 }
 
 impl LogKey {
-    /// Trusts a key for the checkpoints of this log.
+    /// Pairs a log with a key that is trusted for its checkpoints.
     #[must_use]
     pub fn new(origin: impl Into<Origin>, key: NoteKey) -> Self {
         Self { origin: origin.into(), key }
@@ -135,7 +136,7 @@ impl LogKey {
     }
 }
 
-/// The key's name is the origin.
+/// The origin is the key's name.
 impl From<NoteKey> for LogKey {
     fn from(key: NoteKey) -> Self {
         Self { origin: key.name().into(), key }

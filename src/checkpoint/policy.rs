@@ -1,8 +1,8 @@
-//! Whom to trust: c2sp.org/tlog-policy.
+//! Policies, which say what logs and witnesses to trust: c2sp.org/tlog-policy.
 //!
 //! ```text
 //! log <vkey> [<url>]
-//! origin <text>                      where the log of the line before is not named as its key: see below
+//! origin <text>                      if the origin of the log above is not its key's name: see below
 //! witness <name> <vkey> [<url>]
 //! group <name> all|any|<k> <name>...
 //! quorum <name>|none                 exactly once
@@ -11,11 +11,11 @@
 //! Items are separated by spaces and tabs; empty lines and lines that begin with `#` are ignored.
 //! Names are opaque octets.
 //!
-//! The specification says that the key's name "MUST correspond to the log's origin line", and has no place
-//! for a log where it does not. Such a log, as `go.sum database tree` with the key `sum.golang.org+...`, has
-//! an origin line behind each of its log lines: our own addition, which other readers refuse, as they would
-//! refuse that log's checkpoints. `%` and two hex digits stand for a byte: for spaces at the ends, for
-//! U+007F, which no policy may hold, and for `%` itself.
+//! The specification says that the key's name "MUST correspond to the log's origin line". For a log whose key has
+//! another name, such as `go.sum database tree` with the key `sum.golang.org+...`, an origin line follows each of its
+//! log lines. This is an extension of ours: other readers reject it, as they would reject that log's checkpoints. In
+//! the origin, `%` and two hex digits stand for a byte: for spaces at either end, for U+007F, which no policy may
+//! contain, and for `%` itself.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -35,34 +35,34 @@ mod origin_line;
 mod parse;
 mod quorums;
 
-/// Largest policy file: 256 ML-DSA-44 keys with URLs fit.
+/// Largest policy file, in bytes: 256 ML-DSA-44 keys with URLs fit.
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
-/// Most logs, witnesses or groups, each. The specification recommends at least 32.
+/// Most logs, most witnesses and most groups. The specification recommends at least 32.
 pub const MAX_POLICY_ITEMS: usize = 256;
 
 /// A log that the policy trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyLog {
-    /// Its identity: the key's name, unless an origin line says another.
+    /// Its identity: the key's name, unless an origin line gives another.
     pub origin: Origin,
     /// Its key.
     pub key: NoteKey,
-    /// Where it is served, if the policy says.
+    /// Its URL, if the policy gives one.
     pub url: Option<String>,
 }
 
 /// A witness that the policy knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyWitness {
-    /// Its name in the policy, octets, with no meaning elsewhere.
+    /// Its name in the policy: octets that mean nothing elsewhere.
     pub name: Vec<u8>,
     /// Its key.
     pub key: NoteKey,
-    /// Its submission prefix, if the policy says.
+    /// Its submission prefix (a URL), if the policy gives one.
     pub url: Option<String>,
 }
 
-/// A witness or a group, by its place in the list of its kind.
+/// A witness or a group, by its index in [`Policy::witnesses`] or [`Policy::groups`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Member {
     Witness(usize),
@@ -72,21 +72,21 @@ enum Member {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Group {
     name: Vec<u8>,
-    /// How many members have to have witnessed, 1 to `members.len()`.
+    /// How many members must have cosigned, 1 to `members.len()`.
     threshold: usize,
-    /// Each defined on an earlier line, so a group only ever refers back.
+    /// Each is defined on an earlier line, so a group only refers back.
     members: Vec<Member>,
 }
 
-/// Which witnesses are enough.
+/// The quorum rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quorum {
-    /// `quorum none`: the log alone is believed.
+    /// `quorum none`: the log's signature is enough.
     NotRequired,
     Of(Member),
 }
 
-/// Trusted logs, known witnesses, and which of them are enough.
+/// The trusted logs, the known witnesses, and the quorum of them that a checkpoint needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     logs: Vec<PolicyLog>,
@@ -99,7 +99,7 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuorumError {
-    /// A witness that the policy knows is named, but did not make the cosignature.
+    /// A cosignature names a known witness's key, but is not valid.
     #[error("the cosignature by {name}+{id} is not valid: the checkpoint or the cosignature was changed")]
     BadCosignature {
         /// The key's name.
@@ -112,11 +112,11 @@ pub enum QuorumError {
         "the witness quorum is not reached: expected {expected}, saw cosignatures by {seen}; missing {missing}"
     )]
     NotReached {
-        /// The quorum in words.
+        /// The quorum rule, in words.
         expected: String,
-        /// The witnesses that did cosign. One with several keys, any of which will do, has one name.
+        /// The witnesses that cosigned. A cosigner with several keys is listed once.
         seen: String,
-        /// The witnesses that the quorum counts and that did not cosign with any of their keys.
+        /// The witnesses in the quorum rule that did not cosign with any of their keys.
         missing: String,
     },
 }
@@ -131,9 +131,9 @@ error_codes! { QuorumCode of QuorumError {
 pub struct WitnessedBy {
     /// The witness's name in the policy.
     pub witness: String,
-    /// Whom to name for people: the same, or the group of all keys of one cosigner.
+    /// The name to show to people: the witness's, or that of the group of all keys of one cosigner.
     pub cosigner: String,
-    /// When it cosigned, as a POSIX time in seconds, by its own clock.
+    /// When it cosigned, by its own clock: a POSIX time in seconds.
     pub time: u64,
 }
 
@@ -144,9 +144,9 @@ pub struct Cosigned<T> {
     inner: T,
     note: Note,
     cosignatures: Vec<WitnessedBy>,
-    /// Time of each cosignature, after the witness's place in the policy that was checked.
+    /// The witness's index in the policy and the time of each cosignature.
     times: Vec<(usize, u64)>,
-    /// The signature lines that were verified, by their places in the note: the log's and witnesses'.
+    /// Positions in the note of the verified signature lines, the log's and the witnesses'.
     verified: Vec<usize>,
 }
 
@@ -163,8 +163,7 @@ impl<T> Cosigned<T> {
         &self.note
     }
 
-    /// The note with only the signature lines that were verified, each once: what strangers added is not
-    /// worth keeping.
+    /// The note with only the verified signature lines, each once, without those that strangers added.
     #[must_use]
     pub fn verified_note(&self) -> Note {
         let mut note = Note::unsigned(self.note.text().to_owned());
@@ -176,12 +175,12 @@ impl<T> Cosigned<T> {
         note
     }
 
-    /// The times of all verified cosignatures: a witness may have several.
+    /// The times of all verified cosignatures; a witness may have made several.
     pub fn times(&self) -> impl Iterator<Item = u64> {
         self.times.iter().map(|(_, time)| *time)
     }
 
-    /// The verified cosignatures, the latest of each witness.
+    /// The latest verified cosignature of each witness.
     #[must_use]
     pub fn cosignatures(&self) -> &[WitnessedBy] {
         &self.cosignatures
@@ -195,13 +194,13 @@ impl Policy {
         &self.logs
     }
 
-    /// Their keys, as [`checkpoint::open`](crate::checkpoint::open) takes them.
+    /// The trusted logs' keys, for [`checkpoint::open`](crate::checkpoint::open).
     #[must_use]
     pub fn log_keys(&self) -> Vec<LogKey> {
         self.logs.iter().map(|log| LogKey::new(&log.origin, log.key.clone())).collect()
     }
 
-    /// The witnesses it knows.
+    /// The known witnesses, in the order of the file.
     #[must_use]
     pub fn witnesses(&self) -> &[PolicyWitness] {
         &self.witnesses
@@ -217,8 +216,8 @@ impl Policy {
         let mut verified = signed.verified_lines();
         for (place, line) in self.cosignature_lines(note) {
             verified.push(place);
-            // A witness counts once, and each of its cosignatures may be the one that is fresh: one from
-            // the future hides no good one.
+            // A witness counts once, but all its times are kept: a cosignature from the future must not hide one that
+            // is fresh.
             times.push(
                 line.map_err(|key| QuorumError::BadCosignature { name: key.name().clone(), id: key.id() })?,
             );
@@ -233,8 +232,8 @@ impl Policy {
         Ok(Cosigned { inner: signed.get().clone(), note: note.clone(), cosignatures, times, verified })
     }
 
-    /// The witnesses it knows that cosigned a head, whether they are enough or not: a line that is named a
-    /// witness's and is not counts as none, so that nobody spoils evidence with it.
+    /// The known witnesses that cosigned a head, whether they are a quorum or not. Ignores invalid cosignatures, so
+    /// that nobody can spoil evidence by adding one.
     #[must_use]
     pub fn witnesses_of(&self, signed: &LogSigned<Checkpoint>) -> Vec<WitnessedBy> {
         let times: Vec<(usize, u64)> =
@@ -242,8 +241,8 @@ impl Policy {
         self.latest_of_each(&times)
     }
 
-    /// The place of each line that names a witness it knows, with the witness's place and time, or the key
-    /// that the line is not by.
+    /// Verifies each signature line that names a known witness. Yields the line's position, and the witness's index and
+    /// time, or its key if the signature is not valid.
     fn cosignature_lines<'a>(
         &'a self,
         note: &'a Note,
@@ -256,7 +255,7 @@ impl Policy {
         })
     }
 
-    /// Each witness once, in the order of the file.
+    /// The latest time of each witness, in the order of the file.
     fn latest_of_each(&self, times: &[(usize, u64)]) -> Vec<WitnessedBy> {
         let mut latest: Vec<Option<u64>> = vec![None; self.witnesses.len()];
         times.iter().for_each(|(at, time)| latest[*at] = latest[*at].max(Some(*time)));
@@ -270,7 +269,7 @@ impl Policy {
         String::from_utf8_lossy(&self.witnesses[witness].name).into_owned()
     }
 
-    /// The witnesses that the quorum rule refers to, in the order of the file: a policy may know others.
+    /// The witnesses that the quorum rule refers to, in the order of the file. A policy may define others.
     fn counted(&self) -> impl Iterator<Item = usize> + '_ {
         let mut counted = vec![false; self.witnesses.len()];
         let mut open: Vec<Member> = match self.quorum {
@@ -286,21 +285,20 @@ impl Policy {
         (0..counted.len()).filter(move |at| counted[*at])
     }
 
-    /// Whether the witnesses that have a URL are a quorum: only they can be asked.
+    /// Tells whether the witnesses that have a URL are a quorum: only those can be asked.
     #[must_use]
     pub fn can_be_asked(&self) -> bool {
         self.quorum_reached(&self.witnesses.iter().map(|witness| witness.url.is_some()).collect::<Vec<_>>())
     }
 
-    /// Whether the witnesses marked in `seen` (in the order of [`witnesses`](Self::witnesses)) are
-    /// a quorum.
+    /// Tells whether the witnesses marked in `seen` (in the order of [`witnesses`](Self::witnesses)) are a quorum.
     fn quorum_reached(&self, seen: &[bool]) -> bool {
         let mut groups: Vec<bool> = Vec::with_capacity(self.groups.len());
         let holds = |member: &Member, groups: &[bool]| match *member {
             Member::Witness(at) => seen[at],
             Member::Group(at) => groups[at],
         };
-        // Members are always defined before their group, so one pass in file order is enough.
+        // Members are defined before their group, so one pass in file order is enough.
         for group in &self.groups {
             let count = group.members.iter().filter(|member| holds(member, &groups)).count();
             groups.push(count >= group.threshold);
@@ -311,14 +309,14 @@ impl Policy {
         }
     }
 
-    /// Whether the witnesses at these places of the list would be a quorum.
+    /// Tells whether the witnesses at these indices would be a quorum.
     #[cfg(all(feature = "server", feature = "client"))]
     pub(crate) fn is_quorum_of(&self, place: impl Fn(usize) -> bool) -> bool {
         self.quorum_reached(&(0..self.witnesses.len()).map(place).collect::<Vec<_>>())
     }
 
-    /// Whether the witnesses that cosigned from `oldest` to `latest` are a quorum by themselves. A
-    /// single witness with a wrong clock can then neither refresh a stale head nor spoil a good one.
+    /// Tells whether the witnesses that cosigned at a time in `oldest..=latest` are a quorum by themselves. So a single
+    /// witness with a wrong clock can neither refresh a stale head nor spoil a good one.
     #[must_use]
     pub fn quorum_between(&self, head: &Cosigned<Checkpoint>, oldest: u64, latest: u64) -> bool {
         let mut seen = vec![false; self.witnesses.len()];

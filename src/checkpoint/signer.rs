@@ -1,4 +1,4 @@
-//! What a log signs its heads with.
+//! The keys with which a log signs its heads.
 
 use alloc::vec::Vec;
 
@@ -6,8 +6,8 @@ use super::Checkpoint;
 use crate::checkpoint::cosignature;
 use crate::note::{KeyName, Note, NoteKey, NoteSigner, SignatureType};
 
-/// A log's secret keys, all under its origin: one Ed25519 key, and an ML-DSA-44 key unless the log goes
-/// without. A head carries a signature of each, so that endpoints may demand either.
+/// A log's secret keys, all named as its origin: an Ed25519 key and, optionally, an ML-DSA-44 key. A head carries a
+/// signature by each, so that endpoints may demand either.
 #[derive(Debug)]
 pub struct LogSigner {
     ed25519: NoteSigner,
@@ -15,10 +15,10 @@ pub struct LogSigner {
 }
 
 impl LogSigner {
-    /// The keys of one log.
+    /// Makes a signer from the keys of one log.
     ///
     /// # Panics
-    /// If a key is not of the type of its place, or the two have different names.
+    /// If `ed25519` or `ml_dsa` is a key of another type, or their names differ.
     #[must_use]
     pub fn new(ed25519: NoteSigner, ml_dsa: Option<NoteSigner>) -> Self {
         assert_eq!(ed25519.public().kind(), SignatureType::Ed25519, "a log's first key");
@@ -35,13 +35,13 @@ impl LogSigner {
         self.ed25519.public().name()
     }
 
-    /// The Ed25519 key that others check with.
+    /// The public Ed25519 key.
     #[must_use]
     pub const fn ed25519(&self) -> &NoteKey {
         self.ed25519.public()
     }
 
-    /// All keys that others check with.
+    /// All public keys.
     #[must_use]
     pub fn keys(&self) -> Vec<NoteKey> {
         [Some(&self.ed25519), self.ml_dsa.as_ref()]
@@ -51,8 +51,7 @@ impl LogSigner {
             .collect()
     }
 
-    /// Signs a head of this log with all keys. `time` is a POSIX time in seconds, which the ML-DSA-44
-    /// signature states.
+    /// Signs a head of this log with all keys. The ML-DSA-44 signature includes `time`, a POSIX time in seconds.
     ///
     /// # Panics
     /// If the head is another log's, or `time` is over 2^63 - 1.

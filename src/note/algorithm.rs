@@ -1,7 +1,7 @@
-//! The bare signature algorithms under note keys: Ed25519 and ML-DSA-44 (FIPS 204).
+//! The signature algorithms of note keys: Ed25519 and ML-DSA-44 (FIPS 204).
 //!
-//! ML-DSA signs without randomness, which FIPS 204 section 3.4 allows: the core has none, and the same
-//! head at the same time then has one cosignature.
+//! ML-DSA signs without randomness, as FIPS 204 section 3.4 allows: the core has none, and so the same head at the
+//! same time has one cosignature.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -17,19 +17,19 @@ use crate::format::FormatError;
 pub const ML_DSA_44_PUBLIC_BYTES: usize = 1_312;
 /// Bytes of an ML-DSA-44 signature.
 pub const ML_DSA_44_SIGNATURE_BYTES: usize = 2_420;
-/// Bytes of the seed that either algorithm's secret key is made from.
+/// Bytes of the seed of a secret key, for both algorithms.
 pub const SEED_BYTES: usize = 32;
 
-/// Signatures over a cosigned message have the empty context string: c2sp.org/tlog-cosignature names none.
+/// The context string of ML-DSA signatures is empty: c2sp.org/tlog-cosignature does not define one.
 const NO_CONTEXT: &[u8] = b"";
 
-/// Checks an Ed25519 signature exactly as Go's `crypto/ed25519` does.
+/// Verifies an Ed25519 signature; accepts exactly what Go's `crypto/ed25519` accepts.
 #[must_use]
 pub fn ed25519_verify(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
     Signature::from_slice(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
 }
 
-/// A public key. Clones of the large one share it.
+/// A public key. Clones share an ML-DSA-44 key, which is large.
 #[derive(Debug, Clone)]
 pub enum PublicKey {
     Ed25519(VerifyingKey),
@@ -37,11 +37,10 @@ pub enum PublicKey {
 }
 
 impl PublicKey {
-    /// Reads an Ed25519 public key.
+    /// Decodes an Ed25519 public key.
     ///
     /// # Errors
-    /// [`FormatError`] for what is none, and for a weak one: a key of small order verifies signatures
-    /// that nobody made.
+    /// [`FormatError`] unless it is one, and for a weak one: a key of small order verifies forged signatures.
     pub fn ed25519(what: &'static str, bytes: &[u8]) -> Result<Self, FormatError> {
         let key = <[u8; 32]>::try_from(bytes).ok().and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
         let key = key.ok_or_else(|| {
@@ -49,13 +48,13 @@ impl PublicKey {
             FormatError::malformed(what, "a 32-byte Ed25519 public key", seen)
         })?;
         if key.is_weak() {
-            let seen = "a weak one, of small order: make another";
+            let seen = "a weak one, of small order: generate another";
             return Err(FormatError::malformed(what, "a strong Ed25519 key", seen));
         }
         Ok(Self::Ed25519(key))
     }
 
-    /// Reads an ML-DSA-44 public key. All strings of the right length are keys.
+    /// Decodes an ML-DSA-44 public key. Every string of the right length is one.
     ///
     /// # Errors
     /// [`FormatError`] for another length.
@@ -67,7 +66,7 @@ impl PublicKey {
         Ok(Self::MlDsa44(Arc::new(ml_dsa::VerifyingKey::decode(encoded))))
     }
 
-    /// The key as it is encoded after the type byte.
+    /// The encoded key, as it follows the type byte in a vkey.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Ed25519(key) => key.as_bytes().to_vec(),
@@ -75,7 +74,7 @@ impl PublicKey {
         }
     }
 
-    /// Whether the key made the signature over the message.
+    /// Verifies a signature over the message.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Ed25519(key) => ed25519_verify(key, message, signature),
@@ -85,7 +84,7 @@ impl PublicKey {
     }
 }
 
-/// A secret key. Both kinds wipe themselves when they are dropped.
+/// A secret key. Both kinds are zeroized on drop.
 pub enum SecretKey {
     Ed25519(Box<SigningKey>),
     MlDsa44(Box<ml_dsa::SigningKey<MlDsa44>>),

@@ -1,4 +1,4 @@
-//! Keys of notes, as the Go note package reads and writes them.
+//! Note keys, in the text form of Go's note package.
 //!
 //! ```text
 //! vkey     <name>+<8 hex digits: key ID>+base64(type || public key: 32 bytes, or 1,312 of ML-DSA-44)
@@ -22,10 +22,10 @@ use crate::format::{
 
 /// Longest key name or origin: 255 bytes, what a `cosigned_message` can hold.
 const MAX_NAME_BYTES: usize = 255;
-/// Longest vkey or signer key that is read: an ML-DSA-44 key is 1,312 bytes, 1,752 in base64.
+/// Longest vkey or signer key, in bytes: an ML-DSA-44 key is 1,312 bytes, 1,752 in base64.
 const MAX_KEY_TEXT: usize = 4_096;
 
-/// Name of a key: not empty, no Unicode space, no plus, no control character.
+/// Name of a key: 1 to 255 bytes without Unicode spaces, plus signs or control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyName(String);
 
@@ -65,7 +65,7 @@ impl fmt::Display for KeyName {
     }
 }
 
-/// First four bytes of the hash over a key and its name: finds a key, proves nothing.
+/// First four bytes of the hash of a key and its name. It finds a key; it proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub [u8; 4]);
 
@@ -75,7 +75,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// What a key signs, c2sp.org/signed-note "Signature types".
+/// The signature type of a key: c2sp.org/signed-note, "Signature types".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignatureType {
     /// `0x01`: Ed25519 over the note text. Logs sign with it.
@@ -121,9 +121,9 @@ fn key_id(name: &KeyName, material: &[u8]) -> KeyId {
     KeyId([hash[0], hash[1], hash[2], hash[3]])
 }
 
-/// Splits `<name>+<id>+<base64>` and checks everything but the meaning of the material.
+/// Splits `<name>+<id>+<base64>` and decodes its parts; the meaning of the key material is not checked.
 fn parse_parts(what: &'static str, text: &str) -> Result<(KeyName, KeyId, Zeroizing<Vec<u8>>), FormatError> {
-    // The text may be a secret, so errors say what is wrong without quoting it.
+    // The text may be secret, so errors never quote it.
     let wrong = |expected: &str, seen: &str| FormatError::malformed(what, expected, seen);
     let mut parts = text.splitn(3, '+');
     let (Some(name), Some(id), Some(material)) = (parts.next(), parts.next(), parts.next()) else {
@@ -160,10 +160,10 @@ pub struct NoteKey {
 impl NoteKey {
     const WHAT: &str = "a verifier key";
 
-    /// Gives an Ed25519 public key a name and a use.
+    /// Makes a note key from an Ed25519 public key, a name and a signature type.
     ///
     /// # Errors
-    /// [`FormatError`] for a weak key, and for a use that is not Ed25519's.
+    /// [`FormatError`] for a weak key, and for a type that is not Ed25519's.
     pub fn new(name: KeyName, kind: SignatureType, key: &VerifyingKey) -> Result<Self, FormatError> {
         if kind == SignatureType::CosignatureMlDsa44 {
             return Err(FormatError::malformed(
@@ -175,7 +175,7 @@ impl NoteKey {
         Self::from_material(name, kind, key.as_bytes())
     }
 
-    /// The key of these bytes, which are what follows the type byte in a vkey.
+    /// Decodes the bytes that follow the type byte in a vkey.
     fn from_material(name: KeyName, kind: SignatureType, bytes: &[u8]) -> Result<Self, FormatError> {
         let key = match kind {
             SignatureType::Ed25519 | SignatureType::CosignatureEd25519 => {
@@ -192,11 +192,11 @@ impl NoteKey {
         Self { id: key_id(&name, &material), name, kind, key }
     }
 
-    /// Reads a vkey, without a newline.
+    /// Parses a vkey, without a newline.
     ///
     /// # Errors
-    /// [`FormatError`] for a malformed vkey, a key ID that is not this key's, a signature type
-    /// that is not known here, or a weak key.
+    /// [`FormatError`] for a malformed vkey, a key ID that does not match the key, an unknown signature type, or a weak
+    /// key.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         cap(Self::WHAT, text.len(), MAX_KEY_TEXT)?;
         if text.starts_with("PRIVATE+KEY+") {
@@ -213,7 +213,7 @@ impl NoteKey {
         Ok(key)
     }
 
-    /// The key's name; for a log it is the origin.
+    /// The key's name; usually a log's origin or a witness's name.
     #[must_use]
     pub const fn name(&self) -> &KeyName {
         &self.name
@@ -225,7 +225,7 @@ impl NoteKey {
         self.id
     }
 
-    /// What the key signs.
+    /// The key's signature type.
     #[must_use]
     pub const fn kind(&self) -> SignatureType {
         self.kind
@@ -237,13 +237,13 @@ impl NoteKey {
         self.key.to_bytes()
     }
 
-    /// Whether the bare key made this bare signature; what is signed is the signature type's matter.
+    /// Verifies a bare signature. What `message` has to be depends on the signature type.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key.verifies(message, signature)
     }
 }
 
-/// The ID depends on all of the key, but on four bytes of a hash: the key itself decides.
+/// Compares the keys themselves: an ID is only four bytes of a hash.
 impl PartialEq for NoteKey {
     fn eq(&self, other: &Self) -> bool {
         (self.id, self.kind, &self.name) == (other.id, other.kind, &other.name)
@@ -267,7 +267,7 @@ impl fmt::Display for NoteKey {
     }
 }
 
-/// A secret key that signs notes. Its seed is wiped when it is dropped, and `Debug` shows none of it.
+/// A secret key that signs notes. It is zeroized on drop, and `Debug` shows nothing secret.
 pub struct NoteSigner {
     public: NoteKey,
     key: SecretKey,
@@ -276,7 +276,7 @@ pub struct NoteSigner {
 impl NoteSigner {
     const WHAT: &str = "a signer key";
 
-    /// Makes a signer from a seed that came from the operating system's random source.
+    /// Makes a signer from a seed, which must come from the operating system's random source.
     #[must_use]
     pub fn from_seed(name: KeyName, kind: SignatureType, seed: &[u8; SEED_BYTES]) -> Self {
         let key = match kind {
@@ -286,7 +286,7 @@ impl NoteSigner {
         Self { public: NoteKey::named(name, kind, key.public()), key }
     }
 
-    /// Reads a signer key, without a newline.
+    /// Parses a signer key, without a newline.
     ///
     /// # Errors
     /// [`FormatError`], which never quotes the key.
@@ -309,7 +309,7 @@ impl NoteSigner {
         Ok(signer)
     }
 
-    /// The line to keep secret: `PRIVATE+KEY+...`, without a newline.
+    /// The text form `PRIVATE+KEY+...`, without a newline. Keep it secret.
     #[must_use]
     pub fn to_secret(&self) -> Zeroizing<String> {
         let mut material = Zeroizing::new(vec![self.public.kind.byte()]);
@@ -318,13 +318,13 @@ impl NoteSigner {
         Zeroizing::new(format!("PRIVATE+KEY+{}+{}+{}", self.public.name, self.public.id, *encoded))
     }
 
-    /// The key that others check with.
+    /// The public key.
     #[must_use]
     pub const fn public(&self) -> &NoteKey {
         &self.public
     }
 
-    /// A bare signature over `message`; what is signed is the signature type's matter.
+    /// Makes a bare signature. What `message` has to be depends on the signature type.
     pub(crate) fn sign_bytes(&self, message: &[u8]) -> Vec<u8> {
         self.key.sign(message)
     }

@@ -1,4 +1,4 @@
-//! Reading, verifying and writing notes.
+//! Parses, verifies and prints notes.
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
@@ -12,22 +12,22 @@ use crate::format::{
     shown, utf8,
 };
 
-/// Largest note: 64 signatures of ML-DSA-44 size, and text.
+/// Largest note, in bytes: 64 ML-DSA-44 signatures and the text fit.
 pub const MAX_NOTE_BYTES: usize = 256 * 1024;
 /// Most signatures in a note. The specification demands that 16 be accepted.
 pub const MAX_NOTE_SIGNATURES: usize = 64;
 
-/// What begins a signature line: em dash, space.
+/// A signature line begins with an em dash and a space.
 const SIGNATURE_PREFIX: &str = "— ";
 
 /// Why a note is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoteError {
-    /// It can't be read.
+    /// The note is malformed.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A trusted key is named, but did not make the signature.
+    /// A signature names a trusted key, but is not valid.
     #[error("the signature by {name}+{id} is not valid: the text or the signature was changed")]
     BadSignature {
         /// The key's name.
@@ -35,12 +35,12 @@ pub enum NoteError {
         /// The key's ID.
         id: KeyId,
     },
-    /// No trusted key is named.
+    /// No signature names a trusted key.
     #[error("no trusted key signed this note: expected {expected}, saw {seen}")]
     Unsigned {
-        /// The keys that would do.
+        /// The trusted keys.
         expected: String,
-        /// The keys that signed.
+        /// The keys that the signatures name.
         seen: String,
     },
 }
@@ -51,11 +51,11 @@ error_codes! { NoteCode of NoteError {
     Self::Unsigned { .. } => Unsigned = 202, "unsigned";
 }}
 
-/// Most characters of a signer's name in a message.
+/// Longest key name in a message, in characters.
 const SHOWN_CHARS: usize = 80;
 
-/// The key name in a signature line: "non-empty", without "Unicode spaces or plus", and no more is asked
-/// of the name of an unknown key. A [`KeyName`], which one of our own keys has, is stricter.
+/// The key name in a signature line: "non-empty", without "Unicode spaces or plus". The specification asks no more of
+/// an unknown key's name; a [`KeyName`] is stricter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineName(String);
 
@@ -74,7 +74,7 @@ impl LineName {
         &self.0
     }
 
-    /// The name for a message: short, and unable to drive a terminal.
+    /// The name for a message: shortened, and with hidden characters escaped.
     #[must_use]
     pub fn shown(&self) -> String {
         let tail = if self.0.chars().nth(SHOWN_CHARS).is_some() { "…" } else { "" };
@@ -99,27 +99,27 @@ impl fmt::Display for LineName {
 pub struct NoteSignature {
     name: LineName,
     id: KeyId,
-    /// What follows the key ID: the signature in the encoding of its type. Empty where the line is `odd`.
+    /// The signature after the key ID, in the encoding of its type. Empty if the line is `odd`.
     bytes: Vec<u8>,
-    /// The base64 of a line with a noncanonical spelling. An unknown key's line may have one, and is ignored; a
-    /// known key's line then counts as having no signature, so that no signature has two spellings.
+    /// The base64 of a line, if it is not canonical. An unknown key's line is ignored and may be so; a known key's line
+    /// then counts as having no signature, so that no signature has two spellings.
     odd: Option<Box<str>>,
 }
 
 impl NoteSignature {
-    /// A signature made elsewhere.
+    /// Makes a signature line from a signature made elsewhere.
     #[must_use]
     pub fn new(name: impl Into<LineName>, id: KeyId, bytes: Vec<u8>) -> Self {
         Self { name: name.into(), id, bytes, odd: None }
     }
 
-    /// Name of the key that is said to have signed.
+    /// The key name in the line. It proves nothing.
     #[must_use]
     pub const fn name(&self) -> &LineName {
         &self.name
     }
 
-    /// ID of the key that is said to have signed.
+    /// The key ID in the line. It proves nothing.
     #[must_use]
     pub const fn id(&self) -> KeyId {
         self.id
@@ -131,14 +131,14 @@ impl NoteSignature {
         &self.bytes
     }
 
-    /// Whether the line names `key`; says nothing of the signature.
+    /// Tells whether the line names `key`, whether or not its signature is valid.
     #[must_use]
     pub fn names(&self, key: &NoteKey) -> bool {
         self.name.as_str() == key.name().as_str() && self.id == key.id()
     }
 
-    /// Reads a line, without its newline. c2sp.org/signed-note asks for a key name without spaces or plus
-    /// and "the base64 encoding of 4+n bytes", whoever signed: anything else is malformed.
+    /// Parses a line, without its newline. c2sp.org/signed-note demands a key name without spaces or plus signs and "the
+    /// base64 encoding of 4+n bytes", whoever signed: anything else is malformed.
     pub(crate) fn parse(line: &str) -> Result<Self, FormatError> {
         let wrong = || {
             let expected = "a signature line: — <key name> base64(key ID || signature)";
@@ -165,7 +165,7 @@ impl fmt::Display for NoteSignature {
     }
 }
 
-/// A note as it was read: well-formed, and not to be believed yet.
+/// A well-formed note whose signatures are not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     text: String,
@@ -175,10 +175,10 @@ pub struct Note {
 impl Note {
     const WHAT: &str = "a signed note";
 
-    /// Reads a note.
+    /// Parses a note.
     ///
     /// # Errors
-    /// [`FormatError`] for anything but the format drawn above, in valid UTF-8 without control
+    /// [`FormatError`] for anything but the format shown above, in valid UTF-8 without control
     /// characters, within [`MAX_NOTE_BYTES`] and [`MAX_NOTE_SIGNATURES`].
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_NOTE_BYTES)?;
@@ -204,10 +204,10 @@ impl Note {
         Ok(Self { text: text.to_owned(), signatures })
     }
 
-    /// Signs `text`, which must end in a newline and be fit for a note.
+    /// Signs `text`, which must be valid as the text of a note and end in a newline.
     ///
     /// # Panics
-    /// On text that [`Note::parse`] would refuse: it is ours, made by a printer of this crate.
+    /// On text that [`Note::parse`] would reject, and on a key that is not a log's Ed25519 key.
     #[must_use]
     pub fn sign(text: String, signers: &[&NoteSigner]) -> Self {
         let sign = |signer: &&NoteSigner| {
@@ -220,7 +220,7 @@ impl Note {
         note
     }
 
-    /// A note that nobody has signed yet: for those who [`push`](Self::push) signatures made elsewhere.
+    /// Makes a note without signatures, to which the caller [adds](Self::push) those made elsewhere.
     #[must_use]
     pub const fn unsigned(text: String) -> Self {
         Self { text, signatures: Vec::new() }
@@ -238,8 +238,8 @@ impl Note {
         &self.signatures
     }
 
-    /// The note with only those of its signature lines that one of `keys` is named in. After
-    /// [`verify`](Self::verify) by the same keys, these are the ones that were checked.
+    /// The note with only the signature lines that name one of `keys`. After [`verify`](Self::verify) with the same
+    /// keys, these are the verified ones.
     #[must_use]
     pub fn signed_only_by(&self, keys: &[NoteKey]) -> Self {
         let named = |signature: &&NoteSignature| keys.iter().any(|key| signature.names(key));
@@ -251,7 +251,7 @@ impl Note {
         self.signatures.push(signature);
     }
 
-    /// [`verify`](Self::verify) with `valid` to check a key's signature under the text.
+    /// Like [`verify`](Self::verify), with a function that verifies a key's signature over the text.
     pub(crate) fn verify_by(
         self,
         keys: &[NoteKey],
@@ -261,7 +261,7 @@ impl Note {
         for (at, signature) in self.signatures.iter().enumerate() {
             // Signatures by unknown keys are ignored, even if they share a name or an ID.
             let Some(key) = keys.iter().find(|key| signature.names(key)) else { continue };
-            // The same line was good before: 63 copies of it cost a stranger nothing, and would cost us.
+            // Skip copies of a line that is already verified: they cost a stranger nothing, but verifying them is slow.
             if self.signatures[..at].contains(signature) {
                 continue;
             }
@@ -304,7 +304,7 @@ impl VerifiedNote {
         &self.note
     }
 
-    /// The note, without what is known of it.
+    /// The note, as one that counts as unverified again.
     #[must_use]
     pub fn into_note(self) -> Note {
         self.note

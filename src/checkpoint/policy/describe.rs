@@ -1,4 +1,4 @@
-//! A policy told: in words for people, and as the lines that say the same.
+//! Describes a policy: in words for people, and as the lines of a policy file.
 
 use alloc::borrow::Cow;
 use alloc::borrow::ToOwned;
@@ -7,25 +7,25 @@ use alloc::vec::Vec;
 
 use super::{Group, Member, Policy, Quorum};
 
-/// Words that mean something in a policy. The specification predefines `none` alone, and we read the
-/// others as names; Go's reader takes none of them for a name, so none is written.
+/// Keywords of policy files. The specification reserves `none` alone, so the others are read as names; Go's reader
+/// rejects all of them as names, so none of them is written as one.
 const RESERVED: [&[u8]; 7] = [b"none", b"all", b"any", b"log", b"witness", b"group", b"quorum"];
 
-/// Whether a word means something in a policy file, to us or to other readers: no good name for a witness.
+/// Tells whether a word is a keyword of policy files to any reader, and so no good name for a witness.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name.as_bytes())
 }
 
 impl Group {
-    /// Whether it stands for one cosigner with several keys: any of them will do, and all have its name.
+    /// Tells whether the group is one cosigner with several keys: any of them will do, and all have the same name.
     fn is_one_cosigner(&self, policy: &Policy) -> bool {
         let name = |member: &Member| match *member {
             Member::Witness(at) => Some(policy.witnesses[at].key.name()),
             Member::Group(_) => None,
         };
         let first = name(&self.members[0]);
-        // Of a single member, its own name says more.
+        // A single member's own name says more than the group's.
         self.members.len() > 1
             && self.threshold == 1
             && first.is_some()
@@ -34,8 +34,7 @@ impl Group {
 }
 
 impl Policy {
-    /// The quorum rule in words, for people. A group of all the keys of one cosigner, of which any will do,
-    /// goes by its own name.
+    /// The quorum rule in words, for people. A cosigner with several keys has the name of its group.
     #[must_use]
     pub fn quorum_in_words(&self) -> String {
         match self.quorum {
@@ -55,10 +54,10 @@ impl Policy {
         }
     }
 
-    /// Whom to name for a key: the cosigner that has several, or the witness.
+    /// The group of a witness that is a cosigner with several keys, or the witness itself.
     fn cosigner(&self, witness: usize) -> Member {
         let member = Member::Witness(witness);
-        // Where the quorum is this very key, another one of the same cosigner does not help.
+        // If the quorum is this very key, the cosigner's other keys do not help.
         let group = (self.quorum != Quorum::Of(member))
             .then(|| self.groups.iter().position(|group| group.members.contains(&member)))
             .flatten();
@@ -76,8 +75,7 @@ impl Policy {
         cosigners.iter().map(|cosigner| self.in_words(*cosigner)).collect::<Vec<_>>().join(", ")
     }
 
-    /// Who cosigned and who is missing, each cosigner once: of the witnesses marked in `seen`, and of the
-    /// others that the quorum rule refers to.
+    /// The names of the cosigners marked in `seen`, and of those in the quorum rule that are missing, each once.
     pub(super) fn seen_and_missing(&self, seen: &[bool]) -> (String, String) {
         let (mut here, mut missing) = (Vec::new(), Vec::new());
         for cosigner in (0..seen.len()).filter(|at| seen[*at]).map(|at| self.cosigner(at)) {
@@ -94,9 +92,9 @@ impl Policy {
         (seen, self.names(&missing))
     }
 
-    /// The witness, group and quorum lines of a policy file that says the same. Names are kept octet for
-    /// octet, except those that other readers reserve: names "have no meaning outside of the policy file".
-    /// Endpoints need no URLs; whoever asks the witnesses does.
+    /// The witness, group and quorum lines of an equivalent policy file. Names are kept octet for octet, except those
+    /// that other readers reserve: names "have no meaning outside of the policy file". URLs are written if `urls` is
+    /// set: endpoints need none, but those who ask the witnesses do.
     #[must_use]
     pub fn rule_lines(&self, urls: bool) -> Vec<u8> {
         let mut lines = Vec::new();
@@ -104,7 +102,7 @@ impl Policy {
             lines.extend_from_slice(&items.join(&b' '));
             lines.push(b'\n');
         };
-        // All witnesses may come before all groups: a group only ever refers back.
+        // All witnesses may come before all groups: a group only refers back.
         for (at, witness) in self.witnesses.iter().enumerate() {
             let (name, key) = (self.written(Member::Witness(at)), witness.key.to_string());
             let mut items = vec![b"witness".as_slice(), &name, key.as_bytes()];
@@ -130,7 +128,7 @@ impl Policy {
         lines
     }
 
-    /// Its name in a written policy: changed if other readers reserve it.
+    /// The member's name in a written policy: changed if other readers reserve it.
     fn written(&self, member: Member) -> Cow<'_, [u8]> {
         let mut name = Cow::Borrowed(self.octets(member));
         if RESERVED.contains(&name.as_ref()) {
@@ -144,7 +142,7 @@ impl Policy {
         name
     }
 
-    /// Its name in the policy.
+    /// The member's name in the policy.
     fn octets(&self, member: Member) -> &[u8] {
         match member {
             Member::Witness(at) => &self.witnesses[at].name,

@@ -1,4 +1,4 @@
-//! `origin <text>` behind a log line, for a log whose origin is not the name of its key.
+//! The line `origin <text>` after a log line, for a log whose origin is not its key's name.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -11,7 +11,7 @@ use crate::format::{FormatError, utf8};
 
 const KEYWORD: &[u8] = b"origin";
 
-/// Reads an origin line, which begins with its keyword and has something behind it.
+/// Parses an origin line, which the caller found to have the keyword and some text after it.
 pub(super) fn parse(line: &[u8]) -> Result<Origin, FormatError> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let trimmed = |text: &[u8]| -> Vec<u8> {
@@ -35,7 +35,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Origin, FormatError> {
     Origin::new(utf8(Policy::WHAT, &bytes)?)
 }
 
-/// The lines of a policy that trust a key: the log's, and its origin's where the key is named otherwise.
+/// The lines of a policy that trust a log's key: the log line, and an origin line if the key has another name.
 #[must_use]
 pub fn log_lines(log: &LogKey) -> String {
     let mut lines = format!("log {}\n", log.key());

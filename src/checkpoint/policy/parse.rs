@@ -1,4 +1,4 @@
-//! Reads policy files.
+//! Parses policy files.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -30,10 +30,10 @@ impl Default for PolicyLimits {
 impl Policy {
     pub(super) const WHAT: &str = "a policy";
 
-    /// Reads a policy file.
+    /// Parses a policy file.
     ///
     /// # Errors
-    /// [`FormatError`] with the line, for anything that the specification does not allow.
+    /// [`FormatError`] with the line number, for anything that the specification does not allow.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         Self::parse_within(bytes, PolicyLimits::default())
     }
@@ -74,7 +74,7 @@ struct Parser {
     witnesses: Vec<PolicyWitness>,
     groups: Vec<Group>,
     names: BTreeMap<Vec<u8>, Member>,
-    /// Witnesses and groups that are in a group already: each may be in one only.
+    /// Witnesses and groups that are in a group: each may be in one only.
     taken: BTreeSet<Vec<u8>>,
     log_keys: BTreeSet<Hash>,
     witness_keys: BTreeSet<Hash>,
@@ -139,7 +139,7 @@ impl Parser {
             return Err(wrong("each witness key once", vkey));
         }
         self.not_both(&key, vkey)?;
-        // A line names a key by both: of two such keys the first alone would be asked.
+        // A signature line names a key by name and ID: of two such keys only the first would be tried.
         if !self.witness_ids.insert((key.name().clone(), key.id())) {
             return Err(wrong("witness keys that differ in name or key ID; make one of the two anew", vkey));
         }
@@ -148,7 +148,8 @@ impl Parser {
         cap_count(Policy::WHAT, "witnesses", self.witnesses.len(), self.max_items)
     }
 
-    /// A log that is its own witness would be its own quorum: ML-DSA-44 keys are of the same type for both.
+    /// Rejects a key that is both a log's and a witness's: the log would be its own quorum. ML-DSA-44 keys have the same
+    /// type for both.
     fn not_both(&self, key: &NoteKey, vkey: &[u8]) -> Result<(), FormatError> {
         let key = public_key(key);
         if self.log_keys.contains(&key) && self.witness_keys.contains(&key) {
@@ -227,13 +228,13 @@ fn key_of_kind(
     Ok(key)
 }
 
-/// Keys are duplicates if they wrap the same public key, whatever their name and ID.
+/// Hashes the bare key: keys are duplicates if they have the same public key, whatever their names and IDs.
 fn public_key(key: &NoteKey) -> Hash {
     Hash::digest(&key.public_bytes())
 }
 
-/// "Non-ASCII octets may appear in names, URLs and comments": one that is no UTF-8 can't be
-/// fetched from, but is no fault of the policy.
+/// "Non-ASCII octets may appear in names, URLs and comments": a URL that is not UTF-8 can't be used, but does not
+/// make the policy malformed.
 fn url_text(url: Option<&[u8]>) -> Option<String> {
     url.map(|url| String::from_utf8_lossy(url).into_owned())
 }

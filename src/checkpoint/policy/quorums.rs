@@ -1,7 +1,7 @@
-//! Whether two quorums may have no witness in common.
+//! Finds policies that allow two quorums without a common witness, such as 1 of 3 or 2 of 4.
 //!
-//! Then two honest quorums can see two histories of one lying log: 1 of 3, or 2 of 4. A cosigner with several
-//! keys is one witness: it remembers one history, and signs with all of them.
+//! A lying log can then show two histories to two honest quorums. A cosigner with several keys is one witness: it
+//! remembers one history, and signs it with all its keys.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -10,17 +10,18 @@ use alloc::vec::Vec;
 use super::{Member, Policy, Quorum};
 use crate::note::KeyName;
 
-/// Cosigners in several places of the rule are tried on either side, all combinations of them. With more of
-/// them, each place counts as a cosigner of its own.
+/// Most cosigners in several places of the rule that are tried on either side, in all combinations. If there are more,
+/// each place counts as a cosigner of its own.
 const MAX_TRIED: usize = 12;
 
-/// Which of two quorums a cosigner, or a group, can be a part of.
+/// The sides, out of two disjoint quorums, that a cosigner or a group can be on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sides {
-    /// Fixed to one.
+    /// Only the first.
     First,
+    /// Only the second.
     Second,
-    /// One of the two, whichever is needed.
+    /// Either of the two, but not both.
     Either,
     /// Both at the same time.
     Both,
@@ -29,7 +30,7 @@ enum Sides {
 }
 
 impl Sides {
-    /// What `threshold` of these members can be a part of.
+    /// The sides of a group with this threshold and members.
     fn of(threshold: usize, members: impl Iterator<Item = Self>) -> Self {
         let (mut first, mut second, mut either) = (0, 0, 0);
         for member in members {
@@ -55,8 +56,7 @@ impl Sides {
 }
 
 impl Policy {
-    /// Whether two quorums without a common witness exist. False where no quorum is asked for: there is
-    /// nothing to divide.
+    /// Tells whether two quorums without a common witness exist. False for `quorum none`.
     #[must_use]
     pub fn can_split(&self) -> bool {
         let Quorum::Of(quorum) = self.quorum else { return false };
@@ -75,7 +75,7 @@ impl Policy {
                 Some(at) if choice >> at & 1 == 1 => Sides::First,
                 Some(_) => Sides::Second,
             };
-            // Members are always defined before their group, so one pass in file order is enough.
+            // Members are defined before their group, so one pass in file order is enough.
             let mut groups: Vec<Sides> = Vec::with_capacity(self.groups.len());
             let sides = |member: &Member, groups: &[Sides]| match (cosigner(member), *member) {
                 (Some(name), _) => side(name),
@@ -89,7 +89,7 @@ impl Policy {
         })
     }
 
-    /// A warning for a rule whose quorums need no common witness, with advice.
+    /// A warning with advice, if [`can_split`](Self::can_split).
     #[must_use]
     pub fn split_warning(&self) -> Option<String> {
         self.can_split().then(|| {
@@ -100,7 +100,7 @@ impl Policy {
         })
     }
 
-    /// The cosigner of each group that has nothing but keys of one.
+    /// For each group, its cosigner if all its members are keys of one.
     fn cosigners_of_groups(&self) -> Vec<Option<&KeyName>> {
         let mut cosigners: Vec<Option<&KeyName>> = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
@@ -115,7 +115,7 @@ impl Policy {
         cosigners
     }
 
-    /// The cosigners that the rule names more than once. All keys of one in a group of their own count as one.
+    /// The cosigners that the rule names more than once. A group of one cosigner's keys counts as one place.
     fn in_several_places<'a>(
         &'a self,
         quorum: Member,

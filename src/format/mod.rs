@@ -1,7 +1,7 @@
-//! Shared vocabulary of the parsers: one error, strict decimals, strict base64.
+//! What all parsers share: their error, strict decimals, strict base64, and quoting of foreign text.
 //!
-//! Every text format of the core has exactly one spelling for each value, because two
-//! spellings of one value are two leaf hashes, two cache keys or two signatures.
+//! Every text format of the core has exactly one spelling for each value, because two spellings of a value would be two
+//! leaf hashes, two cache keys or two signatures.
 
 pub(crate) mod checksum;
 mod codes;
@@ -22,34 +22,34 @@ pub(crate) use codes::{codes, error_codes};
 pub(crate) use toml_file::{TomlFile, TomlPlace};
 pub use wait::Wait;
 
-/// Why some bytes are not what their format says: the one error of all core parsers.
+/// Why input is malformed: the error of all parsers of the core.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// Refused before it was parsed, by its size alone.
+    /// Too large to be parsed.
     #[error("{what} is too large: expected at most {limit} {unit}, saw {seen}")]
     TooLarge {
-        /// The thing being read, with its article: `a checkpoint`.
+        /// Name of the thing, with its article: `a checkpoint`.
         what: &'static str,
-        /// The most that is accepted, in `unit`s.
+        /// The limit, in `unit`s.
         limit: usize,
-        /// What `limit` and `seen` count: `bytes`, `lines`, `signatures`.
+        /// The unit of `limit` and `seen`: `bytes`, `lines`, `signatures`.
         unit: &'static str,
-        /// How much there was.
+        /// The actual size.
         seen: usize,
     },
-    /// Not the format, or not its one canonical spelling.
+    /// Not in the format, or not in its one canonical spelling.
     #[error("{what} is malformed{}: expected {expected}, saw {seen}", at(*line, place.as_deref()))]
     Malformed {
-        /// The thing being read, with its article.
+        /// Name of the thing, with its article.
         what: &'static str,
-        /// One-based line number, if the format has lines. Small, because errors are returned by value.
+        /// One-based line number, if the format has lines. A `u32` keeps the error small: it is returned by value.
         line: Option<NonZeroU32>,
-        /// The key and block, in words, if the format has them.
+        /// The key and block in words, if the format has them.
         place: Option<Box<str>>,
-        /// What belongs there.
+        /// What was expected there.
         expected: String,
-        /// What was there, shortened and quoted.
+        /// What was found there, shortened and quoted.
         seen: String,
     },
 }
@@ -70,7 +70,7 @@ fn line_number(line: usize) -> Option<NonZeroU32> {
 }
 
 impl FormatError {
-    /// A malformed `what`: `expected` this, `seen` that.
+    /// Makes the error: `what` is malformed, `expected` was wanted, `seen` was found.
     pub fn malformed(what: &'static str, expected: impl Into<String>, seen: impl Into<String>) -> Self {
         Self::Malformed { what, line: None, place: None, expected: expected.into(), seen: seen.into() }
     }
@@ -86,7 +86,7 @@ impl FormatError {
         }
     }
 
-    /// The same error, placed at one-based line `n` unless it has a line already.
+    /// The same error at one-based line `n`, unless it has a line already.
     #[must_use]
     pub fn at_line(self, n: usize) -> Self {
         match self {
@@ -97,7 +97,7 @@ impl FormatError {
         }
     }
 
-    /// The same error, at this line and key of a file, whatever lines the value has of its own.
+    /// The same error at this line and key of a file, in place of any line within the value.
     fn placed(self, line: usize, place: Option<String>) -> Self {
         let (what, expected, seen) = match self {
             Self::Malformed { what, expected, seen, .. } => (what, expected, seen),
@@ -110,12 +110,12 @@ impl FormatError {
     }
 }
 
-/// Caps `len` before anything is parsed.
+/// Rejects input of more than `limit` bytes, before it is parsed.
 pub(crate) fn cap(what: &'static str, len: usize, limit: usize) -> Result<(), FormatError> {
     cap_count(what, "bytes", len, limit)
 }
 
-/// Caps a count of `unit`s.
+/// Rejects more than `limit` of `unit`.
 pub(crate) fn cap_count(
     what: &'static str,
     unit: &'static str,
@@ -125,14 +125,14 @@ pub(crate) fn cap_count(
     if seen > limit { Err(FormatError::TooLarge { what, limit, unit, seen }) } else { Ok(()) }
 }
 
-/// UTF-8 or an error that names the first bad byte.
+/// Decodes UTF-8; the error names the offset of the first invalid byte.
 pub(crate) fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, FormatError> {
     core::str::from_utf8(bytes).map_err(|e| {
         FormatError::malformed(what, "UTF-8", format!("an invalid byte at offset {}", e.valid_up_to()))
     })
 }
 
-/// Byte order marks that editors put before text, and their names.
+/// Byte order marks, which some editors write before text, and their names.
 const BYTE_ORDER_MARKS: [(&[u8], &str); 3] = [
     (b"\xef\xbb\xbf", "a UTF-8 byte order mark before the first character"),
     (b"\xff\xfe", UTF_16),
@@ -140,27 +140,27 @@ const BYTE_ORDER_MARKS: [(&[u8], &str); 3] = [
 ];
 const UTF_16: &str = "UTF-16, as some programs write on Windows: save it as UTF-8";
 
-/// Text of a file that a person wrote: UTF-8, without the byte order mark that some editors begin it with.
+/// Decodes a text file that a person wrote: UTF-8, with or without a byte order mark.
 pub(crate) fn file_text<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, FormatError> {
     let bytes = without_mark(bytes);
     byte_order_mark(bytes)
         .map_or_else(|| utf8(what, bytes), |mark| Err(FormatError::malformed(what, "UTF-8", mark)))
 }
 
-/// The bytes without the byte order mark of UTF-8.
+/// Strips a UTF-8 byte order mark.
 pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARKS[0].0).unwrap_or(bytes)
 }
 
-/// Which byte order mark the bytes begin with, in words.
+/// The name of the byte order mark at the start of `bytes`.
 pub(crate) fn byte_order_mark(bytes: &[u8]) -> Option<&'static str> {
     BYTE_ORDER_MARKS.iter().find(|(mark, _)| bytes.starts_with(mark)).map(|(_, words)| *words)
 }
 
-/// Shown in place of a secret key.
+/// Stands in for a secret key in messages.
 const SECRET: &str = "a secret key, which is not shown";
 
-/// Whether some of this is a secret key, in PEM or as notes have it.
+/// Tells whether the text contains a secret key, in PEM or in a note key's text form.
 fn is_secret(text: &str) -> bool {
     text.contains("PRIVATE KEY") || text.contains("PRIVATE+KEY")
 }
@@ -168,8 +168,8 @@ fn is_secret(text: &str) -> bool {
 /// Longest quotation of foreign input in an error message, in characters.
 const QUOTE_CHARS: usize = 60;
 
-/// Invisible characters that Unicode counts as letters or marks: fillers,
-/// joiners, variation selectors, the blank Braille pattern.
+/// Invisible characters that Unicode classifies as letters, marks or symbols: fillers, joiners, variation selectors, the
+/// blank Braille pattern.
 const INVISIBLE: [core::ops::RangeInclusive<char>; 10] = [
     '\u{34f}'..='\u{34f}',
     '\u{115f}'..='\u{1160}',
@@ -183,21 +183,21 @@ const INVISIBLE: [core::ops::RangeInclusive<char>; 10] = [
     '\u{e0000}'..='\u{e0fff}',
 ];
 
-/// Whether a character shows nothing, or changes how its neighbours are shown: controls, bidirectional and other
-/// format characters, line and paragraph separators, spaces but the usual one, unassigned ones.
+/// Tells whether a character is invisible or changes how its neighbours are shown: controls, bidirectional and other
+/// format characters, line and paragraph separators, spaces other than U+0020, unassigned ones.
 pub(crate) fn is_hidden(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
     }
-    // Behind a letter, the standard library escapes just what can't be printed, and leaves combining marks.
+    // After a letter, `escape_debug` escapes exactly what can't be printed, and leaves combining marks alone.
     let mut text = [b'a', 0, 0, 0, 0];
     let length = 1 + c.encode_utf8(&mut text[1..]).len();
     let text = core::str::from_utf8(&text[..length]).expect("a letter and a character");
     text.escape_debug().nth(1) == Some('\\') || INVISIBLE.iter().any(|range| range.contains(&c))
 }
 
-/// Foreign text, safe to show: hidden characters are escaped as `\u{202e}` or `\n`. All text that reaches a
-/// terminal, a page or a log passes through here or through `quote`.
+/// Makes foreign text safe to show: escapes hidden characters as `\u{202e}` or `\n`. All foreign text that reaches a
+/// terminal, a page or a log goes through this function or `quote`.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -211,14 +211,14 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
-/// JSON of a value, with hidden characters as `\uXXXX`: machines read the same text, and it can't drive a terminal.
+/// Serializes a value as JSON with hidden characters as `\uXXXX`, so that it is safe to show on a terminal.
 ///
 /// # Panics
-/// If the value has no JSON form, as a map with keys that are not text.
+/// If the value has no JSON form, such as a map whose keys are not strings.
 #[must_use]
 pub fn to_json(value: &impl serde::Serialize) -> String {
     let json = serde_json::to_string(value).expect("it has a JSON form");
-    // Outside strings JSON is ASCII, and inside them serde_json escapes ASCII's control characters but DEL.
+    // JSON is ASCII outside strings, and inside them serde_json escapes all ASCII control characters but DEL.
     if json.bytes().all(|b| (b' '..=b'~').contains(&b)) {
         return json;
     }
@@ -235,8 +235,7 @@ pub fn to_json(value: &impl serde::Serialize) -> String {
     plain
 }
 
-/// Quotes foreign input for an error: escaped, so that it can't drive a terminal, and short. Secret keys are
-/// not quoted.
+/// Quotes foreign input for an error message: escaped and shortened. Secret keys are not quoted.
 pub(crate) fn quote(text: &str) -> String {
     if is_secret(text) {
         return SECRET.to_owned();
@@ -255,7 +254,7 @@ pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
     quote(&String::from_utf8_lossy(head))
 }
 
-/// A decimal number in its one spelling (`0`, or digits without a leading zero), at most `max`.
+/// Parses a decimal number without leading zeros, at most `max`.
 pub(crate) fn decimal(text: &str, max: u64) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let canonical = text == "0" || !text.starts_with('0');
@@ -266,30 +265,30 @@ pub(crate) fn decimal(text: &str, max: u64) -> Option<u64> {
     text.parse().ok().filter(|n| *n <= max)
 }
 
-/// Standard base64 (RFC 4648 section 4), padded, with zero trailing bits; nothing else.
+/// Decodes standard base64 (RFC 4648 section 4), padded and with zero trailing bits; nothing else.
 pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
-/// Padded base64 as [`base64_decode`] takes it, except that the bits after the last byte may be set: RFC
-/// 4648 section 3.5 leaves it to the decoder to refuse them.
+/// Like [`base64_decode`], but the bits after the last byte may be set: RFC 4648 section 3.5 leaves it to the decoder to
+/// reject them.
 pub(crate) fn base64_decode_any_bits(text: &str) -> Option<Vec<u8>> {
     const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
     GeneralPurpose::new(&alphabet::STANDARD, CONFIG).decode(text).ok()
 }
 
-/// As others may have written it: [`base64_decode`], or the same in the URL-safe alphabet (RFC 4648
-/// section 5). A text that mixes the two is neither.
+/// Like [`base64_decode`], but also accepts the URL-safe alphabet (RFC 4648 section 5). A text that mixes both alphabets
+/// is rejected.
 pub(crate) fn base64_decode_any(text: &str) -> Option<Vec<u8>> {
     base64_decode(text).or_else(|| URL_SAFE.decode(text).ok())
 }
 
-/// The one base64 spelling of `bytes`.
+/// Encodes `bytes` in padded standard base64.
 pub(crate) fn base64_encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Lower-case hex of exactly `N` bytes; upper case is another spelling and refused.
+/// Decodes lower-case hex of exactly `N` bytes.
 pub(crate) fn hex_decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.bytes().any(|b| b.is_ascii_uppercase()) {
         return None;
@@ -299,7 +298,7 @@ pub(crate) fn hex_decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(out)
 }
 
-/// Unicode white space or an ASCII control character: neither may stand in a name.
+/// Tells whether a text contains Unicode white space or control characters, which names must not.
 pub(crate) fn has_space_or_control(text: &str) -> bool {
     text.chars().any(|c| c.is_whitespace() || c.is_control())
 }

@@ -1,4 +1,4 @@
-//! TOML files that people write. Errors name the line, the key, and its block.
+//! TOML files that people write. Errors name the line, the key and its block.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -10,14 +10,14 @@ use toml::de::{DeTable, DeValue};
 
 use super::{FormatError, file_text, quote};
 
-/// A TOML file that was read.
+/// A parsed TOML file.
 pub(crate) struct TomlFile<'a> {
     what: &'static str,
     text: &'a str,
 }
 
 impl<'a> TomlFile<'a> {
-    /// Reads a file that should be `expected`.
+    /// Parses a file; `expected` describes its content in errors.
     ///
     /// # Errors
     /// [`FormatError`] that names the line and the key.
@@ -36,15 +36,15 @@ impl<'a> TomlFile<'a> {
         }
     }
 
-    /// The whole file, from which the keys in it are named.
+    /// The whole file, as the place from which keys are looked up.
     pub const fn root(&self) -> TomlPlace<'_> {
         TomlPlace { file: self, path: Vec::new() }
     }
 
-    /// The error, with the place of this byte.
+    /// Adds the place of the byte at this offset to an error.
     fn at(&self, byte: usize, error: FormatError) -> FormatError {
         let mut words = Vec::new();
-        // What is no TOML at all has lines, but no keys.
+        // Text that is not TOML has lines, but no keys.
         if let Ok(root) = DeTable::parse(self.text) {
             holds(root.get_ref(), byte, &mut words);
         }
@@ -64,12 +64,12 @@ pub(crate) struct TomlPlace<'a> {
 }
 
 impl TomlPlace<'_> {
-    /// The value of this key here.
+    /// The place of this key here.
     pub fn key(&self, key: &'static str) -> Self {
         self.step(key, None)
     }
 
-    /// One item of the array, or of the `[[blocks]]`, of this name, counted from 0.
+    /// The place of one item of the array, or of the `[[blocks]]`, of this name, counted from 0.
     pub fn item(&self, key: &'static str, index: usize) -> Self {
         self.step(key, Some(index))
     }
@@ -79,12 +79,12 @@ impl TomlPlace<'_> {
         Self { file: self.file, path }
     }
 
-    /// What is malformed here: `expected` this, `seen` that.
+    /// An error at this place.
     pub fn malformed(&self, expected: impl Into<String>, seen: impl Into<String>) -> FormatError {
         self.wrong(FormatError::malformed(self.file.what, expected, seen))
     }
 
-    /// The error of a value here, with its place. A missing key is placed at its block.
+    /// Adds this place to the error of a value. A missing key is placed at its block.
     pub fn wrong(&self, error: FormatError) -> FormatError {
         let (mut byte, mut words) = (0, Vec::new());
         let root = DeTable::parse(self.file.text);
@@ -123,7 +123,7 @@ fn holds(table: &DeTable<'_>, byte: usize, words: &mut Vec<String>) -> bool {
     })
 }
 
-/// A key, or a block: by its name, if it has one.
+/// Describes a key or a block; a block by its `name`, if it has one.
 fn word(key: &str, index: Option<usize>, block: Option<&DeTable<'_>>) -> String {
     let name = block.and_then(|block| block.iter().find(|(key, _)| key.get_ref() == "name"));
     match (index, block, name.and_then(|(_, name)| name.get_ref().as_str())) {

@@ -1,4 +1,4 @@
-//! The right edge: all that is needed of a tree to append to it.
+//! The right edge of a tree: the part that is needed to append to it.
 
 use alloc::vec::Vec;
 
@@ -27,7 +27,7 @@ pub struct TileHashes {
     pub hashes: Vec<Hash>,
 }
 
-/// What appending a batch makes of a tree.
+/// The result of appending a batch to a tree.
 #[derive(Debug, Clone)]
 pub struct Growth {
     /// The edge afterwards.
@@ -37,8 +37,8 @@ pub struct Growth {
 }
 
 impl RightEdge {
-    /// The edge of a tree of `size` whose complete subtrees have these roots, largest first.
-    /// `None` unless there is one root for each bit set in `size`.
+    /// The edge of a tree of `size` whose complete subtrees have these roots, largest first; `None` unless there is one
+    /// root for each bit set in `size`.
     #[must_use]
     pub fn new(size: TreeSize, peaks: Vec<Hash>) -> Option<Self> {
         (peaks.len() == size.get().count_ones() as usize).then_some(Self { size, peaks })
@@ -80,7 +80,7 @@ impl RightEdge {
             })
             .collect();
         let tiles = (0..layers.len()).step_by(TILE_HEIGHT as usize).filter_map(|level| {
-            // Nodes past the last complete one are partial subtrees: never part of a tile.
+            // Nodes after the last complete one are roots of partial subtrees, which no tile contains.
             let first = self.size.get() >> level;
             let end = size.get() >> level;
             let layer = &layers[level];

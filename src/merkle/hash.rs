@@ -28,7 +28,7 @@ impl Hash {
         0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
     ]);
 
-    /// A hash that was computed elsewhere.
+    /// Wraps a hash that was computed elsewhere.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; HASH_BYTES]) -> Self {
         Self(bytes)
@@ -56,13 +56,13 @@ impl Hash {
         Self(Sha256::digest(block).into())
     }
 
-    /// Plain SHA-256, as artifacts are named; never a tree hash.
+    /// Plain SHA-256, for artifacts and files; never a tree hash.
     #[must_use]
     pub fn digest(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Standard base64 of 32 bytes, in its one spelling.
+    /// Parses 44 characters of standard base64, padded.
     ///
     /// # Errors
     /// [`FormatError::Malformed`] for anything else.
@@ -78,7 +78,7 @@ impl Hash {
         base64_encode(&self.0)
     }
 
-    /// 64 lower-case hex digits.
+    /// Parses 64 lower-case hex digits.
     ///
     /// # Errors
     /// [`FormatError::Malformed`] for anything else.
@@ -91,7 +91,7 @@ impl Hash {
     /// 64 lower-case hex digits.
     #[must_use]
     pub fn to_hex(&self) -> String {
-        // `hex::encode` goes digit by digit through `char`: four times as slow.
+        // `hex::encode` converts digit by digit through `char`, which is four times as slow.
         let mut digits = [0; 2 * HASH_BYTES];
         hex::encode_to_slice(self.0, &mut digits).expect("two digits for each byte");
         core::str::from_utf8(&digits).expect("digits are ASCII").to_owned()
@@ -125,8 +125,7 @@ impl TryFrom<Vec<u8>> for Hash {
     }
 }
 
-/// The hasher that `rs_merkle` is always used with here: its own `Sha256` has no prefixes, so a
-/// node could be passed off as a leaf.
+/// The hasher for `rs_merkle`. Never use its own `Sha256`, which has no prefixes: a node could be passed off as a leaf.
 #[derive(Debug, Clone, Copy)]
 pub struct Rfc6962;
 
@@ -138,8 +137,8 @@ impl rs_merkle::Hasher for Rfc6962 {
     }
 
     fn concat_and_hash(left: &Hash, right: Option<&Hash>) -> Hash {
-        // A node without a right sibling moves up unchanged: RFC 6962 splits at powers of two,
-        // so an incomplete subtree is the left part's sibling at a higher level.
+        // A node without a right sibling moves up unchanged: RFC 6962 splits at powers of two, so an incomplete subtree is
+        // the sibling of the left part at a higher level.
         right.map_or(*left, |right| Hash::node(left, right))
     }
 }

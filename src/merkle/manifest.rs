@@ -1,7 +1,7 @@
 //! Manifest trees: one root for a release of many files, and multi-proofs for a few of them.
 //!
-//! `rs_merkle` builds and folds them. Its verifier accepts duplicate and out-of-range indices and
-//! trailing hashes, so nothing untrusted reaches it except through [`MultiProof::verify`].
+//! `rs_merkle` builds and folds them. Its verifier accepts duplicate and out-of-range indices and trailing hashes, so
+//! untrusted input reaches it only through [`MultiProof::verify`], which rejects them.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use crate::format::{FormatError, cap_count, quote};
 
 /// Most files in one manifest: 2^20, a full Linux distribution's worth, 32 MiB of hashes.
 pub const MAX_MANIFEST_FILES: usize = 1 << 20;
-/// Most leaves in one multi-proof: the work of `rs_merkle` grows with their square.
+/// Most leaves in one multi-proof: `rs_merkle` takes quadratic time.
 pub const MAX_MULTI_PROOF: usize = 1_000;
 
 /// Leaf of a manifest tree: the RFC 6962 leaf hash of `path NUL sha256`, the digest as 64
@@ -88,14 +88,14 @@ impl Manifest {
     }
 }
 
-/// Proof that some leaves stand at some places of a manifest tree. Untrusted until verified.
+/// Proof that some leaves are at some indices of a manifest tree. Untrusted until verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultiProof {
     /// Files in the manifest, at least 1.
     pub total: usize,
-    /// Places of the leaves, strictly increasing.
+    /// Indices of the leaves, strictly increasing.
     pub indices: Vec<usize>,
-    /// The nodes that the leaves do not give, lowest level first, left to right.
+    /// The nodes that can't be computed from the leaves, lowest level first, left to right.
     pub hashes: Vec<Hash>,
 }
 
@@ -103,7 +103,7 @@ impl MultiProof {
     /// Checks that `leaves[i]` is the leaf at `self.indices[i]` of the manifest with `root`.
     ///
     /// # Errors
-    /// [`ProofError`] for anything but exactly that.
+    /// [`ProofError`] if the proof does not show exactly that.
     pub fn verify(&self, leaves: &[Hash], root: &Hash) -> Result<(), ProofError> {
         if self.total > MAX_MANIFEST_FILES {
             return Err(ProofError::TooManyIndices { limit: MAX_MANIFEST_FILES, seen: self.total });
@@ -119,7 +119,7 @@ impl MultiProof {
         let proof = MerkleProof::<Rfc6962>::new(self.hashes.clone());
         let seen = proof
             .root(&self.indices, leaves, self.total)
-            .expect("indices and lengths are exactly what the tree asks for");
+            .expect("indices and lengths are exactly those of the tree");
         if seen == *root { Ok(()) } else { Err(ProofError::RootMismatch { expected: *root, seen }) }
     }
 }
@@ -140,8 +140,8 @@ fn check_indices(indices: &[usize], total: usize) -> Result<(), ProofError> {
     Ok(())
 }
 
-/// Nodes that the leaves at `indices` do not give: at each level, siblings that exist and are not
-/// known.
+/// Counts the nodes that can't be computed from the leaves at `indices`: at each level, the siblings that exist and are
+/// not known.
 fn multi_proof_length(indices: &[usize], total: usize) -> usize {
     let mut known = indices.to_vec();
     let (mut width, mut needed) = (total, 0);

@@ -1,9 +1,9 @@
 //! The tree: RFC 6962 hashing, tiles, the right edge, proofs, subtrees and manifests. Pure functions.
 //!
-//! Reading a proof out of a log is *plan, fetch, fold*: [`Plan`] says which nodes are needed,
-//! the caller fetches the tiles that hold them, and the plan folds those nodes into the proof.
-//! [`verify_inclusion`] and [`verify_consistency`] check one with nothing else at hand, and
-//! [`verify_subtree_inclusion`] and [`verify_subtree_consistency`] one of a [`Subtree`].
+//! A proof is made in three steps, *plan, fetch, fold*: a [`Plan`] lists the nodes that are needed, the caller fetches
+//! the tiles that hold them, and the plan folds the nodes into the proof. [`verify_inclusion`] and
+//! [`verify_consistency`] verify proofs about trees, [`verify_subtree_inclusion`] and [`verify_subtree_consistency`]
+//! those about a [`Subtree`].
 
 mod edge;
 mod hash;

@@ -1,4 +1,4 @@
-//! Collecting a growing tree's hashes into tiles.
+//! Collects the hashes of a growing tree into tiles.
 
 use alloc::vec::Vec;
 
@@ -15,19 +15,19 @@ pub struct PartialTiles {
 }
 
 impl PartialTiles {
-    /// Partial tiles that are known already, lowest level first; fewer than 256 hashes each.
+    /// Makes them from the partial tiles of a tree, lowest level first; fewer than 256 hashes each.
     #[must_use]
     pub const fn new(levels: [Vec<Hash>; LEVELS]) -> Self {
         Self { levels }
     }
 
-    /// Adds what a tree grew by. Hands each tile that becomes full to `full`, once.
+    /// Adds the growth of a tree. Passes each tile that becomes full to `full`, once.
     ///
     /// # Errors
     /// The callback's.
     ///
     /// # Panics
-    /// If the growth does not continue the one before.
+    /// If the growth does not continue the previous one.
     pub fn grow<E>(
         &mut self,
         growth: &Growth,
@@ -49,13 +49,13 @@ impl PartialTiles {
         Ok(())
     }
 
-    /// The partial tile of a level; empty where the level's last tile is full.
+    /// The partial tile of a level; empty if the level's last tile is full.
     #[must_use]
     pub fn level(&self, level: u8) -> &[Hash] {
         self.levels.get(usize::from(level)).map_or(&[], Vec::as_slice)
     }
 
-    /// The partial tiles of the tree, which has this size, lowest level first.
+    /// The partial tiles, lowest level first. `size` is the tree's size.
     pub fn tiles(&self, size: TreeSize) -> impl Iterator<Item = (Tile, &[Hash])> {
         (0..LEVELS).filter_map(move |level| {
             let number = u8::try_from(level).expect("8 levels");

@@ -1,4 +1,4 @@
-//! Making proofs: plan which nodes are needed, fetch their tiles, fold them.
+//! Makes proofs: plans the nodes that are needed, fetches their tiles, and folds the nodes.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -15,12 +15,12 @@ use super::{
 pub struct Node {
     /// Height above the leaves, 0 to 62.
     pub level: u32,
-    /// Place within the level.
+    /// Index within the level.
     pub index: u64,
 }
 
 impl Node {
-    /// The tile that the node is computed from, and the run of hashes in it.
+    /// The tile from which the node is computed, and the range of hashes in it.
     fn in_tile(self) -> (TileId, Range<usize>) {
         let level = u8::try_from(self.level / TILE_HEIGHT).expect("below 64 / 8");
         let height = self.level % TILE_HEIGHT;
@@ -30,15 +30,15 @@ impl Node {
     }
 }
 
-/// The nodes that a proof is made of.
+/// The nodes from which a proof is computed.
 ///
-/// A proof's hash is the root of a run of leaves; a run that is no complete subtree is folded
-/// from the complete ones it falls into, so a plan is a list of such lists.
+/// Each hash of a proof is the root of a run of leaves. A run that is not a complete subtree is folded from the complete
+/// subtrees that it consists of, so a plan is a list of lists of nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The tree that the nodes are read from.
+    /// Size of the tree from which the nodes are read.
     pub(super) size: TreeSize,
-    /// For each hash of the proof, the nodes it is folded from, left to right.
+    /// For each hash of the proof, the nodes from which it is folded, left to right.
     pub(super) pieces: Vec<Vec<Node>>,
 }
 
@@ -46,7 +46,7 @@ impl Plan {
     /// The inclusion proof of leaf `index` in a tree of `size`: PATH of RFC 6962 section 2.1.1.
     ///
     /// # Errors
-    /// [`ProofError::IndexOutOfRange`] where the tree has no such leaf.
+    /// [`ProofError::IndexOutOfRange`] if the tree has no such leaf.
     pub fn inclusion(index: LeafIndex, size: TreeSize) -> Result<Self, ProofError> {
         if !size.contains(index) {
             return Err(ProofError::IndexOutOfRange { index, size });
@@ -55,10 +55,10 @@ impl Plan {
     }
 
     /// The consistency proof from a tree of `old` to one of `new` leaves: PROOF of RFC 6962
-    /// section 2.1.2. Empty where `old` is 0 or equals `new`: there is nothing to prove.
+    /// section 2.1.2. Empty if `old` is 0 or equals `new`: there is nothing to prove.
     ///
     /// # Errors
-    /// [`ProofError::SizesReversed`] where `old` is larger than `new`.
+    /// [`ProofError::SizesReversed`] if `old` is larger than `new`.
     pub fn consistency(old: TreeSize, new: TreeSize) -> Result<Self, ProofError> {
         if old > new {
             return Err(ProofError::SizesReversed { old, new });
@@ -75,12 +75,12 @@ impl Plan {
         Self { size, pieces: pieces.collect() }
     }
 
-    /// The nodes needed, in the order [`fold`](Self::fold) takes them.
+    /// The nodes that are needed, in the order in which [`fold`](Self::fold) takes them.
     pub fn nodes(&self) -> impl Iterator<Item = Node> + '_ {
         self.pieces.iter().flatten().copied()
     }
 
-    /// The tiles that hold them, each once, as wide as the tree has them.
+    /// The tiles that hold the nodes, each once and as wide as the tree has them.
     #[must_use]
     pub fn tiles(&self) -> Vec<Tile> {
         let mut ids: Vec<TileId> = self.nodes().map(|node| node.in_tile().0).collect();
@@ -89,7 +89,7 @@ impl Plan {
         ids.into_iter().filter_map(|id| Tile::in_tree(id, self.size)).collect()
     }
 
-    /// The proof, from the hashes of [`nodes`](Self::nodes) in that order.
+    /// Computes the proof from the hashes of [`nodes`](Self::nodes), in that order.
     ///
     /// # Panics
     /// Unless there is one hash for each node.
@@ -126,23 +126,23 @@ impl Plan {
     }
 }
 
-/// Where tiles come from: a store, a network, a test's vector.
+/// A source of tiles, such as a store or a log on the network.
 pub trait TileReader {
-    /// Why a tile could not be had.
+    /// The error of a read.
     type Error;
 
-    /// The hashes of each tile, in the order asked for: exactly [`Tile::width`] of them each.
+    /// Reads the hashes of each tile, in the order of `tiles`: exactly [`Tile::width`] each.
     ///
     /// # Errors
-    /// Where any of them can't be had whole.
+    /// If any of the tiles can't be read in full.
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, Self::Error>;
 }
 
-/// Makes an inclusion proof and checks it against `root` with the verifier that others will use,
-/// so that a damaged tree is found here and not by them.
+/// Makes an inclusion proof and verifies it against `root`, so that a damaged tree is found here and not by whoever
+/// verifies the proof.
 ///
 /// # Errors
-/// The outer one is the reader's, the inner one says that the tiles do not make this root.
+/// The outer error is the reader's; the inner one says that the tiles do not lead to this root.
 pub fn prove_inclusion<R: TileReader + ?Sized>(
     reader: &R,
     index: LeafIndex,
@@ -158,7 +158,7 @@ pub fn prove_inclusion<R: TileReader + ?Sized>(
     Ok(verify_inclusion(index, size, leaf, &proof, root).map(|()| proof))
 }
 
-/// Makes a consistency proof and checks it against both roots.
+/// Makes a consistency proof and verifies it against both roots.
 ///
 /// # Errors
 /// As [`prove_inclusion`].
@@ -175,20 +175,20 @@ pub fn prove_consistency<R: TileReader + ?Sized>(
     Ok(verify_consistency((old, old_root), (new, new_root), &proof).map(|()| proof))
 }
 
-/// The beginning of a tree, as a larger one commits to it.
+/// A prefix of a tree, proven by the larger tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix {
-    /// Merkle tree hash over the first leaves.
+    /// Merkle tree hash over the prefix's leaves.
     pub root: Hash,
-    /// Consistency proof from there to the larger tree.
+    /// Consistency proof from the prefix to the larger tree.
     pub proof: Vec<Hash>,
 }
 
-/// Reads what root the tree of `large` had at size `small`, with the proof of it, from tiles of the larger
-/// tree alone: of a log that forked, nobody has those of the other one.
+/// Computes the root that the tree of size `large` had at size `small`, with its proof, from tiles of the larger tree
+/// alone: when a log has forked, the smaller tree's tiles can't be had.
 ///
 /// # Errors
-/// The outer one is the reader's, the inner one says that the tiles do not make the larger root.
+/// The outer error is the reader's; the inner one says that the tiles do not lead to the larger root.
 pub fn prove_prefix<R: TileReader + ?Sized>(
     reader: &R,
     small: TreeSize,
@@ -198,8 +198,7 @@ pub fn prove_prefix<R: TileReader + ?Sized>(
         Ok(plan) => plan,
         Err(reversed) => return Ok(Err(reversed)),
     };
-    // Complete subtrees of the smaller tree are complete in the larger one, so one look at its tiles
-    // is enough.
+    // Complete subtrees of the smaller tree are complete in the larger one, so its tiles are read once for both.
     let peaks = Plan::right_edge(small).pieces;
     let count = peaks.len();
     plan.pieces.splice(..0, peaks);
@@ -209,7 +208,7 @@ pub fn prove_prefix<R: TileReader + ?Sized>(
     Ok(verify_consistency((small, &root), (large, large_root), &proof).map(|()| Prefix { root, proof }))
 }
 
-/// The right edge of a tree of `size`, read from its tiles.
+/// Reads the right edge of a tree of `size` from its tiles.
 ///
 /// # Errors
 /// The reader's.
@@ -218,7 +217,7 @@ pub fn read_root<R: TileReader + ?Sized>(reader: &R, size: TreeSize) -> Result<R
     Ok(RightEdge::new(size, peaks).expect("one peak for each bit of the size"))
 }
 
-/// Root of a complete subtree, given its `2^n` hashes at one level.
+/// The root of a complete subtree, from its `2^n` hashes at one level.
 fn complete_root(hashes: &[Hash]) -> Hash {
     let mut layer = hashes.to_vec();
     while layer.len() > 1 {
@@ -232,8 +231,8 @@ fn split_point(count: u64) -> u64 {
     1 << (u64::BITS - 1 - (count - 1).leading_zeros())
 }
 
-/// PATH of RFC 6962 section 2.1.1: the runs beside leaf `index` of the tree over `leaves`, its
-/// sibling first. `leaves` are a whole tree's or a [`Subtree`](super::Subtree)'s.
+/// PATH of RFC 6962 section 2.1.1: the runs beside the path of leaf `index` in the tree over `leaves`, the leaf's sibling
+/// first. `leaves` are a whole tree's or a [`Subtree`](super::Subtree)'s.
 pub(super) fn path(index: u64, leaves: Range<u64>) -> Vec<Vec<Node>> {
     let mut pieces = Vec::new();
     let Range { mut start, mut end } = leaves;
@@ -255,8 +254,7 @@ pub(super) fn path(index: u64, leaves: Range<u64>) -> Vec<Vec<Node>> {
 /// RFC 6962 section 2.1.2 where the subtree starts at 0. `subtree` is valid and within `tree`.
 pub(super) fn subtree_proof(mut subtree: Range<u64>, mut tree: Range<u64>) -> Vec<Vec<Node>> {
     let mut pieces = Vec::new();
-    // The verifier knows the subtree's hash, and needs that of a part only where it is not the
-    // whole (the flag b of both).
+    // The verifier knows the hash of the whole subtree, and needs that of a part only (the flag b of both documents).
     let mut known = true;
     while subtree != tree {
         let split = tree.start + split_point(tree.end - tree.start);
@@ -266,7 +264,7 @@ pub(super) fn subtree_proof(mut subtree: Range<u64>, mut tree: Range<u64>) -> Ve
         } else {
             pieces.push(run(tree.start, split));
             tree.start = split;
-            // Where the subtree lies across the split, its left part is the hash just listed.
+            // If the subtree spans the split, its left part is the hash just listed.
             if subtree.start < split {
                 subtree.start = split;
                 known = false;
@@ -276,12 +274,12 @@ pub(super) fn subtree_proof(mut subtree: Range<u64>, mut tree: Range<u64>) -> Ve
     if !known {
         pieces.push(run(tree.start, tree.end));
     }
-    pieces.reverse(); // The recursion lists what it meets last first.
+    pieces.reverse(); // The recursion lists the innermost piece first.
     pieces
 }
 
-/// The complete subtrees that leaves `start..end` fall into, left to right. `start` is a multiple
-/// of the smallest power of two that is not below the run's length, as RFC 6962 cuts them.
+/// The complete subtrees that make up leaves `start..end`, left to right. `start` is a multiple of the smallest power of
+/// two that is not below the run's length, because RFC 6962 splits trees so.
 pub(super) fn run(start: u64, end: u64) -> Vec<Node> {
     let mut at = start;
     let levels = (0..u64::BITS).rev().filter(|level| (end - start) >> level & 1 == 1);

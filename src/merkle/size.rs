@@ -1,10 +1,10 @@
-//! Sizes and indices: different types, so that neither can be passed for the other.
+//! Tree sizes and leaf indices, as two types so that they can't be confused.
 
 use core::fmt;
 
 use crate::format::decimal;
 
-/// Largest tree size that is read, signed or verified: 2^63 - 1, which Go and SQL integers hold too.
+/// Largest tree size: 2^63 - 1, which Go and SQL integers can hold too.
 pub const MAX_TREE_SIZE: u64 = i64::MAX as u64;
 
 /// Number of leaves in a tree, in `0..=MAX_TREE_SIZE`.
@@ -15,7 +15,7 @@ impl TreeSize {
     /// The empty tree.
     pub const ZERO: Self = Self(0);
 
-    /// `None` above [`MAX_TREE_SIZE`].
+    /// Makes a size; `None` above [`MAX_TREE_SIZE`].
     #[must_use]
     pub const fn new(size: u64) -> Option<Self> {
         if size <= MAX_TREE_SIZE { Some(Self(size)) } else { None }
@@ -27,19 +27,19 @@ impl TreeSize {
         self.0
     }
 
-    /// Decimal in its one spelling; `None` for anything else.
+    /// Parses a decimal without leading zeros; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         decimal(text, MAX_TREE_SIZE).map(Self)
     }
 
-    /// Whether leaf `index` is in a tree of this size.
+    /// Tells whether a tree of this size has leaf `index`.
     #[must_use]
     pub const fn contains(self, index: LeafIndex) -> bool {
         index.0 < self.0
     }
 
-    /// The index that the next appended leaf gets.
+    /// The index of the next leaf to be appended.
     #[must_use]
     pub const fn next_index(self) -> LeafIndex {
         LeafIndex(self.0)
@@ -66,7 +66,7 @@ impl fmt::Display for TreeSize {
 pub struct LeafIndex(u64);
 
 impl LeafIndex {
-    /// `None` at or above [`MAX_TREE_SIZE`].
+    /// Makes an index; `None` at or above [`MAX_TREE_SIZE`].
     #[must_use]
     pub const fn new(index: u64) -> Option<Self> {
         if index < MAX_TREE_SIZE { Some(Self(index)) } else { None }
@@ -78,7 +78,7 @@ impl LeafIndex {
         self.0
     }
 
-    /// Decimal in its one spelling; `None` for anything else.
+    /// Parses a decimal without leading zeros; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         decimal(text, MAX_TREE_SIZE - 1).map(Self)
@@ -90,7 +90,7 @@ impl LeafIndex {
         TreeSize(self.0 + 1)
     }
 
-    /// The index `count` places further on.
+    /// The index `count` leaves later.
     ///
     /// # Panics
     /// At or past [`MAX_TREE_SIZE`].

@@ -1,5 +1,5 @@
-//! Subtrees: a run of a tree's leaves that is a Merkle tree itself, its proofs and their checks.
-//! The numbered steps of draft-ietf-plants-merkle-tree-certs-03 sections 4.1, 4.3 and 4.4.
+//! Subtrees, runs of a tree's leaves that are Merkle trees themselves, and their proofs. The verifiers follow the
+//! numbered steps of draft-ietf-plants-merkle-tree-certs-03 sections 4.1, 4.3 and 4.4.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,10 +12,10 @@ use super::{Hash, LeafIndex, Plan, ProofError, TileReader, TreeSize, verify_incl
 ///
 /// ```text
 /// [start, end)   0 <= start < end, and start is a multiple of the smallest power of two that is
-///                at least end - start: [4, 8) and [8, 13) are subtrees, [3, 5) is none
+///                at least end - start: [4, 8) and [8, 13) are subtrees, [3, 5) is not
 /// ```
 ///
-/// Which tree is another question: any that has at least `end` leaves ([`Self::is_within`]).
+/// Every tree that has at least `end` leaves contains it: [`Self::is_within`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subtree {
     start: LeafIndex,
@@ -26,7 +26,7 @@ impl Subtree {
     /// The subtree over leaves `start..end`.
     ///
     /// # Errors
-    /// [`ProofError::NotASubtree`] where these leaves are none, the empty run among them.
+    /// [`ProofError::NotASubtree`] if these leaves are not a subtree; the empty run is not one.
     pub const fn new(start: LeafIndex, end: TreeSize) -> Result<Self, ProofError> {
         // No overflow: end - start is below 2^63.
         if start.get() < end.get()
@@ -59,13 +59,13 @@ impl Subtree {
         TreeSize::new(self.end.get() - self.start.get()).expect("at most the end")
     }
 
-    /// Whether leaf `index` of the tree is in it.
+    /// Tells whether the subtree contains leaf `index` of the tree.
     #[must_use]
     pub const fn contains(self, index: LeafIndex) -> bool {
         self.start.get() <= index.get() && self.end.contains(index)
     }
 
-    /// Whether a tree of `size` has all its leaves: `end <= n`.
+    /// Tells whether a tree of `size` contains the subtree: `end <= n`.
     #[must_use]
     pub const fn is_within(self, size: TreeSize) -> bool {
         self.end.get() <= size.get()
@@ -75,7 +75,7 @@ impl Subtree {
         if self.is_within(size) { Ok(()) } else { Err(ProofError::SubtreeOutOfRange { subtree: self, size }) }
     }
 
-    /// The place of leaf `index` among the subtree's own.
+    /// The index of the tree's leaf `index` within the subtree.
     fn place_of(self, index: LeafIndex) -> Result<LeafIndex, ProofError> {
         let outside = ProofError::IndexOutsideSubtree { index, subtree: self };
         let place = index.get().checked_sub(self.start.get()).and_then(LeafIndex::new);
@@ -90,11 +90,11 @@ impl fmt::Display for Subtree {
     }
 }
 
-/// Checks that `leaf` is leaf `index` of the tree that has `subtree`, whose hash is
-/// `subtree_hash`: section 4.3.3. `index` counts from the tree's first leaf.
+/// Checks that `leaf` is leaf `index` of a tree, by its inclusion in `subtree`, whose hash is `subtree_hash`: section
+/// 4.3.3. `index` counts from the tree's first leaf.
 ///
 /// # Errors
-/// [`ProofError`] that names the first step that failed.
+/// [`ProofError`] for the first step that fails.
 pub fn verify_subtree_inclusion(
     index: LeafIndex,
     leaf: &Hash,
@@ -114,11 +114,11 @@ pub fn verify_subtree_inclusion(
 /// Checks that the leaves under `subtree_hash` are leaves `[start, end)` of the tree of `size`
 /// with `root`: section 4.4.3.
 ///
-/// As with every proof, `size` counts no more than what vouches for it together with `root`: trees
-/// of different sizes have proofs of one shape.
+/// As with every proof, the caller must know `size` together with `root` from a trusted source: trees of different
+/// sizes may have proofs of the same shape.
 ///
 /// # Errors
-/// [`ProofError`] that names the first step that failed.
+/// [`ProofError`] for the first step that fails.
 pub fn verify_subtree_consistency(
     subtree: Subtree,
     subtree_hash: &Hash,
@@ -130,8 +130,8 @@ pub fn verify_subtree_consistency(
     subtree.check_within(size)?;
     // 2. to 4.
     let (mut f, mut s, mut t) = starting_node(subtree, size);
-    // Not a step of its own there; steps 6.1, 7.1 and 8 together refuse exactly the other lengths.
-    // Known beforehand, it bounds the work and names the fault.
+    // Not a step of the draft: steps 6.1, 7.1 and 8 together reject exactly the other lengths. Checked first, the length
+    // bounds the work and gives a better error.
     let expected = usize::from(f != s) + path_length(s, t);
     if proof.len() != expected {
         return Err(ProofError::WrongLength { expected, seen: proof.len() });
@@ -178,8 +178,8 @@ pub fn verify_subtree_consistency(
     Ok(())
 }
 
-/// Steps 2 to 4 of section 4.4.3: `fn`, `sn` and `tn`, the places of the subtree's first, the
-/// subtree's last and the tree's last node on the level where the verification starts.
+/// Steps 2 to 4 of section 4.4.3: `fn`, `sn` and `tn`, the indices of the subtree's first, the subtree's last and the
+/// tree's last node on the level where verification starts.
 fn starting_node(subtree: Subtree, size: TreeSize) -> (u64, u64, u64) {
     // 2. Set fn to start, sn to end - 1, and tn to n - 1.
     let (f, s, t) = (subtree.start.get(), subtree.end.get() - 1, size.get() - 1);
@@ -207,32 +207,31 @@ impl Plan {
     }
 
     /// The proof that `subtree` is consistent with the tree of `size`: `SUBTREE_PROOF` of section
-    /// 4.4.1. Where the subtree starts at 0, that is [`Self::consistency`]; where it is one leaf,
-    /// [`Self::inclusion`].
+    /// 4.4.1. For a subtree that starts at 0 it equals [`Self::consistency`]; for a single leaf, [`Self::inclusion`].
     ///
     /// # Errors
-    /// [`ProofError::SubtreeOutOfRange`] where the tree does not hold the whole subtree.
+    /// [`ProofError::SubtreeOutOfRange`] if the tree does not contain the whole subtree.
     pub fn subtree_consistency(subtree: Subtree, size: TreeSize) -> Result<Self, ProofError> {
         subtree.check_within(size)?;
         let leaves = subtree.start.get()..subtree.end.get();
         Ok(Self { size, pieces: subtree_proof(leaves, 0..size.get()) })
     }
 
-    /// The hash of `subtree` itself, the one hash of this plan, read from a tree of `size`.
+    /// The plan of a single hash, the root of `subtree`, read from a tree of `size`.
     ///
     /// # Errors
-    /// [`ProofError::SubtreeOutOfRange`] where the tree does not hold the whole subtree.
+    /// [`ProofError::SubtreeOutOfRange`] if the tree does not contain the whole subtree.
     pub fn subtree_root(subtree: Subtree, size: TreeSize) -> Result<Self, ProofError> {
         subtree.check_within(size)?;
         Ok(Self { size, pieces: vec![run(subtree.start.get(), subtree.end.get())] })
     }
 }
 
-/// The hash of `subtree`, as the tiles of a tree of `size` make it: [`prove_subtree_consistency`]
-/// says whether they are that tree's.
+/// Computes the hash of `subtree` from the tiles of a tree of `size`, which are not verified:
+/// [`prove_subtree_consistency`] does that.
 ///
 /// # Errors
-/// The outer one is the reader's, the inner one says that the tree does not hold the subtree.
+/// The outer error is the reader's; the inner one says that the tree does not contain the subtree.
 pub fn read_subtree_root<R: TileReader + ?Sized>(
     reader: &R,
     subtree: Subtree,
@@ -245,11 +244,10 @@ pub fn read_subtree_root<R: TileReader + ?Sized>(
     Ok(Ok(plan.fetch(reader)?[0]))
 }
 
-/// Makes a subtree consistency proof and checks it against both hashes with the verifier that
-/// others will use.
+/// Makes a subtree consistency proof and verifies it against both hashes.
 ///
 /// # Errors
-/// The outer one is the reader's, the inner one says that the tiles do not make these hashes.
+/// The outer error is the reader's; the inner one says that the tiles do not lead to these hashes.
 pub fn prove_subtree_consistency<R: TileReader + ?Sized>(
     reader: &R,
     subtree: Subtree,

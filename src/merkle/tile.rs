@@ -13,22 +13,22 @@ pub const TILE_WIDTH: u64 = 256;
 pub(super) const TILE_HEIGHT: u32 = 8;
 /// Largest `<L>` of the grammar. A tree below 2^63 leaves only has levels 0 to 7.
 const MAX_LEVEL: u8 = 63;
-/// Longest path that is looked at: level, seven index elements, suffix.
+/// Longest path that is parsed, in bytes: level, seven index elements, suffix.
 const MAX_PATH_BYTES: usize = 64;
 
-/// What a path names: a tile of hashes at a level, or a bundle of entries.
+/// Names a tile of hashes at a level, or a bundle of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TileId {
     /// Hashes. Level 0 holds leaf hashes, level n + 1 the roots of full tiles of level n.
     Hashes {
         /// `<L>`, in 0..=63.
         level: u8,
-        /// `<N>`: the tile's place within its level.
+        /// `<N>`: the tile's index within its level.
         index: u64,
     },
     /// Entries `index * 256 ..`.
     Entries {
-        /// `<N>`: the bundle's place.
+        /// `<N>`: the bundle's index.
         index: u64,
     },
 }
@@ -42,7 +42,7 @@ impl TileId {
         }
     }
 
-    /// `<L>`; bundles stand beside level 0.
+    /// `<L>`; 0 for bundles, which are as wide as level 0.
     #[must_use]
     pub const fn level(self) -> u8 {
         match self {
@@ -51,7 +51,7 @@ impl TileId {
         }
     }
 
-    /// How many hashes or entries it has in a tree of `size`: 0 (absent) to 256 (full).
+    /// The number of hashes or entries it has in a tree of `size`: 0 (absent) to 256 (full).
     #[must_use]
     pub fn width_in(self, size: TreeSize) -> u64 {
         let shift = u32::from(self.level()) * TILE_HEIGHT;
@@ -60,13 +60,13 @@ impl TileId {
     }
 }
 
-/// A tile of a definite width.
+/// A tile with its width.
 ///
 /// ```text
 /// tile/<L>/<N>[.p/<W>]          <L>  0 to 63, no leading zero
 /// tile/entries/<N>[.p/<W>]      <N>  three-digit elements, all but the last begin with x:
 ///                                    5 -> 005, 1234067 -> x001/x234/067
-///                               <W>  1 to 255, only where the tile is partial
+///                               <W>  1 to 255, only if the tile is partial
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tile {
@@ -84,7 +84,7 @@ impl Tile {
         Some(Self { id, width })
     }
 
-    /// The widest form of `id` in a tree of `size`; `None` where the tree has no such tile.
+    /// The widest form of `id` in a tree of `size`; `None` if the tree has no such tile.
     #[must_use]
     pub fn in_tree(id: TileId, size: TreeSize) -> Option<Self> {
         Self::new(id, id.width_in(size))
@@ -96,19 +96,19 @@ impl Tile {
         self.width as usize
     }
 
-    /// Whether it can never change again.
+    /// Tells whether it is full, and so never changes again.
     #[must_use]
     pub const fn is_full(self) -> bool {
         self.width as u64 == TILE_WIDTH
     }
 
-    /// Whether it holds entries, not hashes.
+    /// Tells whether it holds entries, not hashes.
     #[must_use]
     pub const fn is_bundle(self) -> bool {
         matches!(self.id, TileId::Entries { .. })
     }
 
-    /// The path below the log's prefix, without a leading slash.
+    /// Parses the path below the log's prefix, without a leading slash.
     ///
     /// # Errors
     /// [`FormatError::Malformed`] for anything but the one spelling that [`fmt::Display`] writes.
@@ -183,14 +183,14 @@ pub fn tiles_of(size: TreeSize) -> impl Iterator<Item = Tile> {
     levels.chain(bundles).filter_map(move |id| Tile::in_tree(id, size))
 }
 
-/// A tile's bytes as hashes; `None` unless they are exactly `width` hashes.
+/// Decodes a tile's bytes; `None` unless they are exactly `width` hashes.
 #[must_use]
 pub fn hashes_from_bytes(bytes: &[u8], width: usize) -> Option<Vec<Hash>> {
     let (chunks, rest) = bytes.as_chunks::<{ super::HASH_BYTES }>();
     (rest.is_empty() && chunks.len() == width).then(|| chunks.iter().map(|c| Hash::from_bytes(*c)).collect())
 }
 
-/// Hashes as a tile's bytes.
+/// Encodes hashes as a tile's bytes.
 #[must_use]
 pub fn hashes_to_bytes(hashes: &[Hash]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(hashes.len() * super::HASH_BYTES);

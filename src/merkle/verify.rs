@@ -1,4 +1,4 @@
-//! Checking proofs: the numbered steps of RFC 9162 sections 2.1.3.2 and 2.1.4.2.
+//! Verifies proofs, by the numbered steps of RFC 9162 sections 2.1.3.2 and 2.1.4.2.
 
 use super::{Hash, LeafIndex, Subtree, TreeSize};
 use crate::format::error_codes;
@@ -7,7 +7,7 @@ use crate::format::error_codes;
 /// has one hash more than its path.
 pub const MAX_PROOF_HASHES: usize = 64;
 
-/// Why a proof proves nothing.
+/// Why a proof is not valid, or can't be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProofError {
@@ -27,9 +27,9 @@ pub enum ProofError {
         /// Size of the newer tree.
         new: TreeSize,
     },
-    /// The leaves are no subtree.
+    /// The leaves are not a subtree.
     #[error(
-        "leaves {start} to {end} are no subtree: expected a start below the end, and a multiple of the \
+        "leaves {start} to {end} are not a subtree: expected a start below the end, and a multiple of the \
          smallest power of two that is at least end - start"
     )]
     NotASubtree {
@@ -38,7 +38,7 @@ pub enum ProofError {
         /// The leaf after the last one.
         end: TreeSize,
     },
-    /// The tree does not hold the whole subtree.
+    /// The tree does not contain the whole subtree.
     #[error("subtree {subtree} is out of range: expected an end of at most the tree size {size}")]
     SubtreeOutOfRange {
         /// The subtree asked for.
@@ -62,15 +62,15 @@ pub enum ProofError {
         /// Hashes that this one has.
         seen: usize,
     },
-    /// It computes another root than the one given.
+    /// The proof leads to another root.
     #[error("the proof does not lead to the root: expected {expected}, computed {seen}")]
     RootMismatch {
-        /// The root that the tree is said to have.
+        /// The root to be proven.
         expected: Hash,
         /// The root that the proof computes.
         seen: Hash,
     },
-    /// Indices of a multi-proof are not strictly increasing.
+    /// The indices of a multi-proof are not strictly increasing.
     #[error("the indices are not strictly increasing at position {at}: sort them and ask for each leaf once")]
     IndicesNotIncreasing {
         /// Position in the list of indices.
@@ -100,7 +100,7 @@ error_codes! { ProofCode of ProofError {
 /// Checks that `leaf` is leaf `index` of the tree of `size` with `root`: RFC 9162 section 2.1.3.2.
 ///
 /// # Errors
-/// [`ProofError`] that names the first step that failed.
+/// [`ProofError`] for the first step that fails.
 pub fn verify_inclusion(
     index: LeafIndex,
     size: TreeSize,
@@ -112,8 +112,8 @@ pub fn verify_inclusion(
     if !size.contains(index) {
         return Err(ProofError::IndexOutOfRange { index, size });
     }
-    // Not a step of its own there; steps 4.1 and 5 together refuse exactly the other lengths.
-    // Known beforehand, it bounds the work and names the fault.
+    // Not a step of the RFC: steps 4.1 and 5 together reject exactly the other lengths. Checked first, the length bounds
+    // the work and gives a better error.
     let expected = path_length(index.get(), size.get() - 1);
     if proof.len() != expected {
         return Err(ProofError::WrongLength { expected, seen: proof.len() });
@@ -146,8 +146,8 @@ pub fn verify_inclusion(
     if r == *root { Ok(()) } else { Err(ProofError::RootMismatch { expected: *root, seen: r }) }
 }
 
-/// Hashes in the inclusion proof of node `at` among its peers of one level, of which `last` is the
-/// last: one for each level where their paths are apart, and above that one for each left sibling.
+/// Number of hashes in the inclusion proof of node `at` on a level whose last node is `last`: one for each level where
+/// their paths are apart, and above that one for each left sibling.
 pub(super) fn path_length(at: u64, last: u64) -> usize {
     let apart = u64::BITS - (at ^ last).leading_zeros();
     let left_siblings = at.checked_shr(apart).unwrap_or(0).count_ones();
@@ -155,10 +155,10 @@ pub(super) fn path_length(at: u64, last: u64) -> usize {
 }
 
 /// Checks that the `old` tree is a prefix of the `new` one: RFC 9162 section 2.1.4.2, preceded by
-/// the cases it leaves out (an empty old tree, and equal sizes), where the proof must be empty.
+/// the cases that it leaves out, an empty old tree and equal sizes, in which the proof must be empty.
 ///
 /// # Errors
-/// [`ProofError`] that names the first step that failed.
+/// [`ProofError`] for the first step that fails.
 pub fn verify_consistency(
     (old, old_root): (TreeSize, &Hash),
     (new, new_root): (TreeSize, &Hash),
@@ -179,7 +179,7 @@ pub fn verify_consistency(
         }
     };
     if old == TreeSize::ZERO {
-        // Every tree continues the empty one, but the empty one has only one root.
+        // Every tree continues the empty tree, but the empty tree has only one root.
         same(&Hash::EMPTY_ROOT, old_root)?;
         return if new == TreeSize::ZERO { same(&Hash::EMPTY_ROOT, new_root) } else { Ok(()) };
     }
@@ -228,13 +228,13 @@ pub fn verify_consistency(
     same(new_root, &sr)
 }
 
-/// Hashes in the consistency proof between two sizes.
+/// Number of hashes in the consistency proof between two sizes.
 fn consistency_length(old: TreeSize, new: TreeSize) -> usize {
     if old == TreeSize::ZERO || old == new {
         return 0;
     }
     let level = old.get().trailing_zeros();
     let start = usize::from(!old.get().is_power_of_two());
-    // The rest is the inclusion proof of the old tree's last complete subtree among its peers.
+    // The rest is the inclusion proof of the old tree's last complete subtree on its level.
     start + path_length((old.get() - 1) >> level, (new.get() - 1) >> level)
 }

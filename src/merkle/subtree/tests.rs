@@ -67,7 +67,7 @@ fn a_subtree_begins_at_a_multiple_of_its_rounded_size() {
     }
     assert_eq!(subtree(8, 13).to_string(), "[8, 13)");
     let refused = Subtree::new(index(3), size(5)).unwrap_err().to_string();
-    assert!(refused.starts_with("leaves 3 to 5 are no subtree: expected "), "{refused}");
+    assert!(refused.starts_with("leaves 3 to 5 are not a subtree: expected "), "{refused}");
 }
 
 #[test]

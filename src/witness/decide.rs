@@ -1,12 +1,11 @@
-//! What a witness answers, from what it remembers and what it is asked: the checks of
-//! c2sp.org/tlog-witness, "add-checkpoint". Pure.
+//! Decides whether a witness cosigns a checkpoint: the checks of c2sp.org/tlog-witness, "add-checkpoint". Pure.
 //!
-//! The specification does not order its checks. Here signatures come before meaning, so that a stranger
-//! learns nothing but which origins are known; from step 4 on, it is its text from top to bottom.
+//! The specification does not order its checks. Here signatures come before meaning, so that a stranger learns
+//! only which origins are known; from step 4 on, the order is that of the text.
 //!
-//! 1. The body is a request: 400.
+//! 1. The body is well-formed: 400.
 //! 2. The origin is known: 404.
-//! 3. A trusted key of the origin signed, and none of them is named by a signature that is not its own: 403.
+//! 3. A trusted key of the origin signed, and no signature that names a trusted key is invalid: 403.
 //!    The signed text is a checkpoint: 400.
 //! 4. to 9. are [`decide`].
 
@@ -14,68 +13,89 @@ use super::ledger::Head;
 use crate::checkpoint::Checkpoint;
 use crate::merkle::{Hash, ProofError, TreeSize, verify_consistency};
 
-/// What a log asks, after steps 1 to 3.
+/// Longest time that the clock may be behind the last cosignature of a log, in seconds: as far as endpoints let a
+/// cosignature be ahead of their own clock. The next cosignature then repeats the time of the last one.
+const MAX_BEHIND_SECONDS: u64 = 300;
+
+/// The request of a log, after steps 1 to 3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Size that it takes for the latest cosigned one.
+    /// Size that the log takes for the last cosigned one.
     pub old: TreeSize,
-    /// Consistency proof from there.
+    /// Consistency proof from that size.
     pub proof: Vec<Hash>,
-    /// What it signed.
+    /// The checkpoint that the log signed.
     pub checkpoint: Checkpoint,
 }
 
-/// Why a checkpoint is not cosigned.
+/// A reason not to cosign a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The old size is larger than the new one.
     #[error("the old size is larger than the checkpoint: expected at most {size}, saw {old}")]
     OldTooLarge {
-        /// Size that was called the old one.
+        /// The old size in the request.
         old: TreeSize,
         /// Size of the checkpoint.
         size: TreeSize,
     },
-    /// Another size was cosigned last.
+    /// The witness cosigned another size last.
     #[error("the latest cosigned tree size is {latest}, not {old}: send the proof from there")]
     Conflict {
-        /// Size that was called the old one.
+        /// The old size in the request.
         old: TreeSize,
-        /// Size that was cosigned last.
+        /// Size that the witness cosigned last.
         latest: TreeSize,
     },
-    /// The empty tree has one root.
+    /// The checkpoint has size 0, but not the root of the empty tree.
     #[error("the empty tree has another root: expected {}, saw {seen}", Hash::EMPTY_ROOT)]
     EmptyRoot {
         /// The root in the checkpoint.
         seen: Hash,
     },
-    /// Nothing is to be proven from the empty tree.
-    #[error("nothing is to be proven from the empty tree: expected no hashes, saw {seen}")]
+    /// A proof from the empty tree has no hashes.
+    #[error("a consistency proof from the empty tree has no hashes: expected none, saw {seen}")]
     ProofNotEmpty {
         /// Hashes in the proof.
         seen: usize,
     },
-    /// Not the same tree at the same size: the log shows two histories.
+    /// Two roots at one size: the log has two histories.
     #[error("another root was cosigned at tree size {size}: expected {expected}, saw {seen}")]
     Forked {
         /// The size.
         size: TreeSize,
-        /// Root that was cosigned.
+        /// Root that the witness cosigned.
         expected: Hash,
         /// Root in the checkpoint.
         seen: Hash,
     },
-    /// The proof does not prove it.
+    /// The proof does not show that the checkpoint continues the cosigned one.
     #[error("the checkpoint is not shown to continue the cosigned one: {0}")]
     Unproven(ProofError),
 }
 
-/// Whether to cosign, where `latest` is the head that was cosigned last.
+/// A clock that can't date a cosignature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClockError {
+    /// The clock is before 1970.
+    #[error("the witness's clock is before 1970: its operator has to set it")]
+    Before1970,
+    /// The clock was set back, or was ahead at the last cosignature.
+    #[error(
+        "the witness's clock is {seconds} s behind its own last cosignature of this log: its operator has to set it; if it is right now, it was ahead then: docs/witness.md, \"Watch it\""
+    )]
+    Behind {
+        /// Seconds between the clock and the last cosignature.
+        seconds: u64,
+    },
+}
+
+/// Decides whether to cosign, given the head that the witness cosigned last.
 ///
 /// # Errors
-/// [`Refusal`] of the first check that fails.
+/// The [`Refusal`] of the first check that fails.
 pub fn decide(latest: Option<&Head>, question: &Question) -> Result<(), Refusal> {
     let Question { old, proof, checkpoint: Checkpoint { size, root, .. } } = question;
     let (old, size) = (*old, *size);
@@ -105,6 +125,22 @@ pub fn decide(latest: Option<&Head>, question: &Question) -> Result<(), Refusal>
     // 8. "Otherwise, the consistency proof lines MUST encode a Merkle Consistency Proof from the old size
     //    to the checkpoint size": 422. Between equal sizes that is the empty one.
     verify_consistency((old, &latest_root), (size, root), proof).map_err(Refusal::Unproven)
+}
+
+/// The time of the next cosignature: never zero ("the timestamp MUST NOT be zero"), and never before the time of
+/// the last one, even if the clock was set back.
+///
+/// # Errors
+/// [`ClockError`] if the clock is before 1970, or too far behind the last cosignature.
+pub fn next_time(latest: Option<&Head>, now: u64) -> Result<u64, ClockError> {
+    if now == 0 {
+        return Err(ClockError::Before1970);
+    }
+    let latest = latest.map_or(0, |latest| latest.time);
+    if latest.saturating_sub(now) > MAX_BEHIND_SECONDS {
+        return Err(ClockError::Behind { seconds: latest - now });
+    }
+    Ok(now.max(latest))
 }
 
 #[cfg(test)]

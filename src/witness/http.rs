@@ -1,4 +1,4 @@
-//! The witness's routes.
+//! The witness's routes, and its health.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -57,9 +57,9 @@ fn router(witness: Witness) -> Router {
 async fn add_checkpoint(State(witness): State<Witness>, body: Upload) -> Result<Response, WitnessError> {
     let what = "an add-checkpoint request";
     let answer = async {
-        let received = witness.shared.admission.receive(what, body, MAX_ADD_CHECKPOINT_BYTES).await?;
+        let received = witness.inner.admission.receive(what, body, MAX_ADD_CHECKPOINT_BYTES).await?;
         let request = witness.read_request(&received.bytes).await?;
-        // What waits for its turn holds up no other log: neither its body nor its right to be checked does.
+        // A request that waits for its turn must not hold up other logs with its body or its right to be checked.
         drop(received);
         witness.answer(request).await
     };
@@ -69,7 +69,7 @@ async fn add_checkpoint(State(witness): State<Witness>, body: Upload) -> Result<
 async fn sign_subtree(State(witness): State<Witness>, body: Upload) -> Result<Response, WitnessError> {
     let what = "a sign-subtree request";
     let answer = async {
-        let received = witness.shared.admission.receive(what, body, MAX_SIGN_SUBTREE_BYTES).await?;
+        let received = witness.inner.admission.receive(what, body, MAX_SIGN_SUBTREE_BYTES).await?;
         witness.sign_subtree(&received.bytes).await
     };
     counted(&witness, answer.await)
@@ -79,12 +79,11 @@ fn counted(
     witness: &Witness,
     answer: Result<Vec<NoteSignature>, WitnessError>,
 ) -> Result<Response, WitnessError> {
-    witness.shared.outcomes.count(answer.as_ref().map_or_else(|error| error.row().outcome, |_| COSIGNED));
+    witness.inner.outcomes.count(answer.as_ref().map_or_else(|error| error.row().outcome, |_| COSIGNED));
     answer.map(|lines| cache::answer(cache::TEXT, cache::NEVER, print_signatures(&lines)))
 }
 
-/// The checkpoint of a log that was cosigned last: text and signatures are only what was verified or made
-/// here.
+/// The last cosigned checkpoint of a log, with the signatures that this witness verified or made.
 async fn checkpoint(
     State(witness): State<Witness>,
     uri: Uri,
@@ -98,58 +97,58 @@ async fn checkpoint(
 }
 
 #[derive(Serialize)]
-struct Health {
+struct WitnessHealth {
     status: &'static str,
     name: String,
-    /// What others check its cosignatures with.
+    /// The verifier keys for its cosignatures.
     vkeys: Vec<String>,
-    /// The logs that it knows or knew.
-    logs: Vec<LogHealth>,
+    /// The logs that are or were listed.
+    logs: Vec<WitnessedLog>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<String>,
-    /// What somebody should look at, though it cosigns as it should.
+    /// Conditions that need attention although the witness cosigns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct LogHealth {
+struct WitnessedLog {
     origin: String,
-    /// As in the address of its checkpoint.
+    /// SHA-256 of the origin, as in the path of its checkpoint.
     origin_hash: String,
-    /// Whether its checkpoints are still cosigned.
+    /// Whether the witness still cosigns for it.
     listed: bool,
-    /// Size that was cosigned last; none where it never was.
+    /// Size that was cosigned last.
     #[serde(skip_serializing_if = "Option::is_none")]
     tree_size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cosigned_seconds_ago: Option<u64>,
-    /// Files in the witness's directory that prove that it forked.
+    /// Names of the evidence files about it in the witness's directory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     evidence: Vec<String>,
 }
 
-async fn healthz(State(witness): State<Witness>) -> (StatusCode, Json<Health>) {
+async fn healthz(State(witness): State<Witness>) -> (StatusCode, Json<WitnessHealth>) {
     let faults = witness.faults();
     let heads = witness.ledger().heads();
     let known: HashMap<&Origin, &Head> = heads.iter().map(|(origin, head)| (origin, head)).collect();
-    let in_order = witness.shared.logs.current().origins();
+    let in_order = witness.inner.logs.current().origins();
     let listed: HashSet<&Origin> = in_order.iter().collect();
     let dropped = heads.iter().map(|(origin, _)| origin).filter(|origin| !listed.contains(origin));
-    let now = (witness.shared.clock)();
+    let now = (witness.inner.clock)();
     let log = |origin: &Origin| {
         let head = known.get(origin);
-        LogHealth {
+        WitnessedLog {
             origin: origin.to_string(),
             origin_hash: origin_hash(origin).to_hex(),
             listed: listed.contains(origin),
             tree_size: head.map(|head| head.size.get()),
             cosigned_seconds_ago: head.map(|head| now.saturating_sub(head.time)),
-            evidence: witness.shared.evidence.about(origin),
+            evidence: witness.inner.evidence.about(origin),
         }
     };
     let (code, status) = health(&faults);
-    let health = Health {
+    let health = WitnessHealth {
         status,
         name: witness.name().to_string(),
         vkeys: witness.keys().map(ToString::to_string).collect(),

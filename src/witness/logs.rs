@@ -1,7 +1,8 @@
-//! Which logs are known: `logs.policy`, read again when it changes.
+//! The logs that a witness cosigns for: `logs.policy`, read again when it changes.
 //!
 //! The file is a policy without witnesses: a `log` line for each key, any number of them for an origin, an
-//! `origin` line behind those whose log has another origin than the key's name, and `quorum none`. It may be longer than other policies: a witness serves many logs.
+//! `origin` line after each one whose log has another origin than the key's name, and `quorum none`. It may be
+//! longer than other policies, because a witness serves many logs.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,26 +15,26 @@ use crate::format::{FormatError, quote};
 use crate::http::watched_file::{FileKind, Loss, Update, WatchError, WatchedFile};
 use crate::note::NoteKey;
 
-/// The file, in the witness's directory.
+/// Name of the file, in the witness's directory.
 pub const LOGS_FILE: &str = "logs.policy";
 
-/// Most keys in it: 2,048 logs with a key of each algorithm.
+/// Most keys in the file: 2,048 logs with a key of each algorithm.
 pub const MAX_LOGS_KEYS: usize = 4_096;
-/// Largest file: so many ML-DSA-44 keys, of 1,752 characters and a name each, fit.
+/// Largest file in bytes: room for that many ML-DSA-44 keys, of 1,752 characters and a name each.
 pub const MAX_LOGS_BYTES: usize = 10 * 1024 * 1024;
 
-/// The logs that a witness knows, by their keys.
+/// The logs that a witness cosigns for, by their keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Logs {
     keys: Vec<LogKey>,
-    /// Keys that the file has had since the program started, and no longer has.
+    /// Keys that the file had since the program started and that are missing from it.
     gone: Vec<LogKey>,
 }
 
 impl Logs {
     const WHAT: &str = "a list of logs";
 
-    /// Reads the file.
+    /// Parses the file.
     ///
     /// # Errors
     /// [`FormatError`] for anything but a policy that names logs alone.
@@ -60,11 +61,11 @@ impl Logs {
         self.keys.iter().map(LogKey::log).filter(|origin| seen.insert(*origin)).cloned().collect()
     }
 
-    /// Adds keys, and returns those that are new. A log may have an ML-DSA-44 key alone:
-    /// c2sp.org/tlog-checkpoint says that logs SHOULD sign with it.
+    /// Adds keys, and returns the new ones. A log may have an ML-DSA-44 key alone: c2sp.org/tlog-checkpoint says that
+    /// logs SHOULD sign with it.
     ///
     /// # Errors
-    /// [`FormatError`] for a key that is not a log's, or is listed for another log; then nothing is added.
+    /// [`FormatError`] for a key that is not a log's or is listed for another log; then none is added.
     pub fn add(&mut self, keys: &[LogKey]) -> Result<Vec<LogKey>, FormatError> {
         const KEY: &str = "a log's verifier key";
         let mut new: Vec<LogKey> = Vec::new();
@@ -104,7 +105,7 @@ impl fmt::Display for Logs {
     }
 }
 
-static FILE: FileKind<Logs> = FileKind {
+static LOGS: FileKind<Logs> = FileKind {
     what: "a list of logs",
     limit: MAX_LOGS_BYTES,
     parse: Logs::parse,
@@ -123,14 +124,14 @@ static FILE: FileKind<Logs> = FileKind {
     },
 };
 
-/// The logs now, at most a second old. A file that has become unreadable, or names the witness's own key,
-/// changes nothing but the health.
+/// The list of a running witness, at most a second old. A file that becomes unreadable, or names the witness's own
+/// key, changes only the health.
 #[derive(Debug)]
 pub struct LogBook {
     file: WatchedFile<Logs>,
-    /// The witness's.
+    /// The witness's own keys.
     own: Vec<NoteKey>,
-    /// The last list without them.
+    /// The last list without them, which is in force.
     good: Mutex<Arc<Logs>>,
 }
 
@@ -138,43 +139,41 @@ impl LogBook {
     /// Reads `logs.policy` in the directory of the witness that has these keys.
     pub fn open(dir: &Path, own: Vec<NoteKey>) -> Result<Self, WatchError> {
         let path = dir.join(LOGS_FILE);
-        let file = WatchedFile::open(&path, &FILE)?;
+        let file = WatchedFile::open(&path, &LOGS)?;
         let good = file.current();
-        refuse_own(&good, &own).map_err(|source| WatchError::Malformed { path, source })?;
+        reject_own(&good, &own).map_err(|source| WatchError::Malformed { path, source })?;
         Ok(Self { file, own, good: Mutex::new(good) })
     }
 
-    /// The logs.
+    /// The list in force.
     pub fn current(&self) -> Arc<Logs> {
         let now = self.file.current();
         let mut good = self.good.lock().expect("no panic while it is held");
-        if !Arc::ptr_eq(&now, &good) && refuse_own(&now, &self.own).is_ok() {
+        if !Arc::ptr_eq(&now, &good) && reject_own(&now, &self.own).is_ok() {
             *good = now;
         }
         good.clone()
     }
 
-    /// Why the file can't be used now, if so.
+    /// The fault of the file, if any.
     pub fn fault(&self) -> Option<String> {
-        let own = || refuse_own(&self.file.current(), &self.own).err();
+        let own = || reject_own(&self.file.current(), &self.own).err();
         self.file.fault().or_else(|| own().map(|e| format!("{LOGS_FILE}: {e}; the old list stays")))
     }
-}
 
-impl LogBook {
     /// The keys of logs that the file no longer lists, if others are left.
     pub fn warning(&self) -> Option<String> {
         self.file.warning()
     }
 
-    /// Reads the file now.
+    /// Reads the file at once.
     pub fn reload(&self) {
         self.file.reload();
     }
 }
 
-/// A witness that took its own key for a log's would vouch for whatever it cosigned, as the log.
-fn refuse_own(logs: &Logs, own: &[NoteKey]) -> Result<(), FormatError> {
+/// Rejects a list with the witness's own key: each cosignature would count as the signature of that log.
+fn reject_own(logs: &Logs, own: &[NoteKey]) -> Result<(), FormatError> {
     let is_own = |key: &&NoteKey| own.iter().any(|own| own.public_bytes() == key.public_bytes());
     logs.keys.iter().map(LogKey::note_key).find(is_own).map_or(Ok(()), |key| {
         let seen = format!("this witness's own key, {}+{}", key.name(), key.id());
@@ -268,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_that_the_file_lists_no_more_are_told_until_they_are_back() {
+    fn logs_that_the_file_has_lost_are_reported_until_they_are_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOGS_FILE);
         let logs = [("log.example/a", 1), ("log.example/b", 2)].map(|(name, seed)| {

@@ -1,4 +1,4 @@
-//! `GET /metrics`: the witness's figures, for Prometheus. docs/witness.md lists them.
+//! `GET /metrics` for Prometheus. docs/witness.md lists the metrics.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -9,21 +9,21 @@ use super::{Head, Witness};
 use crate::checkpoint::Origin;
 use crate::http::exposition::Exposition;
 
-/// Logs that have series of their own, the first ones by origin: more are more than who scrapes would keep.
+/// Most logs with series of their own, the first by origin: scrapers would not keep more.
 const MAX_SHOWN: usize = 1_000;
 
-/// What is known of a log.
+/// A log that is listed or was cosigned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Known {
-    /// Whether its checkpoints are still cosigned.
+struct KnownLog {
+    /// Whether the witness still cosigns for it.
     listed: bool,
-    /// What was cosigned last; none where nothing was.
+    /// The head that was cosigned last, if any.
     head: Option<Head>,
 }
 
 pub async fn metrics(State(witness): State<Witness>) -> Exposition {
-    let shared = &witness.shared;
-    let mut known: BTreeMap<Origin, Known> = BTreeMap::new();
+    let shared = &witness.inner;
+    let mut known: BTreeMap<Origin, KnownLog> = BTreeMap::new();
     for key in shared.logs.current().keys() {
         known.entry(key.log().clone()).or_default().listed = true;
     }
@@ -46,12 +46,12 @@ pub async fn metrics(State(witness): State<Witness>) -> Exposition {
     out
 }
 
-fn logs(out: &mut Exposition, known: &BTreeMap<Origin, Known>, now: u64) {
+fn logs(out: &mut Exposition, known: &BTreeMap<Origin, KnownLog>, now: u64) {
     out.gauge("treehead_witness_logs", "Logs that are listed, or of which a head was cosigned.")
         .is(known.len());
     out.gauge("treehead_witness_logs_shown", "Logs among them that have series here.")
         .is(known.len().min(MAX_SHOWN));
-    let mut show = |name, help, value: &dyn Fn(&Known) -> Option<u64>| {
+    let mut show = |name, help, value: &dyn Fn(&KnownLog) -> Option<u64>| {
         let mut family = out.gauge(name, help);
         for (origin, log) in known.iter().take(MAX_SHOWN) {
             if let Some(value) = value(log) {
@@ -75,9 +75,9 @@ mod tests {
     #[test]
     fn of_very_many_logs_the_first_are_shown_and_all_are_counted() {
         let name = |at: usize| Origin::new(&format!("log.example/{at:05}")).unwrap();
-        let listed = Known { listed: true, head: None };
+        let listed = KnownLog { listed: true, head: None };
         for (count, shown) in [(0, 0), (1, 1), (1_000, 1_000), (1_001, 1_000), (5_000, 1_000)] {
-            let known: BTreeMap<Origin, Known> = (0..count).map(|at| (name(at), listed)).collect();
+            let known: BTreeMap<Origin, KnownLog> = (0..count).map(|at| (name(at), listed)).collect();
             let mut out = Exposition::default();
             logs(&mut out, &known, 0);
             let text = out.text();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-use super::decide::Refusal;
+use super::decide::{ClockError, Refusal};
 use super::ledger::LedgerError;
 use crate::checkpoint::CheckpointError;
 use crate::format::FormatError;
@@ -60,17 +60,9 @@ pub enum WitnessError {
     /// Too many requests are waiting.
     #[error("the witness is busy: ask again in {RETRY_AFTER_SECONDS} s")]
     Busy,
-    /// The clock is before 1970.
-    #[error("the witness's clock is before 1970: its operator has to set it")]
-    Clock,
-    /// The clock was set back, or was ahead when the log was cosigned last.
-    #[error(
-        "the witness's clock is {seconds} s behind its own last cosignature of this log: its operator has to set it; if it is right now, it was ahead then: docs/witness.md, \"Watch it\""
-    )]
-    ClockBehind {
-        /// Seconds that it is behind.
-        seconds: u64,
-    },
+    /// The clock can't date a cosignature.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     /// The ledger failed to read or write.
     #[error("nothing was cosigned: {0}")]
     Ledger(Arc<LedgerError>),
@@ -99,7 +91,7 @@ problem_table! {
             Self::NotCosigned(_) => FORBIDDEN "not-cosigned",
             Self::NoSubtrees => NOT_FOUND "no-subtrees",
             Self::Busy => SERVICE_UNAVAILABLE "busy" retry RETRY_AFTER_SECONDS,
-            Self::Clock | Self::ClockBehind { .. } => SERVICE_UNAVAILABLE "clock" retry RETRY_AFTER_SECONDS,
+            Self::Clock(_) => SERVICE_UNAVAILABLE "clock" retry RETRY_AFTER_SECONDS,
             Self::Ledger(_) => SERVICE_UNAVAILABLE "storage" retry RETRY_AFTER_SECONDS,
             Self::ShuttingDown => SERVICE_UNAVAILABLE "shutting-down" retry RETRY_AFTER_SECONDS,
         }

@@ -1,4 +1,4 @@
-//! `POST /sign-subtree`: a cosignature on a part of a tree that was cosigned before.
+//! `POST /sign-subtree`: a cosignature on a subtree of a tree that was cosigned before.
 
 use super::{Witness, WitnessError};
 use crate::checkpoint::Checkpoint;
@@ -11,8 +11,8 @@ use crate::note::{NoteKey, NoteSignature, NoteSigner, SignatureType};
 use crate::proof::wire::SignSubtree;
 
 impl Witness {
-    /// Answers the body of a request to `/sign-subtree`. Nothing is remembered of it: it follows from a
-    /// head that was cosigned.
+    /// Answers the body of a request to `/sign-subtree`. The witness remembers nothing of it: it follows from a
+    /// cosigned head.
     ///
     /// # Errors
     /// [`WitnessError`].
@@ -27,9 +27,9 @@ impl Witness {
         if !self.knows(&head.origin) {
             return Err(WitnessError::UnknownOrigin(quote(head.origin.as_str())));
         }
-        // Nobody has to have signed a request so far: whatever is sent, it takes one processor, and none of
-        // those turns that a log waits for.
-        let place = self.shared.subtrees.place().ok_or(WitnessError::Busy)?;
+        // So far nobody need have signed the request: a flood of them takes one processor, and none of the turns
+        // that logs wait for.
+        let place = self.inner.subtrees.place().ok_or(WitnessError::Busy)?;
         let turn = place.turn().await;
         let witness = self.clone();
         let work = move || {
@@ -40,7 +40,7 @@ impl Witness {
         blocking(work).await?
     }
 
-    /// Steps 3 to 5, for a head that nobody has vouched for yet.
+    /// Does steps 3 to 5, for a head that nobody has vouched for yet.
     fn sign_cosigned(
         &self,
         request: SignSubtree,
@@ -60,7 +60,7 @@ impl Witness {
             let seen = "it is cosigned with Ed25519 alone".to_owned();
             return Err(WitnessError::NotCosigned(seen));
         }
-        // 1. again, for what was not to be believed before: "end MUST be less than or equal to the
+        // 1. again, for what could not be believed before: "end MUST be less than or equal to the
         //    checkpoint size": 400.
         if !subtree.is_within(head.size) {
             let (end, size) = (subtree.end(), head.size);
@@ -74,20 +74,20 @@ impl Witness {
         Ok(signers.into_iter().map(|key| cosign_subtree(&head.origin, leaves, &hash, key)).collect())
     }
 
-    /// Whether it cosigns for this log. One that was taken off the list is asked for nothing any more.
+    /// Returns whether the witness cosigns for this log: not if it was taken off the list.
     fn knows(&self, origin: &Origin) -> bool {
-        self.shared.logs.current().keys().iter().any(|key| key.log() == origin)
+        self.inner.logs.current().keys().iter().any(|key| key.log() == origin)
     }
 
-    /// The keys whose format knows subtrees.
+    /// The keys whose signature format covers subtrees.
     fn subtree_signers(&self) -> impl Iterator<Item = &NoteSigner> {
-        self.shared.keys.iter().filter(|key| key.public().kind() == SignatureType::CosignatureMlDsa44)
+        self.inner.keys.iter().filter(|key| key.public().kind() == SignatureType::CosignatureMlDsa44)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::turns::Place;
+    use super::super::turns::QueuePlace;
     use super::super::{JOURNAL, LOGS_FILE, Ledger};
     use super::*;
     use crate::checkpoint::cosignature::cosign;
@@ -116,7 +116,8 @@ mod tests {
         let witness = Witness::open(dir.path(), vec![key]).unwrap();
         let body = subtree.to_string();
         let ask = || witness.sign_subtree(body.as_bytes());
-        let places: Vec<Place> = std::iter::from_fn(|| witness.shared.subtrees.place()).take(1_000).collect();
+        let places: Vec<QueuePlace> =
+            std::iter::from_fn(|| witness.inner.subtrees.place()).take(1_000).collect();
         assert!(places.len() < 100, "some may wait, and no more");
         let turn = places[0].turn().await;
         assert!(matches!(ask().await, Err(WitnessError::Busy)));

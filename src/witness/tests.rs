@@ -1,10 +1,12 @@
-//! What waits for its turn, and what a clock that goes back does.
+//! Requests that wait for their turn, and a clock that goes back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::checkpoint::cosignature;
+use crate::checkpoint::{Checkpoint, cosignature};
 use crate::merkle::{Hash, TreeSize};
+use crate::note::NoteSignature;
+use crate::proof::wire::AddCheckpoint;
 
 fn opened(dir: &Path, log: &NoteSigner, clock: Clock) -> Witness {
     let kind = SignatureType::CosignatureEd25519;
@@ -72,14 +74,14 @@ async fn a_clock_that_was_set_back_is_a_fault_until_it_is_right() {
 #[test]
 fn times_never_go_back_and_a_clock_that_does_by_far_stops_cosigning() {
     let head = |time| Head { size: TreeSize::ZERO, root: Hash::EMPTY_ROOT, time };
-    let after = |latest, now| time_after(Some(&head(latest)), now).ok();
-    assert_eq!(time_after(None, 5).ok(), Some(5));
+    let after = |latest, now| decide::next_time(Some(&head(latest)), now).ok();
+    assert_eq!(decide::next_time(None, 5).ok(), Some(5));
     assert_eq!(
         (after(1_000, 1_000), after(1_000, 1_001), after(1_000, 9_000)),
         (Some(1_000), Some(1_001), Some(9_000))
     );
     assert_eq!((after(1_000, 999), after(1_000, 700)), (Some(1_000), Some(1_000)));
-    assert!(matches!(time_after(Some(&head(1_000)), 699), Err(WitnessError::ClockBehind { seconds: 301 })));
-    assert!(matches!(time_after(Some(&head(1)), 0), Err(WitnessError::Clock)));
-    assert!(matches!(time_after(None, 0), Err(WitnessError::Clock)));
+    assert!(matches!(decide::next_time(Some(&head(1_000)), 699), Err(ClockError::Behind { seconds: 301 })));
+    assert!(matches!(decide::next_time(Some(&head(1)), 0), Err(ClockError::Before1970)));
+    assert!(matches!(decide::next_time(None, 0), Err(ClockError::Before1970)));
 }

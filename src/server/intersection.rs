@@ -1,8 +1,8 @@
-//! Leaves that all of several search terms point at, newest first.
+//! Finds the leaves that all of several search terms point at, newest first.
 //!
-//! Terms take turns: each skips to its newest leaf that is not newer than those of the others. So the rarest
-//! term sets the pace, and rows of a common one are skipped without reading their entries: flooding the log
-//! with statements about somebody else's artifact does not slow a search for that artifact in its own package.
+//! Terms take turns: each skips to its newest leaf that is not newer than those of the others. The rarest term sets
+//! the pace, and rows of a common term are skipped without reading their entries. So flooding the log with
+//! statements about somebody else's artifact does not slow a search for that artifact in its own package.
 
 use std::collections::VecDeque;
 
@@ -10,35 +10,35 @@ use crate::merkle::LeafIndex;
 use crate::release::Term;
 use crate::store::{SearchPage, StoreError};
 
-/// Pointers of one term that are read at once.
+/// Rows of one term that are read at once.
 const BLOCK: usize = 64;
 
-/// Where a walk is.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// All terms point at this leaf. A term keeps a part of its value's hash, so whoever reads the entry compares.
+    /// All terms point at this leaf. The index keeps a part of each value's hash, so the caller compares the entry.
     Found(LeafIndex),
-    /// The limit of look-ups was reached: the rest is before this leaf.
+    /// The limit of look-ups is reached; the search goes on before this leaf.
     Paused(LeafIndex),
-    /// There is nothing older.
+    /// There are no older leaves.
     End,
 }
 
-/// A walk over the leaves that match all terms. `search` finds a page of one term's leaves before another leaf.
+/// A search for leaves that match all terms. `search` finds a page of one term's leaves before another leaf.
 pub struct Intersection<S> {
     search: S,
-    rows: Vec<Rows>,
+    rows: Vec<TermRows>,
     steps_left: usize,
 }
 
 impl<S: Fn(&Term, LeafIndex, usize) -> Result<SearchPage, StoreError>> Intersection<S> {
-    /// With so many look-ups in all. Without terms, every leaf matches.
+    /// Begins a search with at most `steps` look-ups. Without terms, every leaf matches.
     pub fn new(search: S, terms: impl Iterator<Item = Term>, steps: usize) -> Self {
-        let rows = terms.map(|term| Rows { term, block: VecDeque::new(), more: true });
+        let rows = terms.map(|term| TermRows { term, block: VecDeque::new(), more: true });
         Self { search, rows: rows.collect(), steps_left: steps }
     }
 
-    /// The newest match before `end`, which goes down from one call to the next.
+    /// Finds the newest match before `end`, which must go down from one call to the next.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -60,15 +60,15 @@ impl<S: Fn(&Term, LeafIndex, usize) -> Result<SearchPage, StoreError>> Intersect
 }
 
 /// The leaves of one term.
-struct Rows {
+struct TermRows {
     term: Term,
-    /// The next of them, newest first, without a gap.
+    /// The next leaves, newest first, without a gap.
     block: VecDeque<LeafIndex>,
-    /// Whether there are older ones.
+    /// Whether older leaves may exist.
     more: bool,
 }
 
-impl Rows {
+impl TermRows {
     fn newest_before(
         &mut self,
         end: LeafIndex,
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use crate::release::SearchField;
 
-    /// Leaves by term, and how often the index was asked.
+    /// An index in memory that counts its look-ups.
     #[derive(Default)]
     struct Leaves {
         of: Vec<(Term, BTreeSet<u64>)>,
@@ -134,7 +134,7 @@ mod tests {
         Leaves { of, asked: Cell::new(0) }
     }
 
-    /// All matches, by pages of so many look-ups.
+    /// All matches, found in pages of `steps` look-ups.
     fn matches(leaves: &Leaves, steps: usize) -> Vec<u64> {
         let (mut found, end) = (Vec::new(), Cell::new(index(10_000)));
         loop {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_terms_have_is_found_newest_first_however_often_it_pauses() {
+    fn matches_are_found_newest_first_however_often_the_search_pauses() {
         let every = |step: usize| (0..2_000).step_by(step).collect::<BTreeSet<u64>>();
         for of in [
             vec![every(1)],

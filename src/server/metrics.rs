@@ -1,4 +1,4 @@
-//! `GET /metrics`: the log's figures, for Prometheus. docs/http.md lists them.
+//! `GET /metrics` for Prometheus. docs/http.md lists the metrics.
 
 use axum::extract::State;
 
@@ -25,7 +25,7 @@ pub async fn metrics(State(log): State<Log>) -> Exposition {
     let status = log.sequencer().cosigners().map(|cosigners| cosigners.status());
     out.gauge("treehead_log_witnesses", "Witnesses that are asked.").is(status.as_ref().map_or(0, Vec::len));
     if let Some(status) = status {
-        // What is published may have had its quorum long ago.
+        // The published head may have reached its quorum long ago.
         let quorum = published.witnessed && may_sign && !troubles.contains(&Trouble::Quorum);
         out.gauge("treehead_log_quorum_reached", "Whether a quorum of witnesses cosigns in time.").is(quorum);
         heads_of_a_witnessed_log(&mut out, &published, &figures);
@@ -75,7 +75,7 @@ fn witnesses(out: &mut Exposition, witnesses: &[CosignerStatus]) {
     let mut show = |name, help, value: fn(&CosignerStatus) -> Option<u64>| {
         let mut family = out.gauge(name, help);
         for witness in witnesses {
-            // Two may go by one name, and an answer that has a sample twice is refused whole.
+            // Two witnesses may have one name, and Prometheus rejects an answer with a sample twice.
             let labels = [("witness", witness.name.as_str()), ("url", witness.url.as_str())];
             if let Some(value) = value(witness) {
                 family.with(&labels, value);

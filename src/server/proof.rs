@@ -1,5 +1,6 @@
-//! Proofs, with their parameters in the path, so that no cache can mix them up. Those between sizes of the path are
-//! functions of it, for no size above the published one is answered; the proof file of a leaf is not.
+//! Proofs, with their parameters in the path, so that no cache can mix them up. Inclusion and consistency proofs
+//! depend on their path alone, because no size above the published one is answered; proof files depend on the
+//! published checkpoint.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -17,7 +18,7 @@ use crate::merkle::{Hash, LeafIndex, Tile, TileId, TreeSize, prove_consistency, 
 use crate::store::StoreError;
 
 #[derive(Serialize)]
-pub struct Inclusion {
+pub struct InclusionAnswer {
     leaf_index: u64,
     tree_size: u64,
     leaf_hash: String,
@@ -26,7 +27,7 @@ pub struct Inclusion {
 }
 
 #[derive(Serialize)]
-pub struct Consistency {
+pub struct ConsistencyAnswer {
     old_size: u64,
     old_root: String,
     new_size: u64,
@@ -52,7 +53,7 @@ pub async fn inclusion(
         let tile = Tile::new(id, index.get() % 256 + 1).expect("1 to 256");
         let leaf = *reader.tiles(&[tile])?[0].last().expect("at least one hash");
         let proof = prove_inclusion(reader, index, &leaf, size, &root)?.map_err(inconsistent)?;
-        Ok::<_, StoreError>(immutable(Inclusion {
+        Ok::<_, StoreError>(immutable(InclusionAnswer {
             leaf_index: index.get(),
             tree_size: size.get(),
             leaf_hash: leaf.to_base64(),
@@ -83,7 +84,7 @@ pub async fn consistency(
         let reader = log.reader().as_ref();
         let (old_root, new_root) = (published_root(&log, old)?, published_root(&log, new)?);
         let proof = prove_consistency(reader, (old, &old_root), (new, &new_root))?.map_err(inconsistent)?;
-        Ok::<_, StoreError>(immutable(Consistency {
+        Ok::<_, StoreError>(immutable(ConsistencyAnswer {
             old_size: old.get(),
             old_root: old_root.to_base64(),
             new_size: new.get(),
@@ -118,7 +119,7 @@ fn immutable<T>(proof: T) -> ([(HeaderName, &'static str); 1], Json<T>) {
     ([(header::CACHE_CONTROL, cache::FOREVER)], Json(proof))
 }
 
-/// Root of an earlier tree, proven to be a prefix of the signed one before anything is built on it.
+/// Root of an earlier tree, after proving that it is a prefix of the signed one.
 fn published_root(log: &Log, size: TreeSize) -> Result<Hash, StoreError> {
     let (reader, signed) = (log.reader().as_ref(), log.published().checkpoint);
     if size == signed.size {
@@ -137,7 +138,7 @@ fn malformed(what: &'static str, seen: &str) -> FormatError {
     FormatError::malformed(what, "a decimal below 2^63 without leading zeros", quote(seen))
 }
 
-/// A tree size of the path, not above the published one.
+/// Parses a tree size of the path that is not above the published one.
 fn published_size(log: &Log, text: &str) -> Result<TreeSize, Problem> {
     let size = TreeSize::parse(text).ok_or_else(|| malformed("a tree size", text))?;
     let published = log.published().checkpoint.size;

@@ -1,5 +1,5 @@
-//! `GET /releases`: finding releases, and what was stated about them, by package, version, digest,
-//! publisher, kind and the release that is withdrawn.
+//! `GET /releases`: finds releases and other statements by package, version, digest, publisher, kind and withdrawn
+//! release.
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri};
@@ -19,12 +19,11 @@ use crate::store::{StoreError, StoreReader};
 /// Most releases on a page.
 const MAX_PAGE: usize = 100;
 const DEFAULT_PAGE: usize = 20;
-/// Most entries that are read for one page. Then, as after [`MAX_STEPS`], the search goes on with `next` rather
-/// than holding the server.
+/// Most entries that are read for one page. After that, and after [`MAX_STEPS`], the client goes on with `next`.
 const MAX_LOOKED_AT: usize = 1_000;
-/// Most look-ups in the index for one page: common values that rarely meet take many.
+/// Most look-ups in the index for one page: common values that rarely occur together take many.
 const MAX_STEPS: usize = 4_000;
-/// Most withdrawals that are shown with a release, the newest: one says it all.
+/// Most withdrawals that are shown with a release, newest first.
 const MAX_WITHDRAWALS: usize = 4;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -40,21 +39,21 @@ struct SearchQuery {
     limit: Option<String>,
 }
 
-/// A statement as search shows it: what the entry says. Not verified by the client yet; the proof is.
+/// A statement as search shows it: what the entry says. The client has not verified it; the proof file lets it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReleaseRow {
-    /// Place in the log.
+    /// Leaf index.
     pub index: u64,
-    /// Hex leaf hash.
+    /// Leaf hash in hex.
     pub leaf_hash: String,
     /// Names of the signers.
     pub publishers: Vec<String>,
-    /// Package and version, where they are named, the first of several; always of releases and withdrawals.
+    /// The first package URL with a version that the statement names; releases and withdrawals always have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purl: Option<String>,
-    /// `build`, `update` or `detection-rules` of a release; else `withdrawal`, `provenance` or
-    /// `verification-summary`.
+    /// `build`, `update` or `detection-rules` for a release; `withdrawal`, `provenance` or `verification-summary`
+    /// for other statements.
     pub kind: String,
     /// A release's channel.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,36 +61,36 @@ pub struct ReleaseRow {
     /// A release's sequence number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// A release's newest withdrawals, newest first: a few of them, where there are many.
+    /// A release's withdrawals, newest first, at most four.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub withdrawn: Vec<WithdrawnRow>,
-    /// Place of the release that a withdrawal withdraws.
+    /// Leaf index of the release that a withdrawal withdraws.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub withdraws: Option<u64>,
-    /// Why a withdrawal was made.
+    /// The reason of a withdrawal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Who built what provenance is of.
+    /// The builder that a provenance statement names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub builder: Option<String>,
-    /// Who made a verification that a summary is of.
+    /// The verifier that a verification summary names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verifier: Option<String>,
-    /// `PASSED` or `FAILED`, of a verification summary.
+    /// `PASSED` or `FAILED` for a verification summary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
     /// The artifacts that have a SHA-256.
     pub artifacts: Vec<ArtifactRow>,
-    /// Path of its proof file.
+    /// Path of the proof file, below the log's URL prefix.
     pub proof: String,
 }
 
-/// A withdrawal, beside the release that it withdraws.
+/// A withdrawal, shown with the release that it withdraws.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WithdrawnRow {
-    /// Place of the withdrawal in the log.
+    /// Leaf index of the withdrawal.
     pub index: u64,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// Names of the signers of the withdrawal.
     pub publishers: Vec<String>,
@@ -100,18 +99,18 @@ pub struct WithdrawnRow {
 /// An artifact as search shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactRow {
-    /// File name; empty where the statement gives it none.
+    /// File name; empty if the statement gives none.
     pub name: String,
-    /// Hex SHA-256.
+    /// SHA-256 in hex.
     pub sha256: String,
 }
 
 #[derive(Serialize)]
-pub struct Page {
-    /// Entries that were searched: an answer is as old as the tree that it was made at.
+pub struct SearchAnswer {
+    /// Size of the tree that was searched: the answer is as old as that tree.
     tree_size: u64,
     releases: Vec<ReleaseRow>,
-    /// Value of `before` for the next page, where there is one.
+    /// Value of `before` for the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<u64>,
 }
@@ -133,7 +132,7 @@ pub async fn releases(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> R
     })?;
     let mut search = Search::parse(query)?;
     let compressor = log.gzip().asked_for(&headers);
-    // It goes with the search, whether anybody still waits for what it finds or not.
+    // The turn lasts as long as the search, whether or not the client still waits.
     let turn = log.search_turn().await;
     let answer = blocking(move || {
         let _turn = turn;
@@ -165,7 +164,7 @@ impl Search {
         if let Some(leaf) = &query.withdraws {
             Hash::from_hex(leaf)?;
         }
-        // Packages and versions are indexed in their canonical spelling, and may be asked for in any.
+        // Packages and versions are indexed in their canonical spelling; clients may ask in any.
         let package = query.package.as_deref().map(parse_package).transpose()?;
         let version = query.version.as_deref().map(Purl::parse_version).transpose()?;
         let given = |field: SearchField| match field {
@@ -180,8 +179,8 @@ impl Search {
         Ok(Self { filters, before, limit: limit.clamp(1, MAX_PAGE) })
     }
 
-    /// A publisher knows its key, but perhaps not its name in the log. Keys that are not registered any more are
-    /// indexed by their keyid.
+    /// Replaces a keyid by its publisher's name: a publisher knows its key, but perhaps not its name in the log. Keys
+    /// that are no longer registered are indexed by their keyid.
     fn name_publisher(&mut self, publishers: &Publishers) {
         for (field, value) in &mut self.filters {
             if *field == SearchField::Publisher
@@ -192,13 +191,13 @@ impl Search {
         }
     }
 
-    /// Walks over the leaves that all filters point at, newest first.
+    /// Reads the leaves that all filters point at, newest first.
     fn run(
         &self,
         reader: &dyn StoreReader,
         size: TreeSize,
         publishers: &Publishers,
-    ) -> Result<Page, Problem> {
+    ) -> Result<SearchAnswer, Problem> {
         let end = size.next_index();
         let mut before = self.before.map_or(end, |before| before.min(end));
         let (mut releases, mut looked_at) = (Vec::new(), 0);
@@ -225,7 +224,7 @@ impl Search {
                 releases.push(row);
             }
         };
-        Ok(Page { tree_size: size.get(), releases, next: next.map(LeafIndex::get) })
+        Ok(SearchAnswer { tree_size: size.get(), releases, next: next.map(LeafIndex::get) })
     }
 
     fn matches(&self, values: &EntryValues) -> bool {
@@ -233,7 +232,7 @@ impl Search {
     }
 }
 
-/// Reads what is asked for as a package.
+/// Parses the package that a client asks for.
 pub(super) fn parse_package(text: &str) -> Result<String, FormatError> {
     let url = PackageUrl::parse_logged(text)?;
     if url.as_str() == url.package() {
@@ -246,21 +245,20 @@ pub(super) fn parse_package(text: &str) -> Result<String, FormatError> {
 /// Finds the withdrawals of releases.
 struct Withdrawals<'a> {
     reader: &'a dyn StoreReader,
-    /// Where the published tree ends.
+    /// End of the published tree.
     end: LeafIndex,
     publishers: &'a Publishers,
 }
 
 impl Withdrawals<'_> {
-    /// One look into the index, and as many entries as are shown: that the log has admitted them
-    /// says that the leaf and its publisher are the right ones.
+    /// The withdrawals of a release. The log checked leaf and publisher when it admitted them.
     fn of(&self, release: LeafIndex, leaf_hash: &str) -> Result<Vec<WithdrawnRow>, StoreError> {
         let term = Term::new(SearchField::Withdraws, leaf_hash);
         let found = self.reader.search(&term, Some(self.end), MAX_WITHDRAWALS)?;
         let mut rows = Vec::new();
         for index in found.leaves {
             let Some(values) = Facts::values(&self.reader.entry(index)?, self.publishers) else { continue };
-            // The term is a hint: another hash may begin alike.
+            // The index keeps a part of the hash, and another one may begin alike.
             let Statement::Withdrawal(withdrawal) = values.statement else { continue };
             if withdrawal.index == release && withdrawal.leaf.to_hex() == leaf_hash {
                 rows.push(WithdrawnRow {

@@ -12,7 +12,7 @@ use crate::http::problem::blocking;
 use crate::release::{Claim, Publishers, Track};
 use crate::store::{StoreError, StoreReader, Stored};
 
-/// Numbers that are looked up before it is given up: the index knows seven bytes of a track, and two may share them.
+/// Most numbers that are looked up: the index knows a track by seven bytes of its hash, which two tracks may share.
 const MAX_TRIES: usize = 8;
 
 #[derive(Debug, Deserialize)]
@@ -24,20 +24,20 @@ struct SequenceQuery {
 }
 
 #[derive(Serialize)]
-pub struct Answer {
+pub struct SequenceAnswer {
     publisher: String,
     package: String,
     channel: String,
-    /// Entries that were looked at: all that are durable, published or not.
+    /// Size of the tree that was searched: all durable entries, published or not.
     tree_size: u64,
-    /// Null where there is no release yet.
+    /// The highest number; null if there is no release yet.
     highest: Option<u64>,
-    /// The leaf that has it.
+    /// Leaf index of the release with that number.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u64>,
 }
 
-pub async fn sequence(State(log): State<Log>, uri: Uri) -> Result<Json<Answer>, Problem> {
+pub async fn sequence(State(log): State<Log>, uri: Uri) -> Result<Json<SequenceAnswer>, Problem> {
     if log.profile() == Profile::Opaque {
         let detail = "it was made with profile = \"opaque\", so nothing is known of its entries".to_owned();
         return Err(Problem::NotFound { what: "a sequence number", detail });
@@ -50,16 +50,23 @@ pub async fn sequence(State(log): State<Log>, uri: Uri) -> Result<Json<Answer>, 
     let package = parse_package(&query.package)?;
     let publisher = name_of(&log.publishers().current(), &query.publisher)?;
     let answer = blocking(move || {
-        // Before the look-up: what comes in meanwhile may be missing from it.
+        // Read before the look-up: entries that arrive in between may be missing from it.
         let tree_size = log.reader().applied()?.get();
         let found = highest(log.reader().as_ref(), &publisher, &package, &query.channel)?;
         let (highest, index) = found.map(|(number, stored)| (number, stored.index.get())).unzip();
-        Ok::<_, Problem>(Answer { publisher, package, channel: query.channel, tree_size, highest, index })
+        Ok::<_, Problem>(SequenceAnswer {
+            publisher,
+            package,
+            channel: query.channel,
+            tree_size,
+            highest,
+            index,
+        })
     });
     Ok(Json(answer.await??))
 }
 
-/// A publisher knows its key, but perhaps not its name in the log.
+/// Resolves a publisher's name or keyid: a publisher knows its key, but perhaps not its name in the log.
 fn name_of(publishers: &Publishers, text: &str) -> Result<String, Problem> {
     publishers.name_of(text).map(ToOwned::to_owned).ok_or_else(|| {
         let detail = format!("no publisher has the name or the keyid {}", quote(text));
@@ -81,7 +88,7 @@ fn highest(
     highest_of(|below| reader.highest(&track, below), release)
 }
 
-/// The highest number that the index has and that a release has, too; `next` gives the highest one below another.
+/// The highest number in the index that a release really has. `next` returns the highest number below another.
 fn highest_of(
     next: impl Fn(u64) -> Result<Option<u64>, StoreError>,
     release: impl Fn(u64) -> Result<Option<Stored>, StoreError>,
@@ -102,7 +109,7 @@ mod tests {
     use super::*;
     use crate::merkle::{Hash, LeafIndex};
 
-    /// The index has these numbers; all but the lowest are those of another track.
+    /// Searches an index with these numbers, of which all but the lowest belong to another track.
     fn found(numbers: u64) -> Result<Option<u64>, Problem> {
         let stored = Stored { index: LeafIndex::new(7).unwrap(), leaf: Hash::digest(b"x") };
         let next = |below: u64| Ok(below.min(numbers + 1).checked_sub(1).filter(|number| *number > 0));
@@ -111,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_another_track_are_passed_over_and_too_many_of_them_are_no_answer() {
+    fn numbers_of_another_track_are_skipped_and_too_many_of_them_are_an_error() {
         assert_eq!(found(0).unwrap(), None);
         assert_eq!(found(8).unwrap(), Some(1));
         let refused = found(9).unwrap_err();

@@ -1,4 +1,4 @@
-//! Appending: `POST /add` and `POST /add-batch`.
+//! Appends entries: `POST /add` and `POST /add-batch`.
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri, header};
@@ -22,7 +22,7 @@ use crate::store::MAX_BATCH_ENTRIES;
 
 /// Largest body of `/add-batch`: a full batch of 2 KiB entries, or fewer larger ones.
 pub const MAX_BATCH_BODY_BYTES: usize = 8 * 1024 * 1024;
-/// Most withdrawals in a batch. For each an entry is read, anywhere in the log.
+/// Most withdrawals in a batch: each reads an entry somewhere in the log.
 pub const MAX_BATCH_WITHDRAWALS: usize = 64;
 /// Media type of a `.tlog-proof` file.
 pub const PROOF_MEDIA_TYPE: &str = "text/x-tlog-proof; charset=utf-8";
@@ -33,9 +33,9 @@ struct AddQuery {
     wait: Option<String>,
 }
 
-/// The forms of an answer, chosen by `Accept`.
+/// The form of an answer, chosen by `Accept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum AnswerForm {
     Text,
     Json,
     Proof,
@@ -43,25 +43,25 @@ enum Form {
 
 /// The JSON answer for an entry.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct EntryAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u64>,
-    /// Of the entry that is in the log, be it another than the one that was sent; of that one where it was
+    /// Leaf hash of the entry in the log, which may differ from the one that was sent; of the sent one if it was
     /// refused.
     leaf_hash: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     duplicate: Option<bool>,
-    /// Size of the published tree that has it, if that was waited for.
+    /// Size of the published tree with the entry, if the request waited for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     tree_size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<AnswerError>,
+    error: Option<EntryError>,
     #[serde(flatten)]
     remarks: Remarks,
 }
 
 #[derive(Debug, Serialize)]
-struct AnswerError {
+struct EntryError {
     code: &'static str,
     detail: String,
 }
@@ -88,7 +88,7 @@ pub async fn add_batch(
 
 async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Result<Response, Problem> {
     let wait = parse_wait(log, uri)?;
-    let form = parse_accept(headers, &[Form::Text, Form::Json, Form::Proof])?;
+    let form = parse_accept(headers, &[AnswerForm::Text, AnswerForm::Json, AnswerForm::Proof])?;
     let limit = match log.profile() {
         Profile::Release => MAX_SUBMISSION_BYTES,
         Profile::Opaque => MAX_ENTRY_BYTES,
@@ -102,7 +102,7 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
         blocking(move || withdrawal::check(&log, &publishers, &verified)).await??;
     }
     let leaf_hash = *candidate.leaf_hash();
-    let (candidates, remarks) = if form == Form::Json {
+    let (candidates, remarks) = if form == AnswerForm::Json {
         let (log, candidates) = (log.clone(), vec![candidate]);
         let look = move || {
             let remarks = remarks(&log, &candidates);
@@ -112,20 +112,20 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
     } else {
         (vec![candidate], Vec::new())
     };
-    // A proof leads to a published head, so asking for one is waiting for that.
-    let wait = if form == Form::Proof { wait.max(Wait::Published) } else { wait };
+    // A proof leads to a published head, so a request for one waits for that.
+    let wait = if form == AnswerForm::Proof { wait.max(Wait::Published) } else { wait };
     let outcome = log.sequencer().submit(candidates, wait)?;
     drop(received);
     let Outcome { mut results, head } = outcome.await.map_err(|_| SubmitError::ShuttingDown)?;
     let sequenced = results.remove(0)?;
     let head = check_head(log, wait, sequenced.index, head)?;
     match (form, head) {
-        (Form::Proof, Some(head)) => {
+        (AnswerForm::Proof, Some(head)) => {
             let log = log.clone();
             let proof = blocking(move || log.proof_file(sequenced.index, &head)).await??;
             Ok(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
         }
-        (Form::Json, head) => {
+        (AnswerForm::Json, head) => {
             Ok(Json(answer(leaf_hash, &Ok(sequenced), head.as_ref(), remarks.into_iter().next()))
                 .into_response())
         }
@@ -135,22 +135,22 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
 
 async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Result<Response, Problem> {
     let wait = parse_wait(log, uri)?;
-    let form = parse_accept(headers, &[Form::Text, Form::Json])?;
+    let form = parse_accept(headers, &[AnswerForm::Text, AnswerForm::Json])?;
     let received = receive(log, "a batch", body, MAX_BATCH_BODY_BYTES).await?;
     let (of, publishers) = (log.clone(), log.publishers().current());
-    // Thousands of signatures: not on a thread that others wait for. What is in the pool is bounded
-    // there, so the right to be checked ends here, and no sooner.
+    // Thousands of signatures: not on a thread that serves others. The pool bounds what is in it, so the right
+    // to be checked ends when this is done, and no sooner.
     let admit = move || {
         let received = received;
         let candidates = admit_batch(&of, &received.bytes, &publishers)?;
-        let remarks = if form == Form::Json { remarks(&of, &candidates) } else { Vec::new() };
+        let remarks = if form == AnswerForm::Json { remarks(&of, &candidates) } else { Vec::new() };
         Ok::<_, Problem>((candidates, remarks))
     };
     let (candidates, remarks) = blocking(admit).await??;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
     let outcome = log.sequencer().submit(candidates, wait)?;
     let Outcome { results, head } = outcome.await.map_err(|_| SubmitError::ShuttingDown)?;
-    // What could not be stored is no answer to an entry: the whole request is to be sent again.
+    // A storage error is no answer to one entry: the client has to send the whole request again.
     if let Some(error) = results
         .iter()
         .filter_map(|r| r.as_ref().err())
@@ -160,11 +160,11 @@ async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Re
     }
     let last = results.iter().flatten().map(|sequenced| sequenced.index).max();
     let head = last.map(|last| check_head(log, wait, last, head)).transpose()?.flatten();
-    if form == Form::Json {
+    if form == AnswerForm::Json {
         let each = leaf_hashes.into_iter().zip(&results).zip(remarks);
         let answers =
             each.map(|((hash, result), remarks)| answer(hash, result, head.as_ref(), Some(remarks)));
-        return Ok(Json(answers.collect::<Vec<Answer>>()).into_response());
+        return Ok(Json(answers.collect::<Vec<EntryAnswer>>()).into_response());
     }
     let line = |result: &Result<Sequenced, SubmitError>| match result {
         Ok(sequenced) => format!("{}\n", sequenced.index),
@@ -178,26 +178,26 @@ fn answer(
     result: &Result<Sequenced, SubmitError>,
     head: Option<&Published>,
     remarks: Option<Remarks>,
-) -> Answer {
+) -> EntryAnswer {
     let sequenced = result.as_ref().ok();
-    Answer {
+    EntryAnswer {
         index: sequenced.map(|s| s.index.get()),
         leaf_hash: sequenced.and_then(|s| s.stored).unwrap_or(leaf_hash).to_hex(),
         duplicate: sequenced.map(|s| s.duplicate),
         tree_size: sequenced.and(head).map(|head| head.checkpoint.size.get()),
         error: result.as_ref().err().map(|e| {
             let problem = Problem::Submit(e.clone());
-            AnswerError { code: problem.code(), detail: problem.to_string() }
+            EntryError { code: problem.code(), detail: problem.to_string() }
         }),
-        // What was there before or was refused changes nothing, and nobody is to be warned.
+        // A duplicate or a refused entry changes nothing, so there is nothing to warn about.
         remarks: remarks.filter(|_| sequenced.is_some_and(|s| !s.duplicate)).unwrap_or_default(),
     }
 }
 
-/// An entry that may be appended, as far as it tells by itself.
+/// An entry that may be appended, as far as can be told without the store.
 struct Admitted {
     candidate: Candidate,
-    /// A withdrawal, to be compared with what it withdraws.
+    /// The entry's withdrawal, still to be compared with the release that it names.
     withdrawal: Option<VerifiedStatement>,
 }
 
@@ -253,7 +253,7 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
     entries.iter().enumerate().map(in_batch).collect()
 }
 
-/// The head that was waited for, if one was.
+/// The head that the request waited for, if it waited for one.
 fn check_head(
     log: &Log,
     wait: Wait,
@@ -284,18 +284,18 @@ fn parse_wait(log: &Log, uri: &Uri) -> Result<Wait, Problem> {
     wait.ok_or_else(|| wrong(&format!("?wait={text}")))
 }
 
-/// Picks the first offered form that `Accept` allows; weights are not looked at.
-fn parse_accept(headers: &HeaderMap, offered: &[Form]) -> Result<Form, Problem> {
-    let media_type = |form: &Form| match form {
-        Form::Text => "text/plain",
-        Form::Json => "application/json",
-        Form::Proof => "text/x-tlog-proof",
+/// Picks the first form on offer that `Accept` allows, regardless of weights.
+fn parse_accept(headers: &HeaderMap, offered: &[AnswerForm]) -> Result<AnswerForm, Problem> {
+    let media_type = |form: &AnswerForm| match form {
+        AnswerForm::Text => "text/plain",
+        AnswerForm::Json => "application/json",
+        AnswerForm::Proof => "text/x-tlog-proof",
     };
-    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(Form::Text) };
+    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(AnswerForm::Text) };
     let accept = String::from_utf8_lossy(accept.as_bytes());
     for range in accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim()) {
         if matches!(range, "*/*" | "text/*") {
-            return Ok(Form::Text);
+            return Ok(AnswerForm::Text);
         }
         if let Some(form) = offered.iter().find(|form| media_type(form).eq_ignore_ascii_case(range)) {
             return Ok(*form);

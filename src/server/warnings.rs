@@ -1,7 +1,7 @@
-//! Warnings about entries that the log accepts anyway, and the previous highest number.
+//! Warnings about entries that the log accepts anyway, and the previous highest sequence number.
 //!
-//! Computed before the entries are queued, off the appending thread, and only for answers in JSON. Submissions
-//! at the same time may be missed, so no warning is no promise.
+//! They are computed before the entries are queued, off the sequencer's thread, and only for answers in JSON. They
+//! may miss submissions at the same time, so the absence of a warning is no promise.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,9 +13,9 @@ use crate::release::{Edition, Facts, SequenceSteps, Track};
 use crate::sequencer::Candidate;
 use crate::store::{StoreError, StoreReader, Stored};
 
-/// Most tracks that are looked up for one batch: each costs a page of each run of the index.
+/// Most tracks that are looked up for one batch: each reads a page of each run of the index.
 const MAX_TRACKS: usize = 256;
-/// Most entries that are read for one batch, each with its bundle. None is where nothing is wrong.
+/// Most earlier entries that are looked up for one batch.
 const MAX_READ: usize = 64;
 
 /// A warning.
@@ -23,23 +23,23 @@ const MAX_READ: usize = 64;
 pub struct Warning {
     /// Stable, for machines.
     pub code: &'static str,
-    /// In words, of at most 200 bytes: a batch may have thousands.
+    /// The warning for people, at most 200 bytes: a batch may have thousands.
     pub detail: String,
 }
 
-/// What an answer says besides the index of an entry.
+/// Remarks on an entry, beside its index.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Remarks {
-    /// The highest sequence number before this one, among the tracks of the signers.
+    /// The highest earlier sequence number in the tracks of the signers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub highest: Option<u64>,
-    /// What is odd.
+    /// The warnings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
 }
 
-/// Remarks on the entries of a submission, one for each, in order. Entries beyond the limits above get no
-/// warnings, and none get any if the index can't be read: that is no reason to refuse them.
+/// Remarks on the entries of a submission, one for each, in order. Entries beyond the limits above get no warnings,
+/// and none get any if the index can't be read: that is no reason to refuse them.
 pub fn remarks(log: &Log, candidates: &[Candidate]) -> Vec<Remarks> {
     let looked = match log.profile() {
         Profile::Opaque => Ok(Vec::new()),
@@ -54,24 +54,30 @@ pub fn remarks(log: &Log, candidates: &[Candidate]) -> Vec<Remarks> {
 }
 
 fn look_at(reader: &dyn StoreReader, candidates: &[Candidate]) -> Result<Vec<Remarks>, StoreError> {
-    let mut look =
-        Look { reader, reads: 0, tracks: HashMap::new(), bytes: HashMap::new(), taken_back: HashSet::new() };
-    candidates.iter().map(|candidate| look.at(candidate.facts())).collect()
+    let mut earlier = EarlierEntries {
+        reader,
+        reads: 0,
+        tracks: HashMap::new(),
+        bytes: HashMap::new(),
+        taken_back: HashSet::new(),
+    };
+    candidates.iter().map(|candidate| earlier.remark_on(candidate.facts())).collect()
 }
 
-/// What is known of the entries before the one that is looked at, in the log and in the submission.
-struct Look<'a> {
+/// The earlier entries, in the log and in the submission, as far as they are known.
+struct EarlierEntries<'a> {
     reader: &'a dyn StoreReader,
     reads: usize,
-    /// The highest numbers of each track, the highest first.
+    /// The highest numbers of each track, in descending order.
     tracks: HashMap<Track, Vec<u64>>,
-    /// What the submission itself releases, by [`Edition::thing`], and withdraws.
+    /// The artifacts that the submission itself releases, by [`Edition::thing`].
     bytes: HashMap<Hash, Hash>,
+    /// The artifacts that the submission itself withdraws.
     taken_back: HashSet<Hash>,
 }
 
-impl Look<'_> {
-    fn at(&mut self, facts: &Facts) -> Result<Remarks, StoreError> {
+impl EarlierEntries<'_> {
+    fn remark_on(&mut self, facts: &Facts) -> Result<Remarks, StoreError> {
         let mut remarks = Remarks::default();
         for edition in &facts.editions {
             remarks.warn(self.changed(edition)?);
@@ -94,7 +100,7 @@ impl Look<'_> {
         Ok(remarks)
     }
 
-    /// The same version with other bytes.
+    /// Warns if the same version was released with other bytes.
     fn changed(&mut self, edition: &Edition) -> Result<Option<Warning>, StoreError> {
         let Some(thing) = edition.thing else { return Ok(None) };
         let before = match self.bytes.insert(thing, edition.bytes) {
@@ -111,7 +117,7 @@ impl Look<'_> {
         }))
     }
 
-    /// Content that its publisher withdrew.
+    /// Warns if the publisher withdrew this content before.
     fn withdrawn(&mut self, edition: &Edition) -> Result<Option<Warning>, StoreError> {
         let place = if self.taken_back.contains(&edition.withdrawal) {
             Some("an entry before it in this batch".to_owned())
@@ -144,7 +150,7 @@ impl Look<'_> {
         Ok(self.tracks[track].first().copied())
     }
 
-    /// How a number follows the highest one.
+    /// Warns if a number does not follow the highest one.
     fn follows(&mut self, track: &Track, highest: u64, number: u64) -> Result<Option<Warning>, StoreError> {
         if number < highest {
             let detail = format!(
@@ -152,7 +158,7 @@ impl Look<'_> {
             );
             return Ok(Some(Warning { code: "sequence-below-highest", detail }));
         }
-        // Without the steps before: whether more look-ups are worth it.
+        // A first check without the earlier steps: are more look-ups worth it?
         if !SequenceSteps::default().is_gap(0, number) || number - highest < 2 {
             return Ok(None);
         }
@@ -173,7 +179,7 @@ impl Look<'_> {
 }
 
 impl Remarks {
-    /// Each code once: several signers may cause the same warning.
+    /// Adds a warning, each code once: several signers may cause the same one.
     fn warn(&mut self, warning: Option<Warning>) {
         let known = |code| self.warnings.iter().any(|known: &Warning| known.code == code);
         self.warnings.extend(warning.filter(|warning| !known(warning.code)));

@@ -1,14 +1,12 @@
-//! Whether a withdrawal is admitted: the release that it names has to be in this log, and by the
-//! same publisher.
+//! Admits a withdrawal only if the release that it names is in this log, by the same publisher.
 
 use super::{Log, Problem};
 use crate::release::{Publishers, VerifiedStatement};
 
-/// Compares a withdrawal with the entry that it withdraws. Reads the store: not for threads that
-/// others wait for.
+/// Compares a withdrawal with the entry that it withdraws. Reads the store: not for threads that serve others.
 ///
-/// What is applied is durable and stays, published or not; what is still on its way has no index
-/// that anybody could know, so neither has an entry of the same batch.
+/// An applied entry is durable and stays, published or not. An entry that is still on its way, such as one of the
+/// same batch, has no index that a withdrawal could name.
 pub fn check(log: &Log, publishers: &Publishers, verified: &VerifiedStatement) -> Result<(), Problem> {
     let Some(withdrawal) = verified.statement().as_withdrawal() else { return Ok(()) };
     let (index, size) = (withdrawal.index, log.reader().applied()?);

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::exit::{Failure, correct, put_back};
+use super::exit::Failure;
 use super::files;
+use super::remedies::{correct, put_back};
 use super::values::{LISTEN, is_listen};
 use crate::checkpoint::LogSigner;
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};

@@ -1,36 +1,30 @@
-//! Exit codes, and what is said with them. Errors of all layers are mapped here and nowhere else.
-//!
-//! | code | means |
-//! | --- | --- |
-//! | 0 | verified, or done |
-//! | 1 | verification failed: the thing is not what it should be |
-//! | 2 | usage: the command or a file given with it is not understood |
-//! | 3 | could not tell: network, missing file, no permission |
+//! How commands end: exit codes, and the report of a failure.
 
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::{Map, Value, json};
 
-use crate::client::{AuditError, ClientError, NetworkFault};
-use crate::disk::{DiskError, LockError, run_again};
-use crate::endpoint::Refusal;
 use crate::format::{FormatError, shown, to_json};
-use crate::load::{CheckError, LoadError};
-use crate::monitor::delivery::DeliveryError;
-use crate::proof::fork::{EvidenceCode, EvidenceError};
-use crate::release::StatementError;
-use crate::sequencer::StartError;
-use crate::server::OpenError;
-use crate::store::{CopyError, ExportError, StoreError};
 
-/// How a command ends that did not do what it was asked.
+/// The exit codes of all commands. Of several failures, the lowest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// Verification failed: the thing is not what it should be.
+    Refused = 1,
+    /// The command, or a file given with it, is not understood.
+    Usage = 2,
+    /// The command could not tell: network, missing file, no permission.
+    CouldNotTell = 3,
+}
+
+/// Why a command did not do what it was asked.
 #[derive(Debug, Clone)]
 pub enum Failure {
-    /// Exit code 1, with a stable reason code and advice.
+    /// [`Exit::Refused`], with a stable reason code and advice.
     Refused {
         /// Stable, for machines.
         code: String,
@@ -38,37 +32,33 @@ pub enum Failure {
         message: String,
         /// What to do next.
         advice: String,
-        /// The same as in the message, each by itself, where that is known.
+        /// Expected and seen, each by itself, where both are known.
         contrast: Option<Box<(String, String)>>,
     },
-    /// Exit code 2.
+    /// [`Exit::Usage`].
     Usage(String),
-    /// Exit code 3.
+    /// [`Exit::CouldNotTell`].
     CouldNotTell(String),
-    /// Several things went wrong and each was reported; only the exit code is left.
-    Told(u8),
+    /// Several failures, each already reported.
+    Told(Exit),
 }
 
-/// Advice where a log's answers contradict its signature.
-const LIES: &str = "The log is damaged or lies; tell its operator and your peers.";
-
-/// What every command returns.
+/// The result of a command.
 pub type CliResult = Result<(), Failure>;
 
 impl Failure {
-    /// A refusal without a type of its own.
+    /// A refusal that has no error type of its own.
     pub fn refused(code: &str, message: impl Into<String>, advice: &str) -> Self {
         let (code, advice) = (code.to_owned(), advice.to_owned());
         Self::Refused { code, message: message.into(), advice, contrast: None }
     }
 
-    /// The worst exit code of several failures that were reported one by one: a refusal is worse than a wrong
-    /// command, and that is worse than "could not tell".
+    /// The worst exit code of failures that were reported one by one.
     pub fn worst<'a>(failures: impl Iterator<Item = &'a Self>) -> CliResult {
-        failures.map(Self::exit_code).min().map_or(Ok(()), |worst| Err(Self::Told(worst)))
+        failures.map(Self::exit).min().map_or(Ok(()), |worst| Err(Self::Told(worst)))
     }
 
-    /// A file that could not be read or written.
+    /// A file could not be read or written.
     pub fn io(doing: &str, path: &Path, error: &io::Error) -> Self {
         let advice = match error.kind() {
             io::ErrorKind::PermissionDenied => "; check its owner and permissions",
@@ -78,8 +68,7 @@ impl Failure {
         Self::CouldNotTell(format!("could not {doing} {}: {error}{advice}", path.display()))
     }
 
-    /// A file that could not be opened or written: anything but a regular file is a usage error, all else is the
-    /// system's.
+    /// A file could not be opened or written: anything but a regular file is a usage error, all else is the system's.
     pub fn file_access(doing: &str, path: &Path, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::InvalidInput => Self::Usage(format!("{} is {error}", path.display())),
@@ -87,75 +76,32 @@ impl Failure {
         }
     }
 
-    /// Another process held a lock for so long.
-    pub fn lock_held(path: &Path, waited: Duration) -> Self {
-        let (path, waited) = (path.display(), waited.as_secs());
-        Self::CouldNotTell(format!(
-            "{path} is held by another treehead: expected to get it within {waited} s; `fuser {path}` names the process: end it if it is stopped or hangs, and run the command again (the file may stay)"
-        ))
-    }
-
-    /// A file given by the user that is not what it should be.
+    /// A file that the user named is not what it should be.
     pub fn file(path: &Path, error: &FormatError) -> Self {
         Self::Usage(format!("{}: {error}", path.display()))
     }
 
-    /// The same, and what to do about it.
-    pub fn and(mut self, hint: &str) -> Self {
+    /// Appends a hint to the message.
+    pub fn and(self, hint: &str) -> Self {
+        self.reword(|message| format!("{message}; {hint}"))
+    }
+
+    /// Puts the name of its subject before the message.
+    pub fn of(self, subject: &str) -> Self {
+        self.reword(|message| format!("{subject}: {message}"))
+    }
+
+    fn reword(mut self, words: impl FnOnce(&str) -> String) -> Self {
         match &mut self {
             Self::Refused { message, .. } | Self::Usage(message) | Self::CouldNotTell(message) => {
-                *message = format!("{message}; {hint}");
+                *message = words(message);
             }
             Self::Told(_) => {}
         }
         self
     }
 
-    /// The same failure, prefixed with the name of its subject.
-    pub fn of(mut self, what: &str) -> Self {
-        match &mut self {
-            Self::Refused { message, .. } | Self::Usage(message) | Self::CouldNotTell(message) => {
-                *message = format!("{what}: {message}");
-            }
-            Self::Told(_) => {}
-        }
-        self
-    }
-
-    /// What a log said of an entry that was to be appended.
-    pub fn append(error: ClientError) -> Self {
-        let message = error.to_string();
-        match error {
-            // The log understood, and said no: trying again does not help.
-            ClientError::Status { code: Some(code), status: 400 | 403 | 409 | 413 | 422, .. } => {
-                Self::refused(&code, message, "The log refused it; nothing was appended.")
-            }
-            // The entry was sent, and its fate is unknown.
-            ClientError::Network { fault: NetworkFault::Timeout | NetworkFault::Closed, .. } => {
-                Self::CouldNotTell(message)
-                    .and("the log may have it: run the same command again, it adds nothing twice")
-            }
-            other => other.into(),
-        }
-    }
-
-    /// A failure of a command that does not judge the log itself. Tiles and search results are not signed:
-    /// anybody on the way can have made them, so they accuse neither the log nor the artifact.
-    pub fn unsigned(error: ClientError) -> Self {
-        match error {
-            ClientError::Proof(_) | ClientError::Entries { .. } | ClientError::Length { .. } => {
-                Self::CouldNotTell(error.to_string())
-                    .and("nothing in the answer is signed; ask again, and also from another network")
-            }
-            other => other.into(),
-        }
-    }
-
-    fn malformed_log(message: String) -> Self {
-        Self::refused("log-malformed", message, "This is no tlog-tiles log, or it is damaged.")
-    }
-
-    /// What is said, without the advice.
+    /// The message, without the advice.
     pub fn message(&self) -> &str {
         match self {
             Self::Refused { message, .. } | Self::Usage(message) | Self::CouldNotTell(message) => message,
@@ -163,317 +109,48 @@ impl Failure {
         }
     }
 
-    const fn exit_code(&self) -> u8 {
+    /// The reason code for machines.
+    fn code(&self) -> &str {
         match self {
-            Self::Refused { .. } => 1,
-            Self::Usage(_) => 2,
-            Self::CouldNotTell(_) => 3,
-            Self::Told(code) => *code,
+            Self::Refused { code, .. } => code,
+            Self::Usage(_) => "usage",
+            Self::CouldNotTell(_) => "could-not-tell",
+            Self::Told(_) => "",
+        }
+    }
+
+    const fn exit(&self) -> Exit {
+        match self {
+            Self::Refused { .. } => Exit::Refused,
+            Self::Usage(_) => Exit::Usage,
+            Self::CouldNotTell(_) => Exit::CouldNotTell,
+            Self::Told(exit) => *exit,
         }
     }
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        let (code, advice) = (refusal.code().as_str().to_owned(), refusal.advice().to_owned());
-        let mut message = refusal.to_string();
-        if matches!(refusal, Refusal::Publisher(StatementError::UnknownKey { .. })) {
-            message += "; `treehead publisher add` registers one";
-        }
-        Self::Refused { code, message, advice, contrast: Some(Box::new(refusal.contrast())) }
-    }
-}
-
-impl From<LockError> for Failure {
-    fn from(error: LockError) -> Self {
-        match error {
-            LockError::Io { path, source } => Self::file_access("lock", &path, &source),
-            LockError::Held { path, waited } => Self::lock_held(&path, waited),
-        }
-    }
-}
-
-impl From<EvidenceError> for Failure {
-    fn from(error: EvidenceError) -> Self {
-        let advice = match error.code() {
-            EvidenceCode::UnknownLog => "Nothing was checked: the policy lacks a log line for this log.",
-            EvidenceCode::CheckpointSignature => {
-                "It proves nothing against the log; if its key is older than the policy's, ask with a policy that has it."
-            }
-            EvidenceCode::Unproven => {
-                "It proves nothing as it is; ask who made it for the proof from the log's tiles."
-            }
-            _ => "It proves nothing against the log.",
-        };
-        Self::refused(error.code().as_str(), error.to_string(), advice)
-    }
-}
-
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        let message = error.to_string();
-        match error {
-            ClientError::Address(_) | ClientError::Contact(_) | ClientError::Proxy { .. } => {
-                Self::Usage(message)
-            }
-            ClientError::Proof(_) | ClientError::Entries { .. } => {
-                Self::refused("not-included", message, LIES)
-            }
-            ClientError::Length { .. } => Self::malformed_log(message),
-            // A sign-in page, a proxy that wants a password, or a log that shows some clients less: none of
-            // these says anything about the log, and only what a key of the log signed can accuse it. Appends
-            // differ: see `Failure::append`.
-            _ => Self::CouldNotTell(message),
-        }
-    }
-}
-
-impl From<CheckError> for Failure {
-    fn from(error: CheckError) -> Self {
-        match error {
-            CheckError::Broken { code, message } => Self::refused(
-                code,
-                message,
-                "The log is damaged or lies; keep its directory as it is, and run fsck.",
-            ),
-            CheckError::Client(e) => e.into(),
-            CheckError::Quorum(e) => Refusal::Quorum(e).into(),
-        }
-    }
-}
-
-impl From<LoadError> for Failure {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Client(e) => Self::append(e),
-            LoadError::Head(e) => e.into(),
-            LoadError::Connect { .. } | LoadError::OutOfFiles { .. } | LoadError::System(_) => {
-                Self::CouldNotTell(error.to_string())
-            }
-            wrong => Self::Usage(wrong.to_string()),
-        }
-    }
-}
-
-impl From<DiskError> for Failure {
-    fn from(error: DiskError) -> Self {
-        let message = error.to_string();
-        match error {
-            DiskError::Changed { .. } | DiskError::Damaged { .. } => {
-                Self::refused("journal-damaged", message, "")
-            }
-            _ => Self::CouldNotTell(run_again(message)),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let message = error.to_string();
-        match error {
-            StoreError::Damaged { .. } => {
-                Self::refused("journal-damaged", message, "Don't serve it before it is repaired.")
-            }
-            StoreError::TreeDamaged { .. } => {
-                Self::refused("tree-damaged", message, "Nothing is lost: the journal has every entry.")
-            }
-            StoreError::JournalShort { .. } => Self::refused(
-                "journal-short",
-                message,
-                "Don't delete the checkpoint file: that would fork the log.",
-            ),
-            StoreError::JournalForked { .. } => Self::refused(
-                "journal-forked",
-                message,
-                "Don't delete the checkpoint file: that would fork the log.",
-            ),
-            StoreError::CheckpointDamaged { .. } => Self::refused(
-                "checkpoint-damaged",
-                message,
-                "If log.key or log.vkey was replaced, put the right one back instead.",
-            ),
-            StoreError::CheckpointMissing { .. } => Self::refused(
-                "checkpoint-missing",
-                message,
-                "Without a source: the newest .tlog-proof of this log that anybody has ends with a checkpoint.",
-            ),
-            _ => Self::CouldNotTell(run_again(message)),
-        }
-    }
-}
-
-impl From<ExportError> for Failure {
-    fn from(error: ExportError) -> Self {
-        let message = error.to_string();
-        let (code, advice) = match error {
-            ExportError::Store(e) => return e.into(),
-            ExportError::Disk(_) => return Self::CouldNotTell(run_again(message)),
-            ExportError::Head(e) => return Refusal::Checkpoint(e).into(),
-            ExportError::NeverWitnessed { .. } => {
-                ("no-quorum", "Serve it until its witnesses have cosigned.")
-            }
-            ExportError::NoQuorum { .. } => {
-                ("no-quorum", "Serve it until the witnesses that treehead.toml names have cosigned.")
-            }
-            ExportError::NotAnExport { .. } | ExportError::OtherLog { .. } => {
-                ("not-an-export", "Nothing was changed; choose another directory.")
-            }
-            ExportError::Newer { .. } => {
-                ("export-newer", "This log's directory is older than its export: find out why first.")
-            }
-            ExportError::Differs { .. } => (
-                "export-differs",
-                "It is another log's, or damaged: export to an empty directory and compare.",
-            ),
-        };
-        Self::refused(code, message, advice)
-    }
-}
-
-impl From<AuditError> for Failure {
-    fn from(error: AuditError) -> Self {
-        let message = error.to_string();
-        match error {
-            AuditError::Client(ClientError::TooLarge { .. }) => Self::malformed_log(message),
-            AuditError::Client(e) => e.into(),
-            AuditError::Tile { .. } => Self::refused("tile-mismatch", message, LIES),
-            AuditError::OtherLog { .. } => Self::Usage(format!("--since is {message}")),
-            AuditError::RolledBack { .. } => Self::refused(
-                "log-rolled-back",
-                message,
-                "The log lost entries, hides newer ones from you, or a cache on the way serves old heads; ask its operator, and ask again from another network.",
-            ),
-            AuditError::Fork(_) => Self::refused("fork", message, LIES),
-        }
-    }
-}
-
-impl From<CopyError> for Failure {
-    fn from(error: CopyError) -> Self {
-        let message = error.to_string();
-        match error {
-            CopyError::Store(e) => e.into(),
-            CopyError::NotABackup { .. } => Self::refused("not-a-backup", message, "Nothing was changed."),
-            CopyError::Newer { .. } => Self::refused(
-                "would-lose-entries",
-                message,
-                "Nothing was changed. Keep what is newer; it is the log.",
-            ),
-            CopyError::Fork { .. } => Self::refused("forked", message, "Nothing was changed."),
-            CopyError::Source { .. } => {
-                Self::refused("source-refused", message, "The log's own files are as they were.")
-            }
-        }
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        let message = error.to_string();
-        match error {
-            OpenError::Profile { .. } => Self::Usage(message),
-            OpenError::Publishers { path, .. } | OpenError::ProfileFile { path, .. } => {
-                Self::Usage(message).and(&correct(&path))
-            }
-            OpenError::Io { path, .. } => Self::CouldNotTell(message).and(&correct(&path)),
-            OpenError::Start(StartError::Store(e)) => e.into(),
-            OpenError::Start(StartError::Checkpoint(_)) => {
-                Self::refused("wrong-key", message, "Put the right log.key back; never sign with another.")
-            }
-        }
-    }
-}
-
-impl From<crate::witness::OpenError> for Failure {
-    fn from(error: crate::witness::OpenError) -> Self {
-        use crate::witness::{LedgerError, OpenError};
-        const NEVER: &str = "A witness that forgot what it cosigned must not sign again under this name.";
-        let message = error.to_string();
-        match error {
-            OpenError::Ledger(LedgerError::Missing { .. }) => Self::refused("heads-missing", message, NEVER),
-            OpenError::Ledger(LedgerError::Damaged { .. }) => Self::refused("heads-damaged", message, NEVER),
-            OpenError::Ledger(LedgerError::RolledBack { .. }) => {
-                Self::refused("heads-rolled-back", message, NEVER)
-            }
-            OpenError::Ledger(LedgerError::Disk(e)) => e.into(),
-            OpenError::Logs { .. } => Self::Usage(message).and("mend it; nothing is cosigned meanwhile"),
-            _ => Self::CouldNotTell(message),
-        }
-    }
-}
-
-impl From<crate::monitor::MonitorError> for Failure {
-    fn from(error: crate::monitor::MonitorError) -> Self {
-        use crate::monitor::{MonitorError, StateError, Trouble};
-        let message = error.to_string();
-        match error {
-            MonitorError::Client(e) => e.into(),
-            MonitorError::Delivery(e) => e.into(),
-            MonitorError::Disk(e) => e.into(),
-            MonitorError::Follow { trouble, .. }
-                if matches!(*trouble, Trouble::State(StateError::Damaged { .. })) =>
-            {
-                Self::refused("state-damaged", message, "Nothing was changed.")
-            }
-            MonitorError::Follow { .. } | MonitorError::Internal { .. } => {
-                Self::CouldNotTell(run_again(message))
-            }
-        }
-    }
-}
-
-impl From<DeliveryError> for Failure {
-    fn from(error: DeliveryError) -> Self {
-        let message = error.to_string();
-        match error {
-            DeliveryError::Settings(_) => Self::Usage(message),
-            DeliveryError::Disk(e) => e.into(),
-            DeliveryError::Damaged { .. } => Self::refused(
-                "state-damaged",
-                message,
-                "Events that were printed are in what you kept of the output.",
-            ),
-            _ => Self::CouldNotTell(run_again(message)),
-        }
-    }
-}
-
-/// How a lost file of a log's directory comes back.
-pub fn put_back(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().display();
-    format!("restore it from a backup: cp BACKUP/{name} {}", path.display())
-}
-
-/// What to do about one that is wrong.
-pub fn correct(path: &Path) -> String {
-    format!("correct it, or {}", put_back(path))
-}
-
-/// Ends the program at once, in the middle of what it does, because somebody insists.
+/// Ends the program at once, in the middle of its work, because the user insists.
 pub fn at_once() -> ! {
     let failure = Failure::CouldNotTell("interrupted before everything was checked".to_owned());
-    let code = failure.exit_code();
-    let _ = finish(Err(failure), false);
-    std::process::exit(code.into())
+    tell(&failure, false, Map::new());
+    std::process::exit(failure.exit() as i32)
 }
 
-/// Says how it ended, and with which exit code.
+/// Reports how a command ended, and returns its exit code.
 pub fn finish(result: CliResult, json: bool) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     tell(&failure, json, Map::new());
-    failure.exit_code().into()
+    ExitCode::from(failure.exit() as u8)
 }
 
-/// Reports a failure: in words on stderr, and with `--json` as an object on stdout, with whatever else is known.
+/// Reports a failure: in words on stderr, or with `--json` as an object on stdout, which also holds `about`.
 pub fn tell(failure: &Failure, json: bool, about: Map<String, Value>) {
-    let (code, message, advice, contrast) = match failure {
-        Failure::Refused { code, message, advice, contrast } => {
-            (code.as_str(), message, advice.as_str(), contrast.as_deref())
-        }
-        Failure::Usage(message) => ("usage", message, "", None),
-        Failure::CouldNotTell(message) => ("could-not-tell", message, "", None),
+    let (advice, contrast) = match failure {
         Failure::Told(_) => return,
+        Failure::Refused { advice, contrast, .. } => (advice.as_str(), contrast.as_deref()),
+        Failure::Usage(_) | Failure::CouldNotTell(_) => ("", None),
     };
+    let (code, message) = (failure.code(), failure.message());
     if json {
         let mut verdict = json!({ "ok": false, "code": code, "message": message, "advice": advice });
         if let Some((expected, seen)) = contrast {
@@ -486,33 +163,9 @@ pub fn tell(failure: &Failure, json: bool, about: Map<String, Value>) {
         return;
     }
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    let what = if failure.exit_code() == 1 { format!("refused ({code})") } else { "error".to_owned() };
+    let what = if failure.exit() == Exit::Refused { format!("refused ({code})") } else { "error".to_owned() };
     anstream::eprintln!("{red}{}:{red:#} {}", shown(&what), shown(message));
     if !advice.is_empty() {
         anstream::eprintln!("{}", shown(advice));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_that_a_full_disk_ended_is_to_be_run_again() {
-        let error = || io::Error::from(io::ErrorKind::StorageFull);
-        let disk = || DiskError::io("write", "journal")(error());
-        let failures = [
-            Failure::from(StoreError::from(disk())),
-            Failure::from(DeliveryError::Disk(disk())),
-            Failure::from(DeliveryError::OutputFull(error())),
-            Failure::from(crate::monitor::MonitorError::Disk(disk())),
-            Failure::from(OpenError::Start(StartError::Store(disk().into()))),
-            Failure::from(crate::witness::OpenError::Ledger(crate::witness::LedgerError::Disk(disk()))),
-        ];
-        for failure in failures {
-            let said = failure.message();
-            assert!(said.ends_with("(free some space, and run it again)"), "{said}");
-            assert!(matches!(failure, Failure::CouldNotTell(_)), "{failure:?}");
-        }
     }
 }

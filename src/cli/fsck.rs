@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::config::Config;
-use super::exit::{CliResult, Failure, correct, put_back};
+use super::exit::{CliResult, Failure};
 use super::keys::{ML_DSA, secrets_of};
 use super::output::{self, GREEN, result, say};
+use super::remedies::{correct, put_back};
 use super::{evidence, files};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned, SignsFor};

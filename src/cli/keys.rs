@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::config::Config;
-use super::exit::{Failure, put_back};
+use super::exit::Failure;
 use super::files;
+use super::remedies::put_back;
 use crate::checkpoint::LogSigner;
 use crate::format::FormatError;
 use crate::note::{NoteKey, NoteSigner, SignatureType};

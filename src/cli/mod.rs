@@ -1,4 +1,5 @@
-//! The `treehead` program: one file per command, exit codes in `exit.rs` and nowhere else.
+//! The `treehead` program: one file for each command, with its arguments. Exit codes stand in `exit.rs`, remedies in
+//! `remedies.rs`.
 
 mod backup;
 mod config;
@@ -22,6 +23,7 @@ mod prove;
 mod publish;
 mod publisher;
 mod releases_file;
+mod remedies;
 mod repair;
 mod restore;
 mod serve;

@@ -1,87 +1,17 @@
-//! Reading and writing files the way every command does: capped, atomic, secrets at 0600.
+//! Writing files: new ones, and old ones replaced at once.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
-
-use super::exit::Failure;
-use super::output::say;
+use super::read::read_up_to;
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
-use crate::disk::{LockWait, check_plain, open_plain, wait_for_lock};
-use crate::format::FormatError;
-use crate::merkle::Hash;
-use crate::note::NoteKey;
+use crate::cli::exit::Failure;
+use crate::disk::check_plain;
 use crate::proof;
-use crate::release::is_public_pem;
 
-/// Largest key file.
-const MAX_KEY_BYTES: u64 = 64 * 1024;
-
-/// Reads a whole file of at most `limit` bytes.
-pub fn read(path: &Path, what: &'static str, limit: usize) -> Result<Vec<u8>, Failure> {
-    let bytes = read_up_to(path, limit + 1)?;
-    crate::format::cap(what, bytes.len(), limit).map_err(|e| Failure::file(path, &e))?;
-    Ok(bytes)
-}
-
-/// Reads the first `limit` bytes of a file, and no more.
-pub fn read_up_to(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let read = open(path)?.take(limit as u64).read_to_end(&mut bytes);
-    read.map_err(|e| Failure::io("read", path, &e))?;
-    Ok(bytes)
-}
-
-/// Opens a file that the user named for reading; all commands use it. Accepts regular files only.
-pub fn open(path: &Path) -> Result<File, Failure> {
-    open_plain(path).map_err(|e| Failure::file_access("read", path, &e))
-}
-
-/// Reads a secret key file as text, and refuses one that others may read.
-pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let io = |e: io::Error| Failure::io("read", path, &e);
-    // A shell's `<(pass show key)`: whoever writes into that pipe is there already.
-    let is_shells = ["/dev/fd", "/proc/self/fd"].iter().any(|fds| path.starts_with(fds));
-    let file = if is_shells { File::open(path).map_err(io)? } else { open(path)? };
-    let meta = file.metadata().map_err(io)?;
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
-    let seen = bytes.len();
-    if seen as u64 > MAX_KEY_BYTES {
-        return Err(Failure::Usage(format!(
-            "{} is no key: expected at most {MAX_KEY_BYTES} bytes, saw {seen} or more",
-            path.display()
-        )));
-    }
-    let text = crate::format::file_text("a key", &bytes);
-    // Before its mode: nobody should be told to hide what everybody may read.
-    if text.as_ref().is_ok_and(|text| is_public_key(text)) {
-        return Err(Failure::Usage(format!(
-            "{} holds a public key: expected the secret key that belongs to it: `treehead keygen` writes that where --out says, and the public one beside it",
-            path.display()
-        )));
-    }
-    let mode = meta.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(Failure::Usage(format!(
-            "{} holds a secret that others can read: expected mode 600, saw {mode:03o}; run: chmod 600 {}",
-            path.display(),
-            path.display()
-        )));
-    }
-    text.map(|text| Zeroizing::new(text.to_owned())).map_err(|e| Failure::file(path, &e))
-}
-
-/// A publisher's, or a log's or witness's, and nothing else.
-fn is_public_key(text: &str) -> bool {
-    is_public_pem(text) || NoteKey::parse(text.trim()).is_ok()
-}
-
-/// Writes a file that must not exist yet, with this mode, durably.
+/// Writes a new file with this mode, durably.
 pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let mut file = opened.map_err(|e| match e.kind() {
@@ -98,18 +28,18 @@ pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     })
 }
 
-/// Replaces a file at once: readers see the old content or the new, also after a power cut.
+/// Replaces a file atomically: readers see the old content or the new, also after a power cut.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     prepare(path)?.finish(bytes)
 }
 
-/// A file about to be replaced: finds out early that its directory is writable, before the new content is known.
+/// A file about to be replaced. Fails early where its directory is not writable, before the new content is known.
 pub struct Replacement {
     path: PathBuf,
     new: tempfile::NamedTempFile,
 }
 
-/// What a command writes where `--out` says.
+/// The kinds of files that `--out` names.
 #[derive(Debug, Clone, Copy)]
 pub enum OutFile {
     Proof,
@@ -117,7 +47,7 @@ pub enum OutFile {
 }
 
 impl OutFile {
-    /// Whether these bytes are such a file, so that replacing them loses nothing of another kind.
+    /// Whether these bytes are a file of this kind.
     fn is_one(self, bytes: &[u8]) -> bool {
         match self {
             Self::Proof => bytes.starts_with(proof::HEADER.as_bytes()),
@@ -133,7 +63,7 @@ impl OutFile {
     }
 }
 
-/// [`prepare`] for a file that the user named: a slip of the hand must not cost a key or an artifact. Replaces only
+/// Like [`prepare`], for a file that the user named: a slip of the hand must not cost a key or an artifact. Replaces only
 /// an empty file and one of the same kind.
 pub fn prepare_out(path: &Path, kind: OutFile) -> Result<Replacement, Failure> {
     let replacement = prepare(path)?;
@@ -149,8 +79,8 @@ pub fn prepare_out(path: &Path, kind: OutFile) -> Result<Replacement, Failure> {
     Ok(replacement)
 }
 
-/// Prepares to replace a file. Changes nothing before [`Replacement::finish`]. A pipe, device or link that is there
-/// is refused: it would become a regular file.
+/// Prepares to replace a file. Changes nothing before [`Replacement::finish`]. Refuses a pipe, device or link: it would
+/// become a regular file.
 pub fn prepare(path: &Path) -> Result<Replacement, Failure> {
     if path.is_dir() {
         let path = path.display();
@@ -164,11 +94,12 @@ pub fn prepare(path: &Path) -> Result<Replacement, Failure> {
 }
 
 impl Replacement {
-    /// The file that is replaced.
+    /// The file to replace.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Writes the new content.
     pub fn finish(self, bytes: &[u8]) -> Result<(), Failure> {
         let Self { path, mut new } = self;
         let io = |e: io::Error| Failure::io("write", &path, &e);
@@ -185,7 +116,7 @@ fn dir_of(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
-/// Two names of one file or directory, which may not be there yet.
+/// Whether two paths name one file or directory, which need not exist.
 pub fn is_same(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| {
         let there =
@@ -193,69 +124,6 @@ pub fn is_same(a: &Path, b: &Path) -> bool {
         path.canonicalize().or_else(|_| there())
     };
     matches!((place(a), place(b)), (Ok(a), Ok(b)) if a == b)
-}
-
-/// Waits for a lock that other processes may hold; dropping the returned file unlocks it.
-pub fn lock(path: &Path) -> Result<File, Failure> {
-    let on_wait = |path: &Path| say(&format!("waiting for {}, which another treehead holds", path.display()));
-    wait_for_lock(path, LockWait::default(), on_wait).map_err(Failure::from)
-}
-
-/// SHA-256 of an artifact that must hold still meanwhile: what was hashed has to be what is there.
-pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
-    let io = |e: io::Error| Failure::io("read", path, &e);
-    let stamp = |file: &File| {
-        file.metadata()
-            .map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
-    };
-    let mut file = open(path)?;
-    let before = stamp(&file).map_err(io)?;
-    let (digest, length) = hash(&mut file).map_err(io)?;
-    // By name, too: a build that replaces the file leaves the open one as it was.
-    let after = stamp(&open(path)?).map_err(io)?;
-    if before != after || length != before.2 {
-        return Err(Failure::refused(
-            "artifact-changed",
-            format!("{} changed while it was being hashed", path.display()),
-            "Wait until the file is finished, then run the command again.",
-        ));
-    }
-    Ok(digest)
-}
-
-/// SHA-256 of all that comes, and how many bytes that were.
-pub fn hash(from: &mut impl io::Read) -> io::Result<(Hash, u64)> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut length = 0_u64;
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok((Hash::from_bytes(hasher.finalize().into()), length)),
-            Ok(count) => {
-                length += count as u64;
-                hasher.update(&buffer[..count]);
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// `FILE.tlog-proof`, beside the artifact.
-pub fn proof_path(artifact: &Path) -> PathBuf {
-    let mut name = artifact.as_os_str().to_owned();
-    name.push(".tlog-proof");
-    name.into()
-}
-
-/// A file that a parser of the core reads.
-pub fn parse<T>(
-    path: &Path,
-    what: &'static str,
-    limit: usize,
-    parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
-) -> Result<T, Failure> {
-    parse(&read(path, what, limit)?).map_err(|e| Failure::file(path, &e))
 }
 
 #[cfg(test)]

@@ -1,0 +1,9 @@
+//! Reading and writing files the way every command does: capped, atomic, secrets at mode 600.
+
+mod lock;
+mod read;
+mod replace;
+
+pub use lock::lock;
+pub use read::{hash, hash_artifact, open, parse, proof_path, read, read_secret, read_up_to};
+pub use replace::{OutFile, Replacement, create_new, is_same, prepare, prepare_out, replace};

@@ -1,0 +1,136 @@
+//! Reading files: capped, regular files only, secrets only where nobody else can read them.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::cli::exit::Failure;
+use crate::disk::open_plain;
+use crate::format::FormatError;
+use crate::merkle::Hash;
+use crate::note::NoteKey;
+use crate::release::is_public_pem;
+
+/// Largest key file.
+const MAX_KEY_BYTES: u64 = 64 * 1024;
+
+/// Reads a whole file of at most `limit` bytes.
+pub fn read(path: &Path, what: &'static str, limit: usize) -> Result<Vec<u8>, Failure> {
+    let bytes = read_up_to(path, limit + 1)?;
+    crate::format::cap(what, bytes.len(), limit).map_err(|e| Failure::file(path, &e))?;
+    Ok(bytes)
+}
+
+/// Reads the first `limit` bytes of a file, and no more.
+pub fn read_up_to(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = open(path)?.take(limit as u64).read_to_end(&mut bytes);
+    read.map_err(|e| Failure::io("read", path, &e))?;
+    Ok(bytes)
+}
+
+/// Opens a file that the user named for reading. Accepts regular files only.
+pub fn open(path: &Path) -> Result<File, Failure> {
+    open_plain(path).map_err(|e| Failure::file_access("read", path, &e))
+}
+
+/// Reads a secret key file as text, and refuses one that others may read.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let io = |e: io::Error| Failure::io("read", path, &e);
+    // A shell's `<(pass show key)` is a pipe, but its writer runs already.
+    let is_shells = ["/dev/fd", "/proc/self/fd"].iter().any(|fds| path.starts_with(fds));
+    let file = if is_shells { File::open(path).map_err(io)? } else { open(path)? };
+    let meta = file.metadata().map_err(io)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    let seen = bytes.len();
+    if seen as u64 > MAX_KEY_BYTES {
+        return Err(Failure::Usage(format!(
+            "{} is no key: expected at most {MAX_KEY_BYTES} bytes, saw {seen} or more",
+            path.display()
+        )));
+    }
+    let text = crate::format::file_text("a key", &bytes);
+    // Before its mode: nobody should be told to hide a public key.
+    if text.as_ref().is_ok_and(|text| is_public_key(text)) {
+        return Err(Failure::Usage(format!(
+            "{} holds a public key: expected the secret key that belongs to it: `treehead keygen` writes that where --out says, and the public one beside it",
+            path.display()
+        )));
+    }
+    let mode = meta.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Failure::Usage(format!(
+            "{} holds a secret that others can read: expected mode 600, saw {mode:03o}; run: chmod 600 {}",
+            path.display(),
+            path.display()
+        )));
+    }
+    text.map(|text| Zeroizing::new(text.to_owned())).map_err(|e| Failure::file(path, &e))
+}
+
+/// Whether this is the public key of a publisher, log or witness, and nothing else.
+fn is_public_key(text: &str) -> bool {
+    is_public_pem(text) || NoteKey::parse(text.trim()).is_ok()
+}
+
+/// Hashes an artifact. Fails if it changes meanwhile: what was hashed has to be what is there.
+pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
+    let io = |e: io::Error| Failure::io("read", path, &e);
+    let stamp = |file: &File| {
+        file.metadata()
+            .map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
+    };
+    let mut file = open(path)?;
+    let before = stamp(&file).map_err(io)?;
+    let (digest, length) = hash(&mut file).map_err(io)?;
+    // By name, too: a build that replaces the file leaves the open one as it was.
+    let after = stamp(&open(path)?).map_err(io)?;
+    if before != after || length != before.2 {
+        return Err(Failure::refused(
+            "artifact-changed",
+            format!("{} changed while it was being hashed", path.display()),
+            "Wait until the file is finished, then run the command again.",
+        ));
+    }
+    Ok(digest)
+}
+
+/// Hashes everything from a reader; returns the number of bytes, too.
+pub fn hash(from: &mut impl io::Read) -> io::Result<(Hash, u64)> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut length = 0_u64;
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok((Hash::from_bytes(hasher.finalize().into()), length)),
+            Ok(count) => {
+                length += count as u64;
+                hasher.update(&buffer[..count]);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// The path of an artifact's proof file, `FILE.tlog-proof`.
+pub fn proof_path(artifact: &Path) -> PathBuf {
+    let mut name = artifact.as_os_str().to_owned();
+    name.push(".tlog-proof");
+    name.into()
+}
+
+/// Reads and parses a file of at most `limit` bytes.
+pub fn parse<T>(
+    path: &Path,
+    what: &'static str,
+    limit: usize,
+    parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
+) -> Result<T, Failure> {
+    parse(&read(path, what, limit)?).map_err(|e| Failure::file(path, &e))
+}

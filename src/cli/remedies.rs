@@ -2,9 +2,10 @@
 //! next, and with which command, is said here.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::exit::Failure;
-use crate::client::{AuditError, ClientError, NetworkFault};
+use crate::client::{AuditError, ClientError, NetworkFault, ProvenError};
 use crate::disk::{DiskError, LockError, run_again};
 use crate::endpoint::Refusal;
 use crate::load::{CheckError, LoadError};
@@ -30,6 +31,14 @@ pub fn correct(path: &Path) -> String {
 }
 
 impl Failure {
+    /// Another process held a lock for so long.
+    pub fn lock_held(path: &Path, waited: Duration) -> Self {
+        let (path, waited) = (path.display(), waited.as_secs());
+        Self::CouldNotTell(format!(
+            "{path} is held by another treehead: expected to get it within {waited} s; `fuser {path}` names the process: end it if it is stopped or hangs, and run the command again (the file may stay)"
+        ))
+    }
+
     /// Makes a failure of a log's answer to an entry that was to be appended.
     pub fn append(error: ClientError) -> Self {
         let message = error.to_string();
@@ -79,12 +88,7 @@ impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         match error {
             LockError::Io { path, source } => Self::file_access("lock", &path, &source),
-            LockError::Held { path, waited } => {
-                let (path, waited) = (path.display(), waited.as_secs());
-                Self::CouldNotTell(format!(
-                    "{path} is held by another treehead: expected to get it within {waited} s; `fuser {path}` names the process: end it if it is stopped or hangs, and run the command again (the file may stay)"
-                ))
-            }
+            LockError::Held { path, waited } => Self::lock_held(&path, waited),
         }
     }
 }
@@ -241,6 +245,21 @@ impl From<AuditError> for Failure {
             ),
             AuditError::Fork(_) => Self::refused("fork", message, LIES),
         }
+    }
+}
+
+impl From<ProvenError> for Failure {
+    fn from(error: ProvenError) -> Self {
+        let message = error.to_string();
+        let code = match error {
+            ProvenError::Client(e) => return e.into(),
+            ProvenError::Checkpoint(e) => return Refusal::Checkpoint(e).into(),
+            ProvenError::Quorum(e) => return Refusal::Quorum(e).into(),
+            ProvenError::Malformed(_) => "checkpoint-malformed",
+            ProvenError::NoLeaf { .. } | ProvenError::NotIncluded { .. } => "not-included",
+            ProvenError::OtherStatement => "wrong-entry",
+        };
+        Self::refused(code, message, "Tell the log's operator.")
     }
 }
 

@@ -9,13 +9,13 @@ use serde_json::json;
 use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile, Replacement};
+use super::output;
 use super::output::say;
 use super::values::parse_leaf;
-use super::{output, publish};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
-use crate::client::{Appended, LogClient, RemoteTiles, Wait};
+use crate::client::{Appended, ProvenError, Wait, check_answer, proven_entry};
 use crate::format::quote;
-use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, prove_inclusion};
+use crate::merkle::LeafIndex;
 use crate::release::{Envelope, PublisherSigner, Purl, Release, Withdrawal};
 
 /// Added to errors before the withdrawal is signed.
@@ -80,13 +80,13 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let out = args.out.as_ref().map(|out| files::prepare_out(out, OutFile::Proof)).transpose();
     let out = out.map_err(|e| e.and("nothing was signed or appended"))?;
     let log = Connection::open(&args.log, args.patience, say)?;
-    let (origin, entry) =
-        log.ask("show what is withdrawn", |client| Ok(fetch(client, &policy, args.leaf)))??;
+    let fetched = log.ask("show what is withdrawn", |client| Ok(proven_entry(client, &policy, args.leaf)))?;
+    let (origin, entry) = fetched.map_err(not_proven)?;
     let withdrawal = Withdrawal::of(args.leaf, &entry, &args.reason).map_err(|e| {
         let message = format!("leaf {} can't be withdrawn: expected a release, saw {e}", args.leaf);
         Failure::refused("withdrawal-mismatch", message, NOTHING_SIGNED)
     })?;
-    let withdrawal = Withdrawal { log: Some(origin), ..withdrawal };
+    let withdrawal = Withdrawal { log: Some(origin.to_string()), ..withdrawal };
     let payload = withdrawal.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
     consent(args, &withdrawal.purl, &describe(args.leaf, &entry, &signer)?)?;
     let envelope = Envelope::sign(payload, &[&signer]).map_err(|e| Failure::Usage(e.to_string()))?;
@@ -109,7 +109,7 @@ fn append(
         // Sent once more, the same statement is the same leaf; this time the answer is its proof.
         let proof = log.ask("send the proof", |client| client.add(entry, wait));
         let proof = proof.map_err(Failure::append).and_then(|proof| {
-            publish::check(&proof, entry, Some(&policy.log_keys()))?;
+            check_answer(&proof, entry, Some(&policy.log_keys()))?;
             place.finish(proof.to_string().as_bytes())
         });
         proof.map_err(|e| {
@@ -140,33 +140,16 @@ fn append(
     )
 }
 
-/// Returns the log's origin and the entry of a leaf, after proving that the entry is in a tree that the log
-/// signed and a quorum of witnesses cosigned. A withdrawal can't be undone, so no unproven entry will do.
-fn fetch(client: &LogClient, policy: &Policy, leaf: LeafIndex) -> Result<(String, Vec<u8>), Failure> {
-    let signed = client.checkpoint(&policy.log_keys())?;
-    let head = policy.check(&signed).map_err(|e| {
-        Failure::refused("no-quorum", format!("the log's newest tree head: {e}"), NOTHING_SIGNED)
-    })?;
-    let head = head.get();
-    let place = usize::try_from(leaf.get() % TILE_WIDTH).expect("below 256");
-    let bundle = TileId::Entries { index: leaf.get() / TILE_WIDTH };
-    let bundle = Tile::in_tree(bundle, head.size).filter(|tile| tile.width() > place).ok_or_else(|| {
-        let message =
-            format!("expected a published leaf to withdraw, saw leaf {leaf} in a log of {}", head.size);
-        Failure::refused("withdrawal-unknown-leaf", message, NOTHING_SIGNED)
-    })?;
-    let tiles = RemoteTiles(client);
-    let entry = tiles.entries(bundle).map_err(Failure::unsigned)?.swap_remove(place);
-    let proof = prove_inclusion(&tiles, leaf, &Hash::leaf(&entry), head.size, &head.root);
-    proof.map_err(Failure::unsigned)?.map_err(|e| {
-        let url = client.prefix();
-        let message = format!(
-            "the entry that {url} serves as leaf {leaf} is not in the tree of {} that the log signed: {e}",
-            head.size
-        );
-        Failure::refused("not-included", message, NOTHING_SIGNED)
-    })?;
-    Ok((head.origin.to_string(), entry))
+/// Makes a failure of an entry that could not be proven. A withdrawal can't be undone, so no unproven entry will do.
+fn not_proven(error: ProvenError) -> Failure {
+    let message = error.to_string();
+    let code = match error {
+        ProvenError::Client(e) => return Failure::unsigned(e),
+        ProvenError::NoLeaf { .. } => "withdrawal-unknown-leaf",
+        ProvenError::NotIncluded { .. } => "not-included",
+        _ => "no-quorum",
+    };
+    Failure::refused(code, message, NOTHING_SIGNED)
 }
 
 /// What is about to be withdrawn, in lines.

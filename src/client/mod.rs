@@ -12,7 +12,9 @@ mod flow;
 mod gate;
 mod gossip;
 mod http;
+mod numbering;
 mod patience;
+mod proven;
 mod proxy;
 mod retry_after;
 mod search;
@@ -37,6 +39,8 @@ pub use http::LogClient;
 pub(crate) use http::printable;
 #[cfg(feature = "cli")]
 pub(crate) use http::{is_address, is_code};
+pub use numbering::{LatestRelease, Numbering, NumberingError};
+pub use proven::{ProvenError, check_answer, proven_entry};
 pub use search::{Found, FoundRow, MAX_PAGES};
 pub use sequence::HighestSequence;
 pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Warning};

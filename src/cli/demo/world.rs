@@ -11,7 +11,7 @@ use crate::cli::config::Config;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::init::{self, NewLog};
 use crate::cli::{files, keygen, publish};
-use crate::client::{LogClient, Wait};
+use crate::client::{LogClient, Wait, check_answer};
 use crate::endpoint::EndpointState;
 use crate::endpoint::{Artifact, Freshness, Pins, Question, Refusal, Trust, VerifiedRelease, verify};
 use crate::merkle::Hash;
@@ -127,7 +127,7 @@ impl World {
         let release = Release { log: Some(ORIGIN.to_owned()), ..release(purl, kind, sequence, subjects)? };
         let entry = publish::sign(&release, &self.publisher)?;
         let proof = self.client.add(&entry, Wait::Published).map_err(Failure::append)?;
-        publish::check(&proof, &entry, Some(&self.policy.log_keys()))?;
+        check_answer(&proof, &entry, Some(&self.policy.log_keys()))?;
         files::create_new(&files::proof_path(&path), proof.to_string().as_bytes(), 0o644)?;
         let note = proof.checkpoint.to_string();
         let head = checkpoint::open(note.as_bytes(), &self.policy.log_keys()).map_err(Refusal::Checkpoint)?;

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args as ClapArgs};
 
-use super::sequence::{self, Sequence};
 use crate::cli::connection::Patience;
 use crate::cli::values::{parse_kind, parse_purl};
-use crate::client::Wait;
+use crate::client::{Numbering, Wait};
 use crate::release::{Kind, Purl};
 
 /// Sign releases and append them to a log
@@ -56,8 +55,8 @@ pub struct Publish {
     pub channel: Option<String>,
     /// Counter that only grows for this package and channel: a number; `auto` for the number after the log's
     /// highest, whose release this key must have signed; `time` for the time in UTC, as in 20261128103001
-    #[arg(long, value_name = "N|auto|time", value_parser = sequence::parse, required_unless_present = "from")]
-    pub sequence: Option<Sequence>,
+    #[arg(long, value_name = "N|auto|time", value_parser = parse_numbering, required_unless_present = "from")]
+    pub sequence: Option<Numbering>,
     /// What it was built from, as in `git+https://example.com/scanner@gitCommit:<hex>`
     #[arg(long, value_name = "URI@DIGEST")]
     pub source: Option<String>,
@@ -86,4 +85,32 @@ pub struct Publish {
     pub wait: Option<Wait>,
     #[command(flatten)]
     pub patience: Patience,
+}
+
+/// Parses a number, `auto` or `time`.
+fn parse_numbering(text: &str) -> Result<Numbering, String> {
+    match text {
+        "auto" => Ok(Numbering::Next),
+        "time" => Ok(Numbering::Time),
+        number => {
+            number.parse().map(Numbering::Number).map_err(|_| "expected a number, auto or time".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_and_words_for_them() {
+        assert_eq!(parse_numbering("42"), Ok(Numbering::Number(42)));
+        assert_eq!(
+            (parse_numbering("auto"), parse_numbering("time")),
+            (Ok(Numbering::Next), Ok(Numbering::Time))
+        );
+        for bad in ["", "next", "-1", "1.5", "99999999999999999999"] {
+            assert_eq!(parse_numbering(bad), Err("expected a number, auto or time".to_owned()), "{bad}");
+        }
+    }
 }

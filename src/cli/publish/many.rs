@@ -14,7 +14,7 @@ use std::time::Instant;
 use super::args::Publish;
 use super::proofs::ProofDir;
 use super::report::{Report, Told};
-use super::{sign, target};
+use super::target::{sign, target};
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{output, releases_file};

@@ -7,14 +7,14 @@ use serde_json::json;
 use super::args::Publish;
 use super::artifact::Artifact;
 use super::report::{warning_line, warning_object};
-use super::sequence::{self, Sequence};
-use super::{NOT_SENT, check, target, warn_of_another_signature};
+use super::sequence;
+use super::target::{NOT_SENT, target, warn_of_another_signature};
 use crate::checkpoint::LogKey;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files::{self, OutFile, Replacement};
 use crate::cli::{output, statement};
-use crate::client::{Appended, Wait};
+use crate::client::{Appended, Numbering, Wait, check_answer};
 use crate::format::cap_count;
 use crate::release::{MAX_SUBJECTS, PublisherSigner, Release, Source, Statement};
 
@@ -45,7 +45,7 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
 /// Shows what would be stated, and how its number follows the highest one.
 fn dry_run(
     log: &Connection,
-    sequence: Sequence,
+    sequence: Numbering,
     mut release: Release,
     signer: &PublisherSigner,
     json: bool,
@@ -82,7 +82,7 @@ fn release(args: &Publish, artifacts: &[Artifact]) -> Result<Release, Failure> {
     let subjects = artifacts.iter().map(Artifact::subject).collect::<Result<_, _>>()?;
     let audience = args.audience.clone();
     // Any other is chosen later.
-    let sequence = if let Some(Sequence::Number(number)) = args.sequence { number } else { 0 };
+    let sequence = if let Some(Numbering::Number(number)) = args.sequence { number } else { 0 };
     let release =
         Release { subjects, purl, kind, channel, sequence, source, manifest: None, audience, log: None };
     release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?; // says what is wrong with it
@@ -130,7 +130,7 @@ fn save(
     }
     // Sent once more, the same statement is the same leaf; this time the answer is its proof.
     let proof = log.ask("send the proof", |client| client.add(entry, wait))?;
-    check(&proof, entry, logs)?;
+    check_answer(&proof, entry, logs)?;
     warn_of_another_signature(&proof, signer);
     let text = proof.to_string();
     for place in places {

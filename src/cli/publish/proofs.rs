@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{NOT_SENT, check, warn_of_another_signature};
+use super::target::{NOT_SENT, warn_of_another_signature};
 use crate::checkpoint::LogKey;
 use crate::cli::connection::Connection;
 use crate::cli::exit::Failure;
 use crate::cli::files;
-use crate::client::ClientError;
+use crate::client::{ClientError, check_answer};
 use crate::merkle::Hash;
 use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
 use crate::release::PublisherSigner;
@@ -37,7 +37,7 @@ impl<'a> ProofDir<'a> {
         let path = self.path.join(format!("{}.tlog-proof", leaf.to_hex()));
         let there = path.exists().then(|| files::read(&path, "a proof file", MAX_PROOF_FILE_BYTES));
         let there = there.and_then(Result::ok).and_then(|bytes| ProofFile::parse(&bytes).ok());
-        let proves = |proof: &ProofFile| check(proof, entry, self.logs.as_deref());
+        let proves = |proof: &ProofFile| check_answer(proof, entry, self.logs.as_deref());
         if let Some(proof) = there
             && proves(&proof).is_ok_and(|proven| proven == *leaf)
         {

@@ -1,0 +1,207 @@
+//! The sequence number of a new release: the given one, the next one, or the time.
+//!
+//! A signed statement can't be taken back, and the log that reports the highest number may lie: a number near
+//! the maximum would close the channel for ever. So the highest number only counts if the log shows its
+//! release, signed with this very key.
+
+use std::cmp::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use super::{ClientError, HighestSequence, LogClient, RemoteTiles, Warning};
+use crate::clock;
+use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId};
+use crate::release::{Envelope, PublisherSigner, Release, Timestamp, format_time};
+
+/// Pause until the clock shows another second.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How a release gets its sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbering {
+    /// This number.
+    Number(u64),
+    /// One more than the highest.
+    Next,
+    /// The time in UTC, as in 20261128103001.
+    Time,
+}
+
+/// Why a release gets no number.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NumberingError {
+    /// The release with the highest number is not signed by this key, so the log may have made it up.
+    #[error(
+        "the highest sequence number is {number}, says the log, but leaf {index} is no release of this package and channel with that number that this key signed: expected one, since nobody can take back a number that the log made up"
+    )]
+    AnotherKey {
+        /// The highest number.
+        number: u64,
+        /// The leaf that has it.
+        index: LeafIndex,
+    },
+    /// The highest number is above the time.
+    #[error("expected a highest sequence number below the time, {now}, saw {highest}")]
+    AfterNow {
+        /// The time as a number.
+        now: u64,
+        /// The highest number.
+        highest: u64,
+    },
+}
+
+/// The release with the highest number of its publisher, package and channel.
+#[derive(Debug, Clone)]
+pub struct LatestRelease {
+    /// Its sequence number.
+    pub number: u64,
+    /// Its leaf index.
+    pub index: LeafIndex,
+    /// What it states, if this key signed it.
+    own: Option<Release>,
+}
+
+impl LatestRelease {
+    /// Reads the entry with the highest number, which is untrusted until its signature is checked.
+    #[must_use]
+    pub fn read(highest: HighestSequence, entry: &[u8], next: &Release, signer: &PublisherSigner) -> Self {
+        let HighestSequence { sequence: number, index } = highest;
+        let envelope = Envelope::parse_entry(entry).ok().filter(|envelope| signer.has_signed(envelope));
+        let stated = envelope.and_then(|envelope| Release::parse(envelope.payload()).ok());
+        let own = stated.filter(|own| {
+            (own.purl.package(), &own.channel, own.sequence) == (next.purl.package(), &next.channel, number)
+        });
+        Self { number, index, own }
+    }
+
+    /// Whether it is this release, apart from the number: the command was run before.
+    fn is(&self, release: &Release) -> bool {
+        let numbered = Release { sequence: self.number, ..release.clone() };
+        self.own.as_ref().is_some_and(|own| own.content() == numbered.content())
+    }
+
+    /// Returns what the log, or an endpoint, would object to in a release that follows this one.
+    #[must_use]
+    pub fn objection(&self, release: &Release) -> Option<Warning> {
+        let (number, highest) = (release.sequence, self.number);
+        let (code, detail) = match number.cmp(&highest) {
+            Ordering::Greater => return None,
+            Ordering::Equal if self.is(release) => (
+                "duplicate",
+                format!("the log has this release, as leaf {}: nothing would be added", self.index),
+            ),
+            Ordering::Equal => (
+                "sequence-taken",
+                format!("{number} is taken, by leaf {}: the log would refuse it", self.index),
+            ),
+            Ordering::Less => (
+                "sequence-below-highest",
+                format!(
+                    "{number} is below {highest}, the highest: endpoints that saw that one would refuse this as a rollback"
+                ),
+            ),
+        };
+        Some(Warning { code: code.to_owned(), detail })
+    }
+}
+
+impl Numbering {
+    /// Chooses the number of a release after the latest one; the latest one's if that is this release.
+    ///
+    /// # Errors
+    /// [`NumberingError`].
+    pub fn choose(self, latest: Option<&LatestRelease>, release: &Release) -> Result<u64, NumberingError> {
+        match (self, latest) {
+            (Self::Number(number), _) => Ok(number),
+            (_, Some(latest)) if latest.is(release) => Ok(latest.number),
+            (Self::Next, None) => Ok(1),
+            (Self::Next, Some(LatestRelease { number, index, own: None })) => {
+                Err(NumberingError::AnotherKey { number: *number, index: *index })
+            }
+            (Self::Next, Some(latest)) => Ok(latest.number.saturating_add(1)),
+            (Self::Time, latest) => at_the_time(latest.map(|latest| latest.number)),
+        }
+    }
+}
+
+fn at_the_time(highest: Option<u64>) -> Result<u64, NumberingError> {
+    let mut now = time_as_number(clock::now());
+    // Somebody else was quicker within this second.
+    while Some(now) == highest {
+        thread::sleep(PAUSE);
+        now = time_as_number(clock::now());
+    }
+    match highest {
+        Some(highest) if highest > now => Err(NumberingError::AfterNow { now, highest }),
+        _ => Ok(now),
+    }
+}
+
+/// Year, month, day, hour, minute and second in UTC, one after the other.
+fn time_as_number(time: Timestamp) -> u64 {
+    let text = format_time(time);
+    let digits = text.bytes().filter(u8::is_ascii_digit);
+    digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+}
+
+impl ClientError {
+    /// Whether the log refused a release because its sequence number is taken.
+    #[must_use]
+    pub fn is_sequence_taken(&self) -> bool {
+        matches!(self, Self::Status { status: 409, code: Some(code), .. } if code == "sequence-taken")
+    }
+}
+
+impl LogClient {
+    /// Fetches the entry at an index; `None` while it is not published. The entry is not proven.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn published_entry(&self, index: LeafIndex) -> Result<Option<Vec<u8>>, ClientError> {
+        let size = self.unverified_checkpoint()?.size;
+        let place = usize::try_from(index.get() % TILE_WIDTH).expect("below 256");
+        let bundle = Tile::in_tree(TileId::Entries { index: index.get() / TILE_WIDTH }, size);
+        let bundle = bundle.filter(|bundle| bundle.width() > place);
+        bundle.map(|bundle| Ok(RemoteTiles(self).entries(bundle)?.swap_remove(place))).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::tests::sample_release;
+
+    fn latest(number: u64, own: Option<Release>) -> LatestRelease {
+        LatestRelease { number, index: LeafIndex::new(7).unwrap(), own }
+    }
+
+    #[test]
+    fn the_next_number_follows_what_this_key_signed_and_nothing_else() {
+        let (release, other) = (sample_release(b"x"), sample_release(b"y"));
+        assert_eq!(Numbering::Next.choose(None, &release).unwrap(), 1);
+        let own = Release { sequence: 41, ..other };
+        assert_eq!(Numbering::Next.choose(Some(&latest(41, Some(own))), &release).unwrap(), 42);
+        // Run again: it is there already.
+        let same = Release { sequence: 41, ..release.clone() };
+        for numbering in [Numbering::Next, Numbering::Time] {
+            let again = numbering.choose(Some(&latest(41, Some(same.clone()))), &release);
+            assert_eq!(again.unwrap(), 41, "{numbering:?}");
+        }
+        // A log that makes a number up has nobody sign the one after it.
+        let made_up = latest((1 << 53) - 2, None);
+        let error = Numbering::Next.choose(Some(&made_up), &release).unwrap_err();
+        assert!(error.to_string().contains("that this key signed"), "{error:?}");
+        assert_eq!(Numbering::Number(7).choose(Some(&made_up), &release).unwrap(), 7);
+    }
+
+    #[test]
+    fn the_time_is_a_number_that_reads_as_one_and_only_grows() {
+        assert_eq!(time_as_number(1_795_861_801), 20_261_128_103_001);
+        let now = time_as_number(clock::now());
+        let next = at_the_time(Some(now)).unwrap();
+        assert!(next > now && at_the_time(None).unwrap() >= next);
+        let error = at_the_time(Some(now + 10_000_000_000)).unwrap_err();
+        assert!(matches!(error, NumberingError::AfterNow { .. }), "{error:?}");
+    }
+}

@@ -5,16 +5,10 @@
 //! release, signed with this very key.
 
 use std::cmp::Ordering;
-use std::thread;
-use std::time::Duration;
 
 use super::{ClientError, HighestSequence, LogClient, RemoteTiles, Warning};
-use crate::clock;
 use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId};
 use crate::release::{Envelope, PublisherSigner, Release, Timestamp, format_time};
-
-/// Pause until the clock shows another second.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// How a release gets its sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +35,9 @@ pub enum NumberingError {
         /// The leaf that has it.
         index: LeafIndex,
     },
+    /// The highest number is the time: the next second has another one.
+    #[error("somebody else took this second's number")]
+    ThisSecond,
     /// The highest number is above the time.
     #[error("expected a highest sequence number below the time, {now}, saw {highest}")]
     AfterNow {
@@ -111,7 +108,12 @@ impl Numbering {
     ///
     /// # Errors
     /// [`NumberingError`].
-    pub fn choose(self, latest: Option<&LatestRelease>, release: &Release) -> Result<u64, NumberingError> {
+    pub fn choose(
+        self,
+        latest: Option<&LatestRelease>,
+        release: &Release,
+        now: Timestamp,
+    ) -> Result<u64, NumberingError> {
         match (self, latest) {
             (Self::Number(number), _) => Ok(number),
             (_, Some(latest)) if latest.is(release) => Ok(latest.number),
@@ -120,21 +122,15 @@ impl Numbering {
                 Err(NumberingError::AnotherKey { number: *number, index: *index })
             }
             (Self::Next, Some(latest)) => Ok(latest.number.saturating_add(1)),
-            (Self::Time, latest) => at_the_time(latest.map(|latest| latest.number)),
+            (Self::Time, latest) => {
+                let now = time_as_number(now);
+                match latest.map(|latest| latest.number) {
+                    Some(highest) if highest == now => Err(NumberingError::ThisSecond),
+                    Some(highest) if highest > now => Err(NumberingError::AfterNow { now, highest }),
+                    _ => Ok(now),
+                }
+            }
         }
-    }
-}
-
-fn at_the_time(highest: Option<u64>) -> Result<u64, NumberingError> {
-    let mut now = time_as_number(clock::now());
-    // Somebody else was quicker within this second.
-    while Some(now) == highest {
-        thread::sleep(PAUSE);
-        now = time_as_number(clock::now());
-    }
-    match highest {
-        Some(highest) if highest > now => Err(NumberingError::AfterNow { now, highest }),
-        _ => Ok(now),
     }
 }
 
@@ -172,6 +168,8 @@ mod tests {
     use super::*;
     use crate::release::tests::sample_release;
 
+    const NOW: Timestamp = 1_795_861_801;
+
     fn latest(number: u64, own: Option<Release>) -> LatestRelease {
         LatestRelease { number, index: LeafIndex::new(7).unwrap(), own }
     }
@@ -179,29 +177,33 @@ mod tests {
     #[test]
     fn the_next_number_follows_what_this_key_signed_and_nothing_else() {
         let (release, other) = (sample_release(b"x"), sample_release(b"y"));
-        assert_eq!(Numbering::Next.choose(None, &release).unwrap(), 1);
+        assert_eq!(Numbering::Next.choose(None, &release, NOW).unwrap(), 1);
         let own = Release { sequence: 41, ..other };
-        assert_eq!(Numbering::Next.choose(Some(&latest(41, Some(own))), &release).unwrap(), 42);
+        assert_eq!(Numbering::Next.choose(Some(&latest(41, Some(own))), &release, NOW).unwrap(), 42);
         // Run again: it is there already.
         let same = Release { sequence: 41, ..release.clone() };
         for numbering in [Numbering::Next, Numbering::Time] {
-            let again = numbering.choose(Some(&latest(41, Some(same.clone()))), &release);
+            let again = numbering.choose(Some(&latest(41, Some(same.clone()))), &release, NOW);
             assert_eq!(again.unwrap(), 41, "{numbering:?}");
         }
         // A log that makes a number up has nobody sign the one after it.
         let made_up = latest((1 << 53) - 2, None);
-        let error = Numbering::Next.choose(Some(&made_up), &release).unwrap_err();
+        let error = Numbering::Next.choose(Some(&made_up), &release, NOW).unwrap_err();
         assert!(error.to_string().contains("that this key signed"), "{error:?}");
-        assert_eq!(Numbering::Number(7).choose(Some(&made_up), &release).unwrap(), 7);
+        assert_eq!(Numbering::Number(7).choose(Some(&made_up), &release, NOW).unwrap(), 7);
     }
 
     #[test]
     fn the_time_is_a_number_that_reads_as_one_and_only_grows() {
-        assert_eq!(time_as_number(1_795_861_801), 20_261_128_103_001);
-        let now = time_as_number(clock::now());
-        let next = at_the_time(Some(now)).unwrap();
-        assert!(next > now && at_the_time(None).unwrap() >= next);
-        let error = at_the_time(Some(now + 10_000_000_000)).unwrap_err();
-        assert!(matches!(error, NumberingError::AfterNow { .. }), "{error:?}");
+        assert_eq!(time_as_number(NOW), 20_261_128_103_001);
+        let choose = |highest: Option<u64>| {
+            let latest = highest.map(|number| latest(number, None));
+            Numbering::Time.choose(latest.as_ref(), &sample_release(b"x"), NOW)
+        };
+        let now = time_as_number(NOW);
+        assert_eq!((choose(None), choose(Some(now - 1))), (Ok(now), Ok(now)));
+        assert_eq!(choose(Some(now)), Err(NumberingError::ThisSecond));
+        let highest = now + 1;
+        assert_eq!(choose(Some(highest)), Err(NumberingError::AfterNow { now, highest }));
     }
 }

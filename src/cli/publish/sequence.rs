@@ -7,12 +7,13 @@ use super::target::sign;
 use crate::cli::connection::Connection;
 use crate::cli::exit::Failure;
 use crate::client::{Appended, ClientError, HighestSequence, LatestRelease, Numbering, NumberingError, Wait};
+use crate::clock;
 use crate::merkle::LeafIndex;
 use crate::release::{PublisherSigner, Release};
 
 /// How often others may take the number first before the command gives up.
 const MAX_TRIES: usize = 16;
-/// Pause between two looks at whether a leaf is published.
+/// Pause between two looks at whether a leaf is published, or another second has come.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Signs the release under its number, and appends it. If somebody else takes the number first, tries the next
@@ -50,13 +51,18 @@ const fn waits_for(wait: Wait) -> &'static str {
     }
 }
 
-/// Chooses the number of a release after the latest one.
+/// Chooses the number of a release after the latest one. For the time, waits until a second has none.
 pub fn choose(
     numbering: Numbering,
     latest: Option<&LatestRelease>,
     release: &Release,
 ) -> Result<u64, Failure> {
-    numbering.choose(latest, release).map_err(|error| match &error {
+    let mut chosen = numbering.choose(latest, release, clock::now());
+    while chosen == Err(NumberingError::ThisSecond) {
+        thread::sleep(PAUSE);
+        chosen = numbering.choose(latest, release, clock::now());
+    }
+    chosen.map_err(|error| match &error {
         NumberingError::AnotherKey { number, .. } => Failure::CouldNotTell(format!(
             "{error}; nothing was sent: give the number yourself, as in --sequence {}",
             number.saturating_add(1)

@@ -1,4 +1,4 @@
-//! `treehead backup`: a copy of a log that runs.
+//! `treehead backup`: copies a log, also while it is served.
 
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
@@ -34,7 +34,7 @@ pub struct Args {
     pub with_key: bool,
 }
 
-/// What else a log is made of, but for its secret keys and a file that names its witnesses.
+/// Files of a log beside its journal, apart from its secret keys and a file that names its witnesses.
 pub const COMPANIONS: [&str; 6] =
     ["treehead.toml", PROFILE_FILE, "publishers.toml", "log.vkey", "log.mldsa.vkey", "endpoint.policy"];
 
@@ -43,7 +43,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     let key = config.vkey()?;
     config.vkeys()?;
     config.witnesses()?;
-    // Nothing damaged goes in the place of what is whole in the backup.
+    // A damaged file must not replace a whole one in the backup.
     config.profile.publishers(&config.publishers())?;
     let policy = args.dir.join("endpoint.policy");
     if policy.exists() {
@@ -110,7 +110,7 @@ fn segments(count: u64) -> String {
     format!("{count} {}", if count == 1 { "segment" } else { "segments" })
 }
 
-/// Two names of one directory.
+/// Rejects two names of one directory.
 pub fn check_different(a: &std::path::Path, b: &std::path::Path) -> CliResult {
     if a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b)) {
         return Err(Failure::Usage(format!("{} and {} are the same directory", a.display(), b.display())));

@@ -23,7 +23,7 @@ use crate::store::{Layout, StoreError, backup_marker};
 
 /// Largest `treehead.toml`: as large as a policy, for as many witnesses with ML-DSA-44 keys.
 pub const MAX_CONFIG_BYTES: usize = MAX_POLICY_BYTES;
-/// Where a log listens unless it is told otherwise: loopback, because TLS is a proxy's part.
+/// The default address to listen on: loopback, because TLS is a reverse proxy's job.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ pub struct Config {
     pub dir: PathBuf,
     /// Its identity.
     pub origin: KeyName,
-    /// What it admits.
+    /// The entries that it admits.
     pub profile: Profile,
     /// Address to listen on.
     pub listen: String,
@@ -62,7 +62,7 @@ pub struct Config {
     pub trusted_proxies: Vec<IpAddr>,
     /// How it sequences.
     pub options: Options,
-    /// Whom it asks to cosign.
+    /// The witnesses that it asks.
     witnesses: WitnessSettings,
 }
 
@@ -128,7 +128,7 @@ impl Config {
         })
     }
 
-    /// Refuses to go on in a backup, and where the log does not know what it signed last.
+    /// Rejects a backup, and a log that does not know what it signed last.
     pub fn check_servable(&self) -> Result<(), Failure> {
         let (dir, layout) = (self.dir.display(), Layout::new(&self.dir));
         if backup_marker(&self.dir).exists() {
@@ -136,12 +136,12 @@ impl Config {
                 "{dir} is a backup, and a backup is never served: run `treehead restore {dir} DIR`"
             )));
         }
-        // `treehead init` writes one, so it is not only the journal that tells a new log from a lost one.
+        // `treehead init` writes a checkpoint, so a log without one has lost it.
         let path = layout.checkpoint();
         if path.exists() { Ok(()) } else { Err(StoreError::CheckpointMissing { path }.into()) }
     }
 
-    /// The witnesses that the log asks, with their URLs, and the quorum. `None` where the settings name no
+    /// Reads the witnesses that the log asks, with their URLs, and the quorum; `None` if the settings name no
     /// witnesses.
     pub fn witnesses(&self) -> Result<Option<Policy>, Failure> {
         let path = match (&self.witnesses, self.witnesses_path()) {
@@ -154,7 +154,7 @@ impl Config {
             .map_err(|e| e.and(&format!("treehead.toml names it as `witnesses`; {}", correct(&path))))
     }
 
-    /// Who collects cosignatures for a log with these keys, where the settings name witnesses.
+    /// Prepares the feeder of a log with these keys, if the settings name witnesses.
     pub fn cosigners(&self, log: &LogSigner) -> Result<Option<CosignersFactory>, Failure> {
         let prepare = |policy| Feeder::prepare(policy, log.keys(), self.options.publish_unwitnessed);
         self.witnesses()?.map(prepare).transpose().map_err(|e| Failure::Usage(e.to_string()))
@@ -168,7 +168,7 @@ impl Config {
         }
     }
 
-    /// The file that names the witnesses, where it is in the log's directory itself.
+    /// Name of the file that names the witnesses, if it is in the log's own directory.
     pub fn witnesses_file(&self) -> Option<&str> {
         match &self.witnesses {
             WitnessSettings::File(name) if Path::new(name).file_name() == Some(name.as_ref()) => Some(name),
@@ -176,18 +176,18 @@ impl Config {
         }
     }
 
-    /// The file that names the witnesses, where it is anywhere else.
+    /// Path of the file that names the witnesses, if it is anywhere else.
     pub fn witnesses_elsewhere(&self) -> Option<PathBuf> {
         self.witnesses_path().filter(|_| self.witnesses_file().is_none())
     }
 
-    /// `publishers.toml`.
+    /// Path of `publishers.toml`.
     pub fn publishers(&self) -> PathBuf {
         self.dir.join("publishers.toml")
     }
 }
 
-/// The address that settings say, or this one where they say none.
+/// The address to listen on in settings, or the usual one.
 pub fn listen_of(said: Option<String>, usual: &str, place: &TomlPlace<'_>) -> Result<String, FormatError> {
     match said {
         Some(listen) if !is_listen(&listen) => Err(place.key("listen").malformed(LISTEN, quote(&listen))),

@@ -1,4 +1,4 @@
-//! Asking a log: how long a command waits for it, and what it says meanwhile.
+//! Asking a log: how long a command waits for the answer, and what it prints meanwhile.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -13,7 +13,7 @@ use crate::client::{ClientError, LogClient};
 /// Seconds of waiting after which a message says so; the last interval repeats.
 const TOLD_AFTER: [u64; 4] = [2, 5, 15, 30];
 
-/// How patient a command is.
+/// How long a command waits.
 #[derive(Debug, Clone, Copy, ClapArgs)]
 pub struct Patience {
     /// How long to wait for the log's answer, as in 30s or 5m. Until then, transient errors are retried: a
@@ -36,7 +36,7 @@ pub struct Connection {
     teller: Option<JoinHandle<()>>,
 }
 
-/// What is waited for.
+/// What the command waits for.
 struct Waiting {
     url: String,
     within: Duration,
@@ -46,7 +46,7 @@ struct Waiting {
 
 #[derive(Default)]
 struct State {
-    /// Requests under way, and what the last of them waits for.
+    /// Requests under way, and what the last of them asks for.
     under_way: usize,
     what: &'static str,
     /// When the first began, or when the last answer came.
@@ -60,7 +60,7 @@ struct State {
 }
 
 impl Connection {
-    /// Nothing is sent yet. `say` gets the lines.
+    /// Prepares a connection; sends nothing yet. `say` prints the messages.
     pub fn open(url: &str, patience: Patience, say: impl Fn(&str) + Send + 'static) -> Result<Self, Failure> {
         let (state, changed) = (Mutex::default(), Condvar::new());
         let waiting = Arc::new(Waiting { url: url.to_owned(), within: patience.timeout, state, changed });
@@ -74,7 +74,7 @@ impl Connection {
         Ok(Self { client, waiting, teller })
     }
 
-    /// Asks the log something; `what` is what it has to do, as in `publish the release`.
+    /// Asks the log to do `what`, as in `publish the release`.
     pub fn ask<T>(
         &self,
         what: &'static str,
@@ -86,7 +86,7 @@ impl Connection {
         answer
     }
 
-    /// How long an answer is waited for.
+    /// The longest wait for an answer.
     pub fn timeout(&self) -> Duration {
         self.waiting.within
     }
@@ -108,7 +108,7 @@ impl Drop for Connection {
 }
 
 impl Waiting {
-    /// The state stays valid even if a thread panicked.
+    /// Locks the state, which stays valid even if a thread panicked.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,7 +148,7 @@ impl Waiting {
     }
 }
 
-/// When the n-th message is due, from zero.
+/// When the n-th message is due, counted from 0.
 fn told_after(told: usize) -> Duration {
     let last = TOLD_AFTER[TOLD_AFTER.len() - 1];
     let beyond = (told + 1).saturating_sub(TOLD_AFTER.len()) as u64;

@@ -1,4 +1,4 @@
-//! `treehead init`
+//! `treehead init`: makes a new log.
 
 use std::path::{Path, PathBuf};
 
@@ -81,7 +81,7 @@ pub fn run(args: &Init, json: bool) -> CliResult {
     }
     let vkeys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     let dir = args.dir.display();
-    // Nobody copies 1,800 characters from a terminal.
+    // The ML-DSA-44 key has 1,800 characters: too many to copy from a terminal.
     let second = keys.get(1).map_or_else(String::new, |key| {
         format!("            {}+{}, of ML-DSA-44, is in {dir}/{}\n", key.name(), key.id(), ML_DSA.public)
     });
@@ -120,12 +120,12 @@ pub struct NewLog<'a> {
     /// Whether it signs with ML-DSA-44 too.
     pub post_quantum: bool,
     pub witnesses: Vec<WitnessBlock>,
-    /// How many of the witnesses have to agree; asked for where there are any.
+    /// How many of the witnesses have to agree; required if there are any.
     pub quorum: Option<u64>,
 }
 
 impl NewLog<'_> {
-    /// Keys of the operating system's randomness, Ed25519 first.
+    /// Makes keys from the operating system's randomness, Ed25519 first.
     fn keys(&self) -> Result<Vec<NoteSigner>, Failure> {
         let origin = KeyName::new(self.origin).map_err(|e| Failure::Usage(format!("--origin: {e}")))?;
         let key = |kind| keygen::random_seed().map(|seed| NoteSigner::from_seed(origin.clone(), kind, &seed));
@@ -168,7 +168,7 @@ pub fn create(dir: &Path, log: &NewLog<'_>) -> Result<Vec<NoteKey>, Failure> {
         files.push(NewFile::public("publishers.toml", PUBLISHERS));
     }
     files.push(NewFile::public(PROFILE_FILE, log.profile.to_file()));
-    // The head of the empty tree, so that a log without a checkpoint is known to have lost it.
+    // The head of the empty tree: a log without a checkpoint has lost it.
     let empty = Checkpoint::new(signer.origin().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
     files.push(NewFile::public("checkpoint", signer.sign(&empty, clock::now()).to_string()));
     files.push(NewFile::public("treehead.toml", config(signer.origin(), log)));

@@ -1,4 +1,4 @@
-//! `treehead inspect`: what a file says, without believing it.
+//! `treehead inspect`: shows what a file says, unverified.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
     })
 }
 
-/// A file of vkeys, one on each line.
+/// Reads a file of vkeys, one on each line.
 fn vkeys(bytes: &[u8]) -> Option<(Value, String)> {
     let text = crate::format::file_text("a file of verifier keys", bytes).ok()?;
     let keys = text.trim_end().lines().map(|line| NoteKey::parse(line.trim()).ok());
@@ -88,7 +88,7 @@ fn vkeys(bytes: &[u8]) -> Option<(Value, String)> {
     })
 }
 
-/// What kind a signature is of, as far as its length tells: the key would say for sure.
+/// Guesses the type of a signature from its length; only the key would tell for sure.
 fn kind_of(signature: &NoteSignature) -> Option<SignatureType> {
     match signature.bytes().len() {
         64 => Some(SignatureType::Ed25519),
@@ -174,7 +174,7 @@ fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {
     Ok((object, lines))
 }
 
-/// An envelope from wherever. Where it names its keys as an entry does, it says what leaf it would be.
+/// Describes an envelope that was made elsewhere; with its leaf hash, if it names its keys as an entry does.
 fn sent(envelope: &SubmittedEnvelope) -> Result<(Value, String), FormatError> {
     if let Ok(named) = envelope.clone().into_named() {
         return entry(&named);

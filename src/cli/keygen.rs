@@ -1,4 +1,4 @@
-//! `treehead keygen`
+//! `treehead keygen`: makes a key pair.
 
 use std::path::{Path, PathBuf};
 
@@ -78,7 +78,7 @@ pub fn run(args: &Keygen, json: bool) -> CliResult {
     };
     files::create_new(&args.out, secret.as_bytes(), 0o600)?;
     if let Err(e) = files::create_new(&public_path, public.as_bytes(), 0o644) {
-        // Without its public half the secret one is of no use to anybody.
+        // A secret key without its public half is useless.
         let _ = std::fs::remove_file(&args.out);
         return Err(e);
     }
@@ -97,7 +97,7 @@ pub fn run(args: &Keygen, json: bool) -> CliResult {
     )
 }
 
-/// The name of a key is that of who has it.
+/// A key is named after its owner.
 fn check_name(kind: KeyKind, name: &str) -> Result<(), &'static str> {
     match kind {
         KeyKind::Publisher => check_publisher_name(name),
@@ -105,7 +105,7 @@ fn check_name(kind: KeyKind, name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// 32 bytes of the operating system's random source.
+/// Reads 32 bytes from the operating system's random source.
 pub fn random_seed() -> Result<Zeroizing<[u8; 32]>, Failure> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut())
@@ -122,7 +122,7 @@ fn note_key(name: &str, kind: SignatureType, seed: &[u8; 32]) -> Result<KeyTexts
     Ok((secret, format!("{}\n", signer.public()), signer.public().id().to_string()))
 }
 
-/// `log.key` has `log.vkey` beside it, `publisher.pem` has `publisher.pub`.
+/// The path of the public key: `log.vkey` beside `log.key`, `publisher.pub` beside `publisher.pem`.
 fn public_path(secret: &Path, kind: KeyKind) -> Result<PathBuf, Failure> {
     let extension = match kind {
         KeyKind::Log | KeyKind::Witness => "vkey",

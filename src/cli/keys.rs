@@ -1,4 +1,4 @@
-//! The keys in a log's directory: an Ed25519 pair, and an ML-DSA-44 pair unless the log goes without.
+//! The keys in a log's directory: an Ed25519 pair, and an ML-DSA-44 pair unless the log was made without.
 
 use std::path::Path;
 
@@ -20,40 +20,39 @@ pub struct Pair {
     kind: SignatureType,
 }
 
-/// Every log has it.
+/// The pair that every log has.
 pub const ED25519: Pair = Pair { secret: "log.key", public: "log.vkey", kind: SignatureType::Ed25519 };
-/// Logs made by older versions or with `--no-pq` don't have it.
+/// The pair that logs made with `--no-pq`, or by older versions, lack.
 pub const ML_DSA: Pair =
     Pair { secret: "log.mldsa.key", public: "log.mldsa.vkey", kind: SignatureType::CosignatureMlDsa44 };
 
-/// The secret keys that belong to the public ones in a directory, and those of them that are not there.
+/// Names the secret keys of the public keys in a directory: those that are there, and those that are not.
 pub fn secrets_of(dir: &Path) -> (Vec<&'static str>, Vec<&'static str>) {
     let pairs = [ED25519, ML_DSA].into_iter().filter(|pair| dir.join(pair.public).exists());
     pairs.map(|pair| pair.secret).partition(|secret| dir.join(secret).exists())
 }
 
 impl Config {
-    /// The log's secret keys. Each is the origin's, and the one that its public half says: what signs is
-    /// what endpoints trust.
+    /// Reads the log's secret keys. Each has to be the origin's, and belong to its public key: endpoints trust that.
     pub fn signer(&self) -> Result<LogSigner, Failure> {
         let ed25519 = self.pair(&ED25519)?;
         let ml_dsa = self.has(&ML_DSA).then(|| self.pair(&ML_DSA)).transpose()?;
         Ok(LogSigner::new(ed25519, ml_dsa))
     }
 
-    /// The Ed25519 key, which every log has.
+    /// Reads the public Ed25519 key.
     pub fn vkey(&self) -> Result<NoteKey, Failure> {
         self.public(&ED25519)
     }
 
-    /// All public keys, Ed25519 first.
+    /// Reads all public keys, Ed25519 first.
     pub fn vkeys(&self) -> Result<Vec<NoteKey>, Failure> {
         let ml_dsa = self.has(&ML_DSA).then(|| self.public(&ML_DSA)).transpose()?;
         Ok([Some(self.vkey()?), ml_dsa].into_iter().flatten().collect())
     }
 
-    /// Whether the log has such a pair: half of one is a pair of which something was lost. A log never
-    /// signs with less than it did.
+    /// Whether the log has such a pair. Half a pair counts: the other half was lost, and a log never signs with fewer
+    /// keys than before.
     fn has(&self, pair: &Pair) -> bool {
         [pair.secret, pair.public].iter().any(|name| self.dir.join(name).exists())
     }
@@ -86,7 +85,7 @@ impl Config {
     fn public(&self, pair: &Pair) -> Result<NoteKey, Failure> {
         let path = self.dir.join(pair.public);
         let key = files::parse(&path, "a verifier key", MAX_VKEY_BYTES, parse_vkey).map_err(|e| {
-            // It can be made again wherever the secret key can be read.
+            // The secret key, if it can be read, yields the public one.
             e.and(&match self.secret(pair) {
                 Ok(signer) => format!("run: echo '{}' > {}", signer.public(), path.display()),
                 Err(_) => put_back(&path),
@@ -114,7 +113,7 @@ impl Config {
     }
 }
 
-/// A vkey in a file, with white space around it or none.
+/// Parses a vkey in a file; white space around it is ignored.
 pub fn parse_vkey(bytes: &[u8]) -> Result<NoteKey, FormatError> {
     NoteKey::parse(crate::format::file_text("a verifier key", bytes)?.trim())
 }

@@ -1,4 +1,4 @@
-//! Making a directory of a log's or a witness's, whole or not at all.
+//! Makes the directory of a log or a witness, whole or not at all.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ impl NewFile {
         Self { name, bytes: Zeroizing::new(content.as_ref().to_vec()), mode: 0o644 }
     }
 
-    /// A line that its owner alone may read.
+    /// A line that only the owner may read.
     pub fn secret(name: &'static str, line: &str) -> Self {
         let bytes = Zeroizing::new([line.as_bytes(), b"\n"].concat());
         Self { name, bytes, mode: 0o600 }
@@ -45,7 +45,7 @@ pub fn witness_block(witness: &WitnessBlock) -> String {
     format!("[[witness]]\nname = {}\nurl = {}\nvkeys = [\n{vkeys}]\n", toml_string(name), toml_string(url))
 }
 
-/// Makes `dir` with these files, durably. Without the last one it counts for nothing.
+/// Makes `dir` with these files, durably. The last file makes it count.
 pub fn make(dir: &Path, what: &str, files: &[NewFile]) -> CliResult {
     let io = |e: std::io::Error| Failure::io("create", dir, &e);
     let occupied = dir.exists() && fs::read_dir(dir).map_err(io)?.next().is_some();
@@ -63,7 +63,7 @@ pub fn make(dir: &Path, what: &str, files: &[NewFile]) -> CliResult {
     } else {
         let new = tempfile::Builder::new().prefix(".treehead-init-").tempdir_in(parent).map_err(io)?;
         files.iter().try_for_each(|file| file.write(new.path()))?;
-        // Temporary directories are private; this one is as the system's umask would have made it.
+        // Temporary directories are private; this one gets the usual mode.
         fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io)?;
         sync(new.path())?;
         // A crash before this line leaves only the hidden directory.
@@ -73,12 +73,11 @@ pub fn make(dir: &Path, what: &str, files: &[NewFile]) -> CliResult {
     sync(parent)
 }
 
-/// Fills a directory that is there and empty: perhaps a mount point, which can't be replaced, or one
-/// with an owner of its own.
+/// Fills an empty directory, which may be a mount point or have another owner, and is not replaced.
 fn fill(dir: &Path, files: &[NewFile]) -> CliResult {
     for (at, file) in files.iter().enumerate() {
         if let Err(e) = file.write(dir) {
-            // Half of it would stand in the way of the next try.
+            // Half a directory would block the next try.
             files[..at].iter().for_each(|made| drop(fs::remove_file(dir.join(made.name))));
             return Err(e);
         }

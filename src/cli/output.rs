@@ -23,7 +23,7 @@ pub fn file(bytes: &[u8]) -> CliResult {
 
 fn write(mut out: impl io::Write, bytes: &[u8]) -> CliResult {
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        // Whoever closed the pipe has read enough.
+        // The reader that closed the pipe has read enough.
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::CouldNotTell(format!("could not write to standard output: {e}")))
         }
@@ -61,20 +61,20 @@ impl<W: io::Write> io::Write for Shown<W> {
     }
 }
 
-/// A path on one line, whatever characters it has.
+/// A path on one line, with its hidden characters escaped.
 pub fn path(path: &Path) -> String {
     shown(&path.to_string_lossy())
 }
 
-/// Lines with nothing hidden in them but the styles of this program.
+/// Escapes hidden characters, apart from newlines and the styles of this program.
 fn plain(lines: &str) -> String {
     let styles = [GREEN, BOLD, DIM].map(|style| style.to_string());
     let ours = |rest: &str| {
         styles.iter().map(String::as_str).chain(["\u{1b}[0m"]).find(|s| rest.starts_with(s)).map(str::len)
     };
     let (mut out, mut rest) = (String::with_capacity(lines.len()), lines);
-    // Foreign text may hold newlines and escapes only where it was not passed through `shown` before; an escape that
-    // is none of ours is shown, not sent.
+    // Foreign text may hold newlines and escapes if it was not passed through `shown`; an escape that is not ours is
+    // shown, not sent.
     while let Some(at) = rest.find(['\n', '\u{1b}']) {
         out += &shown(&rest[..at]);
         let kept = if rest.as_bytes()[at] == b'\n' { Some(1) } else { ours(&rest[at..]) };
@@ -85,21 +85,21 @@ fn plain(lines: &str) -> String {
     out + &shown(rest)
 }
 
-/// Warns of something that deserves attention although the command succeeds.
+/// Prints a warning of a command that succeeds.
 pub fn warn(what: &str) {
     anstream::eprintln!("{YELLOW}warning:{YELLOW:#} {}", shown(what));
 }
 
-/// Good news.
+/// The style of good news.
 pub const GREEN: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
-/// Not quite as it should be.
+/// The style of warnings.
 const YELLOW: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Yellow)));
-/// Headings.
+/// The style of headings.
 pub const BOLD: Style = Style::new().bold();
-/// Asides.
+/// The style of asides.
 pub const DIM: Style = Style::new().dimmed();
 
-/// A progress bar on stderr, hidden where that is no terminal.
+/// A progress bar on stderr, hidden if that is no terminal.
 pub fn progress(what: &'static str, total: u64, unit: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
     let template = match unit {
@@ -111,7 +111,7 @@ pub fn progress(what: &'static str, total: u64, unit: &str) -> ProgressBar {
     bar
 }
 
-/// Shows progress on a bar: how much of how much is done.
+/// Returns a function that shows on a bar how much of how much is done.
 pub fn shows(bar: &ProgressBar) -> impl Fn(u64, u64) + Send + Sync + 'static + use<> {
     let bar = bar.clone();
     move |done, total| {

@@ -1,4 +1,4 @@
-//! `treehead policy`: what endpoints have to trust, from the settings and keys of a log.
+//! `treehead policy`: prints what endpoints have to trust, from the settings and keys of a log.
 
 use std::path::{Path, PathBuf};
 
@@ -51,7 +51,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     }
 }
 
-/// Whole or not at all, so that a policy that is there is not lost to a failure.
+/// Writes the policy atomically, so that a failure does not cost the old one.
 fn write(config: &Config, out: &Path, text: &[u8]) -> CliResult {
     if let Some(source) = config.witnesses_path()
         && files::is_same(&source, out)
@@ -64,7 +64,7 @@ fn write(config: &Config, out: &Path, text: &[u8]) -> CliResult {
     files::prepare_out(out, OutFile::Policy)?.finish(text)
 }
 
-/// A policy file for the log with these keys, and its witnesses. URLs are for monitors.
+/// Makes a policy file for the log with these keys and its witnesses. URLs are for monitors.
 pub fn text(keys: &[NoteKey], witnesses: Option<&Policy>, urls: bool) -> Vec<u8> {
     let mut text =
         "# What endpoints trust: https://c2sp.org/tlog-policy. Ship it with your product.\n".to_owned();

@@ -1,4 +1,4 @@
-//! `treehead repair`: a sound journal out of what is left and what others have.
+//! `treehead repair`: makes a sound journal from what is left and what others have.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

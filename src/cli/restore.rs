@@ -1,4 +1,4 @@
-//! `treehead restore`: a log out of a backup, where that takes nothing away.
+//! `treehead restore`: makes a log of a backup, unless that would lose entries.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -35,7 +35,7 @@ pub struct Args {
     pub dir: PathBuf,
 }
 
-/// Largest file that goes with a log: publishers of a large vendor.
+/// Largest file of a log beside its journal: the publishers of a large vendor.
 const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
 
 pub fn run(args: &Args, json: bool) -> CliResult {
@@ -51,7 +51,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     tell(args, json, &backup, &done)
 }
 
-/// Into a log that is there: its settings stay, its journal may only grow.
+/// Restores into an existing log: its settings stay, its journal may only grow.
 fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
     if backup_marker(&args.dir).exists() {
         let message = format!("{} is a backup, and can't become a log", args.dir.display());
@@ -71,7 +71,7 @@ fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
     journal(&args.backup, &args.dir, key)
 }
 
-/// Into a directory that appears whole or not at all.
+/// Restores into a directory that appears whole or not at all.
 fn into_new(args: &Args, backup: &Config, key: &NoteKey) -> Result<Restored, Failure> {
     let dir = &args.dir;
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -87,7 +87,7 @@ fn into_new(args: &Args, backup: &Config, key: &NoteKey) -> Result<Restored, Fai
         }
     }
     let done = journal(&args.backup, new.path(), key)?;
-    // As it was made for us, or as `treehead init` makes one.
+    // Keeps the owner and mode of an existing directory; else as `treehead init` makes one.
     let mode = match fs::metadata(dir) {
         Ok(meta) => {
             std::os::unix::fs::chown(new.path(), Some(meta.uid()), Some(meta.gid())).map_err(io)?;

@@ -1,4 +1,4 @@
-//! `treehead serve`
+//! `treehead serve`: serves a log, and the signals that servers obey.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub fn run(args: &Serve) -> CliResult {
         hangup.then(move || watched.publishers().reload());
         let address = listener.local_addr().map_or(listen, |address| address.to_string());
         let size = log.sequencer().reader().size();
-        // Before anybody is told that it serves, and may tell it to stop.
+        // Before the line that says it serves: somebody may answer with a signal to stop.
         let stop = stop_signal();
         tracing::info!(origin = %log.origin(), %size, url = %format!("http://{address}"), "serving");
         let listener = Listener::behind(listener, config.trusted_proxies);
@@ -71,7 +71,7 @@ pub fn run(args: &Serve) -> CliResult {
     })
 }
 
-/// Ready when the process gets a signal to end. Signals are caught from this call on.
+/// Completes when the process gets a signal to end. Catches signals from this call on.
 pub fn stop_signal() -> impl Future<Output = ()> + Send {
     let told = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     async move {
@@ -84,11 +84,11 @@ pub fn stop_signal() -> impl Future<Output = ()> + Send {
     }
 }
 
-/// SIGHUP, which means to read files again, and ends nothing.
+/// SIGHUP: the process reads its files again, and goes on.
 pub struct Hangup(Option<Signal>);
 
 impl Hangup {
-    /// Being told is noticed from this call on.
+    /// Catches the signal from this call on.
     pub fn listen() -> Self {
         Self(signal(SignalKind::hangup()).ok())
     }

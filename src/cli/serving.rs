@@ -1,4 +1,4 @@
-//! What log, witness and monitor do before they start serving.
+//! Prepares the process of a log, witness or monitor to serve: limits, threads, the address.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,18 +9,17 @@ use tokio::runtime::Runtime;
 
 use super::exit::Failure;
 
-/// Files that a server may need: as many connections as it takes, and its own.
+/// Open files that a server may need: its most connections, and its own files.
 const FILES: u64 = 4_096 + 256;
 /// Least address space. The allocator reserves a GiB before it uses any of it, and 32 MiB for each thread.
 const ADDRESS_SPACE: u64 = 4 << 30;
-/// Threads that read files and check signatures: more of them only wait for each other, and each has a stack.
+/// Threads that read files and check signatures: more would only wait for each other, and each has a stack.
 const BLOCKING_THREADS: usize = 32;
 
-/// Connections that may wait to be accepted, as far as the system allows. Those that find no room here try
-/// again a second later.
+/// Connections that may wait to be accepted, as far as the system allows. Further ones try again a second later.
 const BACKLOG: u32 = 4_096;
 
-/// The runtime that a server runs on, if the system lets it have what it needs.
+/// Starts the runtime of a server. Fails if the system does not allow what it needs.
 pub fn runtime() -> Result<Runtime, Failure> {
     check_address_space(getrlimit(Resource::As).current)?;
     raise_files();
@@ -29,7 +28,7 @@ pub fn runtime() -> Result<Runtime, Failure> {
     runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))
 }
 
-/// A process that runs out of address space dies without a word: refuse to start instead.
+/// A process that runs out of address space dies without a message, so too little is an error at the start.
 fn check_address_space(limit: Option<u64>) -> Result<(), Failure> {
     let Some(limit) = limit.filter(|limit| *limit < ADDRESS_SPACE) else { return Ok(()) };
     Err(Failure::CouldNotTell(format!(
@@ -55,7 +54,7 @@ pub async fn listen(address: &str, otherwise: &str) -> Result<TcpListener, Failu
     })
 }
 
-/// As [`TcpListener::bind`], with a larger backlog.
+/// Like [`TcpListener::bind`], with a larger backlog.
 async fn bind(address: &str) -> io::Result<TcpListener> {
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "it resolves to no address");
     for address in lookup_host(address).await? {

@@ -8,13 +8,13 @@ use crate::merkle::{LeafIndex, TreeSize};
 use crate::note::NoteKey;
 use crate::store::{CopyError, EntrySource, ExportSource, JournalSource, Layout, SignedHead, read_signed};
 
-/// A source, and the last head that it has.
+/// A source of entries, and its last head.
 pub struct Source {
     pub head: Option<SignedHead>,
     pub entries: Box<dyn EntrySource>,
 }
 
-/// Finds out what kind of source it is.
+/// Opens a source of whatever kind `from` names.
 pub fn open(from: &str, key: &NoteKey) -> Result<Source, Failure> {
     if from.starts_with("http://") || from.starts_with("https://") {
         let client = LogClient::new(from)?;

@@ -1,4 +1,4 @@
-//! A statement in words, and as JSON.
+//! Describes a statement, in words and as JSON.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::release::{
     Provenance, Release, Resource, Statement, Subject, VerificationSummary, Withdrawal, format_time,
 };
 
-/// What is stated. What is shown was checked to be free of control characters when it was parsed.
+/// Describes a statement. Parsing has rejected control characters in what is shown.
 pub fn tell(statement: &Statement) -> (Value, String) {
     match statement {
         Statement::Release(release) => tell_release(release),

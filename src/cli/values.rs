@@ -59,11 +59,10 @@ pub fn parse_duration(text: &str) -> Result<u64, String> {
 
 /// The form of an address to listen on.
 pub const LISTEN: &str = "HOST:PORT, as in 127.0.0.1:8080 or [::1]:8080";
-/// The form of a name that this program gives to a log or a witness. Foreign ones may have any name that
-/// c2sp.org allows.
+/// The form of a name that this program gives to a log or a witness. Others may have any name that c2sp.org allows.
 pub const NAME: &str = "a name such as log.example.com/releases, a public address without https://, of letters, digits and .-_~:%/";
 
-/// Whether somebody can listen there: a port, and a host that may be a name.
+/// Whether this is an address to listen on: a port, and a host that may be a name.
 pub fn is_listen(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! `treehead withdraw`
+//! `treehead withdraw`: states that a release should not be used any more.
 
 use std::io::{self, BufRead, IsTerminal as _};
 use std::path::PathBuf;
@@ -61,7 +61,7 @@ pub struct Withdraw {
     pub patience: Patience,
 }
 
-/// That of a release that a log holds, perhaps since an older version admitted it.
+/// Parses the purl of a logged release, which an older version may have admitted.
 fn parse_purl(text: &str) -> Result<Purl, String> {
     Purl::parse_logged(text).map_err(|e| e.to_string())
 }
@@ -76,7 +76,7 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let key = files::read_secret(&args.key)?;
     let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(&args.key, &e))?;
     let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
-    // What is withdrawn can't be taken back: everything that can fail locally fails before.
+    // A withdrawal can't be taken back: everything that can fail locally fails before.
     let out = args.out.as_ref().map(|out| files::prepare_out(out, OutFile::Proof)).transpose();
     let out = out.map_err(|e| e.and("nothing was signed or appended"))?;
     let log = Connection::open(&args.log, args.patience, say)?;
@@ -106,7 +106,7 @@ fn append(
     let Appended { index, duplicate, leaf_hash, .. } =
         log.ask("publish the withdrawal", |client| client.append(entry, wait)).map_err(Failure::append)?;
     if let Some(place) = place {
-        // Sent once more, the same statement is the same leaf; this time the answer is its proof.
+        // The same statement sent again is the same leaf; this time the answer is its proof.
         let proof = log.ask("send the proof", |client| client.add(entry, wait));
         let proof = proof.map_err(Failure::append).and_then(|proof| {
             check_answer(&proof, entry, Some(&policy.log_keys()))?;
@@ -152,7 +152,7 @@ fn not_proven(error: ProvenError) -> Failure {
     Failure::refused(code, message, NOTHING_SIGNED)
 }
 
-/// What is about to be withdrawn, in lines.
+/// Describes in lines what is about to be withdrawn.
 fn describe(leaf: LeafIndex, entry: &[u8], signer: &PublisherSigner) -> Result<Vec<String>, Failure> {
     let read = |e| Failure::refused("withdrawal-mismatch", format!("leaf {leaf}: {e}"), NOTHING_SIGNED);
     let envelope = Envelope::parse_entry(entry).map_err(read)?;
@@ -167,7 +167,7 @@ fn describe(leaf: LeafIndex, entry: &[u8], signer: &PublisherSigner) -> Result<V
             .iter()
             .map(|subject| format!("artifact   {} {}", subject.sha256.to_hex(), quote(&subject.name))),
     );
-    // Anybody can write a keyid over a signature of somebody else's.
+    // A keyid proves nothing: anybody can write it beside another signature.
     let has_signed = signer.has_signed(&envelope);
     lines.extend(envelope.signatures().iter().map(|(keyid, _)| {
         let whose = if *keyid == signer.keyid() && has_signed {

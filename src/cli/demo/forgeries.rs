@@ -1,4 +1,4 @@
-//! What the demo tries to get past the log and the endpoint.
+//! The forgeries that the demo tries on the log and the endpoint.
 
 use super::story::Story;
 use super::world::{Shipped, World, release};
@@ -15,7 +15,7 @@ use crate::proof::ProofFile;
 use crate::proof::wire::AddCheckpoint;
 use crate::release::{PublisherSigner, Subject};
 
-/// Returns what a customer would have to believe who was shown the second history and remembers nothing.
+/// Tries every forgery. Returns the proof that would deceive a customer without memory who was shown the second history.
 pub fn all(
     story: &mut Story,
     world: &World,
@@ -151,7 +151,7 @@ fn refused_by_witnesses(
     Ok(())
 }
 
-/// Somebody has got hold of a witness's keys.
+/// Cosigns with the stolen keys of a witness.
 fn cosign_with_stolen_keys(
     world: &World,
     number: usize,

@@ -51,7 +51,7 @@ const RELEASES: [(&str, Kind, &str, &[u8]); 3] = [
 ];
 
 pub fn run(args: &Demo, json: bool) -> CliResult {
-    // Removed when it is dropped, after the world that writes into it.
+    // Dropped, and so removed, after the world that writes into it.
     let temporary = tempfile::Builder::new().prefix("treehead-demo-").tempdir();
     let temporary = temporary.map_err(|e| Failure::io("create", &std::env::temp_dir(), &e))?;
     let dir = match &args.keep {

@@ -1,4 +1,4 @@
-//! How the demo speaks: chapters, facts and refusals; lines for people or objects for machines.
+//! Prints the demo: chapters, facts and refusals, as lines for people or objects for machines.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ impl Story {
         )
     }
 
-    /// Something that was done or checked just now.
+    /// Prints something that was just done or checked.
     pub fn fact(&self, fact: &str) -> CliResult {
         let chapter = self.chapters;
         result(
@@ -40,8 +40,8 @@ impl Story {
         )
     }
 
-    /// A forgery that was refused, for the reason it should have been. Any other outcome ends the
-    /// demo: an accepted forgery above all.
+    /// Prints a forgery that was refused for the expected reason. Any other outcome ends the demo, above all an
+    /// accepted forgery.
     pub fn refused(&mut self, what: &str, expected: &str, outcome: Result<(), Failure>) -> CliResult {
         let (code, message) = match outcome {
             Err(Failure::Refused { code, message, .. }) => (code, message),
@@ -60,7 +60,7 @@ impl Story {
         )
     }
 
-    /// The demo can't be believed unless this holds.
+    /// Ends the demo unless this holds.
     pub fn hold(holds: bool, what: &str) -> CliResult {
         if holds { Ok(()) } else { Err(Self::broken(what)) }
     }
@@ -73,7 +73,7 @@ impl Story {
         )
     }
 
-    /// What to try next.
+    /// Prints the result, and what to try next.
     pub fn end(&self, kept: Option<&Path>) -> CliResult {
         let next = kept.map_or_else(
             || {

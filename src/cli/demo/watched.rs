@@ -1,4 +1,4 @@
-//! Somebody follows the demo's log, and learns of the tree head that one customer was shown.
+//! A monitor follows the demo's log, and learns of the tree head that one customer was shown.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -46,8 +46,8 @@ pub fn finds_out(story: &mut Story, world: &mut World, shown: &ProofFile) -> Cli
     ))
 }
 
-/// Runs a monitor of the log in a directory of its own, as `treehead monitor init` makes it: its URL, and
-/// what it tells.
+/// Runs a monitor of the log in a directory of its own, as `treehead monitor init` makes it. Returns its URL, and what
+/// it tells.
 fn watch(world: &mut World) -> Result<(String, Told), Failure> {
     let log = world.dir().join("log");
     let made = init::create(&Init {
@@ -72,7 +72,7 @@ fn watch(world: &mut World) -> Result<(String, Told), Failure> {
 struct Told(Receiver<Value>);
 
 impl Told {
-    /// The next one of this code.
+    /// Waits for the next event of this code.
     fn wait_for(&self, code: &str) -> Result<Value, Failure> {
         let deadline = Instant::now() + PATIENCE;
         while let Ok(event) = self.0.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -84,7 +84,7 @@ impl Told {
     }
 }
 
-/// Hands on each line that is printed.
+/// A writer that hands on each line.
 struct Teller {
     tell: Sender<Value>,
     line: Vec<u8>,
@@ -96,7 +96,7 @@ impl Write for Teller {
             if *byte == b'\n' {
                 let event = serde_json::from_slice(&self.line)?;
                 self.line.clear();
-                // Who has heard enough hears no more.
+                // The receiver may be gone; a failed send is harmless.
                 let _ = self.tell.send(event);
             } else {
                 self.line.push(*byte);

@@ -1,4 +1,4 @@
-//! The demo's witnesses: made by the code that `treehead witness` runs, each in a directory of its own.
+//! The witnesses of the demo, made by the code of `treehead witness`, each in a directory of its own.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -35,12 +35,12 @@ impl DemoWitness {
         Ok(Self { name, url, dir, listener: Some(listener) })
     }
 
-    /// What the log's operator is given of it.
+    /// Reads its card, for the operator of the log.
     pub fn card(&self) -> Result<WitnessBlock, Failure> {
         read_card(&self.dir.join(init::CARD))
     }
 
-    /// Lets it know the log, and serves it.
+    /// Adds the log to its logs, and serves it.
     pub fn serve(&mut self, runtime: &Runtime, log: &[NoteKey]) -> Result<Served, Failure> {
         let config = Config::load(&self.dir)?;
         let keys: Vec<LogKey> = log.iter().cloned().map(LogKey::from).collect();
@@ -50,7 +50,7 @@ impl DemoWitness {
         Ok(Served::start(runtime, |until| witness::run(listener, witness, until)))
     }
 
-    /// Its address, as a log has it.
+    /// A client, as a log has it.
     pub fn client(&self) -> Result<WitnessClient, Failure> {
         Ok(WitnessClient::new(&self.url)?)
     }
@@ -66,7 +66,7 @@ impl DemoWitness {
         Ok(())
     }
 
-    /// Its own keys, as whoever bribes or robs it has them.
+    /// Reads its secret keys, as a thief would have them.
     pub fn stolen_keys(&self) -> Result<Vec<NoteSigner>, Failure> {
         Config::load(&self.dir)?.signers()
     }

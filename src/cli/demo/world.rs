@@ -1,4 +1,4 @@
-//! The demo's world: a directory with a log that is served, a publisher, and what it shipped.
+//! The demo's world: a directory with a served log, a publisher, and its releases.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ const QUORUM: u64 = 2;
 /// Identity of the demo's log.
 pub const ORIGIN: &str = "log.example.com/releases";
 
-/// A release as it is shipped, and the head that its proof leads to.
+/// A release as it is shipped, and the head of its proof.
 pub struct Shipped {
     pub name: &'static str,
     pub bytes: Vec<u8>,
@@ -56,8 +56,8 @@ pub struct World {
 }
 
 impl World {
-    /// Makes the log and the publisher with the same code that the commands run, and serves it on a
-    /// port of the system's choice.
+    /// Makes the log and the publisher with the code of the commands, and serves the log on a port of the system's
+    /// choice.
     pub fn new(dir: PathBuf) -> Result<Self, Failure> {
         let runtime = Runtime::new().map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
         let mut witnesses: Vec<DemoWitness> =
@@ -107,7 +107,7 @@ impl World {
         &self.publisher
     }
 
-    /// The log's own settings and key, as its operator has them.
+    /// Reads the log's own settings.
     pub fn config(&self) -> Result<Config, Failure> {
         Config::load(&self.dir.join("log"))
     }
@@ -150,12 +150,12 @@ impl World {
         verify(&question, Trust { policy: &self.policy, publishers: &self.publishers }, state)
     }
 
-    /// Where all of it is.
+    /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Serves something more on a port of the system's choice; its URL. It is stopped before the rest.
+    /// Serves one more thing on a port of the system's choice, and returns its URL. It is stopped before the rest.
     pub fn serve<F>(&mut self, run: impl FnOnce(TcpListener, Until) -> F) -> Result<String, Failure>
     where
         F: Future<Output = std::io::Result<()>> + Send + 'static,
@@ -173,7 +173,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // After a failure, too, nothing may go on writing into a directory that is about to go.
+        // Also after a failure: nothing may write into a directory that is about to be removed.
         let _ = self.stop();
     }
 }
@@ -214,7 +214,7 @@ fn serve(runtime: &Runtime, log_dir: &Path) -> Result<(String, Served), Failure>
         options: config.options,
         progress: std::sync::Arc::new(|_, _| ()),
     })?;
-    // It asks its witnesses what they saw last before it takes anything.
+    // The log asks its witnesses what they saw last before it takes any entry.
     let mut published = log.sequencer().published();
     let first = published.wait_for(|published| published.witnessed);
     let in_time =

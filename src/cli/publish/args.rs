@@ -1,4 +1,4 @@
-//! What `treehead publish` takes.
+//! The arguments of `treehead publish`.
 
 use std::path::PathBuf;
 

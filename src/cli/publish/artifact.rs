@@ -14,7 +14,7 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// All of one release, each with a name of its own.
+    /// Parses the artifacts of one release; each has a name of its own.
     pub fn all(given: &[PathBuf]) -> Result<Vec<Self>, Failure> {
         let artifacts = given.iter().map(|given| Self::parse(given)).collect::<Result<Vec<_>, _>>()?;
         for (at, second) in artifacts.iter().enumerate() {
@@ -28,8 +28,8 @@ impl Artifact {
         Ok(artifacts)
     }
 
-    /// A path with a slash before its first `=` is a path. So is the name of a file that is there, unless what
-    /// stands behind the `=` is one, too: then nobody can tell which is meant.
+    /// Parses one artifact. A slash before the first `=` makes it a path. So does an existing file of that whole name,
+    /// unless a file has the name after the `=`, too: that is ambiguous, and an error.
     fn parse(given: &Path) -> Result<Self, Failure> {
         let named = given.to_str().and_then(|text| text.split_once('='));
         let named = named.filter(|(name, file)| !name.is_empty() && !name.contains('/') && !file.is_empty());
@@ -54,7 +54,7 @@ impl Artifact {
         Ok(Self { name: name.to_owned(), path: PathBuf::from(file) })
     }
 
-    /// As the statement has it.
+    /// Makes the subject of the statement.
     pub fn subject(&self) -> Result<Subject, Failure> {
         Ok(Subject { name: self.name.clone(), sha256: files::hash_artifact(&self.path)? })
     }

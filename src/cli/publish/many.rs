@@ -1,7 +1,7 @@
-//! Many releases: one a line.
+//! Publishes many releases, one on each line.
 //!
-//! Several requests are under way at once, and requests overtake each other. So all releases of one package and channel,
-//! whose sequence numbers have to grow in the log, go through one sender, which waits for each answer before it sends on.
+//! Several requests are under way at once, and may overtake each other. The sequence numbers of one package and channel
+//! have to grow in the log, so one sender sends all of these releases, and waits for each answer before it goes on.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -37,7 +37,7 @@ pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool
                 .to_owned(),
         ));
     }
-    // Read through once before anything is sent: a typo in the last line is found first.
+    // Reads the whole file before anything is sent: an error in the last line is found first.
     let mut total = 0_u64;
     releases_file::for_each(from, |_, _| {
         total += 1;
@@ -84,12 +84,12 @@ struct Request {
 
 struct Line {
     told: Told,
-    /// Where its proof is wanted.
+    /// The entry, if its proof is wanted.
     entry: Option<Vec<u8>>,
 }
 
 impl Run<'_> {
-    /// Signs all of them for the log of this origin, and sends them.
+    /// Signs all releases for the log of this origin, and sends them.
     fn send_all(&self, from: &Path, origin: &str, signer: &PublisherSigner) -> CliResult {
         std::thread::scope(|scope| {
             let start = |_| {
@@ -116,7 +116,7 @@ impl Run<'_> {
         })
     }
 
-    /// Sends one request after the other, and stops at the first that fails: later releases must not overtake it.
+    /// Sends one request after the other, and stops at the first failure: later releases must not overtake it.
     fn send(&self, requests: &Receiver<Request>) -> CliResult {
         requests.iter().try_for_each(|request| {
             let sent = self.send_one(request);
@@ -125,9 +125,9 @@ impl Run<'_> {
         })
     }
 
-    /// Sends a request. The log takes nothing of a batch in which it refuses an entry as a whole, such as one that
-    /// this publisher may not release: that entry is reported, and the rest is sent again. Since a refusal seldom
-    /// comes alone, small batches follow it, which grow while they are accepted.
+    /// Sends a request. The log rejects a whole batch if this publisher may not release one of its entries: reports that
+    /// entry, and sends the rest again. Since refusals seldom come alone, small batches follow, which grow while they
+    /// are accepted.
     fn send_one(&self, request: Request) -> CliResult {
         let Request { mut batch, lines } = request;
         let mut lines = VecDeque::from(lines);
@@ -157,7 +157,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Reports the log's answer to a line, after fetching its proof where that is wanted.
+    /// Reports the log's answer to a line, after fetching its proof if that is wanted.
     fn answered(&self, line: &Line, answer: BatchAnswer) -> CliResult {
         let proof = match (self.proofs, &line.entry, answer.index) {
             (Some(proofs), Some(entry), Some(_)) => Some(proofs.save(self.log, entry, &answer.leaf_hash)),
@@ -168,11 +168,11 @@ impl Run<'_> {
     }
 }
 
-/// The senders' queues, and the request that is being filled for each.
+/// The senders' queues, and the next request for each.
 struct Lanes {
     queues: Vec<SyncSender<Request>>,
     next: Vec<Request>,
-    /// Lines since everything was sent.
+    /// Lines since the last flush.
     lines: usize,
 }
 
@@ -221,8 +221,8 @@ fn stopped() -> Failure {
     Failure::CouldNotTell("the log stopped answering".to_owned())
 }
 
-/// The place of the one entry, out of so many, that the log refused and because of which it took none; and why.
-/// Any other error ends the run.
+/// Returns the place, code and detail of the entry for which the log rejected a batch of `count`. Any other error ends the
+/// run.
 fn refused_entry(error: ClientError, count: usize) -> Result<(usize, String, String), Failure> {
     match error {
         ClientError::Status {
@@ -232,7 +232,7 @@ fn refused_entry(error: ClientError, count: usize) -> Result<(usize, String, Str
             entry: Some(at),
             ..
         } if at < count => {
-            // People know it by its line.
+            // The user knows the entry by its line.
             let place = format!("entry {at} of the batch: ");
             let detail = detail.strip_prefix(&place).map(ToOwned::to_owned).unwrap_or(detail);
             let whole = "; nothing of the batch was taken";

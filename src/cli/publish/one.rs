@@ -1,4 +1,4 @@
-//! One release: its artifacts are files here.
+//! Publishes one release, whose artifacts are local files.
 
 use std::path::{Path, PathBuf};
 
@@ -37,12 +37,12 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     let (entry, appended) = sequence::append(&log, sequence, &mut release, signer, wait)?;
     let mut written = Vec::new();
     let saved = save(&log, (&entry, signer), wait, logs.as_deref(), proofs, &mut written);
-    // The release is in the log, whatever becomes of its proof: say that first.
+    // The release is in the log, even if its proof can't be saved: say that first.
     tell(&release, &appended, wait, &written, json)?;
     saved.map_err(|e| e.and(&how_to_get_it(args, &artifacts, &appended)))
 }
 
-/// Shows what would be stated, and how its number follows the highest one.
+/// Shows the statement, and how its number follows the highest one.
 fn dry_run(
     log: &Connection,
     sequence: Numbering,
@@ -81,7 +81,7 @@ fn release(args: &Publish, artifacts: &[Artifact]) -> Result<Release, Failure> {
     let source = source.map_err(|e| Failure::Usage(format!("--source: {e}")))?;
     let subjects = artifacts.iter().map(Artifact::subject).collect::<Result<_, _>>()?;
     let audience = args.audience.clone();
-    // Any other is chosen later.
+    // Any other number is chosen later.
     let sequence = if let Some(Numbering::Number(number)) = args.sequence { number } else { 0 };
     let release =
         Release { subjects, purl, kind, channel, sequence, source, manifest: None, audience, log: None };
@@ -89,7 +89,7 @@ fn release(args: &Publish, artifacts: &[Artifact]) -> Result<Release, Failure> {
     Ok(release)
 }
 
-/// Where proofs go: each path once. None for what is only sequenced, which has no proof yet.
+/// The paths of the proofs, each once; none for a release that is only sequenced, which has no proof yet.
 fn proof_paths(args: &Publish, artifacts: &[Artifact]) -> Result<Vec<PathBuf>, Failure> {
     if args.wait == Some(Wait::Sequenced) {
         return match &args.out {
@@ -116,7 +116,7 @@ fn is_directory(path: &Path) -> bool {
     path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
-/// Fetches the proof and writes it to all its places; `written` are those that were reached.
+/// Fetches the proof and writes it to all its places; adds those that it wrote to `written`.
 fn save(
     log: &Connection,
     (entry, signer): (&[u8], &PublisherSigner),
@@ -128,7 +128,7 @@ fn save(
     if places.is_empty() {
         return Ok(());
     }
-    // Sent once more, the same statement is the same leaf; this time the answer is its proof.
+    // The same statement sent again is the same leaf; this time the answer is its proof.
     let proof = log.ask("send the proof", |client| client.add(entry, wait))?;
     check_answer(&proof, entry, logs)?;
     warn_of_another_signature(&proof, signer);
@@ -167,7 +167,7 @@ fn tell(release: &Release, appended: &Appended, wait: Wait, written: &[String], 
     output::result(json, &object, &lines)
 }
 
-/// The release is in the log, and its proof could not be saved.
+/// How to get the proof of a release that is in the log, after it could not be saved.
 fn how_to_get_it(args: &Publish, artifacts: &[Artifact], appended: &Appended) -> String {
     let place = proof_paths(args, artifacts).ok().and_then(|paths| paths.into_iter().next());
     let out = place.filter(|_| args.out.is_some()).map(|place| format!(" --out {}", place.display()));

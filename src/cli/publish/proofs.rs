@@ -21,7 +21,7 @@ pub struct ProofDir<'a> {
 }
 
 impl<'a> ProofDir<'a> {
-    /// Makes the directory if need be, and finds out whether files can be made in it.
+    /// Makes the directory if need be, and checks that it is writable.
     pub fn open(
         path: &Path,
         logs: Option<Vec<LogKey>>,
@@ -32,7 +32,7 @@ impl<'a> ProofDir<'a> {
         Ok(Self { path: path.to_owned(), logs, signer })
     }
 
-    /// Fetches the proof of an entry that the log has, and writes it. One that is there already stays.
+    /// Fetches the proof of a logged entry, and writes it, unless it is there already.
     pub fn save(&self, log: &Connection, entry: &[u8], leaf: &Hash) -> Result<PathBuf, Failure> {
         let path = self.path.join(format!("{}.tlog-proof", leaf.to_hex()));
         let there = path.exists().then(|| files::read(&path, "a proof file", MAX_PROOF_FILE_BYTES));

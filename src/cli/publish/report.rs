@@ -36,7 +36,7 @@ impl Told {
     }
 }
 
-/// What has become of the lines so far.
+/// The results so far.
 #[derive(Default)]
 pub struct Report {
     json: bool,
@@ -49,13 +49,13 @@ pub struct Report {
     warned: Named,
     /// The code of the first refusal.
     code: String,
-    /// Objects that wait for one of an earlier line, by place.
+    /// Objects that wait for an earlier line, by place.
     waiting: BTreeMap<usize, Value>,
-    /// The next place that is printed.
+    /// The next place to print.
     next: usize,
 }
 
-/// How many there are, and the first of them in words.
+/// A count, and the first few in words.
 #[derive(Default)]
 struct Named {
     count: u64,
@@ -76,7 +76,7 @@ impl Report {
         Self { json, ..Self::default() }
     }
 
-    /// Takes in the log's answer to a release, and what became of its proof.
+    /// Records the log's answer to a release, and whether its proof was saved.
     pub fn count(
         &mut self,
         told: &Told,
@@ -107,7 +107,7 @@ impl Report {
         self.tell(place, object)
     }
 
-    /// Takes in that the log refused a release, and so the whole batch that it was in.
+    /// Records a release for which the log rejected the whole batch.
     pub fn refuse(&mut self, told: &Told, code: String, detail: String) -> CliResult {
         let mut object = told.object();
         self.refused(&mut object, told.line, code, detail);
@@ -140,7 +140,7 @@ impl Report {
 
     /// Reports the result of the whole run.
     pub fn finish(mut self, from: &Path, sent: CliResult, total: u64, time: Duration) -> CliResult {
-        // What came after a line that got no answer.
+        // Objects after a line without an answer.
         let rest: String =
             std::mem::take(&mut self.waiting).values().map(|object| format!("{object}\n")).collect();
         output::file(rest.as_bytes())?;
@@ -176,7 +176,7 @@ impl Report {
             output::result(json, &summary, "")?;
         }
         if let Err(failure) = sent {
-            // What was refused is refused again.
+            // The log would refuse it again.
             let next = match failure {
                 Failure::Refused { .. } => "",
                 _ => "; run the same command again to continue: the log adds nothing twice",
@@ -200,12 +200,12 @@ impl Report {
     }
 }
 
-/// What a log warns of, for people.
+/// A log's warning, for people.
 pub fn warning_line(warning: &Warning) -> String {
     format!("warning ({}): {}", warning.code, warning.detail)
 }
 
-/// The same, for machines.
+/// A log's warning, for machines.
 pub fn warning_object(warning: &Warning) -> Value {
     json!({ "code": warning.code, "detail": warning.detail })
 }

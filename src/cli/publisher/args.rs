@@ -1,4 +1,4 @@
-//! The command line of `treehead publisher`.
+//! The arguments of `treehead publisher`.
 
 use std::path::PathBuf;
 
@@ -123,7 +123,7 @@ fn parse_publisher_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Short ones name the wrong key too easily.
+/// Parses at least eight digits: shorter prefixes name the wrong key too easily.
 fn parse_keyid(text: &str) -> Result<String, String> {
     let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if digits && (8..=64).contains(&text.len()) {

@@ -1,4 +1,4 @@
-//! Changes to `publishers.toml` that leave everything else in it, comments included, as its operator wrote it.
+//! Edits `publishers.toml`, and leaves everything else in it, comments included, as its operator wrote it.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::server::Profile;
 
 const WHAT: &str = "a publishers file";
 
-/// The publishers of a log.
+/// Reads the publishers of a log.
 pub fn read(config: &Config) -> Result<Publishers, Failure> {
     if config.profile == Profile::Opaque {
         return Err(Failure::Usage(
@@ -28,7 +28,7 @@ pub fn change(
     config: &Config,
     change: impl FnOnce(&Publishers, &str) -> Result<String, Failure>,
 ) -> Result<Publishers, Failure> {
-    // Two at once would each write the file without the other's change.
+    // Two concurrent commands would each lose the other's change.
     let _lock = files::lock(&config.dir.join("publishers.lock"))?;
     let (before, path) = (read(config)?, config.publishers());
     let old =
@@ -41,7 +41,7 @@ pub fn change(
     Ok(after)
 }
 
-/// A key of the file by its places: publisher, key.
+/// The place of a key in the file.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     publisher: usize,
@@ -49,7 +49,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The only key whose ID has this prefix.
+    /// Finds the only key whose ID has this prefix.
     pub fn find(publishers: &Publishers, keyid: &str, dir: &Path) -> Result<Self, Failure> {
         let all = publishers.list().iter().enumerate();
         let all =
@@ -73,7 +73,7 @@ impl Place {
         (&publisher.name, &publisher.keys[self.key])
     }
 
-    /// The text with a field of the key set.
+    /// Returns the text with a field of the key set.
     pub fn set(self, text: &str, field: &str, to: impl Into<Value>) -> Result<String, Failure> {
         let mut document = parse(text)?;
         let publisher = block(document.get_mut("publisher"), self.publisher);
@@ -84,7 +84,7 @@ impl Place {
     }
 }
 
-/// The text with one more key of a publisher, which is there.
+/// Returns the text with one more key of an existing publisher.
 pub fn add_key(
     text: &str,
     publisher: usize,
@@ -130,7 +130,7 @@ fn parse(text: &str) -> Result<DocumentMut, Failure> {
         .map_err(|e: toml_edit::TomlError| Failure::Usage(format!("publishers.toml: {}", e.message())))
 }
 
-/// One of the blocks, written as `[[blocks]]` or in brackets.
+/// Finds a block, written as `[[blocks]]` or in brackets.
 fn block(blocks: Option<&mut Item>, index: usize) -> Option<&mut dyn TableLike> {
     match blocks? {
         Item::ArrayOfTables(tables) => tables.get_mut(index).map(|table| table as &mut dyn TableLike),

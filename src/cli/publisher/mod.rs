@@ -1,4 +1,4 @@
-//! `treehead publisher`: who may publish, and with which keys.
+//! `treehead publisher`: changes who may publish, and with which keys.
 
 pub mod args;
 mod edit;
@@ -55,7 +55,7 @@ fn add(args: &PublisherAdd, json: bool) -> CliResult {
     )
 }
 
-/// A public key, written anew, that no publisher has yet.
+/// Reads a public key that no publisher has yet, and normalizes its PEM.
 fn read_key(path: &Path, publishers: &Publishers) -> Result<String, Failure> {
     const WHAT: &str = "a publisher key";
     let read = |bytes: &[u8]| -> Result<_, FormatError> { public_pem_of(file_text(WHAT, bytes)?) };
@@ -151,7 +151,7 @@ fn revoke(args: &PublisherRevoke, json: bool) -> CliResult {
     )
 }
 
-/// Changes the key with this ID, and says where it is.
+/// Changes the key with this ID, and returns its place.
 fn change_key(
     config: &Config,
     keyid: &str,
@@ -166,7 +166,7 @@ fn change_key(
     Ok((found.expect("it was changed"), publishers))
 }
 
-/// A publisher without a key can't publish, nor withdraw.
+/// Warns if a publisher has no valid key after this: it can neither publish nor withdraw.
 fn warn_of_last(publishers: &Publishers, name: &str, after: Timestamp, dir: &Path) {
     let keys = publishers.list().iter().filter(|publisher| publisher.name == name).flat_map(|p| &p.keys);
     if !keys.into_iter().any(|key| !key.revoked && key.not_after.is_none_or(|last| last > after)) {

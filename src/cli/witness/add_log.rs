@@ -1,4 +1,4 @@
-//! `treehead witness add-log`
+//! `treehead witness add-log`: lets a witness cosign for a log.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ pub fn run(args: &WitnessAddLog, json: bool) -> CliResult {
     let added = add(&config, &keys)?;
     let mut origins: Vec<&str> = keys.iter().map(SignsFor::origin).collect();
     origins.dedup();
-    // It says which checkpoints, not which log: whether the log writes this origin, nobody asked it.
+    // Names the origin of the checkpoints, not the log: nobody has asked the log whether it writes this origin.
     let shown = origins.iter().map(|origin| quote(origin)).collect::<Vec<_>>().join(", ");
     output::result(
         json,
@@ -61,21 +61,21 @@ pub fn run(args: &WitnessAddLog, json: bool) -> CliResult {
     )
 }
 
-/// Lets a witness know keys of logs, and says how many of them are new.
+/// Adds keys of logs to those that a witness knows, and returns the number of new ones.
 pub fn add(config: &Config, keys: &[LogKey]) -> Result<usize, Failure> {
     let is_own = |log: &&LogKey| *log.key().name() == config.name || *log.log() == config.name;
     if let Some(own) = keys.iter().find(is_own) {
         let key = own.key();
         return Err(Failure::Usage(format!("{key} has this witness's own name: it cosigns for logs")));
     }
-    // Two at once would each write the file without the other's log.
+    // Two concurrent commands would each lose the other's log.
     let _lock = files::lock(&config.dir.join("logs.lock"))?;
     let path = config.dir.join(LOGS_FILE);
     let old = files::read(&path, "a list of logs", MAX_LOGS_BYTES)?;
     let mut logs = Logs::parse(&old).map_err(|e| Failure::file(&path, &e))?;
     let added = logs.add(keys).map_err(|e| Failure::Usage(e.to_string()))?;
     if !added.is_empty() {
-        // What its operator wrote into it stays.
+        // Keeps what the operator wrote.
         let mut new = old;
         added.iter().for_each(|key| new.extend_from_slice(log_lines(key).as_bytes()));
         Logs::parse(&new).map_err(|e| Failure::file(&path, &e))?;
@@ -88,7 +88,7 @@ fn keys_in_words(count: usize) -> String {
     if count == 1 { "1 key".to_owned() } else { format!("{count} keys") }
 }
 
-/// The vkey that the argument is, or those in the file that it names.
+/// Parses a vkey, or reads those in the file that the argument names.
 fn read_keys(argument: &str) -> Result<Vec<NoteKey>, Failure> {
     let path = Path::new(argument);
     if path.exists() {
@@ -99,7 +99,7 @@ fn read_keys(argument: &str) -> Result<Vec<NoteKey>, Failure> {
     Ok(vec![key])
 }
 
-/// One vkey a line.
+/// Parses vkeys, one on each line.
 fn parse_keys(bytes: &[u8]) -> Result<Vec<NoteKey>, FormatError> {
     let text = crate::format::file_text("a file of verifier keys", bytes)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());

@@ -12,15 +12,15 @@ use crate::format::TomlFile;
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::witness::JOURNAL;
 
-/// The settings.
+/// Name of the settings file.
 pub const SETTINGS: &str = "treehead-witness.toml";
-/// The Ed25519 key.
+/// Name of the file with the Ed25519 key.
 pub const KEY: &str = "witness.key";
-/// The ML-DSA-44 key.
+/// Name of the file with the ML-DSA-44 key.
 pub const ML_DSA_KEY: &str = "witness.mldsa.key";
 /// Largest settings file.
 const MAX_SETTINGS_BYTES: usize = 64 * 1024;
-/// Where a witness listens unless it is told otherwise: loopback, because TLS is a proxy's part.
+/// The default address to listen on: loopback, because TLS is a reverse proxy's job.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9001";
 
 #[derive(Deserialize)]
@@ -75,7 +75,7 @@ impl Config {
         })
     }
 
-    /// The secret keys, Ed25519 first.
+    /// Reads the secret keys, Ed25519 first.
     pub fn signers(&self) -> Result<Vec<NoteSigner>, Failure> {
         let mut signers = vec![self.signer(KEY, SignatureType::CosignatureEd25519)?];
         if self.post_quantum {

@@ -1,4 +1,4 @@
-//! `treehead witness init`
+//! `treehead witness init`: makes a new witness.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ pub struct WitnessInit {
     pub no_pq: bool,
 }
 
-/// What a log's operator is given.
+/// Name of the file for the operators of logs.
 pub const CARD: &str = "card.toml";
 
 pub fn run(args: &WitnessInit, json: bool) -> CliResult {
@@ -54,7 +54,7 @@ pub fn run(args: &WitnessInit, json: bool) -> CliResult {
     let url = args.url.clone().unwrap_or_else(|| format!("http://{}", args.listen));
     let vkeys = create(&args.dir, &args.name, &url, &args.listen, !args.no_pq)?;
     let (dir, card) = (args.dir.display(), args.dir.join(CARD));
-    // An ML-DSA-44 key has 1,800 characters.
+    // An ML-DSA-44 key has 1,800 characters: too many to copy from a terminal.
     let keys: String = vkeys[..1].iter().map(|vkey| format!("public key  {vkey}\n")).collect();
     output::result(
         json,

@@ -1,4 +1,4 @@
-//! `treehead witness`: serves one, or makes one, or lets it know a log.
+//! `treehead witness`: serves a witness, makes one, or lets it cosign for a log.
 
 pub mod add_log;
 pub mod config;

@@ -5,15 +5,28 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::SubmitError;
 use super::cosigners::CosignerEvent;
-use super::submission::Submission;
+use super::published::Sender;
+use super::{Candidate, SubmitError};
 use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
 
 /// When a refused sender should try again: the commit thread takes what waits many times a second.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// When a sender should try again if witnesses claim that the log was rolled back: that takes an operator.
 pub const RETRY_AFTER_SUSPICION: Duration = Duration::from_secs(60);
+
+/// Entries that were sent together, and their sender.
+pub struct Submission {
+    pub candidates: Vec<Candidate>,
+    pub sender: Sender,
+}
+
+impl Submission {
+    /// Length of all entries together.
+    fn bytes(&self) -> usize {
+        self.candidates.iter().map(|candidate| candidate.entry.len()).sum()
+    }
+}
 
 /// What the commit thread is told.
 enum Command {

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::commands::{CommandReceiver, RETRY_AFTER, Work};
+use super::commands::{CommandReceiver, RETRY_AFTER, Submission, Work};
 use super::cosigners::{CosignerEvent, CosignerEvents, Cosigners, CosignersFactory, OpenedLog};
 use super::cosigning::{Cosigning, Gate};
 use super::figures::Counts;
 use super::plan::{Known, plan};
-use super::published::{Publication, Published};
-use super::submission::{Sender, Submission};
+use super::published::{Publication, Published, Sender};
 use super::{Candidate, Faults, Options, StartError, SubmitError, Trouble, recovery};
 use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::clock;
@@ -228,43 +227,45 @@ impl Committer {
     /// One turn of the thread: takes the steps that are due, and answers those whose entries could not be stored.
     fn turn(&mut self, submissions: Vec<Submission>) {
         self.check_overdue(Instant::now());
-        let (mut entries, mut senders): (Vec<_>, Vec<_>) =
-            submissions.into_iter().map(Submission::split).unzip();
-        if let Gate::Shut(why) = self.gate() {
+        let submissions = if let Gate::Shut(why) = self.gate() {
             // They were queued before. Appended now, they would stand where lost entries stood.
             let why = SubmitError::RolledBack(why.clone());
-            senders.drain(..).for_each(|sender| sender.refuse(&why));
-            entries.clear();
+            submissions.into_iter().for_each(|sent| sent.sender.refuse(sent.candidates.len(), &why));
+            Vec::new()
+        } else {
+            submissions
+        };
+        if !self.stale || !submissions.is_empty() {
+            self.attempt(submissions);
         }
-        if !self.stale || !senders.is_empty() {
-            self.attempt(entries, senders);
-        }
-        // What failed is tried again after an interval, also where new submissions come all the time.
+        // What failed is tried again after an interval, also while new submissions keep coming.
         if self.stale && self.due().is_some_and(|due| due <= Instant::now()) {
-            self.attempt(Vec::new(), Vec::new());
+            self.attempt(Vec::new());
         }
     }
 
-    fn attempt(&mut self, entries: Vec<Vec<Candidate>>, mut senders: Vec<Sender>) {
+    /// Takes the steps that are due. Reports a failure, and refuses the senders who were not answered before it.
+    fn attempt(&mut self, submissions: Vec<Submission>) {
+        let (entries, mut senders): (Vec<_>, Vec<_>) =
+            submissions.into_iter().map(|sent| (sent.candidates, sent.sender)).unzip();
+        let counts: Vec<usize> = entries.iter().map(Vec::len).collect();
         let Err(error) = self.advance(entries, &mut senders) else { return };
         self.stale = true;
-        // Senders who are left were not answered, so the batch failed; otherwise it was the head.
-        let is_batch = !senders.is_empty();
-        let failed =
-            if is_batch { "a batch could not be stored" } else { "the tree head could not be published" };
         let damaged = matches!(error, StoreError::Damaged { .. });
         let trouble = if damaged { Trouble::Damage } else { Trouble::Storage };
-        self.faults.report(trouble, format!("{failed}: {error}"));
-        if !is_batch {
+        if senders.is_empty() {
+            self.faults.report(trouble, format!("the tree head could not be published: {error}"));
             // The next try is an interval away.
             self.last_signed = Instant::now();
             if !self.has_cosigned() {
                 self.publication.give_up();
             }
+            return;
         }
+        self.faults.report(trouble, format!("a batch could not be stored: {error}"));
         let why = retried(&error);
         let why = if damaged { SubmitError::Damaged(why) } else { SubmitError::Storage(why) };
-        senders.into_iter().for_each(|sender| sender.refuse(&why));
+        senders.into_iter().zip(counts).for_each(|(sender, entries)| sender.refuse(entries, &why));
     }
 
     /// Reads everything again if a storage error has happened.
@@ -328,16 +329,16 @@ impl Committer {
         }
         // A head that waits to be published comes first, then the last one is signed.
         if self.has_cosigned() {
-            self.attempt(Vec::new(), Vec::new());
+            self.attempt(Vec::new());
         }
         self.sign_now = true;
-        self.attempt(Vec::new(), Vec::new());
+        self.attempt(Vec::new());
         let until = Instant::now() + LAST_ROUND;
         while self.is_behind() && !self.stale {
             let Some(event) = commands.next_event(until) else { break };
             self.hear(event, commands);
             if self.has_cosigned() {
-                self.attempt(Vec::new(), Vec::new());
+                self.attempt(Vec::new());
             }
         }
         if self.is_behind() && !self.stale {

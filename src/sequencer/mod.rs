@@ -43,13 +43,13 @@ use crate::disk::retried;
 pub use crate::format::Wait;
 use crate::store::{Store, StoreError, StoreReader};
 pub(crate) use commands::RETRY_AFTER;
-use commands::{CommandReceiver, CommandSender, RETRY_AFTER_SUSPICION, channel};
+use commands::{CommandReceiver, CommandSender, RETRY_AFTER_SUSPICION, Submission, channel};
 use commit::Committer;
 pub use cosigners::{CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, CosignersFactory, OpenedLog};
 use figures::Counts;
 pub use figures::Figures;
 pub use published::Published;
-use submission::Submission;
+use published::Sender;
 pub use submission::{Candidate, Outcome, Results, Sequenced, SubmitError};
 use trouble::Faults;
 pub use trouble::Trouble;
@@ -163,8 +163,8 @@ impl Sequencer {
         candidates: Vec<Candidate>,
         wait: Wait,
     ) -> Result<oneshot::Receiver<Outcome>, SubmitError> {
-        let (reply, outcome) = oneshot::channel();
-        let added = self.running.commands.add(Submission { candidates, wait, reply });
+        let (sender, outcome) = Sender::new(wait);
+        let added = self.running.commands.add(Submission { candidates, sender });
         added.map_err(|refused| self.running.explain(refused))?;
         Ok(outcome)
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use super::submission::{Results, Sender};
+use super::{Outcome, Results, SubmitError};
 use crate::checkpoint::Checkpoint;
 use crate::format::Wait;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
@@ -44,6 +44,31 @@ impl Published {
     /// Whether the head answers a sender whose last entry completes a tree of `size`.
     fn serves(&self, wait: Wait, size: TreeSize) -> bool {
         size <= self.checkpoint.size && (wait < Wait::Witnessed || self.witnessed)
+    }
+}
+
+/// The sender of a submission, who waits for its outcome.
+pub struct Sender {
+    wait: Wait,
+    reply: oneshot::Sender<Outcome>,
+    since: Instant,
+}
+
+impl Sender {
+    /// A sender who waits from now on, and where its outcome arrives.
+    pub fn new(wait: Wait) -> (Self, oneshot::Receiver<Outcome>) {
+        let (reply, outcome) = oneshot::channel();
+        (Self { wait, reply, since: Instant::now() }, outcome)
+    }
+
+    /// Refuses all of its entries for the same reason.
+    pub fn refuse(self, entries: usize, why: &SubmitError) {
+        self.answer(vec![Err(why.clone()); entries], None);
+    }
+
+    fn answer(self, results: Results, head: Option<Published>) {
+        // The receiver may be gone; a failed send is harmless.
+        let _ = self.reply.send(Outcome { results, head });
     }
 }
 

@@ -1,11 +1,8 @@
-//! A submission: the entries that a sender hands in, and the outcome that it is told.
+//! What a sender hands in, and what it is told.
 
-use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
+use std::time::Duration;
 
 use super::Published;
-use crate::format::Wait;
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::Facts;
 
@@ -117,51 +114,7 @@ pub struct Outcome {
     /// One result for each entry, in order.
     pub results: Results,
     /// A published head over all entries that were appended, if the sender waits for more than
-    /// [`Wait::Sequenced`]. `None` if none were appended, or if no such head could be published in time; the
+    /// [`Wait::Sequenced`](super::Wait::Sequenced). `None` if none were appended, or if no such head could be published in time; the
     /// entries are durable all the same.
     pub head: Option<Published>,
-}
-
-/// Entries that were sent together, and where the answer goes.
-pub struct Submission {
-    pub candidates: Vec<Candidate>,
-    pub wait: Wait,
-    pub reply: oneshot::Sender<Outcome>,
-}
-
-impl Submission {
-    /// Length of all entries together.
-    pub fn bytes(&self) -> usize {
-        self.candidates.iter().map(|candidate| candidate.entry.len()).sum()
-    }
-
-    /// The entries, and the sender who waits for an answer about them.
-    pub fn split(self) -> (Vec<Candidate>, Sender) {
-        let entries = self.candidates.len();
-        (self.candidates, Sender { entries, wait: self.wait, reply: self.reply, since: Instant::now() })
-    }
-}
-
-/// The sender of a submission whose entries are being committed.
-pub struct Sender {
-    /// Number of entries sent.
-    entries: usize,
-    pub wait: Wait,
-    reply: oneshot::Sender<Outcome>,
-    /// When the commit thread took the submission.
-    pub since: Instant,
-}
-
-impl Sender {
-    /// Refuses all entries for the same reason.
-    pub fn refuse(self, why: &SubmitError) {
-        let results = vec![Err(why.clone()); self.entries];
-        self.answer(results, None);
-    }
-
-    /// Answers.
-    pub fn answer(self, results: Results, head: Option<Published>) {
-        // The receiver may be gone; a failed send is harmless.
-        let _ = self.reply.send(Outcome { results, head });
-    }
 }

@@ -1,0 +1,112 @@
+//! The channel of commands, and its bounds.
+
+use super::*;
+
+fn push(commands: &CommandSender, candidates: Vec<Candidate>) -> Result<(), SubmitError> {
+    let (sender, _) = Sender::new(Wait::Sequenced);
+    commands.add(Submission { candidates, sender })
+}
+
+/// Numbers of entries in the submissions that are taken next.
+fn take(commands: &mut CommandReceiver) -> Option<Vec<usize>> {
+    match commands.next(Some(Instant::now())) {
+        Work::Commit(taken) => Some(taken.iter().map(|submission| submission.candidates.len()).collect()),
+        Work::Event(_) | Work::Deadline | Work::Stop => None,
+    }
+}
+
+#[test]
+fn a_full_pool_takes_a_submission_whole_or_not_at_all() {
+    let (pool, mut taken) = channel(5, 100);
+    push(&pool, candidates(&["a", "b", "c"])).unwrap();
+    let full = push(&pool, candidates(&["d", "e", "f"])).unwrap_err();
+    assert_eq!(full, SubmitError::Full { waiting: 3, retry_after: Duration::from_secs(1) });
+    assert_eq!(full.to_string(), "the log is busy: 3 entries wait already; try again in 1 s");
+    push(&pool, candidates(&["d", "e"])).unwrap();
+    assert!(matches!(push(&pool, candidates(&["f"])), Err(SubmitError::Full { waiting: 5, .. })));
+    assert_eq!(take(&mut taken), Some(vec![3, 2]), "nothing of what was refused is in it");
+    assert_eq!(take(&mut taken), None);
+    // Bytes count too, and are given back.
+    for _ in 0..3 {
+        push(&pool, vec![candidate(&[0; 60])]).unwrap();
+        assert!(matches!(push(&pool, vec![candidate(&[0; 41])]), Err(SubmitError::Full { waiting: 1, .. })));
+        push(&pool, vec![candidate(&[0; 40])]).unwrap();
+        assert_eq!(take(&mut taken), Some(vec![1, 1]));
+    }
+}
+
+#[test]
+fn a_closed_pool_hands_out_what_waits_and_takes_no_more() {
+    let (pool, mut taken) = channel(10, 100);
+    push(&pool, candidates(&["a"])).unwrap();
+    pool.stop();
+    assert_eq!(push(&pool, candidates(&["b"])), Err(SubmitError::ShuttingDown));
+    assert_eq!(take(&mut taken), Some(vec![1]));
+    assert!(matches!(taken.next(None), Work::Stop));
+    assert_eq!(push(&pool, candidates(&["b"])), Err(SubmitError::ShuttingDown));
+    assert!(matches!(taken.next(None), Work::Stop));
+}
+
+#[test]
+fn a_batch_holds_no_more_than_a_batch_may() {
+    let (pool, mut taken) = channel(usize::MAX, usize::MAX);
+    let many = |count: usize| (0..count).map(|i| candidate(&i.to_be_bytes())).collect::<Vec<_>>();
+    for count in [MAX_BATCH_ENTRIES - 1, 1, 1, MAX_BATCH_ENTRIES, 2] {
+        push(&pool, many(count)).unwrap();
+    }
+    assert_eq!(take(&mut taken), Some(vec![MAX_BATCH_ENTRIES - 1, 1]));
+    assert_eq!(take(&mut taken), Some(vec![1]), "the next one does not fit, and order is kept");
+    assert_eq!(take(&mut taken), Some(vec![MAX_BATCH_ENTRIES]));
+    assert_eq!(take(&mut taken), Some(vec![2]));
+    let large = vec![candidate(&[0; 65_535]); MAX_BATCH_BYTES / 65_535];
+    push(&pool, large.clone()).unwrap();
+    push(&pool, large).unwrap();
+    assert_eq!(take(&mut taken), Some(vec![512]));
+    assert_eq!(take(&mut taken), Some(vec![512]));
+}
+
+#[test]
+fn waiting_ends_with_a_submission_a_deadline_or_the_end() {
+    let (pool, mut taken) = channel(10, 100);
+    let before = Instant::now();
+    assert!(matches!(taken.next(Some(before + Duration::from_millis(20))), Work::Deadline));
+    assert!(before.elapsed() >= Duration::from_millis(20));
+    let mut wait_while = |then: &dyn Fn()| {
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| taken.next(None));
+            then();
+            waiting.join().unwrap()
+        })
+    };
+    let work = wait_while(&|| push(&pool, candidates(&["a"])).unwrap());
+    assert!(matches!(work, Work::Commit(taken) if taken.len() == 1));
+    assert!(matches!(wait_while(&|| pool.stop()), Work::Stop));
+}
+
+#[test]
+fn what_the_cosigners_report_comes_before_what_was_sent_earlier() {
+    let (commands, mut taken) = channel(10, 100);
+    push(&commands, candidates(&["a"])).unwrap();
+    CosignerEvents(commands.clone()).report(CosignerEvent::MaySign);
+    push(&commands, candidates(&["b", "c"])).unwrap();
+    assert!(matches!(taken.next(None), Work::Event(CosignerEvent::MaySign)));
+    assert_eq!(take(&mut taken), Some(vec![1, 2]));
+    // Also after the last submission: the last head may still be cosigned.
+    commands.stop();
+    CosignerEvents(commands).report(CosignerEvent::MaySign);
+    assert!(matches!(taken.next(None), Work::Event(CosignerEvent::MaySign)));
+    assert!(matches!(taken.next(None), Work::Stop));
+    assert!(taken.next_event(Instant::now()).is_none());
+}
+
+#[test]
+fn senders_learn_that_the_commit_thread_is_gone() {
+    let (commands, taken) = channel(10, 100);
+    let (sender, mut outcome) = Sender::new(Wait::Published);
+    commands.add(Submission { candidates: candidates(&["a"]), sender }).unwrap();
+    assert_eq!((commands.load(), outcome.try_recv().unwrap_err()), ((1, true), TryRecvError::Empty));
+    drop(taken);
+    assert_eq!((commands.load(), outcome.try_recv().unwrap_err()), ((0, false), TryRecvError::Closed));
+    assert_eq!(push(&commands, candidates(&["b"])), Err(SubmitError::ShuttingDown));
+    CosignerEvents(commands).report(CosignerEvent::MaySign);
+}

@@ -287,7 +287,7 @@ fn ready(result: std::io::Result<usize>) -> Option<usize> {
     }
 }
 
-/// Whether an answer with a `content-length` has all of it.
+/// Returns true if an answer with a `content-length` is complete.
 fn is_whole(answer: &[u8]) -> bool {
     const LENGTH: &[u8] = b"content-length: ";
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
@@ -297,7 +297,7 @@ fn is_whole(answer: &[u8]) -> bool {
     answer.len() >= end + 4 + length.fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'))
 }
 
-/// What these logs' heads cost at the least.
+/// The least that these logs' heads cost.
 fn bound(scheme: Scheme, logs: &[Arc<Log>]) -> Bound {
     let (by_log, message) = scheme.message_bytes();
     // A single log's signatures are several, too.

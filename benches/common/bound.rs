@@ -1,5 +1,5 @@
-//! What no witness can leave out for a head, with nothing around it: a signature checked, one made, and a
-//! record on the disk.
+//! The least that a witness does for a head, with nothing around it: it checks a signature, makes one, and writes a
+//! record to the disk.
 
 use std::fs::File;
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! What the benches share: entries, a disk, medians.
+//! Shared by the benches: entries, a disk, medians.
 
 #![allow(dead_code, reason = "each bench uses some of it")]
 
@@ -46,7 +46,7 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// How many a second.
+/// Number a second.
 pub fn rate(count: usize, time: Duration) -> f64 {
     f64::from(u32::try_from(count).expect("a small number")) / time.as_secs_f64()
 }

@@ -172,7 +172,7 @@ pub fn witness(dir: &Path, name: &str) -> Server {
     served
 }
 
-/// Where a witness's card is.
+/// The path of a witness's card.
 pub fn card(dir: &Path) -> PathBuf {
     dir.join("card.toml")
 }

@@ -18,7 +18,7 @@ use crate::load::{self, Checks, Entries, Plan, Progress, SAMPLE, Statement, Targ
 use crate::merkle::Hash;
 use crate::release::{Kind, PublisherSigner, Purl, Release, Subject};
 
-/// Drive a log with appends, measure, and check that what it acknowledged is in it
+/// Append to a log under load, measure, and check that it has what it acknowledged
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,10 +27,10 @@ Examples:
   treehead load --log http://127.0.0.1:8080 --batch 500 --key publisher.pem \\
       --purl pkg:generic/example/load@1.0.0
 
-What is appended stays for ever: use a log of your own. With --rate, latency counts from when a
-request was due, sent late or not, so that a stall is seen in full; without, from when it was sent.
-Statements of --key are signed before the clock starts, up to 65,536 of them.
-Ctrl-C ends the run early; what was acknowledged is still checked.")]
+Entries stay for ever: use a log of your own. With --rate, latency counts from when a request was
+due, whether it was sent late or not, so that a stall shows in full; without, from when it was sent.
+Up to 65,536 statements of --key are signed before the clock starts.
+Ctrl-C ends the run early; acknowledged entries are still checked.")]
 pub struct Load {
     /// Address of the log: http:// only, behind the proxy that does TLS
     #[arg(long, value_name = "URL")]
@@ -77,7 +77,7 @@ pub struct Load {
     /// Publisher's secret key: entries are release statements that it signs
     #[arg(long, value_name = "FILE", requires = "purl")]
     pub key: Option<PathBuf>,
-    /// Package and version that the statements are of
+    /// Package and version of the statements
     #[arg(long, value_parser = parse_purl, requires = "key")]
     pub purl: Option<Purl>,
     /// Channel of the statements; two runs at once need two
@@ -90,7 +90,7 @@ pub struct Load {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum CheckArg {
-    /// All that are remembered, up to a million
+    /// All that the run remembers, up to a million
     All,
     /// At most 2,000 at random
     Sample,
@@ -158,7 +158,7 @@ fn trust(args: &Load) -> Result<Trust, Failure> {
     }
 }
 
-/// Hidden where stderr is no terminal.
+/// A progress line, hidden if stderr is no terminal.
 fn live_line() -> ProgressBar {
     let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(4));
     line.set_style(ProgressStyle::with_template("{msg}").expect("a template of ours"));
@@ -175,8 +175,8 @@ fn show(line: &ProgressBar, progress: &Progress) {
     ));
 }
 
-/// Ready at the first Ctrl-C. One that comes when there is nothing left to stop ends the program:
-/// nobody should have to wait for a check that they no longer want.
+/// Completes at the first Ctrl-C. One that comes when nothing is left to stop ends the program: nobody should have to wait
+/// for an unwanted check.
 fn stop_signal() -> impl Future<Output = ()> {
     let (stop, stopped) = oneshot::channel();
     std::thread::spawn(|| {
@@ -187,7 +187,7 @@ fn stop_signal() -> impl Future<Output = ()> {
                 return std::future::pending().await;
             }
             if stop.send(()).is_ok() {
-                output::say("stopping; what was acknowledged is checked. Ctrl-C again leaves at once");
+                output::say("stopping; acknowledged entries are still checked. Ctrl-C again leaves at once");
                 let _ = tokio::signal::ctrl_c().await;
             }
             exit::at_once()

@@ -14,7 +14,7 @@ pub struct Symptoms {
 }
 
 impl Symptoms {
-    /// Whether the witness's clock and this machine's differ by more than endpoints tolerate.
+    /// Returns true if the witness's clock and this machine's differ by more than endpoints tolerate.
     pub fn clocks_differ(&self) -> bool {
         self.skew.is_some_and(|skew| skew.unsigned_abs() > FUTURE_ALLOWANCE_SECONDS)
     }

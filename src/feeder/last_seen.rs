@@ -156,7 +156,7 @@ mod tests {
             panic!("these are others")
         };
         assert!(why.contains("the log has forked"), "{why}");
-        // The same claims under another key are nobody's evidence.
+        // The same claims under another key prove nothing.
         for claimed in [leaves(8, "entry"), leaves(4, "other")] {
             let answer = seen(&log(2), &claimed, Some(ours.clone())).unwrap();
             assert!(matches!(answer, LastSeen::NotSigned(why) if why.contains("did not sign")));

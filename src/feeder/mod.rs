@@ -32,7 +32,7 @@ use diagnosis::{Symptoms, describe_clock, describe_rollback, own_clock_error};
 use rounds::Rounds;
 use worker::Worker;
 
-/// How long a log that may publish without a quorum waits to learn what its witnesses last saw: longer than a witness
+/// The time that a log that may publish without a quorum waits to learn what its witnesses last saw: longer than a witness
 /// may take for two answers.
 const START_PATIENCE: Duration = Duration::from_secs(11);
 
@@ -79,7 +79,7 @@ struct FeederState {
 
 struct FeederCore {
     policy: Policy,
-    /// What is wrong with the policy's quorum, in words.
+    /// A warning about the policy's quorum, in words.
     warning: Option<String>,
     /// The log's own keys.
     log: Vec<NoteKey>,
@@ -88,7 +88,7 @@ struct FeederCore {
     /// The head that the log signed last before it stopped.
     last_signed: Option<SignedHead>,
     started: Instant,
-    /// Whether the log may sign after a while although silent witnesses could have a newer head.
+    /// True if the log may sign after a while although silent witnesses could have a newer head.
     impatient: bool,
     state: Mutex<FeederState>,
     wake: Condvar,
@@ -228,7 +228,7 @@ impl FeederCore {
         self.progress(state, place).is_some_and(|progress| progress.symptoms.ahead.is_some())
     }
 
-    /// Whether the witnesses that claim to have cosigned more than this log has form a quorum. A claim proves nothing,
+    /// Returns true if the witnesses that claim to have cosigned more than this log has form a quorum. A claim proves nothing,
     /// but every endpoint trusts a quorum, so the log must not ignore it.
     fn quorum_is_ahead(&self, state: &FeederState) -> bool {
         !self.policy.is_quorum_of(|_| false) && self.policy.is_quorum_of(|place| self.is_ahead(state, place))

@@ -18,7 +18,7 @@ use crate::note::NoteKey;
 
 /// Number of leaves that are compared by default.
 pub const SAMPLE: usize = 2_000;
-/// How long the head may take to grow over everything that was acknowledged.
+/// Time limit for the head to grow over everything that was acknowledged.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause between two looks at the head.
 const HEAD_PAUSE: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ pub struct Checks {
 /// What was checked and found correct.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Checked {
-    /// Whether the heads' signatures were checked.
+    /// True if the heads' signatures were checked.
     pub signature: bool,
     /// Number of acknowledgements whose indices are distinct.
     pub indices: u64,

@@ -12,9 +12,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long connecting may take.
+/// Time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer may take: longer than the ten seconds for which a log waits for its own disk.
+/// Time limit for an answer: longer than the ten seconds for which a log waits for its own disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// `EMFILE` and `ENFILE`: this process, or the system, is out of file descriptors.
 const OUT_OF_FILES: [i32; 2] = [24, 23];
@@ -57,7 +57,7 @@ impl ConnectionError {
         }
     }
 
-    /// Whether the process or the system is out of file descriptors.
+    /// Returns true if the process or the system is out of file descriptors.
     pub fn is_out_of_files(&self) -> bool {
         match self {
             Self::Connect(error) => error.raw_os_error().is_some_and(|code| OUT_OF_FILES.contains(&code)),
@@ -94,7 +94,7 @@ impl Connection {
         Ok(Self { sender })
     }
 
-    /// Whether the server closed it, as servers do with idle connections.
+    /// Returns true if the server closed it, as servers do with idle connections.
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }

@@ -38,7 +38,7 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(250);
 const TICKS_PER_SECOND: usize = 4;
 
-/// What the writers send, and how they count an answer.
+/// The requests of the writers, and the meaning of the answers.
 pub trait Job: 'static {
     /// The subject of one request.
     type Ask;
@@ -178,7 +178,7 @@ async fn run_writers<J: Job>(
 async fn write<J: Job>(run: Rc<Run<J>>, connection: Connection) {
     let mut connection = Some(connection);
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-    // What a 429 refused is sent again: it may have cost a signature.
+    // An entry that a 429 refused is sent again: it may have cost a signature.
     let mut refused = None;
     while let Some(due) = run.next_turn().await {
         let mut open = match connection.take().filter(|open| !open.is_closed()) {

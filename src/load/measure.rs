@@ -83,9 +83,9 @@ pub struct Measured {
     pub entries: u64,
     /// Bytes of entries acknowledged, or of bodies fetched.
     pub bytes: u64,
-    /// How long the answers with status 200 took. With a rate, from when the request was due.
+    /// Latencies of the answers with status 200; with a rate, from when the request was due.
     pub latency: Histogram,
-    /// How long the answers with status 429 took, from when the request was sent.
+    /// Latencies of the answers with status 429, from when the request was sent.
     pub busy: Histogram,
     /// All other answers, and requests without one.
     pub errors: Errors,

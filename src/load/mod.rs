@@ -108,7 +108,7 @@ pub enum LoadError {
     Connect {
         /// The log.
         url: String,
-        /// What went wrong.
+        /// The system's error.
         detail: String,
     },
     /// The process or the system is out of file descriptors.
@@ -260,7 +260,7 @@ pub fn run(
     Ok(Summary { measured, before: before.size, after, remembered, signing_waits, check })
 }
 
-/// Whether the log says that it accepts statements only. Logs other than treehead's do not say.
+/// Returns true if the log says that it accepts statements only. Logs other than treehead's do not say.
 fn is_release_log(client: &LogClient) -> bool {
     #[derive(serde::Deserialize)]
     struct Health {

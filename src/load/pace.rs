@@ -88,7 +88,7 @@ impl Rate {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// How many requests are due before `length` has passed.
+    /// Number of requests that are due before `length` has passed.
     fn due_within(self, length: Duration) -> u64 {
         let due = (length.as_nanos() * u128::from(self.entries)).div_ceil(self.batch as u128 * NANOS);
         u64::try_from(due).unwrap_or(u64::MAX)

@@ -28,7 +28,7 @@ impl Submission {
     }
 }
 
-/// What the commit thread is told.
+/// A command to the commit thread.
 enum Command {
     /// Append these entries.
     Add(Submission),
@@ -38,7 +38,7 @@ enum Command {
     Stop,
 }
 
-/// What the commit thread does next.
+/// The next work of the commit thread.
 pub enum Work {
     /// Append these submissions as one batch.
     Commit(Vec<Submission>),

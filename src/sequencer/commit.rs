@@ -22,7 +22,7 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 /// So many waiting entries make a head wait for the whole interval, and fewer for their share of it: few entries
 /// are published at once, many together.
 const BUSY_ENTRIES: u32 = 1_000;
-/// How long a log that stops waits for the witnesses to cosign its last head.
+/// The longest time that a log that stops waits for the witnesses to cosign its last head.
 const LAST_ROUND: Duration = Duration::from_secs(5);
 
 pub struct Committer {
@@ -191,7 +191,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Whether a head of this size is published with its quorum. More or newer cosignatures on it are not worth two
+    /// Returns true if a head of this size is published with its quorum. More or newer cosignatures on it are not worth two
     /// fsyncs: lost in a crash, they are asked for again.
     fn is_published_with_quorum(&self, head: &SignedHead) -> bool {
         let published = self.publication.current();
@@ -221,7 +221,7 @@ impl Committer {
         let lacks_quorum = self.cosigning.is_some() && !witnessed;
         Counts::add(&self.counts.published, usize::from(is_new));
         Counts::add(&self.counts.published_unwitnessed, usize::from(is_new && lacks_quorum));
-        self.publication.publish(Published::new(head, witnessed));
+        self.publication.publish(&Published::new(head, witnessed));
     }
 
     /// One turn of the thread: takes the steps that are due, and answers those whose entries could not be stored.
@@ -238,7 +238,7 @@ impl Committer {
         if !self.stale || !submissions.is_empty() {
             self.attempt(submissions);
         }
-        // What failed is tried again after an interval, also while new submissions keep coming.
+        // A failed step is tried again after an interval, also while new submissions keep coming.
         if self.stale && self.due().is_some_and(|due| due <= Instant::now()) {
             self.attempt(Vec::new());
         }
@@ -379,12 +379,12 @@ impl Committer {
         self.cosigning.as_ref().map_or(&Gate::Open, Cosigning::gate)
     }
 
-    /// Whether a head with its quorum waits to be published.
+    /// Returns true if a head with its quorum waits to be published.
     fn has_cosigned(&self) -> bool {
         self.cosigning.as_ref().is_some_and(|cosigning| cosigning.cosigned().is_some())
     }
 
-    /// Whether a durable entry is under no published head.
+    /// Returns true if a durable entry is under no published head.
     fn is_behind(&self) -> bool {
         let published = self.publication.current().checkpoint.size;
         self.stale || self.has_cosigned() || published != self.store.edge().size()

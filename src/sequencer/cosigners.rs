@@ -23,12 +23,12 @@ pub trait Cosigners: Send + Sync {
     /// The quorum in words, as in `2 of (w1, w2, w3)`.
     fn quorum(&self) -> String;
 
-    /// What is wrong with the choice of the quorum, in words, if anything.
+    /// A warning about the choice of the quorum, in words, if there is one.
     fn warning(&self) -> Option<String> {
         None
     }
 
-    /// What the witnesses' answers together say about the log itself, in words.
+    /// Troubles of the log itself that the witnesses' answers together suggest, in words.
     fn troubles(&self) -> Vec<(Trouble, String)> {
         Vec::new()
     }
@@ -52,7 +52,7 @@ pub struct CosignerStatus {
     pub fault: Option<String>,
 }
 
-/// What the cosigners report to the sequencer.
+/// An event that the cosigners report to the sequencer.
 #[derive(Debug, Clone)]
 pub enum CosignerEvent {
     /// No witness has seen a head that goes beyond this log's own: the log may sign.
@@ -81,7 +81,7 @@ pub struct OpenedLog {
     pub reader: Arc<dyn StoreReader>,
     /// The head that the log signed last.
     pub last_signed: Option<SignedHead>,
-    /// Where the cosigners report.
+    /// The way to report to the sequencer.
     pub events: CosignerEvents,
 }
 

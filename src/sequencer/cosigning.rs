@@ -9,8 +9,8 @@ use crate::checkpoint::Checkpoint;
 use crate::merkle::TreeSize;
 use crate::store::SignedHead;
 
-/// How long a head waits for its quorum before that is reported as a fault, and at first before the next head
-/// is signed: far longer than a round trip to the other side of the world and an fsync there.
+/// The time that a head has to reach its quorum before the delay is reported, and at first before the next head is
+/// signed: far longer than a round trip to the other side of the world and an fsync there.
 const ROUND: Duration = Duration::from_secs(1);
 /// The longest wait before the next head is signed. The wait doubles from head to head, so that witnesses that
 /// take seconds, each at its own pace, come to cosign the same head.
@@ -18,11 +18,11 @@ const LONGEST_ROUND: Duration = Duration::from_secs(16);
 /// The age at which cosignatures are renewed while nothing is appended: endpoints with `--max-age` want to know
 /// that the log has not stalled.
 const REFRESH: Duration = Duration::from_secs(600);
-/// How long the witnesses may take to say what they last saw before that is reported as a fault. Each has five
-/// seconds for an answer.
+/// The time that the witnesses have to say what they last saw before the delay is reported. Each has five seconds for
+/// an answer.
 const START: Duration = Duration::from_secs(6);
 
-/// What the witnesses' answers allow the log to do.
+/// The permission to sign, by the witnesses' answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gate {
     /// The witnesses are being asked what they last saw.
@@ -43,7 +43,7 @@ struct Asked {
     reported: bool,
 }
 
-/// What is to be said, and perhaps shown, because a quorum is late.
+/// A quorum that is late.
 pub struct Overdue {
     /// The fault, in words.
     pub fault: String,
@@ -54,14 +54,14 @@ pub struct Overdue {
 /// The cosigning of one log's heads.
 pub struct Cosigning {
     cosigners: Arc<dyn Cosigners>,
-    /// Whether heads are published without a quorum when it is late.
+    /// True if heads are published without a quorum that is late.
     publish_unwitnessed: bool,
     gate: Gate,
     started: Instant,
     /// The slow start was reported.
     start_reported: bool,
     asked: Option<Asked>,
-    /// How long a head waits for its quorum before the next one is signed.
+    /// The time that a head has to reach its quorum before the next one is signed.
     round: Duration,
     /// A head with its quorum that is not durable yet.
     cosigned: Option<SignedHead>,

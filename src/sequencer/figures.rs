@@ -11,8 +11,8 @@ pub struct Figures {
     pub waiting: usize,
     /// Most entries that may wait.
     pub most_waiting: usize,
-    /// Whether the log accepts submissions and signs heads. It does not before it has heard its witnesses, after
-    /// they have shown that its files are old, and once it stops.
+    /// True if the log accepts submissions and signs heads: not before it has heard its witnesses, not after they
+    /// have shown that its files are old, and not once it stops.
     pub may_sign: bool,
     /// Size of the last head that was signed and is durable, published or not.
     pub signed_size: u64,

@@ -63,7 +63,7 @@ pub struct Options {
     pub pool_entries: usize,
     /// Most bytes of entries that wait.
     pub pool_bytes: usize,
-    /// Whether a log with witnesses publishes heads that too few of them cosigned in time. Someone who is shown
+    /// True if a log with witnesses publishes heads that too few of them cosigned in time. Someone who is shown
     /// such a head can't tell whether others were shown another one.
     pub publish_unwitnessed: bool,
 }

@@ -61,7 +61,7 @@ struct Planner {
     claims: HashMap<Hash, (Stored, Hash)>,
 }
 
-/// What becomes of a candidate.
+/// The fate of a candidate.
 enum Placement {
     /// The batch appends it.
     Fresh(LeafIndex),

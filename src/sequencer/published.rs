@@ -12,8 +12,8 @@ use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::note::KeyName;
 use crate::store::SignedHead;
 
-/// How long a sender waits for a head that too few witnesses cosign: less than the minute after which clients
-/// give up. The entry stays in the log, and is published once they do.
+/// The longest time that a sender waits for a head that too few witnesses cosign: less than the minute after which
+/// clients give up. The entry stays in the log, and is published once they cosign.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The head that everybody may see: signed and durable. A log with witnesses has none before a quorum has
@@ -26,7 +26,7 @@ pub struct Published {
     pub note: Arc<[u8]>,
     /// When this process published it.
     pub at: Instant,
-    /// Whether the note carries the cosignatures of a quorum of the log's witnesses.
+    /// True if the note carries the cosignatures of a quorum of the log's witnesses.
     pub witnessed: bool,
 }
 
@@ -36,12 +36,12 @@ impl Published {
         Self { checkpoint: head.head, note: head.note.into(), at: Instant::now(), witnessed }
     }
 
-    /// Whether no head was published yet.
+    /// Returns true if no head was published yet.
     pub(super) fn is_none(&self) -> bool {
         self.note.is_empty()
     }
 
-    /// Whether the head answers a sender whose last entry completes a tree of `size`.
+    /// Returns true if the head answers a sender whose last entry completes a tree of `size`.
     fn serves(&self, wait: Wait, size: TreeSize) -> bool {
         size <= self.checkpoint.size && (wait < Wait::Witnessed || self.witnessed)
     }
@@ -116,9 +116,9 @@ impl Publication {
     }
 
     /// Publishes a head and answers all who waited for it.
-    pub fn publish(&mut self, head: Published) {
+    pub fn publish(&mut self, head: &Published) {
         self.head.send_replace(head.clone());
-        self.answer_with(&head);
+        self.answer_with(head);
     }
 
     /// Answers all who wait for this head or an older one.

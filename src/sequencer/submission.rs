@@ -1,4 +1,4 @@
-//! What a sender hands in, and what it is told.
+//! The entries that a sender hands in, and their outcome.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Candidate {
 pub struct Sequenced {
     /// The entry's leaf index.
     pub index: LeafIndex,
-    /// Whether the log had the entry already: then `index` is its first index, and nothing was appended.
+    /// True if the log had the entry already: then `index` is its first index, and nothing was appended.
     pub duplicate: bool,
     /// The leaf hash at `index`, if it differs from the hash of the entry that was sent: the same payload with
     /// other signatures, or another statement of the same claims.

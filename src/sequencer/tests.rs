@@ -184,7 +184,7 @@ impl Bench {
         results
     }
 
-    /// What must hold at every moment.
+    /// Checks the invariants, which hold at every moment.
     fn check(&mut self) {
         // Published first: the durable entries only grow.
         let published = self.sequencer.published().borrow().clone();
@@ -227,7 +227,7 @@ impl Bench {
 
     /// Stops and starts again, as often as the injected faults make it fail.
     fn restart(&mut self) {
-        // What a fault kept from being published is published by the start.
+        // The start publishes what a fault kept from being published.
         let _ = self.sequencer.shut_down();
         for _ in 0..10 {
             let mut store = self.store.clone();

@@ -1,4 +1,4 @@
-//! What may be wrong with a running log.
+//! The faults of a running log.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,4 +1,4 @@
-//! The channel of commands, and its bounds.
+//! Tests of the channel of commands and its bounds.
 
 use super::*;
 

@@ -1,8 +1,8 @@
-//! What a batch appends.
+//! Tests of the plan of a batch.
 
 use super::*;
 
-/// What a log has, as plain maps.
+/// A log's entries, as plain maps.
 #[derive(Default)]
 struct Had {
     leaves: HashMap<Hash, LeafIndex>,
@@ -90,7 +90,7 @@ fn a_sequence_number_is_taken_once() {
         (&["a claim:n:1", "b claim:n:2", "c"], vec![fresh(1), Err(SubmitError::SequenceTaken), fresh(2)]),
         // One of several claims is enough to refuse.
         (&["a claim:free:1 claim:k:y"], vec![Err(SubmitError::SequenceTaken)]),
-        // What was refused has taken nothing.
+        // A refused entry takes no sequence number.
         (&["a claim:free:1 claim:k:y", "b claim:free:2"], vec![Err(SubmitError::SequenceTaken), fresh(1)]),
         // A duplicate is answered as one, although its number is taken, by itself.
         (&["old claim:k:x", "a claim:n:1", "a claim:n:1"], vec![duplicate(0), fresh(1), duplicate(1)]),
@@ -140,13 +140,13 @@ fn a_claim_gets_one_leaf_however_it_is_spelled() {
             &["a payload:a claim:n:1", "b payload:b claim:n:1"],
             vec![fresh(2), same_as(2, "a payload:a claim:n:1")],
         ),
-        // Who repeats another's claim and makes one of its own says something new.
+        // An entry that repeats another's claim and makes one of its own says something new.
         (&["both payload:p claim:k:x claim:other:x"], vec![fresh(2)]),
         // All of them were made before, at different leaves: the first counts.
         (&["both payload:p claim:rival:x claim:k:x"], vec![same_as(0, old)]),
         // One of them was made for something else.
         (&["both payload:p claim:k:x claim:rival:y"], vec![Err(SubmitError::SequenceTaken)]),
-        // What is no release claims nothing, and is never the same for that.
+        // An entry that is no release claims nothing, so no claim makes it a repeat.
         (&["payload:p", "payload:q"], vec![fresh(2), fresh(3)]),
     ];
     check_plans(&[old, "by a rival payload:r claim:rival:x"], &cases);

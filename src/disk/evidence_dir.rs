@@ -101,8 +101,8 @@ impl EvidenceDir {
         self.count_of(origin).is_ok_and(|count| count > 0)
     }
 
-    /// A fork that is there already and that this head is a side of. Who holds a head of another history shows
-    /// it again and again, while the log goes on: one file is enough, and there is room for so many.
+    /// A fork that is there already and that this head is a side of. Who holds a head of another history
+    /// shows it again and again, while the log goes on: one file is enough, and there is room for so many.
     ///
     /// # Errors
     /// The system's. A file that is no evidence is passed over.
@@ -121,8 +121,8 @@ impl EvidenceDir {
         Ok(None)
     }
 
-    /// The files whose names say that they are about this log, each with the fork that it shows by these keys;
-    /// none where it shows none.
+    /// The files whose names say that they are about this log, each with the fork that it shows by these
+    /// keys; none where it shows none.
     ///
     /// # Errors
     /// The system's.

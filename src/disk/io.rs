@@ -1,5 +1,5 @@
-//! Every step by which the program changes files that have to last. A test that stands in for the disk can record
-//! the steps, stop them, or make any of them fail.
+//! Every step by which the program changes files that have to last. A test that stands in for the disk can
+//! record the steps, stop them, or make any of them fail.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,7 +10,8 @@ use super::{DiskError, open_own};
 
 /// The steps. Their defaults are what runs; tests wrap them.
 ///
-/// Reads are not among them: whatever is read is checked. Nor are sled's own writes: nothing durable rests on them.
+/// Reads are not among them: whatever is read is checked. Nor are sled's own writes: nothing durable rests on
+/// them.
 #[expect(clippy::missing_errors_doc, reason = "each fails as the system says")]
 pub trait DiskIo: Send + Sync {
     /// Creates an empty file, in place of one of that name; never through a link.

@@ -1,5 +1,5 @@
-//! Durable files: each step by which they change, one process per directory, files replaced at once, evidence that
-//! is never overwritten.
+//! Durable files: each step by which they change, one process per directory, files replaced at once, evidence
+//! that is never overwritten.
 
 mod error;
 pub mod evidence_dir;

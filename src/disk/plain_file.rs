@@ -29,8 +29,8 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a file of the program's own as `options` say. Everybody knows its name, so a link there is refused: it
-/// would make the program create, lock or overwrite a file that somebody else chose.
+/// Opens a file of the program's own as `options` say. Everybody knows its name, so a link there is refused:
+/// it would make the program create, lock or overwrite a file that somebody else chose.
 ///
 /// # Errors
 /// The system's; [`io::ErrorKind::InvalidInput`] where it is a link, or no regular file.

@@ -19,8 +19,8 @@ pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
     }
 }
 
-/// Replaces a file's content: writes it beside, syncs it, and renames it. A crash leaves the old content or the
-/// new one, whole. When this returns, the new content survives a power cut.
+/// Replaces a file's content: writes it beside, syncs it, and renames it. A crash leaves the old content or
+/// the new one, whole. When this returns, the new content survives a power cut.
 ///
 /// # Errors
 /// [`DiskError::Io`]; either content may be there.

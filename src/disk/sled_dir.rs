@@ -1,9 +1,9 @@
 //! sled's directory: opens it in whatever state it is, and knows when not to believe it.
 //!
-//! Nothing that sled writes is durable before the system writes it out. A killed process loses none of it, a power
-//! cut any part of it, and not necessarily the last. So while sled is open, a file beside it names the boot of the
-//! machine: found after another boot, the file says that sled has to be rebuilt from the journal. Closing syncs
-//! sled's files and removes the mark.
+//! Nothing that sled writes is durable before the system writes it out. A killed process loses none of it, a
+//! power cut any part of it, and not necessarily the last. So while sled is open, a file beside it names the
+//! boot of the machine: found after another boot, the file says that sled has to be rebuilt from the journal.
+//! Closing syncs sled's files and removes the mark.
 
 use std::fs::{self, File};
 use std::io;
@@ -97,8 +97,8 @@ impl SledDir {
         self.open_marked(cache_bytes, trees)
     }
 
-    /// Opens what was open when the machine went down, for a last look before it is discarded; `None` if nothing
-    /// was. It may lack anything, and stays marked.
+    /// Opens what was open when the machine went down, for a last look before it is discarded; `None` if
+    /// nothing was. It may lack anything, and stays marked.
     ///
     /// # Errors
     /// [`SledError`].

@@ -8,15 +8,16 @@
 //!         CRC-32 u32, of the body or of the whole frame before it
 //! ```
 //!
-//! Integers are big-endian. A [`Format`] fills in the rest: the magic, the lengths of `about` and `tag`, the caps. What
-//! `about`, tags and bodies mean is up to the room that keeps the journal.
+//! Integers are big-endian. A [`Format`] fills in the rest: the magic, the lengths of `about` and `tag`, the
+//! caps. What `about`, tags and bodies mean is up to the room that keeps the journal.
 //!
-//! Each frame is written with one write and one fdatasync before the next one, so after a power cut only the last
-//! frame can be incomplete, and nobody relied on it yet. Such a *torn tail* is dropped. Anything else that does not
-//! check is [damage](super::DiskError::Damaged): a frame that is followed by another one was durable once.
+//! Each frame is written with one write and one fdatasync before the next one, so after a power cut only the
+//! last frame can be incomplete, and nobody relied on it yet. Such a *torn tail* is dropped. Anything else
+//! that does not check is [damage](super::DiskError::Damaged): a frame that is followed by another one was
+//! durable once.
 //!
-//! The two are told apart by searching for the head of a later frame. Content must not be able to imitate one: a random
-//! marker, which never leaves the disk, rules that out. With a fixed marker the room has to.
+//! The two are told apart by searching for the head of a later frame. Content must not be able to imitate
+//! one: a random marker, which never leaves the disk, rules that out. With a fixed marker the room has to.
 
 mod format;
 mod reader;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::format::{BODY_CRC_BYTES, Checksum, FileHead, Format, FrameHead, later_numbers};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, open_plain};
 
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -65,13 +65,13 @@ pub struct JournalReader {
 }
 
 impl JournalReader {
-    /// Opens a file of one of `formats` at its first frame. If its head does not check, the file is taken for one of
-    /// the first format.
+    /// Opens a file of one of `formats` at its first frame. If its head does not check, the file is taken for
+    /// one of the first format.
     ///
     /// # Errors
     /// [`DiskError::Io`].
     pub fn open(path: &Path, formats: &'static [Format]) -> Result<Self, DiskError> {
-        let file = File::open(path).map_err(DiskError::io("open", path))?;
+        let file = open_plain(path).map_err(DiskError::io("open", path))?;
         let read = || Ok((file.metadata()?.len(), FileHead::read(&file, formats)?));
         let (length, head) = read().map_err(DiskError::io("read", path))?;
         let format = head.as_ref().map_or(&formats[0], |head| head.format);
@@ -116,8 +116,8 @@ impl JournalReader {
         Ok(())
     }
 
-    /// Reads the next frame, which must have this number. Only at the end of the `last` file of a journal may a frame
-    /// be torn.
+    /// Reads the next frame, which must have this number. Only at the end of the `last` file of a journal may
+    /// a frame be torn.
     ///
     /// # Errors
     /// [`DiskError::Damaged`] if a frame does not check that is not the last one, or has another number.
@@ -199,11 +199,12 @@ impl JournalReader {
         Ok(Ok(Frame { body, at, body_at: at + bytes.len() as u64, end: self.offset, head }))
     }
 
-    /// Finds every place where a frame may stand, in a file that is damaged, and calls `found` with the frame's
-    /// number and offset.
+    /// Finds every place where a frame may stand, in a file that is damaged, and calls `found` with the
+    /// frame's number and offset.
     ///
-    /// Content can imitate a frame unless the marker is random, and any content can if the head of the file is lost. So
-    /// more places may be found than frames were written: the caller has to know which frames fit.
+    /// Content can imitate a frame unless the marker is random, and any content can if the head of the file
+    /// is lost. So more places may be found than frames were written: the caller has to know which frames
+    /// fit.
     ///
     /// # Errors
     /// [`DiskError::Io`].

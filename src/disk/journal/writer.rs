@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::format::{Encoder, FileHead, Format};
 use crate::disk::{DiskError, DiskIo, check_written, replace, sync_parent};
 
-/// Room that a failed append needs before it counts as over. A larger frame may fail again; it must not keep smaller
-/// ones away.
+/// Room that a failed append needs before it counts as over. A larger frame may fail again; it must not keep
+/// smaller ones away.
 const ROOM_BYTES: usize = 64 * 1024;
 
 /// A file of a journal, open for appending.
@@ -29,7 +29,8 @@ pub struct JournalFile {
 }
 
 impl JournalFile {
-    /// Creates a file, in place of whatever a crash left under that name. Its first frame gets the number `first`.
+    /// Creates a file, in place of whatever a crash left under that name. Its first frame gets the number
+    /// `first`.
     ///
     /// # Errors
     /// [`DiskError::Io`].
@@ -55,11 +56,23 @@ impl JournalFile {
         Ok(Self { io, path, file, head, end, next, unsound: false, buffer: Vec::new() })
     }
 
-    /// Opens a file that was read up to `end`, cuts off the torn tail behind it, and makes sure of what is before it.
+    /// Writes a whole journal in place of this one, after which the file is sound.
     ///
-    /// The bytes from `last_written` on were read, but perhaps from memory alone: after an fdatasync that failed, the
-    /// system forgets that it owes them to the disk, and the next one succeeds without writing them. So they are
-    /// written once more. They are the same bytes: a crash can't harm them.
+    /// # Errors
+    /// [`DiskError::Io`]; the file is unsound then.
+    pub fn renew(&mut self, journal: Encoder) -> Result<(), DiskError> {
+        // Should this fail half way, the name may belong to the new file already, and the open one to nobody.
+        self.unsound = true;
+        *self = Self::replace(self.io.clone(), &self.path, journal)?;
+        Ok(())
+    }
+
+    /// Opens a file that was read up to `end`, cuts off the torn tail behind it, and makes sure of what is
+    /// before it.
+    ///
+    /// The bytes from `last_written` on were read, but perhaps from memory alone: after an fdatasync that
+    /// failed, the system forgets that it owes them to the disk, and the next one succeeds without writing
+    /// them. So they are written once more. They are the same bytes: a crash can't harm them.
     ///
     /// # Errors
     /// [`DiskError::Io`]; [`DiskError::Damaged`] if the head of the file does not check.
@@ -80,8 +93,8 @@ impl JournalFile {
         let mut bytes = vec![0; usize::try_from(end - last_written).expect("a frame fits into memory")];
         file.read_exact_at(&mut bytes, last_written).map_err(DiskError::io("read", &path))?;
         io.write_at(&file, &path, &bytes, last_written).map_err(DiskError::io("write", &path))?;
-        // A crash before this line finds the same torn tail again. The fsync also covers a last frame that was
-        // written whole but not synced: from here on others may rely on it.
+        // A crash before this line finds the same torn tail again. The fsync also covers a last frame that
+        // was written whole but not synced: from here on others may rely on it.
         io.sync_all(&file, &path).map_err(DiskError::io("fsync", &path))?;
         let head = FileHead::read(&file, formats).map_err(DiskError::io("read", &path))?;
         let Some(head) = head else {
@@ -90,13 +103,13 @@ impl JournalFile {
         Ok(Self { io, path, file, head, end, next, unsound: false, buffer: Vec::new() })
     }
 
-    /// Appends a frame with one write and one fdatasync; `body` appends the body. When this returns, the frame survives
-    /// a power cut. Returns the offset of the body.
+    /// Appends a frame with one write and one fdatasync; `body` appends the body. When this returns, the
+    /// frame survives a power cut. Returns the offset of the body.
     ///
     /// # Errors
-    /// [`DiskError::Changed`] if another process changed the file: nothing is written then. [`DiskError::Io`]; the
-    /// frame may be durable nevertheless, in whole or in part. After any error the file is
-    /// [unsound](Self::is_unsound).
+    /// [`DiskError::Changed`] if another process changed the file: nothing is written then.
+    /// [`DiskError::Io`]; the frame may be durable nevertheless, in whole or in part. After any error the
+    /// file is [unsound](Self::is_unsound).
     ///
     /// # Panics
     /// If the file is unsound, or the frame none of the format's.
@@ -112,8 +125,8 @@ impl JournalFile {
         let (io, path, at) = (&self.io, &self.path, self.end);
         self.buffer.clear();
         self.head.encode_frame(&mut self.buffer, self.next, items, tag, body);
-        // A crash before the fdatasync returns leaves a torn or unsynced frame behind `end`. Nobody was told of it;
-        // the next start drops it or takes it whole.
+        // A crash before the fdatasync returns leaves a torn or unsynced frame behind `end`. Nobody was told
+        // of it; the next start drops it or takes it whole.
         io.write_at(&self.file, path, &self.buffer, at).map_err(DiskError::io("write", path))?;
         io.sync_data(&self.file, path).map_err(DiskError::io("fdatasync", path))?;
         // A crash from here on loses nothing.
@@ -131,9 +144,9 @@ impl JournalFile {
         check_written(&self.file, &self.path, self.end, |length| length == self.end)
     }
 
-    /// Cuts off what a failed append left behind, so that it can't be taken for durable: after a failed fsync the page
-    /// cache may show bytes that the disk does not have. Then checks that there is room again: a program that says it
-    /// is well on a full disk would be believed.
+    /// Cuts off what a failed append left behind, so that it can't be taken for durable: after a failed fsync
+    /// the page cache may show bytes that the disk does not have. Then checks that there is room again: a
+    /// program that says it is well on a full disk would be believed.
     ///
     /// # Errors
     /// [`DiskError`]; the file stays unsound.

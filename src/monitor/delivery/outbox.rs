@@ -1,31 +1,51 @@
-//! `outbox.journal`: the events that go to sinks, each durable before it is taken.
+//! `outbox.journal`: the events that go to sinks, each durable before the monitor relies on it.
+//!
+//! It is a [framed journal](crate::disk::journal):
 //!
 //! ```text
-//! outbox    line("treehead-outbox 1 " first)
-//!           record*
-//! record    line(number " " batch " " time " " severity " " code " " key " " event)
-//! line(x)   CRC-32 of x, 8 hex digits " " x "\n"
+//! file      magic "THOUT02\n", about: number of its first record, or of the next if there is none, u64, random marker
+//! batch     number: of its first record, items: records
+//!           body: (time " " severity " " code " " key " " event "\n")*
+//!           CRC of the whole batch
 //! ```
 //!
-//! Records are numbered for ever; `first` is the number of the first one here, or of the next where there is
-//! none. `batch` is the number of the first record that was written with the same fdatasync. An event is one
-//! JSON object: whatever a log chooses of it, it has no newline. So nothing that a log chooses begins a line, and
-//! none of it can be read as a record, whatever a power cut leaves of the lines around it.
+//! Records are numbered for ever. An event is one JSON object: whatever a log chooses of it, it has no
+//! newline. Outboxes of [version 1](version_1) are read, and replaced when the monitor starts.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+mod version_1;
+
+use std::path::Path;
 use std::sync::Arc;
 
 use super::DeliveryError;
-use crate::disk::{DiskError, DiskIo, check_written, read_plain, replace};
+use crate::disk::journal::{
+    Checksum, Encoder, FileHead, Format, Frame, JournalFile, JournalReader, Numbers, Step,
+};
+use crate::disk::{DiskError, DiskIo, read_if_exists};
 use crate::format::decimal;
 use crate::monitor::event::Severity;
 
 /// Name of the file in the state directory.
 pub const OUTBOX: &str = "outbox.journal";
-const MAGIC: &str = "treehead-outbox 1 ";
 /// Numbers are far from it, and texts of 19 digits hold it.
 const MAX_NUMBER: u64 = i64::MAX as u64;
+
+static FORMAT: [Format; 1] = [Format {
+    magic: b"THOUT02\n",
+    about_bytes: 8,
+    marker: None,
+    tag_bytes: 0,
+    checksum: Checksum::Frame,
+    numbers: Numbers::Items,
+    max_items: MAX_BATCH_RECORDS,
+    max_body_bytes: MAX_BODY_BYTES,
+}];
+/// Most records in a batch: more are several.
+const MAX_BATCH_RECORDS: usize = 1_024;
+/// A batch takes no further record when its events have so many bytes.
+const FULL_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// No body is longer: events are bounded by what a log may answer at once.
+const MAX_BODY_BYTES: usize = 8 * FULL_BODY_BYTES;
 
 /// One event that goes to sinks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +54,7 @@ pub struct Record {
     pub number: u64,
     /// Unix seconds when it was put in.
     pub time: u64,
-    /// Whether a sink wants it is decided by these two: for what ended, those of its beginning.
+    /// Severity and code decide whether a sink wants it. The end of a condition has those of its beginning.
     pub severity: Severity,
     pub code: String,
     /// Names the delivery: the id in the line.
@@ -44,17 +64,15 @@ pub struct Record {
 }
 
 impl Record {
-    fn encode(&self, bytes: &mut Vec<u8>, batch: u64) {
-        let Self { number, time, severity, code, key, line } = self;
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Self { number: _, time, severity, code, key, line } = self;
         let severity = severity.as_str();
-        seal(bytes, &format!("{number} {batch} {time} {severity} {code} {key} {line}"));
+        out.extend_from_slice(format!("{time} {severity} {code} {key} {line}\n").as_bytes());
     }
 
-    /// A record and its batch.
-    fn decode(content: &str) -> Option<(Self, u64)> {
-        let mut words = content.splitn(7, ' ');
-        let mut number = || decimal(words.next()?, MAX_NUMBER);
-        let (number, batch, time) = (number()?, number()?, number()?);
+    fn decode(number: u64, content: &str) -> Option<Self> {
+        let mut words = content.splitn(5, ' ');
+        let time = decimal(words.next()?, MAX_NUMBER)?;
         let severity = match words.next()? {
             "info" => Severity::Info,
             "watch" => Severity::Watch,
@@ -63,29 +81,40 @@ impl Record {
         };
         let mut word = || words.next().map(ToOwned::to_owned);
         let (code, key, line) = (word()?, word()?, word()?);
-        (batch <= number).then_some((Self { number, time, severity, code, key, line }, batch))
+        Some(Self { number, time, severity, code, key, line })
     }
 }
 
-fn seal(bytes: &mut Vec<u8>, content: &str) {
-    let crc = crc32fast::hash(content.as_bytes());
-    bytes.extend_from_slice(format!("{crc:08x} {content}\n").as_bytes());
+/// Divides records into batches.
+fn batches(mut records: &[Arc<Record>]) -> impl Iterator<Item = &[Arc<Record>]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |record: &&Arc<Record>| {
+            let has_room = bytes < FULL_BODY_BYTES;
+            bytes += record.line.len();
+            has_room
+        };
+        let count = records.iter().take(MAX_BATCH_RECORDS).take_while(fits).count();
+        records.split_off(..count).filter(|batch| !batch.is_empty())
+    })
 }
 
-/// The content of a line that checks.
-fn unseal(line: &[u8]) -> Option<&str> {
-    let (crc, content) = std::str::from_utf8(line).ok()?.split_at_checked(9)?;
-    (crc == format!("{:08x} ", crc32fast::hash(content.as_bytes()))).then_some(content)
+fn encode_body(batch: &[Arc<Record>], out: &mut Vec<u8>) {
+    batch.iter().for_each(|record| record.encode(out));
 }
 
-/// The outbox while it is appended to.
+/// A whole outbox of these records; `next` is the number of the record after them.
+fn encode(records: &[Arc<Record>], next: u64) -> Result<Encoder, DiskError> {
+    let first = records.first().map_or(next, |record| record.number);
+    let head = FileHead::new(&FORMAT[0], first.to_be_bytes().to_vec());
+    let mut outbox = Encoder::new(head.map_err(DiskError::io("mark", OUTBOX))?, first);
+    batches(records).for_each(|batch| outbox.frame(batch.len(), &[], |out| encode_body(batch, out)));
+    Ok(outbox)
+}
+
+/// The outbox, open for appending.
 pub struct Outbox {
-    io: Arc<dyn DiskIo>,
-    path: PathBuf,
-    file: File,
-    length: u64,
-    /// Nobody knows what the disk has: nothing may be appended before the file is written anew.
-    unsound: bool,
+    journal: JournalFile,
 }
 
 impl Outbox {
@@ -97,55 +126,32 @@ impl Outbox {
         records: &[Arc<Record>],
         next: u64,
     ) -> Result<Self, DiskError> {
-        let first = records.first().map_or(next, |record| record.number);
-        let mut bytes = Vec::new();
-        seal(&mut bytes, &format!("{MAGIC}{first}"));
-        records.iter().for_each(|record| record.encode(&mut bytes, record.number));
-        // A crash in here leaves the old outbox or the new one, both whole: see there. Each has what sinks
-        // wait for.
-        replace(io.as_ref(), path, &bytes)?;
-        let file = File::options().write(true).open(path).map_err(DiskError::io("open", path))?;
-        let length = bytes.len() as u64;
-        Ok(Self { io: io.clone(), path: path.to_owned(), file, length, unsound: false })
+        // Each of the two that a crash may leave has what sinks wait for.
+        Ok(Self { journal: JournalFile::replace(io.clone(), path, encode(records, next)?)? })
     }
 
-    /// Appends records, at least one. When this returns, they survive a power cut. After an error the outbox is
-    /// unsound.
+    /// Appends records. When this returns, they survive a power cut. After an error the outbox has to be
+    /// written anew.
     pub fn append(&mut self, records: &[Arc<Record>]) -> Result<(), DiskError> {
-        assert!(!self.unsound, "it is written anew first");
-        let batch = records.first().expect("at least one").number;
-        let mut bytes = Vec::new();
-        records.iter().for_each(|record| record.encode(&mut bytes, batch));
-        self.unsound = true;
-        // After this error it is written anew, with all that sinks wait for.
-        check_written(&self.file, &self.path, self.length, |length| length == self.length)?;
-        // A crash before the fdatasync is done leaves some of the lines, all of them, or none: the next start
-        // keeps those that come before any gap. The caller was not told that they are taken, and comes again
-        // with them, so a sink may get them twice.
-        self.io
-            .write_at(&self.file, &self.path, &bytes, self.length)
-            .map_err(DiskError::io("write", &self.path))?;
-        self.io.sync_data(&self.file, &self.path).map_err(DiskError::io("fsync", &self.path))?;
-        // A crash from here on loses nothing.
-        self.length += bytes.len() as u64;
-        self.unsound = false;
+        for batch in batches(records) {
+            // A crash in here leaves the batch or nothing of it. The caller was not told that it is taken,
+            // and comes again with it, so a sink may get it twice.
+            self.journal.append(batch.len(), &[], |out| encode_body(batch, out))?;
+        }
         Ok(())
     }
 
-    /// Whether it has to be written anew, from `records` that take so many bytes: after an error, or because
-    /// nearly all of it was delivered.
+    /// Whether it has to be written anew, from records that take `live_bytes`: after an error, or because
+    /// most of it was delivered and it is longer than `file_bytes`.
     pub const fn is_due(&self, live_bytes: u64, file_bytes: u64) -> bool {
         // Four times: what is written anew is then a small part of what was appended.
         let long = if live_bytes * 4 > file_bytes { live_bytes * 4 } else { file_bytes };
-        self.unsound || self.length > long
+        self.journal.is_unsound() || self.journal.end() > long
     }
 
     /// Writes it anew.
     pub fn renew(&mut self, records: &[Arc<Record>], next: u64) -> Result<(), DiskError> {
-        // Should this fail half way, the name may belong to the new file already, and the open one to nobody.
-        self.unsound = true;
-        *self = Self::create(&self.io, &self.path, records, next)?;
-        Ok(())
+        self.journal.renew(encode(records, next)?)
     }
 }
 
@@ -155,109 +161,167 @@ pub struct Scan {
     pub records: Vec<Record>,
     /// Number of the next record.
     pub next: u64,
-    /// Why the last lines are none: they were never taken.
+    /// Why the end of the file is no record: it was never taken.
     pub torn: Option<String>,
 }
 
-/// Reads the outbox in `path`; none where there is no file.
+/// Reads the outbox in `path`; `None` if there is no file.
 pub fn read(path: &Path) -> Result<Option<Scan>, DeliveryError> {
-    let bytes = match read_plain(path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(DiskError::io("read", path)(e).into()),
-    };
     let damaged = |detail| DeliveryError::Damaged {
         path: path.to_owned(),
         detail,
         cost: "sinks then miss what was not delivered yet; it was printed, and open conditions are in conditions.json",
     };
-    scan(&bytes).map(Some).map_err(damaged)
+    let scan = match JournalReader::open(path, &FORMAT) {
+        Err(e) if e.is_not_found() => return Ok(None),
+        Err(e) => return Err(e.into()),
+        Ok(outbox) if outbox.head().is_some() => scan(outbox),
+        Ok(_) => {
+            let Some(bytes) = read_if_exists(path)? else { return Ok(None) };
+            return version_1::scan(&bytes).map(Some).map_err(damaged);
+        }
+    };
+    scan.map(Some).map_err(|e| match e {
+        DiskError::Damaged { at, detail, .. } => damaged(format!("byte {at}: {detail}")),
+        e => e.into(),
+    })
 }
 
-fn scan(bytes: &[u8]) -> Result<Scan, String> {
-    let mut lines = bytes.split_inclusive(|b| *b == b'\n').map(|line| line.strip_suffix(b"\n"));
-    let head = lines.next().flatten().and_then(unseal).and_then(|content| content.strip_prefix(MAGIC));
-    let first = head.and_then(|first| decimal(first, MAX_NUMBER));
-    let first = first.ok_or("expected the first line of an outbox, which does not check")?;
-    let mut scan = Scan { records: Vec::new(), next: first, torn: None };
-    let decode = |line: Option<&[u8]>| line.and_then(unseal).map(Record::decode);
-    while let Some(line) = lines.next() {
-        match decode(line) {
-            Some(Some((record, _))) if record.number == scan.next => {
-                scan.next += 1;
-                scan.records.push(record);
-            }
-            Some(Some((record, _))) => {
-                return Err(format!("expected record {}, saw {}", scan.next, record.number));
-            }
-            Some(None) => return Err(format!("expected record {}, saw none of ours", scan.next)),
-            None => {
-                let detail = format!("record {} does not check", scan.next);
-                // What was written after a batch was written after its fdatasync: that had been taken.
-                let is_later = |line| matches!(decode(line), Some(Some((_, batch))) if batch > scan.next);
-                if lines.any(is_later) {
-                    return Err(format!("{detail}, and later ones do"));
-                }
+fn scan(mut outbox: JournalReader) -> Result<Scan, DiskError> {
+    let about = outbox.head().and_then(|head| head.about.first_chunk().copied());
+    let next = u64::from_be_bytes(about.expect("the format's length"));
+    let mut scan = Scan { records: Vec::new(), next, torn: None };
+    loop {
+        let at = outbox.offset();
+        match outbox.next_frame(scan.next, true)? {
+            Step::End => return Ok(scan),
+            Step::Torn(detail) => {
                 scan.torn = Some(detail);
-                break;
+                return Ok(scan);
             }
+            Step::Frame(batch) => scan.take(&batch).map_err(|detail| outbox.damaged(at, detail))?,
         }
     }
-    Ok(scan)
+}
+
+impl Scan {
+    fn take(&mut self, batch: &Frame) -> Result<(), String> {
+        let none = |number| format!("expected record {number}, saw none of ours");
+        let text = std::str::from_utf8(&batch.body).map_err(|_| none(self.next))?;
+        let end = self.next + batch.head.items as u64;
+        for line in text.split_terminator('\n') {
+            self.records.push(Record::decode(self.next, line).ok_or_else(|| none(self.next))?);
+            self.next += 1;
+        }
+        if self.next == end {
+            Ok(())
+        } else {
+            Err(format!("expected records up to {end}, saw them up to {}", self.next))
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+    use std::path::PathBuf;
+
     use super::*;
     use crate::disk::RealDisk;
 
-    fn record(number: u64) -> Arc<Record> {
+    pub fn record(number: u64) -> Arc<Record> {
         let line = format!("{{\"message\":\"number {number}, with spaces\"}}");
         let (key, code) = (format!("key-{number}"), "fork".to_owned());
         Arc::new(Record { number, time: 1_700_000_000 + number, severity: Severity::Alert, code, key, line })
     }
 
-    /// Bytes of an outbox that was made with some records, and appended to in batches.
-    fn written(first: &[u64], batches: &[&[u64]]) -> Vec<u8> {
+    fn records(numbers: &[u64]) -> Vec<Arc<Record>> {
+        numbers.iter().map(|number| record(*number)).collect()
+    }
+
+    /// An outbox that was made with some records, and appended to in batches.
+    fn written(first: &[u64], batches: &[&[u64]]) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(OUTBOX);
         let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
-        let records = |numbers: &[u64]| numbers.iter().map(|n| record(*n)).collect::<Vec<_>>();
         let next = first.last().map_or(0, |n| n + 1);
         let mut outbox = Outbox::create(&io, &path, &records(first), next).unwrap();
         batches.iter().for_each(|batch| outbox.append(&records(batch)).unwrap());
-        let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(outbox.length, bytes.len() as u64);
-        bytes
+        assert_eq!(outbox.journal.end(), fs::metadata(&path).unwrap().len());
+        (dir, path)
     }
 
-    fn numbers(scan: &Scan) -> Vec<u64> {
+    pub fn numbers(scan: &Scan) -> Vec<u64> {
         scan.records.iter().map(|record| record.number).collect()
     }
 
     #[test]
     fn what_was_appended_is_read_back() {
-        let scan = scan(&written(&[5, 6], &[&[7], &[8, 9]])).unwrap();
-        assert_eq!((numbers(&scan), scan.next, scan.torn), ((5..10).collect(), 10, None));
+        let (_dir, path) = written(&[5, 6], &[&[7], &[8, 9]]);
+        let scan = read(&path).unwrap().unwrap();
+        assert_eq!((numbers(&scan), scan.next, &scan.torn), ((5..10).collect(), 10, &None));
         assert_eq!(scan.records[3], *record(8));
-        let empty = super::scan(&written(&[], &[])).unwrap();
-        assert_eq!(empty, Scan { records: vec![], next: 0, torn: None });
+        let (_dir, path) = written(&[], &[]);
+        assert_eq!(read(&path).unwrap(), Some(Scan { records: vec![], next: 0, torn: None }));
+        assert_eq!(read(&path.with_extension("gone")).unwrap(), None);
     }
 
     #[test]
-    fn wherever_the_last_batch_is_torn_its_rest_is_dropped() {
-        let (before, whole) = (written(&[3], &[&[4]]).len(), written(&[3], &[&[4], &[5, 6, 7]]));
-        for length in before + 1..whole.len() {
-            let scan = scan(&whole[..length]).unwrap();
-            assert_eq!(scan.torn.is_none(), whole[length - 1] == b'\n', "cut at {length}");
-            assert!(numbers(&scan).starts_with(&[3, 4]) && scan.next < 8, "cut at {length}: {scan:?}");
+    fn many_records_are_several_batches() {
+        let all: Vec<u64> = (3..2_503).collect();
+        let (_dir, path) = written(&all, &[&(2_503..5_000).collect::<Vec<u64>>()]);
+        assert_eq!(numbers(&read(&path).unwrap().unwrap()), (3..5_000).collect::<Vec<u64>>());
+        let long = |number| {
+            let mut long = record(number).as_ref().clone();
+            long.line = "x".repeat(FULL_BODY_BYTES / 2 + 1);
+            Arc::new(long)
+        };
+        let sizes: Vec<usize> = batches(&[long(0), long(1), long(2)]).map(<[_]>::len).collect();
+        assert_eq!(sizes, [2, 1]);
+    }
+
+    #[test]
+    fn a_torn_batch_is_dropped_and_anything_else_that_does_not_check_is_damage() {
+        let (before, path) = written(&[3], &[&[4, 5]]);
+        let last = fs::metadata(&path).unwrap().len();
+        drop(before);
+        let (_dir, path) = written(&[3], &[&[4, 5], &[6, 7]]);
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xff;
+            fs::write(&path, bytes).unwrap();
+            match read(&path) {
+                Ok(scan) => {
+                    let scan = scan.unwrap();
+                    assert!(at as u64 >= last && scan.torn.is_some(), "byte {at}");
+                    assert_eq!((numbers(&scan), scan.next), (vec![3, 4, 5], 6));
+                }
+                Err(e) => assert!(
+                    (at as u64) < last && matches!(e, DeliveryError::Damaged { .. }),
+                    "byte {at}: {e}"
+                ),
+            }
         }
-        // A page in its middle never got to the disk, what comes behind it did.
-        for at in before..whole.len() - 1 {
-            let mut torn = whole.clone();
-            torn[at] ^= 0xff;
-            let scan = scan(&torn).unwrap();
-            assert!(scan.torn.is_some() && numbers(&scan).starts_with(&[3, 4]), "byte {at}: {scan:?}");
+    }
+
+    #[test]
+    fn what_checks_and_is_no_record_is_damage() {
+        let (_dir, path) = written(&[3], &[]);
+        let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
+        for bad in [
+            "7 loud head key {}\n",
+            "07 info head key {}\n",
+            "7 info head key\n",
+            "\n",
+            "",
+            "7 info a b {}\n7 info a b {}\n",
+        ] {
+            let head = FileHead::new(&FORMAT[0], vec![0; 8]).unwrap();
+            let mut outbox = Encoder::new(head, 0);
+            outbox.frame(1, &[], |out| out.extend_from_slice(bad.as_bytes()));
+            JournalFile::replace(io.clone(), &path, outbox).unwrap();
+            assert!(matches!(read(&path), Err(DeliveryError::Damaged { .. })), "{bad}");
         }
     }
 
@@ -272,37 +336,5 @@ mod tests {
         assert!(outbox.is_due(0, 1_000_000));
         outbox.renew(&[record(3), record(4)], 5).unwrap();
         assert_eq!(numbers(&read(&path).unwrap().unwrap()), [3, 4]);
-    }
-
-    #[test]
-    fn what_was_taken_and_does_not_check_is_damage() {
-        let whole = written(&[3], &[&[4, 5], &[6]]);
-        let last = written(&[3], &[&[4, 5]]).len();
-        // Without its newline, the last record but one is a part of the last one, which may be torn.
-        for at in 0..last - 1 {
-            for bits in [1, 0xff] {
-                let mut damaged = whole.clone();
-                damaged[at] ^= bits;
-                assert!(scan(&damaged).is_err(), "byte {at}: {:?}", scan(&damaged));
-            }
-        }
-        assert!(scan(b"").is_err());
-        let line_of = |content: &str| {
-            let mut bytes = whole.clone();
-            seal(&mut bytes, content);
-            scan(&bytes)
-        };
-        line_of("7 7 1 info head key {}").unwrap();
-        for bad in [
-            "8 8 1 info head key {}",
-            "6 6 1 info head key {}",
-            "7 8 1 info head key {}",
-            "07 7 1 info head key {}",
-            "7 7 1 loud head key {}",
-            "7 7 1 info head key",
-            "",
-        ] {
-            assert!(line_of(bad).is_err(), "{bad}");
-        }
     }
 }

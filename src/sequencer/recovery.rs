@@ -3,18 +3,14 @@
 use super::StartError;
 use super::cosigners::Cosigners;
 use crate::checkpoint::{self, Checkpoint, LogSigner};
-use crate::merkle::{prove_consistency, read_root};
-use crate::store::{SignedHead, Store, StoreError};
+use crate::merkle::{TreeSize, prove_consistency, read_root};
+use crate::store::{SignedHead, Store, StoreError, check_holds};
 
 /// Reads the last signed head. The log's key must have signed it, and the tree must extend it.
 pub fn last_signed(store: &dyn Store, signer: &LogSigner) -> Result<Option<Checkpoint>, StartError> {
     let Some(bytes) = store.checkpoint() else { return Ok(None) };
     let signed = checkpoint::open(&bytes, &signer.keys())?.get().clone();
-    let seen = store.edge().size();
-    if signed.size > seen {
-        return Err(StoreError::JournalShort { signed: signed.size, seen }.into());
-    }
-    check_root(store, &signed)?;
+    check_tree(store, &signed, store.edge().size())?;
     Ok(Some(signed))
 }
 
@@ -33,22 +29,14 @@ pub fn last_signed_again(
         }
     })?;
     let seen = signed.as_ref().map(|signed| signed.size).unwrap_or_default();
-    if seen < out.size {
-        // The files went back under a running log, whose memory knows better what was published.
-        return Err(StoreError::JournalShort { signed: out.size, seen });
-    }
-    check_root(store, out)?;
+    // Files may have gone back under a running log, whose memory knows better what was published.
+    check_tree(store, out, seen)?;
     Ok(signed)
 }
 
-/// Checks that the first `head.size` entries have the root `head.root`.
-fn check_root(store: &dyn Store, head: &Checkpoint) -> Result<(), StoreError> {
-    let root = read_root(store.reader().as_ref(), head.size)?.root();
-    if root == head.root {
-        return Ok(());
-    }
-    let (expected, seen) = (head.root.to_base64(), root.to_base64());
-    Err(StoreError::JournalForked { size: head.size, expected, seen })
+/// Checks that the first `size` entries of the store extend a head.
+fn check_tree(store: &dyn Store, head: &Checkpoint, size: TreeSize) -> Result<(), StoreError> {
+    check_holds(head, size, || Ok(read_root(store.reader().as_ref(), head.size)?.root()))
 }
 
 /// Proves that `head` extends the head that was signed last. Without the proof it is not signed: damage or a
@@ -79,7 +67,7 @@ pub fn last_published(
         let opened = checkpoint::open(&note, &signer.keys()).ok()?;
         let (head, witnessed) = (opened.get().clone(), cosigners.is_quorum(&opened));
         // The signed head is durable before any other, so none is larger.
-        let is_prefix = signed.is_some_and(|last| head.size <= last.size) && check_root(store, &head).is_ok();
+        let is_prefix = signed.is_some_and(|last| check_tree(store, &head, last.size).is_ok());
         ((witnessed || publish_unwitnessed) && is_prefix).then_some((SignedHead { head, note }, witnessed))
     };
     // The last signed head carries its quorum if a repair brought it; and if heads are published without a

@@ -20,8 +20,8 @@ use crate::release::{Claim, Edition, Facts, SearchField, Term, Track};
 
 pub const ORIGIN: &str = "example.com/log";
 
-/// Entries say of themselves what is indexed: `payload:NAME`, `claim:KEY:CONTENT`, `term:VALUE`, `number:TRACK:NUMBER`,
-/// `edition:THING:BYTES` and `withdraws:ARTIFACTS`, between spaces.
+/// Entries say of themselves what is indexed: `payload:NAME`, `claim:KEY:CONTENT`, `term:VALUE`,
+/// `number:TRACK:NUMBER`, `edition:THING:BYTES` and `withdraws:ARTIFACTS`, between spaces.
 pub fn facts_of(entry: &[u8]) -> Facts {
     let mut facts = Facts::default();
     for word in entry.split(|byte| *byte == b' ') {
@@ -387,7 +387,8 @@ fn the_first_of_two_equal_leaves_is_found(mut place: impl Place) {
     assert_eq!(found(store.as_ref(), b"only 99"), Some(300));
 }
 
-/// Numbers, editions and withdrawals are found at once, after a reload and after a crash, also where leaves share them.
+/// Numbers, editions and withdrawals are found at once, after a reload and after a crash, also where leaves
+/// share them.
 fn what_publishers_are_warned_of_is_found(mut place: impl Place) {
     let mut store = place.open();
     let at =

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::disk::{DiskError, SledError};
 use crate::merkle::TreeSize;
 
-/// Why the store could not do it, and what to do next.
+/// Why a store failed. The messages say what to do next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -22,7 +22,7 @@ pub enum StoreError {
         /// What was expected and what was seen.
         detail: String,
     },
-    /// Something derived from the journal does not check.
+    /// The tree or the index in sled does not check.
     #[error(
         "the tree in sled is damaged: {detail}; stop the server and run `treehead fsck DIR --rebuild`, which makes it anew from the journal"
     )]
@@ -70,7 +70,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// The checkpoint is not the one that was to be replaced.
+    /// The current checkpoint is not the one to be replaced.
     #[error("the checkpoint was replaced by somebody else: expected {expected}, saw {seen}")]
     CheckpointMoved {
         /// What the caller knew.
@@ -78,7 +78,7 @@ pub enum StoreError {
         /// What is there.
         seen: String,
     },
-    /// Something failed, and what is durable is not read again yet.
+    /// The store failed and has not been reloaded yet.
     #[error("the store is being read again after an error; try again in a moment")]
     Reloading,
     /// A fault that a test injected.
@@ -87,7 +87,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the journal or the checkpoint is not what it should be, and a repair may help.
+    /// Whether the journal or the checkpoint is damaged, so that a repair may help.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         matches!(

@@ -1,8 +1,7 @@
-//! A store in memory that fails where a test wants it to: each point both as "failed" and as
-//! "failed but persisted".
+//! A store in memory that fails at chosen steps, for tests: each as "failed" and as "failed but persisted".
 //!
-//! What is durable (entries, checkpoint) and what is derived are kept apart: a reload throws the
-//! derived part away and makes it anew, as [`DiskStore`](super::DiskStore) does.
+//! What is durable (entries, checkpoint) and what is derived are kept apart: a reload rebuilds the derived
+//! part, as [`DiskStore`](super::DiskStore) does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::StoreError;
 use crate::checkpoint::{self, Checkpoint};
 use crate::disk::read_if_exists;
+use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 
 /// A tree head that the log signed, with the note that says so.
@@ -30,4 +31,26 @@ pub(super) fn open(path: &Path, note: Vec<u8>, key: &NoteKey) -> Result<SignedHe
         Ok(signed) => Ok(SignedHead { head: signed.get().clone(), note }),
         Err(e) => Err(StoreError::CheckpointDamaged { path: path.to_owned(), detail: e.to_string() }),
     }
+}
+
+/// Checks that a tree of `size` leaves holds a signed head. `root` computes the tree's root at the head's
+/// size.
+///
+/// # Errors
+/// [`StoreError::JournalShort`] if the tree is smaller, [`StoreError::JournalForked`] if it has another root,
+/// and those of `root`.
+pub fn check_holds(
+    signed: &Checkpoint,
+    size: TreeSize,
+    root: impl FnOnce() -> Result<Hash, StoreError>,
+) -> Result<(), StoreError> {
+    if signed.size > size {
+        return Err(StoreError::JournalShort { signed: signed.size, seen: size });
+    }
+    let root = root()?;
+    if root != signed.root {
+        let (expected, seen) = (signed.root.to_base64(), root.to_base64());
+        return Err(StoreError::JournalForked { size: signed.size, expected, seen });
+    }
+    Ok(())
 }

@@ -1,24 +1,24 @@
-//! What everyone but the sequencer sees of a log on disk: it grows, and is never waited for.
+//! Reading a log on disk while it grows. Readers never wait for the sequencer.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, RwLock};
 
+use super::index::Index;
+use super::journal::BundleReader;
+use super::tree::Tree;
 use crate::disk::DiskError;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize};
 use crate::proof::bundle;
 use crate::release::{Facts, Term, Track};
-use crate::store::index::Index;
-use crate::store::journal::BundleReader;
-use crate::store::tree::Tree;
 use crate::store::{Describe, SearchPage, StoreError, StoreReader, Stored};
 
-/// Shared by all readers; a reload replaces what it points at.
+/// The log's reader, shared by all who read; a reload replaces its views.
 pub struct DiskReader {
     journal: PathBuf,
     describe: Describe,
     views: RwLock<Option<Views>>,
-    /// Damage to the journal seen since it was opened: which file, and how. It is never cleared.
+    /// Damage to the journal seen since it was opened: the file, and what is wrong. Never cleared.
     damage: OnceLock<(String, String)>,
 }
 
@@ -31,7 +31,7 @@ pub struct Views {
 }
 
 impl DiskReader {
-    /// A reader of this journal that can't answer before it was given views.
+    /// A reader of this journal. It can't answer before it has [views](Self::show).
     pub fn new(journal: PathBuf, describe: Describe) -> Self {
         Self { journal, describe, views: RwLock::new(None), damage: OnceLock::new() }
     }
@@ -52,7 +52,7 @@ impl DiskReader {
         }
     }
 
-    /// The damage of the journal that was seen.
+    /// Fails if damage to the journal was seen.
     ///
     /// # Errors
     /// [`StoreError::Damaged`].
@@ -62,12 +62,12 @@ impl DiskReader {
         })
     }
 
-    /// What is read from now on; `None` while it is made anew.
+    /// Sets the views for later reads; `None` while the store reloads.
     pub fn show(&self, views: Option<Views>) {
         *self.views.write().expect("no panic while it is held") = views;
     }
 
-    /// What is read now.
+    /// The current views.
     pub fn views(&self) -> Result<Views, StoreError> {
         let views = self.views.read().expect("no panic while it is held").clone();
         views.ok_or(StoreError::Reloading)
@@ -151,7 +151,7 @@ impl StoreReader for DiskReader {
 }
 
 impl DiskReader {
-    /// The first of these leaves whose entry has what is looked for: pointers are only hints.
+    /// The first of these leaves whose entry matches: pointers are only hints.
     fn first_that<T>(
         &self,
         candidates: impl IntoIterator<Item = LeafIndex>,
@@ -167,7 +167,7 @@ impl DiskReader {
     }
 }
 
-/// An entry that has the hash which the tree has.
+/// Reads an entry and compares its hash with the tree's.
 fn checked_entry(journal: &Path, tree: &Tree, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
     let expected = leaf_hash(tree, index)?;
     let (bundle, place) = (index.get() / TILE_WIDTH, index.get() % TILE_WIDTH);
@@ -176,22 +176,22 @@ fn checked_entry(journal: &Path, tree: &Tree, index: LeafIndex) -> Result<Vec<u8
     if Hash::leaf(&entry) == expected {
         return Ok(entry);
     }
-    // All of its neighbours together show who is to blame, the journal or sled.
+    // Its whole bundle shows whether the journal or sled is to blame.
     let width = usize::try_from(TileId::Entries { index: bundle }.width_in(tree.peaks().size()));
     checked_bundle(journal, tree, bundle, width.expect("at most 256"))?;
     Err(StoreError::TreeDamaged { detail: format!("expected leaf {index} to be what it was a moment ago") })
 }
 
-/// What the tree has at this place.
+/// The leaf hash in the tree.
 fn leaf_hash(tree: &Tree, index: LeafIndex) -> Result<Hash, StoreError> {
     let id = TileId::Hashes { level: 0, index: index.get() / TILE_WIDTH };
     let tile = Tile::new(id, index.get() % TILE_WIDTH + 1).expect("1 to 256");
     Ok(*tree.read_tiles(&[tile])?[0].last().expect("at least one hash"))
 }
 
-/// Entries of a bundle that have the hashes which the tree has.
+/// Reads a bundle and compares the hashes of its entries with the tree's.
 fn checked_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
-    // First: what is asked beyond the tree is no fault of the journal.
+    // First: a request beyond the tree is no fault of the journal.
     let tile = Tile::new(TileId::Hashes { level: 0, index }, width as u64).expect("1 to 256 entries");
     let expected = tree.read_tiles(&[tile])?.remove(0);
     let bytes = read_bundle(journal, tree, index, width)?;
@@ -223,7 +223,7 @@ fn check_tile(tree: &Tree, index: u64, leaves: &[Hash]) -> Result<(), StoreError
     Err(StoreError::TreeDamaged { detail })
 }
 
-/// Hashes of the leaves behind the last full tile.
+/// Hashes of the leaves behind the last full tile, from the journal.
 pub fn partial_leaves(journal: &Path, tree: &Tree, size: TreeSize) -> Result<Vec<Hash>, StoreError> {
     let (number, count) =
         (size.get() / TILE_WIDTH, usize::try_from(size.get() % TILE_WIDTH).expect("below 256"));
@@ -234,7 +234,7 @@ pub fn partial_leaves(journal: &Path, tree: &Tree, size: TreeSize) -> Result<Vec
     Ok(split(&bytes, number, count)?.iter().map(|entry| Hash::leaf(entry)).collect())
 }
 
-/// Entries of a bundle as the journal has them, not compared with anything.
+/// Reads a bundle from the journal, and compares it with nothing.
 pub fn read_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     let start = tree.bundle_start(index)?;
@@ -243,7 +243,7 @@ pub fn read_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Res
     Ok(bytes)
 }
 
-/// Splits what [`read_bundle`] read.
+/// Splits the bytes of [`read_bundle`] into entries.
 pub fn split(bytes: &[u8], index: u64, width: usize) -> Result<Vec<&[u8]>, StoreError> {
     bundle::split(bytes, width).map_err(|e| StoreError::Damaged {
         what: format!("bundle {index} in the journal"),

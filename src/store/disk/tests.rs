@@ -1,10 +1,13 @@
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use tempfile::TempDir;
 
+use super::layout::Opened;
 use super::*;
-use crate::disk::DiskError;
-use crate::store::PointerSum;
+use crate::disk::SledDir;
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::store::MAX_BATCH_ENTRIES;
 use crate::store::conformance::{
     append, batch_of, check, copy_dir, describe, named, numbered, open_disk, options, signed, term,
 };

@@ -11,24 +11,23 @@ use tokio::sync::oneshot;
 use super::journal::{self, FULL_BODY_BYTES, MAX_BATCH_RECORDS};
 use super::record::Record;
 use super::{Entry, Head, LedgerError, NotReplaced, Shared};
-use crate::disk::DiskIo;
 use crate::disk::journal::JournalFile;
 use crate::merkle::Hash;
 use crate::note::KeyName;
 
-/// How soon a journal that could not be written is tried again while nobody asks: the health is then
-/// well again soon after the disk is.
+/// Pause between attempts to write the journal after an error, while no request comes: the witness is healthy
+/// again soon after its disk.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// How long a record waits in memory before sled gets it: of a log that grows many times a second, sled then
-/// gets the last head alone, and nobody waits for it.
+/// How long a record waits in memory before it is written to sled: of a log that grows many times a second,
+/// sled only gets the last head.
 const ROW_DELAY: Duration = Duration::from_millis(100);
-/// A journal is written anew when it is so many times as long as what it has to hold.
+/// The journal is written anew when it is this many times as long as the live records.
 const GROWTH: u64 = 4;
 
-/// Who waits for an answer.
+/// Where the answer to a request goes.
 pub type Reply = oneshot::Sender<Result<(), NotReplaced>>;
 
-/// A head to be put in the place of another.
+/// A head that is to replace another.
 pub struct Request {
     pub expected: Option<Head>,
     pub record: Record,
@@ -38,17 +37,17 @@ pub struct Request {
 pub struct Committer {
     shared: Arc<Shared>,
     journal: JournalFile,
-    io: Arc<dyn DiskIo>,
     path: PathBuf,
     name: KeyName,
     /// A journal below this size is not written anew for its length.
     journal_bytes: u64,
     /// Bytes of the journal when it was last written anew.
     live_bytes: u64,
-    /// What sled does not have yet, and when it gets it.
+    /// Records that sled does not have yet.
     missing: HashMap<Hash, Arc<Record>>,
+    /// When sled gets them.
     project_at: Option<Instant>,
-    /// Nobody knows what the disk has: nothing may be appended before the journal is written anew.
+    /// The journal has to be written anew before the next append: nobody knows what the disk has.
     unsound: bool,
 }
 
@@ -56,7 +55,6 @@ impl Committer {
     pub fn new(
         shared: Arc<Shared>,
         journal: JournalFile,
-        io: Arc<dyn DiskIo>,
         path: PathBuf,
         name: KeyName,
         journal_bytes: u64,
@@ -67,10 +65,10 @@ impl Committer {
             heads.iter().filter_map(|(key, entry)| Some((*key, entry.note.clone()?))).collect()
         };
         let (project_at, unsound) = (None, false);
-        Self { shared, journal, io, path, name, journal_bytes, live_bytes, missing, project_at, unsound }
+        Self { shared, journal, path, name, journal_bytes, live_bytes, missing, project_at, unsound }
     }
 
-    /// Commits until nobody can ask any more.
+    /// Commits until the ledger is shut down.
     pub fn run(mut self, requests: &Receiver<Request>) {
         let mut try_again = Instant::now();
         loop {
@@ -93,7 +91,7 @@ impl Committer {
         }
     }
 
-    /// Commits what came together with one fdatasync.
+    /// Commits a batch of requests with one fdatasync.
     fn commit(&mut self, requests: Vec<Request>) {
         let (accepted, refused) = self.compare(requests);
         let (records, replies): (Vec<Record>, Vec<Reply>) = accepted.into_iter().unzip();
@@ -102,16 +100,17 @@ impl Committer {
             self.show(records);
         }
         for reply in replies {
-            // Whoever went away finds the head as it is now.
+            // The receiver may be gone; a failed send is harmless.
             let _ = reply.send(done.clone().map_err(NotReplaced::Storage));
         }
-        // Last: what they lost against is durable by now.
+        // Last: the heads that they lost against are durable by now.
         for reply in refused {
             let _ = reply.send(Err(NotReplaced::Conflict));
         }
     }
 
-    /// The compare of compare-and-swap: one request after the other, each against those before it.
+    /// Compares the head that each request expects with the current one, which an earlier request of the
+    /// batch may have set. Returns the requests to commit and the refused ones.
     fn compare(&self, requests: Vec<Request>) -> (Vec<(Record, Reply)>, Vec<Reply>) {
         let mut staged: HashMap<Hash, Head> = HashMap::new();
         let (mut accepted, mut refused) = (Vec::new(), Vec::new());
@@ -143,17 +142,13 @@ impl Committer {
         appended.inspect_err(|error| self.fail(error))
     }
 
-    /// Writes the journal anew from what is in memory, which is what was let out. The same is done at each
-    /// start.
+    /// Writes the journal anew from memory, which has what was let out. Each start does the same.
     fn make_sound(&mut self) -> Result<(), LedgerError> {
-        // Should this fail half way, the name may belong to the new file already and the open file to
-        // nobody: appending to either would be a guess.
         self.unsound = true;
         let rewritten = self
             .records()
-            .and_then(|records| Ok(journal::create(&self.io, &self.path, &self.name, records.iter())?))
-            .inspect_err(|error| self.fail(error))?;
-        self.journal = rewritten;
+            .and_then(|records| Ok(self.journal.renew(journal::encode(&self.name, records.iter()))?));
+        rewritten.inspect_err(|error| self.fail(error))?;
         self.live_bytes = self.journal.end();
         self.unsound = false;
         self.shared.set_fault(|faults| faults.journal = None);
@@ -198,7 +193,7 @@ impl Committer {
         Ok(records)
     }
 
-    /// Lets everyone see records that are durable.
+    /// Shows durable records to readers.
     fn show(&mut self, records: Vec<Record>) {
         let mut heads = self.shared.heads.write().expect("no panic while it is held");
         for record in records.into_iter().map(Arc::new) {
@@ -210,8 +205,7 @@ impl Committer {
         self.project_at.get_or_insert_with(|| Instant::now() + ROW_DELAY);
     }
 
-    /// Writes to sled what it does not have yet. What it can't take stays in memory, and is tried again
-    /// with the next records.
+    /// Writes the missing records to sled. Those that it can't take stay in memory, for the next attempt.
     pub fn project(&mut self) {
         self.project_at = None;
         let missing: Vec<Arc<Record>> = self.missing.values().cloned().collect();
@@ -241,7 +235,7 @@ impl Committer {
     }
 }
 
-/// The first request, and those that wait behind it.
+/// The first request, and the ones that wait behind it.
 fn batch(first: Request, requests: &Receiver<Request>) -> Vec<Request> {
     let mut bytes = first.record.note.len();
     let mut batch = vec![first];

@@ -9,22 +9,21 @@
 //!           CRC of the whole batch
 //! ```
 //!
-//! The marker is no secret. Still no log can write what is read as the head of a batch: its number would be huge.
-//! Notes and origins have no control character but the newline, and roots are in hex, while a number that can stand in
-//! the file begins with zeros. A size may be any number, but it follows the end of the witness's own last cosignature,
-//! and hex follows it.
+//! The marker is no secret. Still no log can write what is read as the head of a batch: its number would be
+//! huge. Notes and origins have no control character but the newline, and roots are in hex, while a number
+//! that can stand in the file begins with zeros. A size may be any number, but it follows the end of the
+//! witness's own last cosignature, and hex follows it.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::record::Record;
 use super::{Head, LedgerError};
 use crate::checkpoint::origin_hash;
+use crate::disk::DiskError;
 use crate::disk::journal::{
     Checksum, Encoder, FileHead, Format, Frame, JournalFile, JournalReader, Numbers, Step,
 };
-use crate::disk::{DiskError, DiskIo};
 use crate::merkle::{HASH_BYTES, Hash};
 use crate::note::KeyName;
 
@@ -54,19 +53,8 @@ pub struct Scan {
     pub torn: Option<(u64, String)>,
 }
 
-/// Writes a journal of these records in place of what is there.
-pub fn create<'a>(
-    io: &Arc<dyn DiskIo>,
-    path: &Path,
-    name: &KeyName,
-    records: impl Iterator<Item = &'a Record>,
-) -> Result<JournalFile, DiskError> {
-    // Each of the two that a crash may leave holds all that was released.
-    JournalFile::replace(io.clone(), path, encode(name, records))
-}
-
-/// Appends a batch. When this returns, its records survive a power cut. After an error, the journal has to be created
-/// anew: memory has all that was released.
+/// Appends a batch. When this returns, its records survive a power cut. After an error, the journal has to be
+/// created anew: memory has all that was released.
 pub fn append(journal: &mut JournalFile, records: &[Record]) -> Result<(), DiskError> {
     // Nobody has seen what a crash in here leaves of the batch, but what it says is true.
     journal.append(records.len(), &[], |body| records.iter().for_each(|record| record.encode(body)))?;
@@ -159,6 +147,7 @@ impl Scan {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+    use std::sync::Arc;
 
     use super::super::test_record as record;
     use super::*;
@@ -186,8 +175,8 @@ mod tests {
     fn written(batches: &[&[Record]]) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("heads.journal");
-        let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
-        let mut journal = create(&io, &path, &name(), [].iter()).unwrap();
+        let io = Arc::new(RealDisk);
+        let mut journal = JournalFile::replace(io, &path, encode(&name(), [].iter())).unwrap();
         batches.iter().for_each(|batch| append(&mut journal, batch).unwrap());
         assert_eq!(journal.end(), fs::metadata(&path).unwrap().len());
         (dir, path)
@@ -208,8 +197,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("heads.journal");
         let records: Vec<Record> = (0..2_500).map(|at| record(&format!("log.example/{at}"), at)).collect();
-        let io: Arc<dyn DiskIo> = Arc::new(RealDisk);
-        let mut journal = create(&io, &path, &name(), records.iter()).unwrap();
+        let io = Arc::new(RealDisk);
+        let mut journal = JournalFile::replace(io, &path, encode(&name(), records.iter())).unwrap();
         assert_eq!(journal.next_number(), 3);
         append(&mut journal, &[record("log.example/0", 1)]).unwrap();
         let scan = read(&path, &name()).unwrap();

@@ -1,14 +1,14 @@
-//! What the witness remembers: for each log the head that it cosigned last, durable before anybody sees
-//! the cosignature.
+//! The witness's memory: the head of each log that it cosigned last, durable before anybody sees the
+//! cosignature.
 //!
 //! ```text
 //! heads.journal   the truth: each head that was let out, one fdatasync for as many as come together
-//! sled/           a row for each log, for reading; made anew whenever it does not check
+//! sled/           a row for each log, for reading; rebuilt whenever it does not check
 //! lock            one process
 //! ```
 //!
-//! One thread changes all of it, by compare-and-swap: whoever asks says which head it saw. What is in
-//! memory is never ahead of the journal, and nobody that asks can leave a change half done by going away.
+//! One thread makes all changes, by compare-and-swap: each request says which head it expects. Memory is
+//! never ahead of the journal, and a caller that goes away can't leave a change half done.
 
 mod committer;
 mod journal;
@@ -25,7 +25,8 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{Origin, origin_hash};
-use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledError, SledIo};
+use crate::disk::journal::JournalFile;
+use crate::disk::{DirLock, DiskError, RealDisk, SledError, SledIo};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::KeyName;
 
@@ -56,7 +57,7 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
     },
-    /// The journal is not what was written.
+    /// The journal does not check.
     #[error(
         "{} is damaged at byte {at}: {detail}. What the witness cosigned is not known any more, so it must not sign; never put an older copy in its place: docs/witness.md, \"When the journal is lost\"", path.display()
     )]
@@ -68,7 +69,7 @@ pub enum LedgerError {
         /// What was expected and what was seen.
         detail: String,
     },
-    /// The journal is older than what was written to sled after it.
+    /// The journal is older than sled, which is written after it.
     #[error(
         "heads.journal was rolled back: this witness cosigned {origin} at tree size {cosigned}, and the journal has {}. An older copy must not be used, it could cosign a fork; put back the newest one: docs/witness.md, \"When the journal is lost\"", known(*journal)
     )]
@@ -80,7 +81,7 @@ pub enum LedgerError {
         /// Size that the journal has.
         journal: Option<TreeSize>,
     },
-    /// The note of a head is nowhere to be read.
+    /// The note of a head is in neither sled nor the journal.
     #[error("the checkpoint of {0} can be read neither from sled nor from the journal: restart the witness")]
     NoNote(Origin),
 }
@@ -101,9 +102,9 @@ fn known(size: Option<TreeSize>) -> String {
 /// Why a head was not replaced.
 #[derive(Debug, Clone)]
 pub enum NotReplaced {
-    /// Another one is there than was expected.
+    /// The current head is not the expected one.
     Conflict,
-    /// It could not be made durable. It may be there after a restart nevertheless.
+    /// It could not be made durable. After a restart it may be the head nevertheless.
     Storage(Arc<LedgerError>),
 }
 
@@ -114,12 +115,12 @@ pub struct Ledger {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What readers see, and the committer changes.
+/// What readers see and the committer changes.
 struct Shared {
     heads: RwLock<HashMap<Hash, Entry>>,
     rows: Rows,
     fault: Mutex<Faults>,
-    /// The last to go: sled is closed by then.
+    /// Last field: released after sled is closed.
     _lock: DirLock,
 }
 
@@ -128,7 +129,7 @@ struct Shared {
 struct Entry {
     origin: Origin,
     head: Head,
-    /// The note, as long as sled does not have it.
+    /// The note, until sled has it.
     note: Option<Arc<Record>>,
 }
 
@@ -147,7 +148,7 @@ impl Shared {
         self.heads.read().expect("no panic while it is held").get(key).cloned()
     }
 
-    /// The record of a log, which is not older than `entry`.
+    /// The record of a log, no older than `entry`.
     fn record(&self, key: &Hash, entry: &Entry) -> Result<Option<Record>, SledError> {
         if let Some(record) = &entry.note {
             return Ok(Some(record.as_ref().clone()));
@@ -159,8 +160,8 @@ impl Shared {
 }
 
 impl Ledger {
-    /// The empty journal of a new witness. It is written to [`JOURNAL`] once, when the witness is made: one
-    /// that is missing later was lost.
+    /// The empty journal of a new witness. It is written to [`JOURNAL`] once, when the witness is made: a
+    /// journal that is missing later was lost.
     #[must_use]
     pub fn empty_journal(name: &KeyName) -> Vec<u8> {
         journal::encode(name, std::iter::empty()).into_bytes()
@@ -169,12 +170,12 @@ impl Ledger {
     /// Opens the ledger of the witness of this name in `dir`.
     ///
     /// # Errors
-    /// [`LedgerError`]: where the heads are not known for sure, the witness must not sign.
+    /// [`LedgerError`]: unless the heads are known for sure, the witness must not sign.
     pub fn open(dir: &Path, name: &KeyName) -> Result<Self, LedgerError> {
         Self::open_with(dir, name, Arc::new(RealDisk), JOURNAL_BYTES)
     }
 
-    /// The same, for tests: with a disk of their own, and a journal that is written anew when it has
+    /// Like [`open`](Self::open), for tests: on another disk, with a journal that is written anew when it has
     /// more than `journal_bytes`.
     ///
     /// # Errors
@@ -194,19 +195,19 @@ impl Ledger {
         if let Some((at, detail)) = &scan.torn {
             tracing::warn!(at, detail, "the end of the journal is torn, and was never released: dropping it");
         }
-        // Before the journal is touched: what was rolled back stays as it is.
+        // Before the journal is touched: a rolled-back one stays as it is.
         let rows = Rows::open(&io, dir, &scan.last)?;
-        let io: Arc<dyn DiskIo> = io;
-        // Written again before it is believed: after an fdatasync that failed, the system may show what
-        // the disk never got. A crash in here leaves the old journal or the new one.
-        let journal = journal::create(&io, &path, name, scan.last.values())?;
+        // Written again before it is believed: after an fdatasync that failed, the system may show what the
+        // disk never got. A crash in here leaves the old journal or the new one; each holds all that was
+        // released.
+        let journal = JournalFile::replace(io, &path, journal::encode(name, scan.last.values()))?;
         let entry = |(key, record): (Hash, Record)| {
             let (origin, head) = (record.origin.clone(), record.head);
             (key, Entry { origin, head, note: Some(Arc::new(record)) })
         };
         let heads = RwLock::new(scan.last.into_iter().map(entry).collect());
         let shared = Arc::new(Shared { heads, rows, fault: Mutex::default(), _lock: lock });
-        let mut committer = Committer::new(shared.clone(), journal, io, path, name.clone(), journal_bytes);
+        let mut committer = Committer::new(shared.clone(), journal, path, name.clone(), journal_bytes);
         committer.project();
         let (requests, waiting) = channel();
         let told = shared.clone();
@@ -222,7 +223,7 @@ impl Ledger {
         Ok(Self { shared, requests: Mutex::new(Some(requests)), thread })
     }
 
-    /// The head of a log that was cosigned last; durable.
+    /// The durable head of a log that was cosigned last.
     #[must_use]
     pub fn head(&self, origin: &Origin) -> Option<Head> {
         self.shared.entry(&origin_hash(origin)).map(|entry| entry.head)
@@ -237,10 +238,10 @@ impl Ledger {
         all
     }
 
-    /// The last record of the log whose origin has this SHA-256; `None` where it was never cosigned.
+    /// The last record of the log whose origin has this SHA-256; `None` if it was never cosigned.
     ///
     /// # Errors
-    /// [`LedgerError`] where sled can't be read.
+    /// [`LedgerError`] if sled can't be read.
     pub fn record(&self, key: &Hash) -> Result<Option<Record>, LedgerError> {
         let Some(entry) = self.shared.entry(key) else { return Ok(None) };
         match self.shared.record(key, &entry)? {
@@ -249,37 +250,37 @@ impl Ledger {
         }
     }
 
-    /// Puts `record` in the place of the head that the caller saw, or of none. The answer comes when it is
-    /// durable; who does not wait for it changes nothing. `None` where the ledger was shut down.
+    /// Replaces the `expected` head, or none, by `record`. The answer comes when the record is durable; not
+    /// waiting for it changes nothing. `None` if the ledger was shut down.
     ///
     /// # Panics
-    /// If the record is no growth of the head that is expected.
+    /// If the record does not grow out of the expected head.
     pub fn replace(
         &self,
         expected: Option<Head>,
         record: Record,
     ) -> Option<oneshot::Receiver<Result<(), NotReplaced>>> {
         let grows = expected.is_none_or(|head| head.size < record.head.size || head.is_tree(&record.head));
-        assert!(grows, "who asks has checked that the log grows");
+        assert!(grows, "callers check that the log grows");
         let (reply, answer) = oneshot::channel();
         let requests = self.requests.lock().expect("no panic while it is held");
         requests.as_ref()?.send(Request { expected, record, reply }).ok()?;
         Some(answer)
     }
 
-    /// What keeps the ledger from working as it should.
+    /// Faults that keep the ledger from working, in words.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let Faults { journal, rows } = self.shared.fault.lock().expect("no panic while it is held").clone();
         journal.into_iter().chain(rows).collect()
     }
 
-    /// Refuses further requests, and returns when those before are durable or were refused.
+    /// Refuses further requests, and returns when the earlier ones are durable or refused.
     pub fn shut_down(&self) {
         drop(self.requests.lock().expect("no panic while it is held").take());
         let thread = self.thread.lock().expect("no panic while it is held").take();
         if let Some(thread) = thread {
-            // Its panics were caught and reported when they happened.
+            // The thread caught and reported its panics.
             let _ = thread.join();
         }
     }

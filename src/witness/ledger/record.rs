@@ -1,11 +1,11 @@
-//! What the witness remembers of a log.
+//! The record of a log: its last cosigned head, and the note.
 //!
 //! ```text
 //! record    size u64 || root, lower-case hex (64) || time u64 || origin length u16 || origin || note length u32 || note
 //! ```
 //!
-//! Integers are big-endian. The journal holds records one after the other, sled one a row. The root is in
-//! hex because the log chooses it: none of its bytes can then be those that begin a batch's number.
+//! Integers are big-endian. The journal holds records one after the other, sled one a row. The root is in hex
+//! because the log chooses it: none of its bytes can be those that begin a batch's number.
 
 use crate::checkpoint::{Origin, origin_hash};
 use crate::merkle::{HASH_BYTES, Hash, TreeSize};
@@ -23,7 +23,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Whether it is the same tree, whenever it was cosigned.
+    /// Whether both are the same tree, whenever they were cosigned.
     #[must_use]
     pub fn is_tree(&self, other: &Self) -> bool {
         (self.size, self.root) == (other.size, other.root)
@@ -42,7 +42,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Under what a record is found: the SHA-256 of the origin, as in the address of its checkpoint.
+    /// The key of the record: the SHA-256 of the origin, as in the address of its checkpoint.
     #[must_use]
     pub fn key(&self) -> Hash {
         origin_hash(&self.origin)
@@ -60,7 +60,7 @@ impl Record {
         out.extend_from_slice(self.note.as_bytes());
     }
 
-    /// Takes a record off the front of `bytes`.
+    /// Splits a record off the front of `bytes`.
     pub(super) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let size = TreeSize::new(u64::from_be_bytes(take(bytes)?))?;
         let root = take::<{ 2 * HASH_BYTES }>(bytes)?;

@@ -1,5 +1,5 @@
-//! sled: a row for each log, by the hash of its origin, for reading. Written after the journal, so that
-//! it is never ahead of it; whatever is wrong with it, it is made anew. sled may panic on files that it did
+//! sled: a row for each log, by the hash of its origin, for reading. Rows are written after the journal, so
+//! sled is never ahead of it, and is rebuilt whatever is wrong with it. sled may panic on files that it did
 //! not expect: here that is one more error.
 
 use std::collections::HashMap;
@@ -12,10 +12,10 @@ use super::record::Record;
 use crate::disk::{SledDir, SledError, SledIo};
 use crate::merkle::Hash;
 
-/// What sled may keep in memory: rows are read seldom, and few.
+/// sled's cache: few rows are read, and seldom.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// An open sled. Closed, and durable, when it is dropped.
+/// An open sled. Dropping it closes it and makes it durable.
 pub struct Rows {
     db: sled::Db,
     dir: SledDir,
@@ -25,25 +25,24 @@ pub struct Rows {
 impl Drop for Rows {
     fn drop(&mut self) {
         if let Err(error) = guarded(|| self.dir.close(&self.db)) {
-            tracing::warn!(%error, "sled was not closed; should the power fail, it is made anew");
+            tracing::warn!(%error, "sled was not closed; should the power fail, it is rebuilt");
         }
     }
 }
 
 impl Rows {
-    /// Opens sled, and compares it with what the journal has. Another boot's is thrown away then, and so is
-    /// what can't be read.
+    /// Opens sled, and compares it with the journal. A sled of another boot is then discarded, and so is one
+    /// that can't be read.
     ///
-    /// A row that is ahead of the journal is an error: rows are written when their record is durable, so
-    /// the journal is not the one that it was. That is so after a power cut too: it may take rows away, and
-    /// makes none.
+    /// A row that is ahead of the journal is an error: rows are written when their record is durable, so an
+    /// older journal was put back. That holds after a power cut too, which may lose rows but makes none.
     pub fn open(
         io: &Arc<dyn SledIo>,
         dir: &Path,
         journal: &HashMap<Hash, Record>,
     ) -> Result<Self, LedgerError> {
         let sled = SledDir::new(dir.join("sled"), dir.join("sled.open"), io.clone());
-        // What can't be read of another boot's proves nothing, and goes anyway.
+        // A sled of another boot that can't be read proves nothing, and goes anyway.
         if let Ok(Some(found)) = sled.open_cut_off(CACHE_BYTES) {
             let (compared, _) = compare_all(&found, journal);
             let closed = guarded(|| {
@@ -63,11 +62,11 @@ impl Rows {
             let (compared, whole) = compare_all(&rows.db, journal);
             compared.map(|()| whole.map(|()| rows))
         });
-        // The outer error is sled's, the inner one what it says of the journal.
+        // The outer error is about the journal, the inner one about sled.
         match read.unwrap_or_else(|e| Ok(Err(e)))? {
             Ok(rows) => Ok(rows),
             Err(SledError::Damaged(detail)) => {
-                tracing::warn!(detail, "sled does not check: making it anew from the journal");
+                tracing::warn!(detail, "sled does not check: rebuilding it from the journal");
                 sled.discard_marked()?;
                 Ok(open()?)
             }
@@ -75,7 +74,7 @@ impl Rows {
         }
     }
 
-    /// Writes rows in place of older ones. Durable only when sled gets round to it.
+    /// Replaces rows. They become durable when sled flushes.
     pub fn put(&self, records: &[Arc<Record>]) -> Result<(), SledError> {
         let mut write = || {
             let mut batch = sled::Batch::default();
@@ -86,23 +85,23 @@ impl Rows {
             }
             Ok(self.db.apply_batch(batch)?)
         };
-        // The thread that cosigns does this: it has to survive it.
+        // The committer's thread does this, and has to survive a panic.
         guarded(|| self.io.write_rows(&mut write))
     }
 
-    /// A row.
+    /// The row of a log.
     pub fn get(&self, key: &Hash) -> Result<Option<Record>, SledError> {
         guarded(|| self.db.get(key.as_bytes())?.map(|row| decode(&row)).transpose())
     }
 }
 
-/// What sled says; its panics are errors, too.
+/// Turns sled's panics into errors.
 fn guarded<T>(work: impl FnOnce() -> Result<T, SledError>) -> Result<T, SledError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(SledError::Damaged("sled panicked".to_owned())))
 }
 
-/// Whether a row is ahead of the journal, and whether each of them can be read.
+/// Compares all rows with the journal. The second result says whether all rows could be read.
 fn compare_all(
     db: &sled::Db,
     journal: &HashMap<Hash, Record>,

@@ -205,7 +205,7 @@ fn a_power_cut_does_not_hide_that_the_journal_is_older() {
 /// sled panics whenever it is written.
 struct Panics;
 
-impl DiskIo for Panics {}
+impl crate::disk::DiskIo for Panics {}
 
 impl SledIo for Panics {
     fn write_rows(&self, _write: &mut dyn FnMut() -> Result<(), SledError>) -> Result<(), SledError> {

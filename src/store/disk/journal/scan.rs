@@ -18,7 +18,7 @@ pub struct Record {
     pub first: u64,
     /// Root of the tree after the batch, as it was written; not recomputed.
     pub root: Hash,
-    /// Where the first entry is.
+    /// Position of the first entry.
     pub first_entry: Position,
     /// The position behind the batch.
     pub end: Position,
@@ -54,16 +54,16 @@ impl Record {
         bundle::split(&self.body, self.count).expect("checked when it was read")
     }
 
-    /// The file that it is in, in the journal in `dir`.
+    /// Path of its segment, in the journal in `dir`.
     #[must_use]
     pub fn path_in(&self, dir: &Path) -> PathBuf {
         segment_path(dir, self.end.segment)
     }
 
-    /// Compares the root that its entries make with the one that was written with them.
+    /// Compares the root that its entries make with the one in its head.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] where they differ, naming the file at `path` that it was read from.
+    /// [`StoreError::Damaged`], naming its file `path`, if they differ.
     pub fn check_root(&self, path: &Path, computed: &Hash) -> Result<(), StoreError> {
         if self.root == *computed {
             return Ok(());
@@ -75,7 +75,7 @@ impl Record {
         })
     }
 
-    /// Where the bundles begin that begin in this batch.
+    /// The bundles that begin in this batch.
     ///
     /// # Panics
     /// Never: the first index was checked when it was read.
@@ -87,7 +87,7 @@ impl Record {
     }
 }
 
-/// How far the tree has followed the journal, and the last batch that it took.
+/// The last batch of the journal that the tree has applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     /// Leaves applied.
@@ -102,10 +102,10 @@ pub struct Cursor {
     pub root: Hash,
 }
 
-/// Walks over the batches from a position on.
+/// Reads the batches from a position on, one by one.
 ///
-/// A last batch that is torn ends the walk: nobody was told of it. Anything else that does not
-/// check is [`StoreError::Damaged`].
+/// A torn last batch ends the scan: nobody was told of it. Anything else that does not check is
+/// [`StoreError::Damaged`].
 #[derive(Debug)]
 pub struct Scan {
     origin: Hash,
@@ -114,17 +114,17 @@ pub struct Scan {
     current: Option<(u64, JournalReader)>,
     next: u64,
     end: Option<Position>,
-    /// Where the batch begins that ends at `end`, or the segment's head where there is none.
+    /// Offset of the batch that ends at `end`, or of the segment's head if there is none.
     last_written: u64,
     total: u64,
     done: u64,
 }
 
 impl Scan {
-    /// Starts behind the batch that `from` took last, or at the beginning.
+    /// Starts behind the batch of `from`, or at the beginning.
     ///
     /// # Errors
-    /// [`StoreError::Disk`]; [`StoreError::Damaged`] where the journal has no such batch there.
+    /// [`StoreError::Disk`]; [`StoreError::Damaged`] if the journal has no such batch there.
     pub fn new(dir: &Path, origin: Hash, from: Option<Cursor>) -> Result<Self, StoreError> {
         let ahead = segments(dir)?.into_iter().filter(|first| from.is_none_or(|from| *first >= from.segment));
         let ahead = ahead.map(|first| (first, segment_path(dir, first))).collect();
@@ -154,7 +154,7 @@ impl Scan {
         Ok(())
     }
 
-    /// Walks over one segment, wherever its file is: a copy that was not given its name yet.
+    /// Reads one segment, whatever its file is called.
     ///
     /// # Errors
     /// [`StoreError::Disk`].
@@ -171,7 +171,7 @@ impl Scan {
         Ok(Self { origin, ahead, current: None, next, end: None, last_written: 0, total, done: 0 })
     }
 
-    /// The position behind the last whole batch, where the journal has any segment.
+    /// The position behind the last whole batch; `None` if the journal has no segment.
     #[must_use]
     pub const fn end(&self) -> Option<Position> {
         self.end
@@ -200,8 +200,8 @@ impl Scan {
     /// The next batch, or `None` at the end or before a torn last one.
     ///
     /// # Errors
-    /// [`StoreError::Disk`]; [`StoreError::Damaged`] where a batch does not check that is not the
-    /// last, or does not follow the one before.
+    /// [`StoreError::Disk`]; [`StoreError::Damaged`] if a batch does not check that is not the last one, or
+    /// does not follow the one before.
     pub fn next_record(&mut self) -> Result<Option<Record>, StoreError> {
         loop {
             let Some((first, segment)) = &mut self.current else {

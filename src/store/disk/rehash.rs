@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::journal::{Record, Scan};
-use super::{SignedHead, StoreError};
 use crate::merkle::{Growth, Hash, RightEdge, TreeSize};
+use crate::store::StoreError;
+use crate::store::signed_head::{SignedHead, check_holds};
 
-/// Grows a tree entry by entry, and remembers its root at the sizes that somebody asks about.
+/// Grows a tree entry by entry, and remembers its root at the watched sizes.
 #[derive(Debug, Clone, Default)]
 pub struct Rehash {
     edge: RightEdge,
@@ -15,7 +16,7 @@ pub struct Rehash {
 }
 
 impl Rehash {
-    /// An empty tree that will be asked for its roots at these sizes.
+    /// An empty tree that remembers its roots at these sizes.
     pub fn watching(sizes: impl IntoIterator<Item = TreeSize>) -> Self {
         let root = |size: TreeSize| (size == TreeSize::ZERO).then_some(Hash::EMPTY_ROOT);
         Self { edge: RightEdge::default(), roots: sizes.into_iter().map(|size| (size, root(size))).collect() }
@@ -26,13 +27,13 @@ impl Rehash {
         &self.edge
     }
 
-    /// What the next entries would make of it.
+    /// The growth by the next entries.
     pub fn growth(&self, entries: &[&[u8]]) -> Growth {
         let leaves: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
         self.edge.grow(&leaves)
     }
 
-    /// Appends entries, of which [`growth`](Self::growth) was asked.
+    /// Appends entries, of which `growth` is the [growth](Self::growth).
     pub fn grow(&mut self, entries: &[&[u8]], growth: &Growth) {
         let before = self.edge.size().get();
         for (size, root) in self.roots.range_mut(self.edge.size()..=growth.edge.size()) {
@@ -45,20 +46,30 @@ impl Rehash {
         self.edge = growth.edge.clone();
     }
 
-    /// The root at a size that was passed.
+    /// The root at a watched size that the tree has reached.
     pub fn root_at(&self, size: TreeSize) -> Option<Hash> {
         self.roots.get(&size).copied().flatten()
     }
 
-    /// Whether the tree is, or was, the one that was signed.
+    /// Whether the tree holds a signed head.
     pub fn holds(&self, head: &SignedHead) -> bool {
-        self.root_at(head.head.size) == Some(head.head.root)
+        self.check(head).is_ok()
+    }
+
+    /// Checks that the tree holds a signed head, whose size it watches.
+    ///
+    /// # Errors
+    /// [`StoreError::JournalShort`], [`StoreError::JournalForked`].
+    pub fn check(&self, head: &SignedHead) -> Result<(), StoreError> {
+        let size = self.edge.size();
+        let short = StoreError::JournalShort { signed: head.head.size, seen: size };
+        check_holds(&head.head, size, || self.root_at(head.head.size).ok_or(short))
     }
 
     /// Takes a batch of the segment at `path`, whose root has to be what its entries make.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] where it is not.
+    /// [`StoreError::Damaged`] if it is not.
     pub fn take(&mut self, record: &Record, path: &Path) -> Result<(), StoreError> {
         let entries = record.entries();
         let growth = self.growth(&entries);
@@ -66,24 +77,12 @@ impl Rehash {
         self.grow(&entries, &growth);
         Ok(())
     }
-
-    /// The error of a journal that ended, or went on, without holding what was signed.
-    pub fn missing(&self, head: &SignedHead) -> StoreError {
-        let (size, seen) = (head.head.size, self.edge.size());
-        match self.root_at(size) {
-            None => StoreError::JournalShort { signed: size, seen },
-            Some(root) => {
-                let (expected, seen) = (head.head.root.to_base64(), root.to_base64());
-                StoreError::JournalForked { size, expected, seen }
-            }
-        }
-    }
 }
 
 /// Re-hashes the journal in `dir` up to its end, or until the tree has reached `until`.
 ///
 /// # Errors
-/// [`StoreError`] where it does not check.
+/// [`StoreError`] if it does not check.
 pub fn rehash_journal(
     dir: &Path,
     origin: Hash,

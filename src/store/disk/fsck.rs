@@ -1,15 +1,17 @@
-//! Re-hashes a log's directory: the journal against its own roots and the signed ones, sled against the journal.
+//! Re-hashes a log's directory: the journal against its own roots and the signed ones, sled against the
+//! journal.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use super::journal::Scan;
-use super::{Describe, Layout, PointerSum, StoreError, TreeRows, open_tree_rows};
+use super::{Layout, PointerSum, TreeRows, check_holds, open_tree_rows};
 use crate::checkpoint::{Checkpoint, LogSigned, origin_hash};
 use crate::disk::{DirLock, DiskError};
 use crate::merkle::{Growth, Hash, LeafIndex, PartialTiles, Plan, Prefix, RightEdge, TreeSize};
 use crate::note::NoteKey;
 use crate::proof::fork::{ForkEvidence, ProvenFork};
+use crate::store::{Describe, StoreError};
 
 /// Why a log's directory is not sound.
 #[derive(Debug, thiserror::Error)]
@@ -136,9 +138,11 @@ impl Fsck<'_> {
             let (done, total) = scan.progress();
             (self.progress)(done, total);
         }
-        if let Some(head) = self.heads.iter().map(LogSigned::get).find(|head| head.size > edge.size()) {
-            return Err(StoreError::JournalShort { signed: head.size, seen: edge.size() });
-        }
+        // The roots were compared on the way.
+        self.heads
+            .iter()
+            .map(LogSigned::get)
+            .try_for_each(|head| check_holds(head, edge.size(), || Ok(head.root)))?;
         if let Some(rows) = rows {
             rows.check_index(&pointers)?;
         }
@@ -150,8 +154,8 @@ impl Fsck<'_> {
         Ok(Sound { entries: edge.size(), tiles, sled: sled.unwrap_or(SledSeen::Leaves(applied)) })
     }
 
-    /// Looks for two heads that contradict each other: a journal that is not the tree of one of them may be that of
-    /// another.
+    /// Looks for two heads that contradict each other: a journal that is not the tree of one of them may be
+    /// that of another.
     fn fork(&self) -> Option<FsckError> {
         let later = |at: usize| self.heads[at + 1..].iter();
         let pairs =
@@ -179,8 +183,9 @@ impl Fsck<'_> {
         Ok(prefix.map(|Prefix { root, proof }| ForkEvidence::unequal(a_note, b_note, root, proof)))
     }
 
-    /// Computes the root of the journal's tree at size `small`, and the proof from there to `large`; `None` if the
-    /// journal is shorter. The hashes of a proof stand for runs of leaves, so one walk over the journal makes them.
+    /// Computes the root of the journal's tree at size `small`, and the proof from there to `large`; `None`
+    /// if the journal is shorter. The hashes of a proof stand for runs of leaves, so one walk over the
+    /// journal makes them.
     fn prefix(&self, small: TreeSize, large: TreeSize) -> Result<Option<Prefix>, StoreError> {
         let plan = Plan::consistency(small, large).expect("the smaller one first");
         let run = |node: crate::merkle::Node| (node.index << node.level, (node.index + 1) << node.level);
@@ -215,12 +220,7 @@ fn check_signed(edge: &RightEdge, leaf_hashes: &[Hash], head: &Checkpoint) -> Re
         return Ok(());
     }
     let count = usize::try_from(head.size.get() - before.get()).expect("at most a batch");
-    let seen = edge.grow(&leaf_hashes[..count]).edge.root();
-    if seen == head.root {
-        return Ok(());
-    }
-    let (expected, seen) = (head.root.to_base64(), seen.to_base64());
-    Err(StoreError::JournalForked { size: head.size, expected, seen })
+    check_holds(head, after, || Ok(edge.grow(&leaf_hashes[..count]).edge.root()))
 }
 
 /// Compares the tiles that a batch completes with those in sled; returns their number.

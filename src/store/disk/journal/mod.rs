@@ -1,5 +1,5 @@
-//! The journal: append-only segment files of whole batches. It is the truth; everything else in
-//! the store is derived from it.
+//! The journal: append-only segment files of whole batches. It is the truth; everything else in the store is
+//! derived from it.
 
 mod bundle_reader;
 mod salvage;
@@ -18,19 +18,19 @@ pub use scan::{Cursor, Record, Scan};
 use segment::{About, FORMATS, SEGMENT_HEAD_BYTES, encode_body};
 pub(super) use writer::JournalWriter;
 
-use super::{Batch, StoreError};
 use crate::disk::journal::{FileHead, JournalFile};
 use crate::disk::{DiskError, DiskIo};
 use crate::merkle::{Hash, LeafIndex};
+use crate::store::{Batch, StoreError};
 
-/// A segment is sealed when it has grown past this: large enough that ten million entries are
-/// some forty files, small enough to copy one while the log runs.
+/// A segment is sealed when it has grown past this: large enough that ten million entries are some forty
+/// files, small enough to copy one while the log runs.
 pub(super) const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 
 /// A place in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The segment, named by its first index.
+    /// The segment, named by the index of its first entry.
     pub segment: u64,
     /// Bytes from its beginning.
     pub offset: u64,
@@ -49,8 +49,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in `dir` after a [`Scan`] has read it up to its end. What follows the last whole batch in the
-    /// last segment is a torn batch that nobody was told of, and is cut off.
+    /// Opens the journal in `dir` after a [`Scan`] has read it up to its end. What follows the last whole
+    /// batch in the last segment is a torn batch that nobody was told of, and is cut off.
     ///
     /// # Errors
     /// [`StoreError::Disk`].
@@ -76,9 +76,9 @@ impl Journal {
     /// Appends a batch with one write and one fdatasync. Returns where its first entry is.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if another process changed the segment since it was written: nothing is written then.
-    /// [`StoreError::Disk`]; the batch may be durable nevertheless, in whole or in part. After an error, nothing may
-    /// be appended before [`cut_failed_append`](Self::cut_failed_append).
+    /// [`StoreError::Damaged`] if another process changed the segment since it was written: nothing is
+    /// written then. [`StoreError::Disk`]; the batch may be durable nevertheless, in whole or in part. After
+    /// an error, nothing may be appended before [`cut_failed_append`](Self::cut_failed_append).
     ///
     /// # Panics
     /// If the batch does not continue the journal: the sequencer never makes one that does not.
@@ -87,8 +87,8 @@ impl Journal {
         assert_eq!(batch.first.get(), tail.next_number(), "batches follow each other");
         if tail.end() >= self.segment_bytes || tail.head().format != &FORMATS[0] {
             tail.check()?;
-            // A crash in here leaves the old segment sealed and the new one empty or torn: both are what the scan
-            // expects of a last segment.
+            // A crash in here leaves the old segment sealed and the new one empty or torn: both are what the
+            // scan expects of a last segment.
             self.tail = create_segment(&self.io, &self.dir, self.origin, tail.next_number())?;
         }
         let (segment, tail) = &mut self.tail;
@@ -133,7 +133,7 @@ pub(super) fn segment_path(dir: &Path, first: u64) -> PathBuf {
 /// First indices of all segments, in order.
 ///
 /// # Errors
-/// [`StoreError::Disk`], and [`StoreError::Damaged`] for a file that has no business there.
+/// [`StoreError::Disk`], and [`StoreError::Damaged`] for a file that is no segment.
 pub fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
     let mut found = Vec::new();
     let items = match fs::read_dir(dir) {
@@ -155,13 +155,13 @@ pub fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
     Ok(found)
 }
 
-/// First index of the segment with this file name; `None` where it is no segment's.
+/// First index of the segment with this file name; `None` if it is no segment's.
 fn segment_of(name: &std::ffi::OsStr) -> Option<u64> {
     let digits = |n: &&str| n.len() == 20 && n.bytes().all(|b| b.is_ascii_digit());
     name.to_str()?.strip_suffix(".seg").filter(digits)?.parse().ok()
 }
 
-/// Whether anything was ever appended: a log signs its first, empty head before it takes entries.
+/// Whether anything was ever appended.
 ///
 /// # Errors
 /// As [`segments`].
@@ -176,7 +176,7 @@ pub(super) fn has_entries(dir: &Path) -> Result<bool, StoreError> {
     Ok(false)
 }
 
-/// Positions of the entries that begin a bundle, in a batch whose entries have these lengths.
+/// The bundles that begin in a batch whose entries have these lengths.
 pub(super) fn bundle_starts(
     first: LeafIndex,
     lengths: impl ExactSizeIterator<Item = usize>,
@@ -196,10 +196,10 @@ pub(super) fn bundle_starts(
     starts
 }
 
-/// Where a bundle begins, and how many entries from there on are in the same batch.
+/// The beginning of a bundle, and the number of entries from there on in the same batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BundleStart {
-    /// Of the first entry's length.
+    /// Position of the first entry's length.
     pub position: Position,
     /// Entries up to the batch's end, at least 1.
     pub left: u64,

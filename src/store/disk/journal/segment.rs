@@ -9,8 +9,8 @@
 //!
 //! The CRCs tell a torn batch from a whole one; that the entries are the right ones is what the root says.
 //!
-//! Submitters can't know the random marker, so no entry looks like the head of a batch. Segments of version 1,
-//! `THSEG01`, have the fixed marker `THBATCH\n`. They are read, and not appended to.
+//! Submitters can't know the random marker, so no entry looks like the head of a batch. Segments of version
+//! 1, `THSEG01`, have the fixed marker `THBATCH\n`. They are read, and not appended to.
 
 use crate::disk::journal::{Checksum, FileHead, Format, FrameHead, Marker, Numbers};
 use crate::merkle::{HASH_BYTES, Hash};

@@ -1,29 +1,30 @@
-//! Writing a journal anew out of what is left of it and what others have.
+//! Writing a new journal from what is left of the old one and from a source.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::journal::{JournalWriter, Record, Salvage};
 use super::rehash::{Rehash, rehash_journal};
-use super::signed_head::SignedHead;
-use super::{CopyError, Layout, MAX_BATCH_ENTRIES};
+use super::{CopyError, Layout};
 use crate::checkpoint::origin_hash;
 use crate::disk::DiskIo;
 use crate::merkle::TreeSize;
 use crate::release::MAX_ENTRY_BYTES;
+use crate::store::signed_head::SignedHead;
+use crate::store::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
 
-/// Where entries come from that a journal lost. Nothing that it says is believed: what is made of
-/// it has to have the root that the log signed.
+/// A source of entries that a journal lost. It is not trusted: the rebuilt tree must have the root that the
+/// log signed.
 pub trait EntrySource {
-    /// Consecutive entries from `first` on: at least one, at most `most`, and no more bytes than a
-    /// batch may have.
+    /// Reads consecutive entries from `first` on: at least one, at most `most`, and at most
+    /// [`MAX_BATCH_BYTES`] in all.
     ///
     /// # Errors
-    /// Expected and seen, in words, where the source does not have them.
+    /// What was expected and seen, in words, if the source does not have them.
     fn entries(&mut self, first: u64, most: usize) -> Result<Vec<Vec<u8>>, String>;
 }
 
-/// The batches that check in another journal: a backup's, or a copy's.
+/// The batches of another journal that check: a backup's, or a copy's.
 #[derive(Debug)]
 pub struct JournalSource {
     dir: PathBuf,
@@ -35,7 +36,7 @@ impl JournalSource {
     /// The journal in `dir`.
     ///
     /// # Errors
-    /// [`CopyError::Store`] where it can't be listed.
+    /// [`CopyError::Store`] if it can't be listed.
     pub fn new(dir: &Path) -> Result<Self, CopyError> {
         Ok(Self { dir: dir.to_owned(), salvage: Salvage::new(dir)?, last: None })
     }
@@ -64,14 +65,14 @@ impl EntrySource for JournalSource {
     }
 }
 
-/// A journal to be written.
+/// A journal to write.
 pub struct Rebuild<'a> {
     pub layout: &'a Layout,
-    /// What it has to hold.
+    /// The head that it must hold.
     pub target: &'a SignedHead,
     /// Other heads that the log signed.
     pub also: &'a [SignedHead],
-    /// How the source is called in messages.
+    /// The source's name in messages.
     pub from: &'a str,
     pub io: &'a Arc<dyn DiskIo>,
     pub segment_bytes: u64,
@@ -88,17 +89,16 @@ pub struct Counts {
 }
 
 impl Rebuild<'_> {
-    /// Writes `journal.building`: batches of the own journal where they check, entries of the source
-    /// where not, then own batches beyond the signed size that follow on. What was written is read
-    /// back and compared with the signed root.
+    /// Writes `journal.building`: the log's own batches that check, entries of the source for the rest, then
+    /// own batches that follow beyond the signed size. Reads it back and compares it with the signed root.
     ///
     /// # Errors
-    /// [`CopyError`]; `journal.building` is then worth nothing.
+    /// [`CopyError`]; `journal.building` is not to be used then.
     pub fn write(&self, source: &mut dyn EntrySource) -> Result<Counts, CopyError> {
         let tried = self.attempt(source, true);
         let counts = match tried {
-            // A batch of the own journal may check and be the wrong one all the same. The source alone
-            // may do; what is beyond the signed size comes from the own journal again.
+            // A batch of the own journal may check and still be wrong. Try with the source alone up to the
+            // signed size.
             Err(CopyError::Source { .. }) => self.attempt(source, false).map_err(|e| match (e, tried) {
                 (CopyError::Source { .. }, Err(first)) => first,
                 (other, _) => other,
@@ -126,7 +126,7 @@ impl Rebuild<'_> {
                     record = own.next_record();
                 }
                 Some(r) if r.first == next => {
-                    // One that is not what its head says is fetched, if it was signed.
+                    // A batch that does not make the root in its head is fetched, if it was signed.
                     job.keep(r)?;
                     record = own.next_record();
                 }
@@ -142,11 +142,13 @@ impl Rebuild<'_> {
                         return Err(self.source_error(detail));
                     }
                     let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
-                    if let Some(long) = entries.iter().find(|entry| entry.len() > MAX_ENTRY_BYTES) {
-                        let seen = long.len();
-                        let detail =
-                            format!("expected entries of at most {MAX_ENTRY_BYTES} bytes, saw {seen}");
-                        return Err(self.source_error(detail));
+                    let longest = entries.iter().map(|entry| entry.len()).max().unwrap_or_default();
+                    let all: usize = entries.iter().map(|entry| entry.len()).sum();
+                    for (limit, seen) in [(MAX_ENTRY_BYTES, longest), (MAX_BATCH_BYTES, all)] {
+                        if seen > limit {
+                            let detail = format!("expected entries of at most {limit} bytes, saw {seen}");
+                            return Err(self.source_error(detail));
+                        }
                     }
                     job.append(&entries)?;
                     job.counts.fetched += entries.len() as u64;
@@ -174,7 +176,7 @@ impl Rebuild<'_> {
         let origin = origin_hash(self.target.head.origin.as_str());
         let tree = Rehash::watching([self.target.head.size]);
         let tree = rehash_journal(&self.layout.journal_building(), origin, None, tree, &|_, _| ())?;
-        if tree.holds(self.target) { Ok(()) } else { Err(tree.missing(self.target).into()) }
+        Ok(tree.check(self.target)?)
     }
 
     fn source_error(&self, detail: String) -> CopyError {
@@ -191,7 +193,7 @@ struct Job {
 }
 
 impl Job {
-    /// Takes a batch of the own journal, unless its entries do not make its root.
+    /// Takes a batch of the own journal if its entries make its root.
     fn keep(&mut self, record: &Record) -> Result<(), CopyError> {
         let entries = record.entries();
         if self.tree.growth(&entries).edge.root() != record.root {
@@ -202,7 +204,7 @@ impl Job {
         Ok(())
     }
 
-    /// Signed heads end where a batch does: one that goes on beyond is divided.
+    /// Appends entries. Signed heads end where batches do, so a batch that passes the target is divided.
     fn append(&mut self, entries: &[&[u8]]) -> Result<(), CopyError> {
         let left = self.target.get().saturating_sub(self.tree.edge().size().get());
         let cut = usize::try_from(left).map_or(entries.len(), |left| left.min(entries.len()));

@@ -1,13 +1,14 @@
-//! Finding leaves: by hash, by payload, by claimed sequence number, by search term; and the highest number of a track.
+//! Finding leaves: by hash, by payload, by claimed sequence number, by search term; and the highest number of
+//! a track.
 //!
 //! ```text
 //! recent (memory) -> sealed, being written (memory) -> runs of level 0 in sled -> runs of level 1 -> ...
 //! ```
 //!
-//! A run of [`SEAL_POINTERS`] goes to sled at once and is never written again; eight runs of a level
-//! are merged into one of the next. A filter in memory for each run answers most questions of
-//! appending, whether a leaf is new, without reading any. What is only in memory is found again in the
-//! journal at the next start.
+//! A run of [`SEAL_POINTERS`] goes to sled at once and is never written again; eight runs of a level are
+//! merged into one of the next. Whether an appended leaf is new, a filter in memory for each run mostly
+//! answers without reading the run. Pointers that are only in memory are made again from the journal at the
+//! next start.
 
 mod filter;
 mod manifest;
@@ -21,20 +22,19 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use pointer::{Pointer, PointerSum};
 pub use sealer::IndexWriter;
 
-use super::{Batch, StoreError};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::release::{Facts, Term, Track};
+use crate::store::{Batch, StoreError};
 use manifest::Manifest;
 use pointer::Wanted;
 use run::Run;
 
-/// Pointers that are sealed into one run: a megabyte. Few in unit tests, so
-/// that a small log has many runs.
+/// Pointers that are sealed into one run: a megabyte. Few in unit tests, so that a small log has many runs.
 const SEAL_POINTERS: usize = if cfg!(test) { 100 } else { 65_536 };
-/// Bytes of entries after which what there is is sealed: what a start may have to read again.
+/// Bytes of entries after which the recent pointers are sealed: a start may have to read so many again.
 const SEAL_ENTRY_BYTES: usize = 128 * 1024 * 1024;
 
-/// What the index holds of a run of leaves.
+/// What the index holds of consecutive leaves.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexRows<'a> {
     pub first: LeafIndex,
@@ -67,20 +67,20 @@ impl<'a> IndexRows<'a> {
 /// A page of search results.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchPage {
-    /// Leaves that the term points at, newest first.
+    /// Leaves that match, newest first.
     pub leaves: Vec<LeafIndex>,
-    /// Whether there are older ones.
+    /// Whether older leaves match, too.
     pub more: bool,
 }
 
-/// The index, for reading. Clones are the same one.
+/// The index, for reading. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Index {
     rows: sled::Tree,
     state: Arc<RwLock<State>>,
 }
 
-/// What the index consists of: later leaves the further down.
+/// The parts of the index, oldest leaves first.
 #[derive(Debug, Default)]
 struct State {
     runs: Vec<Arc<Run>>,
@@ -88,16 +88,16 @@ struct State {
     recent: BTreeSet<Pointer>,
 }
 
-/// Sorted, and on its way to sled.
+/// Sorted pointers that are being written to sled.
 #[derive(Debug)]
 struct Sealing {
     pointers: Vec<Pointer>,
-    /// Leaves that are indexed when it is written.
+    /// Leaves that are indexed once it is written.
     end: TreeSize,
 }
 
 impl Index {
-    /// Leaves that might be wanted, lowest first: the caller compares what is there.
+    /// Leaves that may match, lowest first. The caller compares them.
     fn find(&self, wanted: Wanted) -> Result<Vec<LeafIndex>, StoreError> {
         let (low, high) = (wanted.at(0), wanted.at(u64::MAX));
         let state = self.state();
@@ -113,27 +113,27 @@ impl Index {
         found.into_iter().map(Pointer::leaf).collect()
     }
 
-    /// Leaves whose hash might be this one, lowest first.
+    /// Leaves that may have this hash, lowest first.
     pub fn find_leaf(&self, leaf: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
         self.find(Wanted::leaf(leaf))
     }
 
-    /// Leaves that might have this payload, lowest first.
+    /// Leaves that may have this payload, lowest first.
     pub fn find_payload(&self, payload: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
         self.find(Wanted::payload(payload))
     }
 
-    /// Leaves that might have claimed this key, lowest first.
+    /// Leaves that may have claimed this key, lowest first.
     pub fn find_claim(&self, key: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
         self.find(Wanted::claim(key))
     }
 
-    /// Leaves that might have released this, lowest first.
+    /// Leaves that may have released this thing, lowest first.
     pub fn find_edition(&self, thing: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
         self.find(Wanted::edition(thing))
     }
 
-    /// Leaves that might have withdrawn this, lowest first.
+    /// Leaves that may have withdrawn these artifacts, lowest first.
     pub fn find_withdrawal(&self, key: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
         self.find(Wanted::withdrawal(key))
     }
@@ -154,7 +154,7 @@ impl Index {
         Ok(highest.map(Pointer::number))
     }
 
-    /// Leaves that a term points at, newest first.
+    /// Leaves that match a term, newest first.
     pub fn search(
         &self,
         term: &Term,
@@ -192,7 +192,7 @@ impl Index {
 /// Leaves that the runs in sled cover.
 ///
 /// # Errors
-/// [`StoreError::TreeDamaged`] where the manifest can't be read.
+/// [`StoreError::TreeDamaged`] if the manifest can't be read.
 pub fn indexed(rows: &sled::Tree) -> Result<TreeSize, StoreError> {
     Ok(Manifest::read(rows)?.indexed)
 }
@@ -200,7 +200,7 @@ pub fn indexed(rows: &sled::Tree) -> Result<TreeSize, StoreError> {
 /// Sums up all pointers in sled, for fsck.
 ///
 /// # Errors
-/// [`StoreError::TreeDamaged`] where rows are missing or out of order.
+/// [`StoreError::TreeDamaged`] if rows are missing or out of order.
 pub fn sum_up(rows: &sled::Tree) -> Result<PointerSum, StoreError> {
     let mut sum = PointerSum::default();
     for run in Manifest::read(rows)?.open(rows)? {

@@ -1,5 +1,4 @@
-//! A blocked Bloom filter: says of most hashes, with one look at memory, that a run of pointers has
-//! nothing about them.
+//! A blocked Bloom filter: one look at memory rules out most hashes that a run of pointers lacks.
 //!
 //! ```text
 //! block*        64 bytes each, as many as make 10 bits for each pointer
@@ -14,8 +13,8 @@ const BLOCK_BITS: u64 = 512;
 const BITS_PER_POINTER: u64 = 10;
 const BITS_SET: u32 = 6;
 
-/// A filter over what a run was asked to remember. It may say yes to anything, no only to what it
-/// was never given.
+/// A filter over the lookup keys of a run. It may say yes to any key, and no only to one that was never
+/// inserted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     blocks: Vec<[u64; 8]>,
@@ -40,7 +39,7 @@ impl Filter {
         bits.all(|bit| self.blocks[block][(bit / 64) as usize] >> (bit % 64) & 1 == 1)
     }
 
-    /// The block, and the bits in it. What is hashed is a hash already, but for its first byte.
+    /// The block of a key, and the bits in it. The key is a hash already, but for its first byte.
     fn place(&self, wanted: Wanted) -> (usize, impl Iterator<Item = u64> + use<>) {
         let mixed = wanted.word().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let block = (u128::from(mixed) * self.blocks.len() as u128) >> 64;

@@ -1,4 +1,4 @@
-//! Writing the index: into memory by whoever appends, to sled by a thread of its own.
+//! Writing the index: the appending thread writes to memory, a thread of the index to sled.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,25 +7,25 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use super::manifest::Manifest;
-use super::pointer::{Pointer, damaged};
+use super::pointer::Pointer;
 use super::run::{self, Run, RunId, RunWriter};
 use super::{Index, IndexRows, SEAL_ENTRY_BYTES, SEAL_POINTERS, Sealing, State};
 use crate::merkle::TreeSize;
 use crate::store::StoreError;
 
-/// Sealed runs that may wait for the thread: bounds the memory that they take, and makes appending
-/// wait for the index where it can't keep up.
+/// Sealed runs that may wait for the thread. This bounds their memory; if the index can't keep up, appends
+/// wait.
 const WAITING_RUNS: usize = 8;
-/// Runs of one level that are merged into one of the next: at ten million leaves a question meets
-/// twenty filters at most, and a pointer was written three times.
+/// Runs of one level that are merged into one of the next: at ten million leaves a lookup asks at most twenty
+/// filters, and a pointer was written three times.
 const FAN_IN: usize = 8;
-/// Pointers merged between two looks at what waits to be sealed.
+/// Pointers merged between two looks at the queue.
 const MERGE_STEP: usize = 65_536;
 
-/// The one who writes.
+/// The index, for the one thread that appends.
 pub struct IndexWriter {
     index: Index,
-    /// Bytes of entries that the recent pointers stand for.
+    /// Bytes of the entries that the recent pointers are of.
     recent_bytes: usize,
     queue: Option<SyncSender<Arc<Sealing>>>,
     /// Why the thread ended, if it did.
@@ -34,11 +34,11 @@ pub struct IndexWriter {
 }
 
 impl IndexWriter {
-    /// Opens the index in sled, and starts the thread. Also says how many leaves it has: what the tree
-    /// has beyond them is to be pushed next.
+    /// Opens the index in sled, and starts the thread. Also returns the number of indexed leaves: the caller
+    /// pushes the later ones next.
     ///
     /// # Errors
-    /// [`StoreError::TreeDamaged`] where rows are missing or don't parse.
+    /// [`StoreError::TreeDamaged`] if rows are missing or don't parse.
     pub fn open(rows: sled::Tree) -> Result<(Self, TreeSize), StoreError> {
         let manifest = Manifest::read(&rows)?;
         let indexed = manifest.indexed;
@@ -59,12 +59,12 @@ impl IndexWriter {
         Ok((Self { index, recent_bytes: 0, queue: Some(queue), failure, thread }, indexed))
     }
 
-    /// For reading.
+    /// The index, for readers.
     pub const fn index(&self) -> &Index {
         &self.index
     }
 
-    /// Makes rows findable at once, and seals what there is when it is enough.
+    /// Makes rows findable at once. Seals the recent pointers when there are enough.
     pub fn push(&mut self, rows: IndexRows<'_>) -> Result<(), StoreError> {
         if let Some(error) = self.failure() {
             return Err(error);
@@ -83,12 +83,11 @@ impl IndexWriter {
         };
         self.recent_bytes = 0;
         let sent = self.queue.as_ref().is_some_and(|queue| queue.send(sealing).is_ok());
-        // Where it panicked there is nothing else to tell.
-        let gone = || damaged("a thread that writes, not one that panicked,");
+        let gone = || StoreError::TreeDamaged { detail: "the index writer thread panicked".to_owned() };
         if sent { Ok(()) } else { Err(self.failure().unwrap_or_else(gone)) }
     }
 
-    /// What made the thread end, told once.
+    /// The error that ended the thread; returned once.
     fn failure(&self) -> Option<StoreError> {
         self.failure.lock().expect("no panic while it is held").take()
     }
@@ -98,13 +97,13 @@ impl Drop for IndexWriter {
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(thread) = self.thread.take() {
-            // It writes what is sealed and leaves the rest; its panic was reported when it happened.
+            // The thread writes what is sealed, and leaves the rest. `push` reports a panic.
             let _ = thread.join();
         }
     }
 }
 
-/// The thread.
+/// The thread that writes to sled.
 struct Sealer {
     index: Index,
     manifest: Manifest,
@@ -125,8 +124,7 @@ impl Sealer {
         Ok(())
     }
 
-    /// Removes what a crash left of runs that were not finished, and of merged ones, and an index of an
-    /// earlier version.
+    /// Removes what a crash left of unfinished and of merged runs, and an index of an earlier version.
     fn clean_up(&mut self) -> Result<(), StoreError> {
         Manifest::remove_old(&self.index.rows)?;
         run::remove_from(&self.index.rows, self.manifest.next)?;
@@ -136,7 +134,7 @@ impl Sealer {
         Ok(())
     }
 
-    /// Takes a name for a run that is to be written.
+    /// Takes the name of a new run.
     fn next_id(&mut self) -> RunId {
         self.manifest.next += 1;
         self.manifest.next - 1
@@ -167,11 +165,11 @@ impl Sealer {
         })
     }
 
-    /// Merges runs into one of the next level. False where the log is closed meanwhile: the merge is
-    /// given up, and begun again another time.
+    /// Merges runs into one of the next level. False if the log is closed meanwhile: the merge is given up,
+    /// and begun again later.
     fn merge(&mut self, inputs: &[Arc<Run>]) -> Result<bool, StoreError> {
         let id = self.next_id();
-        // Until it is finished, a manifest that is written meanwhile says that it is not.
+        // A manifest that is written before the run is finished says so.
         self.manifest.unwanted.push(id);
         let rows = self.index.rows.clone();
         let mut writer = RunWriter::new(&rows, id, inputs.iter().map(|run| run.pointers).sum());
@@ -182,7 +180,7 @@ impl Sealer {
         }
         let (mut since_look, mut last) = (0, None);
         while let Some(Reverse((pointer, at))) = heap.pop() {
-            // What leaves share is written once.
+            // A pointer that several leaves share is written once.
             if last.replace(pointer) != Some(pointer) {
                 writer.push(pointer)?;
             }
@@ -199,7 +197,7 @@ impl Sealer {
         Ok(true)
     }
 
-    /// Appending must not wait for a long merge. False where the log is closed.
+    /// Seals what waits, so that appends don't wait for a long merge. False if the log is closed.
     fn seal_waiting(&mut self) -> Result<bool, StoreError> {
         loop {
             match self.queue.try_recv() {
@@ -222,7 +220,7 @@ impl Sealer {
             state.runs.retain(|run| !is_input(run.id));
             state.runs.insert(at, Arc::new(merged));
         }
-        // Nobody reads them any more: lookups hold the state while they read.
+        // No lookup reads them: lookups hold the state while they read.
         for id in std::mem::take(&mut self.manifest.unwanted) {
             run::remove(&self.index.rows, id)?;
         }

@@ -1,7 +1,7 @@
-//! Which runs count. What the manifest does not name is not there.
+//! The manifest: the list of the runs that count.
 //!
-//! Its key says of which version the pointers are. An index of another version has no manifest, so it is
-//! made anew from the journal; the first version, `m`, had no pointers by payload.
+//! Its key names the version of the pointers. An index of another version has no manifest under this key, so
+//! it is rebuilt from the journal; the first version, `m`, had no pointers by payload.
 //!
 //! ```text
 //! "m2"     leaves indexed u64 || next run u64 || runs u32 || (run u64 || level u8 || pointers u64)*
@@ -14,7 +14,7 @@ use crate::merkle::TreeSize;
 use crate::store::StoreError;
 
 const KEY: &[u8] = b"m2";
-/// Those of earlier versions.
+/// Keys of earlier versions.
 const OLD_KEYS: [&[u8]; 1] = [b"m"];
 
 /// The manifest. Runs cover consecutive leaves, from leaf 0 on, in the order of the list.
@@ -24,28 +24,28 @@ pub struct Manifest {
     pub indexed: TreeSize,
     /// Name of the next run.
     pub next: RunId,
-    /// Name, level and length of each.
+    /// Name, level and length of each run.
     pub runs: Vec<(RunId, u8, u64)>,
-    /// Merged already, or not finished: their rows are to be removed.
+    /// Runs that were merged or not finished: their rows are to be removed.
     pub unwanted: Vec<RunId>,
 }
 
 impl Manifest {
-    /// Reads it; an index that was never written has an empty one.
+    /// Reads the manifest; that of an index that was never written is empty.
     pub fn read(rows: &sled::Tree) -> Result<Self, StoreError> {
         let Some(row) = rows.get(KEY)? else { return Ok(Self::default()) };
         Self::from_bytes(&row).ok_or_else(|| damaged("a manifest that parses"))
     }
 
-    /// A crash before this leaves the old list with all its rows, after it the new one with all its
-    /// rows: sled writes in order, and is not believed where the order may have been lost.
+    /// Writes the manifest. A crash before this leaves the old list with all its rows, after it the new one
+    /// with all its rows: sled writes in order, and is not believed if the order may have been lost.
     pub fn write(&self, rows: &sled::Tree) -> Result<(), StoreError> {
         rows.insert(KEY, self.to_bytes())?;
         Ok(())
     }
 
-    /// Removes the manifests of earlier versions. Their runs are removed with all that this one does not
-    /// name.
+    /// Removes the manifests of earlier versions. Their runs are removed with all others that this one does
+    /// not name.
     pub fn remove_old(rows: &sled::Tree) -> Result<(), StoreError> {
         OLD_KEYS.iter().try_for_each(|key| rows.remove(key).map(drop))?;
         Ok(())

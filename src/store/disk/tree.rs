@@ -38,26 +38,26 @@ impl Cursor {
     }
 }
 
-/// The tree, shared by the writer and all readers.
+/// The Merkle tree, shared by the writer and all readers.
 #[derive(Debug, Clone)]
 pub struct Tree {
     rows: sled::Tree,
     edge: Arc<RwLock<Edge>>,
 }
 
-/// What is not in sled because it changes with every batch.
+/// The right edge, which changes with every batch and is not in sled.
 #[derive(Debug, Clone, Default)]
 struct Edge {
     peaks: RightEdge,
     partial: PartialTiles,
 }
 
-/// Why a tree in sled can't be continued, and is made anew.
+/// Why a tree in sled can't be continued, and is rebuilt.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct TreeCheck(pub(super) String);
 
-/// What was seen, without what the error tells operators to do: the store mends the tree itself.
+/// Drops the error's advice to operators: the store rebuilds the tree itself.
 impl From<StoreError> for TreeCheck {
     fn from(error: StoreError) -> Self {
         Self(match error {
@@ -72,12 +72,12 @@ impl From<StoreError> for TreeCheck {
 }
 
 impl Tree {
-    /// Opens the tree and rebuilds the right edge. `tail` gives the hashes of the leaves behind the
-    /// last full tile, from the journal.
+    /// Opens the tree and rebuilds the right edge. `tail` reads the hashes of the leaves behind the last full
+    /// tile from the journal.
     ///
     /// # Errors
-    /// The outer error is the journal's. The inner one says why the tree has to be made anew: rows
-    /// are missing, or do not make the root that the cursor says.
+    /// The outer error is the journal's. The inner one says why the tree has to be rebuilt: rows are missing,
+    /// or do not make the root in the cursor.
     pub fn open(
         rows: sled::Tree,
         tail: impl FnOnce(&Self, &Cursor) -> Result<Vec<Hash>, StoreError>,
@@ -98,8 +98,8 @@ impl Tree {
         }
     }
 
-    /// Rebuilds the partial tiles: each hash above level 0 is the root of a full tile below it, so
-    /// the whole right edge is re-hashed and compared with the root in the cursor.
+    /// Rebuilds the partial tiles: each hash above level 0 is the root of a full tile below it, so the whole
+    /// right edge is re-hashed and compared with the root in the cursor.
     fn load_edge(&self, cursor: &Cursor, leaves: Vec<Hash>) -> Result<(), StoreError> {
         let mut partial: [Vec<Hash>; LEVELS] = std::array::from_fn(|_| Vec::new());
         partial[0] = leaves;
@@ -122,8 +122,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Applies one batch or several, of which the last stands in the journal from `first_entry` to
-    /// `end`: the tile hashes, the bundle offsets and the cursor, all at once or not.
+    /// Applies one batch or several, of which the last is in the journal from `first_entry` to `end`: writes
+    /// tile hashes, bundle offsets and cursor, all or nothing.
     pub fn apply(
         &self,
         growth: &Growth,
@@ -165,7 +165,7 @@ impl Tree {
         self.edge().peaks.clone()
     }
 
-    /// Where a bundle begins.
+    /// The beginning of a bundle in the journal.
     pub fn bundle_start(&self, index: u64) -> Result<BundleStart, StoreError> {
         let row = self.rows.get(bundle_key(index))?;
         row.as_deref().and_then(BundleStart::from_bytes).ok_or_else(|| StoreError::TreeDamaged {
@@ -233,7 +233,7 @@ fn bundle_key(index: u64) -> Vec<u8> {
     [b"b".as_slice(), &index.to_be_bytes()].concat()
 }
 
-/// The rows of a log's tree, read one by one: for fsck, which believes none of them.
+/// The rows of a log's tree, read one by one for fsck.
 pub struct TreeRows {
     rows: sled::Tree,
     index: sled::Tree,
@@ -244,7 +244,7 @@ pub struct TreeRows {
 impl Drop for TreeRows {
     fn drop(&mut self) {
         if let Err(error) = self.dir.close(&self.db) {
-            tracing::warn!(%error, "sled was not closed; should the power fail, it is made anew");
+            tracing::warn!(%error, "sled was not closed; should the power fail, it is rebuilt");
         }
     }
 }
@@ -254,18 +254,18 @@ impl TreeRows {
         Self { rows, index, db, dir }
     }
 
-    /// Leaves that the index in sled has; of later ones it makes pointers when the log starts.
+    /// Leaves that the index in sled has; the log indexes later ones when it starts.
     ///
     /// # Errors
-    /// [`StoreError::TreeDamaged`] where that can't be read.
+    /// [`StoreError::TreeDamaged`] if that can't be read.
     pub fn indexed(&self) -> Result<TreeSize, StoreError> {
         index::indexed(&self.index)
     }
 
-    /// Compares the index with the pointers of all leaves that it has, made from the journal.
+    /// Compares the index with the pointers of its leaves, made from the journal.
     ///
     /// # Errors
-    /// [`StoreError::TreeDamaged`] where any is missing, wrong, or too many.
+    /// [`StoreError::TreeDamaged`] if any is missing, wrong, or too many.
     pub fn check_index(&self, expected: &PointerSum) -> Result<(), StoreError> {
         let seen = index::sum_up(&self.index)?;
         if seen == *expected {
@@ -276,10 +276,10 @@ impl TreeRows {
         Err(StoreError::TreeDamaged { detail })
     }
 
-    /// Leaves that the tree says it has.
+    /// Leaves of the tree, as the cursor says.
     ///
     /// # Errors
-    /// [`StoreError::TreeDamaged`] where the cursor can't be read.
+    /// [`StoreError::TreeDamaged`] if the cursor can't be read.
     pub fn size(&self) -> Result<TreeSize, StoreError> {
         let cursor = self.rows.get(CURSOR)?;
         let parse = |row: sled::IVec| {
@@ -292,7 +292,7 @@ impl TreeRows {
     /// Compares a full tile with the one made from the journal.
     ///
     /// # Errors
-    /// [`StoreError::TreeDamaged`] where they differ.
+    /// [`StoreError::TreeDamaged`] if they differ.
     pub fn check_tile(&self, id: TileId, expected: &[Hash]) -> Result<(), StoreError> {
         let seen = full_tile(&self.rows, id)?;
         match seen.iter().zip(expected).position(|(seen, expected)| seen != expected) {
@@ -306,10 +306,10 @@ impl TreeRows {
         }
     }
 
-    /// Compares where a bundle begins with where the journal has it.
+    /// Compares the recorded beginning of a bundle with the journal's.
     ///
     /// # Errors
-    /// [`StoreError::TreeDamaged`] where they differ.
+    /// [`StoreError::TreeDamaged`] if they differ.
     pub fn check_bundle(&self, index: u64, expected: BundleStart) -> Result<(), StoreError> {
         let row = self.rows.get(bundle_key(index))?;
         if row.as_deref().and_then(BundleStart::from_bytes) == Some(expected) {

@@ -1,16 +1,16 @@
-//! What the index is made of: pointers from a hash to a leaf.
+//! Pointers: the elements of the index, each from a hash to a leaf.
 //!
 //! ```text
 //! kind (1) || first 7 bytes of a hash || leaf index u64        big-endian: sorts as it reads
 //! ```
 //!
-//! Those of a track have the sequence number in place of the leaf, so that the highest is the last.
+//! The pointers of a track have the sequence number in place of the leaf, so that the highest is the last.
 //!
-//! A pointer is a hint. Two hashes may begin alike, so whoever follows one compares what is there.
+//! A pointer is a hint. Two hashes may begin alike, so the reader compares the leaf.
 
-use super::super::StoreError;
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::{Facts, Term, Track};
+use crate::store::StoreError;
 
 pub const POINTER_BYTES: usize = 16;
 const LEAF: u8 = b'l';
@@ -20,14 +20,14 @@ const TRACK: u8 = b't';
 const EDITION: u8 = b'e';
 const WITHDRAWAL: u8 = b'x';
 
-/// A pointer. Sorted by what is looked for, then by leaf index.
+/// A pointer. Sorted by the lookup key, then by leaf index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pointer {
     wanted: Wanted,
     leaf: u64,
 }
 
-/// What is looked for: a pointer without its leaf.
+/// A lookup key: a pointer without its leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted(u64);
 
@@ -62,7 +62,7 @@ impl Wanted {
         Self::new(WITHDRAWAL, key.as_bytes())
     }
 
-    /// Leaves found by this term. Its tag is the kind, and none of them is one of ours.
+    /// Leaves that match this term. Its tag is the kind; no tag is one of the kinds above.
     pub fn term(term: &Term) -> Self {
         Self::new(term.0[0], &term.0[1..])
     }
@@ -78,7 +78,7 @@ impl Wanted {
         Pointer { wanted: self, leaf }
     }
 
-    /// What a filter hashes.
+    /// The word that a filter hashes.
     pub const fn word(self) -> u64 {
         self.0
     }
@@ -99,17 +99,17 @@ impl Pointer {
         all.map(move |wanted| wanted.at(index.get())).chain(numbers)
     }
 
-    /// What it answers.
+    /// The lookup that it answers.
     pub const fn wanted(self) -> Wanted {
         self.wanted
     }
 
-    /// Whether appending asks for its like, or an answer to it: then a filter knows it.
+    /// Whether appends, or their answers, look up pointers of this kind: then filters hold it.
     pub fn is_filtered(self) -> bool {
         matches!(self.kind(), LEAF | PAYLOAD | CLAIM | TRACK | EDITION | WITHDRAWAL)
     }
 
-    /// Whether two leaves may have the same one: then a set of pointers does not say how many leaves there are.
+    /// Whether two leaves may share it: then a set of pointers does not say how many leaves there are.
     pub fn may_be_shared(self) -> bool {
         self.kind() == TRACK
     }
@@ -118,12 +118,12 @@ impl Pointer {
         self.wanted.0.to_be_bytes()[0]
     }
 
-    /// What stands in place of the leaf.
+    /// The number in place of the leaf.
     pub const fn number(self) -> u64 {
         self.leaf
     }
 
-    /// Where it points.
+    /// The leaf that it points at.
     pub fn leaf(self) -> Result<LeafIndex, StoreError> {
         LeafIndex::new(self.leaf).ok_or_else(|| damaged("a leaf index in a pointer"))
     }
@@ -141,8 +141,7 @@ impl Pointer {
     }
 }
 
-/// A sum over a set of pointers that does not depend on their order: two sets with the same sum are
-/// the same set, for all that accidents can do.
+/// A sum over a set of pointers in any order. No accident gives two different sets the same sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PointerSum {
     count: u64,
@@ -150,7 +149,8 @@ pub struct PointerSum {
 }
 
 impl PointerSum {
-    /// Adds one, unless [several leaves may share it](Pointer::may_be_shared). Nothing is decided by those.
+    /// Adds a pointer, unless [several leaves may share it](Pointer::may_be_shared): no decision rests on
+    /// those.
     pub(super) fn add(&mut self, pointer: Pointer) {
         if pointer.may_be_shared() {
             return;

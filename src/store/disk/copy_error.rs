@@ -6,7 +6,7 @@ use super::StoreError;
 use crate::disk::DiskError;
 use crate::merkle::TreeSize;
 
-/// Why a backup, a restore or a repair was refused. Nothing that counted before was changed.
+/// Why a backup, a restore or a repair was refused. Nothing in use was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {

@@ -1,4 +1,4 @@
-//! Writing a whole journal anew, beside the one that is there.
+//! Writing a whole new journal.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,8 +11,8 @@ use crate::merkle::{Growth, Hash, RightEdge};
 use crate::release::Facts;
 use crate::store::{Batch, StoreError};
 
-/// Writes batches through the journal's own encoder, and syncs them all at the end: until then
-/// nobody reads what is written, so not each batch has to be durable on its own.
+/// Appends batches to a new journal, and syncs them all at the end: nobody reads them before, so the batches
+/// need not be durable one by one.
 pub struct JournalWriter {
     io: Arc<dyn DiskIo>,
     dir: PathBuf,
@@ -21,7 +21,7 @@ pub struct JournalWriter {
 }
 
 impl JournalWriter {
-    /// A new journal in `dir`. What is there of an earlier attempt goes away.
+    /// Creates a journal in `dir`, in place of an earlier attempt.
     ///
     /// # Errors
     /// [`StoreError::Disk`].
@@ -70,7 +70,7 @@ impl JournalWriter {
     }
 }
 
-/// Everything but the fdatasync of each batch.
+/// Skips the fdatasync of each batch.
 struct Unsynced(Arc<dyn DiskIo>);
 
 impl DiskIo for Unsynced {

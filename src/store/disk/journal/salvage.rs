@@ -1,4 +1,4 @@
-//! Reading what is left of a damaged journal: every batch that checks, wherever it stands.
+//! Reading what is left of a damaged journal: every batch that checks, wherever it is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::store::StoreError;
 /// Largest index that a batch may begin with.
 const MAX_FIRST: u64 = i64::MAX as u64;
 
-/// Where a batch may stand.
+/// A place where a batch may stand.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     /// Index of its first entry, as its head says.
@@ -25,9 +25,9 @@ struct Place {
 
 /// Yields the batches whose checksums hold, by their first index.
 ///
-/// Nothing proves that they are the log's: in a segment of version 1, or one that lost its head, an entry may
-/// hold bytes that look like a batch. So it yields all candidates, even where they overlap, and the caller,
-/// which re-hashes everything up to a signed root, takes those that fit.
+/// They need not be the log's: in a segment of version 1, or one that lost its head, an entry may look like a
+/// batch. So all candidates are yielded, even if they overlap. The caller re-hashes everything up to a signed
+/// root, and takes those that fit.
 #[derive(Debug)]
 pub struct Salvage {
     segments: Vec<(u64, PathBuf)>,
@@ -41,7 +41,7 @@ impl Salvage {
     /// Looks for batches in all segments. A directory that is gone holds nothing.
     ///
     /// # Errors
-    /// [`StoreError::Disk`] where the directory can't be listed.
+    /// [`StoreError::Disk`] if the directory can't be listed.
     pub fn new(dir: &Path) -> Result<Self, StoreError> {
         let mut segments = Vec::new();
         match fs::read_dir(dir) {

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::journal::Scan;
-use super::signed_head::SignedHead;
-use super::{Layout, StoreError, read_signed};
+use super::{Layout, check_holds};
 use crate::checkpoint::policy::{Policy, QuorumError};
 use crate::checkpoint::{self, CheckpointError, origin_hash};
 use crate::disk::{DiskError, RealDisk, read_if_exists, replace};
 use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TreeSize, hashes_to_bytes};
 use crate::note::NoteKey;
 use crate::proof::bundle;
+use crate::store::{SignedHead, StoreError, read_signed};
 
 /// Why a log could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -116,9 +116,7 @@ impl Export<'_> {
         let mut tree = TreeWriter::new(self.out, head.size);
         let mut scan = Scan::new(&layout.journal(), origin_hash(self.key().name().as_str()), None)?;
         while tree.edge.size() < head.size {
-            let Some(record) = scan.next_record()? else {
-                return Err(StoreError::JournalShort { signed: head.size, seen: tree.edge.size() }.into());
-            };
+            let Some(record) = scan.next_record()? else { break };
             let left = usize::try_from(head.size.get() - tree.edge.size().get()).unwrap_or(usize::MAX);
             let entries = record.entries();
             tree.append(&entries[..entries.len().min(left)])?;
@@ -126,11 +124,7 @@ impl Export<'_> {
             tree.write_partial()?;
             (self.progress)(tree.edge.size().get(), head.size.get());
         }
-        let root = tree.edge.root();
-        if root != head.root {
-            let (expected, seen) = (head.root.to_base64(), root.to_base64());
-            return Err(StoreError::JournalForked { size: head.size, expected, seen }.into());
-        }
+        check_holds(&head, tree.edge.size(), || Ok(tree.edge.root()))?;
         fs::create_dir_all(self.out).map_err(DiskError::io("create", self.out))?;
         // Last: whoever reads the checkpoint finds every tile that it promises.
         replace(&RealDisk, &self.out.join("checkpoint"), &note)?;
@@ -141,8 +135,8 @@ impl Export<'_> {
         &self.keys[0]
     }
 
-    /// Reads the head that may be shown: the last one with a quorum where the log has witnesses, unless it publishes
-    /// without.
+    /// Reads the head that may be shown: the last one with a quorum where the log has witnesses, unless it
+    /// publishes without.
     fn newest_head(&self, layout: &Layout) -> Result<SignedHead, ExportError> {
         let signed_head = || {
             let path = layout.checkpoint();
@@ -259,8 +253,9 @@ impl<'a> TreeWriter<'a> {
     }
 
     /// Writes the partial tiles and the partial bundle of this size, as far as the exported tree has no full
-    /// ones of them: c2sp.org/tlog-tiles, "Logs MUST serve partial tiles corresponding to tree sizes for which
-    /// a checkpoint was produced, but MAY delete any partial tile once the corresponding full tile is available".
+    /// ones of them: c2sp.org/tlog-tiles, "Logs MUST serve partial tiles corresponding to tree sizes for
+    /// which a checkpoint was produced, but MAY delete any partial tile once the corresponding full tile is
+    /// available".
     fn write_partial(&mut self) -> Result<(), ExportError> {
         let size = self.edge.size();
         let is_full = |id| Tile::in_tree(id, self.end).is_none_or(Tile::is_full);

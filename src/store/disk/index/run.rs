@@ -1,12 +1,12 @@
-//! A run: sorted pointers of consecutive leaves, written once to pages in sled, never changed.
+//! A run: sorted pointers of consecutive leaves, written once to pages in sled and never changed.
 //!
 //! ```text
 //! "r" || run u64 || first pointer of the page (16)       pointers of a page, 1 to 256
 //! "f" || run u64 || page u64                             4,096 bytes of the run's filter, the last fewer
 //! ```
 //!
-//! Pages of four kilobytes in the order of their keys are what sled writes fast and keeps small. Single
-//! rows with random keys, one for each pointer, came at 71,000 a second.
+//! sled writes pages of four kilobytes fast, and keeps them small, if they come in the order of their keys.
+//! Single rows with random keys, one for each pointer, came at 71,000 a second.
 
 use super::filter::Filter;
 use super::pointer::{POINTER_BYTES, Pointer, Wanted, damaged};
@@ -15,16 +15,16 @@ use crate::store::StoreError;
 const PAGE_POINTERS: usize = 256;
 const FILTER_PAGE_BYTES: usize = 4_096;
 
-/// A run's name: never given twice.
+/// The name of a run; never used twice.
 pub type RunId = u64;
 
-/// A whole run, as lookups need it.
+/// A finished run, for lookups.
 #[derive(Debug)]
 pub struct Run {
     pub id: RunId,
-    /// How often it was merged.
+    /// Number of merges that it came from.
     pub level: u8,
-    /// How many pointers it has.
+    /// Number of pointers.
     pub pointers: u64,
     filter: Filter,
 }
@@ -41,7 +41,7 @@ impl Run {
         Ok(Self { id, level, pointers, filter })
     }
 
-    /// Pointers that answer, lowest leaf first.
+    /// Matching pointers, lowest leaf first.
     pub fn find(&self, rows: &sled::Tree, wanted: Wanted) -> Result<Vec<Pointer>, StoreError> {
         if !self.knows(wanted.at(0)) {
             return Ok(Vec::new());
@@ -80,12 +80,12 @@ impl Run {
         Ok(found)
     }
 
-    /// Whether its filter lets questions for this pointer through.
+    /// Whether the filter passes lookups of this pointer.
     pub fn knows(&self, pointer: Pointer) -> bool {
         !pointer.is_filtered() || self.filter.may_have(pointer.wanted())
     }
 
-    /// All its pointers, in order.
+    /// All pointers, in order.
     pub fn read(&self, rows: &sled::Tree) -> RunReader {
         let id = self.id;
         let rows = rows
@@ -159,7 +159,7 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
-    /// Ends it. It counts once the manifest names it.
+    /// Finishes the run. It counts once the manifest names it.
     pub fn finish(mut self, level: u8) -> Result<Run, StoreError> {
         self.write_page()?;
         for (page, bytes) in (0..).zip(self.filter.to_bytes().chunks(FILTER_PAGE_BYTES)) {

@@ -1,12 +1,12 @@
-//! Putting a journal that was written anew in the place of the old one.
+//! Replacing the journal by a new one.
 //!
 //! ```text
 //! journal.building         is being written; worth nothing before it is finished
 //! journal.new              finished, read back and found right
-//! journal.damaged-<n>      what it replaced; nothing reads it again
+//! journal.damaged-<n>      the replaced journal; nothing reads it
 //! ```
 //!
-//! At each moment either `journal` is there, and counts, or it is not, and `journal.new` counts.
+//! `journal` counts whenever it is there; otherwise `journal.new` does.
 
 use std::path::PathBuf;
 
@@ -22,14 +22,14 @@ impl Layout {
         self.journal().with_extension("new")
     }
 
-    /// Where the journal goes that is replaced next: a name that is free.
+    /// A free name for the next replaced journal.
     fn journal_damaged(&self) -> PathBuf {
         let name = |n: u32| self.journal().with_extension(format!("damaged-{n}"));
         (1..).map(name).find(|path| !path.exists()).expect("one of the names is free")
     }
 }
 
-/// Ends a swap that was cut short between its two renames. The lock is held.
+/// Finishes a swap that was cut short between its two renames. The caller holds the lock.
 ///
 /// # Errors
 /// [`StoreError::Disk`].
@@ -44,7 +44,7 @@ pub fn finish(io: &dyn DiskIo, layout: &Layout) -> Result<(), DiskError> {
 }
 
 /// Replaces the journal by the one in `journal.building`, which is durable and was read back.
-/// Returns where the old one is now; `None` where there was none.
+/// Returns the old one's new path; `None` if there was none.
 ///
 /// # Errors
 /// [`StoreError::Disk`]; what is there then is the old journal or the new one, and a start or a second
@@ -59,8 +59,8 @@ pub fn swap(io: &dyn DiskIo, layout: &Layout) -> Result<Option<PathBuf>, DiskErr
     let kept = journal.exists().then(|| layout.journal_damaged());
     if let Some(kept) = &kept {
         io.rename(&journal, kept).map_err(DiskError::io("rename", &journal))?;
-        // A crash before this line leaves the old journal or none. With none, whoever takes the lock
-        // next finishes the swap.
+        // A crash before this line leaves the old journal or none. With none, the next holder of the lock
+        // finishes the swap.
         sync_parent(io, layout)?;
     }
     io.rename(&new, &journal).map_err(DiskError::io("rename", &new))?;

@@ -1,18 +1,18 @@
-//! Making a log of a backup, where that takes nothing away.
+//! Restoring a log from a backup, unless that would lose entries.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::rebuild::{JournalSource, Rebuild};
 use super::rehash::{Rehash, rehash_journal};
-use super::signed_head::{SignedHead, read_signed};
 use super::{CopyError, Layout, StoreError, swap};
 use crate::checkpoint::origin_hash;
 use crate::disk::{DirLock, DiskIo, read_if_exists, remove_dir, replace};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
+use crate::store::signed_head::{SignedHead, read_signed};
 
-/// A backup, and where it goes.
+/// A restore to make.
 pub struct Restore<'a> {
     /// Directory of the backup.
     pub backup: &'a Path,
@@ -20,26 +20,26 @@ pub struct Restore<'a> {
     pub dir: &'a Path,
     /// The log's key; its name is the origin.
     pub key: &'a NoteKey,
-    /// What writes.
+    /// The disk.
     pub io: Arc<dyn DiskIo>,
     /// A journal segment is sealed when it has grown past this.
     pub segment_bytes: u64,
-    /// Told how many entries are in place, of how many.
+    /// Called with the entries in place and in all.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
-/// What a restore came to.
+/// The result of a restore.
 #[derive(Debug, Clone)]
 pub struct Restored {
     /// The head that the log ends at now.
     pub head: SignedHead,
     /// Entries that the directory held before.
     pub before: TreeSize,
-    /// Where the old journal is now.
+    /// The old journal's new path.
     pub kept_as: Option<PathBuf>,
 }
 
-/// What a log's directory holds.
+/// The state of a log's directory.
 struct There {
     signed: Option<SignedHead>,
     size: TreeSize,
@@ -50,8 +50,8 @@ impl Restore<'_> {
     /// Checks the whole backup, then brings the directory up to it.
     ///
     /// # Errors
-    /// [`CopyError::Newer`] and [`CopyError::Fork`] where the directory holds what the backup does
-    /// not; nothing is changed then. [`StoreError::Disk`] while it is served.
+    /// [`CopyError::Newer`] and [`CopyError::Fork`] if the directory holds what the backup does not; nothing
+    /// is changed then. [`StoreError::Disk`] while it is served.
     pub fn run(&self) -> Result<Restored, CopyError> {
         let layout = Layout::new(self.dir);
         let _lock = DirLock::acquire(&layout.lock())?;
@@ -70,7 +70,7 @@ impl Restore<'_> {
             segment_bytes: self.segment_bytes,
             progress: self.progress,
         };
-        // What the directory has was compared, and is kept; the rest comes from the backup.
+        // The directory's own entries were compared and are kept; the rest comes from the backup.
         let mut source = JournalSource::new(&Layout::new(self.backup).journal())?;
         // A crash in here leaves `journal.building`, which counts for nothing.
         rebuild.write(&mut source)?;
@@ -95,14 +95,13 @@ impl Restore<'_> {
         let origin = origin_hash(self.key.name().as_str());
         let tree = rehash_journal(&layout.journal(), origin, None, Rehash::default(), &|_, _| ())?;
         let (size, root) = (tree.edge().size(), tree.edge().root());
-        // Whoever deleted it has lost what the log knew of itself.
         if signed.is_none() && size > TreeSize::ZERO {
             return Err(StoreError::CheckpointMissing { path: layout.checkpoint() }.into());
         }
         Ok(There { signed, size, root })
     }
 
-    /// The backup's head, if the backup is whole and goes on from what is there.
+    /// Checks that the backup is whole and extends the directory's log. Returns its head.
     fn check(&self, there: &There) -> Result<SignedHead, CopyError> {
         let signed = there.signed.as_ref().map_or(TreeSize::ZERO, |signed| signed.head.size);
         let (head, tree) = read_backup(self.backup, self.key, [there.size, signed], self.progress)?;
@@ -151,5 +150,6 @@ fn read_backup(
     let tree = Rehash::watching(sizes.into_iter().chain([head.head.size]));
     let tree =
         rehash_journal(&layout.journal(), origin, Some(head.head.size), tree, progress).map_err(broken)?;
-    if tree.holds(&head) { Ok((head, tree)) } else { Err(broken(tree.missing(&head))) }
+    tree.check(&head).map_err(broken)?;
+    Ok((head, tree))
 }

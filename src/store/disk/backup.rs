@@ -1,8 +1,8 @@
 //! Copying a log while it runs: the signed checkpoint first, then exactly what it covers.
 //!
-//! A backup looks like a log's directory, without sled, and with a file that says what it is. It is
-//! its checkpoint, and the journal up to that size: what may follow in the journal belongs to a later
-//! run that was cut short, and nothing reads it.
+//! A backup looks like a log's directory, without sled, and with a file that says that it is a backup. It
+//! consists of its checkpoint, and the journal up to that size: entries beyond it are of a later run that was
+//! cut short, and nothing reads them.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use super::journal::{Scan, segment_path, segments};
 use super::rehash::{Rehash, rehash_journal};
-use super::signed_head::{SignedHead, read_signed};
 use super::{CopyError, Layout, StoreError};
 use crate::checkpoint::origin_hash;
 use crate::disk::{DirLock, DiskError, DiskIo, read_if_exists, replace, replace_secret};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
+use crate::store::signed_head::{SignedHead, read_signed};
 
 /// Bytes that are copied with one write.
 const COPY_BYTES: usize = 1 << 20;
@@ -30,7 +30,7 @@ pub struct Companion<'a> {
     pub secret: bool,
 }
 
-/// What to copy, and where to.
+/// A backup to make.
 pub struct Backup<'a> {
     /// Directory of the log.
     pub log: &'a Path,
@@ -38,15 +38,15 @@ pub struct Backup<'a> {
     pub out: &'a Path,
     /// The log's key; its name is the origin.
     pub key: &'a NoteKey,
-    /// Files that go with it; what is not there is left out.
+    /// Files to copy beside journal and checkpoint, if they exist.
     pub files: &'a [Companion<'a>],
-    /// What writes.
+    /// The disk.
     pub io: Arc<dyn DiskIo>,
-    /// Told how many entries were read back, of how many.
+    /// Called with the entries read back and in all.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
-/// What a backup came to.
+/// The result of a backup.
 #[derive(Debug, Clone)]
 pub struct BackedUp {
     /// The head that it ends at.
@@ -70,15 +70,15 @@ pub fn marker(dir: &Path) -> PathBuf {
 }
 
 impl Backup<'_> {
-    /// Makes the backup, or adds to it what is new. Every byte of its journal is read back and hashed
-    /// up to the signed root before its checkpoint is replaced.
+    /// Makes the backup, or updates it. Reads back and hashes every byte of its journal up to the signed root
+    /// before it replaces the checkpoint.
     ///
     /// # Errors
-    /// [`CopyError`]; the backup that was there before is still one.
+    /// [`CopyError`]; an earlier backup stays valid.
     pub fn run(&self) -> Result<BackedUp, CopyError> {
-        // First: what has its quorum is no more than what is signed whenever that is read later.
+        // First: a head with its quorum is never larger than a signed head that is read later.
         let witnessed = read_if_exists(&Layout::new(self.log).witnessed())?;
-        // Then: the journal holds at least this much whenever it is read later.
+        // Then: a journal that is read later holds at least this much.
         let path = Layout::new(self.log).checkpoint();
         let head = read_signed(&path, self.key)?;
         let head = head.ok_or(StoreError::CheckpointMissing { path })?;
@@ -114,7 +114,7 @@ impl Backup<'_> {
         Ok(done)
     }
 
-    /// Never into what is not a backup: a log's directory looks much the same.
+    /// Refuses a directory that is no backup: a log's looks much the same.
     fn check_place(&self) -> Result<(), CopyError> {
         let refused = |detail: String| CopyError::NotABackup { path: self.out.to_owned(), detail };
         let occupied = match fs::read_dir(self.out) {
@@ -133,7 +133,7 @@ impl Backup<'_> {
                 expected.trim_end(),
                 crate::format::quote_bytes(&seen)
             ))),
-            // A first run may have been cut short before it wrote that file.
+            // A first run that was cut short may not have written that file.
             None if is_begun(self.out) => Ok(()),
             None => Err(refused("it is not empty, and has no file `backup`".to_owned())),
         }
@@ -172,20 +172,15 @@ impl Backup<'_> {
         for (at, first) in firsts.iter().enumerate() {
             let until = firsts.get(at + 1).map_or(size, |next| TreeSize::new(*next).unwrap_or(size));
             let copied = self.copy_segment(*first, until, &tree, before, done);
-            // Whose fault it is shows when the log is read on its own.
+            // Reading the log on its own shows whether it is to blame.
             tree = copied.or_else(|e| self.blame(e, before, &done.head))?;
             (self.progress)(tree.edge().size().get(), size.get());
         }
-        if tree.holds(&done.head) {
-            return Ok(());
-        }
-        Err(self
-            .blame(tree.missing(&done.head).into(), before, &done.head)
-            .err()
-            .unwrap_or_else(|| self.fork(size)))
+        let Err(missing) = tree.check(&done.head) else { return Ok(()) };
+        Err(self.blame(missing.into(), before, &done.head).err().unwrap_or_else(|| self.fork(size)))
     }
 
-    /// Makes sure of one segment in the backup, from `first` to `until`, and returns the tree after it.
+    /// Checks or copies one segment of the backup, from `first` to `until`. Returns the tree after it.
     fn copy_segment(
         &self,
         first: u64,
@@ -233,7 +228,7 @@ impl Backup<'_> {
         self.io.sync_all(&target, to).map_err(DiskError::io("fsync", to))
     }
 
-    /// What is really wrong where log and backup together do not check.
+    /// Finds out whether the log or the backup is wrong, if both together do not check.
     fn blame(
         &self,
         error: CopyError,
@@ -253,9 +248,7 @@ impl Backup<'_> {
             Rehash::watching(sizes),
             &|_, _| (),
         )?;
-        if !tree.holds(head) {
-            return Err(tree.missing(head).into());
-        }
+        tree.check(head)?;
         if let Some(before) = before.filter(|before| !tree.holds(before)) {
             return Err(self.fork(before.head.size));
         }
@@ -279,7 +272,7 @@ impl Backup<'_> {
     }
 }
 
-/// Whether a directory has nothing in it but what the first moments of a backup leave.
+/// Whether a directory only has files that an interrupted first backup leaves.
 fn is_begun(dir: &Path) -> bool {
     let Ok(items) = fs::read_dir(dir) else { return false };
     items.flatten().all(|item| match item.file_name().to_str() {
@@ -289,8 +282,8 @@ fn is_begun(dir: &Path) -> bool {
     })
 }
 
-/// Re-hashes one segment, which has to hold whole batches from `first` up to `until`. Returns the
-/// tree after it, and how many bytes of the file that is.
+/// Re-hashes one segment, which must hold whole batches from `first` up to `until`. Returns the tree after
+/// it, and the length of these batches in the file.
 fn read_segment(
     path: &Path,
     origin: Hash,

@@ -1,17 +1,17 @@
-//! Making a sound log of a damaged one: its own batches where they check, a source's entries where
-//! they do not, all of it proven against what the log signed before anything is replaced.
+//! Repairing a damaged log: from its own batches that check and a source's entries for the rest, all proven
+//! against what the log signed before anything is replaced.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::rebuild::{Counts, EntrySource, Rebuild};
 use super::rehash::{Rehash, rehash_journal};
-use super::signed_head::{SignedHead, read_signed};
 use super::{CopyError, Layout, StoreError, swap};
 use crate::checkpoint::origin_hash;
 use crate::disk::{DirLock, DiskIo, remove_dir, replace};
 use crate::merkle::TreeSize;
 use crate::note::NoteKey;
+use crate::store::signed_head::{SignedHead, read_signed};
 
 /// A log to be repaired.
 pub struct Repair<'a> {
@@ -19,41 +19,41 @@ pub struct Repair<'a> {
     pub dir: &'a Path,
     /// The log's key; its name is the origin.
     pub key: &'a NoteKey,
-    /// How the source is called in messages.
+    /// The source's name in messages.
     pub from: &'a str,
     /// The last head that the source has, if it has any.
     pub from_head: Option<SignedHead>,
-    /// What writes.
+    /// The disk.
     pub io: Arc<dyn DiskIo>,
     /// A journal segment is sealed when it has grown past this.
     pub segment_bytes: u64,
-    /// Told how many entries are in place, of how many.
+    /// Called with the entries in place and in all.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
-/// What a repair came to.
+/// The result of a repair.
 #[derive(Debug, Clone)]
 pub struct Repaired {
     /// The head that the journal was proven against.
     pub head: SignedHead,
     /// Entries in the journal now.
     pub size: TreeSize,
-    /// Where they came from; `None` where the journal was sound.
+    /// Where they came from; `None` if the journal was sound.
     pub journal: Option<Counts>,
-    /// Where the old journal is now.
+    /// The old journal's new path.
     pub kept_as: Option<PathBuf>,
-    /// Whether the checkpoint file was replaced by the source's, and why.
+    /// Why the source's checkpoint replaced the file, if it did.
     pub checkpoint: CheckpointWas,
 }
 
-/// What the checkpoint file was before a repair.
+/// The state of the checkpoint file before a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckpointWas {
-    /// The last head that is known; it stays.
+    /// The last known head; it stays.
     Current,
     /// Older than the source's.
     Older,
-    /// Gone, or damaged: whether the source's is the last one that was published, nobody knows.
+    /// Missing or damaged. Nobody knows whether the source's is the last one that was published.
     Lost,
 }
 
@@ -61,11 +61,11 @@ impl Repair<'_> {
     /// Repairs the log.
     ///
     /// # Errors
-    /// [`CopyError`]; what counted before still counts. [`StoreError::Disk`] while it is served.
+    /// [`CopyError`]; the log is as it was. [`StoreError::Disk`] while it is served.
     pub fn run(&self, source: &mut dyn EntrySource) -> Result<Repaired, CopyError> {
         let layout = Layout::new(self.dir);
         let _lock = DirLock::acquire(&layout.lock())?;
-        // Otherwise what an earlier repair had finished would be taken for lost.
+        // Otherwise a journal that an earlier repair finished would be taken for lost.
         swap::finish(self.io.as_ref(), &layout)?;
         let own = match read_signed(&layout.checkpoint(), self.key) {
             Ok(own) => own,

@@ -1,0 +1,132 @@
+//! The parts of a log in its directory, and opening sled there.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::tree::TreeRows;
+use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, read_if_exists};
+use crate::store::StoreError;
+
+/// More than opening sled again may write at once.
+const ROOM_BYTES: usize = 1024 * 1024;
+/// sled's cache while fsck reads it.
+const FSCK_CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Paths of the parts of a log in its directory.
+#[derive(Debug, Clone)]
+pub struct Layout(PathBuf);
+
+impl Layout {
+    /// The layout of the log in `dir`.
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.0
+    }
+
+    /// Held by the one process that writes.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// Segment files: the truth.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    /// Derived from the journal: may be deleted while no server runs.
+    #[must_use]
+    pub fn sled(&self) -> PathBuf {
+        self.0.join("sled")
+    }
+
+    /// Exists while sled is open, and names the boot of the machine.
+    #[must_use]
+    pub fn sled_mark(&self) -> PathBuf {
+        self.0.join("sled.open")
+    }
+
+    /// The last signed checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> PathBuf {
+        self.0.join("checkpoint")
+    }
+
+    /// The last head that a quorum of witnesses cosigned, which the world is shown. It is no larger than the
+    /// checkpoint, and may be lost: the log asks its witnesses again.
+    #[must_use]
+    pub fn witnessed(&self) -> PathBuf {
+        self.0.join("checkpoint.witnessed")
+    }
+
+    /// Written and removed again, to see whether the disk has room.
+    fn room(&self) -> PathBuf {
+        self.0.join("room")
+    }
+
+    /// Reads the checkpoint. A power cut could still take back a rename whose fsync failed, so the file's
+    /// name is made durable before it is believed.
+    pub(super) fn read_checkpoint(&self, io: &dyn DiskIo) -> Result<Option<Vec<u8>>, DiskError> {
+        io.sync_dir(&self.0).map_err(DiskError::io("fsync", &self.0))?;
+        read_if_exists(&self.checkpoint())
+    }
+
+    /// Checks that the disk takes as much as opening sled may write.
+    pub(super) fn check_room(&self, io: &dyn DiskIo) -> Result<(), DiskError> {
+        let path = self.room();
+        let file = io.create(&path).map_err(DiskError::io("create", &path))?;
+        let written = io
+            .write_at(&file, &path, &vec![0; ROOM_BYTES], 0)
+            .map_err(DiskError::io("write", &path))
+            .and_then(|()| io.sync_all(&file, &path).map_err(DiskError::io("fsync", &path)));
+        // A crash before this line leaves the file until the next check.
+        io.remove(&path).map_err(DiskError::io("remove", &path)).and(written)
+    }
+
+    pub(super) fn sled_dir(&self, io: Arc<dyn SledIo>) -> SledDir {
+        SledDir::new(self.sled(), self.sled_mark(), io)
+    }
+}
+
+/// Opens the tree of the log in `dir` for fsck, with the lock that keeps servers away meanwhile.
+///
+/// # Errors
+/// [`StoreError::Disk`] while the log is served; [`StoreError::TreeDamaged`] if sled does not open.
+pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
+    let layout = Layout::new(dir);
+    let lock = DirLock::acquire(&layout.lock())?;
+    let sled = layout.sled_dir(Arc::new(RealDisk));
+    let Opened { db, tree, index } = sled.open_sound(FSCK_CACHE_BYTES, Opened::new)?;
+    Ok((TreeRows::new(sled, db, tree, index), lock))
+}
+
+/// An open sled and its two trees.
+pub(super) struct Opened {
+    pub db: sled::Db,
+    pub tree: sled::Tree,
+    pub index: sled::Tree,
+}
+
+impl Opened {
+    pub fn new(db: &sled::Db) -> sled::Result<Self> {
+        Ok(Self { db: db.clone(), tree: db.open_tree("tree")?, index: db.open_tree("index")? })
+    }
+}
+
+/// Discards the tree; the next opening rebuilds it from the journal.
+///
+/// # Errors
+/// [`StoreError::Disk`] while the log is served.
+pub fn discard_tree(dir: &Path) -> Result<(), StoreError> {
+    let layout = Layout::new(dir);
+    let _lock = DirLock::acquire(&layout.lock())?;
+    layout.sled_dir(Arc::new(RealDisk)).discard_marked()?;
+    Ok(())
+}

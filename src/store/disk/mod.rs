@@ -1,0 +1,303 @@
+//! The store that runs: journal, sled and checkpoint file in one directory, and the tools that copy and
+//! repair it.
+
+mod backup;
+mod catch_up;
+mod copy_error;
+mod export;
+mod export_source;
+mod fsck;
+mod index;
+pub mod journal;
+mod layout;
+mod reader;
+mod rebuild;
+mod rehash;
+mod repair;
+mod restore;
+mod swap;
+mod tree;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Batch, Describe, Staged, Store, StoreError, StoreReader};
+use crate::checkpoint::origin_hash;
+use crate::disk::{DirLock, DiskError, RealDisk, SledIo, read_if_exists, replace};
+use crate::merkle::RightEdge;
+use crate::note::NoteKey;
+use crate::release::Facts;
+use crate::store::signed_head::{self, check_holds};
+pub use backup::{BackedUp, Backup, Companion, marker as backup_marker};
+use catch_up::tree_may_be_wrong;
+pub use copy_error::CopyError;
+pub use export::{Export, ExportError, Exported};
+pub use export_source::ExportSource;
+pub use fsck::{Fsck, FsckError, SledSeen, Sound};
+use index::{IndexRows, IndexWriter};
+pub use index::{PointerSum, SearchPage};
+use journal::{Journal, bundle_starts};
+pub use layout::{Layout, discard_tree, open_tree_rows};
+use reader::{DiskReader, Views};
+pub use rebuild::{Counts, EntrySource, JournalSource};
+pub use repair::{CheckpointWas, Repair, Repaired};
+pub use restore::{Restore, Restored, check_backup};
+pub use tree::{TreeCheck, TreeRows};
+
+/// How to open a store.
+pub struct OpenOptions {
+    /// The log's origin; segments of another log are refused.
+    pub origin: String,
+    /// Computes what the indexes hold of an entry.
+    pub describe: Describe,
+    /// Called with the bytes of the journal read and in all, while the tree catches up.
+    pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
+    /// sled's cache in bytes. It does not bound sled's memory, only guides it.
+    pub cache_bytes: u64,
+    /// The disk, or what a test puts in its place.
+    pub io: Arc<dyn SledIo>,
+    /// A journal segment is sealed when it has grown past this.
+    pub segment_bytes: u64,
+    /// The key that signs the log's checkpoints: a checkpoint of another key is refused, and so are entries
+    /// without a checkpoint. Without a key, the store alone is opened, and nothing is ever signed.
+    pub log_key: Option<NoteKey>,
+}
+
+impl OpenOptions {
+    /// For an opaque log, with a small cache and no progress reports.
+    #[must_use]
+    pub fn new(origin: &str) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            describe: Arc::new(|_| Facts::default()),
+            progress: Arc::new(|_, _| ()),
+            cache_bytes: 64 * 1024 * 1024,
+            io: Arc::new(RealDisk),
+            segment_bytes: journal::SEGMENT_BYTES,
+            log_key: None,
+        }
+    }
+}
+
+/// A log in a directory: the journal, sled with tree and index derived from it, and the checkpoint in a file
+/// of its own.
+pub struct DiskStore {
+    layout: Layout,
+    options: OpenOptions,
+    reader: Arc<DiskReader>,
+    writer: Option<Writer>,
+    checkpoint: Option<Vec<u8>>,
+    witnessed: Option<Vec<u8>>,
+    /// Last field: dropped after everything that writes.
+    _lock: DirLock,
+}
+
+/// Used by the writing thread alone; a reload replaces it.
+struct Writer {
+    journal: Journal,
+    index: IndexWriter,
+    failed: Option<Failed>,
+}
+
+/// What a reload has to repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// What an append left behind has to be cut off; the tree was not touched.
+    Append,
+    /// Nobody knows what sled has: it is opened again, and catches up.
+    Apply,
+    /// A checkpoint file may be the old one or the new one: both are read again.
+    Checkpoint,
+}
+
+impl DiskStore {
+    /// Opens the log in `dir`, or makes an empty one there, and recovers: drops a torn last batch, lets sled
+    /// catch up with the journal, and rebuilds it if it is damaged or gone.
+    ///
+    /// # Errors
+    /// [`StoreError`], for instance if another process holds the directory, or the journal does not check or
+    /// does not reach the last signed checkpoint.
+    pub fn open(dir: &Path, options: OpenOptions) -> Result<Self, StoreError> {
+        let layout = Layout::new(dir);
+        fs::create_dir_all(dir).map_err(DiskError::io("create", dir))?;
+        let lock = DirLock::acquire(&layout.lock())?;
+        swap::finish(options.io.as_ref(), &layout)?;
+        fs::create_dir_all(layout.journal()).map_err(DiskError::io("create", layout.journal()))?;
+        options.io.sync_dir(dir).map_err(DiskError::io("fsync", dir))?;
+        let reader = Arc::new(DiskReader::new(layout.journal(), options.describe.clone()));
+        let mut store =
+            Self { layout, options, reader, writer: None, checkpoint: None, witnessed: None, _lock: lock };
+        store.recover()?;
+        Ok(store)
+    }
+
+    fn read_heads(&mut self) -> Result<(), StoreError> {
+        self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
+        self.witnessed = read_if_exists(&self.layout.witnessed())?;
+        Ok(())
+    }
+
+    fn recover(&mut self) -> Result<(), StoreError> {
+        self.read_heads()?;
+        self.check_signature()?;
+        let origin = origin_hash(&self.options.origin);
+        // sled may panic on pages that it did not expect, and not only while it opens.
+        let caught_up = catch_unwind(AssertUnwindSafe(|| self.catch_up(origin)))
+            .unwrap_or_else(|_| Ok(Err(TreeCheck("sled panicked while it was read".to_owned()))));
+        let (db, tree, index, scan) = match caught_up.or_else(tree_may_be_wrong)? {
+            Ok(opened) => opened,
+            Err(why) => {
+                tracing::warn!(%why, "rebuilding the tree from the journal");
+                // A crash in here leaves no sled or an incomplete one: both are rebuilt.
+                self.layout.sled_dir(self.options.io.clone()).discard()?;
+                self.catch_up(origin)?
+                    .map_err(|again| StoreError::TreeDamaged { detail: again.to_string() })?
+            }
+        };
+        let mut journal = Journal::open(self.options.io.clone(), &self.layout.journal(), origin, &scan)?;
+        journal.segment_bytes = self.options.segment_bytes;
+        self.reader.show(Some(Views { tree, index: index.index().clone(), db }));
+        self.writer = Some(Writer { journal, index, failed: None });
+        Ok(())
+    }
+
+    /// Checks the checkpoint's signature, before anything is cut off or compared with it.
+    fn check_signature(&self) -> Result<(), StoreError> {
+        let Some(key) = &self.options.log_key else { return Ok(()) };
+        let path = self.layout.checkpoint();
+        match &self.checkpoint {
+            Some(note) => signed_head::open(&path, note.clone(), key).map(drop),
+            // The first head is signed before the first entry is taken.
+            None if journal::has_entries(&self.layout.journal())? => {
+                Err(StoreError::CheckpointMissing { path })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer, StoreError> {
+        self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or(StoreError::Reloading)
+    }
+}
+
+impl Drop for DiskStore {
+    /// Closes sled, so that the next opening need not ask what a power cut took of it.
+    fn drop(&mut self) {
+        let failed = self.writer.as_ref().is_none_or(|writer| writer.failed.is_some());
+        self.writer = None; // its thread writes what is sealed
+        let Ok(views) = self.reader.views() else { return };
+        if failed {
+            return;
+        }
+        if let Err(error) = self.layout.sled_dir(self.options.io.clone()).close(&views.db) {
+            tracing::warn!(%error, "sled was not closed; should the power fail, it is rebuilt");
+        }
+    }
+}
+
+impl Store for DiskStore {
+    fn reader(&self) -> Arc<dyn StoreReader> {
+        self.reader.clone()
+    }
+
+    fn edge(&self) -> RightEdge {
+        self.reader.views().map(|views| views.tree.peaks()).unwrap_or_default()
+    }
+
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        self.checkpoint.clone()
+    }
+
+    fn stage(&mut self, batch: &Batch) -> Result<Staged, StoreError> {
+        self.reader.undamaged()?;
+        let reader = self.reader.clone();
+        let writer = self.writer()?;
+        match writer.journal.append(batch) {
+            Ok(first_entry) => Ok(Staged { first_entry }),
+            Err(e) => {
+                reader.notice(&e);
+                writer.failed = Some(Failed::Append);
+                Err(e)
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: &Batch, staged: Staged) -> Result<(), StoreError> {
+        let views = self.reader.views()?;
+        let io = self.options.io.clone();
+        let writer = self.writer()?;
+        writer.failed = Some(Failed::Apply); // until it has succeeded
+        let lengths = batch.entries.iter().map(Vec::len);
+        let starts = bundle_starts(batch.first, lengths, staged.first_entry);
+        let end = writer.journal.end();
+        let applied = io
+            .write_rows(&mut || views.tree.apply(&batch.growth, &starts, staged.first_entry, end))
+            .map_err(StoreError::from)
+            .and_then(|()| writer.index.push(IndexRows::of(batch)));
+        if let Err(e) = applied {
+            // sled does not always name the cause. The disk does.
+            return Err(self.layout.check_room(self.options.io.as_ref()).err().map_or(e, StoreError::from));
+        }
+        writer.failed = None;
+        Ok(())
+    }
+
+    fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError> {
+        let path = self.layout.checkpoint();
+        self.writer()?;
+        let current = read_if_exists(&path)?;
+        if current.as_deref() != old {
+            let text = |bytes: Option<&[u8]>| bytes.map_or("none".to_owned(), crate::format::quote_bytes);
+            return Err(StoreError::CheckpointMoved { expected: text(old), seen: text(current.as_deref()) });
+        }
+        self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
+        replace(self.options.io.as_ref(), &path, new)?;
+        self.checkpoint = Some(new.to_vec());
+        self.writer.iter_mut().for_each(|writer| writer.failed = None);
+        Ok(())
+    }
+
+    fn witnessed(&self) -> Option<Vec<u8>> {
+        self.witnessed.clone()
+    }
+
+    fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
+        self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
+        replace(self.options.io.as_ref(), &self.layout.witnessed(), note)?;
+        self.witnessed = Some(note.to_vec());
+        self.writer.iter_mut().for_each(|writer| writer.failed = None);
+        Ok(())
+    }
+
+    fn reload(&mut self) -> Result<(), StoreError> {
+        // Nothing is cut off, or taken for torn, in files that another process changed.
+        self.reader.undamaged()?;
+        let failed = self.writer.as_ref().and_then(|writer| writer.failed);
+        if let (Some(Failed::Append | Failed::Checkpoint), Some(writer)) = (failed, &mut self.writer) {
+            if failed == Some(Failed::Append) {
+                let reader = &self.reader;
+                writer.journal.cut_failed_append().inspect_err(|error| reader.notice(error))?;
+            }
+            // Once a failed append is cut off, the tree in memory is the tree of what is durable. So reads go
+            // on meanwhile, on a full disk too. But sled never forgets an error of its own.
+            if self.reader.views().is_ok_and(|views| views.db.flush().is_ok()) {
+                writer.failed = None;
+                return self.read_heads();
+            }
+        }
+        // Reads go on from the sled that is open, even if it can't write, until another can be opened.
+        if failed.is_some() {
+            self.layout.check_room(self.options.io.as_ref())?;
+        }
+        // The index's thread is joined and sled closed before they are opened again. Readers are told
+        // meanwhile that the tree is being reloaded.
+        self.writer = None;
+        self.reader.show(None);
+        self.recover()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ pub enum DiskError {
         path: PathBuf,
         /// Offset of what does not check.
         at: u64,
-        /// What was expected and what was seen.
+        /// Expected and seen, in words.
         detail: String,
     },
     /// Another process changed a file that this one appends to.
@@ -39,7 +39,7 @@ pub enum DiskError {
     Changed {
         /// The file.
         path: PathBuf,
-        /// What was expected and what was seen.
+        /// Expected and seen, in words.
         detail: String,
     },
 }
@@ -54,7 +54,7 @@ impl DiskError {
         move |source| Self::Io { doing, path, source }
     }
 
-    /// Whether a file or directory was not there.
+    /// Whether a file or directory is missing.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

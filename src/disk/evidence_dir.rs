@@ -1,6 +1,6 @@
-//! Where forks are kept: a directory of `.tlog-fork` files, each whole or not there.
+//! A directory of fork evidence: `.tlog-fork` files, each whole or not there.
 //!
-//! Nothing in it is ever overwritten or deleted: what is in there may be the only proof in the world.
+//! No file is ever overwritten or deleted: it may be the only proof in the world.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -11,27 +11,26 @@ use crate::checkpoint::{Checkpoint, Origin, SignsFor};
 use crate::disk::open_plain;
 use crate::proof::fork::{FILE_EXTENSION, ForkEvidence, MAX_FORK_BYTES, ProvenFork, file_name_prefix};
 
-/// Most files in a directory. A log that signs one fork after another must not fill a disk.
+/// Most files in a directory: a log that signs one fork after another must not fill the disk.
 pub const MAX_FORKS: usize = 1_000;
-/// Most files about one log, so that it takes no room from proofs against others: one is enough to convict
-/// it.
+/// Most files about one log, so that it takes no room from evidence against others. One file convicts it.
 pub const MAX_FORKS_OF_A_LOG: usize = 16;
 
-/// What begins the name of a file that is being written.
+/// Prefix of the name of a file that is being written.
 const UNFINISHED: &str = ".unfinished-";
 
-/// A directory of evidence. It is made when there is something to keep.
+/// A directory of evidence. It is created for the first file.
 #[derive(Debug, Clone)]
 pub struct EvidenceDir {
     path: PathBuf,
 }
 
-/// A fork that is on the disk.
+/// A fork on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// The file.
     pub path: PathBuf,
-    /// Whether it was not there before.
+    /// Whether it was written just now.
     pub new: bool,
 }
 
@@ -48,11 +47,11 @@ impl EvidenceDir {
         &self.path
     }
 
-    /// Writes the file, durably and all at once, unless this fork is there already.
+    /// Writes the fork's file durably and at once, unless it exists.
     ///
     /// # Errors
-    /// The system's, and [`io::ErrorKind::QuotaExceeded`] where [`MAX_FORKS`] or [`MAX_FORKS_OF_A_LOG`] are
-    /// there: then the caller can only tell of it.
+    /// The system's, and [`io::ErrorKind::QuotaExceeded`] if [`MAX_FORKS`] or [`MAX_FORKS_OF_A_LOG`] is
+    /// reached: then the caller can only report the fork.
     pub fn keep(&self, fork: &ProvenFork) -> io::Result<Kept> {
         let path = self.path.join(fork.file_name());
         if path.try_exists()? {
@@ -62,11 +61,11 @@ impl EvidenceDir {
         self.check_room(&file_name_prefix(fork.origin()))?;
         let (unfinished, mut file) = self.create_unfinished()?;
         let written = file.write_all(&fork.to_bytes()).and_then(|()| file.sync_all());
-        // A link is never made over a file that is there, as a rename would be.
+        // Unlike a rename, a link never replaces a file.
         let linked = written.and_then(|()| fs::hard_link(&unfinished, &path));
         let removed = fs::remove_file(&unfinished);
         match linked {
-            // Somebody else met the same fork.
+            // Another process kept the same fork.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Kept { path, new: false }),
             other => other.and(removed)?,
         }
@@ -77,7 +76,7 @@ impl EvidenceDir {
         Ok(Kept { path, new: true })
     }
 
-    /// Names of the files that are there, in order. None where there is no directory.
+    /// Names of the files, sorted. Empty if there is no directory.
     ///
     /// # Errors
     /// The system's.
@@ -95,17 +94,17 @@ impl EvidenceDir {
         Ok(names)
     }
 
-    /// Whether a fork of this log is there. Where that can't be told, as if none were.
+    /// Whether there is a fork of this log. False if the directory can't be read.
     #[must_use]
     pub fn has_any_of(&self, origin: &Origin) -> bool {
         self.count_of(origin).is_ok_and(|count| count > 0)
     }
 
-    /// A fork that is there already and that this head is a side of. Who holds a head of another history
-    /// shows it again and again, while the log goes on: one file is enough, and there is room for so many.
+    /// Finds a kept fork that has this head on one of its sides. A witness with another history shows it
+    /// again and again while the log grows: one file of it is enough.
     ///
     /// # Errors
-    /// The system's. A file that is no evidence is passed over.
+    /// The system's. Files that are no evidence are skipped.
     pub fn fork_of(&self, head: &Checkpoint, keys: &[impl SignsFor]) -> io::Result<Option<ProvenFork>> {
         let (of_log, of_size) = (file_name_prefix(&head.origin), format!("-{}-", head.size));
         let is_it = |side: &Checkpoint| (side.size, side.root) == (head.size, head.root);
@@ -121,8 +120,8 @@ impl EvidenceDir {
         Ok(None)
     }
 
-    /// The files whose names say that they are about this log, each with the fork that it shows by these
-    /// keys; none where it shows none.
+    /// The files that are named after this log, each with the fork that these keys prove; `None` if it proves
+    /// none.
     ///
     /// # Errors
     /// The system's.
@@ -140,7 +139,7 @@ impl EvidenceDir {
         names.map(read).collect()
     }
 
-    /// How many files are there whose names say that they are about this log.
+    /// Number of files that are named after this log.
     ///
     /// # Errors
     /// The system's.
@@ -149,7 +148,7 @@ impl EvidenceDir {
         Ok(self.names()?.iter().filter(|name| name.starts_with(&of_log)).count())
     }
 
-    /// None where it is no evidence that these keys' holder can't deny.
+    /// Reads a file; `None` unless it proves a fork by the holder of these keys.
     fn read(&self, name: &str, keys: &[impl SignsFor]) -> io::Result<Option<ProvenFork>> {
         let mut bytes = Vec::new();
         open_plain(&self.path.join(name))?.take(MAX_FORK_BYTES as u64 + 1).read_to_end(&mut bytes)?;
@@ -173,7 +172,7 @@ impl EvidenceDir {
         }
     }
 
-    /// A file of a name that no other process uses. What a crash leaves of one is never read.
+    /// Creates a file under a name that no other process uses. Nobody reads what a crash leaves of it.
     fn create_unfinished(&self) -> io::Result<(PathBuf, File)> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {

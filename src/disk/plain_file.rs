@@ -1,4 +1,4 @@
-//! Opens files without waiting for pipes or following links.
+//! Opening files without waiting for pipes or following links.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read as _};
@@ -7,19 +7,19 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens a file to read it. Links are followed: settings and keys are often linked. Refuses anything but a
+/// Opens a file for reading. Follows links: settings and keys are often linked. Refuses anything but a
 /// regular file: opening a pipe blocks until somebody writes to it, perhaps for ever, and a device may never
 /// end.
 ///
 /// # Errors
-/// The system's; [`io::ErrorKind::InvalidInput`] where it is no regular file.
+/// The system's; [`io::ErrorKind::InvalidInput`] if it is no regular file.
 pub fn open_plain(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).custom_flags(flags(OFlags::NONBLOCK)).open(path)?;
     check_plain(file.metadata()?.file_type())?;
     Ok(file)
 }
 
-/// Reads such a file.
+/// Reads a file, which is opened by [`open_plain`].
 ///
 /// # Errors
 /// [`open_plain`]'s, and the system's.
@@ -29,15 +29,15 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a file of the program's own as `options` say. Everybody knows its name, so a link there is refused:
-/// it would make the program create, lock or overwrite a file that somebody else chose.
+/// Opens one of the program's own files with `options`. Its name is no secret, so a link is refused: it would
+/// make the program create, lock or overwrite a file of somebody else's choice.
 ///
 /// # Errors
-/// The system's; [`io::ErrorKind::InvalidInput`] where it is a link, or no regular file.
+/// The system's; [`io::ErrorKind::InvalidInput`] if it is a link, or no regular file.
 pub fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let opened = options.custom_flags(flags(OFlags::NONBLOCK | OFlags::NOFOLLOW)).open(path);
     let file = opened.map_err(|error| {
-        // What the system says of links and pipes helps nobody: "Too many levels of symbolic links".
+        // The system's own words for links and pipes don't help: "Too many levels of symbolic links".
         let what = fs::symlink_metadata(path).map(|meta| meta.file_type());
         what.ok().and_then(|what| check_plain(what).err()).unwrap_or(error)
     })?;
@@ -52,7 +52,7 @@ fn flags(flags: OFlags) -> i32 {
 /// Refuses anything but a regular file.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`], in words that go on after "is".
+/// [`io::ErrorKind::InvalidInput`], with a message that continues a sentence after "is".
 pub fn check_plain(what: FileType) -> io::Result<()> {
     let seen = match what {
         what if what.is_file() => return Ok(()),
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// What is refused must be refused at once.
+    /// Fails the test if `what` hangs.
     fn soon<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, waits) = mpsc::channel();
         thread::spawn(move || done.send(what()));

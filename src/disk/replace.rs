@@ -93,7 +93,7 @@ pub fn remove_dir(dir: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// Where the new content is written: `checkpoint.new`, `log.key.new`.
+/// The path for the new content: `checkpoint.new`, `log.key.new`.
 fn new_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");

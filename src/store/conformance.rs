@@ -1,4 +1,4 @@
-//! The one suite that holds every store to the contract.
+//! The conformance suite, which holds every store to the contract.
 
 use std::fs;
 use std::path::Path;

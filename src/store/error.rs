@@ -19,7 +19,7 @@ pub enum StoreError {
     Damaged {
         /// File and place.
         what: String,
-        /// What was expected and what was seen.
+        /// Expected and seen, in words.
         detail: String,
     },
     /// The tree or the index in sled does not check.
@@ -27,7 +27,7 @@ pub enum StoreError {
         "the tree in sled is damaged: {detail}; stop the server and run `treehead fsck DIR --rebuild`, which makes it anew from the journal"
     )]
     TreeDamaged {
-        /// What was expected and what was seen.
+        /// Expected and seen, in words.
         detail: String,
     },
     /// The journal ends before the last signed checkpoint does.
@@ -59,7 +59,7 @@ pub enum StoreError {
     CheckpointDamaged {
         /// The file.
         path: PathBuf,
-        /// What was expected and what was seen.
+        /// Expected and seen, in words.
         detail: String,
     },
     /// There is no checkpoint file, and a log writes one before it takes its first entry.

@@ -11,7 +11,7 @@ use crate::note::NoteKey;
 /// A tree head that the log signed, with the note that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedHead {
-    /// What it says.
+    /// The head.
     pub head: Checkpoint,
     /// The note, byte for byte.
     pub note: Vec<u8>,

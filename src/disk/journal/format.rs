@@ -13,7 +13,7 @@ const FIXED_HEAD_BYTES: usize = MARKER_BYTES + 8 + 4 + 4;
 /// The bytes that begin each frame of a file.
 pub type Marker = [u8; MARKER_BYTES];
 
-/// What is particular to one kind of journal.
+/// One kind of journal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Format {
     /// The bytes that begin each file: name and version.
@@ -24,9 +24,9 @@ pub struct Format {
     pub marker: Option<Marker>,
     /// Length of the room's own part of a frame's head.
     pub tag_bytes: usize,
-    /// What the CRC behind a body covers.
+    /// Coverage of the CRC behind a body.
     pub checksum: Checksum,
-    /// How frames are numbered.
+    /// Numbering of the frames.
     pub numbers: Numbers,
     /// Most items in a frame.
     pub max_items: usize,
@@ -34,7 +34,7 @@ pub struct Format {
     pub max_body_bytes: usize,
 }
 
-/// What the CRC behind a body covers.
+/// Coverage of the CRC behind a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {
     /// The body alone.
@@ -43,7 +43,7 @@ pub enum Checksum {
     Frame,
 }
 
-/// How frames are numbered.
+/// Numbering of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbers {
     /// By their first item: a frame of three items and number 5 is followed by number 8.
@@ -60,7 +60,7 @@ impl Format {
         self.magic.len() + self.about_bytes + marker + CRC_BYTES
     }
 
-    /// How far the number of the next frame is from that of a frame with so many items.
+    /// Difference between the number of a frame with so many items and the next one.
     pub(super) const fn step(&self, items: usize) -> u64 {
         match self.numbers {
             Numbers::Items => items as u64,
@@ -266,7 +266,7 @@ fn seal(bytes: &mut Vec<u8>, begin: usize) {
     bytes.extend_from_slice(&crc.to_be_bytes());
 }
 
-/// What stands before a CRC that checks.
+/// The content before a CRC, if the CRC checks.
 fn unseal(bytes: &[u8]) -> Option<&[u8]> {
     let (content, crc) = bytes.split_at_checked(bytes.len().checked_sub(CRC_BYTES)?)?;
     (crc == crc32fast::hash(content).to_be_bytes()).then_some(content)

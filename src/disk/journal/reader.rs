@@ -26,7 +26,7 @@ pub struct Frame {
     pub end: u64,
 }
 
-/// What follows in a journal.
+/// The next part of a journal.
 #[derive(Debug)]
 pub enum Step {
     /// A frame.
@@ -254,7 +254,7 @@ impl JournalReader {
         }
     }
 
-    /// Whether the head of a later frame stands anywhere behind the one at `at`, which does not check.
+    /// Searches for the head of a later frame behind the one at `at`, which does not check.
     fn has_frame_behind(&mut self, at: u64, number: u64) -> Result<bool, DiskError> {
         // Content may look like a frame. If the broken frame says how long it is, its inside is not searched.
         let head = self.head_at(at)?.filter(|head| head.number == number);

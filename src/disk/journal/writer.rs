@@ -18,7 +18,7 @@ pub struct JournalFile {
     path: PathBuf,
     file: File,
     head: FileHead,
-    /// Where the next frame goes: everything before it is durable.
+    /// Offset of the next frame: everything before it is durable.
     end: u64,
     /// Number of the next frame.
     next: u64,
@@ -171,7 +171,7 @@ impl JournalFile {
         io.sync_all(&self.file, path).map_err(DiskError::io("fsync", path))
     }
 
-    /// Whether nothing may be appended because an append failed.
+    /// Whether an append failed, so that nothing may be appended.
     #[must_use]
     pub const fn is_unsound(&self) -> bool {
         self.unsound

@@ -18,22 +18,22 @@ pub enum CopyError {
     NotABackup {
         /// The directory.
         path: PathBuf,
-        /// What was expected and what was seen.
+        /// Expected and seen, in words.
         detail: String,
     },
-    /// What would be overwritten is newer than what would replace it.
+    /// The target is newer than the source.
     #[error(
         "{} is newer: expected at most {here}, the tree size of {from}, saw {there}; {} of its entries would be lost",
         path.display(), there.get() - here.get()
     )]
     Newer {
-        /// What would be overwritten.
+        /// The target.
         path: PathBuf,
-        /// What would replace it.
+        /// The source.
         from: String,
-        /// Entries in what would be overwritten.
+        /// Entries in the target.
         there: TreeSize,
-        /// Entries in what would replace it.
+        /// Entries in the source.
         here: TreeSize,
     },
     /// Two histories of one log.
@@ -53,7 +53,7 @@ pub enum CopyError {
     Source {
         /// The source.
         from: String,
-        /// What was expected and what was seen.
+        /// Expected and seen, in words.
         detail: String,
     },
 }

@@ -33,13 +33,13 @@ pub struct Fsck<'a> {
     pub keys: &'a [NoteKey],
     /// Tree heads that the log signed: all of them have to be of the journal's tree.
     pub heads: &'a [LogSigned<Checkpoint>],
-    /// What the indexes hold of each entry.
+    /// Computes what the indexes hold of an entry.
     pub describe: Describe,
     /// Told how many bytes of how many are read.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
-/// What was seen of sled.
+/// State of sled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SledSeen {
@@ -58,7 +58,7 @@ pub struct Sound {
     pub entries: TreeSize,
     /// Tiles that they make.
     pub tiles: u64,
-    /// What was seen of sled.
+    /// State of sled.
     pub sled: SledSeen,
 }
 

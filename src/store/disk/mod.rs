@@ -101,14 +101,14 @@ struct Writer {
     failed: Option<Failed>,
 }
 
-/// What a reload has to repair.
+/// The step that failed, which a reload makes good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failed {
-    /// What an append left behind has to be cut off; the tree was not touched.
+    /// An append: its remains have to be cut off. The tree was not touched.
     Append,
-    /// Nobody knows what sled has: it is opened again, and catches up.
+    /// An apply: nobody knows what sled has. It is opened again, and catches up.
     Apply,
-    /// A checkpoint file may be the old one or the new one: both are read again.
+    /// A replacement of a checkpoint: both checkpoint files are read again.
     Checkpoint,
 }
 

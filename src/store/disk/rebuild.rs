@@ -20,7 +20,7 @@ pub trait EntrySource {
     /// [`MAX_BATCH_BYTES`] in all.
     ///
     /// # Errors
-    /// What was expected and seen, in words, if the source does not have them.
+    /// Expected and seen, in words, if the source does not have them.
     fn entries(&mut self, first: u64, most: usize) -> Result<Vec<Vec<u8>>, String>;
 }
 
@@ -79,7 +79,7 @@ pub struct Rebuild<'a> {
     pub progress: &'a dyn Fn(u64, u64),
 }
 
-/// Where the entries of a new journal came from.
+/// Numbers of entries in a new journal, by their source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// From the journal that was there.

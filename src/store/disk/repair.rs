@@ -38,7 +38,7 @@ pub struct Repaired {
     pub head: SignedHead,
     /// Entries in the journal now.
     pub size: TreeSize,
-    /// Where they came from; `None` if the journal was sound.
+    /// Their sources; `None` if the journal was sound.
     pub journal: Option<Counts>,
     /// The old journal's new path.
     pub kept_as: Option<PathBuf>,

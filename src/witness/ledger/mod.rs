@@ -66,7 +66,7 @@ pub enum LedgerError {
         path: PathBuf,
         /// Where.
         at: u64,
-        /// What was expected and what was seen.
+        /// Expected and seen, in words.
         detail: String,
     },
     /// The journal is older than sled, which is written after it.

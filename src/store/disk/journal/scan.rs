@@ -259,7 +259,7 @@ impl Scan {
     }
 }
 
-/// Whether the last batch that a tree took is the one that ends where it says.
+/// Whether the segment has the batch of the cursor.
 fn has_batch_before(segment: &JournalReader, cursor: &Cursor) -> Result<bool, DiskError> {
     let begin = cursor.first_entry.checked_sub(BATCH_HEAD_BYTES as u64);
     let Some(begin) = begin.filter(|begin| *begin < cursor.end) else { return Ok(false) };

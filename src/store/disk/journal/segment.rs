@@ -39,7 +39,7 @@ pub(super) const SEGMENT_HEAD_BYTES: usize = FORMATS[0].file_head_bytes();
 /// Length of a batch's head.
 pub(super) const BATCH_HEAD_BYTES: usize = FORMATS[0].frame_head_bytes();
 
-/// What the head of a segment says.
+/// Content of a segment's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct About {
     /// Hash of the log's origin: tells a segment of another log.

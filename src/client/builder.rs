@@ -1,16 +1,10 @@
-//! How a client asks: how long it waits, how often it tries, and who it says that it is.
+//! Settings of a client: time limits, tries, and the contact that it names.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::Agent;
-
-use super::certificates::tls_for;
+use super::agent::{NAME, agent, check_prefix};
 use super::gate::Gate;
-use super::http::check_prefix;
-use super::patience::Patience;
-use super::proxy::proxy_for;
+use super::patience::{OnPause, Patience};
 use super::{ClientError, LogClient};
 use crate::format::quote;
 
@@ -18,14 +12,10 @@ use crate::format::quote;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that are kept for the next request: as many as a stream of entries has workers at most.
-const IDLE_CONNECTIONS: usize = 16;
-/// What the client calls itself.
-pub(crate) const NAME: &str = concat!("treehead/", env!("CARGO_PKG_VERSION"));
 /// Most bytes of a contact.
 const MAX_CONTACT_BYTES: usize = 200;
 
-/// What a [`LogClient`] is made of.
+/// Settings of a [`LogClient`].
 #[derive(Debug, Clone)]
 pub struct LogClientBuilder {
     timeout: Duration,
@@ -36,21 +26,19 @@ pub struct LogClientBuilder {
     on_pause: Option<OnPause>,
 }
 
-type Tell = dyn Fn(&ClientError, Duration) + Send + Sync;
-
-/// Told of each pause before another try, with why and how long.
-#[derive(Clone)]
-pub struct OnPause(Arc<Tell>);
-
-impl OnPause {
-    pub(super) fn tell(&self, error: &ClientError, pause: Duration) {
-        (self.0)(error, pause);
+impl LogClient {
+    /// A client for the log at a URL prefix.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] unless it is an `http` or `https` URL without query.
+    pub fn new(prefix: &str) -> Result<Self, ClientError> {
+        Self::builder().build(prefix)
     }
-}
 
-impl fmt::Debug for OnPause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OnPause")
+    /// A client with other timeouts, other patience or a contact.
+    #[must_use]
+    pub fn builder() -> LogClientBuilder {
+        LogClientBuilder::default()
     }
 }
 
@@ -121,7 +109,7 @@ impl LogClientBuilder {
     /// are silent.
     #[must_use]
     pub fn on_pause(mut self, told: impl Fn(&ClientError, Duration) + Send + Sync + 'static) -> Self {
-        self.on_pause = Some(OnPause(Arc::new(told)));
+        self.on_pause = Some(OnPause::new(told));
         self
     }
 
@@ -152,30 +140,4 @@ impl LogClientBuilder {
         let (gate, on_pause) = (self.at_once.map(Gate::new), self.on_pause.clone());
         Ok(LogClient { agent, prefix, timeout: self.timeout, patience: self.patience, gate, on_pause })
     }
-}
-
-/// An agent for requests to addresses that begin with `url`. It keeps its connections, follows no redirects,
-/// and passes refusals to its caller.
-///
-/// # Errors
-/// [`ClientError::Proxy`], [`ClientError::NoCertificates`].
-pub(crate) fn agent(
-    url: &str,
-    timeout: Duration,
-    connect_timeout: Duration,
-    name: &str,
-) -> Result<Agent, ClientError> {
-    let config = Agent::config_builder()
-        .timeout_global(Some(timeout))
-        .timeout_connect(Some(connect_timeout))
-        .http_status_as_error(false)
-        // An address is an identity to whoever configured it.
-        .max_redirects(0)
-        .proxy(proxy_for(url)?)
-        .tls_config(tls_for(url)?)
-        .max_idle_connections(IDLE_CONNECTIONS)
-        .max_idle_connections_per_host(IDLE_CONNECTIONS)
-        .user_agent(name)
-        .build();
-    Ok(config.into())
 }

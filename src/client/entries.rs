@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::fetched_bundle::Bundle;
 use super::flow::Flow;
 use super::patience::Tries;
 use super::tiles::{full_instead, most_bytes, spans};
@@ -34,48 +35,6 @@ pub struct StreamOptions {
 impl Default for StreamOptions {
     fn default() -> Self {
         Self { parallel: WORKERS, stop: Arc::default(), packed: false, tree: TreeSize::ZERO }
-    }
-}
-
-/// Entries that follow each other, and their leaf hashes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bundle {
-    /// Index of the first entry.
-    pub first: LeafIndex,
-    /// One for each entry.
-    pub leaf_hashes: Vec<Hash>,
-    bytes: Vec<u8>,
-    spans: Vec<Range<usize>>,
-}
-
-impl Bundle {
-    /// The entries, as they are in the bundle's bytes.
-    #[must_use]
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.spans.iter().map(|span| &self.bytes[span.clone()])
-    }
-
-    /// How many entries: 1 to 256.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// Never: a bundle has an entry.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
-    /// The tree's size after its last entry.
-    #[must_use]
-    pub fn end(&self) -> TreeSize {
-        self.first.size_with().plus(self.len() - 1)
-    }
-
-    /// Memory that it holds.
-    pub(super) const fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + self.spans.len() * (size_of::<Hash>() + size_of::<Range<usize>>())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ClientError;
-use super::entries::Bundle;
+use super::fetched_bundle::Bundle;
 
 /// Bytes that bundles under way and bundles that nobody took yet may have together. The one that is
 /// waited for may come on top, or nothing would go on: it has 16 MiB at most.

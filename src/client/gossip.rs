@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::ClientError;
-use super::builder::{NAME, agent};
-use super::http::{check_prefix, read};
+use super::agent::{NAME, agent, check_prefix};
+use super::response::read;
 use crate::note::Note;
 
 /// How long a monitor may take: nobody's verdict waits for it longer.

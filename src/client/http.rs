@@ -1,30 +1,18 @@
-//! Requests to one log: capped, timed, with its errors read.
+//! Requests to one log: capped, timed, and tried again where that helps.
 
-use std::io::{self, Read as _};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use serde::Deserialize;
-use ureq::http::Response;
-use ureq::{Agent, Timeout};
+use ureq::Agent;
 
-use super::builder::OnPause;
+use super::ClientError;
 use super::gate::{Gate, Pass};
-use super::patience::{Patience, Tries};
-use super::proxy::proxy_for;
-use super::retry_after::retry_after;
-use super::{ClientError, LogClientBuilder, NetworkFault};
-use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, SignsFor};
-use crate::format::{FormatError, quote, quote_bytes, shown};
-use crate::note::{MAX_NOTE_BYTES, NoteError};
+use super::patience::{OnPause, Patience, Tries};
+use super::response::{Admit, Fetched, read, read_admitted};
+use crate::checkpoint::{self, Checkpoint, LogSigned, SignsFor};
+use crate::note::MAX_NOTE_BYTES;
 
-/// Most bytes of an error's body that are read.
-const MAX_ERROR_BYTES: u64 = 64 * 1024;
 /// Least time for a try, however little is left.
 const SHORTEST_TRY: Duration = Duration::from_millis(500);
-/// Bytes that are made room for at once. More only when as many have come: what a header promises costs
-/// whoever sends it nothing.
-const ROOM: usize = 512 * 1024;
-
 /// A connection to a log. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct LogClient {
@@ -37,40 +25,16 @@ pub struct LogClient {
     pub(super) on_pause: Option<OnPause>,
 }
 
-#[derive(Deserialize)]
-struct ProblemText {
-    code: Option<String>,
-    detail: Option<String>,
-    entry: Option<usize>,
-}
-
 /// A head that was requested past caches.
 #[derive(Debug)]
-pub(crate) struct PastCaches {
+pub struct PastCaches {
+    /// The head.
     pub head: LogSigned<Checkpoint>,
-    /// Whether the answer says that a cache gave it all the same.
+    /// Whether the answer says that a cache sent it all the same.
     pub is_cached: bool,
 }
 
-/// Asked before an answer gets room for so many bytes in all, with the length that its header promises, if
-/// any. Where it says no, the answer is dropped.
-pub(super) type Admit<'a> = dyn FnMut(usize, Option<usize>) -> bool + 'a;
-
 impl LogClient {
-    /// A client for the log at a URL prefix.
-    ///
-    /// # Errors
-    /// [`ClientError::Address`] unless it is an `http` or `https` URL without query.
-    pub fn new(prefix: &str) -> Result<Self, ClientError> {
-        Self::builder().build(prefix)
-    }
-
-    /// A client with other timeouts, other patience or a contact.
-    #[must_use]
-    pub fn builder() -> LogClientBuilder {
-        LogClientBuilder::default()
-    }
-
     /// The log's URL prefix, without a final slash.
     #[must_use]
     pub fn prefix(&self) -> &str {
@@ -176,7 +140,10 @@ impl LogClient {
     /// [`checkpoint`](Self::checkpoint), once, past caches as far as a client can ask for that: RFC 9111
     /// section 5.2.1.4 tells them to revalidate, and a cache can't have the answer to a new query. `nonce` is a
     /// number that was not used before.
-    pub(crate) fn checkpoint_past_caches(
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn checkpoint_past_caches(
         &self,
         logs: &[impl SignsFor],
         nonce: u64,
@@ -216,246 +183,4 @@ impl LogClient {
             }
         }
     }
-}
-
-/// An answer with status 200, from anybody.
-pub(super) struct Fetched {
-    url: String,
-    media_type: Option<Vec<u8>>,
-    is_cached: bool,
-    pub body: Vec<u8>,
-}
-
-impl Fetched {
-    fn read(
-        url: &str,
-        limit: usize,
-        response: Result<Response<ureq::Body>, ureq::Error>,
-    ) -> Result<Self, ClientError> {
-        let headers = response.as_ref().ok().map(Response::headers);
-        let header = |name| headers.and_then(|headers| headers.get(name));
-        let media_type = header("content-type").map(|media_type| media_type.as_bytes().to_vec());
-        // RFC 9111 section 5.1: who sends it did not ask the server for this answer.
-        let is_cached = header("age").is_some();
-        Ok(Self { body: read(url, limit, response)?, url: url.to_owned(), media_type, is_cached })
-    }
-
-    fn signed_head(&self, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, ClientError> {
-        checkpoint::open(&self.body, logs).map_err(|e| self.is_no_head(e))
-    }
-
-    /// Describes an answer that is not a tree head. Login pages come with status 200.
-    fn is_no_head(&self, source: CheckpointError) -> ClientError {
-        let is_note =
-            !matches!(source, CheckpointError::Format(_) | CheckpointError::Note(NoteError::Format(_)));
-        let came = if is_note { String::new() } else { format!("; it sent {}", self.in_words()) };
-        ClientError::Head { url: self.url.clone(), came, source: Box::new(source) }
-    }
-
-    fn in_words(&self) -> String {
-        let media_type =
-            self.media_type.as_deref().map_or_else(|| "without a content type".to_owned(), quote_bytes);
-        match self.body.as_slice() {
-            [] => format!("an empty body ({media_type})"),
-            body => format!("{} bytes ({media_type}) that begin with {}", body.len(), quote_bytes(body)),
-        }
-    }
-
-    /// An error for an answer that can't be read.
-    pub fn malformed(&self, what: &'static str, expected: &str, why: &str) -> ClientError {
-        let seen = format!("{}: {why}", self.in_words());
-        ClientError::Malformed { url: self.url.clone(), source: FormatError::malformed(what, expected, seen) }
-    }
-}
-
-/// A URL prefix without its final slash.
-pub(super) fn check_prefix(prefix: &str) -> Result<String, ClientError> {
-    let rest = prefix.strip_prefix("http://").or_else(|| prefix.strip_prefix("https://"));
-    if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || rest.contains(['?', '#', ' '])) {
-        return Err(ClientError::Address(quote(prefix)));
-    }
-    Ok(prefix.trim_end_matches('/').to_owned())
-}
-
-/// Whether something can be asked at this address: an `http` or `https` URL without query.
-#[cfg(feature = "cli")]
-pub(crate) fn is_address(prefix: &str) -> bool {
-    check_prefix(prefix).is_ok()
-}
-
-/// Reads an answer of at most `limit` bytes.
-pub(super) fn read(
-    url: &str,
-    limit: usize,
-    response: Result<Response<ureq::Body>, ureq::Error>,
-) -> Result<Vec<u8>, ClientError> {
-    let body = read_admitted(url, limit, response, &mut |_, _| true)?;
-    Ok(body.expect("everything is admitted"))
-}
-
-fn read_admitted(
-    url: &str,
-    limit: usize,
-    response: Result<Response<ureq::Body>, ureq::Error>,
-    admit: &mut Admit<'_>,
-) -> Result<Option<Vec<u8>>, ClientError> {
-    let mut response = response.map_err(|e| network(url, &e))?;
-    if !response.status().is_success() {
-        return Err(refusal(url, &mut response));
-    }
-    let too_large = |seen| {
-        let source = FormatError::TooLarge { what: "the answer", limit, unit: "bytes", seen };
-        Err(ClientError::TooLarge { url: url.to_owned(), source })
-    };
-    // What says itself that it is too large is not read to find out.
-    let promised =
-        response.body().content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-    if let Some(promised) = promised.filter(|promised| *promised > limit) {
-        return too_large(promised);
-    }
-    // One byte more than allowed tells a body that is too large from one that just fits.
-    let body = read_capped(&mut response, limit as u64 + 1, admit).map_err(|e| network(url, &e.into()))?;
-    match body {
-        Some(body) if body.len() > limit => too_large(body.len()),
-        body => Ok(body),
-    }
-}
-
-fn refusal(url: &str, response: &mut Response<ureq::Body>) -> ClientError {
-    let status = response.status().as_u16();
-    let retry_after = retry_after(response.headers(), SystemTime::now());
-    let body = read_capped(response, MAX_ERROR_BYTES, &mut |_, _| true);
-    let body = body.ok().flatten().unwrap_or_default();
-    let problem: Option<ProblemText> = serde_json::from_slice(&body).ok();
-    let (code, detail, entry) = problem.map_or((None, None, None), |p| (p.code, p.detail, p.entry));
-    let location = response.headers().get("location").filter(|_| (300..400).contains(&status));
-    let detail = location.map_or(detail, |to| Some(format!("redirected to {}", quote_bytes(to.as_bytes()))));
-    ClientError::Status {
-        url: url.to_owned(),
-        status,
-        code: code.filter(|code| is_code(code)),
-        detail: detail.map_or_else(
-            || if body.is_empty() { String::new() } else { quote_bytes(&body) },
-            |detail| printable(&detail),
-        ),
-        retry_after,
-        entry,
-    }
-}
-
-pub(super) fn network(url: &str, error: &ureq::Error) -> ClientError {
-    use std::io::ErrorKind as Kind;
-    let fault = match error {
-        ureq::Error::Timeout(_) => NetworkFault::Timeout,
-        ureq::Error::Protocol(_)
-        | ureq::Error::Http(_)
-        | ureq::Error::LargeResponseHeader(..)
-        | ureq::Error::Decompress(..) => NetworkFault::Garbled,
-        ureq::Error::Rustls(e) => tls_fault(e),
-        ureq::Error::Io(e) => match e.kind() {
-            _ if inner_tls(e).is_some() => inner_tls(e).map_or(NetworkFault::Garbled, tls_fault),
-            Kind::TimedOut | Kind::WouldBlock => NetworkFault::Timeout,
-            Kind::UnexpectedEof | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => {
-                NetworkFault::Closed
-            }
-            Kind::InvalidData | Kind::InvalidInput => NetworkFault::Garbled,
-            _ => NetworkFault::Unreachable,
-        },
-        _ => NetworkFault::Unreachable,
-    };
-    ClientError::Network { url: url.to_owned(), fault, detail: in_words(url, error) }
-}
-
-/// What the HTTP library says, without the names of its own parts; and the proxy that the request went through.
-fn in_words(url: &str, error: &ureq::Error) -> String {
-    let words = match error {
-        ureq::Error::Timeout(Timeout::Resolve) => "its name was not resolved in time".to_owned(),
-        ureq::Error::Timeout(Timeout::Connect) => "no connection in time".to_owned(),
-        ureq::Error::Timeout(_) => "the answer was not complete in time".to_owned(),
-        ureq::Error::Io(e) => inner_tls(e).map_or_else(|| e.to_string(), tls_in_words),
-        ureq::Error::Rustls(e) => tls_in_words(e),
-        ureq::Error::Http(e) => e.to_string(),
-        ureq::Error::Protocol(e) => e.to_string(),
-        ureq::Error::ConnectProxyFailed(why) => {
-            format!("the proxy makes no connection to it: {}", printable(why))
-        }
-        other => other.to_string(),
-    };
-    match proxy_for(url) {
-        Ok(Some(proxy)) => format!("{words} (through the proxy {}:{})", proxy.host(), proxy.port()),
-        _ => words,
-    }
-}
-
-fn tls_in_words(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
-            "the server does not speak https: is it http://?".to_owned()
-        }
-        other => other.to_string(),
-    }
-}
-
-/// The error of TLS inside one of the connection.
-fn inner_tls(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-const fn tls_fault(error: &rustls::Error) -> NetworkFault {
-    match error {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-            NetworkFault::Certificate
-        }
-        _ => NetworkFault::Garbled,
-    }
-}
-
-/// Reads at most `limit` bytes as they come out of the decoder: a few bytes of gzip can stand for
-/// gigabytes, so what counts is not what came over the wire. None where `admit` says no.
-pub(super) fn read_capped(
-    response: &mut Response<ureq::Body>,
-    limit: u64,
-    admit: &mut Admit<'_>,
-) -> io::Result<Option<Vec<u8>>> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let length = response.body().content_length();
-    let promised = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX).min(limit));
-    let mut reader = response.body_mut().as_reader();
-    let (mut body, mut filled) = (Vec::new(), 0);
-    loop {
-        if filled == body.len() {
-            if filled == limit {
-                break;
-            }
-            // One byte more than promised, to see the end without making room again.
-            let most = promised.map_or(limit, |promised| (promised + 1).min(limit)).max(filled + 1);
-            let room = (filled + filled.max(ROOM)).min(most);
-            if !admit(room, promised) {
-                return Ok(None);
-            }
-            body.resize(room, 0);
-        }
-        match reader.read(&mut body[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    body.truncate(filled);
-    // Where no length was promised, most of the room may be left.
-    if body.capacity() > 2 * filled {
-        body.shrink_to_fit();
-    }
-    Ok(Some(body))
-}
-
-/// Codes go into other machines' reports: only what can be one is passed on.
-pub(crate) fn is_code(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
-}
-
-/// The beginning of a server's answer, for people.
-pub(crate) fn printable(text: &str) -> String {
-    shown(&text.chars().take(2_000).collect::<String>())
 }

@@ -1,6 +1,6 @@
-//! Talking to a log from outside: fetch, then check. Imports the core only, as anybody's client
-//! would.
+//! Asks logs and witnesses over HTTP: fetches, then checks. Imports the core only, as anybody's client would.
 
+mod agent;
 mod audit;
 mod backoff;
 mod builder;
@@ -8,6 +8,7 @@ mod certificates;
 mod entries;
 mod entry_reader;
 mod error;
+mod fetched_bundle;
 mod flow;
 mod gate;
 mod gossip;
@@ -16,6 +17,7 @@ mod numbering;
 mod patience;
 mod proven;
 mod proxy;
+mod response;
 mod retry_after;
 mod search;
 mod sequence;
@@ -24,23 +26,27 @@ mod tiles;
 mod witness;
 
 pub use crate::format::Wait;
+#[cfg(feature = "cli")]
+pub(crate) use agent::is_address;
+#[cfg(feature = "server")]
+pub(crate) use agent::{NAME, agent};
 pub use audit::{AuditError, audit, check_continues};
 pub use backoff::Backoff;
-pub use builder::{LogClientBuilder, OnPause};
-#[cfg(feature = "server")]
-pub(crate) use builder::{NAME, agent};
+pub use builder::LogClientBuilder;
 pub use certificates::{MAX_CERTIFICATES_BYTES, trust_certificates};
-pub use entries::{Bundle, EntryStream, MAX_WORKERS, StreamOptions};
+pub use entries::{EntryStream, MAX_WORKERS, StreamOptions};
 pub use entry_reader::EntryReader;
 pub use error::{ClientError, NetworkFault};
+pub use fetched_bundle::Bundle;
 pub use gossip::report;
-pub use http::LogClient;
-#[cfg(feature = "server")]
-pub(crate) use http::printable;
-#[cfg(feature = "cli")]
-pub(crate) use http::{is_address, is_code};
+pub use http::{LogClient, PastCaches};
 pub use numbering::{LatestRelease, Numbering, NumberingError};
+pub use patience::OnPause;
 pub use proven::{ProvenError, check_answer, proven_entry};
+#[cfg(feature = "cli")]
+pub(crate) use response::is_code;
+#[cfg(feature = "server")]
+pub(crate) use response::printable;
 pub use search::{Found, FoundRow, MAX_PAGES};
 pub use sequence::HighestSequence;
 pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Warning};

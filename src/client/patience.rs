@@ -1,5 +1,7 @@
 //! When to ask again, and when to give up.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
@@ -33,6 +35,28 @@ pub(super) struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self { tries: TRIES, pause: FIRST_PAUSE, longest: LONGEST_PAUSE, within: None }
+    }
+}
+
+type Tell = dyn Fn(&ClientError, Duration) + Send + Sync;
+
+/// Called before each pause, with its reason and length.
+#[derive(Clone)]
+pub struct OnPause(Arc<Tell>);
+
+impl OnPause {
+    pub(super) fn new(told: impl Fn(&ClientError, Duration) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(told))
+    }
+
+    pub(super) fn tell(&self, error: &ClientError, pause: Duration) {
+        (self.0)(error, pause);
+    }
+}
+
+impl fmt::Debug for OnPause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnPause")
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
-use super::http::{is_code, printable};
+use super::response::{is_code, printable};
 use super::{ClientError, LogClient};
 use crate::format::{FormatError, Wait, quote};
 use crate::merkle::{Hash, LeafIndex};

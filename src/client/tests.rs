@@ -168,7 +168,7 @@ fn each_error_has_a_code_of_its_own() {
         (ClientError::Stopped, "stopped"),
     ] {
         assert_eq!(error.code(), code, "{error:?}");
-        assert!(super::http::is_code(code) && !error.to_string().is_empty());
+        assert!(super::response::is_code(code) && !error.to_string().is_empty());
     }
 }
 
@@ -194,7 +194,7 @@ fn a_log_that_waits_for_its_operator_is_not_asked_again() {
 
 #[test]
 fn a_failed_connection_is_told_in_words_of_the_user_s() {
-    let told = |error: ureq::Error| super::http::network("https://log.example.com/x", &error).to_string();
+    let told = |error: ureq::Error| super::response::network("https://log.example.com/x", &error).to_string();
     let not_tls = || rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
     let io = |text: &'static str| ureq::Error::Io(std::io::Error::other(text));
     for (error, words) in [

@@ -5,8 +5,8 @@ use std::time::Duration;
 use ureq::Agent;
 
 use super::ClientError;
-use super::builder::{NAME, agent};
-use super::http::{check_prefix, network, read, read_capped};
+use super::agent::{NAME, agent, check_prefix};
+use super::response::{network, read, read_capped};
 use crate::format::FormatError;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{MAX_NOTE_BYTES, Note, NoteSignature};

@@ -1,3 +1,5 @@
+#[cfg(feature = "client")]
+mod check;
 mod memory;
 mod pins;
 

@@ -1,0 +1,47 @@
+//! A bundle of entries as it was fetched.
+
+use std::ops::Range;
+
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+
+/// Entries that follow each other, and their leaf hashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// Index of the first entry.
+    pub first: LeafIndex,
+    /// One for each entry.
+    pub leaf_hashes: Vec<Hash>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) spans: Vec<Range<usize>>,
+}
+
+impl Bundle {
+    /// The entries, as they are in the bundle's bytes.
+    #[must_use]
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.spans.iter().map(|span| &self.bytes[span.clone()])
+    }
+
+    /// How many entries: 1 to 256.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Never: a bundle has an entry.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The tree's size after its last entry.
+    #[must_use]
+    pub fn end(&self) -> TreeSize {
+        self.first.size_with().plus(self.len() - 1)
+    }
+
+    /// Memory that it holds.
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.spans.len() * (size_of::<Hash>() + size_of::<Range<usize>>())
+    }
+}

@@ -12,13 +12,13 @@ use core::ops::Range;
 use crate::format::{FormatError, cap_count};
 use crate::release::MAX_ENTRY_BYTES;
 
-/// Bytes of the length before each entry.
+/// Bytes of the length prefix of each entry.
 pub const LENGTH_BYTES: usize = 2;
 
 /// Appends one length-prefixed entry.
 ///
 /// # Errors
-/// [`FormatError::TooLarge`] over [`MAX_ENTRY_BYTES`], which the length could not say.
+/// [`FormatError::TooLarge`] over [`MAX_ENTRY_BYTES`], the largest length that the prefix can hold.
 pub fn push(bundle: &mut Vec<u8>, entry: &[u8]) -> Result<(), FormatError> {
     let length = u16::try_from(entry.len()).map_err(|_| FormatError::TooLarge {
         what: "an entry",
@@ -34,12 +34,12 @@ pub fn push(bundle: &mut Vec<u8>, entry: &[u8]) -> Result<(), FormatError> {
 /// Splits a bundle into its entries, of which there may be at most `most`.
 ///
 /// # Errors
-/// [`FormatError`] where the bytes end within an entry, or hold too many.
+/// [`FormatError`] if the bytes end within an entry, or hold more than `most`.
 pub fn split(bytes: &[u8], most: usize) -> Result<Vec<&[u8]>, FormatError> {
     Ok(spans(bytes, most)?.into_iter().map(|span| &bytes[span]).collect())
 }
 
-/// Where each entry of a bundle is in its bytes.
+/// The byte range of each entry in a bundle.
 ///
 /// # Errors
 /// As [`split`].

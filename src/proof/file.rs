@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! c2sp.org/tlog-proof@v1
-//! extra <base64>                optional; here: the entry, so that one file is enough
+//! extra <base64>                optional; a treehead log puts the entry here
 //! index <decimal>
 //! <hash, base64>                one line each, leaf's sibling first
 //!                               an empty line
@@ -18,36 +18,36 @@ use crate::note::{MAX_NOTE_BYTES, Note};
 use crate::release::MAX_ENTRY_BYTES;
 
 pub(crate) const HEADER: &str = "c2sp.org/tlog-proof@v1";
-/// Largest proof file: an entry in base64, 64 hashes, and a note.
+/// Largest proof file, in bytes: an entry in base64, 64 hashes, and a note fit.
 pub const MAX_PROOF_FILE_BYTES: usize = MAX_ENTRY_BYTES.div_ceil(3) * 4 + 8 * 1024 + MAX_NOTE_BYTES;
 
-/// A proof file as it was read: well-formed, and not to be believed yet.
+/// A well-formed proof file that is not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofFile {
     /// Opaque data; a treehead log puts the entry here. Not authenticated by itself.
     pub extra: Option<Vec<u8>>,
-    /// The entry's place in the log.
+    /// The entry's leaf index.
     pub index: LeafIndex,
     /// The inclusion proof, leaf's sibling first.
     pub proof: Vec<Hash>,
-    /// The checkpoint that it leads to.
+    /// The checkpoint of the tree.
     pub checkpoint: Note,
 }
 
 impl ProofFile {
     const WHAT: &str = "a proof file";
 
-    /// Reads a proof file.
+    /// Parses a proof file.
     ///
     /// # Errors
-    /// [`FormatError`] with the line, for anything but the lines drawn above.
+    /// [`FormatError`] with the line number, for anything but the format shown above.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_PROOF_FILE_BYTES)?;
         let text = utf8(Self::WHAT, bytes)?;
         let wrong = |line, expected: &str, seen: &str| {
             FormatError::malformed(Self::WHAT, expected, quote(seen)).at_line(line)
         };
-        // The first empty line ends the proof: a checkpoint has one of its own further down.
+        // The first empty line ends the proof; the checkpoint contains another one.
         let (head, checkpoint) = text.split_once("\n\n").ok_or_else(|| {
             FormatError::malformed(Self::WHAT, "an empty line before the checkpoint", "none")
         })?;

@@ -1,9 +1,8 @@
-//! `.tlog-fork` files, which prove to anybody, offline, that a log signed two histories:
-//! docs/fork-evidence.md.
+//! `.tlog-fork` files, which prove to anyone, offline, that a log signed two histories: docs/fork-evidence.md.
 //!
 //! ```text
 //! treehead-fork@v1
-//! prefix <hash, base64>         only where the sizes differ: the root that the larger tree had at the
+//! prefix <hash, base64>         only if the sizes differ: the root that the larger tree had at the
 //!                               smaller size
 //! <hash, base64>                consistency proof from there to the larger tree, one line each
 //!                               an empty line
@@ -12,8 +11,8 @@
 //! <checkpoint, verbatim>        the other one
 //! ```
 //!
-//! A checkpoint is its text, an empty line and its signature lines, so a file has exactly four empty lines.
-//! A proof has one spelling: what is read prints as the same bytes.
+//! A checkpoint is its text, an empty line and its signature lines, so a file has exactly four empty lines. Each proof
+//! has one spelling: a parsed file prints as the same bytes.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -29,39 +28,38 @@ use crate::note::{MAX_NOTE_BYTES, Note};
 
 /// First line of a file.
 pub const HEADER: &str = "treehead-fork@v1";
-/// How names of such files end.
+/// File name extension.
 pub const FILE_EXTENSION: &str = ".tlog-fork";
-/// Largest file: a header, 65 hashes, and two notes.
+/// Largest file, in bytes: a header, 65 hashes, and two notes fit.
 pub const MAX_FORK_BYTES: usize = 4 * 1024 + 2 * MAX_NOTE_BYTES;
 
-/// What is said to show a fork, well-formed or put together here: [`judge`](Self::judge) tells whether it
-/// does.
+/// Alleged evidence of a fork. [`judge`](Self::judge) tells whether it proves one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForkEvidence {
-    /// Where the sizes differ: what the larger tree had at the smaller size.
+    /// If the sizes differ: the larger tree's prefix at the smaller size.
     prefix: Option<Prefix>,
     /// The head with the smaller tree.
     smaller: Note,
-    /// The one with the larger, or as large.
+    /// The other head, of a tree that is larger or of the same size.
     larger: Note,
 }
 
-/// Why evidence proves nothing.
+/// Why evidence proves no fork.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvidenceError {
-    /// The notes are no checkpoints, or stand where they don't belong.
+    /// The notes are not checkpoints, or are in the wrong order.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A head that no trusted log signed.
+    /// No trusted log signed one of the heads.
     #[error("the head of size {size} is not by a trusted log: {source}")]
     NotSigned {
         /// Size in the head.
         size: TreeSize,
-        /// What is wrong.
+        /// Why the head is rejected.
         source: CheckpointError,
     },
-    /// Two logs have two histories, as they should.
+    /// The heads are of two logs, which have two histories.
     #[error("the heads are of two logs: expected one origin, saw {smaller} and {larger}")]
     TwoLogs {
         /// Origin of the smaller head.
@@ -69,7 +67,7 @@ pub enum EvidenceError {
         /// Origin of the larger one.
         larger: Origin,
     },
-    /// One tree, signed twice.
+    /// The log signed one tree twice.
     #[error("the heads agree at size {size}: expected two roots, saw {root} twice")]
     SameTree {
         /// Size of both.
@@ -77,7 +75,7 @@ pub enum EvidenceError {
         /// Root of both.
         root: Hash,
     },
-    /// The larger tree is the smaller one grown.
+    /// The larger tree continues the smaller one.
     #[error(
         "the larger head continues the smaller one: expected another root than {root} at size {size}, saw that"
     )]
@@ -87,12 +85,12 @@ pub enum EvidenceError {
         /// Its root.
         root: Hash,
     },
-    /// The larger tree is not shown to have had the other root.
+    /// The consistency proof does not lead to the larger head.
     #[error("the larger head is not shown to commit to another tree of size {size}: {source}")]
     Unproven {
         /// Size of the smaller one.
         size: TreeSize,
-        /// What the consistency proof lacks.
+        /// Why the consistency proof is not valid.
         source: ProofError,
     },
 }
@@ -111,24 +109,24 @@ error_codes! { EvidenceCode of EvidenceError {
 impl ForkEvidence {
     const WHAT: &str = "fork evidence";
 
-    /// Two heads of one size with different roots, in either order.
+    /// Evidence from two heads of the same size with different roots, in either order.
     #[must_use]
     pub fn same_size(a: Note, b: Note) -> Self {
         let (smaller, larger) = if a.to_string() <= b.to_string() { (a, b) } else { (b, a) };
         Self { prefix: None, smaller, larger }
     }
 
-    /// A head, and a larger one that commits to another tree at its size: with root `prefix`, from which
-    /// `proof` leads to the larger root.
+    /// Evidence from a head and a larger one that commits to another tree at the smaller size: one with root `prefix`,
+    /// from which `proof` leads to the larger root.
     #[must_use]
     pub const fn unequal(smaller: Note, larger: Note, prefix: Hash, proof: Vec<Hash>) -> Self {
         Self { prefix: Some(Prefix { root: prefix, proof }), smaller, larger }
     }
 
-    /// Reads a file.
+    /// Parses a file.
     ///
     /// # Errors
-    /// [`FormatError`] with the line, for anything but the lines drawn above.
+    /// [`FormatError`] with the line number, for anything but the format shown above.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_FORK_BYTES)?;
         let text = utf8(Self::WHAT, bytes)?;
@@ -150,20 +148,20 @@ impl ForkEvidence {
         Ok(evidence)
     }
 
-    /// What the larger tree had at the smaller size, where the sizes differ. Not verified.
+    /// If the sizes differ, the larger tree's prefix at the smaller size. Not verified.
     #[must_use]
     pub const fn prefix(&self) -> Option<&Prefix> {
         self.prefix.as_ref()
     }
 
-    /// The note with the smaller tree, then the other. Not verified.
+    /// The notes, the smaller tree's first. Not verified.
     #[must_use]
     pub const fn notes(&self) -> [&Note; 2] {
         [&self.smaller, &self.larger]
     }
 
-    /// That the notes are checkpoints in the one order that they may have, and that there is a proof where
-    /// the sizes call for one. Says nothing of who signed them.
+    /// Checks that the notes are checkpoints in their one order, with a proof if the sizes differ; signatures are not
+    /// verified.
     fn check_shape(&self) -> Result<[TreeSize; 2], FormatError> {
         let wrong = |expected: &str, seen: String| Err(FormatError::malformed(Self::WHAT, expected, seen));
         let smaller = Checkpoint::parse(self.smaller.text())?.size;
@@ -187,13 +185,12 @@ impl ForkEvidence {
         }
     }
 
-    /// Tells whether the log forked, by nothing but the keys of the logs that are trusted. The steps are
-    /// those of docs/fork-evidence.md.
+    /// Tells whether the log forked, from the trusted logs' keys alone, by the steps of docs/fork-evidence.md.
     ///
     /// # Errors
-    /// [`EvidenceError`] of the first step that fails.
+    /// [`EvidenceError`] for the first step that fails.
     pub fn judge(self, logs: &[impl SignsFor]) -> Result<ProvenFork, EvidenceError> {
-        // 1. The file has the form drawn above; it may have been put together here.
+        // 1. The evidence has the format shown above. It may not come from a file.
         let [small, large] = self.check_shape()?;
         // 2. A trusted log signed both heads, each under the origin that it names.
         let open = |note: &Note, size| {
@@ -212,8 +209,8 @@ impl ForkEvidence {
                 return Err(EvidenceError::SameTree { size: small, root: a.root });
             }
             None => {}
-            // 5. Else the tree that the larger head commits to had another root at the smaller size. That is
-            //    how anything but the root of the empty tree at size 0 is caught, too.
+            // 5. Otherwise, the tree that the larger head commits to had another root at the smaller size. This also
+            //    catches a wrong root of the empty tree.
             Some(Prefix { root, .. }) if *root == a.root => {
                 return Err(EvidenceError::Continues { size: small, root: a.root });
             }
@@ -226,11 +223,11 @@ impl ForkEvidence {
     }
 }
 
-/// Compares two heads of one log, the smaller first, by tiles of the larger one's tree. `None` where the
-/// larger one continues the smaller one; else what is to be [judged](ForkEvidence::judge), which holds.
+/// Compares two heads of one log, the smaller first, using tiles of the larger head's tree. Returns `None` if the larger
+/// head continues the smaller one, otherwise evidence that [proves](ForkEvidence::judge) the fork.
 ///
 /// # Errors
-/// The outer one is the reader's. The inner one says that the tiles do not make the larger root, so that
+/// The outer error is the reader's. The inner one says that the tiles do not lead to the larger root, in which case
 /// nothing is known, or that the sizes are reversed.
 ///
 /// # Panics
@@ -253,7 +250,7 @@ pub fn compare_heads<R: TileReader + ?Sized>(
     }))
 }
 
-/// The lines between the header and the first empty one.
+/// Parses the lines between the header and the first empty line.
 fn parse_head(head: &str) -> Result<Option<Prefix>, FormatError> {
     let wrong = |line, expected: &str, seen: &str| {
         FormatError::malformed(ForkEvidence::WHAT, expected, quote(seen)).at_line(line)
@@ -283,7 +280,7 @@ impl fmt::Display for ForkEvidence {
     }
 }
 
-/// That a log signed two histories. Only [`ForkEvidence::judge`] makes one.
+/// Proof that a log signed two histories. Only [`ForkEvidence::judge`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvenFork {
     prefix: Option<Prefix>,
@@ -310,14 +307,13 @@ impl ProvenFork {
         self.larger.get()
     }
 
-    /// Both heads with their notes, the smaller first: a note may have cosignatures that nobody checked.
+    /// Both heads with their notes, the smaller first. The notes may have cosignatures, which are not verified.
     #[must_use]
     pub const fn heads(&self) -> [&LogSigned<Checkpoint>; 2] {
         [&self.smaller, &self.larger]
     }
 
-    /// The root that the larger head commits to at the smaller size: never that of
-    /// [`smaller`](Self::smaller).
+    /// The root that the larger head commits to at the smaller size. It differs from that of [`smaller`](Self::smaller).
     #[must_use]
     pub const fn other_root(&self) -> Hash {
         match &self.prefix {
@@ -326,24 +322,24 @@ impl ProvenFork {
         }
     }
 
-    /// The proof that [`other_root`](Self::other_root) leads to the larger head, where the sizes differ.
+    /// If the sizes differ, the proof that leads from [`other_root`](Self::other_root) to the larger head.
     #[must_use]
     pub const fn prefix(&self) -> Option<&Prefix> {
         self.prefix.as_ref()
     }
 
-    /// The bytes of the file.
+    /// The file's content.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         self.to_string().into_bytes()
     }
 
-    /// The file's name: one fork has one, whatever cosignatures and extension lines its heads carry.
+    /// The file's name. It depends on the fork alone, not on the cosignatures and extension lines of the heads.
     ///
     /// ```text
     /// <16 hex digits of the SHA-256 of the origin>-<size>-<size>-<8 hex digits>.tlog-fork
     /// ```
-    /// where the last digits begin the SHA-256 of the first three lines of the heads, smaller first.
+    /// The last digits are from the SHA-256 of the first three lines of both heads, the smaller first.
     #[must_use]
     pub fn file_name(&self) -> String {
         let head = |head: &Checkpoint| Checkpoint::new(head.origin.clone(), head.size, head.root).to_string();
@@ -354,7 +350,7 @@ impl ProvenFork {
     }
 }
 
-/// How the names of all files about one log begin.
+/// The prefix of the names of all files about one log.
 #[must_use]
 pub fn file_name_prefix(origin: &Origin) -> String {
     format!("{}-", &Hash::digest(origin.as_str().as_bytes()).to_hex()[..16])

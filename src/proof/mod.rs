@@ -1,6 +1,6 @@
-//! What travels between a log, its witnesses, monitors and endpoints.
+//! Formats that logs, witnesses, monitors and endpoints exchange.
 //!
-//! | module | what it reads and writes |
+//! | module | reads and writes |
 //! | --- | --- |
 //! | [`ProofFile`] | `.tlog-proof` files: c2sp.org/tlog-proof |
 //! | [`bundle`] | entry bundles: c2sp.org/tlog-tiles |

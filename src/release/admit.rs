@@ -1,4 +1,4 @@
-//! How a log turns a submitted envelope into an entry: [`Publishers::admit`].
+//! Turns a submitted envelope into a log's entry: [`Publishers::admit`].
 
 use alloc::vec::Vec;
 
@@ -12,19 +12,19 @@ use super::{
 use crate::merkle::Hash;
 use crate::note::ed25519_verify;
 
-/// Most failed signature checks in a request for one entry, each under one key: about a millisecond of one core,
-/// which anybody can make the log spend, and on a thread that others wait for.
+/// Most signature checks that may fail in a request for one entry. They take about a millisecond of one core, which
+/// anyone can make the log spend, on a thread that others wait for.
 ///
 /// A signature whose keyid names its key, as ours do, costs no failure. One without is tried under every key
 /// that may make the statement: usually a handful for one package and kind, but possibly hundreds. The key that
 /// matched last is tried first, so a batch by one publisher costs no more failures than its first entry.
 const MAX_FAILED_TRIES: u32 = 32;
-/// So many more for each entry of a batch ...
+/// Additional failures allowed for each entry of a batch ...
 const TRIES_PER_ENTRY: u32 = 8;
-/// ... up to so many in all, a hundredth of a second: batches are checked on threads of their own.
+/// ... up to this total, which takes ten milliseconds: batches are checked on threads of their own.
 const MAX_BATCH_TRIES: u32 = 256;
 
-/// How many more checks of a request may fail, and which key matched last.
+/// The number of signature checks of a request that may still fail, and the key that matched last.
 #[derive(Debug)]
 pub struct KeySearch {
     most: u32,
@@ -39,7 +39,7 @@ impl KeySearch {
         Self::new(MAX_FAILED_TRIES)
     }
 
-    /// For a request with so many entries.
+    /// For a request with this number of entries.
     #[must_use]
     pub fn for_batch(entries: usize) -> Self {
         let entries = u32::try_from(entries).unwrap_or(u32::MAX);
@@ -54,7 +54,7 @@ impl KeySearch {
 
 type Key<'a> = (&'a Publisher, &'a PublisherKey);
 
-/// A signature that the key that it names did not make, if it names one.
+/// A signature whose signer is not known yet: it names no registered key, or one that did not make it.
 struct Unplaced<'a> {
     signature: &'a SubmittedSignature,
     named: Option<Key<'a>>,
@@ -72,17 +72,18 @@ impl Unplaced<'_> {
 }
 
 impl Publishers {
-    /// Keeps the signatures of an envelope that count: by registered keys, not revoked and valid `now`, of
-    /// publishers with the right to its kind and to every package that it names. Drops the others, so that a
-    /// stranger can neither add to an entry nor strip it.
-    /// `log` is the origin of the log that admits it: statements for another log are refused.
+    /// Keeps the signatures that count: those by registered keys that are valid `now` and not revoked, of publishers with
+    /// the right to the statement's kind and to every package that it names. Drops the others, so that a stranger can
+    /// neither add a signature to an entry nor remove one.
+    ///
+    /// `log` is the origin of the log that admits it: statements for another log are rejected.
     ///
     /// Does not check that a withdrawal's publisher signed the release:
     /// [`check_withdrawal`](Self::check_withdrawal) compares it with the withdrawn entry.
     ///
     /// # Errors
-    /// [`StatementError`] if no signature is left: why the one that came closest was rejected.
-    /// [`StatementError::TooManyTries`] if finding the signers would take too long.
+    /// [`StatementError`] if no signature is left, for the one that came closest; [`StatementError::TooManyTries`] if
+    /// finding the signers would take too long.
     pub fn admit(
         &self,
         sent: &SubmittedEnvelope,
@@ -95,8 +96,8 @@ impl Publishers {
         let unplaced = admission.try_named(sent.signatures())?;
         let statement = Statement::parse(sent.payload());
         let statement = statement.and_then(|statement| statement.check_new().map(|()| statement));
-        // Signature before meaning: of what a registered key is said to have signed, and did not, nothing
-        // more is told.
+        // Signature before meaning: if a signature names a registered key that did not make it, that is the error, even
+        // if the statement is malformed as well.
         let named = unplaced.iter().find(|unplaced| unplaced.named.is_some());
         if let (Err(_), true, Some(named)) = (&statement, admission.found.is_empty(), named) {
             return Err(named.refusal());
@@ -109,12 +110,12 @@ impl Publishers {
     }
 }
 
-/// The signatures of an envelope, and their signers as far as known.
+/// The search for the signers of an envelope.
 struct Admission<'a> {
     publishers: &'a Publishers,
     message: Vec<u8>,
     search: &'a mut KeySearch,
-    /// Each key once.
+    /// The signers found, each key once.
     found: Vec<(Key<'a>, &'a SubmittedSignature)>,
 }
 
@@ -135,7 +136,7 @@ impl<'a> Admission<'a> {
         Ok(false)
     }
 
-    /// Tries each signature under the key that it names. Returns those that are left.
+    /// Tries each signature under the key that it names. Returns the signatures that did not match.
     fn try_named(
         &mut self,
         signatures: &'a [SubmittedSignature],
@@ -222,7 +223,7 @@ impl<'a> Admission<'a> {
     }
 }
 
-/// How close a rejected signature came.
+/// Ranks rejected signatures: the error of the highest rank is reported.
 const fn closeness(error: &StatementError) -> u8 {
     match error {
         StatementError::UnknownKey { .. } => 0,

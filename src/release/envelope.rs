@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The canonical form (RFC 8785, signatures sorted by keyid) is the entry that a log makes from a
-//! [sent](super::SubmittedEnvelope) envelope.
+//! [submitted](super::SubmittedEnvelope) envelope.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,32 +21,32 @@ use super::{MAX_ENTRY_BYTES, Release};
 use crate::format::{FormatError, base64_encode, cap};
 use crate::merkle::Hash;
 
-/// The one payload type that is admitted.
+/// The only payload type that is accepted.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// Most signatures on one statement.
 pub const MAX_ENVELOPE_SIGNATURES: usize = 8;
 /// Bytes of an Ed25519 signature.
 const SIGNATURE_BYTES: usize = 64;
-/// Largest envelope as it is sent: an entry's worth, and as much again of white space and fields of others.
+/// Largest submitted envelope, in bytes: an entry, and as much again of white space and unknown fields.
 pub const MAX_SUBMISSION_BYTES: usize = 2 * MAX_ENTRY_BYTES;
 
-/// A well-formed envelope. Nothing is said of its signatures yet.
+/// A well-formed envelope whose signatures are not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     payload: Vec<u8>,
     /// keyid and signature, strictly increasing by keyid.
     signatures: Vec<(Hash, Vec<u8>)>,
-    /// The canonical form, printed from the two fields above once.
+    /// The canonical form, made once from the two fields above.
     entry: Vec<u8>,
 }
 
 impl Envelope {
     pub(super) const WHAT: &str = "a DSSE envelope";
 
-    /// Reads an entry of a log: an envelope in its canonical form, and no other.
+    /// Parses an entry of a log: an envelope in its canonical form.
     ///
     /// # Errors
-    /// [`FormatError`] for anything else, and for what is larger than an entry.
+    /// [`FormatError`] for anything else, and for more than [`MAX_ENTRY_BYTES`].
     pub fn parse_entry(entry: &[u8]) -> Result<Self, FormatError> {
         cap("an entry", entry.len(), MAX_ENTRY_BYTES)?;
         let envelope = SubmittedEnvelope::parse(entry)?.into_named()?;
@@ -82,7 +82,7 @@ impl Envelope {
         Self::new(payload, signatures)
     }
 
-    /// Size in bytes of the entry with this payload and one signature, the smallest possible.
+    /// Size in bytes of the smallest entry with a payload of this size: one with a single signature.
     pub(super) fn least_entry_bytes(payload: usize) -> usize {
         let empty = canonical(&[], &[(Hash::EMPTY_ROOT, vec![0; SIGNATURE_BYTES])]);
         empty.len() + payload.div_ceil(3) * 4
@@ -106,8 +106,8 @@ impl Envelope {
         &self.signatures
     }
 
-    /// Whether another envelope states the same: it has the same payload, or is a release with the same
-    /// [`content`](Release::content). A log keeps only one of them, and returns it for the other.
+    /// Tells whether another envelope states the same: it has the same payload, or is a release with the same
+    /// [`content`](Release::content). A log keeps only one of the two, and returns it for the other.
     #[must_use]
     pub fn states_the_same(&self, other: &Self) -> bool {
         let content = |envelope: &Self| Some(Release::parse(&envelope.payload).ok()?.content());
@@ -121,8 +121,7 @@ impl Envelope {
     }
 }
 
-/// The canonical form, written out: its keys are in order as they stand, and base64 and hex have nothing
-/// to escape.
+/// Prints the canonical form. The keys are in order here, and base64 and hex need no escapes.
 fn canonical(payload: &[u8], signatures: &[(Hash, Vec<u8>)]) -> Vec<u8> {
     let signature = |(keyid, sig): &(Hash, Vec<u8>)| {
         format!("{{\"keyid\":\"{}\",\"sig\":\"{}\"}}", keyid.to_hex(), base64_encode(sig))
@@ -146,14 +145,14 @@ pub(super) fn keyid(key: &VerifyingKey) -> Hash {
     Hash::digest(der.as_bytes())
 }
 
-/// A publisher's secret key. Wiped when dropped; `Debug` shows only the keyid.
+/// A publisher's secret key. It is zeroized on drop, and `Debug` shows only the keyid.
 pub struct PublisherSigner {
     key: SigningKey,
     keyid: Hash,
 }
 
 impl PublisherSigner {
-    /// Whether this key signed an envelope.
+    /// Tells whether this key signed an envelope.
     #[must_use]
     pub fn has_signed(&self, envelope: &Envelope) -> bool {
         let message = envelope.signed_message();
@@ -162,7 +161,7 @@ impl PublisherSigner {
         signatures.any(|signature| self.key.verify(&message, &signature).is_ok())
     }
 
-    /// Reads an Ed25519 key in PKCS#8 PEM, as `openssl genpkey -algorithm ed25519` writes it.
+    /// Parses an Ed25519 key in PKCS#8 PEM, as `openssl genpkey -algorithm ed25519` writes it.
     ///
     /// # Errors
     /// [`FormatError`], which never quotes the key.
@@ -172,14 +171,14 @@ impl PublisherSigner {
         Ok(Self { keyid: keyid(&key.verifying_key()), key })
     }
 
-    /// A key from 32 bytes of the operating system's random source.
+    /// Makes a key from 32 bytes, which must come from the operating system's random source.
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(seed);
         Self { keyid: keyid(&key.verifying_key()), key }
     }
 
-    /// The key in PKCS#8 PEM, to be kept secret.
+    /// The key in PKCS#8 PEM. Keep it secret.
     ///
     /// # Panics
     /// Never: Ed25519 keys always encode.
@@ -187,7 +186,7 @@ impl PublisherSigner {
     pub fn to_pem(&self) -> zeroize::Zeroizing<String> {
         use ed25519_dalek::pkcs8::EncodePrivateKey as _;
         use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-        // Without the public key inside, as openssl writes and reads it.
+        // openssl writes and reads it without the public key inside.
         let bare = ed25519_dalek::pkcs8::KeypairBytes { secret_key: self.key.to_bytes(), public_key: None };
         bare.to_pkcs8_pem(LineEnding::LF).expect("an Ed25519 key always encodes")
     }
@@ -202,7 +201,7 @@ impl PublisherSigner {
         self.key.verifying_key().to_public_key_pem(LineEnding::LF).expect("an Ed25519 key always encodes")
     }
 
-    /// Hex SHA-256 of the public key's SPKI DER names the key in envelopes.
+    /// The keyid that names the key in envelopes: SHA-256 of the public key's SPKI DER.
     #[must_use]
     pub const fn keyid(&self) -> Hash {
         self.keyid

@@ -12,7 +12,7 @@ use super::{Envelope, Kind, Publishers, Release, Statement, Subject};
 use crate::format::FormatError;
 use crate::merkle::Hash;
 
-/// A sequence number that a statement takes.
+/// A publisher's claim to a sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// Hash of publisher, package, channel and sequence.
@@ -22,30 +22,30 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// [`key`](Self::key) of a publisher's release of a package, a canonical purl without version.
+    /// Makes a [`key`](Self::key); `package` is a canonical purl without version.
     #[must_use]
     pub fn key(publisher: &str, package: &str, channel: &str, sequence: u64) -> Hash {
         Hash::digest(format!("{publisher}\0{package}\0{channel}\0{sequence}").as_bytes())
     }
 }
 
-/// Publisher, package and channel, within which sequence numbers only grow.
+/// A track: publisher, package and channel, hashed. Sequence numbers only grow within a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Track(pub Hash);
 
 impl Track {
-    /// The track of a publisher, a package (a canonical purl without version) and a channel.
+    /// Makes a track; `package` is a canonical purl without version.
     #[must_use]
     pub fn new(publisher: &str, package: &str, channel: &str) -> Self {
         Self(Hash::digest(format!("{publisher}\0{package}\0{channel}").as_bytes()))
     }
 }
 
-/// What one of the signers released: identity and content.
+/// What a signer released: its identity and its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edition {
-    /// Publisher, purl with version and qualifiers, kind and channel, hashed: what should have the same bytes whenever it
-    /// is released again. None for detection rules, which change under one version.
+    /// Hash of publisher, purl with version and qualifiers, kind and channel. Releases with the same value should have the
+    /// same bytes. `None` for detection rules, which change without a new version.
     pub thing: Option<Hash>,
     /// [`Release::bytes`].
     pub bytes: Hash,
@@ -54,7 +54,7 @@ pub struct Edition {
 }
 
 impl Edition {
-    /// That of a release by a publisher.
+    /// The edition of a release by a publisher.
     #[must_use]
     pub fn new(publisher: &str, release: &Release) -> Self {
         let Release { kind, channel, subjects, .. } = release;
@@ -68,12 +68,12 @@ impl Edition {
     }
 }
 
-/// Publisher and artifacts, hashed.
+/// Hash of publisher and artifacts.
 fn withdrawal_key(publisher: &str, subjects: &[Subject]) -> Hash {
     Hash::digest(format!("{publisher}\0{}", Subject::digest_of_all(subjects).to_hex()).as_bytes())
 }
 
-/// What a statement can be searched by.
+/// A field by which statements can be searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SearchField {
     /// The purl without version and subpath.
@@ -86,12 +86,12 @@ pub enum SearchField {
     Publisher,
     /// Name of a kind.
     Kind,
-    /// Hex leaf hash of the release that is withdrawn.
+    /// Hex leaf hash of the withdrawn release.
     Withdraws,
 }
 
 impl SearchField {
-    /// All of them, the most selective first.
+    /// All fields, the most selective first.
     pub const ALL: [Self; 6] =
         [Self::Withdraws, Self::Digest, Self::Package, Self::Version, Self::Publisher, Self::Kind];
 
@@ -120,13 +120,13 @@ impl SearchField {
     }
 }
 
-/// A value of a field, as the index keys it: the field's tag, then eight bytes of the value's
-/// hash. Two values may share one, so readers of rows compare the entry itself.
+/// An index key for a value of a field: the field's tag, then eight bytes of the value's hash. Two values may have the
+/// same key, so readers of rows compare the entry itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(pub [u8; 9]);
 
 impl Term {
-    /// The term for a value.
+    /// Makes the term for a value.
     #[must_use]
     pub fn new(field: SearchField, value: &str) -> Self {
         let hash = Hash::digest(value.as_bytes());
@@ -136,16 +136,16 @@ impl Term {
     }
 }
 
-/// What the indexes hold of an entry. Empty for entries of an opaque log.
+/// What the indexes record about an entry. Empty for entries of an opaque log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// SHA-256 of the payload: a log has one leaf for each.
     pub payload: Option<Hash>,
-    /// Sequence numbers taken, one for each signer.
+    /// The sequence number claimed, once for each signer.
     pub claims: Vec<Claim>,
-    /// How it is found, each once.
+    /// The search terms, each once.
     pub terms: Vec<Term>,
-    /// The number that a release has in the track of each signer.
+    /// A release's sequence number in the track of each signer.
     pub numbers: Vec<(Track, u64)>,
     /// What each signer of a release released.
     pub editions: Vec<Edition>,
@@ -154,17 +154,17 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads them off an entry that was admitted before; signatures are not checked again.
+    /// Extracts the facts of an admitted entry; signatures are not verified again.
     ///
     /// # Errors
-    /// [`FormatError`] where the entry is no statement of a known kind.
+    /// [`FormatError`] if the entry is not a statement of a known kind.
     pub fn of_entry(entry: &[u8], publishers: &Publishers) -> Result<Self, FormatError> {
         let envelope = Envelope::parse_entry(entry)?;
         let statement = Statement::parse(envelope.payload())?;
         Ok(Self::of(&envelope, &statement, publishers))
     }
 
-    /// Reads them off a statement. Releases alone claim sequence numbers.
+    /// Extracts the facts of a statement. Only releases claim sequence numbers.
     #[must_use]
     pub fn of(envelope: &Envelope, statement: &Statement, publishers: &Publishers) -> Self {
         let mut signers = publishers.signer_names(envelope);
@@ -200,13 +200,13 @@ impl Facts {
         Self { payload, claims, terms, numbers, editions, withdrawals }
     }
 
-    /// The bytes that were released as this [thing](Edition::thing).
+    /// The hash of the bytes released as this [thing](Edition::thing).
     #[must_use]
     pub fn edition(&self, thing: &Hash) -> Option<Hash> {
         self.editions.iter().find(|edition| edition.thing == Some(*thing)).map(|edition| edition.bytes)
     }
 
-    /// Whether an entry matches a search exactly: the values of each field it can be found by.
+    /// The values of an entry's search fields, for an exact comparison; `None` if it is not a statement.
     #[must_use]
     pub fn values(entry: &[u8], publishers: &Publishers) -> Option<EntryValues> {
         let envelope = Envelope::parse_entry(entry).ok()?;
@@ -215,7 +215,7 @@ impl Facts {
     }
 }
 
-/// An entry as a search result sees it.
+/// The values of an entry's search fields.
 #[derive(Debug, Clone)]
 pub struct EntryValues {
     /// Names of the signers, or keyids of keys that are no longer registered.
@@ -225,7 +225,7 @@ pub struct EntryValues {
 }
 
 impl EntryValues {
-    /// Whether the entry has this value in this field.
+    /// Tells whether the entry has this value in this field.
     #[must_use]
     pub fn matches(&self, field: SearchField, value: &str) -> bool {
         let (statement, purls) = (&self.statement, self.statement.purls());

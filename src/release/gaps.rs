@@ -1,22 +1,23 @@
-//! Whether a number was left out: the sequence numbers of a track, step by step.
+//! Finds gaps in the sequence numbers of a track.
 
-/// Numbers from here on are times: the shortest is a date, 20261128. A track with ten million releases is none.
+/// Sequence numbers from here on are taken for times, of which dates such as 20261128 are the shortest: no track has ten
+/// million releases.
 const TIMES_FROM: u64 = 10_000_000;
 
-/// How the last numbers of a track followed each other: up to eight steps, from one number to the next higher one.
+/// The last steps of a track, up to eight, each from a sequence number to the next higher one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SequenceSteps {
-    /// A bit for each step, the last one lowest: set where the numbers are neighbours.
+    /// One bit for each step, the last step lowest: set if the step was 1.
     pub ones: u8,
-    /// How many there were.
+    /// The number of steps, at most 8.
     pub count: u8,
 }
 
 impl SequenceSteps {
-    /// Most steps that are remembered.
+    /// Most steps that are kept.
     pub const MOST: usize = 8;
 
-    /// The steps between numbers, the highest first.
+    /// The steps between these numbers, which are in descending order.
     #[must_use]
     pub fn between(descending: &[u64]) -> Self {
         let mut steps = Self::default();
@@ -24,15 +25,14 @@ impl SequenceSteps {
         steps
     }
 
-    /// Takes a step in.
+    /// Adds a step.
     pub fn take(&mut self, from: u64, to: u64) {
         self.ones = self.ones << 1 | u8::from(from.checked_add(1) == Some(to));
         self.count = (self.count + 1).min(8);
     }
 
-    /// Whether a number is missing between these two. It is where numbers had been dense: at least half of the steps
-    /// so far led to the next number, or there was none yet and the first number was 0 or 1. Times as numbers leave
-    /// nothing out.
+    /// Tells whether a step leaves out a number. It does if numbers were dense so far: at least half of the steps were 1,
+    /// or there is no step yet and `from` is 0 or 1. Numbers that are times have no gaps.
     #[must_use]
     pub fn is_gap(self, from: u64, to: u64) -> bool {
         let ones = (self.ones & mask(self.count)).count_ones();

@@ -1,6 +1,6 @@
-//! JSON read strictly and written canonically (RFC 8785).
+//! Strict JSON parsing, and canonical JSON (RFC 8785).
 //!
-//! Besides invalid JSON, the parser refuses duplicate object keys, because parsers disagree about which value
+//! Besides invalid JSON, the parser rejects duplicate object keys, because parsers disagree about which value
 //! counts, and nesting deeper than [`MAX_DEPTH`]. Parsers also disagree about numbers other than integers of at
 //! most 53 bits (RFC 7493): these are accepted, but never read as integers.
 
@@ -17,10 +17,10 @@ use crate::format::{FormatError, quote, utf8};
 
 /// Deepest nesting; in-toto statements need about six levels.
 const MAX_DEPTH: usize = 32;
-/// Largest integer that every JSON reader keeps exactly: 2^53 - 1.
+/// Largest integer that every JSON parser represents exactly: 2^53 - 1.
 pub const MAX_INTEGER: i64 = (1 << 53) - 1;
 
-/// A JSON value with its object keys unique, in the order they were read.
+/// A JSON value. Object keys are unique and in the order of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {
     Null,
@@ -51,14 +51,17 @@ impl Json {
         Self::String(text.to_owned())
     }
 
-    /// A number that was checked to be at most [`MAX_INTEGER`].
+    /// Makes an integer.
+    ///
+    /// # Panics
+    /// Above [`MAX_INTEGER`].
     pub fn unsigned(number: u64) -> Self {
         let number = i64::try_from(number).ok().filter(|number| *number <= MAX_INTEGER);
         Self::Integer(number.expect("checked to be below 2^53"))
     }
 
     /// RFC 8785: keys in order of their UTF-16 code units, no white space, shortest escapes. Numbers other than
-    /// integers are printed in a form of our own: no statement of ours has any.
+    /// integers are not printed canonically: none of our own statements has any.
     pub fn to_canonical(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("text keys always serialize")
     }
@@ -168,7 +171,7 @@ impl<'de> Visitor<'de> for Value {
     }
 }
 
-/// Takes an object's fields one by one, with errors that name the place.
+/// The fields of an object, to be taken one by one. Errors name the field.
 pub struct Fields {
     what: &'static str,
     place: String,
@@ -183,12 +186,12 @@ impl Fields {
         }
     }
 
-    /// The same fields, with errors that speak of something else.
+    /// The same fields, with another name of the whole in errors.
     pub fn about(self, what: &'static str) -> Self {
         Self { what, ..self }
     }
 
-    /// Without those that are null or empty, where that means the same as absent.
+    /// The fields that are neither null nor empty, for objects in which such fields count as absent.
     pub fn without_unset(mut self) -> Self {
         self.left.retain(|(_, value)| match value {
             Json::Null => false,
@@ -264,12 +267,12 @@ impl Fields {
         value.map(|value| Self::new(self.what, &self.name(key), value)).transpose()
     }
 
-    /// Whatever is left, in the order it was read.
+    /// The remaining fields.
     pub fn rest(self) -> Vec<(String, Json)> {
         self.left
     }
 
-    /// Refuses fields that were not taken: a misspelt name must not be silently ignored.
+    /// Rejects fields that were not taken: a misspelt name must not be silently ignored.
     pub fn nothing_else(self) -> Result<(), FormatError> {
         match self.left.first() {
             None => Ok(()),

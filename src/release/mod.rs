@@ -1,12 +1,12 @@
-//! What a leaf says: a signed statement.
+//! Signed statements, which are what a leaf says, and the publishers who may make them.
 //!
 //! ```text
-//! an entry       bytes -> Envelope -> VerifiedStatement                   Publishers::verify
-//! what was sent  bytes -> SubmittedEnvelope -> (Envelope, VerifiedStatement)   Publishers::admit
+//! entry        bytes -> Envelope -> VerifiedStatement                        Publishers::verify
+//! submission   bytes -> SubmittedEnvelope -> (Envelope, VerifiedStatement)   Publishers::admit
 //! ```
 //!
-//! An [`Envelope`] is well-formed; a [`VerifiedStatement`] statement is signed by publishers with the right to its
-//! package. Only these two functions make one.
+//! An [`Envelope`] is well-formed; a [`VerifiedStatement`] is signed by publishers with the right to its package. Only
+//! these two functions make one.
 
 mod admit;
 mod envelope;

@@ -1,7 +1,7 @@
-//! Publishers' keys in PEM: RFC 7468, read as leniently as its section 2 allows, because people paste them.
+//! Publishers' keys in PEM (RFC 7468), parsed as leniently as its section 2 allows, because people paste them.
 //!
-//! It ignores text before and after the key, white space at the ends of lines, and blank lines. Lines end in
-//! LF, CRLF or CR. Errors name what was refused, and never quote any part of a key.
+//! The parser ignores text before and after the key, white space at the ends of lines, and blank lines. Lines end in LF,
+//! CRLF or CR. Errors never quote any part of a key.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -19,24 +19,24 @@ use crate::merkle::Hash;
 const WHAT: &str = "a publisher key";
 const PUBLIC: &str = "PUBLIC KEY";
 const PRIVATE: &str = "PRIVATE KEY";
-/// Base64 characters in a line, as RFC 7468 section 2 says it is written.
+/// Base64 characters in a line of printed PEM: RFC 7468 section 2.
 const LINE_CHARS: usize = 64;
 
-/// What stands between a `-----BEGIN` line and its `-----END`.
+/// A block between a `-----BEGIN` line and its `-----END` line.
 struct Block<'a> {
     label: &'a str,
     /// Base64, without line ends.
     body: Zeroizing<String>,
 }
 
-/// Reads an Ed25519 public key, and refuses weak ones.
+/// Parses an Ed25519 public key, and rejects weak ones.
 pub(super) fn public_key(text: &str) -> Result<VerifyingKey, FormatError> {
     let wrong = |seen: String| {
         let expected = "an Ed25519 PUBLIC KEY in PEM (openssl pkey -in KEY -pubout)";
         FormatError::malformed(WHAT, expected, seen)
     };
     let blocks = blocks(text).map_err(&wrong)?;
-    // Whatever else is in the file: it must not lie where everybody may read it.
+    // A private key must not be in a file that everyone may read, whatever else is in it.
     if blocks.iter().any(|block| block.label.ends_with(PRIVATE)) {
         return Err(wrong("a private key, which belongs to its publisher alone".to_owned()));
     }
@@ -48,7 +48,7 @@ pub(super) fn public_key(text: &str) -> Result<VerifyingKey, FormatError> {
     Ok(key)
 }
 
-/// Reads an Ed25519 secret key in PKCS#8.
+/// Parses an Ed25519 secret key in PKCS#8.
 pub(super) fn secret_key(text: &str) -> Result<SigningKey, FormatError> {
     let wrong = |seen: String| {
         let expected = "an Ed25519 PRIVATE KEY in PKCS#8 PEM (openssl genpkey -algorithm ed25519)";
@@ -62,7 +62,7 @@ pub(super) fn secret_key(text: &str) -> Result<SigningKey, FormatError> {
     SigningKey::from_pkcs8_pem(&pem).map_err(|e| wrong(e.to_string()))
 }
 
-/// The ID of the Ed25519 public key in a text, and its PEM, written anew: nothing of the text around it.
+/// Parses the Ed25519 public key in a text. Returns its keyid and its PEM, printed without the text around it.
 ///
 /// # Errors
 /// [`FormatError`] for anything but one such key.
@@ -75,13 +75,13 @@ pub fn public_pem_of(text: &str) -> Result<(Hash, String), FormatError> {
     Ok((keyid(&key), pem))
 }
 
-/// Whether a text begins as a publisher's public key does.
+/// Tells whether a text begins like a publisher's public key.
 #[must_use]
 pub fn is_public_pem(text: &str) -> bool {
     lines(text).find(|line| !line.is_empty()).and_then(|line| marker(line, "BEGIN")) == Some(PUBLIC)
 }
 
-/// The only block with this label, in the form that the key parser needs.
+/// The only block with this label, in the strict form that the key parser needs.
 fn only(blocks: &[Block<'_>], label: &str) -> Result<Zeroizing<String>, String> {
     let mut fitting = blocks.iter().filter(|block| block.label == label);
     let block = fitting.next().ok_or_else(|| match blocks.first() {
@@ -103,12 +103,12 @@ fn only(blocks: &[Block<'_>], label: &str) -> Result<Zeroizing<String>, String> 
     Ok(pem)
 }
 
-/// The lines, without white space around them. A CRLF makes one more, which is blank.
+/// The lines, trimmed. A CRLF yields an additional blank line.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split(['\n', '\r']).map(|line| line.trim_start_matches('\u{feff}').trim())
 }
 
-/// All blocks, or what is wrong with one.
+/// Parses all blocks.
 fn blocks(text: &str) -> Result<Vec<Block<'_>>, String> {
     let (mut found, mut open) = (Vec::new(), None::<Block<'_>>);
     for line in lines(text) {
@@ -140,7 +140,7 @@ fn blocks(text: &str) -> Result<Vec<Block<'_>>, String> {
     }
 }
 
-/// A label without anything that a terminal would act on.
+/// A label with printable ASCII characters only, shortened.
 fn shown(label: &str) -> String {
     label.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(LINE_CHARS).collect()
 }

@@ -1,10 +1,10 @@
-//! Who may say what: `publishers.toml`.
+//! Publishers and their rights: `publishers.toml`.
 //!
 //! ```toml
 //! [[publisher]]
 //! name = "example-vendor"
-//! purls = ["pkg:generic/example/*"]      # packages it may speak for
-//! kinds = ["build", "update"]            # what it may say of them; also "detection-rules",
+//! purls = ["pkg:generic/example/*"]      # the packages that it may make statements about
+//! kinds = ["build", "update"]            # the kinds of statements; also "detection-rules",
 //!                                        # "provenance", "verification-summary"
 //!
 //! [[publisher.key]]
@@ -15,7 +15,7 @@
 //! """
 //! not_before = "2026-01-01T00:00:00Z"    # optional
 //! not_after = "2028-01-01T00:00:00Z"     # optional
-//! revoked = true                         # optional: nothing it signed is believed any more
+//! revoked = true                         # optional: nothing it signed is trusted
 //! ```
 
 use alloc::borrow::ToOwned;
@@ -33,7 +33,7 @@ use super::{Envelope, Purl, PurlPattern, Statement, StatementKind, Timestamp, fo
 use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote, shown};
 use crate::merkle::Hash;
 
-/// Largest `publishers.toml`: thousands of publishers.
+/// Largest `publishers.toml`, in bytes: thousands of publishers fit.
 pub const MAX_PUBLISHERS_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Deserialize)]
@@ -73,27 +73,27 @@ pub struct PublisherKey {
     pub not_before: Option<Timestamp>,
     /// Last second in which the log admits them.
     pub not_after: Option<Timestamp>,
-    /// Nothing signed with it is believed. It stays in the file, because sequence numbers that it
-    /// claimed are found under its publisher's name.
+    /// Set if nothing signed with it is trusted. The key stays in the file, because the sequence numbers that it claimed
+    /// are kept under its publisher's name.
     pub revoked: bool,
 }
 
 /// A publisher and its rights.
 #[derive(Debug, Clone)]
 pub struct Publisher {
-    /// Its name, unique in the file. Claims to sequence numbers are kept under it: don't rename.
+    /// Its name, unique in the file. Claims to sequence numbers are kept under it: never rename a publisher.
     pub name: String,
-    /// Packages it may speak for.
+    /// The packages that it may make statements about.
     pub purls: Vec<PurlPattern>,
-    /// What it may state, out of [`StatementKind::LISTABLE`].
+    /// The kinds of statements that it may make, out of [`StatementKind::LISTABLE`].
     pub kinds: Vec<StatementKind>,
     /// Its keys.
     pub keys: Vec<PublisherKey>,
 }
 
 impl Publisher {
-    /// Whether it has the right to the kind and to every package that is named. Who may
-    /// release a package in any kind may withdraw there.
+    /// Tells whether it has the right to the statement's kind and to every package that the statement names. A publisher
+    /// that may make any kind of release may also make withdrawals.
     pub(super) fn may_state(&self, statement: &Statement) -> bool {
         let kind = statement.kind();
         let may = match kind {
@@ -110,14 +110,14 @@ impl Publisher {
     }
 }
 
-/// All publishers that a log admits or an endpoint believes.
+/// The publishers that a log admits or an endpoint trusts.
 #[derive(Debug, Clone, Default)]
 pub struct Publishers(Vec<Publisher>);
 
 impl Publishers {
     const WHAT: &str = "a publishers file";
 
-    /// Reads `publishers.toml`.
+    /// Parses `publishers.toml`.
     ///
     /// # Errors
     /// [`FormatError`] for bad TOML, an unknown field, a name, key or pattern that is malformed or
@@ -150,7 +150,7 @@ impl Publishers {
         &self.0
     }
 
-    /// Publisher and key of a keyid.
+    /// Finds the publisher and the key of a keyid.
     #[must_use]
     pub fn find(&self, keyid: &Hash) -> Option<(&Publisher, &PublisherKey)> {
         self.0.iter().find_map(|p| p.keys.iter().find(|key| key.keyid == *keyid).map(|key| (p, key)))
@@ -160,11 +160,11 @@ impl Publishers {
 /// A key that a publishers file no longer lists, or lists under another name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostKey {
-    /// Whose it was.
+    /// The publisher that had the key.
     pub publisher: String,
-    /// Which.
+    /// The key's ID.
     pub keyid: Hash,
-    /// Its publisher now, if the old one is gone: a name is for life.
+    /// The publisher that has the key under another name, if the old name is gone: names must not change.
     pub now: Option<String>,
 }
 
@@ -179,9 +179,8 @@ impl fmt::Display for LostKey {
 }
 
 impl Publishers {
-    /// The publishers in force when this replaces `before` in a running program: a key that is no longer listed
-    /// stays as revoked, under its publisher's name, so that nobody else gets its claims. The second value
-    /// lists what is gone.
+    /// Replaces `before` in a running program. A key that is not listed any more stays as revoked, under its publisher's
+    /// name, so that nobody else gets its claims. The second value lists the keys that are gone.
     #[must_use]
     pub fn after(mut self, before: &Self) -> (Self, Vec<LostKey>) {
         let mut lost = Vec::new();
@@ -206,7 +205,7 @@ impl Publishers {
         (self, lost)
     }
 
-    /// Whether anybody may publish.
+    /// Tells whether anyone may publish: whether there is a key that is not revoked.
     #[must_use]
     pub fn has_usable_key(&self) -> bool {
         self.0.iter().any(|publisher| publisher.keys.iter().any(|key| !key.revoked))
@@ -229,10 +228,10 @@ fn parse_publisher(text: PublisherText, place: &TomlPlace<'_>) -> Result<Publish
     })
 }
 
-/// Checks the name of a publisher.
+/// Checks a publisher's name.
 ///
 /// # Errors
-/// The form that is expected.
+/// A description of the expected form.
 pub fn check_publisher_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > 100 || has_space_or_control(name) || shown(name) != name {
         return Err("a publisher name of 1 to 100 bytes without spaces or hidden characters");
@@ -274,9 +273,9 @@ pub struct NewPublisher<'a> {
     pub name: &'a str,
     /// Its public key in PEM.
     pub pem: &'a str,
-    /// Packages it may speak for.
+    /// The packages that it may make statements about.
     pub purls: &'a [PurlPattern],
-    /// What it may state, out of [`StatementKind::LISTABLE`].
+    /// The kinds of statements that it may make, out of [`StatementKind::LISTABLE`].
     pub kinds: &'a [StatementKind],
 }
 
@@ -286,7 +285,7 @@ impl NewPublisher<'_> {
     /// # Errors
     /// [`FormatError`] if `file` with it added would not parse: a bad key, a name that is taken.
     pub fn append_to(&self, file: &str) -> Result<String, FormatError> {
-        // Written anew: text around the key would be read as TOML here.
+        // Printed again, because text around the key would be parsed as TOML.
         let (_, pem) = public_pem_of(self.pem)?;
         let list = |items: Vec<String>| format!("[{}]", items.join(", "));
         let string = |text: &str| toml_string(text);
@@ -303,13 +302,13 @@ impl NewPublisher<'_> {
     }
 }
 
-/// A TOML basic string; JSON's escapes are a part of TOML's.
+/// A TOML basic string. JSON's escapes are a subset of TOML's.
 fn toml_string(text: &str) -> String {
     serde_json::to_string(text).expect("strings always serialize")
 }
 
 impl Publishers {
-    /// The name of the publisher that has this name, or the key with this keyid in hex.
+    /// Finds a publisher by its name, or by the hex keyid of one of its keys, and returns its name.
     #[must_use]
     pub fn name_of(&self, text: &str) -> Option<&str> {
         let named = self.0.iter().find(|publisher| publisher.name == text);
@@ -317,7 +316,7 @@ impl Publishers {
         named.or_else(of_key).map(|publisher| publisher.name.as_str())
     }
 
-    /// Who signed an entry that the log holds already, by name where the key is still registered.
+    /// The signers of an entry: their names, or their keyids if the keys are not registered.
     pub(super) fn signer_names(&self, envelope: &Envelope) -> Vec<String> {
         let name = |(keyid, _): &(Hash, Vec<u8>)| {
             self.find(keyid).map_or_else(|| keyid.to_hex(), |(publisher, _)| publisher.name.clone())
@@ -325,7 +324,7 @@ impl Publishers {
         envelope.signatures().iter().map(name).collect()
     }
 
-    /// Whether some publisher may state releases of this package at all.
+    /// Tells whether any publisher's patterns cover this package.
     #[must_use]
     pub fn cover(&self, purl: &Purl) -> bool {
         self.0.iter().any(|publisher| publisher.covers(purl))

@@ -4,10 +4,9 @@
 //! pkg:<type>/[<namespace>/]<name>[@<version>][?<key>=<value>[&...]][#<subpath>]
 //! ```
 //!
-//! Accepts every spelling that the standard allows. Keeps, compares and writes the canonical one: letters,
-//! digits and `.-_~:` stand for themselves, everything else is percent-encoded with upper-case digits, and
-//! qualifiers are sorted by key. So one package has one name. docs/publishers.md lists where we are stricter
-//! than the standard.
+//! Parses every spelling that the standard allows, and keeps, compares and prints the canonical one: letters, digits and
+//! `.-_~:` stand for themselves, everything else is percent-encoded with upper-case digits, and qualifiers are sorted by
+//! key. So one package has one name. docs/publishers.md lists the points in which we are stricter than the standard.
 
 mod parts;
 mod types;
@@ -18,26 +17,26 @@ use core::fmt;
 use core::ops::Range;
 
 use crate::format::{FormatError, cap, quote};
-use parts::Parts;
+use parts::{Fault, Parts};
 
-/// Longest purl: far beyond any real one, and small beside an entry.
+/// Longest purl, in bytes: far longer than any real one, and short compared with an entry.
 const MAX_PURL_BYTES: usize = 1_024;
 
-/// A package URL, with a version or without.
+/// A package URL, with or without a version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PackageUrl {
     /// In the canonical spelling.
     text: String,
-    /// Where type, namespace and name end in `text`.
+    /// End of type, namespace and name in `text`.
     name: usize,
-    /// Where the version is in `text`, without its `@`.
+    /// Range of the version in `text`, without its `@`.
     version: Option<Range<usize>>,
 }
 
 impl PackageUrl {
     const WHAT: &str = "a purl";
 
-    /// Reads a package URL in any spelling that the standard allows.
+    /// Parses a package URL in any spelling that the standard allows.
     ///
     /// # Errors
     /// [`FormatError`] for anything that the standard rejects, and for `.`, `..`, an encoded slash or a control
@@ -48,27 +47,27 @@ impl PackageUrl {
         Ok(url)
     }
 
-    /// Reads what a log or a memory may hold already: without what its [type](Self::check_type) requires, which older
-    /// versions did not ask for.
+    /// Parses a package URL from a log or from an endpoint's memory, without the rules of its [type](Self::check_type),
+    /// which older versions did not check.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse), but for the rules of its type.
+    /// As [`parse`](Self::parse), except for the rules of its type.
     pub fn parse_logged(text: &str) -> Result<Self, FormatError> {
         cap(Self::WHAT, text.len(), MAX_PURL_BYTES)?;
-        Self::of(&Self::read(text).map_err(|expected| wrong(text, expected))?)
+        Self::of(&Self::read(text).map_err(|fault| wrong(text, fault.expected()))?)
     }
 
-    /// Checks what its type requires, such as the namespace in `pkg:deb/debian/bash`.
+    /// Checks the rules of its type, such as the required namespace in `pkg:deb/debian/bash`.
     ///
     /// # Errors
     /// [`FormatError`].
     pub fn check_type(&self) -> Result<(), FormatError> {
-        let parts = Self::read(&self.text).map_err(|expected| wrong(&self.text, expected))?;
+        let parts = Self::read(&self.text).map_err(|fault| wrong(&self.text, fault.expected()))?;
         types::check(&parts).map_err(|expected| wrong(&self.text, &expected))
     }
 
-    /// Reads it without the rules of its type: a pattern may stop before the required parts.
-    fn read(text: &str) -> Result<Parts, &'static str> {
+    /// Parses it without checking the required parts of its type: a pattern may end before them.
+    fn read(text: &str) -> Result<Parts, Fault> {
         let mut parts = Parts::read(text)?;
         types::normalize(&mut parts);
         Ok(parts)
@@ -84,24 +83,24 @@ impl PackageUrl {
             start..canonical.len()
         });
         canonical += &parts.tail();
-        // Escapes make it longer, but nobody needs a longer one.
+        // Percent-encoding may have made it longer than the limit.
         cap(Self::WHAT, canonical.len(), MAX_PURL_BYTES)?;
         Ok(Self { text: canonical, name, version })
     }
 
-    /// The whole of it, in the canonical spelling.
+    /// The canonical spelling.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The version, as it stands in the canonical spelling.
+    /// The version, as in the canonical spelling.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
         self.version.clone().map(|version| &self.text[version])
     }
 
-    /// The package: without version and subpath.
+    /// The package: the purl without version and subpath.
     #[must_use]
     pub fn package(&self) -> String {
         let end = self.version.as_ref().map_or(self.name, |version| version.end);
@@ -130,17 +129,17 @@ fn wrong(text: &str, expected: &str) -> FormatError {
 pub struct Purl(PackageUrl);
 
 impl Purl {
-    /// Reads a purl.
+    /// Parses a purl.
     ///
     /// # Errors
-    /// As [`PackageUrl::parse`], and without a version.
+    /// As [`PackageUrl::parse`], and if there is no version.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         let purl = Self::parse_logged(text)?;
         purl.check_type()?;
         Ok(purl)
     }
 
-    /// Checks what its type requires.
+    /// Checks the rules of its type.
     ///
     /// # Errors
     /// As [`PackageUrl::check_type`].
@@ -148,10 +147,10 @@ impl Purl {
         self.0.check_type()
     }
 
-    /// Reads the purl of an entry that a log holds already.
+    /// Parses the purl of a logged entry.
     ///
     /// # Errors
-    /// As [`PackageUrl::parse_logged`], and without a version.
+    /// As [`PackageUrl::parse_logged`], and if there is no version.
     pub fn parse_logged(text: &str) -> Result<Self, FormatError> {
         let url = PackageUrl::parse_logged(text)?;
         match url.version {
@@ -166,7 +165,7 @@ impl Purl {
         self.0.as_str()
     }
 
-    /// The version, as it stands in the canonical spelling.
+    /// The version, as in the canonical spelling.
     ///
     /// # Panics
     /// Never: a purl has one.
@@ -175,7 +174,7 @@ impl Purl {
         self.0.version().expect("a purl has a version")
     }
 
-    /// A version as it stands in the canonical spelling, read from any: `1.0+2` is `1.0%2B2`.
+    /// Converts a version in any spelling to the canonical one: `1.0+2` to `1.0%2B2`.
     ///
     /// # Errors
     /// [`FormatError`] for anything but a version.
@@ -203,20 +202,19 @@ impl fmt::Display for Purl {
     }
 }
 
-/// The packages a publisher may speak for: one package, or with a final `*` all that begin so.
+/// A pattern of packages: a single package or, with a final `*`, all packages with a prefix.
 ///
-/// Without qualifiers a pattern covers a package whatever its qualifiers are.
+/// A pattern without qualifiers covers a package with any qualifiers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurlPattern(String);
 
 impl PurlPattern {
     const WHAT: &str = "a purl pattern";
 
-    /// Reads a pattern such as `pkg:deb/debian/*` or `pkg:generic/example/scanner`, in any spelling that a purl may
-    /// have. It is kept in the canonical one.
+    /// Parses a pattern such as `pkg:deb/debian/*` or `pkg:generic/example/scanner`, in any spelling that a purl may have.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is a purl without version and subpath, or the beginning of one before a final `*`.
+    /// [`FormatError`] unless it is a purl without version and subpath, or a prefix of one before a final `*`.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         cap(Self::WHAT, text.len(), MAX_PURL_BYTES)?;
         let wrong = |why: &str| {
@@ -224,10 +222,11 @@ impl PurlPattern {
             FormatError::malformed(Self::WHAT, expected, quote(text))
         };
         let stem = text.strip_suffix('*');
-        // With a last letter, which no type changes, the beginning of a purl is one.
+        // A prefix of a purl becomes a purl with one more letter. No type changes this one.
         let example = stem.map_or_else(|| text.to_owned(), |stem| format!("{stem}x"));
-        let parts = PackageUrl::read(&example).map_err(|why| {
-            if why.starts_with("pkg:") { wrong("") } else { wrong(&format!(", with {why}")) }
+        let parts = PackageUrl::read(&example).map_err(|fault| match fault {
+            Fault::Shape => wrong(""),
+            Fault::Part(expected) => wrong(&format!(", with {expected}")),
         })?;
         let PackageUrl { text: canonical, version, .. } = PackageUrl::of(&parts)?;
         if version.is_some() || example.contains(['*', '#']) {
@@ -236,14 +235,14 @@ impl PurlPattern {
         if stem.is_none() {
             return Ok(Self(canonical));
         }
-        // What the open value belongs to has to be the last in order, too.
+        // The qualifier that ends in `*` must be the last one in the canonical order, too.
         let prefix = canonical.strip_suffix('x').filter(|_| Parts::are_in_order(&example));
         prefix
             .map(|prefix| Self(format!("{prefix}*")))
             .ok_or_else(|| wrong(", with qualifiers in the order of their keys"))
     }
 
-    /// Whether the package is covered.
+    /// Tells whether the pattern covers the package.
     #[must_use]
     pub fn covers(&self, purl: &Purl) -> bool {
         let package = if self.0.contains('?') { purl.package() } else { purl.name().to_owned() };

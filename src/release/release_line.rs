@@ -1,5 +1,5 @@
-//! A release as one line of JSON: what build pipelines write, for `treehead publish --from` and for the
-//! manifest of what a monitor should expect.
+//! Releases as lines of JSON, which build pipelines write: for `treehead publish --from`, and for a monitor's list of
+//! expected releases.
 //!
 //! ```text
 //! {"purl":"pkg:generic/example/scanner@4.2.0","kind":"build","channel":"stable","sequence":42,
@@ -17,7 +17,7 @@ use super::{Kind, MAX_ENTRY_BYTES, Purl, Release, Source, Subject};
 use crate::format::{FormatError, byte_order_mark, cap, quote, without_mark};
 use crate::merkle::Hash;
 
-/// Longest line: no release that fits an entry has a longer one.
+/// Longest line, in bytes: no release that fits in an entry has a longer one.
 pub const MAX_RELEASE_LINE_BYTES: usize = 2 * MAX_ENTRY_BYTES;
 
 #[derive(Deserialize)]
@@ -40,13 +40,13 @@ struct Artifact {
 }
 
 impl Release {
-    /// Reads a line without its newline; none where it is empty.
+    /// Parses a line without its newline; returns `None` if the line is blank.
     ///
     /// # Errors
-    /// [`FormatError`] for anything but the object drawn above, and for what no statement may say.
+    /// [`FormatError`] for anything but the object shown above, and for a release that no statement may contain.
     pub fn parse_line(line: &[u8]) -> Result<Option<Self>, FormatError> {
         const WHAT: &str = "a release";
-        // Some editors begin a file with a byte order mark, and files are put together out of others.
+        // Some editors write a byte order mark, and a file may be a concatenation of others.
         let line = without_mark(line).trim_ascii();
         if line.is_empty() {
             return Ok(None);
@@ -80,10 +80,10 @@ impl Release {
 }
 
 impl Source {
-    /// Reads `URI@ALGORITHM:HEX`.
+    /// Parses `URI@ALGORITHM:HEX`.
     ///
     /// # Errors
-    /// [`FormatError`] where it is not of that form. What URI and digest may be is checked with the release.
+    /// [`FormatError`] for any other form. URI and digest themselves are checked with the release.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         let parts = text.rsplit_once('@').and_then(|(uri, digest)| Some((uri, digest.split_once(':')?)));
         let (uri, (algorithm, value)) = parts.ok_or_else(|| {

@@ -1,12 +1,12 @@
-//! Envelopes as others send them: DSSE 1.0.2 in full.
+//! Submitted envelopes: DSSE 1.0.2 in full.
 //!
 //! ```text
 //! {"payload":"<base64>","payloadType":"application/vnd.in-toto+json",
 //!  "signatures":[{"keyid":"<whatever names the key, or nothing>","sig":"<base64>", ...}, ...], ...}
 //! ```
 //!
-//! Unknown fields are ignored, the keyid is only a hint, and base64 may have either alphabet. A log never
-//! stores these bytes: it finds out who signed the payload, and prints an [`Envelope`] of its own around it.
+//! Unknown fields are ignored, the keyid is only a hint, and base64 may have either alphabet. A log never stores these
+//! bytes: it finds the signers of the payload, and makes an [`Envelope`] of its own around it.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,24 +17,24 @@ use super::json::{Fields, Json, describe};
 use crate::format::{FormatError, base64_decode_any, cap, cap_count, quote};
 use crate::merkle::Hash;
 
-/// An envelope as it was sent. Its signatures are not verified yet.
+/// An envelope as submitted. Its signatures are not verified yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubmittedEnvelope {
     payload: Vec<u8>,
     signatures: Vec<SubmittedSignature>,
 }
 
-/// A signature as it was sent.
+/// A signature as submitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubmittedSignature {
-    /// The keyid as sent; empty if missing.
+    /// The keyid as submitted; empty if missing.
     pub keyid: String,
     /// The signature.
     pub sig: Vec<u8>,
 }
 
 impl SubmittedEnvelope {
-    /// Reads an envelope without verifying its signatures.
+    /// Parses an envelope without verifying its signatures.
     ///
     /// # Errors
     /// [`FormatError`] unless it is a DSSE envelope around an in-toto statement, with 1 to
@@ -63,19 +63,19 @@ impl SubmittedEnvelope {
         &self.payload
     }
 
-    /// The signatures, in the order in which they were sent; 1 to [`MAX_ENVELOPE_SIGNATURES`].
+    /// The signatures, in the order of the submission; 1 to [`MAX_ENVELOPE_SIGNATURES`].
     #[must_use]
     pub fn signatures(&self) -> &[SubmittedSignature] {
         &self.signatures
     }
 
-    /// The message that the signatures are over.
+    /// The signed message.
     #[must_use]
     pub fn signed_message(&self) -> Vec<u8> {
         pae(&self.payload)
     }
 
-    /// The envelope with the keys that it names, if it names all of them as an entry does.
+    /// Makes the envelope of an entry, if all keyids are in the form of an entry's.
     ///
     /// # Errors
     /// [`FormatError`] if a keyid is not the hex SHA-256 of a key, or is repeated.
@@ -94,7 +94,7 @@ fn decode(fields: &mut Fields, key: &str) -> Result<Vec<u8>, FormatError> {
 
 fn parse_signature(value: Json) -> Result<SubmittedSignature, FormatError> {
     let mut fields = Fields::new(Envelope::WHAT, "signatures[]", value)?;
-    // Unset is the same as empty, and some write null for unset.
+    // A missing keyid counts as empty, and some signers write null for a missing one.
     let keyid = match fields.optional("keyid") {
         None | Some(Json::Null) => String::new(),
         Some(Json::String(keyid)) => keyid,

@@ -1,4 +1,4 @@
-//! UTC times in RFC 3339, to the second, as people write and read them.
+//! UTC times in RFC 3339, to the second.
 
 use alloc::string::String;
 

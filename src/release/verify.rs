@@ -1,4 +1,4 @@
-//! Whether a statement is believed: [`Publishers::verify`], and why not.
+//! Verifies a logged statement: [`Publishers::verify`].
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -10,11 +10,11 @@ use crate::format::{FormatError, error_codes, quote};
 use crate::merkle::Hash;
 use crate::note::ed25519_verify;
 
-/// Why a statement is not admitted or believed, though its envelope is well-formed.
+/// Why a statement in a well-formed envelope is not admitted or trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StatementError {
-    /// The payload is no statement of a known kind.
+    /// The payload is not a statement of a known kind.
     #[error(transparent)]
     Statement(#[from] FormatError),
     /// The resulting entry would be too large.
@@ -23,7 +23,7 @@ pub enum StatementError {
     /// No registered key made a signature.
     #[error("{}: expected a key listed in publishers.toml", unknown(keyid))]
     UnknownKey {
-        /// The keyid as sent, which may be any text or empty.
+        /// The keyid as submitted, which may be any text or empty.
         keyid: String,
     },
     /// The statement is for another log.
@@ -32,7 +32,7 @@ pub enum StatementError {
         quote(seen)
     )]
     OtherLog {
-        /// Origin of the log that has or admits it.
+        /// Origin of the log that holds or admits it.
         expected: String,
         /// Origin of the log that it names.
         seen: String,
@@ -42,10 +42,10 @@ pub enum StatementError {
         "it takes too long to find out who signed this: {most} signature checks failed; expected each keyid to name the key, by the hex SHA-256 of its SPKI DER"
     )]
     TooManyTries {
-        /// How many may fail.
+        /// The number of checks that may fail.
         most: u32,
     },
-    /// A registered key did not make the signature that names it.
+    /// A signature names a registered key, but is not valid.
     #[error(
         "the signature by key {keyid} of {publisher} is not valid: the statement or the signature was changed"
     )]
@@ -55,7 +55,7 @@ pub enum StatementError {
         /// The key named.
         keyid: String,
     },
-    /// The key is registered for another time.
+    /// The key is registered, but not valid at this time.
     #[error(
         "the key {keyid} of {publisher} is outside its validity: expected a time from {from} to {to}, saw {seen}"
     )]
@@ -71,7 +71,7 @@ pub enum StatementError {
         /// The time now, or the times between which it was.
         seen: String,
     },
-    /// The key was stolen or given up.
+    /// The key is revoked.
     #[error("the key {keyid} of {publisher} is revoked: expected a signature by a key that is not")]
     KeyRevoked {
         /// The publisher whose key it is.
@@ -86,9 +86,9 @@ pub enum StatementError {
     NotPermitted {
         /// The signers.
         publishers: String,
-        /// What is stated.
+        /// The kind of statement.
         kind: StatementKind,
-        /// The package it is about, where it names one; of several, one that nobody may speak for.
+        /// The statement's package, if it names one; of several, one to which none of the signers has a right.
         package: Option<String>,
     },
 }
@@ -127,8 +127,8 @@ const fn rights(kind: StatementKind, package: Option<&str>) -> &'static str {
     }
 }
 
-/// A statement by publishers with the right to make it. Only [`Publishers::verify`] and [`Publishers::admit`]
-/// make one.
+/// A statement signed by publishers with the right to make it. Only [`Publishers::verify`] and [`Publishers::admit`] make
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedStatement {
     statement: Statement,
@@ -137,42 +137,42 @@ pub struct VerifiedStatement {
 }
 
 impl VerifiedStatement {
-    /// Makes one from its signers; those in the first list have the right to state it.
+    /// Makes one; `publishers` are those of the `signers` that have the right to make the statement.
     pub(super) const fn new(statement: Statement, publishers: Vec<String>, signers: Vec<String>) -> Self {
         Self { statement, publishers, signers }
     }
 
-    /// What is stated.
+    /// The statement.
     #[must_use]
     pub const fn statement(&self) -> &Statement {
         &self.statement
     }
 
-    /// What is stated, to keep.
+    /// The statement, by value.
     #[must_use]
     pub fn into_statement(self) -> Statement {
         self.statement
     }
 
-    /// The release, if that is what is stated.
+    /// The release, if the statement is one.
     #[must_use]
     pub const fn release(&self) -> Option<&Release> {
         self.statement.as_release()
     }
 
-    /// Who states it: the first signer, in order of keyid, that may.
+    /// The first signer, in order of keyid, with the right to make the statement.
     #[must_use]
     pub fn publisher(&self) -> &str {
         &self.publishers[0]
     }
 
-    /// Names of all signers that may state it, in order of keyid, each once; one at least.
+    /// Names of all signers with the right to make the statement, in order of keyid, each once; at least one.
     #[must_use]
     pub fn publishers(&self) -> &[String] {
         &self.publishers
     }
 
-    /// Names of all signers, in order of keyid, each once; one at least.
+    /// Names of all signers, in order of keyid, each once; at least one.
     #[must_use]
     pub fn signers(&self) -> &[String] {
         &self.signers
@@ -181,18 +181,18 @@ impl VerifiedStatement {
 
 impl Publishers {
     /// Accepts an entry of a log if every signature is by a registered key, and at least one signer has the
-    /// right to its kind and to all packages that it names. Refuses unknown signatures rather than ignoring
+    /// right to the statement's kind and to all packages that it names. Rejects unknown signatures rather than ignoring
     /// them: a log [drops](Self::admit) them before it makes an entry.
     ///
-    /// `log` is the origin of the log that has it: statements for another log are refused, or anybody could
-    /// replay a statement from a test log. The validity period of keys is ignored, because a statement that was
-    /// logged in time stays valid.
+    /// `log` is the origin of the log that holds it: statements for another log are rejected, or anyone could replay a
+    /// statement from a test log. The validity period of keys is ignored, because a statement that was logged in time
+    /// stays valid.
     ///
-    /// Whether a withdrawal is of something that its publisher released is not known here:
-    /// [`check_withdrawal`](Self::check_withdrawal) asks the withdrawn entry.
+    /// Does not check that a withdrawal's publisher signed the release:
+    /// [`check_withdrawal`](Self::check_withdrawal) compares it with the withdrawn entry.
     ///
     /// # Errors
-    /// [`StatementError`]; signatures are judged before the statement is read.
+    /// [`StatementError`]; signatures are verified before the statement is parsed.
     pub fn verify(&self, envelope: &Envelope, log: &str) -> Result<VerifiedStatement, StatementError> {
         let message = envelope.signed_message();
         let mut signed_by: Vec<&Publisher> = Vec::new();
@@ -219,7 +219,7 @@ impl Publishers {
         Ok(VerifiedStatement { statement, publishers, signers })
     }
 
-    /// Whether this publisher signed the envelope, with a key that is not revoked.
+    /// Tells whether this publisher signed the envelope, with a key that is not revoked.
     #[must_use]
     pub fn is_signed_by(&self, envelope: &Envelope, publisher: &str) -> bool {
         let message = envelope.signed_message();
@@ -229,9 +229,9 @@ impl Publishers {
         })
     }
 
-    /// For monitors, who know the time of an entry only as an interval: [`StatementError::KeyNotValid`]
-    /// for the first signature whose key is valid at no moment of `from..=to`. Keys that are not
-    /// registered are passed over: [`verify`](Self::verify) refuses them.
+    /// For monitors, which know the time of an entry only as an interval: returns [`StatementError::KeyNotValid`] for the
+    /// first signature whose key is valid at no moment of `from..=to`. Skips keys that are not registered, which
+    /// [`verify`](Self::verify) rejects.
     #[must_use]
     pub fn outside_validity(
         &self,
@@ -246,7 +246,7 @@ impl Publishers {
     }
 }
 
-/// Whether a statement is for this log, or for any.
+/// Checks that a statement is for this log, or for any.
 ///
 /// # Errors
 /// [`StatementError::OtherLog`].
@@ -270,7 +270,7 @@ pub(super) fn not_permitted(statement: &Statement, signers: &[&Publisher]) -> St
     }
 }
 
-/// Each once, in order.
+/// The publishers' names, each once, in order.
 pub(super) fn names<'a>(signers: impl IntoIterator<Item = &'a Publisher>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for signer in signers {
@@ -282,7 +282,7 @@ pub(super) fn names<'a>(signers: impl IntoIterator<Item = &'a Publisher>) -> Vec
 }
 
 impl PublisherKey {
-    /// Whether it is valid at some moment of `from..=to`.
+    /// Tells whether the key is valid at some moment of `from..=to`.
     pub(super) fn is_valid_within(&self, from: Timestamp, to: Timestamp) -> bool {
         self.not_before.is_none_or(|first| first <= to) && self.not_after.is_none_or(|last| from <= last)
     }

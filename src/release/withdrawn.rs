@@ -1,4 +1,4 @@
-//! Whether a withdrawal matches the entry that it names, and was signed by that entry's publisher. A publisher may
+//! Checks that a withdrawal matches the entry that it names, and is signed by that entry's publisher. A publisher may
 //! withdraw what it released, and nothing else.
 
 use alloc::borrow::ToOwned;
@@ -12,35 +12,35 @@ use crate::merkle::{Hash, LeafIndex};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WithdrawalError {
-    /// What was said is no withdrawal.
+    /// The statement is not a withdrawal.
     #[error("expected a withdrawal, saw a statement of another kind")]
     NotAWithdrawal,
-    /// The entry is another one than the withdrawal names.
+    /// The entry is not the one that the withdrawal names.
     #[error(
         "the withdrawal names leaf {index} with hash {expected}, and that leaf is {seen}: fetch the entry again and withdraw what it says"
     )]
     OtherLeaf {
-        /// Place of the leaf.
+        /// The leaf index.
         index: LeafIndex,
         /// The leaf hash that the withdrawal states, in hex.
         expected: String,
-        /// The leaf's, in hex, or another index.
+        /// The leaf's own hash, in hex, or a remark that the index differs.
         seen: String,
     },
-    /// The entry is no release.
+    /// The entry is not a release.
     #[error("leaf {index} can't be withdrawn: expected a release, saw {seen}")]
     NotARelease {
-        /// Place of the leaf.
+        /// The leaf index.
         index: LeafIndex,
-        /// What it is.
+        /// What the entry is.
         seen: String,
     },
-    /// The withdrawal says something else of the release than the release itself.
+    /// The withdrawal does not repeat what the release says.
     #[error(
         "the withdrawal of leaf {index} has to repeat the release's {field}: expected {expected}, saw {seen}"
     )]
     OtherRelease {
-        /// Place of the leaf.
+        /// The leaf index.
         index: LeafIndex,
         /// `purl` or `subjects`.
         field: &'static str,
@@ -49,16 +49,16 @@ pub enum WithdrawalError {
         /// What the withdrawal says.
         seen: String,
     },
-    /// Somebody else released it.
+    /// Another publisher released it.
     #[error(
         "{publisher} did not release leaf {index}: expected a withdrawal by {expected}; only who released something can withdraw it"
     )]
     NotThePublisher {
-        /// Place of the leaf.
+        /// The leaf index.
         index: LeafIndex,
-        /// Who withdraws.
+        /// The publisher that withdraws it.
         publisher: String,
-        /// Who released it.
+        /// The publisher that released it.
         expected: String,
     },
 }
@@ -72,17 +72,17 @@ error_codes! { WithdrawalCode of WithdrawalError {
 }}
 
 impl Withdrawal {
-    /// The withdrawal of a logged entry, for any log that has it there.
+    /// Makes the withdrawal of a logged entry, without the origin of a log.
     ///
     /// # Errors
-    /// [`FormatError`] where the entry is no release.
+    /// [`FormatError`] if the entry is not a release.
     pub fn of(index: LeafIndex, entry: &[u8], reason: &str) -> Result<Self, FormatError> {
         let release = Release::parse(Envelope::parse_entry(entry)?.payload())?;
         let (leaf, reason) = (Hash::leaf(entry), reason.to_owned());
         Ok(Self { index, leaf, purl: release.purl, subjects: release.subjects, reason, log: None })
     }
 
-    /// Checks that it is of this very entry, and says of it what it says itself.
+    /// Checks that the withdrawal names this entry and repeats what it says.
     fn check_entry(&self, index: LeafIndex, entry: &[u8]) -> Result<Envelope, WithdrawalError> {
         let leaf = Hash::leaf(entry);
         if self.index != index || self.leaf != leaf {
@@ -110,9 +110,9 @@ impl Withdrawal {
 }
 
 impl Publishers {
-    /// Checks a withdrawal against the entry at `index`, which it names: the same leaf, a release,
-    /// the same purl and subjects, and withdrawn by one of the release's signers, however their
-    /// keys have changed since. Of a withdrawal with several signatures, each that may withdraw counts.
+    /// Checks a withdrawal against the entry at `index`: it names that leaf, which is a release with the same purl and
+    /// subjects, and one of the release's signers withdraws it, whatever their keys are by then. If the withdrawal has
+    /// several signers, each of them that may withdraw counts.
     ///
     /// # Errors
     /// [`WithdrawalError`], the first that applies.

@@ -20,11 +20,11 @@ const OLD_LINE_BYTES: usize = 24;
 /// Largest body of `/add-checkpoint`.
 pub const MAX_ADD_CHECKPOINT_BYTES: usize = OLD_LINE_BYTES + MAX_TAIL_BYTES;
 
-/// What a log asks of a witness: to cosign a checkpoint that grew out of the one it cosigned before.
-/// Well-formed, and not to be believed yet.
+/// A log's request that a witness cosign a checkpoint, which must be consistent with the one that the witness cosigned
+/// last. Well-formed, but not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddCheckpoint {
-    /// Size that the witness is thought to have cosigned last; zero where nothing is known.
+    /// Size that the log thinks the witness cosigned last; zero if it does not know.
     pub old: TreeSize,
     /// Consistency proof from `old` to the checkpoint, RFC 6962 section 2.1.2.
     pub proof: Vec<Hash>,
@@ -35,11 +35,10 @@ pub struct AddCheckpoint {
 impl AddCheckpoint {
     const WHAT: &str = "an add-checkpoint request";
 
-    /// Reads a request body. Whether the note is a checkpoint is not looked at: that is for after its
-    /// signature.
+    /// Parses a request body. Does not parse the note's text as a checkpoint: verify its signature first.
     ///
     /// # Errors
-    /// [`FormatError`] with the line, for anything but the lines drawn above.
+    /// [`FormatError`] with the line number, for anything but the format shown above.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let (lines, checkpoint) = split(Self::WHAT, bytes, MAX_ADD_CHECKPOINT_BYTES)?;
         let (old, proof) = lines.split_first().expect("a split has a first part");

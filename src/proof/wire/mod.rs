@@ -1,4 +1,4 @@
-//! What goes between logs and witnesses: the bodies of c2sp.org/tlog-witness.
+//! Bodies of requests and responses between logs and witnesses: c2sp.org/tlog-witness.
 //!
 //! ```text
 //! POST /add-checkpoint   AddCheckpoint   200: signature lines    409: a size and a newline
@@ -21,23 +21,22 @@ pub use sign_subtree::{MAX_SIGN_SUBTREE_BYTES, SignSubtree};
 /// Most hashes in the proof of a request: "The client MUST NOT send more than 63 consistency proof
 /// lines". Enough for every tree of up to 2^62 leaves.
 pub const MAX_REQUEST_HASHES: usize = 63;
-/// Media type of the size that comes with a 409.
+/// Media type of the size in a 409 response.
 pub const SIZE_MEDIA_TYPE: &str = "text/x.tlog.size";
-/// Largest body with signature lines: what a note has room for.
+/// Largest body with signature lines, in bytes: as many as a note can have.
 pub const MAX_SIGNATURES_BYTES: usize = MAX_NOTE_BYTES;
-/// Largest body with a size: 19 digits and a newline.
+/// Largest body with a size, in bytes: 19 digits and a newline.
 pub const MAX_SIZE_BYTES: usize = 20;
 
 /// Bytes of a hash line: 44 characters of base64, and the newline.
 const HASH_LINE_BYTES: usize = 45;
-/// The lines of proof, the empty line after them, and the note: what both requests end in.
+/// Most bytes of the end that both requests share: the proof lines, the empty line after them, and the note.
 const MAX_TAIL_BYTES: usize = MAX_REQUEST_HASHES * HASH_LINE_BYTES + 1 + MAX_NOTE_BYTES;
 
-/// Reads the signature lines of an answer, one to [`MAX_NOTE_SIGNATURES`] of them. Which of them are
-/// of keys that count, and whether those are valid, is the caller's question.
+/// Parses the signature lines of a response, 1 to [`MAX_NOTE_SIGNATURES`] of them. The caller verifies them.
 ///
 /// # Errors
-/// [`FormatError`] with the line, for anything but signature lines that each end in a newline.
+/// [`FormatError`] with the line number, for anything but signature lines that each end in a newline.
 pub fn parse_signatures(bytes: &[u8]) -> Result<Vec<NoteSignature>, FormatError> {
     const WHAT: &str = "a list of cosignatures";
     cap(WHAT, bytes.len(), MAX_SIGNATURES_BYTES)?;
@@ -50,16 +49,16 @@ pub fn parse_signatures(bytes: &[u8]) -> Result<Vec<NoteSignature>, FormatError>
     lines.split('\n').enumerate().map(parse).collect()
 }
 
-/// The signature lines of an answer.
+/// Prints the signature lines of a response.
 #[must_use]
 pub fn print_signatures(signatures: &[NoteSignature]) -> String {
     signatures.iter().map(ToString::to_string).collect()
 }
 
-/// Reads the body of a 409: the size that the witness cosigned last.
+/// Parses the body of a 409 response: the size of the checkpoint that the witness cosigned last.
 ///
 /// # Errors
-/// [`FormatError`] for anything but a decimal in its one spelling and a newline.
+/// [`FormatError`] for anything but a decimal without leading zeros and a newline.
 pub fn parse_size(bytes: &[u8]) -> Result<TreeSize, FormatError> {
     const WHAT: &str = "the size of the latest cosigned checkpoint";
     cap(WHAT, bytes.len(), MAX_SIZE_BYTES)?;
@@ -68,7 +67,7 @@ pub fn parse_size(bytes: &[u8]) -> Result<TreeSize, FormatError> {
     size.ok_or_else(|| FormatError::malformed(WHAT, expected, quote_bytes(bytes)))
 }
 
-/// The body of a 409.
+/// Prints the body of a 409 response.
 #[must_use]
 pub fn print_size(size: TreeSize) -> String {
     format!("{size}\n")
@@ -81,7 +80,7 @@ type Lines<'a> = Vec<(usize, &'a str)>;
 fn split<'a>(what: &'static str, bytes: &'a [u8], limit: usize) -> Result<(Lines<'a>, Note), FormatError> {
     cap(what, bytes.len(), limit)?;
     let text = utf8(what, bytes)?;
-    // The first empty line ends the proof: a checkpoint has one of its own further down.
+    // The first empty line ends the proof; the checkpoint contains another one.
     let (head, note) = text
         .split_once("\n\n")
         .ok_or_else(|| FormatError::malformed(what, "an empty line before the checkpoint", "none"))?;
@@ -89,7 +88,7 @@ fn split<'a>(what: &'static str, bytes: &'a [u8], limit: usize) -> Result<(Lines
     Ok((lines, Note::parse(note.as_bytes())?))
 }
 
-/// Reads proof lines.
+/// Parses proof lines.
 fn parse_proof(what: &'static str, lines: &[(usize, &str)]) -> Result<Vec<Hash>, FormatError> {
     cap_count(what, "hashes", lines.len(), MAX_REQUEST_HASHES)?;
     lines.iter().map(|(at, line)| Hash::from_base64(line).map_err(|e| e.at_line(*at))).collect()

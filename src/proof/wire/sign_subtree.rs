@@ -21,29 +21,28 @@ const SUBTREE_LINES_BYTES: usize = 8 + 19 + 1 + 19 + 1 + 45;
 /// Largest body of `/sign-subtree`.
 pub const MAX_SIGN_SUBTREE_BYTES: usize = SUBTREE_LINES_BYTES + MAX_TAIL_BYTES;
 
-/// What anybody may ask of a witness: to cosign a subtree of a checkpoint that it cosigned.
-/// Well-formed, and not to be believed yet.
+/// A request, which anyone may send, that a witness cosign a subtree of a checkpoint that it cosigned. Well-formed, but
+/// not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignSubtree {
-    /// The leaves that are asked for.
+    /// The subtree to be cosigned.
     pub subtree: Subtree,
     /// Merkle tree hash of the subtree.
     pub hash: Hash,
     /// Subtree consistency proof to the checkpoint, draft-ietf-plants-merkle-tree-certs-03 section 4.4.
     pub proof: Vec<Hash>,
-    /// The checkpoint that it is a subtree of, with a cosignature by this witness.
+    /// The checkpoint of the tree, with a cosignature by this witness.
     pub checkpoint: Note,
 }
 
 impl SignSubtree {
     const WHAT: &str = "a sign-subtree request";
 
-    /// Reads a request body. Whether the note is a checkpoint is not looked at: that is for after its
-    /// signatures.
+    /// Parses a request body. Does not parse the note's text as a checkpoint: verify its signatures first.
     ///
     /// # Errors
-    /// [`FormatError`] with the line, for anything but the lines drawn above, and for a range that is
-    /// no subtree of any tree.
+    /// [`FormatError`] with the line number, for anything but the format shown above, and for a range that is not a
+    /// subtree of any tree.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let (lines, checkpoint) = split(Self::WHAT, bytes, MAX_SIGN_SUBTREE_BYTES)?;
         let wrong = |line, expected: &str, seen: &str| {

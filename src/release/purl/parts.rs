@@ -1,4 +1,4 @@
-//! The components of a package URL, decoded: how they are read, and how they are written.
+//! Parses and prints the parts of a package URL.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
@@ -15,7 +15,32 @@ const VERSION: &str =
     "a version that is not empty, not `.` or `..`, and without control characters (a slash in it is %2F)";
 const VALUE: &str = "qualifier values without control characters";
 
-/// What a package URL consists of. Nothing is percent-encoded in here.
+/// Why a text is not a package URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not have the overall shape.
+    Shape,
+    /// A part of it is malformed: what was expected instead.
+    Part(&'static str),
+}
+
+impl Fault {
+    /// What was expected.
+    pub const fn expected(self) -> &'static str {
+        match self {
+            Self::Shape => SHAPE,
+            Self::Part(expected) => expected,
+        }
+    }
+}
+
+impl From<&'static str> for Fault {
+    fn from(expected: &'static str) -> Self {
+        Self::Part(expected)
+    }
+}
+
+/// The parts of a package URL, percent-decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts {
     /// In lower case.
@@ -24,31 +49,31 @@ pub struct Parts {
     pub namespace: Vec<String>,
     pub name: String,
     pub version: Option<String>,
-    /// None of the values is empty.
+    /// By key; no value is empty.
     pub qualifiers: BTreeMap<String, String>,
     pub subpath: Vec<String>,
 }
 
 impl Parts {
-    /// Reads them; says what was expected otherwise.
-    pub fn read(text: &str) -> Result<Self, &'static str> {
-        let (scheme, rest) = text.split_once(':').ok_or(SHAPE)?;
+    /// Parses a package URL in any spelling.
+    pub fn read(text: &str) -> Result<Self, Fault> {
+        let (scheme, rest) = text.split_once(':').ok_or(Fault::Shape)?;
         if !scheme.eq_ignore_ascii_case("pkg") {
-            return Err(SHAPE);
+            return Err(Fault::Shape);
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(PLAIN);
+            return Err(Fault::Part(PLAIN));
         }
         let (rest, subpath) = split_off(rest.trim_start_matches('/'), '#')?;
         let (path, qualifiers) = split_off(rest, '?')?;
-        let (kind, names) = path.split_once('/').ok_or(SHAPE)?;
+        let (kind, names) = path.split_once('/').ok_or(Fault::Shape)?;
         let is_type = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
         if !kind.starts_with(|c: char| c.is_ascii_alphabetic()) || !kind.bytes().all(is_type) {
-            return Err("a package type of letters, digits, `.` and `-`, a letter first");
+            return Err(Fault::Part("a package type of letters, digits, `.` and `-`, a letter first"));
         }
         let (names, version) = split_version(names)?;
         let mut namespace = names.split('/').map(read_segment).collect::<Result<Vec<_>, _>>()?;
-        let name = namespace.pop().ok_or(SHAPE)?;
+        let name = namespace.pop().ok_or(Fault::Shape)?;
         let subpath = subpath.map(|subpath| subpath.trim_matches('/').split('/').map(read_segment).collect());
         Ok(Self {
             kind: kind.to_ascii_lowercase(),
@@ -60,13 +85,13 @@ impl Parts {
         })
     }
 
-    /// A version alone, in its canonical spelling.
+    /// Converts a version to its canonical spelling.
     pub fn read_version(text: &str) -> Result<String, &'static str> {
         let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
         if plain { Ok(encode(&decode_version(text)?)) } else { Err(PLAIN) }
     }
 
-    /// Whether the qualifiers of a purl stand in the order of their keys.
+    /// Tells whether the qualifiers of a purl are in the order of their keys.
     pub fn are_in_order(text: &str) -> bool {
         let qualifiers = text.split_once('?').map_or("", |(_, qualifiers)| qualifiers);
         let keys = qualifiers.split('&').filter_map(|pair| Some(pair.split_once('=')?.0));
@@ -84,7 +109,7 @@ impl Parts {
         self.version.as_deref().map(encode)
     }
 
-    /// Qualifiers and subpath, encoded, with what stands before them.
+    /// Qualifiers and subpath, encoded, with their separators.
     pub fn tail(&self) -> String {
         let mut text = String::new();
         for (at, (key, value)) in self.qualifiers.iter().enumerate() {
@@ -99,7 +124,7 @@ impl Parts {
     }
 }
 
-/// What stands before and behind a separator that may stand there once.
+/// Splits a text at a separator that may occur once.
 fn split_off(text: &str, separator: char) -> Result<(&str, Option<&str>), &'static str> {
     match text.split_once(separator) {
         None => Ok((text, None)),
@@ -110,8 +135,8 @@ fn split_off(text: &str, separator: char) -> Result<(&str, Option<&str>), &'stat
     }
 }
 
-/// Splits the version off the names. An `@` that begins a segment before the last one belongs to it, as in
-/// `@angular/core`; any other one is the version's, or has to be encoded.
+/// Splits the version off the names. An `@` at the start of a segment before the last one belongs to the segment, as in
+/// `@angular/core`; any other `@` begins the version, or has to be encoded.
 fn split_version(names: &str) -> Result<(&str, Option<&str>), &'static str> {
     let last = names.rfind('/').map_or(0, |slash| slash + 1);
     let is_odd = |segment: &str| segment.rfind('@').is_some_and(|at| at > 0);
@@ -137,7 +162,7 @@ fn decode_version(text: &str) -> Result<String, &'static str> {
     if odd { Err(VERSION) } else { Ok(version) }
 }
 
-/// The standard says that a key without a value is the same as none.
+/// Drops keys without a value, as the standard says.
 fn read_qualifiers(text: &str) -> Result<BTreeMap<String, String>, &'static str> {
     const KEYS: &str =
         "qualifiers key=value, each key once, in lower case: a letter, then letters, digits and `.-_`";

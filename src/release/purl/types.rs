@@ -1,7 +1,6 @@
-//! Rules of single package URL types: which spellings are equal, and which parts are required.
+//! The rules of package URL types: equal spellings and required parts.
 //!
-//! The table is made of the standard's type definitions (`types/*-definition.json`). Other types have no rules
-//! of their own.
+//! The table follows the standard's type definitions (`types/*-definition.json`). Other types have no rules.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -19,7 +18,7 @@ use Namespace::{Optional, Prohibited, Required};
 struct Type {
     name: &'static str,
     namespace: Namespace,
-    /// What is written in lower case: `n`amespace, `p`ackage name, `v`ersion.
+    /// The parts to convert to lower case: `n`amespace, `p`ackage name, `v`ersion.
     lower: &'static str,
     /// A required qualifier.
     qualifier: Option<&'static str>,
@@ -52,7 +51,7 @@ fn find(kind: &str) -> Option<&'static Type> {
     TYPES.iter().find(|of| of.name == kind)
 }
 
-/// Normalizes spellings that the type treats as equal.
+/// Normalizes the spellings that the type treats as equal.
 pub fn normalize(parts: &mut Parts) {
     let lower = find(&parts.kind).map_or("", |of| of.lower);
     if lower.contains('n') {
@@ -74,13 +73,13 @@ pub fn normalize(parts: &mut Parts) {
     }
 }
 
-/// Models have the case of their server: Azure ML tells capitals apart, Databricks does not.
+/// The case of MLflow models depends on their server: Azure ML is case-sensitive, Databricks is not.
 fn is_on_databricks(parts: &Parts) -> bool {
     let at = |url: &String| url.contains("azuredatabricks.net");
     parts.kind == "mlflow" && parts.qualifiers.get("repository_url").is_some_and(at)
 }
 
-/// Checks what the type requires; the error says what was expected.
+/// Checks the parts that the type requires; the error says what was expected.
 pub fn check(parts: &Parts) -> Result<(), String> {
     let kind = &parts.kind;
     if let Some(of) = find(kind) {

@@ -7,11 +7,9 @@
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}, ...]}
 //! ```
 //!
-//! Payloads are JSON as their signer spelled it, but for what readers disagree about: see
-//! [`json`](super::json). Those of our own making are canonical (RFC 8785).
+//! Payloads may be any JSON that all parsers agree about: see [`json`](super::json). Our own are canonical (RFC 8785).
 //!
-//! Version 0.1 differs in that it demands a name of every subject. For either version that is left to the
-//! predicate here.
+//! Version 0.1 differs in that every subject must have a name. Here that depends on the predicate, for both versions.
 
 mod provenance;
 mod release;
@@ -38,26 +36,26 @@ use crate::merkle::Hash;
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 const STATEMENT_TYPE_0_1: &str = "https://in-toto.io/Statement/v0.1";
-/// Most artifacts in one statement; a release of more carries a manifest.
+/// Most artifacts in a statement. A release of more has a manifest.
 pub const MAX_SUBJECTS: usize = 256;
-/// Longest name of a subject or an audience, longest URI.
+/// Longest name of a subject or an audience, and longest URI, in bytes.
 const MAX_TEXT_BYTES: usize = 1_024;
 
-/// What a leaf states.
+/// A statement of a known predicate type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Statement {
-    /// Something was released.
+    /// A release.
     Release(Release),
-    /// Something that was released should not be used any more.
+    /// A withdrawal of a release, which should not be used any more.
     Withdrawal(Withdrawal),
-    /// How something was built.
+    /// SLSA provenance: how artifacts were built.
     Provenance(Provenance),
-    /// Somebody checked something, and what came of it.
+    /// A SLSA verification summary: the result of a check of artifacts.
     Summary(VerificationSummary),
 }
 
-/// What sort of statement it is; publishers are given rights for each.
+/// The kind of a statement. Publishers have rights for each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StatementKind {
     /// A release, of this kind.
@@ -75,8 +73,8 @@ impl StatementKind {
     pub const RELEASES: [Self; 3] =
         [Self::Release(Kind::Build), Self::Release(Kind::Update), Self::Release(Kind::DetectionRules)];
 
-    /// What a publisher can be given the right to state. Withdrawals are not among them: who may
-    /// release a package may withdraw what it released.
+    /// The kinds that a publisher can have a right to. Withdrawals are not among them: a publisher that may release a
+    /// package may withdraw what it released.
     pub const LISTABLE: [Self; 5] = [
         Self::RELEASES[0],
         Self::RELEASES[1],
@@ -96,7 +94,7 @@ impl StatementKind {
         }
     }
 
-    /// The right of that name, out of [`LISTABLE`](Self::LISTABLE).
+    /// Finds the kind of this name in [`LISTABLE`](Self::LISTABLE).
     #[must_use]
     pub fn parse_right(text: &str) -> Option<Self> {
         Self::LISTABLE.into_iter().find(|kind| kind.as_str() == text)
@@ -118,11 +116,10 @@ impl fmt::Display for StatementKind {
 impl Statement {
     const WHAT: &str = "a statement";
 
-    /// Reads the payload of an envelope.
+    /// Parses the payload of an envelope.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is strict JSON of a known predicate type, and what that type demands is
-    /// there.
+    /// [`FormatError`] unless it is strict JSON of a known predicate type with all that the type demands.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         let (predicate_type, fields) = open(Self::WHAT, payload)?;
         match predicate_type.as_str() {
@@ -143,7 +140,7 @@ impl Statement {
         }
     }
 
-    /// What sort of statement it is.
+    /// The kind of the statement.
     #[must_use]
     pub const fn kind(&self) -> StatementKind {
         match self {
@@ -154,13 +151,13 @@ impl Statement {
         }
     }
 
-    /// Package and version that it is about, where it names them; the first of several.
+    /// The package and version that it is about, if it names any; the first of several.
     #[must_use]
     pub const fn purl(&self) -> Option<&Purl> {
         self.purls().first()
     }
 
-    /// Every package and version that it is about, each once: one of a release or a withdrawal.
+    /// Every package and version that it is about, each once. A release or a withdrawal has exactly one.
     #[must_use]
     pub const fn purls(&self) -> &[Purl] {
         match self {
@@ -171,8 +168,8 @@ impl Statement {
         }
     }
 
-    /// Checks what is required of a statement that is new to a log, and not of one that a log holds: the rules of purl
-    /// types. A withdrawal repeats the purl of its release.
+    /// Checks the rules of purl types, which apply to statements that are new to a log, but not to logged ones. A withdrawal
+    /// is exempt, because it repeats the purl of its release.
     ///
     /// # Errors
     /// [`FormatError`].
@@ -183,7 +180,7 @@ impl Statement {
         }
     }
 
-    /// Origin of the one log that it is for. `None` where it does not say, as predicates of others never do.
+    /// Origin of the only log that it is for, if it names one. Only our own predicates can.
     #[must_use]
     pub fn log(&self) -> Option<&str> {
         match self {
@@ -224,7 +221,7 @@ impl Statement {
     }
 }
 
-/// Reads what all statements have in common: the predicate type, and the fields that are left.
+/// Parses what all statements have in common. Returns the predicate type and the remaining fields.
 fn open(what: &'static str, payload: &[u8]) -> Result<(String, Fields), FormatError> {
     let mut fields = Fields::new(what, "", Json::parse(what, payload)?)?;
     let seen = fields.string("_type")?;
@@ -235,7 +232,7 @@ fn open(what: &'static str, payload: &[u8]) -> Result<(String, Fields), FormatEr
     Ok((fields.string("predicateType")?, fields))
 }
 
-/// As [`open`], for a statement that is to be of one predicate type.
+/// Like [`open`], but demands a predicate type.
 fn open_as(what: &'static str, payload: &[u8], predicate_type: &str) -> Result<Fields, FormatError> {
     let (seen, fields) = open(what, payload)?;
     if seen == predicate_type {
@@ -244,7 +241,7 @@ fn open_as(what: &'static str, payload: &[u8], predicate_type: &str) -> Result<F
     Err(fields.wrong("predicateType", &format!("to be {predicate_type}"), &quote(&seen)))
 }
 
-/// The payload of a statement of our own making.
+/// Makes the payload of a statement of ours.
 fn to_payload(predicate_type: &str, predicate: Json, subjects: &[Subject]) -> Vec<u8> {
     let statement = Json::object([
         ("_type", Json::string(STATEMENT_TYPE)),
@@ -263,10 +260,10 @@ fn check_text(what: &'static str, text: &str) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// The packages that subjects name, and what else is given, each once.
+/// The packages that subjects name, and those in `others`, each once.
 ///
-/// What looks like a purl, and is none in its one spelling and with a version, is refused: read as no purl at
-/// all, it would get past the patterns that its signer is held to, and people would read it as one.
+/// Rejects a text that looks like a purl but is not one with a version: if it were ignored, it would escape the patterns
+/// of its signer's rights, and people would still read it as a purl.
 fn purls_in<'a>(first: Option<&'a str>, subjects: &'a [Resource]) -> Result<Vec<Purl>, FormatError> {
     let of_subjects = subjects.iter().flat_map(|subject| [subject.uri.as_deref(), subject.name.as_deref()]);
     let mut purls = Vec::new();

@@ -10,9 +10,9 @@
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}, ...]}
 //! ```
 //!
-//! Unknown fields are ignored, and unset, null and empty fields are the same, as slsa.dev/provenance
-//! demands under "Parsing rules". For that reason `externalParameters` is not asked for, though it
-//! is required: a build without parameters has an empty one.
+//! Unknown fields are ignored, and missing, null and empty fields mean the same, as slsa.dev/provenance demands under
+//! "Parsing rules". So `externalParameters` may be missing, though it is required: it is empty in a build without
+//! parameters.
 
 use alloc::string::String;
 use alloc::vec::Vec;

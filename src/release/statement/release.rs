@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// The kind of that name.
+    /// Parses the name of a kind.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
@@ -62,60 +62,59 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Where a release was built from.
+/// The source of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// As in `git+https://example.com/scanner`.
+    /// Its URI, such as `git+https://example.com/scanner`.
     pub uri: String,
-    /// Digest algorithm and lower-case hex value, as in `gitCommit` and a commit.
+    /// Digest algorithm, such as `gitCommit`, and lower-case hex value.
     pub digest: (String, String),
 }
 
-/// The artifact tree of a release of many files.
+/// The manifest tree of a release of many files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ManifestRef {
     /// Root of the manifest tree.
     pub root: Hash,
-    /// Files in it: a root alone does not say how many leaves it is over.
+    /// Number of files: the root alone does not determine it.
     pub files: u64,
 }
 
-/// A release, as its publisher states it.
+/// A release statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
     /// The artifacts, 1 to [`MAX_SUBJECTS`](super::MAX_SUBJECTS).
     pub subjects: Vec<Subject>,
     /// Package and version.
     pub purl: Purl,
-    /// What sort of release.
+    /// The kind of release.
     pub kind: Kind,
-    /// Who gets it, by track: `stable`, `beta`; 1 to 64 of `a-z0-9._-`.
+    /// The channel, such as `stable` or `beta`: 1 to 64 characters of `a-z0-9._-`.
     pub channel: String,
     /// A counter that only grows for each publisher, package and channel; at most 2^53 - 1.
     pub sequence: u64,
-    /// What it was built from.
+    /// The source from which it was built.
     pub source: Option<Source>,
-    /// Its artifact tree.
+    /// The manifest, for a release of many files.
     pub manifest: Option<ManifestRef>,
-    /// Set where the release is not meant for everyone: who it is for.
+    /// The audience, if the release is not meant for everyone.
     pub audience: Option<String>,
-    /// Origin of the log that it was stated for, and that alone: no other log takes it, and under no other
-    /// is it believed. Without one it may be logged anywhere, by anybody.
+    /// Origin of the only log that it is for: no other log admits it, and no endpoint trusts it in another log. If there
+    /// is none, anyone may submit it to any log.
     pub log: Option<String>,
 }
 
 impl Release {
     const WHAT: &str = "a release statement";
 
-    /// Reads the payload of an envelope.
+    /// Parses the payload of an envelope.
     ///
-    /// Unknown fields of the statement and of the in-toto predicate are allowed, as in-toto
-    /// demands; in our own extension they are refused. To ignore one is not always safe there, as in-toto
-    /// takes it to be: of a release with a misspelt `audience` or `log` everybody would be the audience, and
-    /// any log the log.
+    /// Unknown fields of the statement and of the in-toto predicate are ignored, as in-toto demands. In our own extension
+    /// they are rejected, because ignoring them is not always safe: a release with a misspelt `audience` or `log` would be
+    /// for everyone, or for any log.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is strict JSON of the shape drawn above.
+    /// [`FormatError`] unless it is strict JSON of the shape shown above.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
     }
@@ -145,8 +144,7 @@ impl Release {
         Ok(release)
     }
 
-    /// What the shape alone does not say. Statements that are read and statements that are made
-    /// pass the same checks.
+    /// Checks what the shape does not determine, both when a statement is parsed and when it is made.
     fn check(&self) -> Result<(), FormatError> {
         let wrong = |expected: &str, seen: String| FormatError::malformed(Self::WHAT, expected, seen);
         Subject::check_all(Self::WHAT, &self.subjects)?;
@@ -185,7 +183,7 @@ impl Release {
     /// The payload to sign, in canonical JSON.
     ///
     /// # Errors
-    /// [`FormatError`] for what [`parse`](Self::parse) would refuse.
+    /// [`FormatError`] for what [`parse`](Self::parse) would reject.
     pub fn to_payload(&self) -> Result<Vec<u8>, FormatError> {
         self.check()?;
         let (string, integer) = (Json::string, Json::unsigned);
@@ -213,7 +211,7 @@ impl Release {
         Ok(to_payload(PREDICATE_TYPE, predicate, &self.subjects))
     }
 
-    /// One hash for the set of artifacts, whatever order they are listed in.
+    /// A hash of the set of artifacts, independent of their order.
     #[must_use]
     pub fn artifacts(&self) -> Hash {
         let mut lines: Vec<String> =
@@ -225,8 +223,8 @@ impl Release {
 }
 
 impl Release {
-    /// One hash for the bytes that are released: the digests of the artifacts, whatever they are called and however
-    /// they are listed, and the root of the manifest.
+    /// A hash of the released bytes: the digests of the artifacts, independent of names and order, and the root of the
+    /// manifest.
     #[must_use]
     pub fn bytes(&self) -> Hash {
         let artifacts = Subject::digest_of_all(&self.subjects).to_hex();
@@ -234,12 +232,11 @@ impl Release {
         Hash::digest(format!("{artifacts}\0{manifest}").as_bytes())
     }
 
-    /// One hash for all that the statement claims: whoever uses a sequence number again has to state the
-    /// same. Not in it are the order of the artifacts, and what nothing is concluded from in the one log
-    /// that compares: unknown fields, and whether it was stated for this log or for any.
+    /// A hash of the claim: a publisher that uses a sequence number again must make the same claim. It does not depend on
+    /// the order of the artifacts, on unknown fields, or on whether the statement is for this log or for any.
     #[must_use]
     pub fn content(&self) -> Hash {
-        // Taken apart field by field, so that a new one can't be forgotten here. None of them may hold a NUL.
+        // The pattern lists every field, so that a new one can't be forgotten. None of them may contain a NUL.
         let Self { subjects: _, manifest: _, purl, kind, channel, sequence, source, audience, log: _ } = self;
         let source = source
             .as_ref()

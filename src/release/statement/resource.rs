@@ -1,10 +1,10 @@
-//! in-toto `ResourceDescriptor`s, as the predicates of others have them.
+//! in-toto `ResourceDescriptor`s, in predicates that are not our own.
 //!
 //! ```text
 //! {"digest":{"gitCommit":"<hex>", "sha256":"<hex>", ...},"name":"scanner.bin","uri":"git+https://..."}
 //! ```
 //!
-//! Each field is optional, and others may be there; one of `uri`, `digest` and `content` has to be.
+//! Each field is optional and other fields are ignored, but one of `uri`, `digest` and `content` is required.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,20 +14,20 @@ use crate::format::{FormatError, cap_count, quote};
 use crate::merkle::Hash;
 use crate::release::json::{Fields, Json, describe};
 
-/// Something that a statement of others is about, or rests on.
+/// A subject or a dependency in a predicate that is not our own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
-    /// What tells it from the others in its statement.
+    /// Its name, unique in the statement.
     pub name: Option<String>,
-    /// What it is everywhere.
+    /// Its URI.
     pub uri: Option<String>,
-    /// Digests by algorithm, as in `gitCommit` and a commit; their spelling is the algorithm's, but
-    /// for `sha256`, which is 64 lower-case hex digits.
+    /// Digests by algorithm, such as `gitCommit`. `sha256` is 64 lower-case hex digits; the form of others depends on the
+    /// algorithm.
     pub digests: Vec<(String, String)>,
 }
 
 impl Resource {
-    /// Takes the subjects of a statement, 1 to [`MAX_SUBJECTS`]. Each MUST have a digest (in-toto
+    /// Parses the subjects of a statement, 1 to [`MAX_SUBJECTS`]. Each MUST have a digest (in-toto
     /// Statement v1).
     pub(super) fn subjects(what: &'static str, statement: &mut Fields) -> Result<Vec<Self>, FormatError> {
         let subjects = statement.array("subject")?;
@@ -77,7 +77,7 @@ impl Resource {
         Ok(Self { name, uri, digests })
     }
 
-    /// Its SHA-256, if that is among its digests.
+    /// Its SHA-256, if it has one.
     #[must_use]
     pub fn sha256(&self) -> Option<Hash> {
         let (_, value) = self.digests.iter().find(|(algorithm, _)| algorithm == "sha256")?;

@@ -1,4 +1,4 @@
-//! Artifacts by name and SHA-256, as our own predicates have them.
+//! Artifacts by name and SHA-256, in our own predicates.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -19,7 +19,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Takes the subjects of a statement; other digests and annotations may stand beside.
+    /// Parses the subjects of a statement. Other digests and annotations are ignored.
     pub(super) fn read_all(what: &'static str, statement: &mut Fields) -> Result<Vec<Self>, FormatError> {
         let subjects = statement.array("subject")?;
         cap_count(what, "subjects", subjects.len(), MAX_SUBJECTS)?;
@@ -32,14 +32,14 @@ impl Subject {
         subjects.into_iter().map(read).collect()
     }
 
-    /// One hash for what artifacts there are, whatever they are called and however they are listed.
+    /// A hash of the artifacts' digests, independent of names and order.
     #[must_use]
     pub fn digest_of_all(subjects: &[Self]) -> Hash {
         let digests: BTreeSet<&[u8; 32]> = subjects.iter().map(|subject| subject.sha256.as_bytes()).collect();
         Hash::digest(&digests.into_iter().flatten().copied().collect::<Vec<u8>>())
     }
 
-    /// What the shape alone does not say.
+    /// Checks what the shape does not determine.
     pub(super) fn check_all(what: &'static str, subjects: &[Self]) -> Result<(), FormatError> {
         cap_count(what, "subjects", subjects.len(), MAX_SUBJECTS)?;
         if subjects.is_empty() {

@@ -1,4 +1,4 @@
-//! SLSA verification summaries v1: somebody checked artifacts against a policy.
+//! SLSA verification summaries v1: the results of checking artifacts against a policy.
 //!
 //! ```text
 //! {"_type":"https://in-toto.io/Statement/v1",
@@ -9,7 +9,7 @@
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}, ...]}
 //! ```
 //!
-//! What is required is so by version 1.0 of the SLSA specification. Unknown fields are ignored.
+//! Required are the fields that version 1.0 of the SLSA specification requires. Unknown fields are ignored.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;
@@ -23,12 +23,12 @@ use crate::release::{Timestamp, parse_time};
 
 pub(super) const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
 
-/// What came of a verification.
+/// The result of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerificationResult {
-    /// The policy is met.
+    /// The artifacts meet the policy.
     Passed,
-    /// It is not.
+    /// They do not.
     Failed,
 }
 
@@ -43,22 +43,22 @@ impl VerificationResult {
     }
 }
 
-/// What somebody found who checked artifacts, as far as this log reads it.
+/// A verification summary, as far as this log parses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerificationSummary {
     /// The artifacts, 1 to [`MAX_SUBJECTS`](super::MAX_SUBJECTS), each with a digest.
     pub subjects: Vec<Resource>,
-    /// URI of who checked: `verifier.id`. Whether the signer may speak for it is the reader's to say.
+    /// URI of the verifier: `verifier.id`. Readers decide whether the signer may speak for it.
     pub verifier: String,
-    /// When, to the second.
+    /// Time of the verification, to the second.
     pub time_verified: Timestamp,
-    /// What was checked, as it was asked for; among the [`purls`](Self::purls), where it is one.
+    /// URI of what was verified: `resourceUri`. If it is a purl, it is one of the [`purls`](Self::purls).
     pub resource_uri: String,
-    /// URI of what it was checked against: `policy.uri`.
+    /// URI of the policy: `policy.uri`.
     pub policy: String,
-    /// What came of it.
+    /// The result.
     pub result: VerificationResult,
-    /// As in `SLSA_BUILD_LEVEL_3`; at most one for each track.
+    /// The levels, such as `SLSA_BUILD_LEVEL_3`; at most one for each track.
     pub levels: Vec<String>,
     purls: Vec<Purl>,
 }
@@ -66,10 +66,10 @@ pub struct VerificationSummary {
 impl VerificationSummary {
     const WHAT: &str = "a verification summary";
 
-    /// Reads the payload of an envelope.
+    /// Parses the payload of an envelope.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is strict JSON of the shape drawn above.
+    /// [`FormatError`] unless it is strict JSON of the shape shown above.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
     }
@@ -104,14 +104,14 @@ impl VerificationSummary {
         Ok(Self { subjects, verifier, time_verified, resource_uri, policy, result, levels, purls })
     }
 
-    /// Every package and version that the resource, or the `uri` or the name of a subject, says, each once.
+    /// Every package and version in the resource URI, and in the URI or the name of a subject, each once.
     #[must_use]
     pub const fn purls(&self) -> &[Purl] {
         self.purls.as_slice()
     }
 }
 
-/// in-toto's Timestamp: RFC 3339 in UTC, with any fraction of a second, which is dropped.
+/// Parses in-toto's Timestamp: RFC 3339 in UTC. A fraction of a second is dropped.
 fn time(text: &str) -> Result<Timestamp, FormatError> {
     let whole = text.strip_suffix('Z').and_then(|text| text.split_once('.'));
     match whole {
@@ -132,7 +132,7 @@ fn level(value: Json) -> Result<String, FormatError> {
     }
 }
 
-/// MUST NOT include more than one level per SLSA track.
+/// Levels "MUST NOT include more than one level per SLSA track".
 fn check_levels(levels: &[String]) -> Result<(), FormatError> {
     let mut tracks = BTreeSet::new();
     let track = |level: &'_ String| -> Option<String> {

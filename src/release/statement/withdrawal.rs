@@ -1,5 +1,5 @@
-//! Withdrawals: a release that was logged should not be used any more. A withdrawal is a fact
-//! added; the release stays in the log.
+//! Withdrawals of logged releases, which should not be used any more. The release stays in the log; the withdrawal is an
+//! entry of its own.
 //!
 //! ```text
 //! {"_type":"https://in-toto.io/Statement/v1",
@@ -9,8 +9,8 @@
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}]}
 //! ```
 //!
-//! `index` and `leaf` name the entry; `purl` and `subject` repeat what it says, so that who has
-//! only the withdrawal knows what not to install.
+//! `index` and `leaf` name the entry; `purl` and `subject` repeat what it says, so that the withdrawal alone tells what not
+//! to install.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -22,13 +22,13 @@ use crate::merkle::{Hash, LeafIndex};
 use crate::release::json::{Fields, Json, MAX_INTEGER};
 
 pub(super) const PREDICATE_TYPE: &str = "urn:treehead:withdrawal:v1";
-/// Longest reason: a sentence or two and a link; the rest belongs into an advisory.
+/// Longest reason, in bytes: a sentence or two and a link. The rest belongs in an advisory.
 pub const MAX_REASON_BYTES: usize = 1_024;
 
-/// A withdrawal, as a publisher states it.
+/// A withdrawal statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawal {
-    /// Where the withdrawn release is in the log; at most 2^53 - 1.
+    /// Leaf index of the withdrawn release; at most 2^53 - 1.
     pub index: LeafIndex,
     /// Its leaf hash.
     pub leaf: Hash,
@@ -36,23 +36,22 @@ pub struct Withdrawal {
     pub purl: Purl,
     /// Its artifacts.
     pub subjects: Vec<Subject>,
-    /// Why, in words: 1 to [`MAX_REASON_BYTES`] bytes without control characters.
+    /// The reason, in words: 1 to [`MAX_REASON_BYTES`] bytes without control characters.
     pub reason: String,
-    /// Origin of the log that has the release, and that takes this. An index means little anywhere else;
-    /// those of before have none.
+    /// Origin of the log that holds the release, and the only one that admits the withdrawal. Withdrawals by older versions
+    /// have none.
     pub log: Option<String>,
 }
 
 impl Withdrawal {
     const WHAT: &str = "a withdrawal";
 
-    /// Reads the payload of an envelope.
+    /// Parses the payload of an envelope.
     ///
-    /// Unknown fields of the statement are allowed, as in-toto demands; in the predicate, which is
-    /// ours, they are refused.
+    /// Unknown fields of the statement are ignored, as in-toto demands; in the predicate, which is ours, they are rejected.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is strict JSON of the shape drawn above.
+    /// [`FormatError`] unless it is strict JSON of the shape shown above.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
     }
@@ -75,7 +74,7 @@ impl Withdrawal {
         Ok(withdrawal)
     }
 
-    /// What the shape alone does not say.
+    /// Checks what the shape does not determine.
     fn check(&self) -> Result<(), FormatError> {
         Subject::check_all(Self::WHAT, &self.subjects)?;
         if self.index.get() > MAX_INTEGER.unsigned_abs() {
@@ -94,10 +93,10 @@ impl Withdrawal {
         Ok(())
     }
 
-    /// The payload to sign, in canonical JSON: the same for the same withdrawal, always.
+    /// The payload to sign, in canonical JSON: equal for equal withdrawals.
     ///
     /// # Errors
-    /// [`FormatError`] for what [`parse`](Self::parse) would refuse.
+    /// [`FormatError`] for what [`parse`](Self::parse) would reject.
     pub fn to_payload(&self) -> Result<Vec<u8>, FormatError> {
         self.check()?;
         let mut predicate = vec![

@@ -1,26 +1,31 @@
 //! treehead: a transparency log for software vendors.
 //!
-//! Every build, update and detection-rule release is a leaf of an append-only Merkle tree.
-//! Endpoints check, offline and before they install anything, that what they were given is what
-//! everyone was given. `ARCHITECTURE.md` is the map; this is its outline, imports go down only:
+//! Every build, update and detection-rule release is a leaf of an append-only Merkle tree. Before they install anything,
+//! endpoints check, offline, that they were given the same as everyone else. `ARCHITECTURE.md` is the map; this is its
+//! outline. Imports go down only, which `tests/layers.rs` checks:
 //!
 //! ```text
-//! L5  cli          the `treehead` program
-//! L4  feeder       asks a log's witnesses, and gathers their cosignatures
-//!     witness      remembers one head for each log, cosigns what grew out of it
-//!     load         drives a log with appends, then checks what it was told
-//! L3  server       router, submissions, reads, error table       client   fetch, then authenticate
-//! L2  sequencer    pool, batches, commit loop, recovery
-//! L1  store        journal (the truth), sled (derived), checkpoint file
-//!     evidence_dir files that prove forks, whole or not at all
-//! L0  verify       the endpoint's verdict                          <- the paved path
-//!     evidence     what proves that a log forked
-//!     wire, state, proof_file, policy, release, cosignature, checkpoint, note, bundle, merkle, checksum,
-//!     format
+//! cli          the `treehead` program
+//! load         the load generator
+//! monitor      follows a log, re-hashes all of it, and tells events
+//! witness      remembers one head of each log, and cosigns only consistent growth
+//! server       the log's HTTP API
+//! feeder       asks a log's witnesses for cosignatures
+//! client       fetches from a log and authenticates what it gets (imports the core only)
+//! sequencer    orders submissions into batches, commits them and signs heads
+//! store        the journal (the truth), and what is derived from it in sled
+//! http, disk   kits: what all servers share, what all that writes files shares
+//! -- the core: `no_std` with `alloc`; no files, clock, network, runtime or randomness --
+//! endpoint     the verdict and the memory; with the feature `client` also their files and the network
+//! proof        proof files, bundles, fork evidence, requests to witnesses
+//! release      signed statements, package URLs and publishers
+//! checkpoint   tree heads, cosignatures and policies
+//! note         signed notes and their keys
+//! merkle       hashes, tiles and proofs
+//! format       the error of all parsers, decimals, base64
 //! ```
 //!
-//! L0 is pure: no runtime, database, files, clock or randomness. `--no-default-features` builds it
-//! alone. Trust flows one way through its types, each arrow is one function:
+//! `--no-default-features` builds the core alone. Trust flows one way through its types, and each arrow is one function:
 //! `Note -> VerifiedNote -> LogSigned<Checkpoint> -> Cosigned<Checkpoint> -> VerifiedRelease`.
 //!
 //! # The paved path

@@ -319,14 +319,14 @@ impl From<crate::witness::OpenError> for Failure {
 
 impl From<crate::monitor::MonitorError> for Failure {
     fn from(error: crate::monitor::MonitorError) -> Self {
-        use crate::monitor::{MonitorError, StateError, Trouble};
+        use crate::monitor::{FollowError, MonitorError, StateError};
         let message = error.to_string();
         match error {
             MonitorError::Client(e) => e.into(),
             MonitorError::Delivery(e) => e.into(),
             MonitorError::Disk(e) => e.into(),
-            MonitorError::Follow { trouble, .. }
-                if matches!(*trouble, Trouble::State(StateError::Damaged { .. })) =>
+            MonitorError::Follow { error, .. }
+                if matches!(*error, FollowError::State(StateError::Damaged { .. })) =>
             {
                 Self::refused("state-damaged", message, "Nothing was changed.")
             }

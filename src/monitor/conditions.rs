@@ -1,38 +1,48 @@
-//! What lasts: told when it begins, and when it ends.
+//! Conditions: reported when they begin, perhaps after they have lasted for a while, and when they end.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::delivery::{Delivery, DeliveryError};
+use super::error::{FollowError, Lie, is_not_the_log, is_silence};
 use super::event::{Code, Event, EventId};
+use super::inbox::FaultKind;
+use super::log::Tools;
+use super::manifest::{Comparison, Missing};
+use crate::client::ClientError;
+use crate::merkle::TreeSize;
 
-/// The conditions of one log that hold now.
+/// Advice if something other than the log answers.
+const SOMETHING_ELSE: &str = "Something else than this log seems to answer there: is the address right, and does a proxy or a sign-in page stand before it? If others see the log there, somebody may keep you from it.";
+
+/// The open conditions of one log.
 pub struct Conditions {
     delivery: Arc<Delivery>,
-    /// By code, and what it is about: a witness, a peer, a release.
+    /// By code and subject, such as a witness, a peer or a release.
     open: BTreeMap<(Code, String), EventId>,
-    /// Those that could not be told, or not be noted. Somebody may have them already: they are told again as they
-    /// are, whatever the time is by then.
+    /// Events whose delivery failed. A receiver may have them already, so they are delivered again unchanged.
     untold: BTreeMap<(Code, String), Event>,
+    /// Since when the log does not answer, seconds since 1970.
+    silent_since: Option<u64>,
 }
 
 impl Conditions {
-    /// Those that held when the monitor was last stopped, as the desk remembers them.
+    /// The conditions that were open when the monitor was last stopped.
     pub fn of(delivery: Arc<Delivery>, origin: &str) -> Self {
         let open = delivery.open_conditions(usize::MAX);
         let of_log = open.into_iter().filter(|condition| condition.log.as_deref() == Some(origin));
         let open = of_log
             .filter_map(|condition| Some(((Code::parse(&condition.code)?, condition.about?), condition.id)))
             .collect();
-        Self { delivery, open, untold: BTreeMap::new() }
+        Self { delivery, open, untold: BTreeMap::new(), silent_since: None }
     }
 
-    /// Whether it holds.
+    /// Whether a condition is open.
     pub fn holds(&self, code: Code, about: &str) -> bool {
         self.open.contains_key(&(code, about.to_owned()))
     }
 
-    /// It holds. Told once, however often this is said; `event` is asked for only then.
+    /// Opens a condition and reports it, unless it is open already.
     pub fn begin(
         &mut self,
         code: Code,
@@ -45,7 +55,7 @@ impl Conditions {
         self.tell(vec![((code, about.to_owned()), event().with("about", about))])
     }
 
-    /// Several of one code hold. Those that are new are told together.
+    /// Opens several conditions of one code, and reports those together that are not open yet.
     pub fn begin_all(&mut self, code: Code, events: Vec<(String, Event)>) -> Result<(), DeliveryError> {
         let new = events.into_iter().filter(|(about, _)| !self.holds(code, about));
         let named = |(about, event): (String, Event)| ((code, about.clone()), event.with("about", about));
@@ -68,7 +78,7 @@ impl Conditions {
         Ok(())
     }
 
-    /// It does not hold any more.
+    /// Ends a condition, if it is open.
     pub fn end(&mut self, code: Code, about: &str, message: &str) -> Result<(), DeliveryError> {
         let key = (code, about.to_owned());
         let id = self.open.get(&key).copied().or_else(|| self.untold.get(&key).map(|event| event.id));
@@ -80,7 +90,7 @@ impl Conditions {
         Ok(())
     }
 
-    /// Those of a code hold no more, but for these.
+    /// Ends all conditions of a code except those about `but`.
     pub fn end_others(&mut self, code: Code, but: &[String], message: &str) -> Result<(), DeliveryError> {
         let but: HashSet<&String> = but.iter().collect();
         let is_over = |open: Code, about: &String| open == code && !but.contains(about);
@@ -94,5 +104,153 @@ impl Conditions {
         self.open.retain(|(open, about), _| !is_over(*open, about));
         self.untold.retain(|(open, about), _| !is_over(*open, about));
         Ok(())
+    }
+}
+
+impl Conditions {
+    /// Reports a log that does not answer, or contradicts what it signed, and the end of both. A log that does not
+    /// answer is reported `at_once`, or after a while.
+    pub(super) fn report_answer(
+        &mut self,
+        tools: &Tools,
+        error: Option<&FollowError>,
+        at_once: bool,
+    ) -> Result<(), FollowError> {
+        let origin = tools.origin();
+        tools.log.report(|progress| progress.fault = error.map(ToString::to_string));
+        match error {
+            Some(FollowError::Client(e)) if is_silence(e) => self.report_silence(tools, e, at_once)?,
+            _ => {
+                self.silent_since = None;
+                self.end(Code::LogUnreachable, "log", &format!("{origin} answers"))?;
+            }
+        }
+        let (code, message) = match error {
+            None => {
+                // It ends when the log answers as it should, not when it is silent or lies in another way.
+                let message = format!("{origin} answers as it should");
+                return Ok(self.end_others(Code::LogMisbehaves, &[], &message)?);
+            }
+            Some(FollowError::Client(e)) if !is_silence(e) => (e.code(), e.to_string()),
+            // A fork was reported already, with its evidence.
+            Some(FollowError::Lie { lie, message }) if *lie != Lie::Fork => (lie.as_str(), message.clone()),
+            Some(_) => return Ok(()),
+        };
+        let now = tools.now();
+        Ok(self.begin(Code::LogMisbehaves, code, || {
+            let message = format!("{origin} serves what can't be so ({code}): {message}");
+            let event = tools.event(Code::LogMisbehaves, &[&code, &now], message);
+            event.with("lie", code).with("url", tools.client.prefix())
+        })?)
+    }
+
+    fn report_silence(
+        &mut self,
+        tools: &Tools,
+        error: &ClientError,
+        at_once: bool,
+    ) -> Result<(), FollowError> {
+        let (now, origin) = (tools.now(), tools.origin());
+        let since = *self.silent_since.get_or_insert(now);
+        if !at_once && now.saturating_sub(since) < tools.settings().patience.unreachable {
+            return Ok(());
+        }
+        Ok(self.begin(Code::LogUnreachable, "log", || {
+            let message = format!("{origin} can't be followed: {error}");
+            let event = tools.event(Code::LogUnreachable, &[&since], message);
+            let event = event.with("lie", error.code()).with("url", tools.client.prefix());
+            if is_not_the_log(error) { event.advise(SOMETHING_ELSE) } else { event }
+        })?)
+    }
+
+    /// Reports a log that neither grew nor was cosigned since `alive`, seconds since 1970.
+    pub(super) fn report_stall(
+        &mut self,
+        tools: &Tools,
+        alive: u64,
+        size: TreeSize,
+    ) -> Result<(), FollowError> {
+        let (now, origin) = (tools.now(), tools.origin());
+        let seconds = now.saturating_sub(alive);
+        if seconds <= tools.settings().patience.stalled {
+            return Ok(self.end(Code::LogStalled, "log", &format!("{origin} lives"))?);
+        }
+        Ok(self.begin(Code::LogStalled, "log", || {
+            let message = format!("{origin} has shown no larger tree and no newer cosignature for {seconds} s; it stands at size {size}");
+            let event = tools.event(Code::LogStalled, &[&alive], message);
+            event.with("size", size.get()).with("seconds", seconds)
+        })?)
+    }
+
+    /// Reports witnesses of the policy that have not cosigned for a while. `latest` holds the latest cosignature of
+    /// each; one that never cosigned is missing since it was first looked for.
+    pub(super) fn report_witnesses(
+        &mut self,
+        tools: &Tools,
+        latest: &mut BTreeMap<String, u64>,
+    ) -> Result<(), FollowError> {
+        let (now, origin, settings) = (tools.now(), tools.origin(), tools.settings());
+        let mut names: Vec<String> =
+            settings.policy.witnesses().iter().map(|w| w.key.name().to_string()).collect();
+        names.sort_unstable();
+        names.dedup();
+        latest.retain(|name, _| names.contains(name));
+        for name in &names {
+            let last = *latest.entry(name.clone()).or_insert(now);
+            let seconds = now.saturating_sub(last);
+            if seconds <= settings.patience.witness_missing {
+                self.end(Code::WitnessMissing, name, &format!("{name} cosigns again"))?;
+                continue;
+            }
+            self.begin(Code::WitnessMissing, name, || {
+                let message = format!("{name} has not cosigned any head of {origin} for {seconds} s");
+                let event = tools.event(Code::WitnessMissing, &[name, &last], message);
+                event.with("witness", name.as_str()).with("seconds", seconds)
+            })?;
+        }
+        Ok(self.end_others(Code::WitnessMissing, &names, "it is no witness of the policy any more")?)
+    }
+
+    /// Reports peers that show what the log did not sign. A peer that is silent stands in the metrics.
+    pub(super) fn report_peers(&mut self, tools: &Tools) -> Result<(), FollowError> {
+        let sources = tools.log.inbox.sources();
+        // A peer that is silent now, or was not asked since the start, has taken nothing back.
+        let unasked = tools.peers.iter().filter(|name| !sources.contains_key(*name));
+        let mut faulty: Vec<String> = unasked.cloned().collect();
+        for (name, source) in sources {
+            let Some(fault) = source.fault.filter(|fault| fault.kind != FaultKind::NoHead) else { continue };
+            if fault.kind == FaultKind::Lie {
+                self.begin(Code::PeerMisbehaves, &name, || {
+                    let message = format!("{name}: {}", fault.words);
+                    let event = tools.event(Code::PeerMisbehaves, &[&name, &tools.now()], message);
+                    event.with("peer", name.as_str())
+                })?;
+            }
+            faulty.push(name);
+        }
+        Ok(self.end_others(Code::PeerMisbehaves, &faulty, "it answers as it should")?)
+    }
+
+    /// Reports releases of the manifest that should be in the log by now. The caller has looked at every entry.
+    pub(super) fn report_missing(
+        &mut self,
+        tools: &Tools,
+        comparison: &mut Comparison,
+    ) -> Result<(), FollowError> {
+        let (now, origin, settings) = (tools.now(), tools.origin(), tools.settings());
+        let Some(expect) = &settings.expect else { return Ok(()) };
+        let missing = comparison.missing(&expect.manifest(), now, settings.patience.missing_release);
+        let names: Vec<String> = missing.iter().map(|missing| missing.key.to_hex()).collect();
+        let event = |(Missing { expected, since, .. }, name): (&Missing, &String)| {
+            let message = format!(
+                "{} ({}) is on line {} of the manifest, and not in {origin}",
+                expected.purl, expected.what, expected.line
+            );
+            let event = tools.event(Code::MissingRelease, &[name, since], message);
+            (name.clone(), event.with("purl", expected.purl.as_str()).with("line", expected.line))
+        };
+        self.begin_all(Code::MissingRelease, missing.iter().zip(&names).map(event).collect())?;
+        let message = "what was missing is in the log, or not expected any more";
+        Ok(self.end_others(Code::MissingRelease, &names, message)?)
     }
 }

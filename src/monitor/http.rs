@@ -1,8 +1,10 @@
-//! The monitor's routes: what it vouches for, what others push, a page, figures and health.
+//! The monitor's routes: the head that it vouches for, heads and evidence that others send, a page, metrics and health.
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
@@ -13,42 +15,114 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use super::Monitor;
-use super::accuse::evidence;
-use super::board::{Board, PUSHED, Taken};
-use super::metrics::metrics;
-use super::page::{content_security_policy, page};
+use super::delivery::{Delivery, SinkFigures};
+use super::inbox::{Admitted, PUSHED};
+use super::log::FollowedLog;
+use super::metrics::metrics_of;
+use super::page::{MAX_CONDITIONS, content_security_policy, page};
 use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError};
-use super::rules::Rules;
+use super::settings::MonitorSettings;
 use crate::checkpoint;
+use crate::clock::Clock;
+use crate::disk::evidence_dir::EvidenceDir;
 use crate::format::quote;
-use crate::http::admission::Upload;
+use crate::http::admission::{Admission, Received, Upload};
+use crate::http::exposition::Exposition;
 use crate::http::json::Json;
+use crate::http::outcomes::Outcomes;
 use crate::http::problem::blocking;
+use crate::http::rate_limit::{Rate, RateLimits};
 use crate::http::routes::{RouteHints, health};
 use crate::http::{self, ClientAddress, Listener, cache};
 use crate::merkle::Hash;
 use crate::note::{MAX_NOTE_BYTES, Note};
+use crate::proof::fork::{ForkEvidence, MAX_FORK_BYTES};
 
 const HINTS: RouteHints = RouteHints {
     no_route: "a monitor: see docs/monitor.md",
     wrong_method: "POST goes to /gossip and /evidence, everything else is GET",
 };
+/// Heads that all addresses together may push. Each costs a signature check, a third of a millisecond at most.
+const EVERYBODY: Rate = Rate { burst: 200, every: Duration::from_millis(20) };
+/// Heads that one address may push. Endpoints push one after an update, and a whole office may share an address.
+const EACH: Rate = Rate { burst: 20, every: Duration::from_secs(1) };
+
+/// The parts of a monitor that its server shows and fills.
+pub struct MonitorServer {
+    logs: Vec<Arc<FollowedLog>>,
+    delivery: Arc<Delivery>,
+    evidence: EvidenceDir,
+    outcomes: Outcomes,
+    clock: Clock,
+    /// Reverse proxies. The address that one of them names counts as the sender's.
+    trusted_proxies: Vec<IpAddr>,
+    admission: Admission,
+    limits: Mutex<RateLimits>,
+    /// The moment from which the limits count.
+    opened: Instant,
+}
+
+impl MonitorServer {
+    /// A server of these logs.
+    pub fn new(settings: &MonitorSettings, logs: Vec<Arc<FollowedLog>>, delivery: Arc<Delivery>) -> Self {
+        Self {
+            logs,
+            delivery,
+            evidence: settings.evidence(),
+            outcomes: Outcomes::new(&[&[GOSSIP_KNOWN, GOSSIP_QUEUED], GossipError::COUNTED].concat()),
+            clock: settings.clock.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            admission: Admission::default(),
+            limits: Mutex::new(RateLimits::new(EVERYBODY, EACH)),
+            opened: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        (self.clock)()
+    }
+
+    /// Receives the body of a client that may push now.
+    async fn receive(
+        &self,
+        what: &'static str,
+        client: ClientAddress,
+        body: Upload,
+        limit: usize,
+    ) -> Result<Received, GossipError> {
+        let admitted = self
+            .limits
+            .lock()
+            .expect("no panic while the lock is held")
+            .admit(client.address(), self.opened.elapsed());
+        admitted.map_err(|wait| GossipError::TooMany(wait.as_secs() + 1))?;
+        Ok(self.admission.receive(what, body, limit).await?)
+    }
+
+    /// The followed log that a note names as its origin.
+    fn log_of(&self, note: &Note) -> Result<Arc<FollowedLog>, GossipError> {
+        let origin = note.text().split('\n').next().unwrap_or_default();
+        let log = self.logs.iter().find(|log| log.origin() == origin);
+        log.cloned().ok_or_else(|| GossipError::UnknownLog(quote(origin)))
+    }
+}
+
+type Server = State<Arc<MonitorServer>>;
 
 /// Serves a monitor until `shutdown` is ready, then answers the requests in progress.
 ///
 /// # Errors
-/// [`io::Error`] where the listener fails.
+/// [`io::Error`] of the listener.
 pub async fn serve(
     listener: TcpListener,
-    monitor: Arc<Monitor>,
+    server: Arc<MonitorServer>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let listener = Listener::behind(listener, monitor.trusted_proxies().to_vec());
-    http::serve(listener, router(monitor), shutdown).await
+    let listener = Listener::behind(listener, server.trusted_proxies.clone());
+    http::serve(listener, router(server), shutdown).await
 }
 
-fn router(monitor: Arc<Monitor>) -> Router {
+fn router(server: Arc<MonitorServer>) -> Router {
     let routes = Router::new()
         .route("/", get(index))
         .route("/{hash}/checkpoint", get(checkpoint_of))
@@ -56,79 +130,93 @@ fn router(monitor: Arc<Monitor>) -> Router {
         .route("/evidence", post(evidence))
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics));
-    HINTS.complete(routes).with_state(monitor)
+    HINTS.complete(routes).with_state(server)
 }
 
-/// The page has no scripts and loads nothing else, and its policy tells the browser so: if a name ever became
-/// markup, it could do nothing.
-async fn index(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
+/// The page has no scripts and loads nothing else, and its policy tells the browser so: a name that became markup could
+/// do nothing.
+async fn index(State(server): Server) -> impl IntoResponse {
     let headers = [
         (header::CONTENT_SECURITY_POLICY, content_security_policy()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    (headers, Html(page(&monitor)))
+    (headers, Html(page(&server.logs, &server.delivery.open_conditions(MAX_CONDITIONS))))
 }
 
 /// The newest head all of whose entries were re-hashed, with the signatures that were checked.
 async fn checkpoint_of(
-    State(monitor): State<Arc<Monitor>>,
+    State(server): Server,
     uri: Uri,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, GossipError> {
     let hash = path.ok().and_then(|Path(hash)| Hash::from_hex(&hash).ok());
     let hash = hash.ok_or_else(|| HINTS.no_route(&uri))?;
-    let board = monitor.boards().iter().find(|board| board.hash == hash);
-    let vouched = board.and_then(|board| board.vouched());
+    let vouched = server.logs.iter().find(|log| log.hash == hash).and_then(|log| log.vouched());
     let vouched = vouched.ok_or_else(|| GossipError::NotFollowed(hash.to_hex()))?;
     Ok(cache::answer(cache::TEXT, cache::REVALIDATE, vouched.note))
 }
 
-/// Takes a head that somebody was shown. Answers with the monitor's own, so that whoever pushes can compare
-/// too.
-async fn gossip(
-    State(monitor): State<Arc<Monitor>>,
-    client: ClientAddress,
-    body: Upload,
-) -> Result<Response, GossipError> {
-    let answer = take(&monitor, client, body).await;
+/// Accepts a head that somebody was shown. The answer is the monitor's own head, so that the sender can compare too.
+async fn gossip(State(server): Server, client: ClientAddress, body: Upload) -> Result<Response, GossipError> {
+    let answer = add_head(&server, client, body).await;
     let outcome = match &answer {
-        Ok((_, Taken::Known)) => GOSSIP_KNOWN,
+        Ok((_, Admitted::Known)) => GOSSIP_KNOWN,
         Ok(_) => GOSSIP_QUEUED,
         Err(error) => error.row().outcome,
     };
-    monitor.outcomes().count(outcome);
-    let (board, taken) = answer?;
-    let status = if taken == Taken::Known { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let own = board.vouched().map(|vouched| vouched.note).unwrap_or_default();
+    server.outcomes.count(outcome);
+    let (log, admitted) = answer?;
+    let status = if admitted == Admitted::Known { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let own = log.vouched().map(|vouched| vouched.note).unwrap_or_default();
     Ok((status, cache::answer(cache::TEXT, cache::NEVER, own)).into_response())
 }
 
-async fn take(
-    monitor: &Arc<Monitor>,
+async fn add_head(
+    server: &MonitorServer,
     client: ClientAddress,
     body: Upload,
-) -> Result<(Arc<Board>, Taken), GossipError> {
-    let what = "a tree head";
-    monitor.admit(client)?;
-    let received = monitor.admission().receive(what, body, MAX_NOTE_BYTES).await?;
+) -> Result<(Arc<FollowedLog>, Admitted), GossipError> {
+    let received = server.receive("a tree head", client, body, MAX_NOTE_BYTES).await?;
     let note = Note::parse(&received.bytes)?;
-    let (board, rules) = log_of(monitor, &note)?;
+    let log = server.log_of(&note)?;
     // A signature takes a part of a millisecond, and a note may have many lines.
-    let head = blocking(move || checkpoint::open_note(note, &rules.keys)).await??;
-    match board.take(PUSHED, head, monitor.now()) {
-        Taken::Full => Err(GossipError::Busy),
-        taken => Ok((board, taken)),
+    let settings = log.settings.clone();
+    let head = blocking(move || checkpoint::open_note(note, &settings.keys)).await??;
+    match log.inbox.add_head(PUSHED, head, server.now()) {
+        Admitted::Full => Err(GossipError::Busy),
+        admitted => Ok((log, admitted)),
     }
 }
 
-/// The followed log that a note names as its origin: what is known of it, and what the monitor was told.
-pub fn log_of(monitor: &Monitor, note: &Note) -> Result<(Arc<Board>, Arc<Rules>), GossipError> {
-    let origin = note.text().split('\n').next().unwrap_or_default();
-    let place = monitor.boards().iter().position(|board| board.origin.as_str() == origin);
-    let place = place.ok_or_else(|| GossipError::UnknownLog(quote(origin)))?;
-    Ok((monitor.boards()[place].clone(), monitor.rules()[place].clone()))
+/// Accepts a `.tlog-fork` file. It is kept and reported like a fork that the monitor finds itself.
+async fn evidence(
+    State(server): Server,
+    client: ClientAddress,
+    body: Upload,
+) -> Result<StatusCode, GossipError> {
+    let answer = add_fork(&server, client, body).await;
+    server.outcomes.count(match &answer {
+        Ok(()) => GOSSIP_QUEUED,
+        Err(error) => error.row().outcome,
+    });
+    answer.map(|()| StatusCode::ACCEPTED)
+}
+
+async fn add_fork(server: &MonitorServer, client: ClientAddress, body: Upload) -> Result<(), GossipError> {
+    let received = server.receive("evidence of a fork", client, body, MAX_FORK_BYTES).await?;
+    let evidence = ForkEvidence::parse(&received.bytes)?;
+    let [smaller, _] = evidence.notes();
+    let log = server.log_of(smaller)?;
+    // The policy may trust other logs; their forks are theirs.
+    let settings = log.settings.clone();
+    let fork = blocking(move || evidence.judge(&settings.keys).map_err(GossipError::NoFork)).await??;
+    if log.inbox.add_fork(fork) { Ok(()) } else { Err(GossipError::Busy) }
+}
+
+async fn metrics(State(server): Server) -> Exposition {
+    metrics_of(&server.logs, &server.delivery.figures(), &server.evidence, &server.outcomes, server.now())
 }
 
 #[derive(Serialize)]
@@ -144,13 +232,13 @@ struct Health {
 #[derive(Serialize)]
 struct LogHealth {
     origin: String,
-    /// As in the address of its checkpoint.
+    /// SHA-256 of the origin, as in the URL of its checkpoint.
     origin_hash: String,
     /// Entries that were re-hashed.
     verified: u64,
     /// Entries that the log has signed.
     signed: u64,
-    /// Seconds since the log answered; none where it never did.
+    /// Seconds since the log answered, if it ever did.
     asked_seconds_ago: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<String>,
@@ -160,40 +248,39 @@ struct LogHealth {
 struct SinkHealth {
     name: String,
     undelivered: usize,
-    /// A code: the words are in the monitor's own log, because a command's may hold secrets.
+    /// A code. The words are in the monitor's own log, because a command's output may hold secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<&'static str>,
 }
 
-/// 503 where the monitor can't do its own part: follow, and tell. That a log misbehaves is what it is for.
-async fn healthz(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
-    let now = monitor.now();
-    let figures = monitor.delivery().figures();
-    let log = |board: &Arc<Board>| {
-        let progress = board.progress();
+/// 503 while the monitor can't do its own part: follow and report. A log that misbehaves is reported, and no fault.
+async fn healthz(State(server): Server) -> impl IntoResponse {
+    let now = server.now();
+    let figures = server.delivery.figures();
+    let log = |log: &Arc<FollowedLog>| {
+        let progress = log.progress();
         LogHealth {
-            origin: board.origin.to_string(),
-            origin_hash: board.hash.to_hex(),
+            origin: log.origin().to_owned(),
+            origin_hash: log.hash.to_hex(),
             verified: progress.cursor.get(),
             signed: progress.target.get(),
             asked_seconds_ago: progress.asked.map(|asked| now.saturating_sub(asked)),
             fault: progress.fault,
         }
     };
-    let sink = |sink: &super::delivery::SinkFigures| SinkHealth {
+    let sink = |sink: &SinkFigures| SinkHealth {
         name: sink.name.clone(),
         undelivered: sink.undelivered,
         fault: sink.fault_code,
     };
     let sinks: Vec<SinkHealth> = figures.sinks.iter().map(sink).collect();
-    let mut faults = monitor.faults();
-    faults.extend(figures.faults.clone());
-    faults.extend(
-        sinks
-            .iter()
-            .filter_map(|sink| Some(format!("{}: {}; the monitor's log says more", sink.name, sink.fault?))),
-    );
+    let of_log = |log: &Arc<FollowedLog>| Some(format!("{}: {}", log.origin(), log.own_fault()?));
+    let of_sink =
+        |sink: &SinkHealth| Some(format!("{}: {}; the monitor's log says more", sink.name, sink.fault?));
+    let mut faults: Vec<String> = server.logs.iter().filter_map(of_log).collect();
+    faults.extend(figures.faults.iter().cloned());
+    faults.extend(sinks.iter().filter_map(of_sink));
     let (code, status) = health(&faults);
-    let logs = monitor.boards().iter().map(log).collect();
+    let logs = server.logs.iter().map(log).collect();
     (code, Json(Health { status, logs, sinks, open_alerts: figures.open_conditions, faults }))
 }

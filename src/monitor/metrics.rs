@@ -1,30 +1,33 @@
-//! `GET /metrics`: the monitor's figures, for Prometheus. docs/monitor.md lists them.
+//! `GET /metrics`: the monitor's metrics for Prometheus. docs/monitor.md lists them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
-
-use super::Monitor;
-use super::board::{Progress, Source, Verdict};
 use super::delivery::Figures;
 use super::event::{Code, Severity, Span};
+use super::inbox::{Source, Verdict};
+use super::log::{FollowedLog, Progress};
+use crate::disk::evidence_dir::EvidenceDir;
 use crate::http::exposition::Exposition;
+use crate::http::outcomes::Outcomes;
 
-pub async fn metrics(State(monitor): State<Arc<Monitor>>) -> Exposition {
-    let now = monitor.now();
-    let known: Vec<(&str, Progress, BTreeMap<String, Source>)> = monitor
-        .boards()
-        .iter()
-        .map(|board| (board.origin.as_str(), board.progress(), board.sources()))
-        .collect();
+/// The metrics at this time, seconds since 1970.
+pub fn metrics_of(
+    followed: &[Arc<FollowedLog>],
+    figures: &Figures,
+    evidence: &EvidenceDir,
+    outcomes: &Outcomes,
+    now: u64,
+) -> Exposition {
+    let known: Vec<(&str, Progress, BTreeMap<String, Source>)> =
+        followed.iter().map(|log| (log.origin(), log.progress(), log.inbox.sources())).collect();
     let mut out = Exposition::default();
     logs(&mut out, &known, now);
     peers(&mut out, &known);
-    let figures = monitor.delivery().figures();
-    alerts(&mut out, &monitor, &figures);
-    sinks(&mut out, &figures, now);
-    monitor.outcomes().show(out.counter(
+    alerts(&mut out, followed, figures);
+    evidence_files(&mut out, followed, evidence);
+    sinks(&mut out, figures, now);
+    outcomes.show(out.counter(
         "treehead_monitor_gossip_total",
         "Heads and evidence that were pushed to /gossip and /evidence, by how that was answered.",
     ));
@@ -104,43 +107,37 @@ fn peers(out: &mut Exposition, known: &[(&str, Progress, BTreeMap<String, Source
     }
 }
 
-/// Each code of each followed log has a row, zero included: a rule about a row that is missing never fires, and
-/// nobody would notice.
-fn alerts(out: &mut Exposition, monitor: &Monitor, figures: &Figures) {
-    fn rows<'a, T: Default>(
-        monitor: &'a Monitor,
-        is_listed: fn(Code) -> bool,
-    ) -> BTreeMap<(&'a str, &'a str), T> {
-        let codes = Code::all().filter(|code| code.severity() == Severity::Alert && is_listed(*code));
-        let of_code = |code: Code| {
-            monitor.boards().iter().map(move |board| ((board.origin.as_str(), code.as_str()), T::default()))
-        };
-        codes.flat_map(of_code).collect()
-    }
-    let mut open_rows: BTreeMap<_, usize> = rows(monitor, |code| code.span() == Span::Condition);
+/// Each code has a row for each followed log: a rule about a row that is missing never fires, and nobody notices.
+fn alerts(out: &mut Exposition, followed: &[Arc<FollowedLog>], figures: &Figures) {
+    let zeros = |is_listed: fn(Code) -> bool| {
+        let codes = Code::all().filter(move |code| code.severity() == Severity::Alert && is_listed(*code));
+        codes.flat_map(|code| followed.iter().map(move |log| ((log.origin(), code.as_str()), 0_u64)))
+    };
+    let mut open: BTreeMap<_, u64> = zeros(|code| code.span() == Span::Condition).collect();
     for ((origin, code), count) in &figures.open_by_log {
-        *open_rows.entry((origin.as_deref().unwrap_or_default(), code)).or_default() += count;
+        *open.entry((origin.as_deref().unwrap_or_default(), code)).or_default() += *count as u64;
     }
-    let mut open = out.gauge("treehead_monitor_open_alerts", "Open conditions, by log and code.");
-    for ((origin, code), count) in open_rows {
-        open.with(&[("origin", origin), ("code", code)], count);
-    }
-    let mut told_rows: BTreeMap<_, u64> = rows(monitor, |_| true);
+    let mut told: BTreeMap<_, u64> = zeros(|_| true).collect();
     for ((origin, code), count) in &figures.alerts_told {
-        *told_rows.entry((origin.as_deref().unwrap_or_default(), code)).or_default() += count;
+        *told.entry((origin.as_deref().unwrap_or_default(), code)).or_default() += count;
     }
-    let mut told = out
+    let mut family = out.gauge("treehead_monitor_open_alerts", "Open conditions, by log and code.");
+    open.iter()
+        .for_each(|((origin, code), count)| family.with(&[("origin", origin), ("code", code)], *count));
+    let mut family = out
         .counter("treehead_monitor_alerts_total", "Alerts that were told since the start, by log and code.");
-    for ((origin, code), count) in told_rows {
-        told.with(&[("origin", origin), ("code", code)], count);
-    }
-    let mut evidence = out.gauge(
+    told.iter()
+        .for_each(|((origin, code), count)| family.with(&[("origin", origin), ("code", code)], *count));
+}
+
+fn evidence_files(out: &mut Exposition, followed: &[Arc<FollowedLog>], evidence: &EvidenceDir) {
+    let mut files = out.gauge(
         "treehead_monitor_evidence_files",
         "Files in the directory evidence, by the log that they are about.",
     );
-    for board in monitor.boards() {
-        if let Ok(count) = monitor.evidence().count_of(&board.origin) {
-            evidence.with(&[("origin", board.origin.as_str())], count);
+    for log in followed {
+        if let Ok(count) = evidence.count_of(&log.settings.origin) {
+            files.with(&[("origin", log.origin())], count);
         }
     }
 }

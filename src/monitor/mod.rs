@@ -1,183 +1,123 @@
-//! The monitor: follows logs, re-hashes all that they hold, tells what somebody should know, and compares tree
-//! heads with other monitors, witnesses and endpoints.
+//! The monitor: follows logs, re-hashes all their entries, reports what somebody should know, and compares tree heads
+//! with other monitors, witnesses and endpoints.
 //!
 //! ```text
-//! follow (a thread a log) -> read -> look (pure) -> desk (output, sinks, alerts) -> cursor
-//!    ^ compare (gossip) <- board <- peers (a thread each), POST /gossip
+//! follower (a thread for each log) -> heads -> entries -> statements -> findings (pure) -> delivery (output, sinks)
+//!                                       gossip <- inbox <- peers (a thread each), POST /gossip, POST /evidence
 //! ```
 //!
-//! An event is delivered before the cursor moves past what it is about: after a crash at any moment some are
-//! told twice, with the same ids, and none is left out.
+//! An event is delivered before the cursor moves past its entry. After a crash some events are delivered again, with the
+//! same ids, and none is left out.
 
-mod accuse;
-mod bell;
-mod board;
-mod catch_up;
-mod compare;
 mod conditions;
-mod convicted;
 pub mod delivery;
+mod entries;
+mod error;
 pub mod event;
-mod expect;
-mod follow;
+mod evidence;
+mod findings;
+mod follower;
+mod gossip;
 mod heads;
+mod history;
 mod http;
-mod lasting;
-mod look;
+mod inbox;
+mod log;
+mod manifest;
 mod metrics;
 mod page;
 mod peers;
 mod problem;
-mod read;
-mod recent;
-mod rules;
-mod sequences;
-mod start;
+mod relation;
+mod settings;
+mod signal;
+mod started;
 mod state;
-mod stop;
-mod times;
-mod watch;
+mod statements;
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
 use crate::client::{ClientError, LogClient};
-use crate::clock::{self, Clock};
-use crate::disk::evidence_dir::EvidenceDir;
-use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, retried};
-use crate::http::ClientAddress;
-use crate::http::admission::Admission;
-use crate::http::outcomes::Outcomes;
-use crate::http::rate_limit::{Rate, RateLimits};
+use crate::disk::{DirLock, DiskError, retried};
 
-pub use expect::{MAX_MANIFEST_BYTES, Manifest};
-pub use follow::{OnProgress, Trouble};
-pub use peers::Peer;
+pub use error::{FollowError, Lie};
+pub use log::origin_hash;
+pub use manifest::{MAX_MANIFEST_BYTES, Manifest};
 pub use problem::GossipError;
-use problem::{GOSSIP_KNOWN, GOSSIP_QUEUED};
-pub use rules::{Expect, Patience, Rules, Start, open_publishers};
+pub use settings::{
+    Expect, LogSettings, MonitorSettings, OnProgress, Patience, Peer, Start, Watch, open_publishers,
+};
 pub use state::StateError;
-pub use watch::Watch;
 
-use bell::Bell;
-use board::Board;
 use delivery::{Condition, Delivery, DeliveryError, DeliverySettings};
-use follow::{Follower, Tools};
-use peers::Caller;
-use stop::Stop;
+use event::Code;
+use follower::Follower;
+use http::MonitorServer;
+use log::{FollowedLog, Tools};
+use peers::PeerCaller;
+use signal::Signal;
 
-/// How long a monitor that follows logs once waits for its sinks: as long as one may take, and not until the
-/// next run of a job that comes each minute.
+/// How long [`Monitor::once`] waits for its sinks: as long as one may take, and not until the next run of a job that
+/// runs each minute.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long threads may take to end.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(10);
-/// Between two looks at what others push.
-const MOMENT: Duration = Duration::from_secs(1);
-
-/// Heads that everybody together may push: each costs a signature check, a third of a millisecond at most.
-const EVERYBODY: Rate = Rate { burst: 200, every: Duration::from_millis(20) };
-/// Those that one address may push. Endpoints do after an update; a whole office may be behind one address.
-const EACH: Rate = Rate { burst: 20, every: Duration::from_secs(1) };
-
-/// What a monitor is told.
-pub struct Settings {
-    /// Its directory: what it knows, and what it found.
-    pub dir: PathBuf,
-    /// Between two looks at a log or a peer.
-    pub interval: Duration,
-    /// Requests to one log at once.
-    pub parallel: usize,
-    /// How long one request may take.
-    pub timeout: Duration,
-    /// Told to logs and peers with each request, so that they can reach whoever runs it.
-    pub contact: Option<String>,
-    /// The logs.
-    pub logs: Vec<Arc<Rules>>,
-    /// Whom it asks for heads.
-    pub peers: Vec<Peer>,
-    /// Reverse proxies: of what comes from one, the address that it names counts.
-    pub trusted_proxies: Vec<IpAddr>,
-    /// Seconds since 1970; tests have their own.
-    pub clock: Clock,
-    /// The disk; tests have their own.
-    pub io: Arc<dyn DiskIo>,
-}
-
-impl Settings {
-    /// With the system's clock and disk, and a minute between looks.
-    #[must_use]
-    pub fn new(dir: PathBuf) -> Self {
-        Self {
-            dir,
-            interval: Duration::from_secs(60),
-            parallel: 4,
-            timeout: Duration::from_secs(60),
-            contact: None,
-            logs: Vec::new(),
-            peers: Vec::new(),
-            trusted_proxies: Vec::new(),
-            clock: clock::system(),
-            io: Arc::new(RealDisk),
-        }
-    }
-}
+/// Time between two looks at what others push.
+const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a monitor can't be opened, or had to stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MonitorError {
-    /// Its directory.
+    /// Its directory can't be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// Its events can't be delivered.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
-    /// A log or a peer has an address that is none.
+    /// The address of a log or a peer is malformed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A log can't be followed for reasons of nobody's.
+    /// An internal error.
     #[error("following {origin} failed in a way that it never should; the monitor's log has the reason")]
     Internal {
-        /// The log.
+        /// Origin of the log.
         origin: String,
     },
-    /// A log can't be followed for reasons of the monitor's own.
-    #[error("{origin} can't be followed: {trouble}")]
+    /// A log can't be followed, by the monitor's own fault.
+    #[error("{origin} can't be followed: {error}")]
     Follow {
-        /// The log.
+        /// Origin of the log.
         origin: String,
-        /// Why.
-        trouble: Box<Trouble>,
+        /// The fault.
+        error: Box<FollowError>,
     },
 }
 
 /// An open monitor.
 pub struct Monitor {
-    settings: Settings,
+    settings: MonitorSettings,
     delivery: Arc<Delivery>,
-    boards: Vec<Arc<Board>>,
-    stop: Stop,
-    /// Wakes those who ask peers.
-    bell: Arc<Bell>,
-    outcomes: Outcomes,
-    admission: Admission,
-    limits: Mutex<RateLimits>,
-    /// Since when limits count.
-    opened: Instant,
-    /// What keeps it from doing its part, by log.
-    faults: Mutex<Vec<String>>,
+    logs: Vec<Arc<FollowedLog>>,
+    server: Arc<MonitorServer>,
+    /// Set when the monitor stops, for those who look at it between two requests.
+    stop: Arc<AtomicBool>,
+    /// Ends the pauses between two looks at what others push.
+    pauses: Signal<()>,
+    /// Raised when a follower vouches for a head of another size.
+    vouched: Arc<Signal<u64>>,
     _lock: DirLock,
 }
 
-/// Outcome of following the logs once.
+/// The result of following all logs once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Once {
     /// Alerts that this run told: facts, and conditions that began.
@@ -193,38 +133,35 @@ pub struct Once {
 }
 
 impl Monitor {
-    /// Opens the monitor in its directory, which is made if need be. Events go to `out`, and where `desk` says.
+    /// Opens the monitor in its directory, which is made if need be. Events go to `out` and to the sinks of `delivery`.
     ///
     /// # Errors
-    /// [`MonitorError`]; a second monitor on one directory is refused.
+    /// [`MonitorError`], also if another monitor is open in this directory.
     pub fn open(
-        settings: Settings,
+        settings: MonitorSettings,
         delivery: DeliverySettings,
         out: Box<dyn std::io::Write + Send>,
     ) -> Result<Arc<Self>, MonitorError> {
-        let dir = settings.dir.clone();
-        let make = |path: &Path| std::fs::create_dir_all(path).map_err(DiskError::io("create", path));
-        make(&dir.join("logs"))?;
-        let lock = DirLock::acquire(&dir.join("lock"))?;
-        let delivery = Delivery::open_with(&dir, delivery, out, settings.io.clone())?;
-        let boards = settings.logs.iter().map(|rules| Arc::new(Board::new(rules.origin.clone()))).collect();
+        let path = settings.dir.join("logs");
+        std::fs::create_dir_all(&path).map_err(DiskError::io("create", &path))?;
+        let lock = DirLock::acquire(&settings.dir.join("lock"))?;
+        let delivery = Delivery::open_with(&settings.dir, delivery, out, settings.io.clone())?;
+        let logs: Vec<_> = settings.logs.iter().map(|log| Arc::new(FollowedLog::new(log.clone()))).collect();
+        let server = Arc::new(MonitorServer::new(&settings, logs.clone(), delivery.clone()));
         Ok(Arc::new(Self {
             delivery,
-            boards,
-            stop: Stop::default(),
-            bell: Arc::default(),
-            outcomes: Outcomes::new(&[&[GOSSIP_KNOWN, GOSSIP_QUEUED], GossipError::COUNTED].concat()),
-            admission: Admission::default(),
-            limits: Mutex::new(RateLimits::new(EVERYBODY, EACH)),
-            opened: Instant::now(),
-            faults: Mutex::default(),
+            logs,
+            server,
+            stop: Arc::default(),
+            pauses: Signal::default(),
+            vouched: Arc::default(),
             settings,
             _lock: lock,
         }))
     }
 
-    /// Follows the logs, asks the peers, and serves on `listener` if there is one, until `shutdown` is ready
-    /// or the monitor can't go on.
+    /// Follows the logs, asks the peers, and serves on `listener` if there is one, until `shutdown` is ready or the
+    /// monitor can't go on.
     ///
     /// # Errors
     /// [`MonitorError`] of the first thread that could not go on.
@@ -235,42 +172,42 @@ impl Monitor {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), MonitorError> {
         let (followers, callers) = (self.followers(&progress)?, self.callers()?);
-        let (ended, mut end) = tokio::sync::mpsc::channel(1);
+        let (failed, mut failure) = tokio::sync::mpsc::channel(1);
         let mut threads: Vec<JoinHandle<()>> = Vec::new();
         for follower in followers {
-            let (monitor, ended) = (self.clone(), ended.clone());
+            let (monitor, failed) = (self.clone(), failed.clone());
             threads.push(thread::spawn(move || {
-                let origin = follower.origin();
-                // A log that is no longer followed must not look as if it were.
+                let origin = follower.origin().to_owned();
+                // After a panic the monitor ends: a log that is not followed must not look as if it were.
                 let followed = catch_unwind(AssertUnwindSafe(|| monitor.follow(follower)));
                 if let Err(error) = followed.unwrap_or(Err(MonitorError::Internal { origin })) {
-                    // The first one ends it all; nobody waits for others.
-                    let _ = ended.try_send(error);
+                    // The first error ends the monitor; further ones are dropped.
+                    let _ = failed.try_send(error);
                 }
             }));
         }
         for caller in callers {
-            let (interval, bell) = (self.settings.interval, self.bell.clone());
-            threads.push(thread::spawn(move || caller.run(interval, &bell)));
+            let (interval, vouched) = (self.settings.interval, self.vouched.clone());
+            threads.push(thread::spawn(move || caller.run(interval, &vouched)));
         }
-        drop(ended);
+        drop(failed);
         let mut result = Ok(());
         let over = async {
             tokio::select! {
                 () = shutdown => {}
-                Some(error) = end.recv() => result = Err(error),
+                Some(error) = failure.recv() => result = Err(error),
             }
         };
         let served = if let Some(listener) = listener {
-            http::serve(listener, self.clone(), over).await
+            http::serve(listener, self.server.clone(), over).await
         } else {
             over.await;
             Ok(())
         };
         self.shut_down();
-        // What hangs in a request, or in an output that nobody reads, is left there: all that counts is durable.
-        let patience = Instant::now() + LEAVE_PATIENCE;
-        while Instant::now() < patience && threads.iter().any(|thread| !thread.is_finished()) {
+        // A thread that hangs in a request, or in an output that nobody reads, is left there: all that counts is durable.
+        let until = Instant::now() + LEAVE_PATIENCE;
+        while Instant::now() < until && threads.iter().any(|thread| !thread.is_finished()) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         result.and(served.map_err(|e| DiskError::io("serve on", Path::new("the listener"))(e).into()))
@@ -282,29 +219,27 @@ impl Monitor {
     /// [`MonitorError`].
     pub fn once(self: &Arc<Self>, progress: &OnProgress) -> Result<Once, MonitorError> {
         let followers = self.followers(progress)?;
-        // Peers first: what they show is compared with the head that is fetched then.
-        let callers = at_once(self.callers()?, Caller::call);
+        // Peers first: their heads are compared with the head that is fetched then.
+        let callers = all_at_once(self.callers()?, PeerCaller::ask_all);
         let rounds = followers.into_iter().map(|mut follower| {
-            thread::spawn(move || {
-                follower.round(true).map_err(|trouble| follow_error(&follower.origin(), trouble))
-            })
+            thread::spawn(move || follower.round(true).map_err(|error| follow_error(&follower, error)))
         });
-        let (mut not_followed, mut failed) = (0, Ok(()));
+        let (mut not_followed, mut result) = (0, Ok(()));
         for round in rounds.collect::<Vec<_>>() {
             match round.join().expect("following does not panic") {
                 Ok(true) => {}
                 Ok(false) => not_followed += 1,
-                Err(error) => failed = failed.and(Err(error)),
+                Err(error) => result = result.and(Err(error)),
             }
         }
-        if let Err(error) = failed {
+        if let Err(error) = result {
             self.shut_down();
             return Err(error);
         }
-        at_once(callers, Caller::tell_all);
+        all_at_once(callers, PeerCaller::tell_all);
         let delivered = self.delivery.flush(FLUSH_PATIENCE);
         let told = self.delivery.figures().alerts_told;
-        let unreachable = event::Code::LogUnreachable.as_str();
+        let unreachable = Code::LogUnreachable.as_str();
         let grave = told.iter().filter(|((_, code), _)| code != unreachable).map(|(_, count)| count).sum();
         let open_conditions = self.delivery.open_conditions(usize::MAX);
         self.shut_down();
@@ -312,33 +247,48 @@ impl Monitor {
         Ok(Once { alerts_told, grave_alerts_told: grave, open_conditions, not_followed, delivered })
     }
 
+    /// The delivery of its events.
+    #[must_use]
+    pub const fn delivery(&self) -> &Arc<Delivery> {
+        &self.delivery
+    }
+
     fn shut_down(&self) {
-        self.stop.give();
-        self.bell.stop();
-        self.boards.iter().for_each(|board| board.stop());
+        self.stop.store(true, Ordering::Relaxed);
+        self.pauses.stop();
+        self.vouched.stop();
+        self.logs.iter().for_each(|log| log.inbox.stop());
         self.delivery.stop();
     }
 
     fn followers(&self, progress: &OnProgress) -> Result<Vec<Follower>, MonitorError> {
-        let follower = |(rules, board): (&Arc<Rules>, &Arc<Board>)| {
+        let follower = |log: &Arc<FollowedLog>| {
             let tools = Tools {
-                rules: rules.clone(),
-                client: self.client(&rules.url)?,
+                client: self.client(&log.settings.url)?,
                 parallel: self.settings.parallel,
                 delivery: self.delivery.clone(),
-                board: board.clone(),
-                bell: self.bell.clone(),
+                vouched: self.vouched.clone(),
                 peers: self.settings.peers.iter().map(|peer| peer.label.clone()).collect(),
-                evidence: self.evidence(),
-                path: self.settings.dir.join("logs").join(format!("{}.json", board.hash.to_hex())),
+                evidence: self.settings.evidence(),
+                path: self.settings.dir.join("logs").join(format!("{}.json", log.hash.to_hex())),
                 io: self.settings.io.clone(),
                 clock: self.settings.clock.clone(),
-                stop: self.stop.flag(),
+                stop: self.stop.clone(),
                 progress: progress.clone(),
+                log: log.clone(),
             };
-            Follower::open(tools).map_err(|trouble| follow_error(rules.origin.as_str(), trouble))
+            let origin = log.origin().to_owned();
+            Follower::open(tools).map_err(|e| MonitorError::Follow { origin, error: Box::new(e) })
         };
-        self.settings.logs.iter().zip(&self.boards).map(follower).collect()
+        self.logs.iter().map(follower).collect()
+    }
+
+    fn callers(&self) -> Result<Vec<PeerCaller>, MonitorError> {
+        let caller = |peer: &Peer| {
+            let (client, clock) = (self.client(&peer.url)?, self.settings.clock.clone());
+            Ok(PeerCaller::new(peer.clone(), client, &self.logs, clock))
+        };
+        self.settings.peers.iter().map(caller).collect()
     }
 
     fn client(&self, url: &str) -> Result<LogClient, ClientError> {
@@ -349,125 +299,54 @@ impl Monitor {
         }
     }
 
-    fn callers(&self) -> Result<Vec<Caller>, MonitorError> {
-        let logs: Vec<_> = self.settings.logs.iter().cloned().zip(self.boards.iter().cloned()).collect();
-        let caller = |peer: &Peer| {
-            Ok(Caller {
-                peer: peer.clone(),
-                client: self.client(&peer.url)?,
-                logs: logs.clone(),
-                clock: self.settings.clock.clone(),
-                told: std::collections::HashMap::new(),
-                asked: std::collections::HashMap::new(),
-                failed: std::collections::HashMap::new(),
-            })
-        };
-        self.settings.peers.iter().map(caller).collect()
-    }
-
+    /// Follows a log until the monitor stops: a round in each interval, and between two rounds comparisons of the heads
+    /// that others send, once a second at most.
     fn follow(&self, mut follower: Follower) -> Result<(), MonitorError> {
         loop {
             let next = Instant::now() + self.settings.interval;
+            let left = || next.saturating_duration_since(Instant::now());
             self.attempt(&mut follower, |follower| follower.round(false).map(drop))?;
-            // Between two rounds only heads that somebody shows are compared, every moment at most.
             loop {
-                let left = next.saturating_duration_since(Instant::now());
-                if !follower.wait(left) {
+                if !follower.wait(left()) {
                     return Ok(());
                 }
                 if Instant::now() >= next {
                     break;
                 }
-                self.attempt(&mut follower, Follower::compare_during)?;
-                let left = next.saturating_duration_since(Instant::now());
-                if !self.stop.rest(MOMENT.min(left)) {
+                self.attempt(&mut follower, Follower::compare_received)?;
+                if !self.pauses.sleep(GOSSIP_INTERVAL.min(left())) {
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Tries once; what may be better the next time is only told.
+    /// Tries a step. An error that may be over the next time is only shown as a fault of the monitor.
     fn attempt(
         &self,
         follower: &mut Follower,
-        step: impl FnOnce(&mut Follower) -> Result<(), Trouble>,
+        step: impl FnOnce(&mut Follower) -> Result<(), FollowError>,
     ) -> Result<(), MonitorError> {
-        let origin = follower.origin();
         match step(follower) {
-            Ok(()) => self.set_fault(&origin, follower.own_fault()),
-            Err(Trouble::Stopped) => {}
-            Err(_) if self.stop.is_given() => {}
-            // Disks fill up and are emptied again; what was not kept, or not told, is done again.
-            Err(
-                trouble @ (Trouble::State(_)
-                | Trouble::Delivery(DeliveryError::Disk(_) | DeliveryError::OutputFull(_))),
-            ) => {
-                tracing::error!(origin, error = %trouble, "the monitor can't go on for now, and tries again");
-                self.set_fault(&origin, Some(retried(&trouble)));
+            Ok(()) => follower.set_fault(follower.fault()),
+            Err(FollowError::Stopped) => {}
+            Err(_) if self.stop.load(Ordering::Relaxed) => {}
+            Err(error) if error.is_temporary() => {
+                tracing::error!(origin = follower.origin(), %error, "the monitor can't go on for now, and tries again");
+                follower.set_fault(Some(retried(&error)));
             }
-            Err(trouble) => return Err(follow_error(&origin, trouble)),
+            Err(error) => return Err(follow_error(follower, error)),
         }
         Ok(())
     }
-
-    fn set_fault(&self, origin: &str, fault: Option<String>) {
-        let mut faults = self.faults.lock().expect("no panic while it is held");
-        let begin = format!("{origin}: ");
-        faults.retain(|known| !known.starts_with(&begin));
-        faults.extend(fault.map(|fault| begin + &fault));
-    }
-
-    /// What keeps it from doing its part.
-    fn faults(&self) -> Vec<String> {
-        self.faults.lock().expect("no panic while it is held").clone()
-    }
-
-    fn now(&self) -> u64 {
-        (self.settings.clock)()
-    }
-
-    fn boards(&self) -> &[Arc<Board>] {
-        &self.boards
-    }
-
-    fn rules(&self) -> &[Arc<Rules>] {
-        &self.settings.logs
-    }
-
-    fn evidence(&self) -> EvidenceDir {
-        EvidenceDir::new(self.settings.dir.join("evidence"))
-    }
-
-    /// Where its events go.
-    #[must_use]
-    pub const fn delivery(&self) -> &Arc<Delivery> {
-        &self.delivery
-    }
-
-    const fn outcomes(&self) -> &Outcomes {
-        &self.outcomes
-    }
-
-    const fn admission(&self) -> &Admission {
-        &self.admission
-    }
-
-    fn trusted_proxies(&self) -> &[IpAddr] {
-        &self.settings.trusted_proxies
-    }
-
-    /// Whether somebody may push a head now.
-    fn admit(&self, client: ClientAddress) -> Result<(), GossipError> {
-        let mut limits = self.limits.lock().expect("no panic while it is held");
-        limits
-            .admit(client.address(), self.opened.elapsed())
-            .map_err(|wait| GossipError::TooMany(wait.as_secs() + 1))
-    }
 }
 
-/// All of them at the same time: a peer that hangs holds up no other.
-fn at_once(callers: Vec<Caller>, step: fn(&mut Caller)) -> Vec<Caller> {
+fn follow_error(follower: &Follower, error: FollowError) -> MonitorError {
+    MonitorError::Follow { origin: follower.origin().to_owned(), error: Box::new(error) }
+}
+
+/// Runs a step of all callers at the same time: a peer that hangs holds up no other.
+fn all_at_once(callers: Vec<PeerCaller>, step: fn(&mut PeerCaller)) -> Vec<PeerCaller> {
     let steps = callers.into_iter().map(|mut caller| {
         thread::spawn(move || {
             step(&mut caller);
@@ -476,8 +355,4 @@ fn at_once(callers: Vec<Caller>, step: fn(&mut Caller)) -> Vec<Caller> {
     });
     let steps: Vec<_> = steps.collect();
     steps.into_iter().filter_map(|step| step.join().ok()).collect()
-}
-
-fn follow_error(origin: &str, trouble: Trouble) -> MonitorError {
-    MonitorError::Follow { origin: origin.to_owned(), trouble: Box::new(trouble) }
 }

@@ -1,9 +1,12 @@
 //! `GET /`: a page for people, without scripts and without anything from elsewhere.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
 
-use super::Monitor;
-use super::board::{Board, Seen};
+use super::delivery::Condition;
+use super::inbox::{ShownHead, Source, Verdict};
+use super::log::FollowedLog;
 use crate::format::{base64_encode, shown};
 use crate::release::format_time;
 
@@ -12,9 +15,9 @@ table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.15rem .8rem 
 code{font-size:13px;overflow-wrap:anywhere}.bad{color:#b00020;font-weight:600}";
 
 /// Most conditions on the page: nobody reads more, and anybody may ask for it.
-const MAX_CONDITIONS: usize = 100;
+pub const MAX_CONDITIONS: usize = 100;
 
-/// What a browser may load for the page: its own style, and nothing else.
+/// The policy of the page: a browser may load its own style, and nothing else.
 pub fn content_security_policy() -> String {
     let style = base64_encode(&Sha256::digest(STYLE));
     format!(
@@ -22,28 +25,15 @@ pub fn content_security_policy() -> String {
     )
 }
 
-/// The page.
-pub fn page(monitor: &Monitor) -> String {
-    let logs: String = monitor.boards().iter().map(|board| log(board)).collect();
-    let conditions = monitor.delivery().open_conditions(MAX_CONDITIONS);
-    let rows: String = conditions
-        .iter()
-        .map(|condition| {
-            let id = condition.id.to_string();
-            format!(
-                "<tr><td><code>{}</code><td>{}<td class=bad>{}<td>{}\n",
-                &id[..8],
-                format_time(condition.since),
-                escape(&condition.code),
-                escape(&condition.message)
-            )
-        })
-        .collect();
+/// The page with these logs and open conditions.
+pub fn page(logs: &[Arc<FollowedLog>], conditions: &[Condition]) -> String {
+    let rows: String = conditions.iter().map(condition_row).collect();
     let conditions = if conditions.is_empty() {
         "<p>No condition is open.\n".to_owned()
     } else {
         format!("<table><tr><th>id<th>since<th>what<th>in words\n{rows}</table>\n")
     };
+    let logs: String = logs.iter().map(|log| log_section(log)).collect();
     format!(
         "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <title>treehead monitor</title><style>{STYLE}</style>\n<h1>treehead monitor</h1>\n\
@@ -51,17 +41,27 @@ pub fn page(monitor: &Monitor) -> String {
     )
 }
 
-fn log(board: &Board) -> String {
-    let progress = board.progress();
-    let origin = escape(board.origin.as_str());
-    let head = board.vouched().map_or_else(
+fn condition_row(condition: &Condition) -> String {
+    format!(
+        "<tr><td><code>{}</code><td>{}<td class=bad>{}<td>{}\n",
+        &condition.id.to_string()[..8],
+        format_time(condition.since),
+        escape(&condition.code),
+        escape(&condition.message)
+    )
+}
+
+fn log_section(log: &FollowedLog) -> String {
+    let progress = log.progress();
+    let origin = escape(log.origin());
+    let head = log.vouched().map_or_else(
         || "<p>No head is verified yet.\n".to_owned(),
         |head| {
             format!(
                 "<p>Verified: size {} with root <code>{}</code> (<a href=\"/{}/checkpoint\">checkpoint</a>).\n",
                 head.size,
                 head.root.to_base64(),
-                board.hash.to_hex()
+                log.hash.to_hex()
             )
         },
     );
@@ -71,24 +71,8 @@ fn log(board: &Board) -> String {
         String::new()
     };
     let fault = progress.fault.map(|fault| format!("<p class=bad>{}\n", escape(&fault))).unwrap_or_default();
-    let sources = board.sources();
-    let rows: String = sources
-        .iter()
-        .flat_map(|(name, source)| {
-            let fault = source.fault.as_ref().map(|fault| {
-                format!("<tr><td>{}<td colspan=4 class=bad>{}\n", escape(name), escape(&fault.words))
-            });
-            source
-                .heads
-                .iter()
-                .rev()
-                .take(8)
-                .map(|seen| head_row(name, seen))
-                .chain(fault)
-                .collect::<Vec<_>>()
-        })
-        .collect();
-    // Where it begins at the head, the cursor is there before anything was fetched.
+    let rows: String = log.inbox.sources().iter().map(|(name, source)| source_rows(name, source)).collect();
+    // A log that is followed from its head has its cursor there before anything was fetched.
     let rehashed = progress.cursor.get().saturating_sub(progress.start.get());
     format!(
         "<h2>{origin}</h2>\n{head}<p>{rehashed} of {} entries re-hashed.\n{skipped}{fault}\
@@ -97,15 +81,25 @@ fn log(board: &Board) -> String {
     )
 }
 
-fn head_row(name: &str, seen: &Seen) -> String {
-    let verdict = seen.verdict.as_str();
-    let class = if verdict == "forked" { " class=bad" } else { "" };
+/// The latest eight heads of a peer, and its fault.
+fn source_rows(name: &str, source: &Source) -> String {
+    let heads = source.heads.iter().rev().take(8).map(|shown| head_row(name, shown));
+    let fault = source
+        .fault
+        .iter()
+        .map(|fault| format!("<tr><td>{}<td colspan=4 class=bad>{}\n", escape(name), escape(&fault.words)));
+    heads.chain(fault).collect()
+}
+
+fn head_row(name: &str, shown: &ShownHead) -> String {
+    let verdict = shown.verdict.as_str();
+    let class = if shown.verdict == Verdict::Forked { " class=bad" } else { "" };
     format!(
         "<tr><td>{}<td>{}<td><code>{}</code><td>{}<td{class}>{verdict}\n",
         escape(name),
-        seen.size,
-        seen.root.to_base64(),
-        format_time(seen.last)
+        shown.size,
+        shown.root.to_base64(),
+        format_time(shown.last)
     )
 }
 

@@ -1,158 +1,147 @@
-//! Peers: whoever serves the newest head of a log that it knows, monitors and witnesses alike.
+//! Peers, monitors and witnesses alike: asked for the newest head that they know of each log, and told ours.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bell::{Bell, Heard};
-use super::board::{Board, Fault, FaultKind, Taken};
-use super::follow::is_silence;
-use super::rules::Rules;
+use super::error::{is_silence, is_unsigned_head};
+use super::inbox::{Admitted, Fault, FaultKind};
+use super::log::FollowedLog;
+use super::settings::Peer;
+use super::signal::{Signal, Woken};
 use crate::client::{ClientError, LogClient};
 use crate::clock::Clock;
 use crate::note::MAX_NOTE_BYTES;
 
-/// Whom to ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// What it is called in what is told: `peer NAME` or `witness NAME`.
-    pub label: String,
-    /// Its URL prefix.
-    pub url: String,
-    /// Whether it is told our heads, too.
-    pub push: bool,
-}
-
-/// So often in a row a peer shows nothing before its operator is told: two monitors that start together have
-/// nothing to show yet.
+/// Failures in a row after which the operator is told: two monitors that start together have no head to show yet.
 const FAILURES: u32 = 3;
 
-/// Asks one peer for its heads of all logs, and tells it ours.
-pub struct Caller {
-    /// The peer.
-    pub peer: Peer,
-    /// A client for it.
-    pub client: LogClient,
-    /// The logs, and what is known of each.
-    pub logs: Vec<(Arc<Rules>, Arc<Board>)>,
-    /// Seconds since 1970.
-    pub clock: Clock,
-    /// Size of the head that it was told last.
-    pub told: HashMap<String, u64>,
-    /// Size of the head that was vouched for when it was last asked.
-    pub asked: HashMap<String, u64>,
-    /// How often it showed nothing of a log, since it last did.
-    pub failed: HashMap<String, u32>,
+/// Exchanges heads with one peer.
+pub struct PeerCaller {
+    peer: Peer,
+    client: LogClient,
+    logs: Vec<Exchange>,
+    clock: Clock,
 }
 
-impl Caller {
-    /// Asks until the monitor stops: in each interval, and of a log as soon as another head of it is vouched for.
+/// The exchange with a peer about one log.
+struct Exchange {
+    log: Arc<FollowedLog>,
+    /// Size of the head that the peer was told last.
+    told: Option<u64>,
+    /// Size of the head that we vouched for when the peer was last asked.
+    asked: Option<u64>,
+    /// Failures since the peer last showed a head.
+    failures: u32,
+}
+
+impl PeerCaller {
+    /// A caller that has asked nothing yet.
+    pub fn new(peer: Peer, client: LogClient, logs: &[Arc<FollowedLog>], clock: Clock) -> Self {
+        let exchange =
+            |log: &Arc<FollowedLog>| Exchange { log: log.clone(), told: None, asked: None, failures: 0 };
+        Self { peer, client, logs: logs.iter().map(exchange).collect(), clock }
+    }
+
+    /// Asks the peer until the monitor stops: about each log in each interval, and about one log as soon as we vouch for
+    /// another head of it.
     ///
-    /// Of two monitors that are shown two histories, the one that looks later so finds out when it looks: what
-    /// the other one saw lies there already.
-    pub fn run(mut self, interval: Duration, bell: &Bell) {
-        let mut heard = 0;
+    /// If two monitors are shown two histories, the one that looks later finds out as soon as it looks, because the
+    /// other one serves its head already.
+    pub fn run(mut self, interval: Duration, vouched: &Signal<u64>) {
+        let mut seen = 0;
         loop {
             let next = Instant::now() + interval;
-            self.call();
+            self.ask_all();
             loop {
-                match bell.wait(&mut heard, next.saturating_duration_since(Instant::now())) {
-                    Heard::Ring => self.call_about_news(),
-                    Heard::Nothing => break,
-                    Heard::Stop => return,
+                match vouched.wait_for_more(&mut seen, next.saturating_duration_since(Instant::now())) {
+                    Woken::Ready => self.exchange_if(|exchange| exchange.vouched_size() != exchange.asked),
+                    Woken::TimedOut => break,
+                    Woken::Stopped => return,
                 }
             }
         }
     }
 
-    /// Asks once.
-    pub fn call(&mut self) {
-        for (rules, board) in self.logs.clone() {
-            self.exchange(&rules, &board);
-        }
+    /// Exchanges heads of all logs.
+    pub fn ask_all(&mut self) {
+        self.exchange_if(|_| true);
     }
 
-    /// Tells it our heads.
+    /// Tells the peer our heads of all logs.
     pub fn tell_all(&mut self) {
         if self.peer.push {
-            for (_, board) in self.logs.clone() {
-                self.tell(&board);
-            }
+            self.logs.iter_mut().for_each(|exchange| exchange.tell(&self.peer, &self.client));
         }
     }
 
-    fn call_about_news(&mut self) {
-        for (rules, board) in self.logs.clone() {
-            if size_vouched(&board) != self.asked.get(board.origin.as_str()).copied() {
-                self.exchange(&rules, &board);
-            }
+    fn exchange_if(&mut self, is_due: fn(&Exchange) -> bool) {
+        for exchange in self.logs.iter_mut().filter(|exchange| is_due(exchange)) {
+            exchange.run(&self.peer, &self.client, &self.clock);
         }
     }
+}
 
-    fn exchange(&mut self, rules: &Rules, board: &Board) {
-        if let Some(size) = size_vouched(board) {
-            self.asked.insert(board.origin.as_str().to_owned(), size);
-        }
-        let fault = self.ask(rules, board).err();
-        let failed = self.failed.entry(board.origin.as_str().to_owned()).or_insert(0);
-        *failed = if fault.is_some() { failed.saturating_add(1) } else { 0 };
-        if let (FAILURES, Some(fault)) = (*failed, &fault) {
-            let (peer, why) = (&self.peer.label, &fault.words);
+impl Exchange {
+    fn vouched_size(&self) -> Option<u64> {
+        self.log.vouched().map(|head| head.size.get())
+    }
+
+    fn run(&mut self, peer: &Peer, client: &LogClient, clock: &Clock) {
+        self.asked = self.vouched_size().or(self.asked);
+        let fault = self.ask(peer, client, clock).err();
+        self.failures = if fault.is_some() { self.failures.saturating_add(1) } else { 0 };
+        if let (FAILURES, Some(fault)) = (self.failures, &fault) {
+            let (peer, why) = (&peer.label, &fault.words);
             tracing::warn!(peer, why, "nothing can be compared with this peer");
         }
-        board.blame(&self.peer.label, fault);
-        if self.peer.push {
-            self.tell(board);
+        self.log.inbox.set_fault(&peer.label, fault);
+        if peer.push {
+            self.tell(peer, client);
         }
     }
 
-    fn ask(&self, rules: &Rules, board: &Board) -> Result<(), Fault> {
-        let path = format!("{}/checkpoint", board.hash.to_hex());
-        let head = match self.client.checkpoint_at(&path, &rules.keys) {
+    fn ask(&self, peer: &Peer, client: &LogClient, clock: &Clock) -> Result<(), Fault> {
+        let path = format!("{}/checkpoint", self.log.hash.to_hex());
+        let head = match client.checkpoint_at(&path, &self.log.settings.keys) {
             Ok(head) => head,
             Err(ClientError::Status { status: 404, .. }) => {
+                let (url, origin) = (client.url(&path), self.log.origin());
                 let words = format!(
-                    "{} answers 404: it shows no head of {}; is it a monitor or a witness of that log?",
-                    self.client.url(&path),
-                    rules.origin
+                    "{url} answers 404: it shows no head of {origin}; is it a monitor or a witness of that log?"
                 );
                 return Err(Fault { kind: FaultKind::NoHead, words });
             }
             Err(e) => {
-                // Here it is the peer that is accused, of showing another head than the log signed.
-                let of_another = matches!(e.code(), "checkpoint-signature" | "unknown-log");
-                let kind = if is_silence(&e) && !of_another { FaultKind::Silence } else { FaultKind::Lie };
+                // A peer is accused of a head that the log did not sign; the log is not.
+                let is_silent = is_silence(&e) && !is_unsigned_head(&e);
+                let kind = if is_silent { FaultKind::Silence } else { FaultKind::Lie };
                 return Err(Fault { kind, words: e.to_string() });
             }
         };
-        match board.take(&self.peer.label, head, (self.clock)()) {
-            Taken::Known | Taken::Queued => Ok(()),
-            Taken::Full => {
+        match self.log.inbox.add_head(&peer.label, head, clock()) {
+            Admitted::Known | Admitted::Queued => Ok(()),
+            Admitted::Full => {
                 let words = "too many heads wait to be compared".to_owned();
                 Err(Fault { kind: FaultKind::Silence, words })
             }
         }
     }
 
-    /// Where it takes none, it may still ask for them; it is told of the next one.
-    fn tell(&mut self, board: &Board) {
-        let Some(vouched) = board.vouched() else { return };
-        let origin = board.origin.as_str();
-        if self.told.get(origin) == Some(&vouched.size.get()) {
+    /// Tells the peer our head, unless it was told already. A peer that refuses the head may still ask for it; it is
+    /// told of the next one.
+    fn tell(&mut self, peer: &Peer, client: &LogClient) {
+        let Some(vouched) = self.log.vouched().filter(|head| self.told != Some(head.size.get())) else {
             return;
-        }
-        match self.client.post("gossip", "*/*", vouched.note.as_bytes(), MAX_NOTE_BYTES) {
-            Ok(_) => {
-                self.told.insert(origin.to_owned(), vouched.size.get());
+        };
+        match client.post("gossip", "*/*", vouched.note.as_bytes(), MAX_NOTE_BYTES) {
+            Err(error) if !is_refusal(&error) => {
+                tracing::debug!(peer = %peer.label, %error, "a peer did not take our head");
             }
-            Err(ClientError::Status { status, .. }) if (400..500).contains(&status) && status != 429 => {
-                self.told.insert(origin.to_owned(), vouched.size.get());
-            }
-            Err(error) => tracing::debug!(peer = %self.peer.label, %error, "a peer did not take our head"),
+            _ => self.told = Some(vouched.size.get()),
         }
     }
 }
 
-fn size_vouched(board: &Board) -> Option<u64> {
-    board.vouched().map(|head| head.size.get())
+fn is_refusal(error: &ClientError) -> bool {
+    matches!(error, ClientError::Status { status: 400..=428 | 430..=499, .. })
 }

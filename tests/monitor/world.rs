@@ -17,7 +17,8 @@ use treehead::clock::Clock;
 use treehead::disk::{DiskError, DiskIo, RealDisk};
 use treehead::monitor::delivery::{DeliveryError, DeliverySettings, SinkSettings};
 use treehead::monitor::{
-    Expect, Monitor, MonitorError, Once, Patience, Peer, Rules, Settings, Start, Watch, open_publishers,
+    Expect, LogSettings, Monitor, MonitorError, MonitorSettings, Once, Patience, Peer, Start, Watch,
+    open_publishers,
 };
 use treehead::server::Profile;
 
@@ -107,9 +108,9 @@ impl Log {
         Self { profile: Profile::Release, publishers, ..Self::opaque(url, policy) }
     }
 
-    fn rules(&self) -> Rules {
+    fn settings(&self) -> LogSettings {
         let policy = Policy::parse(self.policy.as_bytes()).expect("a policy");
-        Rules {
+        LogSettings {
             origin: policy.logs()[0].origin.clone(),
             keys: policy.log_keys(),
             url: self.url.clone(),
@@ -181,7 +182,7 @@ impl World {
         loop {
             let mut delivery = DeliverySettings::new(self.clock());
             delivery.sinks.clone_from(&self.sinks);
-            match Monitor::open(self.settings(), delivery, Box::new(out.clone())) {
+            match Monitor::open(self.monitor_settings(), delivery, Box::new(out.clone())) {
                 Err(
                     MonitorError::Disk(DiskError::Locked { .. })
                     | MonitorError::Delivery(DeliveryError::InUse { .. }),
@@ -191,13 +192,13 @@ impl World {
         }
     }
 
-    fn settings(&self) -> Settings {
-        let mut settings = Settings::new(self.dir());
+    fn monitor_settings(&self) -> MonitorSettings {
+        let mut settings = MonitorSettings::new(self.dir());
         settings.clock = self.clock();
         settings.interval = self.interval;
         settings.timeout = self.timeout;
         settings.parallel = self.parallel;
-        settings.logs = self.logs.iter().map(|log| Arc::new(log.rules())).collect();
+        settings.logs = self.logs.iter().map(|log| Arc::new(log.settings())).collect();
         settings.peers.clone_from(&self.peers);
         settings.trusted_proxies.clone_from(&self.proxies);
         settings.io = self.io.clone();

@@ -46,7 +46,9 @@ use crate::client::LogClient;
 use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
 use crate::http::watched_file::WatchError;
 use crate::merkle::Hash;
-use crate::monitor::{Expect, Patience, Peer, Rules, Settings, Start, Watch, delivery, open_publishers};
+use crate::monitor::{
+    Expect, LogSettings, MonitorSettings, Patience, Peer, Start, Watch, delivery, open_publishers,
+};
 use crate::release::{PurlPattern, StatementKind};
 use crate::server::Profile;
 
@@ -165,7 +167,7 @@ struct CommandText {
 /// What `monitor.toml` says.
 pub struct Config {
     /// For the monitor.
-    pub settings: Settings,
+    pub settings: MonitorSettings,
     /// Where its events go.
     pub delivery: delivery::DeliverySettings,
     /// Where it listens.
@@ -202,7 +204,7 @@ impl Config {
             let seen = format!("{} twice", quote(&watches[twice].name));
             return Err(place.item("watch", twice).malformed("name", "each watch once", &seen));
         }
-        let mut settings = Settings::new(beside(path, &text.state));
+        let mut settings = MonitorSettings::new(beside(path, &text.state));
         let mut delivery = delivery::DeliverySettings::new(settings.clock.clone());
         if text.remind_after.is_some() {
             return Err(place.malformed("remind_after", REMINDERS, "it"));
@@ -306,7 +308,7 @@ impl Place<'_> {
         })
     }
 
-    fn rules(&self, text: LogText, watches: Vec<Watch>) -> Result<Rules, Failure> {
+    fn rules(&self, text: LogText, watches: Vec<Watch>) -> Result<LogSettings, Failure> {
         let policy_path = beside(self.config, &text.policy);
         let policy = files::parse(&policy_path, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
         let origin = self.value("origin", origin_of(&policy, text.origin.as_deref()))?;
@@ -334,7 +336,7 @@ impl Place<'_> {
             text.expect.map(|path| Self::watched(Expect::open(&beside(self.config, &path), packages)));
         let usual = Patience::default();
         let or = |time: Option<Time>, usual: u64| time.map_or(usual, |Time(seconds)| seconds);
-        Ok(Rules {
+        Ok(LogSettings {
             keys,
             url,
             profile,
@@ -355,7 +357,7 @@ impl Place<'_> {
     }
 
     /// Witnesses whose address the policy tells serve what they cosigned: they are peers.
-    fn add_witnesses(peers: &mut Vec<Peer>, rules: &Rules) {
+    fn add_witnesses(peers: &mut Vec<Peer>, rules: &LogSettings) {
         for witness in rules.policy.witnesses() {
             let Some(url) = &witness.url else { continue };
             let label = format!("witness {}", witness.key.name());

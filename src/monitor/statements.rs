@@ -1,4 +1,4 @@
-//! Entries as a monitor reads them: parsed, and their signatures checked where it knows the publishers.
+//! Entries, read as statements: parsed, and their signatures checked if the publishers are known.
 
 use std::num::NonZero;
 use std::thread;
@@ -7,39 +7,42 @@ use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::release::{Envelope, Publishers, Statement, StatementError, Timestamp, check_log};
 
-/// An entry.
+/// An entry, as it was read.
 #[derive(Debug)]
 pub enum Reading {
-    /// A statement.
-    Statement {
-        /// What is stated.
-        statement: Statement,
-        /// Hash of the payload: whoever signs it, it is the same statement.
-        payload: Hash,
-        /// Who signed it: names of publishers, or hex keyids where they are not known. Those who may state it come
-        /// first.
-        signers: Vec<String>,
-        /// How many of the signers may state it; all, where that is not known.
-        speakers: usize,
-        /// Whether the signatures were checked.
-        checked: bool,
-        /// A key that was not valid at any time at which the entry can have been added.
-        outside_validity: Option<StatementError>,
-    },
-    /// A statement that nobody who may has signed.
+    /// A statement that somebody with the right to signed, or that nobody checked.
+    Statement(Signed),
+    /// A statement that nobody with the right to signed.
     Untrusted {
-        /// What is wrong.
+        /// The reason.
         why: StatementError,
         /// Hash of the payload.
         payload: Hash,
-        /// What is stated, where that can be read.
+        /// The statement, if it can be read.
         statement: Option<Statement>,
     },
-    /// No statement of a kind that is known.
+    /// No statement of a known kind.
     Unreadable(FormatError),
 }
 
-/// When entries were added, at the earliest and at the latest.
+/// A statement and its signers.
+#[derive(Debug)]
+pub struct Signed {
+    /// The statement.
+    pub statement: Statement,
+    /// Hash of the payload, which is the same whoever signs it.
+    pub payload: Hash,
+    /// Names of publishers, or hex keyids where they are not known. Those who may make the statement come first.
+    pub signers: Vec<String>,
+    /// The number of signers who may make the statement; all, if that is not known.
+    pub speakers: usize,
+    /// Whether the signatures were checked.
+    pub checked: bool,
+    /// A key that was not valid at any time at which the entry can have been added.
+    pub outside_validity: Option<StatementError>,
+}
+
+/// The time at which entries were added, between two bounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Interval {
     /// Not before this second.
@@ -49,32 +52,13 @@ pub struct Interval {
 }
 
 /// Reads an entry of the log with this origin.
-pub fn read(entry: &[u8], log: &str, publishers: Option<&Publishers>, interval: Interval) -> Reading {
+fn read(entry: &[u8], log: &str, publishers: Option<&Publishers>, interval: Interval) -> Reading {
     let envelope = match Envelope::parse_entry(entry) {
         Ok(envelope) => envelope,
         Err(e) => return Reading::Unreadable(e),
     };
+    let Some(publishers) = publishers else { return read_unchecked(&envelope, log) };
     let payload = Hash::digest(envelope.payload());
-    let Some(publishers) = publishers else {
-        let signers: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
-        return match Statement::parse(envelope.payload()) {
-            Ok(statement) => match check_log(&statement, log) {
-                Ok(()) => {
-                    let (speakers, checked) = (signers.len(), false);
-                    Reading::Statement {
-                        statement,
-                        payload,
-                        signers,
-                        speakers,
-                        checked,
-                        outside_validity: None,
-                    }
-                }
-                Err(why) => Reading::Untrusted { why, payload, statement: Some(statement) },
-            },
-            Err(e) => Reading::Unreadable(e),
-        };
-    };
     match publishers.verify(&envelope, log) {
         Ok(verified) => {
             let mut signers = verified.publishers().to_vec();
@@ -83,28 +67,43 @@ pub fn read(entry: &[u8], log: &str, publishers: Option<&Publishers>, interval: 
                 verified.signers().iter().filter(|name| !verified.publishers().contains(name)).cloned(),
             );
             let outside_validity = publishers.outside_validity(&envelope, interval.from, interval.to);
-            Reading::Statement {
-                statement: verified.into_statement(),
+            let statement = verified.into_statement();
+            Reading::Statement(Signed {
+                statement,
                 payload,
                 signers,
                 speakers,
                 checked: true,
                 outside_validity,
-            }
+            })
         }
         Err(StatementError::Statement(e)) => Reading::Unreadable(e),
         Err(why) => Reading::Untrusted { why, payload, statement: Statement::parse(envelope.payload()).ok() },
     }
 }
 
-/// Reads many, on all processors: a signature costs as much as hashing forty entries.
+fn read_unchecked(envelope: &Envelope, log: &str) -> Reading {
+    let payload = Hash::digest(envelope.payload());
+    let statement = match Statement::parse(envelope.payload()) {
+        Ok(statement) => statement,
+        Err(e) => return Reading::Unreadable(e),
+    };
+    if let Err(why) = check_log(&statement, log) {
+        return Reading::Untrusted { why, payload, statement: Some(statement) };
+    }
+    let signers: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
+    let (speakers, checked) = (signers.len(), false);
+    Reading::Statement(Signed { statement, payload, signers, speakers, checked, outside_validity: None })
+}
+
+/// Reads many entries on all processors: a signature costs as much as hashing forty of them.
 pub fn read_all(
     entries: &[&[u8]],
     log: &str,
     publishers: Option<&Publishers>,
     interval: Interval,
 ) -> Vec<Reading> {
-    /// Fewer are not worth a thread.
+    /// So few are not worth a thread.
     const FEW: usize = 64;
     let read = |entry: &&[u8]| read(entry, log, publishers, interval);
     let threads = thread::available_parallelism().map_or(1, NonZero::get);

@@ -1,41 +1,23 @@
-//! What a build pipeline says it released, compared with what the log shows, in both directions.
+//! The manifest of what a build pipeline released, compared with the log in both directions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::sequences::cut;
+use super::history::ShortHash;
 use crate::format::{FormatError, cap, cap_count};
-use crate::merkle::Hash;
 use crate::release::{Purl, Release};
 
-/// Largest manifest: some hundred thousand releases.
+/// Largest manifest, in bytes: some hundred thousand releases.
 pub const MAX_MANIFEST_BYTES: usize = 64 * 1024 * 1024;
-/// Most releases that were unexpected and are remembered, in case the manifest learns of them.
+/// Most unexpected releases that are remembered, in case the manifest lists them later.
 const MAX_UNEXPECTED: usize = 100_000;
 /// Most expected releases that are remembered as seen: more than a manifest may list.
 const MAX_SEEN: usize = 2_000_000;
 
-/// What makes a release the expected one: package, version, kind, channel, sequence, artifacts and audience.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReleaseKey([u8; 16]);
-
-impl ReleaseKey {
-    /// That of a release.
-    pub fn of(release: &Release) -> Self {
-        let Release { purl, kind, channel, sequence, audience, .. } = release;
-        let (artifacts, audience) = (release.artifacts().to_hex(), audience.as_deref().unwrap_or_default());
-        let text = format!("{purl}\0{kind}\0{channel}\0{sequence}\0{artifacts}\0{audience}");
-        Self(cut(&Hash::digest(text.as_bytes())))
-    }
-
-    /// As it stands in the state file.
-    pub fn to_hex(self) -> String {
-        hex::encode(self.0)
-    }
-
-    /// As it stood there.
-    pub fn from_hex(text: &str) -> Option<Self> {
-        hex::decode(text).ok()?.try_into().ok().map(Self)
-    }
+/// Identifies an expected release: package, version, kind, channel, sequence, artifacts and audience, hashed.
+fn key_of(release: &Release) -> ShortHash {
+    let Release { purl, kind, channel, sequence, audience, .. } = release;
+    let (artifacts, audience) = (release.artifacts().to_hex(), audience.as_deref().unwrap_or_default());
+    ShortHash::of(&format!("{purl}\0{kind}\0{channel}\0{sequence}\0{artifacts}\0{audience}"))
 }
 
 /// A release that is expected.
@@ -43,21 +25,21 @@ impl ReleaseKey {
 pub struct Expected {
     /// Package and version.
     pub purl: Purl,
-    /// Track and number, in words.
+    /// Kind, channel and sequence number, in words.
     pub what: String,
-    /// The line of the manifest.
+    /// Its line in the manifest, from 1 on.
     pub line: usize,
 }
 
 /// The releases that are expected, as `RELEASES.jsonl` lists them.
 #[derive(Debug, Default)]
-pub struct Manifest(HashMap<ReleaseKey, Expected>);
+pub struct Manifest(HashMap<ShortHash, Expected>);
 
 impl Manifest {
     /// Reads a manifest. A last line without its newline is still being written, and left for later.
     ///
     /// # Errors
-    /// [`FormatError`] with the line.
+    /// [`FormatError`] with the number of the line.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap("a manifest of releases", bytes.len(), MAX_MANIFEST_BYTES)?;
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
@@ -69,54 +51,51 @@ impl Manifest {
             let Release { kind, channel, sequence, .. } = &release;
             let what = format!("{kind}, {channel}, sequence {sequence}");
             let row = Expected { purl: release.purl.clone(), what, line: at + 1 };
-            expected.entry(ReleaseKey::of(&release)).or_insert(row);
+            expected.entry(key_of(&release)).or_insert(row);
         }
         cap_count("a manifest", "releases", expected.len(), 1_000_000)?;
         Ok(Self(expected))
     }
-}
 
-impl Manifest {
-    /// How many releases it lists.
+    /// The number of releases that it lists.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }
 }
 
-/// What was found of the comparison so far.
+/// The comparison so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Expected releases that the log has.
-    pub seen: HashSet<ReleaseKey>,
-    /// Releases that the log has and nobody expected.
-    pub unexpected: HashSet<ReleaseKey>,
-    /// Expected releases that the log does not have: since when that is known.
-    pub waiting: BTreeMap<ReleaseKey, u64>,
+    pub seen: HashSet<ShortHash>,
+    /// Releases that the log has and the manifest does not list.
+    pub unexpected: HashSet<ShortHash>,
+    /// Expected releases that the log does not have, and since when that is known, seconds since 1970.
+    pub waiting: BTreeMap<ShortHash, u64>,
 }
 
 /// A release that should be in the log by now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// Which.
-    pub key: ReleaseKey,
-    /// As the manifest has it.
+    /// Its key.
+    pub key: ShortHash,
+    /// Its line in the manifest.
     pub expected: Expected,
-    /// Since when it was waited for, seconds since 1970.
+    /// Since when it is missing, seconds since 1970.
     pub since: u64,
 }
 
 impl Comparison {
-    /// Begins where entries were left unread: what the manifest lists by now is not looked for. How many
-    /// releases that are.
+    /// Begins after entries were passed: the releases listed by now count as seen. Returns their number.
     pub fn begin_late(&mut self, manifest: &Manifest) -> usize {
         self.seen.extend(manifest.0.keys());
         manifest.0.len()
     }
 
-    /// Takes a release of the log in; whether it was expected.
+    /// Adds a release of the log. Returns whether it was expected.
     pub fn release(&mut self, manifest: &Manifest, release: &Release) -> bool {
-        let key = ReleaseKey::of(release);
+        let key = key_of(release);
         if manifest.0.contains_key(&key) {
             self.waiting.remove(&key);
             self.seen.insert(key);
@@ -128,15 +107,14 @@ impl Comparison {
         false
     }
 
-    /// Compares the other way round, once the whole log was read: releases that are expected and not there,
-    /// since `within` seconds or more. Releases that were unexpected until the manifest learnt of them count
-    /// as seen.
+    /// Returns the expected releases that the log has lacked for `within` seconds or more. The whole log was read. A
+    /// release that the manifest lists only now counts as seen.
     pub fn missing(&mut self, manifest: &Manifest, now: u64, within: u64) -> Vec<Missing> {
-        // A manifest that is being rewritten may be short for a moment: what was seen stays so.
+        // A manifest that is being rewritten may be short for a moment, so seen releases are not forgotten at once.
         if self.seen.len() > MAX_SEEN {
             self.seen.retain(|key| manifest.0.contains_key(key));
         }
-        // What the manifest lost is not missing any more.
+        // A release that the manifest no longer lists is not missing.
         self.waiting.retain(|key, _| manifest.0.contains_key(key));
         let mut missing = Vec::new();
         for (key, expected) in &manifest.0 {
@@ -149,7 +127,7 @@ impl Comparison {
                 continue;
             }
             let since = *self.waiting.entry(*key).or_insert(now);
-            // A clock that was set back begins anew rather than waiting for ever.
+            // If the clock was set back, the wait begins anew.
             if now < since {
                 self.waiting.insert(*key, now);
             }
@@ -165,6 +143,7 @@ impl Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::merkle::Hash;
 
     fn line(sequence: u64, content: &str) -> String {
         format!(

@@ -1,0 +1,243 @@
+//! Heads and forks that others send about one log, and the verdicts on them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::signal::{Signal, Woken};
+use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::merkle::{Hash, TreeSize};
+use crate::proof::fork::ProvenFork;
+
+/// Most heads that wait to be compared. A log signs a few in a minute.
+const MAX_WAITING: usize = 64;
+/// Most of them that strangers pushed, so that peers and witnesses find room all the same.
+const MAX_PUSHED: usize = MAX_WAITING / 2;
+/// The source of a head that a stranger pushed.
+pub const PUSHED: &str = "gossip";
+/// Most proven forks that wait to be reported: one is enough to convict a log.
+const MAX_FORKS: usize = 4;
+/// Most heads that are kept of each source.
+const MAX_HISTORY: usize = 32;
+/// Most sources whose heads are kept.
+const MAX_SOURCES: usize = 256;
+/// Most heads that are remembered as consistent, so that they need no second proof.
+const MAX_CONSISTENT: usize = 4_096;
+
+/// The outcome of a comparison with the log's tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The head waits for the comparison.
+    Pending,
+    /// One of the two trees continues the other.
+    Consistent,
+    /// The trees contradict each other.
+    Forked,
+}
+
+impl Verdict {
+    /// The name on the page and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Consistent => "consistent",
+            Self::Forked => "forked",
+        }
+    }
+}
+
+/// A head that a source showed.
+#[derive(Debug, Clone)]
+pub struct ShownHead {
+    /// Size of its tree.
+    pub size: TreeSize,
+    /// Its root.
+    pub root: Hash,
+    /// When it was last shown, seconds since 1970.
+    pub last: u64,
+    /// Its comparison with the log's tree.
+    pub verdict: Verdict,
+}
+
+/// How a peer fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// It shows what the log did not sign.
+    Lie,
+    /// It does not answer.
+    Silence,
+    /// It has no head of this log: it does not follow the log, has none yet, or is no peer at all.
+    NoHead,
+}
+
+/// The fault of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Its kind.
+    pub kind: FaultKind,
+    /// In words.
+    pub words: String,
+}
+
+/// A peer, a witness, or all strangers together.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// Its latest heads, oldest first.
+    pub heads: VecDeque<ShownHead>,
+    /// Its present fault.
+    pub fault: Option<Fault>,
+}
+
+/// A head that waits to be compared.
+#[derive(Debug, Clone)]
+pub struct ReceivedHead {
+    /// Who showed it.
+    pub source: String,
+    /// The head, signed by the log.
+    pub head: LogSigned<Checkpoint>,
+}
+
+/// Whether a head was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admitted {
+    /// It was compared before, and is consistent.
+    Known,
+    /// It will be compared.
+    Queued,
+    /// Too many wait.
+    Full,
+}
+
+#[derive(Debug, Default)]
+struct Received {
+    sources: BTreeMap<String, Source>,
+    heads: VecDeque<ReceivedHead>,
+    forks: VecDeque<ProvenFork>,
+    consistent: VecDeque<(TreeSize, Hash)>,
+}
+
+/// The inbox of one log.
+#[derive(Debug, Default)]
+pub struct Inbox(Signal<Received>);
+
+impl Inbox {
+    /// The heads and the fault of each source.
+    pub fn sources(&self) -> BTreeMap<String, Source> {
+        self.0.with(|received| received.sources.clone())
+    }
+
+    /// Sets or clears the fault of a peer.
+    pub fn set_fault(&self, peer: &str, fault: Option<Fault>) {
+        self.0.with(|received| {
+            if let Some(source) = received.source(peer) {
+                source.fault = fault;
+            }
+        });
+    }
+
+    /// Accepts a head that the log signed.
+    pub fn add_head(&self, source: &str, head: LogSigned<Checkpoint>, now: u64) -> Admitted {
+        self.0.change(|received| received.add(source, head, now))
+    }
+
+    /// Takes out all heads that wait.
+    pub fn take_heads(&self) -> Vec<ReceivedHead> {
+        self.0.with(|received| received.heads.drain(..).collect())
+    }
+
+    /// Accepts a proven fork. Returns false if too many wait.
+    pub fn add_fork(&self, fork: ProvenFork) -> bool {
+        self.0.change(|received| {
+            let has_room = received.forks.len() < MAX_FORKS;
+            if has_room {
+                received.forks.push_back(fork);
+            }
+            has_room
+        })
+    }
+
+    /// Takes out the oldest fork that waits.
+    pub fn take_fork(&self) -> Option<ProvenFork> {
+        self.0.with(|received| received.forks.pop_front())
+    }
+
+    /// Records the verdict on a head for all who showed it.
+    pub fn settle(&self, head: &Checkpoint, verdict: Verdict) {
+        self.0.with(|received| received.settle((head.size, head.root), verdict));
+    }
+
+    /// Whether a head or a fork waits.
+    pub fn has_any(&self) -> bool {
+        self.0.with(|received| received.has_any())
+    }
+
+    /// Waits until a head or a fork waits, for `most` at the longest. Returns false if the monitor stops.
+    pub fn wait(&self, most: Duration) -> bool {
+        self.0.wait(most, Received::has_any) != Woken::Stopped
+    }
+
+    /// Ends all waits.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+impl Received {
+    fn has_any(&self) -> bool {
+        !self.heads.is_empty() || !self.forks.is_empty()
+    }
+
+    fn source(&mut self, name: &str) -> Option<&mut Source> {
+        if !self.sources.contains_key(name) && self.sources.len() >= MAX_SOURCES {
+            return None;
+        }
+        Some(self.sources.entry(name.to_owned()).or_default())
+    }
+
+    fn add(&mut self, source: &str, head: LogSigned<Checkpoint>, now: u64) -> Admitted {
+        let key = (head.get().size, head.get().root);
+        if self.consistent.contains(&key) {
+            self.record(source, key, now, Verdict::Consistent);
+            return Admitted::Known;
+        }
+        if !self.heads.iter().any(|waiting| (waiting.head.get().size, waiting.head.get().root) == key) {
+            let pushed = self.heads.iter().filter(|waiting| waiting.source == PUSHED).count();
+            if self.heads.len() >= MAX_WAITING || (source == PUSHED && pushed >= MAX_PUSHED) {
+                return Admitted::Full;
+            }
+            self.heads.push_back(ReceivedHead { source: source.to_owned(), head });
+        }
+        self.record(source, key, now, Verdict::Pending);
+        Admitted::Queued
+    }
+
+    fn record(&mut self, source: &str, (size, root): (TreeSize, Hash), now: u64, verdict: Verdict) {
+        let Some(source) = self.source(source) else { return };
+        source.fault = None;
+        if let Some(shown) = source.heads.iter_mut().find(|shown| (shown.size, shown.root) == (size, root)) {
+            shown.last = now;
+            // A verdict is final.
+            if shown.verdict == Verdict::Pending {
+                shown.verdict = verdict;
+            }
+            return;
+        }
+        if source.heads.len() == MAX_HISTORY {
+            source.heads.pop_front();
+        }
+        source.heads.push_back(ShownHead { size, root, last: now, verdict });
+    }
+
+    fn settle(&mut self, key: (TreeSize, Hash), verdict: Verdict) {
+        for source in self.sources.values_mut() {
+            for shown in source.heads.iter_mut().filter(|shown| (shown.size, shown.root) == key) {
+                shown.verdict = verdict;
+            }
+        }
+        if verdict == Verdict::Consistent && !self.consistent.contains(&key) {
+            if self.consistent.len() == MAX_CONSISTENT {
+                self.consistent.pop_front();
+            }
+            self.consistent.push_back(key);
+        }
+    }
+}

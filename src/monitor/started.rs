@@ -1,0 +1,95 @@
+//! The events when a log begins to be followed: above all `started`, which lists what is not checked.
+
+use super::entries::Entries;
+use super::event::{Code, Event};
+use super::evidence::forks_on_disk;
+use super::log::Tools;
+use super::settings::{LogSettings, Start};
+use super::state::Looked;
+use crate::merkle::TreeSize;
+use crate::release::Profile;
+
+/// The part of a log that the monitor looks at.
+pub struct Scope {
+    /// Whether there was no state of the log.
+    is_new: bool,
+    cursor: TreeSize,
+    /// The parts that are not checked, in words.
+    unchecked: Vec<String>,
+}
+
+impl Scope {
+    /// The scope at the start. Begins the comparison with the manifest, except if the cursor is yet to move to the
+    /// log's head, past entries that are not known.
+    pub fn new(tools: &Tools, entries: &mut Entries, is_new: bool) -> Self {
+        let settings = tools.settings();
+        let moves_to_head = is_new && settings.start == Start::Head;
+        let skipped = if moves_to_head { 0 } else { entries.begin_comparison() };
+        let cursor = entries.cursor();
+        let unchecked = unchecked(settings, entries, is_new, skipped);
+        Self { is_new, cursor, unchecked }
+    }
+}
+
+/// The events at the start. A monitor that looks once, again and again, says only what is not checked.
+pub fn started_events(tools: &Tools, scope: &Scope, once: bool) -> Vec<Event> {
+    let mut events = Vec::new();
+    if !once || scope.is_new || !scope.unchecked.is_empty() {
+        events.push(started(tools, scope));
+    }
+    events.extend(forks_on_disk(tools));
+    events
+}
+
+fn started(tools: &Tools, scope: &Scope) -> Event {
+    let Scope { is_new, cursor, unchecked } = scope;
+    let origin = tools.origin();
+    let from = match (is_new, tools.settings().start) {
+        (true, Start::Beginning) => "from its beginning".to_owned(),
+        (true, Start::Head) => "from its head".to_owned(),
+        (false, _) => format!("from entry {cursor}"),
+    };
+    let not =
+        if unchecked.is_empty() { String::new() } else { format!("; not checked: {}", unchecked.join("; ")) };
+    let message = format!("{origin} is followed {from}{not}");
+    tools
+        .event(Code::Started, &[&tools.now(), cursor], message)
+        .with("size", cursor.get())
+        .with("not_checked", unchecked.clone())
+}
+
+/// The parts of a log that are not checked. `skipped` is the number of releases in the manifest that are not looked for.
+fn unchecked(settings: &LogSettings, entries: &Entries, is_new: bool, skipped: usize) -> Vec<String> {
+    let (from, size) = (entries.state.start, entries.cursor());
+    let mut unchecked = Vec::new();
+    if is_new {
+        unchecked.push(match settings.start {
+            Start::Beginning => "nothing is known of this log: whether it showed other heads before today, to anybody, is not checked".to_owned(),
+            Start::Head => "nothing is known of this log, and its entries up to its present head are never looked at, as the settings say".to_owned(),
+        });
+    } else if from > TreeSize::ZERO {
+        unchecked.push(format!("the entries below {from} were never looked at"));
+    }
+    if settings.profile == Profile::Release && settings.publishers.is_none() {
+        unchecked
+            .push("no publishers file is given: the signatures of statements are not checked".to_owned());
+    }
+    // The settings may ask for more than they did when the entries were passed.
+    if from < size && settings.profile == Profile::Release {
+        match (entries.state.looked, &settings.publishers) {
+            (Looked::Hashed, _) => unchecked.push(format!(
+                "of the entries below {size} some were re-hashed and not read, as the settings were then"
+            )),
+            (Looked::Read, Some(_)) => unchecked.push(format!(
+                "of the entries below {size} some had their signatures not checked, for want of a publishers file then"
+            )),
+            _ => {}
+        }
+    }
+    if skipped > 0 {
+        unchecked.push(format!(
+            "the {skipped} releases that the manifest lists by now are not looked for: the entries below {size} were passed without it"
+        ));
+    }
+    unchecked
+}

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use treehead::monitor::delivery::{Filter, NotDelivered, Notification, Sink, SinkSettings};
-use treehead::monitor::{MonitorError, Trouble};
+use treehead::monitor::{FollowError, MonitorError};
 
 use crate::common::liar::Liar;
 use crate::common::releases::{scanner, signed, signed_withdrawal, vendor_toml, withdrawal};
@@ -159,9 +159,9 @@ impl Told {
 }
 
 /// Why a run could not go on with its log.
-fn trouble(error: MonitorError) -> Result<Trouble, String> {
+fn follow_error(error: MonitorError) -> Result<FollowError, String> {
     match error {
-        MonitorError::Follow { trouble, .. } => Ok(*trouble),
+        MonitorError::Follow { error, .. } => Ok(*error),
         other => Err(format!("refused for another reason: {other}")),
     }
 }

@@ -6,9 +6,9 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use treehead::disk::{DiskIo, RealDisk};
-use treehead::monitor::{Once, Trouble};
+use treehead::monitor::{FollowError, Once};
 
-use super::{Keeping, Told, cursor, each, follow, lines, statements, trouble, withdrawn};
+use super::{Keeping, Told, cursor, each, follow, follow_error, lines, statements, withdrawn};
 use crate::common::liar::Liar;
 use crate::common::log::eventually;
 use crate::faulty::{Faulty, How, Plan};
@@ -88,9 +88,9 @@ fn live(plan: Plan, expected: Option<&Told>) -> Result<Life, String> {
         let output = Output::default();
         let once = world.once_to(&output);
         let has_met = (before..disk.0.taken().len()).contains(&plan.at);
-        match once.map_err(trouble) {
+        match once.map_err(follow_error) {
             Ok(once) if !has_met => last = Some(once),
-            Err(Ok(Trouble::State(_))) if has_met => {}
+            Err(Ok(FollowError::State(_))) if has_met => {}
             other => return Err(format!("the fault was met: {has_met}, and run {run} ended with {other:?}")),
         }
         if let Some(told) = &mut told {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use treehead::monitor::delivery::DeliveryError;
-use treehead::monitor::{MonitorError, Once, Trouble};
+use treehead::monitor::{FollowError, MonitorError, Once};
 
-use super::{Told, cursor, each, follow, lines, statements, trouble, withdrawn};
+use super::{Told, cursor, each, follow, follow_error, lines, statements, withdrawn};
 use crate::common::http::get;
 use crate::common::liar::Liar;
 use crate::common::liar::lie::{Lie, Only};
@@ -63,8 +63,8 @@ impl Write for Breaking {
 
 /// That a run ended because of its output.
 fn expect_broken(once: Result<Once, MonitorError>) -> Result<(), String> {
-    match once.map_err(trouble) {
-        Err(Ok(Trouble::Delivery(DeliveryError::Output(_)))) => Ok(()),
+    match once.map_err(follow_error) {
+        Err(Ok(FollowError::Delivery(DeliveryError::Output(_)))) => Ok(()),
         other => Err(format!("its output failed, and it ended with {other:?}")),
     }
 }

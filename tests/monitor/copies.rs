@@ -1,5 +1,5 @@
-//! Statements that were logged before: with other signatures, by another key, in other words. They are public, so anybody
-//! may log them again where a log takes that, and it must accuse nobody. And releases that should not have been.
+//! Statements that were logged before: with other signatures, by another key, or spelled differently. They are public, so
+//! anybody may submit them again, and a copy must accuse nobody. And releases that should not have been made.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ use crate::world::World;
 const PACKAGES: [&str; 1] = ["pkg:generic/example/*"];
 
 /// `vendor` with the keys of seeds 1 and 3, `rival` (2), who may release the same packages, and `other` (4), who may not.
-/// The key of seed 9 is nobody's.
+/// The key of seed 9 belongs to nobody.
 fn publishers() -> String {
     let second = format!("[[publisher.key]]\npem = '''\n{}'''\n\n", publisher(3).public_pem());
     vendor_toml()
@@ -66,7 +66,7 @@ fn who_signs_an_old_release_again_accuses_nobody() {
     world.once();
     assert_eq!(world.output.alerts(), ["limited-audience"], "nothing was added");
     assert_eq!(copies(&world), [(3, 0), (4, 0), (5, 0), (6, 0), (7, 1), (8, 1), (9, 0)]);
-    // What the rival does itself is told of the rival, and what nobody stated before, of whoever signed it.
+    // Alerts about the rival's own statements name the rival; alerts about new statements name their signer.
     log.append("", &[signed(&scanner(5), 2), signed(&scanner(4), 2), signed(&scanner(7), 9)]);
     world.once();
     let alerts = world.output.alerts();
@@ -95,7 +95,7 @@ fn three_hundred_releases_by_the_next_key_raise_no_alert() {
     world.once();
     assert_eq!(world.output.alerts(), Vec::<String>::new());
     assert_eq!(copies(&world), (0..300).map(|n| (300 + n, n)).collect::<Vec<_>>());
-    // Without publishers it is not known that the two keys are one publisher's; still nothing goes back.
+    // Without publishers the monitor can't know that both keys are one publisher's; still no number goes back.
     world.logs[0].publishers = None;
     log.append("", &all(1));
     log.append("", &[by(&scanner(7).to_payload().unwrap(), &[1, 2])]);
@@ -137,7 +137,7 @@ fn a_withdrawal_goes_by_claim_and_not_by_envelope() {
     ];
     let (_log, world) = world(entries);
     world.once();
-    // The vendor released what is at leaf 2, whoever's signature is left of it.
+    // Leaf 2 is the vendor's release, whichever signature is left on it.
     assert_eq!(world.output.alerts(), ["withdrawn", "withdrawn"]);
     let told: Vec<u64> =
         world.output.of("withdrawn").iter().map(|event| event["index"].as_u64().unwrap()).collect();
@@ -179,7 +179,7 @@ fn the_same_version_with_other_bytes_is_told() {
         (&6.into(), &0.into(), &"vendor".into())
     );
     assert!(event["advice"].as_str().unwrap().contains("have different content"), "{event}");
-    // Across a restart, and not for rules.
+    // Also after a restart, and not for detection rules.
     let may_rules = publishers().replacen("\"update\"]", "\"update\", \"detection-rules\"]", 1);
     fs::write(world.logs[0].publishers.as_ref().unwrap(), may_rules).unwrap();
     log.append("", &[signed(&release(PURL, 6, "third"), 1), signed(&rules(7), 1), signed(&rules(8), 1)]);

@@ -1,5 +1,4 @@
-//! What fails while a monitor tells and remembers: nothing that it should tell is lost by that, nothing is made
-//! up, and its cursor is never ahead of what it told.
+//! Disks and outputs that fail: no event is lost, none is made up, and the cursor is never ahead of the delivered events.
 
 mod disk;
 mod evidence;
@@ -29,12 +28,12 @@ fn statements(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(statement).collect()
 }
 
-/// The withdrawal of the statement at this leaf.
+/// A withdrawal of the statement at this leaf.
 fn withdrawn(entries: &[Vec<u8>], at: usize) -> Vec<u8> {
     signed_withdrawal(&withdrawal(at as u64, &entries[at]), 1)
 }
 
-/// A world that follows a log whose only publisher is the vendor.
+/// A monitor of a log whose only publisher is the vendor.
 fn follow(log: &Liar) -> World {
     let mut world = World::new(Vec::new());
     world.temp = crate::common::mounts::quick_dir();
@@ -44,15 +43,14 @@ fn follow(log: &Liar) -> World {
     world
 }
 
-/// Whole lines of a run, without the one that says when it began. Who reads has no use for a line that was cut
-/// off.
+/// The whole lines of a run, without `started`. A reader drops a line that was cut off.
 fn lines(output: &Output) -> Vec<String> {
     let text = output.text();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole.lines().filter(|line| !is_start(line)).map(ToOwned::to_owned).collect()
 }
 
-/// A sink that keeps what it gets.
+/// A sink that keeps all events.
 #[derive(Default)]
 struct Keeping(Mutex<Vec<String>>);
 
@@ -64,7 +62,7 @@ impl Sink for Keeping {
 }
 
 impl Keeping {
-    /// The sink of a world, which gets everything.
+    /// Adds the sink to a world, for all events.
     fn of(world: &mut World) -> Arc<Self> {
         let sink = Arc::<Self>::default();
         let all = Filter::parse(&["info", "watch", "alert"]).unwrap();
@@ -72,7 +70,7 @@ impl Keeping {
         sink
     }
 
-    /// Each line once, when it came first.
+    /// Each line once, in the order of their first delivery.
     fn all(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         for line in self.0.lock().unwrap().iter() {
@@ -83,13 +81,13 @@ impl Keeping {
         lines
     }
 
-    /// Those of a code.
+    /// The events with this code.
     fn of_code(&self, code: &str) -> Vec<Value> {
         let all = self.all().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
         all.filter(|event| event["event"] == code).collect()
     }
 
-    /// Without what says when it began.
+    /// Leaves out `started`.
     fn lines(&self) -> Vec<String> {
         self.all().into_iter().filter(|line| !is_start(line)).collect()
     }
@@ -99,7 +97,7 @@ fn is_start(line: &str) -> bool {
     line.contains("\"event\":\"started\"")
 }
 
-/// The cursor in the state of a world's only log; zero where there is no state.
+/// The cursor in the state file of a world's only log; zero if there is none.
 fn cursor(world: &World) -> u64 {
     let files: Vec<_> = fs::read_dir(world.dir().join("logs")).into_iter().flatten().collect();
     let state =
@@ -110,14 +108,14 @@ fn cursor(world: &World) -> u64 {
     json["size"].as_u64().unwrap()
 }
 
-/// What lives told so far, against what an undisturbed one tells. All clocks stand still, so that lines are the
-/// same to a byte.
+/// The lines of disturbed lives, compared with those of an undisturbed one. All clocks stand still, so that lines are
+/// equal to the byte.
 #[derive(Clone)]
 struct Told {
     places: HashMap<String, usize>,
-    /// The leaf that each line is about.
+    /// The leaf of each line.
     leaves: Vec<Option<u64>>,
-    /// All lines before this one were told.
+    /// All lines before this one were printed.
     next: usize,
 }
 
@@ -129,7 +127,7 @@ impl Told {
         Self { places, leaves: expected.iter().map(leaf).collect(), next: 0 }
     }
 
-    /// Takes in what one run told: in order, nothing left out before it, and nothing made up.
+    /// Adds the lines of one run: in order, none left out before them, and none made up.
     fn hear(&mut self, lines: &[String]) -> Result<(), String> {
         let mut before = None;
         for line in lines {
@@ -146,7 +144,7 @@ impl Told {
         Ok(())
     }
 
-    /// That everything about leaves before the cursor was told.
+    /// Asserts that all lines about leaves below the cursor were printed.
     fn check_cursor(&self, cursor: u64) -> Result<(), String> {
         let untold = self.leaves[self.next..].iter().flatten().find(|leaf| **leaf < cursor);
         untold.map_or(Ok(()), |leaf| Err(format!("leaf {leaf} is not told, and the cursor is at {cursor}")))
@@ -158,7 +156,7 @@ impl Told {
     }
 }
 
-/// Why a run could not go on with its log.
+/// The error of a run that could not go on with its log.
 fn follow_error(error: MonitorError) -> Result<FollowError, String> {
     match error {
         MonitorError::Follow { error, .. } => Ok(*error),
@@ -166,7 +164,7 @@ fn follow_error(error: MonitorError) -> Result<FollowError, String> {
     }
 }
 
-/// Works through all of them on two threads; each that fails is named.
+/// Works through all cases on two threads, and names each that fails.
 #[track_caller]
 fn each<T: Sync + std::fmt::Debug>(all: &[T], work: impl Fn(&T) -> Result<(), String> + Sync) {
     let (next, broken) = (Mutex::new(all.iter()), Mutex::new(Vec::new()));

@@ -27,12 +27,12 @@ fn path() -> String {
     format!("/{}/checkpoint", Hash::digest(ORIGIN.as_bytes()).to_hex())
 }
 
-/// A monitor vouches for a head after it has told of it.
+/// Waits until the monitor serves a head, which it does after reporting it.
 fn wait_until_served(running: &Running) {
     eventually("the head is served", || get(running.address, &path()).status == 200);
 }
 
-/// The fork that a world has evidence of, judged by the log's key alone.
+/// The sizes of the only fork in the evidence, judged by the log's key alone.
 #[track_caller]
 fn fork_of(world: &World, log: &Liar) -> (u64, u64) {
     let files = world.evidence();
@@ -42,7 +42,7 @@ fn fork_of(world: &World, log: &Liar) -> (u64, u64) {
     (fork.smaller().size.get(), fork.larger().size.get())
 }
 
-/// Two monitors that the log shows two histories, which part at size 300.
+/// Two monitors that the log shows two histories, which branch at size 300.
 fn split(here: usize, there: usize) -> (Liar, World, World) {
     let log = Liar::serve(entries("first", 300));
     log.append("", &entries("here", here - 300));
@@ -61,23 +61,23 @@ fn two_monitors_that_are_shown_two_histories_find_out() {
         a.peers.push(peer("b", running.url()));
         a.once();
         if here >= there {
-            // Its own log's tiles prove it.
+            // The tiles of its own history prove it.
             assert_eq!(a.output.alerts(), ["fork"], "{here} {there}");
             assert_eq!(fork_of(&a, &log), (there as u64, here as u64));
             assert_eq!(a.output.of("fork")[0]["source"], "peer b");
         } else {
-            // Only the one with the larger tree can prove it; it is told by the other's push.
+            // Only the monitor with the larger tree can prove it; it learns of the other head by a push.
             assert_eq!(a.output.alerts(), Vec::<String>::new(), "{here} {there}");
             let note = log.branch("").note(here, &log_signer().into(), &[], 1);
             let reply = post(running.address, "/gossip", note.as_bytes());
             assert_eq!(reply.status, 202);
             b.output.wait_for("fork");
             assert_eq!(fork_of(&b, &log), (here as u64, there as u64));
-            // And the one with the smaller tree is told that it is kept in the dark.
+            // The monitor with the smaller tree reports a head that the log does not show it.
             a.pass(601);
             a.once();
             assert_eq!(a.output.alerts(), ["head-ahead"]);
-            // Until its own log grows past the other one.
+            // It finds the fork once its own history grows past the other head.
             log.append("", &entries("more", there + 5 - here));
             a.once();
             assert_eq!(a.output.alerts(), ["head-ahead", "fork"]);
@@ -131,7 +131,7 @@ fn it_is_said_who_showed_the_other_history_whoever_came_first() {
     for (first, second, answers, source) in [
         ("same", "other", true, "peer other"),
         ("other", "same", true, "peer other"),
-        // With no head of the log's to go by, it is the one that is new.
+        // Without a head of the log itself, the newer of the two counts as the other history.
         ("same", "other", false, "peer other"),
         ("other", "same", false, "peer same"),
     ] {
@@ -162,7 +162,7 @@ fn older_and_newer_heads_of_one_history_are_consistent() {
     let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
     let running = world.run();
     world.output.wait_for("head");
-    // It is told before it is shown.
+    // The head is reported before it is served.
     let own = loop {
         let own = get(running.address, &path());
         if own.status == 200 {
@@ -293,7 +293,7 @@ fn a_peer_that_shows_what_the_log_did_not_sign_is_told_of() {
 fn a_peer_that_shows_nothing_of_the_log_is_seen_to() {
     let log = Liar::serve(entries("first", 10));
     let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
-    // A typo that happens: the log itself.
+    // A likely mistake: the address of the log itself.
     world.peers.push(peer("wrong", log.url()));
     let running = world.run();
     let about =
@@ -305,7 +305,7 @@ fn a_peer_that_shows_nothing_of_the_log_is_seen_to() {
     assert_eq!(world.output.alerts(), Vec::<String>::new(), "it may have none yet");
 }
 
-/// What a monitor of two histories keeps.
+/// The evidence of a monitor that was shown two histories.
 fn proven_fork(here: usize, there: usize) -> Vec<u8> {
     let (log, mut a, b) = split(here, there);
     let running = b.run();
@@ -320,7 +320,7 @@ fn proven_fork(here: usize, there: usize) -> Vec<u8> {
 fn whoever_has_evidence_hands_it_to_a_monitor() {
     for (here, there) in [(400, 400), (700, 512)] {
         let evidence = proven_fork(here, there);
-        // It was shown neither history: what it follows had no more than they share.
+        // It was shown neither branch, only the entries that both share.
         let log = Liar::serve(entries("first", 300));
         let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
         let running = world.run();
@@ -330,7 +330,7 @@ fn whoever_has_evidence_hands_it_to_a_monitor() {
         assert_eq!((told["source"].as_str(), told["smaller"].as_u64()), (Some("gossip"), Some(there as u64)));
         assert_eq!(fork_of(&world, &log), (there as u64, here as u64));
         assert_eq!(fs::read(&world.evidence()[0]).unwrap(), evidence, "the very file");
-        // Again and again it is one alert, and one file.
+        // However often it is sent, it is one alert and one file.
         for _ in 0..3 {
             assert_eq!(post(running.address, "/evidence", &evidence).status, 202);
         }

@@ -1,5 +1,5 @@
-//! The program is killed while it follows a log that grows, again and again: what it tells comes at least once,
-//! in order, and under one name.
+//! The program is killed again and again while it follows a growing log: each event is delivered at least once, in order,
+//! with one id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -16,20 +16,20 @@ use crate::common::log::{Served, vkey};
 use crate::common::receiver::{Answer, Receiver};
 use crate::common::releases::{release, signed, vendor_toml};
 
-/// Rounds where `TREEHEAD_KILL_ROUNDS` says nothing.
+/// The number of rounds, unless `TREEHEAD_KILL_ROUNDS` is set.
 const ROUNDS: u64 = 12;
-/// One round in so many is killed before it has started.
+/// One round in this many is killed before it has started.
 const EARLY: u64 = 4;
-/// Statements that are there before the first start.
+/// The number of statements before the first start.
 const FIRST: u64 = 3_000;
 const PACKAGES: usize = 10;
-/// The watch covers so many of them.
+/// The number of packages that the watch covers.
 const WATCHED: usize = 2;
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// How long a start may take before it counts as hanging, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The same moments in each run: what a kill meets at them is random enough.
+/// A deterministic sequence: what a kill meets at these moments is random enough.
 fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
@@ -40,11 +40,11 @@ fn random(state: &mut u64) -> u64 {
 struct Leaf {
     purl: String,
     watched: bool,
-    /// Whether numbers before its own were left out.
+    /// Whether sequence numbers before its own are missing.
     gap: bool,
 }
 
-/// Appends statements, and knows which.
+/// Appends statements and remembers them.
 struct Writer {
     seed: u64,
     last: [u64; PACKAGES],
@@ -104,7 +104,7 @@ impl Home {
         command
     }
 
-    /// Entries below are not looked at again: what the state says. Zero where there is none.
+    /// The cursor in the state file; zero if there is none.
     fn cursor(&self) -> u64 {
         let Ok(mut files) = fs::read_dir(self.state.join("logs")) else { return 0 };
         let files: Vec<PathBuf> = files.by_ref().map(|file| file.unwrap().path()).collect();
@@ -116,14 +116,14 @@ impl Home {
         state["size"].as_u64().unwrap()
     }
 
-    /// What waits for the webhook, as text.
+    /// The outbox, as text.
     fn outbox(&self) -> String {
         let bytes = fs::read(self.state.join("outbox.journal")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-/// A monitor that runs. Killed when it is dropped, by its own id, however the test ends.
+/// A running monitor. It is killed by its own id when it is dropped, however the test ends.
 struct Following(Child);
 
 impl Drop for Following {
@@ -133,7 +133,7 @@ impl Drop for Following {
     }
 }
 
-/// What all runs told so far.
+/// The events of all runs so far.
 #[derive(Default)]
 struct Told {
     /// The id of each leaf's event.
@@ -142,14 +142,14 @@ struct Told {
 }
 
 impl Told {
-    /// Takes in what a run printed that began at `cursor`. A kill may have torn the last line.
+    /// Adds the output of a run that began at `cursor`. A kill may have torn the last line.
     fn run(&mut self, cursor: u64, text: &str, leaves: &[Leaf]) {
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let mut next = cursor;
         for (at, line) in whole.lines().enumerate() {
             let event: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
             let code = event["event"].as_str().unwrap();
-            // One that looks once has nothing to say of its start.
+            // `--once` reports no start of a log that is known already.
             assert!(code != "started" || at == 0, "{line}");
             let id = event["id"].as_str().unwrap().to_owned();
             match code {
@@ -173,7 +173,7 @@ impl Told {
         }
     }
 
-    /// Ids of what the webhook has to hear of the leaves below, in order.
+    /// The ids that the webhook has to get for the leaves below `cursor`, in order.
     fn due(&self, size: u64, leaves: &[Leaf]) -> Vec<&str> {
         let mut ids = Vec::new();
         for (index, leaf) in (0..size).zip(leaves) {
@@ -187,14 +187,14 @@ impl Told {
     }
 }
 
-/// Ids of what the webhook got, each checked.
+/// The ids that the webhook got, each with its signature checked.
 fn received(receiver: &Receiver) -> Vec<String> {
     let got = receiver.got();
     got.iter().for_each(|got| got.check(SECRET));
     got.iter().map(|got| got.header("webhook-id")).collect()
 }
 
-/// One life that ends early, or while it works. What it printed.
+/// Runs the monitor and kills it early, or while it works. Returns its output.
 fn live_and_be_killed(home: &Home, output: &Path, early: bool, seed: &mut u64) -> String {
     let mut following = Following(home.command(output).stderr(Stdio::null()).spawn().unwrap());
     if early {
@@ -217,7 +217,7 @@ fn live_and_be_killed(home: &Home, output: &Path, early: bool, seed: &mut u64) -
 fn kills_at_any_moment_leave_nothing_untold() {
     let rounds = std::env::var("TREEHEAD_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
     let log = Served::release(&vendor_toml());
-    // It fails now and then, so that kills meet an outbox that is not empty.
+    // The receiver fails now and then, so that kills meet an outbox that is not empty.
     let receiver = Receiver::start((1..100_000).map(|n| match n % 100 {
         0 => Answer::Close,
         _ => Answer::Status(204, ""),
@@ -248,7 +248,7 @@ fn kills_at_any_moment_leave_nothing_untold() {
             assert!(saved >= cursor, "round {round}: the cursor went back from {cursor} to {saved}");
             grown += u64::from(saved > cursor);
             cursor = saved;
-            // What is behind the cursor is told, and the webhook has it or is sure to get it.
+            // Each event below the cursor was printed, and the webhook has it or the outbox holds it.
             let (outbox, got) = (home.outbox(), received(&receiver).into_iter().collect::<BTreeSet<_>>());
             for id in told.due(cursor, &now) {
                 assert!(got.contains(id) || outbox.contains(id), "round {round}: {id} is lost");

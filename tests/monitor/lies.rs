@@ -1,4 +1,4 @@
-//! Logs and peers that lie: each lie is named, nothing of it is believed, and nobody else has to wait.
+//! Logs and peers that lie: each lie is named, none is believed, and no other log has to wait.
 
 mod each;
 mod forks;
@@ -24,13 +24,13 @@ use crate::common::releases::{scanner, signed, vendor_toml};
 use crate::common::toy_witness::signers;
 use crate::world::{Log, World};
 
-/// Entries of the log before it lies.
+/// The number of entries before the log lies.
 pub const BEFORE: usize = 300;
-/// Entries that it adds.
+/// The number of entries that it adds.
 pub const MORE: usize = 300;
 const HONEST: &str = "honest.example/log";
 
-/// A monitor that follows a log that will lie, whose entries are statements, and one that never does.
+/// A monitor of two logs: one whose entries are statements and that will lie, and one that never lies.
 pub struct Scene {
     pub liar: Liar,
     pub honest: Liar,
@@ -48,7 +48,7 @@ fn statements() -> &'static [Vec<u8>] {
 }
 
 impl Scene {
-    /// Both logs are honest so far, and were followed to their heads.
+    /// Both logs were honest so far, and were followed to their heads.
     #[track_caller]
     pub fn new() -> Self {
         let scene = Self::unfollowed(BEFORE);
@@ -58,7 +58,7 @@ impl Scene {
         scene
     }
 
-    /// Nothing was followed yet.
+    /// Neither log was followed yet.
     pub fn unfollowed(entries: usize) -> Self {
         let witnesses = vec![witness("w1.example", 1)];
         let liar = Liar::serve_as(log_signer().into(), witnesses, statements()[..entries].to_vec());
@@ -75,7 +75,7 @@ impl Scene {
         Self { liar, honest, world }
     }
 
-    /// Both logs grow.
+    /// Lets both logs grow.
     pub fn grow(&self, more: usize) {
         let size = self.liar.branch("").entries.len();
         self.liar.append("", &statements()[size..size + more]);
@@ -83,7 +83,7 @@ impl Scene {
         self.honest.append("", &numbered(size + more)[size..]);
     }
 
-    /// The first so many statements were told, in order, each once, and no others.
+    /// Asserts that this many statements were reported, in order, each once, and no others.
     #[track_caller]
     pub fn assert_told(&self, count: usize) {
         let told = self.world.output.of("release");
@@ -91,7 +91,7 @@ impl Scene {
         assert_eq!(told, (0..count as u64).collect::<Vec<_>>());
     }
 
-    /// The honest log was followed to its head.
+    /// Asserts that the honest log was followed to its head.
     #[track_caller]
     pub fn assert_honest_followed(&self) {
         let heads = heads(&self.world, HONEST);
@@ -99,13 +99,13 @@ impl Scene {
     }
 }
 
-/// Sizes of the heads of a log that were told, in order.
+/// The sizes of the reported heads of a log, in order.
 pub fn heads(world: &World, origin: &str) -> Vec<u64> {
     let heads = world.output.of("head").into_iter().filter(|head| head["log"] == origin);
     heads.map(|head| head["size"].as_u64().unwrap()).collect()
 }
 
-/// Ids of the conditions that are over, in the order of their codes.
+/// The codes of the ended conditions, sorted.
 pub fn ended(world: &World) -> Vec<String> {
     let mut codes: Vec<String> =
         world.output.of("ended").iter().map(|event| event["of"].as_str().unwrap().to_owned()).collect();
@@ -113,7 +113,7 @@ pub fn ended(world: &World) -> Vec<String> {
     codes
 }
 
-/// The alerts of this code, one of which there is.
+/// The only alert with this code.
 #[track_caller]
 pub fn the_only(world: &World, code: &str) -> Value {
     let mut all = world.output.of(code);
@@ -125,7 +125,7 @@ pub fn other_entries(count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|at| format!("another {at}").into_bytes()).collect()
 }
 
-/// Sizes of the forks that there is evidence of, each judged by the log's key alone.
+/// The sizes of the forks in the evidence files, each judged by the log's key alone.
 pub fn forks(world: &World, log: &Liar) -> Vec<(usize, usize)> {
     let judge = |path: PathBuf| {
         let fork = ForkEvidence::parse(&fs::read(path).unwrap()).unwrap().judge(&log.keys()).unwrap();
@@ -137,7 +137,7 @@ pub fn forks(world: &World, log: &Liar) -> Vec<(usize, usize)> {
     forks
 }
 
-/// Where peers and witnesses serve the head of the log that lies.
+/// The path at which peers and witnesses serve the head of the lying log.
 pub fn origin_hash() -> String {
     Hash::digest(ORIGIN.as_bytes()).to_hex()
 }

@@ -91,7 +91,7 @@ fn evidence_counts_by_what_the_log_signed_and_not_by_its_name() {
     let name = file.file_name().unwrap().to_str().unwrap().to_owned();
     fs::remove_file(conditions_file(&world)).unwrap();
     let text = fs::read_to_string(&file).unwrap();
-    // The name is this log's, and the signatures are not.
+    // The file's name is this log's; the signatures are not.
     let signature = text.rfind(' ').unwrap() + 20;
     let other = if text.as_bytes()[signature] == b'A' { "B" } else { "A" };
     let forged = format!("{}{other}{}", &text[..signature], &text[signature + 1..]);
@@ -101,7 +101,7 @@ fn evidence_counts_by_what_the_log_signed_and_not_by_its_name() {
     }
     assert_eq!(next(&mut world).0.alerts(), ["fork"]);
     assert_eq!(the_only(&world, "fork")["file"], Value::from(name));
-    // Of a log that is not followed nobody can tell.
+    // Evidence about a log that is not followed can't be judged.
     fs::remove_file(conditions_file(&world)).unwrap();
     world.logs.clear();
     assert_eq!(next(&mut world).0.alerts(), Vec::<String>::new());

@@ -1,4 +1,4 @@
-//! Monitors: what they tell of logs, honest and not.
+//! Monitors of honest and of lying logs.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! What a monitor says of honest logs: every statement, in order, once, and what is suspicious about them.
+//! Honest logs: the monitor reports every statement, in order, once, and what is suspicious about it.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::common::releases::{
 };
 use crate::world::{Log, World};
 
-/// A world that follows a log of these entries, whose only publisher is the vendor.
+/// A monitor of a log with these entries, whose only publisher is the vendor.
 pub fn follow(entries: Vec<Vec<u8>>) -> (Liar, World) {
     let log = Liar::serve(entries);
     let mut world = World::new(Vec::new());
@@ -52,7 +52,7 @@ fn every_statement_is_told_once_and_in_order_across_restarts() {
     assert!(
         started[0]["message"].as_str().unwrap().contains("from its beginning; not checked: nothing is known")
     );
-    // Who looks once, again and again, is not told that it goes on; who starts it is.
+    // `once` reports no start of a log that is known already; `run` does.
     let _running = world.run();
     eventually("it has said so", || world.output.of("started").len() == 2);
     assert!(
@@ -148,7 +148,7 @@ fn without_publishers_statements_are_read_and_their_signatures_are_said_to_be_un
     );
 }
 
-/// A log refuses what was stated for another one; one that lies may hold it.
+/// An honest log refuses a statement about another log; a log that lies may hold one.
 #[test]
 fn a_statement_for_another_log_is_not_to_be_believed_whether_signatures_are_checked_or_not() {
     let for_log = |n: u64, log: &str| signed(&Release { log: Some(log.to_owned()), ..scanner(n) }, 1);
@@ -177,7 +177,7 @@ fn a_key_is_not_used_outside_its_validity_as_far_as_the_time_of_an_entry_is_know
     let valid = |when: &str| {
         let file = vendor_toml().replace("[[publisher.key]]\n", &format!("[[publisher.key]]\n{when}\n"));
         fs::write(&path, file).unwrap();
-        // The file is looked at when it is opened.
+        // The file is read when it is opened.
     };
     valid("not_before = \"2026-09-21T00:00:00Z\"");
     // The log has no witnesses, so the monitor's own clock says by when the entry was there.

@@ -22,12 +22,12 @@ use treehead::monitor::{
 };
 use treehead::server::Profile;
 
-/// When tests begin, seconds since 1970.
+/// The time at which tests begin, seconds since 1970.
 pub const NOW: u64 = 1_790_000_000;
-/// Longer than anything takes here: then something hangs.
+/// Longer than anything here takes: after it, something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a monitor printed.
+/// The output of a monitor.
 #[derive(Clone, Default)]
 pub struct Output(Arc<Mutex<Vec<u8>>>);
 
@@ -51,19 +51,19 @@ impl Output {
         self.text().lines().map(|line| serde_json::from_str(line).expect("a line is a JSON object")).collect()
     }
 
-    /// Those of a code.
+    /// The events with this code.
     pub fn of(&self, code: &str) -> Vec<Value> {
         self.events().into_iter().filter(|event| event["event"] == code).collect()
     }
 
-    /// Codes of all alerts, in order.
+    /// The codes of all alerts, in order.
     pub fn alerts(&self) -> Vec<String> {
         let alert = |event: &Value| event["severity"] == "alert" && event["event"] != "ended";
         let name = |event: Value| event["event"].as_str().expect("a code").to_owned();
         self.events().into_iter().filter(alert).map(name).collect()
     }
 
-    /// Waits for an event of a code.
+    /// Waits for an event with this code.
     #[track_caller]
     pub fn wait_for(&self, code: &str) -> Value {
         let until = Instant::now() + PATIENCE;
@@ -77,7 +77,7 @@ impl Output {
     }
 }
 
-/// How a log is followed in tests.
+/// The settings with which a test follows a log.
 pub struct Log {
     pub url: String,
     pub policy: String,
@@ -125,7 +125,7 @@ impl Log {
     }
 }
 
-/// A monitor's directory, its clock, and what it printed so far.
+/// A monitor's directory, its clock, and its output so far.
 pub struct World {
     pub temp: TempDir,
     pub clock: Arc<AtomicU64>,
@@ -161,7 +161,7 @@ impl World {
         self.temp.path().join("state")
     }
 
-    /// Time goes by.
+    /// Moves the clock on.
     pub fn pass(&self, seconds: u64) {
         self.clock.fetch_add(seconds, Ordering::SeqCst);
     }
@@ -175,8 +175,8 @@ impl World {
         self.open_to(&self.output).unwrap_or_else(|e| panic!("the monitor opens: {e:?}"))
     }
 
-    /// With an output of the test's own. A program that another test starts holds each lock for a moment, until
-    /// it has become that program.
+    /// Opens the monitor with an output of the test's own. A program that another test starts holds a copy of each lock
+    /// for a moment, between its `fork` and its `exec`.
     pub fn open_to(&self, out: &(impl Write + Send + Clone + 'static)) -> Result<Arc<Monitor>, MonitorError> {
         let until = Instant::now() + Duration::from_secs(1);
         loop {
@@ -205,31 +205,31 @@ impl World {
         settings
     }
 
-    /// Follows everything once.
+    /// Follows all logs once.
     #[track_caller]
     pub fn once(&self) -> Once {
         self.once_to(&self.output).expect("the monitor can go on")
     }
 
-    /// The same with an output of the test's own.
+    /// Like [`once`](Self::once), with an output of the test's own.
     pub fn once_to(&self, out: &(impl Write + Send + Clone + 'static)) -> Result<Once, MonitorError> {
         let progress: treehead::monitor::OnProgress = Arc::new(|_, _, _| ());
         self.open_to(out)?.once(&progress)
     }
 
-    /// Files of evidence.
+    /// The evidence files.
     pub fn evidence(&self) -> Vec<PathBuf> {
         let Ok(files) = fs::read_dir(self.dir().join("evidence")) else { return Vec::new() };
         files.map(|file| file.expect("a file").path()).collect()
     }
 
-    /// Runs it until it is dropped.
+    /// Runs the monitor until the result is dropped.
     pub fn run(&self) -> Running {
         Running::start(self.open())
     }
 }
 
-/// A monitor that runs. Stops when it is dropped.
+/// A running monitor. It stops when it is dropped.
 pub struct Running {
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,

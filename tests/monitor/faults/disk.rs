@@ -1,4 +1,4 @@
-//! The disk fails at each step in turn, under the state and under the delivery.
+//! The disk fails at each step in turn, under the state file and under the delivery.
 
 use std::fs::File;
 use std::io;
@@ -14,12 +14,12 @@ use crate::common::log::eventually;
 use crate::faulty::{Faulty, How, Plan};
 use crate::world::{Output, Running};
 
-/// Sizes of the log, a run each.
+/// The size of the log in each run.
 const SIZES: [usize; 3] = [40, 70, 101];
 /// `EIO`, `ENOSPC` and `EROFS`.
 const ERRORS: [i32; 3] = [5, 28, 30];
 
-/// Fails where a part of the path begins so, and is well elsewhere.
+/// A disk that fails for paths with a component that begins like this, and works for others.
 pub struct Under(pub Faulty, pub &'static str);
 
 impl Under {
@@ -57,7 +57,7 @@ fn entries() -> Vec<Vec<u8>> {
     entries
 }
 
-/// A plan for each of these steps, and each way to fail.
+/// A plan for each of these steps and each way to fail.
 fn plans(steps: &[&str]) -> Vec<Plan> {
     let hows = [How::Failed, How::FailedButPersisted, How::Half];
     let of = |(at, kind): (usize, &&str)| {
@@ -67,7 +67,7 @@ fn plans(steps: &[&str]) -> Vec<Plan> {
     steps.iter().enumerate().flat_map(of).collect()
 }
 
-/// What a life whose state can't always be saved came to: the steps that it took, what it told, and its last run.
+/// The result of a life whose state can't always be saved: its steps, its events, and its last run.
 type Life = (Vec<&'static str>, Vec<Vec<String>>, Once);
 
 /// The log grows before each run, and the last one has a good disk.
@@ -126,14 +126,14 @@ fn a_state_that_can_t_be_saved_loses_no_event_of_a_log_that_grows() {
     });
 }
 
-/// A monitor that runs while the log grows, all of whose files are on a disk that fails. Returns the steps.
+/// Runs a monitor whose files are all on a failing disk, while the log grows. Returns the number of steps.
 fn run(plan: Plan, expected: Option<&Told>) -> Result<(Vec<&'static str>, Vec<String>), String> {
     let entries = entries();
     let log = Liar::serve(entries[..SIZES[0]].to_vec());
     let mut world = follow(&log);
     let (disk, sink) = (Arc::new(Faulty::new(plan)), Keeping::of(&mut world));
     world.io = disk.clone();
-    // Whoever starts it tries again, too.
+    // A start that fails is tried again, too.
     let opened = (0..=plan.times).find_map(|_| world.open_to(&world.output).ok());
     let running = Running::start(opened.ok_or("it does not open")?);
     for (at, size) in SIZES.into_iter().enumerate() {

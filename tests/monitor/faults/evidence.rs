@@ -1,4 +1,4 @@
-//! Evidence of a fork that can't be written: the fork is told, and the evidence is written when it can be.
+//! Evidence of a fork can't be written: the fork is reported at once, and the evidence is written once that works.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::lies::peers::peer;
 use crate::lies::{forks, origin_hash, other_entries, the_only};
 use crate::world::{Log, World};
 
-/// A monitor that knows 300 entries, and the log, whose other history parts from them at 100.
+/// A monitor that knows 300 entries, and the log, whose other history branches off at 100.
 fn scene(theirs: usize) -> (Liar, World) {
     let log = Liar::serve(numbered(300));
     let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
@@ -18,7 +18,7 @@ fn scene(theirs: usize) -> (Liar, World) {
     (log, world)
 }
 
-/// The fork was told, and that its evidence is not written.
+/// Asserts that the fork was reported, and that its evidence is not written.
 #[track_caller]
 fn assert_told_without(world: &World) {
     let fork = the_only(world, "fork");
@@ -48,7 +48,7 @@ fn evidence_that_could_not_be_written_is_although_the_log_takes_the_fork_back() 
         fs::remove_file(&place).unwrap();
         let mut sizes = (theirs.min(300), theirs.max(300));
         if theirs > 300 {
-            // Only a tree that is larger shows now that this one is another.
+            // Only a larger tree can show that this one is of another history.
             log.append("", &numbered(450)[300..]);
             sizes = (400, 450);
         }

@@ -1,5 +1,5 @@
-//! The output fails, as when its reader went away: whatever it had taken by then, the next run tells what is left.
-//! Where its disk is full, the monitor waits for room.
+//! The output fails, as when its reader went away: however much it took before that, the next run prints the rest. If its
+//! disk is full, the monitor waits for room.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -19,14 +19,14 @@ use crate::lies::peers::peer;
 use crate::lies::{forks, origin_hash, other_entries};
 use crate::world::{Log, Output, Running, World};
 
-/// Entries that fill one window of statements, and begin another.
+/// The number of entries that fill one window of statements and begin another.
 const SIZE: usize = 4_160;
 
-/// An output, one of whose writes fails.
+/// An output of which one write fails.
 #[derive(Clone)]
 struct Breaking {
     output: Output,
-    /// The writes so far, and the one that fails.
+    /// The number of writes so far, and of the one that fails.
     writes: Arc<AtomicUsize>,
     at: usize,
     how: How,
@@ -61,7 +61,7 @@ impl Write for Breaking {
     }
 }
 
-/// That a run ended because of its output.
+/// Asserts that a run ended because of its output.
 fn expect_broken(once: Result<Once, MonitorError>) -> Result<(), String> {
     match once.map_err(follow_error) {
         Err(Ok(FollowError::Delivery(DeliveryError::Output(_)))) => Ok(()),
@@ -69,7 +69,7 @@ fn expect_broken(once: Result<Once, MonitorError>) -> Result<(), String> {
     }
 }
 
-/// Without publishers: checking thousands of signatures is slow, and told no differently.
+/// Without publishers, because checking thousands of signatures is slow and changes nothing here.
 fn windows(log: &Liar) -> World {
     let mut world = follow(log);
     world.logs[0].publishers = None;
@@ -79,7 +79,7 @@ fn windows(log: &Liar) -> World {
 #[test]
 fn wherever_the_output_fails_the_next_run_tells_what_is_left() {
     let mut entries = statements(SIZE - 1);
-    // Of the window before its own.
+    // It withdraws a statement of the window before its own.
     entries.push(withdrawn(&entries, 3));
     let log = Liar::serve(entries);
     let undisturbed = Breaking::new(usize::MAX, How::Failed);
@@ -109,8 +109,8 @@ fn wherever_the_output_fails_the_next_run_tells_what_is_left() {
     });
 }
 
-/// Follows a log that shows a fork, with an output that fails at a write: what it took, or none where there is
-/// no such write.
+/// Follows a log that shows a fork, with an output that fails at this write. Returns what the output took, or nothing if
+/// there is no such write.
 fn meet_fork(world: &World, at: usize, how: How) -> Option<Output> {
     let broken = Breaking::new(at, how);
     let once = world.once_to(&broken);
@@ -131,14 +131,14 @@ fn a_fork_that_could_not_be_told_is_told_although_the_log_takes_it_back() {
     }
 }
 
-/// A fork is shown, told to an output that fails, and taken back. Whether there was such a write.
+/// A log shows a fork and takes it back, while the output fails at this write. Returns whether there was such a write.
 #[track_caller]
 fn untold(ours: usize, theirs: usize, at: usize, how: How) -> bool {
     let log = Liar::serve(numbered(ours));
     let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
     world.once();
     log.fork("other", 100, &other_entries(theirs - 100));
-    // Of a larger one nobody could tell without its tiles.
+    // A larger head could not be judged without its tiles.
     let only = if theirs > ours { Only::any() } else { Only::path("checkpoint") };
     log.set_only(Lie::Branch("other"), only);
     let Some(broken) = meet_fork(&world, at, how) else { return false };
@@ -174,7 +174,7 @@ fn a_fork_that_a_peer_shows_once_is_told_although_the_output_failed_then() {
     assert_eq!(forks(&world, &log), [(250, 300)]);
 }
 
-/// A file on a disk that has room for so many bytes.
+/// A file on a disk with this many free bytes.
 #[derive(Clone, Default)]
 struct Filling {
     output: Output,

@@ -1,4 +1,4 @@
-//! A monitor that goes on while it can't tell something: once it can, it tells just that.
+//! A monitor that goes on while it can't report something: once it can, it reports just that.
 
 use std::fs;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::common::releases::scanner;
 use crate::faulty::{Faulty, How, Plan};
 use crate::world::{Running, World};
 
-/// Rounds while the disk fails. In each, time goes by.
+/// The number of rounds in which the disk fails. Time passes in each.
 const ROUNDS: usize = 3;
 
-/// A disk that is well until it is told, and fails then where a part of the path begins so.
+/// A disk that works until it is told to fail for paths with a component that begins like this.
 fn disk_of(world: &mut World, part: &'static str) -> Arc<Under> {
     let disk = Arc::new(Under(Faulty::new(Plan::NONE), part));
     world.io = disk.clone();
     disk
 }
 
-/// The disk fails for some rounds, in which something is tried that needs it. Time goes by in each.
+/// Lets the disk fail for some rounds while something that needs it is tried. Time passes in each.
 fn fail_for_a_while(world: &World, disk: &Under, how: How, meanwhile: impl FnOnce()) {
     disk.0.fail_until_told(Some(how));
     meanwhile();
@@ -67,7 +67,7 @@ fn what_is_not_looked_for_is_told_with_the_start_although_that_took_several_trie
     let (sink, disk) = (Keeping::of(&mut world), disk_of(&mut world, "outbox"));
     world.once();
     let before = sink.of_code("started").len();
-    // Given later than the log, so that what it lists by now counts as seen.
+    // The manifest is given later than the log, so the releases it lists by now count as seen.
     let (manifest, release) = (world.temp.path().join("ci.jsonl"), scanner(9));
     let line = format!(
         "{{\"purl\":\"{}\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":9,\"artifacts\":[{{\"name\":\"scanner.bin\",\"sha256\":\"{}\"}}]}}\n",

@@ -1,4 +1,4 @@
-//! Every lie, told of everything that a monitor asks a log for.
+//! Every lie, about each path that a monitor asks a log for.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use super::{BEFORE, MORE, Scene, ended, on_the_wire, the_only};
 use crate::common::liar::lie::{Lie, Only};
 use crate::common::log::ORIGIN;
 
-/// A lie, and what a monitor says of it.
+/// A lie, and the report of the monitor.
 struct Case {
     lie: Lie,
-    /// Paths that it is told of.
+    /// The paths it is about.
     of: &'static str,
     code: &'static str,
     word: Option<&'static str>,
@@ -19,7 +19,7 @@ const fn misbehaves(lie: Lie, of: &'static str, word: &'static str) -> Case {
     Case { lie, of, code: "log-misbehaves", word: Some(word) }
 }
 
-/// Nothing that the log signed came: that is no word of the log's.
+/// The answer is not signed by the log, so it accuses nobody.
 const fn unheard(lie: Lie, of: &'static str, word: &'static str) -> Case {
     Case { lie, of, code: "log-unreachable", word: Some(word) }
 }
@@ -34,7 +34,7 @@ fn wire_cases(of: &'static str) -> Vec<Case> {
     on_the_wire().into_iter().map(case).collect()
 }
 
-/// What is wrong with what is said.
+/// Lies in the content of an answer.
 fn said() -> Vec<Case> {
     let (head, tiles, bundles) = ("checkpoint", "tile/0", "tile/entries");
     vec![
@@ -63,7 +63,7 @@ fn said() -> Vec<Case> {
     ]
 }
 
-/// Follows, is lied to, and follows again. Each round is one of a monitor that was stopped in between.
+/// Follows, is lied to, and follows again. The monitor is restarted before each round.
 fn play(Case { lie, of, code, word }: &Case) {
     let about = format!("{lie:?} of {of:?}");
     let mut scene = Scene::new();
@@ -78,7 +78,7 @@ fn play(Case { lie, of, code, word }: &Case) {
     let event = the_only(&scene.world, code);
     assert_eq!((event["log"].as_str(), event["lie"].as_str()), (Some(ORIGIN), *word), "{about}: {event:#}");
     assert_eq!((once.open_conditions.len(), once.not_followed), (1, usize::from(word.is_some())), "{about}");
-    // Some of it may be true: nobody knows which.
+    // Some of it may be true, but the monitor can't know which part.
     scene.assert_told(BEFORE);
     scene.liar.be_honest();
     scene.grow(1);
@@ -179,7 +179,7 @@ fn neither_silence_nor_another_lie_ends_a_lie() {
     assert_eq!(round(Lie::WrongBundle), (1, vec![]));
     assert_eq!(round(Lie::Status(500)), (2, vec![]), "it has not taken anything back");
     let over = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>();
-    // One that lies by turns is told of once for each lie.
+    // A log that alternates between two lies is reported once for each.
     assert_eq!(round(Lie::TruncatedBundle), (3, over(&["log-unreachable"])));
     assert_eq!(round(Lie::WrongBundle), (3, over(&["log-unreachable"])));
     scene.liar.be_honest();
@@ -189,7 +189,7 @@ fn neither_silence_nor_another_lie_ends_a_lie() {
     assert!(last.contains("answers as it should"), "{last}");
 }
 
-/// What was said last when a lie was over.
+/// The message of the last ended lie.
 fn the_last(scene: &Scene) -> String {
     let ended = scene.world.output.of("ended");
     let last = ended.iter().rfind(|event| event["of"] == "log-misbehaves").unwrap();

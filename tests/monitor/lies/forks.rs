@@ -1,4 +1,4 @@
-//! A log that shows another history than before: evidence, and the monitor stays on its own.
+//! A log that shows another history than before: the monitor keeps evidence, and stays on the history that it knows.
 
 use super::{forks, heads, other_entries, the_only, witness};
 use crate::common::liar::Liar;
@@ -6,7 +6,7 @@ use crate::common::liar::lie::{Lie, Only};
 use crate::common::log::{ORIGIN, log_signer, numbered};
 use crate::world::{Log, World};
 
-/// Where the histories part, the size that the monitor knows, and the one that it is shown.
+/// The size at which the histories branch, the size that the monitor knows, and the size that it is shown.
 const SIZES: [(usize, usize, usize); 18] = [
     (0, 1, 1),
     (0, 1, 2),
@@ -28,7 +28,7 @@ const SIZES: [(usize, usize, usize); 18] = [
     (999, 1_000, 1_000),
 ];
 
-/// A monitor that knows a head of this size, and the log, that has another branch.
+/// A monitor that knows a head of this size, and the log, which has another branch.
 fn split((at, ours, theirs): (usize, usize, usize)) -> (Liar, World) {
     let log = Liar::serve(numbered(ours));
     let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
@@ -37,7 +37,7 @@ fn split((at, ours, theirs): (usize, usize, usize)) -> (Liar, World) {
     (log, world)
 }
 
-/// The log is back on the history that the monitor knows, and grows to this size.
+/// Puts the log back on the history that the monitor knows, and lets it grow to this size.
 #[track_caller]
 fn assert_followed(log: &Liar, world: &World, known: usize, size: usize) {
     log.be_honest();
@@ -55,7 +55,7 @@ fn a_whole_other_history_is_evidence() {
         let (log, world) = split((at, ours, theirs));
         let about = format!("{at} {ours} {theirs}");
         log.set(Lie::Branch("other"));
-        // Told once, however long it lasts.
+        // It is reported once, however long it lasts.
         for _ in 0..3 {
             assert_eq!(world.once().not_followed, 1, "{about}");
         }
@@ -87,9 +87,9 @@ fn another_head_over_the_same_tiles_is_evidence() {
         }
         let (larger, end) = (ours.max(theirs), ours.max(theirs) + 5);
         if theirs > ours {
-            // What it is over is served to nobody yet.
+            // The tiles that would prove it are served to nobody yet.
             assert_eq!(world.output.alerts(), ["log-unreachable"], "{about}");
-            // It is not forgotten when the log takes it back, and neither when the monitor was stopped.
+            // The monitor remembers it when the log takes it back, also after a restart.
             log.be_honest();
             world.once();
             world.pass(601);
@@ -117,7 +117,7 @@ fn a_log_that_was_put_back_from_a_backup_has_shrunk_and_forks_when_it_grows() {
     log.append("other", &other_entries(150));
     world.once();
     assert_eq!(forks(&world, &log), [(300, 350)]);
-    // Larger again, and not what it was.
+    // The log grows again, with another history.
     assert_eq!(super::ended(&world), ["log-unreachable"]);
     assert_followed(&log, &world, 300, 301);
     assert!(super::ended(&world).contains(&"log-shrunk".to_owned()));
@@ -150,7 +150,7 @@ fn a_head_without_a_quorum_is_remembered_against_one_that_has_it() {
     world.pass(601);
     world.once();
     assert_eq!(world.output.alerts(), ["no-quorum"], "the log shows it: nobody is ahead of it");
-    // Witnesses saw another one. Both continue what the monitor knows.
+    // Witnesses saw another head. Both continue the tree that the monitor knows.
     log.fork("other", 350, &other_entries(60));
     log.be_honest();
     log.set(Lie::Branch("other"));
@@ -197,7 +197,7 @@ fn what_a_fork_is_counted_as_is_one_fork() {
     shows(&before, "forks_total", "", 1);
     shows(&before, "evidence_files", "", 1);
     shows(&before, "open_alerts", ",code=\"fork\"", 1);
-    // Each alert that there may be has its row, so that a rule about it fires.
+    // Each code has its row, so that a rule about it fires.
     shows(&before, "open_alerts", ",code=\"log-shrunk\"", 0);
     shows(&before, "alerts_total", ",code=\"fork\"", 1);
     shows(&before, "alerts_total", ",code=\"sequence-gap\"", 0);
@@ -224,7 +224,7 @@ fn an_old_head_from_a_cache_is_a_note_and_an_alert_only_if_it_lasts() {
         assert_eq!(world.output.alerts(), Vec::<String>::new(), "{lie:?}");
         let note = the_only(&world, "head-stale");
         assert_eq!((note["size"].as_u64(), note["previous"].as_u64()), (Some(200), Some(300)), "{lie:?}");
-        // Past the cache, the log is followed all the same.
+        // Past the cache, the monitor follows the log.
         let followed: &[u64] = if matches!(lie, Lie::Cached(_)) { &[300, 310] } else { &[300] };
         assert_eq!(heads(&world, ORIGIN), followed, "{lie:?}");
         world.pass(899);

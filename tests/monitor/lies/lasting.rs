@@ -1,4 +1,4 @@
-//! What is told by the clock, and what is wrong with cosignatures.
+//! Conditions that are reported after a while, and bad cosignatures.
 
 use treehead::checkpoint::cosignature::cosign;
 use treehead::note::NoteSigner;
@@ -10,7 +10,7 @@ use crate::common::liar::lie::Lie;
 use crate::common::log::{ORIGIN, log_signer, numbered};
 use crate::world::{Log, NOW, World};
 
-/// A log with two witnesses, and a monitor that wants both.
+/// A log with two witnesses, and a monitor whose quorum is both.
 fn witnessed() -> (Liar, World, Vec<NoteSigner>) {
     let witnesses = || vec![witness("w1.example", 1), witness("w2.example", 2)];
     let log = Liar::serve_as(log_signer().into(), witnesses(), numbered(300));
@@ -37,12 +37,12 @@ fn cosignatures_that_get_old_are_told_of_by_the_clock() {
         ["w1.example", "w2.example"]
     );
     assert_eq!(missing[0]["seconds"], 3_601);
-    // It lives by a newer cosignature as it does by a larger tree.
+    // A newer cosignature is a sign of life, as a larger tree is.
     log.be_honest();
     log.set(Lie::Stale(NOW + 3_000));
     world.once();
     assert_eq!(ended(&world), ["log-stalled", "witness-missing", "witness-missing"]);
-    // A larger tree whose cosignatures are old shows that the log lives, and its witnesses do not.
+    // A larger tree with old cosignatures shows that the log lives, and that its witnesses do not.
     world.pass(3_000);
     log.append("", &numbered(301)[300..]);
     world.once();
@@ -88,7 +88,7 @@ fn last_line(note: &str, change: impl Fn(&str) -> String) -> String {
     format!("{before}\n{}\n", change(last))
 }
 
-/// A base64 digit is another one.
+/// Changes a base64 digit.
 fn other_digit(line: &str, from_end: usize) -> String {
     let at = line.len() - from_end;
     let other = if line.as_bytes()[at] == b'A' { "B" } else { "A" };
@@ -107,9 +107,9 @@ fn cosignatures_that_were_tampered_with_make_no_quorum() {
     let body = |line: &str| line.rfind(' ').unwrap() + 1;
     let tampered = [
         (last_line(&good, |line| other_digit(line, 20)), "bad-cosignature"),
-        // The time that it says.
+        // In the time of the cosignature.
         (last_line(&good, |line| other_digit(line, line.len() - body(line) - 12)), "bad-cosignature"),
-        // Which key it says.
+        // In the key id.
         (last_line(&good, |line| other_digit(line, line.len() - body(line) - 2)), "not-reached"),
         (last_line(&good, |line| line.replace("w2.example", "w3.example")), "not-reached"),
         (last_line(&good, |_| older.to_owned()), "bad-cosignature"),
@@ -125,7 +125,7 @@ fn cosignatures_that_were_tampered_with_make_no_quorum() {
         let told = world.output.of("no-quorum");
         assert_eq!((told.len(), told[at]["why"].as_str()), (at + 1, Some(why)), "{head}");
         assert_eq!(heads(&world, ORIGIN), [300], "{head}");
-        // The same head as it was known.
+        // The head that is known already.
         log.be_honest();
         log.set(Lie::Shrunk(300));
         world.once();

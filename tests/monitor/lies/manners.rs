@@ -13,7 +13,7 @@ use crate::world::{Log, World};
 fn a_pause_is_kept_within_a_round_and_across_rounds() {
     let log = Liar::serve(numbered(10));
     let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
-    // As often as a client asks before it gives up.
+    // The number of tries before a client gives up.
     log.set_only(Lie::Busy(429, 1), Only::any().times(6));
     let running = world.run();
     world.output.wait_for("ended");
@@ -53,7 +53,7 @@ fn a_pause_in_the_middle_of_entries_is_kept_by_all_who_fetch() {
     scene.assert_told(1_100);
     let asked = scene.liar.asked();
     let bundles: Vec<_> = asked.iter().filter(|asked| asked.path.starts_with("tile/entries")).collect();
-    // Whoever was asking already could not know of it.
+    // Requests that were under way could not know of it.
     let soon = bundles.iter().filter(|other| other.at - bundles[1].at < Duration::from_secs(1)).count();
     assert!(soon <= 1 + 4 && bundles.len() == 6, "{bundles:?}");
 }
@@ -70,7 +70,7 @@ fn a_log_that_drips_delays_no_other() {
     scene.assert_honest_followed();
     assert_eq!((scene.liar.asked().len(), scene.liar.requests()), (1, 1), "it still drips");
     scene.liar.be_honest();
-    // What it drips is worth nothing to it when it is asked to stop.
+    // A monitor that is told to stop does not wait for a slow answer.
     drop(scene.liar);
     drop(running);
 }

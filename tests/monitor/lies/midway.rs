@@ -1,4 +1,4 @@
-//! Lies in the middle of a catch-up: what was told stays told, and the rest comes when the log is honest.
+//! Lies in the middle of a catch-up: earlier events stay, and the rest comes once the log is honest.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use crate::world::{Log, World};
 
 #[test]
 fn a_lie_in_any_one_request_changes_nothing_in_the_end() {
-    // The word that each has at the end of a round; none where it is asked for again.
+    // The code that each has at the end of a round; none if the request is repeated.
     let lies = [
         (Lie::TruncatedBundle, "tile/entries", true),
         (Lie::WrongBundle, "tile/entries", true),
@@ -52,7 +52,7 @@ fn a_lie_in_any_one_request_changes_nothing_in_the_end() {
     });
 }
 
-/// A build with so many artifacts that three bundles of them are more than is looked at together.
+/// A build with so many artifacts that three bundles of them are larger than a window.
 fn large(n: u64) -> Release {
     let subject = |at: u64| Subject {
         name: format!("{}-{at:04}.bin", "part".repeat(15)),
@@ -73,7 +73,7 @@ fn windows_before_the_lie_are_told_and_none_behind_it() {
     let told = |world: &World| -> Vec<u64> {
         world.output.of("release").iter().map(|event| event["index"].as_u64().unwrap()).collect()
     };
-    // In the first window, nothing is told; in the second, what the first has.
+    // A lie in the first window lets nothing be reported; one in the second, the statements of the first.
     let lies = [
         (Lie::WrongTile, "tile/1", 0, "wrong-tile"),
         (Lie::WrongBundle, "tile/entries/001", 0, "wrong-entry"),
@@ -98,7 +98,7 @@ fn windows_before_the_lie_are_told_and_none_behind_it() {
 
 #[test]
 fn no_more_requests_are_made_at_once_than_is_said() {
-    // Several windows: the next one is fetched while one is being checked.
+    // The next window is fetched while one is being checked.
     let entries: Vec<Vec<u8>> =
         (0..1_400_u32).map(|at| [&at.to_le_bytes()[..], &[7; 60_000]].concat()).collect();
     let log = Liar::serve(entries);

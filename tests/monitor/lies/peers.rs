@@ -1,4 +1,4 @@
-//! Peers and witnesses that lie: the log is followed all the same.
+//! Peers and witnesses that lie: the monitor still follows the log.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::common::liar::lie::Lie;
 use crate::common::log::{ORIGIN, log_signer, numbered};
 use crate::world::{Log, World};
 
-/// Somebody who serves heads as monitors and witnesses do.
+/// A server of heads, as monitors and witnesses are.
 pub fn peer(label: &str, liar: &Liar) -> Peer {
     Peer { label: label.to_owned(), url: liar.url(), push: false }
 }
@@ -25,7 +25,7 @@ fn scene(label: &str) -> (Liar, Liar, World) {
     (log, other, world)
 }
 
-/// What a peer may say, and whether that can't be so.
+/// The answer of a peer, and whether it is a lie.
 fn lies() -> Vec<(Lie, bool)> {
     let wire = on_the_wire().into_iter().map(|(lie, _, is_silence)| (lie, !is_silence));
     let said = [
@@ -115,7 +115,7 @@ fn a_witness_that_was_shown_a_fork_tells() {
         let fork = the_only(&world, "fork");
         assert_eq!((fork["source"].as_str(), fork["found_in"].as_str()), (Some("witness w"), Some("gossip")));
         assert_eq!((forks(&world, &log), once.not_followed), (vec![(size, 300)], 0));
-        // It stays with it, and the monitor on its history.
+        // The peer repeats it, and the monitor stays on its history.
         log.append("", &numbered(310)[300..]);
         world.once();
         world.once();
@@ -135,7 +135,7 @@ fn a_head_without_its_quorum_that_somebody_else_shows_accuses_nobody() {
         let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
         world.peers.push(peer(name, &other));
         world.once();
-        // Anybody can take lines of cosignatures off; the head itself is a part of the tree.
+        // Anybody can remove cosignature lines; the head itself is a part of the tree.
         assert_eq!(world.output.alerts(), Vec::<String>::new(), "{name}");
     }
 }

@@ -9,7 +9,6 @@ use super::exit::{CliResult, Failure};
 use super::files;
 use super::keys::secrets_of;
 use super::output::{self, GREEN};
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
 use crate::server::PROFILE_FILE;
@@ -47,7 +46,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     config.profile.publishers(&config.publishers())?;
     let policy = args.dir.join("endpoint.policy");
     if policy.exists() {
-        files::parse(&policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+        files::policy(&policy)?;
     }
     if args.with_key {
         config.signer()?;

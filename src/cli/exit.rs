@@ -81,6 +81,13 @@ impl Failure {
         Self::Usage(format!("{}: {error}", path.display()))
     }
 
+    /// An option asks for the proof of something that is only sequenced.
+    pub fn no_proof_yet(option: &str) -> Self {
+        Self::Usage(format!(
+            "{option}: a release that is only sequenced has no proof yet; expected --wait published or witnessed"
+        ))
+    }
+
     /// Appends a hint to the message.
     pub fn and(self, hint: &str) -> Self {
         self.reword(|message| format!("{message}; {hint}"))

@@ -11,7 +11,6 @@ use super::keys::{ML_DSA, secrets_of};
 use super::output::{self, GREEN, result, say};
 use super::remedies::{correct, put_back};
 use super::{evidence, files};
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned, SignsFor};
 use crate::client::{AuditError, LogClient, audit, check_continues};
 use crate::disk::evidence_dir::EvidenceDir;
@@ -72,7 +71,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
 
 /// Checks a log from outside.
 fn check_url(args: &Args, policy: &Path, json: bool) -> CliResult {
-    let policy = files::parse(policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+    let policy = files::policy(policy)?;
     let keys = policy.log_keys();
     let kept = args.since.as_deref().map(|path| read_kept(path, &keys)).transpose()?;
     let client = LogClient::new(&args.log)?;
@@ -174,8 +173,7 @@ fn read_kept(path: &Path, keys: &[impl SignsFor]) -> Result<LogSigned<Checkpoint
 fn check_files(config: &Config) -> CliResult {
     config.profile.publishers(&config.publishers())?;
     let path = config.dir.join("endpoint.policy");
-    let policy = files::parse(&path, "a policy", MAX_POLICY_BYTES, Policy::parse)
-        .map_err(|e| e.and(&correct(&path)))?;
+    let policy = files::policy(&path).map_err(|e| e.and(&correct(&path)))?;
     // Either key may be taken out of it, to demand the signature of the other.
     let keys = config.vkeys()?;
     if !policy.log_keys().iter().any(|log| keys.contains(log.note_key())) {

@@ -25,11 +25,14 @@ pub struct Inspect {
     pub file: PathBuf,
 }
 
+/// The beginning of fork evidence.
+const FORK: &[u8] = b"treehead-fork@";
+
 pub fn run(args: &Inspect, json: bool) -> CliResult {
     let path = &args.file;
     let bytes = files::read(path, "a file to inspect", MAX_POLICY_BYTES)?;
     let (object, mut lines) = read(path, &bytes)?;
-    let command = if object["what"] == "fork" { "verify-evidence" } else { "verify" };
+    let command = if bytes.starts_with(FORK) { "verify-evidence" } else { "verify" };
     let _ = writeln!(lines, "{DIM}Nothing of this was verified: `treehead {command}` does that.{DIM:#}");
     result(json, &object, &lines)
 }
@@ -45,7 +48,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
     if bytes.starts_with(b"c2sp.org/tlog-proof@") {
         return ProofFile::parse(bytes).and_then(|proof| proof_file(&proof)).map_err(|e| wrong(&e));
     }
-    if bytes.starts_with(b"treehead-fork@") {
+    if bytes.starts_with(FORK) {
         return ForkEvidence::parse(bytes).and_then(|fork| fork_evidence(&fork)).map_err(|e| wrong(&e));
     }
     if bytes.starts_with(b"{") {

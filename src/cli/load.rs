@@ -12,11 +12,10 @@ use super::exit::{self, CliResult, Failure};
 use super::keys::{MAX_VKEY_BYTES, parse_vkey};
 use super::values::{parse_duration, parse_kind, parse_purl};
 use super::{files, output};
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client::Wait;
 use crate::load::{self, Checks, Entries, Plan, Progress, SAMPLE, Statement, Target, Trust};
 use crate::merkle::Hash;
-use crate::release::{Kind, PublisherSigner, Purl, Release, Subject};
+use crate::release::{Kind, Purl, Release, Subject};
 
 /// Append to a log under load, measure, and check that it has what it acknowledged
 #[derive(Debug, clap::Args)]
@@ -131,8 +130,7 @@ fn entries(args: &Load) -> Result<Entries, Failure> {
     let (Some(path), Some(purl)) = (&args.key, &args.purl) else {
         return Ok(Entries::Random(args.size.into()));
     };
-    let key = files::read_secret(path)?;
-    let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(path, &e))?;
+    let signer = files::publisher_key(path)?;
     let release = Release {
         subjects: vec![Subject { name: "load.bin".to_owned(), sha256: Hash::EMPTY_ROOT }],
         purl: purl.clone(),
@@ -149,7 +147,7 @@ fn entries(args: &Load) -> Result<Entries, Failure> {
 
 fn trust(args: &Load) -> Result<Trust, Failure> {
     if let Some(path) = &args.policy {
-        let policy = files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+        let policy = files::policy(path)?;
         return Ok(Trust::Policy(policy));
     }
     match &args.vkey {

@@ -55,8 +55,7 @@ pub fn make(dir: &Path, what: &str, files: &[NewFile]) -> CliResult {
             dir.display()
         )));
     }
-    let parent =
-        dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let parent = files::dir_of(dir);
     fs::create_dir_all(parent).map_err(|e| Failure::io("create", parent, &e))?;
     if dir.exists() {
         fill(dir, files)?;

@@ -12,7 +12,7 @@ use super::files::{self, OutFile};
 use super::output;
 use super::output::say;
 use super::values::{parse_leaf, parse_pin};
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
+use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::client::FoundRow;
 use crate::endpoint::{PackagePin, Refusal};
@@ -70,8 +70,7 @@ pub fn run(args: &Prove, json: bool) -> CliResult {
     if let Some(out) = &args.out {
         files::prepare_out(out, OutFile::Proof)?; // before anything is asked
     }
-    let parse = |path: &PathBuf| files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse);
-    let policy = args.policy.as_ref().map(parse).transpose()?;
+    let policy = args.policy.as_ref().map(|path| files::policy(path)).transpose()?;
     let log = Connection::open(&args.log, args.patience, say)?;
     // Answers must be for a tree of at least this size: caches keep old ones.
     let tree = log.ask("show its tree head", |client| match &policy {

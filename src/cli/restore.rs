@@ -74,7 +74,7 @@ fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
 /// Restores into a directory that appears whole or not at all.
 fn into_new(args: &Args, backup: &Config, key: &NoteKey) -> Result<Restored, Failure> {
     let dir = &args.dir;
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = files::dir_of(dir);
     fs::create_dir_all(parent).map_err(|e| Failure::io("create", parent, &e))?;
     let io = |e: std::io::Error| Failure::io("create", dir, &e);
     let new = tempfile::Builder::new().prefix(".treehead-restore-").tempdir_in(parent).map_err(io)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::exit::CliResult;
 use super::files;
 use super::output::{BOLD, result};
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy, WitnessedBy};
+use crate::checkpoint::policy::WitnessedBy;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::proof::fork::{ForkEvidence, MAX_FORK_BYTES, ProvenFork};
 
@@ -30,7 +30,7 @@ pub struct VerifyEvidence {
 }
 
 pub fn run(args: &VerifyEvidence, json: bool) -> CliResult {
-    let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+    let policy = files::policy(&args.policy)?;
     let evidence = files::parse(&args.file, "fork evidence", MAX_FORK_BYTES, ForkEvidence::parse)?;
     let fork = evidence.judge(&policy.log_keys())?;
     let witnesses = fork.heads().map(|head| policy.witnesses_of(head));

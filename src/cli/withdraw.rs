@@ -12,7 +12,7 @@ use super::files::{self, OutFile, Replacement};
 use super::output;
 use super::output::say;
 use super::values::parse_leaf;
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
+use crate::checkpoint::policy::Policy;
 use crate::client::{Appended, ProvenError, Wait, check_answer, proven_entry};
 use crate::format::quote;
 use crate::merkle::LeafIndex;
@@ -68,14 +68,10 @@ fn parse_purl(text: &str) -> Result<Purl, String> {
 
 pub fn run(args: &Withdraw, json: bool) -> CliResult {
     if args.out.is_some() && args.wait == Some(Wait::Sequenced) {
-        return Err(Failure::Usage(
-            "--out: a release that is only sequenced has no proof yet; expected --wait published or witnessed"
-                .to_owned(),
-        ));
+        return Err(Failure::no_proof_yet("--out"));
     }
-    let key = files::read_secret(&args.key)?;
-    let signer = PublisherSigner::from_pem(&key).map_err(|e| Failure::file(&args.key, &e))?;
-    let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+    let signer = files::publisher_key(&args.key)?;
+    let policy = files::policy(&args.policy)?;
     // A withdrawal can't be taken back: everything that can fail locally fails before.
     let out = args.out.as_ref().map(|out| files::prepare_out(out, OutFile::Proof)).transpose();
     let out = out.map_err(|e| e.and("nothing was signed or appended"))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
+use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{self, Checkpoint};
 use crate::cli::config::Config;
 use crate::cli::exit::{CliResult, Failure};
@@ -76,8 +76,7 @@ impl World {
         register(&log_dir, &publisher)?;
         std::fs::create_dir(dir.join("releases"))
             .map_err(|e| Failure::io("create", &dir.join("releases"), &e))?;
-        let policy =
-            files::parse(&log_dir.join("endpoint.policy"), "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+        let policy = files::policy(&log_dir.join("endpoint.policy"))?;
         let publishers_path = log_dir.join("publishers.toml");
         let publishers =
             files::parse(&publishers_path, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;

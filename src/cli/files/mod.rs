@@ -5,5 +5,7 @@ mod read;
 mod replace;
 
 pub use lock::lock;
-pub use read::{hash, hash_artifact, open, parse, proof_path, read, read_secret, read_up_to};
-pub use replace::{OutFile, Replacement, create_new, is_same, prepare, prepare_out, replace};
+pub use read::{
+    hash, hash_artifact, open, parse, policy, proof_path, publisher_key, read, read_secret, read_up_to,
+};
+pub use replace::{OutFile, Replacement, create_new, dir_of, is_same, prepare, prepare_out, replace};

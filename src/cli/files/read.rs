@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::cli::exit::Failure;
 use crate::disk::open_plain;
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::note::NoteKey;
-use crate::release::is_public_pem;
+use crate::release::{PublisherSigner, is_public_pem};
 
 /// Largest key file.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
@@ -116,6 +117,16 @@ pub fn hash(from: &mut impl io::Read) -> io::Result<(Hash, u64)> {
             Err(e) => return Err(e),
         }
     }
+}
+
+/// Reads a policy.
+pub fn policy(path: &Path) -> Result<Policy, Failure> {
+    parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)
+}
+
+/// Reads a publisher's secret key.
+pub fn publisher_key(path: &Path) -> Result<PublisherSigner, Failure> {
+    PublisherSigner::from_pem(&read_secret(path)?).map_err(|e| Failure::file(path, &e))
 }
 
 /// The path of an artifact's proof file, `FILE.tlog-proof`.

@@ -112,7 +112,8 @@ impl Replacement {
     }
 }
 
-fn dir_of(path: &Path) -> &Path {
+/// The directory of a path.
+pub fn dir_of(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 

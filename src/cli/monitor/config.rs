@@ -36,7 +36,7 @@ use serde::Deserialize;
 use serde::de::{Error as _, Unexpected};
 
 use crate::checkpoint::Origin;
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
+use crate::checkpoint::policy::Policy;
 use crate::cli::config::WHAT;
 use crate::cli::exit::Failure;
 use crate::cli::files;
@@ -310,7 +310,7 @@ impl Place<'_> {
 
     fn rules(&self, text: LogText, watches: Vec<Watch>) -> Result<LogSettings, Failure> {
         let policy_path = beside(self.config, &text.policy);
-        let policy = files::parse(&policy_path, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+        let policy = files::policy(&policy_path)?;
         let origin = self.value("origin", origin_of(&policy, text.origin.as_deref()))?;
         let keys: Vec<_> = policy.log_keys().into_iter().filter(|key| *key.log() == origin).collect();
         let mut of_log = policy.logs().iter().filter(|log| log.origin == origin);

@@ -32,10 +32,7 @@ const LINES_PER_ROUND: usize = 8_192;
 
 pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool) -> CliResult {
     if args.wait == Some(Wait::Sequenced) && args.proofs.is_some() {
-        return Err(Failure::Usage(
-            "--proofs: a release that is only sequenced has no proof yet; expected --wait published or witnessed"
-                .to_owned(),
-        ));
+        return Err(Failure::no_proof_yet("--proofs"));
     }
     // Reads the whole file before anything is sent: an error in the last line is found first.
     let mut total = 0_u64;

@@ -94,10 +94,7 @@ fn proof_paths(args: &Publish, artifacts: &[Artifact]) -> Result<Vec<PathBuf>, F
     if args.wait == Some(Wait::Sequenced) {
         return match &args.out {
             None => Ok(Vec::new()),
-            Some(_) => Err(Failure::Usage(
-                "--out: a release that is only sequenced has no proof yet; expected --wait published or witnessed"
-                    .to_owned(),
-            )),
+            Some(_) => Err(Failure::no_proof_yet("--out")),
         };
     }
     let mut paths: Vec<PathBuf> = match &args.out {

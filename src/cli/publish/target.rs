@@ -2,7 +2,6 @@
 
 use super::args::Publish;
 use crate::checkpoint::LogKey;
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::cli::connection::Connection;
 use crate::cli::exit::Failure;
 use crate::cli::files;
@@ -43,7 +42,7 @@ pub fn target(
     let (keys, origin) = match &args.policy {
         None => (None, origin(log, None).map_err(|e| e.and(NOT_SENT))?),
         Some(path) => {
-            let keys = files::parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)?.log_keys();
+            let keys = files::policy(path)?.log_keys();
             let why = format!("the policy is {}; {NOT_SENT}", path.display());
             let origin = origin(log, Some(&keys)).map_err(|e| e.and(&why))?;
             (Some(keys), origin)

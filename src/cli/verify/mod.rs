@@ -17,7 +17,6 @@ use failure::{Places, failure, tell};
 use super::exit::{self, CliResult, Failure};
 use super::files;
 use super::output::{path, say};
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::client;
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::endpoint::{Accepted, Artifact, Endpoint, Freshness, Online, Pins, Question, stated};
@@ -71,7 +70,7 @@ fn print(
 }
 
 fn endpoint(args: &Verify, places: &Arc<Places>) -> Result<Endpoint, Failure> {
-    let policy = files::parse(&args.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+    let policy = files::policy(&args.policy)?;
     let publishers_path =
         args.publishers.clone().unwrap_or_else(|| args.policy.with_file_name("publishers.toml"));
     if args.publishers.is_none() && !publishers_path.exists() {

@@ -1,4 +1,4 @@
-//! On real sockets, with limits so small that a test reaches them.
+//! The kit on real sockets, with limits so small that tests reach them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -88,7 +88,7 @@ fn begin(stream: &mut TcpStream) -> String {
     String::from_utf8(begin.to_vec()).unwrap()
 }
 
-/// How many bytes come before the connection ends, in whatever way.
+/// Reads to the end of the connection, however it ends, and returns the number of bytes.
 fn read_to_end(stream: &mut TcpStream) -> usize {
     let (mut all, mut some) = (0, vec![0; 1 << 16]);
     let began = Instant::now();
@@ -206,7 +206,7 @@ fn answers_that_nobody_reads_take_so_much_memory_and_no_more() {
     }
 }
 
-/// As many large answers as somebody gets who reads none of them, by the address that a proxy names.
+/// Asks for large answers and reads none of them, for the address that a proxy names; returns those that came.
 fn unread_for(server: &Server, address: &str) -> Vec<TcpStream> {
     let mut unread = Vec::new();
     loop {

@@ -97,7 +97,7 @@ fn because(fault: Option<&str>) -> String {
     fault.map(|fault| format!(": {fault}")).unwrap_or_default()
 }
 
-/// What the operator does about it.
+/// The remedy for people who submit with this program.
 const fn remedy(error: &StatementError) -> &'static str {
     match error {
         StatementError::UnknownKey { .. } => "; `treehead publisher add` registers one",

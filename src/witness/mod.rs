@@ -21,7 +21,6 @@ mod logs;
 mod metrics;
 mod problem;
 mod subtree;
-mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,10 +42,10 @@ pub use ledger::{Head, JOURNAL, Ledger, LedgerError, NotReplaced, Record};
 pub use logs::{LOGS_FILE, Logs, MAX_LOGS_BYTES, MAX_LOGS_KEYS};
 pub use problem::WitnessError;
 
+use cosign::{TurnQueue, Turns};
 use forks::{Evidence, Reports};
 use logs::LogBook;
 use problem::COSIGNED;
-use turns::{TurnQueue, Turns};
 
 /// A witness that can't be opened.
 #[derive(Debug, thiserror::Error)]

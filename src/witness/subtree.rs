@@ -87,7 +87,7 @@ impl Witness {
 
 #[cfg(test)]
 mod tests {
-    use super::super::turns::QueuePlace;
+    use super::super::cosign::QueuePlace;
     use super::super::{JOURNAL, LOGS_FILE, Ledger};
     use super::*;
     use crate::checkpoint::cosignature::cosign;

@@ -36,6 +36,7 @@ impl From<IpAddr> for Network {
 
 impl Network {
     /// The network for what is scarcer than bytes: the 48 bits of IPv6 that one customer can have count as one.
+    #[must_use]
     pub fn site(self) -> Self {
         match self {
             Self::V6(mut octets) => {

@@ -37,7 +37,7 @@ const OUT_OF_FILES: [i32; 2] = [24, 23];
 
 /// A listening socket with the reverse proxies and the limits of a server.
 pub struct Listener {
-    listener: TcpListener,
+    socket: TcpListener,
     trusted_proxies: Vec<IpAddr>,
     limits: ConnectionLimits,
 }
@@ -46,8 +46,8 @@ impl Listener {
     /// A listener behind reverse proxies at these addresses: for their requests, the address counts that they
     /// append to `X-Forwarded-For`.
     #[must_use]
-    pub fn behind(listener: TcpListener, trusted_proxies: Vec<IpAddr>) -> Self {
-        Self { listener, trusted_proxies, limits: ConnectionLimits::default() }
+    pub fn behind(socket: TcpListener, trusted_proxies: Vec<IpAddr>) -> Self {
+        Self { socket, trusted_proxies, limits: ConnectionLimits::default() }
     }
 
     /// Replaces the limits.
@@ -58,8 +58,8 @@ impl Listener {
 }
 
 impl From<TcpListener> for Listener {
-    fn from(listener: TcpListener) -> Self {
-        Self::behind(listener, Vec::new())
+    fn from(socket: TcpListener) -> Self {
+        Self::behind(socket, Vec::new())
     }
 }
 
@@ -75,7 +75,7 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let Listener { listener, trusted_proxies, limits } = listener.into();
+    let Listener { socket, trusted_proxies, limits } = listener.into();
     let connections = Connections::new(limits);
     let frontend = Frontend::new(router, trusted_proxies, connections.clone());
     let (stop, stopped) = watch::channel(());
@@ -86,11 +86,11 @@ pub async fn serve(
     loop {
         let (stream, from, slot) = tokio::select! {
             () = &mut shutdown => break,
-            next = next(&listener, &frontend, &mut logged) => next,
+            next = next(&socket, &frontend, &mut logged) => next,
         };
         tokio::spawn(serve_connection(stream, from, slot, frontend.clone(), stopped.clone()));
     }
-    drop((listener, stopped));
+    drop((socket, stopped));
     let _ = stop.send(());
     tokio::select! {
         () = stop.closed() => {}
@@ -139,12 +139,12 @@ fn log_early_end(ended: hyper::Result<()>) {
 
 /// The next connection that gets a slot. `logged` is when a failed accept was last logged.
 async fn next(
-    listener: &TcpListener,
+    socket: &TcpListener,
     frontend: &Frontend,
     logged: &mut Option<Instant>,
 ) -> (TcpStream, IpAddr, Slot) {
     loop {
-        let error = match listener.accept().await {
+        let error = match socket.accept().await {
             Ok((stream, from)) => {
                 let from = from.ip();
                 // A proxy has many connections, for many clients.

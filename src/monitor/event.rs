@@ -29,6 +29,56 @@ const MAX_NAME_CHARS: usize = 256;
 const RESERVED: [&str; 12] =
     ["id", "time", "event", "severity", "log", "message", "advice", "again", "of", "since", "cut", "alert"];
 
+/// Fields that the codes have of their own. [`Event::with`] takes others as well, and templates know these.
+pub const DATA_FIELDS: [&str; 46] = [
+    "about",
+    "again",
+    "artifacts",
+    "audience",
+    "build_type",
+    "builder",
+    "channel",
+    "cut",
+    "digests",
+    "evidence",
+    "file",
+    "first_index",
+    "found_in",
+    "highest",
+    "index",
+    "kind",
+    "larger",
+    "last_index",
+    "leaf_hash",
+    "lie",
+    "line",
+    "more",
+    "not_checked",
+    "of",
+    "peer",
+    "previous",
+    "publisher",
+    "purl",
+    "reason",
+    "resource",
+    "result",
+    "root",
+    "seconds",
+    "sequence",
+    "signatures",
+    "signers",
+    "size",
+    "smaller",
+    "source",
+    "url",
+    "verifier",
+    "watches",
+    "why",
+    "withdrawal",
+    "withdraws",
+    "witness",
+];
+
 /// Urgency of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

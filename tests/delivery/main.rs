@@ -18,5 +18,6 @@ mod simulated;
 mod command;
 mod faults;
 mod power_cut;
+mod templates;
 mod webhook;
 mod world;

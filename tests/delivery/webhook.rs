@@ -44,7 +44,8 @@ fn each_event_is_a_signed_request_of_its_own() {
     let (dir, receiver) = (quick_dir(), Receiver::start([]));
     let mut settings = settings();
     let secret = Secret::parse(SECRET).unwrap();
-    settings.sinks.push(SinkSettings::webhook("hook", Filter::default(), &receiver.url(), secret).unwrap());
+    let hook = Arc::new(Webhook::new(&receiver.url(), secret).unwrap());
+    settings.sinks.push(SinkSettings::new("hook", Filter::default(), hook).unwrap());
     let delivery = Delivery::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
     delivery.tell(&forks(0..5)).unwrap();
     assert!(delivery.flush(PATIENCE));

@@ -152,7 +152,8 @@ struct WatchText {
 struct WebhookText {
     name: String,
     url: String,
-    secret: PathBuf,
+    secret: Option<PathBuf>,
+    template: Option<String>,
     events: Option<Vec<String>>,
 }
 
@@ -211,11 +212,9 @@ impl Config {
         }
         for (at, webhook) in text.webhook.iter().enumerate() {
             let place = place.item("webhook", at);
-            let secret_path = beside(path, &webhook.secret);
-            let secret = delivery::Secret::parse(files::read_secret(&secret_path)?.trim());
-            let secret = secret.map_err(|e| Failure::file(&secret_path, &e))?;
             let filter = place.filter(webhook.events.as_deref())?;
-            let sink = delivery::SinkSettings::webhook(&webhook.name, filter, &webhook.url, secret);
+            let receiver = place.webhook(webhook)?;
+            let sink = delivery::SinkSettings::new(&webhook.name, filter, Arc::new(receiver));
             delivery.sinks.push(sink.map_err(|e| place.wrong(e))?);
         }
         for (at, command) in text.command.iter().enumerate() {
@@ -299,6 +298,41 @@ impl Place<'_> {
 
     fn filter(&self, events: Option<&[String]>) -> Result<delivery::Filter, Failure> {
         Ok(self.value("events", events.map(delivery::Filter::parse).transpose())?.unwrap_or_default())
+    }
+
+    /// A receiver of events over HTTP, with its secret and its template.
+    fn webhook(&self, text: &WebhookText) -> Result<delivery::Webhook, Failure> {
+        let secret = |path: &PathBuf| {
+            let path = beside(self.config, path);
+            let secret = delivery::Secret::parse(files::read_secret(&path)?.trim());
+            secret.map_err(|e| Failure::file(&path, &e))
+        };
+        let secret = text.secret.as_ref().map(secret).transpose()?;
+        let template = text.template.as_deref().map(|template| self.template(template)).transpose()?;
+        let webhook = match (template, secret) {
+            (Some(template), secret) => delivery::Webhook::with_template(&text.url, template, secret),
+            (None, Some(secret)) => delivery::Webhook::new(&text.url, secret),
+            (None, None) => {
+                let expected =
+                    "a file with the secret, or a `template` for a receiver that checks no signature";
+                return Err(self.malformed("secret", expected, "neither"));
+            }
+        };
+        webhook.map_err(|e| self.wrong(e))
+    }
+
+    /// A template: JSON here, or the path of a file with it.
+    fn template(&self, text: &str) -> Result<delivery::Template, Failure> {
+        if text.trim_start().starts_with(['{', '[']) {
+            return self.value("template", delivery::Template::parse(text));
+        }
+        let path = beside(self.config, Path::new(text));
+        files::parse(&path, "a webhook's template", delivery::MAX_TEMPLATE_BYTES, |bytes| {
+            let text = std::str::from_utf8(bytes);
+            let text =
+                text.map_err(|e| FormatError::malformed("a webhook's template", "UTF-8", e.to_string()))?;
+            delivery::Template::parse(text)
+        })
     }
 
     fn watched<T>(opened: Result<T, WatchError>) -> Result<T, Failure> {

@@ -26,6 +26,7 @@ mod outbox;
 mod positions;
 mod settings;
 mod sink;
+mod template;
 mod upgrade;
 mod webhook;
 mod worker;
@@ -53,6 +54,7 @@ pub use figures::{Figures, SinkFigures};
 pub use open_conditions::Condition;
 pub use settings::{DeliverySettings, Filter, MAX_SINKS, SinkSettings};
 pub use sink::{NotDelivered, Notification, Sink};
+pub use template::{MAX_TEMPLATE_BYTES, Template};
 pub use webhook::{Secret, Webhook};
 
 /// Why a delivery can't be opened, or did not take an event.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::command::Command;
 use super::item::Item;
 use super::sink::Sink;
-use super::webhook::{Secret, Webhook};
 use crate::clock::Clock;
 use crate::format::{FormatError, cap_count, quote};
 use crate::monitor::event::{Code, Severity};
@@ -98,14 +97,6 @@ impl SinkSettings {
             return Err(FormatError::malformed("the name of a sink", "1 to 64 of a-z, 0-9, -", quote(name)));
         }
         Ok(Self { name: name.to_owned(), filter, sink })
-    }
-
-    /// A URL that gets each event in a request of its own, signed as Standard Webhooks says.
-    ///
-    /// # Errors
-    /// [`FormatError`] for a malformed name, or unless it is an `http` or `https` URL.
-    pub fn webhook(name: &str, filter: Filter, url: &str, secret: Secret) -> Result<Self, FormatError> {
-        Self::new(name, filter, Arc::new(Webhook::new(url, secret)?))
     }
 
     /// A program that is started for each event, and gets it on its standard input.

@@ -1,4 +1,4 @@
-//! Events over HTTP, signed as <https://www.standardwebhooks.com> says.
+//! Events over HTTP, signed as <https://www.standardwebhooks.com> says, or in the form of a template.
 //!
 //! ```text
 //! POST <url>
@@ -7,8 +7,10 @@
 //! webhook-timestamp: <unix seconds of this try>
 //! webhook-signature: v1,<base64 of HMAC-SHA256(secret, "<id>.<timestamp>.<body>")>
 //!
-//! <the event's line>
+//! <the event's line, or what the template makes of it>
 //! ```
+//!
+//! A webhook with a template may do without a secret, and then without the three headers.
 
 use std::fmt;
 use std::io::Read as _;
@@ -20,6 +22,7 @@ use ureq::Agent;
 use zeroize::Zeroizing;
 
 use super::sink::{NotDelivered, Notification, Sink};
+use super::template::Template;
 use crate::client::{NAME, agent, printable};
 use crate::format::{FormatError, base64_decode, base64_encode, quote};
 
@@ -75,15 +78,28 @@ impl fmt::Debug for Secret {
 pub struct Webhook {
     agent: Agent,
     url: String,
-    secret: Secret,
+    secret: Option<Secret>,
+    template: Option<Template>,
 }
 
 impl Webhook {
-    /// The receiver at a URL.
+    /// A receiver that gets events as they are printed, signed.
     ///
     /// # Errors
     /// [`FormatError`] unless it is an `http` or `https` URL.
     pub fn new(url: &str, secret: Secret) -> Result<Self, FormatError> {
+        Self::at(url, Some(secret), None)
+    }
+
+    /// A receiver that gets events in a form of its own, signed if there is a secret.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_template(url: &str, template: Template, secret: Option<Secret>) -> Result<Self, FormatError> {
+        Self::at(url, secret, Some(template))
+    }
+
+    fn at(url: &str, secret: Option<Secret>, template: Option<Template>) -> Result<Self, FormatError> {
         let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         let is_url = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?']));
         if !is_url || url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
@@ -95,18 +111,8 @@ impl Webhook {
                 seen,
             ));
         }
-        Self::with_timeouts(url, secret, TIMEOUT, CONNECT_TIMEOUT)
-    }
-
-    fn with_timeouts(
-        url: &str,
-        secret: Secret,
-        whole: Duration,
-        connect: Duration,
-    ) -> Result<Self, FormatError> {
-        let agent = agent(url, whole, connect, NAME)
-            .map_err(|e| FormatError::malformed("a webhook's address", "a way to it", e.to_string()))?;
-        Ok(Self { agent, url: url.to_owned(), secret })
+        let agent = agent_for(url, TIMEOUT, CONNECT_TIMEOUT)?;
+        Ok(Self { agent, url: url.to_owned(), secret, template })
     }
 
     /// The same with another time limit for a whole request, for tests.
@@ -114,24 +120,32 @@ impl Webhook {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_timeout(self, timeout: Duration) -> Result<Self, FormatError> {
-        Self::with_timeouts(&self.url, self.secret, timeout, timeout)
+        let agent = agent_for(&self.url, timeout, timeout)?;
+        Ok(Self { agent, ..self })
     }
+}
+
+fn agent_for(url: &str, whole: Duration, connect: Duration) -> Result<Agent, FormatError> {
+    agent(url, whole, connect, NAME)
+        .map_err(|e| FormatError::malformed("a webhook's address", "a way to it", e.to_string()))
 }
 
 impl Sink for Webhook {
     fn send(&self, notification: &Notification<'_>) -> Result<(), NotDelivered> {
         let Notification { key, line, now, .. } = notification;
-        let request = self
-            .agent
-            .post(&self.url)
-            .header("content-type", "application/json")
-            .header("webhook-id", *key)
-            .header("webhook-timestamp", now.to_string())
-            .header("webhook-signature", self.secret.sign(key, *now, line));
+        let made = self.template.as_ref().map(|template| template.render(line));
+        let sent = made.as_deref().unwrap_or(line);
+        let mut request = self.agent.post(&self.url).header("content-type", "application/json");
+        if let Some(secret) = &self.secret {
+            request = request
+                .header("webhook-id", *key)
+                .header("webhook-timestamp", now.to_string())
+                .header("webhook-signature", secret.sign(key, *now, sent));
+        }
         let network = |e: ureq::Error| {
             NotDelivered::because("no-answer", format!("no answer: {}", printable(&e.to_string())))
         };
-        let mut answer = request.send(line.as_bytes()).map_err(network)?;
+        let mut answer = request.send(sent.as_bytes()).map_err(network)?;
         let status = answer.status();
         // Read in any case, so that the connection serves the next event.
         let mut body = Vec::new();
@@ -143,7 +157,7 @@ impl Sink for Webhook {
         let seconds = retry_after.and_then(|text| crate::format::decimal(text, u64::MAX));
         let hint = match status.as_u16() {
             300..=399 => "; it redirects, which is not followed: put the new address into the settings",
-            401 | 403 => "; is the secret the one that the receiver has?",
+            401 | 403 => "; is the secret the one that the receiver has, or the token in its address?",
             410 => "; it wants no more events: take this sink out of the settings, or mend the receiver",
             _ => "",
         };

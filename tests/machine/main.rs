@@ -1,4 +1,4 @@
-//! Tests that need something of the machine: the right to mount small file systems, openssl, script(1). Those that cannot
+//! Tests that need something of the machine: the right to mount small file systems, openssl, script(1), promtool. Those that cannot
 //! run here are ignored, with the reason.
 
 #[path = "../common/mod.rs"]
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         power_cut::ten_power_cuts_lose_nothing_that_was_acknowledged,
         programs::at_a_terminal_a_yes_is_enough_and_nothing_less,
         programs::keys_that_openssl_made_publish_too,
+        programs::promtool_accepts_the_rules_and_all_metrics,
         read_only::a_journal_that_may_not_be_written_for_a_while,
         read_only::an_ext4_that_turned_read_only_by_itself,
     ])

@@ -1,6 +1,8 @@
-//! The commands with programs of the system: openssl, and script(1), which plays a terminal.
+//! The commands with programs of the system: openssl, script(1), which plays a terminal, and promtool.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
 use libtest_mimic::Completion;
 
@@ -68,6 +70,41 @@ pub fn at_a_terminal_a_yes_is_enough_and_nothing_less() -> Outcome {
             "{said}"
         );
         assert_eq!(server.tree_size(), if withdrawn { 2 } else { 1 }, "{answer}: {said}");
+    }
+    Ok(Completion::Completed)
+}
+
+/// Runs promtool with this input; `None` if there is none.
+fn promtool(args: &[&str], input: &[u8]) -> Option<Output> {
+    let mut promtool = Command::new("promtool");
+    promtool.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = promtool.spawn().ok()?;
+    // One that reads nothing closes the pipe.
+    let _ = child.stdin.take()?.write_all(input);
+    child.wait_with_output().ok()
+}
+
+pub fn promtool_accepts_the_rules_and_all_metrics() -> Outcome {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let file = |name: &str| docs.join(name).to_str().expect("text").to_owned();
+    let (rules, tests) = (file("monitor-rules.yml"), file("monitor-rules.test.yml"));
+    for args in [["check", "rules", &rules], ["test", "rules", &tests]] {
+        let Some(ran) = promtool(&args, b"") else { return ignored("there is no promtool", REQUIRED) };
+        assert!(ran.status.success(), "{ran:?}");
+    }
+    let world = World::witnessed();
+    let witness = world.serve_witness(1);
+    let log = world.serve();
+    world.write("urls.policy", world.run("policy log --urls").done().stdout);
+    let line = format!("monitor init m --log {} --policy urls.policy --listen 127.0.0.1:0", log.url);
+    world.run(&line).done();
+    let monitor = world.start_with("monitor --config m/monitor.toml", " following ", Stdio::null());
+    for server in [&log, &witness, &monitor] {
+        let (status, metrics) = server.get("/metrics");
+        assert_eq!(status, 200);
+        let ran = promtool(&["check", "metrics"], &metrics).expect("it ran before");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success() && said.is_empty(), "{said}");
     }
     Ok(Completion::Completed)
 }

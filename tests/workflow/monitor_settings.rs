@@ -85,6 +85,18 @@ fn cases() -> Vec<(String, usize, &'static str, &'static str)> {
             "saw \"forks\"",
         ),
         (
+            LOG.to_owned() + &webhook("good.secret").replace("secret = \"good.secret\"\n", ""),
+            4,
+            "`secret` of webhook \"on-call\"",
+            "a file with the secret, or a `template`",
+        ),
+        (
+            LOG.to_owned() + &webhook("good.secret") + "template = '{\"text\": \"{{mesage}}\"}'\n",
+            8,
+            "`template` of webhook \"on-call\"",
+            "saw \"mesage\" at line 1",
+        ),
+        (
             LOG.to_owned() + &webhook("good.secret").replace("http:", "ftp:"),
             4,
             "webhook \"on-call\"",
@@ -131,6 +143,9 @@ fn what_is_wrong_as_a_whole_or_with_another_file_is_named() {
     let world = World::new();
     world.write("open.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
     world.chmod("open.secret", 0o640);
+    world.write("bad.json", "[\n{{nothing}}]\n");
+    world.write("good.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+    world.chmod("good.secret", 0o600);
     world.write("wrong.secret", "hunter2\n");
     world.chmod("wrong.secret", 0o600);
     let webhook = |name: &str, secret: &str| {
@@ -158,6 +173,12 @@ fn what_is_wrong_as_a_whole_or_with_another_file_is_named() {
             "open.secret holds a secret that others can read: expected mode 600, saw 640",
         ),
         (LOG.to_owned() + &webhook("a", "nowhere"), 3, "could not read nowhere.secret"),
+        (LOG.to_owned() + &webhook("a", "good") + "template = \"no.json\"\n", 3, "could not read no.json"),
+        (
+            LOG.to_owned() + &webhook("a", "good") + "template = \"bad.json\"\n",
+            2,
+            "bad.json: a webhook's template is malformed: expected a placeholder out of {{id}}, ",
+        ),
         (LOG.to_owned() + &webhook("a", "wrong"), 2, "wrong.secret: "),
         ("state = \"\"\n".to_owned() + LOG, 2, "`state`: expected a directory"),
         ("listen = \"nonsense\"\n".to_owned() + LOG, 2, "`listen`: expected HOST:PORT, as in"),

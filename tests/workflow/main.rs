@@ -4,7 +4,7 @@
 #[allow(dead_code, reason = "only requests that a client would send are needed")]
 mod http;
 #[path = "../common/receiver.rs"]
-#[allow(dead_code, reason = "shared with the tests of the desk")]
+#[allow(dead_code, reason = "shared with the tests of the delivery")]
 mod receiver;
 
 #[path = "../common/cache.rs"]

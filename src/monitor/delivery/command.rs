@@ -1,4 +1,4 @@
-//! Events to a program of the operator's: one process for each, its line on standard input.
+//! A command as a sink: a process for each event, which gets the line on its standard input.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -13,13 +13,13 @@ use super::sink::{NotDelivered, Notification, Sink};
 use crate::client::printable;
 use crate::format::{FormatError, quote};
 
-/// How long a program may take. Then it is killed, with what it has started itself.
+/// Time after which a program is killed, with every process that it started.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it may take still when the desk is closed.
+/// How much longer it may take once the delivery is being closed.
 const LAST_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often it is looked at: there is no waiting for the end of a process with a time limit.
+/// Interval between two looks at the process: the system has no wait with a time limit.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// Most bytes of its standard error that are kept.
+/// Most bytes that are kept of its standard error.
 const MAX_STDERR_BYTES: u64 = 4 * 1024;
 
 /// A program and its arguments.
@@ -42,7 +42,7 @@ impl Command {
         Ok(Self { argv, timeout: TIMEOUT })
     }
 
-    /// The same with another time limit, for tests.
+    /// Sets another time limit, for tests.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
@@ -51,8 +51,8 @@ impl Command {
     fn start(&self) -> std::io::Result<Child> {
         std::process::Command::new(&self.argv[0])
             .args(&self.argv[1..])
-            // A group of its own: Ctrl-C at the monitor's terminal is not for it, and what it starts is killed with
-            // it.
+            // A group of its own: Ctrl-C at the monitor's terminal does not reach it, and the processes that it
+            // starts are killed with it.
             .process_group(0)
             .stdin(Stdio::piped())
             // The monitor's own output is for events.
@@ -69,7 +69,7 @@ impl Sink for Command {
         let mut child = self.start().map_err(not_started)?;
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
         let line = format!("{}\n", notification.line);
-        // Whoever neither reads nor ends would stop these: they end with the pipes, after the process.
+        // A program that neither reads nor ends would stop these threads: they end with the pipes.
         thread::spawn(move || {
             // A program may succeed without reading.
             let _ = stdin.expect("it is piped").write_all(line.as_bytes());
@@ -98,7 +98,7 @@ impl Sink for Command {
             ),
             Err(e) => ("not-started", format!("could not wait for it: {e}")),
         };
-        // A process that it left behind may hold the pipe for ever.
+        // A process that it left behind may keep the pipe open for ever.
         let until = Instant::now() + Duration::from_millis(200);
         while !said.is_finished() && Instant::now() < until {
             thread::sleep(LOOK_INTERVAL);
@@ -111,16 +111,16 @@ impl Sink for Command {
     }
 }
 
-/// How a program ended.
+/// How the program ended.
 enum End {
     Itself(ExitStatus),
     /// Killed: its time was over.
     TooLong,
-    /// Killed before that: the desk is being closed.
+    /// Killed before that: the delivery is being closed.
     Closing,
 }
 
-/// Waits for the end; kills what takes too long.
+/// Waits for the end of the process, and kills it when its time is over.
 fn wait(child: &mut Child, timeout: Duration, notification: &Notification<'_>) -> std::io::Result<End> {
     let begin = Instant::now();
     let (mut last, mut end) = (timeout, End::TooLong);

@@ -1,4 +1,4 @@
-//! What a sink is.
+//! Sinks: receivers of events.
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -6,38 +6,38 @@ use std::time::Duration;
 /// One event on its way to a sink.
 #[derive(Debug, Clone, Copy)]
 pub struct Notification<'a> {
-    /// Names what is told, so that a repeat can be dropped: the `id` in the line. For reminders, and for what
-    /// ended or began again, it is the alert's with a word and the time of that behind it.
+    /// The `id` in the line, by which receivers drop repeats. For a condition that ended or began again, it is the
+    /// id of its first event, a word and the time.
     pub key: &'a str,
     /// One JSON object, without a newline.
     pub line: &'a str,
     /// Unix seconds of this try.
     pub now: u64,
-    /// Set when the desk is being closed: what takes long may give up.
+    /// Set when the delivery is being closed: a sink that takes long may give up.
     pub stop: &'a AtomicBool,
 }
 
-/// Why a delivery did not succeed. It is tried again.
+/// Why a sink did not take an event. The event comes again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotDelivered {
-    /// For everybody: `http-status`, `exit-code` and so on. Anybody may read the monitor's health.
+    /// `http-status`, `exit-code` and so on. `/healthz` shows it to everybody.
     pub code: &'static str,
-    /// For the operator alone: what was expected, and what was seen. A command's words may hold secrets.
+    /// What was expected, and what was seen. For the operator only: a command's words may hold secrets.
     pub why: String,
     /// How long the receiver asked to wait.
     pub retry_after: Option<Duration>,
-    /// Whether it is there and did not take this event: it may never, and take others.
+    /// Whether the receiver answered and refused this event: it may refuse it for ever, and take others.
     pub refused: bool,
 }
 
 impl NotDelivered {
-    /// A failure after which the desk says when to try again.
+    /// A failure after which the delivery says when to try again.
     pub fn because(code: &'static str, why: impl Into<String>) -> Self {
         Self { code, why: why.into(), retry_after: None, refused: false }
     }
 }
 
-/// Somewhere that events go. Each has a thread of its own, and gets one event after the other.
+/// A receiver of events. Each has a thread of its own, and gets one event after the other.
 pub trait Sink: Send + Sync {
     /// Delivers one event, within some seconds.
     ///

@@ -462,7 +462,7 @@ fn the_state_of_an_earlier_version_is_taken_over() {
     let stalled = event(Code::LogStalled, 1);
     delivery.tell(&[stalled.clone(), event(Code::SequenceGap, 2)]).unwrap();
     drop(delivery);
-    // As that version has it: what was told is in its book, acknowledged or not.
+    // As that version has it: what was told is in alerts.json, acknowledged or not.
     let dir = world.dir.path();
     std::fs::remove_file(dir.join(CONDITIONS)).unwrap();
     let old = |event: &Event, condition: bool| {

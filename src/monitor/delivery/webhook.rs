@@ -33,12 +33,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of an answer that are read: they are shown to the operator, in part.
 const MAX_ANSWER_BYTES: u64 = 4 * 1024;
-/// The longest wait that a receiver may ask for.
+/// Longest pause that a receiver may ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 /// Standard Webhooks, "Signature scheme": "between 24 bytes (192 bits) and 64 bytes (512 bits)".
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// What requests are signed with; the receiver has it, too.
+/// The key that signs requests; the receiver has it as well.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
@@ -46,7 +46,7 @@ impl Secret {
     /// Reads `whsec_<base64>`, and a newline behind it or none.
     ///
     /// # Errors
-    /// [`FormatError`] for another form, or unless it has 24 to 64 bytes. What was there is not shown.
+    /// [`FormatError`] for another form, or unless it has 24 to 64 bytes. The error does not show the text.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         let wrong = |expected, seen: String| FormatError::malformed("a webhook's secret", expected, seen);
         let text = text.strip_suffix('\n').unwrap_or(text);
@@ -58,7 +58,7 @@ impl Secret {
         Ok(Self(bytes))
     }
 
-    /// The signature of a request, as its header has it.
+    /// The value of the header `webhook-signature`.
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: u64, body: &str) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
@@ -73,7 +73,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A receiver of requests.
+/// A receiver of events over HTTP.
 #[derive(Debug)]
 pub struct Webhook {
     agent: Agent,
@@ -115,7 +115,7 @@ impl Webhook {
         Ok(Self { agent, url: url.to_owned(), secret, template })
     }
 
-    /// The same with another time limit for a whole request, for tests.
+    /// Sets another time limit for a whole request, for tests.
     ///
     /// # Errors
     /// As [`new`](Self::new).

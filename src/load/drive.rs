@@ -180,7 +180,7 @@ async fn write<J: Job>(run: Rc<Run<J>>, connection: Connection) {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     // An entry that a 429 refused is sent again: it may have cost a signature.
     let mut refused = None;
-    while let Some(due) = run.next_turn().await {
+    while let Some(turn) = run.next_turn().await {
         let mut open = match connection.take().filter(|open| !open.is_closed()) {
             Some(open) => open,
             None => match Connection::open(run.address).await {
@@ -205,7 +205,7 @@ async fn write<J: Job>(run: Rc<Run<J>>, connection: Connection) {
         };
         match answer.status {
             200 => {
-                run.answered(ask, &answer, due.unwrap_or(sent));
+                run.answered(ask, &answer, turn.latency_start(sent));
                 connection = Some(open);
                 backoff.reset();
             }
@@ -237,18 +237,15 @@ struct Problem {
 }
 
 impl<J: Job> Run<J> {
-    /// Waits for the next turn. Returns `None` once the run is over; otherwise the moment from which latency counts, if
-    /// that is not the moment of sending.
-    async fn next_turn(&self) -> Option<Option<Instant>> {
-        match self.pace.next()? {
-            Turn::Now => Some(None),
-            Turn::At(due) => {
-                if due > Instant::now() {
-                    self.sleep_until(due).await;
-                }
-                (!self.stopped.get()).then_some(Some(due))
-            }
+    /// Waits until the next request is to be sent. Returns `None` once the run is over.
+    async fn next_turn(&self) -> Option<Turn> {
+        let turn = self.pace.next()?;
+        if let Turn::At(due) = turn
+            && due > Instant::now()
+        {
+            self.sleep_until(due).await;
         }
+        (turn == Turn::Now || !self.stopped.get()).then_some(turn)
     }
 
     /// Sleeps, unless the run is or gets stopped.

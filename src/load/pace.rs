@@ -37,6 +37,16 @@ pub enum Turn {
     At(Instant),
 }
 
+impl Turn {
+    /// The moment from which the latency of a request counts that was sent at `sent`.
+    pub const fn latency_start(self, sent: Instant) -> Instant {
+        match self {
+            Self::Now => sent,
+            Self::At(due) => due,
+        }
+    }
+}
+
 impl Pace {
     /// `rate` entries a second in requests of `batch` entries each, from `start` for `duration`.
     pub fn new(start: Instant, duration: Duration, rate: Option<u32>, batch: usize) -> Self {

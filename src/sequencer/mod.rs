@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Senders check and hash their entries on their own threads. One thread commits: it takes commands from one
-//! channel (add, cosigned, stop), and [`commit::Committer::advance`] has its durable steps, in order.
+//! channel (add, cosigned, stop), and `Committer::advance` has its durable steps, in order.
 //!
 //! | file | what it has |
 //! | --- | --- |

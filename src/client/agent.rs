@@ -11,7 +11,7 @@ use crate::format::quote;
 
 /// Connections that are kept for the next request: as many as a stream of entries has workers at most.
 const IDLE_CONNECTIONS: usize = 16;
-/// What the client calls itself.
+/// The client's `User-Agent`.
 pub(crate) const NAME: &str = concat!("treehead/", env!("CARGO_PKG_VERSION"));
 
 /// A URL prefix without its final slash.
@@ -23,7 +23,7 @@ pub(super) fn check_prefix(prefix: &str) -> Result<String, ClientError> {
     Ok(prefix.trim_end_matches('/').to_owned())
 }
 
-/// Whether something can be asked at this address: an `http` or `https` URL without query.
+/// Reports whether text is an address that can be asked: an `http` or `https` URL without query.
 #[cfg(feature = "cli")]
 pub(crate) fn is_address(prefix: &str) -> bool {
     check_prefix(prefix).is_ok()

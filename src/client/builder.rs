@@ -8,9 +8,9 @@ use super::patience::{OnPause, Patience};
 use super::{ClientError, LogClient};
 use crate::format::quote;
 
-/// How long a request may take, from the look-up of the name to the last byte.
+/// Time limit of a request, from the look-up of the name to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a connection may take.
+/// Time limit of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a contact.
 const MAX_CONTACT_BYTES: usize = 200;
@@ -51,21 +51,21 @@ impl Default for LogClientBuilder {
 }
 
 impl LogClientBuilder {
-    /// How long one request may take, from the look-up of the name to the last byte: 60 s unless it is set.
+    /// Sets the time limit of one request, from the look-up of the name to the last byte: 60 s unless it is set.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long a connection may take: 10 s unless it is set.
+    /// Sets the time limit of a connection attempt: 10 s unless it is set.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How often a busy log is asked, the first time included: 6 times unless it is set; at least once.
+    /// Sets the number of tries at a busy log, the first included: 6 times unless it is set; at least once.
     #[must_use]
     pub const fn tries(mut self, tries: u32) -> Self {
         self.patience.tries = tries;
@@ -87,7 +87,7 @@ impl LogClientBuilder {
         self
     }
 
-    /// How long a request may take with all its tries. If set, it replaces [`tries`](Self::tries) and
+    /// Sets the time limit of a request with all its tries. If set, it replaces [`tries`](Self::tries) and
     /// [`longest_pause`](Self::longest_pause): until it has passed, refused, broken or slow connections,
     /// unknown host names and busy logs are retried, with pauses that double up to 5 s, or that the log asks
     /// for.
@@ -105,15 +105,15 @@ impl LogClientBuilder {
         self
     }
 
-    /// Told before each pause of a request that is sent again: somebody may sit and wait. Streams of entries
-    /// are silent.
+    /// Sets a function that is called before each pause of a request that is sent again: somebody may be waiting.
+    /// Streams of entries do not call it.
     #[must_use]
     pub fn on_pause(mut self, told: impl Fn(&ClientError, Duration) + Send + Sync + 'static) -> Self {
         self.on_pause = Some(OnPause::new(told));
         self
     }
 
-    /// Whom the log's operator may write to, said in the `User-Agent` of each request.
+    /// Sets an address that the log's operator may write to; the `User-Agent` of each request carries it.
     #[must_use]
     pub fn contact(mut self, contact: &str) -> Self {
         self.contact = Some(contact.to_owned());

@@ -17,14 +17,14 @@ pub const MAX_WORKERS: usize = 16;
 /// Workers where nothing else is asked for.
 const WORKERS: usize = 4;
 
-/// How to fetch.
+/// Settings of an [`EntryStream`].
 #[derive(Debug, Clone)]
 pub struct StreamOptions {
     /// Requests at once, 1 to [`MAX_WORKERS`]; what is outside counts as the nearest.
     pub parallel: usize,
     /// Ends everything once it is set: the stream's next item is [`ClientError::Stopped`].
     pub stop: Arc<AtomicBool>,
-    /// Whether bundles may come as gzip. It saves traffic where entries are text, and costs the log far
+    /// Set if bundles may come as gzip. It saves traffic where entries are text, and costs the log far
     /// more time than it takes to serve them plain.
     pub packed: bool,
     /// Size of the tree that the log has signed, where it is larger than the end of the range: bundles

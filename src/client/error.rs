@@ -1,18 +1,18 @@
-//! The one error of the client.
+//! The client's error.
 
 use crate::checkpoint::CheckpointError;
 use crate::format::FormatError;
 use crate::merkle::{Hash, ProofError, TreeSize};
 use crate::note::NoteError;
 
-/// Why the log's answer is not to be had, or not to be believed.
+/// Why a log's answer could not be fetched or believed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The address is not one.
     #[error("not the address of a log: expected http://HOST[:PORT][/PREFIX] or https://..., saw {0}")]
     Address(String),
-    /// What is to be told about whom to write to can't be sent.
+    /// The contact cannot be sent in a header.
     #[error(
         "not a contact: expected 1 to 200 characters of printable ASCII, such as an e-mail address, saw {0}"
     )]
@@ -37,17 +37,17 @@ pub enum ClientError {
     /// No answer, or not all of it.
     #[error("no answer from {url}: {detail}; {}", fault.advice())]
     Network {
-        /// What was asked for.
+        /// The URL asked.
         url: String,
-        /// How the connection failed.
+        /// The kind of fault.
         fault: NetworkFault,
-        /// What went wrong.
+        /// The fault, in words.
         detail: String,
     },
     /// An answer that is a refusal.
     #[error("{url} answered {status}{}{}", code.as_ref().map(|c| format!(" ({c})")).unwrap_or_default(), said(detail))]
     Status {
-        /// What was asked for.
+        /// The URL asked.
         url: String,
         /// HTTP status.
         status: u16,
@@ -60,12 +60,12 @@ pub enum ClientError {
         /// Place of the entry in a batch that the problem is about.
         entry: Option<usize>,
     },
-    /// An answer of more bytes than any that is right.
+    /// An answer with more bytes than any correct one.
     #[error("{url} answered what can't be read: {source}")]
     TooLarge {
-        /// What was asked for.
+        /// The URL asked.
         url: String,
-        /// How much it may be.
+        /// The limit, and the size seen.
         source: FormatError,
     },
     /// The answer is for a smaller tree than the known head: a cache served an old one.
@@ -73,7 +73,7 @@ pub enum ClientError {
         "{url} answered for an older tree: expected at least the {expected} entries of the head fetched before, saw {seen}; a cache in front of the log stores answers that it must not (docs/http.md lists what it may store): ask again later, or bypass the cache"
     )]
     Older {
-        /// What was asked for.
+        /// The URL asked.
         url: String,
         /// Size of the tree of the known head.
         expected: TreeSize,
@@ -83,7 +83,7 @@ pub enum ClientError {
     /// An answer that can't be read.
     #[error("{url} answered what can't be read: {source}")]
     Malformed {
-        /// What was asked for.
+        /// The URL asked.
         url: String,
         /// What is wrong with it.
         source: FormatError,
@@ -91,11 +91,11 @@ pub enum ClientError {
     /// A tile or bundle that has not just what its path says.
     #[error("{url} is not what its path says: {source}")]
     Length {
-        /// What was asked for.
+        /// The URL asked.
         url: String,
-        /// Whether it should be a bundle; else a tile.
+        /// Set for an entry bundle, unset for a tile.
         is_bundle: bool,
-        /// Whether something is missing; else there is too much.
+        /// Set if it is too short, unset if it is too long.
         is_short: bool,
         /// Expected and seen.
         source: FormatError,
@@ -104,7 +104,7 @@ pub enum ClientError {
     /// network's sign-in page, so it says nothing about the log.
     #[error("{url} has no tree head signed by a trusted log: {source}{came}")]
     Head {
-        /// What was asked for.
+        /// The URL asked.
         url: String,
         /// Media type, length and first bytes of an answer that is not a note, in words.
         came: String,
@@ -123,10 +123,10 @@ pub enum ClientError {
         size: TreeSize,
         /// The signed root.
         expected: Hash,
-        /// What the entries make.
+        /// The root that the entries make.
         seen: Hash,
     },
-    /// Whoever asked wants no answer any more.
+    /// The caller stopped the stream.
     #[error("stopped before everything was fetched")]
     Stopped,
 }
@@ -151,12 +151,12 @@ pub enum NetworkFault {
     Timeout,
     /// The connection ended before the answer did.
     Closed,
-    /// What came is no HTTP/1.1, not packed as its header says, or has a header without end.
+    /// The answer is not HTTP/1.1, is not packed as its header says, or has an endless header.
     Garbled,
 }
 
 impl ClientError {
-    /// Whether asking again later may help. It does not where the log itself waits for its operator.
+    /// Reports whether asking again later may help. It does not if the log itself waits for its operator.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {
@@ -172,7 +172,7 @@ impl ClientError {
         }
     }
 
-    /// What is wrong in a word: stable, for machines, of lower-case letters and hyphens.
+    /// The stable code, for machines: lower-case letters and hyphens.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -227,7 +227,7 @@ impl NetworkFault {
         }
     }
 
-    /// What to do about it, for people.
+    /// The next step for the user.
     const fn advice(self) -> &'static str {
         match self {
             Self::Certificate => {

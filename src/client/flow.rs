@@ -1,4 +1,5 @@
-//! Who of several workers may fetch which bundle, and when: bounded in memory, and polite.
+//! Shares the bundles of a stream among workers, bounds the memory that they hold, and keeps pauses that the log asks
+//! for.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,27 +12,27 @@ use super::fetched_bundle::Bundle;
 /// Bytes that bundles under way and bundles that nobody took yet may have together. The one that is
 /// waited for may come on top, or nothing would go on: it has 16 MiB at most.
 pub(super) const MOST_HELD: usize = 32 * 1024 * 1024;
-/// What a bundle is thought to have before one was seen, and never less.
+/// Bytes assumed for a bundle before one was seen, and the least assumed later.
 const FIRST_GUESS: usize = 512 * 1024;
-/// How often a wait looks whether it was told to stop: what tells is a mere flag.
+/// Interval at which a wait looks at the stop flag.
 const TICK: Duration = Duration::from_millis(50);
 /// Bundles that have to come well before one worker more may ask a log that was busy.
 const RECOVERY: usize = 16;
 
-/// What the workers of a stream share.
+/// Shared by the workers of a stream.
 #[derive(Debug)]
 pub(super) struct Flow {
-    state: Mutex<State>,
+    state: Mutex<FlowState>,
     changed: Condvar,
     stop: Arc<AtomicBool>,
     parallel: usize,
 }
 
 #[derive(Debug)]
-struct State {
-    /// The first bundle that no worker took.
+struct FlowState {
+    /// The first bundle that no worker has taken.
     next: u64,
-    /// The first bundle that nobody wants; lower once one failed.
+    /// The end of the range; lower once a bundle failed.
     end: u64,
     /// The bundle that the reader gets next.
     wanted: u64,
@@ -40,10 +41,10 @@ struct State {
     charges: BTreeMap<u64, usize>,
     /// Their sum.
     held: usize,
-    /// What the next bundle is thought to have.
+    /// Bytes assumed for the next bundle.
     guess: usize,
     asking: usize,
-    /// How many may ask at once: fewer while the log is busy.
+    /// Requests allowed at once: fewer while the log is busy.
     allowed: usize,
     /// Bundles that came since `allowed` changed.
     well: usize,
@@ -53,7 +54,7 @@ struct State {
     panicked: bool,
 }
 
-/// Tells who waits for a worker that it panicked.
+/// Wakes the reader if the worker that holds this panics.
 pub(super) struct Watch<'a>(&'a Flow);
 
 impl Drop for Watch<'_> {
@@ -65,7 +66,7 @@ impl Drop for Watch<'_> {
     }
 }
 
-impl State {
+impl FlowState {
     fn charge(&mut self, bundle: u64, bytes: usize) {
         let before = self.charges.insert(bundle, bytes).unwrap_or(0);
         self.held = self.held - before + bytes;
@@ -80,7 +81,7 @@ impl State {
         bundle == self.wanted || self.held - own + bytes <= MOST_HELD
     }
 
-    /// Whether anybody may ask now, and if not, how long that will be so at least.
+    /// `Ok` if a worker may ask now; otherwise the least time until one may.
     fn may_ask(&self) -> Result<(), Duration> {
         match self.not_before.and_then(|then| then.checked_duration_since(Instant::now())) {
             Some(left) if !left.is_zero() => Err(left.min(TICK)),
@@ -93,7 +94,7 @@ impl State {
 impl Flow {
     /// For bundles `first..end`.
     pub fn new(first: u64, end: u64, parallel: usize, stop: Arc<AtomicBool>) -> Self {
-        let state = State {
+        let state = FlowState {
             next: first,
             end,
             wanted: first,
@@ -111,19 +112,19 @@ impl Flow {
         Self { state: Mutex::new(state), changed: Condvar::new(), stop, parallel }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FlowState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, FlowState>, time: Duration) -> MutexGuard<'a, FlowState> {
         self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn is_over(&self, state: &State) -> bool {
+    fn is_over(&self, state: &FlowState) -> bool {
         state.closed || self.stop.load(Ordering::Relaxed)
     }
 
-    /// To be held by a worker as long as it works.
+    /// A worker holds this as long as it works.
     pub const fn watch(&self) -> Watch<'_> {
         Watch(self)
     }
@@ -152,7 +153,7 @@ impl Flow {
         }
     }
 
-    /// Whether an answer may have so many bytes.
+    /// Makes room for an answer of so many bytes; `false` if there is none.
     pub fn admit(&self, bundle: u64, bytes: usize) -> bool {
         let mut state = self.lock();
         let own = state.charges.get(&bundle).copied().unwrap_or(0);
@@ -204,7 +205,7 @@ impl Flow {
         }
     }
 
-    /// What came of a bundle that was taken.
+    /// Hands in the outcome of a bundle that was taken.
     pub fn put(&self, bundle: u64, result: Result<Bundle, ClientError>) {
         let mut state = self.lock();
         state.asking -= 1;
@@ -218,7 +219,7 @@ impl Flow {
                 state.well = 0;
             }
         } else {
-            // What comes after it nobody will read.
+            // Nobody reads past a failure.
             state.release(bundle);
             state.end = state.end.min(bundle + 1);
         }
@@ -229,7 +230,7 @@ impl Flow {
     /// The next bundle in order, or the error that ends them; none where they are at their end.
     ///
     /// # Panics
-    /// Where a worker did.
+    /// If a worker panicked.
     pub fn next(&self) -> Option<Result<Bundle, ClientError>> {
         let mut state = self.lock();
         loop {

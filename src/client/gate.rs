@@ -1,9 +1,9 @@
-//! How many requests one client has under way at once.
+//! Limits the requests that one client has under way at once.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Shared by the clones of a client: who follows a log checks a window of entries while the next one is being
-/// fetched, and the log's operator was promised a number.
+/// Shared by the clones of a client. A monitor checks a window of entries while it fetches the next, and both count
+/// towards the number that the log's operator was promised.
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
     inner: Arc<Inner>,
@@ -20,19 +20,20 @@ struct Inner {
 pub(super) struct Pass<'a>(&'a Inner);
 
 impl Inner {
-    /// A count is right whoever panicked.
+    /// The count is right even if a holder panicked.
     fn free(&self) -> MutexGuard<'_, usize> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Gate {
-    /// For so many at once, one at least.
+    /// Allows `most` requests at once, at least one.
     pub fn new(most: usize) -> Self {
         Self { inner: Arc::new(Inner { free: Mutex::new(most.max(1)), changed: Condvar::new() }) }
     }
 
-    /// Waits for its turn. To be held until the answer was read; nobody waits for anything else meanwhile.
+    /// Waits for a turn. The caller holds the pass until it has read the answer, and waits for nothing else
+    /// meanwhile.
     pub fn pass(&self) -> Pass<'_> {
         let mut free = self.inner.free();
         while *free == 0 {

@@ -7,9 +7,9 @@ use super::agent::{NAME, agent, check_prefix};
 use super::response::read;
 use crate::note::Note;
 
-/// How long a monitor may take: nobody's verdict waits for it longer.
+/// Time limit of a report: a verdict waits no longer for a monitor.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take.
+/// Time limit of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most of an answer that is read: nothing depends on it.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;

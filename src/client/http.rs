@@ -18,7 +18,7 @@ const SHORTEST_TRY: Duration = Duration::from_millis(500);
 pub struct LogClient {
     pub(super) agent: Agent,
     pub(super) prefix: String,
-    /// How long a try may take.
+    /// Time limit of a try.
     pub(super) timeout: Duration,
     pub(super) patience: Patience,
     pub(super) gate: Option<Gate>,
@@ -30,7 +30,7 @@ pub struct LogClient {
 pub struct PastCaches {
     /// The head.
     pub head: LogSigned<Checkpoint>,
-    /// Whether the answer says that a cache sent it all the same.
+    /// Set if the answer says that a cache sent it all the same.
     pub is_cached: bool,
 }
 
@@ -115,7 +115,7 @@ impl LogClient {
         self.checkpoint_at("checkpoint", logs)
     }
 
-    /// The same for monitors and witnesses, which show heads at another path.
+    /// Like [`checkpoint`](Self::checkpoint), for monitors and witnesses, which show heads at another path.
     ///
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
@@ -155,7 +155,7 @@ impl LogClient {
         Ok(PastCaches { head: fetched.signed_head(logs)?, is_cached: fetched.is_cached })
     }
 
-    /// Held while a request is under way, where there is a limit to them.
+    /// Held while a request is under way, if their number is limited.
     fn pass(&self) -> Option<Pass<'_>> {
         self.gate.as_ref().map(Gate::pass)
     }

@@ -1,4 +1,4 @@
-//! When to ask again, and when to give up.
+//! Decides when to ask again, and when to give up.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Longest pause that the server did not ask for: a restarted log is back within seconds.
 const LONGEST_UNASKED: Duration = Duration::from_secs(5);
 
-/// How patient a client is.
+/// Limits of a client's tries and pauses.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// How often a busy log is asked.
+    /// Tries at a busy log.
     pub tries: u32,
     /// First pause; it doubles.
     pub pause: Duration,
     /// Longest pause. A log that asks for more is not asked again: sooner would be impolite.
     pub longest: Duration,
-    /// How long a request may take with all its tries. If set, it replaces `tries` and `longest`, and failed
+    /// Time limit of a request with all its tries. If set, it replaces `tries` and `longest`, and failed
     /// connections are retried like busy logs.
     pub within: Option<Duration>,
 }
@@ -65,29 +65,28 @@ impl fmt::Debug for OnPause {
 pub(super) struct Tries {
     patience: Patience,
     failed: u32,
-    /// How many there are where the connection fails.
+    /// Tries if the connection fails.
     of_network: u32,
     begun: Instant,
 }
 
 impl Tries {
-    /// For somebody who looks on: a busy log is asked again, but one that does not answer is a question
-    /// for people.
+    /// For a user who waits: a busy log is asked again, but a log that does not answer is the user's decision.
     pub fn of(patience: Patience) -> Self {
         Self { patience, failed: 0, of_network: 1, begun: Instant::now() }
     }
 
-    /// For one request of thousands, which one broken connection must not end.
+    /// For one request of thousands: a single broken connection must not end them all.
     pub fn of_many(patience: Patience) -> Self {
         Self { of_network: NETWORK_TRIES, ..Self::of(patience) }
     }
 
-    /// How long the request may still take; `None` for no limit.
+    /// Time left for the request; `None` for no limit.
     pub fn left(&self) -> Option<Duration> {
         self.patience.within.map(|within| within.saturating_sub(self.begun.elapsed()))
     }
 
-    /// How long to wait before the next try; none where there shall be no other.
+    /// The pause before the next try; `None` if there is no other.
     pub fn after(&mut self, error: &ClientError) -> Option<Duration> {
         self.failed += 1;
         let (most, named) = match error {

@@ -84,7 +84,7 @@ fn is_this_machine(host: &str) -> bool {
     as_ip(host).is_some_and(|ip| ip.is_loopback() || ip.is_unspecified())
 }
 
-/// Whether a `no_proxy` list names the host. Its items stand between commas or spaces: `*`, an address, a
+/// Reports whether a `no_proxy` list names the host. Its items stand between commas or spaces: `*`, an address, a
 /// network as `10.0.0.0/8`, or a domain, which stands for itself and everything under it.
 fn is_listed(host: &str, list: &str) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();

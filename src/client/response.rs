@@ -16,8 +16,7 @@ use crate::note::NoteError;
 
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
-/// Bytes that are made room for at once. More only when as many have come: what a header promises costs
-/// whoever sends it nothing.
+/// First allocation for an answer. It doubles only as bytes arrive: a header's promise costs its sender nothing.
 const ROOM: usize = 512 * 1024;
 
 #[derive(Deserialize)]
@@ -31,7 +30,7 @@ struct ProblemText {
 /// any. Where it says no, the answer is dropped.
 pub(super) type Admit<'a> = dyn FnMut(usize, Option<usize>) -> bool + 'a;
 
-/// An answer with status 200, from anybody.
+/// An answer with status 200, not yet checked.
 pub(super) struct Fetched {
     url: String,
     media_type: Option<Vec<u8>>,
@@ -105,7 +104,7 @@ pub(super) fn read_admitted(
         let source = FormatError::TooLarge { what: "the answer", limit, unit: "bytes", seen };
         Err(ClientError::TooLarge { url: url.to_owned(), source })
     };
-    // What says itself that it is too large is not read to find out.
+    // An answer that announces itself as too large is not read.
     let promised =
         response.body().content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if let Some(promised) = promised.filter(|promised| *promised > limit) {
@@ -164,7 +163,7 @@ pub(super) fn network(url: &str, error: &ureq::Error) -> ClientError {
     ClientError::Network { url: url.to_owned(), fault, detail: in_words(url, error) }
 }
 
-/// What the HTTP library says, without the names of its own parts; and the proxy that the request went through.
+/// The HTTP library's error without the names of its parts, and the proxy that the request went through.
 fn in_words(url: &str, error: &ureq::Error) -> String {
     let words = match error {
         ureq::Error::Timeout(Timeout::Resolve) => "its name was not resolved in time".to_owned(),
@@ -241,7 +240,7 @@ pub(super) fn read_capped(
         }
     }
     body.truncate(filled);
-    // Where no length was promised, most of the room may be left.
+    // If no length was promised, most of the room may be unused.
     if body.capacity() > 2 * filled {
         body.shrink_to_fit();
     }

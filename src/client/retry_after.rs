@@ -1,4 +1,4 @@
-//! How long a log asks to be left alone: `Retry-After` (RFC 9110, section 10.2.3).
+//! The pause that a log asks for: `Retry-After` (RFC 9110, section 10.2.3).
 //!
 //! ```text
 //! Retry-After: 120
@@ -18,11 +18,11 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let date = |text: &str| httpdate::parse_http_date(text).ok();
     let asked = text("retry-after")?.trim();
     if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More seconds than there are numbers is longer than anybody waits.
+        // More seconds than a u64 holds is longer than anybody waits.
         return Some(asked.parse().unwrap_or(u64::MAX));
     }
     let since = text("date").and_then(date).unwrap_or(now);
-    // What is over is no reason to wait, and none to ask at once either: zero.
+    // A time that has passed asks for no pause: zero.
     let pause = date(asked)?.duration_since(since).unwrap_or_default();
     Some(pause.as_secs() + u64::from(pause.subsec_nanos() > 0))
 }

@@ -31,14 +31,14 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether the search is complete.
+    /// Reports whether the search is complete.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.next.is_none()
     }
 }
 
-/// What a log says about a statement. Names and purls are unchecked foreign text.
+/// A log's description of a statement. Names and purls are unchecked foreign text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRow {
     /// Place in the log.
@@ -57,7 +57,7 @@ pub struct FoundRow {
     pub sequence: Option<u64>,
     /// SHA-256 of the artifacts.
     pub artifacts: Vec<Hash>,
-    /// Whether it is a release that was withdrawn.
+    /// Set for a release that was withdrawn.
     pub is_withdrawn: bool,
 }
 
@@ -71,9 +71,9 @@ impl FoundRow {
 
 struct Page {
     rows: Vec<FoundRow>,
-    /// What to go on before, where there is more.
+    /// The leaf to continue before, if there is more.
     next: Option<u64>,
-    /// Of the answer.
+    /// Size of the answer.
     bytes: usize,
 }
 

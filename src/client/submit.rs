@@ -21,12 +21,12 @@ const MAX_ANSWER_BYTES: usize = MAX_BATCH_ENTRIES * 2 * 1024;
 /// Largest answer to one entry in JSON.
 const MAX_ENTRY_ANSWER_BYTES: usize = 4 * 1024;
 
-/// Where an entry is in the log.
+/// The log's answer to an appended entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
     /// Its place.
     pub index: LeafIndex,
-    /// Whether the log had it before.
+    /// Set if the log had it before.
     pub duplicate: bool,
     /// Leaf hash of the entry that the log has there. It differs from the one sent if the log already had the
     /// same statement, signed with another key or spelled differently.
@@ -59,12 +59,12 @@ struct AddAnswer {
     warnings: Vec<Warning>,
 }
 
-/// What the log says of an entry of a batch.
+/// The log's answer about one entry of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BatchAnswer {
     /// Its place in the log, unless it was refused.
     pub index: Option<u64>,
-    /// Whether the log had it before.
+    /// Set if the log had it before.
     pub duplicate: Option<bool>,
     /// Why it was refused.
     pub error: Option<BatchError>,
@@ -151,7 +151,7 @@ impl BatchWriter {
         self.count
     }
 
-    /// Whether it holds none.
+    /// Reports whether it holds no entry.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0

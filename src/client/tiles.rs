@@ -53,7 +53,7 @@ pub(super) fn full_instead(tile: Tile, error: &ClientError) -> Option<Tile> {
     (gone && !tile.is_full()).then(|| Tile::new(tile.id, TILE_WIDTH).expect("256 is a width"))
 }
 
-/// Where the entries of a bundle are in its bytes: exactly as many as its width.
+/// The places of a bundle's entries in its bytes: exactly as many as its width.
 pub(super) fn spans(client: &LogClient, tile: Tile, bytes: &[u8]) -> Result<Vec<Range<usize>>, ClientError> {
     let wrong = |is_short, source| {
         let url = client.url(&tile.to_string());

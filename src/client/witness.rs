@@ -12,13 +12,13 @@ use crate::merkle::{Hash, TreeSize};
 use crate::note::{MAX_NOTE_BYTES, Note, NoteSignature};
 use crate::proof::wire::{self, AddCheckpoint, MAX_SIGNATURES_BYTES, MAX_SIZE_BYTES};
 
-/// How long a witness may take for an answer: it checks, signs and fsyncs within milliseconds, and one that
+/// Time limit of a witness's answer: it checks, signs and fsyncs within milliseconds, and one that
 /// takes longer than this is of no use to a head.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take.
+/// Time limit of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a witness says to a checkpoint.
+/// A witness's answer to a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CosignAnswer {
     /// Its signature lines. They were not verified, and some may be of keys that nobody knows.

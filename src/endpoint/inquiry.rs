@@ -25,18 +25,18 @@ const MAX_OF_PACKAGE: usize = 200;
 pub(super) struct About<'a>(pub &'a VerifiedRelease);
 
 impl About<'_> {
-    /// Whether it is the very leaf that is withdrawn. The log takes such a withdrawal only from a signer.
+    /// Reports whether this very leaf is withdrawn. The log takes such a withdrawal only from a signer.
     fn is_leaf_of(self, withdrawal: &Withdrawal) -> bool {
         withdrawal.leaf == *self.0.leaf()
     }
 
-    /// Whether one of its signers withdraws.
+    /// Reports whether one of the release's signers withdraws.
     fn is_by_signer(self, withdrawal: &ProvenWithdrawal) -> bool {
         withdrawal.publishers().iter().any(|publisher| self.0.signers().contains(publisher))
     }
 }
 
-/// What a search is for.
+/// The purpose of a search.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     /// Withdrawals of the release, by its signers.
@@ -45,7 +45,7 @@ enum Scope {
     Package,
 }
 
-/// How looking at all that a search finds came to an end.
+/// How a search ended.
 enum End {
     /// Everything was looked at.
     All,
@@ -55,20 +55,19 @@ enum End {
     Endless(usize),
 }
 
-/// Where withdrawals are learnt, and what is known already.
+/// An inquiry about withdrawals: the log, and what is known already.
 pub(super) struct Inquiry<'a> {
     pub comparison: &'a Comparison<'a>,
     pub state: &'a EndpointState,
 }
 
-/// What was learnt.
+/// The result of an inquiry about one release.
 #[derive(Default)]
 pub(super) struct Withdrawals {
     pub proven: Vec<ProvenWithdrawal>,
-    /// Why the release may be withdrawn by a publisher whom the publishers file does not list yet, or no longer
-    /// lists.
+    /// Set if a publisher whom the publishers file does not list, or not any more, may have withdrawn the release.
     pub doubt: Option<Doubt>,
-    /// Whether the log has a search, so that it said something of withdrawals at all.
+    /// Set if the log has a search, and so said something about withdrawals.
     pub asked: bool,
     /// Heads of their proofs that are newer than the newest one that was fetched before.
     pub newer: Vec<Cosigned<Checkpoint>>,
@@ -85,8 +84,8 @@ impl Withdrawals {
 }
 
 impl Inquiry<'_> {
-    /// The withdrawals of a release and of others of its package that are not known yet. That a log hides one
-    /// can't be seen here: monitors see it.
+    /// Learns the withdrawals of a release, and of other releases of its package, that are not known yet. An endpoint
+    /// cannot see that a log hides one; monitors can.
     ///
     /// Checks all withdrawals of this release: any that is left unchecked leaves a doubt. Learns as many as fit
     /// of other releases, which this endpoint may meet later without the network.
@@ -242,8 +241,8 @@ impl Inquiry<'_> {
         withdrawal.with_release(entry, self.comparison.endpoint.trust().publishers)
     }
 
-    /// Whether the log's answer is about what it was asked for, under a head of the history that it shows
-    /// elsewhere. Malformed or unsigned parts are refused as in any proof.
+    /// Checks that the log answered about the entry asked for, under a head of the history that it shows elsewhere.
+    /// Malformed or unsigned parts are refused later, as in any proof.
     fn check_answer(&self, statement: &Hash, proof: &[u8]) -> Result<(), CheckError> {
         let Ok(file) = ProofFile::parse(proof) else { return Ok(()) };
         let other = |what: &'static str, expected: &str, seen: &str| CheckError::AnotherProof {
@@ -266,10 +265,10 @@ impl Inquiry<'_> {
         self.comparison.signed(older, newer)
     }
 
-    /// Whether a withdrawal is of this release, in the log, and lacks nothing but a publisher who is known here.
-    /// The log takes one only from a signer of what it withdraws, and all of those are believed: so it is likely
-    /// that its key, or its right, is newer than the publishers file. Of the same release under another leaf,
-    /// only withdrawals that were found by a signer count: anybody with rights to the package can make others.
+    /// Reports whether a withdrawal of this release is in the log and lacks only a publisher who is trusted here. The
+    /// log takes one only from a signer of the release, and all of those are trusted: so its key or its right is likely
+    /// newer than the publishers file. For the same release under another leaf, only withdrawals that the search for
+    /// a signer found count: anybody with rights to the package can make others.
     fn is_doubt(&self, why: &Refusal, proof: &[u8], scope: Scope, about: About<'_>) -> bool {
         let Refusal::Publisher(why) = why else { return false };
         let of_key = matches!(why, StatementError::UnknownKey { .. } | StatementError::KeyRevoked { .. });

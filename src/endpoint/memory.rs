@@ -1,9 +1,9 @@
-//! What an endpoint remembers: heads of each log, which logs forked, the highest sequence of each publisher,
+//! The memory of an endpoint: heads of each log, which logs forked, the highest sequence of each publisher,
 //! package and channel, which channel of a package it follows, and withdrawals. It only ever grows, except for
 //! the channel, which is the last one asked for.
 //!
-//! Of a log, heads are remembered until they are proven to be of one history, online. Offline two heads
-//! can't be compared, unless they are of one size; so each is kept, with its signatures, until the log has
+//! Heads of a log are remembered until it proves online that they are of one history. Offline, two heads
+//! cannot be compared unless they have the same size; so each is kept, with its signatures, until the log has
 //! shown tiles that prove it a prefix of a newer one. Then that one stands for all.
 
 use alloc::borrow::ToOwned;
@@ -57,7 +57,7 @@ struct Heads {
     forked: Option<KnownFork>,
 }
 
-/// That a log was met signing two histories.
+/// A log that signed two histories.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KnownFork {
     /// Name of the file that proves it, among the evidence of the endpoint. None where a head that was
@@ -72,12 +72,12 @@ struct SequenceKey {
     channel: String,
 }
 
-/// What the endpoint accepted from a publisher, package and channel.
+/// The releases accepted from a publisher, of a package, in a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Seen {
     /// The highest sequence.
     sequence: u64,
-    /// Whether the release of the package that was accepted last is in this channel.
+    /// Set if the package's last accepted release is in this channel.
     followed: bool,
 }
 
@@ -92,7 +92,7 @@ struct WithdrawalKey {
 /// A withdrawal that was proven to be in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawn {
-    /// Who withdrew it.
+    /// The publisher who withdrew it.
     pub publisher: String,
     /// Package and version, as the withdrawal names them.
     pub purl: String,
@@ -131,7 +131,7 @@ impl EndpointState {
         self.heads(head.origin.as_str()).find(|known| known.size == head.size && known.root != head.root)
     }
 
-    /// What proves it, from the note that carries `head`. `None` where nothing contradicts it, or where
+    /// The fork's evidence, from the note that carries `head`. `None` if nothing contradicts it, or if
     /// the remembered one has no signatures.
     #[must_use]
     pub fn fork_evidence(&self, head: &Checkpoint, note: &Note) -> Option<ForkEvidence> {
@@ -147,7 +147,7 @@ impl EndpointState {
         fork.evidence = fork.evidence.take().or(evidence);
     }
 
-    /// Whether a log forked.
+    /// The log's fork, if it signed two histories.
     #[must_use]
     pub fn known_fork(&self, origin: &str) -> Option<&KnownFork> {
         self.logs.get(origin)?.forked.as_ref()
@@ -179,7 +179,7 @@ impl EndpointState {
         }
     }
 
-    /// What the endpoint accepted of a publisher's package, channel by channel.
+    /// The channels of a publisher's package from which the endpoint accepted releases.
     fn channels(&self, publisher: &str, package: &str) -> impl Iterator<Item = (&SequenceKey, &Seen)> {
         let (publisher, package) = (publisher.to_owned(), package.to_owned());
         let first = SequenceKey { publisher, package, channel: String::new() };
@@ -211,7 +211,7 @@ impl EndpointState {
         })
     }
 
-    /// Whether a withdrawal with this leaf hash is known, with the release that it names.
+    /// Reports whether a withdrawal with this leaf hash is known, together with the release that it names.
     #[must_use]
     pub fn knows_withdrawal(&self, origin: &str, statement: &Hash) -> bool {
         self.withdrawals

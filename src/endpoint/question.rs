@@ -1,4 +1,4 @@
-//! What an endpoint asks: an artifact and its proof, whom to trust, and which release it wants.
+//! An endpoint's question: an artifact and its proof, and the release that the endpoint wants.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -11,7 +11,7 @@ use crate::release::{Kind, PackageUrl, Publishers, Purl, PurlPattern, Release, T
 
 use super::Refusal;
 
-/// What is about to be installed.
+/// The artifact about to be installed.
 #[derive(Debug, Clone, Copy)]
 pub enum Artifact<'a> {
     /// One file, which must be a subject of the statement.
@@ -27,7 +27,7 @@ pub enum Artifact<'a> {
     Files(&'a [(String, Hash)], &'a MultiProof),
 }
 
-/// How old a proof may be.
+/// The endpoint's time, and the age limit of a proof.
 #[derive(Debug, Clone, Copy)]
 pub struct Freshness {
     /// The endpoint's time.
@@ -81,7 +81,7 @@ impl PackagePin {
         Purl::parse_logged(text).map(Self::Release)
     }
 
-    /// Whether the purl of a release matches.
+    /// Reports whether the purl of a release matches.
     #[must_use]
     pub fn covers(&self, purl: &Purl) -> bool {
         match self {
@@ -131,7 +131,7 @@ impl Pins<'_> {
     }
 }
 
-/// What an endpoint asks about one artifact.
+/// A question about one artifact.
 #[derive(Debug, Clone)]
 pub struct Question<'a> {
     /// The artifact about to be installed.
@@ -144,7 +144,7 @@ pub struct Question<'a> {
     pub pins: Pins<'a>,
 }
 
-/// Whom an endpoint trusts.
+/// The logs, witnesses and publishers that an endpoint trusts.
 #[derive(Debug, Clone, Copy)]
 pub struct Trust<'a> {
     /// Trusted logs, witnesses and quorum.

@@ -1,4 +1,4 @@
-//! Why an endpoint refuses: reason codes, and what to do next.
+//! Refusals: why an artifact must not be installed, with reason codes and advice.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -44,13 +44,13 @@ pub enum Refusal {
     /// The statement is about a release, but is not one itself.
     #[error("the proof is of a {seen}: expected the proof of a release")]
     NotARelease {
-        /// What is stated.
+        /// The statement's type.
         seen: StatementKind,
     },
     /// The statement is not a withdrawal.
     #[error("the proof is of a {seen}: expected the proof of a withdrawal")]
     NotAWithdrawal {
-        /// What is stated.
+        /// The statement's type.
         seen: StatementKind,
     },
     /// The statement is about another package, or another version of it.
@@ -64,9 +64,9 @@ pub enum Refusal {
     /// Another publisher states it.
     #[error("the release is by another publisher: expected {expected}, saw {seen}")]
     OtherPublisher {
-        /// Who was asked for.
+        /// The publisher asked for.
         expected: String,
-        /// All who state it.
+        /// All publishers who state it.
         seen: String,
     },
     /// It is of another kind.
@@ -86,7 +86,7 @@ pub enum Refusal {
         expected: String,
         /// The statement's.
         seen: String,
-        /// Whether `expected` comes from the endpoint's memory, not from the question.
+        /// Set if `expected` comes from the endpoint's memory, not from the question.
         followed: bool,
     },
     /// It is for another audience than the one asked for.
@@ -181,7 +181,7 @@ pub enum Refusal {
         purl: String,
         /// Place of the release.
         index: LeafIndex,
-        /// Who withdrew it.
+        /// The publisher who withdrew it.
         publisher: String,
         /// Why, in words.
         reason: String,
@@ -288,7 +288,7 @@ impl Refusal {
         }
     }
 
-    /// What to do about it, in a sentence.
+    /// The next step for the user, in a sentence.
     #[must_use]
     pub const fn advice(&self) -> &'static str {
         match self {

@@ -81,7 +81,7 @@ fn find_files(
     Ok(files.iter().map(|(path, sha256)| Subject { name: path.clone(), sha256: *sha256 }).collect())
 }
 
-/// How many trailing components of a file's path match the name of a subject. In a release with `linux/agent`
+/// The number of trailing components of a file's path that match the name of a subject. In a release with `linux/agent`
 /// and `darwin/agent`, the file `agent` matches both, and `darwin/agent` the second alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Likeness {

@@ -13,7 +13,7 @@ use crate::merkle::{Hash, LeafIndex, verify_inclusion};
 use crate::proof::ProofFile;
 use crate::release::{Envelope, Release, Statement, Subject, VerifiedStatement, format_time};
 
-/// How far a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
+/// Most seconds that a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
 pub const FUTURE_ALLOWANCE_SECONDS: u64 = 300;
 
 /// A release that may be installed. Only [`verify`] makes one.
@@ -48,7 +48,7 @@ impl VerifiedRelease {
         &self.leaf
     }
 
-    /// What the publisher states.
+    /// The publisher's statement.
     #[must_use]
     pub const fn release(&self) -> &Release {
         &self.release
@@ -98,27 +98,27 @@ pub fn verify(
     trust: Trust<'_>,
     memory: Option<&EndpointState>,
 ) -> Result<VerifiedRelease, Refusal> {
-    // 1. to 5., but for what is said.
+    // Steps 1 to 5, without the meaning of the statement.
     let Opened { head, index, leaf, payload, keyids, verified } = open(question.proof, trust)?;
     let (mut publishers, signers) = (verified.publishers().to_vec(), verified.signers().to_vec());
     let release = match verified.into_statement() {
         Statement::Release(release) => release,
         other => return Err(Refusal::NotARelease { seen: other.kind() }),
     };
-    // It is the release that was asked for.
+    // The release is the one that was asked for.
     let pins = &question.pins;
     pins.check(&release, &publishers)?;
     if let Some(at) = publishers.iter().position(|name| Some(name.as_str()) == pins.publisher) {
         publishers.swap(0, at);
     }
-    // 6. The artifact is a subject and not under another one's name, or its files are in the manifest.
+    // 6. The artifact is a subject and does not bear another subject's name, or its files are in the manifest.
     let artifacts = subjects::find(question.artifact, pins, &release)?;
     // 7. Freshness.
     check_freshness(trust.policy, &head, question.freshness)?;
     if let Some(state) = memory {
         // 8. Rollback and fork, against what is remembered.
         check_memory(state, head.get(), &publishers, &release, pins)?;
-        // 9. Its publisher did not take it back.
+        // 9. Its publisher has not withdrawn it.
         if let Some(withdrawn) = state.withdrawal(&release, &leaf, &payload, &signers) {
             let Withdrawn { publisher, purl, reason, .. } = withdrawn.clone();
             return Err(Refusal::Withdrawn { purl, index, publisher, reason });
@@ -136,7 +136,7 @@ pub struct Stated {
     pub index: LeafIndex,
     /// Its leaf hash.
     pub leaf: Hash,
-    /// What is stated.
+    /// The release.
     pub release: Release,
 }
 
@@ -160,7 +160,7 @@ pub(super) struct Opened {
     pub(super) verified: VerifiedStatement,
 }
 
-/// Steps 1 to 5: what a proof file is worth, whatever it is the proof of.
+/// Steps 1 to 5, for a statement of any type.
 pub(super) fn open(proof: &[u8], trust: Trust<'_>) -> Result<Opened, Refusal> {
     // 1. to 4.
     let Logged { head, index, entry } = open_logged(proof, trust.policy)?;
@@ -173,7 +173,7 @@ pub(super) fn open(proof: &[u8], trust: Trust<'_>) -> Result<Opened, Refusal> {
     Ok(Opened { head, index, leaf: Hash::leaf(&entry), payload, keyids, verified })
 }
 
-/// An entry that is in a log, whatever it is.
+/// An entry that is in a log; it need not be a statement.
 pub(super) struct Logged {
     pub(super) head: Cosigned<Checkpoint>,
     pub(super) index: LeafIndex,
@@ -196,8 +196,8 @@ pub(super) fn open_logged(proof: &[u8], policy: &Policy) -> Result<Logged, Refus
     Ok(Logged { head, index: file.index, entry })
 }
 
-/// Step 7 alone: whether a quorum cosigned this head, not too long ago and not in the future. For a newer
-/// head than the proof's, which was found to continue it: what is in the one is in the other.
+/// Step 7 alone: a quorum cosigned this head, neither too long ago nor in the future. Callers use it for a newer head
+/// that was found to continue the proof's, and so holds the same entries.
 ///
 /// # Errors
 /// [`Refusal::Stale`] and [`Refusal::FromTheFuture`].

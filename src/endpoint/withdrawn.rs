@@ -1,4 +1,4 @@
-//! Withdrawals: what an endpoint learns online, and believes only with the proof that it is in the log.
+//! Withdrawals, which an endpoint learns online and believes only with a proof that they are in the log.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,7 +12,8 @@ use crate::release::{Envelope, Publishers, Statement, Withdrawal, check_log};
 
 /// A withdrawal in a log, by a believed publisher. Only [`verify_withdrawal`] makes one.
 ///
-/// Whether its publisher made the release that it names is asked when that release is judged.
+/// It does not say that its publisher made the release that it names: [`verify`](super::verify) checks that when it
+/// judges the release.
 #[derive(Debug, Clone)]
 pub struct ProvenWithdrawal {
     head: Cosigned<Checkpoint>,
@@ -35,7 +36,7 @@ impl ProvenWithdrawal {
         self.statement
     }
 
-    /// What is withdrawn, and why.
+    /// The withdrawn release, and the reason.
     #[must_use]
     pub const fn withdrawal(&self) -> &Withdrawal {
         &self.withdrawal
@@ -61,7 +62,7 @@ impl ProvenWithdrawal {
         signed.iter().any(|name| name == publisher).then_some(*payload)
     }
 
-    /// Who withdraws it: all signers that may, one at least.
+    /// The publishers who withdraw it: all signers that may, at least one.
     #[must_use]
     pub fn publishers(&self) -> &[String] {
         &self.publishers
@@ -83,11 +84,11 @@ pub fn verify_withdrawal(proof: &[u8], trust: Trust<'_>) -> Result<ProvenWithdra
     }
 }
 
-/// What a withdrawal says that is in a log, whoever made it: steps 1 to 4 of [`verify`](super::verify). `None`
+/// Reads a withdrawal that is in a log, by any publisher: steps 1 to 4 of [`verify`](super::verify). `None`
 /// for what is no withdrawal, is not in the log, or is for another one.
 ///
-/// Nothing is withdrawn by it. But that [`verify_withdrawal`] does not know its publisher may be the fault of
-/// the publishers file, and then who is about to install what it names has to be told.
+/// It withdraws nothing. But [`verify_withdrawal`] may fail only because the publishers file is out of date, and then
+/// the user who is about to install the release must be told.
 #[must_use]
 pub fn logged_withdrawal(proof: &[u8], policy: &Policy) -> Option<Withdrawal> {
     let Logged { head, entry, .. } = open_logged(proof, policy).ok()?;

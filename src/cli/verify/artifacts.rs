@@ -1,4 +1,4 @@
-//! What `treehead verify` verifies: files, digests, and standard input.
+//! Reads the artifacts of `treehead verify`: files, digests and standard input.
 
 use std::io;
 use std::path::Path;
@@ -9,19 +9,19 @@ use crate::cli::{files, output};
 use crate::merkle::Hash;
 use crate::proof::MAX_PROOF_FILE_BYTES;
 
-/// One of those.
+/// An artifact that the user named.
 pub struct Asked {
     /// For people.
     pub title: String,
     /// The file as it was named, if there is one.
     pub file: Option<String>,
-    /// What was read, or why nothing could be.
+    /// The artifact, or why it could not be read.
     pub read: Result<Artifact, Failure>,
 }
 
 /// An artifact and its proof file, neither of them believed yet.
 pub struct Artifact {
-    /// What its file is called, where it has one.
+    /// Path of its file, if it has one.
     pub name: Option<String>,
     pub digest: Hash,
     pub proof: Vec<u8>,
@@ -72,7 +72,7 @@ fn from_stdin(args: &Verify) -> Result<Artifact, Failure> {
 
 fn with_proof(args: &Verify, path: &Path, name: Option<String>, digest: Hash) -> Result<Artifact, Failure> {
     let proof = args.proof.clone().unwrap_or_else(|| files::proof_path(path));
-    // One byte more than is allowed, so that the verdict on what is too large is the verdict's.
+    // One byte more than allowed, so that the endpoint refuses a file that is too large.
     let proof = files::read_up_to(&proof, MAX_PROOF_FILE_BYTES + 1)?;
     Ok(Artifact { name, digest, proof })
 }

@@ -1,4 +1,4 @@
-//! What `treehead verify` prints about a verified release.
+//! Prints a verified release.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ pub fn cosigners(cosignatures: &[WitnessedBy]) -> Vec<String> {
     latest.into_iter().map(|(name, time)| format!("{name} at {}", format_time(time))).collect()
 }
 
-/// The same for machines.
+/// A witness's cosignature, for machines.
 pub fn witness(by: &WitnessedBy) -> Value {
     json!({ "name": by.witness, "cosigner": by.cosigner, "time": format_time(by.time) })
 }
@@ -31,7 +31,7 @@ fn witnesses_of(head: &Cosigned<Checkpoint>) -> Vec<Value> {
     head.cosignatures().iter().map(witness).collect()
 }
 
-/// What the release calls it.
+/// The artifact's names in the release.
 fn names_in_words(artifacts: &[Subject]) -> String {
     let name = |subject: &Subject| match subject.name.as_str() {
         "" => "without a name".to_owned(),

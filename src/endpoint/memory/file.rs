@@ -144,7 +144,7 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FormatError> {
     serde_json::from_str(text).map_err(|e| wrong("the JSON this program wrote", e.to_string()))
 }
 
-/// What is shown to people.
+/// Refuses control characters in text that is shown to people.
 fn check_words(text: &str) -> Result<(), FormatError> {
     if text.chars().any(char::is_control) {
         return Err(wrong("words without control characters", quote(text)));
@@ -188,7 +188,7 @@ impl EndpointState {
         let mut state = Self::default();
         for log in file.logs {
             let (origin, heads) = log.read()?;
-            // Of two rows for one key the later would win, and might be the lower.
+            // With two rows for one key the later would win, and might be the lower.
             if state.logs.insert(origin, heads).is_some() {
                 return Err(wrong("each log once", "one twice"));
             }
@@ -213,7 +213,7 @@ impl EndpointState {
         Ok(state)
     }
 
-    /// Of each package one channel at most. Where an older version knew one channel only, that one is it.
+    /// At most one channel of each package is followed. An older version that knew one channel followed that one.
     fn check_followed(&mut self, version: u32) -> Result<(), FormatError> {
         let is_same = |(one, _): &(&SequenceKey, &mut Seen), (two, _): &(&SequenceKey, &mut Seen)| {
             (&one.publisher, &one.package) == (&two.publisher, &two.package)

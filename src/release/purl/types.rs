@@ -73,7 +73,7 @@ pub fn normalize(parts: &mut Parts) {
     }
 }
 
-/// The case of MLflow models depends on their server: Azure ML is case-sensitive, Databricks is not.
+/// The case of `mlflow` models depends on their server: Azure ML is case-sensitive, Databricks is not.
 fn is_on_databricks(parts: &Parts) -> bool {
     let at = |url: &String| url.contains("azuredatabricks.net");
     parts.kind == "mlflow" && parts.qualifiers.get("repository_url").is_some_and(at)

@@ -144,6 +144,32 @@ impl JournalReader {
         Ok(self.read_frame(number)?.ok())
     }
 
+    /// Reads all frames of a journal of one file, the first of which has the number `first`. `take` gets each frame, and
+    /// returns what is wrong with its content. Returns the offset of a torn last frame, and what does not check in it.
+    ///
+    /// # Errors
+    /// As [`next_frame`](Self::next_frame), and [`DiskError::Damaged`] with the error of `take`.
+    pub fn read_all(
+        &mut self,
+        first: u64,
+        mut take: impl FnMut(Frame) -> Result<(), String>,
+    ) -> Result<Option<(u64, String)>, DiskError> {
+        let mut number = first;
+        loop {
+            let at = self.offset;
+            match self.next_frame(number, true)? {
+                Step::End => return Ok(None),
+                Step::Torn(detail) => return Ok(Some((at, detail))),
+                Step::Frame(frame) => {
+                    let next = frame.head.next_number(self.format);
+                    number =
+                        next.ok_or_else(|| self.damaged(at, "expected a number that another one follows"))?;
+                    take(frame).map_err(|detail| self.damaged(at, detail))?;
+                }
+            }
+        }
+    }
+
     /// The error of a file that is not what was written.
     pub fn damaged(&self, at: u64, detail: impl Into<String>) -> DiskError {
         DiskError::Damaged { path: self.path.clone(), at, detail: detail.into() }

@@ -98,20 +98,18 @@ fn read(path: &Path) -> Result<Read, DiskError> {
     let mut reader = JournalReader::open(path, &FORMATS)?;
     let Some(head) = reader.head().cloned() else { return Err(reader.damaged(0, "no head")) };
     let mut read = Read { items: Vec::new(), torn: false, end: head.length(), last_written: 0, next: 0 };
-    loop {
-        match reader.next_frame(read.next, true)? {
-            Step::End => return Ok(read),
-            Step::Torn(_) => return Ok(Read { torn: true, ..read }),
-            Step::Frame(frame) => {
-                assert_eq!(frame.body, b"item".repeat(frame.head.items));
-                assert_eq!(frame.head.tag, b"tag"[..head.format.tag_bytes]);
-                assert_eq!(frame.body_at, frame.at + head.format.frame_head_bytes() as u64);
-                (read.end, read.last_written) = (frame.end, frame.at);
-                read.next = frame.head.next_number(head.format).unwrap();
-                read.items.push(frame.head.items);
-            }
-        }
-    }
+    let torn = reader.read_all(0, |frame| {
+        assert_eq!(frame.body, b"item".repeat(frame.head.items));
+        assert_eq!(frame.head.tag, b"tag"[..head.format.tag_bytes]);
+        assert_eq!(frame.body_at, frame.at + head.format.frame_head_bytes() as u64);
+        (read.end, read.last_written) = (frame.end, frame.at);
+        read.next = frame.head.next_number(head.format).unwrap();
+        read.items.push(frame.head.items);
+        Ok(())
+    })?;
+    assert!(torn.as_ref().is_none_or(|(at, _)| *at == read.end));
+    read.torn = torn.is_some();
+    Ok(read)
 }
 
 fn each_format(test: impl Fn(usize)) {

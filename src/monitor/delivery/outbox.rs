@@ -18,9 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::DeliveryError;
-use crate::disk::journal::{
-    Checksum, Encoder, FileHead, Format, Frame, JournalFile, JournalReader, Numbers, Step,
-};
+use crate::disk::journal::{Checksum, Encoder, FileHead, Format, Frame, JournalFile, JournalReader, Numbers};
 use crate::disk::{DiskError, DiskIo, read_if_exists};
 use crate::format::decimal;
 use crate::monitor::event::Severity;
@@ -191,17 +189,9 @@ fn scan(mut outbox: JournalReader) -> Result<Scan, DiskError> {
     let about = outbox.head().and_then(|head| head.about.first_chunk().copied());
     let next = u64::from_be_bytes(about.expect("the format's length"));
     let mut scan = Scan { records: Vec::new(), next, torn: None };
-    loop {
-        let at = outbox.offset();
-        match outbox.next_frame(scan.next, true)? {
-            Step::End => return Ok(scan),
-            Step::Torn(detail) => {
-                scan.torn = Some(detail);
-                return Ok(scan);
-            }
-            Step::Frame(batch) => scan.take(&batch).map_err(|detail| outbox.damaged(at, detail))?,
-        }
-    }
+    let torn = outbox.read_all(next, |batch| scan.take(&batch))?;
+    scan.torn = torn.map(|(_, detail)| detail);
+    Ok(scan)
 }
 
 impl Scan {

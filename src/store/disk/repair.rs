@@ -61,7 +61,7 @@ impl Repair<'_> {
     /// Repairs the log.
     ///
     /// # Errors
-    /// [`CopyError`]; the log is as it was. [`StoreError::Disk`] while it is served.
+    /// [`CopyError`]; nothing that was in use is lost. [`StoreError::Disk`] while it is served.
     pub fn run(&self, source: &mut dyn EntrySource) -> Result<Repaired, CopyError> {
         let layout = Layout::new(self.dir);
         let _lock = DirLock::acquire(&layout.lock())?;

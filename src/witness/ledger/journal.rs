@@ -21,9 +21,7 @@ use super::record::Record;
 use super::{Head, LedgerError};
 use crate::checkpoint::origin_hash;
 use crate::disk::DiskError;
-use crate::disk::journal::{
-    Checksum, Encoder, FileHead, Format, Frame, JournalFile, JournalReader, Numbers, Step,
-};
+use crate::disk::journal::{Checksum, Encoder, FileHead, Format, Frame, JournalFile, JournalReader, Numbers};
 use crate::merkle::{HASH_BYTES, Hash};
 use crate::note::KeyName;
 
@@ -101,19 +99,8 @@ fn scan(mut journal: JournalReader, name: &KeyName) -> Result<Scan, DiskError> {
         );
     }
     let mut scan = Scan { last: HashMap::new(), torn: None };
-    let mut number = 0;
-    loop {
-        let at = journal.offset();
-        match journal.next_frame(number, true)? {
-            Step::End => return Ok(scan),
-            Step::Torn(detail) => {
-                scan.torn = Some((at, detail));
-                return Ok(scan);
-            }
-            Step::Frame(frame) => scan.take(&frame).map_err(|detail| journal.damaged(at, detail))?,
-        }
-        number += 1;
-    }
+    scan.torn = journal.read_all(0, |batch| scan.take(&batch))?;
+    Ok(scan)
 }
 
 impl Scan {

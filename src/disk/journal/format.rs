@@ -17,7 +17,7 @@ pub type Marker = [u8; MARKER_BYTES];
 #[derive(Debug, PartialEq, Eq)]
 pub struct Format {
     /// The bytes that begin each file: name and version.
-    pub magic: &'static [u8; 8],
+    pub magic: [u8; 8],
     /// Length of the room's own part of a file's head.
     pub about_bytes: usize,
     /// The marker of every file; `None`: each file has a random one of its own.
@@ -126,7 +126,7 @@ impl FileHead {
     /// The head that `bytes` begin with, in one of `formats`; `None` if it does not check.
     #[must_use]
     pub fn decode(bytes: &[u8], formats: &'static [Format]) -> Option<Self> {
-        let format = formats.iter().find(|format| bytes.starts_with(format.magic))?;
+        let format = formats.iter().find(|format| bytes.starts_with(&format.magic))?;
         let mut rest = &unseal(bytes.get(..format.file_head_bytes())?)?[format.magic.len()..];
         let about = rest.split_off(..format.about_bytes)?.to_vec();
         Some(Self { format, about, marker: format.marker.map_or_else(|| rest.try_into().ok(), Some)? })

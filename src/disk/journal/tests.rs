@@ -11,7 +11,7 @@ use crate::disk::{DiskError, DiskIo, RealDisk};
 /// One format of each kind.
 static FORMATS: [Format; 2] = [
     Format {
-        magic: b"THTEST2\n",
+        magic: *b"THTEST2\n",
         about_bytes: 5,
         marker: None,
         tag_bytes: 3,
@@ -21,7 +21,7 @@ static FORMATS: [Format; 2] = [
         max_body_bytes: 1_000,
     },
     Format {
-        magic: b"THTEST1\n",
+        magic: *b"THTEST1\n",
         about_bytes: 0,
         marker: Some(*b"THFRAME\n"),
         tag_bytes: 0,

@@ -29,7 +29,7 @@ pub const OUTBOX: &str = "outbox.journal";
 const MAX_NUMBER: u64 = i64::MAX as u64;
 
 static FORMAT: [Format; 1] = [Format {
-    magic: b"THOUT02\n",
+    magic: *b"THOUT02\n",
     about_bytes: 8,
     marker: None,
     tag_bytes: 0,

@@ -56,7 +56,7 @@ pub enum ExportError {
         /// The log's origin.
         origin: String,
         /// Why it is not one of this log.
-        source: CheckpointError,
+        source: Box<CheckpointError>,
     },
     /// The export is newer than the log.
     #[error("{} has tree size {there}, this log only {here}", path.display())]
@@ -167,7 +167,8 @@ impl Export<'_> {
         let there = match checkpoint::open(&there, &self.keys[..1]) {
             Ok(there) => there.get().size,
             Err(source) => {
-                return Err(ExportError::OtherLog { path, origin: self.key().name().to_string(), source });
+                let (origin, source) = (self.key().name().to_string(), Box::new(source));
+                return Err(ExportError::OtherLog { path, origin, source });
             }
         };
         if there <= size { Ok(()) } else { Err(ExportError::Newer { path, there, here: size }) }

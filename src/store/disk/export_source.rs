@@ -18,6 +18,7 @@ pub struct ExportSource {
 
 impl ExportSource {
     /// The export in `dir`, of a tree of this size.
+    #[must_use]
     pub fn new(dir: &Path, size: TreeSize) -> Self {
         Self { size, dir: dir.to_owned() }
     }

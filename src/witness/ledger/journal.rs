@@ -26,7 +26,7 @@ use crate::merkle::{HASH_BYTES, Hash};
 use crate::note::KeyName;
 
 static FORMAT: [Format; 1] = [Format {
-    magic: b"THWIT01\n",
+    magic: *b"THWIT01\n",
     about_bytes: HASH_BYTES,
     marker: Some(*b"THHEADS\n"),
     tag_bytes: 0,

@@ -19,9 +19,9 @@ use crate::store::{Batch, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
 
 /// New segments have the first of these formats.
 pub(super) static FORMATS: [Format; 2] =
-    [format(b"THSEG02\n", None), format(b"THSEG01\n", Some(*b"THBATCH\n"))];
+    [format(*b"THSEG02\n", None), format(*b"THSEG01\n", Some(*b"THBATCH\n"))];
 
-const fn format(magic: &'static [u8; 8], marker: Option<Marker>) -> Format {
+const fn format(magic: [u8; 8], marker: Option<Marker>) -> Format {
     Format {
         magic,
         about_bytes: HASH_BYTES + 8,

@@ -13,7 +13,7 @@ fn cases() -> Vec<(String, usize, &'static str, &'static str)> {
     vec![
         ("intervall = \"60s\"\n".to_owned() + LOG, 1, "`intervall`", "unknown field `intervall`"),
         (LOG.to_owned() + "stalled_after = \"1h\"\n", 4, "`stalled_after` of log 1", "unknown field"),
-        (LOG.to_owned() + "stall_after = \"1 hour\"\n", 4, "`stall_after` of log 1", "a time like 90s, 10m"),
+        (LOG.to_owned() + "stall_after = \"1 our\"\n", 4, "`stall_after` of log 1", "a time like 90s, 10m"),
         ("# nothing\ninterval = \"0s\"\n".to_owned() + LOG, 2, "`interval`", "a time from 1s to 1d, saw 0 s"),
         ("interval = \"2d\"\n".to_owned() + LOG, 1, "`interval`", "a time from 1s to 1d, saw 172800 s"),
         ("interval = 60\n".to_owned() + LOG, 1, "`interval`", "integer `60`, expected a string"),

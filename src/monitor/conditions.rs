@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::delivery::{Delivery, DeliveryError};
-use super::error::{FollowError, Lie, is_not_the_log, is_silence};
+use super::error::{FollowError, LogLie, is_not_the_log, is_silence};
 use super::event::{Code, Event, EventId};
-use super::inbox::FaultKind;
+use super::inbox::PeerFaultKind;
 use super::log::Tools;
-use super::manifest::{Comparison, Missing};
+use super::manifest::{ManifestComparison, Missing};
 use crate::client::ClientError;
 use crate::merkle::TreeSize;
 
@@ -133,7 +133,9 @@ impl Conditions {
             }
             Some(FollowError::Client(e)) if !is_silence(e) => (e.code(), e.to_string()),
             // A fork was reported already, with its evidence.
-            Some(FollowError::Lie { lie, message }) if *lie != Lie::Fork => (lie.as_str(), message.clone()),
+            Some(FollowError::Lie { lie, message }) if *lie != LogLie::Fork => {
+                (lie.as_str(), message.clone())
+            }
             Some(_) => return Ok(()),
         };
         let now = tools.now();
@@ -218,8 +220,10 @@ impl Conditions {
         let unasked = tools.peers.iter().filter(|name| !sources.contains_key(*name));
         let mut faulty: Vec<String> = unasked.cloned().collect();
         for (name, source) in sources {
-            let Some(fault) = source.fault.filter(|fault| fault.kind != FaultKind::NoHead) else { continue };
-            if fault.kind == FaultKind::Lie {
+            let Some(fault) = source.fault.filter(|fault| fault.kind != PeerFaultKind::NoHead) else {
+                continue;
+            };
+            if fault.kind == PeerFaultKind::Lie {
                 self.begin(Code::PeerMisbehaves, &name, || {
                     let message = format!("{name}: {}", fault.words);
                     let event = tools.event(Code::PeerMisbehaves, &[&name, &tools.now()], message);
@@ -235,7 +239,7 @@ impl Conditions {
     pub(super) fn report_missing(
         &mut self,
         tools: &Tools,
-        comparison: &mut Comparison,
+        comparison: &mut ManifestComparison,
     ) -> Result<(), FollowError> {
         let (now, origin, settings) = (tools.now(), tools.origin(), tools.settings());
         let Some(expect) = &settings.expect else { return Ok(()) };

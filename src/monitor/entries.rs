@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::error::{FollowError, Lie};
+use super::error::{FollowError, LogLie};
 use super::event::{Code, Event};
-use super::findings::{Claim, Findings, Judge, Withdrawn};
-use super::inbox::Verdict;
+use super::findings::{Findings, Judge, WithdrawalClaim, WithdrawnRelease};
+use super::inbox::HeadVerdict;
 use super::log::Tools;
 use super::relation::Unclear;
 use super::settings::{CLOCK_ALLOWANCE, Expect, Start};
@@ -35,7 +35,7 @@ pub struct Window {
 }
 
 /// The entries of a log, up to the cursor.
-pub struct Entries {
+pub struct LogEntries {
     tools: Arc<Tools>,
     pub(super) state: EntryState,
 }
@@ -49,7 +49,7 @@ struct Targets<'a> {
     fetched: Option<(u64, Vec<Vec<u8>>)>,
 }
 
-impl Entries {
+impl LogEntries {
     pub(super) const fn new(tools: Arc<Tools>, state: EntryState) -> Self {
         Self { tools, state }
     }
@@ -67,7 +67,7 @@ impl Entries {
         if old > size {
             let message =
                 format!("the log shows a head of size {size}, and {old} entries were looked at before");
-            return Err(FollowError::lie(Lie::Shrunk, message));
+            return Err(FollowError::lie(LogLie::Shrunk, message));
         }
         if self.tools.settings().start == Start::Head && old == TreeSize::ZERO {
             let edge = read_root(&self.tools.tiles(), size)?;
@@ -171,7 +171,7 @@ impl Entries {
                 let message = format!(
                     "entry {index} hashes to {made}, and {tile} has {served}: one of them is not in the tree of size {size}"
                 );
-                return Err(FollowError::lie(Lie::WrongEntry, message));
+                return Err(FollowError::lie(LogLie::WrongEntry, message));
             }
         }
         let (first, end, size) =
@@ -179,7 +179,7 @@ impl Entries {
         let message = format!(
             "entries {first} to {end} are not in the tree that the log signed at size {size}: {error}"
         );
-        Err(FollowError::lie(Lie::WrongTile, message))
+        Err(FollowError::lie(LogLie::WrongTile, message))
     }
 
     /// Reads the statements of a window and delivers their events.
@@ -235,10 +235,10 @@ impl Entries {
             let (signed, made) = (root.to_base64(), self.state.edge.root().to_base64());
             let message =
                 format!("the tree of size {size} is signed with root {signed}, and its entries make {made}");
-            return Err(FollowError::lie(Lie::WrongRoot, message));
+            return Err(FollowError::lie(LogLie::WrongRoot, message));
         }
         let is_larger = self.verified().is_none_or(|before| before.get().size < *size);
-        self.tools.log.inbox.settle(head.get(), Verdict::Consistent);
+        self.tools.log.inbox.settle(head.get(), HeadVerdict::Consistent);
         if is_larger {
             self.tools.delivery.tell(&[self.head_event(head.get(), cosigned)])?;
         }
@@ -283,10 +283,10 @@ impl Entries {
 /// Finds the release at the leaf that a withdrawal names, with its signers.
 fn find_release(
     tools: &Tools,
-    claim: &Claim,
+    claim: &WithdrawalClaim,
     targets: &mut Targets<'_>,
     publishers: Option<&Publishers>,
-) -> Result<Option<Withdrawn>, FollowError> {
+) -> Result<Option<WithdrawnRelease>, FollowError> {
     let at = claim.withdrawal.index;
     // A release stands before its withdrawal.
     if at >= claim.leaf {
@@ -303,7 +303,7 @@ fn find_release(
     let nobody = Publishers::default();
     let values = Facts::values(&entry, publishers.unwrap_or(&nobody));
     Ok(values.and_then(|EntryValues { signers, statement }| match statement {
-        Statement::Release(release) => Some(Withdrawn { release, hash, signers }),
+        Statement::Release(release) => Some(WithdrawnRelease { release, hash, signers }),
         _ => None,
     }))
 }
@@ -340,5 +340,5 @@ fn expect_root(size: TreeSize, signed: &Hash, made: &Hash) -> Result<(), FollowE
     let message = format!(
         "at size {size} the tree that the log signed has root {expected}, and what was looked at makes {seen}"
     );
-    Err(FollowError::lie(Lie::OtherHistory, message))
+    Err(FollowError::lie(LogLie::OtherHistory, message))
 }

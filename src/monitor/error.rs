@@ -17,7 +17,7 @@ pub enum FollowError {
     #[error("{message}")]
     Lie {
         /// The kind of contradiction.
-        lie: Lie,
+        lie: LogLie,
         /// Expected and seen, in words.
         message: String,
     },
@@ -34,7 +34,7 @@ pub enum FollowError {
 
 /// How a log contradicts what it signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lie {
+pub enum LogLie {
     /// It signed two histories.
     Fork,
     /// Its head is smaller than the tree that was re-hashed.
@@ -49,7 +49,7 @@ pub enum Lie {
     WrongTile,
 }
 
-impl Lie {
+impl LogLie {
     /// The name in events.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -65,7 +65,7 @@ impl Lie {
 }
 
 impl FollowError {
-    pub(super) fn lie(lie: Lie, message: impl Into<String>) -> Self {
+    pub(super) fn lie(lie: LogLie, message: impl Into<String>) -> Self {
         Self::Lie { lie, message: message.into() }
     }
 
@@ -86,7 +86,7 @@ impl From<Unclear> for FollowError {
     fn from(unclear: Unclear) -> Self {
         match unclear {
             Unclear::Client(e) => e.into(),
-            tiles @ Unclear::Tiles { .. } => Self::lie(Lie::WrongTile, tiles.to_string()),
+            tiles @ Unclear::Tiles { .. } => Self::lie(LogLie::WrongTile, tiles.to_string()),
         }
     }
 }

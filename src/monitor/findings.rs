@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::event::{Code, Event};
-use super::history::{Assessment, Draft, Step};
-use super::manifest::{Comparison, Manifest};
+use super::history::{Assessment, Draft, NumberStep};
+use super::manifest::{Manifest, ManifestComparison};
 use super::settings::LogSettings;
 use super::statements::{Reading, Signed};
 use crate::format::FormatError;
@@ -17,7 +17,7 @@ const MAX_NAMED_ARTIFACTS: usize = 8;
 
 /// A withdrawal, to be compared with the release that it withdraws.
 #[derive(Debug)]
-pub struct Claim {
+pub struct WithdrawalClaim {
     /// Its leaf index.
     pub leaf: LeafIndex,
     /// Its leaf hash.
@@ -32,7 +32,7 @@ pub struct Claim {
     pub watches: Vec<String>,
 }
 
-impl Claim {
+impl WithdrawalClaim {
     /// Whether one of `names` signed it, with the right to.
     fn is_by(&self, names: &[String]) -> bool {
         self.publishers().iter().any(|name| names.contains(name))
@@ -50,7 +50,7 @@ impl Claim {
 
 /// The release that a withdrawal names.
 #[derive(Debug)]
-pub struct Withdrawn {
+pub struct WithdrawnRelease {
     /// The release.
     pub release: Release,
     /// Its leaf hash.
@@ -65,7 +65,7 @@ pub struct Findings {
     /// Events, in the order of the entries.
     pub events: Vec<Event>,
     /// Withdrawals that have to be compared with another entry.
-    pub claims: Vec<Claim>,
+    pub claims: Vec<WithdrawalClaim>,
 }
 
 /// Judges the entries of one log by its settings.
@@ -87,10 +87,10 @@ impl<'a> Judge<'a> {
         leaf: LeafIndex,
         hash: &Hash,
         reading: Reading,
-        (history, comparison): (&mut Draft<'_>, &mut Comparison),
+        (history, comparison): (&mut Draft<'_>, &mut ManifestComparison),
         findings: &mut Findings,
     ) {
-        let entry = Entry { judge: self, leaf, hash };
+        let entry = JudgedEntry { judge: self, leaf, hash };
         let events = &mut findings.events;
         match reading {
             Reading::Unreadable(why) => events.push(entry.unreadable(&why)),
@@ -101,12 +101,11 @@ impl<'a> Judge<'a> {
             Reading::Statement(signed) => {
                 let watches = self.watches(&signed);
                 let by = &signed.signers[..signed.speakers];
-                let assessed = match &signed.statement {
-                    Statement::Release(release) => history.release(by, release, leaf),
-                    _ => {
-                        let known = history.statement(by, &signed.payload, leaf);
-                        Assessment { known, ..Assessment::default() }
-                    }
+                let assessed = if let Statement::Release(release) = &signed.statement {
+                    history.release(by, release, leaf)
+                } else {
+                    let known = history.statement(by, &signed.payload, leaf);
+                    Assessment { known, ..Assessment::default() }
                 };
                 history.believe(&signed.payload, leaf);
                 let event = entry.statement(&signed, &watches);
@@ -127,7 +126,14 @@ impl<'a> Judge<'a> {
                         history.withdraw(by, withdrawal, leaf);
                         let (hash, withdrawal) = (*hash, withdrawal.clone());
                         let Signed { signers, checked, .. } = signed;
-                        findings.claims.push(Claim { leaf, hash, withdrawal, signers, checked, watches });
+                        findings.claims.push(WithdrawalClaim {
+                            leaf,
+                            hash,
+                            withdrawal,
+                            signers,
+                            checked,
+                            watches,
+                        });
                     }
                     _ => {}
                 }
@@ -145,15 +151,20 @@ impl<'a> Judge<'a> {
     ///
     /// A release also belongs to the publishers who made the same claim in another leaf: in this one their signatures
     /// may have been dropped.
-    pub fn withdrawal(&self, claim: &Claim, target: Option<&Withdrawn>, history: &Draft<'_>) -> Event {
-        let Claim { leaf, withdrawal, signers, .. } = claim;
+    pub fn withdrawal(
+        &self,
+        claim: &WithdrawalClaim,
+        target: Option<&WithdrawnRelease>,
+        history: &Draft<'_>,
+    ) -> Event {
+        let WithdrawalClaim { leaf, withdrawal, signers, .. } = claim;
         let (purl, index) = (&withdrawal.purl, withdrawal.index);
         let wrong = match target {
             None => Some(format!("leaf {index} is no release")),
             Some(target) if target.hash != withdrawal.leaf => {
                 Some(format!("leaf {index} has another hash than it says"))
             }
-            Some(Withdrawn { release, .. })
+            Some(WithdrawnRelease { release, .. })
                 if release.purl != *purl || release.subjects != withdrawal.subjects =>
             {
                 Some(format!("leaf {index} is {}, with other artifacts or another purl", release.purl))
@@ -166,7 +177,7 @@ impl<'a> Judge<'a> {
                 );
                 return self.about(claim, Code::UntrustedStatement, message);
             }
-            Some(Withdrawn { release, signers: released_by, .. })
+            Some(WithdrawnRelease { release, signers: released_by, .. })
                 if !claim.is_by(released_by) && !claim.is_by_a_claimant(release, history) =>
             {
                 let (seen, expected) = (signers.join(" and "), released_by.join(" or "));
@@ -182,8 +193,8 @@ impl<'a> Judge<'a> {
         self.about(claim, Code::Withdrawn, message)
     }
 
-    fn about(&self, claim: &Claim, code: Code, message: String) -> Event {
-        let Claim { leaf, hash, withdrawal, signers, watches, .. } = claim;
+    fn about(&self, claim: &WithdrawalClaim, code: Code, message: String) -> Event {
+        let WithdrawalClaim { leaf, hash, withdrawal, signers, watches, .. } = claim;
         let subject = [&*leaf.to_string(), &*hash.to_hex()];
         let event = Event::new(code, Some(self.settings.origin.as_str()), &subject, self.now, message)
             .with("index", leaf.get())
@@ -205,13 +216,13 @@ fn watched(event: Event, watches: &[String]) -> Event {
 }
 
 /// An entry, and the judge of it.
-struct Entry<'a> {
+struct JudgedEntry<'a> {
     judge: &'a Judge<'a>,
     leaf: LeafIndex,
     hash: &'a Hash,
 }
 
-impl Entry<'_> {
+impl JudgedEntry<'_> {
     fn event(&self, code: Code, message: String) -> Event {
         // By its hash too: another entry that the log shows at this index is another event.
         let (index, hash) = (self.leaf.to_string(), self.hash.to_hex());
@@ -283,7 +294,7 @@ impl Entry<'_> {
         release: &Release,
         publisher: &str,
         assessed: Assessment<'_>,
-        comparison: &mut Comparison,
+        comparison: &mut ManifestComparison,
         events: &mut Vec<Event>,
     ) {
         let Release { purl, kind, channel, sequence, .. } = release;
@@ -325,20 +336,25 @@ impl Entry<'_> {
     }
 
     /// The event of a sequence number that does not fit.
-    fn step(&self, release: &Release, step: Step, about: impl Fn(Code, String) -> Event) -> Option<Event> {
+    fn step(
+        &self,
+        release: &Release,
+        step: NumberStep,
+        about: impl Fn(Code, String) -> Event,
+    ) -> Option<Event> {
         let (Release { purl, channel, sequence, .. }, at) = (release, self.leaf);
         let has = format!("{purl} at leaf {at} has sequence {sequence} in {channel}");
         match step {
-            Step::Fits => None,
-            Step::Gap { last } => {
+            NumberStep::Fits => None,
+            NumberStep::Gap { last } => {
                 let message = format!("{has}, but the one before had {last}");
                 Some(about(Code::SequenceGap, message).with("previous", last))
             }
-            Step::Repeated { leaf } => {
+            NumberStep::Repeated { leaf } => {
                 let message = format!("{has}, which leaf {leaf} has for other artifacts");
                 Some(about(Code::SequenceRepeated, message).with("first_index", leaf))
             }
-            Step::Lower { highest, leaf } => {
+            NumberStep::Lower { highest, leaf } => {
                 let message = format!("{has}, below {highest} at leaf {leaf}");
                 Some(about(Code::SequenceRegressed, message).with("highest", highest))
             }

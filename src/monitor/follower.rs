@@ -16,14 +16,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::conditions::Conditions;
-use super::entries::Entries;
-use super::error::{FollowError, Lie};
+use super::entries::LogEntries;
+use super::error::{FollowError, LogLie};
 use super::evidence::{ITSELF, convict, end_forks_without_evidence};
 use super::gossip::{Gossip, OwnHead};
-use super::heads::{Fetched, Heads, Judged};
+use super::heads::{FetchedHead, Judged, LogHeads};
 use super::log::{Tools, Vouched};
 use super::settings::CLOCK_ALLOWANCE;
-use super::started::{Scope, started_events};
+use super::started::{LogScope, started_events};
 use super::state::{self, LogState};
 use crate::checkpoint::policy::Cosigned;
 use crate::checkpoint::{Checkpoint, LogSigned};
@@ -37,11 +37,14 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest pause that a log gets. One that asks for more would hide from its monitors.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
+/// A head with the log's signature, and the same head with its quorum.
+type WitnessedHead = (LogSigned<Checkpoint>, Cosigned<Checkpoint>);
+
 /// Follows one log.
 pub struct Follower {
     tools: Arc<Tools>,
-    heads: Heads,
-    entries: Entries,
+    heads: LogHeads,
+    entries: LogEntries,
     gossip: Gossip,
     conditions: Conditions,
     /// The end of the pause that the log asked for, and its answer.
@@ -72,8 +75,8 @@ impl Follower {
             .is_none_or(|known| known.heads.target.is_none() && known.entries.edge.size() == TreeSize::ZERO);
         let state = known.unwrap_or_else(|| LogState::new(tools.now()));
         let follower = Self {
-            heads: Heads::new(tools.clone(), state.heads),
-            entries: Entries::new(tools.clone(), state.entries),
+            heads: LogHeads::new(tools.clone(), state.heads),
+            entries: LogEntries::new(tools.clone(), state.entries),
             gossip: Gossip::new(tools.clone(), state.pending),
             conditions: Conditions::of(tools.delivery.clone(), tools.origin()),
             tools,
@@ -168,8 +171,8 @@ impl Follower {
     }
 
     /// Steps 1 and 2: the log's head, if it is the newest and a quorum saw it.
-    fn find_head(&mut self) -> Result<Option<(LogSigned<Checkpoint>, Cosigned<Checkpoint>)>, FollowError> {
-        let Fetched { head, stale } = self.heads.fetch()?;
+    fn find_head(&mut self) -> Result<Option<WitnessedHead>, FollowError> {
+        let FetchedHead { head, stale } = self.heads.fetch()?;
         if let Some(stale) = stale {
             // A cache may hold a head of another history: it is compared like one that a peer shows.
             self.gossip.keep(&stale);
@@ -205,7 +208,7 @@ impl Follower {
                 kept?;
                 let size = fork.smaller().size;
                 let message = format!("the log shows another history than before, at size {size}");
-                Err(FollowError::lie(Lie::Fork, message))
+                Err(FollowError::lie(LogLie::Fork, message))
             }
         }
     }
@@ -279,7 +282,7 @@ impl Follower {
             return Ok(());
         }
         let compared = self.entries.state.compares;
-        let scope = Scope::new(&self.tools, &mut self.entries, self.is_new);
+        let scope = LogScope::new(&self.tools, &mut self.entries, self.is_new);
         if let Err(error) = self.tools.delivery.tell(&started_events(&self.tools, &scope, once)) {
             // The next try counts the skipped releases again.
             self.entries.state.compares = compared;
@@ -345,7 +348,7 @@ impl Follower {
     }
 }
 
-const fn own_head(heads: &Heads, answers: bool) -> OwnHead<'_> {
+const fn own_head(heads: &LogHeads, answers: bool) -> OwnHead<'_> {
     OwnHead { newest: heads.newest.as_ref(), shown: heads.shown, answers }
 }
 

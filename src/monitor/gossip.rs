@@ -6,7 +6,7 @@ use super::conditions::Conditions;
 use super::error::{FollowError, is_silence};
 use super::event::Code;
 use super::evidence::{ITSELF, convict, in_words};
-use super::inbox::{PUSHED, ReceivedHead, Verdict};
+use super::inbox::{HeadVerdict, PUSHED, ReceivedHead};
 use super::log::Tools;
 use super::relation::{Relation, Unclear, relate, same_size_fork};
 use super::state::PendingHead;
@@ -161,9 +161,9 @@ impl Gossip {
                 continue;
             }
             let verdict = match self.compare_one(&tiles, own, pending, &head) {
-                Ok(Compared::Consistent) => Some((Verdict::Consistent, true)),
-                Ok(Compared::Forked) => Some((Verdict::Forked, true)),
-                Ok(Compared::NotKept) => Some((Verdict::Forked, false)),
+                Ok(Compared::Consistent) => Some((HeadVerdict::Consistent, true)),
+                Ok(Compared::Forked) => Some((HeadVerdict::Forked, true)),
+                Ok(Compared::NotKept) => Some((HeadVerdict::Forked, false)),
                 Ok(Compared::Ahead(why)) => {
                     self.report_ahead(own, pending, &head, &why, conditions)?;
                     None

@@ -20,7 +20,7 @@ use crate::proof::fork::ProvenFork;
 const STALE_PATIENCE: u64 = 15 * 60;
 
 /// A head that the log or a cache in front of it served.
-pub struct Fetched {
+pub struct FetchedHead {
     /// The head to judge.
     pub head: LogSigned<Checkpoint>,
     /// An older head that a cache served before that.
@@ -44,7 +44,7 @@ pub enum Judged {
 }
 
 /// The log's own heads.
-pub struct Heads {
+pub struct LogHeads {
     tools: Arc<Tools>,
     pub(super) state: HeadState,
     /// The newest head that continues the tree: the state's target, if the policy still has its key.
@@ -53,7 +53,7 @@ pub struct Heads {
     pub(super) shown: TreeSize,
 }
 
-impl Heads {
+impl LogHeads {
     pub(super) fn new(tools: Arc<Tools>, state: HeadState) -> Self {
         // If a key was taken off the policy, the head is fetched again.
         let open =
@@ -64,22 +64,22 @@ impl Heads {
 
     /// Fetches the log's head. One that is older than the newest may come from a cache that has not seen the newest
     /// yet: then the log is asked once more, past caches.
-    pub(super) fn fetch(&mut self) -> Result<Fetched, FollowError> {
+    pub(super) fn fetch(&mut self) -> Result<FetchedHead, FollowError> {
         let keys = &self.tools.settings().keys;
         let shown = self.tools.client.checkpoint(keys)?;
-        let Some(newest) = &self.newest else { return Ok(Fetched { head: shown, stale: None }) };
+        let Some(newest) = &self.newest else { return Ok(FetchedHead { head: shown, stale: None }) };
         let old = newest.get().size;
         if shown.get().size < old {
             match self.tools.client.checkpoint_past_caches(keys, self.tools.now()) {
                 Ok(again) if again.is_cached || again.head.get().size >= old => {
-                    return Ok(Fetched { head: again.head, stale: Some(shown) });
+                    return Ok(FetchedHead { head: again.head, stale: Some(shown) });
                 }
                 // The log itself shows it, or does not answer: what it showed is what there is.
                 _ => {}
             }
         }
         self.state.stale_since = None;
-        Ok(Fetched { head: shown, stale: None })
+        Ok(FetchedHead { head: shown, stale: None })
     }
 
     /// Reports a cache that serves an older head, once. If it stays so, it is reported as if the log had shown the

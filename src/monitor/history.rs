@@ -184,7 +184,7 @@ pub struct Last {
 
 /// How a release follows the one before it in its track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum NumberStep {
     /// As it should, or it is the first one.
     Fits,
     /// Numbers were left out.
@@ -212,7 +212,7 @@ pub struct Assessment<'a> {
     /// The leaf with the very same claim or payload: then nothing of it is new.
     pub known: Option<u64>,
     /// The first publisher whose numbers it does not fit, and how.
-    pub step: Option<(&'a str, Step)>,
+    pub step: Option<(&'a str, NumberStep)>,
     /// The first publisher who released this version with different content before, and the leaf of that.
     pub changed: Option<(&'a str, u64)>,
     /// The first publisher who withdrew this very version with these artifacts, and the leaf of the withdrawal.
@@ -315,8 +315,8 @@ impl Draft<'_> {
         for speaker in speakers {
             let step = self.step(speaker, release, at);
             // If several sign, one that joined later has left no number out.
-            let is_told =
-                step != Step::Fits && (!matches!(step, Step::Gap { .. }) || *speaker == speakers[0]);
+            let is_told = step != NumberStep::Fits
+                && (!matches!(step, NumberStep::Gap { .. }) || *speaker == speakers[0]);
             found.step = found.step.or(is_told.then_some((speaker, step)));
             let changed = self.change(speaker, release, at);
             found.changed = found.changed.or(changed.map(|before| (speaker.as_str(), before)));
@@ -346,7 +346,7 @@ impl Draft<'_> {
 
     /// A release at an earlier leaf than the last one fits: after a restart the entries since the last save are read
     /// again.
-    fn step(&mut self, publisher: &str, release: &Release, leaf: u64) -> Step {
+    fn step(&mut self, publisher: &str, release: &Release, leaf: u64) -> NumberStep {
         let (track, artifacts) = (track(publisher, release), ShortHash::cut(&release.artifacts()));
         let (sequence, steps) = (release.sequence, SequenceSteps::default());
         let seen = Last { sequence, leaf, artifacts, steps };
@@ -355,13 +355,13 @@ impl Draft<'_> {
             if self.known.tracks.len() + tracks.len() < MAX_TRACKS {
                 tracks.insert(track, seen);
             }
-            return Step::Fits;
+            return NumberStep::Fits;
         };
         if leaf <= last.leaf {
-            return Step::Fits;
+            return NumberStep::Fits;
         }
         if sequence < last.sequence {
-            return Step::Lower { highest: last.sequence, leaf: last.leaf };
+            return NumberStep::Lower { highest: last.sequence, leaf: last.leaf };
         }
         let mut steps = last.steps;
         if sequence > last.sequence {
@@ -370,12 +370,16 @@ impl Draft<'_> {
         tracks.insert(track, Last { steps, ..seen });
         if sequence == last.sequence {
             // A second statement with the same artifacts says nothing new.
-            return if artifacts == last.artifacts { Step::Fits } else { Step::Repeated { leaf: last.leaf } };
+            return if artifacts == last.artifacts {
+                NumberStep::Fits
+            } else {
+                NumberStep::Repeated { leaf: last.leaf }
+            };
         }
         if last.steps.is_gap(last.sequence, sequence) {
-            Step::Gap { last: last.sequence }
+            NumberStep::Gap { last: last.sequence }
         } else {
-            Step::Fits
+            NumberStep::Fits
         }
     }
 

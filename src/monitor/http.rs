@@ -220,9 +220,9 @@ async fn metrics(State(server): Server) -> Exposition {
 }
 
 #[derive(Serialize)]
-struct Health {
+struct MonitorHealth {
     status: &'static str,
-    logs: Vec<LogHealth>,
+    logs: Vec<FollowedHealth>,
     sinks: Vec<SinkHealth>,
     open_alerts: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -230,7 +230,7 @@ struct Health {
 }
 
 #[derive(Serialize)]
-struct LogHealth {
+struct FollowedHealth {
     origin: String,
     /// SHA-256 of the origin, as in the URL of its checkpoint.
     origin_hash: String,
@@ -259,7 +259,7 @@ async fn healthz(State(server): Server) -> impl IntoResponse {
     let figures = server.delivery.figures();
     let log = |log: &Arc<FollowedLog>| {
         let progress = log.progress();
-        LogHealth {
+        FollowedHealth {
             origin: log.origin().to_owned(),
             origin_hash: log.hash.to_hex(),
             verified: progress.cursor.get(),
@@ -282,5 +282,5 @@ async fn healthz(State(server): Server) -> impl IntoResponse {
     faults.extend(sinks.iter().filter_map(of_sink));
     let (code, status) = health(&faults);
     let logs = server.logs.iter().map(log).collect();
-    (code, Json(Health { status, logs, sinks, open_alerts: figures.open_conditions, faults }))
+    (code, Json(MonitorHealth { status, logs, sinks, open_alerts: figures.open_conditions, faults }))
 }

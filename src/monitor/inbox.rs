@@ -25,7 +25,7 @@ const MAX_CONSISTENT: usize = 4_096;
 
 /// The outcome of a comparison with the log's tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum HeadVerdict {
     /// The head waits for the comparison.
     Pending,
     /// One of the two trees continues the other.
@@ -34,7 +34,7 @@ pub enum Verdict {
     Forked,
 }
 
-impl Verdict {
+impl HeadVerdict {
     /// The name on the page and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl Verdict {
 
 /// A head that a source showed.
 #[derive(Debug, Clone)]
-pub struct ShownHead {
+pub struct SourceHead {
     /// Size of its tree.
     pub size: TreeSize,
     /// Its root.
@@ -55,12 +55,12 @@ pub struct ShownHead {
     /// When it was last shown, seconds since 1970.
     pub last: u64,
     /// Its comparison with the log's tree.
-    pub verdict: Verdict,
+    pub verdict: HeadVerdict,
 }
 
 /// How a peer fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FaultKind {
+pub enum PeerFaultKind {
     /// It shows what the log did not sign.
     Lie,
     /// It does not answer.
@@ -71,20 +71,20 @@ pub enum FaultKind {
 
 /// The fault of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct PeerFault {
     /// Its kind.
-    pub kind: FaultKind,
+    pub kind: PeerFaultKind,
     /// In words.
     pub words: String,
 }
 
 /// A peer, a witness, or all strangers together.
 #[derive(Debug, Clone, Default)]
-pub struct Source {
+pub struct HeadSource {
     /// Its latest heads, oldest first.
-    pub heads: VecDeque<ShownHead>,
+    pub heads: VecDeque<SourceHead>,
     /// Its present fault.
-    pub fault: Option<Fault>,
+    pub fault: Option<PeerFault>,
 }
 
 /// A head that waits to be compared.
@@ -108,8 +108,8 @@ pub enum Admitted {
 }
 
 #[derive(Debug, Default)]
-struct Received {
-    sources: BTreeMap<String, Source>,
+struct Inboxed {
+    sources: BTreeMap<String, HeadSource>,
     heads: VecDeque<ReceivedHead>,
     forks: VecDeque<ProvenFork>,
     consistent: VecDeque<(TreeSize, Hash)>,
@@ -117,16 +117,16 @@ struct Received {
 
 /// The inbox of one log.
 #[derive(Debug, Default)]
-pub struct Inbox(Signal<Received>);
+pub struct Inbox(Signal<Inboxed>);
 
 impl Inbox {
     /// The heads and the fault of each source.
-    pub fn sources(&self) -> BTreeMap<String, Source> {
+    pub fn sources(&self) -> BTreeMap<String, HeadSource> {
         self.0.with(|received| received.sources.clone())
     }
 
     /// Sets or clears the fault of a peer.
-    pub fn set_fault(&self, peer: &str, fault: Option<Fault>) {
+    pub fn set_fault(&self, peer: &str, fault: Option<PeerFault>) {
         self.0.with(|received| {
             if let Some(source) = received.source(peer) {
                 source.fault = fault;
@@ -161,7 +161,7 @@ impl Inbox {
     }
 
     /// Records the verdict on a head for all who showed it.
-    pub fn settle(&self, head: &Checkpoint, verdict: Verdict) {
+    pub fn settle(&self, head: &Checkpoint, verdict: HeadVerdict) {
         self.0.with(|received| received.settle((head.size, head.root), verdict));
     }
 
@@ -172,7 +172,7 @@ impl Inbox {
 
     /// Waits until a head or a fork waits, for `most` at the longest. Returns false if the monitor stops.
     pub fn wait(&self, most: Duration) -> bool {
-        self.0.wait(most, Received::has_any) != Woken::Stopped
+        self.0.wait(most, Inboxed::has_any) != Woken::Stopped
     }
 
     /// Ends all waits.
@@ -181,12 +181,12 @@ impl Inbox {
     }
 }
 
-impl Received {
+impl Inboxed {
     fn has_any(&self) -> bool {
         !self.heads.is_empty() || !self.forks.is_empty()
     }
 
-    fn source(&mut self, name: &str) -> Option<&mut Source> {
+    fn source(&mut self, name: &str) -> Option<&mut HeadSource> {
         if !self.sources.contains_key(name) && self.sources.len() >= MAX_SOURCES {
             return None;
         }
@@ -196,7 +196,7 @@ impl Received {
     fn add(&mut self, source: &str, head: LogSigned<Checkpoint>, now: u64) -> Admitted {
         let key = (head.get().size, head.get().root);
         if self.consistent.contains(&key) {
-            self.record(source, key, now, Verdict::Consistent);
+            self.record(source, key, now, HeadVerdict::Consistent);
             return Admitted::Known;
         }
         if !self.heads.iter().any(|waiting| (waiting.head.get().size, waiting.head.get().root) == key) {
@@ -206,17 +206,17 @@ impl Received {
             }
             self.heads.push_back(ReceivedHead { source: source.to_owned(), head });
         }
-        self.record(source, key, now, Verdict::Pending);
+        self.record(source, key, now, HeadVerdict::Pending);
         Admitted::Queued
     }
 
-    fn record(&mut self, source: &str, (size, root): (TreeSize, Hash), now: u64, verdict: Verdict) {
+    fn record(&mut self, source: &str, (size, root): (TreeSize, Hash), now: u64, verdict: HeadVerdict) {
         let Some(source) = self.source(source) else { return };
         source.fault = None;
         if let Some(shown) = source.heads.iter_mut().find(|shown| (shown.size, shown.root) == (size, root)) {
             shown.last = now;
             // A verdict is final.
-            if shown.verdict == Verdict::Pending {
+            if shown.verdict == HeadVerdict::Pending {
                 shown.verdict = verdict;
             }
             return;
@@ -224,16 +224,16 @@ impl Received {
         if source.heads.len() == MAX_HISTORY {
             source.heads.pop_front();
         }
-        source.heads.push_back(ShownHead { size, root, last: now, verdict });
+        source.heads.push_back(SourceHead { size, root, last: now, verdict });
     }
 
-    fn settle(&mut self, key: (TreeSize, Hash), verdict: Verdict) {
+    fn settle(&mut self, key: (TreeSize, Hash), verdict: HeadVerdict) {
         for source in self.sources.values_mut() {
             for shown in source.heads.iter_mut().filter(|shown| (shown.size, shown.root) == key) {
                 shown.verdict = verdict;
             }
         }
-        if verdict == Verdict::Consistent && !self.consistent.contains(&key) {
+        if verdict == HeadVerdict::Consistent && !self.consistent.contains(&key) {
             if self.consistent.len() == MAX_CONSISTENT {
                 self.consistent.pop_front();
             }

@@ -38,7 +38,7 @@ pub struct Vouched {
 
 /// How far the monitor has come with a log.
 #[derive(Debug, Clone, Default)]
-pub struct Progress {
+pub struct LogProgress {
     /// Entries re-hashed.
     pub cursor: TreeSize,
     /// Entries below this index were never looked at.
@@ -62,7 +62,7 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct Status {
     vouched: Option<Vouched>,
-    progress: Progress,
+    progress: LogProgress,
     own_fault: Option<String>,
 }
 
@@ -106,12 +106,12 @@ impl FollowedLog {
     }
 
     /// How far the monitor has come.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> LogProgress {
         self.status().progress.clone()
     }
 
     /// Changes the progress.
-    pub fn report(&self, change: impl FnOnce(&mut Progress)) {
+    pub fn report(&self, change: impl FnOnce(&mut LogProgress)) {
         change(&mut self.status().progress);
     }
 

@@ -66,7 +66,7 @@ impl Manifest {
 
 /// The comparison so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Comparison {
+pub struct ManifestComparison {
     /// Expected releases that the log has.
     pub seen: HashSet<ShortHash>,
     /// Releases that the log has and the manifest does not list.
@@ -86,7 +86,7 @@ pub struct Missing {
     pub since: u64,
 }
 
-impl Comparison {
+impl ManifestComparison {
     /// Begins after entries were passed: the releases listed by now count as seen. Returns their number.
     pub fn begin_late(&mut self, manifest: &Manifest) -> usize {
         self.seen.extend(manifest.0.keys());
@@ -160,7 +160,7 @@ mod tests {
     fn both_directions_are_compared() {
         let (one, two) = (line(1, "1"), line(2, "2"));
         let manifest = Manifest::parse(format!("{one}\n{two}").as_bytes()).unwrap();
-        let mut compared = Comparison::default();
+        let mut compared = ManifestComparison::default();
         assert!(compared.release(&manifest, &release(&one)));
         assert!(!compared.release(&manifest, &release(&line(3, "3"))), "nobody expects the third");
         assert!(!compared.release(&manifest, &release(&line(2, "other"))), "the same number is not enough");
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_manifest_may_learn_of_a_release_later() {
-        let mut compared = Comparison::default();
+        let mut compared = ManifestComparison::default();
         assert!(!compared.release(&Manifest::default(), &release(&line(1, "1"))));
         let manifest = Manifest::parse(line(1, "1").as_bytes()).unwrap();
         assert_eq!(compared.missing(&manifest, 100, 0), [], "the log has it");
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_begins_anew() {
         let manifest = Manifest::parse(line(1, "1").as_bytes()).unwrap();
-        let mut compared = Comparison::default();
+        let mut compared = ManifestComparison::default();
         assert_eq!(compared.missing(&manifest, 1_000, 60), []);
         assert_eq!(compared.missing(&manifest, 10, 60), []);
         assert_eq!(compared.missing(&manifest, 70, 60).len(), 1);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::delivery::Figures;
 use super::event::{Code, Severity, Span};
-use super::inbox::{Source, Verdict};
-use super::log::{FollowedLog, Progress};
+use super::inbox::{HeadSource, HeadVerdict};
+use super::log::{FollowedLog, LogProgress};
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::http::exposition::Exposition;
 use crate::http::outcomes::Outcomes;
@@ -19,7 +19,7 @@ pub fn metrics_of(
     outcomes: &Outcomes,
     now: u64,
 ) -> Exposition {
-    let known: Vec<(&str, Progress, BTreeMap<String, Source>)> =
+    let known: Vec<(&str, LogProgress, BTreeMap<String, HeadSource>)> =
         followed.iter().map(|log| (log.origin(), log.progress(), log.inbox.sources())).collect();
     let mut out = Exposition::default();
     logs(&mut out, &known, now);
@@ -34,8 +34,8 @@ pub fn metrics_of(
     out
 }
 
-fn logs(out: &mut Exposition, known: &[(&str, Progress, BTreeMap<String, Source>)], now: u64) {
-    let mut show = |name, help, value: &dyn Fn(&Progress) -> Option<u64>| {
+fn logs(out: &mut Exposition, known: &[(&str, LogProgress, BTreeMap<String, HeadSource>)], now: u64) {
+    let mut show = |name, help, value: &dyn Fn(&LogProgress) -> Option<u64>| {
         let mut family = out.gauge(name, help);
         for (origin, progress, _) in known {
             if let Some(value) = value(progress) {
@@ -78,7 +78,7 @@ fn logs(out: &mut Exposition, known: &[(&str, Progress, BTreeMap<String, Source>
     }
 }
 
-fn peers(out: &mut Exposition, known: &[(&str, Progress, BTreeMap<String, Source>)]) {
+fn peers(out: &mut Exposition, known: &[(&str, LogProgress, BTreeMap<String, HeadSource>)]) {
     let mut sizes =
         out.gauge("treehead_monitor_peer_size", "Entries under the newest head that a peer showed.");
     for (origin, _, sources) in known {
@@ -92,7 +92,7 @@ fn peers(out: &mut Exposition, known: &[(&str, Progress, BTreeMap<String, Source
         .gauge("treehead_monitor_peer_heads", "Heads of a peer that are remembered, by what became of them.");
     for (origin, _, sources) in known {
         for (name, source) in sources {
-            for verdict in [Verdict::Pending, Verdict::Consistent, Verdict::Forked] {
+            for verdict in [HeadVerdict::Pending, HeadVerdict::Consistent, HeadVerdict::Forked] {
                 let count = source.heads.iter().filter(|seen| seen.verdict == verdict).count();
                 let labels = [("origin", *origin), ("peer", name.as_str()), ("verdict", verdict.as_str())];
                 heads.with(&labels, count);

@@ -48,7 +48,7 @@ use tokio::net::TcpListener;
 use crate::client::{ClientError, LogClient};
 use crate::disk::{DirLock, DiskError, retried};
 
-pub use error::{FollowError, Lie};
+pub use error::{FollowError, LogLie};
 pub use log::origin_hash;
 pub use manifest::{MAX_MANIFEST_BYTES, Manifest};
 pub use problem::GossipError;

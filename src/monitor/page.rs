@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::delivery::Condition;
-use super::inbox::{ShownHead, Source, Verdict};
+use super::inbox::{HeadSource, HeadVerdict, SourceHead};
 use super::log::FollowedLog;
 use crate::format::{base64_encode, shown};
 use crate::release::format_time;
@@ -82,7 +82,7 @@ fn log_section(log: &FollowedLog) -> String {
 }
 
 /// The latest eight heads of a peer, and its fault.
-fn source_rows(name: &str, source: &Source) -> String {
+fn source_rows(name: &str, source: &HeadSource) -> String {
     let heads = source.heads.iter().rev().take(8).map(|shown| head_row(name, shown));
     let fault = source
         .fault
@@ -91,9 +91,9 @@ fn source_rows(name: &str, source: &Source) -> String {
     heads.chain(fault).collect()
 }
 
-fn head_row(name: &str, shown: &ShownHead) -> String {
+fn head_row(name: &str, shown: &SourceHead) -> String {
     let verdict = shown.verdict.as_str();
-    let class = if shown.verdict == Verdict::Forked { " class=bad" } else { "" };
+    let class = if shown.verdict == HeadVerdict::Forked { " class=bad" } else { "" };
     format!(
         "<tr><td>{}<td>{}<td><code>{}</code><td>{}<td{class}>{verdict}\n",
         escape(name),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::{is_silence, is_unsigned_head};
-use super::inbox::{Admitted, Fault, FaultKind};
+use super::inbox::{Admitted, PeerFault, PeerFaultKind};
 use super::log::FollowedLog;
 use super::settings::Peer;
 use super::signal::{Signal, Woken};
@@ -100,7 +100,7 @@ impl Exchange {
         }
     }
 
-    fn ask(&self, peer: &Peer, client: &LogClient, clock: &Clock) -> Result<(), Fault> {
+    fn ask(&self, peer: &Peer, client: &LogClient, clock: &Clock) -> Result<(), PeerFault> {
         let path = format!("{}/checkpoint", self.log.hash.to_hex());
         let head = match client.checkpoint_at(&path, &self.log.settings.keys) {
             Ok(head) => head,
@@ -109,20 +109,20 @@ impl Exchange {
                 let words = format!(
                     "{url} answers 404: it shows no head of {origin}; is it a monitor or a witness of that log?"
                 );
-                return Err(Fault { kind: FaultKind::NoHead, words });
+                return Err(PeerFault { kind: PeerFaultKind::NoHead, words });
             }
             Err(e) => {
                 // A peer is accused of a head that the log did not sign; the log is not.
                 let is_silent = is_silence(&e) && !is_unsigned_head(&e);
-                let kind = if is_silent { FaultKind::Silence } else { FaultKind::Lie };
-                return Err(Fault { kind, words: e.to_string() });
+                let kind = if is_silent { PeerFaultKind::Silence } else { PeerFaultKind::Lie };
+                return Err(PeerFault { kind, words: e.to_string() });
             }
         };
         match self.log.inbox.add_head(&peer.label, head, clock()) {
             Admitted::Known | Admitted::Queued => Ok(()),
             Admitted::Full => {
                 let words = "too many heads wait to be compared".to_owned();
-                Err(Fault { kind: FaultKind::Silence, words })
+                Err(PeerFault { kind: PeerFaultKind::Silence, words })
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The events when a log begins to be followed: above all `started`, which lists what is not checked.
 
-use super::entries::Entries;
+use super::entries::LogEntries;
 use super::event::{Code, Event};
 use super::evidence::forks_on_disk;
 use super::log::Tools;
@@ -10,7 +10,7 @@ use crate::merkle::TreeSize;
 use crate::release::Profile;
 
 /// The part of a log that the monitor looks at.
-pub struct Scope {
+pub struct LogScope {
     /// Whether there was no state of the log.
     is_new: bool,
     cursor: TreeSize,
@@ -18,10 +18,10 @@ pub struct Scope {
     unchecked: Vec<String>,
 }
 
-impl Scope {
+impl LogScope {
     /// The scope at the start. Begins the comparison with the manifest, except if the cursor is yet to move to the
     /// log's head, past entries that are not known.
-    pub fn new(tools: &Tools, entries: &mut Entries, is_new: bool) -> Self {
+    pub fn new(tools: &Tools, entries: &mut LogEntries, is_new: bool) -> Self {
         let settings = tools.settings();
         let moves_to_head = is_new && settings.start == Start::Head;
         let skipped = if moves_to_head { 0 } else { entries.begin_comparison() };
@@ -32,7 +32,7 @@ impl Scope {
 }
 
 /// The events at the start. A monitor that looks once, again and again, says only what is not checked.
-pub fn started_events(tools: &Tools, scope: &Scope, once: bool) -> Vec<Event> {
+pub fn started_events(tools: &Tools, scope: &LogScope, once: bool) -> Vec<Event> {
     let mut events = Vec::new();
     if !once || scope.is_new || !scope.unchecked.is_empty() {
         events.push(started(tools, scope));
@@ -41,8 +41,8 @@ pub fn started_events(tools: &Tools, scope: &Scope, once: bool) -> Vec<Event> {
     events
 }
 
-fn started(tools: &Tools, scope: &Scope) -> Event {
-    let Scope { is_new, cursor, unchecked } = scope;
+fn started(tools: &Tools, scope: &LogScope) -> Event {
+    let LogScope { is_new, cursor, unchecked } = scope;
     let origin = tools.origin();
     let from = match (is_new, tools.settings().start) {
         (true, Start::Beginning) => "from its beginning".to_owned(),
@@ -59,7 +59,7 @@ fn started(tools: &Tools, scope: &Scope) -> Event {
 }
 
 /// The parts of a log that are not checked. `skipped` is the number of releases in the manifest that are not looked for.
-fn unchecked(settings: &LogSettings, entries: &Entries, is_new: bool, skipped: usize) -> Vec<String> {
+fn unchecked(settings: &LogSettings, entries: &LogEntries, is_new: bool, skipped: usize) -> Vec<String> {
     let (from, size) = (entries.state.start, entries.cursor());
     let mut unchecked = Vec::new();
     if is_new {

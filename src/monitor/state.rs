@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::history::{History, Last, Marks, ShortHash};
-use super::manifest::Comparison;
+use super::manifest::ManifestComparison;
 use crate::checkpoint::Origin;
 use crate::disk::{DiskError, DiskIo, read_plain, replace};
 use crate::format::checksum;
@@ -55,7 +55,7 @@ pub struct EntryState {
     /// The statements that were seen.
     pub history: History,
     /// The comparison with the manifest.
-    pub comparison: Comparison,
+    pub comparison: ManifestComparison,
     /// Whether the comparison began. A manifest may be given later than the log.
     pub compares: bool,
     /// The least that was done with any entry below the cursor.
@@ -100,7 +100,7 @@ pub struct LogState {
 /// The JSON of the file, without its checksum.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileText {
+struct StateText {
     version: u32,
     origin: String,
     start: u64,
@@ -184,7 +184,7 @@ impl LogState {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(StateError::Read { path: path.to_owned(), source }),
         };
-        let state = FileText::parse(&bytes).and_then(|file| file.into_state(origin));
+        let state = StateText::parse(&bytes).and_then(|file| file.into_state(origin));
         state.map(Some).map_err(|source| StateError::Damaged { path: path.to_owned(), source })
     }
 }
@@ -200,7 +200,7 @@ pub fn save(
     origin: &str,
     (heads, entries, pending): (&HeadState, &EntryState, &[PendingHead]),
 ) -> Result<(), StateError> {
-    Ok(replace(io, path, &FileText::new(origin, heads, entries, pending).to_bytes())?)
+    Ok(replace(io, path, &StateText::new(origin, heads, entries, pending).to_bytes())?)
 }
 
 fn size(size: u64) -> Result<TreeSize, FormatError> {
@@ -239,7 +239,7 @@ impl TrackText {
     }
 }
 
-impl FileText {
+impl StateText {
     fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(WHAT, bytes.len(), MAX_STATE_BYTES)?;
         let json = checksum::check(WHAT, bytes)?;
@@ -267,7 +267,7 @@ impl FileText {
         history.recent = Marks::from_text(&self.recent)?;
         history.withdrawn = Marks::from_text(&self.withdrawn)?;
         let waiting = |(hex, since): &(String, u64)| Ok::<_, FormatError>((release_key(hex)?, *since));
-        let comparison = Comparison {
+        let comparison = ManifestComparison {
             seen: self.seen.iter().map(release_key).collect::<Result<_, _>>()?,
             unexpected: self.unexpected.iter().map(release_key).collect::<Result<_, _>>()?,
             waiting: self.waiting.iter().map(waiting).collect::<Result<_, _>>()?,
@@ -370,7 +370,7 @@ mod tests {
     }
 
     fn parse(bytes: &[u8]) -> Result<LogState, FormatError> {
-        FileText::parse(bytes)?.into_state(&origin())
+        StateText::parse(bytes)?.into_state(&origin())
     }
 
     #[test]
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn every_changed_byte_is_damage() {
         let state = state();
-        let file = FileText::new("log.example", &state.heads, &state.entries, &state.pending);
+        let file = StateText::new("log.example", &state.heads, &state.entries, &state.pending);
         let bytes = file.to_bytes();
         assert_eq!(parse(&bytes).unwrap(), state);
         for at in 0..bytes.len() {

@@ -21,8 +21,8 @@ fn leaf(index: u64) -> LeafIndex {
     LeafIndex::new(index).unwrap()
 }
 
-fn step(draft: &mut Draft<'_>, who: &str, release: &Release, at: u64) -> Step {
-    draft.release(&[who.to_owned()], release, leaf(at)).step.map_or(Step::Fits, |(_, step)| step)
+fn step(draft: &mut Draft<'_>, who: &str, release: &Release, at: u64) -> NumberStep {
+    draft.release(&[who.to_owned()], release, leaf(at)).step.map_or(NumberStep::Fits, |(_, step)| step)
 }
 
 #[test]
@@ -32,15 +32,15 @@ fn each_way_to_follow_is_told_apart() {
     let mut take = |who: &str, channel: &str, sequence, content: &str, at| {
         step(&mut draft, who, &release(channel, sequence, content), at)
     };
-    assert_eq!(take("v", "stable", 7, "7", 0), Step::Fits, "nobody knows what was before");
-    assert_eq!(take("v", "stable", 8, "8", 1), Step::Fits);
-    assert_eq!(take("v", "stable", 8, "8", 2), Step::Fits, "another statement of the same");
-    assert_eq!(take("v", "stable", 8, "another", 3), Step::Repeated { leaf: 1 });
-    assert_eq!(take("v", "stable", 11, "11", 4), Step::Gap { last: 8 });
-    assert_eq!(take("v", "stable", 10, "10", 5), Step::Lower { highest: 11, leaf: 4 });
-    assert_eq!(take("v", "stable", 12, "12", 6), Step::Fits, "a lower one leaves the highest");
-    assert_eq!(take("v", "beta", 1, "1", 7), Step::Fits, "a track of its own");
-    assert_eq!(take("w", "stable", 1, "1", 8), Step::Fits, "a track of its own");
+    assert_eq!(take("v", "stable", 7, "7", 0), NumberStep::Fits, "nobody knows what was before");
+    assert_eq!(take("v", "stable", 8, "8", 1), NumberStep::Fits);
+    assert_eq!(take("v", "stable", 8, "8", 2), NumberStep::Fits, "another statement of the same");
+    assert_eq!(take("v", "stable", 8, "another", 3), NumberStep::Repeated { leaf: 1 });
+    assert_eq!(take("v", "stable", 11, "11", 4), NumberStep::Gap { last: 8 });
+    assert_eq!(take("v", "stable", 10, "10", 5), NumberStep::Lower { highest: 11, leaf: 4 });
+    assert_eq!(take("v", "stable", 12, "12", 6), NumberStep::Fits, "a lower one leaves the highest");
+    assert_eq!(take("v", "beta", 1, "1", 7), NumberStep::Fits, "a track of its own");
+    assert_eq!(take("w", "stable", 1, "1", 8), NumberStep::Fits, "a track of its own");
 }
 
 #[test]
@@ -51,15 +51,15 @@ fn what_was_not_delivered_is_judged_as_the_first_time() {
     let changes = first.into_changes();
     seen.commit(changes);
     let gap = |seen: &History| step(&mut seen.draft(), "v", &release("stable", 5, "5"), 1);
-    assert_eq!(gap(&seen), Step::Gap { last: 1 });
-    assert_eq!(gap(&seen), Step::Gap { last: 1 }, "the draft was dropped");
+    assert_eq!(gap(&seen), NumberStep::Gap { last: 1 });
+    assert_eq!(gap(&seen), NumberStep::Gap { last: 1 }, "the draft was dropped");
 }
 
 #[test]
 fn what_is_read_again_after_a_restart_raises_nothing() {
     let mut seen = History::default();
     let story = [(1, "1"), (2, "2"), (5, "5"), (5, "other"), (3, "3")];
-    let read = |seen: &mut History| -> Vec<Step> {
+    let read = |seen: &mut History| -> Vec<NumberStep> {
         let mut draft = seen.draft();
         let mut steps = Vec::new();
         for (at, (sequence, content)) in story.iter().enumerate() {
@@ -70,14 +70,14 @@ fn what_is_read_again_after_a_restart_raises_nothing() {
         steps
     };
     let first = read(&mut seen);
-    assert_eq!(first[2], Step::Gap { last: 2 });
-    assert_eq!(first[3], Step::Repeated { leaf: 2 });
-    assert!(matches!(first[4], Step::Lower { .. }));
+    assert_eq!(first[2], NumberStep::Gap { last: 2 });
+    assert_eq!(first[3], NumberStep::Repeated { leaf: 2 });
+    assert!(matches!(first[4], NumberStep::Lower { .. }));
     let mut again = History { recent: seen.recent.clone(), ..History::default() };
     seen.rows().for_each(|(track, last)| again.restore(ShortHash::from_hex(&track.to_hex()).unwrap(), last));
     assert_eq!(again, seen);
     // The lower one was never the last of its track, so it is told again: better twice than never.
-    assert_eq!(read(&mut again)[..4], [Step::Fits; 4]);
+    assert_eq!(read(&mut again)[..4], [NumberStep::Fits; 4]);
 }
 
 fn mark(n: u64) -> Mark {

@@ -123,6 +123,8 @@ impl Follower {
     pub fn round(&mut self, once: bool) -> Result<bool, FollowError> {
         self.report_start(once)?;
         self.clamp_times();
+        // Before a comparison that may find the same fork again, and write its evidence anew.
+        end_forks_without_evidence(&self.tools)?;
         let pending = self.gossip.pending.clone();
         let pause = self.pause.take().filter(|(until, _)| Instant::now() < *until);
         let (followed, until) = match pause {
@@ -254,6 +256,7 @@ impl Follower {
     /// # Errors
     /// [`FollowError`] that is not the log's fault.
     pub fn compare_received(&mut self) -> Result<(), FollowError> {
+        end_forks_without_evidence(&self.tools)?;
         let before = self.gossip.pending.clone();
         self.receive()?;
         let answers = self.pause.as_ref().is_none_or(|(until, _)| Instant::now() >= *until);
@@ -299,8 +302,7 @@ impl Follower {
         let size = heads.newest.as_ref().map_or(TreeSize::ZERO, |head| head.get().size);
         self.conditions.report_stall(tools, heads.state.alive, size)?;
         self.conditions.report_witnesses(tools, &mut heads.state.witnesses)?;
-        self.conditions.report_peers(tools)?;
-        end_forks_without_evidence(tools)
+        self.conditions.report_peers(tools)
     }
 
     fn has_caught_up(&self) -> bool {

@@ -57,7 +57,7 @@ pub const SETTINGS: &str = "monitor.toml";
 /// Largest `monitor.toml`.
 const MAX_BYTES: usize = 1024 * 1024;
 /// Expected in place of `remind_after`.
-const REMINDERS: &str = "no reminders here: whatever receives events repeats them, as Alertmanager's `repeat_interval` does (docs/monitor.md, \"Who is told\")";
+const REMINDERS: &str = "no reminders here: whatever receives events repeats them, as Alertmanager's `repeat_interval` does (docs/monitor.md, \"Delivery\")";
 /// Most fetches from one log at once.
 const MAX_PARALLEL: usize = 16;
 

@@ -3,6 +3,7 @@
 
 pub mod cache;
 pub mod driver;
+pub mod faulty_disk;
 pub mod framing;
 pub mod http;
 pub mod liar;
@@ -10,6 +11,7 @@ pub mod log;
 pub mod metrics;
 pub mod mounts;
 pub mod needs;
+pub mod parallel;
 pub mod promises;
 pub mod random;
 pub mod receiver;

@@ -17,8 +17,8 @@ use treehead::store::{
 
 use crate::common::log::{self, Served, numbered};
 use crate::home::{
-    CutOff, SEGMENT_BYTES, append, check_served, contents, entry, fill, grow, head_of, key, log_of, open,
-    open_with, segments,
+    SEGMENT_BYTES, append, check_served, contents, crash_after, entry, fill, grow, head_of, key, log_of,
+    open, open_with, segments,
 };
 
 fn back_up_with(log: &Path, out: &Path, key: &NoteKey, io: Arc<dyn DiskIo>) -> Result<BackedUp, CopyError> {
@@ -142,7 +142,7 @@ fn a_run_that_is_cut_off_anywhere_leaves_the_older_backup() {
             if !first_run {
                 crate::home::copy_dir(older.path(), out.path());
             }
-            let cut = back_up_with(log.path(), out.path(), &key(), CutOff::after(steps));
+            let cut = back_up_with(log.path(), out.path(), &key(), crash_after(steps));
             if !first_run {
                 let size = check_backup(out.path(), &key(), &|_, _| ()).unwrap().head.size.get();
                 assert!(size == 60 || (cut.is_err() && size == 30), "after {steps} steps: {size}");
@@ -279,7 +279,7 @@ fn an_older_log_is_brought_forward_at_whatever_step_it_is_cut_off() {
     for steps in 0.. {
         let dir = TempDir::new().unwrap();
         crate::home::copy_dir(old.path(), dir.path());
-        let cut = restore_with(out.path(), dir.path(), CutOff::after(steps));
+        let cut = restore_with(out.path(), dir.path(), crash_after(steps));
         let copy = TempDir::new().unwrap();
         crate::home::copy_dir(dir.path(), copy.path());
         let store = open(copy.path()).unwrap_or_else(|e| panic!("after {steps} steps: {e}"));

@@ -1,15 +1,13 @@
 //! A small but complete log, and what is compared after its files were spoiled.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use treehead::checkpoint::{Checkpoint, origin_hash};
-use treehead::disk::{DiskError, DiskIo, RealDisk, SledIo};
+use treehead::disk::DiskError;
 use treehead::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TreeSize, prove_inclusion, tiles_of};
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use treehead::proof::bundle;
@@ -18,6 +16,8 @@ use treehead::store::journal;
 use treehead::store::{
     Batch, Describe, DiskStore, Layout, OpenOptions, Store, StoreError, StoreReader, Stored,
 };
+
+use crate::common::faulty_disk::{FaultyDisk, Plan};
 
 pub const ORIGIN: &str = "example.com/damage";
 /// Small, so that a few entries make several segments.
@@ -255,49 +255,9 @@ fn check_reader(reader: &dyn StoreReader, entries: &[Vec<u8>], edge: &RightEdge)
     }
 }
 
-/// A disk that takes so many steps, and none after that: a crash, as far as files can tell.
-pub struct CutOff(AtomicI64);
-
-impl CutOff {
-    pub fn after(steps: i64) -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(steps)))
-    }
-
-    fn step<T>(&self, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        if self.0.fetch_sub(1, Ordering::SeqCst) > 0 { run() } else { Err(io::Error::other("cut off")) }
-    }
-}
-
-impl SledIo for CutOff {}
-
-impl DiskIo for CutOff {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        self.step(|| RealDisk.create(path))
-    }
-    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
-        // Half of it arrives.
-        let half = &bytes[..bytes.len() / 2];
-        self.step(|| RealDisk.write_at(file, path, bytes, offset))
-            .inspect_err(|_| drop(RealDisk.write_at(file, path, half, offset)))
-    }
-    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.step(|| RealDisk.sync_data(file, path))
-    }
-    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.step(|| RealDisk.sync_all(file, path))
-    }
-    fn set_len(&self, file: &File, path: &Path, length: u64) -> io::Result<()> {
-        self.step(|| RealDisk.set_len(file, path, length))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step(|| RealDisk.rename(from, to))
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step(|| RealDisk.remove(path))
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.step(|| RealDisk.sync_dir(dir))
-    }
+/// A disk that crashes after this many steps.
+pub fn crash_after(steps: usize) -> Arc<FaultyDisk> {
+    Arc::new(FaultyDisk::new(Plan::crash_after(steps)))
 }
 
 /// Runs `try_one` on each of `0..count`, several at a time: most of the time is spent on waiting for

@@ -12,8 +12,8 @@ use treehead::store::{
 };
 
 use crate::home::{
-    CutOff, OLD_MARKER, SEGMENT_BYTES, append, batches, check_served, contents, copy_dir, entry, head, key,
-    last_batch, log_of, make_old, marked, open, segments,
+    OLD_MARKER, SEGMENT_BYTES, append, batches, check_served, contents, copy_dir, crash_after, entry, head,
+    key, last_batch, log_of, make_old, marked, open, segments,
 };
 
 fn repair_with(
@@ -330,7 +330,7 @@ fn a_repair_cut_off_anywhere_is_finished_by_the_next_one() {
             }
             let theirs = read_signed(&Layout::new(good.path()).checkpoint(), &key()).unwrap();
             let mut source = JournalSource::new(&Layout::new(good.path()).journal()).unwrap();
-            let cut = repair_with(dir.path(), theirs, &mut source, CutOff::after(steps));
+            let cut = repair_with(dir.path(), theirs, &mut source, crash_after(steps));
             // A start in between works, or is refused with the command to run.
             let between = copy(dir.path());
             let _ = fs::remove_dir_all(between.path().join("sled"));

@@ -4,6 +4,5 @@
 mod common;
 
 mod changed;
-mod faulty;
 mod read_only;
 mod sweep;

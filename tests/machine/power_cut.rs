@@ -10,18 +10,18 @@
 //! made again, with the writer still held. What is checked against it was promised before the first
 //! try, so a later copy can only have more.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Completion;
 use tempfile::TempDir;
-use treehead::disk::{DiskError, DiskIo, RealDisk, SledError, SledIo};
+use treehead::disk::{RealDisk, SledIo};
 use treehead::store::Layout;
 
 use crate::common::driver::{Driver, Ledger, Noted, audit, entries, open_store};
+use crate::common::faulty_disk::{Failure, FaultyDisk, Mode, Plan};
 use crate::common::mounts::{Mount, ext4_image, quick_dir, reboot, system};
 use crate::common::needs::Outcome;
 use crate::common::promises::Promises;
@@ -32,91 +32,14 @@ const IMAGE_MEBIBYTES: u64 = 64;
 /// Entries of a log whose sled is going to be made anew.
 const OLD_ENTRIES: usize = 3_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Power {
-    On,
-    /// Every step waits.
-    Held,
-    /// Every step fails.
-    Off,
-}
+/// Turns the power off however a round ends: nothing may wait for the disk for ever.
+struct Off<'a>(&'a FaultyDisk);
 
-/// The disk, behind a switch.
-struct Switch {
-    power: Mutex<Power>,
-    turned: Condvar,
-    /// Says that it did each fdatasync, and did none.
-    lying: bool,
-}
-
-impl Switch {
-    fn new(lying: bool) -> Arc<Self> {
-        Arc::new(Self { power: Mutex::new(Power::On), turned: Condvar::new(), lying })
-    }
-
-    fn turn(&self, power: Power) {
-        *self.power.lock().unwrap() = power;
-        self.turned.notify_all();
-    }
-
-    fn is_off(&self) -> bool {
-        *self.power.lock().unwrap() == Power::Off
-    }
-
-    fn step(&self) -> io::Result<()> {
-        let held = self.turned.wait_while(self.power.lock().unwrap(), |power| *power == Power::Held);
-        if *held.unwrap() == Power::Off { Err(io::Error::other("the power is off")) } else { Ok(()) }
-    }
-}
-
-impl DiskIo for Switch {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        self.step().and_then(|()| RealDisk.create(path))
-    }
-
-    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.write_at(file, path, bytes, offset))
-    }
-
-    fn sync_data(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.step()?;
-        if self.lying { Ok(()) } else { RealDisk.sync_data(file, path) }
-    }
-
-    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.sync_all(file, path))
-    }
-
-    fn set_len(&self, file: &File, path: &Path, length: u64) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.set_len(file, path, length))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.rename(from, to))
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.remove(path))
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.sync_dir(dir))
-    }
-}
-
-impl SledIo for Switch {
-    fn write_rows(&self, write: &mut dyn FnMut() -> Result<(), SledError>) -> Result<(), SledError> {
-        self.step().map_err(DiskError::io("write", "sled"))?;
-        write()
-    }
-}
-
-/// Turns the power off however a round ends: who waits for it goes home.
-struct Off<'a>(&'a Switch);
+const OFF: Mode = Mode::Failing(Failure::NotDone);
 
 impl Drop for Off<'_> {
     fn drop(&mut self) {
-        self.0.turn(Power::Off);
+        self.0.set(OFF);
     }
 }
 
@@ -217,8 +140,8 @@ fn copy_when_quiet(device: &str, from: &Path, to: &Path) -> Result<usize, String
 }
 
 /// A log under load until the power goes.
-fn run(dir: &Path, switch: &Arc<Switch>, ledger: &Arc<Ledger>, moment: Moment, seed: u64) {
-    let io: Arc<dyn SledIo> = switch.clone();
+fn run(dir: &Path, disk: &Arc<FaultyDisk>, ledger: &Arc<Ledger>, moment: Moment, seed: u64) {
+    let io: Arc<dyn SledIo> = disk.clone();
     let Ok(store) = open_store(dir, &io, moment.segment_bytes()) else { return };
     let noted = Noted { store, notary: ledger.clone() };
     let Ok(driver) = Driver::start(Box::new(noted), ledger.clone()) else { return };
@@ -230,7 +153,7 @@ fn run(dir: &Path, switch: &Arc<Switch>, ledger: &Arc<Ledger>, moment: Moment, s
                     let many = if random.below(10) == 0 { 400 } else { 12 };
                     let count = usize::try_from(1 + random.below(many)).unwrap();
                     let _ = driver.submit(&entries(&format!("{seed}/{writer}/{round}"), count)).unwrap();
-                    if switch.is_off() {
+                    if disk.mode() == OFF {
                         return;
                     }
                 }
@@ -258,14 +181,16 @@ fn round(images: &Images, moment: Moment, lying: bool, seed: u64) -> Result<Roun
     if moment == Moment::Rebuild {
         *ledger.lock() = images.old.clone();
     }
-    let switch = Switch::new(lying);
+    // A lying disk claims that it did each fdatasync, and did none.
+    let plan = if lying { Plan::claim_all("sync_data") } else { Plan::NONE };
+    let disk = Arc::new(FaultyDisk::new(plan));
     let delay = moment.delay(&mut Random(seed));
     let dir = mount.path().join("log");
     let (promises, tries) = std::thread::scope(|scope| {
-        let _off = Off(&switch);
-        scope.spawn(|| run(&dir, &switch, &ledger, moment, seed));
+        let _off = Off(&disk);
+        scope.spawn(|| run(&dir, &disk, &ledger, moment, seed));
         std::thread::sleep(delay);
-        switch.turn(Power::Held);
+        disk.set(Mode::Held);
         let promises = ledger.lock().clone();
         copy_when_quiet(&device, &live, &cut).map(|tries| (promises, tries))
     })?;

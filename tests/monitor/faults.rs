@@ -14,6 +14,7 @@ use treehead::monitor::delivery::{Filter, NotDelivered, Notification, Sink, Sink
 use treehead::monitor::{FollowError, MonitorError};
 
 use crate::common::liar::Liar;
+use crate::common::parallel::assert_all;
 use crate::common::releases::{scanner, signed, signed_withdrawal, vendor_toml, withdrawal};
 use crate::world::{Log, Output, World};
 
@@ -164,24 +165,10 @@ fn follow_error(error: MonitorError) -> Result<FollowError, String> {
     }
 }
 
-/// Works through all cases on two threads, and names each that fails.
+/// Works through all cases, and names each that fails.
 #[track_caller]
 fn each<T: Sync + std::fmt::Debug>(all: &[T], work: impl Fn(&T) -> Result<(), String> + Sync) {
-    let (next, broken) = (Mutex::new(all.iter()), Mutex::new(Vec::new()));
-    let work_through = || {
-        loop {
-            let Some(one) = next.lock().unwrap().next() else { return };
-            if let Err(why) = work(one) {
-                broken.lock().unwrap().push(format!("{one:?}: {why}"));
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(work_through);
-        work_through();
-    });
-    let broken = broken.into_inner().unwrap();
-    assert!(broken.is_empty(), "{} of {}: {:#?}", broken.len(), all.len(), &broken[..broken.len().min(5)]);
+    assert_all(all, |one| work(one).map_err(|why| format!("{one:?}: {why}")));
 }
 
 #[test]

@@ -4,9 +4,6 @@
 mod common;
 mod copies;
 mod faults;
-#[path = "../faults/faulty.rs"]
-#[allow(dead_code, reason = "shared with the faults of the log")]
-mod faulty;
 mod gossip;
 #[cfg(feature = "cli")]
 mod kill_nine;

@@ -5,9 +5,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-#[path = "../faults/faulty.rs"]
-#[allow(dead_code, reason = "shared with the faults of the log")]
-mod faulty;
 #[path = "../power_cut/recorder.rs"]
 #[allow(dead_code, reason = "shared with the power cuts of the log")]
 mod recorder;

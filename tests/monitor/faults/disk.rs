@@ -1,70 +1,25 @@
 //! The disk fails at each step in turn, under the state file and under the delivery.
 
-use std::fs::File;
-use std::io;
-use std::path::{Component, Path};
 use std::sync::Arc;
 
-use treehead::disk::{DiskIo, RealDisk};
+use treehead::disk::RealDisk;
 use treehead::monitor::{FollowError, Once};
 
 use super::{Keeping, Told, cursor, each, follow, follow_error, lines, statements, withdrawn};
+use crate::common::faulty_disk::{Failure, FaultyDisk, Plan, plans};
 use crate::common::liar::Liar;
 use crate::common::log::eventually;
-use crate::faulty::{Faulty, How, Plan};
 use crate::world::{Output, Running};
 
 /// The size of the log in each run.
 const SIZES: [usize; 3] = [40, 70, 101];
-/// `EIO`, `ENOSPC` and `EROFS`.
-const ERRORS: [i32; 3] = [5, 28, 30];
-
-/// A disk that fails for paths with a component that begins like this, and works for others.
-pub struct Under(pub Faulty, pub &'static str);
-
-impl Under {
-    fn disk(&self, path: &Path) -> &dyn DiskIo {
-        let is_it = |part: Component<'_>| part.as_os_str().to_string_lossy().starts_with(self.1);
-        if path.components().any(is_it) { &self.0 } else { &RealDisk }
-    }
-}
-
-impl DiskIo for Under {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        self.disk(path).create(path)
-    }
-
-    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.disk(path).write_at(file, path, bytes, offset)
-    }
-
-    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.disk(path).sync_all(file, path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk(to).rename(from, to)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk(dir).sync_dir(dir)
-    }
-}
+/// The failures of a single step.
+const FAILURES: [Failure; 3] = [Failure::NotDone, Failure::DoneAnyway, Failure::HalfDone];
 
 fn entries() -> Vec<Vec<u8>> {
     let mut entries = statements(SIZES[2] - 1);
     entries.push(withdrawn(&entries, 3));
     entries
-}
-
-/// A plan for each of these steps and each way to fail.
-fn plans(steps: &[&str]) -> Vec<Plan> {
-    let hows = [How::Failed, How::FailedButPersisted, How::Half];
-    let of = |(at, kind): (usize, &&str)| {
-        let hows = if *kind == "write_at" { &hows[..] } else { &hows[..2] };
-        hows.iter().map(|how| Plan { at, times: 1, how: *how, error: ERRORS[at % 3] }).collect::<Vec<_>>()
-    };
-    steps.iter().enumerate().flat_map(of).collect()
 }
 
 /// The result of a life whose state can't always be saved: its steps, its events, and its last run.
@@ -75,19 +30,19 @@ fn live(plan: Plan, expected: Option<&Told>) -> Result<Life, String> {
     let entries = entries();
     let log = Liar::serve(entries[..SIZES[0]].to_vec());
     let mut world = follow(&log);
-    let disk = Arc::new(Under(Faulty::new(plan), "logs"));
+    let disk = Arc::new(FaultyDisk::for_part(plan, "logs"));
     world.io = disk.clone();
     let (mut told, mut runs, mut last) = (expected.cloned(), Vec::new(), None);
     for (run, size) in SIZES.into_iter().enumerate() {
         let known = log.branch("").entries.len();
         log.append("", &entries[known..size]);
-        let before = disk.0.taken().len();
+        let before = disk.taken().len();
         if run == SIZES.len() - 1 {
             world.io = Arc::new(RealDisk);
         }
         let output = Output::default();
         let once = world.once_to(&output);
-        let has_met = (before..disk.0.taken().len()).contains(&plan.at);
+        let has_met = (before..disk.taken().len()).contains(&plan.at);
         match once.map_err(follow_error) {
             Ok(once) if !has_met => last = Some(once),
             Err(Ok(FollowError::State(_))) if has_met => {}
@@ -103,8 +58,7 @@ fn live(plan: Plan, expected: Option<&Told>) -> Result<Life, String> {
         return Err(format!("the cursor is at {}, with evidence {:?}", cursor(&world), world.evidence()));
     }
     told.map_or(Ok(()), |told| told.check_all())?;
-    let steps = disk.0.taken().clone();
-    Ok((steps, runs, last.expect("the last run met no fault")))
+    Ok((disk.taken(), runs, last.expect("the last run met no fault")))
 }
 
 #[test]
@@ -114,7 +68,7 @@ fn a_state_that_can_t_be_saved_loses_no_event_of_a_log_that_grows() {
     assert_eq!(steps.len(), 2 * 2 * 5, "two runs that save after the head and at their end: {steps:?}");
     let count = |steps: &[&str], kind| steps.iter().filter(|step| **step == kind).count();
     assert_eq!(count(&steps, "rename"), 4);
-    each(&plans(&steps), |plan| {
+    each(&plans(&steps, 1, &FAILURES), |plan| {
         let (_, _, once) = live(*plan, Some(&expected))?;
         // A run that comes again with what was not saved counts its alerts again.
         let seen = (&once.open_conditions, once.not_followed, once.delivered);
@@ -131,7 +85,7 @@ fn run(plan: Plan, expected: Option<&Told>) -> Result<(Vec<&'static str>, Vec<St
     let entries = entries();
     let log = Liar::serve(entries[..SIZES[0]].to_vec());
     let mut world = follow(&log);
-    let (disk, sink) = (Arc::new(Faulty::new(plan)), Keeping::of(&mut world));
+    let (disk, sink) = (Arc::new(FaultyDisk::new(plan)), Keeping::of(&mut world));
     world.io = disk.clone();
     // A start that fails is tried again, too.
     let opened = (0..=plan.times).find_map(|_| world.open_to(&world.output).ok());
@@ -146,7 +100,7 @@ fn run(plan: Plan, expected: Option<&Told>) -> Result<(Vec<&'static str>, Vec<St
         });
     }
     drop(running);
-    let steps = disk.taken().clone();
+    let steps = disk.taken();
     world.io = Arc::new(RealDisk);
     let rest = Output::default();
     let once = world.once_to(&rest).map_err(|e| e.to_string())?;
@@ -172,7 +126,7 @@ fn a_monitor_whose_disk_fails_for_a_moment_goes_on_without_a_restart() {
     // Afterwards it only saves what it saved before. One way to fail each: all of them are tried on the delivery
     // and on the state alone.
     let plan = |(at, plan): (usize, Plan)| Plan { times: [1, 4][at / 2 % 2], ..plan };
-    let some = plans(&steps[..steps.len().min(45)]).into_iter().step_by(2).enumerate();
+    let some = plans(&steps[..steps.len().min(45)], 1, &FAILURES).into_iter().step_by(2).enumerate();
     let some: Vec<Plan> = some.map(plan).collect();
     each(&some, |plan| run(*plan, Some(&expected)).map(drop));
 }

@@ -10,11 +10,11 @@ use treehead::monitor::delivery::DeliveryError;
 use treehead::monitor::{FollowError, MonitorError, Once};
 
 use super::{Told, cursor, each, follow, follow_error, lines, statements, withdrawn};
+use crate::common::faulty_disk::Failure;
 use crate::common::http::get;
 use crate::common::liar::Liar;
 use crate::common::liar::lie::{Lie, Only};
 use crate::common::log::{eventually, numbered};
-use crate::faulty::How;
 use crate::lies::peers::peer;
 use crate::lies::{forks, origin_hash, other_entries};
 use crate::world::{Log, Output, Running, World};
@@ -29,12 +29,12 @@ struct Breaking {
     /// The number of writes so far, and of the one that fails.
     writes: Arc<AtomicUsize>,
     at: usize,
-    how: How,
+    failure: Failure,
 }
 
 impl Breaking {
-    fn new(at: usize, how: How) -> Self {
-        Self { output: Output::default(), writes: Arc::default(), at, how }
+    fn new(at: usize, failure: Failure) -> Self {
+        Self { output: Output::default(), writes: Arc::default(), at, failure }
     }
 
     fn writes(&self) -> usize {
@@ -47,12 +47,7 @@ impl Write for Breaking {
         if self.writes.fetch_add(1, Ordering::SeqCst) != self.at {
             return self.output.write(bytes);
         }
-        let taken = match self.how {
-            How::Failed | How::Lied => 0,
-            How::Half => bytes.len() / 2,
-            How::FailedButPersisted => bytes.len(),
-        };
-        self.output.write_all(&bytes[..taken])?;
+        self.output.write_all(&bytes[..self.failure.written(bytes.len())])?;
         Err(io::ErrorKind::BrokenPipe.into())
     }
 
@@ -82,16 +77,16 @@ fn wherever_the_output_fails_the_next_run_tells_what_is_left() {
     // It withdraws a statement of the window before its own.
     entries.push(withdrawn(&entries, 3));
     let log = Liar::serve(entries);
-    let undisturbed = Breaking::new(usize::MAX, How::Failed);
+    let undisturbed = Breaking::new(usize::MAX, Failure::NotDone);
     let expected_once = windows(&log).once_to(&undisturbed).unwrap();
     let expected_once = Once { alerts_told: 0, grave_alerts_told: 0, ..expected_once };
     let expected = Told::nothing_of(&lines(&undisturbed.output));
     assert_eq!(undisturbed.writes(), 4, "the start, two windows, the head");
-    let of_how = |how| (0..4).map(move |at| (at, how));
-    let faults: Vec<(usize, How)> =
-        [How::Failed, How::Half, How::FailedButPersisted].into_iter().flat_map(of_how).collect();
-    each(&faults, |(at, how)| {
-        let (world, broken) = (windows(&log), Breaking::new(*at, *how));
+    let of_failure = |failure| (0..4).map(move |at| (at, failure));
+    let faults: Vec<(usize, Failure)> =
+        [Failure::NotDone, Failure::HalfDone, Failure::DoneAnyway].into_iter().flat_map(of_failure).collect();
+    each(&faults, |(at, failure)| {
+        let (world, broken) = (windows(&log), Breaking::new(*at, *failure));
         let mut told = expected.clone();
         expect_broken(world.once_to(&broken))?;
         told.hear(&lines(&broken.output))?;
@@ -111,8 +106,8 @@ fn wherever_the_output_fails_the_next_run_tells_what_is_left() {
 
 /// Follows a log that shows a fork, with an output that fails at this write. Returns what the output took, or nothing if
 /// there is no such write.
-fn meet_fork(world: &World, at: usize, how: How) -> Option<Output> {
-    let broken = Breaking::new(at, how);
+fn meet_fork(world: &World, at: usize, failure: Failure) -> Option<Output> {
+    let broken = Breaking::new(at, failure);
     let once = world.once_to(&broken);
     if broken.writes() <= at {
         return None;
@@ -124,8 +119,8 @@ fn meet_fork(world: &World, at: usize, how: How) -> Option<Output> {
 #[test]
 fn a_fork_that_could_not_be_told_is_told_although_the_log_takes_it_back() {
     for (ours, theirs) in [(300, 300), (300, 200), (300, 400)] {
-        for how in [How::Failed, How::FailedButPersisted] {
-            let met = (0..).take_while(|at| untold(ours, theirs, *at, how)).count();
+        for failure in [Failure::NotDone, Failure::DoneAnyway] {
+            let met = (0..).take_while(|at| untold(ours, theirs, *at, failure)).count();
             assert_eq!(met, if theirs < ours { 2 } else { 1 }, "a fork, and that the log has shrunk");
         }
     }
@@ -133,7 +128,7 @@ fn a_fork_that_could_not_be_told_is_told_although_the_log_takes_it_back() {
 
 /// A log shows a fork and takes it back, while the output fails at this write. Returns whether there was such a write.
 #[track_caller]
-fn untold(ours: usize, theirs: usize, at: usize, how: How) -> bool {
+fn untold(ours: usize, theirs: usize, at: usize, failure: Failure) -> bool {
     let log = Liar::serve(numbered(ours));
     let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
     world.once();
@@ -141,14 +136,14 @@ fn untold(ours: usize, theirs: usize, at: usize, how: How) -> bool {
     // A larger head could not be judged without its tiles.
     let only = if theirs > ours { Only::any() } else { Only::path("checkpoint") };
     log.set_only(Lie::Branch("other"), only);
-    let Some(broken) = meet_fork(&world, at, how) else { return false };
+    let Some(broken) = meet_fork(&world, at, failure) else { return false };
     log.be_honest();
     if theirs > ours {
         log.append("", &numbered(theirs + 1)[ours..]);
     }
     world.once();
     world.once();
-    let about = format!("{theirs}, write {at}, {how:?}: {:#?}", world.output.events());
+    let about = format!("{theirs}, write {at}, {failure:?}: {:#?}", world.output.events());
     let told = world.output.of("fork");
     assert_eq!(told.len(), 1, "{about}");
     let id = told[0]["id"].as_str().unwrap();
@@ -166,7 +161,7 @@ fn a_fork_that_a_peer_shows_once_is_told_although_the_output_failed_then() {
     let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
     world.once();
     world.peers.push(peer("peer a", &other));
-    meet_fork(&world, 0, How::Failed).expect("the fork is the first write");
+    meet_fork(&world, 0, Failure::NotDone).expect("the fork is the first write");
     world.peers.clear();
     world.once();
     world.once();

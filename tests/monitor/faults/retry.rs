@@ -3,53 +3,52 @@
 use std::fs;
 use std::sync::Arc;
 
-use super::disk::Under;
 use super::{Keeping, follow, statements};
+use crate::common::faulty_disk::{Failure, FaultyDisk, Mode, Plan};
 use crate::common::liar::Liar;
 use crate::common::liar::lie::Lie;
 use crate::common::log::eventually;
 use crate::common::releases::scanner;
-use crate::faulty::{Faulty, How, Plan};
 use crate::world::{Running, World};
 
 /// The number of rounds in which the disk fails. Time passes in each.
 const ROUNDS: usize = 3;
 
 /// A disk that works until it is told to fail for paths with a component that begins like this.
-fn disk_of(world: &mut World, part: &'static str) -> Arc<Under> {
-    let disk = Arc::new(Under(Faulty::new(Plan::NONE), part));
+fn disk_of(world: &mut World, part: &'static str) -> Arc<FaultyDisk> {
+    let disk = Arc::new(FaultyDisk::for_part(Plan::NONE, part));
     world.io = disk.clone();
     disk
 }
 
 /// Lets the disk fail for some rounds while something that needs it is tried. Time passes in each.
-fn fail_for_a_while(world: &World, disk: &Under, how: How, meanwhile: impl FnOnce()) {
-    disk.0.fail_until_told(Some(how));
+fn fail_for_a_while(world: &World, disk: &FaultyDisk, failure: Failure, meanwhile: impl FnOnce()) {
+    disk.set(Mode::Failing(failure));
     meanwhile();
     for _ in 0..ROUNDS {
         world.pass(60);
-        let tried = disk.0.taken().len();
-        eventually("it is tried again", || disk.0.taken().len() > tried + 1);
+        let tried = disk.taken().len();
+        eventually("it is tried again", || disk.taken().len() > tried + 1);
     }
-    disk.0.fail_until_told(None);
+    disk.set(Mode::Planned);
 }
 
 #[test]
 fn a_condition_that_could_not_be_told_or_noted_has_one_name_and_ends() {
     for part in ["outbox", "conditions"] {
-        for how in [How::Failed, How::FailedButPersisted] {
+        for failure in [Failure::NotDone, Failure::DoneAnyway] {
             let log = Liar::serve(statements(40));
             let mut world = follow(&log);
             let (sink, disk) = (Keeping::of(&mut world), disk_of(&mut world, part));
             let running = world.run();
             eventually("it is followed", || !sink.of_code("head").is_empty());
-            fail_for_a_while(&world, &disk, how, || log.set(Lie::Shrunk(20)));
+            fail_for_a_while(&world, &disk, failure, || log.set(Lie::Shrunk(20)));
             eventually("it is delivered", || !sink.of_code("log-shrunk").is_empty());
             log.be_honest();
             eventually("its end is delivered", || !sink.of_code("ended").is_empty());
             drop(running);
             let (told, ended) = (sink.of_code("log-shrunk"), sink.of_code("ended"));
-            let about = format!("{part}, {how:?}: {told:#?}, {ended:#?}");
+            let about = format!("{part}, {failure:?}: {told:#?}, {ended:#?}");
             assert_eq!((told.len(), ended.len()), (1, 1), "{about}");
             assert_eq!(told[0]["id"], ended[0]["alert"], "{about}");
             let printed = world.output.of("log-shrunk");
@@ -77,7 +76,7 @@ fn what_is_not_looked_for_is_told_with_the_start_although_that_took_several_trie
     fs::write(&manifest, line).unwrap();
     world.logs[0].expect = Some(manifest);
     let (monitor, mut running) = (world.open(), None);
-    fail_for_a_while(&world, &disk, How::Failed, || running = Some(Running::start(monitor)));
+    fail_for_a_while(&world, &disk, Failure::NotDone, || running = Some(Running::start(monitor)));
     eventually("it is delivered", || sink.of_code("started").len() > before);
     drop(running);
     for start in &sink.of_code("started")[before..] {

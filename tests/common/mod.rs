@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod mounts;
 pub mod needs;
 pub mod parallel;
+pub mod power_cut;
 pub mod promises;
 pub mod random;
 pub mod receiver;

@@ -1,14 +1,11 @@
-//! What a power cut leaves is a log that keeps every promise.
+//! A power cut leaves a log that keeps every promise.
 //!
-//! `replay` records each write and fsync of a running log, and builds all kinds of directories that a cut at each of
-//! them could leave: it is the same in every run and needs nothing. `tests/machine/power_cut.rs` cuts off an ext4 on a
-//! loop device: it needs to mount one. Both come with disks that lie about their fsyncs, and the same checks have to
-//! catch them.
+//! `replay` records a running log, and checks the directories that a cut at each of its steps could leave. It is the
+//! same in every run and needs nothing. `tests/machine/power_cut.rs` cuts the power of an ext4 on a loop device, which
+//! it has to mount. Both also run on disks that lie about their fsyncs, which the same checks have to detect.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod lies;
-mod recorder;
 mod replay;
-mod simulated;

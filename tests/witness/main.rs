@@ -5,13 +5,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-#[path = "../power_cut/recorder.rs"]
-#[allow(dead_code, reason = "shared with the power cuts of the log")]
-mod recorder;
-#[path = "../power_cut/simulated.rs"]
-#[allow(dead_code, reason = "shared with the power cuts of the log")]
-mod simulated;
-
 mod add_checkpoint;
 mod bodies;
 mod evidence;

@@ -89,6 +89,14 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Reply {
     read_reply(&mut stream, bytes.starts_with(b"HEAD")).expect("an answer")
 }
 
+/// Like `exchange`, but fails if no whole answer comes, as when the server is killed meanwhile.
+pub fn try_exchange(address: SocketAddr, bytes: &[u8]) -> io::Result<Reply> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(bytes)?;
+    read_reply(&mut io::BufReader::new(stream), false)
+}
+
 pub fn get(address: SocketAddr, path: &str) -> Reply {
     exchange(address, &request("GET", path, &[], b""))
 }

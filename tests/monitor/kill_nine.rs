@@ -4,15 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::common::kill::{Running, program, rounds};
 use crate::common::log::{Served, vkey};
+use crate::common::random::Random;
 use crate::common::receiver::{Answer, Receiver};
 use crate::common::releases::{release, signed, vendor_toml};
 
@@ -26,14 +28,6 @@ const PACKAGES: usize = 10;
 /// The number of packages that the watch covers.
 const WATCHED: usize = 2;
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// How long a start may take before it counts as hanging, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A deterministic sequence: what a kill meets at these moments is random enough.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    *state >> 33
-}
 
 /// A statement that is in the log.
 #[derive(Clone)]
@@ -46,7 +40,7 @@ struct Leaf {
 
 /// Appends statements and remembers them.
 struct Writer {
-    seed: u64,
+    random: Random,
     last: [u64; PACKAGES],
 }
 
@@ -55,9 +49,9 @@ impl Writer {
         let mut leaves = leaves.lock().unwrap();
         let mut entries = Vec::new();
         for _ in 0..count {
-            let package = usize::try_from(random(&mut self.seed)).unwrap() % PACKAGES;
-            let gap = self.last[package] > 0 && random(&mut self.seed).is_multiple_of(40);
-            self.last[package] += if gap { 2 + random(&mut self.seed) % 3 } else { 1 };
+            let package = usize::try_from(self.random.below(PACKAGES as u64)).unwrap();
+            let gap = self.last[package] > 0 && self.random.one_in(40);
+            self.last[package] += if gap { 2 + self.random.below(3) } else { 1 };
             let sequence = self.last[package];
             let purl = format!("pkg:generic/example/tool-{package}@{sequence}.0");
             entries.push(signed(&release(&purl, sequence, &purl), 1));
@@ -98,9 +92,9 @@ impl Home {
     }
 
     fn command(&self, output: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_treehead"));
+        let mut command = program();
         command.args(["monitor", "--config", "monitor.toml"]).current_dir(self.temp.path());
-        command.stdin(Stdio::null()).stdout(File::create(output).unwrap()).stderr(Stdio::piped());
+        command.stdout(File::create(output).unwrap()).stderr(Stdio::piped());
         command
     }
 
@@ -120,16 +114,6 @@ impl Home {
     fn outbox(&self) -> String {
         let bytes = fs::read(self.state.join("outbox.journal")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-/// A running monitor. It is killed by its own id when it is dropped, however the test ends.
-struct Following(Child);
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -195,27 +179,21 @@ fn received(receiver: &Receiver) -> Vec<String> {
 }
 
 /// Runs the monitor and kills it early, or while it works. Returns its output.
-fn live_and_be_killed(home: &Home, output: &Path, early: bool, seed: &mut u64) -> String {
-    let mut following = Following(home.command(output).stderr(Stdio::null()).spawn().unwrap());
+fn live_and_be_killed(home: &Home, output: &Path, early: bool, random: &mut Random) -> String {
+    let mut running = Running::spawn(&mut home.command(output));
     if early {
-        std::thread::sleep(Duration::from_micros(random(seed) % 80_000));
+        std::thread::sleep(Duration::from_micros(random.below(80_000)));
     } else {
-        let deadline = Instant::now() + PATIENCE;
-        while fs::metadata(output).unwrap().len() == 0 {
-            assert!(following.0.try_wait().unwrap().is_none(), "it ended by itself");
-            assert!(Instant::now() < deadline, "it does not start");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        std::thread::sleep(Duration::from_micros(random(seed) % 1_200_000));
+        running.wait_until(|_| fs::metadata(output).unwrap().len() > 0);
+        std::thread::sleep(Duration::from_micros(random.below(1_200_000)));
     }
-    following.0.kill().unwrap();
-    following.0.wait().unwrap();
+    running.kill();
     fs::read_to_string(output).unwrap()
 }
 
 #[test]
 fn kills_at_any_moment_leave_nothing_untold() {
-    let rounds = std::env::var("TREEHEAD_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = rounds(ROUNDS);
     let log = Served::release(&vendor_toml());
     // The receiver fails now and then, so that kills meet an outbox that is not empty.
     let receiver = Receiver::start((1..100_000).map(|n| match n % 100 {
@@ -223,8 +201,8 @@ fn kills_at_any_moment_leave_nothing_untold() {
         _ => Answer::Status(204, ""),
     }));
     let home = Home::new(&log, &receiver);
-    let (leaves, mut seed) = (Mutex::new(Vec::new()), 20_261_122);
-    let mut writer = Writer { seed: random(&mut seed), last: [0; PACKAGES] };
+    let (leaves, mut random) = (Mutex::new(Vec::new()), Random(20_261_122));
+    let mut writer = Writer { random: Random(random.next()), last: [0; PACKAGES] };
     writer.append(&log, &leaves, FIRST);
 
     let (mut told, mut grown, mut cursor) = (Told::default(), 0, 0);
@@ -232,7 +210,7 @@ fn kills_at_any_moment_leave_nothing_untold() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                let count = 1 + random(&mut writer.seed) % 12;
+                let count = 1 + writer.random.below(12);
                 writer.append(&log, &leaves, count);
                 std::thread::sleep(Duration::from_millis(15));
             }
@@ -241,7 +219,7 @@ fn kills_at_any_moment_leave_nothing_untold() {
         let _stop = StopAtEnd(&stop);
         for round in 0..rounds {
             let output = home.temp.path().join(format!("{round}.events"));
-            let text = live_and_be_killed(&home, &output, round % EARLY == EARLY - 1, &mut seed);
+            let text = live_and_be_killed(&home, &output, round % EARLY == EARLY - 1, &mut random);
             let now = leaves.lock().unwrap().clone();
             told.run(cursor, &text, &now);
             let saved = home.cursor();

@@ -1,6 +1,6 @@
 //! What caches between a log and an endpoint keep, and what comes of it.
 
-use crate::cache::{Cache, Heeds};
+use crate::common::proxy::{Cache, Heeds};
 use crate::online::{online, publish, releases, verify};
 use crate::withdrawn::{publisher, withdraw};
 

@@ -4,7 +4,7 @@ use treehead::client::{BatchWriter, LogClient, Wait};
 use treehead::proof::ProofFile;
 use treehead::release::{Envelope, PublisherSigner, Withdrawal};
 
-use crate::between::Between;
+use crate::common::proxy::Proxy;
 use crate::online::{online, releases, verify};
 use crate::program::{Server, World};
 use crate::withdrawn::{publisher, withdraw};
@@ -71,7 +71,7 @@ fn strangers_neither_hide_a_withdrawal_nor_hinder_a_sound_release() {
         flooded = count;
         // Each endpoint asks for the first time.
         let _ = std::fs::remove_dir_all(world.path("state"));
-        let between = Between::before(&server.url, |_| None);
+        let between = Proxy::before(&server.url, |_| None);
         let ran = world.run(&format!("{} --json", online("2.bin", &between.url))).done();
         assert_eq!((&ran.json()["code"], &ran.json()["withdrawals"]), (&"verified".into(), &"learnt".into()));
         // By leaf, by artifact for each name of the signer, and by package, where the other release was withdrawn once: that, and what it withdraws.

@@ -1,6 +1,6 @@
 //! What comes from outside reaches a terminal, a page and a health check without what nobody can see in it.
 
-use crate::http;
+use crate::common::http;
 use crate::monitoring::eventually;
 use crate::program::World;
 

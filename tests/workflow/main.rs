@@ -1,17 +1,9 @@
 //! The commands end to end: the real program, real files, a served log on loopback.
 
-#[path = "../common/http.rs"]
-#[allow(dead_code, reason = "only requests that a client would send are needed")]
-mod http;
-#[path = "../common/receiver.rs"]
-#[allow(dead_code, reason = "shared with the tests of the delivery")]
-mod receiver;
-
-#[path = "../common/cache.rs"]
-mod cache;
+#[path = "../common/mod.rs"]
+mod common;
 
 mod asked;
-mod between;
 mod caches;
 mod editors;
 mod export;

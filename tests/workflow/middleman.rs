@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::http;
+use crate::common::http;
 
 /// What the client is told instead of the log's answer.
 pub enum Told {

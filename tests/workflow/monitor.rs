@@ -141,7 +141,7 @@ fn an_alert_fails_the_run_that_told_it() {
 fn what_no_sink_took_is_kept_for_the_next_run() {
     let (world, server, _) = releases(1);
     release(&world, &server, 3);
-    let hook = crate::receiver::Receiver::start([]);
+    let hook = crate::common::receiver::Receiver::start([]);
     let away = World::free_address();
     world.monitor("m", &server.url, &world.webhook(&format!("http://{away}/hook")));
     let ran = world.once("m").refused("alerts-told");

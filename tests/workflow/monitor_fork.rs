@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::common::receiver::Receiver;
 use crate::monitoring::{Monitor, SECRET, codes, events, eventually, of};
 use crate::program::{ORIGIN, Server, World};
-use crate::receiver::Receiver;
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();

@@ -2,9 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::common::receiver::{Answer, Receiver};
 use crate::monitoring::{SECRET, events, eventually, of};
 use crate::program::World;
-use crate::receiver::{Answer, Receiver};
 
 #[test]
 fn a_withdrawal_is_told_as_an_alert_and_to_who_watches() {

@@ -5,9 +5,9 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
+use crate::common::receiver::Receiver;
 use crate::monitoring::eventually;
 use crate::program::{Ran, World};
-use crate::receiver::Receiver;
 use crate::tls_front::TlsFront;
 
 /// Nothing listens there, so whoever asks it fails.

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::between::Between;
+use crate::common::proxy::Proxy;
 use crate::program::{ORIGIN, World};
 
 const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
@@ -203,7 +203,7 @@ fn a_server_s_word_for_its_origin_is_not_taken_where_a_policy_has_another() {
     world.write("both.policy", both);
     world.run("init liar --origin log.example.com/releases").done();
     let head = world.read("liar/checkpoint");
-    let liar = Between::before(&server.url, move |path| (path == "/checkpoint").then(|| (200, head.clone())));
+    let liar = Proxy::before(&server.url, move |path| (path == "/checkpoint").then(|| (200, head.clone())));
     world.write("a.bin", "a");
     let line = world.publish_line(&server, "a.bin", 1);
     let at_liar = line.replace(&server.url, &liar.url);

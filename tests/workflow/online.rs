@@ -10,7 +10,7 @@ use treehead::merkle::{Hash, LeafIndex, TreeSize};
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof::ProofFile;
 
-use crate::between::Between;
+use crate::common::proxy::Proxy;
 use crate::program::{Server, StaticFiles, World, get};
 
 pub fn verify(file: &str, also: &str) -> String {
@@ -268,7 +268,7 @@ fn online_it_is_the_newest_head_that_has_to_be_fresh() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let with_head_of = |time: u64| {
         let log = server.url.clone();
-        Between::before(&server.url, move |path| {
+        Proxy::before(&server.url, move |path| {
             let cosigned = || {
                 let note = Note::parse(&get(&log, path).1).unwrap();
                 (200, cosigned_at(note, time).to_string().into_bytes())

@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
-use crate::between::Between;
+use crate::common::proxy::Proxy;
 use crate::online::{online, publish, releases, verify};
 use crate::program::{Server, World};
 
@@ -90,8 +90,8 @@ fn whoever_answers_in_the_logs_place_accuses_nobody() {
 }
 
 /// The page comes in the middle of it.
-fn from_then_on(server: &Server, paths: &'static str) -> Between {
-    Between::before(&server.url, move |path| path.starts_with(paths).then(|| (200, PAGE.to_vec())))
+fn from_then_on(server: &Server, paths: &'static str) -> Proxy {
+    Proxy::before(&server.url, move |path| path.starts_with(paths).then(|| (200, PAGE.to_vec())))
 }
 
 #[test]

@@ -5,14 +5,15 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::common::kill::{Running, program};
 
 pub const ORIGIN: &str = "log.example.com/releases";
 
@@ -131,11 +132,8 @@ impl World {
 
     /// A command of the program in this directory, its arguments divided by spaces.
     pub fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_treehead"));
-        command.args(line.split(' ')).current_dir(self.temp.path()).stdin(Stdio::null());
-        for name in ["CLICOLOR_FORCE", "NO_COLOR", "RUST_LOG", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
-            command.env_remove(name);
-        }
+        let mut command = program();
+        command.args(line.split(' ')).current_dir(self.temp.path());
         command
     }
 
@@ -190,30 +188,8 @@ impl World {
 
     /// The same for a command that is prepared already.
     pub fn start_command(command: &mut Command, says: &str) -> Server {
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let mut talk = String::new();
-        let url = loop {
-            let Some(line) = lines.next() else {
-                let _ = child.wait();
-                panic!("it ended instead of serving: {talk}")
-            };
-            let line = line.expect("text");
-            talk += &format!("{line}\n");
-            // A witness that does not answer is named with its URL, too.
-            if let Some((_, url)) = line.split_once(says).and_then(|(_, rest)| rest.split_once("url=")) {
-                break url.trim().to_owned();
-            }
-        };
-        let talk = Arc::new(Mutex::new(talk));
-        let keep = talk.clone();
-        // Whoever does not read it makes the program wait.
-        let reader = std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                *keep.lock().expect("no panic") += &format!("{line}\n");
-            }
-        });
-        Server { child, url, talk, reader: Some(reader) }
+        let (running, url) = Running::spawn(command).listening(says);
+        Server { running, url }
     }
 
     /// Writes an artifact and publishes it as that version and sequence of the scanner.
@@ -231,57 +207,32 @@ impl World {
     }
 }
 
-/// A served log; killed, by its id, when it is dropped.
+/// A running server. Dropping it kills it.
 pub struct Server {
-    child: Child,
+    running: Running,
     pub url: String,
-    talk: Arc<Mutex<String>>,
-    reader: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// As if the power went.
+    /// `kill -9`, as if the power failed.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
+        self.running.kill();
     }
 
-    /// As service managers do it: SIGTERM, then wait. Returns what it said.
-    pub fn terminate(mut self) -> String {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
-        assert!(sent.success());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("it is our child") {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it does not stop");
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        assert!(status.success(), "{status}");
-        self.kill();
-        self.talk.lock().expect("no panic").clone()
+    /// Stops the server, and returns what it wrote to stderr.
+    pub fn terminate(self) -> String {
+        self.running.stop()
     }
 
-    /// SIGHUP, after which it says that it reads its files again.
-    pub fn hang_up(&self) {
-        let sent =
-            Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !self.talk().contains("was read again") {
-            assert!(Instant::now() < deadline, "it reads nothing: {}", self.talk());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+    /// Sends SIGHUP, and waits until the server has read its files again.
+    pub fn hang_up(&mut self) {
+        self.running.signal("HUP");
+        self.running.wait_until(|running| running.stderr().contains("was read again"));
     }
 
-    /// What it said so far.
+    /// What the server wrote to stderr so far.
     pub fn talk(&self) -> String {
-        self.talk.lock().expect("no panic").clone()
+        self.running.stderr()
     }
 
     /// The answer's status and body.
@@ -299,12 +250,6 @@ impl Server {
         let (_, health) = self.get("/healthz");
         let health: Value = serde_json::from_slice(&health).expect("JSON");
         health["tree_size"].as_u64().expect("a number")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

@@ -6,7 +6,7 @@ use treehead::merkle::Hash;
 use treehead::proof::ProofFile;
 use treehead::release::{Envelope, PublisherSigner};
 
-use crate::between::Between;
+use crate::common::proxy::Proxy;
 use crate::program::{Ran, Server, World};
 use crate::withdrawn::{publisher, withdraw};
 
@@ -202,7 +202,7 @@ fn a_proof_that_does_not_check_is_not_written() {
     std::fs::remove_file(world.path("one.bin.tlog-proof")).unwrap();
     let two = world.read("two.bin.tlog-proof");
     let other =
-        Between::before(&server.url, move |path| path.starts_with("/proof").then(|| (200, two.clone())));
+        Proxy::before(&server.url, move |path| path.starts_with("/proof").then(|| (200, two.clone())));
     let ran = world
         .run(&format!("prove one.bin --log {}", other.url))
         .failed(3, "answered with the proof of another entry");
@@ -210,14 +210,14 @@ fn a_proof_that_does_not_check_is_not_written() {
     let genuine = String::from_utf8(server.get(&proof_path(&server, "one")).1).unwrap();
     let sibling = ProofFile::parse(genuine.as_bytes()).unwrap().proof[0].to_base64();
     let bent = genuine.replace(&sibling, &Hash::EMPTY_ROOT.to_base64());
-    let bent = Between::before(&server.url, move |path| {
+    let bent = Proxy::before(&server.url, move |path| {
         path.starts_with("/proof").then(|| (200, bent.clone().into()))
     });
     let ran = world.run(&format!("prove one.bin --log {}", bent.url));
     let ran = ran.failed(3, "a proof that does not verify against its tree head");
     assert!(!ran.stderr.contains("lies"), "nobody signed it: {ran:?}");
     let unsigned = genuine.split("\n\n\u{2014} ").next().unwrap().to_owned() + "\n\n\u{2014} x AAAAAAA=\n";
-    let unsigned = Between::before(&server.url, move |path| {
+    let unsigned = Proxy::before(&server.url, move |path| {
         path.starts_with("/proof").then(|| (200, unsigned.clone().into_bytes()))
     });
     let line = format!("prove one.bin --log {} --policy log/endpoint.policy", unsigned.url);

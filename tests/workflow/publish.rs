@@ -74,7 +74,7 @@ fn a_proof_that_can_t_be_saved_leaves_word_of_the_leaf_and_of_how_to_get_it() {
     let world = World::new();
     let server = world.serve();
     world.publish(&server, "first.bin", "first", 1).done();
-    // Between the append and its proof somebody puts a directory in its place.
+    // Proxy the append and its proof somebody puts a directory in its place.
     let place = world.path("a.bin.tlog-proof");
     let made = place.clone();
     let between = Middleman::before(&server.url, move |n, answer| {

@@ -5,7 +5,7 @@ use crate::program::World;
 #[test]
 fn a_hangup_reads_files_again_and_ends_nothing() {
     let world = World::new();
-    let log = world.serve();
+    let mut log = world.serve();
     let lines = |talk: &str| talk.lines().filter(|line| line.contains("was read again")).count();
     log.hang_up();
     assert!(log.talk().contains("SIGHUP"), "{}", log.talk());
@@ -14,7 +14,7 @@ fn a_hangup_reads_files_again_and_ends_nothing() {
 
     let address = World::free_address();
     world.run(&format!("witness init w1 --name w1.example.com --listen {address}")).done();
-    let witness = world.serve_witness(1);
+    let mut witness = world.serve_witness(1);
     witness.hang_up();
     assert_eq!(lines(&witness.terminate()), 1);
 
@@ -28,7 +28,7 @@ fn a_hangup_reads_files_again_and_ends_nothing() {
         .done();
     let settings = String::from_utf8(world.read("m/monitor.toml")).unwrap();
     world.write("m/monitor.toml", settings.replace("# expect = \"ci-manifest", "expect = \"../expected"));
-    let monitor = world.follow("m");
+    let mut monitor = world.follow("m");
     monitor.server.hang_up();
     let talk = monitor.server.terminate();
     assert!(talk.contains("a publishers file was read again"), "{talk}");

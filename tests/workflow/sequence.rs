@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::between::Between;
+use crate::common::proxy::Proxy;
 use crate::monitoring::events;
 use crate::program::{Ran, Server, World};
 
@@ -67,7 +67,7 @@ fn a_number_that_the_log_makes_up_is_not_signed_after() {
     let world = World::new();
     let server = world.serve();
     release(&world, &server, "a", "auto");
-    let liar = Between::before(&server.url, |path| {
+    let liar = Proxy::before(&server.url, |path| {
         path.starts_with("/sequence").then(|| {
             let answer = json!({ "highest": (1_u64 << 53) - 2, "index": 0 });
             (200, answer.to_string().into_bytes())

@@ -7,7 +7,7 @@ use serde_json::Value;
 use treehead::merkle::Hash;
 use treehead::release::PublisherSigner;
 
-use crate::between::Between;
+use crate::common::proxy::Proxy;
 use crate::online::{evidence, forge, heads, publish, releases};
 use crate::program::{Ran, World};
 use crate::withdrawn::withdraw;
@@ -196,7 +196,7 @@ fn a_log_is_asked_once_for_all() {
     withdraw(&world, &server, "2.bin", &key);
     world.write("refused.bin", "tampered");
     world.write("refused.bin.tlog-proof", world.read("3.bin.tlog-proof"));
-    let between = Between::before(&server.url, |_| None);
+    let between = Proxy::before(&server.url, |_| None);
     let online = format!(" --online {} --state state", between.url);
     let ran = verify(&world, &format!("1.bin refused.bin 2.bin 1.bin missing.bin 3.bin{online} --json"));
     assert_eq!(
@@ -238,7 +238,7 @@ fn each_of_two_logs_is_asked_once() {
     for file in ["3.bin", "3.bin.tlog-proof"] {
         world.write(file, other.read(file));
     }
-    let (one, two) = (Between::before(&server.url, |_| None), Between::before(&other_server.url, |_| None));
+    let (one, two) = (Proxy::before(&server.url, |_| None), Proxy::before(&other_server.url, |_| None));
     let line = |vkey: Vec<u8>, url: &str| format!("log {} {url}\n", String::from_utf8(vkey).unwrap().trim());
     let logs = line(world.read("log/log.vkey"), &one.url) + &line(other.read("other/log.vkey"), &two.url);
     world.write("both.policy", logs + "quorum none\n");

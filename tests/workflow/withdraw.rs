@@ -2,7 +2,7 @@
 
 use treehead::merkle::Hash;
 
-use crate::between::Between;
+use crate::common::proxy::Proxy;
 use crate::middleman::{Middleman, Told};
 use crate::program::{Ran, Server, World, get};
 
@@ -183,7 +183,7 @@ fn nothing_is_signed_that_is_not_proven_to_be_in_the_log() {
     // Genuine releases of this very publisher, each in the other one's place.
     let swapped = [&of_two[of_one.len()..], &of_one].concat();
     let entries = swapped.clone();
-    let liar = Between::before(&server.url, move |path| {
+    let liar = Proxy::before(&server.url, move |path| {
         path.starts_with("/tile/entries/").then(|| (200, entries.clone()))
     });
     for purl in [FIRST, "pkg:generic/example/scanner@2.0"] {
@@ -194,7 +194,7 @@ fn nothing_is_signed_that_is_not_proven_to_be_in_the_log() {
     }
     // With tiles to match, the root is still the signed one's.
     let hashes = get(&server.url, "/tile/0/000.p/2").1;
-    let liar = Between::before(&server.url, move |path| match path {
+    let liar = Proxy::before(&server.url, move |path| match path {
         "/tile/entries/000.p/2" => Some((200, swapped.clone())),
         "/tile/0/000.p/2" => Some((200, [&hashes[32..], &hashes[..32]].concat())),
         _ => None,

@@ -6,7 +6,7 @@ use treehead::note::{KeyName, NoteSigner, SignatureType};
 use treehead::proof::ProofFile;
 use treehead::release::{Envelope, PublisherSigner, Withdrawal};
 
-use crate::between::Between;
+use crate::common::proxy::Proxy;
 use crate::online::{evidence, forge_entry, heads, online, proof, publish, releases, verify};
 use crate::program::{Server, World, get};
 
@@ -87,14 +87,14 @@ fn searches_for_withdrawals_end() {
     let searches = |path: &str, by: &str| path.starts_with("/releases?") && path.contains(by);
     // What has no end is not known, whichever way this release is looked for.
     for (by, pages) in [("", 60), ("withdraws=", 22), ("digest=", 41)] {
-        let endless = Between::before(&server.url, move |path| {
+        let endless = Proxy::before(&server.url, move |path| {
             searches(path, by).then(|| page(before(path) - 1)).flatten()
         });
         world.run(&online("1.bin", &endless.url)).failed(3, "did not end: 0 statements");
         assert_eq!(endless.asked("/releases"), pages, "{by}");
     }
     // Nobody signed what is wrong with these, so it is no verdict.
-    let circles = Between::before(&server.url, move |path| searches(path, "").then(|| page(7)).flatten());
+    let circles = Proxy::before(&server.url, move |path| searches(path, "").then(|| page(7)).flatten());
     world.run(&online("1.bin", &circles.url)).failed(3, "to go on before leaf 7, saw leaf 7");
     assert_eq!(circles.asked("/releases"), 2);
     let row = "{\"index\":0,\"kind\":\"withdrawal\",\"leaf_hash\":\"\"}";
@@ -104,7 +104,7 @@ fn searches_for_withdrawals_end() {
         (format!("{{\"tree_size\":1,\"releases\":[{row}]}}"), "malformed: expected"),
         ("{\"releases\":[]}".to_owned(), "missing field `tree_size`"),
     ] {
-        let wrong = Between::before(&server.url, move |path| {
+        let wrong = Proxy::before(&server.url, move |path| {
             searches(path, "").then(|| (200, body.clone().into_bytes()))
         });
         world.run(&online("1.bin", &wrong.url)).failed(3, says);
@@ -112,14 +112,13 @@ fn searches_for_withdrawals_end() {
     assert_eq!(evidence(&world), []);
     // A package may have that many statements; of this release everything was looked at.
     let others = move |path: &str| searches(path, "package=") && !searches(path, "digest=");
-    let many =
-        Between::before(&server.url, move |path| others(path).then(|| page(before(path) - 1)).flatten());
+    let many = Proxy::before(&server.url, move |path| others(path).then(|| page(before(path) - 1)).flatten());
     let ran = world.run(&online("1.bin", &many.url)).done();
     assert!(ran.stderr.contains("older ones of other releases stay unknown"), "{ran:?}");
     assert_eq!(many.asked("/releases"), 23);
     // One look is enough where it is found at once.
     withdraw(&world, &server, "1.bin", &publisher(&world));
-    let passing = Between::before(&server.url, |_| None);
+    let passing = Proxy::before(&server.url, |_| None);
     world.run(&online("1.bin", &passing.url)).refused("withdrawn");
     assert_eq!(passing.asked("/releases"), 1);
 }
@@ -130,7 +129,7 @@ fn a_log_that_shows_nothing_leaves_everything_open() {
     for path in ["/checkpoint", "/releases"] {
         for status in [400, 403, 413, 422] {
             let body = b"{\"code\":\"members-only\",\"detail\":\"no\"}".to_vec();
-            let refusing = Between::before(&server.url, move |asked| {
+            let refusing = Proxy::before(&server.url, move |asked| {
                 asked.starts_with(path).then(|| (status, body.clone()))
             });
             let ran = world.run(&online("1.bin", &refusing.url)).failed(3, "(members-only): no");
@@ -150,7 +149,7 @@ fn the_proof_of_a_withdrawal_is_compared_like_every_other() {
     let of_withdrawal = found["releases"][0]["proof"].as_str().unwrap().to_owned();
     let answering = |proof: Vec<u8>| {
         let path = of_withdrawal.clone();
-        Between::before(&server.url, move |asked| (asked == path).then(|| (200, proof.clone())))
+        Proxy::before(&server.url, move |asked| (asked == path).then(|| (200, proof.clone())))
     };
     // Of another leaf.
     let other = answering(world.read("2.bin.tlog-proof"));
@@ -170,7 +169,7 @@ fn the_proof_of_a_withdrawal_is_compared_like_every_other() {
     // A newer head than the newest is remembered until it is proven.
     publish(&world, &server, 4);
     let behind =
-        Between::before(&server.url, move |asked| (asked == "/checkpoint").then(|| head_of_four.clone()));
+        Proxy::before(&server.url, move |asked| (asked == "/checkpoint").then(|| head_of_four.clone()));
     world.run(&online("2.bin", &behind.url)).done();
     assert_eq!(heads(&world), (Some(4), vec![5]));
     // Another history.
@@ -245,7 +244,7 @@ fn a_proven_withdrawal_counts_without_the_entry_that_it_withdraws() {
     let (world, server) = releases(1);
     withdraw(&world, &server, "1.bin", &publisher(&world));
     let leaf = treehead::merkle::Hash::leaf(&proof(&world, "1.bin").extra.unwrap()).to_hex();
-    let hiding = Between::before(&server.url, move |asked| {
+    let hiding = Proxy::before(&server.url, move |asked| {
         (asked == format!("/proof/leaf/{leaf}")).then(|| (404, b"{\"code\":\"not-found\"}".to_vec()))
     });
     world.run(&online("1.bin", &hiding.url)).refused("withdrawn");
@@ -277,7 +276,7 @@ fn a_search_goes_on_behind_what_is_known() {
             _ => None,
         }
     };
-    let passing = Between::before(&server.url, known);
+    let passing = Proxy::before(&server.url, known);
     world.run(&online("1.bin", &passing.url)).refused("withdrawn");
 }
 
@@ -285,7 +284,7 @@ fn a_search_goes_on_behind_what_is_known() {
 fn a_search_holds_no_more_than_its_bytes() {
     let (world, server) = releases(1);
     let before = |path: &str| path.rsplit_once("before=").map_or(1_000, |(_, n)| n.parse::<u64>().unwrap());
-    let large = Between::before(&server.url, move |path| {
+    let large = Proxy::before(&server.url, move |path| {
         let next = before(path) - 1;
         let space = " ".repeat(9 * 1024 * 1024);
         path.contains("withdraws=").then(|| {

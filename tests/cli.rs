@@ -1,11 +1,11 @@
-//! The command line, with its answers held as snapshots: `tests/cli/*.trycmd`.
+//! The command line, with its output held as snapshots: `tests/cli/*.trycmd`.
 //!
-//! `TRYCMD=overwrite cargo test --test cli` writes them anew; read the difference before it goes in.
+//! `TRYCMD=overwrite cargo test --test cli` rewrites them; review the difference before you commit it.
 
 #[test]
 fn commands_answer_as_the_snapshots_say() {
     trycmd::TestCases::new()
-        // Help is wrapped at the terminal's width, and coloured where somebody forces it.
+        // Help is wrapped at the terminal's width, and coloured if forced.
         .env("COLUMNS", "100")
         .env("NO_COLOR", "1")
         .case("tests/cli/*.trycmd");

@@ -1,4 +1,4 @@
-//! Cosignatures beside the answers of other implementations: `fixtures/cosignatures`.
+//! Cosignatures, compared with those of other implementations: `fixtures/cosignatures`.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ fn cases() -> Vec<Case> {
         .expect("a list of cases")
 }
 
-/// Whether our verifier accepts the line of a case, under exactly the key that the case names.
+/// Whether our verifier accepts a case's line under exactly the key that the case names.
 fn accepts(case: &Case) -> bool {
     let key = NoteKey::parse(&case.vkey).expect(&case.title);
     if let Some(checkpoint) = &case.checkpoint {
@@ -46,7 +46,7 @@ fn accepts(case: &Case) -> bool {
             Err(e) => panic!("{}: {e}", case.title),
         };
     }
-    // A subtree has no checkpoint to stand under: any note carries the line.
+    // A subtree has no checkpoint of its own: any note carries the line.
     let note = Note::parse(format!("text\n\n{}\n", case.line).as_bytes()).expect(&case.title);
     let line = &note.signatures()[0];
     let origin = Origin::new(&case.origin).expect(&case.title);
@@ -74,7 +74,7 @@ fn signatures_are_those_of_other_implementations_byte_for_byte() {
         assert_eq!(signer.public().to_string(), case.vkey, "{}", case.title);
         let otherwise =
             case.signed.is_some() || case.signed_with.is_some() || case.context.is_some() || case.spoilt;
-        // Deterministic signers have one answer; what was spoilt on purpose is not ours to make.
+        // Deterministic signers give one answer. Our signer does not make lines that were altered on purpose.
         if otherwise || !case.valid {
             continue;
         }

@@ -1,5 +1,4 @@
-//! `fixtures/verify` and `fixtures/evidence` are what the library makes of fixed keys: made again here, byte
-//! for byte.
+//! `fixtures/verify` and `fixtures/evidence` come from fixed keys. These tests make them again and compare every byte.
 
 #[path = "common/releases.rs"]
 #[allow(dead_code, reason = "each test program uses another part of it")]
@@ -55,7 +54,7 @@ fn proof(entry: &[u8], log: &NoteSigner, witness: &NoteSigner) -> ProofFile {
     ProofFile { extra: Some(entry.to_vec()), index, proof, checkpoint }
 }
 
-/// What others state of the release's artifact.
+/// The statement of somebody else about the release's artifact.
 fn attestation(predicate_type: &str, predicate: &serde_json::Value) -> String {
     let digest = Hash::digest(ARTIFACT.as_bytes()).to_hex();
     let statement = json!({
@@ -131,7 +130,7 @@ fn files() -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// Two histories of one log, which part at the second of five leaves: in one of them it never was.
+/// Two histories of one log, which differ from the second of five leaves on: one of them lacks the release.
 fn evidence() -> BTreeMap<&'static str, String> {
     let log = signer(ORIGIN, SignatureType::Ed25519, 100);
     let witness = signer("witness.example.com", SignatureType::CosignatureEd25519, 101);
@@ -161,7 +160,7 @@ fn evidence() -> BTreeMap<&'static str, String> {
     for evidence in [&unequal, &same_size] {
         evidence.clone().judge(&[log.public().clone()]).expect("it proves a fork");
     }
-    // Nobody would call this one a fork: it grew.
+    // This is no fork: the tree grew.
     let grown = ForkEvidence::unequal(head(3, three(history), None), others, three(history), proof);
     BTreeMap::from([
         ("unequal.tlog-fork", unequal.to_string()),

@@ -6,10 +6,10 @@ use std::process::Command;
 
 use syn::visit::{self, Visit};
 
-/// The core, lowest room first: each may import those before it.
+/// The rooms of the core, lowest first: each may import those before it.
 const CORE: [&str; 7] = ["format", "merkle", "note", "checkpoint", "release", "proof", "endpoint"];
-/// The other rooms, and what each may import besides the core. `endpoint's I/O` are the endpoint's modules behind the
-/// feature `client`.
+/// The other rooms, and the rooms that each may import besides the core. `endpoint's I/O` means the endpoint's modules
+/// behind the feature `client`.
 const ROOMS: [(&str, &str); 13] = [
     ("clock", ""),
     ("disk", ""),
@@ -25,7 +25,7 @@ const ROOMS: [(&str, &str); 13] = [
     ("load", "clock disk client"),
     ("cli", "clock disk http store sequencer client feeder server witness monitor load"),
 ];
-/// Crates, and types in hash order, that the core does without.
+/// Crates, and types in hash order, that the core does not use.
 const NOT_IN_THE_CORE: [&str; 8] = ["std", "tokio", "axum", "sled", "ureq", "tracing", "HashMap", "HashSet"];
 
 fn may_import(room: &str, target: &str) -> bool {
@@ -98,7 +98,7 @@ fn has_cfg(item: &syn::Item, condition: &str) -> bool {
     })
 }
 
-/// Calls `found` with each forbidden path of a module and of the modules in it, tests left out.
+/// Calls `found` with each forbidden path of a module and its submodules, without tests.
 fn walk(module: &[String], room: &str, items: &[syn::Item], found: &mut dyn FnMut(&str, &[String], String)) {
     for item in items.iter().filter(|item| !has_cfg(item, "test")) {
         let syn::Item::Mod(inner) = item else {

@@ -1,5 +1,5 @@
-//! The README's tour, run as a new user would: every command of its `console` blocks, in order, in an empty folder, with
-//! what it is said to print. Only the ports are other ones, so that the test disturbs nobody.
+//! The README's tour, run as a new user would: every command of its `console` blocks, in order, in an empty folder,
+//! with the output that it shows. Only the ports differ, so that the test disturbs nobody.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ const README: &str = include_str!("../README.md");
 /// Longer than the tour takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A command as the README has it, and the lines that it is said to print.
+/// A command of the README, and the output that the README shows for it.
 #[derive(Debug)]
 struct Step {
     command: String,
@@ -24,13 +24,13 @@ struct Step {
 }
 
 impl Step {
-    /// A refusal is exit code 1; what the README shows no refusal for has to succeed.
+    /// A refusal has exit code 1. A command that shows no refusal has to succeed.
     fn exit(&self) -> i32 {
         i32::from(self.prints.iter().any(|line| line.starts_with("refused (")))
     }
 }
 
-/// The steps of all `console` blocks: `$` begins a command, a backslash continues it, the rest is what it prints.
+/// The steps of all `console` blocks: `$` begins a command, a backslash continues it, the rest is its output.
 fn steps(readme: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let (mut is_console, mut continues) = (false, false);
@@ -54,7 +54,7 @@ fn steps(readme: &str) -> Vec<Step> {
     steps
 }
 
-/// Whether nobody listens there now.
+/// Whether this address is free.
 fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
@@ -77,7 +77,7 @@ fn readdressed(text: &str, addresses: &BTreeMap<String, String>) -> String {
     addresses.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// Runs the steps in one shell, as somebody types them. Each writes into a file of its own, `N.out` and `N.exit`.
+/// Runs the steps in one shell, as a user types them. Each writes into its own files, `N.out` and `N.exit`.
 fn script(steps: &[Step], addresses: &BTreeMap<String, String>) -> String {
     let mut script = String::from("code=0\n");
     for (at, step) in steps.iter().enumerate() {
@@ -90,7 +90,7 @@ fn script(steps: &[Step], addresses: &BTreeMap<String, String>) -> String {
     script
 }
 
-/// Ended, with all that it started, when it is dropped.
+/// A running shell. Dropping it kills it with all of its children.
 struct Shell(Child);
 
 impl Drop for Shell {
@@ -120,7 +120,7 @@ fn run(script: &str, dir: &Path) {
     }
 }
 
-/// Times as `TIME`, and figures of a measurement as they come.
+/// The line with `TIME` for each time.
 fn timeless(line: &str) -> String {
     let bytes = line.as_bytes();
     let is_time = |at: usize| {
@@ -144,7 +144,7 @@ fn timeless(line: &str) -> String {
     out
 }
 
-/// Whether a line is as it is shown; `...` stands for anything.
+/// Whether a line matches the README's; `...` stands for any text.
 fn matches(shown: &str, line: &str) -> bool {
     let (shown, line) = (timeless(shown), timeless(line));
     let pieces: Vec<&str> = shown.split("...").collect();

@@ -1,5 +1,5 @@
-//! Test vectors that others made, in `../shared/vectors` (its README says whose). A clone without
-//! that folder ignores these tests; with `TREEHEAD_REQUIRE_VECTORS=1`, as in CI, they fail instead.
+//! Test vectors of others, in `../shared/vectors` (its README names the authors). A clone without that folder ignores
+//! these tests; with `TREEHEAD_REQUIRE_VECTORS=1`, as in CI, they fail instead.
 
 #[path = "common/needs.rs"]
 mod needs;
@@ -64,7 +64,7 @@ fn proof(vector: &Value) -> Option<Vec<Hash>> {
     }
 }
 
-/// Hashes of another length than 32, and numbers that the types refuse, are rejections too.
+/// Hashes that are not 32 bytes, and numbers that the types refuse, are rejections too.
 fn inclusion_is_accepted(vector: &Value) -> Option<bool> {
     let index = LeafIndex::new(number(vector, "leafIdx"))?;
     let size = TreeSize::new(number(vector, "treeSize"))?;
@@ -72,7 +72,7 @@ fn inclusion_is_accepted(vector: &Value) -> Option<bool> {
     Some(verify_inclusion(index, size, &leaf, &proof(vector)?, &root).is_ok())
 }
 
-/// As [`inclusion_is_accepted`]; leaves that are no subtree are a rejection as well.
+/// Like [`inclusion_is_accepted`]. Leaves that are no subtree are a rejection as well.
 fn subtree_inclusion_is_accepted(vector: &Value) -> Option<bool> {
     let index = LeafIndex::new(number(vector, "leafIdx"))?;
     let (start, end) = (LeafIndex::new(number(vector, "start"))?, TreeSize::new(number(vector, "end"))?);
@@ -81,7 +81,7 @@ fn subtree_inclusion_is_accepted(vector: &Value) -> Option<bool> {
     Some(verify_subtree_inclusion(index, &leaf, subtree, &proof(vector)?, &root).is_ok())
 }
 
-/// How many of `vectors` are accepted, which are those that are said to be.
+/// Checks that exactly the valid vectors are accepted. Returns their number.
 fn count_accepted(vectors: &[Value], accepts: fn(&Value) -> Option<bool>) -> usize {
     let mut accepted = 0;
     for vector in vectors {
@@ -110,7 +110,7 @@ fn subtree_inclusion_proofs_of_transparency_dev() -> Outcome {
     Ok(Completion::Completed)
 }
 
-/// Go's accept set: what is not low order in the residue, nor spelt another way.
+/// Go's rules: no low order residue, no other encoding of R.
 fn ed25519_edge_cases_of_cctv() -> Outcome {
     let file = read_or_ignored!("ed25519-edge-cases.json");
     let vectors = list(&file);
@@ -131,18 +131,18 @@ fn ed25519_edge_cases_of_cctv() -> Outcome {
     Ok(Completion::Completed)
 }
 
-/// A component of a purl: null and the empty string are none.
+/// A component of a purl: null and the empty string mean that there is none.
 fn component<'a>(components: &'a Value, name: &str) -> Option<&'a str> {
     components[name].as_str().filter(|text| !text.is_empty())
 }
 
-/// As the standard says: everything but letters, digits and `.-_~:` is escaped.
+/// The standard escapes everything but letters, digits and `.-_~:`.
 fn percent_encoded(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_~:".contains(&b);
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// The canonical purl of these components. Nothing of ours is asked for it.
+/// The canonical purl of these components, without any of our code.
 fn canonical(components: &Value) -> String {
     let segments = |text: &str| text.split('/').map(percent_encoded).collect::<Vec<_>>().join("/");
     let part = |before: &str, text: Option<String>| text.map(|text| before.to_owned() + &text);
@@ -168,7 +168,7 @@ fn canonical(components: &Value) -> String {
     .collect()
 }
 
-/// What of the standard's tests we do otherwise, by what is read. docs/publishers.md has the reasons.
+/// The tests of the standard from which we deviate, by input. docs/publishers.md has the reasons.
 const OTHERWISE: [(&str, &str); 5] = [
     // The same file refuses capitals in keys (`pkg:gem/jruby-launcher@1.1.2?Platform=java`), so nobody can know
     // which of two qualifiers such a purl means.
@@ -190,7 +190,7 @@ const OTHERWISE: [(&str, &str); 5] = [
 ];
 const KEYS: &str = "in lower case";
 
-/// Parsing, writing and building, of all types. `parse` gives the components of a purl, `validate` its canonical
+/// Parsing, writing and building, for all types. `parse` gives the components of a purl, `validate` its canonical
 /// spelling, `build` the purl of components.
 fn purls_of_the_standard() -> Outcome {
     let file = read_or_ignored!("purl.json");
@@ -211,7 +211,7 @@ fn purls_of_the_standard() -> Outcome {
         let seen = PackageUrl::parse(&input);
         let exception = OTHERWISE.iter().find(|(text, _)| *text == input);
         match (exception, expected, seen) {
-            // A file that refuses and takes one text can't be followed in both.
+            // Two files disagree about this text, so nobody can follow both.
             (Some((_, KEYS)), _, Err(error)) => {
                 assert!(error.to_string().contains(KEYS), "{error}");
                 otherwise.insert(input);
@@ -223,7 +223,7 @@ fn purls_of_the_standard() -> Outcome {
             (None, None, Err(_)) => refused += 1,
             (None, Some(expected), Ok(url)) => {
                 assert_eq!(url.as_str(), expected, "{input}");
-                // A release is of a version: without one it is a package.
+                // A release has a version: a purl without one is of the package.
                 assert_eq!(Purl::parse(&input).is_ok(), url.version().is_some(), "{input}");
             }
             (_, expected, seen) => panic!("{input}: expected {expected:?}, saw {seen:?}"),

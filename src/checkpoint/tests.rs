@@ -130,7 +130,7 @@ fn only_the_origin_s_own_key_is_asked() {
     assert_eq!(expected, format!("{}+{}", key.public().name(), key.public().id()));
     assert_eq!(seen, format!("example.com/other+{}", other.public().id()));
 
-    // Neither is a witness's cosignature, even by a witness named as the log is.
+    // Nor is a witness's cosignature, even of a witness with the log's name.
     let twin = witness("example.com/behind-the-sofa", 1);
     let mut note = checkpoint.sign(&key);
     note.push(crate::checkpoint::cosignature::cosign(&checkpoint, &twin, 7));
@@ -219,11 +219,11 @@ fn a_log_signs_with_both_algorithms_and_either_is_enough() {
     for trusted in [&keys[..], &keys[..1], &keys[1..]] {
         let signed = open(&bytes, trusted).unwrap();
         assert_eq!(signed.get(), &head);
-        // Only what was checked is passed on.
+        // Only verified lines are passed on.
         assert_eq!(signed.verified_note().signatures().len(), trusted.len());
         assert!(trusted.iter().all(|key| signed.verified_note().signatures().iter().any(|s| s.names(key))));
     }
-    // Either that is named has to be right, even where the other one is.
+    // Each named key has to verify, even if another one does.
     for at in 0..2 {
         let mut lines: Vec<NoteSignature> = note.signatures().to_vec();
         let mut spoiled = lines[at].bytes().to_vec();
@@ -277,12 +277,12 @@ fn extension_lines_that_only_ml_dsa_stands_under_are_nobody_s() {
     assert!(error.to_string().contains("Ed25519"), "{error}");
     let whole = extended.sign(&ed25519).signatures()[0].clone();
     assert_eq!(with(&extended, &[&line, &whole]).unwrap().get(), &extended);
-    // A key that is not trusted covers nothing.
+    // An untrusted key counts for nothing.
     let other = extended.sign(&signer("example.com/log", 9)).signatures()[0].clone();
     assert_eq!(with(&extended, &[&line, &other]).unwrap_err(), error);
 }
 
-/// A checkpoint of the Go checksum database, which is named otherwise than its key.
+/// A checkpoint of the Go checksum database, whose key has another name than the origin.
 #[test]
 fn a_key_signs_for_the_origin_that_it_is_trusted_for_and_for_no_other() {
     let note = "go.sum database tree\n63096908\n8lHrQPRYe4KT4WQ9/Qk8/taKnD6IRHbFgfN7vQE2Y54=\n\n\
@@ -292,14 +292,14 @@ fn a_key_signs_for_the_origin_that_it_is_trusted_for_and_for_no_other() {
     let trusted = [LogKey::new(&origin, key.clone())];
     let signed = open(note.as_bytes(), &trusted).unwrap();
     assert_eq!((&signed.get().origin, signed.get().size.get()), (&origin, 63_096_908));
-    // The key alone is the key of a log of its own name, and of another name it is no key.
+    // The key alone stands for a log of its own name, and not for one of another name.
     for other in [key.clone().into(), LogKey::new(Origin::new("go.sum database").unwrap(), key)] {
         let refused = open(note.as_bytes(), &[other]).unwrap_err();
         assert!(
             matches!(&refused, CheckpointError::WrongOrigin { seen, .. } if seen.contains("go.sum database tree"))
         );
     }
-    // The same in a policy, and with an ML-DSA-44 key, whose signature states the origin.
+    // The same in a policy, and with an ML-DSA-44 key, whose signature includes the origin.
     let policy = "log sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8\n\
          origin go.sum database tree\nquorum none\n";
     let policy = crate::checkpoint::policy::Policy::parse(policy.as_bytes()).unwrap();

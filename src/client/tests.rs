@@ -1,4 +1,4 @@
-//! The client against servers that lie in ways a real one never would.
+//! The client against servers that lie in ways that no real one would.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use super::*;
 use crate::format::FormatError;
 
-/// Answers one request with these bytes, and returns the address to ask.
+/// Answers one request with these bytes. Returns the address of the server.
 fn server(answer: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -21,7 +21,7 @@ fn server(answer: Vec<u8>) -> String {
             stream.read_exact(&mut byte).unwrap();
             head.push(byte[0]);
         }
-        // The client hangs up when it has seen enough.
+        // The client hangs up when it has read enough.
         let _ = stream.write_all(&answer);
     });
     url

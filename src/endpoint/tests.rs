@@ -19,11 +19,11 @@ use crate::release::{
     format_time,
 };
 
-/// When the first witness cosigned; the second did a minute later.
+/// The time of the first witness's cosignature; the second one's is a minute later.
 const COSIGNED: u64 = 1_770_000_000;
 const ARTIFACT: &[u8] = b"the scanner's bytes";
 
-/// One that nobody has named.
+/// A key that no policy names.
 const fn unnamed(digest: &Hash) -> Artifact<'_> {
     Artifact::File { digest, name: None }
 }
@@ -55,22 +55,22 @@ impl TileReader for OneTile<'_> {
 type Change<T> = Box<dyn Fn(T) -> T>;
 type FileFault = Box<dyn Fn(&mut ProofFile)>;
 
-/// Everything that a question is made of, to be spoilt in one place or several.
+/// All parts of a question. A test alters one or several of them.
 struct Scene {
     release: Release,
     signer: PublisherSigner,
     /// Changes the entry before it is logged.
     entry: Change<Vec<u8>>,
-    /// Which witnesses cosign, and when.
+    /// The witnesses that cosign, and their times.
     cosigned: Vec<(u8, u64)>,
     /// Changes the proof file before it is written.
     file: Vec<FileFault>,
-    /// Changes its bytes.
+    /// Changes the bytes of the proof file.
     bytes: Change<String>,
     policy: String,
     publishers: String,
     artifact: Hash,
-    /// What the artifact's file is called.
+    /// The name of the artifact's file.
     name: Option<&'static str>,
     pins: Pins<'static>,
     freshness: Freshness,
@@ -78,7 +78,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A release that is to be accepted.
+    /// A release that is accepted.
     fn good() -> Self {
         let signer = publisher_signer(1);
         let witnesses = |seed| format!("witness w{seed} {}\n", witness(seed).public());
@@ -156,7 +156,7 @@ impl Scene {
         }));
     }
 
-    /// Remembers a head, and a sequence of the vendor's stable scanner.
+    /// Remembers a head, and a sequence number of the vendor's stable scanner.
     fn remember(&mut self, size: u64, root: Hash, sequence: u64) {
         let origin = KeyName::new("example.com/log").unwrap();
         let head = Checkpoint::new(origin, TreeSize::new(size).unwrap(), root);
@@ -172,7 +172,7 @@ impl Scene {
         self.state.remember(&head, None, &["vendor"], &release);
     }
 
-    /// A second artifact, and a file that bears its name.
+    /// A second artifact, and a file with its name.
     fn swap(&mut self) {
         let (name, sha256) = ("remover.bin".to_owned(), Hash::digest(b"removes everything"));
         self.release.subjects.push(Subject { name, sha256 });
@@ -194,7 +194,7 @@ fn a_logged_release_is_accepted() {
     assert_eq!((verified.index().get(), verified.head().get().size.get()), (3, 7));
     let times: Vec<u64> = verified.head().cosignatures().iter().map(|c| c.time).collect();
     assert_eq!(times, [COSIGNED, COSIGNED + 60]);
-    // Without a state, and from a log that no witness watches, if the policy says so.
+    // Without a state, and from a log without witnesses, if the policy allows it.
     let bare = Scene::with(|s| {
         s.cosigned.clear();
         s.policy = format!("log {}\nquorum none\n", log_key("example.com/log").public());
@@ -202,7 +202,7 @@ fn a_logged_release_is_accepted() {
     assert!(bare.verdict().unwrap().head().cosignatures().is_empty());
 }
 
-/// Spoils a scene in one way.
+/// Alters a scene in one way.
 type Fault = fn(&mut Scene);
 
 /// Each fault with its step in the design's order of checks, and its code.
@@ -286,7 +286,7 @@ fn each_fault_is_refused_with_its_code() {
     assert_eq!(codes.len(), 25, "all but not-in-manifest, which has a test of its own");
 }
 
-/// "The first one found is reported": of two faults the one that is earlier in the design.
+/// "The first one found is reported": of two faults, the earlier one in the design's order.
 #[test]
 fn of_two_faults_the_earlier_is_reported() {
     let mut pairs = 0;
@@ -296,7 +296,7 @@ fn of_two_faults_the_earlier_is_reported() {
                 continue;
             }
             let scene = Scene::with(|s| {
-                // The entry is logged before the proof is spoilt, whichever is named first.
+                // The entry is logged before the proof is altered, whichever comes first here.
                 second(s);
                 first(s);
             });
@@ -332,7 +332,7 @@ fn refusals_say_what_was_expected_and_seen() {
         message(|s| s.spoil_signature(2, |_| None))
             .ends_with("expected 2 of (w1, w2), saw cosignatures by w1; missing w2")
     );
-    // Each part by itself, too.
+    // Each part alone, too.
     let contrast = |fault: Fault| Scene::with(fault).refusal().contrast();
     let own = |expected: &str, seen: &str| (expected.to_owned(), seen.to_owned());
     assert_eq!(contrast(|s| s.remember(1, Hash::EMPTY_ROOT, 8)), own("8", "7"));
@@ -415,7 +415,7 @@ fn files_are_checked_against_the_manifest() {
         (&chosen[..], with(|p| p.indices = vec![3, 16]), "does not lead to the root"),
         (&chosen[..1], good.clone(), "expected 2 hashes, saw 1"),
         (&chosen[..], with(|p| p.indices = vec![3, 3]), "not strictly increasing"),
-        // The statement says how many files there are: a root alone would not.
+        // The statement says how many files there are: a root alone does not.
         (&chosen[..], with(|p| p.total = 19), "expected a proof over 20 files, saw 19"),
         (&[], with(|p| p.indices.clear()), "covers 1 to 1000 leaves, saw 0"),
     ] {
@@ -429,15 +429,15 @@ fn files_are_checked_against_the_manifest() {
         refusal.to_string(),
         "the files are not in the release's manifest: the statement has no manifest"
     );
-    // The root of a manifest is not itself an artifact.
+    // The root of a manifest is not an artifact itself.
     let refusal = scene.ask(proof.as_bytes(), unnamed(&manifest.root())).unwrap_err();
     assert_eq!(refusal.code().as_str(), "artifact-mismatch");
 }
 
 #[test]
 fn freshness_has_exact_limits() {
-    // The quorum is both witnesses, so the older cosignature decides what is stale, and the newer
-    // one what is from the future.
+    // The quorum is both witnesses, so the older cosignature decides about staleness, and the newer one about the
+    // future.
     let (oldest, newest) = (COSIGNED, COSIGNED + 60);
     let asked =
         |now, max_age| Scene::with(|s| s.freshness = Freshness { now, max_age }).verdict().map(|_| ());
@@ -465,7 +465,7 @@ fn freshness_has_exact_limits() {
         assert_eq!(asked(now, None), Err(expected.clone()));
         assert_eq!(asked(now, Some(10)), Err(expected));
     }
-    // Without a cosignature there is no time to go by.
+    // Without a cosignature, there is no time to compare.
     let unwatched = Scene::with(|s| {
         s.cosigned.clear();
         s.policy = format!("log {}\nquorum none\n", log_vkey());
@@ -512,7 +512,7 @@ fn time_zero_is_never_fresh() {
 
 #[test]
 fn one_wrong_clock_neither_refreshes_nor_spoils() {
-    // Two of three are enough; the third's clock is wrong, or its owner is.
+    // Two of three are enough. The third one's clock is wrong, or its operator lies.
     let asked = |times: [u64; 3]| {
         let scene = Scene::with(|s| {
             let witnesses: String =
@@ -531,7 +531,7 @@ fn one_wrong_clock_neither_refreshes_nor_spoils() {
     assert_eq!(asked([COSIGNED, COSIGNED + 86_400, COSIGNED + 86_400]), Err("from-the-future"));
 }
 
-/// Its publisher signed it, and the log has it: but nothing of it says "install this".
+/// Its publisher signed it, and the log has it, but it is nothing to install.
 #[test]
 fn a_withdrawal_is_no_release() {
     let scene = Scene::with(|s| {

@@ -13,12 +13,12 @@ use super::admission::{Admission, Upload};
 use super::connections::ConnectionLimits;
 use super::listener::{Listener, serve};
 
-/// Longer than anything takes here; a test that hangs fails instead.
+/// Longer than anything takes here: a test that hangs fails instead.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A megabyte is more than two sockets have room for.
 const LARGE: usize = 16 << 20;
 
-/// A server with these limits, until it is dropped.
+/// A server with these limits. Dropping it stops it.
 struct Server {
     address: SocketAddr,
     _stop: oneshot::Sender<()>,
@@ -66,7 +66,7 @@ async fn add(body: Upload) -> StatusCode {
     received.map_or(StatusCode::BAD_REQUEST, |_| StatusCode::OK)
 }
 
-/// Answers before the body has come.
+/// Answers before the body has arrived.
 async fn full(body: Upload) -> StatusCode {
     body.discard(8_192);
     StatusCode::TOO_MANY_REQUESTS
@@ -198,7 +198,7 @@ fn answers_that_nobody_reads_take_so_much_memory_and_no_more() {
     let mut third = server.ask("/large");
     assert_eq!(begin(&mut third), "HTTP/1.1 503", "there is room for two");
     assert_eq!(begin(&mut server.ask("/small")), "HTTP/1.1 200", "small ones are not counted");
-    // One that does not read had to go for it, once it had rested.
+    // Connections that don't read were closed for it, once idle.
     let deadline = Instant::now() + PATIENCE;
     while begin(&mut server.ask("/large")) != "HTTP/1.1 200" {
         assert!(Instant::now() < deadline, "nobody makes room");
@@ -206,7 +206,7 @@ fn answers_that_nobody_reads_take_so_much_memory_and_no_more() {
     }
 }
 
-/// Asks for large answers and reads none of them, for the address that a proxy names; returns those that came.
+/// Asks for large answers for an address that a proxy names, and reads none. Returns the connections that were served.
 fn unread_for(server: &Server, address: &str) -> Vec<TcpStream> {
     let mut unread = Vec::new();
     loop {
@@ -222,14 +222,14 @@ fn unread_for(server: &Server, address: &str) -> Vec<TcpStream> {
 
 #[test]
 fn behind_a_trusted_proxy_each_address_has_a_share() {
-    // Nobody rests for so long that they would make room.
+    // Nobody is idle for long enough to be closed.
     let limits = ConnectionLimits { answers: LARGE * 6, stall: PATIENCE, ..ConnectionLimits::default() };
     let server = Server::behind(limits, vec![IpAddr::from([127, 0, 0, 1])]);
     let first = unread_for(&server, "192.0.2.1");
     let second = unread_for(&server, "192.0.2.2");
     assert_eq!((first.len(), second.len()), (3, 1), "half of it, and half of the rest in whole answers");
     assert_eq!(unread_for(&server, "127.0.0.1").len(), 2, "this machine has what is left");
-    // Without that setting the header says nothing.
+    // Without that setting, the header is ignored.
     let server = Server::start(limits);
     assert_eq!(unread_for(&server, "192.0.2.1").len(), 6);
 }

@@ -6,7 +6,7 @@ use super::tile::hashes_from_bytes;
 use super::*;
 use crate::format::FormatError;
 
-/// Serves tiles out of a plain list of leaf hashes, by definition.
+/// Serves tiles from a plain list of leaf hashes, by definition.
 pub(crate) struct Definition<'a>(pub(crate) &'a [Hash]);
 
 impl TileReader for Definition<'_> {
@@ -97,7 +97,7 @@ fn every_consistency_proof_up_to_300_leaves() {
     }
 }
 
-/// Changes one hash among all that are read, counted over the tiles of one call.
+/// Changes one of the hashes that are read, counted over the tiles of one call.
 struct Lie<'a>(Definition<'a>, usize);
 
 impl TileReader for Lie<'_> {
@@ -123,7 +123,7 @@ fn every_prefix_of_a_tree_up_to_40_leaves() {
             let proof = if small == 0 { Vec::new() } else { reference::proof(small, &leaves[..large]) };
             let expected = Prefix { root: *root, proof };
             assert_eq!(prove_prefix(&tree, size(small), to), Ok(Ok(expected.clone())), "{small} of {large}");
-            // A reader that lies about any hash that counts is found out; about others, nothing changes.
+            // A lie about any hash that counts is detected; a lie about another changes nothing.
             let mut caught = 0;
             for at in 0..large {
                 match prove_prefix(&Lie(Definition(&leaves[..large]), at), size(small), to).unwrap() {
@@ -135,7 +135,7 @@ fn every_prefix_of_a_tree_up_to_40_leaves() {
             assert_eq!(caught, all, "each leaf is part of the peaks or of the proof: {small} of {large}");
             let other = Hash::leaf(b"another history");
             let against = prove_prefix(&tree, size(small), (size(large), &other)).unwrap();
-            // Every tree begins with the empty one, whatever it grew to.
+            // Every tree extends the empty one.
             assert_eq!(against.is_ok(), small == 0 && large > 0, "{small} of {large}");
         }
         let reversed = Err(ProofError::SizesReversed { old: size(large + 1), new: size(large) });

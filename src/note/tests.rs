@@ -17,7 +17,7 @@ fn signer(text: &str, seed: u8) -> NoteSigner {
     NoteSigner::from_seed(name(text), SignatureType::Ed25519, &[seed; 32])
 }
 
-/// A vkey or the rest of a signer key put together by hand, with the key ID that `public` gives.
+/// A vkey or the rest of a signer key, assembled by hand, with the key ID that `public` gives.
 fn key_text(name: &str, public: &[u8], material: &[u8]) -> String {
     let hash = Hash::digest(&[name.as_bytes(), b"\n", public].concat());
     format!("{name}+{}+{}", hex::encode(&hash.as_bytes()[..4]), base64_encode(material))
@@ -101,12 +101,12 @@ fn malformed_verifier_keys_are_refused() {
         (typed(0x04, &[0; 32]), "a weak one"),
         (typed(0x01, &[2; 32]), "saw 32 bytes that are none"),
         (vkey("example.com/foo", b""), "padded base64"),
-        // 32 bytes are 43 characters and one of padding.
+        // 32 bytes are 43 base64 characters and one of padding.
         (typed(0x01, &strong[..31]).replace('=', ""), "padded base64"),
         (format!("{SPEC_VKEY}="), "padded base64"),
         (format!("{SPEC_VKEY}\n"), "padded base64"),
         (format!("{SPEC_VKEY} "), "padded base64"),
-        // A fourth part belongs to the base64, where `+` is a digit: 45 of them are no base64.
+        // The fourth part is base64, where `+` is a digit, but 45 of them are not base64.
         (format!("{SPEC_VKEY}+"), "padded base64"),
         (replaced("3U2k", "3U2-"), "padded base64"),
         (vkey("", &[&[1], &strong[..]].concat()), "a key name"),
@@ -133,7 +133,7 @@ fn malformed_verifier_keys_are_refused() {
     }
 }
 
-/// A key of small order verifies signatures that nobody made.
+/// Keys of small order verify signatures that nobody made.
 #[test]
 fn weak_keys_are_refused() {
     let ff = |low: &str, high: &str| format!("{low}{}{high}", "ff".repeat(30));
@@ -146,7 +146,7 @@ fn weak_keys_are_refused() {
         "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85".to_owned(),
         "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a".to_owned(),
         "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa".to_owned(),
-        // Other encodings of the same points, y above the field's prime.
+        // Other encodings of the same points, with y at or above the field's prime.
         ff("ed", "7f"),
         ff("ed", "ff"),
         ff("ee", "7f"),
@@ -186,13 +186,13 @@ fn malformed_signer_keys_are_refused_without_showing_them() {
         (with(&[&[5], &seed[..]].concat()), "saw type 0x05"),
         (with(&[&[4], &seed[..]].concat()), "for this name and key"),
         (with(&[&[1], &seed[..31]].concat()), "a 32-byte seed, saw 31 bytes"),
-        // Go's 64-byte private keys hold the public key too: not what notes use.
+        // Go's 64-byte private keys contain the public key too; notes don't use them.
         (with(&[&[1], &seed[..], &public[1..]].concat()), "saw 64 bytes"),
         (format!("{secret}\n"), "padded base64"),
         (secret.replace(&body, &body[..43]), "padded base64"),
         (format!("{secret}{}", "A".repeat(4_096)), "too large"),
     ];
-    // Not even a part of the seed may reach a log: base64 in four-character steps, hex, decimal.
+    // No part of the seed may reach a log: base64 in four-character steps, hex, decimal.
     let parts: Vec<String> = (1..10).map(|at| body[at * 4..at * 4 + 4].to_owned()).collect();
     let hidden = |text: &str| {
         assert!(!parts.iter().any(|part| text.contains(part)), "{text} shows the secret");
@@ -234,7 +234,7 @@ fn malformed_notes_are_refused() {
         ("text\n\n".to_owned(), "a signature line that ends in a newline, saw \"\""),
         ("text\n\n\n".to_owned(), "a signature line that ends in a newline"),
         (format!("text\n\n{}", sig.trim_end()), "a signature line that ends in a newline"),
-        // The last empty line is the one that counts, so what follows it has to be signatures.
+        // The last empty line separates, so signatures have to follow it.
         (format!("text\n\n{sig}\n"), "a signature line that ends in a newline, saw \"\""),
         (format!("text\n\n{sig}\ntext\n"), "at line 5: expected a signature line"),
         (format!("text\n\n{sig}text\n"), "at line 4: expected a signature line"),
@@ -269,7 +269,7 @@ fn malformed_notes_are_refused() {
     for byte in (0..0x20).filter(|byte| *byte != b'\n') {
         refused(&[b"a", [byte].as_slice(), SPEC_NOTE.as_bytes()].concat(), &format!("saw byte {byte:#04x}"));
     }
-    // 0x7f and U+0085 are no *ASCII control characters below U+0020*: text may hold them.
+    // 0x7f and U+0085 are not *ASCII control characters below U+0020*: text may contain them.
     assert!(Note::parse(format!("\u{7f}\u{85}{SPEC_NOTE}").as_bytes()).is_ok());
     for bad in [b"\xff".as_slice(), b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x8a", b"\xe2\x80"] {
         refused(
@@ -291,7 +291,7 @@ fn texts_may_hold_empty_lines() {
         assert_eq!((read.text(), read.signatures().len()), (text, 1), "{text:?}");
         assert!(read.verify(&[key.public().clone()]).is_ok());
     }
-    // Three newlines after the text: the separator is the last empty line, the other is text.
+    // Three newlines after the text: the separator is the last empty line, the other one is text.
     let note = Note::parse(SPEC_NOTE.replacen("\n\n", "\n\n\n", 1).as_bytes()).unwrap();
     assert_eq!(note.text(), "This is an example message.\n\n");
     assert!(matches!(
@@ -325,7 +325,7 @@ fn unknown_keys_are_ignored_and_prove_nothing() {
     let (public, known) = (key.public().clone(), key.public().name().clone());
     let mut note = Note::sign("text\n".to_owned(), &[&key]);
     let ours = note.signatures()[0].clone();
-    // One shares the name, one the ID, one the whole signature under another name.
+    // Lines that share the name, the ID, or the whole signature under another name.
     note.push(NoteSignature::new(known.clone(), KeyId([0; 4]), vec![1; 64]));
     note.push(NoteSignature::new(name("example.com/other"), public.id(), vec![2; 64]));
     note.push(NoteSignature::new(name("example.com/other"), public.id(), ours.bytes().to_vec()));
@@ -355,13 +355,13 @@ fn whatever_an_unknown_key_signed_like_its_line_breaks_no_note() {
     let odd = [
         format!("— {} {}", "n".repeat(100_000), base64_encode(&[7; 68])),
         format!("— a\u{7f}\u{202e}b {}", base64_encode(&[7; 68])),
-        // A signature of no bytes; an algorithm that nobody knows yet.
+        // A signature of no bytes; an unknown algorithm.
         format!("— example.com/x {}", base64_encode(&[7; 4])),
         format!("— example.com/x {}", base64_encode(&[7; 5_000])),
-        // Bits after the last byte that are set.
+        // Trailing bits after the last byte are set.
         "— example.com/x BwcHBwcHBwf=".to_owned(),
         "— example.com/x BwcHBwd=".to_owned(),
-        // Our name under another ID, our ID under another name.
+        // Our name with another ID, our ID with another name.
         "— example.com/log BwcHBwd=".to_owned(),
     ];
     for line in odd {
@@ -486,7 +486,7 @@ proptest! {
         prop_assert_eq!(read.unwrap().to_string(), note.to_string());
     }
 
-    /// What does parse has no second spelling: it prints as it was read.
+    /// Every note that parses has one spelling: it prints as it was read.
     #[test]
     fn noise_never_panics(
         bytes in prop::collection::vec(any::<u8>(), 0..200),

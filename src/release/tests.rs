@@ -49,15 +49,15 @@ eJgz2Xnt+C0r0vIkc6CrmsNVtzLEJt/DT8iPgWTngfpM60sm0/Czv3qTjQ==
 -----END PUBLIC KEY-----
 ";
 
-/// Origin of the log that test statements are for, where they say.
+/// The origin of the log in test statements that name one.
 pub(crate) const LOG: &str = "example.com/log";
 
-/// A publisher's key that is the same in every run.
+/// A publisher's key, the same in every run.
 pub(crate) fn publisher_signer(seed: u8) -> PublisherSigner {
     PublisherSigner::from_seed(&[seed; 32])
 }
 
-/// A release of one artifact with everything optional left out.
+/// A release of one artifact without any optional field.
 pub(crate) fn sample_release(artifact: &[u8]) -> Release {
     Release {
         subjects: vec![Subject { name: "scanner.bin".to_owned(), sha256: Hash::digest(artifact) }],
@@ -77,7 +77,7 @@ pub(crate) fn signed_entry(release: &Release, signers: &[&PublisherSigner]) -> V
     Envelope::sign(release.to_payload().unwrap(), signers).unwrap().to_entry()
 }
 
-/// One `[[publisher]]` of a publishers file, without time limits on its keys.
+/// A `[[publisher]]` section of a publishers file, without time limits on its keys.
 pub(crate) fn publisher_toml(
     name: &str,
     signers: &[&PublisherSigner],
@@ -94,7 +94,7 @@ fn vendor_toml() -> String {
     publisher_toml("vendor", &[&publisher_signer(1)], &["pkg:generic/example/*"], &["build", "update"])
 }
 
-/// A release with everything optional in it.
+/// A release with every optional field.
 fn full_release() -> Release {
     Release {
         subjects: vec![
@@ -176,7 +176,7 @@ proptest! {
         prop_assert_eq!(Envelope::parse_entry(&envelope.to_entry()), Ok(envelope));
     }
 
-    /// What is still a statement or an entry after a change is written back byte for byte.
+    /// A changed text that is still a statement or an entry is written back byte for byte.
     #[test]
     fn noise_never_panics(
         bytes in prop::collection::vec(any::<u8>(), 0..100),

@@ -45,13 +45,13 @@ fn duplicate(index: u64) -> Result<Sequenced, SubmitError> {
     Ok(Sequenced { index: LeafIndex::new(index).unwrap(), duplicate: true, stored: None })
 }
 
-/// The log has this other entry, which says the same.
+/// The log has this other entry, with the same content.
 fn same_as(index: u64, stored: &str) -> Result<Sequenced, SubmitError> {
     let stored = Some(Hash::leaf(stored.as_bytes()));
     Ok(Sequenced { index: LeafIndex::new(index).unwrap(), duplicate: true, stored })
 }
 
-/// A memory store that keeps every head that was signed, and can be kept from reloading.
+/// A memory store that keeps every signed head, and can refuse to reload.
 #[derive(Clone)]
 struct Watched {
     store: MemoryStore,
@@ -91,7 +91,7 @@ impl Store for Watched {
     }
 
     fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError> {
-        // Signed is signed, whether it becomes durable or not.
+        // A signed head counts, durable or not.
         let head = checkpoint::open(new, &[signer().public().clone()]).unwrap().get().clone();
         assert!(head.size.get() <= self.durable().len() as u64, "signed before it was durable");
         self.signed.lock().unwrap().push(head);
@@ -118,7 +118,7 @@ impl Store for Watched {
 const UNWITNESSED: [FaultPoint; 4] =
     [FaultPoint::Stage, FaultPoint::Apply, FaultPoint::Checkpoint, FaultPoint::Reload];
 
-/// A running sequencer, and all that was ever promised of it.
+/// A running sequencer, and all of its promises.
 struct Bench {
     store: Watched,
     sequencer: Sequencer,
@@ -186,7 +186,7 @@ impl Bench {
 
     /// Checks the invariants, which hold at every moment.
     fn check(&mut self) {
-        // Published first: the durable entries only grow.
+        // Read the published head first: the durable entries only grow.
         let published = self.sequencer.published().borrow().clone();
         let head = checkpoint::open(&published.note, &[signer().public().clone()]).unwrap();
         assert_eq!(*head.get(), published.checkpoint, "the note says what was published, signed");
@@ -201,7 +201,7 @@ impl Bench {
         for claim in durable.iter().flat_map(|entry| facts_of(entry).claims) {
             assert_eq!(claims.insert(claim.key, claim.content), None, "one claim, one leaf");
         }
-        // Heads only grow, and each is of a prefix of what is durable: so each extends all before it.
+        // Heads only grow, and each is of a prefix of the durable entries, so each extends all before it.
         let leaves: Vec<Hash> = durable.iter().map(|entry| Hash::leaf(entry)).collect();
         for heads in [&signed, &self.seen] {
             assert!(heads.windows(2).all(|pair| pair[0].size <= pair[1].size), "{heads:?}");
@@ -212,8 +212,8 @@ impl Bench {
         }
     }
 
-    /// Waits until all that is durable is published, and the log reports no fault. A fault that
-    /// waits for a point that is not passed again stays.
+    /// Waits until all durable entries are published, and the log reports no fault. An injected fault at a point that
+    /// is not passed again stays.
     fn settle(&mut self) {
         let (sequencer, store) = (self.sequencer.clone(), self.store.clone());
         wait_until("the log has recovered", || {
@@ -227,7 +227,7 @@ impl Bench {
 
     /// Stops and starts again, as often as the injected faults make it fail.
     fn restart(&mut self) {
-        // The start publishes what a fault kept from being published.
+        // The start publishes the entries that a fault kept from being published.
         let _ = self.sequencer.shut_down();
         for _ in 0..10 {
             let mut store = self.store.clone();

@@ -1,4 +1,4 @@
-//! The conformance suite, which holds every store to the contract.
+//! The conformance suite: every store has to pass it.
 
 use std::fs;
 use std::path::Path;
@@ -20,8 +20,8 @@ use crate::release::{Claim, Edition, Facts, SearchField, Term, Track};
 
 pub const ORIGIN: &str = "example.com/log";
 
-/// Entries say of themselves what is indexed: `payload:NAME`, `claim:KEY:CONTENT`, `term:VALUE`,
-/// `number:TRACK:NUMBER`, `edition:THING:BYTES` and `withdraws:ARTIFACTS`, between spaces.
+/// Entries name their own index rows: `payload:NAME`, `claim:KEY:CONTENT`, `term:VALUE`, `number:TRACK:NUMBER`,
+/// `edition:THING:BYTES` and `withdraws:ARTIFACTS`, separated by spaces.
 pub fn facts_of(entry: &[u8]) -> Facts {
     let mut facts = Facts::default();
     for word in entry.split(|byte| *byte == b' ') {
@@ -52,7 +52,7 @@ pub fn term(value: &str) -> Term {
     Term::new(SearchField::Package, value)
 }
 
-/// The hash of a payload, or of a claim's key or content, of this name.
+/// The hash for the name of a payload, or of a claim's key or content.
 pub fn named(name: &str) -> Hash {
     Hash::digest(name.as_bytes())
 }
@@ -69,7 +69,7 @@ pub fn batch_of(edge: &RightEdge, entries: Vec<Vec<u8>>) -> Batch {
     Batch { first: edge.size().next_index(), entries, leaf_hashes, facts, growth }
 }
 
-/// `count` different entries, numbered from `first`.
+/// `count` distinct entries, numbered from `first`.
 pub fn numbered(first: usize, count: usize) -> Vec<Vec<u8>> {
     (first..first + count).map(|i| format!("entry {i}").into_bytes()).collect()
 }
@@ -91,7 +91,7 @@ pub fn signed(edge: &RightEdge) -> Vec<u8> {
     head.sign(&signer).to_string().into_bytes()
 }
 
-/// Compares everything that a store says of its tree with the definition.
+/// Checks everything that a store says about its tree against the definition.
 pub fn check(store: &dyn Store, entries: &[Vec<u8>]) {
     let leaves: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
     let edge = store.edge();
@@ -137,13 +137,13 @@ fn check_tile(reader: &dyn StoreReader, id: TileId, widths: &[usize], entries: &
     }
 }
 
-/// Nothing at all beyond `size` leaves can be read.
+/// Checks that nothing beyond `size` leaves can be read.
 fn check_absent(reader: &dyn StoreReader, size: usize) {
     let (index, width) = (size as u64 / 256, size % 256);
     for level in 0..=3_u8 {
         let at_level = size as u64 / 256_u64.pow(level.into());
         let beyond = Tile::new(TileId::Hashes { level, index: at_level / 256 }, at_level % 256 + 1).unwrap();
-        // One more than there is of a tile, and the narrowest form of tiles that there are not.
+        // One entry more than the tile has, and the narrowest tiles that don't exist.
         let further = [1, 2, 7].map(|more| TileId::Hashes { level, index: at_level / 256 + more });
         for tile in further.map(|id| Tile::new(id, 1).unwrap()).into_iter().chain([beyond]) {
             assert!(reader.tiles(&[tile]).is_err(), "{tile} at tree size {size}");
@@ -155,12 +155,12 @@ fn check_absent(reader: &dyn StoreReader, size: usize) {
     assert!(reader.entry(LeafIndex::new(size as u64).unwrap()).is_err());
 }
 
-/// A place where one store is, empty at first.
+/// A place for one store, empty at first.
 trait Place: Default {
-    /// Opens what is there.
+    /// Opens the store.
     fn open(&self) -> Box<dyn Store>;
 
-    /// Ends a store as a crash does, and opens what that leaves.
+    /// Ends a store like a crash, and reopens it.
     fn crash(&mut self, store: Box<dyn Store>) -> Box<dyn Store>;
 }
 
@@ -198,7 +198,7 @@ impl Place for Disk {
         Box::new(open_disk(self.0.path(), options).unwrap())
     }
 
-    /// The files as they are while the store is open: nothing is flushed or closed in an orderly way.
+    /// Copies the files while the store is open: nothing is flushed or closed in an orderly way.
     fn crash(&mut self, store: Box<dyn Store>) -> Box<dyn Store> {
         let after = TempDir::new().unwrap();
         copy_dir(self.0.path(), after.path());
@@ -208,8 +208,8 @@ impl Place for Disk {
     }
 }
 
-/// Opens a store whose last user in this process is gone. Its lock may not be: a child process that
-/// some other test is just starting has copies of all open files until it runs its own program.
+/// Opens a store that nothing in this process uses any more. Its lock may linger: a child process that another test
+/// is just starting holds copies of all open files until it executes its program.
 pub fn open_disk(dir: &Path, options: impl Fn() -> OpenOptions) -> Result<DiskStore, StoreError> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
@@ -226,7 +226,7 @@ pub fn options() -> OpenOptions {
     OpenOptions { describe: describe(), ..OpenOptions::new(ORIGIN) }
 }
 
-/// Copies a directory; sled removes files of its own while it is open, so some may be gone.
+/// Copies a directory. An open sled may remove files meanwhile.
 pub fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for item in fs::read_dir(from).unwrap() {
@@ -289,14 +289,14 @@ fn a_new_store_is_empty(place: impl Place) {
 fn growing_agrees_with_the_definition_across_tile_borders(mut place: impl Place) {
     let mut store = place.open();
     let mut entries = Vec::new();
-    // To 1, 2, 3, 255, 256, 257, 511, 512, 513, and then over several borders at once.
+    // To 1, 2, 3, 255, 256, 257, 511, 512, 513, and then over several boundaries at once.
     for (step, count) in [1, 1, 1, 252, 1, 1, 254, 1, 1, 700, 300, 3].into_iter().enumerate() {
         let batch = numbered(entries.len(), count);
         append(store.as_mut(), batch.clone());
         entries.extend(batch);
         check(store.as_ref(), &entries);
         check_absent(store.reader().as_ref(), entries.len());
-        // Memory only: what is read again is the same. (The suite is quicker with some of them.)
+        // A cache must not change results. (The suite is faster with some.)
         if step % 3 == 2 {
             drop(store);
             store = place.open();
@@ -313,7 +313,7 @@ fn growing_agrees_with_the_definition_across_tile_borders(mut place: impl Place)
 fn every_width_of_every_tile_and_bundle_is_read(place: impl Place) {
     let mut store = place.open();
     let entries = numbered(0, 256 + 256 + 44);
-    // Batches that end inside of bundles, so that bundles span them.
+    // Batches that end inside bundles, so that bundles span batches.
     for batch in entries.chunks(100) {
         append(store.as_mut(), batch.to_vec());
     }
@@ -373,7 +373,7 @@ fn the_first_of_two_equal_leaves_is_found(mut place: impl Place) {
         store.reader().find_leaf(&Hash::leaf(entry)).unwrap().map(LeafIndex::get)
     };
     append(store.as_mut(), [b"a", b"b", b"a"].map(|e| e.to_vec()).to_vec());
-    // Over many batches, so that some are written to an index on disk and some still wait for it.
+    // In many batches, so that an index on disk has written some and still holds others in memory.
     for batch in 0..100 {
         append(store.as_mut(), vec![format!("only {batch}").into(), b"b".to_vec(), b"a".to_vec()]);
         assert_eq!((found(store.as_ref(), b"a"), found(store.as_ref(), b"b")), (Some(0), Some(1)), "{batch}");
@@ -387,8 +387,7 @@ fn the_first_of_two_equal_leaves_is_found(mut place: impl Place) {
     assert_eq!(found(store.as_ref(), b"only 99"), Some(300));
 }
 
-/// Numbers, editions and withdrawals are found at once, after a reload and after a crash, also where leaves
-/// share them.
+/// Numbers, editions and withdrawals are found at once, after a reload and after a crash, also if leaves share them.
 fn what_publishers_are_warned_of_is_found(mut place: impl Place) {
     let mut store = place.open();
     let at =
@@ -425,7 +424,7 @@ fn what_publishers_are_warned_of_is_found(mut place: impl Place) {
     check(store.as_ref(), 299, &last);
 }
 
-/// The first claims of the keys are what stands; so is the first leaf of a payload.
+/// The first claim of each key counts, and so does the first leaf of a payload.
 fn the_first_claim_stands(mut place: impl Place) {
     let mut store = place.open();
     let first: [&[u8]; 3] = [
@@ -447,7 +446,7 @@ fn the_first_claim_stands(mut place: impl Place) {
             assert_eq!(reader.find_payload(&named(payload)).unwrap(), Some(stored), "{payload}");
         }
         assert_eq!(reader.find_claim(&named("none")).unwrap(), None);
-        // A payload is not found as a claim, nor the other way round.
+        // A payload is not found as a claim, and a claim not as a payload.
         assert_eq!(reader.find_claim(&named("p")).unwrap(), None);
         assert_eq!(reader.find_payload(&named("k")).unwrap(), None);
     };
@@ -466,7 +465,7 @@ fn the_first_claim_stands(mut place: impl Place) {
     stands(store.as_ref());
 }
 
-/// All pages of a search, each `limit` long.
+/// All pages of a search, with `limit` results each.
 fn pages(reader: &dyn StoreReader, term: &Term, limit: usize) -> Vec<u64> {
     let mut found: Vec<LeafIndex> = Vec::new();
     loop {
@@ -576,7 +575,7 @@ fn the_checkpoint_is_only_replaced_by_whoever_knows_it(place: impl Place) {
     store.replace_checkpoint(Some(&empty), &three).unwrap();
     moved(store.replace_checkpoint(Some(&empty), &three));
     assert_eq!(store.checkpoint(), Some(three.clone()));
-    // Replacing it by itself is no move.
+    // Replacing it by itself changes nothing.
     store.replace_checkpoint(Some(&three), &three).unwrap();
     check(store.as_ref(), &numbered(0, 3));
 }

@@ -1,11 +1,11 @@
-//! Requests that are framed oddly, which every server treats alike: RFC 9112 section 6.
+//! Requests with odd framing, which every server treats alike: RFC 9112 section 6.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
 
 use super::http::{connect, exchange, request};
 
-/// Transfer codings, a header line each, that end in chunked and are more than that.
+/// Transfer codings, one per header line, that end in chunked but are more than that.
 const UNKNOWN_CODINGS: [&[&str]; 5] = [
     &["gzip, chunked"],
     &["gzip", "chunked"],
@@ -14,7 +14,7 @@ const UNKNOWN_CODINGS: [&[&str]; 5] = [
     &["gzip,deflate,chunked"],
 ];
 
-/// Headers by which a request ends in two places.
+/// Headers that give a request two different ends.
 const MISLEADING: [&[(&str, &str)]; 5] = [
     &[("Content-Length", "5"), ("Transfer-Encoding", "chunked")],
     &[("Transfer-Encoding", "chunked"), ("Content-Length", "5")],
@@ -29,7 +29,7 @@ pub fn with_codings(path: &str, codings: &[&str]) -> Vec<u8> {
     request("POST", path, &headers, b"5\r\nentry\r\n0\r\n\r\n")
 }
 
-/// No transfer coding is understood but chunked, once, and what is not understood ends the connection.
+/// Checks that chunked, once, is the only accepted transfer coding, and that any other closes the connection.
 pub fn only_chunked_is_understood(address: SocketAddr, path: &str) {
     for codings in UNKNOWN_CODINGS {
         let reply = exchange(address, &with_codings(path, codings));
@@ -43,7 +43,7 @@ pub fn only_chunked_is_understood(address: SocketAddr, path: &str) {
     }
 }
 
-/// Whatever is made of the first request, nothing that stands behind it is taken for a second one.
+/// Checks that no bytes after the first request are read as a second one.
 pub fn nothing_is_smuggled(address: SocketAddr, path: &str) {
     for headers in MISLEADING {
         let mut bytes = format!("POST {path} HTTP/1.1\r\nHost: log.example\r\n");

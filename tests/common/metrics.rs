@@ -1,4 +1,4 @@
-//! Reads the text format of Prometheus, and takes nothing that is not in it to the letter.
+//! Reads the text format of Prometheus, strictly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ fn is_name(text: &str) -> bool {
     text.starts_with(letter) && text.chars().all(|c| letter(c) || c.is_ascii_digit())
 }
 
-/// A label's value up to its closing quote, and what stands behind that.
+/// A label's value up to its closing quote, and the rest.
 fn value(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut rest = text.chars();
@@ -51,7 +51,7 @@ fn labels(mut text: &str) -> (Labels, &str) {
 }
 
 impl Samples {
-    /// Reads a good answer.
+    /// Reads a successful answer.
     pub fn of(reply: &Reply) -> Self {
         assert_eq!(reply.status, 200, "{reply}");
         assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -84,13 +84,13 @@ impl Samples {
         read
     }
 
-    /// The sample with just these labels.
+    /// The sample with exactly these labels.
     pub fn find(&self, name: &str, labels: &[(&str, &str)]) -> Option<u64> {
         let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
         self.samples.get(&(name.to_owned(), labels)).copied()
     }
 
-    /// The same where it has to be there.
+    /// Like `find`, for a sample that has to exist.
     #[track_caller]
     pub fn with(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         self.find(name, labels).unwrap_or_else(|| panic!("no {name} {labels:?} in {self:#?}"))
@@ -102,7 +102,7 @@ impl Samples {
         self.with(name, &[])
     }
 
-    /// The samples of a name that are not zero, by one of their labels, in its order.
+    /// The samples of a name that are not zero, by one of their labels, in order.
     pub fn not_zero(&self, of: &str, label: &str) -> Vec<(&str, u64)> {
         let samples = self.samples.iter().filter(|((name, _), figure)| name == of && **figure != 0);
         let mut found: Vec<_> =
@@ -117,7 +117,7 @@ impl Samples {
     }
 }
 
-/// The names that a page of the documentation has in the first column of a table.
+/// The metric names in the first table column of a documentation page.
 pub fn documented<'a>(page: &'a str, prefix: &str) -> BTreeSet<&'a str> {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.filter(|row| row.starts_with(prefix)).filter_map(|row| row.split(['`', '{']).next()).collect()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use treehead::store::Layout;
 
-/// A directory in memory, if there is one: tests with thousands of syncs are fast there.
+/// A directory in memory if possible, where tests with thousands of fsyncs are fast.
 pub fn quick_dir() -> TempDir {
     let memory = Path::new("/dev/shm");
     let prefix = tempfile::Builder::new().prefix("treehead-test-").to_owned();
@@ -131,7 +131,7 @@ pub fn reboot(dir: &Path) {
 /// Makes the file system that a test needs, or ignores the test.
 ///
 /// # Errors
-/// Where it cannot be made, and has to be: `TREEHEAD_REQUIRE_LOOP` is 1.
+/// If it cannot be made, and `TREEHEAD_REQUIRE_LOOP` is 1.
 #[macro_export]
 macro_rules! mounted_or_ignored {
     ($mounted:expr) => {

@@ -1,4 +1,4 @@
-//! Tests that need something that is not there everywhere. The harness counts those that cannot run as ignored, with the
+//! Tests with requirements that not every machine meets. The harness counts those that cannot run as ignored, with the
 //! reason.
 
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ pub type Outcome = Result<Completion, Failed>;
 /// The result of a test that cannot run here.
 ///
 /// # Errors
-/// Where it has to run: this variable of the environment is 1.
+/// If the test has to run: this environment variable is 1.
 pub fn ignored(why: &str, required: &str) -> Outcome {
     if std::env::var(required).is_ok_and(|value| value == "1") {
         return Err(format!("{required} is set, but {why}").into());
@@ -19,7 +19,7 @@ pub fn ignored(why: &str, required: &str) -> Outcome {
     Ok(Completion::ignored_with(why))
 }
 
-/// Runs the tests of a program as `cargo test` asks for them.
+/// Runs the tests of a program with the arguments of `cargo test`.
 pub fn run<const N: usize>(tests: [(&str, fn() -> Outcome); N]) -> ExitCode {
     // `stringify!` may put spaces and newlines into a path.
     let name = |name: &str| name.split_whitespace().collect::<String>();

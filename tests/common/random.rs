@@ -1,6 +1,6 @@
-//! Numbers that are the same in each run.
+//! Deterministic random numbers.
 
-/// splitmix64: the same cuts in each run.
+/// splitmix64.
 pub struct Random(pub u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! A receiver of webhooks that checks what it gets, and answers as it is told to.
+//! A receiver of webhooks that checks its requests, and answers as it is told to.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
@@ -10,18 +10,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-/// How it answers a request.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// This status, with more header lines.
+    /// This status, with extra header lines.
     Status(u16, &'static str),
-    /// It closes the connection.
+    /// The connection is closed.
     Close,
-    /// A byte of an answer now and then, without an end.
+    /// One byte now and then, without an end.
     Drip,
 }
 
-/// A request that it got.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Got {
     pub head: String,
@@ -50,7 +50,7 @@ struct Shared {
 }
 
 impl Receiver {
-    /// Answers so, and with 204 from then on.
+    /// Gives these answers, and 204 from then on.
     pub fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -106,7 +106,7 @@ impl Shared {
     }
 }
 
-/// A request with a `Content-Length`; none where the connection ends.
+/// A request with a `Content-Length`; `None` if the connection ends.
 fn read_request(stream: &mut TcpStream) -> Option<Got> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -121,7 +121,7 @@ fn read_request(stream: &mut TcpStream) -> Option<Got> {
 }
 
 impl Got {
-    /// Checks that it is signed as Standard Webhooks says, with the key that `whsec_` stands before.
+    /// Checks the Standard Webhooks signature, made with the key after `whsec_`.
     #[track_caller]
     pub fn check(&self, secret: &str) {
         let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a secret")).expect("base64");
@@ -130,7 +130,7 @@ impl Got {
         assert_eq!(self.header("webhook-signature"), format!("v1,{}", hmac(&key, signed.as_bytes())));
     }
 
-    /// The event in it.
+    /// The event in the body.
     pub fn event(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).expect("an event")
     }

@@ -1,4 +1,4 @@
-//! A slow and obvious witness in a hundred lines, which misbehaves on demand.
+//! A slow and simple witness that misbehaves on demand.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -22,11 +22,11 @@ pub struct Asked {
     pub body: Vec<u8>,
     /// The last head that the witness cosigned.
     pub last: Option<Checkpoint>,
-    /// What an honest witness would answer.
+    /// The answer of an honest witness.
     pub honest: Answer,
 }
 
-/// Says something else than an honest witness would, or nothing at all (the connection ends).
+/// Answers something else than an honest witness would, or nothing at all: the connection ends.
 pub type Lie = dyn Fn(Asked) -> Option<Answer> + Send + Sync;
 
 struct State {
@@ -56,7 +56,7 @@ pub fn signers(name: &str, seed: u8) -> Vec<NoteSigner> {
 }
 
 impl ToyWitness {
-    /// A witness of the log with these keys, with an Ed25519 and an ML-DSA-44 key.
+    /// A witness of the log with these keys. It has an Ed25519 and an ML-DSA-44 key.
     pub fn start(name: &str, seed: u8, log: Vec<NoteKey>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -86,7 +86,7 @@ impl ToyWitness {
         witness
     }
 
-    /// The lines of a policy for it, and the group's name.
+    /// The policy lines for this witness, and the name of their group.
     pub fn policy_lines(&self, name: &str) -> String {
         let mut lines = String::new();
         for (at, signer) in self.signers.iter().enumerate() {
@@ -99,12 +99,12 @@ impl ToyWitness {
         self.state.lock().expect("no panic while it is held")
     }
 
-    /// From now on it answers so.
+    /// From now on, the witness gives these answers.
     pub fn lie(&self, lie: impl Fn(Asked) -> Option<Answer> + Send + Sync + 'static) {
         self.state().lie = Some(Arc::new(lie));
     }
 
-    /// What an honest witness would do now, and remember: for lies that are about time alone.
+    /// Answers and remembers like an honest witness: for lies that are only about time.
     pub fn pass(&self) -> impl Fn(&Asked) -> Answer + Send + Sync + use<> {
         let (signers, state) = (self.signers.clone(), self.state.clone());
         move |asked| {
@@ -117,7 +117,7 @@ impl ToyWitness {
         self.state().lie = None;
     }
 
-    /// Makes it believe that it has cosigned this.
+    /// Makes the witness believe that it has cosigned this head.
     pub fn saw(&self, head: &Checkpoint, note: Note) {
         self.state().last = Some((head.clone(), note));
     }
@@ -130,7 +130,7 @@ impl ToyWitness {
         self.state().released.clone()
     }
 
-    /// Most requests that it ever had under way at once.
+    /// The largest number of requests in progress at once.
     pub fn most_at_once(&self) -> usize {
         self.under_way.1.load(Ordering::SeqCst)
     }
@@ -157,7 +157,7 @@ fn serve(
             let mut state = state.lock().expect("no panic while it is held");
             let last = state.last.clone().map(|(head, _)| head);
             let lie = state.lie.clone();
-            // One that lies remembers nothing of it.
+            // A lying witness remembers nothing of it.
             let kept = (state.last.clone(), state.released.len());
             let honest = honest(&mut state, signers, is_post, &path, &body);
             if lie.is_some() {
@@ -166,7 +166,7 @@ fn serve(
             }
             (Asked { is_post, path, body, last, honest }, lie)
         };
-        // A lie may take its time, and others are answered meanwhile.
+        // A lie may be slow; others are answered meanwhile.
         let answer = match lie {
             None => Some(answer.honest),
             Some(lie) => lie(answer),

@@ -1,4 +1,4 @@
-//! Backups of a log that runs, and logs made of them.
+//! Backups of a running log, and logs restored from them.
 
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,7 @@ fn restore(backup: &Path, dir: &Path) -> Result<Restored, CopyError> {
     restore_with(backup, dir, Arc::new(RealDisk))
 }
 
-/// A log made of the backup has exactly these entries.
+/// A log restored from the backup has exactly these entries.
 fn restores_to(backup: &Path, count: usize) {
     let dir = TempDir::new().unwrap();
     assert_eq!(restore(backup, dir.path()).unwrap().head.head.size.get(), count as u64);
@@ -106,7 +106,7 @@ fn a_second_run_copies_only_what_is_new() {
     assert_eq!((again.kept, again.copied, again.copied_bytes), (first.copied, 0, 0));
     let mut store = open(log.path()).unwrap();
     fill(&mut store, 90, 7);
-    // Served: no lock is needed.
+    // While it is served: backups need no lock.
     let more = back_up(log.path(), out.path()).unwrap();
     assert!(more.kept >= first.copied - 1 && more.copied >= 1, "{more:?}");
     restores_to(out.path(), 90);
@@ -211,7 +211,7 @@ fn a_backup_goes_only_where_one_is() {
     let refused = back_up(log.path(), other.path()).unwrap_err();
     assert!(matches!(refused, CopyError::NotABackup { .. }), "a log is no backup: {refused}");
     assert_eq!(contents(other.path()), before);
-    // A log that went back behind its backup.
+    // A log that is now behind its backup.
     let (out, old) = (TempDir::new().unwrap(), log_of(21, 7));
     back_up(log.path(), out.path()).unwrap();
     let refused = back_up(old.path(), out.path()).unwrap_err();
@@ -220,7 +220,7 @@ fn a_backup_goes_only_where_one_is() {
     assert!(refused.to_string().contains("9 of its entries would be lost"), "{refused}");
 }
 
-/// A log of `count` entries that are not the others'.
+/// A log of `count` entries that the other logs don't have.
 fn fork(count: usize) -> TempDir {
     let dir = TempDir::new().unwrap();
     let mut store = open(dir.path()).unwrap();
@@ -242,7 +242,7 @@ fn a_restore_never_takes_anything_away() {
         assert_eq!(contents(dir), before, "{refused}");
         refused
     };
-    // Newer by its checkpoint, by its journal, and by a checkpoint whose journal is lost.
+    // Newer by its checkpoint, by its journal, or by a checkpoint whose journal is lost.
     let newer = log_of(67, 7);
     let CopyError::Newer { there, .. } = refused(newer.path()) else { panic!() };
     assert_eq!(there.get(), 67);
@@ -260,12 +260,12 @@ fn a_restore_never_takes_anything_away() {
         assert!(matches!(e, CopyError::Newer { .. } | CopyError::Fork { .. }), "{count}: {e}");
     }
     assert!(matches!(back_up(fork(70).path(), out.path()), Err(CopyError::Fork { .. })));
-    // Served.
+    // While it is served.
     let held = log_of(30, 7);
     let store = open(held.path()).unwrap();
     assert!(matches!(refused(held.path()), CopyError::Store(StoreError::Disk(DiskError::Locked { .. }))));
     drop(store);
-    // A checkpoint that somebody deleted, and a damaged journal: for `treehead repair`.
+    // A deleted checkpoint, and a damaged journal: `treehead repair` has to help.
     fs::remove_file(Layout::new(held.path()).checkpoint()).unwrap();
     assert!(matches!(refused(held.path()), CopyError::Store(StoreError::CheckpointMissing { .. })));
     restores_to(out.path(), 60);

@@ -1,4 +1,4 @@
-//! The program itself: exit codes, what it says, exports and addresses as sources, and `kill -9`.
+//! The program itself: exit codes, output, exports and addresses as sources, and `kill -9`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::program::{StaticFiles, World};
 const RELEASES: u64 = 300;
 const SEGMENT: &str = "log/journal/00000000000000000000.seg";
 
-/// A log of releases that was served and stopped, with a backup and an export of it.
+/// A stopped log of releases, with a backup and an export of it.
 fn world() -> World {
     let world = World::new();
     let server = world.serve();
@@ -44,7 +44,7 @@ fn a_backup_becomes_a_log_again() {
     assert!(world.path("out/log.mldsa.vkey").exists() && !world.path("out/sled").exists());
     let json = world.run("backup log out --json").done().json();
     assert_eq!((&json["tree_size"], &json["segments_copied"]), (&301.into(), &0.into()));
-    // A backup is checked, and never served.
+    // A backup can be checked, and is never served.
     world.run("fsck out").done();
     assert!(!world.path("out/sled").exists());
     world.run("serve out --listen 127.0.0.1:0").failed(2, "is a backup");
@@ -52,7 +52,7 @@ fn a_backup_becomes_a_log_again() {
     assert!(ran.stdout.contains("would FORK it") && ran.stdout.contains("log.key was not"), "{ran:?}");
     world.run("serve back --listen 127.0.0.1:0").failed(3, "put your own copy of it back");
     assert!(ran.stdout.contains("log.mldsa.key was not"), "{ran:?}");
-    // One key alone is not what the log signs with.
+    // The log signs with two keys, so one alone is not enough.
     for key in ["log.key", "log.mldsa.key"] {
         world.run("serve back --listen 127.0.0.1:0").failed(3, &format!("back/{key}: "));
         world.write(&format!("back/{key}"), world.read(&format!("log/{key}")));
@@ -60,7 +60,7 @@ fn a_backup_becomes_a_log_again() {
     }
     let ran = world.run("fsck back").done();
     assert!(ran.stdout.contains("at tree size 301"), "{ran:?}");
-    // Served, it is the same log: the restored directory takes the place of the old one.
+    // Served, it is the same log: the restored directory replaces the old one.
     fs::rename(world.path("log"), world.path("old")).unwrap();
     fs::rename(world.path("back"), world.path("log")).unwrap();
     let server = world.serve();
@@ -69,7 +69,7 @@ fn a_backup_becomes_a_log_again() {
     world.run("restore out log").failed(3, "is in use by another treehead process");
     server.terminate();
     world.run("restore out log").refused("would-lose-entries");
-    // The key only where it was asked for, and readable by its owner alone.
+    // Only the backup that was asked for the keys has them, readable by its owner alone.
     world.run("backup log keyed --with-key").done();
     world.run("restore keyed new").done();
     for secret in ["keyed/log.key", "keyed/log.mldsa.key", "new/log.key", "new/log.mldsa.key"] {
@@ -163,7 +163,7 @@ fn each_file_that_is_missing_or_empty_is_named_with_what_to_do() {
         let path = format!("log/{file}");
         let (whole, mode) = (world.read(&path), fs::metadata(world.path(&path)).unwrap().permissions());
         for missing in [true, false] {
-            // A log of an older version has no profile, and one that nobody may publish to is a log.
+            // A log of an older version has no profile, and a log without publishers is a log.
             if missing && file == "profile" || !missing && file == "publishers.toml" {
                 continue;
             }
@@ -177,7 +177,7 @@ fn each_file_that_is_missing_or_empty_is_named_with_what_to_do() {
             assert!(ran.exit != 0 && ran.exit < 4, "{file}: {ran:?}");
             assert!(ran.stderr.contains(says), "{file}: {ran:?}");
             assert!(!ran.stderr.contains("panicked"), "{ran:?}");
-            // What a log needs for serving, it does not start without.
+            // A log does not start without the files that serving needs.
             if file != "endpoint.policy" {
                 let _ = fs::remove_dir_all(world.path("log/sled"));
                 let serve = world.run("serve log --listen 127.0.0.1:0");
@@ -212,8 +212,8 @@ fn flips_in_settings_and_keys_are_found_or_leave_a_valid_setting() {
             world.write(&path, &whole);
         }
     }
-    // Words in comments, and another address or interval, are as good as what was there: no file of
-    // settings has a signature, because people write them. What must not change is held by the keys.
+    // Changed comments, another address or another interval are as good as before: people write settings, so they
+    // have no signature. The keys protect the values that must not change.
     for (file, text) in unnoticed {
         assert!(matches!(file, "treehead.toml" | "endpoint.policy"), "{file}: {text}");
         if file == "treehead.toml" {
@@ -234,7 +234,7 @@ fn a_log_never_signs_with_another_key_or_with_less() {
     let whole = |name: &str| (name.to_owned(), world.read(&format!("log/{name}")));
     let files = ["log.key", "log.vkey", "log.mldsa.key", "log.mldsa.vkey", "endpoint.policy"].map(whole);
     let put_back = || files.iter().for_each(|(name, bytes)| world.write(&format!("log/{name}"), bytes));
-    // A line that was printed makes the public half again.
+    // The printed line restores the public half.
     fs::remove_file(world.path("log/log.mldsa.vkey")).unwrap();
     let ran = world.run("serve log --listen 127.0.0.1:0").failed(3, "run: echo '");
     let line = ran.stderr.split("echo '").nth(1).unwrap().split('\'').next().unwrap();
@@ -263,7 +263,7 @@ fn a_log_never_signs_with_another_key_or_with_less() {
         world.run("serve log --listen 127.0.0.1:0").failed(2, &format!("run: chmod 600 log/{secret}"));
         world.chmod(&format!("log/{secret}"), 0o600);
     }
-    // With both halves gone it looks like a log that never had them, but for what endpoints trust.
+    // Without both halves, it looks like a log that never had them; only endpoints know better.
     for name in ["log.mldsa.key", "log.mldsa.vkey"] {
         fs::remove_file(world.path(&format!("log/{name}"))).unwrap();
     }
@@ -272,7 +272,7 @@ fn a_log_never_signs_with_another_key_or_with_less() {
     assert_eq!(policy.lines().filter(|line| line.starts_with("log ")).count(), 1);
     put_back();
     world.chmod("log/log.mldsa.key", 0o600);
-    // Endpoints may demand either signature.
+    // Endpoints may require either signature.
     let policy = String::from_utf8(files[4].1.clone()).unwrap();
     for at in 0..2 {
         let mut lines: Vec<&str> = policy.lines().collect();
@@ -295,7 +295,7 @@ fn a_log_without_a_post_quantum_key_is_whole() {
     world.run("backup classic keyed --with-key").done();
     let json = world.run("restore keyed back --json").done().json();
     assert_eq!(json["has_key"], true);
-    // A key may be added later.
+    // The operator may add a key later.
     world
         .run("keygen log --algorithm ml-dsa-44 --name log.example.com/classic --out back/log.mldsa.key")
         .done();
@@ -316,7 +316,7 @@ fn damaged_journals(dir: &Path) -> Vec<PathBuf> {
 fn a_repair_that_is_killed_is_run_again() {
     let world = world();
     let whole = world.read(SEGMENT);
-    // One whole run tells how long it takes; the kills are spread over that.
+    // One whole run measures the time; the kills are spread over it.
     spoil(&world, SEGMENT, 5_000);
     let begun = Instant::now();
     world.run("repair log --from out").done();
@@ -329,7 +329,7 @@ fn a_repair_that_is_killed_is_run_again() {
         std::thread::sleep(takes * round / 11);
         let _ = child.kill();
         child.wait().unwrap();
-        // Without a repair, it starts with everything or not at all.
+        // Without a repair, it starts with all entries or not at all.
         let fsck = world.run("fsck log");
         assert!(fsck.exit == 0 || fsck.stderr.contains("treehead repair DIR"), "{fsck:?}");
         world.run("repair log --from out").done();

@@ -14,7 +14,7 @@ const COUNT: usize = 60;
 const STEP: usize = 7;
 const REPAIR: &str = "treehead repair DIR --from SOURCE";
 
-/// What opening a spoiled log comes to: refused with what helps, or the same content as before.
+/// The outcome of opening a damaged log: refused with advice, or the same content as before.
 #[track_caller]
 fn opens_or_says(dir: &Path, what: &str, served: usize) -> bool {
     match open(dir) {
@@ -35,7 +35,7 @@ fn opens_or_says(dir: &Path, what: &str, served: usize) -> bool {
     }
 }
 
-/// With sled closed, and without any: then all of the journal is read.
+/// With sled closed, and without sled, in which case the whole journal is read.
 fn logs() -> Vec<tempfile::TempDir> {
     let closed = log_of(COUNT, STEP);
     assert!(segments(closed.path()).len() >= 3, "several segments");
@@ -55,7 +55,7 @@ fn every_byte_of_the_journal_flipped_is_refused_or_never_served() {
             spoiled[at] ^= 1 << (at % 8);
             fs::write(dir.join(name), spoiled).unwrap();
             let _ = fs::remove_dir_all(Layout::new(dir).sled());
-            // All of it was signed, so no flip is a torn batch.
+            // All of it was signed, so no flip counts as a torn batch.
             let what = format!("{} {at}", name.display());
             assert!(!opens_or_says(dir, &what, COUNT), "{what}");
         });
@@ -64,8 +64,8 @@ fn every_byte_of_the_journal_flipped_is_refused_or_never_served() {
 
 #[test]
 fn behind_a_sound_sled_a_flip_is_refused_when_it_is_read() {
-    // A start does not read what sled has applied already; readers compare it with the tree, and
-    // fsck reads all of it (`program.rs`).
+    // A start does not read the part that sled has applied; readers compare it with the tree, and fsck reads all of it
+    // (`program.rs`).
     let closed = logs().remove(0);
     for path in segments(closed.path()) {
         let whole = fs::read(&path).unwrap();
@@ -141,7 +141,7 @@ fn every_byte_and_length_of_the_checkpoint() {
 #[test]
 fn an_older_journal_under_its_newer_checkpoint_is_recognised() {
     let (old, new) = (log_of(COUNT - 14, STEP), log_of(COUNT, STEP));
-    // The whole directory goes back, as a backup tool does it, but for the checkpoint.
+    // Everything but the checkpoint goes back, as if a backup tool restored the directory.
     fs::copy(Layout::new(new.path()).checkpoint(), Layout::new(old.path()).checkpoint()).unwrap();
     let e = open(old.path()).err().unwrap();
     let StoreError::JournalShort { signed, seen } = &e else { panic!("{e}") };
@@ -151,7 +151,7 @@ fn an_older_journal_under_its_newer_checkpoint_is_recognised() {
 
 #[test]
 fn the_last_batch_that_was_never_published_is_dropped_and_nothing_else() {
-    // Nobody was told that it was published: a torn write looks the same, and so it is dropped whole.
+    // Nobody was told that the batch was published. It looks like a torn write, so all of it is dropped.
     let log = log_of(COUNT, STEP);
     let mut store = open(log.path()).unwrap();
     let before = segments(log.path());
@@ -159,7 +159,7 @@ fn the_last_batch_that_was_never_published_is_dropped_and_nothing_else() {
     drop(store);
     let last = segments(log.path()).pop().unwrap();
     let whole = fs::read(&last).unwrap();
-    // A segment of its own, or behind the others.
+    // In its own segment, or behind the others.
     let start = if before.contains(&last) { last_batch(&whole) } else { SEGMENT_HEAD_BYTES };
     each(log.path(), whole.len() - start, |_, at| {
         let mut spoiled = whole.clone();

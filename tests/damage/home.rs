@@ -1,4 +1,4 @@
-//! A small but complete log, and what is compared after its files were spoiled.
+//! A small but complete log, and comparisons after its files were damaged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub fn key() -> NoteKey {
     signer().public().clone()
 }
 
-/// An entry that every index has something of.
+/// An entry that is in every index.
 pub fn entry(at: usize) -> Vec<u8> {
     format!("entry {at} {}", "x".repeat(at % 17)).into_bytes()
 }
@@ -51,7 +51,7 @@ pub fn options() -> OpenOptions {
     OpenOptions { describe, segment_bytes: SEGMENT_BYTES, log_key: Some(key()), ..OpenOptions::new(ORIGIN) }
 }
 
-/// Opens a store; a child process of another test may hold copies of a lock for a moment.
+/// Opens a store. A child process of another test may hold a copy of its lock for a moment.
 pub fn open(dir: &Path) -> Result<DiskStore, StoreError> {
     open_with(dir, options)
 }
@@ -115,7 +115,7 @@ pub fn fill(store: &mut DiskStore, count: usize, step: usize) {
     }
 }
 
-/// A log of `count` entries that was closed.
+/// A closed log of `count` entries.
 pub fn log_of(count: usize, step: usize) -> TempDir {
     let dir = TempDir::new().unwrap();
     fill(&mut open(dir.path()).unwrap(), count, step);
@@ -141,17 +141,17 @@ pub fn files_of(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Content of all files, to see that nothing was changed.
+/// The content of all files, to see that nothing was changed.
 pub fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let read = |path: PathBuf| {
         let bytes = fs::read(dir.join(&path)).unwrap();
         (path, bytes)
     };
-    // Locks are made by looking.
+    // A look may create lock files.
     files_of(dir).into_iter().filter(|path| path != Path::new("lock")).map(read).collect()
 }
 
-/// Copies a directory; sled removes files of its own while it is open.
+/// Copies a directory. An open sled may remove files meanwhile.
 pub fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for item in fs::read_dir(from).unwrap() {
@@ -172,11 +172,11 @@ pub fn segments(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Bytes of the head of a segment, which has its marker at byte 48.
+/// The length of a segment's header, which has its marker at byte 48.
 pub const SEGMENT_HEAD_BYTES: usize = 60;
 pub const OLD_MARKER: &[u8; 8] = b"THBATCH\n";
 
-/// Where the last batch of a segment begins.
+/// The offset of the last batch of a segment.
 pub fn last_batch(segment: &[u8]) -> usize {
     segment.windows(8).rposition(|window| *window == segment[48..56]).unwrap()
 }
@@ -197,7 +197,7 @@ fn seal(head: &mut [u8]) {
     crc.copy_from_slice(&crc32fast::hash(content).to_be_bytes());
 }
 
-/// A batch with another marker, as who knows all but the marker of a segment may write it.
+/// A batch with another marker, as somebody may write it who knows everything but the segment's marker.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "markers are byte strings")]
 pub fn marked(batch: &[u8], marker: &[u8; 8]) -> Vec<u8> {
     let mut bytes = batch.to_vec();
@@ -206,7 +206,7 @@ pub fn marked(batch: &[u8], marker: &[u8; 8]) -> Vec<u8> {
     bytes
 }
 
-/// Rewrites the journal of a log as older programs wrote it.
+/// Rewrites a log's journal in the format of older programs.
 pub fn make_old(dir: &Path) {
     for path in segments(dir) {
         let whole = fs::read(&path).unwrap();
@@ -221,11 +221,11 @@ pub fn make_old(dir: &Path) {
         }
         fs::write(&path, old).unwrap();
     }
-    // Its rows name places in the journal that was there.
+    // Its rows point into the journal that was there.
     let _ = fs::remove_dir_all(Layout::new(dir).sled());
 }
 
-/// Everything that can be read of a store is what its first `count` entries make; more is not there.
+/// Checks that a store has exactly the first `count` entries, and everything that follows from them.
 pub fn check_served(store: &DiskStore, count: usize) {
     let entries: Vec<Vec<u8>> = (0..count).map(entry).collect();
     let edge = grow(&RightEdge::default(), &entries).edge;
@@ -260,8 +260,8 @@ pub fn crash_after(steps: usize) -> Arc<FaultyDisk> {
     Arc::new(FaultyDisk::new(Plan::crash_after(steps)))
 }
 
-/// Runs `try_one` on each of `0..count`, several at a time: most of the time is spent on waiting for
-/// the disk. Each thread has a copy of the log.
+/// Runs `try_one` on each of `0..count`, several at a time, because most of the time is spent waiting for the disk.
+/// Each thread has a copy of the log.
 pub fn each(log: &Path, count: usize, try_one: impl Fn(&Path, usize) + Sync) {
     const THREADS: usize = 8;
     std::thread::scope(|scope| {
@@ -276,7 +276,7 @@ pub fn each(log: &Path, count: usize, try_one: impl Fn(&Path, usize) + Sync) {
     });
 }
 
-/// An error that an operator can work with: it names a file, and the command that mends it.
+/// Checks that an error helps an operator: it names the file and the command that repairs it.
 #[track_caller]
 pub fn check_says(message: &str, file: &str, command: &str) {
     assert!(message.contains(file), "names {file}: {message}");

@@ -1,5 +1,5 @@
-//! Whatever happens to the files of a log: it is found, named with the command that mends it, and
-//! never served. What a backup, a restore and a repair promise is held here too.
+//! Damage to any file of a log is found, reported with the command that repairs it, and never served. The promises of
+//! backups, restores and repairs are tested here too.
 
 mod backup;
 mod binary;

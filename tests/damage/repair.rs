@@ -1,4 +1,4 @@
-//! Repairs from another journal, in this process; those from exports and addresses are in `binary.rs`.
+//! Repairs from another journal, in this process. Repairs from exports and addresses are in `binary.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -147,19 +147,19 @@ fn a_lost_or_older_checkpoint_is_fetched() {
         assert_eq!((done.checkpoint, done.journal), (CheckpointWas::Lost, None));
         check_served(&open(dir.path()).unwrap(), 60);
     }
-    // A restored older copy is brought up to what the world has seen.
+    // A restored older copy catches up with the published heads.
     let old = log_of(28, 7);
     let done = repair(old.path(), good.path()).unwrap();
     assert_eq!((done.checkpoint, done.head.head.size.get()), (CheckpointWas::Older, 60));
     check_served(&open(old.path()).unwrap(), 60);
-    // Neither has one.
+    // Neither has an entry.
     fs::remove_file(dir.path().join("checkpoint")).unwrap();
     fs::remove_file(good.path().join("checkpoint")).unwrap();
     let refused = repair(dir.path(), good.path()).unwrap_err();
     assert!(matches!(refused, CopyError::Store(StoreError::CheckpointMissing { .. })), "{refused}");
 }
 
-/// Says whatever it is told to.
+/// A source that gives the entries it was told to.
 struct Liar<F>(F);
 
 impl<F: FnMut(u64, usize) -> Result<Vec<Vec<u8>>, String>> EntrySource for Liar<F> {
@@ -204,8 +204,7 @@ fn a_source_that_lies_changes_nothing() {
     check_served(&open(dir.path()).unwrap(), 60);
 }
 
-/// The last batch of another log, which begins with this entry, under a marker that heads of a journal may
-/// have.
+/// The last batch of another log, which begins with this entry, under a marker that journal headers may have.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "markers are byte strings")]
 fn foreign_batch(first: usize, marker: &[u8; 8]) -> Vec<u8> {
     let other = log_of(first + 7, 7);
@@ -217,8 +216,8 @@ fn foreign_batch(first: usize, marker: &[u8; 8]) -> Vec<u8> {
 
 #[test]
 fn a_batch_inside_an_entry_is_not_taken_for_one_of_the_log() {
-    // Somebody publishes entries that hold batches as they may stand in a journal some day; then their own
-    // batch is damaged at its head, so that what is inside of it may be searched.
+    // Somebody publishes entries that contain batches as the journal may store them. Then the header of their own
+    // batch is damaged, and its content is searched.
     for old in [false, true] {
         for first in [21, 28, 7_000] {
             let dir = log_of(21, 7);
@@ -237,8 +236,8 @@ fn a_batch_inside_an_entry_is_not_taken_for_one_of_the_log() {
             let path = segments(dir.path()).into_iter().find(holds).unwrap();
             let inner = find(&fs::read(&path).unwrap(), &inside).unwrap();
             flip(&path, inner - 30);
-            // A source that has what was lost, and no more. Only in an old journal, only the very place of
-            // what was lost can be taken by another batch with the right root, and the source is asked for all.
+            // A source that has only the lost entries. In an old journal, another batch with the right root can take
+            // the place of the lost ones, so the repair asks the source for all entries.
             let needs_all = old && first == 21;
             let source = |first: u64, most: usize| {
                 let all: Vec<Vec<u8>> = batches(good.path()).into_iter().flat_map(|batch| batch.2).collect();
@@ -263,7 +262,7 @@ fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
 
 #[test]
 fn a_torn_last_batch_whose_entries_imitate_heads_keeps_no_log_from_starting() {
-    // The batch was being written when the power failed: its head never reached the disk, its entries did.
+    // The power failed during the write of the batch: its header never reached the disk, its entries did.
     let torn = |dir: &Path, marker: &[u8; 8]| {
         let mut store = open(dir).unwrap();
         let imitations = [22, 23, 28, 4_000].map(|first| foreign_batch(first, marker));
@@ -290,8 +289,8 @@ fn a_torn_last_batch_whose_entries_imitate_heads_keeps_no_log_from_starting() {
         let dir = copy(dir.path());
         assert!(repair(dir.path(), log_of(21, 7).path()).unwrap().journal.is_none(), "it is sound");
     }
-    // An old journal can't tell them from batches that were acknowledged. A repair can, and takes nothing
-    // that was signed from the source.
+    // An old journal can't tell them from acknowledged batches. A repair can, and takes nothing that was signed from
+    // the source.
     let dir = log_of(21, 7);
     torn(dir.path(), OLD_MARKER);
     make_old(dir.path());
@@ -331,7 +330,7 @@ fn a_repair_cut_off_anywhere_is_finished_by_the_next_one() {
             let theirs = read_signed(&Layout::new(good.path()).checkpoint(), &key()).unwrap();
             let mut source = JournalSource::new(&Layout::new(good.path()).journal()).unwrap();
             let cut = repair_with(dir.path(), theirs, &mut source, crash_after(steps));
-            // A start in between works, or is refused with the command to run.
+            // A start meanwhile works, or is refused with the command to run.
             let between = copy(dir.path());
             let _ = fs::remove_dir_all(between.path().join("sled"));
             match open(between.path()) {

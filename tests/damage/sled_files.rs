@@ -1,4 +1,4 @@
-//! sled: whatever becomes of its files, what is served stays the same, or fsck finds it.
+//! sled: whatever happens to its files, the log serves the same, or fsck finds the damage.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::home::{append, check_served, copy_dir, entry, files_of, fill, log_of,
 
 const COUNT: usize = 300;
 
-/// As a killed process leaves it: sled was never closed.
+/// A log as a killed process leaves it: sled was never closed.
 fn killed() -> TempDir {
     let (dir, after) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let mut store = open(dir.path()).unwrap();
@@ -24,7 +24,7 @@ fn is_healed(dir: &Path) {
     check_served(&open(dir).unwrap(), COUNT);
 }
 
-/// The same; then it goes on, and opens again.
+/// Like `is_healed`, then appends and opens again.
 fn is_healed_for_good(dir: &Path) {
     let mut store = open(dir).unwrap();
     check_served(&store, COUNT);
@@ -44,7 +44,7 @@ fn spoiled(log: &Path, file: &Path, bytes: Option<&[u8]>) -> TempDir {
     dir
 }
 
-/// The next number of a fixed sequence: the same places in every run.
+/// The next number of a fixed sequence, so that each run damages the same places.
 fn next(seed: &mut u64) -> usize {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     usize::try_from(*seed >> 33).unwrap()

@@ -1,4 +1,4 @@
-//! Events to a program.
+//! Events sent to a command.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -75,7 +75,7 @@ fn what_a_program_has_started_ends_with_it() {
     let dir = quick_dir();
     let alive = dir.path().join("alive");
     assert!(std::process::Command::new("mkfifo").arg(&alive).status().unwrap().success());
-    // The shell waits for what it started, which holds the pipe as long as it lives.
+    // The shell waits for its child, which holds the pipe as long as it lives.
     let argv = script(dir.path(), "sleep 500 > \"$1/alive\"; exit 0\n");
     let hangs = Command::new(argv).unwrap().with_timeout(Duration::from_millis(300));
     let delivery = open(dir.path(), Arc::new(hangs));
@@ -88,7 +88,7 @@ fn what_a_program_has_started_ends_with_it() {
         done.send(())
     });
     told.recv_timeout(PATIENCE).expect("it is started");
-    // The end of the pipe is that of everybody who holds it. Nobody starts anew behind it.
+    // The pipe ends when all of its holders have closed it. No new process is started before that.
     delivery.stop();
     told.recv_timeout(PATIENCE).expect("it is killed");
 }

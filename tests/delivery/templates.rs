@@ -1,4 +1,4 @@
-//! The templates of docs/templates, sent to a receiver: each body has what that service's documentation asks for.
+//! The templates of docs/templates, sent to a receiver: each body matches that service's documentation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::common::mounts::quick_dir;
 use crate::common::receiver::{Receiver, hmac};
 
 const LOG: &str = "log.example/a";
-/// 24 bytes.
+/// A key of 24 bytes.
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3";
 const KEY: &[u8] = b"0123456789abcdef01234567";
 
-/// Text that a log may choose, as far as events let it through.
+/// Text that a log may choose, as far as events pass it on.
 const HOSTILE: &str = "a \"quoted\" \\ <!channel> {{routing_key}} \u{202e}\n message";
 
 fn stalled() -> Event {
@@ -27,7 +27,7 @@ fn gap() -> Event {
     Event::new(Code::SequenceGap, Some(LOG), &["7"], START, HOSTILE).with("index", 7)
 }
 
-/// Tells a condition, a fact, and the end of the condition; the receiver.
+/// Sends a condition, a fact, and the end of the condition. Returns the receiver.
 fn told_to(webhook: impl FnOnce(&str) -> Webhook) -> Receiver {
     let (dir, receiver) = (quick_dir(), Receiver::start([]));
     let webhook = webhook(&receiver.url()).with_timeout(Duration::from_secs(5)).unwrap();

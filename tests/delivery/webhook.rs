@@ -1,4 +1,4 @@
-//! Events over HTTP, to a receiver that is not always well.
+//! Events over HTTP, to a receiver that fails at times.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::world::{PATIENCE, START, eventually, forks, lines, open, settings};
 use crate::common::mounts::quick_dir;
 use crate::common::receiver::{Answer, Receiver, hmac};
 
-/// 24 bytes.
+/// A key of 24 bytes.
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3\n";
 const KEY: &[u8] = b"0123456789abcdef01234567";
 
@@ -18,7 +18,7 @@ fn webhook(receiver: &Receiver) -> Arc<Webhook> {
     Arc::new(webhook.with_timeout(Duration::from_secs(2)).unwrap())
 }
 
-/// Each request is signed for what it has, and for nothing else.
+/// Each request has the signature of its own content.
 fn check(receiver: &Receiver) {
     for got in receiver.got() {
         assert!(got.head.starts_with("POST /hooks/monitor?token=abc HTTP/1.1\r\n"), "{}", got.head);
@@ -32,7 +32,7 @@ fn check(receiver: &Receiver) {
     }
 }
 
-/// Bodies in the order in which they came, repeats left out.
+/// Bodies in order of arrival, without repeats.
 fn bodies(receiver: &Receiver) -> Vec<String> {
     let mut bodies: Vec<String> = receiver.got().into_iter().map(|got| got.body).collect();
     bodies.dedup();
@@ -117,7 +117,7 @@ fn a_receiver_that_asks_to_wait_is_left_alone() {
     // The longest pause is a tenth of this.
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(receiver.got().len(), 1);
-    // Nor does anybody wait for half an hour where nothing happens within it.
+    // Nor does `flush` wait for half an hour if no event can be delivered within it.
     assert!(!delivery.flush(Duration::from_secs(1_800)));
     assert_eq!((receiver.got().len(), delivery.figures().sinks[0].undelivered), (1, 1));
 }

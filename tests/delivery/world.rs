@@ -1,4 +1,4 @@
-//! Deliveries with sinks and events of the tests' own.
+//! Deliveries with sinks and events of the test.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,10 @@ use treehead::monitor::delivery::{
 use treehead::monitor::event::{Code, Event};
 
 pub const START: u64 = 1_769_860_800;
-/// Longer than anything takes, on a busy machine too.
+/// A time limit that even a busy machine keeps.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Keeps what it took, while it is open.
+/// A sink that keeps the events it accepts, while it is open.
 #[derive(Default)]
 pub struct Toy {
     pub closed: AtomicBool,
@@ -27,7 +27,7 @@ impl Toy {
         Self { closed: AtomicBool::new(true), ..Self::default() }
     }
 
-    /// What it took, in order, repeats left out.
+    /// The accepted events, in order, without repeats.
     pub fn lines(&self) -> Vec<String> {
         let mut keys = Vec::new();
         let taken = self.taken.lock().unwrap();
@@ -59,7 +59,7 @@ pub fn settings() -> DeliverySettings {
     settings
 }
 
-/// Settings with this one sink.
+/// Settings with only this sink.
 pub fn with_sink(sink: Arc<dyn Sink>) -> DeliverySettings {
     let mut settings = settings();
     settings.sinks.push(SinkSettings::new("pager", Filter::default(), sink).unwrap());
@@ -75,10 +75,10 @@ pub fn open_on(
     let until = Instant::now() + PATIENCE;
     loop {
         let mut settings = with_sink(sink.clone());
-        // Written anew now and then.
+        // Small enough that the outbox is rewritten now and then.
         settings.outbox_file_bytes = 1_200;
         match Delivery::open_with(dir, settings, Box::new(std::io::sink()), io.clone()) {
-            // A program that another test starts has all files of this process for a moment.
+            // A child process of another test holds copies of all open files for a moment.
             Err(DeliveryError::InUse { .. }) if Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -105,7 +105,7 @@ pub fn lines(events: &[Event]) -> Vec<String> {
     events.iter().map(Event::to_line).collect()
 }
 
-/// Waits for something that another thread or process does soon.
+/// Waits for another thread or process to do something.
 #[track_caller]
 pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;

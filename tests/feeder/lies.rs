@@ -1,4 +1,4 @@
-//! A witness that lies, each in its own way: it is named, it does not count, and the log goes on.
+//! A witness that lies: the log names it, does not count it, and continues.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -35,7 +35,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// The log's tree after so many of its entries, which are numbered.
+/// The log's tree over the first `size` of its numbered entries.
 pub fn head_of(count: u64, entry: impl Fn(u64) -> String) -> Checkpoint {
     let leaves: Vec<Hash> = (0..count).map(|i| Hash::leaf(entry(i).as_bytes())).collect();
     let edge = RightEdge::default().grow(&leaves).edge;
@@ -105,7 +105,7 @@ impl World {
         Self { witnesses, policy, store, sequencer }
     }
 
-    /// Waits until the log has heard its witnesses and takes entries.
+    /// Waits until the log has answers of its witnesses and accepts entries.
     pub fn wait_open(&self) {
         wait_until("the log takes entries", || self.sequencer.has_room(1).is_ok());
     }
@@ -125,7 +125,7 @@ impl World {
         self.check(&head.note)
     }
 
-    /// What every endpoint checks of a head.
+    /// Checks a head as every endpoint does.
     pub fn check(&self, note: &[u8]) -> Cosigned<Checkpoint> {
         self.policy.check(&open(note)).expect("a quorum")
     }
@@ -140,7 +140,7 @@ impl World {
         self.sequencer.cosigners().expect("it has witnesses").status()
     }
 
-    /// Waits until a witness is said to be at fault so.
+    /// Waits until the log reports this fault of a witness.
     pub fn wait_fault(&self, witness: usize, expected: &str) {
         let fault = || self.status()[witness].fault.clone();
         let deadline = Instant::now() + PATIENCE;

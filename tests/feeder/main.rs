@@ -1,4 +1,4 @@
-//! A log and its witnesses: the log's side, against witnesses that are good, dead, slow and false.
+//! The log's side of its witnesses, which are good, dead, slow and lying.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -13,7 +13,7 @@ use crate::common::metrics::{Samples, documented};
 use crate::common::toy_witness::ToyWitness;
 use crate::log::{head_of, log_keys, log_signer, numbered, two_of};
 
-/// The second one's name says what labels have to bear. A name has no line feed.
+/// The second name has characters that labels must escape. A name has no line feed.
 const NAMES: [&str; 3] = ["w1.example.com", r#"w2.example.com/"\n\"#, "w3.example.com/ö"];
 const HEALTHY: [(&str, u64); 0] = [];
 
@@ -43,7 +43,7 @@ fn faults(samples: &Samples) -> Vec<(&str, u64)> {
     samples.not_zero("treehead_log_fault", "kind")
 }
 
-/// A figure of each witness, in their order.
+/// A figure of each witness, in order.
 fn each(samples: &Samples, witnesses: &[ToyWitness], name: &str) -> [Option<u64>; 3] {
     [0, 1, 2].map(|at| {
         let labels = [("witness", NAMES[at]), ("url", witnesses[at].url.as_str())];
@@ -55,7 +55,7 @@ fn up(log: &Served, witnesses: &[ToyWitness]) -> [Option<u64>; 3] {
     each(&metrics(log), witnesses, "up")
 }
 
-/// Compares what both routes have.
+/// Compares both routes.
 fn agree_with_health(log: &Served, witnesses: &[ToyWitness]) {
     let (samples, health) = (metrics(log), log.get("/healthz"));
     let health: serde_json::Value = serde_json::from_slice(&health.body).expect("JSON");
@@ -109,7 +109,7 @@ fn dead_witnesses_and_a_lost_quorum_show() {
         ("published_size", 1),
         ("signed_size", 2),
         ("tree_size", 2),
-        // What is shown had its quorum.
+        // Every head that is shown had its quorum.
         ("published_witnessed", 1),
         ("heads_published_unwitnessed_total", 0),
         ("may_sign", 1),
@@ -146,7 +146,7 @@ fn heads_without_a_quorum_are_counted() {
     let log = serve(dir.path(), &witnesses, true);
     eventually("the log publishes", || log.get("/checkpoint").status == 200);
     eventually("with a quorum", || metrics(&log).one("treehead_log_published_witnessed") == 1);
-    // On a busy machine the first head may have been shown without one before.
+    // On a busy machine, the first head may have been shown before, without a quorum.
     let before = metrics(&log).one("treehead_log_heads_published_unwitnessed_total");
     assert_eq!(metrics(&log).one("treehead_log_heads_published_total"), 1, "shown twice, it is one");
     witnesses.iter().for_each(|witness| witness.lie(|_| None));

@@ -1,4 +1,4 @@
-//! A log whose files are older than what the world has seen, or other.
+//! A log whose files are older than its published heads, or differ from them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use treehead::sequencer::{SubmitError, Trouble};
 use crate::common::toy_witness::{Answer, Asked};
 use crate::log::{ORIGIN, World, head_of, log_keys, log_signer, numbered, store, three, wait_until};
 
-/// A log of four entries, closed, whose witnesses have seen them all.
+/// A closed log of four entries that all witnesses have seen.
 fn closed() -> World {
     let world = World::new();
     world.wait_open();
@@ -64,8 +64,7 @@ fn a_log_restored_from_an_older_copy_says_what_was_lost_and_signs_nothing() {
         "{why}"
     );
     assert_eq!(world.sequencer.fault().unwrap(), why);
-    // Reads go on: the last head that had its quorum when the copy was made is not believed blindly, but
-    // the tree is there.
+    // Reads continue: the tree is there, although the copy's last head with a quorum is not trusted blindly.
     assert_eq!(world.sequencer.reader().size().get(), 2);
     std::thread::sleep(std::time::Duration::from_millis(200));
     let now: Vec<_> = world.witnesses.iter().map(|w| w.released().len()).collect();
@@ -74,7 +73,7 @@ fn a_log_restored_from_an_older_copy_says_what_was_lost_and_signs_nothing() {
 
 #[test]
 fn a_log_that_went_on_from_an_older_copy_has_forked() {
-    // Another operator's hand: entries 2 and 3 are others now, and more than the witnesses have seen.
+    // Somebody replaced entries 2 and 3, and added more than the witnesses have seen.
     let forked = older();
     {
         let lenient = three();
@@ -118,7 +117,7 @@ fn what_comes_to_light_later_stops_the_log_as_well() {
     world.witnesses[2].lie(|_| None);
     world.wait_open();
     world.append(0);
-    // The third was not there at the start, and has seen more than this copy has.
+    // The third witness was down at the start, and has seen more than this copy has.
     let head = head_of(9, |i| format!("other {i}"));
     world.witnesses[2].saw(&head, signed(&head));
     world.witnesses[2].be_honest();
@@ -136,7 +135,7 @@ fn the_same_size_with_another_root_is_a_fork() {
     assert!(wait_refused(&world).contains("the log has forked"));
 }
 
-/// Answers as one that can't show what it cosigned: c2sp.org/tlog-witness only says that it SHOULD.
+/// Answers like a witness that can't show its cosigned head: c2sp.org/tlog-witness only says that it SHOULD.
 #[expect(clippy::unnecessary_wraps, reason = "what a lie returns")]
 fn shows_nothing(asked: Asked) -> Option<Answer> {
     if asked.is_post { Some(asked.honest) } else { Some((404, "text/plain", b"nothing here".to_vec())) }

@@ -1,4 +1,4 @@
-//! Witnesses that are honest, if not always quick or there.
+//! Honest witnesses, which may be slow or down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +41,7 @@ fn one_that_is_dead_costs_nothing_but_its_cosignature() {
     }
     world.wait_fault(1, "no answer from http://127.0.0.1:");
     assert!(world.sequencer.faults().is_empty(), "a quorum cosigns");
-    // Back again, it catches up by itself: it is asked from the size that it names.
+    // Back again, it catches up by itself: the log continues from the size that it names.
     world.witnesses[1].be_honest();
     world.append(5);
     wait_until("it has caught up", || {
@@ -117,7 +117,7 @@ fn a_witness_that_shows_no_heads_is_asked_for_its_size() {
     });
     world.sequencer.shut_down().unwrap();
     let World { witnesses, store, .. } = world;
-    // Its monitoring prefix is another: there is nothing to read where heads are submitted.
+    // Its monitoring prefix is elsewhere: the submission address has nothing to read.
     for witness in &witnesses[..2] {
         witness.lie(
             |asked| if asked.is_post { Some(asked.honest) } else { Some((404, "text/plain", Vec::new())) },
@@ -133,7 +133,7 @@ fn somebody_else_may_have_fed_a_witness_with_a_head_of_this_log() {
     let world = World::new();
     world.wait_open();
     world.append(0);
-    // Not the log: a monitor, say. It has the note, and the witness has not.
+    // Not by the log but by a monitor, say: it has the note, and the witness has not.
     let note = Note::parse(&world.published().unwrap()).unwrap();
     let head = open(&world.published().unwrap()).get().clone();
     for index in 1..4 {
@@ -143,8 +143,7 @@ fn somebody_else_may_have_fed_a_witness_with_a_head_of_this_log() {
         world.witnesses.iter().all(|w| w.last().is_some_and(|h| h.size.get() == 4))
     });
     for witness in &world.witnesses {
-        // As if the log's own requests had not come through: the size that it goes on from is another
-        // than the log remembers.
+        // As if the log's own requests were lost: the witness continues from another size than the log remembers.
         witness.saw(&head, note.clone());
     }
     world.append(4);
@@ -155,7 +154,7 @@ fn somebody_else_may_have_fed_a_witness_with_a_head_of_this_log() {
 fn when_the_log_is_closed_nobody_holds_its_store() {
     let world = World::new();
     world.wait_open();
-    // A request that takes long must not keep the files of a log that was closed.
+    // A slow request must not keep the files of a closed log open.
     let (under_way, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (told, ended) = (under_way.clone(), end.clone());
     world.witnesses[0].lie(move |_| {
@@ -171,7 +170,7 @@ fn when_the_log_is_closed_nobody_holds_its_store() {
     world.sequencer.shut_down().unwrap();
     let World { sequencer, store, .. } = world;
     drop((sequencer, store));
-    // The request goes on: the witness answers when it is told to.
+    // The request is still open: the witness answers when it is told to.
     wait_until("the reader is gone", || reader.upgrade().is_none());
     end.store(true, Ordering::SeqCst);
 }
@@ -184,7 +183,7 @@ fn a_policy_that_asks_for_nobody_publishes_whoever_is_there() {
         witnesses.iter().enumerate().map(|(at, w)| w.policy_lines(&format!("w{at}"))).collect();
     let policy = Policy::parse(format!("{lines}quorum none\n").as_bytes()).unwrap();
     let world = World::start_with(witnesses, crate::log::store(), policy);
-    // Nobody's silence is safe, so the witnesses are waited for, but not for ever.
+    // A silent witness may have seen more, so the log waits for it, but not for ever.
     world.wait_open();
     let head = world.append(0);
     assert!(head.cosignatures().is_empty());

@@ -1,5 +1,5 @@
-//! Thirty seconds of load on a served log with three witnesses, which take turns at being dead, slow and
-//! false. `TREEHEAD_LOAD_SECONDS` makes it longer.
+//! Thirty seconds of load on a served log with three witnesses, which take turns at being dead, slow and lying.
+//! `TREEHEAD_LOAD_SECONDS` makes it longer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -28,7 +28,7 @@ const HONEST: u8 = 0;
 const DEAD: u8 = 1;
 const SLOW: u8 = 2;
 const FALSE: u8 = 3;
-/// Who does what, and whether two of them agree.
+/// The role of each witness, and whether two of them cosign.
 const PHASES: [([u8; 3], bool); 6] = [
     ([HONEST, HONEST, HONEST], true),
     ([DEAD, HONEST, HONEST], true),
@@ -39,7 +39,7 @@ const PHASES: [([u8; 3], bool); 6] = [
 ];
 const WRITERS: u64 = 12;
 
-/// Stands before a real witness and plays its role.
+/// Starts in front of a real witness and plays its role.
 fn stand_before(real: &ServedWitness, role: Arc<AtomicU8>, toy: &ToyWitness) {
     let (address, lies) = (real.address, AtomicU64::new(0));
     toy.lie(move |asked| {
@@ -61,7 +61,7 @@ fn stand_before(real: &ServedWitness, role: Arc<AtomicU8>, toy: &ToyWitness) {
                 2 => Some((200, "text/html", b"<html>".to_vec())),
                 3 => None,
                 _ => {
-                    // Its own keys' names, and signatures of something else.
+                    // Names of its own keys, with signatures of something else.
                     let (status, media_type, body) = pass(&asked);
                     let Ok(lines) = parse_signatures(&body) else { return Some((status, media_type, body)) };
                     let spoilt = lines.into_iter().map(|line| {
@@ -77,12 +77,12 @@ fn stand_before(real: &ServedWitness, role: Arc<AtomicU8>, toy: &ToyWitness) {
     });
 }
 
-/// What the writers were told.
+/// The answers that the writers got.
 #[derive(Default)]
 struct Told {
-    /// Entries that a quorum has cosigned a head over.
+    /// Entries under a head that a quorum has cosigned.
     witnessed: BTreeMap<u64, Vec<u8>>,
-    /// Entries that are durable, and that no head was published for in time.
+    /// Durable entries for which no head was published in time.
     unwitnessed: u64,
     proofs: u64,
 }
@@ -98,7 +98,7 @@ fn write(served: std::net::SocketAddr, writer: u64, policy: &Policy, stop: &Atom
         let reply = exchange(served, &request("POST", "/add?wait=witnessed", &[("Accept", accept)], &entry));
         match reply.status {
             200 if wants_proof => {
-                // All that an endpoint checks of it.
+                // Everything that an endpoint checks of a head.
                 let proof = ProofFile::parse(&reply.body).expect("a proof file");
                 let note = proof.checkpoint.to_string();
                 let head = policy.check(&open(note.as_bytes())).expect("a quorum");
@@ -193,7 +193,7 @@ fn thirty_seconds_of_load_with_witnesses_that_are_dead_slow_and_false() {
         roles.iter().zip(phase).for_each(|(role, now)| role.store(now, Ordering::SeqCst));
         let began = Instant::now();
         let until = began + Duration::from_secs(seconds) / u32::try_from(PHASES.len()).unwrap();
-        // Requests that were under way when the roles changed are over by then.
+        // Requests that were in progress when the roles changed are over by then.
         sleep(Duration::from_millis(1_500));
         let before = published_size(&served);
         sleep(until.saturating_duration_since(Instant::now()));
@@ -215,7 +215,7 @@ fn thirty_seconds_of_load_with_witnesses_that_are_dead_slow_and_false() {
     check(&served, &told.lock().unwrap(), &heads);
 }
 
-/// What was told is in the log, and every head that was shown is of one history.
+/// The log has every acknowledged entry, and all heads that it showed are of one history.
 fn check(served: &Served, told: &Told, heads: &[Checkpoint]) {
     let size = served.tree_size();
     let mut entries = Vec::new();

@@ -1,5 +1,5 @@
-//! Over HTTP, on small file systems that fill up: appends are refused with the reason, reads go on,
-//! and appends work again without a restart as soon as there is room.
+//! Over HTTP, on small file systems that fill up: appends are refused with the reason, reads go on, and appends work
+//! again without a restart as soon as there is space.
 
 use std::fs;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use crate::common::needs::Outcome;
 use crate::mounted_or_ignored;
 use crate::served::Log;
 
-/// Leaves no room in a directory; dropped, gives it back.
+/// Fills the file system of a file. Dropping it frees the space.
 struct Filler<'a>(&'a Path);
 
 impl Filler<'_> {
@@ -35,7 +35,7 @@ impl Drop for Filler<'_> {
     }
 }
 
-/// Larger than what is left of the last block of a file on a full disk.
+/// An entry larger than the free end of a file's last block on a full disk.
 fn large(name: &str, at: usize) -> Vec<u8> {
     [format!("{name} {at} ").as_bytes(), &[b'.'; 20_000]].concat()
 }
@@ -51,7 +51,7 @@ fn refusal(log: &mut Log, name: &str) -> String {
     panic!("the disk is full, and nothing is refused");
 }
 
-/// What can't begin on a full disk says so, and does not say that it would go on.
+/// A start on a full disk fails with advice, and does not claim to recover by itself.
 fn does_not_start_on_a_full_disk(dir: &Path, filler: &Path) {
     let filler = Filler(filler);
     filler.fill();

@@ -1,4 +1,4 @@
-//! A store on a small file system that fills up: it keeps what it has, and goes on as soon as there is room.
+//! A store on a small file system that fills up: it keeps its entries, and continues as soon as there is space.
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn batch_of(store: &dyn Store, entries: Vec<Vec<u8>>) -> Batch {
     Batch { first: edge.size().next_index(), entries, leaf_hashes, facts, growth }
 }
 
-/// The store holds these entries, and nothing else.
+/// Checks that the store holds exactly these entries.
 fn check(store: &dyn Store, all: &[Vec<u8>]) {
     let promises = Promises {
         entries: (0..).zip(all.iter().cloned()).collect(),
@@ -44,7 +44,7 @@ fn append_until_full(store: &mut DiskStore, all: &mut Vec<Vec<u8>>) -> (usize, S
         match store.stage(&batch) {
             Ok(staged) => {
                 all.extend(more);
-                // sled may be the first to notice.
+                // sled may notice first.
                 if let Err(e) = store.apply(&batch, staged) {
                     return (readable, e);
                 }
@@ -84,7 +84,7 @@ pub fn on_a_full_disk_reads_go_on_and_appending_does_when_there_is_space_again()
             let batch = batch_of(&store, more.clone());
             let staged = store.stage(&batch).unwrap();
             all.extend(more);
-            // sled may tell only now that it could not write: then it is opened again.
+            // sled may only report now that it could not write. Then it is reopened.
             if store.apply(&batch, staged).is_err() {
                 store.reload().unwrap();
             }

@@ -1,5 +1,5 @@
-//! Tests that need something of the machine: the right to mount small file systems, openssl, script(1), promtool. Those that cannot
-//! run here are ignored, with the reason.
+//! Tests that need something of the machine: the right to mount small file systems, openssl, script(1), promtool. If
+//! it is missing, a test is ignored, with the reason.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,14 +1,12 @@
 //! A log on an ext4 whose power is cut.
 //!
-//! The image is what the block layer has: what the file system wrote to the loop device is in the
-//! backing file, and what is only in its page cache is not. So a copy of the backing file is what a
-//! power cut leaves, if it is a copy of one moment. Copying takes some milliseconds, in which the
-//! file system could write: its own journal and the blocks that it speaks of would then be of
-//! different times, which no power cut does. Hence the writer is held first, each of its steps at
-//! the latest before the next one, and the copy counts only if the device's own counters say that
-//! no write was finished or under way from before it began until after it ended. Otherwise it is
-//! made again, with the writer still held. What is checked against it was promised before the first
-//! try, so a later copy can only have more.
+//! The backing file of the loop device holds what the file system wrote to the device, without what is only in the
+//! page cache. So a copy of it is what a power cut leaves, if it is a copy of one moment. A copy takes some
+//! milliseconds. If the file system wrote meanwhile, its own journal and the blocks that the journal describes could
+//! be of different times, which no power cut does. So the test first holds the writer before its next step. The copy
+//! counts only if the device's own counters show that no write was finished or in progress from before the copy began
+//! until after it ended. Otherwise the test copies again, with the writer still held. The promises are taken before
+//! the first copy, so a later copy can only have more.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +27,7 @@ use crate::common::random::Random;
 use crate::mounted_or_ignored;
 
 const IMAGE_MEBIBYTES: u64 = 64;
-/// Entries of a log whose sled is going to be made anew.
+/// Entries of a log whose sled will be rebuilt.
 const OLD_ENTRIES: usize = 3_000;
 
 /// Turns the power off however a round ends: nothing may wait for the disk for ever.
@@ -43,7 +41,7 @@ impl Drop for Off<'_> {
     }
 }
 
-/// When the power goes.
+/// The moment of the cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
     /// While an empty log opens for the first time.
@@ -52,7 +50,7 @@ enum Moment {
     FirstSecond,
     /// While segments are as small as batches, so that most cuts meet a change.
     SegmentChange,
-    /// While an old log's sled is made anew, or right after.
+    /// While an old log rebuilds sled, or right after.
     Rebuild,
 }
 
@@ -74,7 +72,7 @@ impl Moment {
     }
 }
 
-/// Images to begin with, made once.
+/// Images to start from, made once.
 struct Images {
     home: TempDir,
     old: Promises,
@@ -112,17 +110,16 @@ fn copy(from: &Path, to: &Path) -> Result<(), String> {
     system("cp", &["--sparse=always", &from.display().to_string(), &to.display().to_string()])
 }
 
-/// Writes that the device has finished, and those that are under way.
+/// The numbers of the device's finished writes and of its requests in flight.
 fn writes(device: &str) -> Result<(u64, u64), String> {
     let stat = fs::read_to_string(format!("/sys/block/{device}/stat")).map_err(|e| e.to_string())?;
-    // Documentation/block/stat.rst: the fifth field counts writes, the ninth what is in flight.
+    // Documentation/block/stat.rst: the fifth field counts writes, the ninth the requests in flight.
     let fields: Vec<u64> = stat.split_whitespace().filter_map(|field| field.parse().ok()).collect();
     let field = |at: usize| fields.get(at).copied().ok_or_else(|| format!("{device} has no field {at}"));
     Ok((field(4)?, field(8)?))
 }
 
-/// Copies the image as the block layer has it, at a moment when nothing is written. Returns how
-/// often it was tried.
+/// Copies the image as the block layer has it, at a moment without writes. Returns the number of tries.
 fn copy_when_quiet(device: &str, from: &Path, to: &Path) -> Result<usize, String> {
     let deadline = Instant::now() + Duration::from_secs(30);
     for tries in 1.. {
@@ -139,7 +136,7 @@ fn copy_when_quiet(device: &str, from: &Path, to: &Path) -> Result<usize, String
     unreachable!("it returns before it has counted to the end")
 }
 
-/// A log under load until the power goes.
+/// Runs a log under load until the power is cut.
 fn run(dir: &Path, disk: &Arc<FaultyDisk>, ledger: &Arc<Ledger>, moment: Moment, seed: u64) {
     let io: Arc<dyn SledIo> = disk.clone();
     let Ok(store) = open_store(dir, &io, moment.segment_bytes()) else { return };
@@ -162,7 +159,7 @@ fn run(dir: &Path, disk: &Arc<FaultyDisk>, ledger: &Arc<Ledger>, moment: Moment,
     });
 }
 
-/// What one round did.
+/// The result of a round.
 #[derive(Debug)]
 struct Round {
     acknowledged: u64,
@@ -195,7 +192,7 @@ fn round(images: &Images, moment: Moment, lying: bool, seed: u64) -> Result<Roun
         copy_when_quiet(&device, &live, &cut).map(|tries| (promises, tries))
     })?;
     mount.unmount()?;
-    // What was on its way when the power went may be there, too.
+    // Entries that were submitted when the power was cut may be there, too.
     let promises = Promises { sent: ledger.lock().sent.clone(), ..promises };
     let mount = Mount::image(&cut, &images.path("mnt"), "rw")?;
     let dir = mount.path().join("log");
@@ -234,7 +231,7 @@ pub fn a_log_that_skips_its_fdatasyncs_is_caught() -> Outcome {
     Ok(Completion::Completed)
 }
 
-/// What is broken after a round on a disk that lies.
+/// The broken promise after a round on a lying disk.
 fn lost(images: &Images, seed: u64) -> Option<String> {
     round(images, Moment::FirstSecond, true, seed).err()
 }

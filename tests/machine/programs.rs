@@ -1,4 +1,4 @@
-//! The commands with programs of the system: openssl, script(1), which plays a terminal, and promtool.
+//! The commands together with programs of the system: openssl, script(1), which emulates a terminal, and promtool.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub fn keys_that_openssl_made_publish_too() -> Outcome {
     world.run(&line.replace("example/scanner", "ssl")).done();
     let ran = world.run(&format!("verify a.bin {VERIFY}")).done();
     assert!(ran.stdout.contains("publisher  ssl\n"), "{ran:?}");
-    // And the other way round: openssl reads what keygen wrote, and finds the same public half.
+    // The other way round: openssl reads the key of keygen, and finds the same public half.
     let public = openssl(&world, "pkey -in publisher.pem -pubout").unwrap();
     assert_eq!(public.stdout, world.read("publisher.pub"), "{public:?}");
     Ok(Completion::Completed)
@@ -79,7 +79,7 @@ fn promtool(args: &[&str], input: &[u8]) -> Option<Output> {
     let mut promtool = Command::new("promtool");
     promtool.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = promtool.spawn().ok()?;
-    // One that reads nothing closes the pipe.
+    // A promtool that reads nothing closes the pipe.
     let _ = child.stdin.take()?.write_all(input);
     child.wait_with_output().ok()
 }

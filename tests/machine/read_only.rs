@@ -14,7 +14,7 @@ use crate::served::Log;
 
 const READ_ONLY: &str = "Read-only file system";
 
-/// The journal's segments may be changed by nobody, or again by their owner.
+/// Makes the journal's segments immutable, or writable again.
 fn immutable(dir: &Path, on: bool) -> Result<(), String> {
     for item in fs::read_dir(dir.join("journal")).map_err(|e| e.to_string())? {
         let path = item.map_err(|e| e.to_string())?.path();
@@ -65,7 +65,7 @@ pub fn an_ext4_that_turned_read_only_by_itself() -> Outcome {
     let mut again = None;
     let mut log = log.restarted_after(|| {
         mount.unmount().unwrap();
-        // It exits with 1 where it has repaired something.
+        // e2fsck exits with 1 if it has repaired something.
         let checked = system("e2fsck", &["-f", "-y", &image.display().to_string()]);
         println!("{checked:?}");
         again = Some(Mount::image(&image, &place, "rw").unwrap());

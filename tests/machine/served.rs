@@ -1,4 +1,4 @@
-//! A served log on a disk that may fail, and what became of all that it was sent.
+//! A served log on a disk that may fail, and the fate of each submission.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use treehead::server::Profile;
 
 use crate::common::log::{Served, batch, eventually, leaf_hashes, numbered, quick, root_of};
 
-/// A served log, and what became of what it was sent.
+/// A served log, with its accepted and refused entries.
 pub struct Log {
     served: Served,
     entries: Vec<Vec<u8>>,
@@ -24,7 +24,7 @@ impl Log {
         Self { served, entries, refused: Vec::new() }
     }
 
-    /// Stops it, as ill as it may be, and starts it again after something was done.
+    /// Stops the log, repairs something, and starts the log again.
     pub fn restarted_after(self, repair: impl FnOnce()) -> Self {
         let Self { served, entries, refused } = self;
         let dir = served.dir.clone();
@@ -33,7 +33,7 @@ impl Log {
         Self { served: Served::start(&dir, Profile::Opaque, quick()), entries, refused }
     }
 
-    /// Appends an entry; what is refused has to say so.
+    /// Appends an entry. Checks the error if it is refused.
     pub fn add(&mut self, path: &str, entry: &[u8]) -> Result<(), String> {
         let reply = self.served.post(path, entry);
         if reply.status == 200 {
@@ -46,7 +46,7 @@ impl Log {
         Err(reply.problem(503, "storage"))
     }
 
-    /// Everything that was published before is read as ever.
+    /// Checks that everything published before can be read.
     pub fn reads_go_on(&self) {
         let head = self.served.head();
         assert!(head.size.get() >= 600, "{}", head.size);
@@ -69,7 +69,7 @@ impl Log {
         (reply.status, serde_json::from_slice(&reply.body).expect("JSON"))
     }
 
-    /// Health is bad, and says why; it stays so while nobody appends.
+    /// Checks that the log stays unhealthy for this reason while nobody appends.
     pub fn is_ill_of(&self, reason: &str) {
         for _ in 0..20 {
             let (status, health) = self.health();
@@ -81,10 +81,10 @@ impl Log {
         }
     }
 
-    /// Appends and publishes as if nothing had been.
+    /// Checks that the log recovers, appends and publishes.
     pub fn goes_on(&mut self, name: &str) {
         eventually("it is well again", || self.health().0 == 200);
-        // What was refused may be in the log all the same, and gets its place there.
+        // A refused entry may be in the log all the same. Its answer is its place there.
         for entry in std::mem::take(&mut self.refused) {
             self.add("/add?wait=sequenced", &entry).unwrap();
         }

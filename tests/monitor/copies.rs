@@ -1,5 +1,6 @@
-//! Statements that were logged before: with other signatures, by another key, or spelled differently. They are public, so
-//! anybody may submit them again, and a copy must accuse nobody. And releases that should not have been made.
+//! Statements that were logged before: with other signatures, by another key, or spelled differently. They are
+//! public, so anybody may submit them again, and a copy must accuse nobody. Also releases that should not have been
+//! made.
 
 use std::fs;
 
@@ -15,8 +16,8 @@ use crate::world::World;
 
 const PACKAGES: [&str; 1] = ["pkg:generic/example/*"];
 
-/// `vendor` with the keys of seeds 1 and 3, `rival` (2), who may release the same packages, and `other` (4), who may not.
-/// The key of seed 9 belongs to nobody.
+/// `vendor` with the keys of seeds 1 and 3, `rival` (2) with a right to the same packages, and `other` (4) without
+/// one. The key of seed 9 belongs to nobody.
 fn publishers() -> String {
     let second = format!("[[publisher.key]]\npem = '''\n{}'''\n\n", publisher(3).public_pem());
     vendor_toml()
@@ -95,7 +96,7 @@ fn three_hundred_releases_by_the_next_key_raise_no_alert() {
     world.once();
     assert_eq!(world.output.alerts(), Vec::<String>::new());
     assert_eq!(copies(&world), (0..300).map(|n| (300 + n, n)).collect::<Vec<_>>());
-    // Without publishers the monitor can't know that both keys are one publisher's; still no number goes back.
+    // Without publishers, the monitor can't know that both keys belong to one publisher; still no number goes back.
     world.logs[0].publishers = None;
     log.append("", &all(1));
     log.append("", &[by(&scanner(7).to_payload().unwrap(), &[1, 2])]);

@@ -1,4 +1,5 @@
-//! Disks and outputs that fail: no event is lost, none is made up, and the cursor is never ahead of the delivered events.
+//! Disks and outputs that fail: no event is lost, none is made up, and the cursor is never ahead of the delivered
+//! events.
 
 mod disk;
 mod evidence;
@@ -18,8 +19,8 @@ use crate::common::parallel::assert_all;
 use crate::common::releases::{scanner, signed, signed_withdrawal, vendor_toml, withdrawal};
 use crate::world::{Log, Output, World};
 
-/// Numbered releases. Of fifty, one entry is no statement, and one is by nobody known: the vendor's next ones
-/// leave a gap behind.
+/// Numbered releases. In each fifty, one entry is no statement and one is of an unknown signer, so the vendor's next
+/// releases leave a gap.
 fn statements(count: usize) -> Vec<Vec<u8>> {
     let statement = |at: usize| match at % 50 {
         5 => format!("no statement {at}").into_bytes(),

@@ -13,7 +13,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A line that names this key, and is not its.
+/// A signature line that names this key, but is not made by it.
 fn forged(key: &NoteSigner) -> NoteSignature {
     NoteSignature::new(key.public().name().clone(), key.public().id(), vec![7; 64])
 }
@@ -65,7 +65,7 @@ fn another_old_size_is_answered_by_the_latest_one() {
     for (old, new) in [(0, 0), (0, 9), (0, 20), (8, 9), (8, 20), (10, 20), (20, 20), (1, 1)] {
         conflict(old, new, 9);
     }
-    // Before any check of the proof: what it would prove is of no interest yet.
+    // Before any check of the proof: its content does not matter yet.
     let mut wrong = log.request(8, 20);
     wrong.proof.pop();
     assert_eq!(witness.add(&wrong).text(), "9\n");
@@ -80,7 +80,7 @@ fn an_old_size_over_the_new_one_is_malformed() {
     let witness = Served::new(&[&log]);
     witness.cosigns(&log, 0, 9);
     for (old, new) in [(9, 8), (9, 0), (30, 9), (30, 29)] {
-        // Also where the old size is not the latest one.
+        // The same if the old size is not the latest one.
         witness.add(&log.request(old, new)).problem(400, "old-size");
     }
     let mut request = log.request(9, 9);
@@ -100,7 +100,7 @@ fn an_unknown_origin_is_not_found_whatever_else_is_wrong() {
         proof: vec![],
         checkpoint: by.sign_text(text),
     };
-    // Not even a checkpoint; the known log's key, but another origin in the text.
+    // No checkpoint at all; and the known log's key under another origin.
     witness.add(&request("log.example/b\nnonsense\n", &stranger)).problem(404, "unknown-origin");
     let text = log.head(3).to_string().replace("log.example/a", "log.example/a ");
     witness.add(&request(&text, &log)).problem(404, "unknown-origin");
@@ -118,7 +118,7 @@ fn without_a_good_signature_by_a_trusted_key_nothing_is_said() {
     let mut request = log.request(9, 20);
     request.checkpoint = log.head(20).sign(&other);
     witness.add(&request.clone()).problem(403, "log-signature");
-    // The trusted one is named, and did not make it; alone, and beside a good one, before it and behind it.
+    // The trusted key is named, but did not make the line; alone, and before and after a good one.
     let good = log.signed(20);
     for lines in [
         vec![forged(log.signer())],
@@ -130,14 +130,14 @@ fn without_a_good_signature_by_a_trusted_key_nothing_is_said() {
         lines.iter().for_each(|line| body += &line.to_string());
         witness.add(&body).problem(403, "log-signature");
     }
-    // Before the sizes are looked at: a stranger learns none of them.
+    // Before the sizes are checked: a stranger learns neither.
     let mut request = log.request(20, 9);
     request.checkpoint = log.head(9).sign(&other);
     witness.add(&request).problem(403, "log-signature");
     // The signature is of another head.
     let body = log.request(9, 20).to_string().replace("\n20\n", "\n21\n");
     witness.add(&body).problem(403, "log-signature");
-    // The witness's own cosignature is not the log's word.
+    // The witness's own cosignature is no signature of the log.
     let mut request = log.request(9, 20);
     request.checkpoint = Note::parse(
         format!(
@@ -185,7 +185,7 @@ fn a_signature_that_was_shown_stays_when_the_text_comes_without_it() {
     assert_eq!(witness.add(&both).status, 200);
     let shown = || Note::parse(&witness.get(&log.path()).body).unwrap();
     let before = shown();
-    // What is asked again within the second is answered from memory.
+    // A repeated request within a second is answered from memory.
     crate::common::log::eventually("the head is cosigned anew", || {
         assert_eq!(witness.add(&log.request(9, 9)).status, 200);
         shown() != before
@@ -215,7 +215,7 @@ fn extension_lines_need_a_signature_that_covers_them() {
 fn what_is_too_long_inside_a_body_that_fits_is_malformed() {
     let log = TestLog::new("log.example/a", 9);
     let witness = Served::new(&[&log]);
-    // A long name is an unknown key's, whose line is ignored: then nobody has signed.
+    // A long name is an unknown key's, so its line is ignored and nobody has signed.
     let long_name =
         log.request(0, 9).to_string().replace("— log.example/a", &format!("— {}", "x".repeat(300)));
     witness.add(&long_name).problem(403, "log-signature");
@@ -236,7 +236,7 @@ fn two_lines_by_one_key_are_one_signature() {
     assert_eq!(witness.add(&request.clone()).status, 200);
     let kept = Note::parse(&witness.get(&log.path()).body).unwrap();
     assert_eq!(kept.signatures().iter().filter(|line| line.names(&log.vkey())).count(), 1);
-    // One of them is not its.
+    // The key did not make one of these lines.
     request.checkpoint.push(forged(log.signer()));
     witness.add(&request).problem(403, "log-signature");
     witness.is_unmoved(&log, 9);
@@ -312,7 +312,7 @@ fn a_proof_that_does_not_verify_is_refused() {
     for proof in proofs {
         witness.add(&AddCheckpoint { proof, ..good.clone() }).problem(422, "unproven");
     }
-    // 64 are one too many to be read at all.
+    // A note of 64 lines is too long to be parsed.
     let request = AddCheckpoint { proof: vec![Hash::leaf(b"x"); 64], ..good.clone() };
     witness.add(&request).problem(400, "malformed");
     // Another history.
@@ -351,7 +351,7 @@ fn what_is_asked_again_within_a_second_is_answered_alike() {
         before = again;
     }
     assert!(alike > 0, "20 requests take less than 20 seconds");
-    // Extension lines are another text, of the same tree.
+    // Extension lines make another text of the same tree.
     let text = format!("{}extension\n", log.head(9));
     let request = AddCheckpoint { old: size(9), proof: vec![], checkpoint: log.sign_text(&text) };
     let reply = witness.add(&request);
@@ -435,11 +435,11 @@ fn a_log_may_have_any_origin_and_an_ml_dsa_44_key_alone() {
         witness.cosigns(log, 0, 9);
         witness.cosigns(log, 9, 40);
         assert_eq!(witness.get(&log.path()).status, 200);
-        // The key's name is no log's.
+        // The key's name is no log's origin.
         let other = TestLog::of("sum.example", key(1, ed25519), 3);
         witness.add(&other.request(0, 3)).problem(404, "unknown-origin");
     }
-    // A key signs for its own log, and for no other one.
+    // A key signs only for its own log.
     let mixed = TestLog::of("go.sum database tree", key(2, ed25519), 41);
     witness.add(&mixed.request(40, 41)).problem(403, "log-signature");
     let shown = witness.get("/healthz").json();

@@ -1,4 +1,4 @@
-//! Bodies that are no requests, arrive in parts, or not at all: the witness answers others, and forgets
+//! Bodies that are no requests, arrive in parts, or not at all: the witness answers other clients, and forgets
 //! nothing.
 
 use std::io::{Read as _, Write as _};
@@ -66,7 +66,7 @@ fn a_compressed_body_is_not_unpacked() {
     let log = TestLog::new("log.example/a", 40);
     let witness = Served::new(&[&log]);
     witness.cosigns(&log, 0, 9);
-    // Sixteen mebibytes in a few thousand bytes.
+    // Sixteen mebibytes, compressed to a few thousand bytes.
     let bomb = gzip(&vec![b'x'; 16 * 1024 * 1024]);
     assert!(bomb.len() < 64 * 1024);
     for body in [bomb, gzip(log.request(9, 20).to_string().as_bytes())] {
@@ -86,7 +86,7 @@ fn a_huge_body_is_refused_before_it_is_whole() {
     witness.cosigns(&log, 0, 9);
     for route in ["/add-checkpoint", "/sign-subtree"] {
         for length in ["1000000", "99999999999", "9223372036854775807"] {
-            // Not a byte of it follows.
+            // No byte of it follows.
             let bytes = request("POST", route, &[("Content-Length", length)], b"");
             exchange(witness.address, &bytes).problem(413, "too-large");
         }
@@ -118,7 +118,7 @@ fn a_body_that_ends_early_leaves_nothing_behind() {
         let mut stream = connect(witness.address);
         stream.write_all(&whole[..length]).unwrap();
         drop(stream);
-        // It says that no more will come, and listens.
+        // The client closes its sending side, and waits for an answer.
         let mut stream = connect(witness.address);
         stream.write_all(&whole[..length]).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
@@ -163,7 +163,7 @@ fn one_connection_serves_many_requests() {
             format!("POST /add-checkpoint HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).unwrap();
         assert_eq!(read_reply(&mut stream, false).unwrap().status, 200);
-        // An error does not end it either.
+        // An error does not close the connection either.
         stream
             .write_all(b"POST /add-checkpoint HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nold")
             .unwrap();

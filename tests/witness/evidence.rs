@@ -1,4 +1,4 @@
-//! What a witness keeps of a log that forks.
+//! The evidence that a witness keeps of a fork.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use treehead::witness::EVIDENCE_DIR;
 use crate::common::metrics::Samples;
 use crate::world::{Served, TestLog, ed25519_key, size, witness_keys};
 
-/// The files, each judged by nothing but the log's key.
+/// The evidence files, each judged only by the log's key.
 fn kept(witness: &Served, log: &TestLog) -> Vec<ProvenFork> {
     let Ok(folder) = fs::read_dir(witness.dir.join(EVIDENCE_DIR)) else { return Vec::new() };
     let mut files: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
@@ -37,17 +37,17 @@ fn a_fork_is_kept_before_the_log_is_answered() {
     witness.cosigns(&log, 0, 9);
     let fork = log.forked(5, 40, "other ");
     assert_eq!(kept(&witness, &log), []);
-    // Of the same size, and asked again.
+    // Of the same size, and sent again.
     witness.add(&fork.request(9, 9)).problem(422, "forked");
     assert_eq!(sizes(&kept(&witness, &log)), [(9, 9)]);
     witness.add(&fork.request(9, 9)).problem(422, "forked");
     assert_eq!(sizes(&kept(&witness, &log)), [(9, 9)]);
-    // Larger, proven from the other tree of 9.
+    // Larger, with a proof from the other tree of size 9.
     witness.add(&fork.request(9, 33)).problem(422, "unproven");
     let forks = kept(&witness, &log);
     assert_eq!(sizes(&forks), [(9, 33), (9, 9)]);
     assert_eq!((forks[0].smaller().root, forks[0].other_root()), (log.root(9), fork.root(9)));
-    // It says who had been told that the one head is fine: this witness, and when.
+    // The evidence says who vouched for the first head, and when: this witness.
     let policy = format!("log {}\nwitness w {}\nquorum none\n", log.vkey(), ed25519_key().public());
     let policy = Policy::parse(policy.as_bytes()).unwrap();
     let cosigned = forks[0].heads().map(|head| policy.witnesses_of(head).len());
@@ -61,7 +61,7 @@ fn a_fork_that_could_not_be_kept_is_kept_the_next_time() {
     let witness = Served::new(&[&log]);
     witness.cosigns(&log, 0, 9);
     let fork = log.forked(5, 40, "other ");
-    // Something is in the way, as a full disk would be.
+    // A file is in the way, which has the effect of a full disk.
     fs::write(witness.dir.join(EVIDENCE_DIR), "no folder").unwrap();
     witness.add(&fork.request(9, 9)).problem(422, "forked");
     fs::remove_file(witness.dir.join(EVIDENCE_DIR)).unwrap();
@@ -78,13 +78,13 @@ fn two_signed_heads_of_a_size_are_a_fork_whatever_is_asked_with_them() {
     let fork = log.forked(5, 40, "other ");
     assert_eq!(witness.add(&fork.request(3, 9)).status, 409);
     assert_eq!(sizes(&kept(&witness, &log)), [(9, 9)]);
-    // Another root of the empty tree contradicts everything.
+    // Another root of the empty tree contradicts every head.
     let empty = Checkpoint::new(log.origin(), size(0), Hash::leaf(b"not empty"));
     let checkpoint = log.sign_text(&empty.to_string());
     let request = AddCheckpoint { old: size(0), proof: vec![], checkpoint };
     assert_eq!(witness.add(&request).status, 409);
     assert_eq!(sizes(&kept(&witness, &log)), [(0, 9), (9, 9)]);
-    // What is no proof is not kept: a smaller head, a bad proof, one that has no hash of the other tree.
+    // Not kept, because they prove nothing: a smaller head, a bad proof, one without a hash of the other tree.
     assert_eq!(witness.add(&fork.request(8, 20)).status, 409);
     assert_eq!(witness.add(&log.request(0, 4)).status, 409);
     witness.add(&AddCheckpoint { proof: vec![], ..fork.request(9, 30) }).problem(422, "unproven");

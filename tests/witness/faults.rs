@@ -32,13 +32,13 @@ pub fn pairs() -> [Pair; 2] {
     })
 }
 
-/// One request, by itself.
+/// Sends one request, by itself.
 pub fn ask(witness: &Witness, body: &str) -> Result<(), WitnessError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(witness.add_checkpoint(body.as_bytes())).map(drop)
 }
 
-/// The witness knows at least `known` of the log, and cosigns no other history of it.
+/// Checks that the witness knows at least the head of size `known`, and cosigns no other history.
 pub fn keeps(witness: &Witness, pair: &Pair, known: Option<usize>) -> Result<(), String> {
     let origin = pair.log.origin();
     let head = witness.ledger().head(&origin);
@@ -75,7 +75,7 @@ fn grow(
 ) -> Result<(), String> {
     let origin = pair.log.origin();
     for _ in 0..=plan.times {
-        // Only after a restart may the witness know more than it let out.
+        // Only after a restart may the witness know more than it has let out.
         let before = witness.ledger().head(&origin);
         let old = before.map_or(0, |head| usize::try_from(head.size.get()).expect("small"));
         match ask(witness, &pair.log.request(old, new.max(old)).to_string()) {

@@ -1,4 +1,4 @@
-//! Whether all cosignatures that were ever released are explained by one history.
+//! A check that one history explains all released cosignatures.
 
 use std::time::Instant;
 
@@ -10,16 +10,16 @@ use crate::common::promises::SlowTree;
 /// A cosignature that somebody received.
 #[derive(Debug, Clone)]
 pub struct Released {
-    /// Which of the log's histories it was asked for.
+    /// The number of the history that the request was from.
     pub fork: usize,
     pub size: usize,
-    /// When it says that it was made.
+    /// The time in the cosignature.
     pub time: u64,
     pub asked: Instant,
     pub answered: Instant,
 }
 
-/// The roots of each size in each history.
+/// The root of each size in each history.
 pub fn roots_of(forks: &[TestLog]) -> Vec<Vec<Hash>> {
     let roots = |fork: &TestLog| {
         let mut tree = SlowTree::default();
@@ -32,10 +32,10 @@ pub fn roots_of(forks: &[TestLog]) -> Vec<Vec<Hash>> {
     forks.iter().map(roots).collect()
 }
 
-/// Pairwise, and by brute force.
+/// Compares all pairs.
 ///
 /// # Errors
-/// Two that contradict each other.
+/// Two cosignatures that contradict each other.
 pub fn check(roots: &[Vec<Hash>], released: &[Released]) -> Result<(), String> {
     for a in released {
         for b in released.iter().filter(|b| a.size <= b.size) {

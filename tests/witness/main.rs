@@ -1,4 +1,4 @@
-//! The witness: over HTTP with requests written by hand, under faults, power cuts, kills and races.
+//! The witness: over HTTP with handwritten requests, under faults, power cuts, kills and races.
 
 #![cfg(feature = "cli")]
 

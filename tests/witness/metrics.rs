@@ -26,7 +26,7 @@ fn of_log(samples: &Samples, log: &TestLog) -> (u64, Option<u64>, bool) {
 
 #[test]
 fn logs_and_answers_are_counted() {
-    // An origin may have quotes and backslashes; labels have to bear them.
+    // An origin may contain quotes and backslashes, which labels must escape.
     let logs = [TestLog::new(r#"log.example/"a\n"#, 40), TestLog::new("log.example/b", 40)];
     let witness = Served::new(&[&logs[0], &logs[1]]);
     let before = metrics(&witness);

@@ -22,6 +22,7 @@ type Cosigned = [Option<usize>; 2];
 impl Promised for Cosigned {
     /// A log, and the tree size that was cosigned.
     type Promise = (usize, usize);
+    const SLED_PROVES_ROLLBACK: bool = true;
 
     fn add(&mut self, (log, size): &(usize, usize)) {
         self[*log] = self[*log].max(Some(*size));

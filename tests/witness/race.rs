@@ -1,4 +1,4 @@
-//! Many ask at once, for histories that contradict each other.
+//! Many clients ask at once, for histories that contradict each other.
 
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -17,19 +17,19 @@ const THREADS: u64 = 8;
 const REQUESTS: usize = 120;
 const LEAVES: usize = 160;
 
-/// Asks for growth in a history of its own, as well as it can guess where the witness is.
+/// Asks for growth in its own history, guessing the witness's size.
 fn drive(witness: &Served, forks: &[TestLog], released: &Mutex<Vec<Released>>, seed: u64) -> [usize; 3] {
     let mut random = Random(seed);
     let mut pick = |below: usize| usize::try_from(random.below(below as u64)).unwrap();
     let (mut latest, mut answers) = (0, [0; 3]);
     for _ in 0..REQUESTS {
         let fork = pick(forks.len());
-        // Growing, standing still, and at times an old size that is stale.
+        // Growth, standstill, and now and then a stale old size.
         let old = if pick(8) == 0 { pick(latest + 1) } else { latest };
         let new = (old + pick(4)).min(LEAVES);
         let body = forks[fork].request(old, new).to_string();
         if pick(6) == 0 {
-            // Gone before it is answered.
+            // The client leaves before the answer.
             let bytes = request("POST", "/add-checkpoint", &[], body.as_bytes());
             connect(witness.address).write_all(&bytes).unwrap();
             continue;
@@ -81,7 +81,7 @@ fn whoever_asks_for_what_there_is_one_history() {
         println!("round {round}: {} cosigned, {} conflicts, {} refused", counts[0], counts[1], counts[2]);
         assert!(counts.iter().all(|count| *count > 5), "all kinds of answers: {counts:?}");
         check(&roots, &released).unwrap();
-        // What is there now is of that history too, and not behind it.
+        // The final head is of that history too, and not older.
         let size = witness.size_of(&trunk);
         let last = released.iter().max_by_key(|released| released.size).unwrap();
         assert!(size >= last.size);
@@ -123,7 +123,7 @@ fn a_log_that_floods_the_witness_keeps_no_other_waiting() {
             });
         }
         let _stop = Stop(&stop);
-        // Its own queue is empty, whatever is in the other one.
+        // It has its own queue, whatever is in the other one.
         for next in 1..40 {
             witness.cosigns(&other, next - 1, next);
         }

@@ -1,4 +1,4 @@
-//! What everyone may read, and what runs beside it.
+//! Public reads, and the work that runs beside them.
 
 use std::fs;
 
@@ -115,7 +115,7 @@ fn a_log_that_is_added_counts_soon_and_a_broken_list_changes_nothing() {
     assert!(health.text().contains("logs.policy"), "{health}");
     witness.cosigns(&log, 9, 20);
     witness.cosigns(&new, 9, 20);
-    // A log that is taken off the list is not cosigned any more; what was cosigned is still shown.
+    // The witness stops cosigning a log that is removed from its list, but still shows what it cosigned.
     fs::write(&path, text).unwrap();
     eventually("the log is gone", || witness.add(&new.request(20, 20)).status == 404);
     assert_eq!(witness.size_of(&new), 20);

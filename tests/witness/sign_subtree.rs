@@ -32,7 +32,7 @@ fn subtree_proof(start: usize, end: usize, leaves: &[Hash], known: bool) -> Vec<
     proof
 }
 
-/// A request under a checkpoint of `at` leaves with these lines.
+/// A request under a checkpoint of size `at`, with these lines.
 fn request(log: &TestLog, (start, end): (usize, usize), at: usize, lines: &[NoteSignature]) -> SignSubtree {
     let lines: String = lines.iter().map(ToString::to_string).collect();
     let subtree = Subtree::new(LeafIndex::new(start as u64).unwrap(), size(end)).unwrap();
@@ -142,7 +142,7 @@ fn only_a_checkpoint_that_this_witness_cosigned_with_ml_dsa_will_do() {
     let forged = NoteSignature::new(ml_dsa.name().clone(), ml_dsa.id(), bytes);
     refused(std::slice::from_ref(&forged));
     refused(&[ml_dsa.clone(), forged]);
-    // Of another tree, though of this log; and of a subtree.
+    // Of another tree of this log, and of a subtree.
     refused(&[cosign(&log.forked(3, 14, "other ").head(14), &ml_dsa_key(), 7)]);
     refused(&[cosign_subtree(&log.origin(), (8, 13), &root_of(&log.leaves[8..13]), &ml_dsa_key())]);
     // Its other key is named, and did not make the line.
@@ -158,7 +158,7 @@ fn only_a_checkpoint_that_this_witness_cosigned_with_ml_dsa_will_do() {
 fn an_unknown_origin_is_not_found() {
     let (log, stranger) = (TestLog::new("log.example/a", 14), TestLog::new("log.example/b", 14));
     let witness = Served::new(&[&log]);
-    // Not even with a cosignature of its own.
+    // Not even with its own cosignature.
     let lines = [cosign(&stranger.head(14), &ml_dsa_key(), 7)];
     ask(&witness, &request(&stranger, (8, 13), 14, &lines)).problem(404, "unknown-origin");
 }
@@ -180,7 +180,7 @@ fn a_reference_that_is_no_checkpoint_is_malformed() {
     let witness = Served::new(&[&log]);
     let lines = witness.cosigns(&log, 0, 14);
     let good = request(&log, (8, 13), 14, &lines).to_string();
-    // Whoever is said to have signed it, and whether the origin is known.
+    // Whatever key is named, and whether the origin is known.
     for origin in ["log.example/a", "log.example/b"] {
         let bad = good.replacen("log.example/a\n14\n", &format!("{origin}\n014\n"), 1);
         assert_ne!(bad, good);

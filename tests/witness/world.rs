@@ -1,4 +1,4 @@
-//! Logs that can be made to lie, and witnesses that they ask.
+//! Logs that can lie, and witnesses for them.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub fn name(text: &str) -> KeyName {
     KeyName::new(text).expect("a name")
 }
 
-/// The size, which is below 2^63.
+/// A tree size, which is below 2^63.
 pub fn size(of: usize) -> TreeSize {
     TreeSize::new(of as u64).expect("a size")
 }
@@ -45,7 +45,7 @@ pub fn public(keys: &[NoteSigner]) -> Vec<NoteKey> {
     keys.iter().map(|key| key.public().clone()).collect()
 }
 
-/// A log's key and its leaves, whatever it says of them.
+/// A log's key and its leaves. It may sign any head.
 #[derive(Clone)]
 pub struct TestLog {
     signer: Arc<NoteSigner>,
@@ -60,7 +60,7 @@ impl TestLog {
         Self::of(origin, signer, leaves)
     }
 
-    /// A log whose origin is not the name of its key, or that signs with ML-DSA-44.
+    /// A log whose origin differs from its key's name, or that signs with ML-DSA-44.
     pub fn of(origin: &str, signer: NoteSigner, leaves: usize) -> Self {
         let origin = Origin::new(origin).expect("an origin");
         let mut log = Self { signer: Arc::new(signer), origin, leaves: Vec::new() };
@@ -68,7 +68,7 @@ impl TestLog {
         log
     }
 
-    /// The same log up to `at`, and another history behind it.
+    /// The same log up to `at`, with another history after it.
     pub fn forked(&self, at: usize, leaves: usize, how: &str) -> Self {
         let mut fork = self.clone();
         fork.leaves.truncate(at);
@@ -114,7 +114,7 @@ impl TestLog {
         note
     }
 
-    /// The text of any note, with the log's signature.
+    /// Signs any text as a note with the log's key.
     pub fn sign_text(&self, text: &str) -> Note {
         Note::sign(text.to_owned(), &[&self.signer])
     }
@@ -129,7 +129,7 @@ impl TestLog {
     }
 }
 
-/// RFC 6962 section 2.1.2, PROOF(m, D[n]), word for word: no code of the witness's.
+/// RFC 6962 section 2.1.2, PROOF(m, D[n]), word for word, without code of the witness.
 pub fn consistency(old: usize, leaves: &[Hash]) -> Vec<Hash> {
     fn subproof(m: usize, leaves: &[Hash], whole: bool) -> Vec<Hash> {
         if m == leaves.len() {
@@ -147,12 +147,12 @@ pub fn consistency(old: usize, leaves: &[Hash]) -> Vec<Hash> {
     subproof(old, leaves, true)
 }
 
-/// A witness's directory that knows these logs.
+/// Makes the directory of a witness that knows these logs.
 pub fn witness_dir(logs: &[&TestLog]) -> TempDir {
     dir_knowing(&logs.iter().map(|log| LogKey::new(log.origin(), log.vkey())).collect::<Vec<_>>())
 }
 
-/// The same for keys that are the logs'.
+/// Like `witness_dir`, for log keys.
 fn dir_knowing(keys: &[LogKey]) -> TempDir {
     let dir = quick_dir();
     fs::write(dir.path().join(JOURNAL), Ledger::empty_journal(&name(WITNESS))).expect("written");
@@ -162,7 +162,7 @@ fn dir_knowing(keys: &[LogKey]) -> TempDir {
     dir
 }
 
-/// Opens a ledger. What other tests of this program fork has its locks, too, until it is another program.
+/// Opens a ledger. A child process of another test holds copies of its locks until it executes its program.
 fn opened(open: impl Fn() -> Result<Ledger, LedgerError>) -> Result<Ledger, LedgerError> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -175,7 +175,7 @@ fn opened(open: impl Fn() -> Result<Ledger, LedgerError>) -> Result<Ledger, Ledg
     }
 }
 
-/// A witness on a disk of the test's, that signs with Ed25519 alone: quickly.
+/// A witness on this disk. For speed, it signs only with Ed25519.
 pub fn open_on(dir: &Path, io: &Arc<dyn SledIo>, journal_bytes: u64) -> Result<Witness, String> {
     let open = || Ledger::open_with(dir, &name(WITNESS), io.clone(), journal_bytes);
     let ledger = opened(open).map_err(|e| e.to_string())?;
@@ -197,7 +197,7 @@ impl Served {
         Self::with_keys(logs, witness_keys())
     }
 
-    /// One that knows logs by these keys.
+    /// A witness that knows logs by these keys.
     pub fn knowing(keys: &[NoteKey]) -> Self {
         let keys: Vec<LogKey> = keys.iter().cloned().map(LogKey::from).collect();
         let temp = dir_knowing(&keys);
@@ -248,7 +248,7 @@ impl Served {
         post(self.address, "/add-checkpoint", body.to_string().as_bytes())
     }
 
-    /// Cosigns this growth, or the test fails.
+    /// Asks for a cosignature of this growth, which has to succeed.
     #[track_caller]
     pub fn cosigns(&self, log: &TestLog, old: usize, new: usize) -> Vec<NoteSignature> {
         let reply = self.add(&log.request(old, new));
@@ -256,7 +256,7 @@ impl Served {
         parse_signatures(&reply.body).expect("signature lines")
     }
 
-    /// The size that was cosigned last.
+    /// The size of the last cosigned head.
     #[track_caller]
     pub fn size_of(&self, log: &TestLog) -> usize {
         let reply = self.get(&log.path());
@@ -269,7 +269,7 @@ impl Served {
         usize::try_from(Checkpoint::parse(note.text()).expect("a checkpoint").size.get()).expect("small")
     }
 
-    /// The witness still answers, and knows what it knew: `size` of this log, and nothing else.
+    /// Checks that the witness answers, and still knows `size` of this log and nothing else.
     #[track_caller]
     pub fn is_unmoved(&self, log: &TestLog, size: usize) {
         assert_eq!(self.size_of(log), size);
@@ -289,7 +289,7 @@ impl Drop for Served {
     }
 }
 
-/// The time in a cosignature.
+/// The time in a cosignature, in seconds since 1970.
 pub fn time_of(line: &NoteSignature) -> u64 {
     u64::from_be_bytes(line.bytes()[..8].try_into().expect("eight bytes"))
 }

@@ -1,10 +1,10 @@
-//! `treehead verify` with what was asked for: names, pins, and the channel that is followed.
+//! `treehead verify` with expectations of the user: names, pins, and the followed channel.
 
 use crate::program::{Server, World};
 
 const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.toml";
 
-/// One release of three artifacts, two of which have one file name.
+/// One release of three artifacts, two of which share a file name.
 fn three_artifacts(world: &World, server: &Server) {
     for (file, content) in [("installer.exe", "installs"), ("factory-reset.exe", "deletes everything")] {
         world.write(file, content);
@@ -33,11 +33,11 @@ fn a_renamed_artifact_of_the_same_release_is_refused() {
         let told = "expected \"installer.exe\", saw \"factory-reset.exe\" by its digest";
         assert!(ran.stderr.contains(told), "{ran:?}");
     }
-    // A name that is nobody's passes, and what it is gets told.
+    // A file name that the release does not have passes, and the output names the artifact.
     let ran = verify("tmp123", "").done();
     assert!(ran.stdout.contains("\nartifact   factory-reset.exe, SHA-256 "), "{ran:?}");
     assert_eq!(verify("tmp123", " --json").done().json()["name"], "factory-reset.exe");
-    // Who knows what is wanted says so.
+    // A user who knows what they want pins it.
     verify("tmp123", " --name factory-reset.exe").done();
     verify("downloads/installer.exe", " --name factory-reset.exe").done();
     verify("tmp123", " --name installer.exe").refused("artifact-swapped");
@@ -94,9 +94,9 @@ fn an_old_release_of_another_channel_is_refused_by_the_memory() {
     let ran = verify("beta.bin", state).refused("other-channel");
     assert!(ran.stderr.contains("than this endpoint follows: expected stable, saw beta"), "{ran:?}");
     assert_eq!(world.read("state/state.json"), remembered, "a refusal teaches nothing");
-    // Without a memory nobody knows better.
+    // Without a memory, no channel is followed.
     verify("beta.bin", "").done();
-    // Who asks for it gets it, and follows it from then on.
+    // A user who asks for a channel gets it, and follows it from then on.
     verify("beta.bin", &format!("{state} --channel beta")).done();
     verify("beta.bin", state).done();
     verify("stable.bin", state).refused("other-channel");

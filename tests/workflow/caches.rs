@@ -1,4 +1,4 @@
-//! What caches between a log and an endpoint keep, and what comes of it.
+//! The answers that caches between a log and an endpoint keep, and their effects.
 
 use crate::common::proxy::{Cache, Heeds};
 use crate::online::{online, publish, releases, verify};
@@ -8,7 +8,7 @@ use crate::withdrawn::{publisher, withdraw};
 fn behind_a_cache_that_keeps_what_it_may_a_withdrawal_is_heard_of() {
     let (world, server) = releases(2);
     let cache = Cache::before(&server.url, Heeds::CacheControl);
-    // Everything that is asked about is in the cache by now, if it may be.
+    // Everything cacheable is in the cache after this.
     world.run(&online("1.bin", &cache.url)).done();
     world.run(&online("2.bin", &cache.url)).done();
     let inclusion = |url: &str| crate::program::get(url, "/proof/inclusion/2/0");
@@ -31,7 +31,7 @@ fn an_answer_that_is_older_than_the_head_is_refused() {
     let cache = Cache::before(&server.url, Heeds::Nothing);
     world.run(&online("2.bin", &cache.url)).done();
     withdraw(&world, &server, "2.bin", &publisher(&world));
-    // The head's time is up first.
+    // The head expires first.
     cache.forget("/checkpoint");
     let line = online("2.bin", &cache.url);
     let ran = world.run(&line).failed(3, "expected at least the 3 entries of the head fetched before, saw 2");
@@ -41,7 +41,7 @@ fn an_answer_that_is_older_than_the_head_is_refused() {
     assert_eq!((&json["ok"], &json["code"]), (&false.into(), &"could-not-tell".into()));
     cache.forget("/");
     world.run(&line).refused("withdrawn");
-    // An endpoint that knows the head is not taken in by an old one either.
+    // An endpoint that knows the newer head does not accept an old one either.
     publish(&world, &server, 3);
     world.run(&online("3.bin", &server.url)).done();
     let ran = world.run(&online("3.bin", &cache.url)).refused("log-rolled-back");

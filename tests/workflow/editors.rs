@@ -1,4 +1,4 @@
-//! Files as editors, copying and other programs leave them: read as they are meant, or refused with the cause.
+//! Files as editors, copying and other programs leave them: read correctly, or refused with the cause.
 
 use crate::program::World;
 
@@ -22,7 +22,7 @@ fn marks_and_line_ends_of_other_systems_are_read() {
     {
         spoilt(&world, &format!("log/{name}"));
     }
-    // As `openssl pkey -text` prints one.
+    // In the style of `openssl pkey -text`.
     let pem = world.read("publisher.pem");
     world.write("publisher.pem", [&pem, b"ED25519 Private-Key:\npriv:\n    00:11\n".as_slice()].concat());
     world.chmod("publisher.pem", 0o600);
@@ -40,7 +40,7 @@ fn marks_and_line_ends_of_other_systems_are_read() {
     spoilt(&world, "releases.jsonl");
     world.run(&format!("publish --from releases.jsonl --log {} --key publisher.pem", server.url)).done();
     assert_eq!(server.tree_size(), 3);
-    // Its keys are those of the publisher that is there: none is added twice.
+    // The publisher has these keys already: none is added twice.
     world
         .run("publisher add log --name other --key publisher.pub --purl pkg:generic/x --kind build")
         .failed(2, "it is vendor's");

@@ -23,7 +23,7 @@ fn an_export_is_added_to_and_never_written_twice() {
     world.publish(&server, "4.bin", "4", 4).done();
     assert_eq!(export(&world), (4, 2, 6));
     assert!(world.path("out/tile/0/000.p/3").exists(), "who has the old checkpoint needs the old tile");
-    // From anywhere, by anybody's web server.
+    // Any web server can serve it, from any path.
     drop(server);
     let files = StaticFiles::serve(&world.path("out"));
     let ran = world.run(&format!("fsck {} --policy log/endpoint.policy", files.url)).done();
@@ -96,18 +96,18 @@ fn whoever_has_an_older_head_finds_its_tiles_in_an_export() {
     append(&world, &server, 40, 262);
     world.run("export log out").done();
     check(1..=262, 262);
-    // The bytes are what the log serves.
+    // The log serves the same bytes.
     for path in ["tile/0/001.p/2", "tile/1/000.p/1", "tile/entries/001.p/5", "tile/entries/000"] {
         assert_eq!(world.read(&format!("out/{path}")), server.get(&format!("/{path}")).1, "{path}");
     }
-    // What was partial stays for one more export, for who has just read an older checkpoint.
+    // Partial tiles stay for one more export: a reader may have just read an older checkpoint.
     assert!(world.path("out/tile/0/000.p/40").exists() && world.path("out/tile/entries/000.p/40").exists());
     world.write("out/tile/0/000.p/README", "mine");
     world.run("export log out").done();
     assert!(!world.path("out/tile/0/000.p/40").exists() && !world.path("out/tile/entries/000.p").exists());
     assert!(world.path("out/tile/0/000.p/README").exists(), "what is not the export's stays");
     check(1..=262, 262);
-    // Anybody with an old head of any size can prove that today's log continues it.
+    // Anybody with an old head of any size can prove that the current log continues it.
     drop(server);
     let files = StaticFiles::serve(&world.path("out"));
     for size in [1, 39, 40, 41, 255, 256, 257, 261] {
@@ -142,7 +142,7 @@ fn an_export_goes_into_a_directory_of_its_own() {
     }
     world.run("backup log saved").done();
     world.run("fsck saved").done();
-    // Its like: a backup is no place for a restored log.
+    // The export of a restored log: a backup's directory is refused as its place.
     world.run("restore saved saved2").done();
     world.run("backup log third").done();
     world.run("restore saved third").refused("is-a-backup");

@@ -1,4 +1,4 @@
-//! Withdrawals without end: by strangers, who must be no hindrance, and by who may speak for the package.
+//! Floods of withdrawals: by strangers, who must not hinder anyone, and by publishers with a right to the package.
 
 use treehead::client::{BatchWriter, LogClient, Wait};
 use treehead::proof::ProofFile;
@@ -9,11 +9,11 @@ use crate::online::{online, releases, verify};
 use crate::program::{Server, World};
 use crate::withdrawn::{publisher, withdraw};
 
-/// The log takes so many withdrawals in a batch.
+/// The number of withdrawals that the log accepts in a batch.
 const BATCH: usize = 64;
 
-/// Registers a publisher, who releases a copy of an artifact under another name of package; returns what is needed
-/// to withdraw that.
+/// Registers a publisher, and releases a copy of an artifact under another package name. Returns what it takes to
+/// withdraw the copy.
 fn copier(world: &World, server: &Server, name: &str, purl: &str, file: &str, sequence: u64) -> Copy {
     if !world.path(&format!("{name}.pem")).exists() {
         world.run(&format!("keygen publisher --name {name} --out {name}.pem")).done();
@@ -26,7 +26,7 @@ fn copier(world: &World, server: &Server, name: &str, purl: &str, file: &str, se
         "publish {name}-{file} --log {} --key {name}.pem --kind build --purl {purl} --channel stable --sequence {sequence}",
         server.url
     );
-    // The log reads its publishers again within a second.
+    // The log rereads its publishers within a second.
     crate::monitoring::eventually("the copy is in the log", || world.run(&line).exit == 0);
     let proof = ProofFile::parse(&world.read(&format!("{name}-{file}.tlog-proof"))).unwrap();
     let pem = String::from_utf8(world.read(&format!("{name}.pem"))).unwrap();
@@ -39,7 +39,7 @@ struct Copy {
 }
 
 impl Copy {
-    /// Withdraws the copy so many times, each for another reason.
+    /// Withdraws the copy this many times, each for another reason.
     fn flood(&self, server: &Server, times: std::ops::Range<usize>) {
         let client = LogClient::new(&server.url).unwrap();
         let entry = self.proof.extra.as_ref().unwrap();
@@ -69,12 +69,13 @@ fn strangers_neither_hide_a_withdrawal_nor_hinder_a_sound_release() {
     for count in [250, 2_100] {
         copies.iter().for_each(|copy| copy.flood(&server, flooded..count));
         flooded = count;
-        // Each endpoint asks for the first time.
+        // The first request of each endpoint.
         let _ = std::fs::remove_dir_all(world.path("state"));
         let between = Proxy::before(&server.url, |_| None);
         let ran = world.run(&format!("{} --json", online("2.bin", &between.url))).done();
         assert_eq!((&ran.json()["code"], &ran.json()["withdrawals"]), (&"verified".into(), &"learnt".into()));
-        // By leaf, by artifact for each name of the signer, and by package, where the other release was withdrawn once: that, and what it withdraws.
+        // By leaf, by artifact for each name of the signer, and by package, where the other release was withdrawn
+        // once: that withdrawal, and the release that it withdraws.
         assert_eq!((between.asked("/releases"), between.asked("/proof/leaf")), (4, 2), "{count}");
         std::fs::remove_dir_all(world.path("state")).unwrap();
         world.run(&online("1.bin", &server.url)).refused("withdrawn");
@@ -82,15 +83,15 @@ fn strangers_neither_hide_a_withdrawal_nor_hinder_a_sound_release() {
     }
 }
 
-/// Who may speak for the same package may not withdraw what others released, however often it withdraws the same bytes
-/// under the same purl.
+/// A publisher with a right to the package cannot withdraw releases of others, however often it withdraws the same
+/// bytes under the same purl.
 #[test]
 fn a_rival_with_rights_to_the_package_is_no_hindrance() {
     let (world, server) = releases(1);
     world.write("few.toml", world.read("log/publishers.toml"));
     let rival = copier(&world, &server, "rival", "pkg:generic/example/scanner@1.0", "1.bin", 1);
     rival.flood(&server, 0..2_100);
-    // Whether the endpoint knows the rival or not.
+    // It makes no difference whether the endpoint knows the rival.
     for publishers in ["log/publishers.toml", "few.toml"] {
         let line = online("1.bin", &server.url).replace("log/publishers.toml", publishers);
         world.run(&line.replace(" --state state", "")).done();
@@ -99,7 +100,7 @@ fn a_rival_with_rights_to_the_package_is_no_hindrance() {
     world.run(&online("1.bin", &server.url)).refused("withdrawn");
 }
 
-/// A publisher can be a nuisance to itself. What was not looked at is not called fine.
+/// A publisher can flood itself. Releases whose withdrawals were not all checked are not called good.
 #[test]
 fn a_cap_that_was_reached_is_no_verdict() {
     let (world, server) = releases(1);
@@ -113,7 +114,7 @@ fn a_cap_that_was_reached_is_no_verdict() {
     let ran = world.run(&line).failed(3, "than one run checks (200 new ones");
     assert!(ran.stderr.contains("none so far is of this release"), "{ran:?}");
     assert!(!ran.stderr.contains("Do not install"), "{ran:?}");
-    // Without a memory, it is the same each time; with one, the next run goes on where this one stopped.
+    // Without a memory, each run is the same; with one, the next run continues where this one stopped.
     world.run(&line.replace(" --state state", "")).failed(3, "than one run checks");
     world.run(&line).done();
     rival.flood(&server, 201..300);

@@ -1,4 +1,4 @@
-//! `treehead fsck`: what is damaged is found, wherever it is.
+//! `treehead fsck` finds damage wherever it is.
 
 use std::fs;
 
@@ -9,14 +9,14 @@ use treehead::note::{KeyName, NoteSigner};
 use crate::program::{ORIGIN, Server, StaticFiles, World};
 
 const SEGMENT: &str = "log/journal/00000000000000000000.seg";
-/// Enough for two full tiles at level 0, and one hash more at level 1.
+/// Two full tiles at level 0, and one more hash at level 1.
 const RELEASES: u64 = 600;
 
 fn fsck_url(world: &World, url: &str) -> crate::program::Ran {
     world.run(&format!("fsck {url} --policy log/endpoint.policy"))
 }
 
-/// A log of three releases, each in a batch of its own, stopped.
+/// A stopped log of three releases, each in its own batch.
 fn stopped() -> World {
     let world = World::new();
     let server = world.serve();
@@ -73,7 +73,7 @@ fn a_flipped_byte_in_the_journal_is_found_wherever_it_is() {
         assert_eq!(ran.exit, 1, "byte {at}: {ran:?}");
         let named = ["journal-damaged", "journal-short"].iter().any(|code| ran.stderr.contains(code));
         assert!(named, "byte {at}: {ran:?}");
-        // Nor is it served: a log must not sign what it can't read.
+        // The log does not start either: it must not sign entries that it can't read.
         if at % 7 == 0 {
             let serve = world.run("serve log --listen 127.0.0.1:0");
             assert_eq!(serve.exit, 1, "byte {at}: {serve:?}");
@@ -81,7 +81,7 @@ fn a_flipped_byte_in_the_journal_is_found_wherever_it_is() {
         world.write(SEGMENT, &whole);
     }
     world.run("fsck log").done();
-    // In the middle, the place is named.
+    // Damage in the middle is located.
     flip(&world, SEGMENT, 200);
     let ran = world.run("fsck log").refused("journal-damaged");
     assert!(ran.stderr.contains("00000000000000000000.seg"), "{ran:?}");
@@ -115,20 +115,20 @@ fn a_replaced_checkpoint_is_not_believed() {
         let head = Checkpoint::new(origin.clone(), TreeSize::new(size).unwrap(), root);
         world.write("log/checkpoint", head.sign(key).to_string());
     };
-    // Another root for the same size, by the log's own key.
+    // Another root of the same size, signed by the log's own key.
     sign(3, Hash::digest(b"another"), &key);
     world.run("fsck log").refused("journal-forked");
     world.run("serve log --listen 127.0.0.1:0").refused("journal-forked");
     sign(2, Hash::digest(b"another"), &key);
     world.run("fsck log").refused("journal-forked");
-    // A larger tree than there is.
+    // A tree larger than the log.
     sign(4, Hash::digest(b"larger"), &key);
     world.run("fsck log").refused("journal-short");
     // Another key under the same name.
     let stranger = NoteSigner::from_seed(origin.clone(), treehead::note::SignatureType::Ed25519, &[7; 32]);
     sign(3, Hash::digest(b"another"), &stranger);
     world.run("fsck log").refused("checkpoint-damaged");
-    // Text that was changed, and no checkpoint at all.
+    // Changed text, and no checkpoint at all.
     world.write("log/checkpoint", String::from_utf8(good.clone()).unwrap().replace("\n3\n", "\n2\n"));
     world.run("fsck log").refused("checkpoint-damaged");
     world.write("log/checkpoint", "noise");
@@ -138,7 +138,7 @@ fn a_replaced_checkpoint_is_not_believed() {
     world.run("fsck log").done();
 }
 
-/// The log's key, in the hands of its worst enemy.
+/// The log's key, in the hands of an attacker.
 fn log_key(world: &World) -> NoteSigner {
     NoteSigner::parse(String::from_utf8(world.read("log/log.key")).unwrap().trim_end()).unwrap()
 }
@@ -149,7 +149,7 @@ fn sign(world: &World, size: u64, root: Hash) -> String {
     head.sign(&key).to_string()
 }
 
-/// The evidence in this directory, which anybody can check.
+/// The evidence files in this directory, which anybody can check.
 #[track_caller]
 fn evidence(world: &World, dir: &str) -> Vec<(u64, u64)> {
     let Ok(folder) = fs::read_dir(world.path(dir)) else { return Vec::new() };
@@ -178,7 +178,7 @@ fn a_log_that_does_not_continue_what_somebody_kept_convicts_itself() {
     world.run(&line("good")).done();
     world.run(&line("one.bin.tlog-proof")).done();
     assert_eq!(evidence(&world, "kept"), []);
-    // Smaller, of sizes that are and are not powers of two, and as large.
+    // Smaller trees, of sizes that are powers of two and that are not, and an equal one.
     for size in [3, 256, 600, 601] {
         world.write("other", sign(&world, size, Hash::digest(b"another history")));
         let ran = world.run(&line("other")).refused("fork");
@@ -191,7 +191,7 @@ fn a_log_that_does_not_continue_what_somebody_kept_convicts_itself() {
     world.write("stranger", "log.example.org\n1\nx\n\n");
     assert_eq!(world.run(&line("stranger")).exit, 1);
     assert_eq!(evidence(&world, "kept").len(), 4);
-    // From inside, also while it is served.
+    // From the log's own directory, also while the log is served.
     world.run("fsck log --since good").done();
     world.write("other", sign(&world, 77, Hash::digest(b"another history")));
     world.run("fsck log --since other --evidence inside").refused("fork");
@@ -204,21 +204,21 @@ fn heads_of_a_directory_that_contradict_each_other_are_a_fork() {
     let good = world.read("log/checkpoint");
     let fsck = "fsck log --evidence kept";
     world.run(fsck).done();
-    // What was shown is another tree than the journal's, which the newest head is of.
+    // The head that was shown is of another tree than the journal's and the newest head's.
     for size in [1, 2, 3] {
         world.write("log/checkpoint.witnessed", sign(&world, size, Hash::digest(b"shown to one")));
         world.run(fsck).refused("fork");
     }
     assert_eq!(evidence(&world, "kept"), [(1, 3), (2, 3), (3, 3)]);
-    // The other way round: the journal is what was shown.
+    // The other way round: the journal has the tree that was shown.
     world.write("log/checkpoint.witnessed", &good);
     world.write("log/checkpoint", sign(&world, 2, Hash::digest(b"signed last")));
     world.run(fsck).refused("fork");
     assert_eq!(evidence(&world, "kept"), [(1, 3), (2, 3), (2, 3), (3, 3)]);
-    // Neither is the journal's: somebody lies, and nobody can prove who.
+    // Neither head is of the journal's tree: somebody lies, and nobody can prove who.
     world.write("log/checkpoint.witnessed", sign(&world, 3, Hash::digest(b"elsewhere")));
     world.run(fsck).refused("journal-forked");
-    // What the log did not sign is no evidence against it.
+    // A head without the log's signature is no evidence against the log.
     world.write("log/checkpoint", &good);
     world.write("log/checkpoint.witnessed", "noise");
     let ran = world.run(fsck).done();
@@ -226,7 +226,7 @@ fn heads_of_a_directory_that_contradict_each_other_are_a_fork() {
     assert_eq!(evidence(&world, "kept").len(), 4);
 }
 
-/// Flips a bit in the first row of sled whose key begins so.
+/// Flips a bit in the first row of sled whose key has this prefix.
 fn flip_row(world: &World, kind: &[u8], at: usize) {
     let db = sled::open(world.path("log/sled")).unwrap();
     let rows = db.tree_names().into_iter().find_map(|name| {
@@ -252,7 +252,7 @@ fn a_changed_row_in_sled_is_found_and_made_anew() {
         assert!(ran.stderr.contains("sled is made anew from the journal"), "{ran:?}");
         world.run("fsck log").done();
     }
-    // It is as good as before: duplicates, sequence numbers and artifacts are known.
+    // The rebuilt index is as good as before: it knows duplicates, sequence numbers and artifacts.
     let server = world.serve();
     assert_eq!(server.tree_size(), RELEASES);
     let publish = format!("publish --from releases.jsonl --log {} --key publisher.pem --json", server.url);
@@ -336,7 +336,7 @@ fn a_tile_that_is_gone_is_named() {
         let (there, away) = (world.path("out").join(tile), world.path("away"));
         fs::rename(&there, &away).unwrap();
         let ran = fsck_url(&world, &files.url);
-        // A file that is missing is no lie yet: it may be on its way.
+        // A missing file is not called a lie: it may still be on its way.
         let named = tile.split(".p/").next().unwrap();
         ran.failed(3, named);
         fs::rename(&away, &there).unwrap();
@@ -349,7 +349,7 @@ fn a_tile_that_is_gone_is_named() {
 fn a_full_tile_does_for_a_partial_one_that_was_dropped() {
     let (world, server) = large();
     world.run("export log out").done();
-    // The log goes on; a mirror of it keeps the old checkpoint, and only the newest tiles.
+    // The log grows; a mirror of it keeps the old checkpoint, and only the newest tiles.
     let checkpoint = world.read("out/checkpoint");
     world.write(
         "more.jsonl",

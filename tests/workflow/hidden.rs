@@ -1,14 +1,14 @@
-//! What comes from outside reaches a terminal, a page and a health check without what nobody can see in it.
+//! Text from outside reaches a terminal, a page and a health check without invisible characters.
 
 use crate::common::http;
 use crate::monitoring::eventually;
 use crate::program::World;
 
-/// Clears the screen, writes backwards, and hides.
+/// Clears the screen, writes backwards, and hides text.
 const NAME: &str = "x\u{1b}[2J\u{202e}\u{200b}\u{85}y";
 const SHOWN: &str = "x\\u{1b}[2J\\u{202e}\\u{200b}\\u{85}y";
 
-/// What a statement may have of it.
+/// The part of it that a statement may contain.
 const STATED: &str = "x\u{202e}\u{200b}y";
 
 #[track_caller]
@@ -43,7 +43,7 @@ fn a_file_name_drives_no_terminal() {
     let verified = world.run(&format!("verify {NAME} {proof} --policy log/endpoint.policy")).done();
     assert!(verified.stdout.contains(SHOWN), "{verified:?}");
     is_plain(&verified.stdout);
-    // In JSON it is the same text still.
+    // JSON keeps the text.
     let inspected = world.run(&format!("inspect {STATED}.tlog-proof --json")).done();
     is_plain(&inspected.stdout);
     assert_eq!(inspected.json()["entry"]["artifacts"][0]["name"], STATED);

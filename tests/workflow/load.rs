@@ -1,4 +1,4 @@
-//! `treehead load`: what it counts, and that a log which breaks its word is caught.
+//! `treehead load`: its figures, and how it catches a log that breaks its promises.
 
 use std::process::{Child, Stdio};
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ fn load(world: &World, url: &str, options: &str) -> Ran {
     world.run(&format!("load --log {url} {options}"))
 }
 
-/// The object of a run that was done.
+/// The JSON object of a successful run.
 fn done(world: &World, url: &str, options: &str) -> Value {
     let json = load(world, url, &format!("{options} --json")).done().json();
     assert_eq!((&json["ok"], &json["verified"]["ok"]), (&json!(true), &json!(true)), "{json}");
@@ -45,7 +45,7 @@ fn wait_for_leaves(server: &Server) {
     }
 }
 
-/// A log that takes anything, and somebody who lies about what it answers.
+/// An opaque log, and a proxy that lies about its answers.
 fn lying(lie: impl Fn(u64, String) -> Told + Send + Sync + 'static) -> (World, Server, Middleman) {
     let world = World::opaque();
     let server = world.serve();
@@ -66,7 +66,7 @@ fn what_was_acknowledged_is_in_the_log() {
     assert_eq!((number(&json, "remembered"), number(&json["verified"], "indices")), (entries, entries));
     assert_eq!(json["verified"]["signature"], true);
     assert_eq!((&json["errors"], number(&json["busy"], "count")), (&json!([]), 0));
-    // Again, so that there is a tree before; in words.
+    // Again, on a tree that exists, with output in words.
     let ran = load(&world, &server.url, "--writers 2 --duration 1s --wait sequenced --check all").done();
     assert!(ran.stdout.contains(&format!("tree          {entries} leaves before, ")), "{ran:?}");
     assert!(ran.stdout.contains("signature not checked (no --policy or --vkey)"), "{ran:?}");
@@ -98,7 +98,7 @@ fn statements_for_a_log_of_releases() {
         done(&world, &server.url, &format!("{signed} --writers 2 --duration 1s --rate 100 --batch 10"));
     assert_eq!(json["errors"], json!([]), "a later run has later sequence numbers: {json}");
     world.run(&format!("fsck {} --policy log/endpoint.policy", server.url)).done();
-    // Without the key, with one that the log does not know, and without the right.
+    // Without the key, with a key that the log does not know, and without the right.
     load(&world, &server.url, "--duration 1s").failed(2, "give --key FILE and --purl PURL");
     world.run("keygen publisher --name stranger --out stranger.pem").done();
     let stranger = signed.replace("publisher.pem", "stranger.pem");
@@ -153,7 +153,7 @@ fn errors_are_counted_by_status_and_code_and_the_run_goes_on() {
         { "status": 503, "code": "storage", "count": 2 },
     ]);
     assert_eq!((&json["errors"], number(&json["busy"], "count")), (&rows, 1), "{json}");
-    // The entry of the 429 was sent again, and was in this log already: its first index is its own.
+    // The entry that got the 429 was sent again, and was in this log already: its first index is its own.
     assert_eq!(number(&json, "acknowledged") + 7, server.tree_size());
 }
 
@@ -228,7 +228,7 @@ fn a_head_of_another_key_is_not_believed() {
     let server = world.serve();
     world.run("keygen log --name log.example.com/anything --out other.key").done();
     let ran = load(&world, &server.url, "--duration 1s --vkey other.vkey");
-    // Nothing that the key signed came, so nothing is known of its log.
+    // No signed head arrived, so nothing is known about the log.
     assert_eq!((ran.exit, server.tree_size()), (3, 0), "{ran:?}");
 }
 

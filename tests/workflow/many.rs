@@ -1,4 +1,4 @@
-//! `treehead publish --from`: many releases, again and again.
+//! `treehead publish --from`: many releases, published repeatedly.
 
 use std::fmt::Write as _;
 use std::process::{Child, Stdio};
@@ -25,13 +25,13 @@ fn lines(sequences: impl Iterator<Item = u64>) -> String {
     text
 }
 
-/// What a monitor tells beside what there is.
+/// The monitor's events, compared with the entries of the log.
 fn complaints(ran: &Ran) -> Vec<Value> {
     let events = events(&ran.stdout).into_iter();
     events.filter(|event| !matches!(event["event"].as_str(), Some("started" | "release" | "head"))).collect()
 }
 
-/// Starts publishing 12,000 releases, slowly, and waits until something of it is in the log.
+/// Starts publishing 12,000 releases, slowly, and waits until some of them are in the log.
 fn start(world: &World, server: &Server, more: &str) -> (Child, Middleman) {
     world.write("releases.jsonl", interleaved(4, 3_000));
     let slow = Middleman::holding_up(&server.url, |n| Duration::from_millis(if n == 0 { 0 } else { 800 }));
@@ -41,7 +41,7 @@ fn start(world: &World, server: &Server, more: &str) -> (Child, Middleman) {
     (child, slow)
 }
 
-/// The same releases for several channels, mixed.
+/// The same releases for several channels, interleaved.
 fn interleaved(channels: u64, each: u64) -> String {
     let lines: Vec<String> = lines(1..=each).lines().map(ToOwned::to_owned).collect();
     let of_channel = |line: &String, channel| line.replace("\"stable\"", &format!("\"c{channel}\"")) + "\n";
@@ -65,7 +65,7 @@ fn tally(world: &World, server: &Server) -> (u64, u64, u64) {
 fn a_second_run_adds_nothing_and_a_longer_file_only_what_is_new() {
     let world = World::new();
     let server = world.serve();
-    // More than one request's worth.
+    // More than fits into one request.
     world.write("releases.jsonl", lines(1..2_501));
     assert_eq!(tally(&world, &server), (2_500, 2_500, 0));
     assert_eq!(tally(&world, &server), (2_500, 0, 2_500));
@@ -73,7 +73,7 @@ fn a_second_run_adds_nothing_and_a_longer_file_only_what_is_new() {
     let ran = publish(&world, &server).done();
     let told = "1 added, 2500 in the log already, 0 refused, of 2501 releases\n";
     assert!(ran.stdout.starts_with(told), "{ran:?}");
-    // On a slow machine it may say that it waits.
+    // On a slow machine it may report that it waits.
     let others: Vec<&str> = ran.stderr.lines().filter(|line| !line.starts_with("waiting for ")).collect();
     assert_eq!(
         others,
@@ -82,7 +82,7 @@ fn a_second_run_adds_nothing_and_a_longer_file_only_what_is_new() {
     );
     assert_eq!(server.tree_size(), 2_501);
     world.run(&format!("fsck {} --policy log/endpoint.policy", server.url)).done();
-    // Each is to be found.
+    // Each can be found.
     let digest = Hash::digest(&1_234_u64.to_be_bytes()).to_hex();
     let (status, page) = server.get(&format!("/releases?digest={digest}"));
     assert_eq!(status, 200);
@@ -122,7 +122,7 @@ fn a_bad_line_is_named_before_anything_is_sent() {
         world.write("releases.jsonl", format!("{}\n{}\n", lines(5..7), bad.trim_end()));
         let ran = publish(&world, &server).failed(2, "releases.jsonl: ");
         assert!(ran.stderr.contains(expected), "{expected}: {ran:?}");
-        // What is too large has no line in its error.
+        // The error about an oversized file names no line.
         assert!(expected == "too large" || ran.stderr.contains("at line 4:"), "{ran:?}");
     }
     assert_eq!(server.tree_size(), 0);
@@ -198,7 +198,7 @@ fn what_a_publisher_may_not_release_is_named_by_its_line_and_the_others_are_adde
     let ran = publish(&world, &server).refused("publisher-not-permitted");
     let done = "0 added, 16 in the log already, 4 refused, of 20 releases: line 2: ";
     assert!(ran.stderr.contains(done) && ran.stderr.contains("; line 20: "), "{ran:?}");
-    // A stranger's are all refused, each by itself.
+    // All releases of a stranger are refused, each by itself.
     world.run("keygen publisher --name stranger --out stranger.pem").done();
     let told = world.run(&line.replace("publisher.pem", "stranger.pem")).json_lines();
     assert_eq!((told.len(), &told[20]["refused"]), (22, &20.into()));
@@ -223,7 +223,7 @@ fn a_run_that_was_interrupted_is_completed_by_the_next() {
     world.run("fsck log").done();
 }
 
-/// The log of a server that is killed as if the power went, and started again at the same address after a while.
+/// A server that is killed, as if the power failed, and later starts again at the same address.
 #[test]
 fn a_log_that_is_gone_for_some_seconds_is_waited_for() {
     let world = World::new();
@@ -249,12 +249,12 @@ fn a_log_that_is_gone_for_some_seconds_is_waited_for() {
     assert_eq!(server.tree_size(), 12_000, "nothing is there twice");
 }
 
-/// Requests overtake each other on their way, and some are sent twice.
+/// Requests overtake each other, and some are sent twice.
 #[test]
 fn the_order_within_a_package_and_channel_is_kept_with_many_requests_under_way() {
     let world = World::new();
     let server = world.serve();
-    // The first of them comes last; what belongs behind it must not be there yet.
+    // The first request arrives last; its successors must not be in the log before it.
     let between = Middleman::holding_up(&server.url, |n| {
         Duration::from_millis(if n == 0 { 1_500 } else { n % 5 * 40 })
     });
@@ -331,7 +331,7 @@ fn each_release_gets_its_proof_also_in_a_second_run() {
     }
     let files = || std::fs::read_dir(world.path("out/proofs")).unwrap().count();
     assert_eq!(files(), 3);
-    // What was lost or damaged is fetched again, and nothing is added.
+    // Lost and damaged proofs are fetched again, and no entry is added.
     std::fs::remove_file(world.path(told[0]["proof"].as_str().unwrap())).unwrap();
     world.write(told[1]["proof"].as_str().unwrap(), "junk");
     let again = world.run(&line).done().json_lines();
@@ -357,7 +357,7 @@ fn proofs_that_can_t_be_had_are_told_and_what_is_in_the_log_is_too() {
     let ran = world.run(&format!("{line} proofs --policy other/endpoint.policy"));
     assert!(ran.exit != 0 && ran.stderr.contains("nothing was sent to the log"), "{ran:?}");
     assert_eq!(server.tree_size(), 0);
-    // One of them can't be written: its name is taken by a directory.
+    // One of them can't be written: a directory has its name.
     let leaf = world.run(&format!("{line} proofs --json")).done().json_lines()[1]["proof"].clone();
     let leaf = leaf.as_str().unwrap();
     std::fs::remove_file(world.path(leaf)).unwrap();

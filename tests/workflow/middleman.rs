@@ -1,4 +1,4 @@
-//! A server between a client and a log, which passes everything on but what is said of appends.
+//! A server between a client and a log, which forwards everything except the answers to appends.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -9,22 +9,22 @@ use std::time::Duration;
 
 use crate::common::http;
 
-/// What the client is told instead of the log's answer.
+/// The answer that the client gets instead of the log's.
 pub enum Told {
     /// Status 200 with this body.
     Body(String),
-    /// A status line's end, headers and a body.
+    /// The rest of the status line, headers and a body.
     Problem(&'static str, &'static str, String),
-    /// Nothing: the connection ends.
+    /// None: the connection ends.
     HangUp,
 }
 
-/// From the number of the append, counted from 0, and the log's answer to it.
+/// Takes the number of the append, counted from 0, and the log's answer to it.
 type Lie = dyn Fn(u64, String) -> Told + Send + Sync;
 
-/// How appends pass.
+/// The treatment of appends.
 struct Passage {
-    /// How long each is held up on its way to the log, by its number, counted from 0 as they come in.
+    /// The delay of each append on its way to the log, by its number, counted from 0 in order of arrival.
     hold: Box<dyn Fn(u64) -> Duration + Send + Sync>,
     lie: Box<Lie>,
     came: AtomicU64,
@@ -41,17 +41,17 @@ pub struct Middleman {
 }
 
 impl Middleman {
-    /// Stands before the log at `url`.
+    /// Starts in front of the log at `url`.
     pub fn before(url: &str, lie: impl Fn(u64, String) -> Told + Send + Sync + 'static) -> Self {
         Self::start(url, |_| Duration::ZERO, lie)
     }
 
-    /// The same, telling the truth, but it holds appends up on their way to the log, so that they overtake each other.
+    /// Like `before`, but forwards the log's answers, and delays appends so that they overtake each other.
     pub fn holding_up(url: &str, hold: impl Fn(u64) -> Duration + Send + Sync + 'static) -> Self {
         Self::start(url, hold, |_, answer| Told::Body(answer))
     }
 
-    /// Most appends that were under way at once.
+    /// The largest number of appends in progress at once.
     pub fn most_at_once(&self) -> u64 {
         self.passage.most.load(Ordering::SeqCst)
     }
@@ -80,7 +80,7 @@ impl Middleman {
                     break;
                 }
                 let (Ok(stream), log, passage) = (stream, log.clone(), passages.clone()) else { continue };
-                // Ends with the client's connection.
+                // The thread ends with the client's connection.
                 std::thread::spawn(move || pass(stream, &log, &passage));
             }
         });
@@ -130,7 +130,7 @@ fn pass(mut client: TcpStream, log: &str, passage: &Passage) -> io::Result<()> {
     }
 }
 
-/// A request, byte for byte, and whether it appends.
+/// The bytes of a request, and whether it appends.
 fn read_request(client: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {

@@ -1,11 +1,11 @@
-//! `treehead monitor init` and `--once`, as somebody uses them who has an empty folder and an address.
+//! `treehead monitor init` and `--once`, for a user with an empty folder and an address.
 
 use std::fs;
 
 use crate::monitoring::{codes, events, eventually, of};
 use crate::program::{ORIGIN, Server, World};
 
-/// A log with this many releases, served where it can be served again.
+/// A log with this many releases, on an address that can be served again.
 fn releases(count: u64) -> (World, Server, String) {
     let world = World::new();
     let serve = format!("serve log --listen {}", World::free_address());
@@ -47,7 +47,7 @@ fn five_minutes_from_an_empty_folder() {
         assert_eq!(event["signatures"], "checked");
     }
     assert_eq!(told[3]["size"], 2);
-    // It goes on where it stopped.
+    // It continues where it stopped.
     assert_eq!(world.once("mymonitor").done().stdout, "", "nobody is told each minute that nothing is new");
     release(&world, &server, 3);
     let told = events(&world.once("mymonitor").done().stdout);
@@ -87,7 +87,7 @@ fn what_is_no_log_is_not_followed() {
         world.run(&format!("monitor init {line}")).failed(exit, says);
         assert!(!world.path("m").exists(), "{line}");
     }
-    // The keys of another log: nothing of this one is believed.
+    // The keys of another log: the monitor believes nothing of this one.
     world.run(&format!("monitor init m --log {url} --policy other.policy")).done();
     let ran = world.once("m").failed(3, "1 of 1 logs could not be followed to their head");
     let told = events(&ran.stdout);
@@ -105,7 +105,7 @@ fn a_log_that_is_away_can_t_be_judged_and_goes_on_when_it_is_back() {
     let told = events(&ran.stdout);
     assert_eq!(codes(&told), ["log-unreachable"], "{ran:?}");
     assert_eq!((&told[0]["lie"], &told[0]["severity"]), (&"unreachable".into(), &"alert".into()));
-    // Told once, and shown as long as it is open.
+    // Told once, and shown while it is open.
     let ran = world.once("m").failed(3, "could not be followed");
     assert_eq!(ran.stdout, "");
     assert!(ran.stderr.contains("open since ") && ran.stderr.contains(": log-unreachable: "), "{ran:?}");
@@ -124,14 +124,14 @@ fn a_log_that_is_away_can_t_be_judged_and_goes_on_when_it_is_back() {
 #[test]
 fn an_alert_fails_the_run_that_told_it() {
     let (world, server, _) = releases(1);
-    // Two gaps in numbers that are dense.
+    // Two gaps in dense sequence numbers.
     [2, 4, 5, 7].iter().for_each(|sequence| release(&world, &server, *sequence));
     world.monitor("m", &server.url, "");
     let ran = world.once("m").refused("alerts-told");
     assert!(ran.stderr.contains("2 alerts were told"), "{ran:?}");
     let gaps = of(&events(&ran.stdout), "sequence-gap");
     assert_eq!((&gaps[0]["previous"], &gaps[0]["sequence"]), (&2.into(), &4.into()), "{ran:?}");
-    // The next run tells nothing new: whoever got the events has the alerts.
+    // The next run tells nothing new: the reader of the events has the alerts.
     let ran = world.once("m").done();
     assert_eq!(ran.stdout, "");
     assert!(!ran.stderr.contains("open since "), "a gap is no condition: {ran:?}");
@@ -183,6 +183,6 @@ fn one_directory_has_one_monitor() {
     monitor.wait_for_head(2);
     let talk = monitor.server.terminate();
     assert!(talk.contains("stopped; the next start goes on from here"), "{talk}");
-    // SIGTERM lost nothing.
+    // SIGTERM loses nothing.
     assert_eq!(world.once("m").done().stdout, "");
 }

@@ -1,5 +1,5 @@
-//! The operator of a log and one of its witnesses show two histories, each with a quorum: monitors find it out
-//! and can prove it, though each of them is shown but one.
+//! The operator of a log and one of its witnesses show two histories, each with a quorum. Monitors that see only one
+//! history each detect the fork and can prove it.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn edit(world: &World, file: &str, from: &str, to: &str) {
     world.write(file, edited);
 }
 
-/// Where a witness listens, as its settings say.
+/// The address where a witness listens, from its settings.
 fn address(world: &World, witness: &str) -> String {
     let text = String::from_utf8(world.read(&format!("{witness}/treehead-witness.toml"))).unwrap();
     text.lines().find_map(|line| line.strip_prefix("listen = ")).unwrap().trim_matches('"').to_owned()
@@ -42,8 +42,8 @@ fn cosigned_by_all(server: &Server) -> bool {
     server.get("/checkpoint").0 == 200 && witnesses.iter().all(|w| w["cosigned_size"] == health["tree_size"])
 }
 
-/// Two logs with one name and one past, and their witnesses: the first sees one of them, the second the other,
-/// and the third serves both.
+/// Two logs with one name and one past, and their witnesses: the first witness sees one log, the second the other, and
+/// the third serves both.
 struct TwoFaced {
     world: World,
     log: Server,
@@ -94,7 +94,7 @@ impl TwoFaced {
         ["alice", "bob"].map(|name| self.world.follow(name))
     }
 
-    /// What proves the fork that a monitor told of.
+    /// The evidence of the fork that a monitor reported.
     fn evidence(&self, fork: &Value) -> Vec<u8> {
         let path = fork["evidence"].as_str().unwrap();
         let line = format!("verify-evidence {path} --policy log/endpoint.policy");
@@ -127,14 +127,14 @@ fn two_monitors_that_gossip_find_a_fork_and_both_can_prove_it() {
             (&2.into(), &2.into(), &"gossip".into())
         );
     }
-    // Who asks first, or is told: a push has no name.
+    // The head came from a request or from a push, and a push has no name.
     for (fork, peer) in forks.iter().zip(["peer bob", "peer alice"]) {
         assert!([peer, "gossip"].contains(&fork["source"].as_str().unwrap()), "{fork}");
     }
     let files = forks.each_ref().map(|fork| both.evidence(fork));
     assert_eq!(files[0], files[1], "one fork has one proof, whoever found it");
     assert_eq!((&forks[0]["id"], &forks[0]["file"]), (&forks[1]["id"], &forks[1]["file"]));
-    // It names who helped.
+    // The evidence names the witness that helped.
     let path = forks[0]["evidence"].as_str().unwrap();
     let verdict =
         world.run(&format!("verify-evidence {path} --policy log/endpoint.policy --json")).done().json();
@@ -155,7 +155,7 @@ fn two_monitors_that_gossip_find_a_fork_and_both_can_prove_it() {
 
     assert_eq!((open_alerts(&alice), open_alerts(&bob)), (1.into(), 1.into()));
 
-    // Each goes on with the history that it knew, and tells nothing twice.
+    // Each monitor continues with the history that it knew, and tells nothing twice.
     both.publish(&both.log, "three.bin", 3);
     alice.wait_for_head(3);
     for monitor in [&alice, &bob] {
@@ -187,7 +187,7 @@ fn one_monitor_that_asks_the_witnesses_finds_it_alone() {
     let told = events(&ran.stdout);
     let forks = of(&told, "fork");
     assert_eq!(forks.len(), 1, "{:?}", codes(&told));
-    // Two of them have it, and either may be heard first.
+    // Two of them have the head, and either may answer first.
     let source = forks[0]["source"].as_str().unwrap();
     assert!(["witness w2.example.com", "witness w3.example.com"].contains(&source), "{source}");
     assert_eq!(forks[0]["smaller"], 2);

@@ -1,10 +1,10 @@
-//! Settings of a monitor that can't be meant: said before anything is done, with the line.
+//! Contradictory settings of a monitor: reported before anything is done, with the line.
 
 use crate::program::World;
 
 const LOG: &str = "[[log]]\nurl = \"http://127.0.0.1:1\"\npolicy = \"log/endpoint.policy\"\n";
 
-/// Settings, and the line, the place and the words of what is said to them.
+/// Settings, and the line and the words of the error about them.
 fn cases() -> Vec<(String, usize, &'static str, &'static str)> {
     let webhook = |secret: &str| {
         format!("[[webhook]]\nname = \"on-call\"\nurl = \"http://127.0.0.1:1/hook\"\nsecret = \"{secret}\"\n")
@@ -192,7 +192,7 @@ fn what_is_wrong_as_a_whole_or_with_another_file_is_named() {
         assert!(!ran.stderr.contains("hunter2"), "secrets are not shown: {ran:?}");
     }
     world.run("monitor --once --config nowhere.toml").failed(3, "could not read nowhere.toml");
-    // Said at once, before any log is asked.
+    // Reported at once, before any request.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     world.write("monitor.toml", format!("listen = \"{}\"\n{LOG}", taken.local_addr().unwrap()));
     world.run("monitor --config monitor.toml").failed(3, "choose another in the settings");

@@ -1,4 +1,4 @@
-//! What a running monitor tells of honest logs, and to whom.
+//! The events of a running monitor about honest logs, and their receivers.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,7 +27,7 @@ fn a_withdrawal_is_told_as_an_alert_and_to_who_watches() {
     let seen = (&withdrawn["withdraws"], &withdrawn["reason"], &withdrawn["severity"]);
     assert_eq!(seen, (&0.into(), &"broken".into(), &"alert".into()));
     assert_eq!(withdrawn["purl"], "pkg:generic/example/scanner@1.0");
-    // The first try failed: it comes again, and the next one behind it.
+    // The first try failed: the event is sent again, and the next one after it.
     eventually("the webhook has all three tries", || hook.got().len() == 3);
     let got = hook.got();
     got.iter().for_each(|got| got.check(SECRET));
@@ -58,7 +58,7 @@ fn a_reported_head_arrives_and_is_compared() {
     let report = format!("--report {}", monitor.server.url);
     let ran = world.run(&format!("verify two.bin {verify} {report}")).done();
     assert_eq!(ran.stderr, "", "it was taken");
-    // It is told of the head before it would have looked again, and compares it.
+    // The monitor gets the head by a push, before its next round, and compares it.
     monitor.wait_for_head(2);
     eventually("the page has it", || {
         let page = String::from_utf8(monitor.server.get("/").1).unwrap();
@@ -67,11 +67,11 @@ fn a_reported_head_arrives_and_is_compared() {
     let queued = "treehead_monitor_gossip_total{status=\"202\",code=\"queued\"}";
     let known = "treehead_monitor_gossip_total{status=\"200\",code=\"known\"}";
     assert!(metric(queued) + metric(known) > 0.0);
-    // Once more, it is known.
+    // A second push of the same head is known.
     let before = metric(known);
     world.run(&format!("verify two.bin {verify} {report}")).done();
     assert!(metric(known) > before);
-    // A head of a log that it does not follow is refused, and the verdict is none the worse.
+    // The monitor refuses a head of a log that it does not follow, and the verdict does not change.
     let other = World::new();
     let other_server = other.serve();
     other.publish(&other_server, "one.bin", "one", 1).done();

@@ -1,4 +1,4 @@
-//! Running monitors with the program, and reading what they tell.
+//! Running monitors with the program, and reading their events.
 
 use std::fs::{self, File};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::program::{Ran, Server, World};
 
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// Longer than anything takes, on a busy machine too.
+/// A time limit that even a busy machine keeps.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[track_caller]
@@ -21,25 +21,25 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The events on a monitor's standard output. Of one that runs, the last line may still be being written.
+/// The events on a monitor's standard output. While it runs, the last line may be incomplete.
 pub fn events(text: &str) -> Vec<Value> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
-/// The code of each.
+/// The code of each event.
 pub fn codes(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["event"].as_str().expect("a code")).collect()
 }
 
-/// Those of a code.
+/// The events with this code.
 pub fn of(events: &[Value], code: &str) -> Vec<Value> {
     events.iter().filter(|event| event["event"] == code).cloned().collect()
 }
 
 impl World {
-    /// A monitor's directory, made by `monitor init`, that believes the log's publishers, looks each second,
-    /// and serves where there is room. `more` ends its settings.
+    /// A monitor's directory, made by `monitor init`. The monitor trusts the log's publishers, runs a round each
+    /// second, and serves on a free port. `more` is appended to its settings.
     pub fn monitor(&self, name: &str, log: &str, more: &str) {
         let files = "--policy log/endpoint.policy --publishers log/publishers.toml";
         let line = format!("monitor init {name} --log {log} --listen 127.0.0.1:0 {files}");
@@ -51,20 +51,20 @@ impl World {
         self.write(&path, quick + more);
     }
 
-    /// Follows the log once; `name` is that of the monitor's directory.
+    /// Follows the log once. `name` is the monitor's directory.
     #[track_caller]
     pub fn once(&self, name: &str) -> Ran {
         self.run(&format!("monitor --once --config {name}/monitor.toml"))
     }
 
-    /// The `[[webhook]]` to this address, and its secret.
+    /// A `[[webhook]]` section for this address, and its secret.
     pub fn webhook(&self, url: &str) -> String {
         self.write("webhook.secret", format!("{SECRET}\n"));
         self.chmod("webhook.secret", 0o600);
         format!("\n[[webhook]]\nname = \"on-call\"\nurl = \"{url}\"\nsecret = \"../webhook.secret\"\n")
     }
 
-    /// A monitor that runs.
+    /// Starts a monitor.
     pub fn follow(&self, name: &str) -> Monitor<'_> {
         let output = format!("{name}.events");
         let file = File::options().create(true).append(true).open(self.path(&output)).expect("a file");
@@ -74,7 +74,7 @@ impl World {
     }
 }
 
-/// A monitor that runs. Killed, by its id, when it is dropped.
+/// A running monitor. Dropping it kills it, by its id.
 pub struct Monitor<'a> {
     world: &'a World,
     output: String,
@@ -86,7 +86,7 @@ impl Monitor<'_> {
         events(&fs::read_to_string(self.world.path(&self.output)).expect("its output"))
     }
 
-    /// Waits for an event of a code that is so, and returns it.
+    /// Waits for an event with this code for which `is` holds, and returns it.
     #[track_caller]
     pub fn wait_for(&self, code: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
@@ -100,7 +100,7 @@ impl Monitor<'_> {
         }
     }
 
-    /// Waits until every entry up to a head of this size is checked.
+    /// Waits until the monitor has checked every entry up to a head of this size.
     #[track_caller]
     pub fn wait_for_head(&self, size: u64) {
         self.wait_for("head", |event| event["size"].as_u64() >= Some(size));

@@ -1,4 +1,4 @@
-//! Proxies and certificates: how the program's clients reach servers that are not on this machine.
+//! Proxies and certificates: the ways of the program's clients to servers on other machines.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -10,7 +10,7 @@ use crate::monitoring::eventually;
 use crate::program::{Ran, World};
 use crate::tls_front::TlsFront;
 
-/// Nothing listens there, so whoever asks it fails.
+/// Nothing listens there, so every request fails.
 const DEAD_PROXY: &str = "http://127.0.0.1:9";
 const PROXY_VARIABLES: [&str; 6] =
     ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
@@ -33,7 +33,7 @@ fn loopback_is_reached_whatever_proxy_the_environment_names() {
     };
     let demo = ran(&mut proxied("demo"));
     assert_eq!(demo.exit, 0, "{demo:?}");
-    // The log asks its witnesses over loopback, too.
+    // The log reaches its witnesses over loopback, too.
     let witnesses: Vec<_> = (1..=3).map(|number| world.serve_witness(number)).collect();
     let mut serve = proxied("serve log --listen 127.0.0.1:0");
     let server = World::start_command(serve.stdout(Stdio::null()), " serving ");
@@ -53,7 +53,7 @@ fn a_proxy_is_asked_for_the_scheme_that_its_variable_names() {
         BufReader::new(stream).read_line(&mut line).expect("a request");
         line
     });
-    // A name that no resolver knows: only a proxy could.
+    // No resolver knows this name, so only the proxy can reach it.
     let line = "fsck http://log.invalid --policy log/endpoint.policy";
     let mut wrong_scheme = world.command(line);
     wrong_scheme.env("https_proxy", &address).env("HTTP_PROXY", &address);
@@ -95,10 +95,10 @@ fn a_private_authority_is_believed_where_the_user_names_it() {
     by_file("none.pem").failed(3, "none.pem, holds none");
     assert!(std::process::Command::new("mkfifo").arg(world.path("pipe.pem")).status().unwrap().success());
     by_file("pipe.pem").failed(3, "pipe.pem, is no regular file");
-    // What the user adds does not take the place of the system's.
+    // The user's authorities are added to the system's, and don't replace them.
     let mut both = world.command(&format!("{line} --cacert ca.pem"));
     ran(both.env("SSL_CERT_FILE", world.path("missing.pem"))).done();
-    // The name counts as well.
+    // The name is checked as well.
     let other = TlsFront::before(&server.url, &["other.example.com"]);
     world.write("other.pem", &other.authority);
     world
@@ -130,7 +130,7 @@ fn witnesses_monitors_and_webhooks_are_asked_with_the_same_certificates() {
     world.write("ca.pem", authorities.concat());
     let server =
         world.start_with("serve log --listen 127.0.0.1:0 --cacert ca.pem", " serving ", Stdio::null());
-    // Published means cosigned by two of them.
+    // Published means cosigned by two witnesses.
     world.publish(&server, "one.bin", "one", 1).done();
     let ca = format!(" --cacert {}", world.path("ca.pem").display());
     let watch = "\n[[watch]]\nname = \"scanner\"\npackages = [\"pkg:generic/example/scanner\"]\nkinds = [\"build\"]\n";

@@ -45,7 +45,7 @@ fn several_artifacts_of_one_release_share_a_statement() {
     assert_eq!(json["proofs"], serde_json::json!(["a.bin.tlog-proof", "b.bin.tlog-proof"]));
     assert_eq!(world.read("a.bin.tlog-proof"), world.read("b.bin.tlog-proof"));
     for file in ["a.bin", "b.bin"] {
-        // It is for somebody, and nobody asked for that.
+        // The proof has an audience, and the user named none.
         let ran = world.run(&format!("verify {file} {VERIFY}")).refused("other-audience");
         assert!(ran.stderr.contains("expected one for everyone, saw one for \"beta-testers\""), "{ran:?}");
         let ran = world.run(&format!("verify {file} {VERIFY} --audience beta-testers")).done();
@@ -53,7 +53,7 @@ fn several_artifacts_of_one_release_share_a_statement() {
         assert!(ran.stdout.contains("source     git+https://example.com/scanner gitCommit:0123"), "{ran:?}");
         assert!(ran.stdout.contains("audience   beta-testers (not everyone)\n"), "{ran:?}");
     }
-    // The same again is the same leaf.
+    // The same release again is the same leaf.
     assert_eq!(world.run(&line).done().json()["index"], 0);
     assert_eq!(server.tree_size(), 1);
 }
@@ -157,7 +157,7 @@ fn a_proof_by_another_log_than_the_policy_s_is_not_written() {
     world.run(&format!("{line} --policy log/endpoint.policy")).done();
 }
 
-/// What is published in a log of trials must not be of use to who brings it into another.
+/// A release in a test log must be useless to somebody who submits it to another log.
 #[test]
 fn what_is_published_names_its_log_and_no_other_takes_it() {
     let world = World::new();
@@ -188,11 +188,11 @@ fn what_is_published_names_its_log_and_no_other_takes_it() {
         assert!(status == 422 && problem.contains("other-log"), "entry {at}: {status} {problem}");
     }
     assert_eq!(server.tree_size(), 0);
-    // Its publisher states it anew for the other log.
+    // Its publisher states it again for the other log.
     world.run(&world.publish_line(&server, "a.bin", 1)).done();
 }
 
-/// A server may name any log; what it is sent then, it could bring there.
+/// A server may claim any log's name. It could submit to that log what it then receives.
 #[test]
 fn a_server_s_word_for_its_origin_is_not_taken_where_a_policy_has_another() {
     let world = World::new();
@@ -256,7 +256,7 @@ fn what_is_missing_or_unreachable_could_not_be_told() {
     let fsck = format!("fsck {} --policy log/endpoint.policy", server.url);
     world.run(&fsck).failed(3, "is a server running there");
     world.run(&line.replace("http://", "ftp://")).failed(2, "not the address of a log");
-    // Publishers that nobody named are looked for beside the policy.
+    // Without a publishers file, the program looks beside the policy.
     std::fs::copy(world.path("log/endpoint.policy"), world.path("alone.policy")).unwrap();
     world.run("verify a.bin --policy alone.policy").failed(3, "publishers.toml does not exist");
     assert!(!world.path("a.bin.tlog-proof").exists());
@@ -291,7 +291,7 @@ fn what_is_no_regular_file_is_not_read() {
     let made = Command::new("mkfifo").arg(world.path("pipe")).status().expect("mkfifo runs");
     assert!(made.success());
     world.write("a.bin", "a");
-    // Nobody will ever write to it: a program that opened it would wait for ever.
+    // Nobody will ever write to this pipe: a program that opens it waits for ever.
     let lines = ["pipe", "log", "/dev/null"]
         .map(|file| (file, format!("verify {file} {VERIFY} --proof log/log.vkey")));
     let publish =

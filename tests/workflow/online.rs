@@ -1,4 +1,4 @@
-//! `treehead verify --online` and `--report`: what an endpoint saw against what the log is today.
+//! `treehead verify --online` and `--report`: an endpoint compares what it saw with the current log.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
@@ -21,7 +21,7 @@ pub fn online(file: &str, url: &str) -> String {
     verify(file, &format!(" --online {url}"))
 }
 
-/// A log with so many releases, `1.bin` and so on.
+/// A log with this many releases, `1.bin` and so on.
 pub fn releases(count: u64) -> (World, Server) {
     let world = World::new();
     let server = world.serve();
@@ -37,8 +37,8 @@ pub fn proof(world: &World, file: &str) -> ProofFile {
     ProofFile::parse(&world.read(&format!("{file}.tlog-proof"))).unwrap()
 }
 
-/// The log's own key signs a tree of four or five leaves that was never served, with this artifact's entry
-/// as its first leaf.
+/// The log's own key signs a tree of four or five leaves that was never served. Its first leaf is this artifact's
+/// entry.
 pub fn forge(world: &World, file: &str, size: u64) -> String {
     forge_entry(world, proof(world, file).extra.unwrap(), size)
 }
@@ -58,7 +58,7 @@ pub fn forge_entry(world: &World, entry: Vec<u8>, size: u64) -> String {
     ProofFile { extra: Some(entry), index, proof, checkpoint: head.sign(&key) }.to_string()
 }
 
-/// What is kept in the memory's folder, as sizes, each checked by the program.
+/// The evidence in the memory's folder, as tree sizes, each checked by the program.
 pub fn evidence(world: &World) -> Vec<(u64, u64)> {
     let Ok(folder) = std::fs::read_dir(world.path("state/evidence")) else { return Vec::new() };
     let sizes = folder.map(|entry| {
@@ -72,7 +72,7 @@ pub fn evidence(world: &World) -> Vec<(u64, u64)> {
     sizes
 }
 
-/// Sizes of the heads that are remembered: the proven one, and those that wait.
+/// The sizes of the remembered heads: the proven one, and those that wait.
 pub fn heads(world: &World) -> (Option<u64>, Vec<u64>) {
     let log = &world.remembered()["logs"][0];
     let waiting = log["unproven"].as_array().unwrap();
@@ -98,7 +98,7 @@ fn a_log_that_grew_continues_all_that_was_seen() {
     let json = world.run(&format!("{} --json", online("5.bin", &server.url))).done().json();
     assert_eq!(json["latest_tree_size"], 5);
     assert_eq!(heads(&world), (Some(5), vec![]));
-    // Without a memory, the proof alone is compared.
+    // Without a memory, only the proof is compared.
     let line = online("5.bin", &server.url).replace(" --state state", "");
     world.run(&line).done();
     assert_eq!(evidence(&world), []);
@@ -124,14 +124,14 @@ fn a_fork_is_refused_also_where_the_remembered_signature_is_no_longer_trusted() 
     let (world, _server) = releases(4);
     world.write("1.bin.tlog-proof", forge(&world, "1.bin", 4));
     world.run(&verify("1.bin", "")).done();
-    // That head has an Ed25519 signature alone, and from now on the post-quantum one is demanded.
+    // That head has only an Ed25519 signature, and from now on the post-quantum one is required.
     let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
     let ed25519 = String::from_utf8(world.read("log/log.vkey")).unwrap();
     world.write("log/endpoint.policy", policy.replace(&format!("log {ed25519}"), ""));
     world.run(&verify("4.bin", "")).refused("fork");
     assert_eq!(evidence(&world), []);
     world.run(&verify("3.bin", "")).refused("fork");
-    // Where it can be proven later, it is.
+    // The head is proven as soon as that is possible.
     world.write("log/endpoint.policy", policy);
     world.run(&verify("4.bin", "")).refused("fork");
     assert_eq!(evidence(&world), [(4, 4)]);
@@ -151,7 +151,7 @@ fn the_address_may_be_in_the_policy() {
     world.run(&verify("1.bin", " --online")).done();
     let other = World::opaque();
     let other_server = other.serve();
-    // The artifact is as good as it was: it is the address that is wrong, whether that log is trusted or not.
+    // The artifact is as good as before. The address is wrong, whether that log is trusted or not.
     let vkey = String::from_utf8(other.read("log/log.vkey")).unwrap();
     for policy in [bare.clone(), format!("log {vkey}{bare}")] {
         world.write("log/endpoint.policy", policy);
@@ -172,7 +172,7 @@ fn a_log_that_shows_less_than_it_showed_is_refused() {
     let (world, server) = releases(1);
     world.run("export log out").done();
     let old = StaticFiles::serve(&world.path("out"));
-    // Static files have no search: said, and no more.
+    // Static files have no search: the program says so, and nothing more.
     let ran = world.run(&format!("{} --json", online("1.bin", &old.url))).done();
     assert!(ran.stderr.contains("has no search"), "{ran:?}");
     assert_eq!(ran.json()["withdrawals"], "not-asked", "machines can see it, too");
@@ -182,11 +182,11 @@ fn a_log_that_shows_less_than_it_showed_is_refused() {
     publish(&world, &server, 2);
     world.run(&online("2.bin", &old.url)).refused("log-rolled-back");
     world.run(&online("2.bin", &server.url)).done();
-    // Now it is remembered, too: also for a proof that the old copy has.
+    // Now the head is remembered, also against a proof from the old copy.
     let line = online("2.bin", &old.url);
     let ran = world.run(&line).refused("log-rolled-back");
     assert!(ran.stderr.contains("expected at least size 2, saw 1"), "{ran:?}");
-    // The head that it showed is a file, and the command that is named asks for it again.
+    // The head that the copy showed is kept in a file, and the command in the message asks about it again.
     let command = ran.stderr.split('`').nth(1).unwrap().strip_prefix("treehead ").unwrap();
     let command = command.replace("FILE", "log/endpoint.policy");
     let kept = command.rsplit(' ').next().unwrap();
@@ -196,7 +196,7 @@ fn a_log_that_shows_less_than_it_showed_is_refused() {
     world.run(&command).refused("log-rolled-back");
     world.run(&command.replace(&old.url, &server.url)).done();
     std::fs::remove_file(world.path(kept)).unwrap();
-    // Of a memory of version 1 there is nothing to show.
+    // A memory of version 1 has no head to show.
     let state = format!(
         "{{\"version\":1,\"logs\":[{{\"origin\":\"{}\",\"size\":9,\"root\":\"{}\"}}],\"sequences\":[]}}",
         head.origin,
@@ -214,13 +214,13 @@ fn a_false_head_is_found_online_long_after_it_was_shown() {
         let (world, server) = releases(1);
         world.write("1.bin.tlog-proof", forge(&world, "1.bin", size));
         world.run(&verify("1.bin", "")).done();
-        // The endpoint goes on for years; the false head is not the largest any more.
+        // Years later, the false head is no longer the largest.
         (2..=6).for_each(|n| publish(&world, &server, n));
         world.run(&verify("6.bin", "")).done();
         let ran = world.run(&online("6.bin", &server.url)).refused("fork");
         assert!(ran.stderr.contains("state/evidence/"), "{ran:?}");
         assert_eq!(evidence(&world), [(size, 6)]);
-        // Without the network, the next day, with a proof that never was in doubt: it is not forgotten.
+        // Offline, the next day, with a proof that was never in doubt: the fork is not forgotten.
         for line in [verify("6.bin", ""), verify("2.bin", ""), online("6.bin", &server.url)] {
             let ran = world.run(&line).refused("fork");
             assert!(
@@ -231,7 +231,7 @@ fn a_false_head_is_found_online_long_after_it_was_shown() {
             assert!(ran.stderr.contains("remove the log from the policy"), "{ran:?}");
         }
         assert_eq!(evidence(&world), [(size, 6)]);
-        // Another endpoint does not know.
+        // Another endpoint does not know of it.
         world.run(&verify("6.bin", "").replace("--state state", "--state other")).done();
     }
 }
@@ -243,7 +243,7 @@ fn witness() -> NoteSigner {
     NoteSigner::from_seed(name, SignatureType::CosignatureEd25519, &[7; 32])
 }
 
-/// From now on the endpoint wants this witness's cosignature, which the log itself does not have.
+/// From now on the endpoint requires this witness's cosignature, which the log does not have.
 fn watched(world: &World) {
     let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
     let with = policy.replace("quorum none", &format!("witness w {}\nquorum w", witness().public()));
@@ -290,7 +290,7 @@ fn online_it_is_the_newest_head_that_has_to_be_fresh() {
     assert!(ran.stderr.contains("the log's newest head is stale: expected"), "{ran:?}");
     assert!(!ran.stderr.contains("newer proof"), "none would help: {ran:?}");
     world.run(&online("1.bin", &with_head_of(LONG_AGO).url)).done();
-    // A clock that is wrong is one, whatever age is allowed.
+    // A wrong clock is an error, whatever age is allowed.
     world.run(&online("1.bin", &with_head_of(now + 86_400).url)).refused("from-the-future");
 }
 
@@ -304,7 +304,7 @@ fn a_fork_is_told_whatever_else_is_wrong() {
     world.write("4.bin", "tampered");
     world.run(&verify("4.bin", "")).refused("fork");
     assert_eq!(evidence(&world), [(4, 4)]);
-    // The log lost its newest entry, and what is left is no prefix of what was seen before that.
+    // The log lost its newest entry, and the rest is no prefix of the tree that the endpoint saw before.
     std::fs::remove_dir_all(world.path("state")).unwrap();
     world.run(&verify("1.bin", "")).done();
     world.run("export log out").done();
@@ -313,7 +313,7 @@ fn a_fork_is_told_whatever_else_is_wrong() {
     world.run(&verify("7.bin", "")).done();
     world.run(&online("7.bin", &old.url)).refused("fork");
     assert_eq!(evidence(&world), [(4, 6)]);
-    // Nobody cosigned the head that the log serves now: it signed it all the same.
+    // Nobody cosigned the head that the log serves now, but the log signed it.
     std::fs::remove_dir_all(world.path("state")).unwrap();
     watched(&world);
     let cosigned = |proof: ProofFile| {
@@ -335,12 +335,12 @@ fn a_false_head_of_the_proof_itself_is_found() {
     world.write("1.bin.tlog-proof", forge(&world, "1.bin", 5));
     world.run(&online("1.bin", &server.url)).refused("fork");
     assert_eq!(evidence(&world), [(5, 6)]);
-    // Without a memory it goes where the command runs.
+    // Without a memory, the file goes into the current directory.
     let line = online("1.bin", &server.url).replace(" --state state", "");
     let ran = world.run(&line).refused("fork");
     let file = ran.stderr.split('`').nth(1).unwrap().split(' ').nth(2).unwrap().to_owned();
     world.run(&format!("verify-evidence {file} --policy log/endpoint.policy")).done();
-    // What version 1 remembered has no signature: a fork all the same.
+    // Version 1 remembered heads without signatures: the contradiction is a fork all the same.
     std::fs::remove_dir_all(world.path("state")).unwrap();
     std::fs::create_dir(world.path("state")).unwrap();
     let root = Hash::leaf(b"another history").to_base64();
@@ -354,7 +354,7 @@ fn a_false_head_of_the_proof_itself_is_found() {
     world.run(&verify("6.bin", "")).refused("fork");
 }
 
-/// A monitor that takes whatever it is told, so many times.
+/// A monitor that accepts this many requests.
 fn monitor(times: usize) -> (String, Receiver<(String, Vec<u8>)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -397,7 +397,7 @@ fn heads_are_reported_whatever_the_verdict() {
     };
     world.run(&verify("1.bin", &report)).done();
     assert_eq!(next(), proof(&world, "1.bin").checkpoint);
-    // A refusal is no reason not to tell.
+    // The program reports the heads of a refused release, too.
     world.write("1.bin", "tampered");
     world.run(&verify("1.bin", &report)).refused("artifact-mismatch");
     assert_eq!(next(), proof(&world, "1.bin").checkpoint);
@@ -405,16 +405,16 @@ fn heads_are_reported_whatever_the_verdict() {
     world.run(&format!("{}{report}", online("2.bin", &server.url))).done();
     assert_eq!(next(), proof(&world, "2.bin").checkpoint);
     assert_eq!(Checkpoint::parse(next().text()).unwrap().size.get(), 3, "the newest one, too");
-    // Nobody there: told, and no more.
+    // An address where nobody listens is reported, and changes nothing.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let ran = world.run(&verify("2.bin", &format!(" --report http://{closed}"))).done();
     assert!(ran.stderr.contains("could not report the tree head: no answer"), "{ran:?}");
     assert!(!ran.stderr.contains("the log running"), "it is a monitor: {ran:?}");
-    // What is no address is told before anything is done.
+    // A malformed address is reported before anything else.
     let remembered = world.read("state/state.json");
     world.run(&verify("3.bin", " --report nonsense")).failed(2, "expected the monitor's address");
     assert_eq!(world.read("state/state.json"), remembered);
-    // What no trusted log signed is nobody's business.
+    // A head that no trusted log signed is not sent to anyone.
     world.write("2.bin.tlog-proof", "noise");
     let ran = world.run(&verify("2.bin", &format!(" --report http://{closed}"))).refused("proof-malformed");
     assert!(!ran.stderr.contains("reported"), "{ran:?}");

@@ -1,4 +1,4 @@
-//! `treehead verify --online` of what is refused without the network, too: what the log says still counts.
+//! `treehead verify --online` of releases that are refused offline, too: the log's answers still count.
 
 use crate::online::{evidence, forge, heads, online, publish, releases, verify};
 use crate::program::World;
@@ -61,17 +61,17 @@ fn what_is_learnt_online_stays_though_the_artifact_is_refused() {
     assert!(!ran.stderr.contains("also, while asking"), "{ran:?}");
     assert_eq!(heads(&world), (Some(4), vec![]), "compared, and proven");
     assert_eq!(highest_sequences(&world), [3]);
-    // Of what is refused nothing is remembered, and the log's newest head is another matter.
+    // The endpoint remembers nothing of a refused release, but it remembers the log's newest head.
     std::fs::remove_dir_all(world.path("state")).unwrap();
     world.write("2.bin", "tampered");
     world.run(&online("2.bin", &server.url)).refused("artifact-mismatch");
     assert_eq!((heads(&world), highest_sequences(&world)), ((Some(4), vec![]), vec![]));
-    // A proof that no trusted log signed names nobody to ask.
+    // A proof that no trusted log signed names no address to ask.
     let remembered = world.read("state/state.json");
     world.write("3.bin.tlog-proof", "noise");
     let ran = world.run(&online("3.bin", &server.url)).refused("proof-malformed");
     assert!(!ran.stderr.contains("also, while asking"), "{ran:?}");
-    // A log that does not answer changes nothing, and is told.
+    // A log that does not answer is reported, and changes nothing.
     let url = server.url.clone();
     drop(server);
     let ran = world.run(&online("2.bin", &url)).refused("artifact-mismatch");

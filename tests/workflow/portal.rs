@@ -1,5 +1,5 @@
-//! Something else than the log answers: the sign-in page of a network, an empty page, half a head. Nobody signed
-//! what came, so it accuses nobody.
+//! Something else answers in place of the log: a sign-in page, an empty page, half a head. Nobody signed these
+//! answers, so they accuse nobody.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use crate::program::{Server, World};
 
 const PAGE: &[u8] = b"<!doctype html>\n<title>Hotel \x1b[31m Wi-Fi: sign in</title>\n";
 
-/// Answers everything so. It ends with the test.
+/// Gives every request this answer, until the test ends.
 fn portal(head: &str, body: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -25,7 +25,7 @@ fn portal(head: &str, body: Vec<u8>) -> String {
     url
 }
 
-/// The address of what answers in the log's place, and what is to be said of it.
+/// The address of a server in the log's place, and the expected words about it.
 fn portals(server: &Server) -> Vec<(String, &'static str)> {
     let head = String::from_utf8(server.get("/checkpoint").1).unwrap();
     let text = head.split("\n\n").next().unwrap();
@@ -81,7 +81,7 @@ fn whoever_answers_in_the_logs_place_accuses_nobody() {
     world.run(&verify("2.bin", "")).done();
     world.run(&online("2.bin", &server.url)).done();
     assert_eq!(server.tree_size(), 2);
-    // A repair has its log stand still.
+    // A repair works while the log is stopped.
     let portals = portals(&server);
     drop(server);
     for (url, says) in portals {
@@ -89,7 +89,7 @@ fn whoever_answers_in_the_logs_place_accuses_nobody() {
     }
 }
 
-/// The page comes in the middle of it.
+/// The page answers in the middle of the repair.
 fn from_then_on(server: &Server, paths: &'static str) -> Proxy {
     Proxy::before(&server.url, move |path| path.starts_with(paths).then(|| (200, PAGE.to_vec())))
 }

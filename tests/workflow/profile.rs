@@ -1,4 +1,4 @@
-//! A log keeps what it was made for: releases, or anything.
+//! A log keeps its profile: releases, or opaque.
 
 use std::fs;
 
@@ -29,20 +29,20 @@ fn a_profile_that_was_changed_is_refused_by_every_command() {
     for command in [SERVE, "fsck log", "backup log other", "export log out", "policy log"] {
         world.run(command).failed(2, says);
     }
-    // Gone, it is the other one as well.
+    // A deleted profile counts as a changed one.
     let settings = String::from_utf8(world.read("log/treehead.toml")).unwrap();
     world.write("log/treehead.toml", settings.replace("profile = \"opaque\"\n", ""));
     world.serve().terminate();
     let opaque = World::opaque();
     set_profile(&opaque, "opaque", "release");
     opaque.run(SERVE).failed(2, "`profile`: expected opaque, which the log was made with");
-    // What was made of a backup keeps it.
+    // A log restored from a backup keeps it.
     fs::remove_dir_all(world.path("log")).unwrap();
     world.run("restore saved log").done();
     assert_eq!(world.read("log/profile"), b"release\n");
     set_profile(&world, "release", "opaque");
     world.run(SERVE).failed(2, says);
-    // A file that says nothing is named with what to do.
+    // The message about a file without a profile says what to do.
     world.write("log/profile", "something\n");
     world.run(SERVE).failed(2, "cp BACKUP/profile log/profile");
 }
@@ -56,7 +56,7 @@ fn a_log_of_an_older_version_keeps_what_its_settings_and_entries_say() {
     assert_eq!(world.read("log/profile"), b"release\n", "empty, it is what the settings say");
     world.publish(&server, "1.bin", "1", 1).done();
     server.terminate();
-    // With statements by publishers, it is no opaque log, whatever the settings say.
+    // A log with statements by publishers is not opaque, whatever its settings say.
     old(&world);
     set_profile(&world, "release", "opaque");
     world
@@ -81,7 +81,7 @@ fn a_log_of_an_older_version_keeps_what_its_settings_and_entries_say() {
     assert_eq!(world.read("log/profile"), b"opaque\n");
 }
 
-/// What an older version admitted may be refused now, and an opaque log may hold a statement among other things.
+/// An older version may have accepted entries that are refused now, and an opaque log may hold a statement by chance.
 #[test]
 fn the_profile_of_an_older_log_is_told_by_its_envelopes() {
     let world = World::opaque();
@@ -106,7 +106,7 @@ fn the_profile_of_an_older_log_is_told_by_its_envelopes() {
     again("opaque", "release");
     world.serve().terminate();
     assert_eq!(world.read("log/profile"), b"release\n");
-    // It goes on with anything.
+    // It continues to accept any entry.
     world.write("log/profile", "opaque\n");
     set_profile(&world, "release", "opaque");
     let server = world.serve();

@@ -1,4 +1,4 @@
-//! Running the program, and serving a log with it.
+//! Runs the program, and serves logs with it.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -17,7 +17,7 @@ use crate::common::kill::{Running, program};
 
 pub const ORIGIN: &str = "log.example.com/releases";
 
-/// What a run of the program came to.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ran {
     pub exit: i32,
@@ -32,7 +32,7 @@ impl Ran {
         self
     }
 
-    /// Checks that it was refused: exit code 1, with this reason code.
+    /// Checks that it was a refusal: exit code 1, with this reason code.
     #[track_caller]
     pub fn refused(self, code: &str) -> Self {
         assert_eq!(self.exit, 1, "{self:?}");
@@ -40,7 +40,7 @@ impl Ran {
         self
     }
 
-    /// Checks the exit code, and that the talk on stderr says so.
+    /// Checks the exit code, and that stderr contains these words.
     #[track_caller]
     pub fn failed(self, exit: i32, says: &str) -> Self {
         assert_eq!(self.exit, exit, "{self:?}");
@@ -48,7 +48,7 @@ impl Ran {
         self
     }
 
-    /// Each line of it.
+    /// The object on each line of stdout.
     pub fn json_lines(&self) -> Vec<Value> {
         let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {self:?}"));
         self.stdout.lines().map(parse).collect()
@@ -65,7 +65,7 @@ pub struct World {
 }
 
 impl World {
-    /// With a log of releases, and a registered publisher.
+    /// A log of releases with a registered publisher.
     pub fn new() -> Self {
         let world = Self { temp: tempfile::tempdir().expect("a directory") };
         world.run("init log --origin log.example.com/releases").done();
@@ -76,11 +76,11 @@ impl World {
         world
     }
 
-    /// With three witnesses in `w1` to `w3`, which know the log, and a log that needs two of them.
+    /// Three witnesses in `w1` to `w3` that know the log, and a log with a quorum of two.
     pub fn witnessed() -> Self {
         let world = Self { temp: tempfile::tempdir().expect("a directory") };
         for number in 1..=3 {
-            // The card has to name it.
+            // The witness's card has to name its address.
             let (name, address) = (format!("w{number}.example.com"), Self::free_address());
             world.run(&format!("witness init w{number} --name {name} --listen {address}")).done();
         }
@@ -96,7 +96,7 @@ impl World {
         world
     }
 
-    /// With a log that takes anything.
+    /// An opaque log.
     pub fn opaque() -> Self {
         let world = Self { temp: tempfile::tempdir().expect("a directory") };
         world.run("init log --origin log.example.com/anything --profile opaque").done();
@@ -115,13 +115,13 @@ impl World {
         fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    /// What stands under the checksum of the memory in `state`.
+    /// The memory in `state`, without its checksum line.
     pub fn memory(&self) -> String {
         let text = String::from_utf8(self.read("state/state.json")).expect("text");
         text.split_once('\n').expect("a checksum").1.to_owned()
     }
 
-    /// The same, as data.
+    /// The memory, parsed.
     pub fn remembered(&self) -> Value {
         serde_json::from_str(&self.memory()).expect("JSON")
     }
@@ -130,14 +130,14 @@ impl World {
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).expect("it is ours");
     }
 
-    /// A command of the program in this directory, its arguments divided by spaces.
+    /// A command of the program in this directory. Spaces separate its arguments.
     pub fn command(&self, line: &str) -> Command {
         let mut command = program();
         command.args(line.split(' ')).current_dir(self.temp.path());
         command
     }
 
-    /// Runs it. Its output goes to no terminal, so there is no colour in it.
+    /// Runs a command. Its output goes to no terminal, so it has no colours.
     #[track_caller]
     pub fn run(&self, line: &str) -> Ran {
         let output = self.command(line).output().expect("the program runs");
@@ -152,28 +152,28 @@ impl World {
         self.start("serve log --listen 127.0.0.1:0")
     }
 
-    /// An address that was free a moment ago, for who has to be named before it runs.
+    /// An address that was free a moment ago, for a server that needs one before it starts.
     pub fn free_address() -> String {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         free.expect("a port").to_string()
     }
 
-    /// Serves a witness where its card says.
+    /// Serves a witness at the address on its card.
     pub fn serve_witness(&self, number: u32) -> Server {
         self.start(&format!("witness w{number}"))
     }
 
-    /// Runs a command that serves something.
+    /// Starts a command that serves something.
     pub fn start(&self, line: &str) -> Server {
         self.start_with(line, " serving ", Stdio::null())
     }
 
-    /// The same, which says what it does in this word, and whose results go there.
+    /// Like `start`, for a command that reports its URL after the word `says`. Its results go to `stdout`.
     pub fn start_with(&self, line: &str, says: &str, stdout: Stdio) -> Server {
         Self::start_command(self.command(line).stdout(stdout), says)
     }
 
-    /// The same by a shell that is limited first, as in `ulimit -n 64`.
+    /// A command run by a shell with a limit, such as `ulimit -n 64`.
     pub fn limited(&self, limit: &str, line: &str) -> Command {
         let mut command = Command::new("sh");
         let line = format!("{limit}; exec {} {line}", env!("CARGO_BIN_EXE_treehead"));
@@ -181,18 +181,18 @@ impl World {
         command
     }
 
-    /// Runs a command that serves something, limited.
+    /// Like `start`, with a limit.
     pub fn start_limited(&self, limit: &str, line: &str) -> Server {
         Self::start_command(self.limited(limit, line).stdout(Stdio::null()), " serving ")
     }
 
-    /// The same for a command that is prepared already.
+    /// Like `start_with`, for a prepared command.
     pub fn start_command(command: &mut Command, says: &str) -> Server {
         let (running, url) = Running::spawn(command).listening(says);
         Server { running, url }
     }
 
-    /// Writes an artifact and publishes it as that version and sequence of the scanner.
+    /// Writes an artifact, and publishes it as this version and sequence of the scanner.
     pub fn publish(&self, server: &Server, file: &str, content: &str, sequence: u64) -> Ran {
         self.write(file, content);
         self.run(&self.publish_line(server, file, sequence))
@@ -235,7 +235,7 @@ impl Server {
         self.running.stderr()
     }
 
-    /// The answer's status and body.
+    /// The status and body of the answer.
     pub fn get(&self, path: &str) -> (u16, Vec<u8>) {
         get(&self.url, path)
     }
@@ -253,7 +253,7 @@ impl Server {
     }
 }
 
-/// Files of a directory over HTTP, and nothing more: what any web server does.
+/// Serves the files of a directory over HTTP, and nothing else, as any web server does.
 pub struct StaticFiles {
     pub url: String,
     stop: Arc<AtomicBool>,
@@ -271,7 +271,7 @@ impl StaticFiles {
                 if stopped.load(Ordering::SeqCst) {
                     break;
                 }
-                // A client that goes away is no reason to stop serving others.
+                // A client that goes away must not stop the server.
                 let _ = stream.and_then(|stream| answer(stream, &root));
             }
         });
@@ -289,7 +289,7 @@ impl Drop for StaticFiles {
     }
 }
 
-/// What is answered at an address: status and body.
+/// Requests a path of a server. Returns status and body.
 pub fn get(url: &str, path: &str) -> (u16, Vec<u8>) {
     exchange(url, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
 }

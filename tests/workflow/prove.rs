@@ -1,4 +1,4 @@
-//! `treehead prove`: which release of an artifact is meant.
+//! `treehead prove`: finding the release of an artifact.
 
 use serde_json::{Value, json};
 use treehead::client::{LogClient, Wait};
@@ -32,12 +32,12 @@ fn prove(world: &World, server: &Server, more: &str) -> Ran {
     world.run(&format!("prove one.bin --log {}{more}", server.url))
 }
 
-/// Which leaf a proof file is of.
+/// The leaf that a proof file is about.
 fn leaf(world: &World, name: &str) -> u64 {
     ProofFile::parse(&world.read(name)).unwrap().index.get()
 }
 
-/// Where the log has the proof file of the only release of some bytes.
+/// The path at which the log serves the proof file of the only release of these bytes.
 fn proof_path(server: &Server, content: &str) -> String {
     let found = server.get(&format!("/releases?digest={}", Hash::digest(content.as_bytes()).to_hex())).1;
     let found: Value = serde_json::from_slice(&found).unwrap();
@@ -55,7 +55,7 @@ fn attest(world: &World, server: &Server, predicate_type: &str, predicate: &Valu
     LogClient::new(&server.url).unwrap().append(&envelope.to_entry(), Wait::Published).unwrap();
 }
 
-/// As the second vendor, with a package, version and channel of its own.
+/// Publishes as the second vendor, with a package, version and channel of its own.
 fn publish(world: &World, server: &Server, key: &str, purl: &str, channel: &str, sequence: u64) {
     let line = format!(
         "publish one.bin --log {} --key {key}.pem --kind build --purl {purl} --channel {channel} --sequence {sequence}",
@@ -90,7 +90,7 @@ fn what_was_stated_about_a_release_is_not_taken_for_it() {
     assert_eq!(ran.stderr, "", "only one release is meant");
     assert_eq!(leaf(&world, "one.bin.tlog-proof"), 0);
     world.run(&format!("verify one.bin {VERIFY}")).done();
-    // As many as no page holds.
+    // More than any page holds.
     (0..120).for_each(|n| {
         attest(
             &world,
@@ -145,7 +145,7 @@ fn several_publishers_or_packages_have_to_be_told_apart() {
     let ran = prove(&world, &server, " --leaf 1 --purl pkg:generic/example/*").refused("not-logged");
     assert!(ran.stderr.contains("; it has leaf 1, \"pkg:generic/rival@7.0\""), "{ran:?}");
     prove(&world, &server, " --purl nonsense").failed(2, "--purl");
-    // One publisher, one package, another signer.
+    // The same publisher and package, signed by somebody else.
     publish(&world, &server, "rival", SCANNER, "stable", 2);
     prove(&world, &server, " --purl pkg:generic/example/scanner@1.0")
         .failed(2, "several packages or publishers");
@@ -222,7 +222,7 @@ fn a_proof_that_does_not_check_is_not_written() {
     });
     let line = format!("prove one.bin --log {} --policy log/endpoint.policy", unsigned.url);
     world.run(&line).failed(3, "a tree head that the log did not sign: no trusted key signed this note");
-    // A log that few would believe.
+    // A log that the policy does not trust.
     let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
     world.run("keygen witness --name w.example --out w.key").done();
     let witness = String::from_utf8(world.read("w.vkey")).unwrap();

@@ -1,4 +1,4 @@
-//! `treehead publish` of one release, where something is in the way.
+//! `treehead publish` of one release, with obstacles.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ fn out_costs_no_key_no_settings_and_no_artifact() {
         assert_eq!(world.read(out), before, "{out}");
     }
     assert_eq!(server.tree_size(), 1);
-    // Each replaces what it wrote before.
+    // Each run replaces the files of the one before.
     for _ in 0..2 {
         world.run("policy log --out new.policy").done();
         world.run(&format!("prove a.bin --log {log} --out new.tlog-proof")).done();
@@ -74,7 +74,7 @@ fn a_proof_that_can_t_be_saved_leaves_word_of_the_leaf_and_of_how_to_get_it() {
     let world = World::new();
     let server = world.serve();
     world.publish(&server, "first.bin", "first", 1).done();
-    // Proxy the append and its proof somebody puts a directory in its place.
+    // Between the append and its proof, somebody puts a directory in the proof's place.
     let place = world.path("a.bin.tlog-proof");
     let made = place.clone();
     let between = Middleman::before(&server.url, move |n, answer| {
@@ -116,7 +116,7 @@ fn a_proof_that_the_log_does_not_send_leaves_word_of_the_leaf() {
             message.contains(&format!("the release is still in the log, as leaf {}", sequence - 1)),
             "{ran:?}"
         );
-        // The same again completes it.
+        // The same command again completes it.
         let again =
             world.run(&format!("{} --json", world.publish_line(&server, "a.bin", sequence))).done().json();
         assert_eq!(again["duplicate"], true);
@@ -182,7 +182,7 @@ fn files_of_one_name_get_names_of_their_own() {
     assert_eq!(json["proofs"], serde_json::json!(["d1/x.bin.tlog-proof", "d2/x.bin.tlog-proof"]));
     let ran = world.run("inspect d2/x.bin.tlog-proof").done();
     assert!(ran.stdout.contains("linux-x.bin") && ran.stdout.contains("mac-x.bin"), "{ran:?}");
-    // In one directory they have the names that were stated.
+    // In one directory, the artifacts keep their stated names.
     std::fs::create_dir(world.path("out")).unwrap();
     let again = line("linux-x.bin=d1/x.bin mac-x.bin=d2/x.bin") + " --out out --json";
     let json = world.run(&again).done().json();
@@ -191,7 +191,7 @@ fn files_of_one_name_get_names_of_their_own() {
     assert!(world.run(&one).done().stdout.ends_with("\nproof  release.proof\n"));
     assert_eq!(world.read("release.proof"), world.read("out/mac-x.bin.tlog-proof"));
     assert_eq!(server.tree_size(), 1);
-    // A file whose own name has the sign.
+    // A file whose own name contains the separator.
     world.write("a=b", "either");
     world.run(&world.publish_line(&server, "a=b", 2)).done();
     world.write("b", "or");
@@ -238,7 +238,7 @@ fn whoever_waits_says_for_how_long() {
         assert_eq!(ran.stderr.contains("for 2 s of at most 3 s"), timeout == "3s", "{ran:?}");
     }
     world.run(&format!("{line} --timeout 0s")).failed(2, "expected at least 1s");
-    // A name that is not found may be found in a moment.
+    // A name that does not resolve may resolve a moment later.
     let ran = world.run(&format!("{} --timeout 3s", line.replace(&server.url, "http://log.invalid")));
     ran.failed(3, "waiting for http://log.invalid to show its tree head, for 2 s of at most 3 s: no answer");
 }
@@ -258,7 +258,7 @@ fn a_quorum_that_is_gone_is_told_and_not_waited_for_longer_than_asked() {
         .failed(3, "to publish the release, for 2 s of at most 4 s");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert!(ran.stderr.contains("the log may have it"), "{ran:?}");
-    // It is in the log, and the same command gets its proof when the quorum is back.
+    // The release is in the log, and the same command gets its proof once the quorum is back.
     let _back: Vec<Server> = (1..=2).map(|number| world.serve_witness(number)).collect();
     let json = world.run(&format!("{line} --json")).done().json();
     assert_eq!((&json["duplicate"], server.tree_size()), (&true.into(), 1));

@@ -1,4 +1,4 @@
-//! A quorum that two sets of witnesses without a common one can reach: said wherever it is chosen.
+//! A quorum that two disjoint sets of witnesses can reach: the program warns wherever it is chosen.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ fn a_quorum_that_two_histories_can_reach_is_told_everywhere() {
     assert!(one.stderr.starts_with("warning: the quorum, 1 of (w1.example.com, "), "{one:?}");
     let json = init("two", 2, &format!("{cards} --json")).done().json();
     assert!(json["warnings"][0].as_str().unwrap().contains(SAID), "{json}");
-    // A card that is appended to the settings divides what was sound.
+    // A card appended to the settings splits a sound quorum.
     init("log2", 2, &cards[..cards.len() / 4 * 3]).done();
     let mut settings = String::from_utf8(world.read("log2/treehead.toml")).unwrap();
     assert!(!world.run("policy log2 --out endpoint.policy").done().stderr.contains(SAID));
@@ -58,12 +58,12 @@ fn a_policy_is_written_whole_or_not_at_all() {
     let printed = world.run("policy w --urls").done().stdout;
     world.run("policy w --urls --out monitor.policy").done();
     assert_eq!(world.read("monitor.policy"), printed.as_bytes());
-    // What can't be made leaves what is there.
+    // A failed command leaves the existing files.
     let settings = world.read("w/treehead.toml");
     world.write("w/treehead.toml", "origin = 7\n");
     world.run("policy w --out monitor.policy").failed(2, "at line 1, `origin`: expected TOML");
     assert_eq!(world.read("monitor.policy"), printed.as_bytes());
-    // The file that it is made of would lose the addresses of the witnesses.
+    // The new file would lose the addresses of the witnesses.
     let text = String::from_utf8(settings).unwrap();
     let own = text.split("# A tree head").next().unwrap().to_owned() + "witnesses = \"witnesses.policy\"\n";
     world.write("w/treehead.toml", own);

@@ -1,4 +1,4 @@
-//! SIGHUP: what may change while a program runs is read again, and nothing ends.
+//! SIGHUP rereads the files that may change while a program runs, and ends nothing.
 
 use crate::program::World;
 

@@ -13,11 +13,11 @@ fn keyid(world: &World, key: &str) -> String {
     found.collect::<Vec<_>>().join(" ")
 }
 
-/// Publishes with a key until it is done, or refused for that reason: the log looks at the file once a second.
+/// Publishes with a key until that works, or is refused for this reason: the log checks the file once a second.
 fn publish_until(world: &World, server: &Server, key: &str, sequence: u64, says: Option<&str>) -> Ran {
     let deadline = Instant::now() + Duration::from_secs(20);
     for attempt in 0.. {
-        // Refused or not, each attempt is a release of its own.
+        // Each attempt is a release of its own, refused or not.
         let sequence = sequence * 1_000 + attempt;
         world.write("tool.bin", format!("tool {sequence}"));
         let line = world.publish_line(server, "tool.bin", sequence).replace("publisher.pem", key);
@@ -45,7 +45,7 @@ fn keys_rotate_while_the_log_runs() {
     world.run("verify tool.bin --policy log/endpoint.policy").done();
     world.write("old.bin", world.read("tool.bin"));
     world.write("old.bin.tlog-proof", world.read("tool.bin.tlog-proof"));
-    // A name that is there leads to the right command.
+    // A name that exists leads to the right command.
     world.run("keygen publisher --name vendor --out second.pem").done();
     let add = "--name vendor --key second.pub";
     world
@@ -55,7 +55,7 @@ fn keys_rotate_while_the_log_runs() {
     world.run(&format!("publisher add-key log {add}")).done();
     publish_until(&world, &server, "second.pem", 3, None);
     publish_until(&world, &server, "publisher.pem", 4, None);
-    // The old one expires: nothing new, and what it signed stays good.
+    // The old key expires: it signs nothing new, and its earlier signatures stay valid.
     let ran =
         world.run(&format!("publisher expire log --keyid {} --at 2026-01-31T00:00:00Z", &first[..8])).done();
     assert!(ran.stderr.is_empty(), "there is another one: {ran:?}");
@@ -63,7 +63,7 @@ fn keys_rotate_while_the_log_runs() {
     publish_until(&world, &server, "publisher.pem", 5, Some("key-not-valid"));
     publish_until(&world, &server, "second.pem", 6, None);
     world.run("verify old.bin --policy log/endpoint.policy").done();
-    // The new one is stolen.
+    // The new key is stolen.
     let second = keyid(&world, "valid");
     let ran = world.run(&format!("publisher revoke log --keyid {second}")).done();
     assert!(ran.stderr.contains("no key of vendor is valid after this"), "{ran:?}");

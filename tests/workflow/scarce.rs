@@ -1,11 +1,11 @@
-//! Where the system has little to give: files, and address space.
+//! Scarce resources of the system: files, and address space.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::program::World;
 
-/// As many connections that idle as would take all files thrice, and the log answers and appends.
+/// The log answers and appends beside idle connections that would take three times its files.
 #[test]
 fn idle_connections_take_no_files_from_the_log() {
     let world = World::opaque();

@@ -6,7 +6,7 @@ use crate::common::proxy::Proxy;
 use crate::monitoring::events;
 use crate::program::{Ran, Server, World};
 
-/// Publishes a file of this content as this version, in the channel `stable`.
+/// Publishes a file with this content as this version, in the channel `stable`.
 fn publish(world: &World, url: &str, content: &str, more: &str) -> Ran {
     world.write(&format!("{content}.bin"), content);
     world.run(&line(url, content, more))
@@ -34,7 +34,7 @@ fn auto_takes_the_next_number_and_run_again_it_adds_nothing() {
         (&again["sequence"], &again["index"], &again["duplicate"]),
         (&2.into(), &1.into(), &true.into())
     );
-    // Not the latest any more, it is a release like any other.
+    // It is no longer the latest, and a release like any other.
     release(&world, &server, "c", "auto");
     assert_eq!(release(&world, &server, "b", "auto")["sequence"], 4);
     // Each channel counts for itself.
@@ -56,7 +56,7 @@ fn of_many_at_once_each_gets_a_number_of_its_own() {
     });
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
-    // In the log they are in this order.
+    // The log has them in this order.
     world.monitor("m", &server.url, "");
     let told = events(&world.once("m").stdout);
     assert!(told.iter().all(|event| !event["event"].as_str().unwrap().starts_with("sequence")), "{told:?}");
@@ -80,7 +80,7 @@ fn a_number_that_the_log_makes_up_is_not_signed_after() {
     );
     assert!(ran.stderr.contains("nothing was sent: give the number"), "{ran:?}");
     assert_eq!(server.tree_size(), 1);
-    // Neither is one that another key of the same publisher used: this one can't check that.
+    // A sequence number under another key of the same publisher is not used: this key can't check it.
     world.run("keygen publisher --name vendor --out second.pem").done();
     let second = String::from_utf8(world.read("second.pub")).unwrap();
     let publishers = String::from_utf8(world.read("log/publishers.toml")).unwrap();
@@ -129,7 +129,7 @@ fn a_number_below_the_highest_is_taken_and_told() {
         (&json["highest"], &json["warnings"][0]["code"]),
         (&20_261_128_103_001_u64.into(), &"sequence-below-highest".into())
     );
-    // Of many, each is told.
+    // Each of many is reported.
     let sha256 = treehead::merkle::Hash::digest(b"d").to_hex();
     let object = json!({
         "purl": "pkg:generic/example/scanner@d", "kind": "build", "channel": "stable", "sequence": 4,
@@ -172,7 +172,7 @@ fn a_dry_run_shows_everything_and_sends_nothing() {
     let json = publish(&world, &server.url, "b", "--sequence 2 --dry-run --json").done().json();
     let seen = (&json["dry_run"], &json["highest"], &json["sequence"], &json["warnings"][0]["code"]);
     assert_eq!(seen, (&true.into(), &7.into(), &2.into(), &"sequence-below-highest".into()));
-    // What would fail fails.
+    // A dry run fails where the real one would.
     world
         .run(&format!("{} --out no/such/x", line(&server.url, "b", "--sequence 8 --dry-run")))
         .failed(3, "could not write");

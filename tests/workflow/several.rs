@@ -1,4 +1,4 @@
-//! `treehead verify` of several artifacts, of digests and of what comes through a pipe.
+//! `treehead verify` of several artifacts, of digests, and from a pipe.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -18,7 +18,7 @@ fn verify(world: &World, what: &str) -> Ran {
     world.run(&format!("verify {what} {VERIFY}"))
 }
 
-/// One object a line, each with its code.
+/// One object per line, each with its code.
 fn lines(ran: &Ran) -> Vec<Value> {
     ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
@@ -37,7 +37,7 @@ fn each_gets_its_verdict_in_order_and_the_worst_is_the_exit_code() {
     assert_eq!(codes(&ran), ["verified", "artifact-mismatch", "could-not-tell", "usage", "verified"]);
     let files: Vec<Value> = lines(&ran).iter().map(|line| line["file"].clone()).collect();
     assert_eq!(files, ["1.bin", "2.bin", "missing.bin", "folder", "3.bin"]);
-    // People are told which is which.
+    // The text output names the artifact of each verdict.
     let ran = verify(&world, "1.bin 2.bin missing.bin folder 3.bin");
     let verified: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("verified")).collect();
     assert_eq!(verified, ["verified   1.bin", "verified   3.bin"]);
@@ -49,7 +49,7 @@ fn each_gets_its_verdict_in_order_and_the_worst_is_the_exit_code() {
     ];
     assert_eq!(refused.len(), 3, "{ran:?}");
     refused.iter().zip(begins).for_each(|(line, begin)| assert!(line.starts_with(begin), "{line}"));
-    // What is not what it should be is worse than a wrong command, and that than what nobody could tell.
+    // A refused artifact outranks a wrong command, which outranks an unknown answer.
     for (what, exit) in [
         ("1.bin 3.bin", 0),
         ("1.bin missing.bin 3.bin", 3),
@@ -59,7 +59,7 @@ fn each_gets_its_verdict_in_order_and_the_worst_is_the_exit_code() {
     ] {
         assert_eq!(verify(&world, what).exit, exit, "{what}");
     }
-    // What goes wrong before anything is looked at is told once.
+    // Errors before the first check are reported once.
     let ran = world.run("verify 1.bin 2.bin --policy missing.policy --json");
     assert_eq!((ran.exit, codes(&ran)), (3, vec!["could-not-tell".to_owned()]));
 }
@@ -79,7 +79,7 @@ fn json_says_all_that_is_known() {
         "index": 1, "leaf_hash": null, "tree_size": 2, "witnesses": [], "withdrawals": "not-asked",
     });
     assert_eq!(said, expected);
-    // A refusal as well: what was expected, what was seen, and which release it is about.
+    // A refusal too says what was expected, what was seen, and which release it is about.
     world.write("2.bin", "tampered");
     let said = verify(&world, "2.bin --json").json();
     let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
@@ -92,7 +92,7 @@ fn json_says_all_that_is_known() {
         (text("channel"), text("origin")),
         ("stable".to_owned(), "log.example.com/releases".to_owned())
     );
-    // Nothing that is not known: this proof is of nothing.
+    // Only known facts: this proof is about nothing.
     world.write("2.bin.tlog-proof", "noise");
     let said = verify(&world, "2.bin --json").json();
     assert_eq!((&said["code"], said.get("purl")), (&"proof-malformed".into(), None), "{said}");
@@ -103,7 +103,7 @@ fn json_says_all_that_is_known() {
 fn one_memory_goes_through_all_of_them() {
     let (world, _server) = releases(3);
     let state = |what: &str| verify(&world, &format!("{what} --state state --json"));
-    // As if they were asked about one after the other.
+    // As if they were checked one after the other.
     let ran = state("1.bin 3.bin 2.bin");
     assert_eq!(
         (ran.exit, codes(&ran)),
@@ -111,7 +111,7 @@ fn one_memory_goes_through_all_of_them() {
     );
     assert_eq!(heads(&world), (None, vec![1, 3]));
     assert_eq!(codes(&state("3.bin 1.bin")), ["verified", "rollback"]);
-    // Without a memory none is older than another.
+    // Without a memory, no release is older than another.
     verify(&world, "3.bin 2.bin 1.bin").done();
 }
 
@@ -125,7 +125,7 @@ fn one_proof_may_do_for_all_artifacts_of_a_release() {
     world.run(&world.publish_line(&server, "a.bin b.bin", 1)).done();
     let proof = " --proof a.bin.tlog-proof";
     verify(&world, &format!("a.bin b.bin{proof}")).done();
-    // Each of them under the other's name.
+    // Each file under the other's name.
     std::fs::rename(world.path("a.bin"), world.path("c.bin")).unwrap();
     std::fs::rename(world.path("b.bin"), world.path("a.bin")).unwrap();
     std::fs::rename(world.path("c.bin"), world.path("b.bin")).unwrap();
@@ -165,7 +165,7 @@ fn a_digest_or_a_pipe_will_do() {
     piped("artifact 2", &format!("-{proof}")).refused("artifact-mismatch");
     piped("artifact 1", &format!("-{proof} --name 1.bin")).done();
     piped("artifact 1", &format!("-{proof} --name 2.bin")).refused("artifact-swapped");
-    // What can't be meant.
+    // Contradictory arguments.
     verify(&world, "-").failed(2, "name one with --proof FILE");
     verify(&world, &format!("- -{proof}")).failed(2, "standard input can be read only once");
     verify(&world, "1.bin 1.bin --name 1.bin").failed(2, "expected one, saw 2");
@@ -178,7 +178,7 @@ fn a_fork_that_one_shows_is_told_of_all() {
     let good = world.read("1.bin.tlog-proof");
     (2..=4).for_each(|n| publish(&world, &server, n));
     world.write("1.bin.tlog-proof", forge(&world, "1.bin", 4));
-    // The first is good, and the other two can't both be.
+    // The first is good, and the other two contradict each other.
     for state in [" --state state", ""] {
         let ran = verify(&world, &format!("2.bin 4.bin 1.bin{state} --json"));
         assert_eq!((ran.exit, codes(&ran)), (1, vec!["fork".to_owned(); 3]), "{ran:?}");
@@ -204,16 +204,16 @@ fn a_log_is_asked_once_for_all() {
         ["verified", "artifact-mismatch", "withdrawn", "verified", "could-not-tell", "verified"]
     );
     assert_eq!(between.asked("/checkpoint"), 1);
-    // The withdrawal, and what it withdraws, are found for one release, and not fetched again for the others of its
-    // package.
+    // The withdrawal, and the release it withdraws, are found for one release, and not fetched again for other
+    // releases of the package.
     assert_eq!(between.asked("/proof/leaf/"), 2);
     let said = lines(&ran);
     assert_eq!((&said[0]["withdrawals"], &said[5]["latest_tree_size"]), (&"learnt".into(), &4.into()));
     assert_eq!(said[2]["expected"], "a release that stands");
     assert_eq!(heads(&world), (Some(4), vec![]), "all of them were compared");
-    // It holds without the network, too.
+    // It also holds offline.
     assert_eq!(world.remembered()["withdrawals"].as_array().unwrap().len(), 1);
-    // A log that does not answer leaves each of them open, but for what is refused anyway.
+    // If the log does not answer, each verdict stays open, except for releases that are refused anyway.
     drop(server);
     let silent = "http://127.0.0.1:1";
     let ran = verify(&world, &format!("3.bin refused.bin --online {silent} --state state --json"));
@@ -223,7 +223,7 @@ fn a_log_is_asked_once_for_all() {
     );
 }
 
-/// Of two logs in one policy, each is asked once for what is its own.
+/// With two logs in one policy, each is asked once, about its own releases.
 #[test]
 fn each_of_two_logs_is_asked_once() {
     let (world, server) = releases(2);
@@ -254,7 +254,7 @@ fn each_of_two_logs_is_asked_once() {
     let sizes: Vec<Value> = lines(&ran).iter().map(|said| said["latest_tree_size"].clone()).collect();
     assert_eq!(sizes, [2, 1, 2]);
     assert_eq!((one.asked("/checkpoint"), two.asked("/checkpoint")), (1, 1));
-    // At one address there is one of them; what is of the other stays open.
+    // One of the logs is at this address; verdicts about the other stay open.
     let ran = verify(&format!("1.bin 3.bin 2.bin --online={}", one.url));
     assert_eq!(
         (ran.exit, codes(&ran)),

@@ -1,4 +1,4 @@
-//! `treehead verify --state`: what an endpoint remembers.
+//! `treehead verify --state`: the memory of an endpoint.
 
 use std::process::Stdio;
 
@@ -31,7 +31,7 @@ fn an_older_release_than_one_seen_is_a_rollback() {
     assert!(ran.stderr.contains("expected sequence 2 or higher, saw 1"), "{ran:?}");
     assert_eq!(world.read("state/state.json"), remembered, "a refusal teaches nothing");
     world.run(&verify("two.bin")).done();
-    // Without memory it is a release like any other.
+    // Without a memory, it is a release like any other.
     world.run(verify("one.bin").trim_end_matches(" --state state")).done();
 }
 
@@ -58,14 +58,14 @@ fn a_damaged_memory_fails_closed() {
         "",
         "{}",
         &good[..good.len() / 2],
-        // Good JSON, and all of it possible: but not what was written.
+        // Valid JSON with possible values, but not what the program wrote.
         &good.replace("\"sequence\": 2", "\"sequence\": 1"),
         &good.replacen('—', "–", 1),
         &good.replace("log.example.com/releases\\n2", "log.example.com/releases\\n1"),
-        // Without the checksum, or as an older one that had none.
+        // Without the checksum, or as an older version wrote it, without one.
         &json,
         &json.replace("\"version\": 4", "\"version\": 1"),
-        // Not what any program writes.
+        // No program writes this.
         &checked(&json.replace("\"version\": 4", "\"version\": 2")),
         &checked(&json.replace("\"unproven\"", "\"proven\"")),
         &checked(&json.replace("log.example.com/releases\\n2", "log.example.com/releases\\n1")),
@@ -79,14 +79,14 @@ fn a_damaged_memory_fails_closed() {
         assert!(ran.stderr.contains("Restore the file"), "{ran:?}");
         assert_eq!(world.read("state/state.json"), damaged.as_bytes(), "left for a person to look at");
     }
-    // A newer program's is not damaged, and nobody is told to delete it.
+    // The memory of a newer program is not damaged, and nobody is told to delete it.
     let newer = checked(&json.replace("\"version\": 4", "\"version\": 5").replace("\"logs\"", "\"trees\""));
     world.write("state/state.json", &newer);
     let ran = world.run(&verify("two.bin")).refused("state-newer");
     assert!(ran.stderr.contains("expected at most version 4, saw 5"), "{ran:?}");
     assert!(ran.stderr.contains("run the newer program") && !ran.stderr.contains("delete"), "{ran:?}");
     assert_eq!(world.read("state/state.json"), newer.as_bytes());
-    // What can't be looked at may be there.
+    // A memory that can't be read may exist.
     std::fs::remove_file(world.path("state/state.json")).unwrap();
     std::os::unix::fs::symlink("state.json", world.path("state/state.json")).unwrap();
     world.run(&verify("two.bin")).failed(3, "could not read state/state.json");
@@ -104,7 +104,7 @@ fn another_history_of_the_log_is_a_fork() {
         std::fs::remove_dir_all(world.path("log").join(part)).unwrap();
     }
     std::fs::remove_file(world.path("log/checkpoint")).unwrap();
-    // Not by accident: a log that lost what it signed does not start.
+    // Not by accident: a log that lost entries that it signed does not start.
     world.run("serve log --listen 127.0.0.1:0").refused("checkpoint-missing");
     let secret = String::from_utf8(world.read("log/log.key")).unwrap();
     let key = NoteSigner::parse(secret.trim_end()).unwrap();
@@ -114,7 +114,7 @@ fn another_history_of_the_log_is_a_fork() {
     world.publish(&server, "one.bin", "one", 1).done();
     world.publish(&server, "three.bin", "three", 3).done();
     let ran = world.run(&verify("three.bin")).refused("fork");
-    // What proves it is kept, and anybody can check it.
+    // The evidence is kept, and anybody can check it.
     let file = ran.stderr.split('`').nth(1).unwrap().split(' ').nth(2).unwrap();
     assert!(file.starts_with("state/evidence/"), "{ran:?}");
     let verdict =
@@ -122,7 +122,7 @@ fn another_history_of_the_log_is_a_fork() {
     assert_eq!((&verdict["smaller"]["size"], &verdict["larger"]["size"]), (&2.into(), &2.into()));
     world.run(&verify("three.bin")).refused("fork");
     assert_eq!(std::fs::read_dir(world.path("state/evidence")).unwrap().count(), 1, "once");
-    // From now on the log is not believed, whatever is proven under it.
+    // From now on the endpoint trusts nothing under this log.
     let ran = world.run(&verify("two.bin")).refused("fork");
     assert!(ran.stderr.contains("as this endpoint found earlier") && ran.stderr.contains(file), "{ran:?}");
     world.run(verify("two.bin").trim_end_matches(" --state state")).done();
@@ -134,7 +134,7 @@ fn memories_of_older_versions_are_taken_over() {
     world.run(&verify("two.bin")).done();
     let new = world.remembered();
     let head = &new["logs"][0]["unproven"][0];
-    // They did not say which channel is followed; of one that is it.
+    // The memory does not say which channel is followed; if it has only one, that is it.
     let before = world.memory().replace(",\n      \"followed\": true", "");
     let sequences = serde_json::from_str::<serde_json::Value>(&before).unwrap()["sequences"].take();
     assert_eq!(sequences[0].get("followed"), None);
@@ -154,7 +154,7 @@ fn memories_of_older_versions_are_taken_over() {
     }
 }
 
-/// Packages of their own, so that nothing that is forgotten is hidden by another.
+/// Different packages, so that no forgotten one is hidden by another.
 const TOOLS: usize = 8;
 
 fn tools(world: &World, server: &Server) {
@@ -166,7 +166,7 @@ fn tools(world: &World, server: &Server) {
     }
 }
 
-/// The packages that the memory has, which is whole.
+/// The packages in the memory, which is undamaged.
 fn remembered(world: &World) -> Vec<String> {
     let Ok(bytes) = std::fs::read(world.path("state/state.json")) else { return Vec::new() };
     EndpointState::parse(&bytes).expect("whole");

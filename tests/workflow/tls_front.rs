@@ -1,4 +1,4 @@
-//! A server that takes TLS off, as a reverse proxy does, with a certificate of an authority of its own.
+//! A server that terminates TLS, like a reverse proxy, with a certificate of its own authority.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,20 +10,20 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// How long either side is listened to before the other one's turn.
+/// How long each side is read before it is the other one's turn.
 const TURN: Duration = Duration::from_millis(5);
 
 pub struct TlsFront {
-    /// `https://localhost:PORT`, with the path of the server behind.
+    /// `https://localhost:PORT`, with the path of the server behind it.
     pub url: String,
-    /// The certificate of the authority, in PEM.
+    /// The authority's certificate, in PEM.
     pub authority: String,
     address: SocketAddr,
     stop: Arc<AtomicBool>,
 }
 
 impl TlsFront {
-    /// Stands before the server at an `http` URL, with a certificate for these names.
+    /// Starts in front of the server at an `http` URL, with a certificate for these names.
     pub fn before(url: &str, names: &[&str]) -> Self {
         let rest = url.strip_prefix("http://").expect("a plain server");
         let (plain, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
@@ -39,7 +39,7 @@ impl TlsFront {
                     break;
                 }
                 let (config, stopped) = (config.clone(), stopped.clone());
-                // It ends with the client's connection, or with the test.
+                // The thread ends with the client's connection, or with the test.
                 std::thread::spawn(move || pass(stream, config, plain, &stopped));
             }
         });
@@ -54,7 +54,7 @@ impl Drop for TlsFront {
     }
 }
 
-/// What a server with a certificate for these names shows, and the authority that made it.
+/// The TLS settings of a server with a certificate for these names, and the authority that signed it.
 fn certificate(names: &[&str]) -> (Arc<ServerConfig>, String) {
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -85,7 +85,7 @@ fn pass(
     client.set_nodelay(true)?;
     let connection = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut client = StreamOwned::new(connection, client);
-    // The handshake first, which must not be cut short.
+    // Complete the handshake first: it must not be cut short.
     client.flush()?;
     client.sock.set_read_timeout(Some(TURN))?;
     while !stop.load(Ordering::SeqCst) {
@@ -96,7 +96,7 @@ fn pass(
     Ok(())
 }
 
-/// Copies what there is; false at the end.
+/// Copies the available bytes; returns false at the end.
 fn copy_some(from: &mut impl Read, to: &mut impl Write) -> io::Result<bool> {
     let mut buffer = [0; 16 * 1024];
     match from.read(&mut buffer) {

@@ -1,4 +1,4 @@
-//! A release is withdrawn: by its publisher, and by nobody else.
+//! A release is withdrawn by its publisher, and by nobody else.
 
 use treehead::merkle::Hash;
 
@@ -16,7 +16,7 @@ fn line(url: &str, key: &str, leaf: &str, more: &str) -> String {
     )
 }
 
-/// Withdraws a leaf that is to be version 1.0; `more` is the rest of the line.
+/// Withdraws a leaf as version 1.0. `more` is appended to the command.
 fn withdraw(world: &World, server: &Server, key: &str, leaf: &str, more: &str) -> Ran {
     world.run(&line(&server.url, key, leaf, &format!(" --purl {FIRST}{more}")))
 }
@@ -45,7 +45,7 @@ fn a_release_is_withdrawn_once_and_everybody_finds_it_so() {
         Hash::digest(b"one").to_hex()
     );
     assert!(ran.stderr.starts_with(&shown) && ran.stderr.ends_with(" (this very key)\n"), "{ran:?}");
-    // Run again, it adds nothing, and says so.
+    // A second run adds nothing, and says so.
     let proof = world.read("withdrawal.tlog-proof");
     let ran = withdraw(&world, &server, "publisher.pem", "0", more).done();
     assert!(ran.stdout.contains("was withdrawn before: by leaf 2; nothing was added\n"), "{ran:?}");
@@ -63,7 +63,7 @@ fn a_release_is_withdrawn_once_and_everybody_finds_it_so() {
     let ran = world.run("inspect withdrawal.tlog-proof").done();
     let expected = "a withdrawal\nwithdraws pkg:generic/example/scanner@1.0, leaf 0\n          with hash ";
     assert!(ran.stdout.contains(expected) && ran.stdout.contains("\nreason    broken\n"), "{ran:?}");
-    // It is no proof of the release; that has its own, which stays what it was.
+    // It is no proof of the release, whose own proof stays valid.
     world.run(&format!("verify one.bin --proof withdrawal.tlog-proof {VERIFY}")).refused("not-a-release");
     world.run(&format!("verify one.bin {VERIFY}")).done();
 }
@@ -136,7 +136,7 @@ fn what_can_t_be_withdrawn_is_said_before_anything_is_sent() {
     because(&long).failed(2, "expected at most 1024 bytes, saw 1025");
     because("a\nb").failed(2, "words without control characters");
     withdraw(&world, &server, "publisher.pem", "0", " --wait sequenced --out x").failed(2, "--out: ");
-    // Nobody has to hide the public key.
+    // A public key needs no secrecy.
     let publish = world.publish_line(&server, "one.bin", 3).replace("publisher.pem", "publisher.pub");
     for ran in [withdraw(&world, &server, "publisher.pub", "0", ""), world.run(&publish)] {
         let ran = ran.failed(2, "publisher.pub holds a public key: expected the secret key");
@@ -166,12 +166,12 @@ fn a_log_of_anything_has_nothing_to_withdraw() {
     let server = world.serve();
     world.write("a.bin", "a");
     world.run(&world.publish_line(&server, "a.bin", 1)).done();
-    // It holds a release nevertheless, and takes the withdrawal as it takes any bytes.
+    // The log holds a release by chance, and accepts the withdrawal like any bytes.
     withdraw(&world, &server, "publisher.pem", "0", "").done();
     withdraw(&world, &server, "publisher.pem", "1", "").refused("withdrawal-mismatch");
 }
 
-/// A log can serve anything as a leaf; what it signed is another matter.
+/// A log can serve anything as a leaf, but it signed only one root.
 #[test]
 fn nothing_is_signed_that_is_not_proven_to_be_in_the_log() {
     let world = World::new();
@@ -180,7 +180,7 @@ fn nothing_is_signed_that_is_not_proven_to_be_in_the_log() {
     let of_one = get(&server.url, "/tile/entries/000.p/1").1;
     world.publish(&server, "two.bin", "two", 2).done();
     let of_two = get(&server.url, "/tile/entries/000.p/2").1;
-    // Genuine releases of this very publisher, each in the other one's place.
+    // Genuine releases of the same publisher, swapped.
     let swapped = [&of_two[of_one.len()..], &of_one].concat();
     let entries = swapped.clone();
     let liar = Proxy::before(&server.url, move |path| {
@@ -192,7 +192,7 @@ fn nothing_is_signed_that_is_not_proven_to_be_in_the_log() {
         assert!(ran.stderr.contains("is not in the tree of 2 that the log signed"), "{ran:?}");
         assert!(ran.stderr.contains("Nothing was signed or appended."), "{ran:?}");
     }
-    // With tiles to match, the root is still the signed one's.
+    // Even with matching tiles, the root is the signed one.
     let hashes = get(&server.url, "/tile/0/000.p/2").1;
     let liar = Proxy::before(&server.url, move |path| match path {
         "/tile/entries/000.p/2" => Some((200, swapped.clone())),
@@ -200,7 +200,7 @@ fn nothing_is_signed_that_is_not_proven_to_be_in_the_log() {
         _ => None,
     });
     world.run(&line(&liar.url, "publisher.pem", "0", &format!(" --purl {FIRST}"))).refused("not-included");
-    // A head that nobody who is trusted signed, or that too few saw.
+    // A head that no trusted key signed, or with too few cosignatures.
     let other = World::opaque();
     world.write("other.policy", other.read("log/endpoint.policy"));
     let line = line(&server.url, "publisher.pem", "0", &format!(" --purl {FIRST}"));
@@ -223,14 +223,14 @@ fn what_is_withdrawn_is_named_or_confirmed() {
     let server = world.serve();
     world.publish(&server, "one.bin", "one", 1).done();
     world.publish(&server, "two.bin", "two", 2).done();
-    // One off.
+    // Off by one.
     let ran = withdraw(&world, &server, "publisher.pem", "1", "").refused("withdrawal-mismatch");
     assert!(
         ran.stderr.contains("leaf 1 is another release: expected pkg:generic/example/scanner@1.0, saw pkg:"),
         "{ran:?}"
     );
     assert!(ran.stderr.contains("release    pkg:generic/example/scanner@2.0 (build"), "{ran:?}");
-    // Nobody there to ask.
+    // Nobody listens there.
     let line = line(&server.url, "publisher.pem", "1", "");
     let ran = world.run(&line).failed(2, "expected --purl with package and version, or a terminal");
     assert!(

@@ -1,4 +1,4 @@
-//! `treehead verify --online`: what the log says of withdrawals, and what is not believed of it.
+//! `treehead verify --online`: the log's statements about withdrawals, and which of them are not believed.
 
 use treehead::checkpoint::Checkpoint;
 use treehead::client::{LogClient, Wait};
@@ -15,7 +15,7 @@ pub fn publisher(world: &World) -> PublisherSigner {
     PublisherSigner::from_pem(&String::from_utf8(world.read("publisher.pem")).unwrap()).unwrap()
 }
 
-/// Withdraws a release, by its proof file, and returns the place of the withdrawal.
+/// Withdraws a release, given its proof file. Returns the leaf index of the withdrawal.
 pub fn withdraw(world: &World, server: &Server, file: &str, key: &PublisherSigner) -> u64 {
     let release = proof(world, file);
     let withdrawal =
@@ -31,13 +31,13 @@ fn a_withdrawn_release_is_refused_online_and_from_then_on() {
     let key = publisher(&world);
     world.run(&online("2.bin", &server.url)).done();
     withdraw(&world, &server, "2.bin", &key);
-    // Offline nobody knows.
+    // Nobody knows of it offline.
     world.run(&verify("2.bin", "")).done();
     let ran = world.run(&online("2.bin", &server.url)).refused("withdrawn");
     assert!(ran.stderr.contains("was withdrawn by vendor: it deletes what it scans"), "{ran:?}");
     assert!(ran.stderr.contains("pkg:generic/example/scanner@2.0, the release at leaf 1,"), "{ran:?}");
     world.run(&verify("2.bin", "")).refused("withdrawn");
-    // A later release of the package is told of others that were withdrawn, and is good itself.
+    // A later release of the package is good itself; the output mentions the withdrawn ones.
     publish(&world, &server, 3);
     withdraw(&world, &server, "3.bin", &key);
     publish(&world, &server, 4);
@@ -54,7 +54,7 @@ fn a_withdrawn_release_is_refused_online_and_from_then_on() {
 #[test]
 fn a_withdrawal_by_a_key_that_is_not_known_yet_leaves_doubt() {
     let (world, server) = releases(2);
-    // The vendor's new key, which the endpoint has not heard of.
+    // The vendor's new key, which the endpoint does not know yet.
     world.write("old.toml", world.read("log/publishers.toml"));
     world.run("keygen publisher --name vendor --out new.pem").done();
     let old = String::from_utf8(world.read("old.toml")).unwrap();
@@ -71,7 +71,7 @@ fn a_withdrawal_by_a_key_that_is_not_known_yet_leaves_doubt() {
     let json = world.run(&format!("{} --json", line("1.bin"))).failed(3, "").json();
     assert_eq!((&json["ok"], &json["code"]), (&false.into(), &"could-not-tell".into()));
     assert!(json["message"].as_str().unwrap().contains("update publishers.toml"), "{json}");
-    // Of another release it says nothing.
+    // It says nothing about another release.
     let ran = world.run(&line("2.bin").replace(" --state state", "")).done();
     assert!(ran.stderr.contains("ignored a withdrawal (unknown-publisher)"), "{ran:?}");
     world.run(&online("1.bin", &server.url)).refused("withdrawn");
@@ -85,7 +85,7 @@ fn searches_for_withdrawals_end() {
     let before =
         |path: &str| path.rsplit_once("before=").map_or(1_000_000, |(_, n)| n.parse::<u64>().unwrap());
     let searches = |path: &str, by: &str| path.starts_with("/releases?") && path.contains(by);
-    // What has no end is not known, whichever way this release is looked for.
+    // An endless answer leaves the verdict unknown, whichever way the release is looked up.
     for (by, pages) in [("", 60), ("withdraws=", 22), ("digest=", 41)] {
         let endless = Proxy::before(&server.url, move |path| {
             searches(path, by).then(|| page(before(path) - 1)).flatten()
@@ -93,7 +93,7 @@ fn searches_for_withdrawals_end() {
         world.run(&online("1.bin", &endless.url)).failed(3, "did not end: 0 statements");
         assert_eq!(endless.asked("/releases"), pages, "{by}");
     }
-    // Nobody signed what is wrong with these, so it is no verdict.
+    // Nobody signed the faults of these answers, so they are no verdict.
     let circles = Proxy::before(&server.url, move |path| searches(path, "").then(|| page(7)).flatten());
     world.run(&online("1.bin", &circles.url)).failed(3, "to go on before leaf 7, saw leaf 7");
     assert_eq!(circles.asked("/releases"), 2);
@@ -110,13 +110,13 @@ fn searches_for_withdrawals_end() {
         world.run(&online("1.bin", &wrong.url)).failed(3, says);
     }
     assert_eq!(evidence(&world), []);
-    // A package may have that many statements; of this release everything was looked at.
+    // A package may have this many statements; those about this release were all checked.
     let others = move |path: &str| searches(path, "package=") && !searches(path, "digest=");
     let many = Proxy::before(&server.url, move |path| others(path).then(|| page(before(path) - 1)).flatten());
     let ran = world.run(&online("1.bin", &many.url)).done();
     assert!(ran.stderr.contains("older ones of other releases stay unknown"), "{ran:?}");
     assert_eq!(many.asked("/releases"), 23);
-    // One look is enough where it is found at once.
+    // One request is enough if it is found at once.
     withdraw(&world, &server, "1.bin", &publisher(&world));
     let passing = Proxy::before(&server.url, |_| None);
     world.run(&online("1.bin", &passing.url)).refused("withdrawn");
@@ -154,7 +154,7 @@ fn the_proof_of_a_withdrawal_is_compared_like_every_other() {
     // Of another leaf.
     let other = answering(world.read("2.bin.tlog-proof"));
     world.run(&online("2.bin", &other.url)).failed(3, "the proof of another leaf");
-    // Of another log that is trusted, too.
+    // Of another trusted log.
     let elsewhere =
         NoteSigner::from_seed(KeyName::new("log.example.org").unwrap(), SignatureType::Ed25519, &[5; 32]);
     let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
@@ -180,7 +180,7 @@ fn the_proof_of_a_withdrawal_is_compared_like_every_other() {
     world.run(&verify("2.bin", "")).refused("fork");
 }
 
-/// As [`withdraw`], as soon as the log has read its publishers again.
+/// Like [`withdraw`], once the log has reread its publishers.
 fn withdraw_soon(world: &World, server: &Server, file: &str, key: &PublisherSigner) {
     let release = proof(world, file);
     let withdrawal = Withdrawal::of(release.index, &release.extra.unwrap(), "it leaks").unwrap();
@@ -205,7 +205,7 @@ fn known_under_another_name(world: &World, purls: &str) -> PublisherSigner {
     PublisherSigner::from_pem(&String::from_utf8(world.read("new.pem")).unwrap()).unwrap()
 }
 
-/// The log took it, so there it is a signer's. What the endpoint's file says of the key is not the last word.
+/// The log accepted it, so the key's owner signed it there. The endpoint's file does not override that.
 #[test]
 fn a_withdrawal_of_this_leaf_by_who_is_no_signer_here_leaves_doubt() {
     for (purls, says) in [
@@ -219,13 +219,13 @@ fn a_withdrawal_of_this_leaf_by_who_is_no_signer_here_leaves_doubt() {
         let ran = world.run(&line("1.bin")).failed(3, "a withdrawal of this very release");
         assert!(ran.stderr.contains(says), "{ran:?}");
         world.run(&line("2.bin").replace(" --state state", "")).done();
-        // One by a signer decides it.
+        // A withdrawal by one signer is enough.
         withdraw(&world, &server, "1.bin", &publisher(&world));
         world.run(&line("1.bin")).refused("withdrawn");
     }
 }
 
-/// The log knows the vendor under another name than the endpoint does.
+/// The log and the endpoint know the vendor under different names.
 #[test]
 fn signers_are_found_by_their_keys_too() {
     let (world, server) = releases(1);
@@ -251,7 +251,7 @@ fn a_proven_withdrawal_counts_without_the_entry_that_it_withdraws() {
     world.run(&verify("1.bin", "")).refused("withdrawn");
 }
 
-/// Pages of withdrawals that are known already are gone through.
+/// The endpoint reads past pages of withdrawals that it knows already.
 #[test]
 fn a_search_goes_on_behind_what_is_known() {
     let (world, server) = releases(1);
@@ -295,7 +295,7 @@ fn a_search_holds_no_more_than_its_bytes() {
     assert_eq!(large.asked("/releases?limit=100&withdraws="), 2);
 }
 
-/// Envelopes are public, and who is registered can sign what others released.
+/// Envelopes are public, and a registered publisher can sign a release of another one.
 #[test]
 fn a_withdrawn_release_does_not_pass_with_another_signature_on_it() {
     let world = World::new();
@@ -319,8 +319,8 @@ fn a_withdrawn_release_does_not_pass_with_another_signature_on_it() {
     world.run(&verify("again.bin", "")).refused("withdrawn");
 }
 
-/// Version 1.0 in another channel, signed with the vendor's new key, is withdrawn. It is what the endpoint is about to
-/// install, under another leaf; whether it is the same vendor, its old publishers file can't say.
+/// Version 1.0 in another channel, signed with the vendor's new key, is withdrawn. The endpoint is about to install
+/// the same bytes under another leaf; its old publishers file can't say whether the signer is the same vendor.
 #[test]
 fn the_same_release_under_another_leaf_leaves_doubt_as_well() {
     let (world, server) = releases(1);

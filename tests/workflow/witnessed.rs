@@ -21,7 +21,7 @@ fn health(server: &Server) -> (u16, serde_json::Value) {
     (status, serde_json::from_slice(&body).expect("JSON"))
 }
 
-/// Waits until the log has heard its witnesses and shows a head.
+/// Waits until the log has answers of its witnesses and shows a head.
 fn open(server: &Server) {
     eventually("it shows a head", || server.get("/checkpoint").0 == 200);
 }
@@ -34,13 +34,13 @@ fn a_release_is_witnessed_by_two_of_three_and_verified_offline() {
     open(&server);
     world.publish(&server, "a.bin", "a", 1).done();
     let ran = world.run(&format!("verify a.bin {VERIFY} --max-age 24h --state seen")).done();
-    // The third may have been as quick as the two that are enough.
+    // The third witness may have been as quick as the two that are enough.
     let told = |number: u32| ran.stdout.matches(&format!("w{number}.example.com at 2")).count();
     let told = [told(1), told(2), told(3)];
     assert!(told.iter().all(|times| *times <= 1), "each cosigner once: {ran:?}");
     assert!(told.iter().sum::<usize>() >= 2, "{ran:?}");
 
-    // One that is gone costs nothing.
+    // A dead witness costs nothing.
     witnesses[0].kill();
     let line = world.publish_line(&server, "b.bin", 2) + " --wait witnessed";
     world.write("b.bin", "b");
@@ -57,7 +57,7 @@ fn a_release_is_witnessed_by_two_of_three_and_verified_offline() {
     let (names, cosigners) = (of("name"), of("cosigner"));
     assert_eq!(names.len(), 4, "two cosigners, two keys each: {json}");
     assert_eq!(cosigners, ["w2.example.com", "w3.example.com"].map(str::to_owned).into());
-    // And neither does it keep the log from starting again, nor from being read meanwhile.
+    // Nor does it keep the log from restarting, or clients from reading meanwhile.
     let before = server.get("/checkpoint").1;
     server.terminate();
     let server = world.serve();
@@ -70,7 +70,7 @@ fn a_release_is_witnessed_by_two_of_three_and_verified_offline() {
             .is_some_and(|f| f.contains("no answer"))
     });
     assert_eq!(health(&server).0, 200, "a quorum is there");
-    // Third parties ask for the quorum, too.
+    // Third parties require the quorum, too.
     world.run(&format!("fsck {} --policy log/endpoint.policy", server.url)).done();
 }
 
@@ -98,7 +98,7 @@ fn a_proof_without_the_quorum_is_refused_and_the_missing_are_named() {
     let ran = world.run(&format!("verify a.bin {VERIFY} --proof one.tlog-proof")).refused("no-quorum");
     let expected = format!("saw cosignatures by {there}; missing {}, {}", others[0], others[1]);
     assert!(ran.stderr.contains(&expected), "{ran:?}");
-    // The post-quantum half alone is enough where the policy asks for that, and the other half is not.
+    // The post-quantum half alone is enough if the policy requires only that; the other half is not.
     let policy = String::from_utf8(world.read("log/endpoint.policy")).unwrap();
     let first_log = policy.lines().find(|line| line.starts_with("log ")).unwrap();
     let post_quantum = policy.replacen(&format!("{first_log}\n"), "", 1).replace(" any ", " all ");
@@ -142,14 +142,14 @@ fn a_log_restored_from_an_older_backup_refuses_to_sign_until_it_is_repaired() {
             && fault.contains("treehead repair DIR --from SOURCE"),
         "{fault}"
     );
-    // Reads go on, with what the backup had.
+    // Reads continue, with the entries of the backup.
     let (status, old) = server.get("/checkpoint");
     assert!(status == 200 && old != shown);
     assert_eq!(server.get("/tile/entries/000.p/1").0, 200);
     let talk = server.terminate();
     assert_eq!(talk.matches("ERROR the log was rolled back").count(), 1, "told once: {talk}");
 
-    // From what is served statically, it comes back, and goes on where it was.
+    // Restored from the static export, the log continues where it was.
     world.run("repair log --from www").done();
     let server = world.serve();
     eventually("it takes entries", || world.publish(&server, "e.bin", "e", 4).exit == 0);

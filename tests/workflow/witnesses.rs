@@ -1,4 +1,4 @@
-//! Settings that name witnesses: what they mean for endpoints and exports, and what is wrong with them.
+//! Settings that name witnesses: their effect on endpoints and exports, and errors in them.
 
 use treehead::checkpoint::cosignature::cosign;
 use treehead::checkpoint::policy::Policy;
@@ -31,7 +31,7 @@ fn block(number: u8) -> String {
     ))
 }
 
-/// A log whose settings end so.
+/// A log whose settings end with this text.
 fn with_settings(world: &World, text: &str) {
     let bare = String::from_utf8(world.read("bare.toml")).unwrap();
     world.write("log/treehead.toml", format!("{bare}{}", fill(text)));
@@ -71,7 +71,7 @@ fn blocks_mean_a_policy_with_and_without_urls() {
     );
     let json = world.run("policy log --json").done().json();
     assert_eq!(json["policy"], printed.as_str());
-    // A word that readers of policies reserve is no name there.
+    // A reserved word of policy files is no name.
     let named = block(1).replace("name = \"w1.example.com\"", "name = \"quorum\"");
     with_settings(&world, &format!("quorum = 1\n{named}{}", block(2)));
     let printed = world.run("policy log").done().stdout;
@@ -99,7 +99,7 @@ fn a_file_names_the_witnesses_by_any_rule() {
         [vkey("log/log.vkey"), vkey("log/log.mldsa.vkey")],
         "its own log lines are not the log's"
     );
-    // It goes where the settings go.
+    // The file moves with the settings.
     world.run("backup log out").done();
     assert_eq!(world.read("out/w.policy"), file.as_bytes());
     world.run("restore out back").done();
@@ -297,7 +297,7 @@ fn only_a_head_with_its_quorum_is_exported() {
         signers.iter().for_each(|signer| note.push(cosign(head, signer, 7)));
         note.to_string()
     };
-    // Whatever is in the file: it is read as an endpoint reads it.
+    // Whatever the file holds, the program reads it as an endpoint does.
     world.write("log/checkpoint.witnessed", note.to_string());
     let ran = world.run("export log out").refused("no-quorum");
     assert!(
@@ -320,7 +320,7 @@ fn only_a_head_with_its_quorum_is_exported() {
     world.write("log/checkpoint.witnessed", &witnessed);
     world.run("export log out").done();
     assert_eq!(world.read("out/checkpoint"), witnessed.as_bytes());
-    // Newer, and only signed: it is not shown.
+    // A newer head that is only signed is not shown.
     with_settings(&world, "");
     let server = world.serve();
     world.run(&format!("load --log {} --duration 1s --rate 20 --writers 1", server.url)).done();
@@ -339,7 +339,7 @@ fn waiting_for_witnesses_is_asked_of_the_log() {
     let server = world.serve();
     world.write("a.bin", "a");
     let line = world.publish_line(&server, "a.bin", 1);
-    // This log has none: it says so, and no proof is written.
+    // A log without witnesses says so, and writes no proof.
     let ran = world.run(&format!("{line} --wait witnessed"));
     assert!(ran.exit == 1 && ran.stderr.contains("this log has no witnesses to wait for"), "{ran:?}");
     assert!(!world.path("a.bin.tlog-proof").exists());

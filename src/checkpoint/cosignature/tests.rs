@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::note::{KeyName, Note};
 
-/// The example of c2sp.org/tlog-cosignature: its keys are not given, its layout is.
+/// The example of c2sp.org/tlog-cosignature, which gives the layout but not the keys.
 const SPEC_CHECKPOINT: &str = "example.com/behind-the-sofa
 20852163
 CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
@@ -12,7 +12,7 @@ CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
 — example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=
 — witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==
 ";
-/// "Ed25519 signed message", as it is printed there.
+/// "Ed25519 signed message", as printed there.
 const SPEC_MESSAGE: &str = "cosignature/v1
 time 1679315147
 example.com/behind-the-sofa
@@ -73,7 +73,7 @@ fn times_are_canonical_and_below_two_to_the_63() {
     for time in [MAX_TIMESTAMP + 1, u64::MAX] {
         assert_eq!(verify(witness.public(), &text, &signed_at(time)), None, "well signed, but {time}");
     }
-    // The decimal in the message has no leading zeros, and the text no other spelling.
+    // The number in the message has no leading zeros, and the text has one spelling.
     for message in [
         SPEC_MESSAGE.replace("time ", "time 0"),
         SPEC_MESSAGE.replace("time ", "time +"),
@@ -174,10 +174,10 @@ fn ml_dsa_signs_the_structure_of_the_specification() {
     let verify = |bytes: &[u8]| verify(witness.public(), spec_note().text(), bytes);
     assert_eq!(verify(cosignature.bytes()), Some(SPEC_TIME));
 
-    // No statement on when is a statement on what all the same.
+    // A cosignature without a time still covers the head.
     let timeless = ml_dsa_by_hand(0, &structure(name, 0, head.origin.as_str(), 0, 20_852_163, &head.root));
     assert_eq!(verify(&timeless), Some(0));
-    // "It MUST NOT exceed 2^63 - 1", even where it is signed so.
+    // "It MUST NOT exceed 2^63 - 1", even if the signature is valid.
     for time in [MAX_TIMESTAMP, MAX_TIMESTAMP + 1, u64::MAX] {
         let message = structure(name, time, head.origin.as_str(), 0, 20_852_163, &head.root);
         assert_eq!(verify(&ml_dsa_by_hand(time, &message)), (time <= MAX_TIMESTAMP).then_some(time));
@@ -199,7 +199,7 @@ fn ml_dsa_signs_the_structure_of_the_specification() {
     ] {
         assert_eq!(verify(&ml_dsa_by_hand(SPEC_TIME, &message)), None, "{what}");
     }
-    // Extension lines are not signed by ML-DSA-44, so they change nothing.
+    // ML-DSA-44 does not sign extension lines, so they change nothing.
     let extended = format!("{}an extension\n", spec_note().text());
     assert_eq!(super::verify(witness.public(), &extended, cosignature.bytes()), Some(SPEC_TIME));
 }
@@ -235,12 +235,12 @@ fn a_subtree_is_signed_without_a_time() {
     assert!(!verify_subtree(key, &origin, (0, 13), &hash, good.bytes()));
     assert!(!verify_subtree(key, &origin, (8, 13), &Hash::digest(b"x"), good.bytes()));
     assert!(!verify_subtree(key, &Origin::new("example.com/lag").unwrap(), (8, 13), &hash, good.bytes()));
-    // "If `start` is not zero, `timestamp` MUST be zero", even where it is signed otherwise.
+    // "If `start` is not zero, `timestamp` MUST be zero", even if the signature is valid.
     let timed = ml_dsa_by_hand(7, &structure("witness.example.com/w1", 7, "example.com/log", 8, 13, &hash));
     assert!(!verify_subtree(key, &origin, (8, 13), &hash, &timed));
     let whole = ml_dsa_by_hand(7, &structure("witness.example.com/w1", 7, "example.com/log", 0, 13, &hash));
     assert!(verify_subtree(key, &origin, (0, 13), &hash, &whole));
-    // An Ed25519 key knows no subtrees.
+    // Ed25519 keys cannot sign subtrees.
     assert!(!verify_subtree(
         signer(SignatureType::CosignatureEd25519).public(),
         &origin,

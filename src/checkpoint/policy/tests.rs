@@ -90,8 +90,8 @@ fn names_are_opaque_octets() {
     let line = |name: &[u8], key: usize| {
         [b"witness ", name, b" ", witness(key).public().to_string().as_bytes(), b"\n"].concat()
     };
-    // "the name 0x4B is different from the name 0xE2 0x84 0xAA", and é composed and decomposed are
-    // two names too; single high octets are no UTF-8 and still names.
+    // "the name 0x4B is different from the name 0xE2 0x84 0xAA". Composed and decomposed é are two names, too. Single
+    // octets above 0x7f are not UTF-8, but still names.
     let names: [&[u8]; 6] =
         [b"K", b"\xe2\x84\xaa", "é".as_bytes(), "e\u{301}".as_bytes(), b"\xe9", b"\xff\x80"];
     let mut file: Vec<u8> = names.iter().enumerate().flat_map(|(at, name)| line(name, at)).collect();
@@ -105,10 +105,10 @@ fn names_are_opaque_octets() {
         error.contains("at line 2: expected the name of a witness or group on an earlier line"),
         "{error}"
     );
-    // So are URLs: one in another encoding can't be fetched from, but breaks no offline policy.
+    // The same for URLs: nobody can fetch from one that is not UTF-8, but an offline policy still works.
     let url = [b"log ", log(0).public().to_string().as_bytes(), b" http://\xe9/\nquorum none\n"].concat();
     assert_eq!(Policy::parse(&url).unwrap().logs()[0].url.as_deref(), Some("http://\u{fffd}/"));
-    // White space is space and tab only: U+00A0 and U+2003 are a part of the name.
+    // Only space and tab are white space: U+00A0 and U+2003 are part of the name.
     assert!(parse("witness a\u{a0}b $W0\nquorum a\u{a0}b\n").is_ok());
     assert!(parse("witness a\u{2003}b $W0\nquorum a\n").is_err());
 }
@@ -129,7 +129,7 @@ fn everything_the_specification_does_not_allow_is_refused() {
         ("quorum\n", 1, "a log, witness, group or quorum line"),
         ("quorum none none\n", 1, "a log, witness, group or quorum line"),
         ("witness a $W0\nquorum a # comment\n", 2, "a log, witness, group or quorum line"),
-        // Duplicates wrap one public key, whatever their name and ID.
+        // Duplicates share a public key, whatever their names and IDs.
         ("log $L0\nlog $L0\nquorum none\n", 2, "each log key once"),
         (&format!("log $L0\nlog {}\nquorum none\n", twin_log.public()), 2, "each log key once"),
         ("witness a $W0\nwitness b $W0\nquorum a\n", 2, "each witness key once"),
@@ -148,7 +148,7 @@ fn everything_the_specification_does_not_allow_is_refused() {
         ),
         ("witness none $W0\nquorum none\n", 1, "a name other than none"),
         ("witness a $W0\ngroup none all a\nquorum none\n", 2, "a name other than none"),
-        // Groups and the quorum refer back only.
+        // Groups and the quorum refer only to earlier lines.
         ("quorum a\n", 1, &format!("{member}\"a\"")),
         ("quorum a\nwitness a $W0\n", 1, member),
         ("quorum NONE\n", 1, member),
@@ -219,7 +219,7 @@ fn everything_the_specification_does_not_allow_is_refused() {
         let error = Policy::parse(&[b"quorum none\n#", [byte].as_slice(), b"\n"].concat()).unwrap_err();
         assert!(error.to_string().contains(&format!("saw byte {byte:#04x}")), "{error}");
     }
-    // A log line's vkey may not be other than UTF-8: no key name is.
+    // A log line's vkey must be UTF-8, like every key name.
     let bad = [b"log ", vkey.as_bytes(), b"\xff\nquorum none\n"].concat();
     assert!(Policy::parse(&bad).unwrap_err().to_string().contains("expected UTF-8"));
 }
@@ -229,7 +229,7 @@ fn limits_are_where_they_say() {
     let logs = |n: usize| -> String { (0..n).map(|i| format!("log {}\n", log(i).public())).collect() };
     let witnesses =
         |n: usize| -> String { (0..n).map(|i| format!("witness w{i} {}\n", witness(i).public())).collect() };
-    // Each name can be in one group only, so the groups make a chain.
+    // Each name can be in only one group, so the groups make a chain.
     let groups = |n: usize| -> String {
         let chain = (1..n).map(|i| format!("group g{i} all g{}\n", i - 1));
         format!("witness w {}\ngroup g0 all w\n{}", witness(0).public(), chain.collect::<String>())
@@ -251,7 +251,7 @@ fn limits_are_where_they_say() {
     assert!(error.to_string().contains("expected at most 1048576 bytes, saw 1048577"), "{error}");
 }
 
-/// A checkpoint by log 0 and the cosignatures of the first ten witnesses.
+/// A checkpoint of log 0 with the cosignatures of the first ten witnesses.
 fn head() -> (Note, Vec<NoteSignature>) {
     let key = log(0);
     let origin = key.public().name().clone();
@@ -266,7 +266,7 @@ fn with(note: &Note, signatures: &[&NoteSignature]) -> LogSigned<Checkpoint> {
     checkpoint::open(note.to_string().as_bytes(), &[log(0).public().clone()]).unwrap()
 }
 
-/// Whether the quorum of the rules refers to a witness: by its own name, or by a group's that does.
+/// Whether the quorum rule refers to a witness: by its name, or through a group.
 fn rules_count(rules: &str, name: &str) -> bool {
     let quorum = rules.lines().find_map(|line| line.strip_prefix("quorum ")).unwrap();
     let mut open = vec![quorum];
@@ -280,7 +280,7 @@ fn rules_count(rules: &str, name: &str) -> bool {
     false
 }
 
-/// A cosignature by a witness with one key.
+/// A cosignature of a witness with one key.
 fn alone(name: &str, time: u64) -> WitnessedBy {
     WitnessedBy { witness: name.to_owned(), cosigner: name.to_owned(), time }
 }
@@ -366,7 +366,7 @@ fn a_false_cosignature_by_a_known_witness_is_refused_even_where_the_quorum_is_re
             assert_eq!(refused, QuorumError::BadCosignature { name: key.name().clone(), id: key.id() });
         }
     }
-    // Under an unknown name or ID it is not looked at, and doesn't count.
+    // A line with an unknown name or ID is ignored, and doesn't count.
     let stranger = NoteSignature::new(KeyName::new("witness.example/x").unwrap(), key.id(), vec![0; 72]);
     let same_name = NoteSignature::new(key.name().clone(), KeyId([0; 4]), lines[1].bytes().to_vec());
     assert!(policy.check(&with(&note, &[good, &stranger, &same_name])).is_ok());
@@ -407,8 +407,8 @@ fn a_witness_counts_once_and_its_later_time_is_kept() {
 }
 
 proptest! {
-    /// Lines that are nearly right, so that many files parse; one that does has one quorum line,
-    /// and everybody's cosignature satisfies it: no rule can be impossible.
+    /// Lines that are nearly valid, so that many files parse. A file that parses has one quorum line, which the
+    /// cosignatures of all witnesses satisfy: no rule is impossible.
     #[test]
     fn noise_never_panics(
         lines in prop::collection::vec(
@@ -456,7 +456,7 @@ fn a_log_is_not_its_own_witness() {
 
 #[test]
 fn two_witnesses_with_equal_name_and_key_id_are_refused() {
-    // Two ML-DSA-44 keys that differ in their first bytes alone, and whose key IDs collide.
+    // Two ML-DSA-44 keys that differ only in their first bytes, and whose key IDs collide.
     let vkey = |first: u32| {
         let mut material = vec![6];
         material.extend_from_slice(&first.to_be_bytes());

@@ -32,11 +32,11 @@ static FORMATS: [Format; 2] = [
     },
 ];
 
-/// A journal of frames of so many items.
+/// A journal with frames of these numbers of items.
 struct Written {
     dir: TempDir,
     journal: JournalFile,
-    /// Offset behind each frame.
+    /// The offset after each frame.
     ends: Vec<u64>,
 }
 
@@ -77,14 +77,14 @@ impl Written {
         fs::read(self.path()).unwrap()
     }
 
-    /// Writes other bytes in the journal's place.
+    /// Replaces the journal's bytes.
     fn read(&self, bytes: &[u8]) -> Result<Read, DiskError> {
         fs::write(self.path(), bytes).unwrap();
         read(&self.path())
     }
 }
 
-/// What a journal was found to hold.
+/// The content that opening found.
 #[derive(Debug, PartialEq, Eq)]
 struct Read {
     items: Vec<usize>,
@@ -128,7 +128,7 @@ fn what_was_appended_is_read_back_and_goes_on() {
             JournalFile::open(disk(), written.path(), &FORMATS, last_written, end, next).unwrap();
         written.append(2);
         assert_eq!(read(&written.path()).unwrap().items, [1, 9, 3, 2]);
-        // Written anew, beside it.
+        // Rewritten, beside the old one.
         let mut encoder = Encoder::new(head(format), 7);
         encoder.frame(2, &b"tag"[..FORMATS[format].tag_bytes], |body| body.extend_from_slice(b"itemitem"));
         let mut journal = JournalFile::replace(disk(), &written.path(), encoder).unwrap();
@@ -170,7 +170,7 @@ fn wherever_the_last_frame_is_torn_it_is_dropped() {
             let read = written.read(&whole[..length]).unwrap();
             assert_eq!((&read.items[..], read.torn), (&[1, 2][..], length > last), "cut at {length}");
         }
-        // A page in its middle did not get to the disk, what comes behind it did.
+        // A page in its middle was not written, the data after it was.
         for at in last..whole.len() {
             let mut torn = whole.clone();
             torn[at] ^= 0xff;
@@ -194,12 +194,12 @@ fn whatever_else_does_not_check_is_damage() {
             let Err(DiskError::Damaged { at: place, .. }) = written.read(&bytes) else { panic!("byte {at}") };
             assert!(place <= at as u64);
         }
-        // Two frames that do not check, in front of one that does.
+        // Two damaged frames before a good one.
         let mut bytes = whole.clone();
         bytes[usize::try_from(ends[0]).unwrap()] ^= 1;
         bytes[usize::try_from(ends[1]).unwrap()] ^= 1;
         assert!(written.read(&bytes).is_err());
-        // A frame that was taken out, even the last but one.
+        // A frame was removed, even the last but one.
         for gap in 0..3 {
             let begin = if gap == 0 { head(format).length() } else { ends[gap - 1] };
             let (begin, end) = (usize::try_from(begin).unwrap(), usize::try_from(ends[gap]).unwrap());
@@ -255,7 +255,7 @@ fn a_file_that_somebody_else_changed_is_not_appended_to() {
         assert!(matches!(error, DiskError::Changed { .. }), "{number}: {error}");
         assert!(written.journal.is_unsound());
         assert_eq!(fs::read(written.path()).ok(), before, "nothing was written");
-        // What is only longer may be a failed append's.
+        // A longer file may come from a failed append.
         assert_eq!(written.journal.cut_failed_append().is_ok(), number == 1);
     }
 }
@@ -277,7 +277,7 @@ fn salvage_finds_every_frame_that_is_left() {
         let mut bytes = whole.clone();
         bytes[usize::try_from(ends[0]).unwrap() + 9] ^= 1;
         assert_eq!(found(&bytes), [places[0], places[2], places[3]]);
-        // Without the head of the file, the first format is assumed.
+        // If the file's header is missing, the first format is assumed.
         if format == 0 {
             let mut bytes = whole.clone();
             bytes[0] ^= 1;

@@ -1,4 +1,4 @@
-//! [`Endpoint`] with a memory, an evidence store and a log of the tests' own.
+//! [`Endpoint`] with a memory, an evidence store and a log of the test.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use crate::proof::fork::ProvenFork;
 
 const ORIGIN: &str = "example.com/log";
 
-/// When the power fails while the memory is saved.
+/// The moment of a power failure while the memory is saved.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cut {
     BeforeSaving,
     AfterSaving,
 }
 
-/// What outlives a process: the memory and the evidence. Clones share it.
+/// The memory and the evidence, which outlive a process. Clones share them.
 #[derive(Clone, Default)]
 struct Machine(Arc<Mutex<Parts>>);
 
@@ -32,7 +32,7 @@ struct Parts {
     is_held: bool,
     is_full: bool,
     cut: Option<Cut>,
-    /// Done by another process once the memory is unlocked.
+    /// Run as another process once the memory is unlocked.
     meanwhile: Option<fn(&mut Parts)>,
 }
 
@@ -141,7 +141,7 @@ struct FakeLog {
 }
 
 impl FakeLog {
-    /// The scene's log, grown to `size` leaves. Its leaves after the scene's are `next`.
+    /// The scene's log, grown to `size` leaves. The leaves after the scene's are `next`.
     fn grown(scene: &Scene, size: usize, next: u8) -> Self {
         let mut leaves: Vec<Hash> = (0..7_u8).map(|i| Hash::leaf(&[i])).collect();
         leaves[3] = Hash::leaf(&signed_entry(&scene.release, &[&scene.signer]));
@@ -191,7 +191,7 @@ impl RemoteLog for FakeLog {
     }
 }
 
-/// Remembers another head of the scene's size, as the log signed it.
+/// Remembers another head of the scene's size, signed by the log.
 fn remember_other_history(state: &mut EndpointState) {
     let log = log_key(ORIGIN);
     let head = Checkpoint::new(log.public().name().clone(), TreeSize::new(7).unwrap(), Hash::EMPTY_ROOT);
@@ -274,7 +274,7 @@ fn a_fork_outranks_any_other_refusal() {
     let evidence = fork.evidence().expect("both heads carry the log's signature");
     assert_eq!(machine.parts().kept, std::slice::from_ref(&evidence));
     assert_eq!(machine.parts().saved.known_fork(ORIGIN).unwrap().evidence, Some(evidence));
-    // From then on nothing of that log is believed, and a fork that cannot be saved is told all the same.
+    // From then on, nothing of that log is believed, and a fork that cannot be saved is reported all the same.
     assert_eq!(code(machine.check(&Scene::good())), VerdictCode::Fork);
     let machine = Machine::remembering(remember_other_history);
     machine.parts().is_full = true;
@@ -316,12 +316,12 @@ fn what_another_process_remembers_while_the_log_is_asked_is_not_lost() {
     machine.check_online(&scene, &log).unwrap();
     assert!(machine.parts().saved.head("example.com/other").is_some());
     assert_eq!(machine.parts().saved.head(ORIGIN).unwrap().0.get(), 9);
-    // It accepted a newer release: this one is a rollback by the time it is told.
+    // The other process accepted a newer release, so this one is a rollback by now.
     let machine = Machine::default();
     machine.parts().meanwhile = Some(|parts| remember_sequence(&mut parts.saved, 8));
     assert_eq!(code(machine.check_online(&scene, &log)), VerdictCode::Rollback);
     assert_eq!(machine.parts().saved.sequence("vendor", &scene.release), Some(8));
-    // It met a fork.
+    // The other process found a fork.
     let machine = Machine::default();
     machine.parts().meanwhile = Some(|parts| remember_other_history(&mut parts.saved));
     assert_eq!(code(machine.check_online(&scene, &log)), VerdictCode::Fork);
@@ -333,7 +333,7 @@ fn without_the_logs_answer_nothing_is_accepted() {
     let log = FakeLog { is_unreachable: true, ..FakeLog::grown(&scene, 9, 9) };
     assert_eq!(code(machine.check_online(&scene, &log)), VerdictCode::CouldNotTell);
     assert_eq!(machine.parts().steps, ["open", "lock", "unlock", "lock"], "there is nothing to save");
-    // The head that it showed before is larger.
+    // The head that the log showed before is larger.
     let log = FakeLog::grown(&scene, 9, 9);
     machine.check_online(&scene, &log).unwrap();
     let rolled_back = FakeLog::grown(&scene, 7, 9);

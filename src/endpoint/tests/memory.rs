@@ -1,4 +1,4 @@
-//! What an endpoint remembers between verdicts: rollback, fork, and the state file.
+//! The memory of an endpoint between verdicts: rollback, fork, and the state file.
 
 use proptest::prelude::*;
 
@@ -18,13 +18,13 @@ fn what_was_seen_is_remembered_and_older_releases_are_refused() {
     assert!(scene.verdict().is_ok(), "the same release again is no rollback");
 
     let with_sequence = |scene: &mut Scene, sequence| scene.release.sequence = sequence;
-    // Another leaf of another tree of the same size would be a fork, so only the sequence is kept.
+    // Another leaf in another tree of the same size would be a fork, so the test keeps only the sequence number.
     let mut later = Scene::with(|s| s.remember(1, Hash::EMPTY_ROOT, 7));
     with_sequence(&mut later, 8);
     assert!(later.verdict().is_ok());
     with_sequence(&mut later, 6);
     assert_eq!(later.refusal(), Refusal::Rollback { expected: 7, seen: 6 });
-    // Sequences count for each publisher, package and channel; versions do not matter.
+    // Sequence numbers count for each publisher, package and channel; versions do not matter.
     later.release.purl = crate::release::Purl::parse("pkg:generic/example/scanner@9.9").unwrap();
     assert_eq!(later.refusal().code().as_str(), "rollback", "a higher version with a lower sequence");
     later.release.channel = "beta".to_owned();
@@ -57,7 +57,7 @@ fn who_signs_along_hides_no_number() {
         scene.entry = Box::new(move |_| entry.clone());
         scene.verdict()
     };
-    // Whoever's keyid comes first, both are remembered, and both are asked.
+    // Whichever keyid comes first, both are remembered, and both are checked.
     for (seen, then) in [(&[0, 1][..], &[0][..]), (&[0, 1], &[1]), (&[0], &[0, 1]), (&[1], &[0, 1])] {
         let mut scene = Scene::with(two);
         let verified = signed(&mut scene, 8, seen).unwrap();
@@ -65,7 +65,7 @@ fn who_signs_along_hides_no_number() {
         for at in seen {
             assert_eq!(scene.state.sequence(in_order[*at].1, &scene.release), Some(8));
         }
-        // The tree is another one, and of that this endpoint remembers nothing.
+        // It is another log, of which this endpoint remembers nothing.
         let mut later = Scene::with(two);
         let other = Checkpoint::new(
             KeyName::new("example.com/other").unwrap(),
@@ -81,7 +81,7 @@ fn who_signs_along_hides_no_number() {
         );
         assert!(signed(&mut later, 9, then).is_ok());
     }
-    // Who may not state it is not remembered: it releases nothing.
+    // A signer without a right to the package releases nothing, so it is not remembered.
     let mut scene = Scene::with(|s| {
         s.publishers += &publisher_toml("other", &[&publisher_signer(2)], &["pkg:deb/*"], &["build"]);
     });
@@ -103,7 +103,7 @@ fn an_older_checkpoint_is_no_rollback_and_another_root_is_a_fork() {
         seen: root.to_base64(),
     };
     assert_eq!(asked(7, Hash::EMPTY_ROOT), Err(fork));
-    // Another log's heads are not compared.
+    // The heads of another log are not compared.
     let mut scene = Scene::good();
     let origin = KeyName::new("example.com/other").unwrap();
     let other = Checkpoint::new(origin, TreeSize::new(7).unwrap(), Hash::EMPTY_ROOT);
@@ -151,7 +151,7 @@ fn root(n: u64) -> Hash {
 #[test]
 fn heads_wait_with_their_signatures_until_they_are_proven() {
     let mut scene = Scene::good();
-    // A line that nobody asked for is not worth keeping.
+    // A line that nobody required is not kept.
     let stranger = NoteSignature::new(KeyName::new("stranger").unwrap(), KeyId([1; 4]), vec![7; 5_000]);
     scene.file.push(Box::new(move |file| file.checkpoint.push(stranger.clone())));
     scene.verdict().unwrap().remember_in(&mut scene.state);
@@ -171,13 +171,13 @@ fn heads_wait_with_their_signatures_until_they_are_proven() {
     }
     assert_eq!(sizes(&state), [5, 9, 3, 7], "each once, in the order in which they came");
     assert_eq!(state.head("example.com/log"), Some((TreeSize::new(9).unwrap(), root(9))));
-    // Those that were compared are stood for by the newest one; another stays.
+    // The newest head stands for those that were compared; another one stays.
     let pairs = |of: &[u64]| of.iter().map(|n| (TreeSize::new(*n).unwrap(), root(*n))).collect::<Vec<_>>();
     state.confirm(&cosigned(12, root(12)), &pairs(&[5, 9, 3]));
     assert_eq!(sizes(&state), [12, 7]);
     state.confirm(&cosigned(20, root(20)), &pairs(&[7, 12]));
     assert_eq!(sizes(&state), [20]);
-    // Another process was quicker: what nobody compared with it waits.
+    // Another process was quicker: heads that nobody compared with its head wait.
     state.confirm(&cosigned(18, root(18)), &pairs(&[12]));
     assert_eq!(sizes(&state), [20, 18]);
     state.confirm(&cosigned(20, root(20)), &pairs(&[18, 20]));
@@ -234,7 +234,7 @@ fn two_heads_of_a_size_are_evidence_where_the_first_has_its_signatures() {
     state.remember(one.get(), None, &["vendor"], &release);
     assert!(state.contradiction(other.get()).is_some());
     assert_eq!(state.fork_evidence(other.get(), other.note()), None, "as of version 1");
-    // Seen again, it gets them.
+    // When the head is seen again, it gets the signatures.
     state.remember(one.get(), Some(one.verified_note()), &["vendor"], &release);
     let evidence = state.fork_evidence(other.get(), other.note()).unwrap();
     assert!(evidence.judge(&[log_key("example.com/log").public().clone()]).is_ok());
@@ -242,7 +242,7 @@ fn two_heads_of_a_size_are_evidence_where_the_first_has_its_signatures() {
     assert_eq!(state.fork_evidence(cosigned(10, root(2)).get(), other.note()), None);
 }
 
-/// The proof file of a withdrawal of leaf 3, by the vendor unless said otherwise.
+/// The proof file of a withdrawal of leaf 3, by the vendor unless stated otherwise.
 fn withdrawal(scene: &Scene, by: &PublisherSigner, of: &[u8]) -> (String, String) {
     let withdrawal = Withdrawal::of(LeafIndex::new(3).unwrap(), of, "it deletes what it scans").unwrap();
     let envelope = Envelope::sign(withdrawal.to_payload().unwrap(), &[by]).unwrap();
@@ -261,14 +261,14 @@ fn what_its_publisher_withdrew_is_refused_offline() {
             verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap();
         state.withdraw(&proven.with_release(&entry, &publishers));
     };
-    // By somebody else who may speak for the package: it has no effect, and is in nobody's way.
+    // By another publisher with a right to the package: it has no effect and does no harm.
     let other = publisher_signer(9);
     let both = scene.publishers.clone()
         + &publisher_toml("other", &[&other], &["pkg:generic/example/*"], &["build"]);
     let (proof, _) = withdrawal(&scene, &other, &entry);
     learn(&mut scene.state, (proof, both));
     assert!(scene.verdict().is_ok());
-    // Of another version, and of other artifacts of this one.
+    // Of another version, and of other artifacts of this version.
     let version = crate::release::Purl::parse("pkg:generic/example/scanner@4.1").unwrap();
     for another in [Release { purl: version, ..scene.release.clone() }, sample_release(b"other bytes")] {
         let proof = withdrawal(&scene, &scene.signer, &signed_entry(&another, &[&scene.signer]));
@@ -290,10 +290,10 @@ fn what_its_publisher_withdrew_is_refused_offline() {
         let file = ProofFile::parse(proof.0.as_bytes()).unwrap();
         Hash::leaf(&file.extra.unwrap())
     }));
-    // It is told after a rollback, which says more.
+    // It ranks below a rollback, which says more.
     scene.remember(1, Hash::EMPTY_ROOT, 8);
     assert_eq!(scene.refusal().code().as_str(), "rollback");
-    // And it survives the file.
+    // It survives in the file.
     let read = EndpointState::parse(&scene.state.to_bytes()).unwrap();
     assert_eq!(read, scene.state);
 }
@@ -337,7 +337,7 @@ fn what_was_withdrawn_passes_under_no_other_leaf() {
     assert_eq!(ask(&fixed, &[&vendor]), Ok(()), "other artifacts");
     let version = crate::release::Purl::parse("pkg:generic/example/scanner@4.2.1").unwrap();
     assert_eq!(ask(&Release { purl: version, ..release.clone() }, &[&vendor]), Ok(()), "a new version");
-    // Who did not withdraw it speaks for itself.
+    // A signer who did not withdraw it still vouches for it.
     assert_eq!(ask(&release, &[&other]), Ok(()));
 
     // In another log, which this endpoint trusts as well.
@@ -398,7 +398,7 @@ fn a_fork_is_never_forgotten() {
         );
         assert_eq!(scene.refusal().to_string(), expected, "the first file stays");
     }
-    // Not by the file either, nor by what is learnt later.
+    // Not by the file either, nor by anything learnt later.
     scene.state.confirm(&cosigned(9, root(9)), &[]);
     let written = scene.state.to_bytes();
     assert_eq!(EndpointState::parse(&written).as_ref(), Ok(&scene.state));
@@ -413,7 +413,7 @@ fn a_withdrawal_with_two_signers_is_of_both() {
     let seeds = [1, 9];
     let keys = seeds.map(publisher_signer);
     for (at, seed) in seeds.into_iter().enumerate() {
-        // Released by one alone, whichever keyid comes first.
+        // Released by one signer alone, whichever keyid comes first.
         let mut scene = Scene::with(|s| {
             s.publishers +=
                 &publisher_toml("other", &[&publisher_signer(9)], &["pkg:generic/example/*"], &["build"]);
@@ -436,7 +436,7 @@ fn a_withdrawal_with_two_signers_is_of_both() {
                 .unwrap(),
             );
         };
-        // One that names this leaf and another version withdraws neither.
+        // A withdrawal that names this leaf and another version withdraws neither.
         let purl = crate::release::Purl::parse("pkg:generic/example/scanner@4.1").unwrap();
         let mut confused = EndpointState::default();
         learn(&mut confused, &Withdrawal { purl, ..names.clone() });
@@ -452,7 +452,7 @@ fn a_withdrawal_with_two_signers_is_of_both() {
 fn a_release_that_lost_the_signature_of_who_withdrew_it_is_withdrawn() {
     let keys = [publisher_signer(1), publisher_signer(9)];
     let other = publisher_toml("other", &[&keys[1]], &["pkg:generic/example/*"], &["build"]);
-    // Shown with the signature of the other alone.
+    // Shown with only the other signature.
     let shown = |release: Release| {
         Scene::with(|s| {
             s.publishers += &other;
@@ -473,11 +473,11 @@ fn a_release_that_lost_the_signature_of_who_withdrew_it_is_withdrawn() {
         assert_eq!(EndpointState::parse(&state.to_bytes()).as_ref(), Ok(&state));
         state
     };
-    // By the withdrawal alone nobody knows that its publisher signed what is shown.
+    // The withdrawal alone does not show that its publisher signed the release.
     scene.state = learn(&proven());
     assert!(scene.verdict().is_ok());
     assert!(!scene.state.knows_withdrawal("example.com/log", &proven().statement()));
-    // Another entry than the named one says nothing, whoever signed it.
+    // Another entry than the named one proves nothing, whoever signed it.
     let alone = signed_entry(&scene.release, &[&keys[1]]);
     for entry in [&alone[..], b"noise", b""] {
         scene.state = learn(&proven().with_release(entry, &publishers));
@@ -486,12 +486,12 @@ fn a_release_that_lost_the_signature_of_who_withdrew_it_is_withdrawn() {
     scene.state.withdraw(&proven().with_release(&both, &publishers));
     assert_eq!(scene.refusal().code().as_str(), "withdrawn", "learnt later");
     assert!(scene.state.knows_withdrawal("example.com/log", &proven().statement()));
-    // Another statement by the other, of the same artifacts, is its own.
+    // Another statement of the other signer, about the same artifacts, is separate.
     let sequence = scene.release.sequence + 1;
     let mut its_own = shown(Release { sequence, ..sample_release(ARTIFACT) });
     its_own.state = scene.state.clone();
     assert!(its_own.verdict().is_ok());
-    // Who only names an entry that somebody else signed withdraws nothing of it.
+    // A signer who only names an entry that somebody else signed does not withdraw it.
     let (proof, _) = withdrawal(&scene, &keys[0], &alone);
     let false_one =
         verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap();
@@ -507,7 +507,7 @@ fn what_a_withdrawal_says_is_read_where_its_publisher_is_unknown() {
     let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
     let read = logged_withdrawal(proof.as_bytes(), &policy).unwrap();
     assert_eq!((read.index.get(), read.leaf), (3, Hash::leaf(&entry)));
-    // Only where it is in the log, and a withdrawal.
+    // Only if it is in the log, and a withdrawal.
     assert_eq!(logged_withdrawal(scene.proof().as_bytes(), &policy), None);
     let mut file = ProofFile::parse(proof.as_bytes()).unwrap();
     file.index = LeafIndex::new(2).unwrap();
@@ -516,7 +516,7 @@ fn what_a_withdrawal_says_is_read_where_its_publisher_is_unknown() {
     assert_eq!(logged_withdrawal(proof.as_bytes(), &Policy::parse(other.as_bytes()).unwrap()), None);
 }
 
-/// What stands under the checksum of a state file.
+/// The text of a state file after its checksum line.
 fn json_of(written: &[u8]) -> String {
     let text = std::str::from_utf8(written).unwrap();
     text.split_once('\n').unwrap().1.to_owned()
@@ -570,7 +570,7 @@ fn damaged_states_are_refused() {
         (with("\"root\"", "\"rot\""), "unknown field `rot`"),
         (with("\"sequence\":9", "\"sequence\":9.5"), "expected the JSON this program wrote"),
         (with("\"sequence\":9", "\"sequence\":18446744073709551616"), "expected the JSON this program wrote"),
-        // Two rows for one key: the later would win, and could be the lower.
+        // Two rows for one key: the later one would win, and could be lower.
         (file(&format!("{log},{}", log.replace('7', "6")), sequence), "expected each log once"),
         (
             file(&log, &format!("{sequence},{}", sequence.replace('9', "8"))),
@@ -610,7 +610,7 @@ fn what_was_remembered_in_another_spelling_counts() {
             "{{\"publisher\":\"vendor\",\"package\":\"pkg:generic/example/scanner?url={spelling}\",\"channel\":\"stable\",\"sequence\":{sequence}}}"
         )
     };
-    // As programs before this one wrote it, alone and beside the canonical one.
+    // As older programs wrote it, alone and beside the canonical one.
     let (old, new) = (row("https://example.com", 9), row("https:%2F%2Fexample.com", 8));
     for rows in [old.clone(), format!("{old},{new}"), format!("{new},{old}")] {
         let mut scene = Scene::with(|s| s.release.purl = purl.clone());
@@ -634,7 +634,7 @@ fn what_was_remembered_in_another_spelling_counts() {
     assert_eq!(scene.refusal().code().as_str(), "withdrawn");
 }
 
-/// A memory that holds something of everything, and its verdict's scene.
+/// A memory with something of everything, and the scene of its verdict.
 fn full() -> Scene {
     let mut scene = Scene::good();
     let entry = signed_entry(&scene.release, &[&scene.signer]);
@@ -677,7 +677,7 @@ fn versions_2_and_3_are_read_and_written_as_version_4() {
     assert!(error.contains("expected version 4, saw 2"), "{error}");
 }
 
-/// Which of them is followed was not written down: so none is taken before somebody says which.
+/// The file does not say which channel is followed, so none is until the user names one.
 #[test]
 fn of_several_channels_of_an_older_memory_one_has_to_be_asked_for() {
     let mut scene = Scene::good();
@@ -776,7 +776,7 @@ proptest! {
             let before = (state.head(&origin), state.clone());
             let release = Release { channel, sequence, ..sample_release(ARTIFACT) };
             state.remember(&head, None, &[&publisher], &release);
-            // Nothing goes down.
+            // No sequence number goes down.
             prop_assert!(state.head(&origin).unwrap().0 >= before.0.map_or(size, |(size, _)| size));
             let sequence_before = before.1.sequence(&publisher, &release).unwrap_or(sequence);
             prop_assert_eq!(state.sequence(&publisher, &release), Some(sequence.max(sequence_before)));

@@ -1,4 +1,4 @@
-//! What was asked for: pins, names of artifacts, and the channel that an endpoint follows.
+//! Expectations of the user: pins, names of artifacts, and the channel that an endpoint follows.
 
 use super::*;
 use crate::release::Purl;
@@ -23,7 +23,7 @@ impl Pin {
     }
 }
 
-/// All combinations, against the table: the first that is not met is the answer.
+/// All combinations, against the table: the first unmet pin is the answer.
 #[test]
 fn each_pin_has_to_be_met() {
     let (this, other) = (pin("pkg:generic/example/scanner@4.2.0"), pin("pkg:generic/example/scanner@4.2"));
@@ -43,7 +43,7 @@ fn each_pin_has_to_be_met() {
                 name: None,
             };
             let mut missed: Vec<bool> = set.iter().map(|pin| *pin == Pin::Missed).collect();
-            // Who is asked for gets what is for them, and nobody else does.
+            // A statement with an audience is accepted only for that audience.
             missed[4] = match audience {
                 Some(_) => set[4] != Pin::Met,
                 None => set[4] != Pin::Unset,
@@ -73,7 +73,7 @@ fn each_pin_has_to_be_met() {
 fn a_package_is_pinned_as_exactly_as_it_is_written() {
     let amd64 = "pkg:deb/debian/bash@5.2-1?arch=amd64&distro=trixie";
     for (pin, release, covers) in [
-        // A purl with a version is that release and no other.
+        // A purl with a version is exactly that release.
         ("pkg:deb/debian/bash@5.2-1", "pkg:deb/debian/bash@5.2-1", true),
         ("pkg:deb/debian/bash@5.2-1", "pkg:deb/debian/bash@5.2", false),
         ("pkg:deb/debian/bash@5.2", "pkg:deb/debian/bash@5.2-1", false),
@@ -88,7 +88,7 @@ fn a_package_is_pinned_as_exactly_as_it_is_written() {
         ("pkg:npm/@angular/core@17", "pkg:npm/%40angular/core@17", true),
         ("pkg:npm/@angular/core", "pkg:npm/%40angular/core@17", true),
         ("pkg:deb/debian/bash@5.2-1?distro=trixie&arch=amd64", amd64, true),
-        // A pattern has no version, and qualifiers only where they matter.
+        // A pattern has no version, and qualifiers only if they matter.
         ("pkg:deb/debian/bash", amd64, true),
         ("pkg:deb/debian/*", amd64, true),
         ("pkg:deb/debian/bash?arch=amd64&distro=trixie", amd64, true),
@@ -123,7 +123,7 @@ fn the_publisher_that_was_asked_for_is_told() {
         });
         assert_eq!(scene.verdict().unwrap().publisher(), wanted);
     }
-    // Who signed along and may not state it is nobody's publisher.
+    // A co-signer without a right to the package is no publisher.
     let refusal = Scene::with(|s| {
         s.publishers += &publisher_toml("other", &[&keys[1]], &["pkg:deb/*"], &["build"]);
         let entry = signed_entry(&s.release, &[&keys[0], &keys[1]]);
@@ -168,7 +168,7 @@ fn refusals_of_pins_say_what_was_expected_and_seen() {
     }
 }
 
-/// Names of a release's artifacts; each has its own name for content, but for what is behind a `=`.
+/// The names of a release's artifacts. The content of each is its name, unless `=` gives another.
 fn artifacts(names: &[&str]) -> Vec<Subject> {
     let subject = |name: &&str| {
         let (name, content) = name.split_once('=').unwrap_or((name, name));
@@ -177,7 +177,7 @@ fn artifacts(names: &[&str]) -> Vec<Subject> {
     names.iter().map(subject).collect()
 }
 
-/// What is matched, in order, or what was expected and what it is.
+/// The expected matches, in order, or the expected and the found name.
 type Matched = Result<&'static [&'static str], (&'static str, &'static str)>;
 
 #[test]
@@ -202,13 +202,13 @@ fn a_file_under_another_artifact_s_name_is_refused() {
             Err(("installer.exe", "factory-reset.exe")),
         ),
         (installers, "installer.exe", Some("INSTALLER.exe"), Ok(&["installer.exe"])),
-        // People rename, and a digest or a pipe has no name.
+        // Users rename files, and a digest or a pipe has no name.
         (installers, "factory-reset.exe", Some("tmp123"), Ok(&["factory-reset.exe"])),
         (installers, "factory-reset.exe", Some("installer.exe.1"), Ok(&["factory-reset.exe"])),
         (installers, "factory-reset.exe", Some(""), Ok(&["factory-reset.exe"])),
         (installers, "factory-reset.exe", Some("installer.exe/.."), Ok(&["factory-reset.exe"])),
         (installers, "factory-reset.exe", None, Ok(&["factory-reset.exe"])),
-        // A name may be a path: the more of it the file bears, the more it says.
+        // A name may be a path: the longer the match with the file's path, the better.
         (systems, "linux/agent", Some("linux/agent"), Ok(&["linux/agent"])),
         (systems, "darwin/agent", Some("linux/agent"), Err(("linux/agent", "darwin/agent"))),
         (systems, "darwin/agent", Some("/dl//linux/./agent"), Err(("linux/agent", "darwin/agent"))),
@@ -217,11 +217,11 @@ fn a_file_under_another_artifact_s_name_is_refused() {
         (systems, "README", Some("agent"), Err(("linux/agent", "README"))),
         (systems, "README", Some("readme"), Ok(&["README"])),
         (systems, "README", Some("agent/README"), Ok(&["README"])),
-        // Letters that differ in case alone.
+        // Names that differ only in case.
         (&["run", "Run"], "run", Some("run"), Ok(&["run"])),
         (&["run", "Run"], "run", Some("Run"), Err(("Run", "run"))),
         (&["run", "Run"], "run", Some("RUN"), Ok(&["run"])),
-        // Two names for the same bytes are both right, and the file's own is told first.
+        // Two names for the same bytes are both right; the file's own name is reported first.
         (twins, "same", Some("b.exe"), Ok(&["b.exe", "a.exe"])),
         (twins, "same", Some("tmp"), Ok(&["a.exe", "b.exe"])),
         (twins, "same", Some("c.exe"), Err(("c.exe", "a.exe"))),
@@ -259,11 +259,11 @@ fn a_pinned_name_counts_whatever_the_file_is_called() {
     let rows: [(&str, &'static str, Option<&'static str>, Matched); 8] = [
         ("linux/agent", "linux/agent", None, Ok(&["linux/agent"])),
         ("linux/agent", "linux/agent", Some("tmp123"), Ok(&["linux/agent"])),
-        // Also under the name of another artifact: who pins it knows what it is.
+        // Also under the name of another artifact: a user who pins it knows what they want.
         ("linux/agent", "linux/agent", Some("darwin/agent"), Ok(&["linux/agent"])),
         ("darwin/agent", "linux/agent", Some("linux/agent"), Err(("linux/agent", "darwin/agent"))),
         ("darwin/agent", "linux/agent", Some("tmp123"), Err(("linux/agent", "darwin/agent"))),
-        // It is meant exactly: `agent` is an artifact of its own, and `Agent` is none.
+        // Names match exactly: `agent` is an artifact of its own, and `Agent` is none.
         ("linux/agent", "agent", Some("tmp123"), Err(("agent", "linux/agent"))),
         ("agent", "Agent", Some("agent"), Err(("Agent", "agent"))),
         ("agent", "windows/agent", None, Err(("windows/agent", "agent"))),
@@ -276,7 +276,7 @@ fn a_pinned_name_counts_whatever_the_file_is_called() {
         });
         assert_matched(&scene, expected, &format!("{content} as {name:?}, pinned {pinned}"));
     }
-    // Bytes that are no artifact at all are no swapped ones, and the pinned artifact's digest is told first.
+    // Bytes of no artifact are not swapped ones, and the pinned artifact's digest is reported first.
     let refusal = Scene::with(|s| {
         s.release.subjects = artifacts(&["a", "b", "c", "d", "e"]);
         (s.artifact, s.pins.name) = (Hash::digest(b"f"), Some("e"));
@@ -312,21 +312,21 @@ fn the_path_in_a_manifest_is_its_file_s_name() {
     assert_eq!(ask(&scene, &files, &both).unwrap_err().code().as_str(), "artifact-swapped");
 }
 
-/// One endpoint's life: what is asked for, what comes, and what is answered.
+/// The life of an endpoint: each question, release and verdict.
 #[test]
 fn another_channel_than_the_followed_one_has_to_be_asked_for() {
     let mut state = EndpointState::default();
     let life = [
         (None, "stable", 42, Ok(())),
         (None, "stable", 43, Ok(())),
-        // An old one, of a channel of which nothing is remembered.
+        // An old release, of a channel of which nothing is remembered.
         (None, "beta", 3, Err("other-channel")),
         (None, "beta", 99, Err("other-channel")),
         (Some("beta"), "stable", 44, Err("other-channel")),
         // A refusal changes nothing.
         (None, "stable", 43, Ok(())),
         (Some("beta"), "beta", 50, Ok(())),
-        // Now it is beta that is followed, and each channel keeps its own number.
+        // From now on the endpoint follows beta, and each channel keeps its own number.
         (None, "beta", 50, Ok(())),
         (None, "beta", 49, Err("rollback")),
         (None, "stable", 44, Err("other-channel")),
@@ -347,12 +347,12 @@ fn another_channel_than_the_followed_one_has_to_be_asked_for() {
         if verdict.is_ok() {
             accept(&mut state, "vendor", &scene.release);
         }
-        // On the disk it is the same.
+        // The file says the same.
         assert_eq!(EndpointState::parse(&state.to_bytes()).as_ref(), Ok(&state), "{at}");
     }
 }
 
-/// Remembers a release of another log, whose heads say nothing of the scene's.
+/// Remembers a release of another log, whose heads don't concern the scene's log.
 fn accept(state: &mut EndpointState, publisher: &str, release: &Release) {
     let origin = KeyName::new("example.com/other").unwrap();
     let head = Checkpoint::new(origin, TreeSize::new(1).unwrap(), Hash::EMPTY_ROOT);
@@ -377,7 +377,7 @@ fn a_channel_is_followed_for_each_publisher_and_package() {
         accept(&mut scene.state, publisher, &accepted);
         let verdict = scene.verdict().map(drop).map_err(|refusal| refusal.code().as_str());
         assert_eq!(verdict, expected, "{publisher}, {accepted:?}");
-        // The other way round, who asks for it gets it.
+        // The other way round, a user who asks for it gets it.
         scene.pins.channel = Some("stable");
         assert!(scene.verdict().is_ok());
     }

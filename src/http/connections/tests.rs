@@ -32,7 +32,7 @@ fn there_are_files_left_for_the_server_itself() {
     assert!(ConnectionLimits::for_files(64).idle > 600 * SECOND, "longer than proxies keep theirs");
 }
 
-/// The new connection's slot, and which of `slots` was closed for it.
+/// Adds a connection. Returns its slot, and which of `slots` was closed for it.
 fn newcomer(
     connections: &Arc<Connections>,
     network: Option<Network>,
@@ -104,7 +104,7 @@ fn who_has_the_most_makes_room_first() {
     assert!(newcomer(&connections, network(7), &mut slots).1 < 3);
 }
 
-/// Two bytes of a body, and no more.
+/// Exactly two bytes of a body.
 fn stalls(slot: &Slot) -> (Serving, Arc<Arrival>) {
     let (serving, arrival) = (slot.connection.serve(), slot.connection.expect_body());
     arrival.came(2);
@@ -117,7 +117,7 @@ fn whoever_sends_the_rest_of_its_body_never_makes_room() {
     let connections = Connections::new(limits());
     let mut slots: Vec<Slot> = (1..5).map(|last| slot(&connections, network(last))).collect();
     let served: Vec<_> = slots.iter().map(stalls).collect();
-    // Its body has come: the server works on it.
+    // The body has arrived, so the server is at work.
     served[0].1.came(4_998);
     std::thread::sleep(Duration::from_millis(10));
     assert_ne!(newcomer(&connections, network(5), &mut slots).1, 0);
@@ -147,7 +147,7 @@ fn a_byte_now_and_then_is_no_progress() {
     assert!(later(&sends_a_body));
     arrival.came(10_000);
     assert!(connection.since() >= began + 40 && connection.since() <= connection.now());
-    // Whoever was answered before its body came sends no head with it.
+    // A client that was answered before its body arrived sends no header with it.
     drop(serving);
     connection.received();
     assert_eq!(connection.head.load(RELAXED), 0);
@@ -170,7 +170,7 @@ fn a_few_networks_together_leave_places_to_others() {
     };
     let each: Vec<usize> = (1..8).map(&mut busy).collect();
     assert_eq!(each, [256, 256, 256, 128, 64, 32, 16]);
-    // As few as these it may always have, as long as there are any.
+    // An address may always have this many, if there are any.
     assert_eq!(busy(8), 16);
 }
 
@@ -184,7 +184,7 @@ fn a_seat_is_free_when_it_is_left() {
     assert!(table.open.is_empty() && table.each.is_empty() && table.closing == 0, "{table:?}");
 }
 
-/// Looks each second from now on for as long as that, and says after how many the connection is over.
+/// Checks each second, for this long. Returns the second at which the connection was closed.
 fn over_after(
     place: &mut OpenConnection,
     limits: &ConnectionLimits,

@@ -6,14 +6,14 @@ use crate::merkle::{reference, verify_consistency};
 
 mod large;
 
-/// Leaves of the trees that every subtree is tried in.
+/// The leaf counts of the trees in which every subtree is tested.
 const LEAVES: usize = 40;
 
 fn subtree(start: usize, end: usize) -> Subtree {
     Subtree::new(index(start), size(end)).unwrap()
 }
 
-/// Section 4.1 as it stands there.
+/// Section 4.1, literally.
 fn valid(start: usize, end: usize) -> bool {
     let bit_ceil = |n: usize| (0..).map(|bit| 1 << bit).find(|power| *power >= n).unwrap();
     start < end && start.is_multiple_of(bit_ceil(end - start))
@@ -24,7 +24,7 @@ fn subtrees(n: usize) -> impl Iterator<Item = (usize, usize)> {
     (1..=n).flat_map(|end| (0..end).map(move |start| (start, end))).filter(|(start, end)| valid(*start, *end))
 }
 
-/// What is proven: the leaves `start..end` of a tree of `n`.
+/// A claim: the leaves `start..end` of a tree of `n`.
 #[derive(Clone, Copy)]
 struct Claim {
     subtree: Subtree,
@@ -83,7 +83,7 @@ fn examples_of_the_draft() {
     // Section 4.3.1.
     let inclusion = Plan::subtree_inclusion(index(10), subtree(8, 13), size(14)).unwrap();
     assert_eq!(inclusion.fetch(&Definition(&leaves)).unwrap(), [leaves[11], range(8, 10), leaves[12]]);
-    // Section 4.4.2: one that the tree contains, and one that it does not.
+    // Section 4.4.2: a subtree that the tree contains, and one that it does not.
     assert_eq!(consistency((4, 8), 14), [range(0, 4), range(8, 14)]);
     assert_eq!(consistency((8, 13), 14), [leaves[12], leaves[13], range(8, 12), range(0, 8)]);
 }
@@ -125,7 +125,7 @@ fn every_consistency_proof_is_the_drafts_and_verifies() {
 #[test]
 fn every_inclusion_proof_in_every_subtree() {
     let leaves = reference::leaves(LEAVES);
-    // A larger tree than the subtree's end: tiles are asked for as wide as that tree has them.
+    // A larger tree than the subtree's end: tiles are requested in the width that the tree has.
     for n in [LEAVES - 7, LEAVES] {
         for (start, end) in subtrees(n) {
             let (within, hash) = (subtree(start, end), reference::root(&leaves[start..end]));
@@ -150,7 +150,7 @@ fn every_inclusion_proof_in_every_subtree() {
     }
 }
 
-/// The proof with each hash altered, each left out, and one more at each place.
+/// The proof with each hash altered, each removed, and one added at each place.
 fn every_alteration(proof: &[Hash]) -> Vec<Vec<Hash>> {
     let mut all = Vec::new();
     for at in 0..proof.len() {
@@ -208,7 +208,7 @@ fn a_proof_serves_no_other_start_end_or_size() {
         .collect();
     for (claim, proof) in &known {
         for (else_where, its_proof) in &known {
-            // Two claims can share a proof, as [4, 7) and [0, 7) of 8 leaves do; no other is taken.
+            // Two claims can share a proof, as [4, 7) and [0, 7) of 8 leaves do. No other claim is accepted.
             assert_eq!(else_where.verify(proof).is_ok(), proof == its_proof);
             if claim.subtree != else_where.subtree && claim.size == else_where.size {
                 let moved = Claim { subtree: else_where.subtree, ..*claim };
@@ -244,8 +244,8 @@ fn tiles_of_another_history_are_found_before_the_proof_leaves() {
     assert_eq!(read, Err(ProofError::SubtreeOutOfRange { subtree: claim.subtree, size: size(298) }));
 }
 
-/// The "Subtree Test Vectors" of draft-ietf-plants-merkle-tree-certs-05, which define what -03 does:
-/// digests over all subtrees, inclusion proofs and consistency proofs of trees up to 130 leaves.
+/// The "Subtree Test Vectors" of draft-ietf-plants-merkle-tree-certs-05, which define the same proofs as -03: digests
+/// over all subtrees, inclusion proofs and consistency proofs of trees up to 130 leaves.
 #[test]
 fn accumulated_vectors_of_the_draft() {
     let leaves: Vec<Hash> = (0..130).map(|i| Hash::leaf(&[i])).collect();

@@ -1,4 +1,4 @@
-//! Deliveries with sinks, a clock and an output of the tests' own.
+//! Deliveries with sinks, a clock and an output of the test.
 
 mod closing;
 mod floods;
@@ -19,7 +19,7 @@ const START: u64 = 1_769_860_800;
 const LOG: &str = "log.example/a";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What it is told to answer, then Ok; keeps what it took.
+/// A sink that gives these answers, then Ok, and keeps what it accepts.
 #[derive(Default)]
 struct Toy {
     state: Mutex<ToyState>,
@@ -47,7 +47,7 @@ impl Toy {
         self.state.lock().unwrap().taken.iter().map(|(key, _)| key.clone()).collect()
     }
 
-    /// What it took says of itself what it is called, and nothing else is called so.
+    /// Checks that each accepted line contains its key, and that no two keys are equal.
     fn assert_named(&self) {
         let said =
             |line: &String| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
@@ -56,7 +56,7 @@ impl Toy {
         assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), keys.len(), "{keys:?}");
     }
 
-    /// Waits until it took so many.
+    /// Waits until the sink has accepted this many.
     fn wait_for(&self, count: usize) {
         let state = self.state.lock().unwrap();
         let (_guard, result) =
@@ -81,7 +81,7 @@ impl Sink for Toy {
     }
 }
 
-/// The output; may be told to fail.
+/// An output that may be told to fail.
 #[derive(Clone, Default)]
 struct Out(Arc<Mutex<(String, usize, usize)>>);
 
@@ -169,7 +169,7 @@ fn lines(events: &[Event]) -> Vec<String> {
     events.iter().map(Event::to_line).collect()
 }
 
-/// Waits for something that another thread does soon.
+/// Waits for another thread to do something.
 fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !is() {
@@ -251,7 +251,7 @@ fn a_sink_that_asks_to_wait_is_left_alone_until_then() {
     eventually("it is tried", || delivery.figures().sinks[0].failures == 1);
     assert!(!delivery.flush(Duration::from_millis(50)), "the longest pause is a thousandth of this");
     assert_eq!(toy.state.lock().unwrap().tries, 1);
-    // Closing waits for nobody.
+    // Closing does not wait for sinks.
     delivery.stop();
     assert!(matches!(delivery.tell(&forks(1..2)), Err(DeliveryError::Stopped)));
 }
@@ -284,7 +284,7 @@ fn what_was_not_delivered_comes_after_the_next_start_to_the_sink_of_that_name() 
     delivery.tell(&forks(0..3)).unwrap();
     quick.wait_for(3);
     drop(delivery);
-    // In another order, and with a new one, which gets what comes from now on.
+    // In another order, and with a new sink, which gets the events from now on.
     let new = Arc::new(Toy::default());
     let delivery = world.open(&[("new", &new), ("quick", &quick), ("slow", &slow)]);
     delivery.tell(&forks(3..5)).unwrap();
@@ -294,7 +294,7 @@ fn what_was_not_delivered_comes_after_the_next_start_to_the_sink_of_that_name() 
     assert_eq!(slow.lines(), lines(&forks(0..5)));
     assert_eq!(quick.lines(), lines(&forks(0..5)));
     assert_eq!(new.lines(), lines(&forks(3..5)));
-    // One that was taken out is forgotten, and is new if it comes back.
+    // A removed sink is forgotten, and new if it comes back.
     slow.close(true);
     let delivery = world.open(&[("slow", &slow), ("quick", &quick)]);
     delivery.tell(&forks(5..6)).unwrap();
@@ -318,7 +318,7 @@ fn a_condition_is_told_once_until_it_ends() {
     delivery.tell(&both).unwrap();
     assert_eq!(world.out.lines(), lines(&both[..2]));
     world.pass(60);
-    // A fact does not end, nor does what is not open.
+    // A fact does not end, nor does a condition that is not open.
     let gap = event(Code::SequenceGap, 1);
     delivery.end(gap.id, "no").unwrap();
     delivery.end(event(Code::NoQuorum, 0).id, "no").unwrap();
@@ -335,7 +335,7 @@ fn a_condition_is_told_once_until_it_ends() {
         delivery.open_conditions(usize::MAX).iter().map(|alert| alert.id.to_string()).collect::<Vec<_>>(),
         [fork.id.to_string()]
     );
-    // It begins again: told again, under another key.
+    // The condition begins again: it is told again, under another key.
     delivery.tell(&both).unwrap();
     assert_eq!(world.out.values()[3]["again"], true);
     assert!(delivery.flush(PATIENCE));
@@ -350,7 +350,7 @@ fn a_condition_is_told_once_until_it_ends() {
     assert_eq!(toy.keys(), keys);
     toy.assert_named();
     drop(delivery);
-    // All of it is known after a start.
+    // A new start knows all of it.
     let delivery = world.open(&[("pager", &toy)]);
     delivery.tell(&both).unwrap();
     assert_eq!((world.out.lines().len(), delivery.open_conditions(usize::MAX).len()), (4, 2));
@@ -418,7 +418,7 @@ fn facts_that_come_again_are_told_again_under_the_same_id() {
     let (world, toy) = (World::new(), Arc::new(Toy::default()));
     let delivery = world.open(&[("pager", &toy)]);
     let gap = event(Code::SequenceGap, 1);
-    // Within one call it is one event.
+    // Within one call, it is one event.
     delivery.tell(&[gap.clone(), gap.clone()]).unwrap();
     delivery.tell(std::slice::from_ref(&gap)).unwrap();
     assert!(delivery.flush(PATIENCE));
@@ -449,7 +449,7 @@ fn a_fork_is_open_until_its_evidence_is_taken_away() {
     let events = toy.lines();
     assert_eq!((events.len(), &events[0]), (2, &unwritten.to_line()));
     assert!(events[1].contains("\"of\":\"fork\""), "{events:?}");
-    // Somebody shows it once more.
+    // Somebody shows it again.
     delivery.tell(std::slice::from_ref(&written)).unwrap();
     assert_eq!(world.out.values()[2]["again"], true);
 }
@@ -462,7 +462,7 @@ fn the_state_of_an_earlier_version_is_taken_over() {
     let stalled = event(Code::LogStalled, 1);
     delivery.tell(&[stalled.clone(), event(Code::SequenceGap, 2)]).unwrap();
     drop(delivery);
-    // As that version has it: what was told is in alerts.json, acknowledged or not.
+    // The file of that version: told alerts are in alerts.json, acknowledged or not.
     let dir = world.dir.path();
     std::fs::remove_file(dir.join(CONDITIONS)).unwrap();
     let old = |event: &Event, condition: bool| {

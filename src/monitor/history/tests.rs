@@ -1,4 +1,4 @@
-//! Which statements fit what was seen before, and which marks are forgotten.
+//! Statements that fit the earlier ones, and marks that are forgotten.
 
 use super::*;
 use crate::release::{Kind, Purl, Subject};

@@ -10,7 +10,7 @@ fn note(text: &str) -> Note {
 }
 
 const CHECKPOINT_TEXT: &str = "example.com/log\n5\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
-/// The entry's base64, with padding to lose.
+/// The entry's base64, which has padding.
 const EXTRA: &str = "ZW50cnk=";
 
 fn sample() -> ProofFile {
@@ -112,7 +112,7 @@ fn malformed_files_are_refused() {
         let error = ProofFile::parse(bad.as_bytes()).expect_err(&bad).to_string();
         assert!(error.contains(why), "{bad:?}: expected {why:?} in {error:?}");
     }
-    // One more empty line belongs to the note after it, whose signature then does not hold.
+    // One more empty line belongs to the note after it, whose signature is then invalid.
     let read = ProofFile::parse(with("\n\nexample", "\n\n\nexample").as_bytes()).unwrap();
     assert_eq!(read.checkpoint.text(), format!("\n{CHECKPOINT_TEXT}"));
     let mut bytes = good.clone().into_bytes();
@@ -130,7 +130,7 @@ fn limits_are_where_they_say() {
     let error = ProofFile::parse(with_hashes(65).to_string().as_bytes()).unwrap_err();
     assert_eq!(error.to_string(), "a proof file is too large: expected at most 64 hashes, saw 65");
 
-    // The largest entry, the longest proof and the largest note together are still a proof file.
+    // The largest entry, the longest proof and the largest note together still make a proof file.
     let mut largest = with_hashes(64);
     largest.extra = Some(vec![7; MAX_ENTRY_BYTES]);
     let text = "x".repeat(MAX_NOTE_BYTES - note("\n").to_string().len());
@@ -166,7 +166,7 @@ proptest! {
         prop_assert_eq!(ProofFile::parse(text.as_bytes()), Ok(file));
     }
 
-    /// Whatever does parse prints as it was read: a proof file has one spelling.
+    /// Every proof file that parses prints as it was read: it has one spelling.
     #[test]
     fn noise_never_panics(
         bytes in prop::collection::vec(any::<u8>(), 0..100),

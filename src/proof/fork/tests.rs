@@ -25,7 +25,7 @@ fn size(n: usize) -> TreeSize {
     TreeSize::new(n as u64).unwrap()
 }
 
-/// The leaves of one of two histories, which part at leaf `parts_at`.
+/// The leaves of one of two histories, which differ from leaf `parts_at` on.
 fn leaves(n: usize, parts_at: usize, history: &str) -> Vec<Hash> {
     let leaf = |at| if at < parts_at { format!("{at}") } else { format!("{history} {at}") };
     (0..n).map(|at| Hash::leaf(leaf(at).as_bytes())).collect()
@@ -35,7 +35,7 @@ fn head(size_of: usize, root: Hash) -> Note {
     Checkpoint::new(KeyName::new(ORIGIN).unwrap(), size(size_of), root).sign(&log())
 }
 
-/// Evidence of histories that part at `parts_at`, with heads of `small` and `large` leaves.
+/// Evidence about histories that differ from `parts_at` on, with heads of `small` and `large` leaves.
 fn fork(small: usize, large: usize, parts_at: usize) -> ForkEvidence {
     let (one, other) = (leaves(small, parts_at, "one"), leaves(large, parts_at, "other"));
     let (a, b) = (head(small, reference::root(&one)), head(large, reference::root(&other)));
@@ -96,7 +96,7 @@ fn a_false_root_of_the_empty_tree_is_a_second_history() {
     let (other, good) = (head(0, Hash::leaf(b"not empty")), head(7, reference::root(&grown)));
     let evidence = ForkEvidence::unequal(other.clone(), good.clone(), Hash::EMPTY_ROOT, vec![]);
     assert_eq!(evidence.judge(&keys()).unwrap().other_root(), Hash::EMPTY_ROOT);
-    // No tree grew out of anything else.
+    // No tree extends the other.
     let evidence = ForkEvidence::unequal(other.clone(), good.clone(), Hash::leaf(b"neither"), vec![]);
     assert_eq!(refused(evidence).code().as_str(), "fork-unproven");
     let evidence = ForkEvidence::unequal(head(0, Hash::EMPTY_ROOT), good, Hash::EMPTY_ROOT, vec![]);
@@ -114,7 +114,7 @@ fn two_equal_heads_are_in_one_order() {
     let swapped = format!("{HEADER}\n\n{second}\n{first}");
     let error = ForkEvidence::parse(swapped.as_bytes()).unwrap_err().to_string();
     assert!(error.contains("in the order of their bytes"), "{error}");
-    // A head twice is well-formed, and proves nothing.
+    // The same head twice is well-formed, and proves nothing.
     let twice = ForkEvidence::parse(format!("{HEADER}\n\n{a}\n{a}").as_bytes()).unwrap();
     assert_eq!(refused(twice).code().as_str(), "same-tree");
 }
@@ -147,11 +147,11 @@ fn only_a_trusted_log_convicts_itself() {
     assert_eq!(judge(&[]), "unknown-log");
     let impostor = signer(ORIGIN, SignatureType::Ed25519, 3);
     assert_eq!(judge(&[impostor.public().clone()]), "checkpoint-signature");
-    // One head by the log, the other by somebody else.
+    // One head of the log, the other of somebody else.
     let forged = Checkpoint::parse(b.text()).unwrap().sign(&impostor);
     let evidence = ForkEvidence { larger: forged, ..evidence.clone() };
     assert_eq!(refused(evidence).code().as_str(), "checkpoint-signature");
-    // Two logs that are trusted have two histories.
+    // Two trusted logs have two histories.
     let name = stranger.public().name().clone();
     let other = Checkpoint::new(name, size(3), Hash::leaf(b"x")).sign(&stranger);
     let both = [log().public().clone(), stranger.public().clone()];
@@ -266,7 +266,7 @@ fn malformed_files_are_refused() {
 
 #[test]
 fn limits_are_where_they_say() {
-    // The longest proof and two of the largest notes are still a file.
+    // The longest proof and two of the largest notes still make a file.
     let fill = |mut note: Note| {
         let line = cosign(
             &Checkpoint::parse(note.text()).unwrap(),
@@ -307,7 +307,7 @@ fn heads_are_compared_by_the_tiles_of_the_larger_one() {
                 if let Some(evidence) = compared {
                     evidence.judge(&keys()).expect("it holds");
                 }
-                // Tiles of another tree say nothing of the log.
+                // Tiles of another tree prove nothing about the log.
                 if 0 < small && small < large && parts_at < large {
                     let strange = leaves(large, parts_at, "strange");
                     let compared = compare_heads(&Definition(&strange), &a, &b).unwrap();
@@ -345,7 +345,7 @@ fn one_fork_has_one_name() {
 }
 
 proptest! {
-    /// Whatever does parse prints as it was read: a proof has one spelling.
+    /// All evidence that parses prints as it was read: it has one spelling.
     #[test]
     fn noise_never_panics(
         bytes in prop::collection::vec(any::<u8>(), 0..100),

@@ -1,4 +1,4 @@
-//! One spelling for each body, and an error for everything else.
+//! One spelling for each body, and an error for all others.
 
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn sign(start: u64, end: u64, proof: usize) -> SignSubtree {
 
 #[test]
 fn the_example_of_the_specification_is_read() {
-    // c2sp.org/tlog-witness, "add-checkpoint"; its signatures are not what is asked here.
+    // c2sp.org/tlog-witness, "add-checkpoint"; this test ignores its signatures.
     let body = "old 20852014\n\
         PlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n\
         jrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=\n\
@@ -65,7 +65,7 @@ fn what_is_printed_reads_back() {
 fn the_largest_bodies_fit_their_limits() {
     let mut request = add(i64::MAX as u64, 63);
     let rest = MAX_NOTE_BYTES - request.checkpoint.to_string().len();
-    // A note of exactly the most bytes that a note may have.
+    // A note of exactly the maximum length.
     let line = |bytes: Vec<u8>| NoteSignature::new(KeyName::new("x").unwrap(), KeyId([0; 4]), bytes);
     let frame = line(vec![0; 2]).to_string().len() - 8;
     let bytes = (rest - frame) / 4 * 3 - 4;

@@ -5,8 +5,8 @@ use crate::merkle::LeafIndex;
 
 const LONG_AGO: Timestamp = 0;
 
-/// `vendor` with the keys of seeds 1 and 2, `rival`, who may state the same, with that of 3, and `reviewer`,
-/// who may state nothing of it, with that of 4.
+/// `vendor` with the keys of seeds 1 and 2, `rival` (3) with the same rights, and `reviewer` (4) with a right to other
+/// statements only.
 fn toml() -> String {
     let [one, two, three, four] = [1, 2, 3, 4].map(publisher_signer);
     publisher_toml("vendor", &[&one, &two], &["pkg:generic/example/*"], &["build"])
@@ -14,7 +14,7 @@ fn toml() -> String {
         + &publisher_toml("reviewer", &[&four], &["pkg:generic/*"], &["verification-summary"])
 }
 
-/// How a signature names its key.
+/// The form in which a signature names its key.
 #[derive(Clone, Copy)]
 enum Hint {
     Own,
@@ -27,7 +27,7 @@ fn payload() -> Vec<u8> {
     sample_release(b"x").to_payload().unwrap()
 }
 
-/// An envelope around `payload`, whose signatures are made by the keys of these seeds over `signed`.
+/// An envelope around `payload`, with signatures by the keys of these seeds over `signed`.
 fn sent(payload: &[u8], signed: &[u8], signatures: &[(u8, Hint)]) -> SubmittedEnvelope {
     let signature = |(seed, hint): &(u8, Hint)| {
         let by = publisher_signer(*seed);
@@ -59,21 +59,21 @@ fn own(seeds: &[u8]) -> SubmittedEnvelope {
     sent(&payload(), &payload(), &signatures)
 }
 
-/// A stranger can neither add to an entry nor take from it.
+/// A stranger can neither add to an entry nor remove from it.
 #[test]
 fn the_signatures_of_who_may_state_it_are_kept_and_the_others_are_dropped() {
     use Hint::{Missing, Of, Own, Text};
     let cases: [(&[(u8, Hint)], &[u8]); 13] = [
         (&[(1, Own)], &[1]),
-        // Strangers, named or not, before it and behind it.
+        // Strangers, named or not, before and after it.
         (&[(1, Own), (9, Own)], &[1]),
         (&[(9, Missing), (1, Own), (8, Text("a@b"))], &[1]),
-        // Registered, and without the right to it.
+        // Registered, but without the right to it.
         (&[(4, Own), (1, Own)], &[1]),
         (&[(4, Missing), (1, Missing)], &[1]),
-        // All who may, in order of keyid.
+        // All signers with the right, in order of keyid.
         (&[(3, Own), (2, Own), (1, Own)], &[1, 2, 3]),
-        // A hint is a hint: missing, anybody's, or another key's.
+        // A keyid is only a hint: it may be missing, a stranger's, or another key's.
         (&[(1, Missing)], &[1]),
         (&[(2, Text("SHA256:whatever"))], &[2]),
         (&[(2, Of(1))], &[2]),
@@ -90,7 +90,7 @@ fn the_signatures_of_who_may_state_it_are_kept_and_the_others_are_dropped() {
         let expected = Envelope::sign(payload(), &keys.iter().collect::<Vec<_>>()).unwrap();
         assert_eq!(envelope, expected, "case {at}");
         assert_eq!(Envelope::parse_entry(&envelope.to_entry()), Ok(envelope.clone()));
-        // Whoever reads the log believes it, with the same names.
+        // Readers of the log accept it, with the same names.
         let publishers = Publishers::parse(toml().as_bytes()).unwrap();
         assert_eq!(publishers.verify(&envelope, LOG), Ok(verified.clone()), "case {at}");
         assert_eq!(verified.signers(), verified.publishers());
@@ -116,7 +116,7 @@ fn what_nobody_who_may_has_signed_is_refused_for_the_signature_that_came_closest
         (&other, &[(1, Own)], not_vendor_s.clone()),
         (&good, &[(9, Of(1))], not_vendor_s.clone()),
         (&good, &[(4, Own)], not_permitted.clone()),
-        // The one that came closest, wherever it stands.
+        // The error that came closest, wherever it is.
         (&good, &[(9, Missing), (8, Of(1)), (9, Own)], not_vendor_s),
         (&good, &[(4, Own), (8, Of(1))], not_permitted),
     ];
@@ -129,7 +129,7 @@ fn what_nobody_who_may_has_signed_is_refused_for_the_signature_that_came_closest
     assert!(message("\u{1b}[2J").starts_with("the keyid \"\\u{1b}[2J\" names no key, and no registered key"));
 }
 
-/// Signature before meaning.
+/// The signature is checked before the meaning.
 #[test]
 fn what_a_statement_lacks_is_told_to_who_signed_it() {
     use Hint::{Missing, Own};
@@ -137,7 +137,7 @@ fn what_a_statement_lacks_is_told_to_who_signed_it() {
     assert!(statement(admit(&toml(), &sent(b"junk", b"junk", &[(1, Own)]), LONG_AGO)));
     let bad = admit(&toml(), &sent(b"junk", b"other", &[(1, Own)]), LONG_AGO);
     assert!(matches!(bad, Err(StatementError::BadSignature { .. })), "{bad:?}");
-    // Where no key is named it takes the statement to know whose keys to try.
+    // If no key is named, the statement decides whose keys are tried.
     assert!(statement(admit(&toml(), &sent(b"junk", b"junk", &[(1, Missing)]), LONG_AGO)));
 }
 
@@ -164,7 +164,7 @@ fn keys_that_are_revoked_or_outside_their_validity_do_not_count_beside_one_that_
         assert!(kept(&toml, &[2]).is_ok());
         let error = kept(&toml, &[1]).unwrap_err().to_string();
         assert!(error.contains(code), "{error}");
-        // Without a name such a key is not looked for.
+        // Without a name, such a key is not looked for.
         let unnamed = sent(&payload(), &payload(), &[(1, Hint::Missing)]);
         let refused = admit(&toml, &unnamed, now).unwrap_err();
         assert_eq!(refused, StatementError::UnknownKey { keyid: String::new() });
@@ -172,11 +172,11 @@ fn keys_that_are_revoked_or_outside_their_validity_do_not_count_beside_one_that_
     assert_eq!(kept(&toml("not_after = \"2026-06-01T00:00:00Z\""), &[1]).unwrap().signatures().len(), 1);
 }
 
-/// An attacker must not buy thousands of verifications with one request.
+/// One request must not cause thousands of verifications.
 #[test]
 fn so_many_signatures_of_a_request_may_fail_and_no_more() {
     let most = 32_usize;
-    // A publisher with as many keys as may be tried, and one key that is none of them.
+    // A publisher with as many keys as may be tried, and one other key.
     let keys: Vec<PublisherSigner> =
         (0..most).map(|at| PublisherSigner::from_seed(Hash::digest(&at.to_be_bytes()).as_bytes())).collect();
     let toml = publisher_toml("many", &keys.iter().collect::<Vec<_>>(), &["pkg:generic/*"], &["build"]);
@@ -185,18 +185,18 @@ fn so_many_signatures_of_a_request_may_fail_and_no_more() {
     let mut search = KeySearch::for_entry();
     let refused = publishers.admit(&stranger, LOG, LONG_AGO, &mut search).unwrap_err();
     assert!(matches!(refused, StatementError::UnknownKey { .. }), "all of them were tried: {refused}");
-    // The next entry of the same request gets nothing any more.
+    // The next entry of the same request gets no more tries.
     let refused = publishers.admit(&stranger, LOG, LONG_AGO, &mut search).unwrap_err();
     assert_eq!(refused, StatementError::TooManyTries { most: 32 });
     assert!(refused.to_string().contains("expected each keyid to name the key"), "{refused}");
-    // Nor does one whose signatures are named and false.
+    // Nor does an entry whose signatures are named and invalid.
     let named = sent(&payload(), b"other", &[(1, Hint::Own)]);
     let vendor = Publishers::parse(self::toml().as_bytes()).unwrap();
     assert_eq!(
         vendor.admit(&named, LOG, LONG_AGO, &mut search).unwrap_err(),
         StatementError::TooManyTries { most: 32 }
     );
-    // A batch of thousands by one key without a name costs the failures of its first entry.
+    // A batch of thousands by one unnamed key costs the failures of its first entry.
     let last = &keys[most - 1];
     let sig = base64_encode(&Envelope::sign(payload(), &[last]).unwrap().signatures()[0].1);
     let text = json!({
@@ -211,8 +211,8 @@ fn so_many_signatures_of_a_request_may_fail_and_no_more() {
     }
 }
 
-/// Older logs did not ask for what the types of purls require. What they hold is read, searched and withdrawn; nothing
-/// new of that sort is taken.
+/// Older logs did not check what purl types require. Their entries can be read, searched and withdrawn, but no new
+/// ones of that sort are accepted.
 #[test]
 fn the_rules_of_purl_types_are_for_what_is_new() {
     let toml = publisher_toml(
@@ -229,7 +229,7 @@ fn the_rules_of_purl_types_are_for_what_is_new() {
         let submitted = SubmittedEnvelope::parse(&entry).unwrap();
         let refused = admit(&toml, &submitted, LONG_AGO).unwrap_err();
         assert!(matches!(refused, StatementError::Statement(_)), "{purl}: {refused}");
-        // In a log, it is as good as ever.
+        // In a log, it is as valid as ever.
         let verified = publishers.verify(&Envelope::parse_entry(&entry).unwrap(), LOG).unwrap();
         assert_eq!(verified.release().unwrap().purl.as_str(), purl);
         assert!(!Facts::of_entry(&entry, &publishers).unwrap().terms.is_empty());
@@ -243,7 +243,7 @@ fn the_rules_of_purl_types_are_for_what_is_new() {
 fn a_batch_may_fail_more_often_the_more_entries_it_has() {
     let stranger = sent(&payload(), &payload(), &[(9, Hint::Missing)]);
     let vendor = Publishers::parse(toml().as_bytes()).unwrap();
-    // Three keys may state it.
+    // Three keys have the right to state it.
     let tried = |mut search: KeySearch| {
         for tries in 0.. {
             match vendor.admit(&stranger, LOG, LONG_AGO, &mut search).unwrap_err() {

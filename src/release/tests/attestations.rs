@@ -1,4 +1,4 @@
-//! Statements of others: SLSA provenance and verification summaries.
+//! Statements of other parties: SLSA provenance and verification summaries.
 
 use super::*;
 
@@ -192,8 +192,7 @@ fn every_field_of_a_summary_is_checked() {
     );
 }
 
-/// in-toto: consumers MUST ignore what they don't know. SLSA provenance: unset, null and empty are
-/// the same.
+/// in-toto: consumers MUST ignore unknown fields. SLSA provenance: unset, null and empty are the same.
 #[test]
 fn what_the_specifications_leave_open_is_allowed() {
     let build = |field: &str| format!("/predicate/buildDefinition/{field}");
@@ -239,7 +238,7 @@ fn every_purl_that_is_named_counts() {
     };
     let engine = "pkg:generic/example/engine@1";
     let uri = format!("{engine:?}");
-    // In the order in which they stand, wherever that is: the resource, then uri and name of each subject.
+    // In their order in the statement: the resource, then uri and name of each subject.
     assert_eq!(purls(provenance(), "/subject/0/uri", &uri), [engine, PURL]);
     assert_eq!(purls(provenance(), "/subject/0/uri", "\"https://example.com/@\""), [PURL]);
     assert_eq!(purls(provenance(), "/subject/1/name", &uri), [PURL, engine]);
@@ -254,14 +253,14 @@ fn every_purl_that_is_named_counts() {
         assert!(purls(provenance(), "/subject/0/name", &format!("{value:?}")).is_empty(), "{value}");
         assert!(purls(summary(), "/predicate/resourceUri", &format!("{value:?}")).is_empty(), "{value}");
     }
-    // However it is spelt.
+    // In any spelling.
     for value in
         ["PKG:generic/example/engine@1", "pkg:Generic/%65xample/engine@1", "Pkg://generic/example/engine@1"]
     {
         assert_eq!(purls(summary(), "/predicate/resourceUri", &format!("{value:?}")), [engine], "{value}");
         assert_eq!(purls(provenance(), "/subject/1/name", &format!("{value:?}")), [PURL, engine], "{value}");
     }
-    // What people would take for a purl is one, or nothing is taken at all.
+    // A string that a reader would take for a purl is one, or nothing is.
     for value in [
         "pkg:generic/example/scanner",
         "pkg:generic/example/%2E%2E/scanner@1",
@@ -318,7 +317,7 @@ fn every_purl_has_to_be_covered_and_is_found() {
             );
         }
     }
-    // Two who may each speak for one of them don't make one who may speak for both.
+    // Two signers with a right to one purl each do not make one with a right to both.
     let other = publisher_signer(2);
     let two = toml(&["pkg:generic/example/*"])
         + &publisher_toml("other", &[&other], &["pkg:deb/*"], &["provenance"]);
@@ -343,8 +342,8 @@ fn an_unknown_predicate_type_is_refused_with_the_known_ones() {
     }
 }
 
-/// What pipelines of other projects sign: any spelling of JSON, numbers of any kind, either version of the
-/// statement, subjects without a name, any digest.
+/// Statements as other pipelines sign them: any spelling of JSON, any numbers, either version of the statement type,
+/// subjects without a name, any digest.
 #[test]
 fn attestations_of_others_are_read_as_they_were_signed() {
     let pretty = |payload: &[u8]| {
@@ -362,7 +361,7 @@ fn attestations_of_others_are_read_as_they_were_signed() {
         ] {
             assert_eq!(Statement::parse(&changed(&payload, pointer, value)), Ok(read.clone()), "{pointer}");
         }
-        // An artifact is matched by its SHA-256 alone: these name none.
+        // Artifacts are matched by SHA-256 alone: these subjects name none.
         let unnamed = Statement::parse(&changed(&payload, "/subject", sha512)).unwrap();
         assert_eq!(unnamed.digests().count(), 0);
         let without = changed(&payload, "/subject/0/digest", "{}");

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What was sent, with the keys that it names.
+/// The submission, with the keys that it names.
 fn sent(bytes: &[u8]) -> Result<Envelope, FormatError> {
     SubmittedEnvelope::parse(bytes)?.into_named()
 }
@@ -45,7 +45,7 @@ fn however_it_was_sent_a_statement_has_one_entry() {
     );
     assert_eq!(sent(spaced.as_bytes()).unwrap().to_entry(), entry);
     assert_eq!(Envelope::parse_entry(&entry).unwrap().to_entry(), entry);
-    // As an entry there is one form only, or one statement would have many leaf hashes.
+    // An entry has only one form, or one statement would have many leaf hashes.
     let unsorted = serde_json::json!({
         "payload": json["payload"], "payloadType": json["payloadType"], "signatures": reversed
     });
@@ -134,7 +134,7 @@ fn malformed_envelopes_are_refused() {
     }
 }
 
-/// DSSE 1.0.2: fields that are not known are ignored, a keyid is a hint, and both alphabets of base64 are.
+/// DSSE 1.0.2: unknown fields are ignored, a keyid is a hint, and both base64 alphabets are accepted.
 #[test]
 fn what_others_send_is_read_as_dsse_has_it_and_is_no_entry() {
     let signers = [1, 2].map(publisher_signer);

@@ -166,7 +166,7 @@ fn admit(toml: &str, entry: &[u8], now: Timestamp) -> Result<VerifiedStatement, 
     publishers.admit(&sent, LOG, now, &mut KeySearch::for_entry()).map(|(_, verified)| verified)
 }
 
-/// What was stated for one log is not believed in another, where anybody could have brought it.
+/// A statement for one log is not believed in another, to which anybody could submit it.
 #[test]
 fn a_statement_for_another_log_is_neither_admitted_nor_believed() {
     let vendor = publisher_signer(1);
@@ -192,7 +192,7 @@ fn a_statement_for_another_log_is_neither_admitted_nor_believed() {
         assert_eq!(admit(&vendor_toml(), &entry, 0), Err(refused.clone()));
         let message = "for another log: expected example.com/log, saw \"staging.example.com/log\"";
         assert!(refused.to_string().contains(message), "{refused}");
-        // Whose it is comes first.
+        // The audience is checked first.
         assert!(matches!(verify("", &entry), Err(StatementError::UnknownKey { .. })));
     }
 }
@@ -207,7 +207,7 @@ fn only_registered_publishers_are_believed() {
 
     let unknown = Err(StatementError::UnknownKey { keyid: other.keyid().to_hex() });
     assert_eq!(verify(&vendor_toml(), &signed_entry(&release, &[&other])), unknown);
-    // A second signature by a stranger would mint a new leaf hash for an old statement.
+    // A second signature, by a stranger, would give an old statement a new leaf hash.
     assert_eq!(verify(&vendor_toml(), &signed_entry(&release, &[&vendor, &other])), unknown);
     assert!(matches!(verify("", &entry), Err(StatementError::UnknownKey { .. })));
 
@@ -216,7 +216,7 @@ fn only_registered_publishers_are_believed() {
     let payload = |bytes: &[u8]| format!("{:?}", base64_encode(bytes));
     let moved = changed(&entry, "/payload", &payload(&full_release().to_payload().unwrap()));
     assert_eq!(verify(&vendor_toml(), &moved), bad_signature, "another statement");
-    // Signature before meaning: what the payload says is not looked at.
+    // The signature is checked before the meaning, so the payload is not parsed.
     let junk = changed(&entry, "/payload", &payload(b"junk"));
     assert_eq!(verify(&vendor_toml(), &junk), bad_signature);
     for length in [0, 63, 64, 65] {
@@ -277,7 +277,7 @@ fn keys_are_valid_from_their_first_to_their_last_second() {
     }
 }
 
-/// A monitor knows that an entry was logged between two heads, not when.
+/// A monitor knows only that an entry was logged between two heads.
 #[test]
 fn a_key_is_outside_its_validity_where_it_was_valid_at_no_moment() {
     let (vendor, other) = (publisher_signer(1), publisher_signer(2));
@@ -360,8 +360,8 @@ fn publishers_speak_only_for_what_they_may() {
     let mut in_order = [(vendor.keyid(), "vendor"), (reviewer.keyid(), "reviewer")];
     in_order.sort_unstable();
     assert_eq!(publishers, format!("{} and {}", in_order[0].1, in_order[1].1));
-    // With two signers that are registered, the one that may speak is the publisher; where both
-    // may, the first in order of keyid.
+    // Of two registered signers, the one with the right is the publisher; if both have it, the first in order of
+    // keyid.
     assert_eq!(verify(&split, &both(&build)).unwrap().publisher(), "vendor");
     let second = halves(&["detection-rules"], &["pkg:generic/*"]);
     assert_eq!(verify(&second, &both(&rules)).unwrap().publisher(), "reviewer");
@@ -414,12 +414,12 @@ fn a_new_publisher_is_appended_and_a_taken_name_is_not() {
     assert_refused(new("debian", &pem).append_to("[[publisher"), "at line 1: expected TOML", b"");
 }
 
-/// A key file comes from a stranger, and PEM readers skip text before the key: none of it may
-/// reach the file, or it could give its sender rights that the operator did not.
+/// A key file comes from a stranger, and PEM readers skip text before the key. None of that text may reach the file,
+/// or it could give its sender rights that the operator did not.
 #[test]
 fn text_around_a_new_publisher_s_key_is_not_written() {
     let (pem, other) = (publisher_signer(2).public_pem(), publisher_signer(3).public_pem());
-    // To PEM `\u002d----BEGIN` is any text; to TOML it is a key, then the end of a string.
+    // To PEM, `\u002d----BEGIN` is any text; to TOML, it is a key and then the end of a string.
     let smuggled = format!(
         "{}\"\"\"\n[[publisher]]\nname = \"evil\"\npurls = [\"pkg:generic/*\"]\nkinds = [\"build\"]\n\
          [[publisher.key]]\npem = \"\"\"\n{pem}",
@@ -456,7 +456,7 @@ fn what_a_file_does_not_list_any_more_stays_as_revoked() {
     let revoked = |publishers: &Publishers, signer: &PublisherSigner| {
         matches!(publishers.verify(&entry(signer), LOG), Err(StatementError::KeyRevoked { .. }))
     };
-    // The same, and more, lose nothing.
+    // The same file, and one with more, lose nothing.
     assert!(file(&[("other", &[&three]), ("vendor", &[&two, &one])]).after(&before).1.is_empty());
     // A key, a publisher, all of them.
     let (now, lost) = file(&[("vendor", &[&one])]).after(&before);
@@ -469,11 +469,11 @@ fn what_a_file_does_not_list_any_more_stays_as_revoked() {
     assert_eq!(lost.len(), 3, "what was gone before is still gone");
     assert!([&one, &two, &three].into_iter().all(|signer| revoked(&empty, signer)));
     assert!(!empty.has_usable_key());
-    // What is back is as the file says.
+    // A restored key has the rights of the file.
     let (back, lost) = file(&[("vendor", &[&one, &two])]).after(&empty);
     assert_eq!(words(&lost), [format!("key {third} of other")]);
     assert!(back.verify(&entry(&two), LOG).is_ok());
-    // Sequence numbers are kept under a name: another one is another publisher.
+    // Sequence numbers belong to a name: another name is another publisher.
     let (_, lost) = file(&[("vendor", &[&one, &two]), ("renamed", &[&three])]).after(&before);
     assert_eq!(words(&lost), [format!("the name other of key {third}, which renamed has now")]);
 }

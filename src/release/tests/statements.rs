@@ -230,7 +230,7 @@ fn the_number_of_subjects_is_limited() {
     assert_refused(Release::parse(&payload), &format!("{expected}10000"), &payload);
 }
 
-/// DSSE signs bytes, and whoever signs spells JSON as it likes. What readers disagree about stays refused.
+/// DSSE signs bytes, and signers spell JSON as they like. Anything that parsers disagree about stays refused.
 #[test]
 fn payloads_are_read_in_any_spelling_that_all_readers_understand_alike() {
     let release = full_release();
@@ -290,7 +290,7 @@ fn payloads_are_read_in_any_spelling_that_all_readers_understand_alike() {
     bytes[1] = 0xff;
     assert_refused(Release::parse(&bytes), "expected UTF-8, saw an invalid byte at offset 1", &bytes);
     for end in 0..good.len() {
-        // Within the ü the prefix is no UTF-8 either.
+        // Inside the ü, the prefix is not UTF-8.
         assert!(Release::parse(&good.as_bytes()[..end]).is_err(), "truncated to {end} bytes");
     }
 }
@@ -312,7 +312,7 @@ fn artifacts_are_a_set() {
     assert_ne!(with(|r| r.manifest.as_mut().unwrap().files = 4), release.artifacts());
 }
 
-/// Whoever uses a sequence number again has to state the same: in all that anybody concludes from.
+/// A signer who reuses a sequence number has to state the same, in every field that a reader relies on.
 #[test]
 fn the_content_of_a_release_is_all_that_it_claims() {
     let release = full_release();
@@ -339,7 +339,7 @@ fn the_content_of_a_release_is_all_that_it_claims() {
         |r| r.audience = None,
         |r| r.audience = Some("customer 18".to_owned()),
     ];
-    // A log takes what was stated for it and what was stated for any: as one.
+    // A log accepts statements for itself and statements for any log, as equal.
     assert_eq!(with(|r| r.log = None), release.content());
     let mut seen = std::collections::HashSet::from([release.content()]);
     for (at, change) in changes.into_iter().enumerate() {

@@ -5,7 +5,7 @@ fn index(index: u64) -> LeafIndex {
     LeafIndex::new(index).unwrap()
 }
 
-/// The withdrawal of the sample release, as leaf 17.
+/// The withdrawal of the sample release, at leaf 17.
 fn sample_withdrawal() -> Withdrawal {
     let entry = signed_entry(&sample_release(b"x"), &[&publisher_signer(1)]);
     Withdrawal::of(index(17), &entry, "it crashes on start").unwrap()
@@ -150,7 +150,7 @@ fn a_withdrawal_is_of_that_very_entry_and_by_its_signer() {
     let seen = |result: Result<(), WithdrawalError>| result.unwrap_err().to_string();
 
     assert!(matches!(check(&good, 1, 16, &entry), Err(WithdrawalError::OtherLeaf { .. })));
-    // The same statement signed by another is another leaf.
+    // The same statement with another signer is another leaf.
     let cosigned = signed_entry(&sample_release(b"x"), &[&vendor, &rival]);
     assert!(matches!(check(&good, 1, 17, &cosigned), Err(WithdrawalError::OtherLeaf { .. })));
     let of_it = Withdrawal::of(index(17), &cosigned, "r").unwrap();
@@ -162,7 +162,7 @@ fn a_withdrawal_is_of_that_very_entry_and_by_its_signer() {
         seen(not_the_publisher).contains("rival did not release leaf 17: expected a withdrawal by vendor")
     );
 
-    // Signed by both, it is by the one who released it, whichever keyid comes first.
+    // With both signatures, the publisher of the release counts, whichever keyid comes first.
     let both = Envelope::sign(good.to_payload().unwrap(), &[&vendor, &rival]).unwrap();
     let both = publishers().verify(&both, LOG).unwrap();
     let by_rival = signed_entry(&sample_release(b"x"), &[&rival]);
@@ -251,7 +251,7 @@ proptest! {
         prop_assert_eq!(Statement::parse(&payload), Ok(Statement::Withdrawal(withdrawal)));
     }
 
-    /// What is still a withdrawal after a change is written back with the same meaning.
+    /// A changed text that is still a withdrawal is written back with the same meaning.
     #[test]
     fn noise_in_a_withdrawal_never_panics(
         patch in "[a-zA-Z0-9+/=\"{}\\[\\]:,\\\\ .-]{0,8}",

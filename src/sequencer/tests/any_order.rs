@@ -13,7 +13,7 @@ fn many_writers_of_the_same_entries_get_the_same_indices() {
             move || {
                 let mut answers = Vec::new();
                 for round in 0..150 {
-                    // Each writer in an order of its own, two at a time.
+                    // Each writer in its own order, two entries at a time.
                     let pick = |step: usize| format!("entry {}", (round * step + seed * 31) % 150);
                     let entries = [pick(7), pick(11)];
                     let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
@@ -68,7 +68,7 @@ proptest! {
     #[test]
     fn whatever_happens_what_was_promised_holds(steps in prop::collection::vec(step(), 1..40)) {
         let mut bench = Bench::new();
-        // Entries 0 to 59; some take a sequence number that others of them want, too.
+        // Entries 0 to 59. Some want the same sequence number as others.
         let entry = |id: &u8| match id % 3 {
             0 => format!("{id} claim:{}:{id}", id % 9),
             _ => format!("{id}"),
@@ -86,7 +86,7 @@ proptest! {
             }
             bench.check();
         }
-        // Whoever asks again is told the first index, once the last faults have passed.
+        // A client that asks again gets the first index, once the last faults are over.
         for (index, entry) in bench.promised.clone() {
             let mut again = bench.submit(&[std::str::from_utf8(&entry).unwrap()]);
             for _ in UNWITNESSED {

@@ -7,7 +7,7 @@ fn push(commands: &CommandSender, candidates: Vec<Candidate>) -> Result<(), Subm
     commands.add(Submission { candidates, sender })
 }
 
-/// Numbers of entries in the submissions that are taken next.
+/// The entry numbers in the next submissions.
 fn take(commands: &mut CommandReceiver) -> Option<Vec<usize>> {
     match commands.next(Some(Instant::now())) {
         Work::Commit(taken) => Some(taken.iter().map(|submission| submission.candidates.len()).collect()),
@@ -26,7 +26,7 @@ fn a_full_pool_takes_a_submission_whole_or_not_at_all() {
     assert!(matches!(push(&pool, candidates(&["f"])), Err(SubmitError::Full { waiting: 5, .. })));
     assert_eq!(take(&mut taken), Some(vec![3, 2]), "nothing of what was refused is in it");
     assert_eq!(take(&mut taken), None);
-    // Bytes count too, and are given back.
+    // Bytes count too, and are released.
     for _ in 0..3 {
         push(&pool, vec![candidate(&[0; 60])]).unwrap();
         assert!(matches!(push(&pool, vec![candidate(&[0; 41])]), Err(SubmitError::Full { waiting: 1, .. })));
@@ -91,7 +91,7 @@ fn what_the_cosigners_report_comes_before_what_was_sent_earlier() {
     push(&commands, candidates(&["b", "c"])).unwrap();
     assert!(matches!(taken.next(None), Work::Event(CosignerEvent::MaySign)));
     assert_eq!(take(&mut taken), Some(vec![1, 2]));
-    // Also after the last submission: the last head may still be cosigned.
+    // Also after the last submission: the last head may still get cosignatures.
     commands.stop();
     CosignerEvents(commands).report(CosignerEvent::MaySign);
     assert!(matches!(taken.next(None), Work::Event(CosignerEvent::MaySign)));

@@ -59,7 +59,7 @@ fn a_plan_appends_what_is_new_in_order() {
 #[test]
 fn a_duplicate_gets_its_first_index_and_no_second_leaf() {
     let (had, edge) = Had::of(&["old 0", "old 1"]);
-    // In the log, within a submission, and across submissions of one batch.
+    // In the log, within a submission, and across the submissions of one batch.
     let submissions =
         vec![candidates(&["a", "old 1", "a"]), candidates(&["old 0"]), candidates(&["b", "a", "b"])];
     let plan = plan(&edge, submissions, &had).unwrap();
@@ -86,19 +86,19 @@ fn a_sequence_number_is_taken_once() {
     let cases: [(&[&str], _); 5] = [
         // Against the log.
         (&["new claim:k:y", "other"], vec![Err(SubmitError::SequenceTaken), fresh(1)]),
-        // Within the batch; the first one stands.
+        // Within the batch; the first entry stands.
         (&["a claim:n:1", "b claim:n:2", "c"], vec![fresh(1), Err(SubmitError::SequenceTaken), fresh(2)]),
-        // One of several claims is enough to refuse.
+        // One of several claims is enough for a refusal.
         (&["a claim:free:1 claim:k:y"], vec![Err(SubmitError::SequenceTaken)]),
         // A refused entry takes no sequence number.
         (&["a claim:free:1 claim:k:y", "b claim:free:2"], vec![Err(SubmitError::SequenceTaken), fresh(1)]),
-        // A duplicate is answered as one, although its number is taken, by itself.
+        // A duplicate is answered as one, although its own number is taken.
         (&["old claim:k:x", "a claim:n:1", "a claim:n:1"], vec![duplicate(0), fresh(1), duplicate(1)]),
     ];
     check_plans(&["old claim:k:x"], &cases);
 }
 
-/// Each list against a log of `old` entries, in one submission and one by one.
+/// Plans each list against a log of `old` entries, in one submission and one by one.
 fn check_plans(old: &[&str], cases: &[(&[&str], Vec<Result<Sequenced, SubmitError>>)]) {
     let (had, edge) = Had::of(old);
     for (entries, expected) in cases {
@@ -122,9 +122,9 @@ fn a_payload_gets_one_leaf_under_whatever_signatures() {
             &["a payload:q", "b payload:q", "a payload:q"],
             vec![fresh(3), same_as(3, "a payload:q"), duplicate(3)],
         ),
-        // The payload says more than its claims, so it comes first: no conflict with the log's later entries.
+        // The payload says more than the claims, so it comes first: no conflict with later entries of the log.
         (&["c payload:p claim:k:y"], vec![same_as(1, "first payload:p")]),
-        // Entries of an opaque log have none: they are never the same for that.
+        // Entries of an opaque log have no payload, and don't count as equal for that.
         (&["a", "b"], vec![fresh(3), fresh(4)]),
     ];
     check_plans(&["opaque claim:k:x", "first payload:p", "second payload:p"], &cases);
@@ -140,11 +140,11 @@ fn a_claim_gets_one_leaf_however_it_is_spelled() {
             &["a payload:a claim:n:1", "b payload:b claim:n:1"],
             vec![fresh(2), same_as(2, "a payload:a claim:n:1")],
         ),
-        // An entry that repeats another's claim and makes one of its own says something new.
+        // An entry that repeats another's claim and adds one is new.
         (&["both payload:p claim:k:x claim:other:x"], vec![fresh(2)]),
-        // All of them were made before, at different leaves: the first counts.
+        // All of its claims were made before, at different leaves: the first leaf counts.
         (&["both payload:p claim:rival:x claim:k:x"], vec![same_as(0, old)]),
-        // One of them was made for something else.
+        // One of the claims was made with other content.
         (&["both payload:p claim:k:x claim:rival:y"], vec![Err(SubmitError::SequenceTaken)]),
         // An entry that is no release claims nothing, so no claim makes it a repeat.
         (&["payload:p", "payload:q"], vec![fresh(2), fresh(3)]),
@@ -154,7 +154,7 @@ fn a_claim_gets_one_leaf_however_it_is_spelled() {
 
 #[test]
 fn a_duplicate_is_no_conflict_even_where_the_log_has_one() {
-    // A log whose rules were once laxer may hold two claims of one number: both are duplicates.
+    // A log with once laxer rules may hold two claims of one number: both are duplicates.
     let (had, edge) = Had::of(&["x claim:k:x", "y claim:k:y"]);
     let plan = plan(&edge, vec![candidates(&["y claim:k:y", "x claim:k:x"])], &had).unwrap();
     assert_eq!(plan.results, [[duplicate(1), duplicate(0)]]);

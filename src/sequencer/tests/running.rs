@@ -1,4 +1,4 @@
-//! A running sequencer: every fault, whoever waits for a head, and the end.
+//! A running sequencer: every fault, waits for a head, and the end.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn one_fault(point: FaultPoint, fault: StoreFault) {
     bench.store.no_reload.store(true, Ordering::SeqCst);
     bench.store.store.inject(point, fault);
     if point == FaultPoint::Reload {
-        // Nobody reloads without need.
+        // No reload without need.
         bench.store.store.inject(FaultPoint::Stage, StoreFault::Failed);
     }
     let with = bench.submit(&["with 0", "with 1"]);
@@ -41,7 +41,8 @@ fn one_fault(point: FaultPoint, fault: StoreFault) {
     bench.store.no_reload.store(false, Ordering::SeqCst);
     bench.settle();
     assert!(!bench.store.store.has_pending_fault(), "{what} was met");
-    // Applied and staged are the same to who was refused: durable or not shows when they ask again.
+    // Applied and staged look the same to a client that was refused: only asking again shows whether the entry is
+    // durable.
     let persisted = match point {
         FaultPoint::Stage => fault == StoreFault::FailedButPersisted,
         FaultPoint::Apply | FaultPoint::Checkpoint => true,
@@ -84,8 +85,8 @@ fn published_heads_are_proven_consistent_with_all_earlier_ones() {
 
 #[test]
 fn a_head_that_became_durable_in_a_failed_write_is_published_without_another_entry() {
-    // The reload may come with a submission that appends nothing, and finds all that is durable
-    // signed already. Whoever waits for the head waits for this one.
+    // The reload may come with a submission that appends nothing, and find every durable entry signed already. A
+    // client that waits for the head waits for this one.
     let options = Options { publish_interval: Duration::from_millis(100), ..Options::default() };
     let mut bench = Bench::with(&options);
     bench.store.store.inject(FaultPoint::Checkpoint, StoreFault::FailedButPersisted);
@@ -112,12 +113,12 @@ fn who_waits_for_a_head_is_answered_once_it_is_shown() {
     assert_eq!(results, [fresh(0), fresh(1)]);
     assert!(head >= Some(2));
     assert!(sequencer.published().borrow().checkpoint.size.get() >= 2, "shown before it was answered");
-    // Nothing new to wait for: the head that is there has it.
+    // Nothing new to wait for: the current head has it.
     assert_eq!(
         outcome(sequencer.submit(candidates(&["a"]), Wait::Published).unwrap()),
         (vec![duplicate(0)], Some(2))
     );
-    // Nothing taken, nothing to wait for.
+    // Nothing accepted, nothing to wait for.
     let refused = (vec![Err(SubmitError::SequenceTaken)], None);
     assert_eq!(outcome(sequencer.submit(candidates(&["c claim:k:y"]), Wait::Published).unwrap()), refused);
     assert_eq!(outcome(sequencer.submit(Vec::new(), Wait::Published).unwrap()), (vec![], None));
@@ -174,7 +175,7 @@ fn nothing_is_half_accepted() {
 #[test]
 fn shutting_down_publishes_all_that_was_accepted() {
     let store = Watched::new();
-    // So rarely that only the shutdown can have published the end of it.
+    // So rarely that only the shutdown can have published the last entries.
     let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
     let waiting: Vec<_> = (0..200)
@@ -204,7 +205,7 @@ fn a_busy_log_signs_no_more_often_than_it_was_told() {
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
     let begin = Instant::now();
     for i in 0..10_u64 {
-        // A thousand at once are busy.
+        // More than a thousand at once are refused as busy.
         let many: Vec<String> = (0..1_000).map(|n| format!("{i} {n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Starting on what an earlier process left.
+//! Starting on the state that an earlier process left.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn stored(entries: Vec<Vec<u8>>) -> MemoryStore {
 fn a_start_publishes_what_is_durable_and_signs_nothing_twice() {
     let mut store = Watched { store: stored(numbered(0, 5)), ..Watched::new() };
     for (appended, signatures) in [(0, 1), (0, 1), (2, 2), (0, 2)] {
-        // As by a process that ended before it could sign.
+        // As if a process ended before it could sign.
         if appended > 0 {
             append(&mut store, numbered(5, appended));
         }
@@ -85,7 +85,7 @@ fn a_log_whose_checkpoint_was_replaced_signs_nothing_until_it_is_its_own_again()
     wait_until("a is published", || sequencer.published().borrow().checkpoint.size.get() == 1);
     let path = Layout::new(dir.path()).checkpoint();
     let own = std::fs::read(&path).unwrap();
-    // By this log's key, of another history: as when a backup of one part was put back.
+    // Signed by this log's key, of another history: as after a partial restore of a backup.
     let forked = signed(&batch_of(&RightEdge::default(), numbered(0, 1)).growth.edge);
     std::fs::write(&path, &forked).unwrap();
     assert_eq!(results(sequencer.submit(candidates(&["b"]), Wait::Sequenced).unwrap()), [fresh(1)]);

@@ -1,4 +1,4 @@
-//! A log with witnesses, which here are a test's to move.
+//! A log with witnesses that the test controls.
 
 use super::*;
 use crate::checkpoint::LogSigned;
@@ -51,7 +51,7 @@ impl Fake {
         self.events.report(word);
     }
 
-    /// Waits until a head of this size is asked for, and gives it.
+    /// Waits until the log asks for cosignatures of a head of this size, and returns it.
     fn wait_for(&self, size: u64) -> SignedHead {
         wait_until("a head is asked for", || self.asked().iter().any(|ask| ask.head.size.get() == size));
         self.asked().into_iter().find(|ask| ask.head.size.get() == size).unwrap()
@@ -95,7 +95,7 @@ fn start(store: &Watched, unwitnessed: bool) -> World {
 }
 
 impl World {
-    /// A log whose witness has seen nothing that it does not have, and has cosigned the empty tree.
+    /// A log whose witness has seen nothing beyond it, and has cosigned the empty tree.
     fn open() -> Self {
         let world = start(&Watched::new(), false);
         world.fake.say(CosignerEvent::MaySign);
@@ -137,7 +137,7 @@ fn nothing_is_signed_or_taken_before_the_witnesses_were_heard() {
     world.fake.say(CosignerEvent::MaySign);
     let head = world.fake.wait_for(3);
     assert_eq!(world.signed_sizes(), [3]);
-    // Durable before it goes out to anybody.
+    // Durable before anybody gets it.
     assert_eq!(world.store.checkpoint().unwrap(), head.note);
     assert!(world.published().note.is_empty());
     world.fake.cosign(&head);
@@ -197,7 +197,7 @@ fn heads_that_reach_their_quorum_late_are_shown_in_order() {
     results(world.sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap());
     let first = world.fake.wait_for(1);
     let mut waiting = world.sequencer.submit(candidates(&["b"]), Wait::Witnessed).unwrap();
-    // A round long, the first one keeps the second from being signed; then it is overdue, and told.
+    // For one round, the first head keeps the second from being signed; then it is overdue, and reported.
     let second = world.fake.wait_for(2);
     assert!(world.sequencer.fault().unwrap().contains("too few witnesses cosign: expected w;"));
     assert!(waits_for(&mut waiting));
@@ -207,7 +207,7 @@ fn heads_that_reach_their_quorum_late_are_shown_in_order() {
     world.fake.cosign(&second);
     assert_eq!(outcome_of(waiting).head.unwrap().checkpoint.size.get(), 2);
     wait_until("the fault is gone", || world.sequencer.fault().is_none());
-    // Later still, the first one again: nobody is shown a smaller tree.
+    // Later still, the first head again: nobody is shown a smaller tree.
     let before = world.published().at;
     world.fake.cosign(&first);
     results(world.sequencer.submit(candidates(&["c"]), Wait::Sequenced).unwrap());
@@ -269,7 +269,7 @@ fn every_fault_on_the_way_to_a_witnessed_head_passes() {
         for fault in [StoreFault::Failed, StoreFault::FailedButPersisted] {
             let world = World::open();
             if point == FaultPoint::Reload {
-                // A reload comes only after something else has failed.
+                // A reload comes only after another failure.
                 world.store.store.inject(FaultPoint::Witnessed, StoreFault::Failed);
             }
             world.store.store.inject(point, fault);
@@ -303,7 +303,7 @@ fn what_had_its_quorum_is_shown_after_a_restart_before_anybody_is_asked() {
     assert_eq!((again.published().note, again.published().witnessed), (note.clone(), true));
     drop(again);
 
-    // Damaged, without cosignatures, of a tree that the log does not have: then it is as good as lost.
+    // Damaged, without cosignatures, or of a tree that the log does not have: it counts as lost.
     let bare = store.checkpoint().unwrap();
     let foreign = Checkpoint::new(KeyName::new(ORIGIN).unwrap(), TreeSize::new(1).unwrap(), Hash::EMPTY_ROOT);
     let mut forked = foreign.sign(&signer());
@@ -316,7 +316,7 @@ fn what_had_its_quorum_is_shown_after_a_restart_before_anybody_is_asked() {
         other.replace_witnessed(bad).unwrap();
         let again = start(&store, false);
         assert!(again.published().note.is_empty() && !again.published().witnessed);
-        // Asked again, the witness cosigns what was signed before the restart; nothing new is signed.
+        // When asked again, the witness cosigns the head that was signed before the restart; no new head is signed.
         again.fake.say(CosignerEvent::MaySign);
         let head = again.fake.wait_for(1);
         assert_eq!(head.note, bare);
@@ -340,7 +340,7 @@ fn a_log_that_was_rolled_back_signs_and_takes_nothing_and_goes_on_to_be_read() {
     });
     let signed = world.signed_sizes();
     assert_eq!(world.sequencer.fault().unwrap(), "a witness has seen more", "the worst comes first");
-    // Whatever else it hears, it stays so: what was signed and not shown may be the second history.
+    // Whatever else the log hears, it stays so: a head that was signed and not shown may be of the second history.
     world.fake.say(CosignerEvent::MaySign);
     world.fake.cosign(&world.fake.wait_for(2));
     std::thread::sleep(Duration::from_millis(50));
@@ -387,7 +387,7 @@ fn where_heads_are_shown_without_a_quorum_none_is_smaller_than_one_before() {
     results(world.sequencer.submit(candidates(&["b"]), Wait::Sequenced).unwrap());
     world.wait_published(2);
     assert!(!world.published().witnessed && waits_for(&mut witnessed));
-    // The first one gets its quorum late, and the disk fails meanwhile.
+    // The first head gets its quorum late, and the disk fails meanwhile.
     world.store.store.inject(FaultPoint::Witnessed, StoreFault::Failed);
     world.fake.cosign(&first);
     let answered = outcome_of(witnessed).head.unwrap();
@@ -396,7 +396,7 @@ fn where_heads_are_shown_without_a_quorum_none_is_smaller_than_one_before() {
     let kept = world.store.witnessed().unwrap();
     assert_eq!(kept, *answered.note);
 
-    // A restart shows what was shown, not what had its quorum before.
+    // A restart shows the head that was shown, not the one with a quorum.
     let store = world.store.clone();
     world.sequencer.shut_down().unwrap();
     drop(world);
@@ -405,7 +405,7 @@ fn where_heads_are_shown_without_a_quorum_none_is_smaller_than_one_before() {
     let again = start(&store, true);
     assert_eq!((again.published().checkpoint.size.get(), again.published().witnessed), (2, false));
     drop(again);
-    // One that shows nothing without a quorum shows the older one.
+    // A log that shows nothing without a quorum shows the older one.
     let strict = start(&store, false);
     assert_eq!((strict.published().checkpoint.size.get(), strict.published().witnessed), (1, true));
 }

@@ -12,14 +12,14 @@ use crate::store::conformance::{
     append, batch_of, check, copy_dir, describe, named, numbered, open_disk, options, signed, term,
 };
 
-/// What was reported while a store opened.
+/// The reports of a store's opening.
 type Reports = Arc<Mutex<Vec<(u64, u64)>>>;
 
 fn open(dir: &Path) -> Result<DiskStore, StoreError> {
     open_disk(dir, options)
 }
 
-/// Opens, and says what was reported meanwhile.
+/// Opens a store, and returns the reports meanwhile.
 fn open_watched(dir: &Path) -> (DiskStore, Reports) {
     let reports = Reports::default();
     let watched = || {
@@ -30,20 +30,20 @@ fn open_watched(dir: &Path) -> (DiskStore, Reports) {
     (open_disk(dir, watched).unwrap(), reports)
 }
 
-/// Opens, and says whether anything of the journal had to be applied again.
+/// Opens a store, and returns whether it applied anything of the journal again.
 fn reopen(dir: &Path) -> (DiskStore, bool) {
     let (store, reports) = open_watched(dir);
     let caught_up = !reports.lock().unwrap().is_empty();
     (store, caught_up)
 }
 
-/// Entries that every index holds something of.
+/// Entries that are in every index.
 fn entries(first: usize, count: usize) -> Vec<Vec<u8>> {
     let entry = |i| format!("{i} payload:{i} claim:{i}:a term:{}", i % 3).into_bytes();
     (first..first + count).map(entry).collect()
 }
 
-/// Tree, tiles, bundles and all indexes are those of `entries(0, count)`.
+/// Checks that tree, tiles, bundles and all indexes are those of `entries(0, count)`.
 fn check_all(store: &DiskStore, count: usize) {
     let all = entries(0, count);
     check(store, &all);
@@ -86,7 +86,7 @@ fn a_second_process_is_refused() {
     );
     assert!(matches!(open_tree_rows(dir.path()), Err(StoreError::Disk(DiskError::Locked { .. }))));
     assert!(matches!(discard_tree(dir.path()), Err(StoreError::Disk(DiskError::Locked { .. }))));
-    // Being refused has not harmed the one that runs.
+    // The refused start has not harmed the running log.
     check_all(&first, 3);
     drop(first);
     while matches!(discard_tree(dir.path()), Err(StoreError::Disk(DiskError::Locked { .. }))) {}
@@ -186,7 +186,7 @@ fn a_sled_that_is_behind_catches_up() {
 
 #[test]
 fn a_sled_that_is_ahead_of_the_journal_is_made_anew() {
-    // A power cut that took the journal's end and kept sled's would have been no durable batch.
+    // A power cut that lost the journal's end and kept sled's would have left a batch that was not durable.
     for (kept, more) in [(256, 256), (300, 1), (90, 700)] {
         let dir = log_of(kept);
         let journal = TempDir::new().unwrap();
@@ -203,8 +203,8 @@ fn a_sled_that_is_ahead_of_the_journal_is_made_anew() {
 
 #[test]
 fn the_sled_of_another_journal_is_made_anew() {
-    // Same sizes and lengths, so that every position fits; with full tiles only, nothing of the
-    // journal is read to check the right edge.
+    // Same sizes and lengths, so that every position fits. With full tiles only, checking the right edge reads
+    // nothing of the journal.
     for count in [90, 256, 512, 600] {
         let (dir, other) = (log_of(count), TempDir::new().unwrap());
         let mut store = open(other.path()).unwrap();
@@ -227,8 +227,8 @@ fn the_sled_of_another_journal_is_made_anew() {
 
 #[test]
 fn a_journal_restored_in_other_batches_keeps_all_its_entries() {
-    // The tree is the same, so the old sled's cursor fits in all but its place: what follows there
-    // is the middle of a batch, and must not be taken for a torn one.
+    // The tree is the same, so the old sled's cursor fits except for its position: it points into the middle of a
+    // batch, which must not count as torn.
     for count in [256, 400] {
         let (dir, restored) = (log_of(count), TempDir::new().unwrap());
         let mut store = open(restored.path()).unwrap();
@@ -285,14 +285,14 @@ fn remove_prefix(rows: &sled::Tree, prefix: &[u8]) {
 
 #[test]
 fn a_wrong_tile_off_the_right_edge_is_not_blamed_on_the_journal() {
-    // Opening re-hashes the right edge only; the signed head's edge may be elsewhere.
+    // Opening hashes only the right edge again; the signed head's edge may be elsewhere.
     for spoiled in [None, Some(vec![3; 256 * 32])] {
         let dir = log_of(300);
         let mut store = open(dir.path()).unwrap();
         append(&mut store, entries(300, 500));
         drop(store);
         let Opened { db, tree, .. } = open_sled(dir.path());
-        // Leaves 256 to 511: in a head of 300 leaves a part of them is the right edge.
+        // Leaves 256 to 511: in a head of 300 leaves, some of them are the right edge.
         let key = [b"t".as_slice(), &[0], &1_u64.to_be_bytes()].concat();
         match &spoiled {
             None => assert!(tree.remove(key).unwrap().is_some()),
@@ -326,7 +326,7 @@ fn an_index_behind_its_tree_catches_up() {
     }
 }
 
-/// The first version had no pointers by payload, and a payload has to be found in old logs, too.
+/// The first version had no pointers by payload, and payloads have to be found in old logs, too.
 #[test]
 fn an_index_of_an_earlier_version_is_made_anew_without_the_tree() {
     let dir = log_of(600);
@@ -339,7 +339,7 @@ fn an_index_of_an_earlier_version_is_made_anew_without_the_tree() {
     check_all(&store, 600);
 }
 
-/// sled behind the store's back.
+/// Changes sled behind the store's back.
 fn open_sled(dir: &Path) -> Opened {
     let layout = Layout::new(dir);
     SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).open(1 << 20, Opened::new).unwrap()
@@ -378,7 +378,7 @@ fn a_tree_that_was_thrown_away_half_is_not_believed_after_a_power_cut() {
     for left in sled_files(dir.path()) {
         discard_tree(dir.path()).unwrap();
         assert!(mark.exists() && !sled.exists());
-        // The removals were never synced, and one file of them is back.
+        // The removals were never synced, and one of the files is back.
         fs::create_dir_all(left.parent().unwrap()).unwrap();
         fs::copy(files.path().join(left.strip_prefix(&sled).unwrap()), &left).unwrap();
         fs::write(&mark, "another boot").unwrap();
@@ -392,7 +392,7 @@ fn a_tree_that_was_thrown_away_half_is_not_believed_after_a_power_cut() {
     }
 }
 
-/// All files of sled's, largest first.
+/// All files of sled, largest first.
 fn sled_files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs = vec![Layout::new(dir).sled()];
@@ -541,7 +541,7 @@ fn a_checkpoint_file_of_anything_else_is_damaged() {
         let StoreError::CheckpointDamaged { path: named, .. } = &refused else { panic!("{refused}") };
         assert_eq!(*named, path);
     }
-    // A replacement that was cut short is none.
+    // An interrupted replacement is none.
     fs::write(&path, &good).unwrap();
     fs::write(path.with_extension("new"), b"garb").unwrap();
     let mut store = open(dir.path()).unwrap();
@@ -573,7 +573,7 @@ fn a_damaged_entry_behind_a_good_tile_is_never_served() {
     let path = journal_file(dir.path());
     let whole = fs::read(&path).unwrap();
     let at = whole.windows(4).position(|w| w == b"300 ").unwrap();
-    // An entry's byte, its length, and the head of the batch that the bundle goes on in.
+    // An entry's byte, its length, and the header of the batch in which the bundle continues.
     let marker = &whole[48..56];
     let head = whole.windows(8).enumerate().filter(|(_, w)| *w == marker).nth(5).unwrap().0;
     for spoiled in [at, at + 8, at - 1, head + 20] {
@@ -617,7 +617,7 @@ fn a_checkpoint_that_can_t_be_written_leaves_readers_alone() {
     let old = store.checkpoint();
     append(&mut store, entries(90, 10));
     let head = signed(&store.edge());
-    // The new file is written beside the old one, under a name that a directory has now.
+    // The new file is written beside the old one, under a name that a directory has.
     let obstacle = Layout::new(dir.path()).checkpoint().with_extension("new");
     fs::create_dir(&obstacle).unwrap();
     let reader = store.reader();
@@ -676,7 +676,7 @@ fn reloading_while_others_read_rebuilds_nothing() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    // What is answered is right; meanwhile it may be that nothing is.
+                    // Every answer is right; a read may fail meanwhile.
                     if let Ok(bytes) = reader.bundle(1, 256) {
                         assert_eq!(crate::proof::bundle::split(&bytes, 256).unwrap(), entries(256, 256));
                     }
@@ -705,7 +705,7 @@ fn a_directory_that_can_t_be_made_is_an_error_that_names_it() {
     }
 }
 
-/// The store makes it anew by itself: the line in its log must not send anybody to do that.
+/// The store rebuilds it by itself: its log line must not tell anybody to do that.
 #[test]
 fn why_a_tree_is_made_anew_is_told_without_advice() {
     let detail = || "expected 1, saw 2".to_owned();

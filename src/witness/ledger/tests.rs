@@ -1,4 +1,4 @@
-//! Compare-and-swap, what a restart finds, and what it refuses to believe.
+//! Compare-and-swap, the state after a restart, and the files that a start refuses.
 
 use crate::checkpoint::origin_hash;
 use std::fs;
@@ -28,7 +28,7 @@ fn open(dir: &tempfile::TempDir) -> Ledger {
     Ledger::open(dir.path(), &name()).unwrap()
 }
 
-/// Whether the head was replaced; anything but a conflict is a failure.
+/// Whether the head was replaced. Panics on any error but a conflict.
 fn replace(ledger: &Ledger, expected: Option<Head>, record: Record) -> bool {
     match ledger.replace(expected, record).unwrap().blocking_recv().unwrap() {
         Ok(()) => true,
@@ -62,14 +62,14 @@ fn of_those_that_saw_the_same_head_one_replaces_it() {
     let dir = made();
     let ledger = open(&dir);
     assert!(replace(&ledger, None, record(1)));
-    // Asked for before any of them is answered, so that they come in one batch or in several.
+    // Requested before any of them is answered, so that they come in one batch or in several.
     let answers: Vec<_> =
         (2..50).map(|size| ledger.replace(Some(record(1).head), record(size)).unwrap()).collect();
     let won: Vec<bool> = answers.into_iter().map(|a| a.blocking_recv().unwrap().is_ok()).collect();
     assert_eq!(won.iter().filter(|won| **won).count(), 1);
     assert!(won[0], "first come, first served");
     assert_eq!(ledger.head(&origin()), Some(record(2).head));
-    // In a chain each one saw the one before.
+    // In a chain, each one saw the one before.
     let chain: Vec<_> =
         (3..50).map(|size| ledger.replace(Some(record(size - 1).head), record(size)).unwrap()).collect();
     assert!(chain.into_iter().all(|answer| answer.blocking_recv().unwrap().is_ok()));
@@ -184,7 +184,7 @@ fn a_power_cut_does_not_hide_that_the_journal_is_older() {
     drop(ledger);
     let newest = fs::read(&path).unwrap();
     fs::write(&path, &empty).unwrap();
-    // Each start says so, not the first one alone.
+    // Each start reports it, not only the first.
     for _ in 0..2 {
         fs::write(&mark, "another boot").unwrap();
         let error = Ledger::open(dir.path(), &name()).err().unwrap();
@@ -192,7 +192,7 @@ fn a_power_cut_does_not_hide_that_the_journal_is_older() {
     }
     fs::write(&path, &newest).unwrap();
     assert_eq!(open(&dir).head(&origin()), Some(record(7).head));
-    // What can't be read proves nothing.
+    // An unreadable file proves nothing.
     fs::write(&path, &empty).unwrap();
     fs::write(&mark, "another boot").unwrap();
     fs::remove_dir_all(dir.path().join("sled")).unwrap();
@@ -219,7 +219,7 @@ fn a_panic_of_sled_stops_no_cosigning() {
     let ledger = Ledger::open_with(dir.path(), &name(), Arc::new(Panics), JOURNAL_BYTES).unwrap();
     assert!(replace(&ledger, None, record(7)) && replace(&ledger, Some(record(7).head), record(8)));
     assert_eq!(ledger.record(&origin_hash(&origin())).unwrap(), Some(record(8)), "from memory");
-    // Nobody waits for sled, and so it fails a moment later.
+    // Nobody waits for sled, so it fails a moment later.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while ledger.faults().is_empty() {
         assert!(std::time::Instant::now() < deadline, "the fault is told");

@@ -1,4 +1,4 @@
-//! A history of a log, in memory: entries, tiles, heads. Slow and obvious.
+//! A history of a log, in memory: entries, tiles, heads. Slow and simple.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,13 +10,13 @@ use treehead::proof::bundle;
 
 use super::super::log::{leaf_hashes, root_of};
 
-/// What a log tells somebody.
+/// A history as a log tells it.
 #[derive(Clone)]
 pub struct Branch {
     pub entries: Vec<Vec<u8>>,
-    /// Hashes of full tiles' roots by tile level; the leaves at level 0.
+    /// The hashes of full tiles' roots by tile level; the leaves at level 0.
     levels: Vec<Vec<Hash>>,
-    /// Entries that the head is over: all, unless it is set.
+    /// The number of entries under the head, if not all.
     pub published: usize,
 }
 
@@ -34,7 +34,7 @@ impl Branch {
         Self { published: entries.len(), entries, levels }
     }
 
-    /// This history up to `size`, and then others.
+    /// This history up to `size`, and then other entries.
     pub fn forked(&self, size: usize, others: &[Vec<u8>]) -> Self {
         Self::new([&self.entries[..size], others].concat())
     }
@@ -56,7 +56,7 @@ impl Branch {
         note.to_string()
     }
 
-    /// A tile or bundle, where the head's tree has it so wide.
+    /// A tile or bundle, if the head's tree has it in this width.
     pub fn tile(&self, tile: Tile) -> Option<Vec<u8>> {
         if tile.width() as u64 > tile.id.width_in(self.size()) {
             return None;

@@ -1,4 +1,4 @@
-//! Answers on the wire, and what is wrong with them there.
+//! Answers on the wire, and faults in sending them.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 
 use super::lie::{Framing, Lie};
 
-/// What is sent where nothing is wrong with the connection.
+/// The answer on a connection without faults.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -35,7 +35,8 @@ pub fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, Vec<St
     Some((path, headers))
 }
 
-/// For a whole answer that ends the connection all the same: unsaid, the next request may be on its way into it.
+/// Announces that the connection closes after a complete answer. Otherwise the client may already be sending the next
+/// request.
 const LAST: &str = "Connection: close\r\n";
 
 fn head(status: u16, headers: &str) -> Vec<u8> {
@@ -48,7 +49,7 @@ pub fn write(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
     stream.write_all(&[head(answer.status, &headers), answer.body.clone()].concat())
 }
 
-/// Answers so, and mostly ends the connection: an error, so that nobody goes on with it.
+/// Sends a lie. Usually returns an error, so that the connection is closed.
 pub fn write_lie(
     stream: &mut TcpStream,
     lie: &Lie,
@@ -106,7 +107,7 @@ pub fn write_lie(
             }
         }
         Lie::Noise => stream.write_all(b"SSH-2.0-hello\r\n\r\n")?,
-        // The rest ends the connection and nothing more.
+        // The others just close the connection.
         _ => {}
     }
     Err(io::ErrorKind::ConnectionAborted.into())
@@ -140,7 +141,7 @@ fn drip(stream: &mut TcpStream, body: &[u8], pause: Duration, is_over: &dyn Fn()
     Ok(())
 }
 
-/// 64 MiB in 64 KiB, to be said again and again: gzip has members.
+/// 64 MiB compressed to 64 KiB. As gzip members, it can be repeated.
 fn bomb() -> &'static [u8] {
     static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
     BOMB.get_or_init(|| {

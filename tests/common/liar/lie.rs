@@ -1,43 +1,43 @@
-//! What a log can do wrong, and when.
+//! The faults of a log, and when it shows them.
 
 use std::time::Duration;
 
-/// How an answer says where it ends.
+/// The way in which an answer says where it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// A `Content-Length` that is never reached.
     Length,
     /// Chunks without a last one.
     Chunked,
-    /// It ends with the connection.
+    /// The connection ends it.
     Close,
 }
 
-/// What a log can do wrong.
+/// A fault of a log.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Lie {
-    /// A hash of each tile is another one.
+    /// One hash of each tile is wrong.
     WrongTile,
-    /// An entry of each bundle is another one: its hash is in no tile.
+    /// One entry of each bundle is wrong: its hash is in no tile.
     WrongBundle,
-    /// A byte less than a tile has.
+    /// Tiles lack a byte.
     TruncatedTile,
-    /// A byte less than a bundle has.
+    /// Bundles lack a byte.
     TruncatedBundle,
-    /// A hash more than a tile has.
+    /// Tiles have an extra hash.
     ExtraHash,
-    /// An entry more than a bundle has.
+    /// Bundles have an extra entry.
     ExtraEntry,
-    /// Partial tiles and bundles are gone, with this status. Full ones are there, where the tree has them.
+    /// Partial tiles and bundles fail with this status. Full ones are served, if the tree has them.
     PartialGone(u16),
 
-    /// The head over the first so many entries.
+    /// The head over this many first entries.
     Shrunk(usize),
-    /// The same out of a cache: who asks with a query gets the newest.
+    /// The same, from a cache: a request with a query gets the newest head.
     Cached(usize),
-    /// The same out of a cache that says so, and has one answer for every query.
+    /// The same, from a cache that says so, and ignores queries.
     Aged(usize),
-    /// Everything of another branch, of this name.
+    /// Everything from the branch with this name.
     Branch(&'static str),
     /// Another root under the log's own signature line.
     WrongSignature,
@@ -45,12 +45,12 @@ pub enum Lie {
     OtherOrigin,
     /// No cosignatures.
     NoQuorum,
-    /// This text for a head.
+    /// This text as the head.
     Says(String),
     /// Cosignatures of this time, in seconds since 1970.
     Stale(u64),
 
-    /// Nothing wrong, but in chunks: nobody knows the length before the end.
+    /// No fault, but chunked: the length is unknown before the end.
     Chunked,
     /// A body that never ends.
     Endless(Framing),
@@ -60,26 +60,26 @@ pub enum Lie {
     Status(u16),
     /// This status, with `Retry-After` in seconds.
     Busy(u16, u64),
-    /// A redirect to this address; to itself where there is none.
+    /// A redirect to this address, or to itself.
     Redirect(Option<String>),
-    /// A few megabytes of gzip that stand for four gigabytes.
+    /// A few megabytes of gzip that expand to four gigabytes.
     GzipBomb,
-    /// A page for people.
+    /// An HTML page.
     Html,
-    /// The connection ends before anything is answered.
+    /// The connection ends before the answer.
     CloseAtOnce,
     /// The connection ends in the middle of the body.
     CloseHalfway,
-    /// Status 200, and nothing.
+    /// Status 200 with an empty body.
     Empty,
-    /// A header without end.
+    /// An endless header.
     HeaderFlood,
-    /// What is no HTTP at all.
+    /// No HTTP at all.
     Noise,
 }
 
 impl Lie {
-    /// Whether it is about what is asked for.
+    /// Whether the lie is about this path.
     pub fn is_about(&self, path: &str) -> bool {
         match self {
             Self::WrongTile | Self::TruncatedTile | Self::ExtraHash => {
@@ -100,7 +100,7 @@ impl Lie {
     }
 }
 
-/// Which requests are lied to, of those that a lie is about.
+/// A selection of the requests that a lie applies to.
 #[derive(Debug, Clone)]
 pub struct Only {
     path: String,
@@ -109,29 +109,29 @@ pub struct Only {
 }
 
 impl Only {
-    /// Those for paths that begin so, without a leading slash.
+    /// The requests for paths with this prefix, without a leading slash.
     pub fn path(path: &str) -> Self {
         Self { path: path.to_owned(), skip: 0, times: usize::MAX }
     }
 
-    /// All of them.
+    /// All requests.
     pub fn any() -> Self {
         Self::path("")
     }
 
-    /// The first so many.
+    /// The first `count` requests.
     pub const fn times(mut self, times: usize) -> Self {
         self.times = times;
         self
     }
 
-    /// None of the first so many.
+    /// All but the first `count` requests.
     pub const fn after(mut self, skip: usize) -> Self {
         self.skip = skip;
         self
     }
 
-    /// Whether this request is one; counts it if so.
+    /// Whether the lie applies to this request. Counts it if so.
     pub fn hits(&mut self, path: &str) -> bool {
         if !path.starts_with(&self.path) {
             return false;

@@ -1,8 +1,8 @@
 //! Recorded lives of a directory, cut off at each of their steps.
 //!
-//! A [`recorder::Recorder`] notes each step by which a program changes its files, and each promise between them. A simulated
-//! disk then gives the directories that a power cut at any of these steps could leave. A suite checks that each of
-//! them still keeps what was promised before the cut.
+//! A [`recorder::Recorder`] notes each step by which a program changes its files, and each promise between them. A
+//! simulated disk then gives the directories that a power cut at any of these steps could leave. A suite checks that
+//! each of them still keeps what was promised before the cut.
 
 pub mod recorder;
 mod simulated;
@@ -27,6 +27,10 @@ use simulated::{SimulatedDisk, Survives};
 pub trait Promised: Clone + Send + Sync {
     /// One more promise.
     type Promise: Clone + Send;
+
+    /// Whether a sled ahead of the journal proves that the journal was rolled back. If so, cuts leave only what sled
+    /// had before; otherwise, what it had at any time.
+    const SLED_PROVES_ROLLBACK: bool = false;
 
     fn add(&mut self, promise: &Self::Promise);
 
@@ -57,14 +61,17 @@ impl<P: Promised> Recording<P> {
         let mut disk = SimulatedDisk::new(&self.before);
         let (mut promised, mut closed) = (self.promised.clone(), self.sled_before.clone());
         let seen: Vec<Arc<Files>> = self.steps.iter().filter_map(seen_sled).collect();
-        let (mut cuts, mut known) = (Vec::new(), HashSet::new());
+        let (mut cuts, mut known, mut past) = (Vec::new(), HashSet::new(), Vec::new());
         for (at, step) in self.steps.iter().map(Some).chain([None]).enumerate() {
             match step {
                 Some(Step::Promised(promise)) => {
                     promised.add(promise);
                     continue;
                 }
-                Some(Step::SledSeen(_)) => continue,
+                Some(Step::SledSeen(files)) => {
+                    past.push(files.clone());
+                    continue;
+                }
                 _ => {}
             }
             let promised = Arc::new(promised.clone());
@@ -74,13 +81,17 @@ impl<P: Promised> Recording<P> {
                 if !known.insert(hash(&(&files, promised.digest()))) {
                     continue;
                 }
-                for (what, sled) in sleds_for(&files, closed.as_ref(), &seen, cuts.len()) {
+                let seen = if P::SLED_PROVES_ROLLBACK { past.as_slice() } else { &seen };
+                for (what, sled) in sleds_for(&files, closed.as_ref(), seen, cuts.len()) {
                     let name = format!("cut at step {at}, {survives:?}, sled {what}");
                     cuts.push(Cut { name, files: files.clone(), sled, promised: promised.clone() });
                 }
             }
             match step {
-                Some(Step::SledClosed(files)) => closed = Some(files.clone()),
+                Some(Step::SledClosed(files)) => {
+                    past.push(files.clone());
+                    closed = Some(files.clone());
+                }
                 Some(step) => disk.step(step),
                 None => {}
             }

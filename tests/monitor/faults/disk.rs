@@ -22,10 +22,10 @@ fn entries() -> Vec<Vec<u8>> {
     entries
 }
 
-/// The result of a life whose state can't always be saved: its steps, its events, and its last run.
+/// The result of a life in which saving the state may fail: its steps, its events, and its last run.
 type Life = (Vec<&'static str>, Vec<Vec<String>>, Once);
 
-/// The log grows before each run, and the last one has a good disk.
+/// The log grows before each run. The last run has a good disk.
 fn live(plan: Plan, expected: Option<&Told>) -> Result<Life, String> {
     let entries = entries();
     let log = Liar::serve(entries[..SIZES[0]].to_vec());
@@ -70,7 +70,7 @@ fn a_state_that_can_t_be_saved_loses_no_event_of_a_log_that_grows() {
     assert_eq!(count(&steps, "rename"), 4);
     each(&plans(&steps, 1, &FAILURES), |plan| {
         let (_, _, once) = live(*plan, Some(&expected))?;
-        // A run that comes again with what was not saved counts its alerts again.
+        // A run that repeats events because they were not saved counts their alerts again.
         let seen = (&once.open_conditions, once.not_followed, once.delivered);
         if seen == (&last.open_conditions, last.not_followed, last.delivered) {
             Ok(())
@@ -87,7 +87,7 @@ fn run(plan: Plan, expected: Option<&Told>) -> Result<(Vec<&'static str>, Vec<St
     let mut world = follow(&log);
     let (disk, sink) = (Arc::new(FaultyDisk::new(plan)), Keeping::of(&mut world));
     world.io = disk.clone();
-    // A start that fails is tried again, too.
+    // A failed start is tried again.
     let opened = (0..=plan.times).find_map(|_| world.open_to(&world.output).ok());
     let running = Running::start(opened.ok_or("it does not open")?);
     for (at, size) in SIZES.into_iter().enumerate() {
@@ -123,8 +123,8 @@ fn run(plan: Plan, expected: Option<&Told>) -> Result<(Vec<&'static str>, Vec<St
 fn a_monitor_whose_disk_fails_for_a_moment_goes_on_without_a_restart() {
     let (steps, printed) = run(Plan::NONE, None).unwrap();
     let expected = Told::nothing_of(&printed);
-    // Afterwards it only saves what it saved before. One way to fail each: all of them are tried on the delivery
-    // and on the state alone.
+    // Later steps only repeat these. One failure of each step is enough here: the delivery and the state alone are
+    // tested with all of them.
     let plan = |(at, plan): (usize, Plan)| Plan { times: [1, 4][at / 2 % 2], ..plan };
     let some = plans(&steps[..steps.len().min(45)], 1, &FAILURES).into_iter().step_by(2).enumerate();
     let some: Vec<Plan> = some.map(plan).collect();

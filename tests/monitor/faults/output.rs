@@ -1,5 +1,5 @@
-//! The output fails, as when its reader went away: however much it took before that, the next run prints the rest. If its
-//! disk is full, the monitor waits for room.
+//! The output fails, as when its reader goes away: however much it accepted before, the next run prints the rest. If
+//! its disk is full, the monitor waits for space.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -104,8 +104,8 @@ fn wherever_the_output_fails_the_next_run_tells_what_is_left() {
     });
 }
 
-/// Follows a log that shows a fork, with an output that fails at this write. Returns what the output took, or nothing if
-/// there is no such write.
+/// Follows a log that shows a fork, with an output that fails at this write. Returns what the output took, or nothing
+/// if there is no such write.
 fn meet_fork(world: &World, at: usize, failure: Failure) -> Option<Output> {
     let broken = Breaking::new(at, failure);
     let once = world.once_to(&broken);

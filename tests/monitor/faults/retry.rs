@@ -1,4 +1,4 @@
-//! A monitor that goes on while it can't report something: once it can, it reports just that.
+//! A monitor that continues while it can't report something reports exactly that once it can.
 
 use std::fs;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::world::{Running, World};
 /// The number of rounds in which the disk fails. Time passes in each.
 const ROUNDS: usize = 3;
 
-/// A disk that works until it is told to fail for paths with a component that begins like this.
+/// A disk that works until it is told to fail, for paths with a component that begins with `part`.
 fn disk_of(world: &mut World, part: &'static str) -> Arc<FaultyDisk> {
     let disk = Arc::new(FaultyDisk::for_part(Plan::NONE, part));
     world.io = disk.clone();
     disk
 }
 
-/// Lets the disk fail for some rounds while something that needs it is tried. Time passes in each.
+/// Lets the disk fail for some rounds while `meanwhile` needs it. Time passes in each round.
 fn fail_for_a_while(world: &World, disk: &FaultyDisk, failure: Failure, meanwhile: impl FnOnce()) {
     disk.set(Mode::Failing(failure));
     meanwhile();

@@ -25,7 +25,7 @@ fn policy_of(rules: &str) -> Policy {
     parse(&format!("log $L0\n{}{rules}", define.collect::<String>())).unwrap()
 }
 
-/// What a list of names comes to when each is told once.
+/// The names of a list, each once.
 fn told<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut told: Vec<&str> = Vec::new();
     for name in names {
@@ -59,9 +59,9 @@ fn a_cosigner_with_several_keys_counts_once_and_has_one_name() {
         (EACH, "group X any A B\ngroup Q 2 X E C\nquorum Q\n", one_name, "2 of (1 of (A, B), E, C)", &|s| {
             count(&[s[0] || s[1] || s[2] || s[3], s[7], s[4] || s[5]]) >= 2
         }),
-        // Where one of its keys is asked for, the other is no substitute.
+        // If the quorum requires one of its keys, the other is no substitute.
         (EACH, "quorum A/m\n", ["A", "A/m", "B", "B", "C", "C", "D", "E"], "A/m", &|s| s[1]),
-        // All keys of a cosigner are more than any.
+        // All keys of a cosigner are more than any one of them.
         (
             both,
             "group Q 2 A B C\nquorum Q\n",
@@ -69,7 +69,7 @@ fn a_cosigner_with_several_keys_counts_once_and_has_one_name() {
             "2 of (2 of (A/e, A/m), B, C)",
             &|s| count(&[s[0] && s[1], s[2] || s[3], s[4] || s[5]]) >= 2,
         ),
-        // Any key of two cosigners is no single one.
+        // "Any key of two cosigners" names no single cosigner.
         (
             strangers,
             "group Q 2 A B C\nquorum Q\n",
@@ -148,7 +148,7 @@ fn any_listed_key_of_the_log_is_enough_and_one_that_is_not_listed_is_none() {
     for (logs, expected) in [
         (vec![&first, &second], [true, true, true, false]),
         (vec![&first], [true, true, false, false]),
-        // Without the Ed25519 line the post-quantum signature is demanded.
+        // Without the Ed25519 line, the post-quantum signature is required.
         (vec![&second], [false, true, true, false]),
     ] {
         let lines: String = logs.iter().map(|vkey| format!("log {vkey}\n")).collect();
@@ -200,7 +200,7 @@ fn the_lines_of_a_policy_say_what_it_says() {
     assert!(!bare.can_be_asked());
 }
 
-/// Go's reader takes `quorum`, among others, for no name of a group: what we wrote for it could not be used.
+/// Go's reader reserves `quorum` and other words: it could not read a policy of ours with a group of that name.
 #[test]
 fn words_that_other_readers_reserve_are_read_as_names_and_never_written() {
     let text = "witness all $W0\nwitness any $W1\nwitness all_ $W2\ngroup quorum 2 all any all_\n\

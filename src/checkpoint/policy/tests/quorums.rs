@@ -1,8 +1,8 @@
-//! Quorums without a common witness, against all divisions of the cosigners, tried one by one.
+//! Disjoint quorums, checked against all divisions of the cosigners, tried one by one.
 
 use super::*;
 
-/// Each division of the cosigners into two parts, of which both are a quorum.
+/// All divisions of the cosigners into two parts that are both a quorum.
 fn oracle(policy: &Policy) -> bool {
     let mut names: Vec<&KeyName> = policy.witnesses.iter().map(|witness| witness.key.name()).collect();
     names.sort();
@@ -52,7 +52,7 @@ fn rules_that_two_histories_can_satisfy_are_found() {
 }
 
 proptest! {
-    /// Keys of few cosigners, so that some have several, anywhere in the rule.
+    /// Keys of a few cosigners, so that some have several, anywhere in the rule.
     #[test]
     fn what_is_found_is_what_all_divisions_say(
         cosigners in prop::collection::vec(0_usize..6, 1..10),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::merkle::{MAX_PROOF_HASHES, MAX_TREE_SIZE, Node, RightEdge};
 
-/// A tree of any size whose leaves are all alike: each complete subtree of a height has one hash.
+/// A tree of any size whose leaves are all equal: complete subtrees of one height share a hash.
 struct Alike([Hash; 63]);
 
 impl Alike {
@@ -74,7 +74,7 @@ fn subtrees_near_two_to_the_63() {
 }
 
 prop_compose! {
-    /// A subtree of any height, and a tree that has it.
+    /// A subtree of any height, and a tree that contains it.
     fn any_subtree()(bits in 0_u32..63)(
         length in 1..=1_u64 << bits,
         bits in Just(bits),

@@ -1,10 +1,10 @@
-//! Closing a delivery that a sink holds up.
+//! Closing a delivery that waits for a sink.
 
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 
-/// Stops a delivery in another thread, which sends when that is done.
+/// Stops a delivery in another thread, which sends a message when it is done.
 fn stopping(delivery: &Arc<Delivery>) -> Receiver<()> {
     let (delivery, (done, told)) = (delivery.clone(), channel());
     std::thread::spawn(move || {

@@ -1,10 +1,10 @@
-//! More than sinks take, and more than anybody reads.
+//! More events than sinks accept, and more than anybody reads.
 
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
 
-/// Facts that a log may cause any number of.
+/// Facts of which a log may cause any number.
 fn gaps(numbers: std::ops::Range<u64>) -> Vec<Event> {
     numbers.map(|number| event(Code::SequenceGap, number)).collect()
 }
@@ -27,7 +27,7 @@ fn a_full_outbox_makes_the_caller_wait_and_bounds_the_file() {
         }
     });
     eventually("it fills up", || delivery.figures().outbox_bytes == 4 * line);
-    // All of it was printed before anybody waited.
+    // All of it was printed before any wait.
     assert_eq!(world.out.lines().len(), 10);
     assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "six are not in the outbox yet");
     toy.close(false);
@@ -36,7 +36,7 @@ fn a_full_outbox_makes_the_caller_wait_and_bounds_the_file() {
     assert_eq!(toy.lines(), lines(&gaps(0..120)));
     let length = std::fs::metadata(world.dir.path().join(OUTBOX)).unwrap().len();
     assert!(length < 30 * line as u64, "it was written anew: {length}");
-    // One that is larger than all of it goes in alone.
+    // An event larger than the whole room is accepted alone.
     let large = event(Code::SequenceGap, 120).with("large", "x".repeat(5 * line));
     delivery.tell(std::slice::from_ref(&large)).unwrap();
     assert!(delivery.flush(PATIENCE));
@@ -73,7 +73,7 @@ fn while_one_log_waits_for_room_the_others_are_told_of() {
     let flood = caller(gaps(0..10));
     eventually("it fills up", || delivery.figures().outbox_bytes == 4 * line);
     eventually("metrics say so", || delivery.figures().waiting == 1);
-    // What needs no room goes on, and so does what has room kept for it.
+    // Events that need no room are accepted, and so are those with reserved room.
     delivery.tell(&[event(Code::Head, 1)]).unwrap();
     let stalled = event(Code::LogStalled, 2);
     delivery.tell(std::slice::from_ref(&stalled)).unwrap();
@@ -101,7 +101,7 @@ fn of_very_many_facts_the_first_are_told_and_the_rest_summed_up() {
     let delivery = world.open(&[("pager", &toy)]);
     let elsewhere = Event::new(Code::SequenceGap, Some("log.example/b"), &["0"], START, "elsewhere");
     let mut events = gaps(0..400);
-    // Seen twice, it counts once; what is of another kind counts for itself.
+    // A repeated event counts once; events of another kind count for themselves.
     events.push(event(Code::SequenceGap, 399));
     events.extend([event(Code::Head, 1), elsewhere.clone()]);
     events.extend(forks(0..50));
@@ -125,7 +125,7 @@ fn of_very_many_facts_the_first_are_told_and_the_rest_summed_up() {
     assert!(sum["message"].as_str().unwrap().starts_with("and 900 more"), "{sum}");
     let of_gaps = (Some(LOG.to_owned()), "sequence-gap".to_owned());
     assert_eq!((delivery.open_conditions(99).len(), delivery.figures().alerts_told[&of_gaps]), (50, 1_001));
-    // Again, as after a kill: the facts have the ids that they had, and conditions are not told again.
+    // Again, as after a kill: the facts have the same ids, and conditions are not told again.
     delivery.tell(&events).unwrap();
     assert!(delivery.flush(PATIENCE));
     let told = toy.keys();

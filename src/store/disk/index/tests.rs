@@ -19,7 +19,7 @@ fn leaf(n: u64) -> LeafIndex {
     LeafIndex::new(n).unwrap()
 }
 
-/// Each leaf has a hash of its own, a claim of its own, and shares a term with every seventh.
+/// Each leaf has its own hash and claim, and shares a term with every seventh.
 fn facts(n: u64) -> Facts {
     let claim = Claim { key: hash(n + 1_000_000), content: hash(n) };
     Facts {
@@ -72,7 +72,7 @@ fn everything_is_found_at_every_stage_and_after_each_restart() {
         let (mut writer, indexed) = IndexWriter::open(tree.clone()).unwrap();
         let indexed = indexed.get();
         assert!(indexed <= count);
-        // What was not sealed is pushed again, as a start does.
+        // Rows that were not sealed are pushed again, as at a start.
         if indexed < count {
             push(&mut writer, indexed, count - indexed);
         }
@@ -110,7 +110,7 @@ fn the_sum_is_of_what_was_sealed_and_misses_nothing() {
             other[at] ^= 1;
             tree.insert(&key, other).unwrap();
             let unnoticed = sum_up(&tree).is_ok_and(|sum| sum == expected);
-            // A filter that says yes too often costs time, and nothing else.
+            // False positives of a filter cost time, and nothing else.
             assert!(!unnoticed || key[0] == b'f', "row {key:?} changed at {at}");
         }
         tree.insert(&key, row).unwrap();
@@ -126,7 +126,7 @@ fn what_a_crash_left_of_a_run_is_removed_and_written_again() {
         push(&mut writer, n * 20, 20);
     }
     drop(writer);
-    // The manifest as it was, and rows of runs that it does not know, or knows to be unwanted.
+    // The old manifest, and rows of runs that it does not list, or lists as unwanted.
     let manifest = Manifest::read(&tree).unwrap();
     let before: BTreeMap<_, _> = tree.iter().map(Result::unwrap).collect();
     for id in [manifest.next, manifest.next + 1, 1_000] {
@@ -156,7 +156,7 @@ fn an_index_of_an_earlier_version_is_removed_and_made_anew() {
     let sealed = super::indexed(&tree).unwrap().get();
     (0..sealed).for_each(|n| expected.add_leaf(leaf(n), &hash(n), &facts(n)));
     assert_eq!(sum_up(&tree).unwrap(), expected);
-    // No row is left that the manifest does not name.
+    // Every remaining row is named by the manifest.
     let runs: Vec<RunId> = Manifest::read(&tree).unwrap().runs.into_iter().map(|(id, ..)| id).collect();
     for key in tree.scan_prefix(b"r").keys().chain(tree.scan_prefix(b"f").keys()) {
         let id = u64::from_be_bytes(key.unwrap()[1..9].try_into().unwrap());
@@ -186,7 +186,7 @@ fn rows_that_do_not_parse_are_errors() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Against the obvious: all pointers in a list.
+    /// Compares with the simple way: all pointers in a list.
     #[test]
     fn an_index_answers_like_a_list(
         leaves in prop::collection::vec((0_u64..40, prop::collection::btree_set(0_u64..5, 0..3)), 1..400),

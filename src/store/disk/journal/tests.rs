@@ -16,13 +16,13 @@ use crate::store::conformance::batch_of;
 
 const ORIGIN: &str = "example.com/log";
 
-/// A journal with the entries that it ought to have.
+/// A journal, with the entries that it should have.
 struct Written {
     dir: TempDir,
     journal: Journal,
     edge: RightEdge,
     entries: Vec<Vec<u8>>,
-    /// The position behind each batch.
+    /// The position after each batch.
     ends: Vec<Position>,
 }
 
@@ -33,7 +33,7 @@ impl Written {
         Self { dir, journal, edge: RightEdge::default(), entries: Vec::new(), ends: Vec::new() }
     }
 
-    /// Of batches that have these many entries.
+    /// A journal of batches with these numbers of entries.
     fn with(segment_bytes: u64, counts: &[usize]) -> Self {
         let mut written = Self::new(segment_bytes);
         counts.iter().for_each(|count| written.append(*count));
@@ -100,13 +100,13 @@ fn damage(result: Result<impl std::fmt::Debug, StoreError>) -> String {
 const CRC_BYTES: usize = 4;
 const VERSION_1: Marker = *b"THBATCH\n";
 
-/// The head of a segment of this version.
+/// The header of a segment of this version.
 fn segment_head(version: usize, first: u64, marker: Marker) -> FileHead {
     let about = About { origin: origin_hash(ORIGIN), first }.to_bytes();
     FileHead { format: &FORMATS[2 - version], about, marker }
 }
 
-/// The same segment as older programs wrote it.
+/// The same segment in the format of older programs.
 fn as_version_1(bytes: &[u8]) -> Vec<u8> {
     let head = FileHead::decode(bytes, &FORMATS).unwrap();
     let old_head = segment_head(1, About::of(&head).first, VERSION_1);
@@ -139,14 +139,14 @@ fn encode_batch(batch: &Batch, marker: Marker) -> Vec<u8> {
     bytes
 }
 
-/// A batch that begins with entry `first`, as whoever knows this marker can write it into an entry.
+/// A batch that begins with entry `first`, as somebody who knows this marker can write it into an entry.
 fn lookalike(first: u64, entries: Vec<Vec<u8>>, marker: Marker) -> Vec<u8> {
     let first = usize::try_from(first).unwrap();
     let before = RightEdge::default().grow(&vec![Hash::leaf(b""); first]).edge;
     encode_batch(&batch_of(&before, entries), marker)
 }
 
-/// Appending goes on after what `expected` says is there.
+/// Checks that the journal has these entries, and that appends continue after them.
 fn goes_on(dir: &Path, expected: &[Vec<u8>]) {
     let mut journal = open(dir, SEGMENT_BYTES).unwrap();
     assert_eq!(read(dir).unwrap().0, expected, "opening changes nothing that is whole");
@@ -186,7 +186,7 @@ fn segments_are_sealed_when_they_are_full() {
         assert!(length >= 300, "a batch is whole, so it may grow past the limit, and never stays below");
     }
     assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
-    // Reopened in the middle of it, it goes on the same way.
+    // Reopened halfway, it continues the same way.
     let mut again = Written { journal: open(written.dir.path(), 300).unwrap(), ..written };
     (0..5).for_each(|_| again.append(7));
     assert_eq!(read(again.dir.path()).unwrap().0, again.entries);
@@ -207,7 +207,7 @@ fn a_last_batch_cut_at_any_byte_is_dropped_and_nothing_else() {
 
 #[test]
 fn a_last_batch_of_which_any_part_never_reached_the_disk_is_dropped() {
-    // A power cut may keep the file's length and lose its pages: they read as zeros.
+    // A power cut may keep the file's length and lose its pages, which then read as zeros.
     let written = Written::with(SEGMENT_BYTES, &[2, 3, 4]);
     let whole = fs::read(written.last_segment()).unwrap();
     let begin = usize::try_from(written.ends[1].offset).unwrap();
@@ -227,8 +227,8 @@ fn a_last_batch_of_which_any_part_never_reached_the_disk_is_dropped() {
 
 #[test]
 fn a_torn_batch_whose_entries_look_like_batches_is_still_torn() {
-    // Whoever may submit any bytes must not be able to keep the log from starting after a crash.
-    // They know everything but the marker of the segment.
+    // A client that may submit any bytes must not be able to keep the log from starting after a crash. It knows
+    // everything but the marker of the segment.
     let mut written = Written::with(SEGMENT_BYTES, &[2, 3]);
     let of = |first, marker| lookalike(first, vec![b"never written".to_vec()], marker);
     let other = Written::with(SEGMENT_BYTES, &[1]).journal.tail.1.head().marker;
@@ -243,7 +243,7 @@ fn a_torn_batch_whose_entries_look_like_batches_is_still_torn() {
         goes_on(dir.path(), &written.entries[..5]);
     };
     (begin..whole.len()).for_each(|length| torn(&whole[..length]));
-    // Its head never reached the disk, all that it holds did.
+    // Its header never reached the disk, its entries did.
     for lost in 1..=BATCH_HEAD_BYTES {
         let mut bytes = whole.clone();
         bytes[begin..begin + lost].fill(0);
@@ -263,7 +263,7 @@ fn a_journal_of_version_1_is_read_and_goes_on_in_segments_of_its_own() {
         let old: Vec<Vec<u8>> =
             segments(written.dir.path()).unwrap().iter().map(|first| contents(&written, *first)).collect();
         assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
-        // A torn last batch is dropped as ever.
+        // A torn last batch is dropped as usual.
         let mut again = Written { journal: open(written.dir.path(), SEGMENT_BYTES).unwrap(), ..written };
         again.append(5);
         again.append(1);
@@ -288,7 +288,7 @@ fn contents(written: &Written, first: u64) -> Vec<u8> {
     fs::read(segment_path(written.dir.path(), first)).unwrap()
 }
 
-/// All entries that a salvage gives, by the index that it gives them.
+/// All entries of a salvage, by index.
 fn salvaged(dir: &Path) -> Vec<(u64, Vec<u8>)> {
     let mut salvage = Salvage::new(dir).unwrap();
     let mut found = Vec::new();
@@ -305,7 +305,7 @@ fn no_entry_hides_a_batch_from_a_salvage() {
         let marker = if version_1 { VERSION_1 } else { [7; 8] };
         let never = || vec![b"never written".to_vec()];
         let mut long = lookalike(9, never(), marker);
-        // A head alone that claims 30 MB, which pass over all that follows.
+        // A header alone that claims 30 MB, which extends over everything after it.
         long.truncate(BATCH_HEAD_BYTES);
         long[20..24].copy_from_slice(&30_000_000_u32.to_be_bytes());
         let crc = crc32fast::hash(&long[..BATCH_HEAD_BYTES - CRC_BYTES]);
@@ -339,7 +339,7 @@ fn a_salvage_reads_a_segment_that_lost_its_head() {
         if version_1 {
             bytes = as_version_1(&bytes);
         }
-        // The head, and the head of the first batch as well.
+        // The segment's header, and the header of its first batch as well.
         for (lost, from) in [(20, 0), (SEGMENT_HEAD_BYTES + 20, 2)] {
             let mut spoiled = bytes.clone();
             spoiled[..lost].fill(0);
@@ -438,7 +438,7 @@ fn a_missing_segment_is_damage() {
         fs::remove_file(&path).unwrap();
         let expected = format!("expected it to begin with entry {missing}, saw {}", missing + 9);
         assert!(damage(read(written.dir.path())).ends_with(&expected));
-        // Nor does another segment's content stand in for it.
+        // Nor does the content of another segment replace it.
         fs::copy(segment_path(written.dir.path(), 27), &path).unwrap();
         assert!(damage(read(written.dir.path())).contains(&format!("{missing:020}.seg: expected")));
         fs::write(path, bytes).unwrap();
@@ -474,11 +474,11 @@ fn a_segment_whose_creation_was_cut_short_is_made_again() {
         assert_eq!(segments(written.dir.path()).unwrap(), [0, 5]);
         goes_on(written.dir.path(), &[written.entries, vec![b"six".to_vec()]].concat());
     }
-    // A head that is whole and has nothing behind it is a segment without batches.
+    // A complete header with nothing after it is a segment without batches.
     let written = Written::with(SEGMENT_BYTES, &[2, 3]);
     fs::write(segment_path(written.dir.path(), 5), &head).unwrap();
     goes_on(written.dir.path(), &written.entries);
-    // The very first segment may be cut short as well.
+    // The very first segment may be truncated as well.
     let head = segment_head(2, 0, [9; 8]).encode();
     for length in 0..=SEGMENT_HEAD_BYTES {
         let dir = TempDir::new().unwrap();
@@ -491,7 +491,7 @@ fn a_segment_whose_creation_was_cut_short_is_made_again() {
 fn a_failed_append_is_cut_off() {
     let mut written = Written::with(SEGMENT_BYTES, &[2, 3]);
     let end = written.journal.end();
-    // All of a batch, and then some: as if the write had worked and the fdatasync had not.
+    // A whole batch and more: as if the write had worked and the fdatasync had not.
     let marker = written.journal.tail.1.head().marker;
     let mut bytes = encode_batch(&batch_of(&written.edge, vec![b"unsynced".to_vec()]), marker);
     bytes.extend_from_slice(&marker);
@@ -503,7 +503,7 @@ fn a_failed_append_is_cut_off() {
     assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
 }
 
-/// The cursor behind each batch.
+/// The cursor after each batch.
 fn cursors(dir: &Path) -> Vec<Cursor> {
     let mut scan = scan(dir);
     let mut cursors = Vec::new();
@@ -534,7 +534,7 @@ fn a_scan_goes_on_behind_any_batch() {
 
 #[test]
 fn a_cursor_that_no_batch_ends_at_is_damage_and_not_a_torn_batch() {
-    // Were it believed, the batch that it points into would be taken for torn, and be cut off.
+    // If it were believed, the batch that it points into would count as torn, and be truncated.
     let written = Written::with(SEGMENT_BYTES, &[2, 3, 4]);
     let good = cursors(written.dir.path())[1];
     let size = |size| TreeSize::new(size).unwrap();
@@ -556,7 +556,7 @@ fn a_cursor_that_no_batch_ends_at_is_damage_and_not_a_torn_batch() {
     assert!(Scan::new(written.dir.path(), origin_hash(ORIGIN), Some(good)).is_ok());
 }
 
-/// Where each bundle begins.
+/// The offset of each bundle.
 fn starts(dir: &Path) -> Vec<BundleStart> {
     let mut scan = scan(dir);
     let mut starts = Vec::new();
@@ -590,7 +590,7 @@ fn bundles_are_read_across_batches_and_segments() {
                 reader.read(entries.len(), next, &mut bytes).unwrap();
                 assert_eq!(bytes, [b"kept".to_vec(), bundle_of(entries)].concat());
             }
-            // One reader may go on, in pieces, to the end of the journal, and says where that is.
+            // One reader may read on, in pieces, to the end of the journal, and knows its position.
             let mut reader = BundleReader::new(written.dir.path(), starts[0]).unwrap();
             for (at, entries) in written.entries.chunks(77).enumerate() {
                 let mut bytes = Vec::new();
@@ -612,7 +612,7 @@ fn a_bundle_reader_notices_a_journal_that_does_not_go_on() {
     let start = starts(written.dir.path())[0];
     let path = written.last_segment();
     let whole = fs::read(&path).unwrap();
-    // In the second batch's head: magic, first index, count, checksum.
+    // In the second batch's header: magic, first index, count, checksum.
     let head = usize::try_from(written.ends[0].offset).unwrap();
     for at in [head, head + 15, head + 19, head + 59] {
         let mut bytes = whole.clone();

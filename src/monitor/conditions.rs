@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::delivery::{Delivery, DeliveryError};
+use super::delivery::DeliveryError;
 use super::error::{FollowError, LogLie, is_not_the_log, is_silence};
 use super::event::{Code, Event, EventId};
 use super::inbox::PeerFaultKind;
@@ -15,111 +15,92 @@ use crate::merkle::TreeSize;
 /// Advice if something other than the log answers.
 const SOMETHING_ELSE: &str = "Something else than this log seems to answer there: is the address right, and does a proxy or a sign-in page stand before it? If others see the log there, somebody may keep you from it.";
 
-/// The open conditions of one log.
+/// Begins and ends the conditions of one log. The delivery knows which are open.
 pub struct Conditions {
-    delivery: Arc<Delivery>,
-    /// By code and subject, such as a witness, a peer or a release.
-    open: BTreeMap<(Code, String), EventId>,
-    /// Events whose delivery failed. A receiver may have them already, so they are delivered again unchanged.
+    tools: Arc<Tools>,
+    /// Events whose delivery failed, by code and subject. A receiver may have them already, so they are delivered again
+    /// unchanged.
     untold: BTreeMap<(Code, String), Event>,
     /// Since when the log does not answer, seconds since 1970.
     silent_since: Option<u64>,
 }
 
 impl Conditions {
-    /// The conditions that were open when the monitor was last stopped.
-    pub fn of(delivery: Arc<Delivery>, origin: &str) -> Self {
-        let open = delivery.open_conditions(usize::MAX);
-        let of_log = open.into_iter().filter(|condition| condition.log.as_deref() == Some(origin));
-        let open = of_log
-            .filter_map(|condition| Some(((Code::parse(&condition.code)?, condition.about?), condition.id)))
-            .collect();
-        Self { delivery, open, untold: BTreeMap::new(), silent_since: None }
+    pub const fn new(tools: Arc<Tools>) -> Self {
+        Self { tools, untold: BTreeMap::new(), silent_since: None }
     }
 
-    /// Whether a condition is open.
-    pub fn holds(&self, code: Code, about: &str) -> bool {
-        self.open.contains_key(&(code, about.to_owned()))
-    }
-
-    /// Opens a condition and reports it, unless it is open already.
+    /// Opens a condition about a subject, such as a witness, a peer or a release, and reports it, unless it is open.
     pub fn begin(
         &mut self,
         code: Code,
         about: &str,
         event: impl FnOnce() -> Event,
     ) -> Result<(), DeliveryError> {
-        if self.holds(code, about) {
+        if self.open(code).contains_key(about) {
             return Ok(());
         }
-        self.tell(vec![((code, about.to_owned()), event().with("about", about))])
+        self.tell(code, vec![(about.to_owned(), event())])
     }
 
-    /// Opens several conditions of one code, and reports those together that are not open yet.
-    pub fn begin_all(&mut self, code: Code, events: Vec<(String, Event)>) -> Result<(), DeliveryError> {
-        let new = events.into_iter().filter(|(about, _)| !self.holds(code, about));
-        let named = |(about, event): (String, Event)| ((code, about.clone()), event.with("about", about));
-        let new: Vec<_> = new.map(named).collect();
-        if new.is_empty() { Ok(()) } else { self.tell(new) }
+    /// The open conditions of a code, by subject, but for those whose delivery failed.
+    fn open(&self, code: Code) -> BTreeMap<String, EventId> {
+        let mut open = self.tools.delivery.open_about(self.tools.origin(), code);
+        open.retain(|about, _| !self.untold.contains_key(&(code, about.clone())));
+        open
     }
 
-    fn tell(&mut self, mut new: Vec<((Code, String), Event)>) -> Result<(), DeliveryError> {
-        for (key, event) in &mut new {
-            if let Some(untold) = self.untold.remove(key) {
-                *event = untold;
-            }
+    fn tell(&mut self, code: Code, mut new: Vec<(String, Event)>) -> Result<(), DeliveryError> {
+        for (about, event) in &mut new {
+            let named = || event.clone().with("about", about.as_str());
+            *event = self.untold.remove(&(code, about.clone())).unwrap_or_else(named);
         }
         let events: Vec<Event> = new.iter().map(|(_, event)| event.clone()).collect();
-        if let Err(error) = self.delivery.tell(&events) {
-            self.untold.extend(new);
-            return Err(error);
+        let told = self.tools.delivery.tell(&events);
+        if told.is_err() {
+            self.untold.extend(new.into_iter().map(|(about, event)| ((code, about), event)));
         }
-        self.open.extend(new.into_iter().map(|(key, event)| (key, event.id)));
-        Ok(())
+        told
     }
 
     /// Ends a condition, if it is open.
     pub fn end(&mut self, code: Code, about: &str, message: &str) -> Result<(), DeliveryError> {
-        let key = (code, about.to_owned());
-        let id = self.open.get(&key).copied().or_else(|| self.untold.get(&key).map(|event| event.id));
-        if let Some(id) = id {
-            self.delivery.end(id, message)?;
-            self.open.remove(&key);
-            self.untold.remove(&key);
-        }
-        Ok(())
+        self.end_those(code, |open| open == about, message)
     }
 
     /// Ends all conditions of a code except those about `but`.
     pub fn end_others(&mut self, code: Code, but: &[String], message: &str) -> Result<(), DeliveryError> {
-        let but: HashSet<&String> = but.iter().collect();
-        let is_over = |open: Code, about: &String| open == code && !but.contains(about);
-        let untold = self.untold.iter().map(|(key, event)| (key, &event.id));
-        let over = self.open.iter().chain(untold).filter(|((open, about), _)| is_over(*open, about));
-        let over: Vec<EventId> = over.map(|(_, id)| *id).collect();
-        if over.is_empty() {
-            return Ok(());
+        let but: HashSet<&str> = but.iter().map(String::as_str).collect();
+        self.end_those(code, |open| !but.contains(open), message)
+    }
+
+    fn end_those(
+        &mut self,
+        code: Code,
+        is_over: impl Fn(&str) -> bool,
+        message: &str,
+    ) -> Result<(), DeliveryError> {
+        let open = self.tools.delivery.open_about(self.tools.origin(), code);
+        let over: Vec<EventId> = open.iter().filter(|(about, _)| is_over(about)).map(|(_, id)| *id).collect();
+        if !over.is_empty() {
+            self.tools.delivery.end_all(&over, message)?;
         }
-        self.delivery.end_all(&over, message)?;
-        self.open.retain(|(open, about), _| !is_over(*open, about));
-        self.untold.retain(|(open, about), _| !is_over(*open, about));
+        self.untold.retain(|(of, about), _| *of != code || !is_over(about));
         Ok(())
     }
-}
 
-impl Conditions {
     /// Reports a log that does not answer, or contradicts what it signed, and the end of both. A log that does not
     /// answer is reported `at_once`, or after a while.
     pub(super) fn report_answer(
         &mut self,
-        tools: &Tools,
         error: Option<&FollowError>,
         at_once: bool,
     ) -> Result<(), FollowError> {
+        let tools = self.tools.clone();
         let origin = tools.origin();
-        tools.log.report(|progress| progress.fault = error.map(ToString::to_string));
+        tools.log.report(|status| status.fault = error.map(ToString::to_string));
         match error {
-            Some(FollowError::Client(e)) if is_silence(e) => self.report_silence(tools, e, at_once)?,
+            Some(FollowError::Client(e)) if is_silence(e) => self.report_silence(e, at_once)?,
             _ => {
                 self.silent_since = None;
                 self.end(Code::LogUnreachable, "log", &format!("{origin} answers"))?;
@@ -146,12 +127,8 @@ impl Conditions {
         })?)
     }
 
-    fn report_silence(
-        &mut self,
-        tools: &Tools,
-        error: &ClientError,
-        at_once: bool,
-    ) -> Result<(), FollowError> {
+    fn report_silence(&mut self, error: &ClientError, at_once: bool) -> Result<(), FollowError> {
+        let tools = self.tools.clone();
         let (now, origin) = (tools.now(), tools.origin());
         let since = *self.silent_since.get_or_insert(now);
         if !at_once && now.saturating_sub(since) < tools.settings().patience.unreachable {
@@ -166,12 +143,8 @@ impl Conditions {
     }
 
     /// Reports a log that neither grew nor was cosigned since `alive`, seconds since 1970.
-    pub(super) fn report_stall(
-        &mut self,
-        tools: &Tools,
-        alive: u64,
-        size: TreeSize,
-    ) -> Result<(), FollowError> {
+    pub(super) fn report_stall(&mut self, alive: u64, size: TreeSize) -> Result<(), FollowError> {
+        let tools = self.tools.clone();
         let (now, origin) = (tools.now(), tools.origin());
         let seconds = now.saturating_sub(alive);
         if seconds <= tools.settings().patience.stalled {
@@ -186,11 +159,8 @@ impl Conditions {
 
     /// Reports witnesses of the policy that have not cosigned for a while. `latest` holds the latest cosignature of
     /// each; one that never cosigned is missing since it was first looked for.
-    pub(super) fn report_witnesses(
-        &mut self,
-        tools: &Tools,
-        latest: &mut BTreeMap<String, u64>,
-    ) -> Result<(), FollowError> {
+    pub(super) fn report_witnesses(&mut self, latest: &mut BTreeMap<String, u64>) -> Result<(), FollowError> {
+        let tools = self.tools.clone();
         let (now, origin, settings) = (tools.now(), tools.origin(), tools.settings());
         let mut names: Vec<String> =
             settings.policy.witnesses().iter().map(|w| w.key.name().to_string()).collect();
@@ -214,8 +184,9 @@ impl Conditions {
     }
 
     /// Reports peers that show what the log did not sign. A peer that is silent stands in the metrics.
-    pub(super) fn report_peers(&mut self, tools: &Tools) -> Result<(), FollowError> {
-        let sources = tools.log.inbox.sources();
+    pub(super) fn report_peers(&mut self) -> Result<(), FollowError> {
+        let tools = self.tools.clone();
+        let sources = tools.log.inbox.with(|inbox| inbox.sources.clone());
         // A peer that is silent now, or was not asked since the start, has taken nothing back.
         let unasked = tools.peers.iter().filter(|name| !sources.contains_key(*name));
         let mut faulty: Vec<String> = unasked.cloned().collect();
@@ -236,11 +207,8 @@ impl Conditions {
     }
 
     /// Reports releases of the manifest that should be in the log by now. The caller has looked at every entry.
-    pub(super) fn report_missing(
-        &mut self,
-        tools: &Tools,
-        comparison: &mut ManifestComparison,
-    ) -> Result<(), FollowError> {
+    pub(super) fn report_missing(&mut self, comparison: &mut ManifestComparison) -> Result<(), FollowError> {
+        let tools = self.tools.clone();
         let (now, origin, settings) = (tools.now(), tools.origin(), tools.settings());
         let Some(expect) = &settings.expect else { return Ok(()) };
         let missing = comparison.missing(&expect.manifest(), now, settings.patience.missing_release);
@@ -253,7 +221,12 @@ impl Conditions {
             let event = tools.event(Code::MissingRelease, &[name, since], message);
             (name.clone(), event.with("purl", expected.purl.as_str()).with("line", expected.line))
         };
-        self.begin_all(Code::MissingRelease, missing.iter().zip(&names).map(event).collect())?;
+        let open = self.open(Code::MissingRelease);
+        let new = missing.iter().zip(&names).filter(|(_, name)| !open.contains_key(*name));
+        let new: Vec<(String, Event)> = new.map(event).collect();
+        if !new.is_empty() {
+            self.tell(Code::MissingRelease, new)?;
+        }
         let message = "what was missing is in the log, or not expected any more";
         Ok(self.end_others(Code::MissingRelease, &names, message)?)
     }

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::error::{FollowError, LogLie};
+use super::error::{FollowError, LogLie, wrong_tiles};
 use super::event::{Code, Event};
 use super::findings::{Findings, Judge, WithdrawalClaim, WithdrawnRelease};
 use super::inbox::HeadVerdict;
 use super::log::Tools;
-use super::relation::Unclear;
 use super::settings::{CLOCK_ALLOWANCE, Expect, Start};
 use super::state::{EntryState, Looked};
 use super::statements::{Interval, read_all};
@@ -77,7 +76,7 @@ impl LogEntries {
             return Ok(());
         }
         let prefix = prove_prefix(&self.tools.tiles(), old, (size, &root))?;
-        let prefix = prefix.map_err(|error| Unclear::Tiles { size, error })?;
+        let prefix = prefix.map_err(|error| wrong_tiles(size, &error))?;
         expect_root(old, &prefix.root, &edge)
     }
 
@@ -140,9 +139,9 @@ impl LogEntries {
         self.state.edge = growth.edge;
         self.state.looked = looked.min(self.state.looked);
         let (cursor, count) = (self.cursor(), window.hashes.len() as u64);
-        self.tools.log.report(|progress| {
-            progress.cursor = cursor;
-            progress.entries += count;
+        self.tools.log.report(|status| {
+            status.cursor = cursor;
+            status.entries += count;
         });
         (self.tools.progress)(self.tools.origin(), cursor.get(), head.size.get());
         Ok(())
@@ -238,7 +237,7 @@ impl LogEntries {
             return Err(FollowError::lie(LogLie::WrongRoot, message));
         }
         let is_larger = self.verified().is_none_or(|before| before.get().size < *size);
-        self.tools.log.inbox.settle(head.get(), HeadVerdict::Consistent);
+        self.tools.log.inbox.with(|inbox| inbox.settle(head.get(), HeadVerdict::Consistent));
         if is_larger {
             self.tools.delivery.tell(&[self.head_event(head.get(), cosigned)])?;
         }

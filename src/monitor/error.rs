@@ -1,10 +1,10 @@
 //! Why a log could not be followed.
 
 use super::delivery::DeliveryError;
-use super::relation::Unclear;
 use super::state::StateError;
 use crate::checkpoint::CheckpointError;
 use crate::client::{ClientError, NetworkFault};
+use crate::merkle::{ProofError, TreeSize};
 use crate::note::NoteError;
 
 /// Why a round ended early.
@@ -82,13 +82,11 @@ impl FollowError {
     }
 }
 
-impl From<Unclear> for FollowError {
-    fn from(unclear: Unclear) -> Self {
-        match unclear {
-            Unclear::Client(e) => e.into(),
-            tiles @ Unclear::Tiles { .. } => Self::lie(LogLie::WrongTile, tiles.to_string()),
-        }
-    }
+/// The lie of a log whose tiles don't make the root of its head of this size: they are wrong, or of another tree.
+pub fn wrong_tiles(size: TreeSize, error: &ProofError) -> FollowError {
+    let message =
+        format!("the tiles that the log serves are not those of its tree head of size {size}: {error}");
+    FollowError::lie(LogLie::WrongTile, message)
 }
 
 /// Whether somebody else answered in the log's place, such as a network's sign-in page.

@@ -52,7 +52,7 @@ pub fn convict(
         Ok(kept) => {
             let file = kept.path.display().to_string();
             if kept.new {
-                tools.log.report(|progress| progress.forks += 1);
+                tools.log.report(|status| status.forks += 1);
                 tracing::error!(file, "a log signed two histories: keep this file");
             }
             (event(&shown).with("evidence", file), true)

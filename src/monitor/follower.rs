@@ -21,9 +21,11 @@ use super::error::{FollowError, LogLie};
 use super::evidence::{ITSELF, convict, end_forks_without_evidence};
 use super::gossip::{Gossip, OwnHead};
 use super::heads::{FetchedHead, Judged, LogHeads};
+use super::inbox::Inbox;
 use super::log::{Tools, Vouched};
 use super::settings::CLOCK_ALLOWANCE;
-use super::started::{LogScope, started_events};
+use super::signal::Woken;
+use super::started::started_events;
 use super::state::{self, LogState};
 use crate::checkpoint::policy::Cosigned;
 use crate::checkpoint::{Checkpoint, LogSigned};
@@ -78,7 +80,7 @@ impl Follower {
             heads: LogHeads::new(tools.clone(), state.heads),
             entries: LogEntries::new(tools.clone(), state.entries),
             gossip: Gossip::new(tools.clone(), state.pending),
-            conditions: Conditions::of(tools.delivery.clone(), tools.origin()),
+            conditions: Conditions::new(tools.clone()),
             tools,
             pause: None,
             is_new,
@@ -91,14 +93,13 @@ impl Follower {
         Ok(follower)
     }
 
-    /// The log's origin.
     pub fn origin(&self) -> &str {
         self.tools.origin()
     }
 
     /// Waits until somebody sends a head, for `most` at the longest. Returns false if the monitor stops.
     pub fn wait(&self, most: Duration) -> bool {
-        self.tools.log.inbox.wait(most)
+        self.tools.log.inbox.wait(most, Inbox::has_any) != Woken::Stopped
     }
 
     /// The reason why the monitor can't judge entries as its settings say, if there is one.
@@ -112,7 +113,7 @@ impl Follower {
 
     /// Shows a fault of the monitor in `/healthz`, or clears it.
     pub fn set_fault(&self, fault: Option<String>) {
-        self.tools.log.set_own_fault(fault);
+        self.tools.log.report(|status| status.own_fault = fault);
     }
 
     /// Follows the log to its head, compares the heads that others showed, and reports conditions. Returns whether the
@@ -141,10 +142,10 @@ impl Follower {
             }
             other => other.err(),
         };
-        self.conditions.report_answer(&self.tools, error.as_ref(), once)?;
+        self.conditions.report_answer(error.as_ref(), once)?;
         self.report_lasting()?;
         if error.is_none() && self.has_caught_up() {
-            self.conditions.report_missing(&self.tools, &mut self.entries.state.comparison)?;
+            self.conditions.report_missing(&mut self.entries.state.comparison)?;
         }
         self.save()?;
         self.show();
@@ -156,7 +157,7 @@ impl Follower {
     /// Steps 1 to 5.
     fn advance(&mut self) -> Result<(), FollowError> {
         let Some((head, cosigned)) = self.find_head()? else { return Ok(()) };
-        self.tools.log.report(|progress| progress.target = head.get().size);
+        self.tools.log.report(|status| status.target = head.get().size);
         if self.entries.cursor() < head.get().size {
             let times = self.entries.interval(&cosigned);
             let mut stream = self.entries.stream(head.get());
@@ -199,7 +200,7 @@ impl Follower {
             }
             Judged::Unclear(unclear) => {
                 self.gossip.keep(&head);
-                Err(unclear.into())
+                Err(unclear)
             }
             Judged::Forked(fork) => {
                 let kept = convict(&self.tools, &fork, head.get(), ITSELF);
@@ -221,7 +222,7 @@ impl Follower {
         if self.saved.elapsed() >= SAVE_INTERVAL.max(self.saving * 10) {
             self.save()?;
         }
-        if self.tools.log.inbox.has_any() {
+        if self.tools.log.inbox.with(|inbox| inbox.has_any()) {
             self.compare_received()?;
         }
         if self.reported.elapsed() >= REPORT_INTERVAL {
@@ -285,8 +286,8 @@ impl Follower {
             return Ok(());
         }
         let compared = self.entries.state.compares;
-        let scope = LogScope::new(&self.tools, &mut self.entries, self.is_new);
-        if let Err(error) = self.tools.delivery.tell(&started_events(&self.tools, &scope, once)) {
+        let events = started_events(&self.tools, &mut self.entries, self.is_new, once);
+        if let Err(error) = self.tools.delivery.tell(&events) {
             // The next try counts the skipped releases again.
             self.entries.state.compares = compared;
             return Err(error.into());
@@ -298,11 +299,11 @@ impl Follower {
     /// Step 7.
     fn report_lasting(&mut self) -> Result<(), FollowError> {
         self.reported = Instant::now();
-        let (tools, heads) = (&self.tools, &mut self.heads);
+        let heads = &mut self.heads;
         let size = heads.newest.as_ref().map_or(TreeSize::ZERO, |head| head.get().size);
-        self.conditions.report_stall(tools, heads.state.alive, size)?;
-        self.conditions.report_witnesses(tools, &mut heads.state.witnesses)?;
-        self.conditions.report_peers(tools)
+        self.conditions.report_stall(heads.state.alive, size)?;
+        self.conditions.report_witnesses(&mut heads.state.witnesses)?;
+        self.conditions.report_peers()
     }
 
     fn has_caught_up(&self) -> bool {
@@ -334,16 +335,18 @@ impl Follower {
         let log = &self.tools.log;
         let cursor = self.entries.cursor();
         let target = self.heads.newest.as_ref().map_or(cursor, |head| head.get().size);
-        log.report(|progress| {
-            (progress.cursor, progress.target, progress.start) = (cursor, target, self.entries.state.start);
-            progress.alive = self.heads.state.alive;
-            progress.witnesses.clone_from(&self.heads.state.witnesses);
+        log.report(|status| {
+            (status.cursor, status.target, status.start) = (cursor, target, self.entries.state.start);
+            status.alive = self.heads.state.alive;
+            status.witnesses.clone_from(&self.heads.state.witnesses);
         });
         // The policy may ask for more cosignatures than it did when this head was verified.
         let verified = self.entries.verified().and_then(|head| log.settings.policy.check(&head).ok());
         if let Some(head) = verified {
-            let note = head.verified_note().to_string();
-            if log.vouch(Vouched { note, size: head.get().size, root: head.get().root }) {
+            let (note, size) = (head.verified_note().to_string(), head.get().size);
+            let head = Vouched { note, size, root: head.get().root };
+            let before = log.report(|status| status.vouched.replace(head));
+            if before.is_none_or(|before| before.size != size) {
                 self.tools.vouched.raise();
             }
         }

@@ -6,9 +6,9 @@ use super::conditions::Conditions;
 use super::error::{FollowError, is_silence};
 use super::event::Code;
 use super::evidence::{ITSELF, convict, in_words};
+use super::heads::{Relation, relate, same_size_fork};
 use super::inbox::{HeadVerdict, PUSHED, ReceivedHead};
 use super::log::Tools;
-use super::relation::{Relation, Unclear, relate, same_size_fork};
 use super::state::PendingHead;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::client::{ClientError, KeptTiles, RemoteTiles};
@@ -58,7 +58,7 @@ impl Gossip {
     /// Takes the heads out of the inbox and keeps them; all of them before anything can fail, because whoever pushed
     /// one was told that it will be compared.
     pub(super) fn receive(&mut self) -> Vec<LogSigned<Checkpoint>> {
-        let received = self.tools.log.inbox.take_heads();
+        let received = self.tools.log.inbox.with(|inbox| std::mem::take(&mut inbox.heads));
         for ReceivedHead { source, head } in &received {
             self.add(source, head);
         }
@@ -124,7 +124,7 @@ impl Gossip {
         let inbox = &self.tools.log.inbox;
         let (mut left, mut result): (Vec<ProvenFork>, _) = (Vec::new(), Ok(()));
         while result.is_ok()
-            && let Some(fork) = inbox.take_fork()
+            && let Some(fork) = inbox.with(|inbox| inbox.forks.pop_front())
         {
             let kept = convict(&self.tools, &fork, fork.larger(), PUSHED);
             if !matches!(kept, Ok(true)) {
@@ -134,7 +134,7 @@ impl Gossip {
         }
         // Whoever sent them was told that they are accepted.
         for fork in left {
-            inbox.add_fork(fork);
+            inbox.with(|inbox| inbox.add_fork(fork));
         }
         result
     }
@@ -177,7 +177,7 @@ impl Gossip {
                 Err(error) => return Err(error),
             };
             if let Some((verdict, _)) = verdict {
-                tools.log.inbox.settle(head.get(), verdict);
+                tools.log.inbox.with(|inbox| inbox.settle(head.get(), verdict));
             }
             if let Some((_, true)) = verdict {
                 self.pending.remove(place);
@@ -211,12 +211,12 @@ impl Gossip {
             }
             // The log has no tiles of a head that it does not show, or those of another tree.
             Err(unclear) if theirs.get().size > ours.get().size => match unclear {
-                Unclear::Client(e @ ClientError::Network { .. }) => Err(e.into()),
+                network @ FollowError::Client(ClientError::Network { .. }) => Err(network),
                 unclear => {
                     Ok(Compared::Ahead(format!("whether it continues the tree can't be told yet: {unclear}")))
                 }
             },
-            Err(unclear) => Err(unclear.into()),
+            Err(unclear) => Err(unclear),
         }
     }
 

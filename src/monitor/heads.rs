@@ -1,19 +1,19 @@
-//! The log's own heads: fetched, authenticated, and related to the newest one that is known.
+//! The log's own heads: fetched, authenticated, and related to the newest one that is known; and how two heads relate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::conditions::Conditions;
-use super::error::FollowError;
+use super::error::{FollowError, wrong_tiles};
 use super::event::Code;
 use super::log::Tools;
-use super::relation::{Relation, Unclear, relate};
 use super::settings::CLOCK_ALLOWANCE;
 use super::state::HeadState;
 use crate::checkpoint::policy::{Cosigned, Policy, QuorumError};
-use crate::checkpoint::{self, Checkpoint, LogSigned, cosignature};
-use crate::merkle::TreeSize;
-use crate::proof::fork::ProvenFork;
+use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned, cosignature};
+use crate::client::ClientError;
+use crate::merkle::{Prefix, TileReader, TreeSize, prove_prefix};
+use crate::proof::fork::{ForkEvidence, ProvenFork};
 
 /// Seconds for which a cache in front of the log may serve an old head: longer than caches are usually told to keep
 /// anything. The rules for caches are in docs/operating.md.
@@ -40,7 +40,20 @@ pub enum Judged {
     /// It contradicts the newest head.
     Forked(Box<ProvenFork>),
     /// It can't be compared now. A log that goes back to another history has no tiles of this one any more.
-    Unclear(Unclear),
+    Unclear(FollowError),
+}
+
+/// How a head relates to ours.
+#[derive(Debug)]
+pub enum Relation {
+    /// It is the same tree.
+    Same,
+    /// Ours continues it.
+    Part,
+    /// It continues ours.
+    Extends,
+    /// Neither continues the other: the log signed two histories.
+    Forked(Box<ProvenFork>),
 }
 
 /// The log's own heads.
@@ -106,7 +119,7 @@ impl LogHeads {
     pub(super) fn see(&mut self, head: &LogSigned<Checkpoint>) {
         let now = self.tools.now();
         self.shown = head.get().size;
-        self.tools.log.report(|progress| progress.asked = Some(now));
+        self.tools.log.report(|status| status.asked = Some(now));
         self.see_cosignatures(head);
     }
 
@@ -233,4 +246,43 @@ fn cosigned_by(head: &LogSigned<Checkpoint>, policy: &Policy) -> BTreeMap<String
         *known = time.max(*known);
     }
     latest
+}
+
+/// Compares two heads by the log's tiles: the smaller one has to be a prefix of the larger.
+pub fn relate<R: TileReader<Error = ClientError>>(
+    tiles: &R,
+    ours: &LogSigned<Checkpoint>,
+    theirs: &LogSigned<Checkpoint>,
+    keys: &[LogKey],
+) -> Result<Relation, FollowError> {
+    let (we, they) = (ours.get(), theirs.get());
+    if we.size == they.size {
+        if we.root == they.root {
+            return Ok(Relation::Same);
+        }
+        return Ok(Relation::Forked(Box::new(same_size_fork(ours, theirs, keys))));
+    }
+    let (smaller, larger) = if we.size < they.size { (ours, theirs) } else { (theirs, ours) };
+    let (size, root) = (larger.get().size, larger.get().root);
+    let prefix = prove_prefix(tiles, smaller.get().size, (size, &root))?;
+    let Prefix { root, proof } = prefix.map_err(|error| wrong_tiles(size, &error))?;
+    if root == smaller.get().root {
+        return Ok(if we.size < they.size { Relation::Extends } else { Relation::Part });
+    }
+    let evidence = ForkEvidence::unequal(smaller.note().clone(), larger.note().clone(), root, proof);
+    Ok(Relation::Forked(Box::new(proven(evidence, keys))))
+}
+
+/// The fork that two heads of one size with different roots prove.
+pub fn same_size_fork(
+    one: &LogSigned<Checkpoint>,
+    other: &LogSigned<Checkpoint>,
+    keys: &[LogKey],
+) -> ProvenFork {
+    proven(ForkEvidence::same_size(one.note().clone(), other.note().clone()), keys)
+}
+
+fn proven(evidence: ForkEvidence, keys: &[LogKey]) -> ProvenFork {
+    // Both heads were opened with these keys, and the tiles made the root of the larger one.
+    evidence.judge(keys).expect("two signed heads that contradict each other")
 }

@@ -153,7 +153,7 @@ async fn checkpoint_of(
 ) -> Result<Response, GossipError> {
     let hash = path.ok().and_then(|Path(hash)| Hash::from_hex(&hash).ok());
     let hash = hash.ok_or_else(|| HINTS.no_route(&uri))?;
-    let vouched = server.logs.iter().find(|log| log.hash == hash).and_then(|log| log.vouched());
+    let vouched = server.logs.iter().find(|log| log.hash == hash).and_then(|log| log.status().vouched);
     let vouched = vouched.ok_or_else(|| GossipError::NotFollowed(hash.to_hex()))?;
     Ok(cache::answer(cache::TEXT, cache::REVALIDATE, vouched.note))
 }
@@ -169,7 +169,7 @@ async fn gossip(State(server): Server, client: ClientAddress, body: Upload) -> R
     server.outcomes.count(outcome);
     let (log, admitted) = answer?;
     let status = if admitted == Admitted::Known { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let own = log.vouched().map(|vouched| vouched.note).unwrap_or_default();
+    let own = log.status().vouched.map(|vouched| vouched.note).unwrap_or_default();
     Ok((status, cache::answer(cache::TEXT, cache::NEVER, own)).into_response())
 }
 
@@ -184,7 +184,7 @@ async fn add_head(
     // A signature takes a part of a millisecond, and a note may have many lines.
     let settings = log.settings.clone();
     let head = blocking(move || checkpoint::open_note(note, &settings.keys)).await??;
-    match log.inbox.add_head(PUSHED, head, server.now()) {
+    match log.inbox.change(|inbox| inbox.add_head(PUSHED, head, server.now())) {
         Admitted::Full => Err(GossipError::Busy),
         admitted => Ok((log, admitted)),
     }
@@ -212,7 +212,7 @@ async fn add_fork(server: &MonitorServer, client: ClientAddress, body: Upload) -
     // The policy may trust other logs; their forks are theirs.
     let settings = log.settings.clone();
     let fork = blocking(move || evidence.judge(&settings.keys).map_err(GossipError::NoFork)).await??;
-    if log.inbox.add_fork(fork) { Ok(()) } else { Err(GossipError::Busy) }
+    if log.inbox.change(|inbox| inbox.add_fork(fork)) { Ok(()) } else { Err(GossipError::Busy) }
 }
 
 async fn metrics(State(server): Server) -> Exposition {
@@ -223,8 +223,8 @@ async fn metrics(State(server): Server) -> Exposition {
 struct MonitorHealth {
     status: &'static str,
     logs: Vec<FollowedHealth>,
-    sinks: Vec<SinkHealth>,
-    open_alerts: usize,
+    sinks: Vec<SinkFigures>,
+    open_alerts: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     faults: Vec<String>,
 }
@@ -244,43 +244,28 @@ struct FollowedHealth {
     fault: Option<String>,
 }
 
-#[derive(Serialize)]
-struct SinkHealth {
-    name: String,
-    undelivered: usize,
-    /// A code. The words are in the monitor's own log, because a command's output may hold secrets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<&'static str>,
-}
-
 /// 503 while the monitor can't do its own part: follow and report. A log that misbehaves is reported, and no fault.
 async fn healthz(State(server): Server) -> impl IntoResponse {
-    let now = server.now();
-    let figures = server.delivery.figures();
-    let log = |log: &Arc<FollowedLog>| {
-        let progress = log.progress();
-        FollowedHealth {
-            origin: log.origin().to_owned(),
+    let (now, figures) = (server.now(), server.delivery.figures());
+    let (mut logs, mut faults) = (Vec::new(), Vec::new());
+    for log in &server.logs {
+        let (status, origin) = (log.status(), log.origin().to_owned());
+        faults.extend(status.own_fault.map(|fault| format!("{origin}: {fault}")));
+        logs.push(FollowedHealth {
+            origin,
             origin_hash: log.hash.to_hex(),
-            verified: progress.cursor.get(),
-            signed: progress.target.get(),
-            asked_seconds_ago: progress.asked.map(|asked| now.saturating_sub(asked)),
-            fault: progress.fault,
-        }
+            verified: status.cursor.get(),
+            signed: status.target.get(),
+            asked_seconds_ago: status.asked.map(|asked| now.saturating_sub(asked)),
+            fault: status.fault,
+        });
+    }
+    faults.extend(figures.faults);
+    let of_sink = |sink: &SinkFigures| {
+        Some(format!("{}: {}; the monitor's log says more", sink.name, sink.fault_code?))
     };
-    let sink = |sink: &SinkFigures| SinkHealth {
-        name: sink.name.clone(),
-        undelivered: sink.undelivered,
-        fault: sink.fault_code,
-    };
-    let sinks: Vec<SinkHealth> = figures.sinks.iter().map(sink).collect();
-    let of_log = |log: &Arc<FollowedLog>| Some(format!("{}: {}", log.origin(), log.own_fault()?));
-    let of_sink =
-        |sink: &SinkHealth| Some(format!("{}: {}; the monitor's log says more", sink.name, sink.fault?));
-    let mut faults: Vec<String> = server.logs.iter().filter_map(of_log).collect();
-    faults.extend(figures.faults.iter().cloned());
-    faults.extend(sinks.iter().filter_map(of_sink));
+    faults.extend(figures.sinks.iter().filter_map(of_sink));
     let (code, status) = health(&faults);
-    let logs = server.logs.iter().map(log).collect();
-    (code, Json(MonitorHealth { status, logs, sinks, open_alerts: figures.open_conditions, faults }))
+    let open_alerts = figures.open_by_log.values().sum();
+    (code, Json(MonitorHealth { status, logs, sinks: figures.sinks, open_alerts, faults }))
 }

@@ -1,9 +1,7 @@
 //! Heads and forks that others send about one log, and the verdicts on them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
-use super::signal::{Signal, Woken};
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::merkle::{Hash, TreeSize};
 use crate::proof::fork::ProvenFork;
@@ -48,9 +46,7 @@ impl HeadVerdict {
 /// A head that a source showed.
 #[derive(Debug, Clone)]
 pub struct SourceHead {
-    /// Size of its tree.
     pub size: TreeSize,
-    /// Its root.
     pub root: Hash,
     /// When it was last shown, seconds since 1970.
     pub last: u64,
@@ -72,9 +68,7 @@ pub enum PeerFaultKind {
 /// The fault of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerFault {
-    /// Its kind.
     pub kind: PeerFaultKind,
-    /// In words.
     pub words: String,
 }
 
@@ -107,82 +101,37 @@ pub enum Admitted {
     Full,
 }
 
+/// The heads and forks that others sent about one log.
 #[derive(Debug, Default)]
-struct Inboxed {
-    sources: BTreeMap<String, HeadSource>,
-    heads: VecDeque<ReceivedHead>,
-    forks: VecDeque<ProvenFork>,
+pub struct Inbox {
+    /// Whoever showed heads, by name.
+    pub sources: BTreeMap<String, HeadSource>,
+    /// Heads that wait to be compared.
+    pub heads: VecDeque<ReceivedHead>,
+    /// Proven forks that wait to be reported, oldest first.
+    pub forks: VecDeque<ProvenFork>,
     consistent: VecDeque<(TreeSize, Hash)>,
 }
 
-/// The inbox of one log.
-#[derive(Debug, Default)]
-pub struct Inbox(Signal<Inboxed>);
-
 impl Inbox {
-    /// The heads and the fault of each source.
-    pub fn sources(&self) -> BTreeMap<String, HeadSource> {
-        self.0.with(|received| received.sources.clone())
-    }
-
     /// Sets or clears the fault of a peer.
-    pub fn set_fault(&self, peer: &str, fault: Option<PeerFault>) {
-        self.0.with(|received| {
-            if let Some(source) = received.source(peer) {
-                source.fault = fault;
-            }
-        });
-    }
-
-    /// Accepts a head that the log signed.
-    pub fn add_head(&self, source: &str, head: LogSigned<Checkpoint>, now: u64) -> Admitted {
-        self.0.change(|received| received.add(source, head, now))
-    }
-
-    /// Takes out all heads that wait.
-    pub fn take_heads(&self) -> Vec<ReceivedHead> {
-        self.0.with(|received| received.heads.drain(..).collect())
+    pub fn set_fault(&mut self, peer: &str, fault: Option<PeerFault>) {
+        if let Some(source) = self.source(peer) {
+            source.fault = fault;
+        }
     }
 
     /// Accepts a proven fork. Returns false if too many wait.
-    pub fn add_fork(&self, fork: ProvenFork) -> bool {
-        self.0.change(|received| {
-            let has_room = received.forks.len() < MAX_FORKS;
-            if has_room {
-                received.forks.push_back(fork);
-            }
-            has_room
-        })
-    }
-
-    /// Takes out the oldest fork that waits.
-    pub fn take_fork(&self) -> Option<ProvenFork> {
-        self.0.with(|received| received.forks.pop_front())
-    }
-
-    /// Records the verdict on a head for all who showed it.
-    pub fn settle(&self, head: &Checkpoint, verdict: HeadVerdict) {
-        self.0.with(|received| received.settle((head.size, head.root), verdict));
+    pub fn add_fork(&mut self, fork: ProvenFork) -> bool {
+        let has_room = self.forks.len() < MAX_FORKS;
+        if has_room {
+            self.forks.push_back(fork);
+        }
+        has_room
     }
 
     /// Whether a head or a fork waits.
     pub fn has_any(&self) -> bool {
-        self.0.with(|received| received.has_any())
-    }
-
-    /// Waits until a head or a fork waits, for `most` at the longest. Returns false if the monitor stops.
-    pub fn wait(&self, most: Duration) -> bool {
-        self.0.wait(most, Inboxed::has_any) != Woken::Stopped
-    }
-
-    /// Ends all waits.
-    pub fn stop(&self) {
-        self.0.stop();
-    }
-}
-
-impl Inboxed {
-    fn has_any(&self) -> bool {
         !self.heads.is_empty() || !self.forks.is_empty()
     }
 
@@ -193,7 +142,8 @@ impl Inboxed {
         Some(self.sources.entry(name.to_owned()).or_default())
     }
 
-    fn add(&mut self, source: &str, head: LogSigned<Checkpoint>, now: u64) -> Admitted {
+    /// Accepts a head that the log signed.
+    pub fn add_head(&mut self, source: &str, head: LogSigned<Checkpoint>, now: u64) -> Admitted {
         let key = (head.get().size, head.get().root);
         if self.consistent.contains(&key) {
             self.record(source, key, now, HeadVerdict::Consistent);
@@ -227,7 +177,9 @@ impl Inboxed {
         source.heads.push_back(SourceHead { size, root, last: now, verdict });
     }
 
-    fn settle(&mut self, key: (TreeSize, Hash), verdict: HeadVerdict) {
+    /// Records the verdict on a head for all who showed it.
+    pub fn settle(&mut self, head: &Checkpoint, verdict: HeadVerdict) {
+        let key = (head.size, head.root);
         for source in self.sources.values_mut() {
             for shown in source.heads.iter_mut().filter(|shown| (shown.size, shown.root) == key) {
                 shown.verdict = verdict;

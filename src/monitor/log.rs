@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use super::delivery::Delivery;
 use super::error::FollowError;
@@ -36,9 +36,11 @@ pub struct Vouched {
     pub root: Hash,
 }
 
-/// How far the monitor has come with a log.
+/// What the monitor knows of a log, for its page, its metrics and `/healthz`.
 #[derive(Debug, Clone, Default)]
-pub struct LogProgress {
+pub struct LogStatus {
+    /// The head that the monitor vouches for.
+    pub vouched: Option<Vouched>,
     /// Entries re-hashed.
     pub cursor: TreeSize,
     /// Entries below this index were never looked at.
@@ -51,6 +53,8 @@ pub struct LogProgress {
     pub alive: u64,
     /// Why it could not be followed when it was last asked.
     pub fault: Option<String>,
+    /// The fault of the monitor that keeps it from following or judging the log.
+    pub own_fault: Option<String>,
     /// Entries re-hashed since the start of the program.
     pub entries: u64,
     /// Forks found since the start of the program.
@@ -59,82 +63,45 @@ pub struct LogProgress {
     pub witnesses: BTreeMap<String, u64>,
 }
 
-#[derive(Debug, Default)]
-struct Status {
-    vouched: Option<Vouched>,
-    progress: LogProgress,
-    own_fault: Option<String>,
-}
-
 /// A followed log: its settings, what the monitor found, and what others sent.
 #[derive(Debug)]
 pub struct FollowedLog {
-    /// Its settings.
     pub settings: Arc<LogSettings>,
     /// SHA-256 of its origin, which paths contain.
     pub hash: Hash,
     /// Heads and forks that others sent.
-    pub inbox: Inbox,
-    status: Mutex<Status>,
+    pub inbox: Signal<Inbox>,
+    status: Mutex<LogStatus>,
 }
 
 impl FollowedLog {
     /// A log of which nothing is known yet.
     pub fn new(settings: Arc<LogSettings>) -> Self {
         let hash = origin_hash(&settings.origin);
-        Self { settings, hash, inbox: Inbox::default(), status: Mutex::default() }
+        Self { settings, hash, inbox: Signal::default(), status: Mutex::default() }
     }
 
-    /// Its origin.
     pub fn origin(&self) -> &str {
         self.settings.origin.as_str()
     }
 
-    fn status(&self) -> MutexGuard<'_, Status> {
-        self.status.lock().expect("no panic while the lock is held")
+    pub fn status(&self) -> LogStatus {
+        self.report(|status| status.clone())
     }
 
-    /// The head that the monitor vouches for.
-    pub fn vouched(&self) -> Option<Vouched> {
-        self.status().vouched.clone()
-    }
-
-    /// Vouches for a head. Returns whether its size differs from that of the head before.
-    pub fn vouch(&self, head: Vouched) -> bool {
-        let size = head.size;
-        self.status().vouched.replace(head).is_none_or(|before| before.size != size)
-    }
-
-    /// How far the monitor has come.
-    pub fn progress(&self) -> LogProgress {
-        self.status().progress.clone()
-    }
-
-    /// Changes the progress.
-    pub fn report(&self, change: impl FnOnce(&mut LogProgress)) {
-        change(&mut self.status().progress);
-    }
-
-    /// The fault of the monitor that keeps it from following or judging the log.
-    pub fn own_fault(&self) -> Option<String> {
-        self.status().own_fault.clone()
-    }
-
-    /// Sets or clears the fault of the monitor.
-    pub fn set_own_fault(&self, fault: Option<String>) {
-        self.status().own_fault = fault;
+    /// Changes the status.
+    pub fn report<R>(&self, change: impl FnOnce(&mut LogStatus) -> R) -> R {
+        change(&mut self.status.lock().expect("no panic while the lock is held"))
     }
 }
 
 /// The tools that a follower's parts share.
 pub struct Tools {
-    /// The log.
     pub log: Arc<FollowedLog>,
     /// A client for it.
     pub client: LogClient,
     /// Most requests at once.
     pub parallel: usize,
-    /// Delivers events.
     pub delivery: Arc<Delivery>,
     /// Raised when the monitor vouches for a head of another size.
     pub vouched: Arc<Signal<u64>>,
@@ -144,9 +111,7 @@ pub struct Tools {
     pub evidence: EvidenceDir,
     /// The state file.
     pub path: PathBuf,
-    /// Makes writes durable.
     pub io: Arc<dyn DiskIo>,
-    /// The time of day.
     pub clock: Clock,
     /// Set when the monitor stops.
     pub stop: Arc<AtomicBool>,
@@ -155,17 +120,14 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// The log's settings.
     pub fn settings(&self) -> &LogSettings {
         &self.log.settings
     }
 
-    /// The log's origin.
     pub fn origin(&self) -> &str {
         self.log.origin()
     }
 
-    /// The log's tiles.
     pub const fn tiles(&self) -> RemoteTiles<'_> {
         RemoteTiles(&self.client)
     }

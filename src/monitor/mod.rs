@@ -28,7 +28,6 @@ mod metrics;
 mod page;
 mod peers;
 mod problem;
-mod relation;
 mod settings;
 mod signal;
 mod started;
@@ -110,8 +109,6 @@ pub struct Monitor {
     server: Arc<MonitorServer>,
     /// Set when the monitor stops, for those who look at it between two requests.
     stop: Arc<AtomicBool>,
-    /// Ends the pauses between two looks at what others push.
-    pauses: Signal<()>,
     /// Raised when a follower vouches for a head of another size.
     vouched: Arc<Signal<u64>>,
     _lock: DirLock,
@@ -153,7 +150,6 @@ impl Monitor {
             logs,
             server,
             stop: Arc::default(),
-            pauses: Signal::default(),
             vouched: Arc::default(),
             settings,
             _lock: lock,
@@ -255,7 +251,6 @@ impl Monitor {
 
     fn shut_down(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.pauses.stop();
         self.vouched.stop();
         self.logs.iter().for_each(|log| log.inbox.stop());
         self.delivery.stop();
@@ -314,7 +309,7 @@ impl Monitor {
                     break;
                 }
                 self.attempt(&mut follower, Follower::compare_received)?;
-                if !self.pauses.sleep(GOSSIP_INTERVAL.min(left())) {
+                if !self.vouched.sleep(GOSSIP_INTERVAL.min(left())) {
                     return Ok(());
                 }
             }

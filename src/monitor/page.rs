@@ -52,9 +52,9 @@ fn condition_row(condition: &Condition) -> String {
 }
 
 fn log_section(log: &FollowedLog) -> String {
-    let progress = log.progress();
+    let status = log.status();
     let origin = escape(log.origin());
-    let head = log.vouched().map_or_else(
+    let head = status.vouched.map_or_else(
         || "<p>No head is verified yet.\n".to_owned(),
         |head| {
             format!(
@@ -65,19 +65,21 @@ fn log_section(log: &FollowedLog) -> String {
             )
         },
     );
-    let skipped = if progress.start.get() > 0 {
-        format!("<p>Entries below {} were never looked at.\n", progress.start)
+    let skipped = if status.start.get() > 0 {
+        format!("<p>Entries below {} were never looked at.\n", status.start)
     } else {
         String::new()
     };
-    let fault = progress.fault.map(|fault| format!("<p class=bad>{}\n", escape(&fault))).unwrap_or_default();
-    let rows: String = log.inbox.sources().iter().map(|(name, source)| source_rows(name, source)).collect();
+    let fault = status.fault.map(|fault| format!("<p class=bad>{}\n", escape(&fault))).unwrap_or_default();
+    let rows: String = log
+        .inbox
+        .with(|inbox| inbox.sources.iter().map(|(name, source)| source_rows(name, source)).collect());
     // A log that is followed from its head has its cursor there before anything was fetched.
-    let rehashed = progress.cursor.get().saturating_sub(progress.start.get());
+    let rehashed = status.cursor.get().saturating_sub(status.start.get());
     format!(
         "<h2>{origin}</h2>\n{head}<p>{rehashed} of {} entries re-hashed.\n{skipped}{fault}\
          <table><tr><th>shown by<th>size<th>root<th>last<th>compared\n{rows}</table>\n",
-        progress.target,
+        status.target,
     )
 }
 

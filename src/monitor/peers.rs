@@ -83,7 +83,7 @@ impl PeerCaller {
 
 impl Exchange {
     fn vouched_size(&self) -> Option<u64> {
-        self.log.vouched().map(|head| head.size.get())
+        self.log.status().vouched.map(|head| head.size.get())
     }
 
     fn run(&mut self, peer: &Peer, client: &LogClient, clock: &Clock) {
@@ -94,7 +94,7 @@ impl Exchange {
             let (peer, why) = (&peer.label, &fault.words);
             tracing::warn!(peer, why, "nothing can be compared with this peer");
         }
-        self.log.inbox.set_fault(&peer.label, fault);
+        self.log.inbox.with(|inbox| inbox.set_fault(&peer.label, fault));
         if peer.push {
             self.tell(peer, client);
         }
@@ -118,7 +118,7 @@ impl Exchange {
                 return Err(PeerFault { kind, words: e.to_string() });
             }
         };
-        match self.log.inbox.add_head(&peer.label, head, clock()) {
+        match self.log.inbox.change(|inbox| inbox.add_head(&peer.label, head, clock())) {
             Admitted::Known | Admitted::Queued => Ok(()),
             Admitted::Full => {
                 let words = "too many heads wait to be compared".to_owned();
@@ -130,9 +130,8 @@ impl Exchange {
     /// Tells the peer our head, unless it was told already. A peer that refuses the head may still ask for it; it is
     /// told of the next one.
     fn tell(&mut self, peer: &Peer, client: &LogClient) {
-        let Some(vouched) = self.log.vouched().filter(|head| self.told != Some(head.size.get())) else {
-            return;
-        };
+        let vouched = self.log.status().vouched.filter(|head| self.told != Some(head.size.get()));
+        let Some(vouched) = vouched else { return };
         match client.post("gossip", "*/*", vouched.note.as_bytes(), MAX_NOTE_BYTES) {
             Err(error) if !is_refusal(&error) => {
                 tracing::debug!(peer = %peer.label, %error, "a peer did not take our head");

@@ -9,53 +9,32 @@ use super::state::Looked;
 use crate::merkle::TreeSize;
 use crate::release::Profile;
 
-/// The part of a log that the monitor looks at.
-pub struct LogScope {
-    /// Whether there was no state of the log.
-    is_new: bool,
-    cursor: TreeSize,
-    /// The parts that are not checked, in words.
-    unchecked: Vec<String>,
-}
-
-impl LogScope {
-    /// The scope at the start. Begins the comparison with the manifest, except if the cursor is yet to move to the
-    /// log's head, past entries that are not known.
-    pub fn new(tools: &Tools, entries: &mut LogEntries, is_new: bool) -> Self {
-        let settings = tools.settings();
-        let moves_to_head = is_new && settings.start == Start::Head;
-        let skipped = if moves_to_head { 0 } else { entries.begin_comparison() };
-        let cursor = entries.cursor();
-        let unchecked = unchecked(settings, entries, is_new, skipped);
-        Self { is_new, cursor, unchecked }
-    }
-}
-
 /// The events at the start. A monitor that looks once, again and again, says only what is not checked.
-pub fn started_events(tools: &Tools, scope: &LogScope, once: bool) -> Vec<Event> {
+///
+/// Begins the comparison with the manifest, except if the cursor is yet to move to the log's head, past entries that are
+/// not known.
+pub fn started_events(tools: &Tools, entries: &mut LogEntries, is_new: bool, once: bool) -> Vec<Event> {
+    let settings = tools.settings();
+    let moves_to_head = is_new && settings.start == Start::Head;
+    let skipped = if moves_to_head { 0 } else { entries.begin_comparison() };
+    let cursor = entries.cursor();
+    let unchecked = unchecked(settings, entries, is_new, skipped);
     let mut events = Vec::new();
-    if !once || scope.is_new || !scope.unchecked.is_empty() {
-        events.push(started(tools, scope));
+    if !once || is_new || !unchecked.is_empty() {
+        let from = match (is_new, settings.start) {
+            (true, Start::Beginning) => "from its beginning".to_owned(),
+            (true, Start::Head) => "from its head".to_owned(),
+            (false, _) => format!("from entry {cursor}"),
+        };
+        let mut message = format!("{} is followed {from}", tools.origin());
+        if !unchecked.is_empty() {
+            message += &format!("; not checked: {}", unchecked.join("; "));
+        }
+        let event = tools.event(Code::Started, &[&tools.now(), &cursor], message);
+        events.push(event.with("size", cursor.get()).with("not_checked", unchecked));
     }
     events.extend(forks_on_disk(tools));
     events
-}
-
-fn started(tools: &Tools, scope: &LogScope) -> Event {
-    let LogScope { is_new, cursor, unchecked } = scope;
-    let origin = tools.origin();
-    let from = match (is_new, tools.settings().start) {
-        (true, Start::Beginning) => "from its beginning".to_owned(),
-        (true, Start::Head) => "from its head".to_owned(),
-        (false, _) => format!("from entry {cursor}"),
-    };
-    let not =
-        if unchecked.is_empty() { String::new() } else { format!("; not checked: {}", unchecked.join("; ")) };
-    let message = format!("{origin} is followed {from}{not}");
-    tools
-        .event(Code::Started, &[&tools.now(), cursor], message)
-        .with("size", cursor.get())
-        .with("not_checked", unchecked.clone())
 }
 
 /// The parts of a log that are not checked. `skipped` is the number of releases in the manifest that are not looked for.

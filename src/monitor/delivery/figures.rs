@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::dispatch::{Dispatch, Progress};
 use super::settings::SinkSettings;
 
@@ -10,10 +12,8 @@ use super::settings::SinkSettings;
 pub struct Figures {
     /// In the order of the settings.
     pub sinks: Vec<SinkFigures>,
-    /// Open conditions.
-    pub open_conditions: usize,
     /// Open conditions by log and code.
-    pub open_by_log: BTreeMap<(Option<String>, String), usize>,
+    pub open_by_log: BTreeMap<(Option<String>, String), u64>,
     /// Alerts that were told since the start, by log and code: facts, and conditions that began.
     pub alerts_told: BTreeMap<(Option<String>, String), u64>,
     /// Bytes of events that wait for a sink.
@@ -24,22 +24,27 @@ pub struct Figures {
     pub faults: Vec<String>,
 }
 
-/// Figures of a sink since its start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Figures of a sink since its start; `/healthz` shows those that are everybody's business.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct SinkFigures {
     /// Its name in the settings.
     pub name: String,
     /// Events that wait for it.
     pub undelivered: usize,
     /// Unix seconds when the oldest of them was put into the outbox.
+    #[serde(skip)]
     pub oldest: Option<u64>,
     /// Events that it took.
+    #[serde(skip)]
     pub delivered: u64,
     /// Tries that failed.
+    #[serde(skip)]
     pub failures: u64,
     /// Why the last try failed, until one succeeds. For the operator only: a command's words may hold secrets.
+    #[serde(skip)]
     pub fault: Option<String>,
     /// Code of that failure, for everybody.
+    #[serde(rename = "fault", skip_serializing_if = "Option::is_none")]
     pub fault_code: Option<&'static str>,
 }
 
@@ -68,7 +73,6 @@ impl Dispatch {
         };
         Figures {
             sinks: self.settings.sinks.iter().zip(&state.sinks).map(sink).collect(),
-            open_conditions: open_by_log.values().sum(),
             open_by_log,
             alerts_told: state.alerts_told.clone(),
             outbox_bytes: state.queue.bytes(),

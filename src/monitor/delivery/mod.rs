@@ -39,7 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::event::{Event, EventId};
+use super::event::{Code, Event, EventId};
 use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, replace};
 use crate::format::FormatError;
 
@@ -277,6 +277,16 @@ impl Delivery {
     #[must_use]
     pub fn open_conditions(&self, most: usize) -> Vec<Condition> {
         self.dispatch.lock().conditions.open().take(most).cloned().collect()
+    }
+
+    /// The open conditions of a log that have this code, by what they are about.
+    #[must_use]
+    pub fn open_about(&self, log: &str, code: Code) -> BTreeMap<String, EventId> {
+        let state = self.dispatch.lock();
+        let wanted =
+            |condition: &&Condition| condition.code == code.as_str() && condition.log.as_deref() == Some(log);
+        let open = state.conditions.open().filter(wanted);
+        open.filter_map(|condition| Some((condition.about.clone()?, condition.id))).collect()
     }
 
     /// Figures for metrics and health.

@@ -92,6 +92,12 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// The severity with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Info, Self::Watch, Self::Alert].into_iter().find(|severity| severity.as_str() == name)
+    }
+
     /// Its name on the wire and in settings.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

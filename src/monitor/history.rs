@@ -5,7 +5,9 @@
 //! A log may have millions of statements, so the oldest marks are forgotten: they are kept in two generations, and when
 //! the young one is full, it replaces the old one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
 
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex};
@@ -22,12 +24,11 @@ const ROW_BYTES: usize = SHORT_BYTES + VALUE_BYTES + 8;
 /// Marks of a generation. Two generations are some forty megabytes of a state file, and a release has three marks.
 const GENERATION: usize = 250_000;
 
-/// The first 16 bytes of a SHA-256 hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShortHash([u8; SHORT_BYTES]);
+/// The first 16 bytes of a SHA-256 hash: 32 hex digits in the state file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ShortHash(#[serde(with = "hex::serde")] [u8; SHORT_BYTES]);
 
 impl ShortHash {
-    /// The short hash of a text.
     pub fn of(text: &str) -> Self {
         Self::cut(&Hash::digest(text.as_bytes()))
     }
@@ -37,14 +38,9 @@ impl ShortHash {
         Self(first(hash))
     }
 
-    /// 32 hex digits, for the state file.
+    /// 32 hex digits, for events.
     pub fn to_hex(self) -> String {
         hex::encode(self.0)
-    }
-
-    /// Reads 32 hex digits.
-    pub fn from_hex(text: &str) -> Option<Self> {
-        hex::decode(text).ok()?.try_into().ok().map(Self)
     }
 }
 
@@ -222,7 +218,8 @@ pub struct Assessment<'a> {
 /// The statements of a log: all tracks, and the marks of the latest statements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    tracks: HashMap<ShortHash, Last>,
+    /// The last release of each track.
+    pub tracks: BTreeMap<ShortHash, Last>,
     /// Payloads, claims and versions.
     pub recent: Marks,
     /// Withdrawals. Kept apart, so that many releases don't displace them.
@@ -405,16 +402,6 @@ impl History {
     /// Whether no further track is remembered.
     pub fn is_full(&self) -> bool {
         self.tracks.len() >= MAX_TRACKS
-    }
-
-    /// All tracks, for the state file.
-    pub fn rows(&self) -> impl Iterator<Item = (ShortHash, Last)> {
-        self.tracks.iter().map(|(track, last)| (*track, *last))
-    }
-
-    /// Adds a track of the state file.
-    pub fn restore(&mut self, track: ShortHash, last: Last) {
-        self.tracks.insert(track, last);
     }
 }
 

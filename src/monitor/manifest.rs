@@ -1,6 +1,6 @@
 //! The manifest of what a build pipeline released, compared with the log in both directions.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::history::ShortHash;
 use crate::format::{FormatError, cap, cap_count};
@@ -68,9 +68,9 @@ impl Manifest {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ManifestComparison {
     /// Expected releases that the log has.
-    pub seen: HashSet<ShortHash>,
+    pub seen: BTreeSet<ShortHash>,
     /// Releases that the log has and the manifest does not list.
-    pub unexpected: HashSet<ShortHash>,
+    pub unexpected: BTreeSet<ShortHash>,
     /// Expected releases that the log does not have, and since when that is known, seconds since 1970.
     pub waiting: BTreeMap<ShortHash, u64>,
 }

@@ -8,7 +8,7 @@
 //! The cursor (`size` and `peaks`) moves only after the events of the entries below it were delivered. After a kill
 //! the entries since the last save are read again, and their events have the same ids.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -114,9 +114,9 @@ struct StateText {
     stale_since: Option<u64>,
     witnesses: BTreeMap<String, u64>,
     pending: Vec<(String, u64, String)>,
-    seen: Vec<String>,
-    unexpected: Vec<String>,
-    waiting: Vec<(String, u64)>,
+    seen: BTreeSet<ShortHash>,
+    unexpected: BTreeSet<ShortHash>,
+    waiting: Vec<(ShortHash, u64)>,
     compares: bool,
     looked: Looked,
     sequences: Vec<TrackText>,
@@ -130,8 +130,8 @@ struct StateText {
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum TrackText {
-    Version2(String, u64, u64, String, u8, u8),
-    Version1(String, u64, u64, String),
+    Version2(ShortHash, u64, u64, ShortHash, u8, u8),
+    Version1(ShortHash, u64, u64, ShortHash),
 }
 
 /// Why the state of a log can't be read or written.
@@ -211,31 +211,21 @@ fn note(text: &String) -> Result<Note, FormatError> {
     Note::parse(text.as_bytes())
 }
 
-fn release_key(hex: &String) -> Result<ShortHash, FormatError> {
-    ShortHash::from_hex(hex).ok_or_else(|| wrong("32 hex digits of a release", hex))
-}
-
 impl TrackText {
-    fn new((track, last): (ShortHash, Last)) -> Self {
-        let SequenceSteps { ones, count } = last.steps;
-        Self::Version2(track.to_hex(), last.sequence, last.leaf, last.artifacts.to_hex(), ones, count)
+    const fn new((track, last): (&ShortHash, &Last)) -> Self {
+        let Last { sequence, leaf, artifacts, steps } = *last;
+        Self::Version2(*track, sequence, leaf, artifacts, steps.ones, steps.count)
     }
 
-    fn parse(self) -> Result<(ShortHash, Last), FormatError> {
-        let (track, sequence, leaf, artifacts, steps) = match self {
+    const fn into_track(self) -> (ShortHash, Last) {
+        let (track, sequence, leaf, artifacts, ones, count) = match self {
             Self::Version2(track, sequence, leaf, artifacts, ones, count) => {
-                (track, sequence, leaf, artifacts, SequenceSteps { ones, count })
+                (track, sequence, leaf, artifacts, ones, count)
             }
             // Version 1 assumed that numbers are dense, so it counts as one step of one.
-            Self::Version1(track, sequence, leaf, artifacts) => {
-                (track, sequence, leaf, artifacts, SequenceSteps { ones: 1, count: 1 })
-            }
+            Self::Version1(track, sequence, leaf, artifacts) => (track, sequence, leaf, artifacts, 1, 1),
         };
-        let (Some(key), Some(artifacts)) = (ShortHash::from_hex(&track), ShortHash::from_hex(&artifacts))
-        else {
-            return Err(wrong("32 hex digits of a track", track));
-        };
-        Ok((key, Last { sequence, leaf, artifacts, steps }))
+        (track, Last { sequence, leaf, artifacts, steps: SequenceSteps { ones, count } })
     }
 }
 
@@ -259,19 +249,13 @@ impl StateText {
             self.peaks.iter().map(|hash| Hash::from_base64(hash)).collect::<Result<_, _>>()?;
         let edge = RightEdge::new(size(self.size)?, peaks)
             .ok_or_else(|| wrong("a peak for each bit of the size", "another number"))?;
-        let mut history = History::default();
-        for row in self.sequences {
-            let (track, last) = row.parse()?;
-            history.restore(track, last);
-        }
-        history.recent = Marks::from_text(&self.recent)?;
-        history.withdrawn = Marks::from_text(&self.withdrawn)?;
-        let waiting = |(hex, since): &(String, u64)| Ok::<_, FormatError>((release_key(hex)?, *since));
-        let comparison = ManifestComparison {
-            seen: self.seen.iter().map(release_key).collect::<Result<_, _>>()?,
-            unexpected: self.unexpected.iter().map(release_key).collect::<Result<_, _>>()?,
-            waiting: self.waiting.iter().map(waiting).collect::<Result<_, _>>()?,
+        let history = History {
+            tracks: self.sequences.into_iter().map(TrackText::into_track).collect(),
+            recent: Marks::from_text(&self.recent)?,
+            withdrawn: Marks::from_text(&self.withdrawn)?,
         };
+        let waiting = self.waiting.into_iter().collect();
+        let comparison = ManifestComparison { seen: self.seen, unexpected: self.unexpected, waiting };
         let pending = |(source, since, text): (String, u64, String)| {
             Ok::<_, FormatError>(PendingHead { source, since, note: note(&text)? })
         };
@@ -297,14 +281,7 @@ impl StateText {
     }
 
     fn new(origin: &str, heads: &HeadState, entries: &EntryState, pending: &[PendingHead]) -> Self {
-        let hex = |keys: &HashSet<ShortHash>| {
-            let mut keys: Vec<String> = keys.iter().map(|key| key.to_hex()).collect();
-            keys.sort_unstable();
-            keys
-        };
         let EntryState { start, edge, history, comparison, .. } = entries;
-        let mut tracks: Vec<(ShortHash, Last)> = history.rows().collect();
-        tracks.sort_unstable_by_key(|(track, _)| *track);
         Self {
             version: VERSION,
             origin: origin.to_owned(),
@@ -318,12 +295,12 @@ impl StateText {
             stale_since: heads.stale_since,
             witnesses: heads.witnesses.clone(),
             pending: pending.iter().map(|p| (p.source.clone(), p.since, p.note.to_string())).collect(),
-            seen: hex(&comparison.seen),
-            unexpected: hex(&comparison.unexpected),
-            waiting: comparison.waiting.iter().map(|(key, since)| (key.to_hex(), *since)).collect(),
+            seen: comparison.seen.clone(),
+            unexpected: comparison.unexpected.clone(),
+            waiting: comparison.waiting.iter().map(|(key, since)| (*key, *since)).collect(),
             compares: entries.compares,
             looked: entries.looked,
-            sequences: tracks.into_iter().map(TrackText::new).collect(),
+            sequences: history.tracks.iter().map(TrackText::new).collect(),
             recent: history.recent.to_text(),
             withdrawn: history.withdrawn.to_text(),
         }
@@ -358,14 +335,14 @@ mod tests {
         pending.push(PendingHead { source: "peer p".to_owned(), since: 5, note });
         heads.witnesses.insert("w1".to_owned(), 9);
         heads.stale_since = Some(8);
-        entries.comparison.waiting.insert(ShortHash::from_hex(&"ab".repeat(16)).unwrap(), 3);
+        entries.comparison.waiting.insert(ShortHash::of("ab"), 3);
         let (artifacts, steps) = (ShortHash::of("artifacts"), SequenceSteps { ones: 5, count: 3 });
         let last = Last { sequence: 4, leaf: 2, artifacts, steps };
         let met = Met::new(7, &Hash::leaf(b"value"));
         let history = &mut entries.history;
         history.recent.learn([(Mark::payload(&Hash::leaf(b"payload")), met)].into());
         history.withdrawn.learn([(Mark::withdrawn("v", "p", &Hash::leaf(b"a")), met)].into());
-        history.restore(ShortHash::from_hex(&"cd".repeat(16)).unwrap(), last);
+        history.tracks.insert(ShortHash::of("cd"), last);
         state
     }
 

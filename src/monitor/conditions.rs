@@ -12,7 +12,6 @@ use super::manifest::{ManifestComparison, Missing};
 use crate::client::ClientError;
 use crate::merkle::TreeSize;
 
-/// Advice if something other than the log answers.
 const SOMETHING_ELSE: &str = "Something else than this log seems to answer there: is the address right, and does a proxy or a sign-in page stand before it? If others see the log there, somebody may keep you from it.";
 
 /// Begins and ends the conditions of one log. The delivery knows which are open.
@@ -63,7 +62,6 @@ impl Conditions {
         told
     }
 
-    /// Ends a condition, if it is open.
     pub fn end(&mut self, code: Code, about: &str, message: &str) -> Result<(), DeliveryError> {
         self.end_those(code, |open| open == about, message)
     }

@@ -22,18 +22,15 @@ use crate::release::{EntryValues, Facts, Profile, Publishers, Statement};
 
 /// Most bytes of entries in a window: they are in memory until the tree is known to hold them.
 const WINDOW_BYTES: usize = 32 * 1024 * 1024;
-/// Most entries of a window.
 const WINDOW_ENTRIES: usize = 65_536;
 /// Most statements of a window: each may have several events, of some kilobytes.
 const WINDOW_STATEMENTS: usize = 4_096;
 
-/// Entries that are hashed and read together.
 pub struct Window {
     bundles: Vec<Bundle>,
     hashes: Vec<Hash>,
 }
 
-/// The entries of a log, up to the cursor.
 pub struct LogEntries {
     tools: Arc<Tools>,
     pub(super) state: EntryState,
@@ -97,7 +94,6 @@ impl LogEntries {
         EntryStream::new(&self.tools.client, self.cursor()..head.size, &options)
     }
 
-    /// Takes the next window out of a stream.
     pub(super) fn next_window(&self, stream: &mut EntryStream) -> Result<Window, FollowError> {
         self.tools.check_stop()?;
         let is_read = self.tools.settings().profile == Profile::Release;
@@ -324,7 +320,6 @@ fn fetch_entry(tools: &Tools, at: LeafIndex, targets: &mut Targets<'_>) -> Resul
     Ok(entry)
 }
 
-/// The times of a head's cosignatures, earliest first.
 fn times(head: &Cosigned<Checkpoint>) -> Vec<u64> {
     let mut times: Vec<u64> = head.times().filter(|time| *time > 0).collect();
     times.sort_unstable();

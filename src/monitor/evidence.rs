@@ -13,7 +13,6 @@ use crate::proof::fork::ProvenFork;
 /// The source of a head that the log itself showed this monitor.
 pub const ITSELF: &str = "the log itself";
 
-/// A source, in words.
 pub fn in_words(source: &str) -> &str {
     if source == PUSHED { "somebody who pushed it" } else { source }
 }

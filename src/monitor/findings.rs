@@ -18,17 +18,12 @@ const MAX_NAMED_ARTIFACTS: usize = 8;
 /// A withdrawal, to be compared with the release that it withdraws.
 #[derive(Debug)]
 pub struct WithdrawalClaim {
-    /// Its leaf index.
     pub leaf: LeafIndex,
-    /// Its leaf hash.
     pub hash: Hash,
-    /// The statement.
     pub withdrawal: Withdrawal,
     /// Its signers. The first has the right to make the statement.
     pub signers: Vec<String>,
-    /// Whether the signatures were checked.
     pub checked: bool,
-    /// Names of the watches that cover it.
     pub watches: Vec<String>,
 }
 
@@ -51,18 +46,14 @@ impl WithdrawalClaim {
 /// The release that a withdrawal names.
 #[derive(Debug)]
 pub struct WithdrawnRelease {
-    /// The release.
     pub release: Release,
-    /// Its leaf hash.
     pub hash: Hash,
-    /// Its signers.
     pub signers: Vec<String>,
 }
 
 /// The outcome of judging a window of entries.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Events, in the order of the entries.
     pub events: Vec<Event>,
     /// Withdrawals that have to be compared with another entry.
     pub claims: Vec<WithdrawalClaim>,
@@ -81,7 +72,6 @@ impl<'a> Judge<'a> {
         Self { settings, manifest, now }
     }
 
-    /// Judges one entry, and adds it to what is known.
     pub fn entry(
         &self,
         leaf: LeafIndex,
@@ -215,7 +205,6 @@ fn watched(event: Event, watches: &[String]) -> Event {
     if watches.is_empty() { event } else { event.watched(watches) }
 }
 
-/// An entry, and the judge of it.
 struct JudgedEntry<'a> {
     judge: &'a Judge<'a>,
     leaf: LeafIndex,
@@ -335,7 +324,6 @@ impl JudgedEntry<'_> {
         }
     }
 
-    /// The event of a sequence number that does not fit.
     fn step(
         &self,
         release: &Release,
@@ -374,7 +362,6 @@ fn artifacts(subjects: &[Subject]) -> Vec<Value> {
     subjects.iter().take(MAX_NAMED_ARTIFACTS).map(artifact).collect()
 }
 
-/// Adds the fields of each kind of statement.
 fn fields(event: Event, statement: &Statement) -> Event {
     match statement {
         Statement::Release(release) => {

@@ -39,10 +39,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest pause that a log gets. One that asks for more would hide from its monitors.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// A head with the log's signature, and the same head with its quorum.
 type WitnessedHead = (LogSigned<Checkpoint>, Cosigned<Checkpoint>);
 
-/// Follows one log.
 pub struct Follower {
     tools: Arc<Tools>,
     heads: LogHeads,
@@ -51,13 +49,10 @@ pub struct Follower {
     conditions: Conditions,
     /// The end of the pause that the log asked for, and its answer.
     pause: Option<(Instant, ClientError)>,
-    /// Whether there was no state of the log.
     is_new: bool,
     /// Whether the event `started` was delivered.
     is_started: bool,
-    /// When lasting conditions were last reported.
     reported: Instant,
-    /// When the state was last saved.
     saved: Instant,
     /// How long that took.
     saving: Duration,
@@ -65,9 +60,6 @@ pub struct Follower {
 
 impl Follower {
     /// Reads the state file and goes on from there.
-    ///
-    /// # Errors
-    /// [`FollowError::State`].
     pub fn open(tools: Tools) -> Result<Self, FollowError> {
         let tools = Arc::new(tools);
         let known = LogState::load(&tools.path, &tools.settings().origin)?;

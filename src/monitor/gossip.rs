@@ -18,12 +18,9 @@ use crate::proof::fork::ProvenFork;
 /// Most heads of one source that wait for a comparison, so that a log that signs more than it shows takes no room
 /// from others.
 const MAX_OF_A_SOURCE: usize = 16;
-/// Most heads that wait for a comparison.
 const MAX_PENDING: usize = 256;
 
-/// The outcome of a comparison.
 enum Compared {
-    /// The head is a part of the log's tree.
     Consistent,
     /// The head is larger than the log's, or can't be compared yet; in words.
     Ahead(String),
@@ -36,7 +33,6 @@ enum Compared {
 /// The log's own newest head, as far as comparisons need it.
 #[derive(Clone, Copy)]
 pub struct OwnHead<'a> {
-    /// The newest head that continues the tree.
     pub newest: Option<&'a LogSigned<Checkpoint>>,
     /// Size of the head that the log showed last.
     pub shown: TreeSize,
@@ -44,7 +40,6 @@ pub struct OwnHead<'a> {
     pub answers: bool,
 }
 
-/// Heads that others showed.
 pub struct Gossip {
     tools: Arc<Tools>,
     pub(super) pending: Vec<PendingHead>,
@@ -249,7 +244,6 @@ impl Gossip {
     }
 }
 
-/// The name of a head among conditions.
 fn name_of(head: &LogSigned<Checkpoint>) -> String {
     format!("{}-{}", head.get().size, &head.get().root.to_hex()[..16])
 }

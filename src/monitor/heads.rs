@@ -21,7 +21,6 @@ const STALE_PATIENCE: u64 = 15 * 60;
 
 /// A head that the log or a cache in front of it served.
 pub struct FetchedHead {
-    /// The head to judge.
     pub head: LogSigned<Checkpoint>,
     /// An older head that a cache served before that.
     pub stale: Option<LogSigned<Checkpoint>>,
@@ -37,26 +36,20 @@ pub enum Judged {
     Unwitnessed,
     /// It is a part of the newest head's tree.
     Known,
-    /// It contradicts the newest head.
     Forked(Box<ProvenFork>),
     /// It can't be compared now. A log that goes back to another history has no tiles of this one any more.
     Unclear(FollowError),
 }
 
-/// How a head relates to ours.
 #[derive(Debug)]
 pub enum Relation {
-    /// It is the same tree.
     Same,
-    /// Ours continues it.
     Part,
-    /// It continues ours.
     Extends,
     /// Neither continues the other: the log signed two histories.
     Forked(Box<ProvenFork>),
 }
 
-/// The log's own heads.
 pub struct LogHeads {
     tools: Arc<Tools>,
     pub(super) state: HeadState,

@@ -33,7 +33,6 @@ impl ShortHash {
         Self::cut(&Hash::digest(text.as_bytes()))
     }
 
-    /// The first bytes of a hash.
     pub fn cut(hash: &Hash) -> Self {
         Self(first(hash))
     }
@@ -44,7 +43,6 @@ impl ShortHash {
     }
 }
 
-/// The mark of something that was stated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(ShortHash);
 
@@ -54,7 +52,6 @@ impl Mark {
         Self::new("payload", &payload.to_hex())
     }
 
-    /// A payload that this publisher had signed.
     pub fn stated(publisher: &str, payload: &Hash) -> Self {
         Self::new("stated", &format!("{publisher}\0{}", payload.to_hex()))
     }
@@ -83,18 +80,15 @@ impl Mark {
 /// The leaf at which a mark was met first, and its value there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Met {
-    /// The leaf index.
     pub leaf: u64,
     value: [u8; VALUE_BYTES],
 }
 
 impl Met {
-    /// At this leaf, with this value.
     pub fn new(leaf: u64, value: &Hash) -> Self {
         Self { leaf, value: first(value) }
     }
 
-    /// Whether the value was the same.
     pub fn is_same(self, value: &Hash) -> bool {
         self.value == first(value)
     }
@@ -104,7 +98,6 @@ fn first<const N: usize>(hash: &Hash) -> [u8; N] {
     hash.as_bytes()[..N].try_into().expect("a hash is longer")
 }
 
-/// Marks in two generations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
     young: HashMap<Mark, Met>,
@@ -112,7 +105,6 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// The leaf and the value of a mark.
     pub fn get(&self, mark: &Mark) -> Option<Met> {
         self.young.get(mark).or_else(|| self.old.get(mark)).copied()
     }
@@ -140,7 +132,6 @@ impl Marks {
         })
     }
 
-    /// Reads both generations.
     pub fn from_text(text: &[String; 2]) -> Result<Self, FormatError> {
         let [young, old] = [&text[0], &text[1]].map(|text| {
             let wrong = || FormatError::malformed("a monitor's state", "rows of 32 bytes in hex", "others");
@@ -165,12 +156,10 @@ fn track(publisher: &str, release: &Release) -> ShortHash {
     ShortHash::of(&format!("{publisher}\0{}\0{}", release.purl.package(), release.channel))
 }
 
-/// The last release of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Last {
     /// Its sequence number, the highest so far.
     pub sequence: u64,
-    /// Its leaf index.
     pub leaf: u64,
     /// [`Release::artifacts`]: a second release with this number may have others.
     pub artifacts: ShortHash,
@@ -183,21 +172,16 @@ pub struct Last {
 pub enum NumberStep {
     /// As it should, or it is the first one.
     Fits,
-    /// Numbers were left out.
     Gap {
-        /// The sequence number before.
         last: u64,
     },
     /// The number was used before, for other artifacts.
     Repeated {
-        /// The leaf index of that release.
         leaf: u64,
     },
     /// A higher number was used before.
     Lower {
-        /// The highest number.
         highest: u64,
-        /// The leaf index of its release.
         leaf: u64,
     },
 }
@@ -218,9 +202,7 @@ pub struct Assessment<'a> {
 /// The statements of a log: all tracks, and the marks of the latest statements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    /// The last release of each track.
     pub tracks: BTreeMap<ShortHash, Last>,
-    /// Payloads, claims and versions.
     pub recent: Marks,
     /// Withdrawals. Kept apart, so that many releases don't displace them.
     pub withdrawn: Marks,
@@ -234,7 +216,6 @@ pub struct Draft<'a> {
     changes: Changes,
 }
 
-/// The changes of a draft.
 #[derive(Debug, Default)]
 pub struct Changes {
     tracks: HashMap<ShortHash, Last>,
@@ -272,7 +253,6 @@ impl Draft<'_> {
         self.met(mark).map(|met| met.leaf).filter(|before| *before < leaf.get())
     }
 
-    /// Adds a withdrawal.
     pub fn withdraw(&mut self, speakers: &[String], withdrawal: &Withdrawal, leaf: LeafIndex) {
         let (purl, artifacts) = (withdrawal.purl.as_str(), Subject::digest_of_all(&withdrawal.subjects));
         for speaker in speakers {
@@ -380,19 +360,16 @@ impl Draft<'_> {
         }
     }
 
-    /// The changes, to commit.
     pub fn into_changes(self) -> Changes {
         self.changes
     }
 }
 
 impl History {
-    /// A draft without changes.
     pub fn draft(&self) -> Draft<'_> {
         Draft { known: self, changes: Changes::default() }
     }
 
-    /// Applies the changes of a draft.
     pub fn commit(&mut self, changes: Changes) {
         self.tracks.extend(changes.tracks);
         self.recent.learn(changes.recent);

@@ -47,7 +47,6 @@ const EVERYBODY: Rate = Rate { burst: 200, every: Duration::from_millis(20) };
 /// Heads that one address may push. Endpoints push one after an update, and a whole office may share an address.
 const EACH: Rate = Rate { burst: 20, every: Duration::from_secs(1) };
 
-/// The parts of a monitor that its server shows and fills.
 pub struct MonitorServer {
     logs: Vec<Arc<FollowedLog>>,
     delivery: Arc<Delivery>,
@@ -58,12 +57,10 @@ pub struct MonitorServer {
     trusted_proxies: Vec<IpAddr>,
     admission: Admission,
     limits: Mutex<RateLimits>,
-    /// The moment from which the limits count.
     opened: Instant,
 }
 
 impl MonitorServer {
-    /// A server of these logs.
     pub fn new(settings: &MonitorSettings, logs: Vec<Arc<FollowedLog>>, delivery: Arc<Delivery>) -> Self {
         Self {
             logs,
@@ -99,7 +96,6 @@ impl MonitorServer {
         Ok(self.admission.receive(what, body, limit).await?)
     }
 
-    /// The followed log that a note names as its origin.
     fn log_of(&self, note: &Note) -> Result<Arc<FollowedLog>, GossipError> {
         let origin = note.text().split('\n').next().unwrap_or_default();
         let log = self.logs.iter().find(|log| log.origin() == origin);
@@ -110,9 +106,6 @@ impl MonitorServer {
 type Server = State<Arc<MonitorServer>>;
 
 /// Serves a monitor until `shutdown` is ready, then answers the requests in progress.
-///
-/// # Errors
-/// [`io::Error`] of the listener.
 pub async fn serve(
     listener: TcpListener,
     server: Arc<MonitorServer>,
@@ -234,9 +227,7 @@ struct FollowedHealth {
     origin: String,
     /// SHA-256 of the origin, as in the URL of its checkpoint.
     origin_hash: String,
-    /// Entries that were re-hashed.
     verified: u64,
-    /// Entries that the log has signed.
     signed: u64,
     /// Seconds since the log answered, if it ever did.
     asked_seconds_ago: Option<u64>,

@@ -24,7 +24,6 @@ const MAX_CONSISTENT: usize = 4_096;
 /// The outcome of a comparison with the log's tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadVerdict {
-    /// The head waits for the comparison.
     Pending,
     /// One of the two trees continues the other.
     Consistent,
@@ -43,29 +42,24 @@ impl HeadVerdict {
     }
 }
 
-/// A head that a source showed.
 #[derive(Debug, Clone)]
 pub struct SourceHead {
     pub size: TreeSize,
     pub root: Hash,
     /// When it was last shown, seconds since 1970.
     pub last: u64,
-    /// Its comparison with the log's tree.
     pub verdict: HeadVerdict,
 }
 
-/// How a peer fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerFaultKind {
     /// It shows what the log did not sign.
     Lie,
-    /// It does not answer.
     Silence,
     /// It has no head of this log: it does not follow the log, has none yet, or is no peer at all.
     NoHead,
 }
 
-/// The fault of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerFault {
     pub kind: PeerFaultKind,
@@ -77,27 +71,20 @@ pub struct PeerFault {
 pub struct HeadSource {
     /// Its latest heads, oldest first.
     pub heads: VecDeque<SourceHead>,
-    /// Its present fault.
     pub fault: Option<PeerFault>,
 }
 
-/// A head that waits to be compared.
 #[derive(Debug, Clone)]
 pub struct ReceivedHead {
-    /// Who showed it.
     pub source: String,
-    /// The head, signed by the log.
     pub head: LogSigned<Checkpoint>,
 }
 
-/// Whether a head was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admitted {
     /// It was compared before, and is consistent.
     Known,
-    /// It will be compared.
     Queued,
-    /// Too many wait.
     Full,
 }
 
@@ -106,7 +93,6 @@ pub enum Admitted {
 pub struct Inbox {
     /// Whoever showed heads, by name.
     pub sources: BTreeMap<String, HeadSource>,
-    /// Heads that wait to be compared.
     pub heads: VecDeque<ReceivedHead>,
     /// Proven forks that wait to be reported, oldest first.
     pub forks: VecDeque<ProvenFork>,
@@ -114,7 +100,6 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Sets or clears the fault of a peer.
     pub fn set_fault(&mut self, peer: &str, fault: Option<PeerFault>) {
         if let Some(source) = self.source(peer) {
             source.fault = fault;
@@ -130,7 +115,6 @@ impl Inbox {
         has_room
     }
 
-    /// Whether a head or a fork waits.
     pub fn has_any(&self) -> bool {
         !self.heads.is_empty() || !self.forks.is_empty()
     }

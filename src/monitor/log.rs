@@ -30,9 +30,7 @@ pub fn origin_hash(origin: &Origin) -> Hash {
 pub struct Vouched {
     /// The note, with only the signatures that were checked.
     pub note: String,
-    /// Size of its tree.
     pub size: TreeSize,
-    /// Its root.
     pub root: Hash,
 }
 
@@ -75,7 +73,6 @@ pub struct FollowedLog {
 }
 
 impl FollowedLog {
-    /// A log of which nothing is known yet.
     pub fn new(settings: Arc<LogSettings>) -> Self {
         let hash = origin_hash(&settings.origin);
         Self { settings, hash, inbox: Signal::default(), status: Mutex::default() }
@@ -89,7 +86,6 @@ impl FollowedLog {
         self.report(|status| status.clone())
     }
 
-    /// Changes the status.
     pub fn report<R>(&self, change: impl FnOnce(&mut LogStatus) -> R) -> R {
         change(&mut self.status.lock().expect("no panic while the lock is held"))
     }
@@ -98,9 +94,7 @@ impl FollowedLog {
 /// The tools that a follower's parts share.
 pub struct Tools {
     pub log: Arc<FollowedLog>,
-    /// A client for it.
     pub client: LogClient,
-    /// Most requests at once.
     pub parallel: usize,
     pub delivery: Arc<Delivery>,
     /// Raised when the monitor vouches for a head of another size.
@@ -109,7 +103,6 @@ pub struct Tools {
     pub peers: Vec<String>,
     /// Forks on the disk.
     pub evidence: EvidenceDir,
-    /// The state file.
     pub path: PathBuf,
     pub io: Arc<dyn DiskIo>,
     pub clock: Clock,
@@ -132,7 +125,6 @@ impl Tools {
         RemoteTiles(&self.client)
     }
 
-    /// Seconds since 1970.
     pub fn now(&self) -> u64 {
         (self.clock)()
     }

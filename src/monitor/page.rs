@@ -25,7 +25,6 @@ pub fn content_security_policy() -> String {
     )
 }
 
-/// The page with these logs and open conditions.
 pub fn page(logs: &[Arc<FollowedLog>], conditions: &[Condition]) -> String {
     let rows: String = conditions.iter().map(condition_row).collect();
     let conditions = if conditions.is_empty() {

@@ -15,7 +15,6 @@ use crate::note::MAX_NOTE_BYTES;
 /// Failures in a row after which the operator is told: two monitors that start together have no head to show yet.
 const FAILURES: u32 = 3;
 
-/// Exchanges heads with one peer.
 pub struct PeerCaller {
     peer: Peer,
     client: LogClient,
@@ -23,19 +22,16 @@ pub struct PeerCaller {
     clock: Clock,
 }
 
-/// The exchange with a peer about one log.
 struct Exchange {
     log: Arc<FollowedLog>,
     /// Size of the head that the peer was told last.
     told: Option<u64>,
     /// Size of the head that we vouched for when the peer was last asked.
     asked: Option<u64>,
-    /// Failures since the peer last showed a head.
     failures: u32,
 }
 
 impl PeerCaller {
-    /// A caller that has asked nothing yet.
     pub fn new(peer: Peer, client: LogClient, logs: &[Arc<FollowedLog>], clock: Clock) -> Self {
         let exchange =
             |log: &Arc<FollowedLog>| Exchange { log: log.clone(), told: None, asked: None, failures: 0 };
@@ -62,7 +58,6 @@ impl PeerCaller {
         }
     }
 
-    /// Exchanges heads of all logs.
     pub fn ask_all(&mut self) {
         self.exchange_if(|_| true);
     }

@@ -3,14 +3,10 @@
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
-    /// The condition holds.
     Ready,
-    /// The time is over.
     TimedOut,
-    /// The monitor stops.
     Stopped,
 }
 

@@ -28,7 +28,6 @@ const MAX_STATE_BYTES: usize = 512 * 1024 * 1024;
 /// Version 1 had no `recent` and `withdrawn`, and no steps in `sequences`.
 const VERSION: u32 = 2;
 
-/// The state of the log's own heads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeadState {
     /// The newest head of the log that continues the tree. It equals the verified one except while catching up.
@@ -41,7 +40,6 @@ pub struct HeadState {
     pub stale_since: Option<u64>,
 }
 
-/// The state of the log's entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EntryState {
     /// Entries below this index were never looked at.
@@ -52,9 +50,7 @@ pub struct EntryState {
     pub verified: Option<Note>,
     /// Time of that head. The entries from the cursor on are no older.
     pub time: u64,
-    /// The statements that were seen.
     pub history: History,
-    /// The comparison with the manifest.
     pub comparison: ManifestComparison,
     /// Whether the comparison began. A manifest may be given later than the log.
     pub compares: bool,
@@ -62,18 +58,14 @@ pub struct EntryState {
     pub looked: Looked,
 }
 
-/// A head that waits for a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingHead {
-    /// Who showed it.
     pub source: String,
-    /// When it was shown, seconds since 1970.
     pub since: u64,
     /// The head, with the signatures that it came with.
     pub note: Note,
 }
 
-/// What was done with an entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Looked {
@@ -89,15 +81,11 @@ pub enum Looked {
 /// Everything that a monitor knows of one log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogState {
-    /// The log's own heads.
     pub heads: HeadState,
-    /// Its entries.
     pub entries: EntryState,
-    /// Heads that wait for a comparison.
     pub pending: Vec<PendingHead>,
 }
 
-/// The JSON of the file, without its checksum.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StateText {

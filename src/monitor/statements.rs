@@ -7,28 +7,18 @@ use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::release::{Envelope, Publishers, Statement, StatementError, Timestamp, check_log};
 
-/// An entry, as it was read.
 #[derive(Debug)]
 pub enum Reading {
     /// A statement that somebody with the right to signed, or that nobody checked.
     Statement(Signed),
     /// A statement that nobody with the right to signed.
-    Untrusted {
-        /// The reason.
-        why: StatementError,
-        /// Hash of the payload.
-        payload: Hash,
-        /// The statement, if it can be read.
-        statement: Option<Statement>,
-    },
+    Untrusted { why: StatementError, payload: Hash, statement: Option<Statement> },
     /// No statement of a known kind.
     Unreadable(FormatError),
 }
 
-/// A statement and its signers.
 #[derive(Debug)]
 pub struct Signed {
-    /// The statement.
     pub statement: Statement,
     /// Hash of the payload, which is the same whoever signs it.
     pub payload: Hash,
@@ -36,7 +26,6 @@ pub struct Signed {
     pub signers: Vec<String>,
     /// The number of signers who may make the statement; all, if that is not known.
     pub speakers: usize,
-    /// Whether the signatures were checked.
     pub checked: bool,
     /// A key that was not valid at any time at which the entry can have been added.
     pub outside_validity: Option<StatementError>,
@@ -51,7 +40,6 @@ pub struct Interval {
     pub to: Timestamp,
 }
 
-/// Reads an entry of the log with this origin.
 fn read(entry: &[u8], log: &str, publishers: Option<&Publishers>, interval: Interval) -> Reading {
     let envelope = match Envelope::parse_entry(entry) {
         Ok(envelope) => envelope,

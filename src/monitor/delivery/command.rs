@@ -111,10 +111,8 @@ impl Sink for Command {
     }
 }
 
-/// How the program ended.
 enum End {
     Itself(ExitStatus),
-    /// Killed: its time was over.
     TooLong,
     /// Killed before that: the delivery is being closed.
     Closing,

@@ -12,13 +12,11 @@ use super::positions::{self, Positions};
 use super::settings::{DeliverySettings, SinkSettings};
 use crate::disk::{DirLock, DiskError, DiskIo, retried};
 
-/// Dispatch by the writer and the workers.
 pub struct Dispatch {
     pub dir: PathBuf,
     pub io: Arc<dyn DiskIo>,
     pub settings: DeliverySettings,
     pub state: Mutex<DispatchState>,
-    /// Notified when the state changes.
     pub wake: Condvar,
     /// `DispatchState::stopped`, for threads that must not wait for the lock.
     pub stop: AtomicBool,
@@ -45,16 +43,13 @@ pub struct DispatchState {
     pub stopped: bool,
 }
 
-/// Records that at least one sink waits for.
 #[derive(Default)]
 pub struct Queue {
     records: VecDeque<Arc<Record>>,
-    /// Number of the next record.
     pub next: u64,
     bytes: usize,
 }
 
-/// Progress of a sink.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     /// Number of the record that it gets next.
@@ -66,7 +61,6 @@ pub struct Progress {
     pub fault_code: Option<&'static str>,
     /// Unix seconds since when the event at its position fails.
     pub failing_since: Option<u64>,
-    /// When what failed is tried again.
     pub next_try: Option<Instant>,
 }
 
@@ -89,13 +83,11 @@ impl Queue {
         self.records.get(self.records.partition_point(|record| record.number < number))
     }
 
-    /// Records from this number on.
     pub fn behind(&self, number: u64) -> impl Iterator<Item = &Arc<Record>> {
         let at = self.records.partition_point(|record| record.number < number);
         self.records.range(at..)
     }
 
-    /// Forgets the records below this number.
     pub fn drop_below(&mut self, number: u64) {
         while let Some(record) = self.records.front().filter(|record| record.number < number) {
             self.bytes -= record.line.len();
@@ -103,7 +95,6 @@ impl Queue {
         }
     }
 
-    /// Bytes of events in it.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -137,7 +128,6 @@ impl Dispatch {
         &self.settings.sinks[place]
     }
 
-    /// Makes all threads end.
     pub fn stop(&self) {
         self.lock().stopped = true;
         self.stop.store(true, Ordering::Relaxed);
@@ -201,7 +191,6 @@ impl Dispatch {
         !state.stopped
     }
 
-    /// Writes the positions of the sinks, durably.
     pub fn save_positions(&self) -> Result<(), DiskError> {
         // The positions that are written last have to be those that were read last.
         let _one = self.positions.lock().expect("no panic while it is held");

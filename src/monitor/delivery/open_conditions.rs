@@ -70,7 +70,6 @@ struct FileText {
     conditions: Vec<Condition>,
 }
 
-/// All conditions in the order in which they were told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenConditions {
     by_number: BTreeMap<u64, Condition>,
@@ -80,7 +79,6 @@ pub struct OpenConditions {
 }
 
 impl OpenConditions {
-    /// Reads the file in `dir`; `None` if there is none.
     pub fn read(dir: &Path) -> Result<Option<Self>, DeliveryError> {
         let path = dir.join(CONDITIONS);
         let bytes = match read_plain(&path) {
@@ -103,7 +101,6 @@ impl OpenConditions {
         Ok(text.conditions.into_iter().collect())
     }
 
-    /// Content of the file, one condition a line.
     pub fn encode(&self) -> Vec<u8> {
         let line = |condition| serde_json::to_string(condition).expect("texts and numbers have a JSON form");
         let lines: Vec<String> = self.by_number.values().map(line).collect();
@@ -148,7 +145,6 @@ impl OpenConditions {
         self.by_number.insert(number, condition);
     }
 
-    /// Notes where the evidence of an open fork lies.
     pub fn set_evidence(&mut self, id: EventId, evidence: &str) {
         if let Some(condition) = self.get_open(id).cloned() {
             let number = self.numbers[&id];

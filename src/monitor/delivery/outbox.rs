@@ -45,19 +45,16 @@ const FULL_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// No body is longer: events are bounded by what a log may answer at once.
 const MAX_BODY_BYTES: usize = 8 * FULL_BODY_BYTES;
 
-/// One event that goes to sinks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its place among all that ever went to sinks.
     pub number: u64,
-    /// Unix seconds when it was put in.
     pub time: u64,
     /// Severity and code decide whether a sink wants it. The end of a condition has those of its beginning.
     pub severity: Severity,
     pub code: String,
     /// Names the delivery: the id in the line.
     pub key: String,
-    /// The event.
     pub line: String,
 }
 
@@ -83,7 +80,6 @@ impl Record {
     }
 }
 
-/// Divides records into batches.
 fn batches(mut records: &[Arc<Record>]) -> impl Iterator<Item = &[Arc<Record>]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
@@ -110,7 +106,6 @@ fn encode(records: &[Arc<Record>], next: u64) -> Result<Encoder, DiskError> {
     Ok(outbox)
 }
 
-/// The outbox, open for appending.
 pub struct Outbox {
     journal: JournalFile,
 }
@@ -147,17 +142,14 @@ impl Outbox {
         self.journal.is_unsound() || self.journal.end() > long
     }
 
-    /// Writes it anew.
     pub fn renew(&mut self, records: &[Arc<Record>], next: u64) -> Result<(), DiskError> {
         self.journal.renew(encode(records, next)?)
     }
 }
 
-/// What an outbox holds.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Scan {
     pub records: Vec<Record>,
-    /// Number of the next record.
     pub next: u64,
     /// Why the end of the file is no record: it was never taken.
     pub torn: Option<String>,

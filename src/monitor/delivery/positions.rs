@@ -21,7 +21,6 @@ struct Text {
 /// Number of the next record for each sink, by name.
 pub type Positions = BTreeMap<String, u64>;
 
-/// Reads the file; none where there is no file.
 pub fn read(dir: &Path) -> Result<Option<Positions>, DeliveryError> {
     let path = dir.join(POSITIONS);
     let bytes = match read_plain(&path) {
@@ -41,7 +40,6 @@ pub fn read(dir: &Path) -> Result<Option<Positions>, DeliveryError> {
     Ok(Some(text.sinks))
 }
 
-/// Replaces the file.
 pub fn write(io: &dyn DiskIo, dir: &Path, positions: &Positions) -> Result<(), DiskError> {
     let text = Text { version: 1, sinks: positions.clone() };
     let text = serde_json::to_string(&text).expect("names and numbers have a JSON form") + "\n";

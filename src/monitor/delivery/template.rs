@@ -134,7 +134,6 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// Text as it stands in a JSON string.
 fn escaped(text: &str) -> String {
     let quoted = to_json(&text);
     quoted[1..quoted.len() - 1].to_owned()

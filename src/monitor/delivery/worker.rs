@@ -11,7 +11,6 @@ use super::sink::{NotDelivered, Notification};
 use crate::client::Backoff;
 use crate::release::format_time;
 
-/// Starts all threads.
 pub fn start(dispatch: &Arc<Dispatch>) -> Vec<JoinHandle<()>> {
     let start = |name: String, work: Box<dyn FnOnce() + Send>| {
         thread::Builder::new().name(name).spawn(work).expect("a thread can be started")
@@ -41,7 +40,6 @@ fn save_positions(dispatch: &Dispatch) {
 /// Sends events to one sink, one after the other, each until it is delivered.
 struct Worker {
     dispatch: Arc<Dispatch>,
-    /// Place of the sink in the settings.
     place: usize,
 }
 

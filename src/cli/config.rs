@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::exit::Failure;
 use super::files;
-use super::remedies::{correct, put_back};
+use super::remedies::{correct, fault_advice, put_back};
 use super::values::{LISTEN, is_listen};
 use crate::checkpoint::LogSigner;
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
@@ -122,6 +122,7 @@ impl Config {
             options: Options {
                 publish_interval: Duration::from_millis(interval),
                 publish_unwitnessed: text.publish_without_quorum_risking_split_views,
+                advice: fault_advice,
                 ..Options::default()
             },
             witnesses: WitnessSettings::new(&text.witness, text.quorum, text.witnesses, place)?,

@@ -111,6 +111,7 @@ pub fn run(args: &Init, json: bool) -> CliResult {
 /// Reads a witness's card.
 pub fn read_card(path: &Path) -> Result<WitnessBlock, Failure> {
     files::parse(path, "a witness's card", MAX_CONFIG_BYTES, parse_card)
+        .map_err(|e| e.and("`treehead witness init` writes a card"))
 }
 
 /// The settings of a log to be made.

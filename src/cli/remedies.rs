@@ -5,19 +5,42 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::exit::Failure;
-use crate::client::{AuditError, ClientError, NetworkFault, ProvenError};
+use crate::client::{AuditError, ClientError, NetworkFault, ProblemCode, ProvenError};
 use crate::disk::{DiskError, LockError, run_again};
 use crate::endpoint::Refusal;
 use crate::load::{CheckError, LoadError};
 use crate::monitor::delivery::DeliveryError;
 use crate::proof::fork::{EvidenceCode, EvidenceError};
 use crate::release::StatementError;
-use crate::sequencer::StartError;
+use crate::sequencer::{StartError, Trouble};
 use crate::server::OpenError;
 use crate::store::{CopyError, ExportError, StoreError};
 
 /// Advice where a log's answers contradict its signature.
 const LIES: &str = "The log is damaged or lies; tell its operator and your peers.";
+
+/// The command that repairs a log.
+macro_rules! repair {
+    () => {
+        "`treehead repair DIR --from SOURCE` repairs a log, where SOURCE is a backup, an export, or the address of a mirror"
+    };
+}
+
+/// The command that helps the operator of a running log.
+pub const fn fault_advice(trouble: Trouble) -> Option<&'static str> {
+    match trouble {
+        Trouble::Rollback | Trouble::RollbackSuspected | Trouble::Damage => Some(repair!()),
+        _ => None,
+    }
+}
+
+/// The command that helps when a log refuses an entry, as the continuation of other advice.
+pub const fn entry_advice(code: &ProblemCode) -> &'static str {
+    match code {
+        ProblemCode::UnknownPublisher => " On the log's machine, `treehead publisher add` registers a key.",
+        _ => "",
+    }
+}
 
 /// How to bring back a lost file of a log's directory.
 pub fn put_back(path: &Path) -> String {
@@ -45,7 +68,8 @@ impl Failure {
         match error {
             // The log understood, and said no: trying again does not help.
             ClientError::Status { code: Some(code), status: 400 | 403 | 409 | 413 | 422, .. } => {
-                Self::refused(&code, message, "The log refused it; nothing was appended.")
+                let advice = format!("The log refused it; nothing was appended.{}", entry_advice(&code));
+                Self::refused(code.as_str(), message, &advice)
             }
             // The entry was sent, and its fate is unknown.
             ClientError::Network { fault: NetworkFault::Timeout | NetworkFault::Closed, .. } => {
@@ -170,35 +194,36 @@ impl From<DiskError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
-        match error {
+        let (code, advice) = match error {
             StoreError::Damaged { .. } => {
-                Self::refused("journal-damaged", message, "Don't serve it before it is repaired.")
+                ("journal-damaged", concat!(repair!(), ". Don't serve it before it is repaired."))
             }
-            StoreError::TreeDamaged { .. } => {
-                Self::refused("tree-damaged", message, "Nothing is lost: the journal has every entry.")
-            }
-            StoreError::JournalShort { .. } => Self::refused(
+            StoreError::TreeDamaged { .. } => (
+                "tree-damaged",
+                "`treehead fsck DIR --rebuild` rebuilds it. Nothing is lost: the journal has every entry.",
+            ),
+            StoreError::JournalShort { .. } => (
                 "journal-short",
-                message,
-                "Don't delete the checkpoint file: that would fork the log.",
+                concat!(repair!(), ". Don't delete the checkpoint file: that would fork the log."),
             ),
-            StoreError::JournalForked { .. } => Self::refused(
+            StoreError::JournalForked { .. } => (
                 "journal-forked",
-                message,
-                "Don't delete the checkpoint file: that would fork the log.",
+                concat!(repair!(), ". Don't delete the checkpoint file: that would fork the log."),
             ),
-            StoreError::CheckpointDamaged { .. } => Self::refused(
+            StoreError::CheckpointDamaged { .. } => (
                 "checkpoint-damaged",
-                message,
-                "If log.key or log.vkey was replaced, put the right one back instead.",
+                concat!(repair!(), ". If log.key or log.vkey was replaced, put the right one back instead."),
             ),
-            StoreError::CheckpointMissing { .. } => Self::refused(
+            StoreError::CheckpointMissing { .. } => (
                 "checkpoint-missing",
-                message,
-                "Without a source: the newest .tlog-proof of this log that anybody has ends with a checkpoint.",
+                concat!(
+                    repair!(),
+                    ". Without a source: the newest .tlog-proof of this log that anybody has ends with a checkpoint."
+                ),
             ),
-            _ => Self::CouldNotTell(run_again(message)),
-        }
+            _ => return Self::CouldNotTell(run_again(message)),
+        };
+        Self::refused(code, message, advice)
     }
 }
 

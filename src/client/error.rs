@@ -1,5 +1,6 @@
 //! The client's error.
 
+use super::response::is_code;
 use crate::checkpoint::CheckpointError;
 use crate::format::FormatError;
 use crate::merkle::{Hash, ProofError, TreeSize};
@@ -45,20 +46,20 @@ pub enum ClientError {
         detail: String,
     },
     /// An answer that is a refusal.
-    #[error("{url} answered {status}{}{}", code.as_ref().map(|c| format!(" ({c})")).unwrap_or_default(), said(detail))]
+    #[error("{url} answered {status}{}{}", code.as_ref().map(|c| format!(" ({})", c.as_str())).unwrap_or_default(), said(detail))]
     Status {
         /// The URL asked.
         url: String,
         /// HTTP status.
         status: u16,
         /// `code` of the problem document, if it was one.
-        code: Option<String>,
+        code: Option<ProblemCode>,
         /// `detail` of the problem document, or the beginning of the body; empty where there is none.
         detail: String,
         /// Seconds that the log asks to wait.
         retry_after: Option<u64>,
-        /// Place of the entry in a batch that the problem is about.
-        entry: Option<usize>,
+        /// The entry of a batch that the problem is about.
+        entry: Option<RefusedEntry>,
     },
     /// An answer with more bytes than any correct one.
     #[error("{url} answered what can't be read: {source}")]
@@ -139,6 +140,53 @@ fn said(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(": {detail}") }
 }
 
+/// The `code` of a problem document. Codes that need an answer of their own have a variant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProblemCode {
+    /// The log waits for its operator.
+    RolledBack,
+    /// The log has another release with this sequence number.
+    SequenceTaken,
+    /// The log does not know the publisher's key.
+    UnknownPublisher,
+    /// Any other code: lower-case letters and hyphens.
+    Other(String),
+}
+
+impl ProblemCode {
+    /// Parses a code; `None` if it has other characters than a code may have.
+    pub(crate) fn parse(text: String) -> Option<Self> {
+        Some(match text.as_str() {
+            "rolled-back" => Self::RolledBack,
+            "sequence-taken" => Self::SequenceTaken,
+            "unknown-publisher" => Self::UnknownPublisher,
+            other if is_code(other) => Self::Other(text),
+            _ => return None,
+        })
+    }
+
+    /// The code as the log writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::RolledBack => "rolled-back",
+            Self::SequenceTaken => "sequence-taken",
+            Self::UnknownPublisher => "unknown-publisher",
+            Self::Other(code) => code,
+        }
+    }
+}
+
+/// The entry for which a log refused a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedEntry {
+    /// Its position in the batch, from zero.
+    pub at: usize,
+    /// Its problem, without the rest of the batch.
+    pub detail: String,
+}
+
 /// How a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -160,7 +208,7 @@ impl ClientError {
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Status { code: Some(code), .. } if code == "rolled-back" => false,
+            Self::Status { code: Some(ProblemCode::RolledBack), .. } => false,
             // Certificates are mended by people.
             Self::Network { fault: NetworkFault::Certificate, .. } => false,
             // 520 to 524 are of proxies that get no answer from the log. A server that says when to come back expects
@@ -169,6 +217,15 @@ impl ClientError {
             | Self::Status { status: 500..=599, retry_after: Some(_), .. }
             | Self::Network { .. } => true,
             _ => false,
+        }
+    }
+
+    /// The log's own code for its refusal, if it gave one.
+    #[must_use]
+    pub const fn problem_code(&self) -> Option<&ProblemCode> {
+        match self {
+            Self::Status { code, .. } => code.as_ref(),
+            _ => None,
         }
     }
 

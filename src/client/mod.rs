@@ -36,17 +36,17 @@ pub use builder::LogClientBuilder;
 pub use certificates::{MAX_CERTIFICATES_BYTES, trust_certificates};
 pub use entries::{EntryStream, MAX_WORKERS, StreamOptions};
 pub use entry_reader::EntryReader;
-pub use error::{ClientError, NetworkFault};
+pub use error::{ClientError, NetworkFault, ProblemCode, RefusedEntry};
 pub use fetched_bundle::Bundle;
 pub use gossip::report;
 pub use http::{LogClient, PastCaches};
 pub use numbering::{LatestRelease, Numbering, NumberingError};
 pub use patience::OnPause;
 pub use proven::{ProvenError, check_answer, proven_entry};
-#[cfg(feature = "cli")]
-pub(crate) use response::is_code;
 #[cfg(feature = "server")]
 pub(crate) use response::printable;
+#[cfg(feature = "cli")]
+pub(crate) use response::{is_code, refused};
 pub use search::{Found, FoundRow, MAX_PAGES};
 pub use sequence::HighestSequence;
 pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Warning};

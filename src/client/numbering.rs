@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use super::{ClientError, HighestSequence, LogClient, RemoteTiles, Warning};
+use super::{ClientError, HighestSequence, LogClient, ProblemCode, RemoteTiles, Warning};
 use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId};
 use crate::release::{Envelope, PublisherSigner, Release, Timestamp, format_time};
 
@@ -145,7 +145,7 @@ impl ClientError {
     /// Whether the log refused a release because its sequence number is taken.
     #[must_use]
     pub fn is_sequence_taken(&self) -> bool {
-        matches!(self, Self::Status { status: 409, code: Some(code), .. } if code == "sequence-taken")
+        matches!(self, Self::Status { code: Some(ProblemCode::SequenceTaken), .. })
     }
 }
 

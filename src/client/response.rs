@@ -9,7 +9,7 @@ use ureq::http::Response;
 
 use super::proxy::proxy_for;
 use super::retry_after::retry_after;
-use super::{ClientError, NetworkFault};
+use super::{ClientError, NetworkFault, ProblemCode, RefusedEntry};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, SignsFor};
 use crate::format::{FormatError, quote_bytes, shown};
 use crate::note::NoteError;
@@ -19,11 +19,12 @@ const MAX_ERROR_BYTES: u64 = 64 * 1024;
 /// First allocation for an answer. It doubles only as bytes arrive: a header's promise costs its sender nothing.
 const ROOM: usize = 512 * 1024;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct ProblemText {
     code: Option<String>,
     detail: Option<String>,
     entry: Option<usize>,
+    entry_detail: Option<String>,
 }
 
 /// Asked before an answer gets room for so many bytes in all, with the length that its header promises, if
@@ -123,21 +124,25 @@ fn refusal(url: &str, response: &mut Response<ureq::Body>) -> ClientError {
     let retry_after = retry_after(response.headers(), SystemTime::now());
     let body = read_capped(response, MAX_ERROR_BYTES, &mut |_, _| true);
     let body = body.ok().flatten().unwrap_or_default();
-    let problem: Option<ProblemText> = serde_json::from_slice(&body).ok();
-    let (code, detail, entry) = problem.map_or((None, None, None), |p| (p.code, p.detail, p.entry));
+    let mut error = refused(url, status, &body, retry_after);
     let location = response.headers().get("location").filter(|_| (300..400).contains(&status));
-    let detail = location.map_or(detail, |to| Some(format!("redirected to {}", quote_bytes(to.as_bytes()))));
-    ClientError::Status {
-        url: url.to_owned(),
-        status,
-        code: code.filter(|code| is_code(code)),
-        detail: detail.map_or_else(
-            || if body.is_empty() { String::new() } else { quote_bytes(&body) },
-            |detail| printable(&detail),
-        ),
-        retry_after,
-        entry,
+    if let (Some(to), ClientError::Status { detail, .. }) = (location, &mut error) {
+        *detail = printable(&format!("redirected to {}", quote_bytes(to.as_bytes())));
     }
+    error
+}
+
+/// Makes the error of an answer that is a refusal, from the problem document in its body if there is one.
+pub(crate) fn refused(url: &str, status: u16, body: &[u8], retry_after: Option<u64>) -> ClientError {
+    let problem: ProblemText = serde_json::from_slice(body).unwrap_or_default();
+    let unread = || if body.is_empty() { String::new() } else { quote_bytes(body) };
+    let detail = problem.detail.map_or_else(unread, |detail| printable(&detail));
+    let entry = problem.entry.map(|at| RefusedEntry {
+        at,
+        detail: problem.entry_detail.map_or_else(|| detail.clone(), |detail| printable(&detail)),
+    });
+    let code = problem.code.and_then(ProblemCode::parse);
+    ClientError::Status { url: url.to_owned(), status, code, detail, retry_after, entry }
 }
 
 pub(super) fn network(url: &str, error: &ureq::Error) -> ClientError {

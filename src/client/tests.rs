@@ -177,7 +177,7 @@ fn a_log_that_waits_for_its_operator_is_not_asked_again() {
     let status = |status, code: Option<&str>| ClientError::Status {
         url: String::new(),
         status,
-        code: code.map(ToOwned::to_owned),
+        code: code.and_then(|code| super::ProblemCode::parse(code.to_owned())),
         detail: String::new(),
         retry_after: None,
         entry: None,

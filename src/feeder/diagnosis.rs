@@ -55,9 +55,8 @@ pub fn describe_rollback(claims: &[(&str, TreeSize)], ours: TreeSize, signs: boo
     format!(
         "this log may have been rolled back: {} answered that they have cosigned more than the {ours} entries \
          that this copy has. They show no tree head that the log signed, so nothing is proven, and they may be \
-         wrong.{meanwhile} If an older copy was restored, stop the log and run `treehead repair DIR --from \
-         SOURCE`, where SOURCE is a newer backup, an export, or the address of a mirror that has tree size \
-         {largest} or more",
+         wrong.{meanwhile} If an older copy was restored, stop the log, and repair it from a newer \
+         backup, an export or a mirror that has tree size {largest} or more",
         who.join(", ")
     )
 }

@@ -40,8 +40,8 @@ pub fn compare(
             format!(
                 "the log was rolled back: witness {witness} has cosigned its tree head at size {size}, which this log signed, \
              and this copy ends at {ours}: {lost} entries were lost, as where an older copy was restored. \
-             Don't let it sign: that would fork the log. Stop it and run `treehead repair DIR --from SOURCE`, \
-             where SOURCE is a newer backup, an export, or the address of a mirror that has tree size {size} or more"
+             Don't let it sign: that would fork the log. Stop it, and repair it from a newer backup, \
+             an export or a mirror that has tree size {size} or more"
             ),
         ));
     }
@@ -55,8 +55,8 @@ pub fn compare(
         format!(
             "the log has forked: witness {witness} has cosigned its tree head at size {size} with root {expected}, \
          which this log signed, and this copy makes root {seen} of as many entries: others were appended after an older \
-         copy was restored. Don't let it sign. Stop it, keep this directory as it is, and run \
-         `treehead restore` and `treehead repair DIR --from SOURCE` in a new one, where SOURCE has the head that the witness has"
+         copy was restored. Don't let it sign. Stop it, keep this directory as it is, restore the last \
+         good backup to a new one, and repair that from a source that has the head that the witness has"
         ),
     ))
 }

@@ -130,7 +130,7 @@ pub(crate) fn is_url(url: &str) -> bool {
 /// Parses a witness's card, which has one `[[witness]]` block.
 pub(crate) fn parse_card(bytes: &[u8]) -> Result<WitnessBlock, FormatError> {
     const WHAT: &str = "a witness's card";
-    const EXPECTED: &str = "one [[witness]] block as `treehead witness init` writes it";
+    const EXPECTED: &str = "one [[witness]] block with name, url and vkeys";
     let (toml, card): (_, Card) = TomlFile::read(WHAT, EXPECTED, bytes)?;
     let seen = format!("{} of them", card.witness.len());
     let [witness] = <[WitnessBlock; 1]>::try_from(card.witness)

@@ -144,10 +144,16 @@ struct ProblemDocument<'a> {
     /// Position in the batch of the entry that the problem is about, from zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<usize>,
+    /// The problem of that entry, without the rest of the batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry_detail: Option<String>,
 }
 
 /// Renders an error as a problem document, and logs it if it is internal.
-pub fn render(row: Row, detail: String, entry: Option<usize>) -> Response {
+///
+/// `entry` is the entry of a batch that it is about, and the problem of that entry alone.
+pub fn render(row: Row, detail: String, entry: Option<(usize, String)>) -> Response {
+    let (entry, entry_detail) = entry.unzip();
     let (status, code) = row.outcome;
     if status == StatusCode::INTERNAL_SERVER_ERROR {
         log_failure(code, &detail);
@@ -159,6 +165,7 @@ pub fn render(row: Row, detail: String, entry: Option<usize>) -> Response {
         code,
         detail,
         entry,
+        entry_detail,
     };
     let answer = cache::answer("application/problem+json", cache::NEVER, to_json(&document));
     let mut answer = (status, answer).into_response();

@@ -24,7 +24,7 @@ fn describe(lost: &[LostKey], all: bool) -> String {
     let keys: Vec<String> = lost.iter().map(ToString::to_string).collect();
     let nobody = if all { "; nobody may publish now" } else { "" };
     format!(
-        "it no longer lists: {}{nobody}. What is gone counts as revoked until the next start; put it back, and set `not_after` or `revoked` instead of removing a key (`treehead publisher expire`, `revoke`)",
+        "it no longer lists: {}{nobody}. What is gone counts as revoked until the next start; put it back, and set `not_after` or `revoked` instead of removing a key",
         keys.join(", ")
     )
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
-use serde::Deserialize;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -21,8 +20,7 @@ use super::connection::{Answer, Connection, ConnectionError};
 use super::measure::{Measured, Progress};
 use super::pace::{Pace, Turn};
 use super::target::Target;
-use crate::client::{Backoff, ClientError, is_code, printable};
-use crate::format::quote_bytes;
+use crate::client::{Backoff, ClientError, ProblemCode, refused};
 
 /// Most connections that are being made at once: fewer than any server's queue holds.
 const CONNECTING: usize = 64;
@@ -229,13 +227,6 @@ async fn write<J: Job>(run: Rc<Run<J>>, connection: Connection) {
     }
 }
 
-#[derive(Default, Deserialize)]
-struct Problem {
-    code: Option<String>,
-    detail: Option<String>,
-    entry: Option<usize>,
-}
-
 impl<J: Job> Run<J> {
     /// Waits until the next request is to be sent. Returns `None` once the run is over.
     async fn next_turn(&self) -> Option<Turn> {
@@ -281,18 +272,11 @@ impl<J: Job> Run<J> {
 
     /// Counts an answer that is an error. If nothing was ever accepted, the run ends: nothing else will be.
     fn count_refusal(&self, answer: &Answer) {
-        let problem: Problem = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let error = refused(&self.url, answer.status, &answer.body, answer.retry_after);
         let mut measured = self.measured.borrow_mut();
-        measured.errors.count(Some(answer.status), problem.code.as_deref());
+        measured.errors.count(Some(answer.status), error.problem_code().map(ProblemCode::as_str));
         if measured.answered == 0 && answer.status < 500 && answer.status != 408 {
-            *self.refused.borrow_mut() = Some(ClientError::Status {
-                url: self.url.clone(),
-                status: answer.status,
-                code: problem.code.filter(|code| is_code(code)),
-                detail: problem.detail.map_or_else(|| quote_bytes(&answer.body), |text| printable(&text)),
-                retry_after: answer.retry_after,
-                entry: problem.entry,
-            });
+            *self.refused.borrow_mut() = Some(error);
             self.stop();
         }
     }

@@ -52,7 +52,7 @@ pub use published::Published;
 use published::Sender;
 pub use submission::{Candidate, Outcome, Results, Sequenced, SubmitError};
 use trouble::Faults;
-pub use trouble::Trouble;
+pub use trouble::{Advice, Trouble};
 
 /// The settings of a sequencer.
 #[derive(Debug, Clone)]
@@ -66,6 +66,8 @@ pub struct Options {
     /// True if a log with witnesses publishes heads that too few of them cosigned in time. Someone who is shown
     /// such a head can't tell whether others were shown another one.
     pub publish_unwitnessed: bool,
+    /// The program's advice on faults, for the log's operator.
+    pub advice: Advice,
 }
 
 impl Default for Options {
@@ -75,6 +77,7 @@ impl Default for Options {
             pool_entries: 4 * crate::store::MAX_BATCH_ENTRIES,
             pool_bytes: 2 * crate::store::MAX_BATCH_BYTES,
             publish_unwitnessed: false,
+            advice: |_| None,
         }
     }
 }
@@ -138,7 +141,7 @@ impl Sequencer {
         cosigners: Option<CosignersFactory>,
     ) -> Result<Self, StartError> {
         let (commands, receiver) = channel(options.pool_entries, options.pool_bytes);
-        let (reader, faults) = (store.reader(), Faults::default());
+        let (reader, faults) = (store.reader(), Faults::new(options.advice));
         let mut committer = Committer::recover(store, signer, options.publish_interval, faults.clone())?;
         let published = committer.publication.subscribe();
         let cosigners = cosigners.map(|start| {
@@ -271,6 +274,7 @@ impl Running {
         for (trouble, why) in of_witnesses {
             faults.entry(trouble).or_insert(why);
         }
+        faults.iter_mut().for_each(|(trouble, why)| *why = self.faults.advise(*trouble, why));
         faults
     }
 

@@ -49,20 +49,35 @@ impl Trouble {
     }
 }
 
+/// Gives the advice that a program adds to faults of a kind, such as the command that helps.
+pub type Advice = fn(Trouble) -> Option<&'static str>;
+
 /// The faults that the commit thread reports while they last. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<BTreeMap<Trouble, String>>>);
+#[derive(Debug, Clone)]
+pub struct Faults {
+    lasting: Arc<Mutex<BTreeMap<Trouble, String>>>,
+    advice: Advice,
+}
 
 impl Faults {
+    pub fn new(advice: Advice) -> Self {
+        Self { lasting: Arc::default(), advice }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Trouble, String>> {
-        self.0.lock().expect("no panic while it is held")
+        self.lasting.lock().expect("no panic while it is held")
+    }
+
+    /// Adds the program's advice to a fault.
+    pub fn advise(&self, trouble: Trouble, why: &str) -> String {
+        (self.advice)(trouble).map_or_else(|| why.to_owned(), |advice| format!("{why}; {advice}"))
     }
 
     /// Reports a fault. A step that fails is retried many times a second, so the same reason is logged once.
     pub fn report(&self, trouble: Trouble, why: String) {
         let mut faults = self.lock();
         if faults.get(&trouble) != Some(&why) {
-            tracing::error!("{why}");
+            tracing::error!("{}", self.advise(trouble, &why));
             faults.insert(trouble, why);
         }
     }

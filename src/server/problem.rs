@@ -32,7 +32,7 @@ pub enum Problem {
     NotAdmitted(#[from] StatementError),
     /// A withdrawal names a leaf that does not exist.
     #[error(
-        "the withdrawal names leaf {index}: expected a release that is in this log already, saw a log of {size} entries; `treehead withdraw` fetches what it withdraws"
+        "the withdrawal names leaf {index}: expected a release that is in this log already, saw a log of {size} entries; make the withdrawal from the entry that this log has there"
     )]
     WithdrawalUnknownLeaf {
         /// The leaf that it names.
@@ -97,10 +97,10 @@ fn because(fault: Option<&str>) -> String {
     fault.map(|fault| format!(": {fault}")).unwrap_or_default()
 }
 
-/// The remedy for people who submit with this program.
+/// The next step for a publisher.
 const fn remedy(error: &StatementError) -> &'static str {
     match error {
-        StatementError::UnknownKey { .. } => "; `treehead publisher add` registers one",
+        StatementError::UnknownKey { .. } => "; the log's operator registers keys",
         _ => "",
     }
 }
@@ -188,7 +188,7 @@ impl IntoResponse for Problem {
             log_failure(row.outcome.1, &self.to_string());
         }
         let entry = match &self {
-            Self::InBatch { at, .. } => Some(*at),
+            Self::InBatch { at, problem } => Some((*at, problem.to_string())),
             _ => None,
         };
         render(row, self.to_string(), entry)

@@ -14,7 +14,7 @@ pub enum StoreError {
     Disk(DiskError),
     /// Bytes of the journal that were written before do not check.
     #[error(
-        "{what} is damaged: {detail}; stop the server and run `treehead repair DIR --from SOURCE`, where SOURCE is a backup, an export, or the address of a mirror"
+        "{what} is damaged: {detail}; stop the server, and repair the log from a backup, an export or a mirror"
     )]
     Damaged {
         /// File and place.
@@ -23,16 +23,14 @@ pub enum StoreError {
         detail: String,
     },
     /// The tree or the index in sled does not check.
-    #[error(
-        "the tree in sled is damaged: {detail}; stop the server and run `treehead fsck DIR --rebuild`, which makes it anew from the journal"
-    )]
+    #[error("the tree in sled is damaged: {detail}; stop the server, and rebuild the tree from the journal")]
     TreeDamaged {
         /// Expected and seen, in words.
         detail: String,
     },
     /// The journal ends before the last signed checkpoint does.
     #[error(
-        "the journal lost entries: expected at least {signed}, which the checkpoint file says were signed and published, saw {seen}; run `treehead repair DIR --from SOURCE`, where SOURCE is a newer backup, an export, or the address of a mirror; until then this log must not sign"
+        "the journal lost entries: expected at least {signed}, which the checkpoint file says were signed and published, saw {seen}; repair the log from a newer backup, an export or a mirror; until then this log must not sign"
     )]
     JournalShort {
         /// Size of the last signed checkpoint.
@@ -42,7 +40,7 @@ pub enum StoreError {
     },
     /// The journal holds other entries than the ones that were signed.
     #[error(
-        "the journal is not what was signed: the checkpoint file says root {expected} at tree size {size}, the journal's entries make {seen}; run `treehead repair DIR --from SOURCE`, where SOURCE is a backup, an export, or the address of a mirror; until then this log must not sign"
+        "the journal is not what was signed: the checkpoint file says root {expected} at tree size {size}, the journal's entries make {seen}; repair the log from a backup, an export or a mirror; until then this log must not sign"
     )]
     JournalForked {
         /// Size of the last signed checkpoint.
@@ -54,7 +52,7 @@ pub enum StoreError {
     },
     /// The checkpoint file is not what this log signed.
     #[error(
-        "{} is damaged, or not this log's: {detail}; run `treehead repair DIR --from SOURCE`, which fetches the last one from a backup, an export or a mirror; never delete it: a log that does not know what it signed may sign a fork", path.display()
+        "{} is damaged, or not this log's: {detail}; repair the log, which fetches the last one from a backup, an export or a mirror; never delete it: a log that does not know what it signed may sign a fork", path.display()
     )]
     CheckpointDamaged {
         /// The file.
@@ -64,7 +62,7 @@ pub enum StoreError {
     },
     /// There is no checkpoint file, and a log writes one before it takes its first entry.
     #[error(
-        "{} is missing: expected the last tree head that this log signed; run `treehead repair DIR --from SOURCE`, which fetches it from a backup, an export or a mirror; until then this log must not sign, it could sign a fork", path.display()
+        "{} is missing: expected the last tree head that this log signed; repair the log, which fetches it from a backup, an export or a mirror; until then this log must not sign, it could sign a fork", path.display()
     )]
     CheckpointMissing {
         /// The file.

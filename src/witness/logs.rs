@@ -95,10 +95,7 @@ impl Logs {
 
 impl fmt::Display for Logs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "# The logs that this witness cosigns for. Add one with: treehead witness add-log DIR VKEY"
-        )?;
+        writeln!(f, "# The logs that this witness cosigns for.")?;
         writeln!(f, "# A running witness reads this file again when it changes.")?;
         self.keys.iter().try_for_each(|key| f.write_str(&log_lines(key)))?;
         writeln!(f, "quorum none")

@@ -27,7 +27,7 @@ pub enum WitnessError {
     #[error(transparent)]
     Request(RequestError),
     /// The witness does not cosign for this log.
-    #[error("this witness does not know the log {0}: its operator adds one with `treehead witness add-log`")]
+    #[error("this witness does not know the log {0}: its operator has to add it")]
     UnknownOrigin(String),
     /// The checkpoint has no valid signature of its log.
     #[error(transparent)]
@@ -52,7 +52,7 @@ pub enum WitnessError {
     )]
     NotCosigned(String),
     /// The witness has no key that signs subtrees.
-    #[error("this witness signs no subtrees: it was made with --no-pq, and Ed25519 cosignatures know none")]
+    #[error("this witness signs no subtrees: it has no ML-DSA-44 key, and Ed25519 cosignatures know none")]
     NoSubtrees,
     /// The witness never cosigned for a log with this origin hash.
     #[error("no log whose origin has the SHA-256 {0} was ever cosigned here")]

@@ -196,7 +196,7 @@ fn a_damaged_log_does_not_go_over_a_good_backup() {
         fs::write(&path, spoiled).unwrap();
         let refused = back_up(log.path(), out.path()).unwrap_err();
         assert!(matches!(&refused, CopyError::Store(e) if e.is_damage()), "{at}: {refused}");
-        assert!(refused.to_string().contains("treehead repair DIR --from SOURCE"), "{refused}");
+        assert!(refused.to_string().contains("repair the log from"), "{refused}");
         assert_eq!(check_backup(out.path(), &key(), &|_, _| ()).unwrap().head.size.get(), 30);
     }
     fs::write(&path, whole).unwrap();

@@ -12,7 +12,7 @@ use crate::home::{
 
 const COUNT: usize = 60;
 const STEP: usize = 7;
-const REPAIR: &str = "treehead repair DIR --from SOURCE";
+const REPAIR: &str = "repair the log";
 
 /// The outcome of opening a damaged log: refused with advice, or the same content as before.
 #[track_caller]

@@ -278,7 +278,7 @@ pub fn each(log: &Path, count: usize, try_one: impl Fn(&Path, usize) + Sync) {
 
 /// Checks that an error helps an operator: it names the file and the command that repairs it.
 #[track_caller]
-pub fn check_says(message: &str, file: &str, command: &str) {
+pub fn check_says(message: &str, file: &str, remedy: &str) {
     assert!(message.contains(file), "names {file}: {message}");
-    assert!(message.contains(command), "names {command}: {message}");
+    assert!(message.contains(remedy), "says {remedy}: {message}");
 }

@@ -296,7 +296,7 @@ fn a_torn_last_batch_whose_entries_imitate_heads_keeps_no_log_from_starting() {
     make_old(dir.path());
     tear(dir.path());
     let refused = open(dir.path()).err().expect("it may have been acknowledged").to_string();
-    assert!(refused.contains("treehead repair DIR"), "{refused}");
+    assert!(refused.contains("repair the log"), "{refused}");
     let mut nothing = Liar(|first: u64, _: usize| Err(format!("expected entry {first}, saw none")));
     repair_with(dir.path(), None, &mut nothing, Arc::new(RealDisk)).unwrap();
     check_served(&open(dir.path()).unwrap(), 21);
@@ -330,12 +330,12 @@ fn a_repair_cut_off_anywhere_is_finished_by_the_next_one() {
             let theirs = read_signed(&Layout::new(good.path()).checkpoint(), &key()).unwrap();
             let mut source = JournalSource::new(&Layout::new(good.path()).journal()).unwrap();
             let cut = repair_with(dir.path(), theirs, &mut source, crash_after(steps));
-            // A start meanwhile works, or is refused with the command to run.
+            // A start meanwhile works, or is refused with what to do.
             let between = copy(dir.path());
             let _ = fs::remove_dir_all(between.path().join("sled"));
             match open(between.path()) {
                 Ok(store) => check_served(&store, 60),
-                Err(e) => assert!(cut.is_err() && e.to_string().contains("treehead repair DIR"), "{e}"),
+                Err(e) => assert!(cut.is_err() && e.to_string().contains("repair the log"), "{e}"),
             }
             for dir in [dir, between] {
                 repair(dir.path(), good.path())

@@ -23,13 +23,13 @@ fn is_stopped(log: &Served) {
         let reply = log.post("/add", format!("later {at}").as_bytes());
         assert_eq!(reply.header("retry-after"), None, "waiting does not help");
         let detail = reply.problem(503, "journal-damaged");
-        assert!(detail.contains("treehead repair DIR"), "{detail}");
+        assert!(detail.contains("repair the log from a backup, an export or a mirror"), "{detail}");
         let entries = ["later", "still later"].map(|entry| format!("{entry} {at}"));
         log.post("/add-batch", &batch(&entries)).problem(503, "journal-damaged");
         let health = log.get("/healthz");
         assert_eq!(health.status, 503);
         let health = String::from_utf8(health.body).unwrap();
-        assert!(health.contains("damaged") && health.contains("treehead repair DIR"), "{health}");
+        assert!(health.contains("damaged") && health.contains("repair the log from"), "{health}");
         let samples = Samples::of(&log.get("/metrics"));
         assert_eq!(samples.not_zero("treehead_log_fault", "kind"), [("damage", 1)]);
     }

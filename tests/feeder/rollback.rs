@@ -60,7 +60,7 @@ fn a_log_restored_from_an_older_copy_says_what_was_lost_and_signs_nothing() {
     let why = wait_refused(&world);
     assert!(
         why.contains("has cosigned its tree head at size 4, which this log signed, and this copy ends at 2: 2 entries were lost")
-            && why.contains("treehead repair DIR --from SOURCE"),
+            && why.contains("repair it from a newer backup, an export or a mirror"),
         "{why}"
     );
     assert_eq!(world.sequencer.fault().unwrap(), why);
@@ -162,7 +162,7 @@ fn sizes_that_nothing_proves_are_told_as_what_they_may_mean() {
         "the 2 entries that this copy has",
         "signs nothing",
         "nothing is proven",
-        "treehead repair DIR --from SOURCE",
+        "repair it from a newer backup, an export or a mirror",
         "tree size 4 or more",
     ] {
         assert!(why.contains(part), "{part}: {why}");

@@ -262,10 +262,7 @@ fn a_log_is_made_with_the_cards_of_its_witnesses() {
         .failed(2, "each name of a witness once");
     world.run(&format!("{other} --witness missing.toml --quorum 1")).failed(3, "could not read missing.toml");
     for (card, why) in [
-        (
-            String::new(),
-            "expected one [[witness]] block as `treehead witness init` writes it, saw missing field",
-        ),
+        (String::new(), "expected one [[witness]] block with name, url and vkeys, saw missing field"),
         (format!("{}{}", block(1), block(2)), "saw 2 of them"),
         (format!("quorum = 1\n{}", block(1)), "saw unknown field `quorum`"),
         (block(1).replace("http:", "gopher:"), "expected a URL that begins with"),
@@ -273,6 +270,7 @@ fn a_log_is_made_with_the_cards_of_its_witnesses() {
         world.write("bad.toml", card);
         let ran = world.run(&format!("{other} --witness bad.toml --quorum 1")).failed(2, why);
         assert!(ran.stderr.contains("bad.toml: a "), "{ran:?}");
+        assert!(ran.stderr.contains("`treehead witness init` writes a card"), "{ran:?}");
     }
     assert!(!world.path("other").exists(), "nothing half-made");
 }

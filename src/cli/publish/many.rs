@@ -18,7 +18,7 @@ use super::target::{sign, target};
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{output, releases_file};
-use crate::client::{BatchAnswer, BatchWriter, ClientError, Wait};
+use crate::client::{BatchAnswer, BatchWriter, ClientError, ProblemCode, RefusedEntry, Wait};
 use crate::release::{PublisherSigner, Release};
 
 /// Requests under way at once: while the log commits one batch, the next is signed and sent.
@@ -142,9 +142,9 @@ impl Run<'_> {
                     most = most.saturating_mul(2);
                 }
                 Err(error) => {
-                    let (at, code, detail) = refused_entry(error, part.len())?;
+                    let (code, RefusedEntry { at, detail }) = refused_entry(error, part.len())?;
                     let line = lines.remove(at).expect("it is one of them");
-                    self.report.lock().expect("senders do not panic").refuse(&line.told, code, detail)?;
+                    self.report.lock().expect("senders do not panic").refuse(&line.told, &code, detail)?;
                     self.bar.inc(1);
                     batch = batch.without(at..at + 1);
                     most = 1;
@@ -218,23 +218,15 @@ fn stopped() -> Failure {
     Failure::CouldNotTell("the log stopped answering".to_owned())
 }
 
-/// Returns the place, code and detail of the entry for which the log rejected a batch of `count`. Any other error ends the
-/// run.
-fn refused_entry(error: ClientError, count: usize) -> Result<(usize, String, String), Failure> {
+/// Returns the code and the entry for which the log rejected a batch of `count`. Any other error ends the run.
+fn refused_entry(error: ClientError, count: usize) -> Result<(ProblemCode, RefusedEntry), Failure> {
     match error {
         ClientError::Status {
             status: 400 | 403 | 409 | 413 | 422,
             code: Some(code),
-            detail,
-            entry: Some(at),
+            entry: Some(entry),
             ..
-        } if at < count => {
-            // The user knows the entry by its line.
-            let place = format!("entry {at} of the batch: ");
-            let detail = detail.strip_prefix(&place).map(ToOwned::to_owned).unwrap_or(detail);
-            let whole = "; nothing of the batch was taken";
-            Ok((at, code, detail.strip_suffix(whole).map(ToOwned::to_owned).unwrap_or(detail)))
-        }
+        } if entry.at < count => Ok((code, entry)),
         error => Err(Failure::append(error)),
     }
 }

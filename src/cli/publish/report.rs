@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::output;
-use crate::client::{BatchAnswer, Warning};
+use crate::cli::remedies::entry_advice;
+use crate::client::{BatchAnswer, ProblemCode, Warning};
 use crate::release::Release;
 
 /// Most refusals, and most unsaved proofs, to list one by one.
@@ -49,6 +50,8 @@ pub struct Report {
     warned: Named,
     /// The code of the first refusal.
     code: String,
+    /// Advice on the first refusal.
+    advice: &'static str,
     /// Objects that wait for an earlier line, by place.
     waiting: BTreeMap<usize, Value>,
     /// The next place to print.
@@ -85,7 +88,7 @@ impl Report {
     ) -> CliResult {
         let (mut object, place, line) = (told.object(), told.place, told.line);
         if let Some(error) = answer.error {
-            self.refused(&mut object, line, error.code, error.detail);
+            self.refused(&mut object, line, &error.code, error.detail);
         } else {
             let duplicate = answer.duplicate == Some(true);
             *(if duplicate { &mut self.known } else { &mut self.added }) += 1;
@@ -108,16 +111,19 @@ impl Report {
     }
 
     /// Records a release for which the log rejected the whole batch.
-    pub fn refuse(&mut self, told: &Told, code: String, detail: String) -> CliResult {
+    pub fn refuse(&mut self, told: &Told, code: &ProblemCode, detail: String) -> CliResult {
         let mut object = told.object();
-        self.refused(&mut object, told.line, code, detail);
+        if self.refused.count == 0 {
+            self.advice = entry_advice(code);
+        }
+        self.refused(&mut object, told.line, code.as_str(), detail);
         self.tell(told.place, object)
     }
 
-    fn refused(&mut self, object: &mut Value, line: usize, code: String, detail: String) {
+    fn refused(&mut self, object: &mut Value, line: usize, code: &str, detail: String) {
         self.refused.add(line, &detail);
         if self.refused.count == 1 {
-            self.code.clone_from(&code);
+            code.clone_into(&mut self.code);
         }
         object["ok"] = false.into();
         object["code"] = code.into();
@@ -144,7 +150,7 @@ impl Report {
         let rest: String =
             std::mem::take(&mut self.waiting).values().map(|object| format!("{object}\n")).collect();
         output::file(rest.as_bytes())?;
-        let Self { json, added, known, refused, unsaved, warned, code, .. } = self;
+        let Self { json, added, known, refused, unsaved, warned, code, advice, .. } = self;
         if !json {
             warned.named.iter().for_each(|warning| output::say(warning));
             let more = warned.count - warned.named.len() as u64;
@@ -186,7 +192,8 @@ impl Report {
         }
         if refused.count > 0 {
             let message = format!("{done}: {}", refused.named.join("; "));
-            return Err(Failure::refused(&code, message, "The others are in the log."));
+            let advice = format!("The others are in the log.{advice}");
+            return Err(Failure::refused(&code, message, &advice));
         }
         if unsaved.count > 0 {
             return Err(Failure::CouldNotTell(format!(

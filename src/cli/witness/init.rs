@@ -95,7 +95,8 @@ pub fn create(
         files.push(NewFile::secret(file, signer.to_secret().as_str()));
         vkeys.push(signer.public().to_string());
     }
-    files.push(NewFile::public(LOGS_FILE, Logs::default().to_string()));
+    let logs = format!("# Add a log with: treehead witness add-log DIR VKEY\n{}", Logs::default());
+    files.push(NewFile::public(LOGS_FILE, logs));
     files.push(NewFile::public(JOURNAL, Ledger::empty_journal(&name)));
     files.push(NewFile::public(CARD, card(&name, url, &vkeys)));
     files.push(NewFile::public(SETTINGS, settings(&name, listen, post_quantum)));

@@ -11,6 +11,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::Cosigned;
 use crate::endpoint::ProvenWithdrawal;
@@ -36,32 +38,40 @@ pub struct EndpointState {
 }
 
 /// A head that was believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RememberedHead {
     /// Number of leaves.
     pub size: TreeSize,
     /// Merkle tree hash over them.
     pub root: Hash,
     /// The checkpoint with the signature lines that were verified. Version 1 of the file had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<Note>,
 }
 
 /// The heads of a log; each size once.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Heads {
+    origin: String,
     /// All that were compared are prefixes of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     proven: Option<RememberedHead>,
     /// In the order in which they came.
     unproven: Vec<RememberedHead>,
     /// Set once and for all: a log that signed two histories can't be mended.
+    #[serde(skip_serializing_if = "Option::is_none")]
     forked: Option<KnownFork>,
 }
 
 /// A log that signed two histories.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KnownFork {
     /// Name of the file that proves it, among the evidence of the endpoint. None where a head that was
     /// remembered has no signature that could be shown to others, or no file could be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
 }
 
@@ -90,7 +100,8 @@ struct WithdrawalKey {
 }
 
 /// A withdrawal that was proven to be in a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Withdrawn {
     /// The publisher who withdrew it.
     pub publisher: String,
@@ -109,6 +120,7 @@ pub struct Withdrawn {
     /// Leaf hash of the withdrawal itself.
     pub statement: Hash,
     /// SHA-256 of the release's payload, where the publisher is known to have signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Hash>,
 }
 
@@ -123,6 +135,10 @@ impl EndpointState {
     /// they came.
     pub fn heads(&self, origin: &str) -> impl Iterator<Item = &RememberedHead> {
         self.logs.get(origin).into_iter().flat_map(Heads::all)
+    }
+
+    fn heads_mut(&mut self, origin: &str) -> &mut Heads {
+        self.logs.entry(origin.to_owned()).or_insert_with(|| Heads::of(origin))
     }
 
     /// The head of this size, if another root is remembered for it: a second history.
@@ -142,7 +158,7 @@ impl EndpointState {
     /// Remembers that a log forked, with the name of the file that proves it: nothing that is proven under it
     /// is believed from then on.
     pub fn fork(&mut self, origin: &str, evidence: Option<String>) {
-        let fork = self.logs.entry(origin.to_owned()).or_default().forked.get_or_insert_default();
+        let fork = self.heads_mut(origin).forked.get_or_insert_default();
         // One file is enough, and the first stays.
         fork.evidence = fork.evidence.take().or(evidence);
     }
@@ -244,7 +260,7 @@ impl EndpointState {
     /// Remembers a head that is to be proven later.
     pub fn see(&mut self, head: &Cosigned<Checkpoint>) {
         let (head, note) = (head.get(), head.verified_note());
-        self.logs.entry(head.origin.to_string()).or_default().remember(RememberedHead::of(head, Some(note)));
+        self.heads_mut(head.origin.as_str()).remember(RememberedHead::of(head, Some(note)));
     }
 
     /// Remembers that the heads `compared` (size and root of each) are prefixes of `latest`, by tiles. A
@@ -256,7 +272,7 @@ impl EndpointState {
             return;
         }
         let is_compared = |known: &RememberedHead| compared.contains(&(known.size, known.root));
-        let heads = self.logs.entry(head.origin.to_string()).or_default();
+        let heads = self.heads_mut(head.origin.as_str());
         heads.unproven.retain(|known| !is_compared(known));
         match &heads.proven {
             // Another process proved it meanwhile, and nobody compared the two.
@@ -279,8 +295,7 @@ impl EndpointState {
         publishers: &[impl AsRef<str>],
         release: &Release,
     ) -> bool {
-        let heads = self.logs.entry(head.origin.to_string()).or_default();
-        let forgotten = heads.remember(RememberedHead::of(head, note));
+        let forgotten = self.heads_mut(head.origin.as_str()).remember(RememberedHead::of(head, note));
         for publisher in publishers {
             let key = SequenceKey::of(publisher.as_ref(), release);
             self.follow(&key);
@@ -304,6 +319,11 @@ impl EndpointState {
 }
 
 impl Heads {
+    /// No head yet.
+    fn of(origin: &str) -> Self {
+        Self { origin: origin.to_owned(), proven: None, unproven: Vec::new(), forked: None }
+    }
+
     fn all(&self) -> impl Iterator<Item = &RememberedHead> {
         self.proven.iter().chain(&self.unproven)
     }

@@ -5,6 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::format::{FormatError, base64_decode, base64_encode, hex_decode, quote};
@@ -109,6 +111,28 @@ impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_base64())
     }
+}
+
+/// Base64, as `Display` writes it.
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// From base64; [`hex_hash`] reads hex.
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_base64(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// Reads a hash that JSON has in hex.
+///
+/// # Errors
+/// The deserializer's.
+pub fn hex_hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
+    Hash::from_hex(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 impl From<Hash> for Vec<u8> {

@@ -16,7 +16,7 @@ mod tile;
 mod verify;
 
 pub use edge::{Growth, RightEdge, TileHashes};
-pub use hash::{HASH_BYTES, Hash, Rfc6962};
+pub use hash::{HASH_BYTES, Hash, Rfc6962, hex_hash};
 pub use manifest::{MAX_MANIFEST_FILES, MAX_MULTI_PROOF, Manifest, MultiProof, manifest_leaf};
 pub use partial::PartialTiles;
 pub use plan::{Node, Plan, Prefix, TileReader, prove_consistency, prove_inclusion, prove_prefix, read_root};

@@ -1,14 +1,18 @@
 //! Tree sizes and leaf indices, as two types so that they can't be confused.
 
+use alloc::string::ToString;
 use core::fmt;
 
-use crate::format::decimal;
+use serde::{Deserialize, Serialize};
+
+use crate::format::{FormatError, decimal};
 
 /// Largest tree size: 2^63 - 1, which Go and SQL integers can hold too.
 pub const MAX_TREE_SIZE: u64 = i64::MAX as u64;
 
 /// Number of leaves in a tree, in `0..=MAX_TREE_SIZE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "u64")]
 pub struct TreeSize(u64);
 
 impl TreeSize {
@@ -55,6 +59,15 @@ impl TreeSize {
     }
 }
 
+impl TryFrom<u64> for TreeSize {
+    type Error = FormatError;
+
+    fn try_from(size: u64) -> Result<Self, FormatError> {
+        Self::new(size)
+            .ok_or_else(|| FormatError::malformed("a number", "a tree size below 2^63", size.to_string()))
+    }
+}
+
 impl fmt::Display for TreeSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -62,7 +75,8 @@ impl fmt::Display for TreeSize {
 }
 
 /// Position of a leaf, from zero; always below [`MAX_TREE_SIZE`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64")]
 pub struct LeafIndex(u64);
 
 impl LeafIndex {
@@ -97,6 +111,16 @@ impl LeafIndex {
     #[must_use]
     pub fn plus(self, count: usize) -> Self {
         Self::new(self.0 + count as u64).expect("a log never reaches 2^63 leaves")
+    }
+}
+
+impl TryFrom<u64> for LeafIndex {
+    type Error = FormatError;
+
+    fn try_from(index: u64) -> Result<Self, FormatError> {
+        Self::new(index).ok_or_else(|| {
+            FormatError::malformed("a number", "a leaf index below 2^63 - 1", index.to_string())
+        })
     }
 }
 

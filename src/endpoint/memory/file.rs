@@ -38,8 +38,7 @@ use super::{
 use crate::checkpoint::Checkpoint;
 use crate::format::checksum;
 use crate::format::{FormatError, cap, cap_count, quote, utf8};
-use crate::merkle::{Hash, LeafIndex, TreeSize};
-use crate::note::Note;
+use crate::merkle::{Hash, TreeSize};
 use crate::release::PackageUrl;
 
 /// Largest state file: some hundred thousand packages.
@@ -69,44 +68,17 @@ struct FileText1 {
 #[serde(deny_unknown_fields)]
 struct LogText1 {
     origin: String,
-    size: u64,
-    root: String,
+    size: TreeSize,
+    root: Hash,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileText {
     version: u32,
-    logs: Vec<LogText>,
+    logs: Vec<Heads>,
     sequences: Vec<SequenceText>,
-    withdrawals: Vec<WithdrawalText>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogText {
-    origin: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    proven: Option<HeadText>,
-    unproven: Vec<HeadText>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    forked: Option<ForkText>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ForkText {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    evidence: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HeadText {
-    size: u64,
-    root: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<String>,
+    withdrawals: Vec<Withdrawn>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,21 +91,6 @@ struct SequenceText {
     /// Older versions had none.
     #[serde(default)]
     followed: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WithdrawalText {
-    publisher: String,
-    purl: String,
-    artifacts: String,
-    origin: String,
-    index: u64,
-    leaf: String,
-    reason: String,
-    statement: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<String>,
 }
 
 fn wrong(expected: &str, seen: impl Into<String>) -> FormatError {
@@ -186,10 +143,10 @@ impl EndpointState {
             (other, _) => return Err(wrong("version 4", other.to_string())),
         };
         let mut state = Self::default();
-        for log in file.logs {
-            let (origin, heads) = log.read()?;
+        for heads in file.logs {
+            heads.check()?;
             // With two rows for one key the later would win, and might be the lower.
-            if state.logs.insert(origin, heads).is_some() {
+            if state.logs.insert(heads.origin.clone(), heads).is_some() {
                 return Err(wrong("each log once", "one twice"));
             }
         }
@@ -204,8 +161,10 @@ impl EndpointState {
             *seen = Seen { sequence: sequence.max(seen.sequence), followed: followed || seen.followed };
         }
         state.check_followed(version)?;
-        for withdrawal in file.withdrawals {
-            let withdrawn = withdrawal.read()?;
+        for mut withdrawn in file.withdrawals {
+            let Withdrawn { publisher, purl, reason, .. } = &withdrawn;
+            [publisher, purl, reason].into_iter().try_for_each(|text| check_words(text))?;
+            withdrawn.purl = canonical(withdrawn.purl);
             if state.withdrawals.insert(WithdrawalKey::of(&withdrawn), withdrawn).is_some() {
                 return Err(wrong("each withdrawal once", "one twice"));
             }
@@ -246,9 +205,9 @@ impl EndpointState {
         };
         let file = FileText {
             version: STATE_VERSION,
-            logs: self.logs.iter().map(LogText::of).collect(),
+            logs: self.logs.values().cloned().collect(),
             sequences: self.sequences.iter().map(sequence).collect(),
-            withdrawals: self.withdrawals.values().map(WithdrawalText::of).collect(),
+            withdrawals: self.withdrawals.values().cloned().collect(),
         };
         // One value a line: people look at it, too.
         let json = serde_json::to_string_pretty(&file).expect("strings and numbers always serialize");
@@ -258,98 +217,37 @@ impl EndpointState {
 
 impl From<FileText1> for FileText {
     fn from(old: FileText1) -> Self {
-        let log = |LogText1 { origin, size, root }| LogText {
-            origin,
-            proven: None,
-            unproven: vec![HeadText { size, root, note: None }],
-            forked: None,
+        let log = |LogText1 { origin, size, root }| Heads {
+            unproven: vec![RememberedHead { size, root, note: None }],
+            ..Heads::of(&origin)
         };
         let logs = old.logs.into_iter().map(log).collect();
         Self { version: STATE_VERSION, logs, sequences: old.sequences, withdrawals: Vec::new() }
     }
 }
 
-impl LogText {
-    fn of((origin, heads): (&String, &Heads)) -> Self {
-        Self {
-            origin: origin.clone(),
-            proven: heads.proven.as_ref().map(HeadText::of),
-            unproven: heads.unproven.iter().map(HeadText::of).collect(),
-            forked: heads.forked.clone().map(|KnownFork { evidence }| ForkText { evidence }),
-        }
-    }
-
-    fn read(self) -> Result<(String, Heads), FormatError> {
+impl Heads {
+    /// Checks what a log's row says besides its form.
+    fn check(&self) -> Result<(), FormatError> {
         cap_count(EndpointState::WHAT, "heads of a log", self.unproven.len(), MAX_UNPROVEN_HEADS)?;
-        let proven = self.proven.map(|head| head.read(&self.origin)).transpose()?;
-        let unproven = self.unproven.into_iter().map(|head| head.read(&self.origin));
-        let forked = self.forked.map(|ForkText { evidence }| KnownFork { evidence });
-        if let Some(name) = forked.as_ref().and_then(|fork| fork.evidence.as_ref()) {
+        if let Some(KnownFork { evidence: Some(name) }) = &self.forked {
             check_words(name)?;
         }
-        let heads = Heads { proven, unproven: unproven.collect::<Result<_, _>>()?, forked };
-        let mut sizes: Vec<TreeSize> = heads.all().map(|head| head.size).collect();
+        for RememberedHead { size, root, note } in self.all() {
+            let Some(note) = note else { continue };
+            let head = Checkpoint::parse(note.text())?;
+            if (head.origin.as_str(), head.size, head.root) != (&self.origin, *size, *root) {
+                return Err(wrong("notes of the heads that they stand by", quote(note.text())));
+            }
+        }
+        let mut sizes: Vec<TreeSize> = self.all().map(|head| head.size).collect();
         sizes.sort_unstable();
-        if sizes.is_empty() && heads.forked.is_none() {
+        if sizes.is_empty() && self.forked.is_none() {
             return Err(wrong("a head of each log, or that it forked", "neither"));
         }
         if sizes.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(wrong("each size of a log once", "one twice"));
         }
-        Ok((self.origin, heads))
-    }
-}
-
-impl HeadText {
-    fn of(head: &RememberedHead) -> Self {
-        let note = head.note.as_ref().map(ToString::to_string);
-        Self { size: head.size.get(), root: head.root.to_base64(), note }
-    }
-
-    fn read(self, origin: &str) -> Result<RememberedHead, FormatError> {
-        let size =
-            TreeSize::new(self.size).ok_or_else(|| wrong("a tree size below 2^63", self.size.to_string()))?;
-        let root = Hash::from_base64(&self.root)?;
-        let note = self.note.map(|note| Note::parse(note.as_bytes())).transpose()?;
-        if let Some(note) = &note {
-            let head = Checkpoint::parse(note.text())?;
-            if (head.origin.as_str(), head.size, head.root) != (origin, size, root) {
-                return Err(wrong("notes of the heads that they stand by", quote(note.text())));
-            }
-        }
-        Ok(RememberedHead { size, root, note })
-    }
-}
-
-impl WithdrawalText {
-    fn of(withdrawn: &Withdrawn) -> Self {
-        Self {
-            publisher: withdrawn.publisher.clone(),
-            purl: withdrawn.purl.clone(),
-            artifacts: withdrawn.artifacts.to_base64(),
-            origin: withdrawn.origin.clone(),
-            index: withdrawn.index.get(),
-            leaf: withdrawn.leaf.to_base64(),
-            reason: withdrawn.reason.clone(),
-            statement: withdrawn.statement.to_base64(),
-            payload: withdrawn.payload.as_ref().map(Hash::to_base64),
-        }
-    }
-
-    fn read(self) -> Result<Withdrawn, FormatError> {
-        let index = LeafIndex::new(self.index)
-            .ok_or_else(|| wrong("a leaf index below 2^63 - 1", self.index.to_string()))?;
-        [&self.publisher, &self.purl, &self.reason].into_iter().try_for_each(|text| check_words(text))?;
-        Ok(Withdrawn {
-            publisher: self.publisher,
-            purl: canonical(self.purl),
-            artifacts: Hash::from_base64(&self.artifacts)?,
-            origin: self.origin,
-            index,
-            leaf: Hash::from_base64(&self.leaf)?,
-            reason: self.reason,
-            statement: Hash::from_base64(&self.statement)?,
-            payload: self.payload.as_deref().map(Hash::from_base64).transpose()?,
-        })
+        Ok(())
     }
 }

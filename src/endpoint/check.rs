@@ -3,6 +3,8 @@
 //! Several artifacts are judged as if one check had judged each after the other, but the memory is opened once, and
 //! each log is asked once.
 
+use std::path::Path;
+
 use super::check_error::{CheckError, Notice};
 use super::inquiry::About;
 use super::memory_store::{Memory, MemoryError};
@@ -117,17 +119,16 @@ impl Endpoint {
         online: Option<Online<'_>>,
         heads: &mut Vec<Note>,
     ) -> Result<Vec<Verdict>, CheckError> {
-        let on_wait = |lock: &std::path::Path| self.tell(&Notice::Waiting { lock });
-        let mut memory = self.memory.as_ref().map(|memory| memory.open(&on_wait)).transpose()?;
+        let mut memory = self.memory.as_ref().map(|open| open()).transpose()?;
         let mut firsts: Vec<Option<CheckError>> = asked.iter().map(|_| None).collect();
         let mut answers = Vec::new();
         if let Some(online) = online {
-            let before = lock(memory.as_deref_mut())?;
+            let before = self.lock(memory.as_deref_mut())?;
             // Other processes may check while this one waits for its log.
             memory.as_mut().into_iter().for_each(|memory| memory.unlock());
             answers = self.ask_logs(online, &before, asked, &mut firsts, heads);
         }
-        let state = lock(memory.as_deref_mut()).map_err(|e| self.unremembered(e, &answers))?;
+        let state = self.lock(memory.as_deref_mut()).map_err(|e| self.unremembered(e, &answers))?;
         let mut session = Session {
             endpoint: self,
             online: online.is_some(),
@@ -146,6 +147,11 @@ impl Endpoint {
         // A crash before this line tells nothing, so nothing was installed. After it, the memory covers every verdict.
         session.save(memory.as_deref_mut(), &mut verdicts);
         Ok(verdicts)
+    }
+
+    fn lock(&self, memory: Option<&mut (dyn Memory + '_)>) -> Result<EndpointState, MemoryError> {
+        let on_wait = |lock: &Path| self.tell(&Notice::Waiting { lock });
+        memory.map_or_else(|| Ok(EndpointState::default()), |memory| memory.lock(&on_wait))
     }
 
     /// A fork matters more than the memory that it is not in; both are told.
@@ -254,10 +260,6 @@ impl Endpoint {
         };
         Ok(address.map(LogClient::new).transpose()?)
     }
-}
-
-fn lock(memory: Option<&mut (dyn Memory + '_)>) -> Result<EndpointState, MemoryError> {
-    memory.map_or_else(|| Ok(EndpointState::default()), Memory::lock)
 }
 
 fn add_head(heads: &mut Vec<Note>, head: &LogSigned<Checkpoint>) {

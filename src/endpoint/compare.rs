@@ -1,6 +1,10 @@
 //! Compares a log's newest head with every head that the endpoint has seen of it.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use super::check_error::{CheckError, FoundFork, Notice, ShownHead};
+use super::memory_store::{FileError, replace};
 use super::open::Endpoint;
 use super::remote_log::{RemoteLog, Tiles};
 use super::{EndpointState, Refusal, RememberedHead};
@@ -8,7 +12,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
 use crate::client::{ClientError, KeptTiles};
 use crate::merkle::{Hash, ProofError, TreeSize, prove_prefix};
 use crate::note::Note;
-use crate::proof::fork::{ProvenFork, compare_heads};
+use crate::proof::fork::{ProvenFork, compare_heads, file_name_prefix};
 
 /// A log's newest head, and the tiles that prove older heads to be prefixes of it.
 pub(super) struct Comparison<'a> {
@@ -85,7 +89,7 @@ impl<'a> Comparison<'a> {
     /// The log shows less than it showed. Keeps the head that says so, to show it to others and to ask for it again.
     fn rolled_back(&self, shown: &Checkpoint, note: Option<Note>) -> CheckError {
         let keep = |note: Note| {
-            let kept = self.endpoint.evidence.keep_head(shown, &note);
+            let kept = keep_head(self.endpoint.evidence.path(), shown, &note);
             Box::new(ShownHead { note, kept })
         };
         CheckError::LogRolledBack {
@@ -95,6 +99,14 @@ impl<'a> Comparison<'a> {
             shown: note.map(keep),
         }
     }
+}
+
+/// Keeps a head that the log showed and shows no longer, durably, and returns its file.
+fn keep_head(dir: &Path, head: &Checkpoint, note: &Note) -> Result<PathBuf, FileError> {
+    fs::create_dir_all(dir).map_err(FileError::new("create", dir))?;
+    let path = dir.join(format!("{}{}.checkpoint", file_name_prefix(&head.origin), head.size));
+    replace(&path, note.to_string().as_bytes())?;
+    Ok(path)
 }
 
 impl Endpoint {
@@ -142,7 +154,8 @@ impl Endpoint {
 
     /// Keeps the proof of a fork before anything is told.
     fn convict(&self, fork: ProvenFork) -> CheckError {
-        let kept = self.evidence.keep(&fork);
+        let kept = self.evidence.keep(&fork).map(|kept| kept.path);
+        let kept = kept.map_err(FileError::new("write to", self.evidence.path()));
         if kept.is_err() {
             self.tell(&Notice::EvidenceNotKept(&fork));
         }

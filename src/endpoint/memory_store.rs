@@ -1,6 +1,5 @@
 //! Where an endpoint keeps its memory: a directory that several processes may share.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -12,23 +11,15 @@ use crate::disk::{
 };
 use crate::format::{FormatError, cap};
 
-/// Keeps what an endpoint remembers. [`MemoryDir`] keeps it on disk.
-pub trait MemoryStore: Send + Sync {
-    /// Opens the memory for one check. Told through `on_wait` if the check has to wait for another process.
-    ///
-    /// # Errors
-    /// [`MemoryError`].
-    fn open<'a>(&'a self, on_wait: &'a dyn Fn(&Path)) -> Result<Box<dyn Memory + 'a>, MemoryError>;
-}
-
-/// An open memory. Dropping it unlocks it.
+/// What an endpoint remembers, opened for one check. Dropping it unlocks it. [`MemoryDir`] is on disk.
 pub trait Memory {
-    /// Waits until no other process holds the memory, holds it, and returns what is remembered at that moment.
+    /// Waits until no other process holds the memory, holds it, and returns what is remembered at that moment. Told
+    /// through `on_wait` if the wait becomes long.
     ///
     /// # Errors
     /// [`MemoryError`]: an endpoint that cannot read its memory must refuse, for an endpoint that forgot would take
     /// an old release for a new one.
-    fn lock(&mut self) -> Result<EndpointState, MemoryError>;
+    fn lock(&mut self, on_wait: &dyn Fn(&Path)) -> Result<EndpointState, MemoryError>;
 
     /// Replaces what is remembered. Called between [`lock`](Self::lock) and [`unlock`](Self::unlock). When it
     /// returns, the new state survives a power cut; a crash before that leaves the old state or the new one, whole.
@@ -110,50 +101,30 @@ pub enum MemoryError {
     },
 }
 
-/// A memory on disk: `state.json`, and beside it `lock`. The directory is created when it is first opened.
-#[derive(Debug, Clone)]
+/// A memory on disk: `state.json`, and beside it `lock`.
+#[derive(Debug)]
 pub struct MemoryDir {
-    path: PathBuf,
-}
-
-impl MemoryDir {
-    /// A memory at `path`, which need not exist.
-    #[must_use]
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
-    }
-}
-
-impl MemoryStore for MemoryDir {
-    fn open<'a>(&'a self, on_wait: &'a dyn Fn(&Path)) -> Result<Box<dyn Memory + 'a>, MemoryError> {
-        fs::create_dir_all(&self.path).map_err(FileError::new("create", &self.path))?;
-        Ok(Box::new(OpenMemoryDir {
-            file: self.path.join("state.json"),
-            lock_file: self.path.join("lock"),
-            on_wait,
-            lock: None,
-        }))
-    }
-}
-
-struct OpenMemoryDir<'a> {
     file: PathBuf,
     lock_file: PathBuf,
-    on_wait: &'a dyn Fn(&Path),
     /// Held while it is there.
     lock: Option<File>,
 }
 
-impl fmt::Debug for OpenMemoryDir<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenMemoryDir").field("file", &self.file).finish_non_exhaustive()
+impl MemoryDir {
+    /// Opens the memory in `dir`, which is created if need be.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn open(dir: &Path) -> Result<Self, MemoryError> {
+        fs::create_dir_all(dir).map_err(FileError::new("create", dir))?;
+        Ok(Self { file: dir.join("state.json"), lock_file: dir.join("lock"), lock: None })
     }
 }
 
-impl Memory for OpenMemoryDir<'_> {
-    fn lock(&mut self) -> Result<EndpointState, MemoryError> {
+impl Memory for MemoryDir {
+    fn lock(&mut self, on_wait: &dyn Fn(&Path)) -> Result<EndpointState, MemoryError> {
         if self.lock.is_none() {
-            self.lock = Some(wait_for_lock(&self.lock_file, LockWait::default(), self.on_wait)?);
+            self.lock = Some(wait_for_lock(&self.lock_file, LockWait::default(), on_wait)?);
         }
         // A file that cannot be looked for may be there.
         let exists = self.file.try_exists().map_err(FileError::new("read", &self.file))?;

@@ -19,8 +19,6 @@ mod check_error;
 #[cfg(feature = "client")]
 mod compare;
 #[cfg(feature = "client")]
-mod evidence_store;
-#[cfg(feature = "client")]
 mod inquiry;
 #[cfg(feature = "client")]
 mod memory_store;
@@ -43,9 +41,7 @@ pub use check::{Accepted, Checked, Online, Today, Verdict};
 #[cfg(feature = "client")]
 pub use check_error::{CheckError, Doubt, FoundFork, Notice, ShownHead};
 #[cfg(feature = "client")]
-pub use evidence_store::EvidenceStore;
-#[cfg(feature = "client")]
-pub use memory_store::{FileError, Memory, MemoryDir, MemoryError, MemoryStore};
+pub use memory_store::{FileError, Memory, MemoryDir, MemoryError};
 #[cfg(feature = "client")]
 pub use open::{Endpoint, OpenError, POLICY_FILE, PUBLISHERS_FILE, STATE_DIR};
 #[cfg(feature = "client")]

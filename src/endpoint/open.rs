@@ -5,8 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::check_error::Notice;
-use super::evidence_store::EvidenceStore;
-use super::memory_store::{FileError, MemoryDir, MemoryStore};
+use super::memory_store::{FileError, Memory, MemoryDir, MemoryError};
 use super::{Freshness, Trust};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::clock;
@@ -23,6 +22,7 @@ pub const PUBLISHERS_FILE: &str = "publishers.toml";
 pub const STATE_DIR: &str = "state";
 
 type Tell = dyn Fn(&Notice<'_>) + Send + Sync;
+type OpenMemory = dyn Fn() -> Result<Box<dyn Memory>, MemoryError> + Send + Sync;
 
 /// Checks artifacts before they are installed: the paved path to a verdict.
 ///
@@ -36,8 +36,8 @@ type Tell = dyn Fn(&Notice<'_>) + Send + Sync;
 pub struct Endpoint {
     policy: Policy,
     publishers: Publishers,
-    pub(super) memory: Option<Box<dyn MemoryStore>>,
-    pub(super) evidence: Box<dyn EvidenceStore>,
+    pub(super) memory: Option<Box<OpenMemory>>,
+    pub(super) evidence: EvidenceDir,
     on_notice: Box<Tell>,
 }
 
@@ -74,27 +74,31 @@ impl Endpoint {
     /// An endpoint that remembers nothing, and keeps evidence of forks in the current directory.
     #[must_use]
     pub fn new(policy: Policy, publishers: Publishers) -> Self {
-        let evidence = Box::new(EvidenceDir::new("."));
+        let evidence = EvidenceDir::new(".");
         Self { policy, publishers, memory: None, evidence, on_notice: Box::new(|_| {}) }
     }
 
     /// Remembers in `dir`, and keeps evidence of forks in `dir/evidence`.
     #[must_use]
     pub fn with_state_dir(self, dir: &Path) -> Self {
-        self.with_memory(MemoryDir::new(dir)).with_evidence(EvidenceDir::new(dir.join("evidence")))
+        let (dir, evidence) = (dir.to_owned(), dir.join("evidence"));
+        self.with_memory(move || Ok(Box::new(MemoryDir::open(&dir)?))).with_evidence(evidence)
     }
 
-    /// Remembers in `memory`.
+    /// Remembers in the memory that `open` opens, once in each check.
     #[must_use]
-    pub fn with_memory(mut self, memory: impl MemoryStore + 'static) -> Self {
-        self.memory = Some(Box::new(memory));
+    pub fn with_memory(
+        mut self,
+        open: impl Fn() -> Result<Box<dyn Memory>, MemoryError> + Send + Sync + 'static,
+    ) -> Self {
+        self.memory = Some(Box::new(open));
         self
     }
 
-    /// Keeps evidence of forks in `evidence`.
+    /// Keeps evidence of forks in the directory `dir`.
     #[must_use]
-    pub fn with_evidence(mut self, evidence: impl EvidenceStore + 'static) -> Self {
-        self.evidence = Box::new(evidence);
+    pub fn with_evidence(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.evidence = EvidenceDir::new(dir);
         self
     }
 

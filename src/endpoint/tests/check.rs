@@ -1,14 +1,15 @@
-//! [`Endpoint`] with a memory, an evidence store and a log of the test.
+//! [`Endpoint`] with a memory and a log of the test.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 use super::*;
 use crate::checkpoint::{LogKey, LogSigned};
 use crate::client::{ClientError, Found, NetworkFault};
-use crate::proof::fork::ProvenFork;
 
 const ORIGIN: &str = "example.com/log";
 
@@ -20,13 +21,15 @@ enum Cut {
 }
 
 /// The memory and the evidence, which outlive a process. Clones share them.
-#[derive(Clone, Default)]
-struct Machine(Arc<Mutex<Parts>>);
+#[derive(Clone)]
+struct Machine {
+    parts: Arc<Mutex<Parts>>,
+    evidence: Arc<TempDir>,
+}
 
 #[derive(Default)]
 struct Parts {
     saved: EndpointState,
-    kept: Vec<String>,
     steps: Vec<&'static str>,
     notices: Vec<String>,
     is_held: bool,
@@ -34,6 +37,12 @@ struct Parts {
     cut: Option<Cut>,
     /// Run as another process once the memory is unlocked.
     meanwhile: Option<fn(&mut Parts)>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self { parts: Arc::default(), evidence: Arc::new(tempfile::tempdir().unwrap()) }
+    }
 }
 
 impl Machine {
@@ -44,7 +53,13 @@ impl Machine {
     }
 
     fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Names of the files of evidence.
+    fn kept(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.evidence.path()).unwrap();
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     /// An endpoint of the scene in a new process.
@@ -52,10 +67,14 @@ impl Machine {
         self.parts().steps.clear();
         let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
         let publishers = Publishers::parse(scene.publishers.as_bytes()).unwrap();
-        let notices = self.clone();
+        let (memory, notices) = (self.clone(), self.clone());
+        let open = move || {
+            memory.parts().steps.push("open");
+            Ok(Box::new(memory.clone()) as Box<dyn Memory>)
+        };
         Endpoint::new(policy, publishers)
-            .with_memory(self.clone())
-            .with_evidence(self.clone())
+            .with_memory(open)
+            .with_evidence(self.evidence.path())
             .on_notice(move |notice| notices.parts().notices.push(notice.to_string()))
     }
 
@@ -79,15 +98,8 @@ fn question<'a>(scene: &'a Scene, proof: &'a str) -> Question<'a> {
     }
 }
 
-impl MemoryStore for Machine {
-    fn open<'a>(&'a self, _on_wait: &'a dyn Fn(&Path)) -> Result<Box<dyn Memory + 'a>, MemoryError> {
-        self.parts().steps.push("open");
-        Ok(Box::new(self.clone()))
-    }
-}
-
 impl Memory for Machine {
-    fn lock(&mut self) -> Result<EndpointState, MemoryError> {
+    fn lock(&mut self, _on_wait: &dyn Fn(&Path)) -> Result<EndpointState, MemoryError> {
         let mut parts = self.parts();
         parts.steps.push("lock");
         if parts.is_held {
@@ -117,19 +129,6 @@ impl Memory for Machine {
         if let Some(meanwhile) = parts.meanwhile.take() {
             meanwhile(&mut parts);
         }
-    }
-}
-
-impl EvidenceStore for Machine {
-    fn keep(&self, fork: &ProvenFork) -> Result<PathBuf, FileError> {
-        self.parts().kept.push(fork.file_name());
-        Ok(fork.file_name().into())
-    }
-
-    fn keep_head(&self, head: &Checkpoint, _note: &Note) -> Result<PathBuf, FileError> {
-        let name = format!("{}.checkpoint", head.size);
-        self.parts().kept.push(name.clone());
-        Ok(name.into())
     }
 }
 
@@ -272,7 +271,7 @@ fn a_fork_outranks_any_other_refusal() {
     let CheckError::Forked { origin, fork } = &error else { panic!("{error}") };
     assert_eq!((origin.as_str(), error.code()), (ORIGIN, VerdictCode::Fork));
     let evidence = fork.evidence().expect("both heads carry the log's signature");
-    assert_eq!(machine.parts().kept, std::slice::from_ref(&evidence));
+    assert_eq!(machine.kept(), std::slice::from_ref(&evidence));
     assert_eq!(machine.parts().saved.known_fork(ORIGIN).unwrap().evidence, Some(evidence));
     // From then on, nothing of that log is believed, and a fork that cannot be saved is reported all the same.
     assert_eq!(code(machine.check(&Scene::good())), VerdictCode::Fork);
@@ -289,7 +288,7 @@ fn a_fork_found_online_outranks_a_refusal_and_a_memory_that_cannot_be_opened() {
     forked.leaves[0] = Hash::leaf(b"another history");
     let machine = Machine::default();
     assert_eq!(code(machine.check_online(&swapped, &forked)), VerdictCode::Fork);
-    assert_eq!(machine.parts().kept.len(), 1);
+    assert_eq!(machine.kept().len(), 1);
     assert!(machine.parts().saved.known_fork(ORIGIN).is_some());
     let machine = Machine::default();
     machine.parts().meanwhile = Some(|parts| parts.is_held = true);
@@ -338,7 +337,8 @@ fn without_the_logs_answer_nothing_is_accepted() {
     machine.check_online(&scene, &log).unwrap();
     let rolled_back = FakeLog::grown(&scene, 7, 9);
     assert_eq!(code(machine.check_online(&scene, &rolled_back)), VerdictCode::LogRolledBack);
-    assert_eq!(machine.parts().kept, ["9.checkpoint"]);
+    let kept = machine.kept();
+    assert!(kept.len() == 1 && kept[0].ends_with("-9.checkpoint"), "{kept:?}");
 }
 
 #[test]

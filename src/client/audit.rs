@@ -1,6 +1,6 @@
 //! Checks a log from outside: every bundle and every tile that it serves, against the head that it signed.
 
-use super::{ClientError, EntryStream, LogClient, RemoteTiles, StreamOptions};
+use super::{ClientError, EntryStream, LogClient, StreamOptions};
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::merkle::{Hash, PartialTiles, RightEdge, Tile, TileReader as _, TreeSize};
 use crate::proof::fork::{ForkEvidence, compare_heads};
@@ -67,7 +67,7 @@ pub fn check_continues(
     if new.size < old.size {
         return Err(AuditError::RolledBack { kept: old.size, served: new.size });
     }
-    match compare_heads(&RemoteTiles(client), kept, served)?.map_err(ClientError::from)? {
+    match compare_heads(client, kept, served)?.map_err(ClientError::from)? {
         None => Ok(()),
         Some(fork) => Err(AuditError::Fork(Box::new(fork))),
     }
@@ -79,7 +79,7 @@ pub fn check_continues(
 /// # Errors
 /// [`AuditError`]: the first thing that is wrong.
 pub fn audit(client: &LogClient, head: &Checkpoint, progress: &dyn Fn(u64)) -> Result<u64, AuditError> {
-    let mut tiles = Comparison { remote: RemoteTiles(client), waiting: Vec::new(), count: 0 };
+    let mut tiles = Comparison { remote: client, waiting: Vec::new(), count: 0 };
     let (mut edge, mut partial) = (RightEdge::default(), PartialTiles::default());
     for bundle in EntryStream::new(client, TreeSize::ZERO..head.size, &StreamOptions::default()) {
         let bundle = bundle.map_err(|error| tiles.first_wrong_or(error))?;
@@ -101,7 +101,7 @@ pub fn audit(client: &LogClient, head: &Checkpoint, progress: &dyn Fn(u64)) -> R
 
 /// Compares the tiles that entries make with those that the log serves.
 struct Comparison<'a> {
-    remote: RemoteTiles<'a>,
+    remote: &'a LogClient,
     /// Tiles to compare, in the order in which the entries completed them.
     waiting: Vec<(Tile, Vec<Hash>)>,
     count: u64,
@@ -136,7 +136,7 @@ impl Comparison<'_> {
     }
 }
 
-fn compare(remote: &RemoteTiles<'_>, tile: Tile, expected: &[Hash]) -> Result<(), AuditError> {
+fn compare(remote: &LogClient, tile: Tile, expected: &[Hash]) -> Result<(), AuditError> {
     let seen = remote.read_tiles(&[tile])?.remove(0);
     match seen.iter().zip(expected).position(|(seen, expected)| seen != expected) {
         None => Ok(()),

@@ -50,7 +50,7 @@ pub(crate) use response::{is_code, refused};
 pub use search::{Found, FoundRow, MAX_PAGES};
 pub use sequence::HighestSequence;
 pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Warning};
-pub use tiles::{KeptTiles, RemoteTiles};
+pub use tiles::KeptTiles;
 pub use witness::{CosignAnswer, WitnessClient};
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use super::{ClientError, HighestSequence, LogClient, ProblemCode, RemoteTiles, Warning};
+use super::{ClientError, HighestSequence, LogClient, ProblemCode, Warning};
 use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId};
 use crate::release::{Envelope, PublisherSigner, Release, Timestamp, format_time};
 
@@ -159,7 +159,7 @@ impl LogClient {
         let place = usize::try_from(index.get() % TILE_WIDTH).expect("below 256");
         let bundle = Tile::in_tree(TileId::Entries { index: index.get() / TILE_WIDTH }, size);
         let bundle = bundle.filter(|bundle| bundle.width() > place);
-        bundle.map(|bundle| Ok(RemoteTiles(self).entries(bundle)?.swap_remove(place))).transpose()
+        bundle.map(|bundle| Ok(self.entries(bundle)?.swap_remove(place))).transpose()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Entries that a log proves to hold: what a publisher checks after it appended something, and before it signs something
 //! about an entry.
 
-use super::{ClientError, LogClient, RemoteTiles};
+use super::{ClientError, LogClient};
 use crate::checkpoint::policy::{Policy, QuorumError};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogKey, Origin};
 use crate::format::FormatError;
@@ -100,7 +100,7 @@ pub fn proven_entry(
     let Some(bundle) = bundle.filter(|tile| tile.width() > place) else {
         return Err(ProvenError::NoLeaf { leaf, size: *size });
     };
-    let tiles = RemoteTiles(client);
+    let tiles = client;
     let entry = tiles.entries(bundle)?.swap_remove(place);
     match prove_inclusion(&tiles, leaf, &Hash::leaf(&entry), *size, root)? {
         Ok(_) => Ok((origin.clone(), entry)),

@@ -10,21 +10,16 @@ use crate::merkle::{HASH_BYTES, Hash, TILE_WIDTH, Tile, TileReader, hashes_from_
 use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::release::MAX_ENTRY_BYTES;
 
-/// Reads tiles as they are served. Nothing is kept, and nothing is believed: whoever reads proves
-/// what they read against a signed root.
-#[derive(Debug, Clone)]
-pub struct RemoteTiles<'a>(pub &'a LogClient);
-
-impl RemoteTiles<'_> {
+impl LogClient {
     /// The bytes of a tile or bundle, and what was asked for. A log may drop a partial tile once the full
     /// one exists, so that is asked for where the partial one is gone.
-    fn bytes(&self, tile: Tile) -> Result<(Vec<u8>, Tile), ClientError> {
-        let error = match self.0.get(&tile.to_string(), most_bytes(tile)) {
+    fn tile_bytes(&self, tile: Tile) -> Result<(Vec<u8>, Tile), ClientError> {
+        let error = match self.get(&tile.to_string(), most_bytes(tile)) {
             Ok(bytes) => return Ok((bytes, tile)),
             Err(error) => error,
         };
         let full = full_instead(tile, &error).ok_or(error)?;
-        Ok((self.0.get(&full.to_string(), most_bytes(full))?, full))
+        Ok((self.get(&full.to_string(), most_bytes(full))?, full))
     }
 
     /// The entries of a bundle, exactly as many as its width.
@@ -32,8 +27,8 @@ impl RemoteTiles<'_> {
     /// # Errors
     /// [`ClientError`].
     pub fn entries(&self, tile: Tile) -> Result<Vec<Vec<u8>>, ClientError> {
-        let (bytes, asked) = self.bytes(tile)?;
-        let spans = spans(self.0, asked, &bytes)?;
+        let (bytes, asked) = self.tile_bytes(tile)?;
+        let spans = spans(self, asked, &bytes)?;
         Ok(spans.into_iter().take(tile.width()).map(|span| bytes[span].to_vec()).collect())
     }
 }
@@ -68,15 +63,17 @@ pub(super) fn spans(client: &LogClient, tile: Tile, bytes: &[u8]) -> Result<Vec<
     Ok(spans)
 }
 
-impl TileReader for RemoteTiles<'_> {
+/// Reads tiles as they are served. Nothing is kept, and nothing is believed: whoever reads proves what they read
+/// against a signed root.
+impl TileReader for LogClient {
     type Error = ClientError;
 
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
         let read = |tile: &Tile| {
-            let (bytes, asked) = self.bytes(*tile)?;
+            let (bytes, asked) = self.tile_bytes(*tile)?;
             let expected = asked.width() * HASH_BYTES;
             let mut hashes = hashes_from_bytes(&bytes, asked.width()).ok_or_else(|| ClientError::Length {
-                url: self.0.url(&asked.to_string()),
+                url: self.url(&asked.to_string()),
                 is_bundle: false,
                 is_short: bytes.len() < expected,
                 source: FormatError::malformed(

@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use super::check_error::{CheckError, Notice};
-use super::inquiry::About;
 use super::memory_store::{Memory, MemoryError};
 use super::news::News;
 use super::open::Endpoint;
@@ -26,15 +25,8 @@ pub type Verdict = Result<Accepted, CheckError>;
 pub struct Accepted {
     /// Its release.
     pub release: VerifiedRelease,
-    /// What the log said about it in this check, if the log was asked.
-    pub online: Option<Today>,
-}
-
-/// What a log said in this check.
-#[derive(Debug, Clone)]
-pub struct Today {
-    /// Its newest head, which continues every head seen before.
-    pub latest: Cosigned<Checkpoint>,
+    /// The log's newest head, which continues every head seen before, if the log was asked.
+    pub latest: Option<Cosigned<Checkpoint>>,
     /// Whether the log was asked for withdrawals of the release, and answered.
     pub asked_for_withdrawals: bool,
 }
@@ -54,10 +46,8 @@ pub struct Checked {
 pub enum Online<'a> {
     /// This one.
     Log(&'a dyn RemoteLog),
-    /// The one at this address.
-    At(&'a str),
-    /// Each artifact's log at its address in the policy.
-    ByPolicy,
+    /// The one at this address, or each artifact's log at its address in the policy.
+    At(Option<&'a str>),
 }
 
 /// A question, and the head of its proof file if a trusted log signed it.
@@ -231,34 +221,22 @@ impl Endpoint {
         group: &Group,
         heads: &mut Vec<Note>,
     ) -> Result<News, CheckError> {
-        let (seen, client) = (&group.seen[0], self.client(online, &group.seen[0])?);
-        let log = match (online, &client) {
-            (Online::Log(log), _) => log,
-            (_, Some(client)) => client,
-            (_, None) => return Err(CheckError::NoAddress { origin: seen.get().origin.clone() }),
+        let seen = &group.seen[0];
+        let client;
+        let log: &dyn RemoteLog = match online {
+            Online::Log(log) => log,
+            Online::At(address) => {
+                let origin = &seen.get().origin;
+                let mut of_log = self.trust().policy.logs().iter().filter(|log| log.origin == *origin);
+                let address = address.or_else(|| of_log.find_map(|log| log.url.as_deref()));
+                client =
+                    LogClient::new(address.ok_or_else(|| CheckError::NoAddress { origin: origin.clone() })?)?;
+                &client
+            }
         };
         let latest = self.latest(log, seen)?;
         add_head(heads, &latest);
-        let about: Vec<About<'_>> = group.releases.iter().map(About).collect();
-        News::ask(self, log, &latest, before, (&group.seen, &about))
-    }
-
-    /// A client for an address that is given, or that the policy has.
-    fn client(
-        &self,
-        online: Online<'_>,
-        seen: &LogSigned<Checkpoint>,
-    ) -> Result<Option<LogClient>, CheckError> {
-        let of_policy = || {
-            let logs = self.trust().policy.logs().iter().filter(|log| log.origin == seen.get().origin);
-            logs.into_iter().find_map(|log| log.url.as_deref())
-        };
-        let address = match online {
-            Online::Log(_) => None,
-            Online::At(address) => Some(address),
-            Online::ByPolicy => of_policy(),
-        };
-        Ok(address.map(LogClient::new).transpose()?)
+        News::ask(self, log, &latest, before, (&group.seen, &group.releases))
     }
 }
 
@@ -359,13 +337,13 @@ impl Session<'_> {
             }
         }
         self.has_learnt = true;
-        let online = news.map(|news| {
-            // After the head of its proof, which was compared with the newest one.
-            news.teach(&mut self.state);
-            let asked_for_withdrawals = news.asked_for_withdrawals(release.leaf());
-            Today { latest: news.latest.clone(), asked_for_withdrawals }
-        });
-        Ok(Accepted { release, online })
+        let Some(news) = news else {
+            return Ok(Accepted { release, latest: None, asked_for_withdrawals: false });
+        };
+        // After the head of its proof, which was compared with the newest one.
+        news.teach(&mut self.state);
+        let asked_for_withdrawals = news.asked_for_withdrawals(release.leaf());
+        Ok(Accepted { release, latest: Some(news.latest.clone()), asked_for_withdrawals })
     }
 
     /// After a fork, releases accepted before it in this check are no more proven than later ones.

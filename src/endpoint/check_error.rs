@@ -1,6 +1,5 @@
 //! Why a check accepts nothing, and what it tells besides.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::memory_store::{FileError, MemoryError};
@@ -84,9 +83,53 @@ pub enum CheckError {
         /// The one that came.
         seen: String,
     },
-    /// The release may have been withdrawn.
-    #[error(transparent)]
-    InDoubt(#[from] Doubt),
+    /// There are more withdrawals than one check looks at. With a memory the next check goes on.
+    #[error(
+        "{address} has more withdrawals of {purl} than one run checks ({most} new ones, out of {found} statements), and none so far is of this release"
+    )]
+    TooManyWithdrawals {
+        /// The log's address.
+        address: String,
+        /// Package and version.
+        purl: String,
+        /// Most new ones in one check.
+        most: usize,
+        /// Statements that the search found.
+        found: usize,
+    },
+    /// The log's search goes on and on.
+    #[error(
+        "the search of {address} for withdrawals of {purl} did not end: {found} statements in {MAX_PAGES} pages or 32 MiB, and more to come; none so far is of this release; tell the log's operator"
+    )]
+    EndlessSearch {
+        /// The log's address.
+        address: String,
+        /// Package and version.
+        purl: String,
+        /// Statements that the search found.
+        found: usize,
+    },
+    /// The log has a withdrawal by a publisher who, by the publishers file, did not sign the release.
+    #[error(
+        "the log has a withdrawal of this very release by {seen}, who did not sign it: expected {expected}; the log takes one only from a signer, so it knows that key under another name"
+    )]
+    OtherSigner {
+        /// The release's signers.
+        expected: String,
+        /// Who withdrew it.
+        seen: String,
+    },
+    /// The log has a withdrawal by a publisher whom the publishers file does not trust.
+    #[error(
+        "the log has a withdrawal of this very release, but its publisher is not trusted here ({}): {_0}", _0.code()
+    )]
+    UntrustedWithdrawal(Refusal),
+    /// The log was asked before this release was known to be the one to ask about.
+    #[error("could not ask {origin} for withdrawals of this release")]
+    NotAsked {
+        /// The log.
+        origin: Origin,
+    },
     /// The log did not answer, or its answer cannot be believed.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -106,12 +149,7 @@ impl CheckError {
                 VerdictCode::StateDamaged
             }
             Self::Memory(MemoryError::Newer { .. }) => VerdictCode::StateNewer,
-            Self::Memory(_)
-            | Self::NoAddress { .. }
-            | Self::AnotherLog { .. }
-            | Self::AnotherProof { .. }
-            | Self::InDoubt(_)
-            | Self::Client(_) => VerdictCode::CouldNotTell,
+            _ => VerdictCode::CouldNotTell,
         }
     }
 
@@ -123,9 +161,10 @@ impl CheckError {
 }
 
 /// What shows that a log signed two histories.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum FoundFork {
     /// Two heads with the log's signatures, which convince anybody.
+    #[error("{}", Self::in_words(fork))]
     Proven {
         /// The evidence.
         fork: ProvenFork,
@@ -134,8 +173,10 @@ pub enum FoundFork {
     },
     /// A head of the size of a remembered one, which cannot be shown to others: it was remembered without its
     /// signatures, or its key is no longer in the policy.
+    #[error(transparent)]
     SameSize(Refusal),
     /// The log's tiles give a remembered head without signatures another root.
+    #[error("the log has another history at size {size} than was remembered: {source}")]
     Prefix {
         /// Size of the remembered head.
         size: TreeSize,
@@ -169,18 +210,6 @@ impl FoundFork {
     }
 }
 
-impl fmt::Display for FoundFork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Proven { fork, .. } => f.write_str(&Self::in_words(fork)),
-            Self::SameSize(refusal) => refusal.fmt(f),
-            Self::Prefix { size, source } => {
-                write!(f, "the log has another history at size {size} than was remembered: {source}")
-            }
-        }
-    }
-}
-
 /// A head that a log showed and shows no longer.
 #[derive(Debug, Clone)]
 pub struct ShownHead {
@@ -190,83 +219,36 @@ pub struct ShownHead {
     pub kept: Result<PathBuf, FileError>,
 }
 
-/// Why a release may have been withdrawn although no withdrawal of it counts here.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum Doubt {
-    /// There are more withdrawals than one check looks at. With a memory the next check goes on.
-    #[error(
-        "{address} has more withdrawals of {purl} than one run checks ({most} new ones, out of {found} statements), and none so far is of this release"
-    )]
-    TooMany {
-        /// The log's address.
-        address: String,
-        /// Package and version.
-        purl: String,
-        /// Most new ones in one check.
-        most: usize,
-        /// Statements that the search found.
-        found: usize,
-    },
-    /// The log's search goes on and on.
-    #[error(
-        "the search of {address} for withdrawals of {purl} did not end: {found} statements in {MAX_PAGES} pages or 32 MiB, and more to come; none so far is of this release; tell the log's operator"
-    )]
-    Endless {
-        /// The log's address.
-        address: String,
-        /// Package and version.
-        purl: String,
-        /// Statements that the search found.
-        found: usize,
-    },
-    /// The log has a withdrawal by a publisher who, by the publishers file, did not sign the release.
-    #[error(
-        "the log has a withdrawal of this very release by {seen}, who did not sign it: expected {expected}; the log takes one only from a signer, so it knows that key under another name"
-    )]
-    OtherSigner {
-        /// The release's signers.
-        expected: String,
-        /// Who withdrew it.
-        seen: String,
-    },
-    /// The log has a withdrawal by a publisher whom the publishers file does not trust.
-    #[error(
-        "the log has a withdrawal of this very release, but its publisher is not trusted here ({}): {_0}", _0.code()
-    )]
-    Untrusted(Refusal),
-    /// The log was asked before this release was known to be the one to ask about.
-    #[error("could not ask {origin} for withdrawals of this release")]
-    NotAsked {
-        /// The log.
-        origin: Origin,
-    },
-}
-
 /// What a check tells besides its verdict, at the moment when it happens.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Notice<'a> {
     /// The check waits for another process that holds the memory.
+    #[error("waiting for {}, which another treehead holds", lock.display())]
     Waiting {
         /// The lock file.
         lock: &'a Path,
     },
     /// No release of this log could be accepted anyway, and asking the log failed as well.
+    #[error("also, while asking the log: {_0}")]
     AlsoFailed(&'a CheckError),
     /// The log has no search, so nothing is known of withdrawals.
+    #[error("{address} has no search, so nothing is known of withdrawals")]
     NoSearch {
         /// The log's address.
         address: &'a str,
     },
     /// Withdrawals of other releases of the package stay unknown: there are more than one check looks at.
+    #[error("{package} has more withdrawals than one run checks: older ones of other releases stay unknown")]
     MoreWithdrawals {
         /// The package.
         package: &'a str,
     },
     /// A withdrawal does not count, such as one by a publisher who is not trusted here.
+    #[error("ignored a withdrawal ({}): {_0}", _0.code())]
     IgnoredWithdrawal(&'a Refusal),
     /// The log did not send the entry that a withdrawal names; the withdrawal counts all the same.
+    #[error("could not fetch the withdrawn entry {}: {error}", leaf.to_hex())]
     EntryNotFetched {
         /// Its leaf hash.
         leaf: Hash,
@@ -274,40 +256,17 @@ pub enum Notice<'a> {
         error: &'a ClientError,
     },
     /// The proof of a fork could not be kept: this is the only copy.
+    #[error("{_0}")]
     EvidenceNotKept(&'a ProvenFork),
     /// A fork could not be remembered.
+    #[error("could not save the evidence of the fork: {_0}")]
     ForkNotRemembered(&'a MemoryError),
     /// A head was forgotten before it was compared with the log, so a fork that it shows will not be found.
+    #[error(
+        "more than {MAX_UNPROVEN_HEADS} heads of {origin} were never compared with the log, so the endpoint forgot one"
+    )]
     HeadForgotten {
         /// The log.
         origin: &'a Origin,
     },
-}
-
-impl fmt::Display for Notice<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Waiting { lock } => {
-                write!(f, "waiting for {}, which another treehead holds", lock.display())
-            }
-            Self::AlsoFailed(error) => write!(f, "also, while asking the log: {error}"),
-            Self::NoSearch { address } => {
-                write!(f, "{address} has no search, so nothing is known of withdrawals")
-            }
-            Self::MoreWithdrawals { package } => write!(
-                f,
-                "{package} has more withdrawals than one run checks: older ones of other releases stay unknown"
-            ),
-            Self::IgnoredWithdrawal(why) => write!(f, "ignored a withdrawal ({}): {why}", why.code()),
-            Self::EntryNotFetched { leaf, error } => {
-                write!(f, "could not fetch the withdrawn entry {}: {error}", leaf.to_hex())
-            }
-            Self::EvidenceNotKept(fork) => fork.fmt(f),
-            Self::ForkNotRemembered(error) => write!(f, "could not save the evidence of the fork: {error}"),
-            Self::HeadForgotten { origin } => write!(
-                f,
-                "more than {MAX_UNPROVEN_HEADS} heads of {origin} were never compared with the log, so the endpoint forgot one"
-            ),
-        }
-    }
 }

@@ -1,287 +1,164 @@
-//! Asks a log for withdrawals.
+//! Compares a log's newest head with every head that the endpoint has seen of it.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use super::check_error::{CheckError, Doubt, Notice};
-use super::compare::Comparison;
-use super::{
-    EndpointState, ProvenWithdrawal, Refusal, VerifiedRelease, logged_withdrawal, verify_withdrawal,
-};
-use crate::checkpoint::policy::Cosigned;
-use crate::checkpoint::{self, Checkpoint};
-use crate::merkle::Hash;
-use crate::proof::ProofFile;
-use crate::release::{Purl, StatementError, Subject, Withdrawal};
+use super::check_error::{CheckError, FoundFork, Notice, ShownHead};
+use super::memory_store::{FileError, replace};
+use super::open::Endpoint;
+use super::remote_log::RemoteLog;
+use super::{EndpointState, Refusal, RememberedHead};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
+use crate::client::{ClientError, KeptTiles};
+use crate::merkle::{Hash, ProofError, TreeSize, prove_prefix};
+use crate::note::Note;
+use crate::proof::fork::{ProvenFork, compare_heads, file_name_prefix};
 
-/// Most withdrawals of one release to fetch in one run. Known ones are not fetched again, so with a memory
-/// several runs learn more.
-const MAX_OF_RELEASE: usize = 200;
-/// Most withdrawals of other releases of its package that are fetched in one run.
-const MAX_OF_PACKAGE: usize = 200;
-
-/// The release that is asked about.
-#[derive(Clone, Copy)]
-pub(super) struct About<'a>(pub &'a VerifiedRelease);
-
-impl About<'_> {
-    /// Reports whether this very leaf is withdrawn. The log takes such a withdrawal only from a signer.
-    fn is_leaf_of(self, withdrawal: &Withdrawal) -> bool {
-        withdrawal.leaf == *self.0.leaf()
-    }
-
-    /// Reports whether one of the release's signers withdraws.
-    fn is_by_signer(self, withdrawal: &ProvenWithdrawal) -> bool {
-        withdrawal.publishers().iter().any(|publisher| self.0.signers().contains(publisher))
-    }
-}
-
-/// The purpose of a search.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scope {
-    /// Withdrawals of the release, by its signers.
-    Release,
-    /// Those of its package, by anybody.
-    Package,
-}
-
-/// How a search ended.
-enum End {
-    /// Everything was looked at.
-    All,
-    /// There are more that are not known yet than one run looks at; so many statements were found.
-    Cap(usize),
-    /// The search went on and on; so many statements were found.
-    Endless(usize),
-}
-
-/// An inquiry about withdrawals: the log, and what is known already.
+/// An inquiry at one log: its newest head, and the tiles that prove older heads to be prefixes of it.
 pub(super) struct Inquiry<'a> {
-    pub comparison: &'a Comparison<'a>,
-    pub state: &'a EndpointState,
+    pub endpoint: &'a Endpoint,
+    pub log: &'a dyn RemoteLog,
+    pub latest: &'a LogSigned<Checkpoint>,
+    pub tiles: KeptTiles<&'a dyn RemoteLog>,
 }
 
-/// The result of an inquiry about one release.
-#[derive(Default)]
-pub(super) struct Withdrawals {
-    pub proven: Vec<ProvenWithdrawal>,
-    /// Set if a publisher whom the publishers file does not list, or not any more, may have withdrawn the release.
-    pub doubt: Option<Doubt>,
-    /// Set if the log has a search, and so said something about withdrawals.
-    pub asked: bool,
-    /// Heads of their proofs that are newer than the newest one that was fetched before.
-    pub newer: Vec<Cosigned<Checkpoint>>,
-    /// Statements that were looked at.
-    seen: Vec<Hash>,
-    /// Entries that are withdrawn, by leaf hash.
-    released: BTreeMap<Hash, Vec<u8>>,
-}
-
-impl Withdrawals {
-    fn are_of(&self, about: About<'_>) -> bool {
-        self.proven.iter().any(|known| about.is_leaf_of(known.withdrawal()) && about.is_by_signer(known))
-    }
-}
-
-impl Inquiry<'_> {
-    /// Learns the withdrawals of a release, and of other releases of its package, that are not known yet. An endpoint
-    /// cannot see that a log hides one; monitors can.
-    ///
-    /// Checks all withdrawals of this release: any that is left unchecked leaves a doubt. Learns as many as fit
-    /// of other releases, which this endpoint may meet later without the network.
-    pub fn learn(&self, about: About<'_>) -> Result<Withdrawals, CheckError> {
-        let release = about.0.release();
-        let (leaf_hex, package) = (about.0.leaf().to_hex(), release.purl.package());
-        let digest = release.subjects.first().map(|subject| subject.sha256.to_hex());
-        let (in_package, kind) = (("package", package.as_str()), ("kind", "withdrawal"));
-        let mut same_artifact = vec![in_package, ("version", release.purl.version()), kind];
-        same_artifact.extend(digest.as_deref().map(|digest| ("digest", digest)));
-        // The log may know a signer under another name. Older logs find publishers by name only.
-        let keyids = about.0.keyids().iter().map(Hash::to_hex);
-        let signers: Vec<String> = about.0.signers().iter().cloned().chain(keyids).collect();
-        let mut searches = vec![vec![("withdraws", leaf_hex.as_str())]];
-        // These find the same release under another leaf.
-        searches.extend(signers.iter().map(|signer| [&same_artifact[..], &[("publisher", signer)]].concat()));
-        let mut learnt = Withdrawals { asked: true, ..Withdrawals::default() };
-        for terms in &searches {
-            let Some(end) = self.look_at_all(terms, Scope::Release, about, &mut learnt)? else {
-                self.tell(&Notice::NoSearch { address: self.comparison.log.address() });
-                return Ok(Withdrawals::default());
-            };
-            if learnt.are_of(about) {
-                return Ok(learnt);
-            }
-            learnt.doubt = learnt.doubt.take().or_else(|| self.unfinished(&end, &release.purl));
-        }
-        if learnt.doubt.is_some() {
-            return Ok(learnt);
-        }
-        if !matches!(
-            self.look_at_all(&[in_package, kind], Scope::Package, about, &mut learnt)?,
-            None | Some(End::All)
-        ) {
-            self.tell(&Notice::MoreWithdrawals { package: &package });
-        }
-        Ok(learnt)
+impl<'a> Inquiry<'a> {
+    pub fn new(endpoint: &'a Endpoint, log: &'a dyn RemoteLog, latest: &'a LogSigned<Checkpoint>) -> Self {
+        Self { endpoint, log, latest, tiles: KeptTiles::new(log) }
     }
 
-    fn tell(&self, notice: &Notice<'_>) {
-        self.comparison.endpoint.tell(notice);
-    }
-
-    /// The doubt that is left where a search did not end.
-    fn unfinished(&self, end: &End, purl: &Purl) -> Option<Doubt> {
-        let (address, purl) = (self.comparison.log.address().to_owned(), purl.to_string());
-        match *end {
-            End::All => None,
-            End::Cap(found) => Some(Doubt::TooMany { address, purl, most: MAX_OF_RELEASE, found }),
-            End::Endless(found) => Some(Doubt::Endless { address, purl, found }),
-        }
-    }
-
-    /// Checks those that a search finds and that are not known yet, up to a limit. Stops at one that is of this
-    /// very release. `None` if the log has no search.
-    fn look_at_all(
+    /// Compares the newest head with the remembered heads and with `seen`, the heads of the proof files. Returns size
+    /// and root of those that are proven prefixes: all of them.
+    pub fn heads(
         &self,
-        terms: &[(&str, &str)],
-        scope: Scope,
-        about: About<'_>,
-        learnt: &mut Withdrawals,
-    ) -> Result<Option<End>, CheckError> {
-        let most = if scope == Scope::Release { MAX_OF_RELEASE } else { MAX_OF_PACKAGE };
-        let enough = learnt.seen.len() + most;
-        let tree = self.comparison.latest.get();
-        let is_asked_for = |purl: Purl| scope == Scope::Package || purl == about.0.release().purl;
-        let (mut before, mut count, mut met) = (None, 0, BTreeSet::new());
-        loop {
-            let Some(found) = self.comparison.log.search(terms, before, tree.size)? else { return Ok(None) };
-            count += found.rows.len();
-            let met_before = met.len();
-            for row in found.rows.iter().filter(|row| row.purl().is_none_or(is_asked_for)) {
-                met.insert(row.leaf);
-                if learnt.seen.contains(&row.leaf)
-                    || self.state.knows_withdrawal(tree.origin.as_str(), &row.leaf)
-                {
-                    continue;
-                }
-                if learnt.seen.len() == enough {
-                    return Ok(Some(End::Cap(count)));
-                }
-                learnt.seen.push(row.leaf);
-                self.look(&row.leaf, scope, about, learnt)?;
-                if learnt.are_of(about) {
-                    return Ok(Some(End::All));
-                }
+        state: &EndpointState,
+        seen: &[LogSigned<Checkpoint>],
+    ) -> Result<Vec<(TreeSize, Hash)>, CheckError> {
+        let (keys, head) = (self.endpoint.trust().policy.log_keys(), self.latest.get());
+        let known: Vec<&RememberedHead> = state.heads(head.origin.as_str()).collect();
+        let mut compared = Vec::new();
+        // A log that lost its newest entries may also have forked below them, and a fork says more.
+        for seen in seen.iter().filter(|seen| seen.get().size <= head.size) {
+            self.signed(seen, self.latest)?;
+            compared.push((seen.get().size, seen.get().root));
+        }
+        for known in known.iter().filter(|known| known.size <= head.size) {
+            match known.note.clone().and_then(|note| checkpoint::open_note(note, &keys).ok()) {
+                Some(signed) => self.signed(&signed, self.latest)?,
+                None => self.unsigned(known)?,
             }
-            if found.is_whole() {
-                return Ok(Some(End::All));
+            compared.push((known.size, known.root));
+        }
+        let remembered = known.iter().map(|known| (known.size, known.root, known.note.clone()));
+        let own = seen.iter().map(|seen| (seen.get().size, seen.get().root, Some(seen.verified_note())));
+        match remembered.chain(own).max_by_key(|(size, ..)| *size) {
+            Some((size, root, note)) if head.size < size => {
+                Err(self.rolled_back(&Checkpoint::new(head.origin.clone(), size, root), note))
             }
-            // Goes on behind what is known: that is as long as the memory, and new ones have their limit.
-            if met.len() == met_before {
-                return Ok(Some(End::Endless(count)));
-            }
-            before = found.next;
+            _ => Ok(compared),
         }
     }
 
-    /// Fetches a withdrawal that is not known yet, and verifies it.
-    fn look(
+    /// Compares two heads that the log signed, the older one first.
+    pub fn signed(
         &self,
-        statement: &Hash,
-        scope: Scope,
-        about: About<'_>,
-        learnt: &mut Withdrawals,
+        older: &LogSigned<Checkpoint>,
+        newer: &LogSigned<Checkpoint>,
     ) -> Result<(), CheckError> {
-        let proof = self.comparison.log.proof_of(statement)?;
-        self.check_answer(statement, &proof)?;
-        match verify_withdrawal(&proof, self.comparison.endpoint.trust()) {
-            Ok(withdrawal) => {
-                let head = withdrawal.head();
-                if head.get().size > self.comparison.latest.get().size && !learnt.newer.contains(head) {
-                    learnt.newer.push(head.clone());
-                }
-                if about.is_leaf_of(withdrawal.withdrawal()) && !about.is_by_signer(&withdrawal) {
-                    learnt.doubt = Some(Doubt::OtherSigner {
-                        expected: about.0.signers().join(" or "),
-                        seen: withdrawal.publishers().join(" and "),
-                    });
-                }
-                learnt.proven.push(self.with_release(withdrawal, &mut learnt.released));
-            }
-            Err(e) if self.is_doubt(&e, &proof, scope, about) => {
-                learnt.doubt = Some(Doubt::Untrusted(e));
-            }
-            // Its publisher may not be trusted here; then it withdraws nothing.
-            Err(e) => self.tell(&Notice::IgnoredWithdrawal(&e)),
-        }
-        Ok(())
+        let Some(fork) = compare_heads(&self.tiles, older, newer)?.map_err(ClientError::from)? else {
+            return Ok(());
+        };
+        let fork = fork.judge(&self.endpoint.trust().policy.log_keys())?;
+        Err(self.endpoint.convict(fork))
     }
 
-    /// Also fetches the withdrawn entry: the withdrawal names its leaf hash, so it needs no proof. With it, the
-    /// withdrawal also applies to the same release without the signature of the publisher who withdrew it. If the
-    /// log does not send it, the withdrawal counts all the same.
-    fn with_release(
+    /// Compares a head that was remembered without its signatures, or with those of a key that is no longer trusted:
+    /// a fork shows, but cannot be proven to others.
+    fn unsigned(&self, known: &RememberedHead) -> Result<(), CheckError> {
+        let latest = self.latest.get();
+        let prefix = prove_prefix(&self.tiles, known.size, (latest.size, &latest.root))?;
+        let prefix = prefix.map_err(ClientError::from)?;
+        if prefix.root == known.root {
+            return Ok(());
+        }
+        let source = ProofError::RootMismatch { expected: known.root, seen: prefix.root };
+        let fork = Box::new(FoundFork::Prefix { size: known.size, source });
+        Err(CheckError::Forked { origin: latest.origin.clone(), fork })
+    }
+
+    /// The log shows less than it showed. Keeps the head that says so, to show it to others and to ask for it again.
+    fn rolled_back(&self, shown: &Checkpoint, note: Option<Note>) -> CheckError {
+        let keep = |note: Note| {
+            let kept = keep_head(self.endpoint.evidence.path(), shown, &note);
+            Box::new(ShownHead { note, kept })
+        };
+        CheckError::LogRolledBack {
+            address: self.log.address().to_owned(),
+            expected: shown.size,
+            seen: self.latest.get().size,
+            shown: note.map(keep),
+        }
+    }
+}
+
+/// Keeps a head that the log showed and shows no longer, durably, and returns its file.
+fn keep_head(dir: &Path, head: &Checkpoint, note: &Note) -> Result<PathBuf, FileError> {
+    fs::create_dir_all(dir).map_err(FileError::new("create", dir))?;
+    let path = dir.join(format!("{}{}.checkpoint", file_name_prefix(&head.origin), head.size));
+    replace(&path, note.to_string().as_bytes())?;
+    Ok(path)
+}
+
+impl Endpoint {
+    /// The newest head of the log that signed `seen`.
+    pub(super) fn latest(
         &self,
-        withdrawal: ProvenWithdrawal,
-        released: &mut BTreeMap<Hash, Vec<u8>>,
-    ) -> ProvenWithdrawal {
-        let leaf = withdrawal.withdrawal().leaf;
-        // Many may be of one release.
-        let entry = match released.entry(leaf) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let proof = self.comparison.log.proof_of(&leaf);
-                if let Err(error) = &proof {
-                    self.tell(&Notice::EntryNotFetched { leaf, error });
-                }
-                let file = proof.ok().and_then(|proof| ProofFile::parse(&proof).ok());
-                unknown.insert(file.and_then(|file| file.extra).unwrap_or_default())
-            }
+        log: &dyn RemoteLog,
+        seen: &LogSigned<Checkpoint>,
+    ) -> Result<LogSigned<Checkpoint>, CheckError> {
+        let expected = &seen.get().origin;
+        // Another log's head says nothing about the artifact, and nothing about the log that is meant.
+        let another = |seen: String| {
+            let (address, expected) = (log.address().to_owned(), expected.clone());
+            CheckError::AnotherLog { address, expected, seen }
         };
-        withdrawal.with_release(entry, self.comparison.endpoint.trust().publishers)
+        match log.checkpoint(&self.trust().policy.log_keys()) {
+            Ok(latest) if latest.get().origin == *expected => Ok(latest),
+            Ok(latest) => Err(another(latest.get().origin.to_string())),
+            Err(ClientError::Head { url, came, source }) => Err(match *source {
+                CheckpointError::WrongOrigin { seen, .. } => another(seen),
+                _ => ClientError::Head { url, came, source }.into(),
+            }),
+            Err(e) => Err(e.into()),
+        }
     }
 
-    /// Checks that the log answered about the entry asked for, under a head of the history that it shows elsewhere.
-    /// Malformed or unsigned parts are refused later, as in any proof.
-    fn check_answer(&self, statement: &Hash, proof: &[u8]) -> Result<(), CheckError> {
-        let Ok(file) = ProofFile::parse(proof) else { return Ok(()) };
-        let other = |what: &'static str, expected: &str, seen: &str| CheckError::AnotherProof {
-            address: self.comparison.log.address().to_owned(),
-            what,
-            expected: expected.to_owned(),
-            seen: seen.to_owned(),
-        };
-        if let Some(seen) = file.extra.as_deref().map(Hash::leaf).filter(|seen| seen != statement) {
-            return Err(other("leaf", &statement.to_hex(), &seen.to_hex()));
+    /// The fork, if a remembered head contradicts one that the log signed. It may not be provable to others: its key
+    /// may have left the policy since.
+    pub(super) fn contradicted(
+        &self,
+        state: &EndpointState,
+        seen: &Checkpoint,
+        note: &Note,
+    ) -> Option<CheckError> {
+        let known = state.contradiction(seen)?;
+        let keys = self.trust().policy.log_keys();
+        if let Some(Ok(fork)) = state.fork_evidence(seen, note).map(|fork| fork.judge(&keys)) {
+            return Some(self.convict(fork));
         }
-        let keys = self.comparison.endpoint.trust().policy.log_keys();
-        let Ok(head) = checkpoint::open_note(file.checkpoint, &keys) else { return Ok(()) };
-        let latest = self.comparison.latest;
-        let (expected, seen) = (latest.get(), head.get());
-        if seen.origin != expected.origin {
-            return Err(other("log", expected.origin.as_str(), seen.origin.as_str()));
-        }
-        let (older, newer) = if seen.size <= expected.size { (&head, latest) } else { (latest, &head) };
-        self.comparison.signed(older, newer)
+        let (expected, root) = (known.root.to_base64(), seen.root.to_base64());
+        let refusal = Refusal::Fork { size: known.size, expected, seen: root };
+        let fork = Box::new(FoundFork::SameSize(refusal));
+        Some(CheckError::Forked { origin: seen.origin.clone(), fork })
     }
 
-    /// Reports whether a withdrawal of this release is in the log and lacks only a publisher who is trusted here. The
-    /// log takes one only from a signer of the release, and all of those are trusted: so its key or its right is likely
-    /// newer than the publishers file. For the same release under another leaf, only withdrawals that the search for
-    /// a signer found count: anybody with rights to the package can make others.
-    fn is_doubt(&self, why: &Refusal, proof: &[u8], scope: Scope, about: About<'_>) -> bool {
-        let Refusal::Publisher(why) = why else { return false };
-        let of_key = matches!(why, StatementError::UnknownKey { .. } | StatementError::KeyRevoked { .. });
-        let release = about.0.release();
-        let is_of = |withdrawal: &Withdrawal| {
-            let artifacts = |subjects: &[Subject]| Subject::digest_of_all(subjects);
-            let same =
-                scope == Scope::Release && artifacts(&withdrawal.subjects) == artifacts(&release.subjects);
-            let is_leaf = about.is_leaf_of(withdrawal);
-            (is_leaf || (of_key && same)) && withdrawal.purl == release.purl
-        };
-        let is_suspect = of_key || matches!(why, StatementError::NotPermitted { .. });
-        is_suspect
-            && logged_withdrawal(proof, self.comparison.endpoint.trust().policy).as_ref().is_some_and(is_of)
+    /// Keeps the proof of a fork before anything is told.
+    fn convict(&self, fork: ProvenFork) -> CheckError {
+        let kept = self.evidence.keep(&fork).map(|kept| kept.path);
+        let kept = kept.map_err(FileError::new("write to", self.evidence.path()));
+        if kept.is_err() {
+            self.tell(&Notice::EvidenceNotKept(&fork));
+        }
+        CheckError::Forked { origin: fork.origin().clone(), fork: Box::new(FoundFork::Proven { fork, kept }) }
     }
 }

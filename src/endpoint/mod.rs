@@ -17,8 +17,6 @@ mod check;
 #[cfg(feature = "client")]
 mod check_error;
 #[cfg(feature = "client")]
-mod compare;
-#[cfg(feature = "client")]
 mod inquiry;
 #[cfg(feature = "client")]
 mod memory_store;
@@ -28,6 +26,8 @@ mod news;
 mod open;
 #[cfg(feature = "client")]
 mod remote_log;
+#[cfg(feature = "client")]
+mod withdrawals;
 
 pub use code::VerdictCode;
 pub use memory::*;
@@ -37,9 +37,9 @@ pub use verify::*;
 pub use withdrawn::{ProvenWithdrawal, logged_withdrawal, verify_withdrawal};
 
 #[cfg(feature = "client")]
-pub use check::{Accepted, Checked, Online, Today, Verdict};
+pub use check::{Accepted, Checked, Online, Verdict};
 #[cfg(feature = "client")]
-pub use check_error::{CheckError, Doubt, FoundFork, Notice, ShownHead};
+pub use check_error::{CheckError, FoundFork, Notice, ShownHead};
 #[cfg(feature = "client")]
 pub use memory_store::{FileError, Memory, MemoryDir, MemoryError};
 #[cfg(feature = "client")]

@@ -1,11 +1,11 @@
 //! Everything that a log answered in one check.
 
-use super::check_error::{CheckError, Doubt};
-use super::compare::Comparison;
-use super::inquiry::{About, Inquiry, Withdrawals};
+use super::check_error::CheckError;
+use super::inquiry::Inquiry;
 use super::open::Endpoint;
 use super::remote_log::RemoteLog;
-use super::{EndpointState, Refusal};
+use super::withdrawals::Withdrawals;
+use super::{EndpointState, Refusal, VerifiedRelease};
 use crate::checkpoint::policy::Cosigned;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::merkle::{Hash, TreeSize};
@@ -27,15 +27,15 @@ impl News {
         log: &dyn RemoteLog,
         latest: &LogSigned<Checkpoint>,
         state: &EndpointState,
-        (seen, about): (&[LogSigned<Checkpoint>], &[About<'_>]),
+        (seen, about): (&[LogSigned<Checkpoint>], &[VerifiedRelease]),
     ) -> Result<Self, CheckError> {
-        let comparison = Comparison::new(endpoint, log, latest);
+        let inquiry = Inquiry::new(endpoint, log, latest);
         // Before the quorum: a head that too few witnesses cosigned convicts the log that signed it all the same.
-        let compared = comparison.heads(state, seen)?;
+        let compared = inquiry.heads(state, seen)?;
         let cosigned = endpoint.trust().policy.check(latest).map_err(Refusal::Quorum)?;
         let (mut state, mut withdrawals) = (state.clone(), Vec::new());
         for about in about {
-            let learnt = Inquiry { comparison: &comparison, state: &state }.learn(*about);
+            let learnt = inquiry.learn(&state, about);
             if let Err(fork) = &learnt
                 && fork.is_fork()
             {
@@ -44,7 +44,7 @@ impl News {
             // What one release's answer taught is not asked for again.
             let proven = learnt.iter().flat_map(|learnt| &learnt.proven);
             proven.for_each(|withdrawal| state.withdraw(withdrawal));
-            withdrawals.push((*about.0.leaf(), learnt));
+            withdrawals.push((*about.leaf(), learnt));
         }
         Ok(Self { latest: cosigned, compared, withdrawals })
     }
@@ -78,9 +78,9 @@ impl News {
     pub fn check(&self, leaf: &Hash) -> Result<(), CheckError> {
         match self.of(leaf) {
             Some(Ok(Withdrawals { doubt: None, .. })) => Ok(()),
-            Some(Ok(Withdrawals { doubt: Some(doubt), .. })) => Err(doubt.clone().into()),
+            Some(Ok(Withdrawals { doubt: Some(doubt), .. })) => Err(doubt.clone()),
             Some(Err(error)) => Err(error.clone()),
-            None => Err(Doubt::NotAsked { origin: self.latest.get().origin.clone() }.into()),
+            None => Err(CheckError::NotAsked { origin: self.latest.get().origin.clone() }),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What an endpoint asks a log.
 
 use crate::checkpoint::{Checkpoint, LogKey, LogSigned};
-use crate::client::{ClientError, Found, LogClient, RemoteTiles};
-use crate::merkle::{Hash, Tile, TileReader, TreeSize};
+use crate::client::{ClientError, Found, LogClient};
+use crate::merkle::{Hash, TileReader, TreeSize};
 
 /// Answers an endpoint's questions about one log. [`LogClient`] asks over HTTP. The endpoint believes no answer that
 /// it cannot check against a signature or a signed root.
-pub trait RemoteLog {
+pub trait RemoteLog: TileReader<Error = ClientError> {
     /// The log's address, for messages.
     fn address(&self) -> &str;
 
@@ -33,12 +33,6 @@ pub trait RemoteLog {
     /// # Errors
     /// [`ClientError`].
     fn proof_of(&self, leaf: &Hash) -> Result<Vec<u8>, ClientError>;
-
-    /// The hashes of each tile, in order, exactly as many as its width.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    fn tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError>;
 }
 
 impl RemoteLog for LogClient {
@@ -61,20 +55,5 @@ impl RemoteLog for LogClient {
 
     fn proof_of(&self, leaf: &Hash) -> Result<Vec<u8>, ClientError> {
         Self::proof_of(self, leaf)
-    }
-
-    fn tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
-        RemoteTiles(self).read_tiles(tiles)
-    }
-}
-
-/// The log's tiles, for the proofs of the core.
-pub(super) struct Tiles<'a>(pub &'a dyn RemoteLog);
-
-impl TileReader for Tiles<'_> {
-    type Error = ClientError;
-
-    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
-        self.0.tiles(tiles)
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::acks::{Ack, Acks};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::{Policy, QuorumError};
-use crate::client::{ClientError, LogClient, RemoteTiles};
+use crate::client::{ClientError, LogClient};
 use crate::merkle::{
     Hash, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, prove_consistency, prove_inclusion,
 };
@@ -206,7 +206,7 @@ const fn tile_of(ack: &Ack) -> u64 {
 /// Reads the tiles of one tree. Keeps those that a proof has authenticated: the upper ones, and the partial one of
 /// level 0.
 struct CheckedTiles<'a> {
-    remote: RemoteTiles<'a>,
+    remote: &'a LogClient,
     proven: RefCell<BTreeMap<Tile, Vec<Hash>>>,
     /// Fetched and not proven yet.
     fresh: RefCell<BTreeMap<Tile, Vec<Hash>>>,
@@ -216,7 +216,7 @@ struct CheckedTiles<'a> {
 impl<'a> CheckedTiles<'a> {
     fn new(client: &'a LogClient) -> Self {
         let (proven, fresh, fetched) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { remote: RemoteTiles(client), proven, fresh, fetched }
+        Self { remote: client, proven, fresh, fetched }
     }
 
     /// Notes that what was read since the last call led to the root.

@@ -138,6 +138,14 @@ pub trait TileReader {
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, Self::Error>;
 }
 
+impl<R: TileReader + ?Sized> TileReader for &R {
+    type Error = R::Error;
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, R::Error> {
+        R::read_tiles(self, tiles)
+    }
+}
+
 /// Makes an inclusion proof and verifies it against `root`, so that a damaged tree is found here and not by whoever
 /// verifies the proof.
 ///

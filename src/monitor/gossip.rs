@@ -11,7 +11,7 @@ use super::inbox::{HeadVerdict, PUSHED, ReceivedHead};
 use super::log::Tools;
 use super::state::PendingHead;
 use crate::checkpoint::{self, Checkpoint, LogSigned};
-use crate::client::{ClientError, KeptTiles, RemoteTiles};
+use crate::client::{ClientError, KeptTiles, LogClient};
 use crate::merkle::TreeSize;
 use crate::proof::fork::ProvenFork;
 
@@ -187,7 +187,7 @@ impl Gossip {
 
     fn compare_one(
         &self,
-        tiles: &KeptTiles<RemoteTiles<'_>>,
+        tiles: &KeptTiles<&LogClient>,
         own: OwnHead<'_>,
         pending: &PendingHead,
         theirs: &LogSigned<Checkpoint>,

@@ -13,7 +13,7 @@ use super::inbox::Inbox;
 use super::settings::{LogSettings, OnProgress};
 use super::signal::Signal;
 use crate::checkpoint::Origin;
-use crate::client::{LogClient, RemoteTiles};
+use crate::client::LogClient;
 use crate::clock::Clock;
 use crate::disk::DiskIo;
 use crate::disk::evidence_dir::EvidenceDir;
@@ -121,8 +121,8 @@ impl Tools {
         self.log.origin()
     }
 
-    pub const fn tiles(&self) -> RemoteTiles<'_> {
-        RemoteTiles(&self.client)
+    pub const fn tiles(&self) -> &LogClient {
+        &self.client
     }
 
     pub fn now(&self) -> u64 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use treehead::checkpoint::Checkpoint;
 use treehead::checkpoint::policy::{Policy, QuorumError};
-use treehead::client::{ClientError, EntryStream, LogClient, RemoteTiles, StreamOptions};
+use treehead::client::{ClientError, EntryStream, LogClient, StreamOptions};
 use treehead::merkle::{Hash, RightEdge, Tile, TileReader as _, TreeSize, prove_inclusion};
 
 use crate::common::liar::Liar;
@@ -178,7 +178,7 @@ fn a_full_bundle_does_for_a_partial_one_that_was_dropped() {
         assert_eq!(stream(&client(&liar.url()), 600).unwrap(), leaf_hashes(&entries[..600]));
         let tile = Tile::parse("tile/0/002.p/88").unwrap();
         let client = client(&liar.url());
-        let hashes = RemoteTiles(&client).read_tiles(&[tile]).unwrap().remove(0);
+        let hashes = client.read_tiles(&[tile]).unwrap().remove(0);
         assert_eq!(hashes, leaf_hashes(&entries[512..600]));
         liar.be_honest();
     }
@@ -249,7 +249,7 @@ fn each_lie_about_tiles_has_its_word() {
     let leaf = Hash::leaf(&entries[3]);
     let index = size(3).next_index();
     let prove = |client: &LogClient| {
-        prove_inclusion(&RemoteTiles(client), index, &leaf, size(ENTRIES), &root)
+        prove_inclusion(client, index, &leaf, size(ENTRIES), &root)
             .and_then(|proof| proof.map_err(ClientError::from))
     };
     prove(&client(&liar.url())).unwrap();

@@ -6,7 +6,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::cosignature::cosign;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{keygen, publish};
-use crate::client::{RemoteTiles, Wait};
+use crate::client::Wait;
 use crate::clock::now;
 use crate::endpoint::EndpointState;
 use crate::endpoint::VerifiedRelease;
@@ -120,7 +120,7 @@ fn forked_head(
 
     let signed = world.client().checkpoint(&world.policy().log_keys())?;
     let public = signed.get();
-    let tiles = RemoteTiles(world.client());
+    let tiles = world.client();
     let compared = prove_consistency(&tiles, (forked.size, &forked.root), (public.size, &public.root))?;
     let fork = |e: ProofError| {
         let message = format!("tree size {} of the public log does not continue it: {e}", public.size);

@@ -12,7 +12,6 @@ use std::path::PathBuf;
 
 use super::exit::{CliResult, Failure};
 use crate::checkpoint::Checkpoint;
-use crate::client::RemoteTiles;
 use crate::endpoint::VerifiedRelease;
 use crate::merkle::{Hash, Plan, RightEdge, Tile, TileId, prove_consistency, prove_inclusion};
 use crate::release::Kind;
@@ -140,7 +139,7 @@ fn third_party(story: &mut Story, world: &World, shipped: &[Shipped]) -> CliResu
     let client = world.client();
     let signed = client.checkpoint(&world.policy().log_keys())?;
     let head = signed.get();
-    let tiles = RemoteTiles(client);
+    let tiles = client;
     let bundle = Tile::in_tree(TileId::Entries { index: 0 }, head.size);
     let entries = tiles.entries(bundle.ok_or_else(|| Story::broken("the log has entries"))?)?;
     let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();

@@ -5,7 +5,7 @@ use crate::cli::exit::Failure;
 use crate::cli::output::say;
 use crate::client::AuditError;
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::endpoint::{CheckError, Doubt, FileError, FoundFork, MemoryError, Notice, Refusal, ShownHead};
+use crate::endpoint::{CheckError, FileError, FoundFork, MemoryError, Notice, Refusal, ShownHead};
 
 /// Where `--state` and `--policy` point, for remedies that name a file.
 pub struct Places {
@@ -44,20 +44,14 @@ pub fn failure(error: CheckError, places: &Places) -> Failure {
         CheckError::NoAddress { origin } => {
             Failure::Usage(format!("{} has no address for {origin}: expected --online URL", places.policy))
         }
-        CheckError::InDoubt(doubt) => {
-            let failure = Failure::CouldNotTell(message);
-            match doubt {
-                Doubt::TooMany { .. } => failure.and(
-                    "with --state, run the command again to continue, otherwise tell the log's operator",
-                ),
-                Doubt::OtherSigner { .. } => {
-                    failure.and("compare publishers.toml with the log's and run the command again")
-                }
-                Doubt::Untrusted(_) => failure.and("update publishers.toml and run the command again"),
-                Doubt::NotAsked { .. } => failure.and("run the command again"),
-                _ => failure,
-            }
+        CheckError::TooManyWithdrawals { .. } => Failure::CouldNotTell(message)
+            .and("with --state, run the command again to continue, otherwise tell the log's operator"),
+        CheckError::OtherSigner { .. } => Failure::CouldNotTell(message)
+            .and("compare publishers.toml with the log's and run the command again"),
+        CheckError::UntrustedWithdrawal(_) => {
+            Failure::CouldNotTell(message).and("update publishers.toml and run the command again")
         }
+        CheckError::NotAsked { .. } => Failure::CouldNotTell(message).and("run the command again"),
         CheckError::Client(error) => Failure::unsigned(error),
         _ => Failure::CouldNotTell(message),
     }

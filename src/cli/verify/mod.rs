@@ -98,7 +98,7 @@ impl Places {
 }
 
 fn online(args: &Verify) -> Option<Online<'_>> {
-    args.online.as_deref().map(|url| if url.is_empty() { Online::ByPolicy } else { Online::At(url) })
+    args.online.as_deref().map(|url| Online::At(Some(url).filter(|url| !url.is_empty())))
 }
 
 fn pins(args: &Verify) -> Pins<'_> {

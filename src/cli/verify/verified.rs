@@ -7,7 +7,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::{Cosigned, WitnessedBy};
 use crate::cli::exit::CliResult;
 use crate::cli::output::{GREEN, result};
-use crate::endpoint::{Accepted, Today};
+use crate::endpoint::Accepted;
 use crate::release::{Subject, format_time};
 
 /// Each cosigner once, with the latest time that it stated.
@@ -42,8 +42,7 @@ fn names_in_words(artifacts: &[Subject]) -> String {
     format!("{}{also}", name(&artifacts[0]))
 }
 
-fn online_in_words(today: &Today) -> String {
-    let head = &today.latest;
+fn online_in_words(head: &Cosigned<Checkpoint>) -> String {
     let by = match head.cosignatures() {
         [] => String::new(),
         witnesses => format!(", cosigned by {}", cosigners(witnesses).join(", ")),
@@ -60,7 +59,7 @@ pub fn tell(asked: &Asked, accepted: &Accepted, json: bool) -> CliResult {
 }
 
 fn object(asked: &Asked, accepted: &Accepted) -> Value {
-    let Accepted { release: verdict, online } = accepted;
+    let Accepted { release: verdict, latest, asked_for_withdrawals: learnt } = accepted;
     let (release, head) = (verdict.release(), verdict.head());
     let names: Vec<&str> = verdict.artifacts().iter().map(|artifact| artifact.name.as_str()).collect();
     let source = release
@@ -68,7 +67,6 @@ fn object(asked: &Asked, accepted: &Accepted) -> Value {
         .as_ref()
         .map(|source| json!({ "uri": source.uri, "digest": { source.digest.0.as_str(): source.digest.1 } }));
     // For machines that have to know: nobody told of withdrawals, or what was told is learnt.
-    let learnt = online.as_ref().is_some_and(|today| today.asked_for_withdrawals);
     let mut object = json!({
         "ok": true, "code": "verified", "file": asked.file, "name": names[0], "names": names,
         "digest": verdict.artifacts()[0].sha256.to_hex(), "purl": release.purl.as_str(),
@@ -76,9 +74,9 @@ fn object(asked: &Asked, accepted: &Accepted) -> Value {
         "audience": release.audience, "source": source, "publisher": verdict.publisher(),
         "origin": head.get().origin.as_str(), "index": verdict.index().get(),
         "leaf_hash": verdict.leaf().to_hex(), "tree_size": head.get().size.get(),
-        "witnesses": witnesses_of(head), "withdrawals": if learnt { "learnt" } else { "not-asked" },
+        "witnesses": witnesses_of(head), "withdrawals": if *learnt { "learnt" } else { "not-asked" },
     });
-    if let Some(Today { latest, .. }) = online {
+    if let Some(latest) = latest {
         object["latest_tree_size"] = latest.get().size.get().into();
         object["latest_witnesses"] = witnesses_of(latest).into();
     }
@@ -86,7 +84,7 @@ fn object(asked: &Asked, accepted: &Accepted) -> Value {
 }
 
 fn words(asked: &Asked, accepted: &Accepted) -> String {
-    let Accepted { release: verdict, online } = accepted;
+    let Accepted { release: verdict, latest, .. } = accepted;
     let (release, head) = (verdict.release(), verdict.head());
     let by = match head.cosignatures() {
         [] => "none required".to_owned(),
@@ -110,6 +108,6 @@ fn words(asked: &Asked, accepted: &Accepted) -> String {
         head.get().origin,
         verdict.index(),
         head.get().size,
-        online.as_ref().map_or_else(String::new, online_in_words),
+        latest.as_ref().map_or_else(String::new, online_in_words),
     )
 }

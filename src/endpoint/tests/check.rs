@@ -184,8 +184,12 @@ impl RemoteLog for FakeLog {
     fn proof_of(&self, _leaf: &Hash) -> Result<Vec<u8>, ClientError> {
         unreachable!("the search finds nothing")
     }
+}
 
-    fn tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
+impl TileReader for FakeLog {
+    type Error = ClientError;
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
         Ok(OneTile(&self.leaves).read_tiles(tiles).unwrap_or_else(|never| match never {}))
     }
 }
@@ -230,7 +234,7 @@ fn an_accepted_release_is_remembered_before_it_is_told() {
     let scene = Scene::good();
     let accepted = machine.check(&scene).unwrap();
     assert_eq!(accepted.release.release(), &scene.release);
-    assert!(accepted.online.is_none());
+    assert!(accepted.latest.is_none());
     assert_eq!(machine.parts().steps, ["open", "lock", "save"]);
     assert_eq!(machine.parts().saved.sequence("vendor", &scene.release), Some(7));
     assert_eq!(code(machine.check(&older())), VerdictCode::Rollback);
@@ -301,8 +305,8 @@ fn the_memory_is_opened_once_and_not_held_while_the_log_is_asked() {
     let (machine, scene) = (Machine::default(), Scene::good());
     let log = FakeLog::grown(&scene, 9, 9);
     let accepted = machine.check_online(&scene, &log).unwrap();
-    let today = accepted.online.expect("the log was asked");
-    assert_eq!((today.latest.get().size.get(), today.asked_for_withdrawals), (9, true));
+    let latest = accepted.latest.expect("the log was asked");
+    assert_eq!((latest.get().size.get(), accepted.asked_for_withdrawals), (9, true));
     assert_eq!(machine.parts().steps, ["open", "lock", "unlock", "lock", "save"]);
     assert_eq!(machine.parts().saved.head(ORIGIN).unwrap().0.get(), 9);
 }

@@ -17,10 +17,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use common::fetch::{Fetches, fetch};
 use common::plot::{Chart, Line, draw};
 use common::server::Server;
 use treehead::client::LogClient;
-use treehead::load::{self, Fetches, Latencies, Plan};
+use treehead::load::{self, Latencies, Plan};
 
 /// How long the rate of appending is measured from each size on: not so long that a small log grows to the next
 /// size.
@@ -107,10 +108,8 @@ fn adds(log: &Server) -> Latencies {
 }
 
 fn reads(log: &Server, paths: Vec<String>) -> Latencies {
-    let fetches = Fetches { target: log.target(), paths, connections: 1, duration: READS };
-    let measured = load::fetch(&fetches, pending(), &mut |_| ()).expect("a log that answers");
-    assert_eq!(measured.errors.total(), 0, "{:?}", measured.errors);
-    measured.latency.latencies()
+    let fetches = Fetches { url: log.url(), paths, connections: 1, duration: READS };
+    fetch(&fetches).expect("a log that answers").latency.latencies()
 }
 
 /// Entries a second that a plain file takes, in batches of 1,024.

@@ -7,11 +7,11 @@
 
 mod common;
 
-use std::future::pending;
 use std::time::Duration;
 
+use common::fetch::{Fetched, Fetches, fetch};
 use common::server::{Nothing, Server};
-use treehead::load::{self, Fetches, Measured, Plan, Target};
+use treehead::load::{Plan, Target};
 
 const LEAVES: u64 = 300_000;
 const CONNECTIONS: usize = 64;
@@ -24,13 +24,13 @@ fn main() {
     common::fill(&Plan::new(log.target()), LEAVES);
     let tiles: Vec<String> = (0..LEAVES / 256).map(tile).collect();
     let (mut logs, mut nothings) = (Vec::new(), Vec::new());
-    fetch(log.target(), &tiles); // Everything is warm from here on.
+    read(log.target(), &tiles); // Everything is warm from here on.
     for _ in 0..ROUNDS {
-        nothings.push(fetch(nothing.target(), &["/".to_owned()]));
-        logs.push(fetch(log.target(), &tiles));
+        nothings.push(read(nothing.target(), &["/".to_owned()]));
+        logs.push(read(log.target(), &tiles));
     }
     let latency = logs[0].latency.latencies();
-    let (log, nothing) = (common::median_rate(&logs), common::median_rate(&nothings));
+    let (log, nothing) = (median(&logs), median(&nothings));
     println!("empty axum GET, {CONNECTIONS} connections    {nothing:>9.0} requests/s");
     println!("GET of a tile                    {log:>9.0} tiles/s   ratio {:.2}", log / nothing);
     println!("(medians of {ROUNDS} rounds; latency {latency:?})");
@@ -41,9 +41,11 @@ fn tile(index: u64) -> String {
     if thousands > 0 { format!("/tile/0/x{thousands:03}/{rest:03}") } else { format!("/tile/0/{rest:03}") }
 }
 
-fn fetch(target: Target, paths: &[String]) -> Measured {
-    let fetches = Fetches { target, paths: paths.to_vec(), connections: CONNECTIONS, duration: ROUND };
-    let measured = load::fetch(&fetches, pending(), &mut |_| ()).expect("a server that answers");
-    assert_eq!(measured.errors.total(), 0);
-    measured
+fn read(target: Target, paths: &[String]) -> Fetched {
+    let (url, paths) = (target.url().to_owned(), paths.to_vec());
+    fetch(&Fetches { url, paths, connections: CONNECTIONS, duration: ROUND }).expect("a server that answers")
+}
+
+fn median(runs: &[Fetched]) -> f64 {
+    common::median_of(runs.iter().map(Fetched::per_second))
 }

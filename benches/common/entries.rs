@@ -2,15 +2,15 @@
 
 #![allow(dead_code, reason = "each bench uses some of it")]
 
-use std::future::pending;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use treehead::client::{EntryStream, LogClient, StreamOptions};
-use treehead::load::{self, Fetches, Plan};
+use treehead::load::Plan;
 use treehead::merkle::{Hash, Tile, TileId, TreeSize};
 
+use super::fetch::{Fetches, fetch};
 use super::server::Server;
 use super::{ENTRY_BYTES, entries, fill, tree_size};
 
@@ -36,10 +36,8 @@ pub fn served_per_second(log: &Server, size: TreeSize, connections: usize, durat
     if !size.get().is_multiple_of(256) {
         paths.pop();
     }
-    let fetches = Fetches { target: log.target(), paths, connections, duration };
-    let measured = load::fetch(&fetches, pending(), &mut |_| ()).expect("a server that answers");
-    assert_eq!(measured.errors.total(), 0);
-    measured.per_second() * 256.0
+    let fetches = Fetches { url: log.url(), paths, connections, duration };
+    fetch(&fetches).expect("a server that answers").per_second() * 256.0
 }
 
 /// Leaf hashes of entries of 1 KiB that one core makes in a second.

@@ -5,6 +5,7 @@
 pub mod bare;
 pub mod bound;
 pub mod entries;
+pub mod fetch;
 pub mod monitor;
 pub mod plot;
 pub mod server;
@@ -53,7 +54,12 @@ pub fn rate(count: usize, time: Duration) -> f64 {
 
 /// The middle one of some runs.
 pub fn median_rate(runs: &[Measured]) -> f64 {
-    let mut rates: Vec<f64> = runs.iter().map(Measured::per_second).collect();
+    median_of(runs.iter().map(Measured::per_second))
+}
+
+/// The middle one of some rates.
+pub fn median_of(rates: impl Iterator<Item = f64>) -> f64 {
+    let mut rates: Vec<f64> = rates.collect();
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
 }

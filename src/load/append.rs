@@ -10,16 +10,12 @@ use hyper::{Request, Uri};
 
 use super::acks::{Acks, MAX_REMEMBERED};
 use super::connection::Answer;
-use super::drive::Job;
 use super::entries::{Entries, Source, random};
 use super::measure::Measured;
 use super::{LoadError, Plan};
 use crate::format::{FormatError, quote_bytes};
 use crate::merkle::{Hash, LeafIndex};
 use crate::proof::bundle;
-
-/// Most bytes of an answer that are kept: a line of at most 20 bytes for each entry of a batch, or a problem document.
-const MAX_ANSWER_BYTES: usize = 128 * 1024;
 
 /// How to read an answer with status 200.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +29,7 @@ pub enum Answers {
     Proofs,
 }
 
-/// The job of appending.
+/// The entries and requests of a run, and what the log answered.
 pub struct Append {
     source: Source,
     batch: usize,
@@ -63,18 +59,9 @@ impl Append {
     pub fn waits(&self) -> u64 {
         self.source.waits()
     }
-}
 
-/// The entries of a request, and its body.
-pub struct Asked {
-    entries: Vec<Bytes>,
-    body: Bytes,
-}
-
-impl Job for Append {
-    type Ask = Asked;
-
-    async fn next(&self) -> Asked {
+    /// The next request.
+    pub async fn next(&self) -> Asked {
         if self.batch == 1 {
             let entry = self.source.next().await;
             return Asked { body: entry.clone(), entries: vec![entry] };
@@ -96,7 +83,7 @@ impl Job for Append {
         Asked { entries, body }
     }
 
-    fn request(&self, ask: &Asked) -> Request<Full<Bytes>> {
+    pub fn request(&self, ask: &Asked) -> Request<Full<Bytes>> {
         let accept = if self.answers == Answers::Proofs { "text/x-tlog-proof" } else { "text/plain" };
         let request = Request::post(self.uri.clone())
             .header(HOST, &self.host)
@@ -104,11 +91,8 @@ impl Job for Append {
         request.body(Full::new(ask.body.clone())).expect("a request of parts that were parsed")
     }
 
-    fn keep(&self) -> usize {
-        MAX_ANSWER_BYTES
-    }
-
-    fn answered(&self, ask: Asked, answer: &Answer, elapsed: Duration, measured: &mut Measured) {
+    /// Counts an answer with status 200 that came `elapsed` after the start.
+    pub fn answered(&self, ask: Asked, answer: &Answer, elapsed: Duration, measured: &mut Measured) {
         let count = |measured: &mut Measured, entry: &Bytes| {
             measured.entries += 1;
             measured.bytes += entry.len() as u64;
@@ -135,6 +119,12 @@ impl Job for Append {
             }
         }
     }
+}
+
+/// The entries of a request, and its body.
+pub struct Asked {
+    entries: Vec<Bytes>,
+    body: Bytes,
 }
 
 /// The answer for one entry.

@@ -1,7 +1,7 @@
 //! Checks that the log has what it acknowledged: at the index that it named, under a head that it signed, in a tree
 //! that only grew.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -118,14 +118,14 @@ pub fn check(
     let tiles = CheckedTiles::new(client);
     let grown = prove_consistency(&tiles, (before.size, &before.root), (head.size, &head.root))?;
     grown.map_err(ClientError::from)?;
-    tiles.note_proven();
+    tiles.forget_leaves();
     let sample = acks.sample(checks.leaves.unwrap_or(usize::MAX));
     check_leaves(&tiles, &sample, &head)?;
     let checked = Checked {
         signature: !matches!(checks.trust, Trust::Unverified),
         indices: acks.sorted().len() as u64,
         leaves: sample.len() as u64,
-        tiles: *tiles.fetched.borrow(),
+        tiles: tiles.fetched.get(),
     };
     Ok((head, checked))
 }
@@ -183,7 +183,7 @@ fn check_leaves(tiles: &CheckedTiles<'_>, sample: &[Ack], head: &Checkpoint) -> 
         // The proof of one leaf covers all others of its tile.
         let proved = prove_inclusion(tiles, first.index, &leaf(first), head.size, &head.root)?;
         proved.map_err(ClientError::from)?;
-        tiles.note_proven();
+        tiles.forget_leaves();
         let differs = group.iter().filter(|ack| leaf(ack) != ack.leaf);
         wrong.extend(differs.map(|ack| (ack.index, ack.leaf, leaf(ack))));
     }
@@ -203,29 +203,22 @@ const fn tile_of(ack: &Ack) -> u64 {
     ack.index.get() / TILE_WIDTH
 }
 
-/// Reads the tiles of one tree. Keeps those that a proof has authenticated: the upper ones, and the partial one of
-/// level 0.
+/// Reads the tiles of one tree, and keeps those that further proofs need.
 struct CheckedTiles<'a> {
     remote: &'a LogClient,
-    proven: RefCell<BTreeMap<Tile, Vec<Hash>>>,
-    /// Fetched and not proven yet.
-    fresh: RefCell<BTreeMap<Tile, Vec<Hash>>>,
-    fetched: RefCell<u64>,
+    kept: RefCell<BTreeMap<Tile, Vec<Hash>>>,
+    fetched: Cell<u64>,
 }
 
 impl<'a> CheckedTiles<'a> {
     fn new(client: &'a LogClient) -> Self {
-        let (proven, fresh, fetched) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { remote: client, proven, fresh, fetched }
+        Self { remote: client, kept: RefCell::default(), fetched: Cell::new(0) }
     }
 
-    /// Notes that what was read since the last call led to the root.
-    fn note_proven(&self) {
-        let mut proven = self.proven.borrow_mut();
-        proven.append(&mut self.fresh.borrow_mut());
-        // A full tile of level 0 serves one group of leaves only; the partial one is on the right edge, and so in
-        // most proofs.
-        proven.retain(|tile, _| tile.id.level() > 0 || !tile.is_full());
+    /// Forgets the full tiles of level 0: each serves one group of leaves only. The partial one is on the right edge,
+    /// and so in most proofs, as the upper ones are.
+    fn forget_leaves(&self) {
+        self.kept.borrow_mut().retain(|tile, _| tile.id.level() > 0 || !tile.is_full());
     }
 }
 
@@ -234,13 +227,12 @@ impl TileReader for CheckedTiles<'_> {
 
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
         let read = |tile: &Tile| {
-            let known = self.proven.borrow().get(tile).cloned();
-            if let Some(hashes) = known.or_else(|| self.fresh.borrow().get(tile).cloned()) {
-                return Ok(hashes);
+            if let Some(hashes) = self.kept.borrow().get(tile) {
+                return Ok(hashes.clone());
             }
             let hashes = self.remote.read_tiles(&[*tile])?.remove(0);
-            *self.fetched.borrow_mut() += 1;
-            self.fresh.borrow_mut().insert(*tile, hashes.clone());
+            self.fetched.set(self.fetched.get() + 1);
+            self.kept.borrow_mut().insert(*tile, hashes.clone());
             Ok(hashes)
         };
         tiles.iter().map(read).collect()

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::Request;
+use hyper::body::{Body as _, Bytes};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::RETRY_AFTER;
-use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -18,6 +18,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// `EMFILE` and `ENFILE`: this process, or the system, is out of file descriptors.
 const OUT_OF_FILES: [i32; 2] = [24, 23];
+
+/// Most bytes of an answer that are kept: a line of at most 20 bytes for each entry of a batch, or a problem document.
+const MAX_ANSWER_BYTES: usize = 128 * 1024;
 
 /// An open connection.
 pub struct Connection {
@@ -30,20 +33,21 @@ pub struct Answer {
     pub status: u16,
     /// The seconds in `Retry-After`.
     pub retry_after: Option<u64>,
-    /// The beginning of the body, as much as was asked for.
+    /// At most [`MAX_ANSWER_BYTES`] of the body.
     pub body: Bytes,
-    /// Length of the whole body in bytes.
-    pub length: u64,
 }
 
 /// Why there is no answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The connection could not be made.
-    Connect(std::io::Error),
+    #[error(transparent)]
+    Connect(#[from] std::io::Error),
     /// The connection ended before the answer did.
-    Closed(String),
+    #[error(transparent)]
+    Closed(#[from] hyper::Error),
     /// Connecting, or the answer, took too long.
+    #[error("no answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Timeout,
 }
 
@@ -66,27 +70,14 @@ impl ConnectionError {
     }
 }
 
-impl std::fmt::Display for ConnectionError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Connect(error) => error.fmt(f),
-            Self::Closed(detail) => detail.fmt(f),
-            Self::Timeout => write!(f, "no answer within {} s", ANSWER_TIMEOUT.as_secs()),
-        }
-    }
-}
-
 impl Connection {
     /// Connects. Must run within a `LocalSet`, which drives the connection.
     pub async fn open(address: SocketAddr) -> Result<Self, ConnectionError> {
-        let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
-        let stream =
-            connecting.await.map_err(|_| ConnectionError::Timeout)?.map_err(ConnectionError::Connect)?;
+        let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+        let stream = connecting.map_err(|_| ConnectionError::Timeout)??;
         // Requests are small and awaited: they must not wait in the kernel for more.
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| ConnectionError::Closed(e.to_string()))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::task::spawn_local(async move {
             // The request in progress gets the error, too.
             let _ = connection.await;
@@ -99,41 +90,28 @@ impl Connection {
         self.sender.is_closed()
     }
 
-    /// Sends a request and reads the answer to its end. Keeps at most `keep` bytes of the body.
-    pub async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-        keep: usize,
-    ) -> Result<Answer, ConnectionError> {
-        timeout(ANSWER_TIMEOUT, self.exchange(request, keep)).await.unwrap_or(Err(ConnectionError::Timeout))
+    /// Sends a request and reads the answer to its end.
+    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, ConnectionError> {
+        let answer = timeout(ANSWER_TIMEOUT, self.exchange(request)).await;
+        Ok(answer.map_err(|_| ConnectionError::Timeout)??)
     }
 
-    async fn exchange(
-        &mut self,
-        request: Request<Full<Bytes>>,
-        keep: usize,
-    ) -> Result<Answer, ConnectionError> {
-        let closed = |e: hyper::Error| ConnectionError::Closed(e.to_string());
-        self.sender.ready().await.map_err(closed)?;
-        let response = self.sender.send_request(request).await.map_err(closed)?;
-        read(response, keep).await.map_err(closed)
-    }
-}
-
-async fn read(mut response: Response<Incoming>, keep: usize) -> Result<Answer, hyper::Error> {
-    let status = response.status().as_u16();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = response.body_mut();
-    let (mut kept, mut length) = (Bytes::new(), 0);
-    while let Some(frame) = body.frame().await {
-        let Ok(mut data) = frame?.into_data() else { continue };
-        length += data.len() as u64;
-        data.truncate(keep.saturating_sub(kept.len()));
-        // Nearly every answer comes in one piece, which needs no copy.
-        kept = if kept.is_empty() { data } else { [kept, data].concat().into() };
-        if body.is_end_stream() {
-            break;
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Answer> {
+        self.sender.ready().await?;
+        let mut response = self.sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let retry_after =
+            response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let (body, mut kept) = (response.body_mut(), Bytes::new());
+        while let Some(frame) = body.frame().await {
+            let Ok(mut data) = frame?.into_data() else { continue };
+            data.truncate(MAX_ANSWER_BYTES.saturating_sub(kept.len()));
+            // Nearly every answer comes in one piece, which needs no copy.
+            kept = if kept.is_empty() { data } else { [kept, data].concat().into() };
+            if body.is_end_stream() {
+                break;
+            }
         }
+        Ok(Answer { status, retry_after, body: kept })
     }
-    Ok(Answer { status, retry_after, body: kept, length })
 }

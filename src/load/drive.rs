@@ -8,18 +8,15 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::Request;
-use hyper::body::Bytes;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::LoadError;
+use super::append::{Append, Asked};
 use super::connection::{Answer, Connection, ConnectionError};
 use super::measure::{Measured, Progress};
 use super::pace::{Pace, Turn};
-use super::target::Target;
+use super::{LoadError, Plan};
 use crate::client::{Backoff, ClientError, ProblemCode, refused};
 
 /// Most connections that are being made at once: fewer than any server's queue holds.
@@ -36,37 +33,8 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(250);
 const TICKS_PER_SECOND: usize = 4;
 
-/// The requests of the writers, and the meaning of the answers.
-pub trait Job: 'static {
-    /// The subject of one request.
-    type Ask;
-
-    /// The next subject.
-    async fn next(&self) -> Self::Ask;
-
-    /// The request.
-    fn request(&self, ask: &Self::Ask) -> Request<Full<Bytes>>;
-
-    /// Number of bytes of an answer's body that are needed.
-    fn keep(&self) -> usize;
-
-    /// Counts an answer with status 200 that came `elapsed` after the start.
-    fn answered(&self, ask: Self::Ask, answer: &Answer, elapsed: Duration, measured: &mut Measured);
-}
-
-/// How many connections send, for how long, and how fast.
-#[derive(Debug, Clone, Copy)]
-pub struct Drive<'a> {
-    pub target: &'a Target,
-    pub connections: usize,
-    pub duration: Duration,
-    pub rate: Option<u32>,
-    pub batch: usize,
-    pub patience: Duration,
-}
-
-struct Run<J> {
-    job: Rc<J>,
+struct Run {
+    append: Rc<Append>,
     address: SocketAddr,
     url: String,
     pace: Pace,
@@ -79,10 +47,10 @@ struct Run<J> {
     refused: RefCell<Option<ClientError>>,
 }
 
-/// Runs a job on the calling thread until its time is over or `stop` is ready.
-pub fn drive<J: Job>(
-    job: Rc<J>,
-    drive: &Drive<'_>,
+/// Appends on the calling thread until the time is over or `stop` is ready.
+pub fn drive(
+    append: Rc<Append>,
+    plan: &Plan,
     stop: impl Future<Output = ()>,
     watch: &mut dyn FnMut(&Progress),
 ) -> Result<Measured, LoadError> {
@@ -91,15 +59,15 @@ pub fn drive<J: Job>(
     let metrics = runtime.metrics();
     let local = LocalSet::new();
     let mut measured = local.block_on(&runtime, async {
-        let address = drive.target.resolve().await?;
-        let connections = connect(address, drive).await?;
+        let address = plan.target.resolve().await?;
+        let connections = connect(address, plan).await?;
         let start = Instant::now();
         let run = Rc::new(Run {
-            job,
+            append,
             address,
-            url: drive.target.url().to_owned(),
-            pace: Pace::new(start, drive.duration, drive.rate, drive.batch),
-            patience: drive.patience,
+            url: plan.target.url().to_owned(),
+            pace: Pace::new(start, plan.duration, plan.rate, plan.batch),
+            patience: plan.patience,
             measured: RefCell::default(),
             last_answer: Cell::new(start),
             stopped: Cell::new(false),
@@ -117,21 +85,21 @@ pub fn drive<J: Job>(
     Ok(measured)
 }
 
-async fn connect(address: SocketAddr, drive: &Drive<'_>) -> Result<Vec<Connection>, LoadError> {
-    let mut open: Vec<Connection> = Vec::with_capacity(drive.connections);
-    while open.len() < drive.connections {
+async fn connect(address: SocketAddr, plan: &Plan) -> Result<Vec<Connection>, LoadError> {
+    let mut open: Vec<Connection> = Vec::with_capacity(plan.writers);
+    while open.len() < plan.writers {
         let mut opening = JoinSet::new();
-        for _ in open.len()..drive.connections.min(open.len() + CONNECTING) {
+        for _ in open.len()..plan.writers.min(open.len() + CONNECTING) {
             opening.spawn_local(Connection::open(address));
         }
         while let Some(opened) = opening.join_next().await {
             match opened.expect("connecting does not panic") {
                 Ok(connection) => open.push(connection),
                 Err(error) if error.is_out_of_files() => {
-                    return Err(LoadError::OutOfFiles { open: open.len(), wanted: drive.connections });
+                    return Err(LoadError::OutOfFiles { open: open.len(), wanted: plan.writers });
                 }
                 Err(error) => {
-                    let url = drive.target.url().to_owned();
+                    let url = plan.target.url().to_owned();
                     return Err(LoadError::Connect { url, detail: error.to_string() });
                 }
             }
@@ -141,8 +109,8 @@ async fn connect(address: SocketAddr, drive: &Drive<'_>) -> Result<Vec<Connectio
 }
 
 /// Runs all writers to their end, and reports progress meanwhile.
-async fn run_writers<J: Job>(
-    run: &Rc<Run<J>>,
+async fn run_writers(
+    run: &Rc<Run>,
     connections: Vec<Connection>,
     stop: impl Future<Output = ()>,
     watch: &mut dyn FnMut(&Progress),
@@ -173,7 +141,7 @@ async fn run_writers<J: Job>(
 }
 
 /// One writer: a request, its answer, the next request.
-async fn write<J: Job>(run: Rc<Run<J>>, connection: Connection) {
+async fn write(run: Rc<Run>, connection: Connection) {
     let mut connection = Some(connection);
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     // An entry that a 429 refused is sent again: it may have cost a signature.
@@ -191,10 +159,10 @@ async fn write<J: Job>(run: Rc<Run<J>>, connection: Connection) {
         };
         let ask = match refused.take() {
             Some(ask) => ask,
-            None => run.job.next().await,
+            None => run.append.next().await,
         };
         let sent = Instant::now();
-        let answer = match open.send(run.job.request(&ask), run.job.keep()).await {
+        let answer = match open.send(run.append.request(&ask)).await {
             Ok(answer) => answer,
             Err(error) => {
                 run.failed(&error, &mut backoff).await;
@@ -227,7 +195,7 @@ async fn write<J: Job>(run: Rc<Run<J>>, connection: Connection) {
     }
 }
 
-impl<J: Job> Run<J> {
+impl Run {
     /// Waits until the next request is to be sent. Returns `None` once the run is over.
     async fn next_turn(&self) -> Option<Turn> {
         let turn = self.pace.next()?;
@@ -261,13 +229,13 @@ impl<J: Job> Run<J> {
         self.rest(backoff.pause()).await;
     }
 
-    fn answered(&self, ask: J::Ask, answer: &Answer, from: Instant) {
+    fn answered(&self, ask: Asked, answer: &Answer, from: Instant) {
         let now = Instant::now();
         self.last_answer.set(now);
         let mut measured = self.measured.borrow_mut();
         measured.answered += 1;
         measured.latency.record(now.saturating_duration_since(from));
-        self.job.answered(ask, answer, now - self.pace.start(), &mut measured);
+        self.append.answered(ask, answer, now - self.pace.start(), &mut measured);
     }
 
     /// Counts an answer that is an error. If nothing was ever accepted, the run ends: nothing else will be.

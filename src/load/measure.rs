@@ -79,9 +79,9 @@ impl Serialize for Errors {
 pub struct Measured {
     /// Requests answered with 200.
     pub answered: u64,
-    /// Entries in them, or 1 for each fetch.
+    /// Entries in them.
     pub entries: u64,
-    /// Bytes of entries acknowledged, or of bodies fetched.
+    /// Bytes of these entries.
     pub bytes: u64,
     /// Latencies of the answers with status 200; with a rate, from when the request was due.
     pub latency: Histogram,
@@ -99,13 +99,13 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Entries acknowledged, or paths fetched, per second.
+    /// Entries acknowledged per second.
     #[must_use]
     pub fn per_second(&self) -> f64 {
         self.over_time(self.entries)
     }
 
-    /// Bytes of these entries, or of these bodies, per second.
+    /// Bytes of these entries per second.
     #[must_use]
     pub fn bytes_per_second(&self) -> f64 {
         self.over_time(self.bytes)
@@ -123,7 +123,7 @@ impl Measured {
 pub struct Progress {
     /// Since the start.
     pub elapsed: Duration,
-    /// Entries acknowledged, or paths fetched.
+    /// Entries acknowledged.
     pub entries: u64,
     /// Entries acknowledged over the last second.
     pub last_second: u64,

@@ -3,7 +3,6 @@
 //! ```text
 //! run     head before -> append -> head after, indices, leaves       what `treehead load` does
 //! append  entries -> pace -> writers -> measured, acknowledgements   any server that takes a POST
-//! fetch   paths -> connections -> measured                           any server
 //! ```
 //!
 //! One thread sends all requests, over one HTTP/1.1 connection for each writer: the generator shares the machine with the
@@ -24,7 +23,6 @@ mod check;
 mod connection;
 mod drive;
 mod entries;
-mod fetch;
 mod latencies;
 mod measure;
 mod pace;
@@ -39,7 +37,6 @@ pub use acks::{Ack, Acks, MAX_REMEMBERED};
 pub use append::Answers;
 pub use check::{CheckError, Checked, Checks, SAMPLE, Trust, check};
 pub use entries::{Entries, MIN_RANDOM_BYTES, Statement};
-pub use fetch::{Fetches, fetch};
 pub use latencies::{Histogram, Latencies};
 pub use measure::{ErrorKind, Errors, Measured, Progress};
 pub use summary::Summary;
@@ -216,15 +213,7 @@ pub fn append(
 ) -> Result<Appended, LoadError> {
     plan.validate()?;
     let job = Rc::new(append::Append::prepare(plan)?);
-    let drive = drive::Drive {
-        target: &plan.target,
-        connections: plan.writers,
-        duration: plan.duration,
-        rate: plan.rate,
-        batch: plan.batch,
-        patience: plan.patience,
-    };
-    let measured = drive::drive(job.clone(), &drive, stop, watch)?;
+    let measured = drive::drive(job.clone(), plan, stop, watch)?;
     let signing_waits = job.waits();
     let malformed = job.malformed.take();
     let acks = job.acks.replace(Acks::new(0, 0));

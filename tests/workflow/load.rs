@@ -5,7 +5,11 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use treehead::load::{self, Answers, Entries, Fetches, Plan, Target};
+use treehead::load::{self, Answers, Entries, Plan, Target};
+
+#[path = "../../benches/common/fetch.rs"]
+#[allow(dead_code, reason = "the benches use all of it")]
+mod fetch;
 
 use crate::middleman::{Middleman, Told};
 use crate::program::{Ran, Server, World};
@@ -251,15 +255,15 @@ fn the_engine_drives_servers_that_are_no_log_and_fetches() {
     assert!(appended.measured.entries >= 4 && appended.measured.errors.total() == 0);
     assert_eq!((appended.acks.seen(), appended.measured.entries), (0, server.tree_size()));
     assert!(watched > 0);
-    let fetches = Fetches {
-        target: target(&server.url),
+    let fetches = fetch::Fetches {
+        url: server.url.clone(),
         paths: vec!["/checkpoint".to_owned(), "/tile/0/000.p/1".to_owned()],
         connections: 2,
         duration: second,
     };
-    let fetched = load::fetch(&fetches, std::future::pending(), &mut |_| ()).unwrap();
-    assert!(fetched.entries > 2 && fetched.bytes > fetched.entries && fetched.errors.total() == 0);
-    let missing = Fetches { paths: vec!["/nothing".to_owned()], ..fetches };
-    let error = load::fetch(&missing, std::future::pending(), &mut |_| ()).unwrap_err();
-    assert!(error.to_string().contains("404 (no-route)"), "{error}");
+    let fetched = fetch::fetch(&fetches).unwrap();
+    assert!(fetched.answers > 2 && fetched.bytes > fetched.answers);
+    let missing = fetch::Fetches { paths: vec!["/nothing".to_owned()], ..fetches };
+    let error = fetch::fetch(&missing).err().expect("a refusal");
+    assert!(error.contains("404") && error.contains("no-route"), "{error}");
 }

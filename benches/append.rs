@@ -98,7 +98,8 @@ fn sequencer(dir: &Path) -> Duration {
     let store = DiskStore::open(dir, OpenOptions::new(ORIGIN)).expect("an empty store");
     let name = KeyName::new(ORIGIN).expect("a name");
     let signer = NoteSigner::from_seed(name, SignatureType::Ed25519, &[7; 32]);
-    let sequencer = Sequencer::start(Box::new(store), signer, &Options::default()).expect("an empty log");
+    let sequencer =
+        Sequencer::start(Box::new(store), signer, &Options::default(), None).expect("an empty log");
     let start = Instant::now();
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {

@@ -19,6 +19,7 @@ use crate::endpoint::Refusal;
 use crate::merkle::TreeSize;
 use crate::note::MAX_NOTE_BYTES;
 use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
+use crate::server::describe;
 use crate::store::{
     DiskStore, FsckError, Layout, OpenOptions, SledSeen, Sound, StoreError, backup_marker, discard_tree,
     read_signed,
@@ -114,7 +115,7 @@ fn check_dir(dir: &Path, args: &Args, json: bool) -> CliResult {
         dir,
         keys: &config.vkeys()?,
         heads: &heads,
-        describe: config.profile.describe(Arc::new(config.profile.publishers(&config.publishers())?)),
+        describe: describe(config.profile.publishers(&config.publishers())?),
         progress: &output::shows(&bar),
     };
     let Sound { entries, tiles, sled } = fsck.run().map_err(|error| match error {
@@ -210,9 +211,8 @@ fn rebuild(config: &Config) -> CliResult {
     discard_tree(&config.dir)?;
     say("sled is made anew from the journal");
     let bar = output::progress("rebuilding", 0, "bytes");
-    let publishers = Arc::new(config.profile.publishers(&config.publishers())?);
     let options = OpenOptions {
-        describe: config.profile.describe(publishers),
+        describe: describe(config.profile.publishers(&config.publishers())?),
         progress: Arc::new(output::shows(&bar)),
         log_key: Some(config.vkey()?),
         ..OpenOptions::new(config.origin.as_str())

@@ -8,6 +8,7 @@ use super::exit::Failure;
 use crate::client::{AuditError, ClientError, NetworkFault, ProblemCode, ProvenError};
 use crate::disk::{DiskError, LockError, run_again};
 use crate::endpoint::Refusal;
+use crate::http::WatchError;
 use crate::load::{CheckError, LoadError};
 use crate::monitor::delivery::DeliveryError;
 use crate::proof::fork::{EvidenceCode, EvidenceError};
@@ -312,10 +313,8 @@ impl From<OpenError> for Failure {
         let message = error.to_string();
         match error {
             OpenError::Profile { .. } => Self::Usage(message),
-            OpenError::Publishers { path, .. } | OpenError::ProfileFile { path, .. } => {
-                Self::Usage(message).and(&correct(&path))
-            }
-            OpenError::Io { path, .. } => Self::CouldNotTell(message).and(&correct(&path)),
+            OpenError::File(WatchError::Malformed { path, .. }) => Self::Usage(message).and(&correct(&path)),
+            OpenError::File(WatchError::Io { path, .. }) => Self::CouldNotTell(message).and(&correct(&path)),
             OpenError::Start(StartError::Store(e)) => e.into(),
             OpenError::Start(StartError::Checkpoint(_)) => {
                 Self::refused("wrong-key", message, "Put the right log.key back; never sign with another.")

@@ -54,7 +54,7 @@ pub fn run(args: &Serve) -> CliResult {
         let log = tokio::task::spawn_blocking(|| Log::open(log)).await.expect("opening does not panic")?;
         bar.finish_and_clear();
         let watched = log.clone();
-        hangup.then(move || watched.publishers().reload());
+        hangup.then(move || watched.reload_publishers());
         let address = listener.local_addr().map_or(listen, |address| address.to_string());
         let size = log.sequencer().reader().size();
         // Before the line that says it serves: somebody may answer with a signal to stop.

@@ -44,7 +44,7 @@ pub struct Admission {
 /// A request body that has not been received yet, with its headers and its sender.
 #[derive(Debug)]
 pub struct Upload {
-    headers: HeaderMap,
+    pub headers: HeaderMap,
     body: Body,
     from: ClientAddress,
 }

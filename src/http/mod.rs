@@ -33,3 +33,4 @@ mod tests;
 pub use client_address::{ClientAddress, Network};
 pub use listener::{Listener, serve};
 pub use problem::RequestError;
+pub use watched_file::WatchError;

@@ -1,16 +1,14 @@
 //! The one thread that appends and signs. [`Committer::advance`] has every durable step, in order.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::commands::{CommandReceiver, RETRY_AFTER, Submission, Work};
 use super::cosigners::{CosignerEvent, CosignerEvents, Cosigners, CosignersFactory, OpenedLog};
 use super::cosigning::{Cosigning, Gate};
-use super::figures::Counts;
 use super::plan::{Known, plan};
 use super::published::{Publication, Published, Sender};
-use super::{Candidate, Faults, Options, StartError, SubmitError, Trouble, recovery};
+use super::{Candidate, Faults, Figures, Options, StartError, SubmitError, Trouble, recovery};
 use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::clock;
 use crate::disk::retried;
@@ -41,7 +39,7 @@ pub struct Committer {
     cosigning: Option<Cosigning>,
     pub publication: Publication,
     faults: Faults,
-    pub counts: Arc<Counts>,
+    pub counts: Arc<Mutex<Figures>>,
 }
 
 impl Known for Arc<dyn StoreReader> {
@@ -144,7 +142,7 @@ impl Committer {
             let staged = self.store.stage(batch)?;
             // APPLY. A crash leaves the tree behind the journal: the next start catches up.
             self.store.apply(batch, staged)?;
-            Counts::add(&self.counts.appended, batch.entries.len());
+            self.counts().appended += batch.entries.len() as u64;
         }
         // ANSWER. A crash before it leaves entries durable that nobody was told of: the next start publishes them,
         // and a sender who repeats one gets its first index.
@@ -219,8 +217,8 @@ impl Committer {
             before.is_none() || before.checkpoint != head.head
         };
         let lacks_quorum = self.cosigning.is_some() && !witnessed;
-        Counts::add(&self.counts.published, usize::from(is_new));
-        Counts::add(&self.counts.published_unwitnessed, usize::from(is_new && lacks_quorum));
+        self.counts().published += u64::from(is_new);
+        self.counts().published_unwitnessed += u64::from(is_new && lacks_quorum);
         self.publication.publish(&Published::new(head, witnessed));
     }
 
@@ -410,6 +408,10 @@ impl Committer {
     fn set_signed(&mut self, signed: Option<Checkpoint>) {
         let size = signed.as_ref().map(|signed| signed.size).unwrap_or_default();
         self.signed = signed;
-        self.counts.signed_size.store(size.get(), Ordering::Relaxed);
+        self.counts().signed_size = size.get();
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Figures> {
+        self.counts.lock().expect("no panic while it is held")
     }
 }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::Trouble;
 use super::commands::CommandSender;
 use crate::checkpoint::{Checkpoint, LogSigned};
@@ -38,7 +40,7 @@ pub trait Cosigners: Send + Sync {
 }
 
 /// The state of one witness.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CosignerStatus {
     /// The witness's name in the settings.
     pub name: String,
@@ -49,6 +51,7 @@ pub struct CosignerStatus {
     /// Seconds since then.
     pub cosigned_seconds_ago: Option<u64>,
     /// Why the witness did not cosign when it was last asked, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }
 

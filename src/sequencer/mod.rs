@@ -17,13 +17,12 @@
 //! | `cosigners`, `cosigning` | whoever collects cosignatures, and the heads that wait for them |
 //! | `published` | the published head, and the senders who wait for one |
 //! | `recovery` | checks of signed heads against the tree |
-//! | `trouble`, `figures` | faults and counts, for operators |
+//! | `trouble` | faults, for operators |
 
 mod commands;
 mod commit;
 mod cosigners;
 mod cosigning;
-mod figures;
 mod plan;
 mod published;
 mod recovery;
@@ -46,8 +45,6 @@ pub(crate) use commands::RETRY_AFTER;
 use commands::{CommandReceiver, CommandSender, RETRY_AFTER_SUSPICION, Submission, channel};
 use commit::Committer;
 pub use cosigners::{CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, CosignersFactory, OpenedLog};
-use figures::Counts;
-pub use figures::Figures;
 pub use published::Published;
 use published::Sender;
 pub use submission::{Candidate, Outcome, Results, Sequenced, SubmitError};
@@ -94,24 +91,42 @@ pub enum StartError {
     Store(#[from] StoreError),
 }
 
-/// A running sequencer. Clones are handles to the same one.
-#[derive(Clone)]
-pub struct Sequencer {
-    running: Arc<Running>,
+/// A log's figures for operators. Counts begin when this process opened the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Entries that wait to be sequenced.
+    pub waiting: usize,
+    /// Most entries that may wait.
+    pub most_waiting: usize,
+    /// True if the log accepts submissions and signs heads: not before it has heard its witnesses, not after they
+    /// have shown that its files are old, and not once it stops.
+    pub may_sign: bool,
+    /// Size of the last head that was signed and is durable, published or not.
+    pub signed_size: u64,
+    /// Entries appended, without duplicates.
+    pub appended: u64,
+    /// Heads published. A head that is published again with other cosignatures counts once.
+    pub published: u64,
+    /// Heads published without the quorum that the log's settings name.
+    pub published_unwitnessed: u64,
 }
 
-struct Running {
+/// A running sequencer. Dropping it stops it: the store is closed, and its directory free again.
+pub struct Sequencer {
     commands: CommandSender,
     published: watch::Receiver<Published>,
     reader: Arc<dyn StoreReader>,
     cosigners: Option<Arc<dyn Cosigners>>,
     faults: Faults,
-    counts: Arc<Counts>,
+    /// Counted by the commit thread; the pool's figures are missing.
+    counts: Arc<Mutex<Figures>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Sequencer {
-    /// Checks the last checkpoint against the tree, publishes what is durable, and starts the commit thread.
+    /// Checks the last checkpoint against the tree, publishes what is durable, and starts the commit thread. A log
+    /// with witnesses signs nothing before they have said what they last saw, and publishes a head once a quorum has
+    /// cosigned it.
     ///
     /// # Errors
     /// [`StartError`] if another key signed the checkpoint, or the tree does not extend it.
@@ -122,27 +137,12 @@ impl Sequencer {
         store: Box<dyn Store>,
         signer: impl Into<LogSigner>,
         options: &Options,
-    ) -> Result<Self, StartError> {
-        Self::start_with(store, signer.into(), options, None)
-    }
-
-    /// Like [`start`](Self::start), for a log with witnesses: it signs nothing before they have said what they
-    /// last saw, and publishes a head once a quorum has cosigned it.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    ///
-    /// # Panics
-    /// If the system can't start a thread.
-    pub fn start_with(
-        store: Box<dyn Store>,
-        signer: LogSigner,
-        options: &Options,
         cosigners: Option<CosignersFactory>,
     ) -> Result<Self, StartError> {
         let (commands, receiver) = channel(options.pool_entries, options.pool_bytes);
         let (reader, faults) = (store.reader(), Faults::new(options.advice));
-        let mut committer = Committer::recover(store, signer, options.publish_interval, faults.clone())?;
+        let mut committer =
+            Committer::recover(store, signer.into(), options.publish_interval, faults.clone())?;
         let published = committer.publication.subscribe();
         let cosigners = cosigners.map(|start| {
             committer.start_cosigning(start, options, &receiver, CosignerEvents(commands.clone()))
@@ -150,8 +150,7 @@ impl Sequencer {
         committer.advance(Vec::new(), &mut Vec::new())?;
         let counts = committer.counts.clone();
         let thread = Mutex::new(Some(spawn(committer, receiver, faults.clone())));
-        let running = Running { commands, published, reader, cosigners, faults, counts, thread };
-        Ok(Self { running: Arc::new(running) })
+        Ok(Self { commands, published, reader, cosigners, faults, counts, thread })
     }
 
     /// Queues entries, all or none. The outcome arrives once all of them are in the state that `wait` names; or
@@ -167,8 +166,8 @@ impl Sequencer {
         wait: Wait,
     ) -> Result<oneshot::Receiver<Outcome>, SubmitError> {
         let (sender, outcome) = Sender::new(wait);
-        let added = self.running.commands.add(Submission { candidates, sender });
-        added.map_err(|refused| self.running.explain(refused))?;
+        let added = self.commands.add(Submission { candidates, sender });
+        added.map_err(|refused| self.explain(refused))?;
         Ok(outcome)
     }
 
@@ -177,49 +176,55 @@ impl Sequencer {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn has_room(&self, bytes: usize) -> Result<(), SubmitError> {
-        self.running.commands.check_room(1, bytes).map_err(|refused| self.running.explain(refused))
+        self.commands.check_room(1, bytes).map_err(|refused| self.explain(refused))
     }
 
     /// The published head, and a way to wait for the next one.
     #[must_use]
     pub fn published(&self) -> watch::Receiver<Published> {
-        self.running.published.clone()
+        self.published.clone()
     }
 
     /// The store, for reading.
     #[must_use]
     pub fn reader(&self) -> &Arc<dyn StoreReader> {
-        &self.running.reader
+        &self.reader
     }
 
     /// The collector of cosignatures, if the log has witnesses.
     #[must_use]
     pub fn cosigners(&self) -> Option<&Arc<dyn Cosigners>> {
-        self.running.cosigners.as_ref()
+        self.cosigners.as_ref()
     }
 
-    /// Why the log can't append or publish as it should at the moment, the worst reason first.
+    /// Why the log can't append or publish as it should at the moment, the worst reason first: faults of the commit
+    /// thread, damage that a reader saw, and what the witnesses suggest.
     #[must_use]
-    pub fn faults(&self) -> Vec<String> {
-        self.running.faults().into_values().collect()
-    }
-
-    /// The kinds of [`faults`](Self::faults), in the same order.
-    #[must_use]
-    pub fn troubles(&self) -> Vec<Trouble> {
-        self.running.faults().into_keys().collect()
+    pub fn faults(&self) -> BTreeMap<Trouble, String> {
+        let mut faults = self.faults.all();
+        faults.values_mut().for_each(|why| *why = retried(&*why));
+        if let Some(damage) = self.reader.damage() {
+            faults.entry(Trouble::Damage).or_insert(damage);
+        }
+        for (trouble, why) in self.troubles_by_witnesses() {
+            faults.entry(trouble).or_insert(why);
+        }
+        faults.iter_mut().for_each(|(trouble, why)| *why = self.faults.advise(*trouble, why));
+        faults
     }
 
     /// The worst of the [`faults`](Self::faults).
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        self.faults().into_iter().next()
+        self.faults().into_values().next()
     }
 
     /// The log's figures.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        Figures::new(&self.running.commands, &self.running.counts)
+        let (waiting, may_sign) = self.commands.load();
+        let counts = *self.counts.lock().expect("no panic while it is held");
+        Figures { waiting, most_waiting: self.commands.most_entries(), may_sign, ..counts }
     }
 
     /// Refuses further submissions, commits and publishes what waits, and returns when that is done.
@@ -228,9 +233,34 @@ impl Sequencer {
     /// The fault of the log itself that kept it from publishing everything; what was acknowledged is durable.
     /// Missing witnesses are no such fault: [`faults`](Self::faults) has it.
     pub fn shut_down(&self) -> Result<(), String> {
-        self.running.stop();
+        self.stop();
         let own = [Trouble::Panic, Trouble::Damage, Trouble::Storage];
-        self.running.faults.first_of(&own).map_or(Ok(()), Err)
+        self.faults.first_of(&own).map_or(Ok(()), Err)
+    }
+
+    /// Adds to a refusal what the witnesses claim: then it may last until the operator does something.
+    fn explain(&self, refused: SubmitError) -> SubmitError {
+        if !matches!(refused, SubmitError::AskingWitnesses { .. }) {
+            return refused;
+        }
+        let mut suspicions = self.troubles_by_witnesses();
+        match suspicions.find_map(|(trouble, why)| (trouble == Trouble::RollbackSuspected).then_some(why)) {
+            None => refused,
+            suspicion => SubmitError::AskingWitnesses { suspicion, retry_after: RETRY_AFTER_SUSPICION },
+        }
+    }
+
+    fn troubles_by_witnesses(&self) -> impl Iterator<Item = (Trouble, String)> {
+        self.cosigners.iter().flat_map(|cosigners| cosigners.troubles())
+    }
+
+    fn stop(&self) {
+        self.commands.stop();
+        let thread = self.thread.lock().expect("no panic while it is held").take();
+        if let Some(thread) = thread {
+            // Its panics were caught and reported when they happened.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -247,49 +277,7 @@ fn spawn(committer: Committer, mut commands: CommandReceiver, faults: Faults) ->
     std::thread::Builder::new().name("sequencer".to_owned()).spawn(work).expect("a thread can be started")
 }
 
-impl Running {
-    /// Adds to a refusal what the witnesses claim: then it may last until the operator does something.
-    fn explain(&self, refused: SubmitError) -> SubmitError {
-        if !matches!(refused, SubmitError::AskingWitnesses { .. }) {
-            return refused;
-        }
-        let mut of_witnesses = self.cosigners.iter().flat_map(|cosigners| cosigners.troubles());
-        let suspicion =
-            of_witnesses.find_map(|(trouble, why)| (trouble == Trouble::RollbackSuspected).then_some(why));
-        match suspicion {
-            None => refused,
-            suspicion => SubmitError::AskingWitnesses { suspicion, retry_after: RETRY_AFTER_SUSPICION },
-        }
-    }
-
-    /// All faults, the worst first: those of the commit thread, damage that a reader saw, and what the witnesses
-    /// suggest.
-    fn faults(&self) -> BTreeMap<Trouble, String> {
-        let mut faults = self.faults.all();
-        faults.values_mut().for_each(|why| *why = retried(&*why));
-        if let Some(damage) = self.reader.damage() {
-            faults.entry(Trouble::Damage).or_insert(damage);
-        }
-        let of_witnesses = self.cosigners.iter().flat_map(|cosigners| cosigners.troubles());
-        for (trouble, why) in of_witnesses {
-            faults.entry(trouble).or_insert(why);
-        }
-        faults.iter_mut().for_each(|(trouble, why)| *why = self.faults.advise(*trouble, why));
-        faults
-    }
-
-    fn stop(&self) {
-        self.commands.stop();
-        let thread = self.thread.lock().expect("no panic while it is held").take();
-        if let Some(thread) = thread {
-            // Its panics were caught and reported when they happened.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Running {
-    /// The last handle is gone: the store is closed, and its directory free again.
+impl Drop for Sequencer {
     fn drop(&mut self) {
         self.stop();
     }

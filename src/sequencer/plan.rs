@@ -44,7 +44,7 @@ pub fn plan(
     for candidates in submissions {
         let mut each = Results::with_capacity(candidates.len());
         for candidate in candidates {
-            each.push(planner.place(candidate, known)?.into());
+            each.push(planner.place(candidate, known)?);
         }
         results.push(each);
     }
@@ -61,31 +61,6 @@ struct Planner {
     claims: HashMap<Hash, (Stored, Hash)>,
 }
 
-/// The fate of a candidate.
-enum Placement {
-    /// The batch appends it.
-    Fresh(LeafIndex),
-    /// The log, or the batch, has the same entry.
-    Duplicate(LeafIndex),
-    /// The log, or the batch, has another entry that says the same.
-    Repeat(Stored),
-    /// Another release has its sequence number.
-    Taken,
-}
-
-impl From<Placement> for Result<Sequenced, SubmitError> {
-    fn from(placement: Placement) -> Self {
-        match placement {
-            Placement::Fresh(index) => Ok(Sequenced { index, duplicate: false, stored: None }),
-            Placement::Duplicate(index) => Ok(Sequenced { index, duplicate: true, stored: None }),
-            Placement::Repeat(Stored { index, leaf }) => {
-                Ok(Sequenced { index, duplicate: true, stored: Some(leaf) })
-            }
-            Placement::Taken => Err(SubmitError::SequenceTaken),
-        }
-    }
-}
-
 /// The log's answer to the claims of an entry.
 enum Claimed {
     /// At least one is new, and none contradicts an earlier one.
@@ -97,22 +72,28 @@ enum Claimed {
 }
 
 impl Planner {
-    fn place(&mut self, candidate: Candidate, known: &impl Known) -> Result<Placement, StoreError> {
+    /// The answer to a candidate, once the batch is durable.
+    fn place(
+        &mut self,
+        candidate: Candidate,
+        known: &impl Known,
+    ) -> Result<Result<Sequenced, SubmitError>, StoreError> {
+        let repeat = |Stored { index, leaf }| Ok(Sequenced { index, duplicate: true, stored: Some(leaf) });
         let first = match self.leaves.get(&candidate.leaf_hash) {
             Some(index) => Some(*index),
             None => known.leaf(&candidate.leaf_hash)?,
         };
         if let Some(index) = first {
-            return Ok(Placement::Duplicate(index));
+            return Ok(Ok(Sequenced { index, duplicate: true, stored: None }));
         }
         // Before the claims: the same statement again is a duplicate, not a conflict.
         if let Some(stored) = self.payload(&candidate.facts, known)? {
-            return Ok(Placement::Repeat(stored));
+            return Ok(repeat(stored));
         }
         Ok(match self.claimed(&candidate.facts.claims, known)? {
-            Claimed::Fresh => Placement::Fresh(self.append(candidate)),
-            Claimed::Before(stored) => Placement::Repeat(stored),
-            Claimed::Taken => Placement::Taken,
+            Claimed::Fresh => Ok(Sequenced { index: self.append(candidate), duplicate: false, stored: None }),
+            Claimed::Before(stored) => repeat(stored),
+            Claimed::Taken => Err(SubmitError::SequenceTaken),
         })
     }
 

@@ -10,8 +10,9 @@ use crate::release::Facts;
 #[derive(Debug, Clone)]
 pub struct Candidate {
     pub(super) entry: Vec<u8>,
-    pub(super) leaf_hash: Hash,
-    pub(super) facts: Facts,
+    pub(crate) leaf_hash: Hash,
+    /// The rows that the indexes will hold for the entry.
+    pub(crate) facts: Facts,
 }
 
 impl Candidate {
@@ -24,18 +25,6 @@ impl Candidate {
     pub fn new(entry: Vec<u8>, facts: Facts) -> Self {
         assert!(entry.len() <= crate::release::MAX_ENTRY_BYTES, "callers bound the length of entries");
         Self { leaf_hash: Hash::leaf(&entry), entry, facts }
-    }
-
-    /// The rows that the indexes will hold for the entry.
-    #[must_use]
-    pub const fn facts(&self) -> &Facts {
-        &self.facts
-    }
-
-    /// The entry's leaf hash.
-    #[must_use]
-    pub const fn leaf_hash(&self) -> &Hash {
-        &self.leaf_hash
     }
 }
 

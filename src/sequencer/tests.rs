@@ -121,7 +121,7 @@ const UNWITNESSED: [FaultPoint; 4] =
 /// A running sequencer, and all of its promises.
 struct Bench {
     store: Watched,
-    sequencer: Sequencer,
+    sequencer: Arc<Sequencer>,
     /// Acknowledged entries.
     promised: BTreeMap<u64, Vec<u8>>,
     /// Heads that were seen published, in order.
@@ -164,7 +164,7 @@ impl Bench {
 
     fn with(options: &Options) -> Self {
         let store = Watched::new();
-        let sequencer = Sequencer::start(Box::new(store.clone()), signer(), options).unwrap();
+        let sequencer = Sequencer::start(Box::new(store.clone()), signer(), options, None).unwrap().into();
         Self { store, sequencer, promised: BTreeMap::new(), seen: Vec::new() }
     }
 
@@ -234,9 +234,9 @@ impl Bench {
             if store.reload().is_err() {
                 continue;
             }
-            match Sequencer::start(Box::new(store), signer(), &quick()) {
+            match Sequencer::start(Box::new(store), signer(), &quick(), None) {
                 Ok(sequencer) => {
-                    self.sequencer = sequencer;
+                    self.sequencer = sequencer.into();
                     return self.check();
                 }
                 Err(e) => assert!(matches!(e, StartError::Store(StoreError::Injected(_))), "{e}"),

@@ -36,34 +36,17 @@ struct WitnessingHealth {
     quorum: String,
     /// Whether a quorum has cosigned the published checkpoint.
     reached: bool,
-    witnesses: Vec<WitnessHealth>,
-}
-
-#[derive(Serialize)]
-struct WitnessHealth {
-    name: String,
-    url: String,
-    cosigned_size: Option<u64>,
-    cosigned_seconds_ago: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<String>,
-}
-
-impl From<CosignerStatus> for WitnessHealth {
-    fn from(status: CosignerStatus) -> Self {
-        let CosignerStatus { name, url, cosigned_size, cosigned_seconds_ago, fault } = status;
-        Self { name, url, cosigned_size, cosigned_seconds_ago, fault }
-    }
+    witnesses: Vec<CosignerStatus>,
 }
 
 pub async fn healthz(State(log): State<Log>) -> (StatusCode, Json<LogHealth>) {
     let published = log.published();
-    let faults: Vec<String> = log.sequencer().faults().into_iter().chain(log.publishers().fault()).collect();
+    let faults: Vec<String> = log.sequencer().faults().into_values().chain(log.publishers_fault()).collect();
     let (code, status) = health(&faults);
     let witnessing = log.sequencer().cosigners().map(|cosigners| WitnessingHealth {
         quorum: cosigners.quorum(),
         reached: published.witnessed,
-        witnesses: cosigners.status().into_iter().map(WitnessHealth::from).collect(),
+        witnesses: cosigners.status(),
     });
     let health = LogHealth {
         status,

@@ -4,19 +4,21 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::problem::Problem;
-use super::publisher_book::PublisherBook;
+use super::profile::describe;
 use crate::checkpoint::LogSigner;
-use crate::format::FormatError;
 use crate::http::admission::Admission;
 use crate::http::gzip::Gzip;
 use crate::http::outcomes::Outcomes;
+use crate::http::problem::blocking;
+use crate::http::watched_file::WatchedFile;
+use crate::http::{RequestError, WatchError};
 use crate::merkle::{Hash, LeafIndex, prove_inclusion};
 use crate::note::{KeyName, Note};
 use crate::proof::ProofFile;
-use crate::release::Profile;
+use crate::release::{Profile, Publishers};
 use crate::sequencer::{CosignersFactory, Options, Published, Sequencer, StartError};
 use crate::store::{DiskStore, OpenOptions, Store as _, StoreError, StoreReader};
 
@@ -42,14 +44,9 @@ pub struct LogConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// `publishers.toml` is malformed.
-    #[error("{}: {source}", path.display())]
-    Publishers {
-        /// The file.
-        path: PathBuf,
-        /// The parser's error.
-        source: FormatError,
-    },
+    /// `publishers.toml`, or the file with the profile, can't be read or is malformed.
+    #[error(transparent)]
+    File(#[from] WatchError),
     /// The settings name another profile than the log was made for.
     #[error(
         "{}: the log was made with profile = \"{}\", and keeps it for life: {why}; the settings say \"{}\"",
@@ -65,22 +62,6 @@ pub enum OpenError {
         /// The source of `kept`, and what to do if it is wrong.
         why: String,
     },
-    /// The file with the profile is malformed.
-    #[error("{}: {source}", path.display())]
-    ProfileFile {
-        /// The file.
-        path: PathBuf,
-        /// The parser's error.
-        source: FormatError,
-    },
-    /// A file can't be read.
-    #[error("could not read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
     /// The store or the last checkpoint fails its checks.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -89,22 +70,23 @@ pub enum OpenError {
 /// An open log. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Log {
-    inner: Arc<LogInner>,
+    pub(super) inner: Arc<LogInner>,
 }
 
-struct LogInner {
+pub(super) struct LogInner {
     origin: KeyName,
     profile: Profile,
-    publishers: Arc<PublisherBook>,
+    /// `None` for an opaque log.
+    publishers: Option<Arc<WatchedFile<Publishers>>>,
     sequencer: Sequencer,
-    admission: Admission,
+    pub(super) admission: Admission,
     /// Refused submissions by outcome.
-    refusals: Outcomes,
+    pub(super) refusals: Outcomes,
     /// Bounds the searches that run at once: each reads many entries.
-    searches: Arc<Semaphore>,
+    pub(super) searches: Arc<Semaphore>,
     /// Bounds the bundles that are read at once: each has up to 16 MiB.
-    reads: Arc<Semaphore>,
-    gzip: Gzip,
+    pub(super) reads: Arc<Semaphore>,
+    pub(super) gzip: Gzip,
 }
 
 /// Searches that run at once; others wait.
@@ -120,10 +102,9 @@ impl Log {
     pub fn open(config: LogConfig) -> Result<Self, OpenError> {
         let origin = config.signer.origin().clone();
         let kept = config.profile.check(&config.dir)?;
-        let publishers = Arc::new(config.profile.publishers(&config.publishers)?);
-        let describe = config.profile.describe(publishers.clone());
+        let publishers = config.profile.publishers(&config.publishers)?;
         let open = OpenOptions {
-            describe,
+            describe: describe(publishers.clone()),
             progress: config.progress,
             log_key: Some(config.signer.ed25519().clone()),
             ..OpenOptions::new(origin.as_str())
@@ -132,8 +113,7 @@ impl Log {
         if kept.is_none() {
             config.profile.adopt(&config.dir, store.reader().as_ref())?;
         }
-        let sequencer =
-            Sequencer::start_with(Box::new(store), config.signer, &config.options, config.cosigners)?;
+        let sequencer = Sequencer::start(Box::new(store), config.signer, &config.options, config.cosigners)?;
         let profile = config.profile;
         let bound = |count| Arc::new(Semaphore::new(count));
         let (searches, reads, gzip) = (bound(SEARCHES), bound(READS), Gzip::default());
@@ -155,16 +135,26 @@ impl Log {
         self.inner.profile
     }
 
-    /// The publishers whose statements the log admits.
-    #[must_use]
-    pub fn publishers(&self) -> &PublisherBook {
-        &self.inner.publishers
+    /// The publishers whose statements the log admits, at most a second old.
+    pub(super) fn publishers(&self) -> Arc<Publishers> {
+        self.inner.publishers.as_deref().map(WatchedFile::current).unwrap_or_default()
+    }
+
+    /// The fault of the publishers file, if any: it can't be read, or nobody may publish any more.
+    pub(super) fn publishers_fault(&self) -> Option<String> {
+        self.inner.publishers.as_deref().and_then(WatchedFile::fault)
+    }
+
+    /// Reads the publishers file at once.
+    pub fn reload_publishers(&self) {
+        self.inner.publishers.as_deref().inspect(|file| file.reload());
     }
 
     /// Conditions that need attention although the log appends and publishes.
     pub(super) fn warnings(&self) -> Vec<String> {
         let quorum = self.sequencer().cosigners().and_then(|cosigners| cosigners.warning());
-        quorum.into_iter().chain(self.publishers().warning()).collect()
+        let publishers = self.inner.publishers.as_deref().and_then(WatchedFile::warning);
+        quorum.into_iter().chain(publishers).collect()
     }
 
     /// The sequencer, which appends entries.
@@ -178,36 +168,13 @@ impl Log {
     /// # Errors
     /// [`io::Error`] if not everything that is durable could be published.
     pub async fn shut_down(&self) -> io::Result<()> {
-        let sequencer = self.sequencer().clone();
-        let stopped = tokio::task::spawn_blocking(move || sequencer.shut_down()).await;
+        let log = self.clone();
+        let stopped = tokio::task::spawn_blocking(move || log.sequencer().shut_down()).await;
         stopped.map_err(io::Error::other)?.map_err(io::Error::other)
-    }
-
-    pub(super) fn admission(&self) -> &Admission {
-        &self.inner.admission
-    }
-
-    /// Refused submissions by outcome.
-    pub(super) fn refusals(&self) -> &Outcomes {
-        &self.inner.refusals
     }
 
     pub(super) fn reader(&self) -> &Arc<dyn StoreReader> {
         self.inner.sequencer.reader()
-    }
-
-    /// Waits for the right to run a search.
-    pub(super) async fn search_turn(&self) -> Option<OwnedSemaphorePermit> {
-        self.inner.searches.clone().acquire_owned().await.ok()
-    }
-
-    /// Waits for the right to read a bundle.
-    pub(super) async fn read_turn(&self) -> Option<OwnedSemaphorePermit> {
-        self.inner.reads.clone().acquire_owned().await.ok()
-    }
-
-    pub(super) fn gzip(&self) -> &Gzip {
-        &self.inner.gzip
     }
 
     pub(super) fn published(&self) -> Published {
@@ -226,4 +193,18 @@ impl Log {
         })?;
         Ok(ProofFile { extra: Some(entry), index, proof, checkpoint })
     }
+}
+
+/// Runs work off the threads that serve connections, once it has a turn. The turn lasts as long as the work, whether or
+/// not the client still waits.
+pub(super) async fn in_turn<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RequestError> {
+    let turn = turns.clone().acquire_owned().await;
+    blocking(move || {
+        let _turn = turn;
+        work()
+    })
+    .await
 }

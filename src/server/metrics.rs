@@ -8,7 +8,7 @@ use crate::sequencer::{CosignerStatus, Figures, Published, Trouble};
 
 pub async fn metrics(State(log): State<Log>) -> Exposition {
     let (published, figures) = (log.published(), log.sequencer().figures());
-    let troubles = log.sequencer().troubles();
+    let troubles = log.sequencer().faults();
     let mut out = Exposition::default();
     let labels = [("origin", log.origin().as_str()), ("profile", log.profile().as_str())];
     out.gauge("treehead_log_info", "Always 1; the labels say which log this is.").with(&labels, 1_u64);
@@ -16,9 +16,9 @@ pub async fn metrics(State(log): State<Log>) -> Exposition {
     submissions(&mut out, &log, &figures);
     let mut faults = out.gauge("treehead_log_fault", "Whether this kind of fault lasts, as in /healthz.");
     for kind in Trouble::ALL {
-        faults.with(&[("kind", kind.as_str())], troubles.contains(&kind));
+        faults.with(&[("kind", kind.as_str())], troubles.contains_key(&kind));
     }
-    faults.with(&[("kind", "publishers")], log.publishers().fault().is_some());
+    faults.with(&[("kind", "publishers")], log.publishers_fault().is_some());
     out.gauge("treehead_log_warnings", "Warnings in /healthz.").is(log.warnings().len());
     let may_sign = figures.may_sign;
     out.gauge("treehead_log_may_sign", "Whether the log takes entries and signs tree heads.").is(may_sign);
@@ -26,7 +26,7 @@ pub async fn metrics(State(log): State<Log>) -> Exposition {
     out.gauge("treehead_log_witnesses", "Witnesses that are asked.").is(status.as_ref().map_or(0, Vec::len));
     if let Some(status) = status {
         // The published head may have reached its quorum long ago.
-        let quorum = published.witnessed && may_sign && !troubles.contains(&Trouble::Quorum);
+        let quorum = published.witnessed && may_sign && !troubles.contains_key(&Trouble::Quorum);
         out.gauge("treehead_log_quorum_reached", "Whether a quorum of witnesses cosigns in time.").is(quorum);
         heads_of_a_witnessed_log(&mut out, &published, &figures);
         witnesses(&mut out, &status);
@@ -55,7 +55,7 @@ fn submissions(out: &mut Exposition, log: &Log, figures: &Figures) {
         .is(figures.most_waiting);
     out.counter("treehead_log_entries_appended_total", "Entries that were appended, without duplicates.")
         .is(figures.appended);
-    log.refusals().show(out.counter(
+    log.inner.refusals.show(out.counter(
         "treehead_log_submissions_refused_total",
         "Requests to /add and /add-batch that were answered with an error.",
     ));

@@ -10,7 +10,6 @@ mod metrics;
 mod problem;
 mod profile;
 mod proof;
-mod publisher_book;
 mod read;
 mod search;
 mod sequence;
@@ -31,7 +30,7 @@ pub use crate::release::Profile;
 pub use log::{Log, LogConfig, OpenError};
 pub use problem::Problem;
 pub use profile::PROFILE_FILE;
-pub use publisher_book::PublisherBook;
+pub(crate) use profile::describe;
 pub use search::{ArtifactRow, ReleaseRow, WithdrawnRow};
 pub use submit::{MAX_BATCH_BODY_BYTES, PROOF_MEDIA_TYPE};
 

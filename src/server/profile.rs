@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::log::OpenError;
-use super::publisher_book::PublisherBook;
 use crate::disk::{RealDisk, read_plain, replace};
 use crate::format::{FormatError, file_text, quote};
+use crate::http::WatchError;
+use crate::http::publishers_file::PUBLISHERS_FILE;
+use crate::http::watched_file::WatchedFile;
 use crate::merkle::LeafIndex;
-use crate::release::{Envelope, Facts, Profile};
+use crate::release::{Envelope, Facts, Profile, Publishers};
 use crate::store::{self, StoreError, StoreReader};
 
 /// Name of the file with the profile, in the log's directory.
@@ -21,24 +23,11 @@ impl Profile {
     ///
     /// # Errors
     /// [`OpenError`] if the publishers file can't be read.
-    pub fn publishers(self, path: &Path) -> Result<PublisherBook, OpenError> {
-        match self {
-            Self::Release => PublisherBook::open(path),
-            Self::Opaque => Ok(PublisherBook::default()),
-        }
-    }
-
-    /// Describes an entry of this profile for the store's indexes.
-    #[must_use]
-    pub fn describe(self, publishers: Arc<PublisherBook>) -> store::Describe {
-        match self {
-            // Every entry in the journal was admitted once. One that can't be parsed any more is not found by
-            // search, but stays in the tree.
-            Self::Release => {
-                Arc::new(move |entry| Facts::of_entry(entry, &publishers.current()).unwrap_or_default())
-            }
-            Self::Opaque => Arc::new(|_| Facts::default()),
-        }
+    pub(crate) fn publishers(self, path: &Path) -> Result<Option<Arc<WatchedFile<Publishers>>>, OpenError> {
+        Ok(match self {
+            Self::Release => Some(Arc::new(WatchedFile::open(path, &PUBLISHERS_FILE)?)),
+            Self::Opaque => None,
+        })
     }
 
     /// The content of the profile file.
@@ -56,14 +45,14 @@ impl Profile {
         let bytes = match read_plain(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(OpenError::Io { path, source }),
+            Err(source) => return Err(WatchError::Io { path, source }.into()),
         };
         let parse = |text: &str| {
             Self::parse(text.trim())
                 .ok_or_else(|| FormatError::malformed(WHAT, "release or opaque", quote(text)))
         };
         let kept = file_text(WHAT, &bytes).and_then(parse);
-        kept.map(Some).map_err(|source| OpenError::ProfileFile { path, source })
+        Ok(Some(kept.map_err(|source| WatchError::Malformed { path, source })?))
     }
 
     /// Rejects settings whose profile differs from the recorded one.
@@ -107,6 +96,16 @@ impl Profile {
             .map_err(|e| start(e.into()))?;
         tracing::info!(profile = self.as_str(), "recorded the log's profile");
         Ok(())
+    }
+}
+
+/// Describes the entries of a log with these publishers for the store's indexes; those of an opaque log have no facts.
+pub(crate) fn describe(publishers: Option<Arc<WatchedFile<Publishers>>>) -> store::Describe {
+    match publishers {
+        // Every entry in the journal was admitted once. One that can't be parsed any more is not found by search, but
+        // stays in the tree.
+        Some(file) => Arc::new(move |entry| Facts::of_entry(entry, &file.current()).unwrap_or_default()),
+        None => Arc::new(|_| Facts::default()),
     }
 }
 

@@ -4,9 +4,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
 
+use super::log::in_turn;
 use super::{Log, Problem};
 use crate::http::cache;
-use crate::http::problem::blocking;
 use crate::merkle::{Tile, hashes_to_bytes};
 use crate::store::StoreError;
 
@@ -29,16 +29,14 @@ pub async fn tile(State(log): State<Log>, uri: Uri) -> Result<Response, Problem>
 
 pub async fn bundle(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let tile = published_tile(&log, &uri)?;
-    let compressor = log.gzip().asked_for(&headers);
-    // Reads, hashes and compresses up to 16 MiB: not on a thread that serves others, and only a few at once. The
-    // turn lasts as long as the work, whether or not the client still waits.
-    let turn = log.read_turn().await;
+    let compressor = log.inner.gzip.asked_for(&headers);
+    let turns = log.inner.reads.clone();
+    // Reads, hashes and compresses up to 16 MiB: not on a thread that serves others, and only a few at once.
     let work = move || {
-        let _turn = turn;
         let bytes = log.reader().bundle(tile.id.index(), tile.width())?;
         Ok::<_, StoreError>(compressor.answer(BYTES, bytes))
     };
-    let mut answer = blocking(work).await??;
+    let mut answer = in_turn(&turns, work).await??;
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache::FOREVER));
     Ok(answer)
 }

@@ -4,12 +4,13 @@
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::intersection::{Intersection, Step};
+use super::log::in_turn;
 use super::{Log, Problem, Profile};
 use crate::format::{FormatError, quote, to_json};
-use crate::http::problem::blocking;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::release::{
     EntryValues, Facts, PackageUrl, Publishers, Purl, Resource, SearchField, Statement, Subject, Term,
@@ -122,27 +123,35 @@ struct Search {
 }
 
 pub async fn releases(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
-    if log.profile() == Profile::Opaque {
-        let detail = "it was made with profile = \"opaque\", so nothing is known of its entries".to_owned();
-        return Err(Problem::NotFound { what: "search", detail });
-    }
-    let Query(query) = Query::<SearchQuery>::try_from_uri(&uri).map_err(|e| {
-        let expected = "package, version, digest, publisher, kind, withdraws, before or limit, each once";
-        FormatError::malformed("a search", expected, quote(&e.to_string()))
-    })?;
+    let expected = "package, version, digest, publisher, kind, withdraws, before or limit, each once";
+    let query: SearchQuery = parse_query(&log, &uri, ("search", "a search"), expected)?;
     let mut search = Search::parse(query)?;
-    let compressor = log.gzip().asked_for(&headers);
-    // The turn lasts as long as the search, whether or not the client still waits.
-    let turn = log.search_turn().await;
-    let answer = blocking(move || {
-        let _turn = turn;
+    let compressor = log.inner.gzip.asked_for(&headers);
+    let turns = log.inner.searches.clone();
+    let answer = in_turn(&turns, move || {
         let size = log.published().checkpoint.size;
-        let publishers = log.publishers().current();
+        let publishers = log.publishers();
         search.name_publisher(&publishers);
         let page = search.run(log.reader().as_ref(), size, &publishers)?;
         Ok::<_, Problem>(compressor.answer("application/json", to_json(&page).into_bytes()))
     });
     answer.await?
+}
+
+/// Parses the query of a route that only a log of releases has. Errors name the subject `what` and the `query`.
+pub(super) fn parse_query<Q: DeserializeOwned>(
+    log: &Log,
+    uri: &Uri,
+    (what, query): (&'static str, &'static str),
+    expected: &str,
+) -> Result<Q, Problem> {
+    if log.profile() == Profile::Opaque {
+        let detail = "it was made with profile = \"opaque\", so nothing is known of its entries".to_owned();
+        return Err(Problem::NotFound { what, detail });
+    }
+    let parsed = Query::try_from_uri(uri);
+    let Query(parsed) = parsed.map_err(|e| FormatError::malformed(query, expected, quote(&e.to_string())))?;
+    Ok(parsed)
 }
 
 impl Search {

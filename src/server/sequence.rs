@@ -1,12 +1,12 @@
 //! `GET /sequence`: the highest sequence number of a publisher, package and channel.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 
-use super::search::parse_package;
-use super::{Log, Problem, Profile};
-use crate::format::{FormatError, quote};
+use super::search::{parse_package, parse_query};
+use super::{Log, Problem};
+use crate::format::quote;
 use crate::http::json::Json;
 use crate::http::problem::blocking;
 use crate::release::{Claim, Publishers, Track};
@@ -38,17 +38,11 @@ pub struct SequenceAnswer {
 }
 
 pub async fn sequence(State(log): State<Log>, uri: Uri) -> Result<Json<SequenceAnswer>, Problem> {
-    if log.profile() == Profile::Opaque {
-        let detail = "it was made with profile = \"opaque\", so nothing is known of its entries".to_owned();
-        return Err(Problem::NotFound { what: "a sequence number", detail });
-    }
-    let Query(query) = Query::<SequenceQuery>::try_from_uri(&uri).map_err(|e| {
-        let expected =
-            "publisher (its name, or the hex keyid of one of its keys), package and channel, each once";
-        FormatError::malformed("a query", expected, quote(&e.to_string()))
-    })?;
+    let expected =
+        "publisher (its name, or the hex keyid of one of its keys), package and channel, each once";
+    let query: SequenceQuery = parse_query(&log, &uri, ("a sequence number", "a query"), expected)?;
     let package = parse_package(&query.package)?;
-    let publisher = name_of(&log.publishers().current(), &query.publisher)?;
+    let publisher = name_of(&log.publishers(), &query.publisher)?;
     let answer = blocking(move || {
         // Read before the look-up: entries that arrive in between may be missing from it.
         let tree_size = log.reader().applied()?.get();

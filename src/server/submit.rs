@@ -66,42 +66,32 @@ struct EntryError {
     detail: String,
 }
 
-pub async fn add(
-    State(log): State<Log>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Upload,
-) -> Result<Response, Problem> {
-    let answer = add_one(&log, &uri, &headers, body).await;
-    answer.inspect_err(|problem| log.refusals().count(problem.row().outcome))
+pub async fn add(State(log): State<Log>, uri: Uri, body: Upload) -> Result<Response, Problem> {
+    let answer = add_one(&log, &uri, body).await;
+    answer.inspect_err(|problem| log.inner.refusals.count(problem.row().outcome))
 }
 
-pub async fn add_batch(
-    State(log): State<Log>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Upload,
-) -> Result<Response, Problem> {
-    let answer = add_many(&log, &uri, &headers, body).await;
-    answer.inspect_err(|problem| log.refusals().count(problem.row().outcome))
+pub async fn add_batch(State(log): State<Log>, uri: Uri, body: Upload) -> Result<Response, Problem> {
+    let answer = add_many(&log, &uri, body).await;
+    answer.inspect_err(|problem| log.inner.refusals.count(problem.row().outcome))
 }
 
-async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Result<Response, Problem> {
+async fn add_one(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Problem> {
     let wait = parse_wait(log, uri)?;
-    let form = parse_accept(headers, &[AnswerForm::Text, AnswerForm::Json, AnswerForm::Proof])?;
+    let form = parse_accept(&body.headers, &[AnswerForm::Text, AnswerForm::Json, AnswerForm::Proof])?;
     let limit = match log.profile() {
         Profile::Release => MAX_SUBMISSION_BYTES,
         Profile::Opaque => MAX_ENTRY_BYTES,
     };
     let received = receive(log, "an entry", body, limit).await?;
-    let publishers = log.publishers().current();
+    let publishers = log.publishers();
     let Admitted { candidate, withdrawal } =
         admit(&received.bytes, log, &publishers, &mut KeySearch::for_entry())?;
     if let Some(verified) = withdrawal {
         let log = log.clone();
         blocking(move || withdrawal::check(&log, &publishers, &verified)).await??;
     }
-    let leaf_hash = *candidate.leaf_hash();
+    let leaf_hash = candidate.leaf_hash;
     let (candidates, remarks) = if form == AnswerForm::Json {
         let (log, candidates) = (log.clone(), vec![candidate]);
         let look = move || {
@@ -133,11 +123,11 @@ async fn add_one(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Res
     }
 }
 
-async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Result<Response, Problem> {
+async fn add_many(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Problem> {
     let wait = parse_wait(log, uri)?;
-    let form = parse_accept(headers, &[AnswerForm::Text, AnswerForm::Json])?;
+    let form = parse_accept(&body.headers, &[AnswerForm::Text, AnswerForm::Json])?;
     let received = receive(log, "a batch", body, MAX_BATCH_BODY_BYTES).await?;
-    let (of, publishers) = (log.clone(), log.publishers().current());
+    let (of, publishers) = (log.clone(), log.publishers());
     // Thousands of signatures: not on a thread that serves others. The pool bounds what is in it, so the right
     // to be checked ends when this is done, and no sooner.
     let admit = move || {
@@ -147,7 +137,7 @@ async fn add_many(log: &Log, uri: &Uri, headers: &HeaderMap, body: Upload) -> Re
         Ok::<_, Problem>((candidates, remarks))
     };
     let (candidates, remarks) = blocking(admit).await??;
-    let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| *candidate.leaf_hash()).collect();
+    let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| candidate.leaf_hash).collect();
     let outcome = log.sequencer().submit(candidates, wait)?;
     let Outcome { results, head } = outcome.await.map_err(|_| SubmitError::ShuttingDown)?;
     // A storage error is no answer to one entry: the client has to send the whole request again.
@@ -260,12 +250,10 @@ fn check_head(
     index: LeafIndex,
     head: Option<Published>,
 ) -> Result<Option<Published>, Problem> {
-    match (wait, head) {
-        (Wait::Published | Wait::Witnessed, None) => {
-            Err(Problem::NotPublished { index, fault: log.sequencer().fault() })
-        }
-        (_, head) => Ok(head),
+    if wait >= Wait::Published && head.is_none() {
+        return Err(Problem::NotPublished { index, fault: log.sequencer().fault() });
     }
+    Ok(head)
 }
 
 /// Reads the state to wait for from the query.
@@ -312,5 +300,5 @@ async fn receive(log: &Log, what: &'static str, body: Upload, limit: usize) -> R
         body.discard(limit);
         return Err(full.into());
     }
-    Ok(log.admission().receive(what, body, limit).await?)
+    Ok(log.inner.admission.receive(what, body, limit).await?)
 }

@@ -61,7 +61,7 @@ fn look_at(reader: &dyn StoreReader, candidates: &[Candidate]) -> Result<Vec<Rem
         bytes: HashMap::new(),
         taken_back: HashSet::new(),
     };
-    candidates.iter().map(|candidate| earlier.remark_on(candidate.facts())).collect()
+    candidates.iter().map(|candidate| earlier.remark_on(&candidate.facts)).collect()
 }
 
 /// The earlier entries, in the log and in the submission, as far as they are known.

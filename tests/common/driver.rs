@@ -123,7 +123,7 @@ impl Driver {
     pub fn start(store: Box<dyn Store>, ledger: Arc<Ledger>) -> Result<Self, String> {
         // Publish heads at once: scripts wait for each.
         let options = Options { publish_interval: Duration::from_millis(1), ..Options::default() };
-        let sequencer = Sequencer::start(store, log_signer(), &options).map_err(|e| e.to_string())?;
+        let sequencer = Sequencer::start(store, log_signer(), &options, None).map_err(|e| e.to_string())?;
         ledger.lock().show(&sequencer.published().borrow().checkpoint);
         Ok(Self { sequencer, ledger })
     }

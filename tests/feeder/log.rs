@@ -99,9 +99,8 @@ impl World {
             Feeder::prepare(policy.clone(), log_keys(), publish_unwitnessed).expect("good addresses");
         let publish_interval = Duration::from_millis(1);
         let options = Options { publish_interval, publish_unwitnessed, ..Options::default() };
-        let sequencer =
-            Sequencer::start_with(Box::new(store.clone()), log_signer(), &options, Some(cosigners))
-                .expect("a log that starts");
+        let sequencer = Sequencer::start(Box::new(store.clone()), log_signer(), &options, Some(cosigners))
+            .expect("a log that starts");
         Self { witnesses, policy, store, sequencer }
     }
 

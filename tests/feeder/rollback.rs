@@ -142,8 +142,10 @@ fn shows_nothing(asked: Asked) -> Option<Answer> {
 }
 
 fn suspicion(world: &World) -> Option<String> {
-    let suspected = world.sequencer.troubles().contains(&Trouble::RollbackSuspected);
-    suspected.then(|| world.sequencer.faults().into_iter().find(|why| why.contains("rolled back"))).flatten()
+    let suspected = world.sequencer.faults().contains_key(&Trouble::RollbackSuspected);
+    suspected
+        .then(|| world.sequencer.faults().into_values().find(|why| why.contains("rolled back")))
+        .flatten()
 }
 
 #[test]
@@ -215,7 +217,7 @@ fn where_all_witnesses_agree_on_the_time_it_is_this_machine_s_clock() {
             Some((200, "text/plain", lines.into_bytes()))
         });
     }
-    wait_until("it is told", || world.sequencer.troubles().contains(&Trouble::Clock));
+    wait_until("it is told", || world.sequencer.faults().contains_key(&Trouble::Clock));
     for at in 0..3 {
         world.wait_fault(
             at,
@@ -223,8 +225,8 @@ fn where_all_witnesses_agree_on_the_time_it_is_this_machine_s_clock() {
         );
     }
     let faults = world.sequencer.faults();
-    assert!(faults.iter().any(|why| why.contains("s behind. Set it")), "{faults:?}");
+    assert!(faults.values().any(|why| why.contains("s behind. Set it")), "{faults:?}");
     world.witnesses.iter().for_each(crate::common::toy_witness::ToyWitness::be_honest);
-    wait_until("it is over", || !world.sequencer.troubles().contains(&Trouble::Clock));
+    wait_until("it is over", || !world.sequencer.faults().contains_key(&Trouble::Clock));
     wait_until("the log is well", || world.sequencer.faults().is_empty());
 }

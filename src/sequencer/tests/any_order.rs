@@ -6,7 +6,7 @@ use super::*;
 fn many_writers_of_the_same_entries_get_the_same_indices() {
     let dir = TempDir::new().unwrap();
     let store = DiskStore::open(dir.path(), disk_options()).unwrap();
-    let sequencer = Sequencer::start(Box::new(store), signer(), &quick()).unwrap();
+    let sequencer = Sequencer::start(Box::new(store), signer(), &quick(), None).unwrap();
     let answers: Vec<Vec<(String, Sequenced)>> = std::thread::scope(|scope| {
         let writer = |seed: usize| {
             let sequencer = &sequencer;

@@ -107,7 +107,7 @@ fn outcome(receiver: oneshot::Receiver<Outcome>) -> (Results, Option<u64>) {
 #[test]
 fn who_waits_for_a_head_is_answered_once_it_is_shown() {
     let store = Watched::new();
-    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &quick()).unwrap();
+    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &quick(), None).unwrap();
     let first = sequencer.submit(candidates(&["a", "b claim:k:x"]), Wait::Published).unwrap();
     let (results, head) = outcome(first);
     assert_eq!(results, [fresh(0), fresh(1)]);
@@ -145,7 +145,7 @@ fn who_waits_for_a_head_that_can_t_be_published_learns_it_with_the_index() {
 fn a_shutdown_answers_who_waits_for_a_head() {
     let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
     let store = Watched::new();
-    let sequencer = Sequencer::start(Box::new(store), signer(), &options).unwrap();
+    let sequencer = Sequencer::start(Box::new(store), signer(), &options, None).unwrap();
     let waiting: Vec<_> =
         (0..50).map(|i| sequencer.submit(candidates(&[&i.to_string()]), Wait::Published).unwrap()).collect();
     sequencer.shut_down().unwrap();
@@ -158,7 +158,7 @@ fn a_shutdown_answers_who_waits_for_a_head() {
 fn nothing_is_half_accepted() {
     let store = Watched::new();
     let options = Options { pool_entries: 10, pool_bytes: 1_000, ..quick() };
-    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
+    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options, None).unwrap();
     let eleven: Vec<String> = (0..11).map(|i| i.to_string()).collect();
     let eleven: Vec<&str> = eleven.iter().map(String::as_str).collect();
     assert!(matches!(sequencer.submit(candidates(&eleven), Wait::Sequenced), Err(SubmitError::Full { .. })));
@@ -177,7 +177,7 @@ fn shutting_down_publishes_all_that_was_accepted() {
     let store = Watched::new();
     // So rarely that only the shutdown can have published the last entries.
     let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
-    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
+    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options, None).unwrap();
     let waiting: Vec<_> = (0..200)
         .map(|i| {
             sequencer.submit(candidates(&[&format!("{i} a"), &format!("{i} b")]), Wait::Sequenced).unwrap()
@@ -202,7 +202,7 @@ fn shutting_down_publishes_all_that_was_accepted() {
 fn a_busy_log_signs_no_more_often_than_it_was_told() {
     let store = Watched::new();
     let options = Options { publish_interval: Duration::from_millis(50), ..Options::default() };
-    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
+    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options, None).unwrap();
     let begin = Instant::now();
     for i in 0..10_u64 {
         // More than a thousand at once are refused as busy.
@@ -223,7 +223,7 @@ fn a_busy_log_signs_no_more_often_than_it_was_told() {
 fn few_entries_are_published_long_before_the_interval_is_over() {
     let store = Watched::new();
     let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
-    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options).unwrap();
+    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options, None).unwrap();
     let begin = Instant::now();
     results(sequencer.submit(candidates(&["one"]), Wait::Sequenced).unwrap());
     while sequencer.published().borrow().checkpoint.size.get() == 0 {

@@ -3,7 +3,7 @@
 use super::*;
 
 fn start(store: MemoryStore) -> Result<Sequencer, StartError> {
-    Sequencer::start(Box::new(store), signer(), &quick())
+    Sequencer::start(Box::new(store), signer(), &quick(), None)
 }
 
 fn stored(entries: Vec<Vec<u8>>) -> MemoryStore {
@@ -20,7 +20,7 @@ fn a_start_publishes_what_is_durable_and_signs_nothing_twice() {
         if appended > 0 {
             append(&mut store, numbered(5, appended));
         }
-        let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &quick()).unwrap();
+        let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &quick(), None).unwrap();
         let published = sequencer.published().borrow().clone();
         assert_eq!(published.checkpoint.size, store.edge().size());
         assert_eq!(published.checkpoint.root, store.edge().root());
@@ -80,7 +80,7 @@ fn a_store_that_lost_or_changed_what_was_signed_is_refused() {
 fn a_log_whose_checkpoint_was_replaced_signs_nothing_until_it_is_its_own_again() {
     let dir = TempDir::new().unwrap();
     let store = DiskStore::open(dir.path(), disk_options()).unwrap();
-    let sequencer = Sequencer::start(Box::new(store), signer(), &quick()).unwrap();
+    let sequencer = Sequencer::start(Box::new(store), signer(), &quick(), None).unwrap();
     assert_eq!(results(sequencer.submit(candidates(&["a"]), Wait::Sequenced).unwrap()), [fresh(0)]);
     wait_until("a is published", || sequencer.published().borrow().checkpoint.size.get() == 1);
     let path = Layout::new(dir.path()).checkpoint();

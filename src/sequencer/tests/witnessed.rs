@@ -69,7 +69,7 @@ impl Fake {
 
 struct World {
     store: Watched,
-    sequencer: Sequencer,
+    sequencer: Arc<Sequencer>,
     fake: Arc<Fake>,
 }
 
@@ -88,10 +88,9 @@ fn start(store: &Watched, unwitnessed: bool) -> World {
         fake
     });
     let options = Options { publish_unwitnessed: unwitnessed, ..quick() };
-    let sequencer =
-        Sequencer::start_with(Box::new(store.clone()), signer().into(), &options, Some(start)).unwrap();
+    let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options, Some(start)).unwrap();
     let fake = given.lock().unwrap().take().unwrap();
-    World { store: store.clone(), sequencer, fake }
+    World { store: store.clone(), sequencer: sequencer.into(), fake }
 }
 
 impl World {

@@ -63,9 +63,10 @@ fn append(log: &Server) -> (Measured, u64) {
     let path = "/add-batch?wait=published".to_owned();
     let plan =
         Plan { entries, batch: BATCH, writers: WRITERS, duration: ROUND, path, ..Plan::new(log.target()) };
-    let appended = load::append(&plan, pending(), &mut |_| ()).expect("a log that answers");
-    assert_eq!(appended.measured.errors.total(), 0, "{:?}", appended.measured.errors);
-    (appended.measured, appended.signing_waits)
+    let measured = load::append(&plan, pending(), &mut |_| ()).expect("a log that answers").measured;
+    assert_eq!(measured.errors.total(), 0, "{:?}", measured.errors);
+    let waits = measured.signing_waits;
+    (measured, waits)
 }
 
 /// The time in which all cores together verify so many signatures.

@@ -57,17 +57,9 @@ struct Progress {
     symptoms: Symptoms,
 }
 
-/// A head to be cosigned. Its number distinguishes it from an earlier request for the same head.
-#[derive(Debug)]
-struct CosignRequest {
-    number: u64,
-    head: SignedHead,
-}
-
 struct FeederState {
     /// `None` once the log is closed: a thread that still waits for an answer must not hold the log's files.
     reader: Option<Arc<dyn StoreReader>>,
-    newest: Option<Arc<CosignRequest>>,
     rounds: Rounds,
     progress: Vec<Progress>,
     may_sign: bool,
@@ -127,42 +119,33 @@ impl Feeder {
             let (what, unit) = ("a log's list of witnesses", "keys of witnesses with a URL");
             return Err(PrepareError::TooMany(FormatError::TooLarge { what, limit, unit, seen }));
         }
-        let start = move |opened: OpenedLog| {
-            let feeder = Self::start(policy, log, witnesses, publish_unwitnessed, opened);
-            Arc::new(feeder) as Arc<dyn Cosigners>
-        };
-        Ok(Box::new(start))
+        Ok(Box::new(move |OpenedLog { reader, last_signed, events }| {
+            let state = FeederState {
+                reader: Some(reader),
+                rounds: Rounds::default(),
+                progress: witnesses.iter().map(|_| Progress::default()).collect(),
+                may_sign: false,
+                logged: Vec::new(),
+                stopped: false,
+            };
+            Arc::new(Self::start(FeederCore {
+                // If the policy requires no cosignature, silence is never safe, and asking is all that can be done.
+                impatient: publish_unwitnessed || policy.is_quorum_of(|_| false),
+                warning: policy.split_warning(),
+                policy,
+                log,
+                witnesses,
+                events,
+                last_signed,
+                started: Instant::now(),
+                state: Mutex::new(state),
+                wake: Condvar::new(),
+            }))
+        }))
     }
 
-    fn start(
-        policy: Policy,
-        log: Vec<NoteKey>,
-        witnesses: Vec<FedWitness>,
-        publish_unwitnessed: bool,
-        opened: OpenedLog,
-    ) -> Self {
-        let state = FeederState {
-            reader: Some(opened.reader),
-            newest: None,
-            rounds: Rounds::default(),
-            progress: witnesses.iter().map(|_| Progress::default()).collect(),
-            may_sign: false,
-            logged: Vec::new(),
-            stopped: false,
-        };
-        let core = Arc::new(FeederCore {
-            // If the policy requires no cosignature, silence is never safe, and asking is all that can be done.
-            impatient: publish_unwitnessed || policy.is_quorum_of(|_| false),
-            warning: policy.split_warning(),
-            policy,
-            log,
-            witnesses,
-            events: opened.events,
-            last_signed: opened.last_signed,
-            started: Instant::now(),
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-        });
+    fn start(core: FeederCore) -> Self {
+        let core = Arc::new(core);
         for place in 0..core.witnesses.len() {
             let worker = Worker::new(core.clone(), place);
             let thread = std::thread::Builder::new().name("feeder".to_owned()).spawn(move || worker.run());
@@ -275,9 +258,7 @@ impl Cosigners for Feeder {
         if state.stopped {
             return;
         }
-        let number = state.newest.as_ref().map_or(1, |request| request.number + 1);
-        state.rounds.begin(number, head);
-        state.newest = Some(Arc::new(CosignRequest { number, head: head.clone() }));
+        let number = state.rounds.begin(head);
         // A policy that requires nobody has its quorum before anybody has answered.
         if let Some(head) = state.rounds.add(number, Vec::new(), &self.0.policy, &self.0.log) {
             self.0.events.report(CosignerEvent::Cosigned(head));

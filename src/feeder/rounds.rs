@@ -28,12 +28,19 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Starts to gather cosignatures on a head.
-    pub fn begin(&mut self, number: u64, head: &SignedHead) {
+    /// The newest head. Its number distinguishes it from an earlier request for the same head.
+    pub fn newest(&self) -> Option<(u64, &SignedHead)> {
+        self.rounds.back().map(|round| (round.number, &round.head))
+    }
+
+    /// Starts to gather cosignatures on a head. Returns its number.
+    pub fn begin(&mut self, head: &SignedHead) -> u64 {
+        let number = self.newest().map_or(1, |(number, _)| number + 1);
         if self.rounds.len() == MOST_ROUNDS {
             self.rounds.pop_front();
         }
         self.rounds.push_back(Round { number, head: head.clone(), cosignatures: Vec::new() });
+        number
     }
 
     /// Adds verified cosignatures to a round. Returns its head with all of its cosignatures, if a quorum has signed it

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::diagnosis::skew;
 use super::last_seen::{LastSeen, compare};
-use super::{CosignRequest, FedWitness, FeederCore};
+use super::{FedWitness, FeederCore};
 use crate::checkpoint::cosignature;
 use crate::client::{Backoff, ClientError, CosignAnswer};
 use crate::clock;
@@ -75,11 +75,11 @@ impl Worker {
         }
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut done = 0;
-        while let Some(request) = self.wait_for_request(done) {
-            match self.cosign(&request.head) {
+        while let Some((number, head)) = self.wait_for_head(done) {
+            match self.cosign(&head) {
                 Ok(cosignatures) => {
-                    self.deliver(&request, cosignatures);
-                    done = request.number;
+                    self.deliver(number, head.head.size, cosignatures);
+                    done = number;
                     backoff.reset();
                 }
                 Err(error) => {
@@ -92,13 +92,15 @@ impl Worker {
         }
     }
 
-    /// Waits for a request that is newer than `done`. Returns `None` once the log is closed.
-    fn wait_for_request(&self, done: u64) -> Option<Arc<CosignRequest>> {
+    /// Waits for a head whose number is above `done`. Returns `None` once the log is closed.
+    fn wait_for_head(&self, done: u64) -> Option<(u64, SignedHead)> {
         let mut state = self.core.lock();
         loop {
             state.reader.as_ref()?;
-            match &state.newest {
-                Some(request) if request.number > done => return Some(request.clone()),
+            match state.rounds.newest() {
+                Some((number, head)) if number > done && !state.stopped => {
+                    return Some((number, head.clone()));
+                }
                 _ => state = self.core.wake.wait(state).expect("no panic while it is held"),
             }
         }
@@ -169,7 +171,6 @@ impl Worker {
             LastSeen::NotOurs(size, why) => {
                 let mut state = self.core.lock();
                 state.stopped = true;
-                state.newest = None;
                 self.core.events.report(CosignerEvent::MustNotSign(why));
                 drop(state);
                 Err(FeedError::Wrong(format!(
@@ -295,16 +296,16 @@ impl Worker {
     }
 
     /// Adds cosignatures to their round, and reports the head if it reaches a quorum.
-    fn deliver(&self, request: &CosignRequest, cosignatures: Vec<(usize, NoteSignature)>) {
+    fn deliver(&self, number: u64, size: TreeSize, cosignatures: Vec<(usize, NoteSignature)>) {
         let mut state = self.core.lock();
         let progress = &mut state.progress[self.place];
-        progress.cosigned = Some((request.head.head.size.get(), Instant::now()));
+        progress.cosigned = Some((size.get(), Instant::now()));
         progress.symptoms.ahead = None;
         if progress.fault.take().is_some() {
             tracing::info!(witness = %self.witness().name, "a witness cosigns again");
         }
         self.core.log_troubles(&mut state);
-        let head = state.rounds.add(request.number, cosignatures, &self.core.policy, &self.core.log);
+        let head = state.rounds.add(number, cosignatures, &self.core.policy, &self.core.log);
         // Reported under the lock, so that heads arrive in the order in which they reach their quorum.
         if let Some(head) = head {
             self.core.events.report(CosignerEvent::Cosigned(head));

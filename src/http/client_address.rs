@@ -50,10 +50,21 @@ impl Network {
 
 impl ClientAddress {
     /// The client behind a connection from this address. If the address is one of `proxies`, the last address
-    /// in `X-Forwarded-For` that is not one of them counts.
+    /// in `X-Forwarded-For` that is not one of them counts. Anybody may have written what stands before it.
     #[must_use]
     pub fn of(from: IpAddr, headers: &HeaderMap, proxies: &[IpAddr]) -> Self {
-        Self(client(from, headers, proxies))
+        let is_ours = |address| is_proxy(address, proxies);
+        let lines: Vec<&str> =
+            headers.get_all(HEADER).iter().map(|line| line.to_str().unwrap_or("?")).collect();
+        let mut named = lines.iter().flat_map(|line| line.split(',')).rev();
+        let mut client = from;
+        // A proxy that names nobody asks for itself.
+        while is_ours(client)
+            && let Some(before) = named.next().and_then(|text| address(text.trim()))
+        {
+            client = before;
+        }
+        Self(client)
     }
 
     /// A client on this machine.
@@ -104,26 +115,6 @@ pub fn is_proxy(address: IpAddr, proxies: &[IpAddr]) -> bool {
 /// Each proxy appends the address that its request came from.
 const HEADER: &str = "x-forwarded-for";
 
-/// The address that counts: of those in the header, the last one that is not one of our proxies. Anybody may
-/// have written what stands before it.
-fn client(from: IpAddr, headers: &HeaderMap, proxies: &[IpAddr]) -> IpAddr {
-    let is_ours = |address| is_proxy(address, proxies);
-    if !is_ours(from) {
-        return from;
-    }
-    let lines: Vec<&str> = headers.get_all(HEADER).iter().map(|line| line.to_str().unwrap_or("?")).collect();
-    let mut client = from;
-    for named in lines.iter().flat_map(|line| line.split(',')).rev() {
-        // A proxy that names nobody asks for itself.
-        let Some(address) = address(named.trim()) else { break };
-        client = address;
-        if !is_ours(address) {
-            break;
-        }
-    }
-    client
-}
-
 /// Reads `192.0.2.7` and `2001:db8::7`, also with a port, which some proxies write.
 fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
@@ -139,7 +130,7 @@ mod tests {
             headers.append(HEADER, line.parse().unwrap());
         }
         let proxies = ["127.0.0.1", "10.0.0.2", "2001:db8::2"].map(|proxy| proxy.parse().unwrap());
-        client(from.parse().unwrap(), &headers, &proxies).to_string()
+        ClientAddress::of(from.parse().unwrap(), &headers, &proxies).address().to_string()
     }
 
     #[test]

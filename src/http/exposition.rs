@@ -65,27 +65,14 @@ impl Family<'_> {
         self.text.push_str(self.name);
         for (at, (label, text)) in labels.iter().enumerate() {
             let open = if at == 0 { '{' } else { ',' };
-            write!(self.text, "{open}{label}=\"").expect("strings take everything");
-            escape(self.text, text);
-            self.text.push('"');
+            let text = text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
+            write!(self.text, "{open}{label}=\"{text}\"").expect("strings take everything");
         }
         if !labels.is_empty() {
             self.text.push('}');
         }
         let value = value.try_into().ok().expect("figures are whole, not negative, and below 2^64");
         writeln!(self.text, " {value}").expect("strings take everything");
-    }
-}
-
-/// Escapes the three characters for which the format has escapes.
-fn escape(out: &mut String, text: &str) {
-    for character in text.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Compresses answers for clients that ask for it, if a processor is free.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -13,37 +12,26 @@ use tokio::sync::Semaphore;
 /// Smallest answer that is compressed: below, compression saves no packet.
 const LEAST_BYTES: usize = 1_024;
 
-/// Compresses as many answers at once as half the processors can, at least one. Clones share the bound.
-#[derive(Debug, Clone)]
-pub struct Gzip(Arc<Semaphore>);
+/// Compresses as many answers at once as half the processors can, at least one.
+#[derive(Debug)]
+pub struct Gzip(Semaphore);
 
 impl Default for Gzip {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self(Arc::new(Semaphore::new((cores / 2).max(1))))
+        Self(Semaphore::new((cores / 2).max(1)))
     }
 }
 
 impl Gzip {
-    /// A compressor for the answer to a request with these headers.
-    pub fn asked_for(&self, headers: &HeaderMap) -> Compressor {
-        Compressor(accepts_gzip(headers).then(|| self.clone()))
-    }
-}
-
-/// Compresses one answer, if its client asked for it.
-pub struct Compressor(Option<Gzip>);
-
-impl Compressor {
-    /// The answer with these bytes. They stay uncompressed if the client did not ask, it saves nothing, or no
-    /// processor is free: waiting for one takes longer than sending more bytes.
+    /// The answer with these bytes to a request with these headers. They stay uncompressed if the client did not
+    /// ask, it saves nothing, or no processor is free: waiting for one takes longer than sending more bytes.
     ///
     /// Takes a processor for up to some tenths of a second: don't call it on threads that serve.
-    pub fn answer(self, media_type: &'static str, bytes: Vec<u8>) -> Response {
-        let compressed = self.0.filter(|_| bytes.len() >= LEAST_BYTES).and_then(|gzip| {
-            let _turn = gzip.0.try_acquire().ok()?;
-            compress(&bytes)
-        });
+    pub fn answer(&self, asked: &HeaderMap, media_type: &'static str, bytes: Vec<u8>) -> Response {
+        let may_compress = bytes.len() >= LEAST_BYTES && accepts_gzip(asked);
+        let turn = may_compress.then(|| self.0.try_acquire().ok()).flatten();
+        let compressed = turn.and_then(|_turn| compress(&bytes));
         let is_compressed = compressed.is_some();
         let mut answer = Bytes::from(compressed.unwrap_or(bytes)).into_response();
         let headers = answer.headers_mut();
@@ -97,7 +85,7 @@ mod tests {
     }
 
     fn is_compressed(gzip: &Gzip, bytes: &[u8]) -> bool {
-        let answer = gzip.asked_for(&headers(&["gzip"])).answer("text/plain", bytes.to_vec());
+        let answer = gzip.answer(&headers(&["gzip"]), "text/plain", bytes.to_vec());
         assert_eq!(answer.headers()[header::VARY], "accept-encoding");
         answer.headers().contains_key(header::CONTENT_ENCODING)
     }

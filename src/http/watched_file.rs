@@ -72,37 +72,21 @@ pub struct WatchedFile<T: 'static> {
 }
 
 struct WatchState<T> {
-    current: Arc<T>,
-    base: Arc<T>,
+    update: Update<T>,
     checked: Instant,
     stamp: Stamp,
     /// The error of the last attempt to read the file, if it failed.
     fault: Option<String>,
-    lost: Option<Loss>,
 }
 
-/// Identifies a version of a file without reading it. A replacement may have the same length and modification time,
-/// but it has another inode or change time, which nobody can set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    changed: (i64, i64),
-    modified: (i64, i64),
-    length: u64,
-}
+/// Identifies a version of a file without reading it: its device, inode, length, and times of change and modification. A
+/// replacement may have the same length and modification time, but it has another inode or change time, which nobody can
+/// set.
+type Stamp = (u64, u64, u64, [i64; 4]);
 
-impl Stamp {
-    fn of(path: &Path) -> std::io::Result<Self> {
-        let meta = fs::metadata(path)?;
-        Ok(Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            length: meta.len(),
-        })
-    }
+fn stamp(meta: &fs::Metadata) -> Stamp {
+    let times = [meta.ctime(), meta.ctime_nsec(), meta.mtime(), meta.mtime_nsec()];
+    (meta.dev(), meta.ino(), meta.len(), times)
 }
 
 impl<T> WatchedFile<T> {
@@ -110,26 +94,26 @@ impl<T> WatchedFile<T> {
     pub fn open(path: &Path, kind: &'static FileKind<T>) -> Result<Self, WatchError> {
         let (stamp, content) = load(path, kind)?;
         let current = Arc::new(content);
-        let base = current.clone();
-        let state = WatchState { current, base, checked: Instant::now(), stamp, fault: None, lost: None };
+        let update = Update { base: current.clone(), current, lost: None };
+        let state = WatchState { update, checked: Instant::now(), stamp, fault: None };
         Ok(Self { path: path.to_owned(), kind, state: Mutex::new(state) })
     }
 
     /// The content in force, checked at most a second ago.
     pub fn current(&self) -> Arc<T> {
-        self.refreshed().current.clone()
+        self.refreshed().update.current.clone()
     }
 
     /// The fault of the file, if any: it can't be read, or has lost all its items.
     pub fn fault(&self) -> Option<String> {
         let state = self.refreshed();
-        let nothing_left = || Some(self.describe(state.lost.as_ref().filter(|lost| lost.all)?));
+        let nothing_left = || Some(self.describe(state.update.lost.as_ref().filter(|lost| lost.all)?));
         state.fault.clone().or_else(nothing_left)
     }
 
     /// The items that the file has lost, if others are left.
     pub fn warning(&self) -> Option<String> {
-        Some(self.describe(self.refreshed().lost.as_ref().filter(|lost| !lost.all)?))
+        Some(self.describe(self.refreshed().update.lost.as_ref().filter(|lost| !lost.all)?))
     }
 
     /// Reads the file at once, whether or not it looks changed.
@@ -151,7 +135,7 @@ impl<T> WatchedFile<T> {
         let mut state = self.state();
         if state.checked.elapsed() >= CHECK_INTERVAL {
             state.checked = Instant::now();
-            let unchanged = Stamp::of(&self.path).is_ok_and(|stamp| stamp == state.stamp);
+            let unchanged = fs::metadata(&self.path).is_ok_and(|meta| stamp(&meta) == state.stamp);
             if !unchanged || state.fault.is_some() {
                 state.read(&self.path, self.kind);
             }
@@ -170,13 +154,14 @@ impl<T> WatchState<T> {
     fn read(&mut self, path: &Path, kind: &FileKind<T>) {
         match load(path, kind) {
             Ok((stamp, content)) => {
-                let Update { current, base, lost } = (kind.succeed)(&self.base, content);
+                let update = (kind.succeed)(&self.update.base, content);
                 tracing::info!(file = %path.display(), "{} was read again", kind.what);
-                if let Some(lost) = lost.as_ref().filter(|lost| self.lost.as_ref() != Some(lost)) {
+                if let Some(lost) =
+                    update.lost.as_ref().filter(|lost| self.update.lost.as_ref() != Some(lost))
+                {
                     tracing::warn!(file = %path.display(), "{}", lost.words);
                 }
-                (self.current, self.base, self.lost) = (current, base, lost);
-                (self.stamp, self.fault) = (stamp, None);
+                (self.update, self.stamp, self.fault) = (update, stamp, None);
             }
             Err(e) => {
                 let fault = e.to_string();
@@ -196,12 +181,12 @@ impl<T> WatchState<T> {
 fn load<T>(path: &Path, kind: &FileKind<T>) -> Result<(Stamp, T), WatchError> {
     let io = |source| WatchError::Io { path: path.to_owned(), source };
     // Before the content is read: the next check sees a change in between.
-    let stamp = Stamp::of(path).map_err(io)?;
+    let meta = fs::metadata(path).map_err(io)?;
     let malformed = |source| WatchError::Malformed { path: path.to_owned(), source };
-    let size = usize::try_from(stamp.length).unwrap_or(usize::MAX);
+    let size = usize::try_from(meta.len()).unwrap_or(usize::MAX);
     crate::format::cap(kind.what, size, kind.limit).map_err(malformed)?;
     let bytes = read_plain(path).map_err(io)?;
-    Ok((stamp, (kind.parse)(&bytes).map_err(malformed)?))
+    Ok((stamp(&meta), (kind.parse)(&bytes).map_err(malformed)?))
 }
 
 #[cfg(test)]

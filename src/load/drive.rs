@@ -225,7 +225,7 @@ impl Run {
     }
 
     async fn failed(&self, error: &ConnectionError, backoff: &mut Backoff) {
-        self.measured.borrow_mut().errors.count_connection(error);
+        self.measured.borrow_mut().errors.count(None, Some(error.code()));
         self.rest(backoff.pause()).await;
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::connection::ConnectionError;
 use super::latencies::Histogram;
 use crate::client::is_code;
 
@@ -44,10 +43,6 @@ impl Errors {
             kind = ErrorKind { status: None, code: "others".to_owned() };
         }
         *self.0.entry(kind).or_default() += 1;
-    }
-
-    pub(super) fn count_connection(&mut self, error: &ConnectionError) {
-        self.count(None, Some(error.code()));
     }
 
     /// Number of errors of all kinds.
@@ -91,6 +86,8 @@ pub struct Measured {
     pub errors: Errors,
     /// Requests that were due before the end and not sent, because no writer was free.
     pub unsent: u64,
+    /// Number of entries that were not signed yet when they were due.
+    pub signing_waits: u64,
     /// From the start to the planned end, or to the last answer after it.
     pub elapsed: Duration,
     /// Share of that time for which the sending thread was at work, 0 to 1. Close to 1 the generator is the limit, not
@@ -138,6 +135,7 @@ pub struct Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::connection::ConnectionError;
 
     #[test]
     fn errors_are_counted_by_status_and_code_and_no_server_can_invent_too_many() {
@@ -145,7 +143,7 @@ mod tests {
         errors.count(Some(503), Some("storage"));
         errors.count(Some(503), Some("storage"));
         errors.count(Some(502), Some("\u{1b}[31m"));
-        errors.count_connection(&ConnectionError::Timeout);
+        errors.count(None, Some(ConnectionError::Timeout.code()));
         let told: Vec<String> = errors.kinds().map(|(kind, count)| format!("{kind} {count}")).collect();
         assert_eq!(told, ["timeout 1", "502 http 1", "503 storage 2"]);
         let json = serde_json::to_value(&errors).unwrap();

@@ -196,8 +196,6 @@ pub struct Appended {
     pub measured: Measured,
     /// The acknowledgements, for [`check()`].
     pub acks: Acks,
-    /// Number of entries that were not signed yet when they were due.
-    pub signing_waits: u64,
     /// Why the first malformed answer with status 200 can't be read.
     pub malformed: Option<FormatError>,
 }
@@ -213,11 +211,11 @@ pub fn append(
 ) -> Result<Appended, LoadError> {
     plan.validate()?;
     let job = Rc::new(append::Append::prepare(plan)?);
-    let measured = drive::drive(job.clone(), plan, stop, watch)?;
-    let signing_waits = job.waits();
+    let mut measured = drive::drive(job.clone(), plan, stop, watch)?;
+    measured.signing_waits = job.waits();
     let malformed = job.malformed.take();
     let acks = job.acks.replace(Acks::new(0, 0));
-    Ok(Appended { measured, acks, signing_waits, malformed })
+    Ok(Appended { measured, acks, malformed })
 }
 
 /// Appends to a log, then checks that the log has everything it acknowledged.
@@ -236,7 +234,7 @@ pub fn run(
     if matches!(plan.entries, Entries::Random(_)) && is_release_log(&client) {
         return Err(LoadError::NeedsKey);
     }
-    let Appended { measured, mut acks, signing_waits, malformed } = append(plan, stop, watch)?;
+    let Appended { measured, mut acks, malformed } = append(plan, stop, watch)?;
     let check = match malformed {
         Some(wrong) => Err(CheckError::Broken { code: "answer-malformed", message: wrong.to_string() }),
         None => check(&client, checks, &before, &mut acks),
@@ -246,7 +244,7 @@ pub fn run(
         Err(error) => (checks.trust.head(&client).ok().map(|head| head.size), Err(error)),
     };
     let remembered = (acks.sorted().len() as u64, acks.sampled_since().map(|since| since.as_secs_f64()));
-    Ok(Summary { measured, before: before.size, after, remembered, signing_waits, check })
+    Ok(Summary { measured, before: before.size, after, remembered, check })
 }
 
 /// Returns true if the log says that it accepts statements only. Logs other than treehead's do not say.

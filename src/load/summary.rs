@@ -22,8 +22,6 @@ pub struct Summary {
     /// Number of acknowledgements that were remembered; and, if they became more than are kept, after how many seconds,
     /// since when a random sample is kept.
     pub remembered: (u64, Option<f64>),
-    /// Number of entries that were not signed yet when they were due.
-    pub signing_waits: u64,
     /// The result of the check that the log has what it acknowledged.
     pub check: Result<Checked, CheckError>,
 }
@@ -51,7 +49,7 @@ impl Summary {
             "busy": measured.busy.latencies(),
             "errors": measured.errors,
             "unsent": measured.unsent,
-            "signing_waits": self.signing_waits,
+            "signing_waits": measured.signing_waits,
             "generator_busy": measured.generator_busy,
             "tree_size_before": self.before.get(),
             "tree_size_after": self.after.map(TreeSize::get),
@@ -82,8 +80,8 @@ impl fmt::Display for Summary {
             let due = plural(measured.unsent, "request was", "requests were");
             writeln!(f, "unsent        {due} due and never sent: no writer was free")?;
         }
-        if self.signing_waits > 0 {
-            let waits = plural(self.signing_waits, "entry", "entries");
+        if measured.signing_waits > 0 {
+            let waits = plural(measured.signing_waits, "entry", "entries");
             writeln!(f, "signing       {waits} had to be waited for: signing was the limit, not the log")?;
         }
         let after = self.after.map_or("unknown".to_owned(), |after| after.to_string());

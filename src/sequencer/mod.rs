@@ -234,8 +234,8 @@ impl Sequencer {
     /// Missing witnesses are no such fault: [`faults`](Self::faults) has it.
     pub fn shut_down(&self) -> Result<(), String> {
         self.stop();
-        let own = [Trouble::Panic, Trouble::Damage, Trouble::Storage];
-        self.faults.first_of(&own).map_or(Ok(()), Err)
+        let own = |trouble: &Trouble| matches!(trouble, Trouble::Panic | Trouble::Damage | Trouble::Storage);
+        self.faults.all().into_iter().find(|(trouble, _)| own(trouble)).map_or(Ok(()), |(_, why)| Err(why))
     }
 
     /// Adds to a refusal what the witnesses claim: then it may last until the operator does something.

@@ -90,12 +90,6 @@ impl Faults {
         }
     }
 
-    /// The first of these kinds that is reported.
-    pub fn first_of(&self, troubles: &[Trouble]) -> Option<String> {
-        let faults = self.lock();
-        troubles.iter().find_map(|trouble| faults.get(trouble).cloned())
-    }
-
     /// All faults, the worst first.
     pub fn all(&self) -> BTreeMap<Trouble, String> {
         self.lock().clone()

@@ -29,12 +29,11 @@ pub async fn tile(State(log): State<Log>, uri: Uri) -> Result<Response, Problem>
 
 pub async fn bundle(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let tile = published_tile(&log, &uri)?;
-    let compressor = log.inner.gzip.asked_for(&headers);
     let turns = log.inner.reads.clone();
     // Reads, hashes and compresses up to 16 MiB: not on a thread that serves others, and only a few at once.
     let work = move || {
         let bytes = log.reader().bundle(tile.id.index(), tile.width())?;
-        Ok::<_, StoreError>(compressor.answer(BYTES, bytes))
+        Ok::<_, StoreError>(log.inner.gzip.answer(&headers, BYTES, bytes))
     };
     let mut answer = in_turn(&turns, work).await??;
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache::FOREVER));

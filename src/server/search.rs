@@ -126,14 +126,13 @@ pub async fn releases(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> R
     let expected = "package, version, digest, publisher, kind, withdraws, before or limit, each once";
     let query: SearchQuery = parse_query(&log, &uri, ("search", "a search"), expected)?;
     let mut search = Search::parse(query)?;
-    let compressor = log.inner.gzip.asked_for(&headers);
     let turns = log.inner.searches.clone();
     let answer = in_turn(&turns, move || {
         let size = log.published().checkpoint.size;
         let publishers = log.publishers();
         search.name_publisher(&publishers);
         let page = search.run(log.reader().as_ref(), size, &publishers)?;
-        Ok::<_, Problem>(compressor.answer("application/json", to_json(&page).into_bytes()))
+        Ok::<_, Problem>(log.inner.gzip.answer(&headers, "application/json", to_json(&page).into_bytes()))
     });
     answer.await?
 }

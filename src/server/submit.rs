@@ -85,8 +85,7 @@ async fn add_one(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Problem
     };
     let received = receive(log, "an entry", body, limit).await?;
     let publishers = log.publishers();
-    let Admitted { candidate, withdrawal } =
-        admit(&received.bytes, log, &publishers, &mut KeySearch::for_entry())?;
+    let (candidate, withdrawal) = admit(&received.bytes, log, &publishers, &mut KeySearch::for_entry())?;
     if let Some(verified) = withdrawal {
         let log = log.clone();
         blocking(move || withdrawal::check(&log, &publishers, &verified)).await??;
@@ -184,38 +183,30 @@ fn answer(
     }
 }
 
-/// An entry that may be appended, as far as can be told without the store.
-struct Admitted {
-    candidate: Candidate,
-    /// The entry's withdrawal, still to be compared with the release that it names.
-    withdrawal: Option<VerifiedStatement>,
-}
-
-/// Reads an entry as it was sent, and decides whether this log takes it. What is appended is
-/// printed from what was parsed, with the signatures that count; never the received bytes.
+/// Reads an entry as it was sent, and decides whether this log takes it, as far as can be told without the store. What
+/// is appended is printed from what was parsed, with the signatures that count; never the received bytes. A withdrawal
+/// is still to be compared with the release that it names.
 fn admit(
     bytes: &[u8],
     log: &Log,
     publishers: &Publishers,
     search: &mut KeySearch,
-) -> Result<Admitted, Problem> {
+) -> Result<(Candidate, Option<VerifiedStatement>), Problem> {
     if bytes.is_empty() {
         return Err(FormatError::malformed("an entry", "a body", "none").into());
     }
     match log.profile() {
         Profile::Opaque => {
             cap("an entry", bytes.len(), MAX_ENTRY_BYTES)?;
-            let candidate = Candidate::new(bytes.to_vec(), Facts::default());
-            Ok(Admitted { candidate, withdrawal: None })
+            Ok((Candidate::new(bytes.to_vec(), Facts::default()), None))
         }
         Profile::Release => {
             let sent = SubmittedEnvelope::parse(bytes)?;
             let (envelope, verified) =
                 publishers.admit(&sent, log.origin().as_str(), clock::now(), search)?;
             let facts = Facts::of(&envelope, verified.statement(), publishers);
-            let candidate = Candidate::new(envelope.to_entry(), facts);
             let withdrawal = verified.statement().as_withdrawal().is_some().then_some(verified);
-            Ok(Admitted { candidate, withdrawal })
+            Ok((Candidate::new(envelope.to_entry(), facts), withdrawal))
         }
     }
 }
@@ -227,7 +218,7 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
     }
     let (mut withdrawals, mut search) = (0, KeySearch::for_batch(entries.len()));
     let mut admit = |entry: &[u8]| {
-        let Admitted { candidate, withdrawal } = admit(entry, log, publishers, &mut search)?;
+        let (candidate, withdrawal) = admit(entry, log, publishers, &mut search)?;
         if let Some(verified) = withdrawal {
             withdrawals += 1;
             if withdrawals > MAX_BATCH_WITHDRAWALS {

@@ -193,5 +193,5 @@ fn check(folder: &str, files: &BTreeMap<&'static str, String>) {
     let there = std::fs::read_dir(&folder).expect("a folder").map(|item| item.expect("a file").file_name());
     let strays: Vec<_> =
         there.filter(|name| name != "README.md" && !files.keys().any(|known| name == known)).collect();
-    assert!(strays.is_empty(), "nobody makes these: {strays:?}");
+    assert!(strays.is_empty(), "no other files: {strays:?}");
 }

@@ -11,6 +11,7 @@ use treehead::release::Facts;
 use treehead::sequencer::{Candidate, Options, Results, Sequencer, SubmitError, Wait};
 use treehead::store::{Batch, DiskStore, OpenOptions, Staged, Store, StoreError, StoreReader};
 
+use super::locks::once_unlocked;
 use super::log::{ORIGIN, log_signer, vkey};
 use super::promises::Promises;
 
@@ -96,19 +97,13 @@ impl Store for Noted {
     }
 }
 
-/// Opens a store that nothing in this process uses any more. Its lock may linger: a child process
-/// that is just starting holds copies of all open files until it executes its program.
+/// Opens a store, once its last user in this process is gone.
 pub fn open_store(dir: &Path, io: &Arc<dyn SledIo>, segment_bytes: u64) -> Result<DiskStore, StoreError> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    let is_locked = |e: &StoreError| matches!(e, StoreError::Disk(DiskError::Locked { .. }));
+    once_unlocked(PATIENCE, is_locked, || {
         let options = OpenOptions { io: io.clone(), segment_bytes, ..OpenOptions::new(ORIGIN) };
-        match DiskStore::open(dir, options) {
-            Err(StoreError::Disk(DiskError::Locked { .. })) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            opened => return opened,
-        }
-    }
+        DiskStore::open(dir, options)
+    })
 }
 
 /// A running sequencer and the record of its promises.

@@ -52,7 +52,7 @@ impl Reply {
         assert_eq!(body["status"], status);
         assert!(!body["title"].as_str().expect("text").is_empty());
         let detail = body["detail"].as_str().expect("text");
-        assert!(detail.len() > 20, "a detail that helps: {detail}");
+        assert!(detail.len() > 20, "a helpful detail: {detail}");
         detail.to_owned()
     }
 }

@@ -8,6 +8,7 @@ pub mod http;
 #[cfg(feature = "cli")]
 pub mod kill;
 pub mod liar;
+pub mod locks;
 pub mod log;
 pub mod metrics;
 pub mod mounts;

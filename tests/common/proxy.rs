@@ -1,8 +1,10 @@
-//! Small HTTP servers in front of a log: a proxy that answers some requests itself, and a cache.
+//! Small HTTP servers: files, a proxy in front of a log that answers some requests itself, and a cache.
 
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::fs;
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,15 +20,9 @@ fn serve(answer: impl Fn(&str) -> (u16, String, Vec<u8>) + Send + 'static) -> St
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.expect("a connection"));
-            let (mut request, mut line) = (String::new(), "-".to_owned());
-            if !matches!(stream.read_line(&mut request), Ok(1..)) {
-                continue;
-            }
-            while !line.trim().is_empty() {
-                line.clear();
-                stream.read_line(&mut line).expect("a header");
-            }
-            let (status, media_type, body) = answer(request.split(' ').nth(1).expect("a path"));
+            // A client that goes away must not stop the server.
+            let Some(path) = read_path(&mut stream) else { continue };
+            let (status, media_type, body) = answer(&path);
             let length = body.len();
             let head = format!(
                 "HTTP/1.1 {status} X\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -36,6 +32,26 @@ fn serve(answer: impl Fn(&str) -> (u16, String, Vec<u8>) + Send + 'static) -> St
         }
     });
     url
+}
+
+/// Reads a request. Returns its path.
+fn read_path(stream: &mut impl BufRead) -> Option<String> {
+    let mut lines = stream.lines().map_while(Result::ok);
+    let request = lines.next()?;
+    lines.find(String::is_empty)?;
+    Some(request.split(' ').nth(1)?.to_owned())
+}
+
+/// Serves the files of a directory, and nothing else, as any web server does. Returns the URL.
+pub fn serve_files(root: &Path) -> String {
+    let root = root.to_owned();
+    serve(move |path| {
+        let (status, body) = match fs::read(root.join(path.trim_start_matches('/'))) {
+            Ok(body) if !path.contains("..") => (200, body),
+            _ => (404, b"no such file".to_vec()),
+        };
+        (status, "application/octet-stream".to_owned(), body)
+    })
 }
 
 fn address(url: &str) -> SocketAddr {

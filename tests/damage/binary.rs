@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::program::{StaticFiles, World};
+use crate::common::proxy::serve_files;
+use crate::program::World;
 
 const RELEASES: u64 = 300;
 const SEGMENT: &str = "log/journal/00000000000000000000.seg";
@@ -87,8 +88,8 @@ fn a_backup_becomes_a_log_again() {
 #[test]
 fn each_kind_of_source_repairs() {
     let world = world();
-    let files = StaticFiles::serve(&world.path("static"));
-    for source in ["out", "static", &files.url.clone()] {
+    let files = serve_files(&world.path("static"));
+    for source in ["out", "static", &files.clone()] {
         spoil(&world, SEGMENT, 5_000);
         let ran = world.run("fsck log").refused("journal-damaged");
         assert!(ran.stderr.contains("treehead repair DIR --from SOURCE"), "{ran:?}");
@@ -133,12 +134,12 @@ fn a_source_that_is_none_is_refused_and_changes_nothing() {
     }
     fs::copy(world.path("static/checkpoint"), world.path("lies/checkpoint")).unwrap();
     refused("lies");
-    let files = StaticFiles::serve(&world.path("lies"));
-    refused(&files.url);
+    let files = serve_files(&world.path("lies"));
+    refused(&files);
     fs::remove_dir_all(world.path("lies/tile/entries/001.p")).unwrap();
     fs::remove_file(world.path("lies/tile/entries/000")).unwrap();
     refused("lies");
-    refused(&files.url);
+    refused(&files);
     world.run("repair log --from missing").failed(2, "saw none of them");
     world.run("repair log --from log").failed(2, "are the same directory");
     world.run("repair log --from static").done();

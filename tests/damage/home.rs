@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use treehead::checkpoint::{Checkpoint, origin_hash};
@@ -18,6 +18,7 @@ use treehead::store::{
 };
 
 use crate::common::faulty_disk::{FaultyDisk, Plan};
+use crate::common::locks::once_unlocked;
 
 pub const ORIGIN: &str = "example.com/damage";
 /// Small, so that a few entries make several segments.
@@ -51,21 +52,14 @@ pub fn options() -> OpenOptions {
     OpenOptions { describe, segment_bytes: SEGMENT_BYTES, log_key: Some(key()), ..OpenOptions::new(ORIGIN) }
 }
 
-/// Opens a store. A child process of another test may hold a copy of its lock for a moment.
+/// Opens a store, once its last user in this process is gone.
 pub fn open(dir: &Path) -> Result<DiskStore, StoreError> {
     open_with(dir, options)
 }
 
 pub fn open_with(dir: &Path, options: impl Fn() -> OpenOptions) -> Result<DiskStore, StoreError> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        match DiskStore::open(dir, options()) {
-            Err(StoreError::Disk(DiskError::Locked { .. })) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            opened => return opened,
-        }
-    }
+    let is_locked = |e: &StoreError| matches!(e, StoreError::Disk(DiskError::Locked { .. }));
+    once_unlocked(Duration::from_secs(5), is_locked, || DiskStore::open(dir, options()))
 }
 
 pub fn head_of(edge: &RightEdge) -> Vec<u8> {
@@ -279,6 +273,6 @@ pub fn each(log: &Path, count: usize, try_one: impl Fn(&Path, usize) + Sync) {
 /// Checks that an error helps an operator: it names the file and the command that repairs it.
 #[track_caller]
 pub fn check_says(message: &str, file: &str, remedy: &str) {
-    assert!(message.contains(file), "names {file}: {message}");
-    assert!(message.contains(remedy), "says {remedy}: {message}");
+    assert!(message.contains(file), "expected {file} in: {message}");
+    assert!(message.contains(remedy), "expected {remedy} in: {message}");
 }

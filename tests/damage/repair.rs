@@ -287,7 +287,7 @@ fn a_torn_last_batch_whose_entries_imitate_heads_keeps_no_log_from_starting() {
         tear(dir.path());
         check_served(&open(dir.path()).unwrap(), 21);
         let dir = copy(dir.path());
-        assert!(repair(dir.path(), log_of(21, 7).path()).unwrap().journal.is_none(), "it is sound");
+        assert!(repair(dir.path(), log_of(21, 7).path()).unwrap().journal.is_none(), "it is undamaged");
     }
     // An old journal can't tell them from acknowledged batches. A repair can, and takes nothing that was signed from
     // the source.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use treehead::monitor::delivery::{Command, Delivery, Filter, SinkSettings};
 
-use super::world::{PATIENCE, eventually, forks, lines, open, settings};
+use super::world::{PATIENCE, forks, lines, open, settings};
+use crate::common::log::eventually;
 use crate::common::mounts::quick_dir;
 
 /// A script for the system's shell, as an argument list.

@@ -16,7 +16,7 @@ use crate::common::power_cut::{
     Cut, Promised, Recording, UnsyncedDisk, assert_cuts_are_harmless, assert_lie_is_noticed,
 };
 
-/// What happened to the event with this id.
+/// The progress of the event with this id.
 #[derive(Clone)]
 enum Progress {
     /// The delivery accepted it.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use treehead::monitor::delivery::{Delivery, Filter, Secret, SinkSettings, Webhook};
 
-use super::world::{PATIENCE, START, eventually, forks, lines, open, settings};
+use super::world::{PATIENCE, START, forks, lines, open, settings};
+use crate::common::log::eventually;
 use crate::common::mounts::quick_dir;
 use crate::common::receiver::{Answer, Receiver, hmac};
 
@@ -88,7 +89,7 @@ fn whatever_goes_wrong_the_event_comes_again_before_the_next_one() {
 }
 
 #[test]
-fn what_fails_is_told_with_what_to_do() {
+fn failures_are_reported_with_advice() {
     for (answer, expected) in [
         (Answer::Status(410, ""), "take this sink out"),
         (Answer::Status(302, "Location: http://a.example/\r\n"), "put the new address"),

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use treehead::disk::{DiskIo, RealDisk};
 use treehead::monitor::delivery::{
     Delivery, DeliveryError, DeliverySettings, Filter, NotDelivered, Notification, Sink, SinkSettings,
 };
 use treehead::monitor::event::{Code, Event};
+
+use crate::common::locks::once_unlocked;
 
 pub const START: u64 = 1_769_860_800;
 /// A time limit that even a busy machine keeps.
@@ -72,19 +74,13 @@ pub fn open_on(
     sink: Arc<dyn Sink>,
     io: &Arc<dyn DiskIo>,
 ) -> Result<Arc<Delivery>, DeliveryError> {
-    let until = Instant::now() + PATIENCE;
-    loop {
+    let is_locked = |e: &DeliveryError| matches!(e, DeliveryError::InUse { .. });
+    once_unlocked(PATIENCE, is_locked, || {
         let mut settings = with_sink(sink.clone());
         // Small enough that the outbox is rewritten now and then.
         settings.outbox_file_bytes = 1_200;
-        match Delivery::open_with(dir, settings, Box::new(std::io::sink()), io.clone()) {
-            // A child process of another test holds copies of all open files for a moment.
-            Err(DeliveryError::InUse { .. }) if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            done => return done,
-        }
-    }
+        Delivery::open_with(dir, settings, Box::new(std::io::sink()), io.clone())
+    })
 }
 
 pub fn open(dir: &Path, sink: Arc<dyn Sink>) -> Arc<Delivery> {
@@ -103,14 +99,4 @@ pub fn forks(numbers: std::ops::Range<usize>) -> Vec<Event> {
 
 pub fn lines(events: &[Event]) -> Vec<String> {
     events.iter().map(Event::to_line).collect()
-}
-
-/// Waits for another thread or process to do something.
-#[track_caller]
-pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }

@@ -46,7 +46,11 @@ fn a_log_whose_journal_is_cut_while_it_runs_takes_nothing_more() {
     let whole = fs::read(&path).unwrap();
     File::options().write(true).open(&path).unwrap().set_len(whole.len() as u64 - 5).unwrap();
     is_stopped(&log);
-    assert_eq!(fs::metadata(&path).unwrap().len(), whole.len() as u64 - 5, "nothing is made longer again");
+    assert_eq!(
+        fs::metadata(&path).unwrap().len(),
+        whole.len() as u64 - 5,
+        "the log does not extend the file"
+    );
     // Once it is what it was, a new start is enough.
     fs::write(&path, whole).unwrap();
     is_stopped(&log);

@@ -99,7 +99,7 @@ fn one_witness_with_a_head_that_the_log_signed_is_enough() {
 }
 
 #[test]
-fn a_claim_without_the_log_s_signature_stops_nobody() {
+fn a_claim_without_the_log_s_signature_does_not_stop_the_log() {
     let witnesses = three();
     let head = head_of(9, numbered);
     let stranger = NoteSigner::from_seed(KeyName::new(ORIGIN).unwrap(), SignatureType::Ed25519, &[7; 32]);
@@ -112,7 +112,7 @@ fn a_claim_without_the_log_s_signature_stops_nobody() {
 }
 
 #[test]
-fn what_comes_to_light_later_stops_the_log_as_well() {
+fn a_later_discovery_stops_the_log_as_well() {
     let world = World::new();
     world.witnesses[2].lie(|_| None);
     world.wait_open();
@@ -149,7 +149,7 @@ fn suspicion(world: &World) -> Option<String> {
 }
 
 #[test]
-fn sizes_that_nothing_proves_are_told_as_what_they_may_mean() {
+fn unproven_sizes_are_reported_with_their_possible_causes() {
     let witnesses = closed().witnesses;
     let seen: Vec<_> = witnesses.iter().map(|w| w.released().len()).collect();
     witnesses.iter().for_each(|witness| witness.lie(shows_nothing));
@@ -175,7 +175,7 @@ fn sizes_that_nothing_proves_are_told_as_what_they_may_mean() {
 }
 
 #[test]
-fn one_size_that_nothing_proves_is_that_witness_s_fault() {
+fn a_single_unproven_size_is_a_fault_of_its_witness() {
     let witnesses = three();
     let store = older();
     witnesses[2].lie(|asked| {
@@ -201,7 +201,7 @@ fn a_log_that_would_rather_not_wait_waits_for_a_quorum_that_says_it_has_seen_mor
 }
 
 #[test]
-fn where_all_witnesses_agree_on_the_time_it_is_this_machine_s_clock() {
+fn if_all_witnesses_agree_on_the_time_this_machine_s_clock_is_wrong() {
     let world = World::new();
     for witness in &world.witnesses {
         let signers = witness.signers.clone();

@@ -31,7 +31,7 @@ fn all_witnesses_cosign_with_all_their_keys() {
 }
 
 #[test]
-fn one_that_is_dead_costs_nothing_but_its_cosignature() {
+fn a_dead_witness_costs_only_its_cosignature() {
     let world = World::new();
     world.witnesses[1].lie(|_| None);
     world.wait_open();
@@ -50,7 +50,7 @@ fn one_that_is_dead_costs_nothing_but_its_cosignature() {
 }
 
 #[test]
-fn one_that_is_slow_has_one_request_under_way_and_is_never_waited_for() {
+fn a_slow_witness_has_one_request_in_progress_and_delays_nothing() {
     let world = World::new();
     world.witnesses[0].lie(|asked| {
         std::thread::sleep(Duration::from_millis(300));
@@ -66,7 +66,7 @@ fn one_that_is_slow_has_one_request_under_way_and_is_never_waited_for() {
 }
 
 #[test]
-fn two_that_are_dead_keep_heads_from_being_published_until_one_is_back() {
+fn two_dead_witnesses_keep_heads_from_being_published_until_one_is_back() {
     let world = World::new();
     world.wait_open();
     world.append(0);
@@ -98,7 +98,7 @@ fn a_log_starts_when_those_who_are_silent_could_not_have_agreed_on_more() {
     world.wait_fault(0, "no answer");
     world.wait_fault(1, "no answer");
     std::thread::sleep(Duration::from_millis(300));
-    assert!(world.sequencer.has_room(1).is_err(), "two who are silent may have cosigned a newer head");
+    assert!(world.sequencer.has_room(1).is_err(), "two silent witnesses may have cosigned a newer head");
     assert!(world.published().is_none());
     world.witnesses[0].be_honest();
     world.wait_open();

@@ -41,7 +41,7 @@ fn one_statement_has_one_leaf_however_it_was_sent() {
         assert_eq!(answer["leaf_hash"], Hash::leaf(&entry).to_hex());
     }
     let bundle = log.get("/tile/entries/000.p/1").body;
-    assert_eq!(bundle[2..], entry, "what is logged is the canonical form");
+    assert_eq!(bundle[2..], entry, "the log has the canonical form");
 }
 
 #[test]

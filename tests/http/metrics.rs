@@ -69,7 +69,7 @@ fn refused_submissions_are_counted_by_code() {
     assert_eq!(samples.not_zero(REFUSED, "code"), [("encoded", 1), ("malformed", 3), ("too-large", 1)]);
     for (status, code) in [("429", "full"), ("503", "storage"), ("503", "asking-witnesses")] {
         let zero = samples.with(REFUSED, &[("status", status), ("code", code)]);
-        assert_eq!(zero, 0, "there before it happens: else the first one is no increase");
+        assert_eq!(zero, 0, "present before the first event, or that one would be no increase");
     }
     assert_eq!(samples.one("treehead_log_entries_appended_total"), 0);
 

@@ -124,7 +124,7 @@ fn what_is_signed_elsewhere_is_taken_as_dsse_has_it() {
 
 /// One request must not cause thousands of signature verifications.
 #[test]
-fn who_has_signed_is_not_looked_for_without_end() {
+fn the_search_for_signers_is_bounded() {
     let keys: String = (10..=25)
         .map(|seed| format!("[[publisher.key]]\npem = '''\n{}'''\n", publisher(seed).public_pem()))
         .collect();

@@ -66,7 +66,7 @@ fn the_highest_number_is_of_one_publisher_package_and_channel() {
 }
 
 #[test]
-fn what_can_not_be_asked_is_said() {
+fn malformed_questions_are_explained() {
     let log = Served::release(&publishers());
     let problem = |query: &str, status, code| log.get(&format!("/sequence?{query}")).problem(status, code);
     let detail = problem("package=pkg:generic/a&channel=stable", 400, "malformed");

@@ -152,7 +152,7 @@ fn entries_of_one_batch_are_compared_with_each_other() {
     let entries = [first.clone(), signed(&release(PURL, 2, "second"), 1), first.clone()];
     let answers = log.post_json("/add-batch", &batch(&entries));
     let told: Vec<Vec<&str>> = (0..3).map(|at| codes(&answers[at])).collect();
-    assert_eq!(told, [vec![], vec!["version-changed"], vec![]], "who sends again is warned of nothing");
+    assert_eq!(told, [vec![], vec!["version-changed"], vec![]], "a repeated submission gets no warning");
     assert!(
         answers[1]["warnings"][0]["detail"].as_str().unwrap().contains("an entry before it in this batch")
     );

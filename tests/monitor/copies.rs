@@ -44,7 +44,7 @@ fn copies(world: &World) -> Vec<(u64, u64)> {
 }
 
 #[test]
-fn who_signs_an_old_release_again_accuses_nobody() {
+fn another_signature_on_an_old_release_accuses_nobody() {
     let mut special = scanner(2);
     special.audience = Some("one customer".to_owned());
     let (one, two) = (scanner(1).to_payload().unwrap(), special.to_payload().unwrap());

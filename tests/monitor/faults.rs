@@ -173,7 +173,7 @@ fn each<T: Sync + std::fmt::Debug>(all: &[T], work: impl Fn(&T) -> Result<(), St
 }
 
 #[test]
-fn what_is_told_is_judged() {
+fn lost_invented_and_reordered_lines_are_detected() {
     let line = |at: u64| format!("{{\"index\":{at}}}");
     let all: Vec<String> = (0..4).map(line).collect();
     let told = Told::nothing_of(&all);

@@ -127,7 +127,7 @@ fn a_monitor_that_looks_once_has_told_its_peers_of_what_it_saw() {
 }
 
 #[test]
-fn it_is_said_who_showed_the_other_history_whoever_came_first() {
+fn a_fork_names_who_showed_the_other_history() {
     for (first, second, answers, source) in [
         ("same", "other", true, "peer other"),
         ("other", "same", true, "peer other"),
@@ -286,11 +286,11 @@ fn a_peer_that_shows_what_the_log_did_not_sign_is_told_of() {
     assert_eq!(world.output.alerts(), ["peer-misbehaves"]);
     stranger.be_honest();
     world.once();
-    assert_eq!(world.output.of("ended").len(), 1, "what the log signed is no lie");
+    assert_eq!(world.output.of("ended").len(), 1, "a head that the log signed is no lie");
 }
 
 #[test]
-fn a_peer_that_shows_nothing_of_the_log_is_seen_to() {
+fn a_peer_without_a_head_of_the_log_is_reported() {
     let log = Liar::serve(entries("first", 10));
     let mut world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);
     // A likely mistake: the address of the log itself.
@@ -317,7 +317,7 @@ fn proven_fork(here: usize, there: usize) -> Vec<u8> {
 }
 
 #[test]
-fn whoever_has_evidence_hands_it_to_a_monitor() {
+fn anybody_can_hand_evidence_to_a_monitor() {
     for (here, there) in [(400, 400), (700, 512)] {
         let evidence = proven_fork(here, there);
         // It was shown neither branch, only the entries that both share.
@@ -341,7 +341,7 @@ fn whoever_has_evidence_hands_it_to_a_monitor() {
 }
 
 #[test]
-fn what_proves_no_fork_is_not_taken_for_evidence() {
+fn bundles_that_prove_no_fork_are_refused() {
     let evidence = String::from_utf8(proven_fork(400, 400)).unwrap();
     let log = Liar::serve(entries("first", 300));
     let world = World::new(vec![Log::opaque(&log.url(), &log.policy())]);

@@ -144,13 +144,13 @@ impl Told {
                     let leaf = &leaves[usize::try_from(next).unwrap()];
                     assert_eq!(event["purl"], leaf.purl.as_str());
                     assert_eq!(event["severity"], if leaf.watched { "watch" } else { "info" });
-                    assert_eq!(*self.releases.entry(next).or_insert_with(|| id.clone()), id, "one name");
+                    assert_eq!(*self.releases.entry(next).or_insert_with(|| id.clone()), id, "one id");
                     next += 1;
                 }
                 "sequence-gap" => {
                     let index = event["index"].as_u64().unwrap();
                     assert!(index + 1 == next && leaves[usize::try_from(index).unwrap()].gap, "{line}");
-                    assert_eq!(*self.gaps.entry(index).or_insert_with(|| id.clone()), id, "one name");
+                    assert_eq!(*self.gaps.entry(index).or_insert_with(|| id.clone()), id, "one id");
                 }
                 _ => panic!("nothing else happened: {line}"),
             }
@@ -253,7 +253,7 @@ fn kills_at_any_moment_leave_nothing_untold() {
         due.len(),
         got.len() - due.len()
     );
-    assert!(grown > 0, "nobody was killed in time");
+    assert!(grown > 0, "no kill came after the cursor had moved");
 }
 
 struct StopAtEnd<'a>(&'a AtomicBool);

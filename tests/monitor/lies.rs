@@ -142,7 +142,7 @@ pub fn origin_hash() -> String {
     Hash::digest(ORIGIN.as_bytes()).to_hex()
 }
 
-/// What is wrong with the connection or the header, its word, and whether nothing at all was said.
+/// Faults of the connection or the header, the word for each, and whether no answer arrives at all.
 pub fn on_the_wire() -> Vec<(Lie, &'static str, bool)> {
     vec![
         (Lie::Endless(Framing::Length), "too-large", false),

@@ -24,7 +24,7 @@ fn scene() -> (Liar, World) {
     (log, world)
 }
 
-/// What the next run tells, and the codes of what is open at its end.
+/// The events of the next run, and the codes of the conditions that are open at its end.
 fn next(world: &mut World) -> (Output, Vec<String>) {
     world.output = Output::default();
     let open = world.once().open_conditions;
@@ -39,7 +39,7 @@ fn conditions_file(world: &World) -> PathBuf {
 fn a_fork_is_told_again_from_its_evidence_if_the_open_conditions_are_lost() {
     let (_log, mut world) = scene();
     let first = the_only(&world, "fork");
-    // What is open is not told again.
+    // Open conditions are not told again.
     let (output, open) = next(&mut world);
     assert_eq!((output.alerts(), open), (vec![], vec!["fork".to_owned()]));
     fs::remove_file(conditions_file(&world)).unwrap();

@@ -192,7 +192,7 @@ fn a_key_is_not_used_outside_its_validity_as_far_as_the_time_of_an_entry_is_know
 }
 
 #[test]
-fn what_is_watched_has_the_names_of_the_watches() {
+fn watched_events_name_their_watches() {
     let (_log, mut world) = follow(scanners(3));
     let pattern = |text: &str| PurlPattern::parse(text).unwrap();
     let watch = |name: &str| Watch { name: name.to_owned(), ..Watch::default() };

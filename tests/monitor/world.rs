@@ -22,6 +22,8 @@ use treehead::monitor::{
 };
 use treehead::server::Profile;
 
+use crate::common::locks::once_unlocked;
+
 /// The time at which tests begin, seconds since 1970.
 pub const NOW: u64 = 1_790_000_000;
 /// Longer than anything here takes: after it, something hangs.
@@ -175,21 +177,20 @@ impl World {
         self.open_to(&self.output).unwrap_or_else(|e| panic!("the monitor opens: {e:?}"))
     }
 
-    /// Opens the monitor with an output of the test's own. A program that another test starts holds a copy of each lock
-    /// for a moment, between its `fork` and its `exec`.
+    /// Opens the monitor with an output of the test, once its last user in this process is gone.
     pub fn open_to(&self, out: &(impl Write + Send + Clone + 'static)) -> Result<Arc<Monitor>, MonitorError> {
-        let until = Instant::now() + Duration::from_secs(1);
-        loop {
+        let is_locked = |e: &MonitorError| {
+            matches!(
+                e,
+                MonitorError::Disk(DiskError::Locked { .. })
+                    | MonitorError::Delivery(DeliveryError::InUse { .. })
+            )
+        };
+        once_unlocked(Duration::from_secs(1), is_locked, || {
             let mut delivery = DeliverySettings::new(self.clock());
             delivery.sinks.clone_from(&self.sinks);
-            match Monitor::open(self.monitor_settings(), delivery, Box::new(out.clone())) {
-                Err(
-                    MonitorError::Disk(DiskError::Locked { .. })
-                    | MonitorError::Delivery(DeliveryError::InUse { .. }),
-                ) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
-                opened => return opened,
-            }
-        }
+            Monitor::open(self.monitor_settings(), delivery, Box::new(out.clone()))
+        })
     }
 
     fn monitor_settings(&self) -> MonitorSettings {

@@ -42,7 +42,7 @@ fn logs_and_answers_are_counted() {
     for _ in 0..2 {
         witness.add(&fork.request(20, 20)).problem(422, "forked");
     }
-    assert_eq!(witness.get("/healthz").status, 200, "what does not ask to be cosigned is not counted");
+    assert_eq!(witness.get("/healthz").status, 200, "only requests for cosignatures are counted");
     let samples = metrics(&witness);
     assert_eq!(
         samples.not_zero(REQUESTS, "code"),

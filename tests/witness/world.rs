@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -18,6 +18,7 @@ use treehead::proof::wire::{AddCheckpoint, parse_signatures};
 use treehead::witness::{JOURNAL, LOGS_FILE, Ledger, LedgerError, Logs, Witness, run};
 
 use crate::common::http::{Reply, get, post};
+use crate::common::locks::once_unlocked;
 use crate::common::log::root_of;
 use crate::common::mounts::quick_dir;
 
@@ -162,17 +163,10 @@ fn dir_knowing(keys: &[LogKey]) -> TempDir {
     dir
 }
 
-/// Opens a ledger. A child process of another test holds copies of its locks until it executes its program.
+/// Opens a ledger, once its last user in this process is gone.
 fn opened(open: impl Fn() -> Result<Ledger, LedgerError>) -> Result<Ledger, LedgerError> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match open() {
-            Err(LedgerError::Disk(DiskError::Locked { .. })) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            opened => return opened,
-        }
-    }
+    let is_locked = |e: &LedgerError| matches!(e, LedgerError::Disk(DiskError::Locked { .. }));
+    once_unlocked(Duration::from_secs(10), is_locked, open)
 }
 
 /// A witness on this disk. For speed, it signs only with Ed25519.

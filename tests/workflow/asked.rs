@@ -93,7 +93,7 @@ fn an_old_release_of_another_channel_is_refused_by_the_memory() {
     let remembered = world.read("state/state.json");
     let ran = verify("beta.bin", state).refused("other-channel");
     assert!(ran.stderr.contains("than this endpoint follows: expected stable, saw beta"), "{ran:?}");
-    assert_eq!(world.read("state/state.json"), remembered, "a refusal teaches nothing");
+    assert_eq!(world.read("state/state.json"), remembered, "a refusal is not remembered");
     // Without a memory, no channel is followed.
     verify("beta.bin", "").done();
     // A user who asks for a channel gets it, and follows it from then on.

@@ -14,7 +14,7 @@ fn behind_a_cache_that_keeps_what_it_may_a_withdrawal_is_heard_of() {
     let inclusion = |url: &str| crate::program::get(url, "/proof/inclusion/2/0");
     let (first, again) = (inclusion(&cache.url), inclusion(&cache.url));
     assert_eq!((first.0, &first), (200, &again));
-    assert_eq!(cache.hits("/proof/inclusion/"), 1, "what never changes is kept");
+    assert_eq!(cache.hits("/proof/inclusion/"), 1, "immutable answers are cached");
     withdraw(&world, &server, "2.bin", &publisher(&world));
     world.run(&online("2.bin", &cache.url)).refused("withdrawn");
     for path in ["/checkpoint", "/releases", "/proof/leaf", "/healthz", "/metrics"] {

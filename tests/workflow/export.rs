@@ -1,6 +1,7 @@
 //! `treehead export`: the log as plain files.
 
-use crate::program::{StaticFiles, World};
+use crate::common::proxy::serve_files;
+use crate::program::World;
 
 fn export(world: &World) -> (u64, u64, u64) {
     let json = world.run("export log out --json").done().json();
@@ -22,11 +23,11 @@ fn an_export_is_added_to_and_never_written_twice() {
     }
     world.publish(&server, "4.bin", "4", 4).done();
     assert_eq!(export(&world), (4, 2, 6));
-    assert!(world.path("out/tile/0/000.p/3").exists(), "who has the old checkpoint needs the old tile");
+    assert!(world.path("out/tile/0/000.p/3").exists(), "a reader of the old checkpoint needs the old tile");
     // Any web server can serve it, from any path.
     drop(server);
-    let files = StaticFiles::serve(&world.path("out"));
-    let ran = world.run(&format!("fsck {} --policy log/endpoint.policy", files.url)).done();
+    let files = serve_files(&world.path("out"));
+    let ran = world.run(&format!("fsck {} --policy log/endpoint.policy", files)).done();
     assert!(ran.stdout.starts_with("sound  4 entries and 1 tile re-hashed"), "{ran:?}");
 }
 
@@ -105,14 +106,14 @@ fn whoever_has_an_older_head_finds_its_tiles_in_an_export() {
     world.write("out/tile/0/000.p/README", "mine");
     world.run("export log out").done();
     assert!(!world.path("out/tile/0/000.p/40").exists() && !world.path("out/tile/entries/000.p").exists());
-    assert!(world.path("out/tile/0/000.p/README").exists(), "what is not the export's stays");
+    assert!(world.path("out/tile/0/000.p/README").exists(), "other files stay");
     check(1..=262, 262);
     // Anybody with an old head of any size can prove that the current log continues it.
     drop(server);
-    let files = StaticFiles::serve(&world.path("out"));
+    let files = serve_files(&world.path("out"));
     for size in [1, 39, 40, 41, 255, 256, 257, 261] {
         let old = format!("heads/{size}");
-        world.run(&format!("fsck {} --policy log/endpoint.policy --since {old}", files.url)).done();
+        world.run(&format!("fsck {} --policy log/endpoint.policy --since {old}", files)).done();
     }
 }
 

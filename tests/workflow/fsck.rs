@@ -6,7 +6,8 @@ use treehead::checkpoint::Checkpoint;
 use treehead::merkle::{Hash, TreeSize};
 use treehead::note::{KeyName, NoteSigner};
 
-use crate::program::{ORIGIN, Server, StaticFiles, World};
+use crate::common::proxy::serve_files;
+use crate::program::{ORIGIN, Server, World};
 
 const SEGMENT: &str = "log/journal/00000000000000000000.seg";
 /// Two full tiles at level 0, and one more hash at level 1.
@@ -298,8 +299,8 @@ fn an_exported_tree_is_checked_tile_by_tile() {
     let (world, server) = large();
     server.terminate();
     world.run("export log out").done();
-    let files = StaticFiles::serve(&world.path("out"));
-    fsck_url(&world, &files.url).done();
+    let files = serve_files(&world.path("out"));
+    fsck_url(&world, &files).done();
     // A flipped bit in each kind of file.
     for (file, at) in [
         ("out/tile/0/000", 0),
@@ -310,20 +311,20 @@ fn an_exported_tree_is_checked_tile_by_tile() {
         ("out/tile/entries/001", 5_000),
     ] {
         flip(&world, file, at);
-        let ran = fsck_url(&world, &files.url).refused("tile-mismatch");
+        let ran = fsck_url(&world, &files).refused("tile-mismatch");
         assert!(ran.stderr.contains("tile/"), "{ran:?}");
         flip(&world, file, at);
     }
     flip(&world, "out/tile/entries/002.p/88", 300);
-    let ran = fsck_url(&world, &files.url);
+    let ran = fsck_url(&world, &files);
     assert_eq!(ran.exit, 1, "{ran:?}");
     flip(&world, "out/tile/entries/002.p/88", 300);
     // A bundle cut short, or with a length that points past its end.
     let bundle = world.read("out/tile/entries/000");
     world.write("out/tile/entries/000", &bundle[..bundle.len() - 1]);
-    fsck_url(&world, &files.url).refused("log-malformed");
+    fsck_url(&world, &files).refused("log-malformed");
     world.write("out/tile/entries/000", &bundle);
-    fsck_url(&world, &files.url).done();
+    fsck_url(&world, &files).done();
 }
 
 #[test]
@@ -331,18 +332,18 @@ fn a_tile_that_is_gone_is_named() {
     let (world, server) = large();
     server.terminate();
     world.run("export log out").done();
-    let files = StaticFiles::serve(&world.path("out"));
+    let files = serve_files(&world.path("out"));
     for tile in ["tile/0/001", "tile/0/002.p/88", "tile/1/000.p/2", "tile/entries/000"] {
         let (there, away) = (world.path("out").join(tile), world.path("away"));
         fs::rename(&there, &away).unwrap();
-        let ran = fsck_url(&world, &files.url);
+        let ran = fsck_url(&world, &files);
         // A missing file is not called a lie: it may still be on its way.
         let named = tile.split(".p/").next().unwrap();
         ran.failed(3, named);
         fs::rename(&away, &there).unwrap();
     }
     fs::remove_file(world.path("out/checkpoint")).unwrap();
-    fsck_url(&world, &files.url).failed(3, "checkpoint answered 404");
+    fsck_url(&world, &files).failed(3, "checkpoint answered 404");
 }
 
 #[test]
@@ -361,8 +362,8 @@ fn a_full_tile_does_for_a_partial_one_that_was_dropped() {
         fs::remove_file(world.path("out").join(partial)).unwrap();
     }
     world.write("out/checkpoint", checkpoint);
-    let files = StaticFiles::serve(&world.path("out"));
-    let ran = fsck_url(&world, &files.url).done();
+    let files = serve_files(&world.path("out"));
+    let ran = fsck_url(&world, &files).done();
     assert!(ran.stdout.starts_with("sound  600 entries"), "{ran:?}");
 }
 
@@ -371,12 +372,12 @@ fn another_log_under_the_same_address_is_not_this_one() {
     let world = stopped();
     world.run("init other --origin log.example.org/other").done();
     world.run("export log out").done();
-    let files = StaticFiles::serve(&world.path("out"));
-    let line = format!("fsck {} --policy other/endpoint.policy", files.url);
+    let files = serve_files(&world.path("out"));
+    let line = format!("fsck {} --policy other/endpoint.policy", files);
     world
         .run(&line)
         .failed(3, "the checkpoint is of another log: expected origin log.example.org/other, saw");
     world.write("out/checkpoint", "<html>not found</html>");
-    let ran = fsck_url(&world, &files.url).failed(3, "has no tree head signed by a trusted log");
+    let ran = fsck_url(&world, &files).failed(3, "has no tree head signed by a trusted log");
     assert!(ran.stderr.contains("it sent 22 bytes (without a content type) that begin with"), "{ran:?}");
 }

@@ -74,7 +74,7 @@ fn what_was_acknowledged_is_in_the_log() {
     let ran = load(&world, &server.url, "--writers 2 --duration 1s --wait sequenced --check all").done();
     assert!(ran.stdout.contains(&format!("tree          {entries} leaves before, ")), "{ran:?}");
     assert!(ran.stdout.contains("signature not checked (no --policy or --vkey)"), "{ran:?}");
-    assert_eq!(ran.stderr, "", "no live line where there is no terminal");
+    assert_eq!(ran.stderr, "", "no progress line without a terminal");
     world.run(&format!("fsck {} --policy log/endpoint.policy", server.url)).done();
 }
 

@@ -48,7 +48,7 @@ fn five_minutes_from_an_empty_folder() {
     }
     assert_eq!(told[3]["size"], 2);
     // It continues where it stopped.
-    assert_eq!(world.once("mymonitor").done().stdout, "", "nobody is told each minute that nothing is new");
+    assert_eq!(world.once("mymonitor").done().stdout, "", "no line each minute without news");
     release(&world, &server, 3);
     let told = events(&world.once("mymonitor").done().stdout);
     assert_eq!(codes(&told), ["release", "head"]);
@@ -155,7 +155,7 @@ fn what_no_sink_took_is_kept_for_the_next_run() {
     let settings = String::from_utf8(world.read("m/monitor.toml")).unwrap();
     world.write("m/monitor.toml", settings.replace(&format!("http://{away}/hook"), &hook.url()));
     let ran = world.once("m").done();
-    assert!(of(&events(&ran.stdout), "sequence-gap").is_empty(), "told before");
+    assert!(of(&events(&ran.stdout), "sequence-gap").is_empty(), "reported before");
     let got = hook.got();
     assert_eq!(got.len(), 1, "{got:?}");
     got[0].check(crate::monitoring::SECRET);

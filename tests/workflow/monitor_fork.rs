@@ -110,7 +110,7 @@ impl TwoFaced {
 fn open_alerts(monitor: &Monitor<'_>) -> Value {
     let (status, health) = monitor.server.get("/healthz");
     let health: Value = serde_json::from_slice(&health).unwrap();
-    assert_eq!(status, 200, "that the log lies is no fault of the monitor: {health}");
+    assert_eq!(status, 200, "a lie of the log is no fault of the monitor: {health}");
     health["open_alerts"].clone()
 }
 

@@ -119,7 +119,7 @@ fn cases() -> Vec<(String, usize, &'static str, &'static str)> {
 }
 
 #[test]
-fn what_can_t_be_meant_is_named_with_its_line() {
+fn contradictory_settings_are_reported_with_their_line() {
     let world = World::new();
     let opaque = World::opaque();
     world.write("bare.policy", world.read("log/endpoint.policy"));
@@ -139,7 +139,7 @@ fn what_can_t_be_meant_is_named_with_its_line() {
 }
 
 #[test]
-fn what_is_wrong_as_a_whole_or_with_another_file_is_named() {
+fn faults_of_the_whole_or_of_another_file_are_reported() {
     let world = World::new();
     world.write("open.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
     world.chmod("open.secret", 0o640);

@@ -33,7 +33,7 @@ fn a_withdrawal_is_told_as_an_alert_and_to_who_watches() {
     got.iter().for_each(|got| got.check(SECRET));
     let told: Vec<_> = got.iter().map(|got| got.event()["event"].as_str().unwrap().to_owned()).collect();
     assert_eq!(told, ["withdrawal", "withdrawal", "withdrawn"]);
-    assert_eq!(got[2].event(), withdrawn, "what is printed is what is sent");
+    assert_eq!(got[2].event(), withdrawn, "the printed bytes are the sent ones");
     assert_eq!(got[2].header("webhook-id"), withdrawn["id"].as_str().unwrap());
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     assert!(now.abs_diff(got[2].header("webhook-timestamp").parse().unwrap()) < 300, "{got:?}");

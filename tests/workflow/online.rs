@@ -11,7 +11,8 @@ use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof::ProofFile;
 
 use crate::common::proxy::Proxy;
-use crate::program::{Server, StaticFiles, World, get};
+use crate::common::proxy::serve_files;
+use crate::program::{Server, World, get};
 
 pub fn verify(file: &str, also: &str) -> String {
     format!("verify {file} --policy log/endpoint.policy --publishers log/publishers.toml --state state{also}")
@@ -171,19 +172,19 @@ fn the_address_may_be_in_the_policy() {
 fn a_log_that_shows_less_than_it_showed_is_refused() {
     let (world, server) = releases(1);
     world.run("export log out").done();
-    let old = StaticFiles::serve(&world.path("out"));
+    let old = serve_files(&world.path("out"));
     // Static files have no search: the program says so, and nothing more.
-    let ran = world.run(&format!("{} --json", online("1.bin", &old.url))).done();
+    let ran = world.run(&format!("{} --json", online("1.bin", &old))).done();
     assert!(ran.stderr.contains("has no search"), "{ran:?}");
     assert_eq!(ran.json()["withdrawals"], "not-asked", "machines can see it, too");
     let json = |line: &str| world.run(&format!("{line} --json")).done().json();
     assert_eq!(json(&online("1.bin", &server.url))["withdrawals"], "learnt");
     assert_eq!(json(&verify("1.bin", ""))["withdrawals"], "not-asked");
     publish(&world, &server, 2);
-    world.run(&online("2.bin", &old.url)).refused("log-rolled-back");
+    world.run(&online("2.bin", &old)).refused("log-rolled-back");
     world.run(&online("2.bin", &server.url)).done();
     // Now the head is remembered, also against a proof from the old copy.
-    let line = online("2.bin", &old.url);
+    let line = online("2.bin", &old);
     let ran = world.run(&line).refused("log-rolled-back");
     assert!(ran.stderr.contains("expected at least size 2, saw 1"), "{ran:?}");
     // The head that the copy showed is kept in a file, and the command in the message asks about it again.
@@ -194,7 +195,7 @@ fn a_log_that_shows_less_than_it_showed_is_refused() {
     let head = Checkpoint::parse(Note::parse(&world.read(kept)).unwrap().text()).unwrap();
     assert_eq!(head.size.get(), 2);
     world.run(&command).refused("log-rolled-back");
-    world.run(&command.replace(&old.url, &server.url)).done();
+    world.run(&command.replace(&old, &server.url)).done();
     std::fs::remove_file(world.path(kept)).unwrap();
     // A memory of version 1 has no head to show.
     let state = format!(
@@ -308,10 +309,10 @@ fn a_fork_is_told_whatever_else_is_wrong() {
     std::fs::remove_dir_all(world.path("state")).unwrap();
     world.run(&verify("1.bin", "")).done();
     world.run("export log out").done();
-    let old = StaticFiles::serve(&world.path("out"));
+    let old = serve_files(&world.path("out"));
     publish(&world, &server, 7);
     world.run(&verify("7.bin", "")).done();
-    world.run(&online("7.bin", &old.url)).refused("fork");
+    world.run(&online("7.bin", &old)).refused("fork");
     assert_eq!(evidence(&world), [(4, 6)]);
     // Nobody cosigned the head that the log serves now, but the log signed it.
     std::fs::remove_dir_all(world.path("state")).unwrap();

@@ -53,7 +53,7 @@ fn a_log_of_an_older_version_keeps_what_its_settings_and_entries_say() {
     let world = World::new();
     old(&world);
     let server = world.serve();
-    assert_eq!(world.read("log/profile"), b"release\n", "empty, it is what the settings say");
+    assert_eq!(world.read("log/profile"), b"release\n", "an empty log has the profile of its settings");
     world.publish(&server, "1.bin", "1", 1).done();
     server.terminate();
     // A log with statements by publishers is not opaque, whatever its settings say.

@@ -1,14 +1,11 @@
 //! Runs the program, and serves logs with it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -230,7 +227,7 @@ impl Server {
         self.running.wait_until(|running| running.stderr().contains("was read again"));
     }
 
-    /// What the server wrote to stderr so far.
+    /// Everything that the server wrote to stderr so far.
     pub fn talk(&self) -> String {
         self.running.stderr()
     }
@@ -253,42 +250,6 @@ impl Server {
     }
 }
 
-/// Serves the files of a directory over HTTP, and nothing else, as any web server does.
-pub struct StaticFiles {
-    pub url: String,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl StaticFiles {
-    pub fn serve(root: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, root) = (stop.clone(), root.to_owned());
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stopped.load(Ordering::SeqCst) {
-                    break;
-                }
-                // A client that goes away must not stop the server.
-                let _ = stream.and_then(|stream| answer(stream, &root));
-            }
-        });
-        Self { url: format!("http://{address}"), stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for StaticFiles {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.url.strip_prefix("http://").expect("a URL"));
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 /// Requests a path of a server. Returns status and body.
 pub fn get(url: &str, path: &str) -> (u16, Vec<u8>) {
     exchange(url, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
@@ -303,17 +264,4 @@ fn exchange(url: &str, request: &[u8]) -> (u16, Vec<u8>) {
     let head = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
     let status = std::str::from_utf8(&answer[9..12]).expect("ASCII").parse().expect("a status");
     (status, answer.split_off(head + 4))
-}
-
-fn answer(mut stream: TcpStream, root: &Path) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
-    while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
-    let path = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-    let (status, body) = match fs::read(root.join(path)) {
-        Ok(body) if !path.contains("..") => ("200 OK", body),
-        _ => ("404 Not Found", b"no such file".to_vec()),
-    };
-    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    stream.write_all(&[head.as_bytes(), &body].concat())
 }

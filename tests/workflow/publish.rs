@@ -26,7 +26,7 @@ fn what_can_t_be_saved_is_found_out_before_the_log_has_it() {
     let left = std::fs::read_dir(world.path(""))
         .unwrap()
         .filter(|item| item.as_ref().unwrap().file_name().to_str().unwrap().starts_with(".tmp"));
-    assert_eq!(left.count(), 0, "what was tried is gone");
+    assert_eq!(left.count(), 0, "the failed attempt left nothing");
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_log_that_is_not_there_yet_is_waited_for_and_that_is_told() {
 }
 
 #[test]
-fn whoever_waits_says_for_how_long() {
+fn a_wait_reports_its_limit() {
     let world = World::new();
     let mut server = world.serve();
     world.write("a.bin", "a");

@@ -65,7 +65,7 @@ fn each_gets_its_verdict_in_order_and_the_worst_is_the_exit_code() {
 }
 
 #[test]
-fn json_says_all_that_is_known() {
+fn json_has_every_known_fact() {
     let (world, _server) = releases(2);
     let ran = verify(&world, "2.bin --json").done();
     let mut said = ran.json();
@@ -100,7 +100,7 @@ fn json_says_all_that_is_known() {
 }
 
 #[test]
-fn one_memory_goes_through_all_of_them() {
+fn all_artifacts_share_one_memory() {
     let (world, _server) = releases(3);
     let state = |what: &str| verify(&world, &format!("{what} --state state --json"));
     // As if they were checked one after the other.
@@ -116,7 +116,7 @@ fn one_memory_goes_through_all_of_them() {
 }
 
 #[test]
-fn one_proof_may_do_for_all_artifacts_of_a_release() {
+fn one_proof_is_enough_for_all_artifacts_of_a_release() {
     let world = World::new();
     let server = world.serve();
     for (file, content) in [("a.bin", "a"), ("b.bin", "b")] {
@@ -135,7 +135,7 @@ fn one_proof_may_do_for_all_artifacts_of_a_release() {
 }
 
 #[test]
-fn a_digest_or_a_pipe_will_do() {
+fn a_digest_or_a_pipe_is_enough() {
     let (world, _server) = releases(1);
     let digest = Hash::digest(b"artifact 1").to_hex();
     let proof = " --proof 1.bin.tlog-proof";
@@ -173,7 +173,7 @@ fn a_digest_or_a_pipe_will_do() {
 }
 
 #[test]
-fn a_fork_that_one_shows_is_told_of_all() {
+fn a_fork_shown_by_one_proof_is_reported_for_all() {
     let (world, server) = releases(1);
     let good = world.read("1.bin.tlog-proof");
     (2..=4).for_each(|n| publish(&world, &server, n));

@@ -29,7 +29,7 @@ fn an_older_release_than_one_seen_is_a_rollback() {
     let remembered = world.read("state/state.json");
     let ran = world.run(&verify("one.bin")).refused("rollback");
     assert!(ran.stderr.contains("expected sequence 2 or higher, saw 1"), "{ran:?}");
-    assert_eq!(world.read("state/state.json"), remembered, "a refusal teaches nothing");
+    assert_eq!(world.read("state/state.json"), remembered, "a refusal is not remembered");
     world.run(&verify("two.bin")).done();
     // Without a memory, it is a release like any other.
     world.run(verify("one.bin").trim_end_matches(" --state state")).done();
@@ -148,7 +148,7 @@ fn memories_of_older_versions_are_taken_over() {
     for old in [first.to_string(), version(2), third] {
         world.write("state/state.json", &old);
         world.run(&verify("one.bin")).refused("rollback");
-        assert_eq!(world.read("state/state.json"), old.as_bytes(), "a refusal teaches nothing");
+        assert_eq!(world.read("state/state.json"), old.as_bytes(), "a refusal is not remembered");
         world.run(&verify("two.bin")).done();
         assert_eq!(world.remembered(), new, "with the signatures that it came with this time");
     }
@@ -176,7 +176,7 @@ fn remembered(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn of_many_at_once_nobody_forgets_what_another_learnt() {
+fn concurrent_runs_forget_nothing() {
     let world = World::new();
     let server = world.serve();
     tools(&world, &server);
@@ -196,7 +196,7 @@ fn of_many_at_once_nobody_forgets_what_another_learnt() {
 }
 
 #[test]
-fn what_was_told_is_remembered_through_any_kill() {
+fn a_verdict_is_remembered_through_any_kill() {
     let world = World::new();
     let server = world.serve();
     tools(&world, &server);
@@ -220,7 +220,7 @@ fn what_was_told_is_remembered_through_any_kill() {
         let remembered = remembered(&world);
         assert!(told.iter().all(|package| remembered.contains(package)), "{told:?}: {remembered:?}");
     }
-    assert!(killed > 0, "nobody was killed in time");
+    assert!(killed > 0, "no kill came after the cursor had moved");
     world.run(&verify("tool-1.bin")).done();
 }
 

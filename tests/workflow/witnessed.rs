@@ -62,7 +62,7 @@ fn a_release_is_witnessed_by_two_of_three_and_verified_offline() {
     server.terminate();
     let server = world.serve();
     let (status, shown) = server.get("/checkpoint");
-    assert_eq!((status, &shown), (200, &before), "what had its quorum is there at once");
+    assert_eq!((status, &shown), (200, &before), "a head with a quorum is there at once");
     eventually("it takes entries", || world.publish(&server, "c.bin", "c", 3).exit == 0);
     eventually("who is gone is named", || {
         health(&server).1["witnessing"]["witnesses"][0]["fault"]

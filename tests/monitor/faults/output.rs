@@ -72,7 +72,7 @@ fn windows(log: &Liar) -> World {
 }
 
 #[test]
-fn wherever_the_output_fails_the_next_run_tells_what_is_left() {
+fn after_any_output_failure_the_next_run_tells_the_rest() {
     let mut entries = statements(SIZE - 1);
     // It withdraws a statement of the window before its own.
     entries.push(withdrawn(&entries, 3));

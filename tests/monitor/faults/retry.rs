@@ -60,7 +60,7 @@ fn a_condition_that_could_not_be_told_or_noted_has_one_name_and_ends() {
 }
 
 #[test]
-fn what_is_not_looked_for_is_told_with_the_start_although_that_took_several_tries() {
+fn a_start_that_took_several_tries_reports_what_is_not_looked_for() {
     let log = Liar::serve(statements(3));
     let mut world = follow(&log);
     let (sink, disk) = (Keeping::of(&mut world), disk_of(&mut world, "outbox"));

@@ -100,7 +100,7 @@ fn play_all(cases: &[Case]) {
 }
 
 #[test]
-fn what_is_said_wrongly_is_named_and_not_believed() {
+fn wrong_content_is_named_and_not_believed() {
     play_all(&said());
 }
 
@@ -120,7 +120,7 @@ fn what_is_wrong_with_the_connection_of_a_bundle_is_named() {
 }
 
 #[test]
-fn what_is_no_lie_is_not_called_one() {
+fn honest_answers_are_not_called_lies() {
     for lie in [Lie::Chunked, Lie::Stale(1)] {
         let mut scene = Scene::new();
         scene.world.logs[0].patience.witness_missing = u64::MAX;

@@ -182,7 +182,7 @@ fn a_log_that_signs_many_heads_without_quorum_fills_no_room_of_others() {
 }
 
 #[test]
-fn what_a_fork_is_counted_as_is_one_fork() {
+fn one_fork_is_counted_once() {
     let (log, world) = split((100, 300, 400));
     let running = world.run();
     log.set(Lie::Branch("other"));

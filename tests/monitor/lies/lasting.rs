@@ -61,7 +61,7 @@ fn one_witness_of_two_is_missed_by_its_name() {
     let world = World::new(vec![Log::opaque(&log.url(), &policy)]);
     log.set(Lie::Stale(NOW));
     world.once();
-    assert_eq!(heads(&world, ORIGIN), [300], "the quorum does without it");
+    assert_eq!(heads(&world, ORIGIN), [300], "the quorum is reached without it");
     world.pass(3_601);
     log.be_honest();
     log.set(Lie::Stale(NOW + 3_601));

@@ -68,7 +68,7 @@ fn a_log_that_drips_delays_no_other() {
     scene.grow(10);
     eventually("the honest log is followed on", || scene.world.output.of("head").len() == 2);
     scene.assert_honest_followed();
-    assert_eq!((scene.liar.asked().len(), scene.liar.requests()), (1, 1), "it still drips");
+    assert_eq!((scene.liar.asked().len(), scene.liar.requests()), (1, 1), "it still sends bytes");
     scene.liar.be_honest();
     // A monitor that is told to stop does not wait for a slow answer.
     drop(scene.liar);
@@ -76,7 +76,7 @@ fn a_log_that_drips_delays_no_other() {
 }
 
 #[test]
-fn who_runs_a_monitor_is_told_to_logs() {
+fn a_monitor_tells_logs_who_runs_it() {
     let scene = Scene::unfollowed(BEFORE);
     scene.world.once();
     let named = |header: &String| header.to_lowercase().starts_with("user-agent: treehead/");
@@ -84,7 +84,7 @@ fn who_runs_a_monitor_is_told_to_logs() {
 }
 
 #[test]
-fn whoever_answers_in_the_logs_place_is_not_called_a_lying_log() {
+fn an_answer_from_somebody_else_is_not_called_a_lie_of_the_log() {
     let to = "http://127.0.0.1:1/sign-in";
     for (lie, says) in [
         (Lie::Redirect(Some(to.to_owned())), to),

@@ -87,7 +87,7 @@ fn windows_before_the_lie_are_told_and_none_behind_it() {
         log.be_honest();
     }
     let messages = world.output.of("log-misbehaves");
-    assert_eq!(messages.len(), 2, "the third is the second that goes on: {messages:#?}");
+    assert_eq!(messages.len(), 2, "the third continues the second: {messages:#?}");
     let message = messages[1]["message"].as_str().unwrap();
     assert!(message.contains("entry 511 hashes to"), "{message}");
     world.once();

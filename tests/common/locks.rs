@@ -13,7 +13,7 @@ pub fn once_unlocked<T, E>(
     loop {
         match open() {
             Err(e) if is_locked(&e) && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(1))
+                std::thread::sleep(Duration::from_millis(1));
             }
             opened => return opened,
         }

@@ -8,6 +8,9 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 /// The result of a test that may be ignored.
 pub type Outcome = Result<Completion, Failed>;
 
+/// A test and its name.
+pub type Test = (&'static str, fn() -> Outcome);
+
 /// The result of a test that cannot run here.
 ///
 /// # Errors
@@ -20,7 +23,7 @@ pub fn ignored(why: &str, required: &str) -> Outcome {
 }
 
 /// Runs the tests of a program with the arguments of `cargo test`.
-pub fn run<const N: usize>(tests: [(&str, fn() -> Outcome); N]) -> ExitCode {
+pub fn run<const N: usize>(tests: [Test; N]) -> ExitCode {
     // `stringify!` may put spaces and newlines into a path.
     let name = |name: &str| name.split_whitespace().collect::<String>();
     let trials = tests.map(|(path, test)| Trial::ignorable_test(name(path), test));

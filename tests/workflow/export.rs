@@ -27,7 +27,7 @@ fn an_export_is_added_to_and_never_written_twice() {
     // Any web server can serve it, from any path.
     drop(server);
     let files = serve_files(&world.path("out"));
-    let ran = world.run(&format!("fsck {} --policy log/endpoint.policy", files)).done();
+    let ran = world.run(&format!("fsck {files} --policy log/endpoint.policy")).done();
     assert!(ran.stdout.starts_with("sound  4 entries and 1 tile re-hashed"), "{ran:?}");
 }
 

@@ -373,7 +373,7 @@ fn another_log_under_the_same_address_is_not_this_one() {
     world.run("init other --origin log.example.org/other").done();
     world.run("export log out").done();
     let files = serve_files(&world.path("out"));
-    let line = format!("fsck {} --policy other/endpoint.policy", files);
+    let line = format!("fsck {files} --policy other/endpoint.policy");
     world
         .run(&line)
         .failed(3, "the checkpoint is of another log: expected origin log.example.org/other, saw");

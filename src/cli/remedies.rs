@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::exit::Failure;
 use crate::client::{AuditError, ClientError, NetworkFault, ProblemCode, ProvenError};
-use crate::disk::{DiskError, LockError, run_again};
+use crate::disk::{DiskError, run_again};
 use crate::endpoint::Refusal;
 use crate::http::WatchError;
 use crate::load::{CheckError, LoadError};
@@ -106,15 +106,6 @@ impl From<Refusal> for Failure {
             message += "; `treehead publisher add` registers one";
         }
         Self::Refused { code, message, advice, contrast: Some(Box::new(refusal.contrast())) }
-    }
-}
-
-impl From<LockError> for Failure {
-    fn from(error: LockError) -> Self {
-        match error {
-            LockError::Io { path, source } => Self::file_access("lock", &path, &source),
-            LockError::Held { path, waited } => Self::lock_held(&path, waited),
-        }
     }
 }
 
@@ -325,6 +316,7 @@ impl From<OpenError> for Failure {
 
 impl From<crate::witness::OpenError> for Failure {
     fn from(error: crate::witness::OpenError) -> Self {
+        use crate::http::watched_file::WatchError;
         use crate::witness::{LedgerError, OpenError};
         const NEVER: &str = "A witness that forgot what it cosigned must not sign again under this name.";
         let message = error.to_string();
@@ -335,7 +327,9 @@ impl From<crate::witness::OpenError> for Failure {
                 Self::refused("heads-rolled-back", message, NEVER)
             }
             OpenError::Ledger(LedgerError::Disk(e)) => e.into(),
-            OpenError::Logs { .. } => Self::Usage(message).and("mend it; nothing is cosigned meanwhile"),
+            OpenError::Logs(WatchError::Malformed { .. }) => {
+                Self::Usage(message).and("mend it; nothing is cosigned meanwhile")
+            }
             _ => Self::CouldNotTell(message),
         }
     }

@@ -10,13 +10,14 @@ mod plain_file;
 mod replace;
 #[cfg(feature = "server")]
 mod sled_dir;
-mod wait_lock;
 
 pub use error::{DiskError, is_full, retried, run_again};
 pub use io::{DiskIo, RealDisk, check_written};
-pub use lock::DirLock;
+pub use lock::{DirLock, LockWait};
 pub use plain_file::{check_plain, open_own, open_plain, read_plain};
-pub use replace::{read_if_exists, remove_dir, replace, replace_keeping_mode, replace_secret, sync_parent};
+pub use replace::{
+    list_dir, read_if_exists, remove_dir, replace, replace_keeping_mode, replace_secret, sync_parent,
+    write_new,
+};
 #[cfg(feature = "server")]
 pub use sled_dir::{SledDir, SledError, SledIo};
-pub use wait_lock::{LockError, LockWait, wait_for_lock};

@@ -1,5 +1,6 @@
 //! Small files that are replaced at once and survive a power cut.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -19,6 +20,18 @@ pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
     }
 }
 
+/// Creates a file, in place of one of that name, writes its content and syncs it. Its name is not durable before
+/// [`sync_parent`].
+///
+/// # Errors
+/// [`DiskError::Io`]; the file may be there, whole or in part.
+pub fn write_new(io: &dyn DiskIo, path: &Path, bytes: &[u8]) -> Result<File, DiskError> {
+    let file = io.create(path).map_err(DiskError::io("create", path))?;
+    io.write_at(&file, path, bytes, 0).map_err(DiskError::io("write", path))?;
+    io.sync_all(&file, path).map_err(DiskError::io("fsync", path))?;
+    Ok(file)
+}
+
 /// Replaces a file's content: writes it beside, syncs it, and renames it. A crash leaves the old content or
 /// the new one, whole. When this returns, the new content survives a power cut.
 ///
@@ -26,10 +39,8 @@ pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
 /// [`DiskError::Io`]; either content may be there.
 pub fn replace(io: &dyn DiskIo, path: &Path, bytes: &[u8]) -> Result<(), DiskError> {
     let new = new_of(path);
-    let file = io.create(&new).map_err(DiskError::io("create", &new))?;
-    io.write_at(&file, &new, bytes, 0).map_err(DiskError::io("write", &new))?;
-    // A crash before this line leaves a partial `.new` file, which the next replacement overwrites.
-    io.sync_all(&file, &new).map_err(DiskError::io("fsync", &new))?;
+    // A crash in here leaves a partial `.new` file, which the next replacement overwrites.
+    write_new(io, &new, bytes)?;
     // A crash here leaves the old file: nobody has seen the new one yet.
     io.rename(&new, path).map_err(DiskError::io("rename", path))?;
     // A crash here leaves either file; both are whole, and the new one is only shown after the next line.
@@ -80,6 +91,18 @@ pub fn replace_keeping_mode(io: &dyn DiskIo, path: &Path, bytes: &[u8]) -> Resul
 pub fn sync_parent(io: &dyn DiskIo, path: &Path) -> Result<(), DiskError> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     io.sync_dir(dir).map_err(DiskError::io("fsync", dir))
+}
+
+/// The names in a directory, in no order; empty if there is no directory.
+///
+/// # Errors
+/// [`DiskError::Io`].
+pub fn list_dir(dir: &Path) -> Result<Vec<OsString>, DiskError> {
+    let names = fs::read_dir(dir).and_then(|items| items.map(|item| Ok(item?.file_name())).collect());
+    match names {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(DiskError::io("list", dir)),
+    }
 }
 
 /// Removes a directory with everything in it, if it is there.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{DiskError, DiskIo, RealDisk, read_if_exists, read_plain, remove_dir, sync_parent};
+use super::{DiskError, DiskIo, RealDisk, read_if_exists, read_plain, remove_dir, sync_parent, write_new};
 
 /// How long opening waits for readers: each is done within milliseconds.
 const READERS_LEAVE: Duration = Duration::from_secs(10);
@@ -138,11 +138,8 @@ impl SledDir {
         if read_plain(&self.mark).is_ok_and(|mark| mark == boot.as_bytes()) {
             return Ok(());
         }
-        let io = &self.io;
-        let file = io.create(&self.mark).map_err(DiskError::io("create", &self.mark))?;
-        io.write_at(&file, &self.mark, boot.as_bytes(), 0).map_err(DiskError::io("write", &self.mark))?;
-        io.sync_all(&file, &self.mark).map_err(DiskError::io("fsync", &self.mark))?;
-        sync_parent(io.as_ref(), &self.mark)
+        write_new(self.io.as_ref(), &self.mark, boot.as_bytes())?;
+        sync_parent(self.io.as_ref(), &self.mark)
     }
 
     /// Opens sled; it may panic on files that it did not expect.

@@ -1,14 +1,12 @@
 //! Where an endpoint keeps its memory: a directory that several processes may share.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{EndpointState, MAX_STATE_BYTES, STATE_VERSION};
-use crate::disk::{
-    DiskError, LockError, LockWait, RealDisk, open_plain, replace_keeping_mode, wait_for_lock,
-};
+use crate::disk::{DirLock, DiskError, LockWait, RealDisk, open_plain, replace_keeping_mode};
 use crate::format::{FormatError, cap};
 
 /// What an endpoint remembers, opened for one check. Dropping it unlocks it. [`MemoryDir`] is on disk.
@@ -107,7 +105,7 @@ pub struct MemoryDir {
     file: PathBuf,
     lock_file: PathBuf,
     /// Held while it is there.
-    lock: Option<File>,
+    lock: Option<DirLock>,
 }
 
 impl MemoryDir {
@@ -124,7 +122,12 @@ impl MemoryDir {
 impl Memory for MemoryDir {
     fn lock(&mut self, on_wait: &dyn Fn(&Path)) -> Result<EndpointState, MemoryError> {
         if self.lock.is_none() {
-            self.lock = Some(wait_for_lock(&self.lock_file, LockWait::default(), on_wait)?);
+            let wait = LockWait::default();
+            let lock = DirLock::wait(&self.lock_file, wait, on_wait).map_err(|error| match error {
+                DiskError::Io { path, source, .. } => FileError::new("lock", &path)(source).into(),
+                _ => MemoryError::Held { path: self.lock_file.clone(), waited: wait.whole },
+            })?;
+            self.lock = Some(lock);
         }
         // A file that cannot be looked for may be there.
         let exists = self.file.try_exists().map_err(FileError::new("read", &self.file))?;
@@ -141,15 +144,6 @@ impl Memory for MemoryDir {
 
     fn unlock(&mut self) {
         self.lock = None;
-    }
-}
-
-impl From<LockError> for MemoryError {
-    fn from(error: LockError) -> Self {
-        match error {
-            LockError::Io { path, source } => FileError::new("lock", &path)(source).into(),
-            LockError::Held { path, waited } => Self::Held { path, waited },
-        }
     }
 }
 

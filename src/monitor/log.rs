@@ -12,18 +12,12 @@ use super::event::{Code, Event};
 use super::inbox::Inbox;
 use super::settings::{LogSettings, OnProgress};
 use super::signal::Signal;
-use crate::checkpoint::Origin;
+use crate::checkpoint::origin_hash;
 use crate::client::LogClient;
 use crate::clock::Clock;
 use crate::disk::DiskIo;
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, TreeSize};
-
-/// SHA-256 of an origin, which paths contain.
-#[must_use]
-pub fn origin_hash(origin: &Origin) -> Hash {
-    Hash::digest(origin.as_str().as_bytes())
-}
 
 /// A head all of whose entries this monitor re-hashed, and which it serves to others.
 #[derive(Debug, Clone)]

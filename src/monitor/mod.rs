@@ -48,7 +48,6 @@ use crate::client::{ClientError, LogClient};
 use crate::disk::{DirLock, DiskError, retried};
 
 pub use error::{FollowError, LogLie};
-pub use log::origin_hash;
 pub use manifest::{MAX_MANIFEST_BYTES, Manifest};
 pub use problem::GossipError;
 pub use settings::{

@@ -21,13 +21,11 @@ use super::*;
 use crate::checkpoint::{self, Checkpoint};
 use crate::merkle::{Hash, LeafIndex, RightEdge, TreeSize, prove_consistency, reference};
 use crate::note::{KeyName, NoteSigner, SignatureType};
-use crate::store::conformance::{
+use crate::store::tests::conformance::{
     ORIGIN, append, batch_of, describe, facts_of, numbered, options as disk_options, signed, signer,
 };
-use crate::store::{
-    Batch, DiskStore, Fault as StoreFault, FaultPoint, Layout, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES,
-    MemoryStore, Staged, Stored,
-};
+use crate::store::tests::{Fault as StoreFault, FaultPoint, MemoryStore};
+use crate::store::{Batch, DiskStore, Layout, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Staged, Stored};
 
 fn candidate(entry: &[u8]) -> Candidate {
     Candidate::new(entry.to_vec(), facts_of(entry))

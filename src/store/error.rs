@@ -80,6 +80,7 @@ pub enum StoreError {
     #[error("the store is being read again after an error; try again in a moment")]
     Reloading,
     /// A fault that a test injected.
+    #[cfg(test)]
     #[error("injected fault at {0}")]
     Injected(&'static str),
 }

@@ -2,11 +2,10 @@
 //! signed checkpoint in a file of its own.
 //!
 //! [`Store`] is the contract: *stage* a batch (durable), then *apply* it (derived, replayable). Logs run on
-//! [`DiskStore`]; [`MemoryStore`] injects faults in tests. One conformance suite holds both to the contract.
+//! [`DiskStore`]; in tests, a store in memory injects faults. One conformance suite holds both to the contract.
 
 mod disk;
 mod error;
-mod memory;
 mod signed_head;
 
 use std::sync::Arc;
@@ -14,11 +13,10 @@ use std::sync::Arc;
 pub use disk::{
     BackedUp, Backup, CheckpointWas, Companion, CopyError, Counts, DiskStore, EntrySource, Export,
     ExportError, ExportSource, Exported, Fsck, FsckError, JournalSource, Layout, OpenOptions, PointerSum,
-    Repair, Repaired, Restore, Restored, SearchPage, SledSeen, Sound, TreeCheck, TreeRows, backup_marker,
-    check_backup, discard_tree, journal, open_tree_rows,
+    Repair, Repaired, Restore, Restored, SearchPage, SledSeen, Sound, TreeRows, backup_marker, check_backup,
+    discard_tree, journal, open_tree_rows,
 };
 pub use error::StoreError;
-pub use memory::{Fault, FaultPoint, MemoryStore};
 pub use signed_head::{SignedHead, check_holds, read_signed};
 
 use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TileReader, TreeSize};
@@ -56,12 +54,9 @@ pub struct Stored {
     pub leaf: Hash,
 }
 
-/// Proof that a batch is durable; [`Store::apply`] asks for it.
+/// Proof that the batch that was [staged](Store::stage) last is durable; [`Store::apply`] asks for it.
 #[derive(Debug)]
-pub struct Staged {
-    /// Position of the batch's first entry in the journal; the memory store does not use it.
-    first_entry: journal::Position,
-}
+pub struct Staged(());
 
 /// A store, as the sequencer uses it. One thread writes; readers are shared.
 ///
@@ -204,4 +199,4 @@ impl TileReader for dyn StoreReader + '_ {
 }
 
 #[cfg(test)]
-pub(crate) mod conformance;
+pub(crate) mod tests;

@@ -22,14 +22,13 @@ mod metrics;
 mod problem;
 mod subtree;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use tokio::sync::Semaphore;
 
 use crate::clock::{self, Clock};
-use crate::format::FormatError;
 use crate::http::admission::Admission;
 use crate::http::outcomes::Outcomes;
 use crate::http::watched_file::WatchError;
@@ -54,31 +53,9 @@ pub enum OpenError {
     /// The ledger can't tell for sure what the witness cosigned.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// `logs.policy` can't be read.
-    #[error("could not read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// `logs.policy` is malformed.
-    #[error("{}: {source}", path.display())]
-    Logs {
-        /// The file.
-        path: PathBuf,
-        /// The parser's error.
-        source: FormatError,
-    },
-}
-
-impl From<WatchError> for OpenError {
-    fn from(error: WatchError) -> Self {
-        match error {
-            WatchError::Io { path, source } => Self::Io { path, source },
-            WatchError::Malformed { path, source } => Self::Logs { path, source },
-        }
-    }
+    /// `logs.policy` can't be read, or is malformed.
+    #[error(transparent)]
+    Logs(#[from] WatchError),
 }
 
 /// An open witness. Clones are handles to the same one.
@@ -119,21 +96,10 @@ impl Witness {
     /// If there are no keys, or they are not cosigner keys of one name.
     pub fn open(dir: &Path, keys: Vec<NoteSigner>) -> Result<Self, OpenError> {
         let ledger = Ledger::open(dir, &name_of(&keys))?;
-        Self::open_with(dir, keys, ledger)
-    }
-
-    /// Like [`open`](Self::open), with an open ledger: tests have disks of their own.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    ///
-    /// # Panics
-    /// As [`open`](Self::open).
-    pub fn open_with(dir: &Path, keys: Vec<NoteSigner>, ledger: Ledger) -> Result<Self, OpenError> {
         Self::open_at(dir, keys, ledger, clock::system())
     }
 
-    /// Like [`open_with`](Self::open_with), with a clock of the caller's, for tests.
+    /// Like [`open`](Self::open), with an open ledger and a clock: tests have their own.
     ///
     /// # Errors
     /// As [`open`](Self::open).

@@ -1,8 +1,8 @@
-//! A log in memory with three witnesses, two of which have to cosign.
+//! A log in a temporary directory with three witnesses, two of which have to cosign.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
 use treehead::checkpoint::policy::{Cosigned, Policy};
 use treehead::checkpoint::{self, Checkpoint, LogSigned, LogSigner};
 use treehead::feeder::Feeder;
@@ -10,7 +10,7 @@ use treehead::merkle::{Hash, LeafIndex, RightEdge, TreeSize};
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use treehead::release::Facts;
 use treehead::sequencer::{Candidate, CosignerStatus, Options, Outcome, Sequencer, SubmitError, Wait};
-use treehead::store::MemoryStore;
+use treehead::store::{DiskStore, OpenOptions};
 
 use crate::common::toy_witness::ToyWitness;
 
@@ -49,7 +49,7 @@ pub fn numbered(index: u64) -> String {
 pub struct World {
     pub witnesses: Vec<ToyWitness>,
     pub policy: Policy,
-    pub store: MemoryStore,
+    pub store: TempDir,
     pub sequencer: Sequencer,
 }
 
@@ -65,8 +65,9 @@ pub fn two_of(witnesses: &[ToyWitness]) -> Policy {
     Policy::parse(text.as_bytes()).expect("a policy")
 }
 
-pub fn store() -> MemoryStore {
-    MemoryStore::new(Arc::new(|_| Facts::default()))
+/// A directory for a log that has no entries yet.
+pub fn store() -> TempDir {
+    tempfile::tempdir().expect("a directory")
 }
 
 impl World {
@@ -74,24 +75,24 @@ impl World {
         Self::start(three(), store())
     }
 
-    pub fn start(witnesses: Vec<ToyWitness>, store: MemoryStore) -> Self {
+    pub fn start(witnesses: Vec<ToyWitness>, store: TempDir) -> Self {
         let policy = two_of(&witnesses);
         Self::start_with(witnesses, store, policy)
     }
 
-    pub fn start_with(witnesses: Vec<ToyWitness>, store: MemoryStore, policy: Policy) -> Self {
+    pub fn start_with(witnesses: Vec<ToyWitness>, store: TempDir, policy: Policy) -> Self {
         Self::start_as(witnesses, store, policy, false)
     }
 
     /// A log that publishes without a quorum after a while.
-    pub fn start_impatient(witnesses: Vec<ToyWitness>, store: MemoryStore) -> Self {
+    pub fn start_impatient(witnesses: Vec<ToyWitness>, store: TempDir) -> Self {
         let policy = two_of(&witnesses);
         Self::start_as(witnesses, store, policy, true)
     }
 
     fn start_as(
         witnesses: Vec<ToyWitness>,
-        store: MemoryStore,
+        store: TempDir,
         policy: Policy,
         publish_unwitnessed: bool,
     ) -> Self {
@@ -99,9 +100,16 @@ impl World {
             Feeder::prepare(policy.clone(), log_keys(), publish_unwitnessed).expect("good addresses");
         let publish_interval = Duration::from_millis(1);
         let options = Options { publish_interval, publish_unwitnessed, ..Options::default() };
-        let sequencer = Sequencer::start(Box::new(store.clone()), log_signer(), &options, Some(cosigners))
+        let disk = DiskStore::open(store.path(), OpenOptions::new(ORIGIN)).expect("a store that opens");
+        let sequencer = Sequencer::start(Box::new(disk), log_signer(), &options, Some(cosigners))
             .expect("a log that starts");
         Self { witnesses, policy, store, sequencer }
+    }
+
+    /// Closes the log: another one may open its store then.
+    pub fn close(self) -> (Vec<ToyWitness>, TempDir) {
+        self.sequencer.shut_down().expect("closed");
+        (self.witnesses, self.store)
     }
 
     /// Waits until the log has answers of its witnesses and accepts entries.

@@ -8,11 +8,11 @@ use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof::wire::{AddCheckpoint, SIZE_MEDIA_TYPE};
 use treehead::sequencer::{SubmitError, Trouble};
 
-use crate::common::toy_witness::{Answer, Asked};
+use crate::common::toy_witness::{Answer, Asked, ToyWitness};
 use crate::log::{ORIGIN, World, head_of, log_keys, log_signer, numbered, store, three, wait_until};
 
-/// A closed log of four entries that all witnesses have seen.
-fn closed() -> World {
+/// The witnesses of a log that was closed, which have seen all of its four entries.
+fn closed() -> Vec<ToyWitness> {
     let world = World::new();
     world.wait_open();
     for index in 0..4 {
@@ -21,8 +21,7 @@ fn closed() -> World {
     wait_until("all have the head", || {
         world.witnesses.iter().all(|w| w.last().is_some_and(|h| h.size.get() == 4))
     });
-    world.sequencer.shut_down().unwrap();
-    world
+    world.close().0
 }
 
 fn signed(head: &Checkpoint) -> Note {
@@ -30,14 +29,12 @@ fn signed(head: &Checkpoint) -> Note {
 }
 
 /// A store as it was two entries ago.
-fn older() -> treehead::store::MemoryStore {
-    let (witnesses, store) = (three(), store());
-    let world = World::start(witnesses, store.clone());
+fn older() -> tempfile::TempDir {
+    let world = World::start(three(), store());
     world.wait_open();
     world.append(0);
     world.append(1);
-    world.sequencer.shut_down().unwrap();
-    store
+    world.close().1
 }
 
 fn wait_refused(world: &World) -> String {
@@ -54,7 +51,7 @@ fn wait_refused(world: &World) -> String {
 
 #[test]
 fn a_log_restored_from_an_older_copy_says_what_was_lost_and_signs_nothing() {
-    let witnesses = closed().witnesses;
+    let witnesses = closed();
     let seen: Vec<_> = witnesses.iter().map(|w| w.released().len()).collect();
     let world = World::start(witnesses, older());
     let why = wait_refused(&world);
@@ -73,18 +70,13 @@ fn a_log_restored_from_an_older_copy_says_what_was_lost_and_signs_nothing() {
 
 #[test]
 fn a_log_that_went_on_from_an_older_copy_has_forked() {
-    // Somebody replaced entries 2 and 3, and added more than the witnesses have seen.
-    let forked = older();
-    {
-        let lenient = three();
-        let world = World::start(lenient, forked.clone());
-        world.wait_open();
-        for entry in ["other 2", "other 3", "other 4"] {
-            world.submit(entry).unwrap().blocking_recv().unwrap().head.unwrap();
-        }
-        world.sequencer.shut_down().unwrap();
+    // Another operator's hand: entries 2 and 3 are others now, and more than the witnesses have seen.
+    let lenient = World::start(three(), older());
+    lenient.wait_open();
+    for entry in ["other 2", "other 3", "other 4"] {
+        lenient.submit(entry).unwrap().blocking_recv().unwrap().head.unwrap();
     }
-    let world = World::start(closed().witnesses, forked);
+    let world = World::start(closed(), lenient.close().1);
     let why = wait_refused(&world);
     assert!(why.contains("the log has forked") && why.contains("at size 4"), "{why}");
 }
@@ -150,7 +142,7 @@ fn suspicion(world: &World) -> Option<String> {
 
 #[test]
 fn unproven_sizes_are_reported_with_their_possible_causes() {
-    let witnesses = closed().witnesses;
+    let witnesses = closed();
     let seen: Vec<_> = witnesses.iter().map(|w| w.released().len()).collect();
     witnesses.iter().for_each(|witness| witness.lie(shows_nothing));
     let world = World::start(witnesses, older());
@@ -192,7 +184,7 @@ fn a_single_unproven_size_is_a_fault_of_its_witness() {
 
 #[test]
 fn a_log_that_would_rather_not_wait_waits_for_a_quorum_that_says_it_has_seen_more() {
-    let witnesses = closed().witnesses;
+    let witnesses = closed();
     witnesses.iter().for_each(|witness| witness.lie(shows_nothing));
     let world = World::start_impatient(witnesses, older());
     std::thread::sleep(std::time::Duration::from_secs(14));

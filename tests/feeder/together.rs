@@ -115,8 +115,7 @@ fn a_witness_that_shows_no_heads_is_asked_for_its_size() {
     wait_until("all have the head", || {
         world.witnesses.iter().all(|w| w.last().is_some_and(|h| h.size.get() == 3))
     });
-    world.sequencer.shut_down().unwrap();
-    let World { witnesses, store, .. } = world;
+    let (witnesses, store) = world.close();
     // Its monitoring prefix is elsewhere: the submission address has nothing to read.
     for witness in &witnesses[..2] {
         witness.lie(

@@ -173,7 +173,7 @@ fn opened(open: impl Fn() -> Result<Ledger, LedgerError>) -> Result<Ledger, Ledg
 pub fn open_on(dir: &Path, io: &Arc<dyn SledIo>, journal_bytes: u64) -> Result<Witness, String> {
     let open = || Ledger::open_with(dir, &name(WITNESS), io.clone(), journal_bytes);
     let ledger = opened(open).map_err(|e| e.to_string())?;
-    Witness::open_with(dir, vec![ed25519_key()], ledger).map_err(|e| e.to_string())
+    Witness::open_at(dir, vec![ed25519_key()], ledger, treehead::clock::system()).map_err(|e| e.to_string())
 }
 
 /// A running witness. Stops when dropped.
@@ -209,7 +209,8 @@ impl Served {
 
     pub fn start(dir: &Path, keys: Vec<NoteSigner>) -> Self {
         let ledger = opened(|| Ledger::open(dir, &name(WITNESS))).expect("the ledger opens");
-        let witness = Witness::open_with(dir, keys, ledger).expect("the witness opens");
+        let witness =
+            Witness::open_at(dir, keys, ledger, treehead::clock::system()).expect("the witness opens");
         let (stop, stopped) = oneshot::channel();
         let (told, address) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::format::{Encoder, FileHead, Format};
-use crate::disk::{DiskError, DiskIo, check_written, replace, sync_parent};
+use crate::disk::{DiskError, DiskIo, check_written, replace, sync_parent, write_new};
 
 /// Room that a failed append needs before it counts as over. A larger frame may fail again; it must not keep
 /// smaller ones away.
@@ -22,6 +22,8 @@ pub struct JournalFile {
     end: u64,
     /// Number of the next frame.
     next: u64,
+    /// Whether each append is durable when it returns; otherwise the caller syncs the whole file at the end.
+    pub(crate) synced: bool,
     /// An append failed, and nobody knows what the disk has.
     unsound: bool,
     /// The frame, so that it goes out in one write; kept for its allocation.
@@ -35,12 +37,10 @@ impl JournalFile {
     /// # Errors
     /// [`DiskError::Io`].
     pub fn create(io: Arc<dyn DiskIo>, path: PathBuf, head: FileHead, first: u64) -> Result<Self, DiskError> {
-        let file = io.create(&path).map_err(DiskError::io("create", &path))?;
-        io.write_at(&file, &path, &head.encode(), 0).map_err(DiskError::io("write", &path))?;
-        io.sync_all(&file, &path).map_err(DiskError::io("fsync", &path))?;
+        let file = write_new(io.as_ref(), &path, &head.encode())?;
         sync_parent(io.as_ref(), &path)?;
         let end = head.length();
-        Ok(Self { io, path, file, head, end, next: first, unsound: false, buffer: Vec::new() })
+        Ok(Self { io, path, file, head, end, next: first, unsound: false, synced: true, buffer: Vec::new() })
     }
 
     /// Writes a whole journal beside the one at `path`, and renames it.
@@ -53,7 +53,7 @@ impl JournalFile {
         replace(io.as_ref(), path, &bytes)?;
         let file = File::options().write(true).open(path).map_err(DiskError::io("open", path))?;
         let (path, end) = (path.to_owned(), bytes.len() as u64);
-        Ok(Self { io, path, file, head, end, next, unsound: false, buffer: Vec::new() })
+        Ok(Self { io, path, file, head, end, next, unsound: false, synced: true, buffer: Vec::new() })
     }
 
     /// Writes a whole journal in place of this one, after which the file is sound.
@@ -100,7 +100,7 @@ impl JournalFile {
         let Some(head) = head else {
             return Err(DiskError::Damaged { path, at: 0, detail: "its head does not check".to_owned() });
         };
-        Ok(Self { io, path, file, head, end, next, unsound: false, buffer: Vec::new() })
+        Ok(Self { io, path, file, head, end, next, unsound: false, synced: true, buffer: Vec::new() })
     }
 
     /// Appends a frame with one write and one fdatasync; `body` appends the body. When this returns, the
@@ -128,7 +128,9 @@ impl JournalFile {
         // A crash before the fdatasync returns leaves a torn or unsynced frame behind `end`. Nobody was told
         // of it; the next start drops it or takes it whole.
         io.write_at(&self.file, path, &self.buffer, at).map_err(DiskError::io("write", path))?;
-        io.sync_data(&self.file, path).map_err(DiskError::io("fdatasync", path))?;
+        if self.synced {
+            io.sync_data(&self.file, path).map_err(DiskError::io("fdatasync", path))?;
+        }
         // A crash from here on loses nothing.
         self.end += self.buffer.len() as u64;
         self.next += self.head.format.step(items);

@@ -5,7 +5,7 @@
 //! cut short, and nothing reads them.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::journal::{Scan, segment_path, segments};
 use super::rehash::{Rehash, rehash_journal};
 use super::{CopyError, Layout, StoreError};
 use crate::checkpoint::origin_hash;
-use crate::disk::{DirLock, DiskError, DiskIo, read_if_exists, replace, replace_secret};
+use crate::disk::{DirLock, DiskError, DiskIo, list_dir, read_if_exists, replace, replace_secret};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 use crate::store::signed_head::{SignedHead, read_signed};
@@ -117,12 +117,7 @@ impl Backup<'_> {
     /// Refuses a directory that is no backup: a log's looks much the same.
     fn check_place(&self) -> Result<(), CopyError> {
         let refused = |detail: String| CopyError::NotABackup { path: self.out.to_owned(), detail };
-        let occupied = match fs::read_dir(self.out) {
-            Ok(mut items) => items.next().is_some(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => false,
-            Err(e) => return Err(DiskError::io("list", self.out)(e).into()),
-        };
-        if !occupied {
+        if list_dir(self.out)?.is_empty() {
             return Ok(());
         }
         let expected = format!("treehead backup of {}\n", self.key.name());
@@ -274,9 +269,9 @@ impl Backup<'_> {
 
 /// Whether a directory only has files that an interrupted first backup leaves.
 fn is_begun(dir: &Path) -> bool {
-    let Ok(items) = fs::read_dir(dir) else { return false };
-    items.flatten().all(|item| match item.file_name().to_str() {
-        Some("journal") => fs::read_dir(item.path()).is_ok_and(|mut items| items.next().is_none()),
+    let Ok(names) = list_dir(dir) else { return false };
+    names.iter().all(|name| match name.to_str() {
+        Some("journal") => list_dir(&dir.join("journal")).is_ok_and(|names| names.is_empty()),
         Some("lock" | "backup.new") => true,
         _ => false,
     })

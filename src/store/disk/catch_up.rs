@@ -4,7 +4,7 @@ use super::index::{IndexRows, IndexWriter};
 use super::journal::{self, Cursor, Scan};
 use super::layout::Opened;
 use super::reader::{partial_leaves, read_bundle, split};
-use super::tree::{Tree, TreeCheck};
+use super::tree::Tree;
 use super::{DiskStore, check_holds};
 use crate::checkpoint;
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, TreeSize, read_root};
@@ -15,34 +15,26 @@ use crate::store::{MAX_BATCH_ENTRIES, StoreError};
 const TELL_LEAVES: u64 = 100_000;
 
 impl DiskStore {
-    /// Opens sled and applies what the journal has beyond it. The inner error says why sled has to be
-    /// rebuilt.
-    #[expect(clippy::type_complexity, reason = "taken apart at once by the only caller")]
-    pub(super) fn catch_up(
-        &self,
-        origin: Hash,
-    ) -> Result<Result<(sled::Db, Tree, IndexWriter, Scan), TreeCheck>, StoreError> {
+    /// Opens sled and applies what the journal has beyond it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`tree_fault`] says whether sled may be at fault.
+    pub(super) fn catch_up(&self, origin: Hash) -> Result<(sled::Db, Tree, IndexWriter, Scan), StoreError> {
         let dir = self.layout.journal();
         let Opened { db, tree: tree_rows, index: index_rows } =
             self.layout.sled_dir(self.options.io.clone()).open(self.options.cache_bytes, Opened::new)?;
         let tail = |tree: &Tree, cursor: &Cursor| partial_leaves(&dir, tree, cursor.size);
-        let (tree, cursor) = match Tree::open(tree_rows, tail) {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(why)) => return Ok(Err(why)),
-            Err(e) => return disagrees_with_journal(e).map(Err),
-        };
-        let mut scan = match Scan::new(&dir, origin, cursor) {
-            Err(e) if cursor.is_some() => return disagrees_with_journal(e).map(Err),
-            other => other?,
-        };
+        let (tree, cursor) = Tree::open(tree_rows, tail).map_err(disagrees_with_journal)?;
+        let scan = Scan::new(&dir, origin, cursor);
+        let mut scan = if cursor.is_some() { scan.map_err(disagrees_with_journal)? } else { scan? };
         let (mut index, indexed) = IndexWriter::open(index_rows)?;
         if indexed > tree.peaks().size() {
-            return Ok(Err(TreeCheck("its index is ahead of its tree".to_owned())));
+            return Err(StoreError::TreeDamaged { detail: "its index is ahead of its tree".to_owned() });
         }
         self.index_applied(&tree, &mut index, indexed)?;
         self.apply_records(&tree, &mut index, &mut scan)?;
         self.check_checkpoint(&tree)?;
-        Ok(Ok((db, tree, index, scan)))
+        Ok((db, tree, index, scan))
     }
 
     /// Indexes the leaves of the tree that the index lacks.
@@ -114,19 +106,25 @@ impl DiskStore {
 
 /// The cursor may point at what the journal lost or never had: then sled is rebuilt, and the scan from the
 /// beginning says what the journal lacks.
-fn disagrees_with_journal(error: StoreError) -> Result<TreeCheck, StoreError> {
-    match &error {
-        StoreError::Damaged { .. } => Ok(error.into()),
-        StoreError::Disk(e) if e.is_not_found() => Ok(error.into()),
-        _ => Err(error),
+pub(super) fn disagrees_with_journal(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Damaged { what, detail } => {
+            StoreError::TreeDamaged { detail: format!("{what}: {detail}") }
+        }
+        StoreError::Disk(e) if e.is_not_found() => StoreError::TreeDamaged { detail: e.to_string() },
+        error => error,
     }
 }
 
-/// Opening a tree re-hashes only its right edge: if anything else in it does not check, the tree is rebuilt
-/// before the journal is blamed.
-pub(super) fn tree_may_be_wrong<T>(error: StoreError) -> Result<Result<T, TreeCheck>, StoreError> {
+/// Why the tree has to be rebuilt before anything else is blamed, without advice to operators; `None` for an error
+/// that has another cause. Opening a tree re-hashes only its right edge: if anything else in it does not check, the
+/// journal may seem to be at fault.
+pub(super) fn tree_fault(error: &StoreError) -> Option<String> {
     match error {
-        StoreError::TreeDamaged { .. } | StoreError::JournalForked { .. } => Ok(Err(error.into())),
-        _ => Err(error),
+        StoreError::TreeDamaged { detail } => Some(detail.clone()),
+        StoreError::JournalForked { size, expected, seen } => {
+            Some(format!("expected root {expected} at tree size {size}, computed {seen}"))
+        }
+        _ => None,
     }
 }

@@ -7,7 +7,7 @@ use super::journal::Scan;
 use super::{Layout, check_holds};
 use crate::checkpoint::policy::{Policy, QuorumError};
 use crate::checkpoint::{self, CheckpointError, origin_hash};
-use crate::disk::{DiskError, RealDisk, read_if_exists, replace};
+use crate::disk::{DiskError, RealDisk, list_dir, read_if_exists, replace};
 use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TreeSize, hashes_to_bytes};
 use crate::note::NoteKey;
 use crate::proof::bundle;
@@ -192,13 +192,8 @@ fn check_place(out: &Path) -> Result<(), ExportError> {
     if let Some((_, what)) = OTHERS.iter().find(|(name, _)| out.join(name).exists()) {
         return refused(what);
     }
-    let occupied = match fs::read_dir(out) {
-        Ok(mut items) => items.next().is_some(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
-        Err(e) => return Err(DiskError::io("list", out)(e).into()),
-    };
     // A first export that was cut short has tiles, and no checkpoint yet.
-    if occupied && !out.join("checkpoint").exists() && !out.join("tile").is_dir() {
+    if !list_dir(out)?.is_empty() && !out.join("checkpoint").exists() && !out.join("tile").is_dir() {
         return refused("a directory with other files in it");
     }
     Ok(())

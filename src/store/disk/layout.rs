@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tree::TreeRows;
-use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, read_if_exists};
+use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, read_if_exists, write_new};
 use crate::store::StoreError;
 
 /// More than opening sled again may write at once.
@@ -81,13 +81,10 @@ impl Layout {
     /// Checks that the disk takes as much as opening sled may write.
     pub(super) fn check_room(&self, io: &dyn DiskIo) -> Result<(), DiskError> {
         let path = self.room();
-        let file = io.create(&path).map_err(DiskError::io("create", &path))?;
-        let written = io
-            .write_at(&file, &path, &vec![0; ROOM_BYTES], 0)
-            .map_err(DiskError::io("write", &path))
-            .and_then(|()| io.sync_all(&file, &path).map_err(DiskError::io("fsync", &path)));
+        let written = write_new(io, &path, &vec![0; ROOM_BYTES]);
         // A crash before this line leaves the file until the next check.
-        io.remove(&path).map_err(DiskError::io("remove", &path)).and(written)
+        let removed = io.remove(&path).map_err(DiskError::io("remove", &path));
+        written.and(removed)
     }
 
     pub(super) fn sled_dir(&self, io: Arc<dyn SledIo>) -> SledDir {

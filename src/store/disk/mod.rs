@@ -31,20 +31,20 @@ use crate::note::NoteKey;
 use crate::release::Facts;
 use crate::store::signed_head::{self, check_holds};
 pub use backup::{BackedUp, Backup, Companion, marker as backup_marker};
-use catch_up::tree_may_be_wrong;
+use catch_up::tree_fault;
 pub use copy_error::CopyError;
 pub use export::{Export, ExportError, Exported};
 pub use export_source::ExportSource;
 pub use fsck::{Fsck, FsckError, SledSeen, Sound};
 use index::{IndexRows, IndexWriter};
 pub use index::{PointerSum, SearchPage};
-use journal::{Journal, bundle_starts};
+use journal::{Journal, Position, bundle_starts};
 pub use layout::{Layout, discard_tree, open_tree_rows};
 use reader::{DiskReader, Views};
 pub use rebuild::{Counts, EntrySource, JournalSource};
 pub use repair::{CheckpointWas, Repair, Repaired};
 pub use restore::{Restore, Restored, check_backup};
-pub use tree::{TreeCheck, TreeRows};
+pub use tree::TreeRows;
 
 /// How to open a store.
 pub struct OpenOptions {
@@ -98,6 +98,8 @@ pub struct DiskStore {
 struct Writer {
     journal: Journal,
     index: IndexWriter,
+    /// The first entry of the batch that was staged last.
+    staged: Option<Position>,
     failed: Option<Failed>,
 }
 
@@ -144,22 +146,20 @@ impl DiskStore {
         self.check_signature()?;
         let origin = origin_hash(&self.options.origin);
         // sled may panic on pages that it did not expect, and not only while it opens.
-        let caught_up = catch_unwind(AssertUnwindSafe(|| self.catch_up(origin)))
-            .unwrap_or_else(|_| Ok(Err(TreeCheck("sled panicked while it was read".to_owned()))));
-        let (db, tree, index, scan) = match caught_up.or_else(tree_may_be_wrong)? {
-            Ok(opened) => opened,
-            Err(why) => {
-                tracing::warn!(%why, "rebuilding the tree from the journal");
-                // A crash in here leaves no sled or an incomplete one: both are rebuilt.
-                self.layout.sled_dir(self.options.io.clone()).discard()?;
-                self.catch_up(origin)?
-                    .map_err(|again| StoreError::TreeDamaged { detail: again.to_string() })?
-            }
-        };
+        let caught_up = catch_unwind(AssertUnwindSafe(|| self.catch_up(origin))).unwrap_or_else(|_| {
+            Err(StoreError::TreeDamaged { detail: "sled panicked while it was read".to_owned() })
+        });
+        let (db, tree, index, scan) = caught_up.or_else(|error| {
+            let Some(why) = tree_fault(&error) else { return Err(error) };
+            tracing::warn!(%why, "rebuilding the tree from the journal");
+            // A crash in here leaves no sled or an incomplete one: both are rebuilt.
+            self.layout.sled_dir(self.options.io.clone()).discard()?;
+            self.catch_up(origin)
+        })?;
         let mut journal = Journal::open(self.options.io.clone(), &self.layout.journal(), origin, &scan)?;
         journal.segment_bytes = self.options.segment_bytes;
         self.reader.show(Some(Views { tree, index: index.index().clone(), db }));
-        self.writer = Some(Writer { journal, index, failed: None });
+        self.writer = Some(Writer { journal, index, staged: None, failed: None });
         Ok(())
     }
 
@@ -215,7 +215,10 @@ impl Store for DiskStore {
         let reader = self.reader.clone();
         let writer = self.writer()?;
         match writer.journal.append(batch) {
-            Ok(first_entry) => Ok(Staged { first_entry }),
+            Ok(first_entry) => {
+                writer.staged = Some(first_entry);
+                Ok(Staged(()))
+            }
             Err(e) => {
                 reader.notice(&e);
                 writer.failed = Some(Failed::Append);
@@ -224,16 +227,17 @@ impl Store for DiskStore {
         }
     }
 
-    fn apply(&mut self, batch: &Batch, staged: Staged) -> Result<(), StoreError> {
+    fn apply(&mut self, batch: &Batch, _: Staged) -> Result<(), StoreError> {
         let views = self.reader.views()?;
         let io = self.options.io.clone();
         let writer = self.writer()?;
+        let first_entry = writer.staged.take().expect("it was staged");
         writer.failed = Some(Failed::Apply); // until it has succeeded
         let lengths = batch.entries.iter().map(Vec::len);
-        let starts = bundle_starts(batch.first, lengths, staged.first_entry);
+        let starts = bundle_starts(batch.first, lengths, first_entry);
         let end = writer.journal.end();
         let applied = io
-            .write_rows(&mut || views.tree.apply(&batch.growth, &starts, staged.first_entry, end))
+            .write_rows(&mut || views.tree.apply(&batch.growth, &starts, first_entry, end))
             .map_err(StoreError::from)
             .and_then(|()| writer.index.push(IndexRows::of(batch)));
         if let Err(e) = applied {

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, RwLock};
 
-use super::index::Index;
+use super::index::{CLAIM, EDITION, Index, LEAF, PAYLOAD, WITHDRAWAL, Wanted};
 use super::journal::BundleReader;
 use super::tree::Tree;
 use crate::disk::DiskError;
@@ -109,7 +109,7 @@ impl StoreReader for DiskReader {
 
     fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
         let Views { tree, index, .. } = self.views()?;
-        for at in index.find_leaf(leaf)? {
+        for at in index.find(Wanted::hash(LEAF, leaf))? {
             if leaf_hash(&tree, at)? == *leaf {
                 return Ok(Some(at));
             }
@@ -118,27 +118,22 @@ impl StoreReader for DiskReader {
     }
 
     fn find_payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {
-        let candidates = self.views()?.index.find_payload(payload)?;
-        let found = self.first_that(candidates, |facts| (facts.payload == Some(*payload)).then_some(()))?;
-        Ok(found.map(|(stored, ())| stored))
+        let has = |facts: &Facts| (facts.payload == Some(*payload)).then_some(());
+        Ok(self.first_that(self.candidates(PAYLOAD, payload)?, has)?.map(|(stored, ())| stored))
     }
 
     fn find_claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
-        let candidates = self.views()?.index.find_claim(key)?;
-        self.first_that(candidates, |facts| {
-            facts.claims.iter().find(|claim| claim.key == *key).map(|claim| claim.content)
-        })
+        let has = |facts: &Facts| facts.claims.iter().find(|claim| claim.key == *key).map(|c| c.content);
+        self.first_that(self.candidates(CLAIM, key)?, has)
     }
 
     fn find_edition(&self, thing: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
-        let candidates = self.views()?.index.find_edition(thing)?;
-        self.first_that(candidates.into_iter().rev(), |facts| facts.edition(thing))
+        self.first_that(self.candidates(EDITION, thing)?.into_iter().rev(), |facts| facts.edition(thing))
     }
 
     fn find_withdrawal(&self, key: &Hash) -> Result<Option<Stored>, StoreError> {
-        let candidates = self.views()?.index.find_withdrawal(key)?;
-        let found = self.first_that(candidates, |facts| facts.withdrawals.contains(key).then_some(()))?;
-        Ok(found.map(|(stored, ())| stored))
+        let has = |facts: &Facts| facts.withdrawals.contains(key).then_some(());
+        Ok(self.first_that(self.candidates(WITHDRAWAL, key)?, has)?.map(|(stored, ())| stored))
     }
 
     fn highest(&self, track: &Track, below: u64) -> Result<Option<u64>, StoreError> {
@@ -151,6 +146,10 @@ impl StoreReader for DiskReader {
 }
 
 impl DiskReader {
+    fn candidates(&self, kind: u8, hash: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
+        self.views()?.index.find(Wanted::hash(kind, hash))
+    }
+
     /// The first of these leaves whose entry matches: pointers are only hints.
     fn first_that<T>(
         &self,

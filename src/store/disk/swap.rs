@@ -11,7 +11,7 @@
 use std::path::PathBuf;
 
 use super::Layout;
-use crate::disk::{DiskError, DiskIo, remove_dir};
+use crate::disk::{DiskError, DiskIo, remove_dir, sync_parent};
 
 impl Layout {
     pub(super) fn journal_building(&self) -> PathBuf {
@@ -40,7 +40,7 @@ pub fn finish(io: &dyn DiskIo, layout: &Layout) -> Result<(), DiskError> {
     }
     tracing::warn!(journal = %journal.display(), "finishing a repair that was cut short");
     io.rename(&new, &journal).map_err(DiskError::io("rename", &new))?;
-    sync_parent(io, layout)
+    sync_parent(io, &journal)
 }
 
 /// Replaces the journal by the one in `journal.building`, which is durable and was read back.
@@ -55,21 +55,16 @@ pub fn swap(io: &dyn DiskIo, layout: &Layout) -> Result<Option<PathBuf>, DiskErr
     // to start as before, and the next repair begins anew.
     remove_dir(&new)?;
     io.rename(&building, &new).map_err(DiskError::io("rename", &building))?;
-    sync_parent(io, layout)?;
+    sync_parent(io, &journal)?;
     let kept = journal.exists().then(|| layout.journal_damaged());
     if let Some(kept) = &kept {
         io.rename(&journal, kept).map_err(DiskError::io("rename", &journal))?;
         // A crash before this line leaves the old journal or none. With none, the next holder of the lock
         // finishes the swap.
-        sync_parent(io, layout)?;
+        sync_parent(io, &journal)?;
     }
     io.rename(&new, &journal).map_err(DiskError::io("rename", &new))?;
     // A crash before this line leaves `journal.new` or the new `journal`: the same bytes.
-    sync_parent(io, layout)?;
+    sync_parent(io, &journal)?;
     Ok(kept)
-}
-
-fn sync_parent(io: &dyn DiskIo, layout: &Layout) -> Result<(), DiskError> {
-    let dir = layout.dir();
-    io.sync_dir(dir).map_err(DiskError::io("fsync", dir))
 }

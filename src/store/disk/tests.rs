@@ -3,12 +3,13 @@ use std::sync::Mutex;
 
 use tempfile::TempDir;
 
+use super::catch_up::disagrees_with_journal;
 use super::layout::Opened;
 use super::*;
 use crate::disk::SledDir;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::store::MAX_BATCH_ENTRIES;
-use crate::store::conformance::{
+use crate::store::tests::conformance::{
     append, batch_of, check, copy_dir, describe, named, numbered, open_disk, options, signed, term,
 };
 
@@ -725,6 +726,6 @@ fn why_a_tree_is_made_anew_is_told_without_advice() {
     for (error, expected) in errors {
         let said = error.to_string();
         assert!(said.contains("repair the log") || said.contains("rebuild the tree"), "{said}");
-        assert_eq!(TreeCheck::from(error).to_string(), expected);
+        assert_eq!(tree_fault(&disagrees_with_journal(error)).as_deref(), Some(expected));
     }
 }

@@ -52,50 +52,25 @@ struct Edge {
     partial: PartialTiles,
 }
 
-/// Why a tree in sled can't be continued, and is rebuilt.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TreeCheck(pub(super) String);
-
-/// Drops the error's advice to operators: the store rebuilds the tree itself.
-impl From<StoreError> for TreeCheck {
-    fn from(error: StoreError) -> Self {
-        Self(match error {
-            StoreError::TreeDamaged { detail } => detail,
-            StoreError::Damaged { what, detail } => format!("{what}: {detail}"),
-            StoreError::JournalForked { size, expected, seen } => {
-                format!("expected root {expected} at tree size {size}, computed {seen}")
-            }
-            other => other.to_string(),
-        })
-    }
-}
-
 impl Tree {
     /// Opens the tree and rebuilds the right edge. `tail` reads the hashes of the leaves behind the last full
     /// tile from the journal.
     ///
     /// # Errors
-    /// The outer error is the journal's. The inner one says why the tree has to be rebuilt: rows are missing,
-    /// or do not make the root in the cursor.
+    /// [`StoreError::TreeDamaged`] if rows are missing, or do not make the root in the cursor: the tree has to be
+    /// rebuilt. Others are the journal's.
     pub fn open(
         rows: sled::Tree,
         tail: impl FnOnce(&Self, &Cursor) -> Result<Vec<Hash>, StoreError>,
-    ) -> Result<Result<(Self, Option<Cursor>), TreeCheck>, StoreError> {
+    ) -> Result<(Self, Option<Cursor>), StoreError> {
         let tree = Self { rows, edge: Arc::default() };
-        let check = |why: &str| Ok(Err(TreeCheck(why.to_owned())));
-        let Ok(cursor) = tree.rows.get(CURSOR) else { return check("its cursor can't be read") };
-        let Some(cursor) = cursor else { return Ok(Ok((tree, None))) };
-        let Some(cursor) = Cursor::from_bytes(&cursor) else { return check("its cursor does not parse") };
-        let leaves = match tail(&tree, &cursor) {
-            Ok(leaves) => leaves,
-            Err(e @ StoreError::TreeDamaged { .. }) => return Ok(Err(e.into())),
-            Err(e) => return Err(e),
-        };
-        match tree.load_edge(&cursor, leaves) {
-            Ok(()) => Ok(Ok((tree, Some(cursor)))),
-            Err(e) => Ok(Err(e.into())),
-        }
+        let damaged = |why: &str| StoreError::TreeDamaged { detail: why.to_owned() };
+        let cursor = tree.rows.get(CURSOR).map_err(|_| damaged("its cursor can't be read"))?;
+        let Some(cursor) = cursor else { return Ok((tree, None)) };
+        let cursor = Cursor::from_bytes(&cursor).ok_or_else(|| damaged("its cursor does not parse"))?;
+        let leaves = tail(&tree, &cursor)?;
+        tree.load_edge(&cursor, leaves)?;
+        Ok((tree, Some(cursor)))
     }
 
     /// Rebuilds the partial tiles: each hash above level 0 is the root of a full tile below it, so the whole

@@ -67,9 +67,10 @@ impl Filter {
 mod tests {
     use super::*;
     use crate::merkle::Hash;
+    use crate::store::disk::index::LEAF;
 
     fn wanted(n: u64) -> Wanted {
-        Wanted::leaf(&Hash::digest(&n.to_be_bytes()))
+        Wanted::hash(LEAF, &Hash::digest(&n.to_be_bytes()))
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::merkle::TreeSize;
 use crate::store::StoreError;
 
 const KEY: &[u8] = b"m2";
-/// Keys of earlier versions.
-const OLD_KEYS: [&[u8]; 1] = [b"m"];
+/// Key of the first version.
+const OLD_KEY: &[u8] = b"m";
 
 /// The manifest. Runs cover consecutive leaves, from leaf 0 on, in the order of the list.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -44,10 +44,10 @@ impl Manifest {
         Ok(())
     }
 
-    /// Removes the manifests of earlier versions. Their runs are removed with all others that this one does
-    /// not name.
+    /// Removes the manifest of the first version. Its runs are removed with all others that this one does not
+    /// name.
     pub fn remove_old(rows: &sled::Tree) -> Result<(), StoreError> {
-        OLD_KEYS.iter().try_for_each(|key| rows.remove(key).map(drop))?;
+        rows.remove(OLD_KEY)?;
         Ok(())
     }
 

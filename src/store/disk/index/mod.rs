@@ -19,14 +19,14 @@ mod sealer;
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use pointer::{Pointer, PointerSum};
+pub use pointer::{CLAIM, EDITION, LEAF, PAYLOAD, Pointer, PointerSum, WITHDRAWAL, Wanted};
 pub use sealer::IndexWriter;
 
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::release::{Facts, Term, Track};
 use crate::store::{Batch, StoreError};
 use manifest::Manifest;
-use pointer::Wanted;
+use pointer::TRACK;
 use run::Run;
 
 /// Pointers that are sealed into one run: a megabyte. Few in unit tests, so that a small log has many runs.
@@ -98,7 +98,7 @@ struct Sealing {
 
 impl Index {
     /// Leaves that may match, lowest first. The caller compares them.
-    fn find(&self, wanted: Wanted) -> Result<Vec<LeafIndex>, StoreError> {
+    pub fn find(&self, wanted: Wanted) -> Result<Vec<LeafIndex>, StoreError> {
         let (low, high) = (wanted.at(0), wanted.at(u64::MAX));
         let state = self.state();
         let mut found = Vec::new();
@@ -113,34 +113,9 @@ impl Index {
         found.into_iter().map(Pointer::leaf).collect()
     }
 
-    /// Leaves that may have this hash, lowest first.
-    pub fn find_leaf(&self, leaf: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
-        self.find(Wanted::leaf(leaf))
-    }
-
-    /// Leaves that may have this payload, lowest first.
-    pub fn find_payload(&self, payload: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
-        self.find(Wanted::payload(payload))
-    }
-
-    /// Leaves that may have claimed this key, lowest first.
-    pub fn find_claim(&self, key: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
-        self.find(Wanted::claim(key))
-    }
-
-    /// Leaves that may have released this thing, lowest first.
-    pub fn find_edition(&self, thing: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
-        self.find(Wanted::edition(thing))
-    }
-
-    /// Leaves that may have withdrawn these artifacts, lowest first.
-    pub fn find_withdrawal(&self, key: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
-        self.find(Wanted::withdrawal(key))
-    }
-
     /// The highest number of a track below `below`.
     pub fn highest(&self, track: &Track, below: u64) -> Result<Option<u64>, StoreError> {
-        let wanted = Wanted::track(track);
+        let wanted = Wanted::hash(TRACK, &track.0);
         let (low, high) = (wanted.at(0), wanted.at(below));
         let state = self.state();
         let mut highest = state.recent.range(low..high).next_back().copied();

@@ -9,16 +9,22 @@
 //! A pointer is a hint. Two hashes may begin alike, so the reader compares the leaf.
 
 use crate::merkle::{Hash, LeafIndex};
-use crate::release::{Facts, Term, Track};
+use crate::release::{Facts, Term};
 use crate::store::StoreError;
 
 pub const POINTER_BYTES: usize = 16;
-const LEAF: u8 = b'l';
-const CLAIM: u8 = b'q';
-const PAYLOAD: u8 = b'y';
-const TRACK: u8 = b't';
-const EDITION: u8 = b'e';
-const WITHDRAWAL: u8 = b'x';
+/// Leaves by their hash.
+pub const LEAF: u8 = b'l';
+/// Leaves by a key that they claimed.
+pub const CLAIM: u8 = b'q';
+/// Leaves by their payload.
+pub const PAYLOAD: u8 = b'y';
+/// Sequence numbers by their track.
+pub const TRACK: u8 = b't';
+/// Leaves by [what they released](crate::release::Edition::thing).
+pub const EDITION: u8 = b'e';
+/// Leaves by [the artifacts that they withdrew](crate::release::Edition::withdrawal).
+pub const WITHDRAWAL: u8 = b'x';
 
 /// A pointer. Sorted by the lookup key, then by leaf index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,34 +38,9 @@ pub struct Pointer {
 pub struct Wanted(u64);
 
 impl Wanted {
-    /// A leaf with this hash.
-    pub fn leaf(hash: &Hash) -> Self {
-        Self::new(LEAF, hash.as_bytes())
-    }
-
-    /// A leaf with this payload.
-    pub fn payload(hash: &Hash) -> Self {
-        Self::new(PAYLOAD, hash.as_bytes())
-    }
-
-    /// The first leaf that claimed this key.
-    pub fn claim(key: &Hash) -> Self {
-        Self::new(CLAIM, key.as_bytes())
-    }
-
-    /// Sequence numbers of a track.
-    pub fn track(track: &Track) -> Self {
-        Self::new(TRACK, track.0.as_bytes())
-    }
-
-    /// Leaves that released [this](crate::release::Edition::thing).
-    pub fn edition(thing: &Hash) -> Self {
-        Self::new(EDITION, thing.as_bytes())
-    }
-
-    /// Leaves that withdrew [these artifacts](crate::release::Edition::withdrawal).
-    pub fn withdrawal(key: &Hash) -> Self {
-        Self::new(WITHDRAWAL, key.as_bytes())
+    /// Leaves of this kind that have the hash: [`LEAF`] and the other kinds above.
+    pub fn hash(kind: u8, hash: &Hash) -> Self {
+        Self::new(kind, hash.as_bytes())
     }
 
     /// Leaves that match this term. Its tag is the kind; no tag is one of the kinds above.
@@ -86,17 +67,21 @@ impl Wanted {
 
 impl Pointer {
     /// All pointers of a leaf.
-    pub fn of_leaf(index: LeafIndex, hash: &Hash, facts: &Facts) -> impl Iterator<Item = Self> {
-        let claims = facts.claims.iter().map(|claim| Wanted::claim(&claim.key));
+    pub fn of_leaf<'a>(
+        index: LeafIndex,
+        hash: &'a Hash,
+        facts: &'a Facts,
+    ) -> impl Iterator<Item = Self> + use<'a> {
+        let claims = facts.claims.iter().map(|claim| (CLAIM, &claim.key));
+        let payload = facts.payload.iter().map(|payload| (PAYLOAD, payload));
+        let editions = facts.editions.iter().filter_map(|edition| Some((EDITION, edition.thing.as_ref()?)));
+        let withdrawals = facts.withdrawals.iter().map(|key| (WITHDRAWAL, key));
+        let hashes =
+            [(LEAF, hash)].into_iter().chain(payload).chain(claims).chain(editions).chain(withdrawals);
         let terms = facts.terms.iter().map(Wanted::term);
-        let payload = facts.payload.iter().map(Wanted::payload);
-        let editions =
-            facts.editions.iter().filter_map(|edition| edition.thing.as_ref()).map(Wanted::edition);
-        let withdrawals = facts.withdrawals.iter().map(Wanted::withdrawal);
-        let numbers = facts.numbers.iter().map(|(track, sequence)| Wanted::track(track).at(*sequence));
-        let leaf = [Wanted::leaf(hash)].into_iter();
-        let all = leaf.chain(payload).chain(claims).chain(terms).chain(editions).chain(withdrawals);
-        all.map(move |wanted| wanted.at(index.get())).chain(numbers)
+        let leaves = hashes.map(|(kind, hash)| Wanted::hash(kind, hash)).chain(terms);
+        let numbers = facts.numbers.iter().map(|(track, number)| Wanted::hash(TRACK, &track.0).at(*number));
+        leaves.map(move |wanted| wanted.at(index.get())).chain(numbers)
     }
 
     /// The lookup that it answers.

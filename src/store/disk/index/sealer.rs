@@ -127,9 +127,9 @@ impl Sealer {
     /// Removes what a crash left of unfinished and of merged runs, and an index of an earlier version.
     fn clean_up(&mut self) -> Result<(), StoreError> {
         Manifest::remove_old(&self.index.rows)?;
-        run::remove_from(&self.index.rows, self.manifest.next)?;
+        run::remove(&self.index.rows, self.manifest.next..=RunId::MAX)?;
         for id in std::mem::take(&mut self.manifest.unwanted) {
-            run::remove(&self.index.rows, id)?;
+            run::remove(&self.index.rows, id..=id)?;
         }
         Ok(())
     }
@@ -222,7 +222,7 @@ impl Sealer {
         }
         // No lookup reads them: lookups hold the state while they read.
         for id in std::mem::take(&mut self.manifest.unwanted) {
-            run::remove(&self.index.rows, id)?;
+            run::remove(&self.index.rows, id..=id)?;
         }
         Ok(())
     }

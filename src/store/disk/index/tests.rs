@@ -45,12 +45,20 @@ fn push(writer: &mut IndexWriter, first: u64, count: u64) {
 
 fn check(index: &Index, count: u64) {
     for n in 0..count {
-        assert_eq!(index.find_leaf(&hash(n)).unwrap(), [leaf(n)], "leaf {n} of {count}");
-        assert_eq!(index.find_claim(&hash(n + 1_000_000)).unwrap(), [leaf(n)], "claim {n} of {count}");
-        assert_eq!(index.find_payload(&hash(n + 2_000_000)).unwrap(), [leaf(n)], "payload {n} of {count}");
+        assert_eq!(index.find(Wanted::hash(LEAF, &hash(n))).unwrap(), [leaf(n)], "leaf {n} of {count}");
+        assert_eq!(
+            index.find(Wanted::hash(CLAIM, &hash(n + 1_000_000))).unwrap(),
+            [leaf(n)],
+            "claim {n} of {count}"
+        );
+        assert_eq!(
+            index.find(Wanted::hash(PAYLOAD, &hash(n + 2_000_000))).unwrap(),
+            [leaf(n)],
+            "payload {n} of {count}"
+        );
     }
     for n in count..count + 50 {
-        assert_eq!(index.find_leaf(&hash(n)).unwrap(), [], "leaf {n} of {count}");
+        assert_eq!(index.find(Wanted::hash(LEAF, &hash(n))).unwrap(), [], "leaf {n} of {count}");
     }
     for n in 0..7 {
         let all: Vec<u64> = (0..count).rev().filter(|leaf| leaf % 7 == n).collect();
@@ -131,7 +139,7 @@ fn what_a_crash_left_of_a_run_is_removed_and_written_again() {
     let before: BTreeMap<_, _> = tree.iter().map(Result::unwrap).collect();
     for id in [manifest.next, manifest.next + 1, 1_000] {
         let mut torn = run::RunWriter::new(&tree, id, 600);
-        (0..300).for_each(|n| torn.push(Wanted::leaf(&hash(0)).at(n)).unwrap());
+        (0..300).for_each(|n| torn.push(Wanted::hash(LEAF, &hash(0)).at(n)).unwrap());
         torn.finish(0).unwrap();
     }
     check(IndexWriter::open(tree.clone()).unwrap().0.index(), manifest.indexed.get());
@@ -175,7 +183,7 @@ fn rows_that_do_not_parse_are_errors() {
     for bytes in [&b""[..], b"x", &whole[1..]] {
         tree.insert(&page, bytes).unwrap();
         let (writer, _) = IndexWriter::open(tree.clone()).unwrap();
-        let failed = (0..60).any(|n| writer.index().find_leaf(&hash(n)).is_err());
+        let failed = (0..60).any(|n| writer.index().find(Wanted::hash(LEAF, &hash(n))).is_err());
         assert!(failed && sum_up(&tree).is_err());
     }
     tree.insert(&page, whole).unwrap();
@@ -204,7 +212,7 @@ proptest! {
         }
         for n in 0..45 {
             let expected: Vec<_> = (0..).map(leaf).zip(&leaves).filter(|(_, (h, _))| *h == hash(n)).map(|(at, _)| at).collect();
-            prop_assert_eq!(writer.index().find_leaf(&hash(n)).unwrap(), expected);
+            prop_assert_eq!(writer.index().find(Wanted::hash(LEAF, &hash(n))).unwrap(), expected);
         }
         for n in 0..6 {
             let has = |facts: &Facts| facts.terms.contains(&term(n));

@@ -8,7 +8,6 @@ mod segment;
 mod writer;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use segment::{About, FORMATS, SEGMENT_HEAD_BYTES, encode_body};
 pub(super) use writer::JournalWriter;
 
 use crate::disk::journal::{FileHead, JournalFile};
-use crate::disk::{DiskError, DiskIo};
+use crate::disk::{DiskError, DiskIo, list_dir};
 use crate::merkle::{Hash, LeafIndex};
 use crate::store::{Batch, StoreError};
 
@@ -89,7 +88,9 @@ impl Journal {
             tail.check()?;
             // A crash in here leaves the old segment sealed and the new one empty or torn: both are what the
             // scan expects of a last segment.
+            let synced = tail.synced;
             self.tail = create_segment(&self.io, &self.dir, self.origin, tail.next_number())?;
+            self.tail.1.synced = synced;
         }
         let (segment, tail) = &mut self.tail;
         let root = batch.growth.edge.root();
@@ -136,20 +137,15 @@ pub(super) fn segment_path(dir: &Path, first: u64) -> PathBuf {
 /// [`StoreError::Disk`], and [`StoreError::Damaged`] for a file that is no segment.
 pub fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
     let mut found = Vec::new();
-    let items = match fs::read_dir(dir) {
-        // A log that was never served has none.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
-        items => items.map_err(DiskError::io("list", dir))?,
-    };
-    for item in items {
-        let name = item.map_err(DiskError::io("list", dir))?.file_name();
-        found.push(segment_of(&name).ok_or_else(|| StoreError::Damaged {
-            what: dir.display().to_string(),
-            detail: format!(
+    // A log that was never served has none.
+    for name in list_dir(dir)? {
+        let detail = || {
+            format!(
                 "expected only segments named <20 digits>.seg (move what is not the log's elsewhere), saw {}",
                 name.display()
-            ),
-        })?);
+            )
+        };
+        found.push(segment_of(&name).ok_or_else(|| scan::damaged(dir, detail()))?);
     }
     found.sort_unstable();
     Ok(found)

@@ -1,13 +1,12 @@
 //! Reading what is left of a damaged journal: every batch that checks, wherever it is.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::scan::Record;
 use super::segment::FORMATS;
 use super::{segment_of, segment_path};
-use crate::disk::DiskError;
 use crate::disk::journal::JournalReader;
+use crate::disk::{DiskError, list_dir};
 use crate::store::StoreError;
 
 /// Largest index that a batch may begin with.
@@ -43,17 +42,8 @@ impl Salvage {
     /// # Errors
     /// [`StoreError::Disk`] if the directory can't be listed.
     pub fn new(dir: &Path) -> Result<Self, StoreError> {
-        let mut segments = Vec::new();
-        match fs::read_dir(dir) {
-            Ok(items) => {
-                for item in items {
-                    let name = item.map_err(DiskError::io("list", dir))?.file_name();
-                    segments.extend(segment_of(&name).map(|first| (first, segment_path(dir, first))));
-                }
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(DiskError::io("list", dir)(e).into()),
-        }
+        let firsts = list_dir(dir)?.into_iter().filter_map(|name| segment_of(&name));
+        let mut segments: Vec<_> = firsts.map(|first| (first, segment_path(dir, first))).collect();
         segments.sort_unstable();
         let mut ahead = Vec::new();
         for (at, (_, path)) in segments.iter().enumerate() {

@@ -12,7 +12,7 @@ use crate::disk::{DiskError, RealDisk};
 use crate::merkle::TreeSize;
 use crate::merkle::{RightEdge, TILE_WIDTH};
 use crate::proof::bundle;
-use crate::store::conformance::batch_of;
+use crate::store::tests::conformance::batch_of;
 
 const ORIGIN: &str = "example.com/log";
 

@@ -1,7 +1,6 @@
 //! Writing a whole new journal.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,8 +33,8 @@ impl JournalWriter {
         remove_dir(dir)?;
         fs::create_dir(dir).map_err(DiskError::io("create", dir))?;
         let scan = Scan::new(dir, origin, None)?;
-        let mut journal = Journal::open(Arc::new(Unsynced(io.clone())), dir, origin, &scan)?;
-        journal.segment_bytes = segment_bytes;
+        let mut journal = Journal::open(io.clone(), dir, origin, &scan)?;
+        (journal.segment_bytes, journal.tail.1.synced) = (segment_bytes, false);
         Ok(Self { io: io.clone(), dir: dir.to_owned(), journal, edge: RightEdge::default() })
     }
 
@@ -67,30 +66,5 @@ impl JournalWriter {
             self.io.sync_all(&file, &path).map_err(DiskError::io("fsync", &path))?;
         }
         Ok(self.io.sync_dir(&self.dir).map_err(DiskError::io("fsync", &self.dir))?)
-    }
-}
-
-/// Skips the fdatasync of each batch.
-struct Unsynced(Arc<dyn DiskIo>);
-
-impl DiskIo for Unsynced {
-    fn create(&self, path: &Path) -> io::Result<File> {
-        self.0.create(path)
-    }
-
-    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(file, path, bytes, offset)
-    }
-
-    fn sync_data(&self, _file: &File, _path: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
-        self.0.sync_all(file, path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.0.sync_dir(dir)
     }
 }

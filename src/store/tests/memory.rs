@@ -1,15 +1,15 @@
 //! A store in memory that fails at chosen steps, for tests: each as "failed" and as "failed but persisted".
 //!
 //! What is durable (entries, checkpoint) and what is derived are kept apart: a reload rebuilds the derived
-//! part, as [`DiskStore`](super::DiskStore) does.
+//! part, as [`DiskStore`](crate::store::DiskStore) does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Batch, Describe, SearchPage, Staged, Store, StoreError, StoreReader, Stored, journal};
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, TreeSize};
 use crate::proof::bundle;
 use crate::release::{Facts, Term, Track};
+use crate::store::{Batch, Describe, SearchPage, Staged, Store, StoreError, StoreReader, Stored};
 
 /// A step that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,7 +144,7 @@ impl Store for MemoryStore {
         let mut state = self.state();
         assert_eq!(batch.first.get(), state.durable.len() as u64, "batches follow each other");
         state.step(FaultPoint::Stage, |state| state.durable.extend(batch.entries.iter().cloned()))?;
-        Ok(Staged { first_entry: journal::Position { segment: 0, offset: 0 } })
+        Ok(Staged(()))
     }
 
     fn apply(&mut self, batch: &Batch, _: Staged) -> Result<(), StoreError> {

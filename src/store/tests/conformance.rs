@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{
-    Batch, Describe, DiskStore, MAX_BATCH_ENTRIES, MemoryStore, OpenOptions, SearchPage, Store, StoreError,
-    StoreReader, Stored,
-};
+use super::MemoryStore;
 use crate::checkpoint::Checkpoint;
 use crate::disk::DiskError;
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, read_root, reference, tiles_of};
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::proof::bundle;
 use crate::release::{Claim, Edition, Facts, SearchField, Term, Track};
+use crate::store::{
+    Batch, Describe, DiskStore, MAX_BATCH_ENTRIES, OpenOptions, SearchPage, Store, StoreError, StoreReader,
+    Stored,
+};
 
 pub const ORIGIN: &str = "example.com/log";
 

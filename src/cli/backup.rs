@@ -59,18 +59,10 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     let secrets = secrets_of(&args.dir).0;
     companions
         .extend(secrets.into_iter().filter(|_| args.with_key).map(|name| Companion { name, secret: true }));
-    let bar = output::progress("backing up", 0, "entries");
-    let progress = output::shows(&bar);
-    let backup = Backup {
-        log: &args.dir,
-        out: &args.out,
-        key: &key,
-        files: &companions,
-        io: std::sync::Arc::new(RealDisk),
-        progress: &progress,
-    };
-    let done = backup.run()?;
-    bar.finish_and_clear();
+    let done = output::with_progress("backing up", "entries", |progress| {
+        let (log, out, io) = (&args.dir, &args.out, std::sync::Arc::new(RealDisk));
+        Ok(Backup { log, out, key: &key, files: &companions, io, progress }.run()?)
+    })?;
     let (there, lost) = secrets_of(&args.out);
     let has_key = lost.is_empty();
     let (size, out) = (done.head.head.size, args.out.display());
@@ -111,7 +103,7 @@ fn segments(count: u64) -> String {
 
 /// Rejects two names of one directory.
 pub fn check_different(a: &std::path::Path, b: &std::path::Path) -> CliResult {
-    if a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b)) {
+    if files::is_same(a, b) {
         return Err(Failure::Usage(format!("{} and {} are the same directory", a.display(), b.display())));
     }
     Ok(())

@@ -26,17 +26,17 @@ pub struct Args {
 pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
     let (keys, witnesses) = (config.vkeys()?, config.witnesses()?);
-    let bar = output::progress("exporting", 0, "entries");
-    let export = Export {
-        dir: &args.dir,
-        keys: &keys,
-        witnesses: witnesses.as_ref(),
-        publish_unwitnessed: config.options.publish_unwitnessed,
-        out: &args.out,
-        progress: &output::shows(&bar),
-    };
-    let done = export.run()?;
-    bar.finish_and_clear();
+    let done = output::with_progress("exporting", "entries", |progress| {
+        let export = Export {
+            dir: &args.dir,
+            keys: &keys,
+            witnesses: witnesses.as_ref(),
+            publish_unwitnessed: config.options.publish_unwitnessed,
+            out: &args.out,
+            progress,
+        };
+        Ok(export.run()?)
+    })?;
     let (size, written, kept, out) = (done.size, done.written, done.kept, args.out.display());
     output::result(
         json,

@@ -75,10 +75,6 @@ pub fn run(args: &Init, json: bool) -> CliResult {
     let new =
         NewLog { origin: &args.origin, profile, post_quantum: !args.no_pq, witnesses, quorum: args.quorum };
     let keys = create(&args.dir, &new)?;
-    let warning = new.policy()?.and_then(|policy| policy.split_warning());
-    if let Some(warning) = &warning {
-        output::warn(warning);
-    }
     let vkeys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     let dir = args.dir.display();
     // The ML-DSA-44 key has 1,800 characters: too many to copy from a terminal.
@@ -95,9 +91,7 @@ pub fn run(args: &Init, json: bool) -> CliResult {
     let mut object = json!({
         "ok": true, "dir": dir.to_string(), "vkey": vkeys[0], "vkeys": vkeys, "profile": profile.as_str(),
     });
-    if let Some(warning) = warning {
-        object["warnings"] = json!([warning]);
-    }
+    output::warn_in(&mut object, new.policy()?.and_then(|policy| policy.split_warning()));
     output::result(
         json,
         &object,

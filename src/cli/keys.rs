@@ -75,9 +75,7 @@ impl Config {
     fn secret(&self, pair: &Pair) -> Result<NoteSigner, Failure> {
         let path = self.dir.join(pair.secret);
         let hint = "put your own copy of it back, with mode 600: no other key can go on with this log";
-        let text = files::read_secret(&path).map_err(|e| e.and(hint))?;
-        let signer = NoteSigner::parse(text.trim());
-        let signer = signer.map_err(|e| Failure::file(&path, &e).and(hint))?;
+        let signer = files::note_signer(&path, hint)?;
         self.check(&path, pair, signer.public())?;
         Ok(signer)
     }

@@ -1,6 +1,8 @@
 //! Makes the directory of a log or a witness, whole or not at all.
 
 use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -47,7 +49,7 @@ pub fn witness_block(witness: &WitnessBlock) -> String {
 
 /// Makes `dir` with these files, durably. The last file makes it count.
 pub fn make(dir: &Path, what: &str, files: &[NewFile]) -> CliResult {
-    let io = |e: std::io::Error| Failure::io("create", dir, &e);
+    let io = |e: io::Error| Failure::io("create", dir, &e);
     let occupied = dir.exists() && fs::read_dir(dir).map_err(io)?.next().is_some();
     if occupied {
         return Err(Failure::Usage(format!(
@@ -55,21 +57,41 @@ pub fn make(dir: &Path, what: &str, files: &[NewFile]) -> CliResult {
             dir.display()
         )));
     }
+    if !dir.exists() {
+        return whole(dir, |new| files.iter().try_for_each(|file| file.write(new)));
+    }
+    fill(dir, files)?;
+    sync(files::dir_of(dir))
+}
+
+/// Makes `dir` appear at once with what `fill` writes, or not at all. Replaces an empty directory, and keeps its owner and
+/// mode.
+pub fn whole<T>(dir: &Path, fill: impl FnOnce(&Path) -> Result<T, Failure>) -> Result<T, Failure> {
+    let io = |e: io::Error| Failure::io("create", dir, &e);
     let parent = files::dir_of(dir);
     fs::create_dir_all(parent).map_err(|e| Failure::io("create", parent, &e))?;
-    if dir.exists() {
-        fill(dir, files)?;
-    } else {
-        let new = tempfile::Builder::new().prefix(".treehead-init-").tempdir_in(parent).map_err(io)?;
-        files.iter().try_for_each(|file| file.write(new.path()))?;
-        // Temporary directories are private; this one gets the usual mode.
-        fs::set_permissions(new.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(io)?;
-        sync(new.path())?;
-        // A crash before this line leaves only the hidden directory.
-        fs::rename(new.path(), dir).map_err(io)?;
-        let _ = new.keep();
-    }
-    sync(parent)
+    let new = tempfile::Builder::new().prefix(".treehead-new-").tempdir_in(parent).map_err(io)?;
+    let done = fill(new.path())?;
+    // Temporary directories are private; a new one gets the usual mode.
+    let mode = match fs::metadata(dir) {
+        Ok(meta) => {
+            std::os::unix::fs::chown(new.path(), Some(meta.uid()), Some(meta.gid())).map_err(io)?;
+            meta.mode()
+        }
+        Err(_) => 0o755,
+    };
+    fs::set_permissions(new.path(), fs::Permissions::from_mode(mode & 0o7777)).map_err(io)?;
+    sync(new.path())?;
+    // A crash before this line leaves only the hidden directory.
+    fs::rename(new.path(), dir).map_err(|e| match e.kind() {
+        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
+            io(e).and("it is a mount point: choose a new directory in it")
+        }
+        _ => io(e),
+    })?;
+    let _ = new.keep();
+    sync(parent)?;
+    Ok(done)
 }
 
 /// Fills an empty directory, which may be a mount point or have another owner, and is not replaced.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::exit::{CliResult, Failure};
 use crate::format::{shown, to_json};
@@ -85,6 +85,14 @@ fn plain(lines: &str) -> String {
     out + &shown(rest)
 }
 
+/// Prints a warning, and puts it into the object for machines.
+pub fn warn_in(object: &mut Value, warning: Option<String>) {
+    if let Some(warning) = warning {
+        warn(&warning);
+        object["warnings"] = json!([warning]);
+    }
+}
+
 /// Prints a warning of a command that succeeds.
 pub fn warn(what: &str) {
     anstream::eprintln!("{YELLOW}warning:{YELLOW:#} {}", shown(what));
@@ -118,6 +126,18 @@ pub fn shows(bar: &ProgressBar) -> impl Fn(u64, u64) + Send + Sync + 'static + u
         bar.set_length(total);
         bar.set_position(done);
     }
+}
+
+/// Runs work with a bar that shows how much of how much is done.
+pub fn with_progress<T>(
+    what: &'static str,
+    unit: &str,
+    work: impl FnOnce(&(dyn Fn(u64, u64) + Send + Sync)) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let bar = progress(what, 0, unit);
+    let done = work(&shows(&bar))?;
+    bar.finish_and_clear();
+    Ok(done)
 }
 
 #[cfg(test)]

@@ -32,14 +32,8 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
     let witnesses = config.witnesses()?;
     let text = text(&config.vkeys()?, witnesses.as_ref(), args.urls);
-    let warning = witnesses.and_then(|policy| policy.split_warning());
-    if let Some(warning) = &warning {
-        output::warn(warning);
-    }
     let mut object = json!({ "ok": true, "policy": String::from_utf8_lossy(&text) });
-    if let Some(warning) = warning {
-        object["warnings"] = json!([warning]);
-    }
+    output::warn_in(&mut object, witnesses.and_then(|policy| policy.split_warning()));
     match &args.out {
         Some(out) => {
             write(&config, out, &text)?;

@@ -37,19 +37,18 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
     let key = config.vkey()?;
     let mut source = sources::open(&args.from, &key)?;
-    let bar = output::progress("repairing", 0, "entries");
-    let progress = output::shows(&bar);
-    let repair = Repair {
-        dir: &args.dir,
-        key: &key,
-        from: &args.from,
-        from_head: source.head.take(),
-        io: Arc::new(RealDisk),
-        segment_bytes: OpenOptions::new(config.origin.as_str()).segment_bytes,
-        progress: &progress,
-    };
-    let done = repair.run(source.entries.as_mut())?;
-    bar.finish_and_clear();
+    let done = output::with_progress("repairing", "entries", |progress| {
+        let repair = Repair {
+            dir: &args.dir,
+            key: &key,
+            from: &args.from,
+            from_head: source.head.take(),
+            io: Arc::new(RealDisk),
+            segment_bytes: OpenOptions::new(config.origin.as_str()).segment_bytes,
+            progress,
+        };
+        Ok(repair.run(source.entries.as_mut())?)
+    })?;
     tell(args, json, &done)
 }
 

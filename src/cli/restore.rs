@@ -1,7 +1,6 @@
 //! `treehead restore`: makes a log of a backup, unless that would lose entries.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::files;
 use super::keys::{ED25519, ML_DSA, secrets_of};
+use super::new_dir;
 use super::output::{self, GREEN};
 use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
@@ -73,49 +73,24 @@ fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
 
 /// Restores into a directory that appears whole or not at all.
 fn into_new(args: &Args, backup: &Config, key: &NoteKey) -> Result<Restored, Failure> {
-    let dir = &args.dir;
-    let parent = files::dir_of(dir);
-    fs::create_dir_all(parent).map_err(|e| Failure::io("create", parent, &e))?;
-    let io = |e: std::io::Error| Failure::io("create", dir, &e);
-    let new = tempfile::Builder::new().prefix(".treehead-restore-").tempdir_in(parent).map_err(io)?;
-    let secrets = [ED25519.secret, ML_DSA.secret];
-    for name in COMPANIONS.into_iter().chain(backup.witnesses_file()).chain(secrets) {
-        let (from, to) = (args.backup.join(name), new.path().join(name));
-        if from.exists() {
-            let bytes = Zeroizing::new(files::read(&from, "a file of the backup", MAX_FILE_BYTES)?);
-            files::create_new(&to, &bytes, if secrets.contains(&name) { 0o600 } else { 0o644 })?;
+    new_dir::whole(&args.dir, |new| {
+        let secrets = [ED25519.secret, ML_DSA.secret];
+        for name in COMPANIONS.into_iter().chain(backup.witnesses_file()).chain(secrets) {
+            let (from, to) = (args.backup.join(name), new.join(name));
+            if from.exists() {
+                let bytes = Zeroizing::new(files::read(&from, "a file of the backup", MAX_FILE_BYTES)?);
+                files::create_new(&to, &bytes, if secrets.contains(&name) { 0o600 } else { 0o644 })?;
+            }
         }
-    }
-    let done = journal(&args.backup, new.path(), key)?;
-    // Keeps the owner and mode of an existing directory; else as `treehead init` makes one.
-    let mode = match fs::metadata(dir) {
-        Ok(meta) => {
-            std::os::unix::fs::chown(new.path(), Some(meta.uid()), Some(meta.gid())).map_err(io)?;
-            meta.mode()
-        }
-        Err(_) => 0o755,
-    };
-    fs::set_permissions(new.path(), fs::Permissions::from_mode(mode & 0o7777)).map_err(io)?;
-    // A crash before this line leaves only the hidden directory.
-    fs::rename(new.path(), dir).map_err(|e| match e.kind() {
-        std::io::ErrorKind::ResourceBusy | std::io::ErrorKind::CrossesDevices => {
-            io(e).and("it is a mount point: restore to a new directory in it")
-        }
-        _ => io(e),
-    })?;
-    let _ = new.keep();
-    fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(io)?;
-    Ok(done)
+        journal(&args.backup, new, key)
+    })
 }
 
 fn journal(backup: &Path, dir: &Path, key: &NoteKey) -> Result<Restored, Failure> {
-    let bar = output::progress("restoring", 0, "entries");
-    let progress = output::shows(&bar);
     let segment_bytes = OpenOptions::new(key.name().as_str()).segment_bytes;
-    let restore = Restore { backup, dir, key, io: Arc::new(RealDisk), segment_bytes, progress: &progress };
-    let done = restore.run()?;
-    bar.finish_and_clear();
-    Ok(done)
+    output::with_progress("restoring", "entries", |progress| {
+        Ok(Restore { backup, dir, key, io: Arc::new(RealDisk), segment_bytes, progress }.run()?)
+    })
 }
 
 fn tell(args: &Args, json: bool, backup: &Config, done: &Restored) -> CliResult {

@@ -39,7 +39,7 @@ fn tampered_artifact(story: &mut Story, world: &World, shipped: &Shipped) -> Cli
     let mut bytes = shipped.bytes.clone();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    let outcome = world.verify(&bytes, &shipped.proof.to_string(), None).map(drop).map_err(Failure::from);
+    let outcome = world.verify(&bytes, &shipped.proof.to_string(), None);
     story.refused(&format!("{} with one byte changed", shipped.name), "artifact-mismatch", outcome)
 }
 
@@ -50,7 +50,7 @@ fn forged_proof(story: &mut Story, world: &World, shipped: &Shipped) -> CliResul
         Some(hash) => *hash = Hash::leaf(b"another tree"),
         None => return Err(Story::broken("the second release has a sibling")),
     }
-    let outcome = world.verify(&shipped.bytes, &proof.to_string(), None).map(drop).map_err(Failure::from);
+    let outcome = world.verify(&shipped.bytes, &proof.to_string(), None);
     story.refused("a proof file with a forged hash", "not-included", outcome)
 }
 
@@ -58,7 +58,7 @@ fn forged_proof(story: &mut Story, world: &World, shipped: &Shipped) -> CliResul
 fn unknown_publisher(story: &mut Story, world: &World, shipped: &Shipped) -> CliResult {
     let stranger = PublisherSigner::from_seed(&*keygen::random_seed()?);
     let entry = publish::sign(&shipped.release, &stranger)?;
-    let outcome = world.client().add(&entry, Wait::Published).map(drop).map_err(Failure::append);
+    let outcome = world.client.add(&entry, Wait::Published).map_err(Failure::append);
     story.refused("a release signed by a key nobody registered", "unknown-publisher", outcome)
 }
 
@@ -67,8 +67,8 @@ fn reused_sequence(story: &mut Story, world: &World, shipped: &Shipped) -> CliRe
     let subject = Subject { name: shipped.name.to_owned(), sha256: Hash::digest(b"another program") };
     let again = &shipped.release;
     let second = release(again.purl.as_str(), again.kind, again.sequence, vec![subject])?;
-    let entry = publish::sign(&second, world.publisher())?;
-    let outcome = world.client().add(&entry, Wait::Published).map(drop).map_err(Failure::append);
+    let entry = publish::sign(&second, &world.publisher)?;
+    let outcome = world.client.add(&entry, Wait::Published).map_err(Failure::append);
     story.refused("a second program under the same sequence number", "sequence-taken", outcome)
 }
 
@@ -84,7 +84,7 @@ fn forked_head(
     let subject = Subject { name: last.name.to_owned(), sha256: Hash::digest(&special) };
     let swapped =
         release(last.release.purl.as_str(), last.release.kind, last.release.sequence, vec![subject])?;
-    let entry = publish::sign(&swapped, world.publisher())?;
+    let entry = publish::sign(&swapped, &world.publisher)?;
 
     let mut leaves: Vec<Hash> = shipped.iter().map(|release| Hash::leaf(&release.entry)).collect();
     leaves.pop();
@@ -99,9 +99,8 @@ fn forked_head(
     let proof = ProofFile { extra: Some(entry), index: last.proof.index, proof: hashes, checkpoint: note };
 
     // Every signature of the log on it is genuine. That is why others have to have seen it.
-    let judge = |proof: &ProofFile, state: Option<&EndpointState>| {
-        world.verify(&special, &proof.to_string(), state).map(drop).map_err(Failure::from)
-    };
+    let judge =
+        |proof: &ProofFile, state: Option<&EndpointState>| world.verify(&special, &proof.to_string(), state);
     story.refused("the forked tree head, signed by the log alone", "no-quorum", judge(&proof, None))?;
     refused_by_witnesses(story, world, &forked, &proof)?;
 
@@ -118,19 +117,15 @@ fn forked_head(
     }
     story.refused("the same, shown to an endpoint that remembers", "fork", judge(&bribed, Some(&state)))?;
 
-    let signed = world.client().checkpoint(&world.policy().log_keys())?;
+    let signed = world.client.checkpoint(&world.policy.log_keys())?;
     let public = signed.get();
-    let tiles = world.client();
+    let tiles = &world.client;
     let compared = prove_consistency(&tiles, (forked.size, &forked.root), (public.size, &public.root))?;
     let fork = |e: ProofError| {
         let message = format!("tree size {} of the public log does not continue it: {e}", public.size);
         Failure::refused("fork", message, "Keep both heads.")
     };
-    story.refused(
-        "the forked tree head, compared with the public log",
-        "fork",
-        compared.map(drop).map_err(fork),
-    )?;
+    story.refused("the forked tree head, compared with the public log", "fork", compared.map_err(fork))?;
     Ok(bribed)
 }
 
@@ -141,11 +136,11 @@ fn refused_by_witnesses(
     forked: &Checkpoint,
     proof: &ProofFile,
 ) -> CliResult {
-    for witness in world.witnesses() {
+    for witness in &world.witnesses {
         witness.wait_until_it_has(forked)?;
         let request =
             AddCheckpoint { old: forked.size, proof: Vec::new(), checkpoint: proof.checkpoint.clone() };
-        let outcome = witness.client()?.add_checkpoint(&request).map(drop).map_err(Failure::append);
+        let outcome = witness.client()?.add_checkpoint(&request).map_err(Failure::append);
         story.refused(&format!("the forked tree head, sent to {}", witness.name), "forked", outcome)?;
     }
     Ok(())
@@ -158,7 +153,7 @@ fn cosign_with_stolen_keys(
     forked: &Checkpoint,
     proof: &mut ProofFile,
 ) -> CliResult {
-    for key in world.witnesses()[number - 1].stolen_keys()? {
+    for key in world.witnesses[number - 1].stolen_keys()? {
         proof.checkpoint.push(cosign(forked, &key, now()));
     }
     Ok(())

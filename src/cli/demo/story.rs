@@ -42,11 +42,16 @@ impl Story {
 
     /// Prints a forgery that was refused for the expected reason. Any other outcome ends the demo, above all an
     /// accepted forgery.
-    pub fn refused(&mut self, what: &str, expected: &str, outcome: Result<(), Failure>) -> CliResult {
-        let (code, message) = match outcome {
+    pub fn refused<T>(
+        &mut self,
+        what: &str,
+        expected: &str,
+        outcome: Result<T, impl Into<Failure>>,
+    ) -> CliResult {
+        let (code, message) = match outcome.map_err(Into::into) {
             Err(Failure::Refused { code, message, .. }) => (code, message),
             Err(other) => return Err(other),
-            Ok(()) => return Err(Self::broken(&format!("{what} is refused"))),
+            Ok(_) => return Err(Self::broken(&format!("{what} is refused"))),
         };
         Self::hold(
             code == expected,

@@ -37,7 +37,7 @@ pub fn finds_out(story: &mut Story, world: &mut World, shown: &ProofFile) -> Cli
     let path = Path::new(words("evidence")?);
     let bytes = files::read(path, "evidence of a fork", MAX_FORK_BYTES)?;
     let evidence = ForkEvidence::parse(&bytes).map_err(|e| Failure::file(path, &e))?;
-    let proven = evidence.judge(&world.policy().log_keys()).map_err(Failure::from)?;
+    let proven = evidence.judge(&world.policy.log_keys()).map_err(Failure::from)?;
     story.fact(&format!(
         "{}: {} bytes that convict {} before anybody who has its public key",
         words("file")?,
@@ -49,10 +49,10 @@ pub fn finds_out(story: &mut Story, world: &mut World, shown: &ProofFile) -> Cli
 /// Runs a monitor of the log in a directory of its own, as `treehead monitor init` makes it. Returns its URL, and what
 /// it tells.
 fn watch(world: &mut World) -> Result<(String, Told), Failure> {
-    let log = world.dir().join("log");
+    let log = world.dir.join("log");
     let made = init::create(&Init {
-        dir: world.dir().join("monitor"),
-        log: world.client().prefix().to_owned(),
+        dir: world.dir.join("monitor"),
+        log: world.client.prefix().to_owned(),
         policy: log.join("endpoint.policy"),
         publishers: Some(log.join("publishers.toml")),
         listen: "127.0.0.1:9100".to_owned(),

@@ -44,12 +44,12 @@ pub struct Shipped {
 }
 
 pub struct World {
-    dir: PathBuf,
-    publisher: PublisherSigner,
-    policy: Policy,
+    pub dir: PathBuf,
+    pub publisher: PublisherSigner,
+    pub policy: Policy,
     publishers: Publishers,
-    client: LogClient,
-    witnesses: Vec<DemoWitness>,
+    pub client: LogClient,
+    pub witnesses: Vec<DemoWitness>,
     runtime: Runtime,
     /// In the order in which they stop: the witnesses are there until the log has stopped.
     servers: Vec<Served>,
@@ -88,22 +88,6 @@ impl World {
         servers.insert(0, log);
         let client = LogClient::new(&url)?;
         Ok(Self { dir, publisher, policy, publishers, client, witnesses, runtime, servers })
-    }
-
-    pub fn witnesses(&self) -> &[DemoWitness] {
-        &self.witnesses
-    }
-
-    pub const fn client(&self) -> &LogClient {
-        &self.client
-    }
-
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    pub const fn publisher(&self) -> &PublisherSigner {
-        &self.publisher
     }
 
     /// Reads the log's own settings.
@@ -147,11 +131,6 @@ impl World {
             pins: Pins::default(),
         };
         verify(&question, Trust { policy: &self.policy, publishers: &self.publishers }, state)
-    }
-
-    /// The directory.
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// Serves one more thing on a port of the system's choice, and returns its URL. It is stopped before the rest.

@@ -6,6 +6,7 @@ mod replace;
 
 pub use lock::lock;
 pub use read::{
-    hash, hash_artifact, open, parse, policy, proof_path, publisher_key, read, read_secret, read_up_to,
+    hash, hash_artifact, note_signer, open, parse, policy, proof_path, publisher_key, read, read_secret,
+    read_up_to,
 };
 pub use replace::{OutFile, Replacement, create_new, dir_of, is_same, prepare, prepare_out, replace};

@@ -13,7 +13,7 @@ use crate::cli::exit::Failure;
 use crate::disk::open_plain;
 use crate::format::FormatError;
 use crate::merkle::Hash;
-use crate::note::NoteKey;
+use crate::note::{NoteKey, NoteSigner};
 use crate::release::{PublisherSigner, is_public_pem};
 
 /// Largest key file.
@@ -122,6 +122,12 @@ pub fn hash(from: &mut impl io::Read) -> io::Result<(Hash, u64)> {
 /// Reads a policy.
 pub fn policy(path: &Path) -> Result<Policy, Failure> {
     parse(path, "a policy", MAX_POLICY_BYTES, Policy::parse)
+}
+
+/// Reads the secret key of a log or witness. `hint` says how to bring it back.
+pub fn note_signer(path: &Path, hint: &str) -> Result<NoteSigner, Failure> {
+    let text = read_secret(path).map_err(|e| e.and(hint))?;
+    NoteSigner::parse(text.trim()).map_err(|e| Failure::file(path, &e).and(hint))
 }
 
 /// Reads a publisher's secret key.

@@ -87,9 +87,7 @@ impl Config {
     fn signer(&self, file: &str, kind: SignatureType) -> Result<NoteSigner, Failure> {
         let path = self.dir.join(file);
         let hint = "put your own copy of it back, with mode 600: logs and endpoints know no other";
-        let text = files::read_secret(&path).map_err(|e| e.and(hint))?;
-        let signer = NoteSigner::parse(text.trim());
-        let signer = signer.map_err(|e| Failure::file(&path, &e).and(hint))?;
+        let signer = files::note_signer(&path, hint)?;
         let key = signer.public();
         if key.kind() == kind && *key.name() == self.name {
             return Ok(signer);

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use rs_merkle::{MerkleProof, MerkleTree};
 
+use super::verify::{check_length, check_root};
 use super::{Hash, ProofError, Rfc6962};
 use crate::format::{FormatError, cap_count, quote};
 
@@ -62,9 +63,6 @@ impl Manifest {
     }
 
     /// Root of the manifest tree.
-    ///
-    /// # Panics
-    /// Never: a manifest has a file.
     #[must_use]
     pub fn root(&self) -> Hash {
         self.tree.root().expect("a manifest has a file")
@@ -109,18 +107,13 @@ impl MultiProof {
             return Err(ProofError::TooManyIndices { limit: MAX_MANIFEST_FILES, seen: self.total });
         }
         check_indices(&self.indices, self.total)?;
-        if leaves.len() != self.indices.len() {
-            return Err(ProofError::WrongLength { expected: self.indices.len(), seen: leaves.len() });
-        }
-        let expected = multi_proof_length(&self.indices, self.total);
-        if self.hashes.len() != expected {
-            return Err(ProofError::WrongLength { expected, seen: self.hashes.len() });
-        }
+        check_length(self.indices.len(), leaves)?;
+        check_length(multi_proof_length(&self.indices, self.total), &self.hashes)?;
         let proof = MerkleProof::<Rfc6962>::new(self.hashes.clone());
         let seen = proof
             .root(&self.indices, leaves, self.total)
             .expect("indices and lengths are exactly those of the tree");
-        if seen == *root { Ok(()) } else { Err(ProofError::RootMismatch { expected: *root, seen }) }
+        check_root(root, &seen)
     }
 }
 

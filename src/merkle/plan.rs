@@ -51,7 +51,7 @@ impl Plan {
         if !size.contains(index) {
             return Err(ProofError::IndexOutOfRange { index, size });
         }
-        Ok(Self { size, pieces: path(index.get(), 0..size.get()) })
+        Ok(Self { size, pieces: path(index, 0..size.get()) })
     }
 
     /// The consistency proof from a tree of `old` to one of `new` leaves: PROOF of RFC 6962
@@ -146,6 +146,20 @@ impl<R: TileReader + ?Sized> TileReader for &R {
     }
 }
 
+/// Fetches a proof and verifies it. The outer error is the reader's; the inner one is the plan's or the verifier's.
+pub(super) fn prove<R: TileReader + ?Sized>(
+    reader: &R,
+    plan: Result<Plan, ProofError>,
+    verify: impl FnOnce(&[Hash]) -> Result<(), ProofError>,
+) -> Result<Result<Vec<Hash>, ProofError>, R::Error> {
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(e) => return Ok(Err(e)),
+    };
+    let proof = plan.fetch(reader)?;
+    Ok(verify(&proof).map(|()| proof))
+}
+
 /// Makes an inclusion proof and verifies it against `root`, so that a damaged tree is found here and not by whoever
 /// verifies the proof.
 ///
@@ -158,12 +172,7 @@ pub fn prove_inclusion<R: TileReader + ?Sized>(
     size: TreeSize,
     root: &Hash,
 ) -> Result<Result<Vec<Hash>, ProofError>, R::Error> {
-    let plan = match Plan::inclusion(index, size) {
-        Ok(plan) => plan,
-        Err(out_of_range) => return Ok(Err(out_of_range)),
-    };
-    let proof = plan.fetch(reader)?;
-    Ok(verify_inclusion(index, size, leaf, &proof, root).map(|()| proof))
+    prove(reader, Plan::inclusion(index, size), |proof| verify_inclusion(index, size, leaf, proof, root))
 }
 
 /// Makes a consistency proof and verifies it against both roots.
@@ -175,12 +184,9 @@ pub fn prove_consistency<R: TileReader + ?Sized>(
     (old, old_root): (TreeSize, &Hash),
     (new, new_root): (TreeSize, &Hash),
 ) -> Result<Result<Vec<Hash>, ProofError>, R::Error> {
-    let plan = match Plan::consistency(old, new) {
-        Ok(plan) => plan,
-        Err(reversed) => return Ok(Err(reversed)),
-    };
-    let proof = plan.fetch(reader)?;
-    Ok(verify_consistency((old, old_root), (new, new_root), &proof).map(|()| proof))
+    prove(reader, Plan::consistency(old, new), |proof| {
+        verify_consistency((old, old_root), (new, new_root), proof)
+    })
 }
 
 /// A prefix of a tree, proven by the larger tree.
@@ -241,21 +247,8 @@ fn split_point(count: u64) -> u64 {
 
 /// PATH of RFC 6962 section 2.1.1: the runs beside the path of leaf `index` in the tree over `leaves`, the leaf's sibling
 /// first. `leaves` are a whole tree's or a [`Subtree`](super::Subtree)'s.
-pub(super) fn path(index: u64, leaves: Range<u64>) -> Vec<Vec<Node>> {
-    let mut pieces = Vec::new();
-    let Range { mut start, mut end } = leaves;
-    while end - start > 1 {
-        let split = start + split_point(end - start);
-        if index < split {
-            pieces.push(run(split, end));
-            end = split;
-        } else {
-            pieces.push(run(start, split));
-            start = split;
-        }
-    }
-    pieces.reverse();
-    pieces
+pub(super) fn path(index: LeafIndex, leaves: Range<u64>) -> Vec<Vec<Node>> {
+    subtree_proof(index.get()..index.get() + 1, leaves)
 }
 
 /// `SUBTREE_PROOF` of draft-ietf-plants-merkle-tree-certs-03 section 4.4.1, which is PROOF of

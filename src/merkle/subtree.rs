@@ -1,11 +1,11 @@
-//! Subtrees, runs of a tree's leaves that are Merkle trees themselves, and their proofs. The verifiers follow the
-//! numbered steps of draft-ietf-plants-merkle-tree-certs-03 sections 4.1, 4.3 and 4.4.
+//! Subtrees, runs of a tree's leaves that are Merkle trees themselves, and their proofs:
+//! draft-ietf-plants-merkle-tree-certs-03 sections 4.1, 4.3 and 4.4.
 
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::plan::{path, run, subtree_proof};
-use super::verify::path_length;
+use super::plan::{path, prove, run, subtree_proof};
+use super::verify::verify_run;
 use super::{Hash, LeafIndex, Plan, ProofError, TileReader, TreeSize, verify_inclusion};
 
 /// Leaves `start..end` of a tree that can be shown consistent with it: section 4.1.
@@ -51,9 +51,6 @@ impl Subtree {
     }
 
     /// Number of leaves in it, at least 1.
-    ///
-    /// # Panics
-    /// Never.
     #[must_use]
     pub const fn size(self) -> TreeSize {
         TreeSize::new(self.end.get() - self.start.get()).expect("at most the end")
@@ -128,71 +125,7 @@ pub fn verify_subtree_consistency(
 ) -> Result<(), ProofError> {
     // 1. Check that [start, end) is a valid subtree (by its type), and that end <= n.
     subtree.check_within(size)?;
-    // 2. to 4.
-    let (mut f, mut s, mut t) = starting_node(subtree, size);
-    // Not a step of the draft: steps 6.1, 7.1 and 8 together reject exactly the other lengths. Checked first, the length
-    // bounds the work and gives a better error.
-    let expected = usize::from(f != s) + path_length(s, t);
-    if proof.len() != expected {
-        return Err(ProofError::WrongLength { expected, seen: proof.len() });
-    }
-    let (seed, rest) = if f == s {
-        // 5. If fn is sn, set fr and sr to node_hash.
-        (subtree_hash, proof)
-    } else {
-        // 6.1. If proof is an empty array, stop and fail: excluded by the length above.
-        // 6.2. Otherwise remove its first value and set fr and sr to that.
-        proof.split_first().expect("the length was checked")
-    };
-    let (mut fr, mut sr) = (*seed, *seed);
-    // 7. For each value c in the proof array:
-    for c in rest {
-        // 7.1. If tn is 0, stop and fail: excluded by the length above.
-        if s & 1 == 1 || s == t {
-            // 7.2.1. If fn < sn, c is a left sibling in the subtree too.
-            if f < s {
-                fr = Hash::node(c, &fr);
-            }
-            // 7.2.2. It is one in the tree.
-            sr = Hash::node(c, &sr);
-            // 7.2.3. Until LSB(sn) is set, right-shift all three; sn is not 0 here, because tn is not.
-            let zeros = s.trailing_zeros();
-            f >>= zeros;
-            s >>= zeros;
-            t >>= zeros;
-        } else {
-            // 7.3. Otherwise c is a right sibling, only in the tree.
-            sr = Hash::node(&sr, c);
-        }
-        // 7.4. Right-shift all three once more.
-        f >>= 1;
-        s >>= 1;
-        t >>= 1;
-    }
-    // 8. tn must be 0 (by the length), fr must be node_hash, and sr must be root_hash.
-    for (expected, seen) in [(subtree_hash, fr), (root, sr)] {
-        if seen != *expected {
-            return Err(ProofError::RootMismatch { expected: *expected, seen });
-        }
-    }
-    Ok(())
-}
-
-/// Steps 2 to 4 of section 4.4.3: `fn`, `sn` and `tn`, the indices of the subtree's first, the subtree's last and the
-/// tree's last node on the level where verification starts.
-fn starting_node(subtree: Subtree, size: TreeSize) -> (u64, u64, u64) {
-    // 2. Set fn to start, sn to end - 1, and tn to n - 1.
-    let (f, s, t) = (subtree.start.get(), subtree.end.get() - 1, size.get() - 1);
-    let meet = u64::BITS - (f ^ s).leading_zeros();
-    let level = if s == t {
-        // 3. If sn is tn: until fn is sn, right-shift all three.
-        meet
-    } else {
-        // 4. Otherwise: until fn is sn or LSB(sn) is not set, right-shift all three.
-        meet.min(s.trailing_ones())
-    };
-    // Below 64: the top bit of an index is never set.
-    (f >> level, s >> level, t >> level)
+    verify_run(subtree.start.get()..=subtree.end.get() - 1, subtree_hash, (size, root), proof)
 }
 
 impl Plan {
@@ -203,7 +136,7 @@ impl Plan {
     pub fn subtree_inclusion(index: LeafIndex, subtree: Subtree, size: TreeSize) -> Result<Self, ProofError> {
         subtree.check_within(size)?;
         subtree.place_of(index)?;
-        Ok(Self { size, pieces: path(index.get(), subtree.start.get()..subtree.end.get()) })
+        Ok(Self { size, pieces: path(index, subtree.start.get()..subtree.end.get()) })
     }
 
     /// The proof that `subtree` is consistent with the tree of `size`: `SUBTREE_PROOF` of section
@@ -237,11 +170,7 @@ pub fn read_subtree_root<R: TileReader + ?Sized>(
     subtree: Subtree,
     size: TreeSize,
 ) -> Result<Result<Hash, ProofError>, R::Error> {
-    let plan = match Plan::subtree_root(subtree, size) {
-        Ok(plan) => plan,
-        Err(out_of_range) => return Ok(Err(out_of_range)),
-    };
-    Ok(Ok(plan.fetch(reader)?[0]))
+    Ok(prove(reader, Plan::subtree_root(subtree, size), |_| Ok(()))?.map(|hashes| hashes[0]))
 }
 
 /// Makes a subtree consistency proof and verifies it against both hashes.
@@ -255,12 +184,9 @@ pub fn prove_subtree_consistency<R: TileReader + ?Sized>(
     size: TreeSize,
     root: &Hash,
 ) -> Result<Result<Vec<Hash>, ProofError>, R::Error> {
-    let plan = match Plan::subtree_consistency(subtree, size) {
-        Ok(plan) => plan,
-        Err(out_of_range) => return Ok(Err(out_of_range)),
-    };
-    let proof = plan.fetch(reader)?;
-    Ok(verify_subtree_consistency(subtree, subtree_hash, size, root, &proof).map(|()| proof))
+    prove(reader, Plan::subtree_consistency(subtree, size), |proof| {
+        verify_subtree_consistency(subtree, subtree_hash, size, root, proof)
+    })
 }
 
 #[cfg(test)]

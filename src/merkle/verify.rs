@@ -1,4 +1,9 @@
-//! Verifies proofs, by the numbered steps of RFC 9162 sections 2.1.3.2 and 2.1.4.2.
+//! Verifies proofs, by the numbered steps of draft-ietf-plants-merkle-tree-certs-03 section 4.4.3.
+//!
+//! One function follows the steps for all proofs. A leaf is a subtree of one leaf, and an older tree is a subtree that
+//! starts at 0: for these, the steps are those of RFC 9162 sections 2.1.3.2 (inclusion) and 2.1.4.2 (consistency).
+
+use core::ops::RangeInclusive;
 
 use super::{Hash, LeafIndex, Subtree, TreeSize};
 use crate::format::error_codes;
@@ -108,50 +113,10 @@ pub fn verify_inclusion(
     proof: &[Hash],
     root: &Hash,
 ) -> Result<(), ProofError> {
-    // 1. Compare leaf_index to tree_size. If leaf_index is greater than or equal, fail.
     if !size.contains(index) {
         return Err(ProofError::IndexOutOfRange { index, size });
     }
-    // Not a step of the RFC: steps 4.1 and 5 together reject exactly the other lengths. Checked first, the length bounds
-    // the work and gives a better error.
-    let expected = path_length(index.get(), size.get() - 1);
-    if proof.len() != expected {
-        return Err(ProofError::WrongLength { expected, seen: proof.len() });
-    }
-    // 2. Set two variables, fn to leaf_index and sn to tree_size - 1.
-    let mut f = index.get();
-    let mut s = size.get() - 1;
-    // 3. Set r to hash.
-    let mut r = *leaf;
-    // 4. For each value p in the inclusion_path array:
-    for p in proof {
-        // 4.1. If sn is 0, stop and fail: excluded by the length above.
-        if f & 1 == 1 || f == s {
-            // 4.2.1. LSB(fn) is set, or fn equals sn: r is a right child.
-            r = Hash::node(p, &r);
-            // 4.2.2. If LSB(fn) is not set, right-shift both until it is, or fn is 0.
-            while f & 1 == 0 && f != 0 {
-                f >>= 1;
-                s >>= 1;
-            }
-        } else {
-            // 4.3. Otherwise r is a left child.
-            r = Hash::node(&r, p);
-        }
-        // 4.4. Finally, right-shift both one time.
-        f >>= 1;
-        s >>= 1;
-    }
-    // 5. Compare sn to 0 (excluded by the length) and r against the root hash.
-    if r == *root { Ok(()) } else { Err(ProofError::RootMismatch { expected: *root, seen: r }) }
-}
-
-/// Number of hashes in the inclusion proof of node `at` on a level whose last node is `last`: one for each level where
-/// their paths are apart, and above that one for each left sibling.
-pub(super) fn path_length(at: u64, last: u64) -> usize {
-    let apart = u64::BITS - (at ^ last).leading_zeros();
-    let left_siblings = at.checked_shr(apart).unwrap_or(0).count_ones();
-    (apart + left_siblings) as usize
+    verify_run(index.get()..=index.get(), leaf, (size, root), proof)
 }
 
 /// Checks that the `old` tree is a prefix of the `new` one: RFC 9162 section 2.1.4.2, preceded by
@@ -167,74 +132,91 @@ pub fn verify_consistency(
     if old > new {
         return Err(ProofError::SizesReversed { old, new });
     }
-    let expected = consistency_length(old, new);
-    if proof.len() != expected {
-        return Err(ProofError::WrongLength { expected, seen: proof.len() });
+    if old != TreeSize::ZERO && old != new {
+        return verify_run(0..=old.get() - 1, old_root, (new, new_root), proof);
     }
-    let same = |expected: &Hash, seen: &Hash| {
-        if expected == seen {
-            Ok(())
-        } else {
-            Err(ProofError::RootMismatch { expected: *expected, seen: *seen })
-        }
-    };
-    if old == TreeSize::ZERO {
-        // Every tree continues the empty tree, but the empty tree has only one root.
-        same(&Hash::EMPTY_ROOT, old_root)?;
-        return if new == TreeSize::ZERO { same(&Hash::EMPTY_ROOT, new_root) } else { Ok(()) };
+    check_length(0, proof)?;
+    if old != TreeSize::ZERO {
+        return check_root(old_root, new_root);
     }
-    if old == new {
-        return same(old_root, new_root);
-    }
-    // 1. If consistency_path is an empty array, stop and fail: excluded by the length above.
-    // 2. If first is an exact power of 2, prepend first_hash to the consistency_path array.
-    let (seed, path) = if old.get().is_power_of_two() {
-        (*old_root, proof)
-    } else {
-        let (seed, path) = proof.split_first().expect("the length was checked");
-        (*seed, path)
-    };
-    // 3. Set two variables, fn to first - 1 and sn to second - 1.
-    let mut f = old.get() - 1;
-    let mut s = new.get() - 1;
-    // 4. If LSB(fn) is set, right-shift both equally until LSB(fn) is not set.
-    let ones = f.trailing_ones();
-    f >>= ones;
-    s >>= ones;
-    // 5. Set both fr and sr to the first value in the consistency_path array.
-    let (mut fr, mut sr) = (seed, seed);
-    // 6. For each subsequent value c in the consistency_path array:
-    for c in path {
-        // 6.1. If sn is 0, stop and fail: excluded by the length above.
-        if f & 1 == 1 || f == s {
-            // 6.2.1. and 6.2.2. c is a left sibling in both trees.
-            fr = Hash::node(c, &fr);
-            sr = Hash::node(c, &sr);
-            // 6.2.3. If LSB(fn) is not set, right-shift both until it is, or fn is 0.
-            while f & 1 == 0 && f != 0 {
-                f >>= 1;
-                s >>= 1;
-            }
-        } else {
-            // 6.3. Otherwise c is a right sibling, only in the new tree.
-            sr = Hash::node(&sr, c);
-        }
-        // 6.4. Finally, right-shift both one time.
-        f >>= 1;
-        s >>= 1;
-    }
-    // 7. fr must be first_hash, sr must be second_hash, and sn must be 0 (by the length).
-    same(old_root, &fr)?;
-    same(new_root, &sr)
+    // Every tree continues the empty tree, but the empty tree has only one root.
+    check_root(&Hash::EMPTY_ROOT, old_root)?;
+    if new == TreeSize::ZERO { check_root(&Hash::EMPTY_ROOT, new_root) } else { Ok(()) }
 }
 
-/// Number of hashes in the consistency proof between two sizes.
-fn consistency_length(old: TreeSize, new: TreeSize) -> usize {
-    if old == TreeSize::ZERO || old == new {
-        return 0;
+/// Checks that these leaves, a subtree with hash `node_hash`, are leaves of the tree of `size` with `root`. The caller
+/// took step 1: the leaves are a subtree, and within the tree.
+pub(super) fn verify_run(
+    leaves: RangeInclusive<u64>,
+    node_hash: &Hash,
+    (size, root): (TreeSize, &Hash),
+    proof: &[Hash],
+) -> Result<(), ProofError> {
+    // 2. Set fn to start, sn to end - 1, and tn to n - 1.
+    let (f, s, t) = (*leaves.start(), *leaves.end(), size.get() - 1);
+    // 3. If sn is tn: until fn is sn, right-shift all three.
+    // 4. Otherwise: until fn is sn or LSB(sn) is not set, right-shift all three.
+    let meet = u64::BITS - (f ^ s).leading_zeros();
+    let level = if s == t { meet } else { meet.min(s.trailing_ones()) };
+    // The level is below 64: the top bit of an index is never set.
+    let (mut f, mut s, mut t) = (f >> level, s >> level, t >> level);
+    // Not a step of the draft: steps 6.1, 7.1 and 8 together reject exactly the other lengths. Checked first, the length
+    // bounds the work and gives a better error.
+    check_length(usize::from(f != s) + path_length(s, t), proof)?;
+    let (seed, rest) = if f == s {
+        // 5. If fn is sn, set fr and sr to node_hash.
+        (node_hash, proof)
+    } else {
+        // 6.1. If proof is an empty array, stop and fail: excluded by the length above.
+        // 6.2. Otherwise remove its first value and set fr and sr to that.
+        proof.split_first().expect("the length was checked")
+    };
+    let (mut fr, mut sr) = (*seed, *seed);
+    // 7. For each value c in the proof array:
+    for c in rest {
+        // 7.1. If tn is 0, stop and fail: excluded by the length above.
+        if s & 1 == 1 || s == t {
+            // 7.2.1. If fn < sn, c is a left sibling in the subtree too.
+            if f < s {
+                fr = Hash::node(c, &fr);
+            }
+            // 7.2.2. It is one in the tree.
+            sr = Hash::node(c, &sr);
+            // 7.2.3. Until LSB(sn) is set, right-shift all three; sn is not 0 here, because tn is not.
+            let zeros = s.trailing_zeros();
+            f >>= zeros;
+            s >>= zeros;
+            t >>= zeros;
+        } else {
+            // 7.3. Otherwise c is a right sibling, only in the tree.
+            sr = Hash::node(&sr, c);
+        }
+        // 7.4. Right-shift all three once more.
+        f >>= 1;
+        s >>= 1;
+        t >>= 1;
     }
-    let level = old.get().trailing_zeros();
-    let start = usize::from(!old.get().is_power_of_two());
-    // The rest is the inclusion proof of the old tree's last complete subtree on its level.
-    start + path_length((old.get() - 1) >> level, (new.get() - 1) >> level)
+    // 8. tn must be 0 (by the length), fr must be node_hash, and sr must be root_hash.
+    check_root(node_hash, &fr)?;
+    check_root(root, &sr)
+}
+
+pub(super) fn check_length(expected: usize, proof: &[Hash]) -> Result<(), ProofError> {
+    let seen = proof.len();
+    if seen == expected { Ok(()) } else { Err(ProofError::WrongLength { expected, seen }) }
+}
+
+pub(super) fn check_root(expected: &Hash, seen: &Hash) -> Result<(), ProofError> {
+    if expected == seen {
+        return Ok(());
+    }
+    Err(ProofError::RootMismatch { expected: *expected, seen: *seen })
+}
+
+/// Number of hashes in the inclusion proof of node `at` on a level whose last node is `last`: one for each level where
+/// their paths are apart, and above that one for each left sibling.
+fn path_length(at: u64, last: u64) -> usize {
+    let apart = u64::BITS - (at ^ last).leading_zeros();
+    let left_siblings = at.checked_shr(apart).unwrap_or(0).count_ones();
+    (apart + left_siblings) as usize
 }

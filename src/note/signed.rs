@@ -142,7 +142,7 @@ impl NoteSignature {
 
     /// Parses a line, without its newline. c2sp.org/signed-note demands a key name without spaces or plus signs and "the
     /// base64 encoding of 4+n bytes", whoever signed: anything else is malformed.
-    pub(crate) fn parse(line: &str) -> Result<Self, FormatError> {
+    fn parse(line: &str) -> Result<Self, FormatError> {
         let wrong = || {
             let expected = "a signature line: — <key name> base64(key ID || signature)";
             FormatError::malformed("a signed note", expected, quote(line))
@@ -157,6 +157,16 @@ impl NoteSignature {
         let (id, signature) = bytes.split_first_chunk::<4>().ok_or_else(wrong)?;
         let bytes = if odd.is_none() { signature.to_vec() } else { Vec::new() };
         Ok(Self { name, id: KeyId(*id), bytes, odd })
+    }
+
+    /// Parses 1 to [`MAX_NOTE_SIGNATURES`] lines of `what`, the first of which has this number.
+    pub(crate) fn parse_all(what: &'static str, text: &str, first: usize) -> Result<Vec<Self>, FormatError> {
+        let lines = text.strip_suffix('\n').ok_or_else(|| {
+            FormatError::malformed(what, "a signature line that ends in a newline", quote(text))
+        })?;
+        cap_count(what, "signatures", lines.matches('\n').count() + 1, MAX_NOTE_SIGNATURES)?;
+        let parse = |(at, line)| Self::parse(line).map_err(|e| e.at_line(first + at));
+        lines.split('\n').enumerate().map(parse).collect()
     }
 }
 
@@ -198,12 +208,7 @@ impl Note {
         })?;
         let (text, signatures) = (&note[..=split], &note[split + 2..]);
         let first_line = text.matches('\n').count() + 2;
-        let lines = signatures.strip_suffix('\n').ok_or_else(|| {
-            FormatError::malformed(Self::WHAT, "a signature line that ends in a newline", quote(signatures))
-        })?;
-        cap_count(Self::WHAT, "signatures", lines.matches('\n').count() + 1, MAX_NOTE_SIGNATURES)?;
-        let parse = |(at, line)| NoteSignature::parse(line).map_err(|e| e.at_line(first_line + at));
-        let signatures = lines.split('\n').enumerate().map(parse).collect::<Result<_, _>>()?;
+        let signatures = NoteSignature::parse_all(Self::WHAT, signatures, first_line)?;
         Ok(Self { text: text.to_owned(), signatures })
     }
 

@@ -12,7 +12,8 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::format::{FormatError, base64_decode, base64_encode, cap, cap_count, quote, utf8};
+use super::{parse_proof, print_proof, split, wrong};
+use crate::format::{FormatError, base64_decode, base64_encode};
 use crate::merkle::{Hash, LeafIndex, MAX_PROOF_HASHES};
 use crate::note::{MAX_NOTE_BYTES, Note};
 use crate::release::MAX_ENTRY_BYTES;
@@ -42,37 +43,22 @@ impl ProofFile {
     /// # Errors
     /// [`FormatError`] with the line number, for anything but the format shown above.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        cap(Self::WHAT, bytes.len(), MAX_PROOF_FILE_BYTES)?;
-        let text = utf8(Self::WHAT, bytes)?;
-        let wrong = |line, expected: &str, seen: &str| {
-            FormatError::malformed(Self::WHAT, expected, quote(seen)).at_line(line)
-        };
-        // The first empty line ends the proof; the checkpoint contains another one.
-        let (head, checkpoint) = text.split_once("\n\n").ok_or_else(|| {
-            FormatError::malformed(Self::WHAT, "an empty line before the checkpoint", "none")
-        })?;
-        let mut lines = head.split('\n').enumerate().map(|(at, line)| (at + 1, line)).peekable();
-        let (_, header) = lines.next().unwrap_or_default();
-        if header != HEADER {
-            return Err(wrong(1, HEADER, header));
+        let (lines, checkpoint) = split(Self::WHAT, bytes, MAX_PROOF_FILE_BYTES)?;
+        let wrong = |expected: &str, line| wrong(Self::WHAT, expected, line);
+        let mut lines = lines.into_iter().peekable();
+        let header = lines.next().unwrap_or_default();
+        if header.1 != HEADER {
+            return Err(wrong(HEADER, header));
         }
-        let extra = match lines.next_if(|(_, line)| line.starts_with("extra ")) {
-            Some((at, line)) => {
-                let data = base64_decode(&line["extra ".len()..]);
-                Some(data.ok_or_else(|| wrong(at, "extra and padded base64", line))?)
-            }
-            None => None,
-        };
-        let (at, line) = lines.next().unwrap_or((2, ""));
-        let index = line
-            .strip_prefix("index ")
-            .and_then(LeafIndex::parse)
-            .ok_or_else(|| wrong(at, "index and a decimal without leading zeros", line))?;
-        let hashes: Vec<(usize, &str)> = lines.collect();
-        cap_count(Self::WHAT, "hashes", hashes.len(), MAX_PROOF_HASHES)?;
-        let parse = |(at, line): (usize, &str)| Hash::from_base64(line).map_err(|e| e.at_line(at));
-        let proof = hashes.into_iter().map(parse).collect::<Result<_, _>>()?;
-        Ok(Self { extra, index, proof, checkpoint: Note::parse(checkpoint.as_bytes())? })
+        let extra = lines.next_if(|(_, line)| line.starts_with("extra ")).map(|line| {
+            base64_decode(&line.1["extra ".len()..]).ok_or_else(|| wrong("extra and padded base64", line))
+        });
+        let extra = extra.transpose()?;
+        let line = lines.next().unwrap_or((2, ""));
+        let index = line.1.strip_prefix("index ").and_then(LeafIndex::parse);
+        let index = index.ok_or_else(|| wrong("index and a decimal without leading zeros", line))?;
+        let proof = parse_proof(Self::WHAT, &lines.collect::<Vec<_>>(), MAX_PROOF_HASHES)?;
+        Ok(Self { extra, index, proof, checkpoint: Note::parse(checkpoint)? })
     }
 }
 
@@ -83,7 +69,7 @@ impl fmt::Display for ProofFile {
             writeln!(f, "extra {}", base64_encode(extra))?;
         }
         writeln!(f, "index {}", self.index)?;
-        self.proof.iter().try_for_each(|hash| writeln!(f, "{}", hash.to_base64()))?;
+        print_proof(f, &self.proof)?;
         write!(f, "\n{}", self.checkpoint)
     }
 }

@@ -19,8 +19,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::{numbered, parse_hash, parse_proof, print_proof, wrong};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, Origin, SignsFor};
-use crate::format::{FormatError, cap, cap_count, error_codes, quote, utf8};
+use crate::format::{FormatError, cap, error_codes, utf8};
 use crate::merkle::{
     Hash, MAX_PROOF_HASHES, Prefix, ProofError, TileReader, TreeSize, prove_prefix, verify_consistency,
 };
@@ -130,9 +131,9 @@ impl ForkEvidence {
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_FORK_BYTES)?;
         let text = utf8(Self::WHAT, bytes)?;
-        let header = text.split('\n').next().unwrap_or_default();
-        if header != HEADER {
-            return Err(FormatError::malformed(Self::WHAT, HEADER, quote(header)).at_line(1));
+        let header = numbered(text).next().unwrap_or_default();
+        if header.1 != HEADER {
+            return Err(wrong(Self::WHAT, HEADER, header));
         }
         let parts: Vec<&str> = text.split("\n\n").collect();
         let [head, text_a, lines_a, text_b, lines_b] = parts.as_slice() else {
@@ -239,37 +240,30 @@ pub fn compare_heads<R: TileReader + ?Sized>(
 ) -> Result<Result<Option<ForkEvidence>, ProofError>, R::Error> {
     let (a, b) = (smaller.get(), larger.get());
     assert_eq!(a.origin, b.origin, "two logs have two histories");
-    let notes = || (smaller.note().clone(), larger.note().clone());
+    let (a_note, b_note) = (smaller.note().clone(), larger.note().clone());
     if a.size == b.size {
-        let (a_note, b_note) = notes();
         return Ok(Ok((a.root != b.root).then(|| ForkEvidence::same_size(a_note, b_note))));
     }
     Ok(prove_prefix(reader, a.size, (b.size, &b.root))?.map(|Prefix { root, proof }| {
-        let (a_note, b_note) = notes();
         (root != a.root).then(|| ForkEvidence::unequal(a_note, b_note, root, proof))
     }))
 }
 
 /// Parses the lines between the header and the first empty line.
 fn parse_head(head: &str) -> Result<Option<Prefix>, FormatError> {
-    let wrong = |line, expected: &str, seen: &str| {
-        FormatError::malformed(ForkEvidence::WHAT, expected, quote(seen)).at_line(line)
-    };
-    let mut lines = head.split('\n').skip(1);
-    let Some(line) = lines.next() else { return Ok(None) };
-    let root = line.strip_prefix("prefix ").ok_or_else(|| wrong(2, "prefix and a hash", line))?;
-    let root = Hash::from_base64(root).map_err(|e| e.at_line(2))?;
-    let lines: Vec<&str> = lines.collect();
-    cap_count(ForkEvidence::WHAT, "hashes", lines.len(), MAX_PROOF_HASHES)?;
-    let parse = |(at, line): (usize, &&str)| Hash::from_base64(line).map_err(|e| e.at_line(at + 3));
-    Ok(Some(Prefix { root, proof: lines.iter().enumerate().map(parse).collect::<Result<_, _>>()? }))
+    let lines: Vec<_> = numbered(head).skip(1).collect();
+    let Some((first, lines)) = lines.split_first() else { return Ok(None) };
+    let root = first.1.strip_prefix("prefix ");
+    let root = root.ok_or_else(|| wrong(ForkEvidence::WHAT, "prefix and a hash", *first))?;
+    let (root, proof) = (parse_hash((2, root))?, parse_proof(ForkEvidence::WHAT, lines, MAX_PROOF_HASHES)?);
+    Ok(Some(Prefix { root, proof }))
 }
 
 fn print(f: &mut fmt::Formatter<'_>, prefix: Option<&Prefix>, smaller: &Note, larger: &Note) -> fmt::Result {
     writeln!(f, "{HEADER}")?;
     if let Some(Prefix { root, proof }) = prefix {
-        writeln!(f, "prefix {}", root.to_base64())?;
-        proof.iter().try_for_each(|hash| writeln!(f, "{}", hash.to_base64()))?;
+        writeln!(f, "prefix {root}")?;
+        print_proof(f, proof)?;
     }
     write!(f, "\n{smaller}\n{larger}")
 }
@@ -353,7 +347,7 @@ impl ProvenFork {
 /// The prefix of the names of all files about one log.
 #[must_use]
 pub fn file_name_prefix(origin: &Origin) -> String {
-    format!("{}-", &Hash::digest(origin.as_str().as_bytes()).to_hex()[..16])
+    format!("{}-", &checkpoint::origin_hash(origin).to_hex()[..16])
 }
 
 impl fmt::Display for ProvenFork {

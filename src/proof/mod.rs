@@ -12,4 +12,49 @@ mod file;
 pub mod fork;
 pub mod wire;
 
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::format::{FormatError, cap, cap_count, quote, utf8};
+use crate::merkle::Hash;
+
 pub use file::*;
+
+/// A line and its number, from one.
+type Line<'a> = (usize, &'a str);
+
+/// Splits a file or a body into the lines before its first empty line and the rest: a checkpoint, which has another one.
+fn split<'a>(
+    what: &'static str,
+    bytes: &'a [u8],
+    limit: usize,
+) -> Result<(Vec<Line<'a>>, &'a [u8]), FormatError> {
+    cap(what, bytes.len(), limit)?;
+    let (head, note) = utf8(what, bytes)?
+        .split_once("\n\n")
+        .ok_or_else(|| FormatError::malformed(what, "an empty line before the checkpoint", "none"))?;
+    Ok((numbered(head).collect(), note.as_bytes()))
+}
+
+fn numbered(text: &str) -> impl Iterator<Item = Line<'_>> {
+    (1..).zip(text.split('\n'))
+}
+
+/// The error for a line of `what`.
+fn wrong(what: &'static str, expected: &str, (at, line): Line<'_>) -> FormatError {
+    FormatError::malformed(what, expected, quote(line)).at_line(at)
+}
+
+fn parse_hash((at, line): Line<'_>) -> Result<Hash, FormatError> {
+    Hash::from_base64(line).map_err(|e| e.at_line(at))
+}
+
+/// Parses the lines of a proof, of which there may be at most `most`.
+fn parse_proof(what: &'static str, lines: &[Line<'_>], most: usize) -> Result<Vec<Hash>, FormatError> {
+    cap_count(what, "hashes", lines.len(), most)?;
+    lines.iter().copied().map(parse_hash).collect()
+}
+
+fn print_proof(f: &mut fmt::Formatter<'_>, proof: &[Hash]) -> fmt::Result {
+    proof.iter().try_for_each(|hash| writeln!(f, "{hash}"))
+}

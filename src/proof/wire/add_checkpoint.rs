@@ -10,10 +10,11 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{MAX_TAIL_BYTES, parse_proof, split};
-use crate::format::{FormatError, quote};
+use super::{MAX_REQUEST_HASHES, MAX_TAIL_BYTES};
+use crate::format::FormatError;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::Note;
+use crate::proof::{parse_proof, print_proof, split, wrong};
 
 /// Bytes of the line that names the old size: `old `, 19 digits, newline.
 const OLD_LINE_BYTES: usize = 24;
@@ -41,20 +42,21 @@ impl AddCheckpoint {
     /// [`FormatError`] with the line number, for anything but the format shown above.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let (lines, checkpoint) = split(Self::WHAT, bytes, MAX_ADD_CHECKPOINT_BYTES)?;
-        let (old, proof) = lines.split_first().expect("a split has a first part");
-        let (at, line) = *old;
-        let old = line.strip_prefix("old ").and_then(TreeSize::parse).ok_or_else(|| {
-            let expected = "old and a decimal tree size below 2^63 without leading zeros";
-            FormatError::malformed(Self::WHAT, expected, quote(line)).at_line(at)
-        })?;
-        Ok(Self { old, proof: parse_proof(Self::WHAT, proof)?, checkpoint })
+        let (line, proof) = lines.split_first().expect("a split has a first part");
+        let expected = "old and a decimal tree size below 2^63 without leading zeros";
+        let old = line.1.strip_prefix("old ").and_then(TreeSize::parse);
+        Ok(Self {
+            old: old.ok_or_else(|| wrong(Self::WHAT, expected, *line))?,
+            proof: parse_proof(Self::WHAT, proof, MAX_REQUEST_HASHES)?,
+            checkpoint: Note::parse(checkpoint)?,
+        })
     }
 }
 
 impl fmt::Display for AddCheckpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "old {}", self.old)?;
-        self.proof.iter().try_for_each(|hash| writeln!(f, "{hash}"))?;
+        print_proof(f, &self.proof)?;
         write!(f, "\n{}", self.checkpoint)
     }
 }

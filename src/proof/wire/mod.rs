@@ -11,9 +11,9 @@ mod sign_subtree;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::format::{FormatError, cap, cap_count, quote, quote_bytes, utf8};
-use crate::merkle::{Hash, TreeSize};
-use crate::note::{MAX_NOTE_BYTES, MAX_NOTE_SIGNATURES, Note, NoteSignature};
+use crate::format::{FormatError, cap, quote_bytes, utf8};
+use crate::merkle::TreeSize;
+use crate::note::{MAX_NOTE_BYTES, NoteSignature};
 
 pub use add_checkpoint::{AddCheckpoint, MAX_ADD_CHECKPOINT_BYTES};
 pub use sign_subtree::{MAX_SIGN_SUBTREE_BYTES, SignSubtree};
@@ -33,20 +33,14 @@ const HASH_LINE_BYTES: usize = 45;
 /// Most bytes of the end that both requests share: the proof lines, the empty line after them, and the note.
 const MAX_TAIL_BYTES: usize = MAX_REQUEST_HASHES * HASH_LINE_BYTES + 1 + MAX_NOTE_BYTES;
 
-/// Parses the signature lines of a response, 1 to [`MAX_NOTE_SIGNATURES`] of them. The caller verifies them.
+/// Parses the signature lines of a response, 1 to [`MAX_NOTE_SIGNATURES`](crate::note::MAX_NOTE_SIGNATURES) of them. The caller verifies them.
 ///
 /// # Errors
 /// [`FormatError`] with the line number, for anything but signature lines that each end in a newline.
 pub fn parse_signatures(bytes: &[u8]) -> Result<Vec<NoteSignature>, FormatError> {
     const WHAT: &str = "a list of cosignatures";
     cap(WHAT, bytes.len(), MAX_SIGNATURES_BYTES)?;
-    let text = utf8(WHAT, bytes)?;
-    let lines = text
-        .strip_suffix('\n')
-        .ok_or_else(|| FormatError::malformed(WHAT, "signature lines that end in a newline", quote(text)))?;
-    cap_count(WHAT, "signatures", lines.matches('\n').count() + 1, MAX_NOTE_SIGNATURES)?;
-    let parse = |(at, line)| NoteSignature::parse(line).map_err(|e| e.at_line(at + 1));
-    lines.split('\n').enumerate().map(parse).collect()
+    NoteSignature::parse_all(WHAT, utf8(WHAT, bytes)?, 1)
 }
 
 /// Prints the signature lines of a response.
@@ -71,27 +65,6 @@ pub fn parse_size(bytes: &[u8]) -> Result<TreeSize, FormatError> {
 #[must_use]
 pub fn print_size(size: TreeSize) -> String {
     format!("{size}\n")
-}
-
-/// Lines, numbered from one.
-type Lines<'a> = Vec<(usize, &'a str)>;
-
-/// Splits a request into the lines before its first empty line and the note.
-fn split<'a>(what: &'static str, bytes: &'a [u8], limit: usize) -> Result<(Lines<'a>, Note), FormatError> {
-    cap(what, bytes.len(), limit)?;
-    let text = utf8(what, bytes)?;
-    // The first empty line ends the proof; the checkpoint contains another one.
-    let (head, note) = text
-        .split_once("\n\n")
-        .ok_or_else(|| FormatError::malformed(what, "an empty line before the checkpoint", "none"))?;
-    let lines = head.split('\n').enumerate().map(|(at, line)| (at + 1, line)).collect();
-    Ok((lines, Note::parse(note.as_bytes())?))
-}
-
-/// Parses proof lines.
-fn parse_proof(what: &'static str, lines: &[(usize, &str)]) -> Result<Vec<Hash>, FormatError> {
-    cap_count(what, "hashes", lines.len(), MAX_REQUEST_HASHES)?;
-    lines.iter().map(|(at, line)| Hash::from_base64(line).map_err(|e| e.at_line(*at))).collect()
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{MAX_TAIL_BYTES, parse_proof, split};
-use crate::format::{FormatError, quote};
+use super::{MAX_REQUEST_HASHES, MAX_TAIL_BYTES};
+use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, Subtree, TreeSize};
 use crate::note::Note;
+use crate::proof::{parse_hash, parse_proof, print_proof, split, wrong};
 
 /// Bytes of the lines that name the subtree: `subtree `, two numbers of 19 digits; a hash.
 const SUBTREE_LINES_BYTES: usize = 8 + 19 + 1 + 19 + 1 + 45;
@@ -45,29 +46,29 @@ impl SignSubtree {
     /// subtree of any tree.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let (lines, checkpoint) = split(Self::WHAT, bytes, MAX_SIGN_SUBTREE_BYTES)?;
-        let wrong = |line, expected: &str, seen: &str| {
-            FormatError::malformed(Self::WHAT, expected, quote(seen)).at_line(line)
-        };
-        let mut lines = lines.as_slice().iter();
-        let (_, range) = lines.next().expect("a split has a first part");
+        let (range, rest) = lines.split_first().expect("a split has a first part");
         let numbers = "subtree and two decimals below 2^63 without leading zeros";
-        let (start, end) = range
-            .strip_prefix("subtree ")
+        let (start, end) = (range.1.strip_prefix("subtree "))
             .and_then(|range| range.split_once(' '))
             .and_then(|(start, end)| Some((LeafIndex::parse(start)?, TreeSize::parse(end)?)))
-            .ok_or_else(|| wrong(1, numbers, range))?;
+            .ok_or_else(|| wrong(Self::WHAT, numbers, *range))?;
         let multiple = "a start that is a multiple of the smallest power of two that holds the subtree";
-        let subtree = Subtree::new(start, end).map_err(|_| wrong(1, multiple, range))?;
-        let (at, hash) = lines.next().ok_or_else(|| wrong(2, "the hash of the subtree", ""))?;
-        let hash = Hash::from_base64(hash).map_err(|e| e.at_line(*at))?;
-        Ok(Self { subtree, hash, proof: parse_proof(Self::WHAT, lines.as_slice())?, checkpoint })
+        let subtree = Subtree::new(start, end).map_err(|_| wrong(Self::WHAT, multiple, *range))?;
+        let (hash, proof) =
+            rest.split_first().ok_or_else(|| wrong(Self::WHAT, "the hash of the subtree", (2, "")))?;
+        Ok(Self {
+            subtree,
+            hash: parse_hash(*hash)?,
+            proof: parse_proof(Self::WHAT, proof, MAX_REQUEST_HASHES)?,
+            checkpoint: Note::parse(checkpoint)?,
+        })
     }
 }
 
 impl fmt::Display for SignSubtree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "subtree {} {}\n{}", self.subtree.start(), self.subtree.end(), self.hash)?;
-        self.proof.iter().try_for_each(|hash| writeln!(f, "{hash}"))?;
+        print_proof(f, &self.proof)?;
         write!(f, "\n{}", self.checkpoint)
     }
 }

@@ -1,4 +1,44 @@
-//! Codes of errors: a number for programs in C and a name for JSON, the same in every version.
+//! Enums whose values have names, and the codes of errors: a number for programs in C and a name for JSON, the same in
+//! every version.
+
+/// Declares an enum whose values have one name each, in files, settings, queries and JSON.
+macro_rules! names {
+    ($(#[$about:meta])* $type:ident {
+        $($(#[$doc:meta])* $variant:ident $(= $number:literal)? => $name:literal,)+
+    }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $type {
+            $($(#[$doc])* $variant $(= $number)?,)+
+        }
+
+        impl $type {
+            /// All values, in order.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// The value with this name.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|value| value.as_str() == text)
+            }
+        }
+
+        impl core::fmt::Display for $type {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use names;
 
 /// Declares the codes of an error enum: `pattern of the error => Code = number, "name";`.
 ///
@@ -25,35 +65,17 @@ pub(crate) use error_codes;
 /// The enum of [`error_codes`] alone, for codes that several errors share.
 macro_rules! codes {
     ($code:ident of $error:ident { $($variant:ident = $number:literal, $name:literal;)+ }) => {
-        #[doc = concat!("The code of a [`", stringify!($error), "`]: its number and its name never change.")]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[non_exhaustive]
-        pub enum $code {
-            $(#[doc = concat!("`", $name, "`")] $variant = $number,)+
+        $crate::format::names! {
+            #[doc = concat!("The code of a [`", stringify!($error), "`]: its number and its name never change.")]
+            #[non_exhaustive]
+            $code { $(#[doc = concat!("`", $name, "`")] $variant = $number => $name,)+ }
         }
 
         impl $code {
-            /// All codes, in the order of their numbers.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
             /// The number, for programs that have no strings to spare.
             #[must_use]
             pub const fn number(self) -> u16 {
                 self as u16
-            }
-
-            /// The name, in lower case with hyphens, for machines.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-        }
-
-        impl core::fmt::Display for $code {
-            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                f.write_str(self.as_str())
             }
         }
     };

@@ -297,7 +297,7 @@ fn find_release(
     // The signers' keys may be revoked by now; they count all the same.
     let nobody = Publishers::default();
     let values = Facts::values(&entry, publishers.unwrap_or(&nobody));
-    Ok(values.and_then(|EntryValues { signers, statement }| match statement {
+    Ok(values.and_then(|EntryValues { signers, statement, .. }| match statement {
         Statement::Release(release) => Some(WithdrawnRelease { release, hash, signers }),
         _ => None,
     }))

@@ -11,7 +11,6 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use ed25519_dalek::VerifyingKey;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -160,21 +159,6 @@ pub struct NoteKey {
 impl NoteKey {
     const WHAT: &str = "a verifier key";
 
-    /// Makes a note key from an Ed25519 public key, a name and a signature type.
-    ///
-    /// # Errors
-    /// [`FormatError`] for a weak key, and for a type that is not Ed25519's.
-    pub fn new(name: KeyName, kind: SignatureType, key: &VerifyingKey) -> Result<Self, FormatError> {
-        if kind == SignatureType::CosignatureMlDsa44 {
-            return Err(FormatError::malformed(
-                Self::WHAT,
-                "an ML-DSA-44 key for this use",
-                "an Ed25519 key",
-            ));
-        }
-        Self::from_material(name, kind, key.as_bytes())
-    }
-
     /// Decodes the bytes that follow the type byte in a vkey.
     fn from_material(name: KeyName, kind: SignatureType, bytes: &[u8]) -> Result<Self, FormatError> {
         let key = match kind {
@@ -187,9 +171,22 @@ impl NoteKey {
     }
 
     fn named(name: KeyName, kind: SignatureType, key: PublicKey) -> Self {
-        let mut material = vec![kind.byte()];
-        material.extend_from_slice(&key.to_bytes());
-        Self { id: key_id(&name, &material), name, kind, key }
+        let mut named = Self { name, id: KeyId([0; 4]), kind, key };
+        named.id = key_id(&named.name, &named.material());
+        named
+    }
+
+    /// The key with its type byte before it.
+    fn material(&self) -> Vec<u8> {
+        [&[self.kind.byte()], self.key.to_bytes().as_slice()].concat()
+    }
+
+    fn check_id(&self, what: &'static str, id: KeyId) -> Result<(), FormatError> {
+        if id == self.id {
+            return Ok(());
+        }
+        let expected = format!("key ID {} for this name and key", self.id);
+        Err(FormatError::malformed(what, expected, id.to_string()))
     }
 
     /// Parses a vkey, without a newline.
@@ -206,10 +203,7 @@ impl NoteKey {
         let (name, id, material) = parse_parts(Self::WHAT, text)?;
         let kind = parse_type(Self::WHAT, material[0])?;
         let key = Self::from_material(name, kind, &material[1..])?;
-        if id != key.id {
-            let expected = format!("key ID {} for this name and key", key.id);
-            return Err(FormatError::malformed(Self::WHAT, expected, id.to_string()));
-        }
+        key.check_id(Self::WHAT, id)?;
         Ok(key)
     }
 
@@ -261,9 +255,7 @@ impl fmt::Debug for NoteKey {
 
 impl fmt::Display for NoteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut material = vec![self.kind.byte()];
-        material.extend_from_slice(&self.key.to_bytes());
-        write!(f, "{}+{}+{}", self.name, self.id, base64_encode(&material))
+        write!(f, "{}+{}+{}", self.name, self.id, base64_encode(&self.material()))
     }
 }
 
@@ -302,10 +294,7 @@ impl NoteSigner {
             FormatError::malformed(Self::WHAT, "a 32-byte seed", seen)
         })?);
         let signer = Self::from_seed(name, kind, &seed);
-        if signer.public.id != id {
-            let expected = format!("key ID {} for this name and key", signer.public.id);
-            return Err(FormatError::malformed(Self::WHAT, expected, id.to_string()));
-        }
+        signer.public.check_id(Self::WHAT, id)?;
         Ok(signer)
     }
 

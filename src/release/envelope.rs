@@ -179,9 +179,6 @@ impl PublisherSigner {
     }
 
     /// The key in PKCS#8 PEM. Keep it secret.
-    ///
-    /// # Panics
-    /// Never: Ed25519 keys always encode.
     #[must_use]
     pub fn to_pem(&self) -> zeroize::Zeroizing<String> {
         use ed25519_dalek::pkcs8::EncodePrivateKey as _;
@@ -192,9 +189,6 @@ impl PublisherSigner {
     }
 
     /// The public key in SPKI PEM, for `publishers.toml`.
-    ///
-    /// # Panics
-    /// Never: Ed25519 keys always encode.
     #[must_use]
     pub fn public_pem(&self) -> String {
         use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;

@@ -5,11 +5,12 @@
 //! from the journal. That is why keys are revoked in that file and never removed from it: claims
 //! are kept under their publisher's name.
 
+use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Envelope, Kind, Publishers, Release, Statement, Subject};
-use crate::format::FormatError;
+use crate::format::{FormatError, names};
 use crate::merkle::Hash;
 
 /// A publisher's claim to a sequence number.
@@ -73,50 +74,23 @@ fn withdrawal_key(publisher: &str, subjects: &[Subject]) -> Hash {
     Hash::digest(format!("{publisher}\0{}", Subject::digest_of_all(subjects).to_hex()).as_bytes())
 }
 
-/// A field by which statements can be searched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SearchField {
-    /// The purl without version and subpath.
-    Package,
-    /// The version.
-    Version,
-    /// Hex SHA-256 of an artifact, or a manifest's root.
-    Digest,
-    /// Name of a publisher.
-    Publisher,
-    /// Name of a kind.
-    Kind,
-    /// Hex leaf hash of the withdrawn release.
-    Withdraws,
-}
-
-impl SearchField {
-    /// All fields, the most selective first.
-    pub const ALL: [Self; 6] =
-        [Self::Withdraws, Self::Digest, Self::Package, Self::Version, Self::Publisher, Self::Kind];
-
-    /// The name in queries.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Package => "package",
-            Self::Version => "version",
-            Self::Digest => "digest",
-            Self::Publisher => "publisher",
-            Self::Kind => "kind",
-            Self::Withdraws => "withdraws",
-        }
-    }
-
-    const fn tag(self) -> u8 {
-        match self {
-            Self::Package => b'p',
-            Self::Version => b'v',
-            Self::Digest => b'd',
-            Self::Publisher => b'n',
-            Self::Kind => b'k',
-            Self::Withdraws => b'w',
-        }
+names! {
+    /// A field by which statements can be searched, with its name in queries, the most selective first. The number is the
+    /// field's tag in a [`Term`].
+    #[repr(u8)]
+    SearchField {
+        /// Hex leaf hash of the withdrawn release.
+        Withdraws = b'w' => "withdraws",
+        /// Hex SHA-256 of an artifact, or a manifest's root.
+        Digest = b'd' => "digest",
+        /// The purl without version and subpath.
+        Package = b'p' => "package",
+        /// The version.
+        Version = b'v' => "version",
+        /// Name of a publisher.
+        Publisher = b'n' => "publisher",
+        /// Name of a kind.
+        Kind = b'k' => "kind",
     }
 }
 
@@ -130,7 +104,7 @@ impl Term {
     #[must_use]
     pub fn new(field: SearchField, value: &str) -> Self {
         let hash = Hash::digest(value.as_bytes());
-        let mut term = [field.tag(); 9];
+        let mut term = [field as u8; 9];
         term[1..].copy_from_slice(&hash.as_bytes()[..8]);
         Self(term)
     }
@@ -173,27 +147,18 @@ impl Facts {
         let (mut claims, mut numbers, mut editions) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(release) = statement.as_release() {
             let (content, package) = (release.content(), release.purl.package());
-            claims.extend(signers.iter().map(|signer| {
+            for signer in &signers {
                 let key = Claim::key(signer, &package, &release.channel, release.sequence);
-                Claim { key, content }
-            }));
-            let track = |signer: &String| Track::new(signer, &package, &release.channel);
-            numbers.extend(signers.iter().map(|signer| (track(signer), release.sequence)));
-            editions.extend(signers.iter().map(|signer| Edition::new(signer, release)));
+                claims.push(Claim { key, content });
+                numbers.push((Track::new(signer, &package, &release.channel), release.sequence));
+                editions.push(Edition::new(signer, release));
+            }
         }
         let withdrawals = statement.as_withdrawal().map_or_else(Vec::new, |withdrawal| {
             signers.iter().map(|signer| withdrawal_key(signer, &withdrawal.subjects)).collect()
         });
-        let mut terms = vec![Term::new(SearchField::Kind, statement.kind().as_str())];
-        for purl in statement.purls() {
-            terms.push(Term::new(SearchField::Package, &purl.package()));
-            terms.push(Term::new(SearchField::Version, purl.version()));
-        }
-        if let Some(withdrawal) = statement.as_withdrawal() {
-            terms.push(Term::new(SearchField::Withdraws, &withdrawal.leaf.to_hex()));
-        }
-        terms.extend(signers.iter().map(|signer| Term::new(SearchField::Publisher, signer)));
-        terms.extend(statement.digests().map(|digest| Term::new(SearchField::Digest, &digest.to_hex())));
+        let values = search_values(statement, &signers);
+        let mut terms: Vec<Term> = values.iter().map(|(field, value)| Term::new(*field, value)).collect();
         terms.sort_unstable();
         terms.dedup();
         let payload = Some(Hash::digest(envelope.payload()));
@@ -211,7 +176,8 @@ impl Facts {
     pub fn values(entry: &[u8], publishers: &Publishers) -> Option<EntryValues> {
         let envelope = Envelope::parse_entry(entry).ok()?;
         let statement = Statement::parse(envelope.payload()).ok()?;
-        Some(EntryValues { signers: publishers.signer_names(&envelope), statement })
+        let signers = publishers.signer_names(&envelope);
+        Some(EntryValues { values: search_values(&statement, &signers), signers, statement })
     }
 }
 
@@ -222,22 +188,26 @@ pub struct EntryValues {
     pub signers: Vec<String>,
     /// What is stated.
     pub statement: Statement,
+    values: Vec<(SearchField, String)>,
 }
 
 impl EntryValues {
     /// Tells whether the entry has this value in this field.
     #[must_use]
     pub fn matches(&self, field: SearchField, value: &str) -> bool {
-        let (statement, purls) = (&self.statement, self.statement.purls());
-        match field {
-            SearchField::Package => purls.iter().any(|purl| purl.package() == value),
-            SearchField::Version => purls.iter().any(|purl| purl.version() == value),
-            SearchField::Kind => statement.kind().as_str() == value,
-            SearchField::Publisher => self.signers.iter().any(|signer| signer == value),
-            SearchField::Digest => statement.digests().any(|digest| digest.to_hex() == value),
-            SearchField::Withdraws => {
-                statement.as_withdrawal().is_some_and(|withdrawal| withdrawal.leaf.to_hex() == value)
-            }
-        }
+        self.values.iter().any(|(of, held)| *of == field && held == value)
     }
+}
+
+fn search_values(statement: &Statement, signers: &[String]) -> Vec<(SearchField, String)> {
+    let mut values = vec![(SearchField::Kind, statement.kind().as_str().to_owned())];
+    for purl in statement.purls() {
+        values.push((SearchField::Package, purl.package()));
+        values.push((SearchField::Version, purl.version().to_owned()));
+    }
+    let withdrawal = statement.as_withdrawal();
+    values.extend(withdrawal.map(|withdrawal| (SearchField::Withdraws, withdrawal.leaf.to_hex())));
+    values.extend(signers.iter().map(|signer| (SearchField::Publisher, signer.clone())));
+    values.extend(statement.digests().map(|digest| (SearchField::Digest, digest.to_hex())));
+    values
 }

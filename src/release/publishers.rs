@@ -323,10 +323,4 @@ impl Publishers {
         };
         envelope.signatures().iter().map(name).collect()
     }
-
-    /// Tells whether any publisher's patterns cover this package.
-    #[must_use]
-    pub fn cover(&self, purl: &Purl) -> bool {
-        self.0.iter().any(|publisher| publisher.covers(purl))
-    }
 }

@@ -14,7 +14,7 @@ mod types;
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use core::fmt;
-use core::ops::Range;
+use core::ops::{Deref, Range};
 
 use crate::format::{FormatError, cap, quote};
 use parts::{Fault, Parts};
@@ -139,14 +139,6 @@ impl Purl {
         Ok(purl)
     }
 
-    /// Checks the rules of its type.
-    ///
-    /// # Errors
-    /// As [`PackageUrl::check_type`].
-    pub fn check_type(&self) -> Result<(), FormatError> {
-        self.0.check_type()
-    }
-
     /// Parses the purl of a logged entry.
     ///
     /// # Errors
@@ -159,16 +151,7 @@ impl Purl {
         }
     }
 
-    /// The whole purl, in the canonical spelling.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-
     /// The version, as in the canonical spelling.
-    ///
-    /// # Panics
-    /// Never: a purl has one.
     #[must_use]
     pub fn version(&self) -> &str {
         self.0.version().expect("a purl has a version")
@@ -183,16 +166,13 @@ impl Purl {
         Parts::read_version(text)
             .map_err(|expected| FormatError::malformed("a version", expected, quote(text)))
     }
+}
 
-    /// The package: the purl without its version and subpath.
-    #[must_use]
-    pub fn package(&self) -> String {
-        self.0.package()
-    }
+impl Deref for Purl {
+    type Target = PackageUrl;
 
-    /// Type, namespace and name: the package without its qualifiers.
-    fn name(&self) -> &str {
-        self.0.name()
+    fn deref(&self) -> &PackageUrl {
+        &self.0
     }
 }
 

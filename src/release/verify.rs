@@ -266,7 +266,7 @@ pub(super) fn not_permitted(statement: &Statement, signers: &[&Publisher]) -> St
     StatementError::NotPermitted {
         publishers: names(signers.iter().copied()).join(" and "),
         kind: statement.kind(),
-        package: uncovered.or(statement.purl()).map(Purl::package),
+        package: uncovered.or(statement.purl()).map(|purl| purl.package()),
     }
 }
 

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::checkpoint::Checkpoint;
-use crate::merkle::{LeafIndex, Subtree};
-use crate::note::{KeyId, KeyName, NoteSigner, SignatureType};
+use crate::merkle::{Hash, LeafIndex, Subtree};
+use crate::note::{KeyId, KeyName, MAX_NOTE_SIGNATURES, Note, NoteSigner, SignatureType};
 
 fn note() -> Note {
     let origin = KeyName::new("log.example/wire").unwrap();

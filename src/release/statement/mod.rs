@@ -176,7 +176,7 @@ impl Statement {
     pub fn check_new(&self) -> Result<(), FormatError> {
         match self {
             Self::Withdrawal(_) => Ok(()),
-            _ => self.purls().iter().try_for_each(Purl::check_type),
+            _ => self.purls().iter().try_for_each(|purl| purl.check_type()),
         }
     }
 

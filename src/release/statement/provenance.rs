@@ -17,7 +17,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Purl, Resource, check_text, open_as, purls_in};
+use super::{Purl, Resource, check_text, purls_in};
 use crate::format::FormatError;
 use crate::release::json::Fields;
 
@@ -39,14 +39,6 @@ pub struct Provenance {
 
 impl Provenance {
     const WHAT: &str = "a provenance statement";
-
-    /// Reads the payload of an envelope.
-    ///
-    /// # Errors
-    /// [`FormatError`] unless it is strict JSON of the shape drawn above.
-    pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
-        open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
-    }
 
     pub(super) fn read(statement: Fields) -> Result<Self, FormatError> {
         let mut statement = statement.about(Self::WHAT);

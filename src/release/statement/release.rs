@@ -13,10 +13,9 @@
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt;
 
 use super::{Purl, Subject, check_text, open_as, to_payload};
-use crate::format::{FormatError, quote};
+use crate::format::{FormatError, names, quote};
 use crate::merkle::Hash;
 use crate::release::json::{Fields, Json, MAX_INTEGER};
 
@@ -24,41 +23,15 @@ pub(super) const PREDICATE_TYPE: &str = "https://in-toto.io/attestation/release/
 /// Longest channel name.
 const MAX_CHANNEL_BYTES: usize = 64;
 
-/// What sort of release it is; publishers are given rights for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A program, library or package.
-    Build,
-    /// A change to an installed build.
-    Update,
-    /// Detection rules, signatures, models: data that decides what a scanner does.
-    DetectionRules,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Build, Self::Update, Self::DetectionRules];
-
-    /// The name in statements and configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Build => "build",
-            Self::Update => "update",
-            Self::DetectionRules => "detection-rules",
-        }
-    }
-
-    /// Parses the name of a kind.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+names! {
+    /// What sort of release it is; publishers are given rights for each.
+    Kind {
+        /// A program, library or package.
+        Build => "build",
+        /// A change to an installed build.
+        Update => "update",
+        /// Detection rules, signatures, models: data that decides what a scanner does.
+        DetectionRules => "detection-rules",
     }
 }
 

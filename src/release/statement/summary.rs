@@ -16,30 +16,20 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Purl, Resource, check_text, open_as, purls_in};
-use crate::format::{FormatError, quote};
+use super::{Purl, Resource, check_text, purls_in};
+use crate::format::{FormatError, names, quote};
 use crate::release::json::{Fields, Json, describe};
 use crate::release::{Timestamp, parse_time};
 
 pub(super) const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
 
-/// The result of a verification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VerificationResult {
-    /// The artifacts meet the policy.
-    Passed,
-    /// They do not.
-    Failed,
-}
-
-impl VerificationResult {
-    /// `PASSED` or `FAILED`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Passed => "PASSED",
-            Self::Failed => "FAILED",
-        }
+names! {
+    /// The result of a verification.
+    VerificationResult {
+        /// The artifacts meet the policy.
+        Passed => "PASSED",
+        /// They do not.
+        Failed => "FAILED",
     }
 }
 
@@ -66,14 +56,6 @@ pub struct VerificationSummary {
 impl VerificationSummary {
     const WHAT: &str = "a verification summary";
 
-    /// Parses the payload of an envelope.
-    ///
-    /// # Errors
-    /// [`FormatError`] unless it is strict JSON of the shape shown above.
-    pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
-        open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
-    }
-
     pub(super) fn read(statement: Fields) -> Result<Self, FormatError> {
         let mut statement = statement.about(Self::WHAT);
         let subjects = Resource::subjects(Self::WHAT, &mut statement)?;
@@ -90,13 +72,10 @@ impl VerificationSummary {
         // They are not kept, but each MUST have a digest.
         let attestations = predicate.optional_array("inputAttestations")?.unwrap_or_default();
         Resource::read_all(Self::WHAT, "predicate.inputAttestations[]", attestations, true)?;
-        let result = match predicate.string("verificationResult")?.as_str() {
-            "PASSED" => VerificationResult::Passed,
-            "FAILED" => VerificationResult::Failed,
-            other => {
-                return Err(predicate.wrong("verificationResult", "to be PASSED or FAILED", &quote(other)));
-            }
-        };
+        let result = predicate.string("verificationResult")?;
+        let result = VerificationResult::parse(&result).ok_or_else(|| {
+            predicate.wrong("verificationResult", "to be PASSED or FAILED", &quote(&result))
+        })?;
         let levels = predicate.array("verifiedLevels")?;
         let levels = levels.into_iter().map(level).collect::<Result<Vec<_>, _>>()?;
         check_levels(&levels)?;

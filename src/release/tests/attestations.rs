@@ -37,7 +37,7 @@ fn summary() -> Vec<u8> {
 
 #[test]
 fn provenance_says_who_built_what_from_what() {
-    let provenance = Provenance::parse(&provenance()).unwrap();
+    let Statement::Provenance(provenance) = Statement::parse(&provenance()).unwrap() else { panic!() };
     assert_eq!(provenance.builder, "https://example.com/builder");
     assert_eq!(provenance.build_type, "https://example.com/make");
     let source = Resource {
@@ -62,7 +62,7 @@ fn provenance_says_who_built_what_from_what() {
 
 #[test]
 fn a_summary_says_who_checked_what_against_what() {
-    let summary = VerificationSummary::parse(&summary()).unwrap();
+    let Statement::Summary(summary) = Statement::parse(&summary()).unwrap() else { panic!() };
     assert_eq!(summary.verifier, "https://example.com/auditor");
     assert_eq!(format_time(summary.time_verified), "1985-04-12T23:20:50Z");
     assert_eq!(

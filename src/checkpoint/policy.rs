@@ -26,12 +26,10 @@ use crate::checkpoint::{Checkpoint, LogKey, LogSigned, Origin};
 use crate::format::error_codes;
 use crate::note::{KeyId, KeyName, Note, NoteKey};
 
-pub use describe::is_reserved;
-pub use origin_line::log_lines;
+pub use describe::{is_reserved, log_lines};
 pub use parse::PolicyLimits;
 
 mod describe;
-mod origin_line;
 mod parse;
 mod quorums;
 

@@ -14,9 +14,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use ed25519_dalek::pkcs8::EncodePublicKey as _;
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey};
 
-use super::submission::SubmittedEnvelope;
+use super::pem::{keyid, secret_key};
 use super::{MAX_ENTRY_BYTES, Release};
 use crate::format::{FormatError, base64_encode, cap};
 use crate::merkle::Hash;
@@ -37,25 +37,11 @@ pub struct Envelope {
     /// keyid and signature, strictly increasing by keyid.
     signatures: Vec<(Hash, Vec<u8>)>,
     /// The canonical form, made once from the two fields above.
-    entry: Vec<u8>,
+    pub(super) entry: Vec<u8>,
 }
 
 impl Envelope {
     pub(super) const WHAT: &str = "a DSSE envelope";
-
-    /// Parses an entry of a log: an envelope in its canonical form.
-    ///
-    /// # Errors
-    /// [`FormatError`] for anything else, and for more than [`MAX_ENTRY_BYTES`].
-    pub fn parse_entry(entry: &[u8]) -> Result<Self, FormatError> {
-        cap("an entry", entry.len(), MAX_ENTRY_BYTES)?;
-        let envelope = SubmittedEnvelope::parse(entry)?.into_named()?;
-        if envelope.entry != entry {
-            let seen = "the same envelope in another order, with other spaces or with other fields";
-            return Err(FormatError::malformed(Self::WHAT, "canonical JSON (RFC 8785)", seen));
-        }
-        Ok(envelope)
-    }
 
     pub(super) fn new(payload: Vec<u8>, mut signatures: Vec<(Hash, Vec<u8>)>) -> Result<Self, FormatError> {
         signatures.sort();
@@ -139,12 +125,6 @@ pub(super) fn pae(payload: &[u8]) -> Vec<u8> {
     message
 }
 
-/// keyid of a publisher key: SHA-256 of its `SubjectPublicKeyInfo` in DER.
-pub(super) fn keyid(key: &VerifyingKey) -> Hash {
-    let der = key.to_public_key_der().expect("an Ed25519 key always encodes");
-    Hash::digest(der.as_bytes())
-}
-
 /// A publisher's secret key. It is zeroized on drop, and `Debug` shows only the keyid.
 pub struct PublisherSigner {
     key: SigningKey,
@@ -167,7 +147,7 @@ impl PublisherSigner {
     /// [`FormatError`], which never quotes the key.
     pub fn from_pem(pem: &str) -> Result<Self, FormatError> {
         cap("a publisher key", pem.len(), 16 * 1024)?;
-        let key = super::pem::secret_key(pem)?;
+        let key = secret_key(pem)?;
         Ok(Self { keyid: keyid(&key.verifying_key()), key })
     }
 

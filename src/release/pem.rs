@@ -12,15 +12,20 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePu
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
-use super::envelope::keyid;
-use crate::format::FormatError;
+use crate::format::{FormatError, base64_decode};
 use crate::merkle::Hash;
 
 const WHAT: &str = "a publisher key";
 const PUBLIC: &str = "PUBLIC KEY";
 const PRIVATE: &str = "PRIVATE KEY";
-/// Base64 characters in a line of printed PEM: RFC 7468 section 2.
-const LINE_CHARS: usize = 64;
+/// Longest label in a message, in characters.
+const SHOWN_CHARS: usize = 64;
+
+/// keyid of a publisher key: SHA-256 of its `SubjectPublicKeyInfo` in DER.
+pub(super) fn keyid(key: &VerifyingKey) -> Hash {
+    let der = key.to_public_key_der().expect("an Ed25519 key always encodes");
+    Hash::digest(der.as_bytes())
+}
 
 /// A block between a `-----BEGIN` line and its `-----END` line.
 struct Block<'a> {
@@ -40,8 +45,8 @@ pub(super) fn public_key(text: &str) -> Result<VerifyingKey, FormatError> {
     if blocks.iter().any(|block| block.label.ends_with(PRIVATE)) {
         return Err(wrong("a private key, which belongs to its publisher alone".to_owned()));
     }
-    let pem = only(&blocks, PUBLIC).map_err(&wrong)?;
-    let key = VerifyingKey::from_public_key_pem(&pem).map_err(|e| wrong(e.to_string()))?;
+    let der = only(&blocks, PUBLIC).map_err(&wrong)?;
+    let key = VerifyingKey::from_public_key_der(&der).map_err(|e| wrong(e.to_string()))?;
     if key.is_weak() {
         return Err(FormatError::malformed(WHAT, "a strong key", "a weak one, of small order"));
     }
@@ -58,17 +63,14 @@ pub(super) fn secret_key(text: &str) -> Result<SigningKey, FormatError> {
     if blocks.iter().any(|block| block.label == "ENCRYPTED PRIVATE KEY") {
         return Err(wrong("a key under a passphrase; `openssl pkey -in KEY -out NEW` removes it".to_owned()));
     }
-    let pem = only(&blocks, PRIVATE).map_err(&wrong)?;
-    SigningKey::from_pkcs8_pem(&pem).map_err(|e| wrong(e.to_string()))
+    let der = only(&blocks, PRIVATE).map_err(&wrong)?;
+    SigningKey::from_pkcs8_der(&der).map_err(|e| wrong(e.to_string()))
 }
 
 /// Parses the Ed25519 public key in a text. Returns its keyid and its PEM, printed without the text around it.
 ///
 /// # Errors
 /// [`FormatError`] for anything but one such key.
-///
-/// # Panics
-/// Never: Ed25519 keys always encode.
 pub fn public_pem_of(text: &str) -> Result<(Hash, String), FormatError> {
     let key = public_key(text)?;
     let pem = key.to_public_key_pem(LineEnding::LF).expect("an Ed25519 key always encodes");
@@ -81,8 +83,8 @@ pub fn is_public_pem(text: &str) -> bool {
     lines(text).find(|line| !line.is_empty()).and_then(|line| marker(line, "BEGIN")) == Some(PUBLIC)
 }
 
-/// The only block with this label, in the strict form that the key parser needs.
-fn only(blocks: &[Block<'_>], label: &str) -> Result<Zeroizing<String>, String> {
+/// The bytes of the only block with this label.
+fn only(blocks: &[Block<'_>], label: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut fitting = blocks.iter().filter(|block| block.label == label);
     let block = fitting.next().ok_or_else(|| match blocks.first() {
         None => format!("no line -----BEGIN {label}-----"),
@@ -91,16 +93,8 @@ fn only(blocks: &[Block<'_>], label: &str) -> Result<Zeroizing<String>, String> 
     if fitting.next().is_some() {
         return Err(format!("more than one block of {label}"));
     }
-    let mut pem = Zeroizing::new(String::with_capacity(2 * block.body.len() + 100));
-    pem.push_str(&format!("-----BEGIN {label}-----\n"));
-    for (at, char) in block.body.chars().enumerate() {
-        if at > 0 && at % LINE_CHARS == 0 {
-            pem.push('\n');
-        }
-        pem.push(char);
-    }
-    pem.push_str(&format!("\n-----END {label}-----\n"));
-    Ok(pem)
+    let der = base64_decode(&block.body).map(Zeroizing::new);
+    der.ok_or_else(|| format!("bad base64 in the block of {label}"))
 }
 
 /// The lines, trimmed. A CRLF yields an additional blank line.
@@ -142,7 +136,7 @@ fn blocks(text: &str) -> Result<Vec<Block<'_>>, String> {
 
 /// A label with printable ASCII characters only, shortened.
 fn shown(label: &str) -> String {
-    label.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(LINE_CHARS).collect()
+    label.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(SHOWN_CHARS).collect()
 }
 
 const fn is_base64(c: char) -> bool {

@@ -27,8 +27,7 @@ use core::fmt;
 use ed25519_dalek::VerifyingKey;
 use serde::Deserialize;
 
-use super::envelope::keyid;
-use super::pem::{public_key, public_pem_of};
+use super::pem::{keyid, public_key, public_pem_of};
 use super::{Envelope, Purl, PurlPattern, Statement, StatementKind, Timestamp, format_time, parse_time};
 use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote, shown};
 use crate::merkle::Hash;

@@ -86,6 +86,22 @@ impl SubmittedEnvelope {
     }
 }
 
+impl Envelope {
+    /// Parses an entry of a log: an envelope in its canonical form.
+    ///
+    /// # Errors
+    /// [`FormatError`] for anything else, and for more than [`MAX_ENTRY_BYTES`].
+    pub fn parse_entry(entry: &[u8]) -> Result<Self, FormatError> {
+        cap("an entry", entry.len(), MAX_ENTRY_BYTES)?;
+        let envelope = SubmittedEnvelope::parse(entry)?.into_named()?;
+        if envelope.entry != entry {
+            let seen = "the same envelope in another order, with other spaces or with other fields";
+            return Err(FormatError::malformed(Self::WHAT, "canonical JSON (RFC 8785)", seen));
+        }
+        Ok(envelope)
+    }
+}
+
 fn decode(fields: &mut Fields, key: &str) -> Result<Vec<u8>, FormatError> {
     let text = fields.string(key)?;
     base64_decode_any(&text)

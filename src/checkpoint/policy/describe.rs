@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{Group, Member, Policy, Quorum};
+use crate::checkpoint::{LogKey, SignsFor as _};
 
 /// Keywords of policy files. The specification reserves `none` alone, so the others are read as names; Go's reader
 /// rejects all of them as names, so none of them is written as one.
@@ -149,4 +150,24 @@ impl Policy {
             Member::Group(at) => &self.groups[at].name,
         }
     }
+}
+
+/// The lines of a policy that trust a log's key: the log line, and an origin line if the key has another name.
+#[must_use]
+pub fn log_lines(log: &LogKey) -> String {
+    let mut lines = format!("log {}\n", log.key());
+    if log.log() != log.key().name() {
+        lines += &format!("origin {}\n", escaped(log.origin()));
+    }
+    lines
+}
+
+fn escaped(origin: &str) -> String {
+    let last = origin.len() - 1;
+    let escape = |(at, char): (usize, char)| match char {
+        '%' | '\u{7f}' => format!("%{:02x}", u32::from(char)),
+        ' ' if at == 0 || at == last => "%20".to_owned(),
+        other => other.to_string(),
+    };
+    origin.char_indices().map(escape).collect()
 }

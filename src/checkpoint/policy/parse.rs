@@ -4,10 +4,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{
-    Group, MAX_POLICY_BYTES, MAX_POLICY_ITEMS, Member, Policy, PolicyLog, PolicyWitness, Quorum, origin_line,
-};
-use crate::checkpoint::signs_for_logs;
+use super::{Group, MAX_POLICY_BYTES, MAX_POLICY_ITEMS, Member, Policy, PolicyLog, PolicyWitness, Quorum};
+use crate::checkpoint::{Origin, signs_for_logs};
 use crate::format::{FormatError, byte_order_mark, cap, cap_count, decimal, quote_bytes, utf8};
 use crate::merkle::Hash;
 use crate::note::{KeyId, KeyName, NoteKey, SignatureType};
@@ -82,7 +80,7 @@ struct Parser {
     quorum: Option<Quorum>,
 }
 
-pub(super) fn wrong(expected: impl Into<String>, seen: &[u8]) -> FormatError {
+fn wrong(expected: impl Into<String>, seen: &[u8]) -> FormatError {
     FormatError::malformed(Policy::WHAT, expected, quote_bytes(seen))
 }
 
@@ -101,7 +99,7 @@ impl Parser {
             [b"log", rest @ ..] => self.log(rest, line),
             [b"origin", _, ..] if after_log => {
                 let log = self.logs.last_mut().expect("the line before was a log's");
-                log.origin = origin_line::parse(line)?;
+                log.origin = parse_origin(line)?;
                 Ok(())
             }
             [b"origin", ..] => Err(wrong("an origin on the line after the log that it belongs to", line)),
@@ -214,6 +212,30 @@ impl Parser {
             .copied()
             .ok_or_else(|| wrong("the name of a witness or group on an earlier line", name))
     }
+}
+
+/// Parses an origin line, which the caller found to have the keyword and some text after it.
+fn parse_origin(line: &[u8]) -> Result<Origin, FormatError> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let trimmed = |text: &[u8]| -> Vec<u8> {
+        let end = text.iter().rposition(|byte| !is_blank(byte)).map_or(0, |at| at + 1);
+        text[..end].iter().skip_while(|byte| is_blank(byte)).copied().collect()
+    };
+    let text = trimmed(&trimmed(line)[b"origin".len()..]);
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_slice();
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let mut byte = [0];
+        let digits = rest.split_off(..2).filter(|digits| hex::decode_to_slice(digits, &mut byte).is_ok());
+        digits.ok_or_else(|| wrong("two hex digits after each % of an origin", line))?;
+        bytes.push(byte[0]);
+    }
+    Origin::new(utf8(Policy::WHAT, &bytes)?)
 }
 
 fn key_of_kind(

@@ -2,9 +2,8 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
-use core::fmt;
 
-use crate::format::{FormatError, cap, quote};
+use crate::format::{FormatError, cap, checked_text, quote};
 use crate::merkle::Hash;
 use crate::note::{KeyName, NoteKey};
 
@@ -17,6 +16,8 @@ const MAX_ORIGIN_BYTES: usize = 255;
 /// origin is following" the recommended form. It may contain spaces, and may differ from the name of the log's key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(String);
+
+checked_text!(Origin);
 
 impl Origin {
     /// Checks an origin.
@@ -32,18 +33,6 @@ impl Origin {
         }
         Ok(Self(origin.to_owned()))
     }
-
-    /// The origin.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl AsRef<str> for Origin {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
 }
 
 impl From<KeyName> for Origin {
@@ -58,12 +47,6 @@ impl From<&KeyName> for Origin {
     }
 }
 
-impl From<&Self> for Origin {
-    fn from(origin: &Self) -> Self {
-        origin.clone()
-    }
-}
-
 impl PartialEq<KeyName> for Origin {
     fn eq(&self, name: &KeyName) -> bool {
         self.0 == name.as_str()
@@ -73,12 +56,6 @@ impl PartialEq<KeyName> for Origin {
 impl PartialEq<Origin> for KeyName {
     fn eq(&self, origin: &Origin) -> bool {
         origin == self
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -195,7 +195,7 @@ impl Policy {
     /// The trusted logs' keys, for [`checkpoint::open`](crate::checkpoint::open).
     #[must_use]
     pub fn log_keys(&self) -> Vec<LogKey> {
-        self.logs.iter().map(|log| LogKey::new(&log.origin, log.key.clone())).collect()
+        self.logs.iter().map(|log| LogKey::new(log.origin.clone(), log.key.clone())).collect()
     }
 
     /// The known witnesses, in the order of the file.

@@ -4,7 +4,7 @@
 //! leaf hashes, two cache keys or two signatures.
 
 pub(crate) mod checksum;
-mod codes;
+mod macros;
 mod toml_file;
 mod wait;
 
@@ -18,7 +18,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE};
 
-pub(crate) use codes::{codes, error_codes, names};
+pub(crate) use macros::{checked_text, codes, error_codes, names};
 pub(crate) use toml_file::{TomlFile, TomlPlace};
 pub use wait::Wait;
 

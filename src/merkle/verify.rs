@@ -15,66 +15,32 @@ pub const MAX_PROOF_HASHES: usize = 64;
 /// Why a proof is not valid, or can't be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum ProofError {
     /// The tree has no such leaf.
     #[error("leaf index {index} is out of range: expected an index below the tree size {size}")]
-    IndexOutOfRange {
-        /// The index asked for.
-        index: LeafIndex,
-        /// The tree it was asked of.
-        size: TreeSize,
-    },
+    IndexOutOfRange { index: LeafIndex, size: TreeSize },
     /// The older tree is the larger one.
     #[error("tree sizes are reversed: expected the old size to be at most the new one, saw {old} and {new}")]
-    SizesReversed {
-        /// Size of the older tree.
-        old: TreeSize,
-        /// Size of the newer tree.
-        new: TreeSize,
-    },
+    SizesReversed { old: TreeSize, new: TreeSize },
     /// The leaves are not a subtree.
     #[error(
         "leaves {start} to {end} are not a subtree: expected a start below the end, and a multiple of the \
          smallest power of two that is at least end - start"
     )]
-    NotASubtree {
-        /// First leaf.
-        start: LeafIndex,
-        /// The leaf after the last one.
-        end: TreeSize,
-    },
+    NotASubtree { start: LeafIndex, end: TreeSize },
     /// The tree does not contain the whole subtree.
     #[error("subtree {subtree} is out of range: expected an end of at most the tree size {size}")]
-    SubtreeOutOfRange {
-        /// The subtree asked for.
-        subtree: Subtree,
-        /// The tree it was asked of.
-        size: TreeSize,
-    },
+    SubtreeOutOfRange { subtree: Subtree, size: TreeSize },
     /// The subtree has no such leaf.
     #[error("leaf index {index} is out of range: expected an index in the subtree {subtree}")]
-    IndexOutsideSubtree {
-        /// The index asked for.
-        index: LeafIndex,
-        /// The subtree it was asked of.
-        subtree: Subtree,
-    },
+    IndexOutsideSubtree { index: LeafIndex, subtree: Subtree },
     /// The number of hashes does not fit the tree.
     #[error("the proof has the wrong length: expected {expected} hashes, saw {seen}")]
-    WrongLength {
-        /// Hashes that a proof for these sizes has.
-        expected: usize,
-        /// Hashes that this one has.
-        seen: usize,
-    },
+    WrongLength { expected: usize, seen: usize },
     /// The proof leads to another root.
     #[error("the proof does not lead to the root: expected {expected}, computed {seen}")]
-    RootMismatch {
-        /// The root to be proven.
-        expected: Hash,
-        /// The root that the proof computes.
-        seen: Hash,
-    },
+    RootMismatch { expected: Hash, seen: Hash },
     /// The indices of a multi-proof are not strictly increasing.
     #[error("the indices are not strictly increasing at position {at}: sort them and ask for each leaf once")]
     IndicesNotIncreasing {
@@ -83,12 +49,7 @@ pub enum ProofError {
     },
     /// More leaves than one multi-proof may cover, or none.
     #[error("a multi-proof covers 1 to {limit} leaves, saw {seen}: split the request")]
-    TooManyIndices {
-        /// The most that is accepted.
-        limit: usize,
-        /// How many there were.
-        seen: usize,
-    },
+    TooManyIndices { limit: usize, seen: usize },
 }
 
 error_codes! { ProofCode of ProofError {

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::algorithm::{PublicKey, SEED_BYTES, SecretKey};
 use crate::format::{
-    FormatError, base64_decode, base64_encode, cap, has_space_or_control, hex_decode, quote,
+    FormatError, base64_decode, base64_encode, cap, checked_text, has_space_or_control, hex_decode, quote,
 };
 
 /// Longest key name or origin: 255 bytes, what a `cosigned_message` can hold.
@@ -27,6 +27,8 @@ const MAX_KEY_TEXT: usize = 4_096;
 /// Name of a key: 1 to 255 bytes without Unicode spaces, plus signs or control characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyName(String);
+
+checked_text!(KeyName);
 
 impl KeyName {
     /// Checks a name.
@@ -43,24 +45,6 @@ impl KeyName {
             ));
         }
         Ok(Self(name.to_owned()))
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl AsRef<str> for KeyName {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for KeyName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::format::{
-    FormatError, base64_decode, base64_decode_any_bits, base64_encode, cap, cap_count, error_codes, quote,
-    shown, utf8,
+    FormatError, base64_decode, base64_decode_any_bits, base64_encode, cap, cap_count, checked_text,
+    error_codes, quote, shown, utf8,
 };
 
 /// Largest note, in bytes: 64 ML-DSA-44 signatures and the text fit.
@@ -26,26 +26,17 @@ const SIGNATURE_PREFIX: &str = "— ";
 /// Why a note is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum NoteError {
     /// The note is malformed.
     #[error(transparent)]
     Format(#[from] FormatError),
     /// A signature names a trusted key, but is not valid.
     #[error("the signature by {name}+{id} is not valid: the text or the signature was changed")]
-    BadSignature {
-        /// The key's name.
-        name: KeyName,
-        /// The key's ID.
-        id: KeyId,
-    },
+    BadSignature { name: KeyName, id: KeyId },
     /// No signature names a trusted key.
     #[error("no trusted key signed this note: expected {expected}, saw {seen}")]
-    Unsigned {
-        /// The trusted keys.
-        expected: String,
-        /// The keys that the signatures name.
-        seen: String,
-    },
+    Unsigned { expected: String, seen: String },
 }
 
 error_codes! { NoteCode of NoteError {
@@ -62,6 +53,8 @@ const SHOWN_CHARS: usize = 80;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineName(String);
 
+checked_text!(LineName);
+
 impl LineName {
     fn new(name: &str) -> Result<Self, FormatError> {
         if name.is_empty() || name.contains('+') || name.contains(char::is_whitespace) {
@@ -69,12 +62,6 @@ impl LineName {
             return Err(FormatError::malformed("a key name", expected, quote(name)));
         }
         Ok(Self(name.to_owned()))
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 
     /// The name for a message: shortened, and with hidden characters escaped.
@@ -88,12 +75,6 @@ impl LineName {
 impl From<KeyName> for LineName {
     fn from(name: KeyName) -> Self {
         Self(name.as_str().to_owned())
-    }
-}
-
-impl fmt::Display for LineName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

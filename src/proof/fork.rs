@@ -48,52 +48,28 @@ pub struct ForkEvidence {
 /// Why evidence proves no fork.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum EvidenceError {
     /// The notes are not checkpoints, or are in the wrong order.
     #[error(transparent)]
     Format(#[from] FormatError),
     /// No trusted log signed one of the heads.
     #[error("the head of size {size} is not by a trusted log: {source}")]
-    NotSigned {
-        /// Size in the head.
-        size: TreeSize,
-        /// Why the head is rejected.
-        source: CheckpointError,
-    },
+    NotSigned { size: TreeSize, source: CheckpointError },
     /// The heads are of two logs, which have two histories.
     #[error("the heads are of two logs: expected one origin, saw {smaller} and {larger}")]
-    TwoLogs {
-        /// Origin of the smaller head.
-        smaller: Origin,
-        /// Origin of the larger one.
-        larger: Origin,
-    },
+    TwoLogs { smaller: Origin, larger: Origin },
     /// The log signed one tree twice.
     #[error("the heads agree at size {size}: expected two roots, saw {root} twice")]
-    SameTree {
-        /// Size of both.
-        size: TreeSize,
-        /// Root of both.
-        root: Hash,
-    },
+    SameTree { size: TreeSize, root: Hash },
     /// The larger tree continues the smaller one.
     #[error(
         "the larger head continues the smaller one: expected another root than {root} at size {size}, saw that"
     )]
-    Continues {
-        /// Size of the smaller one.
-        size: TreeSize,
-        /// Its root.
-        root: Hash,
-    },
+    Continues { size: TreeSize, root: Hash },
     /// The consistency proof does not lead to the larger head.
     #[error("the larger head is not shown to commit to another tree of size {size}: {source}")]
-    Unproven {
-        /// Size of the smaller one.
-        size: TreeSize,
-        /// Why the consistency proof is not valid.
-        source: ProofError,
-    },
+    Unproven { size: TreeSize, source: ProofError },
 }
 
 error_codes! { EvidenceCode of EvidenceError {

@@ -16,7 +16,7 @@ use alloc::string::String;
 use core::fmt;
 use core::ops::{Deref, Range};
 
-use crate::format::{FormatError, cap, quote};
+use crate::format::{FormatError, cap, checked_text, quote};
 use parts::{Fault, Parts};
 
 /// Longest purl, in bytes: far longer than any real one, and short compared with an entry.
@@ -188,6 +188,8 @@ impl fmt::Display for Purl {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurlPattern(String);
 
+checked_text!(PurlPattern);
+
 impl PurlPattern {
     const WHAT: &str = "a purl pattern";
 
@@ -230,12 +232,6 @@ impl PurlPattern {
             Some(prefix) => package.starts_with(prefix),
             None => package == self.0,
         }
-    }
-
-    /// The pattern, in the canonical spelling.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

@@ -13,6 +13,7 @@ use crate::note::ed25519_verify;
 /// Why a statement in a well-formed envelope is not admitted or trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum StatementError {
     /// The payload is not a statement of a known kind.
     #[error(transparent)]
@@ -31,12 +32,7 @@ pub enum StatementError {
         "the statement is for another log: expected {expected}, saw {}; its publisher has to sign it for this one",
         quote(seen)
     )]
-    OtherLog {
-        /// Origin of the log that holds or admits it.
-        expected: String,
-        /// Origin of the log that it names.
-        seen: String,
-    },
+    OtherLog { expected: String, seen: String },
     /// Too many signatures of a request failed under the keys that might have made them.
     #[error(
         "it takes too long to find out who signed this: {most} signature checks failed; expected each keyid to name the key, by the hex SHA-256 of its SPKI DER"
@@ -49,44 +45,28 @@ pub enum StatementError {
     #[error(
         "the signature by key {keyid} of {publisher} is not valid: the statement or the signature was changed"
     )]
-    BadSignature {
-        /// The publisher whose key it is.
-        publisher: String,
-        /// The key named.
-        keyid: String,
-    },
+    BadSignature { publisher: String, keyid: String },
     /// The key is registered, but not valid at this time.
     #[error(
         "the key {keyid} of {publisher} is outside its validity: expected a time from {from} to {to}, saw {seen}"
     )]
     KeyNotValid {
-        /// The publisher whose key it is.
         publisher: String,
-        /// The key named.
         keyid: String,
-        /// First valid time.
         from: String,
-        /// Last valid time.
         to: String,
         /// The time now, or the times between which it was.
         seen: String,
     },
     /// The key is revoked.
     #[error("the key {keyid} of {publisher} is revoked: expected a signature by a key that is not")]
-    KeyRevoked {
-        /// The publisher whose key it is.
-        publisher: String,
-        /// The key named.
-        keyid: String,
-    },
+    KeyRevoked { publisher: String, keyid: String },
     /// None of the signers may make such a statement about the package.
     #[error(
         "{publishers} may not make statements of kind {kind}{}: expected {} in publishers.toml to cover it", of(package.as_deref()), rights(*kind, package.as_deref())
     )]
     NotPermitted {
-        /// The signers.
         publishers: String,
-        /// The kind of statement.
         kind: StatementKind,
         /// The statement's package, if it names one; of several, one to which none of the signers has a right.
         package: Option<String>,

@@ -11,6 +11,7 @@ use crate::merkle::{Hash, LeafIndex};
 /// Why a withdrawal has no effect on the entry it names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum WithdrawalError {
     /// The statement is not a withdrawal.
     #[error("expected a withdrawal, saw a statement of another kind")]
@@ -20,7 +21,6 @@ pub enum WithdrawalError {
         "the withdrawal names leaf {index} with hash {expected}, and that leaf is {seen}: fetch the entry again and withdraw what it says"
     )]
     OtherLeaf {
-        /// The leaf index.
         index: LeafIndex,
         /// The leaf hash that the withdrawal states, in hex.
         expected: String,
@@ -29,38 +29,23 @@ pub enum WithdrawalError {
     },
     /// The entry is not a release.
     #[error("leaf {index} can't be withdrawn: expected a release, saw {seen}")]
-    NotARelease {
-        /// The leaf index.
-        index: LeafIndex,
-        /// What the entry is.
-        seen: String,
-    },
+    NotARelease { index: LeafIndex, seen: String },
     /// The withdrawal does not repeat what the release says.
     #[error(
         "the withdrawal of leaf {index} has to repeat the release's {field}: expected {expected}, saw {seen}"
     )]
     OtherRelease {
-        /// The leaf index.
         index: LeafIndex,
         /// `purl` or `subjects`.
         field: &'static str,
-        /// What the release says.
         expected: String,
-        /// What the withdrawal says.
         seen: String,
     },
     /// Another publisher released it.
     #[error(
         "{publisher} did not release leaf {index}: expected a withdrawal by {expected}; only who released something can withdraw it"
     )]
-    NotThePublisher {
-        /// The leaf index.
-        index: LeafIndex,
-        /// The publisher that withdraws it.
-        publisher: String,
-        /// The publisher that released it.
-        expected: String,
-    },
+    NotThePublisher { index: LeafIndex, publisher: String, expected: String },
 }
 
 error_codes! { WithdrawalCode of WithdrawalError {

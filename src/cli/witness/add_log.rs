@@ -44,7 +44,7 @@ pub fn run(args: &WitnessAddLog, json: bool) -> CliResult {
     let mut keys = Vec::new();
     for vkey in &args.vkeys {
         let of_log = |key: NoteKey| match &origin {
-            Some(origin) => LogKey::new(origin, key),
+            Some(origin) => LogKey::new(origin.clone(), key),
             None => key.into(),
         };
         keys.extend(read_keys(vkey)?.into_iter().map(of_log));

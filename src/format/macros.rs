@@ -1,5 +1,5 @@
-//! Enums whose values have names, and the codes of errors: a number for programs in C and a name for JSON, the same in
-//! every version.
+//! What many types have in common: names of values, checked text, and the codes of errors, which are a number for programs
+//! in C and a name for JSON, the same in every version.
 
 /// Declares an enum whose values have one name each, in files, settings, queries and JSON.
 macro_rules! names {
@@ -39,6 +39,32 @@ macro_rules! names {
     };
 }
 pub(crate) use names;
+
+/// Implements the ways to read a text that was checked when its type was made.
+macro_rules! checked_text {
+    ($type:ident) => {
+        impl $type {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl AsRef<str> for $type {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl core::fmt::Display for $type {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+pub(crate) use checked_text;
 
 /// Declares the codes of an error enum: `pattern of the error => Code = number, "name";`.
 ///

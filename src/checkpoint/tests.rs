@@ -289,7 +289,7 @@ fn a_key_signs_for_the_origin_that_it_is_trusted_for_and_for_no_other() {
          — sum.golang.org Az3gri/oVBN1jAhNZ/iS+W31psFAWRT20/GyrhpU6taFwulQGetBkH5S7wpGXdS935jiIGiUUAXBVHzT/P6fYhqAmAk=\n";
     let key = NoteKey::parse("sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8").unwrap();
     let origin = Origin::new("go.sum database tree").unwrap();
-    let trusted = [LogKey::new(&origin, key.clone())];
+    let trusted = [LogKey::new(origin.clone(), key.clone())];
     let signed = open(note.as_bytes(), &trusted).unwrap();
     assert_eq!((&signed.get().origin, signed.get().size.get()), (&origin, 63_096_908));
     // The key alone stands for a log of its own name, and not for one of another name.
@@ -311,7 +311,7 @@ fn a_key_signs_for_the_origin_that_it_is_trusted_for_and_for_no_other() {
     );
     let mut note = Note::unsigned(signed.get().to_string());
     note.push(crate::checkpoint::cosignature::cosign(signed.get(), &signer, 7));
-    let trusted = [LogKey::new(&origin, signer.public().clone())];
+    let trusted = [LogKey::new(origin.clone(), signer.public().clone())];
     assert_eq!(open(note.to_string().as_bytes(), &trusted).unwrap().get(), signed.get());
 }
 

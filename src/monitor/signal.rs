@@ -24,6 +24,10 @@ pub struct Signal<T> {
 }
 
 impl<T> Signal<T> {
+    pub const fn new(value: T) -> Self {
+        Self { guarded: Mutex::new(Guarded { value, stopped: false }), changed: Condvar::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Guarded<T>> {
         self.guarded.lock().expect("no panic while the lock is held")
     }
@@ -40,6 +44,11 @@ impl<T> Signal<T> {
         result
     }
 
+    /// Wakes all who wait, within a step that changed the value.
+    pub fn notify(&self) {
+        self.changed.notify_all();
+    }
+
     /// Ends all waits, those that begin later too.
     pub fn stop(&self) {
         self.lock().stopped = true;
@@ -48,20 +57,31 @@ impl<T> Signal<T> {
 
     /// Waits until the condition holds, for `most` at the longest.
     pub fn wait(&self, most: Duration, mut is_ready: impl FnMut(&T) -> bool) -> Woken {
-        let until = Instant::now() + most;
+        let ready = self.wait_for(Some(most), |value| is_ready(value).then_some(()));
+        ready.map_or_else(|woken| woken, |()| Woken::Ready)
+    }
+
+    /// Waits until `step` returns something, for `most` at the longest if it is given. Otherwise says why there is nothing.
+    pub fn wait_for<R>(
+        &self,
+        most: Option<Duration>,
+        mut step: impl FnMut(&mut T) -> Option<R>,
+    ) -> Result<R, Woken> {
+        let until = most.map(|most| Instant::now() + most);
         let mut guarded = self.lock();
         loop {
             if guarded.stopped {
-                return Woken::Stopped;
+                return Err(Woken::Stopped);
             }
-            if is_ready(&guarded.value) {
-                return Woken::Ready;
+            if let Some(result) = step(&mut guarded.value) {
+                return Ok(result);
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Woken::TimedOut;
+            guarded = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => return Err(Woken::TimedOut),
+                Some(left) => self.changed.wait_timeout(guarded, left).map(|(guarded, _)| guarded).ok(),
+                None => self.changed.wait(guarded).ok(),
             }
-            guarded = self.changed.wait_timeout(guarded, left).expect("no panic while the lock is held").0;
+            .expect("no panic while the lock is held");
         }
     }
 

@@ -1,24 +1,35 @@
-//! What the threads of a delivery share: the events that sinks wait for, and how far each sink has come.
+//! Brings events to sinks: a thread for each sink, what the threads share, and the figures for `/metrics` and `/healthz`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 use super::open_conditions::OpenConditions;
 use super::outbox::Record;
-use super::positions::{self, Positions};
 use super::settings::{DeliverySettings, SinkSettings};
-use crate::disk::{DirLock, DiskError, DiskIo, retried};
+use super::sink::{NotDelivered, Notification};
+use super::{DeliveryError, read_file};
+use crate::client::Backoff;
+use crate::disk::{DirLock, DiskError, DiskIo, replace, retried};
+use crate::monitor::signal::Signal;
+use crate::release::format_time;
+
+/// The position of each sink. It may be behind after a crash: a sink then gets some events again.
+pub const POSITIONS: &str = "positions.json";
 
 pub struct Dispatch {
     pub dir: PathBuf,
     pub io: Arc<dyn DiskIo>,
     pub settings: DeliverySettings,
-    pub state: Mutex<DispatchState>,
-    pub wake: Condvar,
-    /// `DispatchState::stopped`, for threads that must not wait for the lock.
+    /// The lock on it is never held while a file is written.
+    pub state: Signal<DispatchState>,
+    /// For threads that must not wait for that lock.
     pub stop: AtomicBool,
     /// Held while the positions are written.
     positions: Mutex<()>,
@@ -26,7 +37,7 @@ pub struct Dispatch {
     _lock: DirLock,
 }
 
-/// The lock on it is never held while a file is written.
+#[derive(Default)]
 pub struct DispatchState {
     pub queue: Queue,
     /// In the order of the settings.
@@ -40,7 +51,6 @@ pub struct DispatchState {
     pub faults: BTreeMap<&'static str, String>,
     /// Whether a sink has come further than `positions.json` says.
     pub moved: bool,
-    pub stopped: bool,
 }
 
 #[derive(Default)]
@@ -52,15 +62,13 @@ pub struct Queue {
 
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
-    /// Number of the record that it gets next.
+    /// Number of the record that the sink gets next.
     pub position: u64,
-    pub delivered: u64,
-    pub failures: u64,
-    /// Why the last try failed, for the operator; `fault_code` is for everybody.
-    pub fault: Option<String>,
-    pub fault_code: Option<&'static str>,
+    /// Without the events that wait, which are counted when somebody asks.
+    pub figures: SinkFigures,
     /// Unix seconds since when the event at its position fails.
     pub failing_since: Option<u64>,
+    /// When what failed is tried again.
     pub next_try: Option<Instant>,
 }
 
@@ -78,12 +86,8 @@ impl Queue {
         self.records.push_back(record);
     }
 
-    /// The record of a number, or the next one behind it.
-    fn at(&self, number: u64) -> Option<&Arc<Record>> {
-        self.records.get(self.records.partition_point(|record| record.number < number))
-    }
-
-    pub fn behind(&self, number: u64) -> impl Iterator<Item = &Arc<Record>> {
+    /// Records from this number on.
+    fn behind(&self, number: u64) -> impl Iterator<Item = &Arc<Record>> {
         let at = self.records.partition_point(|record| record.number < number);
         self.records.range(at..)
     }
@@ -104,6 +108,47 @@ impl Queue {
     }
 }
 
+/// Figures of a delivery since its start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// In the order of the settings.
+    pub sinks: Vec<SinkFigures>,
+    /// Open conditions by log and code.
+    pub open_by_log: BTreeMap<(Option<String>, String), u64>,
+    /// Alerts that were told since the start, by log and code: facts, and conditions that began.
+    pub alerts_told: BTreeMap<(Option<String>, String), u64>,
+    /// Bytes of events that wait for a sink.
+    pub outbox_bytes: usize,
+    /// Callers of [`Delivery::tell`](super::Delivery::tell) that wait for room in the outbox.
+    pub waiting: usize,
+    /// Faults of the delivery's own files; those of sinks are with these.
+    pub faults: Vec<String>,
+}
+
+/// Figures of a sink since its start; `/healthz` shows those that are everybody's business.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SinkFigures {
+    /// Its name in the settings.
+    pub name: String,
+    /// Events that wait for it.
+    pub undelivered: usize,
+    /// Unix seconds when the oldest of them was put into the outbox.
+    #[serde(skip)]
+    pub oldest: Option<u64>,
+    /// Events that it took.
+    #[serde(skip)]
+    pub delivered: u64,
+    /// Tries that failed.
+    #[serde(skip)]
+    pub failures: u64,
+    /// Why the last try failed, until one succeeds. For the operator only: a command's words may hold secrets.
+    #[serde(skip)]
+    pub fault: Option<String>,
+    /// Code of that failure, for everybody.
+    #[serde(rename = "fault", skip_serializing_if = "Option::is_none")]
+    pub fault_code: Option<&'static str>,
+}
+
 impl Dispatch {
     pub fn new(
         dir: PathBuf,
@@ -112,12 +157,8 @@ impl Dispatch {
         state: DispatchState,
         lock: DirLock,
     ) -> Self {
-        let (wake, stop, positions) = (Condvar::new(), AtomicBool::new(false), Mutex::new(()));
-        Self { dir, io, settings, state: Mutex::new(state), wake, stop, positions, _lock: lock }
-    }
-
-    pub fn lock(&self) -> MutexGuard<'_, DispatchState> {
-        self.state.lock().expect("no panic while it is held")
+        let (state, stop, positions) = (Signal::new(state), AtomicBool::new(false), Mutex::new(()));
+        Self { dir, io, settings, state, stop, positions, _lock: lock }
     }
 
     pub fn now(&self) -> u64 {
@@ -128,32 +169,29 @@ impl Dispatch {
         &self.settings.sinks[place]
     }
 
+    /// Makes all threads end.
     pub fn stop(&self) {
-        self.lock().stopped = true;
         self.stop.store(true, Ordering::Relaxed);
-        self.wake.notify_all();
+        self.state.stop();
     }
 
     /// Waits for the next record that a sink wants; `None` if the delivery is being closed.
     pub fn next_for(&self, place: usize) -> Option<Arc<Record>> {
         let filter = &self.sink(place).filter;
-        let mut state = self.lock();
-        loop {
-            if state.stopped {
-                return None;
-            }
-            let position = state.sinks[place].position;
-            match state.queue.at(position).cloned() {
-                Some(record) if filter.passes(&record.code, record.severity) => return Some(record),
-                Some(record) => self.advance(&mut state, place, record.number + 1),
-                // Numbers behind the last record were never given to one that waits.
-                None if position < state.queue.next => {
-                    let next = state.queue.next;
-                    self.advance(&mut state, place, next);
+        let next = |state: &mut DispatchState| {
+            loop {
+                let (position, next) = (state.sinks[place].position, state.queue.next);
+                let record = state.queue.behind(position).next().cloned();
+                match record {
+                    Some(record) if filter.passes(&record.code, record.severity) => return Some(record),
+                    Some(record) => self.advance(state, place, record.number + 1),
+                    // Numbers behind the last record were never given to one that waits.
+                    None if position < next => self.advance(state, place, next),
+                    None => return None,
                 }
-                None => state = self.wake.wait(state).expect("no panic while it is held"),
             }
-        }
+        };
+        self.state.wait_for(None, next).ok()
     }
 
     /// Notes that a sink is done with everything below `position`.
@@ -164,45 +202,25 @@ impl Dispatch {
         state.moved = true;
         let done = state.sinks.iter().map(|sink| sink.position).min();
         state.queue.drop_below(done.expect("there is this one"));
-        self.wake.notify_all();
+        self.state.notify();
     }
 
-    /// Pauses the calling thread; returns false if the delivery is being closed.
-    pub fn rest(&self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
-        let mut state = self.lock();
-        while !state.stopped {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            state = self.wake.wait_timeout(state, left).expect("no panic while it is held").0;
-        }
-        false
-    }
-
-    /// Waits until a sink has come further than `positions.json` says; returns false if the delivery is being
-    /// closed.
-    pub fn wait_for_progress(&self) -> bool {
-        let mut state = self.lock();
-        while !state.stopped && !state.moved {
-            state = self.wake.wait(state).expect("no panic while it is held");
-        }
-        !state.stopped
-    }
-
+    /// Writes the positions of the sinks, durably.
     pub fn save_positions(&self) -> Result<(), DiskError> {
         // The positions that are written last have to be those that were read last.
         let _one = self.positions.lock().expect("no panic while it is held");
-        let positions: Positions = {
-            let mut state = self.lock();
+        let sinks = self.state.with(|state| {
             state.moved = false;
             let names = self.settings.sinks.iter().map(|sink| sink.name.clone());
             names.zip(state.sinks.iter().map(|sink| sink.position)).collect()
-        };
-        let written = positions::write(self.io.as_ref(), &self.dir, &positions);
+        });
+        let text = serde_json::to_string(&PositionsText { version: 1, sinks });
+        let text = text.expect("names and numbers have a JSON form") + "\n";
+        // A crash in here leaves the old positions or the new ones. With the old ones, sinks get what they had since
+        // then once more.
+        let written = replace(self.io.as_ref(), &self.dir.join(POSITIONS), text.as_bytes());
         if written.is_err() {
-            self.lock().moved = true;
+            self.state.with(|state| state.moved = true);
         }
         self.judge("positions of sinks", &written);
         written
@@ -210,8 +228,7 @@ impl Dispatch {
 
     /// Logs a fault when it appears or changes, and when it is over.
     pub fn judge<E: std::fmt::Display>(&self, what: &'static str, result: &Result<(), E>) {
-        let mut state = self.lock();
-        match result {
+        self.state.with(|state| match result {
             Ok(()) => {
                 if state.faults.remove(what).is_some() {
                     tracing::info!("{what}: well again");
@@ -224,6 +241,152 @@ impl Dispatch {
                     state.faults.insert(what, fault);
                 }
             }
+        });
+    }
+
+    pub fn figures(&self) -> Figures {
+        self.state.with(|state| {
+            let mut open_by_log = BTreeMap::new();
+            for condition in state.conditions.open() {
+                *open_by_log.entry((condition.log.clone(), condition.code.clone())).or_default() += 1;
+            }
+            let sink = |(settings, progress): (&SinkSettings, &Progress)| {
+                let wanted = |record: &&Arc<Record>| settings.filter.passes(&record.code, record.severity);
+                let mut waiting = state.queue.behind(progress.position).filter(wanted);
+                let oldest = waiting.next().map(|record| record.time);
+                let undelivered = usize::from(oldest.is_some()) + waiting.count();
+                SinkFigures { undelivered, oldest, ..progress.figures.clone() }
+            };
+            Figures {
+                sinks: self.settings.sinks.iter().zip(&state.sinks).map(sink).collect(),
+                open_by_log,
+                alerts_told: state.alerts_told.clone(),
+                outbox_bytes: state.queue.bytes(),
+                waiting: state.waiting,
+                faults: state.faults.values().cloned().collect(),
+            }
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PositionsText {
+    version: u32,
+    sinks: BTreeMap<String, u64>,
+}
+
+/// Reads the number of the next record for each sink, by name.
+pub fn read_positions(dir: &Path) -> Result<Option<BTreeMap<String, u64>>, DeliveryError> {
+    read_file(dir.join(POSITIONS), "sinks then get all of the outbox again", |bytes| {
+        let text: PositionsText = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        if text.version == 1 {
+            Ok(text.sinks)
+        } else {
+            Err(format!("expected version 1, saw {}", text.version))
         }
+    })
+}
+
+/// Starts a thread for each sink, and one that saves their positions.
+pub fn start(dispatch: &Arc<Dispatch>) -> Vec<JoinHandle<()>> {
+    let start = |name: String, work: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new().name(name).spawn(work).expect("a thread can be started")
+    };
+    let worker = |place: usize| {
+        let worker = Worker { dispatch: dispatch.clone(), place };
+        start(format!("sink-{}", dispatch.sink(place).name), Box::new(move || worker.run()))
+    };
+    let mut threads: Vec<JoinHandle<()>> = (0..dispatch.settings.sinks.len()).map(worker).collect();
+    let saver = dispatch.clone();
+    threads.push(start("positions".to_owned(), Box::new(move || save_positions(&saver))));
+    threads
+}
+
+/// Saves the positions whenever a sink has come further, with a pause between two writes: after a crash, a sink
+/// that takes hundreds of events a second gets a few more of them again.
+fn save_positions(dispatch: &Dispatch) {
+    while dispatch.state.wait_for(None, |state| state.moved.then_some(())).is_ok() {
+        // A failure is logged there, and the next turn tries again.
+        let _ = dispatch.save_positions();
+        if !dispatch.state.sleep(dispatch.settings.save_interval) {
+            break;
+        }
+    }
+}
+
+/// Sends events to one sink, one after the other, each until it is delivered.
+struct Worker {
+    dispatch: Arc<Dispatch>,
+    place: usize,
+}
+
+impl Worker {
+    fn run(self) {
+        let settings = &self.dispatch.settings;
+        let mut backoff = Backoff::new(settings.first_pause, settings.longest_pause);
+        while let Some(record) = self.dispatch.next_for(self.place) {
+            match self.send(&record) {
+                Ok(()) => {
+                    backoff.reset();
+                    self.delivered(&record);
+                }
+                Err(failure) => {
+                    let pause = backoff.pause().max(failure.retry_after.unwrap_or_default());
+                    self.failed(&record, &failure, pause);
+                    if !self.dispatch.state.sleep(pause) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&self, record: &Record) -> Result<(), NotDelivered> {
+        let Record { key, line, .. } = record;
+        let notification = Notification { key, line, now: self.dispatch.now(), stop: &self.dispatch.stop };
+        let sink = &self.dispatch.sink(self.place).sink;
+        let sent = catch_unwind(AssertUnwindSafe(|| sink.send(&notification)));
+        sent.unwrap_or_else(|_| {
+            Err(NotDelivered::because("panicked", "the sink panicked: this is a bug of treehead"))
+        })
+    }
+
+    fn delivered(&self, record: &Record) {
+        self.dispatch.state.with(|state| {
+            let figures = &mut state.sinks[self.place].figures;
+            figures.delivered += 1;
+            figures.fault_code = None;
+            if figures.fault.take().is_some() {
+                tracing::info!(sink = figures.name, "a sink takes events again");
+            }
+            // A crash before this is durable has the sink get the event again.
+            self.dispatch.advance(state, self.place, record.number + 1);
+        });
+    }
+
+    fn failed(&self, record: &Record, failure: &NotDelivered, pause: Duration) {
+        let now = self.dispatch.now();
+        // `flush` need not wait longer than this pause: it is woken.
+        self.dispatch.state.change(|state| {
+            let progress = &mut state.sinks[self.place];
+            progress.next_try = Instant::now().checked_add(pause);
+            let since = *progress.failing_since.get_or_insert(now);
+            let figures = &mut progress.figures;
+            figures.failures += 1;
+            figures.fault_code = Some(failure.code);
+            let (sink, mut why) = (&figures.name, failure.why.clone());
+            if failure.refused {
+                why += &format!(
+                    "; the receiver refuses this event since {}, and later ones wait behind it: mend the receiver or the template, or drop what waits by giving {sink} another name",
+                    format_time(since)
+                );
+            }
+            // The same failure, tried again and again, is one line in the log.
+            if figures.fault.as_ref() != Some(&why) {
+                tracing::warn!(sink, event = record.key, why, "an event was not delivered, and is tried again");
+                figures.fault = Some(why);
+            }
+        });
     }
 }

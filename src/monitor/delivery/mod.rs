@@ -19,38 +19,34 @@
 
 mod command;
 mod dispatch;
-mod figures;
-mod item;
 mod open_conditions;
 mod outbox;
-mod positions;
 mod settings;
 mod sink;
 mod template;
 mod upgrade;
 mod webhook;
-mod worker;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::event::{Code, Event, EventId};
-use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, replace};
+use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, read_if_exists, replace};
 use crate::format::FormatError;
 
 use dispatch::{Dispatch, DispatchState, Progress, Queue};
-use item::Item;
 use open_conditions::{CONDITIONS, OpenConditions};
 use outbox::{OUTBOX, Outbox};
-use writer::Writer;
+use writer::{Item, Writer};
 
 pub use command::Command;
-pub use figures::{Figures, SinkFigures};
+pub use dispatch::{Figures, SinkFigures};
 pub use open_conditions::Condition;
 pub use settings::{DeliverySettings, Filter, MAX_SINKS, SinkSettings};
 pub use sink::{NotDelivered, Notification, Sink};
@@ -141,22 +137,13 @@ impl Delivery {
         // Written again before it is believed: after an fdatasync that failed, the system may show what the disk
         // never got. A crash in here leaves the old outbox or the new one.
         let outbox = Outbox::create(&io, &dir.join(OUTBOX), &queue.all(), queue.next)?;
-        let state = DispatchState {
-            queue,
-            sinks,
-            conditions,
-            alerts_told: BTreeMap::new(),
-            waiting: 0,
-            faults: BTreeMap::new(),
-            moved: false,
-            stopped: false,
-        };
+        let state = DispatchState { queue, sinks, conditions, ..DispatchState::default() };
         let dispatch = Arc::new(Dispatch::new(dir.to_owned(), io, settings, state, lock));
         // A new sink is named before an event is taken for it: otherwise the next start would take it for a new
         // one again.
         dispatch.save_positions()?;
         let writer = Mutex::new(Writer::new(dispatch.clone(), out, outbox));
-        let threads = Mutex::new(worker::start(&dispatch));
+        let threads = Mutex::new(dispatch::start(&dispatch));
         Ok(Arc::new(Self { dispatch, writer, threads }))
     }
 
@@ -170,7 +157,7 @@ impl Delivery {
     /// # Errors
     /// [`DeliveryError`]: the caller comes again with the same events, and some may be told twice.
     pub fn tell(&self, events: &[Event]) -> Result<(), DeliveryError> {
-        self.carry(|dispatch| item::of_events(dispatch, events))
+        self.carry(|dispatch| writer::of_events(dispatch, events))
     }
 
     /// Tells that a condition ended; nothing unless it is open.
@@ -186,7 +173,7 @@ impl Delivery {
     /// # Errors
     /// As [`tell`](Self::tell).
     pub fn end_all(&self, ids: &[EventId], message: &str) -> Result<(), DeliveryError> {
-        self.carry(|dispatch| ids.iter().filter_map(|id| item::of_end(dispatch, *id, message)).collect())
+        self.carry(|dispatch| ids.iter().filter_map(|id| writer::of_end(dispatch, *id, message)).collect())
     }
 
     /// Ends the forks of a log whose evidence is not among these file names any more: somebody took it out of the
@@ -195,7 +182,8 @@ impl Delivery {
     /// # Errors
     /// As [`tell`](Self::tell).
     pub fn end_forks_without(&self, log: &str, evidence: &[String]) -> Result<(), DeliveryError> {
-        let ids = self.dispatch.lock().conditions.forks_without_evidence(log, evidence);
+        let lost = |state: &mut DispatchState| state.conditions.forks_without_evidence(log, evidence);
+        let ids = self.dispatch.state.with(lost);
         if ids.is_empty() {
             return Ok(());
         }
@@ -204,7 +192,7 @@ impl Delivery {
 
     fn carry(&self, choose: impl FnOnce(&Dispatch) -> Vec<Item>) -> Result<(), DeliveryError> {
         let mut writer = self.writer();
-        if self.dispatch.lock().stopped {
+        if self.dispatch.stop.load(Ordering::Relaxed) {
             return Err(DeliveryError::Stopped);
         }
         let items = choose(&self.dispatch);
@@ -234,14 +222,16 @@ impl Delivery {
     /// Waits until the outbox has room for this item, and for no more: otherwise other callers might never leave
     /// enough. Returns false if the delivery is being closed.
     fn wait_for_room(&self, item: &Item) -> bool {
-        let (bytes, most) = (item.line.len(), self.dispatch.settings.room_for(item));
-        let mut state = self.dispatch.lock();
-        state.waiting += 1;
-        while !state.stopped && state.queue.bytes() > 0 && state.queue.bytes() + bytes > most {
-            state = self.dispatch.wake.wait(state).expect("no panic while it is held");
-        }
-        state.waiting -= 1;
-        !state.stopped
+        let (bytes, most) = (item.record.line.len(), self.dispatch.settings.room(item.is_of_condition()));
+        let has_room = |state: &mut DispatchState| {
+            let waiting = state.queue.bytes();
+            (waiting == 0 || waiting + bytes <= most).then_some(())
+        };
+        let state = &self.dispatch.state;
+        state.with(|state| state.waiting += 1);
+        let has_room = state.wait_for(None, has_room).is_ok();
+        state.with(|state| state.waiting -= 1);
+        has_room
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -253,40 +243,33 @@ impl Delivery {
     #[must_use]
     pub fn flush(&self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
-        let mut state = self.dispatch.lock();
-        let done = loop {
-            if state.sinks.iter().all(|sink| sink.position == state.queue.next) {
-                break true;
+        let done = self.dispatch.state.wait_for(Some(patience), |state| {
+            let mut behind = state.sinks.iter().filter(|sink| sink.position != state.queue.next).peekable();
+            if behind.peek().is_none() {
+                return Some(true);
             }
-            let left = until.saturating_duration_since(Instant::now());
-            let over = |sink: &Progress| {
-                sink.position == state.queue.next || sink.next_try.is_some_and(|next| next >= until)
-            };
-            if left.is_zero() || state.stopped || state.sinks.iter().all(over) {
-                break false;
-            }
-            state = self.dispatch.wake.wait_timeout(state, left).expect("no panic while it is held").0;
-        };
-        drop(state);
+            behind.all(|sink| sink.next_try.is_some_and(|next| next >= until)).then_some(false)
+        });
         // A failure is logged there; sinks then get some events again.
         let _ = self.dispatch.save_positions();
-        done
+        done.unwrap_or(false)
     }
 
     /// At most so many open conditions: forks first, then the oldest.
     #[must_use]
     pub fn open_conditions(&self, most: usize) -> Vec<Condition> {
-        self.dispatch.lock().conditions.open().take(most).cloned().collect()
+        self.dispatch.state.with(|state| state.conditions.open().take(most).cloned().collect())
     }
 
     /// The open conditions of a log that have this code, by what they are about.
     #[must_use]
     pub fn open_about(&self, log: &str, code: Code) -> BTreeMap<String, EventId> {
-        let state = self.dispatch.lock();
         let wanted =
             |condition: &&Condition| condition.code == code.as_str() && condition.log.as_deref() == Some(log);
-        let open = state.conditions.open().filter(wanted);
-        open.filter_map(|condition| Some((condition.about.clone()?, condition.id))).collect()
+        let subject = |condition: &Condition| Some((condition.about.clone()?, condition.id));
+        let open =
+            |state: &mut DispatchState| state.conditions.open().filter(wanted).filter_map(subject).collect();
+        self.dispatch.state.with(open)
     }
 
     /// Figures for metrics and health.
@@ -341,9 +324,19 @@ fn open_conditions(dir: &Path, io: &dyn DiskIo) -> Result<OpenConditions, Delive
     Ok(conditions)
 }
 
+/// Reads one of the files; `None` if there is none. `cost` is what is lost without it.
+fn read_file<T>(
+    path: PathBuf,
+    cost: &'static str,
+    parse: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<Option<T>, DeliveryError> {
+    let Some(bytes) = read_if_exists(&path)? else { return Ok(None) };
+    parse(&bytes).map(Some).map_err(|detail| DeliveryError::Damaged { path, detail, cost })
+}
+
 /// Reads the events that sinks wait for, and the position of each sink.
 fn resume(dir: &Path, settings: &DeliverySettings) -> Result<(Queue, Vec<Progress>), DeliveryError> {
-    let known = positions::read(dir)?;
+    let known = dispatch::read_positions(dir)?;
     let furthest = known.iter().flat_map(BTreeMap::values).max().copied().unwrap_or(0);
     let scan = outbox::read(&dir.join(OUTBOX))?;
     // Without the file, numbers go on at the furthest position.
@@ -372,7 +365,10 @@ fn resume(dir: &Path, settings: &DeliverySettings) -> Result<(Queue, Vec<Progres
             );
         }
     }
-    let progress = |name| Progress { position: position(name), ..Progress::default() };
+    let progress = |name: &String| {
+        let figures = SinkFigures { name: name.clone(), ..SinkFigures::default() };
+        Progress { position: position(name), figures, ..Progress::default() }
+    };
     let sinks: Vec<Progress> = settings.sinks.iter().map(|sink| progress(&sink.name)).collect();
     let mut queue = Queue::new(records, next);
     queue.drop_below(sinks.iter().map(|sink| sink.position).min().unwrap_or(next));

@@ -14,8 +14,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::DeliveryError;
-use crate::disk::{DiskError, read_plain};
+use super::{DeliveryError, read_file};
 use crate::monitor::event::{Code, EventId};
 
 /// Name of the file in the state directory.
@@ -80,17 +79,8 @@ pub struct OpenConditions {
 
 impl OpenConditions {
     pub fn read(dir: &Path) -> Result<Option<Self>, DeliveryError> {
-        let path = dir.join(CONDITIONS);
-        let bytes = match read_plain(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(DiskError::io("read", &path)(e).into()),
-        };
-        Self::parse(&bytes).map(Some).map_err(|detail| DeliveryError::Damaged {
-            path,
-            detail,
-            cost: "conditions that still hold, and forks in evidence/, are told again; the end of one that is over by then is not",
-        })
+        const COST: &str = "conditions that still hold, and forks in evidence/, are told again; the end of one that is over by then is not";
+        read_file(dir.join(CONDITIONS), COST, Self::parse)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {

@@ -68,12 +68,7 @@ impl Record {
     fn decode(number: u64, content: &str) -> Option<Self> {
         let mut words = content.splitn(5, ' ');
         let time = decimal(words.next()?, MAX_NUMBER)?;
-        let severity = match words.next()? {
-            "info" => Severity::Info,
-            "watch" => Severity::Watch,
-            "alert" => Severity::Alert,
-            _ => return None,
-        };
+        let severity = Severity::parse(words.next()?)?;
         let mut word = || words.next().map(ToOwned::to_owned);
         let (code, key, line) = (word()?, word()?, word()?);
         Some(Self { number, time, severity, code, key, line })

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::Command;
-use super::item::Item;
 use super::sink::Sink;
 use crate::clock::Clock;
 use crate::format::{FormatError, cap_count, quote};
@@ -57,9 +56,9 @@ impl DeliverySettings {
         }
     }
 
-    /// Bytes of events that may wait once this item is in the outbox.
-    pub(super) fn room_for(&self, item: &Item) -> usize {
-        let reserve = if item.is_of_condition() { self.outbox_reserve } else { 0 };
+    /// Bytes of events that may wait once an item is in the outbox, which may be of a condition.
+    pub(super) const fn room(&self, is_of_condition: bool) -> usize {
+        let reserve = if is_of_condition { self.outbox_reserve } else { 0 };
         self.outbox_bytes.saturating_add(reserve)
     }
 
@@ -129,10 +128,9 @@ impl Filter {
     /// [`FormatError`] for an empty list, and for other words.
     pub fn parse<S: AsRef<str>>(words: &[S]) -> Result<Self, FormatError> {
         const WHAT: &str = "a list of events";
-        const SEVERITIES: [Severity; 3] = [Severity::Info, Severity::Watch, Severity::Alert];
         let mut filter = Self { severities: BTreeSet::new(), codes: BTreeSet::new() };
         for word in words.iter().map(AsRef::as_ref) {
-            if let Some(severity) = SEVERITIES.into_iter().find(|severity| severity.as_str() == word) {
+            if let Some(severity) = Severity::parse(word) {
                 filter.severities.insert(severity);
             } else if let Some(code) = Code::parse(word) {
                 filter.codes.insert(code);

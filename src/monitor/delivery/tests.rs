@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::positions::POSITIONS;
+use super::dispatch::POSITIONS;
 use super::*;
 use crate::monitor::event::Code;
 

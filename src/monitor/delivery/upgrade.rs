@@ -8,74 +8,49 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::open_conditions::{Condition, OpenConditions};
-use crate::disk::{DiskError, read_plain};
+use super::read_file;
+use crate::disk::DiskError;
 use crate::monitor::event::{Code, EventId};
 
 const ALERTS: &str = "alerts.json";
 /// Files that no version from this one on writes.
 const OLD_FILES: [&str; 4] = [ALERTS, "acks.jsonl", "acks.lock", "desk.lock"];
 
-#[derive(Deserialize)]
-struct OldFile {
-    alerts: Vec<OldAlert>,
-}
-
-#[derive(Deserialize)]
-struct OldAlert {
-    id: String,
-    code: String,
-    condition: bool,
-    log: Option<String>,
-    about: Option<String>,
-    message: String,
-    raised: u64,
-    ended: Option<u64>,
-    line: String,
-}
-
-impl OldAlert {
-    fn into_condition(self) -> Option<Condition> {
-        let lasts = self.condition || self.code == Code::Fork.as_str();
-        if !lasts || self.ended.is_some() {
-            return None;
-        }
-        let line: Value = serde_json::from_str(&self.line).unwrap_or_default();
-        let text = |name: &str| line.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
-        Some(Condition {
-            id: EventId::parse(&self.id).ok()?,
-            code: self.code,
-            log: self.log,
-            // Early versions have it in the line alone.
-            about: self.about.or_else(|| text("about")),
-            message: self.message,
-            since: self.raised,
-            evidence: text("evidence"),
-            ended: None,
-        })
-    }
+/// The condition of an alert that an earlier version left open.
+fn condition_of(alert: &Value) -> Option<Condition> {
+    let text = |of: &Value, name: &str| Some(of.get(name)?.as_str()?.to_owned());
+    let line: Value =
+        text(alert, "line").and_then(|line| serde_json::from_str(&line).ok()).unwrap_or_default();
+    let code = text(alert, "code")?;
+    let lasts = alert["condition"] == true || code == Code::Fork.as_str();
+    (lasts && alert["ended"].is_null()).then_some(())?;
+    Some(Condition {
+        id: EventId::parse(&text(alert, "id")?).ok()?,
+        code,
+        log: text(alert, "log"),
+        // Early versions have it in the line alone.
+        about: text(alert, "about").or_else(|| text(&line, "about")),
+        message: text(alert, "message")?,
+        since: alert["raised"].as_u64()?,
+        evidence: text(&line, "evidence"),
+        ended: None,
+    })
 }
 
 /// Conditions that an earlier version left open; `None` if it left no `alerts.json`. A file that can't be read is
 /// passed over: what still holds is told again.
 pub fn old_conditions(dir: &Path) -> Option<OpenConditions> {
-    let path = dir.join(ALERTS);
-    let bytes = match read_plain(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
-        bytes => bytes.map_err(|e| e.to_string()),
+    let parse = |bytes: &[u8]| {
+        let old: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        Ok(old["alerts"].as_array().into_iter().flatten().filter_map(condition_of).collect())
     };
-    let read = bytes.and_then(|bytes| serde_json::from_slice::<OldFile>(&bytes).map_err(|e| e.to_string()));
-    match read {
-        Ok(old) => Some(old.alerts.into_iter().filter_map(OldAlert::into_condition).collect()),
-        Err(e) => {
-            let file = path.display();
-            tracing::warn!(%file, error = %e, "the alerts of an earlier version can't be read: open conditions are told again");
-            Some(OpenConditions::default())
-        }
-    }
+    read_file(dir.join(ALERTS), "open conditions are told again", parse).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the alerts of an earlier version can't be read");
+        Some(OpenConditions::default())
+    })
 }
 
 /// Removes the files of earlier versions, after `conditions.json` is durable.

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::*;
 
@@ -83,4 +83,20 @@ fn no_field_is_there_twice() {
     let mut event = event();
     event.data.insert("severity".to_owned(), Value::from("info"));
     let _ = event.to_line();
+}
+
+#[test]
+fn each_code_has_its_row_and_a_name_of_its_own() {
+    for (at, row) in TABLE.iter().enumerate() {
+        assert_eq!(row.code as usize, at, "{}", row.name);
+        assert_eq!(Code::parse(row.name), Some(row.code));
+        assert_eq!(row.severity == Severity::Alert, row.advice.is_some(), "{}", row.name);
+    }
+    let names: BTreeSet<&str> = Code::all().map(Code::as_str).collect();
+    assert_eq!(names.len(), TABLE.len());
+    for word in ["info", "watch", "alert", "ended", "forks", "Fork", ""] {
+        assert_eq!(Code::parse(word), None, "{word}");
+    }
+    let fit = |name: &str| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    assert!(names.iter().all(|name| fit(name)), "{names:?}");
 }

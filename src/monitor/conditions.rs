@@ -81,7 +81,7 @@ impl Conditions {
         let open = self.tools.delivery.open_about(self.tools.origin(), code);
         let over: Vec<EventId> = open.iter().filter(|(about, _)| is_over(about)).map(|(_, id)| *id).collect();
         if !over.is_empty() {
-            self.tools.delivery.end_all(&over, message)?;
+            self.tools.delivery.end(&over, message)?;
         }
         self.untold.retain(|(of, about), _| *of != code || !is_over(about));
         Ok(())
@@ -186,8 +186,8 @@ impl Conditions {
         let tools = self.tools.clone();
         let sources = tools.log.inbox.with(|inbox| inbox.sources.clone());
         // A peer that is silent now, or was not asked since the start, has taken nothing back.
-        let unasked = tools.peers.iter().filter(|name| !sources.contains_key(*name));
-        let mut faulty: Vec<String> = unasked.cloned().collect();
+        let labels = tools.monitor.peers.iter().map(|peer| &peer.label);
+        let mut faulty: Vec<String> = labels.filter(|name| !sources.contains_key(*name)).cloned().collect();
         for (name, source) in sources {
             let Some(fault) = source.fault.filter(|fault| fault.kind != PeerFaultKind::NoHead) else {
                 continue;

@@ -89,7 +89,7 @@ impl LogEntries {
 
     /// Fetches the entries from the cursor up to the head, ahead of their use.
     pub(super) fn stream(&self, head: &Checkpoint) -> EntryStream {
-        let (parallel, stop) = (self.tools.parallel, self.tools.stop.clone());
+        let (parallel, stop) = (self.tools.monitor.parallel, self.tools.stop.clone());
         let options = StreamOptions { parallel, stop, ..StreamOptions::default() };
         EntryStream::new(&self.tools.client, self.cursor()..head.size, &options)
     }
@@ -186,7 +186,7 @@ impl LogEntries {
         let (first, now) = (self.state.edge.next_index(), tools.now());
         let entries: Vec<&[u8]> = window.bundles.iter().flat_map(Bundle::entries).collect();
         let readings = read_all(&entries, tools.origin(), publishers.as_deref(), times);
-        let judge = Judge::new(settings, manifest.as_deref(), now);
+        let judge = Judge { settings, manifest: manifest.as_deref(), now };
         let mut findings = Findings::default();
         let mut draft = self.state.history.draft();
         for ((at, hash), reading) in (0..).zip(&window.hashes).zip(readings) {

@@ -40,14 +40,14 @@ pub fn convict(
     theirs: &Checkpoint,
     source: &str,
 ) -> Result<bool, FollowError> {
-    let known = tools.evidence.fork_of(theirs, &tools.settings().keys).ok().flatten();
+    let known = tools.monitor.evidence().fork_of(theirs, &tools.settings().keys).ok().flatten();
     let fork = known.as_ref().unwrap_or(fork);
     let shown = format!("shown by {}", in_words(source));
     let event = |shown: &str| {
         let found_in = if source == ITSELF { "log" } else { "gossip" };
         fork_event(tools, fork, shown).with("source", source).with("found_in", found_in)
     };
-    let (event, is_kept) = match tools.evidence.keep(fork) {
+    let (event, is_kept) = match tools.monitor.evidence().keep(fork) {
         Ok(kept) => {
             let file = kept.path.display().to_string();
             if kept.new {
@@ -58,7 +58,9 @@ pub fn convict(
         }
         // One proof is enough to convict the log. Without one the room may be taken by other logs' forks, or by other
         // files of this user.
-        Err(e) if e.kind() == ErrorKind::QuotaExceeded && tools.evidence.has_any_of(fork.origin()) => {
+        Err(e)
+            if e.kind() == ErrorKind::QuotaExceeded && tools.monitor.evidence().has_any_of(fork.origin()) =>
+        {
             return Ok(true);
         }
         Err(e) => {
@@ -72,7 +74,7 @@ pub fn convict(
 
 /// Ends the conditions of forks whose evidence somebody took out of its directory.
 pub fn end_forks_without_evidence(tools: &Tools) -> Result<(), FollowError> {
-    let dir = &tools.evidence;
+    let dir = tools.monitor.evidence();
     match dir.names() {
         Ok(names) => Ok(tools.delivery.end_forks_without(tools.origin(), &names)?),
         Err(e) => {
@@ -86,7 +88,7 @@ pub fn end_forks_without_evidence(tools: &Tools) -> Result<(), FollowError> {
 /// The events of all forks of this log that there is evidence of. The delivery reports those that are not open:
 /// `conditions.json` may be lost, and somebody may have put back evidence alone.
 pub fn forks_on_disk(tools: &Tools) -> Vec<Event> {
-    let (settings, dir) = (tools.settings(), &tools.evidence);
+    let (settings, dir) = (tools.settings(), tools.monitor.evidence());
     let forks = match dir.forks_of(&settings.origin, &settings.keys) {
         Ok(forks) => forks,
         Err(e) => {

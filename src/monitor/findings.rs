@@ -61,17 +61,13 @@ pub struct Findings {
 
 /// Judges the entries of one log by its settings.
 pub struct Judge<'a> {
-    settings: &'a LogSettings,
-    manifest: Option<&'a Manifest>,
-    now: u64,
+    pub settings: &'a LogSettings,
+    pub manifest: Option<&'a Manifest>,
+    /// Seconds since 1970.
+    pub now: u64,
 }
 
-impl<'a> Judge<'a> {
-    /// A judge at this time, seconds since 1970.
-    pub const fn new(settings: &'a LogSettings, manifest: Option<&'a Manifest>, now: u64) -> Self {
-        Self { settings, manifest, now }
-    }
-
+impl Judge<'_> {
     pub fn entry(
         &self,
         leaf: LeafIndex,

@@ -62,7 +62,7 @@ impl Follower {
     /// Reads the state file and goes on from there.
     pub fn open(tools: Tools) -> Result<Self, FollowError> {
         let tools = Arc::new(tools);
-        let known = LogState::load(&tools.path, &tools.settings().origin)?;
+        let known = LogState::load(&tools.state_file(), &tools.settings().origin)?;
         // A log that did not answer leaves a file with nothing but the time.
         let is_new = known
             .as_ref()
@@ -316,8 +316,8 @@ impl Follower {
     fn save(&mut self) -> Result<(), FollowError> {
         let begin = Instant::now();
         let (heads, entries, pending) = (&self.heads.state, &self.entries.state, &self.gossip.pending);
-        let Tools { io, path, .. } = self.tools.as_ref();
-        state::save(io.as_ref(), path, self.tools.origin(), (heads, entries, pending))?;
+        let (io, file) = (self.tools.monitor.io.as_ref(), self.tools.state_file());
+        state::save(io, &file, self.tools.origin(), (heads, entries, pending))?;
         (self.saved, self.saving) = (Instant::now(), begin.elapsed());
         Ok(())
     }

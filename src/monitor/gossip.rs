@@ -21,13 +21,10 @@ const MAX_OF_A_SOURCE: usize = 16;
 const MAX_PENDING: usize = 256;
 
 enum Compared {
-    Consistent,
+    /// The verdict, and whether the head is done: the evidence of a fork may not be written yet.
+    Settled(HeadVerdict, bool),
     /// The head is larger than the log's, or can't be compared yet; in words.
     Ahead(String),
-    /// The log forked. The fork was reported and its evidence written.
-    Forked,
-    /// The log forked. The fork was reported, but its evidence could not be written yet.
-    NotKept,
 }
 
 /// The log's own newest head, as far as comparisons need it.
@@ -155,26 +152,21 @@ impl Gossip {
                 place += 1;
                 continue;
             }
-            let verdict = match self.compare_one(&tiles, own, pending, &head) {
-                Ok(Compared::Consistent) => Some((HeadVerdict::Consistent, true)),
-                Ok(Compared::Forked) => Some((HeadVerdict::Forked, true)),
-                Ok(Compared::NotKept) => Some((HeadVerdict::Forked, false)),
-                Ok(Compared::Ahead(why)) => {
-                    self.report_ahead(own, pending, &head, &why, conditions)?;
-                    None
+            let mut is_done = false;
+            match self.compare_one(&tiles, own, pending, &head) {
+                Ok(Compared::Settled(verdict, done)) => {
+                    tools.log.inbox.with(|inbox| inbox.settle(head.get(), verdict));
+                    is_done = done;
                 }
+                Ok(Compared::Ahead(why)) => self.report_ahead(own, pending, &head, &why, conditions)?,
                 Err(error) if error.is_the_logs() => {
                     // If the log is silent, each further question would wait for the same.
                     answers = !matches!(&error, FollowError::Client(e) if is_silence(e));
                     result = result.and(Err(error));
-                    None
                 }
                 Err(error) => return Err(error),
-            };
-            if let Some((verdict, _)) = verdict {
-                tools.log.inbox.with(|inbox| inbox.settle(head.get(), verdict));
             }
-            if let Some((_, true)) = verdict {
+            if is_done {
                 self.pending.remove(place);
             } else {
                 place += 1;
@@ -196,13 +188,13 @@ impl Gossip {
             return Ok(Compared::Ahead("the log has not shown any head yet".to_owned()));
         };
         match relate(tiles, ours, theirs, &self.tools.settings().keys) {
-            Ok(Relation::Same | Relation::Part) => Ok(Compared::Consistent),
+            Ok(Relation::Same | Relation::Part) => Ok(Compared::Settled(HeadVerdict::Consistent, true)),
             Ok(Relation::Extends) => {
                 Ok(Compared::Ahead("it continues the tree, and the log does not show it".to_owned()))
             }
             Ok(Relation::Forked(fork)) => {
                 let is_kept = convict(&self.tools, &fork, theirs.get(), &pending.source)?;
-                Ok(if is_kept { Compared::Forked } else { Compared::NotKept })
+                Ok(Compared::Settled(HeadVerdict::Forked, is_kept))
             }
             // The log has no tiles of a head that it does not show, or those of another tree.
             Err(unclear) if theirs.get().size > ours.get().size => match unclear {

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,8 +22,6 @@ use super::page::{MAX_CONDITIONS, content_security_policy, page};
 use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError};
 use super::settings::MonitorSettings;
 use crate::checkpoint;
-use crate::clock::Clock;
-use crate::disk::evidence_dir::EvidenceDir;
 use crate::format::quote;
 use crate::http::admission::{Admission, Received, Upload};
 use crate::http::exposition::Exposition;
@@ -50,25 +47,20 @@ const EACH: Rate = Rate { burst: 20, every: Duration::from_secs(1) };
 pub struct MonitorServer {
     logs: Vec<Arc<FollowedLog>>,
     delivery: Arc<Delivery>,
-    evidence: EvidenceDir,
+    settings: Arc<MonitorSettings>,
     outcomes: Outcomes,
-    clock: Clock,
-    /// Reverse proxies. The address that one of them names counts as the sender's.
-    trusted_proxies: Vec<IpAddr>,
     admission: Admission,
     limits: Mutex<RateLimits>,
     opened: Instant,
 }
 
 impl MonitorServer {
-    pub fn new(settings: &MonitorSettings, logs: Vec<Arc<FollowedLog>>, delivery: Arc<Delivery>) -> Self {
+    pub fn new(settings: Arc<MonitorSettings>, logs: Vec<Arc<FollowedLog>>, delivery: Arc<Delivery>) -> Self {
         Self {
             logs,
             delivery,
-            evidence: settings.evidence(),
+            settings,
             outcomes: Outcomes::new(&[&[GOSSIP_KNOWN, GOSSIP_QUEUED], GossipError::COUNTED].concat()),
-            clock: settings.clock.clone(),
-            trusted_proxies: settings.trusted_proxies.clone(),
             admission: Admission::default(),
             limits: Mutex::new(RateLimits::new(EVERYBODY, EACH)),
             opened: Instant::now(),
@@ -76,7 +68,7 @@ impl MonitorServer {
     }
 
     fn now(&self) -> u64 {
-        (self.clock)()
+        (self.settings.clock)()
     }
 
     /// Receives the body of a client that may push now.
@@ -111,7 +103,7 @@ pub async fn serve(
     server: Arc<MonitorServer>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let listener = Listener::behind(listener, server.trusted_proxies.clone());
+    let listener = Listener::behind(listener, server.settings.trusted_proxies.clone());
     http::serve(listener, router(server), shutdown).await
 }
 
@@ -209,7 +201,13 @@ async fn add_fork(server: &MonitorServer, client: ClientAddress, body: Upload) -
 }
 
 async fn metrics(State(server): Server) -> Exposition {
-    metrics_of(&server.logs, &server.delivery.figures(), &server.evidence, &server.outcomes, server.now())
+    metrics_of(
+        &server.logs,
+        &server.delivery.figures(),
+        &server.settings.evidence(),
+        &server.outcomes,
+        server.now(),
+    )
 }
 
 #[derive(Serialize)]

@@ -10,13 +10,10 @@ use super::delivery::Delivery;
 use super::error::FollowError;
 use super::event::{Code, Event};
 use super::inbox::Inbox;
-use super::settings::{LogSettings, OnProgress};
+use super::settings::{LogSettings, MonitorSettings, OnProgress};
 use super::signal::Signal;
 use crate::checkpoint::origin_hash;
 use crate::client::LogClient;
-use crate::clock::Clock;
-use crate::disk::DiskIo;
-use crate::disk::evidence_dir::EvidenceDir;
 use crate::merkle::{Hash, TreeSize};
 
 /// A head all of whose entries this monitor re-hashed, and which it serves to others.
@@ -88,18 +85,11 @@ impl FollowedLog {
 /// The tools that a follower's parts share.
 pub struct Tools {
     pub log: Arc<FollowedLog>,
+    pub monitor: Arc<MonitorSettings>,
     pub client: LogClient,
-    pub parallel: usize,
     pub delivery: Arc<Delivery>,
     /// Raised when the monitor vouches for a head of another size.
     pub vouched: Arc<Signal<u64>>,
-    /// Labels of the peers that are asked.
-    pub peers: Vec<String>,
-    /// Forks on the disk.
-    pub evidence: EvidenceDir,
-    pub path: PathBuf,
-    pub io: Arc<dyn DiskIo>,
-    pub clock: Clock,
     /// Set when the monitor stops.
     pub stop: Arc<AtomicBool>,
     /// Told of each window of entries.
@@ -115,12 +105,16 @@ impl Tools {
         self.log.origin()
     }
 
+    pub fn state_file(&self) -> PathBuf {
+        self.monitor.dir.join("logs").join(format!("{}.json", self.log.hash.to_hex()))
+    }
+
     pub const fn tiles(&self) -> &LogClient {
         &self.client
     }
 
     pub fn now(&self) -> u64 {
-        (self.clock)()
+        (self.monitor.clock)()
     }
 
     /// An event about the log. `subject` are the fields that tell it from other events with this code, as in

@@ -102,7 +102,7 @@ pub enum MonitorError {
 
 /// An open monitor.
 pub struct Monitor {
-    settings: MonitorSettings,
+    settings: Arc<MonitorSettings>,
     delivery: Arc<Delivery>,
     logs: Vec<Arc<FollowedLog>>,
     server: Arc<MonitorServer>,
@@ -143,7 +143,8 @@ impl Monitor {
         let lock = DirLock::acquire(&settings.dir.join("lock"))?;
         let delivery = Delivery::open_with(&settings.dir, delivery, out, settings.io.clone())?;
         let logs: Vec<_> = settings.logs.iter().map(|log| Arc::new(FollowedLog::new(log.clone()))).collect();
-        let server = Arc::new(MonitorServer::new(&settings, logs.clone(), delivery.clone()));
+        let settings = Arc::new(settings);
+        let server = Arc::new(MonitorServer::new(settings.clone(), logs.clone(), delivery.clone()));
         Ok(Arc::new(Self {
             delivery,
             logs,
@@ -259,14 +260,9 @@ impl Monitor {
         let follower = |log: &Arc<FollowedLog>| {
             let tools = Tools {
                 client: self.client(&log.settings.url)?,
-                parallel: self.settings.parallel,
+                monitor: self.settings.clone(),
                 delivery: self.delivery.clone(),
                 vouched: self.vouched.clone(),
-                peers: self.settings.peers.iter().map(|peer| peer.label.clone()).collect(),
-                evidence: self.settings.evidence(),
-                path: self.settings.dir.join("logs").join(format!("{}.json", log.hash.to_hex())),
-                io: self.settings.io.clone(),
-                clock: self.settings.clock.clone(),
                 stop: self.stop.clone(),
                 progress: progress.clone(),
                 log: log.clone(),

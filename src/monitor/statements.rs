@@ -45,43 +45,41 @@ fn read(entry: &[u8], log: &str, publishers: Option<&Publishers>, interval: Inte
         Ok(envelope) => envelope,
         Err(e) => return Reading::Unreadable(e),
     };
-    let Some(publishers) = publishers else { return read_unchecked(&envelope, log) };
     let payload = Hash::digest(envelope.payload());
-    match publishers.verify(&envelope, log) {
-        Ok(verified) => {
-            let mut signers = verified.publishers().to_vec();
-            let speakers = signers.len();
-            signers.extend(
-                verified.signers().iter().filter(|name| !verified.publishers().contains(name)).cloned(),
-            );
-            let outside_validity = publishers.outside_validity(&envelope, interval.from, interval.to);
-            let statement = verified.into_statement();
-            Reading::Statement(Signed {
-                statement,
-                payload,
-                signers,
-                speakers,
-                checked: true,
-                outside_validity,
-            })
-        }
+    let signed = match publishers {
+        Some(publishers) => read_checked(&envelope, payload, log, publishers, interval),
+        None => read_unchecked(&envelope, payload, log),
+    };
+    match signed {
+        Ok(signed) => Reading::Statement(signed),
         Err(StatementError::Statement(e)) => Reading::Unreadable(e),
         Err(why) => Reading::Untrusted { why, payload, statement: Statement::parse(envelope.payload()).ok() },
     }
 }
 
-fn read_unchecked(envelope: &Envelope, log: &str) -> Reading {
-    let payload = Hash::digest(envelope.payload());
-    let statement = match Statement::parse(envelope.payload()) {
-        Ok(statement) => statement,
-        Err(e) => return Reading::Unreadable(e),
-    };
-    if let Err(why) = check_log(&statement, log) {
-        return Reading::Untrusted { why, payload, statement: Some(statement) };
-    }
+fn read_checked(
+    envelope: &Envelope,
+    payload: Hash,
+    log: &str,
+    publishers: &Publishers,
+    interval: Interval,
+) -> Result<Signed, StatementError> {
+    let verified = publishers.verify(envelope, log)?;
+    let mut signers = verified.publishers().to_vec();
+    let speakers = signers.len();
+    let others = verified.signers().iter().filter(|name| !verified.publishers().contains(name));
+    signers.extend(others.cloned());
+    let outside_validity = publishers.outside_validity(envelope, interval.from, interval.to);
+    let statement = verified.into_statement();
+    Ok(Signed { statement, payload, signers, speakers, checked: true, outside_validity })
+}
+
+fn read_unchecked(envelope: &Envelope, payload: Hash, log: &str) -> Result<Signed, StatementError> {
+    let statement = Statement::parse(envelope.payload()).map_err(StatementError::Statement)?;
+    check_log(&statement, log)?;
     let signers: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
     let (speakers, checked) = (signers.len(), false);
-    Reading::Statement(Signed { statement, payload, signers, speakers, checked, outside_validity: None })
+    Ok(Signed { statement, payload, signers, speakers, checked, outside_validity: None })
 }
 
 /// Reads many entries on all processors: a signature costs as much as hashing forty of them.

@@ -29,7 +29,7 @@ fn a_program_gets_each_event_on_its_standard_input() {
     let dir = quick_dir();
     let argv = script(dir.path(), "echo talk; cat >> \"$1/got\"\n");
     let mut settings = settings();
-    settings.sinks.push(SinkSettings::command("mail", Filter::default(), argv).unwrap());
+    settings.sinks.push(SinkSettings::new("mail", Filter::default(), command(argv)).unwrap());
     let delivery = Delivery::open(dir.path(), settings, Box::new(std::io::sink())).unwrap();
     delivery.tell(&forks(0..3)).unwrap();
     assert!(delivery.flush(PATIENCE));

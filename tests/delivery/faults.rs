@@ -56,7 +56,7 @@ fn live(plan: Plan) -> Result<Vec<&'static str>, String> {
         }
         again(plan, || delivery.tell(&forks(numbers.clone())))?;
     }
-    again(plan, || delivery.end(stalled().id, "it grows"))?;
+    again(plan, || delivery.end(&[stalled().id], "it grows"))?;
     drop(delivery);
     let real: Arc<dyn DiskIo> = Arc::new(RealDisk);
     let delivery = started(dir.path(), &toy, &real, Plan::NONE)?;

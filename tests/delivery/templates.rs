@@ -33,7 +33,7 @@ fn told_to(webhook: impl FnOnce(&str) -> Webhook) -> Receiver {
     let webhook = webhook(&receiver.url()).with_timeout(Duration::from_secs(5)).unwrap();
     let delivery: Arc<Delivery> = open(dir.path(), Arc::new(webhook));
     delivery.tell(&[stalled(), gap()]).unwrap();
-    delivery.end(stalled().id, "it grows again").unwrap();
+    delivery.end(&[stalled().id], "it grows again").unwrap();
     assert!(delivery.flush(PATIENCE));
     receiver
 }

@@ -220,7 +220,8 @@ impl Config {
         for (at, command) in text.command.iter().enumerate() {
             let place = place.item("command", at);
             let filter = place.filter(command.events.as_deref())?;
-            let sink = delivery::SinkSettings::command(&command.name, filter, command.argv.clone());
+            let sink = delivery::Command::new(command.argv.clone())
+                .and_then(|receiver| delivery::SinkSettings::new(&command.name, filter, Arc::new(receiver)));
             delivery.sinks.push(sink.map_err(|e| place.wrong(e))?);
         }
         if let Some(Time(seconds)) = text.interval {

@@ -160,19 +160,11 @@ impl Delivery {
         self.carry(|dispatch| writer::of_events(dispatch, events))
     }
 
-    /// Tells that a condition ended; nothing unless it is open.
+    /// Tells that conditions ended, with one write of the open conditions; nothing of those that are not open.
     ///
     /// # Errors
     /// As [`tell`](Self::tell).
-    pub fn end(&self, id: EventId, message: &str) -> Result<(), DeliveryError> {
-        self.end_all(&[id], message)
-    }
-
-    /// Tells that several conditions ended, with one write of the open conditions.
-    ///
-    /// # Errors
-    /// As [`tell`](Self::tell).
-    pub fn end_all(&self, ids: &[EventId], message: &str) -> Result<(), DeliveryError> {
+    pub fn end(&self, ids: &[EventId], message: &str) -> Result<(), DeliveryError> {
         self.carry(|dispatch| ids.iter().filter_map(|id| writer::of_end(dispatch, *id, message)).collect())
     }
 
@@ -187,7 +179,7 @@ impl Delivery {
         if ids.is_empty() {
             return Ok(());
         }
-        self.end_all(&ids, "its evidence was taken out of the directory evidence")
+        self.end(&ids, "its evidence was taken out of the directory evidence")
     }
 
     fn carry(&self, choose: impl FnOnce(&Dispatch) -> Vec<Item>) -> Result<(), DeliveryError> {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::command::Command;
 use super::sink::Sink;
 use crate::clock::Clock;
 use crate::format::{FormatError, cap_count, quote};
@@ -96,14 +95,6 @@ impl SinkSettings {
             return Err(FormatError::malformed("the name of a sink", "1 to 64 of a-z, 0-9, -", quote(name)));
         }
         Ok(Self { name: name.to_owned(), filter, sink })
-    }
-
-    /// A program that is started for each event, and gets it on its standard input.
-    ///
-    /// # Errors
-    /// [`FormatError`] for a malformed name, or without a program.
-    pub fn command(name: &str, filter: Filter, argv: Vec<String>) -> Result<Self, FormatError> {
-        Self::new(name, filter, Arc::new(Command::new(argv)?))
     }
 }
 

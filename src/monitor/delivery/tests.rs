@@ -323,10 +323,10 @@ fn a_condition_is_told_once_until_it_ends() {
     world.pass(60);
     // A fact does not end, nor does a condition that is not open.
     let gap = event(Code::SequenceGap, 1);
-    delivery.end(gap.id, "no").unwrap();
-    delivery.end(event(Code::NoQuorum, 0).id, "no").unwrap();
-    delivery.end(stalled.id, "it grows again").unwrap();
-    delivery.end(stalled.id, "it grows again").unwrap();
+    delivery.end(&[gap.id], "no").unwrap();
+    delivery.end(&[event(Code::NoQuorum, 0).id], "no").unwrap();
+    delivery.end(&[stalled.id], "it grows again").unwrap();
+    delivery.end(&[stalled.id], "it grows again").unwrap();
     let printed = world.out.values();
     assert_eq!(printed.len(), 3);
     let ended = serde_json::json!({
@@ -493,7 +493,7 @@ fn the_state_of_an_earlier_version_is_taken_over() {
     let open: Vec<EventId> = delivery.open_conditions(9).into_iter().map(|condition| condition.id).collect();
     assert_eq!(open, [event(Code::Fork, 3).id, stalled.id]);
     delivery.tell(std::slice::from_ref(&stalled)).unwrap();
-    delivery.end(stalled.id, "it grows").unwrap();
+    delivery.end(&[stalled.id], "it grows").unwrap();
     assert_eq!(world.out.lines().len(), 3);
     // A worker may be replacing its positions until then.
     drop(delivery);

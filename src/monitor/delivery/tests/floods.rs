@@ -139,7 +139,7 @@ fn each_condition_is_told_by_itself_however_many_there_are() {
     let events: Vec<Event> = (0..300).map(|number| event(Code::MissingRelease, number)).collect();
     delivery.tell(&events).unwrap();
     for event in &events {
-        delivery.end(event.id, "it is there").unwrap();
+        delivery.end(&[event.id], "it is there").unwrap();
     }
     assert!(delivery.flush(PATIENCE));
     assert_eq!((toy.lines().len(), delivery.open_conditions(usize::MAX).len()), (600, 0));
@@ -165,7 +165,7 @@ fn conditions_that_begin_or_end_together_are_one_write() {
     delivery.tell(&events).unwrap();
     assert_eq!((writes(), delivery.open_conditions(usize::MAX).len()), (1, 1_000));
     let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
-    delivery.end_all(&ids, "they are there").unwrap();
+    delivery.end(&ids, "they are there").unwrap();
     assert_eq!((writes(), delivery.open_conditions(usize::MAX).len()), (2, 0));
     assert!(delivery.flush(PATIENCE));
     assert_eq!(toy.lines().len(), 2_000);

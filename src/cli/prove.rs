@@ -13,13 +13,12 @@ use super::output;
 use super::output::say;
 use super::values::{parse_leaf, parse_pin};
 use crate::checkpoint::policy::Policy;
-use crate::checkpoint::{self, Checkpoint, CheckpointError};
-use crate::client::FoundRow;
+use crate::client::{FoundError, FoundRow, check_found};
 use crate::endpoint::{PackagePin, Refusal};
 use crate::format::quote;
-use crate::merkle::{Hash, LeafIndex, TreeSize, verify_inclusion};
+use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::proof::ProofFile;
-use crate::release::{Envelope, Release, StatementKind};
+use crate::release::{Release, StatementKind};
 
 /// Most releases to list if the choice is ambiguous.
 const LISTED: usize = 10;
@@ -131,34 +130,14 @@ impl Question<'_> {
         let row = self.choose(self.releases(&digest)?)?;
         let proof = self.log.ask("send the proof", |client| client.proof_of(&row.leaf))?;
         let url = self.log.url();
-        let other = |what: String| {
-            Failure::CouldNotTell(format!("{url} found leaf {} and answered with {what}", row.index))
-                .and("tell the log's operator")
-        };
-        let proof = ProofFile::parse(&proof).map_err(|e| other(format!("a malformed proof: {e}")))?;
-        let entry = proof.extra.clone().unwrap_or_default();
-        if (proof.index, Hash::leaf(&entry)) != (row.index, row.leaf) {
-            return Err(other(format!("the proof of another entry, leaf {}", proof.index)));
-        }
-        let no_head = |e: CheckpointError| other(format!("a tree head that the log did not sign: {e}"));
-        let head = match &self.policy {
-            Some(policy) => {
-                let signed = checkpoint::open_note(proof.checkpoint.clone(), &policy.log_keys());
-                policy.check(&signed.map_err(no_head)?).map_err(Refusal::Quorum)?.get().clone()
-            }
-            None => Checkpoint::parse(proof.checkpoint.text()).map_err(|e| no_head(e.into()))?,
-        };
-        verify_inclusion(proof.index, head.size, &row.leaf, &proof.proof, &head.root)
-            .map_err(|e| other(format!("a proof that does not verify against its tree head: {e}")))?;
-        let release = Envelope::parse_entry(&entry).and_then(|envelope| Release::parse(envelope.payload()));
-        let release = release.map_err(|e| other(format!("an entry that is not a release: {e}")))?;
-        if !release.subjects.iter().any(|subject| subject.sha256 == digest) {
-            return Err(other(format!(
-                "{}, which has no artifact with SHA-256 {}",
-                release.purl,
-                digest.to_hex()
-            )));
-        }
+        let (proof, release) =
+            check_found(&proof, &row, &digest, self.policy.as_ref()).map_err(|e| match e {
+                FoundError::Quorum(e) => Refusal::Quorum(e).into(),
+                other => {
+                    Failure::CouldNotTell(format!("{url} found leaf {} and answered with {other}", row.index))
+                        .and("tell the log's operator")
+                }
+            })?;
         Ok(Proven { file, proof, release, publishers: row.publishers })
     }
 

@@ -9,6 +9,7 @@ use super::gate::{Gate, Pass};
 use super::patience::{OnPause, Patience, Tries};
 use super::response::{Admit, Fetched, read, read_admitted};
 use crate::checkpoint::{self, Checkpoint, LogSigned, SignsFor};
+use crate::format::FormatError;
 use crate::note::MAX_NOTE_BYTES;
 
 /// Least time for a try, however little is left.
@@ -45,6 +46,12 @@ impl LogClient {
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}/{}", self.prefix, path.trim_start_matches('/'))
+    }
+
+    /// An error for an answer at a path that can't be read.
+    pub(super) fn malformed(&self, path: &str) -> impl Fn(FormatError) -> ClientError {
+        let url = self.url(path);
+        move |source| ClientError::Malformed { url: url.clone(), source }
     }
 
     pub(super) const fn patience(&self) -> Patience {

@@ -42,7 +42,7 @@ pub use gossip::report;
 pub use http::{LogClient, PastCaches};
 pub use numbering::{LatestRelease, Numbering, NumberingError};
 pub use patience::OnPause;
-pub use proven::{ProvenError, check_answer, proven_entry};
+pub use proven::{FoundError, ProvenError, check_answer, check_found, proven_entry};
 #[cfg(feature = "server")]
 pub(crate) use response::printable;
 #[cfg(feature = "cli")]

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 use super::{ClientError, HighestSequence, LogClient, ProblemCode, Warning};
-use crate::merkle::{LeafIndex, TILE_WIDTH, Tile, TileId};
+use crate::merkle::LeafIndex;
 use crate::release::{Envelope, PublisherSigner, Release, Timestamp, format_time};
 
 /// How a release gets its sequence number.
@@ -156,10 +156,7 @@ impl LogClient {
     /// [`ClientError`].
     pub fn published_entry(&self, index: LeafIndex) -> Result<Option<Vec<u8>>, ClientError> {
         let size = self.unverified_checkpoint()?.size;
-        let place = usize::try_from(index.get() % TILE_WIDTH).expect("below 256");
-        let bundle = Tile::in_tree(TileId::Entries { index: index.get() / TILE_WIDTH }, size);
-        let bundle = bundle.filter(|bundle| bundle.width() > place);
-        bundle.map(|bundle| Ok(self.entries(bundle)?.swap_remove(place))).transpose()
+        self.entry(index, size)
     }
 }
 

@@ -1,15 +1,13 @@
 //! Entries that a log proves to hold: what a publisher checks after it appended something, and before it signs something
 //! about an entry.
 
-use super::{ClientError, LogClient};
+use super::{ClientError, FoundRow, LogClient};
 use crate::checkpoint::policy::{Policy, QuorumError};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogKey, Origin};
 use crate::format::FormatError;
-use crate::merkle::{
-    Hash, LeafIndex, ProofError, TILE_WIDTH, Tile, TileId, TreeSize, prove_inclusion, verify_inclusion,
-};
+use crate::merkle::{Hash, LeafIndex, ProofError, TreeSize, prove_inclusion, verify_inclusion};
 use crate::proof::ProofFile;
-use crate::release::Envelope;
+use crate::release::{Envelope, Purl, Release};
 
 /// Why a proof does not show that the log holds an entry.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +52,72 @@ pub enum ProvenError {
     },
 }
 
+/// Why the proof of a release that a search found is not one, in words that follow "answered with".
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FoundError {
+    /// The proof file can't be read.
+    #[error("a malformed proof: {0}")]
+    Malformed(FormatError),
+    /// It is of another entry.
+    #[error("the proof of another entry, leaf {0}")]
+    OtherEntry(LeafIndex),
+    /// No trusted log signed its head.
+    #[error("a tree head that the log did not sign: {0}")]
+    Checkpoint(CheckpointError),
+    /// Its head has no quorum.
+    #[error(transparent)]
+    Quorum(QuorumError),
+    /// The entry is not in the tree.
+    #[error("a proof that does not verify against its tree head: {0}")]
+    NotIncluded(ProofError),
+    /// The entry is not a release.
+    #[error("an entry that is not a release: {0}")]
+    NotARelease(FormatError),
+    /// The release has no such artifact.
+    #[error("{purl}, which has no artifact with SHA-256 {}", digest.to_hex())]
+    OtherArtifact {
+        /// The release.
+        purl: Purl,
+        /// The artifact.
+        digest: Hash,
+    },
+}
+
+/// Checks that a proof file is of the release that a search found, and that the release has an artifact with this
+/// digest. Without a policy, the head of the proof is not authenticated.
+///
+/// # Errors
+/// [`FoundError`].
+pub fn check_found(
+    proof: &[u8],
+    row: &FoundRow,
+    digest: &Hash,
+    policy: Option<&Policy>,
+) -> Result<(ProofFile, Release), FoundError> {
+    let file = ProofFile::parse(proof).map_err(FoundError::Malformed)?;
+    let entry = file.extra.as_deref().unwrap_or_default();
+    if (file.index, Hash::leaf(entry)) != (row.index, row.leaf) {
+        return Err(FoundError::OtherEntry(file.index));
+    }
+    let head = match policy {
+        Some(policy) => {
+            let signed = checkpoint::open_note(file.checkpoint.clone(), &policy.log_keys());
+            let signed = signed.map_err(FoundError::Checkpoint)?;
+            policy.check(&signed).map_err(FoundError::Quorum)?.get().clone()
+        }
+        None => Checkpoint::parse(file.checkpoint.text()).map_err(|e| FoundError::Checkpoint(e.into()))?,
+    };
+    verify_inclusion(file.index, head.size, &row.leaf, &file.proof, &head.root)
+        .map_err(FoundError::NotIncluded)?;
+    let release = Envelope::parse_entry(entry).and_then(|envelope| Release::parse(envelope.payload()));
+    let release = release.map_err(FoundError::NotARelease)?;
+    if !release.subjects.iter().any(|subject| subject.sha256 == *digest) {
+        return Err(FoundError::OtherArtifact { purl: release.purl, digest: *digest });
+    }
+    Ok((file, release))
+}
+
 /// Checks that a proof is for the entry that was sent, or for the same statement already in the log, signed with another
 /// key or spelled differently. Returns the leaf hash of the proven entry. Without keys of the log, the head of the proof
 /// is not authenticated.
@@ -95,14 +159,8 @@ pub fn proven_entry(
     let signed = client.checkpoint(&policy.log_keys())?;
     let head = policy.check(&signed).map_err(ProvenError::Quorum)?;
     let Checkpoint { origin, size, root, .. } = head.get();
-    let place = usize::try_from(leaf.get() % TILE_WIDTH).expect("below 256");
-    let bundle = Tile::in_tree(TileId::Entries { index: leaf.get() / TILE_WIDTH }, *size);
-    let Some(bundle) = bundle.filter(|tile| tile.width() > place) else {
-        return Err(ProvenError::NoLeaf { leaf, size: *size });
-    };
-    let tiles = client;
-    let entry = tiles.entries(bundle)?.swap_remove(place);
-    match prove_inclusion(&tiles, leaf, &Hash::leaf(&entry), *size, root)? {
+    let entry = client.entry(leaf, *size)?.ok_or(ProvenError::NoLeaf { leaf, size: *size })?;
+    match prove_inclusion(client, leaf, &Hash::leaf(&entry), *size, root)? {
         Ok(_) => Ok((origin.clone(), entry)),
         Err(source) => {
             Err(ProvenError::NotIncluded { url: client.prefix().to_owned(), leaf, size: *size, source })

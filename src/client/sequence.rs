@@ -24,7 +24,7 @@ struct SequenceText {
     /// Null if there is none; required.
     #[serde(deserialize_with = "Option::deserialize")]
     highest: Option<u64>,
-    index: Option<u64>,
+    index: Option<LeafIndex>,
 }
 
 impl LogClient {
@@ -47,12 +47,12 @@ impl LogClient {
         let malformed = |seen: String| {
             let expected = "a JSON object with highest, a number or null, and the index of its entry";
             let source = FormatError::malformed("the answer about a sequence number", expected, seen);
-            ClientError::Malformed { url: self.url("sequence"), source }
+            self.malformed("sequence")(source)
         };
         let SequenceText { highest, index } =
             serde_json::from_slice(&body).map_err(|e| malformed(e.to_string()))?;
         let Some(sequence) = highest else { return Ok(None) };
-        let index = index.and_then(LeafIndex::new).ok_or_else(|| malformed("no index".to_owned()))?;
+        let index = index.ok_or_else(|| malformed("no index".to_owned()))?;
         Ok(Some(HighestSequence { sequence, index }))
     }
 }

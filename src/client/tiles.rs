@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use super::{ClientError, LogClient};
 use crate::format::FormatError;
-use crate::merkle::{HASH_BYTES, Hash, TILE_WIDTH, Tile, TileReader, hashes_from_bytes};
+use crate::merkle::{
+    HASH_BYTES, Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, hashes_from_bytes,
+};
 use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::release::MAX_ENTRY_BYTES;
 
@@ -30,6 +32,14 @@ impl LogClient {
         let (bytes, asked) = self.tile_bytes(tile)?;
         let spans = spans(self, asked, &bytes)?;
         Ok(spans.into_iter().take(tile.width()).map(|span| bytes[span].to_vec()).collect())
+    }
+
+    /// The entry of a leaf; `None` if a tree of this size has no such leaf. The entry is not proven.
+    pub(super) fn entry(&self, leaf: LeafIndex, size: TreeSize) -> Result<Option<Vec<u8>>, ClientError> {
+        let place = usize::try_from(leaf.get() % TILE_WIDTH).expect("below 256");
+        let bundle = Tile::in_tree(TileId::Entries { index: leaf.get() / TILE_WIDTH }, size);
+        let bundle = bundle.filter(|bundle| bundle.width() > place);
+        bundle.map(|bundle| Ok(self.entries(bundle)?.swap_remove(place))).transpose()
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::{ClientError, LogClient};
 use crate::format::{FormatError, cap_count};
-use crate::merkle::{Hash, LeafIndex, TreeSize, hex_hash};
+use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::proof::MAX_PROOF_FILE_BYTES;
 use crate::release::Purl;
 
@@ -40,29 +39,25 @@ impl Found {
 }
 
 /// A log's description of a statement. Names and purls are unchecked foreign text.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRow {
     /// Place in the log.
     pub index: LeafIndex,
     /// Its leaf hash.
-    #[serde(rename = "leaf_hash", deserialize_with = "hex_hash")]
     pub leaf: Hash,
     /// `build`, `update` or `detection-rules` of a release, `withdrawal`, or another name.
     pub kind: String,
     /// Package and version.
     pub purl: Option<String>,
     /// Names of the signers.
-    #[serde(default)]
     pub publishers: Vec<String>,
     /// A release's channel.
     pub channel: Option<String>,
     /// A release's sequence number.
     pub sequence: Option<u64>,
     /// SHA-256 of the artifacts.
-    #[serde(default, deserialize_with = "digests")]
     pub artifacts: Vec<Hash>,
     /// Set for a release that was withdrawn.
-    #[serde(default, rename = "withdrawn", deserialize_with = "is_any")]
     pub is_withdrawn: bool,
 }
 
@@ -74,31 +69,59 @@ impl FoundRow {
     }
 }
 
-#[derive(Deserialize)]
 struct Page {
-    tree_size: u64,
-    #[serde(rename = "releases")]
     rows: Vec<FoundRow>,
     /// The leaf to continue before, if there is more.
     next: Option<u64>,
     /// Size of the answer.
-    #[serde(skip)]
     bytes: usize,
 }
 
 #[derive(Deserialize)]
+struct PageText {
+    tree_size: u64,
+    releases: Vec<RowText>,
+    next: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct RowText {
+    index: u64,
+    leaf_hash: String,
+    kind: String,
+    purl: Option<String>,
+    #[serde(default)]
+    publishers: Vec<String>,
+    channel: Option<String>,
+    sequence: Option<u64>,
+    #[serde(default)]
+    artifacts: Vec<ArtifactText>,
+    #[serde(default)]
+    withdrawn: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
 struct ArtifactText {
-    #[serde(deserialize_with = "hex_hash")]
-    sha256: Hash,
+    sha256: String,
 }
 
-fn digests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Hash>, D::Error> {
-    let artifacts = Vec::<ArtifactText>::deserialize(deserializer)?;
-    Ok(artifacts.into_iter().map(|artifact| artifact.sha256).collect())
-}
-
-fn is_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    Ok(!Vec::<IgnoredAny>::deserialize(deserializer)?.is_empty())
+impl RowText {
+    fn read(self) -> Result<FoundRow, FormatError> {
+        let index = LeafIndex::new(self.index)
+            .ok_or_else(|| FormatError::malformed(WHAT, "a leaf index below 2^63", self.index.to_string()))?;
+        let artifacts = self.artifacts.iter().map(|artifact| Hash::from_hex(&artifact.sha256));
+        Ok(FoundRow {
+            index,
+            leaf: Hash::from_hex(&self.leaf_hash)?,
+            artifacts: artifacts.collect::<Result<_, _>>()?,
+            kind: self.kind,
+            purl: self.purl,
+            publishers: self.publishers,
+            channel: self.channel,
+            sequence: self.sequence,
+            is_withdrawn: !self.withdrawn.is_empty(),
+        })
+    }
 }
 
 impl LogClient {
@@ -116,7 +139,7 @@ impl LogClient {
     ) -> Result<Option<Found>, ClientError> {
         let (mut found, mut held) = (Found::default(), 0);
         for _ in 0..MAX_PAGES {
-            let Some(Page { rows, next, bytes, .. }) = self.search_page(terms, before, tree)? else {
+            let Some(Page { rows, next, bytes }) = self.search_page(terms, before, tree)? else {
                 return Ok(None);
             };
             found.rows.extend(rows);
@@ -124,7 +147,8 @@ impl LogClient {
                 && next >= before
             {
                 let (expected, seen) = (format!("to go on before leaf {before}"), format!("leaf {next}"));
-                return Err(self.malformed("releases")(FormatError::malformed(WHAT, expected, seen)));
+                let source = FormatError::malformed(WHAT, expected, seen);
+                return Err(ClientError::Malformed { url: self.url("releases"), source });
             }
             (before, found.next) = (next, next);
             held += bytes;
@@ -149,14 +173,16 @@ impl LogClient {
             Err(ClientError::Status { status: 404 | 405 | 410 | 501, .. }) => return Ok(None),
             other => other?,
         };
-        let page: Page = serde_json::from_slice(&answer.body)
+        let page: PageText = serde_json::from_slice(&answer.body)
             .map_err(|e| answer.malformed(WHAT, "a JSON object as in docs/http.md", &e.to_string()))?;
         if page.tree_size < tree.get() {
             let (expected, seen) = (tree, page.tree_size);
             return Err(ClientError::Older { url: self.url("releases"), expected, seen });
         }
-        cap_count(WHAT, "rows", page.rows.len(), PAGE).map_err(self.malformed("releases"))?;
-        Ok(Some(Page { bytes: answer.body.len(), ..page }))
+        let malformed = |source| ClientError::Malformed { url: self.url("releases"), source };
+        cap_count(WHAT, "rows", page.releases.len(), PAGE).map_err(malformed)?;
+        let rows = page.releases.into_iter().map(RowText::read).collect::<Result<_, _>>();
+        Ok(Some(Page { rows: rows.map_err(malformed)?, next: page.next, bytes: answer.body.len() }))
     }
 
     /// The proof file of a leaf under the newest head that the log shows. The caller checks it.

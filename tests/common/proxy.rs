@@ -13,8 +13,8 @@ use super::http::{Reply, get};
 /// How long the cache keeps answers without an age of their own.
 const VALID: Duration = Duration::from_secs(600);
 
-/// Serves what `answer` gives for each path, until the test ends: status, media type, body. Returns the URL.
-fn serve(answer: impl Fn(&str) -> (u16, String, Vec<u8>) + Send + 'static) -> String {
+/// Serves what `answer` gives for each path, until the test ends: status, media type if any, body. Returns the URL.
+fn serve(answer: impl Fn(&str) -> (u16, Option<String>, Vec<u8>) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {
@@ -24,8 +24,9 @@ fn serve(answer: impl Fn(&str) -> (u16, String, Vec<u8>) + Send + 'static) -> St
             let Some(path) = read_path(&mut stream) else { continue };
             let (status, media_type, body) = answer(&path);
             let length = body.len();
+            let media_type = media_type.map_or_else(String::new, |kind| format!("Content-Type: {kind}\r\n"));
             let head = format!(
-                "HTTP/1.1 {status} X\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                "HTTP/1.1 {status} X\r\n{media_type}Content-Length: {length}\r\nConnection: close\r\n\r\n"
             );
             // The client may be gone; a failed write is harmless.
             let _ = stream.get_mut().write_all(&[head.as_bytes(), &body].concat());
@@ -42,7 +43,7 @@ fn read_path(stream: &mut impl BufRead) -> Option<String> {
     Some(request.split(' ').nth(1)?.to_owned())
 }
 
-/// Serves the files of a directory, and nothing else, as any web server does. Returns the URL.
+/// Serves the files of a directory without media types, and nothing else. Returns the URL.
 pub fn serve_files(root: &Path) -> String {
     let root = root.to_owned();
     serve(move |path| {
@@ -50,7 +51,7 @@ pub fn serve_files(root: &Path) -> String {
             Ok(body) if !path.contains("..") => (200, body),
             _ => (404, b"no such file".to_vec()),
         };
-        (status, "application/octet-stream".to_owned(), body)
+        (status, None, body)
     })
 }
 
@@ -80,7 +81,7 @@ impl Proxy {
                 (reply.status, reply.body)
             };
             let (status, body) = answer(path).unwrap_or_else(of_log);
-            (status, "application/problem+json".to_owned(), body)
+            (status, Some("application/problem+json".to_owned()), body)
         });
         Self { url, requested }
     }
@@ -132,7 +133,7 @@ impl Cache {
                 }
             };
             let media_type = reply.header("content-type").unwrap_or("text/plain").to_owned();
-            (reply.status, media_type, reply.body)
+            (reply.status, Some(media_type), reply.body)
         });
         Self { url, kept, hits }
     }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 pub use disk::{
     BackedUp, Backup, CheckpointWas, Companion, CopyError, Counts, DiskStore, EntrySource, Export,
-    ExportError, ExportSource, Exported, Fsck, FsckError, JournalSource, Layout, OpenOptions, PointerSum,
-    Repair, Repaired, Restore, Restored, SearchPage, SledSeen, Sound, TreeRows, backup_marker, check_backup,
-    discard_tree, journal, open_tree_rows,
+    ExportError, ExportSource, Exported, Fsck, FsckError, JournalSource, Layout, OpenOptions, Record, Repair,
+    Repaired, Restore, Restored, Scan, SearchPage, SledSeen, Sound, backup_marker, check_backup,
+    discard_tree,
 };
 pub use error::StoreError;
 pub use signed_head::{SignedHead, check_holds, read_signed};

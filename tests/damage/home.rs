@@ -12,7 +12,6 @@ use treehead::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TreeSize, prove
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use treehead::proof::bundle;
 use treehead::release::{Claim, Facts, SearchField, Term};
-use treehead::store::journal;
 use treehead::store::{
     Batch, Describe, DiskStore, Layout, OpenOptions, Store, StoreError, StoreReader, Stored,
 };
@@ -177,7 +176,8 @@ pub fn last_batch(segment: &[u8]) -> usize {
 
 /// The batches of a log's journal: first index and entries.
 pub fn batches(dir: &Path) -> Vec<(PathBuf, u64, Vec<Vec<u8>>)> {
-    let mut scan = journal::Scan::new(&Layout::new(dir).journal(), origin_hash(ORIGIN), None).unwrap();
+    let mut scan =
+        treehead::store::Scan::new(&Layout::new(dir).journal(), origin_hash(ORIGIN), None).unwrap();
     let mut found = Vec::new();
     while let Some(record) = scan.next_record().unwrap() {
         let entries = record.entries().into_iter().map(<[u8]>::to_vec).collect();

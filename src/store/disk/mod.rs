@@ -8,7 +8,7 @@ mod export;
 mod export_source;
 mod fsck;
 mod index;
-pub mod journal;
+mod journal;
 mod layout;
 mod reader;
 mod rebuild;
@@ -36,15 +36,18 @@ pub use copy_error::CopyError;
 pub use export::{Export, ExportError, Exported};
 pub use export_source::ExportSource;
 pub use fsck::{Fsck, FsckError, SledSeen, Sound};
+use index::PointerSum;
+pub use index::SearchPage;
 use index::{IndexRows, IndexWriter};
-pub use index::{PointerSum, SearchPage};
 use journal::{Journal, Position, bundle_starts};
-pub use layout::{Layout, discard_tree, open_tree_rows};
+pub use journal::{Record, Scan};
+use layout::open_tree_rows;
+pub use layout::{Layout, discard_tree};
 use reader::{DiskReader, Views};
 pub use rebuild::{Counts, EntrySource, JournalSource};
 pub use repair::{CheckpointWas, Repair, Repaired};
 pub use restore::{Restore, Restored, check_backup};
-pub use tree::TreeRows;
+use tree::TreeRows;
 
 /// How to open a store.
 pub struct OpenOptions {
@@ -177,6 +180,13 @@ impl DiskStore {
         }
     }
 
+    fn replace_head(&mut self, path: &Path, note: &[u8]) -> Result<(), StoreError> {
+        self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
+        replace(self.options.io.as_ref(), path, note)?;
+        self.writer.iter_mut().for_each(|writer| writer.failed = None);
+        Ok(())
+    }
+
     fn writer(&mut self) -> Result<&mut Writer, StoreError> {
         self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or(StoreError::Reloading)
     }
@@ -256,10 +266,8 @@ impl Store for DiskStore {
             let text = |bytes: Option<&[u8]>| bytes.map_or("none".to_owned(), crate::format::quote_bytes);
             return Err(StoreError::CheckpointMoved { expected: text(old), seen: text(current.as_deref()) });
         }
-        self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
-        replace(self.options.io.as_ref(), &path, new)?;
+        self.replace_head(&path, new)?;
         self.checkpoint = Some(new.to_vec());
-        self.writer.iter_mut().for_each(|writer| writer.failed = None);
         Ok(())
     }
 
@@ -268,10 +276,8 @@ impl Store for DiskStore {
     }
 
     fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
-        self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
-        replace(self.options.io.as_ref(), &self.layout.witnessed(), note)?;
+        self.replace_head(&self.layout.witnessed(), note)?;
         self.witnessed = Some(note.to_vec());
-        self.writer.iter_mut().for_each(|writer| writer.failed = None);
         Ok(())
     }
 

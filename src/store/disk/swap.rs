@@ -30,9 +30,6 @@ impl Layout {
 }
 
 /// Finishes a swap that was cut short between its two renames. The caller holds the lock.
-///
-/// # Errors
-/// [`StoreError::Disk`].
 pub fn finish(io: &dyn DiskIo, layout: &Layout) -> Result<(), DiskError> {
     let (journal, new) = (layout.journal(), layout.journal_new());
     if journal.exists() || !new.exists() {

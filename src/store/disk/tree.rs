@@ -230,9 +230,6 @@ impl TreeRows {
     }
 
     /// Leaves that the index in sled has; the log indexes later ones when it starts.
-    ///
-    /// # Errors
-    /// [`StoreError::TreeDamaged`] if that can't be read.
     pub fn indexed(&self) -> Result<TreeSize, StoreError> {
         index::indexed(&self.index)
     }
@@ -252,9 +249,6 @@ impl TreeRows {
     }
 
     /// Leaves of the tree, as the cursor says.
-    ///
-    /// # Errors
-    /// [`StoreError::TreeDamaged`] if the cursor can't be read.
     pub fn size(&self) -> Result<TreeSize, StoreError> {
         let cursor = self.rows.get(CURSOR)?;
         let parse = |row: sled::IVec| {
@@ -265,9 +259,6 @@ impl TreeRows {
     }
 
     /// Compares a full tile with the one made from the journal.
-    ///
-    /// # Errors
-    /// [`StoreError::TreeDamaged`] if they differ.
     pub fn check_tile(&self, id: TileId, expected: &[Hash]) -> Result<(), StoreError> {
         let seen = full_tile(&self.rows, id)?;
         match seen.iter().zip(expected).position(|(seen, expected)| seen != expected) {
@@ -282,9 +273,6 @@ impl TreeRows {
     }
 
     /// Compares the recorded beginning of a bundle with the journal's.
-    ///
-    /// # Errors
-    /// [`StoreError::TreeDamaged`] if they differ.
     pub fn check_bundle(&self, index: u64, expected: BundleStart) -> Result<(), StoreError> {
         let row = self.rows.get(bundle_key(index))?;
         if row.as_deref().and_then(BundleStart::from_bytes) == Some(expected) {

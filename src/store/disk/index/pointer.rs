@@ -152,7 +152,6 @@ impl PointerSum {
     }
 
     /// Pointers added.
-    #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
     }

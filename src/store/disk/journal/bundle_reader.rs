@@ -31,17 +31,11 @@ pub struct BundleReader {
 
 impl BundleReader {
     /// Opens the segment that the bundle begins in.
-    ///
-    /// # Errors
-    /// [`StoreError::Disk`].
     pub fn new(dir: &Path, start: BundleStart) -> Result<Self, StoreError> {
         Self::with_buffer(dir, start, BUNDLE_BUFFER_BYTES)
     }
 
     /// Like [`new`](Self::new), for [`read_entry`](Self::read_entry): hardly reads what it skips.
-    ///
-    /// # Errors
-    /// [`StoreError::Disk`].
     pub fn for_one_entry(dir: &Path, start: BundleStart) -> Result<Self, StoreError> {
         Self::with_buffer(dir, start, ENTRY_BUFFER_BYTES)
     }
@@ -54,9 +48,6 @@ impl BundleReader {
     }
 
     /// The entry behind the next `skip` ones, of which the first is `next`.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
     pub fn read_entry(&mut self, skip: u64, next: u64) -> Result<Vec<u8>, StoreError> {
         for at in next..next + skip {
             let length = self.next_length(at)?;

@@ -50,9 +50,6 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal in `dir` after a [`Scan`] has read it up to its end. What follows the last whole
     /// batch in the last segment is a torn batch that nobody was told of, and is cut off.
-    ///
-    /// # Errors
-    /// [`StoreError::Disk`].
     pub fn open(io: Arc<dyn DiskIo>, dir: &Path, origin: Hash, scan: &Scan) -> Result<Self, StoreError> {
         let (end, size) = (scan.end(), scan.size().get());
         for torn in segments(dir)?.into_iter().filter(|first| end.is_some_and(|end| *first > end.segment)) {
@@ -100,7 +97,6 @@ impl Journal {
     }
 
     /// The position behind the last durable batch.
-    #[must_use]
     pub const fn end(&self) -> Position {
         Position { segment: self.tail.0, offset: self.tail.1.end() }
     }
@@ -158,9 +154,6 @@ fn segment_of(name: &std::ffi::OsStr) -> Option<u64> {
 }
 
 /// Whether anything was ever appended.
-///
-/// # Errors
-/// As [`segments`].
 pub(super) fn has_entries(dir: &Path) -> Result<bool, StoreError> {
     for first in segments(dir)? {
         let path = segment_path(dir, first);

@@ -46,9 +46,6 @@ impl Record {
     }
 
     /// The entries, in order.
-    ///
-    /// # Panics
-    /// Never: the body was split when it was read.
     #[must_use]
     pub fn entries(&self) -> Vec<&[u8]> {
         bundle::split(&self.body, self.count).expect("checked when it was read")
@@ -76,9 +73,6 @@ impl Record {
     }
 
     /// The bundles that begin in this batch.
-    ///
-    /// # Panics
-    /// Never: the first index was checked when it was read.
     #[must_use]
     pub fn bundle_starts(&self) -> Vec<(u64, BundleStart)> {
         let first = LeafIndex::new(self.first).expect("checked when it was read");
@@ -183,9 +177,6 @@ impl Scan {
     }
 
     /// Index that the next entry has or will get.
-    ///
-    /// # Panics
-    /// Never: indices in sound batches are below 2^63.
     #[must_use]
     pub fn size(&self) -> TreeSize {
         TreeSize::new(self.next).expect("checked when the batch was read")

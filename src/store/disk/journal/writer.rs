@@ -21,9 +21,6 @@ pub struct JournalWriter {
 
 impl JournalWriter {
     /// Creates a journal in `dir`, in place of an earlier attempt.
-    ///
-    /// # Errors
-    /// [`StoreError::Disk`].
     pub fn create(
         io: &Arc<dyn DiskIo>,
         dir: &Path,
@@ -39,9 +36,6 @@ impl JournalWriter {
     }
 
     /// Appends a batch of entries whose growth of the tree is known; there must be at least one.
-    ///
-    /// # Errors
-    /// [`StoreError::Disk`].
     pub fn append(&mut self, entries: &[&[u8]], growth: Growth) -> Result<(), StoreError> {
         let batch = Batch {
             first: self.edge.next_index(),
@@ -56,9 +50,6 @@ impl JournalWriter {
     }
 
     /// Makes everything durable.
-    ///
-    /// # Errors
-    /// [`StoreError::Disk`].
     pub fn finish(self) -> Result<(), StoreError> {
         for first in segments(&self.dir)? {
             let path = segment_path(&self.dir, first);

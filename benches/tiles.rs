@@ -24,10 +24,10 @@ fn main() {
     common::fill(&Plan::new(log.target()), LEAVES);
     let tiles: Vec<String> = (0..LEAVES / 256).map(tile).collect();
     let (mut logs, mut nothings) = (Vec::new(), Vec::new());
-    read(log.target(), &tiles); // Everything is warm from here on.
+    read(&log.target(), &tiles); // Everything is warm from here on.
     for _ in 0..ROUNDS {
-        nothings.push(read(nothing.target(), &["/".to_owned()]));
-        logs.push(read(log.target(), &tiles));
+        nothings.push(read(&nothing.target(), &["/".to_owned()]));
+        logs.push(read(&log.target(), &tiles));
     }
     let latency = logs[0].latency.latencies();
     let (log, nothing) = (median(&logs), median(&nothings));
@@ -41,7 +41,7 @@ fn tile(index: u64) -> String {
     if thousands > 0 { format!("/tile/0/x{thousands:03}/{rest:03}") } else { format!("/tile/0/{rest:03}") }
 }
 
-fn read(target: Target, paths: &[String]) -> Fetched {
+fn read(target: &Target, paths: &[String]) -> Fetched {
     let (url, paths) = (target.url().to_owned(), paths.to_vec());
     fetch(&Fetches { url, paths, connections: CONNECTIONS, duration: ROUND }).expect("a server that answers")
 }

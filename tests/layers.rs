@@ -113,7 +113,7 @@ fn walk(module: &[String], room: &str, items: &[syn::Item], found: &mut dyn FnMu
         let name = inner.ident.to_string();
         let is_room = CORE.contains(&name.as_str()) || ROOMS.iter().any(|(room, _)| *room == name);
         assert!(is_room || !room.is_empty(), "{name} is not listed in CORE or ROOMS");
-        let path = [module, &[name.clone()]].concat();
+        let path = [module, std::slice::from_ref(&name)].concat();
         let is_io = room == "endpoint" && has_cfg(item, "feature = \"client\"");
         let room = if is_io {
             "endpoint's I/O"

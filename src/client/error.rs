@@ -59,7 +59,7 @@ pub enum ClientError {
         /// Seconds that the log asks to wait.
         retry_after: Option<u64>,
         /// The entry of a batch that the problem is about.
-        entry: Option<RefusedEntry>,
+        entry: Option<Box<RefusedEntry>>,
     },
     /// An answer with more bytes than any correct one.
     #[error("{url} answered what can't be read: {source}")]
@@ -208,9 +208,9 @@ impl ClientError {
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Status { code: Some(ProblemCode::RolledBack), .. } => false,
-            // Certificates are mended by people.
-            Self::Network { fault: NetworkFault::Certificate, .. } => false,
+            // People have to repair a log that was rolled back, and to install certificates.
+            Self::Status { code: Some(ProblemCode::RolledBack), .. }
+            | Self::Network { fault: NetworkFault::Certificate, .. } => false,
             // 520 to 524 are of proxies that get no answer from the log. A server that says when to come back expects
             // to be better then, whatever is wrong with it.
             Self::Status { status: 408 | 429 | 502..=504 | 520..=524, .. }

@@ -137,9 +137,9 @@ pub(crate) fn refused(url: &str, status: u16, body: &[u8], retry_after: Option<u
     let problem: ProblemText = serde_json::from_slice(body).unwrap_or_default();
     let unread = || if body.is_empty() { String::new() } else { quote_bytes(body) };
     let detail = problem.detail.map_or_else(unread, |detail| printable(&detail));
-    let entry = problem.entry.map(|at| RefusedEntry {
-        at,
-        detail: problem.entry_detail.map_or_else(|| detail.clone(), |detail| printable(&detail)),
+    let entry = problem.entry.map(|at| {
+        let detail = problem.entry_detail.map_or_else(|| detail.clone(), |detail| printable(&detail));
+        Box::new(RefusedEntry { at, detail })
     });
     let code = problem.code.and_then(ProblemCode::parse);
     ClientError::Status { url: url.to_owned(), status, code, detail, retry_after, entry }

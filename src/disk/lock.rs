@@ -107,7 +107,7 @@ mod tests {
             told.push(path.to_owned());
             drop(held);
         });
-        assert_eq!(told, [path.clone()]);
+        assert_eq!(told, std::slice::from_ref(&path));
         drop(other.unwrap());
         DirLock::wait(&path, LockWait { silent: NOW, whole: NEVER }, silent).unwrap();
     }

@@ -94,6 +94,7 @@ impl Endpoint {
     }
 
     /// Judges several artifacts, with one question to each of their logs if `online` is set.
+    #[must_use]
     pub fn check_all(&self, questions: &[Question<'_>], online: Option<Online<'_>>) -> Checked {
         let asked: Vec<Asked<'_>> =
             questions.iter().map(|question| Asked { question, head: self.head(question.proof) }).collect();

@@ -167,7 +167,7 @@ pub enum FoundFork {
     #[error("{}", Self::in_words(fork))]
     Proven {
         /// The evidence.
-        fork: ProvenFork,
+        fork: Box<ProvenFork>,
         /// The file that holds it, or why it was not kept.
         kept: Result<PathBuf, FileError>,
     },

@@ -159,6 +159,9 @@ impl Endpoint {
         if kept.is_err() {
             self.tell(&Notice::EvidenceNotKept(&fork));
         }
-        CheckError::Forked { origin: fork.origin().clone(), fork: Box::new(FoundFork::Proven { fork, kept }) }
+        CheckError::Forked {
+            origin: fork.origin().clone(),
+            fork: Box::new(FoundFork::Proven { fork: Box::new(fork), kept }),
+        }
     }
 }

@@ -286,7 +286,7 @@ impl EndpointState {
         }
     }
 
-    /// Remembers a verdict. Callers have verified all parts; see [`verify`](crate::verify). Returns whether a
+    /// Remembers a verdict. Callers have verified all parts; see [`verify`](fn@super::verify). Returns whether a
     /// head was forgotten for it that nobody had compared.
     pub(crate) fn remember(
         &mut self,

@@ -1,7 +1,7 @@
 //! An endpoint's verdict on what it is about to install, and what it remembers of it.
 //!
 //! [`Endpoint`] is the paved path: it opens the endpoint's directory, judges, asks the log if it may, and remembers
-//! before it tells. Below it stand the pure steps: [`verify`] turns a [`Question`], the bytes of the trusted files and
+//! before it tells. Below it stand the pure steps: [`verify`](fn@verify) turns a [`Question`], the bytes of the trusted files and
 //! an [`EndpointState`] into a [`VerifiedRelease`] or a [`Refusal`], without files, clock or network.
 
 mod code;

@@ -12,7 +12,7 @@ use crate::release::{Envelope, Publishers, Statement, Withdrawal, check_log};
 
 /// A withdrawal in a log, by a believed publisher. Only [`verify_withdrawal`] makes one.
 ///
-/// It does not say that its publisher made the release that it names: [`verify`](super::verify) checks that when it
+/// It does not say that its publisher made the release that it names: [`verify`](fn@super::verify) checks that when it
 /// judges the release.
 #[derive(Debug, Clone)]
 pub struct ProvenWithdrawal {
@@ -69,7 +69,7 @@ impl ProvenWithdrawal {
     }
 }
 
-/// Believes the proof file of a withdrawal: steps 1 to 5 of [`verify`](super::verify).
+/// Believes the proof file of a withdrawal: steps 1 to 5 of [`verify`](fn@super::verify).
 ///
 /// # Errors
 /// [`Refusal`].
@@ -84,7 +84,7 @@ pub fn verify_withdrawal(proof: &[u8], trust: Trust<'_>) -> Result<ProvenWithdra
     }
 }
 
-/// Reads a withdrawal that is in a log, by any publisher: steps 1 to 4 of [`verify`](super::verify). `None`
+/// Reads a withdrawal that is in a log, by any publisher: steps 1 to 4 of [`verify`](fn@super::verify). `None`
 /// for what is no withdrawal, is not in the log, or is for another one.
 ///
 /// It withdraws nothing. But [`verify_withdrawal`] may fail only because the publishers file is out of date, and then

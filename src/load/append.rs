@@ -92,7 +92,7 @@ impl Append {
     }
 
     /// Counts an answer with status 200 that came `elapsed` after the start.
-    pub fn answered(&self, ask: Asked, answer: &Answer, elapsed: Duration, measured: &mut Measured) {
+    pub fn answered(&self, ask: &Asked, answer: &Answer, elapsed: Duration, measured: &mut Measured) {
         let count = |measured: &mut Measured, entry: &Bytes| {
             measured.entries += 1;
             measured.bytes += entry.len() as u64;

@@ -171,7 +171,7 @@ async fn write(run: Rc<Run>, connection: Connection) {
         };
         match answer.status {
             200 => {
-                run.answered(ask, &answer, turn.latency_start(sent));
+                run.answered(&ask, &answer, turn.latency_start(sent));
                 connection = Some(open);
                 backoff.reset();
             }
@@ -229,7 +229,7 @@ impl Run {
         self.rest(backoff.pause()).await;
     }
 
-    fn answered(&self, ask: Asked, answer: &Answer, from: Instant) {
+    fn answered(&self, ask: &Asked, answer: &Answer, from: Instant) {
         let now = Instant::now();
         self.last_answer.set(now);
         let mut measured = self.measured.borrow_mut();

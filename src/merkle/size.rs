@@ -10,9 +10,9 @@ use crate::format::{FormatError, decimal};
 /// Largest tree size: 2^63 - 1, which Go and SQL integers can hold too.
 pub const MAX_TREE_SIZE: u64 = i64::MAX as u64;
 
-/// Declares a number of leaves, at most `$most`; `$expected` describes it in errors.
+/// Declares a number of leaves, below `$end`; `$expected` describes it in errors.
 macro_rules! leaves {
-    ($(#[$about:meta])* $type:ident up to $most:expr, $expected:literal) => {
+    ($(#[$about:meta])* $type:ident below $end:expr, $expected:literal) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "u64")]
@@ -22,7 +22,7 @@ macro_rules! leaves {
             /// Checks a number; `None` if it is too large.
             #[must_use]
             pub const fn new(number: u64) -> Option<Self> {
-                if number <= $most { Some(Self(number)) } else { None }
+                if number < $end { Some(Self(number)) } else { None }
             }
 
             /// The number.
@@ -34,7 +34,7 @@ macro_rules! leaves {
             /// Parses a decimal without leading zeros; `None` for anything else.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
-                decimal(text, $most).map(Self)
+                decimal(text, $end - 1).map(Self)
             }
 
             /// The number after `count` more leaves.
@@ -67,12 +67,12 @@ macro_rules! leaves {
 leaves! {
     /// Number of leaves in a tree, in `0..=MAX_TREE_SIZE`.
     #[derive(Default)]
-    TreeSize up to MAX_TREE_SIZE, "a tree size below 2^63"
+    TreeSize below MAX_TREE_SIZE + 1, "a tree size below 2^63"
 }
 
 leaves! {
     /// Position of a leaf, from zero; always below [`MAX_TREE_SIZE`].
-    LeafIndex up to MAX_TREE_SIZE - 1, "a leaf index below 2^63 - 1"
+    LeafIndex below MAX_TREE_SIZE, "a leaf index below 2^63 - 1"
 }
 
 impl TreeSize {

@@ -73,7 +73,7 @@ pub fn metrics_of(
 ) -> Exposition {
     let mut out = Exposition::default();
     let logs: Vec<(&str, LogStatus)> = followed.iter().map(|log| (log.origin(), log.status())).collect();
-    show(&mut out, &OF_LOGS, "origin", logs.iter().map(|(origin, status)| (*origin, status)), now);
+    show(&mut out, &OF_LOGS, "origin", &logs.iter().map(|(origin, status)| (*origin, status)), now);
     let mut ages =
         out.gauge("treehead_monitor_witness_age_seconds", "Seconds since the last cosignature of a witness.");
     for (origin, status) in &logs {
@@ -96,7 +96,7 @@ pub fn metrics_of(
         .is(figures.outbox_bytes);
     out.gauge("treehead_monitor_outbox_waiting", "Logs that wait until the outbox has room.")
         .is(figures.waiting);
-    show(&mut out, &OF_SINKS, "sink", figures.sinks.iter().map(|sink| (sink.name.as_str(), sink)), now);
+    show(&mut out, &OF_SINKS, "sink", &figures.sinks.iter().map(|sink| (sink.name.as_str(), sink)), now);
     outcomes.show(out.counter(
         "treehead_monitor_gossip_total",
         "Heads and evidence that were pushed to /gossip and /evidence, by how that was answered.",
@@ -112,7 +112,7 @@ fn show<'a, T: 'a>(
     out: &mut Exposition,
     metrics: &[Metric<T>],
     label: &str,
-    rows: impl Iterator<Item = (&'a str, &'a T)> + Clone,
+    rows: &(impl Iterator<Item = (&'a str, &'a T)> + Clone),
     now: u64,
 ) {
     for Metric(name, help, value) in metrics {

@@ -113,7 +113,7 @@ fn whoever_has_an_older_head_finds_its_tiles_in_an_export() {
     let files = serve_files(&world.path("out"));
     for size in [1, 39, 40, 41, 255, 256, 257, 261] {
         let old = format!("heads/{size}");
-        world.run(&format!("fsck {} --policy log/endpoint.policy --since {old}", files)).done();
+        world.run(&format!("fsck {files} --policy log/endpoint.policy --since {old}")).done();
     }
 }
 

@@ -5,6 +5,7 @@ use crate::program::World;
 const LOG: &str = "[[log]]\nurl = \"http://127.0.0.1:1\"\npolicy = \"log/endpoint.policy\"\n";
 
 /// Settings, and the line and the words of the error about them.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn cases() -> Vec<(String, usize, &'static str, &'static str)> {
     let webhook = |secret: &str| {
         format!("[[webhook]]\nname = \"on-call\"\nurl = \"http://127.0.0.1:1/hook\"\nsecret = \"{secret}\"\n")

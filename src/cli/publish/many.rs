@@ -226,7 +226,7 @@ fn refused_entry(error: ClientError, count: usize) -> Result<(ProblemCode, Refus
             code: Some(code),
             entry: Some(entry),
             ..
-        } if entry.at < count => Ok((code, entry)),
+        } if entry.at < count => Ok((code, *entry)),
         error => Err(Failure::append(error)),
     }
 }

@@ -159,7 +159,7 @@ impl FakeLog {
 }
 
 impl RemoteLog for FakeLog {
-    fn address(&self) -> &str {
+    fn address(&self) -> &'static str {
         "http://log.test"
     }
 

@@ -1,4 +1,4 @@
-//! Templates for receivers with a JSON form of their own, such as Slack, Alertmanager and PagerDuty.
+//! Templates for receivers with a JSON form of their own, such as Slack, Alertmanager and `PagerDuty`.
 //!
 //! A template is JSON with placeholders: `{{message}}` inside a string is replaced by text, escaped for JSON;
 //! outside of strings by the value as JSON, `null` if the event lacks it. `{{ended?resolve:trigger}}`, inside a
@@ -74,7 +74,7 @@ impl Template {
     #[must_use]
     pub fn render(&self, line: &str) -> String {
         let event = serde_json::from_str(line).unwrap_or(Value::Null);
-        let fields = fields(event);
+        let fields = fields(&event);
         let value = |name: &str| fields.get(name).unwrap_or(&Value::Null);
         let mut body = String::new();
         for part in &self.0 {
@@ -140,7 +140,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// The fields of an event, and those that are the same for a condition and its end.
-fn fields(event: Value) -> Map<String, Value> {
+fn fields(event: &Value) -> Map<String, Value> {
     let Value::Object(mut fields) = event.clone() else { return Map::new() };
     let get = |name: &str| event.get(name).and_then(Value::as_str);
     let is_end = get("event") == Some("ended");

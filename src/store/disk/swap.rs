@@ -44,7 +44,7 @@ pub fn finish(io: &dyn DiskIo, layout: &Layout) -> Result<(), DiskError> {
 /// Returns the old one's new path; `None` if there was none.
 ///
 /// # Errors
-/// [`StoreError::Disk`]; what is there then is the old journal or the new one, and a start or a second
+/// [`StoreError::Disk`](super::super::StoreError::Disk); what is there then is the old journal or the new one, and a start or a second
 /// repair goes on from either.
 pub fn swap(io: &dyn DiskIo, layout: &Layout) -> Result<Option<PathBuf>, DiskError> {
     let (journal, building, new) = (layout.journal(), layout.journal_building(), layout.journal_new());

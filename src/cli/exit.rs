@@ -30,7 +30,7 @@ pub enum Failure {
         code: String,
         /// Expected and seen.
         message: String,
-        /// What to do next.
+        /// The advice.
         advice: String,
         /// Expected and seen, each by itself, where both are known.
         contrast: Option<Box<(String, String)>>,

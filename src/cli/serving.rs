@@ -85,7 +85,7 @@ mod tests {
     async fn a_burst_of_connections_waits_to_be_accepted() {
         let listener = listen("localhost:0", "").await.unwrap();
         let address = listener.local_addr().unwrap();
-        // Nobody accepts. Where the backlog is full, connecting takes seconds.
+        // Nothing accepts connections. With a full backlog, connecting takes seconds.
         let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(900));
         let waiting: Vec<TcpStream> = (0..500).map_while(|at| connect(at).ok()).collect();
         assert_eq!(waiting.len(), 500);

@@ -86,7 +86,7 @@ pub enum ClientError {
     Malformed {
         /// The URL asked.
         url: String,
-        /// What is wrong with it.
+        /// The error.
         source: FormatError,
     },
     /// A tile or bundle that has not just what its path says.
@@ -109,7 +109,7 @@ pub enum ClientError {
         url: String,
         /// Media type, length and first bytes of an answer that is not a note, in words.
         came: String,
-        /// What is wrong with it.
+        /// The error.
         source: Box<CheckpointError>,
     },
     /// Tiles or proofs that don't make the signed root.

@@ -47,7 +47,7 @@ pub enum ProvenError {
         leaf: LeafIndex,
         /// The tree size.
         size: TreeSize,
-        /// What is wrong with the inclusion proof.
+        /// The error of the inclusion proof.
         source: ProofError,
     },
 }

@@ -126,7 +126,7 @@ impl SledDir {
         self.open_marked(cache_bytes, trees)
     }
 
-    /// Whether it was open when the machine went down.
+    /// Whether sled was open when the machine went down.
     fn was_cut_off(&self) -> Result<bool, DiskError> {
         let mark = read_if_exists(&self.mark)?;
         Ok(mark.is_some_and(|mark| mark == UNKNOWN_BOOT.as_bytes() || mark != boot().as_bytes()))

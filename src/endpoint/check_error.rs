@@ -22,7 +22,7 @@ pub enum CheckError {
     Forked {
         /// The log.
         origin: Origin,
-        /// What shows it.
+        /// The proof.
         fork: Box<FoundFork>,
     },
     /// No quorum cosigned the log's newest head within the age limit.
@@ -219,7 +219,7 @@ pub struct ShownHead {
     pub kept: Result<PathBuf, FileError>,
 }
 
-/// What a check tells besides its verdict, at the moment when it happens.
+/// A message of a check besides its verdict, sent at once.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Notice<'a> {

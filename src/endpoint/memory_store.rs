@@ -1,4 +1,4 @@
-//! Where an endpoint keeps its memory: a directory that several processes may share.
+//! The directory of an endpoint's memory, which several processes may share.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -70,7 +70,7 @@ pub enum MemoryError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         source: FormatError,
     },
     /// Something other than a regular file is in the file's place.

@@ -53,7 +53,7 @@ pub enum OpenError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         source: FormatError,
     },
 }

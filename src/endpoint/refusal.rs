@@ -32,7 +32,7 @@ pub enum Refusal {
     NotIncluded {
         /// The leaf index in the proof file.
         index: LeafIndex,
-        /// What is wrong with the inclusion proof.
+        /// The error of the inclusion proof.
         source: ProofError,
     },
     /// The entry is not a signed statement.

@@ -1,4 +1,4 @@
-//! What many types have in common: names of values, checked text, and the codes of errors, which are a number for programs
+//! Macros for names of values, checked text, and error codes, which are a number for programs
 //! in C and a name for JSON, the same in every version.
 
 /// Declares an enum whose values have one name each, in files, settings, queries and JSON.

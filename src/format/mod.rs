@@ -1,4 +1,4 @@
-//! What all parsers share: their error, strict decimals, strict base64, and quoting of foreign text.
+//! Shared by all parsers: their error, strict decimals, strict base64, and quoting of foreign text.
 //!
 //! Every text format of the core has exactly one spelling for each value, because two spellings of a value would be two
 //! leaf hashes, two cache keys or two signatures.
@@ -47,9 +47,9 @@ pub enum FormatError {
         line: Option<NonZeroU32>,
         /// The key and block in words, if the format has them.
         place: Option<Box<str>>,
-        /// What was expected there.
+        /// The expected value.
         expected: String,
-        /// What was found there, shortened and quoted.
+        /// The actual value, shortened and quoted.
         seen: String,
     },
 }
@@ -86,7 +86,7 @@ impl FormatError {
         }
     }
 
-    /// The same error at one-based line `n`, unless it has a line already.
+    /// Adds the one-based line `n`, unless the error has a line already.
     #[must_use]
     pub fn at_line(self, n: usize) -> Self {
         match self {
@@ -97,7 +97,7 @@ impl FormatError {
         }
     }
 
-    /// The same error at this line and key of a file, in place of any line within the value.
+    /// Replaces the line within a value by the line and key of the file.
     fn placed(self, line: usize, place: Option<String>) -> Self {
         let (what, expected, seen) = match self {
             Self::Malformed { what, expected, seen, .. } => (what, expected, seen),

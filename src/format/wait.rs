@@ -1,4 +1,4 @@
-//! What a sender waits for.
+//! The state of an entry that a sender waits for.
 
 use core::str::FromStr;
 

@@ -1,5 +1,5 @@
 //! Bounds what request bodies may use: memory while they arrive, processors while they are checked.
-//! What exceeds a bound is refused at once, so that accepted requests are not delayed.
+//! A request that exceeds a bound is refused at once, so that it delays no accepted one.
 //!
 //! ```text
 //! announced (headers) -> received (bytes) -> checked (bytes) -> the server's own queue

@@ -8,7 +8,7 @@ use super::cache;
 use super::problem::RequestError;
 use crate::format::quote;
 
-/// What a server tells clients that ask for something else than its routes.
+/// The answers to requests outside a server's routes.
 pub struct RouteHints {
     /// Completes "... is no route of".
     pub no_route: &'static str,

@@ -222,7 +222,7 @@ fn unread_for(server: &Server, address: &str) -> Vec<TcpStream> {
 
 #[test]
 fn behind_a_trusted_proxy_each_address_has_a_share() {
-    // Nobody is idle for long enough to be closed.
+    // No connection is idle long enough to be closed.
     let limits = ConnectionLimits { answers: LARGE * 6, stall: PATIENCE, ..ConnectionLimits::default() };
     let server = Server::behind(limits, vec![IpAddr::from([127, 0, 0, 1])]);
     let first = unread_for(&server, "192.0.2.1");

@@ -36,7 +36,7 @@ pub enum Trust {
     Policy(Policy),
 }
 
-/// What is checked, and how much of it.
+/// The checks to make, and their extent.
 #[derive(Debug, Clone)]
 pub struct Checks {
     /// The evidence that checkpoints need.
@@ -45,7 +45,7 @@ pub struct Checks {
     pub leaves: Option<usize>,
 }
 
-/// What was checked and found correct.
+/// The checks that passed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Checked {
     /// True if the heads' signatures were checked.
@@ -68,7 +68,7 @@ pub enum CheckError {
         /// Stable, for machines: `index-twice`, `index-taken`, `not-in-head`, `wrong-leaf`,
         /// `answer-malformed`.
         code: &'static str,
-        /// What was expected, and what was seen.
+        /// The expected and the actual value.
         message: String,
     },
     /// A tile or a checkpoint could not be fetched, or failed to authenticate.

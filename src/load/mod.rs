@@ -56,7 +56,7 @@ const MAX_BODIES_BYTES: usize = 1 << 30;
 /// About the length of a signed statement.
 const STATEMENT_BYTES: usize = 1_024;
 
-/// What to append, to which log, how fast and for how long.
+/// The entries to append, the log, the rate and the duration.
 #[derive(Clone)]
 pub struct Plan {
     /// The log, or another server.

@@ -107,7 +107,7 @@ pub fn is_silence(error: &ClientError) -> bool {
     !is_untrusted && (is_missing || is_not_the_log(error))
 }
 
-/// Whether a note came, but no head that the log signed.
+/// Whether the answer is a note without a head that the log signed.
 pub fn is_unsigned_head(error: &ClientError) -> bool {
     let ClientError::Head { source, .. } = error else { return false };
     !matches!(**source, CheckpointError::Format(_) | CheckpointError::Note(NoteError::Format(_)))

@@ -242,7 +242,7 @@ impl Code {
         self.row().span
     }
 
-    /// What to do next, unless something better is known.
+    /// The default advice.
     #[must_use]
     pub const fn advice(self) -> Option<&'static str> {
         self.row().advice
@@ -306,7 +306,7 @@ impl fmt::Debug for EventId {
 /// Something that the monitor found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The same whenever the same thing is seen.
+    /// Identical for identical findings.
     pub id: EventId,
     /// Its kind.
     pub code: Code,
@@ -318,7 +318,7 @@ pub struct Event {
     pub time: Timestamp,
     /// For people.
     pub message: String,
-    /// What to do next, for people; its code's, unless something better is known.
+    /// The advice for people; by default that of the code.
     pub advice: Option<String>,
     /// Fields of the code's own: `index`, `purl` and so on, none with a name of the fields above.
     pub data: Map<String, Value>,

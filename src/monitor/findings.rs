@@ -1,4 +1,4 @@
-//! What the entries of a log say, and what is suspicious about them. No I/O: readings and what is known go in, events
+//! The contents of entries, and suspicious findings. No I/O: readings and the history go in, events
 //! come out.
 
 use serde_json::{Value, json};
@@ -28,12 +28,12 @@ pub struct WithdrawalClaim {
 }
 
 impl WithdrawalClaim {
-    /// Whether one of `names` signed it, with the right to.
+    /// Whether one of `names` signed it and had the right to.
     fn is_by(&self, names: &[String]) -> bool {
         self.publishers().iter().any(|name| names.contains(name))
     }
 
-    /// Whether a publisher of it made the same release in another leaf.
+    /// Whether one of its publishers made the same release in another leaf.
     fn is_by_a_claimant(&self, release: &Release, history: &Draft<'_>) -> bool {
         self.publishers().iter().any(|name| history.has_claimed(name, release))
     }

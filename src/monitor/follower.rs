@@ -32,9 +32,9 @@ use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::client::ClientError;
 use crate::merkle::TreeSize;
 
-/// How often the state is saved while entries are read: what is read again after a kill.
+/// Interval of saves while entries are read; a killed monitor reads that much again.
 const SAVE_INTERVAL: Duration = Duration::from_secs(2);
-/// How often lasting conditions are reported while entries are read.
+/// Interval of checks for lasting conditions while entries are read.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest pause that a log gets. One that asks for more would hide from its monitors.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
@@ -126,7 +126,7 @@ impl Follower {
         };
         let error = match self.compare_after(followed) {
             Err(error) if !error.is_the_logs() => {
-                // Nobody may ever show those heads again. If the save fails too, the first error counts.
+                // Those heads may never come again. If the save fails as well, the first error counts.
                 if self.gossip.pending != pending {
                     let _ = self.save();
                 }
@@ -208,7 +208,7 @@ impl Follower {
         }
     }
 
-    /// What can't wait for the end of a long catch-up: the save, heads that others sent, and lasting conditions.
+    /// Work that can't wait for the end of a long catch-up: saving, heads from others, and lasting conditions.
     fn do_what_is_due(&mut self) -> Result<(), FollowError> {
         // A large state is saved less often, so that it takes a tenth of the time at most.
         if self.saved.elapsed() >= SAVE_INTERVAL.max(self.saving * 10) {

@@ -124,7 +124,7 @@ impl Gossip {
             }
             result = kept.map(drop);
         }
-        // Whoever sent them was told that they are accepted.
+        // Their senders were told that they are accepted.
         for fork in left {
             inbox.with(|inbox| inbox.add_fork(fork));
         }

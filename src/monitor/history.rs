@@ -261,7 +261,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether this publisher made this very claim before.
+    /// Whether this publisher made the same claim before.
     pub fn has_claimed(&self, publisher: &str, release: &Release) -> bool {
         self.met(&Mark::claim(publisher, release)).is_some_and(|met| met.is_same(&release.content()))
     }
@@ -376,7 +376,7 @@ impl History {
         self.withdrawn.learn(changes.withdrawn);
     }
 
-    /// Whether no further track is remembered.
+    /// Whether the history can't hold another track.
     pub fn is_full(&self) -> bool {
         self.tracks.len() >= MAX_TRACKS
     }

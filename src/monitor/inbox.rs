@@ -91,7 +91,7 @@ pub enum Admitted {
 /// The heads and forks that others sent about one log.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    /// Whoever showed heads, by name.
+    /// The sources of heads, by name.
     pub sources: BTreeMap<String, HeadSource>,
     pub heads: VecDeque<ReceivedHead>,
     /// Proven forks that wait to be reported, oldest first.

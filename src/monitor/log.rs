@@ -25,7 +25,7 @@ pub struct Vouched {
     pub root: Hash,
 }
 
-/// What the monitor knows of a log, for its page, its metrics and `/healthz`.
+/// The state of a followed log, for the page, the metrics and `/healthz`.
 #[derive(Debug, Clone, Default)]
 pub struct LogStatus {
     /// The head that the monitor vouches for.

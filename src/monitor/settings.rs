@@ -1,4 +1,4 @@
-//! What a monitor is told: its directory and intervals, and for each log its address, its keys and what to report.
+//! A monitor's settings: its directory and intervals, and for each log its address, keys and rules.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ pub struct Peer {
     pub label: String,
     /// Its URL prefix.
     pub url: String,
-    /// Whether it is told our heads, too.
+    /// Whether the monitor sends its heads to it.
     pub push: bool,
 }
 
@@ -101,13 +101,13 @@ pub struct LogSettings {
     pub policy: Policy,
     /// Whether its entries are statements.
     pub profile: Profile,
-    /// Whose statements are believed. Without it, signatures are not checked.
+    /// The trusted publishers. Without them, the monitor does not check signatures of statements.
     pub publishers: Option<WatchedFile<Publishers>>,
     /// The releases it should hold.
     pub expect: Option<Expect>,
     /// The statements that somebody wants to be told of.
     pub watches: Vec<Watch>,
-    /// Where to begin.
+    /// The entry to begin with.
     pub start: Start,
     /// How long each condition may last before it is reported.
     pub patience: Patience,
@@ -139,10 +139,10 @@ impl LogSettings {
 /// Told of each window of entries: origin, entries re-hashed, entries in all.
 pub type OnProgress = Arc<dyn Fn(&str, u64, u64) + Send + Sync>;
 
-/// How far the clocks of witnesses, publishers and monitors may be apart, in seconds, as endpoints allow.
+/// Allowed difference between the clocks of witnesses, publishers and monitors, in seconds, as for endpoints.
 pub const CLOCK_ALLOWANCE: u64 = 300;
 
-/// Where to begin with a log that the monitor has no state of.
+/// The first entry to read of a log without a state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Start {
     /// At its first entry.

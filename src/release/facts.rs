@@ -186,7 +186,7 @@ impl Facts {
 pub struct EntryValues {
     /// Names of the signers, or keyids of keys that are no longer registered.
     pub signers: Vec<String>,
-    /// What is stated.
+    /// The content of the statement.
     pub statement: Statement,
     values: Vec<(SearchField, String)>,
 }

@@ -186,7 +186,7 @@ impl Fields {
         }
     }
 
-    /// The same fields, with another name of the whole in errors.
+    /// Like `fields`, with another name for the object in errors.
     pub fn about(self, what: &'static str) -> Self {
         Self { what, ..self }
     }

@@ -157,7 +157,7 @@ mod tests {
         PublisherSigner::from_seed(&[7; 32])
     }
 
-    /// What people's files look like beside what `pem` is.
+    /// The leniencies that people's PEM files need.
     fn as_found(pem: &str) -> Vec<(&'static str, String)> {
         let body = pem.lines().nth(1).unwrap();
         vec![

@@ -138,7 +138,7 @@ impl Committer {
         let plan = plan(&self.store.edge(), entries, &self.store.reader())?;
         if let Some(batch) = &plan.batch {
             // STAGE. A crash leaves a torn batch, which the next start drops, or a whole one, which it applies.
-            // Nobody was told of either.
+            // Neither was visible to anybody.
             let staged = self.store.stage(batch)?;
             // APPLY. A crash leaves the tree behind the journal: the next start catches up.
             self.store.apply(batch, staged)?;

@@ -77,7 +77,7 @@ pub enum Problem {
     NotFound {
         /// The resource.
         what: &'static str,
-        /// What the log has instead.
+        /// The log's state that rules it out.
         detail: String,
     },
     /// The client accepts none of the media types on offer.

@@ -71,9 +71,9 @@ pub enum StoreError {
     /// The current checkpoint is not the one to be replaced.
     #[error("the checkpoint was replaced by somebody else: expected {expected}, saw {seen}")]
     CheckpointMoved {
-        /// What the caller knew.
+        /// The caller's value.
         expected: String,
-        /// What is there.
+        /// The stored value.
         seen: String,
     },
     /// The store failed and has not been reloaded yet.

@@ -1,4 +1,4 @@
-//! Where the log lives: a journal that is the truth, a tree in sled that is rebuilt from it, and the last
+//! A log's storage: a journal that is the truth, a tree in sled that is rebuilt from it, and the last
 //! signed checkpoint in a file of its own.
 //!
 //! [`Store`] is the contract: *stage* a batch (durable), then *apply* it (derived, replayable). Logs run on
@@ -39,7 +39,7 @@ pub struct Batch {
     pub entries: Vec<Vec<u8>>,
     /// Their leaf hashes.
     pub leaf_hashes: Vec<Hash>,
-    /// What the indexes hold of each.
+    /// The index facts of each entry.
     pub facts: Vec<Facts>,
     /// The tree afterwards.
     pub growth: Growth,

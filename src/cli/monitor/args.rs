@@ -1,4 +1,4 @@
-//! What `treehead monitor` takes.
+//! Arguments of `treehead monitor`.
 
 use std::path::PathBuf;
 

@@ -165,13 +165,13 @@ struct CommandText {
     events: Option<Vec<String>>,
 }
 
-/// What `monitor.toml` says.
+/// The contents of `monitor.toml`.
 pub struct Config {
     /// For the monitor.
     pub settings: MonitorSettings,
-    /// Where its events go.
+    /// The receivers of its events.
     pub delivery: delivery::DeliverySettings,
-    /// Where it listens.
+    /// The address that it listens on.
     pub listen: Option<String>,
 }
 
@@ -258,7 +258,7 @@ impl Config {
     }
 }
 
-/// Where the settings stand: errors say so, paths begin there.
+/// The file of the settings: errors name it, and paths are relative to it.
 struct Place<'a> {
     config: &'a Path,
     /// The block that is read.
@@ -270,12 +270,12 @@ impl Place<'_> {
         Self { config: self.config, toml: self.toml.item(key, index) }
     }
 
-    /// What is wrong with the block.
+    /// The error of the block.
     fn wrong(&self, error: FormatError) -> Failure {
         Failure::file(self.config, &self.toml.wrong(error))
     }
 
-    /// What is wrong with one of its keys.
+    /// The error of one of its keys.
     fn malformed(&self, key: &'static str, expected: &str, seen: &str) -> Failure {
         Failure::file(self.config, &self.toml.key(key).malformed(expected, seen))
     }

@@ -59,7 +59,7 @@ pub fn create(args: &Init) -> Result<PathBuf, Failure> {
     made.push(NewFile::public(SETTINGS, settings(args)));
     new_dir::make(&args.dir, "a monitor", &made)?;
     let path = args.dir.join(SETTINGS);
-    // What was written is what a monitor reads; what it lacks is said now.
+    // Read the file as a monitor does, so that errors appear now.
     drop(Config::load(&path)?);
     Ok(path)
 }

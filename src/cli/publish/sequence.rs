@@ -11,7 +11,7 @@ use crate::clock;
 use crate::merkle::LeafIndex;
 use crate::release::{PublisherSigner, Release};
 
-/// How often others may take the number first before the command gives up.
+/// Number of times that others may take the number first before the command gives up.
 const MAX_TRIES: usize = 16;
 /// Pause between two looks at whether a leaf is published, or another second has come.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! What `treehead verify` takes.
+//! Arguments of `treehead verify`.
 
 use std::path::PathBuf;
 
@@ -93,7 +93,7 @@ fn parse_sha256(text: &str) -> Result<Hash, String> {
     Hash::from_hex(&text.to_ascii_lowercase()).map_err(|_| "expected 64 hex digits".to_owned())
 }
 
-/// What follows `--online` is taken for an address, where FILE may have been meant.
+/// Detects a FILE that was parsed as the address of `--online`.
 fn parse_online(text: &str) -> Result<String, String> {
     if text.is_empty() || is_address(text) {
         return Ok(text.to_owned());

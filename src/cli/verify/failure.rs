@@ -1,4 +1,4 @@
-//! What `treehead verify` says of errors and notices of a check: the endpoint's words, and which command helps.
+//! The messages of `treehead verify`: the endpoint's errors and notices, with the command that helps.
 
 use crate::cli::evidence::{fork_failure, shown_by};
 use crate::cli::exit::Failure;

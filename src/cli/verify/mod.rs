@@ -31,7 +31,7 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
     let read = asked.iter().filter_map(|asked| asked.read.as_ref().ok());
     let questions: Vec<Question<'_>> = read.map(|artifact| question(artifact, args, freshness)).collect();
     let checked = endpoint.check_all(&questions, online(args));
-    // Whatever the verdicts are: a head that nobody else was shown is what monitors wait for.
+    // Report heads whatever the verdicts are: monitors look for heads that nobody else was shown.
     args.report.iter().for_each(|url| report(url, &checked.heads));
     let mut verdicts = checked.verdicts.map_err(|e| failure(e, &places))?.into_iter();
     let verdict = |asked: &Asked| match &asked.read {

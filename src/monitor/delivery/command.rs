@@ -131,7 +131,7 @@ fn wait(child: &mut Child, timeout: Duration, notification: &Notification<'_>) -
             (last, end) = (early, End::Closing);
         }
         if begin.elapsed() >= last {
-            // Nobody has waited for it yet, so its id is nobody else's.
+            // The process has not been reaped, so its ID can't belong to another one.
             kill_process_group(Pid::from_child(child), Signal::KILL)?;
             child.wait()?;
             return Ok(end);

@@ -49,7 +49,7 @@ pub struct DispatchState {
     pub waiting: usize,
     /// Faults of this delivery, by the file that they are about.
     pub faults: BTreeMap<&'static str, String>,
-    /// Whether a sink has come further than `positions.json` says.
+    /// Whether a sink is ahead of `positions.json`.
     pub moved: bool,
 }
 
@@ -382,7 +382,7 @@ impl Worker {
                     format_time(since)
                 );
             }
-            // The same failure, tried again and again, is one line in the log.
+            // A failure that repeats is one line in the log.
             if figures.fault.as_ref() != Some(&why) {
                 tracing::warn!(sink, event = record.key, why, "an event was not delivered, and is tried again");
                 figures.fault = Some(why);

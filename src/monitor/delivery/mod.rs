@@ -68,9 +68,9 @@ pub enum DeliveryError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was expected and what was seen.
+        /// The expected and the actual value.
         detail: String,
-        /// What is lost without the file.
+        /// The consequence of losing the file.
         cost: &'static str,
     },
     /// Another process tells events from this directory.
@@ -344,7 +344,7 @@ fn resume(dir: &Path, settings: &DeliverySettings) -> Result<(Queue, Vec<Progres
     let position = |name: &String| match &known {
         // Records before the first one were delivered before the file was written anew.
         Some(known) => known.get(name).map_or(next, |position| (*position).clamp(first, next)),
-        // Nobody knows the positions: all of the outbox is sent again.
+        // The positions are unknown: send the whole outbox again.
         None => first,
     };
     for (name, position) in known.iter().flatten() {

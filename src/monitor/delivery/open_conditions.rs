@@ -49,7 +49,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Whether its end has not been told.
+    /// Whether its end has not been reported.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.ended.is_none()

@@ -16,7 +16,7 @@ pub const MAX_SINKS: usize = 32;
 
 /// Settings of a [`Delivery`](super::Delivery).
 pub struct DeliverySettings {
-    /// Where events go besides the output. Each has a name of its own.
+    /// The receivers besides the output. Their names are unique.
     pub sinks: Vec<SinkSettings>,
     /// Most bytes of events that wait for a sink. With more, [`tell`](super::Delivery::tell) waits.
     pub outbox_bytes: usize,

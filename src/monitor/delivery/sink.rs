@@ -22,11 +22,11 @@ pub struct Notification<'a> {
 pub struct NotDelivered {
     /// `http-status`, `exit-code` and so on. `/healthz` shows it to everybody.
     pub code: &'static str,
-    /// What was expected, and what was seen. For the operator only: a command's words may hold secrets.
+    /// The expected and the actual value. For the operator only: a command's output may contain secrets.
     pub why: String,
     /// How long the receiver asked to wait.
     pub retry_after: Option<Duration>,
-    /// Whether the receiver answered and refused this event: it may refuse it for ever, and take others.
+    /// Whether the receiver refused this event: it may refuse it for ever, and accept others.
     pub refused: bool,
 }
 

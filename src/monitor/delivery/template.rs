@@ -156,7 +156,7 @@ fn fields(event: &Value) -> Map<String, Value> {
     set("code", code.into());
     set("ended", is_end.into());
     set("ends", format_time(ends).into());
-    // Of an event that opens a condition or tells a fact, these are its own.
+    // An event that begins a condition, or reports a fact, has its own.
     set("alert", get("alert").or_else(|| get("id")).into());
     set("since", get("since").or_else(|| get("time")).into());
     set("json", event.clone());

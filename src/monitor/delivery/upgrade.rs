@@ -1,6 +1,6 @@
 //! Takes over the state of earlier versions, which kept every alert and what people said to it.
 //!
-//! Of `alerts.json` the open conditions and forks are kept. `acks.jsonl` held acknowledgements and silences, which
+//! It keeps the open conditions and forks of `alerts.json`. `acks.jsonl` held acknowledgements and silences, which
 //! the receivers of events have. Both files are removed once `conditions.json` is durable; a crash before that
 //! takes them over again.
 

@@ -37,11 +37,11 @@ pub enum Audience {
     All,
     /// The output: sinks get the event that sums up the others of its kind.
     Output,
-    /// Nobody: it was told before, and something more is known of it.
+    /// No sink: it was reported before, and only its details changed.
     Nobody,
 }
 
-/// What an item changes of the open conditions.
+/// The change that an item makes to the open conditions.
 pub enum Change {
     None,
     Open(Box<Condition>),
@@ -108,18 +108,18 @@ impl Item {
         !matches!(self.audience, Audience::Nobody)
     }
 
-    /// Whether somebody is alerted by it: not by an end.
+    /// Whether it alerts somebody; an end does not.
     pub fn is_alert(&self) -> bool {
         let is_end = matches!(self.change, Change::End(_));
         self.record.severity == Severity::Alert && self.is_printed() && !is_end
     }
 
-    /// Whether it opens or ends a condition: there is room kept for these.
+    /// Whether it begins or ends a condition: the outbox reserves room for these.
     pub const fn is_of_condition(&self) -> bool {
         !matches!(self.change, Change::None)
     }
 
-    /// Whether any sink wants it.
+    /// Whether any sink accepts it.
     fn is_wanted(&self, settings: &DeliverySettings) -> bool {
         let passes = |sink: &SinkSettings| sink.filter.passes(&self.record.code, self.record.severity);
         self.audience == Audience::All && settings.sinks.iter().any(passes)
@@ -216,7 +216,7 @@ impl<'a> Sums<'a> {
 pub struct Writer {
     dispatch: Arc<Dispatch>,
     out: Box<dyn Write + Send>,
-    /// Whether the output ends within a line.
+    /// Whether the output ends in the middle of a line.
     torn: bool,
     /// Keys that were printed by calls that failed later: their events come again.
     printed: BTreeSet<String>,

@@ -25,7 +25,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What was expected.
+    /// The expected value.
     pub const fn expected(self) -> &'static str {
         match self {
             Self::Shape => SHAPE,

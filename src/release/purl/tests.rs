@@ -40,7 +40,7 @@ fn every_spelling_is_read_and_the_canonical_one_is_written() {
         ("pkg:npm/@angular/core@17", "pkg:npm/%40angular/core@17"),
         ("pkg:brew/node@20@20.10.0", "pkg:brew/node%4020@20.10.0"),
         ("pkg:docker/a@sha256%3Aab", "pkg:docker/a@sha256:ab"),
-        // What a type takes for the same.
+        // Spellings that a type treats as equal.
         ("pkg:github/Example/Scanner@V1", "pkg:github/example/scanner@V1"),
         ("pkg:deb/Debian/Bash@5", "pkg:deb/debian/bash@5"),
         ("pkg:rpm/Fedora/ImageMagick@7", "pkg:rpm/fedora/ImageMagick@7"),
@@ -83,7 +83,7 @@ fn what_is_no_purl_is_refused() {
         "pkg:generic/a%+1@1",
         "pkg:generic/a%FF@1",
         "pkg:generic/é@1",
-        // Who reads these as paths leaves the package.
+        // Read as paths, these lead out of the package.
         "pkg:generic/../a@1",
         "pkg:generic/./a@1",
         "pkg:generic/b/..@1",
@@ -103,7 +103,7 @@ fn what_is_no_purl_is_refused() {
         "pkg:generic/a@1%1B",
         "pkg:generic/a@1?b=%7F",
         "pkg:generic/a@1#%0D",
-        // What could be read in two ways.
+        // Ambiguous spellings.
         "pkg:generic/a@1/b",
         "pkg:generic/a@1/b@2",
         "pkg:generic/a@1?url=x?y=z",

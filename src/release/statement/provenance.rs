@@ -32,7 +32,7 @@ pub struct Provenance {
     pub builder: String,
     /// URI of how: `buildDefinition.buildType`.
     pub build_type: String,
-    /// What went into them, source and all: `buildDefinition.resolvedDependencies`.
+    /// The inputs, including the source: `buildDefinition.resolvedDependencies`.
     pub dependencies: Vec<Resource>,
     purls: Vec<Purl>,
 }

@@ -24,7 +24,7 @@ pub(super) const PREDICATE_TYPE: &str = "https://in-toto.io/attestation/release/
 const MAX_CHANNEL_BYTES: usize = 64;
 
 names! {
-    /// What sort of release it is; publishers are given rights for each.
+    /// The kind of release; publishers have rights for each kind.
     Kind {
         /// A program, library or package.
         Build => "build",

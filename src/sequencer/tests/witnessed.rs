@@ -339,7 +339,7 @@ fn a_log_that_was_rolled_back_signs_and_takes_nothing_and_goes_on_to_be_read() {
     });
     let signed = world.signed_sizes();
     assert_eq!(world.sequencer.fault().unwrap(), "a witness has seen more", "the worst comes first");
-    // Whatever else the log hears, it stays so: a head that was signed and not shown may be of the second history.
+    // It stays so, whatever the log hears later: a signed but unpublished head may belong to the second history.
     world.fake.say(CosignerEvent::MaySign);
     world.fake.cosign(&world.fake.wait_for(2));
     std::thread::sleep(Duration::from_millis(50));

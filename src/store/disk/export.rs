@@ -45,7 +45,7 @@ pub enum ExportError {
     NotAnExport {
         /// The directory.
         path: PathBuf,
-        /// What it seems to be.
+        /// The kind of directory that it seems to be.
         what: &'static str,
     },
     /// The directory holds the export of another log.

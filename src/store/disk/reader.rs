@@ -207,7 +207,7 @@ fn checked_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Resu
     Ok(bytes)
 }
 
-/// Whether a full tile of leaf hashes has the hash that the tree has above it. If not, sled is to blame.
+/// Whether a full tile of leaf hashes matches the hash above it in the tree. If not, sled is damaged.
 fn check_tile(tree: &Tree, index: u64, leaves: &[Hash]) -> Result<(), StoreError> {
     if leaves.len() as u64 != TILE_WIDTH {
         return Ok(());

@@ -1,6 +1,6 @@
 //! A store in memory that fails at chosen steps, for tests: each as "failed" and as "failed but persisted".
 //!
-//! What is durable (entries, checkpoint) and what is derived are kept apart: a reload rebuilds the derived
+//! Durable data (entries, checkpoint) and derived data are separate: a reload rebuilds the derived
 //! part, as [`DiskStore`](crate::store::DiskStore) does.
 
 use std::collections::HashMap;
@@ -68,7 +68,7 @@ struct State {
     durable: Vec<Vec<u8>>,
     /// Survives a reload.
     checkpoint: Option<Vec<u8>>,
-    /// What the writer last knew of the checkpoint.
+    /// The checkpoint as the writer last saw it.
     known_checkpoint: Option<Vec<u8>>,
     /// Survives a reload.
     witnessed: Option<Vec<u8>>,

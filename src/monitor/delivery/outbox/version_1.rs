@@ -29,7 +29,7 @@ fn decode(content: &str) -> Option<(Record, u64)> {
     (batch <= number).then_some((record, batch))
 }
 
-/// What an outbox holds, or why it is none.
+/// Parses an outbox.
 pub fn scan(bytes: &[u8]) -> Result<Scan, String> {
     let mut lines = bytes.split_inclusive(|b| *b == b'\n').map(|line| line.strip_suffix(b"\n"));
     let head = lines.next().flatten().and_then(unseal).and_then(|content| content.strip_prefix(MAGIC));
@@ -49,7 +49,7 @@ pub fn scan(bytes: &[u8]) -> Result<Scan, String> {
             Some(None) => return Err(format!("expected record {}, saw none of ours", scan.next)),
             None => {
                 let detail = format!("record {} does not check", scan.next);
-                // What was written after a batch was written after its fdatasync: that had been taken.
+                // Bytes after a batch were written after its fdatasync, so the batch was durable.
                 let is_later = |line| matches!(decode(line), Some(Some((_, batch))) if batch > scan.next);
                 if lines.any(is_later) {
                     return Err(format!("{detail}, and later ones do"));

@@ -34,7 +34,7 @@ const SEAL_POINTERS: usize = if cfg!(test) { 100 } else { 65_536 };
 /// Bytes of entries after which the recent pointers are sealed: a start may have to read so many again.
 const SEAL_ENTRY_BYTES: usize = 128 * 1024 * 1024;
 
-/// What the index holds of consecutive leaves.
+/// The index's part for consecutive leaves.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexRows<'a> {
     pub first: LeafIndex,

@@ -174,6 +174,18 @@ fn the_detector_detects() {
 }
 
 #[test]
+fn the_map_names_files_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_file = |name: &&str| name.contains('/') && Path::new(name).extension().is_some_and(|e| e == "rs");
+    let map = include_str!("../ARCHITECTURE.md");
+    let named: BTreeSet<&str> = map.split('`').skip(1).step_by(2).filter(is_file).collect();
+    assert!(named.len() > 20, "the map was not read: {named:?}");
+    for name in named {
+        assert!(root.join(name).is_file() || root.join("src").join(name).is_file(), "no {name}");
+    }
+}
+
+#[test]
 fn the_core_builds_without_runtime_database_and_network() {
     let args = ["tree", "--no-default-features", "-e", "normal", "--prefix", "none", "--offline"];
     let tree = Command::new(env!("CARGO")).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output();

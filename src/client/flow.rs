@@ -81,9 +81,10 @@ impl FlowState {
         bundle == self.wanted || self.held - own + bytes <= MOST_HELD
     }
 
-    /// `Ok` if a worker may ask now; otherwise the least time until one may.
-    fn may_ask(&self) -> Result<(), Duration> {
-        match self.not_before.and_then(|then| then.checked_duration_since(Instant::now())) {
+    /// `Ok` if a worker that waits until `then` may ask now; otherwise the least time until it may.
+    fn may_ask(&self, then: Instant) -> Result<(), Duration> {
+        let then = self.not_before.map_or(then, |other| other.max(then));
+        match then.checked_duration_since(Instant::now()) {
             Some(left) if !left.is_zero() => Err(left.min(TICK)),
             _ if self.asking >= self.allowed => Err(TICK),
             _ => Ok(()),
@@ -129,20 +130,27 @@ impl Flow {
         Watch(self)
     }
 
-    /// The next bundle to fetch, when its turn has come; none once there is nothing more to do.
+    /// Waits for the turn of the next bundle to fetch; `None` if there is none left.
     pub fn take(&self) -> Option<u64> {
-        let mut state = self.lock();
+        let next = |state: &FlowState| (state.next < state.end).then_some((state.next, state.guess));
+        self.turn(self.lock(), Instant::now(), next)
+    }
+
+    /// Waits until the bundle that `choose` names may be asked for, no sooner than `then`, and until there is room for
+    /// the bytes that it names. `None` once `choose` names none, or the stream is over.
+    fn turn(
+        &self,
+        mut state: MutexGuard<'_, FlowState>,
+        then: Instant,
+        choose: impl Fn(&FlowState) -> Option<(u64, usize)>,
+    ) -> Option<u64> {
         loop {
-            if self.is_over(&state) || state.next >= state.end {
-                return None;
-            }
-            let bundle = state.next;
+            let (bundle, bytes) = choose(&state).filter(|_| !self.is_over(&state))?;
             let ahead = bundle - state.wanted >= 2 * self.parallel as u64;
-            let time = match state.may_ask() {
-                Ok(()) if !ahead && state.has_room(bundle, state.guess) => {
-                    let guess = state.guess;
-                    state.charge(bundle, guess);
-                    state.next += 1;
+            let time = match state.may_ask(then) {
+                Ok(()) if !ahead && state.has_room(bundle, bytes) => {
+                    state.charge(bundle, bytes);
+                    state.next = state.next.max(bundle + 1);
                     state.asking += 1;
                     return Some(bundle);
                 }
@@ -175,8 +183,8 @@ impl Flow {
         state.well = 0;
     }
 
-    /// Waits until a bundle may be asked for again, after `pause` and with room for `bytes`. False where
-    /// nobody wants it any more.
+    /// Waits until a bundle may be asked for again, after `pause` and with room for `bytes`. False if the stream needs
+    /// it no more.
     pub fn again(&self, bundle: u64, pause: Duration, bytes: Option<usize>) -> bool {
         let then = Instant::now() + pause;
         let mut state = self.lock();
@@ -184,25 +192,13 @@ impl Flow {
         let bytes = bytes.unwrap_or(state.guess);
         state.charge(bundle, 0);
         self.changed.notify_all();
-        loop {
-            // A place among those who ask is given back whatever comes.
-            if self.is_over(&state) || bundle >= state.end {
-                state.asking += 1;
-                return false;
-            }
-            let left = then.saturating_duration_since(Instant::now());
-            let time = match state.may_ask() {
-                Ok(()) if left.is_zero() && state.has_room(bundle, bytes) => {
-                    state.charge(bundle, bytes);
-                    state.asking += 1;
-                    return true;
-                }
-                Ok(()) if left.is_zero() => TICK,
-                Ok(()) => left.min(TICK),
-                Err(time) => time,
-            };
-            state = self.wait(state, time);
+        let same = |state: &FlowState| (bundle < state.end).then_some((bundle, bytes));
+        let is_needed = self.turn(state, then, same).is_some();
+        if !is_needed {
+            // `put` gives the place among those who ask back, whatever the outcome.
+            self.lock().asking += 1;
         }
+        is_needed
     }
 
     /// Hands in the outcome of a bundle that was taken.
@@ -298,10 +294,10 @@ mod tests {
     fn a_pause_is_for_everybody_and_fewer_ask_after_it() {
         let flow = flow(100, 8);
         assert_eq!(flow.take(), Some(0));
-        assert_eq!(flow.lock().may_ask(), Ok(()));
+        assert_eq!(flow.lock().may_ask(Instant::now()), Ok(()));
         flow.pause_all(HOUR);
         flow.pause_all(Duration::ZERO);
-        assert!(flow.lock().may_ask().is_err(), "a shorter pause does not end a longer one");
+        assert!(flow.lock().may_ask(Instant::now()).is_err(), "a shorter pause does not end a longer one");
         assert_eq!(flow.lock().allowed, 2);
         (0..5).for_each(|_| flow.pause_all(HOUR));
         assert_eq!(flow.lock().allowed, 1);

@@ -49,7 +49,7 @@ pub(crate) use response::printable;
 pub(crate) use response::{is_code, refused};
 pub use search::{Found, FoundRow, MAX_PAGES};
 pub use sequence::HighestSequence;
-pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Warning};
+pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Remark};
 pub use tiles::KeptTiles;
 pub use witness::{CosignAnswer, WitnessClient};
 

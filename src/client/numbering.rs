@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use super::{ClientError, HighestSequence, LogClient, ProblemCode, Warning};
+use super::{ClientError, HighestSequence, LogClient, ProblemCode, Remark};
 use crate::merkle::LeafIndex;
 use crate::release::{Envelope, PublisherSigner, Release, Timestamp, format_time};
 
@@ -80,7 +80,7 @@ impl LatestRelease {
 
     /// Returns what the log, or an endpoint, would object to in a release that follows this one.
     #[must_use]
-    pub fn objection(&self, release: &Release) -> Option<Warning> {
+    pub fn objection(&self, release: &Release) -> Option<Remark> {
         let (number, highest) = (release.sequence, self.number);
         let (code, detail) = match number.cmp(&highest) {
             Ordering::Greater => return None,
@@ -99,7 +99,7 @@ impl LatestRelease {
                 ),
             ),
         };
-        Some(Warning { code: code.to_owned(), detail })
+        Some(Remark { code: code.to_owned(), detail })
     }
 }
 

@@ -37,16 +37,16 @@ pub struct Appended {
     pub highest: Option<u64>,
     /// Warnings about the accepted entry.
     #[serde(default)]
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<Remark>,
 }
 
-/// A log's warning.
+/// A log's remark about an entry: a warning, or the reason to refuse it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Warning {
+pub struct Remark {
     /// Stable code: docs/http.md lists them. More may be added.
     #[serde(deserialize_with = "code_text")]
     pub code: String,
-    /// In words.
+    /// The remark for people.
     #[serde(deserialize_with = "printable_text")]
     pub detail: String,
 }
@@ -58,8 +58,8 @@ pub struct BatchAnswer {
     pub index: Option<u64>,
     /// Set if the log had it before.
     pub duplicate: Option<bool>,
-    /// Why it was refused.
-    pub error: Option<BatchError>,
+    /// The reason, if it was refused.
+    pub error: Option<Remark>,
     /// Leaf hash of the entry that the log has there, as in [`Appended`]; of the one that was sent where it was
     /// refused.
     #[serde(deserialize_with = "hex_hash")]
@@ -68,18 +68,7 @@ pub struct BatchAnswer {
     pub highest: Option<u64>,
     /// As in [`Appended`].
     #[serde(default)]
-    pub warnings: Vec<Warning>,
-}
-
-/// Why the log refused an entry of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct BatchError {
-    /// Stable code.
-    #[serde(deserialize_with = "code_text")]
-    pub code: String,
-    /// In words.
-    #[serde(deserialize_with = "printable_text")]
-    pub detail: String,
+    pub warnings: Vec<Remark>,
 }
 
 fn printable_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -1,6 +1,6 @@
 //! A log's tiles and bundles over HTTP.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -100,18 +100,29 @@ impl TileReader for LogClient {
 }
 
 /// Reads each tile once and keeps it: proofs between heads of one log share most of their tiles. For one comparison
-/// or command, since it never forgets; what is kept is believed no more than what is read.
+/// or command, since it forgets nothing by itself. Kept tiles are no more trusted than fetched ones.
 #[derive(Debug)]
 pub struct KeptTiles<R> {
     reader: R,
     kept: RefCell<BTreeMap<Tile, Vec<Hash>>>,
+    fetched: Cell<u64>,
 }
 
 impl<R> KeptTiles<R> {
     /// Reads through `reader`.
     #[must_use]
     pub const fn new(reader: R) -> Self {
-        Self { reader, kept: RefCell::new(BTreeMap::new()) }
+        Self { reader, kept: RefCell::new(BTreeMap::new()), fetched: Cell::new(0) }
+    }
+
+    /// Number of tiles read through the reader.
+    pub(crate) fn fetched(&self) -> u64 {
+        self.fetched.get()
+    }
+
+    /// Forgets the tiles for which `keep` is false.
+    pub(crate) fn retain(&self, keep: impl Fn(&Tile) -> bool) {
+        self.kept.borrow_mut().retain(|tile, _| keep(tile));
     }
 }
 
@@ -124,6 +135,7 @@ impl<R: TileReader> TileReader for KeptTiles<R> {
                 return Ok(kept.clone());
             }
             let hashes = self.reader.read_tiles(&[*tile])?.remove(0);
+            self.fetched.set(self.fetched.get() + 1);
             self.kept.borrow_mut().insert(*tile, hashes.clone());
             Ok(hashes)
         };

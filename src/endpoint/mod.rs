@@ -4,7 +4,6 @@
 //! before it tells. Below it stand the pure steps: [`verify`](fn@verify) turns a [`Question`], the bytes of the trusted files and
 //! an [`EndpointState`] into a [`VerifiedRelease`] or a [`Refusal`], without files, clock or network.
 
-mod code;
 mod memory;
 mod question;
 mod refusal;
@@ -29,10 +28,9 @@ mod remote_log;
 #[cfg(feature = "client")]
 mod withdrawals;
 
-pub use code::VerdictCode;
 pub use memory::*;
 pub use question::{Artifact, Freshness, PackagePin, Pins, Question, Trust};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, VerdictCode};
 pub use verify::*;
 pub use withdrawn::{ProvenWithdrawal, logged_withdrawal, verify_withdrawal};
 

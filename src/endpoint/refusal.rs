@@ -3,10 +3,9 @@
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 
-use super::VerdictCode;
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::policy::QuorumError;
-use crate::format::{FormatError, quote};
+use crate::format::{FormatError, error_codes, quote};
 use crate::merkle::{LeafIndex, ProofError, TreeSize};
 use crate::note::NoteError;
 use crate::release::{Kind, StatementError, StatementKind};
@@ -188,48 +187,47 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
-    /// The reason code: stable, for machines.
-    #[must_use]
-    pub const fn code(&self) -> VerdictCode {
-        match self {
-            Self::ProofMalformed(_) => VerdictCode::ProofMalformed,
-            Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => VerdictCode::UnknownLog,
-            Self::Checkpoint(CheckpointError::Format(_)) => VerdictCode::CheckpointMalformed,
-            Self::Checkpoint(CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. }) => {
-                VerdictCode::CheckpointSignature
-            }
-            Self::Quorum(QuorumError::BadCosignature { .. }) => VerdictCode::Cosignature,
-            Self::Quorum(QuorumError::NotReached { .. }) => VerdictCode::NoQuorum,
-            Self::EntryMissing => VerdictCode::EntryMissing,
-            Self::NotIncluded { .. } => VerdictCode::NotIncluded,
-            Self::EntryMalformed(_) | Self::Publisher(StatementError::Statement(_)) => {
-                VerdictCode::EntryMalformed
-            }
-            Self::Publisher(StatementError::UnknownKey { .. }) => VerdictCode::UnknownPublisher,
-            Self::Publisher(StatementError::BadSignature { .. }) => VerdictCode::PublisherSignature,
-            Self::Publisher(StatementError::KeyRevoked { .. }) => VerdictCode::PublisherKeyRevoked,
-            Self::Publisher(StatementError::OtherLog { .. }) => VerdictCode::OtherLog,
-            Self::Publisher(_) => VerdictCode::PublisherNotPermitted,
-            Self::NotARelease { .. } => VerdictCode::NotARelease,
-            Self::NotAWithdrawal { .. } => VerdictCode::NotAWithdrawal,
-            Self::OtherPackage { .. } => VerdictCode::OtherPackage,
-            Self::OtherPublisher { .. } => VerdictCode::OtherPublisher,
-            Self::OtherKind { .. } => VerdictCode::OtherKind,
-            Self::OtherChannel { .. } => VerdictCode::OtherChannel,
-            Self::OtherAudience { .. } => VerdictCode::OtherAudience,
-            Self::BelowMinSequence { .. } => VerdictCode::BelowMinSequence,
-            Self::ArtifactMismatch { .. } => VerdictCode::ArtifactMismatch,
-            Self::ArtifactSwapped { .. } => VerdictCode::ArtifactSwapped,
-            Self::NotInManifest(_) => VerdictCode::NotInManifest,
-            Self::Stale { .. } => VerdictCode::Stale,
-            Self::FromTheFuture { .. } => VerdictCode::FromTheFuture,
-            Self::Fork { .. } | Self::Forked { .. } => VerdictCode::Fork,
-            Self::Rollback { .. } => VerdictCode::Rollback,
-            Self::Withdrawn { .. } => VerdictCode::Withdrawn,
-        }
-    }
+error_codes! { VerdictCode of Refusal {
+    Self::ProofMalformed(_) => ProofMalformed = 600, "proof-malformed";
+    Self::Checkpoint(CheckpointError::WrongOrigin { .. }) => UnknownLog = 601, "unknown-log";
+    Self::Checkpoint(CheckpointError::Format(_)) => CheckpointMalformed = 602, "checkpoint-malformed";
+    Self::Checkpoint(CheckpointError::Note(_) | CheckpointError::UnsignedExtensions { .. }) =>
+        CheckpointSignature = 603, "checkpoint-signature";
+    Self::Quorum(QuorumError::BadCosignature { .. }) => Cosignature = 604, "cosignature";
+    Self::Quorum(QuorumError::NotReached { .. }) => NoQuorum = 605, "no-quorum";
+    Self::EntryMissing => EntryMissing = 606, "entry-missing";
+    Self::NotIncluded { .. } => NotIncluded = 607, "not-included";
+    Self::EntryMalformed(_) | Self::Publisher(StatementError::Statement(_)) =>
+        EntryMalformed = 608, "entry-malformed";
+    Self::Publisher(StatementError::UnknownKey { .. }) => UnknownPublisher = 609, "unknown-publisher";
+    Self::Publisher(StatementError::BadSignature { .. }) => PublisherSignature = 610, "publisher-signature";
+    Self::Publisher(StatementError::KeyRevoked { .. }) => PublisherKeyRevoked = 611, "publisher-key-revoked";
+    Self::Publisher(StatementError::OtherLog { .. }) => OtherLog = 612, "other-log";
+    Self::Publisher(_) => PublisherNotPermitted = 613, "publisher-not-permitted";
+    Self::NotARelease { .. } => NotARelease = 614, "not-a-release";
+    Self::NotAWithdrawal { .. } => NotAWithdrawal = 615, "not-a-withdrawal";
+    Self::OtherPackage { .. } => OtherPackage = 616, "other-package";
+    Self::OtherPublisher { .. } => OtherPublisher = 617, "other-publisher";
+    Self::OtherKind { .. } => OtherKind = 618, "other-kind";
+    Self::OtherChannel { .. } => OtherChannel = 619, "other-channel";
+    Self::OtherAudience { .. } => OtherAudience = 620, "other-audience";
+    Self::BelowMinSequence { .. } => BelowMinSequence = 621, "below-min-sequence";
+    Self::ArtifactMismatch { .. } => ArtifactMismatch = 622, "artifact-mismatch";
+    Self::ArtifactSwapped { .. } => ArtifactSwapped = 623, "artifact-swapped";
+    Self::NotInManifest(_) => NotInManifest = 624, "not-in-manifest";
+    Self::Stale { .. } => Stale = 625, "stale";
+    Self::FromTheFuture { .. } => FromTheFuture = 626, "from-the-future";
+    Self::Fork { .. } | Self::Forked { .. } => Fork = 627, "fork";
+    Self::Rollback { .. } => Rollback = 628, "rollback";
+    => LogRolledBack = 629, "log-rolled-back";
+    => StateDamaged = 630, "state-damaged";
+    => StateNewer = 631, "state-newer";
+    Self::Withdrawn { .. } => Withdrawn = 632, "withdrawn";
+    => NoFork = 633, "no-fork";
+    => CouldNotTell = 634, "could-not-tell";
+}}
 
+impl Refusal {
     /// The expected and the actual value, for machines.
     #[must_use]
     pub fn contrast(&self) -> (String, String) {

@@ -66,31 +66,14 @@ macro_rules! checked_text {
 }
 pub(crate) use checked_text;
 
-/// Declares the codes of an error enum: `pattern of the error => Code = number, "name";`.
+/// Declares the codes of an error enum: `pattern of the error => Code = number, "name";`. A code without a pattern belongs
+/// to an error of another layer that has the same codes.
 ///
 /// Neither a number nor a name is ever changed or used again. Each layer has a hundred numbers of its own:
 /// `format` 1 to 99, `merkle` 100, `note` 200, `checkpoint` 300, `release` 400, `proof` 500, `endpoint` 600.
 /// Patterns are tried in order, and the compiler checks that every error has a code.
 macro_rules! error_codes {
-    ($code:ident of $error:ident { $($pattern:pat => $variant:ident = $number:literal, $name:literal;)+ }) => {
-        $crate::format::codes! { $code of $error { $($variant = $number, $name;)+ }}
-
-        impl $error {
-            /// The code, by which machines tell this error from others.
-            #[must_use]
-            pub const fn code(&self) -> $code {
-                match self {
-                    $($pattern => $code::$variant,)+
-                }
-            }
-        }
-    };
-}
-pub(crate) use error_codes;
-
-/// The enum of [`error_codes`] alone, for codes that several errors share.
-macro_rules! codes {
-    ($code:ident of $error:ident { $($variant:ident = $number:literal, $name:literal;)+ }) => {
+    ($code:ident of $error:ident { $($($pattern:pat)? => $variant:ident = $number:literal, $name:literal;)+ }) => {
         $crate::format::names! {
             #[doc = concat!("The code of a [`", stringify!($error), "`]: its number and its name never change.")]
             #[non_exhaustive]
@@ -104,9 +87,19 @@ macro_rules! codes {
                 self as u16
             }
         }
+
+        impl $error {
+            /// The code, by which machines tell this error from others.
+            #[must_use]
+            pub const fn code(&self) -> $code {
+                match self {
+                    $($($pattern => $code::$variant,)?)+
+                }
+            }
+        }
     };
 }
-pub(crate) use codes;
+pub(crate) use error_codes;
 
 #[cfg(test)]
 mod tests {

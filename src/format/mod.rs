@@ -18,7 +18,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE};
 
-pub(crate) use macros::{checked_text, codes, error_codes, names};
+pub(crate) use macros::{checked_text, error_codes, names};
 pub(crate) use toml_file::{TomlFile, TomlPlace};
 pub use wait::Wait;
 

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::http::StatusCode;
 
 use super::exposition::Family;
-use super::problem::RequestError;
 
 /// A status, and the code that tells the outcome from others with that status.
 pub type Outcome = (StatusCode, &'static str);
@@ -16,9 +15,9 @@ pub type Outcome = (StatusCode, &'static str);
 pub struct Outcomes(Vec<(Outcome, AtomicU64)>);
 
 impl Outcomes {
-    /// Counters for these outcomes and those of [`RequestError`], in the order of their statuses.
-    pub fn new(outcomes: &[Outcome]) -> Self {
-        let mut all = [outcomes, RequestError::COUNTED].concat();
+    /// A counter for each outcome in `tables`, in the order of their statuses.
+    pub fn new(tables: &[&[Outcome]]) -> Self {
+        let mut all = tables.concat();
         all.sort_unstable();
         all.dedup();
         Self(all.into_iter().map(|outcome| (outcome, AtomicU64::new(0))).collect())
@@ -48,16 +47,17 @@ mod tests {
     #[test]
     fn each_outcome_is_counted_and_the_others_are_zero() {
         let conflict = (StatusCode::CONFLICT, "conflict");
-        let outcomes = Outcomes::new(&[conflict, (StatusCode::OK, "ok"), conflict]);
+        let too_large = (StatusCode::PAYLOAD_TOO_LARGE, "too-large");
+        let outcomes = Outcomes::new(&[&[conflict, (StatusCode::OK, "ok")], &[too_large, conflict]]);
         for outcome in [(StatusCode::OK, "ok"), (StatusCode::OK, "ok"), (StatusCode::OK, "conflict")] {
             outcomes.count(outcome);
         }
         let mut figures = Exposition::default();
         outcomes.show(figures.counter("a_total", "A."));
         let samples: Vec<&str> = figures.text().lines().skip(2).collect();
-        assert_eq!(samples.len(), 2 + RequestError::COUNTED.len(), "each once: {samples:?}");
+        assert_eq!(samples.len(), 3, "each once: {samples:?}");
         assert_eq!(samples[0], "a_total{status=\"200\",code=\"ok\"} 2");
         assert!(samples.contains(&"a_total{status=\"409\",code=\"conflict\"} 0"));
-        assert!(samples.contains(&"a_total{status=\"413\",code=\"too-large\"} 0"), "what all servers answer");
+        assert!(samples.contains(&"a_total{status=\"413\",code=\"too-large\"} 0"), "of the second table");
     }
 }

@@ -1,8 +1,6 @@
 //! Checks that the log has what it acknowledged: at the index that it named, under a head that it signed, in a tree
 //! that only grew.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,7 +8,7 @@ use serde::Serialize;
 use super::acks::{Ack, Acks};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::{Policy, QuorumError};
-use crate::client::{ClientError, LogClient};
+use crate::client::{ClientError, KeptTiles, LogClient};
 use crate::merkle::{
     Hash, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, prove_consistency, prove_inclusion,
 };
@@ -115,17 +113,17 @@ pub fn check(
 ) -> Result<(Checkpoint, Checked), CheckError> {
     check_indices(acks, before.size)?;
     let head = head_over(client, &checks.trust, acks)?;
-    let tiles = CheckedTiles::new(client);
+    let tiles = KeptTiles::new(client);
     let grown = prove_consistency(&tiles, (before.size, &before.root), (head.size, &head.root))?;
     grown.map_err(ClientError::from)?;
-    tiles.forget_leaves();
+    forget_leaves(&tiles);
     let sample = acks.sample(checks.leaves.unwrap_or(usize::MAX));
     check_leaves(&tiles, &sample, &head)?;
     let checked = Checked {
         signature: !matches!(checks.trust, Trust::Unverified),
         indices: acks.sorted().len() as u64,
         leaves: sample.len() as u64,
-        tiles: tiles.fetched.get(),
+        tiles: tiles.fetched(),
     };
     Ok((head, checked))
 }
@@ -172,7 +170,7 @@ fn head_over(client: &LogClient, trust: &Trust, acks: &Acks) -> Result<Checkpoin
 }
 
 /// Compares the leaf hashes with the tree's, one level-0 tile after the other.
-fn check_leaves(tiles: &CheckedTiles<'_>, sample: &[Ack], head: &Checkpoint) -> Result<(), CheckError> {
+fn check_leaves(tiles: &KeptTiles<&LogClient>, sample: &[Ack], head: &Checkpoint) -> Result<(), CheckError> {
     let mut wrong = Vec::new();
     for group in sample.chunk_by(|one, next| tile_of(one) == tile_of(next)) {
         let Some(first) = group.first() else { continue };
@@ -183,7 +181,7 @@ fn check_leaves(tiles: &CheckedTiles<'_>, sample: &[Ack], head: &Checkpoint) -> 
         // The proof of one leaf covers all others of its tile.
         let proved = prove_inclusion(tiles, first.index, &leaf(first), head.size, &head.root)?;
         proved.map_err(ClientError::from)?;
-        tiles.forget_leaves();
+        forget_leaves(tiles);
         let differs = group.iter().filter(|ack| leaf(ack) != ack.leaf);
         wrong.extend(differs.map(|ack| (ack.index, ack.leaf, leaf(ack))));
     }
@@ -203,38 +201,8 @@ const fn tile_of(ack: &Ack) -> u64 {
     ack.index.get() / TILE_WIDTH
 }
 
-/// Reads the tiles of one tree, and keeps those that further proofs need.
-struct CheckedTiles<'a> {
-    remote: &'a LogClient,
-    kept: RefCell<BTreeMap<Tile, Vec<Hash>>>,
-    fetched: Cell<u64>,
-}
-
-impl<'a> CheckedTiles<'a> {
-    fn new(client: &'a LogClient) -> Self {
-        Self { remote: client, kept: RefCell::default(), fetched: Cell::new(0) }
-    }
-
-    /// Forgets the full tiles of level 0: each serves one group of leaves only. The partial one is on the right edge,
-    /// and so in most proofs, as the upper ones are.
-    fn forget_leaves(&self) {
-        self.kept.borrow_mut().retain(|tile, _| tile.id.level() > 0 || !tile.is_full());
-    }
-}
-
-impl TileReader for CheckedTiles<'_> {
-    type Error = ClientError;
-
-    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
-        let read = |tile: &Tile| {
-            if let Some(hashes) = self.kept.borrow().get(tile) {
-                return Ok(hashes.clone());
-            }
-            let hashes = self.remote.read_tiles(&[*tile])?.remove(0);
-            self.fetched.set(self.fetched.get() + 1);
-            self.kept.borrow_mut().insert(*tile, hashes.clone());
-            Ok(hashes)
-        };
-        tiles.iter().map(read).collect()
-    }
+/// Forgets the full tiles of level 0: each serves one group of leaves only. The partial one is on the right edge, and so in
+/// most proofs, as the upper ones are.
+fn forget_leaves(tiles: &KeptTiles<&LogClient>) {
+    tiles.retain(|tile| tile.id.level() > 0 || !tile.is_full());
 }

@@ -23,6 +23,7 @@ use super::problem::{GOSSIP_KNOWN, GOSSIP_QUEUED, GossipError};
 use super::settings::MonitorSettings;
 use crate::checkpoint;
 use crate::format::quote;
+use crate::http::RequestError;
 use crate::http::admission::{Admission, Received, Upload};
 use crate::http::exposition::Exposition;
 use crate::http::json::Json;
@@ -60,7 +61,11 @@ impl MonitorServer {
             logs,
             delivery,
             settings,
-            outcomes: Outcomes::new(&[&[GOSSIP_KNOWN, GOSSIP_QUEUED], GossipError::COUNTED].concat()),
+            outcomes: Outcomes::new(&[
+                &[GOSSIP_KNOWN, GOSSIP_QUEUED],
+                GossipError::COUNTED,
+                RequestError::COUNTED,
+            ]),
             admission: Admission::default(),
             limits: Mutex::new(RateLimits::new(EVERYBODY, EACH)),
             opened: Instant::now(),

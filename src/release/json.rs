@@ -212,54 +212,47 @@ impl Fields {
         Some(self.left.swap_remove(at).1)
     }
 
-    pub fn required(&mut self, key: &str) -> Result<Json, FormatError> {
-        self.optional(key).ok_or_else(|| self.wrong(key, "to be there", "nothing"))
+    fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, FormatError> {
+        value.ok_or_else(|| self.wrong(key, "to be there", "nothing"))
     }
 
     pub fn string(&mut self, key: &str) -> Result<String, FormatError> {
-        let value = self.required(key)?;
-        self.as_string(key, value)
+        let text = self.optional_string(key)?;
+        self.required(key, text)
     }
 
     pub fn optional_string(&mut self, key: &str) -> Result<Option<String>, FormatError> {
-        let value = self.optional(key);
-        value.map(|value| self.as_string(key, value)).transpose()
-    }
-
-    fn as_string(&self, key: &str, value: Json) -> Result<String, FormatError> {
-        match value {
-            Json::String(text) => Ok(text),
-            other => Err(self.wrong(key, "to be a string", &describe(&other))),
+        match self.optional(key) {
+            None => Ok(None),
+            Some(Json::String(text)) => Ok(Some(text)),
+            Some(other) => Err(self.wrong(key, "to be a string", &describe(&other))),
         }
     }
 
     pub fn integer(&mut self, key: &str) -> Result<u64, FormatError> {
-        match self.required(key)? {
+        let value = self.optional(key);
+        match self.required(key, value)? {
             Json::Integer(value) if value >= 0 => Ok(value.unsigned_abs()),
             other => Err(self.wrong(key, "to be an integer from 0 to 2^53 - 1", &describe(&other))),
         }
     }
 
     pub fn array(&mut self, key: &str) -> Result<Vec<Json>, FormatError> {
-        let value = self.required(key)?;
-        self.as_array(key, value)
+        let items = self.optional_array(key)?;
+        self.required(key, items)
     }
 
     pub fn optional_array(&mut self, key: &str) -> Result<Option<Vec<Json>>, FormatError> {
-        let value = self.optional(key);
-        value.map(|value| self.as_array(key, value)).transpose()
-    }
-
-    fn as_array(&self, key: &str, value: Json) -> Result<Vec<Json>, FormatError> {
-        match value {
-            Json::Array(items) => Ok(items),
-            other => Err(self.wrong(key, "to be an array", &describe(&other))),
+        match self.optional(key) {
+            None => Ok(None),
+            Some(Json::Array(items)) => Ok(Some(items)),
+            Some(other) => Err(self.wrong(key, "to be an array", &describe(&other))),
         }
     }
 
     pub fn object(&mut self, key: &str) -> Result<Self, FormatError> {
-        let value = self.required(key)?;
-        Self::new(self.what, &self.name(key), value)
+        let fields = self.optional_object(key)?;
+        self.required(key, fields)
     }
 
     pub fn optional_object(&mut self, key: &str) -> Result<Option<Self>, FormatError> {

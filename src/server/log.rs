@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::open_error::OpenError;
 use super::problem::Problem;
 use super::profile::describe;
 use crate::checkpoint::LogSigner;
+use crate::http::RequestError;
 use crate::http::admission::Admission;
 use crate::http::gzip::Gzip;
 use crate::http::outcomes::Outcomes;
 use crate::http::problem::blocking;
 use crate::http::watched_file::WatchedFile;
-use crate::http::{RequestError, WatchError};
 use crate::merkle::{Hash, LeafIndex, prove_inclusion};
 use crate::note::{KeyName, Note};
 use crate::proof::ProofFile;
@@ -38,33 +39,6 @@ pub struct LogConfig {
     pub cosigners: Option<CosignersFactory>,
     /// Called with progress while the tree catches up with the journal: entries done, entries in all.
     pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
-}
-
-/// A log that can't be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// `publishers.toml`, or the file with the profile, can't be read or is malformed.
-    #[error(transparent)]
-    File(#[from] WatchError),
-    /// The settings name another profile than the log was made for.
-    #[error(
-        "{}: the log was made with profile = \"{}\", and keeps it for life: {why}; the settings say \"{}\"",
-        dir.display(), kept.as_str(), said.as_str()
-    )]
-    Profile {
-        /// The log's directory.
-        dir: PathBuf,
-        /// The profile that the log was made for.
-        kept: Profile,
-        /// The profile in the settings.
-        said: Profile,
-        /// The source of `kept`, and what to do if it is wrong.
-        why: String,
-    },
-    /// The store or the last checkpoint fails its checks.
-    #[error(transparent)]
-    Start(#[from] StartError),
 }
 
 /// An open log. Clones are handles to the same one.
@@ -117,7 +91,8 @@ impl Log {
         let profile = config.profile;
         let bound = |count| Arc::new(Semaphore::new(count));
         let (searches, reads, gzip) = (bound(SEARCHES), bound(READS), Gzip::default());
-        let (admission, refusals) = (Admission::default(), Outcomes::new(Problem::COUNTED));
+        let (admission, refusals) =
+            (Admission::default(), Outcomes::new(&[Problem::COUNTED, RequestError::COUNTED]));
         let inner =
             LogInner { origin, profile, publishers, sequencer, admission, refusals, searches, reads, gzip };
         Ok(Self { inner: Arc::new(inner) })

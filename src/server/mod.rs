@@ -7,6 +7,7 @@ mod health;
 mod intersection;
 mod log;
 mod metrics;
+mod open_error;
 mod problem;
 mod profile;
 mod proof;
@@ -27,7 +28,8 @@ use crate::http::routes::RouteHints;
 use crate::http::{self, Listener};
 
 pub use crate::release::Profile;
-pub use log::{Log, LogConfig, OpenError};
+pub use log::{Log, LogConfig};
+pub use open_error::OpenError;
 pub use problem::Problem;
 pub use profile::PROFILE_FILE;
 pub(crate) use profile::describe;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::log::OpenError;
+use super::open_error::OpenError;
 use crate::disk::{RealDisk, read_plain, replace};
 use crate::format::{FormatError, file_text, quote};
 use crate::http::WatchError;

@@ -175,15 +175,16 @@ impl Search {
         // Packages and versions are indexed in their canonical spelling; clients may ask in any.
         let package = query.package.as_deref().map(parse_package).transpose()?;
         let version = query.version.as_deref().map(Purl::parse_version).transpose()?;
-        let given = |field: SearchField| match field {
-            SearchField::Digest => digest.clone(),
-            SearchField::Package => package.clone(),
-            SearchField::Version => version.clone(),
-            SearchField::Publisher => query.publisher.clone(),
-            SearchField::Kind => query.kind.clone(),
-            SearchField::Withdraws => query.withdraws.clone(),
-        };
-        let filters = SearchField::ALL.into_iter().filter_map(|field| Some((field, given(field)?))).collect();
+        // The most selective first, which sets the pace of the search.
+        let filters = [
+            (SearchField::Withdraws, query.withdraws),
+            (SearchField::Digest, digest),
+            (SearchField::Package, package),
+            (SearchField::Version, version),
+            (SearchField::Publisher, query.publisher),
+            (SearchField::Kind, query.kind),
+        ];
+        let filters = filters.into_iter().filter_map(|(field, value)| Some((field, value?))).collect();
         Ok(Self { filters, before, limit: limit.clamp(1, MAX_PAGE) })
     }
 

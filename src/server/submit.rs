@@ -12,7 +12,7 @@ use crate::format::{FormatError, cap, quote};
 use crate::http::admission::{Received, Upload};
 use crate::http::json::Json;
 use crate::http::problem::blocking;
-use crate::merkle::{Hash, LeafIndex};
+use crate::merkle::Hash;
 use crate::proof::bundle;
 use crate::release::{
     Facts, KeySearch, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers, SubmittedEnvelope, VerifiedStatement,
@@ -86,39 +86,31 @@ async fn add_one(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Problem
     let received = receive(log, "an entry", body, limit).await?;
     let publishers = log.publishers();
     let (candidate, withdrawal) = admit(&received.bytes, log, &publishers, &mut KeySearch::for_entry())?;
-    if let Some(verified) = withdrawal {
-        let log = log.clone();
-        blocking(move || withdrawal::check(&log, &publishers, &verified)).await??;
-    }
     let leaf_hash = candidate.leaf_hash;
-    let (candidates, remarks) = if form == AnswerForm::Json {
-        let (log, candidates) = (log.clone(), vec![candidate]);
-        let look = move || {
-            let remarks = remarks(&log, &candidates);
-            (candidates, remarks)
-        };
-        blocking(look).await?
-    } else {
-        (vec![candidate], Vec::new())
+    let reads_store = withdrawal.is_some() || form == AnswerForm::Json;
+    let of = log.clone();
+    let look = move || {
+        withdrawal.map_or(Ok(()), |verified| withdrawal::check(&of, &publishers, &verified))?;
+        let candidates = vec![candidate];
+        let remarks = remarks_for(form, &of, &candidates);
+        Ok::<_, Problem>((candidates, remarks))
     };
+    let (candidates, remarks) = if reads_store { blocking(look).await?? } else { look()? };
     // A proof leads to a published head, so a request for one waits for that.
     let wait = if form == AnswerForm::Proof { wait.max(Wait::Published) } else { wait };
-    let outcome = log.sequencer().submit(candidates, wait)?;
-    drop(received);
-    let Outcome { mut results, head } = outcome.await.map_err(|_| SubmitError::ShuttingDown)?;
-    let sequenced = results.remove(0)?;
-    let head = check_head(log, wait, sequenced.index, head)?;
+    let Outcome { mut results, head } = sequence(log, candidates, wait, Some(received)).await?;
+    let result = results.remove(0);
+    let index = result.as_ref().map_err(Clone::clone)?.index;
     match (form, head) {
         (AnswerForm::Proof, Some(head)) => {
             let log = log.clone();
-            let proof = blocking(move || log.proof_file(sequenced.index, &head)).await??;
+            let proof = blocking(move || log.proof_file(index, &head)).await??;
             Ok(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
         }
         (AnswerForm::Json, head) => {
-            Ok(Json(answer(leaf_hash, &Ok(sequenced), head.as_ref(), remarks.into_iter().next()))
-                .into_response())
+            Ok(Json(answer(leaf_hash, &result, head.as_ref(), remarks.into_iter().next())).into_response())
         }
-        _ => Ok(sequenced.index.to_string().into_response()),
+        _ => Ok(index.to_string().into_response()),
     }
 }
 
@@ -132,23 +124,12 @@ async fn add_many(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Proble
     let admit = move || {
         let received = received;
         let candidates = admit_batch(&of, &received.bytes, &publishers)?;
-        let remarks = if form == AnswerForm::Json { remarks(&of, &candidates) } else { Vec::new() };
+        let remarks = remarks_for(form, &of, &candidates);
         Ok::<_, Problem>((candidates, remarks))
     };
     let (candidates, remarks) = blocking(admit).await??;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| candidate.leaf_hash).collect();
-    let outcome = log.sequencer().submit(candidates, wait)?;
-    let Outcome { results, head } = outcome.await.map_err(|_| SubmitError::ShuttingDown)?;
-    // A storage error is no answer to one entry: the client has to send the whole request again.
-    if let Some(error) = results
-        .iter()
-        .filter_map(|r| r.as_ref().err())
-        .find(|e| matches!(e, SubmitError::Storage(_) | SubmitError::RolledBack(_) | SubmitError::Damaged(_)))
-    {
-        return Err(error.clone().into());
-    }
-    let last = results.iter().flatten().map(|sequenced| sequenced.index).max();
-    let head = last.map(|last| check_head(log, wait, last, head)).transpose()?.flatten();
+    let Outcome { results, head } = sequence(log, candidates, wait, None).await?;
     if form == AnswerForm::Json {
         let each = leaf_hashes.into_iter().zip(&results).zip(remarks);
         let answers =
@@ -160,6 +141,37 @@ async fn add_many(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Proble
         Err(e) => format!("error {}\n", Problem::Submit(e.clone()).code()),
     };
     Ok(results.iter().map(line).collect::<String>().into_response())
+}
+
+/// The remarks on the entries of a submission. Only answers in JSON have any.
+fn remarks_for(form: AnswerForm, log: &Log, candidates: &[Candidate]) -> Vec<Remarks> {
+    if form == AnswerForm::Json { remarks(log, candidates) } else { Vec::new() }
+}
+
+/// Queues the entries, waits for them, and checks that the head came for which the request waited. Gives back the right
+/// to check a body as soon as the queue has its entries.
+async fn sequence(
+    log: &Log,
+    candidates: Vec<Candidate>,
+    wait: Wait,
+    received: Option<Received>,
+) -> Result<Outcome, Problem> {
+    let outcome = log.sequencer().submit(candidates, wait)?;
+    drop(received);
+    let outcome = outcome.await.map_err(|_| SubmitError::ShuttingDown)?;
+    // A storage error is no answer to one entry: the client has to send the whole request again.
+    let mut errors = outcome.results.iter().filter_map(|result| result.as_ref().err());
+    if let Some(error) = errors
+        .find(|e| matches!(e, SubmitError::Storage(_) | SubmitError::RolledBack(_) | SubmitError::Damaged(_)))
+    {
+        return Err(error.clone().into());
+    }
+    match outcome.results.iter().flatten().map(|sequenced| sequenced.index).max() {
+        Some(index) if wait >= Wait::Published && outcome.head.is_none() => {
+            Err(Problem::NotPublished { index, fault: log.sequencer().fault() })
+        }
+        _ => Ok(outcome),
+    }
 }
 
 fn answer(
@@ -232,19 +244,6 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
         admit(entry).map_err(|problem| Problem::InBatch { at, problem: Box::new(problem) })
     };
     entries.iter().enumerate().map(in_batch).collect()
-}
-
-/// The head that the request waited for, if it waited for one.
-fn check_head(
-    log: &Log,
-    wait: Wait,
-    index: LeafIndex,
-    head: Option<Published>,
-) -> Result<Option<Published>, Problem> {
-    if wait >= Wait::Published && head.is_none() {
-        return Err(Problem::NotPublished { index, fault: log.sequencer().fault() });
-    }
-    Ok(head)
 }
 
 /// Reads the state to wait for from the query.

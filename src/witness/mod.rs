@@ -29,6 +29,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::Semaphore;
 
 use crate::clock::{self, Clock};
+use crate::http::RequestError;
 use crate::http::admission::Admission;
 use crate::http::outcomes::Outcomes;
 use crate::http::watched_file::WatchError;
@@ -126,7 +127,7 @@ impl Witness {
             subtrees: Arc::new(TurnQueue::new()),
             admission: Admission::default(),
             computing: Arc::new(Semaphore::new(cores)),
-            outcomes: Outcomes::new(&[&[COSIGNED], WitnessError::COUNTED].concat()),
+            outcomes: Outcomes::new(&[&[COSIGNED], WitnessError::COUNTED, RequestError::COUNTED]),
             forks: AtomicU64::new(0),
             evidence: Evidence::open(dir),
         };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::output;
 use crate::cli::remedies::entry_advice;
-use crate::client::{BatchAnswer, ProblemCode, Warning};
+use crate::client::{BatchAnswer, ProblemCode, Remark};
 use crate::release::Release;
 
 /// Most refusals, and most unsaved proofs, to list one by one.
@@ -208,11 +208,11 @@ impl Report {
 }
 
 /// A log's warning, for people.
-pub fn warning_line(warning: &Warning) -> String {
+pub fn warning_line(warning: &Remark) -> String {
     format!("warning ({}): {}", warning.code, warning.detail)
 }
 
 /// A log's warning, for machines.
-pub fn warning_object(warning: &Warning) -> Value {
+pub fn warning_object(warning: &Remark) -> Value {
     json!({ "code": warning.code, "detail": warning.detail })
 }

@@ -223,7 +223,7 @@ fn the_client_reads_what_it_is_told() {
     assert_eq!((first.highest, first.warnings.len()), (None, 0));
     let second = client.append(&entry(1, "second"), Wait::Sequenced).unwrap();
     let of =
-        |warnings: &[treehead::client::Warning]| warnings.iter().map(|w| w.code.clone()).collect::<Vec<_>>();
+        |warnings: &[treehead::client::Remark]| warnings.iter().map(|w| w.code.clone()).collect::<Vec<_>>();
     assert_eq!(
         (second.highest, of(&second.warnings)),
         (Some(2), vec!["version-changed".into(), "sequence-below-highest".into()])

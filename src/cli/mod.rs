@@ -28,6 +28,7 @@ mod repair;
 mod restore;
 mod serve;
 mod serving;
+mod signals;
 mod sources;
 mod statement;
 mod values;

@@ -1,13 +1,16 @@
 //! Prepares the process of a log, witness or monitor to serve: limits, threads, the address.
 
+use std::fmt::Display;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::runtime::Runtime;
 
-use super::exit::Failure;
+use super::exit::{CliResult, Failure};
+use super::signals::Hangup;
+use crate::http::Listener;
 
 /// Open files that a server may need: its most connections, and its own files.
 const FILES: u64 = 4_096 + 256;
@@ -45,6 +48,53 @@ fn raise_files() {
     if current.is_some_and(|current| current < wanted) {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
     }
+}
+
+/// The address of a log or a witness, taken before anything else is opened. SIGHUP is caught from then on.
+pub struct Address {
+    socket: TcpListener,
+    hangup: Hangup,
+    asked: String,
+}
+
+impl Address {
+    /// Listens on an address.
+    pub async fn take(listen: &str) -> Result<Self, Failure> {
+        let hangup = Hangup::listen();
+        let socket = self::listen(listen, "with --listen").await?;
+        Ok(Self { socket, hangup, asked: listen.to_owned() })
+    }
+
+    /// The URL of the server, with its real port.
+    pub fn url(&self) -> String {
+        let address = self.socket.local_addr();
+        format!("http://{}", address.map_or_else(|_| self.asked.clone(), |address| address.to_string()))
+    }
+
+    /// Accepts connections, directly or through these proxies, and calls `reload` at each SIGHUP.
+    pub fn listener(
+        self,
+        trusted_proxies: Vec<IpAddr>,
+        reload: impl Fn() + Send + Sync + 'static,
+    ) -> Listener {
+        self.hangup.then(reload);
+        Listener::behind(self.socket, trusted_proxies)
+    }
+}
+
+/// Opens a log or a witness on a thread of its own, because that reads and hashes files.
+pub async fn open<T: Send + 'static, E: Send + 'static>(
+    open: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    Ok(tokio::task::spawn_blocking(open).await.expect("opening does not panic")?)
+}
+
+/// The result of a server that has ended.
+pub fn ended<E: Display>(served: Result<(), E>) -> CliResult {
+    served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))
 }
 
 /// Listens before anything else is opened, so that an address in use fails at once.

@@ -12,8 +12,8 @@ use indicatif::ProgressBar;
 
 use super::exit::{CliResult, Failure};
 use super::output;
-use super::serve::{Hangup, stop_signal};
 use super::serving;
+use super::signals::{Hangup, stop_signal};
 use crate::format::shown;
 use crate::monitor::delivery::Condition;
 use crate::monitor::{Monitor, OnProgress, Once};

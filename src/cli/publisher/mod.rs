@@ -118,13 +118,9 @@ fn add_key(args: &PublisherAddKey, json: bool) -> CliResult {
 }
 
 fn expire(args: &PublisherExpire, json: bool) -> CliResult {
-    let config = Config::load(&args.dir)?;
-    let at = args.at.unwrap_or_else(now);
-    let (place, publishers) =
-        change_key(&config, &args.keyid, |place, text| place.set(text, "not_after", format_time(at)))?;
-    let (name, key) = place.of(&publishers);
-    let (keyid, time) = (key.keyid.to_hex(), format_time(at));
-    warn_of_last(&publishers, name, at, &args.dir);
+    let (at, config) = (args.at.unwrap_or_else(now), Config::load(&args.dir)?);
+    let time = format_time(at);
+    let (name, keyid) = end_key(&config, &args.keyid, ("not_after", time.as_str().into()), at)?;
     output::result(
         json,
         &json!({ "ok": true, "publisher": name, "keyid": keyid, "not_after": time }),
@@ -136,11 +132,7 @@ fn expire(args: &PublisherExpire, json: bool) -> CliResult {
 
 fn revoke(args: &PublisherRevoke, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
-    let (place, publishers) =
-        change_key(&config, &args.keyid, |place, text| place.set(text, "revoked", true))?;
-    let (name, key) = place.of(&publishers);
-    let keyid = key.keyid.to_hex();
-    warn_of_last(&publishers, name, now(), &args.dir);
+    let (name, keyid) = end_key(&config, &args.keyid, ("revoked", true.into()), now())?;
     output::result(
         json,
         &json!({ "ok": true, "publisher": name, "keyid": keyid, "revoked": true }),
@@ -151,19 +143,21 @@ fn revoke(args: &PublisherRevoke, json: bool) -> CliResult {
     )
 }
 
-/// Changes the key with this ID, and returns its place.
-fn change_key(
+/// Sets the field that ends the key with this ID prefix at a time, and returns the publisher's name and the whole ID.
+fn end_key(
     config: &Config,
     keyid: &str,
-    change: impl FnOnce(Place, &str) -> Result<String, Failure>,
-) -> Result<(Place, Publishers), Failure> {
+    (field, value): (&str, toml_edit::Value),
+    at: Timestamp,
+) -> Result<(String, String), Failure> {
     let mut found = None;
     let publishers = edit::change(config, |before, text| {
-        let place = Place::find(before, keyid, &config.dir)?;
-        found = Some(place);
-        change(place, text)
+        let place = found.insert(Place::find(before, keyid, &config.dir)?);
+        place.set(text, field, value)
     })?;
-    Ok((found.expect("it was changed"), publishers))
+    let (name, key) = found.expect("the change found it").of(&publishers);
+    warn_of_last(&publishers, name, at, &config.dir);
+    Ok((name.to_owned(), key.keyid.to_hex()))
 }
 
 /// Warns if a publisher has no valid key after this: it can neither publish nor withdraw.

@@ -10,10 +10,9 @@ use clap::Subcommand;
 
 use super::exit::{CliResult, Failure};
 use super::output;
-use super::serve::{Hangup, stop_signal};
-use super::serving;
-use crate::cli::values::parse_listen;
-use crate::http::Listener;
+use super::serving::{self, Address};
+use super::signals::stop_signal;
+use super::values::parse_listen;
 use crate::witness;
 use config::Config;
 
@@ -60,20 +59,15 @@ fn serve(dir: &Path, listen: Option<&str>) -> CliResult {
     let signers = config.signers()?;
     let listen = listen.unwrap_or(&config.listen).to_owned();
     serving::runtime()?.block_on(async {
-        let hangup = Hangup::listen();
-        let listener = serving::listen(&listen, "with --listen").await?;
+        let address = Address::take(&listen).await?;
         let trusted_proxies = config.trusted_proxies.clone();
-        let opened = tokio::task::spawn_blocking(move || witness::Witness::open(&config.dir, signers)).await;
-        let witness = opened.expect("opening does not panic")?;
-        let address = listener.local_addr().map_or(listen, |address| address.to_string());
+        let witness = serving::open(move || witness::Witness::open(&config.dir, signers)).await?;
         let (name, logs) = (witness.name().clone(), witness.ledger().heads().len());
-        let watched = witness.clone();
-        hangup.then(move || watched.reload());
+        let (url, watched) = (address.url(), witness.clone());
+        let listener = address.listener(trusted_proxies, move || watched.reload());
         let stop = stop_signal();
-        tracing::info!(%name, cosigned_logs = logs, url = %format!("http://{address}"), "serving");
-        let listener = Listener::behind(listener, trusted_proxies);
-        let served = witness::run(listener, witness, stop).await;
-        served.map_err(|e| Failure::CouldNotTell(format!("the server did not stop as it should: {e}")))?;
+        tracing::info!(%name, cosigned_logs = logs, %url, "serving");
+        serving::ended(witness::run(listener, witness, stop).await)?;
         tracing::info!("stopped; every head that was cosigned is durable");
         Ok(())
     })

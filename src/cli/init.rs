@@ -7,13 +7,14 @@ use serde_json::json;
 use super::config::{DEFAULT_LISTEN, MAX_CONFIG_BYTES};
 use super::exit::{CliResult, Failure};
 use super::keys::{ED25519, ML_DSA};
-use super::new_dir::{self, NewFile, witness_block};
+use super::new_dir::{self, NewFile};
 use super::values::parse_name;
 use super::{files, keygen, output, policy};
 use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::clock;
 use crate::feeder::settings::{WitnessBlock, parse_card, policy_of};
+use crate::format::toml_string;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::server::{PROFILE_FILE, Profile};
@@ -174,12 +175,13 @@ pub fn create(dir: &Path, log: &NewLog<'_>) -> Result<Vec<NoteKey>, Failure> {
 fn config(origin: &KeyName, log: &NewLog<'_>) -> String {
     let mut text = format!(
         "# Settings of this log. Origin and profile are for life.\n\
-         origin = \"{origin}\"\n\
+         origin = {}\n\
          profile = \"{}\"\n\
          # TLS is a reverse proxy's part.\n\
          listen = \"{DEFAULT_LISTEN}\"\n\
          # Under load, a tree head is signed at most this often.\n\
          publish_interval_ms = 100\n",
+        toml_string(origin.as_str()),
         log.profile.as_str()
     );
     if let Some(quorum) = log.quorum.filter(|_| !log.witnesses.is_empty()) {
@@ -188,7 +190,7 @@ fn config(origin: &KeyName, log: &NewLog<'_>) -> String {
              #   treehead policy DIR --out DIR/endpoint.policy\n\
              quorum = {quorum}\n"
         );
-        log.witnesses.iter().for_each(|witness| text += &format!("\n{}", witness_block(witness)));
+        log.witnesses.iter().for_each(|witness| text += &format!("\n{}", witness.to_toml()));
     }
     text
 }

@@ -71,9 +71,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
 
 /// Reads a file of vkeys, one on each line.
 fn vkeys(bytes: &[u8]) -> Option<(Value, String)> {
-    let text = crate::format::file_text("a file of verifier keys", bytes).ok()?;
-    let keys = text.trim_end().lines().map(|line| NoteKey::parse(line.trim()).ok());
-    let keys = keys.collect::<Option<Vec<_>>>()?;
+    let keys = NoteKey::parse_lines(bytes).ok()?;
     let object = |key: &NoteKey| json!({ "name": key.name().as_str(), "id": key.id().to_string(), "type": key.kind().as_str() });
     let tell = |key: &NoteKey| {
         let (name, id, kind) = (key.name(), key.id(), key.kind().as_str());

@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 
 use super::exit::{CliResult, Failure};
 use super::files;
-use crate::feeder::settings::WitnessBlock;
 
 /// A file of a new directory.
 pub struct NewFile {
@@ -33,18 +32,6 @@ impl NewFile {
     fn write(&self, dir: &Path) -> CliResult {
         files::create_new(&dir.join(self.name), &self.bytes, self.mode)
     }
-}
-
-/// A string in TOML.
-pub fn toml_string(text: &str) -> String {
-    toml_edit::Value::from(text).to_string()
-}
-
-/// A `[[witness]]` block in TOML.
-pub fn witness_block(witness: &WitnessBlock) -> String {
-    let WitnessBlock { name, url, vkeys } = witness;
-    let vkeys: String = vkeys.iter().map(|vkey| format!("    {},\n", toml_string(vkey))).collect();
-    format!("[[witness]]\nname = {}\nurl = {}\nvkeys = [\n{vkeys}]\n", toml_string(name), toml_string(url))
 }
 
 /// Makes `dir` with these files, durably. The last file makes it count.

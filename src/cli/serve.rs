@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::config::Config;
 use super::exit::CliResult;
-use super::values::parse_listen;
 use super::output;
 use super::serving::{self, Address};
 use super::signals::stop_signal;
+use super::values::parse_listen;
 use crate::server::{self, Log, LogConfig};
 
 /// Serve a log over HTTP until SIGINT or SIGTERM

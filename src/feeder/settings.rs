@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::checkpoint::policy::Policy;
 use crate::client::is_address;
-use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote};
+use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote, toml_string};
 use crate::note::{NoteKey, SignatureType};
 
 /// How errors call a settings file.
@@ -31,6 +31,19 @@ pub(crate) struct WitnessBlock {
     pub url: String,
     /// Its public keys, at most one of each algorithm.
     pub vkeys: Vec<String>,
+}
+
+impl WitnessBlock {
+    /// The block in TOML.
+    pub fn to_toml(&self) -> String {
+        let Self { name, url, vkeys } = self;
+        let vkeys: String = vkeys.iter().map(|vkey| format!("    {},\n", toml_string(vkey))).collect();
+        format!(
+            "[[witness]]\nname = {}\nurl = {}\nvkeys = [\n{vkeys}]\n",
+            toml_string(name),
+            toml_string(url)
+        )
+    }
 }
 
 /// The file in which a witness introduces itself to the operators of logs.

@@ -19,7 +19,7 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE};
 
 pub(crate) use macros::{checked_text, error_codes, names};
-pub(crate) use toml_file::{TomlFile, TomlPlace};
+pub(crate) use toml_file::{TomlFile, TomlPlace, toml_string};
 pub use wait::Wait;
 
 /// Why input is malformed: the error of all parsers of the core.

@@ -1,7 +1,7 @@
 //! TOML files that people write. Errors name the line, the key and its block.
 
 use alloc::borrow::ToOwned;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use serde::de::DeserializeOwned;
@@ -9,6 +9,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{FormatError, file_text, quote};
+
+/// Quotes a string for TOML.
+pub(crate) fn toml_string(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
 
 /// A parsed TOML file.
 pub(crate) struct TomlFile<'a> {

@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 
 use super::algorithm::{PublicKey, SEED_BYTES, SecretKey};
 use crate::format::{
-    FormatError, base64_decode, base64_encode, cap, checked_text, has_space_or_control, hex_decode, quote,
+    FormatError, base64_decode, base64_encode, cap, checked_text, file_text, has_space_or_control,
+    hex_decode, quote,
 };
 
 /// Longest key name or origin: 255 bytes, what a `cosigned_message` can hold.
@@ -171,6 +172,21 @@ impl NoteKey {
         }
         let expected = format!("key ID {} for this name and key", self.id);
         Err(FormatError::malformed(what, expected, id.to_string()))
+    }
+
+    /// Parses a file of vkeys, one on each line. Empty lines and white space around a vkey are ignored.
+    ///
+    /// # Errors
+    /// [`FormatError`], with the line of a malformed vkey; for a file without any.
+    pub fn parse_lines(bytes: &[u8]) -> Result<Vec<Self>, FormatError> {
+        const WHAT: &str = "a file of verifier keys";
+        let lines = file_text(WHAT, bytes)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let keys = lines.map(|(at, line)| Self::parse(line.trim()).map_err(|e| e.at_line(at + 1)));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() {
+            return Err(FormatError::malformed(WHAT, "at least one verifier key, one a line", "none"));
+        }
+        Ok(keys)
     }
 
     /// Parses a vkey, without a newline.

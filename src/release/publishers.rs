@@ -29,7 +29,7 @@ use serde::Deserialize;
 
 use super::pem::{keyid, public_key, public_pem_of};
 use super::{Envelope, Purl, PurlPattern, Statement, StatementKind, Timestamp, format_time, parse_time};
-use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote, shown};
+use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote, shown, toml_string};
 use crate::merkle::Hash;
 
 /// Largest `publishers.toml`, in bytes: thousands of publishers fit.
@@ -287,23 +287,17 @@ impl NewPublisher<'_> {
         // Printed again, because text around the key would be parsed as TOML.
         let (_, pem) = public_pem_of(self.pem)?;
         let list = |items: Vec<String>| format!("[{}]", items.join(", "));
-        let string = |text: &str| toml_string(text);
-        let purls = list(self.purls.iter().map(|p| string(p.as_str())).collect());
-        let kinds = list(self.kinds.iter().map(|k| string(k.as_str())).collect());
+        let purls = list(self.purls.iter().map(|p| toml_string(p.as_str())).collect());
+        let kinds = list(self.kinds.iter().map(|k| toml_string(k.as_str())).collect());
         let gap = if file.is_empty() || file.ends_with("\n\n") { "" } else { "\n" };
         let text = format!(
             "{file}{gap}[[publisher]]\nname = {}\npurls = {purls}\nkinds = {kinds}\n\n[[publisher.key]]\npem = \"\"\"\n{}\n\"\"\"\n",
-            string(self.name),
+            toml_string(self.name),
             pem.trim_end(),
         );
         Publishers::parse(text.as_bytes())?;
         Ok(text)
     }
-}
-
-/// A TOML basic string. JSON's escapes are a subset of TOML's.
-fn toml_string(text: &str) -> String {
-    serde_json::to_string(text).expect("strings always serialize")
 }
 
 impl Publishers {

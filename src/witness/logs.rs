@@ -13,7 +13,7 @@ use crate::checkpoint::policy::{Policy, PolicyLimits, log_lines};
 use crate::checkpoint::{LogKey, Origin, SignsFor as _, signs_for_logs};
 use crate::format::{FormatError, quote};
 use crate::http::watched_file::{FileKind, Loss, Update, WatchError, WatchedFile};
-use crate::note::NoteKey;
+use crate::note::{KeyName, NoteKey};
 
 /// Name of the file, in the witness's directory.
 pub const LOGS_FILE: &str = "logs.policy";
@@ -91,6 +91,47 @@ impl Logs {
         self.keys.extend(new.iter().cloned());
         Ok(new)
     }
+
+    /// Appends keys of logs to the file of the witness with this name, which otherwise stays as its operator wrote it.
+    /// Returns the new file and the number of keys that it did not have.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn append_to(
+        file: &[u8],
+        witness: &KeyName,
+        keys: &[LogKey],
+    ) -> Result<(Vec<u8>, usize), AppendError> {
+        let is_own = |log: &&LogKey| log.key().name() == witness || log.log() == witness;
+        if let Some(own) = keys.iter().find(is_own) {
+            let key = Box::new(own.key().clone());
+            return Err(AppendError::OwnName { key });
+        }
+        let mut logs = Self::parse(file).map_err(AppendError::File)?;
+        let added = logs.add(keys).map_err(AppendError::Key)?;
+        let mut new = file.to_vec();
+        added.iter().for_each(|key| new.extend_from_slice(log_lines(key).as_bytes()));
+        Self::parse(&new).map_err(AppendError::File)?;
+        Ok((new, added.len()))
+    }
+}
+
+/// Why keys could not be appended to a list of logs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// A key or a log has the witness's own name.
+    #[error("{key} has this witness's own name: it cosigns for logs")]
+    OwnName {
+        /// The key.
+        key: Box<NoteKey>,
+    },
+    /// The file is malformed, or would be with the keys.
+    #[error(transparent)]
+    File(FormatError),
+    /// A key is not a log's, or is listed for another log.
+    #[error(transparent)]
+    Key(FormatError),
 }
 
 impl fmt::Display for Logs {

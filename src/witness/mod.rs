@@ -39,7 +39,7 @@ pub use decide::{ClockError, Question, Refusal, decide};
 pub use forks::EVIDENCE_DIR;
 pub use http::run;
 pub use ledger::{Head, JOURNAL, Ledger, LedgerError, NotReplaced, Record};
-pub use logs::{LOGS_FILE, Logs, MAX_LOGS_BYTES, MAX_LOGS_KEYS};
+pub use logs::{AppendError, LOGS_FILE, Logs, MAX_LOGS_BYTES, MAX_LOGS_KEYS};
 pub use problem::WitnessError;
 
 use cosign::{TurnQueue, Turns};

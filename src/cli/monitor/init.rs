@@ -9,10 +9,11 @@ use super::config::{Config, SETTINGS};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files;
-use crate::cli::new_dir::{self, NewFile, toml_string};
+use crate::cli::new_dir::{self, NewFile};
 use crate::cli::output::{self, BOLD};
 use crate::cli::values::parse_listen;
 use crate::client::LogClient;
+use crate::format::toml_string;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
 #[derive(Debug, ClapArgs)]

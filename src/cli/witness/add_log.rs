@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::config::Config;
-use crate::checkpoint::policy::log_lines;
 use crate::checkpoint::{LogKey, Origin, SignsFor};
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{files, output};
-use crate::format::{FormatError, quote};
+use crate::format::quote;
 use crate::note::NoteKey;
-use crate::witness::{LOGS_FILE, Logs, MAX_LOGS_BYTES};
+use crate::witness::{AppendError, LOGS_FILE, Logs, MAX_LOGS_BYTES};
 
 /// Let a witness cosign for a log; a running one takes it up within a second
 #[derive(Debug, clap::Args)]
@@ -63,25 +62,18 @@ pub fn run(args: &WitnessAddLog, json: bool) -> CliResult {
 
 /// Adds keys of logs to those that a witness knows, and returns the number of new ones.
 pub fn add(config: &Config, keys: &[LogKey]) -> Result<usize, Failure> {
-    let is_own = |log: &&LogKey| *log.key().name() == config.name || *log.log() == config.name;
-    if let Some(own) = keys.iter().find(is_own) {
-        let key = own.key();
-        return Err(Failure::Usage(format!("{key} has this witness's own name: it cosigns for logs")));
-    }
     // Two concurrent commands would each lose the other's log.
     let _lock = files::lock(&config.dir.join("logs.lock"))?;
     let path = config.dir.join(LOGS_FILE);
     let old = files::read(&path, "a list of logs", MAX_LOGS_BYTES)?;
-    let mut logs = Logs::parse(&old).map_err(|e| Failure::file(&path, &e))?;
-    let added = logs.add(keys).map_err(|e| Failure::Usage(e.to_string()))?;
-    if !added.is_empty() {
-        // Keeps what the operator wrote.
-        let mut new = old;
-        added.iter().for_each(|key| new.extend_from_slice(log_lines(key).as_bytes()));
-        Logs::parse(&new).map_err(|e| Failure::file(&path, &e))?;
+    let (new, added) = Logs::append_to(&old, &config.name, keys).map_err(|e| match e {
+        AppendError::File(e) => Failure::file(&path, &e),
+        e => Failure::Usage(e.to_string()),
+    })?;
+    if added > 0 {
         files::replace(&path, &new)?;
     }
-    Ok(added.len())
+    Ok(added)
 }
 
 fn keys_in_words(count: usize) -> String {
@@ -92,24 +84,11 @@ fn keys_in_words(count: usize) -> String {
 fn read_keys(argument: &str) -> Result<Vec<NoteKey>, Failure> {
     let path = Path::new(argument);
     if path.exists() {
-        return files::parse(path, "a file of verifier keys", MAX_VKEYS_BYTES, parse_keys);
+        return files::parse(path, "a file of verifier keys", MAX_VKEYS_BYTES, NoteKey::parse_lines);
     }
     let key = NoteKey::parse(argument)
         .map_err(|e| Failure::Usage(format!("{argument} is neither a file nor a verifier key: {e}")))?;
     Ok(vec![key])
-}
-
-/// Parses vkeys, one on each line.
-fn parse_keys(bytes: &[u8]) -> Result<Vec<NoteKey>, FormatError> {
-    let text = crate::format::file_text("a file of verifier keys", bytes)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let keys = lines.map(|(at, line)| NoteKey::parse(line.trim()).map_err(|e| e.at_line(at + 1)));
-    let keys = keys.collect::<Result<Vec<_>, _>>()?;
-    if keys.is_empty() {
-        let expected = "at least one verifier key, one a line";
-        return Err(FormatError::malformed("a file of verifier keys", expected, "none"));
-    }
-    Ok(keys)
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use serde_json::json;
 use super::config::{KEY, ML_DSA_KEY, SETTINGS};
 use crate::checkpoint::policy::is_reserved;
 use crate::cli::exit::{CliResult, Failure};
-use crate::cli::new_dir::{self, NewFile, toml_string};
+use crate::cli::new_dir::{self, NewFile};
 use crate::cli::values::{parse_listen, parse_name};
 use crate::cli::{keygen, output, values};
 use crate::feeder::settings::{URL, WitnessBlock, is_url};
-use crate::format::quote;
+use crate::format::{quote, toml_string};
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::witness::{JOURNAL, LOGS_FILE, Ledger, Logs};
 
@@ -121,7 +121,7 @@ fn card(name: &KeyName, url: &str, vkeys: &[String]) -> String {
     let block = WitnessBlock { name: name.to_string(), url: url.to_owned(), vkeys: vkeys.to_vec() };
     format!(
         "# The operator of a log adds this to treehead.toml, and gives the witness log.vkey.\n{}",
-        new_dir::witness_block(&block)
+        block.to_toml()
     )
 }
 

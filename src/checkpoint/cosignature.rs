@@ -131,7 +131,7 @@ pub fn cosign_subtree(
     line(signer, 0, &ml_dsa_message(signer.public().name(), 0, origin, (start, end), hash))
 }
 
-/// Whether `key` signed the subtree of leaves `start..end` of a log.
+/// Returns true if `key` signed the subtree of leaves `start..end` of a log.
 #[must_use]
 pub fn verify_subtree(
     key: &NoteKey,

@@ -42,7 +42,7 @@ pub struct Checkpoint {
     pub extensions: Vec<String>,
 }
 
-/// Why a checkpoint is not accepted as a trusted log's.
+/// A checkpoint that is not accepted as a trusted log's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
@@ -142,7 +142,7 @@ pub struct LogSigned<T> {
 }
 
 impl<T> LogSigned<T> {
-    /// What was signed.
+    /// The signed value.
     #[must_use]
     pub const fn get(&self) -> &T {
         &self.inner

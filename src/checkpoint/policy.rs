@@ -70,7 +70,7 @@ enum Member {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Group {
     name: Vec<u8>,
-    /// How many members must have cosigned, 1 to `members.len()`.
+    /// Number of members that must have cosigned, 1 to `members.len()`.
     threshold: usize,
     /// Each is defined on an earlier line, so a group only refers back.
     members: Vec<Member>,
@@ -93,7 +93,7 @@ pub struct Policy {
     quorum: Quorum,
 }
 
-/// Why a checkpoint that the log signed does not satisfy the policy.
+/// A checkpoint that the log signed and that does not satisfy the policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuorumError {
@@ -131,7 +131,7 @@ pub struct WitnessedBy {
     pub witness: String,
     /// The name to show to people: the witness's, or that of the group of all keys of one cosigner.
     pub cosigner: String,
-    /// When it cosigned, by its own clock: a POSIX time in seconds.
+    /// Time of the cosignature by the witness's clock: POSIX time in seconds.
     pub time: u64,
 }
 
@@ -149,7 +149,7 @@ pub struct Cosigned<T> {
 }
 
 impl<T> Cosigned<T> {
-    /// What was signed.
+    /// The signed value.
     #[must_use]
     pub const fn get(&self) -> &T {
         &self.inner
@@ -231,7 +231,7 @@ impl Policy {
     }
 
     /// The known witnesses that cosigned a head, whether they are a quorum or not. Ignores invalid cosignatures, so
-    /// that nobody can spoil evidence by adding one.
+    /// that an added signature cannot spoil evidence.
     #[must_use]
     pub fn witnesses_of(&self, signed: &LogSigned<Checkpoint>) -> Vec<WitnessedBy> {
         let times: Vec<(usize, u64)> =

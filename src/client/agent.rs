@@ -23,7 +23,7 @@ pub(super) fn check_prefix(prefix: &str) -> Result<String, ClientError> {
     Ok(prefix.trim_end_matches('/').to_owned())
 }
 
-/// Reports whether text is an address that can be asked: an `http` or `https` URL without query.
+/// Returns true for an `http` or `https` URL without query.
 #[cfg(feature = "cli")]
 pub(crate) fn is_address(prefix: &str) -> bool {
     check_prefix(prefix).is_ok()
@@ -44,7 +44,7 @@ pub(crate) fn agent(
         .timeout_global(Some(timeout))
         .timeout_connect(Some(connect_timeout))
         .http_status_as_error(false)
-        // An address is an identity to whoever configured it.
+        // The configured address identifies the log, so an answer from elsewhere is not from it.
         .max_redirects(0)
         .proxy(proxy_for(url)?)
         .tls_config(tls_for(url)?)

@@ -5,28 +5,28 @@ use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::merkle::{Hash, PartialTiles, RightEdge, Tile, TileReader as _, TreeSize};
 use crate::proof::fork::{ForkEvidence, compare_heads};
 
-/// Tiles that are compared together.
+/// Tiles compared in one batch.
 const TOGETHER: usize = 64;
-/// Requests for them at once: as many as for bundles.
+/// Tiles requested at once: as many as bundles.
 const AT_ONCE: usize = 4;
 
-/// Why a served log is not sound.
+/// The first fault of a served log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditError {
-    /// The log did not answer, or its answers do not make the signed root.
+    /// The log did not answer, or its answers do not hash to the signed root.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A tile is not what its entries make.
-    #[error("{tile}, hash {at}: its entries make {expected}, the log serves {seen}")]
+    /// A tile does not match its entries.
+    #[error("{tile}, hash {at}: expected {expected} from its entries, saw {seen}")]
     Tile {
         /// The tile.
         tile: Tile,
-        /// Place of the hash in the tile.
+        /// Position of the hash in the tile.
         at: usize,
-        /// What the entries make.
+        /// The hash of its entries.
         expected: Hash,
-        /// What the log serves.
+        /// The hash in the tile that the log serves.
         seen: Hash,
     },
     /// The kept head is of another log.
@@ -50,7 +50,7 @@ pub enum AuditError {
     Fork(Box<ForkEvidence>),
 }
 
-/// Checks that the head that a log serves continues one that somebody kept.
+/// Checks that the head that a log serves continues a head kept from before.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -74,10 +74,10 @@ pub fn check_continues(
 }
 
 /// Fetches and re-hashes everything up to `head`, compares each tile with those that the log serves, and returns their
-/// number. `progress` is told how many entries are done.
+/// number. Calls `progress` with the number of entries done.
 ///
 /// # Errors
-/// [`AuditError`]: the first thing that is wrong.
+/// [`AuditError`] for the first fault.
 pub fn audit(client: &LogClient, head: &Checkpoint, progress: &dyn Fn(u64)) -> Result<u64, AuditError> {
     let mut tiles = Comparison { remote: client, waiting: Vec::new(), count: 0 };
     let (mut edge, mut partial) = (RightEdge::default(), PartialTiles::default());
@@ -99,7 +99,7 @@ pub fn audit(client: &LogClient, head: &Checkpoint, progress: &dyn Fn(u64)) -> R
     Ok(tiles.count)
 }
 
-/// Compares the tiles that entries make with those that the log serves.
+/// Compares the tiles computed from entries with those that the log serves.
 struct Comparison<'a> {
     remote: &'a LogClient,
     /// Tiles to compare, in the order in which the entries completed them.

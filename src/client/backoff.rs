@@ -1,4 +1,4 @@
-//! Pauses between the tries of something that fails.
+//! Pauses between tries.
 
 use core::time::Duration;
 
@@ -35,7 +35,7 @@ impl Backoff {
         self.pause_after(self.failures)
     }
 
-    /// The pause after so many failures in a row, for callers that count themselves; zero after none.
+    /// The pause after `failures` failures in a row, for callers that keep the count; zero after none.
     #[must_use]
     pub fn pause_after(&self, failures: u32) -> Duration {
         let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };

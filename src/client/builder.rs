@@ -51,36 +51,36 @@ impl Default for LogClientBuilder {
 }
 
 impl LogClientBuilder {
-    /// Sets the time limit of one request, from the look-up of the name to the last byte: 60 s unless it is set.
+    /// Sets the time limit of one request, from the look-up of the name to the last byte: 60 s by default.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets the time limit of a connection attempt: 10 s unless it is set.
+    /// Sets the time limit of a connection attempt: 10 s by default.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Sets the number of tries at a busy log, the first included: 6 times unless it is set; at least once.
+    /// Sets the number of tries at a busy log, the first included: 6 by default, at least 1.
     #[must_use]
     pub const fn tries(mut self, tries: u32) -> Self {
         self.patience.tries = tries;
         self
     }
 
-    /// The first pause between tries, which doubles: 200 ms unless it is set. A log may name a longer one.
+    /// Sets the first pause between tries, which doubles: 200 ms by default. A log may ask for a longer one.
     #[must_use]
     pub const fn pause(mut self, pause: Duration) -> Self {
         self.patience.pause = pause;
         self
     }
 
-    /// Longest pause that a log may ask for and get, 30 s unless it is set: where it asks for more, its
-    /// refusal is the answer.
+    /// Sets the longest pause that a log gets if it asks for one: 30 s by default. If it asks for more, the request
+    /// fails.
     #[must_use]
     pub const fn longest_pause(mut self, pause: Duration) -> Self {
         self.patience.longest = pause;
@@ -97,15 +97,15 @@ impl LogClientBuilder {
         self
     }
 
-    /// Most requests that the client and its clones have under way at once, streams of entries included; at
-    /// least one. Without limit unless it is set.
+    /// Limits the requests that the client and its clones have under way at once, streams of entries included, to at
+    /// least one. By default there is no limit.
     #[must_use]
     pub const fn at_once(mut self, requests: usize) -> Self {
         self.at_once = Some(requests);
         self
     }
 
-    /// Sets a function that is called before each pause of a request that is sent again: somebody may be waiting.
+    /// Sets a function that is called before each pause between tries, to tell a waiting user.
     /// Streams of entries do not call it.
     #[must_use]
     pub fn on_pause(mut self, told: impl Fn(&ClientError, Duration) + Send + Sync + 'static) -> Self {
@@ -113,7 +113,7 @@ impl LogClientBuilder {
         self
     }
 
-    /// Sets an address that the log's operator may write to; the `User-Agent` of each request carries it.
+    /// Sets a contact address for the log's operator; the `User-Agent` of each request carries it.
     #[must_use]
     pub fn contact(mut self, contact: &str) -> Self {
         self.contact = Some(contact.to_owned());

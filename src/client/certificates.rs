@@ -1,4 +1,4 @@
-//! Which certificates an `https` server may be checked against: the system's store, and what the user adds.
+//! The certificates that `https` servers are checked against: the system's store, and those that the user adds.
 //!
 //! The store is the one that rustls-native-certs finds: `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are set,
 //! else the operating system's. A log's own guarantees do not rest on TLS; it keeps questions private.
@@ -15,9 +15,9 @@ use crate::format::{FormatError, cap};
 /// Largest file of certificates: the system's own has some 250 KB.
 pub const MAX_CERTIFICATES_BYTES: usize = 4 * 1024 * 1024;
 
-/// What [`trust_certificates`] added.
+/// The certificates that [`trust_certificates`] added.
 static ADDED: OnceLock<Vec<Certificate<'static>>> = OnceLock::new();
-/// Both together, read when the first `https` address is met.
+/// Both together, read for the first `https` address.
 static TRUSTED: OnceLock<Arc<Vec<Certificate<'static>>>> = OnceLock::new();
 
 /// Makes every client of this process trust the certificates of a PEM file as well as the system's. Works once,
@@ -47,7 +47,7 @@ pub fn trust_certificates(pem: &[u8]) -> Result<bool, FormatError> {
 /// The settings of TLS for requests to `url`.
 ///
 /// # Errors
-/// [`ClientError::NoCertificates`] for an `https` address where no certificate is trusted at all.
+/// [`ClientError::NoCertificates`] for an `https` address if no certificate is trusted at all.
 pub(super) fn tls_for(url: &str) -> Result<TlsConfig, ClientError> {
     let config = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
     // Reading the store takes milliseconds, which a loopback address need not pay.
@@ -55,7 +55,7 @@ pub(super) fn tls_for(url: &str) -> Result<TlsConfig, ClientError> {
     Ok(config.root_certs(RootCerts::Specific(roots)).build())
 }
 
-/// Refuses a file that may never end: nobody may ever write into a pipe.
+/// Rejects anything but a regular file: reading a pipe may never end.
 fn check_file(file: Option<&Path>) -> Result<(), ClientError> {
     let Some(file) = file else { return Ok(()) };
     match std::fs::metadata(file) {

@@ -12,23 +12,23 @@ use super::tiles::{full_instead, most_bytes, spans};
 use super::{ClientError, LogClient};
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TreeSize};
 
-/// Most workers of a stream: what a log may be asked at once by one client.
+/// Most workers of a stream: the requests that one client may send to a log at once.
 pub const MAX_WORKERS: usize = 16;
-/// Workers where nothing else is asked for.
+/// Workers by default.
 const WORKERS: usize = 4;
 
 /// Settings of an [`EntryStream`].
 #[derive(Debug, Clone)]
 pub struct StreamOptions {
-    /// Requests at once, 1 to [`MAX_WORKERS`]; what is outside counts as the nearest.
+    /// Requests at once, clamped to 1 to [`MAX_WORKERS`].
     pub parallel: usize,
-    /// Ends everything once it is set: the stream's next item is [`ClientError::Stopped`].
+    /// Ends the stream once it is set: the next item is [`ClientError::Stopped`].
     pub stop: Arc<AtomicBool>,
-    /// Set if bundles may come as gzip. It saves traffic where entries are text, and costs the log far
-    /// more time than it takes to serve them plain.
+    /// Set if bundles may come as gzip. That saves traffic if the entries are text, but costs the log far more time
+    /// than serving them plain.
     pub packed: bool,
-    /// Size of the tree that the log has signed, where it is larger than the end of the range: bundles
-    /// that are full in it are asked for as such.
+    /// Size of the tree that the log has signed, if it is larger than the end of the range: bundles that are full in it
+    /// are requested as full ones.
     pub tree: TreeSize,
 }
 
@@ -38,11 +38,11 @@ impl Default for StreamOptions {
     }
 }
 
-/// The entries of a log, bundle after bundle, fetched ahead by a few workers. After an error there are no
-/// more. Nothing is believed: whoever reads proves the leaf hashes against a signed root.
+/// The entries of a log, bundle after bundle, fetched ahead by a few workers. An error ends the stream. Nothing is
+/// verified: the caller proves the leaf hashes against a signed root.
 ///
-/// At most 48 MiB are held, and twice as many bundles as there are workers. Where the log asks for a pause
-/// all workers keep it.
+/// Holds at most 48 MiB, and twice as many bundles as there are workers. If the log asks for a pause, all workers keep
+/// it.
 #[derive(Debug)]
 pub struct EntryStream {
     flow: Arc<Flow>,
@@ -77,7 +77,7 @@ impl Iterator for EntryStream {
 }
 
 impl Drop for EntryStream {
-    /// Does not wait for the workers: a log that drips would hold up whoever has heard enough.
+    /// Does not wait for the workers: a slow log would hold up the caller.
     fn drop(&mut self) {
         self.flow.close();
     }
@@ -101,14 +101,14 @@ impl Worker {
         }
     }
 
-    /// A bundle, with as many tries as the client's patience allows.
+    /// Fetches a bundle, with as many tries as the client's patience allows.
     fn fetch(&self, index: u64) -> Result<Bundle, ClientError> {
         let wanted = Tile::in_tree(TileId::Entries { index }, self.tree).expect("a bundle of the tree");
         let (mut asked, mut tries) = (wanted, Tries::of_many(self.client.patience()));
         loop {
             let mut needs = 0;
             let mut admit = |room: usize, promised: Option<usize>| {
-                // Without a promise it may be any: it is asked for again when there is room for that.
+                // Without a promised length, the next request waits until there is room for the largest bundle.
                 let admitted = self.flow.admit(index, promised.unwrap_or(room));
                 needs = promised.unwrap_or(most_bytes(asked));
                 admitted
@@ -136,7 +136,7 @@ impl Worker {
         }
     }
 
-    /// Splits and hashes, without the entries that nobody asked for.
+    /// Splits a bundle and hashes its entries, without those outside the range.
     fn bundle(&self, asked: Tile, bytes: Vec<u8>) -> Result<Bundle, ClientError> {
         let mut spans = spans(&self.client, asked, &bytes)?;
         let start = asked.id.index() * TILE_WIDTH;

@@ -1,14 +1,14 @@
-//! Reads entries of a log at any place: one bundle where a gap is small, a stream where reading goes on.
+//! Reads entries of a log from any index: a single bundle at first, a stream once the caller reads on.
 
 use super::{Bundle, ClientError, EntryStream, LogClient, StreamOptions};
 use crate::merkle::{LeafIndex, TILE_WIDTH, TreeSize};
 
-/// Reads entries of a log's tree. Nothing is believed: whoever reads checks them against a signed root.
+/// Reads entries of a log's tree, unverified: the caller checks them against a signed root.
 pub struct EntryReader {
     size: TreeSize,
     client: LogClient,
-    /// What is fetched ahead, once somebody reads on from one bundle into the next: a gap of a few entries
-    /// costs the log one request.
+    /// The entries fetched ahead, once the caller reads on from one bundle into the next: until then, a few entries
+    /// cost the log one request.
     ahead: Option<EntryStream>,
     last: Option<Bundle>,
 }

@@ -6,11 +6,11 @@ use crate::format::FormatError;
 use crate::merkle::{Hash, ProofError, TreeSize};
 use crate::note::NoteError;
 
-/// Why a log's answer could not be fetched or believed.
+/// A log's answer that could not be fetched, or failed a check.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The address is not one.
+    /// The address is malformed.
     #[error("not the address of a log: expected http://HOST[:PORT][/PREFIX] or https://..., saw {0}")]
     Address(String),
     /// The contact cannot be sent in a header.
@@ -54,15 +54,15 @@ pub enum ClientError {
         status: u16,
         /// `code` of the problem document, if it was one.
         code: Option<ProblemCode>,
-        /// `detail` of the problem document, or the beginning of the body; empty where there is none.
+        /// `detail` of the problem document, or the beginning of the body; empty if there is neither.
         detail: String,
-        /// Seconds that the log asks to wait.
+        /// Seconds in the log's `Retry-After`.
         retry_after: Option<u64>,
         /// The entry of a batch that the problem is about.
         entry: Option<Box<RefusedEntry>>,
     },
-    /// An answer with more bytes than any correct one.
-    #[error("{url} answered what can't be read: {source}")]
+    /// An answer larger than any correct one.
+    #[error("{url} sent an unreadable answer: {source}")]
     TooLarge {
         /// The URL asked.
         url: String,
@@ -81,15 +81,15 @@ pub enum ClientError {
         /// Size of the tree that the answer is for.
         seen: u64,
     },
-    /// An answer that can't be read.
-    #[error("{url} answered what can't be read: {source}")]
+    /// A malformed answer.
+    #[error("{url} sent an unreadable answer: {source}")]
     Malformed {
         /// The URL asked.
         url: String,
         /// The error.
         source: FormatError,
     },
-    /// A tile or bundle that has not just what its path says.
+    /// A tile or bundle whose length does not match its path.
     #[error("{url} is not what its path says: {source}")]
     Length {
         /// The URL asked.
@@ -101,8 +101,8 @@ pub enum ClientError {
         /// Expected and seen.
         source: FormatError,
     },
-    /// The answer is not a tree head signed by a trusted log. Anybody on the way can have made it, such as a
-    /// network's sign-in page, so it says nothing about the log.
+    /// The answer is not a tree head signed by a trusted log. Anyone on the path can have made it, such as a network's
+    /// sign-in page, so it proves nothing about the log.
     #[error("{url} has no tree head signed by a trusted log: {source}{came}")]
     Head {
         /// The URL asked.
@@ -112,19 +112,19 @@ pub enum ClientError {
         /// The error.
         source: Box<CheckpointError>,
     },
-    /// Tiles or proofs that don't make the signed root.
-    #[error("the log's tiles do not make the root that it signed: {0}")]
+    /// Tiles or proofs that do not hash to the signed root.
+    #[error("the log's tiles do not hash to the root that it signed: {0}")]
     Proof(#[from] ProofError),
-    /// Entries that don't make the signed root.
+    /// Entries that do not hash to the signed root.
     #[error(
-        "the log's entries do not make the root that it signed at tree size {size}: expected {expected}, saw {seen}"
+        "the log's entries do not hash to the root that it signed at tree size {size}: expected {expected}, saw {seen}"
     )]
     Entries {
         /// The signed size.
         size: TreeSize,
         /// The signed root.
         expected: Hash,
-        /// The root that the entries make.
+        /// The root computed from the entries.
         seen: Hash,
     },
     /// The caller stopped the stream.
@@ -187,32 +187,32 @@ pub struct RefusedEntry {
     pub detail: String,
 }
 
-/// How a connection failed.
+/// The kind of failure of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NetworkFault {
-    /// No connection: the name is unknown, or nobody listens.
+    /// No connection: the name is unknown, or nothing listens there.
     Unreachable,
     /// The server's certificate is not trusted, or is for another name or time.
     Certificate,
-    /// It took too long.
+    /// The time limit passed.
     Timeout,
     /// The connection ended before the answer did.
     Closed,
-    /// The answer is not HTTP/1.1, is not packed as its header says, or has an endless header.
+    /// The answer is not HTTP/1.1, is not compressed as its header says, or has an endless header.
     Garbled,
 }
 
 impl ClientError {
-    /// Reports whether asking again later may help. It does not if the log itself waits for its operator.
+    /// Returns true if a later try may succeed. It can't if the log waits for its operator.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {
-            // People have to repair a log that was rolled back, and to install certificates.
+            // Someone has to repair a log that was rolled back, or to install certificates.
             Self::Status { code: Some(ProblemCode::RolledBack), .. }
             | Self::Network { fault: NetworkFault::Certificate, .. } => false,
-            // 520 to 524 are of proxies that get no answer from the log. A server that says when to come back expects
-            // to be better then, whatever is wrong with it.
+            // Proxies send 520 to 524 if they get no answer from the log. A server that sends `Retry-After` expects to
+            // have recovered by then, whatever its fault.
             Self::Status { status: 408 | 429 | 502..=504 | 520..=524, .. }
             | Self::Status { status: 500..=599, retry_after: Some(_), .. }
             | Self::Network { .. } => true,
@@ -272,7 +272,7 @@ impl ClientError {
 }
 
 impl NetworkFault {
-    /// [`ClientError::code`] of it.
+    /// The [`ClientError::code`] of the fault.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 
-/// Entries that follow each other, and their leaf hashes.
+/// Consecutive entries, and their leaf hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// Index of the first entry.
@@ -22,13 +22,13 @@ impl Bundle {
         self.spans.iter().map(|span| &self.bytes[span.clone()])
     }
 
-    /// How many entries: 1 to 256.
+    /// Number of entries, 1 to 256.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Never: a bundle has an entry.
+    /// Always false: a bundle has an entry.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.spans.is_empty()
@@ -40,7 +40,7 @@ impl Bundle {
         self.first.size_with().plus(self.len() - 1)
     }
 
-    /// Memory that it holds.
+    /// Bytes of memory that it holds.
     pub(super) const fn held_bytes(&self) -> usize {
         self.bytes.capacity() + self.spans.len() * (size_of::<Hash>() + size_of::<Range<usize>>())
     }

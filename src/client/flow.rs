@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use super::ClientError;
 use super::fetched_bundle::Bundle;
 
-/// Bytes that bundles under way and bundles that nobody took yet may have together. The one that is
-/// waited for may come on top, or nothing would go on: it has 16 MiB at most.
+/// Most bytes of all bundles that are under way or not taken yet. The bundle that the reader waits for, of at most 16
+/// MiB, may exceed this, or the stream would stall.
 pub(super) const MOST_HELD: usize = 32 * 1024 * 1024;
-/// Bytes assumed for a bundle before one was seen, and the least assumed later.
+/// Bytes assumed for the first bundles, and the least assumed later.
 const FIRST_GUESS: usize = 512 * 1024;
 /// Interval at which a wait looks at the stop flag.
 const TICK: Duration = Duration::from_millis(50);
-/// Bundles that have to come well before one worker more may ask a log that was busy.
+/// Bundles that must arrive before one more worker may ask a log that was busy.
 const RECOVERY: usize = 16;
 
 /// Shared by the workers of a stream.
@@ -46,7 +46,7 @@ struct FlowState {
     asking: usize,
     /// Requests allowed at once: fewer while the log is busy.
     allowed: usize,
-    /// Bundles that came since `allowed` changed.
+    /// Bundles that arrived since `allowed` changed.
     well: usize,
     not_before: Option<Instant>,
     closed: bool,
@@ -125,7 +125,7 @@ impl Flow {
         state.closed || self.stop.load(Ordering::Relaxed)
     }
 
-    /// A worker holds this as long as it works.
+    /// A guard for a worker to hold while it works.
     pub const fn watch(&self) -> Watch<'_> {
         Watch(self)
     }
@@ -161,7 +161,7 @@ impl Flow {
         }
     }
 
-    /// Makes room for an answer of so many bytes; `false` if there is none.
+    /// Reserves room for an answer of `bytes` bytes; `false` if there is none.
     pub fn admit(&self, bundle: u64, bytes: usize) -> bool {
         let mut state = self.lock();
         let own = state.charges.get(&bundle).copied().unwrap_or(0);
@@ -174,7 +174,7 @@ impl Flow {
         !self.is_over(&state)
     }
 
-    /// The log asked for a pause: none of the workers asks before it is over, and then fewer do.
+    /// Makes all workers pause, as the log asked; afterwards fewer of them ask at once.
     pub fn pause_all(&self, pause: Duration) {
         let mut state = self.lock();
         let then = Instant::now() + pause;
@@ -201,7 +201,7 @@ impl Flow {
         is_needed
     }
 
-    /// Hands in the outcome of a bundle that was taken.
+    /// Stores the result for a bundle that a worker took.
     pub fn put(&self, bundle: u64, result: Result<Bundle, ClientError>) {
         let mut state = self.lock();
         state.asking -= 1;
@@ -215,7 +215,7 @@ impl Flow {
                 state.well = 0;
             }
         } else {
-            // Nobody reads past a failure.
+            // The stream ends with a failure.
             state.release(bundle);
             state.end = state.end.min(bundle + 1);
         }
@@ -223,7 +223,7 @@ impl Flow {
         self.changed.notify_all();
     }
 
-    /// The next bundle in order, or the error that ends them; none where they are at their end.
+    /// The next bundle in order, or the error that ends the stream; `None` at its end.
     ///
     /// # Panics
     /// If a worker panicked.

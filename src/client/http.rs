@@ -12,7 +12,7 @@ use crate::checkpoint::{self, Checkpoint, LogSigned, SignsFor};
 use crate::format::FormatError;
 use crate::note::MAX_NOTE_BYTES;
 
-/// Least time for a try, however little is left.
+/// Shortest time limit of a try, even if less time is left.
 const SHORTEST_TRY: Duration = Duration::from_millis(500);
 /// A connection to a log. Clones share its connections.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub struct LogClient {
 pub struct PastCaches {
     /// The head.
     pub head: LogSigned<Checkpoint>,
-    /// Set if the answer says that a cache sent it all the same.
+    /// Set if a cache sent the answer nevertheless, as its `Age` header says.
     pub is_cached: bool,
 }
 
@@ -58,7 +58,7 @@ impl LogClient {
         self.patience
     }
 
-    /// Fetches at most `limit` bytes. Tries again where that may help.
+    /// Fetches at most `limit` bytes. Tries again if that may help.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -70,7 +70,7 @@ impl LogClient {
         })
     }
 
-    /// [`get`](Self::get), once, and packed only where that is wanted. None where `admit` says no.
+    /// Like [`get`](Self::get), but tries once, and accepts gzip only if `packed` is set. `None` if `admit` refuses.
     pub(super) fn get_once(
         &self,
         path: &str,
@@ -87,7 +87,7 @@ impl LogClient {
         read_admitted(&url, limit, request.call(), admit)
     }
 
-    /// Posts a body and reads at most `limit` bytes of the answer. Tries again where that may help:
+    /// Posts a body and reads at most `limit` bytes of the answer. Tries again if that may help:
     /// an entry sent twice is in the log once.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl LogClient {
         })
     }
 
-    /// [`get`](Self::get) for answers that change: asks caches on the way to revalidate.
+    /// Like [`get`](Self::get), for answers that change: asks caches on the path to revalidate.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -117,12 +117,12 @@ impl LogClient {
     /// Fetches the checkpoint, and checks that one of `logs` signed it.
     ///
     /// # Errors
-    /// [`ClientError`]; [`ClientError::Head`] where something else came.
+    /// [`ClientError`]; [`ClientError::Head`] for an answer that is not such a checkpoint.
     pub fn checkpoint(&self, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, ClientError> {
         self.checkpoint_at("checkpoint", logs)
     }
 
-    /// Like [`checkpoint`](Self::checkpoint), for monitors and witnesses, which show heads at another path.
+    /// Like [`checkpoint`](Self::checkpoint), for monitors and witnesses, which serve heads at another path.
     ///
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
@@ -137,16 +137,17 @@ impl LogClient {
     /// Fetches the checkpoint without checking who signed it.
     ///
     /// # Errors
-    /// [`ClientError`]; [`ClientError::Head`] where something else came.
+    /// [`ClientError`]; [`ClientError::Head`] for an answer that is not such a checkpoint.
     pub fn unverified_checkpoint(&self) -> Result<Checkpoint, ClientError> {
         let fetched = self.get_fresh("checkpoint", MAX_NOTE_BYTES)?;
         let read = checkpoint::read_unverified(&fetched.body);
         read.map(|(head, _)| head).map_err(|e| fetched.is_no_head(e.into()))
     }
 
-    /// [`checkpoint`](Self::checkpoint), once, past caches as far as a client can ask for that: RFC 9111
-    /// section 5.2.1.4 tells them to revalidate, and a cache can't have the answer to a new query. `nonce` is a
-    /// number that was not used before.
+    /// Like [`checkpoint`](Self::checkpoint), but tries once and bypasses caches as far as a client can: RFC 9111
+    /// section
+    /// 5.2.1.4 makes them revalidate, and no cache has the answer to a new query. `nonce` is a number that was not used
+    /// before.
     ///
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
@@ -162,12 +163,12 @@ impl LogClient {
         Ok(PastCaches { head: fetched.signed_head(logs)?, is_cached: fetched.is_cached })
     }
 
-    /// Held while a request is under way, if their number is limited.
+    /// A pass to hold while a request is under way, if their number is limited.
     fn pass(&self) -> Option<Pass<'_>> {
         self.gate.as_ref().map(Gate::pass)
     }
 
-    /// Passes each try its time limit.
+    /// Repeats `attempt` as the client's patience allows, and passes it the time limit of the try.
     fn with_retries<T>(
         &self,
         mut attempt: impl FnMut(Duration) -> Result<T, ClientError>,

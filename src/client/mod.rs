@@ -1,4 +1,4 @@
-//! Asks logs and witnesses over HTTP: fetches, then checks. Imports the core only, as anybody's client would.
+//! Asks logs and witnesses over HTTP: fetches, then checks. Imports the core only, as any other client could.
 
 mod agent;
 mod audit;

@@ -10,7 +10,7 @@ use super::{ClientError, HighestSequence, LogClient, ProblemCode, Remark};
 use crate::merkle::LeafIndex;
 use crate::release::{Envelope, PublisherSigner, Release, Timestamp, format_time};
 
-/// How a release gets its sequence number.
+/// The way to choose a release's sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbering {
     /// This number.
@@ -21,7 +21,7 @@ pub enum Numbering {
     Time,
 }
 
-/// Why a release gets no number.
+/// A release that can't get a sequence number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NumberingError {
@@ -55,7 +55,7 @@ pub struct LatestRelease {
     pub number: u64,
     /// Its leaf index.
     pub index: LeafIndex,
-    /// What it states, if this key signed it.
+    /// Its content, if this key signed it.
     own: Option<Release>,
 }
 
@@ -72,13 +72,13 @@ impl LatestRelease {
         Self { number, index, own }
     }
 
-    /// Whether it is this release, apart from the number: the command was run before.
+    /// Returns true if it is this release, apart from the number: the command was run before.
     fn is(&self, release: &Release) -> bool {
         let numbered = Release { sequence: self.number, ..release.clone() };
         self.own.as_ref().is_some_and(|own| own.content() == numbered.content())
     }
 
-    /// Returns what the log, or an endpoint, would object to in a release that follows this one.
+    /// The objection that the log or an endpoint would have to a release that follows this one.
     #[must_use]
     pub fn objection(&self, release: &Release) -> Option<Remark> {
         let (number, highest) = (release.sequence, self.number);
@@ -142,7 +142,7 @@ fn time_as_number(time: Timestamp) -> u64 {
 }
 
 impl ClientError {
-    /// Whether the log refused a release because its sequence number is taken.
+    /// Returns true if the log refused a release because its sequence number is taken.
     #[must_use]
     pub fn is_sequence_taken(&self) -> bool {
         matches!(self, Self::Status { code: Some(ProblemCode::SequenceTaken), .. })
@@ -177,13 +177,13 @@ mod tests {
         assert_eq!(Numbering::Next.choose(None, &release, NOW).unwrap(), 1);
         let own = Release { sequence: 41, ..other };
         assert_eq!(Numbering::Next.choose(Some(&latest(41, Some(own))), &release, NOW).unwrap(), 42);
-        // Run again: it is there already.
+        // The command was run before.
         let same = Release { sequence: 41, ..release.clone() };
         for numbering in [Numbering::Next, Numbering::Time] {
             let again = numbering.choose(Some(&latest(41, Some(same.clone()))), &release, NOW);
             assert_eq!(again.unwrap(), 41, "{numbering:?}");
         }
-        // A log that makes a number up has nobody sign the one after it.
+        // The publisher signs no number after one that the log made up.
         let made_up = latest((1 << 53) - 2, None);
         let error = Numbering::Next.choose(Some(&made_up), &release, NOW).unwrap_err();
         assert!(error.to_string().contains("that this key signed"), "{error:?}");

@@ -9,13 +9,13 @@ use super::{ClientError, NetworkFault};
 
 /// Tries of a request that may be sent again, the first one included.
 const TRIES: u32 = 6;
-/// Tries where the connection failed, for those who have much to fetch.
+/// Tries after failed connections, for callers with much to fetch.
 const NETWORK_TRIES: u32 = 3;
-/// First pause between tries where the log names none; it doubles.
+/// First pause between tries if the log names none; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Longest pause that the server did not ask for: a restarted log is back within seconds.
+/// Longest pause if the server asked for none: a restarted log is back within seconds.
 const LONGEST_UNASKED: Duration = Duration::from_secs(5);
 
 /// Limits of a client's tries and pauses.
@@ -25,7 +25,7 @@ pub(super) struct Patience {
     pub tries: u32,
     /// First pause; it doubles.
     pub pause: Duration,
-    /// Longest pause. A log that asks for more is not asked again: sooner would be impolite.
+    /// Longest pause. A log that asks for more is not asked again, since sooner would be impolite.
     pub longest: Duration,
     /// Time limit of a request with all its tries. If set, it replaces `tries` and `longest`, and failed
     /// connections are retried like busy logs.
@@ -101,7 +101,7 @@ impl Tries {
         };
         let doubled = Backoff::new(self.patience.pause, Duration::MAX).pause_after(self.failed);
         if let Some(left) = self.left() {
-            // The last try comes when the time is over; one that the log would have later than that is none.
+            // The last try comes at the deadline; if the log asks for a later one, there is none.
             let pause = doubled.min(LONGEST_UNASKED).min(left).max(named);
             return (!left.is_zero() && pause <= left).then_some(pause);
         }

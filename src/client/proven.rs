@@ -1,5 +1,4 @@
-//! Entries that a log proves to hold: what a publisher checks after it appended something, and before it signs something
-//! about an entry.
+//! Proves entries of a log: a publisher does so after it appended an entry, and before it signs a statement about one.
 
 use super::{ClientError, FoundRow, LogClient};
 use crate::checkpoint::policy::{Policy, QuorumError};
@@ -9,7 +8,7 @@ use crate::merkle::{Hash, LeafIndex, ProofError, TreeSize, prove_inclusion, veri
 use crate::proof::ProofFile;
 use crate::release::{Envelope, Purl, Release};
 
-/// Why a proof does not show that the log holds an entry.
+/// A proof that does not show that the log holds an entry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProvenError {
@@ -25,7 +24,7 @@ pub enum ProvenError {
     /// The log's newest head has no quorum.
     #[error("the log's newest tree head: {0}")]
     Quorum(QuorumError),
-    /// The proof is of a statement that was not sent.
+    /// The proof is of another statement than the sent one.
     #[error("the log answered with a proof of a different statement from the one sent")]
     OtherStatement,
     /// The tree has no such leaf yet.
@@ -52,7 +51,7 @@ pub enum ProvenError {
     },
 }
 
-/// Why the proof of a release that a search found is not one, in words that follow "answered with".
+/// A fault in the proof of a release that a search found. The messages follow the words "answered with".
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FoundError {
@@ -118,9 +117,9 @@ pub fn check_found(
     Ok((file, release))
 }
 
-/// Checks that a proof is for the entry that was sent, or for the same statement already in the log, signed with another
-/// key or spelled differently. Returns the leaf hash of the proven entry. Without keys of the log, the head of the proof
-/// is not authenticated.
+/// Checks that a proof is for the entry that was sent, or for the same statement already in the log, signed with
+/// another key or spelled differently. Returns the leaf hash of the proven entry. Without keys of the log, the head of
+/// the proof is not authenticated.
 ///
 /// # Errors
 /// [`ProvenError`].

@@ -1,4 +1,4 @@
-//! Which proxy a request goes through: the environment's variables, as curl reads them.
+//! Chooses the proxy of a request from the environment's variables, as curl does.
 //!
 //! | address | variable, the first that is set |
 //! | --- | --- |
@@ -18,7 +18,7 @@ use super::ClientError;
 /// The proxy for requests to `url`, as the process's environment says.
 ///
 /// # Errors
-/// [`ClientError::Proxy`] where the variable that counts is not the address of a proxy.
+/// [`ClientError::Proxy`] if the variable that applies is not the address of a proxy.
 pub(super) fn proxy_for(url: &str) -> Result<Option<Proxy>, ClientError> {
     choose(url, |name| std::env::var(name).ok())
 }
@@ -50,7 +50,7 @@ fn as_ip(host: &str) -> Option<IpAddr> {
     ip.or_else(|| old_ipv4(bare).map(IpAddr::V4))
 }
 
-/// An IPv4 address in one of the older forms that resolvers take, as in `inet_aton(3)`: one to four numbers, decimal,
+/// An IPv4 address in one of the older forms that resolvers accept, as in `inet_aton(3)`: one to four numbers, decimal,
 /// octal behind `0` or hex behind `0x`, of which the last fills all bytes that are left.
 fn old_ipv4(host: &str) -> Option<Ipv4Addr> {
     let number = |part: &str| {
@@ -59,7 +59,7 @@ fn old_ipv4(host: &str) -> Option<Ipv4Addr> {
             None if part.len() > 1 && part.starts_with('0') => (&part[1..], 8),
             None => (part, 10),
         };
-        // The parser takes a sign, too.
+        // The parser would accept a sign.
         let plain = digits.starts_with(|c: char| c.is_ascii_hexdigit());
         plain.then(|| u32::from_str_radix(digits, radix).ok()).flatten()
     };

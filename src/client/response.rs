@@ -1,4 +1,4 @@
-//! Answers of a server: capped as they are read, and with their errors in words.
+//! A server's answers, read up to a limit, and its errors in words.
 
 use std::io::{self, Read as _};
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use crate::note::NoteError;
 
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: u64 = 64 * 1024;
-/// First allocation for an answer. It doubles only as bytes arrive: a header's promise costs its sender nothing.
+/// First allocation for an answer. It doubles only as bytes arrive: a promised length costs the sender nothing.
 const ROOM: usize = 512 * 1024;
 
 #[derive(Default, Deserialize)]
@@ -27,8 +27,8 @@ struct ProblemText {
     entry_detail: Option<String>,
 }
 
-/// Asked before an answer gets room for so many bytes in all, with the length that its header promises, if
-/// any. Where it says no, the answer is dropped.
+/// Decides whether an answer may use this many bytes of memory in all, given the length that its header promises, if
+/// any. If not, the answer is dropped.
 pub(super) type Admit<'a> = dyn FnMut(usize, Option<usize>) -> bool + 'a;
 
 /// An answer with status 200, not yet checked.
@@ -48,7 +48,7 @@ impl Fetched {
         let headers = response.as_ref().ok().map(Response::headers);
         let header = |name| headers.and_then(|headers| headers.get(name));
         let media_type = header("content-type").map(|media_type| media_type.as_bytes().to_vec());
-        // RFC 9111 section 5.1: who sends it did not ask the server for this answer.
+        // RFC 9111 section 5.1: a cache that sends `Age` did not ask the server for this answer.
         let is_cached = header("age").is_some();
         Ok(Self { body: read(url, limit, response)?, url: url.to_owned(), media_type, is_cached })
     }
@@ -57,7 +57,7 @@ impl Fetched {
         checkpoint::open(&self.body, logs).map_err(|e| self.is_no_head(e))
     }
 
-    /// Describes an answer that is not a tree head. Login pages come with status 200.
+    /// The error for an answer that is not a tree head: login pages come with status 200.
     pub fn is_no_head(&self, source: CheckpointError) -> ClientError {
         let is_note =
             !matches!(source, CheckpointError::Format(_) | CheckpointError::Note(NoteError::Format(_)));
@@ -198,7 +198,7 @@ fn tls_in_words(error: &rustls::Error) -> String {
     }
 }
 
-/// The error of TLS inside one of the connection.
+/// The TLS error inside a connection's error.
 fn inner_tls(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
@@ -213,7 +213,7 @@ const fn tls_fault(error: &rustls::Error) -> NetworkFault {
 }
 
 /// Reads at most `limit` bytes as they come out of the decoder: a few bytes of gzip can stand for
-/// gigabytes, so what counts is not what came over the wire. None where `admit` says no.
+/// gigabytes, so the limit is not on the bytes of the wire. `None` if `admit` refuses.
 pub(super) fn read_capped(
     response: &mut Response<ureq::Body>,
     limit: u64,
@@ -252,12 +252,12 @@ pub(super) fn read_capped(
     Ok(Some(body))
 }
 
-/// Codes go into other machines' reports: only what can be one is passed on.
+/// Returns true for text that may be a code: codes go into reports for other machines.
 pub(crate) fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
 }
 
-/// The beginning of a server's answer, for people.
+/// The beginning of a server's text, safe to show to people.
 pub(crate) fn printable(text: &str) -> String {
     shown(&text.chars().take(2_000).collect::<String>())
 }

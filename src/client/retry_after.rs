@@ -9,16 +9,16 @@ use std::time::SystemTime;
 
 use ureq::http::HeaderMap;
 
-/// Seconds, at least the time asked for. None where nothing is asked for, or nothing that can be read.
+/// Seconds to wait, rounded up. `None` without the header, or if it can't be parsed.
 ///
-/// A date is taken with the `Date` of the same answer, so that neither side's clock has to be right; where
-/// there is none, with `now`.
+/// A date is compared with the `Date` of the same answer, so that neither side's clock has to be right; without one,
+/// with `now`.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let date = |text: &str| httpdate::parse_http_date(text).ok();
     let asked = text("retry-after")?.trim();
     if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More seconds than a u64 holds is longer than anybody waits.
+        // More seconds than a u64 holds are as good as forever.
         return Some(asked.parse().unwrap_or(u64::MAX));
     }
     let since = text("date").and_then(date).unwrap_or(now);

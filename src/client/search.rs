@@ -10,7 +10,7 @@ use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::proof::MAX_PROOF_FILE_BYTES;
 use crate::release::Purl;
 
-/// Rows that are asked for at once.
+/// Rows to ask for at once.
 const PAGE: usize = 100;
 /// Most pages of one search: 2,000 statements that match all terms.
 pub const MAX_PAGES: usize = 20;
@@ -26,7 +26,7 @@ const WHAT: &str = "the answer to a search";
 pub struct Found {
     /// Newest first.
     pub rows: Vec<FoundRow>,
-    /// Before which leaf to go on, where there is more than [`MAX_PAGES`] or 32 MiB hold.
+    /// Value of `before` to continue the search, if [`MAX_PAGES`] or 32 MiB did not hold all of it.
     pub next: Option<u64>,
 }
 
@@ -41,9 +41,9 @@ impl Found {
 /// A log's description of a statement. Names and purls are unchecked foreign text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRow {
-    /// Place in the log.
+    /// Leaf index.
     pub index: LeafIndex,
-    /// Its leaf hash.
+    /// Leaf hash.
     pub leaf: Hash,
     /// `build`, `update` or `detection-rules` of a release, `withdrawal`, or another name.
     pub kind: String,
@@ -62,7 +62,7 @@ pub struct FoundRow {
 }
 
 impl FoundRow {
-    /// Package and version, where they can be read.
+    /// Package and version, if the purl is well-formed.
     #[must_use]
     pub fn purl(&self) -> Option<Purl> {
         self.purl.as_deref().and_then(|purl| Purl::parse_logged(purl).ok())
@@ -125,9 +125,9 @@ impl RowText {
 }
 
 impl LogClient {
-    /// All statements before a leaf that have all these values, up to [`MAX_PAGES`] and 32 MiB of answers. `None` if the log has no
-    /// search. Refuses an answer for a smaller tree than `tree`, the size of a head that the caller knows: it
-    /// is old, from a cache.
+    /// Finds the statements before leaf `before` that match all terms (field, value), up to [`MAX_PAGES`] pages and 32
+    /// MiB of answers. `None` if the log has no search. Rejects an answer for a tree smaller than `tree`, the size of a
+    /// head that the caller knows: a cache served it.
     ///
     /// # Errors
     /// [`ClientError`]; [`ClientError::Older`] for an old answer.
@@ -185,7 +185,7 @@ impl LogClient {
         Ok(Some(Page { rows: rows.map_err(malformed)?, next: page.next, bytes: answer.body.len() }))
     }
 
-    /// The proof file of a leaf under the newest head that the log shows. The caller checks it.
+    /// The proof file of a leaf under the log's newest head. The caller checks it.
     ///
     /// # Errors
     /// [`ClientError`].

@@ -7,7 +7,7 @@ use super::{ClientError, LogClient};
 use crate::format::FormatError;
 use crate::merkle::LeafIndex;
 
-/// Largest answer: it repeats the question.
+/// Largest answer, which repeats the question.
 const MAX_SEQUENCE_BYTES: usize = 16 * 1024;
 
 /// The highest sequence number of a publisher, package and channel, as a log reports it.
@@ -28,13 +28,14 @@ struct SequenceText {
 }
 
 impl LogClient {
-    /// The highest sequence number that a publisher used for a package in a channel, as far as the log has made
-    /// it durable; none where there is no release yet. The publisher is a name, or the hex keyid of one of its
-    /// keys; the package is a purl without version. Somebody else may take the next number first: then the log
+    /// The highest sequence number that a publisher used for a package in a channel, as far as the log has made it
+    /// durable; `None` if there is no release yet. The publisher is a name, or the hex keyid of one of its keys; the
+    /// package is a purl without version. Another publisher's process may take the next number first: then the log
     /// answers 409 `sequence-taken`, and the caller asks again.
     ///
     /// # Errors
-    /// [`ClientError`]; 404 `not-found` where the log does not know the publisher, `no-route` where it is an older one.
+    /// [`ClientError`]; 404 `not-found` if the log does not know the publisher, `no-route` from a log of an older
+    /// version.
     pub fn highest_sequence(
         &self,
         publisher: &str,

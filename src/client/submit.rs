@@ -24,7 +24,7 @@ const MAX_ENTRY_ANSWER_BYTES: usize = 4 * 1024;
 /// The log's answer to an appended entry.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Appended {
-    /// Its place.
+    /// Leaf index.
     pub index: LeafIndex,
     /// Set if the log had it before.
     pub duplicate: bool,
@@ -54,13 +54,13 @@ pub struct Remark {
 /// The log's answer about one entry of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BatchAnswer {
-    /// Its place in the log, unless it was refused.
+    /// Leaf index, unless the entry was refused.
     pub index: Option<u64>,
     /// Set if the log had it before.
     pub duplicate: Option<bool>,
     /// The reason, if it was refused.
     pub error: Option<Remark>,
-    /// Leaf hash of the entry that the log has there, as in [`Appended`]; of the one that was sent where it was
+    /// Leaf hash of the entry that the log has there, as in [`Appended`]; of the sent one if it was
     /// refused.
     #[serde(deserialize_with = "hex_hash")]
     pub leaf_hash: Hash,
@@ -90,7 +90,7 @@ pub struct BatchWriter {
 }
 
 impl BatchWriter {
-    /// Adds an entry. `Ok(false)`, and nothing added, where the batch is full with it.
+    /// Adds an entry. `Ok(false)` if the batch has no room for it.
     ///
     /// # Errors
     /// [`FormatError::TooLarge`] for an entry that no batch could hold.
@@ -104,16 +104,16 @@ impl BatchWriter {
         Ok(true)
     }
 
-    /// A batch of the first entries, at most so many.
+    /// A batch of the first entries, at most `most`.
     #[must_use]
     pub fn first(&self, most: usize) -> Self {
         self.without(most.min(self.count)..self.count)
     }
 
-    /// A batch of all entries but those in this range.
+    /// A batch of all entries except those in `range`.
     ///
     /// # Panics
-    /// For a range that goes beyond the last one.
+    /// If `range` ends after the last entry.
     #[must_use]
     pub fn without(&self, range: Range<usize>) -> Self {
         let spans = bundle::spans(&self.body, self.count).expect("it was written here");
@@ -123,13 +123,13 @@ impl BatchWriter {
         Self { body, count: self.count - range.len() }
     }
 
-    /// Entries in it.
+    /// Number of entries.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.count
     }
 
-    /// Reports whether it holds no entry.
+    /// Returns true if it has no entry.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.count == 0
@@ -148,7 +148,7 @@ impl LogClient {
         ProofFile::parse(&answer).map_err(self.malformed("add"))
     }
 
-    /// Appends an entry and waits. The log says where it is, and does not prove it.
+    /// Appends an entry and waits. The log names its index without a proof.
     ///
     /// # Errors
     /// [`ClientError`].

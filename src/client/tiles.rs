@@ -13,8 +13,8 @@ use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::release::MAX_ENTRY_BYTES;
 
 impl LogClient {
-    /// The bytes of a tile or bundle, and what was asked for. A log may drop a partial tile once the full
-    /// one exists, so that is asked for where the partial one is gone.
+    /// The bytes of a tile or bundle, and the tile that was served. A log may drop a partial tile once the full one
+    /// exists, so this fetches the full one if the partial one is gone.
     fn tile_bytes(&self, tile: Tile) -> Result<(Vec<u8>, Tile), ClientError> {
         let error = match self.get(&tile.to_string(), most_bytes(tile)) {
             Ok(bytes) => return Ok((bytes, tile)),
@@ -43,7 +43,7 @@ impl LogClient {
     }
 }
 
-/// Most bytes that a tile or bundle is read with: room for a hash too many, so that it can be told.
+/// Most bytes to read of a tile or bundle. One hash more than the tile has, so that a tile that is too long is noticed.
 pub(super) const fn most_bytes(tile: Tile) -> usize {
     if tile.is_bundle() {
         tile.width() * (LENGTH_BYTES + MAX_ENTRY_BYTES)
@@ -52,13 +52,13 @@ pub(super) const fn most_bytes(tile: Tile) -> usize {
     }
 }
 
-/// The full tile, where a partial one may be gone because of it.
+/// The full tile, if `error` may mean that it replaced the partial one.
 pub(super) fn full_instead(tile: Tile, error: &ClientError) -> Option<Tile> {
     let gone = matches!(error, ClientError::Status { status: 404 | 410, .. });
     (gone && !tile.is_full()).then(|| Tile::new(tile.id, TILE_WIDTH).expect("256 is a width"))
 }
 
-/// The places of a bundle's entries in its bytes: exactly as many as its width.
+/// The ranges of a bundle's entries in its bytes: exactly as many as its width.
 pub(super) fn spans(client: &LogClient, tile: Tile, bytes: &[u8]) -> Result<Vec<Range<usize>>, ClientError> {
     let wrong = |is_short, source| {
         let url = client.url(&tile.to_string());
@@ -73,8 +73,7 @@ pub(super) fn spans(client: &LogClient, tile: Tile, bytes: &[u8]) -> Result<Vec<
     Ok(spans)
 }
 
-/// Reads tiles as they are served. Nothing is kept, and nothing is believed: whoever reads proves what they read
-/// against a signed root.
+/// Reads tiles as the log serves them, without keeping or verifying any: the caller proves them against a signed root.
 impl TileReader for LogClient {
     type Error = ClientError;
 

@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A witness's answer to a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CosignAnswer {
-    /// Its signature lines. They were not verified, and some may be of keys that nobody knows.
+    /// Its signature lines, unverified. Some may be by unknown keys.
     Cosigned(Vec<NoteSignature>),
     /// The request started from another size than this one, which the witness cosigned last.
     Conflict(TreeSize),
@@ -71,8 +71,8 @@ impl WitnessClient {
         wire::parse_signatures(&body).map(CosignAnswer::Cosigned).map_err(malformed)
     }
 
-    /// `GET /<origin hash>/checkpoint`: the last head of a log that the witness cosigned, unverified. None
-    /// where it has none to show.
+    /// `GET /<origin hash>/checkpoint`: the last head of a log that the witness cosigned, unverified. `None`
+    /// if it has none.
     ///
     /// # Errors
     /// [`ClientError`].

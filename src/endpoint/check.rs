@@ -27,21 +27,21 @@ pub struct Accepted {
     pub release: VerifiedRelease,
     /// The log's newest head, which continues every head seen before, if the log was asked.
     pub latest: Option<Cosigned<Checkpoint>>,
-    /// Whether the log was asked for withdrawals of the release, and answered.
+    /// Set if the log was asked for withdrawals of the release, and answered.
     pub asked_for_withdrawals: bool,
 }
 
 /// The outcome of a check of several artifacts.
 #[derive(Debug)]
 pub struct Checked {
-    /// One verdict for each question, in order, or why nothing could be judged.
+    /// One verdict for each question, in order, or the error that prevented all of them.
     pub verdicts: Result<Vec<Verdict>, CheckError>,
-    /// Each head once that a trusted log signed and this check saw, in proof files or online. A monitor compares them
-    /// with its own, whatever the verdicts are.
+    /// Each distinct head with a trusted log's signature that this check saw, in proof files or online. A monitor
+    /// compares them with its own, whatever the verdicts are.
     pub heads: Vec<Note>,
 }
 
-/// Which log to ask.
+/// The log to ask.
 #[derive(Clone, Copy)]
 pub enum Online<'a> {
     /// This one.
@@ -135,7 +135,7 @@ impl Endpoint {
             verdicts.push(verdict);
         }
         session.reconsider(asked, &mut verdicts);
-        // A crash before this line tells nothing, so nothing was installed. After it, the memory covers every verdict.
+        // After a crash before this line no verdict was returned. After this line, the memory covers every verdict.
         session.save(memory.as_deref_mut(), &mut verdicts);
         Ok(verdicts)
     }
@@ -145,7 +145,7 @@ impl Endpoint {
         memory.map_or_else(|| Ok(EndpointState::default()), |memory| memory.lock(&on_wait))
     }
 
-    /// A fork matters more than the memory that it is not in; both are told.
+    /// A fork matters more than the failure to remember it; both are reported.
     fn unremembered(&self, error: MemoryError, answers: &[Answer]) -> CheckError {
         let forks = answers.iter().filter_map(|answer| answer.news.as_ref().err());
         match forks.into_iter().find(|e| e.is_fork()) {
@@ -163,8 +163,8 @@ impl Endpoint {
         checkpoint::open_note(file.checkpoint, &self.trust().policy.log_keys()).ok()
     }
 
-    /// Judges by what is remembered. A fork outranks any other refusal: the log's signature on both heads proves it,
-    /// whatever else is wrong with the proof or the artifact.
+    /// Judges with the remembered state. A fork outranks any other refusal: the log's signature on both heads proves
+    /// it, whatever else is wrong with the proof or the artifact.
     fn judge(
         &self,
         asked: &Asked<'_>,
@@ -268,12 +268,12 @@ impl Group {
 /// The part of a check in which the memory is locked.
 struct Session<'a> {
     endpoint: &'a Endpoint,
-    /// Whether logs were asked.
+    /// Set if logs were asked.
     online: bool,
     state: EndpointState,
-    /// Whether there is something to save.
+    /// Set if the state changed and must be saved.
     has_learnt: bool,
-    /// Logs of which a head was forgotten that was never compared.
+    /// Logs whose state forgot a head that was never compared.
     forgotten: Vec<Origin>,
 }
 
@@ -289,7 +289,7 @@ impl Session<'_> {
             if let Some(fork) = fork {
                 answer.news = Err(fork);
             } else {
-                // Also what a refusal rests on: a withdrawal holds offline from now on.
+                // Also for refusals: a withdrawal holds offline from then on.
                 news.teach(&mut self.state);
                 self.has_learnt = true;
             }
@@ -297,7 +297,7 @@ impl Session<'_> {
         self.learn_fork(answer.news.as_ref().err());
     }
 
-    /// Remembers a fork before it is told: a later check, also without the network, must report the same.
+    /// Remembers a fork before it is reported: a later check, also without the network, must report the same.
     fn learn_fork(&mut self, error: Option<&CheckError>) {
         if let Some(CheckError::Forked { origin, fork }) = error {
             self.state.fork(origin.as_str(), fork.evidence());
@@ -360,7 +360,7 @@ impl Session<'_> {
         }
     }
 
-    /// Saves the memory. Where that fails, nothing is accepted: a later check would not know of it.
+    /// Saves the memory. If that fails, nothing is accepted: a later check would not know of it.
     fn save(self, memory: Option<&mut (dyn Memory + '_)>, verdicts: &mut [Verdict]) {
         if !self.has_learnt {
             return;
@@ -377,7 +377,7 @@ impl Session<'_> {
     }
 }
 
-/// Checks the age of a log's newest head. No newer proof helps where that head is stale.
+/// Checks the age of a log's newest head. If that head is stale, no newer proof helps.
 fn check_newest(endpoint: &Endpoint, news: &News, freshness: Freshness) -> Result<(), CheckError> {
     check_freshness(endpoint.trust().policy, &news.latest, freshness).map_err(|refusal| match refusal {
         Refusal::Stale { expected, seen } => CheckError::LogStale { expected, seen },

@@ -1,4 +1,4 @@
-//! Why a check accepts nothing, and what it tells besides.
+//! Errors and notices of a check.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::merkle::{Hash, ProofError, TreeSize};
 use crate::note::Note;
 use crate::proof::fork::{EvidenceError, ProvenFork};
 
-/// Why an artifact must not be installed, or why a check could not tell.
+/// The reason that an artifact must not be installed, or that a check could not tell.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
@@ -38,11 +38,11 @@ pub enum CheckError {
     LogRolledBack {
         /// The address asked.
         address: String,
-        /// The largest size that it showed.
+        /// The largest size that it has shown.
         expected: TreeSize,
         /// The size that it serves.
         seen: TreeSize,
-        /// The head that it showed, unless that was remembered without its signatures.
+        /// The head that it showed, unless the memory holds it without signatures.
         shown: Option<Box<ShownHead>>,
     },
     /// Two heads that differ do not prove a fork.
@@ -57,21 +57,21 @@ pub enum CheckError {
         /// The log.
         origin: Origin,
     },
-    /// The address is another log's.
+    /// The address belongs to another log.
     #[error(
         "{address} is the address of another log: expected origin {expected}, saw {seen}; ask at the address of {expected}"
     )]
     AnotherLog {
         /// The address asked.
         address: String,
-        /// The log that the proof file is of.
+        /// The log of the proof file.
         expected: Origin,
         /// The log that answered.
         seen: String,
     },
-    /// The log answered with a proof that was not asked for.
+    /// The log answered with the proof of another leaf or log.
     #[error(
-        "{address} answered with the proof of another {what}: expected {expected}, saw {seen}; nothing is known of withdrawals: tell the log's operator"
+        "{address} answered with the proof of another {what}: expected {expected}, saw {seen}; withdrawals could not be checked: tell the log's operator"
     )]
     AnotherProof {
         /// The address asked.
@@ -80,10 +80,10 @@ pub enum CheckError {
         what: &'static str,
         /// The leaf or log asked for.
         expected: String,
-        /// The one that came.
+        /// The one in the answer.
         seen: String,
     },
-    /// There are more withdrawals than one check looks at. With a memory the next check goes on.
+    /// There are more withdrawals than one check reads. With a memory, the next check continues.
     #[error(
         "{address} has more withdrawals of {purl} than one run checks ({most} new ones, out of {found} statements), and none so far is of this release"
     )]
@@ -97,7 +97,7 @@ pub enum CheckError {
         /// Statements that the search found.
         found: usize,
     },
-    /// The log's search goes on and on.
+    /// The log's search does not end.
     #[error(
         "the search of {address} for withdrawals of {purl} did not end: {found} statements in {MAX_PAGES} pages or 32 MiB, and more to come; none so far is of this release; tell the log's operator"
     )]
@@ -111,12 +111,12 @@ pub enum CheckError {
     },
     /// The log has a withdrawal by a publisher who, by the publishers file, did not sign the release.
     #[error(
-        "the log has a withdrawal of this very release by {seen}, who did not sign it: expected {expected}; the log takes one only from a signer, so it knows that key under another name"
+        "the log has a withdrawal of this very release by {seen}, who did not sign it: expected {expected}; the log accepts a withdrawal only from a signer, so it knows that key under another name"
     )]
     OtherSigner {
         /// The release's signers.
         expected: String,
-        /// Who withdrew it.
+        /// The publishers that withdrew it.
         seen: String,
     },
     /// The log has a withdrawal by a publisher whom the publishers file does not trust.
@@ -124,13 +124,13 @@ pub enum CheckError {
         "the log has a withdrawal of this very release, but its publisher is not trusted here ({}): {_0}", _0.code()
     )]
     UntrustedWithdrawal(Refusal),
-    /// The log was asked before this release was known to be the one to ask about.
+    /// The log was not asked about this release.
     #[error("could not ask {origin} for withdrawals of this release")]
     NotAsked {
         /// The log.
         origin: Origin,
     },
-    /// The log did not answer, or its answer cannot be believed.
+    /// The log did not answer, or its answer failed a check.
     #[error(transparent)]
     Client(#[from] ClientError),
 }
@@ -153,22 +153,22 @@ impl CheckError {
         }
     }
 
-    /// Whether the log signed two histories, found by this check or an earlier one.
+    /// Returns true if the log signed two histories, found by this check or an earlier one.
     #[must_use]
     pub fn is_fork(&self) -> bool {
         self.code() == VerdictCode::Fork
     }
 }
 
-/// What shows that a log signed two histories.
+/// A fork that this check found: the log signed two histories.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FoundFork {
-    /// Two heads with the log's signatures, which convince anybody.
+    /// Two heads with the log's signatures, which prove the fork to anyone.
     #[error("{}", Self::in_words(fork))]
     Proven {
         /// The evidence.
         fork: Box<ProvenFork>,
-        /// The file that holds it, or why it was not kept.
+        /// The file that holds it, or the error that prevented it.
         kept: Result<PathBuf, FileError>,
     },
     /// A head of the size of a remembered one, which cannot be shown to others: it was remembered without its
@@ -176,7 +176,7 @@ pub enum FoundFork {
     #[error(transparent)]
     SameSize(Refusal),
     /// The log's tiles give a remembered head without signatures another root.
-    #[error("the log has another history at size {size} than was remembered: {source}")]
+    #[error("the log's history at size {size} differs from the remembered one: {source}")]
     Prefix {
         /// Size of the remembered head.
         size: TreeSize,
@@ -210,16 +210,16 @@ impl FoundFork {
     }
 }
 
-/// A head that a log showed and shows no longer.
+/// A head that a log no longer shows.
 #[derive(Debug, Clone)]
 pub struct ShownHead {
     /// The checkpoint with the log's signatures.
     pub note: Note,
-    /// The file that holds it, or why it was not kept.
+    /// The file that holds it, or the error that prevented it.
     pub kept: Result<PathBuf, FileError>,
 }
 
-/// A message of a check besides its verdict, sent at once.
+/// A message that a check sends at once, before its verdict.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Notice<'a> {
@@ -229,33 +229,33 @@ pub enum Notice<'a> {
         /// The lock file.
         lock: &'a Path,
     },
-    /// No release of this log could be accepted anyway, and asking the log failed as well.
+    /// Asking the log failed, though no release of it could be accepted anyway.
     #[error("also, while asking the log: {_0}")]
     AlsoFailed(&'a CheckError),
-    /// The log has no search, so nothing is known of withdrawals.
-    #[error("{address} has no search, so nothing is known of withdrawals")]
+    /// The log has no search, so withdrawals could not be checked.
+    #[error("{address} has no search, so withdrawals could not be checked")]
     NoSearch {
         /// The log's address.
         address: &'a str,
     },
-    /// Withdrawals of other releases of the package stay unknown: there are more than one check looks at.
+    /// Withdrawals of other releases of the package stay unknown: there are more than one check reads.
     #[error("{package} has more withdrawals than one run checks: older ones of other releases stay unknown")]
     MoreWithdrawals {
         /// The package.
         package: &'a str,
     },
-    /// A withdrawal does not count, such as one by a publisher who is not trusted here.
+    /// A withdrawal is ignored, such as one by an untrusted publisher.
     #[error("ignored a withdrawal ({}): {_0}", _0.code())]
     IgnoredWithdrawal(&'a Refusal),
-    /// The log did not send the entry that a withdrawal names; the withdrawal counts all the same.
+    /// The log did not send the entry that a withdrawal names; the withdrawal counts nevertheless.
     #[error("could not fetch the withdrawn entry {}: {error}", leaf.to_hex())]
     EntryNotFetched {
         /// Its leaf hash.
         leaf: Hash,
-        /// Why.
+        /// The client's error.
         error: &'a ClientError,
     },
-    /// The proof of a fork could not be kept: this is the only copy.
+    /// The proof of a fork could not be saved: this is the only copy.
     #[error("{_0}")]
     EvidenceNotKept(&'a ProvenFork),
     /// A fork could not be remembered.

@@ -37,7 +37,7 @@ impl<'a> Inquiry<'a> {
         let (keys, head) = (self.endpoint.trust().policy.log_keys(), self.latest.get());
         let known: Vec<&RememberedHead> = state.heads(head.origin.as_str()).collect();
         let mut compared = Vec::new();
-        // A log that lost its newest entries may also have forked below them, and a fork says more.
+        // A log that lost its newest entries may also have forked below them, and a fork is worse.
         for seen in seen.iter().filter(|seen| seen.get().size <= head.size) {
             self.signed(seen, self.latest)?;
             compared.push((seen.get().size, seen.get().root));
@@ -73,7 +73,7 @@ impl<'a> Inquiry<'a> {
     }
 
     /// Compares a head that was remembered without its signatures, or with those of a key that is no longer trusted:
-    /// a fork shows, but cannot be proven to others.
+    /// a fork is found, but cannot be proven to others.
     fn unsigned(&self, known: &RememberedHead) -> Result<(), CheckError> {
         let latest = self.latest.get();
         let prefix = prove_prefix(&self.tiles, known.size, (latest.size, &latest.root))?;
@@ -86,7 +86,8 @@ impl<'a> Inquiry<'a> {
         Err(CheckError::Forked { origin: latest.origin.clone(), fork })
     }
 
-    /// The log shows less than it showed. Keeps the head that says so, to show it to others and to ask for it again.
+    /// The error for a log that shows a smaller tree than before. Saves the earlier head, to show it to others and to
+    /// ask for it again.
     fn rolled_back(&self, shown: &Checkpoint, note: Option<Note>) -> CheckError {
         let keep = |note: Note| {
             let kept = keep_head(self.endpoint.evidence.path(), shown, &note);
@@ -101,7 +102,7 @@ impl<'a> Inquiry<'a> {
     }
 }
 
-/// Keeps a head that the log showed and shows no longer, durably, and returns its file.
+/// Durably saves a head that the log no longer shows, and returns its file.
 fn keep_head(dir: &Path, head: &Checkpoint, note: &Note) -> Result<PathBuf, FileError> {
     fs::create_dir_all(dir).map_err(FileError::new("create", dir))?;
     let path = dir.join(format!("{}{}.checkpoint", file_name_prefix(&head.origin), head.size));
@@ -117,7 +118,7 @@ impl Endpoint {
         seen: &LogSigned<Checkpoint>,
     ) -> Result<LogSigned<Checkpoint>, CheckError> {
         let expected = &seen.get().origin;
-        // Another log's head says nothing about the artifact, and nothing about the log that is meant.
+        // Another log's head says nothing about the artifact or its log.
         let another = |seen: String| {
             let (address, expected) = (log.address().to_owned(), expected.clone());
             CheckError::AnotherLog { address, expected, seen }
@@ -152,7 +153,7 @@ impl Endpoint {
         Some(CheckError::Forked { origin: seen.origin.clone(), fork })
     }
 
-    /// Keeps the proof of a fork before anything is told.
+    /// Saves the proof of a fork before anything is reported.
     fn convict(&self, fork: ProvenFork) -> CheckError {
         let kept = self.evidence.keep(&fork).map(|kept| kept.path);
         let kept = kept.map_err(FileError::new("write to", self.evidence.path()));

@@ -37,7 +37,7 @@ pub struct EndpointState {
     withdrawals: BTreeMap<WithdrawalKey, Withdrawn>,
 }
 
-/// A head that was believed.
+/// A head that passed its checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RememberedHead {
@@ -55,7 +55,7 @@ pub struct RememberedHead {
 #[serde(deny_unknown_fields)]
 struct Heads {
     origin: String,
-    /// All that were compared are prefixes of it.
+    /// The head of which all compared heads are prefixes.
     #[serde(skip_serializing_if = "Option::is_none")]
     proven: Option<RememberedHead>,
     /// In the order in which they came.
@@ -69,8 +69,8 @@ struct Heads {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownFork {
-    /// Name of the file that proves it, among the evidence of the endpoint. None where a head that was
-    /// remembered has no signature that could be shown to others, or no file could be written.
+    /// Name of the file in the endpoint's evidence that proves the fork. `None` if the remembered head has no signature
+    /// that could be shown to others, or no file could be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
 }
@@ -91,7 +91,7 @@ struct Seen {
     followed: bool,
 }
 
-/// A withdrawal counts only for who made the release: anybody's may be remembered beside it.
+/// The key of a withdrawal. It counts only if its publisher made the release, so those by others are kept beside it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct WithdrawalKey {
     publisher: String,
@@ -111,11 +111,11 @@ pub struct Withdrawn {
     pub artifacts: Hash,
     /// The log that has it, and the release that it names.
     pub origin: String,
-    /// Place of that release.
+    /// Leaf index of that release.
     pub index: LeafIndex,
     /// Leaf hash of that release.
     pub leaf: Hash,
-    /// Why, in words, without control characters.
+    /// The publisher's reason, without control characters.
     pub reason: String,
     /// Leaf hash of the withdrawal itself.
     pub statement: Hash,
@@ -155,11 +155,11 @@ impl EndpointState {
         Some(ForkEvidence::same_size(known, note.clone()))
     }
 
-    /// Remembers that a log forked, with the name of the file that proves it: nothing that is proven under it
-    /// is believed from then on.
+    /// Remembers that a log forked, with the name of the file that proves it. From then on, the endpoint refuses
+    /// everything proven under that log.
     pub fn fork(&mut self, origin: &str, evidence: Option<String>) {
         let fork = self.heads_mut(origin).forked.get_or_insert_default();
-        // One file is enough, and the first stays.
+        // One file is enough; keep the first.
         fork.evidence = fork.evidence.take().or(evidence);
     }
 
@@ -207,10 +207,10 @@ impl EndpointState {
 
     /// The withdrawal of a release, which has this leaf and payload hash, by one of those who signed it.
     ///
-    /// An envelope is public, and anybody who is registered can add a signature to it, or leave one of two
-    /// out: that is another leaf, in this log or another. So what counts is what was withdrawn, the version
-    /// and its artifacts, and a withdrawn leaf is only one way to say it. Whoever is known to have signed this very
-    /// payload counts as its signer, also where that signature was left out.
+    /// An envelope is public: any registered publisher can add a signature to it, or leave one of two out, which makes
+    /// another leaf, in this log or another. So a withdrawal applies to a version and its artifacts, and the leaf is
+    /// only one way to name them. A publisher known to have signed this very payload counts as its signer even if that
+    /// signature was left out.
     #[must_use]
     pub fn withdrawal(
         &self,
@@ -235,7 +235,7 @@ impl EndpointState {
             .any(|known| known.statement == *statement && known.origin == origin && known.payload.is_some())
     }
 
-    /// Remembers a withdrawal for each who withdraws; it counts from then on, online or not.
+    /// Remembers a withdrawal for each publisher that withdraws; it counts from then on, online or not.
     pub fn withdraw(&mut self, proven: &ProvenWithdrawal) {
         let Withdrawal { index, leaf, purl, subjects, reason, .. } = proven.withdrawal();
         for publisher in proven.publishers() {
@@ -264,7 +264,7 @@ impl EndpointState {
     }
 
     /// Remembers that the heads `compared` (size and root of each) are prefixes of `latest`, by tiles. A
-    /// `latest` that [contradicts](Self::contradiction) what is remembered teaches nothing.
+    /// `latest` that [contradicts](Self::contradiction) a remembered head changes nothing.
     pub fn confirm(&mut self, latest: &Cosigned<Checkpoint>, compared: &[(TreeSize, Hash)]) {
         let (head, note) = (latest.get(), latest.verified_note());
         // The first root of a size stays, to show the fork: a caller who asked first has refused it.
@@ -275,7 +275,7 @@ impl EndpointState {
         let heads = self.heads_mut(head.origin.as_str());
         heads.unproven.retain(|known| !is_compared(known));
         match &heads.proven {
-            // Another process proved it meanwhile, and nobody compared the two.
+            // Another process proved it meanwhile, and the two were not compared.
             Some(proven) if !is_compared(proven) && (proven.size, proven.root) != (head.size, head.root) => {
                 heads.remember(RememberedHead::of(head, Some(note)));
             }
@@ -286,8 +286,8 @@ impl EndpointState {
         }
     }
 
-    /// Remembers a verdict. Callers have verified all parts; see [`verify`](fn@super::verify). Returns whether a
-    /// head was forgotten for it that nobody had compared.
+    /// Remembers a verdict. Callers have verified all parts; see [`verify`](fn@super::verify). Returns true if
+    /// that made it forget a head that was never compared.
     pub(crate) fn remember(
         &mut self,
         head: &Checkpoint,
@@ -328,7 +328,7 @@ impl Heads {
         self.proven.iter().chain(&self.unproven)
     }
 
-    /// Returns whether another one was forgotten for it.
+    /// Returns true if that made it forget another one.
     fn remember(&mut self, head: RememberedHead) -> bool {
         let Self { proven, unproven, .. } = self;
         if let Some(known) =

@@ -9,17 +9,17 @@ use super::{EndpointState, MAX_STATE_BYTES, STATE_VERSION};
 use crate::disk::{DirLock, DiskError, LockWait, RealDisk, open_plain, replace_keeping_mode};
 use crate::format::{FormatError, cap};
 
-/// What an endpoint remembers, opened for one check. Dropping it unlocks it. [`MemoryDir`] is on disk.
+/// An endpoint's memory, opened for one check. Dropping it unlocks it. [`MemoryDir`] keeps it on disk.
 pub trait Memory {
-    /// Waits until no other process holds the memory, holds it, and returns what is remembered at that moment. Told
-    /// through `on_wait` if the wait becomes long.
+    /// Waits for the lock, and returns the state at that moment. Calls `on_wait` with the lock file if the wait becomes
+    /// long.
     ///
     /// # Errors
     /// [`MemoryError`]: an endpoint that cannot read its memory must refuse, for an endpoint that forgot would take
     /// an old release for a new one.
     fn lock(&mut self, on_wait: &dyn Fn(&Path)) -> Result<EndpointState, MemoryError>;
 
-    /// Replaces what is remembered. Called between [`lock`](Self::lock) and [`unlock`](Self::unlock). When it
+    /// Replaces the state. Called between [`lock`](Self::lock) and [`unlock`](Self::unlock). When it
     /// returns, the new state survives a power cut; a crash before that leaves the old state or the new one, whole.
     ///
     /// # Errors
@@ -51,18 +51,18 @@ impl FileError {
     }
 }
 
-/// Why a memory could not be read or written.
+/// A memory that could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
     /// The operating system refused.
     #[error(transparent)]
     File(#[from] FileError),
     /// Another process holds the memory.
-    #[error("{} is held by another treehead: expected to get it within {} s", path.display(), waited.as_secs())]
+    #[error("{} is held by another treehead process: expected to get it within {} s", path.display(), waited.as_secs())]
     Held {
         /// The lock file.
         path: PathBuf,
-        /// How long this process waited.
+        /// The time that this process waited.
         waited: Duration,
     },
     /// The file is damaged.
@@ -78,11 +78,11 @@ pub enum MemoryError {
     NotAFile {
         /// The file.
         path: PathBuf,
-        /// What is there, in words.
+        /// The kind of file that is there, in words.
         seen: String,
     },
     /// A newer program wrote the file.
-    #[error("{} is of a newer program: expected at most version {STATE_VERSION}, saw {seen}", path.display())]
+    #[error("{} was written by a newer program: expected at most version {STATE_VERSION}, saw {seen}", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -104,7 +104,7 @@ pub enum MemoryError {
 pub struct MemoryDir {
     file: PathBuf,
     lock_file: PathBuf,
-    /// Held while it is there.
+    /// The lock, while this process holds it.
     lock: Option<DirLock>,
 }
 
@@ -129,7 +129,7 @@ impl Memory for MemoryDir {
             })?;
             self.lock = Some(lock);
         }
-        // A file that cannot be looked for may be there.
+        // If the system can't tell whether the file exists, it may exist.
         let exists = self.file.try_exists().map_err(FileError::new("read", &self.file))?;
         if exists { read(&self.file) } else { Ok(EndpointState::default()) }
     }
@@ -162,7 +162,7 @@ fn read(path: &Path) -> Result<EndpointState, MemoryError> {
     EndpointState::parse(&bytes).map_err(damaged)
 }
 
-/// Replaces a file at once, and says so of the file itself: the new one beside it is nobody's concern.
+/// Replaces a file atomically. Errors name the file itself, not the temporary one beside it.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     replace_keeping_mode(&RealDisk, path, bytes).map_err(|e| match e {
         DiskError::Io { source, .. } => FileError::new("write", path)(source),

@@ -1,8 +1,9 @@
-//! An endpoint's verdict on what it is about to install, and what it remembers of it.
+//! An endpoint's verdict on an artifact before installation, and its memory.
 //!
-//! [`Endpoint`] is the paved path: it opens the endpoint's directory, judges, asks the log if it may, and remembers
-//! before it tells. Below it stand the pure steps: [`verify`](fn@verify) turns a [`Question`], the bytes of the trusted files and
-//! an [`EndpointState`] into a [`VerifiedRelease`] or a [`Refusal`], without files, clock or network.
+//! [`Endpoint`] is the paved path: it opens the endpoint's directory, judges, asks the log if it may, and saves its
+//! memory before it returns the verdict. The pure steps are below it: [`verify`](fn@verify) turns a [`Question`], the
+//! bytes of the trusted files and an [`EndpointState`] into a [`VerifiedRelease`] or a [`Refusal`], without files,
+//! clock or network.
 
 mod memory;
 mod question;

@@ -10,7 +10,7 @@ use crate::checkpoint::policy::Cosigned;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::merkle::{Hash, TreeSize};
 
-/// What an endpoint learnt from a log.
+/// The answers of a log in one check.
 pub(super) struct News {
     pub latest: Cosigned<Checkpoint>,
     /// Heads that are proven to be prefixes of it.
@@ -30,7 +30,7 @@ impl News {
         (seen, about): (&[LogSigned<Checkpoint>], &[VerifiedRelease]),
     ) -> Result<Self, CheckError> {
         let inquiry = Inquiry::new(endpoint, log, latest);
-        // Before the quorum: a head that too few witnesses cosigned convicts the log that signed it all the same.
+        // Before the quorum: a head that too few witnesses cosigned still convicts the log that signed it.
         let compared = inquiry.heads(state, seen)?;
         let cosigned = endpoint.trust().policy.check(latest).map_err(Refusal::Quorum)?;
         let (mut state, mut withdrawals) = (state.clone(), Vec::new());
@@ -41,7 +41,7 @@ impl News {
             {
                 return Err(fork.clone());
             }
-            // What one release's answer taught is not asked for again.
+            // Do not ask again for withdrawals that an earlier release's answer held.
             let proven = learnt.iter().flat_map(|learnt| &learnt.proven);
             proven.for_each(|withdrawal| state.withdraw(withdrawal));
             withdrawals.push((*about.leaf(), learnt));
@@ -69,7 +69,7 @@ impl News {
         [&self.latest].into_iter().chain(self.learnt().flat_map(|learnt| &learnt.newer))
     }
 
-    /// Whether the log was asked for withdrawals of the release with this leaf hash, and answered.
+    /// Returns true if the log was asked for withdrawals of the release with this leaf hash, and answered.
     pub fn asked_for_withdrawals(&self, leaf: &Hash) -> bool {
         matches!(self.of(leaf), Some(Ok(learnt)) if learnt.asked)
     }

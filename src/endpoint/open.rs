@@ -1,4 +1,4 @@
-//! An endpoint: whom it trusts, and where it remembers.
+//! An endpoint: the logs and publishers that it trusts, and its memory.
 
 use std::fmt;
 use std::io::Read as _;
@@ -41,14 +41,14 @@ pub struct Endpoint {
     on_notice: Box<Tell>,
 }
 
-/// Why an endpoint's directory could not be opened.
+/// An endpoint's directory that could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A file is not what it should be.
+    /// A file is malformed.
     #[error("{}: {source}", path.display())]
     Malformed {
         /// The file.
@@ -102,7 +102,7 @@ impl Endpoint {
         self
     }
 
-    /// Tells notices to `tell`, each when it arises.
+    /// Calls `tell` with each notice as it arises.
     #[must_use]
     pub fn on_notice(mut self, tell: impl Fn(&Notice<'_>) + Send + Sync + 'static) -> Self {
         self.on_notice = Box::new(tell);

@@ -1,4 +1,4 @@
-//! Refusals: why an artifact must not be installed, with reason codes and advice.
+//! Refusals, with reason codes and advice.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -10,7 +10,7 @@ use crate::merkle::{LeafIndex, ProofError, TreeSize};
 use crate::note::NoteError;
 use crate::release::{Kind, StatementError, StatementKind};
 
-/// Why an artifact must not be installed; the first failure found, in the order of the checks.
+/// The reason that an artifact must not be installed: the first failure, in the order of the checks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -60,7 +60,7 @@ pub enum Refusal {
         /// The statement's purl.
         seen: String,
     },
-    /// Another publisher states it.
+    /// The release is by another publisher.
     #[error("the release is by another publisher: expected {expected}, saw {seen}")]
     OtherPublisher {
         /// The publisher asked for.
@@ -68,7 +68,7 @@ pub enum Refusal {
         /// All publishers who state it.
         seen: String,
     },
-    /// It is of another kind.
+    /// The release is of another kind.
     #[error("the release is of another kind: expected {expected}, saw {seen}")]
     OtherKind {
         /// The kind that was asked for.
@@ -76,7 +76,7 @@ pub enum Refusal {
         /// The statement's.
         seen: Kind,
     },
-    /// It is in another channel than the one asked for or followed.
+    /// The release is in another channel than the one asked for or followed.
     #[error(
         "the release is of another channel{}: expected {expected}, saw {seen}", if *followed { " than this endpoint follows" } else { "" }
     )]
@@ -88,7 +88,7 @@ pub enum Refusal {
         /// Set if `expected` comes from the endpoint's memory, not from the question.
         followed: bool,
     },
-    /// It is for another audience than the one asked for.
+    /// The release is for another audience than the one asked for.
     #[error(
         "the release is for another audience: expected one for {}, saw one for {}", audience(expected.as_deref()), audience(seen.as_deref())
     )]
@@ -98,7 +98,7 @@ pub enum Refusal {
         /// The statement's.
         seen: Option<String>,
     },
-    /// Its sequence is lower than what was asked for.
+    /// The release's sequence number is below the lowest acceptable one.
     #[error("the release is older than you asked for: expected sequence {expected} or higher, saw {seen}")]
     BelowMinSequence {
         /// The lowest acceptable number.
@@ -106,7 +106,7 @@ pub enum Refusal {
         /// The statement's.
         seen: u64,
     },
-    /// The artifact is another one.
+    /// The artifact does not match the release.
     #[error("the artifact is not the one that was logged: expected SHA-256 {expected}, saw {seen}")]
     ArtifactMismatch {
         /// Digests in the statement, shortened to the first few.
@@ -123,7 +123,7 @@ pub enum Refusal {
     ArtifactSwapped {
         /// Name of the wanted artifact.
         expected: String,
-        /// Name of the artifact that it is in the release.
+        /// Name under which the release has the file.
         seen: String,
     },
     /// The files are not in the release's manifest.
@@ -145,7 +145,7 @@ pub enum Refusal {
         /// The cosignature's time.
         seen: String,
     },
-    /// The log shows another history than before.
+    /// The log's history differs from the remembered one.
     #[error("the log has forked at tree size {size}: expected root {expected}, as remembered, saw {seen}")]
     Fork {
         /// Size of both trees.
@@ -155,17 +155,17 @@ pub enum Refusal {
         /// The root now, base64.
         seen: String,
     },
-    /// The log showed two histories earlier, and is not trusted since.
+    /// An earlier check found that the log signed two histories; it stays untrusted.
     #[error(
         "{origin} signed two histories, as this endpoint found earlier{}", evidence.as_ref().map(|name| format!(": {name} in the state's evidence proves it")).unwrap_or_default()
     )]
     Forked {
         /// The log.
         origin: String,
-        /// Name of the file that proves it, where there is one.
+        /// Name of the file that proves it, if there is one.
         evidence: Option<String>,
     },
-    /// An older release than one seen before.
+    /// The release is older than one seen before.
     #[error("the release is older than one seen before: expected sequence {expected} or higher, saw {seen}")]
     Rollback {
         /// The highest sequence seen.
@@ -173,16 +173,16 @@ pub enum Refusal {
         /// The statement's.
         seen: u64,
     },
-    /// Its publisher withdrew it.
+    /// The release was withdrawn by its publisher.
     #[error("{purl}, the release at leaf {index}, was withdrawn by {publisher}: {reason}")]
     Withdrawn {
         /// Package and version.
         purl: String,
-        /// Place of the release.
+        /// Leaf index of the release.
         index: LeafIndex,
         /// The publisher who withdrew it.
         publisher: String,
-        /// Why, in words.
+        /// The publisher's reason.
         reason: String,
     },
 }
@@ -238,13 +238,13 @@ impl Refusal {
             | Self::Checkpoint(CheckpointError::Format(e) | CheckpointError::Note(NoteError::Format(e)))
             | Self::Publisher(StatementError::Statement(e)) => e.contrast(),
             Self::Checkpoint(CheckpointError::Note(NoteError::BadSignature { name, id })) => {
-                (format!("a signature by {name}+{id}"), "one that it did not make".to_owned())
+                (format!("a signature by {name}+{id}"), "an invalid one".to_owned())
             }
             Self::Checkpoint(CheckpointError::UnsignedExtensions { origin }) => {
                 (format!("an Ed25519 signature by {origin}"), "ML-DSA-44 alone".to_owned())
             }
             Self::Quorum(QuorumError::BadCosignature { name, id }) => {
-                (format!("a cosignature by {name}+{id}"), "one that it did not make".to_owned())
+                (format!("a cosignature by {name}+{id}"), "an invalid one".to_owned())
             }
             Self::Checkpoint(
                 CheckpointError::Note(NoteError::Unsigned { expected, seen })
@@ -307,7 +307,7 @@ impl Refusal {
                 "Do not install it; if the publisher is new to you, get its key from a source you trust."
             }
             Self::Publisher(StatementError::OtherLog { .. }) => {
-                "Do not install it; somebody copied it into this log from the one that it was signed for."
+                "Do not install it; someone copied it into this log from the one that it was signed for."
             }
             Self::Publisher(_) => "Do not install it; ask the publisher whether it made this release.",
             Self::NotARelease { .. } => {
@@ -334,7 +334,7 @@ impl Refusal {
                 "Do not install it; download the artifact again, and keep this copy as evidence."
             }
             Self::Stale { .. } => {
-                "Fetch a newer proof; if there is none, the log has stalled, or somebody hides it from you."
+                "Fetch a newer proof; if there is none, the log has stalled, or someone hides it from you."
             }
             Self::FromTheFuture { .. } => "Check this machine's clock.",
             Self::Fork { .. } => "Do not install it; keep both checkpoints, they prove that the log lied.",

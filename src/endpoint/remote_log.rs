@@ -1,10 +1,10 @@
-//! What an endpoint asks a log.
+//! The questions that an endpoint asks a log.
 
 use crate::checkpoint::{Checkpoint, LogKey, LogSigned};
 use crate::client::{ClientError, Found, LogClient};
 use crate::merkle::{Hash, TileReader, TreeSize};
 
-/// Answers an endpoint's questions about one log. [`LogClient`] asks over HTTP. The endpoint believes no answer that
+/// Answers an endpoint's questions about one log. [`LogClient`] asks over HTTP. The endpoint rejects answers that
 /// it cannot check against a signature or a signed root.
 pub trait RemoteLog: TileReader<Error = ClientError> {
     /// The log's address, for messages.

@@ -54,14 +54,14 @@ impl VerifiedRelease {
         &self.release
     }
 
-    /// The publisher who states it: the one that was asked for, otherwise the first authorized signer in order
+    /// The publisher of the release: the one that was asked for, otherwise the first authorized signer in order
     /// of keyid.
     #[must_use]
     pub fn publisher(&self) -> &str {
         &self.publishers[0]
     }
 
-    /// Names of all signers, whatever they may state: each of them may withdraw the release.
+    /// Names of all signers, whatever their rights: each of them may withdraw the release.
     #[must_use]
     pub fn signers(&self) -> &[String] {
         &self.signers
@@ -82,7 +82,7 @@ impl VerifiedRelease {
     }
 
     /// Remembers this verdict, so that nothing older passes for newer later. Returns whether another head was
-    /// forgotten for this one's, before anybody had compared it: a fork that it shows will not be found.
+    /// forgotten for this one's, before it was compared: a fork that it shows will not be found.
     pub fn remember_in(&self, state: &mut EndpointState) -> bool {
         state.remember(self.head.get(), Some(self.head.verified_note()), &self.publishers, &self.release)
     }
@@ -240,14 +240,14 @@ fn check_memory(
         let (expected, seen) = (known.root.to_base64(), head.root.to_base64());
         return Err(Refusal::Fork { size: head.size, expected, seen });
     }
-    // An old release of a channel that nobody follows here is below no number that is remembered.
+    // In a channel that the endpoint does not follow, no number is remembered that an old release would be below.
     let unfollowed = |publisher: &String| state.unfollowed_channel(publisher, release);
     if pins.channel.is_none()
         && let Some(expected) = publishers.iter().find_map(unfollowed)
     {
         return Err(Refusal::OtherChannel { expected, seen: release.channel.clone(), followed: true });
     }
-    // Under each of them: who signs along must not hide the number that another one is at.
+    // For each publisher: a cosigner must not hide another publisher's higher number.
     match publishers.iter().filter_map(|publisher| state.sequence(publisher, release)).max() {
         Some(expected) if release.sequence < expected => {
             Err(Refusal::Rollback { expected, seen: release.sequence })

@@ -19,7 +19,7 @@ use crate::release::{Purl, StatementError, Subject, Withdrawal};
 const MAX_NEW: usize = 200;
 
 impl VerifiedRelease {
-    /// Reports whether this very leaf is withdrawn. The log takes such a withdrawal only from a signer.
+    /// Returns true if the withdrawal names this very leaf. The log accepts such a withdrawal only from a signer.
     fn is_leaf_of(&self, withdrawal: &Withdrawal) -> bool {
         withdrawal.leaf == *self.leaf()
     }
@@ -35,17 +35,17 @@ impl VerifiedRelease {
 enum Scope {
     /// Withdrawals of the release, by its signers.
     Release,
-    /// Those of its package, by anybody.
+    /// Those of its package, by any publisher.
     Package,
 }
 
-/// How a search ended.
+/// The end of a search.
 enum End {
-    /// Everything was looked at.
+    /// All results were checked.
     All,
-    /// There are more that are not known yet than one run looks at; so many statements were found.
+    /// There are more new withdrawals than one run checks. Holds the number of statements found.
     Cap(usize),
-    /// The search went on and on; so many statements were found.
+    /// The search did not end. Holds the number of statements found.
     Endless(usize),
 }
 
@@ -53,13 +53,13 @@ enum End {
 #[derive(Default)]
 pub(super) struct Withdrawals {
     pub proven: Vec<ProvenWithdrawal>,
-    /// Set if a publisher whom the publishers file does not list, or not any more, may have withdrawn the release.
+    /// Set if a publisher that the publishers file does not list, or no longer lists, may have withdrawn the release.
     pub doubt: Option<CheckError>,
-    /// Set if the log has a search, and so said something about withdrawals.
+    /// Set if the log has a search, and so answered about withdrawals.
     pub asked: bool,
     /// Heads of their proofs that are newer than the newest one that was fetched before.
     pub newer: Vec<Cosigned<Checkpoint>>,
-    /// Statements that were looked at.
+    /// Statements that were checked.
     seen: Vec<Hash>,
     /// Entries that are withdrawn, by leaf hash.
     released: BTreeMap<Hash, Vec<u8>>,
@@ -72,8 +72,8 @@ impl Withdrawals {
 }
 
 impl Inquiry<'_> {
-    /// Learns the withdrawals of a release, and of other releases of its package, that are not known yet. An endpoint
-    /// cannot see that a log hides one; monitors can.
+    /// Learns the new withdrawals of a release and of other releases of its package. An endpoint cannot notice that a
+    /// log hides one; monitors can.
     ///
     /// Checks all withdrawals of this release: any that is left unchecked leaves a doubt. Learns as many as fit
     /// of other releases, which this endpoint may meet later without the network.
@@ -113,7 +113,7 @@ impl Inquiry<'_> {
         Ok(learnt)
     }
 
-    /// The doubt that is left where a search did not end.
+    /// The doubt that an unfinished search leaves.
     fn unfinished(&self, end: &End, purl: &Purl) -> Option<CheckError> {
         let (address, purl) = (self.log.address().to_owned(), purl.to_string());
         match *end {
@@ -123,8 +123,8 @@ impl Inquiry<'_> {
         }
     }
 
-    /// Checks those that a search finds and that are not known yet, up to a limit. Stops at one that is of this
-    /// very release. `None` if the log has no search.
+    /// Checks the new withdrawals that a search finds, up to a limit. Stops at one of this very release. `None` if the
+    /// log has no search.
     fn look_at_all(
         &self,
         terms: &[(&str, &str)],
@@ -158,7 +158,7 @@ impl Inquiry<'_> {
             if found.is_whole() {
                 return Ok(Some(End::All));
             }
-            // Goes on behind what is known: that is as long as the memory, and new ones have their limit.
+            // Skips known ones without a limit: there are no more than the memory holds, and new ones have their limit.
             if met.len() == met_before {
                 return Ok(Some(End::Endless(count)));
             }
@@ -166,7 +166,7 @@ impl Inquiry<'_> {
         }
     }
 
-    /// Fetches a withdrawal that is not known yet, and verifies it.
+    /// Fetches and verifies a new withdrawal.
     fn look(
         &self,
         statement: &Hash,
@@ -193,7 +193,7 @@ impl Inquiry<'_> {
             Err(e) if self.is_doubt(&e, &proof, scope, about) => {
                 learnt.doubt = Some(CheckError::UntrustedWithdrawal(e));
             }
-            // Its publisher may not be trusted here; then it withdraws nothing.
+            // A withdrawal by an untrusted publisher withdraws nothing.
             Err(e) => self.endpoint.tell(&Notice::IgnoredWithdrawal(&e)),
         }
         Ok(())
@@ -208,7 +208,7 @@ impl Inquiry<'_> {
         released: &mut BTreeMap<Hash, Vec<u8>>,
     ) -> ProvenWithdrawal {
         let leaf = withdrawal.withdrawal().leaf;
-        // Many may be of one release.
+        // Several withdrawals may name one release.
         let entry = match released.entry(leaf) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => {
@@ -224,7 +224,7 @@ impl Inquiry<'_> {
     }
 
     /// Checks that the log answered about the entry asked for, under a head of the history that it shows elsewhere.
-    /// Malformed or unsigned parts are refused later, as in any proof.
+    /// The verification refuses malformed or unsigned parts later, as in any proof.
     fn check_answer(&self, statement: &Hash, proof: &[u8]) -> Result<(), CheckError> {
         let Ok(file) = ProofFile::parse(proof) else { return Ok(()) };
         let other = |what: &'static str, expected: &str, seen: &str| CheckError::AnotherProof {
@@ -248,9 +248,9 @@ impl Inquiry<'_> {
     }
 
     /// Reports whether a withdrawal of this release is in the log and lacks only a publisher who is trusted here. The
-    /// log takes one only from a signer of the release, and all of those are trusted: so its key or its right is likely
-    /// newer than the publishers file. For the same release under another leaf, only withdrawals that the search for
-    /// a signer found count: anybody with rights to the package can make others.
+    /// log accepts one only from a signer of the release, and all of those are trusted: so its key or its right is
+    /// likely newer than the publishers file. For the same release under another leaf, only withdrawals that the search
+    /// for a signer found count: any publisher with rights to the package can make others.
     fn is_doubt(&self, why: &Refusal, proof: &[u8], scope: Scope, about: &VerifiedRelease) -> bool {
         let Refusal::Publisher(why) = why else { return false };
         let of_key = matches!(why, StatementError::UnknownKey { .. } | StatementError::KeyRevoked { .. });

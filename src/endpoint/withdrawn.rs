@@ -1,4 +1,4 @@
-//! Withdrawals, which an endpoint learns online and believes only with a proof that they are in the log.
+//! Withdrawals, which an endpoint learns online and accepts only with a proof that they are in the log.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +10,7 @@ use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::merkle::Hash;
 use crate::release::{Envelope, Publishers, Statement, Withdrawal, check_log};
 
-/// A withdrawal in a log, by a believed publisher. Only [`verify_withdrawal`] makes one.
+/// A withdrawal in a log, by a trusted publisher. Only [`verify_withdrawal`] makes one.
 ///
 /// It does not say that its publisher made the release that it names: [`verify`](fn@super::verify) checks that when it
 /// judges the release.
@@ -42,9 +42,8 @@ impl ProvenWithdrawal {
         &self.withdrawal
     }
 
-    /// Adds the withdrawn entry. With it, the withdrawal applies to the payload under any signatures: somebody
-    /// may show the envelope without the withdrawing publisher's signature. An entry other than the named one
-    /// changes nothing.
+    /// Adds the withdrawn entry. With it, the withdrawal applies to the payload under any signatures, also to an
+    /// envelope without the withdrawing publisher's signature. An entry other than the named one changes nothing.
     #[must_use]
     pub fn with_release(mut self, entry: &[u8], publishers: &Publishers) -> Self {
         let envelope =
@@ -62,14 +61,14 @@ impl ProvenWithdrawal {
         signed.iter().any(|name| name == publisher).then_some(*payload)
     }
 
-    /// The publishers who withdraw it: all signers that may, at least one.
+    /// The publishers that withdraw it: all signers with the right to, at least one.
     #[must_use]
     pub fn publishers(&self) -> &[String] {
         &self.publishers
     }
 }
 
-/// Believes the proof file of a withdrawal: steps 1 to 5 of [`verify`](fn@super::verify).
+/// Verifies the proof file of a withdrawal: steps 1 to 5 of [`verify`](fn@super::verify).
 ///
 /// # Errors
 /// [`Refusal`].
@@ -85,10 +84,10 @@ pub fn verify_withdrawal(proof: &[u8], trust: Trust<'_>) -> Result<ProvenWithdra
 }
 
 /// Reads a withdrawal that is in a log, by any publisher: steps 1 to 4 of [`verify`](fn@super::verify). `None`
-/// for what is no withdrawal, is not in the log, or is for another one.
+/// if it is not a withdrawal, is not in the log, or is for another log.
 ///
-/// It withdraws nothing. But [`verify_withdrawal`] may fail only because the publishers file is out of date, and then
-/// the user who is about to install the release must be told.
+/// The result withdraws nothing. But [`verify_withdrawal`] may fail only because the publishers file is out of date,
+/// and then the user must be told before installing the release.
 #[must_use]
 pub fn logged_withdrawal(proof: &[u8], policy: &Policy) -> Option<Withdrawal> {
     let Logged { head, entry, .. } = open_logged(proof, policy).ok()?;

@@ -22,7 +22,7 @@ pub(crate) use macros::{checked_text, error_codes, names};
 pub(crate) use toml_file::{TomlFile, TomlPlace, toml_string};
 pub use wait::Wait;
 
-/// Why input is malformed: the error of all parsers of the core.
+/// Malformed input: the error of all parsers of the core.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
@@ -168,8 +168,8 @@ fn is_secret(text: &str) -> bool {
 /// Longest quotation of foreign input in an error message, in characters.
 const QUOTE_CHARS: usize = 60;
 
-/// Invisible characters that Unicode classifies as letters, marks or symbols: fillers, joiners, variation selectors, the
-/// blank Braille pattern.
+/// Invisible characters that Unicode classifies as letters, marks or symbols: fillers, joiners, variation selectors,
+/// the blank Braille pattern.
 const INVISIBLE: [core::ops::RangeInclusive<char>; 10] = [
     '\u{34f}'..='\u{34f}',
     '\u{115f}'..='\u{1160}',
@@ -270,15 +270,15 @@ pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
-/// Like [`base64_decode`], but the bits after the last byte may be set: RFC 4648 section 3.5 leaves it to the decoder to
-/// reject them.
+/// Like [`base64_decode`], but the bits after the last byte may be set: RFC 4648 section 3.5 leaves it to the decoder
+/// to reject them.
 pub(crate) fn base64_decode_any_bits(text: &str) -> Option<Vec<u8>> {
     const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
     GeneralPurpose::new(&alphabet::STANDARD, CONFIG).decode(text).ok()
 }
 
-/// Like [`base64_decode`], but also accepts the URL-safe alphabet (RFC 4648 section 5). A text that mixes both alphabets
-/// is rejected.
+/// Like [`base64_decode`], but also accepts the URL-safe alphabet (RFC 4648 section 5). A text that mixes both
+/// alphabets is rejected.
 pub(crate) fn base64_decode_any(text: &str) -> Option<Vec<u8>> {
     base64_decode(text).or_else(|| URL_SAFE.decode(text).ok())
 }

@@ -5,7 +5,7 @@ use core::str::FromStr;
 use super::{FormatError, names, quote};
 
 names! {
-    /// How far an entry must have come before the log answers its sender, the nearest state first.
+    /// The state that an entry must have reached before the log answers its sender, the earliest first.
     ///
     /// The same values stand in `?wait=` of `POST /add`, in `--wait` of the command line, and in a submission to
     /// the sequencer.

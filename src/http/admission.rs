@@ -108,7 +108,7 @@ impl Admission {
     ) -> Result<Received, RequestError> {
         upload.announced(what, limit)?;
         let Upload { mut body, from, .. } = upload;
-        // Counts bytes, not frames: a byte in a chunk of its own is a byte.
+        // Counts bytes, not frames: a chunk may hold a single byte.
         let mut receiving = self.receiving.reserve(from.network());
         match collect(what, &mut body, limit, &mut receiving).await {
             Ok(bytes) => {
@@ -168,7 +168,7 @@ impl Pace {
         Self { began: now, window: now, before: 0 }
     }
 
-    /// When to look again.
+    /// Time of the next check.
     fn next_look(&self) -> Instant {
         (self.window + PACE_WINDOW).min(self.began + BODY_TIMEOUT)
     }

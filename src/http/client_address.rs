@@ -50,7 +50,7 @@ impl Network {
 
 impl ClientAddress {
     /// The client behind a connection from this address. If the address is one of `proxies`, the last address
-    /// in `X-Forwarded-For` that is not one of them counts. Anybody may have written what stands before it.
+    /// in `X-Forwarded-For` that is not one of them counts. Clients can forge the addresses before it.
     #[must_use]
     pub fn of(from: IpAddr, headers: &HeaderMap, proxies: &[IpAddr]) -> Self {
         let is_ours = |address| is_proxy(address, proxies);
@@ -58,7 +58,7 @@ impl ClientAddress {
             headers.get_all(HEADER).iter().map(|line| line.to_str().unwrap_or("?")).collect();
         let mut named = lines.iter().flat_map(|line| line.split(',')).rev();
         let mut client = from;
-        // A proxy that names nobody asks for itself.
+        // A proxy that names no client is the client itself.
         while is_ours(client)
             && let Some(before) = named.next().and_then(|text| address(text.trim()))
         {

@@ -91,9 +91,9 @@ pub struct Connection {
     blocked: AtomicBool,
     /// Bytes sent to the client.
     sent: AtomicU64,
-    /// When bytes last came or went, or an answer was last ready.
+    /// Time when bytes last came or went, or an answer was last ready.
     progress: AtomicU64,
-    /// When the first byte of a request's head came; 0 if no head is on its way.
+    /// Time when the first byte of a request's head came; 0 if no head is on its way.
     head: AtomicU64,
     /// The body on its way, if any.
     body: Mutex<Weak<Arrival>>,
@@ -175,7 +175,7 @@ impl Connection {
         self.is_serving() && !self.arrival().is_some_and(|arrival| arrival.awaited.load(RELAXED))
     }
 
-    /// Since when the client has kept the server waiting. A byte now and then does not shorten that.
+    /// Time since which the client has kept the server waiting. A byte now and then does not reset it.
     fn since(&self) -> u64 {
         match (self.arrival(), self.head.load(RELAXED)) {
             (Some(arrival), _) => arrival.since.load(RELAXED),
@@ -189,10 +189,10 @@ impl Connection {
 #[derive(Debug)]
 pub struct Arrival {
     began: Instant,
-    /// When it began, plus a millisecond for each byte that came: a client that sends a KiB a second is not
+    /// Time when it began, plus a millisecond for each byte that came: a client that sends a KiB a second is not
     /// stalled.
     since: AtomicU64,
-    /// Whether the server waits for the next bytes.
+    /// Set while the server waits for the next bytes.
     awaited: AtomicBool,
 }
 
@@ -245,7 +245,7 @@ struct OpenConnection {
     connection: Arc<Connection>,
     network: Option<Network>,
     closing: bool,
-    /// When the current window began, and how many bytes had been sent by then.
+    /// Start of the current window, and the number of bytes sent before it.
     window: (u64, u64),
 }
 

@@ -11,7 +11,7 @@ use super::cache;
 use super::outcomes::Outcome;
 use crate::format::{FormatError, to_json};
 
-/// How an error is answered: a row of a server's problem table.
+/// A row of a server's problem table: the answer to an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// The status, and the code that tells the error from others with that status.
@@ -91,7 +91,7 @@ pub enum RequestError {
     #[error("the server failed to answer; its operator finds the reason in its log")]
     Internal,
     /// No route has this path.
-    #[error("{path} is no route of {hint}")]
+    #[error("{path} is not a route of {hint}")]
     NoRoute {
         /// The path of the request, quoted.
         path: String,

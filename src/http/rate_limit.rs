@@ -67,7 +67,7 @@ impl RateLimits {
     /// never goes back.
     ///
     /// # Errors
-    /// The time until there is a token, if nobody else takes it.
+    /// The time until there is a token, if no other client takes it.
     pub fn admit(&mut self, from: IpAddr, now: Duration) -> Result<(), Duration> {
         let network = Network::from(from);
         let own = self.networks.get(&network).map_or_else(Bucket::default, |(bucket, _)| *bucket);

@@ -10,7 +10,7 @@ use crate::format::quote;
 
 /// The answers to requests outside a server's routes.
 pub struct RouteHints {
-    /// Completes "... is no route of".
+    /// Completes "... is not a route of".
     pub no_route: &'static str,
     /// Says which methods the routes have.
     pub wrong_method: &'static str,

@@ -39,7 +39,7 @@ pub struct Update<T> {
 pub struct Loss {
     /// The items, for people.
     pub words: String,
-    /// Whether nothing is left in the file, which is probably an accident.
+    /// Set if nothing is left in the file, which is probably an accident.
     pub all: bool,
 }
 
@@ -79,9 +79,9 @@ struct WatchState<T> {
     fault: Option<String>,
 }
 
-/// Identifies a version of a file without reading it: its device, inode, length, and times of change and modification. A
-/// replacement may have the same length and modification time, but it has another inode or change time, which nobody can
-/// set.
+/// Identifies a version of a file without reading it: its device, inode, length, and times of change and modification.
+/// A replacement may have the same length and modification time, but it has another inode or change time, which no
+/// program can set.
 type Stamp = (u64, u64, u64, [i64; 4]);
 
 fn stamp(meta: &fs::Metadata) -> Stamp {

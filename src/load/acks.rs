@@ -67,7 +67,7 @@ impl Acks {
         self.range
     }
 
-    /// When the run first had more than are kept, counted from its start.
+    /// Time since the start of the run at which it first had more than are kept.
     #[must_use]
     pub const fn sampled_since(&self) -> Option<Duration> {
         self.sampled_since

@@ -17,7 +17,7 @@ use crate::format::{FormatError, quote_bytes};
 use crate::merkle::{Hash, LeafIndex};
 use crate::proof::bundle;
 
-/// How to read an answer with status 200.
+/// The form of answers with status 200.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answers {
     /// Decimal indices, one a line, which are remembered and checked.
@@ -37,7 +37,7 @@ pub struct Append {
     host: HeaderValue,
     answers: Answers,
     pub acks: RefCell<Acks>,
-    /// Why the first malformed answer with status 200 can't be read.
+    /// The fault of the first malformed answer with status 200.
     pub malformed: RefCell<Option<FormatError>>,
 }
 

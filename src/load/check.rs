@@ -26,7 +26,7 @@ const NAMED: usize = 5;
 /// The evidence that a checkpoint is the log's.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// None: the tiles must hash to the root, but anybody could have made both.
+    /// None: the tiles must hash to the root, but anyone could have made both.
     Unverified,
     /// A signature by this key of the log.
     Key(NoteKey),
@@ -56,7 +56,7 @@ pub struct Checked {
     pub tiles: u64,
 }
 
-/// Why a check failed, or could not be made.
+/// A check that failed, or could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
@@ -201,8 +201,8 @@ const fn tile_of(ack: &Ack) -> u64 {
     ack.index.get() / TILE_WIDTH
 }
 
-/// Forgets the full tiles of level 0: each serves one group of leaves only. The partial one is on the right edge, and so in
-/// most proofs, as the upper ones are.
+/// Forgets the full tiles of level 0: each serves one group of leaves only. The partial one is on the right edge, and
+/// so in most proofs, as the upper ones are.
 fn forget_leaves(tiles: &KeptTiles<&LogClient>) {
     tiles.retain(|tile| tile.id.level() > 0 || !tile.is_full());
 }

@@ -37,7 +37,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Why there is no answer.
+/// A request without an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The connection could not be made.
@@ -79,7 +79,7 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::task::spawn_local(async move {
-            // The request in progress gets the error, too.
+            // The request in progress returns the error.
             let _ = connection.await;
         });
         Ok(Self { sender })

@@ -43,7 +43,7 @@ struct Run {
     last_answer: Cell<Instant>,
     stopped: Cell<bool>,
     stop: Notify,
-    /// A refusal that every other request would meet, too.
+    /// A refusal that every other request would get as well.
     refused: RefCell<Option<ClientError>>,
 }
 
@@ -79,7 +79,7 @@ pub fn drive(
         let worked = metrics.worker_total_busy_duration(0).saturating_sub(worked);
         run.finish(worked)
     })?;
-    // Drops the tasks that still read answers for which nobody waits.
+    // Drops the tasks that still read abandoned answers.
     drop(local);
     measured.generator_busy = measured.generator_busy.min(1.0);
     Ok(measured)

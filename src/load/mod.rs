@@ -5,17 +5,18 @@
 //! append  entries -> pace -> writers -> measured, acknowledgements   any server that takes a POST
 //! ```
 //!
-//! One thread sends all requests, over one HTTP/1.1 connection for each writer: the generator shares the machine with the
-//! log that it measures. It reports for which share of the time that thread was at work, since a generator that is always
-//! busy measures itself.
+//! One thread sends all requests, over one HTTP/1.1 connection for each writer: the generator shares the machine with
+//! the log that it measures. It reports for which share of the time that thread was at work, since a generator that is
+//! always busy measures itself.
 //!
 //! With a rate, each request has a time to be sent at, and its latency counts from that time, even if every writer was
 //! still waiting for another answer. So a stall counts for all requests that fell into it, not only for those that were
-//! under way (no coordinated omission). The timer is accurate to a millisecond, which is part of such latencies. Without a
-//! rate each writer waits for its answer before it sends again, and latency counts from when the request was sent.
+//! under way (no coordinated omission). The timer is accurate to a millisecond, which is part of such latencies.
+//! Without a rate each writer waits for its answer before it sends again, and latency counts from when the request was
+//! sent.
 //!
-//! Quantiles (p50, p90, p99, p99.9) come from an HDR histogram with two significant digits: each is at most 1 % above the
-//! exact value and never below it. The maximum is exact.
+//! Quantiles (p50, p90, p99, p99.9) come from an HDR histogram with two significant digits: each is at most 1 % above
+//! the exact value and never below it. The maximum is exact.
 
 mod acks;
 mod append;
@@ -71,15 +72,15 @@ pub struct Plan {
     pub writers: usize,
     /// Entries a second in all; `None` for as fast as the answers come.
     pub rate: Option<u32>,
-    /// How long requests are sent. The run then waits for the answers that are under way.
+    /// Time for sending requests. The run then waits for the answers that are under way.
     pub duration: Duration,
-    /// How to read the answers.
+    /// The form of the answers.
     pub answers: Answers,
     /// The longest pause after a 429, whatever `Retry-After` asks for.
     pub patience: Duration,
 }
 
-/// Why a run has no summary.
+/// A run without a summary.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -196,7 +197,7 @@ pub struct Appended {
     pub measured: Measured,
     /// The acknowledgements, for [`check()`].
     pub acks: Acks,
-    /// Why the first malformed answer with status 200 can't be read.
+    /// The fault of the first malformed answer with status 200.
     pub malformed: Option<FormatError>,
 }
 

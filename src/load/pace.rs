@@ -1,9 +1,9 @@
-//! Decides when each request is sent.
+//! Schedules the requests of a run.
 //!
-//! Without a rate a writer sends its next request as soon as it has an answer (a closed loop). A log that stalls then gets
-//! fewer requests, and its latencies look better than those that a new caller would see. With a rate the moments are fixed
-//! beforehand (an open loop): the next free writer takes the next one, and latency counts from that moment, whether the
-//! request is sent late or not.
+//! Without a rate a writer sends its next request as soon as it has an answer (a closed loop). A log that stalls then
+//! gets fewer requests, and its latencies look better than those that a new caller would see. With a rate the moments
+//! are fixed beforehand (an open loop): the next free writer takes the next one, and latency counts from that moment,
+//! whether the request is sent late or not.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct Pace {
     start: Instant,
-    /// When sending ends; earlier than planned if the run is stopped.
+    /// Time when sending ends; earlier than planned if the run is stopped.
     end: Cell<Instant>,
     /// `None` if each request follows an answer.
     rate: Option<Rate>,
@@ -73,12 +73,12 @@ impl Pace {
         self.end.set(self.end.get().min(Instant::now()));
     }
 
-    /// When the run is, or was, to end.
+    /// Time when the run ends.
     pub fn end(&self) -> Instant {
         self.end.get()
     }
 
-    /// When the run began.
+    /// Time when the run began.
     pub const fn start(&self) -> Instant {
         self.start
     }
@@ -92,7 +92,7 @@ impl Pace {
 }
 
 impl Rate {
-    /// When request `n` is due, counted from the start.
+    /// Time at which request `n` is due, counted from the start.
     fn offset(self, n: u64) -> Duration {
         let nanos = u128::from(n) * self.batch as u128 * NANOS / u128::from(self.entries);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))

@@ -32,8 +32,8 @@ impl Node {
 
 /// The nodes from which a proof is computed.
 ///
-/// Each hash of a proof is the root of a run of leaves. A run that is not a complete subtree is folded from the complete
-/// subtrees that it consists of, so a plan is a list of lists of nodes.
+/// Each hash of a proof is the root of a run of leaves. A run that is not a complete subtree is folded from the
+/// complete subtrees that it consists of, so a plan is a list of lists of nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Size of the tree from which the nodes are read.
@@ -160,8 +160,8 @@ pub(super) fn prove<R: TileReader + ?Sized>(
     Ok(verify(&proof).map(|()| proof))
 }
 
-/// Makes an inclusion proof and verifies it against `root`, so that a damaged tree is found here and not by whoever
-/// verifies the proof.
+/// Makes an inclusion proof and verifies it against `root`, so that a damaged tree is found here and not by the
+/// proof's verifier.
 ///
 /// # Errors
 /// The outer error is the reader's; the inner one says that the tiles do not lead to this root.
@@ -245,8 +245,8 @@ fn split_point(count: u64) -> u64 {
     1 << (u64::BITS - 1 - (count - 1).leading_zeros())
 }
 
-/// PATH of RFC 6962 section 2.1.1: the runs beside the path of leaf `index` in the tree over `leaves`, the leaf's sibling
-/// first. `leaves` are a whole tree's or a [`Subtree`](super::Subtree)'s.
+/// PATH of RFC 6962 section 2.1.1: the runs beside the path of leaf `index` in the tree over `leaves`, the leaf's
+/// sibling first. `leaves` are a whole tree's or a [`Subtree`](super::Subtree)'s.
 pub(super) fn path(index: LeafIndex, leaves: Range<u64>) -> Vec<Vec<Node>> {
     subtree_proof(index.get()..index.get() + 1, leaves)
 }
@@ -279,8 +279,8 @@ pub(super) fn subtree_proof(mut subtree: Range<u64>, mut tree: Range<u64>) -> Ve
     pieces
 }
 
-/// The complete subtrees that make up leaves `start..end`, left to right. `start` is a multiple of the smallest power of
-/// two that is not below the run's length, because RFC 6962 splits trees so.
+/// The complete subtrees that make up leaves `start..end`, left to right. `start` is a multiple of the smallest power
+/// of two that is not below the run's length, because RFC 6962 splits trees so.
 pub(super) fn run(start: u64, end: u64) -> Vec<Node> {
     let mut at = start;
     let levels = (0..u64::BITS).rev().filter(|level| (end - start) >> level & 1 == 1);

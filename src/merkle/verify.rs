@@ -12,7 +12,7 @@ use crate::format::error_codes;
 /// has one hash more than its path.
 pub const MAX_PROOF_HASHES: usize = 64;
 
-/// Why a proof is not valid, or can't be made.
+/// A proof that is not valid, or can't be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
@@ -121,8 +121,8 @@ pub(super) fn verify_run(
     let level = if s == t { meet } else { meet.min(s.trailing_ones()) };
     // The level is below 64: the top bit of an index is never set.
     let (mut f, mut s, mut t) = (f >> level, s >> level, t >> level);
-    // Not a step of the draft: steps 6.1, 7.1 and 8 together reject exactly the other lengths. Checked first, the length
-    // bounds the work and gives a better error.
+    // Not a step of the draft: steps 6.1, 7.1 and 8 together reject exactly the other lengths. Checked first, the
+    // length bounds the work and gives a better error.
     check_length(usize::from(f != s) + path_length(s, t), proof)?;
     let (seed, rest) = if f == s {
         // 5. If fn is sn, set fr and sr to node_hash.

@@ -231,7 +231,7 @@ impl NoteKey {
         self.key.to_bytes()
     }
 
-    /// Verifies a bare signature. What `message` has to be depends on the signature type.
+    /// Verifies a bare signature. The form of `message` depends on the signature type.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key.verifies(message, signature)
     }
@@ -313,7 +313,7 @@ impl NoteSigner {
         &self.public
     }
 
-    /// Makes a bare signature. What `message` has to be depends on the signature type.
+    /// Makes a bare signature. The form of `message` depends on the signature type.
     pub(crate) fn sign_bytes(&self, message: &[u8]) -> Vec<u8> {
         self.key.sign(message)
     }

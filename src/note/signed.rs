@@ -23,7 +23,7 @@ pub const MAX_NOTE_SIGNATURES: usize = 64;
 /// A signature line begins with an em dash and a space.
 const SIGNATURE_PREFIX: &str = "— ";
 
-/// Why a note is not trusted.
+/// A note that is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
@@ -121,8 +121,8 @@ impl NoteSignature {
         self.name.as_str() == key.name().as_str() && self.id == key.id()
     }
 
-    /// Parses a line, without its newline. c2sp.org/signed-note demands a key name without spaces or plus signs and "the
-    /// base64 encoding of 4+n bytes", whoever signed: anything else is malformed.
+    /// Parses a line, without its newline. c2sp.org/signed-note demands a key name without spaces or plus signs and
+    /// "the base64 encoding of 4+n bytes", whoever signed: anything else is malformed.
     fn parse(line: &str) -> Result<Self, FormatError> {
         let wrong = || {
             let expected = "a signature line: — <key name> base64(key ID || signature)";

@@ -45,7 +45,7 @@ pub struct ForkEvidence {
     larger: Note,
 }
 
-/// Why evidence proves no fork.
+/// Evidence that proves no fork.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
@@ -64,7 +64,7 @@ pub enum EvidenceError {
     SameTree { size: TreeSize, root: Hash },
     /// The larger tree continues the smaller one.
     #[error(
-        "the larger head continues the smaller one: expected another root than {root} at size {size}, saw that"
+        "the larger head continues the smaller one: expected a root other than {root} at size {size}, saw the same"
     )]
     Continues { size: TreeSize, root: Hash },
     /// The consistency proof does not lead to the larger head.
@@ -200,8 +200,8 @@ impl ForkEvidence {
     }
 }
 
-/// Compares two heads of one log, the smaller first, using tiles of the larger head's tree. Returns `None` if the larger
-/// head continues the smaller one, otherwise evidence that [proves](ForkEvidence::judge) the fork.
+/// Compares two heads of one log, the smaller first, using tiles of the larger head's tree. Returns `None` if the
+/// larger head continues the smaller one, otherwise evidence that [proves](ForkEvidence::judge) the fork.
 ///
 /// # Errors
 /// The outer error is the reader's. The inner one says that the tiles do not lead to the larger root, in which case
@@ -283,7 +283,8 @@ impl ProvenFork {
         [&self.smaller, &self.larger]
     }
 
-    /// The root that the larger head commits to at the smaller size. It differs from that of [`smaller`](Self::smaller).
+    /// The root that the larger head commits to at the smaller size. It differs from that of
+    /// [`smaller`](Self::smaller).
     #[must_use]
     pub const fn other_root(&self) -> Hash {
         match &self.prefix {

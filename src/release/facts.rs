@@ -1,4 +1,4 @@
-//! What the log's indexes record about an entry: its payload, the sequence numbers it claims, its search terms,
+//! Facts that the log's indexes record about an entry: its payload, the sequence numbers it claims, its search terms,
 //! and the facts that warnings need.
 //!
 //! All of it is a function of the entry and the publishers file alone, so that indexes can be rebuilt
@@ -42,11 +42,11 @@ impl Track {
     }
 }
 
-/// What a signer released: its identity and its content.
+/// A release by one signer: its identity and its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edition {
-    /// Hash of publisher, purl with version and qualifiers, kind and channel. Releases with the same value should have the
-    /// same bytes. `None` for detection rules, which change without a new version.
+    /// Hash of publisher, purl with version and qualifiers, kind and channel. Releases with the same value should have
+    /// the same bytes. `None` for detection rules, which change without a new version.
     pub thing: Option<Hash>,
     /// [`Release::bytes`].
     pub bytes: Hash,
@@ -75,8 +75,8 @@ fn withdrawal_key(publisher: &str, subjects: &[Subject]) -> Hash {
 }
 
 names! {
-    /// A field by which statements can be searched, with its name in queries, the most selective first. The number is the
-    /// field's tag in a [`Term`].
+    /// A field by which statements can be searched, with its name in queries, the most selective first. The number is
+    /// the field's tag in a [`Term`].
     #[repr(u8)]
     SearchField {
         /// Hex leaf hash of the withdrawn release.
@@ -110,7 +110,7 @@ impl Term {
     }
 }
 
-/// What the indexes record about an entry. Empty for entries of an opaque log.
+/// The facts that the indexes record about an entry. Empty for entries of an opaque log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// SHA-256 of the payload: a log has one leaf for each.
@@ -121,9 +121,9 @@ pub struct Facts {
     pub terms: Vec<Term>,
     /// A release's sequence number in the track of each signer.
     pub numbers: Vec<(Track, u64)>,
-    /// What each signer of a release released.
+    /// The edition of each signer of a release.
     pub editions: Vec<Edition>,
-    /// [`Edition::withdrawal`] of what each signer of a withdrawal withdraws.
+    /// For each signer of a withdrawal, the [`Edition::withdrawal`] of the withdrawn release.
     pub withdrawals: Vec<Hash>,
 }
 

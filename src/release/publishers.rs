@@ -72,8 +72,8 @@ pub struct PublisherKey {
     pub not_before: Option<Timestamp>,
     /// Last second in which the log admits them.
     pub not_after: Option<Timestamp>,
-    /// Set if nothing signed with it is trusted. The key stays in the file, because the sequence numbers that it claimed
-    /// are kept under its publisher's name.
+    /// Set if nothing signed with it is trusted. The key stays in the file, because the sequence numbers that it
+    /// claimed are kept under its publisher's name.
     pub revoked: bool,
 }
 
@@ -91,8 +91,8 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Tells whether it has the right to the statement's kind and to every package that the statement names. A publisher
-    /// that may make any kind of release may also make withdrawals.
+    /// Tells whether it has the right to the statement's kind and to every package that the statement names. A
+    /// publisher that may make any kind of release may also make withdrawals.
     pub(super) fn may_state(&self, statement: &Statement) -> bool {
         let kind = statement.kind();
         let may = match kind {
@@ -178,8 +178,8 @@ impl fmt::Display for LostKey {
 }
 
 impl Publishers {
-    /// Replaces `before` in a running program. A key that is not listed any more stays as revoked, under its publisher's
-    /// name, so that nobody else gets its claims. The second value lists the keys that are gone.
+    /// Replaces `before` in a running program. A key that is not listed any more stays as revoked, under its
+    /// publisher's name, so that nobody else gets its claims. The second value lists the keys that are gone.
     #[must_use]
     pub fn after(mut self, before: &Self) -> (Self, Vec<LostKey>) {
         let mut lost = Vec::new();
@@ -204,7 +204,7 @@ impl Publishers {
         (self, lost)
     }
 
-    /// Tells whether anyone may publish: whether there is a key that is not revoked.
+    /// Returns true if anyone may publish: if at least one key is not revoked.
     #[must_use]
     pub fn has_usable_key(&self) -> bool {
         self.0.iter().any(|publisher| publisher.keys.iter().any(|key| !key.revoked))

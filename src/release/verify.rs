@@ -10,7 +10,7 @@ use crate::format::{FormatError, error_codes, quote};
 use crate::merkle::Hash;
 use crate::note::ed25519_verify;
 
-/// Why a statement in a well-formed envelope is not admitted or trusted.
+/// A statement in a well-formed envelope that is not admitted or trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
@@ -107,8 +107,8 @@ const fn rights(kind: StatementKind, package: Option<&str>) -> &'static str {
     }
 }
 
-/// A statement signed by publishers with the right to make it. Only [`Publishers::verify`] and [`Publishers::admit`] make
-/// one.
+/// A statement signed by publishers with the right to make it. Only [`Publishers::verify`] and [`Publishers::admit`]
+/// make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedStatement {
     statement: Statement,
@@ -209,8 +209,8 @@ impl Publishers {
         })
     }
 
-    /// For monitors, which know the time of an entry only as an interval: returns [`StatementError::KeyNotValid`] for the
-    /// first signature whose key is valid at no moment of `from..=to`. Skips keys that are not registered, which
+    /// For monitors, which know the time of an entry only as an interval: returns [`StatementError::KeyNotValid`] for
+    /// the first signature whose key is valid at no moment of `from..=to`. Skips keys that are not registered, which
     /// [`verify`](Self::verify) rejects.
     #[must_use]
     pub fn outside_validity(

@@ -8,7 +8,7 @@ use super::{Envelope, Publishers, Release, VerifiedStatement, Withdrawal};
 use crate::format::{FormatError, error_codes, quote};
 use crate::merkle::{Hash, LeafIndex};
 
-/// Why a withdrawal has no effect on the entry it names.
+/// A withdrawal without effect on the entry that it names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
@@ -43,7 +43,7 @@ pub enum WithdrawalError {
     },
     /// Another publisher released it.
     #[error(
-        "{publisher} did not release leaf {index}: expected a withdrawal by {expected}; only who released something can withdraw it"
+        "{publisher} did not release leaf {index}: expected a withdrawal by {expected}; only the publisher of a release can withdraw it"
     )]
     NotThePublisher { index: LeafIndex, publisher: String, expected: String },
 }

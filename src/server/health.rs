@@ -34,7 +34,7 @@ pub struct LogHealth {
 struct WitnessingHealth {
     /// The quorum, for people.
     quorum: String,
-    /// Whether a quorum has cosigned the published checkpoint.
+    /// Set if a quorum has cosigned the published checkpoint.
     reached: bool,
     witnesses: Vec<CosignerStatus>,
 }

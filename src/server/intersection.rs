@@ -2,7 +2,7 @@
 //!
 //! Terms take turns: each skips to its newest leaf that is not newer than those of the others. The rarest term sets
 //! the pace, and rows of a common term are skipped without reading their entries. So flooding the log with
-//! statements about somebody else's artifact does not slow a search for that artifact in its own package.
+//! statements about another publisher's artifact does not slow a search for that artifact in its own package.
 
 use std::collections::VecDeque;
 
@@ -64,7 +64,7 @@ struct TermRows {
     term: Term,
     /// The next leaves, newest first, without a gap.
     block: VecDeque<LeafIndex>,
-    /// Whether older leaves may exist.
+    /// Set if older leaves may exist.
     more: bool,
 }
 

@@ -115,7 +115,7 @@ impl Log {
         self.inner.publishers.as_deref().map(WatchedFile::current).unwrap_or_default()
     }
 
-    /// The fault of the publishers file, if any: it can't be read, or nobody may publish any more.
+    /// The fault of the publishers file, if any: it can't be read, or no publisher may publish any more.
     pub(super) fn publishers_fault(&self) -> Option<String> {
         self.inner.publishers.as_deref().and_then(WatchedFile::fault)
     }

@@ -197,7 +197,7 @@ fn answer(
 
 /// Reads an entry as it was sent, and decides whether this log takes it, as far as can be told without the store. What
 /// is appended is printed from what was parsed, with the signatures that count; never the received bytes. A withdrawal
-/// is still to be compared with the release that it names.
+/// is yet to be compared with the release that it names.
 fn admit(
     bytes: &[u8],
     log: &Log,

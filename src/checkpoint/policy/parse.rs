@@ -67,7 +67,7 @@ impl Policy {
 struct Parser {
     max_items: usize,
     logs: Vec<PolicyLog>,
-    /// Whether the previous line was a log's, which an origin line may follow.
+    /// Set if the previous line was a log's, which an origin line may follow.
     after_log: bool,
     witnesses: Vec<PolicyWitness>,
     groups: Vec<Group>,
@@ -146,8 +146,8 @@ impl Parser {
         cap_count(Policy::WHAT, "witnesses", self.witnesses.len(), self.max_items)
     }
 
-    /// Rejects a key that is both a log's and a witness's: the log would be its own quorum. ML-DSA-44 keys have the same
-    /// type for both.
+    /// Rejects a key that is both a log's and a witness's: the log would be its own quorum. ML-DSA-44 keys have the
+    /// same type for both.
     fn not_both(&self, key: &NoteKey, vkey: &[u8]) -> Result<(), FormatError> {
         let key = public_key(key);
         if self.log_keys.contains(&key) && self.witness_keys.contains(&key) {

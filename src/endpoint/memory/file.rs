@@ -17,12 +17,12 @@
 //! <head> is {"size": 9, "root": "<hash>", "note": "<checkpoint>"}; the note may be absent
 //! ```
 //!
-//! The checksum is for what is no format error: another digit in a sequence lets an old release pass, another letter in a
-//! note takes the proof out of a fork.
+//! The checksum finds damage that the format does not: a changed digit in a sequence would let an old release pass, and
+//! a changed letter in a note would invalidate the proof of a fork.
 //!
-//! Older versions are read, and written as version 4. Version 3 did not say which channel is followed: the only one of a
-//! package is, of several none is known. Version 2 had no checksum. Version 1 had neither notes nor forks nor withdrawals
-//! either, and one head for each log, which nobody had proven. Versions 1 and 2 begin with a brace; a later one that lost
+//! Older versions are read, and written as version 4. Version 3 did not say which channel is followed: the only one of
+//! a package is, of several none is known. Version 2 had no checksum. Version 1 had neither notes nor forks nor
+//! withdrawals either, and one unproven head for each log. Versions 1 and 2 begin with a brace; a later one that lost
 //! its first line is refused, not read as an older one.
 
 use alloc::collections::BTreeSet;
@@ -127,7 +127,7 @@ impl EndpointState {
     /// Reads a state file.
     ///
     /// # Errors
-    /// [`FormatError`] where it is damaged. An endpoint must then fail closed: forgetting would let
+    /// [`FormatError`] if it is damaged. An endpoint must then fail closed: forgetting would let
     /// an old release pass for a new one.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_STATE_BYTES)?;
@@ -145,7 +145,7 @@ impl EndpointState {
         let mut state = Self::default();
         for heads in file.logs {
             heads.check()?;
-            // With two rows for one key the later would win, and might be the lower.
+            // Of two rows for one key, the later would win, and might be the lower one.
             if state.logs.insert(heads.origin.clone(), heads).is_some() {
                 return Err(wrong("each log once", "one twice"));
             }
@@ -209,7 +209,7 @@ impl EndpointState {
             sequences: self.sequences.iter().map(sequence).collect(),
             withdrawals: self.withdrawals.values().cloned().collect(),
         };
-        // One value a line: people look at it, too.
+        // One value a line, for people who read the file.
         let json = serde_json::to_string_pretty(&file).expect("strings and numbers always serialize");
         checksum::add(&format!("{json}\n"))
     }
@@ -227,7 +227,7 @@ impl From<FileText1> for FileText {
 }
 
 impl Heads {
-    /// Checks what a log's row says besides its form.
+    /// Checks a log's row beyond its form.
     fn check(&self) -> Result<(), FormatError> {
         cap_count(EndpointState::WHAT, "heads of a log", self.unproven.len(), MAX_UNPROVEN_HEADS)?;
         if let Some(KnownFork { evidence: Some(name) }) = &self.forked {

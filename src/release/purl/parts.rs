@@ -15,7 +15,7 @@ const VERSION: &str =
     "a version that is not empty, not `.` or `..`, and without control characters (a slash in it is %2F)";
 const VALUE: &str = "qualifier values without control characters";
 
-/// Why a text is not a package URL.
+/// The fault of a text that is not a package URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// It does not have the overall shape.

@@ -23,14 +23,14 @@ use crate::release::json::Fields;
 
 pub(super) const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 
-/// How artifacts were built, as far as this log reads it.
+/// A provenance statement, as far as this log reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provenance {
     /// The artifacts, 1 to [`MAX_SUBJECTS`](super::MAX_SUBJECTS), each with a digest.
     pub subjects: Vec<Resource>,
     /// URI of the platform that built them: `runDetails.builder.id`.
     pub builder: String,
-    /// URI of how: `buildDefinition.buildType`.
+    /// URI of the way they were built: `buildDefinition.buildType`.
     pub build_type: String,
     /// The inputs, including the source: `buildDefinition.resolvedDependencies`.
     pub dependencies: Vec<Resource>,

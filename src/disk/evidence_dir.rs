@@ -2,13 +2,15 @@
 //!
 //! No file is ever overwritten or deleted: it may be the only proof in the world.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::checkpoint::{Checkpoint, Origin, SignsFor};
-use crate::disk::open_plain;
+use crate::disk::{DiskIo, RealDisk, open_plain};
 use crate::proof::fork::{FILE_EXTENSION, ForkEvidence, MAX_FORK_BYTES, ProvenFork, file_name_prefix};
 
 /// Most files in a directory: a log that signs one fork after another must not fill the disk.
@@ -20,9 +22,16 @@ pub const MAX_FORKS_OF_A_LOG: usize = 16;
 const UNFINISHED: &str = ".unfinished-";
 
 /// A directory of evidence. It is created for the first file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EvidenceDir {
     path: PathBuf,
+    io: Arc<dyn DiskIo>,
+}
+
+impl fmt::Debug for EvidenceDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EvidenceDir").field(&self.path).finish()
+    }
 }
 
 /// A fork on the disk.
@@ -38,7 +47,13 @@ impl EvidenceDir {
     /// Evidence at `path`, which need not exist.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self::with_io(path, Arc::new(RealDisk))
+    }
+
+    /// Like [`new`](Self::new), with every step of a write taken by `io`.
+    #[must_use]
+    pub fn with_io(path: impl Into<PathBuf>, io: Arc<dyn DiskIo>) -> Self {
+        Self { path: path.into(), io }
     }
 
     /// The directory.
@@ -55,25 +70,27 @@ impl EvidenceDir {
     pub fn keep(&self, fork: &ProvenFork) -> io::Result<Kept> {
         let path = self.path.join(fork.file_name());
         if path.try_exists()? {
+            // Whoever linked it may have failed before its name was durable.
+            self.sync_names()?;
             return Ok(Kept { path, new: false });
         }
         fs::create_dir_all(&self.path)?;
         self.check_room(&file_name_prefix(fork.origin()))?;
-        let (unfinished, mut file) = self.create_unfinished()?;
-        let written = file.write_all(&fork.to_bytes()).and_then(|()| file.sync_all());
-        // Unlike a rename, a link never replaces a file.
-        let linked = written.and_then(|()| fs::hard_link(&unfinished, &path));
-        let removed = fs::remove_file(&unfinished);
-        match linked {
+        let unfinished = self.reserve_unfinished()?;
+        let linked = self.write_unfinished(&unfinished, &fork.to_bytes()).and_then(|()| {
+            // Unlike a rename, a link never replaces a file.
+            self.io.link(&unfinished, &path)
+        });
+        // The file counts once it is linked, and nobody reads an unfinished one: a failed removal is harmless.
+        let _ = self.io.remove(&unfinished);
+        let new = match linked {
+            Ok(()) => true,
             // Another process kept the same fork.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(Kept { path, new: false }),
-            other => other.and(removed)?,
-        }
-        File::open(&self.path)?.sync_all()?;
-        if let Some(parent) = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent)?.sync_all()?;
-        }
-        Ok(Kept { path, new: true })
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(e) => return Err(e),
+        };
+        self.sync_names()?;
+        Ok(Kept { path, new })
     }
 
     /// Names of the files, sorted. Empty if there is no directory.
@@ -172,15 +189,30 @@ impl EvidenceDir {
         }
     }
 
-    /// Creates a file under a name that no other process uses. Nobody reads what a crash leaves of it.
-    fn create_unfinished(&self) -> io::Result<(PathBuf, File)> {
+    /// Makes the names in the directory durable, and its own.
+    fn sync_names(&self) -> io::Result<()> {
+        self.io.sync_dir(&self.path)?;
+        match self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => self.io.sync_dir(parent),
+            None => Ok(()),
+        }
+    }
+
+    fn write_unfinished(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = self.io.create(path)?;
+        self.io.write_at(&file, path, bytes, 0)?;
+        self.io.sync_all(&file, path)
+    }
+
+    /// Creates an empty file under a name that no other process uses. Nobody reads what a crash leaves of it.
+    fn reserve_unfinished(&self) -> io::Result<PathBuf> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {
             let count = COUNTER.fetch_add(1, Ordering::Relaxed);
             let path = self.path.join(format!("{UNFINISHED}{}-{count}", std::process::id()));
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
+            match File::create_new(&path) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                other => return Ok((path, other?)),
+                other => return other.map(|_| path),
             }
         }
     }

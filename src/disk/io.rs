@@ -44,6 +44,11 @@ pub trait DiskIo: Send + Sync {
         fs::rename(from, to)
     }
 
+    /// Gives a file a second name; never in place of a file that has that name.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)

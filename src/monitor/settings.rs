@@ -73,7 +73,7 @@ impl MonitorSettings {
 
     /// The directory of the evidence.
     pub(super) fn evidence(&self) -> EvidenceDir {
-        EvidenceDir::new(self.dir.join("evidence"))
+        EvidenceDir::with_io(self.dir.join("evidence"), self.io.clone())
     }
 }
 

@@ -10,7 +10,7 @@ use treehead::disk::{DiskError, DiskIo, RealDisk, SledError, SledIo};
 
 use super::parallel;
 
-/// The kinds of steps, named after the methods of [`DiskIo`] and [`SledIo`].
+/// The kinds of steps of a log, named after the methods of [`DiskIo`] and [`SledIo`]. Only evidence is linked.
 pub const KINDS: [&str; 9] =
     ["create", "write_at", "sync_data", "sync_all", "set_len", "rename", "remove", "sync_dir", "write_rows"];
 /// `EIO`, `ENOSPC` and `EROFS`.
@@ -210,6 +210,10 @@ impl DiskIo for FaultyDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step("rename", to, || RealDisk.rename(from, to))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step("link", to, || RealDisk.link(from, to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

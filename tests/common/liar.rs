@@ -23,14 +23,14 @@ use treehead::merkle::Tile;
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 
 use self::branch::{Branch, bundle_of, now};
-use self::http::Answer;
+use self::http::{Answer, InProgress};
 use self::lie::{Lie, Only};
 use super::log::log_signer;
 
 /// The main branch, which has no name in its paths.
 const MAIN: &str = "";
 
-/// A request.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The path without a leading slash, with the branch's name.
@@ -88,10 +88,9 @@ impl Liar {
                 }
                 let (Ok(stream), shared) = (stream, served.clone()) else { continue };
                 std::thread::spawn(move || {
-                    count(&shared.connections);
+                    let _connection = InProgress::count(&shared.connections);
                     // The thread ends with the connection.
                     let _ = shared.serve(stream);
-                    shared.connections.0.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -195,10 +194,6 @@ impl Drop for Liar {
     }
 }
 
-fn count((now, most): &(AtomicUsize, AtomicUsize)) {
-    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-}
-
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic while it is held")
@@ -212,15 +207,19 @@ impl Shared {
         stream.set_nodelay(true)?;
         let mut reader = BufReader::new(stream);
         while let Some((path, headers)) = http::read_request(&mut reader) {
-            count(&self.requests);
-            let answered = self.answer(reader.get_mut(), &path, headers);
-            self.requests.0.fetch_sub(1, Ordering::SeqCst);
-            answered?;
+            let request = InProgress::count(&self.requests);
+            self.answer(reader.get_mut(), &path, headers, request)?;
         }
         Ok(())
     }
 
-    fn answer(&self, stream: &mut TcpStream, path: &str, headers: Vec<String>) -> io::Result<()> {
+    fn answer(
+        &self,
+        stream: &mut TcpStream,
+        path: &str,
+        headers: Vec<String>,
+        request: InProgress<'_>,
+    ) -> io::Result<()> {
         let (lie, answer) = {
             let mut state = self.state();
             let name = path.split('/').next().unwrap_or_default();
@@ -241,13 +240,13 @@ impl Shared {
             (lie, answer)
         };
         match (lie, answer) {
-            (_, Some((true, answer))) | (None, Some((_, answer))) => http::write(stream, &answer),
+            (_, Some((true, answer))) | (None, Some((_, answer))) => http::write(stream, &answer, request),
             (Some(lie), Some((false, honest))) => {
-                http::write_lie(stream, &lie, path, &honest, &|| self.is_over())
+                http::write_lie(stream, &lie, path, &honest, request, &|| self.is_over())
             }
             (_, None) => {
                 let body = b"nothing".to_vec();
-                http::write(stream, &Answer { status: 404, media_type: "text/plain", body })
+                http::write(stream, &Answer { status: 404, media_type: "text/plain", body }, request)
             }
         }
     }

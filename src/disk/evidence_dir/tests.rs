@@ -1,4 +1,5 @@
 use std::sync::Barrier;
+use std::sync::atomic::AtomicUsize;
 
 use super::*;
 use crate::checkpoint::Checkpoint;
@@ -85,4 +86,61 @@ fn what_a_crash_left_unfinished_is_in_nobody_s_way() {
     let file = temp.path().join("a file");
     fs::write(&file, "").unwrap();
     assert!(EvidenceDir::new(&file).keep(&fork("log.example", 1)).is_err(), "no directory, no evidence");
+}
+
+/// Fails at one step; a write is half done.
+struct FailingAt {
+    step: usize,
+    taken: AtomicUsize,
+}
+
+impl FailingAt {
+    fn step(&self) -> io::Result<()> {
+        let is_failing = self.taken.fetch_add(1, Ordering::SeqCst) == self.step;
+        if is_failing { Err(io::Error::from_raw_os_error(28)) } else { Ok(()) }
+    }
+}
+
+impl DiskIo for FailingAt {
+    fn create(&self, path: &Path) -> io::Result<File> {
+        self.step().and_then(|()| RealDisk.create(path))
+    }
+
+    fn write_at(&self, file: &File, path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let step = self.step();
+        let written = if step.is_ok() { bytes } else { &bytes[..bytes.len() / 2] };
+        RealDisk.write_at(file, path, written, offset).and(step)
+    }
+
+    fn sync_all(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.sync_all(file, path))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.link(from, to))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.sync_dir(dir))
+    }
+}
+
+#[test]
+fn a_failed_step_leaves_nothing_half_written_and_the_next_try_keeps_the_fork() {
+    // Create, write, fsync, link, and an fsync of the directory and of its parent.
+    for step in 0..6 {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("evidence");
+        let disk = Arc::new(FailingAt { step, taken: AtomicUsize::new(0) });
+        let (dir, fork) = (EvidenceDir::with_io(&path, disk.clone()), fork("log.example", 7));
+        assert_eq!(dir.keep(&fork).unwrap_err().raw_os_error(), Some(28), "step {step}");
+        let is_linked = step > 3;
+        let left = if is_linked { vec![fork.file_name()] } else { Vec::new() };
+        assert_eq!(names(&path), left, "step {step}");
+        let taken = disk.taken.load(Ordering::SeqCst);
+        assert_eq!(dir.keep(&fork).unwrap().new, !is_linked, "step {step}");
+        assert!(disk.taken.load(Ordering::SeqCst) >= taken + 2, "the names are synced, step {step}");
+        assert_eq!(fs::read(path.join(fork.file_name())).unwrap(), fork.to_bytes(), "step {step}");
+        assert_eq!(names(&path), [fork.file_name()], "step {step}");
+    }
 }

@@ -3,12 +3,29 @@
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::lie::{Framing, Lie};
+
+/// A request or connection that is counted as in progress until this is dropped.
+pub struct InProgress<'a>(&'a AtomicUsize);
+
+impl<'a> InProgress<'a> {
+    pub fn count((now, most): &'a (AtomicUsize, AtomicUsize)) -> Self {
+        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        Self(now)
+    }
+}
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 /// The answer on a connection without faults.
 #[derive(Debug, Clone)]
@@ -43,10 +60,19 @@ fn head(status: u16, headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} Said\r\n{headers}\r\n").into_bytes()
 }
 
-pub fn write(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
+pub fn write(stream: &mut TcpStream, answer: &Answer, request: InProgress<'_>) -> io::Result<()> {
     let (media_type, length) = (answer.media_type, answer.body.len());
     let headers = format!("Content-Type: {media_type}\r\nContent-Length: {length}\r\n");
-    stream.write_all(&[head(answer.status, &headers), answer.body.clone()].concat())
+    finish(stream, &[head(answer.status, &headers), answer.body.clone()].concat(), request)
+}
+
+/// Sends the end of a complete answer. The request is over before the last byte is sent: once the client has that, it
+/// may send the next request on another connection.
+fn finish(stream: &mut TcpStream, bytes: &[u8], request: InProgress<'_>) -> io::Result<()> {
+    let (last, others) = bytes.split_last().expect("an answer is not empty");
+    stream.write_all(others)?;
+    drop(request);
+    stream.write_all(&[*last])
 }
 
 /// Sends a lie. Usually returns an error, so that the connection is closed.
@@ -55,6 +81,7 @@ pub fn write_lie(
     lie: &Lie,
     path: &str,
     honest: &Answer,
+    request: InProgress<'_>,
     is_over: &dyn Fn() -> bool,
 ) -> io::Result<()> {
     let length = |body: &[u8]| format!("Content-Length: {}\r\n", body.len());
@@ -66,11 +93,11 @@ pub fn write_lie(
                 let length = format!("{:x}\r\n", piece.len());
                 stream.write_all(&[length.as_bytes(), piece, b"\r\n"].concat())?;
             }
-            return stream.write_all(b"0\r\n\r\n");
+            return finish(stream, b"0\r\n\r\n", request);
         }
         Lie::Aged(_) => {
             let headers = length(&honest.body) + "Age: 7\r\n";
-            return stream.write_all(&[head(200, &headers), honest.body.clone()].concat());
+            return finish(stream, &[head(200, &headers), honest.body.clone()].concat(), request);
         }
         Lie::Drip(pause) => {
             stream.write_all(&head(200, &length(&honest.body)))?;
@@ -79,15 +106,16 @@ pub fn write_lie(
         Lie::Status(status) => {
             let body = b"{\"code\":\"said-so\",\"detail\":\"because\"}";
             let headers = length(body) + LAST;
-            stream.write_all(&[&head(*status, &headers), body.as_slice()].concat())?;
+            finish(stream, &[&head(*status, &headers), body.as_slice()].concat(), request)?;
         }
         Lie::Busy(status, seconds) => {
             let headers = format!("Retry-After: {seconds}\r\nContent-Length: 0\r\n{LAST}");
-            stream.write_all(&head(*status, &headers))?;
+            finish(stream, &head(*status, &headers), request)?;
         }
         Lie::Redirect(to) => {
             let to = to.clone().unwrap_or_else(|| format!("/{path}"));
-            stream.write_all(&head(302, &format!("Location: {to}\r\nContent-Length: 0\r\n{LAST}")))?;
+            let headers = format!("Location: {to}\r\nContent-Length: 0\r\n{LAST}");
+            finish(stream, &head(302, &headers), request)?;
         }
         Lie::GzipBomb => {
             let (one, times) = (bomb(), 64);

@@ -208,6 +208,10 @@ impl<P: Send> DiskIo for Recorder<P> {
         if self.meets(Accident::Rename) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 
+    fn link(&self, _: &Path, to: &Path) -> io::Result<()> {
+        unimplemented!("recorded lives keep no evidence, and a link has no step: {}", to.display())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.alive()?;
         if path == Layout::new(&self.dir).sled_mark() {

@@ -1,7 +1,11 @@
 //! Evidence of a fork can't be written: the fork is reported at once, and the evidence is written once that works.
 
 use std::fs;
+use std::sync::Arc;
 
+use treehead::disk::RealDisk;
+
+use crate::common::faulty_disk::{Failure, FaultyDisk, Plan};
 use crate::common::liar::Liar;
 use crate::common::liar::lie::{Lie, Only};
 use crate::common::log::numbered;
@@ -94,4 +98,22 @@ fn a_directory_full_of_other_logs_forks_keeps_no_fork_from_being_told() {
     world.once();
     assert_eq!(forks(&world, &log), [(300, 300)]);
     assert_eq!(world.output.of("fork").len(), 1);
+}
+
+#[test]
+fn evidence_is_whole_or_not_there_whichever_step_of_its_write_fails() {
+    for only in ["create", "write_at", "sync_all", "link"] {
+        let (log, mut world) = scene(300);
+        let plan = Plan { at: 0, times: 100, failure: Failure::HalfDone, errno: 28, only: Some(only) };
+        world.io = Arc::new(FaultyDisk::for_part(plan, "evidence"));
+        log.set_only(Lie::Branch("other"), Only::path("checkpoint"));
+        world.once();
+        assert_told_without(&world);
+        assert_eq!(fs::read_dir(world.dir().join("evidence")).unwrap().count(), 0, "{only}");
+        log.be_honest();
+        world.io = Arc::new(RealDisk);
+        world.once();
+        assert_eq!(forks(&world, &log), [(300, 300)], "{only}");
+        assert_eq!(world.output.of("fork").len(), 1, "{only}");
+    }
 }

@@ -21,7 +21,7 @@ use super::*;
 use crate::checkpoint::{self, Checkpoint};
 use crate::merkle::{Hash, LeafIndex, RightEdge, TreeSize, prove_consistency, reference};
 use crate::note::{KeyName, NoteSigner, SignatureType};
-use crate::store::tests::conformance::{
+use crate::store::tests::fixtures::{
     ORIGIN, append, batch_of, describe, facts_of, numbered, options as disk_options, signed, signer,
 };
 use crate::store::tests::{Fault as StoreFault, FaultPoint, MemoryStore};

@@ -167,7 +167,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
         let proof = "c2sp.org/tlog-proof@v1\nindex 0\n";
-        let key = crate::store::tests::conformance::signer().public().clone();
+        let key = crate::store::tests::fixtures::signer().public().clone();
         let policy = String::from_utf8(crate::cli::policy::text(&[key], None, false)).unwrap();
         for (there, as_proof, as_policy) in [
             ("", true, true),

@@ -1,6 +1,7 @@
-//! The contract's own tests, and the store in memory that other rooms' tests run on.
+//! The contract's own tests, what they share, and the store in memory that other rooms' tests run on.
 
 pub mod conformance;
+pub mod fixtures;
 mod memory;
 
 pub use memory::{Fault, FaultPoint, MemoryStore};

@@ -1,3 +1,7 @@
+mod cursors;
+mod damage;
+mod salvage;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
@@ -12,7 +16,7 @@ use crate::disk::{DiskError, RealDisk};
 use crate::merkle::TreeSize;
 use crate::merkle::{RightEdge, TILE_WIDTH};
 use crate::proof::bundle;
-use crate::store::tests::conformance::batch_of;
+use crate::store::tests::fixtures::batch_of;
 
 const ORIGIN: &str = "example.com/log";
 
@@ -288,68 +292,6 @@ fn contents(written: &Written, first: u64) -> Vec<u8> {
     fs::read(segment_path(written.dir.path(), first)).unwrap()
 }
 
-/// All entries of a salvage, by index.
-fn salvaged(dir: &Path) -> Vec<(u64, Vec<u8>)> {
-    let mut salvage = Salvage::new(dir).unwrap();
-    let mut found = Vec::new();
-    while let Some(record) = salvage.next_record() {
-        found.extend((record.first..).zip(record.entries().into_iter().map(<[u8]>::to_vec)));
-    }
-    found
-}
-
-#[test]
-fn no_entry_hides_a_batch_from_a_salvage() {
-    for version_1 in [false, true] {
-        let mut written = Written::with(SEGMENT_BYTES, &[2, 3]);
-        let marker = if version_1 { VERSION_1 } else { [7; 8] };
-        let never = || vec![b"never written".to_vec()];
-        let mut long = lookalike(9, never(), marker);
-        // A header alone that claims 30 MB, which extends over everything after it.
-        long.truncate(BATCH_HEAD_BYTES);
-        long[20..24].copy_from_slice(&30_000_000_u32.to_be_bytes());
-        let crc = crc32fast::hash(&long[..BATCH_HEAD_BYTES - CRC_BYTES]);
-        long[BATCH_HEAD_BYTES - CRC_BYTES..].copy_from_slice(&crc.to_be_bytes());
-        let far = lookalike(5_000, never(), marker);
-        let near = [lookalike(6, never(), marker), long.clone()].concat();
-        written.append_entries(vec![far.clone(), near, b"between".to_vec(), long, far]);
-        (0..3).for_each(|_| written.append(4));
-        let mut bytes = fs::read(written.last_segment()).unwrap();
-        let mut begin = usize::try_from(written.ends[1].offset).unwrap();
-        if version_1 {
-            (bytes, begin) = (as_version_1(&bytes), begin - 8);
-        }
-        bytes[begin + 30] ^= 1;
-        fs::write(written.last_segment(), &bytes).unwrap();
-        let found = salvaged(written.dir.path());
-        for (index, entry) in (0..).zip(&written.entries).filter(|(index, _)| !(5..10).contains(index)) {
-            assert!(found.contains(&(index, entry.clone())), "version 1: {version_1}, entry {index}");
-        }
-        let imitated = found.iter().filter(|(_, entry)| entry == b"never written").count();
-        assert_eq!(imitated > 0, version_1, "without the marker nothing is taken for a batch");
-        assert!(found.is_sorted_by_key(|(index, _)| *index));
-    }
-}
-
-#[test]
-fn a_salvage_reads_a_segment_that_lost_its_head() {
-    for version_1 in [false, true] {
-        let written = Written::with(SEGMENT_BYTES, &[2, 3, 4]);
-        let mut bytes = fs::read(written.last_segment()).unwrap();
-        if version_1 {
-            bytes = as_version_1(&bytes);
-        }
-        // The segment's header, and the header of its first batch as well.
-        for (lost, from) in [(20, 0), (SEGMENT_HEAD_BYTES + 20, 2)] {
-            let mut spoiled = bytes.clone();
-            spoiled[..lost].fill(0);
-            fs::write(written.last_segment(), &spoiled).unwrap();
-            let expected: Vec<(u64, Vec<u8>)> = (0..).zip(written.entries.clone()).skip(from).collect();
-            assert_eq!(salvaged(written.dir.path()), expected);
-        }
-    }
-}
-
 #[test]
 fn nothing_is_appended_to_a_segment_that_somebody_else_changed() {
     let change: [(&str, fn(&Path)); 5] = [
@@ -381,80 +323,6 @@ fn nothing_is_appended_to_a_segment_that_somebody_else_changed() {
             }
             assert_eq!(fs::read(&path).ok(), before, "{what}: it is left as it was");
         }
-    }
-}
-
-#[test]
-fn any_flipped_byte_is_damage_or_in_the_last_batch_a_torn_one() {
-    let written = Written::with(SEGMENT_BYTES, &[2, 3, 4]);
-    let whole = fs::read(written.last_segment()).unwrap();
-    let dir = TempDir::new().unwrap();
-    for at in 0..whole.len() {
-        for flip in [0x01, 0x80, 0xff] {
-            let mut bytes = whole.clone();
-            bytes[at] ^= flip;
-            fs::write(segment_path(dir.path(), 0), &bytes).unwrap();
-            if (at as u64) < written.ends[1].offset {
-                damage(read(dir.path()));
-            } else {
-                let kept = (written.entries[..5].to_vec(), Some(written.ends[1]));
-                assert_eq!(read(dir.path()).unwrap(), kept, "byte {at} ^ {flip:#x}");
-            }
-        }
-    }
-}
-
-#[test]
-fn any_flipped_byte_of_a_sealed_segment_is_damage() {
-    let written = Written::with(100, &[9, 9, 9]);
-    let sealed = segment_path(written.dir.path(), 0);
-    assert!(segments(written.dir.path()).unwrap().len() > 1);
-    let whole = fs::read(&sealed).unwrap();
-    for at in 0..whole.len() {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 0x20;
-        fs::write(&sealed, &bytes).unwrap();
-        damage(read(written.dir.path()));
-        fs::write(&sealed, &whole[..at]).unwrap();
-        damage(read(written.dir.path()));
-    }
-}
-
-#[test]
-fn a_segment_of_another_log_is_refused() {
-    let written = Written::with(SEGMENT_BYTES, &[2]);
-    let other = Scan::new(written.dir.path(), origin_hash("example.com/other"), None).unwrap().next_record();
-    assert!(damage(other).ends_with("it belongs to the log of another origin"));
-}
-
-#[test]
-fn a_missing_segment_is_damage() {
-    let mut written = Written::with(100, &[9, 9, 9, 9]);
-    let firsts = segments(written.dir.path()).unwrap();
-    assert_eq!(firsts, [0, 9, 18, 27]);
-    for missing in [0, 9, 18] {
-        let path = segment_path(written.dir.path(), missing);
-        let bytes = fs::read(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        let expected = format!("expected it to begin with entry {missing}, saw {}", missing + 9);
-        assert!(damage(read(written.dir.path())).ends_with(&expected));
-        // Nor does the content of another segment replace it.
-        fs::copy(segment_path(written.dir.path(), 27), &path).unwrap();
-        assert!(damage(read(written.dir.path())).contains(&format!("{missing:020}.seg: expected")));
-        fs::write(path, bytes).unwrap();
-    }
-    written.append(3);
-    assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
-}
-
-#[test]
-fn a_foreign_file_is_named() {
-    let long = format!("{:021}.seg", 0);
-    let names = [".seg", "0.seg", "+0000000000000000000.seg", "00000000000000000000.seg.new", "notes", &long];
-    for name in names {
-        let written = Written::with(SEGMENT_BYTES, &[2]);
-        fs::write(written.dir.path().join(name), b"").unwrap();
-        assert!(damage(segments(written.dir.path())).ends_with(&format!("saw {name}")), "{name}");
     }
 }
 
@@ -501,135 +369,6 @@ fn a_failed_append_is_cut_off() {
     assert_eq!(read(written.dir.path()).unwrap(), (written.entries.clone(), Some(end)));
     written.append(4);
     assert_eq!(read(written.dir.path()).unwrap().0, written.entries);
-}
-
-/// The cursor after each batch.
-fn cursors(dir: &Path) -> Vec<Cursor> {
-    let mut scan = scan(dir);
-    let mut cursors = Vec::new();
-    while let Some(Record { root, first_entry, end, .. }) = scan.next_record().unwrap() {
-        let (segment, first_entry, end) = (end.segment, first_entry.offset, end.offset);
-        cursors.push(Cursor { size: scan.size(), segment, first_entry, end, root });
-    }
-    cursors
-}
-
-#[test]
-fn a_scan_goes_on_behind_any_batch() {
-    let written = Written::with(300, &[4, 4, 4, 4, 4, 1, 1, 30, 1]);
-    let cursors = cursors(written.dir.path());
-    assert_eq!(cursors.len(), 9);
-    for cursor in cursors {
-        let mut scan = Scan::new(written.dir.path(), origin_hash(ORIGIN), Some(cursor)).unwrap();
-        let mut entries = Vec::new();
-        while let Some(record) = scan.next_record().unwrap() {
-            entries.extend(record.entries().into_iter().map(<[u8]>::to_vec));
-        }
-        assert_eq!(entries, written.entries[usize::try_from(cursor.size.get()).unwrap()..]);
-        assert_eq!(scan.end(), Some(written.journal.end()));
-        let (done, total) = scan.progress();
-        assert!(done <= total && total > 0, "{done} of {total}");
-    }
-}
-
-#[test]
-fn a_cursor_that_no_batch_ends_at_is_damage_and_not_a_torn_batch() {
-    // If it were believed, the batch that it points into would count as torn, and be truncated.
-    let written = Written::with(SEGMENT_BYTES, &[2, 3, 4]);
-    let good = cursors(written.dir.path())[1];
-    let size = |size| TreeSize::new(size).unwrap();
-    let wrong = [
-        Cursor { end: good.end + 1, ..good },
-        Cursor { end: good.end - 1, ..good },
-        Cursor { end: u64::MAX, ..good },
-        Cursor { first_entry: good.first_entry + 1, ..good },
-        Cursor { first_entry: 0, ..good },
-        Cursor { first_entry: u64::MAX, ..good },
-        Cursor { size: size(4), ..good },
-        Cursor { size: size(9), ..good },
-        Cursor { segment: 5, ..good },
-        Cursor { root: Hash::leaf(b"another history"), ..good },
-    ];
-    for cursor in wrong {
-        damage(Scan::new(written.dir.path(), origin_hash(ORIGIN), Some(cursor)));
-    }
-    assert!(Scan::new(written.dir.path(), origin_hash(ORIGIN), Some(good)).is_ok());
-}
-
-/// The offset of each bundle.
-fn starts(dir: &Path) -> Vec<BundleStart> {
-    let mut scan = scan(dir);
-    let mut starts = Vec::new();
-    while let Some(record) = scan.next_record().unwrap() {
-        for (index, start) in record.bundle_starts() {
-            assert_eq!(index, starts.len() as u64);
-            assert_eq!(BundleStart::from_bytes(&start.to_bytes()), Some(start));
-            starts.push(start);
-        }
-    }
-    starts
-}
-
-fn bundle_of(entries: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    entries.iter().for_each(|entry| bundle::push(&mut bytes, entry).unwrap());
-    bytes
-}
-
-#[test]
-fn bundles_are_read_across_batches_and_segments() {
-    for counts in [&[100, 156, 1, 255, 256, 300, 5][..], &[1_000, 73], &[1; 600], &[255, 2, 255, 256, 305]] {
-        for segment_bytes in [1, 2_000, SEGMENT_BYTES] {
-            let written = Written::with(segment_bytes, counts);
-            let starts = starts(written.dir.path());
-            assert_eq!(starts.len(), written.entries.len().div_ceil(256));
-            for (at, entries) in written.entries.chunks(256).enumerate() {
-                let mut bytes = b"kept".to_vec();
-                let next = at as u64 * TILE_WIDTH;
-                let mut reader = BundleReader::new(written.dir.path(), starts[at]).unwrap();
-                reader.read(entries.len(), next, &mut bytes).unwrap();
-                assert_eq!(bytes, [b"kept".to_vec(), bundle_of(entries)].concat());
-            }
-            // One reader may read on, in pieces, to the end of the journal, and knows its position.
-            let mut reader = BundleReader::new(written.dir.path(), starts[0]).unwrap();
-            for (at, entries) in written.entries.chunks(77).enumerate() {
-                let mut bytes = Vec::new();
-                reader.read(entries.len(), at as u64 * 77, &mut bytes).unwrap();
-                assert_eq!(bytes, bundle_of(entries));
-            }
-            let past = reader.read(1, written.entries.len() as u64, &mut Vec::new());
-            assert!(
-                matches!(past, Err(StoreError::Disk(DiskError::Io { .. }))),
-                "there is no next segment: {past:?}"
-            );
-        }
-    }
-}
-
-#[test]
-fn a_bundle_reader_notices_a_journal_that_does_not_go_on() {
-    let written = Written::with(SEGMENT_BYTES, &[3, 4]);
-    let start = starts(written.dir.path())[0];
-    let path = written.last_segment();
-    let whole = fs::read(&path).unwrap();
-    // In the second batch's header: magic, first index, count, checksum.
-    let head = usize::try_from(written.ends[0].offset).unwrap();
-    for at in [head, head + 15, head + 19, head + 59] {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 1;
-        fs::write(&path, bytes).unwrap();
-        let read = BundleReader::new(written.dir.path(), start).unwrap().read(4, 0, &mut Vec::new());
-        assert!(damage(read).ends_with("the head of a batch does not check"), "{at}");
-    }
-    for length in head + 1..whole.len() - CRC_BYTES {
-        fs::write(&path, &whole[..length]).unwrap();
-        damage(BundleReader::new(written.dir.path(), start).unwrap().read(7, 0, &mut Vec::new()));
-    }
-    let nowhere = BundleStart { position: Position { segment: 3, offset: 0 }, left: 1 };
-    assert!(matches!(
-        BundleReader::new(written.dir.path(), nowhere),
-        Err(StoreError::Disk(DiskError::Io { .. }))
-    ));
 }
 
 proptest! {

@@ -77,6 +77,11 @@ fn log_of(count: usize) -> TempDir {
     dir
 }
 
+fn open_sled(dir: &Path) -> Opened {
+    let layout = Layout::new(dir);
+    SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).open(1 << 20, Opened::new).unwrap()
+}
+
 fn journal_file(dir: &Path) -> PathBuf {
     Layout::new(dir).journal().join(format!("{:020}.seg", 0))
 }

@@ -8,6 +8,7 @@ use super::fixtures::{
 };
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, read_root, reference, tiles_of};
 use crate::proof::bundle;
+use crate::release::{Term, Track};
 use crate::store::{MAX_BATCH_ENTRIES, SearchPage, Store, StoreError, StoreReader, Stored};
 
 fn leaf_index(index: u64) -> LeafIndex {

@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt as _;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use cursors::bundle_of;
+
 use super::segment::{BATCH_HEAD_BYTES, root_of};
 use super::*;
 use crate::checkpoint::origin_hash;

@@ -214,11 +214,6 @@ fn an_index_of_an_earlier_version_is_made_anew_without_the_tree() {
 }
 
 /// Changes sled behind the store's back.
-fn open_sled(dir: &Path) -> Opened {
-    let layout = Layout::new(dir);
-    SledDir::new(layout.sled(), layout.sled_mark(), Arc::new(RealDisk)).open(1 << 20, Opened::new).unwrap()
-}
-
 #[test]
 fn after_a_power_cut_sled_is_made_anew_and_after_a_kill_it_is_not() {
     let dir = log_of(600);

@@ -69,7 +69,7 @@ fn starts(dir: &Path) -> Vec<BundleStart> {
     starts
 }
 
-fn bundle_of(entries: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn bundle_of(entries: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     entries.iter().for_each(|entry| bundle::push(&mut bytes, entry).unwrap());
     bytes

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use cursors::bundle_of;
+use cursors::{bundle_of, starts};
 
 use super::segment::{BATCH_HEAD_BYTES, root_of};
 use super::*;

@@ -56,7 +56,7 @@ fn a_cursor_that_no_batch_ends_at_is_damage_and_not_a_torn_batch() {
 }
 
 /// The offset of each bundle.
-fn starts(dir: &Path) -> Vec<BundleStart> {
+pub(super) fn starts(dir: &Path) -> Vec<BundleStart> {
     let mut scan = scan(dir);
     let mut starts = Vec::new();
     while let Some(record) = scan.next_record().unwrap() {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Trouble;
-use super::commands::CommandSender;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::store::{SignedHead, StoreReader};
 
@@ -69,12 +68,17 @@ pub enum CosignerEvent {
 
 /// Reports events to a sequencer. Clones lead to the same one.
 #[derive(Clone)]
-pub struct CosignerEvents(pub(super) CommandSender);
+pub struct CosignerEvents(Arc<dyn Fn(CosignerEvent) + Send + Sync>);
 
 impl CosignerEvents {
+    /// Passes each event to `to`.
+    pub(super) fn new(to: impl Fn(CosignerEvent) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(to))
+    }
+
     /// Reports an event. The sequencer may have stopped; then the event is lost, which is harmless.
     pub fn report(&self, event: CosignerEvent) {
-        self.0.report(event);
+        (self.0)(event);
     }
 }
 

@@ -145,7 +145,9 @@ impl Sequencer {
             Committer::recover(store, signer.into(), options.publish_interval, faults.clone())?;
         let published = committer.publication.subscribe();
         let cosigners = cosigners.map(|start| {
-            committer.start_cosigning(start, options, &receiver, CosignerEvents(commands.clone()))
+            let commands = commands.clone();
+            let events = CosignerEvents::new(move |event| commands.report(event));
+            committer.start_cosigning(start, options, &receiver, events)
         });
         committer.advance(Vec::new(), &mut Vec::new())?;
         let counts = committer.counts.clone();

@@ -87,13 +87,13 @@ fn waiting_ends_with_a_submission_a_deadline_or_the_end() {
 fn what_the_cosigners_report_comes_before_what_was_sent_earlier() {
     let (commands, mut taken) = channel(10, 100);
     push(&commands, candidates(&["a"])).unwrap();
-    CosignerEvents(commands.clone()).report(CosignerEvent::MaySign);
+    commands.report(CosignerEvent::MaySign);
     push(&commands, candidates(&["b", "c"])).unwrap();
     assert!(matches!(taken.next(None), Work::Event(CosignerEvent::MaySign)));
     assert_eq!(take(&mut taken), Some(vec![1, 2]));
     // Also after the last submission: the last head may still get cosignatures.
     commands.stop();
-    CosignerEvents(commands).report(CosignerEvent::MaySign);
+    commands.report(CosignerEvent::MaySign);
     assert!(matches!(taken.next(None), Work::Event(CosignerEvent::MaySign)));
     assert!(matches!(taken.next(None), Work::Stop));
     assert!(taken.next_event(Instant::now()).is_none());
@@ -108,5 +108,5 @@ fn senders_learn_that_the_commit_thread_is_gone() {
     drop(taken);
     assert_eq!((commands.load(), outcome.try_recv().unwrap_err()), ((0, false), TryRecvError::Closed));
     assert_eq!(push(&commands, candidates(&["b"])), Err(SubmitError::ShuttingDown));
-    CosignerEvents(commands).report(CosignerEvent::MaySign);
+    commands.report(CosignerEvent::MaySign);
 }

@@ -293,8 +293,10 @@ impl Store for DiskStore {
             // Once a failed append is cut off, the tree in memory is the tree of what is durable. So reads go
             // on meanwhile, on a full disk too. But sled never forgets an error of its own.
             if self.reader.views().is_ok_and(|views| views.db.flush().is_ok()) {
-                writer.failed = None;
-                return self.read_heads();
+                self.read_heads()?;
+                // Only here: should reading fail, the next reload tries this way again, and sled stays open.
+                self.writer.iter_mut().for_each(|writer| writer.failed = None);
+                return Ok(());
             }
         }
         // Reads go on from the sled that is open, even if it can't write, until another can be opened.

@@ -43,7 +43,7 @@ impl DiskReader {
             StoreError::Disk(DiskError::Io { path, source, .. })
                 if source.kind() == ErrorKind::NotFound && path.starts_with(&self.journal) =>
             {
-                (path.display().to_string(), "expected a file of the journal, saw none".to_owned())
+                (path.display().to_string(), "expected a journal file, saw none".to_owned())
             }
             _ => return,
         };
@@ -207,7 +207,7 @@ fn checked_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Resu
     Ok(bytes)
 }
 
-/// Whether a full tile of leaf hashes matches the hash above it in the tree. If not, sled is damaged.
+/// Returns true if a full tile of leaf hashes matches the hash above it in the tree. If not, sled is damaged.
 fn check_tile(tree: &Tree, index: u64, leaves: &[Hash]) -> Result<(), StoreError> {
     if leaves.len() as u64 != TILE_WIDTH {
         return Ok(());

@@ -1,7 +1,8 @@
 //! Bringing sled up to the journal.
 
+use super::hashing::hash_ahead;
 use super::index::{IndexRows, IndexWriter};
-use super::journal::{self, Cursor, Scan};
+use super::journal::{Cursor, Record, Scan};
 use super::layout::Opened;
 use super::reader::{partial_leaves, read_bundle, split};
 use super::tree::Tree;
@@ -9,7 +10,7 @@ use super::{DiskStore, check_holds};
 use crate::checkpoint;
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, TreeSize, read_root};
 use crate::release::Facts;
-use crate::store::{MAX_BATCH_ENTRIES, StoreError};
+use crate::store::StoreError;
 
 /// A larger tree takes more than a second or two to index, which the program then tells.
 const TELL_LEAVES: u64 = 100_000;
@@ -70,28 +71,19 @@ impl DiskStore {
 
     /// Applies the batches that are left in a scan, several small ones at once.
     fn apply_records(&self, tree: &Tree, index: &mut IndexWriter, scan: &mut Scan) -> Result<(), StoreError> {
-        loop {
-            let mut group = Vec::new();
-            let mut count = 0;
-            while count < MAX_BATCH_ENTRIES {
-                let Some(record) = scan.next_record()? else { break };
-                count += record.entries().len();
-                group.push(record);
-            }
-            let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(()) };
+        hash_ahead(scan, &self.options.describe, |group| {
+            let (first, last) = group.records.first().zip(group.records.last()).expect("at least one batch");
             let first = LeafIndex::new(first.first).expect("checked by the scan");
-            let entries: Vec<&[u8]> = group.iter().flat_map(journal::Record::entries).collect();
-            let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
-            let growth = tree.peaks().grow(&leaf_hashes);
+            let growth = tree.peaks().grow(&group.leaf_hashes);
             last.check_root(&last.path_in(&self.layout.journal()), &growth.edge.root())?;
-            let starts: Vec<_> = group.iter().flat_map(journal::Record::bundle_starts).collect();
+            let starts: Vec<_> = group.records.iter().flat_map(Record::bundle_starts).collect();
             tree.apply(&growth, &starts, last.first_entry, last.end)?;
-            let facts: Vec<Facts> = entries.iter().map(|entry| (self.options.describe)(entry)).collect();
-            let bytes = entries.iter().map(|entry| entry.len()).sum();
-            index.push(IndexRows { first, leaf_hashes: &leaf_hashes, facts: &facts, bytes })?;
-            let (done, total) = scan.progress();
+            let (leaf_hashes, facts, bytes) = (&group.leaf_hashes, &group.facts, group.bytes);
+            index.push(IndexRows { first, leaf_hashes, facts, bytes })?;
+            let (done, total) = group.progress;
             (self.options.progress)(done, total);
-        }
+            Ok(())
+        })
     }
 
     /// Checks that the tree holds what was signed.

@@ -7,6 +7,7 @@ mod copy_error;
 mod export;
 mod export_source;
 mod fsck;
+mod hashing;
 mod index;
 mod journal;
 mod layout;

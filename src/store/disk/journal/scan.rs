@@ -51,6 +51,16 @@ impl Record {
         bundle::split(&self.body, self.count).expect("checked when it was read")
     }
 
+    /// Number of entries.
+    pub(in crate::store) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Length of the entries with their lengths.
+    pub(in crate::store) const fn body_bytes(&self) -> usize {
+        self.body.len()
+    }
+
     /// Path of its segment, in the journal in `dir`.
     #[must_use]
     pub fn path_in(&self, dir: &Path) -> PathBuf {

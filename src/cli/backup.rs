@@ -9,6 +9,7 @@ use super::exit::{CliResult, Failure};
 use super::files;
 use super::keys::secrets_of;
 use super::output::{self, GREEN};
+use crate::clock;
 use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
 use crate::server::PROFILE_FILE;
@@ -21,8 +22,9 @@ Examples:
   treehead backup mylog /backup/mylog
   treehead backup mylog /safe/mylog --with-key     with the secret key: keep it as you keep that
 
-Works while the log is served. Run again, it copies what is new. Everything is read back and
-re-hashed up to the signed root before the backup counts. `treehead restore` makes a log of it.")]
+Works while the log is served. Run again, it copies what is new. It is read back and re-hashed up
+to the signed root before the backup counts, and so is a part of what was there already: all of it
+within a month, or now with --all. `treehead restore` makes a log of it.")]
 pub struct Args {
     /// Directory of the log
     pub dir: PathBuf,
@@ -31,6 +33,9 @@ pub struct Args {
     /// Copy log.key and log.mldsa.key too (mode 600)
     #[arg(long)]
     pub with_key: bool,
+    /// Read back everything, not only what is new or was not read for long
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Files of a log beside its journal, apart from its secret keys and a file that names its witnesses.
@@ -61,7 +66,8 @@ pub fn run(args: &Args, json: bool) -> CliResult {
         .extend(secrets.into_iter().filter(|_| args.with_key).map(|name| Companion { name, secret: true }));
     let done = output::with_progress("backing up", "entries", |progress| {
         let (log, out, io) = (&args.dir, &args.out, std::sync::Arc::new(RealDisk));
-        Ok(Backup { log, out, key: &key, files: &companions, io, progress }.run()?)
+        let (all, now) = (args.all, clock::now());
+        Ok(Backup { log, out, key: &key, files: &companions, io, all, now, progress }.run()?)
     })?;
     let (there, lost) = secrets_of(&args.out);
     let has_key = lost.is_empty();
@@ -70,7 +76,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     let object = json!({
         "ok": true, "tree_size": size.get(), "root": done.head.head.root.to_base64(), "new_entries": new,
         "segments_copied": done.copied, "bytes_copied": done.copied_bytes, "segments_kept": done.kept,
-        "bytes": done.bytes, "has_key": has_key,
+        "bytes": done.bytes, "bytes_read_back": done.read_bytes, "has_key": has_key,
     });
     let is = |secrets: &[&str]| {
         format!("{} {}", secrets.join(" and "), if secrets.len() > 1 { "are" } else { "is" })
@@ -80,10 +86,19 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     } else {
         format!("{} NOT in this backup: keep a copy elsewhere; without it the log has ended", is(&lost))
     };
+    let read = if done.read_bytes == done.bytes {
+        format!("all {}", HumanBytes(done.bytes))
+    } else {
+        format!(
+            "{} of {}, and the rest within the last month,",
+            HumanBytes(done.read_bytes),
+            HumanBytes(done.bytes)
+        )
+    };
     let lines = format!(
         "{GREEN}backed up{GREEN:#}  {} up to tree size {}, {} more than before, in {out}\n\
          copied     {}, {}; {} there already\n\
-         checked    all {} were read back; their entries make the signed root {}\n\
+         checked    {read} were read back; their entries make the signed root {}\n\
          key        {key}\n",
         config.origin,
         HumanCount(size.get()),
@@ -91,7 +106,6 @@ pub fn run(args: &Args, json: bool) -> CliResult {
         segments(done.copied),
         HumanBytes(done.copied_bytes),
         segments(done.kept),
-        HumanBytes(done.bytes),
         done.head.head.root.to_base64(),
     );
     output::result(json, &object, &lines)

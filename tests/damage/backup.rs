@@ -22,12 +22,27 @@ use crate::home::{
 };
 
 fn back_up_with(log: &Path, out: &Path, key: &NoteKey, io: Arc<dyn DiskIo>) -> Result<BackedUp, CopyError> {
+    back_up_at(0, false, log, out, key, io)
+}
+
+fn back_up_at(
+    now: u64,
+    all: bool,
+    log: &Path,
+    out: &Path,
+    key: &NoteKey,
+    io: Arc<dyn DiskIo>,
+) -> Result<BackedUp, CopyError> {
     let files = [Companion { name: "log.vkey", secret: false }];
-    Backup { log, out, key, files: &files, io, progress: &|_, _| () }.run()
+    Backup { log, out, key, files: &files, io, all, now, progress: &|_, _| () }.run()
 }
 
 fn back_up(log: &Path, out: &Path) -> Result<BackedUp, CopyError> {
     back_up_with(log, out, &key(), Arc::new(RealDisk))
+}
+
+fn back_up_all(log: &Path, out: &Path) -> Result<BackedUp, CopyError> {
+    back_up_at(0, true, log, out, &key(), Arc::new(RealDisk))
 }
 
 fn restore_with(backup: &Path, dir: &Path, io: Arc<dyn DiskIo>) -> Result<Restored, CopyError> {
@@ -177,10 +192,114 @@ fn a_spoiled_backup_is_mended_by_the_next_run_and_never_restored() {
             assert!(matches!(&refused, CopyError::Source { .. }), "{refused}");
             assert!(contents(dir.path()).is_empty(), "nothing was touched");
         }
-        assert_eq!(back_up(log.path(), out.path()).unwrap().copied, 1);
+        assert_eq!(back_up_all(log.path(), out.path()).unwrap().copied, 1);
         assert_eq!(fs::read(&path).unwrap(), whole);
     }
     restores_to(out.path(), 60);
+}
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// Backs up a log at a time. Returns the segments that were copied, and whether everything was read back.
+fn back_up_on(day: u64, log: &Path, out: &Path) -> (u64, bool) {
+    let done = back_up_at(day * DAY, false, log, out, &key(), Arc::new(RealDisk)).unwrap();
+    (done.copied, done.read_bytes == done.bytes)
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_flipped_byte_in_any_segment_of_a_backup_is_found_within_a_month() {
+    let (log, out) = (log_of(300, 7), TempDir::new().unwrap());
+    let count = segments(log.path()).len() as u64;
+    assert!(count > 9, "{count}");
+    assert_eq!(back_up_on(100, log.path(), out.path()), (count, true));
+    assert_eq!(back_up_on(100, log.path(), out.path()), (0, false), "the sealed ones are trusted");
+    let mut day = 101;
+    for path in segments(out.path()) {
+        let whole = fs::read(&path).unwrap();
+        flip(&path);
+        let start = day;
+        while back_up_on(day, log.path(), out.path()).0 == 0 {
+            day += 1;
+            assert!(day - start <= 30, "{} was not read", path.display());
+        }
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+    flip(&segments(out.path())[3]);
+    assert_eq!(back_up_on(day + 30, log.path(), out.path()), (1, true), "one run a month reads everything");
+    restores_to(out.path(), 300);
+}
+
+#[test]
+fn a_segment_of_another_length_is_read_at_once() {
+    let (log, out) = (log_of(200, 7), TempDir::new().unwrap());
+    back_up(log.path(), out.path()).unwrap();
+    for path in segments(out.path()) {
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert_eq!(back_up(log.path(), out.path()).unwrap().copied, 1);
+        fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
+        assert_eq!(back_up(log.path(), out.path()).unwrap().copied, 1);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(back_up(log.path(), out.path()).unwrap().copied, 1);
+        assert_eq!(fs::read(&path).unwrap(), whole);
+    }
+    // At the source it shows that the backup's copy has to be looked at, which is sound.
+    let path = &segments(log.path())[2];
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+    let trusted = back_up(log.path(), out.path()).unwrap();
+    assert_eq!((trusted.copied, trusted.kept), (0, segments(out.path()).len() as u64));
+    restores_to(out.path(), 200);
+}
+
+#[test]
+fn a_note_that_does_not_check_or_is_another_logs_counts_as_absent() {
+    let (log, out, other) = (log_of(100, 7), TempDir::new().unwrap(), TempDir::new().unwrap());
+    back_up(log.path(), out.path()).unwrap();
+    back_up(fork(100).path(), other.path()).unwrap();
+    let path = out.path().join("verified");
+    let note = fs::read(&path).unwrap();
+    let foreign = fs::read(other.path().join("verified")).unwrap();
+    let bad = [Vec::new(), note[..note.len() - 2].to_vec(), b"\xff\n\n".to_vec(), foreign];
+    for bad in bad {
+        fs::write(&path, &bad).unwrap();
+        let done = back_up(log.path(), out.path()).unwrap();
+        assert_eq!((done.read_bytes, done.copied), (done.bytes, 0));
+        assert!(back_up(log.path(), out.path()).unwrap().read_bytes < done.bytes, "there is a note again");
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(back_up(log.path(), out.path()), Err(CopyError::Store(StoreError::Disk(_)))));
+}
+
+#[test]
+fn a_run_that_is_cut_off_anywhere_leaves_a_note_that_is_right() {
+    let log = log_of(60, 7);
+    let older = TempDir::new().unwrap();
+    back_up(log.path(), older.path()).unwrap();
+    fill(&mut open(log.path()).unwrap(), 120, 7);
+    for steps in 0.. {
+        let out = TempDir::new().unwrap();
+        crate::home::copy_dir(older.path(), out.path());
+        // A damaged segment, which this run finds or not.
+        flip(&segments(out.path())[steps % 3]);
+        let cut = back_up_at(31 * DAY, false, log.path(), out.path(), &key(), crash_after(steps));
+        let done = back_up_at(31 * DAY, false, log.path(), out.path(), &key(), Arc::new(RealDisk)).unwrap();
+        assert!(cut.is_err() || done.copied == 0, "after {steps} steps");
+        // Nothing is left that the note vouches for and that is not right.
+        assert_eq!(back_up_all(log.path(), out.path()).unwrap().copied, 0, "after {steps} steps");
+        if cut.is_ok() {
+            assert!(steps > 10, "{steps}");
+            break;
+        }
+    }
 }
 
 #[test]

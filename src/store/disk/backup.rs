@@ -4,6 +4,9 @@
 //! consists of its checkpoint, and the journal up to that size: entries beyond it are of a later run that was
 //! cut short, and nothing reads them.
 
+mod verified;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ use crate::disk::{DirLock, DiskError, DiskIo, list_dir, read_if_exists, replace,
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 use crate::store::signed_head::{SignedHead, read_signed};
+use verified::{Segment, Verified};
 
 /// Bytes that are copied with one write.
 const COPY_BYTES: usize = 1 << 20;
@@ -42,7 +46,11 @@ pub struct Backup<'a> {
     pub files: &'a [Companion<'a>],
     /// The disk.
     pub io: Arc<dyn DiskIo>,
-    /// Called with the entries read back and in all.
+    /// Whether to read back all segments, not only those that are new or due.
+    pub all: bool,
+    /// The time, in seconds since 1970.
+    pub now: u64,
+    /// Called with the entries checked and in all.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
@@ -61,6 +69,14 @@ pub struct BackedUp {
     pub kept: u64,
     /// Bytes of the journal in the backup.
     pub bytes: u64,
+    /// Bytes that were read back. The rest is in sealed segments that an earlier run read back.
+    pub read_bytes: u64,
+}
+
+impl BackedUp {
+    const fn new(head: SignedHead, before: Option<TreeSize>) -> Self {
+        Self { head, before, copied: 0, copied_bytes: 0, kept: 0, bytes: 0, read_bytes: 0 }
+    }
 }
 
 /// The file that makes a directory a backup, which must not be served.
@@ -69,9 +85,15 @@ pub fn marker(dir: &Path) -> PathBuf {
     dir.join("backup")
 }
 
+/// The note of the segments that were read back.
+fn note(dir: &Path) -> PathBuf {
+    dir.join("verified")
+}
+
 impl Backup<'_> {
-    /// Makes the backup, or updates it. Reads back and hashes every byte of its journal up to the signed root
-    /// before it replaces the checkpoint.
+    /// Makes the backup, or updates it. Before it replaces the checkpoint, it reads back and hashes its journal
+    /// up to the signed root: what is new, what is not sealed, and a part of what earlier runs read back, so
+    /// that everything is read within a month.
     ///
     /// # Errors
     /// [`CopyError`]; an earlier backup stays valid.
@@ -92,15 +114,17 @@ impl Backup<'_> {
         replace(self.io.as_ref(), &marker(self.out), about.as_bytes())?;
         let before = read_signed(&out.checkpoint(), self.key)?;
         self.check_older(before.as_ref(), &head)?;
-        let mut done = BackedUp {
-            head: head.clone(),
-            before: before.as_ref().map(|before| before.head.size),
-            copied: 0,
-            copied_bytes: 0,
-            kept: 0,
-            bytes: 0,
-        };
-        self.copy_segments(before.as_ref(), &mut done)?;
+        let noted = if self.all { Verified::default() } else { Verified::read(&note(self.out)) };
+        let start = BackedUp::new(head.clone(), before.as_ref().map(|before| before.head.size));
+        let (mut done, mut verified) = (start.clone(), Verified { at: self.now, ..Verified::default() });
+        if let Err(error) = self.copy_segments(before.as_ref(), &noted, &mut done, &mut verified) {
+            let may_be_noted_wrong = done.read_bytes < done.bytes && !is_other_than_damage(&error);
+            if !may_be_noted_wrong {
+                return Err(error);
+            }
+            (done, verified.segments) = (start, BTreeMap::new());
+            self.copy_segments(before.as_ref(), &Verified::default(), &mut done, &mut verified)?;
+        }
         self.io.sync_dir(&out.journal()).map_err(DiskError::io("fsync", out.journal()))?;
         for file in self.files {
             self.copy_file(file)?;
@@ -111,6 +135,8 @@ impl Backup<'_> {
         if let Some(witnessed) = witnessed {
             replace(self.io.as_ref(), &out.witnessed(), &witnessed)?;
         }
+        // A crash before this line leaves the older note: what it says was read back holds still.
+        verified.write(self.io.as_ref(), &note(self.out))?;
         Ok(done)
     }
 
@@ -151,7 +177,15 @@ impl Backup<'_> {
         CopyError::Fork { a: self.log.display().to_string(), b: self.out.display().to_string(), size }
     }
 
-    fn copy_segments(&self, before: Option<&SignedHead>, done: &mut BackedUp) -> Result<(), CopyError> {
+    /// Checks or copies all segments. Trusts those that `noted` has and that are not due. Adds the sealed ones
+    /// to `verified`.
+    fn copy_segments(
+        &self,
+        before: Option<&SignedHead>,
+        noted: &Verified,
+        done: &mut BackedUp,
+        verified: &mut Verified,
+    ) -> Result<(), CopyError> {
         let (log, out) = (Layout::new(self.log).journal(), Layout::new(self.out).journal());
         let size = done.head.head.size;
         let firsts: Vec<u64> = segments(&log)?.into_iter().filter(|first| *first < size.get()).collect();
@@ -163,16 +197,45 @@ impl Backup<'_> {
             let error = CopyError::NotABackup { path: self.out.to_owned(), detail };
             return self.blame(error, before, &done.head).map(drop);
         }
+        let due = noted.due(self.now);
         let mut tree = Rehash::watching(before.iter().map(|b| b.head.size).chain([size]));
         for (at, first) in firsts.iter().enumerate() {
-            let until = firsts.get(at + 1).map_or(size, |next| TreeSize::new(*next).unwrap_or(size));
-            let copied = self.copy_segment(*first, until, &tree, before, done);
-            // Reading the log on its own shows whether it is to blame.
-            tree = copied.or_else(|e| self.blame(e, before, &done.head))?;
+            let sealed = firsts.get(at + 1).and_then(|next| TreeSize::new(*next));
+            let until = sealed.unwrap_or(size);
+            let known = noted.segments.get(first).filter(|known| known.edge.size() == until);
+            let known = known.filter(|known| sealed.is_some() && self.has_length(*first, known.length));
+            let trusted = known.filter(|_| !due.contains(first)).and_then(|known| {
+                let tree = tree.skip_to(&known.edge)?;
+                Some((tree, known))
+            });
+            let bytes = done.bytes;
+            let read_at = if let Some((after, known)) = trusted {
+                (done.kept, done.bytes) = (done.kept + 1, done.bytes + known.length);
+                tree = after;
+                known.read_at
+            } else {
+                let copied = self.copy_segment(*first, until, &tree, before, done);
+                // Reading the log on its own shows whether it is to blame.
+                tree = copied.or_else(|e| self.blame(e, before, &done.head))?;
+                done.read_bytes += done.bytes - bytes;
+                self.now
+            };
+            if sealed.is_some() {
+                let segment = Segment { length: done.bytes - bytes, read_at, edge: tree.edge().clone() };
+                verified.segments.insert(*first, segment);
+            }
             (self.progress)(tree.edge().size().get(), size.get());
         }
         let Err(missing) = tree.check(&done.head) else { return Ok(()) };
         Err(self.blame(missing.into(), before, &done.head).err().unwrap_or_else(|| self.fork(size)))
+    }
+
+    /// Whether log and backup both have a segment, of this length.
+    fn has_length(&self, first: u64, length: u64) -> bool {
+        [self.log, self.out].iter().all(|dir| {
+            let path = segment_path(&Layout::new(dir).journal(), first);
+            fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == length)
+        })
     }
 
     /// Checks or copies one segment of the backup, from `first` to `until`. Returns the tree after it.
@@ -230,8 +293,7 @@ impl Backup<'_> {
         before: Option<&SignedHead>,
         head: &SignedHead,
     ) -> Result<Rehash, CopyError> {
-        if matches!(&error, CopyError::Store(e) if !e.is_damage()) || matches!(error, CopyError::Fork { .. })
-        {
+        if is_other_than_damage(&error) || matches!(error, CopyError::Fork { .. }) {
             return Err(error);
         }
         let origin = origin_hash(self.key.name().as_str());
@@ -265,6 +327,10 @@ impl Backup<'_> {
         let replace = if file.secret { replace_secret } else { replace };
         replace(self.io.as_ref(), &to, &bytes)
     }
+}
+
+fn is_other_than_damage(error: &CopyError) -> bool {
+    matches!(error, CopyError::Store(e) if !e.is_damage())
 }
 
 /// Whether a directory only has files that an interrupted first backup leaves.

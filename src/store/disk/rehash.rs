@@ -46,6 +46,19 @@ impl Rehash {
         self.edge = growth.edge.clone();
     }
 
+    /// The tree that another run has grown from this one to `edge`; `None` if a watched size lies in between,
+    /// whose root nobody knows then.
+    pub fn skip_to(&self, edge: &RightEdge) -> Option<Self> {
+        let (mut roots, end) = (self.roots.clone(), edge.size());
+        for (size, root) in roots.range_mut(self.edge.size()..=end).filter(|(_, root)| root.is_none()) {
+            if *size != end {
+                return None;
+            }
+            *root = Some(edge.root());
+        }
+        Some(Self { edge: edge.clone(), roots })
+    }
+
     /// The root at a watched size that the tree has reached.
     pub fn root_at(&self, size: TreeSize) -> Option<Hash> {
         self.roots.get(&size).copied().flatten()

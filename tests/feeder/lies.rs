@@ -57,7 +57,11 @@ fn a_lying_witness_is_named_and_does_not_count() {
             "sent an unreadable answer",
         ),
         ("nothing", |_| Some((200, "text/plain", Vec::new())), "sent an unreadable answer"),
-        ("an endless body", |_| Some((200, "text/plain", vec![b'x'; 3_000_000])), "sent an unreadable answer"),
+        (
+            "an endless body",
+            |_| Some((200, "text/plain", vec![b'x'; 3_000_000])),
+            "sent an unreadable answer",
+        ),
         ("a size that is none", |_| with_size("007\n"), "sent an unreadable answer"),
         ("no final newline", |_| with_size("7"), "sent an unreadable answer"),
         ("an endless size", |_| with_size(&"1".repeat(1_000_000)), "sent an unreadable answer"),

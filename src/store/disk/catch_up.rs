@@ -1,12 +1,12 @@
 //! Bringing sled up to the journal.
 
 use super::hashing::hash_ahead;
-use super::index::{IndexRows, IndexWriter};
+use super::index::{IndexOptions, IndexRows, IndexWriter, Indexed};
 use super::journal::{Cursor, Record, Scan};
 use super::layout::Opened;
 use super::reader::{partial_leaves, read_bundle, split};
 use super::tree::Tree;
-use super::{DiskStore, check_holds};
+use super::{DiskStore, OpenOptions, check_holds};
 use crate::checkpoint;
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, TreeSize, read_root};
 use crate::release::Facts;
@@ -22,31 +22,36 @@ impl DiskStore {
     /// [`StoreError`]; [`tree_fault`] says whether sled may be at fault.
     pub(super) fn catch_up(&self, origin: Hash) -> Result<(sled::Db, Tree, IndexWriter, Scan), StoreError> {
         let dir = self.layout.journal();
-        let Opened { db, tree: tree_rows, index: index_rows } =
+        let Opened { db, tree: tree_rows } =
             self.layout.sled_dir(self.options.io.clone()).open(self.options.cache_bytes, Opened::new)?;
         let tail = |tree: &Tree, cursor: &Cursor| partial_leaves(&dir, tree, cursor.size);
         let (tree, cursor) = Tree::open(tree_rows, tail).map_err(disagrees_with_journal)?;
         let scan = Scan::new(&dir, origin, cursor);
         let mut scan = if cursor.is_some() { scan.map_err(disagrees_with_journal)? } else { scan? };
-        let (mut index, indexed) = IndexWriter::open(index_rows)?;
-        if indexed > tree.peaks().size() {
+        let (writer, indexed) = IndexWriter::open(self.index_options())?;
+        let mut index = Behind { writer, indexed, compared: false };
+        self.index_applied(&tree, &mut index)?;
+        self.apply_records(&tree, &mut index, &mut scan)?;
+        if index.indexed.size > tree.peaks().size() {
             return Err(StoreError::TreeDamaged { detail: "its index is ahead of its tree".to_owned() });
         }
-        self.index_applied(&tree, &mut index, indexed)?;
-        self.apply_records(&tree, &mut index, &mut scan)?;
+        index.compare(&tree)?;
+        // Earlier versions had the index in sled.
+        db.drop_tree("index")?;
         self.check_checkpoint(&tree)?;
-        Ok((db, tree, index, scan))
+        Ok((db, tree, index.writer, scan))
+    }
+
+    fn index_options(&self) -> IndexOptions {
+        let OpenOptions { io, index_bytes, seal_pointers, .. } = &self.options;
+        let (dir, io) = (self.layout.index(), io.clone());
+        IndexOptions { dir, io, filter_bytes: *index_bytes, seal_pointers: *seal_pointers }
     }
 
     /// Indexes the leaves of the tree that the index lacks.
-    fn index_applied(
-        &self,
-        tree: &Tree,
-        index: &mut IndexWriter,
-        indexed: TreeSize,
-    ) -> Result<(), StoreError> {
+    fn index_applied(&self, tree: &Tree, index: &mut Behind) -> Result<(), StoreError> {
         let size = tree.peaks().size().get();
-        let mut next = indexed.get();
+        let mut next = index.indexed.size.get();
         if next == 0 && size > TELL_LEAVES {
             tracing::info!(leaves = size, "rebuilding the index from the journal");
         }
@@ -58,19 +63,18 @@ impl DiskStore {
             let entries = &entries[skip..];
             let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
             let facts: Vec<Facts> = entries.iter().map(|entry| (self.options.describe)(entry)).collect();
-            index.push(IndexRows {
-                first: LeafIndex::new(next).expect("below the tree's size"),
-                leaf_hashes: &leaf_hashes,
-                facts: &facts,
-                bytes: bytes.len(),
-            })?;
+            let first = LeafIndex::new(next).expect("below the tree's size");
             next += entries.len() as u64;
+            let edge = &read_root(tree, TreeSize::new(next).expect("at most the tree's size"))?;
+            let bytes = bytes.len();
+            let rows = IndexRows { first, leaf_hashes: &leaf_hashes, facts: &facts, edge, bytes };
+            index.push(tree, rows)?;
         }
         Ok(())
     }
 
     /// Applies the batches that are left in a scan, several small ones at once.
-    fn apply_records(&self, tree: &Tree, index: &mut IndexWriter, scan: &mut Scan) -> Result<(), StoreError> {
+    fn apply_records(&self, tree: &Tree, index: &mut Behind, scan: &mut Scan) -> Result<(), StoreError> {
         hash_ahead(scan, &self.options.describe, |group| {
             let (first, last) = group.records.first().zip(group.records.last()).expect("at least one batch");
             let first = LeafIndex::new(first.first).expect("checked by the scan");
@@ -78,8 +82,11 @@ impl DiskStore {
             last.check_root(&last.path_in(&self.layout.journal()), &growth.edge.root())?;
             let starts: Vec<_> = group.records.iter().flat_map(Record::bundle_starts).collect();
             tree.apply(&growth, &starts, last.first_entry, last.end)?;
-            let (leaf_hashes, facts, bytes) = (&group.leaf_hashes, &group.facts, group.bytes);
-            index.push(IndexRows { first, leaf_hashes, facts, bytes })?;
+            if growth.edge.size() > index.indexed.size {
+                let (edge, leaf_hashes) = (&growth.edge, &group.leaf_hashes);
+                let rows = IndexRows { first, leaf_hashes, facts: &group.facts, edge, bytes: group.bytes };
+                index.push(tree, rows)?;
+            }
             let (done, total) = group.progress;
             (self.options.progress)(done, total);
             Ok(())
@@ -93,6 +100,35 @@ impl DiskStore {
         let (signed, _) = checkpoint::read_unverified(bytes)
             .map_err(|e| StoreError::CheckpointDamaged { path, detail: e.to_string() })?;
         check_holds(&signed, tree.peaks().size(), || Ok(read_root(tree, signed.size)?.root()))
+    }
+}
+
+/// An index that may have some leaves already.
+struct Behind {
+    writer: IndexWriter,
+    /// Leaves that it had when it was opened.
+    indexed: Indexed,
+    /// Whether they are leaves of this tree.
+    compared: bool,
+}
+
+impl Behind {
+    /// Checks that it is of this tree, which has all of its leaves.
+    fn compare(&mut self, tree: &Tree) -> Result<(), StoreError> {
+        let Indexed { size, root } = self.indexed;
+        if !self.compared && read_root(tree, size)?.root() != root {
+            return Err(StoreError::TreeDamaged { detail: "its index is another tree's".to_owned() });
+        }
+        self.compared = true;
+        Ok(())
+    }
+
+    /// Pushes the rows that it lacks. The tree has them already.
+    fn push(&mut self, tree: &Tree, rows: IndexRows<'_>) -> Result<(), StoreError> {
+        self.compare(tree)?;
+        let known = self.indexed.size.get().saturating_sub(rows.first.get());
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        if known < rows.leaf_hashes.len() { self.writer.push(rows.skip(known)) } else { Ok(()) }
     }
 }
 

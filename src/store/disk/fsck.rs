@@ -108,7 +108,7 @@ impl Fsck<'_> {
         let mut scan = Scan::new(&journal, self.origin(), None)?;
         // sled may be behind the journal; it catches up at the next start.
         let applied = rows.map(TreeRows::size).transpose()?.unwrap_or_default();
-        let indexed = rows.map(TreeRows::indexed).transpose()?.unwrap_or_default();
+        let indexed = rows.map(TreeRows::indexed).transpose()?.unwrap_or_default().size;
         let (mut edge, mut partial, mut tiles) = (RightEdge::default(), PartialTiles::default(), 0);
         let mut pointers = PointerSum::default();
         let is_past = |edge: &RightEdge| self.heads.iter().all(|head| head.get().size <= edge.size());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tree::TreeRows;
-use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, read_if_exists, write_new};
+use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, read_if_exists, remove_dir, write_new};
 use crate::store::StoreError;
 
 /// More than opening sled again may write at once.
@@ -45,6 +45,12 @@ impl Layout {
     #[must_use]
     pub fn sled(&self) -> PathBuf {
         self.0.join("sled")
+    }
+
+    /// Files of the index: derived from the journal, and durable.
+    #[must_use]
+    pub fn index(&self) -> PathBuf {
+        self.0.join("index")
     }
 
     /// Exists while sled is open, and names the boot of the machine.
@@ -100,24 +106,23 @@ pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
     let layout = Layout::new(dir);
     let lock = DirLock::acquire(&layout.lock())?;
     let sled = layout.sled_dir(Arc::new(RealDisk));
-    let Opened { db, tree, index } = sled.open_sound(FSCK_CACHE_BYTES, Opened::new)?;
-    Ok((TreeRows::new(sled, db, tree, index), lock))
+    let Opened { db, tree } = sled.open_sound(FSCK_CACHE_BYTES, Opened::new)?;
+    Ok((TreeRows::new(sled, db, tree, layout.index()), lock))
 }
 
-/// An open sled and its two trees.
+/// An open sled and its tree of rows.
 pub(super) struct Opened {
     pub db: sled::Db,
     pub tree: sled::Tree,
-    pub index: sled::Tree,
 }
 
 impl Opened {
     pub fn new(db: &sled::Db) -> sled::Result<Self> {
-        Ok(Self { db: db.clone(), tree: db.open_tree("tree")?, index: db.open_tree("index")? })
+        Ok(Self { db: db.clone(), tree: db.open_tree("tree")? })
     }
 }
 
-/// Discards the tree; the next opening rebuilds it from the journal.
+/// Discards tree and index; the next opening rebuilds them from the journal.
 ///
 /// # Errors
 /// [`StoreError::Disk`] while the log is served.
@@ -125,5 +130,5 @@ pub fn discard_tree(dir: &Path) -> Result<(), StoreError> {
     let layout = Layout::new(dir);
     let _lock = DirLock::acquire(&layout.lock())?;
     layout.sled_dir(Arc::new(RealDisk)).discard_marked()?;
-    Ok(())
+    Ok(remove_dir(&layout.index())?)
 }

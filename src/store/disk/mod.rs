@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use super::{Batch, Describe, Staged, Store, StoreError, StoreReader};
 use crate::checkpoint::origin_hash;
-use crate::disk::{DirLock, DiskError, RealDisk, SledIo, read_if_exists, replace};
+use crate::disk::{DirLock, DiskError, RealDisk, SledIo, read_if_exists, remove_dir, replace};
 use crate::merkle::RightEdge;
 use crate::note::NoteKey;
 use crate::release::Facts;
@@ -50,6 +50,9 @@ pub use repair::{CheckpointWas, Repair, Repaired};
 pub use restore::{Restore, Restored, check_backup};
 use tree::TreeRows;
 
+/// Memory for the filters of 250 million lookup keys.
+pub const INDEX_BYTES: u64 = 512 * 1024 * 1024;
+
 /// How to open a store.
 pub struct OpenOptions {
     /// The log's origin; segments of another log are refused.
@@ -60,6 +63,10 @@ pub struct OpenOptions {
     pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
     /// sled's cache in bytes. It does not bound sled's memory, only guides it.
     pub cache_bytes: u64,
+    /// Memory for the filters of the index, in bytes: two bytes a lookup key. Beyond it, lookups read more.
+    pub index_bytes: u64,
+    /// Pointers of the index that are sealed into one file.
+    pub seal_pointers: usize,
     /// The disk, or what a test puts in its place.
     pub io: Arc<dyn SledIo>,
     /// A journal segment is sealed when it has grown past this.
@@ -78,6 +85,8 @@ impl OpenOptions {
             describe: Arc::new(|_| Facts::default()),
             progress: Arc::new(|_, _| ()),
             cache_bytes: 64 * 1024 * 1024,
+            index_bytes: INDEX_BYTES,
+            seal_pointers: index::SEAL_POINTERS,
             io: Arc::new(RealDisk),
             segment_bytes: journal::SEGMENT_BYTES,
             log_key: None,
@@ -156,8 +165,10 @@ impl DiskStore {
         let (db, tree, index, scan) = caught_up.or_else(|error| {
             let Some(why) = tree_fault(&error) else { return Err(error) };
             tracing::warn!(%why, "rebuilding the tree from the journal");
-            // A crash in here leaves no sled or an incomplete one: both are rebuilt.
+            // A crash in here leaves no sled or an incomplete one: both are rebuilt. What is left of the index
+            // lacks its files, or is believed for the leaves that it was made of.
             self.layout.sled_dir(self.options.io.clone()).discard()?;
+            remove_dir(&self.layout.index())?;
             self.catch_up(origin)
         })?;
         let mut journal = Journal::open(self.options.io.clone(), &self.layout.journal(), origin, &scan)?;

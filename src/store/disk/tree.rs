@@ -8,10 +8,11 @@
 //! "b" || index u64                 where in the journal a bundle begins
 //! ```
 
+use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use super::StoreError;
-use super::index::{self, PointerSum};
+use super::index::{self, Indexed, PointerSum};
 use super::journal::{BundleStart, Cursor, Position};
 use crate::disk::{SledDir, SledError};
 use crate::merkle::{
@@ -211,7 +212,7 @@ fn bundle_key(index: u64) -> Vec<u8> {
 /// The rows of a log's tree, read one by one for fsck.
 pub struct TreeRows {
     rows: sled::Tree,
-    index: sled::Tree,
+    index: PathBuf,
     db: sled::Db,
     dir: SledDir,
 }
@@ -225,12 +226,12 @@ impl Drop for TreeRows {
 }
 
 impl TreeRows {
-    pub(super) const fn new(dir: SledDir, db: sled::Db, rows: sled::Tree, index: sled::Tree) -> Self {
+    pub(super) const fn new(dir: SledDir, db: sled::Db, rows: sled::Tree, index: PathBuf) -> Self {
         Self { rows, index, db, dir }
     }
 
-    /// Leaves that the index in sled has; the log indexes later ones when it starts.
-    pub fn indexed(&self) -> Result<TreeSize, StoreError> {
+    /// Leaves that the index's files cover; the log indexes later ones when it starts.
+    pub fn indexed(&self) -> Result<Indexed, StoreError> {
         index::indexed(&self.index)
     }
 

@@ -96,7 +96,8 @@ pub fn open_disk(dir: &Path, options: impl Fn() -> OpenOptions) -> Result<DiskSt
 }
 
 pub fn options() -> OpenOptions {
-    OpenOptions { describe: describe(), ..OpenOptions::new(ORIGIN) }
+    // A small log has many files of the index.
+    OpenOptions { describe: describe(), seal_pointers: 100, ..OpenOptions::new(ORIGIN) }
 }
 
 /// Copies a directory. An open sled may remove files meanwhile.

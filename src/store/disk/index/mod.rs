@@ -2,13 +2,16 @@
 //! a track.
 //!
 //! ```text
-//! recent (memory) -> sealed, being written (memory) -> runs of level 0 in sled -> runs of level 1 -> ...
+//! recent (memory) -> sealed, being written (memory) -> runs of level 0 in files -> runs of level 1 -> ...
 //! ```
 //!
-//! A run of [`SEAL_POINTERS`] goes to sled at once and is never written again; eight runs of a level are
+//! A run of [`SEAL_POINTERS`] goes to its file at once and is never written again; eight runs of a level are
 //! merged into one of the next. Whether an appended leaf is new, a filter in memory for each run mostly
 //! answers without reading the run. Pointers that are only in memory are made again from the journal at the
 //! next start.
+//!
+//! The directory is derived: it may be deleted while no server runs. What its manifest names is durable, so it
+//! outlives a power cut.
 
 mod filter;
 mod manifest;
@@ -17,22 +20,39 @@ mod run;
 mod sealer;
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use manifest::Indexed;
 pub use pointer::{CLAIM, EDITION, LEAF, PAYLOAD, Pointer, PointerSum, WITHDRAWAL, Wanted};
 pub use sealer::IndexWriter;
 
-use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::disk::DiskIo;
+use crate::merkle::{Hash, LeafIndex, RightEdge};
 use crate::release::{Facts, Term, Track};
 use crate::store::{Batch, StoreError};
 use manifest::Manifest;
 use pointer::TRACK;
 use run::Run;
 
-/// Pointers that are sealed into one run: a megabyte. Few in unit tests, so that a small log has many runs.
-const SEAL_POINTERS: usize = if cfg!(test) { 100 } else { 65_536 };
+/// Pointers that are sealed into one run: a megabyte.
+pub const SEAL_POINTERS: usize = 65_536;
 /// Bytes of entries after which the recent pointers are sealed: a start may have to read so many again.
 const SEAL_ENTRY_BYTES: usize = 128 * 1024 * 1024;
+
+/// The place of an index, and its sizes.
+#[derive(Clone)]
+pub struct IndexOptions {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The disk, or what a test puts in its place.
+    pub io: Arc<dyn DiskIo>,
+    /// Memory for filters, in bytes. While runs are merged, the new run's filter comes on top.
+    pub filter_bytes: u64,
+    /// Pointers that are sealed into one run.
+    pub seal_pointers: usize,
+}
 
 /// The index's part for consecutive leaves.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +60,8 @@ pub struct IndexRows<'a> {
     pub first: LeafIndex,
     pub leaf_hashes: &'a [Hash],
     pub facts: &'a [Facts],
+    /// The tree that ends with them.
+    pub edge: &'a RightEdge,
     /// Bytes of the entries.
     pub bytes: usize,
 }
@@ -50,12 +72,19 @@ impl<'a> IndexRows<'a> {
             first: batch.first,
             leaf_hashes: &batch.leaf_hashes,
             facts: &batch.facts,
+            edge: &batch.growth.edge,
             bytes: batch.entries.iter().map(Vec::len).sum(),
         }
     }
 
-    fn end(&self) -> TreeSize {
-        self.first.plus(self.leaf_hashes.len() - 1).size_with()
+    /// The part for the leaves beyond the first `count`.
+    pub fn skip(self, count: usize) -> Self {
+        let (leaf_hashes, facts) = (&self.leaf_hashes[count..], &self.facts[count..]);
+        Self { first: self.first.plus(count), leaf_hashes, facts, ..self }
+    }
+
+    fn end(&self) -> Indexed {
+        Indexed { size: self.edge.size(), root: self.edge.root() }
     }
 
     fn pointers(self) -> impl Iterator<Item = Pointer> + 'a {
@@ -76,55 +105,102 @@ pub struct SearchPage {
 /// The index, for reading. Clones share one state.
 #[derive(Debug, Clone)]
 pub struct Index {
-    rows: sled::Tree,
     state: Arc<RwLock<State>>,
+    damage: Arc<Damage>,
+}
+
+/// Makes the next opening rebuild an index in which something did not check: until then, its pages are not looked at.
+struct Damage {
+    seen: AtomicBool,
+    manifest: PathBuf,
+    io: Arc<dyn DiskIo>,
+}
+
+impl std::fmt::Debug for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Damage").field("seen", &self.seen).finish_non_exhaustive()
+    }
+}
+
+impl Damage {
+    fn notice<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.inspect_err(|error| {
+            if matches!(error, StoreError::TreeDamaged { .. }) && !self.seen.swap(true, Ordering::SeqCst) {
+                tracing::error!(%error, "the next start makes the index anew");
+                self.forget();
+            }
+        })
+    }
+
+    /// Removes the manifest. Should that fail, the damage is seen again after the next start.
+    fn forget(&self) {
+        let _ = self.io.remove(&self.manifest);
+    }
 }
 
 /// The parts of the index, oldest leaves first.
 #[derive(Debug, Default)]
 struct State {
-    runs: Vec<Arc<Run>>,
+    runs: Arc<Vec<Arc<Run>>>,
     sealing: Vec<Arc<Sealing>>,
     recent: BTreeSet<Pointer>,
 }
 
-/// Sorted pointers that are being written to sled.
+/// Sorted pointers that are being written to a run.
 #[derive(Debug)]
 struct Sealing {
     pointers: Vec<Pointer>,
     /// Leaves that are indexed once it is written.
-    end: TreeSize,
+    end: Indexed,
+}
+
+/// What an index takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IndexUse {
+    /// Files of pointers that a lookup may have to ask.
+    pub runs: usize,
+    /// Bytes of memory for their filters and fences.
+    pub memory: usize,
 }
 
 impl Index {
     /// Leaves that may match, lowest first. The caller compares them.
     pub fn find(&self, wanted: Wanted) -> Result<Vec<LeafIndex>, StoreError> {
         let (low, high) = (wanted.at(0), wanted.at(u64::MAX));
-        let state = self.state();
+        let mut in_memory = Vec::new();
+        // Runs are read without the lock: nobody who appends waits for a reader's disk.
+        let runs = {
+            let state = self.state();
+            for sealing in &state.sealing {
+                let first = sealing.pointers.partition_point(|pointer| *pointer < low);
+                in_memory.extend(sealing.pointers[first..].iter().take_while(|pointer| **pointer <= high));
+            }
+            in_memory.extend(state.recent.range(low..=high));
+            state.runs.clone()
+        };
         let mut found = Vec::new();
-        for run in &state.runs {
-            found.extend(run.find(&self.rows, wanted)?);
+        for run in runs.iter() {
+            found.extend(self.damage.notice(run.find(wanted))?);
         }
-        for sealing in &state.sealing {
-            let first = sealing.pointers.partition_point(|pointer| *pointer < low);
-            found.extend(sealing.pointers[first..].iter().take_while(|pointer| **pointer <= high));
-        }
-        found.extend(state.recent.range(low..=high));
-        found.into_iter().map(Pointer::leaf).collect()
+        found.into_iter().chain(in_memory).map(Pointer::leaf).collect()
     }
 
     /// The highest number of a track below `below`.
     pub fn highest(&self, track: &Track, below: u64) -> Result<Option<u64>, StoreError> {
         let wanted = Wanted::hash(TRACK, &track.0);
         let (low, high) = (wanted.at(0), wanted.at(below));
-        let state = self.state();
-        let mut highest = state.recent.range(low..high).next_back().copied();
-        for sealing in &state.sealing {
-            let end = sealing.pointers.partition_point(|pointer| *pointer < high);
-            highest = highest.max(sealing.pointers[..end].last().filter(|last| **last >= low).copied());
-        }
-        for run in state.runs.iter().filter(|run| run.knows(low)) {
-            highest = highest.max(run.find_last(&self.rows, wanted, below, 1)?.first().copied());
+        let (mut highest, runs) = {
+            let state = self.state();
+            let mut highest = state.recent.range(low..high).next_back().copied();
+            for sealing in &state.sealing {
+                let end = sealing.pointers.partition_point(|pointer| *pointer < high);
+                highest = highest.max(sealing.pointers[..end].last().filter(|last| **last >= low).copied());
+            }
+            (highest, state.runs.clone())
+        };
+        for run in runs.iter().filter(|run| run.knows(low)) {
+            let last = self.damage.notice(run.find_last(wanted, below, 1))?;
+            highest = highest.max(last.first().copied());
         }
         Ok(highest.map(Pointer::number))
     }
@@ -138,21 +214,30 @@ impl Index {
     ) -> Result<SearchPage, StoreError> {
         let (wanted, before) = (Wanted::term(term), before.map_or(u64::MAX, LeafIndex::get));
         let (low, high, most) = (wanted.at(0), wanted.at(before), limit + 1);
-        let state = self.state();
-        let mut found: Vec<Pointer> = state.recent.range(low..high).rev().take(most).copied().collect();
-        for sealing in state.sealing.iter().rev() {
-            let end = sealing.pointers.partition_point(|pointer| *pointer < high);
-            found.extend(
-                sealing.pointers[..end].iter().rev().take_while(|pointer| **pointer >= low).take(most),
-            );
-        }
-        for run in state.runs.iter().rev() {
+        let (mut found, runs) = {
+            let state = self.state();
+            let mut found: Vec<Pointer> = state.recent.range(low..high).rev().take(most).copied().collect();
+            for sealing in state.sealing.iter().rev() {
+                let end = sealing.pointers.partition_point(|pointer| *pointer < high);
+                let newest = sealing.pointers[..end].iter().rev();
+                found.extend(newest.take_while(|pointer| **pointer >= low).take(most));
+            }
+            (found, state.runs.clone())
+        };
+        for run in runs.iter().rev() {
             if found.len() < most {
-                found.extend(run.find_last(&self.rows, wanted, before, most - found.len())?);
+                let limit = most - found.len();
+                found.extend(self.damage.notice(run.find_last(wanted, before, limit))?);
             }
         }
         let leaves = found.iter().take(limit).map(|pointer| pointer.leaf()).collect::<Result<_, _>>()?;
         Ok(SearchPage { leaves, more: found.len() > limit })
+    }
+
+    /// Runs and memory.
+    pub fn usage(&self) -> IndexUse {
+        let runs = self.state().runs.clone();
+        IndexUse { runs: runs.len(), memory: runs.iter().map(|run| run.bytes()).sum() }
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -164,29 +249,29 @@ impl Index {
     }
 }
 
-/// Leaves that the runs in sled cover.
+/// Leaves that the runs in `dir` cover.
 ///
 /// # Errors
-/// [`StoreError::TreeDamaged`] if the manifest can't be read.
-pub fn indexed(rows: &sled::Tree) -> Result<TreeSize, StoreError> {
-    Ok(Manifest::read(rows)?.indexed)
+/// [`StoreError::TreeDamaged`] if the manifest does not check.
+pub fn indexed(dir: &Path) -> Result<Indexed, StoreError> {
+    Ok(Manifest::read(dir)?.indexed)
 }
 
-/// Sums up all pointers in sled, for fsck.
+/// Sums up all pointers in the runs, for fsck.
 ///
 /// # Errors
-/// [`StoreError::TreeDamaged`] if rows are missing or out of order.
-pub fn sum_up(rows: &sled::Tree) -> Result<PointerSum, StoreError> {
+/// [`StoreError::TreeDamaged`] if pages do not check or are out of order.
+pub fn sum_up(dir: &Path) -> Result<PointerSum, StoreError> {
     let mut sum = PointerSum::default();
-    for run in Manifest::read(rows)?.open(rows)? {
-        let mut last = None;
-        for pointer in run.read(rows) {
+    for run in Manifest::read(dir)?.open(dir)? {
+        let (mut last, id) = (None, run.facts.id);
+        for pointer in run.read() {
             let pointer = pointer?;
             if last >= Some(pointer) {
-                return Err(pointer::damaged(&format!("sorted pointers in run {}", run.id)));
+                return Err(pointer::damaged(&format!("sorted pointers in run {id}")));
             }
             if !run.knows(pointer) {
-                return Err(pointer::damaged(&format!("a filter that knows what is in run {}", run.id)));
+                return Err(pointer::damaged(&format!("a filter that knows what is in run {id}")));
             }
             last = Some(pointer);
             sum.add(pointer);

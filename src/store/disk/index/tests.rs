@@ -1,14 +1,58 @@
-use std::collections::BTreeMap;
+use std::fs;
 
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 use super::*;
+use crate::disk::RealDisk;
 use crate::release::Claim;
-use run::RunId;
 use sealer::IndexWriter;
 
-fn memory() -> sled::Tree {
-    sled::Config::new().temporary(true).open().unwrap().open_tree("index").unwrap()
+fn options(dir: &Path) -> IndexOptions {
+    // Few pointers a run, so that a small log has many.
+    let (dir, io) = (dir.to_owned(), Arc::new(RealDisk));
+    IndexOptions { dir, io, filter_bytes: u64::MAX, seal_pointers: 100 }
+}
+
+/// An index, and the tree of the leaves that were pushed.
+struct Rig {
+    writer: IndexWriter,
+    edge: RightEdge,
+}
+
+impl Rig {
+    fn open(dir: &Path) -> Self {
+        Self::with(options(dir))
+    }
+
+    /// Opens an index. Its leaves are those of [`push`](Self::push).
+    fn with(options: IndexOptions) -> Self {
+        let (writer, indexed) = IndexWriter::open(options).unwrap();
+        let leaves: Vec<Hash> = (0..indexed.size.get()).map(hash).collect();
+        let edge = RightEdge::default().grow(&leaves).edge;
+        assert_eq!(edge.root(), indexed.root);
+        Self { writer, edge }
+    }
+
+    fn len(&self) -> u64 {
+        self.edge.size().get()
+    }
+
+    fn push(&mut self, count: u64) {
+        let leaves = self.len()..self.len() + count;
+        self.push_facts(&leaves.clone().map(hash).collect::<Vec<_>>(), &leaves.map(facts).collect::<Vec<_>>());
+    }
+
+    fn push_facts(&mut self, leaf_hashes: &[Hash], facts: &[Facts]) {
+        let first = self.edge.size().next_index();
+        self.edge = self.edge.grow(leaf_hashes).edge;
+        let rows = IndexRows { first, leaf_hashes, facts, edge: &self.edge, bytes: 100 };
+        self.writer.push(rows).unwrap();
+    }
+
+    fn check(&self) {
+        check(self.writer.index(), self.len());
+    }
 }
 
 fn hash(n: u64) -> Hash {
@@ -32,15 +76,6 @@ fn facts(n: u64) -> Facts {
 
 fn term(n: u64) -> Term {
     Term([b'k', 0, 0, 0, 0, 0, 0, u8::try_from(n).unwrap(), 0])
-}
-
-fn push(writer: &mut IndexWriter, first: u64, count: u64) {
-    let leaves = first..first + count;
-    let leaf_hashes: Vec<Hash> = leaves.clone().map(hash).collect();
-    let facts: Vec<Facts> = leaves.map(facts).collect();
-    writer
-        .push(IndexRows { first: leaf(first), leaf_hashes: &leaf_hashes, facts: &facts, bytes: 100 })
-        .unwrap();
 }
 
 fn check(index: &Index, count: u64) {
@@ -74,121 +109,140 @@ fn check(index: &Index, count: u64) {
 
 #[test]
 fn everything_is_found_at_every_stage_and_after_each_restart() {
-    let tree = memory();
+    let dir = TempDir::new().unwrap();
     let mut count = 0;
     for batches in [1, 3, 40, 0, 25] {
-        let (mut writer, indexed) = IndexWriter::open(tree.clone()).unwrap();
-        let indexed = indexed.get();
-        assert!(indexed <= count);
+        let mut rig = Rig::open(dir.path());
+        assert!(rig.len() <= count);
         // Rows that were not sealed are pushed again, as at a start.
-        if indexed < count {
-            push(&mut writer, indexed, count - indexed);
+        if rig.len() < count {
+            rig.push(count - rig.len());
         }
-        check(writer.index(), count);
+        rig.check();
         for size in (1..60).cycle().step_by(7).take(batches) {
-            push(&mut writer, count, size);
-            count += size;
+            rig.push(size);
         }
-        check(writer.index(), count);
+        rig.check();
+        count = rig.len();
     }
-    let (writer, _) = IndexWriter::open(tree.clone()).unwrap();
-    let levels: Vec<u8> = writer.index().state().runs.iter().map(|run| run.level).collect();
+    let rig = Rig::open(dir.path());
+    let levels: Vec<u8> = rig.writer.index().state().runs.iter().map(|run| run.facts.level).collect();
     assert!(levels.is_sorted_by(|a, b| a >= b) && levels[0] > 0, "{levels:?}");
+}
+
+/// The sum over everything that is sealed.
+fn sealed(dir: &Path) -> PointerSum {
+    let mut expected = PointerSum::default();
+    (0..indexed(dir).unwrap().size.get()).for_each(|n| expected.add_leaf(leaf(n), &hash(n), &facts(n)));
+    expected
 }
 
 #[test]
 fn the_sum_is_of_what_was_sealed_and_misses_nothing() {
-    let tree = memory();
-    let (mut writer, _) = IndexWriter::open(tree.clone()).unwrap();
-    for n in 0..100 {
-        push(&mut writer, n * 20, 20);
-    }
-    drop(writer);
-    let mut expected = PointerSum::default();
-    let indexed = indexed(&tree).unwrap().get();
-    assert!(indexed > 1_800);
-    (0..indexed).for_each(|n| expected.add_leaf(leaf(n), &hash(n), &facts(n)));
-    assert_eq!(sum_up(&tree).unwrap(), expected);
-    for key in tree.scan_prefix(b"r").keys().step_by(5).chain(tree.scan_prefix(b"f").keys()) {
-        let key = key.unwrap();
-        let row = tree.remove(&key).unwrap().unwrap();
-        assert!(sum_up(&tree).map_or(true, |sum| sum != expected), "row {key:?} gone");
-        for at in [0, row.len() / 2, row.len() - 1] {
-            let mut other = row.to_vec();
+    let dir = TempDir::new().unwrap();
+    let mut rig = Rig::open(dir.path());
+    (0..100).for_each(|_| rig.push(20));
+    drop(rig);
+    let expected = sealed(dir.path());
+    assert!(indexed(dir.path()).unwrap().size.get() > 1_800);
+    assert_eq!(sum_up(dir.path()).unwrap(), expected);
+    for item in fs::read_dir(dir.path()).unwrap() {
+        let path = item.unwrap().path();
+        let whole = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(sum_up(dir.path()).map_or(true, |sum| sum != expected), "{} gone", path.display());
+        for at in (0..whole.len()).step_by(7) {
+            let mut other = whole.clone();
             other[at] ^= 1;
-            tree.insert(&key, other).unwrap();
-            let unnoticed = sum_up(&tree).is_ok_and(|sum| sum == expected);
-            // False positives of a filter cost time, and nothing else.
-            assert!(!unnoticed || key[0] == b'f', "row {key:?} changed at {at}");
+            fs::write(&path, other).unwrap();
+            let unnoticed = sum_up(dir.path()).is_ok_and(|sum| sum == expected);
+            assert!(!unnoticed, "{} changed at {at}", path.display());
         }
-        tree.insert(&key, row).unwrap();
+        fs::write(&path, whole).unwrap();
     }
-    assert_eq!(sum_up(&tree).unwrap(), expected);
+    assert_eq!(sum_up(dir.path()).unwrap(), expected);
+}
+
+#[test]
+fn a_page_elsewhere_in_its_file_or_of_another_run_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = Rig::open(dir.path());
+    (0..160).for_each(|_| rig.push(25));
+    drop(rig);
+    let manifest = Manifest::read(dir.path()).unwrap();
+    let run = manifest.runs[0];
+    assert!(run.pointers > 3 * 255);
+    let path = dir.path().join(run.file_name());
+    let whole = fs::read(&path).unwrap();
+    let mut other = whole.clone();
+    other.copy_within(4_096..8_192, 0);
+    fs::write(&path, other).unwrap();
+    assert!(sum_up(dir.path()).is_err());
+    let again = dir.path().join(run::file_name(1_000));
+    fs::write(&again, &whole).unwrap();
+    fs::write(&path, whole).unwrap();
+    assert!(Run::open(dir.path(), run::RunFacts { id: 1_000, ..run }).unwrap().read().any(|read| read.is_err()));
+    assert!(Run::open(dir.path(), run).unwrap().read().all(|read| read.is_ok()));
 }
 
 #[test]
 fn what_a_crash_left_of_a_run_is_removed_and_written_again() {
-    let tree = memory();
-    let (mut writer, _) = IndexWriter::open(tree.clone()).unwrap();
-    for n in 0..30 {
-        push(&mut writer, n * 20, 20);
-    }
-    drop(writer);
-    // The old manifest, and rows of runs that it does not list, or lists as unwanted.
-    let manifest = Manifest::read(&tree).unwrap();
-    let before: BTreeMap<_, _> = tree.iter().map(Result::unwrap).collect();
-    for id in [manifest.next, manifest.next + 1, 1_000] {
-        let mut torn = run::RunWriter::new(&tree, id, 600);
+    let dir = TempDir::new().unwrap();
+    let mut rig = Rig::open(dir.path());
+    (0..30).for_each(|_| rig.push(20));
+    drop(rig);
+    let names = || {
+        let mut names = crate::disk::list_dir(dir.path()).unwrap();
+        names.sort();
+        names
+    };
+    let before = names();
+    let next = Manifest::read(dir.path()).unwrap().next;
+    for id in [next, next + 1, 1_000] {
+        let mut torn = run::RunWriter::new(&RealDisk, dir.path(), id, 600, 1_000).unwrap();
         (0..300).for_each(|n| torn.push(Wanted::hash(LEAF, &hash(0)).at(n)).unwrap());
-        torn.finish(0).unwrap();
+        drop(torn);
     }
-    check(IndexWriter::open(tree.clone()).unwrap().0.index(), manifest.indexed.get());
-    assert_eq!(tree.iter().map(Result::unwrap).collect::<BTreeMap<_, _>>(), before);
+    fs::write(dir.path().join("manifest.new"), b"half").unwrap();
+    let mut rig = Rig::open(dir.path());
+    assert_eq!(names(), before);
+    (0..30).for_each(|_| rig.push(20));
+    rig.check();
 }
 
 #[test]
-fn an_index_of_an_earlier_version_is_removed_and_made_anew() {
-    let tree = memory();
-    let (mut writer, _) = IndexWriter::open(tree.clone()).unwrap();
-    (0..30).for_each(|n| push(&mut writer, n * 20, 20));
-    drop(writer);
-    let manifest = tree.remove(b"m2").unwrap().unwrap();
-    tree.insert(b"m", manifest).unwrap();
-    let (mut writer, indexed) = IndexWriter::open(tree.clone()).unwrap();
-    assert_eq!(indexed.get(), 0, "all of it is to be pushed again");
-    (0..30).for_each(|n| push(&mut writer, n * 20, 20));
-    check(writer.index(), 600);
-    drop(writer);
-    assert_eq!(tree.get(b"m").unwrap(), None);
-    let mut expected = PointerSum::default();
-    let sealed = super::indexed(&tree).unwrap().get();
-    (0..sealed).for_each(|n| expected.add_leaf(leaf(n), &hash(n), &facts(n)));
-    assert_eq!(sum_up(&tree).unwrap(), expected);
-    // Every remaining row is named by the manifest.
-    let runs: Vec<RunId> = Manifest::read(&tree).unwrap().runs.into_iter().map(|(id, ..)| id).collect();
-    for key in tree.scan_prefix(b"r").keys().chain(tree.scan_prefix(b"f").keys()) {
-        let id = u64::from_be_bytes(key.unwrap()[1..9].try_into().unwrap());
-        assert!(runs.contains(&id), "run {id} is none of {runs:?}");
-    }
+fn an_index_of_another_version_is_removed_and_made_anew() {
+    let dir = TempDir::new().unwrap();
+    let mut rig = Rig::open(dir.path());
+    (0..30).for_each(|_| rig.push(20));
+    drop(rig);
+    let mut manifest = fs::read(dir.path().join("manifest")).unwrap();
+    manifest[1] = b'2';
+    fs::write(dir.path().join("manifest"), manifest).unwrap();
+    let mut rig = Rig::open(dir.path());
+    assert_eq!(rig.len(), 0, "all of it is to be pushed again");
+    (0..30).for_each(|_| rig.push(20));
+    rig.check();
+    drop(rig);
+    assert_eq!(sum_up(dir.path()).unwrap(), sealed(dir.path()));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + Manifest::read(dir.path()).unwrap().runs.len());
 }
 
 #[test]
-fn rows_that_do_not_parse_are_errors() {
-    let tree = memory();
-    let (mut writer, _) = IndexWriter::open(tree.clone()).unwrap();
-    push(&mut writer, 0, 60);
-    drop(writer);
-    let page = tree.scan_prefix(b"r").keys().next().unwrap().unwrap();
-    let whole = tree.get(&page).unwrap().unwrap();
-    for bytes in [&b""[..], b"x", &whole[1..]] {
-        tree.insert(&page, bytes).unwrap();
-        let (writer, _) = IndexWriter::open(tree.clone()).unwrap();
-        let failed = (0..60).any(|n| writer.index().find(Wanted::hash(LEAF, &hash(n))).is_err());
-        assert!(failed && sum_up(&tree).is_err());
+fn with_little_memory_everything_is_found_too() {
+    for filter_bytes in [0, 64, 1_000] {
+        let dir = TempDir::new().unwrap();
+        for _ in 0..2 {
+            let mut rig = Rig::with(IndexOptions { filter_bytes, ..options(dir.path()) });
+            (0..60).for_each(|_| rig.push(20));
+            rig.check();
+            drop(rig);
+            let runs = Manifest::read(dir.path()).unwrap().open(dir.path()).unwrap();
+            let taken: usize = runs.iter().map(Run::filter_bytes).sum();
+            assert!(taken as u64 <= filter_bytes, "{taken} of {filter_bytes}");
+            assert_eq!(sum_up(dir.path()).unwrap(), sealed(dir.path()));
+        }
     }
-    tree.insert(&page, whole).unwrap();
-    tree.insert(b"m2", b"no manifest").unwrap();
-    assert!(IndexWriter::open(tree.clone()).is_err() && indexed(&tree).is_err());
 }
 
 proptest! {
@@ -199,25 +253,27 @@ proptest! {
     fn an_index_answers_like_a_list(
         leaves in prop::collection::vec((0_u64..40, prop::collection::btree_set(0_u64..5, 0..3)), 1..400),
         batch in 1_usize..50,
+        seal_pointers in 1_usize..200,
+        filter_bytes in prop::sample::select(vec![0, 300, 2_000, u64::MAX]),
     ) {
-        let (mut writer, _) = IndexWriter::open(memory()).unwrap();
+        let dir = TempDir::new().unwrap();
+        let mut rig = Rig::with(IndexOptions { filter_bytes, seal_pointers, ..options(dir.path()) });
         let leaves: Vec<(Hash, Facts)> = leaves
             .into_iter()
             .map(|(n, terms)| (hash(n), Facts { terms: terms.into_iter().map(term).collect(), ..Facts::default() }))
             .collect();
-        for (at, chunk) in leaves.chunks(batch).enumerate() {
+        for chunk in leaves.chunks(batch) {
             let (leaf_hashes, facts): (Vec<Hash>, Vec<Facts>) = chunk.iter().cloned().unzip();
-            let first = leaf((at * batch) as u64);
-            writer.push(IndexRows { first, leaf_hashes: &leaf_hashes, facts: &facts, bytes: 1 }).unwrap();
+            rig.push_facts(&leaf_hashes, &facts);
         }
         for n in 0..45 {
             let expected: Vec<_> = (0..).map(leaf).zip(&leaves).filter(|(_, (h, _))| *h == hash(n)).map(|(at, _)| at).collect();
-            prop_assert_eq!(writer.index().find(Wanted::hash(LEAF, &hash(n))).unwrap(), expected);
+            prop_assert_eq!(rig.writer.index().find(Wanted::hash(LEAF, &hash(n))).unwrap(), expected);
         }
         for n in 0..6 {
             let has = |facts: &Facts| facts.terms.contains(&term(n));
             let expected: Vec<_> = (0..).map(leaf).zip(&leaves).filter(|(_, (_, f))| has(f)).map(|(at, _)| at).collect();
-            let page = writer.index().search(&term(n), None, 7).unwrap();
+            let page = rig.writer.index().search(&term(n), None, 7).unwrap();
             prop_assert_eq!(page.leaves, expected.iter().rev().take(7).copied().collect::<Vec<_>>());
         }
     }

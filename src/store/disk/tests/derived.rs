@@ -117,36 +117,30 @@ fn a_journal_restored_in_other_batches_keeps_all_its_entries() {
 
 #[test]
 fn a_tree_with_wrong_rows_is_made_anew() {
-    type Spoil = fn(&sled::Tree, &sled::Tree);
-    let spoils: [(&str, Spoil); 11] = [
-        ("no cursor", |tree, _| drop(tree.remove(b"c").unwrap())),
-        ("a cursor of other length", |tree, _| drop(tree.insert(b"c", b"short").unwrap())),
-        ("a cursor of zeros", |tree, _| drop(tree.insert(b"c", vec![0; 64]).unwrap())),
-        ("a cursor of ones", |tree, _| drop(tree.insert(b"c", vec![0xff; 64]).unwrap())),
-        ("no tiles", |tree, _| remove_prefix(tree, b"t")),
-        ("wrong tiles", |tree, _| {
+    type Spoil = fn(&sled::Tree);
+    let spoils: [(&str, Spoil); 8] = [
+        ("no cursor", |tree| drop(tree.remove(b"c").unwrap())),
+        ("a cursor of other length", |tree| drop(tree.insert(b"c", b"short").unwrap())),
+        ("a cursor of zeros", |tree| drop(tree.insert(b"c", vec![0; 64]).unwrap())),
+        ("a cursor of ones", |tree| drop(tree.insert(b"c", vec![0xff; 64]).unwrap())),
+        ("no tiles", |tree| remove_prefix(tree, b"t")),
+        ("wrong tiles", |tree| {
             for row in tree.scan_prefix(b"t").keys() {
                 tree.insert(row.unwrap(), vec![3; 256 * 32]).unwrap();
             }
         }),
-        ("no bundle rows", |tree, _| remove_prefix(tree, b"b")),
-        ("wrong bundle rows", |tree, _| {
+        ("no bundle rows", |tree| remove_prefix(tree, b"b")),
+        ("wrong bundle rows", |tree| {
             for row in tree.scan_prefix(b"b").keys() {
                 tree.insert(row.unwrap(), vec![0xff; 24]).unwrap();
             }
         }),
-        ("no index manifest that parses", |_, index| drop(index.insert(b"m2", b"short").unwrap())),
-        ("no index filters", |_, index| remove_prefix(index, b"f")),
-        ("an index ahead of its tree", |_, index| {
-            let row = index.get(b"m2").unwrap().unwrap();
-            index.insert(b"m2", [&10_000_u64.to_be_bytes(), &row[8..]].concat()).unwrap();
-        }),
     ];
     for (what, spoil) in spoils {
         let dir = log_of(600);
-        let Opened { db, tree, index } = open_sled(dir.path());
-        spoil(&tree, &index);
-        drop((tree, index, db));
+        let Opened { db, tree } = open_sled(dir.path());
+        spoil(&tree);
+        drop((tree, db));
         let (store, rebuilt) = reopen(dir.path());
         assert!(rebuilt, "{what}");
         check_all(&store, 600);
@@ -165,7 +159,7 @@ fn a_wrong_tile_off_the_right_edge_is_not_blamed_on_the_journal() {
         let mut store = open(dir.path()).unwrap();
         append(&mut store, entries(300, 500));
         drop(store);
-        let Opened { db, tree, .. } = open_sled(dir.path());
+        let Opened { db, tree } = open_sled(dir.path());
         // Leaves 256 to 511: in a head of 300 leaves, some of them are the right edge.
         let key = [b"t".as_slice(), &[0], &1_u64.to_be_bytes()].concat();
         match &spoiled {
@@ -179,41 +173,6 @@ fn a_wrong_tile_off_the_right_edge_is_not_blamed_on_the_journal() {
     }
 }
 
-#[test]
-fn an_index_behind_its_tree_catches_up() {
-    for indexed in [0, 1, 255, 256, 257, 599] {
-        let dir = log_of(600);
-        let Opened { db, tree, index: rows } = open_sled(dir.path());
-        rows.clear().unwrap();
-        let (mut index, mut at) = (IndexWriter::open(rows.clone()).unwrap().0, 0);
-        for batch in entries(0, indexed).chunks(100) {
-            let facts: Vec<_> = batch.iter().map(|entry| (describe())(entry)).collect();
-            let leaf_hashes: Vec<Hash> = batch.iter().map(|entry| Hash::leaf(entry)).collect();
-            let first = LeafIndex::new(at).unwrap();
-            index.push(IndexRows { first, leaf_hashes: &leaf_hashes, facts: &facts, bytes: 1 }).unwrap();
-            at += batch.len() as u64;
-        }
-        drop((index, tree, rows, db));
-        let (store, rebuilt) = reopen(dir.path());
-        assert!(!rebuilt, "the tree was believed");
-        check_all(&store, 600);
-    }
-}
-
-/// The first version had no pointers by payload, and payloads have to be found in old logs, too.
-#[test]
-fn an_index_of_an_earlier_version_is_made_anew_without_the_tree() {
-    let dir = log_of(600);
-    let Opened { db, tree, index } = open_sled(dir.path());
-    let manifest = index.remove(b"m2").unwrap().unwrap();
-    index.insert(b"m", manifest).unwrap();
-    drop((index, tree, db));
-    let (store, rebuilt) = reopen(dir.path());
-    assert!(!rebuilt, "the tree was believed");
-    check_all(&store, 600);
-}
-
-/// Changes sled behind the store's back.
 #[test]
 fn after_a_power_cut_sled_is_made_anew_and_after_a_kill_it_is_not() {
     let dir = log_of(600);

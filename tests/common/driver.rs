@@ -101,7 +101,9 @@ impl Store for Noted {
 pub fn open_store(dir: &Path, io: &Arc<dyn SledIo>, segment_bytes: u64) -> Result<DiskStore, StoreError> {
     let is_locked = |e: &StoreError| matches!(e, StoreError::Disk(DiskError::Locked { .. }));
     once_unlocked(PATIENCE, is_locked, || {
-        let options = OpenOptions { io: io.clone(), segment_bytes, ..OpenOptions::new(ORIGIN) };
+        // Rows are written with their batch, so that steps come in the same order in every run.
+        let (io, row_lag) = (io.clone(), Duration::ZERO);
+        let options = OpenOptions { io, segment_bytes, row_lag, ..OpenOptions::new(ORIGIN) };
         DiskStore::open(dir, options)
     })
 }

@@ -5,6 +5,7 @@ use super::index::{IndexOptions, IndexRows, IndexWriter, Indexed};
 use super::journal::{Cursor, Record, Scan};
 use super::layout::Opened;
 use super::reader::{partial_leaves, read_bundle, split};
+use super::rows::RowWriter;
 use super::tree::Tree;
 use super::{DiskStore, OpenOptions, check_holds};
 use crate::checkpoint;
@@ -20,7 +21,7 @@ impl DiskStore {
     ///
     /// # Errors
     /// [`StoreError`]; [`tree_fault`] says whether sled may be at fault.
-    pub(super) fn catch_up(&self, origin: Hash) -> Result<(sled::Db, Tree, IndexWriter, Scan), StoreError> {
+    pub(super) fn catch_up(&self, origin: Hash) -> Result<Recovered, StoreError> {
         let dir = self.layout.journal();
         let Opened { db, tree: tree_rows } =
             self.layout.sled_dir(self.options.io.clone()).open(self.options.cache_bytes, Opened::new)?;
@@ -31,7 +32,8 @@ impl DiskStore {
         let (writer, indexed) = IndexWriter::open(self.index_options())?;
         let mut index = Behind { writer, indexed, compared: false };
         self.index_applied(&tree, &mut index)?;
-        self.apply_records(&tree, &mut index, &mut scan)?;
+        let rows = RowWriter::new(tree.clone(), self.options.io.clone(), self.options.row_lag);
+        self.apply_records(&tree, &rows, &mut index, &mut scan)?;
         if index.indexed.size > tree.peaks().size() {
             return Err(StoreError::TreeDamaged { detail: "its index is ahead of its tree".to_owned() });
         }
@@ -39,7 +41,7 @@ impl DiskStore {
         // Earlier versions had the index in sled.
         db.drop_tree("index")?;
         self.check_checkpoint(&tree)?;
-        Ok((db, tree, index.writer, scan))
+        Ok(Recovered { db, tree, rows, index: index.writer, scan })
     }
 
     fn index_options(&self) -> IndexOptions {
@@ -74,14 +76,20 @@ impl DiskStore {
     }
 
     /// Applies the batches that are left in a scan, several small ones at once.
-    fn apply_records(&self, tree: &Tree, index: &mut Behind, scan: &mut Scan) -> Result<(), StoreError> {
+    fn apply_records(
+        &self,
+        tree: &Tree,
+        rows: &RowWriter,
+        index: &mut Behind,
+        scan: &mut Scan,
+    ) -> Result<(), StoreError> {
         hash_ahead(scan, &self.options.describe, |group| {
             let (first, last) = group.records.first().zip(group.records.last()).expect("at least one batch");
             let first = LeafIndex::new(first.first).expect("checked by the scan");
             let growth = tree.peaks().grow(&group.leaf_hashes);
             last.check_root(&last.path_in(&self.layout.journal()), &growth.edge.root())?;
             let starts: Vec<_> = group.records.iter().flat_map(Record::bundle_starts).collect();
-            tree.apply(&growth, &starts, last.first_entry, last.end)?;
+            rows.apply(&growth, &starts, last.first_entry, last.end)?;
             if growth.edge.size() > index.indexed.size {
                 let (edge, leaf_hashes) = (&growth.edge, &group.leaf_hashes);
                 let rows = IndexRows { first, leaf_hashes, facts: &group.facts, edge, bytes: group.bytes };
@@ -101,6 +109,15 @@ impl DiskStore {
             .map_err(|e| StoreError::CheckpointDamaged { path, detail: e.to_string() })?;
         check_holds(&signed, tree.peaks().size(), || Ok(read_root(tree, signed.size)?.root()))
     }
+}
+
+/// What was opened, with everything in it that the journal has.
+pub(super) struct Recovered {
+    pub rows: RowWriter,
+    pub index: IndexWriter,
+    pub tree: Tree,
+    pub db: sled::Db,
+    pub scan: Scan,
 }
 
 /// An index that may have some leaves already.

@@ -16,6 +16,7 @@ mod rebuild;
 mod rehash;
 mod repair;
 mod restore;
+mod rows;
 mod swap;
 mod tree;
 
@@ -23,6 +24,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Batch, Describe, Staged, Store, StoreError, StoreReader};
 use crate::checkpoint::origin_hash;
@@ -32,7 +34,7 @@ use crate::note::NoteKey;
 use crate::release::Facts;
 use crate::store::signed_head::{self, check_holds};
 pub use backup::{BackedUp, Backup, Companion, marker as backup_marker};
-use catch_up::tree_fault;
+use catch_up::{Recovered, tree_fault};
 pub use copy_error::CopyError;
 pub use export::{Export, ExportError, Exported};
 pub use export_source::ExportSource;
@@ -48,6 +50,7 @@ use reader::{DiskReader, Views};
 pub use rebuild::{Counts, EntrySource, JournalSource};
 pub use repair::{CheckpointWas, Repair, Repaired};
 pub use restore::{Restore, Restored, check_backup};
+use rows::RowWriter;
 use tree::TreeRows;
 
 /// Memory for the filters of 250 million lookup keys.
@@ -67,6 +70,9 @@ pub struct OpenOptions {
     pub index_bytes: u64,
     /// Pointers of the index that are sealed into one file.
     pub seal_pointers: usize,
+    /// The longest time until the tree's newest rows are in sled, after a kill read again from the journal. If
+    /// it is zero, they are written before a batch is applied.
+    pub row_lag: Duration,
     /// The disk, or what a test puts in its place.
     pub io: Arc<dyn SledIo>,
     /// A journal segment is sealed when it has grown past this.
@@ -87,6 +93,7 @@ impl OpenOptions {
             cache_bytes: 64 * 1024 * 1024,
             index_bytes: INDEX_BYTES,
             seal_pointers: index::SEAL_POINTERS,
+            row_lag: Duration::from_millis(100),
             io: Arc::new(RealDisk),
             segment_bytes: journal::SEGMENT_BYTES,
             log_key: None,
@@ -110,6 +117,7 @@ pub struct DiskStore {
 /// Used by the writing thread alone; a reload replaces it.
 struct Writer {
     journal: Journal,
+    rows: RowWriter,
     index: IndexWriter,
     /// The first entry of the batch that was staged last.
     staged: Option<Position>,
@@ -162,7 +170,7 @@ impl DiskStore {
         let caught_up = catch_unwind(AssertUnwindSafe(|| self.catch_up(origin))).unwrap_or_else(|_| {
             Err(StoreError::TreeDamaged { detail: "sled panicked while it was read".to_owned() })
         });
-        let (db, tree, index, scan) = caught_up.or_else(|error| {
+        let Recovered { db, tree, rows, index, scan } = caught_up.or_else(|error| {
             let Some(why) = tree_fault(&error) else { return Err(error) };
             tracing::warn!(%why, "rebuilding the tree from the journal");
             // A crash in here leaves no sled or an incomplete one: both are rebuilt. What is left of the index
@@ -174,7 +182,7 @@ impl DiskStore {
         let mut journal = Journal::open(self.options.io.clone(), &self.layout.journal(), origin, &scan)?;
         journal.segment_bytes = self.options.segment_bytes;
         self.reader.show(Some(Views { tree, index: index.index().clone(), db }));
-        self.writer = Some(Writer { journal, index, staged: None, failed: None });
+        self.writer = Some(Writer { journal, rows, index, staged: None, failed: None });
         Ok(())
     }
 
@@ -208,7 +216,7 @@ impl Drop for DiskStore {
     /// Closes sled, so that the next opening need not ask what a power cut took of it.
     fn drop(&mut self) {
         let failed = self.writer.as_ref().is_none_or(|writer| writer.failed.is_some());
-        self.writer = None; // its thread writes what is sealed
+        self.writer = None; // its threads write what waits
         let Ok(views) = self.reader.views() else { return };
         if failed {
             return;
@@ -250,16 +258,15 @@ impl Store for DiskStore {
     }
 
     fn apply(&mut self, batch: &Batch, _: Staged) -> Result<(), StoreError> {
-        let views = self.reader.views()?;
-        let io = self.options.io.clone();
         let writer = self.writer()?;
         let first_entry = writer.staged.take().expect("it was staged");
         writer.failed = Some(Failed::Apply); // until it has succeeded
         let lengths = batch.entries.iter().map(Vec::len);
         let starts = bundle_starts(batch.first, lengths, first_entry);
         let end = writer.journal.end();
-        let applied = io
-            .write_rows(&mut || views.tree.apply(&batch.growth, &starts, first_entry, end))
+        let applied = writer
+            .rows
+            .apply(&batch.growth, &starts, first_entry, end)
             .map_err(StoreError::from)
             .and_then(|()| writer.index.push(IndexRows::of(batch)));
         if let Err(e) = applied {
@@ -315,7 +322,7 @@ impl Store for DiskStore {
         if failed.is_some() {
             self.layout.check_room(self.options.io.as_ref())?;
         }
-        // The index's thread is joined and sled closed before they are opened again. Readers are told
+        // The writer's threads are joined and sled closed before they are opened again. Readers are told
         // meanwhile that the tree is being reloaded.
         self.writer = None;
         self.reader.show(None);

@@ -1,5 +1,5 @@
 //! The Merkle tree as tiles: full tiles and bundle offsets in sled, the partial tiles of the right
-//! edge in memory.
+//! edge in memory, and the newest rows in memory too, until [`RowWriter`](super::rows::RowWriter) has written them.
 //!
 //! ```text
 //! "c"                              cursor: size u64 || segment u64 || first entry of the last batch
@@ -8,13 +8,15 @@
 //! "b" || index u64                 where in the journal a bundle begins
 //! ```
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::StoreError;
 use super::index::{self, Indexed, PointerSum};
 use super::journal::{BundleStart, Cursor, Position};
-use crate::disk::{SledDir, SledError};
+use crate::disk::{SledDir, SledError, SledIo};
 use crate::merkle::{
     Growth, Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, hashes_from_bytes,
     hashes_to_bytes, read_root,
@@ -43,10 +45,29 @@ impl Cursor {
 #[derive(Debug, Clone)]
 pub struct Tree {
     rows: sled::Tree,
-    edge: Arc<RwLock<Edge>>,
+    recent: Arc<RwLock<Recent>>,
 }
 
-/// The right edge, which changes with every batch and is not in sled.
+/// Rows by their keys, for sled.
+pub type Rows = BTreeMap<Vec<u8>, sled::IVec>;
+
+/// What is not in sled.
+#[derive(Debug, Default)]
+struct Recent {
+    edge: Edge,
+    /// Rows that nobody writes yet.
+    waiting: Rows,
+    /// Rows that are being written.
+    writing: Arc<Rows>,
+}
+
+impl Recent {
+    fn row(&self, key: &[u8]) -> Option<sled::IVec> {
+        self.waiting.get(key).or_else(|| self.writing.get(key)).cloned()
+    }
+}
+
+/// The right edge, which changes with every batch.
 #[derive(Debug, Clone, Default)]
 struct Edge {
     peaks: RightEdge,
@@ -64,7 +85,7 @@ impl Tree {
         rows: sled::Tree,
         tail: impl FnOnce(&Self, &Cursor) -> Result<Vec<Hash>, StoreError>,
     ) -> Result<(Self, Option<Cursor>), StoreError> {
-        let tree = Self { rows, edge: Arc::default() };
+        let tree = Self { rows, recent: Arc::default() };
         let damaged = |why: &str| StoreError::TreeDamaged { detail: why.to_owned() };
         let cursor = tree.rows.get(CURSOR).map_err(|_| damaged("its cursor can't be read"))?;
         let Some(cursor) = cursor else { return Ok((tree, None)) };
@@ -82,41 +103,42 @@ impl Tree {
         for (below, hashes) in (0..).zip(&mut partial[1..]) {
             let width = cursor.size.get() >> (8 * (u32::from(below) + 1));
             for index in width / TILE_WIDTH * TILE_WIDTH..width {
-                let tile = full_tile(&self.rows, TileId::Hashes { level: below, index })?;
+                let tile = self.full_tile(TileId::Hashes { level: below, index })?;
                 hashes.push(RightEdge::default().grow(&tile).edge.root());
             }
         }
-        let partial = PartialTiles::new(partial);
-        let peaks = read_root(&View { rows: &self.rows, size: cursor.size, partial: &partial }, cursor.size)?;
+        let edge = Edge { peaks: RightEdge::default(), partial: PartialTiles::new(partial) };
+        let peaks = read_root(&View { tree: self, size: cursor.size, partial: &edge.partial }, cursor.size)?;
         let computed = peaks.root();
         if computed != cursor.root {
             let (expected, seen) = (cursor.root.to_base64(), computed.to_base64());
             let detail = format!("expected root {expected} at tree size {}, computed {seen}", cursor.size);
             return Err(StoreError::TreeDamaged { detail });
         }
-        *self.edge.write().expect("no panic while it is held") = Edge { peaks, partial };
+        self.recent_mut().edge = Edge { peaks, ..edge };
         Ok(())
     }
 
-    /// Applies one batch or several, of which the last is in the journal from `first_entry` to `end`: writes
-    /// tile hashes, bundle offsets and cursor, all or nothing.
+    /// Applies one batch or several, of which the last is in the journal from `first_entry` to `end`: makes tile
+    /// hashes, bundle offsets and cursor readable, all at once. Returns the number of rows that wait to be
+    /// written.
     pub fn apply(
         &self,
         growth: &Growth,
         bundles: &[(u64, BundleStart)],
         first_entry: Position,
         end: Position,
-    ) -> Result<(), SledError> {
-        let mut edge = self.edge().clone();
-        let mut rows = sled::Batch::default();
+    ) -> usize {
+        let mut edge = self.recent().edge.clone();
+        let mut rows = Rows::new();
         let full = |id, hashes: &[Hash]| {
-            rows.insert(tile_key(id), hashes_to_bytes(hashes));
-            Ok::<(), SledError>(())
+            rows.insert(tile_key(id), hashes_to_bytes(hashes).into());
+            Ok::<(), Infallible>(())
         };
-        edge.partial.grow(growth, full)?;
+        let Ok(()) = edge.partial.grow(growth, full);
         edge.peaks = growth.edge.clone();
         for (index, start) in bundles {
-            rows.insert(bundle_key(*index), &start.to_bytes());
+            rows.insert(bundle_key(*index), start.to_bytes().as_slice().into());
         }
         let cursor = Cursor {
             size: growth.edge.size(),
@@ -125,25 +147,67 @@ impl Tree {
             end: end.offset,
             root: growth.edge.root(),
         };
-        rows.insert(CURSOR, cursor.to_bytes());
+        rows.insert(CURSOR.to_vec(), cursor.to_bytes().into());
+        let mut recent = self.recent_mut();
+        recent.edge = edge;
+        recent.waiting.append(&mut rows);
+        recent.waiting.len()
+    }
+
+    /// Writes the rows that wait, through `io`, all or nothing. Readers have them from memory until they are
+    /// written.
+    pub fn write(&self, io: &dyn SledIo) -> Result<(), SledError> {
+        let rows = {
+            let mut recent = self.recent_mut();
+            let waiting = std::mem::take(&mut recent.waiting);
+            // Rows of an attempt that failed stay: the store is opened anew then.
+            recent.writing = Arc::new(waiting);
+            recent.writing.clone()
+        };
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut batch = sled::Batch::default();
+        rows.iter().for_each(|(key, row)| batch.insert(key.as_slice(), row));
         // A crash before or after this line only decides where catching up begins.
-        self.rows.apply_batch(rows)?;
-        *self.edge.write().expect("no panic while it is held") = edge;
+        io.write_rows(&mut || Ok(self.rows.apply_batch(batch.clone())?))?;
+        self.recent_mut().writing = Arc::default();
         Ok(())
     }
 
-    fn edge(&self) -> std::sync::RwLockReadGuard<'_, Edge> {
-        self.edge.read().expect("no panic while it is held")
+    fn recent(&self) -> RwLockReadGuard<'_, Recent> {
+        self.recent.read().expect("no panic while it is held")
+    }
+
+    fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {
+        self.recent.write().expect("no panic while it is held")
     }
 
     /// The right edge of everything applied.
     pub fn peaks(&self) -> RightEdge {
-        self.edge().peaks.clone()
+        self.recent().edge.peaks.clone()
+    }
+
+    /// A row from memory or sled. A row leaves memory once it is in sled.
+    fn row(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        let recent = self.recent().row(key);
+        Ok(if recent.is_some() { recent } else { self.rows.get(key)? })
+    }
+
+    /// The first hashes of a full tile.
+    fn of_full(&self, tile: Tile) -> Result<Vec<Hash>, StoreError> {
+        let mut hashes = self.full_tile(tile.id)?;
+        hashes.truncate(tile.width());
+        Ok(hashes)
+    }
+
+    fn full_tile(&self, id: TileId) -> Result<Vec<Hash>, StoreError> {
+        parse_tile(id, self.row(&tile_key(id))?)
     }
 
     /// The beginning of a bundle in the journal.
     pub fn bundle_start(&self, index: u64) -> Result<BundleStart, StoreError> {
-        let row = self.rows.get(bundle_key(index))?;
+        let row = self.row(&bundle_key(index))?;
         row.as_deref().and_then(BundleStart::from_bytes).ok_or_else(|| StoreError::TreeDamaged {
             detail: format!("expected a row for bundle {index}, saw none"),
         })
@@ -154,14 +218,21 @@ impl TileReader for Tree {
     type Error = StoreError;
 
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
-        let edge = self.edge();
-        View { rows: &self.rows, size: edge.peaks.size(), partial: &edge.partial }.read_tiles(tiles)
+        let partial = {
+            let recent = self.recent();
+            let Edge { peaks, partial } = &recent.edge;
+            let read = |tile: &Tile| partial_tile(partial, peaks.size(), *tile);
+            tiles.iter().map(read).collect::<Result<Vec<_>, _>>()?
+        };
+        // sled is read without the lock: nobody who appends waits for a reader's disk.
+        let read = |(tile, partial): (&Tile, Option<Vec<Hash>>)| partial.map_or_else(|| self.of_full(*tile), Ok);
+        tiles.iter().zip(partial).map(read).collect()
     }
 }
 
-/// Full tiles from sled, partial ones from memory.
+/// The tree that a cursor describes, while its right edge is not known yet.
 struct View<'a> {
-    rows: &'a sled::Tree,
+    tree: &'a Tree,
     size: TreeSize,
     partial: &'a PartialTiles,
 }
@@ -170,29 +241,27 @@ impl TileReader for View<'_> {
     type Error = StoreError;
 
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {
-        tiles.iter().map(|tile| self.tile(*tile)).collect()
+        let read = |tile: &Tile| match partial_tile(self.partial, self.size, *tile)? {
+            Some(hashes) => Ok(hashes),
+            None => self.tree.of_full(*tile),
+        };
+        tiles.iter().map(read).collect()
     }
 }
 
-impl View<'_> {
-    fn tile(&self, tile: Tile) -> Result<Vec<Hash>, StoreError> {
-        let available = tile.id.width_in(self.size);
-        if matches!(tile.id, TileId::Entries { .. }) || available < tile.width() as u64 {
-            let detail = format!("expected {tile}, saw {available} hashes of it");
-            return Err(StoreError::TreeDamaged { detail });
-        }
-        if available < TILE_WIDTH {
-            // One tile of each level is partial, and it is this one.
-            return Ok(self.partial.level(tile.id.level())[..tile.width()].to_vec());
-        }
-        let mut hashes = full_tile(self.rows, tile.id)?;
-        hashes.truncate(tile.width());
-        Ok(hashes)
+/// Hashes of a tile of the right edge; `None` if they are in a full tile.
+fn partial_tile(partial: &PartialTiles, size: TreeSize, tile: Tile) -> Result<Option<Vec<Hash>>, StoreError> {
+    let available = tile.id.width_in(size);
+    if matches!(tile.id, TileId::Entries { .. }) || available < tile.width() as u64 {
+        let detail = format!("expected {tile}, saw {available} hashes of it");
+        return Err(StoreError::TreeDamaged { detail });
     }
+    // One tile of each level is partial.
+    let is_partial = available < TILE_WIDTH;
+    Ok(is_partial.then(|| partial.level(tile.id.level())[..tile.width()].to_vec()))
 }
 
-fn full_tile(rows: &sled::Tree, id: TileId) -> Result<Vec<Hash>, StoreError> {
-    let row = rows.get(tile_key(id))?;
+fn parse_tile(id: TileId, row: Option<sled::IVec>) -> Result<Vec<Hash>, StoreError> {
     let hashes = row.as_deref().and_then(|bytes| hashes_from_bytes(bytes, 256));
     hashes.ok_or_else(|| {
         let name = Tile::new(id, TILE_WIDTH).expect("256 is a width");
@@ -261,7 +330,7 @@ impl TreeRows {
 
     /// Compares a full tile with the one made from the journal.
     pub fn check_tile(&self, id: TileId, expected: &[Hash]) -> Result<(), StoreError> {
-        let seen = full_tile(&self.rows, id)?;
+        let seen = parse_tile(id, self.rows.get(tile_key(id))?)?;
         match seen.iter().zip(expected).position(|(seen, expected)| seen != expected) {
             None => Ok(()),
             Some(at) => {

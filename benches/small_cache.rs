@@ -26,7 +26,8 @@ const MEASURED: Duration = Duration::from_secs(8);
 /// Bytes of the index for each leaf of an opaque log.
 const POINTER_BYTES: u64 = 16;
 /// Room for the journal's and the tree's pages, which are written and not read.
-const WRITTEN_BYTES: u64 = 96 * 1024 * 1024;
+const WRITTEN_BYTES: u64 = 128 * 1024 * 1024;
+const WARM_UP: Duration = Duration::from_secs(2);
 /// Set in the process that measures.
 const CHILD: &str = "TREEHEAD_SMALL_CACHE_CHILD";
 
@@ -34,7 +35,8 @@ fn main() {
     if let Some(dir) = std::env::var_os(CHILD) {
         return measure(Path::new(&dir));
     }
-    let leaves = std::env::var("TREEHEAD_SMALL_CACHE_LEAVES").map_or(10_000_000, |n| n.parse().expect("a number"));
+    let leaves =
+        std::env::var("TREEHEAD_SMALL_CACHE_LEAVES").map_or(10_000_000, |n| n.parse().expect("a number"));
     let made = common::dir();
     let kept = std::env::var_os("TREEHEAD_SMALL_CACHE_LOG").map(PathBuf::from);
     let dir = kept.unwrap_or_else(|| made.path().join("log"));
@@ -138,6 +140,11 @@ fn wait_for_parent() {
 fn measure(dir: &Path) {
     wait_for_parent();
     let mut store = DiskStore::open(dir, OpenOptions::new(ORIGIN)).expect("a store");
+    // What grows with the work has grown when it says how much memory it takes.
+    let start = Instant::now();
+    while start.elapsed() < WARM_UP {
+        append(&mut store, MEASURED_BATCH);
+    }
     println!("{}", rss());
     wait_for_parent();
     // What does not fit is dropped again.

@@ -19,7 +19,7 @@ use crate::format::{FormatError, TomlFile, TomlPlace, quote};
 use crate::note::KeyName;
 use crate::sequencer::{CosignersFactory, Options};
 use crate::server::{PROFILE_FILE, Profile};
-use crate::store::{Layout, StoreError, backup_marker};
+use crate::store::{INDEX_BYTES, Layout, StoreError, backup_marker};
 
 /// Largest `treehead.toml`: as large as a policy, for as many witnesses with ML-DSA-44 keys.
 pub const MAX_CONFIG_BYTES: usize = MAX_POLICY_BYTES;
@@ -38,6 +38,8 @@ struct ConfigText {
     trusted_proxies: Vec<IpAddr>,
     #[serde(default)]
     publish_interval_ms: Option<u64>,
+    #[serde(default)]
+    index_memory_mib: Option<u32>,
     #[serde(default)]
     quorum: Option<u64>,
     #[serde(default)]
@@ -62,6 +64,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpAddr>,
     /// How it sequences.
     pub options: Options,
+    /// Memory for the filters of its index, in bytes.
+    pub index_bytes: u64,
     /// The witnesses that it asks.
     witnesses: WitnessSettings,
 }
@@ -125,6 +129,7 @@ impl Config {
                 advice: fault_advice,
                 ..Options::default()
             },
+            index_bytes: text.index_memory_mib.map_or(INDEX_BYTES, |mib| u64::from(mib) << 20),
             witnesses: WitnessSettings::new(&text.witness, text.quorum, text.witnesses, place)?,
         })
     }

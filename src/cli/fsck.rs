@@ -215,6 +215,7 @@ fn rebuild(config: &Config) -> CliResult {
         describe: describe(config.profile.publishers(&config.publishers())?),
         progress: Arc::new(output::shows(&bar)),
         log_key: Some(config.vkey()?),
+        index_bytes: config.index_bytes,
         ..OpenOptions::new(config.origin.as_str())
     };
     drop(DiskStore::open(&config.dir, options)?);

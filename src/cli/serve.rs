@@ -13,7 +13,12 @@ use crate::server::{self, Log, LogConfig};
 
 /// Serve a log over HTTP until SIGINT or SIGTERM
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  treehead serve mylog --listen 127.0.0.1:8080")]
+#[command(after_help = "\
+The index takes two bytes of memory for each key that it looks up, 512 MiB at
+most. `index_memory_mib` in treehead.toml sets another bound.
+
+Example:
+  treehead serve mylog --listen 127.0.0.1:8080")]
 pub struct Serve {
     /// Directory of the log
     pub dir: PathBuf,
@@ -35,7 +40,7 @@ pub fn run(args: &Serve) -> CliResult {
             tracing::warn!("{warning}");
         }
         let cosigners = config.cosigners(&signer)?;
-        let (profile, options) = (config.profile, config.options);
+        let (profile, options, index_bytes) = (config.profile, config.options, config.index_bytes);
         if options.publish_unwitnessed && cosigners.is_some() {
             tracing::warn!("tree heads may be published without a quorum of witnesses, as treehead.toml says: a split view would go unnoticed");
         }
@@ -47,6 +52,7 @@ pub fn run(args: &Serve) -> CliResult {
             publishers,
             options,
             cosigners,
+            index_bytes,
             progress: Arc::new(output::shows(&bar)),
         };
         let log = serving::open(|| Log::open(log)).await?;

@@ -37,6 +37,8 @@ pub struct LogConfig {
     pub options: Options,
     /// Starts the collection of cosignatures, if the log has witnesses.
     pub cosigners: Option<CosignersFactory>,
+    /// Memory for the filters of the index, in bytes.
+    pub index_bytes: u64,
     /// Called with progress while the tree catches up with the journal: entries done, entries in all.
     pub progress: Arc<dyn Fn(u64, u64) + Send + Sync>,
 }
@@ -81,6 +83,7 @@ impl Log {
             describe: describe(publishers.clone()),
             progress: config.progress,
             log_key: Some(config.signer.ed25519().clone()),
+            index_bytes: config.index_bytes,
             ..OpenOptions::new(origin.as_str())
         };
         let store = DiskStore::open(&config.dir, open).map_err(StartError::from)?;

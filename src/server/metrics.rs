@@ -37,6 +37,11 @@ pub async fn metrics(State(log): State<Log>) -> Exposition {
 fn tree(out: &mut Exposition, log: &Log, published: &Published, figures: &Figures) {
     let (durable, shown) = (log.reader().size().get(), published.checkpoint.size.get());
     out.gauge("treehead_log_tree_size", "Entries that are durable and in the tree.").is(durable);
+    let index = log.reader().index_use();
+    out.gauge("treehead_log_index_runs", "Files of the index that a look-up may have to read.")
+        .is(index.runs);
+    out.gauge("treehead_log_index_memory_bytes", "Memory that the index takes for these files.")
+        .is(index.memory);
     out.gauge("treehead_log_signed_size", "Entries under the last tree head that was signed.")
         .is(figures.signed_size);
     out.gauge("treehead_log_published_size", "Entries under the tree head that everyone sees.").is(shown);

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 pub use disk::{
     BackedUp, Backup, CheckpointWas, Companion, CopyError, Counts, DiskStore, EntrySource, Export,
-    ExportError, ExportSource, Exported, Fsck, FsckError, JournalSource, Layout, OpenOptions, Record, Repair,
-    Repaired, Restore, Restored, Scan, SearchPage, SledSeen, Sound, backup_marker, check_backup,
-    discard_tree,
+    ExportError, ExportSource, Exported, Fsck, FsckError, INDEX_BYTES, IndexUse, JournalSource, Layout,
+    OpenOptions, Record, Repair, Repaired, Restore, Restored, Scan, SearchPage, SledSeen, Sound,
+    backup_marker, check_backup, discard_tree,
 };
 pub use error::StoreError;
 pub use signed_head::{SignedHead, check_holds, read_signed};
@@ -125,6 +125,11 @@ pub trait StoreReader: Send + Sync {
     /// until the log is repaired.
     fn damage(&self) -> Option<String> {
         None
+    }
+
+    /// Files and memory of the index.
+    fn index_use(&self) -> IndexUse {
+        IndexUse::default()
     }
 
     /// The hashes of each tile.

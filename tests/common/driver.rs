@@ -99,13 +99,18 @@ impl Store for Noted {
 
 /// Opens a store, once its last user in this process is gone.
 pub fn open_store(dir: &Path, io: &Arc<dyn SledIo>, segment_bytes: u64) -> Result<DiskStore, StoreError> {
+    open_store_with(dir, || store_options(io, segment_bytes))
+}
+
+/// Like [`open_store`], with other options.
+pub fn open_store_with(dir: &Path, options: impl Fn() -> OpenOptions) -> Result<DiskStore, StoreError> {
     let is_locked = |e: &StoreError| matches!(e, StoreError::Disk(DiskError::Locked { .. }));
-    once_unlocked(PATIENCE, is_locked, || {
-        // Rows are written with their batch, so that steps come in the same order in every run.
-        let (io, row_lag) = (io.clone(), Duration::ZERO);
-        let options = OpenOptions { io, segment_bytes, row_lag, ..OpenOptions::new(ORIGIN) };
-        DiskStore::open(dir, options)
-    })
+    once_unlocked(PATIENCE, is_locked, || DiskStore::open(dir, options()))
+}
+
+/// Rows are written with their batch, so that steps come in the same order in every run.
+pub fn store_options(io: &Arc<dyn SledIo>, segment_bytes: u64) -> OpenOptions {
+    OpenOptions { io: io.clone(), segment_bytes, row_lag: Duration::ZERO, ..OpenOptions::new(ORIGIN) }
 }
 
 /// A running sequencer and the record of its promises.

@@ -43,6 +43,7 @@ pub fn open(dir: &Path, profile: Profile, options: Options) -> Result<Log, OpenE
         publishers: dir.join("publishers.toml"),
         options,
         cosigners: None,
+        index_bytes: treehead::store::INDEX_BYTES,
         progress: Arc::new(|_, _| ()),
     })
 }

@@ -30,6 +30,7 @@ fn serve(dir: &Path, witnesses: &[ToyWitness], publish_unwitnessed: bool) -> Ser
         publishers: dir.join("publishers.toml"),
         options: Options { publish_unwitnessed, ..Options::default() },
         cosigners: Some(cosigners.expect("good addresses")),
+        index_bytes: treehead::store::INDEX_BYTES,
         progress: Arc::new(|_, _| ()),
     });
     Served::serve(dir, log.expect("the log opens"))

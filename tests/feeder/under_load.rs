@@ -175,6 +175,7 @@ fn thirty_seconds_of_load_with_witnesses_that_are_dead_slow_and_false() {
         publishers: dir.join("publishers.toml"),
         options: Options::default(),
         cosigners: Some(Feeder::prepare(policy.as_ref().clone(), log_keys(), false).expect("good addresses")),
+        index_bytes: treehead::store::INDEX_BYTES,
         progress: Arc::new(|_, _| ()),
     });
     let served = Served::serve(dir, log.expect("the log opens"));

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use treehead::checkpoint::Checkpoint;
 use treehead::disk::SledIo;
-use treehead::store::Layout;
+use treehead::store::{Layout, OpenOptions};
 
-use crate::common::driver::{Driver, Ledger, Notary, Noted, audit, entries, open_store};
+use crate::common::driver::{Driver, Ledger, Notary, Noted, audit, entries, open_store_with, store_options};
 use crate::common::mounts::quick_dir;
 use crate::common::parallel::failures;
 use crate::common::power_cut::recorder::{Accident, Files, Lie, Recorder, read_files};
@@ -66,7 +66,9 @@ struct Run {
 impl Run {
     fn start(dir: &Path, recorder: &Arc<Recorder<Promise>>, ledger: &Arc<Ledger>) -> Result<Self, String> {
         let io: Arc<dyn SledIo> = recorder.clone();
-        let store = open_store(dir, &io, SEGMENT_BYTES).map_err(|e| e.to_string())?;
+        // Small runs, so that the index writes and merges files all along.
+        let options = || OpenOptions { seal_pointers: 3, ..store_options(&io, SEGMENT_BYTES) };
+        let store = open_store_with(dir, options).map_err(|e| e.to_string())?;
         let noted = Noted { store, notary: recorder.clone() };
         let driver = Driver::start(Box::new(noted), ledger.clone())?;
         recorder.signed(&driver.sequencer.published().borrow().checkpoint);

@@ -190,6 +190,7 @@ fn serve(runtime: &Runtime, log_dir: &Path) -> Result<(String, Served), Failure>
         profile: config.profile,
         publishers: config.publishers(),
         options: config.options,
+        index_bytes: config.index_bytes,
         progress: std::sync::Arc::new(|_, _| ()),
     })?;
     // The log asks its witnesses what they saw last before it takes any entry.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tree::TreeRows;
-use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, read_if_exists, remove_dir, write_new};
+use crate::disk::{
+    DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, read_if_exists, remove_dir, write_new,
+};
 use crate::store::StoreError;
 
 /// More than opening sled again may write at once.

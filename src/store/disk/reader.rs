@@ -11,7 +11,7 @@ use crate::disk::DiskError;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize};
 use crate::proof::bundle;
 use crate::release::{Facts, Term, Track};
-use crate::store::{Describe, SearchPage, StoreError, StoreReader, Stored};
+use crate::store::{Describe, IndexUse, SearchPage, StoreError, StoreReader, Stored};
 
 /// The log's reader, shared by all who read; a reload replaces its views.
 pub struct DiskReader {
@@ -81,6 +81,10 @@ impl StoreReader for DiskReader {
 
     fn applied(&self) -> Result<TreeSize, StoreError> {
         Ok(self.views()?.tree.peaks().size())
+    }
+
+    fn index_use(&self) -> IndexUse {
+        self.views().map(|views| views.index.usage()).unwrap_or_default()
     }
 
     fn tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, StoreError> {

@@ -120,8 +120,10 @@ fn run(tree: &Tree, io: &dyn SledIo, lag: Duration, signals: &Signals) -> Result
         let is_idle = |state: &mut State| state.waiting == 0 && !state.closing;
         drop(signals.changed.wait_while(signals.state(), is_idle).expect("no panic while it is held"));
         let is_little = |state: &mut State| state.waiting < MANY_ROWS && !state.closing;
-        let (mut state, _) =
-            signals.changed.wait_timeout_while(signals.state(), lag, is_little).expect("no panic while it is held");
+        let (mut state, _) = signals
+            .changed
+            .wait_timeout_while(signals.state(), lag, is_little)
+            .expect("no panic while it is held");
         state.waiting = 0;
         let closing = state.closing;
         drop(state);

@@ -150,7 +150,7 @@ impl Tree {
         rows.insert(CURSOR.to_vec(), cursor.to_bytes().into());
         let mut recent = self.recent_mut();
         recent.edge = edge;
-        recent.waiting.append(&mut rows);
+        recent.waiting.extend(rows);
         recent.waiting.len()
     }
 
@@ -225,7 +225,8 @@ impl TileReader for Tree {
             tiles.iter().map(read).collect::<Result<Vec<_>, _>>()?
         };
         // sled is read without the lock: nobody who appends waits for a reader's disk.
-        let read = |(tile, partial): (&Tile, Option<Vec<Hash>>)| partial.map_or_else(|| self.of_full(*tile), Ok);
+        let read =
+            |(tile, partial): (&Tile, Option<Vec<Hash>>)| partial.map_or_else(|| self.of_full(*tile), Ok);
         tiles.iter().zip(partial).map(read).collect()
     }
 }

@@ -212,7 +212,8 @@ pub struct RunReader<'a> {
 impl RunReader<'_> {
     fn fill(&mut self) -> Result<(), StoreError> {
         let facts = &self.run.facts;
-        let pages = usize::try_from(facts.pages() - self.next).map_or(CHUNK_PAGES, |left| left.min(CHUNK_PAGES));
+        let pages =
+            usize::try_from(facts.pages() - self.next).map_or(CHUNK_PAGES, |left| left.min(CHUNK_PAGES));
         self.chunk.resize(pages * PAGE_BYTES, 0);
         let at = self.next * PAGE_BYTES as u64;
         self.run.file.read_exact_at(&mut self.chunk, at).map_err(|e| unreadable(facts.id, &e))?;
@@ -273,7 +274,13 @@ impl<'a> RunWriter<'a> {
     ///
     /// # Errors
     /// [`StoreError::Disk`].
-    pub fn new(io: &'a dyn DiskIo, dir: &'a Path, id: RunId, keys: u64, filter_bytes: u64) -> Result<Self, StoreError> {
+    pub fn new(
+        io: &'a dyn DiskIo,
+        dir: &'a Path,
+        id: RunId,
+        keys: u64,
+        filter_bytes: u64,
+    ) -> Result<Self, StoreError> {
         let path = dir.join(file_name(id));
         let file = io.create(&path).map_err(DiskError::io("create", &path))?;
         let (filter, fences) = (Filter::new(keys, filter_bytes), Vec::new());
@@ -308,7 +315,9 @@ impl<'a> RunWriter<'a> {
 
     fn write_chunk(&mut self) -> Result<(), StoreError> {
         let path = self.dir.join(file_name(self.id));
-        self.io.write_at(&self.file, &path, &self.chunk, self.written).map_err(DiskError::io("write", &path))?;
+        self.io
+            .write_at(&self.file, &path, &self.chunk, self.written)
+            .map_err(DiskError::io("write", &path))?;
         self.written += self.chunk.len() as u64;
         self.chunk.clear();
         Ok(())

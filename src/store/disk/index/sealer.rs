@@ -58,7 +58,8 @@ impl IndexWriter {
         let index = Index { state, damage };
         let (queue, sealed) = sync_channel(WAITING_RUNS);
         let failure = Arc::<Mutex<Option<StoreError>>>::default();
-        let mut sealer = Sealer { options, index: index.clone(), manifest, queue: sealed, rest: 0, sound: true };
+        let mut sealer =
+            Sealer { options, index: index.clone(), manifest, queue: sealed, rest: 0, sound: true };
         sealer.clean_up()?;
         let damage = index.damage.clone();
         let told = failure.clone();

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use ureq::Agent;
+use ureq::unversioned::transport::DefaultConnector;
 
 use super::ClientError;
+use super::addresses::Addresses;
 use super::certificates::tls_for;
 use super::proxy::proxy_for;
 use crate::format::quote;
@@ -52,5 +54,5 @@ pub(crate) fn agent(
         .max_idle_connections_per_host(IDLE_CONNECTIONS)
         .user_agent(name)
         .build();
-    Ok(config.into())
+    Ok(Agent::with_parts(config, DefaultConnector::default(), Addresses::default()))
 }

@@ -1,5 +1,6 @@
 //! Asks logs and witnesses over HTTP: fetches, then checks. Imports the core only, as any other client could.
 
+mod addresses;
 mod agent;
 mod audit;
 mod backoff;

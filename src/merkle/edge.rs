@@ -64,6 +64,19 @@ impl RightEdge {
         smallest_first.fold(*smallest, |right, left| Hash::node(left, &right))
     }
 
+    /// Appends leaves, given as their hashes, if the tiles that they make are not wanted: much cheaper than
+    /// [`grow`](Self::grow), with the same edge.
+    pub fn extend(&mut self, leaf_hashes: &[Hash]) {
+        for leaf in leaf_hashes {
+            // Each peak that is a left sibling now has its right one: a carry, as in adding one to a binary number.
+            let carries = self.size.get().trailing_ones() as usize;
+            let left = self.peaks.drain(self.peaks.len() - carries..).rev();
+            let node = left.fold(*leaf, |right, left| Hash::node(&left, &right));
+            self.peaks.push(node);
+            self.size = self.size.plus(1);
+        }
+    }
+
     /// Appends leaves, given as their hashes.
     #[must_use]
     pub fn grow(&self, leaf_hashes: &[Hash]) -> Growth {

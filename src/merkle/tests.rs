@@ -158,7 +158,7 @@ fn prefixes_of_a_tree_with_many_tiles() {
 fn growing_agrees_with_the_definition() {
     let leaves = reference::leaves(1_400);
     for batch in [1, 2, 3, 5, 8, 64, 255, 256, 257, 700] {
-        let mut edge = RightEdge::default();
+        let (mut edge, mut extended) = (RightEdge::default(), RightEdge::default());
         let mut tiles: Vec<Vec<Hash>> = vec![Vec::new(); 8];
         for chunk in leaves.chunks(batch) {
             let growth = edge.grow(chunk);
@@ -168,6 +168,8 @@ fn growing_agrees_with_the_definition() {
                 level.extend(run.hashes);
             }
             edge = growth.edge;
+            extended.extend(chunk);
+            assert_eq!(extended, edge, "the same edge without the tiles");
             let n = usize::try_from(edge.size().get()).unwrap();
             assert_eq!(edge.root(), reference::root(&leaves[..n]), "{n} in batches of {batch}");
             let read = read_root(&Definition(&leaves[..n]), edge.size()).unwrap();

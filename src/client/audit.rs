@@ -81,7 +81,8 @@ pub fn check_continues(
 pub fn audit(client: &LogClient, head: &Checkpoint, progress: &dyn Fn(u64)) -> Result<u64, AuditError> {
     let mut tiles = Comparison { remote: client, waiting: Vec::new(), count: 0 };
     let (mut edge, mut partial) = (RightEdge::default(), PartialTiles::default());
-    for bundle in EntryStream::new(client, TreeSize::ZERO..head.size, &StreamOptions::default()) {
+    let options = StreamOptions { hashes_only: true, ..StreamOptions::default() };
+    for bundle in EntryStream::new(client, TreeSize::ZERO..head.size, &options) {
         let bundle = bundle.map_err(|error| tiles.first_wrong_or(error))?;
         let growth = edge.grow(&bundle.leaf_hashes);
         partial.grow(&growth, |id, hashes| tiles.add(Tile::new(id, 256).expect("256 is a width"), hashes))?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::fetched_bundle::Bundle;
 use super::flow::Flow;
 use super::patience::Tries;
+use super::response::cut;
 use super::tiles::{full_instead, most_bytes, spans};
 use super::{ClientError, LogClient};
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TreeSize};
@@ -16,6 +17,8 @@ use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TreeSize};
 pub const MAX_WORKERS: usize = 16;
 /// Workers by default.
 const WORKERS: usize = 4;
+/// Largest buffer that a worker keeps for its next bundle.
+const KEPT_BUFFER: usize = 1024 * 1024;
 
 /// Settings of an [`EntryStream`].
 #[derive(Debug, Clone)]
@@ -27,6 +30,9 @@ pub struct StreamOptions {
     /// Set if bundles may come as gzip. That saves traffic if the entries are text, but costs the log far more time
     /// than serving them plain.
     pub packed: bool,
+    /// Set if the leaf hashes are all that is wanted: the bundles then hold no entries, and each worker reads one
+    /// bundle after the other into the same memory, which stays in the processor's cache.
+    pub hashes_only: bool,
     /// Size of the tree that the log has signed, if it is larger than the end of the range: bundles that are full in it
     /// are requested as full ones.
     pub tree: TreeSize,
@@ -34,15 +40,21 @@ pub struct StreamOptions {
 
 impl Default for StreamOptions {
     fn default() -> Self {
-        Self { parallel: WORKERS, stop: Arc::default(), packed: false, tree: TreeSize::ZERO }
+        Self {
+            parallel: WORKERS,
+            stop: Arc::default(),
+            packed: false,
+            hashes_only: false,
+            tree: TreeSize::ZERO,
+        }
     }
 }
 
 /// The entries of a log, bundle after bundle, fetched ahead by a few workers. An error ends the stream. Nothing is
 /// verified: the caller proves the leaf hashes against a signed root.
 ///
-/// Holds at most 48 MiB, and twice as many bundles as there are workers. If the log asks for a pause, all workers keep
-/// it.
+/// Holds at most 48 MiB, twice as many bundles as there are workers, and a buffer of up to 1 MiB for each worker. If the
+/// log asks for a pause, all workers keep it.
 #[derive(Debug)]
 pub struct EntryStream {
     flow: Arc<Flow>,
@@ -57,8 +69,8 @@ impl EntryStream {
         let bundles = if range.is_empty() { first..first } else { first..end };
         let flow = Arc::new(Flow::new(bundles.start, bundles.end, parallel, options.stop.clone()));
         let tree = options.tree.max(range.end);
-        let worker =
-            Worker { client: client.clone(), flow: flow.clone(), range, tree, packed: options.packed };
+        let (client, packed, hashes_only) = (client.clone(), options.packed, options.hashes_only);
+        let worker = Worker { client, flow: flow.clone(), range, tree, packed, hashes_only };
         let count = usize::try_from(bundles.end - bundles.start).unwrap_or(parallel).min(parallel);
         for _ in 0..count {
             let worker = worker.clone();
@@ -90,19 +102,22 @@ struct Worker {
     range: Range<TreeSize>,
     tree: TreeSize,
     packed: bool,
+    hashes_only: bool,
 }
 
 impl Worker {
     fn work(&self) {
         let _watch = self.flow.watch();
+        let mut buffer = Vec::new();
         while let Some(bundle) = self.flow.take() {
-            let result = self.fetch(bundle);
+            let result = self.fetch(bundle, &mut buffer);
+            drop_large(&mut buffer);
             self.flow.put(bundle, result);
         }
     }
 
     /// Fetches a bundle, with as many tries as the client's patience allows.
-    fn fetch(&self, index: u64) -> Result<Bundle, ClientError> {
+    fn fetch(&self, index: u64, buffer: &mut Vec<u8>) -> Result<Bundle, ClientError> {
         let wanted = Tile::in_tree(TileId::Entries { index }, self.tree).expect("a bundle of the tree");
         let (mut asked, mut tries) = (wanted, Tries::of_many(self.client.patience()));
         loop {
@@ -113,10 +128,9 @@ impl Worker {
                 needs = promised.unwrap_or(most_bytes(asked));
                 admitted
             };
-            let path = asked.to_string();
-            let (pause, bytes) = match self.client.get_once(&path, self.packed, most_bytes(asked), &mut admit)
-            {
-                Ok(Some(bytes)) => return self.bundle(asked, bytes),
+            let (path, most) = (asked.to_string(), most_bytes(asked));
+            let (pause, bytes) = match self.client.get_once(&path, self.packed, most, &mut admit, buffer) {
+                Ok(Some(length)) => return self.bundle(asked, buffer, length),
                 Ok(None) => (Duration::ZERO, Some(needs)),
                 Err(error) => {
                     if let Some(full) = full_instead(asked, &error) {
@@ -130,15 +144,18 @@ impl Worker {
                     (pause, None)
                 }
             };
+            drop_large(buffer);
             if !self.flow.again(index, pause, bytes) {
                 return Err(ClientError::Stopped);
             }
         }
     }
 
-    /// Splits a bundle and hashes its entries, without those outside the range.
-    fn bundle(&self, asked: Tile, bytes: Vec<u8>) -> Result<Bundle, ClientError> {
-        let mut spans = spans(&self.client, asked, &bytes)?;
+    /// Splits the bundle in the buffer's first bytes and hashes its entries, without those outside the range. Takes the
+    /// buffer if the entries are wanted.
+    fn bundle(&self, asked: Tile, buffer: &mut Vec<u8>, length: usize) -> Result<Bundle, ClientError> {
+        let bytes = &buffer[..length];
+        let mut spans = spans(&self.client, asked, bytes)?;
         let start = asked.id.index() * TILE_WIDTH;
         let within = |size: TreeSize| {
             usize::try_from(size.get().saturating_sub(start).min(asked.width() as u64)).expect("at most 256")
@@ -148,6 +165,18 @@ impl Worker {
         spans.drain(..skipped);
         let leaf_hashes = spans.iter().map(|span| Hash::leaf(&bytes[span.clone()])).collect();
         let first = LeafIndex::new(start).expect("below the tree's size").plus(skipped);
-        Ok(Bundle { first, leaf_hashes, bytes, spans })
+        let (bytes, spans) = if self.hashes_only {
+            (Vec::new(), Vec::new())
+        } else {
+            (cut(std::mem::take(buffer), length), spans)
+        };
+        Ok(Bundle { first, leaf_hashes, fetched: length, bytes, spans })
+    }
+}
+
+/// Frees a buffer that is larger than a worker may keep: its bytes are about to be no longer counted.
+fn drop_large(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > KEPT_BUFFER {
+        *buffer = Vec::new();
     }
 }

@@ -206,9 +206,9 @@ impl Flow {
         let mut state = self.lock();
         state.asking -= 1;
         if let Ok(fetched) = &result {
-            let bytes = fetched.held_bytes();
-            state.charge(bundle, bytes);
-            state.guess = bytes.max(state.guess - state.guess / 8).max(FIRST_GUESS);
+            state.charge(bundle, fetched.held_bytes());
+            // The next one needs room to be fetched, also if only its hashes are kept.
+            state.guess = fetched.fetched.max(state.guess - state.guess / 8).max(FIRST_GUESS);
             state.well += 1;
             if state.well >= RECOVERY && state.allowed < self.parallel {
                 state.allowed += 1;

@@ -70,21 +70,23 @@ impl LogClient {
         })
     }
 
-    /// Like [`get`](Self::get), but tries once, and accepts gzip only if `packed` is set. `None` if `admit` refuses.
+    /// Like [`get`](Self::get), but tries once, accepts gzip only if `packed` is set, and reads into the beginning of
+    /// `buffer`, which only ever gets longer. Returns the body's length; `None` if `admit` refuses.
     pub(super) fn get_once(
         &self,
         path: &str,
         packed: bool,
         limit: usize,
         admit: &mut Admit<'_>,
-    ) -> Result<Option<Vec<u8>>, ClientError> {
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<usize>, ClientError> {
         let url = self.url(path);
         let mut request = self.agent.get(&url);
         if !packed {
             request = request.header("Accept-Encoding", "identity");
         }
         let _pass = self.pass();
-        read_admitted(&url, limit, request.call(), admit)
+        read_admitted(&url, limit, request.call(), admit, buffer)
     }
 
     /// Posts a body and reads at most `limit` bytes of the answer. Tries again if that may help:

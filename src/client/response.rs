@@ -15,7 +15,7 @@ use crate::format::{FormatError, quote_bytes, shown};
 use crate::note::NoteError;
 
 /// Most bytes of an error's body that are read.
-const MAX_ERROR_BYTES: u64 = 64 * 1024;
+const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// First allocation for an answer. It doubles only as bytes arrive: a promised length costs the sender nothing.
 const ROOM: usize = 512 * 1024;
 
@@ -87,16 +87,19 @@ pub(super) fn read(
     limit: usize,
     response: Result<Response<ureq::Body>, ureq::Error>,
 ) -> Result<Vec<u8>, ClientError> {
-    let body = read_admitted(url, limit, response, &mut |_, _| true)?;
-    Ok(body.expect("everything is admitted"))
+    let mut body = Vec::new();
+    let length = read_admitted(url, limit, response, &mut |_, _| true, &mut body)?;
+    Ok(cut(body, length.expect("everything is admitted")))
 }
 
+/// Like [`read`], into `buffer`, as [`read_into`] says. Returns the body's length; `None` if `admit` refuses.
 pub(super) fn read_admitted(
     url: &str,
     limit: usize,
     response: Result<Response<ureq::Body>, ureq::Error>,
     admit: &mut Admit<'_>,
-) -> Result<Option<Vec<u8>>, ClientError> {
+    buffer: &mut Vec<u8>,
+) -> Result<Option<usize>, ClientError> {
     let mut response = response.map_err(|e| network(url, &e))?;
     if !response.status().is_success() {
         return Err(refusal(url, &mut response));
@@ -112,18 +115,17 @@ pub(super) fn read_admitted(
         return too_large(promised);
     }
     // One byte more than allowed tells a body that is too large from one that just fits.
-    let body = read_capped(&mut response, limit as u64 + 1, admit).map_err(|e| network(url, &e.into()))?;
-    match body {
-        Some(body) if body.len() > limit => too_large(body.len()),
-        body => Ok(body),
+    let most = limit.saturating_add(1);
+    match read_into(&mut response, most, admit, buffer).map_err(|e| network(url, &e.into()))? {
+        Some(length) if length > limit => too_large(length),
+        length => Ok(length),
     }
 }
 
 fn refusal(url: &str, response: &mut Response<ureq::Body>) -> ClientError {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), SystemTime::now());
-    let body = read_capped(response, MAX_ERROR_BYTES, &mut |_, _| true);
-    let body = body.ok().flatten().unwrap_or_default();
+    let body = read_capped(response, MAX_ERROR_BYTES).unwrap_or_default();
     let mut error = refused(url, status, &body, retry_after);
     let location = response.headers().get("location").filter(|_| (300..400).contains(&status));
     if let (Some(to), ClientError::Status { detail, .. }) = (location, &mut error) {
@@ -212,44 +214,59 @@ const fn tls_fault(error: &rustls::Error) -> NetworkFault {
     }
 }
 
+/// Reads at most `limit` bytes of a body.
+pub(super) fn read_capped(response: &mut Response<ureq::Body>, limit: usize) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let length = read_into(response, limit, &mut |_, _| true, &mut body)?;
+    Ok(cut(body, length.expect("everything is admitted")))
+}
+
+/// Cuts a buffer to the body that it holds. If no length was promised, most of its room may be unused.
+pub(super) fn cut(mut buffer: Vec<u8>, length: usize) -> Vec<u8> {
+    buffer.truncate(length);
+    if buffer.capacity() > 2 * length {
+        buffer.shrink_to_fit();
+    }
+    buffer
+}
+
 /// Reads at most `limit` bytes as they come out of the decoder: a few bytes of gzip can stand for
-/// gigabytes, so the limit is not on the bytes of the wire. `None` if `admit` refuses.
-pub(super) fn read_capped(
+/// gigabytes, so the limit is not on the bytes of the wire. Returns their number; `None` if `admit` refuses.
+///
+/// They are at the beginning of `buffer`, which only ever gets longer: used for one body after another, it is neither
+/// allocated nor zeroed again.
+fn read_into(
     response: &mut Response<ureq::Body>,
-    limit: u64,
+    limit: usize,
     admit: &mut Admit<'_>,
-) -> io::Result<Option<Vec<u8>>> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    buffer: &mut Vec<u8>,
+) -> io::Result<Option<usize>> {
     let length = response.body().content_length();
     let promised = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX).min(limit));
     let mut reader = response.body_mut().as_reader();
-    let (mut body, mut filled) = (Vec::new(), 0);
+    let (mut filled, mut room) = (0, 0);
     loop {
-        if filled == body.len() {
+        if filled == room {
             if filled == limit {
-                break;
+                return Ok(Some(filled));
             }
             // One byte more than promised, to see the end without making room again.
             let most = promised.map_or(limit, |promised| (promised + 1).min(limit)).max(filled + 1);
-            let room = (filled + filled.max(ROOM)).min(most);
+            room = (filled + filled.max(ROOM)).min(most);
             if !admit(room, promised) {
                 return Ok(None);
             }
-            body.resize(room, 0);
+            if buffer.len() < room {
+                buffer.resize(room, 0);
+            }
         }
-        match reader.read(&mut body[filled..]) {
-            Ok(0) => break,
+        match reader.read(&mut buffer[filled..room]) {
+            Ok(0) => return Ok(Some(filled)),
             Ok(count) => filled += count,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
-    body.truncate(filled);
-    // If no length was promised, most of the room may be unused.
-    if body.capacity() > 2 * filled {
-        body.shrink_to_fit();
-    }
-    Ok(Some(body))
 }
 
 /// Returns true for text that may be a code: codes go into reports for other machines.

@@ -75,3 +75,25 @@ fn a_stream_that_is_stopped_says_so_and_ends() {
     assert!(matches!(stream.next(), Some(Err(ClientError::Stopped))));
     assert!(stream.next().is_none());
 }
+
+#[test]
+fn a_stream_of_hashes_only_has_the_same_hashes_and_no_entries() {
+    let log = Served::opaque();
+    // Bundles of a few bytes, and of more than a worker's buffer holds.
+    let all: Vec<Vec<u8>> =
+        (0..900_u16).map(|n| n.to_be_bytes().repeat(if n < 512 { 1 } else { 4_000 })).collect();
+    all.chunks(100).for_each(|some| log.add_all(some));
+    let client = LogClient::new(&format!("http://{}", log.address)).unwrap();
+    for packed in [false, true] {
+        let options = StreamOptions { packed, hashes_only: true, ..StreamOptions::default() };
+        let bundles: Vec<_> =
+            EntryStream::new(&client, size(3)..size(900), &options).map(Result::unwrap).collect();
+        let whole = StreamOptions { packed, ..StreamOptions::default() };
+        let whole = EntryStream::new(&client, size(3)..size(900), &whole).map(Result::unwrap);
+        for (bundle, whole) in bundles.iter().zip(whole) {
+            assert_eq!((bundle.first, &bundle.leaf_hashes), (whole.first, &whole.leaf_hashes));
+            assert_eq!((bundle.len(), bundle.end(), bundle.entries().len()), (whole.len(), whole.end(), 0));
+        }
+        assert_eq!(bundles.last().unwrap().end(), size(900));
+    }
+}

@@ -29,6 +29,8 @@ const WINDOW_STATEMENTS: usize = 4_096;
 pub struct Window {
     bundles: Vec<Bundle>,
     hashes: Vec<Hash>,
+    /// The edge of the tree with this window.
+    edge: RightEdge,
 }
 
 pub struct LogEntries {
@@ -90,7 +92,8 @@ impl LogEntries {
     /// Fetches the entries from the cursor up to the head, ahead of their use.
     pub(super) fn stream(&self, head: &Checkpoint) -> EntryStream {
         let (parallel, stop) = (self.tools.monitor.parallel, self.tools.stop.clone());
-        let options = StreamOptions { parallel, stop, ..StreamOptions::default() };
+        let hashes_only = self.tools.settings().profile == Profile::Opaque;
+        let options = StreamOptions { parallel, stop, hashes_only, ..StreamOptions::default() };
         EntryStream::new(&self.tools.client, self.cursor()..head.size, &options)
     }
 
@@ -99,6 +102,7 @@ impl LogEntries {
         let is_read = self.tools.settings().profile == Profile::Release;
         let most = if is_read { WINDOW_STATEMENTS } else { WINDOW_ENTRIES };
         let (mut bundles, mut hashes, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut edge = self.state.edge.clone();
         while bytes < WINDOW_BYTES && hashes.len() < most {
             let bundle: Bundle = match stream.next() {
                 None => break,
@@ -108,9 +112,11 @@ impl LogEntries {
             };
             bytes += bundle.entries().map(<[u8]>::len).sum::<usize>();
             hashes.extend(&bundle.leaf_hashes);
+            // Bundle by bundle, while others are fetched: the stream would stand still during a long look.
+            edge.extend(&bundle.leaf_hashes);
             bundles.push(bundle);
         }
-        if bundles.is_empty() { Err(FollowError::Stopped) } else { Ok(Window { bundles, hashes }) }
+        if bundles.is_empty() { Err(FollowError::Stopped) } else { Ok(Window { bundles, hashes, edge }) }
     }
 
     /// Takes a window in: the tree with it is a part of the head's, its events are delivered, and then the cursor
@@ -121,8 +127,7 @@ impl LogEntries {
         times: Interval,
         head: &Checkpoint,
     ) -> Result<(), FollowError> {
-        let growth = self.state.edge.grow(&window.hashes);
-        self.check_window(&window.bundles, &growth.edge, head)?;
+        self.check_window(&window.bundles, &window.edge, head)?;
         let settings = self.tools.settings();
         let looked = match (settings.profile, &settings.publishers) {
             (Profile::Opaque, _) => Looked::Hashed,
@@ -132,7 +137,7 @@ impl LogEntries {
         if looked > Looked::Hashed {
             self.read(window, times, head)?;
         }
-        self.state.edge = growth.edge;
+        self.state.edge = window.edge.clone();
         self.state.looked = looked.min(self.state.looked);
         let (cursor, count) = (self.cursor(), window.hashes.len() as u64);
         self.tools.log.report(|status| {

@@ -242,7 +242,10 @@ pub fn read_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Res
     let mut bytes = Vec::new();
     let start = tree.bundle_start(index)?;
     BundleReader::new(journal, start)?.read(width, index * TILE_WIDTH, &mut bytes)?;
-    bytes.shrink_to_fit();
+    // A little room to spare costs less than a copy.
+    if bytes.capacity() - bytes.len() > bytes.len() / 8 {
+        bytes.shrink_to_fit();
+    }
     Ok(bytes)
 }
 

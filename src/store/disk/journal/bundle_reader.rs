@@ -14,8 +14,9 @@ use crate::store::StoreError;
 
 /// Length of the CRC behind the body of a batch.
 const CRC_BYTES: usize = 4;
-/// Bytes read at once of a whole bundle.
-const BUNDLE_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes read at once of a whole bundle: little enough to be copied out of the processor's cache, and not to read much
+/// of the next bundle.
+const BUNDLE_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes read at once for a single entry: some twenty entries of usual size.
 const ENTRY_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -75,8 +76,12 @@ impl BundleReader {
     /// # Errors
     /// [`StoreError::Damaged`] where the journal does not go on as it should.
     pub fn read(&mut self, count: usize, next: u64, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        for next in next..next + count as u64 {
+        for (at, next) in (next..next + count as u64).enumerate() {
             let length = self.next_length(next)?;
+            if at == 0 {
+                // Entries of one log are mostly of one length. Room that is not used is never touched.
+                out.reserve(count * (LENGTH_BYTES + length));
+            }
             let prefix = u16::try_from(length).expect("read from two bytes").to_be_bytes();
             let start = out.len() + LENGTH_BYTES;
             out.extend_from_slice(&prefix);

@@ -1,5 +1,6 @@
 mod derived;
 mod index_files;
+mod rows;
 mod signed_head;
 
 use std::path::PathBuf;

@@ -310,7 +310,7 @@ impl<'a> RunWriter<'a> {
             return Ok(());
         }
         self.write_chunk()?;
-        if self.fences.len() % SYNC_PAGES == 0 { self.sync() } else { Ok(()) }
+        if self.fences.len().is_multiple_of(SYNC_PAGES) { self.sync() } else { Ok(()) }
     }
 
     fn write_chunk(&mut self) -> Result<(), StoreError> {
@@ -331,7 +331,7 @@ impl<'a> RunWriter<'a> {
     /// Finishes the run: when this returns, its content survives a power cut. A crash before the manifest names
     /// it leaves a file that the next opening removes.
     pub fn finish(mut self, level: u8) -> Result<Run, StoreError> {
-        if self.pointers % PAGE_POINTERS as u64 != 0 {
+        if !self.pointers.is_multiple_of(PAGE_POINTERS as u64) {
             self.end_page()?;
         }
         let fences = self.fences.iter().flat_map(|fence| fence.to_bytes());

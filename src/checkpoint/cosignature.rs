@@ -20,7 +20,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::checkpoint::{Checkpoint, Origin};
-use crate::merkle::Hash;
+use crate::merkle::{HASH_BYTES, Hash};
 use crate::note::{
     KeyName, Note, NoteError, NoteKey, NoteSignature, NoteSigner, SignatureType, VerifiedNote,
 };
@@ -40,7 +40,9 @@ fn ml_dsa_message(
     leaves: (u64, u64),
     hash: &Hash,
 ) -> Vec<u8> {
-    let mut message = SUBTREE_LABEL.to_vec();
+    let names = 2 + cosigner.as_str().len() + origin.as_str().len();
+    let mut message = Vec::with_capacity(SUBTREE_LABEL.len() + names + 3 * 8 + HASH_BYTES);
+    message.extend_from_slice(SUBTREE_LABEL);
     let push_name = |message: &mut Vec<u8>, name: &str| {
         message.push(u8::try_from(name.len()).expect("key names and origins are 1 to 255 bytes"));
         message.extend_from_slice(name.as_bytes());
@@ -63,12 +65,21 @@ fn split_time(signature: &[u8]) -> Option<(u64, &[u8])> {
 /// Returns the time at which `key` cosigned the checkpoint in `text`, or `None` if the signature is not valid. An
 /// ML-DSA-44 cosigner may leave the time out, as zero; the checkpoint is consistent with all that it saw even then.
 pub(crate) fn verify(key: &NoteKey, text: &str, signature: &[u8]) -> Option<u64> {
+    verify_head(key, (text, Checkpoint::parse(text).ok().as_ref()), signature)
+}
+
+/// Like [`verify`], for a text that is parsed already; `None` is for one that is not a checkpoint.
+pub(crate) fn verify_head(
+    key: &NoteKey,
+    (text, head): (&str, Option<&Checkpoint>),
+    signature: &[u8],
+) -> Option<u64> {
     let (time, signature) = split_time(signature)?;
     let message = match key.kind() {
         SignatureType::Ed25519 => return None,
         SignatureType::CosignatureEd25519 => ed25519_message(time, text),
         SignatureType::CosignatureMlDsa44 => {
-            let head = Checkpoint::parse(text).ok()?;
+            let head = head?;
             ml_dsa_message(key.name(), time, &head.origin, (0, head.size.get()), &head.root)
         }
     };
@@ -83,10 +94,21 @@ impl Note {
     /// # Errors
     /// [`NoteError::BadSignature`] or [`NoteError::Unsigned`].
     pub fn verify(self, keys: &[NoteKey]) -> Result<VerifiedNote, NoteError> {
+        let head = Checkpoint::parse(self.text()).ok();
+        self.verify_head(keys, head.as_ref())
+    }
+
+    /// Like [`verify`](Self::verify), for a note whose text is parsed already; `None` is for one that is not a
+    /// checkpoint.
+    pub(crate) fn verify_head(
+        self,
+        keys: &[NoteKey],
+        head: Option<&Checkpoint>,
+    ) -> Result<VerifiedNote, NoteError> {
         self.verify_by(keys, |key, text, signature| match key.kind() {
             SignatureType::Ed25519 => key.verifies(text.as_bytes(), signature),
             SignatureType::CosignatureEd25519 | SignatureType::CosignatureMlDsa44 => {
-                verify(key, text, signature).is_some()
+                verify_head(key, (text, head), signature).is_some()
             }
         })
     }

@@ -154,6 +154,11 @@ impl<T> LogSigned<T> {
         &self.note
     }
 
+    /// The signed value and the note that carries it.
+    pub(crate) fn into_parts(self) -> (T, Note) {
+        (self.inner, self.note)
+    }
+
     /// Positions of the verified signature lines, which are the log's.
     pub(crate) fn verified_lines(&self) -> Vec<usize> {
         let lines = self.note.signatures().iter().enumerate();
@@ -199,14 +204,15 @@ pub fn open_note(note: Note, logs: &[impl SignsFor]) -> Result<LogSigned<Checkpo
         let expected = if expected.is_empty() { "none is trusted".to_owned() } else { expected.join(" or ") };
         return Err(CheckpointError::WrongOrigin { expected, seen: quote(origin) });
     }
-    let verified = note.verify(&keys)?;
-    let checkpoint = Checkpoint::parse(verified.note().text())?;
+    let checkpoint = Checkpoint::parse(note.text());
+    let (note, keys) = note.verify_head(&keys, checkpoint.as_ref().ok())?.into_parts();
+    let checkpoint = checkpoint?;
     // c2sp.org/tlog-cosignature: an ML-DSA-44 signature covers origin, size and root, but no extension lines.
     let covers_all = |key: &NoteKey| key.kind() == SignatureType::Ed25519;
-    if !checkpoint.extensions.is_empty() && !verified.signers().iter().any(covers_all) {
+    if !checkpoint.extensions.is_empty() && !keys.iter().any(covers_all) {
         return Err(CheckpointError::UnsignedExtensions { origin: checkpoint.origin });
     }
-    Ok(LogSigned { inner: checkpoint, keys: verified.signers().to_vec(), note: verified.into_note() })
+    Ok(LogSigned { inner: checkpoint, keys, note })
 }
 
 /// Tells whether logs sign with keys of this type: Ed25519 (0x01) or, as c2sp.org/tlog-checkpoint recommends,

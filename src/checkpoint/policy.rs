@@ -22,7 +22,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::checkpoint::cosignature;
-use crate::checkpoint::{Checkpoint, LogKey, LogSigned, Origin};
+use crate::checkpoint::{Checkpoint, LogKey, LogSigned, Origin, SignsFor};
 use crate::format::error_codes;
 use crate::note::{KeyId, KeyName, Note, NoteKey};
 
@@ -47,6 +47,16 @@ pub struct PolicyLog {
     pub key: NoteKey,
     /// Its URL, if the policy gives one.
     pub url: Option<String>,
+}
+
+impl SignsFor for PolicyLog {
+    fn origin(&self) -> &str {
+        self.origin.as_str()
+    }
+
+    fn key(&self) -> &NoteKey {
+        &self.key
+    }
 }
 
 /// A witness that the policy knows.
@@ -209,10 +219,17 @@ impl Policy {
     /// # Errors
     /// [`QuorumError`].
     pub fn check(&self, signed: &LogSigned<Checkpoint>) -> Result<Cosigned<Checkpoint>, QuorumError> {
-        let note = signed.note();
+        self.into_cosigned(signed.clone())
+    }
+
+    /// Like [`check`](Self::check), without a copy of the note.
+    pub(crate) fn into_cosigned(
+        &self,
+        signed: LogSigned<Checkpoint>,
+    ) -> Result<Cosigned<Checkpoint>, QuorumError> {
         let mut times: Vec<(usize, u64)> = Vec::new();
         let mut verified = signed.verified_lines();
-        for (place, line) in self.cosignature_lines(note) {
+        for (place, line) in self.cosignature_lines(&signed) {
             verified.push(place);
             // A witness counts once, but all its times are kept: a cosignature from the future must not hide one that
             // is fresh.
@@ -227,7 +244,8 @@ impl Policy {
             let (seen, missing) = self.seen_and_missing(&seen);
             return Err(QuorumError::NotReached { expected: self.quorum_in_words(), seen, missing });
         }
-        Ok(Cosigned { inner: signed.get().clone(), note: note.clone(), cosignatures, times, verified })
+        let (inner, note) = signed.into_parts();
+        Ok(Cosigned { inner, note, cosignatures, times, verified })
     }
 
     /// The known witnesses that cosigned a head, whether they are a quorum or not. Ignores invalid cosignatures, so
@@ -235,7 +253,7 @@ impl Policy {
     #[must_use]
     pub fn witnesses_of(&self, signed: &LogSigned<Checkpoint>) -> Vec<WitnessedBy> {
         let times: Vec<(usize, u64)> =
-            self.cosignature_lines(signed.note()).filter_map(|(_, line)| line.ok()).collect();
+            self.cosignature_lines(signed).filter_map(|(_, line)| line.ok()).collect();
         self.latest_of_each(&times)
     }
 
@@ -243,12 +261,14 @@ impl Policy {
     /// time, or its key if the signature is not valid.
     fn cosignature_lines<'a>(
         &'a self,
-        note: &'a Note,
+        signed: &'a LogSigned<Checkpoint>,
     ) -> impl Iterator<Item = (usize, Result<(usize, u64), &'a NoteKey>)> {
+        let note = signed.note();
         note.signatures().iter().enumerate().filter_map(|(line, signature)| {
             let at = self.witnesses.iter().position(|w| signature.names(&w.key))?;
             let key = &self.witnesses[at].key;
-            let time = cosignature::verify(key, note.text(), signature.bytes());
+            let head = (note.text(), Some(signed.get()));
+            let time = cosignature::verify_head(key, head, signature.bytes());
             Some((line, time.map(|time| (at, time)).ok_or(key)))
         })
     }

@@ -163,20 +163,22 @@ pub(super) struct Opened {
 /// Steps 1 to 5, for a statement of any type.
 pub(super) fn open(proof: &[u8], trust: Trust<'_>) -> Result<Opened, Refusal> {
     // 1. to 4.
-    let Logged { head, index, entry } = open_logged(proof, trust.policy)?;
+    let Logged { head, index, leaf, entry } = open_logged(proof, trust.policy)?;
     // 5. Signature by a publisher that may speak for the package and kind, for this log or for any.
     let envelope = Envelope::parse_entry(&entry).map_err(Refusal::EntryMalformed)?;
     let verified =
         trust.publishers.verify(&envelope, head.get().origin.as_str()).map_err(Refusal::Publisher)?;
     let payload = Hash::digest(envelope.payload());
     let keyids = envelope.signatures().iter().map(|(keyid, _)| *keyid).collect();
-    Ok(Opened { head, index, leaf: Hash::leaf(&entry), payload, keyids, verified })
+    Ok(Opened { head, index, leaf, payload, keyids, verified })
 }
 
 /// An entry that is in a log; it need not be a statement.
 pub(super) struct Logged {
     pub(super) head: Cosigned<Checkpoint>,
     pub(super) index: LeafIndex,
+    /// Its leaf hash.
+    pub(super) leaf: Hash,
     pub(super) entry: Vec<u8>,
 }
 
@@ -185,15 +187,16 @@ pub(super) fn open_logged(proof: &[u8], policy: &Policy) -> Result<Logged, Refus
     // 1. The proof file parses.
     let file = ProofFile::parse(proof).map_err(Refusal::ProofMalformed)?;
     // 2. A trusted log signed the checkpoint.
-    let signed = checkpoint::open_note(file.checkpoint, &policy.log_keys()).map_err(Refusal::Checkpoint)?;
+    let signed = checkpoint::open_note(file.checkpoint, policy.logs()).map_err(Refusal::Checkpoint)?;
     // 3. The witness quorum.
-    let head = policy.check(&signed).map_err(Refusal::Quorum)?;
+    let head = policy.into_cosigned(signed).map_err(Refusal::Quorum)?;
     // 4. Inclusion of the entry, carried in `extra`.
     let entry = file.extra.ok_or(Refusal::EntryMissing)?;
     let Checkpoint { size, root, .. } = head.get();
-    verify_inclusion(file.index, *size, &Hash::leaf(&entry), &file.proof, root)
+    let leaf = Hash::leaf(&entry);
+    verify_inclusion(file.index, *size, &leaf, &file.proof, root)
         .map_err(|source| Refusal::NotIncluded { index: file.index, source })?;
-    Ok(Logged { head, index: file.index, entry })
+    Ok(Logged { head, index: file.index, leaf, entry })
 }
 
 /// Step 7 alone: a quorum cosigned this head, neither too long ago nor in the future. Callers use it for a newer head

@@ -270,6 +270,15 @@ pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
+/// Like [`base64_decode`], for exactly `N` bytes and without an allocation.
+pub(crate) fn base64_decode_to<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != N.div_ceil(3) * 4 {
+        return None;
+    }
+    let mut out = [0; N];
+    (STANDARD.decode_slice(text, &mut out).ok()? == N).then_some(out)
+}
+
 /// Like [`base64_decode`], but the bits after the last byte may be set: RFC 4648 section 3.5 leaves it to the decoder
 /// to reject them.
 pub(crate) fn base64_decode_any_bits(text: &str) -> Option<Vec<u8>> {

@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::format::{FormatError, base64_decode, base64_encode, hex_decode, quote};
+use crate::format::{FormatError, base64_decode_to, base64_encode, hex_decode, quote};
 
 /// Length of a [`struct@Hash`] in bytes.
 pub const HASH_BYTES: usize = 32;
@@ -69,7 +69,7 @@ impl Hash {
     /// # Errors
     /// [`FormatError::Malformed`] for anything else.
     pub fn from_base64(text: &str) -> Result<Self, FormatError> {
-        base64_decode(text).and_then(|b| b.try_into().ok()).map(Self).ok_or_else(|| {
+        base64_decode_to(text).map(Self).ok_or_else(|| {
             FormatError::malformed("a hash", "44 characters of padded base64 for 32 bytes", quote(text))
         })
     }

@@ -1,16 +1,13 @@
 //! The signature algorithms of note keys: Ed25519 and ML-DSA-44 (FIPS 204).
-//!
-//! ML-DSA signs without randomness, as FIPS 204 section 3.4 allows: the core has none, and so the same head at the
-//! same time has one cosignature.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
-use ml_dsa::MlDsa44;
 use zeroize::Zeroizing;
 
+use super::ml_dsa_44;
 use crate::format::FormatError;
 
 /// Bytes of an ML-DSA-44 public key.
@@ -20,9 +17,6 @@ pub const ML_DSA_44_SIGNATURE_BYTES: usize = 2_420;
 /// Bytes of the seed of a secret key, for both algorithms.
 pub const SEED_BYTES: usize = 32;
 
-/// The context string of ML-DSA signatures is empty: c2sp.org/tlog-cosignature does not define one.
-const NO_CONTEXT: &[u8] = b"";
-
 /// Verifies an Ed25519 signature; accepts exactly what Go's `crypto/ed25519` accepts.
 #[must_use]
 pub fn ed25519_verify(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
@@ -30,10 +24,10 @@ pub fn ed25519_verify(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> b
 }
 
 /// A public key. Clones share an ML-DSA-44 key, which is large.
-#[derive(Debug, Clone)]
+#[derive(Clone, PartialEq)]
 pub enum PublicKey {
     Ed25519(VerifyingKey),
-    MlDsa44(Arc<ml_dsa::VerifyingKey<MlDsa44>>),
+    MlDsa44(Arc<ml_dsa_44::VerifyingKey>),
 }
 
 impl PublicKey {
@@ -63,14 +57,14 @@ impl PublicKey {
             let expected = format!("a {ML_DSA_44_PUBLIC_BYTES}-byte ML-DSA-44 public key");
             FormatError::malformed(what, expected, format!("{} bytes", bytes.len()))
         })?;
-        Ok(Self::MlDsa44(Arc::new(ml_dsa::VerifyingKey::decode(encoded))))
+        Ok(Self::MlDsa44(Arc::new(ml_dsa_44::VerifyingKey::decode(encoded))))
     }
 
     /// The encoded key, as it follows the type byte in a vkey.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Ed25519(key) => key.as_bytes().to_vec(),
-            Self::MlDsa44(key) => key.encode().to_vec(),
+            Self::MlDsa44(key) => key.to_bytes(),
         }
     }
 
@@ -78,8 +72,7 @@ impl PublicKey {
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Ed25519(key) => ed25519_verify(key, message, signature),
-            Self::MlDsa44(key) => ml_dsa::Signature::<MlDsa44>::try_from(signature)
-                .is_ok_and(|signature| key.verify_with_context(message, NO_CONTEXT, &signature)),
+            Self::MlDsa44(key) => key.verifies(message, signature),
         }
     }
 }
@@ -87,7 +80,7 @@ impl PublicKey {
 /// A secret key. Both kinds are zeroized on drop.
 pub enum SecretKey {
     Ed25519(Box<SigningKey>),
-    MlDsa44(Box<ml_dsa::SigningKey<MlDsa44>>),
+    MlDsa44(ml_dsa_44::SigningKey),
 }
 
 impl SecretKey {
@@ -96,30 +89,35 @@ impl SecretKey {
     }
 
     pub fn ml_dsa_44(seed: &[u8; SEED_BYTES]) -> Self {
-        Self::MlDsa44(Box::new(ml_dsa::SigningKey::from_seed(seed.into())))
+        Self::MlDsa44(ml_dsa_44::SigningKey::from_seed(seed))
     }
 
     pub fn seed(&self) -> Zeroizing<[u8; SEED_BYTES]> {
-        Zeroizing::new(match self {
-            Self::Ed25519(key) => *key.as_bytes(),
-            Self::MlDsa44(key) => (*key.as_seed()).into(),
-        })
+        match self {
+            Self::Ed25519(key) => Zeroizing::new(*key.as_bytes()),
+            Self::MlDsa44(key) => key.seed(),
+        }
     }
 
     pub fn public(&self) -> PublicKey {
         match self {
             Self::Ed25519(key) => PublicKey::Ed25519(key.verifying_key()),
-            Self::MlDsa44(key) => PublicKey::MlDsa44(Arc::new(key.as_ref().as_ref().clone())),
+            Self::MlDsa44(key) => PublicKey::MlDsa44(key.public().clone()),
+        }
+    }
+
+    #[cfg(feature = "server")]
+    pub const fn is_quick(&self) -> bool {
+        match self {
+            Self::Ed25519(_) => true,
+            Self::MlDsa44(key) => key.is_vector(),
         }
     }
 
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         match self {
             Self::Ed25519(key) => key.sign(message).to_bytes().to_vec(),
-            Self::MlDsa44(key) => {
-                let signature = key.expanded_key().sign_deterministic(message, NO_CONTEXT);
-                signature.expect("the context is shorter than 256 bytes").encode().to_vec()
-            }
+            Self::MlDsa44(key) => key.sign(message),
         }
     }
 }

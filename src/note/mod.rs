@@ -8,6 +8,7 @@
 
 mod algorithm;
 mod key;
+mod ml_dsa_44;
 mod signed;
 
 pub use algorithm::{ML_DSA_44_PUBLIC_BYTES, ML_DSA_44_SIGNATURE_BYTES, ed25519_verify};

@@ -131,13 +131,13 @@ impl NoteSignature {
         let (name, signature) =
             line.strip_prefix(SIGNATURE_PREFIX).and_then(|l| l.split_once(' ')).ok_or_else(wrong)?;
         let name = LineName::new(name)?;
-        let (bytes, odd) = match base64_decode(signature) {
+        let (mut bytes, odd) = match base64_decode(signature) {
             Some(bytes) => (bytes, None),
             None => (base64_decode_any_bits(signature).ok_or_else(wrong)?, Some(signature.into())),
         };
-        let (id, signature) = bytes.split_first_chunk::<4>().ok_or_else(wrong)?;
-        let bytes = if odd.is_none() { signature.to_vec() } else { Vec::new() };
-        Ok(Self { name, id: KeyId(*id), bytes, odd })
+        let id = KeyId(*bytes.first_chunk().ok_or_else(wrong)?);
+        bytes.drain(..if odd.is_none() { id.0.len() } else { bytes.len() });
+        Ok(Self { name, id, bytes, odd })
     }
 
     /// Parses 1 to [`MAX_NOTE_SIGNATURES`] lines of `what`, the first of which has this number.
@@ -176,15 +176,27 @@ impl Note {
     /// characters, within [`MAX_NOTE_BYTES`] and [`MAX_NOTE_SIGNATURES`].
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_NOTE_BYTES)?;
-        let note = utf8(Self::WHAT, bytes)?;
-        if let Some(at) = note.bytes().position(|b| b < 0x20 && b != b'\n') {
+        Self::parse_text(utf8(Self::WHAT, bytes)?)
+    }
+
+    /// Like [`parse`](Self::parse), for text that is known to be UTF-8.
+    pub(crate) fn parse_text(note: &str) -> Result<Self, FormatError> {
+        cap(Self::WHAT, note.len(), MAX_NOTE_BYTES)?;
+        let is_control = |b: u8| (b < 0x20) & (b != b'\n');
+        // A fold without an early end takes 16 bytes at a time.
+        if note.bytes().fold(false, |found, b| found | is_control(b))
+            && let Some(at) = note.bytes().position(is_control)
+        {
             let (line, seen) =
                 (note[..at].matches('\n').count() + 1, format!("byte {:#04x}", note.as_bytes()[at]));
             let wrong = FormatError::malformed(Self::WHAT, "no control character but the newline", seen);
             return Err(wrong.at_line(line));
         }
         // The text is separated from the signatures by the last empty line.
-        let split = note.rfind("\n\n").ok_or_else(|| {
+        // Signature lines are long: to look for newlines alone is faster than `rfind`.
+        let newlines = || note.match_indices('\n').map(|(at, _)| at);
+        let empty_lines = newlines().zip(newlines().skip(1)).filter(|(at, next)| at + 1 == *next);
+        let (split, _) = empty_lines.last().ok_or_else(|| {
             FormatError::malformed(Self::WHAT, "an empty line between text and signatures", "none")
         })?;
         let (text, signatures) = (&note[..=split], &note[split + 2..]);
@@ -309,6 +321,11 @@ impl VerifiedNote {
     #[must_use]
     pub fn into_note(self) -> Note {
         self.note
+    }
+
+    /// The note and the trusted keys that signed it.
+    pub(crate) fn into_parts(self) -> (Note, Vec<NoteKey>) {
+        (self.note, self.signers)
     }
 
     /// The trusted keys that signed it, each once, at least one.

@@ -58,7 +58,7 @@ impl ProofFile {
         let index = line.1.strip_prefix("index ").and_then(LeafIndex::parse);
         let index = index.ok_or_else(|| wrong("index and a decimal without leading zeros", line))?;
         let proof = parse_proof(Self::WHAT, &lines.collect::<Vec<_>>(), MAX_PROOF_HASHES)?;
-        Ok(Self { extra, index, proof, checkpoint: Note::parse(checkpoint)? })
+        Ok(Self { extra, index, proof, checkpoint: Note::parse_text(checkpoint)? })
     }
 }
 

@@ -28,12 +28,12 @@ fn split<'a>(
     what: &'static str,
     bytes: &'a [u8],
     limit: usize,
-) -> Result<(Vec<Line<'a>>, &'a [u8]), FormatError> {
+) -> Result<(Vec<Line<'a>>, &'a str), FormatError> {
     cap(what, bytes.len(), limit)?;
     let (head, note) = utf8(what, bytes)?
         .split_once("\n\n")
         .ok_or_else(|| FormatError::malformed(what, "an empty line before the checkpoint", "none"))?;
-    Ok((numbered(head).collect(), note.as_bytes()))
+    Ok((numbered(head).collect(), note))
 }
 
 fn numbered(text: &str) -> impl Iterator<Item = Line<'_>> {

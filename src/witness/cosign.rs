@@ -15,7 +15,7 @@ use crate::checkpoint::cosignature::cosign;
 use crate::checkpoint::{self, Checkpoint, LogSigned, Origin, origin_hash};
 use crate::http::RequestError;
 use crate::http::problem::blocking;
-use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
+use crate::note::{Note, NoteKey, NoteSignature, NoteSigner};
 use crate::proof::wire::AddCheckpoint;
 
 /// Most signature lines of a log that are kept: one for each of its keys, of which it has two, or four while it
@@ -91,7 +91,11 @@ impl Witness {
             }
             let cosignatures = self.sign(head, time).await?;
             let mut note = signed.clone();
-            self.keep_older_signatures(&mut note, head);
+            // Where the tree has grown, the stored note has another text, and nothing of it is read. If the ledger moved
+            // on meanwhile, this record is refused below.
+            if latest.is_some_and(|latest| (latest.size, latest.root) == (head.size, head.root)) {
+                self.keep_older_signatures(&mut note, head);
+            }
             cosignatures.iter().for_each(|line| note.push(line.clone()));
             let record = Record {
                 origin: head.origin.clone(),
@@ -139,8 +143,7 @@ impl Witness {
 
     /// Cosigns with every key. The signed text is printed from the parsed checkpoint.
     async fn sign(&self, head: &Checkpoint, time: u64) -> Result<Vec<NoteSignature>, WitnessError> {
-        let is_quick = self.keys().all(|key| key.kind() == SignatureType::CosignatureEd25519);
-        if is_quick {
+        if self.inner.keys.iter().all(NoteSigner::is_quick) {
             return Ok(self.sign_all(head, time));
         }
         let (witness, head) = (self.clone(), head.clone());

@@ -48,7 +48,7 @@ impl AddCheckpoint {
         Ok(Self {
             old: old.ok_or_else(|| wrong(Self::WHAT, expected, *line))?,
             proof: parse_proof(Self::WHAT, proof, MAX_REQUEST_HASHES)?,
-            checkpoint: Note::parse(checkpoint)?,
+            checkpoint: Note::parse_text(checkpoint)?,
         })
     }
 }

@@ -60,7 +60,7 @@ impl SignSubtree {
             subtree,
             hash: parse_hash(*hash)?,
             proof: parse_proof(Self::WHAT, proof, MAX_REQUEST_HASHES)?,
-            checkpoint: Note::parse(checkpoint)?,
+            checkpoint: Note::parse_text(checkpoint)?,
         })
     }
 }

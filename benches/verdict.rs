@@ -27,6 +27,10 @@ use treehead::release::{
     Subject,
 };
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const LEAVES: u64 = 10_000_000;
 const ROUNDS: u32 = 2_000;
 const TIME: u64 = 1_770_000_000;

@@ -194,9 +194,9 @@ impl Note {
         }
         // The text is separated from the signatures by the last empty line.
         // Signature lines are long: to look for newlines alone is faster than `rfind`.
-        let newlines = || note.match_indices('\n').map(|(at, _)| at);
-        let empty_lines = newlines().zip(newlines().skip(1)).filter(|(at, next)| at + 1 == *next);
-        let (split, _) = empty_lines.last().ok_or_else(|| {
+        let newlines = note.match_indices('\n').map(|(at, _)| at);
+        let empty_line = newlines.filter(|at| note.as_bytes().get(at + 1) == Some(&b'\n')).last();
+        let split = empty_line.ok_or_else(|| {
             FormatError::malformed(Self::WHAT, "an empty line between text and signatures", "none")
         })?;
         let (text, signatures) = (&note[..=split], &note[split + 2..]);

@@ -30,10 +30,13 @@ fn split<'a>(
     limit: usize,
 ) -> Result<(Vec<Line<'a>>, &'a str), FormatError> {
     cap(what, bytes.len(), limit)?;
-    let (head, note) = utf8(what, bytes)?
-        .split_once("\n\n")
+    let text = utf8(what, bytes)?;
+    // Lines are long: to look for newlines alone is faster than `split_once`.
+    let mut newlines = text.match_indices('\n').map(|(at, _)| at);
+    let end = newlines
+        .find(|at| text.as_bytes().get(at + 1) == Some(&b'\n'))
         .ok_or_else(|| FormatError::malformed(what, "an empty line before the checkpoint", "none"))?;
-    Ok((numbered(head).collect(), note))
+    Ok((numbered(&text[..end]).collect(), &text[end + 2..]))
 }
 
 fn numbered(text: &str) -> impl Iterator<Item = Line<'_>> {

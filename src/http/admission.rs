@@ -6,13 +6,16 @@
 //! ```
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Frame};
 use tokio::time::{Instant, timeout_at};
 
 use super::budget::{Budget, Reservation};
@@ -55,11 +58,16 @@ impl<S: Sync> FromRequest<S> for Upload {
     async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
         let (parts, body) = request.into_parts();
         let from = ClientAddress::in_request(&parts.extensions);
-        Ok(Self { headers: parts.headers, body, from })
+        Ok(Self::new(parts.headers, body, from))
     }
 }
 
 impl Upload {
+    /// The body of a request of this client.
+    pub fn new(headers: HeaderMap, body: Body, from: ClientAddress) -> Self {
+        Self { headers, body, from }
+    }
+
     /// The length that the headers announce; 0 where they announce none.
     ///
     /// # Errors
@@ -107,6 +115,16 @@ impl Admission {
         limit: usize,
     ) -> Result<Received, RequestError> {
         upload.announced(what, limit)?;
+        self.receive_announced(what, upload, limit).await
+    }
+
+    /// Like [`receive`](Self::receive), after [`Upload::announced`].
+    pub async fn receive_announced(
+        &self,
+        what: &'static str,
+        upload: Upload,
+        limit: usize,
+    ) -> Result<Received, RequestError> {
         let Upload { mut body, from, .. } = upload;
         // Counts bytes, not frames: a chunk may hold a single byte.
         let mut receiving = self.receiving.reserve(from.network());
@@ -131,11 +149,21 @@ async fn collect(
     limit: usize,
     receiving: &mut Reservation,
 ) -> Result<Bytes, RequestError> {
-    let (mut received, mut pace) = (Vec::new(), Pace::new(Instant::now()));
+    let mut received = Vec::new();
+    // Most bodies are here already: only the others need a clock.
+    let mut next = ready_frame(body).await;
+    let mut pace = None;
     loop {
-        let Ok(frame) = timeout_at(pace.next_look(), body.frame()).await else {
-            pace.look(received.len())?;
-            continue;
+        let frame = match next.take() {
+            Some(frame) => frame,
+            None => {
+                let pace = pace.get_or_insert_with(|| Pace::new(Instant::now()));
+                let Ok(frame) = timeout_at(pace.next_look(), body.frame()).await else {
+                    pace.look(received.len())?;
+                    continue;
+                };
+                frame
+            }
         };
         let Some(frame) = frame else { return Ok(received.into()) };
         let frame = frame.map_err(|e| RequestError::CutShort(e.to_string()))?;
@@ -153,6 +181,15 @@ async fn collect(
         received.try_reserve(data.len()).map_err(|_| RequestError::Busy)?;
         received.extend_from_slice(&data);
     }
+}
+
+/// The next frame of a body if it is here: `Some(None)` at the end of the body.
+async fn ready_frame(body: &mut Body) -> Option<Option<Result<Frame<Bytes>, axum::Error>>> {
+    poll_fn(|context| match Pin::new(&mut *body).poll_frame(context) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// The pace of a body. It may be slow only for a while, because its bytes take memory from others.

@@ -54,6 +54,9 @@ impl ClientAddress {
     #[must_use]
     pub fn of(from: IpAddr, headers: &HeaderMap, proxies: &[IpAddr]) -> Self {
         let is_ours = |address| is_proxy(address, proxies);
+        if !is_ours(from) {
+            return Self(from);
+        }
         let lines: Vec<&str> =
             headers.get_all(HEADER).iter().map(|line| line.to_str().unwrap_or("?")).collect();
         let mut named = lines.iter().flat_map(|line| line.split(',')).rev();

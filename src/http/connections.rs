@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -95,8 +95,15 @@ pub struct Connection {
     progress: AtomicU64,
     /// Time when the first byte of a request's head came; 0 if no head is on its way.
     head: AtomicU64,
-    /// The body on its way, if any.
-    body: Mutex<Weak<Arrival>>,
+    /// Number of request bodies so far.
+    bodies: AtomicU64,
+    /// Number of the body on its way; 0 if there is none.
+    body: AtomicU64,
+    /// Time when that body began, plus a millisecond for each byte that came: a client that sends a KiB a second is
+    /// not stalled.
+    body_since: AtomicU64,
+    /// Set while the server waits for the next bytes of that body.
+    body_awaited: AtomicBool,
     /// Notified when the connection should end.
     pub close: Notify,
 }
@@ -110,7 +117,10 @@ impl Connection {
             sent: AtomicU64::new(0),
             progress: AtomicU64::new(0),
             head: AtomicU64::new(0),
-            body: Mutex::default(),
+            bodies: AtomicU64::new(0),
+            body: AtomicU64::new(0),
+            body_since: AtomicU64::new(0),
+            body_awaited: AtomicBool::new(false),
             close: Notify::new(),
         };
         connection.progress.store(connection.now(), RELAXED);
@@ -125,7 +135,7 @@ impl Connection {
     pub fn received(&self) {
         let now = self.now();
         self.progress.store(now, RELAXED);
-        let is_head = !self.is_serving() && !self.blocked.load(RELAXED) && self.arrival().is_none();
+        let is_head = !self.is_serving() && !self.blocked.load(RELAXED) && !self.has_body();
         if is_head && self.head.load(RELAXED) == 0 {
             self.head.store(now, RELAXED);
         }
@@ -151,19 +161,16 @@ impl Connection {
     }
 
     /// Records that a body is on its way, until the returned arrival is dropped.
-    pub fn expect_body(&self) -> Arc<Arrival> {
-        let (began, now) = (self.began, AtomicU64::new(self.now()));
-        let arrival = Arc::new(Arrival { began, since: now, awaited: AtomicBool::new(false) });
-        *self.body() = Arc::downgrade(&arrival);
-        arrival
+    pub fn expect_body(self: &Arc<Self>) -> Arrival {
+        let number = self.bodies.fetch_add(1, RELAXED) + 1;
+        self.body_since.store(self.now(), RELAXED);
+        self.body_awaited.store(false, RELAXED);
+        self.body.store(number, RELAXED);
+        Arrival { connection: self.clone(), number }
     }
 
-    fn body(&self) -> MutexGuard<'_, Weak<Arrival>> {
-        self.body.lock().expect("no panic while it is held")
-    }
-
-    fn arrival(&self) -> Option<Arc<Arrival>> {
-        self.body().upgrade()
+    fn has_body(&self) -> bool {
+        self.body.load(RELAXED) != 0
     }
 
     fn is_serving(&self) -> bool {
@@ -172,41 +179,52 @@ impl Connection {
 
     /// Returns whether the server is working on a request, and not just waiting for the rest of its body.
     pub fn is_working(&self) -> bool {
-        self.is_serving() && !self.arrival().is_some_and(|arrival| arrival.awaited.load(RELAXED))
+        self.is_serving() && !(self.has_body() && self.body_awaited.load(RELAXED))
     }
 
     /// Time since which the client has kept the server waiting. A byte now and then does not reset it.
     fn since(&self) -> u64 {
-        match (self.arrival(), self.head.load(RELAXED)) {
-            (Some(arrival), _) => arrival.since.load(RELAXED),
-            (None, 0) => self.progress.load(RELAXED),
-            (None, head) => head,
+        match (self.has_body(), self.head.load(RELAXED)) {
+            (true, _) => self.body_since.load(RELAXED),
+            (false, 0) => self.progress.load(RELAXED),
+            (false, head) => head,
         }
     }
 }
 
-/// A body on its way.
+/// A body on its way. A refused one is read on after its answer, and may end while the next request is served: then it
+/// changes nothing.
 #[derive(Debug)]
 pub struct Arrival {
-    began: Instant,
-    /// Time when it began, plus a millisecond for each byte that came: a client that sends a KiB a second is not
-    /// stalled.
-    since: AtomicU64,
-    /// Set while the server waits for the next bytes.
-    awaited: AtomicBool,
+    connection: Arc<Connection>,
+    number: u64,
 }
 
 impl Arrival {
     /// Records that the server waits for bytes.
     pub fn awaits(&self) {
-        self.awaited.store(true, RELAXED);
+        if self.is_current() {
+            self.connection.body_awaited.store(true, RELAXED);
+        }
     }
 
     /// Records that `bytes` bytes came.
     pub fn came(&self, bytes: usize) {
-        self.awaited.store(false, RELAXED);
-        let since = self.since.load(RELAXED).saturating_add(bytes as u64);
-        self.since.store(since.min(millis(self.began).max(1)), RELAXED);
+        if self.is_current() {
+            self.connection.body_awaited.store(false, RELAXED);
+            let since = self.connection.body_since.load(RELAXED).saturating_add(bytes as u64);
+            self.connection.body_since.store(since.min(self.connection.now()), RELAXED);
+        }
+    }
+
+    fn is_current(&self) -> bool {
+        self.connection.body.load(RELAXED) == self.number
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        let _ = self.connection.body.compare_exchange(self.number, 0, RELAXED, RELAXED);
     }
 }
 

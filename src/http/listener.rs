@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::client_address::{Network, is_proxy, network};
 use super::connections::{ConnectionLimits, Connections, Slot};
-use super::service::{ConnectionService, Frontend};
+use super::service::{Frontend, Handler};
 use super::tracked_stream::TrackedStream;
 
 /// Longest time for requests in progress after the signal to stop: longer than any commit takes, shorter than
@@ -75,9 +76,18 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    serve_with(listener, router, shutdown).await
+}
+
+/// Like [`serve`], for any handler.
+pub async fn serve_with(
+    listener: impl Into<Listener>,
+    handler: impl Handler,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let Listener { socket, trusted_proxies, limits } = listener.into();
     let connections = Connections::new(limits);
-    let frontend = Frontend::new(router, trusted_proxies, connections.clone());
+    let frontend = Frontend::new(handler, trusted_proxies, connections.clone());
     let (stop, stopped) = watch::channel(());
     // Dropping the set ends the task.
     let mut sweeper = JoinSet::new();
@@ -105,7 +115,7 @@ async fn serve_connection(
     stream: TcpStream,
     from: IpAddr,
     slot: Slot,
-    frontend: Arc<Frontend>,
+    frontend: Arc<Frontend<impl Handler>>,
     mut stop: watch::Receiver<()>,
 ) {
     let connection = slot.connection.clone();
@@ -113,7 +123,8 @@ async fn serve_connection(
     // The sweeper times heads: hyper's timeout would count an idle connection as a slow head.
     http.header_read_timeout(None).max_header_size(MAX_HEAD_BYTES).max_buf_size(MAX_READ_BYTES);
     let io = TokioIo::new(TrackedStream { stream, connection: connection.clone() });
-    let service = ConnectionService::new(frontend, connection.clone(), from);
+    let answering = connection.clone();
+    let service = service_fn(move |request| frontend.answer(&answering, from, request));
     let mut serving = pin!(http.serve_connection(io, service));
     loop {
         tokio::select! {
@@ -140,7 +151,7 @@ fn log_early_end(ended: hyper::Result<()>) {
 /// The next connection that gets a slot. `logged` is when a failed accept was last logged.
 async fn next(
     socket: &TcpListener,
-    frontend: &Frontend,
+    frontend: &Frontend<impl Handler>,
     logged: &mut Option<Instant>,
 ) -> (TcpStream, IpAddr, Slot) {
     loop {

@@ -31,6 +31,8 @@ pub(crate) mod watched_file;
 mod tests;
 
 pub use client_address::{ClientAddress, Network};
+pub(crate) use listener::serve_with;
 pub use listener::{Listener, serve};
 pub use problem::RequestError;
+pub(crate) use service::Handler;
 pub use watched_file::WatchError;

@@ -30,18 +30,72 @@ const SMALL_ANSWER_BYTES: usize = 16 * 1_024;
 /// Most bytes that are read of a body after it was refused.
 const REFUSED_BODY_BYTES: usize = 64 * 1_024;
 
+/// Answers the requests of a server.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request of this client.
+    fn handle(
+        &self,
+        request: Request<Body>,
+        client: ClientAddress,
+    ) -> impl Future<Output = Response<Body>> + Send + use<Self>;
+}
+
+impl Handler for Router {
+    fn handle(
+        &self,
+        mut request: Request<Body>,
+        client: ClientAddress,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+        request.extensions_mut().insert(client);
+        let answer = TowerToHyperService::new(self.clone()).call(request);
+        async move { answer.await.unwrap_or_else(|never| match never {}) }
+    }
+}
+
 /// The state that all connections of a server share.
-pub struct Frontend {
-    pub router: Router,
+pub struct Frontend<H> {
+    handler: H,
     pub trusted_proxies: Vec<IpAddr>,
     pub connections: Arc<Connections>,
     answers: Budget,
 }
 
-impl Frontend {
-    pub fn new(router: Router, trusted_proxies: Vec<IpAddr>, connections: Arc<Connections>) -> Arc<Self> {
+impl<H: Handler> Frontend<H> {
+    pub fn new(handler: H, trusted_proxies: Vec<IpAddr>, connections: Arc<Connections>) -> Arc<Self> {
         let answers = Budget::new(connections.limits.answers, 1);
-        Arc::new(Self { router, trusted_proxies, connections, answers })
+        Arc::new(Self { handler, trusted_proxies, connections, answers })
+    }
+
+    /// Answers a request that came on this connection, from this address.
+    ///
+    /// The future is no trait object and in no box: hyper has a place for it in each connection. So it is kept small.
+    pub fn answer(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        from: IpAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send + use<H> {
+        let serving = connection.serve();
+        let request = request.map(|body| {
+            if body.is_end_stream() {
+                return Body::empty();
+            }
+            Body::new(ObservedBody { body, arrival: connection.expect_body() })
+        });
+        let client = ClientAddress::of(from, request.headers(), &self.trusted_proxies);
+        let frontend = self.clone();
+        async move {
+            let _serving = serving;
+            if let Err(error) = check_framing(request.headers()) {
+                discard(request.into_body(), REFUSED_BODY_BYTES);
+                let mut answer = error.into_response();
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                return Ok(answer);
+            }
+            // Awaited where it is made: a future that is moved before has its place twice.
+            let answer = frontend.handler.handle(request, client).await;
+            Ok(frontend.count(answer, client).await)
+        }
     }
 
     /// Counts the bytes of an answer until they are sent. If too many are waiting already, closes the connection
@@ -79,7 +133,7 @@ impl AsRef<[u8]> for CountedBytes {
 /// A request body that tells its connection how it arrives.
 struct ObservedBody {
     body: Incoming,
-    arrival: Arc<Arrival>,
+    arrival: Arrival,
 }
 
 impl hyper::body::Body for ObservedBody {
@@ -105,50 +159,6 @@ impl hyper::body::Body for ObservedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// Serves the requests of one connection.
-pub struct ConnectionService {
-    frontend: Arc<Frontend>,
-    router: TowerToHyperService<Router>,
-    connection: Arc<Connection>,
-    from: IpAddr,
-}
-
-impl ConnectionService {
-    pub fn new(frontend: Arc<Frontend>, connection: Arc<Connection>, from: IpAddr) -> Self {
-        Self { router: TowerToHyperService::new(frontend.router.clone()), frontend, connection, from }
-    }
-}
-
-impl Service<Request<Incoming>> for ConnectionService {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let serving = self.connection.serve();
-        let mut request = request.map(|body| {
-            if body.is_end_stream() {
-                return Body::empty();
-            }
-            Body::new(ObservedBody { body, arrival: self.connection.expect_body() })
-        });
-        if let Err(error) = check_framing(request.headers()) {
-            discard(request.into_body(), REFUSED_BODY_BYTES);
-            let mut answer = error.into_response();
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            return Box::pin(std::future::ready(Ok(answer)));
-        }
-        let client = ClientAddress::of(self.from, request.headers(), &self.frontend.trusted_proxies);
-        request.extensions_mut().insert(client);
-        let (frontend, answer) = (self.frontend.clone(), self.router.call(request));
-        Box::pin(async move {
-            let _serving = serving;
-            let answer = answer.await?;
-            Ok(frontend.count(answer, client).await)
-        })
     }
 }
 

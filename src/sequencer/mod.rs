@@ -40,6 +40,7 @@ use tokio::sync::{oneshot, watch};
 use crate::checkpoint::LogSigner;
 use crate::disk::retried;
 pub use crate::format::Wait;
+use crate::merkle::TreeSize;
 use crate::store::{Store, StoreError, StoreReader};
 pub(crate) use commands::RETRY_AFTER;
 use commands::{CommandReceiver, CommandSender, RETRY_AFTER_SUSPICION, Submission, channel};
@@ -185,6 +186,12 @@ impl Sequencer {
     #[must_use]
     pub fn published(&self) -> watch::Receiver<Published> {
         self.published.clone()
+    }
+
+    /// Size of the published tree.
+    #[must_use]
+    pub fn published_size(&self) -> TreeSize {
+        self.published.borrow().checkpoint.size
     }
 
     /// The store, for reading.

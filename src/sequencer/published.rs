@@ -66,7 +66,7 @@ impl Sender {
         self.answer(vec![Err(why.clone()); entries], None);
     }
 
-    fn answer(self, results: Results, head: Option<Published>) {
+    fn answer(self, results: Results, head: Option<Arc<Published>>) {
         // The receiver may be gone; a failed send is harmless.
         let _ = self.reply.send(Outcome { results, head });
     }
@@ -81,7 +81,7 @@ struct Waiter {
 }
 
 impl Waiter {
-    fn answer(self, head: Option<Published>) {
+    fn answer(self, head: Option<Arc<Published>>) {
         self.sender.answer(self.results, head);
     }
 }
@@ -123,6 +123,8 @@ impl Publication {
 
     /// Answers all who wait for this head or an older one.
     pub fn answer_with(&mut self, head: &Published) {
+        // One copy for all of them.
+        let head = Arc::new(head.clone());
         let serves = |waiter: &mut Waiter| head.serves(waiter.sender.wait, waiter.size);
         self.waiters.extract_if(.., serves).for_each(|waiter| waiter.answer(Some(head.clone())));
     }
@@ -136,7 +138,7 @@ impl Publication {
         let waiter = Waiter { sender, results, size: LeafIndex::size_with(last) };
         let current = self.head.borrow();
         if current.serves(waiter.sender.wait, waiter.size) {
-            waiter.answer(Some(current.clone()));
+            waiter.answer(Some(Arc::new(current.clone())));
         } else {
             drop(current);
             self.waiters.push(waiter);

@@ -1,5 +1,6 @@
 //! The entries that a sender hands in, and their outcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Published;
@@ -105,5 +106,5 @@ pub struct Outcome {
     /// A published head over all entries that were appended, if the sender waits for more than
     /// [`Wait::Sequenced`](super::Wait::Sequenced). `None` if none were appended, or if no such head could be published in time; the
     /// entries are durable all the same.
-    pub head: Option<Published>,
+    pub head: Option<Arc<Published>>,
 }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use super::open_error::OpenError;
 use super::problem::Problem;
 use super::profile::describe;
+use super::tile_cache::TileCache;
 use crate::checkpoint::LogSigner;
 use crate::http::RequestError;
 use crate::http::admission::Admission;
@@ -54,6 +55,8 @@ pub(super) struct LogInner {
     profile: Profile,
     /// `None` for an opaque log.
     publishers: Option<Arc<WatchedFile<Publishers>>>,
+    /// The publishers of an opaque log.
+    nobody: Arc<Publishers>,
     sequencer: Sequencer,
     pub(super) admission: Admission,
     /// Refused submissions by outcome.
@@ -63,6 +66,7 @@ pub(super) struct LogInner {
     /// Bounds the bundles that are read at once: each has up to 16 MiB.
     pub(super) reads: Arc<Semaphore>,
     pub(super) gzip: Gzip,
+    pub(super) tiles: TileCache,
 }
 
 /// Searches that run at once; others wait.
@@ -96,8 +100,19 @@ impl Log {
         let (searches, reads, gzip) = (bound(SEARCHES), bound(READS), Gzip::default());
         let (admission, refusals) =
             (Admission::default(), Outcomes::new(&[Problem::COUNTED, RequestError::COUNTED]));
-        let inner =
-            LogInner { origin, profile, publishers, sequencer, admission, refusals, searches, reads, gzip };
+        let inner = LogInner {
+            origin,
+            profile,
+            publishers,
+            nobody: Arc::default(),
+            sequencer,
+            admission,
+            refusals,
+            searches,
+            reads,
+            gzip,
+            tiles: TileCache::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -115,7 +130,8 @@ impl Log {
 
     /// The publishers whose statements the log admits, at most a second old.
     pub(super) fn publishers(&self) -> Arc<Publishers> {
-        self.inner.publishers.as_deref().map(WatchedFile::current).unwrap_or_default()
+        let file = self.inner.publishers.as_deref();
+        file.map_or_else(|| self.inner.nobody.clone(), WatchedFile::current)
     }
 
     /// The fault of the publishers file, if any: it can't be read, or no publisher may publish any more.

@@ -15,6 +15,7 @@ mod read;
 mod search;
 mod sequence;
 mod submit;
+mod tile_cache;
 mod warnings;
 mod withdrawal;
 
@@ -22,10 +23,17 @@ use std::future::Future;
 use std::io;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Method;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
+use crate::http::admission::Upload;
 use crate::http::routes::RouteHints;
-use crate::http::{self, Listener};
+use crate::http::{self, ClientAddress, Handler, Listener, cache};
+use crate::merkle::Tile;
 
 pub use crate::release::Profile;
 pub use log::{Log, LogConfig};
@@ -51,8 +59,58 @@ pub async fn run(
     log: Log,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let result = http::serve(listener, router(log.clone()), shutdown).await;
+    let routes = Routes { router: router(log.clone()), log: log.clone() };
+    let result = http::serve_with(listener, routes, shutdown).await;
     log.shut_down().await.and(result)
+}
+
+/// Answers the two busiest routes itself, because the router clones and boxes several services for each request.
+/// Everything else goes through the router, which answers these two the same way.
+struct Routes {
+    log: Log,
+    router: Router,
+}
+
+impl Handler for Routes {
+    fn handle(
+        &self,
+        request: Request,
+        client: ClientAddress,
+    ) -> impl Future<Output = Response> + Send + use<> {
+        let is_add = *request.method() == Method::POST && request.uri().path() == "/add";
+        let tile = (*request.method() == Method::GET).then(|| hash_tile(request.uri().path())).flatten();
+        let route = match tile {
+            Some(tile) => Route::Tile(self.log.clone(), tile),
+            None if is_add => Route::Add(self.log.clone(), request),
+            None => Route::Other(self.router.handle(request, client)),
+        };
+        async move {
+            match route {
+                Route::Add(log, request) => {
+                    let (Parts { uri, headers, .. }, body) = request.into_parts();
+                    let answer = submit::add(State(log), uri, Upload::new(headers, body, client)).await;
+                    cache::default_to_never(answer.into_response()).await
+                }
+                Route::Tile(log, tile) => {
+                    cache::default_to_never(read::hashes(&log, tile).into_response()).await
+                }
+                Route::Other(answer) => answer.await,
+            }
+        }
+    }
+}
+
+/// The way to the answer of a request.
+enum Route<R> {
+    Add(Log, Request<Body>),
+    Tile(Log, Tile),
+    Other(R),
+}
+
+/// The tile of hashes that a path names, if it is the path of one.
+fn hash_tile(path: &str) -> Option<Tile> {
+    let path = path.strip_prefix('/').filter(|path| path.starts_with("tile/"))?;
+    Tile::parse(path).ok().filter(|tile| !tile.is_bundle())
 }
 
 /// All routes of the log, for a program that serves them itself, on its own or inside another application.

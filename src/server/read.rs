@@ -22,13 +22,19 @@ pub async fn checkpoint(State(log): State<Log>) -> Result<Response, Problem> {
 }
 
 pub async fn tile(State(log): State<Log>, uri: Uri) -> Result<Response, Problem> {
-    let tile = published_tile(&log, &uri)?;
-    let hashes = log.reader().tiles(&[tile])?.remove(0);
-    Ok(cache::answer(BYTES, cache::FOREVER, hashes_to_bytes(&hashes)))
+    hashes(&log, Tile::parse(uri.path().trim_start_matches('/'))?)
+}
+
+/// The answer to a request for a tile of hashes.
+pub fn hashes(log: &Log, tile: Tile) -> Result<Response, Problem> {
+    check_published(log, tile)?;
+    let read = || Ok::<_, StoreError>(hashes_to_bytes(&log.reader().tiles(&[tile])?.remove(0)).into());
+    Ok(cache::answer(BYTES, cache::FOREVER, log.inner.tiles.get(tile, read)?))
 }
 
 pub async fn bundle(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
-    let tile = published_tile(&log, &uri)?;
+    let tile = Tile::parse(uri.path().trim_start_matches('/'))?;
+    check_published(&log, tile)?;
     let turns = log.inner.reads.clone();
     // Reads, hashes and compresses up to 16 MiB: not on a thread that serves others, and only a few at once.
     let work = move || {
@@ -40,13 +46,12 @@ pub async fn bundle(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> Res
     Ok(answer)
 }
 
-/// The tile that a path names, if the published tree has it: nothing that is not signed is shown.
-fn published_tile(log: &Log, uri: &Uri) -> Result<Tile, Problem> {
-    let tile = Tile::parse(uri.path().trim_start_matches('/'))?;
-    let size = log.published().checkpoint.size;
+/// Fails unless the published tree has the tile: nothing that is not signed is shown.
+fn check_published(log: &Log, tile: Tile) -> Result<(), Problem> {
+    let size = log.sequencer().published_size();
     let available = tile.id.width_in(size);
     if tile.width() as u64 <= available {
-        return Ok(tile);
+        return Ok(());
     }
     let detail = format!("at tree size {size} it is {available} wide; fetch the checkpoint first");
     Err(Problem::NotFound { what: "the tile", detail })

@@ -1,5 +1,7 @@
 //! Appends entries: `POST /add` and `POST /add-batch`.
 
+use std::sync::Arc;
+
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +14,7 @@ use crate::format::{FormatError, cap, quote};
 use crate::http::admission::{Received, Upload};
 use crate::http::json::Json;
 use crate::http::problem::blocking;
-use crate::merkle::Hash;
+use crate::merkle::{Hash, LeafIndex};
 use crate::proof::bundle;
 use crate::release::{
     Facts, KeySearch, MAX_ENTRY_BYTES, MAX_SUBMISSION_BYTES, Publishers, SubmittedEnvelope, VerifiedStatement,
@@ -84,34 +86,50 @@ async fn add_one(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Problem
         Profile::Opaque => MAX_ENTRY_BYTES,
     };
     let received = receive(log, "an entry", body, limit).await?;
-    let publishers = log.publishers();
-    let (candidate, withdrawal) = admit(&received.bytes, log, &publishers, &mut KeySearch::for_entry())?;
+    let (candidate, withdrawal) =
+        admit(&received.bytes, log, &log.publishers(), &mut KeySearch::for_entry())?;
     let leaf_hash = candidate.leaf_hash;
-    let reads_store = withdrawal.is_some() || form == AnswerForm::Json;
-    let of = log.clone();
-    let look = move || {
-        withdrawal.map_or(Ok(()), |verified| withdrawal::check(&of, &publishers, &verified))?;
-        let candidates = vec![candidate];
-        let remarks = remarks_for(form, &of, &candidates);
-        Ok::<_, Problem>((candidates, remarks))
+    // The rare steps are in boxes: each connection keeps room for the largest future of its requests.
+    let (candidate, remarks) = if withdrawal.is_some() || form == AnswerForm::Json {
+        Box::pin(look(log, candidate, withdrawal, form)).await?
+    } else {
+        (candidate, None)
     };
-    let (candidates, remarks) = if reads_store { blocking(look).await?? } else { look()? };
     // A proof leads to a published head, so a request for one waits for that.
     let wait = if form == AnswerForm::Proof { wait.max(Wait::Published) } else { wait };
-    let Outcome { mut results, head } = sequence(log, candidates, wait, Some(received)).await?;
+    let Outcome { mut results, head } = sequence(log, vec![candidate], wait, Some(received)).await?;
     let result = results.remove(0);
     let index = result.as_ref().map_err(Clone::clone)?.index;
     match (form, head) {
-        (AnswerForm::Proof, Some(head)) => {
-            let log = log.clone();
-            let proof = blocking(move || log.proof_file(index, &head)).await??;
-            Ok(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
-        }
+        (AnswerForm::Proof, Some(head)) => Box::pin(proof(log, index, head)).await,
         (AnswerForm::Json, head) => {
-            Ok(Json(answer(leaf_hash, &result, head.as_ref(), remarks.into_iter().next())).into_response())
+            Ok(Json(answer(leaf_hash, &result, head.as_deref(), remarks)).into_response())
         }
         _ => Ok(index.to_string().into_response()),
     }
+}
+
+/// Compares a withdrawal with the release that it names, and finds the remarks on an entry. Both read the store.
+async fn look(
+    log: &Log,
+    candidate: Candidate,
+    withdrawal: Option<Box<VerifiedStatement>>,
+    form: AnswerForm,
+) -> Result<(Candidate, Option<Remarks>), Problem> {
+    let log = log.clone();
+    let look = move || {
+        withdrawal.map_or(Ok(()), |verified| withdrawal::check(&log, &log.publishers(), &verified))?;
+        let remarks = remarks_for(form, &log, std::slice::from_ref(&candidate)).pop();
+        Ok((candidate, remarks))
+    };
+    blocking(look).await?
+}
+
+/// The answer with the proof file of an entry.
+async fn proof(log: &Log, index: LeafIndex, head: Arc<Published>) -> Result<Response, Problem> {
+    let log = log.clone();
+    let proof = blocking(move || log.proof_file(index, &head)).await??;
+    Ok(([(header::CONTENT_TYPE, PROOF_MEDIA_TYPE)], proof.to_string()).into_response())
 }
 
 async fn add_many(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Problem> {
@@ -133,7 +151,7 @@ async fn add_many(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Proble
     if form == AnswerForm::Json {
         let each = leaf_hashes.into_iter().zip(&results).zip(remarks);
         let answers =
-            each.map(|((hash, result), remarks)| answer(hash, result, head.as_ref(), Some(remarks)));
+            each.map(|((hash, result), remarks)| answer(hash, result, head.as_deref(), Some(remarks)));
         return Ok(Json(answers.collect::<Vec<EntryAnswer>>()).into_response());
     }
     let line = |result: &Result<Sequenced, SubmitError>| match result {
@@ -203,7 +221,7 @@ fn admit(
     log: &Log,
     publishers: &Publishers,
     search: &mut KeySearch,
-) -> Result<(Candidate, Option<VerifiedStatement>), Problem> {
+) -> Result<(Candidate, Option<Box<VerifiedStatement>>), Problem> {
     if bytes.is_empty() {
         return Err(FormatError::malformed("an entry", "a body", "none").into());
     }
@@ -217,7 +235,7 @@ fn admit(
             let (envelope, verified) =
                 publishers.admit(&sent, log.origin().as_str(), clock::now(), search)?;
             let facts = Facts::of(&envelope, verified.statement(), publishers);
-            let withdrawal = verified.statement().as_withdrawal().is_some().then_some(verified);
+            let withdrawal = verified.statement().as_withdrawal().is_some().then(|| Box::new(verified));
             Ok((Candidate::new(envelope.to_entry(), facts), withdrawal))
         }
     }
@@ -248,6 +266,13 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
 
 /// Reads the state to wait for from the query.
 fn parse_wait(log: &Log, uri: &Uri) -> Result<Wait, Problem> {
+    // As nearly everybody writes it: axum's parser takes longer than the rest of the request's head.
+    match uri.query() {
+        None => return Ok(Wait::default()),
+        Some("wait=sequenced") => return Ok(Wait::Sequenced),
+        Some("wait=published") => return Ok(Wait::Published),
+        Some(_) => {}
+    }
     let has_witnesses = log.sequencer().cosigners().is_some();
     let expected = if has_witnesses {
         "?wait=sequenced, ?wait=published or ?wait=witnessed"
@@ -270,6 +295,9 @@ fn parse_accept(headers: &HeaderMap, offered: &[AnswerForm]) -> Result<AnswerFor
         AnswerForm::Proof => "text/x-tlog-proof",
     };
     let Some(accept) = headers.get(header::ACCEPT) else { return Ok(AnswerForm::Text) };
+    if matches!(accept.as_bytes(), b"*/*" | b"text/plain") {
+        return Ok(AnswerForm::Text);
+    }
     let accept = String::from_utf8_lossy(accept.as_bytes());
     for range in accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim()) {
         if matches!(range, "*/*" | "text/*") {
@@ -290,5 +318,5 @@ async fn receive(log: &Log, what: &'static str, body: Upload, limit: usize) -> R
         body.discard(limit);
         return Err(full.into());
     }
-    Ok(log.inner.admission.receive(what, body, limit).await?)
+    Ok(log.inner.admission.receive_announced(what, body, limit).await?)
 }

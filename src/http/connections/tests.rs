@@ -105,7 +105,7 @@ fn who_has_the_most_makes_room_first() {
 }
 
 /// Exactly two bytes of a body.
-fn stalls(slot: &Slot) -> (Serving, Arc<Arrival>) {
+fn stalls(slot: &Slot) -> (Serving, Arrival) {
     let (serving, arrival) = (slot.connection.serve(), slot.connection.expect_body());
     arrival.came(2);
     arrival.awaits();

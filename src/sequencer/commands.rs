@@ -50,7 +50,7 @@ pub enum Work {
     Stop,
 }
 
-/// The room for entries that wait, shared by both ends of the channel.
+/// The room for entries that wait or are about to be sent, shared by both ends of the channel.
 struct Room {
     most_entries: usize,
     most_bytes: usize,
@@ -86,6 +86,29 @@ impl Room {
     }
 }
 
+impl Used {
+    /// Gives back what was reserved. The commit thread may have ended, and with it all reservations.
+    fn release(&mut self, place: &mut Place) {
+        self.entries = self.entries.saturating_sub(std::mem::take(&mut place.entries));
+        self.bytes = self.bytes.saturating_sub(std::mem::take(&mut place.bytes));
+    }
+}
+
+/// Room that is reserved for a submission, given back when this is dropped.
+pub struct Place {
+    room: Arc<Room>,
+    entries: usize,
+    bytes: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.entries > 0 || self.bytes > 0 {
+            self.room.clone().lock().release(self);
+        }
+    }
+}
+
 /// Makes a channel in which at most so many entries and bytes of entries wait.
 pub fn channel(most_entries: usize, most_bytes: usize) -> (CommandSender, CommandReceiver) {
     let (sender, commands) = mpsc::channel();
@@ -110,15 +133,34 @@ pub struct CommandSender {
 impl CommandSender {
     /// Queues a submission whole, or not at all.
     pub fn add(&self, submission: Submission) -> Result<(), SubmitError> {
+        self.enqueue(self.room.lock(), submission)
+    }
+
+    /// Queues a submission whole, or not at all. What was reserved for it counts as room.
+    pub fn add_reserved(&self, mut place: Place, submission: Submission) -> Result<(), SubmitError> {
+        let mut used = self.room.lock();
+        used.release(&mut place);
+        self.enqueue(used, submission)
+    }
+
+    fn enqueue(&self, mut used: MutexGuard<'_, Used>, submission: Submission) -> Result<(), SubmitError> {
         let (entries, bytes) = (submission.candidates.len(), submission.bytes());
         assert!(entries <= MAX_BATCH_ENTRIES && bytes <= MAX_BATCH_BYTES, "the server bounds submissions");
-        let mut used = self.room.lock();
         self.room.check(&used, entries, bytes)?;
         // Sent under the lock, so that nothing follows the command to stop.
         self.commands.send(Command::Add(submission)).map_err(|_| SubmitError::ShuttingDown)?;
         used.entries += entries;
         used.bytes += bytes;
         Ok(())
+    }
+
+    /// Reserves room for a submission of this size, which is yet to be checked.
+    pub fn reserve(&self, entries: usize, bytes: usize) -> Result<Place, SubmitError> {
+        let mut used = self.room.lock();
+        self.room.check(&used, entries, bytes)?;
+        used.entries += entries;
+        used.bytes += bytes;
+        Ok(Place { room: self.room.clone(), entries, bytes })
     }
 
     /// Reports an event to the commit thread, which may have ended.

@@ -43,7 +43,7 @@ pub use crate::format::Wait;
 use crate::merkle::TreeSize;
 use crate::store::{Store, StoreError, StoreReader};
 pub(crate) use commands::RETRY_AFTER;
-use commands::{CommandReceiver, CommandSender, RETRY_AFTER_SUSPICION, Submission, channel};
+use commands::{CommandReceiver, CommandSender, Place, RETRY_AFTER_SUSPICION, Submission, channel};
 use commit::Committer;
 pub use cosigners::{CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, CosignersFactory, OpenedLog};
 pub use published::Published;
@@ -172,6 +172,31 @@ impl Sequencer {
         let added = self.commands.add(Submission { candidates, sender });
         added.map_err(|refused| self.explain(refused))?;
         Ok(outcome)
+    }
+
+    /// Queues entries for which room was [reserved](Self::reserve).
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub(crate) fn submit_reserved(
+        &self,
+        place: Place,
+        candidates: Vec<Candidate>,
+        wait: Wait,
+    ) -> Result<oneshot::Receiver<Outcome>, SubmitError> {
+        let (sender, outcome) = Sender::new(wait);
+        let added = self.commands.add_reserved(place, Submission { candidates, sender });
+        added.map_err(|refused| self.explain(refused))?;
+        Ok(outcome)
+    }
+
+    /// Reserves room for a submission before its entries are checked, which may take long: what finds no room is not
+    /// checked in vain.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub(crate) fn reserve(&self, entries: usize, bytes: usize) -> Result<Place, SubmitError> {
+        self.commands.reserve(entries, bytes).map_err(|refused| self.explain(refused))
     }
 
     /// Checks whether there is room for a submission of this many bytes. If not, the caller need not receive it.

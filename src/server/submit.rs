@@ -6,6 +6,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use super::warnings::{Remarks, remarks};
 use super::{Log, Problem, Profile, withdrawal};
@@ -97,7 +98,10 @@ async fn add_one(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Problem
     };
     // A proof leads to a published head, so a request for one waits for that.
     let wait = if form == AnswerForm::Proof { wait.max(Wait::Published) } else { wait };
-    let Outcome { mut results, head } = sequence(log, vec![candidate], wait, Some(received)).await?;
+    let queued = log.sequencer().submit(vec![candidate], wait)?;
+    // The queue has the entry: that ends the right to check its body.
+    drop(received);
+    let Outcome { mut results, head } = outcome(log, queued, wait).await?;
     let result = results.remove(0);
     let index = result.as_ref().map_err(Clone::clone)?.index;
     match (form, head) {
@@ -136,18 +140,26 @@ async fn add_many(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Proble
     let wait = parse_wait(log, uri)?;
     let form = parse_accept(&body.headers, &[AnswerForm::Text, AnswerForm::Json])?;
     let received = receive(log, "a batch", body, MAX_BATCH_BODY_BYTES).await?;
+    let spans = bundle::spans(&received.bytes, MAX_BATCH_ENTRIES)?;
+    if spans.is_empty() {
+        return Err(FormatError::malformed("a batch", "at least one entry", "none").into());
+    }
+    // Before thousands of entries are hashed and their signatures checked in vain.
+    let place = log.sequencer().reserve(spans.len(), received.bytes.len())?;
     let (of, publishers) = (log.clone(), log.publishers());
     // Thousands of signatures: not on a thread that serves others. The pool bounds what is in it, so the right
     // to be checked ends when this is done, and no sooner.
     let admit = move || {
         let received = received;
-        let candidates = admit_batch(&of, &received.bytes, &publishers)?;
+        let entries = spans.into_iter().map(|span| &received.bytes[span]);
+        let candidates = admit_batch(&of, entries, &publishers)?;
         let remarks = remarks_for(form, &of, &candidates);
         Ok::<_, Problem>((candidates, remarks))
     };
     let (candidates, remarks) = blocking(admit).await??;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| candidate.leaf_hash).collect();
-    let Outcome { results, head } = sequence(log, candidates, wait, None).await?;
+    let queued = log.sequencer().submit_reserved(place, candidates, wait)?;
+    let Outcome { results, head } = outcome(log, queued, wait).await?;
     if form == AnswerForm::Json {
         let each = leaf_hashes.into_iter().zip(&results).zip(remarks);
         let answers =
@@ -166,17 +178,9 @@ fn remarks_for(form: AnswerForm, log: &Log, candidates: &[Candidate]) -> Vec<Rem
     if form == AnswerForm::Json { remarks(log, candidates) } else { Vec::new() }
 }
 
-/// Queues the entries, waits for them, and checks that the head came for which the request waited. Gives back the right
-/// to check a body as soon as the queue has its entries.
-async fn sequence(
-    log: &Log,
-    candidates: Vec<Candidate>,
-    wait: Wait,
-    received: Option<Received>,
-) -> Result<Outcome, Problem> {
-    let outcome = log.sequencer().submit(candidates, wait)?;
-    drop(received);
-    let outcome = outcome.await.map_err(|_| SubmitError::ShuttingDown)?;
+/// Waits for queued entries, and checks that the head came for which the request waited.
+async fn outcome(log: &Log, queued: oneshot::Receiver<Outcome>, wait: Wait) -> Result<Outcome, Problem> {
+    let outcome = queued.await.map_err(|_| SubmitError::ShuttingDown)?;
     // A storage error is no answer to one entry: the client has to send the whole request again.
     let mut errors = outcome.results.iter().filter_map(|result| result.as_ref().err());
     if let Some(error) = errors
@@ -241,11 +245,11 @@ fn admit(
     }
 }
 
-fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<Candidate>, Problem> {
-    let entries = bundle::split(bytes, MAX_BATCH_ENTRIES)?;
-    if entries.is_empty() {
-        return Err(FormatError::malformed("a batch", "at least one entry", "none").into());
-    }
+fn admit_batch<'a>(
+    log: &Log,
+    entries: impl ExactSizeIterator<Item = &'a [u8]>,
+    publishers: &Publishers,
+) -> Result<Vec<Candidate>, Problem> {
     let (mut withdrawals, mut search) = (0, KeySearch::for_batch(entries.len()));
     let mut admit = |entry: &[u8]| {
         let (candidate, withdrawal) = admit(entry, log, publishers, &mut search)?;
@@ -258,10 +262,10 @@ fn admit_batch(log: &Log, bytes: &[u8], publishers: &Publishers) -> Result<Vec<C
         }
         Ok(candidate)
     };
-    let in_batch = |(at, entry): (usize, &&[u8])| {
+    let in_batch = |(at, entry): (usize, &[u8])| {
         admit(entry).map_err(|problem| Problem::InBatch { at, problem: Box::new(problem) })
     };
-    entries.iter().enumerate().map(in_batch).collect()
+    entries.enumerate().map(in_batch).collect()
 }
 
 /// Reads the state to wait for from the query.

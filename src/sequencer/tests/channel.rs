@@ -36,6 +36,38 @@ fn a_full_pool_takes_a_submission_whole_or_not_at_all() {
 }
 
 #[test]
+fn what_is_reserved_counts_until_it_is_sent_or_given_up() {
+    let (pool, mut taken) = channel(5, 100);
+    let send = |place, texts: &[&str]| {
+        let (sender, _) = Sender::new(Wait::Sequenced);
+        pool.add_reserved(place, Submission { candidates: candidates(texts), sender })
+    };
+    let place = pool.reserve(4, 40).unwrap();
+    assert!(matches!(pool.reserve(2, 2), Err(SubmitError::Full { waiting: 4, .. })));
+    assert!(matches!(pool.reserve(1, 61), Err(SubmitError::Full { waiting: 4, .. })));
+    assert!(matches!(push(&pool, candidates(&["a", "b"])), Err(SubmitError::Full { waiting: 4, .. })));
+    push(&pool, candidates(&["a"])).unwrap();
+    send(place, &["b", "c", "d", "e"]).unwrap();
+    assert_eq!(pool.load(), (5, true), "once, and not twice");
+    assert_eq!(take(&mut taken), Some(vec![1, 4]));
+    assert_eq!(pool.load(), (0, true));
+    drop(pool.reserve(5, 100).unwrap());
+    assert_eq!(pool.load(), (0, true));
+    // An entry may get longer when it is printed, and what was reserved is no right to more.
+    let place = pool.reserve(1, 1).unwrap();
+    let (sender, _) = Sender::new(Wait::Sequenced);
+    let long = Submission { candidates: vec![candidate(&[0; 101])], sender };
+    assert!(matches!(pool.add_reserved(place, long), Err(SubmitError::Full { waiting: 0, .. })));
+    assert_eq!(pool.load(), (0, true));
+    let (sent, kept) = (pool.reserve(1, 1).unwrap(), pool.reserve(1, 1).unwrap());
+    pool.stop();
+    assert_eq!(send(sent, &["a"]), Err(SubmitError::ShuttingDown));
+    drop(taken);
+    drop(kept);
+    assert_eq!(pool.load(), (0, false), "the commit thread was gone before");
+}
+
+#[test]
 fn a_closed_pool_hands_out_what_waits_and_takes_no_more() {
     let (pool, mut taken) = channel(10, 100);
     push(&pool, candidates(&["a"])).unwrap();

@@ -179,7 +179,7 @@ fn config(origin: &KeyName, log: &NewLog<'_>) -> String {
          profile = \"{}\"\n\
          # TLS is a reverse proxy's part.\n\
          listen = \"{DEFAULT_LISTEN}\"\n\
-         # Under load, a tree head is signed at most this often.\n\
+         # The longest pause between two tree heads while entries wait for one.\n\
          publish_interval_ms = 100\n",
         toml_string(origin.as_str()),
         log.profile.as_str()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::commands::{CommandReceiver, RETRY_AFTER, Submission, Work};
 use super::cosigners::{CosignerEvent, CosignerEvents, Cosigners, CosignersFactory, OpenedLog};
 use super::cosigning::{Cosigning, Gate};
+use super::pace::Pace;
 use super::plan::{Known, plan};
 use super::published::{Publication, Published, Sender};
 use super::{Candidate, Faults, Figures, Options, StartError, SubmitError, Trouble, recovery};
@@ -15,22 +16,18 @@ use crate::disk::retried;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::store::{SignedHead, Store, StoreError, StoreReader, Stored};
 
-/// The shortest pause between two heads: a head for each entry would cost a signature and two fsyncs each.
-const LEAST_INTERVAL: Duration = Duration::from_millis(10);
-/// So many waiting entries make a head wait for the whole interval, and fewer for their share of it: few entries
-/// are published at once, many together.
-const BUSY_ENTRIES: u32 = 1_000;
 /// The longest time that a log that stops waits for the witnesses to cosign its last head.
 const LAST_ROUND: Duration = Duration::from_secs(5);
 
 pub struct Committer {
     store: Box<dyn Store>,
     signer: LogSigner,
-    publish_interval: Duration,
+    /// The pause before a failed step is tried again.
+    retry_interval: Duration,
     /// The last head that was signed and is durable: the only one that a new head may extend.
     signed: Option<Checkpoint>,
-    /// When a head was last signed, or could not be.
-    last_signed: Instant,
+    /// Knows when a head was last begun, or failed, and when the next one may be.
+    pace: Pace,
     /// The next head does not wait for its time: nothing is published yet, or the log stops.
     sign_now: bool,
     /// After a storage error memory may differ from the files, so the store is reloaded before anything else.
@@ -61,7 +58,7 @@ impl Committer {
     pub fn recover(
         store: Box<dyn Store>,
         signer: LogSigner,
-        publish_interval: Duration,
+        options: &Options,
         faults: Faults,
     ) -> Result<Self, StartError> {
         let signed = recovery::last_signed(store.as_ref(), &signer)?;
@@ -69,9 +66,9 @@ impl Committer {
         let mut committer = Self {
             store,
             signer,
-            publish_interval,
+            retry_interval: options.publish_interval,
             signed: None,
-            last_signed: Instant::now(),
+            pace: Pace::new(options.least_interval, options.publish_interval, Instant::now()),
             sign_now: true,
             stale: false,
             cosigning: None,
@@ -151,7 +148,9 @@ impl Committer {
         }
         // SIGN a head over everything that is durable, if one is due and none waits to be published.
         let mut ready = self.cosigning.as_ref().and_then(Cosigning::cosigned).cloned();
-        if ready.is_none() && self.sign_due().is_some_and(|due| due <= Instant::now()) {
+        let now = Instant::now();
+        if ready.is_none() && self.sign_due().is_some_and(|due| due <= now) {
+            self.pace.begin(now);
             let edge = self.store.edge();
             let head = Checkpoint::new(self.signer.origin().clone(), edge.size(), edge.root());
             let note = match (&self.signed, self.store.checkpoint()) {
@@ -161,7 +160,7 @@ impl Committer {
                     if let Some(signed) = signed {
                         recovery::prove_extension(self.store.as_ref(), signed, &head)?;
                     }
-                    let note = self.signer.sign(&head, clock::now()).to_string().into_bytes();
+                    let note = self.sign(&head);
                     // CHECKPOINT. A crash leaves the old one or the new one. Nobody has seen the new one, and it
                     // extends the old one.
                     self.store.replace_checkpoint(durable.as_deref(), &note)?;
@@ -169,12 +168,12 @@ impl Committer {
                 }
             };
             self.set_signed(Some(head.clone()));
-            (self.last_signed, self.sign_now) = (Instant::now(), false);
+            self.sign_now = false;
             let head = SignedHead { head, note };
             // COSIGN. A crash from here on leaves a durable head that was never published: the next start asks the
             // witnesses again, or publishes it if there are none.
             match &mut self.cosigning {
-                Some(cosigning) => cosigning.ask(head, self.last_signed),
+                Some(cosigning) => cosigning.ask(head, Instant::now()),
                 None => ready = Some(head),
             }
         }
@@ -187,6 +186,14 @@ impl Committer {
         // PUBLISH: the head is durable, and so is what it covers.
         self.publish_durable(head);
         Ok(())
+    }
+
+    /// Signs a head, and measures what that costs.
+    fn sign(&mut self, head: &Checkpoint) -> Vec<u8> {
+        let begun = Instant::now();
+        let note = self.signer.sign(head, clock::now()).to_string().into_bytes();
+        self.pace.signed(begun.elapsed());
+        note
     }
 
     /// Returns true if a head of this size is published with its quorum. More or newer cosignatures on it are not worth two
@@ -254,7 +261,7 @@ impl Committer {
         if senders.is_empty() {
             self.faults.report(trouble, format!("the tree head could not be published: {error}"));
             // The next try is an interval away.
-            self.last_signed = Instant::now();
+            self.pace.begin(Instant::now());
             if !self.has_cosigned() {
                 self.publication.give_up();
             }
@@ -352,7 +359,7 @@ impl Committer {
     /// When something is to be done although nothing comes.
     fn due(&self) -> Option<Instant> {
         if self.stale {
-            return Some(self.last_signed + self.publish_interval);
+            return Some(self.pace.begun() + self.retry_interval);
         }
         let check = self.cosigning.as_ref().and_then(Cosigning::next_check);
         [self.sign_due(), check, self.publication.next_overdue()].into_iter().flatten().min()
@@ -360,16 +367,13 @@ impl Committer {
 
     /// When the next head is to be signed, if one is.
     fn sign_due(&self) -> Option<Instant> {
-        let waiting = self.entries_without_head();
-        if *self.gate() != Gate::Open || waiting == 0 && !self.sign_now {
+        if *self.gate() != Gate::Open || self.entries_without_head() == 0 && !self.sign_now {
             return None;
         }
         if self.sign_now {
-            return Some(self.last_signed);
+            return Some(self.pace.begun());
         }
-        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX).min(BUSY_ENTRIES);
-        let share = self.publish_interval / BUSY_ENTRIES * waiting;
-        let due = self.last_signed + share.max(LEAST_INTERVAL).min(self.publish_interval);
+        let due = self.pace.next();
         Some(self.cosigning.as_ref().map_or(due, |cosigning| cosigning.may_sign_at(due)))
     }
 

@@ -13,6 +13,7 @@
 //! | `submission` | entries and their outcome |
 //! | `commands` | the channel to the commit thread, and its bounds |
 //! | `commit` | the commit thread: plan, stage, apply, sign, checkpoint, cosign, publish |
+//! | `pace` | how soon heads follow each other (pure) |
 //! | `plan` | which entries are new (pure) |
 //! | `cosigners`, `cosigning` | whoever collects cosignatures, and the heads that wait for them |
 //! | `published` | the published head, and the senders who wait for one |
@@ -23,6 +24,7 @@ mod commands;
 mod commit;
 mod cosigners;
 mod cosigning;
+mod pace;
 mod plan;
 mod published;
 mod recovery;
@@ -55,8 +57,12 @@ pub use trouble::{Advice, Trouble};
 /// The settings of a sequencer.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The shortest pause between two heads under load; while few entries come, heads follow sooner.
+    /// The longest pause between two heads while entries wait for one. Heads follow each other as soon as the
+    /// last one is durable, has its quorum if the log has witnesses, and signing takes at most a tenth of one
+    /// core: the interval only bounds the pause where a signature is slow. A failed step is tried again after it.
     pub publish_interval: Duration,
+    /// The shortest pause between two heads.
+    pub least_interval: Duration,
     /// Most entries that wait to be sequenced: a few batches' worth, so that nobody waits long.
     pub pool_entries: usize,
     /// Most bytes of entries that wait.
@@ -72,6 +78,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             publish_interval: Duration::from_millis(100),
+            least_interval: Duration::from_millis(2),
             pool_entries: 4 * crate::store::MAX_BATCH_ENTRIES,
             pool_bytes: 2 * crate::store::MAX_BATCH_BYTES,
             publish_unwitnessed: false,
@@ -142,8 +149,7 @@ impl Sequencer {
     ) -> Result<Self, StartError> {
         let (commands, receiver) = channel(options.pool_entries, options.pool_bytes);
         let (reader, faults) = (store.reader(), Faults::new(options.advice));
-        let mut committer =
-            Committer::recover(store, signer.into(), options.publish_interval, faults.clone())?;
+        let mut committer = Committer::recover(store, signer.into(), options, faults.clone())?;
         let published = committer.publication.subscribe();
         let cosigners = cosigners.map(|start| {
             let commands = commands.clone();

@@ -32,7 +32,7 @@ pub fn quick() -> Options {
 
 /// Publishes only when it starts and stops: entries in between stay unpublished.
 pub fn never_publishing() -> Options {
-    Options { publish_interval: Duration::from_secs(3_600), ..Options::default() }
+    Options { least_interval: Duration::from_secs(3_600), ..Options::default() }
 }
 
 pub fn open(dir: &Path, profile: Profile, options: Options) -> Result<Log, OpenError> {

@@ -143,7 +143,7 @@ fn who_waits_for_a_head_that_can_t_be_published_learns_it_with_the_index() {
 
 #[test]
 fn a_shutdown_answers_who_waits_for_a_head() {
-    let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
+    let options = Options { least_interval: Duration::from_secs(3_600), ..Options::default() };
     let store = Watched::new();
     let sequencer = Sequencer::start(Box::new(store), signer(), &options, None).unwrap();
     let waiting: Vec<_> =
@@ -176,7 +176,7 @@ fn nothing_is_half_accepted() {
 fn shutting_down_publishes_all_that_was_accepted() {
     let store = Watched::new();
     // So rarely that only the shutdown can have published the last entries.
-    let options = Options { publish_interval: Duration::from_secs(3_600), ..Options::default() };
+    let options = Options { least_interval: Duration::from_secs(3_600), ..Options::default() };
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options, None).unwrap();
     let waiting: Vec<_> = (0..200)
         .map(|i| {
@@ -201,7 +201,7 @@ fn shutting_down_publishes_all_that_was_accepted() {
 #[test]
 fn a_busy_log_signs_no_more_often_than_it_was_told() {
     let store = Watched::new();
-    let options = Options { publish_interval: Duration::from_millis(50), ..Options::default() };
+    let options = Options { least_interval: Duration::from_millis(50), ..Options::default() };
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options, None).unwrap();
     let begin = Instant::now();
     for i in 0..10_u64 {
@@ -227,7 +227,7 @@ fn few_entries_are_published_long_before_the_interval_is_over() {
     let begin = Instant::now();
     results(sequencer.submit(candidates(&["one"]), Wait::Sequenced).unwrap());
     while sequencer.published().borrow().checkpoint.size.get() == 0 {
-        assert!(begin.elapsed() < Duration::from_secs(60), "a thousandth of the interval is four seconds");
+        assert!(begin.elapsed() < Duration::from_secs(60), "nothing waits for the interval");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -262,7 +262,7 @@ fn a_stop_in_the_middle_of_appending_loses_nothing_that_was_accepted() {
         });
         assert!(wrote.contains("stopped; everything accepted is durable and published"), "{wrote}");
         // The log published its entries before it ended, not only at its next start.
-        let head = log.open(&std::fs::read(log.dir.join("checkpoint")).unwrap());
+        let head = log.open(&treehead::disk::read_note(&log.dir.join("checkpoint")).unwrap().unwrap());
         let highest = *promises.entries.lock().unwrap().keys().next_back().unwrap();
         assert!(head.size.get() > highest, "{} and {highest}", head.size);
         promises.heads.lock().unwrap().push(head);

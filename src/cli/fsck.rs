@@ -14,10 +14,9 @@ use super::{evidence, files};
 use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned, SignsFor};
 use crate::client::{AuditError, LogClient, audit, check_continues};
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::disk::open_plain;
+use crate::disk::{note_of, open_plain, read_note};
 use crate::endpoint::Refusal;
 use crate::merkle::TreeSize;
-use crate::note::MAX_NOTE_BYTES;
 use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
 use crate::server::describe;
 use crate::store::{
@@ -151,17 +150,15 @@ fn read_heads(args: &Args, config: &Config, layout: &Layout) -> Result<Vec<LogSi
 
 /// Reads a head with every signature line; `None` if it can't be read: `checkpoint.witnessed` may be lost.
 fn read_head(path: &Path, keys: &[impl SignsFor]) -> Option<LogSigned<Checkpoint>> {
-    if !path.exists() {
-        return None;
-    }
-    let bytes = files::read(path, "a checkpoint", MAX_NOTE_BYTES).ok()?;
+    let bytes = read_note(path).ok()??;
     let opened = checkpoint::open(&bytes, keys);
     opened.inspect_err(|e| say(&format!("{} was not looked at: {e}", path.display()))).ok()
 }
 
 /// Reads an older head that somebody kept: a checkpoint, or a proof file, which ends with one.
 fn read_kept(path: &Path, keys: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, Failure> {
-    let bytes = files::read(path, "a checkpoint or proof file", MAX_PROOF_FILE_BYTES)?;
+    // Perhaps a copy of the file in a log's directory.
+    let bytes = note_of(&files::read(path, "a checkpoint or proof file", MAX_PROOF_FILE_BYTES)?);
     let note = if bytes.starts_with(b"c2sp.org/tlog-proof@") {
         ProofFile::parse(&bytes).map_err(|e| Failure::file(path, &e))?.checkpoint.to_string().into_bytes()
     } else {

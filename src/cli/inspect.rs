@@ -10,6 +10,7 @@ use super::output::{BOLD, DIM, result};
 use super::{files, statement};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy, PolicyLog};
 use crate::checkpoint::{self, Checkpoint};
+use crate::disk::note_of;
 use crate::format::{FormatError, shown};
 use crate::merkle::Hash;
 use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
@@ -31,6 +32,8 @@ const FORK: &[u8] = b"treehead-fork@";
 pub fn run(args: &Inspect, json: bool) -> CliResult {
     let path = &args.file;
     let bytes = files::read(path, "a file to inspect", MAX_POLICY_BYTES)?;
+    // The checkpoint in a log's directory.
+    let bytes = note_of(&bytes);
     let (object, mut lines) = read(path, &bytes)?;
     let command = if bytes.starts_with(FORK) { "verify-evidence" } else { "verify" };
     let _ = writeln!(lines, "{DIM}Nothing of this was verified: `treehead {command}` does that.{DIM:#}");

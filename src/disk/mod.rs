@@ -10,6 +10,7 @@ mod plain_file;
 mod replace;
 #[cfg(feature = "server")]
 mod sled_dir;
+mod slots;
 
 pub use error::{DiskError, is_full, retried, run_again};
 pub use io::{DiskIo, RealDisk, check_written};
@@ -21,3 +22,4 @@ pub use replace::{
 };
 #[cfg(feature = "server")]
 pub use sled_dir::{SledDir, SledError, SledIo};
+pub use slots::{SlotFile, note_of, read_note};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::StoreError;
 use crate::checkpoint::{self, Checkpoint};
-use crate::disk::read_if_exists;
+use crate::disk::read_note;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 
@@ -22,7 +22,7 @@ pub struct SignedHead {
 /// # Errors
 /// [`StoreError::CheckpointDamaged`], [`StoreError::Disk`].
 pub fn read_signed(path: &Path, key: &NoteKey) -> Result<Option<SignedHead>, StoreError> {
-    read_if_exists(path)?.map(|note| open(path, note, key)).transpose()
+    read_note(path)?.map(|note| open(path, note, key)).transpose()
 }
 
 /// Checks that `key` signed the checkpoint that was read from `path`.

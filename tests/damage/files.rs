@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use treehead::store::{Layout, StoreError};
+use treehead::disk::note_of;
+use treehead::store::{Layout, Store as _, StoreError};
 
 use crate::home::{
     SEGMENT_HEAD_BYTES, append, check_says, check_served, copy_dir, each, entry, fill, head, last_batch,
@@ -113,7 +114,9 @@ fn every_truncation_of_the_journal_is_refused() {
 fn every_byte_and_length_of_the_checkpoint() {
     let log = log_of(COUNT, STEP);
     let path = Layout::new(log.path()).checkpoint();
-    let whole = fs::read(&path).unwrap();
+    let slots = fs::read(&path).unwrap();
+    // As `init`, `restore` and `repair` write it.
+    let whole = head(COUNT);
     let refused = |bytes: &[u8], what: &str| {
         fs::write(&path, bytes).unwrap();
         match open(log.path()) {
@@ -134,8 +137,39 @@ fn every_byte_and_length_of_the_checkpoint() {
     let e = open(log.path()).err().unwrap();
     assert!(matches!(e, StoreError::CheckpointMissing { .. }), "{e}");
     check_says(&e.to_string(), "checkpoint", REPAIR);
-    fs::write(&path, whole).unwrap();
+    fs::write(&path, slots).unwrap();
     check_served(&open(log.path()).unwrap(), COUNT);
+}
+
+#[test]
+fn every_byte_of_the_checkpoints_slots_leaves_one_of_the_two_heads() {
+    let log = log_of(COUNT, STEP);
+    let path = Layout::new(log.path()).checkpoint();
+    let whole = fs::read(&path).unwrap();
+    let halves = whole.split_at(whole.len() / 2);
+    let used = |half: &[u8]| half.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let last = note_of(&whole);
+    assert_eq!(last, head(COUNT));
+    let mut seen = std::collections::BTreeSet::new();
+    for at in (0..used(halves.0)).chain(halves.0.len()..halves.0.len() + used(halves.1)) {
+        let mut spoiled = whole.clone();
+        spoiled[at] ^= 1 << (at % 8);
+        fs::write(&path, &spoiled).unwrap();
+        let store = open(log.path()).unwrap();
+        // Perhaps it looks like a write that was cut off: then the head before it counts, which the log signed, too.
+        seen.insert(store.checkpoint().unwrap());
+        check_served(&store, COUNT);
+    }
+    assert!(seen.len() == 2 && seen.contains(&last), "the newest head and the one before");
+    // No slot is left.
+    let mut spoiled = whole.clone();
+    spoiled[used(halves.0) - 1] ^= 1;
+    spoiled[halves.0.len() + used(halves.1) - 1] ^= 1;
+    for bytes in [&spoiled, &whole[..whole.len() - 1], &whole[..100], &vec![0; whole.len()]] {
+        fs::write(&path, bytes).unwrap();
+        let Err(e @ StoreError::CheckpointDamaged { .. }) = open(log.path()) else { panic!("it opens") };
+        check_says(&e.to_string(), "checkpoint", REPAIR);
+    }
 }
 
 #[test]

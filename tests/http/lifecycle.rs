@@ -127,7 +127,7 @@ fn what_was_sequenced_is_published_before_the_log_stops() {
     assert_eq!(log.post("/add?wait=sequenced", b"an entry").text(), "0");
     assert_eq!(log.head().size.get(), 0);
     log.stop();
-    let note = std::fs::read(temp.path().join("checkpoint")).unwrap();
+    let note = treehead::disk::read_note(&temp.path().join("checkpoint")).unwrap().unwrap();
     let signed = treehead::checkpoint::open(&note, &[crate::common::log::vkey()]).unwrap();
     assert_eq!(signed.get().size.get(), 1);
 }

@@ -106,6 +106,9 @@ pub fn record_a_life(lie: Option<Lie>) -> Recording<Promises> {
     let recorder = Arc::new(Recorder::new(dir.path(), lie));
     let ledger = Arc::<Ledger>::default();
     let start = || Run::start(dir.path(), &recorder, &ledger).unwrap();
+    // The first checkpoint is a new file; later ones are written in place.
+    recorder.next_meets(Accident::Rename);
+    assert!(Run::start(dir.path(), &recorder, &ledger).is_err(), "its first head may not be durable");
     let run = start();
     for (at, count) in [1, 2, 9, 1, 4].into_iter().enumerate() {
         run.append(&entries(&format!("first {at}"), count));
@@ -113,7 +116,13 @@ pub fn record_a_life(lie: Option<Lie>) -> Recording<Promises> {
     run.stop();
     let run = start();
     run.append(&entries("restarted", 3));
-    for accident in [Accident::Fdatasync, Accident::HalfWrite, Accident::Rename, Accident::Rows] {
+    for accident in [
+        Accident::Fdatasync,
+        Accident::HalfWrite,
+        Accident::SlotFdatasync,
+        Accident::SlotHalfWrite,
+        Accident::Rows,
+    ] {
         recorder.next_meets(accident);
         run.append(&entries(&format!("{accident:?}"), 3));
         run.append(&entries(&format!("after {accident:?}"), 4));
@@ -125,6 +134,14 @@ pub fn record_a_life(lie: Option<Lie>) -> Recording<Promises> {
         recorder.next_meets(accident);
         let refused = run.driver.submit(&large_entries(&format!("{accident:?}"))).unwrap();
         assert!(refused.iter().all(Result::is_err), "{refused:?}");
+        drop(run);
+        recorder.restarted();
+    }
+    for accident in [Accident::SlotKill, Accident::SlotFdatasyncThenKill] {
+        let run = start();
+        recorder.next_meets(accident);
+        let accepted = run.driver.submit(&entries(&format!("{accident:?}"), 3)).unwrap();
+        assert!(accepted.iter().all(Result::is_ok), "{accepted:?}");
         drop(run);
         recorder.restarted();
     }

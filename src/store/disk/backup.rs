@@ -16,7 +16,7 @@ use super::journal::{Scan, segment_path, segments};
 use super::rehash::{Rehash, rehash_journal};
 use super::{CopyError, Layout, StoreError};
 use crate::checkpoint::origin_hash;
-use crate::disk::{DirLock, DiskError, DiskIo, list_dir, read_if_exists, replace, replace_secret};
+use crate::disk::{DirLock, DiskError, DiskIo, list_dir, read_if_exists, read_note, replace, replace_secret};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 use crate::store::signed_head::{SignedHead, read_signed};
@@ -99,7 +99,7 @@ impl Backup<'_> {
     /// [`CopyError`]; an earlier backup stays valid.
     pub fn run(&self) -> Result<BackedUp, CopyError> {
         // First: a head with its quorum is never larger than a signed head that is read later.
-        let witnessed = read_if_exists(&Layout::new(self.log).witnessed())?;
+        let witnessed = read_note(&Layout::new(self.log).witnessed())?;
         // Then: a journal that is read later holds at least this much.
         let path = Layout::new(self.log).checkpoint();
         let head = read_signed(&path, self.key)?;

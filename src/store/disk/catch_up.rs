@@ -103,7 +103,7 @@ impl DiskStore {
 
     /// Checks that the tree holds what was signed.
     fn check_checkpoint(&self, tree: &Tree) -> Result<(), StoreError> {
-        let Some(bytes) = &self.checkpoint else { return Ok(()) };
+        let Some(bytes) = self.checkpoint.note() else { return Ok(()) };
         let path = self.layout.checkpoint();
         let (signed, _) = checkpoint::read_unverified(bytes)
             .map_err(|e| StoreError::CheckpointDamaged { path, detail: e.to_string() })?;

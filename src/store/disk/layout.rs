@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::tree::TreeRows;
-use crate::disk::{
-    DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, read_if_exists, remove_dir, write_new,
-};
+use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, remove_dir, write_new};
 use crate::store::StoreError;
 
 /// More than opening sled again may write at once.
@@ -77,13 +75,6 @@ impl Layout {
     /// Written and removed again, to see whether the disk has room.
     fn room(&self) -> PathBuf {
         self.0.join("room")
-    }
-
-    /// Reads the checkpoint. A power cut could still take back a rename whose fsync failed, so the file's
-    /// name is made durable before it is believed.
-    pub(super) fn read_checkpoint(&self, io: &dyn DiskIo) -> Result<Option<Vec<u8>>, DiskError> {
-        io.sync_dir(&self.0).map_err(DiskError::io("fsync", &self.0))?;
-        read_if_exists(&self.checkpoint())
     }
 
     /// Checks that the disk takes as much as opening sled may write.

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use super::{Batch, Describe, Staged, Store, StoreError, StoreReader};
 use crate::checkpoint::origin_hash;
-use crate::disk::{DirLock, DiskError, RealDisk, SledIo, read_if_exists, remove_dir, replace};
+use crate::disk::{DirLock, DiskError, RealDisk, SledIo, SlotFile, read_note, remove_dir};
 use crate::merkle::RightEdge;
 use crate::note::NoteKey;
 use crate::release::Facts;
@@ -108,8 +108,8 @@ pub struct DiskStore {
     options: OpenOptions,
     reader: Arc<DiskReader>,
     writer: Option<Writer>,
-    checkpoint: Option<Vec<u8>>,
-    witnessed: Option<Vec<u8>>,
+    checkpoint: SlotFile,
+    witnessed: SlotFile,
     /// Last field: dropped after everything that writes.
     _lock: DirLock,
 }
@@ -150,20 +150,20 @@ impl DiskStore {
         fs::create_dir_all(layout.journal()).map_err(DiskError::io("create", layout.journal()))?;
         options.io.sync_dir(dir).map_err(DiskError::io("fsync", dir))?;
         let reader = Arc::new(DiskReader::new(layout.journal(), options.describe.clone()));
-        let mut store =
-            Self { layout, options, reader, writer: None, checkpoint: None, witnessed: None, _lock: lock };
+        let checkpoint = SlotFile::open(options.io.clone(), layout.checkpoint())?;
+        let witnessed = SlotFile::open(options.io.clone(), layout.witnessed())?;
+        let mut store = Self { layout, options, reader, writer: None, checkpoint, witnessed, _lock: lock };
         store.recover()?;
         Ok(store)
     }
 
     fn read_heads(&mut self) -> Result<(), StoreError> {
-        self.checkpoint = self.layout.read_checkpoint(self.options.io.as_ref())?;
-        self.witnessed = read_if_exists(&self.layout.witnessed())?;
+        self.checkpoint = SlotFile::open(self.options.io.clone(), self.layout.checkpoint())?;
+        self.witnessed = SlotFile::open(self.options.io.clone(), self.layout.witnessed())?;
         Ok(())
     }
 
     fn recover(&mut self) -> Result<(), StoreError> {
-        self.read_heads()?;
         self.check_signature()?;
         let origin = origin_hash(&self.options.origin);
         // sled may panic on pages that it did not expect, and not only while it opens.
@@ -190,21 +190,14 @@ impl DiskStore {
     fn check_signature(&self) -> Result<(), StoreError> {
         let Some(key) = &self.options.log_key else { return Ok(()) };
         let path = self.layout.checkpoint();
-        match &self.checkpoint {
-            Some(note) => signed_head::open(&path, note.clone(), key).map(drop),
+        match self.checkpoint.note() {
+            Some(note) => signed_head::open(&path, note.to_vec(), key).map(drop),
             // The first head is signed before the first entry is taken.
             None if journal::has_entries(&self.layout.journal())? => {
                 Err(StoreError::CheckpointMissing { path })
             }
             None => Ok(()),
         }
-    }
-
-    fn replace_head(&mut self, path: &Path, note: &[u8]) -> Result<(), StoreError> {
-        self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
-        replace(self.options.io.as_ref(), path, note)?;
-        self.writer.iter_mut().for_each(|writer| writer.failed = None);
-        Ok(())
     }
 
     fn writer(&mut self) -> Result<&mut Writer, StoreError> {
@@ -237,7 +230,7 @@ impl Store for DiskStore {
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
-        self.checkpoint.clone()
+        self.checkpoint.note().map(<[u8]>::to_vec)
     }
 
     fn stage(&mut self, batch: &Batch) -> Result<Staged, StoreError> {
@@ -280,23 +273,25 @@ impl Store for DiskStore {
     fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError> {
         let path = self.layout.checkpoint();
         self.writer()?;
-        let current = read_if_exists(&path)?;
+        let current = read_note(&path)?;
         if current.as_deref() != old {
             let text = |bytes: Option<&[u8]>| bytes.map_or("none".to_owned(), crate::format::quote_bytes);
             return Err(StoreError::CheckpointMoved { expected: text(old), seen: text(current.as_deref()) });
         }
-        self.replace_head(&path, new)?;
-        self.checkpoint = Some(new.to_vec());
+        self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
+        self.checkpoint.replace(new)?;
+        self.writer.iter_mut().for_each(|writer| writer.failed = None);
         Ok(())
     }
 
     fn witnessed(&self) -> Option<Vec<u8>> {
-        self.witnessed.clone()
+        self.witnessed.note().map(<[u8]>::to_vec)
     }
 
     fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
-        self.replace_head(&self.layout.witnessed(), note)?;
-        self.witnessed = Some(note.to_vec());
+        self.writer()?.failed = Some(Failed::Checkpoint); // until it has succeeded
+        self.witnessed.replace(note)?;
+        self.writer.iter_mut().for_each(|writer| writer.failed = None);
         Ok(())
     }
 
@@ -326,6 +321,7 @@ impl Store for DiskStore {
         // meanwhile that the tree is being reloaded.
         self.writer = None;
         self.reader.show(None);
+        self.read_heads()?;
         self.recover()
     }
 }

@@ -7,7 +7,7 @@ use super::rebuild::{JournalSource, Rebuild};
 use super::rehash::{Rehash, rehash_journal};
 use super::{CopyError, Layout, StoreError, swap};
 use crate::checkpoint::origin_hash;
-use crate::disk::{DirLock, DiskIo, read_if_exists, remove_dir, replace};
+use crate::disk::{DirLock, DiskIo, read_note, remove_dir, replace};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 use crate::store::signed_head::{SignedHead, read_signed};
@@ -81,7 +81,7 @@ impl Restore<'_> {
         // has more than it signed, as after any crash.
         replace(self.io.as_ref(), &layout.checkpoint(), &head.note)?;
         // So that the log can be read while its witnesses are asked.
-        if let Some(witnessed) = read_if_exists(&Layout::new(self.backup).witnessed())? {
+        if let Some(witnessed) = read_note(&Layout::new(self.backup).witnessed())? {
             replace(self.io.as_ref(), &layout.witnessed(), &witnessed)?;
         }
         Ok(Restored { head, before: there.size, kept_as })

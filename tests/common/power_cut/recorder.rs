@@ -49,7 +49,7 @@ pub enum Lie {
     JournalDir,
     /// fsync of the log's directory.
     LogDir,
-    /// fsync of the checkpoint before its rename.
+    /// fsync of the checkpoint before its rename, and fdatasync of a slot of it.
     CheckpointFsync,
     /// fsync of an old segment, as after a restart, or after the log truncated a failed append.
     OldSegmentFsync,
@@ -60,14 +60,19 @@ pub enum Lie {
 /// An accident of the next step of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accident {
-    /// The next fdatasync fails.
+    /// The next fdatasync of a segment fails.
     Fdatasync,
-    /// The next fdatasync fails, and the process is killed before it reacts.
+    /// The next fdatasync of a segment fails, and the process is killed before it reacts.
     FdatasyncThenKill,
     /// The process is killed between the next write to a segment and its fdatasync.
     Kill,
     /// The next write to a segment stops halfway.
     HalfWrite,
+    /// As the four above, for a slot of the checkpoint.
+    SlotFdatasync,
+    SlotFdatasyncThenKill,
+    SlotKill,
+    SlotHalfWrite,
     /// The next rename is done, and reported as failed.
     Rename,
     /// sled refuses the next rows.
@@ -137,7 +142,13 @@ impl<P> Recorder<P> {
         let met = state.accident == Some(accident);
         if met {
             state.accident = None;
-            state.killed = matches!(accident, Accident::Kill | Accident::FdatasyncThenKill);
+            state.killed = matches!(
+                accident,
+                Accident::Kill
+                    | Accident::FdatasyncThenKill
+                    | Accident::SlotKill
+                    | Accident::SlotFdatasyncThenKill
+            );
         }
         met
     }
@@ -159,7 +170,9 @@ impl<P: Send> DiskIo for Recorder<P> {
         if self.lies(Lie::WriteAgain) && is_there(path, bytes, offset)? {
             return Ok(());
         }
-        let half = is_segment(path) && self.meets(Accident::HalfWrite);
+        // A slot is written in place: the file beside it has another name.
+        let half = is_segment(path) && self.meets(Accident::HalfWrite)
+            || is_checkpoint(path) && self.meets(Accident::SlotHalfWrite);
         let bytes = if half { &bytes[..bytes.len() / 2] } else { bytes };
         self.note(Step::Write { path: self.below(path), offset, bytes: bytes.to_vec() });
         RealDisk.write_at(file, path, bytes, offset)?;
@@ -168,17 +181,25 @@ impl<P: Send> DiskIo for Recorder<P> {
 
     fn sync_data(&self, _file: &File, path: &Path) -> io::Result<()> {
         self.alive()?;
-        // The index syncs its files on a thread of its own.
-        let may_meet = is_segment(path);
-        if may_meet && self.meets(Accident::Kill) {
-            return self.alive();
+        // The index syncs its files on a thread of its own, which meets nothing.
+        let accidents = if is_checkpoint(path) {
+            Some([Accident::SlotKill, Accident::SlotFdatasync, Accident::SlotFdatasyncThenKill])
+        } else {
+            is_segment(path).then_some([Accident::Kill, Accident::Fdatasync, Accident::FdatasyncThenKill])
+        };
+        let path = self.below(path);
+        if let Some([kill, fails, fails_then_kill]) = accidents {
+            if self.meets(kill) {
+                return self.alive();
+            }
+            if self.meets(fails) || self.meets(fails_then_kill) {
+                self.note(Step::SyncFailed(path));
+                return Err(io::Error::from_raw_os_error(5));
+            }
         }
-        if may_meet && (self.meets(Accident::Fdatasync) || self.meets(Accident::FdatasyncThenKill)) {
-            self.note(Step::SyncFailed(self.below(path)));
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        if !self.lies(Lie::Fdatasync) {
-            self.note(Step::Synced(self.below(path)));
+        let lie = if is_checkpoint(&path) { Lie::CheckpointFsync } else { Lie::Fdatasync };
+        if !self.lies(lie) {
+            self.note(Step::Synced(path));
         }
         Ok(())
     }
@@ -255,6 +276,10 @@ impl<P: Send> SledIo for Recorder<P> {
 /// A segment of a log, or the journal of a witness or a delivery.
 fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "seg" || extension == "journal")
+}
+
+fn is_checkpoint(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "checkpoint")
 }
 
 fn is_there(path: &Path, bytes: &[u8], offset: u64) -> io::Result<bool> {

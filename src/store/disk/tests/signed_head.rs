@@ -56,7 +56,8 @@ fn a_checkpoint_file_of_anything_else_is_damaged() {
     let dir = log_of(90);
     let path = Layout::new(dir.path()).checkpoint();
     let good = fs::read(&path).unwrap();
-    for bad in [b"".as_slice(), b"garbage", &[0xff; 100], &good[..good.len() / 2]] {
+    let note = note_of(&good);
+    for bad in [b"".as_slice(), b"garbage", &[0xff; 100], &good[..good.len() / 2], &note[..note.len() / 2]] {
         fs::write(&path, bad).unwrap();
         let refused = open(dir.path()).err().unwrap();
         let StoreError::CheckpointDamaged { path: named, .. } = &refused else { panic!("{refused}") };
@@ -66,11 +67,11 @@ fn a_checkpoint_file_of_anything_else_is_damaged() {
     fs::write(&path, &good).unwrap();
     fs::write(path.with_extension("new"), b"garb").unwrap();
     let mut store = open(dir.path()).unwrap();
-    assert_eq!(store.checkpoint(), Some(good.clone()));
+    assert_eq!(store.checkpoint(), Some(note.clone()));
     append(&mut store, entries(90, 1));
     let next = signed(&store.edge());
-    store.replace_checkpoint(Some(&good), &next).unwrap();
-    assert_eq!(fs::read(&path).unwrap(), next);
+    store.replace_checkpoint(Some(&note), &next).unwrap();
+    assert_eq!(note_of(&fs::read(&path).unwrap()), next);
 }
 
 #[test]

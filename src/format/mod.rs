@@ -297,14 +297,31 @@ pub(crate) fn base64_encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Appends `bytes` to a text in padded standard base64.
+pub(crate) fn base64_push(text: &mut String, bytes: &[u8]) {
+    STANDARD.encode_string(bytes, text);
+}
+
 /// Decodes lower-case hex of exactly `N` bytes.
 pub(crate) fn hex_decode<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+    // `hex::decode_to_slice` takes upper case too, and several times as long.
+    const NONE: u8 = 0xff;
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'f' => byte - b'a' + 10,
+        _ => NONE,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
         return None;
     }
-    let mut out = [0; N];
-    hex::decode_to_slice(text, &mut out).ok()?;
-    Some(out)
+    let (mut out, mut seen) = ([0; N], 0);
+    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+        let (high, low) = (digit(*high), digit(*low));
+        seen |= high | low;
+        *byte = high << 4 | low;
+    }
+    (seen < 16).then_some(out)
 }
 
 /// Tells whether a text contains Unicode white space or control characters, which names must not.
@@ -347,6 +364,24 @@ mod tests {
         }
         for bad in ["AAE", "-_8", "-_9=", "+_8=", "-/8=", "-_8==", "-_ 8=", "-_8=\n", "*_8="] {
             assert_eq!(base64_decode_any(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hex_has_one_spelling() {
+        assert_eq!(hex_decode("00ff1a"), Some([0, 0xff, 0x1a]));
+        assert_eq!(hex_decode(""), Some([]));
+        for bad in [
+            "00ff1A", "00ff1", "00ff1a0", "00ff1a00", "00ff1g", "00ff1`", "00ff1:", "00ff1/", "+0ff1a",
+            "é0ff1",
+        ] {
+            assert_eq!(hex_decode::<3>(bad), None, "{bad:?}");
+        }
+        for byte in 0..=u8::MAX {
+            assert_eq!(hex_decode(&hex::encode([byte])), Some([byte]));
+            let text = [byte, b'0'];
+            let known = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            assert_eq!(std::str::from_utf8(&text).ok().and_then(hex_decode::<1>).is_some(), known, "{byte}");
         }
     }
 

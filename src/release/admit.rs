@@ -198,11 +198,11 @@ impl<'a> Admission<'a> {
         let mut found = self.found;
         found.sort_by_key(|((_, key), _)| key.keyid);
         for ((publisher, key), signature) in found {
-            let (name, keyid) = (publisher.name.clone(), key.keyid.to_hex());
             if key.revoked {
-                refused.push(StatementError::KeyRevoked { publisher: name, keyid });
+                let (publisher, keyid) = (publisher.name.clone(), key.keyid.to_hex());
+                refused.push(StatementError::KeyRevoked { publisher, keyid });
             } else if !key.is_valid_within(now, now) {
-                refused.push(key.not_valid(&name, format_time(now)));
+                refused.push(key.not_valid(&publisher.name, format_time(now)));
             } else if publisher.may_state(&statement) {
                 kept.push((publisher, (key.keyid, signature.sig.clone())));
             } else {

@@ -18,8 +18,8 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey};
 
 use super::pem::{keyid, secret_key};
 use super::{MAX_ENTRY_BYTES, Release};
-use crate::format::{FormatError, base64_encode, cap};
-use crate::merkle::Hash;
+use crate::format::{FormatError, base64_push, cap};
+use crate::merkle::{HASH_BYTES, Hash};
 
 /// The only payload type that is accepted.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -70,14 +70,19 @@ impl Envelope {
 
     /// Size in bytes of the smallest entry with a payload of this size: one with a single signature.
     pub(super) fn least_entry_bytes(payload: usize) -> usize {
-        let empty = canonical(&[], &[(Hash::EMPTY_ROOT, vec![0; SIGNATURE_BYTES])]);
-        empty.len() + payload.div_ceil(3) * 4
+        entry_bytes(payload, [SIGNATURE_BYTES])
     }
 
     /// The entry: canonical JSON, at most [`MAX_ENTRY_BYTES`].
     #[must_use]
     pub fn to_entry(&self) -> Vec<u8> {
         self.entry.clone()
+    }
+
+    /// The [entry](Self::to_entry), by value.
+    #[must_use]
+    pub fn into_entry(self) -> Vec<u8> {
+        self.entry
     }
 
     /// The signed bytes.
@@ -109,20 +114,41 @@ impl Envelope {
 
 /// Prints the canonical form. The keys are in order here, and base64 and hex need no escapes.
 fn canonical(payload: &[u8], signatures: &[(Hash, Vec<u8>)]) -> Vec<u8> {
-    let signature = |(keyid, sig): &(Hash, Vec<u8>)| {
-        format!("{{\"keyid\":\"{}\",\"sig\":\"{}\"}}", keyid.to_hex(), base64_encode(sig))
-    };
-    let signatures: Vec<String> = signatures.iter().map(signature).collect();
-    let (payload, signatures) = (base64_encode(payload), signatures.join(","));
-    format!("{{\"payload\":\"{payload}\",\"payloadType\":\"{PAYLOAD_TYPE}\",\"signatures\":[{signatures}]}}")
-        .into_bytes()
+    let length = entry_bytes(payload.len(), signatures.iter().map(|(_, sig)| sig.len()));
+    // One allocation: a log prints every entry that it admits.
+    let mut text = String::with_capacity(length);
+    text += "{\"payload\":\"";
+    base64_push(&mut text, payload);
+    text += "\",\"payloadType\":\"";
+    text += PAYLOAD_TYPE;
+    text += "\",\"signatures\":[";
+    for (at, (keyid, sig)) in signatures.iter().enumerate() {
+        text += if at == 0 { "" } else { "," };
+        text += "{\"keyid\":\"";
+        text += &keyid.to_hex();
+        text += "\",\"sig\":\"";
+        base64_push(&mut text, sig);
+        text += "\"}";
+    }
+    text += "]}";
+    debug_assert_eq!(text.len(), length, "the length was computed beforehand");
+    text.into_bytes()
+}
+
+/// Length of the canonical form with a payload and signatures of these lengths.
+fn entry_bytes(payload: usize, signatures: impl IntoIterator<Item = usize>) -> usize {
+    let base64 = |bytes: usize| bytes.div_ceil(3) * 4;
+    let signature = |sig| "{\"keyid\":\"\",\"sig\":\"\"},".len() + 2 * HASH_BYTES + base64(sig);
+    let signatures: usize = signatures.into_iter().map(signature).sum();
+    let frame = "{\"payload\":\"\",\"payloadType\":\"\",\"signatures\":[]}".len() + PAYLOAD_TYPE.len();
+    // No comma follows the last signature.
+    frame + base64(payload) + signatures.saturating_sub(1)
 }
 
 /// DSSE v1 pre-authentication encoding.
 pub(super) fn pae(payload: &[u8]) -> Vec<u8> {
-    let mut message = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
-    message.extend_from_slice(payload);
-    message
+    let head = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len());
+    [head.as_bytes(), payload].concat()
 }
 
 /// A publisher's secret key. It is zeroized on drop, and `Debug` shows only the keyid.

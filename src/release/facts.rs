@@ -6,12 +6,15 @@
 //! are kept under their publisher's name.
 
 use alloc::borrow::ToOwned;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{Envelope, Kind, Publishers, Release, Statement, Subject};
 use crate::format::{FormatError, names};
 use crate::merkle::Hash;
+
+/// Number of terms for which there is room at once: most statements have one package, signer and artifact.
+const TERMS_OF_MOST: usize = 8;
 
 /// A publisher's claim to a sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +29,7 @@ impl Claim {
     /// Makes a [`key`](Self::key); `package` is a canonical purl without version.
     #[must_use]
     pub fn key(publisher: &str, package: &str, channel: &str, sequence: u64) -> Hash {
-        Hash::digest(format!("{publisher}\0{package}\0{channel}\0{sequence}").as_bytes())
+        hash_joined(&[publisher, package, channel, &sequence.to_string()])
     }
 }
 
@@ -38,7 +41,7 @@ impl Track {
     /// Makes a track; `package` is a canonical purl without version.
     #[must_use]
     pub fn new(publisher: &str, package: &str, channel: &str) -> Self {
-        Self(Hash::digest(format!("{publisher}\0{package}\0{channel}").as_bytes()))
+        Self(hash_joined(&[publisher, package, channel]))
     }
 }
 
@@ -60,18 +63,24 @@ impl Edition {
     pub fn new(publisher: &str, release: &Release) -> Self {
         let Release { kind, channel, subjects, .. } = release;
         let (package, version) = (release.purl.package(), release.purl.version());
-        let thing = format!("{publisher}\0{package}\0{version}\0{kind}\0{channel}");
+        let thing = || hash_joined(&[publisher, &package, version, kind.as_str(), channel]);
+        let artifacts = Subject::digest_of_all(subjects);
         Self {
-            thing: (*kind != Kind::DetectionRules).then(|| Hash::digest(thing.as_bytes())),
-            bytes: release.bytes(),
-            withdrawal: withdrawal_key(publisher, subjects),
+            thing: (*kind != Kind::DetectionRules).then(thing),
+            bytes: release.bytes_of(&artifacts),
+            withdrawal: withdrawal_key(publisher, &artifacts),
         }
     }
 }
 
-/// Hash of publisher and artifacts.
-fn withdrawal_key(publisher: &str, subjects: &[Subject]) -> Hash {
-    Hash::digest(format!("{publisher}\0{}", Subject::digest_of_all(subjects).to_hex()).as_bytes())
+/// Hash of publisher and [artifacts](Subject::digest_of_all).
+fn withdrawal_key(publisher: &str, artifacts: &Hash) -> Hash {
+    hash_joined(&[publisher, &artifacts.to_hex()])
+}
+
+/// SHA-256 of texts with a NUL between them. None of them may contain one.
+pub(super) fn hash_joined(texts: &[&str]) -> Hash {
+    Hash::digest(texts.join("\0").as_bytes())
 }
 
 names! {
@@ -155,10 +164,11 @@ impl Facts {
             }
         }
         let withdrawals = statement.as_withdrawal().map_or_else(Vec::new, |withdrawal| {
-            signers.iter().map(|signer| withdrawal_key(signer, &withdrawal.subjects)).collect()
+            let artifacts = Subject::digest_of_all(&withdrawal.subjects);
+            signers.iter().map(|signer| withdrawal_key(signer, &artifacts)).collect()
         });
-        let values = search_values(statement, &signers);
-        let mut terms: Vec<Term> = values.iter().map(|(field, value)| Term::new(*field, value)).collect();
+        let mut terms = Vec::with_capacity(TERMS_OF_MOST);
+        search_values(statement, &signers, |field, value| terms.push(Term::new(field, value)));
         terms.sort_unstable();
         terms.dedup();
         let payload = Some(Hash::digest(envelope.payload()));
@@ -177,7 +187,9 @@ impl Facts {
         let envelope = Envelope::parse_entry(entry).ok()?;
         let statement = Statement::parse(envelope.payload()).ok()?;
         let signers = publishers.signer_names(&envelope);
-        Some(EntryValues { values: search_values(&statement, &signers), signers, statement })
+        let mut values = Vec::new();
+        search_values(&statement, &signers, |field, value| values.push((field, value.to_owned())));
+        Some(EntryValues { values, signers, statement })
     }
 }
 
@@ -199,15 +211,16 @@ impl EntryValues {
     }
 }
 
-fn search_values(statement: &Statement, signers: &[String]) -> Vec<(SearchField, String)> {
-    let mut values = vec![(SearchField::Kind, statement.kind().as_str().to_owned())];
+/// Calls `each` with every value of the search fields.
+fn search_values(statement: &Statement, signers: &[String], mut each: impl FnMut(SearchField, &str)) {
+    each(SearchField::Kind, statement.kind().as_str());
     for purl in statement.purls() {
-        values.push((SearchField::Package, purl.package()));
-        values.push((SearchField::Version, purl.version().to_owned()));
+        each(SearchField::Package, &purl.package());
+        each(SearchField::Version, purl.version());
     }
-    let withdrawal = statement.as_withdrawal();
-    values.extend(withdrawal.map(|withdrawal| (SearchField::Withdraws, withdrawal.leaf.to_hex())));
-    values.extend(signers.iter().map(|signer| (SearchField::Publisher, signer.clone())));
-    values.extend(statement.digests().map(|digest| (SearchField::Digest, digest.to_hex())));
-    values
+    if let Some(withdrawal) = statement.as_withdrawal() {
+        each(SearchField::Withdraws, &withdrawal.leaf.to_hex());
+    }
+    signers.iter().for_each(|signer| each(SearchField::Publisher, signer));
+    statement.digests().for_each(|digest| each(SearchField::Digest, &digest.to_hex()));
 }

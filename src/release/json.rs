@@ -4,7 +4,7 @@
 //! counts, and nesting deeper than [`MAX_DEPTH`]. Parsers also disagree about numbers other than integers of at
 //! most 53 bits (RFC 7493): these are accepted, but never read as integers.
 
-use alloc::borrow::ToOwned;
+use alloc::borrow::{Cow, ToOwned};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -20,22 +20,25 @@ const MAX_DEPTH: usize = 32;
 /// Largest integer that every JSON parser represents exactly: 2^53 - 1.
 pub const MAX_INTEGER: i64 = (1 << 53) - 1;
 
-/// A JSON value. Object keys are unique and in the order of the input.
+/// Objects of at most this many fields are searched for equal keys without a sorted list of them.
+const FEW_FIELDS: usize = 16;
+
+/// A JSON value. Object keys are unique and in the order of the input. Text without escapes is borrowed from the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Json {
+pub enum Json<'a> {
     Null,
     Bool(bool),
     /// At most [`MAX_INTEGER`] in magnitude.
     Integer(i64),
     /// Any other number. Nothing uses its value.
     Number(Number),
-    String(String),
-    Array(Vec<Json>),
-    Object(Vec<(String, Json)>),
+    String(Cow<'a, str>),
+    Array(Vec<Self>),
+    Object(Vec<(Cow<'a, str>, Self)>),
 }
 
-impl Json {
-    pub fn parse(what: &'static str, bytes: &[u8]) -> Result<Self, FormatError> {
+impl<'a> Json<'a> {
+    pub fn parse(what: &'static str, bytes: &'a [u8]) -> Result<Self, FormatError> {
         let text = utf8(what, bytes)?;
         let mut reader = serde_json::Deserializer::from_str(text);
         let value =
@@ -44,11 +47,11 @@ impl Json {
     }
 
     pub fn object<const N: usize>(fields: [(&str, Self); N]) -> Self {
-        Self::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        Self::Object(fields.into_iter().map(|(key, value)| (key.to_owned().into(), value)).collect())
     }
 
     pub fn string(text: &str) -> Self {
-        Self::String(text.to_owned())
+        Self::String(text.to_owned().into())
     }
 
     /// Makes an integer.
@@ -67,7 +70,7 @@ impl Json {
     }
 }
 
-impl Serialize for Json {
+impl Serialize for Json<'_> {
     /// `serde_json` writes strings just as RFC 8785 section 3.2.2.2 wants them.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -78,7 +81,7 @@ impl Serialize for Json {
             Self::String(value) => serializer.serialize_str(value),
             Self::Array(items) => serializer.collect_seq(items),
             Self::Object(fields) => {
-                let mut fields: Vec<&(String, Self)> = fields.iter().collect();
+                let mut fields: Vec<&(Cow<'_, str>, Self)> = fields.iter().collect();
                 fields.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
                 serializer.collect_map(fields.into_iter().map(|(key, value)| (key, value)))
             }
@@ -101,51 +104,51 @@ impl Value {
 }
 
 impl<'de> DeserializeSeed<'de> for Value {
-    type Value = Json;
+    type Value = Json<'de>;
 
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Value {
-    type Value = Json;
+    type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Json, E> {
+    fn visit_unit<E: de::Error>(self) -> Result<Json<'de>, E> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Json, E> {
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Json<'de>, E> {
         Ok(Json::Bool(value))
     }
 
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Json, E> {
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Json<'de>, E> {
         let small = (-MAX_INTEGER..=MAX_INTEGER).contains(&value);
         Ok(if small { Json::Integer(value) } else { Json::Number(value.into()) })
     }
 
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Json, E> {
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Json<'de>, E> {
         let small = i64::try_from(value).ok().filter(|value| *value <= MAX_INTEGER);
         Ok(small.map_or_else(|| Json::Number(value.into()), Json::Integer))
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Json, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Json<'de>, E> {
         Number::from_f64(value).map(Json::Number).ok_or_else(|| E::custom("a number that is not finite"))
     }
 
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::String(value.to_owned()))
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Json<'de>, E> {
+        Ok(Json::String(value.to_owned().into()))
     }
 
-    fn visit_string<E: de::Error>(self, value: String) -> Result<Json, E> {
-        Ok(Json::String(value))
+    fn visit_borrowed_str<E: de::Error>(self, value: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::String(value.into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json<'de>, A::Error> {
         let deeper = self.deeper()?;
         let mut items = Vec::new();
         while let Some(item) = seq.next_element_seed(deeper)? {
@@ -154,34 +157,74 @@ impl<'de> Visitor<'de> for Value {
         Ok(Json::Array(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json<'de>, A::Error> {
         let deeper = self.deeper()?;
-        let mut fields: Vec<(String, Json)> = Vec::new();
-        while let Some(key) = map.next_key()? {
+        let mut fields: Vec<(Cow<'de, str>, Json<'de>)> = Vec::new();
+        while let Some(key) = map.next_key_seed(Key)? {
             fields.push((key, map.next_value_seed(deeper)?));
         }
-        let mut keys: Vec<&str> = fields.iter().map(|(key, _)| key.as_str()).collect();
-        keys.sort_unstable();
-        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => {
-                Err(de::Error::custom(format_args!("the key {} twice in one object", quote(pair[0]))))
-            }
+        match repeated(&fields) {
+            Some(key) => Err(de::Error::custom(format_args!("the key {} twice in one object", quote(key)))),
             None => Ok(Json::Object(fields)),
         }
     }
 }
 
-/// The fields of an object, to be taken one by one. Errors name the field.
-pub struct Fields {
-    what: &'static str,
-    place: String,
-    left: Vec<(String, Json)>,
+/// The key that comes first in order of those that an object has twice.
+fn repeated<'a>(fields: &'a [(Cow<'_, str>, Json<'_>)]) -> Option<&'a str> {
+    let is_new = |at: usize| fields[..at].iter().all(|(key, _)| *key != fields[at].0);
+    if fields.len() <= FEW_FIELDS && (1..fields.len()).all(is_new) {
+        return None;
+    }
+    let mut keys: Vec<&str> = fields.iter().map(|(key, _)| &**key).collect();
+    keys.sort_unstable();
+    keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
-impl Fields {
-    pub fn new(what: &'static str, place: &str, value: Json) -> Result<Self, FormatError> {
+/// Reads an object key.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string key")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Cow<'de, str>, E> {
+        Ok(key.to_owned().into())
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, key: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(key.into())
+    }
+}
+
+/// The fields of an object, to be taken one by one. Errors name the field.
+pub struct Fields<'a> {
+    what: &'static str,
+    /// The object's name in errors; empty for the outermost.
+    place: Cow<'static, str>,
+    left: Vec<(Cow<'a, str>, Json<'a>)>,
+}
+
+impl<'a> Fields<'a> {
+    pub fn new(
+        what: &'static str,
+        place: impl Into<Cow<'static, str>>,
+        value: Json<'a>,
+    ) -> Result<Self, FormatError> {
+        let place = place.into();
         match value {
-            Json::Object(left) => Ok(Self { what, place: place.to_owned(), left }),
+            Json::Object(left) => Ok(Self { what, place, left }),
             other => Err(FormatError::malformed(what, format!("{place} to be an object"), describe(&other))),
         }
     }
@@ -207,7 +250,7 @@ impl Fields {
         if self.place.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place) }
     }
 
-    pub fn optional(&mut self, key: &str) -> Option<Json> {
+    pub fn optional(&mut self, key: &str) -> Option<Json<'a>> {
         let at = self.left.iter().position(|(k, _)| k == key)?;
         Some(self.left.swap_remove(at).1)
     }
@@ -216,12 +259,21 @@ impl Fields {
         value.ok_or_else(|| self.wrong(key, "to be there", "nothing"))
     }
 
-    pub fn string(&mut self, key: &str) -> Result<String, FormatError> {
-        let text = self.optional_string(key)?;
+    /// A string that is not kept.
+    pub fn text(&mut self, key: &str) -> Result<Cow<'a, str>, FormatError> {
+        let text = self.optional_text(key)?;
         self.required(key, text)
     }
 
+    pub fn string(&mut self, key: &str) -> Result<String, FormatError> {
+        self.text(key).map(Cow::into_owned)
+    }
+
     pub fn optional_string(&mut self, key: &str) -> Result<Option<String>, FormatError> {
+        Ok(self.optional_text(key)?.map(Cow::into_owned))
+    }
+
+    fn optional_text(&mut self, key: &str) -> Result<Option<Cow<'a, str>>, FormatError> {
         match self.optional(key) {
             None => Ok(None),
             Some(Json::String(text)) => Ok(Some(text)),
@@ -237,12 +289,12 @@ impl Fields {
         }
     }
 
-    pub fn array(&mut self, key: &str) -> Result<Vec<Json>, FormatError> {
+    pub fn array(&mut self, key: &str) -> Result<Vec<Json<'a>>, FormatError> {
         let items = self.optional_array(key)?;
         self.required(key, items)
     }
 
-    pub fn optional_array(&mut self, key: &str) -> Result<Option<Vec<Json>>, FormatError> {
+    pub fn optional_array(&mut self, key: &str) -> Result<Option<Vec<Json<'a>>>, FormatError> {
         match self.optional(key) {
             None => Ok(None),
             Some(Json::Array(items)) => Ok(Some(items)),
@@ -257,11 +309,11 @@ impl Fields {
 
     pub fn optional_object(&mut self, key: &str) -> Result<Option<Self>, FormatError> {
         let value = self.optional(key);
-        value.map(|value| Self::new(self.what, &self.name(key), value)).transpose()
+        value.map(|value| Self::new(self.what, self.name(key), value)).transpose()
     }
 
     /// The remaining fields.
-    pub fn rest(self) -> Vec<(String, Json)> {
+    pub fn rest(self) -> Vec<(Cow<'a, str>, Json<'a>)> {
         self.left
     }
 
@@ -270,7 +322,7 @@ impl Fields {
         match self.left.first() {
             None => Ok(()),
             Some((key, _)) => {
-                let place = if self.place.is_empty() { "the object" } else { &self.place };
+                let place = if self.place.is_empty() { "the object" } else { &*self.place };
                 Err(FormatError::malformed(self.what, format!("no other field in {place}"), quote(key)))
             }
         }
@@ -281,7 +333,7 @@ impl Fields {
     }
 }
 
-pub fn describe(value: &Json) -> String {
+pub fn describe(value: &Json<'_>) -> String {
     match value {
         Json::String(text) => quote(text),
         Json::Array(_) => "an array".to_owned(),
@@ -296,11 +348,11 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> Result<Json, FormatError> {
+    fn parse(text: &str) -> Result<Json<'_>, FormatError> {
         Json::parse("a test", text.as_bytes())
     }
 
-    fn canonical(json: &Json) -> String {
+    fn canonical(json: &Json<'_>) -> String {
         String::from_utf8(json.to_canonical()).unwrap()
     }
 
@@ -324,7 +376,8 @@ mod tests {
             "{\"\\u20ac\":\"Euro\",\"\\r\":\"CR\",\"\\ufb33\":\"Dalet\",\"1\":\"One\",\"\\ud83d\\ude00\":\"Smile\",\
              \"\\u0080\":\"Control\",\"\\u00f6\":\"Oe\"}",
         );
-        let keys: Vec<String> = match parse(&canonical(&json.unwrap())).unwrap() {
+        let printed = canonical(&json.unwrap());
+        let keys: Vec<Cow<'_, str>> = match parse(&printed).unwrap() {
             Json::Object(fields) => fields.into_iter().map(|(key, _)| key).collect(),
             _ => unreachable!(),
         };
@@ -349,9 +402,10 @@ mod tests {
             ("18446744073709551615", "18446744073709551615"),
             ("99999999999999999999999", "1e+23"),
         ] {
-            let json = parse(&format!("{{\"n\":[{text}]}}")).unwrap();
-            assert_eq!(canonical(&json), format!("{{\"n\":[{shown}]}}"));
-            let mut fields = Fields::new("a test", "", parse(&format!("{{\"n\":{text}}}")).unwrap()).unwrap();
+            let list = format!("{{\"n\":[{text}]}}");
+            assert_eq!(canonical(&parse(&list).unwrap()), format!("{{\"n\":[{shown}]}}"));
+            let field = format!("{{\"n\":{text}}}");
+            let mut fields = Fields::new("a test", "", parse(&field).unwrap()).unwrap();
             let error = fields.integer("n").unwrap_err().to_string();
             assert!(error.ends_with(&format!("an integer from 0 to 2^53 - 1, saw {shown}")), "{error}");
         }
@@ -391,18 +445,20 @@ mod tests {
         assert!(parse(&"{\"a\":".repeat(100_000)).is_err());
     }
 
-    fn any_json() -> impl Strategy<Value = Json> {
+    fn any_json() -> impl Strategy<Value = Json<'static>> {
         let leaf = prop_oneof![
             Just(Json::Null),
             any::<bool>().prop_map(Json::Bool),
             (-MAX_INTEGER..=MAX_INTEGER).prop_map(Json::Integer),
-            any::<String>().prop_map(Json::String),
+            any::<String>().prop_map(|text| Json::String(text.into())),
         ];
         leaf.prop_recursive(4, 40, 6, |inner| {
             let fields = prop::collection::btree_map(any::<String>(), inner.clone(), 0..6);
             prop_oneof![
                 prop::collection::vec(inner, 0..6).prop_map(Json::Array),
-                fields.prop_map(|fields| Json::Object(fields.into_iter().collect())),
+                fields.prop_map(|fields| {
+                    Json::Object(fields.into_iter().map(|(key, value)| (key.into(), value)).collect())
+                }),
             ]
         })
     }

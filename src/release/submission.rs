@@ -42,7 +42,7 @@ impl SubmittedEnvelope {
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Envelope::WHAT, bytes.len(), MAX_SUBMISSION_BYTES)?;
         let mut fields = Fields::new(Envelope::WHAT, "", Json::parse(Envelope::WHAT, bytes)?)?;
-        let payload_type = fields.string("payloadType")?;
+        let payload_type = fields.text("payloadType")?;
         if payload_type != PAYLOAD_TYPE {
             return Err(fields.wrong("payloadType", &format!("to be {PAYLOAD_TYPE}"), &quote(&payload_type)));
         }
@@ -102,18 +102,18 @@ impl Envelope {
     }
 }
 
-fn decode(fields: &mut Fields, key: &str) -> Result<Vec<u8>, FormatError> {
-    let text = fields.string(key)?;
+fn decode(fields: &mut Fields<'_>, key: &str) -> Result<Vec<u8>, FormatError> {
+    let text = fields.text(key)?;
     base64_decode_any(&text)
         .ok_or_else(|| fields.wrong(key, "to be padded base64, standard or URL-safe", &quote(&text)))
 }
 
-fn parse_signature(value: Json) -> Result<SubmittedSignature, FormatError> {
+fn parse_signature(value: Json<'_>) -> Result<SubmittedSignature, FormatError> {
     let mut fields = Fields::new(Envelope::WHAT, "signatures[]", value)?;
     // A missing keyid counts as empty, and some signers write null for a missing one.
     let keyid = match fields.optional("keyid") {
         None | Some(Json::Null) => String::new(),
-        Some(Json::String(keyid)) => keyid,
+        Some(Json::String(keyid)) => keyid.into_owned(),
         Some(other) => return Err(fields.wrong("keyid", "to be a string, if any", &describe(&other))),
     };
     Ok(SubmittedSignature { keyid, sig: decode(&mut fields, "sig")? })

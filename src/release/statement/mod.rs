@@ -18,7 +18,7 @@ mod subject;
 mod summary;
 mod withdrawal;
 
-use alloc::string::String;
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -122,7 +122,7 @@ impl Statement {
     /// [`FormatError`] unless it is strict JSON of a known predicate type with all that the type demands.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         let (predicate_type, fields) = open(Self::WHAT, payload)?;
-        match predicate_type.as_str() {
+        match &*predicate_type {
             release::PREDICATE_TYPE => Release::read(fields).map(Self::Release),
             withdrawal::PREDICATE_TYPE => Withdrawal::read(fields).map(Self::Withdrawal),
             provenance::PREDICATE_TYPE => Provenance::read(fields).map(Self::Provenance),
@@ -222,18 +222,22 @@ impl Statement {
 }
 
 /// Parses what all statements have in common. Returns the predicate type and the remaining fields.
-fn open(what: &'static str, payload: &[u8]) -> Result<(String, Fields), FormatError> {
+fn open<'a>(what: &'static str, payload: &'a [u8]) -> Result<(Cow<'a, str>, Fields<'a>), FormatError> {
     let mut fields = Fields::new(what, "", Json::parse(what, payload)?)?;
-    let seen = fields.string("_type")?;
+    let seen = fields.text("_type")?;
     if seen != STATEMENT_TYPE && seen != STATEMENT_TYPE_0_1 {
         let expected = format!("to be {STATEMENT_TYPE} or {STATEMENT_TYPE_0_1}");
         return Err(fields.wrong("_type", &expected, &quote(&seen)));
     }
-    Ok((fields.string("predicateType")?, fields))
+    Ok((fields.text("predicateType")?, fields))
 }
 
 /// Like [`open`], but demands a predicate type.
-fn open_as(what: &'static str, payload: &[u8], predicate_type: &str) -> Result<Fields, FormatError> {
+fn open_as<'a>(
+    what: &'static str,
+    payload: &'a [u8],
+    predicate_type: &str,
+) -> Result<Fields<'a>, FormatError> {
     let (seen, fields) = open(what, payload)?;
     if seen == predicate_type {
         return Ok(fields);
@@ -242,7 +246,7 @@ fn open_as(what: &'static str, payload: &[u8], predicate_type: &str) -> Result<F
 }
 
 /// Makes the payload of a statement of ours.
-fn to_payload(predicate_type: &str, predicate: Json, subjects: &[Subject]) -> Vec<u8> {
+fn to_payload(predicate_type: &str, predicate: Json<'_>, subjects: &[Subject]) -> Vec<u8> {
     let statement = Json::object([
         ("_type", Json::string(STATEMENT_TYPE)),
         ("subject", Json::Array(subjects.iter().map(Subject::to_json).collect())),

@@ -40,7 +40,7 @@ pub struct Provenance {
 impl Provenance {
     const WHAT: &str = "a provenance statement";
 
-    pub(super) fn read(statement: Fields) -> Result<Self, FormatError> {
+    pub(super) fn read(statement: Fields<'_>) -> Result<Self, FormatError> {
         let mut statement = statement.about(Self::WHAT);
         let subjects = Resource::subjects(Self::WHAT, &mut statement)?;
         let mut predicate = statement.object("predicate")?.without_unset();

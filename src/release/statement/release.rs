@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use super::{Purl, Subject, check_text, open_as, to_payload};
 use crate::format::{FormatError, names, quote};
 use crate::merkle::Hash;
+use crate::release::facts::hash_joined;
 use crate::release::json::{Fields, Json, MAX_INTEGER};
 
 pub(super) const PREDICATE_TYPE: &str = "https://in-toto.io/attestation/release/v0.2";
@@ -92,13 +93,13 @@ impl Release {
         open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
     }
 
-    pub(super) fn read(statement: Fields) -> Result<Self, FormatError> {
+    pub(super) fn read(statement: Fields<'_>) -> Result<Self, FormatError> {
         let mut statement = statement.about(Self::WHAT);
         let subjects = Subject::read_all(Self::WHAT, &mut statement)?;
         let mut predicate = statement.object("predicate")?;
-        let purl = Purl::parse_logged(&predicate.string("purl")?)?;
+        let purl = Purl::parse_logged(&predicate.text("purl")?)?;
         let mut ours = predicate.object("treehead")?;
-        let kind = ours.string("kind")?;
+        let kind = ours.text("kind")?;
         let kind = Kind::parse(&kind)
             .ok_or_else(|| ours.wrong("kind", "to be build, update or detection-rules", &quote(&kind)))?;
         let release = Self {
@@ -161,23 +162,23 @@ impl Release {
         self.check()?;
         let (string, integer) = (Json::string, Json::unsigned);
         let mut ours = vec![
-            ("kind".to_owned(), string(self.kind.as_str())),
-            ("channel".to_owned(), string(&self.channel)),
-            ("sequence".to_owned(), integer(self.sequence)),
+            ("kind".into(), string(self.kind.as_str())),
+            ("channel".into(), string(&self.channel)),
+            ("sequence".into(), integer(self.sequence)),
         ];
         if let Some(Source { uri, digest: (algorithm, value) }) = &self.source {
             let digest = Json::object([(algorithm, string(value))]);
-            ours.push(("source".to_owned(), Json::object([("uri", string(uri)), ("digest", digest)])));
+            ours.push(("source".into(), Json::object([("uri", string(uri)), ("digest", digest)])));
         }
         if let Some(ManifestRef { root, files }) = &self.manifest {
             let manifest = Json::object([("root", string(&root.to_hex())), ("files", integer(*files))]);
-            ours.push(("manifest".to_owned(), manifest));
+            ours.push(("manifest".into(), manifest));
         }
         if let Some(audience) = &self.audience {
-            ours.push(("audience".to_owned(), string(audience)));
+            ours.push(("audience".into(), string(audience)));
         }
         if let Some(log) = &self.log {
-            ours.push(("log".to_owned(), string(log)));
+            ours.push(("log".into(), string(log)));
         }
         let predicate =
             Json::object([("purl", string(self.purl.as_str())), ("treehead", Json::Object(ours))]);
@@ -188,7 +189,7 @@ impl Release {
     #[must_use]
     pub fn artifacts(&self) -> Hash {
         let mut lines: Vec<String> =
-            self.subjects.iter().map(|s| format!("{}\0{}", s.name, s.sha256.to_hex())).collect();
+            self.subjects.iter().map(|s| [&*s.name, &s.sha256.to_hex()].join("\0")).collect();
         lines.extend(self.manifest.map(|m| format!("\0{}\0{}", m.files, m.root.to_hex())));
         lines.sort();
         Hash::digest(lines.join("\n").as_bytes())
@@ -200,9 +201,13 @@ impl Release {
     /// manifest.
     #[must_use]
     pub fn bytes(&self) -> Hash {
-        let artifacts = Subject::digest_of_all(&self.subjects).to_hex();
+        self.bytes_of(&Subject::digest_of_all(&self.subjects))
+    }
+
+    /// [`bytes`](Self::bytes), made from the [digest of all artifacts](Subject::digest_of_all).
+    pub(in crate::release) fn bytes_of(&self, artifacts: &Hash) -> Hash {
         let manifest = self.manifest.map(|manifest| manifest.root.to_hex()).unwrap_or_default();
-        Hash::digest(format!("{artifacts}\0{manifest}").as_bytes())
+        hash_joined(&[&artifacts.to_hex(), &manifest])
     }
 
     /// A hash of the claim: a publisher that uses a sequence number again must make the same claim. It does not depend on
@@ -216,17 +221,19 @@ impl Release {
             .map(|Source { uri, digest: (algorithm, value) }| format!("{uri}\0{algorithm}:{value}"));
         let artifacts = self.artifacts().to_hex();
         let (source, audience) = (source.unwrap_or_default(), audience.as_deref().unwrap_or_default());
-        let text = format!("{artifacts}\0{purl}\0{kind}\0{channel}\0{sequence}\0{audience}\0{source}");
-        Hash::digest(text.as_bytes())
+        let (purl, kind, sequence) = (purl.as_str(), kind.as_str(), sequence.to_string());
+        hash_joined(&[&artifacts, purl, kind, channel, &sequence, audience, &source])
     }
 }
 
-fn parse_source(mut source: Fields) -> Result<Source, FormatError> {
+fn parse_source(mut source: Fields<'_>) -> Result<Source, FormatError> {
     let uri = source.string("uri")?;
     let digest = source.object("digest")?;
     source.nothing_else()?;
     match <[_; 1]>::try_from(digest.rest()) {
-        Ok([(algorithm, Json::String(value))]) => Ok(Source { uri, digest: (algorithm, value) }),
+        Ok([(algorithm, Json::String(value))]) => {
+            Ok(Source { uri, digest: (algorithm.into_owned(), value.into_owned()) })
+        }
         _ => Err(FormatError::malformed(
             Release::WHAT,
             "one digest in treehead.source.digest",
@@ -235,9 +242,9 @@ fn parse_source(mut source: Fields) -> Result<Source, FormatError> {
     }
 }
 
-fn parse_manifest(mut manifest: Fields) -> Result<ManifestRef, FormatError> {
+fn parse_manifest(mut manifest: Fields<'_>) -> Result<ManifestRef, FormatError> {
     let parsed =
-        ManifestRef { root: Hash::from_hex(&manifest.string("root")?)?, files: manifest.integer("files")? };
+        ManifestRef { root: Hash::from_hex(&manifest.text("root")?)?, files: manifest.integer("files")? };
     manifest.nothing_else()?;
     Ok(parsed)
 }

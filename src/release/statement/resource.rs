@@ -29,7 +29,7 @@ pub struct Resource {
 impl Resource {
     /// Parses the subjects of a statement, 1 to [`MAX_SUBJECTS`]. Each MUST have a digest (in-toto
     /// Statement v1).
-    pub(super) fn subjects(what: &'static str, statement: &mut Fields) -> Result<Vec<Self>, FormatError> {
+    pub(super) fn subjects(what: &'static str, statement: &mut Fields<'_>) -> Result<Vec<Self>, FormatError> {
         let subjects = statement.array("subject")?;
         cap_count(what, "subjects", subjects.len(), MAX_SUBJECTS)?;
         if subjects.is_empty() {
@@ -40,14 +40,14 @@ impl Resource {
 
     pub(super) fn read_all(
         what: &'static str,
-        place: &str,
-        values: Vec<Json>,
+        place: &'static str,
+        values: Vec<Json<'_>>,
         with_digest: bool,
     ) -> Result<Vec<Self>, FormatError> {
         values.into_iter().map(|value| Self::read(Fields::new(what, place, value)?, with_digest)).collect()
     }
 
-    pub(super) fn read(fields: Fields, with_digest: bool) -> Result<Self, FormatError> {
+    pub(super) fn read(fields: Fields<'_>, with_digest: bool) -> Result<Self, FormatError> {
         let mut fields = fields.without_unset();
         let name = fields.optional_string("name")?;
         let uri = fields.optional_string("uri")?;
@@ -63,7 +63,7 @@ impl Resource {
                 if algorithm == "sha256" {
                     Hash::from_hex(&value)?;
                 }
-                digests.push((algorithm, value));
+                digests.push((algorithm.into_owned(), value.into_owned()));
             }
         }
         if with_digest && digests.is_empty() {

@@ -20,13 +20,13 @@ pub struct Subject {
 
 impl Subject {
     /// Parses the subjects of a statement. Other digests and annotations are ignored.
-    pub(super) fn read_all(what: &'static str, statement: &mut Fields) -> Result<Vec<Self>, FormatError> {
+    pub(super) fn read_all(what: &'static str, statement: &mut Fields<'_>) -> Result<Vec<Self>, FormatError> {
         let subjects = statement.array("subject")?;
         cap_count(what, "subjects", subjects.len(), MAX_SUBJECTS)?;
-        let read = |value| {
+        let read = |value: Json<'_>| {
             let mut subject = Fields::new(what, "subject[]", value)?;
             let name = subject.string("name")?;
-            let sha256 = Hash::from_hex(&subject.object("digest")?.string("sha256")?)?;
+            let sha256 = Hash::from_hex(&subject.object("digest")?.text("sha256")?)?;
             Ok(Self { name, sha256 })
         };
         subjects.into_iter().map(read).collect()
@@ -35,6 +35,9 @@ impl Subject {
     /// A hash of the artifacts' digests, independent of names and order.
     #[must_use]
     pub fn digest_of_all(subjects: &[Self]) -> Hash {
+        if let [one] = subjects {
+            return Hash::digest(one.sha256.as_bytes());
+        }
         let digests: BTreeSet<&[u8; 32]> = subjects.iter().map(|subject| subject.sha256.as_bytes()).collect();
         Hash::digest(&digests.into_iter().flatten().copied().collect::<Vec<u8>>())
     }
@@ -56,7 +59,7 @@ impl Subject {
         Ok(())
     }
 
-    pub(super) fn to_json(&self) -> Json {
+    pub(super) fn to_json(&self) -> Json<'static> {
         let digest = Json::object([("sha256", Json::string(&self.sha256.to_hex()))]);
         Json::object([("name", Json::string(&self.name)), ("digest", digest)])
     }

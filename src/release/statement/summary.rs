@@ -56,13 +56,13 @@ pub struct VerificationSummary {
 impl VerificationSummary {
     const WHAT: &str = "a verification summary";
 
-    pub(super) fn read(statement: Fields) -> Result<Self, FormatError> {
+    pub(super) fn read(statement: Fields<'_>) -> Result<Self, FormatError> {
         let mut statement = statement.about(Self::WHAT);
         let subjects = Resource::subjects(Self::WHAT, &mut statement)?;
         let mut predicate = statement.object("predicate")?;
         let verifier = predicate.object("verifier")?.string("id")?;
         check_text("the id of a verifier", &verifier)?;
-        let time_verified = time(&predicate.string("timeVerified")?)?;
+        let time_verified = time(&predicate.text("timeVerified")?)?;
         let resource_uri = predicate.string("resourceUri")?;
         check_text("the resourceUri of a verification summary", &resource_uri)?;
         let policy = predicate.object("policy")?;
@@ -72,7 +72,7 @@ impl VerificationSummary {
         // They are not kept, but each MUST have a digest.
         let attestations = predicate.optional_array("inputAttestations")?.unwrap_or_default();
         Resource::read_all(Self::WHAT, "predicate.inputAttestations[]", attestations, true)?;
-        let result = predicate.string("verificationResult")?;
+        let result = predicate.text("verificationResult")?;
         let result = VerificationResult::parse(&result).ok_or_else(|| {
             predicate.wrong("verificationResult", "to be PASSED or FAILED", &quote(&result))
         })?;
@@ -101,9 +101,9 @@ fn time(text: &str) -> Result<Timestamp, FormatError> {
     }
 }
 
-fn level(value: Json) -> Result<String, FormatError> {
+fn level(value: Json<'_>) -> Result<String, FormatError> {
     match value {
-        Json::String(level) => check_text("a verified level", &level).map(|()| level),
+        Json::String(level) => check_text("a verified level", &level).map(|()| level.into_owned()),
         other => {
             let expected = "predicate.verifiedLevels[] to be a string";
             Err(FormatError::malformed(VerificationSummary::WHAT, expected, describe(&other)))

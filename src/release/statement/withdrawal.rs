@@ -12,7 +12,6 @@
 //! `index` and `leaf` name the entry; `purl` and `subject` repeat what it says, so that the withdrawal alone tells what not
 //! to install.
 
-use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -56,15 +55,15 @@ impl Withdrawal {
         open_as(Self::WHAT, payload, PREDICATE_TYPE).and_then(Self::read)
     }
 
-    pub(super) fn read(statement: Fields) -> Result<Self, FormatError> {
+    pub(super) fn read(statement: Fields<'_>) -> Result<Self, FormatError> {
         let mut statement = statement.about(Self::WHAT);
         let subjects = Subject::read_all(Self::WHAT, &mut statement)?;
         let mut predicate = statement.object("predicate")?;
         let index = predicate.integer("index")?;
         let withdrawal = Self {
             index: LeafIndex::new(index).expect("at most 2^53 - 1"),
-            leaf: Hash::from_hex(&predicate.string("leaf")?)?,
-            purl: Purl::parse_logged(&predicate.string("purl")?)?,
+            leaf: Hash::from_hex(&predicate.text("leaf")?)?,
+            purl: Purl::parse_logged(&predicate.text("purl")?)?,
             subjects,
             reason: predicate.string("reason")?,
             log: predicate.optional_string("log")?,
@@ -100,12 +99,12 @@ impl Withdrawal {
     pub fn to_payload(&self) -> Result<Vec<u8>, FormatError> {
         self.check()?;
         let mut predicate = vec![
-            ("index".to_owned(), Json::unsigned(self.index.get())),
-            ("leaf".to_owned(), Json::string(&self.leaf.to_hex())),
-            ("purl".to_owned(), Json::string(self.purl.as_str())),
-            ("reason".to_owned(), Json::string(&self.reason)),
+            ("index".into(), Json::unsigned(self.index.get())),
+            ("leaf".into(), Json::string(&self.leaf.to_hex())),
+            ("purl".into(), Json::string(self.purl.as_str())),
+            ("reason".into(), Json::string(&self.reason)),
         ];
-        predicate.extend(self.log.as_deref().map(|log| ("log".to_owned(), Json::string(log))));
+        predicate.extend(self.log.as_deref().map(|log| ("log".into(), Json::string(log))));
         Ok(to_payload(PREDICATE_TYPE, Json::Object(predicate), &self.subjects))
     }
 }

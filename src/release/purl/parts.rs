@@ -209,9 +209,14 @@ fn decode(text: &str) -> Result<String, &'static str> {
     String::from_utf8(decoded).map_err(|_| ESCAPES)
 }
 
+/// Tells whether a byte stands for itself in the canonical spelling; all others are percent-encoded.
+pub const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~' | b':')
+}
+
 fn encode(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~' | b':') {
+        if is_plain(byte) {
             out.push(byte.into());
         } else {
             write!(out, "%{byte:02X}").expect("strings take everything");

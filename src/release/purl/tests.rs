@@ -184,6 +184,17 @@ fn patterns_cover_what_they_say() {
 
 proptest! {
     #[test]
+    fn the_quick_way_reads_what_the_long_way_reads(
+        text in "(pkg:|PKG:|pkg:/|)(generic|docker|cpan|npm|Generic|x1.-|1x|)/([a-zA-Z0-9~:._-]{0,3}[/@%+]?){0,4}(@[a-z0-9:._~@/-]{0,4})?"
+    ) {
+        if let Some(plain) = PackageUrl::plain(&text) {
+            let parts = PackageUrl::read(&text).unwrap();
+            prop_assert_eq!(PackageUrl::of(&parts), Ok(plain), "{}", text);
+            prop_assert_eq!(types::check(&parts), Ok(()), "{}", text);
+        }
+    }
+
+    #[test]
     fn what_is_read_is_written_in_one_spelling(
         text in prop_oneof![
             "pkg:[a-z]{1,3}/[a-zA-Z0-9%@+._/-]{0,12}@[a-z0-9%+/.]{0,5}(\\?[a-c]=[a-z/%&=.]{0,8})?(#[a-z/%.]{0,6})?",
@@ -193,6 +204,9 @@ proptest! {
     ) {
         if let Ok(url) = PackageUrl::parse(&text) {
             prop_assert_eq!(PackageUrl::parse(url.as_str()), Ok(url.clone()), "{}", text);
+            // A type without rules is accepted without another look.
+            let parts = PackageUrl::read(url.as_str()).unwrap();
+            prop_assert!(types::has_rules(&parts.kind) || types::check(&parts).is_ok(), "{}", text);
             let is_plain = |b: u8| b.is_ascii_graphic() && b != b'+';
             prop_assert!(url.as_str().bytes().all(is_plain), "{}", url);
             prop_assert!(!url.name().split('/').any(|segment| matches!(segment, "" | "." | "..")), "{}", url);

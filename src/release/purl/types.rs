@@ -51,6 +51,11 @@ fn find(kind: &str) -> Option<&'static Type> {
     TYPES.iter().find(|of| of.name == kind)
 }
 
+/// Tells whether a type has any rules: if not, [`normalize`] changes nothing and [`check`] accepts everything.
+pub fn has_rules(kind: &str) -> bool {
+    kind == "cpan" || find(kind).is_some()
+}
+
 /// Normalizes the spellings that the type treats as equal.
 pub fn normalize(parts: &mut Parts) {
     let lower = find(&parts.kind).map_or("", |of| of.lower);

@@ -1,6 +1,7 @@
 //! An open log: store, sequencer, publishers and identity, shared by all handlers.
 
 use std::io;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -65,6 +66,9 @@ pub(super) struct LogInner {
     pub(super) searches: Arc<Semaphore>,
     /// Bounds the bundles that are read at once: each has up to 16 MiB.
     pub(super) reads: Arc<Semaphore>,
+    /// Bounds the batches that are checked at once: one for each processor. More would only take turns, each in the
+    /// memory of a thread of its own.
+    pub(super) checks: Arc<Semaphore>,
     pub(super) gzip: Gzip,
     pub(super) tiles: TileCache,
 }
@@ -98,6 +102,7 @@ impl Log {
         let profile = config.profile;
         let bound = |count| Arc::new(Semaphore::new(count));
         let (searches, reads, gzip) = (bound(SEARCHES), bound(READS), Gzip::default());
+        let checks = bound(std::thread::available_parallelism().map_or(1, NonZero::get));
         let (admission, refusals) =
             (Admission::default(), Outcomes::new(&[Problem::COUNTED, RequestError::COUNTED]));
         let inner = LogInner {
@@ -110,6 +115,7 @@ impl Log {
             refusals,
             searches,
             reads,
+            checks,
             gzip,
             tiles: TileCache::default(),
         };

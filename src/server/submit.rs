@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::log::in_turn;
 use super::warnings::{Remarks, remarks};
 use super::{Log, Problem, Profile, withdrawal};
 use crate::clock;
@@ -156,7 +157,7 @@ async fn add_many(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Proble
         let remarks = remarks_for(form, &of, &candidates);
         Ok::<_, Problem>((candidates, remarks))
     };
-    let (candidates, remarks) = blocking(admit).await??;
+    let (candidates, remarks) = in_turn(&log.inner.checks, admit).await??;
     let leaf_hashes: Vec<Hash> = candidates.iter().map(|candidate| candidate.leaf_hash).collect();
     let queued = log.sequencer().submit_reserved(place, candidates, wait)?;
     let Outcome { results, head } = outcome(log, queued, wait).await?;
@@ -240,7 +241,7 @@ fn admit(
                 publishers.admit(&sent, log.origin().as_str(), clock::now(), search)?;
             let facts = Facts::of(&envelope, verified.statement(), publishers);
             let withdrawal = verified.statement().as_withdrawal().is_some().then(|| Box::new(verified));
-            Ok((Candidate::new(envelope.to_entry(), facts), withdrawal))
+            Ok((Candidate::new(envelope.into_entry(), facts), withdrawal))
         }
     }
 }

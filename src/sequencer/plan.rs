@@ -33,12 +33,16 @@ pub fn plan(
     submissions: Vec<Vec<Candidate>>,
     known: &impl Known,
 ) -> Result<Plan, StoreError> {
+    // Room for all of them at once: maps that grow copy what they have, a megabyte in a large batch.
+    let entries = submissions.iter().map(Vec::len).sum();
+    let states = submissions.iter().flatten().any(|candidate| candidate.facts.payload.is_some());
+    let statements = if states { entries } else { 0 };
     let mut planner = Planner {
         next: edge.next_index(),
-        fresh: Vec::new(),
-        leaves: HashMap::new(),
-        payloads: HashMap::new(),
-        claims: HashMap::new(),
+        fresh: Vec::with_capacity(entries),
+        leaves: HashMap::with_capacity(entries),
+        payloads: HashMap::with_capacity(statements),
+        claims: HashMap::with_capacity(statements),
     };
     let mut results = Vec::with_capacity(submissions.len());
     for candidates in submissions {

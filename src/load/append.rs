@@ -69,6 +69,10 @@ impl Append {
         let (mut entries, mut body) = (Vec::with_capacity(self.batch), Vec::new());
         for _ in 0..self.batch {
             let entry = self.source.next().await;
+            if entries.is_empty() {
+                // The others are about as long.
+                body.reserve(self.batch * (bundle::LENGTH_BYTES + entry.len()));
+            }
             bundle::push(&mut body, &entry).expect("entries are made to fit");
             entries.push(entry);
         }

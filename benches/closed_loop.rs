@@ -88,7 +88,7 @@ fn append(server: &Server, path: &str, batch: usize, writers: usize) -> Measured
     let errors: Vec<String> =
         appended.measured.errors.kinds().map(|(kind, n)| format!("{n} x {kind}")).collect();
     assert!(errors.is_empty() && appended.malformed.is_none(), "{errors:?}");
-    let cpu = server.cpu() - before;
+    let cpu = server.cpu().saturating_sub(before);
     if std::env::var_os("TREEHEAD_BENCH_RUNS").is_some() {
         let entries = appended.measured.entries as f64;
         println!(

@@ -219,11 +219,11 @@ impl Policy {
     /// # Errors
     /// [`QuorumError`].
     pub fn check(&self, signed: &LogSigned<Checkpoint>) -> Result<Cosigned<Checkpoint>, QuorumError> {
-        self.into_cosigned(signed.clone())
+        self.check_owned(signed.clone())
     }
 
     /// Like [`check`](Self::check), without a copy of the note.
-    pub(crate) fn into_cosigned(
+    pub(crate) fn check_owned(
         &self,
         signed: LogSigned<Checkpoint>,
     ) -> Result<Cosigned<Checkpoint>, QuorumError> {

@@ -189,7 +189,7 @@ pub(super) fn open_logged(proof: &[u8], policy: &Policy) -> Result<Logged, Refus
     // 2. A trusted log signed the checkpoint.
     let signed = checkpoint::open_note(file.checkpoint, policy.logs()).map_err(Refusal::Checkpoint)?;
     // 3. The witness quorum.
-    let head = policy.into_cosigned(signed).map_err(Refusal::Quorum)?;
+    let head = policy.check_owned(signed).map_err(Refusal::Quorum)?;
     // 4. Inclusion of the entry, carried in `extra`.
     let entry = file.extra.ok_or(Refusal::EntryMissing)?;
     let Checkpoint { size, root, .. } = head.get();

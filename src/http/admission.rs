@@ -154,16 +154,15 @@ async fn collect(
     let mut next = ready_frame(body).await;
     let mut pace = None;
     loop {
-        let frame = match next.take() {
-            Some(frame) => frame,
-            None => {
-                let pace = pace.get_or_insert_with(|| Pace::new(Instant::now()));
-                let Ok(frame) = timeout_at(pace.next_look(), body.frame()).await else {
-                    pace.look(received.len())?;
-                    continue;
-                };
-                frame
-            }
+        let frame = if let Some(frame) = next.take() {
+            frame
+        } else {
+            let pace = pace.get_or_insert_with(|| Pace::new(Instant::now()));
+            let Ok(frame) = timeout_at(pace.next_look(), body.frame()).await else {
+                pace.look(received.len())?;
+                continue;
+            };
+            frame
         };
         let Some(frame) = frame else { return Ok(received.into()) };
         let frame = frame.map_err(|e| RequestError::CutShort(e.to_string()))?;

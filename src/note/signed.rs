@@ -182,7 +182,7 @@ impl Note {
     /// Like [`parse`](Self::parse), for text that is known to be UTF-8.
     pub(crate) fn parse_text(note: &str) -> Result<Self, FormatError> {
         cap(Self::WHAT, note.len(), MAX_NOTE_BYTES)?;
-        let is_control = |b: u8| (b < 0x20) & (b != b'\n');
+        let is_control = |b: u8| b < 0x20 && b != b'\n';
         // A fold without an early end takes 16 bytes at a time.
         if note.bytes().fold(false, |found, b| found | is_control(b))
             && let Some(at) = note.bytes().position(is_control)
@@ -194,8 +194,8 @@ impl Note {
         }
         // The text is separated from the signatures by the last empty line.
         // Signature lines are long: to look for newlines alone is faster than `rfind`.
-        let newlines = note.match_indices('\n').map(|(at, _)| at);
-        let empty_line = newlines.filter(|at| note.as_bytes().get(at + 1) == Some(&b'\n')).last();
+        let mut newlines = note.rmatch_indices('\n').map(|(at, _)| at);
+        let empty_line = newlines.find(|at| note.as_bytes().get(at + 1) == Some(&b'\n'));
         let split = empty_line.ok_or_else(|| {
             FormatError::malformed(Self::WHAT, "an empty line between text and signatures", "none")
         })?;

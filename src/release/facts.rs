@@ -189,7 +189,7 @@ impl Facts {
         let signers = publishers.signer_names(&envelope);
         let mut values = Vec::new();
         search_values(&statement, &signers, |field, value| values.push((field, value.to_owned())));
-        Some(EntryValues { values, signers, statement })
+        Some(EntryValues { signers, statement, values })
     }
 }
 

@@ -101,6 +101,7 @@ impl Handler for Routes {
 }
 
 /// The way to the answer of a request.
+#[expect(clippy::large_enum_variant, reason = "a box would cost the allocation that these routes avoid")]
 enum Route<R> {
     Add(Log, Request<Body>),
     Tile(Log, Tile),

@@ -9,8 +9,11 @@ use crate::merkle::{Tile, TileId};
 /// Tiles that are kept: 16 MiB of them.
 const TILES: usize = 2_048;
 
+/// The place of many tiles, of which it keeps the last.
+type Place = Mutex<Option<(TileId, Bytes)>>;
+
 /// Full tiles, which never change. Each has one place, where it replaces what was there.
-pub struct TileCache(Box<[Mutex<Option<(TileId, Bytes)>>]>);
+pub struct TileCache(Box<[Place]>);
 
 impl Default for TileCache {
     fn default() -> Self {
@@ -34,7 +37,7 @@ impl TileCache {
     }
 
     /// Neighbours in a level have different places, and so have the first tiles of different levels.
-    fn place(&self, id: TileId) -> &Mutex<Option<(TileId, Bytes)>> {
+    fn place(&self, id: TileId) -> &Place {
         let number = id.index().wrapping_add(u64::from(id.level()) * 37);
         &self.0[usize::try_from(number % TILES as u64).expect("below the number of places")]
     }

@@ -147,7 +147,7 @@ fn hash_tile(path: &str) -> Option<Tile> {
 /// The router itself bounds what request bodies use, and the entries that wait to be sequenced. The rest is done by
 /// [`http::serve`], or by the program that embeds the router:
 ///
-/// - **The client's address.** Each network has a share of the bounds. [`ClientAddress`](http::ClientAddress) says
+/// - **The client's address.** Each network has a share of the bounds. [`ClientAddress`] says
 ///   how a program names the client of a request. Without that, all clients count as one on this machine: the
 ///   totals hold, but one client can use all of them.
 /// - **Connections.** Their number, idle ones, and clients that send a head or read an answer slowly.

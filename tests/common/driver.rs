@@ -165,8 +165,11 @@ impl Driver {
                 return Ok(());
             }
             // Only sled recovers without an operator.
-            let hopeless =
-                fault.as_ref().is_some_and(|why| why.contains("is damaged") && !why.contains("in sled"));
+            let needs_repair = |why: &String| {
+                why.contains("is damaged") && !why.contains("in sled")
+                    || why.contains("the journal lost entries")
+            };
+            let hopeless = fault.as_ref().is_some_and(needs_repair);
             if hopeless || Instant::now() > deadline {
                 return Err(format!("it does not go on at {}: {fault:?}", head.size));
             }

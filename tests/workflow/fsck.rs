@@ -130,7 +130,9 @@ fn a_replaced_checkpoint_is_not_believed() {
     sign(3, Hash::digest(b"another"), &stranger);
     world.run("fsck log").refused("checkpoint-damaged");
     // Changed text, and no checkpoint at all.
-    world.write("log/checkpoint", String::from_utf8(good.clone()).unwrap().replace("\n3\n", "\n2\n"));
+    let note = String::from_utf8(treehead::disk::note_of(&good)).unwrap();
+    assert!(note.contains("\n3\n"), "{note}");
+    world.write("log/checkpoint", note.replace("\n3\n", "\n2\n"));
     world.run("fsck log").refused("checkpoint-damaged");
     world.write("log/checkpoint", "noise");
     let ran = world.run("fsck log");

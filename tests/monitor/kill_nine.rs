@@ -217,7 +217,11 @@ fn kills_at_any_moment_leave_nothing_untold() {
         });
         // A failed assertion must not leave the writer behind.
         let _stop = StopAtEnd(&stop);
-        for round in 0..rounds {
+        // On a slow machine each kill may come too early: a few more then.
+        for round in 0..4 * rounds {
+            if round >= rounds && grown > 0 {
+                break;
+            }
             let output = home.temp.path().join(format!("{round}.events"));
             let text = live_and_be_killed(&home, &output, round % EARLY == EARLY - 1, &mut random);
             let now = leaves.lock().unwrap().clone();
@@ -248,7 +252,7 @@ fn kills_at_any_moment_leave_nothing_untold() {
     let first_times: Vec<&str> = got.iter().map(String::as_str).filter(|id| seen.insert(*id)).collect();
     assert_eq!(first_times, due, "each at least once, in the order of the log");
     println!(
-        "{rounds} kills, {grown} of which moved the cursor; {} entries, {} events for the webhook, {} repeats",
+        "at least {rounds} kills, {grown} of which moved the cursor; {} entries, {} events for the webhook, {} repeats",
         leaves.len(),
         due.len(),
         got.len() - due.len()

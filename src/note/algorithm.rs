@@ -7,15 +7,11 @@ use alloc::vec::Vec;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use zeroize::Zeroizing;
 
-use super::ml_dsa_44;
+use super::ml_dsa_44::{self, ML_DSA_44_PUBLIC_BYTES, SEED_BYTES};
 use crate::format::FormatError;
 
-/// Bytes of an ML-DSA-44 public key.
-pub const ML_DSA_44_PUBLIC_BYTES: usize = 1_312;
 /// Bytes of an ML-DSA-44 signature.
 pub const ML_DSA_44_SIGNATURE_BYTES: usize = 2_420;
-/// Bytes of the seed of a secret key, for both algorithms.
-pub const SEED_BYTES: usize = 32;
 
 /// Verifies an Ed25519 signature; accepts exactly what Go's `crypto/ed25519` accepts.
 #[must_use]

@@ -14,7 +14,8 @@ use core::fmt;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::algorithm::{PublicKey, SEED_BYTES, SecretKey};
+use super::algorithm::{PublicKey, SecretKey};
+use super::ml_dsa_44::SEED_BYTES;
 use crate::format::{
     FormatError, base64_decode, base64_encode, cap, checked_text, file_text, has_space_or_control,
     hex_decode, quote,

@@ -12,7 +12,10 @@ use alloc::vec::Vec;
 use ml_dsa::MlDsa44;
 use zeroize::Zeroizing;
 
-use super::algorithm::{ML_DSA_44_PUBLIC_BYTES, SEED_BYTES};
+/// Bytes of an ML-DSA-44 public key: FIPS 204, table 2.
+pub const ML_DSA_44_PUBLIC_BYTES: usize = 1_312;
+/// Bytes of the seed of a secret key. Ed25519's has as many.
+pub const SEED_BYTES: usize = 32;
 
 /// The context string is empty: c2sp.org/tlog-cosignature does not define one.
 const NO_CONTEXT: &[u8] = b"";

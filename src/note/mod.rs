@@ -11,8 +11,9 @@ mod key;
 mod ml_dsa_44;
 mod signed;
 
-pub use algorithm::{ML_DSA_44_PUBLIC_BYTES, ML_DSA_44_SIGNATURE_BYTES, ed25519_verify};
+pub use algorithm::{ML_DSA_44_SIGNATURE_BYTES, ed25519_verify};
 pub use key::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
+pub use ml_dsa_44::ML_DSA_44_PUBLIC_BYTES;
 pub use signed::{
     LineName, MAX_NOTE_BYTES, MAX_NOTE_SIGNATURES, Note, NoteCode, NoteError, NoteSignature, VerifiedNote,
 };

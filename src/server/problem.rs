@@ -3,7 +3,6 @@
 use axum::extract::rejection::PathRejection;
 use axum::response::{IntoResponse, Response};
 
-use super::submit::MAX_BATCH_WITHDRAWALS;
 use crate::format::{FormatError, quote};
 use crate::http::RequestError;
 use crate::http::problem::{log_failure, problem_table, render};
@@ -45,9 +44,12 @@ pub enum Problem {
     Withdrawal(#[from] WithdrawalError),
     /// A batch has too many withdrawals.
     #[error(
-        "expected at most {MAX_BATCH_WITHDRAWALS} withdrawals in a batch, saw another one; send the rest in further batches"
+        "expected at most {most} withdrawals in a batch, saw another one; send the rest in further batches"
     )]
-    TooManyWithdrawals,
+    TooManyWithdrawals {
+        /// The most that a batch may have.
+        most: usize,
+    },
     /// The sequencer refused the entry.
     #[error(transparent)]
     Submit(#[from] SubmitError),
@@ -124,7 +126,7 @@ problem_table! {
             Self::WithdrawalUnknownLeaf { .. } => UNPROCESSABLE_ENTITY "withdrawal-unknown-leaf",
             Self::Withdrawal(WithdrawalError::NotThePublisher { .. }) => FORBIDDEN "withdrawal-not-permitted",
             Self::Withdrawal(_) => UNPROCESSABLE_ENTITY "withdrawal-mismatch",
-            Self::TooManyWithdrawals => UNPROCESSABLE_ENTITY "too-many-withdrawals",
+            Self::TooManyWithdrawals { .. } => UNPROCESSABLE_ENTITY "too-many-withdrawals",
             Self::Submit(SubmitError::Full { retry_after, .. } | SubmitError::Overloaded { retry_after }) =>
                 TOO_MANY_REQUESTS "full" retry retry_after.as_secs().max(1),
             Self::Submit(SubmitError::SequenceTaken) => CONFLICT "sequence-taken",

@@ -257,7 +257,7 @@ fn admit_batch<'a>(
         if let Some(verified) = withdrawal {
             withdrawals += 1;
             if withdrawals > MAX_BATCH_WITHDRAWALS {
-                return Err(Problem::TooManyWithdrawals);
+                return Err(Problem::TooManyWithdrawals { most: MAX_BATCH_WITHDRAWALS });
             }
             withdrawal::check(log, publishers, &verified)?;
         }

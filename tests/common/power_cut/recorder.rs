@@ -23,6 +23,8 @@ pub enum Step<P> {
     },
     SetLen(PathBuf, u64),
     Rename(PathBuf, PathBuf),
+    /// A file got a second name.
+    Link(PathBuf, PathBuf),
     Remove(PathBuf),
     /// The file's content is durable.
     Synced(PathBuf),
@@ -235,8 +237,11 @@ impl<P: Send> DiskIo for Recorder<P> {
         }
     }
 
-    fn link(&self, _: &Path, to: &Path) -> io::Result<()> {
-        unimplemented!("recorded lives keep no evidence, and a link has no step: {}", to.display())
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.alive()?;
+        RealDisk.link(from, to)?;
+        self.note(Step::Link(self.below(from), self.below(to)));
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

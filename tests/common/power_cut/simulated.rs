@@ -85,6 +85,7 @@ impl SimulatedDisk {
                 let inode = self.names[from];
                 self.name(Naming::Rename(from.clone(), to.clone(), inode));
             }
+            Step::Link(from, to) => self.name(Naming::Set(to.clone(), self.names[from])),
             Step::Remove(path) => self.name(Naming::Remove(path.clone())),
             Step::Synced(path) => self.inode(path).sync(),
             Step::SyncFailed(path) => self.inode(path).forget(),

@@ -3,6 +3,7 @@
 
 mod backup;
 mod catch_up;
+mod checked_bundles;
 mod copy_error;
 mod export;
 mod export_source;

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, RwLock};
 
+use super::checked_bundles::CheckedBundles;
 use super::index::{CLAIM, EDITION, Index, LEAF, PAYLOAD, WITHDRAWAL, Wanted};
 use super::journal::BundleReader;
 use super::tree::Tree;
@@ -18,6 +19,7 @@ pub struct DiskReader {
     journal: PathBuf,
     describe: Describe,
     views: RwLock<Option<Views>>,
+    checked: CheckedBundles,
     /// Damage to the journal seen since it was opened: the file, and what is wrong. Never cleared.
     damage: OnceLock<(String, String)>,
 }
@@ -33,7 +35,8 @@ pub struct Views {
 impl DiskReader {
     /// A reader of this journal. It can't answer before it has [views](Self::show).
     pub fn new(journal: PathBuf, describe: Describe) -> Self {
-        Self { journal, describe, views: RwLock::new(None), damage: OnceLock::new() }
+        let (views, checked) = (RwLock::new(None), CheckedBundles::default());
+        Self { journal, describe, views, checked, damage: OnceLock::new() }
     }
 
     /// Remembers damage to the journal if the error reports it.
@@ -64,6 +67,7 @@ impl DiskReader {
 
     /// Sets the views for later reads; `None` while the store reloads.
     pub fn show(&self, views: Option<Views>) {
+        self.checked.clear();
         *self.views.write().expect("no panic while it is held") = views;
     }
 
@@ -97,7 +101,7 @@ impl StoreReader for DiskReader {
 
     fn bundle(&self, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
         let tree = self.views()?.tree;
-        checked_bundle(&self.journal, &tree, index, width).inspect_err(|error| self.notice(error))
+        self.bundle_of(&tree, index, width).inspect_err(|error| self.notice(error))
     }
 
     fn entry(&self, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
@@ -154,6 +158,25 @@ impl DiskReader {
         self.views()?.index.find(Wanted::hash(kind, hash))
     }
 
+    /// Reads a bundle. A full one that was compared with the tree before only has to have the same bytes.
+    fn bundle_of(&self, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
+        let id = TileId::Entries { index };
+        if id.width_in(tree.peaks().size()) < width as u64 {
+            // A request beyond the tree is no fault of the journal.
+            let detail = format!("expected {width} entries in bundle {index}, saw fewer");
+            return Err(StoreError::TreeDamaged { detail });
+        }
+        let bytes = read_bundle(&self.journal, tree, index, width)?;
+        let is_full = width as u64 == TILE_WIDTH;
+        if !(is_full && self.checked.knows(index, &bytes)) {
+            check_bundle(tree, index, width, &bytes)?;
+            if is_full {
+                self.checked.remember(index, &bytes);
+            }
+        }
+        Ok(bytes)
+    }
+
     /// The first of these leaves whose entry matches: pointers are only hints.
     fn first_that<T>(
         &self,
@@ -181,7 +204,8 @@ fn checked_entry(journal: &Path, tree: &Tree, index: LeafIndex) -> Result<Vec<u8
     }
     // Its whole bundle shows whether the journal or sled is to blame.
     let width = usize::try_from(TileId::Entries { index: bundle }.width_in(tree.peaks().size()));
-    checked_bundle(journal, tree, bundle, width.expect("at most 256"))?;
+    let width = width.expect("at most 256");
+    check_bundle(tree, bundle, width, &read_bundle(journal, tree, bundle, width)?)?;
     Err(StoreError::TreeDamaged { detail: format!("expected leaf {index} to be what it was a moment ago") })
 }
 
@@ -192,13 +216,10 @@ fn leaf_hash(tree: &Tree, index: LeafIndex) -> Result<Hash, StoreError> {
     Ok(*tree.read_tiles(&[tile])?[0].last().expect("at least one hash"))
 }
 
-/// Reads a bundle and compares the hashes of its entries with the tree's.
-fn checked_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
-    // First: a request beyond the tree is no fault of the journal.
-    let tile = Tile::new(TileId::Hashes { level: 0, index }, width as u64).expect("1 to 256 entries");
-    let expected = tree.read_tiles(&[tile])?.remove(0);
-    let bytes = read_bundle(journal, tree, index, width)?;
-    for (at, (entry, hash)) in split(&bytes, index, width)?.iter().zip(&expected).enumerate() {
+/// Compares the hashes of a bundle's entries with the tree's.
+fn check_bundle(tree: &Tree, index: u64, width: usize, bytes: &[u8]) -> Result<(), StoreError> {
+    let expected = leaf_hashes(tree, index, width)?;
+    for (at, (entry, hash)) in split(bytes, index, width)?.iter().zip(&expected).enumerate() {
         if Hash::leaf(entry) != *hash {
             let leaf = index * TILE_WIDTH + at as u64;
             check_tile(tree, index, &expected)?;
@@ -208,7 +229,13 @@ fn checked_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Resu
             });
         }
     }
-    Ok(bytes)
+    Ok(())
+}
+
+/// The leaf hashes of a bundle's entries in the tree.
+fn leaf_hashes(tree: &Tree, index: u64, width: usize) -> Result<Vec<Hash>, StoreError> {
+    let tile = Tile::new(TileId::Hashes { level: 0, index }, width as u64).expect("1 to 256 entries");
+    Ok(tree.read_tiles(&[tile])?.remove(0))
 }
 
 /// Returns true if a full tile of leaf hashes matches the hash above it in the tree. If not, sled is damaged.

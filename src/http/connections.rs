@@ -104,8 +104,10 @@ pub struct Connection {
     body_since: AtomicU64,
     /// Set while the server waits for the next bytes of that body.
     body_awaited: AtomicBool,
-    /// Notified when the connection should end.
-    pub close: Notify,
+    /// Set when the connection should end, until it has taken note.
+    must_close: AtomicBool,
+    /// Notified after that.
+    close: Notify,
 }
 
 impl Connection {
@@ -121,6 +123,7 @@ impl Connection {
             body: AtomicU64::new(0),
             body_since: AtomicU64::new(0),
             body_awaited: AtomicBool::new(false),
+            must_close: AtomicBool::new(false),
             close: Notify::new(),
         };
         connection.progress.store(connection.now(), RELAXED);
@@ -151,6 +154,22 @@ impl Connection {
     /// Records that the socket takes no bytes.
     pub fn blocked(&self) {
         self.blocked.store(true, RELAXED);
+    }
+
+    fn tell_to_close(&self) {
+        self.must_close.store(true, RELAXED);
+        self.close.notify_one();
+    }
+
+    /// Returns true if the connection should end.
+    pub fn must_close(&self) -> bool {
+        self.must_close.load(RELAXED)
+    }
+
+    /// Waits until the connection should end.
+    pub async fn told_to_close(&self) {
+        self.close.notified().await;
+        self.must_close.store(false, RELAXED);
     }
 
     /// Marks the connection as being served until the guard is dropped.
@@ -399,7 +418,7 @@ impl ConnectionTable {
     fn close(&mut self, id: u64) {
         let Some(place) = self.open.get_mut(&id).filter(|place| !place.closing) else { return };
         place.closing = true;
-        place.connection.close.notify_one();
+        place.connection.tell_to_close();
         let network = place.network;
         self.closing += 1;
         self.discount(network);

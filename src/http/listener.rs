@@ -1,10 +1,11 @@
 //! Accepts connections and serves each in a task of its own.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -126,20 +127,54 @@ async fn serve_connection(
     let answering = connection.clone();
     let service = service_fn(move |request| frontend.answer(&answering, from, request));
     let mut serving = pin!(http.serve_connection(io, service));
+    let stopping = stop.clone();
+    let is_told = || connection.must_close() || stopping.has_changed().unwrap_or(true);
     loop {
-        tokio::select! {
-            ended = serving.as_mut() => return log_early_end(ended),
-            () = connection.close.notified() => {
-                if !connection.is_working() {
-                    return;
-                }
-                slot.keep_open();
+        let signal = pin!(async {
+            tokio::select! {
+                () = connection.told_to_close() => Signal::Close,
+                _ = stop.changed() => Signal::Stop,
             }
-            _ = stop.changed() => break,
+        });
+        match serve_until(serving.as_mut(), signal, is_told).await {
+            Ok(ended) => return log_early_end(ended),
+            Err(Signal::Close) if !connection.is_working() => return,
+            Err(Signal::Close) => slot.keep_open(),
+            Err(Signal::Stop) => break,
         }
     }
     serving.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, serving).await.map(log_early_end);
+}
+
+/// A reason to end a connection.
+enum Signal {
+    /// Its slot is wanted, or it was too slow.
+    Close,
+    /// The server stops.
+    Stop,
+}
+
+/// Polls `serving` whenever the task is woken; returns its output, or `Err` with that of `signal`.
+///
+/// Each request wakes the task a few times. Polling the signal takes two locks, so it is polled once, which leaves the
+/// task's waker with it, and then only if `is_told`.
+async fn serve_until<T, S>(
+    mut serving: Pin<&mut impl Future<Output = T>>,
+    mut signal: Pin<&mut impl Future<Output = S>>,
+    is_told: impl Fn() -> bool,
+) -> Result<T, S> {
+    let mut is_waiting = false;
+    poll_fn(|context| {
+        if let Poll::Ready(ended) = serving.as_mut().poll(context) {
+            return Poll::Ready(Ok(ended));
+        }
+        if std::mem::replace(&mut is_waiting, true) && !is_told() {
+            return Poll::Pending;
+        }
+        signal.as_mut().poll(context).map(Err)
+    })
+    .await
 }
 
 fn log_early_end(ended: hyper::Result<()>) {

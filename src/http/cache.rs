@@ -23,7 +23,12 @@ pub const TEXT: &str = "text/plain; charset=utf-8";
 
 /// An answer of a media type, with a rule for caches.
 pub fn answer(media_type: &'static str, rule: &'static str, body: impl IntoResponse) -> Response {
-    ([(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, rule)], body).into_response()
+    // Not as a tuple: that would check and copy the values for each answer.
+    let mut answer = body.into_response();
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(rule));
+    answer
 }
 
 /// Gives an answer without a rule the rule [`NEVER`].

@@ -33,8 +33,8 @@ pub enum Entries {
     /// Sequence numbers begin at the microseconds since 1970: a later run begins above an earlier
     /// one of less than a million statements a second. Two runs at once need two channels.
     ///
-    /// Signing costs more than sending. So up to 65,536 statements are signed on all cores before the clock starts. If
-    /// a run may need more, one thread goes on signing, on a core that the log may need, and the run counts the entries
+    /// Signing costs more than sending. So up to 65,536 statements are signed on all cores before the clock starts. Only
+    /// if a run may need more, one thread goes on signing, on a core that the log may need. The run counts the entries
     /// for which it had to wait.
     Signed(Arc<Statement>),
 }
@@ -62,7 +62,9 @@ impl Source {
                 let per_second = rate.map_or(SIGNED_AHEAD_PER_SECOND, u64::from);
                 let needed = per_second.saturating_mul(duration.as_secs() + 1);
                 let ahead = usize::try_from(needed).map_or(SIGNED_AHEAD, |needed| needed.min(SIGNED_AHEAD));
-                let signing = Signing::new(statement.clone(), rate.map(|_| needed));
+                // Where all of them are signed before the clock starts, nobody signs while it runs.
+                let until = (rate.is_some() || needed <= ahead as u64).then_some(needed);
+                let signing = Signing::new(statement.clone(), until);
                 let signed = Mutex::new(sign_ahead(&signing, ahead)?);
                 Ok(Self::Signed { signed, signing, waits: Cell::new(0) })
             }

@@ -89,6 +89,7 @@ impl Witness {
             if let Some(cosignatures) = self.repeated(head, latest, time) {
                 return Ok(cosignatures);
             }
+            let announced = self.inner.ledger.announce();
             let cosignatures = self.sign(head, time).await?;
             let mut note = signed.clone();
             // Where the tree has grown, the stored note has another text, and nothing of it is read. If the ledger moved
@@ -102,6 +103,7 @@ impl Witness {
                 head: Head { size: head.size, root: head.root, time },
                 note: note.to_string(),
             };
+            drop(announced);
             let answer = self.inner.ledger.replace(latest, record).ok_or(WitnessError::ShuttingDown)?;
             match answer.await {
                 // The head is durable: the cosignatures may leave.

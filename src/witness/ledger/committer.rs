@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,11 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 const ROW_DELAY: Duration = Duration::from_millis(100);
 /// The journal is written anew when it is this many times as long as the live records.
 const GROWTH: u64 = 4;
+
+/// The longest time that a batch waits for records that were announced.
+const MOST_GATHERING: Duration = Duration::from_millis(1);
+/// How often a batch that waits looks whether they have come.
+const GATHERING_STEP: Duration = Duration::from_micros(100);
 
 /// Where the answer to a request goes.
 pub type Reply = oneshot::Sender<Result<(), NotReplaced>>;
@@ -49,6 +55,8 @@ pub struct Committer {
     project_at: Option<Instant>,
     /// The journal has to be written anew before the next append: nobody knows what the disk has.
     unsound: bool,
+    /// How long the last batch took to become durable.
+    synced_in: Duration,
 }
 
 impl Committer {
@@ -64,8 +72,19 @@ impl Committer {
             let heads = shared.heads.read().expect("no panic while it is held");
             heads.iter().filter_map(|(key, entry)| Some((*key, entry.note.clone()?))).collect()
         };
-        let (project_at, unsound) = (None, false);
-        Self { shared, journal, path, name, journal_bytes, live_bytes, missing, project_at, unsound }
+        let (project_at, unsound, synced_in) = (None, false, Duration::ZERO);
+        Self {
+            shared,
+            journal,
+            path,
+            name,
+            journal_bytes,
+            live_bytes,
+            missing,
+            project_at,
+            unsound,
+            synced_in,
+        }
     }
 
     /// Commits until the ledger is shut down.
@@ -76,7 +95,10 @@ impl Committer {
             let until = again.into_iter().chain(self.project_at).min();
             let wait = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
             match requests.recv_timeout(wait) {
-                Ok(first) => self.commit(batch(first, requests)),
+                Ok(first) => {
+                    self.gather();
+                    self.commit(batch(first, requests));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.project(),
             }
@@ -88,6 +110,15 @@ impl Committer {
             if self.project_at.is_some_and(|at| at <= now) {
                 self.project();
             }
+        }
+    }
+
+    /// Waits for the records that are announced, but no longer than the last batch took to become durable: the more an
+    /// fdatasync costs, the more records share one, and the disk is busy for half of the time at least.
+    fn gather(&self) {
+        let until = Instant::now() + self.synced_in.min(MOST_GATHERING);
+        while self.shared.announced.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+            std::thread::sleep(GATHERING_STEP);
         }
     }
 
@@ -138,7 +169,9 @@ impl Committer {
         if self.unsound || long {
             self.make_sound()?;
         }
+        let begun = Instant::now();
         let appended = journal::append(&mut self.journal, records).map_err(LedgerError::from);
+        self.synced_in = begun.elapsed();
         appended.inspect_err(|error| self.fail(error))
     }
 

@@ -18,6 +18,7 @@ mod rows;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -120,6 +121,8 @@ struct Shared {
     heads: RwLock<HashMap<Hash, Entry>>,
     rows: Rows,
     fault: Mutex<Faults>,
+    /// Records that are about to be handed in.
+    announced: AtomicUsize,
     /// Last field: released after sled is closed.
     _lock: DirLock,
 }
@@ -131,6 +134,15 @@ struct Entry {
     head: Head,
     /// The note, until sled has it.
     note: Option<Arc<Record>>,
+}
+
+/// A record that is about to be handed in: a batch waits a moment for it. Dropped when it has come, or never will.
+pub struct Announced(Arc<Shared>);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.0.announced.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default, Clone)]
@@ -206,7 +218,8 @@ impl Ledger {
             (key, Entry { origin, head, note: Some(Arc::new(record)) })
         };
         let heads = RwLock::new(scan.last.into_iter().map(entry).collect());
-        let shared = Arc::new(Shared { heads, rows, fault: Mutex::default(), _lock: lock });
+        let (fault, announced) = (Mutex::default(), AtomicUsize::new(0));
+        let shared = Arc::new(Shared { heads, rows, fault, announced, _lock: lock });
         let mut committer = Committer::new(shared.clone(), journal, path, name.clone(), journal_bytes);
         committer.project();
         let (requests, waiting) = channel();
@@ -248,6 +261,13 @@ impl Ledger {
             Some(record) => Ok(Some(record)),
             None => Err(LedgerError::NoNote(entry.origin)),
         }
+    }
+
+    /// Announces a record that is being made, so that one fdatasync is for it and for those that came before.
+    #[must_use]
+    pub fn announce(&self) -> Announced {
+        self.shared.announced.fetch_add(1, Ordering::Relaxed);
+        Announced(self.shared.clone())
     }
 
     /// Replaces the `expected` head, or none, by `record`. The answer comes when the record is durable; not

@@ -77,6 +77,17 @@ fn of_those_that_saw_the_same_head_one_replaces_it() {
 }
 
 #[test]
+fn an_announced_record_that_never_comes_holds_up_nobody() {
+    let dir = made();
+    let ledger = open(&dir);
+    let announced = ledger.announce();
+    assert!(replace(&ledger, None, record(1)));
+    assert!((2..20).all(|size| replace(&ledger, Some(record(size - 1).head), record(size))));
+    drop(announced);
+    assert_eq!(ledger.head(&origin()), Some(record(19).head));
+}
+
+#[test]
 #[should_panic(expected = "the log grows")]
 fn a_head_never_shrinks() {
     let dir = made();

@@ -1,10 +1,11 @@
 //! Flat growth: a log of 10,000, 100,000, a million and ten million entries of 1 KiB, opaque, served by
 //! a process of its own. At each size the rate of appending, memory, disk, the time to be ready after
-//! `kill -9`, and the latency of `POST /add`, tile reads and proofs. The baselines, in the same run
-//! and directory: a plain file to which the same bytes are appended with as many fdatasyncs a byte.
+//! `kill -9` and after a power cut, and the latency of `POST /add`, tile reads and proofs. The baselines, in the
+//! same run and directory: a plain file to which the same bytes are appended with as many fdatasyncs a byte.
 //!
-//! Run with `cargo bench --bench growth`; it takes some minutes and 13 GB, and `TREEHEAD_GROWTH_LEAVES`
-//! makes it less. Writes `docs/growth.svg` and `docs/growth.tsv`.
+//! Run with `cargo bench --bench growth`; it takes some minutes and 13 GB. `TREEHEAD_BENCH_LEAVES` and
+//! `TREEHEAD_BENCH_ENTRY_BYTES` make it less, or a hundred million small entries. Writes `docs/growth.svg` and
+//! `docs/growth.tsv`.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -21,7 +22,7 @@ use common::fetch::{Fetches, fetch};
 use common::plot::{Chart, Line, draw};
 use common::server::Server;
 use treehead::client::LogClient;
-use treehead::load::{self, Latencies, Plan};
+use treehead::load::{self, Entries, Latencies, Plan};
 
 /// How long the rate of appending is measured from each size on: not so long that a small log grows to the next
 /// size.
@@ -44,6 +45,7 @@ struct Row {
     rss: u64,
     disk: u64,
     ready: Duration,
+    ready_after_cut: Duration,
     add: Latencies,
     tile: Latencies,
     proof: Latencies,
@@ -51,22 +53,32 @@ struct Row {
 
 fn main() {
     let dir = common::dir();
-    let most = std::env::var("TREEHEAD_GROWTH_LEAVES").map_or(10_000_000, |n| n.parse().expect("a number"));
+    let most = std::env::var("TREEHEAD_BENCH_LEAVES").map_or(10_000_000, |n| n.parse().expect("a number"));
     let mut log = Server::make(&dir.path().join("log"), "opaque");
     let mut rows = Vec::new();
     println!(
-        "    leaves  append/s  CPU us  plain/s  ratio   RSS MB  bytes/byte  ready ms  add p50/p99 ms  tile p50/p99 ms  proof p50/p99 ms"
+        "    leaves  append/s  CPU us  plain/s  ratio   RSS MB  bytes/byte  ready ms  s/M after cut  add p50/p99 ms  tile p50/p99 ms  proof p50/p99 ms"
     );
-    for size in [10_000, 100_000, 1_000_000, 10_000_000].into_iter().filter(|size| *size <= most) {
-        common::fill(&Plan::new(log.target()), size);
+    for size in [10_000, 100_000, 1_000_000, 10_000_000, 100_000_000].into_iter().filter(|size| *size <= most)
+    {
+        common::fill(&plan(&log), size);
         let row = measure(&mut log, dir.path());
         println!("{}", row.line());
         rows.push(row);
+    }
+    if let (Some(base), Some(last)) = (rows.iter().find(|row| row.size >= 1_000_000), rows.last()) {
+        let ratio = last.cpu.as_secs_f64() / base.cpu.as_secs_f64();
+        println!("CPU an entry at {} leaves of that at {}: {ratio:.2}", last.size, base.size);
     }
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     std::fs::write(docs.join("growth.svg"), draw(&charts(&rows))).expect("docs can be written");
     std::fs::write(docs.join("growth.tsv"), table(&rows)).expect("docs can be written");
     println!("wrote docs/growth.svg and docs/growth.tsv");
+}
+
+/// Opaque entries of the size that the environment chooses.
+fn plan(log: &Server) -> Plan {
+    Plan { entries: Entries::Random(common::entry_bytes()), ..Plan::new(log.target()) }
 }
 
 fn measure(log: &mut Server, dir: &Path) -> Row {
@@ -80,14 +92,15 @@ fn measure(log: &mut Server, dir: &Path) -> Row {
     let proof =
         reads(log, (0..1_000).map(|n| format!("/proof/inclusion/{size}/{}", pick(n, size))).collect());
     let ready = log.kill_and_restart();
+    let ready_after_cut = log.cut_power_and_restart();
     let plain = plain(&dir.join("plain"));
     let window = WINDOWS.iter().find(|(most, _)| size <= *most).expect("the last has no end").1;
     let path = "/add-batch?wait=sequenced".to_owned();
-    let plan = Plan { batch: 1_024, writers: 8, path, duration: window, ..Plan::new(log.target()) };
+    let plan = Plan { batch: 1_024, writers: 8, path, duration: window, ..plan(log) };
     let cpu = log.cpu();
     let appended = load::append(&plan, pending(), &mut |_| ()).expect("a log that answers").measured;
     let (rate, cpu) = (appended.per_second(), log.cpu().saturating_sub(cpu).div_f64(appended.entries as f64));
-    Row { size, rate, cpu, plain, rss, disk, ready, add, tile, proof }
+    Row { size, rate, cpu, plain, rss, disk, ready, ready_after_cut, add, tile, proof }
 }
 
 /// Evenly spread, and different from size to size.
@@ -101,7 +114,7 @@ fn tile(index: u64) -> String {
 }
 
 fn adds(log: &Server) -> Latencies {
-    let plan = Plan { rate: Some(ADDS.0), writers: 16, duration: ADDS.1, ..Plan::new(log.target()) };
+    let plan = Plan { rate: Some(ADDS.0), writers: 16, duration: ADDS.1, ..plan(log) };
     let appended = load::append(&plan, pending(), &mut |_| ()).expect("a log that answers");
     assert_eq!(appended.measured.errors.total(), 0, "{:?}", appended.measured.errors);
     appended.measured.latency.latencies()
@@ -112,7 +125,7 @@ fn reads(log: &Server, paths: Vec<String>) -> Latencies {
     fetch(&fetches).expect("a log that answers").latency.latencies()
 }
 
-/// Entries a second that a plain file takes, in batches of 1,024.
+/// Entries a second that a plain file takes, in batches of 1 MiB.
 fn plain(path: &Path) -> f64 {
     let bytes = vec![0x5a; 1_024 * 1_024];
     let mut file = File::create(path).expect("a file to write to");
@@ -121,7 +134,7 @@ fn plain(path: &Path) -> f64 {
         file.write_all(&bytes).expect("room on the disk");
         file.sync_data().expect("a disk that syncs");
     }
-    let rate = common::rate(PLAIN_BYTES / 1_024, start.elapsed());
+    let rate = common::rate(PLAIN_BYTES / common::entry_bytes(), start.elapsed());
     std::fs::remove_file(path).expect("what was written can be removed");
     rate
 }
@@ -145,13 +158,18 @@ fn ms(time: Duration) -> f64 {
 impl Row {
     /// Bytes on disk for each byte of entries.
     fn density(&self) -> f64 {
-        self.disk as f64 / (self.size as f64 * common::ENTRY_BYTES as f64)
+        self.disk as f64 / (self.size as f64 * common::entry_bytes() as f64)
+    }
+
+    /// Seconds until it is ready after a power cut, for each million entries.
+    fn cut_per_million(&self) -> f64 {
+        self.ready_after_cut.as_secs_f64() * 1e6 / self.size as f64
     }
 
     fn line(&self) -> String {
         let pair = |l: &Latencies| format!("{:.2}/{:.2}", ms(l.p50), ms(l.p99));
         format!(
-            "{:>10} {:>9.0} {:>7.2} {:>8.0} {:>6.2} {:>8.0} {:>11.3} {:>9.0} {:>15} {:>16} {:>17}",
+            "{:>10} {:>9.0} {:>7.2} {:>8.0} {:>6.2} {:>8.0} {:>11.3} {:>9.0} {:>14.2} {:>15} {:>16} {:>17}",
             self.size,
             self.rate,
             us(self.cpu),
@@ -160,6 +178,7 @@ impl Row {
             self.rss as f64 / 1e6,
             self.density(),
             ms(self.ready),
+            self.cut_per_million(),
             pair(&self.add),
             pair(&self.tile),
             pair(&self.proof)
@@ -199,6 +218,11 @@ fn charts(rows: &[Row]) -> Vec<Chart> {
             lines: vec![line("log", |r| ms(r.ready))],
             limit: Some((2_000.0, "2 s")),
         },
+        Chart {
+            title: "ready after a power cut, ms",
+            lines: vec![line("log", |r| ms(r.ready_after_cut))],
+            limit: None,
+        },
         latencies("POST /add, 100 a second, ms", |r| ms(r.add.p50), |r| ms(r.add.p99)),
         latencies("tile GET, ms", |r| ms(r.tile.p50), |r| ms(r.tile.p99)),
         latencies("inclusion proof, ms", |r| ms(r.proof.p50), |r| ms(r.proof.p99)),
@@ -206,18 +230,19 @@ fn charts(rows: &[Row]) -> Vec<Chart> {
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut text = "leaves\tappend_per_s\tcpu_us_per_entry\tplain_per_s\trss_bytes\tdisk_bytes\tready_ms\tadd_p50_ms\tadd_p99_ms\ttile_p50_ms\ttile_p99_ms\tproof_p50_ms\tproof_p99_ms\n".to_owned();
+    let mut text = "leaves\tappend_per_s\tcpu_us_per_entry\tplain_per_s\trss_bytes\tdisk_bytes\tready_ms\tready_after_power_cut_ms\tadd_p50_ms\tadd_p99_ms\ttile_p50_ms\ttile_p99_ms\tproof_p50_ms\tproof_p99_ms\n".to_owned();
     for row in rows {
         write!(
             text,
-            "{}\t{:.0}\t{:.2}\t{:.0}\t{}\t{}\t{:.0}",
+            "{}\t{:.0}\t{:.2}\t{:.0}\t{}\t{}\t{:.0}\t{:.0}",
             row.size,
             row.rate,
             us(row.cpu),
             row.plain,
             row.rss,
             row.disk,
-            ms(row.ready)
+            ms(row.ready),
+            ms(row.ready_after_cut)
         )
         .expect("a string");
         for latencies in [&row.add, &row.tile, &row.proof] {

@@ -25,6 +25,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub const ENTRY_BYTES: usize = 1_024;
 
+/// Bytes of an entry where a bench lets `TREEHEAD_BENCH_ENTRY_BYTES` choose: 1 KiB if it is not set.
+pub fn entry_bytes() -> usize {
+    std::env::var("TREEHEAD_BENCH_ENTRY_BYTES").map_or(ENTRY_BYTES, |bytes| bytes.parse().expect("a number"))
+}
+
 /// A directory on the disk that is measured: `TREEHEAD_BENCH_DIR`, or the system's for temporary files.
 pub fn dir() -> TempDir {
     let base = std::env::var_os("TREEHEAD_BENCH_DIR").unwrap_or_else(|| std::env::temp_dir().into());
@@ -33,8 +38,13 @@ pub fn dir() -> TempDir {
 
 /// `count` different entries, numbered from `first`.
 pub fn entries(first: u64, count: usize) -> Vec<Vec<u8>> {
+    entries_of(ENTRY_BYTES, first, count)
+}
+
+/// As many entries of another length, at least 8 bytes.
+pub fn entries_of(bytes: usize, first: u64, count: usize) -> Vec<Vec<u8>> {
     let entry = |number: u64| {
-        let mut entry = vec![0x5a; ENTRY_BYTES];
+        let mut entry = vec![0x5a; bytes];
         entry[..8].copy_from_slice(&number.to_be_bytes());
         entry
     };

@@ -14,7 +14,7 @@ use super::{evidence, files};
 use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned, SignsFor};
 use crate::client::{AuditError, LogClient, audit, check_continues};
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::disk::{note_of, open_plain, read_note};
+use crate::disk::{note_of, open_plain, read_note, torn_slot};
 use crate::endpoint::Refusal;
 use crate::merkle::TreeSize;
 use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
@@ -102,6 +102,7 @@ fn check_dir(dir: &Path, args: &Args, json: bool) -> CliResult {
     let path = layout.checkpoint();
     let signed = read_signed(&path, &config.vkey()?)?.ok_or(StoreError::CheckpointMissing { path })?.head;
     let heads = read_heads(args, &config, &layout)?;
+    report_torn_slots(&layout)?;
     check_files(&config)?;
     if !layout.journal().exists() {
         if signed.size > TreeSize::ZERO {
@@ -146,6 +147,23 @@ fn read_heads(args: &Args, config: &Config, layout: &Layout) -> Result<Vec<LogSi
         heads.push(read_kept(path, &keys)?);
     }
     Ok(heads)
+}
+
+/// Says which slots of the heads' files do not check, and which head counts. The next head is written over such a slot.
+fn report_torn_slots(layout: &Layout) -> CliResult {
+    for path in [layout.checkpoint(), layout.witnessed()] {
+        let Some(slot) = torn_slot(&path)? else { continue };
+        let note = read_note(&path)?.unwrap_or_default();
+        let counts = checkpoint::read_unverified(&note).map_or_else(
+            |_| "the other one".to_owned(),
+            |(head, _)| format!("the head of tree size {}", head.size),
+        );
+        say(&format!(
+            "warning: slot {slot} of {} does not check, as after a write that a crash cut off; {counts} counts",
+            path.display()
+        ));
+    }
+    Ok(())
 }
 
 /// Reads a head with every signature line; `None` if it can't be read: `checkpoint.witnessed` may be lost.

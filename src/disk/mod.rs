@@ -22,4 +22,4 @@ pub use replace::{
 };
 #[cfg(feature = "server")]
 pub use sled_dir::{SledDir, SledError, SledIo};
-pub use slots::{SlotFile, note_of, read_note};
+pub use slots::{SlotFile, note_of, read_note, torn_slot};

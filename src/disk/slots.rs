@@ -53,6 +53,25 @@ pub fn note_of(bytes: &[u8]) -> Vec<u8> {
     newest(bytes).map_or(bytes, |(_, slot)| slot.note).to_vec()
 }
 
+/// The place, 1 or 2, of a slot that holds something and does not check, if the other slot does: a write to it was cut
+/// off, or it was damaged later. The other one counts either way.
+///
+/// # Errors
+/// [`DiskError::Io`].
+pub fn torn_slot(path: &Path) -> Result<Option<usize>, DiskError> {
+    let mut torn = None;
+    for _ in 0..READS {
+        let bytes = read_if_exists(path)?.unwrap_or_default();
+        let is_torn = |half: &&[u8]| Slot::decode(half).is_none() && half.iter().any(|byte| *byte != 0);
+        let at = halves(&bytes).and_then(|halves| halves.iter().position(is_torn));
+        torn = at.filter(|_| newest(&bytes).is_some()).map(|at| at + 1);
+        if torn.is_none() {
+            break;
+        }
+    }
+    Ok(torn)
+}
+
 /// A slot that checks.
 struct Slot<'a> {
     number: u64,

@@ -4,5 +4,6 @@
 mod common;
 
 mod changed;
+mod derived;
 mod read_only;
 mod sweep;

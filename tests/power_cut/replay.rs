@@ -67,7 +67,7 @@ impl Run {
     fn start(dir: &Path, recorder: &Arc<Recorder<Promise>>, ledger: &Arc<Ledger>) -> Result<Self, String> {
         let io: Arc<dyn SledIo> = recorder.clone();
         // Small runs, so that the index writes and merges files all along.
-        let options = || OpenOptions { seal_pointers: 3, ..store_options(&io, SEGMENT_BYTES) };
+        let options = || OpenOptions { seal_pointers: 3, leaf_tiles: 1, ..store_options(&io, SEGMENT_BYTES) };
         let store = open_store_with(dir, options).map_err(|e| e.to_string())?;
         let noted = Noted { store, notary: recorder.clone() };
         let driver = Driver::start(Box::new(noted), ledger.clone())?;

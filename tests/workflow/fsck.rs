@@ -383,3 +383,30 @@ fn another_log_under_the_same_address_is_not_this_one() {
     let ran = fsck_url(&world, &files).failed(3, "has no tree head signed by a trusted log");
     assert!(ran.stderr.contains("it sent 22 bytes (without a content type) that begin with"), "{ran:?}");
 }
+
+#[test]
+fn a_slot_that_does_not_check_is_reported_with_the_head_that_counts() {
+    let world = stopped();
+    let whole = world.read("log/checkpoint");
+    let numbers: Vec<u64> = whole.chunks(whole.len() / 2).map(slot_number).collect();
+    let older = if numbers[0] < numbers[1] { 0 } else { 1 };
+    let size = |slot: usize| {
+        let note = String::from_utf8_lossy(&whole[slot * whole.len() / 2..]).into_owned();
+        note.lines().nth(2).unwrap().to_owned()
+    };
+    for (torn, counts) in [(older, 1 - older), (1 - older, older)] {
+        flip(&world, "log/checkpoint", torn * whole.len() / 2 + 200);
+        let ran = world.run("fsck log").done();
+        let expected = format!("slot {} of log/checkpoint does not check", torn + 1);
+        assert!(ran.stderr.contains(&expected), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("the head of tree size {} counts", size(counts))), "{ran:?}");
+        world.write("log/checkpoint", &whole);
+    }
+    assert!(!world.run("fsck log").done().stderr.contains("slot"), "both check");
+}
+
+/// The number in the first line of a slot; 0 in one that was never written.
+fn slot_number(slot: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(slot).into_owned();
+    text.strip_prefix("treehead slot, number ").map_or(0, |rest| rest[..20].parse().unwrap())
+}

@@ -4,6 +4,7 @@ use super::hashing::hash_ahead;
 use super::index::{IndexOptions, IndexRows, IndexWriter, Indexed};
 use super::journal::{Cursor, Record, Scan};
 use super::layout::Opened;
+use super::leaves::{FRAME_TILES, LeafFile};
 use super::reader::{partial_leaves, read_bundle, split};
 use super::rows::RowWriter;
 use super::tree::Tree;
@@ -25,6 +26,9 @@ impl DiskStore {
         let dir = self.layout.journal();
         let Opened { db, tree: tree_rows } =
             self.layout.sled_dir(self.options.io.clone()).open(self.options.cache_bytes, Opened::new)?;
+        if tree_rows.is_empty() {
+            self.load_leaves(origin, &tree_rows)?;
+        }
         let tail = |tree: &Tree, cursor: &Cursor| partial_leaves(&dir, tree, cursor.size);
         let (tree, cursor) = Tree::open(tree_rows, tail).map_err(disagrees_with_journal)?;
         let scan = Scan::new(&dir, origin, cursor);
@@ -32,7 +36,9 @@ impl DiskStore {
         let (writer, indexed) = IndexWriter::open(self.index_options())?;
         let mut index = Behind { writer, indexed, compared: false };
         self.index_applied(&tree, &mut index)?;
-        let rows = RowWriter::new(tree.clone(), self.options.io.clone(), self.options.row_lag);
+        let OpenOptions { io, row_lag, .. } = &self.options;
+        let leaves = Some(self.leaf_file(origin));
+        let rows = RowWriter::new(tree.clone(), io.clone(), *row_lag, leaves);
         self.apply_records(&tree, &rows, &mut index, &mut scan)?;
         if index.indexed.size > tree.peaks().size() {
             return Err(StoreError::TreeDamaged { detail: "its index is ahead of its tree".to_owned() });
@@ -42,6 +48,36 @@ impl DiskStore {
         db.drop_tree("index")?;
         self.check_checkpoint(&tree)?;
         Ok(Recovered { db, tree, rows, index: index.writer, scan })
+    }
+
+    fn leaf_file(&self, origin: Hash) -> LeafFile {
+        let OpenOptions { io, leaf_tiles, .. } = &self.options;
+        let (path, journal, io) = (self.layout.leaves(), self.layout.journal(), io.clone());
+        LeafFile { path, journal, origin, io, frame_tiles: (*leaf_tiles).clamp(1, FRAME_TILES) }
+    }
+
+    /// Grows the tree from the file of leaf hashes, up to the signed size, into rows that are empty. Whether it is
+    /// the signed tree is checked at the end of catching up.
+    fn load_leaves(&self, origin: Hash, tree_rows: &sled::Tree) -> Result<(), StoreError> {
+        let Some(bytes) = self.checkpoint.note() else { return Ok(()) };
+        let Ok((signed, _)) = checkpoint::read_unverified(bytes) else { return Ok(()) };
+        let tree = Tree::empty(tree_rows.clone());
+        let OpenOptions { io, row_lag, progress, .. } = &self.options;
+        let rows = RowWriter::new(tree.clone(), io.clone(), *row_lag, None);
+        let read = self.leaf_file(origin).read(signed.size, |tiles| {
+            let growth = tree.peaks().grow(&tiles.leaf_hashes);
+            // A crash in here leaves a smaller tree, which goes on from the journal.
+            rows.apply_rows(&growth, &tiles.bundles, tiles.cursor)?;
+            progress(tiles.progress.0, tiles.progress.1);
+            Ok(())
+        });
+        match read {
+            Err(StoreError::Disk(error)) => {
+                tracing::warn!(%error, "leaf hashes can't be read; hashing the journal instead");
+                Ok(())
+            }
+            read => read,
+        }
     }
 
     fn index_options(&self) -> IndexOptions {

@@ -53,6 +53,18 @@ impl Layout {
         self.0.join("index")
     }
 
+    /// Leaf hashes and bundle offsets: derived from the journal, and written out now and then.
+    #[must_use]
+    pub fn leaves(&self) -> PathBuf {
+        self.0.join("leaves")
+    }
+
+    /// Removes the leaf hashes.
+    pub(super) fn discard_leaves(&self, io: &dyn DiskIo) -> Result<(), DiskError> {
+        let path = self.leaves();
+        if path.exists() { io.remove(&path).map_err(DiskError::io("remove", &path)) } else { Ok(()) }
+    }
+
     /// Exists while sled is open, and names the boot of the machine.
     #[must_use]
     pub fn sled_mark(&self) -> PathBuf {
@@ -115,7 +127,7 @@ impl Opened {
     }
 }
 
-/// Discards tree and index; the next opening rebuilds them from the journal.
+/// Discards tree, leaf hashes and index; the next opening rebuilds them from the journal.
 ///
 /// # Errors
 /// [`StoreError::Disk`] while the log is served.
@@ -123,5 +135,6 @@ pub fn discard_tree(dir: &Path) -> Result<(), StoreError> {
     let layout = Layout::new(dir);
     let _lock = DirLock::acquire(&layout.lock())?;
     layout.sled_dir(Arc::new(RealDisk)).discard_marked()?;
+    layout.discard_leaves(&RealDisk)?;
     Ok(remove_dir(&layout.index())?)
 }

@@ -12,6 +12,7 @@ mod hashing;
 mod index;
 mod journal;
 mod layout;
+mod leaves;
 mod reader;
 mod rebuild;
 mod rehash;
@@ -74,6 +75,8 @@ pub struct OpenOptions {
     /// The longest time until the tree's newest rows are in sled, after a kill read again from the journal. If
     /// it is zero, they are written before a batch is applied.
     pub row_lag: Duration,
+    /// Full tiles whose leaf hashes are written out together, 1 to 256.
+    pub leaf_tiles: usize,
     /// The disk, or what a test puts in its place.
     pub io: Arc<dyn SledIo>,
     /// A journal segment is sealed when it has grown past this.
@@ -95,6 +98,7 @@ impl OpenOptions {
             index_bytes: INDEX_BYTES,
             seal_pointers: index::SEAL_POINTERS,
             row_lag: Duration::from_millis(100),
+            leaf_tiles: leaves::FRAME_TILES,
             io: Arc::new(RealDisk),
             segment_bytes: journal::SEGMENT_BYTES,
             log_key: None,
@@ -171,15 +175,21 @@ impl DiskStore {
         let caught_up = catch_unwind(AssertUnwindSafe(|| self.catch_up(origin))).unwrap_or_else(|_| {
             Err(StoreError::TreeDamaged { detail: "sled panicked while it was read".to_owned() })
         });
-        let Recovered { db, tree, rows, index, scan } = caught_up.or_else(|error| {
+        let again = |error: StoreError, keep_leaves: bool| {
             let Some(why) = tree_fault(&error) else { return Err(error) };
             tracing::warn!(%why, "rebuilding the tree from the journal");
             // A crash in here leaves no sled or an incomplete one: both are rebuilt. What is left of the index
             // lacks its files, or is believed for the leaves that it was made of.
             self.layout.sled_dir(self.options.io.clone()).discard()?;
             remove_dir(&self.layout.index())?;
+            if !keep_leaves {
+                self.layout.discard_leaves(self.options.io.as_ref())?;
+            }
             self.catch_up(origin)
-        })?;
+        };
+        // First sled may be wrong, then the leaf hashes that it is made of.
+        let caught_up = caught_up.or_else(|error| again(error, true)).or_else(|error| again(error, false));
+        let Recovered { db, tree, rows, index, scan } = caught_up?;
         let mut journal = Journal::open(self.options.io.clone(), &self.layout.journal(), origin, &scan)?;
         journal.segment_bytes = self.options.segment_bytes;
         self.reader.show(Some(Views { tree, index: index.index().clone(), db }));

@@ -5,7 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::journal::{BundleStart, Position};
+use super::journal::{BundleStart, Cursor, Position};
+use super::leaves::{LeafFile, LeafThread, LeafWriter};
 use super::tree::Tree;
 use crate::disk::{SledError, SledIo};
 use crate::merkle::Growth;
@@ -21,7 +22,36 @@ pub struct RowWriter {
     io: Arc<dyn SledIo>,
     /// `None` if each batch is written before `apply` returns.
     thread: Option<JoinHandle<()>>,
+    leaves: Leaves,
     signals: Arc<Signals>,
+}
+
+/// The writer of leaf hashes; on its own thread if rows are written on one.
+#[derive(Clone)]
+enum Leaves {
+    None,
+    AtOnce(Arc<Mutex<LeafWriter>>),
+    Thread(Arc<LeafThread>),
+}
+
+impl Leaves {
+    fn new(file: LeafFile, tree: Tree, at_once: bool) -> Self {
+        let writer = LeafWriter::new(file, tree);
+        if at_once {
+            Self::AtOnce(Arc::new(Mutex::new(writer)))
+        } else {
+            Self::Thread(Arc::new(LeafThread::start(writer)))
+        }
+    }
+
+    /// Tells it of new rows.
+    fn wake(&self) {
+        match self {
+            Self::None => {}
+            Self::AtOnce(writer) => writer.lock().expect("no panic while it is held").catch_up(|| false),
+            Self::Thread(thread) => thread.wake(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -52,14 +82,16 @@ impl Signals {
 }
 
 impl RowWriter {
-    /// Writes rows at most `lag` after they were applied, on a thread of its own; without a lag, at once.
-    pub fn new(tree: Tree, io: Arc<dyn SledIo>, lag: Duration) -> Self {
+    /// Writes rows at most `lag` after they were applied, on a thread of its own; without a lag, at once. Leaf hashes
+    /// follow, if there is a file for them.
+    pub fn new(tree: Tree, io: Arc<dyn SledIo>, lag: Duration, leaves: Option<LeafFile>) -> Self {
         let signals = Arc::<Signals>::default();
+        let leaves = leaves.map_or(Leaves::None, |file| Leaves::new(file, tree.clone(), lag.is_zero()));
         let thread = (!lag.is_zero()).then(|| {
-            let (tree, io, signals) = (tree.clone(), io.clone(), signals.clone());
+            let (tree, io, signals, leaves) = (tree.clone(), io.clone(), signals.clone(), leaves.clone());
             let run = move || {
                 // sled may panic on pages that it did not expect.
-                let ran = catch_unwind(AssertUnwindSafe(|| run(&tree, io.as_ref(), lag, &signals)));
+                let ran = catch_unwind(AssertUnwindSafe(|| run(&tree, io.as_ref(), lag, &signals, &leaves)));
                 let ran = ran.unwrap_or_else(|_| Err(SledError::Damaged("sled panicked".to_owned())));
                 signals.change(|state| {
                     state.ended = true;
@@ -68,10 +100,10 @@ impl RowWriter {
             };
             std::thread::Builder::new().name("tree".to_owned()).spawn(run).expect("a thread can be started")
         });
-        Self { tree, io, thread, signals }
+        Self { tree, io, thread, leaves, signals }
     }
 
-    /// Applies one batch or several, as [`Tree::apply`] does. The rows are readable when this returns.
+    /// Applies one batch or several, of which the last is in the journal from `first_entry` to `end`. The rows are readable when this returns.
     ///
     /// # Errors
     /// Why rows could not be written, of this batch or of earlier ones: the tree has to be opened anew, and
@@ -83,9 +115,31 @@ impl RowWriter {
         first_entry: Position,
         end: Position,
     ) -> Result<(), SledError> {
-        let waiting = self.tree.apply(growth, bundles, first_entry, end);
+        let cursor = Cursor {
+            size: growth.edge.size(),
+            segment: end.segment,
+            first_entry: first_entry.offset,
+            end: end.offset,
+            root: growth.edge.root(),
+        };
+        self.apply_rows(growth, bundles, Some(cursor))
+    }
+
+    /// Applies batches as [`Tree::apply`] does.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn apply_rows(
+        &self,
+        growth: &Growth,
+        bundles: &[(u64, BundleStart)],
+        cursor: Option<Cursor>,
+    ) -> Result<(), SledError> {
+        let waiting = self.tree.apply(growth, bundles, cursor);
         if self.thread.is_none() {
-            return self.tree.write(self.io.as_ref());
+            self.tree.write(self.io.as_ref())?;
+            self.leaves.wake();
+            return Ok(());
         }
         let mut state = self.signals.state();
         let before = std::mem::replace(&mut state.waiting, waiting);
@@ -115,7 +169,13 @@ impl Drop for RowWriter {
     }
 }
 
-fn run(tree: &Tree, io: &dyn SledIo, lag: Duration, signals: &Signals) -> Result<(), SledError> {
+fn run(
+    tree: &Tree,
+    io: &dyn SledIo,
+    lag: Duration,
+    signals: &Signals,
+    leaves: &Leaves,
+) -> Result<(), SledError> {
     loop {
         let is_idle = |state: &mut State| state.waiting == 0 && !state.closing;
         drop(signals.changed.wait_while(signals.state(), is_idle).expect("no panic while it is held"));
@@ -129,6 +189,7 @@ fn run(tree: &Tree, io: &dyn SledIo, lag: Duration, signals: &Signals) -> Result
         drop(state);
         signals.changed.notify_all();
         tree.write(io)?;
+        leaves.wake();
         if closing {
             return Ok(());
         }

@@ -51,6 +51,8 @@ pub fn swap(io: &dyn DiskIo, layout: &Layout) -> Result<Option<PathBuf>, DiskErr
     // A crash from here on until the second rename leaves the old journal in force: the log refuses
     // to start as before, and the next repair begins anew.
     remove_dir(&new)?;
+    // The new journal may have its batches elsewhere.
+    layout.discard_leaves(io)?;
     io.rename(&building, &new).map_err(DiskError::io("rename", &building))?;
     sync_parent(io, &journal)?;
     let kept = journal.exists().then(|| layout.journal_damaged());

@@ -1,5 +1,6 @@
 mod derived;
 mod index_files;
+mod leaves;
 mod rows;
 mod signed_head;
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::StoreError;
 use super::index::{self, Indexed, PointerSum};
-use super::journal::{BundleStart, Cursor, Position};
+use super::journal::{BundleStart, Cursor};
 use crate::disk::{SledDir, SledError, SledIo};
 use crate::merkle::{
     Growth, Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, hashes_from_bytes,
@@ -27,12 +27,12 @@ const CURSOR: &[u8] = b"c";
 const LEVELS: usize = 8;
 
 impl Cursor {
-    fn to_bytes(self) -> Vec<u8> {
+    pub(super) fn to_bytes(self) -> Vec<u8> {
         let words = [self.size.get(), self.segment, self.first_entry, self.end].map(u64::to_be_bytes);
         [words.concat().as_slice(), self.root.as_bytes()].concat()
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (words, root) = bytes.split_at_checked(32)?;
         let word = |at: usize| u64::from_be_bytes(words[at..at + 8].try_into().expect("eight bytes"));
         let root = Hash::from_bytes(root.try_into().ok()?);
@@ -75,6 +75,11 @@ struct Edge {
 }
 
 impl Tree {
+    /// An empty tree, in place of what the rows may hold.
+    pub fn empty(rows: sled::Tree) -> Self {
+        Self { rows, recent: Arc::default() }
+    }
+
     /// Opens the tree and rebuilds the right edge. `tail` reads the hashes of the leaves behind the last full
     /// tile from the journal.
     ///
@@ -85,7 +90,7 @@ impl Tree {
         rows: sled::Tree,
         tail: impl FnOnce(&Self, &Cursor) -> Result<Vec<Hash>, StoreError>,
     ) -> Result<(Self, Option<Cursor>), StoreError> {
-        let tree = Self { rows, recent: Arc::default() };
+        let tree = Self::empty(rows);
         let damaged = |why: &str| StoreError::TreeDamaged { detail: why.to_owned() };
         let cursor = tree.rows.get(CURSOR).map_err(|_| damaged("its cursor can't be read"))?;
         let Some(cursor) = cursor else { return Ok((tree, None)) };
@@ -119,16 +124,9 @@ impl Tree {
         Ok(())
     }
 
-    /// Applies one batch or several, of which the last is in the journal from `first_entry` to `end`: makes tile
-    /// hashes, bundle offsets and cursor readable, all at once. Returns the number of rows that wait to be
-    /// written.
-    pub fn apply(
-        &self,
-        growth: &Growth,
-        bundles: &[(u64, BundleStart)],
-        first_entry: Position,
-        end: Position,
-    ) -> usize {
+    /// Applies one batch or several: makes tile hashes, bundle offsets and cursor readable, all at once. Returns the
+    /// number of rows that wait to be written.
+    pub fn apply(&self, growth: &Growth, bundles: &[(u64, BundleStart)], cursor: Option<Cursor>) -> usize {
         let mut edge = self.recent().edge.clone();
         let mut rows = Rows::new();
         let full = |id, hashes: &[Hash]| {
@@ -140,14 +138,7 @@ impl Tree {
         for (index, start) in bundles {
             rows.insert(bundle_key(*index), start.to_bytes().as_slice().into());
         }
-        let cursor = Cursor {
-            size: growth.edge.size(),
-            segment: end.segment,
-            first_entry: first_entry.offset,
-            end: end.offset,
-            root: growth.edge.root(),
-        };
-        rows.insert(CURSOR.to_vec(), cursor.to_bytes().into());
+        rows.extend(cursor.map(|cursor| (CURSOR.to_vec(), cursor.to_bytes().into())));
         let mut recent = self.recent_mut();
         recent.edge = edge;
         recent.waiting.extend(rows);
@@ -192,6 +183,19 @@ impl Tree {
     fn row(&self, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
         let recent = self.recent().row(key);
         Ok(if recent.is_some() { recent } else { self.rows.get(key)? })
+    }
+
+    /// The last batch applied.
+    pub fn cursor(&self) -> Result<Option<Cursor>, StoreError> {
+        Ok(self.row(CURSOR)?.as_deref().and_then(Cursor::from_bytes))
+    }
+
+    /// The beginning of a bundle, and its full tile of leaf hashes.
+    pub fn leaf_rows(&self, index: u64) -> Result<(BundleStart, sled::IVec), StoreError> {
+        let id = TileId::Hashes { level: 0, index };
+        let hashes = self.row(&tile_key(id))?;
+        parse_tile(id, hashes.clone())?;
+        Ok((self.bundle_start(index)?, hashes.unwrap_or_default()))
     }
 
     /// The first hashes of a full tile.

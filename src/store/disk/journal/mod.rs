@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use bundle_reader::BundleReader;
 pub(super) use salvage::Salvage;
-pub use scan::{Cursor, Record, Scan};
+pub use scan::{Cursor, Record, Scan, has_batch};
 use segment::{About, FORMATS, SEGMENT_HEAD_BYTES, encode_body};
 pub(super) use writer::JournalWriter;
 

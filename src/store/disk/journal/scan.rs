@@ -260,6 +260,18 @@ impl Scan {
     }
 }
 
+/// Whether the journal in `dir` has the batch of the cursor where it says.
+///
+/// # Errors
+/// [`DiskError::Io`].
+pub fn has_batch(dir: &Path, cursor: &Cursor) -> Result<bool, DiskError> {
+    match JournalReader::open(&segment_path(dir, cursor.segment), &FORMATS) {
+        Ok(segment) => Ok(segment.length() >= cursor.end && has_batch_before(&segment, cursor)?),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether the segment has the batch of the cursor.
 fn has_batch_before(segment: &JournalReader, cursor: &Cursor) -> Result<bool, DiskError> {
     let begin = cursor.first_entry.checked_sub(BATCH_HEAD_BYTES as u64);

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! file    magic "THLEAF1\n", about: origin hash (32), random marker
-//! frame   number: first tile, items: full tiles of leaf hashes, tag: cursor, or zeros
+//! frame   number: first tile, items: full tiles of leaf hashes
+//!         tag: cursor (64) || beginning of the bundle that its last leaf is in (24), or zeros
 //!         body: (beginning of the bundle (24) || 256 hashes)*
 //!         CRC of head and body
 //! ```
@@ -34,8 +35,8 @@ pub const FRAME_TILES: usize = 256;
 const MAX_TILES: usize = 2 * FRAME_TILES;
 const TILE_BYTES: usize = TILE_WIDTH as usize * HASH_BYTES;
 const START_BYTES: usize = 24;
-/// Bytes of a cursor.
-const TAG_BYTES: usize = 32 + HASH_BYTES;
+const CURSOR_BYTES: usize = 32 + HASH_BYTES;
+const TAG_BYTES: usize = CURSOR_BYTES + START_BYTES;
 /// Wake-ups that are let pass after a failure: a minute under load.
 const REST: u32 = 600;
 
@@ -195,7 +196,7 @@ fn end_of(reader: &mut JournalReader) -> Result<End, DiskError> {
 
 /// The cursor of a frame that has one, if it is of the frame's tiles.
 fn cursor_of(head: &FrameHead) -> Option<Cursor> {
-    let cursor = Cursor::from_bytes(&head.tag)?;
+    let cursor = Cursor::from_bytes(&head.tag[..CURSOR_BYTES])?;
     (cursor.size.get() / TILE_WIDTH == head.number + head.items as u64).then_some(cursor)
 }
 
@@ -210,7 +211,12 @@ fn tiles_of(frame: &Frame, progress: (u64, u64)) -> Option<LeafTiles> {
         bundles.push((index, BundleStart::from_bytes(start)?));
         leaf_hashes.extend(hashes_from_bytes(hashes, TILE_WIDTH as usize)?);
     }
-    Some(LeafTiles { leaf_hashes, bundles, cursor: cursor_of(&frame.head), progress })
+    let cursor = cursor_of(&frame.head);
+    if cursor.is_some_and(|cursor| cursor.size.get() % TILE_WIDTH > 0) {
+        let start = BundleStart::from_bytes(&frame.head.tag[CURSOR_BYTES..])?;
+        bundles.push((frame.head.number + frame.head.items as u64, start));
+    }
+    Some(LeafTiles { leaf_hashes, bundles, cursor, progress })
 }
 
 /// Appends the tree's new tiles to the file.
@@ -258,8 +264,14 @@ impl LeafWriter {
         if left < each {
             return Ok(false);
         }
-        let (end, tag) =
-            if left < 2 * each { (tiles, cursor.to_bytes()) } else { (first + each, vec![0; TAG_BYTES]) };
+        let (mut end, mut tag) = (first + each, Vec::with_capacity(TAG_BYTES));
+        if left < 2 * each {
+            (end, tag) = (tiles, cursor.to_bytes());
+            if cursor.size.get() % TILE_WIDTH > 0 {
+                tag.extend_from_slice(&self.tree.bundle_start(tiles)?.to_bytes());
+            }
+        }
+        tag.resize(TAG_BYTES, 0);
         let mut rows = Vec::with_capacity(2 * self.file.frame_tiles);
         for index in first..end {
             rows.push(self.tree.leaf_rows(index)?);

@@ -115,7 +115,7 @@ fn damage_anywhere_in_the_file_changes_nothing_that_is_served() {
 fn forge(dir: &Path, frame: usize, at: usize) {
     let mut bytes = leaves_of(dir);
     let body = 24 + 256 * 32;
-    let (file_head, frame_head) = (8 + 32 + 8 + 4, 8 + 8 + 4 + 4 + 64 + 4);
+    let (file_head, frame_head) = (8 + 32 + 8 + 4, 8 + 8 + 4 + 4 + 88 + 4);
     let begin = file_head + frame * (frame_head + body + 4);
     bytes[begin + frame_head + at] ^= 1;
     let crc = crc32fast::hash(&bytes[begin..begin + frame_head + body]);

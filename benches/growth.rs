@@ -39,8 +39,10 @@ const PLAIN_BYTES: usize = 200 * 1_024 * 1_024;
 struct Row {
     size: u64,
     rate: f64,
-    /// Processor time of the log for each entry.
+    /// Processor time of the log for each entry from this size on.
     cpu: Duration,
+    /// The same on the way to this size, with every merge of the index.
+    fill_cpu: Duration,
     plain: f64,
     rss: u64,
     disk: u64,
@@ -57,23 +59,34 @@ fn main() {
     let mut log = Server::make(&dir.path().join("log"), "opaque");
     let mut rows = Vec::new();
     println!(
-        "    leaves  append/s  CPU us  plain/s  ratio   RSS MB  bytes/byte  ready ms  s/M after cut  add p50/p99 ms  tile p50/p99 ms  proof p50/p99 ms"
+        "    leaves  append/s  CPU us  to here  plain/s  ratio   RSS MB  bytes/byte  ready ms  s/M after cut  add p50/p99 ms  tile p50/p99 ms  proof p50/p99 ms"
     );
     for size in [10_000, 100_000, 1_000_000, 10_000_000, 100_000_000].into_iter().filter(|size| *size <= most)
     {
+        let (before, cpu) = (log_size(&log), log.cpu());
         common::fill(&plan(&log), size);
-        let row = measure(&mut log, dir.path());
+        let fill_cpu = log.cpu().saturating_sub(cpu).div_f64((log_size(&log) - before).max(1) as f64);
+        let row = Row { fill_cpu, ..measure(&mut log, dir.path()) };
         println!("{}", row.line());
         rows.push(row);
     }
     if let (Some(base), Some(last)) = (rows.iter().find(|row| row.size >= 1_000_000), rows.last()) {
-        let ratio = last.cpu.as_secs_f64() / base.cpu.as_secs_f64();
-        println!("CPU an entry at {} leaves of that at {}: {ratio:.2}", last.size, base.size);
+        let ratio = |cpu: fn(&Row) -> Duration| cpu(last).as_secs_f64() / cpu(base).as_secs_f64();
+        let (at, to) = (ratio(|row| row.cpu), ratio(|row| row.fill_cpu));
+        println!("CPU an entry from {} leaves on, of that from {} on: {at:.2}", last.size, base.size);
+        println!(
+            "CPU an entry on the way to {} leaves, of that on the way to {}: {to:.2}",
+            last.size, base.size
+        );
     }
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     std::fs::write(docs.join("growth.svg"), draw(&charts(&rows))).expect("docs can be written");
     std::fs::write(docs.join("growth.tsv"), table(&rows)).expect("docs can be written");
     println!("wrote docs/growth.svg and docs/growth.tsv");
+}
+
+fn log_size(log: &Server) -> u64 {
+    common::tree_size(&LogClient::new(&log.url()).expect("an address"))
 }
 
 /// Opaque entries of the size that the environment chooses.
@@ -82,8 +95,7 @@ fn plan(log: &Server) -> Plan {
 }
 
 fn measure(log: &mut Server, dir: &Path) -> Row {
-    let client = LogClient::new(&log.url()).expect("an address");
-    let size = common::tree_size(&client);
+    let size = log_size(log);
     let disk = bytes_in(&log.dir);
     let rss = log.rss();
     std::thread::sleep(PAUSE);
@@ -100,7 +112,20 @@ fn measure(log: &mut Server, dir: &Path) -> Row {
     let cpu = log.cpu();
     let appended = load::append(&plan, pending(), &mut |_| ()).expect("a log that answers").measured;
     let (rate, cpu) = (appended.per_second(), log.cpu().saturating_sub(cpu).div_f64(appended.entries as f64));
-    Row { size, rate, cpu, plain, rss, disk, ready, ready_after_cut, add, tile, proof }
+    Row {
+        size,
+        rate,
+        cpu,
+        fill_cpu: Duration::ZERO,
+        plain,
+        rss,
+        disk,
+        ready,
+        ready_after_cut,
+        add,
+        tile,
+        proof,
+    }
 }
 
 /// Evenly spread, and different from size to size.
@@ -169,10 +194,11 @@ impl Row {
     fn line(&self) -> String {
         let pair = |l: &Latencies| format!("{:.2}/{:.2}", ms(l.p50), ms(l.p99));
         format!(
-            "{:>10} {:>9.0} {:>7.2} {:>8.0} {:>6.2} {:>8.0} {:>11.3} {:>9.0} {:>14.2} {:>15} {:>16} {:>17}",
+            "{:>10} {:>9.0} {:>7.2} {:>8.2} {:>8.0} {:>6.2} {:>8.0} {:>11.3} {:>9.0} {:>14.2} {:>15} {:>16} {:>17}",
             self.size,
             self.rate,
             us(self.cpu),
+            us(self.fill_cpu),
             self.plain,
             self.rate / self.plain,
             self.rss as f64 / 1e6,
@@ -202,7 +228,11 @@ fn charts(rows: &[Row]) -> Vec<Chart> {
             lines: vec![line("log", |r| r.rate), line("plain file", |r| r.plain)],
             limit: None,
         },
-        Chart { title: "processor time an entry, us", lines: vec![line("log", |r| us(r.cpu))], limit: None },
+        Chart {
+            title: "processor time an entry, us",
+            lines: vec![line("from there on", |r| us(r.cpu)), line("on the way there", |r| us(r.fill_cpu))],
+            limit: None,
+        },
         Chart {
             title: "RSS, MB",
             lines: vec![line("log", |r| r.rss as f64 / 1e6)],
@@ -230,14 +260,15 @@ fn charts(rows: &[Row]) -> Vec<Chart> {
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut text = "leaves\tappend_per_s\tcpu_us_per_entry\tplain_per_s\trss_bytes\tdisk_bytes\tready_ms\tready_after_power_cut_ms\tadd_p50_ms\tadd_p99_ms\ttile_p50_ms\ttile_p99_ms\tproof_p50_ms\tproof_p99_ms\n".to_owned();
+    let mut text = "leaves\tappend_per_s\tcpu_us_per_entry\tfill_cpu_us_per_entry\tplain_per_s\trss_bytes\tdisk_bytes\tready_ms\tready_after_power_cut_ms\tadd_p50_ms\tadd_p99_ms\ttile_p50_ms\ttile_p99_ms\tproof_p50_ms\tproof_p99_ms\n".to_owned();
     for row in rows {
         write!(
             text,
-            "{}\t{:.0}\t{:.2}\t{:.0}\t{}\t{}\t{:.0}\t{:.0}",
+            "{}\t{:.0}\t{:.2}\t{:.2}\t{:.0}\t{}\t{}\t{:.0}\t{:.0}",
             row.size,
             row.rate,
             us(row.cpu),
+            us(row.fill_cpu),
             row.plain,
             row.rss,
             row.disk,

@@ -33,7 +33,8 @@ use crate::store::StoreError;
 pub const FRAME_TILES: usize = 256;
 /// Most tiles in a frame: the last one of several takes the rest.
 const MAX_TILES: usize = 2 * FRAME_TILES;
-const TILE_BYTES: usize = TILE_WIDTH as usize * HASH_BYTES;
+const TILE_LEAVES: usize = 256;
+const TILE_BYTES: usize = TILE_LEAVES * HASH_BYTES;
 const START_BYTES: usize = 24;
 const CURSOR_BYTES: usize = 32 + HASH_BYTES;
 const TAG_BYTES: usize = CURSOR_BYTES + START_BYTES;
@@ -209,7 +210,7 @@ fn tiles_of(frame: &Frame, progress: (u64, u64)) -> Option<LeafTiles> {
     for (index, row) in (frame.head.number..).zip(rows) {
         let (start, hashes) = row.split_at(START_BYTES);
         bundles.push((index, BundleStart::from_bytes(start)?));
-        leaf_hashes.extend(hashes_from_bytes(hashes, TILE_WIDTH as usize)?);
+        leaf_hashes.extend(hashes_from_bytes(hashes, TILE_LEAVES)?);
     }
     let cursor = cursor_of(&frame.head);
     if cursor.is_some_and(|cursor| cursor.size.get() % TILE_WIDTH > 0) {

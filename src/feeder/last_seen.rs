@@ -96,7 +96,7 @@ mod tests {
             unreachable!("no entry is read")
         }
 
-        fn find_leaf(&self, _: &Hash) -> Result<Option<LeafIndex>, StoreError> {
+        fn find_leaves(&self, _: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
             unreachable!("no entry is read")
         }
 

@@ -40,8 +40,8 @@ pub struct Committer {
 }
 
 impl Known for Arc<dyn StoreReader> {
-    fn leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
-        self.find_leaf(leaf)
+    fn leaves(&self, leaves: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
+        self.find_leaves(leaves)
     }
 
     fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {

@@ -11,8 +11,8 @@ use crate::store::{Batch, StoreError, Stored};
 
 /// Looks up what the log has.
 pub trait Known {
-    /// The first index of a leaf.
-    fn leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError>;
+    /// The first index of each of these leaves.
+    fn leaves(&self, leaves: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError>;
     /// The first leaf with a payload.
     fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError>;
     /// The first leaf that claimed a key, and the content that it claimed the key for.
@@ -33,8 +33,10 @@ pub fn plan(
     submissions: Vec<Vec<Candidate>>,
     known: &impl Known,
 ) -> Result<Plan, StoreError> {
+    let hashes: Vec<Hash> = submissions.iter().flatten().map(|candidate| candidate.leaf_hash).collect();
+    let mut stored = known.leaves(&hashes)?.into_iter();
     // Room for all of them at once: maps that grow copy what they have, a megabyte in a large batch.
-    let entries = submissions.iter().map(Vec::len).sum();
+    let entries = hashes.len();
     let states = submissions.iter().flatten().any(|candidate| candidate.facts.payload.is_some());
     let statements = if states { entries } else { 0 };
     let mut planner = Planner {
@@ -48,7 +50,8 @@ pub fn plan(
     for candidates in submissions {
         let mut each = Results::with_capacity(candidates.len());
         for candidate in candidates {
-            each.push(planner.place(candidate, known)?);
+            let stored = stored.next().expect("one for each leaf");
+            each.push(planner.place(candidate, stored, known)?);
         }
         results.push(each);
     }
@@ -76,18 +79,15 @@ enum Claimed {
 }
 
 impl Planner {
-    /// The answer to a candidate, once the batch is durable.
+    /// The answer to a candidate, once the batch is durable. Its leaf may be `stored`.
     fn place(
         &mut self,
         candidate: Candidate,
+        stored: Option<LeafIndex>,
         known: &impl Known,
     ) -> Result<Result<Sequenced, SubmitError>, StoreError> {
         let repeat = |Stored { index, leaf }| Ok(Sequenced { index, duplicate: true, stored: Some(leaf) });
-        let first = match self.leaves.get(&candidate.leaf_hash) {
-            Some(index) => Some(*index),
-            None => known.leaf(&candidate.leaf_hash)?,
-        };
-        if let Some(index) = first {
+        if let Some(index) = stored.or_else(|| self.leaves.get(&candidate.leaf_hash).copied()) {
             return Ok(Ok(Sequenced { index, duplicate: true, stored: None }));
         }
         // Before the claims: the same statement again is a duplicate, not a conflict.

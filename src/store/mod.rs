@@ -150,11 +150,19 @@ pub trait StoreReader: Send + Sync {
     /// As [`bundle`](Self::bundle); [`StoreError::TreeDamaged`] if the tree has no such leaf.
     fn entry(&self, index: LeafIndex) -> Result<Vec<u8>, StoreError>;
 
-    /// First index of the leaf with this hash.
+    /// First index of the leaf with each of these hashes.
     ///
     /// # Errors
     /// [`StoreError`] if the index can't be read.
-    fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError>;
+    fn find_leaves(&self, leaves: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError>;
+
+    /// First index of the leaf with this hash.
+    ///
+    /// # Errors
+    /// As [`find_leaves`](Self::find_leaves).
+    fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
+        Ok(self.find_leaves(std::slice::from_ref(leaf))?.pop().flatten())
+    }
 
     /// The first leaf with this payload.
     ///

@@ -30,8 +30,9 @@ impl Had {
 }
 
 impl Known for Had {
-    fn leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
-        if self.fails { Err(StoreError::Injected("look-up")) } else { Ok(self.leaves.get(leaf).copied()) }
+    fn leaves(&self, leaves: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
+        let find = |leaf| self.leaves.get(leaf).copied();
+        if self.fails { Err(StoreError::Injected("look-up")) } else { Ok(leaves.iter().map(find).collect()) }
     }
 
     fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {

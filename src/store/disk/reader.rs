@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use super::checked_bundles::CheckedBundles;
 use super::index::{CLAIM, EDITION, Index, LEAF, PAYLOAD, WITHDRAWAL, Wanted};
@@ -18,13 +18,12 @@ use crate::store::{Describe, IndexUse, SearchPage, StoreError, StoreReader, Stor
 pub struct DiskReader {
     journal: PathBuf,
     describe: Describe,
-    views: RwLock<Option<Views>>,
+    views: RwLock<Option<Arc<Views>>>,
     checked: CheckedBundles,
     /// Damage to the journal seen since it was opened: the file, and what is wrong. Never cleared.
     damage: OnceLock<(String, String)>,
 }
 
-#[derive(Clone)]
 pub struct Views {
     pub tree: Tree,
     pub index: Index,
@@ -68,11 +67,11 @@ impl DiskReader {
     /// Sets the views for later reads; `None` while the store reloads.
     pub fn show(&self, views: Option<Views>) {
         self.checked.clear();
-        *self.views.write().expect("no panic while it is held") = views;
+        *self.views.write().expect("no panic while it is held") = views.map(Arc::new);
     }
 
     /// The current views.
-    pub fn views(&self) -> Result<Views, StoreError> {
+    pub fn views(&self) -> Result<Arc<Views>, StoreError> {
         let views = self.views.read().expect("no panic while it is held").clone();
         views.ok_or(StoreError::Reloading)
     }
@@ -100,29 +99,34 @@ impl StoreReader for DiskReader {
     }
 
     fn bundle(&self, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
-        let tree = self.views()?.tree;
-        self.bundle_of(&tree, index, width).inspect_err(|error| self.notice(error))
+        let views = self.views()?;
+        self.bundle_of(&views.tree, index, width).inspect_err(|error| self.notice(error))
     }
 
     fn entry(&self, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
-        let tree = self.views()?.tree;
+        let tree = &self.views()?.tree;
         let size = tree.peaks().size();
         if !size.contains(index) {
             return Err(StoreError::TreeDamaged {
                 detail: format!("expected leaf {index}, saw a tree of {size}"),
             });
         }
-        checked_entry(&self.journal, &tree, index).inspect_err(|error| self.notice(error))
+        checked_entry(&self.journal, tree, index).inspect_err(|error| self.notice(error))
     }
 
-    fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
-        let Views { tree, index, .. } = self.views()?;
-        for at in index.find(Wanted::hash(LEAF, leaf))? {
-            if leaf_hash(&tree, at)? == *leaf {
-                return Ok(Some(at));
+    fn find_leaves(&self, leaves: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
+        let views = self.views()?;
+        let wanted: Vec<Wanted> = leaves.iter().map(|leaf| Wanted::hash(LEAF, leaf)).collect();
+        let candidates = views.index.find_each(&wanted)?;
+        let first = |(leaf, candidates): (&Hash, Vec<LeafIndex>)| {
+            for at in candidates {
+                if leaf_hash(&views.tree, at)? == *leaf {
+                    return Ok(Some(at));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        };
+        leaves.iter().zip(candidates).map(first).collect()
     }
 
     fn find_payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {

@@ -257,9 +257,10 @@ impl StoreReader for Inner {
         entry.cloned().ok_or_else(|| absent(&index))
     }
 
-    fn find_leaf(&self, leaf: &Hash) -> Result<Option<LeafIndex>, StoreError> {
-        let at = self.state().derived.leaves.iter().position(|hash| hash == leaf);
-        Ok(at.and_then(|at| LeafIndex::new(at as u64)))
+    fn find_leaves(&self, leaves: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
+        let state = self.state();
+        let position = |leaf| state.derived.leaves.iter().position(|hash| hash == leaf);
+        Ok(leaves.iter().map(|leaf| position(leaf).and_then(|at| LeafIndex::new(at as u64))).collect())
     }
 
     fn find_payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {

@@ -16,10 +16,10 @@
 mod filter;
 mod manifest;
 mod pointer;
+mod recent;
 mod run;
 mod sealer;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -34,6 +34,7 @@ use crate::release::{Facts, Term, Track};
 use crate::store::{Batch, StoreError};
 use manifest::Manifest;
 use pointer::TRACK;
+use recent::Recent;
 use run::Run;
 
 /// Pointers that are sealed into one run: a megabyte.
@@ -139,17 +140,24 @@ impl Damage {
 }
 
 /// The parts of the index, oldest leaves first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     runs: Arc<Vec<Arc<Run>>>,
     sealing: Vec<Arc<Sealing>>,
-    recent: BTreeSet<Pointer>,
+    recent: Recent,
 }
 
-/// Sorted pointers that are being written to a run.
+impl State {
+    /// Pointers in memory, oldest leaves first.
+    fn in_memory(&self) -> impl DoubleEndedIterator<Item = &Recent> {
+        self.sealing.iter().map(|sealing| &sealing.recent).chain([&self.recent])
+    }
+}
+
+/// Pointers that are being written to a run.
 #[derive(Debug)]
 struct Sealing {
-    pointers: Vec<Pointer>,
+    recent: Recent,
     /// Leaves that are indexed once it is written.
     end: Indexed,
 }
@@ -166,23 +174,31 @@ pub struct IndexUse {
 impl Index {
     /// Leaves that may match, lowest first. The caller compares them.
     pub fn find(&self, wanted: Wanted) -> Result<Vec<LeafIndex>, StoreError> {
-        let (low, high) = (wanted.at(0), wanted.at(u64::MAX));
-        let mut in_memory = Vec::new();
+        Ok(self.find_each(&[wanted])?.remove(0))
+    }
+
+    /// For each of several lookups, the leaves that may match, lowest first.
+    pub fn find_each(&self, wanted: &[Wanted]) -> Result<Vec<Vec<LeafIndex>>, StoreError> {
+        let mut found = vec![Vec::new(); wanted.len()];
         // Runs are read without the lock: nobody who appends waits for a reader's disk.
         let runs = {
             let state = self.state();
-            for sealing in &state.sealing {
-                let first = sealing.pointers.partition_point(|pointer| *pointer < low);
-                in_memory.extend(sealing.pointers[first..].iter().take_while(|pointer| **pointer <= high));
+            // All lookups ask one filter after the other, which stays in the processor's cache meanwhile.
+            for recent in state.in_memory() {
+                let each = found.iter_mut().zip(wanted);
+                each.for_each(|(found, wanted)| found.extend(recent.find(*wanted)));
             }
-            in_memory.extend(state.recent.range(low..=high));
             state.runs.clone()
         };
-        let mut found = Vec::new();
-        for run in runs.iter() {
-            found.extend(self.damage.notice(run.find(wanted))?);
+        for run in runs.iter().rev() {
+            for (found, wanted) in found.iter_mut().zip(wanted) {
+                let older = self.damage.notice(run.find(*wanted))?;
+                if !older.is_empty() {
+                    found.splice(..0, older);
+                }
+            }
         }
-        found.into_iter().chain(in_memory).map(Pointer::leaf).collect()
+        found.into_iter().map(|found| found.into_iter().map(Pointer::leaf).collect()).collect()
     }
 
     /// The highest number of a track below `below`.
@@ -191,11 +207,7 @@ impl Index {
         let (low, high) = (wanted.at(0), wanted.at(below));
         let (mut highest, runs) = {
             let state = self.state();
-            let mut highest = state.recent.range(low..high).next_back().copied();
-            for sealing in &state.sealing {
-                let end = sealing.pointers.partition_point(|pointer| *pointer < high);
-                highest = highest.max(sealing.pointers[..end].last().filter(|last| **last >= low).copied());
-            }
+            let highest = state.in_memory().filter_map(|recent| recent.highest(low, high)).max();
             (highest, state.runs.clone())
         };
         for run in runs.iter().filter(|run| run.knows(low)) {
@@ -216,12 +228,8 @@ impl Index {
         let (low, high, most) = (wanted.at(0), wanted.at(before), limit + 1);
         let (mut found, runs) = {
             let state = self.state();
-            let mut found: Vec<Pointer> = state.recent.range(low..high).rev().take(most).copied().collect();
-            for sealing in state.sealing.iter().rev() {
-                let end = sealing.pointers.partition_point(|pointer| *pointer < high);
-                let newest = sealing.pointers[..end].iter().rev();
-                found.extend(newest.take_while(|pointer| **pointer >= low).take(most));
-            }
+            let newest = state.in_memory().rev().flat_map(|recent| recent.newest(low, high));
+            let found: Vec<Pointer> = newest.take(most).collect();
             (found, state.runs.clone())
         };
         for run in runs.iter().rev() {

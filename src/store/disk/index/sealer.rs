@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use super::manifest::{self, Manifest};
 use super::pointer::{Pointer, damaged};
+use super::recent::{self, Recent};
 use super::run::{self, Run, RunId, RunWriter};
 use super::{Damage, Index, IndexOptions, IndexRows, Indexed, SEAL_ENTRY_BYTES, Sealing, State};
 use crate::disk::{DiskError, list_dir};
@@ -52,7 +53,8 @@ impl IndexWriter {
         let manifest = Manifest::read(dir)?;
         let indexed = manifest.indexed;
         let runs = Arc::new(manifest.open(dir)?.into_iter().map(Arc::new).collect());
-        let state = Arc::new(RwLock::new(State { runs, ..State::default() }));
+        let state = State { runs, sealing: Vec::new(), recent: Recent::new(seal_pointers) };
+        let state = Arc::new(RwLock::new(state));
         let (seen, manifest_path) = (AtomicBool::new(false), dir.join(manifest::FILE_NAME));
         let damage = Arc::new(Damage { seen, manifest: manifest_path, io: options.io.clone() });
         let index = Index { state, damage };
@@ -85,14 +87,19 @@ impl IndexWriter {
             return Err(error);
         }
         self.recent_bytes += rows.bytes;
+        let mut pointers: Vec<Pointer> = rows.pointers().collect();
+        pointers.sort_unstable();
+        // Merged without the lock, by the only thread that changes them.
+        let before = self.index.state().recent.parts().to_vec();
+        let parts = recent::with_part(&before, &pointers);
         let sealing = {
             let mut state = self.index.state_mut();
-            state.recent.extend(rows.pointers());
+            state.recent.set(parts, &pointers);
             if state.recent.len() < self.seal_pointers && self.recent_bytes < SEAL_ENTRY_BYTES {
                 return Ok(());
             }
-            let pointers = std::mem::take(&mut state.recent).into_iter().collect();
-            let sealing = Arc::new(Sealing { pointers, end: rows.end() });
+            let recent = std::mem::replace(&mut state.recent, Recent::new(self.seal_pointers));
+            let sealing = Arc::new(Sealing { recent, end: rows.end() });
             state.sealing.push(sealing.clone());
             sealing
         };
@@ -168,11 +175,12 @@ impl Sealer {
 
     fn seal(&mut self, sealing: &Arc<Sealing>) -> Result<(), StoreError> {
         self.sound = false; // until it has succeeded
-        let keys = sealing.pointers.iter().filter(|pointer| pointer.is_filtered()).count() as u64;
+        let pointers = sealing.recent.sorted();
+        let keys = pointers.iter().filter(|pointer| pointer.is_filtered()).count() as u64;
         let (id, filter_bytes) = (self.next_id(), self.filter_bytes(&[]));
         let IndexOptions { io, dir, .. } = &self.options;
         let mut writer = RunWriter::new(io.as_ref(), dir, id, keys, filter_bytes)?;
-        sealing.pointers.iter().try_for_each(|pointer| writer.push(*pointer))?;
+        pointers.iter().try_for_each(|pointer| writer.push(*pointer))?;
         let run = writer.finish(0)?;
         let mut manifest = self.manifest.clone();
         manifest.runs.push(run.facts);

@@ -162,12 +162,26 @@ impl FileHead {
         body: impl FnOnce(&mut Vec<u8>),
     ) {
         let format = self.format;
-        assert!(tag.len() == format.tag_bytes && (1..=format.max_items).contains(&items), "one of ours");
         let begin = out.len();
         let body_at = begin + format.frame_head_bytes();
         out.resize(body_at, 0);
         body(out);
-        let body_bytes = out.len() - body_at;
+        let head = self.encode_frame_head(number, items, tag, out.len() - body_at);
+        out[begin..body_at].copy_from_slice(&head);
+        let covered = if format.checksum == Checksum::Body { body_at } else { begin };
+        seal(out, covered);
+    }
+
+    /// The bytes before the body of a frame.
+    pub(super) fn encode_frame_head(
+        &self,
+        number: u64,
+        items: usize,
+        tag: &[u8],
+        body_bytes: usize,
+    ) -> Vec<u8> {
+        let format = self.format;
+        assert!(tag.len() == format.tag_bytes && (1..=format.max_items).contains(&items), "one of ours");
         assert!(body_bytes <= format.max_body_bytes, "bodies are capped");
         let mut head = self.marker.to_vec();
         head.extend_from_slice(&number.to_be_bytes());
@@ -175,9 +189,7 @@ impl FileHead {
         head.extend_from_slice(&u32::try_from(body_bytes).expect("bodies are capped").to_be_bytes());
         head.extend_from_slice(tag);
         seal(&mut head, 0);
-        out[begin..body_at].copy_from_slice(&head);
-        let covered = if format.checksum == Checksum::Body { body_at } else { begin };
-        seal(out, covered);
+        head
     }
 }
 

@@ -11,7 +11,7 @@
 //! Integers are big-endian. A [`Format`] fills in the rest: the magic, the lengths of `about` and `tag`, the
 //! caps. What `about`, tags and bodies mean is up to the room that keeps the journal.
 //!
-//! Each frame is written with one write and one fdatasync before the next one, so after a power cut only the
+//! Each frame is made durable with one fdatasync before the next one is written, so after a power cut only the
 //! last frame can be incomplete, and nobody relied on it yet. Such a *torn tail* is dropped. Anything else
 //! that does not check is [damage](super::DiskError::Damaged): a frame that is followed by another one was
 //! durable once.

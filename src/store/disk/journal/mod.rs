@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub use bundle_reader::BundleReader;
 pub(super) use salvage::Salvage;
 pub use scan::{Cursor, Record, Scan, has_batch};
-use segment::{About, FORMATS, SEGMENT_HEAD_BYTES, encode_body};
+use segment::{About, FORMATS, SEGMENT_HEAD_BYTES, body_bytes, body_parts};
 pub(super) use writer::JournalWriter;
 
 use crate::disk::journal::{FileHead, JournalFile};
@@ -69,7 +69,7 @@ impl Journal {
         Ok(Self { io, dir: dir.to_owned(), origin, tail, segment_bytes: SEGMENT_BYTES })
     }
 
-    /// Appends a batch with one write and one fdatasync. Returns where its first entry is.
+    /// Appends a batch with one fdatasync. Returns where its first entry is.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if another process changed the segment since it was written: nothing is
@@ -91,8 +91,8 @@ impl Journal {
         }
         let (segment, tail) = &mut self.tail;
         let root = batch.growth.edge.root();
-        let body = |out: &mut Vec<u8>| encode_body(batch, out);
-        let offset = tail.append(batch.entries.len(), root.as_bytes(), body)?;
+        let (items, bytes) = (batch.entries.len(), body_bytes(batch));
+        let offset = tail.append_parts(items, root.as_bytes(), bytes, body_parts(batch))?;
         Ok(Position { segment: *segment, offset })
     }
 

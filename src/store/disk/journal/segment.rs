@@ -67,9 +67,16 @@ pub(super) fn root_of(head: &FrameHead) -> Hash {
     Hash::from_bytes(head.tag.as_slice().try_into().expect("the format's length"))
 }
 
-/// Appends the body of a batch to `out`.
-pub(super) fn encode_body(batch: &Batch, out: &mut Vec<u8>) {
-    for entry in &batch.entries {
-        bundle::push(out, entry).expect("entries are capped when they are submitted");
+/// Length of the body of a batch.
+pub(super) fn body_bytes(batch: &Batch) -> usize {
+    batch.entries.iter().map(|entry| LENGTH_BYTES + entry.len()).sum()
+}
+
+/// Appends the body of a batch, entry by entry, to what it is called with; false behind the last entry.
+pub(super) fn body_parts(batch: &Batch) -> impl FnMut(&mut Vec<u8>) -> bool {
+    let mut entries = batch.entries.iter();
+    move |out| {
+        let next = entries.next().map(|entry| bundle::push(out, entry));
+        next.transpose().expect("entries are capped when they are submitted").is_some()
     }
 }

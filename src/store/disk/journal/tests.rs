@@ -138,7 +138,10 @@ fn encode_batch(batch: &Batch, marker: Marker) -> Vec<u8> {
         batch.first.get(),
         batch.entries.len(),
         root.as_bytes(),
-        |out| encode_body(batch, out),
+        |out| {
+            let mut next = body_parts(batch);
+            while next(out) {}
+        },
     );
     let head = FrameHead::decode(&bytes[..BATCH_HEAD_BYTES], &FORMATS[0], Some(&marker)).unwrap();
     assert_eq!(root_of(&head), root);

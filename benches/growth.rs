@@ -27,7 +27,7 @@ use treehead::load::{self, Entries, Latencies, Plan};
 /// How long the rate of appending is measured from each size on: not so long that a small log grows to the next
 /// size.
 const WINDOWS: [(u64, Duration); 2] =
-    [(50_000, Duration::from_millis(400)), (u64::MAX, Duration::from_secs(4))];
+    [(500_000, Duration::from_millis(400)), (u64::MAX, Duration::from_secs(4))];
 /// Pause before latencies are measured, in which the system writes back what was appended.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Light load, so that latencies are the log's and not a queue's.

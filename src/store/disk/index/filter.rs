@@ -64,8 +64,9 @@ impl Filter {
         if self.blocks.is_empty() {
             return None;
         }
+        // Blocks follow each other as the keys of a kind do: a merge inserts in that order, and stays in the cache.
+        let block = (u128::from(wanted.word() << 8) * self.blocks.len() as u128) >> 64;
         let mixed = wanted.word().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let block = (u128::from(mixed) * self.blocks.len() as u128) >> 64;
         let bits = (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
         let bit = move |at: u32| (bits >> (9 * at)) % BLOCK_BITS;
         Some((usize::try_from(block).expect("below the number of blocks"), (0..self.bits_set).map(bit)))

@@ -3,7 +3,7 @@
 //! Its first bytes name the version. An index of another version is removed, and made anew from the journal.
 //!
 //! ```text
-//! "m3\r\n" || leaves indexed u64 || their root (32) || next run u64 || runs u32
+//! "m4\r\n" || leaves indexed u64 || their root (32) || next run u64 || runs u32
 //!          || (run u64 || level u8 || pointers u64 || keys u64 || blocks u32 || CRC-32 u32)* || CRC-32 u32
 //! ```
 
@@ -16,7 +16,7 @@ use crate::merkle::{HASH_BYTES, Hash, TreeSize};
 use crate::store::StoreError;
 
 pub const FILE_NAME: &str = "manifest";
-const MAGIC: &[u8] = b"m3\r\n";
+const MAGIC: &[u8] = b"m4\r\n";
 
 /// Leaves that an index covers: all of the tree of this size and root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

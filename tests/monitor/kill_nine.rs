@@ -50,7 +50,8 @@ impl Writer {
         let mut entries = Vec::new();
         for _ in 0..count {
             let package = usize::try_from(self.random.below(PACKAGES as u64)).unwrap();
-            let gap = self.last[package] > 0 && self.random.one_in(40);
+            // Rare enough that one look never finds a hundred, the rest of which would be told in one event.
+            let gap = self.last[package] > 0 && self.random.one_in(200);
             self.last[package] += if gap { 2 + self.random.below(3) } else { 1 };
             let sequence = self.last[package];
             let purl = format!("pkg:generic/example/tool-{package}@{sequence}.0");

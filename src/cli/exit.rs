@@ -126,6 +126,19 @@ impl Failure {
         }
     }
 
+    /// The advice, and what was expected and seen.
+    fn details(&self) -> (&str, Option<&(String, String)>) {
+        match self {
+            Self::Refused { advice, contrast, .. } => (advice, contrast.as_deref()),
+            Self::Usage(_) | Self::CouldNotTell(_) | Self::Told(_) => ("", None),
+        }
+    }
+
+    /// The exit code of a program that fails in this way alone.
+    pub const fn exit_code(&self) -> u8 {
+        self.exit() as u8
+    }
+
     const fn exit(&self) -> Exit {
         match self {
             Self::Refused { .. } => Exit::Refused,
@@ -150,28 +163,34 @@ pub fn finish(result: CliResult, json: bool) -> ExitCode {
     ExitCode::from(failure.exit() as u8)
 }
 
+/// The object of a failure, which also holds `about`.
+pub fn object(failure: &Failure, about: Map<String, Value>) -> Value {
+    let (advice, contrast) = failure.details();
+    let mut object =
+        json!({ "ok": false, "code": failure.code(), "message": failure.message(), "advice": advice });
+    if let Some((expected, seen)) = contrast {
+        object["expected"] = expected.as_str().into();
+        object["seen"] = seen.as_str().into();
+    }
+    about.into_iter().for_each(|(key, value)| object[key] = value);
+    object
+}
+
 /// Reports a failure: in words on stderr, or with `--json` as an object on stdout, which also holds `about`.
 pub fn tell(failure: &Failure, json: bool, about: Map<String, Value>) {
-    let (advice, contrast) = match failure {
-        Failure::Told(_) => return,
-        Failure::Refused { advice, contrast, .. } => (advice.as_str(), contrast.as_deref()),
-        Failure::Usage(_) | Failure::CouldNotTell(_) => ("", None),
-    };
-    let (code, message) = (failure.code(), failure.message());
+    if matches!(failure, Failure::Told(_)) {
+        return;
+    }
     if json {
-        let mut verdict = json!({ "ok": false, "code": code, "message": message, "advice": advice });
-        if let Some((expected, seen)) = contrast {
-            verdict["expected"] = expected.as_str().into();
-            verdict["seen"] = seen.as_str().into();
-        }
-        about.into_iter().for_each(|(key, value)| verdict[key] = value);
         // A closed pipe is not worth another error: the exit code says it all.
-        let _ = writeln!(io::stdout(), "{}", to_json(&verdict));
+        let _ = writeln!(io::stdout(), "{}", to_json(&object(failure, about)));
         return;
     }
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+    let code = failure.code();
     let what = if failure.exit() == Exit::Refused { format!("refused ({code})") } else { "error".to_owned() };
-    anstream::eprintln!("{red}{}:{red:#} {}", shown(&what), shown(message));
+    anstream::eprintln!("{red}{}:{red:#} {}", shown(&what), shown(failure.message()));
+    let (advice, _) = failure.details();
     if !advice.is_empty() {
         anstream::eprintln!("{}", shown(advice));
     }

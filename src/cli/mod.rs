@@ -2,6 +2,7 @@
 //! `remedies.rs`.
 
 mod backup;
+mod batch;
 mod config;
 mod connection;
 mod demo;
@@ -10,6 +11,7 @@ mod exit;
 mod export;
 mod files;
 mod fsck;
+mod gate;
 mod init;
 mod inspect;
 mod keygen;
@@ -84,6 +86,7 @@ enum Command {
     Withdraw(withdraw::Withdraw),
     Prove(prove::Prove),
     Verify(verify::args::Verify),
+    Gate(gate::args::Gate),
     VerifyEvidence(verify_evidence::VerifyEvidence),
     Inspect(inspect::Inspect),
     Fsck(fsck::Args),
@@ -140,6 +143,7 @@ fn run(command: Command, json: bool) -> CliResult {
         Command::Withdraw(args) => withdraw::run(&args, json),
         Command::Prove(args) => prove::run(&args, json),
         Command::Verify(args) => verify::run(&args, json),
+        Command::Gate(args) => gate::run(&args, json),
         Command::VerifyEvidence(args) => verify_evidence::run(&args, json),
         Command::Inspect(args) => inspect::run(&args, json),
         Command::Fsck(args) => fsck::run(&args, json),

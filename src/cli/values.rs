@@ -5,11 +5,10 @@ use std::net::Ipv6Addr;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use jiff::fmt::friendly::SpanParser;
-use jiff::{SignedDuration, SpanRelativeTo};
 
 use crate::client::Wait;
 use crate::endpoint::PackagePin;
+use crate::format::parse_seconds;
 use crate::merkle::LeafIndex;
 use crate::release::{Kind, Purl, PurlPattern};
 
@@ -48,13 +47,9 @@ pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {
     PurlPattern::parse(text).map_err(|e| e.to_string())
 }
 
-/// Parses whole seconds in jiff's friendly format, as in `90s`, `15m`, `24h`, `7d` or `1h 30m`. A day has 24 hours.
+/// Parses whole seconds, as in `90s`, `15m`, `24h`, `7d` or `1h 30m`. A day has 24 hours.
 pub fn parse_duration(text: &str) -> Result<u64, String> {
-    let span = SpanParser::new().parse_span(text);
-    let duration = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()));
-    let seconds = duration.ok().filter(|time| *time == SignedDuration::from_secs(time.as_secs()));
-    let seconds = seconds.and_then(|time| u64::try_from(time.as_secs()).ok());
-    seconds.ok_or_else(|| "expected a number and a unit, as in 90s, 15m, 24h or 7d".to_owned())
+    parse_seconds(text).ok_or_else(|| "expected a number and a unit, as in 90s, 15m, 24h or 7d".to_owned())
 }
 
 /// The form of an address to listen on.

@@ -5,7 +5,9 @@
 //! bytes of the trusted files and an [`EndpointState`] into a [`VerifiedRelease`] or a [`Refusal`], without files,
 //! clock or network.
 
+mod batch;
 mod memory;
+mod owned_pins;
 mod question;
 mod refusal;
 mod subjects;
@@ -13,9 +15,13 @@ mod verify;
 mod withdrawn;
 
 #[cfg(feature = "client")]
+mod artifact_file;
+#[cfg(feature = "client")]
 mod check;
 #[cfg(feature = "client")]
 mod check_error;
+#[cfg(feature = "client")]
+mod gate;
 #[cfg(feature = "client")]
 mod inquiry;
 #[cfg(feature = "client")]
@@ -29,16 +35,25 @@ mod remote_log;
 #[cfg(feature = "client")]
 mod withdrawals;
 
+pub use batch::{BatchArrival, BatchArtifact, BatchLine, BatchQuestion, MAX_BATCH_LINE_BYTES};
 pub use memory::*;
+pub use owned_pins::OwnedPins;
 pub use question::{Artifact, Freshness, PackagePin, Pins, Question, Trust};
 pub use refusal::{Refusal, VerdictCode};
 pub use verify::*;
 pub use withdrawn::{ProvenWithdrawal, logged_withdrawal, verify_withdrawal};
 
 #[cfg(feature = "client")]
+pub use artifact_file::{ArtifactError, hash_artifact, hash_artifacts, hash_reader};
+#[cfg(feature = "client")]
 pub use check::{Accepted, Checked, Online, Verdict};
 #[cfg(feature = "client")]
 pub use check_error::{CheckError, FoundFork, Notice, ShownHead};
+#[cfg(feature = "client")]
+pub use gate::{
+    Arrival, Arrived, Gate, GateSettings, MAX_GATE_BYTES, NoProof, PurlTemplate, Rule, Ruled, Ruling, Stop,
+    TemplateError, Unlogged, proof_path,
+};
 #[cfg(feature = "client")]
 pub use memory_store::{FileError, Memory, MemoryDir, MemoryError};
 #[cfg(feature = "client")]

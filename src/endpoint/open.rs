@@ -138,7 +138,7 @@ impl Freshness {
     }
 }
 
-fn parse<T>(
+pub(super) fn parse<T>(
     path: &Path,
     what: &'static str,
     limit: usize,

@@ -4,6 +4,8 @@
 //! leaf hashes, two cache keys or two signatures.
 
 pub(crate) mod checksum;
+#[cfg(feature = "client")]
+mod duration;
 mod macros;
 mod toml_file;
 mod wait;
@@ -18,6 +20,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE};
 
+#[cfg(feature = "client")]
+pub(crate) use duration::parse_seconds;
 pub(crate) use macros::{checked_text, error_codes, names};
 pub(crate) use toml_file::{TomlFile, TomlPlace, toml_string};
 pub use wait::Wait;

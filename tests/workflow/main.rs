@@ -4,11 +4,13 @@
 mod common;
 
 mod asked;
+mod batch;
 mod caches;
 mod editors;
 mod export;
 mod floods;
 mod fsck;
+mod gate;
 mod hidden;
 mod load;
 mod many;

@@ -144,6 +144,23 @@ impl World {
         Ran { exit: output.status.code().expect("no signal"), stdout, stderr }
     }
 
+    /// Like `run`, with this on standard input.
+    #[track_caller]
+    pub fn run_with(&self, line: &str, input: &str) -> Ran {
+        let mut command = self.command(line);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program runs");
+        let mut pipe = child.stdin.take().expect("a pipe");
+        // A program that answers while it reads must not wait for a reader.
+        let output = std::thread::scope(|scope| {
+            scope.spawn(move || pipe.write_all(input.as_bytes()).expect("it reads everything"));
+            child.wait_with_output().expect("it ends")
+        });
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        Ran { exit: output.status.code().expect("no signal"), stdout, stderr }
+    }
+
     /// Serves the log in `log`.
     pub fn serve(&self) -> Server {
         self.start("serve log --listen 127.0.0.1:0")

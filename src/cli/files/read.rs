@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::cli::exit::Failure;
 use crate::disk::open_plain;
+use crate::endpoint;
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::note::{NoteKey, NoteSigner};
@@ -81,42 +81,7 @@ fn is_public_key(text: &str) -> bool {
 
 /// Hashes an artifact. Fails if it changes meanwhile: what was hashed has to be what is there.
 pub fn hash_artifact(path: &Path) -> Result<Hash, Failure> {
-    let io = |e: io::Error| Failure::io("read", path, &e);
-    let stamp = |file: &File| {
-        file.metadata()
-            .map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
-    };
-    let mut file = open(path)?;
-    let before = stamp(&file).map_err(io)?;
-    let (digest, length) = hash(&mut file).map_err(io)?;
-    // By name, too: a build that replaces the file leaves the open one as it was.
-    let after = stamp(&open(path)?).map_err(io)?;
-    if before != after || length != before.2 {
-        return Err(Failure::refused(
-            "artifact-changed",
-            format!("{} changed while it was being hashed", path.display()),
-            "Wait until the file is finished, then run the command again.",
-        ));
-    }
-    Ok(digest)
-}
-
-/// Hashes everything from a reader; returns the number of bytes, too.
-pub fn hash(from: &mut impl io::Read) -> io::Result<(Hash, u64)> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut length = 0_u64;
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok((Hash::from_bytes(hasher.finalize().into()), length)),
-            Ok(count) => {
-                length += count as u64;
-                hasher.update(&buffer[..count]);
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
+    Ok(endpoint::hash_artifact(path)?)
 }
 
 /// Reads a policy.
@@ -133,13 +98,6 @@ pub fn note_signer(path: &Path, hint: &str) -> Result<NoteSigner, Failure> {
 /// Reads a publisher's secret key.
 pub fn publisher_key(path: &Path) -> Result<PublisherSigner, Failure> {
     PublisherSigner::from_pem(&read_secret(path)?).map_err(|e| Failure::file(path, &e))
-}
-
-/// The path of an artifact's proof file, `FILE.tlog-proof`.
-pub fn proof_path(artifact: &Path) -> PathBuf {
-    let mut name = artifact.as_os_str().to_owned();
-    name.push(".tlog-proof");
-    name.into()
 }
 
 /// Reads and parses a file of at most `limit` bytes.

@@ -13,7 +13,7 @@ use crate::release::Kind;
 
 /// Check an artifact offline, before it is installed
 #[derive(Debug, ClapArgs)]
-#[command(group(ArgGroup::new("artifact").required(true).multiple(true).args(["files", "sha256"])))]
+#[command(group(ArgGroup::new("artifact").required(true).multiple(true).args(["files", "sha256", "batch"])))]
 #[command(after_help = "\
 Examples:
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --publishers publishers.toml
@@ -21,6 +21,7 @@ Examples:
   treehead verify dist/*.tar.gz --policy endpoint.policy --json    a line for each
   treehead verify /tmp/download --proof scanner-4.2.0.tar.gz.tlog-proof --policy endpoint.policy \\
       --name scanner-4.2.0.tar.gz --purl pkg:generic/example/scanner@4.2.0 --channel stable
+  treehead verify --batch --policy endpoint.policy < questions.jsonl
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
       --online https://log.example.com --report https://monitor.example.org
 
@@ -33,7 +34,8 @@ another channel, withdrawn releases, and for ever a log that showed it another h
 proof of a fork, and the larger head of a log that shrank, in the folder `evidence` of the state.
 With --online, it compares everything it remembers with the log of today; now and then is enough.
 Exit code 3 means that it could not tell, for example if publishers.toml does not list the key of a
-withdrawal. Reports change no verdict. docs/endpoints.md has the details.")]
+withdrawal. Reports change no verdict. docs/endpoints.md has the details; docs/installers.md has the
+lines of --batch, and `treehead gate`, which looks for proofs by itself.")]
 pub struct Verify {
     /// Artifacts, or `-` for standard input
     #[arg(value_name = "FILE")]
@@ -41,6 +43,10 @@ pub struct Verify {
     /// SHA-256 of an artifact, in hex, instead of its file; may be repeated
     #[arg(long, value_name = "HEX", value_parser = parse_sha256, requires = "proof")]
     pub sha256: Vec<Hash>,
+    /// Questions on standard input instead, in JSON, one a line; the verdicts are JSON too, a line for each, in
+    /// order. Options say what the lines leave open
+    #[arg(long, conflicts_with_all = ["files", "sha256", "name"])]
+    pub batch: bool,
     /// One proof file for all of them [default: FILE.tlog-proof of each]
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
@@ -89,7 +95,7 @@ pub struct Verify {
 }
 
 /// Some tools print it in capitals.
-fn parse_sha256(text: &str) -> Result<Hash, String> {
+pub fn parse_sha256(text: &str) -> Result<Hash, String> {
     Hash::from_hex(&text.to_ascii_lowercase()).map_err(|_| "expected 64 hex digits".to_owned())
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::args::Verify;
 use crate::cli::exit::Failure;
 use crate::cli::{files, output};
+use crate::endpoint::hash_reader;
 use crate::merkle::Hash;
 use crate::proof::MAX_PROOF_FILE_BYTES;
 
@@ -53,7 +54,7 @@ pub fn read(args: &Verify) -> Result<Vec<Asked>, Failure> {
     let of_digest = |digest: &Hash| Asked {
         title: format!("SHA-256 {}", digest.to_hex()),
         file: None,
-        read: with_proof(args, Path::new(""), None, *digest),
+        read: with_proof(args.proof.as_deref(), Path::new(""), None, *digest),
     };
     Ok(args.files.iter().map(of_file).chain(args.sha256.iter().map(of_digest)).collect())
 }
@@ -61,18 +62,24 @@ pub fn read(args: &Verify) -> Result<Vec<Asked>, Failure> {
 fn from_file(path: &Path, args: &Verify) -> Result<Artifact, Failure> {
     let digest = files::hash_artifact(path)?;
     // A name that is no text is no subject's.
-    with_proof(args, path, path.to_str().map(ToOwned::to_owned), digest)
+    with_proof(args.proof.as_deref(), path, path.to_str(), digest)
 }
 
 fn from_stdin(args: &Verify) -> Result<Artifact, Failure> {
-    let hashed = files::hash(&mut io::stdin().lock());
+    let hashed = hash_reader(&mut io::stdin().lock());
     let (digest, _) = hashed.map_err(|e| Failure::io("read", Path::new("standard input"), &e))?;
-    with_proof(args, Path::new(""), None, digest)
+    with_proof(args.proof.as_deref(), Path::new(""), None, digest)
 }
 
-fn with_proof(args: &Verify, path: &Path, name: Option<String>, digest: Hash) -> Result<Artifact, Failure> {
-    let proof = args.proof.clone().unwrap_or_else(|| files::proof_path(path));
+/// Reads the proof file of an artifact, by default the one beside it.
+pub fn with_proof(
+    proof: Option<&Path>,
+    artifact: &Path,
+    name: Option<&str>,
+    digest: Hash,
+) -> Result<Artifact, Failure> {
+    let proof = proof.map_or_else(|| files::proof_path(artifact), Path::to_owned);
     // One byte more than allowed, so that the endpoint refuses a file that is too large.
     let proof = files::read_up_to(&proof, MAX_PROOF_FILE_BYTES + 1)?;
-    Ok(Artifact { name, digest, proof })
+    Ok(Artifact { name: name.map(ToOwned::to_owned), digest, proof })
 }

@@ -5,7 +5,9 @@ use crate::cli::exit::Failure;
 use crate::cli::output::say;
 use crate::client::AuditError;
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::endpoint::{CheckError, FileError, FoundFork, MemoryError, Notice, Refusal, ShownHead};
+use crate::endpoint::{
+    ArtifactError, CheckError, FileError, FoundFork, MemoryError, Notice, Refusal, ShownHead,
+};
 
 /// Where `--state` and `--policy` point, for remedies that name a file.
 pub struct Places {
@@ -101,6 +103,20 @@ impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         let FileError { doing, path, kind, detail } = error;
         Self::file_access(doing, &path, &std::io::Error::new(kind, detail))
+    }
+}
+
+impl From<ArtifactError> for Failure {
+    fn from(error: ArtifactError) -> Self {
+        let message = error.to_string();
+        match error {
+            ArtifactError::File(error) => error.into(),
+            ArtifactError::Changed { .. } => Self::refused(
+                "artifact-changed",
+                message,
+                "Wait until the file is finished, then run the command again.",
+            ),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 pub mod args;
 mod artifacts;
-mod failure;
+mod batch;
+pub mod failure;
 pub mod verified;
 
 use std::path::Path;
@@ -19,13 +20,16 @@ use super::files;
 use super::output::{path, say};
 use crate::client;
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::endpoint::{Accepted, Artifact, Endpoint, Freshness, Online, Pins, Question, stated};
+use crate::endpoint::{Accepted, Artifact, Endpoint, Freshness, Online, Pins, Question, Stated, stated};
 use crate::note::Note;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
 pub fn run(args: &Verify, json: bool) -> CliResult {
     let places = Arc::new(Places::of(args));
     let endpoint = endpoint(args, &places)?;
+    if args.batch {
+        return batch::run(args, &endpoint, &places);
+    }
     let asked = artifacts::read(args)?;
     let freshness = Freshness::now(args.max_age);
     let read = asked.iter().filter_map(|asked| asked.read.as_ref().ok());
@@ -121,14 +125,20 @@ fn about(asked: &Asked, endpoint: &Endpoint) -> Map<String, Value> {
     let Ok(artifact) = &asked.read else { return about };
     add("digest", artifact.digest.to_hex().into());
     if let Some(stated) = stated(&artifact.proof, endpoint.trust()) {
-        add("purl", stated.release.purl.as_str().into());
-        add("channel", stated.release.channel.into());
-        add("sequence", stated.release.sequence.into());
-        add("origin", stated.origin.into());
-        add("index", stated.index.get().into());
-        add("leaf_hash", stated.leaf.to_hex().into());
+        add_stated(&mut about, stated);
     }
     about
+}
+
+/// Adds the release that a proof covers.
+pub fn add_stated(about: &mut Map<String, Value>, stated: Stated) {
+    let mut add = |key: &str, value: Value| drop(about.insert(key.to_owned(), value));
+    add("purl", stated.release.purl.as_str().into());
+    add("channel", stated.release.channel.into());
+    add("sequence", stated.release.sequence.into());
+    add("origin", stated.origin.into());
+    add("index", stated.index.get().into());
+    add("leaf_hash", stated.leaf.to_hex().into());
 }
 
 fn report(url: &str, heads: &[Note]) {

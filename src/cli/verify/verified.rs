@@ -55,10 +55,25 @@ fn online_in_words(head: &Cosigned<Checkpoint>) -> String {
 
 /// Prints it.
 pub fn tell(asked: &Asked, accepted: &Accepted, json: bool) -> CliResult {
-    result(json, &object(asked, accepted), &words(asked, accepted))
+    result(json, &object(asked.file.as_deref(), accepted), &words(asked, accepted))
 }
 
-fn object(asked: &Asked, accepted: &Accepted) -> Value {
+/// The release, in a sentence.
+pub fn sentence(accepted: &Accepted) -> String {
+    let verdict = &accepted.release;
+    let release = verdict.release();
+    format!(
+        "{} ({}, {}, sequence {}) by {}",
+        release.purl,
+        release.kind,
+        release.channel,
+        release.sequence,
+        verdict.publisher()
+    )
+}
+
+/// The object for machines. `file` is the file as it was named.
+pub fn object(file: Option<&str>, accepted: &Accepted) -> Value {
     let Accepted { release: verdict, latest, asked_for_withdrawals: learnt } = accepted;
     let (release, head) = (verdict.release(), verdict.head());
     let names: Vec<&str> = verdict.artifacts().iter().map(|artifact| artifact.name.as_str()).collect();
@@ -68,7 +83,7 @@ fn object(asked: &Asked, accepted: &Accepted) -> Value {
         .map(|source| json!({ "uri": source.uri, "digest": { source.digest.0.as_str(): source.digest.1 } }));
     // For machines that have to know: nobody told of withdrawals, or what was told is learnt.
     let mut object = json!({
-        "ok": true, "code": "verified", "file": asked.file, "name": names[0], "names": names,
+        "ok": true, "code": "verified", "file": file, "name": names[0], "names": names,
         "digest": verdict.artifacts()[0].sha256.to_hex(), "purl": release.purl.as_str(),
         "kind": release.kind.as_str(), "channel": release.channel, "sequence": release.sequence,
         "audience": release.audience, "source": source, "publisher": verdict.publisher(),

@@ -1,0 +1,132 @@
+//! Hashes artifacts on disk.
+
+use std::fs::File;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use sha2::{Digest as _, Sha256};
+
+use super::memory_store::FileError;
+use crate::disk::open_plain;
+use crate::merkle::Hash;
+
+/// Bytes to read at once.
+const CHUNK: usize = 1 << 20;
+
+/// An artifact that could not be hashed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArtifactError {
+    /// The operating system refused, or the path is no regular file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file changed meanwhile, so that the digest is of no content that it ever had.
+    #[error("{} changed while it was being hashed", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Hashes a regular file.
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn hash_artifact(path: &Path) -> Result<Hash, ArtifactError> {
+    hash_with(path, &mut vec![0; CHUNK])
+}
+
+/// Hashes regular files, as many at once as there are processors. The results are in the order of the paths.
+#[must_use]
+pub fn hash_artifacts(paths: &[impl AsRef<Path> + Sync]) -> Vec<Result<Hash, ArtifactError>> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(paths.len()));
+    let work = || {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = paths.get(at) else { break };
+            let hashed = hash_with(path.as_ref(), &mut buffer);
+            done.lock().expect("no thread panics").push((at, hashed));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(paths.len());
+    thread::scope(|scope| {
+        (1..threads).for_each(|_| drop(scope.spawn(work)));
+        work();
+    });
+    let mut done = done.into_inner().expect("no thread panics");
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, hashed)| hashed).collect()
+}
+
+/// Hashes everything from a reader; returns the number of bytes, too.
+///
+/// # Errors
+/// The reader's.
+pub fn hash_reader(from: &mut impl io::Read) -> io::Result<(Hash, u64)> {
+    hash_all(from, &mut vec![0; CHUNK])
+}
+
+fn hash_with(path: &Path, buffer: &mut [u8]) -> Result<Hash, ArtifactError> {
+    let io = FileError::new("read", path);
+    let stamp = |file: &File| {
+        file.metadata()
+            .map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
+    };
+    let mut file = open_plain(path).map_err(&io)?;
+    let before = stamp(&file).map_err(&io)?;
+    let (digest, length) = hash_all(&mut file, buffer).map_err(&io)?;
+    // By name, too: a build that replaces the file leaves the open one as it was.
+    let after = open_plain(path).and_then(|file| stamp(&file)).map_err(&io)?;
+    if before != after || length != before.2 {
+        return Err(ArtifactError::Changed { path: path.to_owned() });
+    }
+    Ok(digest)
+}
+
+fn hash_all(from: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<(Hash, u64)> {
+    let mut hasher = Sha256::new();
+    let mut length = 0_u64;
+    loop {
+        match from.read(buffer) {
+            Ok(0) => return Ok((Hash::from_bytes(hasher.finalize().into()), length)),
+            Ok(count) => {
+                length += count as u64;
+                hasher.update(&buffer[..count]);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_in_order_and_each_has_its_own_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = (0..40).map(|n| dir.path().join(n.to_string())).collect();
+        for (n, path) in paths.iter().enumerate().filter(|(n, _)| n % 7 != 3) {
+            std::fs::write(path, format!("artifact {n}")).unwrap();
+        }
+        let hashed = hash_artifacts(&paths);
+        assert_eq!(hashed.len(), paths.len());
+        for (n, hashed) in hashed.into_iter().enumerate() {
+            match hashed {
+                Ok(digest) => assert_eq!(digest, Hash::digest(format!("artifact {n}").as_bytes())),
+                Err(ArtifactError::File(e)) => {
+                    assert_eq!((n % 7, e.kind, e.path), (3, io::ErrorKind::NotFound, paths[n].clone()));
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+        assert_eq!(hash_artifacts(&paths[..0]), []);
+    }
+}

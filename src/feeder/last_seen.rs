@@ -123,6 +123,10 @@ mod tests {
         fn search(&self, _: &Term, _: Option<LeafIndex>, _: usize) -> Result<SearchPage, StoreError> {
             unreachable!("no entry is read")
         }
+
+        fn names(&self, _: &str, _: usize) -> Result<Option<Vec<Term>>, StoreError> {
+            unreachable!("no entry is read")
+        }
     }
 
     fn leaves(count: u8, what: &str) -> Vec<Hash> {

@@ -96,15 +96,20 @@ names! {
         Package = b'p' => "package",
         /// The version.
         Version = b'v' => "version",
+        /// Beginning of the package's name, as [`PackageUrl::name_prefix`](super::PackageUrl::name_prefix) spells it.
+        Name = b'a' => "name",
         /// Name of a publisher.
         Publisher = b'n' => "publisher",
+        /// A release's channel.
+        Channel = b'c' => "channel",
         /// Name of a kind.
         Kind = b'k' => "kind",
     }
 }
 
-/// An index key for a value of a field: the field's tag, then eight bytes of the value's hash. Two values may have the
-/// same key, so readers of rows compare the entry itself.
+/// An index key for a value of a field: the field's tag, then eight bytes of the value's hash. A [name](SearchField::Name)
+/// is not hashed: its first eight bytes stand for themselves, in lower case, so that names that begin alike stand side by
+/// side. Two values may have the same key, so readers of rows compare the entry itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term(pub [u8; 9]);
 
@@ -112,9 +117,27 @@ impl Term {
     /// Makes the term for a value.
     #[must_use]
     pub fn new(field: SearchField, value: &str) -> Self {
+        if field == SearchField::Name {
+            return Self::name(value, 0);
+        }
         let hash = Hash::digest(value.as_bytes());
         let mut term = [field as u8; 9];
         term[1..].copy_from_slice(&hash.as_bytes()[..8]);
+        Self(term)
+    }
+
+    /// The lowest and the highest term of names that begin with the last segment of `prefix`.
+    #[must_use]
+    pub fn of_names(prefix: &str) -> [Self; 2] {
+        [Self::name(prefix, 0), Self::name(prefix, u8::MAX)]
+    }
+
+    /// The term for the last segment of a path, filled up with `fill`.
+    fn name(path: &str, fill: u8) -> Self {
+        let mut term = [fill; 9];
+        term[0] = SearchField::Name as u8;
+        let (_, name) = path.rsplit_once('/').unwrap_or(("", path));
+        term[1..].iter_mut().zip(name.bytes()).for_each(|(byte, letter)| *byte = letter.to_ascii_lowercase());
         Self(term)
     }
 }
@@ -204,11 +227,24 @@ pub struct EntryValues {
 }
 
 impl EntryValues {
-    /// Tells whether the entry has this value in this field.
+    /// Tells whether the entry has this value in this field; of a name, whether it has one that begins so.
     #[must_use]
     pub fn matches(&self, field: SearchField, value: &str) -> bool {
-        self.values.iter().any(|(of, held)| *of == field && held == value)
+        let is_it = |held: &str| match field {
+            SearchField::Name => begins_with(held, value),
+            _ => held == value,
+        };
+        self.values.iter().any(|(of, held)| *of == field && is_it(held))
     }
+}
+
+/// Tells whether the last segments of a path, as many as `prefix` has, begin with it. The case does not count.
+fn begins_with(path: &str, prefix: &str) -> bool {
+    let segments = prefix.matches('/').count();
+    let start = path.rmatch_indices('/').nth(segments).map_or(0, |(slash, _)| slash + 1);
+    path.as_bytes()[start..]
+        .get(..prefix.len())
+        .is_some_and(|held| held.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
 /// Calls `each` with every value of the search fields.
@@ -217,6 +253,10 @@ fn search_values(statement: &Statement, signers: &[String], mut each: impl FnMut
     for purl in statement.purls() {
         each(SearchField::Package, &purl.package());
         each(SearchField::Version, purl.version());
+        each(SearchField::Name, purl.path());
+    }
+    if let Some(release) = statement.as_release() {
+        each(SearchField::Channel, &release.channel);
     }
     if let Some(withdrawal) = statement.as_withdrawal() {
         each(SearchField::Withdraws, &withdrawal.leaf.to_hex());

@@ -136,6 +136,26 @@ impl PackageUrl {
         [self.name(), qualifiers].concat()
     }
 
+    /// Namespace and name, with slashes between them, as in the canonical spelling.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.name().split_once('/').map_or("", |(_, path)| path)
+    }
+
+    /// Spells the beginning of a package's name, perhaps with segments of its namespace before it, as [`path`](Self::path)
+    /// does: `@angular/co` becomes `%40angular/co`.
+    ///
+    /// # Errors
+    /// [`FormatError`] if it is empty or too long.
+    pub fn name_prefix(text: &str) -> Result<String, FormatError> {
+        let what = "the beginning of a name";
+        cap(what, text.len(), MAX_PURL_BYTES)?;
+        if text.is_empty() {
+            return Err(FormatError::malformed(what, "at least one character", quote(text)));
+        }
+        Ok(parts::encode_path(text))
+    }
+
     /// Type, namespace and name: the package without its qualifiers.
     fn name(&self) -> &str {
         &self.text[..self.name]

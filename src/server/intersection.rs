@@ -1,9 +1,11 @@
-//! Finds the leaves that all of several search terms point at, newest first.
+//! Finds the leaves that all of several search terms point at, newest first. A term may be a group of terms, of which a
+//! leaf needs one: the names that begin alike.
 //!
 //! Terms take turns: each skips to its newest leaf that is not newer than those of the others. The rarest term sets
 //! the pace, and rows of a common term are skipped without reading their entries. So flooding the log with
 //! statements about another publisher's artifact does not slow a search for that artifact in its own package.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use crate::merkle::LeafIndex;
@@ -27,15 +29,17 @@ pub enum Step {
 /// A search for leaves that match all terms. `search` finds a page of one term's leaves before another leaf.
 pub struct Intersection<S> {
     search: S,
-    rows: Vec<TermRows>,
+    rows: Vec<GroupRows>,
     steps_left: usize,
 }
 
 impl<S: Fn(&Term, LeafIndex, usize) -> Result<SearchPage, StoreError>> Intersection<S> {
-    /// Begins a search with at most `steps` look-ups. Without terms, every leaf matches.
-    pub fn new(search: S, terms: impl Iterator<Item = Term>, steps: usize) -> Self {
-        let rows = terms.map(|term| TermRows { term, block: VecDeque::new(), more: true });
-        Self { search, rows: rows.collect(), steps_left: steps }
+    /// Begins a search with about `steps` look-ups at most: a group may look up each of its terms once more. Without groups,
+    /// every leaf matches.
+    pub fn new(search: S, groups: impl IntoIterator<Item = Vec<Term>>, steps: usize) -> Self {
+        let rows = |term| TermRows { term, block: VecDeque::new(), more: true };
+        let group = |terms: Vec<Term>| GroupRows(terms.into_iter().map(rows).collect());
+        Self { search, rows: groups.into_iter().map(group).collect(), steps_left: steps }
     }
 
     /// Finds the newest match before `end`, which must go down from one call to the next.
@@ -45,9 +49,12 @@ impl<S: Fn(&Term, LeafIndex, usize) -> Result<SearchPage, StoreError>> Intersect
     pub fn next_before(&mut self, mut end: LeafIndex) -> Result<Step, StoreError> {
         let (mut agreed, terms) = (0, self.rows.len());
         for at in (0..terms).cycle() {
-            let Some(left) = self.steps_left.checked_sub(1) else { return Ok(Step::Paused(end)) };
-            self.steps_left = left;
-            let Some(index) = self.rows[at].newest_before(end, &self.search)? else { return Ok(Step::End) };
+            if self.steps_left == 0 {
+                return Ok(Step::Paused(end));
+            }
+            let (newest, steps) = self.rows[at].newest_before(end, &self.search)?;
+            self.steps_left = self.steps_left.saturating_sub(steps);
+            let Some(index) = newest else { return Ok(Step::End) };
             let same = agreed > 0 && index.plus(1) == end;
             (agreed, end) = (if same { agreed + 1 } else { 1 }, index.plus(1));
             if agreed == terms {
@@ -56,6 +63,29 @@ impl<S: Fn(&Term, LeafIndex, usize) -> Result<SearchPage, StoreError>> Intersect
         }
         let newest = end.get().checked_sub(1).and_then(LeafIndex::new);
         Ok(newest.map_or(Step::End, Step::Found))
+    }
+}
+
+/// The leaves of terms of which one is enough.
+struct GroupRows(Vec<TermRows>);
+
+impl GroupRows {
+    /// The newest leaf, and the steps that it took: one for each look-up, at least one.
+    fn newest_before(
+        &mut self,
+        end: LeafIndex,
+        search: impl Fn(&Term, LeafIndex, usize) -> Result<SearchPage, StoreError>,
+    ) -> Result<(Option<LeafIndex>, usize), StoreError> {
+        let look_ups = Cell::new(0);
+        let counted = |term: &Term, before, limit| {
+            look_ups.set(look_ups.get() + 1);
+            search(term, before, limit)
+        };
+        let mut newest = None;
+        for rows in &mut self.0 {
+            newest = newest.max(rows.newest_before(end, counted)?);
+        }
+        Ok((newest, look_ups.get().max(1)))
     }
 }
 
@@ -87,7 +117,6 @@ impl TermRows {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
     use std::collections::BTreeSet;
 
     use super::*;
@@ -115,7 +144,7 @@ mod tests {
         ) -> Intersection<impl Fn(&Term, LeafIndex, usize) -> Result<SearchPage, StoreError>> {
             Intersection::new(
                 |term, before, limit| Ok(self.search(term, before, limit)),
-                (0..self.of.len()).map(term),
+                (0..self.of.len()).map(|at| vec![term(at)]),
                 steps,
             )
         }
@@ -179,6 +208,35 @@ mod tests {
         let mut walk = nothing.walk(0);
         assert_eq!(walk.next_before(index(2)).unwrap(), Step::Found(index(1)));
         assert_eq!(walk.next_before(index(0)).unwrap(), Step::End);
+    }
+
+    #[test]
+    fn one_term_of_a_group_is_enough() {
+        let every = |step: usize, first: usize| (first..2_000).step_by(step).map(|at| at as u64).collect();
+        let leaves = leaves(&[every(6, 1), every(9, 0), BTreeSet::new(), every(4, 0)]);
+        let groups = || [vec![term(0), term(1), term(2)], vec![term(3)]];
+        let expected: Vec<u64> =
+            (0..2_000).rev().filter(|at| at % 4 == 0 && (at % 6 == 1 || at % 9 == 0)).collect();
+        for steps in [4, 50, 100_000] {
+            let search = |term: &Term, before, limit| Ok(leaves.search(term, before, limit));
+            let (mut found, mut end) = (Vec::new(), index(10_000));
+            let mut walk = Intersection::new(search, groups(), steps);
+            loop {
+                match walk.next_before(end).unwrap() {
+                    Step::Found(at) => {
+                        found.push(at.get());
+                        end = at;
+                    }
+                    Step::Paused(at) => (end, walk) = (at, Intersection::new(search, groups(), steps)),
+                    Step::End => break,
+                }
+            }
+            assert_eq!(found, expected, "{steps} steps");
+        }
+        // A group of no terms matches nothing: no name begins so.
+        let search = |term: &Term, before, limit| Ok(leaves.search(term, before, limit));
+        let mut walk = Intersection::new(search, [vec![], vec![term(3)]], 9);
+        assert_eq!(walk.next_before(index(10_000)).unwrap(), Step::End);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! `GET /releases`: finds releases and other statements by package, version, digest, publisher, kind and withdrawn
-//! release.
+//! `GET /releases`: finds releases and other statements by package, version, beginning of a name, digest, publisher,
+//! channel, kind and withdrawn release.
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Uri};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::intersection::{Intersection, Step};
 use super::log::in_turn;
 use super::{Log, Problem, Profile};
-use crate::format::{FormatError, quote, to_json};
+use crate::format::{FormatError, base64_encode, quote, to_json};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::release::{
     EntryValues, Facts, PackageUrl, Publishers, Purl, Resource, SearchField, Statement, Subject, Term,
@@ -24,6 +24,11 @@ const DEFAULT_PAGE: usize = 20;
 const MAX_LOOKED_AT: usize = 1_000;
 /// Most look-ups in the index for one page: common values that rarely occur together take many.
 const MAX_STEPS: usize = 4_000;
+/// Bytes of entries after which a page ends.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
+/// Most names that are looked up for one beginning. If more names begin so, the search reads all entries instead, which are
+/// many then.
+const MAX_NAMES: usize = 256;
 /// Most withdrawals that are shown with a release, newest first.
 const MAX_WITHDRAWALS: usize = 4;
 
@@ -32,10 +37,14 @@ const MAX_WITHDRAWALS: usize = 4;
 struct SearchQuery {
     package: Option<String>,
     version: Option<String>,
+    name: Option<String>,
     digest: Option<String>,
     publisher: Option<String>,
+    channel: Option<String>,
     kind: Option<String>,
     withdraws: Option<String>,
+    entries: Option<String>,
+    size: Option<String>,
     before: Option<String>,
     limit: Option<String>,
 }
@@ -84,6 +93,9 @@ pub struct ReleaseRow {
     pub artifacts: Vec<ArtifactRow>,
     /// Path of the proof file, below the log's URL prefix.
     pub proof: String,
+    /// The entry in base64, if the client asked for entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
 }
 
 /// A withdrawal, shown with the release that it withdraws.
@@ -118,17 +130,26 @@ pub struct SearchAnswer {
 
 struct Search {
     filters: Vec<(SearchField, String)>,
+    /// Size of the tree to search; the published one's if it is not said.
+    size: Option<TreeSize>,
     before: Option<LeafIndex>,
     limit: usize,
+    /// Whether rows have their entries.
+    entries: bool,
 }
 
 pub async fn releases(State(log): State<Log>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
-    let expected = "package, version, digest, publisher, kind, withdraws, before or limit, each once";
+    let expected = "package, version, name, digest, publisher, channel, kind, withdraws, entries, size, before or limit, each once";
     let query: SearchQuery = parse_query(&log, &uri, ("search", "a search"), expected)?;
     let mut search = Search::parse(query)?;
     let turns = log.inner.searches.clone();
     let answer = in_turn(&turns, move || {
-        let size = log.published().checkpoint.size;
+        let published = log.published().checkpoint.size;
+        let size = search.size.unwrap_or(published);
+        if size > published {
+            let detail = format!("the published tree size is {published}, asked for {size}");
+            return Err(Problem::NotFound { what: "the tree size", detail });
+        }
         let publishers = log.publishers();
         search.name_publisher(&publishers);
         let page = search.run(log.reader().as_ref(), size, &publishers)?;
@@ -172,20 +193,42 @@ impl Search {
         if let Some(leaf) = &query.withdraws {
             Hash::from_hex(leaf)?;
         }
+        let entries = match query.entries.as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                return Err(
+                    FormatError::malformed("entries of a search", "true or false", quote(other)).into()
+                );
+            }
+        };
+        let size = match query.size {
+            None => None,
+            Some(text) => Some(TreeSize::parse(&text).ok_or_else(|| {
+                FormatError::malformed(
+                    "a tree size",
+                    "a decimal below 2^63 without leading zeros",
+                    quote(&text),
+                )
+            })?),
+        };
         // Packages and versions are indexed in their canonical spelling; clients may ask in any.
         let package = query.package.as_deref().map(parse_package).transpose()?;
         let version = query.version.as_deref().map(Purl::parse_version).transpose()?;
+        let name = query.name.as_deref().map(PackageUrl::name_prefix).transpose()?;
         // The most selective first, which sets the pace of the search.
         let filters = [
             (SearchField::Withdraws, query.withdraws),
             (SearchField::Digest, digest),
             (SearchField::Package, package),
             (SearchField::Version, version),
+            (SearchField::Name, name),
             (SearchField::Publisher, query.publisher),
+            (SearchField::Channel, query.channel),
             (SearchField::Kind, query.kind),
         ];
         let filters = filters.into_iter().filter_map(|(field, value)| Some((field, value?))).collect();
-        Ok(Self { filters, before, limit: limit.clamp(1, MAX_PAGE) })
+        Ok(Self { filters, size, before, limit: limit.clamp(1, MAX_PAGE), entries })
     }
 
     /// Replaces a keyid by its publisher's name: a publisher knows its key, but perhaps not its name in the log. Keys
@@ -209,16 +252,19 @@ impl Search {
     ) -> Result<SearchAnswer, Problem> {
         let end = size.next_index();
         let mut before = self.before.map_or(end, |before| before.min(end));
-        let (mut releases, mut looked_at) = (Vec::new(), 0);
+        let (mut releases, mut looked_at, mut held) = (Vec::new(), 0, 0);
         let withdrawals = Withdrawals { reader, end, publishers };
-        let terms = self.filters.iter().map(|(field, value)| Term::new(*field, value));
         let search = |term: &Term, before, limit| reader.search(term, Some(before), limit);
-        let mut leaves = Intersection::new(search, terms, MAX_STEPS);
+        let mut leaves = Intersection::new(search, self.terms(reader)?, MAX_STEPS);
         let next = loop {
             let index = match leaves.next_before(before)? {
                 Step::End => break None,
                 Step::Paused(before) => break Some(before),
-                Step::Found(index) if releases.len() == self.limit || looked_at == MAX_LOOKED_AT => {
+                Step::Found(index)
+                    if releases.len() == self.limit
+                        || looked_at == MAX_LOOKED_AT
+                        || held >= MAX_PAGE_BYTES =>
+                {
                     break Some(index.plus(1));
                 }
                 Step::Found(index) => index,
@@ -230,10 +276,26 @@ impl Search {
                 if values.statement.as_release().is_some() {
                     row.withdrawn = withdrawals.of(index, &row.leaf_hash)?;
                 }
+                if self.entries {
+                    held += entry.len();
+                    row.entry = Some(base64_encode(&entry));
+                }
                 releases.push(row);
             }
         };
         Ok(SearchAnswer { tree_size: size.get(), releases, next: next.map(LeafIndex::get) })
+    }
+
+    /// The terms of each filter that the index can answer.
+    fn terms(&self, reader: &dyn StoreReader) -> Result<Vec<Vec<Term>>, StoreError> {
+        let mut terms = Vec::new();
+        for (field, value) in &self.filters {
+            match field {
+                SearchField::Name => terms.extend(reader.names(value, MAX_NAMES)?),
+                _ => terms.push(vec![Term::new(*field, value)]),
+            }
+        }
+        Ok(terms)
     }
 
     fn matches(&self, values: &EntryValues) -> bool {

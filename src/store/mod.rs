@@ -201,6 +201,13 @@ pub trait StoreReader: Send + Sync {
     /// # Errors
     /// [`StoreError`] if the index can't be read.
     fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError>;
+
+    /// The terms of package names that begin with the last segment of `prefix`, lowest first. `None` if there are more
+    /// than `limit`. A term may stand for several names, of which some begin differently.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the index can't be read.
+    fn names(&self, prefix: &str, limit: usize) -> Result<Option<Vec<Term>>, StoreError>;
 }
 
 impl TileReader for dyn StoreReader + '_ {

@@ -1,12 +1,17 @@
 //! `GET /releases`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use treehead::merkle::Hash;
 use treehead::proof::ProofFile;
 use treehead::release::{Kind, Release};
 
 use crate::common::log::{Served, never_publishing};
-use crate::common::releases::{publisher_toml, release, scanner, signed, vendor_toml};
+use crate::common::releases::{
+    publisher_toml, release, scanner, signed, signed_statement, signed_withdrawal, statement, vendor_toml,
+    withdrawal,
+};
 
 fn publishers() -> String {
     vendor_toml()
@@ -69,6 +74,13 @@ fn a_release_is_found_by_each_field_and_by_two_at_once() {
         (format!("digest={}", digest.to_hex()), matching(|r, _| has(r))),
         (format!("digest=sha256:{}", digest.to_hex()), matching(|r, _| has(r))),
         ("publisher=rules-team".to_owned(), matching(|_, seed| seed == 2)),
+        ("channel=stable".to_owned(), matching(|_, _| true)),
+        ("channel=beta".to_owned(), vec![]),
+        ("name=scan".to_owned(), matching(|r, _| r.purl.package() == "pkg:generic/example/scanner")),
+        (
+            "name=example/e&channel=stable&publisher=vendor&kind=build&version=1.0".to_owned(),
+            matching(|r, seed| seed == 1 && r.purl.package().contains("engine") && r.purl.version() == "1.0"),
+        ),
         ("kind=detection-rules".to_owned(), matching(|r, _| r.kind == Kind::DetectionRules)),
         (
             "publisher=vendor&version=1.0".to_owned(),
@@ -185,6 +197,123 @@ fn releases_that_arrive_between_two_pages_do_not_shift_them() {
     let (second, _) = page(&log, &format!("limit=10&before={}", next.unwrap()));
     assert_eq!([first, second].concat(), (10..30).rev().collect::<Vec<u64>>());
     assert_eq!(page(&log, "limit=1").0, [30]);
+}
+
+#[test]
+fn a_name_is_found_by_its_beginning() {
+    let log = Served::release(&(vendor_toml() + &publisher_toml("others", 3, &["pkg:*"], &["build"])));
+    let purls = [
+        "pkg:generic/example/scanner@1",
+        "pkg:generic/example/scanner-rules@1",
+        "pkg:generic/example/Scan@1",
+        "pkg:npm/%40example/scanner@1",
+        "pkg:npm/unscanned@1",
+        "pkg:generic/exam/ple/scanner@1",
+        "pkg:generic/c%2B%2B@1",
+        "pkg:generic/s@1",
+    ];
+    let entry = |(at, purl): (usize, &&str)| signed(&release(purl, 1, &at.to_string()), 3);
+    log.add_all(&purls.iter().enumerate().map(entry).collect::<Vec<_>>());
+    for (name, expected) in [
+        ("scan", vec![5, 3, 2, 1, 0]),
+        ("SCANNER", vec![5, 3, 1, 0]),
+        ("scanner-", vec![1]),
+        ("scanner-rules", vec![1]),
+        ("scanner-rules2", vec![]),
+        ("s", vec![7, 5, 3, 2, 1, 0]),
+        ("un", vec![4]),
+        ("c%2B%2B", vec![6]),
+        ("c%2b", vec![6]),
+        ("example/scan", vec![2, 1, 0]),
+        ("@example/scan", vec![3]),
+        ("exam/ple/s", vec![5]),
+        ("ample/scan", vec![]),
+        ("example/", vec![2, 1, 0]),
+        ("example", vec![]),
+        ("%00", vec![]),
+        ("\u{e4}", vec![]),
+    ] {
+        let name = name.replace('\u{e4}', "%C3%A4");
+        assert_eq!(page(&log, &format!("name={name}")), (expected, None), "{name}");
+    }
+    assert_eq!(
+        page(&log, "name=scan&publisher=others&kind=build&channel=stable&version=1&limit=2").0,
+        [5, 3]
+    );
+    assert_eq!(page(&log, "name=scan&package=pkg:npm/%2540example/scanner"), (vec![3], None));
+    for query in ["name=", "name=a&name=b", &format!("name={}", "x".repeat(1_025))] {
+        assert!((400..=413).contains(&log.get(&format!("/releases?{query}")).status), "{query}");
+    }
+}
+
+#[test]
+fn a_beginning_of_very_many_names_is_found_page_by_page() {
+    let log = Served::release(&vendor_toml());
+    let purl = |at: usize| match at % 3 {
+        0 => format!("pkg:generic/example/lib{at:04}@1"),
+        _ => format!("pkg:generic/example/other@{at}"),
+    };
+    let entries: Vec<Vec<u8>> =
+        (0..1_200).map(|at| signed(&release(&purl(at), at as u64, &at.to_string()), 1)).collect();
+    log.add_all(&entries);
+    for (name, step) in [("lib", 3), ("lib0", 3), ("l", 3), ("lib00", 3)] {
+        let (mut seen, mut before) = (Vec::new(), String::new());
+        loop {
+            let (found, next) = page(&log, &format!("name={name}&limit=100{before}"));
+            seen.extend(found);
+            let Some(next) = next else { break };
+            before = format!("&before={next}");
+        }
+        let expected = (0..1_200_u64).rev().filter(|at| at % step == 0);
+        let begins = |at: &u64| format!("lib{at:04}").starts_with(name);
+        assert_eq!(seen, expected.filter(begins).collect::<Vec<_>>(), "{name}");
+    }
+}
+
+#[test]
+fn a_search_can_be_of_an_earlier_tree_and_bring_the_entries() {
+    let log = log();
+    let page = log.get("/releases?size=12&limit=100&entries=true").json();
+    assert_eq!(page["tree_size"], 12);
+    let rows = page["releases"].as_array().unwrap();
+    let indices: Vec<u64> = rows.iter().map(|row| row["index"].as_u64().unwrap()).collect();
+    assert_eq!(indices, (0..12).rev().collect::<Vec<_>>());
+    for (row, index) in rows.iter().zip(indices) {
+        let (release, seed) = &releases()[usize::try_from(index).unwrap()];
+        assert_eq!(STANDARD.decode(row["entry"].as_str().unwrap()).unwrap(), signed(release, *seed));
+    }
+    // What was withdrawn later was not withdrawn then.
+    let (one, seed) = &releases()[1];
+    let taken_back = withdrawal(1, &signed(one, *seed));
+    assert_eq!(log.post("/add", &signed_withdrawal(&taken_back, *seed)).status, 200);
+    let row =
+        |size: u64| log.get(&format!("/releases?size={size}&before=2&limit=1")).json()["releases"][0].clone();
+    assert_eq!((row(30).get("withdrawn"), row(31)["withdrawn"][0]["index"].as_u64()), (None, Some(30)));
+    assert_eq!(row(31).get("entry"), None);
+    log.get("/releases?size=32").problem(404, "not-found");
+    for query in ["size=x", "size=", "size=-1", "entries=1", "entries=", "size=1&size=1"] {
+        log.get(&format!("/releases?{query}")).problem(400, "malformed");
+    }
+}
+
+#[test]
+fn a_page_with_large_entries_ends_early() {
+    let log = Served::release(&vendor_toml());
+    let large = |at: u64| {
+        let mut statement = statement(&scanner(at));
+        statement["padding"] = "x".repeat(40_000).into();
+        signed_statement(&statement, 1)
+    };
+    log.add_all(&(1..=40).map(large).collect::<Vec<_>>());
+    let page = |query: &str| {
+        let page = log.get(&format!("/releases?limit=100{query}")).json();
+        (page["releases"].as_array().unwrap().len(), page["next"].as_u64())
+    };
+    assert_eq!(page(""), (40, None));
+    let (rows, next) = page("&entries=true");
+    assert!((10..30).contains(&rows), "{rows}");
+    assert_eq!(next, Some(40 - rows as u64));
+    assert_eq!(page(&format!("&before={}", next.unwrap())), (40 - rows, None));
 }
 
 #[test]

@@ -214,6 +214,12 @@ pub const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~' | b':')
 }
 
+/// Encodes segments with slashes between them.
+pub fn encode_path(text: &str) -> String {
+    let segments: Vec<String> = text.split('/').map(encode).collect();
+    segments.join("/")
+}
+
 fn encode(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
         if is_plain(byte) {

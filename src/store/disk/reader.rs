@@ -155,6 +155,10 @@ impl StoreReader for DiskReader {
     fn search(&self, term: &Term, before: Option<LeafIndex>, limit: usize) -> Result<SearchPage, StoreError> {
         self.views()?.index.search(term, before, limit)
     }
+
+    fn names(&self, prefix: &str, limit: usize) -> Result<Option<Vec<Term>>, StoreError> {
+        self.views()?.index.names(prefix, limit)
+    }
 }
 
 impl DiskReader {

@@ -154,6 +154,7 @@ every_store! {
     the_first_claim_stands
     what_publishers_are_warned_of_is_found
     search_pages_from_the_newest_to_the_oldest
+    names_are_found_by_their_beginning
     staged_and_not_applied_is_not_readable_until_a_reload
     staged_and_not_applied_survives_a_crash
     the_checkpoint_is_only_replaced_by_whoever_knows_it
@@ -405,6 +406,43 @@ fn search_pages_from_the_newest_to_the_oldest(mut place: impl Place) {
             place.open()
         };
     }
+}
+
+fn names_are_found_by_their_beginning(mut place: impl Place) {
+    let mut store = place.open();
+    let found = |reader: &dyn StoreReader, prefix: &str, limit: usize| {
+        let terms = reader.names(prefix, limit).unwrap()?;
+        let name = |term: &Term| String::from_utf8_lossy(&term.0[1..]).trim_end_matches('\0').to_owned();
+        Some(terms.iter().map(name).collect::<Vec<String>>())
+    };
+    let check = |reader: &dyn StoreReader, count: usize| {
+        let mut expected: Vec<String> = (0..count).map(|at| format!("n{:03}", at % 200)).collect();
+        expected.sort();
+        expected.dedup();
+        let with = |prefix: &str| {
+            let all = expected.iter().filter(|name| name.starts_with(prefix)).cloned();
+            all.collect::<Vec<String>>()
+        };
+        for prefix in ["n", "N", "n0", "n01", "n015", "n0150", "x/n19"] {
+            let expected = with(&prefix.rsplit('/').next().unwrap().to_lowercase());
+            assert_eq!(found(reader, prefix, 200), Some(expected.clone()), "{prefix} of {count}");
+            let fewer = expected.len().checked_sub(1);
+            assert!(fewer.is_none_or(|fewer| found(reader, prefix, fewer).is_none()), "{prefix} of {count}");
+        }
+        assert_eq!(found(reader, "m", 9), Some(vec![]));
+        assert_eq!(found(reader, "o", 0), Some(vec![]));
+    };
+    let entry = |at: usize| format!("{at} name:pkg/N{:03} term:rare", at % 200).into_bytes();
+    for batch in 0..30 {
+        append(store.as_mut(), (batch * 20..batch * 20 + 20).map(entry).collect());
+        check(store.reader().as_ref(), batch * 20 + 20);
+    }
+    let long = [b"name:a/Same-letters-1".to_vec(), b"name:same-letters-2".to_vec()];
+    append(store.as_mut(), long.to_vec());
+    store = place.crash(store);
+    check(store.reader().as_ref(), 600);
+    let terms = store.reader().names("same-letters", 1).unwrap().expect("one term for both");
+    assert_eq!(pages(store.reader().as_ref(), &terms[0], 1), [601, 600]);
 }
 
 /// A store of 300 leaves with 100 more staged, and all its entries.

@@ -14,7 +14,7 @@ use crate::store::{Batch, Describe, DiskStore, OpenOptions, Store, StoreError};
 
 pub const ORIGIN: &str = "example.com/log";
 
-/// Entries name their own index rows: `payload:NAME`, `claim:KEY:CONTENT`, `term:VALUE`, `number:TRACK:NUMBER`,
+/// Entries name their own index rows: `payload:NAME`, `claim:KEY:CONTENT`, `term:VALUE`, `name:PATH`, `number:TRACK:NUMBER`,
 /// `edition:THING:BYTES` and `withdraws:ARTIFACTS`, separated by spaces.
 pub fn facts_of(entry: &[u8]) -> Facts {
     let mut facts = Facts::default();
@@ -22,6 +22,8 @@ pub fn facts_of(entry: &[u8]) -> Facts {
         let word = String::from_utf8_lossy(word);
         if let Some(value) = word.strip_prefix("term:") {
             facts.terms.push(term(value));
+        } else if let Some(path) = word.strip_prefix("name:") {
+            facts.terms.push(Term::new(SearchField::Name, path));
         } else if let Some(value) = word.strip_prefix("payload:") {
             facts.payload = Some(named(value));
         } else if let Some((key, content)) = word.strip_prefix("claim:").and_then(|w| w.split_once(':')) {

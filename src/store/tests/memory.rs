@@ -3,7 +3,7 @@
 //! Durable data (entries, checkpoint) and derived data are separate: a reload rebuilds the derived
 //! part, as [`DiskStore`](crate::store::DiskStore) does.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, TreeSize};
@@ -297,5 +297,13 @@ impl StoreReader for Inner {
         let mut found = all.filter_map(|(at, _)| LeafIndex::new(at as u64)).filter(|index| index.get() < end);
         let leaves = found.by_ref().take(limit).collect();
         Ok(SearchPage { leaves, more: found.next().is_some() })
+    }
+
+    fn names(&self, prefix: &str, limit: usize) -> Result<Option<Vec<Term>>, StoreError> {
+        let [low, high] = Term::of_names(prefix);
+        let state = self.state();
+        let terms = state.derived.facts.iter().flat_map(|facts| &facts.terms);
+        let found: BTreeSet<Term> = terms.filter(|term| (low..=high).contains(term)).copied().collect();
+        Ok((found.len() <= limit).then(|| found.into_iter().collect()))
     }
 }

@@ -20,6 +20,8 @@ mod recent;
 mod run;
 mod sealer;
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -242,6 +244,24 @@ impl Index {
         Ok(SearchPage { leaves, more: found.len() > limit })
     }
 
+    /// The terms of names that begin with the last segment of `prefix`, lowest first. `None` if there are more than
+    /// `limit`.
+    pub fn names(&self, prefix: &str, limit: usize) -> Result<Option<Vec<Term>>, StoreError> {
+        let [low, high] = Term::of_names(prefix).map(|term| Wanted::term(&term));
+        let keys = low..=high;
+        let (mut found, runs) = {
+            let (state, mut found) = (self.state(), BTreeSet::new());
+            for recent in state.in_memory() {
+                found.extend(different(&keys, limit + 1, |from| Ok(recent.first_from(from)))?);
+            }
+            (found, state.runs.clone())
+        };
+        for run in runs.iter() {
+            found.extend(self.damage.notice(different(&keys, limit + 1, |from| run.first_from(from)))?);
+        }
+        Ok((found.len() <= limit).then(|| found.into_iter().map(Wanted::to_term).collect()))
+    }
+
     /// Runs and memory.
     pub fn usage(&self) -> IndexUse {
         let runs = self.state().runs.clone();
@@ -255,6 +275,21 @@ impl Index {
     fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().expect("no panic while it is held")
     }
+}
+
+/// The lowest `most` different lookup keys in a range. `first_from` finds the first pointer from another one on.
+fn different(
+    keys: &RangeInclusive<Wanted>,
+    most: usize,
+    first_from: impl Fn(Pointer) -> Result<Option<Pointer>, StoreError>,
+) -> Result<Vec<Wanted>, StoreError> {
+    let (mut found, mut next) = (Vec::new(), Some(*keys.start()));
+    while let Some(from) = next.filter(|_| found.len() < most) {
+        let key = first_from(from.at(0))?.map(Pointer::wanted).filter(|key| keys.contains(key));
+        next = key.and_then(Wanted::next);
+        found.extend(key);
+    }
+    Ok(found)
 }
 
 /// Leaves that the runs in `dir` cover.

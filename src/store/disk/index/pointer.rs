@@ -4,7 +4,8 @@
 //! kind (1) || first 7 bytes of a hash || leaf index u64        big-endian: sorts as it reads
 //! ```
 //!
-//! The pointers of a track have the sequence number in place of the leaf, so that the highest is the last.
+//! The pointers of a track have the sequence number in place of the leaf, so that the highest is the last. Those of a
+//! package's name have its first 7 letters in place of the hash, so that names that begin alike stand side by side.
 //!
 //! A pointer is a hint. Two hashes may begin alike, so the reader compares the leaf.
 
@@ -52,6 +53,18 @@ impl Wanted {
         let mut bytes = [kind; 8];
         bytes[1..].copy_from_slice(&hash[..7]);
         Self(u64::from_be_bytes(bytes))
+    }
+
+    /// The term of this key, if it is one of a term.
+    pub fn to_term(self) -> Term {
+        let mut term = [0; 9];
+        term[..8].copy_from_slice(&self.0.to_be_bytes());
+        Term(term)
+    }
+
+    /// The next higher key.
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
     }
 
     /// The pointer to a leaf.

@@ -70,6 +70,13 @@ impl Recent {
         })
     }
 
+    /// The first pointer from another one on.
+    pub fn first_from(&self, from: Pointer) -> Option<Pointer> {
+        let first =
+            |part: &Arc<Vec<Pointer>>| part.get(part.partition_point(|pointer| *pointer < from)).copied();
+        self.parts.iter().filter_map(first).min()
+    }
+
     fn knows(&self, pointer: Pointer) -> bool {
         !pointer.is_filtered() || self.filter.may_have(pointer.wanted())
     }
@@ -133,6 +140,9 @@ mod tests {
             let between = of_key.filter(|found| (low..high).contains(found));
             assert_eq!(recent.highest(low, high), between.clone().last());
             assert!(recent.newest(low, high).eq(between.collect::<Vec<_>>().into_iter().rev()));
+            for from in [low, high] {
+                assert_eq!(recent.first_from(from), expected.iter().copied().find(|found| *found >= from));
+            }
         }
         assert_eq!(recent.find(pointer(90, 0).wanted()).count(), 0);
     }

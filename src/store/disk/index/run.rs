@@ -144,6 +144,18 @@ impl Run {
         Ok(found)
     }
 
+    /// The first pointer from another one on.
+    pub fn first_from(&self, from: Pointer) -> Result<Option<Pointer>, StoreError> {
+        let Some(at) = self.fences.partition_point(|fence| *fence <= from).checked_sub(1) else {
+            return Ok(self.fences.first().copied());
+        };
+        let mut page = Page::new();
+        let pointers = page.read(self, at)?;
+        let place = pointers.partition_point(|bytes| Pointer::from_bytes(*bytes) < from);
+        let in_page = pointers.get(place).map(|bytes| Pointer::from_bytes(*bytes));
+        Ok(in_page.or_else(|| self.fences.get(at + 1).copied()))
+    }
+
     /// Whether the filter passes lookups of this pointer.
     pub fn knows(&self, pointer: Pointer) -> bool {
         !pointer.is_filtered() || self.filter.may_have(pointer.wanted())

@@ -14,6 +14,7 @@ mod budget;
 pub(crate) mod cache;
 mod client_address;
 mod connections;
+pub(crate) mod cross_origin;
 pub(crate) mod exposition;
 pub(crate) mod gzip;
 pub(crate) mod json;

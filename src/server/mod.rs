@@ -8,6 +8,7 @@ mod intersection;
 mod log;
 mod metrics;
 mod open_error;
+mod openapi;
 mod problem;
 mod profile;
 mod proof;
@@ -27,12 +28,13 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::http::request::Parts;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
 use crate::http::admission::Upload;
 use crate::http::routes::RouteHints;
-use crate::http::{self, ClientAddress, Handler, Listener, cache};
+use crate::http::{self, ClientAddress, Handler, Listener, cache, cross_origin};
 use crate::merkle::Tile;
 
 pub use crate::release::Profile;
@@ -92,7 +94,8 @@ impl Handler for Routes {
                     cache::default_to_never(answer.into_response()).await
                 }
                 Route::Tile(log, tile) => {
-                    cache::default_to_never(read::hashes(&log, tile).into_response()).await
+                    let answer = cross_origin::allow_any(read::hashes(&log, tile).into_response()).await;
+                    cache::default_to_never(answer).await
                 }
                 Route::Other(answer) => answer.await,
             }
@@ -156,9 +159,7 @@ fn hash_tile(path: &str) -> Option<Tile> {
 /// - **The end.** After the last request, [`Log::shut_down`] commits and publishes what was accepted. A log that is
 ///   not shut down loses nothing that it answered, and recovers at its next start.
 pub fn router(log: Log) -> Router {
-    let routes = Router::new()
-        .route("/add", post(submit::add))
-        .route("/add-batch", post(submit::add_batch))
+    let reads = Router::new()
         .route("/checkpoint", get(read::checkpoint))
         .route("/tile/{level}/{*path}", get(read::tile))
         .route("/tile/entries/{*path}", get(read::bundle))
@@ -168,6 +169,12 @@ pub fn router(log: Log) -> Router {
         .route("/proof/leaf/{hash}", get(proof::leaf))
         .route("/sequence", get(sequence::sequence))
         .route("/healthz", get(health::healthz))
-        .route("/metrics", get(metrics::metrics));
+        .route("/openapi.json", get(openapi::openapi))
+        .layer(map_response(cross_origin::allow_any));
+    let routes = Router::new()
+        .route("/add", post(submit::add))
+        .route("/add-batch", post(submit::add_batch))
+        .route("/metrics", get(metrics::metrics))
+        .merge(reads);
     HINTS.complete(routes).with_state(log)
 }

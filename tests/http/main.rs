@@ -12,6 +12,7 @@ mod framing;
 mod lifecycle;
 mod metrics;
 mod one_leaf;
+mod openapi;
 mod proofs;
 mod routes;
 mod search;

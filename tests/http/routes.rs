@@ -9,7 +9,7 @@ use crate::common::log::{ORIGIN, Served, never_publishing, numbered};
 use crate::common::releases::{scanner, signed, vendor_toml};
 
 /// Each route once, with a valid path for a log of three entries.
-const GET_ROUTES: [&str; 8] = [
+const GET_ROUTES: [&str; 9] = [
     "/checkpoint",
     "/tile/0/000.p/3",
     "/tile/entries/000.p/3",
@@ -17,6 +17,7 @@ const GET_ROUTES: [&str; 8] = [
     "/proof/consistency/1/3",
     "/healthz",
     "/metrics",
+    "/openapi.json",
     "/proof/leaf/0d1d1b1cc20b4a6b5c4a3fdd3ae9f2ad4d4e1a2b3c4d5e6f708192a3b4c5d6e7",
 ];
 
@@ -74,7 +75,7 @@ fn what_is_no_route_is_a_problem_that_quotes_it_harmlessly() {
 fn head_answers_like_get_without_a_body() {
     let log = Served::opaque();
     log.add_all(&numbered(3));
-    for path in &GET_ROUTES[..7] {
+    for path in &GET_ROUTES[..8] {
         let (get, head) = (log.get(path), exchange(log.address, &request("HEAD", path, &[], b"")));
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"));
@@ -100,6 +101,7 @@ fn each_answer_says_what_caches_may_do_with_it() {
         ("/sequence?publisher=vendor&package=pkg:generic/example/scanner&channel=stable", "no-store"),
         ("/healthz", "no-store"),
         ("/metrics", "no-store"),
+        ("/openapi.json", "no-cache"),
     ] {
         let reply = log.get(path);
         assert_eq!((reply.status, reply.header("cache-control")), (200, Some(rule)), "{path}");
@@ -111,6 +113,36 @@ fn each_answer_says_what_caches_may_do_with_it() {
     }
     let added = log.post("/add", &signed(&scanner(3), 1));
     assert_eq!((added.status, added.header("cache-control")), (200, Some("no-store")));
+}
+
+#[test]
+fn pages_of_any_site_may_read_what_is_public() {
+    let log = Served::release(&vendor_toml());
+    log.add_all(&[signed(&scanner(1), 1)]);
+    let leaf = Hash::leaf(&signed(&scanner(1), 1)).to_hex();
+    for path in [
+        "/checkpoint",
+        "/tile/0/000.p/1",
+        "/tile/0/000.p/9",
+        "/tile/entries/000.p/1",
+        "/proof/inclusion/1/0",
+        "/proof/inclusion/9/0",
+        "/proof/consistency/1/1",
+        &format!("/proof/leaf/{leaf}"),
+        "/releases",
+        "/releases?limit=x",
+        "/sequence?publisher=vendor&package=pkg:generic/example/scanner&channel=stable",
+        "/healthz",
+        "/openapi.json",
+    ] {
+        let reply = log.get(path);
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"), "{path}");
+        assert_eq!(reply.header("access-control-expose-headers"), Some("etag, retry-after"), "{path}");
+    }
+    let added = log.post("/add", &signed(&scanner(2), 1));
+    for reply in [added, log.get("/metrics"), log.get("/nothing")] {
+        assert_eq!(reply.header("access-control-allow-origin"), None, "{reply}");
+    }
 }
 
 #[test]

@@ -201,7 +201,9 @@ fn releases_that_arrive_between_two_pages_do_not_shift_them() {
 
 #[test]
 fn a_name_is_found_by_its_beginning() {
-    let log = Served::release(&(vendor_toml() + &publisher_toml("others", 3, &["pkg:*"], &["build"])));
+    let log = Served::release(
+        &(vendor_toml() + &publisher_toml("others", 3, &["pkg:generic/*", "pkg:npm/*"], &["build"])),
+    );
     let purls = [
         "pkg:generic/example/scanner@1",
         "pkg:generic/example/scanner-rules@1",

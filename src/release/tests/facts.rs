@@ -14,8 +14,8 @@ fn facts_follow_from_the_entry_alone() {
     assert!(facts.claims.iter().all(|claim| claim.content == release.content()));
     assert_eq!(facts.payload, Some(Hash::digest(envelope.payload())));
     assert_ne!(facts.claims[0].key, facts.claims[1].key);
-    // package, version, kind, two publishers, two subjects and the manifest's root
-    assert_eq!(facts.terms.len(), 8);
+    // package, version, name, kind, channel, two publishers, two subjects and the manifest's root
+    assert_eq!(facts.terms.len(), 10);
 
     let values = Facts::values(&entry, &publishers).unwrap();
     let digest = Hash::digest(b"b").to_hex();
@@ -23,7 +23,9 @@ fn facts_follow_from_the_entry_alone() {
     for (field, value) in [
         (SearchField::Package, "pkg:generic/example/scanner"),
         (SearchField::Version, "4.2.0"),
+        (SearchField::Name, "scanner"),
         (SearchField::Kind, "build"),
+        (SearchField::Channel, release.channel.as_str()),
         (SearchField::Publisher, "vendor"),
         (SearchField::Publisher, "reviewer"),
         (SearchField::Digest, digest.as_str()),
@@ -32,6 +34,15 @@ fn facts_follow_from_the_entry_alone() {
         assert!(facts.terms.contains(&Term::new(field, value)) && values.matches(field, value), "{value}");
         assert!(!values.matches(field, "other") && !facts.terms.contains(&Term::new(field, "other")));
     }
+    // A name by its beginning, with as much of its namespace as is said.
+    for (beginning, begins) in
+        [("Sc", true), ("example/scan", true), ("ample/scan", false), ("canner", false)]
+    {
+        assert_eq!(values.matches(SearchField::Name, beginning), begins, "{beginning}");
+    }
+    let [low, high] = Term::of_names("example/sca");
+    let of = |name: &str| (low..=high).contains(&Term::new(SearchField::Name, name));
+    assert!(of("sca") && of("x/SCA~") && of("scanner") && !of("sbz") && !of("scb") && !of("sca/x"));
     // A key that is no longer registered is named by its keyid.
     let later = Facts::values(&entry, &Publishers::parse(vendor_toml().as_bytes()).unwrap()).unwrap();
     assert!(later.matches(SearchField::Publisher, &reviewer.keyid().to_hex()));

@@ -219,6 +219,7 @@ fn withdrawals_are_found_and_claim_no_sequence() {
     let fields = [
         (SearchField::Package, "pkg:generic/example/scanner"),
         (SearchField::Version, "4.2.0"),
+        (SearchField::Name, "scanner"),
         (SearchField::Kind, "withdrawal"),
         (SearchField::Publisher, "vendor"),
         (SearchField::Digest, &digest),

@@ -1,6 +1,8 @@
 //! The hooks of `integrations/`, called as the installers call them: apt and dpkg for real, in a root of their own; the
 //! others by their protocols. Where a program is missing, the test is ignored, with the reason;
-//! TREEHEAD_REQUIRE_INSTALLERS=1 makes that a failure.
+//! `TREEHEAD_REQUIRE_INSTALLERS=1` makes that a failure.
+
+#![allow(clippy::unnecessary_wraps, reason = "tests that libtest-mimic runs have one type")]
 
 #[path = "../common/mod.rs"]
 mod common;

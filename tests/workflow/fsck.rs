@@ -389,7 +389,7 @@ fn a_slot_that_does_not_check_is_reported_with_the_head_that_counts() {
     let world = stopped();
     let whole = world.read("log/checkpoint");
     let numbers: Vec<u64> = whole.chunks(whole.len() / 2).map(slot_number).collect();
-    let older = if numbers[0] < numbers[1] { 0 } else { 1 };
+    let older = usize::from(numbers[0] >= numbers[1]);
     let size = |slot: usize| {
         let note = String::from_utf8_lossy(&whole[slot * whole.len() / 2..]).into_owned();
         note.lines().nth(2).unwrap().to_owned()

@@ -138,7 +138,7 @@ mod tests {
             let of_key = expected.iter().copied().filter(|found| found.wanted() == low.wanted());
             assert!(recent.find(low.wanted()).eq(of_key.clone()), "lowest leaf first");
             let between = of_key.filter(|found| (low..high).contains(found));
-            assert_eq!(recent.highest(low, high), between.clone().last());
+            assert_eq!(recent.highest(low, high), between.clone().next_back());
             assert!(recent.newest(low, high).eq(between.collect::<Vec<_>>().into_iter().rev()));
             for from in [low, high] {
                 assert_eq!(recent.first_from(from), expected.iter().copied().find(|found| *found >= from));

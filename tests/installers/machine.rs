@@ -50,7 +50,7 @@ pub fn log_for(purl: &str) -> (World, Server) {
     (world, server)
 }
 
-/// Publishes a file, and moves its proof file to `proof`.
+/// Publishes a file as this release; its proof file is then beside it.
 pub fn publish(world: &World, server: &Server, file: &str, purl: &str, sequence: u64) {
     let line = format!(
         "publish {file} --log {} --key acme.pem --kind update --purl {purl} --channel stable --sequence {sequence}",

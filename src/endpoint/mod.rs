@@ -11,6 +11,7 @@ mod owned_pins;
 mod question;
 mod refusal;
 mod subjects;
+mod trust_file;
 mod verify;
 mod withdrawn;
 
@@ -40,6 +41,7 @@ pub use memory::*;
 pub use owned_pins::OwnedPins;
 pub use question::{Artifact, Freshness, PackagePin, Pins, Question, Trust};
 pub use refusal::{Refusal, VerdictCode};
+pub use trust_file::{MAX_TRUST_BYTES, TRUST_FILE, TrustFile};
 pub use verify::*;
 pub use withdrawn::{ProvenWithdrawal, logged_withdrawal, verify_withdrawal};
 

@@ -28,6 +28,7 @@ pub use admit::KeySearch;
 pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, PublisherSigner};
 pub use facts::{Claim, Edition, EntryValues, Facts, SearchField, Term, Track};
 pub use gaps::SequenceSteps;
+pub(crate) use json::{Fields, Json, MAX_INTEGER};
 pub use pem::{is_public_pem, public_pem_of};
 pub use profile::Profile;
 pub use publishers::{

@@ -23,8 +23,24 @@ const SHOWN_CHARS: usize = 64;
 
 /// keyid of a publisher key: SHA-256 of its `SubjectPublicKeyInfo` in DER.
 pub(super) fn keyid(key: &VerifyingKey) -> Hash {
-    let der = key.to_public_key_der().expect("an Ed25519 key always encodes");
-    Hash::digest(der.as_bytes())
+    // RFC 8410 section 4: the DER of every Ed25519 key begins so.
+    const PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    Hash::digest(&[&PREFIX[..], key.as_bytes()].concat())
+}
+
+/// Decodes a raw Ed25519 public key, and rejects weak ones.
+pub(super) fn strong_key(bytes: &[u8; 32]) -> Result<VerifyingKey, FormatError> {
+    let key = VerifyingKey::from_bytes(bytes);
+    let key = key.map_err(|e| FormatError::malformed(WHAT, "an Ed25519 public key", e.to_string()))?;
+    check_strength(&key)?;
+    Ok(key)
+}
+
+fn check_strength(key: &VerifyingKey) -> Result<(), FormatError> {
+    if key.is_weak() {
+        return Err(FormatError::malformed(WHAT, "a strong key", "a weak one, of small order"));
+    }
+    Ok(())
 }
 
 /// A block between a `-----BEGIN` line and its `-----END` line.
@@ -47,9 +63,7 @@ pub(super) fn public_key(text: &str) -> Result<VerifyingKey, FormatError> {
     }
     let der = only(&blocks, PUBLIC).map_err(&wrong)?;
     let key = VerifyingKey::from_public_key_der(&der).map_err(|e| wrong(e.to_string()))?;
-    if key.is_weak() {
-        return Err(FormatError::malformed(WHAT, "a strong key", "a weak one, of small order"));
-    }
+    check_strength(&key)?;
     Ok(key)
 }
 

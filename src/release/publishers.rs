@@ -27,7 +27,7 @@ use core::fmt;
 use ed25519_dalek::VerifyingKey;
 use serde::Deserialize;
 
-use super::pem::{keyid, public_key, public_pem_of};
+use super::pem::{keyid, public_key, public_pem_of, strong_key};
 use super::{Envelope, Purl, PurlPattern, Statement, StatementKind, Timestamp, format_time, parse_time};
 use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote, shown, toml_string};
 use crate::merkle::Hash;
@@ -77,6 +77,35 @@ pub struct PublisherKey {
     pub revoked: bool,
 }
 
+impl PublisherKey {
+    /// A raw Ed25519 public key, valid at any time.
+    ///
+    /// # Errors
+    /// [`FormatError`] unless it is one, and for a weak one.
+    pub fn ed25519(bytes: &[u8; 32]) -> Result<Self, FormatError> {
+        let key = strong_key(bytes)?;
+        Ok(Self { keyid: keyid(&key), key, not_before: None, not_after: None, revoked: false })
+    }
+
+    /// The raw public key.
+    #[must_use]
+    pub fn public_bytes(&self) -> [u8; 32] {
+        self.key.to_bytes()
+    }
+
+    /// Checks that the key is valid at some time.
+    pub(crate) fn check_validity(&self) -> Result<(), FormatError> {
+        if let (Some(from), Some(to)) = (self.not_before, self.not_after)
+            && from > to
+        {
+            let seen = format!("{} and {}", format_time(from), format_time(to));
+            let expected = "not_before to be at most not_after";
+            return Err(FormatError::malformed(Publishers::WHAT, expected, seen));
+        }
+        Ok(())
+    }
+}
+
 /// A publisher and its rights.
 #[derive(Debug, Clone)]
 pub struct Publisher {
@@ -124,21 +153,30 @@ impl Publishers {
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         cap(Self::WHAT, bytes.len(), MAX_PUBLISHERS_BYTES)?;
         let (toml, file): (_, FileText) = TomlFile::read(Self::WHAT, "TOML as in docs/publishers.md", bytes)?;
-        let mut names = BTreeSet::new();
-        let mut keyids = BTreeSet::new();
+        let mut seen = Seen::default();
         let mut publishers = Vec::with_capacity(file.publisher.len());
         for (at, publisher) in file.publisher.into_iter().enumerate() {
             let place = toml.root().item("publisher", at);
             let publisher = parse_publisher(publisher, &place)?;
-            if !names.insert(publisher.name.clone()) {
-                let seen = format!("{} twice", quote(&publisher.name));
-                return Err(place.key("name").malformed("each publisher name once", seen));
-            }
-            if let Some(twice) = publisher.keys.iter().position(|key| !keyids.insert(key.keyid)) {
-                let seen = format!("key {} twice", publisher.keys[twice].keyid.to_hex());
-                return Err(place.item("key", twice).key("pem").malformed("each key once", seen));
-            }
+            seen.add(&publisher).map_err(|(error, key)| match key {
+                None => place.key("name").wrong(error),
+                Some(twice) => place.item("key", twice).key("pem").wrong(error),
+            })?;
             publishers.push(publisher);
+        }
+        Ok(Self(publishers))
+    }
+
+    /// Checks a list of publishers.
+    ///
+    /// # Errors
+    /// [`FormatError`] for a name that is none, and for a name or key that is given twice.
+    pub fn new(publishers: Vec<Publisher>) -> Result<Self, FormatError> {
+        let mut seen = Seen::default();
+        for publisher in &publishers {
+            check_publisher_name(&publisher.name)
+                .map_err(|expected| FormatError::malformed(Self::WHAT, expected, quote(&publisher.name)))?;
+            seen.add(publisher).map_err(|(error, _)| error)?;
         }
         Ok(Self(publishers))
     }
@@ -153,6 +191,31 @@ impl Publishers {
     #[must_use]
     pub fn find(&self, keyid: &Hash) -> Option<(&Publisher, &PublisherKey)> {
         self.0.iter().find_map(|p| p.keys.iter().find(|key| key.keyid == *keyid).map(|key| (p, key)))
+    }
+}
+
+/// Names and keys of the publishers so far.
+#[derive(Default)]
+struct Seen {
+    names: BTreeSet<String>,
+    keyids: BTreeSet<Hash>,
+}
+
+impl Seen {
+    /// Adds a publisher. The error has the position of the key that is given twice, or none if the name is.
+    fn add(&mut self, publisher: &Publisher) -> Result<(), (FormatError, Option<usize>)> {
+        let twice = |expected: &str, seen: String| FormatError::malformed(Publishers::WHAT, expected, seen);
+        if !self.names.insert(publisher.name.clone()) {
+            let seen = format!("{} twice", quote(&publisher.name));
+            return Err((twice("each publisher name once", seen), None));
+        }
+        match publisher.keys.iter().position(|key| !self.keyids.insert(key.keyid)) {
+            None => Ok(()),
+            Some(at) => {
+                let seen = format!("key {} twice", publisher.keys[at].keyid.to_hex());
+                Err((twice("each key once", seen), Some(at)))
+            }
+        }
     }
 }
 
@@ -256,13 +319,9 @@ fn parse_key(text: &KeyText, place: &TomlPlace<'_>) -> Result<PublisherKey, Form
     let key = public_key(&text.pem).map_err(|e| place.key("pem").wrong(e))?;
     let (not_before, not_after) =
         (time("not_before", &text.not_before)?, time("not_after", &text.not_after)?);
-    if let (Some(from), Some(to)) = (not_before, not_after)
-        && from > to
-    {
-        let seen = format!("{} and {}", format_time(from), format_time(to));
-        return Err(place.key("not_after").malformed("not_before to be at most not_after", seen));
-    }
-    Ok(PublisherKey { keyid: keyid(&key), key, not_before, not_after, revoked: text.revoked })
+    let key = PublisherKey { keyid: keyid(&key), key, not_before, not_after, revoked: text.revoked };
+    key.check_validity().map_err(|e| place.key("not_after").wrong(e))?;
+    Ok(key)
 }
 
 /// A publisher to be added to `publishers.toml`.

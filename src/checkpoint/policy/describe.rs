@@ -5,7 +5,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Group, Member, Policy, Quorum};
+use super::{Group, Member, Policy, PolicyLog, Quorum};
 use crate::checkpoint::{LogKey, SignsFor as _};
 
 /// Keywords of policy files. The specification reserves `none` alone, so the others are read as names; Go's reader
@@ -126,6 +126,26 @@ impl Policy {
             Quorum::Of(member) => self.written(member),
         };
         line(&[b"quorum", &quorum]);
+        lines
+    }
+
+    /// The lines of an equivalent policy file, with what an endpoint needs: logs with their addresses, witnesses without
+    /// theirs, groups, quorum.
+    #[must_use]
+    pub fn endpoint_lines(&self) -> Vec<u8> {
+        let mut lines = Vec::new();
+        for PolicyLog { origin, key, url } in &self.logs {
+            let text = log_lines(&LogKey::new(origin.clone(), key.clone()));
+            let (log, rest) = text.split_once('\n').unwrap_or((&text, ""));
+            lines.extend_from_slice(log.as_bytes());
+            if let Some(url) = url {
+                lines.push(b' ');
+                lines.extend_from_slice(url.as_bytes());
+            }
+            lines.push(b'\n');
+            lines.extend_from_slice(rest.as_bytes());
+        }
+        lines.extend(self.rule_lines(false));
         lines
     }
 

@@ -1,0 +1,105 @@
+//! Whom to trust.
+
+use treehead::checkpoint::policy::Policy;
+use treehead::endpoint::{Trust, TrustFile};
+use treehead::release::Publishers;
+
+use crate::args::{self, Out};
+use crate::fail::{Done, Fail, th_status};
+use crate::object::{Handle, Object, handle};
+use crate::text::{finish, status, th_blob, th_text};
+
+/// The logs, witnesses and publishers to believe. Never changes: any number of threads may use it at once.
+pub struct th_trust(Object<Trusted>);
+
+handle!(th_trust of Trusted, b"trus");
+
+/// What an endpoint trusts.
+pub(crate) struct Trusted {
+    /// 0 if it was made of parts.
+    number: u64,
+    policy: Policy,
+    publishers: Publishers,
+}
+
+impl Trusted {
+    pub const fn get(&self) -> Trust<'_> {
+        Trust { policy: &self.policy, publishers: &self.publishers }
+    }
+}
+
+/// Reads an endpoint.trust file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn th_trust_from_bytes(
+    data: *const u8,
+    length: usize,
+    trust: *mut *mut th_trust,
+    message: *mut th_text,
+) -> th_status {
+    finish(message, (|| {
+        let out = Out::new(trust)?;
+        let file = TrustFile::parse(args::bytes(data, length)?)?;
+        let number = file.number();
+        let (policy, publishers) = file.into_parts();
+        out.set(th_trust::boxed(Trusted { number, policy, publishers }));
+        Ok(())
+    })())
+}
+
+/// Reads a policy (c2sp.org/tlog-policy) and a publishers.toml. Without publishers (length 0), heads and proofs about trees
+/// can be checked, and every release is refused. TH_UNSUPPORTED for publishers where TOML was left out of the build: then
+/// only trust files hold them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn th_trust_from_parts(
+    policy: *const u8,
+    policy_length: usize,
+    publishers: *const u8,
+    publishers_length: usize,
+    trust: *mut *mut th_trust,
+    message: *mut th_text,
+) -> th_status {
+    finish(message, (|| {
+        let out = Out::new(trust)?;
+        let policy = Policy::parse(args::bytes(policy, policy_length)?)?;
+        let publishers = parse_publishers(args::bytes(publishers, publishers_length)?)?;
+        out.set(th_trust::boxed(Trusted { number: 0, policy, publishers }));
+        Ok(())
+    })())
+}
+
+fn parse_publishers(bytes: &[u8]) -> Done<Publishers> {
+    if bytes.is_empty() {
+        return Ok(Publishers::default());
+    }
+    #[cfg(feature = "toml")]
+    return Ok(Publishers::parse(bytes)?);
+    #[cfg(not(feature = "toml"))]
+    Err(Fail::new(
+        th_status::TH_UNSUPPORTED,
+        "this build reads no TOML: make a trust file of the policy and the publishers with `treehead trust make`",
+    ))
+}
+
+/// The bytes of a trust file. One that was made of parts gets the number 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn th_trust_to_bytes(trust: *const th_trust, bytes: *mut *mut th_blob) -> th_status {
+    status((|| {
+        let out = Out::new(bytes)?;
+        let Trusted { number, policy, publishers } = th_trust::get(trust)?;
+        let file = TrustFile::new((*number).max(1), policy, publishers.clone())?;
+        out.set(th_blob::boxed(file.to_bytes()));
+        Ok(())
+    })())
+}
+
+/// The number of the trust file; 0 if it was made of parts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn th_trust_number(trust: *const th_trust) -> u64 {
+    th_trust::get(trust).map_or(0, |trusted| trusted.number)
+}
+
+/// Frees a trust.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn th_trust_free(trust: *mut th_trust) {
+    th_trust::free(trust);
+}

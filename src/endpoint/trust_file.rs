@@ -1,0 +1,210 @@
+//! Trust files: whom an endpoint trusts, in one file.
+//!
+//! ```text
+//! {"format":"treehead-trust@v1",
+//!  "number":1,                                  1 to 2^53 - 1
+//!  "policy":["log example.com/log+...",         the lines of a policy (c2sp.org/tlog-policy): logs, witnesses,
+//!            "witness w1 w1.example+...",       groups, quorum; no comments, no addresses of witnesses
+//!            "quorum w1"],
+//!  "publishers":[{"keys":[{"ed25519":"<the raw public key, base64>",
+//!                          "not_after":"2028-01-01T00:00:00Z",        optional
+//!                          "not_before":"2026-01-01T00:00:00Z",       optional
+//!                          "revoked":true}],                          optional
+//!                 "kinds":["build","update"],
+//!                 "name":"example-vendor",
+//!                 "purls":["pkg:generic/example/*"]}]}
+//! ```
+//!
+//! It is canonical JSON (RFC 8785: keys in order, no white space) without a newline at the end, and it has one spelling:
+//! a parsed file prints as the same bytes. Members that this version does not know are refused, because they may restrict
+//! what is trusted.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Trust;
+use crate::checkpoint::policy::Policy;
+use crate::format::{FormatError, base64_decode_to, base64_encode, cap, quote, utf8};
+use crate::merkle::HASH_BYTES;
+use crate::release::{
+    Fields, Json, MAX_INTEGER, Publisher, PublisherKey, Publishers, PurlPattern, StatementKind, format_time,
+    parse_time,
+};
+
+/// Largest trust file, in bytes: a policy of 256 ML-DSA-44 keys and thousands of publishers fit.
+pub const MAX_TRUST_BYTES: usize = 4 * 1024 * 1024;
+/// File name in an endpoint's directory.
+pub const TRUST_FILE: &str = "endpoint.trust";
+/// The value of the member `format`.
+const FORMAT: &str = "treehead-trust@v1";
+
+/// The logs, witnesses and publishers that an endpoint trusts, and the number of this statement about them.
+#[derive(Debug, Clone)]
+pub struct TrustFile {
+    number: u64,
+    policy: Policy,
+    publishers: Publishers,
+}
+
+impl TrustFile {
+    const WHAT: &str = "a trust file";
+
+    /// Puts a policy and publishers together. Drops the addresses of witnesses, which endpoints do not ask.
+    ///
+    /// # Errors
+    /// [`FormatError`] for a number that is not in 1 to 2^53 - 1, names of witnesses that are not UTF-8, and a file that
+    /// would be too large.
+    pub fn new(number: u64, policy: &Policy, publishers: Publishers) -> Result<Self, FormatError> {
+        // An equivalent policy, as the file has it.
+        let policy = Policy::parse(&policy.endpoint_lines())?;
+        check_number(number)?;
+        utf8(Self::WHAT, &policy.endpoint_lines())?;
+        let file = Self { number, policy, publishers };
+        cap(Self::WHAT, file.to_bytes().len(), MAX_TRUST_BYTES)?;
+        Ok(file)
+    }
+
+    /// Reads a trust file.
+    ///
+    /// # Errors
+    /// [`FormatError`] for anything but the format shown above.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+        cap(Self::WHAT, bytes.len(), MAX_TRUST_BYTES)?;
+        let mut fields = Fields::new(Self::WHAT, "", Json::parse(Self::WHAT, bytes)?)?;
+        let format = fields.text("format")?;
+        if format != FORMAT {
+            return Err(fields.wrong("format", &format!("to be {FORMAT}"), &quote(&format)));
+        }
+        let number = fields.integer("number")?;
+        check_number(number)?;
+        let mut policy = Vec::new();
+        for line in strings(&mut fields, "policy")? {
+            policy.extend_from_slice(line.as_bytes());
+            policy.push(b'\n');
+        }
+        let policy = Policy::parse(&policy)?;
+        let publishers = fields.array("publishers")?.into_iter().enumerate();
+        let publishers = publishers.map(|(at, json)| parse_publisher(at, json)).collect::<Result<_, _>>()?;
+        let publishers = Publishers::new(publishers)?;
+        fields.nothing_else()?;
+        let file = Self { number, policy, publishers };
+        if file.to_bytes() != bytes {
+            let expected = "canonical JSON with the policy's lines as `treehead trust make` writes them";
+            return Err(FormatError::malformed(Self::WHAT, expected, "another spelling of the same"));
+        }
+        Ok(file)
+    }
+
+    /// The file's content.
+    ///
+    /// # Panics
+    /// Never: names are UTF-8, as [`new`](Self::new) and [`parse`](Self::parse) check.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let lines = self.policy.endpoint_lines();
+        let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines = lines.map(|line| Json::string(&String::from_utf8_lossy(line))).collect();
+        let publishers = self.publishers.list().iter().map(publisher_json).collect();
+        let file = Json::object([
+            ("format", Json::string(FORMAT)),
+            ("number", Json::unsigned(self.number)),
+            ("policy", Json::Array(lines)),
+            ("publishers", Json::Array(publishers)),
+        ]);
+        file.to_canonical()
+    }
+
+    /// The number: a later file about the same product has a higher one.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The logs, witnesses and publishers.
+    #[must_use]
+    pub const fn trust(&self) -> Trust<'_> {
+        Trust { policy: &self.policy, publishers: &self.publishers }
+    }
+
+    /// The policy and the publishers, by value.
+    #[must_use]
+    pub fn into_parts(self) -> (Policy, Publishers) {
+        (self.policy, self.publishers)
+    }
+}
+
+fn check_number(number: u64) -> Result<(), FormatError> {
+    if (1..=MAX_INTEGER.unsigned_abs()).contains(&number) {
+        return Ok(());
+    }
+    let expected = "a number from 1 to 2^53 - 1";
+    Err(FormatError::malformed(TrustFile::WHAT, expected, format!("{number}")))
+}
+
+fn strings(fields: &mut Fields<'_>, key: &str) -> Result<Vec<String>, FormatError> {
+    let items = fields.array(key)?.into_iter();
+    let string = |item| match item {
+        Json::String(text) => Ok(text.into_owned()),
+        _ => Err(fields.wrong(key, "to be a list of strings", "something else")),
+    };
+    items.map(string).collect()
+}
+
+fn parse_publisher(at: usize, json: Json<'_>) -> Result<Publisher, FormatError> {
+    let mut fields = Fields::new(TrustFile::WHAT, format!("publisher {}", at + 1), json)?;
+    let name = fields.string("name")?;
+    let purls = strings(&mut fields, "purls")?;
+    let kinds = strings(&mut fields, "kinds")?;
+    let kind = |kind: &String| {
+        StatementKind::parse_right(kind).ok_or_else(|| {
+            let expected = "to be kinds out of build, update, detection-rules, provenance, verification-summary";
+            fields.wrong("kinds", expected, &quote(kind))
+        })
+    };
+    let kinds = kinds.iter().map(kind).collect::<Result<_, _>>()?;
+    let purls = purls.iter().map(|text| PurlPattern::parse(text)).collect::<Result<_, _>>()?;
+    let keys = fields.array("keys")?.into_iter().map(parse_key).collect::<Result<_, _>>()?;
+    fields.nothing_else()?;
+    Ok(Publisher { name, purls, kinds, keys })
+}
+
+fn parse_key(json: Json<'_>) -> Result<PublisherKey, FormatError> {
+    let mut fields = Fields::new(TrustFile::WHAT, "a publisher's key", json)?;
+    let text = fields.text("ed25519")?;
+    let bytes: Option<[u8; HASH_BYTES]> = base64_decode_to(&text);
+    let bytes = bytes
+        .ok_or_else(|| fields.wrong("ed25519", "to be 44 characters of padded base64", &quote(&text)))?;
+    let mut key = PublisherKey::ed25519(&bytes)?;
+    let mut time = |name: &str| fields.optional_string(name)?.as_deref().map(parse_time).transpose();
+    (key.not_before, key.not_after) = (time("not_before")?, time("not_after")?);
+    key.revoked = match fields.optional("revoked") {
+        None => false,
+        Some(Json::Bool(true)) => true,
+        Some(_) => return Err(fields.wrong("revoked", "to be true or not there", "something else")),
+    };
+    fields.nothing_else()?;
+    key.check_validity()?;
+    Ok(key)
+}
+
+fn publisher_json(publisher: &Publisher) -> Json<'static> {
+    let list = |items: Vec<&str>| Json::Array(items.into_iter().map(Json::string).collect());
+    Json::object([
+        ("name", Json::string(&publisher.name)),
+        ("purls", list(publisher.purls.iter().map(PurlPattern::as_str).collect())),
+        ("kinds", list(publisher.kinds.iter().map(|kind| kind.as_str()).collect())),
+        ("keys", Json::Array(publisher.keys.iter().map(key_json).collect())),
+    ])
+}
+
+fn key_json(key: &PublisherKey) -> Json<'static> {
+    let mut fields = vec![("ed25519", Json::string(&base64_encode(&key.public_bytes())))];
+    fields.extend(key.not_before.map(|time| ("not_before", Json::string(&format_time(time)))));
+    fields.extend(key.not_after.map(|time| ("not_after", Json::string(&format_time(time)))));
+    fields.extend(key.revoked.then_some(("revoked", Json::Bool(true))));
+    Json::Object(fields.into_iter().map(|(key, value)| (key.to_owned().into(), value)).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,12 +10,13 @@ use super::memory_store::{Memory, MemoryError};
 use super::news::News;
 use super::open::Endpoint;
 use super::remote_log::RemoteLog;
-use super::{EndpointState, Freshness, Question, Refusal, VerifiedRelease, check_freshness, verify};
+use super::{
+    EndpointState, Freshness, Question, Refusal, VerifiedRelease, check_freshness, head_of, verify,
+};
 use crate::checkpoint::policy::Cosigned;
-use crate::checkpoint::{self, Checkpoint, LogSigned, Origin};
+use crate::checkpoint::{Checkpoint, LogSigned, Origin};
 use crate::client::LogClient;
 use crate::note::Note;
-use crate::proof::ProofFile;
 
 /// The verdict on one artifact.
 pub type Verdict = Result<Accepted, CheckError>;
@@ -159,8 +160,7 @@ impl Endpoint {
 
     /// The head of a proof file, if a trusted log signed it.
     fn head(&self, proof: &[u8]) -> Option<LogSigned<Checkpoint>> {
-        let file = ProofFile::parse(proof).ok()?;
-        checkpoint::open_note(file.checkpoint, &self.trust().policy.log_keys()).ok()
+        head_of(proof, &self.trust().policy.log_keys())
     }
 
     /// Judges with the remembered state. A fork outranks any other refusal: the log's signature on both heads proves

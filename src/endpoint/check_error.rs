@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::memory_store::{FileError, MemoryError};
-use super::{MAX_UNPROVEN_HEADS, Refusal, VerdictCode};
+use super::{CompareError, MAX_UNPROVEN_HEADS, Refusal, VerdictCode};
 use crate::checkpoint::Origin;
 use crate::client::{ClientError, MAX_PAGES};
 use crate::merkle::{Hash, ProofError, TreeSize};
@@ -133,6 +133,15 @@ pub enum CheckError {
     /// The log did not answer, or its answer failed a check.
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+impl From<CompareError> for CheckError {
+    fn from(error: CompareError) -> Self {
+        match error {
+            CompareError::Tiles(error) => ClientError::from(error).into(),
+            CompareError::NoFork(error) => error.into(),
+        }
+    }
 }
 
 impl CheckError {

@@ -7,12 +7,12 @@ use super::check_error::{CheckError, FoundFork, Notice, ShownHead};
 use super::memory_store::{FileError, replace};
 use super::open::Endpoint;
 use super::remote_log::RemoteLog;
-use super::{EndpointState, Refusal, RememberedHead};
-use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
+use super::{EndpointState, History, TwoHistories, compare_history, compare_signed, contradicted};
+use crate::checkpoint::{Checkpoint, CheckpointError, LogSigned, Origin};
 use crate::client::{ClientError, KeptTiles};
-use crate::merkle::{Hash, ProofError, TreeSize, prove_prefix};
+use crate::merkle::{Hash, TreeSize};
 use crate::note::Note;
-use crate::proof::fork::{ProvenFork, compare_heads, file_name_prefix};
+use crate::proof::fork::file_name_prefix;
 
 /// An inquiry at one log: its newest head, and the tiles that prove older heads to be prefixes of it.
 pub(super) struct Inquiry<'a> {
@@ -34,28 +34,11 @@ impl<'a> Inquiry<'a> {
         state: &EndpointState,
         seen: &[LogSigned<Checkpoint>],
     ) -> Result<Vec<(TreeSize, Hash)>, CheckError> {
-        let (keys, head) = (self.endpoint.trust().policy.log_keys(), self.latest.get());
-        let known: Vec<&RememberedHead> = state.heads(head.origin.as_str()).collect();
-        let mut compared = Vec::new();
-        // A log that lost its newest entries may also have forked below them, and a fork is worse.
-        for seen in seen.iter().filter(|seen| seen.get().size <= head.size) {
-            self.signed(seen, self.latest)?;
-            compared.push((seen.get().size, seen.get().root));
-        }
-        for known in known.iter().filter(|known| known.size <= head.size) {
-            match known.note.clone().and_then(|note| checkpoint::open_note(note, &keys).ok()) {
-                Some(signed) => self.signed(&signed, self.latest)?,
-                None => self.unsigned(known)?,
-            }
-            compared.push((known.size, known.root));
-        }
-        let remembered = known.iter().map(|known| (known.size, known.root, known.note.clone()));
-        let own = seen.iter().map(|seen| (seen.get().size, seen.get().root, Some(seen.verified_note())));
-        match remembered.chain(own).max_by_key(|(size, ..)| *size) {
-            Some((size, root, note)) if head.size < size => {
-                Err(self.rolled_back(&Checkpoint::new(head.origin.clone(), size, root), note))
-            }
-            _ => Ok(compared),
+        let keys = self.endpoint.trust().policy.log_keys();
+        match compare_history(&self.tiles, &keys, self.latest, state, seen)?? {
+            History::Continues(compared) => Ok(compared),
+            History::Forked(fork) => Err(self.endpoint.convict(&self.latest.get().origin, fork)),
+            History::RolledBack { shown, note } => Err(self.rolled_back(&shown, note)),
         }
     }
 
@@ -65,25 +48,11 @@ impl<'a> Inquiry<'a> {
         older: &LogSigned<Checkpoint>,
         newer: &LogSigned<Checkpoint>,
     ) -> Result<(), CheckError> {
-        let Some(fork) = compare_heads(&self.tiles, older, newer)?.map_err(ClientError::from)? else {
-            return Ok(());
-        };
-        let fork = fork.judge(&self.endpoint.trust().policy.log_keys())?;
-        Err(self.endpoint.convict(fork))
-    }
-
-    /// Compares a head that was remembered without its signatures, or with those of a key that is no longer trusted:
-    /// a fork is found, but cannot be proven to others.
-    fn unsigned(&self, known: &RememberedHead) -> Result<(), CheckError> {
-        let latest = self.latest.get();
-        let prefix = prove_prefix(&self.tiles, known.size, (latest.size, &latest.root))?;
-        let prefix = prefix.map_err(ClientError::from)?;
-        if prefix.root == known.root {
-            return Ok(());
+        let keys = self.endpoint.trust().policy.log_keys();
+        match compare_signed(&self.tiles, &keys, older, newer)?? {
+            Some(fork) => Err(self.endpoint.convict(&older.get().origin, TwoHistories::Proven(fork))),
+            None => Ok(()),
         }
-        let source = ProofError::RootMismatch { expected: known.root, seen: prefix.root };
-        let fork = Box::new(FoundFork::Prefix { size: known.size, source });
-        Err(CheckError::Forked { origin: latest.origin.clone(), fork })
     }
 
     /// The error for a log that shows a smaller tree than before. Saves the earlier head, to show it to others and to
@@ -134,35 +103,31 @@ impl Endpoint {
         }
     }
 
-    /// The fork, if a remembered head contradicts one that the log signed. It may not be provable to others: its key
-    /// may have left the policy since.
+    /// The fork, if a remembered head contradicts one that the log signed.
     pub(super) fn contradicted(
         &self,
         state: &EndpointState,
         seen: &Checkpoint,
         note: &Note,
     ) -> Option<CheckError> {
-        let known = state.contradiction(seen)?;
-        let keys = self.trust().policy.log_keys();
-        if let Some(Ok(fork)) = state.fork_evidence(seen, note).map(|fork| fork.judge(&keys)) {
-            return Some(self.convict(fork));
-        }
-        let (expected, root) = (known.root.to_base64(), seen.root.to_base64());
-        let refusal = Refusal::Fork { size: known.size, expected, seen: root };
-        let fork = Box::new(FoundFork::SameSize(refusal));
-        Some(CheckError::Forked { origin: seen.origin.clone(), fork })
+        let fork = contradicted(state, &self.trust().policy.log_keys(), seen, note)?;
+        Some(self.convict(&seen.origin, fork))
     }
 
     /// Saves the proof of a fork before anything is reported.
-    fn convict(&self, fork: ProvenFork) -> CheckError {
-        let kept = self.evidence.keep(&fork).map(|kept| kept.path);
-        let kept = kept.map_err(FileError::new("write to", self.evidence.path()));
-        if kept.is_err() {
-            self.tell(&Notice::EvidenceNotKept(&fork));
-        }
-        CheckError::Forked {
-            origin: fork.origin().clone(),
-            fork: Box::new(FoundFork::Proven { fork: Box::new(fork), kept }),
-        }
+    fn convict(&self, origin: &Origin, fork: TwoHistories) -> CheckError {
+        let fork = match fork {
+            TwoHistories::Proven(fork) => {
+                let kept = self.evidence.keep(&fork).map(|kept| kept.path);
+                let kept = kept.map_err(FileError::new("write to", self.evidence.path()));
+                if kept.is_err() {
+                    self.tell(&Notice::EvidenceNotKept(&fork));
+                }
+                FoundFork::Proven { fork: Box::new(fork), kept }
+            }
+            TwoHistories::SameSize(refusal) => FoundFork::SameSize(refusal),
+            TwoHistories::Prefix { size, source } => FoundFork::Prefix { size, source },
+        };
+        CheckError::Forked { origin: origin.clone(), fork: Box::new(fork) }
     }
 }

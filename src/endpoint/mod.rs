@@ -6,6 +6,7 @@
 //! clock or network.
 
 mod batch;
+mod history;
 mod memory;
 mod owned_pins;
 mod question;
@@ -37,6 +38,9 @@ mod remote_log;
 mod withdrawals;
 
 pub use batch::{BatchArrival, BatchArtifact, BatchLine, BatchQuestion, MAX_BATCH_LINE_BYTES};
+pub use history::{
+    CompareError, History, TwoHistories, compare_history, compare_signed, contradicted, head_of,
+};
 pub use memory::*;
 pub use owned_pins::OwnedPins;
 pub use question::{Artifact, Freshness, PackagePin, Pins, Question, Trust};

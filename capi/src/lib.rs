@@ -12,16 +12,28 @@
 extern crate alloc;
 
 mod args;
+mod check;
+mod dir;
 mod fail;
 mod hasher;
+mod json;
+mod memory;
 mod object;
+mod question;
 mod runtime;
 mod text;
 mod trust;
+mod verdict;
+mod verify;
 mod version;
 
+pub use check::*;
 pub use fail::th_status;
 pub use hasher::*;
+pub use memory::*;
+pub use question::*;
 pub use text::*;
 pub use trust::*;
+pub use verdict::*;
+pub use verify::*;
 pub use version::*;

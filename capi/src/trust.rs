@@ -1,5 +1,7 @@
 //! Whom to trust.
 
+use alloc::sync::Arc;
+
 use treehead::checkpoint::policy::Policy;
 use treehead::endpoint::{Trust, TrustFile};
 use treehead::release::Publishers;
@@ -10,9 +12,9 @@ use crate::object::{Handle, Object, handle};
 use crate::text::{finish, status, th_blob, th_text};
 
 /// The logs, witnesses and publishers to believe. Never changes: any number of threads may use it at once.
-pub struct th_trust(Object<Trusted>);
+pub struct th_trust(Object<Arc<Trusted>>);
 
-handle!(th_trust of Trusted, b"trus");
+handle!(th_trust of Arc<Trusted>, b"trus");
 
 /// What an endpoint trusts.
 pub(crate) struct Trusted {
@@ -41,7 +43,7 @@ pub unsafe extern "C" fn th_trust_from_bytes(
         let file = TrustFile::parse(args::bytes(data, length)?)?;
         let number = file.number();
         let (policy, publishers) = file.into_parts();
-        out.set(th_trust::boxed(Trusted { number, policy, publishers }));
+        out.set(th_trust::boxed(Arc::new(Trusted { number, policy, publishers })));
         Ok(())
     })())
 }
@@ -62,7 +64,7 @@ pub unsafe extern "C" fn th_trust_from_parts(
         let out = Out::new(trust)?;
         let policy = Policy::parse(args::bytes(policy, policy_length)?)?;
         let publishers = parse_publishers(args::bytes(publishers, publishers_length)?)?;
-        out.set(th_trust::boxed(Trusted { number: 0, policy, publishers }));
+        out.set(th_trust::boxed(Arc::new(Trusted { number: 0, policy, publishers })));
         Ok(())
     })())
 }
@@ -85,7 +87,7 @@ fn parse_publishers(bytes: &[u8]) -> Done<Publishers> {
 pub unsafe extern "C" fn th_trust_to_bytes(trust: *const th_trust, bytes: *mut *mut th_blob) -> th_status {
     status((|| {
         let out = Out::new(bytes)?;
-        let Trusted { number, policy, publishers } = th_trust::get(trust)?;
+        let Trusted { number, policy, publishers } = &**th_trust::get(trust)?;
         let file = TrustFile::new((*number).max(1), policy, publishers.clone())?;
         out.set(th_blob::boxed(file.to_bytes()));
         Ok(())

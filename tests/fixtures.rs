@@ -10,11 +10,13 @@ use std::path::Path;
 use serde_json::json;
 use treehead::checkpoint::Checkpoint;
 use treehead::checkpoint::cosignature::cosign;
+use treehead::checkpoint::policy::Policy;
+use treehead::endpoint::TrustFile;
 use treehead::merkle::{Hash, LeafIndex, TreeSize, verify_inclusion};
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof::ProofFile;
 use treehead::proof::fork::ForkEvidence;
-use treehead::release::{Release, Source, Subject};
+use treehead::release::{Publishers, Release, Source, Subject};
 
 const ORIGIN: &str = "log.example.com/releases";
 const ARTIFACT: &str = "#!/bin/sh\necho 'nothing found'\n";
@@ -85,6 +87,14 @@ fn summary() -> String {
     attestation("https://slsa.dev/verification_summary/v1", &predicate)
 }
 
+/// A trust file with `vendor`.
+fn trust(policy: &str) -> String {
+    let policy = Policy::parse(policy.as_bytes()).expect("a policy");
+    let publishers = Publishers::parse(releases::vendor_toml().as_bytes()).expect("publishers");
+    let file = TrustFile::new(1, &policy, publishers).expect("a trust file");
+    String::from_utf8(file.to_bytes()).expect("JSON")
+}
+
 fn files() -> BTreeMap<&'static str, String> {
     let log = signer(ORIGIN, SignatureType::Ed25519, 100);
     let witness = signer("witness.example.com", SignatureType::CosignatureEd25519, 101);
@@ -124,6 +134,8 @@ fn files() -> BTreeMap<&'static str, String> {
         ("witnessed.policy", quorum(&witness)),
         ("other-witness.policy", quorum(&absent)),
         ("other-log.policy", format!("log {}\nquorum none\n", stranger.public())),
+        ("endpoint.trust", trust(&format!("log {}\nquorum none\n", log.public()))),
+        ("witnessed.trust", trust(&quorum(&witness))),
         ("publishers.toml", releases::vendor_toml()),
         ("other-publishers.toml", stranger_toml),
         ("updates-only.toml", releases::publisher_toml("vendor", 1, &["pkg:generic/example/*"], &["update"])),

@@ -33,6 +33,7 @@ mod serving;
 mod signals;
 mod sources;
 mod statement;
+mod trust;
 mod values;
 mod verify;
 mod verify_evidence;
@@ -79,6 +80,7 @@ enum Command {
     Demo(demo::Demo),
     Init(init::Init),
     Policy(policy::Args),
+    Trust(trust::Trust),
     Serve(serve::Serve),
     Keygen(keygen::Keygen),
     Publisher(publisher::args::Publisher),
@@ -107,7 +109,7 @@ pub fn main() -> ExitCode {
         Err(error) => return not_parsed(&error),
     };
     let json = args.json;
-    let result = trust(args.cacert.as_deref()).and_then(|()| run(args.command, json));
+    let result = certificates(args.cacert.as_deref()).and_then(|()| run(args.command, json));
     exit::finish(result, json)
 }
 
@@ -125,7 +127,7 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
 }
 
 /// Adds a file of certificates to those that every client of this process trusts.
-fn trust(cacert: Option<&Path>) -> CliResult {
+fn certificates(cacert: Option<&Path>) -> CliResult {
     let Some(path) = cacert else { return Ok(()) };
     let pem = files::read_up_to(path, MAX_CERTIFICATES_BYTES + 1)?;
     trust_certificates(&pem).map(drop).map_err(|e| Failure::file(path, &e))
@@ -137,6 +139,7 @@ fn run(command: Command, json: bool) -> CliResult {
         Command::Init(args) => init::run(&args, json),
         Command::Serve(args) => serve::run(&args),
         Command::Policy(args) => policy::run(&args, json),
+        Command::Trust(args) => trust::run(&args, json),
         Command::Keygen(args) => keygen::run(&args, json),
         Command::Publisher(args) => publisher::run(&args, json),
         Command::Publish(args) => publish::run(&args, json),

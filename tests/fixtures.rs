@@ -87,6 +87,34 @@ fn summary() -> String {
     attestation("https://slsa.dev/verification_summary/v1", &predicate)
 }
 
+/// The proof under the same head, signed and cosigned by one log and three witnesses with both algorithms; and the policy
+/// that demands all of them.
+fn both(proof: &ProofFile) -> (String, String) {
+    let mut proof = proof.clone();
+    let head = Checkpoint::parse(proof.checkpoint.text()).expect("a head");
+    let names = [ORIGIN, "w1.example.com", "w2.example.com", "w3.example.com"];
+    let (mut policy, mut members) = (String::new(), String::new());
+    proof.checkpoint = Note::unsigned(proof.checkpoint.text().to_owned());
+    for (name, seed) in names.into_iter().zip([100, 111, 112, 113]) {
+        let cosigns = if name == ORIGIN { SignatureType::Ed25519 } else { SignatureType::CosignatureEd25519 };
+        for kind in [cosigns, SignatureType::CosignatureMlDsa44] {
+            let signer = signer(name, kind, seed);
+            proof.checkpoint.push(match kind {
+                SignatureType::Ed25519 => head.sign(&signer).signatures()[0].clone(),
+                _ => cosign(&head, &signer, COSIGNED),
+            });
+            if name == ORIGIN {
+                policy += &format!("log {}\n", signer.public());
+            } else {
+                let member = format!("w{}", members.split(' ').count());
+                policy += &format!("witness {member} {}\n", signer.public());
+                members += &format!(" {member}");
+            }
+        }
+    }
+    (proof.to_string(), format!("{policy}group all-of-them all{members}\nquorum all-of-them\n"))
+}
+
 /// A trust file with `vendor`.
 fn trust(policy: &str) -> String {
     let policy = Policy::parse(policy.as_bytes()).expect("a policy");
@@ -112,6 +140,7 @@ fn files() -> BTreeMap<&'static str, String> {
     let text = proof.to_string();
     let resigned = text.replace("\n5\n", "\n6\n");
     assert_ne!(text, resigned);
+    let both = both(&proof);
     let quorum =
         |witness: &NoteSigner| format!("log {}\nwitness w1 {}\nquorum w1\n", log.public(), witness.public());
     let stranger_toml =
@@ -136,6 +165,8 @@ fn files() -> BTreeMap<&'static str, String> {
         ("other-log.policy", format!("log {}\nquorum none\n", stranger.public())),
         ("endpoint.trust", trust(&format!("log {}\nquorum none\n", log.public()))),
         ("witnessed.trust", trust(&quorum(&witness))),
+        ("both.tlog-proof", both.0),
+        ("both.trust", trust(&both.1)),
         ("publishers.toml", releases::vendor_toml()),
         ("other-publishers.toml", stranger_toml),
         ("updates-only.toml", releases::publisher_toml("vendor", 1, &["pkg:generic/example/*"], &["update"])),
@@ -199,6 +230,9 @@ fn check(folder: &str, files: &BTreeMap<&'static str, String>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     for (name, expected) in files {
         let path = folder.join(name);
+        if std::env::var_os("TREEHEAD_WRITE_FIXTURES").is_some() {
+            std::fs::write(&path, expected).expect("a file");
+        }
         let seen = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         assert_eq!(String::from_utf8_lossy(&seen), *expected, "{name}");
     }

@@ -67,7 +67,10 @@ pub(crate) struct Check {
 enum Request {
     Checkpoint,
     /// A tile, and the one that is asked for: the full one, where the log dropped the partial one.
-    Tile { wanted: Tile, asked: Tile },
+    Tile {
+        wanted: Tile,
+        asked: Tile,
+    },
 }
 
 struct News {
@@ -84,7 +87,11 @@ impl TileReader for Here<'_> {
 
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, Vec<Tile>> {
         let missing: Vec<Tile> = tiles.iter().copied().filter(|tile| !self.0.contains_key(tile)).collect();
-        if missing.is_empty() { Ok(tiles.iter().filter_map(|tile| self.0.get(tile).cloned()).collect()) } else { Err(missing) }
+        if missing.is_empty() {
+            Ok(tiles.iter().filter_map(|tile| self.0.get(tile).cloned()).collect())
+        } else {
+            Err(missing)
+        }
     }
 }
 
@@ -172,8 +179,9 @@ impl Check {
                 self.latest = Some(self.open(body)?);
             }
             Request::Tile { wanted, asked } => {
-                let mut hashes = hashes_from_bytes(body, asked.width())
-                    .ok_or_else(|| failed(&alloc::format!("{} bytes, not {} hashes", body.len(), asked.width())))?;
+                let mut hashes = hashes_from_bytes(body, asked.width()).ok_or_else(|| {
+                    failed(&alloc::format!("{} bytes, not {} hashes", body.len(), asked.width()))
+                })?;
                 hashes.truncate(wanted.width());
                 self.tiles.insert(wanted, hashes);
             }
@@ -185,7 +193,9 @@ impl Check {
     fn open(&self, body: &[u8]) -> Result<LogSigned<Checkpoint>, No> {
         let expected = self.seen.as_ref().map_or("", |seen| seen.get().origin.as_str());
         let another = |seen: &str| {
-            No::could_not_tell(alloc::format!("the address is of another log: expected {expected}, saw {seen}"))
+            No::could_not_tell(alloc::format!(
+                "the address is of another log: expected {expected}, saw {seen}"
+            ))
         };
         match checkpoint::open(body, &self.trusted.get().policy.log_keys()) {
             Ok(latest) if latest.get().origin.as_str() == expected => Ok(latest),
@@ -206,14 +216,13 @@ impl Check {
         let news = match compared {
             Err(missing) => {
                 let missing: BTreeSet<Tile> = missing.into_iter().collect();
-                self.requests = missing.into_iter().map(|wanted| Request::Tile { wanted, asked: wanted }).collect();
+                self.requests =
+                    missing.into_iter().map(|wanted| Request::Tile { wanted, asked: wanted }).collect();
                 return;
             }
-            Ok(Err(CompareError::NoFork(e))) => Err(No::Other(Fail::coded(
-                th_status::TH_COULD_NOT_TELL,
-                VerdictCode::NoFork,
-                e.to_string(),
-            ))),
+            Ok(Err(CompareError::NoFork(e))) => {
+                Err(No::Other(Fail::coded(th_status::TH_COULD_NOT_TELL, VerdictCode::NoFork, e.to_string())))
+            }
             Ok(Err(CompareError::Tiles(e))) => {
                 Err(No::could_not_tell(alloc::format!("the log's tiles do not lead to its newest head: {e}")))
             }
@@ -324,14 +333,14 @@ unsafe fn end(check: &mut Check, memory: *const th_memory, verdict: *mut th_verd
         let mut memory = lock_memory(memory)?;
         check.is_finished = true;
         let trusted = check.trusted.clone();
-        let outcomes = with_memory(trusted.get(), memory.as_deref_mut(), |session| {
-            alloc::vec![check.verdict(session)]
-        })?;
+        let outcomes =
+            with_memory(trusted.get(), memory.as_deref_mut(), |session| alloc::vec![check.verdict(session)])?;
         outcomes.into_iter().next()
     } else {
         None
     };
-    let outcome = outcome.unwrap_or_else(|| Outcome::of(Err(No::could_not_tell("requests wait for answers"))));
+    let outcome =
+        outcome.unwrap_or_else(|| Outcome::of(Err(No::could_not_tell("requests wait for answers"))));
     outcome.put(verdict, check.asked.freshness.now, check.asked.wants_json.then_some(&check.digest))
 }
 
@@ -344,11 +353,14 @@ pub unsafe extern "C" fn th_check_new(
     check: *mut *mut th_check,
     message: *mut th_text,
 ) -> th_status {
-    finish(message, (|| {
-        let out = Out::new(check)?;
-        out.set(th_check::boxed(begin(trust, memory, question)?));
-        Ok(())
-    })())
+    finish(
+        message,
+        (|| {
+            let out = Out::new(check)?;
+            out.set(th_check::boxed(begin(trust, memory, question)?));
+            Ok(())
+        })(),
+    )
 }
 
 /// The number of requests that wait for answers; 0: finish. They may be fetched in any order, or at once.

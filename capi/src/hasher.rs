@@ -21,7 +21,11 @@ pub extern "C" fn th_hasher_new() -> *mut th_hasher {
 
 /// Adds bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn th_hasher_update(hasher: *mut th_hasher, data: *const u8, length: usize) -> th_status {
+pub unsafe extern "C" fn th_hasher_update(
+    hasher: *mut th_hasher,
+    data: *const u8,
+    length: usize,
+) -> th_status {
     status((|| {
         let bytes = args::bytes(data, length)?;
         th_hasher::lock(hasher)?.update(bytes);

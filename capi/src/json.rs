@@ -78,7 +78,9 @@ pub(crate) fn verdict(outcome: &Outcome, digest: &[u8; 32]) -> String {
 
 fn witnesses(head: &Cosigned<Checkpoint>) -> Vec<Witness<'_>> {
     let witness = head.cosignatures().iter();
-    witness.map(|by| Witness { name: &by.witness, cosigner: &by.cosigner, time: format_time(by.time) }).collect()
+    witness
+        .map(|by| Witness { name: &by.witness, cosigner: &by.cosigner, time: format_time(by.time) })
+        .collect()
 }
 
 fn accepted(verified: &VerifiedRelease, latest: Option<&Cosigned<Checkpoint>>) -> String {

@@ -12,6 +12,7 @@
 extern crate alloc;
 
 mod args;
+mod bench;
 mod check;
 mod dir;
 mod fail;
@@ -37,3 +38,6 @@ pub use trust::*;
 pub use verdict::*;
 pub use verify::*;
 pub use version::*;
+
+#[cfg(test)]
+mod tests;

@@ -41,12 +41,15 @@ pub unsafe extern "C" fn th_memory_from_bytes(
     memory: *mut *mut th_memory,
     message: *mut th_text,
 ) -> th_status {
-    finish(message, (|| {
-        let out = Out::new(memory)?;
-        let state = parse(crate::args::bytes(data, length)?)?;
-        out.set(th_memory::boxed(Memory::Held { state, is_changed: false }));
-        Ok(())
-    })())
+    finish(
+        message,
+        (|| {
+            let out = Out::new(memory)?;
+            let state = parse(crate::args::bytes(data, length)?)?;
+            out.set(th_memory::boxed(Memory::Held { state, is_changed: false }));
+            Ok(())
+        })(),
+    )
 }
 
 /// The bytes to save, durably, before a file is installed on a verdict that used this memory.
@@ -87,22 +90,25 @@ pub unsafe extern "C" fn th_memory_open_dir(
     memory: *mut *mut th_memory,
     message: *mut th_text,
 ) -> th_status {
-    finish(message, (|| {
-        let out = Out::new(memory)?;
-        let path = crate::args::bytes(dir, length)?;
-        if path.is_empty() || path.contains(&0) {
-            return Err(Fail::argument("a path is empty or contains a NUL"));
-        }
-        #[cfg(all(feature = "dir", unix))]
-        out.set(th_memory::boxed(Memory::Dir(crate::dir::StateDir::open(path)?)));
-        #[cfg(not(all(feature = "dir", unix)))]
-        {
-            let _ = out;
-            return Err(Fail::new(th_status::TH_UNSUPPORTED, "this build has no memory in a directory"));
-        }
-        #[cfg(all(feature = "dir", unix))]
-        Ok(())
-    })())
+    finish(
+        message,
+        (|| {
+            let out = Out::new(memory)?;
+            let path = crate::args::bytes(dir, length)?;
+            if path.is_empty() || path.contains(&0) {
+                return Err(Fail::argument("a path is empty or contains a NUL"));
+            }
+            #[cfg(all(feature = "dir", unix))]
+            out.set(th_memory::boxed(Memory::Dir(crate::dir::StateDir::open(path)?)));
+            #[cfg(not(all(feature = "dir", unix)))]
+            {
+                let _ = out;
+                return Err(Fail::new(th_status::TH_UNSUPPORTED, "this build has no memory in a directory"));
+            }
+            #[cfg(all(feature = "dir", unix))]
+            Ok(())
+        })(),
+    )
 }
 
 /// Frees a memory.

@@ -38,14 +38,17 @@ pub unsafe extern "C" fn th_trust_from_bytes(
     trust: *mut *mut th_trust,
     message: *mut th_text,
 ) -> th_status {
-    finish(message, (|| {
-        let out = Out::new(trust)?;
-        let file = TrustFile::parse(args::bytes(data, length)?)?;
-        let number = file.number();
-        let (policy, publishers) = file.into_parts();
-        out.set(th_trust::boxed(Arc::new(Trusted { number, policy, publishers })));
-        Ok(())
-    })())
+    finish(
+        message,
+        (|| {
+            let out = Out::new(trust)?;
+            let file = TrustFile::parse(args::bytes(data, length)?)?;
+            let number = file.number();
+            let (policy, publishers) = file.into_parts();
+            out.set(th_trust::boxed(Arc::new(Trusted { number, policy, publishers })));
+            Ok(())
+        })(),
+    )
 }
 
 /// Reads a policy (c2sp.org/tlog-policy) and a publishers.toml. Without publishers (length 0), heads and proofs about trees
@@ -60,13 +63,16 @@ pub unsafe extern "C" fn th_trust_from_parts(
     trust: *mut *mut th_trust,
     message: *mut th_text,
 ) -> th_status {
-    finish(message, (|| {
-        let out = Out::new(trust)?;
-        let policy = Policy::parse(args::bytes(policy, policy_length)?)?;
-        let publishers = parse_publishers(args::bytes(publishers, publishers_length)?)?;
-        out.set(th_trust::boxed(Arc::new(Trusted { number: 0, policy, publishers })));
-        Ok(())
-    })())
+    finish(
+        message,
+        (|| {
+            let out = Out::new(trust)?;
+            let policy = Policy::parse(args::bytes(policy, policy_length)?)?;
+            let publishers = parse_publishers(args::bytes(publishers, publishers_length)?)?;
+            out.set(th_trust::boxed(Arc::new(Trusted { number: 0, policy, publishers })));
+            Ok(())
+        })(),
+    )
 }
 
 fn parse_publishers(bytes: &[u8]) -> Done<Publishers> {

@@ -135,7 +135,9 @@ impl No {
             [refusal.to_string(), expected, seen, refusal.advice().into()]
         };
         match self {
-            Self::Refused(refusal) | Self::Forked { fork: TwoHistories::SameSize(refusal), .. } => of(refusal),
+            Self::Refused(refusal) | Self::Forked { fork: TwoHistories::SameSize(refusal), .. } => {
+                of(refusal)
+            }
             Self::Forked { origin, fork, .. } => {
                 let message = match fork {
                     TwoHistories::Proven(fork) => fork_in_words(fork),
@@ -154,7 +156,9 @@ impl No {
     /// The file that proves a fork, and its name.
     pub fn evidence(&self) -> Option<(String, Vec<u8>)> {
         match self {
-            Self::Forked { fork: TwoHistories::Proven(fork), .. } => Some((fork.file_name(), fork.to_bytes())),
+            Self::Forked { fork: TwoHistories::Proven(fork), .. } => {
+                Some((fork.file_name(), fork.to_bytes()))
+            }
             _ => None,
         }
     }
@@ -192,12 +196,7 @@ impl Outcome {
     }
 
     /// Writes the verdict to a caller's struct, and returns its status.
-    pub unsafe fn put(
-        &self,
-        place: *mut th_verdict,
-        now: u64,
-        json: Option<&[u8; 32]>,
-    ) -> Done<th_status> {
+    pub unsafe fn put(&self, place: *mut th_verdict, now: u64, json: Option<&[u8; 32]>) -> Done<th_status> {
         let mut out = args::read(place)?;
         out.status = self.status() as i32;
         (out.reason, out.reserved, out.asked_for_withdrawals) = (0, 0, 0);

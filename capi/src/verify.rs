@@ -3,7 +3,9 @@
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
-use treehead::endpoint::{EndpointState, Trust, TwoHistories, VerifiedRelease, contradicted, head_of, verify};
+use treehead::endpoint::{
+    EndpointState, Trust, TwoHistories, VerifiedRelease, contradicted, head_of, verify,
+};
 
 use crate::args;
 use crate::fail::{Done, Fail, th_status};
@@ -224,10 +226,12 @@ pub unsafe extern "C" fn th_verify_many(
     verdicts: *const *mut th_verdict,
     count: usize,
 ) -> th_status {
-    let arrays = args::array(questions, count).and_then(|questions| Ok((questions, args::array(verdicts, count)?)));
+    let arrays =
+        args::array(questions, count).and_then(|questions| Ok((questions, args::array(verdicts, count)?)));
     match arrays {
         Err(fail) => fail.status,
-        Ok((questions, verdicts)) => verify_all(trust, memory, questions, verdicts)
-            .unwrap_or_else(|fail| put_failure(verdicts, fail)),
+        Ok((questions, verdicts)) => {
+            verify_all(trust, memory, questions, verdicts).unwrap_or_else(|fail| put_failure(verdicts, fail))
+        }
     }
 }

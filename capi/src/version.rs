@@ -92,6 +92,10 @@ mod tests {
             let name = unsafe { CStr::from_ptr(th_reason_name(code.number().into())) };
             assert_eq!(name.to_str(), Ok(code.as_str()));
         }
-        assert!(th_reason_name(0).is_null() && th_reason_name(599).is_null() && th_reason_name(u32::MAX).is_null());
+        assert!(
+            th_reason_name(0).is_null()
+                && th_reason_name(599).is_null()
+                && th_reason_name(u32::MAX).is_null()
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::exit::{CliResult, Failure};
-use super::output::{BOLD, file, result};
 use super::files;
+use super::output::{BOLD, file, result};
 use crate::checkpoint::policy::PolicyLog;
 use crate::endpoint::{MAX_TRUST_BYTES, TrustFile};
 use crate::format::shown;
@@ -84,8 +84,7 @@ fn show(args: &Show, json: bool) -> CliResult {
     let logs: Vec<String> = trust.policy.logs().iter().map(log).collect();
     let quorum = trust.policy.quorum_in_words();
     let publishers: Vec<String> = trust.publishers.list().iter().map(in_words).collect();
-    let object =
-        json!({ "what": "trust", "number": trusted.number(), "logs": logs, "quorum": quorum, "publishers": publishers });
+    let object = json!({ "what": "trust", "number": trusted.number(), "logs": logs, "quorum": quorum, "publishers": publishers });
     let publishers: String = publishers.iter().map(|line| format!("publisher  {line}\n")).collect();
     let lines = format!(
         "{BOLD}a trust file{BOLD:#}\nnumber     {}\nlogs       {}\nquorum     {quorum}\n{publishers}",
@@ -100,5 +99,9 @@ fn in_words(publisher: &Publisher) -> String {
     let kinds: Vec<&str> = publisher.kinds.iter().map(|kind| kind.as_str()).collect();
     let keys = publisher.keys.iter().filter(|key| !key.revoked).count();
     let (purls, kinds) = (purls.join(" "), kinds.join(", "));
-    format!("{}: {kinds} of {purls}, by {keys} key{}", shown(&publisher.name), if keys == 1 { "" } else { "s" })
+    format!(
+        "{}: {kinds} of {purls}, by {keys} key{}",
+        shown(&publisher.name),
+        if keys == 1 { "" } else { "s" }
+    )
 }

@@ -10,9 +10,7 @@ use super::memory_store::{Memory, MemoryError};
 use super::news::News;
 use super::open::Endpoint;
 use super::remote_log::RemoteLog;
-use super::{
-    EndpointState, Freshness, Question, Refusal, VerifiedRelease, check_freshness, head_of, verify,
-};
+use super::{EndpointState, Freshness, Question, Refusal, VerifiedRelease, check_freshness, head_of, verify};
 use crate::checkpoint::policy::Cosigned;
 use crate::checkpoint::{Checkpoint, LogSigned, Origin};
 use crate::client::LogClient;

@@ -158,7 +158,8 @@ fn parse_publisher(at: usize, json: Json<'_>) -> Result<Publisher, FormatError> 
     let kinds = strings(&mut fields, "kinds")?;
     let kind = |kind: &String| {
         StatementKind::parse_right(kind).ok_or_else(|| {
-            let expected = "to be kinds out of build, update, detection-rules, provenance, verification-summary";
+            let expected =
+                "to be kinds out of build, update, detection-rules, provenance, verification-summary";
             fields.wrong("kinds", expected, &quote(kind))
         })
     };

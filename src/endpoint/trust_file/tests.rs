@@ -22,19 +22,24 @@ fn a_file_says_what_the_policy_and_the_publishers_say() {
     assert_eq!(format!("{read:?}"), format!("{:?}", expected.list()), "the same names, rights and keys");
     // Comments, spaces and addresses of witnesses are not what is trusted.
     let noisy = String::from_utf8(POLICY.to_vec()).unwrap();
-    let noisy = format!("# a comment\n\n{}", noisy.replace("witness w1 ", "witness \t w1  ").replace("Hy4\n", "Hy4 https://w\n"));
+    let noisy = format!(
+        "# a comment\n\n{}",
+        noisy.replace("witness w1 ", "witness \t w1  ").replace("Hy4\n", "Hy4 https://w\n")
+    );
     let noisy = Policy::parse(noisy.as_bytes()).unwrap();
     assert_eq!(TrustFile::new(1, &noisy, Publishers::parse(PUBLISHERS).unwrap()).unwrap().to_bytes(), FILE);
 }
 
 #[test]
 fn validity_revocation_origins_groups_and_addresses_are_kept() {
-    let toml = publisher_toml("vendor", &[&publisher_signer(1), &publisher_signer(2)], &["pkg:deb/debian/*"], &[
-        "build",
-        "provenance",
-        "verification-summary",
-    ]);
-    let times = "not_before = \"2026-01-01T00:00:00Z\"\nnot_after = \"2028-01-01T00:00:00Z\"\nrevoked = true\n";
+    let toml = publisher_toml(
+        "vendor",
+        &[&publisher_signer(1), &publisher_signer(2)],
+        &["pkg:deb/debian/*"],
+        &["build", "provenance", "verification-summary"],
+    );
+    let times =
+        "not_before = \"2026-01-01T00:00:00Z\"\nnot_after = \"2028-01-01T00:00:00Z\"\nrevoked = true\n";
     let publishers = Publishers::parse(format!("{toml}{times}").as_bytes()).unwrap();
     let policy = String::from_utf8(POLICY.to_vec()).unwrap();
     let policy = policy
@@ -67,7 +72,11 @@ fn a_file_has_one_spelling_and_no_unknown_member() {
         ("pkg:generic/example/*", "pkg:generic/example/x@1", "purl pattern"),
         ("\"ed25519\":", "\"ed25519 \":", "expected a publisher's key.ed25519 to be there"),
         ("\"ed25519\":\"", "\"ed25519\":\"A", "44 characters"),
-        ("}],\"kinds\"", ",\"revoked\":false}],\"kinds\"", "expected a publisher's key.revoked to be true or not there"),
+        (
+            "}],\"kinds\"",
+            ",\"revoked\":false}],\"kinds\"",
+            "expected a publisher's key.revoked to be true or not there",
+        ),
         ("}],\"kinds\"", ",\"scope\":1}],\"kinds\"", "expected no other field in a publisher's key"),
         ("]}]}", "],\"gate\":1}]}", "expected no other field in publisher 1"),
     ] {

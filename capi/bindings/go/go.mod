@@ -1,0 +1,3 @@
+module treehead.example/treehead
+
+go 1.22

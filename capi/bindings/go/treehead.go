@@ -131,11 +131,11 @@ func (memory *Memory) Bytes() ([]byte, error) {
 
 // Question is what is asked about a file. What is empty is not asked.
 type Question struct {
-	SHA256      [32]byte
-	Proof       []byte
-	Now         time.Time     // the clock's if it is zero
-	MaxAge      time.Duration // any if it is zero
-	MinSequence uint64
+	SHA256                                                      [32]byte
+	Proof                                                       []byte
+	Now                                                         time.Time     // the clock's if it is zero
+	MaxAge                                                      time.Duration // any if it is zero
+	MinSequence                                                 uint64
 	FileName, Name, Package, Channel, Kind, Publisher, Audience string
 }
 

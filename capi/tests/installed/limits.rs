@@ -1,0 +1,100 @@
+//! How large the library is, what it exports, and what a verdict costs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::programs::compile;
+use super::{HERE, fixtures, full, has, install, installed, run};
+
+/// The shared library with both algorithms and the state file, and without the state file.
+const MOST_BYTES: u64 = 420 * 1024;
+const MOST_LEAN_BYTES: u64 = 330 * 1024;
+
+#[test]
+fn the_library_is_small_and_exports_only_its_interface() {
+    let (full, lean) = installed();
+    for (prefix, most) in [(full, MOST_BYTES), (lean, MOST_LEAN_BYTES)] {
+        let library = prefix.join("lib/libtreehead.so");
+        let bytes = library.metadata().expect("a library").len();
+        println!("{}: {bytes} bytes, at most {most}", library.display());
+        assert!(bytes <= most, "{}: {bytes} bytes, more than {most}", library.display());
+    }
+    if !has("nm") || !has("readelf") {
+        return;
+    }
+    let library = full.join("lib/libtreehead.so");
+    let symbols =
+        run(Command::new("nm").args(["-D", "--defined-only", "--with-symbol-versions"]).arg(&library));
+    let header = std::fs::read_to_string(Path::new(HERE).join("include/treehead.h")).expect("a header");
+    for line in symbols.lines().filter(|line| !line.contains(" A ")) {
+        let symbol = line.split(' ').next_back().expect("a name");
+        let name = symbol.strip_suffix("@@TREEHEAD_1").unwrap_or_else(|| panic!("{line}: no version"));
+        assert!(header.contains(&format!("{name}(")), "{name} is not in the header");
+    }
+    let needed = run(Command::new("readelf").arg("-d").arg(&library));
+    let needed: Vec<&str> = needed.lines().filter(|line| line.contains("NEEDED")).collect();
+    assert!(needed.iter().all(|line| line.contains("libc.so") || line.contains("ld-linux")), "{needed:?}");
+    assert!(full.join("lib/pkgconfig/treehead.pc").is_file());
+}
+
+/// A program that is linked statically, with its allocations counted.
+fn limits(prefix: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let wrapped =
+        ["malloc", "calloc", "realloc", "posix_memalign", "free"].map(|name| format!("-Wl,--wrap={name}"));
+    let mut cc = Command::new("cc");
+    cc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"])
+        .args(flags)
+        .args(wrapped);
+    cc.arg("-I")
+        .arg(prefix.join("include"))
+        .arg("-o")
+        .arg(&program)
+        .arg(Path::new(HERE).join("tests/c/limits.c"));
+    run(cc.arg(prefix.join("lib/libtreehead.a")));
+    program
+}
+
+#[test]
+fn a_verdict_and_a_hostile_proof_cost_little() {
+    print!("{}", run(Command::new(limits(full(), "limits", &[])).arg(fixtures())));
+}
+
+/// `cargo test -p treehead-capi --test c -- --ignored --nocapture` prints how long a verdict takes beside its bare checks.
+#[test]
+#[ignore = "measures time, which needs a quiet machine"]
+fn a_verdict_takes_as_long_as_its_signature_checks() {
+    let prefix = install("bench", "--features bench");
+    print!(
+        "{}",
+        run(Command::new(limits(&prefix, "limits-bench", &["-DBENCH"])).arg(fixtures()).arg("bench"))
+    );
+}
+
+/// The static program of the examples, from its start to its end.
+#[test]
+#[ignore = "measures time, which needs a quiet machine"]
+fn a_static_program_verifies_a_file_in_a_moment() {
+    let source = Path::new(HERE).join("../examples/c/verify.c");
+    let program = compile(&source, full(), "verify-static", &["-O2", "-static"]);
+    let fixture = |name: &str| fixtures().join(name);
+    let (proof, scanner) = (fixture("both.tlog-proof"), fixture("scanner.sh"));
+    for (what, trust, proof) in [
+        ("Ed25519, 3 signatures", "witnessed.trust", fixture("scanner.sh.tlog-proof")),
+        ("both algorithms, 9 signatures", "both.trust", proof),
+    ] {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scanner.sh");
+        std::fs::copy(&scanner, &file).expect("a copy");
+        std::fs::copy(proof, Path::new(env!("CARGO_TARGET_TMPDIR")).join("scanner.sh.tlog-proof"))
+            .expect("a copy");
+        let mut times: Vec<Duration> = Vec::new();
+        for _ in 0..200 {
+            let begun = Instant::now();
+            run(Command::new(&program).arg(fixture(trust)).arg(&file));
+            times.push(begun.elapsed());
+        }
+        times.sort();
+        println!("{what}: {:?} from start to exit, median of 200 (goal 2.5 ms)", times[100]);
+    }
+}

@@ -22,7 +22,7 @@ use crate::object::{Handle, Object, handle};
 use crate::question::{Asked, th_question};
 use crate::text::{finish, put_text, status, th_text};
 use crate::trust::{Trusted, th_trust};
-use crate::verdict::{No, Outcome, th_verdict};
+use crate::verdict::{No, Outcome, check_place, th_verdict};
 use crate::verify::{Session, judge, lock_memory, put_failure, with_memory};
 
 /// A check that asks the log, without callbacks: it says what to fetch, the caller fetches and answers, until nothing is
@@ -325,7 +325,7 @@ unsafe fn begin(
 }
 
 unsafe fn end(check: &mut Check, memory: *const th_memory, verdict: *mut th_verdict) -> Done<th_status> {
-    args::read(verdict)?;
+    check_place(verdict)?;
     if check.is_finished {
         return Err(Fail::argument("a check has one verdict"));
     }
@@ -443,7 +443,7 @@ pub unsafe extern "C" fn th_verify_online(
     verdict: *mut th_verdict,
 ) -> th_status {
     let result = (|| {
-        args::read(verdict)?;
+        check_place(verdict)?;
         let fetch = fetch.ok_or_else(|| Fail::argument("fetch is NULL"))?;
         let mut check = begin(trust, memory, question)?;
         while let Some(request) = check.requests.first().copied() {

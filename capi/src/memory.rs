@@ -70,10 +70,11 @@ pub unsafe extern "C" fn th_memory_to_bytes(memory: *mut th_memory, bytes: *mut 
     })())
 }
 
-/// 1 if it has changed since it was made or since th_memory_to_bytes, otherwise 0.
+/// 0 if it has not changed since it was made or since th_memory_to_bytes, or is in a directory; otherwise 1. Also 1 if
+/// that can't be told: then save it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn th_memory_is_changed(memory: *const th_memory) -> i32 {
-    th_memory::lock(memory).map_or(0, |memory| match &*memory {
+    th_memory::lock(memory).map_or(1, |memory| match &*memory {
         Memory::Held { is_changed, .. } => (*is_changed).into(),
         #[cfg(all(feature = "dir", unix))]
         Memory::Dir(_) => 0,

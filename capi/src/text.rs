@@ -58,15 +58,24 @@ impl th_text {
         self.fill_raw(&shown(text))
     }
 
+    /// Checks that there is a buffer.
+    pub(crate) fn check(&self) -> Done {
+        if self.capacity > 0 && (self.data.is_null() || self.capacity > isize::MAX as usize) {
+            return Err(Fail::argument("a text's data is NULL, but its capacity is not 0"));
+        }
+        Ok(())
+    }
+
     unsafe fn fill_raw(&mut self, text: &str) -> Done {
         self.length = text.len();
         if self.capacity == 0 {
             return Ok(());
         }
-        if self.data.is_null() || self.capacity > isize::MAX as usize {
-            return Err(Fail::argument("a text's data is NULL, but its capacity is not 0"));
+        self.check()?;
+        let mut end = text.len().min(self.capacity - 1);
+        while !text.is_char_boundary(end) {
+            end -= 1;
         }
-        let end = text.floor_char_boundary(self.capacity - 1);
         // SAFETY: the caller says that there are `capacity` bytes, of which at most `capacity - 1` are copied.
         self.data.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), end);
         self.data.add(end).write(0);

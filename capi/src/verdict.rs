@@ -263,6 +263,26 @@ impl Outcome {
     }
 }
 
+/// Checks a place for a verdict before anything is judged and remembered: a verdict that can't be written would be lost.
+pub(crate) unsafe fn check_place(place: *const th_verdict) -> Done {
+    let out = args::read(place)?;
+    let texts = [
+        &out.message,
+        &out.expected,
+        &out.seen,
+        &out.advice,
+        &out.origin,
+        &out.purl,
+        &out.channel,
+        &out.kind,
+        &out.publisher,
+        &out.audience,
+        &out.name,
+        &out.evidence_name,
+    ];
+    texts.into_iter().try_for_each(th_text::check)
+}
+
 /// Frees the evidence and the json of a verdict, and sets them to NULL. The texts are the caller's and stay.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn th_verdict_clear(verdict: *mut th_verdict) {

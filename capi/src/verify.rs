@@ -13,7 +13,7 @@ use crate::memory::{Memory, th_memory};
 use crate::object::{Handle as _, Locked};
 use crate::question::{Asked, th_question};
 use crate::trust::th_trust;
-use crate::verdict::{No, Outcome, th_verdict};
+use crate::verdict::{No, Outcome, check_place, th_verdict};
 
 /// The part of a check in which the memory is locked.
 pub(crate) struct Session<'a> {
@@ -165,8 +165,7 @@ unsafe fn verify_all(
     questions: &[*const th_question],
     verdicts: &[*mut th_verdict],
 ) -> Done<th_status> {
-    // Before anything is judged and remembered: a verdict that can't be written would be lost.
-    verdicts.iter().try_for_each(|verdict| args::read(*verdict).map(drop))?;
+    verdicts.iter().try_for_each(|verdict| check_place(*verdict))?;
     let trust = th_trust::get(trust)?.get();
     let asked: Vec<Asked<&[u8], &str>> =
         questions.iter().map(|question| Asked::read(*question)).collect::<Done<_>>()?;

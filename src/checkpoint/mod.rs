@@ -12,7 +12,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::format::{FormatError, cap, error_codes, quote, utf8};
+use crate::format::{FormatError, cap, cap_count, error_codes, quote, utf8};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{Note, NoteError, NoteKey, NoteSigner, SignatureType};
 pub use origin::{LogKey, Origin, SignsFor, origin_hash};
@@ -25,6 +25,9 @@ mod signer;
 
 /// Largest checkpoint text: an origin, two short lines, and room for extensions.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
+
+/// Most lines of a checkpoint: thousands of short ones would cost many times their size.
+const MAX_LINES: usize = 256;
 
 /// Most trusted origins that an error lists.
 const MAX_NAMED_LOGS: usize = 8;
@@ -97,6 +100,7 @@ impl Checkpoint {
         let body = text
             .strip_suffix('\n')
             .ok_or_else(|| FormatError::malformed(Self::WHAT, "a final newline", quote(text)))?;
+        cap_count(Self::WHAT, "lines", body.matches('\n').count() + 1, MAX_LINES)?;
         let lines: Vec<&str> = body.split('\n').collect();
         let [origin, size, root, extensions @ ..] = lines.as_slice() else {
             let expected = "at least three lines: origin, tree size, root hash";

@@ -16,12 +16,15 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::format::{FormatError, cap, cap_count, quote, utf8};
-use crate::merkle::Hash;
+use crate::merkle::{Hash, MAX_PROOF_HASHES};
 
 pub use file::*;
 
 /// A line and its number, from one.
 type Line<'a> = (usize, &'a str);
+
+/// Lines before the first empty one that are looked at: more than the hashes of a proof and the lines before them.
+const MAX_HEAD_LINES: usize = 2 * MAX_PROOF_HASHES;
 
 /// Splits a file or a body into the lines before its first empty line and the rest: a checkpoint, which has another one.
 fn split<'a>(
@@ -36,7 +39,8 @@ fn split<'a>(
     let end = newlines
         .find(|at| text.as_bytes().get(at + 1) == Some(&b'\n'))
         .ok_or_else(|| FormatError::malformed(what, "an empty line before the checkpoint", "none"))?;
-    Ok((numbered(&text[..end]).collect(), &text[end + 2..]))
+    // A few more than any format allows, so that a file of short lines costs no more than its own size.
+    Ok((numbered(&text[..end]).take(MAX_HEAD_LINES).collect(), &text[end + 2..]))
 }
 
 fn numbered(text: &str) -> impl Iterator<Item = Line<'_>> {

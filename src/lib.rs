@@ -16,7 +16,7 @@
 //! store        the journal (the truth), and what is derived from it in sled
 //! http, disk   kits: what all servers share, what all that writes files shares
 //! -- the core: `no_std` with `alloc`; no files, clock, network, runtime or randomness --
-//! endpoint     the verdict and the memory; with the feature `client` also their files and the network
+//! endpoint     the verdict, the memory and trust files; with the feature `client` also their files and the network
 //! proof        proof files, bundles, fork evidence, requests to witnesses
 //! release      signed statements, package URLs and publishers
 //! checkpoint   tree heads, cosignatures and policies

@@ -12,14 +12,14 @@ use alloc::vec::Vec;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use rustix::time::{ClockId, Timespec};
+use rustix::time::Timespec;
 use treehead::endpoint::{EndpointState, MAX_STATE_BYTES, VerdictCode};
 
 use crate::fail::{Done, Fail, th_status};
 use crate::memory;
 
-/// Longest wait for another process that holds the lock, in seconds, and the pause between two tries.
-const LONGEST_WAIT: i64 = 30;
+/// Most tries to get the lock, and the pause between two: 30 seconds.
+const MOST_TRIES: u32 = 6_000;
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
 /// A directory with a memory.
@@ -63,19 +63,16 @@ impl StateDir {
         let path = self.file("lock");
         let flags = OFlags::CREATE | OFlags::WRONLY | own();
         let file = rustix::fs::open(&*path, flags, Mode::from_raw_mode(0o666)).map_err(io("open", &path))?;
-        let begun = rustix::time::clock_gettime(ClockId::Monotonic);
-        loop {
+        for _ in 0..MOST_TRIES {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Lock(file)),
                 Err(Errno::WOULDBLOCK) => {}
                 Err(e) => return Err(io("lock", &path)(e)),
             }
-            if rustix::time::clock_gettime(ClockId::Monotonic).tv_sec - begun.tv_sec >= LONGEST_WAIT {
-                let message = alloc::format!("{} is held by another process", String::from_utf8_lossy(&path));
-                return Err(Fail::coded(th_status::TH_BUSY, VerdictCode::CouldNotTell, message));
-            }
             let _ = rustix::thread::nanosleep(&PAUSE);
         }
+        let message = alloc::format!("{} is held by another process", String::from_utf8_lossy(&path));
+        Err(Fail::coded(th_status::TH_BUSY, VerdictCode::CouldNotTell, message))
     }
 
     /// Reads the memory; an empty one if there is no file.

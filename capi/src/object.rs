@@ -14,7 +14,8 @@ use crate::fail::{Done, Fail, th_status};
 /// What is in an object's memory after it was freed.
 const FREED: u32 = 0x6465_6164;
 
-/// The content of a type of objects.
+/// The content of a type of objects. The mark is at the same place in each.
+#[repr(C)]
 pub(crate) struct Object<T> {
     mark: AtomicU32,
     is_busy: AtomicBool,

@@ -11,6 +11,7 @@ mod of_libc {
     use core::alloc::{GlobalAlloc, Layout};
     use core::ffi::c_void;
 
+    #[link(name = "c")]
     unsafe extern "C" {
         fn malloc(size: usize) -> *mut c_void;
         fn calloc(count: usize, size: usize) -> *mut c_void;

@@ -1,6 +1,6 @@
 //! libtreehead: the verdict of an endpoint, for programs in C and everything that can call C.
 //!
-//! The header is `include/treehead.h`; `tests/header.rs` of the package `treehead` generates it from these sources, so the
+//! The header is `include/treehead.h`; `tests/header.rs` generates it from these sources, so the
 //! comments here are the header's. docs/c.md is the manual.
 //!
 //! Nothing here may panic, because a panic ends the caller's process: where the standard library is not linked, the

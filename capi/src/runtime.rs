@@ -68,6 +68,17 @@ mod of_libc {
         }
     }
 
+    // The compiled core library names the standard library's unwinder, which nothing calls here. Weak and hidden: a program
+    // that links other Rust libraries has the real one.
+    #[cfg(target_os = "linux")]
+    core::arch::global_asm!(
+        ".pushsection .text.rust_eh_personality,\"ax\"",
+        ".weak rust_eh_personality",
+        ".hidden rust_eh_personality",
+        "rust_eh_personality:",
+        ".popsection",
+    );
+
     #[global_allocator]
     static ALLOCATOR: Malloc = Malloc;
 

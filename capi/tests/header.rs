@@ -1,7 +1,7 @@
-//! `capi/include/treehead.h` is what the sources of the C library say: `cbindgen` makes it from them, and the reasons come
+//! `include/treehead.h` is what the sources of the C library say: `cbindgen` makes it from them, and the reasons come
 //! from the core's enum.
 //!
-//! `TREEHEAD_WRITE_HEADER=1 cargo test --test header` writes it.
+//! `TREEHEAD_WRITE_HEADER=1 cargo test -p treehead-capi --test header` writes it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -40,7 +40,7 @@ const HEAD: &str = r"/* treehead: asks, before a file is installed, whether it i
  *   TH_BUSY.
  * - Out of memory ends the process (abort), and so would an error in this library. Nothing unwinds into the caller.
  *
- * Generated from the Rust sources; do not edit: `TREEHEAD_WRITE_HEADER=1 cargo test --test header`.
+ * Generated from the Rust sources; do not edit: `TREEHEAD_WRITE_HEADER=1 cargo test -p treehead-capi --test header`.
  */";
 
 const HELPERS: &str = r#"#ifdef __cplusplus
@@ -119,7 +119,7 @@ fn generate(trailer: Option<String>) -> String {
     };
     let mut builder = Builder::new().with_config(config);
     for source in SOURCES {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("capi/src/{source}.rs"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/{source}.rs"));
         if path.is_file() {
             builder = builder.with_src(path);
         }
@@ -132,7 +132,7 @@ fn generate(trailer: Option<String>) -> String {
 #[test]
 fn the_header_is_what_the_sources_say() {
     let expected = generate(Some(trailer(&generate(None))));
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("capi/include/treehead.h");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/treehead.h");
     if std::env::var_os("TREEHEAD_WRITE_HEADER").is_some() {
         std::fs::write(&path, &expected).expect("a header");
     }

@@ -135,7 +135,7 @@ fn java() {
     }
     let classes = scratch("java");
     let mut javac = Command::new("javac");
-    javac.args(["--release", "17", "-Xlint:all", "-Werror", "-cp", &jar, "-d"]).arg(&classes);
+    javac.args(["--release", "17", "-Xlint:all,-serial", "-Werror", "-cp", &jar, "-d"]).arg(&classes);
     let sources = [
         Path::new(HERE).join("bindings/java/Treehead.java"),
         Path::new(HERE).join("bindings/java/TreeheadTest.java"),

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-pub const HERE: &str = env!("CARGO_MANIFEST_DIR");
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-pub fn run(command: &mut Command) -> String {
+fn run(command: &mut Command) -> String {
     let shown = format!("{command:?}");
     let output = command.output().unwrap_or_else(|e| panic!("{shown}: {e}"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -18,17 +18,17 @@ pub fn run(command: &mut Command) -> String {
     out.into_owned()
 }
 
-pub fn has(tool: &str) -> bool {
+fn has(tool: &str) -> bool {
     Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-pub fn fixtures() -> PathBuf {
+fn fixtures() -> PathBuf {
     Path::new(HERE).join("../fixtures/verify").canonicalize().expect("fixtures")
 }
 
 /// Installs a build of the library below the target directory, and returns where. Builds share cargo's directory, so one
 /// is made after the other.
-pub fn install(build: &str, flags: &str) -> PathBuf {
+fn install(build: &str, flags: &str) -> PathBuf {
     let prefix = Path::new(env!("CARGO_TARGET_TMPDIR")).join(build);
     let mut make = Command::new("make");
     make.args(["-C", HERE, "install"]).arg(format!("BUILD={build}")).arg(format!("FLAGS={flags}"));
@@ -37,11 +37,11 @@ pub fn install(build: &str, flags: &str) -> PathBuf {
 }
 
 /// The library with its default features, and the lean one.
-pub fn installed() -> &'static (PathBuf, PathBuf) {
+fn installed() -> &'static (PathBuf, PathBuf) {
     static INSTALLED: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
     INSTALLED.get_or_init(|| (install("full", ""), install("lean", "--no-default-features")))
 }
 
-pub fn full() -> &'static Path {
+fn full() -> &'static Path {
     &installed().0
 }

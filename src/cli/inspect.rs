@@ -168,7 +168,7 @@ fn tree_head(head: &Checkpoint, note: &Note) -> (Value, String) {
 }
 
 fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {
-    let (mut object, mut lines) = statement::tell(&Statement::parse(envelope.payload())?);
+    let (mut object, mut lines) = statement::tell(Statement::parse(envelope.payload())?.describe());
     let leaf = Hash::leaf(&envelope.to_entry());
     let keys: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
     let _ =
@@ -183,7 +183,7 @@ fn sent(envelope: &SubmittedEnvelope) -> Result<(Value, String), FormatError> {
     if let Ok(named) = envelope.clone().into_named() {
         return entry(&named);
     }
-    let (mut object, mut lines) = statement::tell(&Statement::parse(envelope.payload())?);
+    let (mut object, mut lines) = statement::tell(Statement::parse(envelope.payload())?.describe());
     let hints: Vec<&str> = envelope.signatures().iter().map(|signature| signature.keyid.as_str()).collect();
     for hint in &hints {
         let _ = match *hint {

@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
-
 use super::exit::CliResult;
 use super::files;
 use super::output::{BOLD, result};
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::WitnessedBy;
-use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::endpoint::fork_json;
 use crate::proof::fork::{ForkEvidence, MAX_FORK_BYTES, ProvenFork};
 
 /// Check offline whether a file proves that a log signed two histories
@@ -34,23 +33,7 @@ pub fn run(args: &VerifyEvidence, json: bool) -> CliResult {
     let evidence = files::parse(&args.file, "fork evidence", MAX_FORK_BYTES, ForkEvidence::parse)?;
     let fork = evidence.judge(&policy.log_keys())?;
     let witnesses = fork.heads().map(|head| policy.witnesses_of(head));
-    result(json, &object(&fork, &witnesses), &words(&fork, &witnesses))
-}
-
-fn object(fork: &ProvenFork, witnesses: &[Vec<WitnessedBy>; 2]) -> Value {
-    let head = |head: &LogSigned<Checkpoint>, witnesses: &[WitnessedBy]| {
-        let Checkpoint { size, root, .. } = head.get();
-        json!({
-            "size": size.get(), "root": root.to_base64(),
-            "witnesses": witnesses.iter().map(super::verify::verified::witness).collect::<Vec<_>>(),
-        })
-    };
-    let [smaller, larger] = fork.heads();
-    json!({
-        "ok": true, "code": "forked", "origin": fork.origin().as_str(), "file_name": fork.file_name(),
-        "smaller": head(smaller, &witnesses[0]), "larger": head(larger, &witnesses[1]),
-        "other_root_at_smaller_size": fork.other_root().to_base64(),
-    })
+    result(json, &fork_json(&fork, &policy), &words(&fork, &witnesses))
 }
 
 fn words(fork: &ProvenFork, witnesses: &[Vec<WitnessedBy>; 2]) -> String {

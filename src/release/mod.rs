@@ -9,6 +9,7 @@
 //! these two functions make one.
 
 mod admit;
+mod describe;
 mod envelope;
 mod facts;
 mod gaps;
@@ -25,6 +26,7 @@ mod verify;
 mod withdrawn;
 
 pub use admit::KeySearch;
+pub use describe::Description;
 pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, PublisherSigner};
 pub use facts::{Claim, Edition, EntryValues, Facts, SearchField, Term, Track};
 pub use gaps::SequenceSteps;

@@ -16,7 +16,7 @@ use crate::cli::files::{self, OutFile, Replacement};
 use crate::cli::{output, statement};
 use crate::client::{Appended, Numbering, Wait, check_answer};
 use crate::format::cap_count;
-use crate::release::{MAX_SUBJECTS, PublisherSigner, Release, Source, Statement};
+use crate::release::{MAX_SUBJECTS, PublisherSigner, Release, Source};
 
 pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResult {
     let log = Connection::open(&args.log, args.patience, output::say)?;
@@ -55,7 +55,7 @@ fn dry_run(
     release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
     let highest = latest.as_ref().map(|latest| latest.number);
     let odd = latest.and_then(|latest| latest.objection(&release));
-    let (mut object, mut lines) = statement::tell(&Statement::Release(release));
+    let (mut object, mut lines) = statement::tell(release.describe());
     lines += &match highest {
         Some(highest) => format!("highest   {highest} so far\n"),
         None => "highest   none: it would be the first of this package and channel\n".to_owned(),

@@ -1,13 +1,13 @@
 //! Prints a verified release.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::artifacts::Asked;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::{Cosigned, WitnessedBy};
 use crate::cli::exit::CliResult;
 use crate::cli::output::{GREEN, result};
-use crate::endpoint::Accepted;
+use crate::endpoint::{Accepted, witnesses_json};
 use crate::release::{Subject, format_time};
 
 /// Each cosigner once, with the latest time that it stated.
@@ -20,15 +20,6 @@ pub fn cosigners(cosignatures: &[WitnessedBy]) -> Vec<String> {
         }
     }
     latest.into_iter().map(|(name, time)| format!("{name} at {}", format_time(time))).collect()
-}
-
-/// A witness's cosignature, for machines.
-pub fn witness(by: &WitnessedBy) -> Value {
-    json!({ "name": by.witness, "cosigner": by.cosigner, "time": format_time(by.time) })
-}
-
-fn witnesses_of(head: &Cosigned<Checkpoint>) -> Vec<Value> {
-    head.cosignatures().iter().map(witness).collect()
 }
 
 /// The artifact's names in the release.
@@ -74,26 +65,14 @@ pub fn sentence(accepted: &Accepted) -> String {
 
 /// The object for machines. `file` is the file as it was named.
 pub fn object(file: Option<&str>, accepted: &Accepted) -> Value {
-    let Accepted { release: verdict, latest, asked_for_withdrawals: learnt } = accepted;
-    let (release, head) = (verdict.release(), verdict.head());
-    let names: Vec<&str> = verdict.artifacts().iter().map(|artifact| artifact.name.as_str()).collect();
-    let source = release
-        .source
-        .as_ref()
-        .map(|source| json!({ "uri": source.uri, "digest": { source.digest.0.as_str(): source.digest.1 } }));
+    let Accepted { release, latest, asked_for_withdrawals: learnt } = accepted;
+    let mut object = release.to_json();
+    object["file"] = file.into();
     // For machines that have to know: nobody told of withdrawals, or what was told is learnt.
-    let mut object = json!({
-        "ok": true, "code": "verified", "file": file, "name": names[0], "names": names,
-        "digest": verdict.artifacts()[0].sha256.to_hex(), "purl": release.purl.as_str(),
-        "kind": release.kind.as_str(), "channel": release.channel, "sequence": release.sequence,
-        "audience": release.audience, "source": source, "publisher": verdict.publisher(),
-        "origin": head.get().origin.as_str(), "index": verdict.index().get(),
-        "leaf_hash": verdict.leaf().to_hex(), "tree_size": head.get().size.get(),
-        "witnesses": witnesses_of(head), "withdrawals": if *learnt { "learnt" } else { "not-asked" },
-    });
+    object["withdrawals"] = if *learnt { "learnt" } else { "not-asked" }.into();
     if let Some(latest) = latest {
         object["latest_tree_size"] = latest.get().size.get().into();
-        object["latest_witnesses"] = witnesses_of(latest).into();
+        object["latest_witnesses"] = witnesses_json(latest.cosignatures()).into();
     }
     object
 }

@@ -141,6 +141,8 @@ export class Treehead {
 
   /** Hash of a leaf: SHA-256 of a zero byte and the entry. */
   leafHash(entry: Bytes): Uint8Array;
+  /** Hash of a node: SHA-256 of a one and the hashes of both subtrees. */
+  nodeHash(left: HashLike, right: HashLike): Uint8Array;
   /** Splits an entry bundle. The entries are views into `bundle`. */
   entries(bundle: Uint8Array): Uint8Array[];
   /** The leaf hashes of an entry bundle, 32 bytes each: what the tile of level 0 has to be. */
@@ -291,7 +293,7 @@ export interface TreeHead {
 }
 
 /** A tree head that a trusted log signed. */
-export interface Checkpoint extends Handle {
+export interface Checkpoint extends TreeHead {
   readonly origin: string;
   readonly size: number;
   /** Base64. */

@@ -23,8 +23,8 @@ use alloc::vec::Vec;
 
 use crate::checkpoint::cosignature;
 use crate::checkpoint::{Checkpoint, LogKey, LogSigned, Origin, SignsFor};
-use crate::format::error_codes;
-use crate::note::{KeyId, KeyName, Note, NoteKey};
+use crate::format::{error_codes, names};
+use crate::note::{KeyId, KeyName, Note, NoteKey, NoteSignature};
 
 pub use describe::{is_reserved, log_lines};
 pub use parse::PolicyLimits;
@@ -195,6 +195,35 @@ impl<T> Cosigned<T> {
     }
 }
 
+names! {
+    /// Who made a signature line.
+    LineSigner {
+        /// The log that the head is of.
+        Log => "log",
+        /// A witness in the policy.
+        Witness => "witness",
+        /// Nobody in the policy: nothing is known about the line.
+        Unknown => "unknown",
+    }
+}
+
+/// A signature line of a head that a trusted log signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignatureLine<'a> {
+    /// The line.
+    pub line: &'a NoteSignature,
+    /// Whose key it names.
+    pub signer: LineSigner,
+    /// Set if the signature is valid; a line by an unknown key can't be verified.
+    pub is_verified: bool,
+}
+
+impl<'a> SignatureLine<'a> {
+    const fn unknown(line: &'a NoteSignature) -> Self {
+        Self { line, signer: LineSigner::Unknown, is_verified: false }
+    }
+}
+
 impl Policy {
     /// The trusted logs.
     #[must_use]
@@ -271,6 +300,19 @@ impl Policy {
             let time = cosignature::verify_head(key, head, signature.bytes());
             Some((line, time.map(|time| (at, time)).ok_or(key)))
         })
+    }
+
+    /// All signature lines of a head, with what the policy knows about each.
+    #[must_use]
+    pub fn signature_lines<'a>(&'a self, signed: &'a LogSigned<Checkpoint>) -> Vec<SignatureLine<'a>> {
+        let mut lines: Vec<SignatureLine<'a>> = signed.note().signatures().iter().map(SignatureLine::unknown).collect();
+        for (at, line) in self.cosignature_lines(signed) {
+            (lines[at].signer, lines[at].is_verified) = (LineSigner::Witness, line.is_ok());
+        }
+        for at in signed.verified_lines() {
+            (lines[at].signer, lines[at].is_verified) = (LineSigner::Log, true);
+        }
+        lines
     }
 
     /// The latest time of each witness, in the order of the file.

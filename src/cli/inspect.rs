@@ -11,9 +11,10 @@ use super::{files, statement};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy, PolicyLog};
 use crate::checkpoint::{self, Checkpoint};
 use crate::disk::note_of;
+use crate::endpoint::head_json;
 use crate::format::{FormatError, shown};
 use crate::merkle::Hash;
-use crate::note::{Note, NoteKey, NoteSignature, SignatureType};
+use crate::note::{Note, NoteKey};
 use crate::proof::ProofFile;
 use crate::proof::fork::ForkEvidence;
 use crate::release::{Envelope, Statement, SubmittedEnvelope};
@@ -92,16 +93,6 @@ fn vkeys(bytes: &[u8]) -> Option<(Value, String)> {
     })
 }
 
-/// Guesses the type of a signature from its length; only the key would tell for sure.
-fn kind_of(signature: &NoteSignature) -> Option<SignatureType> {
-    match signature.bytes().len() {
-        64 => Some(SignatureType::Ed25519),
-        72 => Some(SignatureType::CosignatureEd25519),
-        2_428 => Some(SignatureType::CosignatureMlDsa44),
-        _ => None,
-    }
-}
-
 fn proof_file(proof: &ProofFile) -> Result<(Value, String), FormatError> {
     let head = Checkpoint::parse(proof.checkpoint.text())?;
     let (head_object, head_lines) = tree_head(&head, &proof.checkpoint);
@@ -147,12 +138,11 @@ fn fork_evidence(fork: &ForkEvidence) -> Result<(Value, String), FormatError> {
 }
 
 fn tree_head(head: &Checkpoint, note: &Note) -> (Value, String) {
-    let signatures: Vec<String> =
-        note.signatures().iter().map(|s| format!("{}+{}", s.name().shown(), s.id())).collect();
-    let types: Vec<&str> =
-        note.signatures().iter().map(|s| kind_of(s).map_or("unknown", SignatureType::as_str)).collect();
-    let signed_by: Vec<String> =
-        signatures.iter().zip(&types).map(|(by, kind)| format!("{by} ({kind})")).collect();
+    let signed_by: Vec<String> = note
+        .signatures()
+        .iter()
+        .map(|line| format!("{} ({})", line.key_shown(), line.type_shown()))
+        .collect();
     let lines = format!(
         "{BOLD}a tree head{BOLD:#} of {}\nsize    {}\nroot    {}\nsigned  by {}\n",
         head.origin,
@@ -160,11 +150,7 @@ fn tree_head(head: &Checkpoint, note: &Note) -> (Value, String) {
         head.root.to_base64(),
         signed_by.join("\n        by ")
     );
-    let object = json!({
-        "what": "checkpoint", "origin": head.origin.as_str(), "size": head.size.get(),
-        "root": head.root.to_base64(), "signatures": signatures, "signature_types": types,
-    });
-    (object, lines)
+    (head_json(head, note), lines)
 }
 
 fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {

@@ -1,14 +1,19 @@
-//! Verdicts as JSON, the same for the command line, C and JavaScript.
+//! Verdicts, heads and entries as JSON, the same for the command line, C and JavaScript.
 
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use serde_json::{Value, json};
 
-use super::VerifiedRelease;
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::policy::{Policy, WitnessedBy};
+use super::{Refusal, Trust, VerifiedRelease};
+use crate::checkpoint::policy::{Policy, SignatureLine, WitnessedBy};
+use crate::checkpoint::{Checkpoint, LogSigned};
+use crate::format::{FormatError, shown};
+use crate::merkle::Hash;
+use crate::note::Note;
+use crate::proof::ProofFile;
 use crate::proof::fork::ProvenFork;
-use crate::release::format_time;
+use crate::release::{Description, Envelope, Publishers, Statement, format_time};
 
 impl VerifiedRelease {
     /// The verdict: docs/endpoints.md lists the members.
@@ -47,4 +52,132 @@ pub fn fork_json(fork: &ProvenFork, policy: &Policy) -> Value {
 pub fn witnesses_json(cosignatures: &[WitnessedBy]) -> Vec<Value> {
     let object = |by: &WitnessedBy| json!({ "name": by.witness, "cosigner": by.cosigner, "time": format_time(by.time) });
     cosignatures.iter().map(object).collect()
+}
+
+/// A head as its note states it, unverified.
+#[must_use]
+pub fn head_json(head: &Checkpoint, note: &Note) -> Value {
+    let signatures: Vec<String> = note.signatures().iter().map(|line| line.key_shown()).collect();
+    let types: Vec<&str> = note.signatures().iter().map(|line| line.type_shown()).collect();
+    json!({
+        "what": "checkpoint", "origin": head.origin.as_str(), "size": head.size.get(),
+        "root": head.root.to_base64(), "signatures": signatures, "signature_types": types,
+    })
+}
+
+/// A head that a trusted log signed: its signature lines, and whether a quorum cosigned it.
+#[must_use]
+pub fn signed_head_json(policy: &Policy, signed: &LogSigned<Checkpoint>) -> Value {
+    let head = signed.get();
+    let lines = policy.signature_lines(signed);
+    let mut note = Note::unsigned(signed.note().text().into());
+    lines.iter().filter(|line| line.is_verified).for_each(|line| note.push(line.line.clone()));
+    let object = |SignatureLine { line, signer, is_verified }: &SignatureLine<'_>| {
+        json!({
+            "key": line.key_shown(), "type": line.type_shown(), "role": signer.as_str(), "verified": is_verified,
+        })
+    };
+    let witnesses = policy.witnesses_of(signed);
+    let refusal = policy.check(signed).err().map(Refusal::Quorum);
+    let quorum = json!({
+        "reached": refusal.is_none(), "rule": policy.quorum_in_words(),
+        "message": refusal.as_ref().map(ToString::to_string).unwrap_or_default(),
+        "code": refusal.as_ref().map(|refusal| refusal.code().as_str()),
+        "newest": witnesses.iter().map(|by| by.time).max().map(format_time),
+    });
+    json!({
+        "what": "checkpoint", "origin": head.origin.as_str(), "size": head.size.get(),
+        "root": head.root.to_base64(), "extensions": head.extensions,
+        "signatures": lines.iter().map(object).collect::<Vec<_>>(),
+        "witnesses": witnesses_json(&witnesses), "quorum": quorum, "note": note.to_string(),
+    })
+}
+
+/// A proof file, unverified.
+///
+/// # Errors
+/// [`FormatError`] if its note is not a checkpoint.
+pub fn proof_json(file: &ProofFile) -> Result<Value, FormatError> {
+    let head = Checkpoint::parse(file.checkpoint.text())?;
+    let proof: Vec<String> = file.proof.iter().map(Hash::to_base64).collect();
+    Ok(json!({
+        "what": "proof", "index": file.index.get(), "proof": proof,
+        "checkpoint": head_json(&head, &file.checkpoint), "note": file.checkpoint.to_string(),
+        "leaf_hash": file.extra.as_deref().map(|entry| Hash::leaf(entry).to_hex()),
+    }))
+}
+
+/// What an entry says. With publishers and the origin of its log, it also tells who stands behind it. That the entry is in
+/// the log is not said.
+#[must_use]
+pub fn entry_json(entry: &[u8], trusted: Option<(&Publishers, &str)>) -> Value {
+    let leaf = Hash::leaf(entry).to_hex();
+    let read = Envelope::parse_entry(entry).and_then(|envelope| {
+        let description = Statement::parse(envelope.payload())?.describe();
+        Ok((envelope, description))
+    });
+    let (envelope, Description { title, lines, mut object }) = match read {
+        Ok(read) => read,
+        Err(e) => {
+            let problem = refusal_json(&Refusal::EntryMalformed(e));
+            return json!({
+                "what": "opaque", "title": "an entry that is no statement", "words": [], "leaf_hash": leaf,
+                "problem": problem,
+            });
+        }
+    };
+    let words: Vec<Value> =
+        lines.into_iter().map(|(label, text)| json!({ "label": label, "text": text })).collect();
+    let keys: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
+    object["title"] = title.into();
+    object["words"] = words.into();
+    object["leaf_hash"] = leaf.into();
+    object["keys"] = keys.into();
+    object["envelope"] = String::from_utf8_lossy(entry).into();
+    object["payload"] = String::from_utf8_lossy(envelope.payload()).into();
+    if let Some((publishers, origin)) = trusted {
+        let verified = publishers.verify(&envelope, origin);
+        let problem = verified.as_ref().err().map(|e| refusal_json(&Refusal::Publisher(e.clone())));
+        let verified = verified.ok();
+        object["publishers"] = verified.as_ref().map(|by| by.publishers().to_vec()).unwrap_or_default().into();
+        object["signers"] = verified.as_ref().map(|by| by.signers().to_vec()).unwrap_or_default().into();
+        object["problem"] = problem.into();
+    }
+    object
+}
+
+/// The reason of a refusal.
+fn refusal_json(refusal: &Refusal) -> Value {
+    let code = refusal.code();
+    json!({ "code": code.as_str(), "number": code.number(), "message": refusal.to_string() })
+}
+
+/// Whom an endpoint trusts. `number` is that of the trust file, if there is one.
+#[must_use]
+pub fn trust_json(number: Option<u64>, trust: Trust<'_>) -> Value {
+    let Trust { policy, publishers } = trust;
+    let mut logs: Vec<Value> = Vec::new();
+    for log in policy.logs() {
+        let key = json!({
+            "key": shown(&format!("{}+{}", log.key.name(), log.key.id())), "type": log.key.kind().as_str(),
+        });
+        match logs.iter_mut().find(|known| known["origin"] == log.origin.as_str()) {
+            Some(known) => {
+                if let Some(keys) = known["keys"].as_array_mut() {
+                    keys.push(key);
+                }
+                if known["url"].is_null() {
+                    known["url"] = log.url.clone().into();
+                }
+            }
+            None => logs.push(json!({ "origin": log.origin.as_str(), "keys": [key], "url": log.url })),
+        }
+    }
+    let witnesses: Vec<String> =
+        policy.witnesses().iter().map(|witness| shown(&String::from_utf8_lossy(&witness.name))).collect();
+    let names: Vec<&str> = publishers.list().iter().map(|publisher| publisher.name.as_str()).collect();
+    json!({
+        "number": number, "logs": logs, "quorum": policy.quorum_in_words(), "witnesses": witnesses,
+        "publishers": names,
+    })
 }

@@ -121,6 +121,23 @@ impl NoteSignature {
         self.name.as_str() == key.name().as_str() && self.id == key.id()
     }
 
+    /// The key that the line names, for a message: `name+id`.
+    #[must_use]
+    pub fn key_shown(&self) -> String {
+        format!("{}+{}", self.name.shown(), self.id)
+    }
+
+    /// The type that a signature of this length probably has, in words: only the key would tell for sure.
+    #[must_use]
+    pub const fn type_shown(&self) -> &'static str {
+        match self.bytes.len() {
+            64 => SignatureType::Ed25519.as_str(),
+            72 => SignatureType::CosignatureEd25519.as_str(),
+            2_428 => SignatureType::CosignatureMlDsa44.as_str(),
+            _ => "unknown",
+        }
+    }
+
     /// Parses a line, without its newline. c2sp.org/signed-note demands a key name without spaces or plus signs and
     /// "the base64 encoding of 4+n bytes", whoever signed: anything else is malformed.
     fn parse(line: &str) -> Result<Self, FormatError> {

@@ -179,7 +179,7 @@ export interface Trust extends Handle {
 export interface TrustedLog {
   origin: string;
   /** The keys by which it is known, as `name+id`, with their algorithm. */
-  keys: { key: string; type: "ed25519" | "ml-dsa-44" }[];
+  keys: { key: string; type: SignatureType }[];
   url: string | null;
 }
 
@@ -320,11 +320,13 @@ export interface Quorum {
   newest: string | null;
 }
 
+export type SignatureType = "Ed25519" | "Ed25519 cosignature" | "ML-DSA-44 cosignature" | "unknown";
+
 export interface SignatureLine {
   /** `name+id`, without characters that could deceive. */
   key: string;
-  /** By its key if that is trusted, otherwise by its length. */
-  type: "ed25519" | "cosignature-ed25519" | "ml-dsa-44" | "unknown";
+  /** By its length: only the key would tell for sure. */
+  type: SignatureType;
   role: "log" | "witness" | "unknown";
   /** Whether it was verified: lines by unknown keys can't be. */
   verified: boolean;
@@ -441,7 +443,9 @@ export interface Entry {
   /** `release`, `withdrawal`, `provenance`, `verification-summary`; `opaque` if it is no statement. */
   what: "release" | "withdrawal" | "provenance" | "verification-summary" | "opaque";
   leaf_hash: string;
-  /** The statement in words, one fact a line: label and text. */
+  /** What it is, with its article: `a release statement`. */
+  title: string;
+  /** The statement in words, one fact a line: label and text. A line without a label continues the one before. */
   words: { label: string; text: string }[];
   /** Hex keyids of the signers. */
   keys?: string[];

@@ -88,3 +88,15 @@ mod of_libc {
         unsafe { abort() }
     }
 }
+
+/// A module for WebAssembly without imports: memory grows by its own instruction, and failures trap.
+#[cfg(target_arch = "wasm32")]
+mod of_wasm {
+    #[global_allocator]
+    static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+    #[panic_handler]
+    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+        core::arch::wasm32::unreachable()
+    }
+}

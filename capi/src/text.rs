@@ -1,6 +1,7 @@
 //! Text and bytes, in and out.
 
 use alloc::alloc::{Layout, alloc, dealloc};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::c_char;
 
@@ -64,6 +65,12 @@ impl th_text {
             return Err(Fail::argument("a text's data is NULL, but its capacity is not 0"));
         }
         Ok(())
+    }
+
+    /// Fills the buffer with lines from anywhere, each made safe to show.
+    pub(crate) unsafe fn fill_lines(&mut self, lines: impl Iterator<Item = String>) -> Done {
+        let lines: Vec<String> = lines.map(|line| shown(&line)).collect();
+        self.fill_raw(&lines.join("\n"))
     }
 
     unsafe fn fill_raw(&mut self, text: &str) -> Done {

@@ -25,6 +25,11 @@ pub(crate) struct Trusted {
 }
 
 impl Trusted {
+    /// The number of the trust file; 0 if it was made of parts.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
     pub const fn get(&self) -> Trust<'_> {
         Trust { policy: &self.policy, publishers: &self.publishers }
     }

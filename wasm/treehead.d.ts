@@ -93,8 +93,9 @@ export class Treehead {
    */
   verify(question: Question): Verdict;
   /**
-   * The same, and asks the log: its newest head must continue every head that was seen before, and the release must not
-   * be withdrawn. `fetchPath` gets a path below the log's address, such as `checkpoint` or `releases?withdraws=...`.
+   * The same, and asks the log: its newest head must continue every head that was seen before, and `maxAge` applies to that
+   * head, not to the proof's. `fetchPath` gets a path below the log's address, such as `checkpoint`; it must go past every
+   * cache, as `fetch(url, { cache: "no-store" })` does. This version does not ask for withdrawals.
    */
   verifyOnline(question: Question, fetchPath: FetchPath): Promise<Verdict>;
   /** An empty memory, or one from the bytes that `Memory.bytes` returned. Damaged bytes throw. */
@@ -236,24 +237,28 @@ export interface Verified {
   /** The verdict in a sentence. */
   message: string;
   digest: string;
-  /** The artifact's name in the release. */
+  /** The artifact's name in the release, and all of its names. */
   name: string;
+  names: string[];
   purl: string;
   kind: Kind;
   channel: string;
   sequence: number;
   audience: string | null;
+  source: { uri: string; digest: Record<string, string> } | null;
   publisher: string;
+  signers: string[];
   origin: string;
   index: number;
   leaf_hash: string;
   tree_size: number;
   /** Root of that tree, base64. */
   root: string;
-  /** Time of the newest cosignature that counted; null without witnesses. */
-  cosigned: string | null;
-  /** `learnt` if the log was asked. */
+  witnesses: Cosignature[];
   withdrawals: "learnt" | "not-asked";
+  /** The log's newest head, if the log was asked. */
+  latest_tree_size?: number;
+  latest_witnesses?: Cosignature[];
   /** A `.tlog-fork` file, if the heads show that the log signed two histories. Keep it: it may be the only copy. */
   evidence?: Evidence;
 }

@@ -32,12 +32,12 @@ const WANT_JSON = 1;
  * usize: size_t and pointers; text, bytes and str are structs of three or two of those.
  */
 export const STRUCTS = {
-  th_question: `struct_size usize, sha256 hash, proof bytes, now u64, max_age u64, file_name str, name str, package str,
-    channel str, kind str, publisher str, audience str, min_sequence u64, flags u32`,
+  th_question: `struct_size usize, sha256 hash, proof bytes, now u64, max_age u64, min_sequence u64, file_name str, name str,
+    package str, channel str, kind str, publisher str, audience str, flags u32, reserved u32`,
   th_verdict: `struct_size usize, status u32, reason u32, message text, expected text, seen text, advice text, origin text,
     purl text, channel text, kind text, publisher text, audience text, name text, sequence u64, index u64, tree_size u64,
-    leaf hash, root hash, cosigned u64, asked_for_withdrawals u32, forgot_a_head u32, evidence usize, evidence_name text,
-    json usize`,
+    cosigned u64, leaf hash, root hash, asked_the_log u32, asked_for_withdrawals u32, forgot_a_head u32, reserved u32,
+    evidence usize, evidence_name text, json usize`,
 };
 /** Size and alignment on wasm32. */
 const TYPES = { usize: [4, 4], u32: [4, 4], u64: [8, 8], hash: [HASH, 1], str: [8, 4], bytes: [8, 4], text: [12, 4] };
@@ -705,8 +705,10 @@ class VerdictPlace {
     const file_name = frame.readText(this.at("evidence_name"));
     const bytes = frame.takeBlob(this.at("evidence"));
     const evidence = bytes === null ? {} : { evidence: { file_name, bytes } };
-    if (frame.u32(this.at("json")) === 0) throw new TreeheadError(status, frame.readText(this.at("message")));
-    return { digest: hex(digest), ...frame.takeJson(this.at("json")), ...evidence };
+    const json = frame.takeBlob(this.at("json"));
+    // A refusal and "could not tell" are verdicts; everything else is a wrong call.
+    if (status > COULD_NOT_TELL || json === null) throw new TreeheadError(status, frame.readText(this.at("message")));
+    return { digest: hex(digest), ...JSON.parse(decoder.decode(json)), ...evidence };
   }
 }
 

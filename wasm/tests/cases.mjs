@@ -142,7 +142,8 @@ async function pins(th, read) {
   equal(th.verify({ ...witnessed, now: time + 60, maxAge: 60 }).code, "verified", "a minute old");
   equal(th.verify({ ...witnessed, now: new Date((time + 61) * 1000), maxAge: 60 }).code, "stale", "too old");
   equal(th.verify({ ...witnessed, now: time - 301 }).code, "from-the-future", "from the future");
-  await throws("malformed", () => th.verify({ ...question, purl: "no purl" }), "a pin that is no purl");
+  await throws("invalid-argument", () => th.verify({ ...question, purl: "no purl" }), "a pin that is no purl");
+  await throws("invalid-argument", () => th.verify({ ...question, kind: "no kind" }), "a pin that is no kind");
   await throws("invalid-argument", () => th.verify({ ...question, proof: 7 }), "a number as a proof");
   await throws("invalid-argument", () => th.verify({ ...question, trust: {} }), "an object as a trust");
 }

@@ -32,34 +32,35 @@ pub unsafe extern "C" fn th_heads_compare(
     name: *mut th_text,
     message: *mut th_text,
 ) -> th_status {
-    finish(message, (|| {
-        let (evidence, trusted) = (Out::new(evidence)?, th_trust::get(trust)?);
-        evidence.set(core::ptr::null_mut());
-        let policy = trusted.get().policy;
-        let (one, two) = (
-            open(policy, args::bytes(note, length)?)?,
-            open(policy, args::bytes(other, other_length)?)?,
-        );
-        if one.get().origin != two.get().origin {
-            return Err(Fail::argument("the heads are of two logs, which have two histories"));
-        }
-        let (small, large) = if one.get().size <= two.get().size { (one, two) } else { (two, one) };
-        let found = if small.get().size == large.get().size {
-            compare(&NoTiles, &small, &large)?
-        } else {
-            let planned = th_plan::lock(plan)?;
-            if !planned.is_prefix(small.get().size, large.get().size) {
-                return Err(Fail::argument("the plan is not a th_plan_prefix of the heads' sizes"));
+    finish(
+        message,
+        (|| {
+            let (evidence, trusted) = (Out::new(evidence)?, th_trust::get(trust)?);
+            evidence.set(core::ptr::null_mut());
+            let policy = trusted.get().policy;
+            let (one, two) =
+                (open(policy, args::bytes(note, length)?)?, open(policy, args::bytes(other, other_length)?)?);
+            if one.get().origin != two.get().origin {
+                return Err(Fail::argument("the heads are of two logs, which have two histories"));
             }
-            compare(&*planned, &small, &large)?
-        };
-        let Some(found) = found else { return Ok(()) };
-        let fork = judge(trusted, found)?;
-        put_text(name, &fork.file_name())?;
-        evidence.set(th_blob::boxed(fork.to_bytes()));
-        let words = alloc::format!("{} signed two histories, and the evidence proves it", fork.origin());
-        Err(Fail::new(th_status::TH_REFUSED, words))
-    })())
+            let (small, large) = if one.get().size <= two.get().size { (one, two) } else { (two, one) };
+            let found = if small.get().size == large.get().size {
+                compare(&NoTiles, &small, &large)?
+            } else {
+                let planned = th_plan::lock(plan)?;
+                if !planned.is_prefix(small.get().size, large.get().size) {
+                    return Err(Fail::argument("the plan is not a th_plan_prefix of the heads' sizes"));
+                }
+                compare(&*planned, &small, &large)?
+            };
+            let Some(found) = found else { return Ok(()) };
+            let fork = judge(trusted, found)?;
+            put_text(name, &fork.file_name())?;
+            evidence.set(th_blob::boxed(fork.to_bytes()));
+            let words = alloc::format!("{} signed two histories, and the evidence proves it", fork.origin());
+            Err(Fail::new(th_status::TH_REFUSED, words))
+        })(),
+    )
 }
 
 /// Checks a .tlog-fork file: TH_OK if it proves that a trusted log signed two histories. `json` may be NULL.
@@ -71,15 +72,18 @@ pub unsafe extern "C" fn th_evidence_check(
     json: *mut *mut th_blob,
     message: *mut th_text,
 ) -> th_status {
-    finish(message, (|| {
-        let json = Out::optional(json)?;
-        let trusted = th_trust::get(trust)?;
-        let fork = judge(trusted, ForkEvidence::parse(args::bytes(data, length)?)?)?;
-        if let Some(json) = json {
-            put_json(&json, to_json(&fork_json(&fork, trusted.get().policy)));
-        }
-        Ok(())
-    })())
+    finish(
+        message,
+        (|| {
+            let json = Out::optional(json)?;
+            let trusted = th_trust::get(trust)?;
+            let fork = judge(trusted, ForkEvidence::parse(args::bytes(data, length)?)?)?;
+            if let Some(json) = json {
+                put_json(&json, to_json(&fork_json(&fork, trusted.get().policy)));
+            }
+            Ok(())
+        })(),
+    )
 }
 
 fn judge(trusted: &Trusted, evidence: ForkEvidence) -> Done<ProvenFork> {

@@ -43,18 +43,21 @@ pub unsafe extern "C" fn th_checkpoint_json(
     json: *mut *mut th_blob,
     message: *mut th_text,
 ) -> th_status {
-    finish(message, (|| {
-        let out = Out::new(json)?;
-        let note = args::bytes(note, length)?;
-        if trust.is_null() {
-            let (head, note) = read_unverified(note)?;
-            put_json(&out, to_json(&head_json(&head, &note)));
-            return Ok(());
-        }
-        let policy = th_trust::get(trust)?.get().policy;
-        put_json(&out, to_json(&signed_head_json(policy, &open(policy, note)?)));
-        Ok(())
-    })())
+    finish(
+        message,
+        (|| {
+            let out = Out::new(json)?;
+            let note = args::bytes(note, length)?;
+            if trust.is_null() {
+                let (head, note) = read_unverified(note)?;
+                put_json(&out, to_json(&head_json(&head, &note)));
+                return Ok(());
+            }
+            let policy = th_trust::get(trust)?.get().policy;
+            put_json(&out, to_json(&signed_head_json(policy, &open(policy, note)?)));
+            Ok(())
+        })(),
+    )
 }
 
 /// A proof file, unverified: {"index", "proof", "checkpoint", "note", "leaf_hash"}, and the bytes of its entry, NULL if it
@@ -67,18 +70,21 @@ pub unsafe extern "C" fn th_proof_json(
     entry: *mut *mut th_blob,
     message: *mut th_text,
 ) -> th_status {
-    finish(message, (|| {
-        let (out, out_entry) = (Out::new(json)?, Out::optional(entry)?);
-        let file = ProofFile::parse(args::bytes(proof, length)?)?;
-        let object = proof_json(&file)?;
-        let entry = file.extra.map_or(core::ptr::null_mut(), |extra: Vec<u8>| th_blob::boxed(extra));
-        match out_entry {
-            Some(out) => out.set(entry),
-            None => th_blob::free(entry),
-        }
-        put_json(&out, to_json(&object));
-        Ok(())
-    })())
+    finish(
+        message,
+        (|| {
+            let (out, out_entry) = (Out::new(json)?, Out::optional(entry)?);
+            let file = ProofFile::parse(args::bytes(proof, length)?)?;
+            let object = proof_json(&file)?;
+            let entry = file.extra.map_or(core::ptr::null_mut(), |extra: Vec<u8>| th_blob::boxed(extra));
+            match out_entry {
+                Some(out) => out.set(entry),
+                None => th_blob::free(entry),
+            }
+            put_json(&out, to_json(&object));
+            Ok(())
+        })(),
+    )
 }
 
 /// What an entry says, as `treehead inspect --json` does, and in words. With a trust and the origin of the log, also the

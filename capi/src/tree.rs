@@ -4,8 +4,8 @@ use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
 use treehead::merkle::{
-    Hash, LeafIndex, ProofError, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, hashes_from_bytes,
-    prove_inclusion, prove_prefix, verify_consistency, verify_inclusion,
+    Hash, LeafIndex, ProofError, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize,
+    hashes_from_bytes, prove_inclusion, prove_prefix, verify_consistency, verify_inclusion,
 };
 use treehead::proof::bundle;
 
@@ -271,14 +271,20 @@ pub unsafe extern "C" fn th_plan_tile(
 
 /// Puts a tile in: its hashes, 32 bytes each. TH_MALFORMED for another number of them.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn th_plan_put(plan: *mut th_plan, at: usize, tile: *const u8, length: usize) -> th_status {
+pub unsafe extern "C" fn th_plan_put(
+    plan: *mut th_plan,
+    at: usize,
+    tile: *const u8,
+    length: usize,
+) -> th_status {
     status((|| {
         let bytes = args::bytes(tile, length)?;
         let mut planned = th_plan::lock(plan)?;
         let width = planned.tile(at)?.width();
         let given = if length == FULL * HASH { &bytes[..width * HASH] } else { bytes };
         let wrong = || {
-            let message = alloc::format!("{} has {width} hashes of 32 bytes, saw {length} bytes", planned.tiles[at]);
+            let message =
+                alloc::format!("{} has {width} hashes of 32 bytes, saw {length} bytes", planned.tiles[at]);
             Fail::new(th_status::TH_MALFORMED, message)
         };
         let hashes = hashes_from_bytes(given, width).ok_or_else(wrong)?;

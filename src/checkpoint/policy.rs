@@ -305,7 +305,8 @@ impl Policy {
     /// All signature lines of a head, with what the policy knows about each.
     #[must_use]
     pub fn signature_lines<'a>(&'a self, signed: &'a LogSigned<Checkpoint>) -> Vec<SignatureLine<'a>> {
-        let mut lines: Vec<SignatureLine<'a>> = signed.note().signatures().iter().map(SignatureLine::unknown).collect();
+        let mut lines: Vec<SignatureLine<'a>> =
+            signed.note().signatures().iter().map(SignatureLine::unknown).collect();
         for (at, line) in self.cosignature_lines(signed) {
             (lines[at].signer, lines[at].is_verified) = (LineSigner::Witness, line.is_ok());
         }

@@ -46,7 +46,9 @@ pub use memory::*;
 pub use owned_pins::OwnedPins;
 pub use question::{Artifact, Freshness, PackagePin, Pins, Question, Trust};
 pub use refusal::{Refusal, VerdictCode};
-pub use report::{entry_json, fork_json, head_json, proof_json, signed_head_json, trust_json, witnesses_json};
+pub use report::{
+    entry_json, fork_json, head_json, proof_json, signed_head_json, trust_json, witnesses_json,
+};
 pub use trust_file::{MAX_TRUST_BYTES, TRUST_FILE, TrustFile};
 pub use verify::*;
 pub use withdrawn::{ProvenWithdrawal, logged_withdrawal, verify_withdrawal};

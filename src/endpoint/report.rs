@@ -139,7 +139,8 @@ pub fn entry_json(entry: &[u8], trusted: Option<(&Publishers, &str)>) -> Value {
         let verified = publishers.verify(&envelope, origin);
         let problem = verified.as_ref().err().map(|e| refusal_json(&Refusal::Publisher(e.clone())));
         let verified = verified.ok();
-        object["publishers"] = verified.as_ref().map(|by| by.publishers().to_vec()).unwrap_or_default().into();
+        object["publishers"] =
+            verified.as_ref().map(|by| by.publishers().to_vec()).unwrap_or_default().into();
         object["signers"] = verified.as_ref().map(|by| by.signers().to_vec()).unwrap_or_default().into();
         object["problem"] = problem.into();
     }

@@ -179,6 +179,9 @@ async function files(th, read) {
   const trust = await trustOf(th, read, "witnessed.policy");
   equal(trust.logs.map((log) => log.origin), ["log.example.com/releases"], "the trusted log");
   equal([trust.publishers, trust.witnesses, trust.number], [["vendor"], ["w1"], null], "the rest of the trust");
+  const file = th.trust(await read("fixtures/verify/witnessed.trust"));
+  equal([file.logs, file.quorum, file.witnesses, file.publishers], [trust.logs, trust.quorum, trust.witnesses, trust.publishers], "the trust file");
+  holds(file.number >= 1, "its number");
   await throws("malformed", () => th.trustFrom("no policy"), "no policy");
   await throws("malformed", () => th.trust("no trust file"), "no trust file");
 

@@ -25,14 +25,13 @@ function bundle() {
 export async function bench(th, read) {
   const lines = [];
   const tell = (what, ms) => lines.push(`${what.padEnd(52)} ${ms.toFixed(3)} ms`);
-  const publishers = await read("fixtures/verify/publishers.toml");
   const digest = th.sha256(await read("fixtures/verify/scanner.sh"));
   const proof = await read("fixtures/verify/scanner.sh.tlog-proof");
-  for (const policy of ["endpoint", "witnessed"]) {
-    const trust = th.trustFrom(await read(`fixtures/verify/${policy}.policy`), publishers);
+  for (const name of ["endpoint", "witnessed"]) {
+    const trust = th.trust(await read(`fixtures/verify/${name}.trust`));
     const question = { trust, proof, digest };
     if (!th.verify(question).ok) throw new Error("the verdict is wrong");
-    tell(`a verdict, Ed25519, ${policy}.policy`, median(() => th.verify(question)));
+    tell(`a verdict, Ed25519, ${name}.trust`, median(() => th.verify(question)));
   }
   const full = bundle();
   const rehash = () => {

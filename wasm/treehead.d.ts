@@ -70,7 +70,10 @@ export class Treehead {
 
   /** Reads a trust file. */
   trust(file: Bytes): Trust;
-  /** Reads a policy and a publishers file. Without publishers, only tree heads can be checked. */
+  /**
+   * Reads a policy: tree heads and trees can be checked with it, and every release is refused. The module reads no TOML, so
+   * publishers have to be in a trust file, which `treehead trust make` makes; with some, this throws `unsupported`.
+   */
   trustFrom(policy: Bytes, publishers?: Bytes): Trust;
 
   // -- Files --

@@ -159,6 +159,11 @@ typedef struct th_hasher th_hasher;
 typedef struct th_memory th_memory;
 
 /*
+ A plan of the tiles that a proof is made of. Fetch each, put it in, and ask for what it proves. One thread at a time.
+ */
+typedef struct th_plan th_plan;
+
+/*
  The logs, witnesses and publishers to believe. Never changes: any number of threads may use it at once.
  */
 typedef struct th_trust th_trust;
@@ -399,6 +404,56 @@ typedef struct th_question {
  */
 typedef int32_t (*th_fetch)(void *context, const char *path, uint8_t *data, size_t capacity, size_t *length);
 
+/*
+ A tree head.
+ */
+typedef struct th_head {
+  /*
+   sizeof(th_head).
+   */
+  size_t struct_size;
+  /*
+   Out: a TH_REASON number, 0 if a trusted log signed it and a quorum cosigned it.
+   */
+  uint32_t reason;
+  /*
+   Out: 1 if a trusted log signed it: then all that follows is filled.
+   */
+  int32_t is_signed;
+  /*
+   Out: the number of leaves.
+   */
+  uint64_t size;
+  /*
+   Out: the root of the tree.
+   */
+  uint8_t root[32];
+  /*
+   Out: the newest cosignature, in seconds since 1970; 0 if there is none.
+   */
+  uint64_t cosigned;
+  /*
+   Why it is refused, in words.
+   */
+  struct th_text message;
+  /*
+   The log.
+   */
+  struct th_text origin;
+  /*
+   The witnesses that cosigned, a line each: seconds since 1970, a space, the name.
+   */
+  struct th_text witnesses;
+  /*
+   The quorum rule in words.
+   */
+  struct th_text quorum;
+  /*
+   The witnesses that are missing, in words.
+   */
+  struct th_text missing;
+} th_head;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -610,6 +665,180 @@ th_status th_verify_online(const struct th_trust *trust,
                            void *context,
                            struct th_verdict *verdict);
 
+/*
+ Opens a checkpoint, which is a signed note. TH_REFUSED unless a trusted log signed it and a quorum cosigned it.
+ */
+th_status th_checkpoint_open(const struct th_trust *trust, const uint8_t *note, size_t length, struct th_head *head);
+
+/*
+ The leaf hash of an entry: 32 bytes.
+ */
+th_status th_leaf_hash(const uint8_t *entry, size_t length, uint8_t *hash);
+
+/*
+ The leaf hashes of all entries of a bundle (/tile/entries/...), 32 bytes each, and their number, at most 256.
+ TH_TOO_SMALL if there is not room for all of them.
+ */
+th_status th_bundle_hashes(const uint8_t *bundle, size_t length, uint8_t *hashes, size_t capacity, size_t *count);
+
+/*
+ The root of a whole tree, a subtree or a tile over these hashes, 32 bytes each, as RFC 6962 section 2.1 has it.
+ */
+th_status th_tree_root(const uint8_t *hashes, size_t count, uint8_t *root);
+
+/*
+ The root of the two subtrees with these roots: SHA-256 of a 1 and both.
+ */
+th_status th_node_hash(const uint8_t *left, const uint8_t *right, uint8_t *node);
+
+/*
+ Checks the inclusion of a leaf hash in a tree, by a proof of `count` hashes. TH_REFUSED if it does not hold.
+ */
+th_status th_inclusion_check(uint64_t index,
+                             uint64_t size,
+                             const uint8_t *leaf,
+                             const uint8_t *proof,
+                             size_t count,
+                             const uint8_t *root);
+
+/*
+ Checks that the tree of `size` continues that of `old_size`, by a proof of `count` hashes. TH_REFUSED if it does not
+ hold.
+ */
+th_status th_consistency_check(uint64_t old_size,
+                               const uint8_t *old_root,
+                               uint64_t size,
+                               const uint8_t *root,
+                               const uint8_t *proof,
+                               size_t count);
+
+/*
+ The path of a tile below a log's address, as wide as a tree of `size` has it: "tile/0/x001/234.p/5". Level -1 is that
+ of the entry bundles. Writes the number of hashes or entries to `width`, which may be NULL. TH_REFUSED if the tree has
+ no such tile.
+ */
+th_status th_tile_path(int32_t level, uint64_t index, uint64_t size, struct th_text *path, size_t *width);
+
+/*
+ Plans the inclusion of a leaf in a tree.
+ */
+th_status th_plan_inclusion(uint64_t index, uint64_t size, struct th_plan **plan);
+
+/*
+ Plans the root of a smaller tree and its consistency with a larger one, from tiles of the larger one alone.
+ */
+th_status th_plan_prefix(uint64_t old_size, uint64_t size, struct th_plan **plan);
+
+/*
+ The number of tiles.
+ */
+size_t th_plan_tiles(const struct th_plan *plan);
+
+/*
+ The path of a tile, "tile/0/x001/234.p/5", and the number of its hashes. A log that has dropped a partial tile has the
+ full one: the same path without ".p/5"; th_plan_put takes either.
+ */
+th_status th_plan_tile(const struct th_plan *plan, size_t at, struct th_text *path, size_t *hashes);
+
+/*
+ Puts a tile in: its hashes, 32 bytes each. TH_MALFORMED for another number of them.
+ */
+th_status th_plan_put(struct th_plan *plan, size_t at, const uint8_t *tile, size_t length);
+
+/*
+ Whether the tiles prove that the leaf is in the tree with this root. The proof's hashes (32 bytes each, at most 64) and
+ their number are written to `proof` and `count`, which may be NULL. TH_REFUSED if they do not; TH_COULD_NOT_TELL if
+ tiles are missing.
+ */
+th_status th_plan_prove_inclusion(const struct th_plan *plan,
+                                  const uint8_t *leaf,
+                                  const uint8_t *root,
+                                  uint8_t *proof,
+                                  size_t capacity,
+                                  size_t *count);
+
+/*
+ Writes the root that the tree with this root had at the smaller size, and the proof, as th_plan_prove_inclusion does.
+ */
+th_status th_plan_prove_prefix(const struct th_plan *plan,
+                               const uint8_t *root,
+                               uint8_t *old_root,
+                               uint8_t *proof,
+                               size_t capacity,
+                               size_t *count);
+
+/*
+ Frees a plan.
+ */
+void th_plan_free(struct th_plan *plan);
+
+/*
+ Compares two heads of a trusted log, in either order, with a th_plan_prefix of their sizes that has its tiles (NULL if
+ the sizes are equal). TH_OK: the larger one continues the smaller one. TH_REFUSED: the log signed two histories, and
+ `evidence` proves it: the bytes of a .tlog-fork file, with its name. TH_COULD_NOT_TELL: the tiles prove nothing.
+ */
+th_status th_heads_compare(const struct th_trust *trust,
+                           const uint8_t *note,
+                           size_t length,
+                           const uint8_t *other,
+                           size_t other_length,
+                           const struct th_plan *plan,
+                           struct th_blob **evidence,
+                           struct th_text *name,
+                           struct th_text *message);
+
+/*
+ Checks a .tlog-fork file: TH_OK if it proves that a trusted log signed two histories. `json` may be NULL.
+ */
+th_status th_evidence_check(const struct th_trust *trust,
+                            const uint8_t *data,
+                            size_t length,
+                            struct th_blob **json,
+                            struct th_text *message);
+
+/*
+ Whom the trust names: {"number", "logs": [{"origin", "keys": [{"key", "type"}], "url"}], "quorum", "witnesses",
+ "publishers"}. The quorum is in words, and the number null if there was no trust file.
+ */
+th_status th_trust_json(const struct th_trust *trust, struct th_blob **json);
+
+/*
+ A checkpoint: with a trust, one that a trusted log signed (otherwise TH_REFUSED), with its signature lines and
+ {"quorum": {"reached", ...}}; with NULL, as `treehead inspect --json` shows it, unverified.
+ */
+th_status th_checkpoint_json(const struct th_trust *trust,
+                             const uint8_t *note,
+                             size_t length,
+                             struct th_blob **json,
+                             struct th_text *message);
+
+/*
+ A proof file, unverified: {"index", "proof", "checkpoint", "note", "leaf_hash"}, and the bytes of its entry, NULL if it
+ carries none. `entry` may be NULL.
+ */
+th_status th_proof_json(const uint8_t *proof,
+                        size_t length,
+                        struct th_blob **json,
+                        struct th_blob **entry,
+                        struct th_text *message);
+
+/*
+ What an entry says, as `treehead inspect --json` does, and in words. With a trust and the origin of the log, also the
+ publishers whose signatures were verified, or the reason why nobody stands behind it. Does not say that the entry is in
+ the log.
+ */
+th_status th_entry_json(const struct th_trust *trust,
+                        const uint8_t *origin,
+                        size_t origin_length,
+                        const uint8_t *entry,
+                        size_t length,
+                        struct th_blob **json);
+
+/*
+ A text from elsewhere, made safe to show: control, bidi and invisible characters are escaped.
+ */
+th_status th_shown(const uint8_t *data, size_t length, struct th_text *shown);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -647,6 +876,13 @@ static inline th_verdict th_verdict_init(void) {
   memset(&verdict, 0, sizeof verdict);
   verdict.struct_size = sizeof verdict;
   return verdict;
+}
+
+static inline th_head th_head_init(void) {
+  th_head head;
+  memset(&head, 0, sizeof head);
+  head.struct_size = sizeof head;
+  return head;
 }
 
 #ifdef __cplusplus

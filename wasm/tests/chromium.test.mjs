@@ -1,18 +1,20 @@
-// `node --test wasm/tests/`: what cases.mjs says, in headless Chromium, driven as tests/explorer/ does it.
+// `node --test wasm/tests/*.test.mjs`: what cases.mjs says, in headless Chromium, driven as tests/explorer/ does it.
 
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { Browser } from "../../tests/explorer/browser.mjs";
-import { files } from "../../tests/explorer/servers.mjs";
 import { cases, equal } from "./cases.mjs";
 
 const places = process.env.PATH.split(delimiter).flatMap((dir) => ["chromium", "chromium-browser", "google-chrome"].map((name) => join(dir, name)));
 const program = places.find(existsSync);
+const driver = new URL("../../tests/explorer/browser.mjs", import.meta.url);
+const missing = [[program, "no Chromium is installed"], [existsSync(driver), "nothing drives a browser"]].find(([there]) => !there);
 
-test("the cases hold in Chromium", { skip: program ? false : "no Chromium is installed" }, async (context) => {
+test("the cases hold in Chromium", { skip: missing?.[1] ?? false }, async (context) => {
+  const { Browser } = await import(driver);
+  const { files } = await import(new URL("servers.mjs", driver));
   const server = await files(fileURLToPath(new URL("../../", import.meta.url)));
   const [browser, page] = await Browser.start(program);
   try {

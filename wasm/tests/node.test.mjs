@@ -1,4 +1,4 @@
-// `node --test wasm/tests/`: what cases.mjs says, with files. TREEHEAD_WASM names another module than the one checked in.
+// `node --test wasm/tests/*.test.mjs`: what cases.mjs says, with files. TREEHEAD_WASM names another module than the one checked in.
 
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";

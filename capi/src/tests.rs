@@ -159,7 +159,7 @@ fn a_log_that_grew_is_followed_and_one_that_forked_is_convicted() {
     let mut memory = null_mut();
     unsafe {
         assert_eq!(th_memory_new(&raw mut memory), th_status::TH_OK);
-        let mut ask = |log: &mut Log, verdict: &mut th_verdict| {
+        let ask = |log: &mut Log, verdict: &mut th_verdict| {
             th_verify_online(trust, memory, &raw const question, Some(fetch), (&raw mut *log).cast(), verdict)
         };
         assert_eq!(ask(&mut small, &mut verdict), th_status::TH_OK);
@@ -174,7 +174,7 @@ fn a_log_that_grew_is_followed_and_one_that_forked_is_convicted() {
         full.sign();
         full.leaves.push(leaf);
         full.requests.clear();
-        let mut gone = |log: &mut Log, verdict: &mut th_verdict| {
+        let gone = |log: &mut Log, verdict: &mut th_verdict| {
             // The partial tile is gone.
             let mut check = null_mut();
             assert_eq!(
@@ -250,7 +250,7 @@ fn a_memory_that_is_in_use_turns_others_away_and_a_freed_object_is_noticed() {
         assert_eq!(th_verify(trust, memory, &raw const question, &raw mut verdict), th_status::TH_OK);
         th_trust_free(trust);
         th_memory_free(memory);
-        assert_eq!(th_memory_to_bytes(null(), null_mut::<*mut th_blob>()), th_status::TH_INVALID_ARGUMENT);
+        assert_eq!(th_memory_to_bytes(null_mut(), null_mut()), th_status::TH_INVALID_ARGUMENT);
     }
 }
 
@@ -278,8 +278,7 @@ fn feed(trust: *mut th_trust, input: &[u8], counts: &mut std::collections::BTree
         assert!(json.starts_with(b"{\"ok\":") && json.ends_with(b"}"));
         th_verdict_clear(&raw mut verdict);
         let mut made = null_mut();
-        let status =
-            th_trust_from_bytes(input.as_ptr(), input.len(), &raw mut made, &raw mut text(&mut buffer));
+        let status = th_trust_from_bytes(input.as_ptr(), input.len(), &raw mut made, &mut text(&mut buffer));
         count(status);
         if status == th_status::TH_OK {
             th_trust_free(made);
@@ -290,7 +289,7 @@ fn feed(trust: *mut th_trust, input: &[u8], counts: &mut std::collections::BTree
             null(),
             0,
             &raw mut made,
-            &raw mut text(&mut buffer),
+            &mut text(&mut buffer),
         );
         count(status);
         if status == th_status::TH_OK {
@@ -298,7 +297,7 @@ fn feed(trust: *mut th_trust, input: &[u8], counts: &mut std::collections::BTree
         }
         let mut memory = null_mut();
         let status =
-            th_memory_from_bytes(input.as_ptr(), input.len(), &raw mut memory, &raw mut text(&mut buffer));
+            th_memory_from_bytes(input.as_ptr(), input.len(), &raw mut memory, &mut text(&mut buffer));
         count(status);
         if status == th_status::TH_OK {
             th_memory_free(memory);
@@ -337,7 +336,8 @@ fn seeds() -> Vec<Vec<u8>> {
         let (trust, proof) = (trust(&fixture("witnessed.trust")), fixture("scanner.sh.tlog-proof"));
         let (mut memory, mut blob, mut verdict) = (null_mut(), null_mut(), verdict());
         th_memory_new(&raw mut memory);
-        assert_eq!(th_verify(trust, memory, &raw const question(&proof), &raw mut verdict), th_status::TH_OK);
+        let question = question(&proof);
+        assert_eq!(th_verify(trust, memory, &raw const question, &raw mut verdict), th_status::TH_OK);
         assert_eq!(th_memory_to_bytes(memory, &raw mut blob), th_status::TH_OK);
         seeds.push(std::slice::from_raw_parts(th_blob_data(blob), th_blob_length(blob)).to_vec());
         th_blob_free(blob);

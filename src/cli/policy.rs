@@ -58,6 +58,12 @@ fn write(config: &Config, out: &Path, text: &[u8]) -> CliResult {
     files::prepare_out(out, OutFile::Policy)?.finish(text)
 }
 
+/// What endpoints have to trust for the log with these keys and its witnesses.
+pub fn of(keys: &[NoteKey], witnesses: Option<&Policy>) -> Result<Policy, Failure> {
+    let policy = Policy::parse(&text(keys, witnesses, false));
+    policy.map_err(|e| Failure::CouldNotTell(format!("the policy of this log: {e}")))
+}
+
 /// Makes a policy file for the log with these keys and its witnesses. URLs are for monitors.
 pub fn text(keys: &[NoteKey], witnesses: Option<&Policy>, urls: bool) -> Vec<u8> {
     let mut text =

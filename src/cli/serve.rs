@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::config::Config;
 use super::exit::CliResult;
-use super::output;
 use super::serving::{self, Address};
 use super::signals::stop_signal;
 use super::values::parse_listen;
+use super::{output, policy};
+use crate::checkpoint::policy::Policy;
 use crate::server::{self, Log, LogConfig};
 
 /// Serve a log over HTTP until SIGINT or SIGTERM
@@ -36,10 +37,12 @@ pub fn run(args: &Serve) -> CliResult {
     serving::runtime()?.block_on(async {
         let address = Address::take(&listen).await?;
         let publishers = config.publishers();
-        if let Some(warning) = config.witnesses()?.and_then(|policy| policy.split_warning()) {
+        let witnesses = config.witnesses()?;
+        if let Some(warning) = witnesses.as_ref().and_then(Policy::split_warning) {
             tracing::warn!("{warning}");
         }
         let cosigners = config.cosigners(&signer)?;
+        let policy = Some(policy::of(&signer.keys(), witnesses.as_ref())?);
         let (profile, options, index_bytes) = (config.profile, config.options, config.index_bytes);
         if options.publish_unwitnessed && cosigners.is_some() {
             tracing::warn!("tree heads may be published without a quorum of witnesses, as treehead.toml says: a split view would go unnoticed");
@@ -50,6 +53,7 @@ pub fn run(args: &Serve) -> CliResult {
             signer,
             profile,
             publishers,
+            policy,
             options,
             cosigners,
             index_bytes,

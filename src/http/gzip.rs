@@ -29,7 +29,7 @@ impl Gzip {
     ///
     /// Takes a processor for up to some tenths of a second: don't call it on threads that serve.
     pub fn answer(&self, asked: &HeaderMap, media_type: &'static str, bytes: Vec<u8>) -> Response {
-        let may_compress = bytes.len() >= LEAST_BYTES && accepts_gzip(asked);
+        let may_compress = bytes.len() >= LEAST_BYTES && is_accepted(asked);
         let turn = may_compress.then(|| self.0.try_acquire().ok()).flatten();
         let compressed = turn.and_then(|_turn| compress(&bytes));
         let is_compressed = compressed.is_some();
@@ -45,7 +45,7 @@ impl Gzip {
 }
 
 /// Returns `None` if the result would not be shorter.
-fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
     encoder.write_all(bytes).ok()?;
     let mut compressed = encoder.finish().ok()?;
@@ -54,7 +54,7 @@ fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// RFC 9110 section 12.5.3: `gzip`, `x-gzip` or `*` with a weight above zero; a name takes precedence over `*`.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub fn is_accepted(headers: &HeaderMap) -> bool {
     let (mut named, mut any) = (None, None);
     for line in headers.get_all(header::ACCEPT_ENCODING) {
         for coding in String::from_utf8_lossy(line.as_bytes()).split(',') {
@@ -95,12 +95,12 @@ mod tests {
         for lines in
             [&["gzip"][..], &["br, gzip"], &["GZIP;q=0.1"], &["br", "x-gzip"], &["*"], &["*;q=0, gzip"]]
         {
-            assert!(accepts_gzip(&headers(lines)), "{lines:?}");
+            assert!(is_accepted(&headers(lines)), "{lines:?}");
         }
         for lines in
             [&[][..], &[""], &["br"], &["gzip;q=0"], &["gzip; q=0.000"], &["*, gzip;q=0"], &["gzipped"]]
         {
-            assert!(!accepts_gzip(&headers(lines)), "{lines:?}");
+            assert!(!is_accepted(&headers(lines)), "{lines:?}");
         }
     }
 

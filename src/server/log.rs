@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::explorer;
 use super::open_error::OpenError;
 use super::problem::Problem;
 use super::profile::describe;
 use super::tile_cache::TileCache;
 use crate::checkpoint::LogSigner;
+use crate::checkpoint::policy::Policy;
 use crate::http::RequestError;
 use crate::http::admission::Admission;
 use crate::http::gzip::Gzip;
@@ -35,6 +37,9 @@ pub struct LogConfig {
     pub profile: Profile,
     /// `publishers.toml`; not read by an opaque log.
     pub publishers: PathBuf,
+    /// What endpoints trust, for readers of the explorer who bring nothing of their own. `None` for a log without
+    /// witnesses: its own keys.
+    pub policy: Option<Policy>,
     /// The sequencer's settings.
     pub options: Options,
     /// Starts the collection of cosignatures, if the log has witnesses.
@@ -58,6 +63,7 @@ pub(super) struct LogInner {
     publishers: Option<Arc<WatchedFile<Publishers>>>,
     /// The publishers of an opaque log.
     nobody: Arc<Publishers>,
+    policy: Policy,
     sequencer: Sequencer,
     pub(super) admission: Admission,
     /// Refused submissions by outcome.
@@ -85,6 +91,7 @@ impl Log {
     /// [`OpenError`].
     pub fn open(config: LogConfig) -> Result<Self, OpenError> {
         let origin = config.signer.origin().clone();
+        let policy = config.policy.unwrap_or_else(|| explorer::own_policy(&config.signer.keys()));
         let kept = config.profile.check(&config.dir)?;
         let publishers = config.profile.publishers(&config.publishers)?;
         let open = OpenOptions {
@@ -110,6 +117,7 @@ impl Log {
             profile,
             publishers,
             nobody: Arc::default(),
+            policy,
             sequencer,
             admission,
             refusals,
@@ -132,6 +140,11 @@ impl Log {
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.inner.profile
+    }
+
+    /// What endpoints trust.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.inner.policy
     }
 
     /// The publishers whose statements the log admits, at most a second old.

@@ -1,8 +1,9 @@
-//! The log over HTTP: submissions, tlog-tiles reads, proofs and search.
+//! The log over HTTP: submissions, tlog-tiles reads, proofs, search and the explorer.
 //!
 //! [`Log`] is an open log. [`run`] serves it on a listener until it is told to stop; [`router`] mounts it in a
 //! program's own axum application.
 
+pub(crate) mod explorer;
 mod health;
 mod intersection;
 mod log;
@@ -143,7 +144,7 @@ fn hash_tile(path: &str) -> Option<Tile> {
 /// # }
 /// ```
 ///
-/// The log's URL prefix is then `http://127.0.0.1:8080/log`; paths in its answers, such as `proof` of
+/// The log's URL prefix is then `http://127.0.0.1:8080/log`, which is also the address of its explorer; paths in its answers, such as `proof` of
 /// `GET /releases`, begin at that prefix. The router answers unknown paths below it with a 404 of its own, so mount
 /// it with `nest` or `nest_service`, not with `merge`.
 ///
@@ -170,8 +171,10 @@ pub fn router(log: Log) -> Router {
         .route("/sequence", get(sequence::sequence))
         .route("/healthz", get(health::healthz))
         .route("/openapi.json", get(openapi::openapi))
+        .route("/explorer/{file}", get(explorer::file))
         .layer(map_response(cross_origin::allow_any));
     let routes = Router::new()
+        .route("/", get(explorer::page))
         .route("/add", post(submit::add))
         .route("/add-batch", post(submit::add_batch))
         .route("/metrics", get(metrics::metrics))

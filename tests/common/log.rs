@@ -41,6 +41,7 @@ pub fn open(dir: &Path, profile: Profile, options: Options) -> Result<Log, OpenE
         signer: log_signer().into(),
         profile,
         publishers: dir.join("publishers.toml"),
+        policy: None,
         options,
         cosigners: None,
         index_bytes: treehead::store::INDEX_BYTES,

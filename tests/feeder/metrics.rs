@@ -28,6 +28,7 @@ fn serve(dir: &Path, witnesses: &[ToyWitness], publish_unwitnessed: bool) -> Ser
         signer: log_signer(),
         profile: Profile::Opaque,
         publishers: dir.join("publishers.toml"),
+        policy: None,
         options: Options { publish_unwitnessed, ..Options::default() },
         cosigners: Some(cosigners.expect("good addresses")),
         index_bytes: treehead::store::INDEX_BYTES,

@@ -173,6 +173,7 @@ fn thirty_seconds_of_load_with_witnesses_that_are_dead_slow_and_false() {
         signer: log_signer(),
         profile: Profile::Opaque,
         publishers: dir.join("publishers.toml"),
+        policy: None,
         options: Options::default(),
         cosigners: Some(Feeder::prepare(policy.as_ref().clone(), log_keys(), false).expect("good addresses")),
         index_bytes: treehead::store::INDEX_BYTES,

@@ -10,7 +10,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::cli::config::Config;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::init::{self, NewLog};
-use crate::cli::{files, keygen, publish};
+use crate::cli::{files, keygen, policy, publish};
 use crate::client::{LogClient, Wait, check_answer};
 use crate::endpoint::EndpointState;
 use crate::endpoint::{Artifact, Freshness, Pins, Question, Refusal, Trust, VerifiedRelease, verify};
@@ -183,12 +183,14 @@ fn register(log_dir: &Path, publisher: &PublisherSigner) -> CliResult {
 fn serve(runtime: &Runtime, log_dir: &Path) -> Result<(String, Served), Failure> {
     let config = Config::load(log_dir)?;
     let signer = config.signer()?;
+    let policy = policy::of(&signer.keys(), config.witnesses()?.as_ref())?;
     let log = Log::open(LogConfig {
         dir: config.dir.clone(),
         cosigners: config.cosigners(&signer)?,
         signer,
         profile: config.profile,
         publishers: config.publishers(),
+        policy: Some(policy),
         options: config.options,
         index_bytes: config.index_bytes,
         progress: std::sync::Arc::new(|_, _| ()),

@@ -1,0 +1,87 @@
+// Entries, read and proven; what they say about each other.
+
+/** What an entry says, by the module. */
+export function readEntry(session, entry) {
+  const read = session.th.readEntry(entry, session.trust, session.head.origin);
+  for (const artifact of read.artifacts ?? []) artifact.sha256 ??= artifact.digest?.sha256;
+  if (read.purl) {
+    read.package ??= read.purl.replace(/#.*$/, "").replace(/@[^/@?]*(?=\?|$)/, "");
+    read.version ??= /@([^/@?#]*)(?=[?#]|$)/.exec(read.purl)?.[1];
+  }
+  return read;
+}
+
+/** Reads rows and proves them in the tree. Each row gets `read`, and `proof` or `fault`. */
+export async function prove(session, rows) {
+  const { tree } = session;
+  for (const row of rows) {
+    row.read ??= readEntry(session, row.entry);
+    row.leaf = row.read.leaf_hash;
+  }
+  let proofs;
+  try {
+    proofs = await tree.proveAll(rows.map(({ index, leaf }) => ({ index, leaf })));
+  } catch (error) {
+    proofs = rows.map(() => error);
+  }
+  rows.forEach((row, at) => {
+    const found = proofs[at];
+    if (found && !(found instanceof Error) && !found.code) row.proof = found;
+    else row.fault = found?.message ?? "no proof came back";
+  });
+}
+
+/** What proven statements say about others: withdrawals by leaf hash, attestations by digest. Unknown signers don't count. */
+export function gather(rows) {
+  const others = { withdrawals: new Map(), summaries: new Map(), provenance: new Map() };
+  const put = (map, key, value) => map.set(key, [...(map.get(key) ?? []), value]);
+  for (const { read, proof, index } of rows) {
+    if (!proof || read.what === "release" || !read.publishers?.length) continue;
+    if (read.what === "withdrawal") put(others.withdrawals, read.withdrawn_leaf_hash, { ...read, index });
+    const map = { provenance: others.provenance, "verification-summary": others.summaries }[read.what];
+    if (map)
+      for (const artifact of read.artifacts ?? []) if (artifact.sha256) put(map, artifact.sha256, { ...read, index });
+  }
+  return others;
+}
+
+/** Artifacts whose attestations are looked for. */
+const MOST_ARTIFACTS = 8;
+
+/** Fetches one entry and proves it. */
+export async function proven(session, index) {
+  const [found] = await session.tree.entries(index, index + 1);
+  const row = { index, entry: found.entry };
+  await prove(session, [row]);
+  if (row.fault) throw new Error(`leaf ${index} is not in the tree: ${row.fault}`);
+  return row;
+}
+
+/** The proof file of a proven entry under the head that was verified: c2sp.org/tlog-proof. */
+export function proofFile(session, row) {
+  const { th, head } = session;
+  const lines = ["c2sp.org/tlog-proof@v1", `extra ${th.base64(row.entry)}`, `index ${row.index}`, ...row.proof.proof];
+  return `${lines.join("\n")}\n\n${head.raw}`;
+}
+
+/**
+ * What others state about a release: its withdrawals, and attestations about its artifacts. `whole` is false where more
+ * may be there than was looked for.
+ */
+export async function about(session, row) {
+  const { read } = row;
+  const found = new Map();
+  let whole = true;
+  const look = async (filters) => {
+    const page = await session.log.page(session.tree, filters, null, 100, (entry) => readEntry(session, entry));
+    whole &&= page.next === null;
+    for (const one of page.rows) if (one.index !== row.index) found.set(one.index, one);
+  };
+  const digests = [...new Set((read.artifacts ?? []).map((artifact) => artifact.sha256).filter(Boolean))];
+  if (session.log.searchable !== false && read.what === "release") await look({ withdraws: read.leaf_hash });
+  for (const digest of digests.slice(0, MOST_ARTIFACTS)) await look({ digest });
+  whole &&= digests.length <= MOST_ARTIFACTS;
+  const rows = [...found.values()].sort((a, b) => b.index - a.index);
+  await prove(session, rows);
+  return { rows, whole, others: gather(rows) };
+}

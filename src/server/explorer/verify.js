@@ -1,0 +1,186 @@
+// "Verify a file": drop it, and the verdict is that of `treehead verify`.
+
+import { code, el, facts, notice, show } from "./dom.js";
+import { about, proofFile, prove, readEntry } from "./proofs.js";
+import * as words from "./words.js";
+
+/** Most releases of one file that are judged. */
+const MOST_RELEASES = 5;
+/** Refusals that accuse nobody. */
+const UNSURE = ["could-not-tell", "no-quorum", "stale", "unknown-publisher"];
+
+/**
+ * A place to drop a file and, if there is one, its proof. `row` is the release that it should be a file of; without one, the
+ * log is asked.
+ */
+export function dropZone(session, row) {
+  const out = el("div", { class: "verdicts", "aria-live": "polite" });
+  const input = el("input", { type: "file", id: row ? "file-of-release" : "file", multiple: true });
+  const zone = el(
+    "div",
+    { class: "drop" },
+    el(
+      "label",
+      { for: input.id },
+      el("strong", {}, "Choose a file"),
+      " or drop it here",
+      !row && ", with its .tlog-proof if you have it",
+    ),
+    input,
+    el("p", { class: "muted" }, "The file stays in this browser. Only its SHA-256 is asked for."),
+  );
+  const take = (files) => {
+    const all = [...files];
+    input.value = "";
+    if (all.length > 0)
+      judge(session, all, row, out).catch((error) =>
+        show(out, notice("warn", "Could not tell", el("p", {}, error.message))),
+      );
+  };
+  input.addEventListener("change", () => take(input.files));
+  zone.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    zone.classList.add("over");
+  });
+  zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+  zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    zone.classList.remove("over");
+    take(event.dataTransfer.files);
+  });
+  return el("div", {}, zone, out);
+}
+
+export async function verifyView(session, main) {
+  show(
+    main,
+    el("h1", {}, "Verify a file"),
+    el(
+      "p",
+      {},
+      "Is this file what everybody else was given? The page hashes it here, asks the log for the releases that have it, proves each in the tree, and judges it as ",
+      el("code", {}, "treehead verify --online"),
+      " does.",
+    ),
+    el("section", { class: "card", "aria-label": "File" }, dropZone(session)),
+    !session.trust?.publishers.length &&
+      notice(
+        "warn",
+        "No publishers to trust",
+        el("p", {}, "Without them, no file can be verified. ", el("a", { href: "#/trust" }, "Say whom you trust")),
+      ),
+  );
+}
+
+async function judge(session, files, row, out) {
+  const isProof = (file) => file.name.endsWith(".tlog-proof");
+  const proofs = await Promise.all(
+    files.filter(isProof).map(async (file) => ({ name: file.name, text: await file.text() })),
+  );
+  const artifacts = files.filter((file) => !isProof(file));
+  show(out);
+  if (artifacts.length === 0)
+    return void show(
+      out,
+      notice("plain", "A proof alone proves nothing here", el("p", {}, "Drop the file that it is for as well.")),
+    );
+  for (const file of artifacts) {
+    const progress = el("progress", { max: Math.max(file.size, 1), value: 0, "aria-label": `Hashing ${file.name}` });
+    const place = el("div", {}, el("p", {}, `Hashing ${file.name}, ${words.size(file.size)}`), progress);
+    out.append(place);
+    const digest = await hash(session, file, (done) => (progress.value = done));
+    show(place, el("p", {}, "Asking the log"));
+    const own = proofs.filter(
+      (proof) => proof.name === `${file.name}.tlog-proof` || (artifacts.length === 1 && proofs.length === 1),
+    );
+    show(place, await verdicts(session, file, digest, row, own));
+  }
+}
+
+async function hash(session, file, progress) {
+  // The browser's own hashing is quicker, and needs the whole file in memory.
+  if (file.size <= 64 * 1024 * 1024 && globalThis.crypto?.subtle) {
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await file.arrayBuffer()));
+    progress(file.size);
+    return digest;
+  }
+  return session.th.sha256Of(file, progress);
+}
+
+async function verdicts(session, file, digest, row, own) {
+  const hex = session.th.hex(digest);
+  const head = [el("h3", {}, file.name), facts([["SHA-256", code(hex)], ["Size", words.size(file.size)]])];
+  if (!session.trust) {
+    const link = el("a", { href: "#/trust" }, "Say whom you trust");
+    return [head, notice("warn", "Could not tell", el("p", {}, "Nothing says whom to trust. ", link))];
+  }
+  const ask = (release, proof) => verdict(session, { proof, digest, file: file.name }, release);
+  if (row) return [head, card(await ask(row, proofFile(session, row)), row)];
+  const cards = [];
+  for (const { name, text } of own) cards.push(card(await ask(null, text), null, `By ${name}`));
+  const page = await session.log.page(session.tree, { digest: hex }, null, 100, (entry) => readEntry(session, entry));
+  await prove(session, page.rows);
+  const releases = page.rows.filter((one) => one.proof && one.read.what === "release");
+  for (const one of releases.slice(0, MOST_RELEASES)) cards.push(card(await ask(one, proofFile(session, one)), one));
+  const more = releases.length - MOST_RELEASES;
+  if (more > 0) cards.push(el("p", { class: "muted" }, `${words.count(more, "older release")} with this file as well.`));
+  return [head, cards.length > 0 ? cards : nothing(page.next)];
+}
+
+/** No release has the file, as far as was looked. */
+function nothing(next) {
+  if (next === null) {
+    const advice = "If its publisher logs every release here, do not install it.";
+    return notice("bad", "Not in this log", el("p", {}, "No release in this log has this file."), el("p", {}, advice));
+  }
+  const far = `No release among the newest entries has it, back to leaf ${words.number(next)}. This log has no search.`;
+  return notice("warn", "Could not tell", el("p", {}, far));
+}
+
+/** The verdict about a file by a proof; `release` is the proven row that the proof is of, if there is one. */
+async function verdict(session, asked, release) {
+  const { th, log, trust } = session;
+  // The audience is a part of the question: whoever is shown the release sees for whom it is.
+  const question = { ...asked, trust, audience: release?.read.audience ?? undefined };
+  const online = await th.verifyOnline(question, log.fetchPath);
+  if (online.code !== "could-not-tell") return { ...online };
+  const offline = th.verify(question);
+  if (!offline.ok) return offline;
+  if (!release || log.searchable !== false) return online;
+  // Plain files can't be asked for withdrawals: the page looks for them itself.
+  const { others, whole } = await about(session, release);
+  const [withdrawal] = others.withdrawals.get(release.read.leaf_hash) ?? [];
+  if (!withdrawal) return { ...offline, unsure: whole ? "" : online.message };
+  const { publishers, reason, index } = withdrawal;
+  const message = `${offline.purl} was withdrawn by ${words.list(publishers)}, leaf ${index}: ${reason}`;
+  return { ok: false, code: "withdrawn", message, advice: "Do not install it." };
+}
+
+function card(found, release, how) {
+  const by = how ? `. ${how}` : "";
+  const link = (index, text) => el("p", {}, el("a", { href: `#/leaf/${index}` }, text));
+  if (found.ok) {
+    return notice(
+      "good",
+      `Verified${by}`,
+      el("p", {}, found.message),
+      facts([
+        ["Release", found.purl],
+        ["Publisher", found.publisher],
+        ["Kind, channel", `${words.kind(found.kind)}, ${found.channel}, number ${found.sequence}`],
+        ["For", found.audience && `${found.audience} only`],
+        ["Cosigned", found.cosigned && words.ago(found.cosigned)],
+        ["Withdrawals", found.unsure ? `could not be looked for: ${found.unsure}` : "none"],
+      ]),
+      link(found.index, `Leaf ${words.number(found.index)} of ${words.number(found.tree_size)}`),
+    );
+  }
+  return notice(
+    UNSURE.includes(found.code) ? "warn" : "bad",
+    `${found.code === "could-not-tell" ? "Could not tell" : `Refused: ${found.code}`}${by}`,
+    el("p", {}, found.message),
+    found.advice && el("p", {}, found.advice),
+    facts([["Expected", found.expected], ["Seen", found.seen]]),
+    release && link(release.index, `The release, leaf ${words.number(release.index)}`),
+  );
+}

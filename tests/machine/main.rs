@@ -1,5 +1,5 @@
-//! Tests that need something of the machine: the right to mount small file systems, openssl, script(1), promtool. If
-//! it is missing, a test is ignored, with the reason.
+//! Tests that need something of the machine: the right to mount small file systems, openssl, script(1), promtool, a browser
+//! and node. If it is missing, a test is ignored, with the reason.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -7,6 +7,7 @@ mod common;
 #[allow(dead_code, reason = "the tests of whole workflows use more of it")]
 mod program;
 
+mod explorer;
 mod full_disk;
 mod full_store;
 mod power_cut;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     common::needs::run(tests![
+        explorer::every_view_is_right_wide_and_narrow_light_and_dark,
         full_disk::a_full_disk_that_only_sled_and_the_checkpoint_are_on,
         full_disk::a_full_ext4,
         full_disk::a_full_tmpfs,

@@ -62,7 +62,7 @@ export async function verifyView(session, main) {
       el("code", {}, "treehead verify --online"),
       " does.",
     ),
-    el("section", { class: "card", "aria-label": "File" }, dropZone(session)),
+    el("section", { class: "card", "aria-labelledby": "which" }, el("h2", { id: "which" }, "File"), dropZone(session)),
     !session.trust?.publishers.length &&
       notice(
         "warn",
@@ -109,7 +109,13 @@ async function hash(session, file, progress) {
 
 async function verdicts(session, file, digest, row, own) {
   const hex = session.th.hex(digest);
-  const head = [el("h3", {}, file.name), facts([["SHA-256", code(hex)], ["Size", words.size(file.size)]])];
+  const head = [
+    el("h3", {}, file.name),
+    facts([
+      ["SHA-256", code(hex)],
+      ["Size", words.size(file.size)],
+    ]),
+  ];
   if (!session.trust) {
     const link = el("a", { href: "#/trust" }, "Say whom you trust");
     return [head, notice("warn", "Could not tell", el("p", {}, "Nothing says whom to trust. ", link))];
@@ -123,7 +129,8 @@ async function verdicts(session, file, digest, row, own) {
   const releases = page.rows.filter((one) => one.proof && one.read.what === "release");
   for (const one of releases.slice(0, MOST_RELEASES)) cards.push(card(await ask(one, proofFile(session, one)), one));
   const more = releases.length - MOST_RELEASES;
-  if (more > 0) cards.push(el("p", { class: "muted" }, `${words.count(more, "older release")} with this file as well.`));
+  if (more > 0)
+    cards.push(el("p", { class: "muted" }, `${words.count(more, "older release")} with this file as well.`));
   return [head, cards.length > 0 ? cards : nothing(page.next)];
 }
 
@@ -180,7 +187,10 @@ function card(found, release, how) {
     `${found.code === "could-not-tell" ? "Could not tell" : `Refused: ${found.code}`}${by}`,
     el("p", {}, found.message),
     found.advice && el("p", {}, found.advice),
-    facts([["Expected", found.expected], ["Seen", found.seen]]),
+    facts([
+      ["Expected", found.expected],
+      ["Seen", found.seen],
+    ]),
     release && link(release.index, `The release, leaf ${words.number(release.index)}`),
   );
 }

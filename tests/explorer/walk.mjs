@@ -244,7 +244,7 @@ await step("a log of plain files, as export writes it, without any search", asyn
   assert.match(await state(), /leaves, verified$/);
   await page.view("#/releases?name=scanner&channel=stable&rows=20");
   assert.ok((await rows()) > 3);
-  await has("this log has no search of its own");
+  await has("This log has no search of its own");
   await page.view(`#/leaf/${settings.release}`);
   await has("proven in the tree");
   assert.ok(page.asked.every((url) => url.startsWith("http://127.0.0.1:") || url.startsWith("blob:")));

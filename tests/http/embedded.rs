@@ -12,7 +12,7 @@ use crate::common::http::{self, exchange, request};
 use crate::common::log::{open, quick};
 
 /// Runs `test` against an application that has a page of its own and a log below `/log`.
-fn with_application(named_peers: bool, test: impl FnOnce(SocketAddr) + Send + 'static) {
+pub fn with_application(named_peers: bool, test: impl FnOnce(SocketAddr) + Send + 'static) {
     let temp = tempfile::tempdir().unwrap();
     let log = open(temp.path(), Profile::Opaque, quick()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -8,6 +8,7 @@ mod add_release;
 mod batch;
 mod bodies;
 mod embedded;
+mod explorer;
 mod framing;
 mod lifecycle;
 mod metrics;

@@ -345,6 +345,10 @@ fn answers_are_as_they_are_described() {
         ("/healthz", "/healthz".to_owned()),
         ("/metrics", "/metrics".to_owned()),
         ("/openapi.json", "/openapi.json".to_owned()),
+        ("/", "/".to_owned()),
+        ("/", "/?log=x".to_owned()),
+        ("/explorer/{file}", "/explorer/app.js".to_owned()),
+        ("/explorer/{file}", "/explorer/nothing".to_owned()),
     ] {
         check_reply(&description, path, "get", &log.get(&url));
     }

@@ -9,7 +9,7 @@ use crate::common::log::{ORIGIN, Served, never_publishing, numbered};
 use crate::common::releases::{scanner, signed, vendor_toml};
 
 /// Each route once, with a valid path for a log of three entries.
-const GET_ROUTES: [&str; 9] = [
+const GET_ROUTES: [&str; 11] = [
     "/checkpoint",
     "/tile/0/000.p/3",
     "/tile/entries/000.p/3",
@@ -18,6 +18,8 @@ const GET_ROUTES: [&str; 9] = [
     "/healthz",
     "/metrics",
     "/openapi.json",
+    "/",
+    "/explorer/app.js",
     "/proof/leaf/0d1d1b1cc20b4a6b5c4a3fdd3ae9f2ad4d4e1a2b3c4d5e6f708192a3b4c5d6e7",
 ];
 
@@ -75,7 +77,7 @@ fn what_is_no_route_is_a_problem_that_quotes_it_harmlessly() {
 fn head_answers_like_get_without_a_body() {
     let log = Served::opaque();
     log.add_all(&numbered(3));
-    for path in &GET_ROUTES[..8] {
+    for path in &GET_ROUTES[..10] {
         let (get, head) = (log.get(path), exchange(log.address, &request("HEAD", path, &[], b"")));
         assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
         assert_eq!(head.header("content-type"), get.header("content-type"));

@@ -32,6 +32,33 @@ fn an_export_is_added_to_and_never_written_twice() {
 }
 
 #[test]
+fn the_explorer_is_exported_and_nobody_elses_page_is_replaced() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "1.bin", "1", 1).done();
+    world.run("export log out").done();
+    let page = String::from_utf8(world.read("out/index.html")).unwrap();
+    let policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; ";
+    assert!(page.contains(policy) && page.contains("connect-src 'self'; "), "{page}");
+    for name in ["app.js", "style.css", "treehead.js", "treehead.wasm"] {
+        assert_eq!(
+            world.read(&format!("out/explorer/{name}")),
+            server.get(&format!("/explorer/{name}")).1,
+            "{name}"
+        );
+    }
+    let trust = "explorer/endpoint.trust";
+    assert_eq!(world.read(&format!("out/{trust}")), server.get(&format!("/{trust}")).1);
+    world.run("export log out --explore https://log.example.com/releases/").done();
+    let page = String::from_utf8(world.read("out/index.html")).unwrap();
+    assert!(page.contains("connect-src 'self' https://log.example.com; "), "{page}");
+    world.run("export log out --explore log.example.com").failed(2, "expected an address");
+    world.write("out/index.html", "our own page");
+    world.run("export log out").done();
+    assert_eq!(world.read("out/index.html"), b"our own page");
+}
+
+#[test]
 fn what_is_there_already_and_differs_is_not_overwritten() {
     let world = World::new();
     let server = world.serve();

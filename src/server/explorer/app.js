@@ -141,7 +141,7 @@ async function view(moved = false) {
     }
     console.error(error);
   } finally {
-    main.removeAttribute("aria-busy");
+    if (place.isConnected) main.removeAttribute("aria-busy");
   }
   const heading = place.querySelector("h1")?.textContent;
   if (heading && name !== "overview" && place.isConnected)

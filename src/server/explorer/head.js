@@ -1,5 +1,6 @@
 // The tree head: fetched, verified, and compared with the one that this browser saw last.
 
+import { LogError } from "./log.js";
 import { Memory, said, trusted } from "./memory.js";
 
 /** Finds out whom to trust: what the user gave, or what the log says of itself. */
@@ -31,7 +32,7 @@ export async function findTrust(session) {
     session.saidChanged = Boolean(before && before.hash !== hash);
     session.acceptSaid = () => said.put(log.prefix, hash);
   } catch (error) {
-    if (error.status === undefined)
+    if (!(error instanceof LogError && error.status))
       session.trustFault ??= `What the log says of its keys can't be read: ${error.message}`;
   }
 }
@@ -53,10 +54,7 @@ export function readTrust(th, files) {
 export async function refresh(session) {
   const { th, log } = session;
   const note = new TextDecoder().decode(await log.checkpoint());
-  if (session.head && session.head.raw === note) {
-    session.head.fetched = Date.now();
-    return false;
-  }
+  if (session.head && session.head.raw === note && session.growth.relation !== "unknown") return false;
   const head = open(session, note);
   const tree = th.tree({ size: head.size, root: head.root }, log.fetchTile);
   const memory = new Memory(head.trusted ? head.origin : `${log.prefix} unverified`);
@@ -65,6 +63,10 @@ export async function refresh(session) {
   if (session.head && ["forked", "older", "unknown"].includes(growth.relation)) {
     session.growth = growth;
     return true;
+  }
+  // What is new is told since the page was opened, not since the last look.
+  if (session.head && growth.relation === "grown") {
+    growth.since = session.growth.since ?? { size: session.head.size, time: session.head.fetched };
   }
   Object.assign(session, { head, tree, memory, growth });
   return true;

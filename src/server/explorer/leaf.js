@@ -127,7 +127,7 @@ function statement(read) {
     { class: "card", "aria-labelledby": "statement" },
     el("h2", { id: "statement" }, read.what === "opaque" ? "Entry" : "Statement"),
   );
-  section.append(facts(read.words.map(({ label, text }) => [label.charAt(0).toUpperCase() + label.slice(1), text])));
+  section.append(facts(grouped(read.words)));
   if (read.problem && read.problem.message)
     section.append(el("p", { class: "muted" }, `Nobody stands behind it: ${read.problem.message}`));
   if (read.withdraws !== undefined)
@@ -139,6 +139,17 @@ function statement(read) {
       ),
     );
   return section;
+}
+
+/** Lines with the same label, and lines that continue one, belong together. */
+function grouped(lines) {
+  const pairs = [];
+  for (const { label, text } of lines) {
+    const title = label.charAt(0).toUpperCase() + label.slice(1);
+    if (pairs.length > 0 && ["", pairs.at(-1)[0]].includes(title)) pairs.at(-1).push(el("div", {}, text));
+    else pairs.push([title, el("div", {}, text)]);
+  }
+  return pairs;
 }
 
 function check(session, row) {

@@ -98,9 +98,13 @@ export class Log {
         this.searchable = true;
         return page;
       } catch (error) {
-        // Static files, other software, an older version, or a log of bytes.
         if (this.searchable === true || ![400, 404, 405, 410, 501].includes(error.status)) throw error;
-        this.searchable = false;
+        // Static files, other software, an older version, or a log of bytes; or only this question was wrong.
+        this.searchable = await this.search({}, tree.size, null, 1).then(
+          () => true,
+          () => false,
+        );
+        if (this.searchable) throw error;
       }
     }
     return this.lookThrough(tree, filters, before, limit, readEntry);

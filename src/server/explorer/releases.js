@@ -67,11 +67,13 @@ export async function releases(session, main, query) {
           alive,
         );
         if (!alive()) return;
-        show(status, summary());
+        // Whoever listens to the page is not told each hundred.
+        if (all.length % 1_000 === 0) show(status, summary());
       }
     } finally {
       list.removeAttribute("aria-busy");
     }
+    show(status, summary());
     show(
       more,
       next !== null && button(all.length === 0 ? "Look further back" : "Show more", () => guarded(count), "strong"),
@@ -82,9 +84,10 @@ export async function releases(session, main, query) {
   function summary() {
     const proven = all.filter((row) => row.proof).length;
     const wrong = all.length - proven;
+    const far = next === null ? "all of them" : `back to leaf ${words.number(next)}`;
     const looked =
-      session.log.searchable === false && next !== null
-        ? ` Looked back to leaf ${words.number(next)}; this log has no search of its own, so the page reads the entries themselves.`
+      session.log.searchable === false
+        ? ` This log has no search of its own, so the page reads the entries themselves: ${far} so far.`
         : "";
     if (all.length === 0) return next === null ? "Nothing in this log matches." : `Nothing yet.${looked}`;
     const proof =
@@ -112,6 +115,8 @@ function form(session, filters, rows) {
   const inputs = new Map();
   const simple = Object.keys(filters).length === 0 || (Object.keys(filters).length === 1 && filters.name);
   const field = ([name, label, type]) => {
+    // What is in the one field is not in its own as well.
+    const value = simple && name === "name" ? "" : (filters[name] ?? "");
     const id = `field-${name}`;
     const input =
       type === "kind"
@@ -126,7 +131,7 @@ function form(session, filters, rows) {
         : el("input", {
             id,
             type: "text",
-            value: filters[name] ?? "",
+            value,
             autocomplete: "off",
             spellcheck: "false",
             autocapitalize: "off",
@@ -152,11 +157,7 @@ function form(session, filters, rows) {
     event.preventDefault();
     const query = new URLSearchParams();
     for (const [name, input] of inputs) if (input.value.trim()) query.set(name, input.value.trim());
-    // What is in the one field wins over what it may contradict.
-    const typed = one.value.trim();
-    if (typed && typed !== (filters.name ?? ""))
-      for (const [name, value] of Object.entries(guess(typed))) query.set(name, value);
-    if (simple && !typed) query.delete("name");
+    for (const [name, value] of Object.entries(guess(one.value))) query.set(name, value);
     if (Number(count.value) !== AT_ONCE[0]) query.set("rows", count.value);
     location.hash = `#/releases${query.size > 0 ? `?${query}` : ""}`;
   };

@@ -125,7 +125,7 @@ fn the_log_says_whose_it_is() {
     let file = TrustFile::parse(&reply.body).unwrap();
     let trust = file.trust();
     assert_eq!(trust.publishers.list()[0].name, "vendor");
-    assert_eq!(trust.policy.log_keys()[0].origin().to_string(), ORIGIN);
+    assert_eq!(trust.policy.log_keys()[0].log().to_string(), ORIGIN);
     // Pages of other sites that are pointed at this log read it, too.
     assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
     assert_eq!(log.get("/").header("access-control-allow-origin"), None);

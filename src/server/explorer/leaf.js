@@ -2,7 +2,7 @@
 
 import { badge, button, code, download, el, facts, notice, show, shownLines } from "./dom.js";
 import * as draw from "./draw.js";
-import { about, proofFile, proven } from "./proofs.js";
+import { about, isVerified, proofFile, proven } from "./proofs.js";
 import { kindOf, rowElement, title } from "./rows.js";
 import { dropZone } from "./verify.js";
 import * as words from "./words.js";
@@ -117,7 +117,7 @@ function standing(session, read) {
 
 function inTree(session) {
   const { head } = session;
-  if (head.trusted && head.quorum.reached) return badge("good", "proven in the tree");
+  if (isVerified(session)) return badge("good", "proven in the tree");
   return badge("warn", head.trusted ? "in a tree without a quorum" : "in a tree that nobody verified");
 }
 

@@ -2,7 +2,7 @@
 
 import { badge, button, el, show } from "./dom.js";
 import * as draw from "./draw.js";
-import { gather, prove, readEntry } from "./proofs.js";
+import { gather, proofWords, prove, readEntry } from "./proofs.js";
 import { append, marksOf, rowElement, tracks } from "./rows.js";
 import * as words from "./words.js";
 
@@ -53,14 +53,13 @@ export async function packageView(session, main, query) {
       all.map((row) => () => rowElement(session, row, marksOf(row, others))),
       alive,
     );
-    const proven = all.filter((row) => row.proof).length;
     const whole =
       next === null ? "the whole history" : `back to leaf ${words.number(next)}; older entries are not loaded yet`;
     show(
       status,
       all.length === 0 && next === null
         ? "This log has nothing about the package."
-        : `${words.count(all.length, "entry", "entries")}, ${proven === all.length ? "all proven from tiles" : `${words.number(proven)} proven`}: ${whole}.`,
+        : `${proofWords(session, all)}: ${whole}.`,
     );
     show(
       more,

@@ -1,5 +1,7 @@
 // Entries, read and proven; what they say about each other.
 
+import * as words from "./words.js";
+
 /** What an entry says, by the module. */
 export function readEntry(session, entry) {
   const read = session.th.readEntry(entry, session.trust, session.head.origin);
@@ -29,6 +31,17 @@ export async function prove(session, rows) {
     if (found && !(found instanceof Error) && !found.code) row.proof = found;
     else row.fault = found?.message ?? "no proof came back";
   });
+}
+
+/** Whether the head that rows are proven under is one that a quorum of trusted witnesses stands behind. */
+export const isVerified = ({ head }) => head.trusted && head.quorum.reached;
+
+/** How many rows there are, and how many of them are proven, in words. */
+export function proofWords(session, rows) {
+  const wrong = rows.filter((row) => !row.proof).length;
+  const all = words.count(rows.length, "entry", "entries");
+  if (wrong > 0) return `${all}, of which ${words.count(wrong, "is", "are")} not in the tree`;
+  return isVerified(session) ? `${all}, all proven from tiles` : `${all}, all in the tree, whose head is not verified`;
 }
 
 /** What proven statements say about others: withdrawals by leaf hash, attestations by digest. Unknown signers don't count. */

@@ -1,7 +1,7 @@
 // Search, and pages of proven rows.
 
 import { button, el, show } from "./dom.js";
-import { gather, prove, readEntry } from "./proofs.js";
+import { gather, proofWords, prove, readEntry } from "./proofs.js";
 import { append, marksOf, rowElement } from "./rows.js";
 import * as words from "./words.js";
 
@@ -82,19 +82,13 @@ export async function releases(session, main, query) {
   }
 
   function summary() {
-    const proven = all.filter((row) => row.proof).length;
-    const wrong = all.length - proven;
-    const far = next === null ? "all of them" : `back to leaf ${words.number(next)}`;
+    const far = next === null ? "all of them" : `so far back to leaf ${words.number(next)}`;
     const looked =
       session.log.searchable === false
-        ? ` This log has no search of its own, so the page reads the entries themselves: ${far} so far.`
+        ? ` This log has no search of its own, so the page reads the entries themselves: ${far}.`
         : "";
     if (all.length === 0) return next === null ? "Nothing in this log matches." : `Nothing yet.${looked}`;
-    const proof =
-      wrong === 0
-        ? "all proven from tiles"
-        : `${words.number(proven)} proven, ${words.count(wrong, "row")} not in the tree`;
-    return `${words.count(all.length, "entry", "entries")}, ${proof}.${looked}`;
+    return `${proofWords(session, all)}.${looked}`;
   }
 
   async function guarded(count) {

@@ -1,6 +1,7 @@
 // Rows of statements, as lists show them.
 
 import { badge, breathe, brief, el } from "./dom.js";
+import { isVerified } from "./proofs.js";
 import * as words from "./words.js";
 
 /** Rows that are drawn before the browser may answer its user again. */
@@ -27,7 +28,7 @@ function proofBadge(session, row) {
   if (row.fault) return badge("bad", "not in the tree", row.fault);
   if (!row.proof) return badge("plain", "proving…");
   const { head } = session;
-  if (head.trusted && head.quorum.reached)
+  if (isVerified(session))
     return badge("good", "proven", `In the tree of ${words.count(head.size, "leaf", "leaves")} that was verified here`);
   return badge(
     "warn",

@@ -51,7 +51,7 @@ export async function leaf(session, main, index) {
       inTree(session),
     ),
     state,
-    statement(read),
+    statement(row),
     read.what === "release" && check(session, row),
     related,
     el(
@@ -121,13 +121,14 @@ function inTree(session) {
   return badge("warn", head.trusted ? "in a tree without a quorum" : "in a tree that nobody verified");
 }
 
-function statement(read) {
+function statement({ read, entry }) {
   const section = el(
     "section",
     { class: "card", "aria-labelledby": "statement" },
     el("h2", { id: "statement" }, read.what === "opaque" ? "Entry" : "Statement"),
   );
-  section.append(facts(grouped(read.words)));
+  if (read.words.length > 0) section.append(facts(grouped(read.words)));
+  else section.append(el("p", {}, `${words.size(entry.length)} that are no statement.`));
   if (read.problem && read.problem.message)
     section.append(el("p", { class: "muted" }, `Nobody stands behind it: ${read.problem.message}`));
   if (read.withdraws !== undefined)

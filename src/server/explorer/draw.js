@@ -180,7 +180,7 @@ export function path(proof) {
 }
 
 /** The numbers of a channel: releases, withdrawn releases and gaps. */
-export function channel(track, withdrawn) {
+export function channel(track, isWithdrawn) {
   const most = 240;
   const numbers = track.numbers.slice(-most);
   const cells = el("ol", { class: "numbers", "aria-label": `Sequence numbers of ${track.channel}` });
@@ -200,16 +200,16 @@ export function channel(track, withdrawn) {
       );
     }
     const { read, index } = track.releases.get(number);
-    const isWithdrawn = withdrawn.has(read.leaf_hash);
+    const takenBack = isWithdrawn(read);
     cells.append(
       el(
         "li",
-        { class: isWithdrawn ? "number taken-back" : "number" },
+        { class: takenBack ? "number taken-back" : "number" },
         el(
           "a",
-          { href: `#/leaf/${index}`, title: `${read.version ?? ""}, leaf ${index}${isWithdrawn ? ", withdrawn" : ""}` },
+          { href: `#/leaf/${index}`, title: `${read.version ?? ""}, leaf ${index}${takenBack ? ", withdrawn" : ""}` },
           String(number),
-          isWithdrawn && el("span", { class: "hidden" }, " withdrawn"),
+          takenBack && el("span", { class: "hidden" }, " withdrawn"),
         ),
       ),
     );

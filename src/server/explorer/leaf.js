@@ -2,7 +2,7 @@
 
 import { badge, button, code, download, el, facts, notice, show, shownLines } from "./dom.js";
 import * as draw from "./draw.js";
-import { about, isVerified, proofFile, proven } from "./proofs.js";
+import { about, isVerified, proofFile, proven, withdrawalsAmong } from "./proofs.js";
 import { kindOf, rowElement, title } from "./rows.js";
 import { dropZone } from "./verify.js";
 import * as words from "./words.js";
@@ -88,7 +88,7 @@ export async function leaf(session, main, index) {
   );
   const found = await about(session, row);
   if (!related.isConnected) return;
-  const withdrawals = found.others.withdrawals.get(read.leaf_hash) ?? [];
+  const withdrawals = withdrawalsAmong(found.others, read);
   show(
     state,
     withdrawals.map((one) =>

@@ -2,7 +2,7 @@
 
 import { badge, button, el, show } from "./dom.js";
 import * as draw from "./draw.js";
-import { gather, proofWords, prove, readEntry } from "./proofs.js";
+import { gather, proofWords, prove, readEntry, withdrawalsAmong } from "./proofs.js";
 import { append, marksOf, rowElement, tracks } from "./rows.js";
 import * as words from "./words.js";
 
@@ -73,14 +73,13 @@ export async function packageView(session, main, query) {
 function channels(rows, others, whole) {
   const found = tracks(rows);
   if (found.length === 0) return null;
+  const isWithdrawn = (read) => withdrawalsAmong(others, read).length > 0;
   return el(
     "section",
     { class: "card", "aria-labelledby": "channels" },
     el("h2", { id: "channels" }, "Channels"),
     found.map((track) => {
-      const withdrawn = [...track.releases.values()].filter(({ read }) =>
-        others.withdrawals.has(read.leaf_hash),
-      ).length;
+      const withdrawn = [...track.releases.values()].filter(({ read }) => isWithdrawn(read)).length;
       const newest = track.releases.get(track.numbers.at(-1));
       return el(
         "div",
@@ -102,7 +101,7 @@ function channels(rows, others, whole) {
           " ",
           withdrawn > 0 && badge("bad", `${words.number(withdrawn)} withdrawn`),
         ),
-        draw.channel(track, others.withdrawals),
+        draw.channel(track, isWithdrawn),
         track.numbers.length > 240 && el("p", { class: "muted" }, "The newest 240 numbers are drawn."),
       );
     }),

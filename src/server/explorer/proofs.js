@@ -77,6 +77,41 @@ export function proofFile(session, row) {
   return `${lines.join("\n")}\n\n${head.raw}`;
 }
 
+/** Whether a withdrawal is of this release, by a publisher of it: nobody else may withdraw it. */
+function withdraws(withdrawal, release, index) {
+  const isIts = withdrawal.withdrawn_leaf_hash === release.leaf_hash;
+  const mine = release.publishers ?? [];
+  return (
+    isIts &&
+    (index === undefined || withdrawal.withdraws === index) &&
+    withdrawal.publishers?.some((by) => mine.includes(by))
+  );
+}
+
+/** The withdrawals of a release among those that were gathered. */
+export function withdrawalsAmong(others, release) {
+  return (others.withdrawals.get(release.leaf_hash) ?? []).filter((one) => withdraws(one, release));
+}
+
+/** Pages that are looked through for withdrawals of a release. */
+const MOST_PAGES = 16;
+
+/** The proven withdrawals of a release. `whole` is false where there may be more than was looked through. */
+export async function withdrawalsOf(session, { index, read }) {
+  const rows = [];
+  let next = null;
+  for (let pages = 0; pages < MOST_PAGES; pages++) {
+    const filters = { withdraws: read.leaf_hash };
+    const page = await session.log.page(session.tree, filters, next, 100, (entry) => readEntry(session, entry));
+    await prove(session, page.rows);
+    rows.push(...page.rows.filter((row) => row.proof && withdraws(row.read, read, index)));
+    next = page.next;
+    // Nothing is withdrawn before it is there.
+    if (next === null || next <= index) return { rows, whole: true };
+  }
+  return { rows, whole: false };
+}
+
 /**
  * What others state about a release: its withdrawals, and attestations about its artifacts. `whole` is false where more
  * may be there than was looked for.

@@ -1,7 +1,7 @@
 // Rows of statements, as lists show them.
 
 import { badge, breathe, brief, el } from "./dom.js";
-import { isVerified } from "./proofs.js";
+import { isVerified, withdrawalsAmong } from "./proofs.js";
 import * as words from "./words.js";
 
 /** Rows that are drawn before the browser may answer its user again. */
@@ -118,7 +118,7 @@ export function marksOf(row, others) {
   const marks = [];
   const { read } = row;
   if (read.what !== "release") return marks;
-  const withdrawn = others.withdrawals.has(read.leaf_hash) || row.said?.withdrawn?.length > 0;
+  const withdrawn = withdrawalsAmong(others, read).length > 0 || row.said?.withdrawn?.length > 0;
   if (withdrawn) marks.push(badge("bad", "withdrawn"));
   const summaries = (read.artifacts ?? []).flatMap((artifact) => others.summaries.get(artifact.sha256) ?? []);
   const passed = new Set(summaries.filter((one) => one.result === "PASSED").flatMap((one) => one.publishers ?? []));

@@ -1,7 +1,7 @@
 // "Verify a file": drop it, and the verdict is that of `treehead verify`.
 
 import { code, el, facts, notice, show } from "./dom.js";
-import { about, proofFile, prove, readEntry } from "./proofs.js";
+import { proofFile, prove, proven, readEntry, withdrawalsOf } from "./proofs.js";
 import * as words from "./words.js";
 
 /** Most releases of one file that are judged. */
@@ -144,23 +144,26 @@ function nothing(next) {
   return notice("warn", "Could not tell", el("p", {}, far));
 }
 
-/** The verdict about a file by a proof; `release` is the proven row that the proof is of, if there is one. */
+/**
+ * The verdict about a file by a proof, compared with the log's newest head. Withdrawals are looked for in the log, and proven.
+ * `release` is the proven row that the proof is of, if there is one.
+ */
 async function verdict(session, asked, release) {
   const { th, log, trust } = session;
   // The audience is a part of the question: whoever is shown the release sees for whom it is.
   const question = { ...asked, trust, audience: release?.read.audience ?? undefined };
-  const online = await th.verifyOnline(question, log.fetchPath);
-  if (online.code !== "could-not-tell") return { ...online };
-  const offline = th.verify(question);
-  if (!offline.ok) return offline;
-  if (!release || log.searchable !== false) return online;
-  // Plain files can't be asked for withdrawals: the page looks for them itself.
-  const { others, whole } = await about(session, release);
-  const [withdrawal] = others.withdrawals.get(release.read.leaf_hash) ?? [];
-  if (!withdrawal) return { ...offline, unsure: whole ? "" : online.message };
-  const { publishers, reason, index } = withdrawal;
-  const message = `${offline.purl} was withdrawn by ${words.list(publishers)}, leaf ${index}: ${reason}`;
+  const found = await th.verifyOnline(question, log.fetchPath);
+  if (!found.ok || found.withdrawals === "learnt") return found;
+  const { rows, whole } = await withdrawalsOf(session, release ?? (await proven(session, found.index)));
+  if (rows.length === 0) return { ...found, unsure: !whole };
+  const { read, index } = rows[0];
+  const by = `by ${words.list(read.publishers)}, leaf ${words.number(index)}`;
+  const message = `${found.purl}, the release at leaf ${words.number(found.index)}, was withdrawn ${by}: ${read.reason}`;
   return { ok: false, code: "withdrawn", message, advice: "Do not install it." };
+}
+
+function cosigned({ cosigner, time }) {
+  return el("div", {}, `${cosigner}, ${words.ago(time)}`);
 }
 
 function card(found, release, how) {
@@ -176,8 +179,8 @@ function card(found, release, how) {
         ["Publisher", found.publisher],
         ["Kind, channel", `${words.kind(found.kind)}, ${found.channel}, number ${found.sequence}`],
         ["For", found.audience && `${found.audience} only`],
-        ["Cosigned", found.cosigned && words.ago(found.cosigned)],
-        ["Withdrawals", found.unsure ? `could not be looked for: ${found.unsure}` : "none"],
+        ["Witnesses", (found.latest_witnesses ?? found.witnesses).map((one) => cosigned(one))],
+        ["Withdrawals", found.unsure ? "none among the entries that were looked through" : "none"],
       ]),
       link(found.index, `Leaf ${words.number(found.index)} of ${words.number(found.tree_size)}`),
     );

@@ -137,14 +137,21 @@ export class Page {
   }
 
   async size(width, height, dark) {
-    await this.send("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: false });
     await this.send("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: dark ? "dark" : "light" }, { name: "prefers-reduced-motion", value: "reduce" }] });
-    await sleep(150);
+    await this.#metrics(width, height);
   }
 
+  /** A picture of the whole page, or of what is seen of it. */
   async screenshot(file, whole = true) {
-    const { data } = await this.send("Page.captureScreenshot", { format: "png", captureBeyondViewport: whole });
+    const { width, height } = await this.eval("({ width: innerWidth, height: document.documentElement.scrollHeight })");
+    if (whole) await this.#metrics(width, Math.min(height, 6_000));
+    const { data } = await this.send("Page.captureScreenshot", { format: "png" });
     writeFileSync(file, Buffer.from(data, "base64"));
+  }
+
+  async #metrics(width, height) {
+    await this.send("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: false });
+    await sleep(150);
   }
 
   /** Gives files to a file input. */

@@ -230,7 +230,7 @@ await step("a row that is not in the tree is never shown as if it were", async (
     if (!path.startsWith("/releases")) return undefined;
     const answer = JSON.parse(body);
     for (const row of answer.releases.slice(0, 1)) {
-      row.entry = Buffer.from(Buffer.from(row.entry, "base64").toString().replace(/"sig":"...../, '"sig":"AAAAA')).toString("base64");
+      row.entry = Buffer.from(Buffer.from(row.entry, "base64").toString().replace(/"sig":"...../, '"sig":"zzzzz')).toString("base64");
     }
     return Buffer.from(JSON.stringify(answer));
   };
@@ -266,7 +266,7 @@ await step("another log, with the trust that its user brings", async () => {
   await has("Another log:");
   assert.equal(await rows(), settings.otherSize);
   await page.view("#/leaf/0");
-  await has("in a tree that nobody verified");
+  await has("nobody verified its head");
   await page.view("#/trust");
   await looks("trust-nobody");
   await page.choose("#trust-files", [settings.otherPolicy]);

@@ -107,7 +107,7 @@ async function view(moved = false) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const place = el("div", { class: `view ${name}` }, el("p", { class: "muted" }, "Loading"));
+  const place = el("div", { class: "view" }, el("p", { class: "muted" }, "Loading"));
   show(main, place);
   main.setAttribute("aria-busy", "true");
   if (moved) {

@@ -4,6 +4,13 @@
 import { brief, el, svg } from "./dom.js";
 import * as words from "./words.js";
 
+/** Leaves from one to another, which is not included. */
+function range(first, end) {
+  return end - first === 1
+    ? `leaf ${words.number(first)}`
+    : `leaves ${words.number(first)} to ${words.number(end - 1)}`;
+}
+
 /** The complete subtrees that a tree consists of, largest first, as `[first leaf, leaves]`. */
 export function subtrees(size) {
   const parts = [];
@@ -45,10 +52,11 @@ export function tree(size, seen) {
           points: `${middle},${top} ${x + inset},${base} ${x + share - inset},${base}`,
           class: seen === undefined || known ? "subtree" : "subtree new",
         },
-        svg("title", {}, `leaves ${words.number(first)} to ${words.number(first + leaves - 1)}`),
+        svg("title", {}, range(first, first + leaves)),
       ),
     );
-    if (share > 30) picture.append(svg("text", { x: middle, y: base + 16, class: "tick" }, words.number(leaves)));
+    if (share > 11 * words.number(leaves).length)
+      picture.append(svg("text", { x: middle, y: base + 16, class: "tick" }, words.number(leaves)));
     tops.push([middle, top]);
     x += share;
   });
@@ -67,7 +75,7 @@ export function tree(size, seen) {
     el(
       "figcaption",
       {},
-      `${words.count(parts.length, "complete subtree")}, joined by one root${seen !== undefined && seen < size ? `. New since your last visit: leaves ${words.number(seen)} to ${words.number(size - 1)}` : ""}.`,
+      `${words.count(parts.length, "complete subtree")}, joined by one root${seen !== undefined && seen < size ? `. New since your last visit: ${range(seen, size)}` : ""}.`,
     ),
   );
 }
@@ -81,7 +89,7 @@ export function growth(sizes) {
       "Growth is drawn from the heads that this browser sees. Come back, or leave the page open: it looks again every half minute.",
     );
   }
-  const [width, height, left, bottom] = [640, 200, 64, 26];
+  const [width, height, left, bottom] = [640, 200, 76, 30];
   const [from, to] = [sizes[0][0], sizes.at(-1)[0]];
   const [low, high] = [Math.min(...sizes.map((one) => one[1])), Math.max(...sizes.map((one) => one[1]))];
   const x = (t) => left + ((t - from) / Math.max(to - from, 1)) * (width - left - 12);
@@ -95,7 +103,7 @@ export function growth(sizes) {
   const area = `${line}L${x(to).toFixed(1)},${height - bottom}L${x(from).toFixed(1)},${height - bottom}Z`;
   const label = `Tree size from ${words.number(low)} on ${words.time(from)} to ${words.number(high)} on ${words.time(to)}, as this browser saw it.`;
   const sameDay = words.day(from) === words.day(to);
-  const ends = sameDay ? [words.time(from), words.time(to)] : [words.day(from), words.day(to)];
+  const ends = sameDay ? [words.clock(from), words.clock(to)] : [words.day(from), words.day(to)];
   return el(
     "figure",
     {},
@@ -123,8 +131,6 @@ export function growth(sizes) {
 
 /** The way from a leaf to the root: one step for each hash of the proof. */
 export function path(proof) {
-  const range = (first, end) =>
-    end - first === 1 ? `leaf ${words.number(first)}` : `leaves ${words.number(first)} to ${words.number(end - 1)}`;
   const steps = el("ol", {
     class: "path",
     reversed: true,
@@ -145,24 +151,8 @@ export function path(proof) {
       step.parent,
       range(step.parent_first, step.parent_end),
     );
-    const sibling = node("sibling", "from the tree", step.sibling, range(step.first, step.end));
-    steps.append(
-      el(
-        "li",
-        {},
-        own,
-        el(
-          "div",
-          { class: `join ${step.side}` },
-          el(
-            "span",
-            { class: "join-word" },
-            step.side === "left" ? "hashed with its left neighbour" : "hashed with its right neighbour",
-          ),
-          sibling,
-        ),
-      ),
-    );
+    const sibling = node("sibling", `${step.side} neighbour`, step.sibling, range(step.first, step.end));
+    steps.append(el("li", {}, own, el("div", { class: "join" }, sibling)));
   });
   steps.append(
     el(

@@ -2,7 +2,7 @@
 
 import { badge, button, code, download, el, facts, notice, show, shownLines } from "./dom.js";
 import * as draw from "./draw.js";
-import { about, isVerified, proofFile, proven, withdrawalsAmong } from "./proofs.js";
+import { about, doubt, isVerified, proofFile, proven, withdrawalsAmong } from "./proofs.js";
 import { kindOf, rowElement, title } from "./rows.js";
 import { dropZone } from "./verify.js";
 import * as words from "./words.js";
@@ -45,7 +45,7 @@ export async function leaf(session, main, index) {
     ),
     el(
       "p",
-      { class: "inline" },
+      { class: "inline marks" },
       el("span", { class: "kind" }, words.kind(kindOf(read))),
       standing(session, read),
       inTree(session),
@@ -116,9 +116,8 @@ function standing(session, read) {
 }
 
 function inTree(session) {
-  const { head } = session;
   if (isVerified(session)) return badge("good", "proven in the tree");
-  return badge("warn", head.trusted ? "in a tree without a quorum" : "in a tree that nobody verified");
+  return badge("warn", `in the tree, but ${doubt(session)}`);
 }
 
 function statement({ read, entry }) {

@@ -237,10 +237,10 @@ function growthCard(session) {
       "plain",
       "The first head of this log that this browser sees. From now on it notices if the log takes anything back.",
     ],
-    same: ["good", `Nothing is new since ${since && words.ago(since.time)}.`],
+    same: ["good", `The same tree as ${since && words.ago(since.time)}.`],
     grown: [
       "good",
-      `${words.count(grown, "new leaf", "new leaves")} since ${since && words.ago(since.time)}. The tree of ${since && words.number(since.size)} is a proven part of this one: nothing was taken back or changed.`,
+      `${words.count(grown, "new leaf", "new leaves")}. The tree of ${since && words.number(since.size)} that this browser saw ${since && words.ago(since.time)} is a proven part of this one: nothing was taken back or changed.`,
     ],
     older: ["warn", "This head is older than the one that this browser saw last, and a proven part of it."],
     forked: ["bad", "The log signed two histories: see above."],
@@ -277,7 +277,7 @@ function growthCard(session) {
           el(
             "thead",
             {},
-            el("tr", {}, el("th", { scope: "col" }, "Seen"), el("th", { scope: "col", class: "right" }, "Leaves")),
+            el("tr", {}, el("th", { scope: "col" }, "Seen"), el("th", { scope: "col", class: "amount" }, "Leaves")),
           ),
           el(
             "tbody",
@@ -286,7 +286,7 @@ function growthCard(session) {
               .reverse()
               .slice(0, 50)
               .map(([t, n]) =>
-                el("tr", {}, el("td", {}, words.time(t)), el("td", { class: "right" }, words.number(n))),
+                el("tr", {}, el("td", {}, words.time(t)), el("td", { class: "amount" }, words.number(n))),
               ),
           ),
         ),

@@ -34,14 +34,21 @@ export async function prove(session, rows) {
 }
 
 /** Whether the head that rows are proven under is one that a quorum of trusted witnesses stands behind. */
-export const isVerified = ({ head }) => head.trusted && head.quorum.reached;
+export const isVerified = ({ head, growth }) => head.trusted && head.quorum.reached && growth.relation !== "forked";
+
+/** Why not, in words. */
+export function doubt({ head, growth }) {
+  if (growth.relation === "forked") return "the log signed another one as well";
+  return head.trusted ? "its head has no quorum of witnesses" : "nobody verified its head";
+}
 
 /** How many rows there are, and how many of them are proven, in words. */
 export function proofWords(session, rows) {
   const wrong = rows.filter((row) => !row.proof).length;
   const all = words.count(rows.length, "entry", "entries");
   if (wrong > 0) return `${all}, of which ${words.count(wrong, "is", "are")} not in the tree`;
-  return isVerified(session) ? `${all}, all proven from tiles` : `${all}, all in the tree, whose head is not verified`;
+  if (isVerified(session)) return `${all}, all proven from tiles`;
+  return `${all}, all in the tree, but ${doubt(session)}`;
 }
 
 /** What proven statements say about others: withdrawals by leaf hash, attestations by digest. Unknown signers don't count. */

@@ -1,11 +1,13 @@
 // Rows of statements, as lists show them.
 
 import { badge, breathe, brief, el } from "./dom.js";
-import { isVerified, withdrawalsAmong } from "./proofs.js";
+import { doubt, isVerified, withdrawalsAmong } from "./proofs.js";
 import * as words from "./words.js";
 
 /** Rows that are drawn before the browser may answer its user again. */
 const AT_ONCE = 50;
+/** Rows from which on those out of sight are not laid out. */
+const LONG = 200;
 
 /** The name of what a statement is about. */
 export function title(read) {
@@ -27,14 +29,9 @@ export const kindOf = (read) => (read.what === "release" ? read.kind : read.what
 function proofBadge(session, row) {
   if (row.fault) return badge("bad", "not in the tree", row.fault);
   if (!row.proof) return badge("plain", "proving…");
-  const { head } = session;
-  if (isVerified(session))
-    return badge("good", "proven", `In the tree of ${words.count(head.size, "leaf", "leaves")} that was verified here`);
-  return badge(
-    "warn",
-    "in the tree",
-    head.trusted ? "The tree head has no quorum of witnesses" : "Nobody verified the tree head",
-  );
+  const tree = () => words.count(session.head.size, "leaf", "leaves");
+  if (isVerified(session)) return badge("good", "proven", `In the tree of ${tree()} that was verified here`);
+  return badge("warn", "in the tree", `It is in the tree, but ${doubt(session)}`);
 }
 
 function signerBadge(session, read) {
@@ -99,7 +96,7 @@ export function rowElement(session, row, marks = []) {
       "div",
       { class: "row-state" },
       proofBadge(session, row),
-      el("span", { class: "leaf" }, `leaf ${words.number(row.index)}`),
+      el("span", { class: "row-leaf" }, `leaf ${words.number(row.index)}`),
     ),
   );
   return item;
@@ -107,6 +104,7 @@ export function rowElement(session, row, marks = []) {
 
 /** Appends rows to a list in steps, so that ten thousand of them don't hold the page up. */
 export async function append(list, items, alive = () => true) {
+  list.classList.toggle("long", list.children.length + items.length > LONG);
   for (let at = 0; at < items.length && alive(); at += AT_ONCE) {
     list.append(...items.slice(at, at + AT_ONCE).map((item) => item()));
     if (at + AT_ONCE < items.length) await breathe();

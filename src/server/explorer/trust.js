@@ -100,7 +100,7 @@ function bring(session) {
     rows: 5,
     spellcheck: "false",
     autocomplete: "off",
-    placeholder: "log example.com/log+1a2b3c4d+…\nquorum none",
+    placeholder: "log log.example.com+1a2b3c4d+…",
   });
   const accept = (files) => {
     try {

@@ -9,6 +9,7 @@ const bytes = new Intl.NumberFormat(undefined, {
 });
 const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const days = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const clocks = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const since = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 const lists = new Intl.ListFormat("en", { type: "conjunction" });
 const plurals = new Intl.PluralRules("en");
@@ -16,6 +17,7 @@ const plurals = new Intl.PluralRules("en");
 export const number = (n) => numbers.format(n);
 export const size = (n) => bytes.format(n);
 export const time = (t) => times.format(new Date(t));
+export const clock = (t) => clocks.format(new Date(t));
 export const day = (t) => days.format(new Date(t));
 export const list = (items) => lists.format(items);
 

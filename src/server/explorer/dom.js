@@ -101,7 +101,19 @@ export function button(text, action, kind = "") {
   return el("button", { type: "button", class: kind, onclick: action }, text);
 }
 
-/** Lets the browser draw and answer before work goes on. */
+/** Lets the browser answer its user, and draw if it wants to, before work goes on. */
+export function pause() {
+  return new Promise((done) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      done();
+    };
+    port2.postMessage(null);
+  });
+}
+
+/** Lets the browser draw before work goes on. */
 export function breathe() {
   return new Promise((done) => {
     // A page in the background draws nothing.

@@ -56,7 +56,7 @@ export function tree(size, seen) {
       ),
     );
     if (share > 11 * words.number(leaves).length)
-      picture.append(svg("text", { x: middle, y: base + 16, class: "tick" }, words.number(leaves)));
+      picture.append(svg("text", { x: middle, y: base + 21, class: "tick" }, words.number(leaves)));
     tops.push([middle, top]);
     x += share;
   });

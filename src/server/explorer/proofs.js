@@ -1,6 +1,10 @@
 // Entries, read and proven; what they say about each other.
 
+import { pause } from "./dom.js";
 import * as words from "./words.js";
+
+/** Rows that are proven before the browser may do something else. */
+const AT_ONCE = 20;
 
 /** What an entry says, by the module. */
 export function readEntry(session, entry) {
@@ -13,24 +17,19 @@ export function readEntry(session, entry) {
   return read;
 }
 
-/** Reads rows and proves them in the tree. Each row gets `read`, and `proof` or `fault`. */
+/** Reads rows and proves them in the tree, some at a time. Each row gets `read`, and `proof` or `fault`. */
 export async function prove(session, rows) {
-  const { tree } = session;
-  for (const row of rows) {
-    row.read ??= readEntry(session, row.entry);
-    row.leaf = row.read.leaf_hash;
+  for (let at = 0; at < rows.length; at += AT_ONCE) {
+    const some = rows.slice(at, at + AT_ONCE);
+    for (const row of some) row.read ??= readEntry(session, row.entry);
+    const leaves = some.map(({ index, read }) => ({ index, leaf: read.leaf_hash }));
+    const found = await session.tree.proveAll(leaves);
+    some.forEach((row, place) => {
+      if (found[place] instanceof Error) row.fault = found[place].message;
+      else row.proof = found[place];
+    });
+    await pause();
   }
-  let proofs;
-  try {
-    proofs = await tree.proveAll(rows.map(({ index, leaf }) => ({ index, leaf })));
-  } catch (error) {
-    proofs = rows.map(() => error);
-  }
-  rows.forEach((row, at) => {
-    const found = proofs[at];
-    if (found && !(found instanceof Error) && !found.code) row.proof = found;
-    else row.fault = found?.message ?? "no proof came back";
-  });
 }
 
 /** Whether the head that rows are proven under is one that a quorum of trusted witnesses stands behind. */

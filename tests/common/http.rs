@@ -128,7 +128,8 @@ pub fn read_reply(stream: &mut impl Read, to_head: bool) -> io::Result<Reply> {
         headers: lines.map(header).collect(),
         body: Vec::new(),
     };
-    if to_head {
+    // RFC 9112 section 6.3: neither has a body.
+    if to_head || reply.status == 304 {
         return Ok(reply);
     }
     if reply.header("transfer-encoding") == Some("chunked") {

@@ -162,8 +162,10 @@ async function verdict(session, asked, release) {
   return { ok: false, code: "withdrawn", message, advice: "Do not install it." };
 }
 
-function cosigned({ cosigner, time }) {
-  return el("div", {}, `${cosigner}, ${words.ago(time)}`);
+/** Each cosigner once, whatever the number of its keys. */
+function cosigners(witnesses) {
+  const latest = new Map(witnesses.map(({ cosigner, time }) => [cosigner, time]));
+  return [...latest].map(([cosigner, time]) => el("div", {}, `${cosigner}, ${words.ago(time)}`));
 }
 
 function card(found, release, how) {
@@ -179,7 +181,7 @@ function card(found, release, how) {
         ["Publisher", found.publisher],
         ["Kind, channel", `${words.kind(found.kind)}, ${found.channel}, number ${found.sequence}`],
         ["For", found.audience && `${found.audience} only`],
-        ["Witnesses", (found.latest_witnesses ?? found.witnesses).map((one) => cosigned(one))],
+        ["Witnesses", cosigners(found.latest_witnesses ?? found.witnesses)],
         ["Withdrawals", found.unsure ? "none among the entries that were looked through" : "none"],
       ]),
       link(found.index, `Leaf ${words.number(found.index)} of ${words.number(found.tree_size)}`),

@@ -10,7 +10,7 @@ use crate::checkpoint::policy::{Policy, SignatureLine, WitnessedBy};
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::format::{FormatError, shown};
 use crate::merkle::Hash;
-use crate::note::Note;
+use crate::note::{Note, NoteSignature};
 use crate::proof::ProofFile;
 use crate::proof::fork::ProvenFork;
 use crate::release::{Description, Envelope, Publishers, Statement, format_time};
@@ -57,8 +57,8 @@ pub fn witnesses_json(cosignatures: &[WitnessedBy]) -> Vec<Value> {
 /// A head as its note states it, unverified.
 #[must_use]
 pub fn head_json(head: &Checkpoint, note: &Note) -> Value {
-    let signatures: Vec<String> = note.signatures().iter().map(|line| line.key_shown()).collect();
-    let types: Vec<&str> = note.signatures().iter().map(|line| line.type_shown()).collect();
+    let signatures: Vec<String> = note.signatures().iter().map(NoteSignature::key_shown).collect();
+    let types: Vec<&str> = note.signatures().iter().map(NoteSignature::type_shown).collect();
     json!({
         "what": "checkpoint", "origin": head.origin.as_str(), "size": head.size.get(),
         "root": head.root.to_base64(), "signatures": signatures, "signature_types": types,

@@ -30,7 +30,7 @@ export async function proxy(target) {
   return state;
 }
 
-const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".wasm": "application/wasm" };
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".wasm": "application/wasm" };
 
 /** Plain files, as any web server has them; `cors` lets pages of other sites read them. */
 export async function files(dir, cors = false) {

@@ -55,7 +55,7 @@ pub(crate) unsafe fn array<'a, T>(data: *const T, count: usize) -> Done<&'a [T]>
     if data.is_null() || !data.is_aligned() {
         return Err(Fail::argument("an array is NULL or not aligned, but its count is not 0"));
     }
-    let size = count.checked_mul(size_of::<T>()).filter(|size| *size <= isize::MAX as usize);
+    let size = count.checked_mul(size_of::<T>()).filter(|size| isize::try_from(*size).is_ok());
     if size.and_then(|size| (data as usize).checked_add(size)).is_none() {
         return Err(Fail::argument("a count is larger than any array in memory"));
     }

@@ -148,6 +148,7 @@ fn java() {
         command.arg(format!("-Djna.library.path={}", full().join("lib").display()));
         if let Ok(library) = std::env::var("TREEHEAD_JNA_LIBRARY") {
             command.arg(format!("-Djna.boot.library.path={library}"));
+            command.arg("-Djna.boot.library.name=jnidispatch.system");
         }
         command.arg(class);
         command

@@ -130,6 +130,6 @@ fn refused(no: &No, digest: &[u8; 32]) -> String {
         advice,
         expected,
         seen,
-        digest: Hash::from_bytes(*digest).to_hex().to_string(),
+        digest: Hash::from_bytes(*digest).to_hex(),
     })
 }

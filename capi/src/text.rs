@@ -100,6 +100,7 @@ pub(crate) unsafe fn put_text(place: *mut th_text, text: &str) -> Done {
 }
 
 /// The status of a function with a message for people, which may be NULL.
+#[expect(clippy::needless_pass_by_value, reason = "it ends here: callers have nothing else to do with it")]
 pub(crate) unsafe fn finish(message: *mut th_text, result: Done) -> th_status {
     let (status, words) = match &result {
         Ok(()) => (th_status::TH_OK, ""),
@@ -118,7 +119,7 @@ pub(crate) fn status(result: Done) -> th_status {
 /// The bytes of a blob; NULL if it has none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn th_blob_data(blob: *const th_blob) -> *const u8 {
-    th_blob::get(blob).map_or(core::ptr::null(), |bytes| bytes.as_ptr())
+    th_blob::get(blob).map_or(core::ptr::null(), Vec::as_ptr)
 }
 
 /// Their number.

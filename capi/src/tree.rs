@@ -15,6 +15,7 @@ use crate::object::{Handle as _, Object, handle};
 use crate::text::{put_text, status, th_text};
 
 /// Entries in a bundle, hashes in a tile.
+#[expect(clippy::cast_possible_truncation, reason = "256")]
 const FULL: usize = TILE_WIDTH as usize;
 /// Bytes of a hash.
 const HASH: usize = 32;

@@ -1,6 +1,6 @@
 //! Verdicts as JSON, with the members of `treehead verify --json`.
 
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::Serialize;

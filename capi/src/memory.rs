@@ -100,14 +100,15 @@ pub unsafe extern "C" fn th_memory_open_dir(
                 return Err(Fail::argument("a path is empty or contains a NUL"));
             }
             #[cfg(all(feature = "dir", unix))]
-            out.set(th_memory::boxed(Memory::Dir(crate::dir::StateDir::open(path)?)));
+            {
+                out.set(th_memory::boxed(Memory::Dir(crate::dir::StateDir::open(path)?)));
+                Ok(())
+            }
             #[cfg(not(all(feature = "dir", unix)))]
             {
                 let _ = out;
-                return Err(Fail::new(th_status::TH_UNSUPPORTED, "this build has no memory in a directory"));
+                Err(Fail::new(th_status::TH_UNSUPPORTED, "this build has no memory in a directory"))
             }
-            #[cfg(all(feature = "dir", unix))]
-            Ok(())
         })(),
     )
 }

@@ -7,7 +7,9 @@ use treehead::endpoint::{Trust, TrustFile};
 use treehead::release::Publishers;
 
 use crate::args::{self, Out};
-use crate::fail::{Done, Fail, th_status};
+#[cfg(not(feature = "toml"))]
+use crate::fail::Fail;
+use crate::fail::{Done, th_status};
 use crate::object::{Handle, Object, handle};
 use crate::text::{finish, status, th_blob, th_text};
 

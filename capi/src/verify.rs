@@ -85,6 +85,10 @@ pub(crate) fn judge<P: AsRef<[u8]>, S: AsRef<str>>(
 /// Locks the memory, lets `work` judge, and saves it. If it can't be read, nothing is judged; if it can't be saved, nothing
 /// is accepted: a later check would not know of it.
 #[expect(clippy::needless_pass_by_value, reason = "as its callers have it")]
+#[cfg_attr(
+    not(all(feature = "dir", unix)),
+    expect(clippy::unnecessary_wraps, reason = "only a memory in a directory fails")
+)]
 pub(crate) fn with_memory(
     trust: Trust<'_>,
     memory: Option<&mut Memory>,

@@ -1,5 +1,5 @@
 //! What an installer waits for: `treehead verify --batch` and `treehead gate --batch` with 60 files whose proofs are at
-//! hand, each under a head of its own with the log's signatures and those of three witnesses, in both algorithms. Beside
+//! hand, each under a head of its own with the log's signatures and those of two of three witnesses, in both algorithms. Beside
 //! them, by turns, the start of the program alone, and the 60 verdicts without any file.
 //!
 //! Run with `cargo bench --bench installers`.

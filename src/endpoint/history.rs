@@ -13,7 +13,7 @@ use crate::proof::fork::{EvidenceError, ProvenFork, compare_heads};
 
 /// Two histories of one log.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "one is made for each check, and none is kept")]
+#[allow(clippy::large_enum_variant, reason = "one is made for each check, and none is kept")]
 pub enum TwoHistories {
     /// Two heads with the log's signatures, which prove the fork to anyone.
     Proven(ProvenFork),
@@ -42,7 +42,7 @@ pub enum CompareError {
 
 /// The newest head of a log beside those that were seen before.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "one is made for each check, and none is kept")]
+#[allow(clippy::large_enum_variant, reason = "one is made for each check, and none is kept")]
 pub enum History {
     /// It continues all of them; size and root of each.
     Continues(Vec<(TreeSize, Hash)>),

@@ -275,7 +275,7 @@ await step("another log, with the trust that its user brings", async () => {
   await page.view("#/trust");
   await has("You gave this on");
   await page.view("#/");
-  await has("Verified by the trust that you gave");
+  await has("Verified with the keys that you gave");
   await looks("another-log");
   other.close();
 });
@@ -321,13 +321,50 @@ await step("an older head is told, and a log that does not answer", async () => 
   await page.go(`${front.url}/?older`);
   await page.settled("the overview");
   await has("The log shows an older head than before");
+  await looks("older");
   front.lie = null;
   await page.go(`${front.url}/?newest`);
   await page.settled("the overview");
+  await page.view("#/leaf/999999999");
+  await has("There is no such leaf");
+  await looks("no-leaf");
   front.target = "http://127.0.0.1:1";
   await page.eval("document.dispatchEvent(new Event('visibilitychange'))");
   await page.until("the silence", "document.body.innerText.includes('The log does not answer')");
+  await looks("silence");
+  await page.view("#/leaf/4711");
+  await has("Try again");
+  await looks("error");
   page.errors.length = 0;
+});
+
+allowed = [settings.empty];
+
+await step("an empty log", async () => {
+  await page.go(`${settings.empty}/`);
+  await page.settled("the overview");
+  assert.match(await state(), /^0 leaves, verified$/);
+  await has("The tree is empty");
+  await looks("empty");
+  await page.view("#/releases");
+  await has("The log is empty");
+  await looks("empty-releases");
+  await page.view("#/verify");
+  await verify("#file", [settings.good], "Not in this log");
+  await looks("empty-verify");
+});
+
+await step("the example for browsers judges a file", async () => {
+  const site = await files(settings.example);
+  allowed = [site.url];
+  const answers = { "scanner.sh": "scanner.sh: pkg:generic/example/scanner@2.0 by vendor", "tampered.sh": "tampered.sh: artifact-mismatch" };
+  await page.go(`${site.url}/`);
+  for (const [name, answer] of Object.entries(answers)) {
+    const path = join(settings.example, name);
+    await page.choose("input", [path, `${path}.tlog-proof`]);
+    await page.until(answer, `document.querySelector("[role=status]").textContent.startsWith(${JSON.stringify(answer)})`);
+  }
+  site.close();
 });
 
 await browser.close();

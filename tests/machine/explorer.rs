@@ -56,6 +56,8 @@ pub fn every_view_is_right_wide_and_narrow_light_and_dark() -> Outcome {
     let other = World::new();
     other_log(&other);
     let forked = world.start(&forked);
+    let empty = World::new();
+    let empty = empty.serve();
     let forgeries = (1..=100).map(|number| signed(&scanner("stable", number, "forged"), VENDOR));
     let entries: Vec<Vec<u8>> = (1..=RULES).map(rules).chain(forgeries).collect();
     for some in entries.chunks(2_000) {
@@ -70,6 +72,9 @@ pub fn every_view_is_right_wide_and_narrow_light_and_dark() -> Outcome {
     set("other", json!(other.path("exported")));
     set("otherPolicy", json!(other.path("log/endpoint.policy")));
     set("otherSize", json!(2));
+    set("empty", json!(empty.url));
+    copy_example(&world.path("example"));
+    set("example", path("example"));
     set("proofOut", path("downloaded.tlog-proof"));
     set("evidenceOut", path("downloaded.tlog-fork"));
     set("screenshots", json!(std::env::var("TREEHEAD_SCREENSHOTS").ok()));
@@ -102,6 +107,20 @@ fn copy(from: &Path, to: &Path) {
         } else {
             fs::copy(&from, &to).unwrap();
         }
+    }
+}
+
+/// The example for browsers with what its user copies beside it, and the files to choose.
+fn copy_example(to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    fs::copy(root.join("examples/javascript/browser.html"), to.join("index.html")).unwrap();
+    let wasm = ["treehead.js", "treehead.wasm"].map(|name| root.join("wasm").join(name));
+    let names =
+        ["witnessed.trust", "scanner.sh", "scanner.sh.tlog-proof", "tampered.sh", "tampered.sh.tlog-proof"];
+    let fixtures = names.map(|name| root.join("fixtures/verify").join(name));
+    for from in wasm.iter().chain(&fixtures) {
+        fs::copy(from, to.join(from.file_name().unwrap())).unwrap();
     }
 }
 

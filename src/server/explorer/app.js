@@ -1,6 +1,6 @@
 // The explorer of a log: loads the module, verifies the head, and shows the view that the address names.
 
-import { add, el, notice, show, shown } from "./dom.js";
+import { add, el, notice, sentence, show, shown } from "./dom.js";
 import { findTrust, refresh } from "./head.js";
 import { leaf } from "./leaf.js";
 import { Log } from "./log.js";
@@ -89,7 +89,7 @@ function showState() {
         "Another log: ",
         el("code", {}, session.log.prefix),
         " ",
-        el("a", { href: "?" }, "Back"),
+        el("a", { href: "?" }, "Back to the log of this server"),
       ),
     alarms(session),
   );
@@ -103,8 +103,11 @@ function route() {
 
 async function view(moved = false) {
   const { name, argument, query } = route();
+  // A package and an entry are parts of the releases.
+  const part = ["package", "leaf"].includes(name) ? "releases" : null;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
+    else if (link.dataset.view === part) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
   const place = el("div", { class: "view" }, el("p", { class: "muted" }, "Loading"));
@@ -125,7 +128,7 @@ async function view(moved = false) {
       trust: () => trustView(session, place),
     };
     if (!Object.hasOwn(views, name))
-      show(place, el("h1", {}, "No such view"), el("p", {}, el("a", { href: "#/" }, "Overview")));
+      show(place, el("h1", {}, "There is no such view"), el("p", {}, el("a", { href: "#/" }, "Go to the overview")));
     else await views[name]();
   } catch (error) {
     if (place.isConnected) {
@@ -134,7 +137,7 @@ async function view(moved = false) {
         notice(
           "warn",
           "This could not be read or proven",
-          el("p", {}, error.message),
+          el("p", {}, sentence(error.message)),
           el("p", {}, el("button", { type: "button", onclick: () => view() }, "Try again")),
         ),
       ]);
@@ -179,5 +182,5 @@ begin().catch((error) => {
   console.error(error);
   show(state, "could not start");
   state.className = "state bad";
-  show(main, el("h1", {}, "The explorer could not start"), el("p", {}, error.message));
+  show(main, el("h1", {}, "The explorer could not start"), el("p", {}, sentence(error.message)));
 });

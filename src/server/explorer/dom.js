@@ -83,6 +83,13 @@ export function badge(kind, text, title) {
   return el("span", { class: `badge ${kind}`, title }, sign && el("span", { "aria-hidden": "true" }, `${sign} `), text);
 }
 
+/** A message of the program or the module as a sentence of its own. */
+export function sentence(message) {
+  // Addresses and names stay as they are.
+  const whole = /^[a-z]+[ ,]/.test(message) ? `${message.charAt(0).toUpperCase()}${message.slice(1)}` : message;
+  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
+}
+
 /** A box that says one thing. */
 export function notice(kind, title, ...children) {
   return el("div", { class: `notice ${kind}` }, el("p", { class: "notice-title" }, title), children);

@@ -44,17 +44,18 @@ export function tree(size, seen) {
     const top = base - 14 - (levels[at] / Math.max(levels[0], 1)) * (base - 60);
     const middle = x + share / 2;
     const inset = Math.min(4, share / 6);
-    const known = seen !== undefined && first + leaves <= seen;
-    picture.append(
+    // How much of it this browser knew before: all, nothing, or the leaves on its left.
+    const known = seen === undefined ? 1 : Math.min(Math.max((seen - first) / leaves, 0), 1);
+    const [left, right] = [x + inset, x + share - inset];
+    const part = (from, to, name) =>
       svg(
         "polygon",
-        {
-          points: `${middle},${top} ${x + inset},${base} ${x + share - inset},${base}`,
-          class: seen === undefined || known ? "subtree" : "subtree new",
-        },
+        { points: `${middle},${top} ${from},${base} ${to},${base}`, class: name },
         svg("title", {}, range(first, first + leaves)),
-      ),
-    );
+      );
+    const split = left + known * (right - left);
+    if (known > 0) picture.append(part(left, split, "subtree"));
+    if (known < 1) picture.append(part(split, right, "subtree new"));
     if (share > 11 * words.number(leaves).length)
       picture.append(svg("text", { x: middle, y: base + 21, class: "tick" }, words.number(leaves)));
     tops.push([middle, top]);
@@ -75,7 +76,7 @@ export function tree(size, seen) {
     el(
       "figcaption",
       {},
-      `${words.count(parts.length, "complete subtree")}, joined by one root${seen !== undefined && seen < size ? `. New since your last visit: ${range(seen, size)}` : ""}.`,
+      `${parts.length === 1 ? "One complete subtree" : `${words.count(parts.length, "complete subtree")}, joined by one root`}${seen !== undefined && seen < size ? `. New since your last visit: ${range(seen, size)}` : ""}.`,
     ),
   );
 }

@@ -115,12 +115,9 @@ async function compare(session, memory, head, tree) {
     let before;
     try {
       before = th.checkpoint(seen.note, trust);
-    } catch (error) {
-      return {
-        relation: "unknown",
-        since,
-        reason: `the head that this browser saw last is not signed by what you trust today (${error.message})`,
-      };
+    } catch {
+      const reason = "the head that this browser saw last is not signed by a key that you trust now";
+      return { relation: "unknown", since, reason };
     }
     const found = await th.compare(before, head.checkpoint, log.fetchTile);
     if (found.relation === "forked") return { ...found, relation: "forked", since };

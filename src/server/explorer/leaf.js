@@ -12,8 +12,9 @@ export async function leaf(session, main, index) {
   if (!Number.isSafeInteger(index) || index < 0 || index >= head.size) {
     return show(
       main,
-      el("h1", {}, "No such leaf"),
-      el("p", {}, `The tree has ${words.count(head.size, "leaf", "leaves")}.`),
+      el("h1", {}, "There is no such leaf"),
+      el("p", {}, `The tree has ${words.count(head.size, "leaf", "leaves")}, counted from 0.`),
+      el("p", {}, el("a", { href: "#/releases" }, "All entries, and search")),
     );
   }
   const row = await proven(session, index);
@@ -61,7 +62,7 @@ export async function leaf(session, main, index) {
       el(
         "p",
         {},
-        `Leaf ${words.number(index)} of ${words.number(head.size)}. ${proof.path.length === 0 ? "" : `Hashing the entry with ${words.count(proof.path.length, "neighbour")}, one step after the other, makes the root that was signed.`}`,
+        `Leaf ${words.number(index)} of ${words.number(head.size)}. ${proof.path.length === 0 ? "" : `Hash the entry with its ${words.count(proof.path.length, "neighbour")}, one after the other, and you get the signed root.`}`,
       ),
       facts([
         ["Leaf hash", code(proof.leaf_hash)],
@@ -210,7 +211,7 @@ function sayings(session, row, { rows, whole, others }) {
       ),
     );
   else if (read.what !== "release") parts.push(el("p", {}, "Nothing else in this log is about these artifacts."));
-  if (!whole) parts.push(el("p", { class: "muted" }, "There may be more: not everything was looked through."));
+  if (!whole) parts.push(el("p", { class: "muted" }, "There may be more: the page did not read every entry."));
   return parts;
 }
 

@@ -39,10 +39,11 @@ export class Log {
         signal: AbortSignal.timeout(TIMEOUT),
       });
     } catch (error) {
-      const why =
-        error.name === "TimeoutError"
-          ? "it took longer than 30 seconds"
-          : "the connection failed, or it does not let pages of other sites read it (CORS)";
+      const own = new URL(url, location.href).origin === location.origin;
+      const failed = own
+        ? "the connection failed"
+        : "the connection failed, or it does not let pages of other sites read it (CORS)";
+      const why = error.name === "TimeoutError" ? "it took longer than 30 seconds" : failed;
       throw new LogError(`${url} could not be fetched: ${why}`);
     }
     if (!answer.ok) {

@@ -1,6 +1,6 @@
 // The tree head, its quorum, growth, and the newest statements.
 
-import { badge, brief, button, code, download, el, facts, notice, show } from "./dom.js";
+import { badge, brief, button, code, download, el, facts, notice, sentence, show } from "./dom.js";
 import * as draw from "./draw.js";
 import { gather, prove, readEntry } from "./proofs.js";
 import { marksOf, rowElement } from "./rows.js";
@@ -31,7 +31,7 @@ export function alarms(session) {
         el(
           "p",
           {},
-          `The head of size ${words.number(growth.since.size)} that this browser saw ${words.ago(growth.since.time)} is not part of the tree that the log shows now. The log's own signatures prove it: ${growth.message}`,
+          `The head of size ${words.number(growth.since.size)} that this browser saw ${words.ago(growth.since.time)} is not part of the tree that the log shows now. The log's own signatures prove it.`,
         ),
         el(
           "p",
@@ -49,7 +49,7 @@ export function alarms(session) {
       notice(
         "bad",
         "The tree head is not signed by a key that you trust",
-        el("p", {}, head.refusal.message),
+        el("p", {}, sentence(head.refusal.message)),
         el("p", {}, "Nothing on this page is proven. Look at ", el("a", { href: "#/trust" }, "whom you trust"), "."),
       ),
     );
@@ -71,8 +71,8 @@ export function alarms(session) {
     found.push(
       notice(
         "warn",
-        "Could not tell whether the log continues what it was",
-        el("p", {}, growth.reason),
+        "Could not tell whether the log continues the history that this browser saw",
+        el("p", {}, sentence(growth.reason)),
         growth.since &&
           el(
             "p",
@@ -97,7 +97,7 @@ export function alarms(session) {
     );
   }
   if (session.trustFault) found.push(notice("warn", "Trust can't be read", el("p", {}, session.trustFault)));
-  if (session.fault) found.push(notice("warn", "The log does not answer", el("p", {}, session.fault)));
+  if (session.fault) found.push(notice("warn", "The log does not answer", el("p", {}, sentence(session.fault))));
   return th ? found : [];
 }
 
@@ -199,12 +199,12 @@ function headCard(session) {
       "p",
       { class: "muted" },
       trustFrom === "you"
-        ? "Verified by the trust that you gave."
+        ? "Verified with the keys that you gave."
         : trustFrom === "log"
           ? [
-              "Verified by the keys that the log names itself. ",
+              "Verified with the keys that the log itself names. ",
               el("a", { href: "#/trust" }, "Bring your own"),
-              " to depend on nobody's word.",
+              ", and you need not take its word.",
             ]
           : [el("a", { href: "#/trust" }, "Say whom you trust"), " to have it verified."],
     ),
@@ -216,9 +216,10 @@ function headCard(session) {
 function verdict(session) {
   const { head } = session;
   if (head.refusal) return "refused";
+  if (session.growth?.relation === "forked") return "signed by the log, and so is another history";
   if (!head.trusted) return "not verified";
   if (!head.quorum.reached) return "signed by the log, without a quorum of witnesses";
-  if (head.witnesses.length === 0) return "signed by the log; no witnesses are asked for";
+  if (head.witnesses.length === 0) return "signed by the log; no witnesses are required";
   return `signed by the log, cosigned by ${words.list([...new Set(head.witnesses.map((one) => one.cosigner))])}`;
 }
 
@@ -244,7 +245,7 @@ function growthCard(session) {
     ],
     older: ["warn", "This head is older than the one that this browser saw last, and a proven part of it."],
     forked: ["bad", "The log signed two histories: see above."],
-    unknown: ["warn", `Could not tell: ${growth.reason}`],
+    unknown: ["warn", "Could not tell: see above."],
   }[growth.relation];
   card.append(
     el(

@@ -87,7 +87,9 @@ export async function releases(session, main, query) {
       session.log.searchable === false
         ? ` This log has no search of its own, so the page reads the entries themselves: ${far}.`
         : "";
-    if (all.length === 0) return next === null ? "Nothing in this log matches." : `Nothing yet.${looked}`;
+    if (all.length === 0 && next === null)
+      return session.head.size === 0 ? "The log is empty." : "Nothing in this log matches.";
+    if (all.length === 0) return `Nothing yet.${looked}`;
     return `${proofWords(session, all)}.${looked}`;
   }
 
@@ -137,7 +139,7 @@ function form(session, filters, rows) {
     id: "search",
     type: "search",
     value: simple ? (filters.name ?? "") : "",
-    placeholder: "scanner, pkg:generic/example/scanner, or a SHA-256",
+    placeholder: "Name, purl or SHA-256",
     autocomplete: "off",
     spellcheck: "false",
     autocapitalize: "off",

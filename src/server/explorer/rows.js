@@ -56,19 +56,21 @@ export function rowElement(session, row, marks = []) {
         " ",
         proofBadge(session, row),
       ),
-      el("p", { class: "row-facts" }, `The log shows an entry that its signed tree does not have: ${row.fault}`),
+      el("p", { class: "row-facts" }, "The log shows an entry here that its signed tree does not have."),
     );
     return item;
   }
   const artifacts = read.artifacts ?? [];
   const first = artifacts[0];
+  // Several rows have one name: whoever hears only the links is told more.
+  const label = [[namespace, name].filter(Boolean).join("/"), version, words.kind(kindOf(read))].filter(Boolean).join(" ");
   item.append(
     el(
       "div",
       { class: "row-main" },
       el(
         "a",
-        { href: `#/leaf/${row.index}`, class: "row-name" },
+        { href: `#/leaf/${row.index}`, class: "row-name", "aria-label": label },
         namespace && el("span", { class: "muted" }, `${namespace}/`),
         name,
       ),
@@ -80,8 +82,8 @@ export function rowElement(session, row, marks = []) {
       "p",
       { class: "row-facts" },
       signerBadge(session, read),
-      read.channel && el("span", {}, `${read.channel}, number ${read.sequence}`),
-      read.reason && el("span", {}, `Leaf ${words.number(read.withdraws)}: ${read.reason}`),
+      read.channel && el("span", {}, `${read.channel}, sequence ${read.sequence}`),
+      read.reason && el("span", {}, `withdraws leaf ${words.number(read.withdraws)}: ${read.reason}`),
       read.result && el("span", {}, `${read.result} by ${read.verifier ?? "?"}`),
       read.builder && el("span", {}, `built by ${read.builder}`),
       first &&

@@ -1,6 +1,6 @@
 // Whom the page believes: what the log says of itself, or what the user brings.
 
-import { button, code, el, facts, notice, show } from "./dom.js";
+import { button, code, el, facts, notice, sentence, show } from "./dom.js";
 import { findTrust, readTrust } from "./head.js";
 import { trusted } from "./memory.js";
 import * as words from "./words.js";
@@ -54,14 +54,14 @@ function source(session) {
     return el(
       "p",
       {},
-      `You gave this on ${words.time(session.trustTime)}. It counts for ${session.log.prefix} in this browser.`,
+      `You gave this on ${words.time(session.trustTime)}. It holds for ${session.log.prefix} in this browser.`,
     );
   if (session.trustFrom === "log") {
     return [
       el(
         "p",
         {},
-        `The log says this of itself, since ${words.time(session.saidSince)} at the latest. That notices a log that changes its word, and is no more than its word.`,
+        `The log says this of itself, since ${words.time(session.saidSince)} at the latest. You would notice if it said something else, but you have only its word for it.`,
       ),
       el("p", {}, "For more, bring the file that your vendor ships with its product."),
     ];
@@ -72,7 +72,7 @@ function source(session) {
     el(
       "p",
       {},
-      "This address does not say whose log it is. Bring a trust file, or a policy, to have its tree head verified.",
+      "This log does not say which keys it signs with. Bring a trust file or a policy, and the page verifies its tree head.",
     ),
   );
 }
@@ -107,7 +107,7 @@ function bring(session) {
       readTrust(session.th, files).free();
       change(session, files);
     } catch (error) {
-      show(fault, notice("bad", "That can't be read", el("p", {}, error.message)));
+      show(fault, notice("bad", "That can't be read", el("p", {}, sentence(error.message))));
     }
   };
   input.addEventListener("change", async () => {

@@ -1,6 +1,6 @@
 // "Verify a file": drop it, and the verdict is that of `treehead verify`.
 
-import { code, el, facts, notice, show } from "./dom.js";
+import { code, el, facts, notice, sentence, show } from "./dom.js";
 import { proofFile, prove, proven, readEntry, withdrawalsOf } from "./proofs.js";
 import * as words from "./words.js";
 
@@ -27,14 +27,14 @@ export function dropZone(session, row) {
       !row && ", with its .tlog-proof if you have it",
     ),
     input,
-    el("p", { class: "muted" }, "The file stays in this browser. Only its SHA-256 is asked for."),
+    el("p", { class: "muted" }, `The file stays in this browser.${row ? "" : " The log is told only its SHA-256."}`),
   );
   const take = (files) => {
     const all = [...files];
     input.value = "";
     if (all.length > 0)
       judge(session, all, row, out).catch((error) =>
-        show(out, notice("warn", "Could not tell", el("p", {}, error.message))),
+        show(out, notice("warn", "Could not tell", el("p", {}, sentence(error.message)))),
       );
   };
   input.addEventListener("change", () => take(input.files));
@@ -123,7 +123,7 @@ async function verdicts(session, file, digest, row, own) {
   const ask = (release, proof) => verdict(session, { proof, digest, file: file.name }, release);
   if (row) return [head, card(await ask(row, proofFile(session, row)), row)];
   const cards = [];
-  for (const { name, text } of own) cards.push(card(await ask(null, text), null, `By ${name}`));
+  for (const { name, text } of own) cards.push(card(await ask(null, text), null, `Judged by ${name}.`));
   const page = await session.log.page(session.tree, { digest: hex }, null, 100, (entry) => readEntry(session, entry));
   await prove(session, page.rows);
   const releases = page.rows.filter((one) => one.proof && one.read.what === "release");
@@ -169,33 +169,34 @@ function cosigners(witnesses) {
 }
 
 function card(found, release, how) {
-  const by = how ? `. ${how}` : "";
+  const by = how && el("p", { class: "muted" }, how);
   const link = (index, text) => el("p", {}, el("a", { href: `#/leaf/${index}` }, text));
   if (found.ok) {
     return notice(
       "good",
-      `Verified${by}`,
-      el("p", {}, found.message),
+      "Verified",
       facts([
         ["Release", found.purl],
         ["Publisher", found.publisher],
-        ["Kind, channel", `${words.kind(found.kind)}, ${found.channel}, number ${found.sequence}`],
+        ["Kind, channel", `${words.kind(found.kind)}, ${found.channel}, sequence ${found.sequence}`],
         ["For", found.audience && `${found.audience} only`],
         ["Witnesses", cosigners(found.latest_witnesses ?? found.witnesses)],
-        ["Withdrawals", found.unsure ? "none among the entries that were looked through" : "none"],
+        ["Withdrawals", found.unsure ? "none among the entries that the page read" : "none"],
       ]),
+      by,
       link(found.index, `Leaf ${words.number(found.index)} of ${words.number(found.tree_size)}`),
     );
   }
   return notice(
     UNSURE.includes(found.code) ? "warn" : "bad",
-    `${found.code === "could-not-tell" ? "Could not tell" : `Refused: ${found.code}`}${by}`,
-    el("p", {}, found.message),
-    found.advice && el("p", {}, found.advice),
+    found.code === "could-not-tell" ? "Could not tell" : `Refused: ${found.code}`,
+    el("p", {}, sentence(found.expected && found.seen ? found.message.split(": expected ", 1)[0] : found.message)),
     facts([
       ["Expected", found.expected],
       ["Seen", found.seen],
     ]),
+    found.advice && el("p", {}, found.advice),
+    by,
     release && link(release.index, `The release, leaf ${words.number(release.index)}`),
   );
 }

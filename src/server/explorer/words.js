@@ -36,7 +36,7 @@ export function ago(t, now = Date.now()) {
   ]) {
     if (Math.abs(seconds) >= length) return since.format(Math.trunc(seconds / length), unit);
   }
-  return since.format(seconds, "second");
+  return Math.abs(seconds) < 1 ? "just now" : since.format(seconds, "second");
 }
 
 /** Name and version to show for a purl. */

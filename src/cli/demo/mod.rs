@@ -148,8 +148,10 @@ fn third_party(story: &mut Story, world: &World, shipped: &[Shipped]) -> CliResu
         let proof = prove_inclusion(&tiles, release.proof.index, &leaf, head.size, &head.root)?;
         let hashes = proof.map_err(crate::client::ClientError::from)?.len();
         story.fact(&format!(
-            "{:<20} is leaf {}: inclusion proof of {hashes} hashes",
-            release.name, release.proof.index
+            "{:<20} is leaf {}: inclusion proof of {}",
+            release.name,
+            release.proof.index,
+            count(hashes, "hash", "hashes")
         ))?;
     }
     let heads: Vec<&Checkpoint> = shipped.iter().map(|release| &release.head).chain([head]).collect();
@@ -157,10 +159,13 @@ fn third_party(story: &mut Story, world: &World, shipped: &[Shipped]) -> CliResu
         let planned = Plan::consistency(old.size, new.size).map_err(crate::client::ClientError::from)?;
         let proof = prove_consistency(&tiles, (old.size, &old.root), (new.size, &new.root))?;
         proof.map_err(crate::client::ClientError::from)?;
-        let (old, new, tiles) = (old.size, new.size, planned.tiles().len());
-        story.fact(&format!(
-            "tree head {new} continues tree head {old}: consistency proof out of {tiles} tile(s)"
-        ))?;
+        let (old, new) = (old.size, new.size);
+        let tiles = count(planned.tiles().len(), "tile", "tiles");
+        story.fact(&format!("tree head {new} continues tree head {old}: consistency proof from {tiles}"))?;
     }
     Ok(())
+}
+
+fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
 }

@@ -448,8 +448,20 @@ export interface ProvenFork {
 
 /** What an entry says. Members that its kind does not have are missing. */
 export interface Entry {
-  /** `release`, `withdrawal`, `provenance`, `verification-summary`; `opaque` if it is no statement. */
-  what: "release" | "withdrawal" | "provenance" | "verification-summary" | "opaque";
+  /** What it states: `attestation` if its type has no name; `opaque` if it is no statement. */
+  what:
+    | "release"
+    | "withdrawal"
+    | "provenance"
+    | "verification-summary"
+    | "review"
+    | "disclosure"
+    | "sbom"
+    | "vex"
+    | "test-result"
+    | "imported"
+    | "attestation"
+    | "opaque";
   leaf_hash: string;
   /** What it is, with its article: `a release statement`. */
   title: string;

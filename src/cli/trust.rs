@@ -10,7 +10,7 @@ use super::output::{BOLD, file, result};
 use crate::checkpoint::policy::PolicyLog;
 use crate::endpoint::{MAX_TRUST_BYTES, TrustFile};
 use crate::format::shown;
-use crate::release::{MAX_PUBLISHERS_BYTES, Publisher, Publishers, PurlPattern};
+use crate::release::{MAX_PUBLISHERS_BYTES, Publisher, Publishers, PurlPattern, StatementKind};
 
 /// Make and show trust files: all that an endpoint trusts, in one file
 #[derive(Debug, clap::Args)]
@@ -96,7 +96,7 @@ fn show(args: &Show, json: bool) -> CliResult {
 
 fn in_words(publisher: &Publisher) -> String {
     let purls: Vec<&str> = publisher.purls.iter().map(PurlPattern::as_str).collect();
-    let kinds: Vec<&str> = publisher.kinds.iter().map(|kind| kind.as_str()).collect();
+    let kinds: Vec<&str> = publisher.kinds.iter().map(StatementKind::as_str).collect();
     let keys = publisher.keys.iter().filter(|key| !key.revoked).count();
     let (purls, kinds) = (purls.join(" "), kinds.join(", "));
     format!(

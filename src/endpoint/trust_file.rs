@@ -158,9 +158,8 @@ fn parse_publisher(at: usize, json: Json<'_>) -> Result<Publisher, FormatError> 
     let kinds = strings(&mut fields, "kinds")?;
     let kind = |kind: &String| {
         StatementKind::parse_right(kind).ok_or_else(|| {
-            let expected =
-                "to be kinds out of build, update, detection-rules, provenance, verification-summary";
-            fields.wrong("kinds", expected, &quote(kind))
+            let expected = format!("to be kinds out of {}", StatementKind::rights());
+            fields.wrong("kinds", &expected, &quote(kind))
         })
     };
     let kinds = kinds.iter().map(kind).collect::<Result<_, _>>()?;
@@ -194,7 +193,7 @@ fn publisher_json(publisher: &Publisher) -> Json<'static> {
     Json::object([
         ("name", Json::string(&publisher.name)),
         ("purls", list(publisher.purls.iter().map(PurlPattern::as_str).collect())),
-        ("kinds", list(publisher.kinds.iter().map(|kind| kind.as_str()).collect())),
+        ("kinds", list(publisher.kinds.iter().map(StatementKind::as_str).collect())),
         ("keys", Json::Array(publisher.keys.iter().map(key_json).collect())),
     ])
 }

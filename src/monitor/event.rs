@@ -119,7 +119,8 @@ pub enum Span {
 #[expect(missing_docs, reason = "the table below says it")]
 #[rustfmt::skip]
 pub enum Code {
-    Started, Head, HeadStale, Release, Withdrawal, Provenance, VerificationSummary, Entry,
+    Started, Head, HeadStale, Release, Withdrawal, Provenance, VerificationSummary,
+    Review, Disclosure, Imported, Attestation, Entry,
     Fork, LogShrunk, UnexpectedRelease, MissingRelease, SequenceGap, SequenceRepeated, SequenceRegressed,
     VersionChanged, WithdrawnBefore,
     LimitedAudience, KeyOutsideValidity, UntrustedStatement, UnreadableEntry, Withdrawn, FalseWithdrawal,
@@ -148,7 +149,7 @@ const fn condition(code: Code, name: &'static str, advice: &'static str) -> Row 
 
 /// In the order of the enum. To add a code, add it to both.
 #[rustfmt::skip]
-const TABLE: [Row; 30] = [
+const TABLE: [Row; 34] = [
     // The monitor began to follow a log.
     info(Code::Started, "started"),
     // A log grew to a head that checks.
@@ -160,6 +161,10 @@ const TABLE: [Row; 30] = [
     info(Code::Withdrawal, "withdrawal"),
     info(Code::Provenance, "provenance"),
     info(Code::VerificationSummary, "verification-summary"),
+    info(Code::Review, "review"),
+    info(Code::Disclosure, "disclosure"),
+    info(Code::Imported, "imported"),
+    info(Code::Attestation, "attestation"),
     info(Code::Entry, "entry"),
     // It ends when its evidence is taken out of the directory.
     condition(Code::Fork, "fork",

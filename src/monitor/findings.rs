@@ -10,7 +10,7 @@ use super::settings::LogSettings;
 use super::statements::{Reading, Signed};
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex};
-use crate::release::{Release, Statement, StatementError, Subject, Withdrawal};
+use crate::release::{Release, Shown, Signer, Statement, StatementError, Subject, Withdrawal};
 
 /// Most artifacts that an event names; the entry has all of them.
 const MAX_NAMED_ARTIFACTS: usize = 8;
@@ -267,6 +267,32 @@ impl JudgedEntry<'_> {
             Statement::Summary(summary) => {
                 (Code::VerificationSummary, format!("{by} verified {what}: {}", summary.result.as_str()))
             }
+            Statement::Review(review) => {
+                (Code::Review, format!("{by} reviewed {what}: {}", review.result.as_str()))
+            }
+            Statement::Disclosure(disclosure) => {
+                let to = match &disclosure.shown {
+                    Shown::To(to) => to.as_str(),
+                    Shown::ToAll(_) => "everybody",
+                };
+                let review = disclosure.index;
+                (Code::Disclosure, format!("{by} shows a finding of the review at leaf {review} to {to}"))
+            }
+            Statement::Imported(imported) => {
+                let (Signer::Certificate { identity: signer, .. } | Signer::Key(signer)) = &imported.signer;
+                let of = &imported.predicate_type;
+                let said = "said to be signed by";
+                (
+                    Code::Imported,
+                    format!(
+                        "{by} carries a statement about {what} ({of}), {said} {signer}, which nobody checked"
+                    ),
+                )
+            }
+            Statement::Attestation(attestation) => {
+                let result = attestation.result.map(|result| format!(", {result}")).unwrap_or_default();
+                (Code::Attestation, format!("{by} attests {} of {what}{result}", attestation.kind))
+            }
         };
         let event = with_purl(self.event(code, message), statement)
             .with("signers", signers.clone())
@@ -388,6 +414,18 @@ fn fields(event: Event, statement: &Statement) -> Event {
             .with("resource", summary.resource_uri.as_str())
             .with("result", summary.result.as_str())
             .with("digests", digests(statement)),
+        attestation => {
+            let kind = attestation.kind();
+            let event = event.with("kind", kind.as_str()).with("digests", digests(attestation));
+            let event = match attestation.predicate_type() {
+                Some(predicate_type) => event.with("predicate_type", predicate_type),
+                None => event,
+            };
+            match attestation.result() {
+                Some(result) => event.with("result", result),
+                None => event,
+            }
+        }
     }
 }
 

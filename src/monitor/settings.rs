@@ -252,7 +252,7 @@ impl Watch {
         let (kind, purls) = (statement.kind(), statement.purls());
         fits(&self.packages, |pattern| purls.iter().any(|purl| pattern.covers(purl)))
             && fits(&self.publishers, |name| signers.contains(name))
-            && fits(&self.kinds, |name| name == kind.as_str())
+            && fits(&self.kinds, |name| name == kind.as_str() || statement.predicate_type() == Some(name))
             && fits(&self.channels, |name| Some(name.as_str()) == channel)
             && fits(&self.digests, |wanted| statement.digests().any(|digest| digest == *wanted))
     }

@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Provenance, Release, Resource, Statement, Subject, VerificationSummary, Withdrawal, format_time,
+    Attestation, Commitment, Disclosure, Imported, Provenance, Purl, Release, Resource, Review, Shown,
+    Signer, Statement, StatementKind, Subject, TestResult, VerificationSummary, Withdrawal, format_time,
 };
 
 /// A statement for people and for machines.
@@ -30,6 +31,10 @@ impl Statement {
             Self::Withdrawal(withdrawal) => of_withdrawal(withdrawal),
             Self::Provenance(provenance) => of_provenance(provenance),
             Self::Summary(summary) => of_summary(summary),
+            Self::Review(review) => of_review(review),
+            Self::Disclosure(disclosure) => of_disclosure(disclosure),
+            Self::Imported(imported) => of_imported(imported),
+            Self::Attestation(attestation) => of_attestation(attestation),
         }
     }
 }
@@ -94,7 +99,7 @@ fn of_provenance(provenance: &Provenance) -> Description {
     lines.extend(resource_lines("artifact", &provenance.subjects));
     lines.extend(resource_lines("from", &provenance.dependencies));
     let object = json!({
-        "what": "provenance", "purl": provenance.purls().first().map(ToString::to_string),
+        "what": "provenance", "purl": first(provenance.purls()),
         "builder": provenance.builder, "build_type": provenance.build_type,
         "artifacts": resources(&provenance.subjects), "dependencies": resources(&provenance.dependencies),
     });
@@ -112,11 +117,142 @@ fn of_summary(summary: &VerificationSummary) -> Description {
     ];
     lines.extend(resource_lines("artifact", &summary.subjects));
     let object = json!({
-        "what": "verification-summary", "purl": summary.purls().first().map(ToString::to_string), "result": result,
+        "what": "verification-summary", "purl": first(summary.purls()), "result": result,
         "levels": summary.levels, "resource": summary.resource_uri, "verifier": summary.verifier,
         "time": time, "policy": summary.policy, "artifacts": resources(&summary.subjects),
     });
     Description { title: "a verification summary", lines, object }
+}
+
+fn of_review(review: &Review) -> Description {
+    let Review { reviewer, finished, scope, result, report, commitments, purl, log, .. } = review;
+    let (result, time) = (result.as_str(), format_time(*finished));
+    let scope: Vec<&str> = scope.iter().map(|scope| scope.as_str()).collect();
+    let mut lines = vec![("result", result.to_owned()), ("looked at", scope.join(", "))];
+    lines.extend(purl.as_ref().map(|purl| ("of", purl.to_string())));
+    lines.push(("reviewer", format!("{reviewer}, until {time}")));
+    let uri = report.uri.as_ref().map(|uri| format!("  {uri}")).unwrap_or_default();
+    lines.push(("report", format!("{}{uri}", report.sha256.to_hex())));
+    if !commitments.is_empty() {
+        lines.push(("findings", format!("{}, not shown: there is a commitment to each", commitments.len())));
+    }
+    lines.extend(resource_lines("subject", &review.subjects));
+    lines.extend(log_line(log.as_deref()));
+    let commitments: Vec<String> = commitments.iter().map(Commitment::to_hex).collect();
+    let object = json!({
+        "what": "review", "purl": first(review.purls()), "result": result, "scope": scope, "reviewer": reviewer,
+        "time": time, "report": { "sha256": report.sha256.to_hex(), "uri": report.uri },
+        "commitments": commitments, "artifacts": resources(&review.subjects), "log": log,
+    });
+    Description { title: "a review", lines, object }
+}
+
+fn of_disclosure(disclosure: &Disclosure) -> Description {
+    let Disclosure { index, leaf, commitment, shown, log, .. } = disclosure;
+    let mut lines = vec![
+        ("review", format!("leaf {index}")),
+        ("", format!("with hash {}", leaf.to_hex())),
+        ("opens", format!("commitment {}", commitment.to_hex())),
+    ];
+    let (to, finding) = match shown {
+        Shown::To(to) => {
+            lines.push(("shown to", format!("{to}, and not here")));
+            (Some(to), None)
+        }
+        Shown::ToAll(opening) => {
+            lines.push(("shown to", "everybody; finding and salt open the commitment".to_owned()));
+            let label = |at| if at == 0 { "finding" } else { "" };
+            let finding = opening.finding().lines().enumerate();
+            lines.extend(finding.map(|(at, line)| (label(at), line.to_owned())));
+            (None, Some(opening.finding()))
+        }
+    };
+    lines.extend(resource_lines("subject", &disclosure.subjects));
+    lines.extend(log_line(log.as_deref()));
+    let object = json!({
+        "what": "disclosure", "purl": first(disclosure.purls()), "review": index.get(),
+        "review_leaf_hash": leaf.to_hex(), "commitment": commitment.to_hex(), "to": to, "finding": finding,
+        "artifacts": resources(&disclosure.subjects), "log": log,
+    });
+    Description { title: "a disclosure of a finding", lines, object }
+}
+
+fn of_imported(imported: &Imported) -> Description {
+    let Imported { predicate_type, signer, bundle, media_type, payload_hash, log, .. } = imported;
+    let carried = imported.envelope.as_ref().map(|envelope| Statement::parse(&envelope.payload));
+    let (who, signer) = match signer {
+        Signer::Key(key) => (format!("a key named {key}"), json!({ "key": key })),
+        Signer::Certificate { identity, issuer } => {
+            let by = issuer.as_ref().map(|issuer| format!(", vouched for by {issuer}")).unwrap_or_default();
+            (format!("{identity}{by}"), json!({ "identity": identity, "issuer": issuer }))
+        }
+    };
+    let mut lines = vec![
+        ("carries", predicate_type.clone()),
+        ("said by", who),
+        ("", "neither the log nor this program checked that signature or its certificate".to_owned()),
+        ("bundle", format!("{}  {media_type}", bundle.to_hex())),
+    ];
+    let inside = match carried {
+        None => {
+            lines.push(("payload", format!("{}, not carried here", payload_hash.to_hex())));
+            Value::Null
+        }
+        Some(Err(e)) => {
+            lines.push(("inside", format!("a statement that this log would not take: {e}")));
+            Value::Null
+        }
+        Some(Ok(statement)) => {
+            let Description { title, lines: inner, object } = statement.describe();
+            lines.push(("inside", title.to_owned()));
+            // The subjects follow anyway.
+            lines.extend(inner.into_iter().filter(|(label, _)| !matches!(*label, "artifact" | "subject")));
+            object
+        }
+    };
+    lines.extend(resource_lines("artifact", &imported.subjects));
+    lines.extend(log_line(log.as_deref()));
+    let object = json!({
+        "what": "imported", "purl": first(imported.purls()), "predicate_type": predicate_type, "signer": signer,
+        "signature": "not checked", "bundle": bundle.to_hex(), "media_type": media_type,
+        "payload": payload_hash.to_hex(), "carried": inside, "artifacts": resources(&imported.subjects),
+        "log": log,
+    });
+    Description { title: "a statement from elsewhere", lines, object }
+}
+
+fn of_attestation(attestation: &Attestation) -> Description {
+    let Attestation { kind, predicate_type, subjects, documents, author, result, .. } = attestation;
+    let title = match kind {
+        StatementKind::Sbom => "a list of components (SBOM)",
+        StatementKind::Vex => "statements about vulnerabilities (VEX)",
+        StatementKind::TestResult => "a test result",
+        _ => "an attestation",
+    };
+    let mut lines = Vec::new();
+    lines.extend(result.map(|result| ("result", result.as_str().to_owned())));
+    lines.push(("type", predicate_type.clone()));
+    lines.extend(author.as_ref().map(|author| ("author", author.clone())));
+    for document in documents {
+        lines.push(("document", format!("{}, at {}", document.media_type, document.location)));
+        lines.extend(resource_lines("", core::slice::from_ref(&document.resource)));
+    }
+    lines.extend(resource_lines("artifact", subjects));
+    let document = |document: &super::Document| {
+        let digests = digests_of(&document.resource);
+        json!({ "media_type": document.media_type, "location": document.location, "digest": digests })
+    };
+    let documents: Vec<Value> = documents.iter().map(document).collect();
+    let what = if let StatementKind::Other(_) = kind { "attestation" } else { kind.as_str() };
+    let object = json!({
+        "what": what, "purl": first(attestation.purls()), "predicate_type": predicate_type, "author": author,
+        "result": result.map(TestResult::as_str), "documents": documents, "artifacts": resources(subjects),
+    });
+    Description { title, lines, object }
+}
+
+fn first(purls: &[Purl]) -> Option<String> {
+    purls.first().map(ToString::to_string)
 }
 
 fn log_line(log: Option<&str>) -> Option<(&'static str, String)> {
@@ -132,12 +268,12 @@ fn subject_lines(subjects: &[Subject]) -> impl Iterator<Item = (&'static str, St
 }
 
 fn resources(resources: &[Resource]) -> Vec<Value> {
-    let object = |r: &Resource| {
-        let digests: Map<String, Value> =
-            r.digests.iter().map(|(algorithm, value)| (algorithm.clone(), value.as_str().into())).collect();
-        json!({ "name": r.name, "uri": r.uri, "digest": digests })
-    };
+    let object = |r: &Resource| json!({ "name": r.name, "uri": r.uri, "digest": digests_of(r) });
     resources.iter().map(object).collect()
+}
+
+fn digests_of(resource: &Resource) -> Map<String, Value> {
+    resource.digests.iter().map(|(algorithm, value)| (algorithm.clone(), value.as_str().into())).collect()
 }
 
 fn resource_lines(

@@ -102,7 +102,7 @@ names! {
         Publisher = b'n' => "publisher",
         /// A release's channel.
         Channel = b'c' => "channel",
-        /// Name of a kind.
+        /// Name of a kind, or predicate type.
         Kind = b'k' => "kind",
     }
 }
@@ -120,6 +120,13 @@ impl Term {
         if field == SearchField::Name {
             return Self::name(value, 0);
         }
+        // Indexes of logs that knew no other kinds of attestation have only the names of these two. What such a term finds is
+        // compared with the entry.
+        let value = match (field, value) {
+            (SearchField::Kind, "https://slsa.dev/provenance/v1") => "provenance",
+            (SearchField::Kind, "https://slsa.dev/verification_summary/v1") => "verification-summary",
+            _ => value,
+        };
         let hash = Hash::digest(value.as_bytes());
         let mut term = [field as u8; 9];
         term[1..].copy_from_slice(&hash.as_bytes()[..8]);
@@ -249,7 +256,11 @@ fn begins_with(path: &str, prefix: &str) -> bool {
 
 /// Calls `each` with every value of the search fields.
 fn search_values(statement: &Statement, signers: &[String], mut each: impl FnMut(SearchField, &str)) {
-    each(SearchField::Kind, statement.kind().as_str());
+    let kind = statement.kind();
+    each(SearchField::Kind, kind.as_str());
+    if let Some(predicate_type) = statement.predicate_type().filter(|of| *of != kind.as_str()) {
+        each(SearchField::Kind, predicate_type);
+    }
     for purl in statement.purls() {
         each(SearchField::Package, &purl.package());
         each(SearchField::Version, purl.version());

@@ -255,6 +255,15 @@ impl<'a> Fields<'a> {
         Some(self.left.swap_remove(at).1)
     }
 
+    /// Gives a field another name, unless there is one of that name.
+    pub fn rename(&mut self, from: &str, to: &'static str) {
+        if self.left.iter().all(|(key, _)| key != to)
+            && let Some((key, _)) = self.left.iter_mut().find(|(key, _)| key == from)
+        {
+            *key = to.into();
+        }
+    }
+
     fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, FormatError> {
         value.ok_or_else(|| self.wrong(key, "to be there", "nothing"))
     }

@@ -39,8 +39,10 @@ pub use publishers::{
 pub use purl::{PackageUrl, Purl, PurlPattern};
 pub use release_line::MAX_RELEASE_LINE_BYTES;
 pub use statement::{
-    Kind, MAX_REASON_BYTES, MAX_SUBJECTS, ManifestRef, Provenance, Release, Resource, Source, Statement,
-    StatementKind, Subject, VerificationResult, VerificationSummary, Withdrawal,
+    Attestation, CarriedEnvelope, Commitment, Disclosure, Document, Imported, Kind, MAX_COMMITMENTS,
+    MAX_FINDING_BYTES, MAX_REASON_BYTES, MAX_SUBJECTS, ManifestRef, NewReview, Opening, Provenance,
+    Reference, Release, Report, Resource, Review, ReviewResult, ReviewScope, Shown, Signer, Source,
+    Statement, StatementKind, Subject, TestResult, VerificationResult, VerificationSummary, Withdrawal,
 };
 pub use submission::{SubmittedEnvelope, SubmittedSignature};
 pub use timestamp::{Timestamp, format_time, parse_time};

@@ -4,8 +4,7 @@
 //! [[publisher]]
 //! name = "example-vendor"
 //! purls = ["pkg:generic/example/*"]      # the packages that it may make statements about
-//! kinds = ["build", "update"]            # the kinds of statements; also "detection-rules",
-//!                                        # "provenance", "verification-summary"
+//! kinds = ["build", "update"]            # the kinds of statements, by name or by predicate type
 //!
 //! [[publisher.key]]
 //! pem = """
@@ -18,7 +17,6 @@
 //! revoked = true                         # optional: nothing it signed is trusted
 //! ```
 
-use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -113,7 +111,7 @@ pub struct Publisher {
     pub name: String,
     /// The packages that it may make statements about.
     pub purls: Vec<PurlPattern>,
-    /// The kinds of statements that it may make, out of [`StatementKind::LISTABLE`].
+    /// The kinds of statements that it may make, as [`StatementKind::parse_right`] reads them.
     pub kinds: Vec<StatementKind>,
     /// Its keys.
     pub keys: Vec<PublisherKey>,
@@ -123,12 +121,10 @@ impl Publisher {
     /// Tells whether it has the right to the statement's kind and to every package that the statement names. A
     /// publisher that may make any kind of release may also make withdrawals.
     pub(super) fn may_state(&self, statement: &Statement) -> bool {
-        let kind = statement.kind();
-        let may = match kind {
-            StatementKind::Withdrawal => {
-                self.kinds.iter().any(|kind| matches!(kind, StatementKind::Release(_)))
-            }
-            _ => self.kinds.contains(&kind),
+        let mut rights = self.kinds.iter();
+        let may = match statement {
+            Statement::Withdrawal(_) => rights.any(|kind| matches!(kind, StatementKind::Release(_))),
+            _ => rights.any(|right| statement.is_of(right)),
         };
         may && statement.purls().iter().all(|purl| self.covers(purl))
     }
@@ -303,8 +299,7 @@ pub fn check_publisher_name(name: &str) -> Result<(), &'static str> {
 
 fn parse_right(kind: &String) -> Result<StatementKind, FormatError> {
     StatementKind::parse_right(kind).ok_or_else(|| {
-        let mut expected =
-            "kinds out of build, update, detection-rules, provenance and verification-summary".to_owned();
+        let mut expected = format!("kinds out of {}", StatementKind::rights());
         if kind == StatementKind::Withdrawal.as_str() {
             expected += " (who may release a package may withdraw what it released)";
         }
@@ -333,7 +328,7 @@ pub struct NewPublisher<'a> {
     pub pem: &'a str,
     /// The packages that it may make statements about.
     pub purls: &'a [PurlPattern],
-    /// The kinds of statements that it may make, out of [`StatementKind::LISTABLE`].
+    /// The kinds of statements that it may make, as [`StatementKind::parse_right`] reads them.
     pub kinds: &'a [StatementKind],
 }
 

@@ -2,6 +2,7 @@ mod admit;
 mod attestations;
 mod envelopes;
 mod facts;
+mod people;
 mod publishers;
 mod statements;
 mod withdrawals;

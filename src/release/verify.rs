@@ -63,7 +63,7 @@ pub enum StatementError {
     KeyRevoked { publisher: String, keyid: String },
     /// None of the signers may make such a statement about the package.
     #[error(
-        "{publishers} may not make statements of kind {kind}{}: expected {} in publishers.toml to cover it", of(package.as_deref()), rights(*kind, package.as_deref())
+        "{publishers} may not make statements of kind {kind}{}: expected {} in publishers.toml to cover it", of(package.as_deref()), rights(kind, package.as_deref())
     )]
     NotPermitted {
         publishers: String,
@@ -99,7 +99,7 @@ fn of(package: Option<&str>) -> String {
     package.map(|package| format!(" about {package}")).unwrap_or_default()
 }
 
-const fn rights(kind: StatementKind, package: Option<&str>) -> &'static str {
+const fn rights(kind: &StatementKind, package: Option<&str>) -> &'static str {
     match (kind, package) {
         (StatementKind::Withdrawal, _) => "one of their purl patterns and any kind of release",
         (_, Some(_)) => "one of their purl patterns and kinds",

@@ -13,7 +13,8 @@ use super::{Log, Problem, Profile};
 use crate::format::{FormatError, base64_encode, quote, to_json};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::release::{
-    EntryValues, Facts, PackageUrl, Publishers, Purl, Resource, SearchField, Statement, Subject, Term,
+    EntryValues, Facts, PackageUrl, Publishers, Purl, Resource, SearchField, Shown, Signer, Statement,
+    Subject, Term,
 };
 use crate::store::{StoreError, StoreReader};
 
@@ -62,9 +63,13 @@ pub struct ReleaseRow {
     /// The first package URL with a version that the statement names; releases and withdrawals always have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purl: Option<String>,
-    /// `build`, `update` or `detection-rules` for a release; `withdrawal`, `provenance` or `verification-summary`
-    /// for other statements.
+    /// `build`, `update` or `detection-rules` for a release; `withdrawal`, `provenance`, `verification-summary`,
+    /// `review`, `disclosure`, `sbom`, `vex`, `test-result` or `imported` for other statements; of any other, its predicate
+    /// type.
     pub kind: String,
+    /// The predicate type of an attestation; of an imported statement, that of what it carries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicate_type: Option<String>,
     /// A release's channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
@@ -86,7 +91,19 @@ pub struct ReleaseRow {
     /// The verifier that a verification summary names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verifier: Option<String>,
-    /// `PASSED` or `FAILED` for a verification summary.
+    /// Leaf index of the review that a disclosure belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<u64>,
+    /// The reviewer that a review names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reviewer: Option<String>,
+    /// The party that a finding was shown to; missing if it was shown to everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The signer that an imported statement names, which nobody checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// `PASSED` or `FAILED` for a verification summary, also `PASSED_WITH_FINDINGS` for a review and `WARNED` for a test.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
     /// The artifacts that have a SHA-256.
@@ -367,17 +384,31 @@ fn row(index: LeafIndex, entry: &[u8], values: &EntryValues) -> ReleaseRow {
             artifacts: named(&withdrawal.subjects),
             ..row
         },
-        Statement::Provenance(provenance) => ReleaseRow {
-            builder: Some(provenance.builder.clone()),
-            artifacts: described(&provenance.subjects),
-            ..row
-        },
-        Statement::Summary(summary) => ReleaseRow {
-            verifier: Some(summary.verifier.clone()),
-            result: Some(summary.result.as_str().to_owned()),
-            artifacts: described(&summary.subjects),
-            ..row
-        },
+        attestation => attestation_row(attestation, row),
+    }
+}
+
+fn attestation_row(statement: &Statement, row: ReleaseRow) -> ReleaseRow {
+    let row = ReleaseRow {
+        artifacts: described(statement.resources()),
+        predicate_type: statement.predicate_type().map(ToOwned::to_owned),
+        result: statement.result().map(ToOwned::to_owned),
+        ..row
+    };
+    match statement {
+        Statement::Provenance(provenance) => ReleaseRow { builder: Some(provenance.builder.clone()), ..row },
+        Statement::Summary(summary) => ReleaseRow { verifier: Some(summary.verifier.clone()), ..row },
+        Statement::Review(review) => ReleaseRow { reviewer: Some(review.reviewer.clone()), ..row },
+        Statement::Disclosure(disclosure) => {
+            let to = if let Shown::To(to) = &disclosure.shown { Some(to.clone()) } else { None };
+            ReleaseRow { review: Some(disclosure.index.get()), to, ..row }
+        }
+        Statement::Imported(imported) => {
+            let (Signer::Certificate { identity: signer, .. } | Signer::Key(signer)) = &imported.signer;
+            let predicate_type = Some(imported.predicate_type.clone());
+            ReleaseRow { signer: Some(signer.clone()), predicate_type, ..row }
+        }
+        _ => row,
     }
 }
 

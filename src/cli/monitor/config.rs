@@ -434,10 +434,10 @@ fn watch(text: WatchText, place: &TomlPlace<'_>) -> Result<Watch, FormatError> {
     check_name("a watch", &text.name).map_err(|e| place.key("name").wrong(e))?;
     let digest = |hex: &String| Hash::from_hex(hex.strip_prefix("sha256:").unwrap_or(hex));
     let digests = text.digests.iter().map(digest).collect::<Result<_, _>>();
-    let mut known: Vec<&str> = StatementKind::LISTABLE.iter().map(|kind| kind.as_str()).collect();
-    known.push(StatementKind::Withdrawal.as_str());
-    if let Some(at) = text.kinds.iter().position(|kind| !known.contains(&kind.as_str())) {
-        let expected = format!("kinds out of {}", known.join(", "));
+    let withdrawal = StatementKind::Withdrawal;
+    let is_known = |kind: &String| kind == withdrawal.as_str() || StatementKind::parse_right(kind).is_some();
+    if let Some(at) = text.kinds.iter().position(|kind| !is_known(kind)) {
+        let expected = format!("kinds out of {withdrawal}, {}", StatementKind::rights());
         return Err(place.item("kinds", at).malformed(expected, quote(&text.kinds[at])));
     }
     Ok(Watch {

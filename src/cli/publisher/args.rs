@@ -61,8 +61,8 @@ pub struct PublisherAdd {
     /// Package it may publish, or a prefix of packages with a final `*`; repeat for more
     #[arg(long = "purl", value_name = "PATTERN", required = true, value_parser = parse_pattern)]
     pub purls: Vec<PurlPattern>,
-    /// Kind it may state: build, update, detection-rules, provenance or verification-summary; repeat
-    /// for more
+    /// Kind it may state: build, update, detection-rules, provenance, verification-summary, review,
+    /// disclosure, sbom, vex, test-result, imported, or the URI of a predicate type; repeat for more
     #[arg(long = "kind", required = true, value_parser = parse_right, value_name = "KIND")]
     pub kinds: Vec<StatementKind>,
 }
@@ -113,9 +113,7 @@ pub struct PublisherRevoke {
 }
 
 fn parse_right(text: &str) -> Result<StatementKind, String> {
-    StatementKind::parse_right(text).ok_or_else(|| {
-        "expected build, update, detection-rules, provenance or verification-summary".to_owned()
-    })
+    StatementKind::parse_right(text).ok_or_else(|| format!("expected {}", StatementKind::rights()))
 }
 
 fn parse_publisher_name(text: &str) -> Result<String, String> {

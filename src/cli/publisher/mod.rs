@@ -14,7 +14,7 @@ use super::{files, output};
 use crate::clock::now;
 use crate::format::{FormatError, file_text};
 use crate::release::{
-    NewPublisher, PublisherKey, Publishers, PurlPattern, Timestamp, format_time, public_pem_of,
+    NewPublisher, PublisherKey, Publishers, PurlPattern, StatementKind, Timestamp, format_time, public_pem_of,
 };
 use args::{
     Publisher, PublisherAdd, PublisherAddKey, PublisherCommand, PublisherExpire, PublisherList,
@@ -76,7 +76,7 @@ fn list(args: &PublisherList, json: bool) -> CliResult {
     let (now, mut lines, mut objects) = (now(), String::new(), Vec::new());
     for publisher in publishers.list() {
         let purls: Vec<&str> = publisher.purls.iter().map(PurlPattern::as_str).collect();
-        let kinds: Vec<&str> = publisher.kinds.iter().map(|kind| kind.as_str()).collect();
+        let kinds: Vec<&str> = publisher.kinds.iter().map(StatementKind::as_str).collect();
         lines += &format!("{BOLD}{}{BOLD:#}\n", publisher.name);
         lines += &format!("  purls  {}\n  kinds  {}\n", purls.join(", "), kinds.join(", "));
         for key in &publisher.keys {

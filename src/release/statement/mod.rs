@@ -11,26 +11,37 @@
 //!
 //! Version 0.1 differs in that every subject must have a name. Here that depends on the predicate, for both versions.
 
+mod attestation;
+mod commitment;
+mod disclosure;
+mod imported;
+mod kind;
 mod provenance;
 mod release;
 mod resource;
+mod review;
 mod subject;
 mod summary;
 mod withdrawal;
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
-use core::fmt;
 
+pub use attestation::{Attestation, Document, Reference, TestResult};
+pub use commitment::{Commitment, MAX_FINDING_BYTES, Opening};
+pub use disclosure::{Disclosure, Shown};
+pub use imported::{CarriedEnvelope, Imported, Signer};
+pub use kind::StatementKind;
 pub use provenance::Provenance;
 pub use release::{Kind, ManifestRef, Release, Source};
 pub use resource::Resource;
+pub use review::{MAX_COMMITMENTS, NewReview, Report, Review, ReviewResult, ReviewScope};
 pub use subject::Subject;
 pub use summary::{VerificationResult, VerificationSummary};
 pub use withdrawal::{MAX_REASON_BYTES, Withdrawal};
 
-use super::Purl;
 use super::json::{Fields, Json};
+use super::{Purl, Timestamp};
 use crate::format::{FormatError, cap, quote};
 use crate::merkle::Hash;
 
@@ -53,65 +64,23 @@ pub enum Statement {
     Provenance(Provenance),
     /// A SLSA verification summary: the result of a check of artifacts.
     Summary(VerificationSummary),
+    /// A review of a source or a release.
+    Review(Review),
+    /// The disclosure of a finding of a review.
+    Disclosure(Disclosure),
+    /// A statement that was signed for another system, carried by a publisher of this log.
+    Imported(Imported),
+    /// Any other attestation.
+    Attestation(Attestation),
 }
 
-/// The kind of a statement. Publishers have rights for each kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StatementKind {
-    /// A release, of this kind.
-    Release(Kind),
-    /// A withdrawal.
-    Withdrawal,
-    /// SLSA provenance.
-    Provenance,
-    /// A SLSA verification summary.
-    VerificationSummary,
-}
-
-impl StatementKind {
-    /// The kinds of release.
-    pub const RELEASES: [Self; 3] =
-        [Self::Release(Kind::Build), Self::Release(Kind::Update), Self::Release(Kind::DetectionRules)];
-
-    /// The kinds that a publisher can have a right to. Withdrawals are not among them: a publisher that may release a
-    /// package may withdraw what it released.
-    pub const LISTABLE: [Self; 5] = [
-        Self::RELEASES[0],
-        Self::RELEASES[1],
-        Self::RELEASES[2],
-        Self::Provenance,
-        Self::VerificationSummary,
-    ];
-
-    /// The name in configuration and searches.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Release(kind) => kind.as_str(),
-            Self::Withdrawal => "withdrawal",
-            Self::Provenance => "provenance",
-            Self::VerificationSummary => "verification-summary",
-        }
-    }
-
-    /// Finds the kind of this name in [`LISTABLE`](Self::LISTABLE).
-    #[must_use]
-    pub fn parse_right(text: &str) -> Option<Self> {
-        Self::LISTABLE.into_iter().find(|kind| kind.as_str() == text)
-    }
-}
-
-impl From<Kind> for StatementKind {
-    fn from(kind: Kind) -> Self {
-        Self::Release(kind)
-    }
-}
-
-impl fmt::Display for StatementKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+/// The predicate types of this program.
+const OUR_TYPES: [&str; 4] = [
+    withdrawal::PREDICATE_TYPE,
+    review::PREDICATE_TYPE,
+    disclosure::PREDICATE_TYPE,
+    imported::PREDICATE_TYPE,
+];
 
 impl Statement {
     const WHAT: &str = "a statement";
@@ -119,7 +88,7 @@ impl Statement {
     /// Parses the payload of an envelope.
     ///
     /// # Errors
-    /// [`FormatError`] unless it is strict JSON of a known predicate type with all that the type demands.
+    /// [`FormatError`] unless it is strict JSON with all that its predicate type demands.
     pub fn parse(payload: &[u8]) -> Result<Self, FormatError> {
         let (predicate_type, fields) = open(Self::WHAT, payload)?;
         match &*predicate_type {
@@ -127,27 +96,73 @@ impl Statement {
             withdrawal::PREDICATE_TYPE => Withdrawal::read(fields).map(Self::Withdrawal),
             provenance::PREDICATE_TYPE => Provenance::read(fields).map(Self::Provenance),
             summary::PREDICATE_TYPE => VerificationSummary::read(fields).map(Self::Summary),
-            other => {
-                let known = [
-                    release::PREDICATE_TYPE,
-                    withdrawal::PREDICATE_TYPE,
-                    provenance::PREDICATE_TYPE,
-                    summary::PREDICATE_TYPE,
-                ];
-                let expected = format!("to be one of {}", known.join(", "));
-                Err(fields.wrong("predicateType", &expected, &quote(other)))
-            }
+            provenance::PREDICATE_TYPE_0_2 => Provenance::read_0_2(fields).map(Self::Provenance),
+            summary::PREDICATE_TYPE_0_2 => VerificationSummary::read_0_2(fields).map(Self::Summary),
+            review::PREDICATE_TYPE => Review::read(fields).map(Self::Review),
+            disclosure::PREDICATE_TYPE => Disclosure::read(fields).map(Self::Disclosure),
+            imported::PREDICATE_TYPE => Imported::read(fields).map(Self::Imported),
+            other => Attestation::read(other, fields).map(Self::Attestation),
         }
     }
 
     /// The kind of the statement.
     #[must_use]
-    pub const fn kind(&self) -> StatementKind {
+    pub fn kind(&self) -> StatementKind {
         match self {
             Self::Release(release) => StatementKind::Release(release.kind),
             Self::Withdrawal(_) => StatementKind::Withdrawal,
             Self::Provenance(_) => StatementKind::Provenance,
             Self::Summary(_) => StatementKind::VerificationSummary,
+            Self::Review(_) => StatementKind::Review,
+            Self::Disclosure(_) => StatementKind::Disclosure,
+            Self::Imported(_) => StatementKind::Imported,
+            Self::Attestation(attestation) => attestation.kind.clone(),
+        }
+    }
+
+    /// The predicate type of an attestation, which publishers can have a right to by itself; `None` for releases and
+    /// withdrawals.
+    #[must_use]
+    pub fn predicate_type(&self) -> Option<&str> {
+        match self {
+            Self::Release(_) | Self::Withdrawal(_) => None,
+            Self::Provenance(provenance) => Some(provenance.predicate_type),
+            Self::Summary(summary) => Some(summary.predicate_type),
+            Self::Review(_) => Some(review::PREDICATE_TYPE),
+            Self::Disclosure(_) => Some(disclosure::PREDICATE_TYPE),
+            Self::Imported(_) => Some(imported::PREDICATE_TYPE),
+            Self::Attestation(attestation) => Some(&attestation.predicate_type),
+        }
+    }
+
+    /// Tells whether a right, or a demand, covers it: the name of its kind, or its predicate type.
+    #[must_use]
+    pub fn is_of(&self, right: &StatementKind) -> bool {
+        match right {
+            StatementKind::Other(predicate_type) => self.predicate_type() == Some(predicate_type),
+            named => self.kind() == *named,
+        }
+    }
+
+    /// The result of a check: `PASSED` or `FAILED` of a verification summary; of a review also `PASSED_WITH_FINDINGS`, of a
+    /// test also `WARNED`.
+    #[must_use]
+    pub const fn result(&self) -> Option<&'static str> {
+        match self {
+            Self::Summary(summary) => Some(summary.result.as_str()),
+            Self::Review(review) => Some(review.result.as_str()),
+            Self::Attestation(Attestation { result: Some(result), .. }) => Some(result.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The time that a verification summary or a review states for itself. The log does not check it.
+    #[must_use]
+    pub const fn stated_time(&self) -> Option<Timestamp> {
+        match self {
+            Self::Summary(summary) => Some(summary.time_verified),
+            Self::Review(review) => Some(review.finished),
+            _ => None,
         }
     }
 
@@ -165,6 +180,10 @@ impl Statement {
             Self::Withdrawal(withdrawal) => core::slice::from_ref(&withdrawal.purl),
             Self::Provenance(provenance) => provenance.purls(),
             Self::Summary(summary) => summary.purls(),
+            Self::Review(review) => review.purls(),
+            Self::Disclosure(disclosure) => disclosure.purls(),
+            Self::Imported(imported) => imported.purls(),
+            Self::Attestation(attestation) => attestation.purls(),
         }
     }
 
@@ -186,20 +205,36 @@ impl Statement {
         match self {
             Self::Release(release) => release.log.as_deref(),
             Self::Withdrawal(withdrawal) => withdrawal.log.as_deref(),
-            Self::Provenance(_) | Self::Summary(_) => None,
+            Self::Review(review) => review.log.as_deref(),
+            Self::Disclosure(disclosure) => disclosure.log.as_deref(),
+            Self::Imported(imported) => imported.log.as_deref(),
+            Self::Provenance(_) | Self::Summary(_) | Self::Attestation(_) => None,
         }
     }
 
     /// SHA-256 of each subject that has one, and the root of a release's manifest.
     pub fn digests(&self) -> impl Iterator<Item = Hash> + use<'_> {
-        let (subjects, resources, manifest): (&[Subject], &[Resource], _) = match self {
-            Self::Release(release) => (&release.subjects, &[], release.manifest),
-            Self::Withdrawal(withdrawal) => (&withdrawal.subjects, &[], None),
-            Self::Provenance(provenance) => (&[], &provenance.subjects, None),
-            Self::Summary(summary) => (&[], &summary.subjects, None),
+        let (subjects, manifest): (&[Subject], _) = match self {
+            Self::Release(release) => (&release.subjects, release.manifest),
+            Self::Withdrawal(withdrawal) => (&withdrawal.subjects, None),
+            _ => (&[], None),
         };
         let named = subjects.iter().map(|subject| subject.sha256);
-        named.chain(resources.iter().filter_map(Resource::sha256)).chain(manifest.map(|m| m.root))
+        named.chain(self.resources().iter().filter_map(Resource::sha256)).chain(manifest.map(|m| m.root))
+    }
+
+    /// The subjects of an attestation; none for a release or a withdrawal, whose subjects are named.
+    #[must_use]
+    pub const fn resources(&self) -> &[Resource] {
+        match self {
+            Self::Release(_) | Self::Withdrawal(_) => &[],
+            Self::Provenance(provenance) => provenance.subjects.as_slice(),
+            Self::Summary(summary) => summary.subjects.as_slice(),
+            Self::Review(review) => review.subjects.as_slice(),
+            Self::Disclosure(disclosure) => disclosure.subjects.as_slice(),
+            Self::Imported(imported) => imported.subjects.as_slice(),
+            Self::Attestation(attestation) => attestation.subjects.as_slice(),
+        }
     }
 
     /// The release, if it is one.
@@ -247,9 +282,14 @@ fn open_as<'a>(
 
 /// Makes the payload of a statement of ours.
 fn to_payload(predicate_type: &str, predicate: Json<'_>, subjects: &[Subject]) -> Vec<u8> {
+    to_payload_of(predicate_type, predicate, subjects.iter().map(Subject::to_json).collect())
+}
+
+/// Like [`to_payload`], with subjects of any form.
+fn to_payload_of(predicate_type: &str, predicate: Json<'_>, subjects: Vec<Json<'_>>) -> Vec<u8> {
     let statement = Json::object([
         ("_type", Json::string(STATEMENT_TYPE)),
-        ("subject", Json::Array(subjects.iter().map(Subject::to_json).collect())),
+        ("subject", Json::Array(subjects)),
         ("predicateType", Json::string(predicate_type)),
         ("predicate", predicate),
     ]);

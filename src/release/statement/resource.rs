@@ -14,7 +14,7 @@ use crate::format::{FormatError, cap_count, quote};
 use crate::merkle::Hash;
 use crate::release::json::{Fields, Json, describe};
 
-/// A subject or a dependency in a predicate that is not our own.
+/// A subject or a dependency that is described rather than named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
     /// Its name, unique in the statement.
@@ -75,6 +75,17 @@ impl Resource {
         name.as_deref().map_or(Ok(()), |name| check_text("the name of a resource", name))?;
         uri.as_deref().map_or(Ok(()), |uri| check_text("the uri of a resource", uri))?;
         Ok(Self { name, uri, digests })
+    }
+
+    pub(super) fn to_json(&self) -> Json<'static> {
+        let mut fields = Vec::new();
+        fields.extend(self.name.as_deref().map(|name| ("name".into(), Json::string(name))));
+        fields.extend(self.uri.as_deref().map(|uri| ("uri".into(), Json::string(uri))));
+        let digest = |(algorithm, value): &(String, String)| (algorithm.clone().into(), Json::string(value));
+        if !self.digests.is_empty() {
+            fields.push(("digest".into(), Json::Object(self.digests.iter().map(digest).collect())));
+        }
+        Json::Object(fields)
     }
 
     /// Its SHA-256, if it has one.

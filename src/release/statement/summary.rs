@@ -1,4 +1,4 @@
-//! SLSA verification summaries v1: the results of checking artifacts against a policy.
+//! SLSA verification summaries v1 and v0.2: the results of checking artifacts against a policy.
 //!
 //! ```text
 //! {"_type":"https://in-toto.io/Statement/v1",
@@ -10,6 +10,9 @@
 //! ```
 //!
 //! Required are the fields that version 1.0 of the SLSA specification requires. Unknown fields are ignored.
+//!
+//! Version 0.2 has one `policyLevel` for the levels. Its signers also write the names of fields as `policy_level`, which
+//! comes from the way in which protobuf prints JSON.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;
@@ -22,6 +25,16 @@ use crate::release::json::{Fields, Json, describe};
 use crate::release::{Timestamp, parse_time};
 
 pub(super) const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
+pub(super) const PREDICATE_TYPE_0_2: &str = "https://slsa.dev/verification_summary/v0.2";
+
+/// Names of fields in version 0.2, as some signers write them, and as its specification does.
+const OLD_NAMES: [(&str, &str); 5] = [
+    ("time_verified", "timeVerified"),
+    ("resource_uri", "resourceUri"),
+    ("input_attestations", "inputAttestations"),
+    ("verification_result", "verificationResult"),
+    ("policy_level", "policyLevel"),
+];
 
 names! {
     /// The result of a verification.
@@ -50,6 +63,8 @@ pub struct VerificationSummary {
     pub result: VerificationResult,
     /// The levels, such as `SLSA_BUILD_LEVEL_3`; at most one for each track.
     pub levels: Vec<String>,
+    /// The predicate type, which tells the version.
+    pub(super) predicate_type: &'static str,
     purls: Vec<Purl>,
 }
 
@@ -57,9 +72,22 @@ impl VerificationSummary {
     const WHAT: &str = "a verification summary";
 
     pub(super) fn read(statement: Fields<'_>) -> Result<Self, FormatError> {
+        Self::read_version(statement, PREDICATE_TYPE)
+    }
+
+    /// Version 0.2.
+    pub(super) fn read_0_2(statement: Fields<'_>) -> Result<Self, FormatError> {
+        Self::read_version(statement, PREDICATE_TYPE_0_2)
+    }
+
+    fn read_version(statement: Fields<'_>, predicate_type: &'static str) -> Result<Self, FormatError> {
         let mut statement = statement.about(Self::WHAT);
         let subjects = Resource::subjects(Self::WHAT, &mut statement)?;
         let mut predicate = statement.object("predicate")?;
+        let old = predicate_type == PREDICATE_TYPE_0_2;
+        if old {
+            OLD_NAMES.iter().for_each(|(snake, camel)| predicate.rename(snake, camel));
+        }
         let verifier = predicate.object("verifier")?.string("id")?;
         check_text("the id of a verifier", &verifier)?;
         let time_verified = time(&predicate.text("timeVerified")?)?;
@@ -76,11 +104,25 @@ impl VerificationSummary {
         let result = VerificationResult::parse(&result).ok_or_else(|| {
             predicate.wrong("verificationResult", "to be PASSED or FAILED", &quote(&result))
         })?;
-        let levels = predicate.array("verifiedLevels")?;
+        let levels = if old {
+            predicate.optional("policyLevel").into_iter().collect()
+        } else {
+            predicate.array("verifiedLevels")?
+        };
         let levels = levels.into_iter().map(level).collect::<Result<Vec<_>, _>>()?;
         check_levels(&levels)?;
         let purls = purls_in(Some(&resource_uri), &subjects)?;
-        Ok(Self { subjects, verifier, time_verified, resource_uri, policy, result, levels, purls })
+        Ok(Self {
+            subjects,
+            verifier,
+            time_verified,
+            resource_uri,
+            policy,
+            result,
+            levels,
+            predicate_type,
+            purls,
+        })
     }
 
     /// Every package and version in the resource URI, and in the URI or the name of a subject, each once.

@@ -59,9 +59,16 @@ const KINDS = {
   withdrawal: "withdrawal",
   provenance: "provenance",
   "verification-summary": "verification summary",
+  review: "review",
+  disclosure: "disclosure of a finding",
+  sbom: "list of components",
+  vex: "vulnerability statements",
+  "test-result": "test result",
+  imported: "statement from elsewhere",
+  attestation: "attestation",
   opaque: "bytes",
 };
 
 /** The kind of a statement in words. */
 export const kind = (name) => KINDS[name] ?? name;
-export const KIND_NAMES = Object.keys(KINDS).filter((name) => name !== "opaque");
+export const KIND_NAMES = Object.keys(KINDS).filter((name) => name !== "opaque" && name !== "attestation");

@@ -115,6 +115,13 @@ fn both(proof: &ProofFile) -> (String, String) {
     (proof.to_string(), format!("{policy}group all-of-them all{members}\nquorum all-of-them\n"))
 }
 
+/// What is left of the policy of `both` without the keys of Ed25519.
+fn ml_dsa(policy: &str) -> String {
+    let keys: String =
+        policy.lines().filter(|line| line.len() > 1_000).map(|line| format!("{line}\n")).collect();
+    format!("{keys}group all-of-them all w2 w4 w6\nquorum all-of-them\n")
+}
+
 /// A trust file with `vendor`.
 fn trust(policy: &str) -> String {
     let policy = Policy::parse(policy.as_bytes()).expect("a policy");
@@ -167,6 +174,7 @@ fn files() -> BTreeMap<&'static str, String> {
         ("witnessed.trust", trust(&quorum(&witness))),
         ("both.tlog-proof", both.0),
         ("both.trust", trust(&both.1)),
+        ("ml-dsa.trust", trust(&ml_dsa(&both.1))),
         ("publishers.toml", releases::vendor_toml()),
         ("other-publishers.toml", stranger_toml),
         ("updates-only.toml", releases::publisher_toml("vendor", 1, &["pkg:generic/example/*"], &["update"])),

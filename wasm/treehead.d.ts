@@ -96,9 +96,10 @@ export class Treehead {
    */
   verify(question: Question): Verdict;
   /**
-   * The same, and asks the log: its newest head must continue every head that was seen before, and `maxAge` applies to that
-   * head, not to the proof's. `fetchPath` gets a path below the log's address, such as `checkpoint`; it must go past every
-   * cache, as `fetch(url, { cache: "no-store" })` does. This version does not ask for withdrawals.
+   * The same, and asks the log: its newest head must continue every head that was seen before, the release must not be
+   * withdrawn, and `maxAge` applies to that head, not to the proof's. `fetchPath` gets a path below the log's address, such as
+   * `checkpoint` or `releases?limit=100&withdraws=...`; it must go past every cache, as `fetch(url, { cache: "no-store" })`
+   * does.
    */
   verifyOnline(question: Question, fetchPath: FetchPath): Promise<Verdict>;
   /** An empty memory, or one from the bytes that `Memory.bytes` returned. Damaged bytes throw. */
@@ -258,6 +259,7 @@ export interface Verified {
   /** Root of that tree, base64. */
   root: string;
   witnesses: Cosignature[];
+  /** `learnt` if the log was asked for withdrawals and answered; a log of static files has no search. */
   withdrawals: "learnt" | "not-asked";
   /** The log's newest head, if the log was asked. */
   latest_tree_size?: number;

@@ -11,6 +11,7 @@ const OK = 0;
 const REFUSED = 1;
 const COULD_NOT_TELL = 2;
 const MALFORMED = 4;
+const TOO_SMALL = 7;
 /** Status of a failure that this file finds. */
 const INVALID = 3;
 
@@ -419,8 +420,15 @@ export class Treehead {
   async #answerAll(check, fetchPath) {
     while (this.wasm.th_check_requests(check.pointer) > 0) {
       const { path, most } = this.call((frame, wasm) => {
-        const [text, out] = [frame.text(), frame.room(4)];
-        this.check(wasm.th_check_request(check.pointer, 0, text, out), "a request");
+        const out = frame.room(4);
+        let text = frame.text();
+        let status = wasm.th_check_request(check.pointer, 0, text, out);
+        // A search for withdrawals names the package, whose name may be long.
+        if (status === TOO_SMALL) {
+          text = frame.text(frame.u32(text + 8) + 1);
+          status = wasm.th_check_request(check.pointer, 0, text, out);
+        }
+        this.check(status, "a request");
         return { path: frame.readText(text), most: frame.u32(out) };
       });
       const { status, bytes } = await answerOf(fetchPath, path, most);

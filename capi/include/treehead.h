@@ -277,7 +277,8 @@ typedef struct th_verdict {
    */
   int32_t asked_the_log;
   /*
-   1 if the log was asked for withdrawals of the release, and answered. This version never asks.
+   1 if the log was asked for withdrawals of the release, and answered. 0 also if the log has no search: then none could
+   be asked for.
    */
   int32_t asked_for_withdrawals;
   /*
@@ -398,9 +399,10 @@ typedef struct th_question {
 } th_question;
 
 /*
- Fetches `path` from below the log's address, such as "checkpoint" or "tile/0/x001/234.p/5", as a GET request would, past
- every cache. Writes at most `capacity` bytes to `data`, which must be the whole answer, and their number to `length`.
- Returns the HTTP status; 0 if there was no answer, or a longer one.
+ Fetches `path` from below the log's address, such as "checkpoint", "tile/0/x001/234.p/5" or
+ "releases?limit=100&withdraws=...", as a GET request would, past every cache. Writes at most `capacity` bytes to `data`,
+ which must be the whole answer, and their number to `length`. Returns the HTTP status; 0 if there was no answer, or a
+ longer one.
  */
 typedef int32_t (*th_fetch)(void *context, const char *path, uint8_t *data, size_t capacity, size_t *length);
 
@@ -629,7 +631,9 @@ th_status th_check_new(const struct th_trust *trust,
 size_t th_check_requests(const struct th_check *check);
 
 /*
- The path of a request below the log's address, and the most bytes that the answer may have (NULL: not wanted).
+ The path of a request below the log's address, and the most bytes that the answer may have (NULL: not wanted). TH_TOO_SMALL
+ if the path does not fit, which is some kilobytes long if the package's name is: no part of it is written then, and
+ path->length says how long it is.
  */
 th_status th_check_request(const struct th_check *check, size_t at, struct th_text *path, size_t *most);
 
@@ -655,8 +659,8 @@ th_status th_check_finish(struct th_check *check, struct th_memory *memory, stru
 void th_check_free(struct th_check *check);
 
 /*
- Like th_verify, and asks the log: its newest head must continue every head that was seen before, and max_age applies to
- that head, not to the proof's.
+ Like th_verify, and asks the log: its newest head must continue every head that was seen before, the release must not be
+ withdrawn, and max_age applies to that head, not to the proof's.
  */
 th_status th_verify_online(const struct th_trust *trust,
                            struct th_memory *memory,

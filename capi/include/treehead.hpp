@@ -232,6 +232,8 @@ class Verdict {
   std::uint64_t index() const noexcept { return verdict_.index; }
   std::uint64_t tree_size() const noexcept { return verdict_.tree_size; }
   std::uint64_t cosigned() const noexcept { return verdict_.cosigned; }
+  // True if the log was asked for withdrawals of the release, and answered.
+  bool asked_for_withdrawals() const noexcept { return verdict_.asked_for_withdrawals != 0; }
   // A .tlog-fork file that proves that the log signed two histories: save it. Empty if there is none.
   std::string evidence() const { return detail::bytes(verdict_.evidence); }
   std::string_view evidence_name() const noexcept { return texts_->evidence_name; }
@@ -292,9 +294,14 @@ inline Verdict verify_online(const Trust &trust, Memory *memory, const Question 
   });
   const std::unique_ptr<th_check, void (*)(th_check *)> check(made, th_check_free);
   while (th_check_requests(made) > 0) {
-    char buffer[128];
-    th_text path = th_text_of(buffer, sizeof buffer);
-    th_check_request(made, 0, &path, nullptr);
+    std::string buffer(256, '\0');
+    th_text path = th_text_of(buffer.data(), buffer.size());
+    if (th_check_request(made, 0, &path, nullptr) == TH_TOO_SMALL) {
+      buffer.resize(path.length + 1);
+      path = th_text_of(buffer.data(), buffer.size());
+      th_check_request(made, 0, &path, nullptr);
+    }
+    buffer.resize(path.length);
     const Answer answer = fetch(buffer);
     th_check_answer(made, 0, answer.first, detail::data(answer.second), answer.second.size());
   }

@@ -14,7 +14,7 @@ const STATEMENT_BYTES: usize = 560;
 
 type PostQuantum = (ml_dsa::VerifyingKey<MlDsa44>, ml_dsa::Signature<MlDsa44>);
 
-/// As many signatures as `fixtures/verify/both.tlog-proof` has, by as many keys: five of Ed25519, four of ML-DSA-44.
+/// Signatures by as many keys.
 pub struct Bare {
     ed25519: Vec<(VerifyingKey, Vec<u8>, Signature)>,
     ml_dsa: Vec<PostQuantum>,
@@ -22,15 +22,15 @@ pub struct Bare {
 
 const MESSAGE: [u8; HEAD_BYTES] = [7; HEAD_BYTES];
 
-/// Makes them.
+/// Makes as many of each algorithm. The first one with Ed25519 is of a statement, all others are of tree heads.
 #[unsafe(no_mangle)]
-pub extern "C" fn th_bare_new() -> *mut Bare {
-    let sizes = [STATEMENT_BYTES, HEAD_BYTES, HEAD_BYTES, HEAD_BYTES, HEAD_BYTES];
-    let ed25519 = sizes.iter().zip(1_u8..).map(|(size, seed)| {
-        let (key, message) = (SigningKey::from_bytes(&[seed; 32]), alloc::vec![seed; *size]);
+pub extern "C" fn th_bare_new(ed25519: u8, ml_dsa: u8) -> *mut Bare {
+    let ed25519 = (1..=ed25519).map(|seed| {
+        let size = if seed == 1 { STATEMENT_BYTES } else { HEAD_BYTES };
+        let (key, message) = (SigningKey::from_bytes(&[seed; 32]), alloc::vec![seed; size]);
         (key.verifying_key(), message.clone(), key.sign(&message))
     });
-    let ml_dsa = (1_u8..=4).filter_map(|seed| {
+    let ml_dsa = (1..=ml_dsa).filter_map(|seed| {
         let key = ml_dsa::SigningKey::<MlDsa44>::from_seed(&[seed; 32].into());
         let signature = key.expanded_key().sign_deterministic(&MESSAGE, b"").ok()?;
         Some((AsRef::<ml_dsa::VerifyingKey<MlDsa44>>::as_ref(&key).clone(), signature))
@@ -38,13 +38,13 @@ pub extern "C" fn th_bare_new() -> *mut Bare {
     Box::into_raw(Box::new(Bare { ed25519: ed25519.collect(), ml_dsa: ml_dsa.collect() }))
 }
 
-/// Checks them all.
+/// Checks them all. Returns 1 if they are good.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn th_bare_check(bare: *const Bare) -> i32 {
     let Bare { ed25519, ml_dsa } = &*bare;
-    let good =
-        ed25519.iter().filter(|(key, message, signature)| key.verify(message, signature).is_ok()).count();
-    let more =
-        ml_dsa.iter().filter(|(key, signature)| key.verify_with_context(&MESSAGE, b"", signature)).count();
-    i32::from(good + more == 9)
+    let is_good = |(key, message, signature): &(VerifyingKey, Vec<u8>, Signature)| {
+        key.verify(message, signature).is_ok()
+    };
+    let is_good_too = |(key, signature): &PostQuantum| key.verify_with_context(&MESSAGE, b"", signature);
+    (ed25519.iter().all(is_good) && ml_dsa.iter().all(is_good_too)).into()
 }

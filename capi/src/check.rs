@@ -1,23 +1,23 @@
 //! Verdicts that ask the log: what to fetch, and what the answers prove. The caller fetches.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
 
 use treehead::checkpoint::policy::Cosigned;
-use treehead::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
+use treehead::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, Origin};
 use treehead::endpoint::{
-    CompareError, EndpointState, History, Refusal, VerdictCode, VerifiedRelease, check_freshness,
-    compare_history, contradicted, head_of,
+    About, CompareError, EndpointState, History, Refusal, SearchError, Trust, TwoHistories, VerdictCode,
+    VerifiedRelease, WithdrawalSearch, Withdrawals, check_freshness, compare_history, contradicted, head_of,
 };
-use treehead::merkle::{HASH_BYTES, Hash, TILE_WIDTH, Tile, TileReader, TreeSize, hashes_from_bytes};
-use treehead::note::MAX_NOTE_BYTES;
+use treehead::merkle::{Hash, TreeSize};
 
+use crate::answers::{Answers, Request};
 use crate::args::{self, Out};
 use crate::fail::{Done, Fail, th_status};
 use crate::memory::{Memory, th_memory};
+use crate::news::{News, Stop, compare, forked};
 use crate::object::{Handle, Object, handle};
 use crate::question::{Asked, th_question};
 use crate::text::{finish, put_text, status, th_text};
@@ -31,9 +31,10 @@ pub struct th_check(Object<Check>);
 
 handle!(th_check of Check, b"chec");
 
-/// Fetches `path` from below the log's address, such as "checkpoint" or "tile/0/x001/234.p/5", as a GET request would, past
-/// every cache. Writes at most `capacity` bytes to `data`, which must be the whole answer, and their number to `length`.
-/// Returns the HTTP status; 0 if there was no answer, or a longer one.
+/// Fetches `path` from below the log's address, such as "checkpoint", "tile/0/x001/234.p/5" or
+/// "releases?limit=100&withdraws=...", as a GET request would, past every cache. Writes at most `capacity` bytes to `data`,
+/// which must be the whole answer, and their number to `length`. Returns the HTTP status; 0 if there was no answer, or a
+/// longer one.
 pub type th_fetch = Option<
     unsafe extern "C" fn(
         context: *mut c_void,
@@ -55,61 +56,17 @@ pub(crate) struct Check {
     seen: Option<LogSigned<Checkpoint>>,
     /// The log's newest head.
     latest: Option<LogSigned<Checkpoint>>,
-    tiles: BTreeMap<Tile, Vec<Hash>>,
+    answers: Answers,
     requests: Vec<Request>,
+    /// The release that passed, with the search for its withdrawals. `None` if the file is refused anyway.
+    about: Option<(VerifiedRelease, WithdrawalSearch)>,
+    /// The reason that an answer can't be used: nothing more is asked.
+    failed: Option<No>,
+    /// The heads that were compared, once they all were.
+    compared: Option<Vec<(TreeSize, Hash)>>,
     /// What the log's answers prove, once they are all there; `None` if it was not asked.
     news: Option<Result<News, No>>,
     is_finished: bool,
-}
-
-/// Something to fetch.
-#[derive(Clone, Copy)]
-enum Request {
-    Checkpoint,
-    /// A tile, and the one that is asked for: the full one, where the log dropped the partial one.
-    Tile {
-        wanted: Tile,
-        asked: Tile,
-    },
-}
-
-struct News {
-    latest: Cosigned<Checkpoint>,
-    /// Heads that are proven to be prefixes of it.
-    compared: Vec<(TreeSize, Hash)>,
-}
-
-/// Tiles that are here; the error lists those that are not.
-struct Here<'a>(&'a BTreeMap<Tile, Vec<Hash>>);
-
-impl TileReader for Here<'_> {
-    type Error = Vec<Tile>;
-
-    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, Vec<Tile>> {
-        let missing: Vec<Tile> = tiles.iter().copied().filter(|tile| !self.0.contains_key(tile)).collect();
-        if missing.is_empty() {
-            Ok(tiles.iter().filter_map(|tile| self.0.get(tile).cloned()).collect())
-        } else {
-            Err(missing)
-        }
-    }
-}
-
-impl Request {
-    fn path(self) -> String {
-        match self {
-            Self::Checkpoint => "checkpoint".into(),
-            Self::Tile { asked, .. } => asked.to_string(),
-        }
-    }
-
-    /// Most bytes of the answer. One hash more than the tile has, so that a tile that is too long is noticed.
-    const fn most(self) -> usize {
-        match self {
-            Self::Checkpoint => MAX_NOTE_BYTES,
-            Self::Tile { asked, .. } => (asked.width() + 1) * HASH_BYTES,
-        }
-    }
 }
 
 impl Check {
@@ -125,7 +82,13 @@ impl Check {
             Vec::new()
         })?;
         let trust = trusted.get();
-        let first = judge(trust, &before, &asked, true).err();
+        let (about, first) = match judge(trust, &before, &asked, true) {
+            Ok(release) => {
+                let search = WithdrawalSearch::new(&release);
+                (Some((release, search)), None)
+            }
+            Err(no) => (None, Some(no)),
+        };
         let seen = head_of(&asked.proof, &trust.policy.log_keys());
         // Without a head that a trusted log signed there is no log to ask, and a fork needs no further answer.
         let asks = seen.is_some() && !matches!(first, Some(No::Forked { .. }));
@@ -137,7 +100,10 @@ impl Check {
             first,
             seen,
             latest: None,
-            tiles: BTreeMap::new(),
+            answers: Answers::default(),
+            about,
+            failed: None,
+            compared: None,
             requests: if asks { alloc::vec![Request::Checkpoint] } else { Vec::new() },
             news: None,
             is_finished: false,
@@ -151,41 +117,25 @@ impl Check {
         let request = self.requests.remove(at);
         if let Err(no) = self.take(request, http_status, body) {
             self.requests.clear();
-            self.news = Some(Err(no));
-        } else if self.requests.is_empty() {
-            self.compare();
+            self.failed = Some(no);
+        }
+        if self.requests.is_empty() {
+            match self.conclude() {
+                Ok(news) => self.news = Some(Ok(news)),
+                Err(Stop::No(no)) => self.news = Some(Err(no)),
+                Err(Stop::Missing(missing)) => self.requests = missing.requests(),
+            }
         }
         Ok(())
     }
 
     fn take(&mut self, request: Request, http_status: i32, body: &[u8]) -> Result<(), No> {
-        let failed = |what: &str| No::could_not_tell(alloc::format!("the log's {}: {what}", request.path()));
-        if let Request::Tile { wanted, asked } = request
-            && matches!(http_status, 404 | 410)
-            && !asked.is_full()
-            && let Some(full) = Tile::new(asked.id, TILE_WIDTH)
-        {
-            self.requests.push(Request::Tile { wanted, asked: full });
+        if let Request::Checkpoint = request {
+            self.latest = Some(self.open(request.body(http_status, body)?)?);
             return Ok(());
         }
-        match http_status {
-            200 if body.len() <= request.most() => {}
-            200 => return Err(failed("longer than it can be")),
-            0 => return Err(failed("no answer")),
-            other => return Err(failed(&alloc::format!("status {other}"))),
-        }
-        match request {
-            Request::Checkpoint => {
-                self.latest = Some(self.open(body)?);
-            }
-            Request::Tile { wanted, asked } => {
-                let mut hashes = hashes_from_bytes(body, asked.width()).ok_or_else(|| {
-                    failed(&alloc::format!("{} bytes, not {} hashes", body.len(), asked.width()))
-                })?;
-                hashes.truncate(wanted.width());
-                self.tiles.insert(wanted, hashes);
-            }
-        }
+        let tree = self.latest.as_ref().map_or(TreeSize::ZERO, |latest| latest.get().size);
+        self.requests.extend(self.answers.take(request, http_status, body, tree)?);
         Ok(())
     }
 
@@ -205,45 +155,38 @@ impl Check {
         }
     }
 
-    /// Compares the newest head with all that were seen, or asks for the tiles that this needs.
-    fn compare(&mut self) {
-        let (Some(latest), Some(seen)) = (&self.latest, &self.seen) else { return };
-        let trust = self.trusted.get();
-        let keys = trust.policy.log_keys();
-        let origin = latest.get().origin.to_string();
-        let compared =
-            compare_history(&Here(&self.tiles), &keys, latest, &self.before, core::slice::from_ref(seen));
-        let news = match compared {
-            Err(missing) => {
-                let missing: BTreeSet<Tile> = missing.into_iter().collect();
-                self.requests =
-                    missing.into_iter().map(|wanted| Request::Tile { wanted, asked: wanted }).collect();
-                return;
-            }
-            Ok(Err(CompareError::NoFork(e))) => {
-                Err(No::Other(Fail::coded(th_status::TH_COULD_NOT_TELL, VerdictCode::NoFork, e.to_string())))
-            }
-            Ok(Err(CompareError::Tiles(e))) => {
-                Err(No::could_not_tell(alloc::format!("the log's tiles do not lead to its newest head: {e}")))
-            }
-            Ok(Ok(History::Forked(fork))) => Err(No::Forked { origin, fork, evidence_name: None }),
-            Ok(Ok(History::RolledBack { shown, .. })) => Err(No::Other(Fail::coded(
-                th_status::TH_REFUSED,
-                VerdictCode::LogRolledBack,
-                alloc::format!(
-                    "the log serves an older head than one it signed: expected at least size {}, saw {}",
-                    shown.size,
-                    latest.get().size
-                ),
-            ))),
-            // After the comparison: a head that too few witnesses cosigned still convicts the log that signed it.
-            Ok(Ok(History::Continues(compared))) => trust
-                .policy
-                .check(latest)
-                .map(|latest| News { latest, compared })
-                .map_err(|e| Refusal::Quorum(e).into()),
+    /// What all answers prove, or what is still missing.
+    fn conclude(&mut self) -> Result<News, Stop> {
+        let trusted = self.trusted.clone();
+        let trust = trusted.get();
+        let failed = match (&self.compared, self.failed.take()) {
+            (None, Some(no)) => return Err(no.into()),
+            (_, failed) => failed,
         };
-        self.news = Some(news);
+        let Some(latest) = &self.latest else {
+            return Err(No::could_not_tell("the log was not asked").into());
+        };
+        if self.compared.is_none() {
+            let heads = (&self.answers, &self.before);
+            self.compared = Some(compare(trust, latest, heads, self.seen.as_ref())?);
+        }
+        let compared = self.compared.clone().unwrap_or_default();
+        // After the comparison: a head that too few witnesses cosigned still convicts the log that signed it.
+        let cosigned = trust.policy.check(latest).map_err(|e| No::from(Refusal::Quorum(e)))?;
+        let withdrawals = match (&mut self.about, failed) {
+            (None, _) => Ok(Withdrawals::default()),
+            (Some(_), Some(no)) => Err(no),
+            (Some((release, search)), None) => {
+                let about = About { trust, state: &self.before, latest, release };
+                match search.run(&self.answers, about).map_err(|e| Stop::of(e, &latest.get().origin)) {
+                    Ok(learnt) => Ok(learnt),
+                    // Without an answer about withdrawals the heads are compared all the same, and remembered.
+                    Err(Stop::No(no)) if !matches!(no, No::Forked { .. }) => Err(no),
+                    Err(stop) => return Err(stop),
+                }
+            }
+        };
+        Ok(News { latest: cosigned, compared, withdrawals })
     }
 
     /// The verdict, with the memory as it is now: another process may have changed it since the log was asked.
@@ -251,11 +194,12 @@ impl Check {
         let news = match self.news.take() {
             Some(Ok(news)) => {
                 let keys = session.trust.policy.log_keys();
-                let head = news.latest.get();
-                match contradicted(session.state, &keys, head, news.latest.note()) {
-                    Some(fork) => {
-                        Some(Err(No::Forked { origin: head.origin.to_string(), fork, evidence_name: None }))
-                    }
+                let fork = news.heads().find_map(|head| {
+                    let fork = contradicted(session.state, &keys, head.get(), head.note())?;
+                    Some(forked(&head.get().origin, fork))
+                });
+                match fork {
+                    Some(fork) => Some(Err(fork)),
                     None => {
                         news.teach(session);
                         Some(Ok(news))
@@ -283,33 +227,33 @@ impl Check {
         outcome
     }
 
-    fn accept(&self, news: News, session: &mut Session<'_>) -> Outcome {
+    fn accept(&self, mut news: News, session: &mut Session<'_>) -> Outcome {
+        let withdrawals = core::mem::replace(&mut news.withdrawals, Ok(Withdrawals::default()));
         let judged = session.judge(&self.asked, true).and_then(|release| {
+            let withdrawals = withdrawals?;
+            if let Some(doubt) = &withdrawals.doubt {
+                return Err(No::could_not_tell(doubt.to_string()));
+            }
             // If the newest head is stale, no newer proof helps.
             check_freshness(session.trust.policy, &news.latest, self.asked.freshness)?;
-            Ok(release)
+            Ok((release, withdrawals))
         });
-        let mut outcome = Outcome::of(judged);
-        match &mut outcome.result {
-            Ok(release) => outcome.forgot_a_head = remember(release, &news, session),
-            Err(no) => session.learn_fork(no),
+        let mut outcome = match judged {
+            Ok((release, withdrawals)) => {
+                let forgot_a_head = session.remember(&release);
+                let asked_for_withdrawals = withdrawals.asked;
+                news.withdrawals = Ok(withdrawals);
+                // After the head of its proof, which was compared with the newest one.
+                news.teach(session);
+                Outcome { asked_for_withdrawals, forgot_a_head, ..Outcome::of(Ok(release)) }
+            }
+            Err(no) => Outcome::of(Err(no)),
+        };
+        if let Err(no) = &mut outcome.result {
+            session.learn_fork(no);
         }
         outcome.latest = Some(news.latest);
         outcome
-    }
-}
-
-fn remember(release: &VerifiedRelease, news: &News, session: &mut Session<'_>) -> bool {
-    let forgot = session.remember(release);
-    // After the head of its proof, which was compared with the newest one.
-    news.teach(session);
-    forgot
-}
-
-impl News {
-    fn teach(&self, session: &mut Session<'_>) {
-        session.state.confirm(&self.latest, &self.compared);
-        session.has_learnt = true;
     }
 }
 
@@ -369,7 +313,9 @@ pub unsafe extern "C" fn th_check_requests(check: *const th_check) -> usize {
     th_check::lock(check).map_or(0, |check| check.requests.len())
 }
 
-/// The path of a request below the log's address, and the most bytes that the answer may have (NULL: not wanted).
+/// The path of a request below the log's address, and the most bytes that the answer may have (NULL: not wanted). TH_TOO_SMALL
+/// if the path does not fit, which is some kilobytes long if the package's name is: no part of it is written then, and
+/// path->length says how long it is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn th_check_request(
     check: *const th_check,
@@ -382,7 +328,15 @@ pub unsafe extern "C" fn th_check_request(
         let check = th_check::lock(check)?;
         let request = check.requests.get(at).ok_or_else(|| Fail::argument("there is no such request"))?;
         most.into_iter().for_each(|most| most.set(request.most()));
-        put_text(path, &request.path())
+        let Some(place) = path.as_mut() else { return Ok(()) };
+        let text = request.path();
+        // Half a query would be another question.
+        if text.len() < place.capacity {
+            return put_text(place, &text);
+        }
+        put_text(place, "")?;
+        place.length = text.len();
+        Err(Fail::new(th_status::TH_TOO_SMALL, "there is not room for the path"))
     })())
 }
 
@@ -431,8 +385,8 @@ pub unsafe extern "C" fn th_check_free(check: *mut th_check) {
     th_check::free(check);
 }
 
-/// Like th_verify, and asks the log: its newest head must continue every head that was seen before, and max_age applies to
-/// that head, not to the proof's.
+/// Like th_verify, and asks the log: its newest head must continue every head that was seen before, the release must not be
+/// withdrawn, and max_age applies to that head, not to the proof's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn th_verify_online(
     trust: *const th_trust,
@@ -446,7 +400,7 @@ pub unsafe extern "C" fn th_verify_online(
         check_place(verdict)?;
         let fetch = fetch.ok_or_else(|| Fail::argument("fetch is NULL"))?;
         let mut check = begin(trust, memory, question)?;
-        while let Some(request) = check.requests.first().copied() {
+        while let Some(request) = check.requests.first() {
             let mut path = request.path().into_bytes();
             path.push(0);
             let mut body = alloc::vec![0; request.most()];

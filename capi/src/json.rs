@@ -71,7 +71,7 @@ struct Refused {
 /// The verdict about the file with this digest.
 pub(crate) fn verdict(outcome: &Outcome, digest: &[u8; 32]) -> String {
     match &outcome.result {
-        Ok(verified) => accepted(verified, outcome.latest.as_ref()),
+        Ok(verified) => accepted(verified, outcome),
         Err(no) => refused(no, digest),
     }
 }
@@ -83,7 +83,8 @@ fn witnesses(head: &Cosigned<Checkpoint>) -> Vec<Witness<'_>> {
         .collect()
 }
 
-fn accepted(verified: &VerifiedRelease, latest: Option<&Cosigned<Checkpoint>>) -> String {
+fn accepted(verified: &VerifiedRelease, outcome: &Outcome) -> String {
+    let latest = outcome.latest.as_ref();
     let (release, head) = (verified.release(), verified.head());
     let names: Vec<&str> = verified.artifacts().iter().map(|artifact| artifact.name.as_str()).collect();
     let source = release.source.as_ref().map(|source| Source {
@@ -112,7 +113,7 @@ fn accepted(verified: &VerifiedRelease, latest: Option<&Cosigned<Checkpoint>>) -
         tree_size: head.get().size.get(),
         root: head.get().root.to_base64(),
         witnesses: witnesses(head),
-        withdrawals: "not-asked",
+        withdrawals: if outcome.asked_for_withdrawals { "learnt" } else { "not-asked" },
         latest_tree_size: latest.map(|latest| latest.get().size.get()),
         latest_witnesses: latest.map(witnesses),
     })

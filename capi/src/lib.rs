@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod answers;
 mod args;
 mod bench;
 mod check;
@@ -22,6 +23,7 @@ mod hasher;
 mod head;
 mod json;
 mod memory;
+mod news;
 mod object;
 mod question;
 mod runtime;

@@ -61,7 +61,8 @@ pub struct th_verdict {
     pub root: [u8; 32],
     /// 1 if the log was asked, and its newest head continues all heads seen before.
     pub asked_the_log: i32,
-    /// 1 if the log was asked for withdrawals of the release, and answered. This version never asks.
+    /// 1 if the log was asked for withdrawals of the release, and answered. 0 also if the log has no search: then none could
+    /// be asked for.
     pub asked_for_withdrawals: i32,
     /// 1 if the memory forgot a head that was never compared with the log: ask it now and then.
     pub forgot_a_head: i32,
@@ -86,6 +87,7 @@ pub(crate) struct Outcome {
     pub result: Result<VerifiedRelease, No>,
     /// The log's newest head, if it was asked.
     pub latest: Option<Cosigned<Checkpoint>>,
+    pub asked_for_withdrawals: bool,
     pub forgot_a_head: bool,
 }
 
@@ -185,7 +187,7 @@ fn newest(head: &Cosigned<Checkpoint>, now: u64) -> u64 {
 
 impl Outcome {
     pub const fn of(result: Result<VerifiedRelease, No>) -> Self {
-        Self { result, latest: None, forgot_a_head: false }
+        Self { result, latest: None, asked_for_withdrawals: false, forgot_a_head: false }
     }
 
     pub const fn status(&self) -> th_status {
@@ -199,11 +201,12 @@ impl Outcome {
     pub unsafe fn put(&self, place: *mut th_verdict, now: u64, json: Option<&[u8; 32]>) -> Done<th_status> {
         let mut out = args::read(place)?;
         out.status = self.status() as i32;
-        (out.reason, out.reserved, out.asked_for_withdrawals) = (0, 0, 0);
+        (out.reason, out.reserved) = (0, 0);
         (out.evidence, out.json) = (core::ptr::null_mut(), core::ptr::null_mut());
         (out.sequence, out.index, out.tree_size, out.cosigned) = (0, 0, 0, 0);
         (out.leaf, out.root) = ([0; 32], [0; 32]);
         out.asked_the_log = self.latest.is_some().into();
+        out.asked_for_withdrawals = self.asked_for_withdrawals.into();
         out.forgot_a_head = self.forgot_a_head.into();
         match &self.result {
             Ok(verified) => self.put_release(&mut out, verified, now)?,

@@ -27,6 +27,7 @@ mod tiles;
 mod witness;
 
 pub use crate::format::Wait;
+pub use crate::release::{Found, FoundRow};
 #[cfg(feature = "cli")]
 pub(crate) use agent::is_address;
 #[cfg(feature = "server")]
@@ -48,7 +49,6 @@ pub use proven::{FoundError, ProvenError, check_answer, check_found, proven_entr
 pub(crate) use response::printable;
 #[cfg(feature = "cli")]
 pub(crate) use response::{is_code, refused};
-pub use search::{Found, FoundRow, MAX_PAGES};
 pub use sequence::HighestSequence;
 pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_BATCH_ENTRIES, Remark};
 pub use tiles::KeptTiles;

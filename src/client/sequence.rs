@@ -2,9 +2,8 @@
 
 use serde::Deserialize;
 
-use super::search::percent_encoded;
 use super::{ClientError, LogClient};
-use crate::format::FormatError;
+use crate::format::{FormatError, push_percent_encoded};
 use crate::merkle::LeafIndex;
 
 /// Largest answer, which repeats the question.
@@ -42,8 +41,11 @@ impl LogClient {
         package: &str,
         channel: &str,
     ) -> Result<Option<HighestSequence>, ClientError> {
-        let [publisher, package, channel] = [publisher, package, channel].map(percent_encoded);
-        let path = format!("sequence?publisher={publisher}&package={package}&channel={channel}");
+        let mut path = String::from("sequence");
+        for (before, value) in [("?publisher=", publisher), ("&package=", package), ("&channel=", channel)] {
+            path += before;
+            push_percent_encoded(&mut path, value);
+        }
         let body = self.get_fresh(&path, MAX_SEQUENCE_BYTES)?.body;
         let malformed = |seen: String| {
             let expected = "a JSON object with highest, a number or null, and the index of its entry";

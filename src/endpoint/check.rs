@@ -53,6 +53,8 @@ pub enum Online<'a> {
 struct Asked<'a> {
     question: &'a Question<'a>,
     head: Option<LogSigned<Checkpoint>>,
+    /// Set if its log is asked too.
+    is_online: bool,
 }
 
 /// All artifacts whose proof files are of one log.
@@ -95,8 +97,21 @@ impl Endpoint {
     /// Judges several artifacts, with one question to each of their logs if `online` is set.
     #[must_use]
     pub fn check_all(&self, questions: &[Question<'_>], online: Option<Online<'_>>) -> Checked {
-        let asked: Vec<Asked<'_>> =
-            questions.iter().map(|question| Asked { question, head: self.head(question.proof) }).collect();
+        self.check_some_online(questions, online, |_| true)
+    }
+
+    /// Like [`check_all`](Self::check_all), but asks only the logs of the questions at the places that `is_online` names.
+    pub(super) fn check_some_online(
+        &self,
+        questions: &[Question<'_>],
+        online: Option<Online<'_>>,
+        is_online: impl Fn(usize) -> bool,
+    ) -> Checked {
+        let asked = questions.iter().enumerate().map(|(at, question)| {
+            let is_online = online.is_some() && is_online(at);
+            Asked { question, head: self.head(question.proof), is_online }
+        });
+        let asked: Vec<Asked<'_>> = asked.collect();
         let mut heads = Vec::new();
         asked.iter().filter_map(|asked| asked.head.as_ref()).for_each(|head| add_head(&mut heads, head));
         let verdicts = self.judge_all(&asked, online, &mut heads);
@@ -119,13 +134,7 @@ impl Endpoint {
             answers = self.ask_logs(online, &before, asked, &mut firsts, heads);
         }
         let state = self.lock(memory.as_deref_mut()).map_err(|e| self.unremembered(e, &answers))?;
-        let mut session = Session {
-            endpoint: self,
-            online: online.is_some(),
-            state,
-            has_learnt: false,
-            forgotten: Vec::new(),
-        };
+        let mut session = Session { endpoint: self, state, has_learnt: false, forgotten: Vec::new() };
         answers.iter_mut().for_each(|answer| session.learn(answer));
         let mut verdicts: Vec<Verdict> = Vec::new();
         for (asked, first) in asked.iter().zip(firsts) {
@@ -163,15 +172,10 @@ impl Endpoint {
 
     /// Judges with the remembered state. A fork outranks any other refusal: the log's signature on both heads proves
     /// it, whatever else is wrong with the proof or the artifact.
-    fn judge(
-        &self,
-        asked: &Asked<'_>,
-        state: &EndpointState,
-        online: bool,
-    ) -> Result<VerifiedRelease, CheckError> {
+    fn judge(&self, asked: &Asked<'_>, state: &EndpointState) -> Result<VerifiedRelease, CheckError> {
         let Freshness { now, max_age } = asked.question.freshness;
         // Proofs are made once and shipped for years. If the log is asked, its newest head must be fresh instead.
-        let freshness = Freshness { now, max_age: max_age.filter(|_| !online) };
+        let freshness = Freshness { now, max_age: max_age.filter(|_| !asked.is_online) };
         let question = Question { freshness, ..asked.question.clone() };
         verify(&question, self.trust(), Some(state)).map_err(|refusal| {
             let fork = asked.head.as_ref().and_then(|head| self.contradicted(state, head.get(), head.note()));
@@ -190,8 +194,8 @@ impl Endpoint {
         heads: &mut Vec<Note>,
     ) -> Vec<Answer> {
         let mut groups: Vec<Group> = Vec::new();
-        for (asked, refused) in asked.iter().zip(firsts) {
-            let first = self.judge(asked, before, true);
+        for (asked, refused) in asked.iter().zip(firsts).filter(|(asked, _)| asked.is_online) {
+            let first = self.judge(asked, before);
             // Without a head that a trusted log signed, there is no log to ask.
             if let Some(head) =
                 asked.head.as_ref().filter(|_| !first.as_ref().is_err_and(CheckError::is_fork))
@@ -266,8 +270,6 @@ impl Group {
 /// The part of a check in which the memory is locked.
 struct Session<'a> {
     endpoint: &'a Endpoint,
-    /// Set if logs were asked.
-    online: bool,
     state: EndpointState,
     /// Set if the state changed and must be saved.
     has_learnt: bool,
@@ -305,12 +307,13 @@ impl Session<'_> {
 
     fn judge(&mut self, asked: &Asked<'_>, first: Option<CheckError>, answers: &[Answer]) -> Verdict {
         let origin = asked.head.as_ref().map(|head| &head.get().origin);
-        let news = answers.iter().find(|answer| Some(&answer.origin) == origin).map(|answer| &answer.news);
+        let mut answers = answers.iter().filter(|_| asked.is_online);
+        let news = answers.find(|answer| Some(&answer.origin) == origin).map(|answer| &answer.news);
         match (first, news) {
             (Some(first), _) if first.is_fork() => Err(first),
             (_, Some(Err(fork))) if fork.is_fork() => Err(fork.clone()),
             (Some(first), Some(Ok(_))) => {
-                let second = self.endpoint.judge(asked, &self.state, self.online).err();
+                let second = self.endpoint.judge(asked, &self.state).err();
                 Err(second.filter(CheckError::is_fork).unwrap_or(first))
             }
             (Some(first), _) => Err(first),
@@ -321,7 +324,7 @@ impl Session<'_> {
     }
 
     fn accept(&mut self, asked: &Asked<'_>, news: Option<&News>) -> Verdict {
-        let release = self.endpoint.judge(asked, &self.state, self.online)?;
+        let release = self.endpoint.judge(asked, &self.state)?;
         if let Some(news) = news {
             news.check(release.leaf())?;
             check_newest(self.endpoint, news, asked.question.freshness)?;
@@ -351,7 +354,7 @@ impl Session<'_> {
             let Ok(accepted) = &*verdict else { continue };
             let origin = accepted.release.head().get().origin.as_str();
             if self.state.known_fork(origin).is_some()
-                && let Err(fork) = self.endpoint.judge(asked, &self.state, self.online)
+                && let Err(fork) = self.endpoint.judge(asked, &self.state)
             {
                 *verdict = Err(fork);
             }

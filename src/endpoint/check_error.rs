@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::memory_store::{FileError, MemoryError};
-use super::{CompareError, MAX_UNPROVEN_HEADS, Refusal, VerdictCode};
+use super::{CompareError, Doubt, MAX_UNPROVEN_HEADS, Refusal, VerdictCode};
 use crate::checkpoint::Origin;
-use crate::client::{ClientError, MAX_PAGES};
+use crate::client::ClientError;
 use crate::merkle::{Hash, ProofError, TreeSize};
 use crate::note::Note;
 use crate::proof::fork::{EvidenceError, ProvenFork};
@@ -83,47 +83,9 @@ pub enum CheckError {
         /// The one in the answer.
         seen: String,
     },
-    /// There are more withdrawals than one check reads. With a memory, the next check continues.
-    #[error(
-        "{address} has more withdrawals of {purl} than one run checks ({most} new ones, out of {found} statements), and none so far is of this release"
-    )]
-    TooManyWithdrawals {
-        /// The log's address.
-        address: String,
-        /// Package and version.
-        purl: String,
-        /// Most new ones in one check.
-        most: usize,
-        /// Statements that the search found.
-        found: usize,
-    },
-    /// The log's search does not end.
-    #[error(
-        "the search of {address} for withdrawals of {purl} did not end: {found} statements in {MAX_PAGES} pages or 32 MiB, and more to come; none so far is of this release; tell the log's operator"
-    )]
-    EndlessSearch {
-        /// The log's address.
-        address: String,
-        /// Package and version.
-        purl: String,
-        /// Statements that the search found.
-        found: usize,
-    },
-    /// The log has a withdrawal by a publisher who, by the publishers file, did not sign the release.
-    #[error(
-        "the log has a withdrawal of this very release by {seen}, who did not sign it: expected {expected}; the log accepts a withdrawal only from a signer, so it knows that key under another name"
-    )]
-    OtherSigner {
-        /// The release's signers.
-        expected: String,
-        /// The publishers that withdrew it.
-        seen: String,
-    },
-    /// The log has a withdrawal by a publisher whom the publishers file does not trust.
-    #[error(
-        "the log has a withdrawal of this very release, but its publisher is not trusted here ({}): {_0}", _0.code()
-    )]
-    UntrustedWithdrawal(Refusal),
+    /// The release may be withdrawn.
+    #[error(transparent)]
+    Doubt(#[from] Doubt),
     /// The log was not asked about this release.
     #[error("could not ask {origin} for withdrawals of this release")]
     NotAsked {

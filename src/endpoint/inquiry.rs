@@ -1,4 +1,4 @@
-//! Compares a log's newest head with every head that the endpoint has seen of it.
+//! Compares a log's newest head with every head that the endpoint has seen of it, and asks for withdrawals.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,13 @@ use super::check_error::{CheckError, FoundFork, Notice, ShownHead};
 use super::memory_store::{FileError, replace};
 use super::open::Endpoint;
 use super::remote_log::RemoteLog;
-use super::{EndpointState, History, TwoHistories, compare_history, compare_signed, contradicted};
+use super::{
+    About, EndpointState, History, SearchError, TwoHistories, VerifiedRelease, WithdrawalLog,
+    WithdrawalNotice, WithdrawalSearch, Withdrawals, compare_history, contradicted,
+};
 use crate::checkpoint::{Checkpoint, CheckpointError, LogSigned, Origin};
-use crate::client::{ClientError, KeptTiles};
-use crate::merkle::{Hash, TreeSize};
+use crate::client::{ClientError, Found, KeptTiles};
+use crate::merkle::{Hash, Tile, TileReader, TreeSize};
 use crate::note::Note;
 use crate::proof::fork::file_name_prefix;
 
@@ -42,17 +45,23 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    /// Compares two heads that the log signed, the older one first.
-    pub fn signed(
+    /// Learns the new withdrawals of a release and of other releases of its package.
+    pub fn withdrawals(
         &self,
-        older: &LogSigned<Checkpoint>,
-        newer: &LogSigned<Checkpoint>,
-    ) -> Result<(), CheckError> {
-        let keys = self.endpoint.trust().policy.log_keys();
-        match compare_signed(&self.tiles, &keys, older, newer)?? {
-            Some(fork) => Err(self.endpoint.convict(&older.get().origin, TwoHistories::Proven(fork))),
-            None => Ok(()),
-        }
+        state: &EndpointState,
+        release: &VerifiedRelease,
+    ) -> Result<Withdrawals, CheckError> {
+        let about = About { trust: self.endpoint.trust(), state, latest: self.latest, release };
+        WithdrawalSearch::new(release).run(self, about).map_err(|error| match error {
+            SearchError::Log(error) => error.into(),
+            SearchError::Compare(error) => error.into(),
+            SearchError::Forked(fork) => {
+                self.endpoint.convict(&self.latest.get().origin, TwoHistories::Proven(fork))
+            }
+            SearchError::AnotherProof { what, expected, seen } => {
+                CheckError::AnotherProof { address: self.log.address().to_owned(), what, expected, seen }
+            }
+        })
     }
 
     /// The error for a log that shows a smaller tree than before. Saves the earlier head, to show it to others and to
@@ -68,6 +77,45 @@ impl<'a> Inquiry<'a> {
             seen: self.latest.get().size,
             shown: note.map(keep),
         }
+    }
+}
+
+impl TileReader for Inquiry<'_> {
+    type Error = ClientError;
+
+    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, ClientError> {
+        self.tiles.read_tiles(tiles)
+    }
+}
+
+impl WithdrawalLog for Inquiry<'_> {
+    fn found(
+        &self,
+        terms: &[(&str, &str)],
+        before: Option<u64>,
+        tree: TreeSize,
+    ) -> Result<Option<Found>, ClientError> {
+        self.log.search(terms, before, tree)
+    }
+
+    fn withdrawal(&self, leaf: &Hash) -> Result<Vec<u8>, ClientError> {
+        self.log.proof_of(leaf)
+    }
+
+    fn withdrawn(&self, leaf: &Hash) -> Result<Option<Vec<u8>>, ClientError> {
+        let proof = self.log.proof_of(leaf);
+        if let Err(error) = &proof {
+            self.endpoint.tell(&Notice::EntryNotFetched { leaf: *leaf, error });
+        }
+        Ok(proof.ok())
+    }
+
+    fn tell(&self, notice: WithdrawalNotice<'_>) {
+        self.endpoint.tell(&match notice {
+            WithdrawalNotice::NoSearch => Notice::NoSearch { address: self.log.address() },
+            WithdrawalNotice::More(package) => Notice::MoreWithdrawals { package },
+            WithdrawalNotice::Ignored(refusal) => Notice::IgnoredWithdrawal(refusal),
+        });
     }
 }
 

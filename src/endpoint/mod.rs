@@ -15,6 +15,7 @@ mod report;
 mod subjects;
 mod trust_file;
 mod verify;
+mod withdrawal_search;
 mod withdrawn;
 
 #[cfg(feature = "client")]
@@ -35,8 +36,6 @@ mod news;
 mod open;
 #[cfg(feature = "client")]
 mod remote_log;
-#[cfg(feature = "client")]
-mod withdrawals;
 
 pub use batch::{BatchArrival, BatchArtifact, BatchLine, BatchQuestion, MAX_BATCH_LINE_BYTES};
 pub use history::{
@@ -51,6 +50,9 @@ pub use report::{
 };
 pub use trust_file::{MAX_TRUST_BYTES, TRUST_FILE, TrustFile};
 pub use verify::*;
+pub use withdrawal_search::{
+    About, Doubt, SearchError, WithdrawalLog, WithdrawalNotice, WithdrawalSearch, Withdrawals,
+};
 pub use withdrawn::{ProvenWithdrawal, logged_withdrawal, verify_withdrawal};
 
 #[cfg(feature = "client")]

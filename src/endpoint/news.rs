@@ -4,8 +4,7 @@ use super::check_error::CheckError;
 use super::inquiry::Inquiry;
 use super::open::Endpoint;
 use super::remote_log::RemoteLog;
-use super::withdrawals::Withdrawals;
-use super::{EndpointState, Refusal, VerifiedRelease};
+use super::{EndpointState, Refusal, VerifiedRelease, Withdrawals};
 use crate::checkpoint::policy::Cosigned;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::merkle::{Hash, TreeSize};
@@ -35,7 +34,7 @@ impl News {
         let cosigned = endpoint.trust().policy.check(latest).map_err(Refusal::Quorum)?;
         let (mut state, mut withdrawals) = (state.clone(), Vec::new());
         for about in about {
-            let learnt = inquiry.learn(&state, about);
+            let learnt = inquiry.withdrawals(&state, about);
             if let Err(fork) = &learnt
                 && fork.is_fork()
             {
@@ -78,7 +77,7 @@ impl News {
     pub fn check(&self, leaf: &Hash) -> Result<(), CheckError> {
         match self.of(leaf) {
             Some(Ok(Withdrawals { doubt: None, .. })) => Ok(()),
-            Some(Ok(Withdrawals { doubt: Some(doubt), .. })) => Err(doubt.clone()),
+            Some(Ok(Withdrawals { doubt: Some(doubt), .. })) => Err(doubt.clone().into()),
             Some(Err(error)) => Err(error.clone()),
             None => Err(CheckError::NotAsked { origin: self.latest.get().origin.clone() }),
         }

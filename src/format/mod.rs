@@ -328,6 +328,18 @@ pub(crate) fn hex_decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     (seen < 16).then_some(out)
 }
 
+/// Appends a text to a URL or a purl: RFC 3986, everything but unreserved characters escaped.
+pub(crate) fn push_percent_encoded(out: &mut String, text: &str) {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            _ => out.extend(['%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]),
+        }
+    }
+}
+
 /// Tells whether a text contains Unicode white space or control characters, which names must not.
 pub(crate) fn has_space_or_control(text: &str) -> bool {
     text.chars().any(|c| c.is_whitespace() || c.is_control())

@@ -246,6 +246,12 @@ impl<'a> Fields<'a> {
         self
     }
 
+    /// The fields that are not null.
+    pub fn without_null(mut self) -> Self {
+        self.left.retain(|(_, value)| *value != Json::Null);
+        self
+    }
+
     fn name(&self, key: &str) -> String {
         if self.place.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place) }
     }
@@ -291,10 +297,15 @@ impl<'a> Fields<'a> {
     }
 
     pub fn integer(&mut self, key: &str) -> Result<u64, FormatError> {
-        let value = self.optional(key);
-        match self.required(key, value)? {
-            Json::Integer(value) if value >= 0 => Ok(value.unsigned_abs()),
-            other => Err(self.wrong(key, "to be an integer from 0 to 2^53 - 1", &describe(&other))),
+        let value = self.optional_integer(key)?;
+        self.required(key, value)
+    }
+
+    pub fn optional_integer(&mut self, key: &str) -> Result<Option<u64>, FormatError> {
+        match self.optional(key) {
+            None => Ok(None),
+            Some(Json::Integer(value)) if value >= 0 => Ok(Some(value.unsigned_abs())),
+            Some(other) => Err(self.wrong(key, "to be an integer from 0 to 2^53 - 1", &describe(&other))),
         }
     }
 

@@ -216,3 +216,19 @@ fn arrivals_come_in_lines_too() {
     let quiet = world.run_with("gate --config gate.toml --batch --json", &input);
     assert_eq!((quiet.stderr.as_str(), quiet.json_lines().len()), ("", 6));
 }
+
+#[test]
+fn artifacts_are_judged_in_their_order_wherever_their_proofs_come_from() {
+    let (world, server) = world();
+    settings(&world, &format!("fetch = true\nlog = '{}'", server.url), &[]);
+    let at_hand = json!({ "file": "1.bin" });
+    let fetched = json!({ "sha256": Hash::digest(b"artifact 2").to_hex() });
+    // An update from version 1 to version 2, and the way back.
+    for (lines, code) in [([&at_hand, &fetched], "verified"), ([&fetched, &at_hand], "rollback")] {
+        let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let ran = world.run_with("gate --config gate.toml --batch", &input);
+        let ruling = if code == "verified" { "proven" } else { "stopped" };
+        assert_eq!(rulings(&ran), expected(&[("proven", "verified"), (ruling, code)]), "{ran:?}");
+        std::fs::remove_dir_all(world.path("state")).unwrap();
+    }
+}

@@ -102,7 +102,7 @@ fn searches_for_withdrawals_end() {
     for (body, says) in [
         (long, "too large: expected at most 100 rows, saw 101"),
         (format!("{{\"tree_size\":1,\"releases\":[{row}]}}"), "malformed: expected"),
-        ("{\"releases\":[]}".to_owned(), "missing field `tree_size`"),
+        ("{\"releases\":[]}".to_owned(), "expected tree_size to be there"),
     ] {
         let wrong = Proxy::before(&server.url, move |path| {
             searches(path, "").then(|| (200, body.clone().into_bytes()))

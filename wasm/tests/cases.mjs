@@ -258,13 +258,112 @@ async function evidence(th, read) {
   await throws("refused", () => th.verifyEvidence(grown, trust), "heads of one history");
   await throws("malformed", () => th.verifyEvidence("no evidence", trust), "no evidence");
 
-  // Two heads of one size, taken out of the evidence.
-  const parts = text(await read("fixtures/evidence/same-size.tlog-fork")).split("\n\n");
-  const heads = [`${parts[1]}\n\n${parts[2]}\n`, `${parts[3]}\n\n${parts[4]}`].map((note) => th.checkpoint(note, trust));
-  const compared = await th.compare(heads[0], heads[1], () => fail("no tile is needed"));
+}
+
+/** The two heads in a file of fixtures/evidence. */
+async function headsIn(th, read, trust, file) {
+  const parts = text(await read(`fixtures/evidence/${file}.tlog-fork`)).trimEnd().split("\n\n");
+  return [`${parts[1]}\n\n${parts[2]}\n`, `${parts[3]}\n\n${parts[4]}\n`].map((note) => th.checkpoint(note, trust));
+}
+
+async function comparisons(th, read) {
+  const trust = await trustOf(th, read, "witnessed.policy");
+  const noTile = () => fail("no tile is needed");
+  const same = await headsIn(th, read, trust, "same-size");
+  const compared = await th.compare(same[0], same[1], noTile);
   equal(compared.relation, "forked", "two heads of one size");
   equal(th.verifyEvidence(compared.evidence.bytes, trust).file_name, compared.evidence.file_name, "its evidence");
-  equal((await th.compare(heads[0], heads[0], () => fail("no tile is needed"))).relation, "same", "one head twice");
+  equal((await th.compare(same[0], same[0], noTile)).relation, "same", "one head twice");
+
+  // Heads of sizes 3 and 5. The histories differ from the second leaf on, as tests/fixtures.rs makes them.
+  const history = (name) => ReferenceTree.over(["entry 0", ...[1, 2, 3, 4].map((at) => `entry ${at} of ${name}`)]);
+  const [shown, others] = await Promise.all(["what one endpoint was shown", "what others were shown"].map(history));
+  const tilesOf = (tree) => async (path) => {
+    equal(path, "tile/0/000.p/5", "the only tile");
+    return tree.tile(path, 5);
+  };
+  const [old, head] = await headsIn(th, read, trust, "grown");
+  equal([old.size, head.size], [3, 5], "the sizes");
+  for (const pair of [[old, head], [head, old]]) {
+    const grown = await th.compare(...pair, tilesOf(others));
+    equal([grown.relation, grown.from, grown.to], ["grown", 3, 5], "one history");
+    th.verifyConsistency(old, head, grown.proof);
+    await throws("refused", () => th.verifyConsistency({ ...old, root: same[1].root }, head, grown.proof), "another root");
+  }
+  const [hidden, newer] = await headsIn(th, read, trust, "unequal");
+  const forked = await th.compare(hidden, newer, tilesOf(others));
+  equal(forked.relation, "forked", "two histories of unequal sizes");
+  holds(forked.evidence.file_name.includes("-3-5-"), forked.evidence.file_name);
+  const judged = th.verifyEvidence(forked.evidence.bytes, trust);
+  equal([judged.smaller.size, judged.larger.size], [3, 5], "its evidence");
+  equal(text(forked.evidence.bytes), text(await read("fixtures/evidence/unequal.tlog-fork")), "that of the core");
+  // Tiles that do not lead to the larger head prove nothing against the log.
+  await throws("could-not-tell", () => th.compare(hidden, newer, tilesOf(shown)), "tiles of another history");
+  await throws("could-not-tell", () => th.compare(old, head, tilesOf(shown)), "tiles of another history");
+  await throws("malformed", () => th.compare(old, head, async () => new Uint8Array(64)), "a short tile");
+}
+
+/** A log with one withdrawal of the fixtures' release, or none: the tree of five leaves, and what finds it. */
+async function online(th, read) {
+  const trust = await trustOf(th, read, "witnessed.policy");
+  const question = {
+    trust, proof: await read("fixtures/verify/scanner.sh.tlog-proof"), bytes: await read("fixtures/verify/scanner.sh"),
+  };
+  const head = await read("fixtures/verify/checkpoint");
+  const none = { status: 404, bytes: new Uint8Array() };
+  const ask = async (releases) => {
+    const paths = [];
+    const verdict = await th.verifyOnline(question, async (path) => {
+      paths.push(path);
+      if (path === "checkpoint") return { status: 200, bytes: head };
+      return path.startsWith("releases?") ? releases(path) : none;
+    });
+    return { verdict, paths };
+  };
+  const found = (rows, next = null, size = 5) => ({
+    status: 200, bytes: bytes(JSON.stringify({ tree_size: size, releases: rows, next })),
+  });
+  let { verdict, paths } = await ask(() => none);
+  equal([verdict.code, verdict.withdrawals, paths.length], ["verified", "not-asked", 2], "a log without a search");
+  ({ verdict, paths } = await ask(() => found([])));
+  equal([verdict.code, verdict.withdrawals, paths.length], ["verified", "learnt", 5], "nothing is withdrawn");
+  holds(paths[1] === `releases?limit=100&withdraws=${verdict.leaf_hash}`, paths[1]);
+  holds(paths[2].includes("package=pkg%3Ageneric%2Fexample%2Fscanner&") && paths[2].endsWith("&publisher=vendor"), paths[2]);
+  const row = { index: 4, leaf_hash: "0".repeat(64), kind: "withdrawal" };
+  for (const [what, releases] of [
+    ["a withdrawal that is not shown", () => found([row])],
+    ["an old answer", () => found([], null, 4)],
+    ["no JSON", () => ({ status: 200, bytes: bytes("<html>") })],
+    ["an error", () => ({ status: 500, bytes: bytes("") })],
+    ["a search without an end", (path) => found([], (/before=(\d+)/.exec(path)?.[1] ?? 1000) - 1)],
+    ["no answer", () => Promise.reject(new Error("offline"))],
+  ]) {
+    ({ verdict } = await ask(releases));
+    equal(verdict.code, "could-not-tell", what);
+  }
+}
+
+async function postQuantum(th, read) {
+  const question = { proof: text(await read("fixtures/verify/both.tlog-proof")), bytes: await read("fixtures/verify/scanner.sh") };
+  const trusts = ["both", "ml-dsa"].map(async (name) => th.trust(await read(`fixtures/verify/${name}.trust`)));
+  const [both, mlDsa] = await Promise.all(trusts);
+  for (const trust of [both, mlDsa]) equal(th.verify({ ...question, trust }).code, "verified", "the proof");
+  // Without the lines with Ed25519, which are short.
+  const isSignature = (line) => line.startsWith("\u2014");
+  const lines = question.proof.split("\n").filter((line) => !isSignature(line) || line.length > 2000);
+  const judge = (trust, changed) => th.verify({ ...question, trust, proof: changed.join("\n") }).code;
+  equal(lines.filter(isSignature).length, 4, "signatures with ML-DSA-44");
+  equal([judge(mlDsa, lines), judge(both, lines)], ["verified", "no-quorum"], "ML-DSA-44 alone");
+  // A changed signature with ML-DSA-44: of the log, of a witness; and a missing one.
+  const at = lines.findIndex(isSignature);
+  for (const [line, code] of [[at, "checkpoint-signature"], [at + 1, "cosignature"]]) {
+    const [dash, name, signature] = lines[line].split(" ");
+    const middle = signature.length >> 1;
+    const other = signature.slice(0, middle) + (signature[middle] === "A" ? "B" : "A") + signature.slice(middle + 1);
+    const changed = lines.map((old, place) => (place === line ? `${dash} ${name} ${other}` : old));
+    equal(judge(mlDsa, changed), code, `a changed signature of ${name}`);
+  }
+  equal(judge(mlDsa, lines.filter((_, place) => place !== at + 3)), "no-quorum", "two of three witnesses");
 }
 
 // -- Trees, by a slow tree of our own --
@@ -402,6 +501,9 @@ export const cases = {
   "memories remember, and notice damage": memories,
   "files are read": files,
   "forks are proven": evidence,
+  "heads are compared": comparisons,
+  "a log is asked for withdrawals": online,
+  "ML-DSA-44 is verified": postQuantum,
   "proofs are made from tiles": trees,
   "wrong tiles prove nothing": wrongTiles,
   "bundles are re-hashed": bundles,

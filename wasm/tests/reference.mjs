@@ -13,9 +13,14 @@ export class ReferenceTree {
   #leaves;
   #roots = new Map();
 
-  static async of(size) {
-    const tree = new ReferenceTree();
-    const entries = Array.from({ length: size }, (_, at) => new TextEncoder().encode(`entry ${at}`));
+  static of(size) {
+    return ReferenceTree.over(Array.from({ length: size }, (_, at) => `entry ${at}`));
+  }
+
+  /** A tree over other entries. */
+  static async over(texts) {
+    const [tree, size] = [new ReferenceTree(), texts.length];
+    const entries = texts.map((text) => new TextEncoder().encode(text));
     tree.#leaves = await Promise.all(entries.map((entry) => sha256(joined([0], entry))));
     // `tile` answers at once, so what it needs is computed here.
     for (let end = 256; end <= size; end += 256) await tree.root(end - 256, end);

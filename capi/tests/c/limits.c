@@ -1,13 +1,9 @@
-/* What a verdict costs: heap, stack and time, and what a hostile proof file costs. Linked statically, with malloc and its
- * kin wrapped, so that every byte is counted.
- *
- *     limits FIXTURES [bench]
- */
+/* What a verdict costs in heap and stack, and what a hostile proof file costs. Linked statically, with malloc and its kin
+ * wrapped, so that every byte is counted. */
 
 #define _GNU_SOURCE
 #include <malloc.h>
 #include <pthread.h>
-#include <time.h>
 
 #include "common.h"
 
@@ -82,17 +78,6 @@ static size_t stack_of(void *(*work)(void *), void *given) {
   return STACK - untouched;
 }
 
-static double now_us(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec * 1e6 + (double)time.tv_nsec / 1e3;
-}
-
-static int by_size(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 static th_trust *trust;
 static th_verdict verdict;
 static char message[512];
@@ -129,13 +114,8 @@ static void hostile(const char *what, size_t most, const char *head, const char 
   free(file);
 }
 
-#ifdef BENCH
-void *th_bare_new(void);
-void th_bare_check(void *bare);
-#endif
-
 int main(int count_, char **args) {
-  CHECK(count_ >= 2);
+  CHECK(count_ == 2);
   fixtures = args[1];
   bytes artifact = fixture("scanner.sh"), proof = fixture("both.tlog-proof");
   trust = trust_of("both.trust");
@@ -172,28 +152,6 @@ int main(int count_, char **args) {
   hostile("hidden characters", MOST, version, "\xe2\x80\xae", "\n", question);
   hostile("bytes that are no text", MOST, "", "\xff", "", question);
 
-  if (count_ > 2) {
-    enum { ROUNDS = 400 };
-    static double took[ROUNDS], bare[ROUNDS];
-#ifdef BENCH
-    void *checks = th_bare_new();
-#endif
-    for (int at = 0; at < ROUNDS; at++) {
-      double begun = now_us();
-      th_verify(trust, NULL, &question, &verdict);
-      took[at] = now_us() - begun;
-      CHECK(verdict.status == TH_OK);
-#ifdef BENCH
-      begun = now_us();
-      th_bare_check(checks);
-      bare[at] = now_us() - begun;
-#endif
-    }
-    qsort(took, ROUNDS, sizeof *took, by_size);
-    qsort(bare, ROUNDS, sizeof *bare, by_size);
-    double verdict_us = took[ROUNDS / 2], bare_us = bare[ROUNDS / 2];
-    printf("verdict    %.1f us; its 9 bare checks %.1f us; ratio %.3f (goal 1.10)\n", verdict_us, bare_us, verdict_us / bare_us);
-  }
   th_trust_free(trust);
   free(artifact.data);
   free(proof.data);

@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use super::programs::compile;
-use super::{HERE, fixtures, full, has, install, installed, run};
+use super::{HERE, fixtures, full, has, installed, run};
 
 /// The shared library with both algorithms and the state file, and without the state file: what they are, so that growth
 /// is noticed. The goals are 420 and 330 KiB.
@@ -42,14 +40,12 @@ fn the_library_is_small_and_exports_only_its_interface() {
 }
 
 /// A program that is linked statically, with its allocations counted.
-fn limits(prefix: &Path, name: &str, flags: &[&str]) -> PathBuf {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+fn limits(prefix: &Path) -> PathBuf {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("limits");
     let wrapped =
         ["malloc", "calloc", "realloc", "posix_memalign", "free"].map(|name| format!("-Wl,--wrap={name}"));
     let mut cc = Command::new("cc");
-    cc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"])
-        .args(flags)
-        .args(wrapped);
+    cc.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread"]).args(wrapped);
     cc.arg("-I")
         .arg(prefix.join("include"))
         .arg("-o")
@@ -61,43 +57,5 @@ fn limits(prefix: &Path, name: &str, flags: &[&str]) -> PathBuf {
 
 #[test]
 fn a_verdict_and_a_hostile_proof_cost_little() {
-    print!("{}", run(Command::new(limits(full(), "limits", &[])).arg(fixtures())));
-}
-
-/// `cargo test -p treehead-capi --test c -- --ignored --nocapture` prints how long a verdict takes beside its bare checks.
-#[test]
-#[ignore = "measures time, which needs a quiet machine"]
-fn a_verdict_takes_as_long_as_its_signature_checks() {
-    let prefix = install("bench", "--features bench");
-    print!(
-        "{}",
-        run(Command::new(limits(&prefix, "limits-bench", &["-DBENCH"])).arg(fixtures()).arg("bench"))
-    );
-}
-
-/// The static program of the examples, from its start to its end.
-#[test]
-#[ignore = "measures time, which needs a quiet machine"]
-fn a_static_program_verifies_a_file_in_a_moment() {
-    let source = Path::new(HERE).join("../examples/c/verify.c");
-    let program = compile(&source, full(), "verify-static", &["-O2", "-static"]);
-    let fixture = |name: &str| fixtures().join(name);
-    let (proof, scanner) = (fixture("both.tlog-proof"), fixture("scanner.sh"));
-    for (what, trust, proof) in [
-        ("Ed25519, 3 signatures", "witnessed.trust", fixture("scanner.sh.tlog-proof")),
-        ("both algorithms, 9 signatures", "both.trust", proof),
-    ] {
-        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scanner.sh");
-        std::fs::copy(&scanner, &file).expect("a copy");
-        std::fs::copy(proof, Path::new(env!("CARGO_TARGET_TMPDIR")).join("scanner.sh.tlog-proof"))
-            .expect("a copy");
-        let mut times: Vec<Duration> = Vec::new();
-        for _ in 0..200 {
-            let begun = Instant::now();
-            run(Command::new(&program).arg(fixture(trust)).arg(&file));
-            times.push(begun.elapsed());
-        }
-        times.sort();
-        println!("{what}: {:?} from start to exit, median of 200 (goal 2.5 ms)", times[100]);
-    }
+    print!("{}", run(Command::new(limits(full())).arg(fixtures())));
 }

@@ -6,7 +6,7 @@ use crate::cli::output::say;
 use crate::client::AuditError;
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::endpoint::{
-    ArtifactError, CheckError, FileError, FoundFork, MemoryError, Notice, Refusal, ShownHead,
+    ArtifactError, CheckError, Doubt, FileError, FoundFork, MemoryError, Notice, Refusal, ShownHead,
 };
 
 /// Where `--state` and `--policy` point, for remedies that name a file.
@@ -46,11 +46,11 @@ pub fn failure(error: CheckError, places: &Places) -> Failure {
         CheckError::NoAddress { origin } => {
             Failure::Usage(format!("{} has no address for {origin}: expected --online URL", places.policy))
         }
-        CheckError::TooManyWithdrawals { .. } => Failure::CouldNotTell(message)
+        CheckError::Doubt(Doubt::TooMany { .. }) => Failure::CouldNotTell(message)
             .and("with --state, run the command again to continue, otherwise tell the log's operator"),
-        CheckError::OtherSigner { .. } => Failure::CouldNotTell(message)
+        CheckError::Doubt(Doubt::OtherSigner { .. }) => Failure::CouldNotTell(message)
             .and("compare publishers.toml with the log's and run the command again"),
-        CheckError::UntrustedWithdrawal(_) => {
+        CheckError::Doubt(Doubt::Untrusted(_)) => {
             Failure::CouldNotTell(message).and("update publishers.toml and run the command again")
         }
         CheckError::NotAsked { .. } => Failure::CouldNotTell(message).and("run the command again"),

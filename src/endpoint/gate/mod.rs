@@ -121,6 +121,8 @@ struct Case<'a> {
     pins: OwnedPins,
     unlogged: Unlogged,
     proof: Option<Vec<u8>>,
+    /// Set if the log sent the proof: it is there to be asked, also for withdrawals.
+    is_fetched: bool,
 }
 
 impl Case<'_> {
@@ -191,43 +193,42 @@ impl Gate {
         &self.settings
     }
 
-    /// Decides about artifacts. Those whose proofs are fetched are judged first, and by what their log says today; then
-    /// the others, in order.
+    /// Decides about artifacts, in order: two versions of a package may be installed one after the other.
     #[must_use]
     pub fn judge(&self, arrivals: &[Arrival<'_>]) -> Vec<Ruled> {
         let freshness = Freshness::now(self.settings.max_age);
         let unruled = || Ruling::Stopped(Box::new(NoProof::NotAtHand { tried: Vec::new() }.into()));
         let mut ruled: Vec<Ruled> =
             arrivals.iter().map(|_| Ruled { digest: None, ruling: unruled() }).collect();
-        let (mut at_hand, mut to_fetch) = (Vec::new(), Vec::new());
+        let (mut cases, mut fetcher) = (Vec::new(), None);
         for mut case in self.cases(arrivals, &mut ruled) {
             let AtHand { proofs, tried, unreadable } =
                 AtHand::find(case.arrival, &case.digest, &self.settings.proofs);
             let first = proofs.first().cloned();
-            let chosen = self.choose(&case, proofs, freshness);
-            let may_fetch = self.settings.fetch && case.arrival.proof.is_none();
-            let is_chosen = chosen.is_some();
-            // A proof of something else says what is wrong, unless the log has the right one.
-            case.proof = chosen.or(first);
-            match case.proof {
-                _ if may_fetch && !is_chosen => to_fetch.push(case),
-                Some(_) => at_hand.push(case),
-                None => {
-                    let why = unreadable.map_or(NoProof::NotAtHand { tried }, NoProof::Unreadable);
-                    ruled[case.at].ruling = case.no_proof(why);
+            case.proof = self.choose(&case, proofs, freshness);
+            let mut why = unreadable.map_or(NoProof::NotAtHand { tried }, NoProof::Unreadable);
+            if case.proof.is_none() && self.settings.fetch && case.arrival.proof.is_none() {
+                let fetcher =
+                    fetcher.get_or_insert_with(|| Fetcher::new(&self.endpoint, self.settings.log.as_deref()));
+                match fetcher.proofs(&case.digest, case.pins.package.as_ref()) {
+                    Ok(proofs) => {
+                        let first = proofs.first().cloned();
+                        case.proof = self.choose(&case, proofs, freshness).or(first);
+                        case.is_fetched = true;
+                    }
+                    Err(error) => why = error,
                 }
             }
+            // A proof of something else says what is wrong, unless the log has the right one.
+            if case.proof.is_none() && !case.is_fetched {
+                case.proof = first;
+            }
+            match case.proof {
+                None if !case.is_fetched => ruled[case.at].ruling = case.no_proof(why),
+                _ => cases.push(case),
+            }
         }
-        let fetched = self.fetch(to_fetch, &mut at_hand, freshness, &mut ruled);
-        // The log is there to be asked: also for withdrawals.
-        self.check(&fetched, freshness, true, &mut ruled);
-        self.check(&at_hand, freshness, self.settings.online, &mut ruled);
-        if at_hand.iter().any(|case| ruled[case.at].is_fork()) {
-            // What rests on a log that forked is no more proven if it came first.
-            let proven = |case: &Case<'_>| matches!(ruled[case.at].ruling, Ruling::Proven(_));
-            let proven: Vec<Case<'_>> = fetched.into_iter().filter(proven).collect();
-            self.check(&proven, freshness, false, &mut ruled);
-        }
+        self.check(&cases, freshness, &mut ruled);
         ruled
     }
 
@@ -258,48 +259,23 @@ impl Gate {
                 }
             }
             let (digest, proof) = (Hash::EMPTY_ROOT, None);
-            cases.push(Case { at, arrival, digest, pins, unlogged, proof });
+            cases.push(Case { at, arrival, digest, pins, unlogged, proof, is_fetched: false });
         }
         hash(&mut cases, ruled);
         cases
     }
 
-    /// Fetches the proofs of artifacts. Those that have only a proof of something else keep it, if no log has theirs.
-    fn fetch<'a>(
-        &self,
-        cases: Vec<Case<'a>>,
-        at_hand: &mut Vec<Case<'a>>,
-        freshness: Freshness,
-        ruled: &mut [Ruled],
-    ) -> Vec<Case<'a>> {
-        let mut fetched = Vec::new();
-        if cases.is_empty() {
-            return fetched;
-        }
-        let fetcher = Fetcher::new(&self.endpoint, self.settings.log.as_deref());
-        for mut case in cases {
-            match fetcher.proofs(&case.digest, case.pins.package.as_ref()) {
-                Ok(proofs) => {
-                    let first = proofs.first().cloned();
-                    case.proof = self.choose(&case, proofs, freshness).or(first);
-                    fetched.push(case);
-                }
-                Err(_) if case.proof.is_some() => at_hand.push(case),
-                Err(why) => ruled[case.at].ruling = case.no_proof(why),
-            }
-        }
-        fetched
-    }
-
     /// Judges artifacts by their proofs.
-    fn check(&self, cases: &[Case<'_>], freshness: Freshness, online: bool, ruled: &mut [Ruled]) {
+    fn check(&self, cases: &[Case<'_>], freshness: Freshness, ruled: &mut [Ruled]) {
         if cases.is_empty() {
             return;
         }
         let questions: Vec<Question<'_>> =
             cases.iter().map(|case| case.question(case.proof(), freshness)).collect();
-        let online = online.then_some(Online::At(self.settings.log.as_deref()));
-        let verdicts: Vec<Verdict> = match self.endpoint.check_all(&questions, online).verdicts {
+        let is_online = |at: usize| self.settings.online || cases[at].is_fetched;
+        let online = (0..cases.len()).any(is_online).then_some(Online::At(self.settings.log.as_deref()));
+        let checked = self.endpoint.check_some_online(&questions, online, is_online);
+        let verdicts: Vec<Verdict> = match checked.verdicts {
             Ok(verdicts) => verdicts,
             Err(error) => cases.iter().map(|_| Err(error.clone())).collect(),
         };

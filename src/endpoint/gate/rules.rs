@@ -1,7 +1,7 @@
 //! Rules: which packages need a proof, and of which release.
 
 use super::super::{OwnedPins, PackagePin};
-use crate::format::{FormatError, quote};
+use crate::format::{FormatError, push_percent_encoded, quote};
 
 /// What happens to a package without a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,20 +96,10 @@ impl PurlTemplate {
                 let expected = "{package}, {version} or {arch}";
                 return Err(FormatError::malformed("the purl of a rule", expected, quote(rest)).into());
             };
-            push_encoded(&mut purl, fact.ok_or(TemplateError::Unsaid(name))?);
+            push_percent_encoded(&mut purl, fact.ok_or(TemplateError::Unsaid(name))?);
             rest = after;
         }
         Ok(PackagePin::parse(&(purl + rest))?)
-    }
-}
-
-/// Everything but unreserved characters, percent-encoded.
-fn push_encoded(purl: &mut String, fact: &str) {
-    for byte in fact.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => purl.push(byte.into()),
-            _ => *purl += &format!("%{byte:02X}"),
-        }
     }
 }
 

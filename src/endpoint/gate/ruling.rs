@@ -16,16 +16,6 @@ pub struct Ruled {
     pub ruling: Ruling,
 }
 
-impl Ruled {
-    /// Returns true if the artifact rests on a log that signed two histories.
-    pub(super) fn is_fork(&self) -> bool {
-        match &self.ruling {
-            Ruling::Stopped(stop) => matches!(&**stop, Stop::Refused { error, .. } if error.is_fork()),
-            _ => false,
-        }
-    }
-}
-
 /// A decision.
 #[derive(Debug)]
 pub enum Ruling {

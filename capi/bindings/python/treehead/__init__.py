@@ -353,9 +353,12 @@ def verify_online(
     check = _make("th_check_new", trust._pointer, held, ctypes.byref(asked.question))
     try:
         while _library.th_check_requests(check):
-            buffer = ctypes.create_string_buffer(128)
+            buffer = ctypes.create_string_buffer(256)
             path = _Text(ctypes.addressof(buffer), len(buffer), 0)
-            _library.th_check_request(check, 0, ctypes.byref(path), None)
+            if _library.th_check_request(check, 0, ctypes.byref(path), None) == TOO_SMALL:
+                buffer = ctypes.create_string_buffer(path.length + 1)
+                path = _Text(ctypes.addressof(buffer), len(buffer), 0)
+                _library.th_check_request(check, 0, ctypes.byref(path), None)
             status, body = fetch(buffer.value.decode())
             _library.th_check_answer(check, 0, status, body, len(body))
         _library.th_check_finish(check, held, ctypes.byref(asked.verdict))

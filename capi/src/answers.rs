@@ -1,6 +1,5 @@
 //! What a log answered so far, and what is to be fetched next.
 
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
@@ -33,9 +32,9 @@ pub(crate) enum Request {
 /// The answers of a log. Of proof files, only the last one of each kind is kept: the search has used those before it.
 #[derive(Default)]
 pub(crate) struct Answers {
-    tiles: BTreeMap<Tile, Vec<Hash>>,
+    tiles: Vec<(Tile, Vec<Hash>)>,
     /// By path. `None` if the log has no search.
-    pages: BTreeMap<String, Option<FoundPage>>,
+    pages: Vec<(String, Option<FoundPage>)>,
     withdrawal: Option<(Hash, Vec<u8>)>,
     withdrawn: Option<(Hash, Option<Vec<u8>>)>,
 }
@@ -109,16 +108,16 @@ impl Answers {
                     request.failed(&alloc::format!("{} bytes, not {width} hashes", body.len()))
                 })?;
                 hashes.truncate(wanted.width());
-                self.tiles.insert(*wanted, hashes);
+                self.tiles.push((*wanted, hashes));
             }
             // Static files, or other software.
             Request::Page(path) if matches!(http_status, 404 | 405 | 410 | 501) => {
-                self.pages.insert(path.clone(), None);
+                self.pages.push((path.clone(), None));
             }
             Request::Page(path) => {
                 let page = FoundPage::parse(answered?, tree);
                 let page = page.map_err(|e| request.failed(&e.to_string()))?;
-                self.pages.insert(path.clone(), Some(page));
+                self.pages.push((path.clone(), Some(page)));
             }
             Request::Withdrawal(leaf) => self.withdrawal = Some((*leaf, answered?.to_vec())),
             Request::Withdrawn(leaf) => self.withdrawn = Some((*leaf, answered.ok().map(<[u8]>::to_vec))),
@@ -131,13 +130,14 @@ impl TileReader for Answers {
     type Error = Missing;
 
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<Hash>>, Missing> {
-        let missing: Vec<Tile> =
-            tiles.iter().copied().filter(|tile| !self.tiles.contains_key(tile)).collect();
-        if missing.is_empty() {
-            Ok(tiles.iter().filter_map(|tile| self.tiles.get(tile).cloned()).collect())
-        } else {
-            Err(Missing::Tiles(missing))
+        let (mut read, mut missing) = (Vec::new(), Vec::new());
+        for tile in tiles {
+            match self.tiles.iter().find(|(here, _)| here == tile) {
+                Some((_, hashes)) => read.push(hashes.clone()),
+                None => missing.push(*tile),
+            }
         }
+        if missing.is_empty() { Ok(read) } else { Err(Missing::Tiles(missing)) }
     }
 }
 
@@ -150,7 +150,8 @@ impl WithdrawalLog for Answers {
     ) -> Result<Option<Found>, Missing> {
         let found = Found::gather(before, |before| {
             let path = FoundPage::path(terms, before);
-            self.pages.get(&path).cloned().ok_or(Missing::One(Request::Page(path)))
+            let page = self.pages.iter().find(|(of, _)| *of == path).map(|(_, page)| page.clone());
+            page.ok_or(Missing::One(Request::Page(path)))
         })?;
         found.map_err(Missing::Next)
     }

@@ -5,11 +5,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_void};
 
-use treehead::checkpoint::policy::Cosigned;
-use treehead::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, Origin};
+use treehead::checkpoint::{self, Checkpoint, CheckpointError, LogSigned};
 use treehead::endpoint::{
-    About, CompareError, EndpointState, History, Refusal, SearchError, Trust, TwoHistories, VerdictCode,
-    VerifiedRelease, WithdrawalSearch, Withdrawals, check_freshness, compare_history, contradicted, head_of,
+    About, EndpointState, Refusal, VerifiedRelease, WithdrawalSearch, Withdrawals, check_freshness,
+    contradicted, head_of,
 };
 use treehead::merkle::{Hash, TreeSize};
 

@@ -3,7 +3,6 @@
 //! Pure: [`WithdrawalLog`] has the answers. A search that an answer is missing for stops where it is, and goes on from
 //! there when it is run again.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
@@ -198,22 +197,23 @@ impl Withdrawals {
 /// releases, which this endpoint may meet later without the network.
 #[derive(Default)]
 pub struct WithdrawalSearch {
-    /// The terms of the searches to come; the first one is under way.
-    searches: VecDeque<(Scope, Vec<(&'static str, String)>)>,
+    /// The terms of the searches to come; the last one is under way.
+    searches: Vec<(Scope, Vec<(&'static str, String)>)>,
     /// The first leaf that the search under way has not reached.
     before: Option<u64>,
-    /// The results at hand, and where more are.
-    rows: VecDeque<FoundRow>,
+    /// The results at hand, the next one last, and where more are.
+    rows: Vec<FoundRow>,
     fetched: Option<Option<u64>>,
-    /// Statements that the search under way found, those that are about the release, and their number before `rows`.
+    /// Statements that the search under way found, those that are about the release, in order of their hashes, and their
+    /// number before `rows`.
     count: usize,
-    met: BTreeSet<Hash>,
+    met: Vec<Hash>,
     met_before: usize,
     /// Statements that all searches checked, and those that those before this one did.
     seen: Vec<Hash>,
     seen_before: usize,
     /// Entries that are withdrawn, by leaf hash.
-    released: BTreeMap<Hash, Vec<u8>>,
+    released: Vec<(Hash, Vec<u8>)>,
     learnt: Withdrawals,
 }
 
@@ -226,14 +226,15 @@ impl WithdrawalSearch {
         let mut same_artifact = [&in_package[..], &[("version", purl.version().to_string())]].concat();
         let subject = about.release().subjects.first();
         same_artifact.extend(subject.map(|subject| ("digest", subject.sha256.to_hex())));
-        let mut searches = VecDeque::from([(Scope::Release, vec![("withdraws", about.leaf().to_hex())])]);
+        let mut searches = vec![(Scope::Release, vec![("withdraws", about.leaf().to_hex())])];
         // The log may know a signer under another name. Older logs find publishers by name only.
         let keyids = about.keyids().iter().map(Hash::to_hex);
         // These find the same release under another leaf.
         for signer in about.signers().iter().cloned().chain(keyids) {
-            searches.push_back((Scope::Release, [&same_artifact[..], &[("publisher", signer)]].concat()));
+            searches.push((Scope::Release, [&same_artifact[..], &[("publisher", signer)]].concat()));
         }
-        searches.push_back((Scope::Package, in_package.to_vec()));
+        searches.push((Scope::Package, in_package.to_vec()));
+        searches.reverse();
         let learnt = Withdrawals { asked: true, ..Withdrawals::default() };
         Self { searches, learnt, ..Self::default() }
     }
@@ -247,9 +248,9 @@ impl WithdrawalSearch {
         log: &L,
         about: About<'_>,
     ) -> Result<Withdrawals, SearchError<L::Error>> {
-        while let Some((scope, _)) = self.searches.front() {
-            let scope = *scope;
-            let end = self.look_at_all(log, scope, about)?;
+        while let Some((scope, terms)) = self.searches.last() {
+            let (scope, terms) = (*scope, terms.clone());
+            let end = self.look_at_all(log, (scope, &terms), about)?;
             let purl = || about.release.release().purl.to_string();
             let doubt = match (scope, end) {
                 (Scope::Release, End::NoSearch) => {
@@ -277,7 +278,7 @@ impl WithdrawalSearch {
     }
 
     fn next_search(&mut self) {
-        self.searches.pop_front();
+        self.searches.pop();
         self.rows.clear();
         self.met.clear();
         (self.before, self.fetched, self.count, self.met_before) = (None, None, 0, 0);
@@ -288,16 +289,18 @@ impl WithdrawalSearch {
     fn look_at_all<L: WithdrawalLog + ?Sized>(
         &mut self,
         log: &L,
-        scope: Scope,
+        (scope, terms): (Scope, &[(&'static str, String)]),
         about: About<'_>,
     ) -> Result<End, SearchError<L::Error>> {
         let tree = about.latest.get();
         let is_asked_for = |purl: Purl| scope == Scope::Package || purl == about.release.release().purl;
         loop {
-            while let Some(row) = self.rows.front() {
+            while let Some(row) = self.rows.last() {
                 if row.purl().is_none_or(is_asked_for) {
                     let leaf = row.leaf;
-                    self.met.insert(leaf);
+                    if let Err(place) = self.met.binary_search(&leaf) {
+                        self.met.insert(place, leaf);
+                    }
                     if !self.seen.contains(&leaf)
                         && !about.state.knows_withdrawal(tree.origin.as_str(), &leaf)
                     {
@@ -311,7 +314,7 @@ impl WithdrawalSearch {
                         }
                     }
                 }
-                self.rows.pop_front();
+                self.rows.pop();
             }
             match self.fetched {
                 Some(None) => return Ok(End::All),
@@ -321,14 +324,14 @@ impl WithdrawalSearch {
                 Some(next) => self.before = next,
                 None => {}
             }
-            let (_, terms) = &self.searches[0];
             let terms: Vec<(&str, &str)> =
                 terms.iter().map(|(field, value)| (*field, value.as_str())).collect();
             let found = log.found(&terms, self.before, tree.size).map_err(SearchError::Log)?;
             let Some(found) = found else { return Ok(End::NoSearch) };
             self.count += found.rows.len();
             self.met_before = self.met.len();
-            (self.rows, self.fetched) = (found.rows.into(), Some(found.next));
+            (self.rows, self.fetched) = (found.rows, Some(found.next));
+            self.rows.reverse();
         }
     }
 
@@ -376,12 +379,15 @@ impl WithdrawalSearch {
     ) -> Result<ProvenWithdrawal, L::Error> {
         let leaf = withdrawal.withdrawal().leaf;
         // Several withdrawals may name one release.
-        if !self.released.contains_key(&leaf) {
-            let file = log.withdrawn(&leaf)?.and_then(|proof| ProofFile::parse(&proof).ok());
-            self.released.insert(leaf, file.and_then(|file| file.extra).unwrap_or_default());
+        let publishers = about.trust.publishers;
+        if let Some((_, entry)) = self.released.iter().find(|(of, _)| *of == leaf) {
+            return Ok(withdrawal.with_release(entry, publishers));
         }
-        let entry = self.released.get(&leaf).map_or(&[][..], Vec::as_slice);
-        Ok(withdrawal.with_release(entry, about.trust.publishers))
+        let file = log.withdrawn(&leaf)?.and_then(|proof| ProofFile::parse(&proof).ok());
+        let entry = file.and_then(|file| file.extra).unwrap_or_default();
+        let withdrawal = withdrawal.with_release(&entry, publishers);
+        self.released.push((leaf, entry));
+        Ok(withdrawal)
     }
 }
 

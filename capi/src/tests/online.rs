@@ -5,7 +5,7 @@ use std::ptr::null_mut;
 use treehead::merkle::Hash;
 
 use super::log::{Log, Search, fetch, leaves, own_proof};
-use super::{fixture, question, trust, verdict};
+use super::{NOW, fixture, question, trust, verdict};
 use crate::*;
 
 #[test]

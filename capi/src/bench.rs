@@ -12,7 +12,7 @@ use ml_dsa::MlDsa44;
 const HEAD_BYTES: usize = 107;
 const STATEMENT_BYTES: usize = 560;
 
-type PostQuantum = (ml_dsa::VerifyingKey<MlDsa44>, ml_dsa::Signature<MlDsa44>);
+type PostQuantum = (ml_dsa::VerifyingKey<MlDsa44>, Vec<u8>);
 
 /// Signatures by as many keys.
 pub struct Bare {
@@ -33,18 +33,21 @@ pub extern "C" fn th_bare_new(ed25519: u8, ml_dsa: u8) -> *mut Bare {
     let ml_dsa = (1..=ml_dsa).filter_map(|seed| {
         let key = ml_dsa::SigningKey::<MlDsa44>::from_seed(&[seed; 32].into());
         let signature = key.expanded_key().sign_deterministic(&MESSAGE, b"").ok()?;
-        Some((AsRef::<ml_dsa::VerifyingKey<MlDsa44>>::as_ref(&key).clone(), signature))
+        Some((AsRef::<ml_dsa::VerifyingKey<MlDsa44>>::as_ref(&key).clone(), signature.encode().to_vec()))
     });
     Box::into_raw(Box::new(Bare { ed25519: ed25519.collect(), ml_dsa: ml_dsa.collect() }))
 }
 
-/// Checks them all. Returns 1 if they are good.
+/// Checks them all, each by a prepared key, and from the signature's bytes. Returns 1 if they are good.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn th_bare_check(bare: *const Bare) -> i32 {
     let Bare { ed25519, ml_dsa } = &*bare;
     let is_good = |(key, message, signature): &(VerifyingKey, Vec<u8>, Signature)| {
         key.verify(message, signature).is_ok()
     };
-    let is_good_too = |(key, signature): &PostQuantum| key.verify_with_context(&MESSAGE, b"", signature);
+    let is_good_too = |(key, signature): &PostQuantum| {
+        let signature = ml_dsa::Signature::<MlDsa44>::try_from(signature.as_slice());
+        signature.is_ok_and(|signature| key.verify_with_context(&MESSAGE, b"", &signature))
+    };
     (ed25519.iter().all(is_good) && ml_dsa.iter().all(is_good_too)).into()
 }

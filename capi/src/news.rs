@@ -66,7 +66,7 @@ impl Stop {
             SearchError::Log(Missing::Next(error)) => No::could_not_tell(error.to_string()),
             SearchError::Log(missing) => return Self::Missing(missing),
             SearchError::Compare(error) => uncompared(error),
-            SearchError::Forked(fork) => forked(origin, TwoHistories::Proven(fork)),
+            SearchError::Forked(fork) => forked(origin, TwoHistories::Proven(*fork)),
             SearchError::AnotherProof { what, expected, seen } => No::could_not_tell(alloc::format!(
                 "the log answered with the proof of another {what}: expected {expected}, saw {seen}"
             )),

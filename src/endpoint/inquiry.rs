@@ -56,7 +56,7 @@ impl<'a> Inquiry<'a> {
             SearchError::Log(error) => error.into(),
             SearchError::Compare(error) => error.into(),
             SearchError::Forked(fork) => {
-                self.endpoint.convict(&self.latest.get().origin, TwoHistories::Proven(fork))
+                self.endpoint.convict(&self.latest.get().origin, TwoHistories::Proven(*fork))
             }
             SearchError::AnotherProof { what, expected, seen } => {
                 CheckError::AnotherProof { address: self.log.address().to_owned(), what, expected, seen }

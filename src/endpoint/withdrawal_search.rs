@@ -3,6 +3,7 @@
 //! Pure: [`WithdrawalLog`] has the answers. A search that an answer is missing for stops where it is, and goes on from
 //! there when it is run again.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
@@ -122,7 +123,7 @@ pub enum SearchError<E> {
     /// Its heads could not be compared.
     Compare(CompareError),
     /// A proof is under a head of another history.
-    Forked(ProvenFork),
+    Forked(Box<ProvenFork>),
 }
 
 /// What a search knows beforehand.
@@ -199,11 +200,12 @@ impl Withdrawals {
 pub struct WithdrawalSearch {
     /// The terms of the searches to come; the last one is under way.
     searches: Vec<(Scope, Vec<(&'static str, String)>)>,
-    /// The first leaf that the search under way has not reached.
-    before: Option<u64>,
-    /// The results at hand, the next one last, and where more are.
+    /// Set once the search under way has results.
+    is_begun: bool,
+    /// The results at hand, the next one last.
     rows: Vec<FoundRow>,
-    fetched: Option<Option<u64>>,
+    /// Where more results are: those before this leaf.
+    next: Option<u64>,
     /// Statements that the search under way found, those that are about the release, in order of their hashes, and their
     /// number before `rows`.
     count: usize,
@@ -281,7 +283,7 @@ impl WithdrawalSearch {
         self.searches.pop();
         self.rows.clear();
         self.met.clear();
-        (self.before, self.fetched, self.count, self.met_before) = (None, None, 0, 0);
+        (self.is_begun, self.next, self.count, self.met_before) = (false, None, 0, 0);
         self.seen_before = self.seen.len();
     }
 
@@ -316,21 +318,20 @@ impl WithdrawalSearch {
                 }
                 self.rows.pop();
             }
-            match self.fetched {
-                Some(None) => return Ok(End::All),
-                // Skips known ones without a limit: there are no more than the memory holds, and new ones have their
-                // limit.
-                Some(_) if self.met.len() == self.met_before => return Ok(End::Endless),
-                Some(next) => self.before = next,
-                None => {}
+            if self.is_begun && self.next.is_none() {
+                return Ok(End::All);
+            }
+            // Skips known ones without a limit: there are no more than the memory holds, and new ones have their limit.
+            if self.is_begun && self.met.len() == self.met_before {
+                return Ok(End::Endless);
             }
             let terms: Vec<(&str, &str)> =
                 terms.iter().map(|(field, value)| (*field, value.as_str())).collect();
-            let found = log.found(&terms, self.before, tree.size).map_err(SearchError::Log)?;
+            let found = log.found(&terms, self.next, tree.size).map_err(SearchError::Log)?;
             let Some(found) = found else { return Ok(End::NoSearch) };
             self.count += found.rows.len();
             self.met_before = self.met.len();
-            (self.rows, self.fetched) = (found.rows, Some(found.next));
+            (self.rows, self.next, self.is_begun) = (found.rows, found.next, true);
             self.rows.reverse();
         }
     }
@@ -416,7 +417,7 @@ fn check_answer<L: WithdrawalLog + ?Sized>(
     let (older, newer) = if seen.size <= expected.size { (&head, latest) } else { (latest, &head) };
     match compare_signed(log, &keys, older, newer).map_err(SearchError::Log)? {
         Ok(None) => Ok(()),
-        Ok(Some(fork)) => Err(SearchError::Forked(fork)),
+        Ok(Some(fork)) => Err(SearchError::Forked(Box::new(fork))),
         Err(e) => Err(SearchError::Compare(e)),
     }
 }

@@ -635,7 +635,10 @@ size_t th_check_requests(const struct th_check *check);
  if the path does not fit, which is some kilobytes long if the package's name is: no part of it is written then, and
  path->length says how long it is.
  */
-th_status th_check_request(const struct th_check *check, size_t at, struct th_text *path, size_t *most);
+th_status th_check_request(const struct th_check *check,
+                           size_t at,
+                           struct th_text *path,
+                           size_t *most);
 
 /*
  The log's address, as the trust file has it; empty if it has none.

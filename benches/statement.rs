@@ -113,8 +113,11 @@ fn entry(signer: &PublisherSigner, sequence: u64) -> Vec<u8> {
 
 fn publishers(signer: &PublisherSigner) -> Publishers {
     let pattern = PurlPattern::parse("pkg:generic/acme/*").expect("a pattern");
-    let pem = signer.public_pem();
-    let new =
-        NewPublisher { name: "acme", pem: &pem, purls: &[pattern], kinds: &[StatementKind::RELEASES[0]] };
+    let new = NewPublisher {
+        name: "acme",
+        key: &signer.public_key(),
+        purls: &[pattern],
+        kinds: &[StatementKind::RELEASES[0]],
+    };
     Publishers::parse(new.append_to("").expect("one publisher").as_bytes()).expect("one publisher")
 }

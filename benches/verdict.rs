@@ -229,10 +229,9 @@ fn policy(log: &[NoteSigner], witnesses: &[NoteSigner]) -> Policy {
 
 fn publishers(publisher: &PublisherSigner) -> Publishers {
     let pattern = PurlPattern::parse("pkg:generic/example/*").expect("a pattern");
-    let pem = publisher.public_pem();
     let new = NewPublisher {
         name: "example-vendor",
-        pem: &pem,
+        key: &publisher.public_key(),
         purls: &[pattern],
         kinds: &StatementKind::RELEASES,
     };

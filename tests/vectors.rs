@@ -14,7 +14,7 @@ use libtest_mimic::Completion;
 use serde_json::Value;
 use treehead::merkle::{Hash, LeafIndex, Subtree, TreeSize, verify_inclusion, verify_subtree_inclusion};
 use treehead::note::ed25519_verify;
-use treehead::release::{PackageUrl, Purl};
+use treehead::release::{KeyFamily, PackageUrl, PublicKey, Purl};
 
 use needs::Outcome;
 
@@ -36,6 +36,10 @@ fn main() -> ExitCode {
         subtree_inclusion_proofs_of_transparency_dev,
         ed25519_edge_cases_of_cctv,
         purls_of_the_standard,
+        ecdsa_p256_of_wycheproof,
+        ecdsa_p384_of_wycheproof,
+        rsa_pss_of_wycheproof,
+        rsa_pkcs1_of_wycheproof,
     ])
 }
 
@@ -128,6 +132,91 @@ fn ed25519_edge_cases_of_cctv() -> Outcome {
         accepted += usize::from(seen);
     }
     assert_eq!(accepted, 208);
+    Ok(Completion::Completed)
+}
+
+/// What became of a file of Wycheproof's vectors.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    accepted: usize,
+    refused: usize,
+    /// Vectors, valid and invalid, of keys that are refused before any signature is looked at.
+    with_refused_key: usize,
+}
+
+/// Every `valid` signature is accepted, every `invalid` one refused. The two `acceptable` ones are refused: their
+/// `DigestInfo` lacks the NULL that RFC 8017 appendix A.2.4 wants, and no signer leaves it out. Keys with the exponent 3
+/// are refused, and with them their signatures, the valid ones too; no key is shorter than 2,048 bits.
+fn wycheproof(file: &Value, family: KeyFamily) -> Counts {
+    let scheme = Some(family).filter(|family| family.feature() == Some("rsa"));
+    let bytes = |value: &Value| hex::decode(value.as_str().expect("hex")).expect("hex");
+    let mut counts = Counts::default();
+    for group in file["testGroups"].as_array().expect("a list") {
+        let tests = group["tests"].as_array().expect("a list");
+        let key = PublicKey::parse(group["publicKeyPem"].as_str().expect("PEM").as_bytes(), scheme);
+        assert_eq!(key, PublicKey::from_spki(&bytes(&group["publicKeyDer"]), scheme));
+        if group["publicKey"]["publicExponent"] == "03" {
+            let error = key.expect_err("a small exponent").to_string();
+            assert!(error.contains("expected an odd RSA exponent from 65537"), "{error}");
+            counts.with_refused_key += tests.len();
+            continue;
+        }
+        let key = key.expect("a sound key");
+        assert_eq!(key.family(), family);
+        for test in tests {
+            let (message, signature) = (bytes(&test["msg"]), bytes(&test["sig"]));
+            let accepted = key.verifies(&message, &signature);
+            assert_eq!(
+                accepted,
+                test["result"] == "valid",
+                "{family}, {}: {}",
+                test["tcId"],
+                test["comment"]
+            );
+            // What does not even look like a signature is one of the refused.
+            assert!(key.fits(&signature) || !accepted);
+            *(if accepted { &mut counts.accepted } else { &mut counts.refused }) += 1;
+        }
+    }
+    let Counts { accepted, refused, with_refused_key } = counts;
+    println!("{family}: {accepted} accepted, {refused} refused, {with_refused_key} of keys that are refused");
+    counts
+}
+
+fn ecdsa_p256_of_wycheproof() -> Outcome {
+    let file = read_or_ignored!("wycheproof-ecdsa_secp256r1_sha256.json");
+    let expected = Counts { accepted: 174, refused: 310, with_refused_key: 0 };
+    assert_eq!(wycheproof(&file, KeyFamily::EcdsaP256), expected);
+    Ok(Completion::Completed)
+}
+
+fn ecdsa_p384_of_wycheproof() -> Outcome {
+    let [sha256, sha384] = [162, 194].map(|accepted| Counts { accepted, refused: 310, with_refused_key: 0 });
+    let file = read_or_ignored!("wycheproof-ecdsa_secp384r1_sha256.json");
+    assert_eq!(wycheproof(&file, KeyFamily::EcdsaP384), sha256);
+    let file = read_or_ignored!("wycheproof-ecdsa_secp384r1_sha384.json");
+    assert_eq!(wycheproof(&file, KeyFamily::EcdsaP384), sha384);
+    Ok(Completion::Completed)
+}
+
+fn rsa_pss_of_wycheproof() -> Outcome {
+    for file in [
+        read_or_ignored!("wycheproof-rsa_pss_2048_sha256_mgf1_32.json"),
+        read_or_ignored!("wycheproof-rsa_pss_4096_sha256_mgf1_32.json"),
+    ] {
+        let expected = Counts { accepted: 63, refused: 45, with_refused_key: 0 };
+        assert_eq!(wycheproof(&file, KeyFamily::RsaPssSha256), expected);
+    }
+    Ok(Completion::Completed)
+}
+
+fn rsa_pkcs1_of_wycheproof() -> Outcome {
+    let file = read_or_ignored!("wycheproof-rsa_signature_2048_sha256.json");
+    let expected = Counts { accepted: 7, refused: 250, with_refused_key: 2 };
+    assert_eq!(wycheproof(&file, KeyFamily::RsaPkcs1Sha256), expected);
+    let file = read_or_ignored!("wycheproof-rsa_signature_3072_sha256.json");
+    let expected = Counts { accepted: 7, refused: 251, with_refused_key: 1 };
+    assert_eq!(wycheproof(&file, KeyFamily::RsaPkcs1Sha256), expected);
     Ok(Completion::Completed)
 }
 

@@ -6,7 +6,7 @@
 //!  "policy":["log example.com/log+...",         the lines of a policy (c2sp.org/tlog-policy): logs, witnesses,
 //!            "witness w1 w1.example+...",       groups, quorum; no comments, no addresses of witnesses
 //!            "quorum w1"],
-//!  "publishers":[{"keys":[{"ed25519":"<the raw public key, base64>",
+//!  "publishers":[{"keys":[{"ed25519":"<the public key, base64>",     or another family: see below
 //!                          "not_after":"2028-01-01T00:00:00Z",        optional
 //!                          "not_before":"2026-01-01T00:00:00Z",       optional
 //!                          "revoked":true}],                          optional
@@ -14,6 +14,9 @@
 //!                 "name":"example-vendor",
 //!                 "purls":["pkg:generic/example/*"]}]}
 //! ```
+//!
+//! A key is a member with the name of its family: `ed25519` and `ml-dsa-44` hold the raw key (32 and 1,312 bytes),
+//! `ecdsa-p256`, `ecdsa-p384`, `rsa-pkcs1-sha256` and `rsa-pss-sha256` the `SubjectPublicKeyInfo` in DER.
 //!
 //! It is canonical JSON (RFC 8785: keys in order, no white space) without a newline at the end, and it has one spelling:
 //! a parsed file prints as the same bytes. Members that this version does not know are refused, because they may restrict
@@ -25,11 +28,10 @@ use alloc::vec::Vec;
 
 use super::Trust;
 use crate::checkpoint::policy::Policy;
-use crate::format::{FormatError, base64_decode_to, base64_encode, cap, quote, utf8};
-use crate::merkle::HASH_BYTES;
+use crate::format::{FormatError, base64_decode, base64_encode, cap, quote, utf8};
 use crate::release::{
-    Fields, Json, MAX_INTEGER, Publisher, PublisherKey, Publishers, PurlPattern, StatementKind, format_time,
-    parse_time,
+    Fields, Json, KeyFamily, MAX_INTEGER, PublicKey, Publisher, PublisherKey, Publishers, PurlPattern,
+    StatementKind, format_time, parse_time,
 };
 
 /// Largest trust file, in bytes: a policy of 256 ML-DSA-44 keys and thousands of publishers fit.
@@ -171,11 +173,19 @@ fn parse_publisher(at: usize, json: Json<'_>) -> Result<Publisher, FormatError> 
 
 fn parse_key(json: Json<'_>) -> Result<PublisherKey, FormatError> {
     let mut fields = Fields::new(TrustFile::WHAT, "a publisher's key", json)?;
-    let text = fields.text("ed25519")?;
-    let bytes: Option<[u8; HASH_BYTES]> = base64_decode_to(&text);
-    let bytes = bytes
-        .ok_or_else(|| fields.wrong("ed25519", "to be 44 characters of padded base64", &quote(&text)))?;
-    let mut key = PublisherKey::ed25519(&bytes)?;
+    let given =
+        KeyFamily::ALL.into_iter().find_map(|family| Some((family, fields.optional(family.as_str())?)));
+    let Some((family, given)) = given else {
+        let expected = format!("a publisher's key of a family out of {}", KeyFamily::NAMES);
+        return Err(FormatError::malformed(TrustFile::WHAT, expected, "none"));
+    };
+    let bytes = match &given {
+        Json::String(text) => base64_decode(text),
+        _ => None,
+    };
+    let bytes =
+        bytes.ok_or_else(|| fields.wrong(family.as_str(), "to be padded base64", "something else"))?;
+    let mut key = PublisherKey::new(PublicKey::from_encoded(family, &bytes)?);
     let mut time = |name: &str| fields.optional_string(name)?.as_deref().map(parse_time).transpose();
     (key.not_before, key.not_after) = (time("not_before")?, time("not_after")?);
     key.revoked = match fields.optional("revoked") {
@@ -199,7 +209,8 @@ fn publisher_json(publisher: &Publisher) -> Json<'static> {
 }
 
 fn key_json(key: &PublisherKey) -> Json<'static> {
-    let mut fields = vec![("ed25519", Json::string(&base64_encode(&key.public_bytes())))];
+    let public = key.public_key();
+    let mut fields = vec![(public.family().as_str(), Json::string(&base64_encode(public.encoded())))];
     fields.extend(key.not_before.map(|time| ("not_before", Json::string(&format_time(time)))));
     fields.extend(key.not_after.map(|time| ("not_after", Json::string(&format_time(time)))));
     fields.extend(key.revoked.then_some(("revoked", Json::Bool(true))));

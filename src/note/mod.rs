@@ -11,6 +11,7 @@ mod key;
 mod ml_dsa_44;
 mod signed;
 
+pub(crate) use algorithm::PublicKey;
 pub use algorithm::{ML_DSA_44_SIGNATURE_BYTES, ed25519_verify};
 pub use key::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
 pub use ml_dsa_44::ML_DSA_44_PUBLIC_BYTES;

@@ -10,7 +10,6 @@ use super::{
     format_time,
 };
 use crate::merkle::Hash;
-use crate::note::ed25519_verify;
 
 /// Most signature checks that may fail in a request for one entry. They take about a millisecond of one core, which
 /// anyone can make the log spend, on a thread that others wait for.
@@ -126,7 +125,7 @@ impl<'a> Admission<'a> {
 
     /// Tries a signature under a key.
     fn fits(&mut self, key: Key<'a>, signature: &'a SubmittedSignature) -> Result<bool, StatementError> {
-        if ed25519_verify(&key.1.key, &self.message, &signature.sig) {
+        if key.1.key.verifies(&self.message, &signature.sig) {
             self.search.last = Some(key.1.keyid);
             self.found.push((key, signature));
             return Ok(true);

@@ -13,11 +13,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use ed25519_dalek::pkcs8::EncodePublicKey as _;
 use ed25519_dalek::{Signature, Signer as _, SigningKey};
 
 use super::pem::{keyid, secret_key};
-use super::{MAX_ENTRY_BYTES, Release};
+use super::{KeyFamily, MAX_ENTRY_BYTES, PublicKey, Release};
 use crate::format::{FormatError, base64_push, cap};
 use crate::merkle::{HASH_BYTES, Hash};
 
@@ -25,7 +24,7 @@ use crate::merkle::{HASH_BYTES, Hash};
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// Most signatures on one statement.
 pub const MAX_ENVELOPE_SIGNATURES: usize = 8;
-/// Bytes of an Ed25519 signature.
+/// Bytes of an Ed25519 signature: all others are longer, but for one ECDSA signature on P-256 in 2^60.
 const SIGNATURE_BYTES: usize = 64;
 /// Largest submitted envelope, in bytes: an entry, and as much again of white space and unknown fields.
 pub const MAX_SUBMISSION_BYTES: usize = 2 * MAX_ENTRY_BYTES;
@@ -194,11 +193,17 @@ impl PublisherSigner {
         bare.to_pkcs8_pem(LineEnding::LF).expect("an Ed25519 key always encodes")
     }
 
+    /// The public key.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        let bytes = self.key.verifying_key().to_bytes();
+        PublicKey::from_encoded(KeyFamily::Ed25519, &bytes).expect("the key of a seed is strong")
+    }
+
     /// The public key in SPKI PEM, for `publishers.toml`.
     #[must_use]
     pub fn public_pem(&self) -> String {
-        use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-        self.key.verifying_key().to_public_key_pem(LineEnding::LF).expect("an Ed25519 key always encodes")
+        self.public_key().to_pem()
     }
 
     /// The keyid that names the key in envelopes: SHA-256 of the public key's SPKI DER.

@@ -15,6 +15,7 @@ mod facts;
 mod found;
 mod gaps;
 mod json;
+mod keys;
 mod pem;
 mod profile;
 mod publishers;
@@ -33,7 +34,7 @@ pub use facts::{Claim, Edition, EntryValues, Facts, SearchField, Term, Track};
 pub use found::{Found, FoundPage, FoundRow, MAX_PAGE_BYTES, MAX_PAGES, PageError};
 pub use gaps::SequenceSteps;
 pub(crate) use json::{Fields, Json, MAX_INTEGER};
-pub use pem::{is_public_pem, public_pem_of};
+pub use keys::{KeyFamily, MAX_KEY_BYTES, PublicKey, is_public_key_text};
 pub use profile::Profile;
 pub use publishers::{
     LostKey, MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers, check_publisher_name,

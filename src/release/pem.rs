@@ -7,8 +7,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _};
+use ed25519_dalek::pkcs8::DecodePrivateKey as _;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use zeroize::Zeroizing;
 
@@ -18,6 +17,7 @@ use crate::merkle::Hash;
 const WHAT: &str = "a publisher key";
 const PUBLIC: &str = "PUBLIC KEY";
 const PRIVATE: &str = "PRIVATE KEY";
+const CERTIFICATE: &str = "CERTIFICATE";
 /// Longest label in a message, in characters.
 const SHOWN_CHARS: usize = 64;
 
@@ -28,21 +28,6 @@ pub(super) fn keyid(key: &VerifyingKey) -> Hash {
     Hash::digest(&[&PREFIX[..], key.as_bytes()].concat())
 }
 
-/// Decodes a raw Ed25519 public key, and rejects weak ones.
-pub(super) fn strong_key(bytes: &[u8; 32]) -> Result<VerifyingKey, FormatError> {
-    let key = VerifyingKey::from_bytes(bytes);
-    let key = key.map_err(|e| FormatError::malformed(WHAT, "an Ed25519 public key", e.to_string()))?;
-    check_strength(&key)?;
-    Ok(key)
-}
-
-fn check_strength(key: &VerifyingKey) -> Result<(), FormatError> {
-    if key.is_weak() {
-        return Err(FormatError::malformed(WHAT, "a strong key", "a weak one, of small order"));
-    }
-    Ok(())
-}
-
 /// A block between a `-----BEGIN` line and its `-----END` line.
 struct Block<'a> {
     label: &'a str,
@@ -50,21 +35,24 @@ struct Block<'a> {
     body: Zeroizing<String>,
 }
 
-/// Parses an Ed25519 public key, and rejects weak ones.
-pub(super) fn public_key(text: &str) -> Result<VerifyingKey, FormatError> {
-    let wrong = |seen: String| {
-        let expected = "an Ed25519 PUBLIC KEY in PEM (openssl pkey -in KEY -pubout)";
-        FormatError::malformed(WHAT, expected, seen)
-    };
-    let blocks = blocks(text).map_err(&wrong)?;
+/// The block with a public key, decoded.
+pub(super) enum PublicBlock {
+    Key(Zeroizing<Vec<u8>>),
+    Certificate(Zeroizing<Vec<u8>>),
+}
+
+/// The only public key of a text, or its only certificate if there is no bare key. The error says what was seen.
+pub(super) fn public_block(text: &str) -> Result<PublicBlock, String> {
+    let blocks = blocks(text)?;
     // A private key must not be in a file that everyone may read, whatever else is in it.
     if blocks.iter().any(|block| block.label.ends_with(PRIVATE)) {
-        return Err(wrong("a private key, which belongs to its publisher alone".to_owned()));
+        return Err("a private key, which belongs to its publisher alone".to_owned());
     }
-    let der = only(&blocks, PUBLIC).map_err(&wrong)?;
-    let key = VerifyingKey::from_public_key_der(&der).map_err(|e| wrong(e.to_string()))?;
-    check_strength(&key)?;
-    Ok(key)
+    let has = |label| blocks.iter().any(|block| block.label == label);
+    if has(CERTIFICATE) && !has(PUBLIC) {
+        return only(&blocks, CERTIFICATE).map(PublicBlock::Certificate);
+    }
+    only(&blocks, PUBLIC).map(PublicBlock::Key)
 }
 
 /// Parses an Ed25519 secret key in PKCS#8.
@@ -81,20 +69,10 @@ pub(super) fn secret_key(text: &str) -> Result<SigningKey, FormatError> {
     SigningKey::from_pkcs8_der(&der).map_err(|e| wrong(e.to_string()))
 }
 
-/// Parses the Ed25519 public key in a text. Returns its keyid and its PEM, printed without the text around it.
-///
-/// # Errors
-/// [`FormatError`] for anything but one such key.
-pub fn public_pem_of(text: &str) -> Result<(Hash, String), FormatError> {
-    let key = public_key(text)?;
-    let pem = key.to_public_key_pem(LineEnding::LF).expect("an Ed25519 key always encodes");
-    Ok((keyid(&key), pem))
-}
-
-/// Tells whether a text begins like a publisher's public key.
-#[must_use]
-pub fn is_public_pem(text: &str) -> bool {
-    lines(text).find(|line| !line.is_empty()).and_then(|line| marker(line, "BEGIN")) == Some(PUBLIC)
+/// Tells whether a text begins like a public key or a certificate.
+pub(super) fn is_public_pem(text: &str) -> bool {
+    let first = lines(text).find(|line| !line.is_empty()).and_then(|line| marker(line, "BEGIN"));
+    matches!(first, Some(PUBLIC | CERTIFICATE))
 }
 
 /// The bytes of the only block with this label.
@@ -165,7 +143,11 @@ fn marker<'a>(line: &'a str, kind: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::PublisherSigner;
+    use crate::release::{PublicKey, PublisherSigner, is_public_key_text};
+
+    fn public_key(text: &str) -> Result<PublicKey, FormatError> {
+        PublicKey::parse(text.as_bytes(), None)
+    }
 
     fn signer() -> PublisherSigner {
         PublisherSigner::from_seed(&[7; 32])
@@ -194,12 +176,12 @@ mod tests {
     fn keys_are_read_however_they_were_pasted() {
         let signer = signer();
         for (how, pem) in as_found(&signer.public_pem()) {
-            assert_eq!(public_key(&pem).map(|key| keyid(&key)), Ok(signer.keyid()), "{how}");
-            assert!(is_public_pem(&pem) || how == "text before it", "{how}");
+            assert_eq!(public_key(&pem).map(|key| key.keyid()), Ok(signer.keyid()), "{how}");
+            assert!(is_public_key_text(&pem) || how == "text before it", "{how}");
         }
         for (how, pem) in as_found(&signer.to_pem()) {
             assert_eq!(PublisherSigner::from_pem(&pem).map(|key| key.keyid()), Ok(signer.keyid()), "{how}");
-            assert!(!is_public_pem(&pem), "{how}");
+            assert!(!is_public_key_text(&pem), "{how}");
         }
         // A certificate beside it is text like any other.
         let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -214,7 +196,7 @@ mod tests {
         let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let cases: [(String, &str, &str); 10] = [
             (String::new(), "no line -----BEGIN PUBLIC KEY-----", "no line -----BEGIN PRIVATE KEY-----"),
-            (certificate.to_owned(), "a block of CERTIFICATE", "a block of CERTIFICATE"),
+            (certificate.to_owned(), "expected an X.509 certificate in DER", "a block of CERTIFICATE"),
             (label(&secret, "ENCRYPTED PRIVATE KEY"), "a private key", "under a passphrase"),
             (label(&secret, "EC PRIVATE KEY"), "a private key", "a block of EC PRIVATE KEY"),
             (format!("{public}{public}"), "more than one block of PUBLIC KEY", "a block of PUBLIC KEY"),

@@ -11,7 +11,8 @@
 //! -----BEGIN PUBLIC KEY-----
 //! ...
 //! -----END PUBLIC KEY-----
-//! """
+//! """                                    # or a certificate, or a line of OpenSSH
+//! scheme = "rsa-pss-sha256"              # optional, for RSA: how it signs, if not with PKCS#1 v1.5
 //! not_before = "2026-01-01T00:00:00Z"    # optional
 //! not_after = "2028-01-01T00:00:00Z"     # optional
 //! revoked = true                         # optional: nothing it signed is trusted
@@ -22,11 +23,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use ed25519_dalek::VerifyingKey;
 use serde::Deserialize;
 
-use super::pem::{keyid, public_key, public_pem_of, strong_key};
-use super::{Envelope, Purl, PurlPattern, Statement, StatementKind, Timestamp, format_time, parse_time};
+use super::{
+    Envelope, KeyFamily, PublicKey, Purl, PurlPattern, Statement, StatementKind, Timestamp, format_time,
+    parse_time,
+};
 use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote, shown, toml_string};
 use crate::merkle::Hash;
 
@@ -54,6 +56,7 @@ struct PublisherText {
 #[serde(deny_unknown_fields)]
 struct KeyText {
     pem: String,
+    scheme: Option<String>,
     not_before: Option<String>,
     not_after: Option<String>,
     #[serde(default)]
@@ -65,7 +68,7 @@ struct KeyText {
 pub struct PublisherKey {
     /// Hex SHA-256 of the SPKI DER.
     pub keyid: Hash,
-    pub(super) key: VerifyingKey,
+    pub(super) key: PublicKey,
     /// First second in which the log admits statements signed with it.
     pub not_before: Option<Timestamp>,
     /// Last second in which the log admits them.
@@ -76,19 +79,16 @@ pub struct PublisherKey {
 }
 
 impl PublisherKey {
-    /// A raw Ed25519 public key, valid at any time.
-    ///
-    /// # Errors
-    /// [`FormatError`] unless it is one, and for a weak one.
-    pub fn ed25519(bytes: &[u8; 32]) -> Result<Self, FormatError> {
-        let key = strong_key(bytes)?;
-        Ok(Self { keyid: keyid(&key), key, not_before: None, not_after: None, revoked: false })
+    /// A key that is valid at any time.
+    #[must_use]
+    pub fn new(key: PublicKey) -> Self {
+        Self { keyid: key.keyid(), key, not_before: None, not_after: None, revoked: false }
     }
 
-    /// The raw public key.
+    /// The public key.
     #[must_use]
-    pub fn public_bytes(&self) -> [u8; 32] {
-        self.key.to_bytes()
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.key
     }
 
     /// Checks that the key is valid at some time.
@@ -311,10 +311,16 @@ fn parse_key(text: &KeyText, place: &TomlPlace<'_>) -> Result<PublisherKey, Form
     let time = |name: &'static str, time: &Option<String>| {
         time.as_deref().map(parse_time).transpose().map_err(|e| place.key(name).wrong(e))
     };
-    let key = public_key(&text.pem).map_err(|e| place.key("pem").wrong(e))?;
+    let scheme = text.scheme.as_deref().map(|scheme| {
+        let family = KeyFamily::parse(scheme).filter(|family| family.is_rsa());
+        family
+            .ok_or_else(|| place.key("scheme").malformed("rsa-pkcs1-sha256 or rsa-pss-sha256", quote(scheme)))
+    });
+    let scheme = scheme.transpose()?;
+    let key = PublicKey::parse(text.pem.as_bytes(), scheme).map_err(|e| place.key("pem").wrong(e))?;
     let (not_before, not_after) =
         (time("not_before", &text.not_before)?, time("not_after", &text.not_after)?);
-    let key = PublisherKey { keyid: keyid(&key), key, not_before, not_after, revoked: text.revoked };
+    let key = PublisherKey { not_before, not_after, revoked: text.revoked, ..PublisherKey::new(key) };
     key.check_validity().map_err(|e| place.key("not_after").wrong(e))?;
     Ok(key)
 }
@@ -324,8 +330,8 @@ fn parse_key(text: &KeyText, place: &TomlPlace<'_>) -> Result<PublisherKey, Form
 pub struct NewPublisher<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its public key in PEM.
-    pub pem: &'a str,
+    /// Its public key.
+    pub key: &'a PublicKey,
     /// The packages that it may make statements about.
     pub purls: &'a [PurlPattern],
     /// The kinds of statements that it may make, as [`StatementKind::parse_right`] reads them.
@@ -338,16 +344,14 @@ impl NewPublisher<'_> {
     /// # Errors
     /// [`FormatError`] if `file` with it added would not parse: a bad key, a name that is taken.
     pub fn append_to(&self, file: &str) -> Result<String, FormatError> {
-        // Printed again, because text around the key would be parsed as TOML.
-        let (_, pem) = public_pem_of(self.pem)?;
         let list = |items: Vec<String>| format!("[{}]", items.join(", "));
         let purls = list(self.purls.iter().map(|p| toml_string(p.as_str())).collect());
         let kinds = list(self.kinds.iter().map(|k| toml_string(k.as_str())).collect());
         let gap = if file.is_empty() || file.ends_with("\n\n") { "" } else { "\n" };
         let text = format!(
-            "{file}{gap}[[publisher]]\nname = {}\npurls = {purls}\nkinds = {kinds}\n\n[[publisher.key]]\npem = \"\"\"\n{}\n\"\"\"\n",
+            "{file}{gap}[[publisher]]\nname = {}\npurls = {purls}\nkinds = {kinds}\n\n[[publisher.key]]\n{}",
             toml_string(self.name),
-            pem.trim_end(),
+            self.key.to_toml(),
         );
         Publishers::parse(text.as_bytes())?;
         Ok(text)

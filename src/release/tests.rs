@@ -32,24 +32,6 @@ const TEST_KEYID: &str = "c6a5820e95fb7b5c03ba19188ef6dba5cae8f63d59f9e236fa5921
 const TEST_SIGNATURE: &str =
     "WXafBrDFLO5Gz7S1YMpyWnsh4JPpO/pkgwRFt3qew2mBsKzWRxX6mQzl7gHt2kBvIQ84HC5nnvE57fn/eIdeCQ==";
 
-const RSA_PUBLIC_PEM: &str = "\
------BEGIN PUBLIC KEY-----
-MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAvl1hOJvdGttbELoHnaj+
-U7LtEra88fOx0TjdckKOmoOxvI2G5BKXVBbzCsKYj9H0WNOv9p08aXmVyCsuiUzC
-2oNxrGa2tV6sfsGyLGnim66tzTFI8XQS2l45rWNfkKc6djBiRZFbQWgzgIL3BKpK
-ie82rmmm/QXNHDp49iB+g1K/vZjD3saC1XAr4lrIq2yiFILsEt+e5XtauR/A8o64
-X0IE56G0hWTxvG00/5EmgZ6NadE0sT95dPwUyxk+5r82qP+KEJfKXchTjbz2iIn2
-PYRmPSNAZw0qgIZHpmeyVUb6fuRJhvRq/mjLQCFRMCkyoF2ooYisaLQzwOuarCWq
-qwIDAQAB
------END PUBLIC KEY-----
-";
-const EC_PUBLIC_PEM: &str = "\
------BEGIN PUBLIC KEY-----
-MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEWB3P7wrRlewZ73jSY0awwRHCe5dM
-eJgz2Xnt+C0r0vIkc6CrmsNVtzLEJt/DT8iPgWTngfpM60sm0/Czv3qTjQ==
------END PUBLIC KEY-----
-";
-
 /// The origin of the log in test statements that name one.
 pub(crate) const LOG: &str = "example.com/log";
 

@@ -8,7 +8,6 @@ use super::publishers::{Publisher, PublisherKey};
 use super::{Envelope, Publishers, Purl, Release, Statement, StatementKind, Timestamp, format_time};
 use crate::format::{FormatError, error_codes, quote};
 use crate::merkle::Hash;
-use crate::note::ed25519_verify;
 
 /// A statement in a well-formed envelope that is not admitted or trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -179,7 +178,7 @@ impl Publishers {
         for (keyid, signature) in envelope.signatures() {
             let (publisher, key) =
                 self.find(keyid).ok_or_else(|| StatementError::UnknownKey { keyid: keyid.to_hex() })?;
-            if !ed25519_verify(&key.key, &message, signature) {
+            if !key.key.verifies(&message, signature) {
                 let (publisher, keyid) = (publisher.name.clone(), keyid.to_hex());
                 return Err(StatementError::BadSignature { publisher, keyid });
             }
@@ -205,7 +204,7 @@ impl Publishers {
         let message = envelope.signed_message();
         envelope.signatures().iter().any(|(keyid, signature)| {
             let found = self.find(keyid).filter(|(by, key)| by.name == publisher && !key.revoked);
-            found.is_some_and(|(_, key)| ed25519_verify(&key.key, &message, signature))
+            found.is_some_and(|(_, key)| key.key.verifies(&message, signature))
         })
     }
 

@@ -72,5 +72,5 @@ fn keys_rotate_while_the_log_runs() {
     world.run("verify old.bin --policy log/endpoint.policy").done();
     let file = String::from_utf8(world.read("log/publishers.toml")).unwrap();
     assert!(file.contains("# ours, since 2026\n") && file.starts_with("# Who may publish"), "{file}");
-    assert!(world.run("publisher list log").done().stdout.contains(&format!("{second}  revoked")));
+    assert!(world.run("publisher list log").done().stdout.contains(&format!("{second}  ed25519  revoked")));
 }

@@ -168,10 +168,9 @@ fn register(log_dir: &Path, publisher: &PublisherSigner) -> CliResult {
     let path = log_dir.join("publishers.toml");
     let wrong = |e| Failure::file(&path, &e);
     let pattern = PurlPattern::parse("pkg:generic/example/*").map_err(wrong)?;
-    let pem = publisher.public_pem();
     let new = NewPublisher {
         name: "example-vendor",
-        pem: &pem,
+        key: &publisher.public_key(),
         purls: &[pattern],
         kinds: &StatementKind::RELEASES,
     };

@@ -14,7 +14,7 @@ use crate::endpoint;
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::note::{NoteKey, NoteSigner};
-use crate::release::{PublisherSigner, is_public_pem};
+use crate::release::{PublisherSigner, is_public_key_text};
 
 /// Largest key file.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
@@ -76,7 +76,7 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Failure> {
 
 /// Whether this is the public key of a publisher, log or witness, and nothing else.
 fn is_public_key(text: &str) -> bool {
-    is_public_pem(text) || NoteKey::parse(text.trim()).is_ok()
+    is_public_key_text(text) || NoteKey::parse(text.trim()).is_ok()
 }
 
 /// Hashes an artifact. Fails if it changes meanwhile: what was hashed has to be what is there.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 
 use crate::cli::values::parse_pattern;
-use crate::release::{PurlPattern, StatementKind, Timestamp, check_publisher_name, parse_time};
+use crate::release::{KeyFamily, PurlPattern, StatementKind, Timestamp, check_publisher_name, parse_time};
 
 /// Say who may publish
 #[derive(Debug, ClapArgs)]
@@ -55,9 +55,12 @@ pub struct PublisherAdd {
     /// Name of the publisher; it can't be changed later
     #[arg(long, value_parser = parse_publisher_name)]
     pub name: String,
-    /// Its public key in PEM
+    /// Its public key: PEM or DER, an X.509 certificate, or a line of OpenSSH
     #[arg(long, value_name = "PUBLIC.pem")]
     pub key: PathBuf,
+    /// How an RSA key signs: rsa-pkcs1-sha256 or rsa-pss-sha256
+    #[arg(long, value_name = "SCHEME", value_parser = parse_scheme)]
+    pub scheme: Option<KeyFamily>,
     /// Package it may publish, or a prefix of packages with a final `*`; repeat for more
     #[arg(long = "purl", value_name = "PATTERN", required = true, value_parser = parse_pattern)]
     pub purls: Vec<PurlPattern>,
@@ -80,9 +83,12 @@ pub struct PublisherAddKey {
     /// Name of the publisher
     #[arg(long, value_parser = parse_publisher_name)]
     pub name: String,
-    /// Its new public key in PEM
+    /// Its new public key: PEM or DER, an X.509 certificate, or a line of OpenSSH
     #[arg(long, value_name = "PUBLIC.pem")]
     pub key: PathBuf,
+    /// How an RSA key signs: rsa-pkcs1-sha256 or rsa-pss-sha256
+    #[arg(long, value_name = "SCHEME", value_parser = parse_scheme)]
+    pub scheme: Option<KeyFamily>,
     /// First second in which the log accepts the key, as in 2026-01-31T12:00:00Z [default: no limit]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub not_before: Option<Timestamp>,
@@ -114,6 +120,11 @@ pub struct PublisherRevoke {
 
 fn parse_right(text: &str) -> Result<StatementKind, String> {
     StatementKind::parse_right(text).ok_or_else(|| format!("expected {}", StatementKind::rights()))
+}
+
+fn parse_scheme(text: &str) -> Result<KeyFamily, String> {
+    let scheme = KeyFamily::parse(text).filter(|family| family.feature() == Some("rsa"));
+    scheme.ok_or_else(|| "expected rsa-pkcs1-sha256 or rsa-pss-sha256".to_owned())
 }
 
 fn parse_publisher_name(text: &str) -> Result<String, String> {

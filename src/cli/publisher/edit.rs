@@ -8,7 +8,7 @@ use super::super::config::Config;
 use super::super::exit::Failure;
 use super::super::files;
 use crate::format::file_text;
-use crate::release::{MAX_PUBLISHERS_BYTES, PublisherKey, Publishers, Timestamp, format_time};
+use crate::release::{MAX_PUBLISHERS_BYTES, PublicKey, PublisherKey, Publishers, Timestamp, format_time};
 use crate::server::Profile;
 
 const WHAT: &str = "a publishers file";
@@ -88,7 +88,7 @@ impl Place {
 pub fn add_key(
     text: &str,
     publisher: usize,
-    pem: &str,
+    key: &PublicKey,
     not_before: Option<Timestamp>,
     not_after: Option<Timestamp>,
 ) -> Result<String, Failure> {
@@ -97,8 +97,11 @@ pub fn add_key(
     let publisher = block(document.get_mut("publisher"), publisher).ok_or_else(internal)?;
     let mut table = Table::new();
     table.decor_mut().set_prefix("\n");
-    let pem: Value = format!("\"\"\"\n{}\n\"\"\"", pem.trim_end()).parse().expect("PEM has no quotes");
+    let pem: Value = format!("\"\"\"\n{}\"\"\"", key.to_pem()).parse().expect("PEM has no quotes");
     table.insert("pem", value(pem));
+    if let Some(scheme) = key.stated_scheme() {
+        table.insert("scheme", value(scheme.as_str()));
+    }
     for (field, time) in [("not_before", not_before), ("not_after", not_after)] {
         if let Some(time) = time {
             table.insert(field, value(format_time(time)));
@@ -154,6 +157,10 @@ mod tests {
         PublisherSigner::from_seed(&[seed; 32]).public_pem()
     }
 
+    fn key(seed: u8) -> PublicKey {
+        PublisherSigner::from_seed(&[seed; 32]).public_key()
+    }
+
     fn keyid(seed: u8) -> String {
         PublisherSigner::from_seed(&[seed; 32]).keyid().to_hex()
     }
@@ -185,23 +192,23 @@ mod tests {
     #[test]
     fn keys_are_added_where_they_belong() {
         let old = file();
-        let first = add_key(&old, 0, &pem(3), None, Some(1_769_860_800)).unwrap();
+        let first = add_key(&old, 0, &key(3), None, Some(1_769_860_800)).unwrap();
         assert_eq!(
             keys(&first),
             [("a".to_owned(), vec![keyid(1), keyid(3)]), ("b".to_owned(), vec![keyid(2)])]
         );
         assert!(first.contains("not_after = \"2026-01-31T12:00:00Z\"\n"), "{first}");
         check_kept(&first, &old);
-        let second = add_key(&first, 1, &pem(4), Some(0), None).unwrap();
+        let second = add_key(&first, 1, &key(4), Some(0), None).unwrap();
         assert_eq!(keys(&second)[1].1, [keyid(2), keyid(4)]);
         check_kept(&second, &old);
         let none = "[[publisher]]\nname = \"c\"\npurls = []\nkinds = []\n\n# more\n[[publisher]]\nname = \"d\"\npurls = []\nkinds = []\n";
-        let third = add_key(none, 0, &pem(5), None, None).unwrap();
+        let third = add_key(none, 0, &key(5), None, None).unwrap();
         assert_eq!(keys(&third), [("c".to_owned(), vec![keyid(5)]), ("d".to_owned(), vec![])]);
         check_kept(&third, none);
         let inline = "publisher = [{ name = \"e\", purls = [], kinds = [] }]\n";
         assert_eq!(
-            keys(&add_key(inline, 0, &pem(6), None, None).unwrap()),
+            keys(&add_key(inline, 0, &key(6), None, None).unwrap()),
             [("e".to_owned(), vec![keyid(6)])]
         );
     }

@@ -12,9 +12,9 @@ use super::exit::{CliResult, Failure};
 use super::output::{BOLD, warn};
 use super::{files, output};
 use crate::clock::now;
-use crate::format::{FormatError, file_text};
 use crate::release::{
-    NewPublisher, PublisherKey, Publishers, PurlPattern, StatementKind, Timestamp, format_time, public_pem_of,
+    KeyFamily, MAX_KEY_BYTES, NewPublisher, PublicKey, PublisherKey, Publishers, PurlPattern, StatementKind,
+    Timestamp, format_time,
 };
 use args::{
     Publisher, PublisherAdd, PublisherAddKey, PublisherCommand, PublisherExpire, PublisherList,
@@ -42,8 +42,8 @@ fn add(args: &PublisherAdd, json: bool) -> CliResult {
                 "{name} is a publisher already: `treehead publisher add-key {dir} --name {name} --key {key}` gives it another key, and you change its rights in publishers.toml"
             )));
         }
-        let pem = read_key(&args.key, before)?;
-        let new = NewPublisher { name, pem: &pem, purls: &args.purls, kinds: &args.kinds };
+        let key = read_key(&args.key, args.scheme, before)?;
+        let new = NewPublisher { name, key: &key, purls: &args.purls, kinds: &args.kinds };
         new.append_to(text).map_err(|e| Failure::file(&config.publishers(), &e))
     })?;
     let keyid = publishers.list().last().and_then(|p| p.keys.last()).map(|key| key.keyid.to_hex());
@@ -55,13 +55,13 @@ fn add(args: &PublisherAdd, json: bool) -> CliResult {
     )
 }
 
-/// Reads a public key that no publisher has yet, and normalizes its PEM.
-fn read_key(path: &Path, publishers: &Publishers) -> Result<String, Failure> {
-    const WHAT: &str = "a publisher key";
-    let read = |bytes: &[u8]| -> Result<_, FormatError> { public_pem_of(file_text(WHAT, bytes)?) };
-    let (keyid, pem) = files::parse(path, WHAT, 16 * 1024, read)?;
+/// Reads a public key that no publisher has yet.
+fn read_key(path: &Path, scheme: Option<KeyFamily>, publishers: &Publishers) -> Result<PublicKey, Failure> {
+    let read = |bytes: &[u8]| PublicKey::parse(bytes, scheme);
+    let key = files::parse(path, "a publisher key", MAX_KEY_BYTES, read)?;
+    let keyid = key.keyid();
     match publishers.find(&keyid) {
-        None => Ok(pem),
+        None => Ok(key),
         Some((publisher, _)) => Err(Failure::Usage(format!(
             "{}: the key {} is in publishers.toml already: it is {}'s",
             path.display(),
@@ -80,7 +80,8 @@ fn list(args: &PublisherList, json: bool) -> CliResult {
         lines += &format!("{BOLD}{}{BOLD:#}\n", publisher.name);
         lines += &format!("  purls  {}\n  kinds  {}\n", purls.join(", "), kinds.join(", "));
         for key in &publisher.keys {
-            lines += &format!("  key    {}  {}\n", key.keyid.to_hex(), in_words(key, now));
+            let family = key.public_key().family();
+            lines += &format!("  key    {}  {family}  {}\n", key.keyid.to_hex(), in_words(key, now));
         }
         let keys: Vec<Value> = publisher.keys.iter().map(|key| key_object(key, now)).collect();
         objects.push(json!({ "name": publisher.name, "purls": purls, "kinds": kinds, "keys": keys }));
@@ -102,8 +103,8 @@ fn add_key(args: &PublisherAddKey, json: bool) -> CliResult {
                 args.dir.display()
             ))
         })?;
-        let pem = read_key(&args.key, before)?;
-        let new = edit::add_key(text, known, &pem, args.not_before, args.not_after)?;
+        let key = read_key(&args.key, args.scheme, before)?;
+        let new = edit::add_key(text, known, &key, args.not_before, args.not_after)?;
         let after = Publishers::parse(new.as_bytes()).map_err(|e| Failure::file(&config.publishers(), &e))?;
         keyid = after.list()[known].keys.last().map(|key| key.keyid.to_hex()).unwrap_or_default();
         Ok(new)
@@ -173,7 +174,7 @@ fn warn_of_last(publishers: &Publishers, name: &str, after: Timestamp, dir: &Pat
 
 fn key_object(key: &PublisherKey, now: Timestamp) -> Value {
     json!({
-        "keyid": key.keyid.to_hex(), "state": state(key, now),
+        "keyid": key.keyid.to_hex(), "family": key.public_key().family().as_str(), "state": state(key, now),
         "not_before": key.not_before.map(format_time), "not_after": key.not_after.map(format_time),
     })
 }

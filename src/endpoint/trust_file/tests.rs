@@ -70,8 +70,8 @@ fn a_file_has_one_spelling_and_no_unknown_member() {
         ("\"build\"", "\"withdrawal\"", "expected publisher 1.kinds to be kinds out of build"),
         ("\"vendor\"", "\"ven dor\"", "a publisher name of 1 to 100 bytes"),
         ("pkg:generic/example/*", "pkg:generic/example/x@1", "purl pattern"),
-        ("\"ed25519\":", "\"ed25519 \":", "expected a publisher's key.ed25519 to be there"),
-        ("\"ed25519\":\"", "\"ed25519\":\"A", "44 characters"),
+        ("\"ed25519\":", "\"ed25519 \":", "expected a publisher's key of a family out of ed25519, "),
+        ("\"ed25519\":\"", "\"ed25519\":\"A", "to be padded base64"),
         (
             "}],\"kinds\"",
             ",\"revoked\":false}],\"kinds\"",

@@ -69,7 +69,7 @@ fn malformed_publishers_files_are_refused() {
     };
     let mut identity = [0; 32];
     identity[0] = 1;
-    let not_ed25519 = "a publisher key is malformed at line 6, `pem` of key 1 of publisher \"vendor\": expected an Ed25519 PUBLIC KEY in PEM (openssl pkey -in KEY -pubout)";
+    let no_key = "a publisher key is malformed at line 6, `pem` of key 1 of publisher \"vendor\": expected a PUBLIC KEY in PEM (openssl pkey -in KEY -pubout), a CERTIFICATE, or a line of OpenSSH";
     for (bad, why) in [
         ("[[publisher]\n".to_owned(), "a publishers file is malformed at line 1: expected TOML"),
         (with("name = ", "name : "), "at line 2: expected TOML as in docs/publishers.md"),
@@ -131,19 +131,25 @@ fn malformed_publishers_files_are_refused() {
             "a time is malformed at line 11, `not_before` of key 1 of publisher \"vendor\": expected UTC as in",
         ),
         (format!("{good}not_after = \"2026-02-30T00:00:00Z\"\n"), "a time is malformed"),
+        (
+            format!("{good}scheme = \"ed25519\"\n"),
+            "at line 11, `scheme` of key 1 of publisher \"vendor\": expected rsa-pkcs1-sha256 or rsa-pss-sha256, saw",
+        ),
+        (
+            format!("{good}scheme = \"rsa-pss-sha256\"\n"),
+            "expected a key of rsa-pss-sha256, saw one of ed25519",
+        ),
         (format!("{good}not_after = 2026-01-01T00:00:00Z\n"), "expected TOML as in docs/publishers.md"),
-        (key(""), not_ed25519),
-        (key("MCowBQYDK2VwAyEA"), not_ed25519),
-        (key(RSA_PUBLIC_PEM), not_ed25519),
-        (key(EC_PUBLIC_PEM), not_ed25519),
-        (key(&pem.replace("PUBLIC KEY", "CERTIFICATE")), not_ed25519),
-        (key(&format!("{pem}{pem}")), not_ed25519),
+        (key(""), no_key),
+        (key("MCowBQYDK2VwAyEA"), no_key),
+        (key(&pem.replace("PUBLIC KEY", "CERTIFICATE")), "expected an X.509 certificate in DER"),
+        (key(&format!("{pem}{pem}")), no_key),
         (key(TEST_KEY_PEM), "saw a private key, which belongs to its publisher alone"),
         (
             key(&weak(&identity)),
-            "`pem` of key 1 of publisher \"vendor\": expected a strong key, saw a weak one, of small order",
+            "`pem` of key 1 of publisher \"vendor\": expected a strong Ed25519 key, saw a weak one, of small order",
         ),
-        (key(&weak(&[0; 32])), "expected a strong key, saw a weak one"),
+        (key(&weak(&[0; 32])), "expected a strong Ed25519 key, saw a weak one"),
     ] {
         let error = Publishers::parse(bad.as_bytes()).expect_err(&bad).to_string();
         assert!(error.contains(why), "{bad}: expected {why:?} in {error:?}");
@@ -375,10 +381,10 @@ fn publishers_speak_only_for_what_they_may() {
 
 #[test]
 fn a_new_publisher_is_appended_and_a_taken_name_is_not() {
-    let [taken, pem, third] = [1, 2, 3].map(|seed| publisher_signer(seed).public_pem());
+    let [taken, key, third] = [1, 2, 3].map(|seed| publisher_signer(seed).public_key());
     let purls = ["pkg:deb/debian/*", "pkg:generic/a%2Bb"].map(|p| PurlPattern::parse(p).unwrap());
     let kinds = [Kind::Build.into(), StatementKind::Provenance, StatementKind::VerificationSummary];
-    let new = |name, pem| NewPublisher { name, pem, purls: &purls, kinds: &kinds };
+    let new = |name, key| NewPublisher { name, key, purls: &purls, kinds: &kinds };
     let comment = format!("# our publishers\n\n{}# no newline at the end", vendor_toml());
     for file in [
         String::new(),
@@ -387,7 +393,7 @@ fn a_new_publisher_is_appended_and_a_taken_name_is_not() {
         vendor_toml().trim_end().to_owned(),
         comment,
     ] {
-        let text = new("debian", &pem).append_to(&file).unwrap();
+        let text = new("debian", &key).append_to(&file).unwrap();
         assert!(text.starts_with(&file), "what stands there stays");
         let before = Publishers::parse(file.as_bytes()).unwrap().list().len();
         let publishers = Publishers::parse(text.as_bytes()).unwrap();
@@ -398,21 +404,19 @@ fn a_new_publisher_is_appended_and_a_taken_name_is_not() {
         assert_eq!(added.keys.iter().map(|k| k.keyid).collect::<Vec<_>>(), [publisher_signer(2).keyid()]);
         assert!(new("third", &third).append_to(&text).is_ok());
     }
-    for (name, pem, why) in [
-        ("vendor", pem.as_str(), "each publisher name once, saw \"vendor\" twice"),
+    for (name, key, why) in [
+        ("vendor", &key, "each publisher name once, saw \"vendor\" twice"),
         ("debian", &taken, "each key once"),
-        ("two words", &pem, "a publisher name of 1 to 100 bytes without spaces or hidden characters"),
+        ("two words", &key, "a publisher name of 1 to 100 bytes without spaces or hidden characters"),
         (
             "a\"\npurls = []\n#",
-            &pem,
+            &key,
             "a publisher name of 1 to 100 bytes without spaces or hidden characters",
         ),
-        ("debian", TEST_KEY_PEM, "saw a private key, which belongs to its publisher alone"),
-        ("debian", EC_PUBLIC_PEM, "expected an Ed25519 PUBLIC KEY in PEM"),
     ] {
-        assert_refused(new(name, pem).append_to(&vendor_toml()), why, name.as_bytes());
+        assert_refused(new(name, key).append_to(&vendor_toml()), why, name.as_bytes());
     }
-    assert_refused(new("debian", &pem).append_to("[[publisher"), "at line 1: expected TOML", b"");
+    assert_refused(new("debian", &key).append_to("[[publisher"), "at line 1: expected TOML", b"");
 }
 
 /// A key file comes from a stranger, and PEM readers skip text before the key. None of that text may reach the file,
@@ -434,7 +438,8 @@ fn text_around_a_new_publisher_s_key_is_not_written() {
     assert_eq!(names(&copied), ["debian", "evil"], "the trick works where the text is copied");
 
     let purls = [PurlPattern::parse("pkg:deb/debian/*").unwrap()];
-    let new = NewPublisher { name: "debian", pem: &smuggled, purls: &purls, kinds: &[Kind::Build.into()] };
+    let smuggled = PublicKey::parse(smuggled.as_bytes(), None).unwrap();
+    let new = NewPublisher { name: "debian", key: &smuggled, purls: &purls, kinds: &[Kind::Build.into()] };
     let text = new.append_to(&vendor_toml()).unwrap();
     assert_eq!(names(&text), ["vendor", "debian"]);
     let publishers = Publishers::parse(text.as_bytes()).unwrap();

@@ -282,7 +282,10 @@ impl Eq for PublicKey {}
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublicKey").field("family", &self.family).field("keyid", &self.keyid).finish()
+        f.debug_struct("PublicKey")
+            .field("family", &self.family)
+            .field("keyid", &self.keyid)
+            .finish_non_exhaustive()
     }
 }
 

@@ -59,6 +59,12 @@ class Tests(unittest.TestCase):
             self.trust, FIXTURES / "scanner.sh", lambda path: answers.get(path, (404, b"")), now=NOW
         )
         self.assertTrue(verdict, verdict)
+        self.assertEqual("not-asked", verdict.withdrawals)
+        nothing = (200, b'{"tree_size":5,"releases":[],"next":null}')
+        verdict = treehead.verify_online(
+            self.trust, FIXTURES / "scanner.sh", lambda path: answers.get(path, nothing), now=NOW
+        )
+        self.assertEqual("learnt", verdict.withdrawals)
         silent = treehead.verify_online(self.trust, FIXTURES / "scanner.sh", lambda path: (0, b""), now=NOW)
         self.assertEqual(treehead.COULD_NOT_TELL, silent.status)
 

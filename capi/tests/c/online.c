@@ -5,11 +5,21 @@
 typedef struct log {
   bytes checkpoint;
   int32_t status;
-  int asked;
+  int asked, searched;
+  /* What a search answers; NULL if there is none. */
+  const char *found;
 } log_;
 
 static int32_t fetch(void *context, const char *path, uint8_t *data, size_t capacity, size_t *length) {
   log_ *log = context;
+  if (strncmp(path, "releases?limit=100&", 19) == 0) {
+    log->searched++;
+    if (!log->found) return 404;
+    CHECK(strlen(log->found) <= capacity);
+    memcpy(data, log->found, *length = strlen(log->found));
+    return 200;
+  }
+  if (strncmp(path, "proof/leaf/", 11) == 0) return 404;
   CHECK(strcmp(path, "checkpoint") == 0);
   log->asked++;
   if (log->checkpoint.length > capacity) return 0;
@@ -53,11 +63,23 @@ int main(int count, char **args) {
   th_memory *memory = NULL;
   th_question question = question_of(artifact, proof);
   th_verdict verdict = fresh();
-  log_ log = {fixture("checkpoint"), 200, 0};
+  log_ log = {fixture("checkpoint"), 200, 0, 0, NULL};
 
   CHECK(th_memory_new(&memory) == TH_OK);
   CHECK(th_verify_online(witnessed, memory, &question, fetch, &log, &verdict) == TH_OK);
-  CHECK(log.asked == 1 && verdict.asked_the_log == 1 && verdict.asked_for_withdrawals == 0);
+  CHECK(log.asked == 1 && log.searched == 1 && verdict.asked_the_log == 1 && verdict.asked_for_withdrawals == 0);
+  /* A log with a search: nothing is withdrawn; an old answer; a withdrawal that it does not show. */
+  log.found = "{\"tree_size\":5,\"releases\":[],\"next\":null}";
+  CHECK(th_verify_online(witnessed, memory, &question, fetch, &log, &verdict) == TH_OK);
+  CHECK(log.searched == 5 && verdict.asked_for_withdrawals == 1);
+  log.found = "{\"tree_size\":4,\"releases\":[],\"next\":null}";
+  CHECK(th_verify_online(witnessed, memory, &question, fetch, &log, &verdict) == TH_COULD_NOT_TELL);
+  CHECK(verdict.asked_for_withdrawals == 0 && strstr(message, "an old answer"));
+  log.found = "{\"tree_size\":5,\"releases\":[{\"index\":4,\"kind\":\"withdrawal\",\"leaf_hash\":"
+              "\"39abc3fc22bdda303eb3321daf32a8ae8aac157473541b95e127f7d5373e5280\"}],\"next\":null}";
+  CHECK(th_verify_online(witnessed, memory, &question, fetch, &log, &verdict) == TH_COULD_NOT_TELL);
+  CHECK(strstr(message, "proof/leaf/39abc3fc") && strstr(message, "404"));
+  log.found = NULL;
   question.max_age = 60;
   CHECK(th_verify_online(witnessed, memory, &question, fetch, &log, &verdict) == TH_OK);
   question.max_age = 59;
@@ -93,6 +115,9 @@ int main(int count, char **args) {
   th_text text = th_text_of(path, sizeof path);
   CHECK(th_check_request(check, 0, &text, &most) == TH_OK && strcmp(path, "checkpoint") == 0 && most > 100000);
   CHECK(th_check_request(check, 1, &text, &most) == TH_INVALID_ARGUMENT);
+  text = th_text_of(path, 10);
+  CHECK(th_check_request(check, 0, &text, &most) == TH_TOO_SMALL && path[0] == 0 && text.length == 10);
+  text = th_text_of(path, sizeof path);
   CHECK(th_check_address(check, &text) == TH_OK && text.length == 0);
   CHECK(th_check_finish(check, memory, &verdict) == TH_COULD_NOT_TELL);
   CHECK(th_check_answer(check, 1, 200, log.checkpoint.data, log.checkpoint.length) == TH_INVALID_ARGUMENT);

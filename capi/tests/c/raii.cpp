@@ -59,7 +59,13 @@ int main(int count, char **args) {
       moved, &memory, question, [&](const std::string &path) -> treehead::Answer {
         return path == "checkpoint" ? treehead::Answer(200, head) : treehead::Answer(404, "");
       });
-  CHECK(online && online.cosigned() == 1770000000);
+  CHECK(online && online.cosigned() == 1770000000 && !online.asked_for_withdrawals());
+  std::size_t longest = 0;
+  online = treehead::verify_online(moved, &memory, question, [&](const std::string &path) -> treehead::Answer {
+    if (path.size() > longest) longest = path.size();
+    return {200, path == "checkpoint" ? head : R"({"tree_size":5,"releases":[],"next":null})"};
+  });
+  CHECK(online && online.asked_for_withdrawals() && longest > 100);
   treehead::Verdict silent = treehead::verify_online(
       moved, nullptr, question, [](const std::string &) { return treehead::Answer(0, ""); });
   CHECK(!silent && silent.status() == TH_COULD_NOT_TELL && silent.evidence().empty());

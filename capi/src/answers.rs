@@ -88,13 +88,13 @@ impl Answers {
     /// Takes an answer. Returns what to ask for instead.
     pub fn take(
         &mut self,
-        request: Request,
+        request: &Request,
         http_status: i32,
         body: &[u8],
         tree: TreeSize,
     ) -> Result<Option<Request>, No> {
         let answered = request.body(http_status, body);
-        match &request {
+        match request {
             Request::Checkpoint => {}
             Request::Tile { wanted, asked } => {
                 if matches!(http_status, 404 | 410)

@@ -114,7 +114,7 @@ impl Check {
             return Err(Fail::argument("there is no such request"));
         }
         let request = self.requests.remove(at);
-        if let Err(no) = self.take(request, http_status, body) {
+        if let Err(no) = self.take(&request, http_status, body) {
             self.requests.clear();
             self.failed = Some(no);
         }
@@ -128,7 +128,7 @@ impl Check {
         Ok(())
     }
 
-    fn take(&mut self, request: Request, http_status: i32, body: &[u8]) -> Result<(), No> {
+    fn take(&mut self, request: &Request, http_status: i32, body: &[u8]) -> Result<(), No> {
         if let Request::Checkpoint = request {
             self.latest = Some(self.open(request.body(http_status, body)?)?);
             return Ok(());

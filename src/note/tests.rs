@@ -532,3 +532,22 @@ fn copies_of_a_line_are_checked_once() {
     assert_eq!(checked, [line.bytes(), other.bytes()], "each line that differs, once");
     assert!(matches!(note.verify(&[key.public().clone()]), Err(NoteError::BadSignature { .. })));
 }
+
+#[test]
+fn a_control_character_is_found_wherever_it_is() {
+    for text in ["x".repeat(40), "\u{fc}".repeat(20), "\u{1f600}".repeat(10), "x\n".repeat(20)] {
+        let seen = |bytes: &[u8]| Note::parse(bytes).unwrap_err().to_string();
+        assert!(!seen(text.as_bytes()).contains("control character"), "{text:?}");
+        for at in 0..40 {
+            for control in (0..0x20).filter(|control| *control != b'\n') {
+                let mut bytes = text.clone().into_bytes();
+                match text.is_char_boundary(at) {
+                    true if text.is_char_boundary(at + 1) => bytes[at] = control,
+                    true => bytes.insert(at, control),
+                    false => continue,
+                }
+                assert!(seen(&bytes).contains(&format!("byte {control:#04x}")), "{at} of {text:?}");
+            }
+        }
+    }
+}

@@ -80,7 +80,7 @@ fn feed(trust: *mut th_trust, input: &[u8], counts: &mut std::collections::BTree
             r#"{{"tree_size":5,"releases":[{{"index":4,"leaf_hash":"{}","kind":"withdrawal"}}]}}"#,
             Hash::leaf(b"something").to_hex()
         );
-        for answers in [&[&*head_cached()][..], &[head_cached(), found.as_bytes()]] {
+        for answers in [&[head_cached()][..], &[head_cached(), found.as_bytes()]] {
             count(th_check_new(trust, null_mut(), &raw const question, &raw mut check, null_mut()));
             let mut answers = answers.iter();
             while th_check_requests(check) > 0 {

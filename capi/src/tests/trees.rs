@@ -228,8 +228,11 @@ fn every_flipped_bit_of_a_tile_or_a_bundle_is_noticed() {
         th_plan_free(plan);
         // A bundle of 40 entries: each flip changes a hash, or is malformed.
         let entries = (0..count).map(|n| format!("leaf {n}"));
-        let bundle: Vec<u8> =
-            entries.flat_map(|entry| [&[0, entry.len() as u8], entry.as_bytes()].concat()).collect();
+        let bundle: Vec<u8> = entries
+            .flat_map(|entry| {
+                [&u16::try_from(entry.len()).unwrap().to_be_bytes()[..], entry.as_bytes()].concat()
+            })
+            .collect();
         let mut hashes = vec![0_u8; 256 * 32];
         let mut split = |bundle: &[u8], counts: &mut Counts| {
             let (mut found, room) = (0, hashes.as_mut_ptr());
